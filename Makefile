@@ -1,0 +1,46 @@
+# make demo    compare every family on the digits that come with the package, five minutes in all
+# make test    what a change must pass (under 15 minutes on two cores)
+# make test-all, make lint, make bench NAME=vae
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SHARE  ?= 1.1
+DATA   ?= digits
+CODE   := src tests benchmarks scripts
+
+.PHONY: demo test test-all lint bench clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Trilemma needs Python 3.11 or newer; name one with make PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/trilemma compare --data $(DATA) --minutes $(SHARE)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/python -m pytest -q
+
+test-all: lint
+	$(BIN)/python -m pytest -q -m "slow or not slow"
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/pyright
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks $(NAME)
+
+clean:
+	rm -rf $(VENV) .venv-bench .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,179 @@
+"""The command line: what may be asked, and how an error ends. What is done stands in `commands`.
+
+Nothing heavy is imported here, so that help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from trilemma import __version__
+
+__all__ = ["main"]
+
+SEED = 2**63
+DEVICES = ("auto", "cpu", "cuda")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+class UsageError(Exception):
+    """The command line itself cannot be read."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one sentence, raised instead of printed."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what was wrong and where help is."""
+        raise UsageError(f"{message}; see '{self.prog} --help'.")
+
+
+def _above_zero(kind: type) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = 0
+        if not 0 < value < float("inf"):
+            wanted = "a whole number above 0" if kind is int else "a number above 0"
+            raise argparse.ArgumentTypeError(f"it takes {wanted}, not '{text}'")
+        return value
+
+    return parse
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= SEED:
+        raise argparse.ArgumentTypeError(f"it takes a whole number from 0, not '{text}'")
+    return int(text)
+
+
+def _parser() -> Parser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    json = argparse.ArgumentParser(add_help=False)
+    json.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    budget = argparse.ArgumentParser(add_help=False)
+    share = budget.add_mutually_exclusive_group()
+    share.add_argument("--steps", type=_above_zero(int), metavar="N", help="updates to train for")
+    share.add_argument(
+        "--minutes", type=_above_zero(float), metavar="M", help="wall time to train for"
+    )
+    machine = argparse.ArgumentParser(add_help=False)
+    machine.add_argument("--device", choices=DEVICES, default="auto")
+
+    top = Parser(
+        prog="trilemma",
+        allow_abbrev=False,
+        description="Every family of generative model on your data, under one budget: "
+        "quality, coverage and speed.",
+    )
+    top.add_argument("--version", action="version", version=f"trilemma {__version__}")
+    verbs = top.add_subparsers(dest="verb", metavar="COMMAND", required=True)
+
+    def verb(name: str, says: str, *parents: argparse.ArgumentParser) -> Parser:
+        return verbs.add_parser(
+            name, help=says, description=says, parents=[common, *parents], allow_abbrev=False
+        )
+
+    p = verb("list", "what there is: recipes, data, metrics or laws", json)
+    p.add_argument(
+        "what", nargs="?", choices=("recipes", "data", "metrics", "laws"), default="recipes"
+    )
+
+    p = verb("show", "a recipe's fields, size and cost", json)
+    p.add_argument("recipe")
+    p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
+    p.add_argument("--plots", type=Path, metavar="DIR", help="draw what belongs to the recipe")
+
+    p = verb("data", "data sets: list, fetch, check", json)
+    p.add_argument("action", choices=("list", "fetch", "check"))
+    p.add_argument("name", nargs="?", metavar="NAME_OR_PATH")
+    p.add_argument("--size", type=_above_zero(int), help="side of the images")
+    p.add_argument("--out", type=Path, metavar="FILE.png", help="where the contact sheet goes")
+
+    p = verb("train", "make a run directory and train a recipe in it", budget, machine)
+    p.add_argument("recipe")
+    p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
+    p.add_argument("--size", type=_above_zero(int), help="side of a folder's images")
+    p.add_argument("--seed", type=_seed, default=0)
+    p.add_argument("--precision", choices=PRECISIONS, default="auto")
+    p.add_argument("--run", type=Path, metavar="DIR", help="default runs/RECIPE-DATA-001")
+    p.epilog = "Every field of the recipe is an option too: see 'trilemma show RECIPE'."
+
+    p = verb("resume", "go on with a run, exactly", budget, machine)
+    p.add_argument("run", type=Path)
+    p.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
+    p.add_argument("--seed", type=_seed, help="refused unless it is the run's own")
+    p.add_argument("--recipe", help="refused unless it is the run's own")
+
+    p = verb("sample", "draw from a trained run", machine)
+    p.add_argument("run", type=Path)
+    p.add_argument("-n", type=_above_zero(int), default=64, help="how many")
+    p.add_argument("--seed", type=_seed, default=0)
+    p.add_argument("--cond", metavar="CLASS", help="a class, or several with commas between")
+    p.add_argument("--steps", type=_above_zero(int), metavar="K", help="steps of the sampler")
+    p.add_argument("--sampler", help="name of the sampler")
+    p.add_argument("--guidance", type=float, metavar="W", help="1 conditional, more is stronger")
+    p.add_argument(
+        "--out", type=Path, metavar="PATH", help=".png, .gif, .npz, .safetensors or a folder"
+    )
+
+    p = verb("evaluate", "measure a trained run", json, machine)
+    p.add_argument("run", type=Path)
+    p.add_argument("--samples", type=_above_zero(int), default=None, metavar="N")
+    p.add_argument("--seed", type=_seed, default=0)
+    p.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
+
+    p = verb("compare", "several recipes, one data set, the same time", json, machine)
+    p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
+    p.add_argument("--size", type=_above_zero(int), help="side of a folder's images")
+    p.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
+    p.add_argument("--minutes", type=_above_zero(float), default=1.0, help="for each recipe")
+    p.add_argument("--samples", type=_above_zero(int), default=None, metavar="N")
+    p.add_argument("--seed", type=_seed, default=0)
+    p.add_argument("--precision", choices=PRECISIONS, default="auto")
+    p.add_argument("--out", type=Path, metavar="DIR", help="an unfinished one is gone on with")
+
+    p = verb("verify", "the laws: of the library, or of a trained run", json)
+    p.add_argument("run", nargs="?", type=Path)
+
+    verb("doctor", "versions, speed, data found, what is broken and what to do", json)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        options, rest = _parser().parse_known_args(words)
+        if rest and options.verb != "train":
+            raise UsageError(
+                f"unknown option '{rest[0]}' for {options.verb}; "
+                f"see 'trilemma {options.verb} --help'."
+            )
+        options.fields = rest
+        from trilemma import commands
+
+        return commands.run(options)
+    except UsageError as error:
+        if debug:
+            raise
+        print(f"trilemma: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 141
+    except Exception as error:
+        status = getattr(error, "status", None)
+        if debug or status is None:
+            raise
+        print(f"trilemma: {error}", file=sys.stderr)
+        return status

@@ -1,0 +1,96 @@
+"""Batches: frozen dataclasses of batch-first tensors that can be cut into rows and moved.
+
+`Rows` is the whole protocol. A field is a tensor whose first axis is the batch, another `Rows`,
+a `Noise`, `None`, or a plain value that belongs to the batch as a whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from trilemma.core.noise import Noise
+
+__all__ = ["Condition", "Examples", "Rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What every batch can do: tell its length, be cut into runs of rows, move to a device."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor | Rows | Noise):
+                return len(value)
+        raise TypeError(f"{type(self).__name__} holds no rows.")
+
+    def __getitem__(self, rows: slice) -> Self:
+        """Take a run of rows, as views."""
+        return self._each(lambda value: value[rows])
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move every tensor, and where noise is drawn."""
+        return self._each(lambda value: value.to(device))
+
+    def _each(self, change) -> Self:  # noqa: ANN001
+        changed = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            changed[field.name] = (
+                change(value) if isinstance(value, Tensor | Rows | Noise) else value
+            )
+        return dataclasses.replace(self, **changed)
+
+
+@dataclass(frozen=True)
+class Condition(Rows):
+    """What a sample is asked to be. Every part is optional; all are batch-first.
+
+    A row with `present` false says nothing: networks put their learned null in its place.
+    It is what guidance compares with, and what label dropout trains.
+    """
+
+    label: Tensor | None = None
+    """Class index, [B], int64."""
+    tokens: Tensor | None = None
+    """Token indices, [B, M], int64."""
+    mask: Tensor | None = None
+    """Which tokens are real, [B, M], bool."""
+    image: Tensor | None = None
+    """An image to be continued, enlarged or translated, [B, C, H, W], data units."""
+    properties: Tensor | None = None
+    """Wanted properties, [B, P], float."""
+    present: Tensor | None = None
+    """Which rows say anything, [B], bool; None means all."""
+
+    def null(self) -> Condition:
+        """Return a condition of the same shapes that says nothing."""
+        some = next(
+            v
+            for v in (self.label, self.tokens, self.image, self.properties, self.present)
+            if v is not None
+        )
+        nothing = torch.zeros(len(some), dtype=torch.bool, device=some.device)
+        return dataclasses.replace(self, present=nothing)
+
+    def dropped(self, drop: Tensor) -> Condition:
+        """Silence the rows where `drop`, [B] bool, is true."""
+        here = ~drop if self.present is None else self.present & ~drop
+        return dataclasses.replace(self, present=here)
+
+
+@dataclass(frozen=True)
+class Examples(Rows):
+    """Images, points or codes, with what is known of each and the noise of this step."""
+
+    x: Tensor
+    """The data as they lie in the file: [B, C, H, W] or [B, D]; uint8 levels or floats."""
+    condition: Condition | None = None
+    noise: Noise | None = None
+    """Random numbers for this batch's loss, a row an example."""

@@ -1,0 +1,130 @@
+r"""What one example is: its shape, its values and its classes.
+
+Densities are told about the data as they lie in the file. Networks want numbers near [-1, 1].
+Between the two stands one affine map, kept here with its log-determinant, so that every family's
+`log_prob` and `bound` are about the same thing and can stand in one column.
+
+For values on `count` levels, x in {0, …, count - 1}:
+
+    scale        y = 2 x / (count - 1) - 1               (levels at the ends of [-1, 1])
+    dequantise   y = 2 (x + u) / count - 1, u ~ U[0, 1)  (each level a bin of width 2 / count)
+
+and, by Jensen's inequality, ln P(x) >= E_u[ln p(y)] + D ln(2 / count) (Theis, van den Oord &
+Bethge, "A note on the evaluation of generative models", 2016).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trilemma.core.noise import Noise
+
+__all__ = ["Domain", "Levels", "Real"]
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Integers 0 … count - 1 in every coordinate, kept as uint8.
+
+    >>> Levels(3).scale(torch.tensor([0, 1, 2], dtype=torch.uint8)).tolist()
+    [-1.0, 0.0, 1.0]
+    """
+
+    count: int
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Map levels to [-1, 1], the ends included."""
+        return x.float() * (2 / (self.count - 1)) - 1
+
+    def unscale(self, y: Tensor) -> Tensor:
+        """Map [-1, 1] to the nearest level, uint8; what lies beyond is cut off."""
+        top = self.count - 1
+        return ((y.float() + 1) * (top / 2)).round_().clamp_(0, top).to(torch.uint8)
+
+    def dequantise(self, x: Tensor, noise: Noise) -> Tensor:
+        """Spread each level uniformly over its bin: continuous values in [-1, 1)."""
+        return (x.float() + noise.uniform(*x.shape[1:])) * (2 / self.count) - 1
+
+    def quantise(self, y: Tensor) -> Tensor:
+        """Undo `dequantise`: the level in whose bin y lies, uint8."""
+        top = self.count - 1
+        return ((y.float() + 1) * (self.count / 2)).floor_().clamp_(0, top).to(torch.uint8)
+
+    @property
+    def log_volume(self) -> float:
+        """Return ln(2 / count), to be added for each dimension to a density of `dequantise`."""
+        return math.log(2 / self.count)
+
+
+@dataclass(frozen=True)
+class Real:
+    """Real numbers, standardised by one location and one spread for all coordinates."""
+
+    location: float = 0.0
+    spread: float = 1.0
+    unit: str = ""
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Standardise."""
+        return (x.float() - self.location) / self.spread
+
+    def unscale(self, y: Tensor) -> Tensor:
+        """Undo `scale`."""
+        return y.float() * self.spread + self.location
+
+    def dequantise(self, x: Tensor, noise: Noise) -> Tensor:
+        """Standardise: real numbers have no bins."""
+        return self.scale(x)
+
+    def quantise(self, y: Tensor) -> Tensor:
+        """Undo `dequantise`."""
+        return self.unscale(y)
+
+    @property
+    def log_volume(self) -> float:
+        """Return -ln(spread), to be added for each dimension to a density of `scale`."""
+        return -math.log(self.spread)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The space in which a data set lies; all that a recipe needs to build a model for it."""
+
+    kind: str
+    """What an example is: 'image' or 'points'."""
+    shape: tuple[int, ...]
+    """Shape of one example: (C, H, W) for an image, (D,) for a point."""
+    values: Levels | Real
+    classes: tuple[str, ...] = ()
+    """Names of the classes, in the order of their index; empty without labels."""
+    frequencies: tuple[float, ...] = ()
+    """Share of each class among the training examples."""
+
+    @property
+    def dimensions(self) -> int:
+        """Return the number of coordinates of one example."""
+        return math.prod(self.shape)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values from which `from_json` makes an equal domain."""
+        kind = "levels" if isinstance(self.values, Levels) else "real"
+        return asdict(self) | {"values": {"type": kind, **asdict(self.values)}}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Domain:
+        """Make a domain from `to_json`'s values."""
+        values = dict(plain["values"])
+        made = Levels(**values) if values.pop("type") == "levels" else Real(**values)
+        return cls(
+            plain["kind"],
+            tuple(plain["shape"]),
+            made,
+            tuple(plain["classes"]),
+            tuple(plain["frequencies"]),
+        )

@@ -1,0 +1,44 @@
+"""What can go wrong that is not a defect of the program, each with its exit status.
+
+A message is one sentence or two: what was given, what was wanted, what to try.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["BadInput", "Diverged", "Interrupted", "nearest"]
+
+
+class BadInput(Exception):
+    """The user asked for something that cannot be done; exit status 2."""
+
+    status = 2
+
+
+class Diverged(Exception):
+    """Training left the finite numbers and did not come back; exit status 3."""
+
+    status = 3
+
+
+class Interrupted(Exception):
+    """A signal asked for an orderly end, and everything is saved; exit status 128 + signal."""
+
+    def __init__(self, signal: int, message: str) -> None:
+        """Keep the number of the signal for the exit status."""
+        super().__init__(message)
+        self.status = 128 + signal
+
+
+def nearest(kind: str, given: str, known: Iterable[str]) -> BadInput:
+    """Make the error for an unknown name: it names the nearest known one.
+
+    >>> str(nearest("recipe", "dppm", ["vae", "ddpm"]))
+    "unknown recipe 'dppm'; did you mean 'ddpm'? Known: ddpm, vae."
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.4)
+    hint = f"; did you mean '{close[0]}'?" if close else "."
+    return BadInput(f"unknown {kind} '{given}'{hint} Known: {', '.join(names)}.")

@@ -1,0 +1,193 @@
+"""The contract on which everything is built: a model, its objectives, its stages, its abilities.
+
+Training asks a model for its objectives and knows nothing else of it. Measuring asks it for what
+it can do, never for what it is. Whatever is random takes its numbers from a `Noise`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition, Rows
+from trilemma.core.noise import Noise
+
+__all__ = [
+    "Bounded",
+    "Coded",
+    "Density",
+    "Energetic",
+    "Gradual",
+    "Loss",
+    "Model",
+    "Objective",
+    "Stage",
+    "Stream",
+    "capabilities",
+]
+
+B = TypeVar("B", bound=Rows)
+X = TypeVar("X")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What an objective asks to be made small, and the terms it is made of."""
+
+    value: Float[Tensor, ""]
+    """A mean over the examples of the batch, differentiable."""
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+    """Detached means for the log."""
+
+
+@dataclass(frozen=True)
+class Objective(Generic[B]):
+    """One player of the game: a loss, and the parameters that make it small."""
+
+    name: str
+    loss: Callable[[B], Loss]
+    """A pure function of the weights and the batch, whose noise it uses."""
+    parameters: Sequence[nn.Parameter]
+    repeat: int = 1
+    """Updates a step, each on a fresh batch."""
+    after: Callable[[], None] | None = None
+    """Called after each update, e.g. to clip a critic's weights."""
+
+
+class Model(nn.Module, ABC, Generic[B, X]):
+    """A generative model: something to be trained and something to be drawn from."""
+
+    @abstractmethod
+    def objectives(self) -> Sequence[Objective[B]]:
+        """Return the players, in the order in which they move."""
+
+    @abstractmethod
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> X:
+        """Draw n examples in data units.
+
+        Arguments:
+            n: How many.
+            condition: What they are to be, n rows; None lets the model choose by the data's
+                class frequencies.
+            noise: n rows; None takes a seed from torch's global generator.
+        """
+
+
+@runtime_checkable
+class Density(Protocol):
+    """Knows log p(x) exactly, in nats per example about the data as they lie in the file."""
+
+    def log_prob(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
+        """Return ln p(x)."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """Knows a lower bound of log p(x) in expectation, in nats per example."""
+
+    def bound(
+        self, x: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return an estimate whose mean over the noise is at most ln p(x)."""
+        ...
+
+
+@runtime_checkable
+class Coded(Protocol):
+    """Maps data to codes and back."""
+
+    def encode(self, x: Tensor, *, noise: Noise | None = None) -> Float[Tensor, "B Z"]:
+        """Return codes; without noise, their mean."""
+        ...
+
+    def decode(self, z: Float[Tensor, "B Z"]) -> Tensor:
+        """Return examples in data units."""
+        ...
+
+
+@runtime_checkable
+class Energetic(Protocol):
+    """Knows -ln p(x) up to a constant."""
+
+    def energy(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
+        """Return the energy in nats."""
+        ...
+
+
+@runtime_checkable
+class Gradual(Protocol):
+    """Samples in steps that can be looked at on the way."""
+
+    def path(
+        self,
+        n: int,
+        *,
+        frames: int,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Sequence[Tensor]:
+        """Return about `frames` states from noise to the sample, each in data units."""
+        ...
+
+
+CAPABILITIES: Mapping[str, type] = {
+    "density": Density,
+    "bound": Bounded,
+    "encode": Coded,
+    "energy": Energetic,
+    "path": Gradual,
+}
+
+
+def capabilities(model: Model) -> tuple[str, ...]:
+    """Name what a model can do: always 'sample', then those of `CAPABILITIES` that it has."""
+    return ("sample", *(name for name, kind in CAPABILITIES.items() if isinstance(model, kind)))
+
+
+class Stream(ABC, Generic[B]):
+    """An endless source of batches.
+
+    Batch k of a data stream is a pure function of (data, seed, k), so that it has no state to
+    keep. A stream that a model makes (rollouts) collects anew every so many batches, hands out
+    minibatches of the same rollouts in between, and gives the current ones to `state_dict`.
+    """
+
+    @abstractmethod
+    def batch(self, k: int) -> B:
+        """Return the k-th global batch, k = 0, 1, 2, … in order."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is needed, beside k, to go on exactly: tensors and plain values."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        if state:
+            raise ValueError(f"{type(self).__name__} keeps no state, but got {sorted(state)}.")
+
+
+@dataclass(frozen=True)
+class Stage(Generic[B]):
+    """A part of training: what is trained, on which batches, for which share of the budget.
+
+    Most recipes have one. A later stage reads what an earlier one has trained, frozen.
+    """
+
+    name: str
+    model: Model[B, Any]
+    """The whole model or the part of it whose objectives are trained now."""
+    stream: Callable[[], Stream[B]]
+    """Opens the stage's batches when it begins, or when it is resumed: a pure function of the
+    data, the seed and what earlier stages have trained."""
+    share: float = 1.0
+    prepare: Callable[[], None] | None = None
+    """Called once, before the stage's first step, never on resuming; its effect is in the
+    model's parameters and buffers."""

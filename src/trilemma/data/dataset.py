@@ -1,0 +1,54 @@
+"""A data set in memory: examples as they lie in the file, labels, captions, and a fixed split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain
+
+__all__ = ["DataSet", "Split"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Some of the examples, resident."""
+
+    x: Tensor
+    """[N, C, H, W] uint8 levels, or [N, D] float32."""
+    labels: Tensor | None = None
+    """[N] int64, or None."""
+    captions: Sequence[str] | None = None
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What a recipe is trained on and judged by."""
+
+    name: str
+    domain: Domain
+    train: Split
+    test: Split
+    notes: Sequence[str] = field(default_factory=tuple)
+    """What the reader of a report should know: licence, files skipped, duplicates found."""
+    extractor: str | None = None
+    """Name of the feature extractor made for this data; None lets the metrics choose."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a hash of the training and test examples and labels, to compare on resuming."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            for tensor in (split.x, split.labels):
+                if tensor is not None:
+                    digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
+                    digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:16]

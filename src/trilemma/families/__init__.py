@@ -1,0 +1,1 @@
+"""Mathematics and networks joined to models."""

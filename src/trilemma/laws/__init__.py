@@ -1,0 +1,1 @@
+"""The identities of the lecture as checks that run."""

@@ -1,0 +1,1 @@
+"""Parameters, but no loss and no sampling."""

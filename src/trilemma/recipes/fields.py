@@ -1,0 +1,127 @@
+"""A recipe's fields as options: their types, defaults, choices and one-line meanings.
+
+The meaning of a field is the string under it in the recipe's page.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from trilemma.core.errors import BadInput, nearest
+from trilemma.recipes.recipe import Recipe
+
+__all__ = ["Field", "build", "fields", "parse"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a recipe."""
+
+    name: str
+    type: type
+    default: Any
+    choices: tuple[str, ...]
+    meaning: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return dataclasses.asdict(self) | {"type": self.type.__name__}
+
+
+def _meanings(recipe: type) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for kind in reversed([c for c in recipe.__mro__ if dataclasses.is_dataclass(c)]):
+        (page,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(page, ast.ClassDef)
+        for statement, after in zip(page.body, page.body[1:], strict=False):
+            if (
+                isinstance(statement, ast.AnnAssign)
+                and isinstance(after, ast.Expr)
+                and isinstance(after.value, ast.Constant)
+            ):
+                found[ast.unparse(statement.target)] = " ".join(str(after.value.value).split())
+    return found
+
+
+def fields(recipe: type[Recipe]) -> list[Field]:
+    """Return the recipe's own fields first, then those that all recipes have."""
+    hints, meanings = get_type_hints(recipe), _meanings(recipe)
+    shared = {f.name for f in dataclasses.fields(Recipe)}
+    ordered = sorted(dataclasses.fields(recipe), key=lambda f: f.name in shared)
+    found = []
+    for field in ordered:
+        hint = hints[field.name]
+        choices = get_args(hint) if get_origin(hint) is Literal else ()
+        kind = type(choices[0]) if choices else hint
+        found.append(Field(field.name, kind, field.default, choices, meanings[field.name]))
+    return found
+
+
+def _convert(field: Field, text: str) -> Any:  # noqa: ANN401
+    if field.type is bool:
+        if text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        raise BadInput(f"--{field.name} takes true or false, not '{text}'.")
+    try:
+        value = field.type(text)
+    except ValueError:
+        what = {int: "a whole number", float: "a number"}[field.type]
+        raise BadInput(f"--{field.name} takes {what}, not '{text}'.") from None
+    if field.choices and value not in field.choices:
+        raise nearest(f"{field.name}", text, field.choices)
+    return value
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{message}; 'trilemma show {self.prog}' lists the fields.")
+
+
+def parse(recipe: type[Recipe], arguments: Sequence[str]) -> Recipe:
+    """Build a recipe from `--FIELD VALUE` words.
+
+    Raises:
+        BadInput: A field is unknown (the nearest is named) or a value is of the wrong kind.
+    """
+    known = {field.name: field for field in fields(recipe)}
+    parser = _Parser(prog=recipe.name, add_help=False, allow_abbrev=False)
+    for name in known:
+        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest=name)
+    given, rest = parser.parse_known_args(list(arguments))
+    if rest:
+        word = rest[0].split("=")[0]
+        if word.startswith("--"):
+            raise nearest(f"field of recipe '{recipe.name}'", word[2:], known)
+        raise BadInput(f"'{word}' is not an option; fields are given as --FIELD VALUE.")
+    values = {name: text for name, text in vars(given).items() if text is not None}
+    return build(recipe, {name: _convert(known[name], text) for name, text in values.items()})
+
+
+def build(recipe: type[Recipe], values: Mapping[str, Any]) -> Recipe:
+    """Build a recipe from plain values, refusing unknown names and impossible numbers."""
+    known = {field.name: field for field in fields(recipe)}
+    for name, value in values.items():
+        if name not in known:
+            raise nearest(f"field of recipe '{recipe.name}'", name, known)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            whole = known[name].type is int
+            smallest = 0 if name in ("warmup", "clip") or not whole else 1
+            if not smallest <= value < float("inf"):
+                raise BadInput(f"--{name} takes a number from {smallest}, not {value}.")
+    made = recipe(**values)
+    if made.batch % made.accumulate:
+        raise BadInput(
+            f"--accumulate {made.accumulate} must divide the batch of {made.batch} evenly."
+        )
+    if not 0 <= made.ema < 1:
+        raise BadInput(f"--ema is a decay from 0 to below 1, not {made.ema}.")
+    if made.lr <= 0:
+        raise BadInput(f"--lr takes a number above 0, not {made.lr}.")
+    return made

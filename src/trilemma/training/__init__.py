@@ -1,0 +1,1 @@
+"""One loop for every game, and a run that is never lost."""

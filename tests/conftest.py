@@ -1,0 +1,27 @@
+"""What every test stands on: no network, one thread, fixed seeds."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Let no test open a connection to another machine."""
+    connect = socket.socket.connect
+
+    def refuse(self, address):
+        if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests may not reach the network: {address}")
+        return connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """Give torch's global generator the same start in each test."""
+    torch.manual_seed(0)

@@ -1,0 +1,52 @@
+"""Example i gets the same numbers whoever asks, and for how many."""
+
+import pytest
+import torch
+
+from trilemma.core.noise import CHUNK, Noise, mix
+
+
+def test_rows_do_not_depend_on_how_many_are_asked_for():
+    many = Noise.for_samples(5, 0, 3 * CHUNK + 2)
+    few = Noise.for_samples(5, CHUNK - 1, CHUNK + 2)
+    first, second = many.normal(4), many.uniform(2)
+    assert torch.equal(few.normal(4), first[CHUNK - 1 : CHUNK + 2])
+    assert torch.equal(few.uniform(2), second[CHUNK - 1 : CHUNK + 2])
+
+
+def test_parts_of_a_batch_draw_what_the_whole_draws():
+    whole = Noise.of(1, 12)
+    parts = [whole[0:5], whole[5:12]]
+    drawn = whole.normal(3)
+    assert torch.equal(torch.cat([p.normal(3) for p in parts]), drawn)
+    again = whole.integers(100)
+    assert torch.equal(torch.cat([p.integers(100) for p in parts]), again)
+
+
+def test_a_part_starts_anew():
+    whole = Noise.of(1, 4)
+    first = whole.normal(2)
+    assert torch.equal(whole[0:4].normal(2), first)
+    assert not torch.equal(whole.normal(2), first)
+
+
+def test_cutting_across_blocks():
+    noise = Noise.for_samples(9, 0, 2 * CHUNK)
+    part = noise[CHUNK - 2 : CHUNK + 3]
+    assert len(part) == 5
+    assert torch.equal(part.normal(1), Noise.for_samples(9, CHUNK - 2, CHUNK + 3).normal(1))
+    with pytest.raises(ValueError, match="step of 1"):
+        noise[::2]
+
+
+def test_names_and_seeds_give_unrelated_numbers():
+    noise = Noise.of(1, 1000)
+    other = noise.named("other").normal()
+    assert abs(torch.corrcoef(torch.stack([noise.normal(), other]))[0, 1]) < 0.15
+    assert len({mix(i, j) for i in range(50) for j in range(50)}) == 2500
+
+
+def test_normal_numbers_are_normal():
+    drawn = Noise.of(3, 4000).normal(5)
+    assert abs(drawn.mean()) < 0.03
+    assert abs(drawn.var() - 1) < 0.03

@@ -1,0 +1,187 @@
+"""The house as a table: which room may know which, and what may be done where."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "trilemma"
+
+MAY_IMPORT = {
+    "core": {"core"},
+    "maths": {"maths"},
+    "networks": {"networks", "core", "maths"},
+    "families": {"families", "core", "maths"},
+    "data": {"data", "core"},
+    "metrics": {"metrics", "core", "data", "maths"},
+    "training": {"training", "core"},
+    "laws": {"laws", "core", "maths", "families", "networks", "metrics"},
+    "report": {"report", "core", "data", "metrics"},
+    "recipes": {
+        "recipes",
+        "core",
+        "maths",
+        "networks",
+        "families",
+        "data",
+        "metrics",
+        "training",
+        "laws",
+    },
+    "compare": {"recipes", "core", "data", "metrics", "training", "report", "preview"},
+    "preview": {"core", "data", "report"},
+    "commands": {"recipes", "core", "data", "metrics", "training", "report", "laws", "compare"}
+    | {"preview", "commands"},
+    "cli": {"core", "commands"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+"""Room -> the rooms of this package that it may import."""
+
+OUTSIDE = {
+    "core": {"torch", "jaxtyping"},
+    "maths": {"torch", "jaxtyping"},
+    "networks": {"torch", "jaxtyping", "einops"},
+    "families": {"torch", "jaxtyping", "einops"},
+    "training": {"torch", "jaxtyping", "numpy", "safetensors"},
+    "cli": set(),
+}
+"""Room -> the only packages beyond the standard library that it may import."""
+
+FORBIDDEN_ANYWHERE = {"torchvision", "lightning", "timm", "tyro"}
+ONLY_IN = {
+    "matplotlib": {"report"},
+    "rich": {"cli", "commands", "report"},
+    "rdkit": {"data/molecules.py", "data/environment.py", "metrics/molecules.py"},
+}
+STANDARD = set(__import__("sys").stdlib_module_names) | {"__future__"}
+
+
+def modules():
+    """Yield each file of the package with its room."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        relative = path.relative_to(SOURCE)
+        yield path, relative.parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST):
+    """Yield the dotted names that a file imports, wherever in it they stand."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+            if node.module == "trilemma":
+                yield from (f"trilemma.{alias.name}" for alias in node.names)
+
+
+def offences(room: str, relative: str, text: str) -> list[str]:
+    """List what a file imports against the table."""
+    found = []
+    for name in imports(ast.parse(text)):
+        top, *rest = name.split(".")
+        if top == "trilemma":
+            if rest and rest[0] not in MAY_IMPORT[room] and rest[0] != "__version__":
+                found.append(f"{relative}: room '{room}' may not import trilemma.{rest[0]}")
+            continue
+        if top in STANDARD:
+            continue
+        if top in FORBIDDEN_ANYWHERE:
+            found.append(f"{relative}: nobody imports {top}")
+        if room in OUTSIDE and top not in OUTSIDE[room]:
+            found.append(f"{relative}: room '{room}' may not import {top}")
+        if top in ONLY_IN and not {room, relative} & ONLY_IN[top]:
+            found.append(f"{relative}: {top} belongs to {sorted(ONLY_IN[top])}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=str(p.relative_to(SOURCE))) for p, _ in modules()]
+)
+def test_imports_follow_the_table(path):
+    relative = path.relative_to(SOURCE).as_posix()
+    room = relative.split("/")[0].removesuffix(".py")
+    assert offences(room, relative, path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "text"),
+    [
+        ("core", "import numpy"),
+        ("core", "from trilemma.maths import schedules"),
+        ("maths", "from trilemma.core.noise import Noise"),
+        ("families", "from trilemma.networks.unet import UNet"),
+        ("networks", "def f():\n    from trilemma.families.vae import Vae"),
+        ("training", "from trilemma.families.gan import Gan"),
+        ("metrics", "from trilemma.families.gan import Gan"),
+        ("data", "from trilemma.recipes.catalog import CATALOG"),
+        ("families", "import matplotlib.pyplot"),
+        ("metrics", "from rdkit import Chem"),
+        ("recipes", "from trilemma.cli import main"),
+        ("report", "from trilemma import cli"),
+        ("data", "import torchvision"),
+    ],
+)
+def test_the_table_notices(room, text):
+    assert offences(room, f"{room}/example.py", text)
+
+
+def test_every_room_is_in_the_table():
+    assert {room for _, room in modules()} <= set(MAY_IMPORT)
+
+
+def calls(path: Path):
+    """Yield the plain and dotted names of what a file calls."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            yield ast.unparse(node.func)
+
+
+QUIET = ("core", "maths", "networks", "families", "data", "metrics", "training", "laws", "recipes")
+
+
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, id=str(p.relative_to(SOURCE))) for p, r in modules() if r in QUIET]
+)
+def test_only_the_doors_print(path):
+    assert not {"print", "sys.stdout.write", "sys.stderr.write"} & set(calls(path))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, id=str(p.relative_to(SOURCE)))
+        for p, r in modules()
+        if r in ("core", "maths", "networks", "families")
+    ],
+)
+def test_mathematics_touches_neither_files_nor_devices_nor_settings(path):
+    for name in calls(path):
+        assert name not in ("open", "torch.save", "torch.load", "torch.set_num_threads")
+        assert not name.endswith((".cuda", ".write_text", ".write_bytes", ".read_text"))
+        assert name not in ("torch.manual_seed", "torch.set_default_dtype")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(p, id=str(p.relative_to(SOURCE)))
+        for p, r in modules()
+        if r in ("training", "metrics")
+    ],
+)
+def test_training_and_metrics_never_ask_what_a_model_is(path):
+    families = {"Vae", "Gan", "Autoencoder", "Diffusion", "Flow", "Energy"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+            names = {n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)}
+            assert not names & families
+
+
+def test_no_source_names_a_home_directory():
+    for path, _ in modules():
+        text = path.read_text()
+        assert "/home/" not in text
+        assert "/root/" not in text
