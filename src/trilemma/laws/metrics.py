@@ -1,0 +1,178 @@
+r"""Laws of the measures: what they must say where the answer is known.
+
+Fréchet distances of Gaussians in closed form, distances of equal sets, the kernel distance's lack
+of bias, neighbours of identical and of far sets, bits per dimension of uniform noise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.laws.law import Check, Law, equal
+from trilemma.metrics import frechet, likelihood, neighbours
+
+__all__ = ["CHECKS"]
+
+HEUSEL = "lecture §9; Heusel et al. 2017, eq. 6"
+BINKOWSKI = "lecture §9; Bińkowski et al. 2018, eq. 4"
+KYNKAANNIEMI = "lecture §9; Kynkäänniemi et al. 2019, eqs. 1–2"
+NAEEM = "lecture §9; Naeem et al. 2020, eqs. 3–4"
+THEIS = "lecture §6; Theis et al. 2016, §3.1"
+
+
+def _normal(*shape: int, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def frechet_of_gaussians() -> list[Law]:
+    """Compare with closed forms: commuting, not commuting, singular covariances."""
+    mean = _normal(5)
+    one, two = _normal(5).exp(), _normal(5, seed=1).exp()
+    diagonal = (mean.square() + (one.sqrt() - two.sqrt()).square()).sum()
+    commuting = frechet.frechet(
+        frechet.Moments(mean, one.diag(), 99), frechet.Moments(mean * 0, two.diag(), 99)
+    )
+
+    a, b = _normal(2, 2), _normal(2, 2, seed=1)
+    s, t = a @ a.T, b @ b.T
+    # tr (S T)^½ = (tr ST + 2 (det ST)^½)^½ in two dimensions, by Cayley and Hamilton.
+    root = ((s @ t).trace() + 2 * (s @ t).det().sqrt()).sqrt()
+    zero = torch.zeros(2, dtype=torch.float64)
+    twisted = frechet.frechet(frechet.Moments(zero, s, 99), frechet.Moments(zero, t, 99))
+
+    v = _normal(2)
+    line = torch.outer(v, v)
+    # Against a covariance of rank one, tr (S v vᵀ)^½ = (vᵀ S v)^½.
+    flat = s.trace() + line.trace() - 2 * (v @ s @ v).sqrt()
+    singular = frechet.frechet(frechet.Moments(zero, s, 99), frechet.Moments(zero, line, 99))
+    return [
+        equal("Fréchet distance, diagonal Gaussians", HEUSEL, commuting, diagonal.item(), 1e-10),
+        equal(
+            "Fréchet distance, covariances that do not commute",
+            HEUSEL,
+            twisted,
+            (s.trace() + t.trace() - 2 * root).item(),
+            1e-10,
+        ),
+        equal("Fréchet distance, a singular covariance", HEUSEL, singular, flat.item(), 1e-7),
+    ]
+
+
+def frechet_of_equal_sets() -> list[Law]:
+    """A set is at distance zero from itself, and at |m|² from itself moved by m."""
+    x = _normal(200, 16)
+    return [
+        equal("Fréchet distance of equal sets", HEUSEL, frechet.frechet_distance(x, x), 0, 1e-9),
+        equal(
+            "Fréchet distance of a set moved by m is |m|²",
+            HEUSEL,
+            frechet.frechet_distance(x + 3, x),
+            9 * 16,
+            1e-7,
+        ),
+    ]
+
+
+def kernel_is_unbiased() -> list[Law]:
+    """The kernel distance of two samples of one distribution is zero in the mean, at any n."""
+    values = [
+        frechet.kernel_distance(_normal(8, 4, seed=2 * i), _normal(8, 4, seed=2 * i + 1))
+        for i in range(400)
+    ]
+    found = torch.tensor(values, dtype=torch.float64)
+    error = found.std().item() / math.sqrt(len(found))
+    return [
+        equal(
+            "kernel distance is unbiased at n = 8", BINKOWSKI, found.mean().item(), 0, 4 * error
+        ),
+    ]
+
+
+def neighbours_of_known_sets() -> list[Law]:
+    """Identical sets cover each other wholly, far sets not at all."""
+    x = _normal(64, 8)
+    same, far = neighbours.manifold(x, x), neighbours.manifold(x + 1000, x)
+    laws = []
+    for name, source in (
+        ("precision", KYNKAANNIEMI),
+        ("recall", KYNKAANNIEMI),
+        ("coverage", NAEEM),
+    ):
+        laws += [
+            equal(f"{name} of identical sets", source, getattr(same, name).mean().item(), 1, 0),
+            equal(f"{name} of far sets", source, getattr(far, name).mean().item(), 0, 0),
+        ]
+    # Each point lies in its own ball, and each ball holds its own point and 5 others.
+    laws.append(
+        equal("density of identical sets", NAEEM, same.density.mean().item(), 6 / 5, 1e-12)
+    )
+    return laws
+
+
+def nearest_training_examples() -> list[Law]:
+    """Copies have ratio 0; test examples in the place of samples have ratio 1."""
+    train, test = _normal(100, 4), _normal(60, 4, seed=1)
+    usual, _ = neighbours.nearest(test, train)
+    copied, _ = neighbours.nearest(train[:30], train)
+    source = "lecture §9; memorisation"
+    return [
+        equal(
+            "nearest_train_ratio of copies",
+            source,
+            neighbours.nearest_ratio(copied, usual),
+            0,
+            1e-6,
+        ),
+        equal(
+            "nearest_train_ratio of test examples",
+            source,
+            neighbours.nearest_ratio(usual, usual),
+            1,
+            0,
+        ),
+    ]
+
+
+def bits_of_uniform_noise() -> list[Law]:
+    """Uniform noise over L levels has log2 L bits per dimension: 8 for 256."""
+    laws = []
+    for count in (17, 256):
+        nats = torch.full((4,), -64 * math.log(count), dtype=torch.float64)
+        found, _ = likelihood.scores(
+            {"log_prob": nats},
+            Domain("image", (1, 8, 8), Levels(count)),
+            baseline={"uniform": likelihood.uniform(64, count)},
+        )
+        laws += [
+            equal(
+                f"bits per dimension of uniform noise, {count} levels",
+                THEIS,
+                found["bits_per_dim"].value,
+                math.log2(count),
+                1e-12,
+            ),
+            equal(
+                f"bits per dimension of the uniform baseline, {count} levels",
+                THEIS,
+                found["bits_per_dim"].baselines["uniform"],
+                math.log2(count),
+                1e-12,
+            ),
+        ]
+    return laws
+
+
+CHECKS: Sequence[Check] = (
+    frechet_of_gaussians,
+    frechet_of_equal_sets,
+    kernel_is_unbiased,
+    neighbours_of_known_sets,
+    nearest_training_examples,
+    bits_of_uniform_noise,
+)

@@ -1,0 +1,262 @@
+r"""Quality and coverage of samples, measured in features against a data set's test split.
+
+A `Reference` is everything that does not depend on the model: the features of test and training
+examples, and the values of the same metrics for three stand-ins of a model,
+
+    floor    training examples in the place of samples: what a perfect model reaches
+    mean     the training mean, repeated
+    noise    uniform noise: over all levels, or over the box around the training points
+
+It is computed once and serves every model that is compared on the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.domain import Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.noise import mix
+from trilemma.data.dataset import DataSet
+from trilemma.metrics.extractors import Extractor
+from trilemma.metrics.frechet import (
+    enough,
+    frechet_distance,
+    frechet_spread,
+    kernel_distance,
+    kernel_spread,
+)
+from trilemma.metrics.neighbours import CAP, Manifold, manifold, nearest, nearest_ratio
+from trilemma.metrics.score import RESAMPLES, Score, spread
+
+__all__ = ["METRICS", "Progress", "Reference", "quality", "reference"]
+
+OF_POINTS = ("precision", "recall", "density", "coverage")
+METRICS = ("fd", "kd", *OF_POINTS, "nearest_train_ratio")
+
+FEWEST = 6
+"""Fewest points of a set that have a fifth neighbour."""
+
+TEST, TRAIN = 10_000, 60_000
+"""Most test and training examples whose features are taken."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What samples of a data set are held against. Features are float32 on the CPU."""
+
+    extractor: Extractor
+    n: int
+    """How many samples it was made for."""
+    seed: int
+    test: Float[Tensor, "N F"]
+    """In an order drawn from the seed."""
+    train: Float[Tensor, "T F"]
+    train_rows: Tensor
+    """Index in the training split of each row of `train`, [T]."""
+    usual: Float[Tensor, " U"]
+    """Distance of test examples, at most `CAP`, to the nearest training example."""
+    floor: Mapping[str, float]
+    floor_n: int
+    """Training examples that stood in for samples."""
+    baselines: Mapping[str, Mapping[str, float]]
+    """Value by metric and stand-in."""
+
+
+def reference(
+    data: DataSet,
+    extractor: Extractor,
+    *,
+    n: int,
+    seed: int,
+    progress: Progress | None = None,
+    check: Callable[[], None] | None = None,
+) -> Reference:
+    """Measure the data set against itself and against trivial samples.
+
+    Arguments:
+        data: Has test examples.
+        extractor: Made for this data.
+        n: How many samples will be measured.
+        seed: Seed of the order, the noise and the resamples.
+        progress: Told of each chunk.
+        check: Called between chunks; raises to stop.
+
+    Raises:
+        BadInput: There are no test examples.
+    """
+    if len(data.test) == 0:
+        raise BadInput(f"data set '{data.name}' has no test examples to measure against.")
+
+    def features(x: Tensor, what: str) -> Tensor:
+        def each(done: int) -> None:
+            if check is not None:
+                check()
+            if progress is not None:
+                progress(f"features of {what}", done, len(x))
+
+        return extractor(x, each=each)
+
+    test = features(data.test.x[_order(len(data.test), seed, "test")[:TEST]], "test examples")
+    rows = _order(len(data.train), seed, "train")[:TRAIN]
+    train = features(data.train.x[rows], "training examples")
+    usual = nearest(test[:CAP], train)[0]
+
+    half = min(n, len(train) // 2)
+    floor, _, _ = _measured(train[:half], test, nearest(train[:half], train[half:])[0], usual)
+    mean = features(_mean(data)[None], "the mean").expand(half or 1, -1)
+    noise = features(_noise(data, max(half, 1), seed), "noise")
+    trivial = {
+        name: _measured(stand_in, test, nearest(stand_in, train)[0], usual)[0]
+        for name, stand_in in (("mean", mean), ("noise", noise))
+    }
+    by_metric = {
+        metric: {name: found[metric] for name, found in trivial.items() if metric in found}
+        for metric in METRICS
+    }
+    return Reference(extractor, n, seed, test, train, rows, usual, floor, half, by_metric)
+
+
+def quality(
+    features: Float[Tensor, "N F"],
+    against: Reference,
+    distances: Float[Tensor, " N"] | None = None,
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Return the metrics of samples' features, and what is skipped with the reason.
+
+    Arguments:
+        features: Of the samples.
+        against: The data set's reference, of the same extractor.
+        distances: Of each sample to the nearest training example, where they are known already.
+    """
+    if distances is None:
+        distances = nearest(features, against.train)[0]
+    values, points, skipped = _measured(features, against.test, distances, against.usual)
+    deviations = _deviations(features, against, distances, points)
+    scores = {}
+    for name, value in values.items():
+        least = {"kd": -torch.inf}.get(name, 0.0)
+        most = 1.0 if name in ("precision", "recall", "coverage") else torch.inf
+        scores[name] = Score(
+            value,
+            unit=UNITS[name],
+            better="lower" if name in ("fd", "kd") else "higher",
+            floor=against.floor.get(name),
+            baselines=against.baselines[name],
+            n=len(features) if name in ("fd", "nearest_train_ratio") else _cap(features, against),
+            protocol=_protocol(name, len(features), against),
+        ).within(deviations[name], least=least, most=most)
+    return scores, skipped
+
+
+UNITS = {
+    "fd": "squared feature distance",
+    "kd": "squared kernel distance",
+    "precision": "share of samples",
+    "recall": "share of test examples",
+    "density": "ratio",
+    "coverage": "share of test examples",
+    "nearest_train_ratio": "ratio",
+}
+
+
+def _order(count: int, seed: int, name: str) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(mix(seed, name, count)))
+
+
+def _mean(data: DataSet) -> Tensor:
+    """Return the training mean in data units."""
+    total = torch.zeros(data.domain.shape, dtype=torch.float64)
+    for part in data.train.x.split(4096):
+        total += part.double().sum(0)
+    mean = total / len(data.train)
+    return mean.round().to(data.train.x.dtype) if isinstance(data.domain.values, Levels) else mean
+
+
+def _noise(data: DataSet, n: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(mix(seed, "uniform noise"))
+    values = data.domain.values
+    if isinstance(values, Levels):
+        shape = (n, *data.domain.shape)
+        return torch.randint(values.count, shape, generator=generator, dtype=torch.uint8)
+    low, high = data.train.x.amin(0), data.train.x.amax(0)
+    return low + (high - low) * torch.rand(n, *data.domain.shape, generator=generator)
+
+
+def _cap(features: Tensor, against: Reference) -> int:
+    return min(len(features), len(against.test), CAP)
+
+
+def _measured(
+    features: Tensor, test: Tensor, distances: Tensor, usual: Tensor
+) -> tuple[dict[str, float], Manifold | None, dict[str, str]]:
+    """Return every metric that the numbers of rows allow, each point's part, and the refusals."""
+    values: dict[str, float] = {}
+    skipped: dict[str, str] = {}
+    points = None
+    try:
+        enough(len(features), features.shape[1])
+        enough(len(test), test.shape[1], "test examples")
+        values["fd"] = frechet_distance(features, test)
+    except BadInput as refusal:
+        skipped["fd"] = str(refusal)
+    m = min(len(features), len(test), CAP)
+    if m >= FEWEST:
+        values["kd"] = kernel_distance(features[:m], test[:m])
+        points = manifold(features[:m], test[:m])
+        values |= {name: getattr(points, name).mean().item() for name in OF_POINTS}
+    else:
+        reason = (
+            f"{len(features)} samples and {len(test)} test examples are too few; "
+            f"take at least {FEWEST} of each."
+        )
+        skipped |= dict.fromkeys(("kd", *OF_POINTS), reason)
+    values["nearest_train_ratio"] = nearest_ratio(distances, usual)
+    return values, points, skipped
+
+
+def _deviations(
+    features: Tensor, against: Reference, distances: Tensor, points: Manifold | None
+) -> dict[str, float]:
+    """Return the bootstrap standard deviation of every metric."""
+    seed, m = against.seed, _cap(features, against)
+    usual = against.usual.double().quantile(0.5).clamp_min(1e-300).item()
+    out = {"nearest_train_ratio": spread(distances, seed=seed, median=True) / usual}
+    if min(len(features), len(against.test)) >= 2 * features.shape[1]:
+        out["fd"] = frechet_spread(features, against.test, seed=seed)
+    if points is not None:
+        out["kd"] = kernel_spread(features[:m], against.test[:m], seed=seed)
+        out |= {name: spread(getattr(points, name), seed=seed) for name in OF_POINTS}
+    return out
+
+
+def _protocol(name: str, n: int, against: Reference) -> str:
+    """Return the sentence that makes a number repeatable."""
+    m = min(n, len(against.test), CAP)
+    rows = {
+        "fd": f"{n} samples against {len(against.test)} test examples, float64",
+        "nearest_train_ratio": f"median distance of {n} samples to the nearest of "
+        f"{len(against.train)} training examples, over that of {len(against.usual)} test "
+        "examples; 1 is usual, well below 1 is copying",
+    }.get(name, f"{m} samples against {m} test examples")
+    if m == CAP and name not in ("fd", "nearest_train_ratio"):
+        rows += " (the most that are taken)"
+    if name in ("precision", "recall"):
+        rows += ", 3 neighbours"
+    elif name in ("density", "coverage"):
+        rows += ", 5 neighbours"
+    elif name == "kd":
+        rows += ", unbiased, cubic kernel"
+    count = 10 if name == "fd" and against.test.shape[1] > 256 else RESAMPLES
+    return (
+        f"{rows}; features {against.extractor!r}; seed {against.seed}; interval: 1.96 standard "
+        f"deviations over {count} bootstrap resamples; floor: {against.floor_n} training examples"
+    )

@@ -1,0 +1,96 @@
+r"""A score: a number that says how it came about and how far it can be trusted.
+
+A number alone says little of a generative model. Beside it stand the value of perfect samples
+(the *floor*: training examples in the place of samples), the values of what nobody would call a
+model (the *baselines*), an interval, the number of samples, and a sentence on the protocol.
+
+Intervals are of 95 %: the value ± 1.96 standard deviations over resamples of the samples, each
+resample drawing n of the n samples with replacement (Efron, "Bootstrap methods: another look at
+the jackknife", 1979). The percentiles of the resamples are not used: a Fréchet distance is biased
+upwards by every resampling, so that they would leave the value itself outside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from trilemma.core.noise import mix
+
+__all__ = ["RESAMPLES", "Score", "redrawn", "resamples", "spread"]
+
+RESAMPLES = 50
+"""Bootstrap resamples behind an interval."""
+
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one model.
+
+    >>> s = Score(3.0, unit="bits/dim", better="lower", n=100, protocol="…").within(0.5, least=2.5)
+    >>> s.low, s.high
+    (2.5, 3.98)
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    unit: str = ""
+    better: Literal["higher", "lower"] = "lower"
+    floor: float | None = None
+    """What perfect samples reach: training examples measured as if they were samples."""
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    """What trivial samples or densities reach."""
+    n: int = 0
+    protocol: str = ""
+
+    def within(
+        self, deviation: float, *, least: float = -math.inf, most: float = math.inf
+    ) -> Score:
+        """Return the score with its 95 % interval, cut at the ends of its range.
+
+        Arguments:
+            deviation: Standard deviation of the value.
+            least: Smallest possible value.
+            most: Largest possible value.
+        """
+        reach = NORMAL_95 * deviation
+        return replace(
+            self, low=max(self.value - reach, least), high=min(self.value + reach, most)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; a number that is not finite becomes None."""
+        numbers = {k: _finite(getattr(self, k)) for k in ("value", "low", "high", "floor")}
+        baselines = {k: _finite(v) for k, v in self.baselines.items()}
+        return asdict(self) | numbers | {"baselines": baselines}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def redrawn(n: int, *, seed: int, count: int = RESAMPLES) -> Tensor:
+    """Return which of n rows each bootstrap resample draws, [count, n], int64."""
+    generator = torch.Generator().manual_seed(mix(seed, "bootstrap", n))
+    return torch.randint(n, (count, n), generator=generator)
+
+
+def resamples(n: int, *, seed: int, count: int = RESAMPLES) -> Tensor:
+    """Return how often each bootstrap resample draws each of n rows, [count, n], float64."""
+    rows = redrawn(n, seed=seed, count=count)
+    times = torch.zeros(count, n, dtype=torch.float64)
+    return times.scatter_add_(1, rows, torch.ones_like(times))
+
+
+def spread(values: Tensor, *, seed: int, median: bool = False) -> float:
+    """Return the bootstrap standard deviation of the mean (or median) of n values, [n]."""
+    drawn = values.double().cpu()[redrawn(len(values), seed=seed)]
+    return (drawn.quantile(0.5, dim=1) if median else drawn.mean(1)).std().item()

@@ -1,0 +1,107 @@
+"""Each law of the measures holds, and each sees a broken measure."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from trilemma.laws import metrics as laws
+from trilemma.metrics import frechet, likelihood, neighbours
+from trilemma.metrics.frechet import Moments
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda c: c.__name__)
+def test_holds(check):
+    found = check()
+    assert found
+    for law in found:
+        assert law.holds, law
+
+
+def broken(check):
+    """Return the names of the laws of a check that do not hold."""
+    return [law.name for law in check() if not law.holds]
+
+
+def test_frechet_without_the_mean(monkeypatch):
+    right = frechet.frechet
+    monkeypatch.setattr(
+        frechet, "frechet", lambda a, b: right(Moments(b.mean, a.covariance, a.n), b)
+    )
+    assert "Fréchet distance, diagonal Gaussians" in broken(laws.frechet_of_gaussians)
+    assert "Fréchet distance of a set moved by m is |m|²" in broken(laws.frechet_of_equal_sets)
+
+
+def test_frechet_with_square_roots_that_are_taken_to_commute(monkeypatch):
+    def commuting(a, b):
+        one, two = (torch.linalg.eigvalsh(m.covariance).clamp_min(0).sqrt() for m in (a, b))
+        return ((a.mean - b.mean).square().sum() + (one - two).square().sum()).item()
+
+    monkeypatch.setattr(frechet, "frechet", commuting)
+    names = broken(laws.frechet_of_gaussians)
+    assert "Fréchet distance, covariances that do not commute" in names
+    assert "Fréchet distance, a singular covariance" in names
+
+
+def test_frechet_with_a_variance_for_its_root(monkeypatch):
+    monkeypatch.setattr(frechet, "factor", lambda covariance: covariance)
+    assert len(broken(laws.frechet_of_gaussians)) == 3
+
+
+def test_frechet_without_the_factor_of_two(monkeypatch):
+    right = frechet.factor
+    monkeypatch.setattr(frechet, "factor", lambda covariance: right(covariance) / 2**0.5)
+    assert len(broken(laws.frechet_of_equal_sets)) == 2
+
+
+def test_kernel_distance_with_the_diagonal_is_biased(monkeypatch):
+    def within(x, weights):
+        return (weights @ frechet._kernel(x, x) * weights).sum(1) / weights.sum(1) ** 2
+
+    monkeypatch.setattr(frechet, "_within", within)
+    assert broken(laws.kernel_is_unbiased)
+
+
+def test_neighbours_without_a_radius(monkeypatch):
+    monkeypatch.setattr(neighbours, "radii", lambda x, k: torch.full((len(x),), -1.0).double())
+    names = broken(laws.neighbours_of_known_sets)
+    for metric in ("precision", "recall", "density", "coverage"):
+        assert f"{metric} of identical sets" in names
+
+
+def test_neighbours_with_a_radius_that_takes_in_all(monkeypatch):
+    monkeypatch.setattr(neighbours, "radii", lambda x, k: torch.full((len(x),), 1e9).double())
+    names = broken(laws.neighbours_of_known_sets)
+    for metric in ("precision", "recall", "coverage"):
+        assert f"{metric} of far sets" in names
+
+
+def test_density_with_the_wrong_number_of_neighbours(monkeypatch):
+    right = neighbours.radii
+    monkeypatch.setattr(neighbours, "radii", lambda x, k: right(x, k + 1))
+    assert "density of identical sets" in broken(laws.neighbours_of_known_sets)
+
+
+def test_ratio_upside_down(monkeypatch):
+    right = neighbours.nearest_ratio
+    monkeypatch.setattr(neighbours, "nearest_ratio", lambda samples, test: right(test, samples))
+    assert "nearest_train_ratio of copies" in broken(laws.nearest_training_examples)
+
+
+def test_ratio_of_a_sum(monkeypatch):
+    monkeypatch.setattr(
+        neighbours, "nearest_ratio", lambda samples, test: (samples.sum() / test.mean()).item()
+    )
+    assert "nearest_train_ratio of test examples" in broken(laws.nearest_training_examples)
+
+
+def test_nats_for_bits(monkeypatch):
+    monkeypatch.setattr(likelihood, "bits_per_dim", lambda nats, dimensions: -nats / dimensions)
+    assert len(broken(laws.bits_of_uniform_noise)) == 4
+
+
+def test_a_baseline_of_one_level_too_few(monkeypatch):
+    monkeypatch.setattr(likelihood, "uniform", lambda d, count: -d * math.log(count - 1))
+    assert len(broken(laws.bits_of_uniform_noise)) == 2

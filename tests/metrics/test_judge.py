@@ -1,0 +1,243 @@
+"""The judge: what a model can answer, what it cannot and why, what it costs, whoever draws."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trilemma.core import sampling
+from trilemma.core.domain import Domain, Real
+from trilemma.core.errors import BadInput, Interrupted
+from trilemma.core.model import Model
+from trilemma.data.dataset import DataSet, Split
+from trilemma.data.sources import load
+from trilemma.metrics import likelihood, quality
+from trilemma.metrics.extractors import extractor
+from trilemma.metrics.judge import calls, judge
+
+
+def points(test=1000):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 2, generator=g)
+    return DataSet("points", Domain("points", (2,), Real()), Split(x), Split(x[:test] * -1))
+
+
+class Gaussian(Model):
+    """Draws N(shift, 1) in seven evaluations of its network."""
+
+    def __init__(self, shift=0.0):
+        super().__init__()
+        self.network = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        self.shift = shift
+
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        x = noise.normal(2)
+        for _ in range(7):
+            self.network(x)
+        return x + self.shift
+
+    def log_prob(self, x, *, condition=None):
+        return -(x.square().sum(1) / 2) - math.log(2 * math.pi)
+
+
+class Copying(Gaussian):
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+    def sample(self, n, *, condition=None, noise=None):
+        return self.data.train.x[noise.integers(len(self.data.train))]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return points()
+
+
+@pytest.fixture(scope="module")
+def right(data):
+    return judge(Gaussian(), data, n=700, seed=0)
+
+
+def test_answers_everything_that_it_can(right):
+    assert set(right.metrics) == {*quality.METRICS, "log_prob"}
+    assert set(right.skipped) == {"bound", "bits_per_dim"}
+    assert right.samples.shape == (700, 2)
+    assert right.neighbours.shape == (16, 2)
+    assert right.extractor == "coordinates"
+
+
+def test_a_perfect_model_is_near_the_floor_and_far_from_the_baselines(right):
+    for name in ("fd", "kd"):
+        score = right.metrics[name]
+        assert score.value < 0.1
+        assert abs(score.floor) < 0.1
+        assert min(score.baselines.values()) > 10 * max(score.value, 0.02)
+        assert score.low <= score.value <= score.high
+    for name in ("precision", "recall", "coverage"):
+        assert right.metrics[name].value > 0.8
+        assert right.metrics[name].floor > 0.8
+    assert right.metrics["recall"].baselines["mean"] == 0
+    assert right.metrics["nearest_train_ratio"].value == pytest.approx(1, abs=0.2)
+    assert right.metrics["nearest_train_ratio"].floor == pytest.approx(1, abs=0.2)
+    assert right.metrics["log_prob"].value == pytest.approx(-2.84, abs=0.1)
+
+
+def test_a_shifted_model_is_worse(data, right):
+    shifted = judge(Gaussian(2.0), data, n=700, seed=0)
+    assert shifted.metrics["fd"].low > 4
+    assert shifted.metrics["fd"].low > right.metrics["fd"].high
+    assert shifted.metrics["kd"].low > right.metrics["kd"].high
+    assert shifted.metrics["precision"].high < right.metrics["precision"].low
+
+
+def test_a_copying_model_is_found_out(data):
+    copied = judge(Copying(data), data, n=300, seed=0)
+    assert copied.metrics["nearest_train_ratio"].high < 0.1
+    torch.testing.assert_close(copied.neighbours, copied.samples[:16])
+
+
+def test_cost(right):
+    assert right.cost["network_calls_each"] == 7
+    assert right.cost["sample_seconds_each"] > 0
+    assert right.cost["parameters"] == 12
+    assert right.cost["peak_memory_bytes"] > 1e7
+
+
+def test_json_is_plain(right):
+    plain = json.loads(json.dumps(right.to_json(), allow_nan=False))
+    assert set(plain) == {"metrics", "skipped", "cost"}
+    assert "classifier" not in plain["metrics"]["fd"]["protocol"]
+    assert "coordinates (2 features)" in plain["metrics"]["fd"]["protocol"]
+    assert "seed 0" in plain["metrics"]["fd"]["protocol"]
+
+
+def test_same_seed_same_numbers(data, right):
+    again = judge(Gaussian(), data, n=700, seed=0)
+    assert {k: s.to_json() for k, s in again.metrics.items()} == {
+        k: s.to_json() for k, s in right.metrics.items()
+    }
+
+
+def test_reference_may_be_shared_and_draws_be_given(data, right):
+    model, ranges = Gaussian(), []
+
+    def draw(start, stop):
+        ranges.append((start, stop))
+        return sampling.draw(model, stop - start, seed=0, start=start)
+
+    against = quality.reference(data, extractor(None, data), n=700, seed=0)
+    found = judge(model, data, n=700, seed=0, against=against, draw=draw)
+    assert ranges == [(0, 256), (256, 512), (512, 700)]
+    assert found.metrics == right.metrics
+
+
+class Rank:
+    """One of three processes, which run in turn; what each computes is kept by call and rank."""
+
+    def __init__(self, rank, size, kept):
+        self.rank, self.size, self.kept, self.calls = rank, size, kept, 0
+
+    def span(self, n):
+        return range(self.rank * n // self.size, (self.rank + 1) * n // self.size)
+
+    def gather(self, rows, n):
+        assert len(rows) == len(self.span(n))
+        parts = self.kept.setdefault(self.calls, {})
+        parts[self.rank] = rows
+        self.calls += 1
+        absent = rows.new_zeros(n, *rows.shape[1:])
+        spans = [Rank(r, self.size, None).span(n) for r in range(self.size)]
+        return torch.cat([parts.get(r, absent[: len(s)]) for r, s in enumerate(spans)])
+
+
+@pytest.mark.parametrize("n", [2, 40, 700])
+def test_shared_among_processes_it_says_the_same(data, n):
+    alone, kept = judge(Gaussian(), data, n=n, seed=0), {}
+    against = quality.reference(data, extractor(None, data), n=n, seed=0)
+    for rank in range(3):
+        world = Rank(rank, 3, kept)
+        shared = judge(Gaussian(), data, n=n, seed=0, against=against, world=world)
+    # The last process has seen what all of them computed.
+    torch.testing.assert_close(shared.samples, alone.samples)
+    for name, score in alone.metrics.items():
+        assert shared.metrics[name].value == pytest.approx(score.value, rel=1e-5), name
+
+
+def test_stops_between_chunks(data):
+    asked = []
+
+    def check():
+        asked.append(1)
+        if len(asked) == 3:
+            raise Interrupted(15, "stopped")
+
+    against = quality.reference(data, extractor(None, data), n=9, seed=0)
+    with pytest.raises(Interrupted):
+        judge(Gaussian(), data, n=2000, seed=0, against=against, check=check)
+    assert len(asked) == 3
+
+
+def test_progress_is_told(data):
+    seen = []
+    judge(Gaussian(), data, n=300, seed=0, progress=lambda *what: seen.append(what))
+    assert ("samples", 256, 300) in seen
+    assert ("samples", 300, 300) in seen
+    assert ("log_prob", 300, 300) in seen
+    assert any(what.startswith("features of") for what, _, _ in seen)
+
+
+def test_too_few_samples_are_said_with_the_number_that_would_do():
+    found = judge(Gaussian(), points(), n=3, seed=0)
+    assert "take at least 4" in found.skipped["fd"]
+    assert "at least 6" in found.skipped["precision"]
+    assert "nearest_train_ratio" in found.metrics
+
+
+def test_samples_that_are_no_numbers_are_said(data):
+    found = judge(Gaussian(math.nan), data, n=20, seed=0)
+    assert set(quality.METRICS) <= set(found.skipped)
+    assert found.skipped["fd"] == "20 of 20 samples are not finite numbers"
+    assert "log_prob" in found.metrics
+
+
+def test_bad_input(data):
+    with pytest.raises(BadInput, match="0 samples"):
+        judge(Gaussian(), data, n=0, seed=0)
+    empty = DataSet("x", data.domain, data.train, Split(torch.empty(0, 2)))
+    with pytest.raises(BadInput, match="no test examples"):
+        judge(Gaussian(), empty, n=10, seed=0)
+
+
+def test_digits_floor_and_baselines():
+    data = load("digits")
+    against = quality.reference(data, extractor(None, data), n=500, seed=0)
+    assert against.floor_n == 500
+    assert against.floor["fd"] * 20 < min(against.baselines["fd"].values())
+    assert likelihood.baselines(data)["uniform"] == pytest.approx(-64 * math.log(17))
+
+
+class TestCalls:
+    def test_counts_the_network_within_a_part(self):
+        inner = Gaussian()
+        outer = nn.ModuleDict({"stage": inner})
+        with calls(outer) as rows:
+            sampling.draw(inner, 10, seed=0)
+        assert dict(rows) == {"stage.network": 70}
+
+    def test_hooks_are_removed_also_after_an_error(self):
+        model = Gaussian()
+        with pytest.raises(RuntimeError), calls(model) as rows:
+            model.network(torch.zeros(1, 5))
+        with calls(model) as rows:
+            model.network(torch.zeros(4, 2))
+        assert dict(rows) == {"network": 4}
+        assert not model.network._forward_hooks
+        assert not model.network._forward_pre_hooks

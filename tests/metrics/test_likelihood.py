@@ -1,0 +1,127 @@
+"""Likelihood metrics: asked by capability, averaged, turned into bits, set beside the trivial."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.model import Model
+from trilemma.data.dataset import DataSet, Split
+from trilemma.metrics import likelihood
+
+
+def levels(count=4, n=500):
+    g = torch.Generator().manual_seed(0)
+
+    def split():
+        x = torch.randint(count, (n, 1, 3, 3), generator=g, dtype=torch.uint8)
+        x[:, 0, 0, 0] = 2
+        return Split(x)
+
+    return DataSet("levels", Domain("image", (1, 3, 3), Levels(count)), split(), split())
+
+
+def points():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(4000, 2, generator=g) * torch.tensor([1.0, 3.0])
+    return DataSet("points", Domain("points", (2,), Real()), Split(x[:3000]), Split(x[3000:]))
+
+
+class Silent(Model):
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        return noise.normal(2)
+
+
+class Bounding(Silent):
+    def bound(self, x, *, condition=None, noise=None):
+        assert not self.training
+        return x.flatten(1).float().sum(1) + noise.normal()
+
+
+class Knowing(Silent):
+    def log_prob(self, x, *, condition=None):
+        assert not self.training
+        return x.flatten(1).float().sum(1)
+
+
+def all_nats(model, kind, x, start=0):
+    return torch.cat(list(likelihood.each(model, kind, x, start, seed=0, device="cpu")))
+
+
+def test_lacking_gives_reasons():
+    assert set(likelihood.lacking(Silent())) == {"log_prob", "bound"}
+    assert set(likelihood.lacking(Bounding())) == {"log_prob"}
+    assert set(likelihood.lacking(Knowing())) == {"bound"}
+
+
+def test_noise_of_a_bound_belongs_to_the_example(monkeypatch):
+    x = levels().test.x
+    whole = all_nats(Bounding(), "bound", x)
+    parts = torch.cat(
+        [all_nats(Bounding(), "bound", x[:192]), all_nats(Bounding(), "bound", x[192:], 192)]
+    )
+    torch.testing.assert_close(whole, parts)
+    monkeypatch.setattr(likelihood, "AT_ONCE", 10)
+    torch.testing.assert_close(all_nats(Bounding(), "bound", x), whole)
+    assert not torch.equal(all_nats(Bounding(), "bound", x, 64), whole)
+
+
+def test_mode_is_left_as_it_was():
+    model = Knowing().train()
+    all_nats(model, "log_prob", levels().test.x)
+    assert model.training
+
+
+def test_scores_are_means_with_standard_errors():
+    domain, trivial = levels().domain, {"uniform": -9 * math.log(4)}
+    nats = -torch.arange(100.0) / 10
+    scores, skipped = likelihood.scores({"bound": nats}, domain, baseline=trivial)
+    bound, bits = scores["bound"], scores["bits_per_dim"]
+    error = nats.std().item() / 10
+    assert bound.value == pytest.approx(-4.95)
+    assert bound.low == pytest.approx(-4.95 - 1.96 * error, rel=1e-6)
+    assert bits.value == pytest.approx(4.95 / 9 / math.log(2))
+    assert bits.low < bits.value < bits.high
+    assert (bound.better, bits.better) == ("higher", "lower")
+    assert bits.baselines["uniform"] == pytest.approx(2)
+    assert not skipped
+    assert "bound" in bits.protocol
+
+
+def test_density_goes_before_bound_in_bits():
+    nats = {"log_prob": torch.full((5,), -9.0), "bound": torch.full((5,), -18.0)}
+    scores, _ = likelihood.scores(nats, levels().domain, baseline={})
+    assert scores["bits_per_dim"].value == pytest.approx(1 / math.log(2))
+
+
+def test_one_infinite_example_is_told():
+    nats = torch.zeros(10)
+    nats[3] = -torch.inf
+    scores, skipped = likelihood.scores({"log_prob": nats}, levels().domain, baseline={})
+    assert not scores
+    assert skipped["log_prob"] == "not a finite number for 1 of 10 test examples"
+    assert "bits_per_dim" in skipped
+
+
+def test_points_have_no_bits():
+    scores, skipped = likelihood.scores({"log_prob": torch.zeros(5)}, points().domain, baseline={})
+    assert set(scores) == {"log_prob"}
+    assert "unit" in skipped["bits_per_dim"]
+
+
+def test_baselines_of_levels():
+    found = likelihood.baselines(levels())
+    assert found["uniform"] == pytest.approx(-9 * math.log(4))
+    # Eight coordinates are uniform and one is constant, known up to the smoothing.
+    assert found["histogram"] == pytest.approx(-8 * math.log(4) + math.log(501 / 504), abs=0.03)
+
+
+def test_baseline_of_points_is_a_gaussian():
+    entropy = math.log(2 * math.pi * math.e) + math.log(3)
+    assert likelihood.baselines(points())["normal"] == pytest.approx(-entropy, abs=0.1)
