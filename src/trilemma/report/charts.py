@@ -1,0 +1,365 @@
+"""Charts as SVG text: transparent, ink in `currentColor`, so that they suit light and dark pages.
+
+Every chart names what it shows beside the mark, not in a legend far away, and uses the colour
+and the marker of its family (palette.py). Nothing is written to disk, and nothing touches
+matplotlib's global state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from trilemma.report.canvas import INK, along, end_labels, label, make_axes, short, ticks, write
+from trilemma.report.palette import CLASSES, hue
+from trilemma.report.ranking import baselines, coverage_metric, floor, rank
+from trilemma.report.words import brief, duration
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = [
+    "bound_terms",
+    "curves",
+    "frontier",
+    "latent_map",
+    "lines",
+    "series",
+    "triangle",
+    "trilemma_scores",
+]
+
+SLOW, FAST = 10.0, 1e-5
+"""Seconds a sample at the centre and at the tip of the triangle."""
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (2, 2)), (0, (8, 3)))
+
+
+def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Draw quality against speed: fd over seconds a sample, both on log axes.
+
+    The line joins the recipes that no other beats in both; what real data and the best trivial
+    baseline score stand as horizontals. Lower left is better.
+    """
+    ranking = rank(rows)
+    seconds = {p.recipe: p.value for p in ranking.speed}
+    shown = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0 and p.value > 0]
+    figure, axes = make_axes(430, 370)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("time for one sample")
+    axes.set_ylabel("fd")
+    marks = {"real data": floor(rows, "fd")}
+    poor = baselines(rows, "fd")
+    if poor:
+        name = min(poor, key=lambda k: poor[k])
+        marks[name] = poor[name]
+    heights = [p.value for p in shown] + [v for v in marks.values() if v and v > 0]
+    if not shown:
+        axes.set_xlim(1e-5, 1)
+        axes.set_ylim(1, 1000)
+        return write(figure, "quality against speed")
+    xs = [seconds[p.recipe] for p in shown]
+    axes.set_xlim(min(xs) / 4, max(xs) * 8)
+    axes.set_ylim(min(heights) / 1.7, max(heights) * 1.9)
+    for name, value in marks.items():
+        if value and value > 0:
+            axes.axhline(value, color=INK, alpha=0.45, lw=0.9, dashes=(4, 3))
+            axes.annotate(
+                f"{name}, {brief(value)}",
+                (1, value),
+                (-2, 3),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+                ha="right",
+                color=INK,
+                alpha=0.75,
+                fontsize=10,
+                parse_math=False,
+            )
+    best = [p for name in ranking.frontier for p in shown if p.recipe == name]
+    axes.plot(
+        [seconds[p.recipe] for p in best],
+        [p.value for p in best],
+        color=INK,
+        alpha=0.35,
+        lw=1.2,
+        zorder=1,
+    )
+    figure.canvas.draw()
+    boxes = along(axes, [(seconds[p.recipe], p.value) for p in best])
+    for p in shown:
+        colour = hue(p.family)
+        at = (seconds[p.recipe], p.value)
+        axes.plot([at[0]] * 2, [max(p.low, 1e-12), p.high], color=colour.light, lw=2, alpha=0.5)
+        axes.plot(*at, marker=colour.marker, ms=9, color=colour.light, ls="none", mew=0)
+        label(axes, short(p.recipe), at, colour.light, boxes)
+    axes.xaxis.set_major_formatter(lambda value, _: duration(value))
+    ticks(axes)
+    return write(figure, "quality against speed")
+
+
+def trilemma_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
+    """Return each recipe's place on the triangle's three axes, 0 at the centre and 1 at the tip.
+
+    quality   log fd, from the worst trivial baseline (0) to real data (1)
+    coverage  coverage or recall, from 0 to what real data reach
+    speed     log seconds a sample, from 10 s (0) to 10 µs (1)
+
+    A score that is missing is nan.
+    """
+    ranking = rank(rows)
+    poor, real = baselines(rows, "fd"), floor(rows, "fd")
+    values = [p.value for p in ranking.quality if p.value > 0]
+    worst = max(list(poor.values()) or [2 * v for v in values], default=math.nan)
+    best = real if real and real > 0 else min(values, default=math.nan)
+    most = floor(rows, coverage_metric(rows)) or 1.0
+
+    def part(value: float, bottom: float, top: float) -> float:
+        return min(max((value - bottom) / (top - bottom), 0.0), 1.0) if top != bottom else 1.0
+
+    def log(value: float) -> float:
+        return math.log(value) if value > 0 else math.nan
+
+    found = {}
+    for row in rows:
+        name = str(row.get("recipe", "?"))
+        q, c, s = (ranking.place(which, name) for which in ("quality", "coverage", "speed"))
+        found[name] = (
+            part(log(max(q.value, best)), log(worst), log(best))
+            if q and worst > best
+            else math.nan,
+            part(c.value, 0.0, most) if c else math.nan,
+            part(log(s.value), log(SLOW), log(FAST)) if s else math.nan,
+        )
+    return found
+
+
+def triangle(rows: Sequence[Mapping[str, Any]], shown: str | None = None) -> str:
+    """Draw the trilemma: quality, coverage and speed as the three corners of a triangle.
+
+    Arguments:
+        rows: All that is compared; they share the scales.
+        shown: The recipe drawn in colour, the others faint behind it; None draws all in colour.
+    """
+    scores = trilemma_scores(rows)
+    families = {str(row.get("recipe", "?")): str(row.get("family", "")) for row in rows}
+    figure, axes = make_axes(*((220, 180) if shown is not None else (400, 327)))
+    figure.set_layout_engine("none")
+    axes.set_position((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(-1.22, 1.22)
+    axes.set_ylim(-0.75, 1.25)
+    corners = np.array([(math.cos(a), math.sin(a)) for a in np.radians([90, 210, 330])])
+    for reach in (0.25, 0.5, 0.75, 1.0):
+        ring = np.vstack([corners, corners[:1]]) * reach
+        axes.plot(*ring.T, color=INK, alpha=0.5 if reach == 1 else 0.16, lw=0.9)
+    for corner in corners:
+        axes.plot([0, corner[0]], [0, corner[1]], color=INK, alpha=0.16, lw=0.9)
+    small = 12
+    for name, corner, ha, va in zip(
+        ("quality", "coverage", "speed"),
+        corners,
+        ("center",) * 3,
+        ("bottom", "top", "top"),
+        strict=True,
+    ):
+        x = corner[0] * (0.93 if va == "top" else 1)
+        axes.text(x, corner[1] * 1.08, name, ha=ha, va=va, fontsize=small, color=INK, alpha=0.85)
+    order = sorted(scores, key=lambda name: name == shown)
+    for name in order:
+        reach = np.nan_to_num(np.array(scores[name]), nan=0.0)
+        shape = corners * reach[:, None]
+        colour = hue(families[name])
+        if shown is not None and name != shown:
+            axes.fill(*shape.T, fill=False, edgecolor=INK, alpha=0.2, lw=0.9)
+            continue
+        strength = 0.3 if shown is not None else 0.1
+        axes.fill(*shape.T, facecolor=colour.light, edgecolor="none", alpha=strength)
+        axes.fill(*shape.T, fill=False, edgecolor=colour.light, lw=2)
+        known = shape[~np.isnan(scores[name])]
+        axes.plot(*known.T, marker=colour.marker, ls="none", ms=6, color=colour.light, mew=0)
+    return write(figure, f"quality, coverage and speed of {shown or 'all recipes'}")
+
+
+def series(events: Sequence[Mapping[str, Any]]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Read learning curves from events: (steps, values) of each term, by 'objective term'.
+
+    An event of training is a mapping with 'step' and numbers named 'objective/term'; gradients'
+    norms and other events are passed over. Where there are several stages, their names go before.
+
+    >>> series([{"kind": "step", "step": 1, "critic/loss": 2.0}])["critic loss"][1].tolist()
+    [2.0]
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    several = len({event["stage"] for event in events if "stage" in event}) > 1
+    for event in events:
+        step = event.get("step")
+        if not isinstance(step, int | float) or event.get("kind", "step") != "step":
+            continue
+        stage = f"{event.get('stage', '')}·".lstrip("·") if several else ""
+        for key, value in event.items():
+            objective, _, term = key.partition("/")
+            if term and term != "norm" and isinstance(value, int | float):
+                name = f"{stage}{objective} {term.replace('_', ' ')}"
+                found.setdefault(name, []).append((float(step), float(value)))
+    return {name: tuple(np.array(pairs).T) for name, pairs in found.items()}
+
+
+def curves(events: Sequence[Mapping[str, Any]], family: str = "") -> str:
+    """Draw the terms of the loss over the steps, smoothed, with what was measured behind.
+
+    Terms share axes where they belong to one objective; an axis is logarithmic where all its
+    values are above 0 and spread over more than a factor of 20.
+
+    Arguments:
+        events: Events of a run, see `series`.
+        family: Whose colour it takes.
+    """
+    groups: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for name, curve in series(events).items():
+        objective, _, term = name.partition(" ")
+        terms = groups.setdefault(objective, {})
+        if not any(np.array_equal(curve[1], known[1], equal_nan=True) for known in terms.values()):
+            terms[term] = curve
+    panels = len(groups) or 1
+    figure, panel = make_axes(430, 150 * panels + 40, rows=panels)
+    panel = panel if panels > 1 else [panel]
+    colour = hue(family).light
+    for axes, (objective, terms) in zip(panel, groups.items(), strict=False):
+        axes.set_title(objective, loc="left", fontsize=11, color=INK, alpha=0.85, parse_math=False)
+        values = np.concatenate([y for _, y in terms.values()])
+        values = values[np.isfinite(values)]
+        if len(values) and values.min() > 0 and values.max() / values.min() > 20:
+            axes.set_yscale("log")
+        ends = []
+        for i, (term, (x, y)) in enumerate(terms.items()):
+            smooth = _smooth(y)
+            axes.plot(x, y, color=colour, alpha=0.18, lw=0.8)
+            axes.plot(x, smooth, color=colour, ls=DASHES[i % len(DASHES)], lw=1.7)
+            ends.append((float(x[-1]), float(smooth[-1]), term))
+        _robust(axes, values)
+        end_labels(figure, axes, ends)
+        axes.margins(x=0.01)
+        ticks(axes)
+    panel[-1].set_xlabel("step")
+    return write(figure, "learning curves")
+
+
+def latent_map(codes: Tensor, labels: Tensor | None = None, classes: Sequence[str] = ()) -> str:
+    """Draw codes of the plane, coloured by class, each class named at its middle.
+
+    Arguments:
+        codes: [N, 2]; of more coordinates the first two are drawn.
+        labels: [N], class of each.
+        classes: Names of the classes.
+    """
+    z = codes.detach().cpu().float().numpy()[:, :2]
+    figure, axes = make_axes(400, 400)
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xlabel("$z_1$")
+    axes.set_ylabel("$z_2$")
+    kinds = np.zeros(len(z), int) if labels is None else labels.cpu().numpy().astype(int)
+    colours = [CLASSES[k % len(CLASSES)] for k in kinds]
+    size = max(3.0, min(20.0, 9000 / max(len(z), 1)))
+    axes.scatter(*z.T, s=size, c=colours, linewidths=0, alpha=0.75, rasterized=True)
+    if labels is not None:
+        for k in np.unique(kinds):
+            middle = np.median(z[kinds == k], 0)
+            name = str(classes[int(k)]) if k < len(classes) else str(k)
+            axes.text(
+                *middle,
+                short(name),
+                ha="center",
+                va="center",
+                fontsize=12,
+                weight="bold",
+                color=INK,
+                parse_math=False,
+            )
+    return write(figure, "map of the codes")
+
+
+def bound_terms(
+    terms: Sequence[float], family: str = "diffusion", unit: str = "bits / dim"
+) -> str:
+    """Draw the variational bound term by term, from L_0 at the left to L_T of the prior.
+
+    Arguments:
+        terms: [T + 1]: L_0, …, L_{T-1}, L_T.
+        family: Whose colour it takes.
+        unit: Of the terms.
+    """
+    y = np.asarray([float(v) for v in terms])
+    figure, axes = make_axes(460, 240)
+    edges = np.arange(len(y) + 1) - 0.5
+    axes.stairs(np.maximum(y, 0), edges, fill=True, color=hue(family).light, lw=0)
+    positive = y[y > 0]
+    if len(positive) and positive.max() / positive.min() > 50:
+        axes.set_yscale("log")
+        axes.set_ylim(positive.min() / 1.5, positive.max() * 1.5)
+    axes.set_xlabel("t")
+    axes.set_ylabel(unit)
+    axes.margins(x=0.02)
+    ticks(axes)
+    axes.set_title(
+        f"sum {brief(float(y.sum()))} {unit}", loc="right", fontsize=11, color=INK, alpha=0.85
+    )
+    return write(figure, "terms of the variational bound")
+
+
+def lines(
+    x: Sequence[float],
+    ys: Mapping[str, Sequence[float]],
+    across: str = "",
+    up: str = "",
+    log: bool = False,
+) -> str:
+    """Draw functions of one variable: losses against the critic's score, a schedule over time.
+
+    Arguments:
+        x: [N].
+        ys: [N] for each name; the name stands at the line's end.
+        across: Label of x.
+        up: Label of y.
+        log: Whether y is on a log axis.
+    """
+    figure, axes = make_axes(460, 300)
+    if log:
+        axes.set_yscale("log")
+    ends = []
+    for i, (name, y) in enumerate(ys.items()):
+        dash = DASHES[(i // len(CLASSES) + i) % len(DASHES)]
+        axes.plot(x, y, color=CLASSES[i % len(CLASSES)], lw=1.8, ls=dash)
+        ends.append((float(x[-1]), float(y[-1]), name))
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+    end_labels(figure, axes, ends)
+    return write(figure, up or "chart")
+
+
+def _smooth(y: np.ndarray) -> np.ndarray:
+    """Return a running mean whose window is a fortieth of the curve, whole at both ends."""
+    window = max(1, len(y) // 40)
+    good = np.isfinite(y)
+    kernel = np.ones(2 * window + 1)
+    weight = np.convolve(good.astype(float), kernel, "same")[: len(y)]
+    total = np.convolve(np.where(good, y, 0.0), kernel, "same")[: len(y)]
+    if len(y) < len(kernel):
+        return y
+    return np.divide(total, weight, out=np.full(len(y), np.nan), where=weight > 0)
+
+
+def _robust(axes: Axes, values: np.ndarray) -> None:
+    """Let no single spike set the frame."""
+    if len(values) < 20:
+        return
+    low, high = np.percentile(values, [0.2, 99.5])
+    room = (high - low) * 0.06
+    if axes.get_yscale() == "log":
+        axes.set_ylim(low / 1.15, high * 1.15)
+    elif high > low:
+        axes.set_ylim(low - room, high + room)

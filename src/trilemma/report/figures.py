@@ -1,0 +1,243 @@
+"""Pictures of data: grids, pairs, walks and scatters, as Pillow images; animations as GIF bytes.
+
+An image on L levels is shown with level k at grey value round(255 k / (L - 1)), and enlarged by
+whole pixels only: what is seen is what was drawn. Gaps are transparent. Nothing is written to
+disk here.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.report.palette import hue
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["animation", "grid", "levels_of", "neighbours", "points", "show", "walk"]
+
+WIDTH = 512
+"""Pixels that a picture is enlarged to, about."""
+GAP = 2
+"""Pixels between the images of a grid."""
+
+
+def grid(
+    images: Tensor,
+    levels: int = 256,
+    columns: int | None = None,
+    scale: int | None = None,
+    gap: int = GAP,
+) -> Image:
+    """Lay images out in rows.
+
+    Arguments:
+        images: [N, C, H, W] levels, C = 1 (grey) or 3 (colour).
+        levels: Number of levels L; level L - 1 is white.
+        columns: Images in a row; None makes the grid about square.
+        scale: Side of a pixel after enlargement; None makes the picture about 512 wide.
+        gap: Transparent pixels between images.
+
+    Returns:
+        An image of mode LA or RGBA, transparent in the gaps alone; L or RGB without gaps.
+
+    Raises:
+        BadInput: Where the tensor holds no images that can be drawn.
+
+    >>> grid(torch.full((4, 1, 8, 8), 16), levels=17, scale=2).size
+    (34, 34)
+    """
+    tiles = _tiles(images, levels)
+    columns = columns or math.ceil(math.sqrt(len(tiles)))
+    columns = min(columns, len(tiles))
+    if scale is None:
+        scale = max(1, round((WIDTH - gap * (columns - 1)) / (columns * tiles.shape[2])))
+    return _image(_mosaic(_enlarge(tiles, scale), columns, gap))
+
+
+def neighbours(
+    samples: Tensor,
+    nearest: Tensor,
+    levels: int = 256,
+    columns: int | None = None,
+    scale: int | None = None,
+) -> Image:
+    """Draw each sample above the training example that lies nearest to it.
+
+    Arguments:
+        samples: [N, C, H, W] levels.
+        nearest: [N, C, H, W] levels, in the same order.
+        levels: Number of levels.
+        columns: Pairs in a row; None makes rows of 12.
+        scale: Side of a pixel after enlargement.
+    """
+    above, below = _tiles(samples, levels), _tiles(nearest, levels)
+    if above.shape != below.shape:
+        raise BadInput(
+            f"{len(above)} samples and {len(below)} neighbours were given, or of other shapes; "
+            "each sample needs one neighbour of its own shape."
+        )
+    columns = min(columns or 12, len(above))
+    wide = above.shape[2]
+    scale = scale or max(1, (WIDTH - 3 * GAP * (columns - 1)) // (columns * wide))
+    above, below = _enlarge(above, scale), _enlarge(below, scale)
+    between = np.zeros((len(above), 1, *above.shape[2:]), np.uint8)
+    return _image(_mosaic(np.concatenate([above, between, below], 1), columns, 3 * GAP))
+
+
+def walk(images: Tensor, levels: int = 256, scale: int | None = None) -> Image:
+    """Draw what lies between codes as strips.
+
+    Arguments:
+        images: [N, C, H, W] for one strip, or [R, N, C, H, W] for R of them.
+        levels: Number of levels.
+        scale: Side of a pixel after enlargement.
+    """
+    columns = images.shape[-4]
+    return grid(images.reshape(-1, *images.shape[-3:]), levels, columns, scale, gap=1)
+
+
+def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int = WIDTH) -> Image:
+    """Draw points of the plane, over those of the data in grey where they are given.
+
+    Arguments:
+        x: [N, 2]; of more coordinates the first two are drawn, of one its histogram's place.
+        truth: [M, 2], points of the data; they set the frame.
+        family: Whose colour the points take; dark grey without one.
+        size: Side of the picture in pixels.
+    """
+    from matplotlib.figure import Figure
+
+    here = _plane(x)
+    below = None if truth is None or not len(truth) else _plane(truth)
+    figure = Figure(figsize=(size / 100, size / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    area = max(1.0, min(16.0, 8000 / max(len(here), 1)))
+    if below is not None:
+        axes.scatter(*below.T, s=area * 1.5, color="#c4c4c4", linewidths=0)
+    axes.scatter(
+        *here.T, s=area, color=hue(family).light if family else "#3a3a3a", linewidths=0, alpha=0.7
+    )
+    frame = here if below is None else below
+    frame = frame[np.isfinite(frame).all(axis=1)]
+    if len(frame):
+        low, high = frame.min(0), frame.max(0)
+        centre, reach = (low + high) / 2, max(float((high - low).max()), 1e-6) * 0.58
+        axes.set_xlim(centre[0] - reach, centre[0] + reach)
+        axes.set_ylim(centre[1] - reach, centre[1] + reach)
+    return _agg(figure)
+
+
+def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:
+    """Draw examples of a domain: a grid of images, or points of the plane.
+
+    Arguments:
+        x: [N, *domain.shape], data units.
+        domain: What an example is.
+        truth: Points of the data, to be drawn beneath; images ignore it.
+        family: Whose colour points take; images ignore it.
+    """
+    if domain.kind == "image":
+        return grid(x, levels_of(domain))
+    return points(x, truth, family)
+
+
+def levels_of(domain: Domain) -> int:
+    """Return the number of levels of a domain's images, 256 where none is stated."""
+    return domain.values.count if isinstance(domain.values, Levels) else 256
+
+
+def animation(frames: Sequence[Image], milliseconds: int = 80, hold: int = 1500) -> bytes:
+    """Put pictures of one size one after another, for ever.
+
+    Arguments:
+        frames: The pictures; transparent parts become white.
+        milliseconds: Time of a picture.
+        hold: Time of the last one.
+
+    Returns:
+        A GIF file.
+    """
+    from PIL import Image
+
+    if not frames:
+        raise BadInput("an animation needs at least one picture, and none was given.")
+    flat = []
+    for frame in frames:
+        see_through = frame.convert("RGBA")
+        white = Image.new("RGBA", see_through.size, "white")
+        flat.append(Image.alpha_composite(white, see_through).convert("RGB"))
+    if all(frame.mode in ("L", "LA") for frame in frames):
+        flat = [frame.convert("L") for frame in flat]
+    file = io.BytesIO()
+    times = [milliseconds] * (len(flat) - 1) + [hold]
+    flat[0].save(
+        file, "GIF", save_all=True, append_images=flat[1:], duration=times, loop=0, disposal=1
+    )
+    return file.getvalue()
+
+
+def _tiles(images: Tensor, levels: int) -> np.ndarray:
+    """Return [N, H, W, C + 1] uint8: the values shown, and full opacity."""
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise BadInput(
+            f"a tensor of shape {tuple(images.shape)} was given as images; wanted "
+            "[N, C, H, W] with at least one image and C = 1 (grey) or 3 (colour)."
+        )
+    top = max(levels - 1, 1)
+    x = images.detach().cpu().double().nan_to_num(0).clamp(0, top)
+    shown = (x * (255 / top)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return np.concatenate([shown, np.full((*shown.shape[:3], 1), 255, np.uint8)], -1)
+
+
+def _enlarge(tiles: np.ndarray, scale: int) -> np.ndarray:
+    return tiles.repeat(scale, 1).repeat(scale, 2)
+
+
+def _mosaic(tiles: np.ndarray, columns: int, gap: int) -> np.ndarray:
+    """Place tiles [N, H, W, K] in rows; gaps and empty places stay transparent."""
+    n, h, w, k = tiles.shape
+    rows = -(-n // columns)
+    full = np.zeros((rows * (h + gap) - gap, columns * (w + gap) - gap, k), np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = (i // columns) * (h + gap), (i % columns) * (w + gap)
+        full[top : top + h, left : left + w] = tile
+    return full
+
+
+def _image(pixels: np.ndarray) -> Image:
+    from PIL import Image
+
+    if (pixels[..., -1] == 255).all():
+        pixels = pixels[..., :-1]
+    h, w, k = pixels.shape
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[k]
+    return Image.frombytes(mode, (w, h), pixels.tobytes())
+
+
+def _plane(x: Tensor) -> np.ndarray:
+    flat = x.detach().cpu().float().flatten(1)
+    if flat.shape[1] == 1:
+        flat = torch.cat([flat, torch.zeros_like(flat)], 1)
+    return flat[:, :2].numpy()
+
+
+def _agg(figure) -> Image:  # noqa: ANN001
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.asarray(canvas.buffer_rgba())
+    h, w, _ = pixels.shape
+    return Image.frombytes("RGBA", (w, h), pixels.tobytes()).convert("RGB")

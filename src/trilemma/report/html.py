@@ -1,0 +1,170 @@
+"""Pages: one file each, pictures inline, nothing fetched and nothing run.
+
+What a user named (classes, files, captions, recipes) is escaped by `markup.element`; the page's
+policy forbids scripts and every outside address besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from trilemma.report.markup import Child, Markup, element, glyph
+from trilemma.report.page import Comparison, Portrait
+from trilemma.report.ranking import coverage_metric, floor, rank
+from trilemma.report.sections import (
+    answers_section,
+    curves_section,
+    details_section,
+    history_section,
+    inside_section,
+    neighbours_section,
+    samples_section,
+    scores_section,
+    table_section,
+)
+from trilemma.report.style import sheet
+from trilemma.report.words import brief, count, duration
+
+__all__ = ["comparison_page", "run_page"]
+
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
+COUNTED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+
+
+def comparison_page(comparison: Comparison | Mapping[str, Any]) -> str:
+    """Write the page of a comparison.
+
+    Arguments:
+        comparison: What was compared, or the mapping that `Comparison.of` takes.
+
+    Returns:
+        A whole HTML document.
+    """
+    made = comparison if isinstance(comparison, Comparison) else Comparison.of(comparison)
+    made = _in_order(made)
+    rows, ranking = made.rows, rank(made.rows)
+    n = len(rows)
+    several = f"{COUNTED[n] if n < len(COUNTED) else n} {'recipe' if n == 1 else 'recipes'}"
+    facts = [
+        f"{duration(made.minutes * 60)} of training each" if made.minutes else None,
+        None if made.seed is None else f"seed {made.seed}",
+        *dict.fromkeys(str(row["device"]) for row in rows if row.get("device")),
+        made.date or None,
+    ]
+    sections = (
+        ("samples", "Samples", samples_section(made)),
+        ("answers", "Quality, coverage, speed", answers_section(rows, ranking)),
+        ("table", "All figures", table_section(rows)),
+        ("curves", "Learning curves", curves_section(made.entries)),
+        ("neighbours", "Nearest training examples", neighbours_section(made)),
+        ("inside", "Inside the models", inside_section(made.entries)),
+        ("details", "Settings", details_section(made.entries, made.environment, made.notes)),
+    )
+    return _document(
+        f"{several} on {made.data}",
+        element("h1", f"{several} on {made.data}"),
+        _facts(facts),
+        element("p", made.verdict or ranking.verdict, class_="verdict"),
+        element("p", " ".join(ranking.advice), class_="advice") if ranking.advice else None,
+        _sections(sections),
+    )
+
+
+def _in_order(made: Comparison) -> Comparison:
+    """Put the entries in the order of their quality; those without come last, as they were."""
+    places = {p.recipe: i for i, p in enumerate(rank(made.rows).quality)}
+    return replace(
+        made, entries=sorted(made.entries, key=lambda e: places.get(e.recipe, len(places)))
+    )
+
+
+def run_page(run: Portrait) -> str:
+    """Write the page of one trained run.
+
+    Arguments:
+        run: The run's figures and pictures.
+
+    Returns:
+        A whole HTML document.
+    """
+    entry, row = run.entry, run.entry.row
+    cost = row.get("cost", {})
+    facts = [
+        f"{duration(cost['train_seconds'])} of training" if cost.get("train_seconds") else None,
+        f"{count(cost['parameters'])} parameters" if cost.get("parameters") else None,
+        None if row.get("seed") is None else f"seed {row['seed']}",
+        str(row["device"]) if row.get("device") else None,
+        run.date or None,
+    ]
+    beside = Comparison(str(row.get("data", "")), [entry], real=run.real, domain=run.domain)
+    sections = (
+        ("samples", "Samples", samples_section(beside)),
+        ("history", "On the way", history_section(run.history)),
+        ("table", "Scores", scores_section(row)),
+        ("curves", "Learning curves", curves_section([entry])),
+        ("neighbours", "Nearest training examples", neighbours_section(beside)),
+        ("inside", "Inside the model", inside_section([entry])),
+        ("details", "Settings", details_section([entry], run.environment, run.notes)),
+    )
+    return _document(
+        f"{entry.recipe} on {row.get('data', 'data')}",
+        element("h1", glyph(entry.family), f"{entry.recipe} on {row.get('data', 'data')}"),
+        _facts(facts),
+        element("p", _in_short(row), class_="verdict"),
+        _sections(sections),
+    )
+
+
+def _in_short(row: Mapping[str, Any]) -> str:
+    """Say in a sentence what one run reaches in quality, coverage and speed."""
+    ranking, parts = rank([row]), []
+    if ranking.quality:
+        p, real = ranking.quality[0], floor([row], "fd")
+        span = "" if p.low == p.high else f", between {brief(p.low)} and {brief(p.high)}"
+        beside = "" if real is None else f" (real data: {brief(real)})"
+        parts.append(f"fd {brief(p.value)}{span}{beside}")
+    if ranking.coverage:
+        parts.append(f"{coverage_metric([row])} {brief(ranking.coverage[0].value)}")
+    if ranking.speed:
+        parts.append(f"{duration(ranking.speed[0].value)} a sample")
+    if not parts:
+        return "Not measured yet: ‘trilemma evaluate’ does."
+    return f"{'; '.join(parts)}."
+
+
+def _document(title: str, *body: Child) -> str:
+    head = element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        element("title", title),
+        element("style", Markup(sheet())),
+    )
+    footer = element("footer", "Made by Trilemma. Everything on this page is in this one file.")
+    page = element("html", head, element("body", element("main", *body, footer)), lang="en")
+    return f"<!doctype html>\n{page}\n"
+
+
+def _facts(facts: Sequence[str | None]) -> Markup:
+    return element("p", " · ".join(fact for fact in facts if fact), class_="facts")
+
+
+def _sections(sections: Sequence[tuple[str, str, Child]]) -> list[Markup]:
+    """Leave empty sections out, and lead to the others."""
+    full = [section for section in sections if section[2]]
+    links = [element("a", title, href=f"#{key}") for key, title, _ in full]
+    return [
+        element("nav", *links, aria_label="On this page"),
+        *(
+            element("section", element("h2", title, id=key), body, aria_labelledby=key)
+            for key, title, body in full
+        ),
+    ]

@@ -1,0 +1,176 @@
+"""What a page is made from: plain values and tensors, gathered by whoever ran the models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from trilemma.core.domain import Domain
+from trilemma.report.figures import neighbours, show
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Comparison", "Entry", "Picture", "Portrait"]
+
+SHOWN = 64
+"""Samples in a picture at most, and as many real examples beside them."""
+PAIRS = 24
+"""Samples shown with their nearest training example at most."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Something to look at, with its words."""
+
+    title: str
+    image: Image | bytes | str
+    """A Pillow image, the bytes of a PNG or GIF, or a chart's SVG."""
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One recipe's result: its figures, and what it drew."""
+
+    row: Mapping[str, Any]
+    """What `trilemma evaluate --json` prints."""
+    samples: Tensor | Image | None = None
+    """[N, *domain.shape], data units; or a picture already drawn."""
+    neighbours: tuple[Tensor, Tensor] | Image | None = None
+    """Samples and, in the same order, the training examples nearest to them."""
+    events: Sequence[Mapping[str, Any]] = ()
+    """Events of its training, for the learning curves."""
+    pictures: Sequence[Picture] = ()
+    """What belongs to it alone: a map of the codes, a walk, the way from noise to sample."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the recipe, by name."""
+
+    @property
+    def recipe(self) -> str:
+        """Return the name of the recipe."""
+        return str(self.row.get("recipe", "?"))
+
+    @property
+    def family(self) -> str:
+        """Return the name of its family."""
+        return str(self.row.get("family", ""))
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """One trained run, for a page of its own."""
+
+    entry: Entry
+    real: Tensor | Image | None = None
+    """[N, *domain.shape]: real examples to stand beside the samples."""
+    domain: Domain | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    date: str = ""
+    history: Sequence[Picture] = ()
+    """Previews from the first steps to the last."""
+    notes: Sequence[str] = ()
+    """What a reader should know of the data: licence, files left out."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several recipes on the same data with the same budget."""
+
+    data: str
+    entries: Sequence[Entry]
+    minutes: float | None = None
+    """Budget of each recipe."""
+    seed: int | None = None
+    real: Tensor | Image | None = None
+    """[N, *domain.shape]: real examples to stand beside the samples."""
+    domain: Domain | None = None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    date: str = ""
+    verdict: str | None = None
+    """One sentence in place of the one that the ranking writes."""
+    notes: Sequence[str] = ()
+    """What a reader should know of the data: licence, files left out."""
+
+    @property
+    def rows(self) -> list[Mapping[str, Any]]:
+        """Return the figures of all entries."""
+        return [entry.row for entry in self.entries]
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Comparison:
+        """Make one from a mapping: `compare`'s JSON, and what there is to see.
+
+        Keys: data, seed, minutes, rows, and if there are any real, domain, environment, date,
+        verdict, notes, and pictures: {recipe: {samples, neighbours, curves, pictures, settings}}.
+        """
+        seen = plain.get("pictures", {})
+        entries = []
+        for row in plain.get("rows", ()):
+            found = seen.get(row.get("recipe"), {})
+            entries.append(
+                Entry(
+                    row,
+                    found.get("samples"),
+                    found.get("neighbours"),
+                    found.get("curves") or (),
+                    found.get("pictures") or (),
+                    found.get("settings") or {},
+                )
+            )
+        keys = ("minutes", "seed", "real", "domain", "verdict")
+        return cls(
+            data=str(plain.get("data", "")),
+            entries=entries,
+            environment=plain.get("environment") or {},
+            date=str(plain.get("date", "")),
+            notes=plain.get("notes") or (),
+            **{key: plain.get(key) for key in keys},
+        )
+
+
+def shown(
+    real: Tensor | Image | None, drawn: Sequence[Tensor | Image | None]
+) -> tuple[int, list[Tensor | Image | None]]:
+    """Cut real examples and samples to one number, so that nobody is shown with more.
+
+    Returns:
+        The number, and the real examples followed by the samples.
+    """
+    every = [real, *drawn]
+    counts = [len(x) for x in every if isinstance(x, Tensor) and len(x)]
+    flat = all(x.ndim == 2 for x in every if isinstance(x, Tensor))
+    n = min([2000 if flat else SHOWN, *counts])
+    return n, [x[:n] if isinstance(x, Tensor) else x for x in every]
+
+
+def drawn(
+    x: Tensor | Image, domain: Domain | None, truth: Tensor | None = None, family: str = ""
+) -> Image:
+    """Draw tensors by their domain; a picture stays as it is."""
+    if not isinstance(x, Tensor):
+        return x
+    return show(x, domain or _guess(x), truth, family)
+
+
+def pairs(entry: Entry, domain: Domain | None) -> Image | None:
+    """Draw an entry's samples above their nearest training examples, where it has them."""
+    found = entry.neighbours
+    if not isinstance(found, tuple):
+        return found
+    samples, nearest = found
+    if samples.ndim != 4 or not len(samples):
+        return None
+    levels = getattr(domain.values, "count", 256) if domain else 256
+    return neighbours(samples[:PAIRS], nearest[:PAIRS], levels)
+
+
+def _guess(x: Tensor) -> Domain:
+    from trilemma.core.domain import Levels, Real
+
+    if x.ndim == 4:
+        return Domain("image", tuple(x.shape[1:]), Levels(256))
+    return Domain("points", tuple(x.shape[1:]), Real())

@@ -1,0 +1,201 @@
+"""How numbers are written, and what each score means in plain words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = [
+    "MEANINGS",
+    "Meaning",
+    "brief",
+    "count",
+    "duration",
+    "joined",
+    "meaning",
+    "number",
+    "score",
+    "stand_in",
+]
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """A column of the table."""
+
+    label: str
+    better: str
+    """'lower', 'higher', or 'one' where 1 is the wanted value."""
+    words: str
+    """One line for a reader who has not met it."""
+
+
+MEANINGS: Mapping[str, Meaning] = {
+    "fd": Meaning(
+        "fd",
+        "lower",
+        "Fréchet distance: how far the samples as a whole lie from unseen data, in the features "
+        "of the extractor. Quality and coverage in one number; the ranking by quality uses it.",
+    ),
+    "kd": Meaning(
+        "kd",
+        "lower",
+        "Kernel distance: the same question, asked without assuming Gaussian features; "
+        "its estimate is unbiased, so it may fall a little below 0.",
+    ),
+    "precision": Meaning(
+        "precision", "higher", "Share of the samples that lie where data lie: are they good?"
+    ),
+    "recall": Meaning(
+        "recall", "higher", "Share of the data that lie where samples lie: is anything left out?"
+    ),
+    "density": Meaning(
+        "density",
+        "higher",
+        "Precision that one outlier cannot inflate: how crowded with data the samples' places "
+        "are, 1 for real data; it may exceed 1.",
+    ),
+    "coverage": Meaning(
+        "coverage",
+        "higher",
+        "Share of the data that have a sample among their nearest neighbours: recall that one "
+        "outlier cannot inflate. The ranking by coverage uses it.",
+    ),
+    "nearest_train_ratio": Meaning(
+        "nearest / train",
+        "one",
+        "How near samples lie to the training data, against how near unseen data lie: about 1 is "
+        "right, far below 1 means copies.",
+    ),
+    "bits_per_dim": Meaning(
+        "bits / dim",
+        "lower",
+        "What one value of unseen data costs to write down with the model as the code. "
+        "‘≤’ marks a bound: the truth is at most this.",
+    ),
+    "log_prob": Meaning("log p", "higher", "Log-likelihood of unseen data, nats an example."),
+    "bound": Meaning(
+        "bound", "higher", "Lower bound on the log-likelihood of unseen data, nats an example."
+    ),
+    "sample_seconds_each": Meaning(
+        "time / sample", "lower", "Time to draw one sample, drawn many at once."
+    ),
+    "network_calls_each": Meaning(
+        "calls", "lower", "How often the network is evaluated for one sample."
+    ),
+    "parameters": Meaning("parameters", "", "Trained numbers in the model."),
+    "train_examples_per_second": Meaning(
+        "examples / s", "higher", "Training examples seen in a second."
+    ),
+    "train_seconds": Meaning("training", "", "Time spent on training."),
+    "peak_memory_bytes": Meaning("memory", "lower", "Most memory held at once."),
+}
+
+
+SHARES = frozenset({"precision", "recall", "density", "coverage", "nearest_train_ratio"})
+"""Scores near 1, whose third figure says nothing."""
+
+
+def meaning(name: str, better: str = "") -> Meaning:
+    """Return what is known of a score; an unknown one is labelled with its own name."""
+    return MEANINGS.get(name, Meaning(name.replace("_", " "), better, ""))
+
+
+def number(value: float | None) -> str:
+    """Write a number with three figures, or a dash where there is none.
+
+    >>> [number(v) for v in (3806.2, 41.23, 0.93456, 0.000812, 0.0, -0.02, None, math.inf)]
+    ['3,806', '41.2', '0.935', '0.0008', '0', '−0.020', '–', '–']
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size == 0:
+        text = "0"
+    elif size >= 99.95:
+        text = f"{size:,.0f}"
+    elif size >= 9.995:
+        text = f"{size:.1f}"
+    elif size >= 0.9995:
+        text = f"{size:.2f}"
+    elif size >= 0.01:
+        text = f"{size:.3f}"
+    elif size >= 0.0001:
+        text = f"{size:.4f}"
+    else:
+        text = f"{size:.0e}"
+    return ("−" if value < 0 else "") + text
+
+
+def brief(value: float | None) -> str:
+    """Write a number as a sentence does: no zeros at its end.
+
+    >>> [brief(v) for v in (17.2, 34.0, 6.10, 0.92, 530.0, 0.0)]
+    ['17.2', '34', '6.1', '0.92', '530', '0']
+    """
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def stand_in(name: str) -> str:
+    """Name trivial samples in full.
+
+    >>> stand_in("noise")
+    'uniform noise'
+    """
+    return {"noise": "uniform noise", "mean": "training mean"}.get(name, name)
+
+
+def duration(seconds: float | None) -> str:
+    """Write a time in the unit that suits it.
+
+    >>> [duration(v) for v in (0.0000021, 0.00042, 0.0313, 1.2, 75, 600, 5400, 90000)]
+    ['2.1 µs', '0.42 ms', '31 ms', '1.2 s', '1.2 min', '10 min', '1.5 h', '25 h']
+    """
+    if seconds is None or not math.isfinite(seconds):
+        return "–"
+    units = ((1e-6, "µs"), (1e-3, "ms"), (1.0, "s"), (60.0, "min"), (3600.0, "h"))
+    low = {"µs": 0.0, "ms": 1e-4, "s": 0.995, "min": 60.0, "h": 3600.0}
+    size, unit = next(u for u in reversed(units) if seconds >= low[u[1]] or u[1] == "µs")
+    value = seconds / size
+    text = f"{value:.0f}" if value >= 9.95 else f"{value:.2g}"
+    return f"{text} {unit}"
+
+
+def count(value: float | None) -> str:
+    """Write how many.
+
+    >>> [count(v) for v in (1, 950, 12500, 1_240_000, 0.5, None)]
+    ['1', '950', '12.5 k', '1.24 M', '0.5', '–']
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e4, " k")):
+        if abs(value) >= size:
+            return f"{value / min(size, 1e3 if unit == ' k' else size):.3g}{unit}"
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
+
+
+def score(metric: str, value: float | None) -> str:
+    """Write the value of a metric or a cost in the way that suits it."""
+    if metric.endswith(("seconds", "seconds_each")):
+        return duration(value)
+    if metric == "peak_memory_bytes":
+        return "–" if value is None else f"{value / 2**20:,.0f} MiB"
+    if metric in ("parameters", "network_calls_each", "train_examples_per_second"):
+        return count(value)
+    if value is not None and math.isfinite(value) and metric in SHARES:
+        return f"{value:.2f}".replace("-", "−")
+    return number(value)
+
+
+def joined(names: Sequence[str], last: str = "and") -> str:
+    """Write a list as a sentence does.
+
+    >>> joined(["a"]), joined(["a", "b"]), joined(["a", "b", "c"], "or")
+    ('a', 'a and b', 'a, b or c')
+    """
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} {last} {names[-1]}"

@@ -1,0 +1,160 @@
+"""Charts: what they show, that they stand alone, and that they suit light and dark pages."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+import torch
+
+from trilemma.report import charts
+from trilemma.report.palette import FAMILIES, OTHER, hue
+
+
+def events(**terms):
+    for k in range(100):
+        yield {"kind": "step", "step": k, "stage": "model", "lr": 1.0} | {
+            name.replace("__", "/"): value / (k + 1) for name, value in terms.items()
+        }
+
+
+def words(svg):
+    return " ".join(t.strip() for t in re.findall(r">([^<>]+)<", svg) if t.strip())
+
+
+@pytest.fixture(scope="module")
+def every(settled):
+    rows = settled
+    log = list(events(critic__loss=9.0, critic__r1=1.0, generator__loss=5.0))
+    codes = torch.randn(50, 2)
+    return {
+        "frontier": charts.frontier(rows),
+        "triangle": charts.triangle(rows),
+        "one": charts.triangle(rows, "vae"),
+        "curves": charts.curves(log, "gan"),
+        "map": charts.latent_map(codes, torch.arange(50) % 3, ("a", "b", "c")),
+        "terms": charts.bound_terms([3.0, 1.0, 0.5, 0.001]),
+        "lines": charts.lines([0, 1], {"data": [0, 1], "samples": [1, 0]}, "score", "loss"),
+    }
+
+
+def test_every_chart_is_well_formed_and_stands_alone(every):
+    for name, svg in every.items():
+        assert ElementTree.fromstring(svg).tag.endswith("svg"), name
+        outside = re.sub(r'xmlns(:\w+)?="[^"]*"', "", svg)
+        assert "http" not in outside, name
+        assert all(ref.startswith("data:") for ref in re.findall(r'href="([^#][^"]*)"', svg)), name
+        assert "currentColor" in svg, name
+        assert charts.INK not in svg, name
+
+
+def test_no_two_charts_share_an_id(every):
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in every.values()]
+    assert any(ids)
+    for one, other in itertools.combinations(ids, 2):
+        assert not one & other
+
+
+def test_references_within_a_chart_resolve(every):
+    for svg in every.values():
+        known = set(re.findall(r' id="([^"]+)"', svg))
+        wanted = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)', svg))
+        assert wanted <= known
+
+
+def test_frontier_names_recipes_floor_and_baseline(every):
+    for text in ("ddpm", "gan", "vae", "autoencoder", "real data, 6.1", "training mean, 530"):
+        assert text in words(every["frontier"])
+    for family in ("autoencoder", "vae", "gan", "diffusion"):
+        assert FAMILIES[family].light in every["frontier"]
+
+
+def test_charts_do_without_scores(evaluate):
+    for rows in ([], [evaluate("a")], [evaluate("a", fd=0.0, seconds=0.0)]):
+        assert "<svg" in charts.frontier(rows)
+        assert "<svg" in charts.triangle(rows)
+
+
+def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
+    rows = [
+        evaluate("noise", fd=800, coverage=0.0, seconds=10.0),
+        evaluate("real", fd=6.1, coverage=0.96, seconds=1e-5),
+        evaluate("middle", fd=math.sqrt(800 * 6.1), coverage=0.48, seconds=1e-2),
+        evaluate("none"),
+    ]
+    found = charts.trilemma_scores(rows)
+    assert found["noise"] == pytest.approx((0, 0, 0))
+    assert found["real"] == pytest.approx((1, 1, 1))
+    assert found["middle"] == pytest.approx((0.5, 0.5, 0.5))
+    assert all(math.isnan(v) for v in found["none"])
+
+
+def test_series_reads_steps_alone():
+    log = [*events(critic__loss=4.0, critic__norm=1.0), {"kind": "done", "step": 99, "a/b": 1.0}]
+    found = charts.series(log)
+    assert list(found) == ["critic loss"]
+    assert found["critic loss"][1][:2].tolist() == [4.0, 2.0]
+
+
+def test_series_tells_stages_apart():
+    log = [{"step": 1, "stage": s, "model/loss": 1.0} for s in ("first", "second")]
+    assert list(charts.series(log)) == ["first·model loss", "second·model loss"]
+
+
+def test_curves_name_each_term(every):
+    for text in ("critic", "generator", "loss", "r1", "step"):
+        assert text in words(every["curves"])
+
+
+def test_curves_survive_what_is_not_finite():
+    log = [{"step": k, "model/loss": math.nan if k % 3 else 1.0 + k} for k in range(50)]
+    assert "<svg" in charts.curves(log)
+    assert "<svg" in charts.curves([{"step": 1, "model/loss": math.inf}])
+    assert "<svg" in charts.curves([])
+
+
+def test_names_are_no_formulas(evaluate):
+    name = r"$\frac{$ & <b>"
+    rows = [evaluate(name, fd=2.0, coverage=0.5, seconds=1e-3), evaluate("b", fd=9.0, seconds=1)]
+    made = [charts.frontier(rows), charts.triangle(rows, name)]
+    made.append(charts.curves([{"step": k, f"{name}/{name}": 1.0} for k in range(3)]))
+    made.append(charts.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
+    made.append(charts.lines([0, 1], {name: [0, 1]}))
+    for svg in made:
+        ElementTree.fromstring(svg)
+        assert "<b>" not in svg
+
+
+def test_families_differ_in_shape_and_in_colour():
+    every = [*FAMILIES.values(), OTHER]
+    assert len(FAMILIES) == 12
+    for part in ("name", "light", "dark", "marker"):
+        assert len({getattr(h, part) for h in every}) == len(every)
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_colours_can_be_seen_on_their_page(family):
+    light = 1.05 / (luminance(hue(family).light) + 0.05)
+    dark = (luminance(hue(family).dark) + 0.05) / (luminance("#131417") + 0.05)
+    assert light >= 3
+    assert dark >= 3
+
+
+def test_drawing_libraries_are_imported_when_drawn():
+    code = (
+        "import sys, trilemma.report.html, trilemma.report.figures, trilemma.report.tables;"
+        "print([m for m in ('matplotlib', 'PIL.Image', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

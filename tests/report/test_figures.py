@@ -1,0 +1,114 @@
+"""Pictures of data: every pixel of a small grid, pairs, scatters, animations."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.errors import BadInput
+from trilemma.report import figures
+
+
+def pixels(image):
+    return np.asarray(image)
+
+
+def test_grid_is_exact():
+    x = torch.tensor([[0, 16], [8, 4]], dtype=torch.uint8).expand(3, 1, 2, 2)
+    image = figures.grid(x, levels=17, columns=2, scale=2, gap=1)
+    assert image.mode == "LA"
+    assert image.size == (9, 9)
+    tile = np.array([[0, 255], [128, 64]]).repeat(2, 0).repeat(2, 1)
+    grey, opaque = pixels(image)[..., 0], pixels(image)[..., 1]
+    for top, left in ((0, 0), (0, 5), (5, 0)):
+        np.testing.assert_array_equal(grey[top : top + 4, left : left + 4], tile)
+    clear = np.zeros((9, 9), bool)
+    clear[4], clear[:, 4], clear[5:, 5:] = True, True, True
+    np.testing.assert_array_equal(opaque == 0, clear)
+
+
+def test_colours_keep_their_channels():
+    x = torch.zeros(2, 3, 1, 1, dtype=torch.uint8)
+    x[0, 0], x[1, 2] = 200, 90
+    found = pixels(figures.grid(x, columns=2, scale=1, gap=0))
+    assert found.tolist() == [[[200, 0, 0], [0, 0, 90]]]
+
+
+def test_one_image_has_no_transparency():
+    x = torch.arange(64, dtype=torch.uint8).view(1, 1, 8, 8)
+    image = figures.grid(x, scale=1)
+    assert image.mode == "L"
+    np.testing.assert_array_equal(pixels(image), x[0, 0].numpy())
+
+
+@pytest.mark.parametrize("side", [8, 28, 64, 300])
+def test_grid_is_of_readable_size(side):
+    width, _ = figures.grid(torch.zeros(16, 1, side, side, dtype=torch.uint8)).size
+    assert width >= 400
+    assert width <= max(700, 4 * side + 6)
+
+
+@pytest.mark.parametrize("shape", [(4, 2, 8, 8), (0, 1, 8, 8), (4, 8, 8)])
+def test_what_is_no_image_is_refused(shape):
+    with pytest.raises(BadInput, match="was given as images"):
+        figures.grid(torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_neighbours_stand_below():
+    above = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    image = figures.neighbours(above, above + 255, columns=2, scale=1)
+    assert image.size == (2 + 6 + 2, 5)
+    assert (pixels(image)[:2, :2, 0] == 0).all()
+    assert (pixels(image)[3:, :2, 0] == 255).all()
+    with pytest.raises(BadInput, match="each sample needs one neighbour"):
+        figures.neighbours(above, above[:1])
+
+
+def test_walk_has_a_strip_each():
+    image = figures.walk(torch.zeros(3, 7, 1, 4, 4, dtype=torch.uint8), scale=1)
+    assert image.size == (7 * 4 + 6, 3 * 4 + 2)
+
+
+def test_show_follows_the_domain():
+    image = Domain("image", (1, 4, 4), Levels(2))
+    shown = figures.show(torch.ones(1, 1, 4, 4, dtype=torch.uint8), image)
+    assert (pixels(shown) == 255).all()
+    plane = Domain("points", (2,), Real())
+    assert figures.show(torch.randn(50, 2), plane).size == (512, 512)
+
+
+def test_points_show_what_they_are_given():
+    blank = pixels(figures.points(torch.zeros(0, 2), truth=torch.zeros(0, 2)))
+    here = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    found = pixels(figures.points(here, size=200)).min(-1) < 200
+    assert (blank == 255).all()
+    assert found[100:, :100].any()
+    assert found[:100, 100:].any()
+    assert not found[:100, :100].any()
+    assert not found[100:, 100:].any()
+
+
+def test_points_survive_infinities():
+    x = torch.tensor([[0.0, 1.0], [float("nan"), float("inf")], [1.0, 0.0]])
+    assert figures.points(x, size=100).size == (100, 100)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_animation_keeps_its_frames(channels):
+    x = torch.stack([torch.full((4, channels, 5, 5), 40 * k) for k in range(6)]).byte()
+    film = Image.open(io.BytesIO(figures.animation([figures.grid(f, scale=2) for f in x])))
+    assert film.format == "GIF"
+    assert film.n_frames == 6
+    film.seek(3)
+    assert film.convert("L").getpixel((0, 0)) == pytest.approx(120, abs=2)
+    assert film.info["loop"] == 0
+
+
+def test_animation_of_nothing_is_refused():
+    with pytest.raises(BadInput, match="at least one picture"):
+        figures.animation([])

@@ -1,0 +1,113 @@
+"""Places, ties, the Pareto set, and the sentence that says what to choose."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from trilemma.report.ranking import rank
+
+
+def order(places):
+    return [(p.recipe, p.place) for p in places]
+
+
+def test_ranks_the_three_corners(rows):
+    found = rank(rows)
+    assert order(found.quality) == [("ddpm", 1), ("gan", 2), ("vae", 3), ("autoencoder", 4)]
+    assert order(found.coverage) == [("ddpm", 1), ("vae", 2), ("gan", 2), ("autoencoder", 4)]
+    assert order(found.speed) == [("autoencoder", 1), ("vae", 1), ("gan", 3), ("ddpm", 4)]
+    assert [p.tied for p in found.coverage] == [False, True, True, False]
+
+
+def test_chooses_the_best_and_says_when_not_to(rows):
+    found = rank(rows)
+    assert found.choice == "ddpm"
+    assert found.verdict.startswith("Choose ddpm: its samples lie nearest to the data (fd 17.2, ")
+    assert "where real data reach 6.1" in found.verdict
+    assert "covers the most of them (coverage 0.92)" in found.verdict
+    assert any(s.startswith("Take gan when 6.2 ms a sample is too long") for s in found.advice)
+    assert "258 times less" in found.words
+
+
+def test_overlapping_intervals_are_called_a_tie(evaluate):
+    pair = [evaluate("a", fd=20, coverage=0.5, seconds=1e-3, wide=3)]
+    pair.append(evaluate("b", fd=23, coverage=0.8, seconds=1e-3, wide=3))
+    found = rank(pair)
+    assert [p.place for p in found.quality] == [1, 1]
+    assert found.choice == "b"
+    assert "a tie with that of a" in found.verdict
+    assert "covers more of the data (coverage 0.8, against coverage 0.5 for a)" in found.verdict
+
+
+def test_narrow_intervals_are_no_tie(evaluate):
+    found = rank([evaluate("a", fd=20, wide=1), evaluate("b", fd=23, wide=1)])
+    assert [p.place for p in found.quality] == [1, 2]
+    assert "tie" not in found.verdict
+
+
+def test_a_whole_tie_is_admitted(evaluate):
+    same = {"fd": 20, "coverage": 0.5, "seconds": 1e-3}
+    found = rank([evaluate("a", **same), evaluate("b", **same)])
+    assert found.verdict.startswith("A and b cannot be told apart by quality")
+    assert "choose a or b" in found.verdict
+
+
+def test_speed_within_a_quarter_is_a_tie(evaluate):
+    times = {"a": 1.0e-3, "b": 1.2e-3, "c": 1.3e-3}
+    found = rank([evaluate(name, fd=1, seconds=t) for name, t in times.items()])
+    assert order(found.speed) == [("a", 1), ("b", 1), ("c", 2)]
+
+
+def test_frontier_holds_those_that_none_beats(rows, evaluate):
+    slow = evaluate("slow", fd=18, coverage=0.9, seconds=1.0)
+    assert rank([*rows, slow]).frontier == ("autoencoder", "vae", "gan", "ddpm")
+
+
+def test_the_beaten_are_named_once(rows, evaluate):
+    poor = [evaluate(name, fd=300, coverage=0.1, seconds=1.0) for name in ("x", "y")]
+    assert any(
+        "X and y are beaten by ddpm in all three." in s for s in rank([*rows, *poor]).advice
+    )
+
+
+def test_trivial_and_copying_models_are_called_out(rows, evaluate):
+    bad = evaluate("bad", fd=600, coverage=0.1, seconds=1e-5)
+    copy = evaluate("copy", fd=3, coverage=0.99, seconds=1.0, nearest_train_ratio=0.1)
+    words = rank([*rows, bad, copy]).words
+    assert "bad does no better than the trivial baseline ‘training mean’ (fd 530)" in words
+    assert "samples of copy (0.1) lie much nearer" in words
+
+
+def test_missing_scores_leave_a_row_out(rows, evaluate):
+    found = rank([*rows, evaluate("silent", seconds=1e-6), evaluate("nan", fd=math.nan)])
+    assert "silent" not in [p.recipe for p in found.quality]
+    assert found.place("speed", "silent").place == 1
+    assert "silent and nan have no fd" in found.words
+
+
+def test_recall_stands_in_for_coverage(evaluate):
+    found = rank([evaluate("a", fd=2, recall=0.9), evaluate("b", fd=9, recall=0.2)])
+    assert order(found.coverage) == [("a", 1), ("b", 2)]
+    assert "recall 0.9" in found.verdict
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"fd": 20, "seconds": 1e-3}, "Only a was measured"),
+        ({"coverage": 0.5}, "no recipe has an fd here"),
+        ({"seconds": 1e-3}, "no ground to choose on"),
+        ({}, "nothing to choose"),
+    ],
+)
+def test_one_row(evaluate, more, words):
+    assert words in rank([evaluate("a", **more)]).verdict
+
+
+def test_no_row():
+    found = rank([])
+    assert found.choice is None
+    assert "Nothing was measured" in found.verdict
+    assert found.quality == found.frontier == found.advice == ()
