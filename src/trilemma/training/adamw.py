@@ -1,0 +1,85 @@
+r"""AdamW over one objective's parameters, as one call of torch's fused kernel.
+
+    m <- b1 m + (1 - b1) g              v <- b2 v + (1 - b2) g²
+    w <- w - lr · λ w - lr · m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + ε)
+
+`torch.optim.AdamW(fused=True)` calls the same kernel and gives the same bits. It is not used
+since it loads torch's compiler first, which takes longer than many a first training step, and
+walks through the parameters in Python at every step.
+
+References:
+    Decoupled weight decay regularization, Loshchilov & Hutter, 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["AdamW"]
+
+
+class AdamW:
+    """First and second moments of the gradients, and the step they make.
+
+    Arguments:
+        parameters: w, all on one device and in float32.
+        betas: (b1, b2).
+        decay: λ, weight decay, not scaled by the gradient.
+        epsilon: ε.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        decay: float = 0.0,
+        epsilon: float = 1e-8,
+    ) -> None:
+        self.parameters: list[Tensor] = list(parameters)
+        self.betas, self.decay, self.epsilon = betas, decay, epsilon
+        with torch.no_grad():
+            self.first = [torch.zeros_like(p) for p in self.parameters]
+            self.second = [torch.zeros_like(p) for p in self.parameters]
+        self.count = torch.zeros((), device=self.parameters[0].device)
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], lr: float) -> None:
+        """Move the parameters against their gradients.
+
+        Arguments:
+            gradients: g, one for each parameter.
+            lr: Learning rate of this step.
+        """
+        self.count += 1
+        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
+            self.parameters,
+            list(gradients),
+            self.first,
+            self.second,
+            [],
+            [self.count] * len(self.parameters),
+            lr=lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.decay,
+            eps=self.epsilon,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the moments and the number of steps, not copied."""
+        return {"first": self.first, "second": self.second, "count": self.count}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        for mine, theirs in ((self.first, state["first"]), (self.second, state["second"])):
+            for moment, found in zip(mine, theirs, strict=True):
+                moment.copy_(found)
+        self.count.copy_(state["count"])

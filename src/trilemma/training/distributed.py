@@ -1,0 +1,250 @@
+"""Many devices: everything that a process knows of the others.
+
+`torchrun --nproc-per-node 2 -m trilemma train …` starts the processes. Each computes its rows of
+the same global batch, and torch's `DistributedDataParallel` averages the gradients: losses are
+means over examples, so the mean over equal shards is the loss of the whole.
+
+One `DistributedDataParallel` stands around each *objective*: a module whose parameters are
+exactly the objective's and whose forward is its loss. The rest of the model is not registered in
+it, so that a critic's update never waits for the generator's gradients.
+
+Buffers that a model changes while it trains (a replay buffer, a code book's usage) are merged
+after each update. For that a change must be one of two: places that belong to rows of the batch,
+each written by the process that holds the row; or the same change in every process. A place that
+several processes changed gets their mean (numbers) or maximum (integers, flags). Such changes are
+best made in `Objective.after`, which is not called for an update that is left out.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from trilemma.core.batch import Rows
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Loss, Objective
+
+__all__ = ["Buffers", "Player", "World", "world"]
+
+B = TypeVar("B", bound=Rows)
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that share the work, and which of them this one is."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def single(cls, device: torch.device | None = None) -> World:
+        """Return the world of one process."""
+        return cls(device=device or torch.device("cpu"))
+
+    @property
+    def is_main(self) -> bool:
+        """Tell whether this process writes files and prints."""
+        return self.rank == 0
+
+    def shard(self, batch: B, parts: int = 1) -> B:
+        """Take this process's rows of a global batch.
+
+        Raises:
+            BadInput: The batch does not divide by processes × parts.
+        """
+        if self.size == parts == 1:
+            return batch
+        if len(batch) % (self.size * parts):
+            raise BadInput(
+                f"a batch of {len(batch)} cannot be shared evenly by {self.size} processes with "
+                f"{parts} parts each; give a --batch that is a multiple of {self.size * parts}."
+            )
+        rows = len(batch) // self.size
+        return batch[self.rank * rows : (self.rank + 1) * rows]
+
+    def span(self, n: int, rank: int | None = None) -> range:
+        """Return the indices in 0 … n - 1 that a process (by default this one) computes."""
+        rank = self.rank if rank is None else rank
+        return range(rank * n // self.size, (rank + 1) * n // self.size)
+
+    def gather(self, rows: Tensor, n: int) -> Tensor:
+        """Join the rows that each process computed of its `span(n)`, in order, [n, …]."""
+        if self.size == 1:
+            return rows
+        most = max(len(self.span(n, rank)) for rank in range(self.size))
+        mine = rows.new_zeros(most, *rows.shape[1:]).to(self.device)
+        mine[: len(rows)] = rows
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(parts, mine)
+        kept = [part[: len(self.span(n, rank))] for rank, part in enumerate(parts)]
+        return torch.cat(kept).to(rows.device)
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Average a tensor over the processes."""
+        if self.size > 1:
+            dist.all_reduce(value)
+            value /= self.size
+        return value
+
+    def agree(self, *values: float) -> tuple[float, ...]:
+        """Take the largest that any process says, for each value; all get the same answer."""
+        if self.size == 1:
+            return values
+        said = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+        return tuple(said.tolist())
+
+    def align(self, model: nn.Module) -> None:
+        """Give every process the main one's parameters and buffers."""
+        if self.size > 1:
+            with torch.no_grad():
+                for tensor in (*model.parameters(), *model.buffers()):
+                    held = tensor.detach().contiguous()
+                    dist.broadcast(held, 0)
+                    tensor.copy_(held)
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def player(self, objective: Objective) -> Player:
+        """Make an objective's loss one whose gradient is averaged over the processes."""
+        if self.size == 1:
+            return Player(objective.loss)
+        shared = DistributedDataParallel(_Objective(objective))
+        return Player(shared, shared.no_sync)
+
+
+class Player:
+    """An objective's loss as training calls it: a batch in, its value and terms out."""
+
+    def __init__(
+        self,
+        loss: Callable[[Rows], Loss | tuple[Tensor, Mapping[str, Tensor]]],
+        alone: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._loss, self._alone = loss, alone
+
+    def __call__(self, batch: Rows) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """Compute the loss."""
+        loss = self._loss(batch)
+        return (loss.value, loss.terms) if isinstance(loss, Loss) else loss
+
+    def gathering(self, *, last: bool) -> AbstractContextManager[None]:
+        """Return the context of one part's gradient: processes talk only in the last part."""
+        return nullcontext() if last else self._alone()
+
+
+class _Objective(nn.Module):
+    """A module whose parameters are an objective's and whose forward is its loss."""
+
+    def __init__(self, objective: Objective) -> None:
+        super().__init__()
+        for place, parameter in enumerate(objective.parameters):
+            self.register_parameter(str(place), parameter)
+        self._loss = objective.loss
+
+    def forward(self, batch: Rows) -> tuple[Tensor, dict[str, Tensor]]:
+        loss = self._loss(batch)
+        return loss.value, dict(loss.terms)
+
+
+class Buffers:
+    """A model's buffers, kept equal over the processes; nothing at all in a world of one.
+
+    Arguments:
+        model: Whose persistent and passing buffers are watched.
+        world: The processes.
+    """
+
+    def __init__(self, model: nn.Module, world: World) -> None:
+        self.model, self.world = model, world
+        self._seen: dict[str, tuple[Tensor, int, Tensor]] = {}
+        if world.size > 1:
+            self._remember(dict(model.named_buffers()))
+
+    @torch.no_grad()
+    def merge(self) -> None:
+        """Bring the processes' changes since the last call together."""
+        if self.world.size == 1:
+            return
+        buffers = dict(self.model.named_buffers())
+        touched = [float(self._is_touched(name, buffer)) for name, buffer in buffers.items()]
+        if not touched:
+            return
+        changed = {
+            name: buffer
+            for (name, buffer), flag in zip(
+                buffers.items(), self.world.agree(*touched), strict=True
+            )
+            if flag
+        }
+        for name, buffer in changed.items():
+            self._merge(buffer, self._seen[name][2])
+        self._remember(changed)
+
+    def _is_touched(self, name: str, buffer: Tensor) -> bool:
+        known, version, _ = self._seen[name]
+        return buffer is not known or buffer._version != version
+
+    def _merge(self, buffer: Tensor, before: Tensor) -> None:
+        mine = buffer != before
+        writers = mine.to(torch.int32)
+        dist.all_reduce(writers)
+        if buffer.is_floating_point():
+            total = torch.where(mine, buffer, torch.zeros_like(buffer))
+            dist.all_reduce(total)
+            merged = total / writers.clamp(min=1)
+        else:
+            low = torch.iinfo(torch.int64).min
+            merged = torch.where(mine, buffer.long(), low)
+            dist.all_reduce(merged, dist.ReduceOp.MAX)
+        buffer.copy_(torch.where(writers > 0, merged.to(buffer.dtype), before))
+
+    def _remember(self, buffers: Mapping[str, Tensor]) -> None:
+        for name, buffer in buffers.items():
+            self._seen[name] = (buffer, buffer._version, buffer.detach().clone())
+
+
+@contextmanager
+def world(device: torch.device, *, minutes: float = 30.0) -> Iterator[World]:
+    """Join the processes that torchrun started; without torchrun, be alone.
+
+    Arguments:
+        device: Kind of device, 'cpu' (gloo) or 'cuda' (nccl, each process its own).
+        minutes: How long one process waits for the others before it gives up.
+
+    Raises:
+        BadInput: There are more processes on this machine than GPUs.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World.single(device)
+        return
+    if device.type == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise BadInput(
+                f"torchrun started process {local + 1} on a machine with "
+                f"{torch.cuda.device_count()} GPUs; give --nproc-per-node that many at most."
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=minutes)
+    )
+    try:
+        yield World(dist.get_rank(), size, device)
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,398 @@
+"""A whole training: stages in turn, within a budget, in a run that is never lost.
+
+    for each stage:
+        `prepare`, once; open its stream
+        steps, with a checkpoint at the first, every minute and at the end
+        its averaged weights become its weights
+
+`fit` is an iterator of events. It may be left, killed or interrupted at any moment; with `resume`
+it goes on from the newest checkpoint as though nothing had happened: on a CPU the weights, the
+averages, the optimisers, the generators and the next batch are the same bit for bit.
+
+A run that goes on under a new budget is planned anew from where it stands: the cosine is that of
+the new number of steps, so that the learning rate may rise.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from trilemma.core.errors import BadInput, Diverged, Interrupted
+from trilemma.core.model import Model, Stage
+from trilemma.core.noise import mix
+from trilemma.training.budget import Budget, Plan, is_mark
+from trilemma.training.checkpoint import Checkpoint, unwritable
+from trilemma.training.distributed import World
+from trilemma.training.precision import Precision
+from trilemma.training.run import Run
+from trilemma.training.signals import Stop
+from trilemma.training.trainer import Event, Settings, Trainer, random_state, set_random_state
+
+__all__ = ["Preview", "fit"]
+
+Preview = Callable[[Model, int], None]
+"""Draws and keeps samples: of a model in evaluation mode with averaged weights, at a step."""
+
+
+def fit(
+    run: Run,
+    model: Model,
+    stages: Sequence[Stage],
+    settings: Settings | Mapping[str, Settings],
+    budget: Budget | None,
+    *,
+    seed: int,
+    device: torch.device,
+    precision: Precision,
+    world: World | None = None,
+    preview: Preview | None = None,
+    stop: Stop | None = None,
+    resume: bool = False,
+    save_seconds: float = 60.0,
+    save_every: int | None = None,
+) -> Iterator[Event]:
+    """Train a model through its stages, and keep all of it in a run directory.
+
+    Arguments:
+        run: Where; it is locked until the iterator ends or is closed.
+        model: The untrained model; moved to the device.
+        stages: What is trained in turn.
+        settings: Learning rate and the like, for all stages or by the stage's name.
+        budget: Steps or minutes. With `resume`, None keeps what was planned, steps are those of
+            the run in all, and minutes count from now.
+        seed: Seed of torch's global generator.
+        device: Where losses are computed.
+        precision: In which numbers.
+        world: The processes that share the work; files are written by the main one alone.
+        preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … and at the end.
+        stop: The flag of `signals.listening`.
+        resume: Whether to go on from the newest checkpoint.
+        save_seconds: Seconds between checkpoints.
+        save_every: Steps between checkpoints, beside the seconds.
+
+    Yields:
+        'warning', 'resumed', 'stage', 'plan', 'step', 'skipped', 'preview', 'checkpoint',
+        'stopped', 'done'. Values of 'step': the objectives' losses, norms and terms, 'lr',
+        'seconds' (of training so far), 'examples_per_second', 'left' (seconds).
+
+    Raises:
+        BadInput: The run cannot go on, or its files cannot be written.
+        Diverged: Updates were not finite again and again; names the last good checkpoint.
+        Interrupted: A signal asked for an end; everything is saved.
+    """
+    world = world or World.single(device)
+    stop = Stop() if stop is None else stop  # a flag that is not set yet is false
+    with run.lock() if world.is_main else nullcontext() as note:
+        fitting = _Fitting(
+            run, model, stages, settings, precision, world, device, preview, stop, note
+        )
+        fitting.save_seconds, fitting.save_every = save_seconds, save_every
+        yield from fitting.go(budget, seed, resume)
+
+
+class _Fitting:
+    """One process's part in training a run."""
+
+    def __init__(
+        self,
+        run: Run,
+        model: Model,
+        stages: Sequence[Stage],
+        settings: Settings | Mapping[str, Settings],
+        precision: Precision,
+        world: World,
+        device: torch.device,
+        preview: Preview | None,
+        stop: Stop,
+        note: str | None,
+    ) -> None:
+        self.run, self.model, self.stages, self.settings = run, model, stages, settings
+        self.precision, self.world, self.device = precision, world, device
+        self.preview, self.stop = preview, stop
+        self.warnings = [note] if note else []
+        self.save_seconds = 60.0
+        self.save_every: int | None = None
+        self.plan: Plan
+        self.trainer: Trainer | None = None
+        self._began = time.perf_counter()
+        self._earlier = 0.0
+        self._saved_step: int | None = None
+        self._saved_when = self._began
+        self._saved_path = None
+        self._costs = {"save": 0.0, "preview": 0.0}
+        self._logged_when = 0.0
+
+    # The whole
+
+    def go(self, budget: Budget | None, seed: int, resume: bool) -> Iterator[Event]:
+        """Go through the stages."""
+        torch.manual_seed(mix(seed, "fit"))
+        self.precision.place(self.model, self.device)
+        checkpoint = self._restored(budget) if resume else None
+        if checkpoint is None:
+            if budget is None:
+                raise BadInput("a training that begins needs --steps or --minutes.")
+            self.plan = Plan.of(budget, [stage.share for stage in self.stages])
+        for warning in self.warnings:
+            yield self._event("warning", message=warning)
+        if checkpoint is not None:
+            yield self._event("resumed", path=str(checkpoint.path))
+        state = None
+        if checkpoint is not None and not self.plan.is_complete:
+            state = checkpoint.state["trainer"]
+        while not self.plan.is_complete or not self.plan.is_last:
+            if self.plan.is_complete:
+                (asked,) = self.world.agree(self.stop.signal)
+                if asked:
+                    yield from self._interrupted(int(asked))
+                examples, skipped = self._counts(checkpoint)
+                self.plan.advance(examples, skipped)
+            yield from self._stage(state)
+            state = checkpoint = None
+        self.stop.check(f"training was complete at step {self.plan.total}, and all is saved.")
+        yield self._event("done", **self._summary(checkpoint))
+
+    def _restored(self, budget: Budget | None) -> Checkpoint | None:
+        """Load the newest checkpoint into the model, and the plan from it."""
+        (untouched,) = self.world.agree(self.run.is_untouched)
+        if untouched and budget is not None:
+            self.warnings.append("nothing was saved yet, so training begins at step 0.")
+            return None
+        checkpoint = self.run.checkpoint(self.warnings.append)
+        try:
+            self.model.load_state_dict(dict(checkpoint.weights))
+            self.plan = Plan.load(checkpoint.state["plan"])
+            set_random_state(checkpoint.state["trainer"]["random"])
+        except (RuntimeError, KeyError, TypeError) as error:
+            what = str(error).splitlines()[-1].strip()
+            raise BadInput(
+                f"{checkpoint.path} does not fit the model that the recipe builds now: {what}"
+            ) from error
+        if len(self.plan.steps) != len(self.stages):
+            raise BadInput(
+                f"{checkpoint.path} has {len(self.plan.steps)} stages, "
+                f"and the recipe has {len(self.stages)} now."
+            )
+        self._earlier = self.plan.spent
+        self._saved_step, self._saved_path = checkpoint.step, checkpoint.path
+        if budget is not None:
+            self.plan.extend(budget)
+            if self.plan.is_complete and self.plan.is_last:
+                self.plan.is_complete = False
+        return checkpoint
+
+    # One stage
+
+    def _stage(self, state: Mapping[str, Any] | None) -> Iterator[Event]:
+        plan, stage = self.plan, self.stages[self.plan.stage]
+        self.trainer = None
+        self.model.eval()
+        if state is None:
+            plan.begin(self._now())
+            if stage.prepare is not None:
+                stage.prepare()
+        self.world.align(self.model)
+        stream = stage.stream()
+        stage.model.train()
+        settings = self.settings if isinstance(self.settings, Settings) else None
+        self.trainer = trainer = Trainer(
+            self.model,
+            stage,
+            stream,
+            settings or self.settings[stage.name],  # type: ignore[index]
+            device=self.device,
+            precision=self.precision,
+            world=self.world,
+            total=lambda: plan.target,
+        )
+        if state is not None:
+            trainer.load_state_dict(state)
+        yield self._event("stage", steps=plan.target, objectives=[*trainer.players])
+        if plan.total == 0 and state is None:
+            yield from self._save()
+            yield from self._show()
+        yield from self._steps(trainer)
+        trainer.finish()
+        plan.is_complete = True
+        yield from self._save()
+        if plan.is_last and not is_mark(plan.total):
+            yield from self._show()
+
+    def _steps(self, trainer: Trainer) -> Iterator[Event]:
+        plan = self.plan
+        paces: deque[float] = deque(maxlen=50)
+        measured, seconds = -1, 0.0  # the first step warms the machine up
+        while True:
+            now = self._now()
+            asked, due, overdue, save = self.world.agree(
+                self.stop.signal,
+                bool(paces) and plan.is_due(now, measured, seconds),
+                plan.done > 0 and plan.is_overdue(now),
+                self._is_save_due(trainer),
+            )
+            if due and not overdue:
+                yield from self._planned(seconds / max(measured, 1) if measured > 0 else paces[0])
+            if overdue and (plan.target is None or plan.done < plan.target):
+                plan.steps[plan.stage] = plan.done
+                yield self._event("stopped", reason="the time is over, and a tenth more")
+            if plan.target is not None and plan.done >= plan.target:
+                return
+            if asked:
+                yield from self._interrupted(int(asked))
+            if save or due:
+                yield from self._save()
+            start = time.perf_counter()
+            event = self._stepped(trainer)
+            plan.done = trainer.step_count
+            pace = sum(paces) / len(paces) if paces else 0.0
+            yield from self._told(event, trainer, pace)
+            paces.append(time.perf_counter() - start)
+            measured, seconds = measured + 1, seconds + (paces[-1] if measured >= 0 else 0.0)
+            if is_mark(plan.total):
+                yield from self._show()
+
+    def _stepped(self, trainer: Trainer) -> Event:
+        try:
+            return trainer.step()
+        except Diverged as error:
+            raise self._lost(error) from error
+
+    def _told(self, event: Event, trainer: Trainer, pace: float) -> Iterator[Event]:
+        """Yield a step with its times; log the first twenty, then one a second or a hundredth."""
+        plan, now = self.plan, self._now()
+        values = dict(event.values)
+        skipped = values.pop("skipped", 0)
+        rate = trainer.examples / trainer.step_count / pace if pace else 0.0
+        values |= {
+            "seconds": round(now, 3),
+            "examples_per_second": round(rate, 1),
+            "left": round(plan.left(now, pace), 1),
+        }
+        hundredth = max(1, (plan.target or 10**9) // 100)
+        log = plan.total <= 20 or now - self._logged_when >= 1 or plan.done % hundredth == 0
+        if log:
+            self._logged_when = now
+        if skipped:
+            bad = {k: v for k, v in event.values.items() if k.endswith(("/loss", "/norm"))}
+            yield self._event("skipped", updates=skipped, in_all=trainer.skipped, **bad)
+        yield self._event("step", log=log, **values)
+
+    def _planned(self, pace: float) -> Iterator[Event]:
+        plan, now = self.plan, self._now()
+        share = self._costs["save"] / max(self.save_seconds, 1e-3)
+        if self.save_every:
+            share += self._costs["save"] / max(self.save_every * pace, 1e-9)
+        steps = plan.planned(now, pace, share, self._costs["preview"])
+        (agreed,) = self.world.agree(max(steps, plan.done))
+        plan.steps[plan.stage] = int(agreed)
+        yield self._event("plan", steps=plan.target, seconds_a_step=pace, seconds=plan.allotted)
+
+    def _interrupted(self, number: int) -> Iterator[Event]:
+        if self._saved_step != self.plan.total:
+            yield from self._save()
+        name = signal.Signals(number).name
+        yield self._event("stopped", reason=name)
+        raise Interrupted(
+            number,
+            f"{name} came: stopped at step {self.plan.total}, and all is saved; "
+            f"'trilemma resume {self.run.path}' goes on.",
+        )
+
+    # Checkpoints and previews
+
+    def _is_save_due(self, trainer: Trainer) -> bool:
+        if self._saved_step == self.plan.total or trainer.is_troubled:
+            return False
+        every = self.save_every
+        return bool(every and self.plan.done % every == 0) or (
+            time.perf_counter() - self._saved_when >= self.save_seconds
+        )
+
+    def _save(self) -> Iterator[Event]:
+        plan, trainer, start = self.plan, self.trainer, time.perf_counter()
+        assert trainer is not None
+        plan.spent = self._now()
+        path = None
+        if self.world.is_main:
+            state = {"trainer": trainer.state_dict(), "plan": plan.state()}
+            try:
+                path = self.run.save(plan.total, trainer.stage.name, trainer.weights(), state)
+            except Diverged as error:
+                raise self._lost(error) from error
+        self._saved_step, self._saved_when = plan.total, time.perf_counter()
+        self._saved_path = path or self._saved_path
+        self._costs["save"] = self._saved_when - start
+        yield self._event(
+            "checkpoint", path=f"checkpoints/step_{plan.total}", took=self._costs["save"]
+        )
+
+    def _show(self) -> Iterator[Event]:
+        """Let the preview draw from the averaged weights, without a trace in training."""
+        if self.preview is None:
+            return
+        assert self.trainer is not None
+        start, step = time.perf_counter(), self.plan.total
+        if self.world.is_main:
+            modes = [(module, module.training) for module in self.model.modules()]
+            states = random_state()
+            self.model.eval()
+            try:
+                with self.trainer.average.applied(), torch.no_grad():
+                    self.preview(self.model, step)
+            except OSError as error:
+                raise unwritable(self.run.path / "samples", error) from error
+            finally:
+                set_random_state(states)
+                for module, training in modes:
+                    module.training = training
+        self._costs["preview"] = time.perf_counter() - start
+        yield self._event("preview", took=self._costs["preview"])
+
+    # Small things
+
+    def _now(self) -> float:
+        """Return the run's clock: seconds of training, over all processes in turn."""
+        return self._earlier + time.perf_counter() - self._began
+
+    def _lost(self, error: Diverged) -> Diverged:
+        good = f"the last good checkpoint is {self._saved_path}"
+        return Diverged(f"{error} At step {self.plan.total}; {good}.")
+
+    def _event(self, kind: str, *, log: bool = True, **values: Any) -> Event:  # noqa: ANN401
+        event = Event(kind, self.plan.total, self.stages[self.plan.stage].name, values)
+        if log and self.world.is_main:
+            self.run.event(kind, step=event.step, stage=event.stage, **values)
+        return event
+
+    def _counts(self, checkpoint: Checkpoint | None) -> tuple[int, int]:
+        """Return the examples drawn and the updates left out in the present stage."""
+        if self.trainer is not None:
+            return self.trainer.examples, self.trainer.skipped
+        state = checkpoint.state["trainer"] if checkpoint is not None else {}
+        return state.get("examples", 0), state.get("skipped", 0)
+
+    def _summary(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
+        examples, skipped = self._counts(checkpoint)
+        seconds = self._now()
+        return {
+            "train_seconds": seconds,
+            "examples": self.plan.examples + examples,
+            "train_examples_per_second": (self.plan.examples + examples) / seconds,
+            "skipped": self.plan.skipped + skipped,
+            "peak_memory_bytes": self._peak(),
+        }
+
+    def _peak(self) -> int:
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

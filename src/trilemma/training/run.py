@@ -1,0 +1,410 @@
+"""The run directory: the interface between the command line, a web page and people.
+
+    recipe.json        name, fields, version, seed, data fingerprint     written once
+    environment.json   versions, processor, precision                    written once
+    events.jsonl       what happened, a JSON object a line               only added to
+    samples/           previews on the way
+    checkpoints/       step_N/, two kept                                 see `checkpoint`
+    latest             the name of the newest checkpoint
+    lock               present while a process trains here
+
+A new run never overwrites an old one, and two processes cannot train in one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.training.checkpoint import (
+    Checkpoint,
+    Damaged,
+    found,
+    read,
+    sync_folder,
+    unwritable,
+    write,
+    write_file,
+)
+
+__all__ = ["Run", "refuse_difference", "unused"]
+
+QUIET = 600.0
+"""Seconds without an event after which a lock from another machine is taken for stale."""
+
+
+class Run:
+    """A run directory that exists.
+
+    Arguments:
+        path: The directory; use `Run.create` or `Run.open`.
+        recipe: What `recipe.json` holds.
+        environment: What `environment.json` holds.
+    """
+
+    def __init__(
+        self, path: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> None:
+        self.path, self.recipe, self.environment = path, recipe, environment
+        self._kept: Path | None = None
+        self._locked = 0
+
+    @classmethod
+    def create(
+        cls, path: Path | str, recipe: Mapping[str, Any], environment: Mapping[str, Any]
+    ) -> Run:
+        """Make a new run directory, whole or not at all.
+
+        Arguments:
+            path: Where; nothing may be there.
+            recipe: What is trained on what: at least 'name'.
+            environment: Where it is trained.
+
+        Raises:
+            BadInput: Something is there already, or the place may not be written.
+        """
+        path = Path(path)
+        taken = BadInput(
+            f"{path} exists already, and a new run never overwrites an old one; "
+            "give another --run, or go on with it by 'trilemma resume'."
+        )
+        if os.path.lexists(path):
+            raise taken
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            for folder in ("samples", "checkpoints"):
+                (partial / folder).mkdir()
+            write_file(partial / "environment.json", _text(environment))
+            write_file(partial / "events.jsonl", b"")
+            write_file(partial / "recipe.json", _text(recipe))
+            sync_folder(partial)
+            os.rename(partial, path)
+            sync_folder(path.parent)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise taken if path.is_dir() else unwritable(path, error) from error
+        return cls.open(path)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Run:
+        """Open a run directory.
+
+        Raises:
+            BadInput: There is none, or it is not one.
+        """
+        path = Path(path)
+        if not path.is_dir():
+            what = "is a file" if path.exists() else "does not exist"
+            raise BadInput(f"{path} {what}; give the directory that 'trilemma train' printed.")
+        if not os.path.exists(path / "recipe.json"):
+            raise BadInput(
+                f"{path} is not a run directory, for it has no recipe.json; "
+                "give the directory that 'trilemma train' printed."
+            )
+        recipe = _json(path / "recipe.json")
+        if not isinstance(recipe.get("name"), str):
+            raise BadInput(f"{path / 'recipe.json'} names no recipe; it is not a run's.")
+        environment = path / "environment.json"
+        return cls(path, recipe, _json(environment) if os.path.exists(environment) else {})
+
+    @contextmanager
+    def lock(self) -> Iterator[str | None]:
+        """Keep other processes from training here; clear away what a crash left.
+
+        Yields:
+            A sentence for the user where the lock of a process that is gone was taken over.
+
+        Raises:
+            BadInput: Another process trains here; says which.
+        """
+        if self._locked:
+            yield None
+            return
+        handle, note = self._take()
+        self._locked = 1
+        try:
+            self._clear()
+            yield note
+        finally:
+            self._locked = 0
+            (self.path / "lock").unlink(missing_ok=True)
+            os.close(handle)
+
+    def event(self, kind: str, **values: Any) -> None:  # noqa: ANN401
+        """Add a line to `events.jsonl`, in one write.
+
+        Raises:
+            BadInput: The disk is full, or may not be written.
+        """
+        line = json.dumps({"kind": kind, "time": round(time.time(), 3), **_plain(values)}) + "\n"
+        path = self.path / "events.jsonl"
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                if os.write(handle, line.encode()) < len(line.encode()):
+                    raise OSError(28, "there is no space left on the device")
+            finally:
+                os.close(handle)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def events(self, *, superseded: bool = False) -> list[dict[str, Any]]:
+        """Return what happened, in order; a line that a crash cut off is left out.
+
+        Arguments:
+            superseded: Whether to tell also of steps that a resume went back behind and did anew.
+        """
+        happened: list[dict[str, Any]] = []
+        path = self.path / "events.jsonl"
+        for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if not isinstance(event, dict):
+                continue
+            if event.get("kind") == "resumed" and not superseded:
+                behind = event.get("step", 0)
+                happened = [e for e in happened if e.get("step", 0) <= behind]
+            happened.append(event)
+        return happened
+
+    def save(
+        self, step: int, stage: str, weights: Mapping[str, Tensor], state: Mapping[str, Any]
+    ) -> Path:
+        """Write a checkpoint, point `latest` at it, and keep it and the one before.
+
+        Raises:
+            Diverged: A weight is not finite.
+            BadInput: It could not be written; the checkpoints before are intact.
+        """
+        checkpoints = self.path / "checkpoints"
+        folder = checkpoints / f"step_{step}"
+        before = self._kept
+        if before in (None, folder):
+            before = next((p for p in found(checkpoints) if p != folder), None)
+        write(folder, {"step": step, "stage": stage, **self._identity()}, weights, state)
+        try:
+            write_file(self.path / "latest.tmp", f"{folder.name}\n".encode())
+            os.replace(self.path / "latest.tmp", self.path / "latest")
+            sync_folder(self.path)
+        except OSError as error:
+            raise unwritable(self.path / "latest", error, f"{folder} is whole") from error
+        for old in checkpoints.iterdir():
+            if old not in (folder, before):
+                shutil.rmtree(old, ignore_errors=True)
+        self._kept = folder
+        return folder
+
+    def checkpoint(self, warn: Callable[[str], None], *, whole: bool = True) -> Checkpoint:
+        """Read the newest checkpoint that is whole.
+
+        Arguments:
+            warn: Told, in a sentence, of each newer one that is not.
+            whole: Whether to take the training state too; sampling needs the weights alone.
+
+        Raises:
+            BadInput: There is none.
+        """
+        damage = []
+        for folder in found(self.path / "checkpoints"):
+            try:
+                checkpoint = read(folder, self._identity(), whole=whole)
+            except Damaged as error:
+                if folder.exists():  # else the process that trains here has just let it go
+                    damage.append(str(error))
+                continue
+            for problem in damage:
+                warn(f"{problem}; taking the checkpoint of step {checkpoint.step} instead.")
+            self._kept = folder
+            return checkpoint
+        if damage:
+            raise BadInput(
+                f"{self.path} has no checkpoint that is whole: {'; '.join(damage)}. "
+                "Restore it from a copy, or train anew."
+            )
+        raise BadInput(f"{self.path} has no checkpoint yet; train it first.")
+
+    @property
+    def is_untouched(self) -> bool:
+        """Tell whether no checkpoint was ever written here, so that nothing can be lost."""
+        return (
+            not found(self.path / "checkpoints")
+            and not (self.path / "latest").exists()
+            and not any(event["kind"] == "checkpoint" for event in self.events())
+        )
+
+    def _identity(self) -> dict[str, str]:
+        """Return what tells this run's checkpoints from any other's."""
+        canonical = json.dumps(_plain(self.recipe), sort_keys=True)
+        digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return {"recipe": self.recipe["name"], "run": digest}
+
+    def _take(self) -> tuple[int, str | None]:
+        path = self.path / "lock"
+        while True:
+            try:
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError as error:
+                raise unwritable(path, error) from error
+            holder = _holder(handle)
+            locks = True
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                raise self._busy(holder) from None
+            except OSError:  # a file system without locks: the holder's start must tell
+                locks = False
+            # Another process may have ended, and removed the file, since it was opened.
+            try:
+                if os.fstat(handle).st_ino == os.stat(path).st_ino:
+                    break
+            except FileNotFoundError:
+                pass
+            os.close(handle)
+        note, holder = None, _holder(handle)
+        if holder:
+            if not self._is_gone(holder, locks=locks):
+                os.close(handle)
+                raise self._busy(holder)
+            note = f"process {holder.get('pid')}, which held {self.path}, is gone; taking over."
+        pid = os.getpid()
+        os.ftruncate(handle, 0)
+        os.pwrite(
+            handle, _text({"pid": pid, "host": socket.gethostname(), "started": _started(pid)}), 0
+        )
+        return handle, note
+
+    def _is_gone(self, holder: Mapping[str, Any], *, locks: bool) -> bool:
+        """Tell whether a holder no longer runs, though its lock file is here."""
+        if holder.get("host") == socket.gethostname():
+            # The kernel drops a process's lock when it ends, and this one was free.
+            return locks or _started(holder.get("pid", 0)) != holder.get("started")
+        try:
+            quiet = time.time() - (self.path / "events.jsonl").stat().st_mtime
+        except OSError:
+            return True
+        return quiet > QUIET
+
+    def _busy(self, holder: Mapping[str, Any]) -> BadInput:
+        who = f"process {holder.get('pid', '?')}"
+        if holder.get("host") not in (None, socket.gethostname()):
+            who += f" on {holder['host']}"
+        return BadInput(
+            f"{self.path} is in use by {who}; wait until it ends, or stop it with SIGTERM "
+            f"(if it is gone, remove {self.path / 'lock'})."
+        )
+
+    def _clear(self) -> None:
+        """Remove unfinished checkpoints and the last line of the log if it was cut off."""
+        for left in (self.path / "checkpoints").glob("*.tmp"):
+            shutil.rmtree(left, ignore_errors=True)
+        log = self.path / "events.jsonl"
+        if log.exists():
+            data = log.read_bytes()
+            if data and not data.endswith(b"\n"):
+                os.truncate(log, data.rfind(b"\n") + 1)
+
+
+def refuse_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """See that a run goes on as what it began.
+
+    Arguments:
+        recorded: What the run holds: recipe, fields, data, seed.
+        asked: What it is to go on with; fields that it does not give are not compared.
+
+    Raises:
+        BadInput: They differ; each field is shown as `recorded → asked`.
+
+    >>> refuse_difference({"name": "vae", "seed": 0}, {"seed": 1})
+    Traceback (most recent call last):
+    trilemma.core.errors.BadInput: a run goes on only as what it began; it differs in seed: 0 → 1.
+    """
+    before, after = _flat(recorded), _flat(asked)
+    differing = [
+        f"{name}: {json.dumps(before.get(name))} → {json.dumps(value)}"
+        for name, value in after.items()
+        if before.get(name) != value
+    ]
+    if differing:
+        raise BadInput(
+            f"a run goes on only as what it began; it differs in {', '.join(differing)}."
+        )
+
+
+def unused(root: Path | str, stem: str) -> Path:
+    """Return the first of `root/stem-001`, `-002`, … that does not exist."""
+    number = 1
+    while os.path.lexists(path := Path(root) / f"{stem}-{number:03d}"):
+        number += 1
+    return path
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise BadInput(f"{path} is not JSON ({error}); it is not a run's.") from None
+    if not isinstance(value, dict):
+        raise BadInput(f"{path} holds no JSON object; it is not a run's.")
+    return value
+
+
+def _text(value: Mapping[str, Any]) -> bytes:
+    return (json.dumps(_plain(value), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    """Return what JSON can say; numbers that are not finite become words."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return str(value) if isinstance(value, Path) else value
+
+
+def _holder(handle: int) -> dict[str, Any]:
+    try:
+        holder = json.loads(os.pread(handle, 4096, 0) or b"{}")
+    except ValueError:
+        return {"pid": "?"}
+    return holder if isinstance(holder, dict) else {}
+
+
+def _started(pid: int) -> int:
+    """Return when a process started, in the kernel's ticks since boot; 0 where it does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -1,0 +1,77 @@
+"""An orderly end: the first signal asks for it, the second does not wait.
+
+>>> import os
+>>> with listening() as stop:
+...     os.kill(os.getpid(), signal.SIGTERM)
+...     stop.signal == signal.SIGTERM
+True
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+from trilemma.core.errors import Interrupted
+
+__all__ = ["Stop", "listening"]
+
+
+@dataclass
+class Stop:
+    """Whether a signal has asked for an end, and which."""
+
+    signal: int = 0
+    """The signal's number; 0 while none has come."""
+    when: float = 0.0
+    """When it came, in seconds of the monotonic clock."""
+
+    def __bool__(self) -> bool:
+        """Tell whether an end was asked for."""
+        return self.signal != 0
+
+    def check(self, message: str) -> None:
+        """End here if a signal has asked for it.
+
+        Raises:
+            Interrupted: With the signal's name before the message.
+        """
+        if self.signal:
+            raise Interrupted(self.signal, f"{signal.Signals(self.signal).name}: {message}")
+
+
+@contextmanager
+def listening(patience: float = 0.0) -> Iterator[Stop]:
+    """Catch SIGINT and SIGTERM: the first sets the flag that it yields, a second exits at once.
+
+    Arguments:
+        patience: Seconds within which a second signal counts as the first one's echo. Under
+            torchrun a Ctrl-C arrives twice, from the terminal and from the launcher.
+
+    Yields:
+        The flag. Outside the main thread, where signals cannot be caught, it is never set.
+    """
+    stop = Stop()
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if stop.signal and now - stop.when >= patience:
+            os._exit(128 + number)
+        if not stop.signal:
+            stop.signal, stop.when = number, now
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {n: signal.signal(n, heard) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

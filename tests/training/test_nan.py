@@ -1,0 +1,168 @@
+"""What is not finite changes nothing, is counted, and ends the run only when it does not stop."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from awkward_clients import Points, Variational, build, one
+from torch import nn
+
+from trilemma.core.errors import Diverged
+from trilemma.core.model import Loss, Model, Objective, Stage
+from trilemma.training.budget import Budget
+from trilemma.training.precision import Precision
+from trilemma.training.trainer import Settings, Trainer
+
+
+class Sick(Variational):
+    """Its loss or its gradient is not finite in some of its updates."""
+
+    def __init__(self, bad, kind="loss") -> None:
+        super().__init__()
+        self.bad, self.kind, self.calls, self.afters = bad, kind, 0, 0
+
+    def loss(self, batch):
+        loss = super().loss(batch)
+        self.calls += 1
+        if not self.bad(self.calls):
+            return loss
+        if self.kind == "loss":
+            return Loss(loss.value * math.nan, loss.terms)
+        # A finite loss whose gradient is not: the root of zero has an infinite slope.
+        weight = self.decoder[0].weight
+        return Loss(loss.value + (weight - weight.detach()).square().sum().sqrt())
+
+    def after(self) -> None:
+        self.afters += 1
+
+    def objectives(self):
+        return [Objective("model", self.loss, list(self.parameters()), after=self.after)]
+
+
+def trainer_of(model, **settings):
+    (stage,) = one(model, Points)
+    return Trainer(
+        model,
+        stage,
+        Points(),
+        Settings(lr=1e-2, **settings),
+        device=torch.device("cpu"),
+        precision=Precision("fp32", False, ""),
+        total=100,
+    )
+
+
+@pytest.mark.parametrize("kind", ["loss", "gradient"])
+def test_one_bad_update_changes_nothing_and_is_counted(kind):
+    model = Sick(lambda call: call == 3, kind)
+    trainer = trainer_of(model)
+    for _ in range(2):
+        trainer.step()
+
+    def state():
+        moments = trainer.optimisers["model"]
+        held = (*model.parameters(), *trainer.average.values, *moments.first, moments.count)
+        return [t.detach().clone() for t in held]
+
+    before, afters = state(), model.afters
+    event = trainer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, state(), strict=True))
+    assert (event.values["skipped"], trainer.skipped, model.afters) == (1, 1, afters)
+    assert trainer.average.count == 2
+    assert trainer.is_troubled
+    assert (trainer.step_count, trainer.drawn) == (3, 3)  # the batch is behind us all the same
+    event = trainer.step()
+    assert "skipped" not in event.values
+    assert not trainer.is_troubled
+    assert not any(torch.equal(a, b) for a, b in zip(before[:2], state()[:2], strict=True))
+
+
+def test_ten_in_a_row_end_the_run_and_name_the_checkpoint(desk):
+    run = desk.create("variational")
+    model = Sick(lambda call: call > 7)
+    events = []
+    with pytest.raises(Diverged, match=r"10 updates in a row.*step_6") as caught:
+        events.extend(desk_fit(desk, run, model, Budget(steps=50), save_every=3))
+    assert caught.value.status == 3
+    found = desk.newest(run)
+    assert found.step == 6  # nothing is saved in the midst of trouble
+    assert all(torch.isfinite(w).all() for w in found.weights.values())
+    assert sum(e.kind == "skipped" for e in events) == 9
+
+
+def test_nine_in_a_row_do_not(desk):
+    run = desk.create("variational")
+    model = Sick(lambda call: 4 < call <= 13 or 20 < call <= 29)
+    events = list(desk_fit(desk, run, model, Budget(steps=40)))
+    assert events[-1].kind == "done"
+    assert events[-1].values["skipped"] == 18
+    logged = [e for e in run.events() if e["kind"] == "skipped"]
+    assert logged[-1]["in_all"] == 18
+    assert logged[0]["model/loss"] == "nan"
+
+
+def test_the_streak_survives_a_resume(desk):
+    run = desk.create("variational")
+    stop_at = 8
+    events = desk_fit(desk, run, Sick(lambda call: call > 2), Budget(steps=50), save_every=1)
+    for event in events:
+        if event.kind == "step" and event.step == stop_at:
+            break
+    events.close()
+    # Saved at step 2, before the trouble: the resumed run counts anew from there.
+    assert desk.newest(run).step == 2
+    with pytest.raises(Diverged, match=r"up to step 12.*step_2"):
+        list(desk_fit(desk, run, Sick(lambda call: True), None, resume=True))
+
+
+def desk_fit(desk, run, model, budget, **options):
+    return desk.fit(run, budget, stages=one(model, Points), model=model, **options)
+
+
+class Exploding(Model):
+    """Finite gradients that drive a weight out of the finite numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.full((1,), 3e38))
+
+    def loss(self, batch):
+        return Loss((self.w.detach() - self.w).sum())
+
+    def objectives(self):
+        return [Objective("model", self.loss, [self.w])]
+
+    def sample(self, n, *, condition=None, noise=None):
+        return torch.zeros(n, 2)
+
+
+def test_weights_that_left_the_finite_numbers_are_not_saved(desk):
+    run, model = desk.create("variational"), Exploding()
+    settings = Settings(lr=3e37, warmup=1, ema=0.0)
+    with pytest.raises(Diverged, match=r"'w'.*not saved.*step_0"):
+        list(
+            desk.fit(
+                run,
+                Budget(steps=9),
+                stages=[Stage("model", model, Points)],
+                model=model,
+                settings=settings,
+            )
+        )
+    assert desk.newest(run).step == 0
+
+
+def test_the_gradient_is_clipped_to_the_norm():
+    norms = {}
+    for clip in (0.0, 1e-3):
+        model, _ = build("variational")
+        trainer = trainer_of(model, clip=clip)
+        event = trainer.step()
+        first = trainer.optimisers["model"].first
+        length = torch.cat([m.flatten() for m in first]).norm().item() / (1 - 0.9)
+        norms[clip] = length
+        assert event.values["model/norm"] > 1e-2  # what is reported is the norm before
+    assert norms[0.0] > 1e-2
+    assert norms[1e-3] == pytest.approx(1e-3, rel=1e-3)
