@@ -23,6 +23,8 @@ class Split:
     labels: Tensor | None = None
     """[N] int64, or None."""
     captions: Sequence[str] | None = None
+    names: Sequence[str] | None = None
+    """File of each example, relative to the folder they are from."""
 
     def __len__(self) -> int:
         """Return the number of examples."""

@@ -1,0 +1,73 @@
+"""Converted data in the user's cache folder: tensors and plain facts in one checked file.
+
+A file is written under another name and renamed into place, and carries a hash of its content;
+what is cut short, changed or of another form is taken for absent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+__all__ = ["folder", "read", "write"]
+
+FACTS, HASH = "facts", "hash"
+
+
+def folder() -> Path:
+    """Return where converted data are kept: $XDG_CACHE_HOME/trilemma or ~/.cache/trilemma."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    home = Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~")) / ".cache"
+    return home / "trilemma"
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and JSON values to a file, whole or not at all.
+
+    Raises:
+        OSError: The file could not be written.
+    """
+    text = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
+    whole = {name: t.contiguous() for name, t in tensors.items()} | {FACTS: text}
+    whole[HASH] = _digest(whole)
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(whole, aside)
+        aside.replace(path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Return what `write` was given, or None where there is no such file or it is damaged."""
+    try:
+        whole = load_file(path)
+        if not torch.equal(whole.pop(HASH), _digest(whole)):
+            return None
+        return whole, json.loads(whole.pop(FACTS).numpy().tobytes())
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> Tensor:
+    digest = hashlib.blake2b(digest_size=32)
+    for name in sorted(tensors):
+        t = tensors[name]
+        digest.update(f"{name} {tuple(t.shape)} {t.dtype}\n".encode())
+        digest.update(t.reshape(-1).view(torch.uint8).numpy().data)
+    return torch.frombuffer(bytearray(digest.digest()), dtype=torch.uint8)

@@ -1,0 +1,157 @@
+"""What is in a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
+from trilemma.data import folder, idx
+from trilemma.data.dataset import DataSet
+from trilemma.data.pictures import Pictures, Progress, pictures
+from trilemma.data.sources import NAMES, load, place
+from trilemma.data.split import content_hashes, duplicates
+
+__all__ = ["Report", "check"]
+
+SHEET = {"image": 64, "points": 4096}
+"""Examples on the contact sheet."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found; `problem` says why it cannot be trained on, if it cannot."""
+
+    name: str
+    problem: str = ""
+    domain: Domain | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+    """Examples for 'train' and 'test'; for a folder also its image 'files'."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """How many images there are of each 'WIDTHxHEIGHT' in their files."""
+    classes: Mapping[str, int] = field(default_factory=dict)
+    """How many examples each class has, training and test together."""
+    unreadable: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Files that cannot be used, by reason."""
+    duplicates: Mapping[str, int] = field(default_factory=dict)
+    """Copies within 'train', within 'test', and 'across': test examples that are in train too."""
+    notes: Sequence[str] = ()
+    sheet: Tensor | None = None
+    """Some examples for a contact sheet, evenly from the classes, in data units."""
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether it can be trained on."""
+        return not self.problem
+
+    def lines(self) -> list[str]:
+        """Return the report for people to read, a fact a line."""
+        said = [f"{self.name}: {'can be used' if self.holds else self.problem}"]
+        said.append("examples: " + _list(self.counts))
+        if self.domain is not None:
+            said.append(f"each: {self.domain.kind} of shape {self.domain.shape}")
+        if self.sizes:
+            said.append("sizes: " + _list(self.sizes))
+        if self.classes:
+            said.append(f"{len(self.classes)} classes: " + _list(self.classes))
+        for reason, names in self.unreadable.items():
+            said.append(f"unreadable, {reason} ({len(names)}): {', '.join(names)}")
+        if self.duplicates:
+            said.append("copies: " + _list(self.duplicates))
+        return [*said, *self.notes]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the contact sheet as plain values."""
+        return {
+            "name": self.name,
+            "holds": self.holds,
+            "problem": self.problem,
+            "domain": self.domain.to_json() if self.domain is not None else None,
+            "counts": dict(self.counts),
+            "sizes": dict(self.sizes),
+            "classes": dict(self.classes),
+            "unreadable": {reason: list(names) for reason, names in self.unreadable.items()},
+            "duplicates": dict(self.duplicates),
+            "notes": list(self.notes),
+        }
+
+
+def check(
+    name_or_path: str, *, size: int | None = None, progress: Progress | None = None
+) -> Report:
+    """Look through a data set; a folder's faults are reported, where `load` would refuse it.
+
+    Arguments:
+        name_or_path: A name in `NAMES`, or a folder.
+        size: Side to which a folder's images are brought, pixels.
+        progress: Told now and then how many of how many files are done.
+
+    Raises:
+        BadInput: There is nothing that could be looked through.
+    """
+    path = None if name_or_path in NAMES else place(name_or_path)
+    if path is None or idx.find(path):
+        return _report(load(name_or_path, size=size))
+    found = pictures(path, size=size, progress=progress)
+    try:
+        return _report(folder.dataset(path, found), found)
+    except BadInput as error:
+        return Report(
+            name=path.resolve().name,
+            problem=str(error),
+            counts={"files": found.files},
+            sizes=found.sizes,
+            unreadable=found.unreadable,
+            sheet=found.x[: SHEET["image"]],
+        )
+
+
+def _list(counts: Mapping[str, int], most: int = 12) -> str:
+    first = [f"{name} {n}" for name, n in list(counts.items())[:most]]
+    return ", ".join(first + ["…"] * (len(counts) > most))
+
+
+def _report(data: DataSet, found: Pictures | None = None) -> Report:
+    counts = {"train": len(data.train), "test": len(data.test)}
+    sizes = {"x".join(map(str, reversed(data.domain.shape[1:]))): sum(counts.values())}
+    if data.domain.kind == "points":
+        sizes = {}
+    return Report(
+        name=data.name,
+        domain=data.domain,
+        counts=counts | ({"files": found.files} if found is not None else {}),
+        sizes=found.sizes if found is not None else sizes,
+        classes=_classes(data),
+        unreadable=found.unreadable if found is not None else {},
+        duplicates=duplicates(content_hashes(data.train.x), content_hashes(data.test.x)),
+        notes=data.notes,
+        sheet=data.train.x[_evenly(data)],
+    )
+
+
+def _classes(data: DataSet) -> dict[str, int]:
+    parts = [part.labels for part in (data.train, data.test) if part.labels is not None]
+    if not parts:
+        return {}
+    counts = torch.bincount(torch.cat(parts), minlength=len(data.domain.classes)).tolist()
+    return dict(zip(data.domain.classes, counts, strict=True))
+
+
+def _evenly(data: DataSet) -> Tensor:
+    """Choose examples for the contact sheet: as many of each class as there is room for."""
+    wanted = SHEET[data.domain.kind]
+    labels = data.train.labels
+    if labels is None:
+        return torch.arange(min(wanted, len(data.train)))
+    turn = torch.empty_like(labels)
+    for c in range(len(data.domain.classes)):
+        members = (labels == c).nonzero().flatten()
+        turn[members] = torch.arange(len(members))
+    order = torch.argsort(turn * len(data.domain.classes) + labels)
+    chosen = order[:wanted]
+    return chosen[torch.argsort(labels[chosen], stable=True)]

@@ -1,0 +1,142 @@
+"""A user's own folder of images as a data set: classes, captions, split, and what to know of it.
+
+    ROOT/a.png …                 images without classes
+    ROOT/CLASS/…/a.png …         the first folder below ROOT is the class
+    ROOT/metadata.jsonl | .csv   captions
+
+Examples are put in the order of their content's hash, which also makes the split, so that neither
+depends on the names or the order of the files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.data.captions import captions
+from trilemma.data.dataset import DataSet, Split
+from trilemma.data.pictures import Pictures, shown
+from trilemma.data.split import content_hashes, frequencies, is_test
+
+__all__ = ["dataset"]
+
+FEWEST = 16
+"""Usable images without which there is nothing to learn from."""
+TEST_SHARE, UNUSABLE_SHARE = 0.1, 0.01
+NOT_CLASSES = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+
+def dataset(folder: Path, found: Pictures) -> DataSet:
+    """Make a data set of a folder's images.
+
+    Raises:
+        BadInput: More than one file in a hundred cannot be used, there are too few, they are all
+            the same, or the captions cannot be read.
+    """
+    notes = _use(folder, found)
+    classes, indices, more = _classes(folder, found.names)
+    hashes = content_hashes(found.x)
+    order = sorted(range(len(hashes)), key=lambda i: (hashes[i], indices[i], found.names[i]))
+    hashes, names = [hashes[i] for i in order], [found.names[i] for i in order]
+    labels = [indices[i] for i in order]
+    test = is_test(hashes, TEST_SHARE, labels)
+    said, about_captions = captions(folder, names)
+    x = found.x[torch.tensor(order)]
+
+    def part(rows: Tensor) -> Split:
+        places = rows.nonzero().flatten()
+        return Split(
+            x[places],
+            torch.tensor(labels)[places] if classes else None,
+            [said[i] for i in places.tolist()] if said is not None else None,
+            [shown(names[i]) for i in places.tolist()],
+        )
+
+    train, held = part(~test), part(test)
+    copies = len(hashes) - len(set(hashes))
+    if copies:
+        more.append(f"copies of another image, on the same side of the split: {copies}")
+    more.append(f"split by content: {len(train)} for training, {len(held)} for testing")
+    shape = tuple(x.shape[1:])
+    domain = Domain("image", shape, Levels(256), classes, frequencies(train, classes))
+    name = shown(folder.resolve().name) or "folder"
+    return DataSet(name, domain, train, held, (*notes, *more, *about_captions))
+
+
+def _use(folder: Path, found: Pictures) -> list[str]:
+    """Refuse what cannot be used; say what was done to the rest."""
+    bad = [f"{name} ({why})" for why, names in found.unreadable.items() for name in names]
+    first = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
+    if len(bad) > UNUSABLE_SHARE * found.files:
+        raise BadInput(
+            f"{len(bad)} of {found.files} images in '{shown(folder)}' cannot be used, more than "
+            f"{UNUSABLE_SHARE:.0%}: {first}; mend or remove them ('trilemma data check' lists "
+            "them all)."
+        )
+    if len(found.names) < FEWEST:
+        raise BadInput(
+            f"the folder '{shown(folder)}' holds {len(found.names)} usable images; at least "
+            f"{FEWEST} are wanted, and some hundreds to learn from."
+        )
+    side = found.x.shape[-1]
+    notes = []
+    if set(found.sizes) != {f"{side}x{side}"}:
+        notes.append(
+            f"cut to their centre square and resized to {side} by {side} (--size sets this); "
+            f"sizes found: {', '.join(list(found.sizes)[:4])}{', …' * (len(found.sizes) > 4)}"
+        )
+    small = sum(n for size, n in found.sizes.items() if min(map(int, size.split("x"))) < side)
+    if small:
+        notes.append(f"smaller than {side} pixels and enlarged: {_images(small)}")
+    notes += [f"{what}: {_images(n)}" for what, n in found.converted.items()]
+    if bad:
+        notes.append(f"left out {len(bad)} of {found.files} images: {first}")
+    if found.others:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in list(found.others.items())[:4])
+        notes.append(f"files that are no images of a known kind were left out: {kinds}")
+    return notes
+
+
+def _images(n: int) -> str:
+    return f"{n} image{'s' * (n != 1)}"
+
+
+def _classes(
+    folder: Path, names: Sequence[str]
+) -> tuple[tuple[str, ...], Sequence[int], list[str]]:
+    """Read classes from the first folder below the root, or say why there are none.
+
+    Returns:
+        Names of the classes; the class of each file, 0 without classes; notes.
+    """
+    of = [name.split("/", 1)[0] if "/" in name else "" for name in names]
+    counts = Counter(of)
+    classes = sorted(counts)
+    why = ""
+    if classes == [""]:
+        return (), [0] * len(names), []
+    if counts[""]:
+        why = f"beside the folders: {_images(counts[''])}"
+    elif len(classes) == 1:
+        why = f"all images are in one folder; if the folders in it are classes, give {classes[0]}"
+    elif {name.lower() for name in classes} <= NOT_CLASSES:
+        why = f"'{shown(classes[0])}' is a part, not a class; give '{shown(folder / classes[0])}'"
+    elif len(classes) > len(names) / 2:
+        why = f"{len(classes)} folders hold {len(names)} images, fewer than two each"
+    if why:
+        return (), [0] * len(names), [f"folders are not taken for classes: {why}"]
+    place = {name: i for i, name in enumerate(classes)}
+    single = [shown(name) for name in classes if counts[name] == 1]
+    notes = []
+    if single:
+        notes.append(
+            f"classes with one image, which is for training: {', '.join(single[:5])}"
+            + (", …" if len(single) > 5 else "")
+        )
+    return tuple(map(shown, classes)), [place[name] for name in of], notes

