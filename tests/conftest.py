@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 import torch
+
+# Small tensors gain nothing from more, and lose much where the cores are shared.
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,19 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "trilemma"
 
+ROOMS = {
+    "core",
+    "maths",
+    "networks",
+    "families",
+    "data",
+    "metrics",
+    "training",
+    "laws",
+    "report",
+    "recipes",
+}
+
 MAY_IMPORT = {
     "core": {"core"},
     "maths": {"maths"},
@@ -19,22 +32,14 @@ MAY_IMPORT = {
     "training": {"training", "core"},
     "laws": {"laws", "core", "maths", "families", "networks", "metrics"},
     "report": {"report", "core", "data", "metrics"},
-    "recipes": {
-        "recipes",
-        "core",
-        "maths",
-        "networks",
-        "families",
-        "data",
-        "metrics",
-        "training",
-        "laws",
-    },
-    "compare": {"recipes", "core", "data", "metrics", "training", "report", "preview"},
-    "preview": {"core", "data", "report"},
-    "commands": {"recipes", "core", "data", "metrics", "training", "report", "laws", "compare"}
-    | {"preview", "commands"},
-    "cli": {"core", "commands"},
+    "recipes": ROOMS,
+    "doctor": {"data", "training"},
+    "terminal": set(),
+    "drawing": ROOMS,
+    "gallery": ROOMS | {"drawing"},
+    "compare": ROOMS | {"drawing", "gallery"},
+    "commands": ROOMS | {"drawing", "gallery", "terminal", "compare", "doctor"},
+    "cli": {"commands"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -53,7 +58,7 @@ OUTSIDE = {
 FORBIDDEN_ANYWHERE = {"torchvision", "lightning", "timm", "tyro"}
 ONLY_IN = {
     "matplotlib": {"report"},
-    "rich": {"cli", "commands", "report"},
+    "rich": {"terminal", "report"},
     "rdkit": {"data/molecules.py", "data/environment.py", "metrics/molecules.py"},
 }
 STANDARD = set(__import__("sys").stdlib_module_names) | {"__future__"}
@@ -139,13 +144,13 @@ def calls(path: Path):
             yield ast.unparse(node.func)
 
 
-QUIET = ("core", "maths", "networks", "families", "data", "metrics", "training", "laws", "recipes")
+QUIET = (ROOMS | {"doctor", "drawing", "compare", "commands"}) - {"cli", "terminal"}
 
 
 @pytest.mark.parametrize(
     "path", [pytest.param(p, id=str(p.relative_to(SOURCE))) for p, r in modules() if r in QUIET]
 )
-def test_only_the_doors_print(path):
+def test_only_the_terminal_prints(path):
     assert not {"print", "sys.stdout.write", "sys.stderr.write"} & set(calls(path))
 
 

@@ -215,8 +215,8 @@ def test_stages_share_the_time():
     plan.begin(2.0)
     assert plan.allotted == pytest.approx(14.5)
     plan.done = 4
-    assert not plan.is_due(3.0, 2, 5.0)
-    assert plan.is_due(3.0, 3, 5.0)
+    assert not plan.is_due(3.0, 9, 5.0)
+    assert plan.is_due(3.0, 10, 5.0)
     assert not plan.is_overdue(17.9)
     assert plan.is_overdue(18.0)
     steps = plan.planned(3.0, pace=0.1, saves=0.1, preview=0.0)

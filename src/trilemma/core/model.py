@@ -56,7 +56,8 @@ class Objective(Generic[B]):
     repeat: int = 1
     """Updates a step, each on a fresh batch."""
     after: Callable[[], None] | None = None
-    """Called after each update, e.g. to clip a critic's weights."""
+    """Called after each update, e.g. to clip a critic's weights; not after one that was left out
+    because it was not finite. The place to write buffers."""
 
 
 class Model(nn.Module, ABC, Generic[B, X]):
@@ -189,5 +190,5 @@ class Stage(Generic[B]):
     data, the seed and what earlier stages have trained."""
     share: float = 1.0
     prepare: Callable[[], None] | None = None
-    """Called once, before the stage's first step, never on resuming; its effect is in the
-    model's parameters and buffers."""
+    """Called once, before the stream is opened for the first time, never on resuming; its effect
+    is in the model's parameters and buffers."""

@@ -31,7 +31,7 @@ def samples(
     Runs under `no_grad` with the model in evaluation mode, and leaves its mode as it was.
     """
     device = next(model.parameters()).device
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         for low in range(start, stop, at_once):
@@ -42,7 +42,8 @@ def samples(
                 drawn = model.sample(high - low, condition=condition, noise=noise)
             yield drawn
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
 
 
 def draw(

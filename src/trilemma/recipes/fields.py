@@ -20,6 +20,20 @@ from trilemma.recipes.recipe import Recipe
 __all__ = ["Field", "build", "fields", "parse"]
 
 
+POSITIVE = frozenset(
+    (
+        "batch",
+        "accumulate",
+        "latent",
+        "components",
+        "critic_steps",
+        "chain",
+        "sample_steps",
+    )
+)
+"""Counts that cannot be 0."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One field of a recipe."""
@@ -111,8 +125,7 @@ def build(recipe: type[Recipe], values: Mapping[str, Any]) -> Recipe:
         if name not in known:
             raise nearest(f"field of recipe '{recipe.name}'", name, known)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            whole = known[name].type is int
-            smallest = 0 if name in ("warmup", "clip") or not whole else 1
+            smallest = 1 if name in POSITIVE else 0
             if not smallest <= value < float("inf"):
                 raise BadInput(f"--{name} takes a number from {smallest}, not {value}.")
     made = recipe(**values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,21 @@ from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 
-__all__ = ["Recipe"]
+__all__ = ["Plot", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Curves that belong to a recipe, whatever it is trained on."""
+
+    x: Sequence[float]
+    ys: Mapping[str, Sequence[float]]
+    across: str = ""
+    """What x is."""
+    up: str = ""
+    """What the curves are."""
+    log: bool = False
+    """Whether the upright axis is logarithmic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +63,8 @@ class Recipe(ABC):
     """AdamW's memory of the gradient and of its square."""
     decay: ClassVar[float] = 0.0
     """AdamW's weight decay."""
+    bf16: ClassVar[bool] = True
+    """Whether training in bf16 was measured to be faster where the processor has it."""
 
     @abstractmethod
     def model(self, domain: Domain) -> Model:
@@ -57,6 +73,11 @@ class Recipe(ABC):
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the parts of training; one, on the data, unless a recipe says otherwise."""
         return [Stage("model", model, lambda: ExampleStream(data.train, self.batch, seed))]
+
+    @classmethod
+    def plots(cls) -> Mapping[str, Plot]:
+        """Return curves by name that need no training; none unless a recipe has some."""
+        return {}
 
     def check(self, domain: Domain) -> None:
         """Refuse data that the recipe does not fit."""

@@ -21,9 +21,9 @@ from trilemma.core.errors import BadInput
 
 __all__ = ["Budget", "Plan", "is_mark", "marks_between"]
 
-MEASURED = 0.03
+MEASURED = 0.05
 """Share of a stage's time after which its steps are planned."""
-FEWEST = 3
+FEWEST = 10
 """Steps measured at least; the first, which warms the machine up, is not among them."""
 OVERTIME = 1.1
 """How much more time than asked for a slower machine may take."""

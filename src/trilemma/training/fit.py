@@ -22,6 +22,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from statistics import median
 from typing import Any
 
 import torch
@@ -240,7 +241,7 @@ class _Fitting:
                 self._is_save_due(trainer),
             )
             if due and not overdue:
-                yield from self._planned(seconds / max(measured, 1) if measured > 0 else paces[0])
+                yield from self._planned(median(paces))
             if overdue and (plan.target is None or plan.done < plan.target):
                 plan.steps[plan.stage] = plan.done
                 yield self._event("stopped", reason="the time is over, and a tenth more")

@@ -1,0 +1,206 @@
+"""From results to files: samples in the form that a name asks for, pictures, pages, plots."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Gradual
+from trilemma.core.noise import Noise
+from trilemma.core.sampling import Conditions, samples
+from trilemma.data.check import Report
+from trilemma.data.dataset import DataSet
+from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.runs import Loaded, untrained
+from trilemma.report import charts, figures
+from trilemma.training.distributed import World
+from trilemma.training.signals import Stop
+
+__all__ = ["contact_sheet", "cost_of_a_step", "plots", "save_picture", "whole", "write_samples"]
+
+FORMS = (".png", ".gif", ".npz", ".safetensors", "")
+FRAMES = 48
+
+
+@contextmanager
+def whole(target: Path) -> Iterator[Path]:
+    """Give a name to write to, which becomes the target only when all is written.
+
+    Raises:
+        BadInput: There is no room or no permission; what stood there before still does.
+    """
+    partial: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, suffix=target.suffix)
+        os.close(handle)
+        partial = Path(name)
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(target)
+    except OSError as error:
+        what = (
+            "no space is left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        )
+        raise BadInput(f"cannot write {target}: {what}; give another path.") from None
+    finally:
+        if partial is not None:
+            partial.unlink(missing_ok=True)
+
+
+def save_picture(picture: Any, target: Path) -> None:  # noqa: ANN401
+    """Write a picture as PNG."""
+    with whole(target) as partial:
+        picture.save(partial, format="PNG")
+
+
+def write_samples(
+    loaded: Loaded,
+    n: int,
+    seed: int,
+    conditions: Conditions | None,
+    target: Path,
+    ranks: World,
+    stop: Stop,
+    progress: Callable[[int, int], None],
+) -> Path:
+    """Draw n samples and write them in the form of the target's name.
+
+    Returns:
+        The path written.
+
+    Raises:
+        BadInput: The form is unknown, cannot be had of this model, or the place is taken.
+    """
+    form = target.suffix.lower()
+    if form not in FORMS:
+        raise BadInput(
+            f"'{target.name}' asks for {form}, which {loaded.domain.kind} cannot be written as; "
+            "use .png, .gif, .npz, .safetensors or the name of a folder."
+        )
+    if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadInput(f"{target} exists and is not an empty folder; give another --out.")
+    if form == ".gif":
+        return _animation(loaded, n, seed, conditions, target)
+    mine = ranks.span(n)
+    parts, done = [], 0
+    for x in samples(loaded.model, mine.start, mine.stop, seed=seed, conditions=conditions):
+        stop.check("sampling was stopped; nothing was written.")
+        parts.append(x.cpu())
+        done += len(x)
+        progress(done, len(mine))
+    here = torch.cat(parts) if parts else torch.empty(0, *loaded.domain.shape)
+    everything = ranks.gather(here, n)
+    if ranks.is_main:
+        _write(everything, form, target, loaded.domain)
+    return target
+
+
+def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
+    if form == ".png":
+        save_picture(figures.show(x, domain), target)
+    elif form == ".npz":
+        with whole(target) as partial:
+            np.savez_compressed(partial, x=x.numpy())
+    elif form == ".safetensors":
+        with whole(target) as partial:
+            save_file({"x": x.contiguous()}, partial)
+    else:
+        _folder(x, target, domain)
+
+
+def _folder(x: Tensor, target: Path, domain: Domain) -> None:
+    """Write one file each; the folder appears when it is complete."""
+    partial = target.with_name(f".{target.name}.partial")
+    levels = getattr(domain.values, "count", 256)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        for i, one in enumerate(x):
+            if domain.kind == "image":
+                figures.grid(one[None], levels, 1, 1).save(partial / f"{i:06d}.png")
+            else:
+                np.savetxt(partial / f"{i:06d}.csv", one.numpy()[None], delimiter=",")
+        if target.exists():
+            target.rmdir()
+        partial.replace(target)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise BadInput(f"cannot write {target}: {error.strerror}; give another --out.") from None
+
+
+def _animation(
+    loaded: Loaded, n: int, seed: int, conditions: Conditions | None, target: Path
+) -> Path:
+    model = loaded.model
+    if not isinstance(model, Gradual):
+        raise BadInput(
+            f"recipe '{loaded.recipe.name}' samples in one step, so there is no way to show as "
+            f"a .gif; use {target.with_suffix('.png').name}."
+        )
+    device = next(model.parameters()).device
+    condition = conditions(0, n).to(device) if conditions is not None else None
+    with torch.no_grad():
+        path = model.path(
+            n, frames=FRAMES, condition=condition, noise=Noise.for_samples(seed, 0, n, device)
+        )
+    pictures = [figures.show(x.cpu(), loaded.domain) for x in path]
+    with whole(target) as partial:
+        partial.write_bytes(figures.animation(pictures))
+    return target
+
+
+def contact_sheet(report: Report) -> Any:  # noqa: ANN401
+    """Draw the examples that a check has picked; those of a refused folder as they were read."""
+    if report.domain is None:
+        return figures.grid(report.sheet)
+    return figures.show(report.sheet, report.domain)
+
+
+def plots(kind: type[Recipe], folder: Path) -> list[Path]:
+    """Draw what belongs to a recipe without training, as SVG; returns the files.
+
+    Raises:
+        BadInput: The recipe has nothing of the kind, or the folder cannot be written.
+    """
+    if not kind.plots():
+        raise BadInput(f"recipe '{kind.name}' has no plots of its own; leave out --plots.")
+    paths = []
+    for name, plot in kind.plots().items():
+        path = folder / f"{kind.name}-{name.replace(' ', '-')}.svg"
+        with whole(path) as partial:
+            drawn = charts.lines(plot.x, plot.ys, plot.across, plot.up, plot.log)
+            partial.write_text(drawn.replace("currentColor", "#333"))
+        paths.append(path)
+    return paths
+
+
+def cost_of_a_step(recipe: Recipe, data: DataSet) -> dict[str, int]:
+    """Count parameters and floating-point operations of a step, over all stages' objectives."""
+    model = untrained(recipe, data.domain, 0)
+    counter = FlopCounterMode(display=False)
+    stage = recipe.stages(model, data, 0)[0]
+    stream = stage.stream()
+    with counter:
+        for objective in stage.model.objectives():
+            batch = stream.batch(0)
+            for _ in range(objective.repeat):
+                objective.loss(batch).value.backward(inputs=list(objective.parameters))
+    return {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "flops_per_step": counter.get_total_flops(),
+    }

@@ -1,0 +1,210 @@
+r"""What a decoder's numbers mean: p(x|z), about the data as they lie in the file.
+
+    bernoulli   P(x = 1) = s(f)                                             values on two levels
+    gaussian    N(x; f, c I): a density for real values,
+                and for levels its integral over each level's bin           c fixed or learned
+    discretised-logistic
+                logistic with location m and scale s, both from the decoder,
+                integrated over each level's bin                            values on levels
+
+A Bernoulli is no density of grey levels: used as one, its "likelihoods" do not sum to one and
+cannot stand beside others, so it is refused there.
+
+References:
+    Auto-Encoding Variational Bayes (Kingma & Welling, 2014), appendix C
+    PixelCNN++ (Salimans, Karpathy, Chen & Kingma, 2017), https://arxiv.org/abs/1701.05517
+    Simple and Effective VAE Training with Calibrated Decoders (Rybkin, Daniilidis & Levine, 2021)
+    The continuous Bernoulli: fixing a pervasive error in variational autoencoders
+        (Loaiza-Ganem & Cunningham, 2019)
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput, nearest
+from trilemma.core.noise import Noise
+from trilemma.maths.distributions import (
+    bernoulli_log_prob,
+    discretised_logistic_log_prob,
+    discretised_normal_log_prob,
+    log_normal,
+    per_example,
+)
+
+__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "Likelihood", "Logistic", "likelihood"]
+
+
+class Likelihood(nn.Module, ABC):
+    """A distribution of x whose parameters are a decoder's output f.
+
+    f has the data's shape with `outputs` times as many channels (coordinates, for points).
+    """
+
+    outputs: ClassVar[int] = 1
+    """Numbers for each coordinate of x."""
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__()
+        self.domain = domain
+
+    @abstractmethod
+    def log_prob(self, x: Float[Tensor, "B ..."], f: Float[Tensor, "B ..."]) -> Tensor:
+        """Return ln p(x|f) in nats per example, [B], of x in data units."""
+
+    @abstractmethod
+    def mean(self, f: Tensor) -> Tensor:
+        """Return the middle of the distribution, in data units."""
+
+    @abstractmethod
+    def draw(self, f: Tensor, noise: Noise) -> Tensor:
+        """Draw x, in data units."""
+
+
+class Bernoulli(Likelihood):
+    """Two levels; f is the logit of the upper one."""
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain)
+        if not isinstance(domain.values, Levels) or domain.values.count != 2:
+            held = _describe(domain)
+            other = (
+                "discretised-logistic or gaussian"
+                if isinstance(domain.values, Levels)
+                else "gaussian"
+            )
+            raise BadInput(
+                f"likelihood 'bernoulli' was given for {held}, and it is a distribution of two "
+                f"levels only; give --likelihood {other}."
+            )
+
+    def log_prob(self, x: Tensor, f: Tensor) -> Tensor:
+        """Return ln P(x|f), [B]."""
+        return per_example(bernoulli_log_prob(x, f.float()))
+
+    def mean(self, f: Tensor) -> Tensor:
+        """Return the likelier level."""
+        return self.domain.values.unscale(f.float().sign())
+
+    def draw(self, f: Tensor, noise: Noise) -> Tensor:
+        """Draw a level."""
+        upper = noise.uniform(*f.shape[1:]) < f.float().sigmoid()
+        return self.domain.values.unscale(2 * upper.float() - 1)
+
+
+class Gaussian(Likelihood):
+    """N(x; f, c I) around f in scaled units, c one number for all coordinates.
+
+    Arguments:
+        domain: Where the data lie.
+        c: The variance; 0 learns it, which sets the balance between the two terms of the bound
+            at C = 1 / (2 c) by maximum likelihood.
+    """
+
+    def __init__(self, domain: Domain, c: float = 0.0) -> None:
+        super().__init__(domain)
+        if c < 0:
+            raise BadInput(
+                f"a variance c of {c:g} was given; give a positive one, or 0 to learn it."
+            )
+        start = torch.tensor(math.log(c or 0.1))
+        if c:
+            self.register_buffer("log_c", start)
+        else:
+            self.log_c = nn.Parameter(start)
+
+    def log_prob(self, x: Tensor, f: Tensor) -> Tensor:
+        """Return ln p(x|f), [B]."""
+        values, f = self.domain.values, f.float()
+        if isinstance(values, Levels):
+            log_std = (0.5 * self.log_c).expand_as(f)
+            return per_example(discretised_normal_log_prob(x, f, log_std, values.count))
+        density = log_normal(values.scale(x), f, self.log_c)
+        return per_example(density) + self.domain.dimensions * values.log_volume
+
+    def mean(self, f: Tensor) -> Tensor:
+        """Return f in data units."""
+        return self.domain.values.unscale(f)
+
+    def draw(self, f: Tensor, noise: Noise) -> Tensor:
+        """Return f with noise of variance c on every coordinate."""
+        return self.domain.values.unscale(
+            f.float() + (0.5 * self.log_c).exp() * noise.normal(*f.shape[1:])
+        )
+
+
+class Logistic(Likelihood):
+    """Levels under a logistic with its own location and scale at every coordinate."""
+
+    outputs = 2
+
+    def __init__(self, domain: Domain) -> None:
+        super().__init__(domain)
+        if not isinstance(domain.values, Levels):
+            raise BadInput(
+                f"likelihood 'discretised-logistic' was given for {_describe(domain)}, and it is "
+                "a distribution of levels; give --likelihood gaussian."
+            )
+
+    def log_prob(self, x: Tensor, f: Tensor) -> Tensor:
+        """Return ln P(x|f), [B]."""
+        assert isinstance(self.domain.values, Levels)
+        mean, log_scale = self._parts(f)
+        return per_example(
+            discretised_logistic_log_prob(x, mean, log_scale, self.domain.values.count)
+        )
+
+    def mean(self, f: Tensor) -> Tensor:
+        """Return the level at the location."""
+        return self.domain.values.unscale(self._parts(f)[0])
+
+    def draw(self, f: Tensor, noise: Noise) -> Tensor:
+        """Draw a level: the logistic's inverse distribution function of a uniform number."""
+        mean, log_scale = self._parts(f)
+        uniform = noise.uniform(*mean.shape[1:]).clamp(1e-6, 1 - 1e-6)
+        return self.domain.values.unscale(mean + log_scale.exp() * uniform.logit())
+
+    def _parts(self, f: Tensor) -> tuple[Tensor, Tensor]:
+        """Split f into location and log-scale, which starts at e^-2 and stays above e^-7."""
+        mean, log_scale = f.float().chunk(2, dim=1)
+        return mean, (log_scale - 2).clamp(-7, 3)
+
+
+LIKELIHOODS: Mapping[str, type[Likelihood]] = {
+    "bernoulli": Bernoulli,
+    "gaussian": Gaussian,
+    "discretised-logistic": Logistic,
+}
+
+
+def likelihood(name: str, domain: Domain, *, c: float = 0.0) -> Likelihood:
+    """Make a likelihood by name.
+
+    Arguments:
+        name: One of `LIKELIHOODS`, or 'auto': bernoulli for two levels, discretised-logistic
+            for more, gaussian for real values.
+        domain: Where the data lie.
+        c: The Gaussian's variance in scaled units; 0 learns it.
+
+    Raises:
+        BadInput: The name is unknown or the likelihood is none of such data.
+    """
+    if name == "auto":
+        levels = domain.values.count if isinstance(domain.values, Levels) else 0
+        name = {0: "gaussian", 2: "bernoulli"}.get(levels, "discretised-logistic")
+    if name not in LIKELIHOODS:
+        raise nearest("likelihood", name, ["auto", *LIKELIHOODS])
+    return Gaussian(domain, c) if name == "gaussian" else LIKELIHOODS[name](domain)
+
+
+def _describe(domain: Domain) -> str:
+    values = domain.values
+    return f"values on {values.count} levels" if isinstance(values, Levels) else "real values"

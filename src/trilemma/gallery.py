@@ -1,0 +1,197 @@
+"""What a page shows of a run: gathered from its directory, and looked at through its model."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Coded, Gradual
+from trilemma.core.noise import Noise
+from trilemma.data.dataset import DataSet
+from trilemma.drawing import whole
+from trilemma.maths.latents import codes, torn, walk
+from trilemma.metrics.extractors import SHIPPED, classifier
+from trilemma.recipes.runs import Loaded, load
+from trilemma.report import charts, figures
+from trilemma.report.html import run_page
+from trilemma.report.page import Comparison, Entry, Picture, Portrait
+from trilemma.training.run import Run
+
+__all__ = ["comparison", "entry", "run_report"]
+
+LOOKED_AT = 1000
+"""Test examples whose codes are looked at."""
+TERMS = 4
+"""Test examples whose bound is drawn term by term, which takes T network calls."""
+
+
+def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
+    """Gather a run for a page: its figures, samples, neighbours, curves, and what it is inside."""
+    if not (folder / "recipe.json").exists():
+        return Entry(row)
+    run = Run.open(folder)
+    kept = folder / "evaluation.safetensors"
+    seen = load_file(kept) if kept.exists() else {}
+    samples, nearest = seen.get("samples"), seen.get("nearest")
+    pairs = None
+    if samples is not None and nearest is not None:
+        pairs = (samples[: len(nearest)], nearest)
+    return Entry(
+        row,
+        samples=samples,
+        neighbours=pairs,
+        events=run.events(),
+        pictures=_inside(run, data),
+        settings={"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]},
+    )
+
+
+def comparison(
+    table: Mapping[str, Any], entries: Sequence[Entry], data: DataSet, folder: Path
+) -> Comparison:
+    """Gather a comparison for its page."""
+    environment: dict[str, Any] = {}
+    for found in sorted(folder.glob("*/environment.json"))[:1]:
+        environment = json.loads(found.read_text())
+    return Comparison(
+        data=table["data"],
+        entries=entries,
+        minutes=table["minutes"],
+        seed=table["seed"],
+        real=data.test.x[:2000] if data.domain.kind == "points" else data.test.x[:64],
+        domain=data.domain,
+        environment=environment,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        notes=data.notes,
+    )
+
+
+def run_report(run: Run, data: DataSet) -> Path:
+    """Write a run's report.html: its evaluation if there is one, its curves, its pictures."""
+    evaluation = run.path / "evaluation.json"
+    row: Mapping[str, Any] = {
+        "recipe": run.recipe["name"],
+        "data": run.recipe["data"]["name"],
+        "seed": run.recipe["seed"],
+    }
+    if evaluation.exists():
+        row = json.loads(evaluation.read_text())
+    found = entry(run.path, row, data)
+    previews = sorted((run.path / "samples").glob("step_*.png"))
+    if found.samples is None and previews:
+        with Image.open(previews[-1]) as last:
+            found = Entry(
+                found.row, last.copy(), None, found.events, found.pictures, found.settings
+            )
+    page = run_page(
+        Portrait(
+            found,
+            real=data.test.x[:2000] if data.domain.kind == "points" else data.test.x[:64],
+            domain=data.domain,
+            environment=run.environment,
+            date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            history=[
+                Picture(f"step {int(p.stem.split('_')[1]):,}", p.read_bytes()) for p in previews
+            ],
+            notes=data.notes,
+        )
+    )
+    target = run.path / "report.html"
+    with whole(target) as partial:
+        partial.write_text(page)
+    return target
+
+
+def _inside(run: Run, data: DataSet) -> list[Picture]:
+    """Look into a trained model, by what it can do."""
+    try:
+        loaded = load(run.path, warn=lambda _: None)
+    except BadInput:
+        return []
+    pictures: list[Picture] = []
+    with torch.no_grad():
+        if isinstance(loaded.model, Coded):
+            pictures += _codes(loaded, data)
+        if isinstance(loaded.model, Gradual) and data.domain.kind == "image":
+            pictures += _way(loaded)
+        terms = getattr(loaded.model, "bound_terms", None)
+        if terms is not None:
+            pictures += _terms(loaded, data)
+    return pictures
+
+
+def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
+    """Draw the map of the codes, a walk between two classes, and count what is torn."""
+    model, labels = loaded.model, data.test.labels
+    assert isinstance(model, Coded)
+    x = data.test.x[:LOOKED_AT]
+    z = codes(model.encode, x)
+    plane, how = z, "The code's two numbers"
+    if z.shape[1] > 2:
+        centred = z - z.mean(0)
+        plane = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
+        how = f"The two principal directions of {z.shape[1]} numbers"
+    labels = labels[:LOOKED_AT] if labels is not None else None
+    caption = f"{how}, of {len(z):,} test examples."
+    if labels is not None and data.extractor in SHIPPED:
+        classify = classifier(data.extractor, data.domain).classify
+        tears = torn(z, labels, model.decode, classify, neighbours=8)
+        caption += (
+            f" Between neighbouring codes of one class, {tears.torn:,} of {tears.pairs:,} "
+            f"midpoints ({tears.fraction:.1%}) decode to another class."
+        )
+    classes = loaded.domain.classes
+    pictures = [Picture("map of the codes", charts.latent_map(plane, labels, classes), caption)]
+    if data.domain.kind == "image":
+        start, stop = _ends(labels, len(z))
+        between = model.decode(walk(z[start], z[stop], 12))
+        levels = getattr(data.domain.values, "count", 256)
+        pictures.append(
+            Picture(
+                "a walk between two codes",
+                figures.walk(between, levels),
+                "The straight way between the codes of two test examples, decoded.",
+            )
+        )
+    return pictures
+
+
+def _ends(labels: Tensor | None, count: int) -> tuple[int, int]:
+    """Choose two examples, of different classes where there are any."""
+    if labels is None:
+        return 0, count - 1
+    other = (labels != labels[0]).nonzero()
+    return 0, int(other[0]) if len(other) else count - 1
+
+
+def _way(loaded: Loaded) -> list[Picture]:
+    model = loaded.model
+    assert isinstance(model, Gradual)
+    frames = model.path(1, frames=12, noise=Noise.for_samples(0, 0, 1))
+    levels = getattr(loaded.domain.values, "count", 256)
+    strip = figures.walk(torch.cat(list(frames)).cpu(), levels)
+    return [Picture("from noise to a sample", strip, "States on the way, one sample.")]
+
+
+def _terms(loaded: Loaded, data: DataSet) -> list[Picture]:
+    x = data.test.x[:TERMS]
+    terms = loaded.model.bound_terms(x, noise=Noise.of(0, len(x)))  # type: ignore[operator]
+    each = terms.double().mean(0) / (math.log(2) * loaded.domain.dimensions)
+    return [
+        Picture(
+            "the bound, term by term",
+            charts.bound_terms((-each).tolist() if each.sum() < 0 else each.tolist()),
+            f"L_0 … L_T over time, bits per dimension, mean of {len(x)} test examples; "
+            f"together {abs(float(each.sum())):.3f}.",
+        )
+    ]

@@ -1,0 +1,30 @@
+"""All laws of the library, in the order of the lecture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from trilemma.laws import adversarial, autoencoding, diffusion, metrics
+from trilemma.laws.law import Check, Law
+
+__all__ = ["library_laws", "timed"]
+
+
+def library_laws() -> Sequence[Check]:
+    """Return the checks of every family and of the metrics."""
+    return (
+        *autoencoding.CHECKS,
+        *adversarial.CHECKS,
+        *diffusion.CHECKS,
+        *metrics.CHECKS,
+    )
+
+
+def timed(checks: Iterable[Check]) -> Iterator[tuple[Law, float]]:
+    """Run checks one after another; yield each law with its share of the check's seconds."""
+    for check in checks:
+        start = time.perf_counter()
+        found = check()
+        seconds = (time.perf_counter() - start) / max(len(found), 1)
+        yield from ((law, seconds) for law in found)

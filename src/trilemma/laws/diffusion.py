@@ -1,0 +1,406 @@
+r"""Laws of diffusion.
+
+The exact ground is data x ~ N(m, s^2), coordinate by coordinate. Then x_t ~ N(alpha m, v^2) with
+v^2 = alpha^2 s^2 + sigma^2, the clean estimate is
+
+    E[x | x_t] = (alpha s^2 x_t + sigma^2 m) / v^2,   with error  s^2 sigma^2 / v^2,
+
+and the probability flow takes x_1 to x_0 = m + s (x_1 - alpha_1 m) / v_1.
+
+Everything computed from it is affine in the data and in each number of noise. So the mean and the
+variance of what a sampler gives are found exactly, from its answers to unit impulses, and means
+of squares over (x, eps) in R^(2D) by the 4 D points ±sqrt(2D) e_j, which have the moments of the
+standard normal up to the third.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Domain, Real
+from trilemma.core.noise import Noise
+from trilemma.families.diffusion import Diffusion
+from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.maths import guidance, predictions, samplers, schedules
+from trilemma.maths.distributions import kl_normals
+
+__all__ = ["CHECKS"]
+
+LECTURE = "lecture 6; arXiv:2006.11239"
+MEAN = torch.tensor([0.4, -0.7], dtype=torch.float64)
+SPREAD = torch.tensor([0.5, 1.3], dtype=torch.float64)
+D = len(MEAN)
+POINTS = Domain("points", (D,), Real())
+
+
+def _largest(gap: Tensor) -> float:
+    return float(gap.abs().max())
+
+
+def _clean(x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+    """Return E[x | x_t]."""
+    s, m = SPREAD.to(x), MEAN.to(x)
+    return (alpha * s**2 * x + sigma**2 * m) / (alpha**2 * s**2 + sigma**2)
+
+
+def _predictions(schedule: schedules.Schedule) -> dict[str, predictions.Prediction]:
+    return {
+        "noise": predictions.NoisePrediction(),
+        "clean": predictions.Clean(),
+        "velocity": predictions.Velocity(schedule.power),
+        "edm": predictions.Edm(0.6),
+    }
+
+
+def _denoise(schedule: schedules.Schedule, prediction: predictions.Prediction) -> samplers.Denoise:
+    """Return the exact denoiser, by way of what a perfect network would predict."""
+
+    def denoise(x: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = schedule(t)
+        clean = _clean(x, alpha, sigma)
+        output = prediction.target(clean, (x - alpha * clean) / sigma, alpha, sigma)
+        return prediction.denoised(output, x, alpha, sigma)
+
+    return denoise
+
+
+class _Perfect(nn.Module):
+    """A network that gives the posterior mean of the noise, and a little of x_t on top."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
+        alpha, sigma = (torch.sigmoid(sign * log_snr)[:, None].sqrt() for sign in (1, -1))
+        return (x - alpha * _clean(x, alpha, sigma)) / sigma + self.extra * x
+
+
+class _Cubature(Noise):
+    """Half of the coordinates of the points ±sqrt(2D) e_j as eps; the other half is for x."""
+
+    points = torch.cat([math.sqrt(2 * D) * torch.eye(2 * D), -math.sqrt(2 * D) * torch.eye(2 * D)])
+
+    def __init__(self, copies: int = 1) -> None:
+        super().__init__(Noise.of(0, 4 * D * copies).blocks)
+        self.copies = copies
+
+    @property
+    def x(self) -> Tensor:
+        """Return the data that go with the noise."""
+        return (MEAN + SPREAD * self.points[:, :D]).float().repeat(self.copies, 1)
+
+    def normal(self, *shape: int) -> Tensor:
+        return self.points[:, D:].repeat(self.copies, 1)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        return torch.arange(self.copies).repeat_interleave(4 * D) % high
+
+    def named(self, name: str) -> Noise:
+        return self
+
+
+def _model(steps: int, schedule: schedules.Schedule | None = None) -> Diffusion:
+    schedule = schedule or schedules.Linear()
+    return Diffusion(_Perfect(), POINTS, schedule, predictions.NoisePrediction(), chain=steps)
+
+
+def forward() -> list[Law]:
+    """Step by step, the chain gives q(x_t | x_0), and abar is a product that runs to t."""
+    found = []
+    for name, schedule in schedules.SCHEDULES.items():
+        c = schedules.chain(schedule, 100)
+        kept = variance = worst = 0.0
+        for t in range(100):
+            kept = (kept if t else 1.0) * float(c.alphas[t])
+            variance = float(c.alphas[t]) * variance + float(c.betas[t])
+            worst = max(worst, abs(kept - float(c.abar[t])), abs(variance - float(c.noise[t])))
+        found.append(
+            equal(
+                f"{name}: 100 steps of q(x_t|x_{{t-1}}) give q(x_t|x_0)", LECTURE, worst, 0, 1e-9
+            )
+        )
+    betas = schedules.Linear().betas()
+    abar = torch.stack([(1 - betas[:t]).prod() for t in range(1, 1001)])
+    gap = _largest(schedules.chain(schedules.Linear(), 1000).abar - abar)
+    found.append(equal("abar_t = prod_{i<=t} (1 - beta_i)", LECTURE, gap, 0, 1e-12))
+    return found
+
+
+def backward() -> list[Law]:
+    """The posterior by Bayes' rule, and its mean in three forms."""
+    c = schedules.chain(schedules.Linear(), 1000)
+    before = torch.cat([torch.zeros(1, dtype=torch.float64), c.times])[1:-1]
+    of_state, of_clean, variance = schedules.posterior(schedules.Linear(), before, c.times[1:])
+    beta, alpha, abar, earlier = c.betas[1:], c.alphas[1:], c.abar[1:], c.abar[:-1]
+    draw = torch.Generator().manual_seed(0)
+    x, eps = (torch.randn(999, generator=draw, dtype=torch.float64) for _ in range(2))
+    x_t = abar.sqrt() * x + (1 - abar).sqrt() * eps
+    mean = of_state * x_t + of_clean * x
+
+    precision = alpha / beta + 1 / (1 - earlier)
+    bayes = (alpha.sqrt() / beta * x_t + earlier.sqrt() / (1 - earlier) * x) / precision
+    lecture = alpha.sqrt() * (1 - earlier) / (1 - abar) * x_t
+    lecture = lecture + earlier.sqrt() * beta / (1 - abar) * x
+    noise = (x_t - beta / (1 - abar).sqrt() * eps) / alpha.sqrt()
+    where = f"{LECTURE}, equations 6, 7 and 11"
+    return [
+        equal("beta~_t by Bayes' rule", where, _largest(variance * precision - 1), 0, 1e-9),
+        equal("mu~_t by Bayes' rule", where, _largest(mean - bayes), 0, 1e-9),
+        equal("mu~_t from x_t and x_0", where, _largest(mean - lecture), 0, 1e-9),
+        equal("mu~_t from x_t and eps", where, _largest(mean - noise), 0, 1e-9),
+    ]
+
+
+def ends() -> list[Law]:
+    """SNR falls, from data to noise."""
+    found, t = [], torch.linspace(0, 1, 1001, dtype=torch.float64)
+    for name, schedule in schedules.SCHEDULES.items():
+        alpha, sigma = schedule(t)
+        rise = float(schedule.log_snr(t[1:]).diff().max())
+        ends = max(abs(float(alpha[0]) - 1), abs(float(sigma[0])), float(alpha[-1]))
+        on_curve = _largest(alpha**schedule.power + sigma**schedule.power - 1)
+        found += [
+            at_most(f"{name}: SNR never rises (largest step of its logarithm)", LECTURE, rise, 0),
+            at_most(f"{name}: starts as data, ends as noise", LECTURE, ends, 0, 0.01),
+            equal(f"{name}: alpha^p + sigma^p = 1", LECTURE, on_curve, 0, 1e-9),
+        ]
+    return found
+
+
+def invertible() -> list[Law]:
+    """Every prediction's target means x, and its error is gain times that of x."""
+    found, draw = [], torch.Generator().manual_seed(0)
+    x, eps, off = (torch.randn(999, 2, generator=draw, dtype=torch.float64) for _ in range(3))
+    t = torch.arange(1, 1000, dtype=torch.float64)[:, None] / 1000
+    for name in ("noise", "clean", "velocity", "edm"):
+        worst = ratio = 0.0
+        for schedule in schedules.SCHEDULES.values():
+            prediction = _predictions(schedule)[name]
+            alpha, sigma = schedule(t)
+            x_t = alpha * x + sigma * eps
+            target = prediction.target(x, eps, alpha, sigma)
+            clean = prediction.denoised(target, x_t, alpha, sigma)
+            error = x - prediction.denoised(target + off, x_t, alpha, sigma)
+            worst = max(worst, _largest(clean - x))
+            gain = prediction.gain(alpha, sigma) * error**2 / off**2
+            ratio = max(ratio, _largest(gain - 1))
+        found += [
+            equal(f"{name}: denoised(target) = x", "arXiv:2206.00364, table 1", worst, 0, 1e-9),
+            equal(f"{name}: error = gain x error of x", "arXiv:2202.00512", ratio, 0, 1e-6),
+        ]
+    return found
+
+
+def bounded() -> list[Law]:
+    """On Gaussian data the bound's terms are known; they add up, and stay below ln p."""
+    found, where = [], f"{LECTURE}, equation 5"
+    noise = _Cubature()
+    truth = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
+    gaps = {}
+    for spacing, steps in product(("time", "information"), (25, 100, 400)):
+        terms = _model(steps).bound_terms(noise.x, noise=noise, spacing=spacing).mean(0)
+        gap = gaps[spacing, steps] = truth + float(terms.sum())
+        found.append(
+            at_most(f"bound <= E ln p(x), {steps} steps even in {spacing}", where, -gap, 0)
+        )
+    short = schedules.Linear(last=0.01)  # ends early, so that L_T is not next to nothing
+    terms = _model(25, short).bound_terms(noise.x, noise=noise, spacing="time").mean(0)
+    off = _largest(terms.double() - _terms(25, short))
+    found.append(equal("L_0, …, L_T: each against its closed form", where, off, 0, 1e-4))
+    gap = gaps["information", 25]
+    half = gaps["information", 100] / 2
+    found.append(
+        at_most(
+            "gap of the bound at T = 400, against half of that at 100",
+            where,
+            gaps["information", 400],
+            half,
+        )
+    )
+    many = _Cubature(copies=400)
+    drawn = float(_model(25).bound(many.x, noise=_Strata(many)).mean())
+    name = "bound with terms drawn = sum of all terms"
+    found.append(equal(name, where, drawn, truth - gap, 0.02))
+    return found
+
+
+class _Strata(_Cubature):
+    """Cubature for eps, true random numbers for which term is drawn."""
+
+    def __init__(self, of: _Cubature) -> None:
+        super().__init__(of.copies)
+        self._random = Noise.of(1, len(of))
+
+    def uniform(self, *shape: int) -> Tensor:
+        return self._random.uniform(*shape)
+
+
+def _terms(steps: int, schedule: schedules.Schedule) -> Tensor:
+    """Return E L_0, …, E L_T for the Gaussian, from the posterior's own mean and variance."""
+    m, s = MEAN, SPREAD
+    times = torch.arange(steps + 1, dtype=torch.float64)[:, None] / steps
+    alpha, sigma = schedule(times)
+    error = s**2 * sigma**2 / (alpha**2 * s**2 + sigma**2)
+    _, of_clean, variance = schedules.posterior(schedule, times[1:-1], times[2:])
+    zero = torch.zeros_like(variance)
+    middle = kl_normals(zero, variance.log(), zero, variance.log())
+    middle = middle + of_clean**2 * error[2:] / (2 * variance)
+    first = (sigma[1] / alpha[1]) ** 2
+    start = 0.5 * (math.log(2 * math.pi) + first.log() + error[1] / first)
+    end = 0.5 * (alpha[-1] ** 2 * (m**2 + s**2) + sigma[-1] ** 2 - 2 * sigma[-1].log() - 1)
+    return torch.cat([start.sum()[None], middle.sum(1), end.sum()[None]])
+
+
+def simple() -> list[Law]:
+    """L_simple is least at the posterior mean, where it is the variance left of eps."""
+    steps, where = 50, f"{LECTURE}, equation 14"
+    model, noise = _model(steps), _Cubature(copies=50)
+    loss = model.loss(Examples(noise.x, noise=noise)).value
+    extra = model.network.get_parameter("extra")
+    (slope,) = torch.autograd.grad(loss, extra)
+    alpha, sigma = schedules.Linear()(torch.arange(1, steps + 1).double()[:, None] / steps)
+    left = (alpha**2 * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2)).mean()
+    return [
+        equal("L_simple's slope at eps = E[eps|x_t]", where, float(slope), 0, 1e-5),
+        equal("L_simple there = E Var[eps|x_t]", where, float(loss.detach()), float(left), 1e-4),
+    ]
+
+
+def _impulses(
+    sampler: samplers.Sampler,
+    schedule: schedules.Schedule,
+    prediction: predictions.Prediction,
+    steps: int,
+) -> tuple[Tensor, Tensor]:
+    """Return mean and standard deviation of what a sampler gives, exactly."""
+    rows = steps + 2  # no noise at all; the first state; the noise of each step
+    x = torch.zeros(rows, D, dtype=torch.float64)
+    x[1] = 1
+    step = iter(range(2, rows))
+
+    def noise() -> Tensor:
+        z = torch.zeros(rows, D, dtype=torch.float64)
+        z[next(step)] = 1
+        return z
+
+    denoise, times = _denoise(schedule, prediction), schedules.grid(steps)
+    *_, last = sampler(denoise, schedule, x, times, noise)
+    return last[0], (last[1:] - last[0]).square().sum(0).sqrt()
+
+
+def one_law() -> list[Law]:
+    """Whatever the schedule, the prediction and the sampler, the same distribution comes out."""
+    ways = {
+        "ancestral": (samplers.Ancestral(), 0.12),
+        "ddim": (samplers.Ddim(), 0.06),
+        "ddim, eta = 0.5": (samplers.Ddim(0.5), 0.08),
+        "euler": (samplers.Euler(), 0.03),
+        "heun": (samplers.Heun(), 0.01),
+    }
+    found = []
+    for name, (sampler, tolerance) in ways.items():
+        worst = 0.0
+        for schedule in schedules.SCHEDULES.values():
+            for prediction in _predictions(schedule).values():
+                mean, spread = _impulses(sampler, schedule, prediction, 40)
+                off = torch.cat([mean - MEAN, spread - SPREAD])
+                worst = max(worst, _largest(off))
+        found.append(
+            equal(
+                f"{name}: mean and deviation over 3 schedules x 4 predictions, 40 steps",
+                "lecture 6; design 6",
+                worst,
+                0,
+                tolerance,
+            )
+        )
+    return found
+
+
+def implicit() -> list[Law]:
+    """DDIM with eta = 1 is the ancestral sampler, state by state."""
+    draw = torch.Generator().manual_seed(0)
+    start = torch.randn(8, D, generator=draw, dtype=torch.float64)
+    z = torch.randn(20, 8, D, generator=draw, dtype=torch.float64)
+    found = []
+    for name, schedule in schedules.SCHEDULES.items():
+        denoise = _denoise(schedule, predictions.Clean())
+        ways = []
+        for sampler in (samplers.Ancestral(), samplers.Ddim(1.0)):
+            numbers = iter(z)
+            way = sampler(denoise, schedule, start, schedules.grid(20), lambda n=numbers: next(n))
+            ways.append(torch.stack(list(way)))
+        gap = _largest(ways[0] - ways[1])
+        found.append(
+            equal(f"{name}: DDIM(eta = 1) = ancestral", "arXiv:2010.02502, 4.1", gap, 0, 1e-9)
+        )
+    return found
+
+
+def orders() -> list[Law]:
+    """The samplers that follow the probability flow converge at their order."""
+    found = []
+    x = torch.tensor([[1.0, -1.0], [0.3, 0.8]], dtype=torch.float64)
+    for (name, schedule), sampler in product(
+        (("cosine", schedules.Cosine(s=0)), ("rectified", schedules.Rectified())),
+        (samplers.Ddim(), samplers.Euler(), samplers.Heun()),
+    ):
+        alpha, sigma = schedule(torch.ones((), dtype=torch.float64))
+        v = (alpha**2 * SPREAD**2 + sigma**2).sqrt()
+        exact = MEAN + SPREAD * (x - alpha * MEAN) / v
+        errors = []
+        for steps in (64, 128):
+            denoise = _denoise(schedule, predictions.Clean())
+            way = sampler(denoise, schedule, x, schedules.grid(steps), lambda: x)
+            errors.append(_largest(list(way)[-1] - exact))
+        measured = math.log2(errors[0] / errors[1])
+        kind = type(sampler).__name__.lower()
+        found.append(
+            equal(
+                f"{kind}, {name}: order of convergence",
+                "arXiv:2206.00364, 3",
+                measured,
+                sampler.order,
+                0.25,
+            )
+        )
+    return found
+
+
+def weights() -> list[Law]:
+    """Guidance at 1 is the conditional estimate, at 0 the unconditional, and linear between."""
+    x, t = torch.ones(4, D), torch.ones(())
+
+    def wanted(x: Tensor, t: Tensor) -> Tensor:
+        return 2 * x
+
+    def anything(x: Tensor, t: Tensor) -> Tensor:
+        return 5 * x
+
+    found = []
+    for weight, expected in ((0.0, 5.0), (1.0, 2.0), (0.5, 3.5), (2.0, -1.0)):
+        guided = guidance.guided(wanted, anything, weight)(x, t)
+        gap = _largest(guided - expected)
+        found.append(equal(f"guidance with weight {weight:g}", "arXiv:2207.12598", gap, 0, 1e-6))
+    return found
+
+
+CHECKS: Sequence[Check] = (
+    forward,
+    backward,
+    ends,
+    invertible,
+    bounded,
+    simple,
+    one_law,
+    implicit,
+    orders,
+    weights,
+)

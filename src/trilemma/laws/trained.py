@@ -1,0 +1,129 @@
+"""Laws that a trained model has to obey, asked by what it can do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trilemma.core.model import Bounded, Coded, Density, Gradual, Model
+from trilemma.core.noise import Noise
+from trilemma.core.sampling import draw
+from trilemma.laws.law import Check, Law, at_most, equal
+
+__all__ = ["trained_laws"]
+
+LOOK = 64
+"""Test examples looked at."""
+
+
+def trained_laws(model: Model[Any, Any], x: Tensor) -> Sequence[Check]:
+    """Return the checks that apply to a model, on some test examples in data units."""
+    look = x[:LOOK].to(next(model.parameters()).device)
+    checks: list[Check] = [partial(_samples, model)]
+    if isinstance(model, Bounded):
+        checks.append(partial(_bounds, model, look))
+    if isinstance(model, Gradual):
+        checks.append(partial(_path, model))
+    if isinstance(model, Coded):
+        checks.append(partial(_codes, model, look))
+    return checks
+
+
+def _share_that_differs(a: Tensor, b: Tensor) -> float:
+    """Return the share of numbers that differ, beyond 1e-4 where they are floats."""
+    if a.dtype == torch.uint8:
+        return float((a != b).float().mean())
+    return float(((a - b).abs() > 1e-4 * (1 + b.abs())).float().mean())
+
+
+def _samples(model: Model[Any, Any]) -> list[Law]:
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    many = draw(model, 70, seed=0)
+    few = draw(model, 3, seed=0)
+    changed = sum(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    place = "core contract"
+    return [
+        equal(
+            "sample i is the same for n = 3 and n = 70 (share of values that differ)",
+            place,
+            _share_that_differs(few, many[:3]),
+            0,
+            1e-3,
+        ),
+        equal("sampling changes no weight (tensors changed)", place, changed, 0, 0),
+        equal(
+            "samples are finite (share that is not)",
+            place,
+            float((~many.float().isfinite()).float().mean()),
+            0,
+            0,
+        ),
+    ]
+
+
+def _bounds(model: Bounded, x: Tensor) -> list[Law]:
+    with torch.no_grad():
+        bound = model.bound(x, noise=Noise.of(1, len(x), x.device)).double()
+        laws = []
+        spread = 3 * float(bound.std()) / math.sqrt(len(x))
+        if isinstance(model, Density):
+            exact = model.log_prob(x).double()
+            laws.append(
+                at_most(
+                    "bound <= ln p(x), in mean over test examples, nats",
+                    "lecture §3, §6",
+                    float(bound.mean()),
+                    float(exact.mean()),
+                    spread,
+                )
+            )
+        tighter = getattr(model, "importance_bound", None)
+        if tighter is not None:
+            many = tighter(x, 16, noise=Noise.of(2, len(x), x.device)).double()
+            laws.append(
+                at_most(
+                    "ELBO <= importance-weighted bound of 16, in mean, nats",
+                    "lecture §3; Burda, Grosse & Salakhutdinov 2016",
+                    float(bound.mean()),
+                    float(many.mean()),
+                    3 * float((bound - many).std()) / math.sqrt(len(x)),
+                )
+            )
+        laws.append(
+            equal(
+                "the bound is finite (share of test examples for which it is not)",
+                "lecture §3, §6",
+                float((~bound.isfinite()).double().mean()),
+                0,
+                0,
+            )
+        )
+    return laws
+
+
+def _path(model: Gradual) -> list[Law]:
+    with torch.no_grad():
+        device = next(model.parameters()).device  # type: ignore[attr-defined]
+        frames = model.path(4, frames=5, noise=Noise.for_samples(0, 0, 4, device))
+        end = model.sample(4, noise=Noise.for_samples(0, 0, 4, device))  # type: ignore[attr-defined]
+    return [
+        equal(
+            "the way from noise ends at the sample (share of values that differ)",
+            "lecture §6",
+            _share_that_differs(frames[-1], end),
+            0,
+            1e-3,
+        )
+    ]
+
+
+def _codes(model: Coded, x: Tensor) -> list[Law]:
+    with torch.no_grad():
+        one, again = model.encode(x[:8]), model.encode(x)[:8]
+    gap = float((one - again).abs().max() / (1 + again.abs().max()))
+    return [equal("a code does not depend on its batch (largest gap)", "lecture §2", gap, 0, 1e-4)]

@@ -1,0 +1,96 @@
+r"""Looking at a space of codes: its map, the walk between two codes, and its torn places.
+
+The lecture's two pictures show codes without and with regularisation. A space is *continuous*
+where near codes decode to like things, and *complete* where every likely code decodes to
+something. `torn` counts where it is not: between two codes of one class, both of which decode to
+that class, the point halfway decodes to another. Without regularisation a class lies in several
+pieces with others between them, and the count is high; with it a class is one cloud.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Tears", "codes", "torn", "walk"]
+
+
+@dataclass(frozen=True)
+class Tears:
+    """How many points between two codes of one class decode to another class."""
+
+    pairs: int
+    """Pairs of codes of one class that decode to that class."""
+    torn: int
+    """Those of them whose midpoint decodes to another class."""
+
+    @property
+    def fraction(self) -> float:
+        """Return torn pairs as a share of all; 0 where there is none."""
+        return self.torn / self.pairs if self.pairs else 0.0
+
+
+def codes(encode: Callable[[Tensor], Tensor], x: Tensor, *, at_once: int = 1024) -> Tensor:
+    """Encode many examples, a part at a time, without gradients, [N, J]."""
+    with torch.no_grad():
+        return torch.cat([encode(part) for part in x.split(at_once)])
+
+
+def walk(start: Tensor, stop: Tensor, steps: int) -> Tensor:
+    """Return the straight way between two codes, both ends included, [steps, J].
+
+    >>> walk(torch.tensor([0.0]), torch.tensor([1.0]), 3).flatten().tolist()
+    [0.0, 0.5, 1.0]
+    """
+    share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[:, None]
+    return (1 - share) * start + share * stop
+
+
+def torn(
+    z: Tensor,
+    labels: Tensor,
+    decode: Callable[[Tensor], Tensor],
+    classify: Callable[[Tensor], Tensor],
+    *,
+    neighbours: int | None = 64,
+    at_once: int = 1024,
+) -> Tears:
+    """Count the pairs of codes of one class between which another class lies.
+
+    A pair is a code and one of the nearest codes of its own class, counted once for each
+    direction in which they are near. Only codes that decode to their own class take part: what
+    the model cannot reproduce says nothing about the space between.
+
+    Arguments:
+        z: Codes, [N, J].
+        labels: Their classes, [N].
+        decode: [B, J] to examples.
+        classify: Examples to classes, [B].
+        neighbours: Nearest codes of the same class to be paired with each; None pairs each code
+            with the next of its class in the order given, near or far.
+        at_once: Codes decoded together.
+    """
+
+    def seen(points: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([classify(decode(part)) for part in points.split(at_once)])
+
+    right = seen(z) == labels
+    pairs = bad = 0
+    for label in labels[right].unique():
+        own = z[right & (labels == label)]
+        if len(own) < 2:
+            continue
+        if neighbours is None:
+            middle = (own + own.roll(1, 0)) / 2
+        else:
+            apart = torch.cdist(own, own).fill_diagonal_(float("inf"))
+            partner = apart.topk(min(neighbours, len(own) - 1), largest=False).indices
+            middle = ((own[:, None] + own[partner]) / 2).flatten(0, 1)
+        between = seen(middle)
+        pairs += len(between)
+        bad += int((between != label).sum())
+    return Tears(pairs, bad)

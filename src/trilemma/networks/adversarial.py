@@ -1,0 +1,237 @@
+r"""The two players' networks: a generator of images or points, and their critic.
+
+Images. Both are chains of residual blocks without normalisation,
+
+    y = x + W_2 a(W_1 a(x)),   a the leaky rectifier,
+
+at resolutions that halve from the image's to one between 4 and 7 (28 → 14 → 7, 64 → … → 4, odd
+sizes rounded up), with more channels where there are fewer pixels. No layer looks across the
+batch: an example's score is its own, as the penalty on its slope supposes, and a sample does not
+depend on its neighbours. Full resolution is dear and knows little, so that images of 16 pixels
+and more leave it at once: the critic's first layer has stride 2, the generator's last one writes
+2 x 2 pixels for each position.
+
+Without normalisation the start must be right by itself. Weights follow He et al. for the leaky
+rectifier; each of L branches ends with the gain 1 / sqrt(L), so that all of them together at most
+double the variance, whatever the depth (Zhang et al.).
+
+Points. Both are perceptrons.
+
+References:
+    Delving Deep into Rectifiers (He, Zhang, Ren & Sun, 2015), arXiv:1502.01852.
+    Fixup Initialization: Residual Learning Without Normalization (Zhang, Dauphin & Ma, 2019),
+    arXiv:1901.09321.
+    Checkerboard artifact free sub-pixel convolution (Aitken, Ledig, Theis, Caballero, Wang & Shi,
+    2017), arXiv:1707.02937.
+    The GAN is dead; long live the GAN! A Modern Baseline GAN (Huang, Gokaslan, Kuleshov &
+    Tompkin, 2024), arXiv:2501.05441: residual blocks without normalisation suffice.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trilemma.core.errors import BadInput
+from trilemma.networks.layers import MLP
+
+__all__ = ["ImageCritic", "ImageGenerator", "PointCritic", "PointGenerator"]
+
+SLOPE = 0.2
+"""Of the leaky rectifier, for negative numbers."""
+SMALLEST = 8
+"""Fewest pixels of an image's side."""
+
+
+class Block(nn.Module):
+    """A residual block, y = x + W_2 a(W_1 a(x)), with 3 x 3 kernels.
+
+    Arguments:
+        channels: Of x and of y.
+        gain: Of the branch at the start, relative to x.
+    """
+
+    def __init__(self, channels: int, gain: float) -> None:
+        super().__init__()
+        self.first = _scaled(nn.Conv2d(channels, channels, 3, padding=1))
+        self.second = _scaled(nn.Conv2d(channels, channels, 3, padding=1), gain)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Return [B, C, H, W]."""
+        return x + self.second(_bend(self.first(_bend(x))))
+
+
+class ImageGenerator(nn.Module):
+    """Makes images in [-1, 1] from noise, coarse to fine.
+
+    Arguments:
+        latent: Width Z of the noise.
+        shape: (C, H, W) of an image.
+        width: Channels at the finest inner resolution; twice as many below it, and 4 times as
+            many at most.
+        depth: Residual blocks at each resolution.
+
+    Raises:
+        BadInput: A side has fewer than 8 pixels.
+
+    >>> import torch
+    >>> ImageGenerator(16, (1, 28, 28), width=8)(torch.zeros(3, 16)).shape
+    torch.Size([3, 1, 28, 28])
+    """
+
+    def __init__(
+        self, latent: int, shape: tuple[int, int, int], *, width: int = 32, depth: int = 1
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.fold = _fold(shape)
+        self.sizes = _sizes(shape, self.fold)[::-1]
+        channels = _channels(width, len(self.sizes))[::-1]
+        gain = (depth * len(self.sizes)) ** -0.5
+        self.base = (channels[0], *self.sizes[0])
+        self.first = _scaled(nn.Linear(latent, math.prod(self.base)), 2**-0.5)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
+        )
+        self.turns = nn.ModuleList(_turn(now, later) for now, later in pairwise(channels))
+        self.last = _scaled(nn.Conv2d(channels[-1], shape[0] * self.fold**2, 3, padding=1), 0.5)
+        # The pixels of one position start alike, as an enlargement: no checkerboard.
+        alike = self.last.weight.data[:: self.fold**2].repeat_interleave(self.fold**2, dim=0)
+        self.last.weight.data.copy_(alike)
+
+    def forward(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B C H W"]:
+        """Return images [B, C, H, W] for standard normal noise."""
+        h = self.blocks[0](self.first(z).unflatten(1, self.base))
+        for turn, blocks, size in zip(self.turns, self.blocks[1:], self.sizes[1:], strict=True):
+            h = blocks(F.interpolate(turn(h), size=size, mode="nearest"))
+        y = F.pixel_shuffle(self.last(_bend(h)), self.fold)
+        return y[..., : self.shape[1], : self.shape[2]].tanh()
+
+
+class ImageCritic(nn.Module):
+    """Gives each image one number.
+
+    Arguments:
+        shape: (C, H, W) of an image.
+        width: Channels at the finest inner resolution, as the generator's.
+        depth: Residual blocks at each resolution.
+
+    Raises:
+        BadInput: A side has fewer than 8 pixels.
+
+    >>> import torch
+    >>> ImageCritic((1, 28, 28), width=8)(torch.zeros(3, 1, 28, 28)).shape
+    torch.Size([3])
+    """
+
+    def __init__(self, shape: tuple[int, int, int], *, width: int = 32, depth: int = 1) -> None:
+        super().__init__()
+        self.fold = _fold(shape)
+        sizes = _sizes(shape, self.fold)
+        channels = _channels(width, len(sizes))
+        gain = (depth * len(sizes)) ** -0.5
+        # A stride of 2 with a kernel of 4 sees each pixel as often as its neighbours.
+        kernel, padding = (4, 1) if self.fold == 2 else (3, 1)
+        self.first = _scaled(nn.Conv2d(shape[0], channels[0], kernel, self.fold, padding), 2**-0.5)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
+        )
+        self.turns = nn.ModuleList(_turn(now, later) for now, later in pairwise(channels))
+        self.last = _scaled(nn.Linear(channels[-1] * math.prod(sizes[-1]), 1), 0.5)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
+        """Return scores [B] for images near [-1, 1]."""
+        odd = (0, -x.shape[3] % self.fold, 0, -x.shape[2] % self.fold)
+        h = self.blocks[0](self.first(F.pad(x, odd) if any(odd) else x))
+        for turn, blocks in zip(self.turns, self.blocks[1:], strict=True):
+            h = blocks(turn(F.avg_pool2d(h, 2, ceil_mode=True)))
+        return self.last(_bend(h).flatten(1)).squeeze(1)
+
+
+class PointGenerator(MLP):
+    """Makes points from noise.
+
+    Arguments:
+        latent: Width Z of the noise.
+        shape: (D,), of a point.
+        width: Units of a hidden layer.
+        depth: Hidden layers.
+
+    >>> import torch
+    >>> PointGenerator(4, (2,), width=8)(torch.zeros(3, 4)).shape
+    torch.Size([3, 2])
+    """
+
+    def __init__(
+        self, latent: int, shape: tuple[int, ...], *, width: int = 128, depth: int = 3
+    ) -> None:
+        super().__init__(latent, shape, width=width, depth=depth)
+
+
+class PointCritic(nn.Module):
+    """Gives each point one number.
+
+    Arguments:
+        shape: (D,), of a point.
+        width: Units of a hidden layer.
+        depth: Hidden layers.
+
+    >>> import torch
+    >>> PointCritic((2,), width=8)(torch.zeros(3, 2)).shape
+    torch.Size([3])
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, width: int = 128, depth: int = 3) -> None:
+        super().__init__()
+        self.layers = MLP(math.prod(shape), 1, width=width, depth=depth)
+
+    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """Return scores [B]."""
+        return self.layers(x).squeeze(1)
+
+
+def _bend(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, SLOPE)
+
+
+def _turn(now: int, later: int) -> nn.Module:
+    """Change the number of channels, as a change of basis that keeps the variance."""
+    if now == later:
+        return nn.Identity()
+    return _scaled(nn.Conv2d(now, later, 1, bias=False), ((1 + SLOPE**2) / 2) ** 0.5)
+
+
+def _scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """Start weights so that variance is kept through a leaky rectifier, times gain²; biases 0."""
+    nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+    layer.weight.data.mul_(gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _fold(shape: tuple[int, int, int]) -> int:
+    """Return by how much the first and last layer change the resolution."""
+    if min(shape[1:]) < SMALLEST:
+        raise BadInput(
+            f"a GAN was given images of shape {shape} and wants sides of {SMALLEST} pixels or "
+            f"more; load them with --size {SMALLEST} or larger."
+        )
+    return 2 if min(shape[1:]) >= 2 * SMALLEST else 1
+
+
+def _sizes(shape: tuple[int, int, int], fold: int) -> list[tuple[int, int]]:
+    """Return the inner resolutions, finest first: halves, rounded up, until a side is below 8."""
+    sizes = [(-(-shape[1] // fold), -(-shape[2] // fold))]
+    while min(sizes[-1]) >= SMALLEST:
+        sizes.append((-(-sizes[-1][0] // 2), -(-sizes[-1][1] // 2)))
+    return sizes
+
+
+def _channels(width: int, levels: int) -> list[int]:
+    """Return the channels at each resolution, finest first."""
+    return [width * min(2**level, 4) for level in range(levels)]

@@ -1,0 +1,252 @@
+r"""Denoising networks: (x_t, log-SNR, condition) -> an array of the shape of x_t.
+
+    UNet        for images: residual blocks at falling, then rising resolution, with a bridge
+                from each resolution on the way down to the same one on the way up
+    Perceptron  for points
+
+The log-SNR and the condition become one vector e, and every block is told it by an affine map of
+its normalised features, h <- (1 + a(e)) h + b(e) (FiLM). The last layer starts at zero, so that
+an untrained network says zero.
+
+Most of the work of a U-Net lies at its finest resolution. Two things save it: `patch` folds each
+2 x 2 square of pixels into channels at the door (Shi et al., arXiv:1609.05158), so that no
+convolution runs at full resolution; and a change of resolution costs a strided convolution on
+the way down and a 1 x 1 convolution *before* the enlargement on the way up.
+
+References:
+    U-Net, Ronneberger, Fischer & Brox, 2015 (arXiv:1505.04597).
+    Denoising Diffusion Probabilistic Models, Ho, Jain & Abbeel, 2020 (arXiv:2006.11239).
+    FiLM, Perez, Strub, de Vries, Dumoulin & Courville, 2018 (arXiv:1709.07871).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.networks.layers import MLP, ConditionEmbedding, LogSnrEmbedding
+
+__all__ = ["Attention", "Block", "Perceptron", "Stack", "UNet"]
+
+
+class Block(nn.Module):
+    """x + convolution, FiLM, convolution, each after a group normalisation and SiLU.
+
+    Arguments:
+        inputs: Channels of x.
+        outputs: Channels given; where they differ, x goes through a 1 x 1 convolution.
+        told: Width of the vector e.
+    """
+
+    def __init__(self, inputs: int, outputs: int, told: int) -> None:
+        super().__init__()
+        self.before = _norm(inputs)
+        self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.between = _norm(outputs)
+        self.film = nn.Linear(told, 2 * outputs)
+        self.second = _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.across = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Float[Tensor, "B C H W"], e: Float[Tensor, "B E"]) -> Tensor:
+        """Return [B, outputs, H, W]."""
+        h = self.first(F.silu(self.before(x)))
+        scale, shift = self.film(e)[:, :, None, None].chunk(2, dim=1)
+        h = torch.addcmul(shift, self.between(h), 1 + scale)
+        return self.across(x) + self.second(F.silu(h))
+
+
+class Stack(nn.ModuleList):
+    """Blocks one after another; the first changes the number of channels."""
+
+    def __init__(self, inputs: int, outputs: int, count: int, told: int) -> None:
+        super().__init__(Block(inputs if i == 0 else outputs, outputs, told) for i in range(count))
+
+    def forward(self, h: Float[Tensor, "B C H W"], e: Float[Tensor, "B E"]) -> Tensor:
+        """Return [B, outputs, H, W]."""
+        for block in self:
+            h = block(h, e)
+        return h
+
+
+class Attention(nn.Module):
+    """x + attention of every pixel to every other: softmax(Q K^T / sqrt d) V.
+
+    Arguments:
+        channels: Channels of x.
+        head: Channels of one head, about; their number is what divides `channels`.
+    """
+
+    def __init__(self, channels: int, head: int = 32) -> None:
+        super().__init__()
+        self.heads = max(h for h in range(1, channels // head + 2) if channels % h == 0)
+        self.before = _norm(channels)
+        self.project = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = _zero(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Return the same shape."""
+        rows, _, height, width = x.shape
+        tokens = self.project(self.before(x)).flatten(2).transpose(1, 2)
+        q, k, v = (
+            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in tokens.chunk(3, dim=2)
+        )
+        mixed = (
+            F.scaled_dot_product_attention(q, k, v)
+            .transpose(1, 2)
+            .reshape(rows, height, width, -1)
+        )
+        return x + self.out(mixed.permute(0, 3, 1, 2))
+
+
+class UNet(nn.Module):
+    """A U-Net over images of any height and width.
+
+    A size that does not divide by `patch` times 2 to the number of halvings is padded with zeros
+    inside and cut again.
+
+    Arguments:
+        channels: C of the images.
+        width: Channels of the finest resolution.
+        multipliers: Channels of each resolution, in units of `width`.
+        blocks: Residual blocks at each resolution, on each way.
+        patch: Side of the squares of pixels folded into channels.
+        classes: Classes of the condition; 0 for none.
+        attention: Whether pixels of the coarsest resolution attend to each other.
+        outputs: Channels given; those of the images if None.
+
+    >>> network = UNet(3, width=16, multipliers=(1, 2), classes=10)
+    >>> network(torch.zeros(2, 3, 9, 14), torch.zeros(2)).shape
+    torch.Size([2, 3, 9, 14])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        width: int = 48,
+        multipliers: Sequence[int] = (1, 2),
+        blocks: int = 1,
+        patch: int = 2,
+        classes: int = 0,
+        attention: bool = False,
+        outputs: int | None = None,
+    ) -> None:
+        super().__init__()
+        widths, told = [width * m for m in multipliers], 4 * width
+        self.patch = patch
+        self.multiple = patch * 2 ** (len(widths) - 1)
+        self.noise_level = LogSnrEmbedding(told)
+        self.wanted = ConditionEmbedding(classes, told) if classes else None
+        self.enter = nn.Conv2d(channels * patch**2, width, 3, padding=1)
+
+        self.down = nn.ModuleList(Stack(w, w, blocks, told) for w in widths)
+        self.shrink = nn.ModuleList(
+            nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths)
+        )
+        bottom = widths[-1]
+        self.middle = Block(bottom, bottom, told)
+        self.attend = Attention(bottom) if attention else None
+        self.up = nn.ModuleList(Stack(2 * w, w, blocks, told) for w in widths)
+        self.enlarge = nn.ModuleList(
+            nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths)
+        )
+        self.after = _norm(width)
+        self.leave = _zero(nn.Conv2d(width, (outputs or channels) * patch**2, 3, padding=1))
+
+    def forward(
+        self,
+        x: Float[Tensor, "B C H W"],
+        log_snr: Float[Tensor, " B"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "B K H W"]:
+        """Return the network's prediction.
+
+        Arguments:
+            x: Noisy images, scaled.
+            log_snr: ln(alpha^2 / sigma^2) of each.
+            condition: What they are to be.
+        """
+        e = self.noise_level(log_snr)
+        if self.wanted is not None:
+            e = e + self.wanted(condition, len(x))
+        e = F.silu(e)
+        height, width = x.shape[2:]
+        x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
+        h = self.enter(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=_layout(self)))
+
+        bridges: list[Tensor] = []
+        for level, blocks in enumerate(self.down):
+            h = self.shrink[level - 1](h) if level else h
+            h = blocks(h, e)
+            bridges.append(h)
+        h = self.middle(h, e)
+        if self.attend is not None:
+            h = self.attend(h)
+        for level in reversed(range(len(self.up))):
+            if level < len(self.enlarge):
+                h = F.interpolate(self.enlarge[level](h), scale_factor=2.0, mode="nearest")
+            h = self.up[level](torch.cat([h, bridges[level]], dim=1), e)
+        h = F.pixel_shuffle(self.leave(F.silu(self.after(h))), self.patch)
+        return h[:, :, :height, :width]
+
+
+class Perceptron(nn.Module):
+    """A denoiser of points: a residual perceptron told the noise level and the condition.
+
+    Arguments:
+        dimensions: D of the points.
+        width: Units of a layer.
+        depth: Layers.
+        classes: Classes of the condition; 0 for none.
+
+    >>> Perceptron(2, width=16)(torch.zeros(5, 2), torch.zeros(5)).shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(
+        self, dimensions: int, *, width: int = 128, depth: int = 3, classes: int = 0
+    ) -> None:
+        super().__init__()
+        self.noise_level = LogSnrEmbedding(width)
+        self.wanted = ConditionEmbedding(classes, width) if classes else None
+        self.layers = MLP(dimensions, dimensions, width=width, depth=depth, condition=width)
+        _zero(self.layers.last)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B D"],
+        log_snr: Float[Tensor, " B"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "B D"]:
+        """Return the network's prediction."""
+        e = self.noise_level(log_snr)
+        if self.wanted is not None:
+            e = e + self.wanted(condition, len(x))
+        return self.layers(x, F.silu(e))
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    """Normalise in groups of about 16 channels, at most 32 groups."""
+    return nn.GroupNorm(math.gcd(channels, min(32, max(1, channels // 16))), channels)
+
+
+def _zero(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
+    """Let a layer start by saying nothing."""
+    nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _layout(network: UNet) -> torch.memory_format:
+    """Return the memory layout that the network's weights are kept in."""
+    weight = network.enter.weight
+    channels_last = weight.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format

@@ -1,0 +1,295 @@
+"""Runs of recipes: begin one, go on with one, load what one has learnt.
+
+A run directory holds all that is needed: `load(path)` reads `recipe.json`, takes the recipe from
+the catalogue, builds its model and fills it with the averaged weights. No class is unpickled and
+nothing is imported by a string.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trilemma import __version__
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput, nearest
+from trilemma.core.model import Model
+from trilemma.core.noise import Noise, mix
+from trilemma.data import sources
+from trilemma.data.dataset import DataSet
+from trilemma.recipes.catalog import named
+from trilemma.recipes.fields import build
+from trilemma.recipes.recipe import Recipe
+from trilemma.report import figures
+from trilemma.training.budget import Budget
+from trilemma.training.distributed import World
+from trilemma.training.environment import environment
+from trilemma.training.fit import fit
+from trilemma.training.precision import Precision, choose
+from trilemma.training.run import Run, refuse_difference, unused
+from trilemma.training.signals import Stop
+from trilemma.training.trainer import Event, Settings
+
+__all__ = ["Loaded", "begin", "conditions", "free_path", "go_on", "load", "untrained"]
+
+PREVIEWS = 64
+
+Progress = Callable[[int, int], None]
+
+
+def untrained(recipe: Recipe, domain: Domain, seed: int) -> Model:
+    """Build a recipe's model with the weights that a seed gives it."""
+    recipe.check(domain)
+    with torch.random.fork_rng():
+        torch.manual_seed(mix(seed, "weights"))
+        return recipe.model(domain)
+
+
+def free_path(recipe: str, data: str, root: Path = Path("runs")) -> Path:
+    """Return runs/RECIPE-DATA-001, or the first number that is free."""
+    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{recipe}-{Path(data).name}")
+    return unused(root, stem)
+
+
+def begin(
+    recipe: Recipe,
+    data: DataSet,
+    *,
+    source: str,
+    path: Path,
+    budget: Budget,
+    seed: int = 0,
+    size: int | None = None,
+    precision: str = "auto",
+    world: World,
+    stop: Stop,
+) -> tuple[Run, Iterator[Event]]:
+    """Make a run directory, and return it with the training to be iterated over.
+
+    Everything that can be refused is refused before the directory is made.
+    """
+    model = untrained(recipe, data.domain, seed)
+    world.shard(recipe.stages(model, data, seed)[0].stream().batch(0), recipe.accumulate)
+    chosen = choose(precision, world.device, wanted=recipe.bf16)
+    record = {
+        "name": recipe.name,
+        "fields": dataclasses.asdict(recipe),
+        "version": __version__,
+        "seed": seed,
+        "data": {
+            "source": source,
+            "name": data.name,
+            "size": size,
+            "fingerprint": data.fingerprint,
+            "domain": data.domain.to_json(),
+        },
+        "budget": dataclasses.asdict(budget),
+        "precision": dataclasses.asdict(chosen),
+        "device": world.device.type,
+        "processes": world.size,
+    }
+    run = _made(path, record, world)
+    return run, _train(run, recipe, model, data, budget, chosen, world, stop, resume=False)
+
+
+def _made(path: Path, record: Mapping[str, Any], world: World) -> Run:
+    """Let the main process make the directory, and all of them know how that went."""
+    error = None
+    world.barrier()
+    if world.is_main:
+        try:
+            Run.create(path, record, environment())
+        except BadInput as problem:
+            error = problem
+    (failed,) = world.agree(float(error is not None))
+    if error is not None:
+        raise error
+    if failed:
+        raise BadInput(f"the main process could not make {path}.")
+    return Run.open(path)
+
+
+def go_on(
+    path: Path,
+    *,
+    budget: Budget | None = None,
+    source: str | None = None,
+    data: DataSet | None = None,
+    asked: Mapping[str, Any] | None = None,
+    world: World,
+    stop: Stop,
+    progress: Progress | None = None,
+) -> tuple[Run, Iterator[Event]]:
+    """Go on with a run where its last good checkpoint stands.
+
+    Arguments:
+        path: The run directory.
+        budget: Steps in all, or minutes from now; None goes on to the planned end.
+        source: Where the same data now lie.
+        data: The same data, if they are in memory already.
+        asked: What was asked for besides ('name', 'seed'), to be compared with the record.
+        world: The processes that share the work.
+        stop: Tells when a signal asks for an end.
+        progress: Called with (done, total) while the data are read.
+
+    Raises:
+        BadInput: It is no run, or recipe, data or seed are others than the run's.
+    """
+    run = Run.open(path)
+    record = run.recipe
+    refuse_difference(record, {k: v for k, v in (asked or {}).items() if v is not None})
+    recipe = build(named(record["name"]), record["fields"])
+    data = _same(record, data or _load(record, source, progress))
+    if budget is None and run.is_untouched:
+        budget = Budget(**record["budget"])
+    model = untrained(recipe, data.domain, record["seed"])
+    chosen = Precision(**record["precision"])
+    return run, _train(run, recipe, model, data, budget, chosen, world, stop, resume=True)
+
+
+def _load(record: Mapping[str, Any], source: str | None, progress: Progress | None) -> DataSet:
+    """Load a run's data."""
+    kept = record["data"]
+    return sources.load(source or kept["source"], size=kept["size"], progress=progress)
+
+
+def _same(record: Mapping[str, Any], data: DataSet) -> DataSet:
+    """Refuse other data than the run's."""
+    refuse_difference({"data": record["data"]["fingerprint"]}, {"data": data.fingerprint})
+    return data
+
+
+def _train(
+    run: Run,
+    recipe: Recipe,
+    model: Model,
+    data: DataSet,
+    budget: Budget | None,
+    precision: Precision,
+    world: World,
+    stop: Stop,
+    *,
+    resume: bool,
+) -> Iterator[Event]:
+    seed = run.recipe["seed"]
+    settings = Settings(
+        lr=recipe.lr,
+        betas=recipe.betas,
+        decay=recipe.decay,
+        warmup=recipe.warmup,
+        clip=recipe.clip,
+        ema=recipe.ema,
+        accumulate=recipe.accumulate,
+    )
+    return fit(
+        run,
+        model,
+        recipe.stages(model, data, seed),
+        settings,
+        budget,
+        seed=seed,
+        device=world.device,
+        precision=precision,
+        world=world,
+        preview=_preview(run, data.domain, seed),
+        stop=stop,
+        resume=resume,
+    )
+
+
+def _preview(run: Run, domain: Domain, seed: int) -> Callable[[Model, int], None]:
+    """Draw the same few samples at each call, as samples/step_N.png."""
+
+    def draw_samples(model: Model, step: int) -> None:
+        device = next(model.parameters()).device
+        count = PREVIEWS if domain.kind == "image" else 16 * PREVIEWS
+        with torch.no_grad():
+            noise = Noise.for_samples(mix(seed, "preview"), 0, count, device)
+            picture = figures.show(model.sample(count, noise=noise).cpu(), domain)
+        target = run.path / "samples" / f"step_{step:08d}.png"
+        target.parent.mkdir(exist_ok=True)
+        partial = target.with_suffix(".tmp")
+        picture.save(partial, format="PNG")
+        partial.replace(target)
+
+    return draw_samples
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a run has learnt, ready to be drawn from and measured."""
+
+    run: Run
+    recipe: Recipe
+    domain: Domain
+    model: Model
+    step: int
+
+    def data(self, source: str | None = None, progress: Progress | None = None) -> DataSet:
+        """Load the data that the run was trained on, and refuse others."""
+        return self.same(_load(self.run.recipe, source, progress))
+
+    def same(self, data: DataSet) -> DataSet:
+        """Return the data, and refuse others than the run's."""
+        return _same(self.run.recipe, data)
+
+
+def load(
+    path: Path,
+    *,
+    warn: Callable[[str], None],
+    device: torch.device | str = "cpu",
+    at_sampling: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Build a run's model with its averaged weights.
+
+    Arguments:
+        path: The run directory.
+        warn: Told when a damaged checkpoint is passed over.
+        device: Where the model is wanted.
+        at_sampling: Fields that may be changed after training, such as a sampler's steps.
+
+    Raises:
+        BadInput: It is no run, no checkpoint is whole, or the recipe has no such field.
+    """
+    run = Run.open(path)
+    kind = named(run.recipe["name"])
+    changed = {name: v for name, v in (at_sampling or {}).items() if v is not None}
+    for name in changed:
+        if name not in kind.at_sampling:
+            can = ", ".join(kind.at_sampling) or "nothing: it samples in one way"
+            raise BadInput(
+                f"recipe '{kind.name}' has no '{name}' to choose at sampling; it has {can}."
+            )
+    recipe = build(kind, {**run.recipe["fields"], **changed})
+    domain = Domain.from_json(run.recipe["data"]["domain"])
+    checkpoint = run.checkpoint(warn, whole=False)
+    model = untrained(recipe, domain, run.recipe["seed"])
+    model.load_state_dict(dict(checkpoint.weights))
+    return Loaded(run, recipe, domain, model.to(device).eval(), checkpoint.step)
+
+
+def conditions(domain: Domain, text: str) -> Callable[[int, int], Condition]:
+    """Read classes by name or index, with commas between, to be taken in turn by the samples.
+
+    Raises:
+        BadInput: The data have no classes, or not this one.
+    """
+    if not domain.classes:
+        raise BadInput("--cond names a class, and this run's data have none; leave it out.")
+    chosen = []
+    for word in (w.strip() for w in text.split(",")):
+        if word in domain.classes:
+            chosen.append(domain.classes.index(word))
+        elif word.isdecimal() and int(word) < len(domain.classes):
+            chosen.append(int(word))
+        else:
+            raise nearest("class", word, domain.classes)
+    labels = torch.tensor(chosen)
+    return lambda start, stop: Condition(label=labels[torch.arange(start, stop) % len(labels)])

@@ -1,0 +1,184 @@
+"""What people read while they wait: tables, progress with rate and time left, warnings.
+
+All of it goes to stderr, so that stdout is for results: a path, a table asked for, or JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+__all__ = ["Steps", "as_json", "counting", "out", "say", "show_table", "table", "warn"]
+
+_people = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: object) -> None:
+    """Tell people something, on stderr."""
+    _people.print(text, markup=False)
+
+
+def warn(text: str) -> None:
+    """Tell people that something is not as it should be."""
+    _people.print(f"warning: {text}", markup=False, style="yellow")
+
+
+def out(text: object) -> None:
+    """Give a result, on stdout."""
+    print(text, flush=True)
+
+
+def as_json(value: Mapping[str, Any]) -> None:
+    """Give one JSON object, on stdout; what is no finite number becomes null."""
+    out(json.dumps(_plain(value), indent=2, ensure_ascii=False))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), -float("inf"))):
+        return None
+    return value
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Give a table, on stdout."""
+    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for i, column in enumerate(columns):
+        made.add_column(column, overflow="fold", no_wrap=i == 0)
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    width = None if sys.stdout.isatty() else 140
+    Console(highlight=False, width=width).print(made, markup=False)
+
+
+def show_table(made: Table) -> None:
+    """Give a table that is made already, on stdout."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(made)
+
+
+def _progress(*columns: TextColumn) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        *columns,
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=_people,
+        transient=False,
+    )
+
+
+class counting:
+    """Show progress over a known number of things; calls with (done, total).
+
+    Off a terminal it prints a line every ten seconds instead of a bar.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.what, self.now = what, ""
+        self.started = self.told = time.monotonic()
+        self.bar = _progress() if _people.is_terminal else None
+        self.task = None
+
+    @property
+    def title(self) -> str:
+        """Return what is counted now."""
+        return f"{self.what}: {self.now}" if self.now else self.what
+
+    def __enter__(self) -> counting:
+        """Begin."""
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End."""
+        if self.bar:
+            self.bar.stop()
+
+    def named(self, what: str, done: int, total: int) -> None:
+        """Tell how far something else is, under its own name."""
+        if what != self.now:
+            self.now, self.task, self.started = what, None, time.monotonic()
+        self(done, total)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Tell how far it is."""
+        now = time.monotonic()
+        if self.bar:
+            if self.task is None:
+                self.task = self.bar.add_task(self.title, total=total)
+            self.bar.update(self.task, completed=done, total=total)
+        elif now - self.told > 10 and done:
+            self.told, gone = now, now - self.started
+            left = gone / done * (total - done)
+            say(f"{self.title}: {done:,} of {total:,}, {done / gone:,.1f}/s, {left:,.0f} s left")
+
+
+class Steps:
+    """Show training: step, terms of the loss, examples a second, time left."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.told = title, 0.0
+        self.bar = (
+            _progress(TextColumn("{task.fields[note]}", markup=False))
+            if _people.is_terminal
+            else None
+        )
+        self.task = self.bar.add_task(title, total=None, note="") if self.bar else None
+
+    def __enter__(self) -> Steps:
+        """Begin."""
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End."""
+        if self.bar:
+            self.bar.stop()
+
+    def __call__(
+        self,
+        stage: str,
+        step: int,
+        total: int | None,
+        terms: Mapping[str, float],
+        rate: float,
+        left: float | None,
+    ) -> None:
+        """Tell where training is."""
+        note = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        pace = f"{rate:,.0f} examples/s"
+        if self.bar and self.task is not None:
+            self.bar.update(
+                self.task,
+                description=f"{self.title} · {stage}",
+                completed=step,
+                total=total,
+                note=f"step {step:,}  {note}  {pace}",
+            )
+        elif step <= 2 or time.monotonic() - self.told > 10:
+            self.told = time.monotonic()
+            ends = f" of {total:,}" if total else ""
+            wait = f", {left:,.0f} s left" if left is not None else ""
+            say(f"{self.title} · {stage} · step {step:,}{ends}  {note}  {pace}{wait}")

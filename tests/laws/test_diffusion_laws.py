@@ -1,0 +1,196 @@
+"""Each law of diffusion holds, and fails when the code that it is about is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.families.diffusion import Diffusion
+from trilemma.laws import diffusion as laws
+from trilemma.maths import guidance, schedules
+from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Velocity
+from trilemma.maths.samplers import Ancestral, Ddim, Euler, Heun
+from trilemma.maths.schedules import Cosine, Rectified
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_holds(check):
+    found = check()
+    assert found
+    for law in found:
+        assert law.holds, law
+
+
+def broken(check, saying):
+    """Return how many laws of a check whose name has these words fail."""
+    return sum(not law.holds for law in check() if saying in law.name)
+
+
+def test_abar_that_runs_to_the_end_is_seen(monkeypatch):
+    def to_the_end(schedule, device, dtype):
+        logs = torch.log1p(-schedule.betas())
+        table = torch.linspace(0, float(logs.sum()), schedule.steps + 1).double()
+        return table.to(device, dtype)
+
+    monkeypatch.setattr(schedules, "_log_abar", to_the_end)
+    assert broken(laws.forward, "abar_t")
+
+
+def test_a_chain_that_adds_another_variance_is_seen(monkeypatch):
+    whole = schedules.transition
+
+    def transition(schedule, s, t):
+        alpha_ts, variance = whole(schedule, s, t)
+        return alpha_ts, 1.01 * variance
+
+    monkeypatch.setattr(schedules, "transition", transition)
+    assert broken(laws.forward, "100 steps") == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "saying"), [(0, "from x_t and x_0"), (1, "mu~_t by"), (1, "eps"), (2, "beta~")]
+)
+def test_another_posterior_is_seen(monkeypatch, place, saying):
+    whole = schedules.posterior
+
+    def posterior(schedule, s, t):
+        parts = list(whole(schedule, s, t))
+        parts[place] = parts[place] * 1.001
+        return tuple(parts)
+
+    monkeypatch.setattr(schedules, "posterior", posterior)
+    assert broken(laws.backward, saying)
+
+
+@pytest.mark.parametrize(
+    ("change", "saying"),
+    [
+        (lambda alpha, sigma: (sigma, alpha), "SNR"),
+        (lambda alpha, sigma: (alpha, sigma), "starts"),
+        (lambda alpha, sigma: (alpha, 2 * sigma), "alpha^p"),
+    ],
+)
+def test_another_schedule_is_seen(monkeypatch, change, saying):
+    whole = Rectified.__call__
+    last = 0.5 if saying == "starts" else 1.0
+
+    def call(self, t):
+        return change(*whole(self, last * t))
+
+    monkeypatch.setattr(Rectified, "__call__", call)
+    assert broken(laws.ends, saying)
+
+
+@pytest.mark.parametrize("kind", [NoisePrediction, Clean, Velocity, Edm])
+def test_another_estimate_is_seen(monkeypatch, kind):
+    whole, name = kind.denoised, {NoisePrediction: "noise"}.get(kind, kind.__name__.lower())
+
+    def denoised(self, output, x_t, alpha, sigma):
+        return whole(self, output * 1.01, x_t, alpha, sigma)
+
+    monkeypatch.setattr(kind, "denoised", denoised)
+    assert broken(laws.invertible, f"{name}: denoised") == 1
+    assert broken(laws.invertible, f"{name}: error") == 1
+
+
+def test_a_flipped_velocity_is_seen(monkeypatch):
+    whole = Velocity.target
+    monkeypatch.setattr(Velocity, "target", lambda self, *args: -whole(self, *args))
+    assert broken(laws.invertible, "velocity: denoised") == 1
+    assert broken(laws.one_law, "ddim") == 2
+
+
+@pytest.mark.parametrize("term", ["_prior", "_step", "_reconstruction"])
+def test_a_term_left_out_of_the_bound_is_seen(monkeypatch, term):
+    whole = getattr(Diffusion, term)
+    monkeypatch.setattr(Diffusion, term, lambda self, *args: 0.9 * whole(self, *args))
+    assert broken(laws.bounded, "closed form") == 1
+
+
+def test_a_bound_above_the_likelihood_is_seen(monkeypatch):
+    whole = Diffusion._step
+    monkeypatch.setattr(Diffusion, "_step", lambda self, *args: 0.5 * whole(self, *args))
+    assert broken(laws.bounded, "bound <=") >= 1
+
+
+def test_a_gap_that_stays_is_seen(monkeypatch):
+    whole = Diffusion._prior
+    monkeypatch.setattr(Diffusion, "_prior", lambda self, x: whole(self, x) + 0.1)
+    assert broken(laws.bounded, "gap") == 1
+
+
+def test_terms_drawn_without_their_weight_are_seen(monkeypatch):
+    whole = torch.bucketize
+    monkeypatch.setattr(torch, "bucketize", lambda *args, **more: whole(*args, **more) // 2)
+    assert broken(laws.bounded, "drawn") == 1
+
+
+@pytest.mark.parametrize("saying", ["slope", "Var"])
+def test_another_simple_loss_is_seen(monkeypatch, saying):
+    monkeypatch.setattr(
+        NoisePrediction, "target", lambda self, x, noise, alpha, sigma: noise + 0.3 * x
+    )
+    assert broken(laws.simple, saying) == 1
+
+
+@pytest.mark.parametrize(
+    ("sampler", "saying"),
+    [(Ancestral, "ancestral"), (Ddim, "ddim"), (Euler, "euler"), (Heun, "heun")],
+)
+def test_a_sampler_that_shrinks_is_seen(monkeypatch, sampler, saying):
+    whole = sampler.__call__
+
+    def call(self, denoise, *args):
+        return whole(self, lambda x, t: 0.7 * denoise(x, t), *args)
+
+    monkeypatch.setattr(sampler, "__call__", call)
+    assert broken(laws.one_law, saying) >= 1
+
+
+def test_an_ancestral_sampler_without_noise_is_seen(monkeypatch):
+    whole = Ancestral.__call__
+
+    def call(self, denoise, schedule, x, times, noise):
+        return whole(self, denoise, schedule, x, times, lambda: 0 * x)
+
+    monkeypatch.setattr(Ancestral, "__call__", call)
+    assert broken(laws.one_law, "ancestral") == 1
+    assert broken(laws.implicit, "DDIM") == 3
+
+
+def test_a_ddim_that_keeps_all_noise_is_seen(monkeypatch):
+    whole = Ddim.__call__
+    monkeypatch.setattr(Ddim, "__call__", lambda self, *args: whole(Ddim(0.9), *args))
+    assert broken(laws.implicit, "DDIM") == 3
+
+
+def test_a_heun_of_one_slope_is_seen(monkeypatch):
+    monkeypatch.setattr(Heun, "__call__", lambda self, *args: Euler()(*args))
+    assert broken(laws.orders, "heun") == 2
+
+
+@pytest.mark.parametrize(("sampler", "name"), [(Ddim, "ddim"), (Euler, "euler")])
+def test_a_sampler_that_does_not_converge_is_seen(monkeypatch, sampler, name):
+    whole = sampler.__call__
+
+    def call(self, denoise, *args):
+        return whole(self, lambda x, t: denoise(x, t) + 0.01, *args)
+
+    monkeypatch.setattr(sampler, "__call__", call)
+    assert broken(laws.orders, name) == 2
+
+
+def test_another_guidance_is_seen(monkeypatch):
+    whole = guidance.guided
+    monkeypatch.setattr(guidance, "guided", lambda told, alone, w: whole(alone, told, w))
+    assert broken(laws.weights, "guidance") == 3
+
+
+def test_nothing_here_is_the_code_itself():
+    """The law's exact denoiser is Bayes' rule on a grid, not the library's word for it."""
+    alpha, sigma = Cosine()(torch.tensor(0.4, dtype=torch.float64))
+    x = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None]
+    x_t = torch.tensor([0.7, -0.2], dtype=torch.float64)
+    log_p = -0.5 * ((x - laws.MEAN) / laws.SPREAD) ** 2 - 0.5 * ((x_t - alpha * x) / sigma) ** 2
+    mean = (log_p.softmax(0) * x).sum(0)
+    torch.testing.assert_close(laws._clean(x_t, alpha, sigma), mean, atol=1e-6, rtol=0)

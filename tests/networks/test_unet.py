@@ -1,0 +1,109 @@
+"""The U-Net: any size, no example looking at another, nothing that a batch decides."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.core.batch import Condition
+from trilemma.networks.unet import Attention, Perceptron, UNet
+
+
+def awake(network):
+    """Give the layers that start at zero something to say."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in network.parameters():
+            if not weight.any():
+                weight.copy_(torch.randn(weight.shape, generator=generator) * 0.1)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((1, 8, 8), {"patch": 1}),
+        ((1, 28, 28), {}),
+        ((3, 32, 32), {"attention": True}),
+        ((3, 64, 64), {"multipliers": (1, 2, 2)}),
+        ((1, 9, 23), {"multipliers": (1, 2, 3)}),
+        ((3, 12, 10), {"multipliers": (1,), "blocks": 2}),
+    ],
+    ids=str,
+)
+def test_any_image(shape, options):
+    network = awake(UNet(shape[0], width=16, **options))
+    x = torch.randn(2, *shape)
+    out = network(x, torch.zeros(2))
+    assert out.shape == x.shape
+    (gradient,) = torch.autograd.grad(out.square().sum(), network.enter.weight)
+    assert gradient.isfinite().all()
+    assert gradient.any()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_row_depends_on_that_row_alone(layout):
+    network = awake(UNet(1, width=16, classes=3, attention=True)).to(memory_format=layout)
+    x, s = torch.randn(5, 1, 12, 12), torch.linspace(-5, 5, 5)
+    wanted = Condition(label=torch.tensor([0, 1, 2, 0, 1]))
+    together = network(x, s, wanted)
+    alone = network(x[3:4], s[3:4], wanted[3:4])
+    torch.testing.assert_close(together[3:4], alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("make", [lambda: UNet(1, width=16, classes=3), lambda: None])
+def test_noise_level_and_condition_are_heard(make):
+    network = awake(make() or Perceptron(2, width=16, classes=3))
+    x = torch.randn(4, 1, 8, 8) if isinstance(network, UNet) else torch.randn(4, 2)
+    said = Condition(label=torch.tensor([0, 0, 1, 1]))
+    plain = network(x, torch.zeros(4), said)
+    assert not torch.allclose(plain, network(x, torch.ones(4), said))
+    assert not torch.allclose(plain, network(x, torch.zeros(4), said.null()))
+    torch.testing.assert_close(
+        network(x, torch.zeros(4), said.null()), network(x, torch.zeros(4), None)
+    )
+
+
+def test_an_untrained_network_says_zero():
+    assert not UNet(1, width=16)(torch.randn(2, 1, 8, 8), torch.zeros(2)).any()
+    assert not Perceptron(2, width=16)(torch.randn(2, 2), torch.zeros(2)).any()
+
+
+def test_padding_changes_nothing_inside():
+    """Rows of zeros added by hand at the far edges are what the network adds itself."""
+    network = awake(UNet(1, width=16))
+    x = torch.randn(1, 1, 10, 7)
+    padded = torch.nn.functional.pad(x, (0, 1, 0, 2))
+    torch.testing.assert_close(
+        network(x, torch.zeros(1)), network(padded, torch.zeros(1))[:, :, :10, :7]
+    )
+
+
+def test_layouts_agree():
+    network = awake(UNet(3, width=16, attention=True))
+    x = torch.randn(2, 3, 16, 16)
+    plain = network(x, torch.zeros(2))
+    network.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(network(x, torch.zeros(2)), plain, atol=1e-5, rtol=1e-4)
+
+
+def test_attention_sees_every_pixel():
+    attention = awake(Attention(32))
+    x = torch.randn(1, 32, 5, 6, requires_grad=True)
+    attention(x)[0, :, 0, 0].sum().backward()
+    assert (x.grad[0].abs().sum(0) > 0).all()
+
+
+def test_bf16_is_near():
+    network = awake(UNet(1, width=16, attention=True))
+    x = torch.randn(2, 1, 28, 28)
+    plain = network(x, torch.zeros(2))
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = network(x, torch.zeros(2)).float()
+    assert (mixed - plain).norm() < 0.05 * plain.norm()
+
+
+def test_size_of_the_benchmark():
+    network = UNet(1, width=64, multipliers=(1, 2, 2), blocks=2, patch=1, attention=True)
+    count = sum(weight.numel() for weight in network.parameters())
+    assert 3.9e6 / 1.2 < count < 3.9e6 * 1.2
