@@ -179,7 +179,8 @@ class UNet(nn.Module):
         e = F.silu(e)
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
-        h = self.enter(F.pixel_unshuffle(x, self.patch).contiguous(memory_format=_layout(self)))
+        h = self.enter(F.pixel_unshuffle(x, self.patch))
+        h = h.contiguous(memory_format=_layout(self))
 
         bridges: list[Tensor] = []
         for level, blocks in enumerate(self.down):
@@ -246,7 +247,10 @@ def _zero(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
 
 
 def _layout(network: UNet) -> torch.memory_format:
-    """Return the memory layout that the network's weights are kept in."""
-    weight = network.enter.weight
+    """Return the memory layout that the network's weights are kept in.
+
+    The first layer cannot tell: with one input channel its weight is contiguous in both.
+    """
+    weight = network.middle.first.weight
     channels_last = weight.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if channels_last else torch.contiguous_format

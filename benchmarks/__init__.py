@@ -1,0 +1,1 @@
+"""Side by side with named peers: the same work by turns, or the same time one after another."""

@@ -1,0 +1,70 @@
+"""`python -m benchmarks NAME [--OPTION VALUE …]`: one benchmark, in the benchmarks' environment.
+
+    ddpm-step      the same U-Net's work: training step, evaluation, overhead, memory
+    ddpm-quality   what the same minutes of training buy: fd, and seconds a sample
+    vae            pythae's perceptron VAE: an epoch, and the bound after the same minutes
+    start          --help, and the way from the command to the first training step
+
+A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
+its options with their defaults, and `main(options)`, which returns the sections of its result.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from benchmarks import environment
+
+NAMES = ("ddpm-step", "ddpm-quality", "vae", "start")
+
+
+def main() -> int:
+    """Go on in the right environment, run the benchmark, and keep its result."""
+    name = sys.argv[1] if len(sys.argv) > 1 else ""
+    if name not in NAMES:
+        print(__doc__, file=sys.stderr)
+        print(f"'{name}' was given; give one of {', '.join(NAMES)}.", file=sys.stderr)
+        return 2
+    if not environment.is_inside():
+        interpreter = str(environment.python())
+        os.environ |= {"PYTHONPATH": str(environment.ROOT), "TQDM_DISABLE": "1"}
+        os.execv(interpreter, [interpreter, "-m", "benchmarks", *sys.argv[1:]])
+    module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
+    options = _options(name, module.OPTIONS)
+    # Before torch is imported, and for the children too.
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+
+    import torch
+
+    from benchmarks import record
+    from trilemma.core.errors import BadInput
+
+    torch.set_num_threads(options.threads)
+    try:
+        record.keep(name, vars(options), module.main(options))
+    except BadInput as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return error.status
+    return 0
+
+
+def _options(name: str, known: dict[str, tuple[float | int, str]]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m benchmarks {name}",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    for option, (default, meaning) in known.items():
+        parser.add_argument(f"--{option}", type=type(default), default=default, help=meaning)
+    cores = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
+    parser.add_argument("--threads", type=int, default=cores, help="threads of each side")
+    parser.add_argument(
+        "--results", default=str(environment.HERE / "results"), help="folder of the result"
+    )
+    return parser.parse_args(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The second environment, `.venv-bench`: Trilemma and the named peers in one interpreter.
+
+Everything is pinned (constraints.txt, requirements.txt). torch comes first, so that no peer pulls
+another build of it. denoising-diffusion-pytorch asks for torchvision, which does not load beside
+the CPU build of torch; it is installed without its dependencies, and torchvision_stand_in.py takes
+torchvision's place. Imports the standard library alone, for nothing is installed yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+__all__ = ["PEERS", "ROOT", "is_inside", "python"]
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+PLACE = ROOT / ".venv-bench"
+ALONE = "denoising-diffusion-pytorch==2.2.6"
+"""Installed without its dependencies."""
+PEERS = ("diffusers", "denoising-diffusion-pytorch", "pythae")
+"""Peers whose versions are recorded with every result."""
+PARTS = (
+    ROOT / "pyproject.toml",
+    ROOT / "constraints.txt",
+    HERE / "requirements.txt",
+    HERE / "torchvision_stand_in.py",
+    HERE / "environment.py",
+)
+
+
+def is_inside() -> bool:
+    """Tell whether this process runs in the benchmarks' environment."""
+    return Path(sys.prefix).resolve() == PLACE.resolve()
+
+
+def python() -> Path:
+    """Return the environment's interpreter, building it anew where what it is made of changed."""
+    interpreter, stamp = PLACE / "bin" / "python", PLACE / "built"
+    made_of = hashlib.sha256(b"\0".join(part.read_bytes() for part in PARTS)).hexdigest()
+    if stamp.exists() and stamp.read_text() == made_of and interpreter.exists():
+        return interpreter
+    print(f"building {PLACE} ...", file=sys.stderr, flush=True)
+    venv.create(PLACE, clear=True, with_pip=True, symlinks=True)
+    constrained = ("--constraint", str(ROOT / "constraints.txt"))
+    _install(interpreter, *constrained, "torch")
+    _install(interpreter, *constrained, "--editable", str(ROOT))
+    _install(interpreter, *constrained, "--requirement", str(HERE / "requirements.txt"))
+    _install(interpreter, "--no-deps", ALONE)
+    shutil.copy(HERE / "torchvision_stand_in.py", _packages(interpreter) / "torchvision.py")
+    stamp.write_text(made_of)
+    return interpreter
+
+
+def _install(interpreter: Path, *what: str) -> None:
+    subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *what], check=True)
+
+
+def _packages(interpreter: Path) -> Path:
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    told = subprocess.run([interpreter, "-c", asked], capture_output=True, text=True, check=True)
+    return Path(told.stdout.strip())
