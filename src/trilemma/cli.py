@@ -6,6 +6,8 @@ Nothing heavy is imported here, so that help and mistakes are answered at once.
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,7 +30,16 @@ class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence, raised instead of printed."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what was wrong and where help is."""
+        """Say what was wrong, what may have been meant, and where help is."""
+        if (
+            found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        ) is not None:
+            given, known = found[1], re.findall(r"'(.*?)'", found[2])
+            close = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
+            meant = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+            raise UsageError(
+                f"unknown {message.split(':')[0].split()[-1].lower()} '{given}'; {meant}"
+            )
         raise UsageError(f"{message}; see '{self.prog} --help'.")
 
 

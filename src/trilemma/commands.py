@@ -365,11 +365,11 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
     """Give an evaluation as a table."""
     table(
         f"{found['recipe']} on {found['data']} ({found['split']}), n = {found['n']:,}, "
-        f"seed {found['seed']}, {found['device']}, features: {found['extractor']}",
+        f"seed {found['seed']}, {found['device']}",
         ["metric", "value", "95 % interval", "unit", "better", "floor", "baselines"],
         [
             [
-                name,
+                f"{name}({found['extractor']})" if name in ("fd", "kd") else name,
                 number(s["value"]),
                 f"{number(s['low'])} … {number(s['high'])}",
                 s["unit"],

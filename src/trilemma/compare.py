@@ -154,6 +154,10 @@ def compare(
     world.barrier()
     rows: list[Mapping[str, Any]] = []
     against = None
+
+    def check() -> None:
+        stop.check("measuring was stopped; the same command goes on with this comparison.")
+
     for name in plan.recipes:
         folder = path / "runs" / name
         if (kept := _kept(folder, plan)) is not None:
@@ -169,14 +173,21 @@ def compare(
         loaded = load(folder, warn=say, device=world.device)
         if against is None:
             made = extractor(None, data, n=plan.samples, device=world.device)
-            against = reference(data, made, n=plan.samples, seed=plan.seed)
+            against = reference(
+                data,
+                made,
+                n=plan.samples,
+                seed=plan.seed,
+                progress=progress(data.name),
+                check=check,
+            )
         found = judge_run(
             loaded,
             data,
             samples=plan.samples,
             seed=plan.seed,
             world=world,
-            check=lambda: stop.check("the same command goes on with this comparison."),
+            check=check,
             progress=progress(name),
             against=against,
         )

@@ -78,15 +78,15 @@ def examine() -> dict[str, Any]:
         "accelerator": torch.cuda.get_device_name(0) if device.type == "cuda" else "none",
         "matrix product, fp32": f"{fp32:,.0f} GFLOP/s",
         "matrix product, bf16": f"{bf16:,.0f} GFLOP/s",
-        "precision auto": f"{chosen.name}: {chosen.reason}",
+        "precision auto": f"{chosen.dtype}: {chosen.reason}",
         "data here": ", ".join(n for n in sources.NAMES if sources.available(n)),
         "data to be had": ", ".join(n for n in sources.NAMES if not sources.available(n)) or "–",
     }
     problems = []
-    if (chosen.name == "bf16") != (bf16 > fp32):
+    if (chosen.dtype == "bf16") != (bf16 > fp32):
         faster = "bf16" if bf16 > fp32 else "fp32"
         problems.append(
-            f"precision auto takes {chosen.name}, but {faster} is faster on this machine now "
+            f"precision auto takes {chosen.dtype}, but {faster} is faster on this machine now "
             f"({fp32:,.0f} against {bf16:,.0f} GFLOP/s); try --precision {faster}."
         )
     if broken := _torchvision():

@@ -192,14 +192,14 @@ def plots(kind: type[Recipe], folder: Path) -> list[Path]:
 def cost_of_a_step(recipe: Recipe, data: DataSet) -> dict[str, int]:
     """Count parameters and floating-point operations of a step, over all stages' objectives."""
     model = untrained(recipe, data.domain, 0)
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, depth=0)
     stage = recipe.stages(model, data, 0)[0]
     stream = stage.stream()
     with counter:
         for objective in stage.model.objectives():
             batch = stream.batch(0)
             for _ in range(objective.repeat):
-                objective.loss(batch).value.backward(inputs=list(objective.parameters))
+                torch.autograd.grad(objective.loss(batch).value, list(objective.parameters))
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
         "flops_per_step": counter.get_total_flops(),

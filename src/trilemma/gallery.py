@@ -29,8 +29,10 @@ from trilemma.training.run import Run
 
 __all__ = ["comparison", "entry", "run_report"]
 
-LOOKED_AT = 1000
+LOOKED_AT = 500
 """Test examples whose codes are looked at."""
+NEIGHBOURS = 32
+"""Nearest codes of the same class that are paired with each."""
 TERMS = 4
 """Test examples whose bound is drawn term by term, which takes T network calls."""
 
@@ -145,7 +147,7 @@ def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
     caption = f"{how}, of {len(z):,} test examples."
     if labels is not None and data.extractor in SHIPPED:
         classify = classifier(data.extractor, data.domain).classify
-        tears = torn(z, labels, model.decode, classify, neighbours=8)
+        tears = torn(z, labels, model.decode, classify, neighbours=NEIGHBOURS)
         caption += (
             f" Between neighbouring codes of one class, {tears.torn:,} of {tears.pairs:,} "
             f"midpoints ({tears.fraction:.1%}) decode to another class."

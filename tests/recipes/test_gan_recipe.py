@@ -31,12 +31,12 @@ def test_fields_reach_the_model():
     model = recipe.model(DOMAINS["digits"])
     assert (model.latent, model.critic_steps) == (5, 4)
     assert model.game is LOSSES["saturating"]
-    assert model.gamma == 0.5 * 64
+    assert model.gamma == 0.5 * 8
 
 
 def test_the_penalty_is_for_each_coordinate():
     gammas = [AdversarialNet(gamma=0.1).model(DOMAINS[n]).gamma for n in ("moons", "fashion")]
-    assert gammas == pytest.approx([0.2, 78.4])
+    assert gammas == pytest.approx([0.1 * 2**0.5, 2.8])
 
 
 def test_every_loss_of_the_library_can_be_chosen():

@@ -220,7 +220,7 @@ def test_stages_share_the_time():
     assert not plan.is_overdue(17.9)
     assert plan.is_overdue(18.0)
     steps = plan.planned(3.0, pace=0.1, saves=0.1, preview=0.0)
-    assert steps == 4 + int(13.5 * 0.9 / 0.1)
+    assert steps == 4 + int((2.0 + 0.95 * 14.5 - 3.0) * 0.9 / 0.1)
     assert plan.planned(3.0, pace=0.1, saves=0.1, preview=0.5) == steps - 25  # 5, 10, 20, 50, 100
     plan.is_complete = True
     plan.advance(10, 0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import nn
 
 from trilemma.core.domain import Domain, Levels
@@ -15,7 +17,7 @@ from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, 
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.networks.unet import Perceptron, UNet
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Plot, Recipe
 
 __all__ = ["Ddpm"]
 
@@ -77,6 +79,17 @@ class Ddpm(Recipe):
             steps=self.sample_steps,
             guidance=self.guidance,
         )
+
+    @classmethod
+    def plots(cls) -> Mapping[str, Plot]:
+        """Return the schedules: the signal that is left, and its ratio to the noise."""
+        t = torch.linspace(0.001, 0.999, 200)
+        signal = {name: (s(t)[0] ** 2).tolist() for name, s in SCHEDULES.items()}
+        ratio = {name: s.log_snr(t).tolist() for name, s in SCHEDULES.items()}
+        return {
+            "signal": Plot(t.tolist(), signal, "time t", "share of signal, alpha²"),
+            "log snr": Plot(t.tolist(), ratio, "time t", "log-SNR, ln(alpha² / sigma²)"),
+        }
 
     def network(self, domain: Domain) -> nn.Module:
         """Return a denoiser for the domain: a U-Net whose coarsest side is 4 to 8 pixels."""

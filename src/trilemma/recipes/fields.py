@@ -88,8 +88,6 @@ def _convert(field: Field, text: str) -> Any:  # noqa: ANN401
     except ValueError:
         what = {int: "a whole number", float: "a number"}[field.type]
         raise BadInput(f"--{field.name} takes {what}, not '{text}'.") from None
-    if field.choices and value not in field.choices:
-        raise nearest(f"{field.name}", text, field.choices)
     return value
 
 
@@ -124,6 +122,8 @@ def build(recipe: type[Recipe], values: Mapping[str, Any]) -> Recipe:
     for name, value in values.items():
         if name not in known:
             raise nearest(f"field of recipe '{recipe.name}'", name, known)
+        if known[name].choices and value not in known[name].choices:
+            raise nearest(name, str(value), known[name].choices)
         if isinstance(value, int | float) and not isinstance(value, bool):
             smallest = 1 if name in POSITIVE else 0
             if not smallest <= value < float("inf"):

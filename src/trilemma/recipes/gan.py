@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+import torch
 from torch import nn
 
 from trilemma.core.domain import Domain
@@ -17,7 +20,7 @@ from trilemma.networks.adversarial import (
     PointCritic,
     PointGenerator,
 )
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Plot, Recipe
 
 __all__ = ["AdversarialNet"]
 
@@ -35,7 +38,7 @@ class AdversarialNet(Recipe):
 
     batch: int = 64
     """Examples an update, over all devices and accumulated parts together."""
-    lr: float = 2e-3
+    lr: float = 1e-3
     """Peak learning rate of AdamW, for both players."""
     ema: float = 0.998
     """Decay of the averaged weights; it warms up as (1 + k) / (10 + k)."""
@@ -48,8 +51,8 @@ class AdversarialNet(Recipe):
     """Residual blocks at each size, or hidden layers for points; 0: 1 or 3."""
     loss: Literal["ns", "saturating"] = "ns"
     """What the players make small."""
-    gamma: float = 0.02
-    """Weight of the penalty R1 on the critic's slope, for each coordinate of an example."""
+    gamma: float = 0.08
+    """Weight of R1 on the critic's slope, times the root of the number of coordinates."""
     critic_steps: int = 1
     """Updates of the critic for each of the generator."""
 
@@ -62,11 +65,27 @@ class AdversarialNet(Recipe):
             domain,
             self.latent,
             loss=LOSSES[self.loss],
-            # The distance between examples grows as the root of their number of coordinates,
-            # and the slope of a critic that tells them apart falls with it.
-            gamma=self.gamma * domain.dimensions,
+            # Weights that served 2, 64 and 784 coordinates well were 0.1, 0.6 and 2.4.
+            gamma=self.gamma * math.sqrt(domain.dimensions),
             critic_steps=self.critic_steps,
         )
+
+    @classmethod
+    def plots(cls) -> Mapping[str, Plot]:
+        """Return the lecture's two plots: each player's loss against the critic's score."""
+        score = torch.linspace(-5, 5, 201)
+        nought = torch.zeros_like(score)
+        critic, generator = {}, {}
+        for name, loss in LOSSES.items():
+            if name != "saturating":  # its critic's loss is that of ns
+                critic[f"{name}, real"] = (loss.critic(score, nought - 1e4)).tolist()
+                critic[f"{name}, fake"] = (loss.critic(nought + 1e4, score)).tolist()
+            generator[name] = loss.generator(score, nought).tolist()
+        x, across = score.tolist(), "score of the critic, D"
+        return {
+            "critic": Plot(x, critic, across, "loss of the critic"),
+            "generator": Plot(x, generator, across, "loss of the generator"),
+        }
 
     def players(self, domain: Domain) -> tuple[nn.Module, nn.Module]:
         """Return a generator and a critic for the domain."""

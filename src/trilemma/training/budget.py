@@ -25,6 +25,8 @@ MEASURED = 0.05
 """Share of a stage's time after which its steps are planned."""
 FEWEST = 10
 """Steps measured at least; the first, which warms the machine up, is not among them."""
+MARGIN = 0.95
+"""Share of a stage's time that is planned for: machines slow down more than they speed up."""
 OVERTIME = 1.1
 """How much more time than asked for a slower machine may take."""
 MARKS = tuple(m * 10**e for e in range(9) for m in (1, 2, 5))
@@ -180,7 +182,7 @@ class Plan:
             saves: Share of the time that goes to saving.
             preview: Seconds of a preview.
         """
-        left = (self.began + self.allotted - now) * (1 - min(saves, 0.5))
+        left = (self.began + MARGIN * self.allotted - now) * (1 - min(saves, 0.5))
         guess = max(0.0, left / max(pace, 1e-9))
         coming = marks_between(self.total, self.total + int(guess)) + self.is_last
         return self.done + int(max(0.0, left - coming * preview) / max(pace, 1e-9))

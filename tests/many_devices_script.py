@@ -1,0 +1,48 @@
+"""One process of several: trains recipes, draws and gathers, and writes down what it saw."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from trilemma.core.sampling import draw
+from trilemma.data import sources
+from trilemma.recipes.catalog import CATALOG
+from trilemma.recipes.runs import begin, load
+from trilemma.training.budget import Budget
+from trilemma.training.distributed import world
+from trilemma.training.signals import Stop
+
+torch.set_num_threads(1)
+folder, names = Path(sys.argv[1]), sys.argv[2:]
+data = sources.load("digits")
+seen = {}
+with world(torch.device("cpu"), minutes=3) as here:
+    for name in names:
+        _, events = begin(
+            CATALOG[name](batch=32),
+            data,
+            source="digits",
+            path=folder / name,
+            budget=Budget(steps=20),
+            precision="fp32",
+            world=here,
+            stop=Stop(),
+        )
+        losses = [
+            value
+            for event in events
+            if event.kind == "step"
+            for key, value in event.values.items()
+            if key.endswith("/loss")
+        ]
+        here.barrier()
+        model = load(folder / name, warn=print).model
+        mine = here.span(70)
+        x = draw(model, len(mine), seed=3, start=mine.start)
+        seen[name] = {"losses": losses, "samples": here.gather(x, 70).flatten(1).tolist()}
+    if here.is_main:
+        (folder / "seen.json").write_text(json.dumps(seen))

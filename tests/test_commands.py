@@ -1,0 +1,318 @@
+"""The command line as a user meets it: what works, what is refused, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from trilemma.cli import main
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Work in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Train a diffusion model and a GAN for a few steps."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("ddpm", "gan"):
+        words = ["train", name, "--steps", "4", "--batch", "32", "--run", str(folder / name)]
+        assert main(words) == 0
+    return folder
+
+
+def refused(capsys, *words: str) -> str:
+    """Run a command that must be refused in a sentence or two; return them."""
+    assert main(list(words)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    last = said.err.strip().splitlines()[-1]
+    assert last.startswith("trilemma: ")
+    assert "Traceback" not in said.err
+    return last
+
+
+# --- what works ----------------------------------------------------------------------------------
+
+
+def test_train_prints_the_path_last_and_makes_a_whole_run(here, capsys):
+    assert main(["train", "vae", "--steps", "3", "--latent", "2"]) == 0
+    path = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert path == Path("runs/vae-digits-001")
+    record = json.loads((path / "recipe.json").read_text())
+    assert record["fields"]["latent"] == 2
+    assert record["precision"]["reason"]
+    assert (path / "report.html").exists()
+    assert {p.name for p in (path / "samples").glob("*.png")} >= {
+        f"step_{n:08d}.png" for n in (0, 1, 2, 3)
+    }
+    assert main(["train", "vae", "--steps", "2"]) == 0
+    assert capsys.readouterr().out.strip().endswith("runs/vae-digits-002")
+
+
+def test_samples_in_every_form(trained, here, capsys):
+    run = str(trained / "ddpm")
+    for out in ("a.png", "a.gif", "a.npz", "a.safetensors", "folder"):
+        assert main(["sample", run, "-n", "5", "--steps", "3", "--out", out]) == 0
+        assert capsys.readouterr().out.strip().endswith(out)
+    arrays = np.load("a.npz")["x"]
+    assert arrays.shape == (5, 1, 8, 8)
+    assert arrays.dtype == np.uint8
+    assert torch.equal(load_file("a.safetensors")["x"], torch.from_numpy(arrays))
+    files = sorted(Path("folder").iterdir())
+    assert len(files) == 5
+    with Image.open(files[2]) as one:
+        assert one.size == (8, 8)
+        np.testing.assert_allclose(np.asarray(one.convert("L")), arrays[2, 0] * (255 / 16), atol=1)
+    with Image.open("a.gif") as film:
+        assert film.n_frames >= 3
+
+
+def test_samplers_classes_and_guidance_are_chosen_after_training(trained, here):
+    run = str(trained / "ddpm")
+    drawn = {}
+    for name, words in {
+        "ddim": [],
+        "heun": ["--sampler", "heun"],
+        "three": ["--cond", "3"],
+        "strong": ["--cond", "3", "--guidance", "4"],
+    }.items():
+        assert (
+            main(["sample", run, "-n", "3", "--steps", "4", "--out", f"{name}.npz", *words]) == 0
+        )
+        drawn[name] = np.load(f"{name}.npz")["x"]
+    assert len({x.tobytes() for x in drawn.values()}) >= 3
+
+
+def test_sample_i_is_the_same_on_the_command_line(trained, here):
+    run = str(trained / "gan")
+    for n in (3, 70):
+        assert main(["sample", run, "-n", str(n), "--seed", "5", "--out", f"{n}.npz"]) == 0
+    assert (np.load("3.npz")["x"] == np.load("70.npz")["x"][:3]).all()
+
+
+def test_evaluate_gives_the_promised_json(trained, capsys):
+    assert main(["evaluate", str(trained / "gan"), "--samples", "200", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"recipe", "data", "split", "n", "seed", "device", "metrics", "cost", "skipped"} <= set(
+        found
+    )
+    fd = found["metrics"]["fd"]
+    assert {"value", "low", "high", "unit", "better", "floor", "n", "protocol"} <= set(fd)
+    assert fd["floor"] < fd["value"]
+    assert fd["better"] == "lower"
+    assert "bound" in found["skipped"]
+    assert {
+        "train_seconds",
+        "train_examples_per_second",
+        "sample_seconds_each",
+        "network_calls_each",
+        "parameters",
+        "peak_memory_bytes",
+    } <= set(found["cost"])
+    page = (trained / "gan" / "report.html").read_text()
+    assert "http" not in page.split("</style>")[1].split("<body")[0]
+
+
+def test_resume_goes_on_to_more_steps(here, capsys):
+    assert main(["train", "gan", "--steps", "3", "--run", "r"]) == 0
+    assert main(["resume", "r", "--steps", "5"]) == 0
+    assert (Path("r") / "latest").read_text().strip() == "step_5"
+
+
+def test_compare_goes_on_where_it_stopped(here, capsys):
+    words = ["compare", "--recipes", "gan,vae", "--minutes", "0.02", "--samples", "150", "--json"]
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert [row["recipe"] for row in first["rows"]] == ["gan", "vae"]
+    folder = Path("comparisons/digits-001")
+    assert {p.name for p in folder.iterdir()} == {
+        "comparison.json",
+        "runs",
+        "table.csv",
+        "table.json",
+        "report.html",
+    }
+    (folder / "report.html").unlink()  # as if it had been stopped before the end
+    (folder / "runs" / "vae" / "evaluation.json").unlink()
+    stamp = (folder / "runs" / "gan" / "evaluation.json").stat().st_mtime_ns
+    assert main(words) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (folder / "runs" / "gan" / "evaluation.json").stat().st_mtime_ns == stamp
+    assert again["rows"][1]["metrics"] == first["rows"][1]["metrics"]
+    assert (folder / "report.html").exists()
+
+
+def test_verify_and_doctor_and_lists_speak_json(trained, capsys):
+    assert main(["verify", str(trained / "ddpm"), "--json"]) == 0
+    laws = json.loads(capsys.readouterr().out)
+    assert laws["holds"]
+    assert all({"name", "source", "measured", "expected", "holds"} <= set(x) for x in laws["laws"])
+    assert main(["doctor", "--json"]) == 0
+    assert "torch" in json.loads(capsys.readouterr().out)["facts"]
+    for what in ("recipes", "data", "metrics"):
+        assert main(["list", what, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)[what]
+
+
+def test_show_tells_fields_and_cost_and_draws(here, capsys):
+    assert main(["show", "gan", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"name", "default", "meaning"} <= set(found["fields"][0])
+    assert found["parameters"] > 1000
+    assert found["flops_per_step"] > 1e6
+    assert main(["show", "gan", "--plots", "plots"]) == 0
+    drawn = capsys.readouterr().out.split()
+    assert len(drawn) == 2
+    assert all(Path(p).read_text().lstrip().startswith("<svg") for p in drawn)
+
+
+def test_a_law_that_does_not_hold_is_status_one(trained, monkeypatch, capsys):
+    from trilemma import commands
+    from trilemma.laws.law import equal
+
+    broken = [lambda: [equal("one is two", "nowhere", 1, 2, 0.1)]]
+    monkeypatch.setattr(commands, "library_laws", lambda: broken)
+    assert main(["verify"]) == 1
+    assert "0 of 1 laws hold" in capsys.readouterr().out
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = "import sys; from trilemma.cli import main; main(['--help'])"
+    check = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); " + code
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True)
+    assert done.stdout.strip().endswith("False")
+
+
+# --- what is refused -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trian", "vae"], "did you mean 'train'"),
+        (["train", "dppm"], "did you mean 'ddpm'"),
+        (["train", "vae", "--data", "digit"], "did you mean 'digits'"),
+        (["train", "vae", "--latnet", "3"], "did you mean 'latent'"),
+        (["train", "vae", "--latent", "many"], "takes a whole number"),
+        (["train", "vae", "--likelihood", "gausian"], "did you mean 'gaussian'"),
+        (["train", "vae", "--steps", "0"], "above 0"),
+        (["train", "vae", "--minutes", "-1"], "above 0"),
+        (["train", "vae", "--seed", "-3"], "from 0"),
+        (["train", "vae", "--ema", "1.5"], "below 1"),
+        (["train", "vae", "--batch", "100000"], "--batch"),
+        (["train", "vae", "--batch", "30", "--accumulate", "4"], "evenly"),
+        (["train", "vae", "--data", "./nowhere"], "nowhere"),
+        (["train", "vae", "--steps", "3", "--minutes", "1"], "not allowed with"),
+        (["compare", "--recipes", "vae,gna"], "did you mean 'gan'"),
+        (["compare", "--recipes", "vae,vae"], "twice"),
+        (["evaluate", "nowhere"], "does not exist"),
+        (["sample", ".", "-n", "4"], "not a run directory"),
+        (["data", "check"], "needs a name"),
+        (["data", "fetch", "mnits"], "did you mean 'mnist'"),
+        (["list", "things"], "unknown"),
+    ],
+)
+def test_mistakes_get_one_sentence_and_leave_nothing(words, says, here, capsys):
+    assert says in refused(capsys, *words)
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_where_there_is_none(here, capsys):
+    assert "GPU" in refused(capsys, "train", "vae", "--device", "cuda")
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["-n", "0"], "above 0"),
+        (["--out", "x.smi"], ".smi"),
+        (["--out", "x.gif"], "in one step"),
+        (["--sampler", "heun"], "sampler"),
+        (["--cond", "3"], "class"),
+    ],
+)
+def test_samples_that_cannot_be_had(words, says, trained, here, capsys):
+    assert says in refused(capsys, "sample", str(trained / "gan"), *words)
+    assert list(here.iterdir()) == []
+
+
+def test_an_unknown_class_or_sampler(trained, here, capsys):
+    run = str(trained / "ddpm")
+    assert "unknown class 'elephant'" in refused(capsys, "sample", run, "--cond", "elephant")
+    assert "did you mean 'heun'" in refused(capsys, "sample", run, "--sampler", "huen")
+
+
+def test_a_run_that_exists_is_not_overwritten(trained, here, capsys):
+    before = (trained / "gan" / "recipe.json").read_bytes()
+    said = refused(capsys, "train", "gan", "--steps", "2", "--run", str(trained / "gan"))
+    assert "exists" in said
+    assert (trained / "gan" / "recipe.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--seed", "7"], "0 → 7"),
+        (["--recipe", "vae"], "gan"),
+        (["--data", "two-moons"], "data"),
+        (["--steps", "2"], "has done 4"),
+    ],
+)
+def test_resume_as_something_else_shows_the_difference(words, says, trained, capsys):
+    assert says in refused(capsys, "resume", str(trained / "gan"), *words)
+
+
+def test_a_folder_that_holds_a_sample_already(trained, here, capsys):
+    Path("full").mkdir()
+    Path("full/keep.txt").write_text("mine")
+    said = refused(capsys, "sample", str(trained / "gan"), "-n", "2", "--out", "full")
+    assert "not an empty folder" in said
+    assert Path("full/keep.txt").read_text() == "mine"
+
+
+def test_folders_without_images(here, capsys):
+    Path("empty").mkdir()
+    Path("texts").mkdir()
+    for i in range(20):
+        Path(f"texts/{i}.txt").write_text("words")
+    assert "empty" in refused(capsys, "train", "vae", "--data", "empty")
+    assert "texts" in refused(capsys, "train", "vae", "--data", "texts")
+    assert sorted(p.name for p in here.iterdir()) == ["empty", "texts"]
+
+
+def test_a_users_own_colour_pictures_go_all_the_way(here, capsys):
+    generator = np.random.default_rng(0)
+    for i in range(60):
+        folder = Path("mine") / ("warm" if i % 2 else "cold")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 255, (20 + i % 7, 26, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    words = ["--data", "mine", "--size", "16", "--batch", "16"]
+    assert main(["data", "check", "mine", "--size", "16", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["domain"]["shape"] == [3, 16, 16]
+    assert Path("mine-sheet.png").exists()
+    assert main(["train", "ddpm", "--steps", "3", "--run", "r", *words]) == 0
+    assert (
+        main(["sample", "r", "-n", "4", "--cond", "warm", "--steps", "2", "--out", "a.png"]) == 0
+    )
+    Image.open("mine/warm/1.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(
+        "mine/warm/1.png"
+    )
+    capsys.readouterr()
+    assert "data" in refused(capsys, "resume", "r", "--steps", "9")

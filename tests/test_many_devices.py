@@ -1,0 +1,65 @@
+"""Two processes share a batch and give the losses, and the samples, of one; for every recipe."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from trilemma.recipes.catalog import CATALOG
+
+SCRIPT = Path(__file__).with_name("many_devices_script.py")
+
+
+def together(folder: Path, processes: int) -> dict:
+    """Run the script in so many processes and return what they saw."""
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(processes):
+        environment = os.environ | {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(processes),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+        }
+        words = [sys.executable, str(SCRIPT), str(folder), *CATALOG]
+        started.append(
+            subprocess.Popen(
+                words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+        )
+    for process in started:
+        said, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+    return json.loads((folder / "seen.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def seen(tmp_path_factory):
+    """See the same training in one process and in two."""
+    folder = tmp_path_factory.mktemp("devices")
+    return together(folder / "one", 1), together(folder / "two", 2)
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_losses_are_those_of_one_process(name, seen):
+    one, two = (torch.tensor(s[name]["losses"], dtype=torch.float64) for s in seen)
+    assert len(one) >= 20
+    assert ((one - two).abs() / one.abs().clamp(min=1)).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_samples_are_those_of_one_process(name, seen):
+    one, two = (torch.tensor(s[name]["samples"]) for s in seen)
+    assert one.shape == two.shape == (70, 64)
+    assert (one != two).float().mean() < 2e-3  # a rounding to the next level, if any
