@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SHARE  ?= 1.1
 DATA   ?= digits
-CODE   := src tests benchmarks scripts
+CODE   := src tests benchmarks scripts examples
 
 .PHONY: demo test test-all lint bench clean
 

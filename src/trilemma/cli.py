@@ -88,7 +88,11 @@ def _parser() -> Parser:
 
     def verb(name: str, says: str, *parents: argparse.ArgumentParser) -> Parser:
         return verbs.add_parser(
-            name, help=says, description=says, parents=[common, *parents], allow_abbrev=False
+            name,
+            help=says,
+            description=says,
+            parents=[common, *parents],  # pyright: ignore[reportArgumentType]
+            allow_abbrev=False,
         )
 
     p = verb("list", "what there is: recipes, data, metrics or laws", json)
@@ -107,7 +111,8 @@ def _parser() -> Parser:
     p.add_argument("--size", type=_above_zero(int), help="side of the images")
     p.add_argument("--out", type=Path, metavar="FILE.png", help="where the contact sheet goes")
 
-    p = verb("train", "make a run directory and train a recipe in it", budget, machine)
+    says = "make a run directory and train a recipe in it, for a minute unless told otherwise"
+    p = verb("train", says, budget, machine)
     p.add_argument("recipe")
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
     p.add_argument("--size", type=_above_zero(int), help="side of a folder's images")

@@ -165,6 +165,7 @@ def data(options: argparse.Namespace) -> int:
     if options.name is None:
         raise BadInput(f"'trilemma data {options.action}' needs a name or a path.")
     if options.action == "fetch":
+        say(f"fetching {options.name} …")
         out(sources.fetch(options.name))
         return 0
     with counting("reading") as progress:

@@ -21,7 +21,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Gradual
 from trilemma.core.noise import Noise
-from trilemma.core.sampling import Conditions, samples
+from trilemma.core.sampling import Conditions, samples, watched
 from trilemma.data.check import Report
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.recipe import Recipe
@@ -94,12 +94,18 @@ def write_samples(
         )
     if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"{target} exists and is not an empty folder; give another --out.")
+
+    def check() -> None:
+        stop.check("sampling was stopped; nothing was written.")
+
     if form == ".gif":
-        return _animation(loaded, n, seed, conditions, target)
+        return _animation(loaded, n, seed, conditions, target, check)
     mine = ranks.span(n)
     parts, done = [], 0
-    for x in samples(loaded.model, mine.start, mine.stop, seed=seed, conditions=conditions):
-        stop.check("sampling was stopped; nothing was written.")
+    drawn = samples(
+        loaded.model, mine.start, mine.stop, seed=seed, conditions=conditions, check=check
+    )
+    for x in drawn:
         parts.append(x.cpu())
         done += len(x)
         progress(done, len(mine))
@@ -144,7 +150,12 @@ def _folder(x: Tensor, target: Path, domain: Domain) -> None:
 
 
 def _animation(
-    loaded: Loaded, n: int, seed: int, conditions: Conditions | None, target: Path
+    loaded: Loaded,
+    n: int,
+    seed: int,
+    conditions: Conditions | None,
+    target: Path,
+    check: Callable[[], None],
 ) -> Path:
     model = loaded.model
     if not isinstance(model, Gradual):
@@ -154,7 +165,7 @@ def _animation(
         )
     device = next(model.parameters()).device
     condition = conditions(0, n).to(device) if conditions is not None else None
-    with torch.no_grad():
+    with torch.no_grad(), watched(model, check):
         path = model.path(
             n, frames=FRAMES, condition=condition, noise=Noise.for_samples(seed, 0, n, device)
         )
@@ -166,6 +177,7 @@ def _animation(
 
 def contact_sheet(report: Report) -> Any:  # noqa: ANN401
     """Draw the examples that a check has picked; those of a refused folder as they were read."""
+    assert report.sheet is not None
     if report.domain is None:
         return figures.grid(report.sheet)
     return figures.show(report.sheet, report.domain)
@@ -199,7 +211,8 @@ def cost_of_a_step(recipe: Recipe, data: DataSet) -> dict[str, int]:
     """Count parameters and floating-point operations of a step, over all stages' objectives."""
     model = untrained(recipe, data.domain, 0)
     counter = FlopCounterMode(display=False)
-    counter.mod_tracker = _Whole()  # a gradient of a gradient (R1) is more than its tracker can
+    # A gradient of a gradient (R1) is more than its tracker of modules can follow.
+    counter.mod_tracker = _Whole()  # pyright: ignore[reportAttributeAccessIssue]
     stage = recipe.stages(model, data, 0)[0]
     stream = stage.stream()
     with counter:

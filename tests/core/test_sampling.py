@@ -37,6 +37,38 @@ def test_a_shard_is_a_slice():
     assert torch.equal(draw(Walk(), 70, seed=2, start=90), whole[90:160])
 
 
+class Slow(Model):
+    """Asks its network a thousand times."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = torch.nn.Linear(2, 2)
+        self.calls = 0
+
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        x = noise.normal(2)
+        for self.calls in range(1, 1001):
+            x = self.network(x)
+        return x
+
+
+def test_a_long_sample_can_be_stopped_between_two_calls_of_its_network():
+    model, asked = Slow(), []
+
+    def check():
+        asked.append(model.calls)
+        if len(asked) == 5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        draw(model, 3, seed=0, check=check)
+    assert model.calls == 5
+    assert not model.network._forward_pre_hooks
+
+
 def test_conditions_follow_the_index():
     def digits(start, stop):
         return Condition(label=100 * (torch.arange(start, stop) % 2))

@@ -7,8 +7,9 @@ a `Noise`, `None`, or a plain value that belongs to the batch as a whole.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -38,7 +39,7 @@ class Rows:
         """Move every tensor, and where noise is drawn."""
         return self._each(lambda value: value.to(device))
 
-    def _each(self, change) -> Self:  # noqa: ANN001
+    def _each(self, change: Callable[[Any], Any]) -> Self:
         changed = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)

@@ -12,7 +12,7 @@ a training step is a pure function of (weights, batch), and a sample one of (wei
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -136,7 +136,7 @@ class Noise:
             lambda total, g: torch.randint(high, (total, *shape), generator=g, device=self.device)
         )
 
-    def _draw(self, draw) -> Tensor:  # noqa: ANN001
+    def _draw(self, draw: Callable[[int, torch.Generator], Tensor]) -> Tensor:
         if self._generators is None:
             self._generators = [
                 torch.Generator(self.device).manual_seed(block.seed) for block in self.blocks

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,24 +13,55 @@ from trilemma.core.batch import Condition
 from trilemma.core.model import Model
 from trilemma.core.noise import CHUNK, Noise
 
-__all__ = ["draw", "samples"]
+__all__ = ["Conditions", "draw", "samples", "watched"]
 
 Conditions = Callable[[int, int], Condition]
 """Rows [start, stop) of the wanted conditions: a function of the sample's index alone."""
 
 
+@contextmanager
+def watched(model: Model[Any, Any], check: Callable[[], None] | None) -> Iterator[None]:
+    """Call `check` before each call of a part of the model, so that it may stop by raising.
+
+    A sample may take a thousand network calls: a signal should not wait for the last.
+    """
+    if check is None:
+        yield
+        return
+
+    def hook(*_: object) -> None:
+        check()
+
+    handles = [part.register_forward_pre_hook(hook) for part in model.children()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def samples(
-    model: Model,
+    model: Model[Any, Any],
     start: int,
     stop: int,
     *,
     seed: int,
     conditions: Conditions | None = None,
     at_once: int = 4 * CHUNK,
+    check: Callable[[], None] | None = None,
 ) -> Iterator[Tensor]:
     """Yield samples [start, stop) in order, up to `at_once` together.
 
-    Runs under `no_grad` with the model in evaluation mode, and leaves its mode as it was.
+    Runs under `no_grad` with the model in evaluation mode, and leaves all modes as they were.
+
+    Arguments:
+        model: What draws, on any device.
+        start: First index.
+        stop: Index after the last.
+        seed: Seed of the samples.
+        conditions: What they are to be, by index.
+        at_once: Samples drawn together; does not change them.
+        check: Called before each network call; raises to stop.
     """
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
@@ -38,7 +71,7 @@ def samples(
             high = min(low + at_once, stop)
             condition = conditions(low, high).to(device) if conditions is not None else None
             noise = Noise.for_samples(seed, low, high, device)
-            with torch.no_grad():
+            with torch.no_grad(), watched(model, check):
                 drawn = model.sample(high - low, condition=condition, noise=noise)
             yield drawn
     finally:
@@ -47,9 +80,14 @@ def samples(
 
 
 def draw(
-    model: Model, n: int, *, seed: int, start: int = 0, conditions: Conditions | None = None
+    model: Model[Any, Any],
+    n: int,
+    *,
+    seed: int,
+    start: int = 0,
+    conditions: Conditions | None = None,
+    check: Callable[[], None] | None = None,
 ) -> Tensor:
     """Draw samples [start, start + n) of a seed, on the CPU, [n, *shape]."""
-    return torch.cat(
-        [x.cpu() for x in samples(model, start, start + n, seed=seed, conditions=conditions)]
-    )
+    drawn = samples(model, start, start + n, seed=seed, conditions=conditions, check=check)
+    return torch.cat([x.cpu() for x in drawn])

@@ -107,7 +107,7 @@ def judge(
         draw: Draws samples [start, stop) of the seed; None draws them here, by `core.sampling`.
         world: Shares samples and likelihoods among processes; None does all of it here.
         progress: Told of each chunk.
-        check: Called between chunks; raises to stop.
+        check: Called between chunks and before each network call; raises to stop.
 
     Returns:
         The same on every process, but for the cost.
@@ -121,13 +121,15 @@ def judge(
         made = named(extractor, data, n=n, device=device)
         against = reference(data, made, n=n, seed=seed, progress=progress, check=check)
     drawing = draw if draw is not None else _by_index(model, seed)
-    samples, cost = _drawn(model, drawing, n, world, progress, check)
+    with sampling.watched(model, check):
+        samples, cost = _drawn(model, drawing, n, world, progress, check)
     scores, skipped, neighbours = _measured(samples, data, against)
     nats = {}
     kept = _test_rows(data, min(n, len(data.test)), seed)
     for kind in ("log_prob", "bound"):
         if kind not in likelihood.lacking(model):
-            nats[kind] = _nats(model, kind, kept, seed, device, world, progress, check)
+            with sampling.watched(model, check):
+                nats[kind] = _nats(model, kind, kept, seed, device, world, progress, check)
     likely, silent = likelihood.scores(
         nats, data.domain, baseline=likelihood.baselines(data) if nats else {}, seed=seed
     )

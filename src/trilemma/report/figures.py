@@ -21,6 +21,7 @@ from trilemma.core.errors import BadInput
 from trilemma.report.palette import hue
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = ["animation", "grid", "levels_of", "neighbours", "points", "show", "walk"]
@@ -232,7 +233,7 @@ def _plane(x: Tensor) -> np.ndarray:
     return flat[:, :2].numpy()
 
 
-def _agg(figure) -> Image:  # noqa: ANN001
+def _agg(figure: Figure) -> Image:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
