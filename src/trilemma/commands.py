@@ -258,6 +258,7 @@ def resume(options: argparse.Namespace) -> None:
 
 def _end(run: Run, data: DataSet, ranks: World) -> None:
     if ranks.is_main:
+        say(f"looking into it for {run.path / 'report.html'} …")
         gallery.run_report(run, data)
         out(run.path)
 
@@ -406,8 +407,10 @@ def compare(options: argparse.Namespace) -> None:
         )
         path = comparing.place(plan, options.out)
 
-        def measuring(title: str) -> Callable[[str, int, int], None]:
-            return counting(title).named
+        @contextmanager
+        def measuring(title: str) -> Iterator[Callable[[str, int, int], None]]:
+            with counting(title) as progress:
+                yield progress.named
 
         made = comparing.compare(
             plan,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def compare(
     world: World,
     stop: Stop,
     watch: Watch,
-    progress: Callable[[str], Progress],
+    progress: Callable[[str], AbstractContextManager[Progress]],
     say: Callable[[str], None],
 ) -> Mapping[str, Any]:
     """Train and measure each recipe in turn, and write the table and the page.
@@ -173,24 +174,21 @@ def compare(
         loaded = load(folder, warn=say, device=world.device)
         if against is None:
             made = extractor(None, data, n=plan.samples, device=world.device)
-            against = reference(
+            with progress(data.name) as told:
+                against = reference(
+                    data, made, n=plan.samples, seed=plan.seed, progress=told, check=check
+                )
+        with progress(name) as told:
+            found = judge_run(
+                loaded,
                 data,
-                made,
-                n=plan.samples,
+                samples=plan.samples,
                 seed=plan.seed,
-                progress=progress(data.name),
+                world=world,
                 check=check,
+                progress=told,
+                against=against,
             )
-        found = judge_run(
-            loaded,
-            data,
-            samples=plan.samples,
-            seed=plan.seed,
-            world=world,
-            check=check,
-            progress=progress(name),
-            against=against,
-        )
         if world.is_main:
             gallery.run_report(run, data)
         rows.append(found)
@@ -203,6 +201,7 @@ def compare(
         "verdict": ranking.words,
     }
     if world.is_main:
+        say(f"looking into the models for {path / 'report.html'} …")
         _write(path, table, data)
     return table
 
