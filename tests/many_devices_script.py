@@ -16,33 +16,40 @@ from trilemma.training.budget import Budget
 from trilemma.training.distributed import world
 from trilemma.training.signals import Stop
 
-torch.set_num_threads(1)
-folder, names = Path(sys.argv[1]), sys.argv[2:]
-data = sources.load("digits")
-seen = {}
-with world(torch.device("cpu"), minutes=3) as here:
-    for name in names:
-        _, events = begin(
-            CATALOG[name](batch=32),
-            data,
-            source="digits",
-            path=folder / name,
-            budget=Budget(steps=20),
-            precision="fp32",
-            world=here,
-            stop=Stop(),
-        )
-        losses = [
-            value
-            for event in events
-            if event.kind == "step"
-            for key, value in event.values.items()
-            if key.endswith("/loss")
-        ]
-        here.barrier()
-        model = load(folder / name, warn=print).model
-        mine = here.span(70)
-        x = draw(model, len(mine), seed=3, start=mine.start)
-        seen[name] = {"losses": losses, "samples": here.gather(x, 70).flatten(1).tolist()}
-    if here.is_main:
-        (folder / "seen.json").write_text(json.dumps(seen))
+
+def main() -> None:
+    """Do this process's part."""
+    torch.set_num_threads(1)
+    folder, names = Path(sys.argv[1]), sys.argv[2:]
+    data = sources.load("digits")
+    seen = {}
+    with world(torch.device("cpu"), minutes=3) as here:
+        for name in names:
+            _, events = begin(
+                CATALOG[name](batch=32),
+                data,
+                source="digits",
+                path=folder / name,
+                budget=Budget(steps=20),
+                precision="fp32",
+                world=here,
+                stop=Stop(),
+            )
+            losses = [
+                value
+                for event in events
+                if event.kind == "step"
+                for key, value in event.values.items()
+                if key.endswith("/loss")
+            ]
+            here.barrier()
+            model = load(folder / name, warn=print).model
+            mine = here.span(70)
+            x = draw(model, len(mine), seed=3, start=mine.start)
+            seen[name] = {"losses": losses, "samples": here.gather(x, 70).flatten(1).tolist()}
+        if here.is_main:
+            (folder / "seen.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    main()
