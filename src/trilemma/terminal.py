@@ -118,7 +118,8 @@ class counting:
     def named(self, what: str, done: int, total: int) -> None:
         """Tell how far something else is, under its own name."""
         if what != self.now:
-            self.now, self.task, self.started = what, None, time.monotonic()
+            self.now, self.task = what, None
+            self.started = self.told = time.monotonic()
         self(done, total)
 
     def __call__(self, done: int, total: int) -> None:
