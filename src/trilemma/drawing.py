@@ -89,7 +89,7 @@ def write_samples(
     form = target.suffix.lower()
     if form not in FORMS:
         raise BadInput(
-            f"'{target.name}' asks for {form}, which {loaded.domain.kind} cannot be written as; "
+            f"'{target.name}' asks for {form}, and this run does not make such things; "
             "use .png, .gif, .npz, .safetensors or the name of a folder."
         )
     if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):

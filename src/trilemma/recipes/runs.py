@@ -178,15 +178,7 @@ def _train(
     resume: bool,
 ) -> Iterator[Event]:
     seed = run.recipe["seed"]
-    settings = Settings(
-        lr=recipe.lr,
-        betas=recipe.betas,
-        decay=recipe.decay,
-        warmup=recipe.warmup,
-        clip=recipe.clip,
-        ema=recipe.ema,
-        accumulate=recipe.accumulate,
-    )
+    settings = Settings.of(recipe)
     return fit(
         run,
         model,
