@@ -21,7 +21,7 @@ from trilemma.metrics.extractors import extractor
 from trilemma.metrics.quality import reference
 from trilemma.recipes.catalog import fitting, named
 from trilemma.recipes.judging import SAMPLES, judge_run
-from trilemma.recipes.runs import begin, go_on, load
+from trilemma.recipes.runs import begin, folder_name, go_on, load
 from trilemma.report.html import comparison_page
 from trilemma.report.ranking import rank
 from trilemma.report.tables import rows_to_csv
@@ -107,7 +107,7 @@ def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> P
                 "options to go on with it."
             )
         return asked
-    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in Path(plan.data).name)
+    stem = folder_name(Path(plan.data).name)
     number = 1
     while (path := root / f"{stem}-{number:03d}").exists():
         if _plan_in(path) == plan.to_json() and not (path / "report.html").exists():

@@ -132,7 +132,7 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
 def _folder(x: Tensor, target: Path, domain: Domain) -> None:
     """Write one file each; the folder appears when it is complete."""
     partial = target.with_name(f".{target.name}.partial")
-    levels = getattr(domain.values, "count", 256)
+    levels = figures.levels_of(domain)
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)

@@ -157,7 +157,7 @@ def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
     if data.domain.kind == "image":
         start, stop = _ends(labels, len(z))
         between = model.decode(walk(z[start], z[stop], 12))
-        levels = getattr(data.domain.values, "count", 256)
+        levels = figures.levels_of(data.domain)
         pictures.append(
             Picture(
                 "a walk between two codes",
@@ -180,7 +180,7 @@ def _way(loaded: Loaded) -> list[Picture]:
     model = loaded.model
     assert isinstance(model, Gradual)
     frames = model.path(1, frames=12, noise=Noise.for_samples(0, 0, 1))
-    levels = getattr(loaded.domain.values, "count", 256)
+    levels = figures.levels_of(loaded.domain)
     strip = figures.walk(torch.cat(list(frames)).cpu(), levels)
     return [Picture("from noise to a sample", strip, "States on the way, one sample.")]
 

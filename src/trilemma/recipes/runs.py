@@ -36,7 +36,16 @@ from trilemma.training.run import Run, refuse_difference, unused
 from trilemma.training.signals import Stop
 from trilemma.training.trainer import Event, Settings
 
-__all__ = ["Loaded", "begin", "conditions", "free_path", "go_on", "load", "untrained"]
+__all__ = [
+    "Loaded",
+    "begin",
+    "conditions",
+    "folder_name",
+    "free_path",
+    "go_on",
+    "load",
+    "untrained",
+]
 
 PREVIEWS = 64
 
@@ -51,10 +60,14 @@ def untrained(recipe: Recipe, domain: Domain, seed: int) -> Model:
         return recipe.model(domain)
 
 
+def folder_name(text: str) -> str:
+    """Make a folder's name of a text: what is no letter, digit, - or _ becomes -."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in text)
+
+
 def free_path(recipe: str, data: str, root: Path = Path("runs")) -> Path:
     """Return runs/RECIPE-DATA-001, or the first number that is free."""
-    stem = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{recipe}-{Path(data).name}")
-    return unused(root, stem)
+    return unused(root, folder_name(f"{recipe}-{Path(data).name}"))
 
 
 def begin(
