@@ -64,19 +64,25 @@ class Levels:
 
 @dataclass(frozen=True)
 class Real:
-    """Real numbers, standardised by one location and one spread for all coordinates."""
+    """Real numbers, standardised: by one location and spread, or by those of each column.
 
-    location: float = 0.0
-    spread: float = 1.0
+    >>> Real((0.0, 10.0), (1.0, 5.0)).scale(torch.tensor([[1.0, 20.0]])).tolist()
+    [[1.0, 2.0]]
+    """
+
+    location: float | tuple[float, ...] = 0.0
+    spread: float | tuple[float, ...] = 1.0
     unit: str = ""
 
     def scale(self, x: Tensor) -> Tensor:
         """Standardise."""
-        return (x.float() - self.location) / self.spread
+        location, spread = (torch.tensor(v, device=x.device) for v in (self.location, self.spread))
+        return (x.float() - location) / spread
 
     def unscale(self, y: Tensor) -> Tensor:
         """Undo `scale`."""
-        return y.float() * self.spread + self.location
+        location, spread = (torch.tensor(v, device=y.device) for v in (self.location, self.spread))
+        return y.float() * spread + location
 
     def dequantise(self, x: Tensor, noise: Noise) -> Tensor:
         """Standardise: real numbers have no bins."""
@@ -88,8 +94,9 @@ class Real:
 
     @property
     def log_volume(self) -> float:
-        """Return -ln(spread), to be added for each dimension to a density of `scale`."""
-        return -math.log(self.spread)
+        """Return -ln(spread), in mean over columns, to be added for each dimension."""
+        spread = self.spread if isinstance(self.spread, tuple) else (self.spread,)
+        return -sum(map(math.log, spread)) / len(spread)
 
 
 @dataclass(frozen=True)
@@ -105,6 +112,8 @@ class Domain:
     """Names of the classes, in the order of their index; empty without labels."""
     frequencies: tuple[float, ...] = ()
     """Share of each class among the training examples."""
+    columns: tuple[str, ...] = ()
+    """Names of the coordinates of a table's row; empty for other points."""
 
     @property
     def dimensions(self) -> int:
@@ -120,11 +129,16 @@ class Domain:
     def from_json(cls, plain: Mapping[str, Any]) -> Domain:
         """Make a domain from `to_json`'s values."""
         values = dict(plain["values"])
-        made = Levels(**values) if values.pop("type") == "levels" else Real(**values)
+        if values.pop("type") == "levels":
+            made: Levels | Real = Levels(**values)
+        else:
+            parts = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            made = Real(**parts)
         return cls(
             plain["kind"],
             tuple(plain["shape"]),
             made,
             tuple(plain["classes"]),
             tuple(plain["frequencies"]),
+            tuple(plain["columns"]),
         )

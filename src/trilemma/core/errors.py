@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BadInput", "Diverged", "Interrupted", "nearest"]
+__all__ = ["BadInput", "Diverged", "Interrupted", "RanAway", "nearest"]
 
 
 class BadInput(Exception):
@@ -19,6 +19,12 @@ class BadInput(Exception):
 
 class Diverged(Exception):
     """Training left the finite numbers and did not come back; exit status 3."""
+
+    status = 3
+
+
+class RanAway(Exception):
+    """Samples left the numbers for which the model can be inverted; exit status 3."""
 
     status = 3
 

@@ -20,15 +20,20 @@ from trilemma.core.noise import Noise
 __all__ = [
     "Bounded",
     "Coded",
+    "Completing",
     "Density",
     "Energetic",
     "Gradual",
     "Loss",
     "Model",
     "Objective",
+    "Partitioned",
+    "Sequential",
     "Stage",
     "Stream",
+    "Tightening",
     "capabilities",
+    "estimate",
 ]
 
 B = TypeVar("B", bound=Rows)
@@ -102,6 +107,25 @@ class Bounded(Protocol):
 
 
 @runtime_checkable
+class Tightening(Protocol):
+    """Knows bounds of log p(x) that tighten with the number of draws."""
+
+    def importance_bound(
+        self,
+        x: Tensor,
+        k: int,
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Return ln 1/k sum_i w_i, E[w_i] = p(x): its mean is at most ln p(x), and rises with k.
+
+        Computed in parts, so that k does not change the memory that is needed.
+        """
+        ...
+
+
+@runtime_checkable
 class Coded(Protocol):
     """Maps data to codes and back."""
 
@@ -118,8 +142,51 @@ class Coded(Protocol):
 class Energetic(Protocol):
     """Knows -ln p(x) up to a constant."""
 
-    def energy(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
-        """Return the energy in nats."""
+    def energy(
+        self, x: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return the energy in nats, about the data as they lie in the file.
+
+        On levels, ln P(x) >= E_noise[-energy(x)] - ln Z.
+        """
+        ...
+
+
+@runtime_checkable
+class Partitioned(Protocol):
+    """Knows its ln Z between a lower and an upper estimate."""
+
+    def log_partition(self, *, noise: Noise) -> tuple[float, float]:
+        """Return a lower and an upper estimate of ln Z in nats, by `len(noise)` chains each way.
+
+        In expectation the first is at most ln Z, and the second at least, were its chains begun
+        at exact samples.
+        """
+        ...
+
+
+@runtime_checkable
+class Completing(Protocol):
+    """Draws the rest of an example of which a part is given."""
+
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Return examples that equal x, [B, *shape] in data units, where `known` is true."""
+        ...
+
+
+@runtime_checkable
+class Sequential(Protocol):
+    """Draws one part of an example after another, which may take long."""
+
+    def sampling_seconds(self, n: int) -> float:
+        """Return about how long n samples take, from the time of the first few parts."""
         ...
 
 
@@ -144,8 +211,14 @@ CAPABILITIES: Mapping[str, type] = {
     "bound": Bounded,
     "encode": Coded,
     "energy": Energetic,
+    "complete": Completing,
     "path": Gradual,
 }
+
+
+def estimate(model: Model) -> str:
+    """Name how a model's likelihood is come by, as tables say it: 'exact' unless it says else."""
+    return getattr(model, "likelihood_by", "exact")
 
 
 def capabilities(model: Model) -> tuple[str, ...]:

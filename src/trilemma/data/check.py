@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.data import folder, idx
+from trilemma.data import folder, idx, table
 from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
 from trilemma.data.sources import NAMES, load, place
@@ -95,7 +95,7 @@ def check(
         BadInput: There is nothing that could be looked through.
     """
     path = None if name_or_path in NAMES else place(name_or_path)
-    if path is None or idx.find(path):
+    if path is None or table.is_table(path) or idx.find(path):
         return _report(load(name_or_path, size=size))
     found = pictures(path, size=size, progress=progress)
     try:

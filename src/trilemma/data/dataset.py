@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -25,6 +25,10 @@ class Split:
     captions: Sequence[str] | None = None
     names: Sequence[str] | None = None
     """File of each example, relative to the folder they are from."""
+    shades: Tensor | None = None
+    """Grey levels 0 … top from which a training batch draws black and white anew, like x."""
+    top: int = 0
+    """The level of `shades` that is always white."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -43,13 +47,15 @@ class DataSet:
     """What the reader of a report should know: licence, files skipped, duplicates found."""
     extractor: str | None = None
     """Name of the feature extractor made for this data; None lets the metrics choose."""
+    truth: Callable[[Tensor], Tensor] | None = None
+    """ln p(x) in nats, [N], of the density that the data were drawn from, where it is known."""
 
     @property
     def fingerprint(self) -> str:
         """Return a hash of the training and test examples and labels, to compare on resuming."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
-            for tensor in (split.x, split.labels):
+            for tensor in (split.x, split.labels, split.shades):
                 if tensor is not None:
                     digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
                     digest.update(tensor.contiguous().view(torch.uint8).numpy().data)

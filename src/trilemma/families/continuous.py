@@ -1,0 +1,232 @@
+r"""Densities of continuous values put over a domain: the one place of dequantisation.
+
+A `Continuous` knows a density of y near [-1, 1] and nothing of files. Over real-valued data it is
+exact, by the change of variables y = (x - location) / spread,
+
+    ln p(x) = ln p(y) - sum_d ln spread_d.
+
+Over values on L levels it becomes a bound: each level is a bin of width 2 / L, over which a
+dequantiser spreads it by q(u|x), u in [0, 1)^D, y = 2 (x + u) / L - 1,
+
+    ln P(x) = ln ∫ p(y(x, u)) (2/L)^D du  >=  E_q[ln p(y) - ln q(u|x)] + D ln (2 / L),
+
+with q uniform, ln q = 0, or learned (variational). k draws of u tighten it as in importance
+weighting, ln 1/k sum_i p(y_i) / q(u_i|x).
+
+References:
+    A note on the evaluation of generative models (Theis, van den Oord & Bethge, 2016)
+    Flow++ (Ho, Chen, Srinivas, Duan & Abbeel, 2019), https://arxiv.org/abs/1902.00275
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import RanAway
+from trilemma.core.model import Loss, Model, Objective
+from trilemma.core.noise import Noise
+
+__all__ = [
+    "Continuous",
+    "Dequantiser",
+    "OnLevels",
+    "OnReals",
+    "Tightened",
+    "UniformDequantiser",
+    "placed",
+]
+
+FAR = 1e3
+"""A standardised value that no sample of a sound model has."""
+
+
+class Continuous(nn.Module, ABC):
+    """A density of y, [B, *shape], data scaled to about [-1, 1]."""
+
+    likelihood_by: str = "exact"
+    """How `log_density` is come by, as tables say it."""
+
+    @abstractmethod
+    def cost(
+        self, y: Tensor, *, condition: Condition | None, noise: Noise
+    ) -> tuple[Float[Tensor, " B"], Mapping[str, Tensor]]:
+        """Return what training makes small for each example, and detached means for the log."""
+
+    @abstractmethod
+    def log_density(
+        self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return ln p(y) in nats, or with noise an unbiased estimate of it."""
+
+    @abstractmethod
+    def draw(self, n: int, *, condition: Condition | None = None, noise: Noise) -> Tensor:
+        """Draw y, [n, *shape]."""
+
+
+class Dequantiser(nn.Module, ABC):
+    """Spreads levels over their bins."""
+
+    @abstractmethod
+    def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
+        """Return u in [0, 1) of x's shape and ln q(u|x), for x in data units."""
+
+
+class UniformDequantiser(Dequantiser):
+    """q(u|x) = 1."""
+
+    def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
+        """Return uniform numbers and zeros."""
+        return noise.uniform(*x.shape[1:]), torch.zeros(len(x), device=x.device)
+
+
+class OnReals(Model[Examples, Tensor]):
+    """A continuous density of real-valued data.
+
+    Arguments:
+        inner: The density of standardised values.
+        domain: Where the data lie.
+    """
+
+    def __init__(self, inner: Continuous, domain: Domain) -> None:
+        super().__init__()
+        self.inner, self.domain, self.likelihood_by = inner, domain, inner.likelihood_by
+
+    def objectives(self) -> Sequence[Objective[Examples]]:
+        """Return the one player."""
+        return [Objective("density", self.loss, list(self.parameters()))]
+
+    def loss(self, batch: Examples) -> Loss:
+        """Return the mean cost."""
+        assert batch.noise is not None
+        y = self.domain.values.scale(batch.x)
+        each, terms = self.inner.cost(y, condition=batch.condition, noise=batch.noise[:])
+        return Loss(each.mean(), terms)
+
+    def log_prob(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
+        """Return ln p(x) in nats, about the data as they lie in the file."""
+        volume = self.domain.dimensions * self.domain.values.log_volume
+        return self.inner.log_density(self.domain.values.scale(x), condition=condition) + volume
+
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Tensor:
+        """Draw x in data units.
+
+        Raises:
+            RanAway: Some samples are not numbers, or lie far beyond the data.
+        """
+        noise = noise or Noise.fresh(n, next(self.parameters()).device)
+        return self.domain.values.unscale(
+            _sound(self.inner.draw(n, condition=condition, noise=noise))
+        )
+
+
+class OnLevels(Model[Examples, Tensor]):
+    """A continuous density of data on levels, through a dequantiser.
+
+    Arguments:
+        inner: The density of dequantised values.
+        domain: Where the data lie.
+        dequantiser: Spreads levels over their bins; uniform if none is given.
+    """
+
+    def __init__(
+        self, inner: Continuous, domain: Domain, dequantiser: Dequantiser | None = None
+    ) -> None:
+        super().__init__()
+        self.inner, self.domain, self.likelihood_by = inner, domain, inner.likelihood_by
+        self.dequantiser = dequantiser or UniformDequantiser()
+
+    def objectives(self) -> Sequence[Objective[Examples]]:
+        """Return the one player."""
+        return [Objective("density", self.loss, list(self.parameters()))]
+
+    def loss(self, batch: Examples) -> Loss:
+        """Return the mean cost, with that of the dequantiser."""
+        assert batch.noise is not None
+        noise = batch.noise[:]
+        y, log_q = self.spread(batch.x, noise)
+        each, terms = self.inner.cost(y, condition=batch.condition, noise=noise)
+        return Loss((each + log_q).mean(), terms)
+
+    def spread(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
+        """Return y = 2 (x + u) / L - 1, and ln q(u|x)."""
+        assert isinstance(self.domain.values, Levels)
+        u, log_q = self.dequantiser(x, noise)
+        return (x.float() + u) * (2 / self.domain.values.count) - 1, log_q
+
+    def bound(
+        self,
+        x: Tensor,
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Return ln p(y) - ln q(u|x) + D ln(2 / L) for one u, in nats per example."""
+        noise = noise or Noise.fresh(len(x), x.device)
+        y, log_q = self.spread(x, noise)
+        volume = self.domain.dimensions * self.domain.values.log_volume
+        return self.inner.log_density(y, condition=condition, noise=noise) - log_q + volume
+
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Tensor:
+        """Draw the levels in whose bins y lies.
+
+        Raises:
+            RanAway: Some samples are not numbers, or lie far beyond the data.
+        """
+        noise = noise or Noise.fresh(n, next(self.parameters()).device)
+        return self.domain.values.quantise(
+            _sound(self.inner.draw(n, condition=condition, noise=noise))
+        )
+
+
+class Tightened(OnLevels):
+    """One whose inner density is exact, so that more draws of u tighten the bound.
+
+    An estimate with noise of its own would make ln mean exp of it exceed ln p.
+    """
+
+    def importance_bound(
+        self,
+        x: Tensor,
+        k: int,
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Return the bound with k draws of u, in nats per example."""
+        noise = noise or Noise.fresh(len(x), x.device)
+        each = [self.bound(x, condition=condition, noise=noise) for _ in range(k)]
+        return torch.stack(each).logsumexp(0) - math.log(k)
+
+
+def placed(
+    inner: Continuous, domain: Domain, dequantiser: Dequantiser | None = None
+) -> OnReals | OnLevels:
+    """Put a density over a domain: exact on reals, a bound on levels."""
+    if isinstance(domain.values, Levels):
+        kind = Tightened if inner.likelihood_by == "exact" else OnLevels
+        return kind(inner, domain, dequantiser)
+    return OnReals(inner, domain)
+
+
+def _sound(y: Tensor) -> Tensor:
+    """Return y, or refuse it: a sample that ran away is no sample, however it would look."""
+    bad = ~(y.abs() < FAR).flatten(1).all(1)  # not a number counts as far
+    if bad.any():
+        raise RanAway(
+            f"{int(bad.sum())} of {len(y)} samples ran away (values beyond {FAR:g} times the "
+            "data's spread, or no numbers): the model cannot be inverted there. Train longer, or "
+            "with a lower --lr."
+        )
+    return y
