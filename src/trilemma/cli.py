@@ -142,6 +142,9 @@ def _parser() -> Parser:
     p = verb("evaluate", "measure a trained run", json, machine)
     p.add_argument("run", type=Path)
     p.add_argument("--samples", type=_above_zero(int), default=None, metavar="N")
+    p.add_argument(
+        "--draws", type=_above_zero(int), metavar="K", help="of the importance-weighted bound"
+    )
     p.add_argument("--seed", type=_seed, default=0)
     p.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
 

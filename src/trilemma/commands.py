@@ -350,6 +350,7 @@ def evaluate(options: argparse.Namespace) -> None:
                 data_set,
                 samples=options.samples,
                 seed=options.seed,
+                draws=options.draws,
                 world=ranks,
                 check=lambda: stop.check("measuring was stopped; nothing was written."),
                 progress=progress.named,
@@ -368,13 +369,14 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
     table(
         f"{found['recipe']} on {found['data']} ({found['split']}), n = {found['n']:,}, "
         f"seed {found['seed']}, {found['device']}",
-        ["metric", "value", "95 % interval", "unit", "better", "floor", "baselines"],
+        ["metric", "value", "95 % interval", "unit", "by", "better", "floor", "baselines"],
         [
             [
                 f"{name}({found['extractor']})" if name in ("fd", "kd") else name,
                 number(s["value"]),
                 f"{number(s['low'])} … {number(s['high'])}",
                 s["unit"],
+                s["by"],
                 s["better"],
                 number(s["floor"]),
                 ", ".join(f"{k} {number(v)}" for k, v in s["baselines"].items()),

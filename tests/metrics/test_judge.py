@@ -68,7 +68,7 @@ def right(data):
 
 def test_answers_everything_that_it_can(right):
     assert set(right.metrics) == {*quality.METRICS, "log_prob"}
-    assert set(right.skipped) == {"bound", "bits_per_dim"}
+    assert set(right.skipped) == {"bound", "importance_bound", "bits_per_dim"}
     assert right.samples.shape == (700, 2)
     assert right.neighbours.shape == (16, 2)
     assert right.extractor == "coordinates"

@@ -50,14 +50,68 @@ class Knowing(Silent):
         return x.flatten(1).float().sum(1)
 
 
+class Guessing(Silent):
+    """-ln p up to a constant, whose logarithm it guesses between two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def energy(self, x, *, condition=None, noise=None):
+        return self.scale * x.flatten(1).float().sum(1)
+
+    def log_partition(self, *, noise):
+        assert len(noise) == likelihood.CHAINS
+        return 3.0, 4.0
+
+
+class Tight(Bounding):
+    def importance_bound(self, x, k, *, condition=None, noise=None):
+        return x.flatten(1).float().sum(1) - 1 / k
+
+
+def found(**nats):
+    return {
+        kind: likelihood.told(Bounding(), kind, values, seed=0) for kind, values in nats.items()
+    }
+
+
 def all_nats(model, kind, x, start=0):
     return torch.cat(list(likelihood.each(model, kind, x, start, seed=0, device="cpu")))
 
 
 def test_lacking_gives_reasons():
-    assert set(likelihood.lacking(Silent())) == {"log_prob", "bound"}
-    assert set(likelihood.lacking(Bounding())) == {"log_prob"}
-    assert set(likelihood.lacking(Knowing())) == {"bound"}
+    assert set(likelihood.lacking(Silent())) == {"log_prob", "bound", "importance_bound"}
+    assert set(likelihood.lacking(Bounding())) == {"log_prob", "importance_bound"}
+    assert set(likelihood.lacking(Tight())) == {"log_prob"}
+    assert set(likelihood.lacking(Knowing())) == {"bound", "importance_bound"}
+    assert "autoregressive" in likelihood.lacking(Silent())["log_prob"]
+    assert "log_prob" not in likelihood.lacking(Guessing())
+
+
+def test_an_estimated_partition_widens_the_interval():
+    x = levels().test.x[:50]
+    nats = all_nats(Guessing(), "energy", x)
+    told = likelihood.told(Guessing(), "energy", nats, seed=0)
+    scores, _ = likelihood.scores({"energy": told}, levels().domain, baseline={})
+    score, error = scores["log_prob"], nats.std().item() / math.sqrt(50)
+    assert score.value == pytest.approx(nats.mean().item() - 3.5)
+    assert score.high - score.value == pytest.approx(1.96 * error + 0.5)
+    assert score.value - score.low == pytest.approx(1.96 * error + 0.5)
+    assert score.by == scores["bits_per_dim"].by == "AIS interval"
+    assert "between 3 and 4" in score.protocol
+
+
+def test_the_number_of_draws_is_recorded():
+    x = levels().test.x[:20]
+    kept = {
+        kind: likelihood.told(Tight(), kind, all_nats(Tight(), kind, x), seed=0, k=8)
+        for kind in likelihood.answers(Tight())
+    }
+    scores, skipped = likelihood.scores(kept, levels().domain, baseline={})
+    assert scores["importance_bound"].by == "lower bound, k = 8"
+    assert "k = 8" in scores["bits_per_dim"].protocol
+    assert not skipped
 
 
 def test_noise_of_a_bound_belongs_to_the_example(monkeypatch):
@@ -81,7 +135,7 @@ def test_mode_is_left_as_it_was():
 def test_scores_are_means_with_standard_errors():
     domain, trivial = levels().domain, {"uniform": -9 * math.log(4)}
     nats = -torch.arange(100.0) / 10
-    scores, skipped = likelihood.scores({"bound": nats}, domain, baseline=trivial)
+    scores, skipped = likelihood.scores(found(bound=nats), domain, baseline=trivial)
     bound, bits = scores["bound"], scores["bits_per_dim"]
     error = nats.std().item() / 10
     assert bound.value == pytest.approx(-4.95)
@@ -95,7 +149,7 @@ def test_scores_are_means_with_standard_errors():
 
 
 def test_density_goes_before_bound_in_bits():
-    nats = {"log_prob": torch.full((5,), -9.0), "bound": torch.full((5,), -18.0)}
+    nats = found(log_prob=torch.full((5,), -9.0), bound=torch.full((5,), -18.0))
     scores, _ = likelihood.scores(nats, levels().domain, baseline={})
     assert scores["bits_per_dim"].value == pytest.approx(1 / math.log(2))
 
@@ -103,14 +157,17 @@ def test_density_goes_before_bound_in_bits():
 def test_one_infinite_example_is_told():
     nats = torch.zeros(10)
     nats[3] = -torch.inf
-    scores, skipped = likelihood.scores({"log_prob": nats}, levels().domain, baseline={})
+    scores, skipped = likelihood.scores(found(log_prob=nats), levels().domain, baseline={})
     assert not scores
     assert skipped["log_prob"] == "not a finite number for 1 of 10 test examples"
     assert "bits_per_dim" in skipped
 
 
 def test_points_have_no_bits():
-    scores, skipped = likelihood.scores({"log_prob": torch.zeros(5)}, points().domain, baseline={})
+    scores, skipped = likelihood.scores(
+        found(log_prob=torch.zeros(5)), points().domain, baseline={}, floor=0.5
+    )
+    assert scores["log_prob"].floor == 0.5
     assert set(scores) == {"log_prob"}
     assert "unit" in skipped["bits_per_dim"]
 

@@ -15,7 +15,7 @@ def test_json_has_the_documented_fields_and_no_nan():
     score = Score(2.0, floor=None, unit="nats", n=3, baselines={"uniform": -math.inf})
     plain = json.loads(json.dumps(score.to_json(), allow_nan=False))
     assert set(plain) == {
-        "value", "low", "high", "unit", "better", "floor", "baselines", "n", "protocol",
+        "value", "low", "high", "unit", "better", "floor", "baselines", "n", "by", "protocol",
     }  # fmt: skip
     assert plain["value"] == 2.0
     assert plain["low"] is None

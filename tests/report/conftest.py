@@ -18,6 +18,7 @@ def score(name, value, wide):
         "floor": FLOORS.get(name),
         "baselines": BASELINES.get(name, {}),
         "n": 1000,
+        "by": "lower bound" if name in ("bound", "bits_per_dim") else "",
         "protocol": f"{name} protocol; features digits-classifier (64 features); seed 7",
     }
 

@@ -15,7 +15,8 @@ def bold(rows, name):
 
 
 def test_columns_are_in_order_and_hold_what_is_there(rows):
-    expected = ["fd", "precision", "coverage", "bits_per_dim", "sample_seconds_each", "parameters"]
+    expected = ["fd", "precision", "coverage", "bits_per_dim", "likelihood"]
+    expected += ["sample_seconds_each", "parameters"]
     assert columns(rows) == expected
     assert columns([]) == []
 
@@ -49,9 +50,20 @@ def test_a_ratio_is_best_at_one(evaluate):
 def test_bounds_are_marked(rows):
     texts = [line.cells["bits_per_dim"].text for line in lines(rows)[:4]]
     assert texts == ["–", "≤ 2.11", "–", "≤ 2.31"]
-    rows[1]["metrics"]["log_prob"] = rows[1]["metrics"].pop("bound")
-    assert lines(rows)[1].cells["bits_per_dim"].text == "2.11"
     assert lines(rows)[2].cells["bits_per_dim"].reason == "a GAN has no likelihood"
+    likely = lines(rows)[1].cells["likelihood"]
+    assert (likely.text, likely.by) == ("≥ −93.00", "lower bound")
+
+
+def test_the_tightest_likelihood_is_shown_and_named(rows):
+    exact = {"value": -90.0, "by": "exact", "better": "higher"}
+    rows[1]["metrics"] |= {"log_prob": exact, "bits_per_dim": {"value": 2.05, "by": "exact"}}
+    cells = lines(rows)[1].cells
+    assert (cells["likelihood"].text, cells["likelihood"].by) == ("−90.00", "exact")
+    assert cells["bits_per_dim"].text == "2.05"
+    found = list(csv.DictReader(io.StringIO(rows_to_csv(rows))))
+    assert (found[1]["likelihood"], found[1]["likelihood_by"]) == ("-90.0", "exact")
+    assert found[3]["likelihood_by"] == "lower bound"
 
 
 def test_csv_keeps_full_precision(rows):

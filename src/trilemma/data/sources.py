@@ -185,8 +185,8 @@ def place(path: str) -> Path:
     if os.sep in path or path.startswith((".", "~")) or table.is_table(Path(path)):
         what = "file" if table.is_table(Path(path)) else "folder"
         raise BadInput(
-            f"there is no {what} '{shown(path)}'; give a folder of images, a .csv of numbers, or a name "
-            f"({', '.join(sorted(NAMES))})."
+            f"there is no {what} '{shown(path)}'; give a folder of images, a .csv of numbers, or "
+            f"a name ({', '.join(sorted(NAMES))})."
         )
     raise nearest("data set", path, NAMES)
 

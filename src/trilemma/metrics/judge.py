@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from trilemma.core import sampling
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
-from trilemma.core.noise import CHUNK
+from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics import likelihood
 from trilemma.metrics.extractors import extractor as named
@@ -86,6 +86,7 @@ def judge(
     *,
     n: int,
     seed: int,
+    draws: int = likelihood.DRAWS,
     device: torch.device | str = "cpu",
     extractor: str | None = None,
     against: Reference | None = None,
@@ -101,6 +102,7 @@ def judge(
         data: Whose test split it is held against.
         n: Number of samples, and the most test examples for likelihoods.
         seed: Seed of samples, bound, baselines and intervals.
+        draws: k of the importance-weighted bound.
         device: Where the model lies and features are computed.
         extractor: Name of the features' extractor; None takes the data set's own.
         against: The data set's reference, if it was made before with the same n and seed.
@@ -124,15 +126,19 @@ def judge(
     with sampling.watched(model, check):
         samples, cost = _drawn(model, drawing, n, world, progress, check)
     scores, skipped, neighbours = _measured(samples, data, against)
-    nats = {}
     kept = _test_rows(data, min(n, len(data.test)), seed)
-    for kind in ("log_prob", "bound"):
-        if kind not in likelihood.lacking(model):
-            with sampling.watched(model, check):
-                nats[kind] = _nats(model, kind, kept, seed, device, world, progress, check)
+    found = {}
+    for kind in likelihood.answers(model):
+        with sampling.watched(model, check):
+            nats = _nats(model, kind, kept, seed, device, draws, world, progress, check)
+            found[kind] = likelihood.told(model, kind, nats, seed=seed, k=draws)
     likely, silent = likelihood.scores(
-        nats, data.domain, baseline=likelihood.baselines(data) if nats else {}, seed=seed
+        found,
+        data.domain,
+        baseline=likelihood.baselines(data) if found else {},
+        floor=data.truth(kept).mean().item() if data.truth is not None else None,
     )
+    likely |= _activity(model, kept, seed, device)
     cost |= {
         "parameters": sum(p.numel() for p in model.parameters()),
         "peak_memory_bytes": _peak_memory(torch.device(device)),
@@ -210,14 +216,17 @@ def _nats(
     x: Tensor,
     seed: int,
     device: torch.device | str,
+    draws: int,
     world: World | None,
     progress: Progress | None,
     check: Callable[[], None] | None,
 ) -> Tensor:
-    """Return ln p(x) or its bound for every row of x, shared out and gathered."""
+    """Return a likelihood of every row of x, shared out and gathered."""
     start, stop = _share(len(x), world)
     parts, done = [torch.empty(0, dtype=torch.float64)], 0
-    for part in likelihood.each(model, kind, x[start:stop], start, seed=seed, device=device):
+    for part in likelihood.each(
+        model, kind, x[start:stop], start, seed=seed, device=device, k=draws
+    ):
         parts.append(part)
         done += len(part)
         if check is not None:
@@ -226,6 +235,27 @@ def _nats(
             progress(kind, done, stop - start)
     mine = torch.cat(parts)
     return mine if world is None else world.gather(mine, len(x))
+
+
+def _activity(model: Model, x: Tensor, seed: int, device: torch.device | str) -> dict[str, Score]:
+    """Count the numbers of a code that say something of the example, where there are codes."""
+    asked = getattr(model, "latent_activity", None)
+    if asked is None:
+        return {}
+    with torch.no_grad():
+        found = asked(x.to(device), noise=Noise.for_samples(mix(seed, "codes"), 0, len(x), device))
+    return {
+        "active_units": Score(
+            found.active,
+            low=found.active,
+            high=found.active,
+            unit=f"of {found.units}",
+            better="higher",
+            n=len(x),
+            protocol="numbers of the code whose mean varies over test examples by more than 0.01 "
+            f"(Burda, Grosse & Salakhutdinov, 2016), {len(x)} examples",
+        )
+    }
 
 
 def _test_rows(data: DataSet, n: int, seed: int) -> Tensor:

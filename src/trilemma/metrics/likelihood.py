@@ -1,43 +1,92 @@
 r"""What a model says of examples that it has not seen, in nats and in bits.
 
-    log_prob      mean over test examples of ln p(x), for a model that knows it
-    bound         mean of an estimate whose expectation is at most ln p(x)
-    bits_per_dim  - nats / (D ln 2), from the density or else from the bound
+    log_prob          mean over test examples of ln p(x): of a model that knows it, or between the
+                      two ends of an interval where ln Z is estimated, -E(x) - ln Z
+    bound             mean of an estimate whose expectation is at most ln p(x)
+    importance_bound  mean of ln 1/k sum_i w_i, E[w_i] = p(x): nearer to ln p(x), from below
+    bits_per_dim      - nats / (D ln 2), from the first of log_prob, importance_bound and bound
 
-All three are about the data as they lie in the file, so that families stand in one column: for
-values on L levels, p is a probability of level vectors, and 0 <= bits_per_dim; uniform noise has
-log2 L exactly. Real-valued data have no bits per dimension, for their unit would be in it.
+All are about the data as they lie in the file and without condition, so that families stand in
+one column: for values on L levels, p is a probability of level vectors, and 0 <= bits_per_dim;
+uniform noise has log2 L exactly. Real-valued data have no bits per dimension, for their unit
+would be in it. How a number was come by stands beside it: exact, a lower bound (of how many
+draws), an interval by annealed importance sampling, or the solution of an ODE.
 
-Intervals are ± 1.96 standard errors over the test examples.
+Intervals are ± 1.96 standard errors over the test examples; those of an estimated ln Z reach from
+its lower to its upper estimate, and the standard error beyond.
 
 What is trivially reached stands beside: `uniform`, all levels alike, and `histogram`, each
 coordinate independent with the training counts plus one; for real values `normal`, a Gaussian
-with the training mean and covariance.
+with the training mean and covariance. Where the data's own density is known, its mean is the
+floor: the negative entropy, which no model passes but by chance.
 
 References:
     | A note on the evaluation of generative models (Theis, van den Oord & Bethge, 2016)
+    | Importance Weighted Autoencoders (Burda, Grosse & Salakhutdinov, 2016)
+    | Annealed importance sampling (Neal, 2001)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
-from trilemma.core.model import Bounded, Density, Model
+from trilemma.core.model import (
+    Bounded,
+    Density,
+    Energetic,
+    Model,
+    Partitioned,
+    Tightening,
+    estimate,
+)
 from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.score import Score
 
-__all__ = ["baselines", "bits_per_dim", "each", "lacking", "scores", "uniform"]
+__all__ = [
+    "CHAINS",
+    "DRAWS",
+    "Likelihood",
+    "answers",
+    "baselines",
+    "bits_per_dim",
+    "each",
+    "lacking",
+    "scores",
+    "told",
+    "uniform",
+]
 
 
 AT_ONCE = 4 * CHUNK
 """Test examples looked at together."""
+DRAWS = 64
+"""k, draws of the importance-weighted bound unless another number is asked for."""
+CHAINS = 64
+"""Chains of annealed importance sampling, each way."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """One likelihood of test examples, and how it was come by."""
+
+    nats: Float[Tensor, " N"]
+    by: str
+    """'exact', 'lower bound', 'lower bound, k = 64', 'AIS interval', 'ODE', …"""
+    about: str
+    """What the mean is of, for the protocol."""
+    below: float = 0.0
+    """Nats by which the truth may lie lower, beside chance."""
+    above: float = 0.0
+    """Nats by which the truth may lie higher, beside chance."""
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
@@ -49,109 +98,180 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
     return -nats / (dimensions * math.log(2))
 
 
+def answers(model: Model) -> list[str]:
+    """Name what a model can be asked, in the order of `each`'s kinds."""
+    kinds = []
+    if isinstance(model, Density):
+        kinds.append("log_prob")
+    elif isinstance(model, Energetic) and isinstance(model, Partitioned):
+        kinds.append("energy")
+    if isinstance(model, Bounded):
+        kinds.append("bound")
+    if isinstance(model, Tightening):
+        kinds.append("importance_bound")
+    return kinds
+
+
 def lacking(model: Model) -> dict[str, str]:
     """Name the likelihoods that a model cannot answer for, each with the reason."""
-    reasons = {}
-    if not isinstance(model, Density):
-        reasons["log_prob"] = "the model does not know its density"
-    if not isinstance(model, Bounded):
+    kinds, reasons = answers(model), {}
+    if not {"log_prob", "energy"} & set(kinds):
+        reasons["log_prob"] = (
+            "the model does not know its density; autoregressive models and flows of real values "
+            "do, and energy-based models within an interval"
+        )
+    if "bound" not in kinds:
         reasons["bound"] = "the model has no bound of its density"
+    if "importance_bound" not in kinds:
+        reasons["importance_bound"] = "the model has no bound that more draws tighten"
     return reasons
 
 
 def each(
-    model: Model, kind: str, x: Tensor, start: int, *, seed: int, device: torch.device | str
+    model: Model,
+    kind: str,
+    x: Tensor,
+    start: int,
+    *,
+    seed: int,
+    device: torch.device | str,
+    k: int = DRAWS,
 ) -> Iterator[Float[Tensor, " n"]]:
-    """Yield ln p(x) or its bound, chunk by chunk, for test examples [start, start + len(x)).
+    """Yield a likelihood, chunk by chunk, for test examples [start, start + len(x)).
 
     Example i gets its noise from (seed, i), whatever the chunk or the process.
 
     Arguments:
         model: Has the capability.
-        kind: 'log_prob' or 'bound'.
+        kind: One of `answers`; 'energy' gives -E(x), from which ln Z is still to be taken.
         x: Test examples, data units.
         start: Index of the first.
-        seed: Seed of a bound's noise.
+        seed: Seed of the noise.
         device: Where the model lies.
+        k: Draws of 'importance_bound'.
     """
     training = model.training
     model.eval()
     try:
         for low in range(0, len(x), AT_ONCE):
             part = x[low : low + AT_ONCE].to(device)
+            first = start + low
+            noise = Noise.for_samples(mix(seed, "bound"), first, first + len(part), device)
             with torch.no_grad():
-                if kind == "log_prob":
-                    assert isinstance(model, Density)
-                    nats = model.log_prob(part)
-                else:
-                    assert isinstance(model, Bounded)
-                    first = start + low
-                    noise = Noise.for_samples(mix(seed, "bound"), first, first + len(part), device)
-                    nats = model.bound(part, noise=noise)
-            yield nats.double().cpu()
+                yield _asked(model, kind, part, noise, k).double().cpu()
     finally:
         model.train(training)
 
 
+def _asked(model: Any, kind: str, x: Tensor, noise: Noise, k: int) -> Tensor:  # noqa: ANN401
+    if kind == "log_prob":
+        return model.log_prob(x)
+    if kind == "energy":
+        return -model.energy(x, noise=noise)
+    if kind == "bound":
+        return model.bound(x, noise=noise)
+    return model.importance_bound(x, k, noise=noise)
+
+
+def told(
+    model: Model, kind: str, nats: Float[Tensor, " N"], *, seed: int, k: int = DRAWS
+) -> Likelihood:
+    """Say how the numbers of `each` were come by; for 'energy', estimate ln Z and take it off.
+
+    Arguments:
+        model: What was asked.
+        kind: What it was asked.
+        nats: What it answered.
+        seed: Seed of its noise, and of the chains that estimate ln Z.
+        k: Draws of 'importance_bound'.
+    """
+    how = estimate(model)
+    if kind == "log_prob":
+        return Likelihood(nats, how, "ln p(x)" + ("" if how == "exact" else f" by {how}"))
+    bound = "lower bound" if how == "exact" else f"{how}, lower bound"
+    if kind == "bound":
+        return Likelihood(nats, bound, f"bound of ln p(x), noise seed {seed}")
+    if kind == "importance_bound":
+        about = f"importance-weighted bound of ln p(x), k = {k} draws, noise seed {seed}"
+        return Likelihood(nats, f"{bound}, k = {k}", about)
+    assert isinstance(model, Partitioned)
+    device = next(model.parameters()).device
+    low, high = model.log_partition(noise=Noise.for_samples(mix(seed, "ln Z"), 0, CHAINS, device))
+    middle, half = (low + high) / 2, abs(high - low) / 2
+    about = (
+        f"-E(x) - ln Z, ln Z = {middle:.6g} between {low:.6g} and {high:.6g} by annealed "
+        f"importance sampling, {CHAINS} chains each way, noise seed {seed}"
+    )
+    return Likelihood(nats - middle, "AIS interval", about, below=half, above=half)
+
+
 def scores(
-    nats: Mapping[str, Float[Tensor, " N"]],
+    found: Mapping[str, Likelihood],
     domain: Domain,
     *,
     baseline: Mapping[str, float],
-    seed: int = 0,
+    floor: float | None = None,
 ) -> tuple[dict[str, Score], dict[str, str]]:
-    """Return the likelihood metrics of ln p(x) or its bound on test examples.
+    """Return the likelihood metrics of test examples.
 
     Arguments:
-        nats: 'log_prob' or 'bound' or both, [N] each.
+        found: What a model answered, by `answers`' names.
         domain: The data's space.
         baseline: What trivial densities reach, in nats, from `baselines`.
-        seed: Seed of the bound's noise, for the protocol.
+        floor: Mean of the data's own ln p(x), nats, where it is known.
 
     Returns:
         The scores by metric, and what is skipped with the reason.
     """
     made: dict[str, Score] = {}
     skipped: dict[str, str] = {}
-    dimensions, values = domain.dimensions, domain.values
-    for kind in ("log_prob", "bound"):
-        if kind not in nats:
-            continue
-        found = nats[kind].double()
-        bad = int((~found.isfinite()).sum())
+    for kind, likelihood in found.items():
+        name, nats = ("log_prob" if kind == "energy" else kind), likelihood.nats.double()
+        bad = int((~nats.isfinite()).sum())
         if bad:
-            skipped[kind] = f"not a finite number for {bad} of {len(found)} test examples"
+            skipped[name] = f"not a finite number for {bad} of {len(nats)} test examples"
             continue
-        about = "ln p(x)" if kind == "log_prob" else f"bound of ln p(x), noise seed {seed}"
-        n = len(found)
-        made[kind] = Score(
-            found.mean().item(),
+        n = len(nats)
+        score = Score(
+            nats.mean().item(),
             unit="nats",
             better="higher",
+            floor=floor,
             baselines=baseline,
             n=n,
-            protocol=f"mean {about}, of {n} test examples as they lie in the file, "
+            by=likelihood.by,
+            protocol=f"mean {likelihood.about}, of {n} test examples as they lie in the file, "
             "without condition; interval: 1.96 standard errors",
-        ).within(found.std().item() / math.sqrt(n) if n > 1 else math.inf)
-    source = "log_prob" if "log_prob" in made else "bound"
-    if not isinstance(values, Levels):
+        ).within(nats.std().item() / math.sqrt(n) if n > 1 else math.inf)
+        made[name] = replace(
+            score, low=score.low - likelihood.below, high=score.high + likelihood.above
+        )
+    source = next((s for s in ("log_prob", "importance_bound", "bound") if s in made), None)
+    if not isinstance(domain.values, Levels):
         skipped["bits_per_dim"] = "the data are real numbers, whose unit would be in it"
-    elif source not in made:
+    elif source is None:
         skipped["bits_per_dim"] = "the model gives neither a density nor a bound"
     else:
-        nat = made[source]
-        made["bits_per_dim"] = Score(
-            bits_per_dim(nat.value, dimensions),
-            low=bits_per_dim(nat.high, dimensions),
-            high=bits_per_dim(nat.low, dimensions),
-            unit="bits/dim",
-            better="lower",
-            baselines={name: bits_per_dim(value, dimensions) for name, value in baseline.items()},
-            n=nat.n,
-            protocol=f"-{source} / (D ln 2), D = {dimensions}, {values.count} levels, "
-            f"{nat.n} test examples; interval: 1.96 standard errors",
-        )
+        made["bits_per_dim"] = _in_bits(made[source], source, domain.dimensions, domain.values)
     return made, skipped
+
+
+def _in_bits(nats: Score, source: str, dimensions: int, values: Levels) -> Score:
+    def bits(value: float) -> float:
+        return bits_per_dim(value, dimensions)
+
+    return Score(
+        bits(nats.value),
+        low=bits(nats.high),
+        high=bits(nats.low),
+        unit="bits/dim",
+        better="lower",
+        baselines={name: bits(value) for name, value in nats.baselines.items()},
+        n=nats.n,
+        by=nats.by,
+        protocol=f"-{source} / (D ln 2), D = {dimensions}, {values.count} levels, {nats.by}, "
+        f"{nats.n} test examples; interval: that of {source}",
+    )
 
 
 def uniform(dimensions: int, count: int) -> float:

@@ -49,6 +49,8 @@ class Score:
     baselines: Mapping[str, float] = field(default_factory=dict)
     """What trivial samples or densities reach."""
     n: int = 0
+    by: str = ""
+    """How a likelihood was come by: 'exact', 'lower bound', 'AIS interval', 'ODE', …"""
     protocol: str = ""
 
     def within(

@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.judge import judge
+from trilemma.metrics.likelihood import DRAWS
 from trilemma.metrics.quality import Reference
 from trilemma.recipes.runs import Loaded
 from trilemma.training.distributed import World
@@ -40,6 +41,7 @@ def judge_run(
     *,
     samples: int | None,
     seed: int,
+    draws: int | None = None,
     world: World,
     check: Callable[[], None],
     progress: Callable[[str, int, int], None] | None = None,
@@ -57,6 +59,7 @@ def judge_run(
         data,
         n=n,
         seed=seed,
+        draws=draws or DRAWS,
         device=device,
         against=against,
         world=world,

@@ -19,10 +19,22 @@ from typing import Any
 
 from trilemma.report.words import brief, duration, joined, stand_in
 
-__all__ = ["Place", "Ranking", "baselines", "coverage_metric", "floor", "rank"]
+__all__ = [
+    "LIKELIHOOD",
+    "Place",
+    "Ranking",
+    "baselines",
+    "coverage_metric",
+    "floor",
+    "found_in",
+    "rank",
+]
 
 Row = Mapping[str, Any]
 """What `trilemma evaluate --json` prints."""
+
+LIKELIHOOD = ("log_prob", "importance_bound", "bound")
+"""What a model may say of unseen data, the tightest first."""
 
 SPEED_TIE = 1.25
 """Times that differ by less than this factor are a tie."""
@@ -361,10 +373,18 @@ def _missing(rows: Sequence[Row], quality: Sequence[Place]) -> str:
     )
 
 
+def found_in(row: Row, name: str) -> Mapping[str, Any]:
+    """Return a row's score of a name, empty if it has none; 'likelihood' is its tightest."""
+    metrics = row.get("metrics", {})
+    if name == "likelihood":
+        name = next((source for source in LIKELIHOOD if source in metrics), "")
+    return metrics.get(name) or {}
+
+
 def floor(rows: Sequence[Row], metric: str) -> float | None:
     """Return what real data score: the same for all rows, so the first that is stated."""
     for row in rows:
-        value = _float((row.get("metrics", {}).get(metric) or {}).get("floor"))
+        value = _float(found_in(row, metric).get("floor"))
         if math.isfinite(value):
             return value
     return None
@@ -374,7 +394,7 @@ def baselines(rows: Sequence[Row], metric: str) -> dict[str, float]:
     """Return what trivial models score, by name."""
     found: dict[str, float] = {}
     for row in rows:
-        marks = (row.get("metrics", {}).get(metric) or {}).get("baselines") or {}
+        marks = found_in(row, metric).get("baselines") or {}
         for name, value in marks.items():
             if math.isfinite(_float(value)):
                 found.setdefault(stand_in(str(name)), float(value))

@@ -16,8 +16,8 @@ from trilemma.report.charts import curves, frontier, series, triangle, trilemma_
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
-from trilemma.report.ranking import Place, Ranking, coverage_metric
-from trilemma.report.tables import COST, Cell, Line, columns, is_bound, lines
+from trilemma.report.ranking import LIKELIHOOD, Place, Ranking, coverage_metric
+from trilemma.report.tables import COST, Cell, Line, columns, lines, mark
 from trilemma.report.words import brief, duration, joined, meaning, score, stand_in
 
 __all__ = [
@@ -35,7 +35,7 @@ __all__ = [
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 GROUPS = (
     ("quality and coverage", None),
-    ("likelihood", ("bits_per_dim", "log_prob", "bound")),
+    ("likelihood", ("bits_per_dim", "likelihood")),
     ("speed and size", COST),
 )
 
@@ -208,8 +208,9 @@ def _line(line: Line, names: Sequence[str]) -> Markup:
 def _cell(cell: Cell) -> Markup:
     figure = element("b", cell.text) if cell.best else cell.text
     interval = element("small", cell.interval) if cell.interval else None
+    by = element("small", cell.by) if cell.by else None
     return element(
-        "td", figure, interval, class_="best" if cell.best else None, title=cell.reason or None
+        "td", figure, interval, by, class_="best" if cell.best else None, title=cell.reason or None
     )
 
 
@@ -285,12 +286,11 @@ def scores_section(row: Mapping[str, Any]) -> Child:
     units = any(found.get("unit") for found in metrics.values())
     marks = list(dict.fromkeys(b for m in metrics.values() for b in m.get("baselines") or {}))
     body = []
-    for name in [n for n in columns([row]) if n in metrics] + [
-        n for n in ("log_prob", "bound") if n in metrics and "bits_per_dim" in metrics
-    ]:
+    shown = [name for name in columns([row]) if name in metrics]
+    for name in [*shown, *(name for name in LIKELIHOOD if name in metrics)]:
         found = metrics[name]
         about = meaning(name, str(found.get("better", "")))
-        bound = "≤ " if name == "bits_per_dim" and is_bound(row) else ""
+        bound = mark(name, found)
         low, high = found.get("low"), found.get("high")
         interval = (
             None if low is None or high is None else f"{score(name, low)} to {score(name, high)}"

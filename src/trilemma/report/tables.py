@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trilemma.report.ranking import SPEED_TIE, baselines, floor
+from trilemma.report.ranking import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
 from trilemma.report.words import MEANINGS, meaning, score
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Cell", "Line", "columns", "lines", "rows_to_csv", "terminal_table"]
+__all__ = ["Cell", "Line", "columns", "lines", "mark", "rows_to_csv", "terminal_table"]
 
 COST = (
     "sample_seconds_each",
@@ -23,7 +23,6 @@ COST = (
     "parameters",
     "train_examples_per_second",
 )
-LIKELIHOOD = ("log_prob", "bound")
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Cell:
     """Whether nothing in the column is certainly better."""
     reason: str = ""
     """Why there is no figure."""
+    by: str = ""
+    """How a likelihood was come by."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +51,13 @@ class Line:
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the columns: every score that some row has, in the order of `MEANINGS`, then costs."""
+    """Name the columns: every score that some row has, in the order of `MEANINGS`, then costs.
+
+    The likelihoods, of which a row may have several, are one column: the tightest that it has.
+    """
     found = {name for row in rows for name in row.get("metrics", {})}
-    if "bits_per_dim" in found:
-        found -= set(LIKELIHOOD)
+    if found & set(LIKELIHOOD):
+        found = (found - set(LIKELIHOOD)) | {"likelihood"}
     known = [name for name in MEANINGS if name in found]
     others = sorted(found - set(known))
     cost = [
@@ -99,6 +103,7 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     heads = ["kind", "recipe", "family", "data", "split", "n", "seed", "device"]
     for name in scores:
         heads += [name, f"{name}_low", f"{name}_high"]
+        heads += ["likelihood_by"] * (name == "likelihood")
     costs = ["train_seconds", *(n for n in names if n in COST), "peak_memory_bytes"]
     file = io.StringIO()
     writer = csv.DictWriter(file, heads + costs, restval="", lineterminator="\n")
@@ -113,7 +118,9 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
             **about,
         }
         for name in scores:
-            found = row.get("metrics", {}).get(name) or {}
+            found = found_in(row, name)
+            if name == "likelihood":
+                line["likelihood_by"] = found.get("by", "")
             for key, part in ((name, "value"), (f"{name}_low", "low"), (f"{name}_high", "high")):
                 line[key] = _plain(found.get(part))
         line |= {name: _plain(row.get("cost", {}).get(name)) for name in costs}
@@ -151,21 +158,28 @@ def terminal_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
         for line in made:
             cell = line.cells.get(name, Cell(""))
             text = Text(cell.text, style="bold" if cell.best else "")
+            if cell.by:
+                text.append(f"\n{cell.by}", style="dim not bold")
             cells.append(text)
         table.add_row(Text(meaning(name).label + arrow), *cells)
     return table
 
 
-def is_bound(row: Mapping[str, Any]) -> bool:
-    """Tell whether a row's bits a dimension come from a bound."""
-    metrics = row.get("metrics", {})
-    return "log_prob" not in metrics and "bound" in metrics
+def mark(name: str, found: Mapping[str, Any]) -> str:
+    """Return what stands before a figure that is a bound.
+
+    >>> mark("bits_per_dim", {"by": "lower bound"}), mark("likelihood", {"by": "exact"})
+    ('≤ ', '')
+    """
+    if "bound" not in str(found.get("by", "")):
+        return ""
+    return "≤ " if name == "bits_per_dim" else "≥ "
 
 
 def _better(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     if name in MEANINGS:
         return MEANINGS[name].better
-    stated = (row["metrics"][name].get("better") for row in rows if name in row.get("metrics", {}))
+    stated = (found_in(row, name).get("better") for row in rows)
     return next((str(b) for b in stated if b), "")
 
 
@@ -173,13 +187,14 @@ def _cell(row: Mapping[str, Any], name: str, best: bool) -> Cell:
     if name in COST:
         value = _number(row.get("cost", {}).get(name))
         return Cell(score(name, value), best=best)
-    found = row.get("metrics", {}).get(name) or {}
+    found = found_in(row, name)
     value, low, high = (_number(found.get(part)) for part in ("value", "low", "high"))
     if value is None:
-        return Cell("–", reason=str(row.get("skipped", {}).get(name, "")))
+        asked = "log_prob" if name == "likelihood" else name
+        return Cell("–", reason=str(row.get("skipped", {}).get(asked, "")))
     interval = "" if low is None or high is None else f"{score(name, low)}–{score(name, high)}"
-    mark = "≤ " if name == "bits_per_dim" and is_bound(row) else ""
-    return Cell(mark + score(name, value), interval, best)
+    by = str(found.get("by", "")) if name == "likelihood" else ""
+    return Cell(mark(name, found) + score(name, value), interval, best, by=by)
 
 
 def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
@@ -194,7 +209,7 @@ def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
             if name == "sample_seconds_each" and value is not None:
                 low, high = value / SPEED_TIE, value
         else:
-            found = row.get("metrics", {}).get(name) or {}
+            found = found_in(row, name)
             value, low, high = (_number(found.get(part)) for part in ("value", "low", "high"))
         if value is None:
             continue

@@ -74,9 +74,27 @@ MEANINGS: Mapping[str, Meaning] = {
         "What one value of unseen data costs to write down with the model as the code. "
         "‘≤’ marks a bound: the truth is at most this.",
     ),
+    "likelihood": Meaning(
+        "log p",
+        "higher",
+        "Log-likelihood of unseen data, nats an example, by the tightest way that the model has: "
+        "exact, a lower bound (‘≥’), an interval by annealed importance sampling, or an ODE.",
+    ),
     "log_prob": Meaning("log p", "higher", "Log-likelihood of unseen data, nats an example."),
+    "importance_bound": Meaning(
+        "importance bound",
+        "higher",
+        "Lower bound on the log-likelihood of unseen data, nats an example, tightened by drawing "
+        "many codes (or ways to fill the levels' bins) for each example.",
+    ),
     "bound": Meaning(
         "bound", "higher", "Lower bound on the log-likelihood of unseen data, nats an example."
+    ),
+    "active_units": Meaning(
+        "active units",
+        "higher",
+        "Numbers of the code that say something of the example; the others have collapsed onto "
+        "the prior.",
     ),
     "sample_seconds_each": Meaning(
         "time / sample", "lower", "Time to draw one sample, drawn many at once."
@@ -95,6 +113,8 @@ MEANINGS: Mapping[str, Meaning] = {
 
 SHARES = frozenset({"precision", "recall", "density", "coverage", "nearest_train_ratio"})
 """Scores near 1, whose third figure says nothing."""
+NATS = frozenset({"likelihood", "log_prob", "importance_bound", "bound"})
+"""Scores that are compared to a tenth, however large."""
 
 
 def meaning(name: str, better: str = "") -> Meaning:
@@ -185,6 +205,8 @@ def score(metric: str, value: float | None) -> str:
         return "–" if value is None else f"{value / 2**20:,.0f} MiB"
     if metric in ("parameters", "network_calls_each", "train_examples_per_second"):
         return count(value)
+    if value is not None and math.isfinite(value) and metric in NATS:
+        return f"{value:,.{1 if abs(value) >= 100 else 2}f}".replace("-", "−")
     if value is not None and math.isfinite(value) and metric in SHARES:
         return f"{value:.2f}".replace("-", "−")
     return number(value)
