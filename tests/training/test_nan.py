@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -89,7 +90,47 @@ def test_ten_in_a_row_end_the_run_and_name_the_checkpoint(desk):
     found = desk.newest(run)
     assert found.step == 6  # nothing is saved in the midst of trouble
     assert all(torch.isfinite(w).all() for w in found.weights.values())
-    assert sum(e.kind == "skipped" for e in events) == 9
+    assert sum(e.kind == "skipped" for e in events) == 4 * 9  # and three ways back between
+    assert sum(e.kind == "warning" for e in events) == 3
+
+
+def test_training_goes_back_says_so_and_goes_on(desk):
+    run = desk.create("variational")
+    model = Sick(lambda call: 7 < call <= 17)
+    events, kept = [], None
+    for event in desk_fit(desk, run, model, Budget(steps=40), save_every=3):
+        events.append(event)
+        if event.kind == "checkpoint" and event.step == 6:
+            kept = {name: w.clone() for name, w in desk.newest(run).weights.items()}
+        if event.kind == "warning":
+            assert "Went back from step 16 to the checkpoint of step 6" in event.values["message"]
+            assert "0.5 of the learning rate (1 of 3 times)" in event.values["message"]
+    assert events[-1].kind == "done"
+    assert events[-1].values["skipped"] == 10
+    rates = {}
+    for event in events:
+        if event.kind == "step":
+            rates.setdefault(event.step, []).append(event.values["lr"])
+    assert rates[8][1] == pytest.approx(rates[8][0] / 2)
+    assert desk.newest(run).step == 40
+    assert kept is not None
+
+
+def test_going_back_restores_weights_and_averages():
+    model = Sick(lambda call: False)
+    trainer = trainer_of(model, ema=0.9)
+    for _ in range(4):
+        trainer.step()
+    weights = {k: v.clone() for k, v in trainer.weights().items()}
+    state = copy.deepcopy(trainer.state_dict())
+    for _ in range(5):
+        trainer.step()
+    model.load_state_dict(weights)
+    trainer.go_back(state)
+    assert (trainer.step_count, trainer.drawn, trainer.caution) == (4, 9, 0.5)
+    assert all(torch.equal(weights[k], v) for k, v in trainer.weights().items())
+    raw = dict(model.named_parameters())
+    assert all(torch.equal(v, raw[k]) for k, v in state["raw"].items())
 
 
 def test_nine_in_a_row_do_not(desk):

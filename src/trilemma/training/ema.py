@@ -69,6 +69,11 @@ class Average:
             self._swap()
 
     @torch.no_grad()
+    def restart(self) -> None:
+        """Make the weights the averages, for good."""
+        torch._foreach_copy_(self.values, self.parameters)  # pyright: ignore[reportPrivateImportUsage]
+
+    @torch.no_grad()
     def settle(self) -> None:
         """Make the averages the weights, for good."""
         torch._foreach_copy_(self.parameters, self.values)  # pyright: ignore[reportPrivateImportUsage]

@@ -9,6 +9,9 @@
 it goes on from the newest checkpoint as though nothing had happened: on a CPU the weights, the
 averages, the optimisers, the generators and the next batch are the same bit for bit.
 
+When updates are not finite again and again, training goes back to the last good checkpoint, draws
+other batches from there and learns half as fast; it says so, and gives up after three times.
+
 A run that goes on under a new budget is planned anew from where it stands: the cosine is that of
 the new number of steps, so that the learning rate may rise.
 """
@@ -27,7 +30,7 @@ from typing import Any
 
 import torch
 
-from trilemma.core.errors import BadInput, Diverged, Interrupted
+from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
 from trilemma.training.budget import Budget, Plan, is_mark
@@ -39,6 +42,9 @@ from trilemma.training.signals import Stop
 from trilemma.training.trainer import Event, Settings, Trainer, random_state, set_random_state
 
 __all__ = ["Preview", "fit"]
+
+RETURNS = 3
+"""Times that a training may go back to its last good checkpoint."""
 
 Preview = Callable[[Model, int], None]
 """Draws and keeps samples: of a model in evaluation mode with averaged weights, at a step."""
@@ -130,6 +136,7 @@ class _Fitting:
         self._saved_when = self._began
         self._saved_path = None
         self._costs = {"save": 0.0, "preview": 0.0}
+        self._returns = 0
         self._logged_when = 0.0
 
     # The whole
@@ -252,7 +259,11 @@ class _Fitting:
             if save or due:
                 yield from self._save()
             start = time.perf_counter()
-            event = self._stepped(trainer)
+            try:
+                event = trainer.step()
+            except Diverged as error:
+                yield from self._back(trainer, error)
+                continue
             plan.done = trainer.step_count
             pace = sum(paces) / len(paces) if paces else 0.0
             yield from self._told(event, trainer, pace)
@@ -261,11 +272,26 @@ class _Fitting:
             if is_mark(plan.total):
                 yield from self._show()
 
-    def _stepped(self, trainer: Trainer) -> Event:
-        try:
-            return trainer.step()
-        except Diverged as error:
+    def _back(self, trainer: Trainer, error: Diverged) -> Iterator[Event]:
+        """Go back to the last good checkpoint of this stage, or give up."""
+        self._returns += 1
+        if self._returns > RETURNS or self._saved_step is None:
             raise self._lost(error) from error
+        self.world.barrier()
+        checkpoint = self.run.checkpoint(self.warnings.append)
+        stood = Plan.load(checkpoint.state["plan"])
+        if stood.stage != self.plan.stage or stood.is_complete:
+            raise self._lost(error) from error
+        left = self.plan.total
+        self.model.load_state_dict(dict(checkpoint.weights))
+        trainer.go_back(checkpoint.state["trainer"])
+        self.plan.done = trainer.step_count
+        yield self._event(
+            "warning",
+            message=f"{error} Went back from step {left} to the checkpoint of step "
+            f"{checkpoint.step}, with other batches and {trainer.caution:g} of the learning rate "
+            f"({self._returns} of {RETURNS} times).",
+        )
 
     def _told(self, event: Event, trainer: Trainer, pace: float) -> Iterator[Event]:
         """Yield a step with its times; log the first twenty, then one a second or a hundredth."""
@@ -349,6 +375,8 @@ class _Fitting:
             try:
                 with self.trainer.average.applied(), torch.no_grad():
                     self.preview(self.model, step)
+            except RanAway as error:
+                yield self._event("warning", message=f"no picture of step {step}: {error}")
             except OSError as error:
                 raise unwritable(self.run.path / "samples", error) from error
             finally:

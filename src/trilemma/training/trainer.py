@@ -123,6 +123,8 @@ class Trainer:
         self.world = world or World.single(device)
         self.total = total if callable(total) else lambda: total
         self.step_count = self.drawn = self.examples = self.skipped = 0
+        self.caution = 1.0
+        """What the learning rate is multiplied with since training last went back."""
         self.objectives: list[Objective] = list(stage.model.objectives())
         names = {id(p): name for name, p in model.named_parameters()}
         trained = [p for objective in self.objectives for p in objective.parameters]
@@ -150,7 +152,7 @@ class Trainer:
             Diverged: An objective's updates were not finite ten times in a row.
             BadInput: The batch cannot be shared evenly.
         """
-        scale = factor(self.step_count, self.total(), self.settings.warmup)
+        scale = self.caution * factor(self.step_count, self.total(), self.settings.warmup)
         skipped, values = 0, {"lr": self.settings.lr * scale}
         for objective in self.objectives:
             for _ in range(objective.repeat):
@@ -188,6 +190,7 @@ class Trainer:
             "drawn": self.drawn,
             "examples": self.examples,
             "skipped": self.skipped,
+            "caution": self.caution,
             "streaks": dict(self.streaks),
             "stream": self.stream.state_dict(),
             "random": random_state(),
@@ -203,9 +206,20 @@ class Trainer:
         self.average.count = state["averaged"]
         self.step_count, self.drawn = state["step"], state["drawn"]
         self.examples, self.skipped = state["examples"], state["skipped"]
-        self.streaks = dict(state["streaks"])
+        self.caution, self.streaks = state["caution"], dict(state["streaks"])
         self.stream.load_state_dict(state["stream"])
         set_random_state(state["random"])
+
+    def go_back(self, state: Mapping[str, Any]) -> None:
+        """Take an earlier state again, but draw other batches and learn half as fast.
+
+        The model must hold what `weights` gave at the time.
+        """
+        self.average.restart()
+        drawn, skipped, caution = self.drawn, self.skipped, self.caution
+        self.load_state_dict(state)
+        self.drawn, self.skipped, self.caution = drawn, skipped, caution / 2
+        self.streaks = dict.fromkeys(self.streaks, 0)
 
     def _update(self, objective: Objective, lr: float) -> dict[str, float]:
         optimiser = self.optimisers[objective.name]
