@@ -131,7 +131,15 @@ def _parser() -> Parser:
     p.add_argument("run", type=Path)
     p.add_argument("-n", type=_above_zero(int), default=64, help="how many")
     p.add_argument("--seed", type=_seed, default=0)
-    p.add_argument("--cond", metavar="CLASS", help="a class, or several with commas between")
+    p.add_argument(
+        "--cond", metavar="WHAT", help="classes with commas between, or an image to be completed"
+    )
+    p.add_argument(
+        "--mask",
+        metavar="WHERE",
+        help="an image, white where to draw; or bottom, right, top, left",
+    )
+    p.add_argument("--yes", action="store_true", help="go on, however long it takes")
     p.add_argument("--steps", type=_above_zero(int), metavar="K", help="steps of the sampler")
     p.add_argument("--sampler", help="name of the sampler")
     p.add_argument("--guidance", type=float, metavar="W", help="1 conditional, more is stronger")

@@ -10,13 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from trilemma import compare as comparing
 from trilemma import drawing, gallery
+from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import capabilities
+from trilemma.core.sampling import Conditions
 from trilemma.data import check as data_check
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
+from trilemma.data.given import HALVES, is_image
+from trilemma.data.given import given as given_image
 from trilemma.doctor import examine
 from trilemma.laws.book import library_laws, timed
 from trilemma.laws.trained import trained_laws
@@ -318,16 +324,41 @@ def sample(options: argparse.Namespace) -> None:
     }
     with _at_work(options.device) as (stop, ranks):
         loaded = load(options.run, warn=warn, device=ranks.device, at_sampling=chosen)
-        wanted = conditions(loaded.domain, options.cond) if options.cond else None
+        wanted, given = _wanted(loaded.domain, options.cond, options.mask)
         target = options.out or _free(
             loaded.run.path / "samples", f"seed{options.seed}-n{options.n}", ".png"
         )
         with counting("sampling") as progress:
             drawing.write_samples(
-                loaded, options.n, options.seed, wanted, target, ranks, stop, progress
+                loaded,
+                options.n,
+                options.seed,
+                wanted,
+                target,
+                ranks,
+                stop,
+                progress,
+                given,
+                options.yes,
             )
         if ranks.is_main:
             out(target)
+
+
+def _wanted(
+    domain: Domain, cond: str | None, mask: str | None
+) -> tuple[Conditions | None, tuple[Tensor, Tensor] | None]:
+    """Read what samples are to be: of a class, or the completion of an image."""
+    if cond is not None and is_image(cond):
+        if mask is None:
+            raise BadInput(
+                f"--cond {cond} is an image, and --mask is missing: a black and white image of "
+                f"its size, white where something is to be drawn, or one of {', '.join(HALVES)}."
+            )
+        return None, given_image(cond, mask, domain)
+    if mask is not None:
+        raise BadInput("--mask goes with --cond IMAGE, the image of which a part is kept.")
+    return (conditions(domain, cond) if cond else None), None
 
 
 def _free(folder: Path, stem: str, suffix: str) -> Path:

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Gradual
-from trilemma.core.noise import Noise
+from trilemma.core.model import Completing, Gradual, Model, Objective, Sequential
+from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
 from trilemma.data.check import Report
 from trilemma.data.dataset import DataSet
@@ -34,6 +35,9 @@ __all__ = ["contact_sheet", "cost_of_a_step", "plots", "save_picture", "whole", 
 
 FORMS = (".png", ".gif", ".npz", ".safetensors", "")
 FRAMES = 48
+AT_ONCE = 4 * CHUNK
+LONG = 300.0
+"""Seconds of sampling that nobody expects without being told."""
 
 
 @contextmanager
@@ -77,20 +81,37 @@ def write_samples(
     ranks: World,
     stop: Stop,
     progress: Callable[[int, int], None],
+    given: tuple[Tensor, Tensor] | None = None,
+    patient: bool = False,
 ) -> Path:
     """Draw n samples and write them in the form of the target's name.
+
+    Arguments:
+        loaded: The run.
+        n: How many.
+        seed: Seed of the samples.
+        conditions: What they are to be, by index.
+        target: Where they go.
+        ranks: The processes that share the work.
+        stop: Tells when a signal asks for an end.
+        progress: Called with (done, total).
+        given: An image and where it is known: samples complete it.
+        patient: Whether sampling may take longer than five minutes.
 
     Returns:
         The path written.
 
     Raises:
-        BadInput: The form is unknown, cannot be had of this model, or the place is taken.
+        BadInput: The form is unknown, cannot be had of this model, or the place is taken; or it
+            would take long and nobody said that it may.
     """
     form = target.suffix.lower()
-    if form not in FORMS:
+    points = loaded.domain.kind == "points"
+    if form not in FORMS and not (form == ".csv" and points):
+        table = ".csv, " if points else ""
         raise BadInput(
             f"'{target.name}' asks for {form}, and this run does not make such things; "
-            "use .png, .gif, .npz, .safetensors or the name of a folder."
+            f"use .png, .gif, {table}.npz, .safetensors or the name of a folder."
         )
     if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"{target} exists and is not an empty folder; give another --out.")
@@ -100,10 +121,17 @@ def write_samples(
 
     if form == ".gif":
         return _animation(loaded, n, seed, conditions, target, check)
+    if not patient:
+        _refuse_long(loaded.model, n)
     mine = ranks.span(n)
     parts, done = [], 0
     drawn = samples(
-        loaded.model, mine.start, mine.stop, seed=seed, conditions=conditions, check=check
+        loaded.model if given is None else completing(loaded, *given),
+        mine.start,
+        mine.stop,
+        seed=seed,
+        conditions=conditions,
+        check=check,
     )
     for x in drawn:
         parts.append(x.cpu())
@@ -116,9 +144,65 @@ def write_samples(
     return target
 
 
+def _refuse_long(model: Model, n: int) -> None:
+    """Refuse what would take long, and say how long."""
+    if not isinstance(model, Sequential):
+        return
+    together = min(n, AT_ONCE)
+    with torch.no_grad():
+        seconds = model.sampling_seconds(together) * -(-n // together)
+    if seconds > LONG:
+        raise BadInput(
+            f"{n} samples would take about {seconds / 60:.0f} minutes, for this model draws one "
+            "part of an image after another; ask for fewer with -n, or add --yes to go on."
+        )
+
+
+class _Completion(Model):
+    """A model that completes one image instead of drawing new ones."""
+
+    def __init__(self, model: Model, x: Tensor, known: Tensor) -> None:
+        super().__init__()
+        self.model, self.x, self.known = model, x, known
+
+    def objectives(self) -> Sequence[Objective]:
+        """Return nobody: it is not trained."""
+        return []
+
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Tensor:
+        """Complete the image n times."""
+        assert isinstance(self.model, Completing)
+        shape = (n, *self.x.shape)
+        return self.model.complete(
+            self.x.expand(shape), self.known.expand(shape), condition=condition, noise=noise
+        )
+
+
+def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
+    """Return a model whose samples complete an image.
+
+    Raises:
+        BadInput: The run's model cannot.
+    """
+    if not isinstance(loaded.model, Completing):
+        raise BadInput(
+            f"recipe '{loaded.recipe.name}' cannot complete an image; pixelcnn and "
+            "pixel-transformer can. --cond names a class here."
+        )
+    device = next(loaded.model.parameters()).device
+    return _Completion(loaded.model, x.to(device), known.to(device))
+
+
 def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
     if form == ".png":
         save_picture(figures.show(x, domain), target)
+    elif form == ".csv":
+        with whole(target) as partial:
+            names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
+            head = ",".join(f'"{name}"' if "," in name else name for name in names)
+            np.savetxt(partial, x.numpy(), fmt="%.9g", delimiter=",", header=head, comments="")
     elif form == ".npz":
         with whole(target) as partial:
             np.savez_compressed(partial, x=x.numpy())

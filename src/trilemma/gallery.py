@@ -15,8 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Coded, Gradual
+from trilemma.core.model import Coded, Density, Energetic, Gradual, Model
 from trilemma.core.noise import Noise
+from trilemma.core.sampling import draw
 from trilemma.data.dataset import DataSet
 from trilemma.drawing import whole
 from trilemma.maths.latents import codes, torn, walk
@@ -33,6 +34,8 @@ LOOKED_AT = 500
 """Test examples whose codes are looked at."""
 NEIGHBOURS = 32
 """Nearest codes of the same class that are paired with each."""
+GRID = 100
+"""Points along each side of the frame on which a density of the plane is drawn."""
 TERMS = 4
 """Test examples whose bound is drawn term by term, which takes T network calls."""
 
@@ -122,6 +125,8 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
         return []
     pictures: list[Picture] = []
     with torch.no_grad():
+        if data.domain.kind == "points" and data.domain.dimensions == 2:
+            pictures += _plane(loaded, data)
         if isinstance(loaded.model, Coded):
             pictures += _codes(loaded, data)
         if isinstance(loaded.model, Gradual) and data.domain.kind == "image":
@@ -130,6 +135,43 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
         if terms is not None:
             pictures += _terms(loaded, data)
     return pictures
+
+
+def _plane(loaded: Loaded, data: DataSet) -> list[Picture]:
+    """Draw the model's density beside the true one, and its samples beside the data."""
+    x = data.test.x
+    low, high = x.min(0).values, x.max(0).values
+    centre, reach = (low + high) / 2, float((high - low).max()) * 0.6
+    line = torch.linspace(-reach, reach, GRID)
+    at = torch.cartesian_prod(line, line).flip(1) + centre
+    area = (2 * reach / (GRID - 1)) ** 2
+    panels, said = {}, []
+    if data.truth is not None:
+        panels["true density"] = data.truth(at).exp().view(GRID, GRID)
+    log_p = _log_density(loaded.model, at)
+    if log_p is not None:
+        if not isinstance(loaded.model, Density):
+            log_p = log_p - (log_p.logsumexp(0) + math.log(area))
+            said.append("normalised on the grid")
+        panels["model's density"] = log_p.exp().view(GRID, GRID)
+        said.append(f"the model's sums to {float(log_p.exp().sum() * area):.3f} over the frame")
+    scatters = {"data": x[:3000], "samples": draw(loaded.model, 3000, seed=0)}
+    frame = [float(c + s * reach) for c in centre for s in (-1, 1)]
+    picture = figures.densities(panels, scatters, frame)
+    caption = "; ".join(["All in one frame, and the densities on one scale", *said]) + "."
+    return [Picture("density and samples", picture, caption)]
+
+
+def _log_density(model: Model, x: Tensor) -> Tensor | None:
+    """Return ln p(x) of points, or -E(x), or nothing."""
+    parts = x.split(4096)
+    if isinstance(model, Density):
+        return torch.cat([model.log_prob(part) for part in parts]).double()
+    if isinstance(model, Energetic):
+        noise = [Noise.of(i, len(part)) for i, part in enumerate(parts)]
+        pairs = zip(parts, noise, strict=True)
+        return torch.cat([-model.energy(part, noise=n) for part, n in pairs]).double()
+    return None
 
 
 def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:

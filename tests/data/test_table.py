@@ -71,7 +71,7 @@ def test_what_cannot_be_used_is_named_by_row_and_column(tmp_path, line, said):
 
 def test_constant_and_unresolved_columns_are_refused(tmp_path):
     constant = [r.rsplit(",", 1)[0] + ",7" for r in rows()]
-    with pytest.raises(BadInput, match="column 'age' .* is 7 in every row"):
+    with pytest.raises(BadInput, match=r"column 'age' .* is 7 in every row"):
         sources.load(written(tmp_path / "a.csv", constant))
     far = [f"{1e9 + i},{r.split(',', 1)[1]}" for i, r in enumerate(rows())]
     with pytest.raises(BadInput, match="subtract a constant"):
@@ -87,7 +87,7 @@ def test_other_faults_are_sentences(tmp_path):
     (tmp_path / "c.csv").write_text("")
     with pytest.raises(BadInput, match="is empty"):
         sources.load(str(tmp_path / "c.csv"))
-    with pytest.raises(BadInput, match="there is no file 'nowhere.csv'"):
+    with pytest.raises(BadInput, match=r"there is no file 'nowhere.csv'"):
         sources.load("nowhere.csv")
     with pytest.raises(BadInput, match="--size is for folders"):
         sources.load(written(tmp_path / "d.csv", rows()), size=8)

@@ -112,3 +112,26 @@ def test_animation_keeps_its_frames(channels):
 def test_animation_of_nothing_is_refused():
     with pytest.raises(BadInput, match="at least one picture"):
         figures.animation([])
+
+
+def test_a_table_is_drawn_in_pairs_of_columns():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 4, generator=g)
+    domain = Domain("points", (4,), Real(), columns=("a", "b", "c", "d"))
+    alone, over = figures.show(x, domain), figures.show(x, domain, truth=x + 0.1)
+    assert alone.size == over.size == (figures.WIDTH, figures.WIDTH)
+    assert (pixels(alone) != pixels(over)).any()
+    assert (pixels(alone) != 255).mean() > 0.01
+
+
+def test_densities_stand_side_by_side():
+    line = torch.linspace(-3, 3, 40)
+    at = torch.cartesian_prod(line, line).flip(1)
+    p = (-(at**2).sum(1) / 2).exp().view(40, 40)
+    image = figures.densities(
+        {"true density": p, "model's density": p.T}, {"samples": at}, (-3, 3, -3, 3)
+    )
+    width, height = image.size
+    assert 2 < width / height < 3.2
+    left, middle = (pixels(image)[:, : width // 3], pixels(image)[:, width // 3 : 2 * width // 3])
+    assert min(left.std(), middle.std()) > 20

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["animation", "grid", "levels_of", "neighbours", "points", "show", "walk"]
+__all__ = [
+    "animation",
+    "densities",
+    "grid",
+    "levels_of",
+    "neighbours",
+    "pairs",
+    "points",
+    "show",
+    "walk",
+]
 
 WIDTH = 512
 """Pixels that a picture is enlarged to, about."""
@@ -139,8 +149,94 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
     return _agg(figure)
 
 
+def pairs(
+    x: Tensor, names: Sequence[str] = (), truth: Tensor | None = None, family: str = ""
+) -> Image:
+    """Draw rows of a table: each column's histogram, and each pair of columns as points.
+
+    Arguments:
+        x: [N, D]; the first six columns are drawn.
+        names: Names of the columns.
+        truth: [M, D], rows of the data, drawn beneath in grey; they set the frames.
+        family: Whose colour the points take.
+    """
+    from matplotlib.figure import Figure
+
+    here = x.detach().cpu().float().numpy()
+    below = here if truth is None or not len(truth) else truth.detach().cpu().float().numpy()
+    count, colour = min(here.shape[1], 6), hue(family).light if family else "#3a3a3a"
+    figure = Figure(figsize=(WIDTH / 100, WIDTH / 100), dpi=100)
+    grid = figure.subplots(count, count, squeeze=False)
+    figure.subplots_adjust(0.06, 0.06, 0.99, 0.99, 0.06, 0.06)
+    low, high = (np.nanpercentile(below, q, axis=0) for q in (0.5, 99.5))
+    margin = 0.15 * (high - low) + 1e-9
+    for row in range(count):
+        for column in range(count):
+            axes = grid[row, column]
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.set_xlim(low[column] - margin[column], high[column] + margin[column])
+            if row == column:
+                left, right = axes.get_xlim()
+                bins = np.linspace(left, right, 40)
+                if truth is not None:
+                    axes.hist(below[:, row], bins, density=True, color="#c4c4c4")
+                axes.hist(here[:, row], bins, density=True, histtype="step", color=colour)
+            else:
+                axes.set_ylim(low[row] - margin[row], high[row] + margin[row])
+                if truth is not None:
+                    axes.scatter(below[:, column], below[:, row], 2, "#c4c4c4", linewidths=0)
+                axes.scatter(here[:, column], here[:, row], 2, colour, linewidths=0, alpha=0.6)
+            if row == count - 1 and column < len(names):
+                axes.set_xlabel(names[column][:16], fontsize=7)
+            if column == 0 and row < len(names):
+                axes.set_ylabel(names[row][:16], fontsize=7)
+    return _agg(figure)
+
+
+def densities(
+    panels: Mapping[str, Tensor], scatters: Mapping[str, Tensor], frame: Sequence[float]
+) -> Image:
+    """Draw densities of the plane and points side by side, all in one frame.
+
+    Arguments:
+        panels: By title, p(x) on a grid, [R, R]: row i at the i-th ordinate from below; all
+            share one scale, black to light.
+        scatters: By title, points [N, 2].
+        frame: Left, right, bottom and top.
+    """
+    from matplotlib.figure import Figure
+
+    count = len(panels) + len(scatters)
+    figure = Figure(figsize=(WIDTH / 100 * 1.6, WIDTH / 100 * 1.6 / count + 0.3), dpi=100)
+    grid = figure.subplots(1, count, squeeze=False)[0]
+    figure.subplots_adjust(0.005, 0.01, 0.995, 0.9, 0.03, 0)
+    brightest = max((float(p[p.isfinite()].max()) for p in panels.values()), default=1.0)
+    for axes, (title, p) in zip(grid, panels.items(), strict=False):
+        axes.imshow(
+            p.clamp(min=0).sqrt().numpy(),
+            cmap="magma",
+            vmin=0,
+            vmax=math.sqrt(brightest),
+            origin="lower",
+            extent=frame,
+            interpolation="bilinear",
+        )
+        axes.set_title(title, fontsize=9)
+    for axes, (title, x) in zip(grid[len(panels) :], scatters.items(), strict=True):
+        axes.scatter(*_plane(x).T, s=1.2, color="#3a3a3a", linewidths=0, alpha=0.7)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlim(frame[0], frame[1])
+        axes.set_ylim(frame[2], frame[3])
+        axes.set_aspect("equal")
+    for axes in grid:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    return _agg(figure)
+
+
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:
-    """Draw examples of a domain: a grid of images, or points of the plane.
+    """Draw examples of a domain: a grid of images, points of the plane, or a table's columns.
 
     Arguments:
         x: [N, *domain.shape], data units.
@@ -150,6 +246,9 @@ def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "
     """
     if domain.kind == "image":
         return grid(x, levels_of(domain))
+    if domain.dimensions > 2:
+        names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
+        return pairs(x, names, truth, family)
     return points(x, truth, family)
 
 

@@ -1,0 +1,83 @@
+"""An image of which a part is given, and the mask that says which part.
+
+The mask is an image of the same size, white where something is to be drawn and black where the
+image is to be kept; or a word: `bottom`, `right`, `top` or `left` for the half to be drawn.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.data.images import SUFFIXES, Unusable, head, pixels
+from trilemma.data.pictures import shown
+
+__all__ = ["HALVES", "given", "is_image"]
+
+HALVES = ("bottom", "right", "top", "left")
+GREY = np.array([0.299, 0.587, 0.114])
+
+
+def is_image(text: str) -> bool:
+    """Tell whether a word is the path of an image rather than the name of a class."""
+    return Path(text).suffix.lower() in SUFFIXES
+
+
+def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
+    """Read an image and its mask.
+
+    Arguments:
+        image: Path of the image.
+        mask: Path of the mask, or one of `HALVES`.
+        domain: The space of the model's images.
+
+    Returns:
+        The image in data units, [C, H, W], and where it is known, [C, H, W] bool.
+
+    Raises:
+        BadInput: A file cannot be read or has another size than the model's images, or the mask
+            leaves nothing to be drawn.
+    """
+    if domain.kind != "image" or not isinstance(domain.values, Levels):
+        raise BadInput("--cond with an image completes images, and this run's data are points.")
+    channels, height, width = domain.shape
+    picture = _read(image, "the image", height, width)
+    values = picture if channels == 3 else (picture @ GREY)[..., None]
+    top = domain.values.count - 1
+    x = torch.from_numpy(np.rint(values * (top / 255)).astype(np.uint8)).permute(2, 0, 1)
+    drawn = torch.zeros(height, width, dtype=torch.bool)
+    if mask in HALVES:
+        rows, columns = slice(None), slice(None)
+        if mask in ("bottom", "top"):
+            rows = slice(height // 2, None) if mask == "bottom" else slice(height // 2)
+        else:
+            columns = slice(width // 2, None) if mask == "right" else slice(width // 2)
+        drawn[rows, columns] = True
+    else:
+        drawn = torch.from_numpy(_read(mask, "the mask", height, width).mean(-1) >= 128)
+    if not drawn.any():
+        raise BadInput(f"the mask '{shown(mask)}' is black all over, so nothing is to be drawn.")
+    return x, (~drawn).expand(channels, height, width)
+
+
+def _read(path: str, what: str, height: int, width: int) -> np.ndarray:
+    """Read an image of exactly this size, [H, W, 3]."""
+    name = shown(path)
+    if not Path(path).exists():
+        hint = f"; a mask is a file or one of {', '.join(HALVES)}" if what == "the mask" else ""
+        raise BadInput(f"there is no file '{name}' for {what}{hint}.")
+    try:
+        found = head(Path(path))
+        if (found.width, found.height) != (width, height):
+            raise BadInput(
+                f"{what} '{name}' is {found.width} by {found.height} pixels, and the model's "
+                f"images are {width} by {height}; resize it first."
+            )
+        return pixels(Path(path), width).transpose(1, 2, 0)
+    except Unusable as error:
+        raise BadInput(f"{what} '{name}' cannot be used: {error}.") from None
