@@ -52,7 +52,7 @@ OPTIONS = {
 
 BATCH, LATENT, WIDTH, SHAPE = 64, 10, 512, (1, 28, 28)
 CPU = torch.device("cpu")
-SETTINGS = Settings.of(VariationalAutoencoder())
+SETTINGS = Settings.of(VariationalAutoencoder(lr=1e-3))
 PEER, SLOWER, FASTER = "pythae", "pythae, its rate 1e-4", "pythae at our rate 1e-3"
 
 

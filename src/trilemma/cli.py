@@ -102,7 +102,7 @@ def _parser() -> Parser:
 
     p = verb("show", "a recipe's fields, size and cost", json)
     p.add_argument("recipe")
-    p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
+    p.add_argument("--data", metavar="NAME_OR_PATH", help="default: digits, or two-moons")
     p.add_argument("--plots", type=Path, metavar="DIR", help="draw what belongs to the recipe")
 
     p = verb("data", "data sets: list, fetch, check", json)

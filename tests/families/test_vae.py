@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trilemma.core.batch import Examples
+from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import capabilities
@@ -12,7 +12,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.likelihood import likelihood
 from trilemma.families.vae import Vae
-from trilemma.networks.layers import MLP
+from trilemma.networks.layers import MLP, ConditionEmbedding
 
 GREY = Domain("image", (1, 8, 8), Levels(17))
 POINT = Domain("points", (2,), Real(1.0, 3.0))
@@ -114,13 +114,174 @@ def test_bound_is_a_probability_of_levels():
 @torch.no_grad()
 def test_importance_bound_does_not_depend_on_the_parts_but_rises_with_k():
     model, x = made(), batch(n=4).x
-    at_once = model.importance_bound(x, 6, noise=Noise.of(0, 4), at_once=6)
-    one = model.importance_bound(x, 1, noise=Noise.of(0, 4))
-    assert at_once.shape == one.shape == (4,)
+    whole = model.importance_bound(x, 6, noise=Noise.of(0, 4))
     rows = x.repeat(300, 1, 1, 1)
     few = model.importance_bound(rows, 2, noise=Noise.of(1, 1200)).mean()
     many = model.importance_bound(rows, 40, noise=Noise.of(1, 1200)).mean()
     assert many > few
+    for together in (1, 3, 8):
+        model.together = together
+        torch.testing.assert_close(model.importance_bound(x, 6, noise=Noise.of(0, 4)), whole)
+    torch.testing.assert_close(
+        model.importance_bound(x[:1], 6, noise=Noise.of(0, 4)[:1]), whole[:1]
+    )
+    torch.testing.assert_close(
+        model.importance_bound(x[2:], 6, noise=Noise.of(0, 4)[2:]), whole[2:]
+    )
+
+
+@torch.no_grad()
+def test_five_thousand_draws_are_decoded_a_few_at_a_time_and_encoded_once():
+    model, x = made(), batch(n=2).x
+    seen = {"encoder": [], "decoder": []}
+    for name, rows in seen.items():
+        hook = lambda _, given, rows=rows: rows.append(len(given[0]))  # noqa: E731
+        getattr(model, name).register_forward_pre_hook(hook)
+    assert model.importance_bound(x, 5000).isfinite().all()
+    assert seen["encoder"] == [2]
+    assert sum(seen["decoder"]) == 10_000
+    assert max(seen["decoder"]) <= model.together <= 1024
+
+
+def test_large_examples_are_decoded_in_smaller_parts():
+    domain = Domain("image", (3, 256, 256), Levels(256))
+    given = likelihood("discretised-logistic", domain)
+    model = Vae(nn.Identity(), nn.Identity(), domain, 4, likelihood=given)
+    assert model.together < 8
+
+
+def test_no_draws_are_no_bound():
+    with pytest.raises(BadInput, match="k = 0"):
+        made().importance_bound(batch().x, 0)
+
+
+@torch.no_grad()
+def test_one_draw_is_the_bound_where_the_noise_is():
+    model, x = made(), batch(n=400).x
+    one = model.importance_bound(x, 1, noise=Noise.of(0, 400)).mean()
+    bound = model.bound(x, noise=Noise.of(0, 400)).mean()
+    torch.testing.assert_close(one, bound, rtol=0, atol=0.2)
+
+
+def test_free_bits_count_each_example_and_hold_back_only_what_is_below():
+    plain, free, given = made(), made(free_bits=0.5), batch()
+    free.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        each = plain.posterior(given.x).kl_of_units()
+        short = (0.5 - each).clamp_min(0).sum(1).mean()
+        gap = free.loss(given).value - plain.loss(given).value
+        torch.testing.assert_close(gap, short, rtol=0, atol=1e-3)
+        parts = (free.loss(given[:6]).value + free.loss(given[6:]).value) / 2
+        torch.testing.assert_close(free.loss(given).value, parts)
+    torch.testing.assert_close(free.loss(given).terms["kl"], plain.loss(given).terms["kl"])
+
+
+def test_warm_up_counts_updates_in_a_buffer():
+    model, given = made(kl_warmup=4), batch()
+    (objective,) = model.objectives()
+    values = []
+    for _ in range(6):
+        found = objective.loss(given)
+        values.append(
+            float((found.value.detach() - found.terms["distortion"]) / found.terms["kl"])
+        )
+        model.eval()
+        assert torch.equal(model.loss(given).value, found.value)
+        model.train()
+        objective.after()
+    assert values == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1], abs=1e-3)
+    other = made(kl_warmup=4)
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.loss(given).value, model.loss(given).value)
+    assert int(other.updates) == 6
+    assert made().objectives()[0].after is None
+
+
+class Told(nn.Module):
+    """A network of a code or an image and a vector."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, told):
+        return self.network(x, told)
+
+
+def conditional():
+    domain = Domain("image", (1, 8, 8), Levels(17), ("a", "b", "c"), (0.0, 0.9, 0.1))
+    given = likelihood("gaussian", domain)
+    encoder = Told(MLP(64, 8, width=32, condition=5))
+    decoder = Told(MLP(4, (1, 8, 8), width=32, condition=5))
+    embed = ConditionEmbedding(3, 5)
+    return Vae(encoder, decoder, domain, 4, likelihood=given, embed=embed)
+
+
+def labelled(n=12, label=0):
+    x = torch.randint(17, (n, 1, 8, 8)).to(torch.uint8)
+    return Examples(x, Condition(label=torch.full((n,), label)), Noise.of(0, n))
+
+
+def test_a_class_is_told_and_hidden_from_a_tenth():
+    model, given = conditional(), labelled(400)
+    loss = model.loss(given)
+    gradients = torch.autograd.grad(loss.value, list(model.parameters()))
+    assert all(bool(g.isfinite().all()) for g in gradients)
+    table = torch.autograd.grad(model.loss(given).value, model.embed.table.weight)[0]
+    assert table[0].abs().sum() > 0
+    assert table[3].abs().sum() > 0
+    assert table[1].abs().sum() == 0
+    hidden = given.noise.named("hidden").uniform() < 0.1
+    assert 20 < int(hidden.sum()) < 65
+    told = given.condition.dropped(hidden)
+    by_hand = -model.bound(given.x, condition=told, noise=given.noise[:]).mean()
+    torch.testing.assert_close(loss.value, by_hand)
+
+
+@torch.no_grad()
+def test_saying_nothing_is_the_null():
+    model, given = conditional(), labelled()
+    null = given.condition.null()
+    kept = {"noise": given.noise[:]}
+    for method, more in ((model.bound, ()), (model.importance_bound, (3,))):
+        silent = method(given.x, *more, noise=given.noise[:])
+        assert torch.equal(silent, method(given.x, *more, condition=null, noise=given.noise[:]))
+        said = method(given.x, *more, condition=given.condition, **kept)
+        assert not torch.equal(silent, said)
+    assert model.encode(given.x).shape == (12, 4)
+    assert model.decode(torch.zeros(3, 4)).shape == (3, 1, 8, 8)
+
+
+@torch.no_grad()
+def test_samples_are_of_the_class_that_is_asked_for_or_by_the_frequencies():
+    model = conditional()
+    asked = [
+        model.sample(40, condition=Condition(label=torch.full((40,), i)), noise=Noise.of(0, 40))
+        for i in range(3)
+    ]
+    assert not torch.equal(asked[0], asked[1])
+    free = model.sample(40, noise=Noise.of(0, 40))
+    same = [(free == a).flatten(1).all(1) for a in asked]
+    assert bool((same[1] | same[2]).all())
+    assert int(same[1].sum()) > 25
+    assert torch.equal(draw(model, 3, seed=1), draw(model, 70, seed=1)[:3])
+
+
+@torch.no_grad()
+def test_activity_counts_units_that_say_something():
+    model = made()
+    x = batch(n=300).x
+    model.encoder.last.weight[4:6].zero_()  # ln sigma^2 of two units
+    model.encoder.last.weight[0:2].zero_()
+    model.encoder.last.bias[4:6].zero_()
+    model.encoder.last.bias[0:2].zero_()
+    model.encoder.last.weight[2:4] *= 10
+    found = model.latent_activity(x, noise=Noise.of(0, 300))
+    assert (found.active, found.units) == (2, 4)
+    torch.testing.assert_close(found.kl, model.posterior(x).kl_of_units().mean(0))
+    assert found.kl[:2].abs().max() < 1e-6
+    model.together = 7
+    torch.testing.assert_close(model.latent_activity(x, Noise.of(0, 300)).kl, found.kl)
 
 
 def test_beta_weighs_the_loss_and_not_the_bound():
@@ -145,7 +306,10 @@ def batch_again(given):
     return Examples(x=given.x, noise=given.noise[:])
 
 
-@pytest.mark.parametrize(("field", "value"), [("draw", "median"), ("beta", -1.0)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("draw", "median"), ("beta", -1.0), ("free_bits", -2.0), ("kl_warmup", -3)],
+)
 def test_nonsense_is_refused(field, value):
     with pytest.raises(BadInput, match=str(value).removesuffix(".0")):
         made(**{field: value})

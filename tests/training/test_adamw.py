@@ -17,7 +17,10 @@ def test_equal_to_torch_bit_for_bit(decay):
     mine = [nn.Parameter(torch.randn(5, 7)), nn.Parameter(torch.randn(3))]
     theirs = [nn.Parameter(p.detach().clone()) for p in mine]
     ours = AdamW(mine, betas=(0.8, 0.95), decay=decay)
-    oracle = torch.optim.AdamW(theirs, betas=(0.8, 0.95), weight_decay=decay, fused=True)
+    matrix, bias = (
+        {"params": [p], "weight_decay": d} for p, d in zip(theirs, (decay, 0.0), strict=True)
+    )
+    oracle = torch.optim.AdamW([matrix, bias], betas=(0.8, 0.95), fused=True)
     for step in range(6):
         if step == 3:  # through a resume
             again = AdamW(mine, betas=(0.8, 0.95), decay=decay)
@@ -26,7 +29,8 @@ def test_equal_to_torch_bit_for_bit(decay):
         gradients = [torch.randn_like(p) for p in mine]
         for p, g in zip(theirs, gradients, strict=True):
             p.grad = g.clone()
-        oracle.param_groups[0]["lr"] = 0.01 * (step + 1)
+        for group in oracle.param_groups:
+            group["lr"] = 0.01 * (step + 1)
         oracle.step()
         ours.step(gradients, 0.01 * (step + 1))
         assert all(torch.equal(a, b) for a, b in zip(mine, theirs, strict=True))

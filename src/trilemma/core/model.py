@@ -24,6 +24,7 @@ __all__ = [
     "Density",
     "Energetic",
     "Gradual",
+    "Invertible",
     "Loss",
     "Model",
     "Objective",
@@ -203,6 +204,19 @@ class Gradual(Protocol):
         noise: Noise | None = None,
     ) -> Sequence[Tensor]:
         """Return about `frames` states from noise to the sample, each in data units."""
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A part of a model that maps data to noise and back."""
+
+    def inverse_error(self, y: Tensor) -> Float[Tensor, " B"]:
+        """Return max |y - f^-1(f(y))| of each example, computed in float32."""
+        ...
+
+    def depth_errors(self, y: Tensor) -> Float[Tensor, " K"]:
+        """Return the largest error after 1, 2, … K layers and back."""
         ...
 
 

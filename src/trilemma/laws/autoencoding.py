@@ -28,16 +28,17 @@ from trilemma.families.vae import Vae
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.maths import distributions, mixtures
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "Cubature"]
 
 D, J = 5, 2
 POINTS = Domain("points", (D,), Real())
 
 
-class _Cubature(Noise):
+class Cubature(Noise):
     """The points ±sqrt(J) e_j, one a row, in place of normal numbers."""
 
     def normal(self, *shape: int) -> Tensor:
+        """Return the points for a code of `shape` numbers."""
         (wide,) = shape
         cross = math.sqrt(wide) * torch.eye(wide)
         return torch.cat([cross, -cross]).repeat(len(self) // (2 * wide), 1)
@@ -84,7 +85,7 @@ def _disturb(model: Vae) -> None:
 def _elbo(model: Vae, x: Tensor) -> Tensor:
     """Return E_q of `bound`, exactly, [B]."""
     rows = x.repeat_interleave(2 * J, 0)
-    estimates = model.bound(rows, noise=_Cubature.of(0, len(rows)))
+    estimates = model.bound(rows, noise=Cubature.of(0, len(rows)))
     return estimates.view(len(x), 2 * J).mean(1)
 
 
@@ -121,7 +122,7 @@ def reparameterisation() -> list[Law]:
     """The slope of E[z^2] by (mu, ln sigma^2), through z = mu + sigma eps: (2 mu, sigma^2)."""
     mu = torch.tensor([[0.3, -0.8]], dtype=torch.float64, requires_grad=True)
     log_var = torch.tensor([[-0.6, 0.9]], dtype=torch.float64, requires_grad=True)
-    eps = _Cubature.of(0, 2 * J).normal(J).double()
+    eps = Cubature.of(0, 2 * J).normal(J).double()
     value = (distributions.reparameterise(mu, log_var, eps) ** 2).sum(1).mean()
     by_mu, by_log_var = torch.autograd.grad(value, [mu, log_var])
     gap = (by_mu - 2 * mu).abs().max() + (by_log_var - log_var.exp()).abs().max()

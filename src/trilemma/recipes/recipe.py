@@ -74,6 +74,10 @@ class Recipe(ABC):
         """Return the parts of training; one, on the data, unless a recipe says otherwise."""
         return [Stage("model", model, lambda: ExampleStream(data.train, self.batch, seed))]
 
+    def decay_for(self, data: DataSet) -> float:
+        """Return AdamW's weight decay on a data set."""
+        return self.decay
+
     @classmethod
     def plots(cls) -> Mapping[str, Plot]:
         """Return curves by name that need no training; none unless a recipe has some."""

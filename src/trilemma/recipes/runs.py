@@ -191,7 +191,7 @@ def _train(
     resume: bool,
 ) -> Iterator[Event]:
     seed = run.recipe["seed"]
-    settings = Settings.of(recipe)
+    settings = dataclasses.replace(Settings.of(recipe), decay=recipe.decay_for(data))
     return fit(
         run,
         model,

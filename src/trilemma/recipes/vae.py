@@ -1,18 +1,48 @@
-"""The variational autoencoder."""
+"""The variational autoencoder, of one level or several."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+from torch import nn
 
 from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
+from trilemma.data.dataset import DataSet
+from trilemma.families.hierarchical import HierarchicalVae
 from trilemma.families.likelihood import likelihood
 from trilemma.families.vae import Vae
+from trilemma.networks.hierarchical import (
+    ConvUp,
+    ToldDecoder,
+    ToldEncoder,
+    VectorUp,
+    conv_down,
+    vector_down,
+)
+from trilemma.networks.layers import ConditionEmbedding
 from trilemma.recipes.autoencoder import networks
 from trilemma.recipes.recipe import Recipe
 
 __all__ = ["VariationalAutoencoder"]
+
+FEW = 1500
+"""Training examples for which `decay` was chosen."""
+TOLD = 16
+"""Width of the vector for a class."""
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """What encoder and decoder are made of, as `recipes.autoencoder.networks` reads it."""
+
+    network: str
+    channels: int
+    blocks: int
+    units: int
+    layers: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,45 +56,101 @@ class VariationalAutoencoder(Recipe):
     )
     at_sampling: ClassVar[tuple[str, ...]] = ("draw",)
 
-    decay: ClassVar[float] = 0.3
-    """Without it the bound of unseen digits falls after some 1,500 updates."""
+    decay: ClassVar[float] = 0.15
+    """Without it the bound of 400 unseen digits falls after some 1,500 updates."""
 
-    latent: int = 16
-    """Numbers of a code."""
+    batch: int = 64
+    """Examples an update, over all devices and accumulated parts together."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW."""
+    latent: int = 32
+    """Numbers of a code, with several levels of the coarsest; what is not needed costs nothing."""
     network: Literal["auto", "conv", "mlp"] = "auto"
     """Convolutional or fully connected; auto: conv for images of 16 pixels and more."""
-    channels: int = 32
-    """Channels at the finest size (conv); they grow to four times as many."""
-    blocks: int = 1
-    """Residual blocks at each size (conv)."""
-    units: int = 128
-    """Units of a hidden layer (mlp)."""
-    layers: int = 3
-    """Hidden layers of the encoder and of the decoder (mlp)."""
+    width: int = 0
+    """Channels at the finest size (conv), or units of a hidden layer (mlp); 0: 32 or 128."""
+    depth: int = 0
+    """Residual blocks at each size (conv), or hidden layers (mlp); 0: 1 or 3."""
+    levels: int = 1
+    """Levels of the code; with 2 or more each is found given those above."""
     likelihood: Literal["auto", "bernoulli", "gaussian", "discretised-logistic"] = "auto"
     """p(x|z); auto: bernoulli on two levels, discretised-logistic on more, gaussian on reals."""
     c: float = 0.0
     """Variance of the gaussian likelihood, data scaled to [-1, 1]; 0 learns it."""
     beta: float = 1.0
     """Weight of the KL term in the loss; the reported bound always has 1."""
+    free_bits: float = 0.0
+    """Nats that each unit of the code, or each level of several, may spend for nothing."""
+    kl_warmup: int = 0
+    """Updates over which the weight of the KL term rises to beta; 0: none."""
+    conditional: bool = False
+    """Whether encoder and decoder are told the class, so that one can be asked for."""
     draw: Literal["mean", "sample"] = "mean"
     """What a code is decoded to: the likelihood's middle, or a draw with its noise."""
 
+    def decay_for(self, data: DataSet) -> float:
+        """Return the weight decay for a data set: in inverse proportion to its examples.
+
+        Weights then forget what they have learned over the same number of passes through the
+        data, whatever their number (Wang & Aitchison, "How to set AdamW's weight decay as you
+        scale model and dataset size", 2024, arXiv:2405.13698).
+        """
+        return self.decay * min(1.0, FEW / len(data.train))
+
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
+        if self.conditional and not domain.classes:
+            raise BadInput(
+                "--conditional was given, and this data set has no classes; leave it out, or give "
+                "data with labels."
+            )
+        if self.levels < 1:
+            raise BadInput(f"levels {self.levels} was given; give 1, or more for a hierarchy.")
         given = likelihood(self.likelihood, domain, c=self.c)
-        encoder, decoder = networks(
-            self,
-            domain,
-            codes=(2 * self.latent, self.latent),
-            outputs=given.outputs,
+        options: dict[str, Any] = {
+            "likelihood": given,
+            "embed": ConditionEmbedding(len(domain.classes), TOLD) if self.conditional else None,
+            "beta": self.beta,
+            "free_bits": self.free_bits,
+            "kl_warmup": self.kl_warmup,
+            "draw": self.draw,
+        }
+        if self.levels > 1:
+            return HierarchicalVae(*self._hierarchy(domain, given.outputs), domain, **options)
+        encoder, decoder = self._pair(domain, given.outputs)
+        return Vae(encoder, decoder, domain, self.latent, **options)
+
+    def _pair(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
+        """Return encoder and decoder of one level."""
+        told = TOLD if self.conditional else 0
+        wanted = _Networks(
+            self.network,
+            channels=self.width or 32,
+            blocks=self.depth or 1,
+            units=self.width or 128,
+            layers=self.depth or 3,
         )
-        return Vae(
-            encoder,
-            decoder,
-            domain,
-            self.latent,
-            likelihood=given,
-            beta=self.beta,
-            draw=self.draw,
-        )
+        codes = (2 * self.latent, self.latent + told)
+        encoder, decoder = networks(wanted, domain, codes=codes, outputs=outputs)
+        if not told:
+            return encoder, decoder
+        return ToldEncoder(encoder, domain.shape, told), ToldDecoder(decoder)
+
+    def _hierarchy(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
+        """Return the way up and the way down of several levels."""
+        told = TOLD if self.conditional else 0
+        shape = (outputs * domain.shape[0], *domain.shape[1:])
+        large = domain.kind == "image" and min(domain.shape[1:]) >= 16
+        shared: dict[str, int] = {"levels": self.levels}
+        if domain.kind == "image" and (
+            self.network == "conv" or (self.network == "auto" and large)
+        ):
+            shared |= {"width": self.width or 32, "depth": self.depth or 1}
+            channels = max(1, self.latent // 8)
+            up: nn.Module = ConvUp(domain.shape, self.latent, **shared)
+            down = conv_down(shape, self.latent, channels=channels, condition=told, **shared)
+        else:
+            shared |= {"width": self.width or 128, "depth": self.depth or 3}
+            up = VectorUp(domain.dimensions, self.latent, **shared)
+            down = vector_down(shape, self.latent, condition=told, **shared)
+        return (ToldEncoder(up, domain.shape, told) if told else up), down

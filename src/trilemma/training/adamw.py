@@ -28,7 +28,8 @@ class AdamW:
     Arguments:
         parameters: w, all on one device and in float32.
         betas: (b1, b2).
-        decay: λ, weight decay, not scaled by the gradient.
+        decay: λ, weight decay, not scaled by the gradient; only of matrices and kernels: a bias or
+            a scale that is drawn to nought is another model, not a simpler one.
         epsilon: ε.
     """
 
@@ -46,6 +47,11 @@ class AdamW:
             self.first = [torch.zeros_like(p) for p in self.parameters]
             self.second = [torch.zeros_like(p) for p in self.parameters]
         self.count = torch.zeros((), device=self.parameters[0].device)
+        places = range(len(self.parameters))
+        self.groups = [([*places], 0.0)]
+        if decay:
+            large = [i for i in places if self.parameters[i].dim() > 1]
+            self.groups = [(large, decay), ([i for i in places if i not in set(large)], 0.0)]
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float) -> None:
@@ -56,21 +62,24 @@ class AdamW:
             lr: Learning rate of this step.
         """
         self.count += 1
-        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
-            self.parameters,
-            list(gradients),
-            self.first,
-            self.second,
-            [],
-            [self.count] * len(self.parameters),
-            lr=lr,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=self.decay,
-            eps=self.epsilon,
-            amsgrad=False,
-            maximize=False,
-        )
+        for places, decay in self.groups:
+            if not places:
+                continue
+            torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
+                [self.parameters[i] for i in places],
+                [gradients[i] for i in places],
+                [self.first[i] for i in places],
+                [self.second[i] for i in places],
+                [],
+                [self.count] * len(places),
+                lr=lr,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                weight_decay=decay,
+                eps=self.epsilon,
+                amsgrad=False,
+                maximize=False,
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the moments and the number of steps, not copied."""
