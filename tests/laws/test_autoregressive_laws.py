@@ -1,0 +1,127 @@
+"""The laws of autoregressive models hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.families import autoregressive as family
+from trilemma.laws import autoregressive as laws
+from trilemma.maths import cells
+from trilemma.networks import masked
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+MASKED, FIRST, PAD = masked.Masked.__init__, masked.Masked.first, masked.F.pad
+BEGIN, CELL = masked._Walk.begin, masked._Walk.cell
+DRAWS = {kind: kind.draw for kind in (cells.Bernoulli, cells.Categorical, cells.Mixture)}
+BERNOULLI, LOGISTIC = cells.bernoulli_log_prob, cells.discretised_logistic_log_prob
+CONDITIONALS, MODEL = family.Autoregressive.conditionals, laws._model
+
+
+def looser(self, groups, inputs, outputs, *, own):
+    """A mask in which a number sees itself."""
+    MASKED(self, groups, inputs, outputs, own=own)
+    self.mask = torch.ones_like(self.mask) if groups > 1 else self.mask
+
+
+def tighter(self, groups, inputs, outputs, *, own):
+    """A mask in which the numbers of a cell know nothing of each other."""
+    MASKED(self, groups, inputs, outputs, own=own)
+    eye = torch.eye(groups) if own else torch.zeros(groups, groups)
+    self.mask = eye.repeat_interleave(outputs, 0).repeat_interleave(inputs, 1)
+
+
+def ahead(x, widths):
+    """Paddings that let the stream in the row see the cell itself and what follows."""
+    left, right, *rest = widths
+    return PAD(x, (left - 1, right + 1, *rest) if not right else widths)
+
+
+def shallow(*given, **kept):
+    """A trunk too shallow to reach every earlier cell."""
+    return MODEL(*given, **kept | {"blocks": 0 if "blocks" in kept else 2})
+
+
+def forgetful(self, row):
+    """Rows of which the streams remember nothing."""
+    for kept in self.rows:
+        kept.zero_()
+    BEGIN(self, row)
+
+
+def flat_log_prob(self, levels, f):
+    return (f.gather(-1, levels.long().unsqueeze(-1)).squeeze(-1) - f.logsumexp(-1)) * 0.9
+
+
+def crossed(self, x, *, condition=None):
+    """Conditionals that were asked about a picture with another first number."""
+    hidden = x.clone()
+    hidden[..., 0, 0] = (x[..., 0, 0] + 1) % self.head.count
+    f = self.distributions(self.fold(hidden), condition=condition)
+    each = self.head.log_prob(self.fold(x).permute(0, 2, 3, 1), f)
+    return self.unfold(each.permute(0, 3, 1, 2))
+
+
+def squared(kind):
+    return lambda self, u, f: DRAWS[kind](self, u**2, f)
+
+
+def unkept(self, u, condition, kept=None):
+    return CELLS(self, u, condition, None)
+
+
+CELLS = family.Autoregressive._cells
+
+BROKEN = [
+    ("sums_to_one", "bernoulli", cells, "bernoulli_log_prob", lambda x, f: 2 * BERNOULLI(x, f)),
+    ("sums_to_one", "categorical", cells.Categorical, "log_prob", flat_log_prob),
+    (
+        "sums_to_one",
+        "mixture",
+        cells,
+        "discretised_logistic_log_prob",
+        lambda x, m, s, count: LOGISTIC(x, m, s, count + 1),
+    ),
+    ("causality", "itself or a later", masked.F, "pad", ahead),
+    ("causality", "all earlier", laws, "_model", shallow),
+    ("cache", "cached samples", masked._Walk, "begin", forgetful),
+    ("cache", "whole pass = h of the steps", masked._Walk, "begin", forgetful),
+    ("stepwise", "one by one", family.Autoregressive, "conditionals", crossed),
+    ("draws", "bernoulli", cells.Bernoulli, "draw", squared(cells.Bernoulli)),
+    ("draws", "categorical", cells.Categorical, "draw", squared(cells.Categorical)),
+    ("draws", "mixture", cells.Mixture, "draw", squared(cells.Mixture)),
+    ("completion", "keeps", family.Autoregressive, "_cells", unkept),
+    ("completion", "p(rest", cells.Categorical, "draw", squared(cells.Categorical)),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"),
+    BROKEN,
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_each_law_can_fail(monkeypatch, check, law, where, name, broken):
+    monkeypatch.setattr(where, name, broken)
+    found = [found for found in getattr(laws, check)() if law in found.name]
+    assert found
+    assert not any(law.holds for law in found), found
+
+
+@pytest.mark.parametrize(("law", "broken"), [("itself or", looser), ("all earlier", tighter)])
+def test_masks_inside_a_cell_can_be_wrong(monkeypatch, law, broken):
+    monkeypatch.setattr(masked.Masked, "__init__", broken)
+    found = [f for f in laws.causality() if law in f.name and "patch 2" in f.name]
+    assert found
+    assert not any(law.holds for law in found), found
+
+
+def test_every_law_is_broken_once():
+    names = [law.name for check in laws.CHECKS for law in check()]
+    for name in names:
+        assert any(word in name for _, word, *_ in BROKEN), name
