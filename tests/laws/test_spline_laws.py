@@ -1,0 +1,132 @@
+"""The laws of splines hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.laws import spline as laws
+from trilemma.maths import splines
+from trilemma.networks import splines as networks
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+FORWARD = splines.forward
+INVERSE = splines.inverse
+KNOTS = splines.knots
+RATIONAL = splines._rational
+SLOPE = splines._slope
+
+
+def steeper(x, given):
+    y, log_slope = FORWARD(x, given)
+    return y, log_slope + 0.1
+
+
+def clamped(x, given):
+    return FORWARD(x.clamp(-given.tail, given.tail), given)
+
+
+def aside(y, given):
+    x, log_slope = INVERSE(y, given)
+    return x + 0.01, log_slope
+
+
+def unsigned(y, given):
+    x, log_slope = INVERSE(y, given)
+    return x, -log_slope
+
+
+def swapped(t, s, d0, d1):
+    return RATIONAL(t, s, d1, d0)
+
+
+def falling(x, given):
+    y, log_slope = FORWARD(x, given)
+    return -y, log_slope
+
+
+def short(x, given):
+    y, log_slope = FORWARD(x, given)
+    return torch.where(x.abs() < given.tail, 0.9 * y, y), log_slope
+
+
+def bent_ends(bend):
+    return 2 * SLOPE(bend)
+
+
+def shifted(t, s, d0, d1):
+    value, log_slope = RATIONAL(t, s, d0, d1)
+    return 0.99 * value, log_slope
+
+
+def unmasked(self, some=None):
+    return self.weight[some or slice(None)]
+
+
+def blind(dimensions, width, told):
+    return torch.ones(width, dtype=torch.long)
+
+
+BROKEN = [
+    ("spline_inverse", "undoes", splines, "_rational", swapped),
+    ("spline_inverse", "ln dx/dy", splines, "inverse", unsigned),
+    ("spline_slope", "automatic", splines, "forward", steeper),
+    ("spline_rises", "rises", splines, "forward", falling),
+    ("spline_rises", "meets its knots", splines, "_rational", shifted),
+    ("spline_tails", "beyond", splines, "forward", clamped),
+    ("spline_tails", "value", splines, "forward", short),
+    ("spline_tails", "slope goes on", splines, "_slope", bent_ends),
+    ("jacobians", "a coupling: ln", splines, "forward", steeper),
+    ("jacobians", "a coupling the other way round: ln", splines, "forward", steeper),
+    ("jacobians", "an autoregressive layer: ln", splines, "forward", steeper),
+    ("jacobians", "an autoregressive layer of one coordinate: ln", splines, "forward", steeper),
+    ("jacobians", "a flow of couplings: ln", networks, "lu_log_det", lambda s: 0.9 * s.sum()),
+    ("jacobians", "a flow of autoregressive layers: ln", splines, "forward", steeper),
+    ("inverses", "a coupling: its", splines, "inverse", aside),
+    ("inverses", "a coupling the other way round: its", splines, "inverse", aside),
+    ("inverses", "an autoregressive layer: its", splines, "inverse", aside),
+    ("inverses", "an autoregressive layer of one coordinate: its", splines, "inverse", aside),
+    (
+        "inverses",
+        "a flow of couplings: its",
+        networks.Mixing,
+        "inverse",
+        lambda self, z, told=None: z,
+    ),
+    (
+        "inverses",
+        "a flow of autoregressive layers: its",
+        networks.Reversal,
+        "inverse",
+        lambda self, z, told=None: z,
+    ),
+    ("causality", "own on (told nothing)", networks.Masked, "present", unmasked),
+    ("causality", "own on (told a condition)", networks.Masked, "present", unmasked),
+    ("causality", "before it (told nothing)", networks, "degrees", blind),
+    ("causality", "before it (told a condition)", networks, "degrees", blind),
+    ("mass", "(coupling)", splines, "forward", steeper),
+    ("mass", "(autoregressive)", splines, "forward", steeper),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"),
+    BROKEN,
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_each_law_can_fail(monkeypatch, check, law, where, name, broken):
+    monkeypatch.setattr(where, name, broken)
+    (found,) = [found for found in getattr(laws, check)() if law in found.name]
+    assert not found.holds, found
+
+
+def test_every_law_is_broken_once():
+    names = [law.name for check in laws.CHECKS for law in check()]
+    for name in names:
+        assert any(word in name for _, word, *_ in BROKEN), name
