@@ -1,0 +1,187 @@
+r"""The normalizing flow: a density by an invertible map to the standard normal.
+
+    z = f(y),  z ~ N(0, I)     ln p(y) = ln N(f(y); 0, I) + ln |det dz/dy|     y = f^-1(z)
+
+f is a `Bijection`; the loss is -ln p(y) itself. Told a class, f is another map for each class, and
+a tenth of the labels is hidden in training, so that "no class" has a map and a density too.
+
+An inverse in float32 is not exact, and errors grow with the layers that they pass:
+`inverse_error` and `depth_errors` measure it.
+
+Levels are reached by spreading each over its bin. The `VariationalDequantiser` learns how, by a
+flow that is told the image,
+
+    eps ~ N(0, I),  h = g(eps; x),  u = Phi(h)
+    ln q(u|x) = ln N(eps; 0, I) - ln |det dh/deps| - ln N(h; 0, I),
+
+Phi the normal distribution function: while g is the identity, u is even and ln q = 0.
+
+References:
+    Density estimation using Real NVP (Dinh, Sohl-Dickstein & Bengio, 2017), arXiv:1605.08803
+    Glow (Kingma & Dhariwal, 2018), https://arxiv.org/abs/1807.03039
+    Flow++ (Ho, Chen, Srinivas, Duan & Abbeel, 2019), https://arxiv.org/abs/1902.00275
+    Understanding and Mitigating Exploding Inverses in Invertible Neural Networks (Behrmann,
+        Vicol, Wang, Grosse & Jacobsen, 2021), https://arxiv.org/abs/2006.09347
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.errors import BadInput
+from trilemma.core.noise import Noise
+from trilemma.families.continuous import Continuous, Dequantiser
+from trilemma.maths.distributions import log_normal, per_example
+from trilemma.maths.transforms import Bijection, exact
+
+__all__ = ["Bijection", "NormalizingFlow", "VariationalDequantiser"]
+
+
+class NormalizingFlow(Continuous):
+    """A density of y through a bijection to the standard normal.
+
+    Arguments:
+        bijection: y to z, told the vector of a class where there is an embedding.
+        shape: Shape of one y.
+        embedding: A condition and the number of rows to [B, E], or None.
+        label_dropout: Share of examples whose class is hidden in training.
+        temperature: Spread of z when drawing; below 1 nearer to the middle of the density.
+        log_volume: ln of a bin's width, where levels are spread evenly: with it the log tells
+            bits per dimension of the data.
+    """
+
+    likelihood_by = "exact"
+
+    def __init__(
+        self,
+        bijection: Bijection,
+        shape: tuple[int, ...],
+        embedding: nn.Module | None = None,
+        *,
+        label_dropout: float = 0.1,
+        temperature: float = 1.0,
+        log_volume: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 < temperature <= 2:
+            raise BadInput(
+                f"temperature {temperature:g} was given; give a number above 0 and up to 2, 1 for "
+                "the model's own density."
+            )
+        self.bijection, self.shape, self.embedding = bijection, tuple(shape), embedding
+        self.label_dropout, self.temperature = label_dropout, temperature
+        self.log_volume = log_volume
+        self.dimensions = math.prod(shape)
+        with torch.no_grad():  # the shape in which the bijection wants its z back
+            z, _ = bijection(torch.zeros(1, *shape), self._told(None, 1))
+        self.latent = tuple(z.shape[1:])
+
+    def cost(
+        self, y: Tensor, *, condition: Condition | None, noise: Noise
+    ) -> tuple[Float[Tensor, " B"], Mapping[str, Tensor]]:
+        """Return -ln p(y), and its two parts for the log."""
+        if condition is not None and self.embedding is not None and self.label_dropout > 0:
+            condition = condition.dropped(
+                noise.named("hidden").uniform().to(y.device) < self.label_dropout
+            )
+        prior, log_det = self._terms(y, condition)
+        each = -(prior + log_det)
+        terms = {"prior": prior.detach().mean(), "log_det": log_det.detach().mean()}
+        if self.log_volume is not None:
+            nats = each.detach().mean() / self.dimensions - self.log_volume
+            terms["bits"] = nats / math.log(2)
+        return each, terms
+
+    def log_density(
+        self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return ln p(y) in nats, exactly."""
+        prior, log_det = self._terms(y, condition)
+        return prior + log_det
+
+    def draw(self, n: int, *, condition: Condition | None = None, noise: Noise) -> Tensor:
+        """Draw z from N(0, T^2 I), and return the y of it, [n, *shape]."""
+        return self.decode(self.temperature * noise.normal(self.dimensions), condition=condition)
+
+    def encode(
+        self, y: Float[Tensor, "B ..."], *, condition: Condition | None = None
+    ) -> Float[Tensor, "B D"]:
+        """Return z, flat."""
+        return self.bijection(y, self._told(condition, len(y)))[0].flatten(1)
+
+    def decode(
+        self, z: Float[Tensor, "B D"], *, condition: Condition | None = None
+    ) -> Float[Tensor, "B ..."]:
+        """Return the y of a flat z; it is computed without gradients."""
+        with torch.no_grad():
+            told = self._told(condition, len(z))
+            return self.bijection.inverse(z.unflatten(1, self.latent), told)
+
+    @torch.no_grad()
+    def start(self, y: Tensor, *, condition: Condition | None = None) -> None:
+        """Set what starts from data, layer after layer, from one fixed batch."""
+        self.bijection.start(y, self._told(condition, len(y)))
+
+    @torch.no_grad()
+    def inverse_error(
+        self, y: Tensor, *, condition: Condition | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return max |y - f^-1(f(y))| of each example, computed in float32."""
+        return self._round_trip(y, self.bijection.depth, condition)
+
+    @torch.no_grad()
+    def depth_errors(
+        self, y: Tensor, *, condition: Condition | None = None
+    ) -> Float[Tensor, " K"]:
+        """Return the largest error after 1, 2, … K layers and back, K the number of layers."""
+        depths = range(1, self.bijection.depth + 1)
+        return torch.stack([self._round_trip(y, k, condition).max() for k in depths])
+
+    def _round_trip(self, y: Tensor, depth: int, condition: Condition | None) -> Tensor:
+        with torch.autocast(y.device.type, enabled=False):
+            told = self._told(condition, len(y))
+            back = self.bijection.round_trip(y, depth, told)
+        return (y - back).abs().flatten(1).amax(1)
+
+    def _terms(
+        self, y: Tensor, condition: Condition | None
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Return ln N(z; 0, I) and ln|det dz/dy|."""
+        z, log_det = self.bijection(y, self._told(condition, len(y)))
+        return _standard(exact(z)), exact(log_det)
+
+    def _told(self, condition: Condition | None, rows: int) -> Float[Tensor, "B E"] | None:
+        return None if self.embedding is None else self.embedding(condition, rows)
+
+
+class VariationalDequantiser(Dequantiser):
+    """Learns how to spread levels over their bins.
+
+    Arguments:
+        bijection: eps, [B, *shape], to h in the same shape; told what `context` gives.
+        context: Scaled data, [B, *shape], to what the bijection is told.
+        levels: How many levels there are.
+    """
+
+    def __init__(self, bijection: Bijection, context: nn.Module, levels: int) -> None:
+        super().__init__()
+        self.bijection, self.context, self.levels = bijection, context, levels
+
+    def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
+        """Return u in [0, 1) and ln q(u|x), for x in data units."""
+        told = self.context(x.float() * (2 / (self.levels - 1)) - 1)
+        eps = noise.normal(*x.shape[1:])
+        h, log_det = self.bijection(eps, told)
+        log_q = _standard(eps) - log_det - _standard(h)
+        return torch.special.ndtr(h).clamp(max=1 - 2**-24), log_q
+
+
+def _standard(z: Tensor) -> Float[Tensor, " B"]:
+    nought = torch.zeros((), dtype=z.dtype, device=z.device)
+    return per_example(log_normal(z, nought, nought))

@@ -1,0 +1,275 @@
+"""Glow, and Real NVP: normalizing flows of affine couplings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage
+from trilemma.core.noise import Noise, mix
+from trilemma.data.dataset import DataSet
+from trilemma.data.stream import ExampleStream
+from trilemma.families.continuous import Dequantiser, OnLevels, OnReals, placed
+from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
+from trilemma.maths.transforms import Bijection
+from trilemma.networks.coupling import (
+    ActNorm,
+    AffineCoupling,
+    Chain,
+    Convolutions,
+    Invertible1x1,
+    Logit,
+    Marginals,
+    MultiScale,
+    Permutation,
+    Squeeze,
+    Unsqueeze,
+)
+from trilemma.networks.layers import MLP, ConditionEmbedding
+from trilemma.recipes.recipe import Recipe
+
+__all__ = ["Glow", "start"]
+
+STARTED = 512
+"""Examples from which the layers that start from data do so."""
+TOLD = 32
+"""Width of the vector of a class, and of what the dequantiser is told of a place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Glow(Recipe):
+    """Trains an invertible map to the standard normal; `--mixing chessboard` is Real NVP."""
+
+    name: ClassVar[str] = "glow"
+    family: ClassVar[str] = "flow"
+    reference: ClassVar[str] = (
+        "Glow: Generative Flow with Invertible 1x1 Convolutions, Kingma & Dhariwal, 2018, "
+        "arXiv:1807.03039; Density estimation using Real NVP, Dinh, Sohl-Dickstein & Bengio, "
+        "2017, arXiv:1605.08803"
+    )
+    at_sampling: ClassVar[tuple[str, ...]] = ("temperature",)
+
+    lr: float = 2e-3
+    """Peak learning rate of AdamW; 4e-3 was seen to throw points far away for some updates."""
+
+    mixing: Literal["conv1x1", "permutation", "chessboard"] = "conv1x1"
+    """What stands between couplings: a learned matrix, a fixed shuffle, or (Real NVP) nothing,
+    the halves being squares of a chessboard, then channels, by turns."""
+    levels: int = 0
+    """Times that an image is squeezed to half its size; 0: until a side has 4 to 7 pixels."""
+    depth: int = 0
+    """Steps at each level; 0: 6 for images, 16 for points."""
+    width: int = 0
+    """Channels inside a coupling's network, or units for points; 0: 64."""
+    bound_scale: float = 2.0
+    """Largest log-scale of a coupling."""
+    entry: Literal["auto", "marginals", "logit", "none"] = "auto"
+    """First layer, for data on levels: their learned distribution made normal, or a logit; auto:
+    marginals on levels, none on reals."""
+    dequantisation: Literal["uniform", "variational"] = "uniform"
+    """How levels are spread over their bins: evenly, or by a small flow that is told the image."""
+    conditional: bool = False
+    """Whether the flow is told the class."""
+    temperature: float = 1.0
+    """Spread of z in sampling; 0.7 draws nearer to the middle, and less varied."""
+
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model."""
+        classes = len(domain.classes) if self.conditional else 0
+        told = TOLD if classes else 0
+        even = isinstance(domain.values, Levels) and self.dequantisation == "uniform"
+        body = self.image(domain, told) if domain.kind == "image" else self.points(domain, told)
+        flow = NormalizingFlow(
+            Chain([*self.first(domain), body]),
+            domain.shape,
+            ConditionEmbedding(classes, TOLD) if classes else None,
+            temperature=self.temperature,
+            log_volume=domain.values.log_volume if even else None,
+        )
+        return placed(flow, domain, self.dequantiser(domain))
+
+    def check(self, domain: Domain) -> None:
+        """Refuse data and fields that do not fit."""
+        super().check(domain)
+        if self.bound_scale <= 0:
+            raise BadInput(
+                f"bound scale {self.bound_scale:g} was given; give a number above 0, such as 2."
+            )
+        if min(self.levels, self.depth, self.width) < 0:
+            raise BadInput(
+                f"levels {self.levels}, depth {self.depth} and width {self.width} were given; "
+                "give positive numbers, or 0 to let the recipe choose."
+            )
+        if domain.kind == "points" and domain.dimensions < 2:
+            raise BadInput(
+                "points of one number were given, and a coupling needs one number to tell how "
+                "another is moved; give points of two or more, or try spline-flow."
+            )
+        if domain.kind == "image":
+            self.count(domain)
+        if self.conditional and not domain.classes:
+            raise BadInput("--conditional was given and the data have no classes; leave it out.")
+        on_levels = isinstance(domain.values, Levels)
+        if not on_levels and (
+            self.entry in ("marginals", "logit") or self.dequantisation == "variational"
+        ):
+            raise BadInput(
+                f"entry '{self.entry}' and {self.dequantisation} dequantisation were given, and "
+                "these data are real numbers without bins; leave both at their defaults."
+            )
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return the one part of training; it begins with the layers that start from data."""
+        return [
+            Stage(
+                "model",
+                model,
+                lambda: ExampleStream(data.train, self.batch, seed),
+                prepare=lambda: start(model, data, seed),
+            )
+        ]
+
+    def count(self, domain: Domain) -> int:
+        """Return how many times an image is squeezed."""
+        sides = domain.shape[1:]
+        most = 0
+        while all(side % 2 ** (most + 1) == 0 for side in sides):
+            most += 1
+        if max(self.levels, 1) > most:
+            raise BadInput(
+                f"images of {sides[0]} x {sides[1]} pixels can be halved {most} times, and "
+                f"{max(self.levels, 1)} levels were asked for; give sides that are multiples of "
+                f"{2 ** max(self.levels, 1)}, or fewer --levels."
+            )
+        wanted = max(1, (min(sides) // 4).bit_length() - 1)
+        return self.levels or min(most, wanted, 3)
+
+    def first(self, domain: Domain) -> list[Bijection]:
+        """Return the layer that takes bounded values to the real line, if there is one."""
+        values = domain.values
+        if not isinstance(values, Levels) or self.entry == "none":
+            return []
+        if self.entry == "logit":
+            return [Logit(0.05)]
+        return [Marginals(domain.shape[0], values.count)]
+
+    def points(self, domain: Domain, told: int) -> Bijection:
+        """Return the steps for vectors."""
+        size = domain.dimensions
+        steps = [self.step(size, i, told=told, image=False) for i in range(self.depth or 16)]
+        return Chain([ActNorm(size), *(layer for step in steps for layer in step), ActNorm(size)])
+
+    def image(self, domain: Domain, told: int) -> Bijection:
+        """Return the levels for images."""
+        channels, height, width = domain.shape
+        depth, count = self.depth or 6, self.count(domain)
+        levels, shapes = [], []
+        for level in range(count):
+            squares = depth // 2 if self.mixing == "chessboard" else 0
+            layers: list[Bijection] = []
+            for i in range(squares):
+                layers += self.step(channels, i, told=told, image=True, squares=True)
+            channels, height, width = 4 * channels, height // 2, width // 2
+            layers.append(Squeeze())
+            for i in range(squares, depth):
+                layers += self.step(channels, i, told=told, image=True)
+            if level < count - 1:  # what leaves, beside what the rest expects of it
+                layers += [ActNorm(channels), self.coupling(channels, told=told, image=True)]
+            else:
+                layers += [ActNorm(channels)]
+            levels.append(Chain(layers))
+            shapes.append((channels, height, width))
+            channels //= 2
+        return MultiScale(levels, shapes)
+
+    def step(
+        self, channels: int, i: int, *, told: int, image: bool, squares: bool = False
+    ) -> list[Bijection]:
+        """Return the i-th step: ActNorm, mixing, coupling.
+
+        Vectors have one ActNorm at each end instead of one a step: the matrices between have
+        scales of their own.
+        """
+        layers: list[Bijection] = [ActNorm(channels)] if image else []
+        if self.mixing == "conv1x1":
+            layers.append(Invertible1x1(channels))
+        elif self.mixing == "permutation":
+            layers.append(Permutation(channels))
+        flip = self.mixing == "chessboard" and i % 2 == 1
+        return [
+            *layers,
+            self.coupling(channels, flip=flip, told=told, image=image, squares=squares),
+        ]
+
+    def coupling(
+        self,
+        channels: int,
+        *,
+        flip: bool = False,
+        told: int,
+        image: bool,
+        squares: bool = False,
+        places: bool = False,
+    ) -> AffineCoupling:
+        """Return an affine coupling with a network of its own."""
+        kept = channels // 2
+        inputs, outputs = (channels, channels) if squares else (kept, channels - kept)
+        width = self.width or 64
+        network: nn.Module
+        if image:
+            network = Convolutions(inputs, 2 * outputs, width=width, condition=told, places=places)
+        else:
+            network = MLP(inputs, 2 * outputs, width=width, depth=2, condition=told)
+        return AffineCoupling(network, kept, flip=flip, chessboard=squares, bound=self.bound_scale)
+
+    def dequantiser(self, domain: Domain) -> Dequantiser | None:
+        """Return the learned dequantiser, if it is wanted."""
+        if self.dequantisation == "uniform" or not isinstance(domain.values, Levels):
+            return None
+        channels = domain.shape[0]
+        if domain.kind == "image":
+            couplings = [
+                [
+                    self.coupling(4 * channels, flip=flip, told=TOLD, image=True, places=True),
+                    ActNorm(4 * channels),
+                ]
+                for flip in (False, True, False, True)
+            ]
+            context = nn.Sequential(
+                nn.PixelUnshuffle(2),
+                nn.Conv2d(4 * channels, TOLD, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(TOLD, TOLD, 3, padding=1),
+            )
+            inner = [layer for pair in couplings for layer in pair]
+            chain = Chain([Squeeze(), *inner, Unsqueeze()])
+        else:
+            size = domain.dimensions
+            couplings = [
+                [self.coupling(size, flip=flip, told=TOLD, image=False), ActNorm(size)]
+                for flip in (False, True, False, True)
+            ]
+            context = MLP(size, TOLD, width=64)
+            chain = Chain([layer for pair in couplings for layer in pair])
+        return VariationalDequantiser(chain, context, domain.values.count)
+
+
+def start(model: Model, data: DataSet, seed: int) -> None:
+    """Set what starts from data by some fixed training examples, drawn from the seed."""
+    assert isinstance(model, OnLevels | OnReals)
+    assert isinstance(model.inner, NormalizingFlow)
+    source = Noise.of(mix(seed, "start"), len(data.train))
+    some = source.uniform().argsort()[:STARTED]
+    x = data.train.x[some].to(next(model.parameters()).device)
+    with torch.no_grad():
+        if isinstance(model, OnLevels):
+            y, _ = model.spread(x, Noise.of(mix(seed, "spread"), len(x), x.device))
+        else:
+            y = model.domain.values.scale(x)
+    model.inner.start(y)
