@@ -1,0 +1,124 @@
+"""Each law of the causal transformer holds, and fails when the code that it is about is broken."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from trilemma.core.batch import Condition
+from trilemma.laws import transformer as laws
+from trilemma.networks import transformer
+from trilemma.networks.layers import ConditionEmbedding
+from trilemma.networks.transformer import Block, CausalTransformer
+
+ATTENTION = torch.nn.functional.scaled_dot_product_attention
+STEP, WHOLE_STEP = Block.step, CausalTransformer.step
+LATER, REACH, TURNS, ROTATED = (
+    transformer._later,
+    transformer.reach,
+    transformer.turns,
+    transformer.rotated,
+)
+EMBED = ConditionEmbedding.forward
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    found = check()
+    assert found
+    for law in found:
+        assert law.holds, law
+
+
+def functional(attention):
+    return SimpleNamespace(
+        scaled_dot_product_attention=attention,
+        silu=torch.nn.functional.silu,
+        pad=torch.nn.functional.pad,
+    )
+
+
+def forgetful(self, x, turn, keys, values, place):
+    if place:
+        values[:, :, place - 1] = 0
+    return STEP(self, x, turn, keys, values, place)
+
+
+def sociable(self, x, turn, keys, values, place):
+    return STEP(self, x + 0.01 * x.mean(0), turn, keys, values, place)
+
+
+def quadratic(grid, numbers):
+    angles = torch.arange(grid[0] * grid[1]).double()[:, None].square().expand(-1, numbers // 2)
+    return torch.polar(torch.ones_like(angles), 0.1 * angles)
+
+
+def unwary(self, condition, rows):
+    said = None if condition is None else Condition(label=condition.label)
+    return EMBED(self, said, rows)
+
+
+def late(self, memory, place, before):
+    return WHOLE_STEP(self, memory, max(place - 1, 0), before)
+
+
+BROKEN = [
+    (
+        "causality",
+        "j >= i",
+        transformer,
+        "F",
+        functional(lambda q, k, v, is_causal=False: ATTENTION(q, k, v)),
+    ),
+    ("causality", "j >= i", transformer, "reach", lambda w: tuple(s - 1 for s in REACH(w))),
+    (
+        "causality",
+        "every pair",
+        transformer,
+        "F",
+        functional(lambda q, k, v, is_causal=False: v),
+    ),
+    ("causality", "every pair", transformer, "reach", lambda w: tuple(s + 1 for s in REACH(w))),
+    ("cached", "cells of", Block, "step", forgetful),
+    (
+        "cached",
+        "cells of",
+        CausalTransformer,
+        "step",
+        late,
+    ),
+    ("strangers", "dh(row a)", transformer, "_later", lambda s, by: LATER(s, by) + s.mean(0)),
+    ("strangers", "steps of a row", Block, "step", sociable),
+    ("conditions", "every two classes", CausalTransformer, "told", lambda *_: torch.zeros(1, 16)),
+    ("conditions", "absent", ConditionEmbedding, "forward", unwary),
+    ("conditions", "absent", CausalTransformer, "told", lambda *_: torch.zeros(1, 16)),
+    ("rotation", "R_(a+c)", transformer, "turns", quadratic),
+    ("rotation", "|R_a q|", transformer, "rotated", lambda x, turn: 1.1 * ROTATED(x, turn)),
+    (
+        "rotation",
+        "rows and columns",
+        transformer,
+        "turns",
+        lambda grid, numbers: TURNS((1, grid[1]), numbers).repeat(grid[0], 1),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"),
+    BROKEN,
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_each_law_can_fail(monkeypatch, check, law, where, name, broken):
+    monkeypatch.setattr(where, name, broken)
+    found = [found for found in getattr(laws, check)() if law in found.name]
+    assert found
+    assert not any(law.holds for law in found), found
+
+
+def test_every_law_is_broken_once():
+    names = [law.name for check in laws.CHECKS for law in check()]
+    for name in names:
+        assert any(word in name for _, word, *_ in BROKEN), name
