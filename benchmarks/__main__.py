@@ -3,6 +3,11 @@
     ddpm-step      the same U-Net's work: training step, evaluation, overhead, memory
     ddpm-quality   what the same minutes of training buy: fd, and seconds a sample
     vae            pythae's perceptron VAE: an epoch, and the bound after the same minutes
+    pixelcnn       cached samples against whole passes, a training step, nats for minutes
+    pixel-transformer  cached samples against whole passes, and ImageGPT's training step
+    spline-flow    spline flows: an update, ln p and samples beside nflows and zuko
+    glow           the inverse beside the forward pass; an affine coupling beside normflows'
+    langevin       a Langevin step: without weight gradients, chains as one batch
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -18,7 +23,17 @@ import sys
 
 from benchmarks import environment
 
-NAMES = ("ddpm-step", "ddpm-quality", "vae", "start")
+NAMES = (
+    "ddpm-step",
+    "ddpm-quality",
+    "vae",
+    "pixelcnn",
+    "pixel-transformer",
+    "spline-flow",
+    "glow",
+    "langevin",
+    "start",
+)
 
 
 def main() -> int:

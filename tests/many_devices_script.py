@@ -21,14 +21,14 @@ def main() -> None:
     """Do this process's part."""
     torch.set_num_threads(1)
     folder, names = Path(sys.argv[1]), sys.argv[2:]
-    data = sources.load("digits")
     seen = {}
     with world(torch.device("cpu"), minutes=3) as here:
         for name in names:
+            data = sources.load("digits" if "image" in CATALOG[name].kinds else "two-moons")
             _, events = begin(
                 CATALOG[name](batch=32),
                 data,
-                source="digits",
+                source=data.name,
                 path=folder / name,
                 budget=Budget(steps=20),
                 precision="fp32",

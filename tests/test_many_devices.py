@@ -61,5 +61,7 @@ def test_losses_are_those_of_one_process(name, seen):
 @pytest.mark.parametrize("name", CATALOG)
 def test_samples_are_those_of_one_process(name, seen):
     one, two = (torch.tensor(s[name]["samples"]) for s in seen)
-    assert one.shape == two.shape == (70, 64)
-    assert (one != two).float().mean() < 2e-3  # a rounding to the next level, if any
+    assert one.shape == two.shape
+    assert len(one) == 70
+    differ = (one - two).abs() > 1e-4 * (1 + one.abs())
+    assert differ.float().mean() < 2e-3  # a rounding to the next level, if any

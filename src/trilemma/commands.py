@@ -69,12 +69,15 @@ def list_things(options: argparse.Namespace) -> None:
     if what == "data":
         return list_data(options)
     if what == "recipes":
-        small = sources.load("digits").domain
+        small = {
+            "image": sources.load("digits").domain,
+            "points": sources.load("two-moons").domain,
+        }
         rows = [
             {
                 "name": name,
                 "family": kind.family,
-                "capabilities": list(capabilities(untrained(kind(), small, 0))),
+                "capabilities": list(capabilities(untrained(kind(), small[kind.kinds[0]], 0))),
                 "fits": list(kind.kinds),
                 "reference": kind.reference,
             }
@@ -131,7 +134,7 @@ def show(options: argparse.Namespace) -> None:
         for path in drawing.plots(kind, options.plots):
             out(path)
         return
-    data_set = sources.load(options.data)
+    data_set = sources.load(options.data or ("digits" if "image" in kind.kinds else "two-moons"))
     recipe = kind()
     cost = drawing.cost_of_a_step(recipe, data_set)
     info = {

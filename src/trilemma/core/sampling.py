@@ -32,7 +32,8 @@ def watched(model: Model[Any, Any], check: Callable[[], None] | None) -> Iterato
     def hook(*_: object) -> None:
         check()
 
-    handles = [part.register_forward_pre_hook(hook) for part in model.children()]
+    parts = [part for child in model.children() for part in (child, *child.children())]
+    handles = [part.register_forward_pre_hook(hook) for part in parts]
     try:
         yield
     finally:

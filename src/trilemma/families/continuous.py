@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import RanAway
-from trilemma.core.model import Loss, Model, Objective
+from trilemma.core.model import Gradual, Loss, Model, Objective
 from trilemma.core.noise import Noise
 
 __all__ = [
@@ -129,6 +129,24 @@ class OnReals(Model[Examples, Tensor]):
         )
 
 
+class GradualReals(OnReals):
+    """One whose draws can be looked at on the way."""
+
+    def path(
+        self,
+        n: int,
+        *,
+        frames: int,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Sequence[Tensor]:
+        """Return about `frames` states from noise to `sample`'s examples, in data units."""
+        noise = noise or Noise.fresh(n, next(self.parameters()).device)
+        assert isinstance(self.inner, Gradual)
+        way = self.inner.path(n, frames=frames, condition=condition, noise=noise)
+        return [self.domain.values.unscale(_sound(y)) for y in way]
+
+
 class OnLevels(Model[Examples, Tensor]):
     """A continuous density of data on levels, through a dequantiser.
 
@@ -190,6 +208,24 @@ class OnLevels(Model[Examples, Tensor]):
         )
 
 
+class GradualLevels(OnLevels):
+    """One whose draws can be looked at on the way."""
+
+    def path(
+        self,
+        n: int,
+        *,
+        frames: int,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Sequence[Tensor]:
+        """Return about `frames` states from noise to `sample`'s examples, in data units."""
+        noise = noise or Noise.fresh(n, next(self.parameters()).device)
+        assert isinstance(self.inner, Gradual)
+        way = self.inner.path(n, frames=frames, condition=condition, noise=noise)
+        return [self.domain.values.quantise(_sound(y)) for y in way]
+
+
 class Tightened(OnLevels):
     """One whose inner density is exact, so that more draws of u tighten the bound.
 
@@ -214,10 +250,12 @@ def placed(
     inner: Continuous, domain: Domain, dequantiser: Dequantiser | None = None
 ) -> OnReals | OnLevels:
     """Put a density over a domain: exact on reals, a bound on levels."""
-    if isinstance(domain.values, Levels):
-        kind = Tightened if inner.likelihood_by == "exact" else OnLevels
-        return kind(inner, domain, dequantiser)
-    return OnReals(inner, domain)
+    gradual = isinstance(inner, Gradual)
+    if not isinstance(domain.values, Levels):
+        return (GradualReals if gradual else OnReals)(inner, domain)
+    if inner.likelihood_by == "exact":
+        return Tightened(inner, domain, dequantiser)
+    return (GradualLevels if gradual else OnLevels)(inner, domain, dequantiser)
 
 
 def _sound(y: Tensor) -> Tensor:

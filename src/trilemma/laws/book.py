@@ -5,7 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from trilemma.laws import adversarial, autoencoding, diffusion, metrics
+from trilemma.laws import (
+    adversarial,
+    autoencoding,
+    autoregressive,
+    bounds,
+    continuous,
+    diffusion,
+    energy,
+    flow,
+    metrics,
+    spline,
+    transformer,
+)
 from trilemma.laws.law import Check, Law
 
 __all__ = ["library_laws", "timed"]
@@ -15,7 +27,14 @@ def library_laws() -> Sequence[Check]:
     """Return the checks of every family and of the metrics."""
     return (
         *autoencoding.CHECKS,
+        *bounds.CHECKS,
         *adversarial.CHECKS,
+        *energy.CHECKS,
+        *autoregressive.CHECKS,
+        *transformer.CHECKS,
+        *flow.CHECKS,
+        *spline.CHECKS,
+        *continuous.CHECKS,
         *diffusion.CHECKS,
         *metrics.CHECKS,
     )

@@ -10,7 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trilemma.core.model import Bounded, Coded, Density, Gradual, Model
+from trilemma.core.model import (
+    Bounded,
+    Coded,
+    Completing,
+    Density,
+    Energetic,
+    Gradual,
+    Invertible,
+    Model,
+    Partitioned,
+)
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.laws.law import Check, Law, at_most, equal
@@ -31,6 +41,15 @@ def trained_laws(model: Model[Any, Any], x: Tensor) -> Sequence[Check]:
         checks.append(partial(_path, model))
     if isinstance(model, Coded):
         checks.append(partial(_codes, model, look))
+    if isinstance(model, Completing) and look.dim() == 4:
+        checks.append(partial(_completions, model, look))
+    if isinstance(model, Energetic) and isinstance(model, Partitioned):
+        checks.append(partial(_partition, model))
+    checks += [
+        partial(_inverse, part, model.domain.values.dequantise(look, Noise.of(3, len(look))))  # type: ignore[union-attr]
+        for part in model.children()
+        if isinstance(part, Invertible)
+    ]
     return checks
 
 
@@ -127,3 +146,54 @@ def _codes(model: Coded, x: Tensor) -> list[Law]:
         one, again = model.encode(x[:8]), model.encode(x)[:8]
     gap = float((one - again).abs().max() / (1 + again.abs().max()))
     return [equal("a code does not depend on its batch (largest gap)", "lecture §2", gap, 0, 1e-4)]
+
+
+def _completions(model: Completing, x: Tensor) -> list[Law]:
+    x, known = x[:8], torch.zeros_like(x[:8], dtype=torch.bool)
+    known[:, :, : x.shape[2] // 2] = True
+    with torch.no_grad():
+        done = model.complete(x, known, noise=Noise.of(4, len(x), x.device))
+        again = model.complete(x, torch.zeros_like(known), noise=Noise.of(4, len(x), x.device))
+        drawn = model.sample(len(x), noise=Noise.of(4, len(x), x.device))  # type: ignore[attr-defined]
+    return [
+        equal(
+            "a completion keeps what is known (share of known values changed)",
+            "lecture §5",
+            float((done != x)[known].float().mean()),
+            0,
+            0,
+        ),
+        equal(
+            "with nothing known it is a sample (share of values that differ)",
+            "lecture §5",
+            _share_that_differs(again, drawn),
+            0,
+            1e-3,
+        ),
+    ]
+
+
+def _partition(model: Partitioned) -> list[Law]:
+    device = next(model.parameters()).device  # type: ignore[attr-defined]
+    low, high = model.log_partition(noise=Noise.of(5, 16, device))
+    return [
+        at_most(
+            "forward estimate of ln Z <= reverse estimate, by 16 chains each way, nats",
+            "lecture §5; Neal 2001",
+            low,
+            high,
+            0.5 + 0.01 * abs(high),
+        )
+    ]
+
+
+def _inverse(part: Invertible, y: Tensor) -> list[Law]:
+    return [
+        at_most(
+            "a flow's inverse undoes it (largest error, data of spread about 1)",
+            "lecture §5; Dinh, Sohl-Dickstein & Bengio 2017",
+            float(part.inverse_error(y).max()),
+            0,
+            1e-2,
+        )
+    ]

@@ -8,8 +8,14 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import nearest
 from trilemma.recipes.autoencoder import Autoencoding
 from trilemma.recipes.ddpm import Ddpm
+from trilemma.recipes.ebm import EnergyBased
+from trilemma.recipes.flow_matching import FlowMatchingRecipe
 from trilemma.recipes.gan import AdversarialNet
+from trilemma.recipes.glow import Glow
+from trilemma.recipes.pixel_transformer import PixelTransformer
+from trilemma.recipes.pixelcnn import PixelCnn
 from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.spline_flow import NeuralSplineFlow
 from trilemma.recipes.vae import VariationalAutoencoder
 
 __all__ = ["CATALOG", "fitting", "named"]
@@ -18,6 +24,12 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "autoencoder": Autoencoding,
     "vae": VariationalAutoencoder,
     "gan": AdversarialNet,
+    "ebm": EnergyBased,
+    "pixelcnn": PixelCnn,
+    "pixel-transformer": PixelTransformer,
+    "glow": Glow,
+    "spline-flow": NeuralSplineFlow,
+    "flow-matching": FlowMatchingRecipe,
     "ddpm": Ddpm,
 }
 

@@ -1,0 +1,330 @@
+r"""Flow matching: learn the velocity that carries noise to data along straight lines.
+
+Noise eps ~ N(0, I) at t = 0 and data y at t = 1 are joined by a line, and the network learns the
+mean velocity of the lines that pass a place:
+
+    y_t = (1 - t) eps + t y,    v(y_t, t) = E[y - eps | y_t],
+    cost = 1/D ||v_theta(y_t, t) - (y - eps)||^2        (mean over the D coordinates)
+
+Following dy/dt = v(y, t) from t = 0 to 1 turns N(0, I) into the data, whatever pairs eps with y as
+long as eps alone is normal; and the same equation, followed back, gives the density
+
+    ln p(y) = ln N(y_0; 0, I) - ∫_0^1 div v(y_t, t) dt.
+
+Here is what keeps it accurate at the end of time, where a level of an image is a bin of width w
+and the velocity is not known before the noise 1 - t is below w:
+
+- *The network gives a standardised rest.* With s the spread of the data, r^-2 = t^2 s^2 + (1-t)^2,
+
+      v = (t s^2 - (1 - t)) r^2 y_t + s r F(r y_t, log-SNR),
+
+  which is (E[y | y_t] - y_t) / (1 - t) for Karras et al.'s clean estimate, with the division done
+  by hand: finite at both ends, and F has a target of variance one at all times.
+- *The clock is the log-SNR*, 2 ln(t / (1 - t)), cut where training has no examples any more.
+- *Fine waves*, e^{-(w_k (1-t))^2 / 2} (sin, cos)(w_k y_t), beside y_t: half precision and smooth
+  networks do not see a difference of w in a number near 1. The factor is that by which the noise
+  blurs the wave, so that a network is not shown noise.
+- *Times are drawn and steps are taken evenly in ln(1 - t + d)*: `refined`.
+
+References:
+    Flow Matching for Generative Modeling, Lipman, Chen, Ben-Hamu, Nickel & Le, 2022
+    (arXiv:2210.02747).
+    Flow Straight and Fast, Liu, Gong & Liu, 2022 (arXiv:2209.03003).
+    Improving and generalizing flow-based generative models with minibatch optimal transport,
+    Tong et al., 2023 (arXiv:2302.00482).
+    Scaling Rectified Flow Transformers, Esser et al., 2024 (arXiv:2403.03206): logit-normal times.
+    Variational Diffusion Models, Kingma, Salimans, Poole & Ho, 2021 (arXiv:2107.00630): waves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.errors import BadInput, RanAway, nearest
+from trilemma.core.noise import Noise
+from trilemma.families.continuous import Continuous
+from trilemma.maths import ode
+from trilemma.maths.distributions import log_normal, per_example
+from trilemma.maths.guidance import guided
+from trilemma.maths.transport import paired
+
+__all__ = ["PAIRINGS", "TIMES", "FlowMatching", "waves"]
+
+PAIRINGS = ("independent", "optimal-transport")
+"""Which noise goes with which data in training."""
+
+TIMES = ("likelihood", "uniform", "logit-normal")
+"""How training times are drawn: half of them `refined` and half uniform, all uniform, or with
+ln(t / (1 - t)) standard normal."""
+
+
+class FlowMatching(Continuous):
+    """A velocity and the flow along it.
+
+    Arguments:
+        network: (scaled y_t with waves as further channels, log-SNR [B], condition) to F in its
+            first channels, as many as y has.
+        shape: Shape of y.
+        spread: s, the root mean square of the data.
+        finest: d, the noise beyond which nothing is left to be learnt about y.
+        frequencies: w_k of the waves; each adds a sine and a cosine for every channel.
+        pairing: One of `PAIRINGS`. Optimal transport is among the rows of a batch that are on
+            one device in one part, and within classes, so that the noise of a class stays normal.
+        times: One of `TIMES`.
+        label_dropout: Share of training examples whose condition is hidden.
+        shares: Share of each class in the data, for samples of which no class is asked; empty
+            without classes.
+        solver: One of `ode.SOLVERS`, for samples.
+        steps: Its steps; dopri5 chooses its own.
+        guidance: Weight of the condition in samples: 1 obeys, more exaggerates, 0 ignores.
+        likelihood_solver: One of `ode.SOLVERS`, for densities.
+        likelihood_steps: Its steps.
+        probes: Of Hutchinson's estimate; 0 computes the divergence exactly, at D products.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: tuple[int, ...],
+        *,
+        spread: float = 1.0,
+        finest: float = 2e-3,
+        frequencies: Sequence[float] = (),
+        pairing: str = "independent",
+        times: str = "likelihood",
+        label_dropout: float = 0.1,
+        shares: Sequence[float] = (),
+        solver: str = "heun",
+        steps: int = 10,
+        guidance: float = 1.0,
+        likelihood_solver: str = "rk4",
+        likelihood_steps: int = 20,
+        probes: int = 0,
+    ) -> None:
+        super().__init__()
+        for kind, given, known in (
+            ("pairing", pairing, PAIRINGS),
+            ("times", times, TIMES),
+            ("sampler", solver, ode.SOLVERS),
+            ("solver", likelihood_solver, ode.SOLVERS),
+        ):
+            if given not in known:
+                raise nearest(kind, given, known)
+        if min(steps, likelihood_steps) < 1 or probes < 0:
+            raise BadInput(
+                f"{steps} sample steps, {likelihood_steps} likelihood steps and {probes} probes "
+                "were given; each number of steps must be 1 or more, probes 0 or more."
+            )
+        if not 0 <= label_dropout <= 1:
+            raise BadInput(f"label dropout {label_dropout:g} was given; it is a share, 0 to 1.")
+        self.network, self.shape, self.spread, self.finest = network, shape, spread, finest
+        self.frequencies, self.pairing, self.times = tuple(frequencies), pairing, times
+        self.label_dropout, self.shares = label_dropout, tuple(shares)
+        self.solver, self.steps, self.guidance = solver, steps, guidance
+        self.likelihood_solver, self.likelihood_steps = likelihood_solver, likelihood_steps
+        self.probes, self.clock = probes, _clock(times, finest)
+        self.likelihood_by = "ODE, Hutchinson" if probes else "ODE"
+
+    # The velocity
+
+    def velocity(
+        self, y: Float[Tensor, "B ..."], t: Float[Tensor, " B"], condition: Condition | None = None
+    ) -> Float[Tensor, "B ..."]:
+        """Return v(y_t, t).
+
+        Arguments:
+            y: States y_t.
+            t: Times in [0, 1], one for all or one for each; float64 near 1.
+            condition: What y is; None says nothing.
+        """
+        t = t.double().expand(len(y))
+        noise = 1 - t
+        log_snr = (2 * (t.log() - noise.log())).clamp(*self.clock)
+        scale = (t**2 * self.spread**2 + noise**2).rsqrt()
+        seen = torch.cat([_rows(scale, y) * y, *waves(y, noise, self.frequencies)], dim=1)
+        rest = self.network(seen, log_snr.to(y), condition)[:, : y.shape[1]].to(y)
+        linear = (t * self.spread**2 - noise) * scale**2
+        return _rows(linear, y) * y + _rows(self.spread * scale, y) * rest
+
+    # Training
+
+    def cost(
+        self, y: Tensor, *, condition: Condition | None, noise: Noise
+    ) -> tuple[Float[Tensor, " B"], Mapping[str, Tensor]]:
+        """Return the square error of the velocity, in mean over coordinates."""
+        t = self._times(noise.named("time"))
+        eps = noise.named("noise").normal(*y.shape[1:]).to(y)
+        if self.pairing == "optimal-transport":
+            eps = eps[paired(y, eps, None if condition is None else condition.label)]
+        if condition is not None and self.label_dropout > 0:
+            hidden = noise.named("hidden").uniform() < self.label_dropout
+            condition = condition.dropped(hidden)
+        share = _rows(t, y)
+        gap = self.velocity((1 - share) * eps + share * y, t, condition) - (y - eps)
+        each = gap.square().flatten(1).mean(1)
+        return each, {"velocity": each.detach().mean()}
+
+    def _times(self, noise: Noise) -> Float[Tensor, " B"]:
+        """Draw a time for each row, float64."""
+        if self.times == "logit-normal":
+            return noise.normal().double().sigmoid()
+        u = noise.uniform().double()
+        if self.times == "uniform":
+            return u
+        return torch.where(u < 0.5, 2 * u, ode.refined(2 * u - 1, self.finest))
+
+    # Sampling
+
+    @torch.no_grad()
+    def draw(self, n: int, *, condition: Condition | None = None, noise: Noise) -> Tensor:
+        """Draw y, [n, *shape], by the flow from t = 0 to 1.
+
+        Raises:
+            RanAway: dopri5 did not arrive.
+        """
+        return self.path(n, frames=2, condition=condition, noise=noise)[-1]
+
+    @torch.no_grad()
+    def path(
+        self, n: int, *, frames: int, condition: Condition | None = None, noise: Noise
+    ) -> list[Tensor]:
+        """Return about `frames` states on the way from noise to `draw`'s y."""
+        if condition is None and self.shares:
+            condition = self._drawn_labels(noise.named("label"))
+        state = noise.named("state").normal(*self.shape)
+        if self.solver == "dopri5":
+            times = torch.linspace(0, 1, max(2, frames), device=state.device)
+            return [state, *(y for (y,) in self._adaptive(state, condition, times))]
+        count = max(2, min(frames, self.steps + 1))
+        kept = {round(i * self.steps / (count - 1)) for i in range(count)}
+        times = ode.refined(torch.linspace(0, 1, self.steps + 1), max(self.finest, SAMPLED))
+        states = ode.fixed(self._field(condition), (state,), times, ode.SOLVERS[self.solver])
+        found = [state] if 0 in kept else []
+        return found + [y for i, (y,) in enumerate(states, 1) if i in kept]
+
+    def _adaptive(
+        self, state: Tensor, condition: Condition | None, times: Tensor
+    ) -> Sequence[ode.State]:
+        try:
+            return ode.adaptive(
+                self._field(condition),
+                (state,),
+                times,
+                relative=TOLERANCE,
+                absolute=TOLERANCE,
+                most=CALLS,
+            ).states
+        except ode.TooManyCalls as problem:
+            raise RanAway(
+                f"the flow did not arrive: {problem} Train longer, or sample with "
+                "--sampler heun, whose steps are fixed."
+            ) from problem
+
+    def _field(self, condition: Condition | None) -> ode.Field:
+        """Return the slope of samples, guided."""
+
+        def alone(y: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(y, t, None)
+
+        def told(y: Tensor, t: Tensor) -> Tensor:
+            return self.velocity(y, t, condition)
+
+        way = alone if condition is None else guided(told, alone, self.guidance)
+        return lambda t, state: (way(state[0], t),)
+
+    def _drawn_labels(self, noise: Noise) -> Condition:
+        u = noise.uniform()
+        edges = torch.tensor(self.shares, device=u.device).cumsum(0)[:-1]
+        return Condition(label=torch.bucketize(u, edges, right=True))
+
+    # The density
+
+    def log_density(
+        self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return ln p(y) in nats, or by probes an unbiased estimate of it."""
+        return self.estimates(y, condition=condition, noise=noise).mean(1)
+
+    def log_density_with_error(
+        self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """Return ln p(y) and its standard error over the probes: 0 if exact, unknown for one."""
+        each = self.estimates(y, condition=condition, noise=noise)
+        if not self.probes:
+            return each[:, 0], torch.zeros_like(each[:, 0])
+        return each.mean(1), ode.standard_error(each)
+
+    @torch.no_grad()
+    def estimates(
+        self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, "B K"]:
+        """Return K estimates of ln p(y), one a probe; one if the divergence is exact.
+
+        The equation is followed from y at t = 1 back to t = 0, with as many evaluations as steps
+        times the solver's calls; each is one pass forward and, for each probe, one back to y.
+        Probes are drawn anew for each evaluation: the way does not depend on them, so that the
+        estimate keeps its mean and loses much of its spread.
+
+        Arguments:
+            y: Scaled data.
+            condition: What y is, for ln p(y | c).
+            noise: Draws the probes; without, they are the same at each call.
+        """
+        probes = (noise or Noise.of(0, len(y), y.device)).named("probes")
+
+        def trace(f: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+            if not self.probes:
+                return ode.exact_trace(f, y)
+            bits = probes.integers(2, self.probes, *y.shape[1:]).movedim(1, 0)
+            return ode.hutchinson(f, y, 2 * bits.to(y) - 1)
+
+        field = ode.with_divergence(lambda t, y: self.velocity(y, t, condition), trace)
+        times = ode.refined(torch.linspace(1, 0, self.likelihood_steps + 1), self.finest)
+        state = (y, y.new_zeros(len(y), max(1, self.probes)))
+        way = ode.fixed(field, state, times, ode.SOLVERS[self.likelihood_solver])
+        start, lost = deque(way, maxlen=1).pop()
+        nought = torch.zeros_like(start)
+        return per_example(log_normal(start, nought, nought))[:, None] - lost
+
+
+SAMPLED = 0.1
+"""The distance from t = 1 at which a sampler's steps cease to shrink."""
+
+TOLERANCE, CALLS = 1e-3, 1000
+"""Of the adaptive sampler: its tolerance, and the evaluations that it may take."""
+
+
+def _clock(times: str, finest: float) -> tuple[float, float]:
+    """Return the log-SNRs beyond which training has too few examples to tell times apart."""
+    if times == "logit-normal":
+        return -5.0, 5.0
+    return 2 * math.log(0.01), -2 * math.log(finest if times == "likelihood" else 0.01)
+
+
+def waves(
+    y: Float[Tensor, "B C ..."], noise: Float[Tensor, " B"], frequencies: Sequence[float]
+) -> list[Float[Tensor, "B C ..."]]:
+    """Return e^{-(w noise)^2 / 2} sin(w y) and the same of cos, for each frequency w.
+
+    Arguments:
+        y: Noisy data.
+        noise: Deviation of the noise in each row, by which the waves are blurred.
+        frequencies: Angular, in units of 1 / y.
+    """
+    found = []
+    for frequency in frequencies:
+        seen = _rows((-((frequency * noise) ** 2) / 2).exp(), y)
+        found += [seen * (frequency * y).sin(), seen * (frequency * y).cos()]
+    return found
+
+
+def _rows(number: Float[Tensor, " B"], y: Tensor) -> Tensor:
+    """Give a number for each row the type and the axes of y."""
+    return number.to(y).view(-1, *([1] * (y.dim() - 1)))

@@ -1,0 +1,289 @@
+r"""Annealed importance sampling: ln Z of an energy, from below and from above.
+
+Between a Gaussian p_0 = exp(-E_0), which is normalised, and exp(-E) / Z lies the geometric path
+
+    E_b = (1 - b) E_0 + b E,      0 = b_0 < b_1 < … < b_T = 1.
+
+Forward. y_0 ~ p_0; then for t = 1 … T the weight takes the change of temperature, and the chain
+a MALA step at the new one:
+
+    ln w += (b_t - b_{t-1}) (E_0(y) - E(y)),      y ~ MALA at b_t;      E[w] = Z.
+
+Reverse. From y ~ exp(-E) / Z the same steps the other way, ln w' -= …, and E[w'] = 1 / Z. So, by
+Jensen's inequality, over n chains each way,
+
+    E[ln 1/n sum w]  <=  ln Z  <=  E[-ln 1/n sum w'],
+
+the second only as far as the reverse chains do begin at the model: chains that are not there yet
+make it an estimate and no bound.
+
+E and its slope do not depend on b, so that a temperature costs one evaluation. What is tuned is
+tuned before: a pilot run of other chains finds a step size for each temperature by the
+acceptance, and how fast E_0 - E varies there; the final temperatures lie where the thermodynamic
+length, the integral of its standard deviation, is cut into equal parts. The final run has all of
+that given, and is a valid annealed importance sampling.
+
+References:
+    Annealed Importance Sampling (Neal, 2001), https://arxiv.org/abs/physics/9803008
+    Accurate and Conservative Estimates of MRF Log-likelihood using Reverse Annealing (Burda,
+        Grosse & Salakhutdinov, 2015), https://arxiv.org/abs/1412.8566
+    Sandwiching the marginal likelihood using bidirectional Monte Carlo (Grosse, Ghahramani &
+        Adams, 2015), https://arxiv.org/abs/1511.02543
+    Annealing between Distributions by Averaging Moments (Grosse, Maddison & Salakhutdinov, 2013)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trilemma.maths.langevin import (
+    Draw,
+    Energy,
+    Seen,
+    accepted,
+    chosen,
+    log_ratio,
+    look,
+    proposal,
+)
+
+__all__ = [
+    "Annealed",
+    "Gaussian",
+    "Plan",
+    "effective_size",
+    "forward",
+    "log_mean_exp",
+    "pilot",
+    "resampled",
+    "reverse",
+]
+
+WANTED = 0.6
+"""Share of proposals that MALA should take; 0.574 is best for many coordinates (Roberts &
+Rosenthal, 1998)."""
+GAIN = 0.4
+"""How fast the pilot moves ln eta for each unit of acceptance it is off."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The start of the path, N(mean, std^2), with its energy normalised."""
+
+    mean: Tensor
+    """[...], the shape of one chain."""
+    std: Tensor
+    """[...] or a number of no axes."""
+
+    def look(self, y: Float[Tensor, "N ..."]) -> Seen:
+        """Return E_0 = -ln p_0 and its slope."""
+        away = (y - self.mean) / self.std
+        logs = self.std.log().expand(y.shape[1:]).sum() + y[0].numel() / 2 * math.log(2 * math.pi)
+        return Seen(y, away.flatten(1).square().sum(1) / 2 + logs, away / self.std)
+
+    def at(self, xi: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
+        """Return the draws that standard normal numbers make."""
+        return self.mean + self.std * xi
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Temperatures, and MALA's step size at each."""
+
+    betas: Sequence[float]
+    """b_0 = 0 … b_T = 1."""
+    etas: Sequence[float]
+    """A step size for each of them; the first and the last are not used."""
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """What a run over all temperatures gave."""
+
+    log_weights: Float[Tensor, " N"]
+    y: Float[Tensor, "N ..."]
+    """Where the chains ended."""
+    acceptance: float
+    """Share of proposals that were taken."""
+
+
+class _Chains:
+    """Chains on the path, with both energies where they stand."""
+
+    def __init__(self, energy: Energy, base: Gaussian, y: Tensor) -> None:
+        self.energy, self.base = energy, base
+        self.first, self.last = base.look(y), look(energy, y)
+
+    @property
+    def fall(self) -> Float[Tensor, " N"]:
+        """E_0 - E, by which a step of temperature is weighed."""
+        return (self.first.energy - self.last.energy).double()
+
+    def step(self, beta: float, eta: float, xi: Tensor, uniform: Tensor) -> Tensor:
+        """Make a MALA step at a temperature; return which proposals were taken."""
+        now = _mixed(self.first, self.last, beta)
+        y = proposal(now, eta, xi)
+        first, last = self.base.look(y), look(self.energy, y)
+        take = accepted(log_ratio(now, _mixed(first, last, beta), eta), uniform)
+        self.first, self.last = _kept(take, self.first, first), _kept(take, self.last, last)
+        return take
+
+
+def forward(energy: Energy, base: Gaussian, plan: Plan, normal: Draw, uniform: Draw) -> Annealed:
+    """Anneal from the Gaussian to the energy; the log-weights' mean exp estimates Z.
+
+    Arguments:
+        energy: E.
+        base: p_0.
+        plan: Temperatures and step sizes, made before and of other chains.
+        normal: Draws standard normal numbers, [N, ...].
+        uniform: Draws numbers in [0, 1), [N].
+    """
+    places = range(1, len(plan.betas))
+    return _annealed(_Chains(energy, base, base.at(normal())), plan, places, normal, uniform)
+
+
+def reverse(
+    energy: Energy,
+    base: Gaussian,
+    plan: Plan,
+    y: Float[Tensor, "N ..."],
+    normal: Draw,
+    uniform: Draw,
+) -> Annealed:
+    """Anneal from samples of exp(-E) / Z to the Gaussian; E[w'] = 1 / Z.
+
+    Arguments:
+        energy: E.
+        base: p_0.
+        plan: As for `forward`.
+        y: Where the chains begin; exact samples, for the estimate to be a bound.
+        normal: Draws standard normal numbers, [N, ...].
+        uniform: Draws numbers in [0, 1), [N].
+    """
+    places = range(len(plan.betas) - 2, -1, -1)
+    return _annealed(_Chains(energy, base, y), plan, places, normal, uniform)
+
+
+def pilot(
+    energy: Energy,
+    base: Gaussian,
+    steps: int,
+    normal: Draw,
+    uniform: Draw,
+    *,
+    pilot_steps: int | None = None,
+) -> Plan:
+    """Find temperatures and step sizes by chains that are then thrown away.
+
+    Arguments:
+        energy: E.
+        base: p_0.
+        steps: T of the plan.
+        normal: Draws standard normal numbers, [N, ...], for a few chains.
+        uniform: Draws numbers in [0, 1), [N].
+        pilot_steps: Temperatures looked at; T if None.
+    """
+    looks = max(pilot_steps or steps, 2)
+    betas = [(t / looks) ** 2 for t in range(looks + 1)]  # energies fall steeply at the start
+    chains = _Chains(energy, base, base.at(normal()))
+    variance = float(base.std.square().min())
+    log_eta = math.log(variance) - math.log(chains.last.y[0].numel()) / 3
+    etas, spreads = [], []
+    for beta in betas:
+        for _ in range(10 if beta == 0 else 1):
+            take = chains.step(beta, math.exp(log_eta), normal(), uniform())
+            log_eta += GAIN * (float(take.float().mean()) - WANTED)
+        etas.append(log_eta)
+        spreads.append(float(chains.fall.std()))
+    return _planned(betas, _smooth(etas), _smooth(spreads), steps)
+
+
+def log_mean_exp(log_weights: Float[Tensor, " N"]) -> float:
+    """Return ln 1/n sum w."""
+    return float(log_weights.double().logsumexp(0)) - math.log(len(log_weights))
+
+
+def effective_size(log_weights: Float[Tensor, " N"]) -> float:
+    """Return (sum w)^2 / sum w^2: n where all weights are alike, 1 where one has it all.
+
+    >>> effective_size(torch.zeros(8)), effective_size(torch.tensor([0.0, 99.0]))
+    (8.0, 1.0)
+    """
+    log_weights = log_weights.double()
+    return round(math.exp(float(2 * log_weights.logsumexp(0) - (2 * log_weights).logsumexp(0))), 9)
+
+
+def resampled(log_weights: Float[Tensor, " N"], uniform: Float[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """Draw indices of chains in proportion to their weights, one for each uniform number."""
+    edges = log_weights.double().softmax(0).cumsum(0)
+    return torch.searchsorted(edges, uniform.double()).clamp(max=len(edges) - 1)
+
+
+def _annealed(chains: _Chains, plan: Plan, places: range, normal: Draw, uniform: Draw) -> Annealed:
+    """Go through the temperatures at `places`; the first and last need no step of their own."""
+    log_weights = torch.zeros_like(chains.fall)
+    taken, moves, before = 0.0, 0, plan.betas[places[0] - places.step]
+    for place in places:
+        beta = plan.betas[place]
+        log_weights = log_weights + (beta - before) * chains.fall
+        if place != places[-1]:
+            take = chains.step(beta, plan.etas[place], normal(), uniform())
+            taken, moves = taken + float(take.float().mean()), moves + 1
+        before = beta
+    return Annealed(log_weights, chains.last.y, taken / max(moves, 1))
+
+
+def _mixed(first: Seen, last: Seen, beta: float) -> Seen:
+    """Return (1 - b) E_0 + b E."""
+    return Seen(
+        last.y,
+        (1 - beta) * first.energy + beta * last.energy,
+        (1 - beta) * first.slope + beta * last.slope,
+    )
+
+
+def _kept(take: Tensor, old: Seen, new: Seen) -> Seen:
+    return Seen(
+        chosen(take, new.y, old.y),
+        chosen(take, new.energy, old.energy),
+        chosen(take, new.slope, old.slope),
+    )
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Take the mean over neighbours within a fortieth of the way."""
+    reach = max(len(values) // 40, 1)
+    windows = (values[max(i - reach, 0) : i + reach + 1] for i in range(len(values)))
+    return [sum(w) / len(w) for w in windows]
+
+
+def _planned(
+    betas: Sequence[float], log_etas: Sequence[float], spreads: Sequence[float], steps: int
+) -> Plan:
+    """Put T temperatures where half of the way is thermodynamic length, half the pilot's own."""
+    given = torch.tensor(betas, dtype=torch.float64)
+    width = torch.tensor(spreads, dtype=torch.float64)
+    length = torch.cat([given[:1], ((width[1:] + width[:-1]) / 2 * given.diff()).cumsum(0)])
+    way = torch.linspace(0, 1, len(given), dtype=torch.float64)
+    if float(length[-1]) > 0 and bool(length.isfinite().all()):
+        way = (length / length[-1] + way) / 2
+    wanted = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    found = _interpolated(wanted, way, given)
+    etas = _interpolated(found, given, torch.tensor(log_etas, dtype=torch.float64)).exp()
+    found[0], found[-1] = 0.0, 1.0
+    return Plan(found.tolist(), etas.tolist())
+
+
+def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Return y(at), linear between the points (x, y) with rising x."""
+    right = torch.searchsorted(x, at).clamp(1, len(x) - 1)
+    left = right - 1
+    share = ((at - x[left]) / (x[right] - x[left])).clamp(0, 1)
+    return y[left] + share * (y[right] - y[left])

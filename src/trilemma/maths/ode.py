@@ -1,0 +1,378 @@
+r"""Ordinary differential equations, dy/dt = v(t, y), and the density that they carry along.
+
+An explicit Runge-Kutta step of size h from (t, y) has s slopes
+
+    k_i = v(t + c_i h, y + h sum_{j<i} a_ij k_j),    y' = y + h sum_i b_i k_i,
+
+and is named by its tableau (a, b, c). `dopri5` has a second set of weights whose difference from
+the first estimates the error of a step, so that the step can be chosen: `adaptive` chooses it for
+each row of the batch by itself, so that what becomes of a row does not depend on its neighbours.
+
+If y at t = 0 has density p_0, then along a solution
+
+    d/dt ln p_t(y(t)) = - div v(t, y(t)),
+
+which is one more coordinate to be integrated: a state is a tuple of batch-first tensors, (y,) or
+(y, log-density). The divergence is the trace of the Jacobian: exactly, by D vector-Jacobian
+products in one batched call, or by Hutchinson's estimate over Rademacher probes r in {-1, 1}^D,
+
+    E[r^T J r] = tr J,    Var[r^T J r] = 1/2 sum_{i != j} (J_ij + J_ji)^2,
+
+one vector-Jacobian product for each probe. Neither forms a gradient of a parameter.
+
+References:
+    A family of embedded Runge-Kutta formulae, Dormand & Prince, 1980.
+    Solving Ordinary Differential Equations I, Hairer, Nørsett & Wanner, 1993, section II.4.
+    Neural Ordinary Differential Equations, Chen, Rubanova, Bettencourt & Duvenaud, 2018
+    (arXiv:1806.07366): the change of variables.
+    FFJORD, Grathwohl, Chen, Bettencourt, Sutskever & Duvenaud, 2018 (arXiv:1810.01367): the trace.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = [
+    "SOLVERS",
+    "Field",
+    "Solution",
+    "State",
+    "Tableau",
+    "TooManyCalls",
+    "Trace",
+    "Velocity",
+    "adaptive",
+    "exact_trace",
+    "fixed",
+    "hutchinson",
+    "refined",
+    "standard_error",
+    "with_divergence",
+]
+
+State = tuple[Tensor, ...]
+"""Tensors that move together, the batch first in each."""
+
+Field = Callable[[Tensor, State], State]
+"""(t, [B] float64; state) -> the state's slope."""
+
+Velocity = Callable[[Tensor, Tensor], Tensor]
+"""(t, [B] float64; y, [B, *shape]) -> dy/dt."""
+
+Trace = Callable[[Callable[[Tensor], Tensor], Tensor], tuple[Tensor, Tensor]]
+"""(f, y) -> f(y) and estimates of div f(y), [B, K]; K = 1 if exact."""
+
+
+class TooManyCalls(Exception):
+    """The adaptive solver did not arrive within the evaluations that it was allowed."""
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """A Runge-Kutta method."""
+
+    order: int
+    """The error of the whole way falls as h^order."""
+    stages: tuple[tuple[float, ...], ...]
+    """a_ij, row i holding j < i; the first row is empty."""
+    weights: tuple[float, ...]
+    """b_i."""
+    embedded: tuple[float, ...] = ()
+    """Weights of a step of lower order, for the error; empty without."""
+
+    @property
+    def nodes(self) -> tuple[float, ...]:
+        """Return c_i = sum_j a_ij."""
+        return tuple(math.fsum(row) for row in self.stages)
+
+    @property
+    def calls(self) -> int:
+        """Return the evaluations in a step: the stages up to the last that has a weight."""
+        return max(i for i, b in enumerate(self.weights) if b) + 1
+
+
+SOLVERS: Mapping[str, Tableau] = {
+    "euler": Tableau(1, ((),), (1.0,)),
+    "midpoint": Tableau(2, ((), (1 / 2,)), (0.0, 1.0)),
+    "heun": Tableau(2, ((), (1.0,)), (1 / 2, 1 / 2)),
+    "rk4": Tableau(
+        4,
+        ((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)),
+        (1 / 6, 1 / 3, 1 / 3, 1 / 6),
+    ),
+    "dopri5": Tableau(
+        5,
+        (
+            (),
+            (1 / 5,),
+            (3 / 40, 9 / 40),
+            (44 / 45, -56 / 15, 32 / 9),
+            (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+            (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+            (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+        ),
+        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0),
+        (
+            5179 / 57600,
+            0.0,
+            7571 / 16695,
+            393 / 640,
+            -92097 / 339200,
+            187 / 2100,
+            1 / 40,
+        ),
+    ),
+}
+"""Methods by name; `dopri5` knows its error, its last slope is the next step's first."""
+
+
+def refined(u: Float[Tensor, "*shape"], finest: float) -> Float[Tensor, "*shape"]:
+    """Return times in [0, 1] that crowd towards 1, for u in [0, 1], float64.
+
+    t = 1 + d - (1 + d) (d / (1 + d))^u, so that dt/du is in proportion to 1 - t + d: the steps
+    are even in ln(1 - t + d).
+
+    Arguments:
+        u: Even numbers for a grid, uniform ones for random times.
+        finest: d, about the distance from 1 at which steps cease to shrink.
+
+    >>> [round(t, 3) for t in refined(torch.linspace(0, 1, 4), 0.01).tolist()]
+    [0.0, 0.793, 0.963, 1.0]
+    """
+    inner = math.log(finest) - math.log1p(finest)
+    return (1 + finest - (1 + finest) * (u.double() * inner).exp()).clamp(0, 1)
+
+
+def fixed(
+    field: Field, state: State, times: Float[Tensor, " n"], method: Tableau
+) -> Iterator[State]:
+    """Yield the states at times[1:], one step of a method from each time to the next.
+
+    Arguments:
+        field: The slope.
+        state: At times[0], each tensor with B rows.
+        times: Rising or falling.
+        method: One of `SOLVERS`; dopri5 without its choice of steps.
+    """
+    rows, device = len(state[0]), state[0].device
+    for t, after in pairwise(times.tolist()):
+        begin = torch.full((rows,), t, dtype=torch.float64, device=device)
+        state, _ = _step(field, method, begin, torch.full_like(begin, after - t), state)
+        yield state
+
+
+def _step(
+    field: Field,
+    method: Tableau,
+    t: Float[Tensor, " B"],
+    h: Float[Tensor, " B"],
+    state: State,
+    first: State | None = None,
+) -> tuple[State, list[State]]:
+    """Return y' and the slopes; slopes without a part in y' are left out."""
+    slopes: list[State] = [] if first is None else [first]
+    nodes = method.nodes
+    for i in range(len(slopes), method.calls):
+        place = _along(state, h, slopes, method.stages[i])
+        slopes.append(field(t + nodes[i] * h, place))
+    return _along(state, h, slopes, method.weights), slopes
+
+
+def _along(
+    state: State, h: Float[Tensor, " B"], slopes: Sequence[State], weights: Sequence[float]
+) -> State:
+    """Return y + h sum_j w_j k_j for each tensor of the state."""
+    moved = []
+    for i, y in enumerate(state):
+        parts = [w * k[i] for w, k in zip(weights, slopes, strict=False) if w]
+        moved.append(y + _rows(h, y) * sum(parts[1:], parts[0]) if parts else y)
+    return tuple(moved)
+
+
+def _rows(number: Float[Tensor, " B"], y: Tensor) -> Tensor:
+    """Give a number for each row the type and the axes of y."""
+    return number.to(y).view(-1, *([1] * (y.dim() - 1)))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What the adaptive solver found, and what it took."""
+
+    states: Sequence[State]
+    """At times[1:]."""
+    calls: int
+    """Evaluations of the field, each for all rows."""
+    rejected: int
+    """Steps, counted over rows, that were tried and found too long."""
+
+
+def adaptive(
+    field: Field,
+    state: State,
+    times: Float[Tensor, " n"],
+    *,
+    relative: float = 1e-4,
+    absolute: float = 1e-4,
+    most: int = 1000,
+) -> Solution:
+    """Solve by dopri5 with steps chosen for each row, and return the states at times[1:].
+
+    A step stands where the root mean square of error / (absolute + relative |y|) over the row's
+    first tensor is at most 1; other tensors (a log-density) follow and do not decide. The next
+    step is min(5, max(0.2, 0.9 error^(-1/5))) times as long. Between steps the states are
+    those of the cubic with the steps' ends and slopes; the last time is met exactly.
+
+    Arguments:
+        field: The slope; asked for all rows, those that have arrived included.
+        state: At times[0], each tensor with B rows.
+        times: Rising or falling.
+        relative: Tolerance in units of y.
+        absolute: Tolerance beside it.
+        most: Evaluations allowed.
+
+    Raises:
+        TooManyCalls: A row has not arrived after `most` evaluations, or its slope is no number.
+    """
+    method, rows, device = SOLVERS["dopri5"], len(state[0]), state[0].device
+    stops = [float(t) for t in times]
+    t = torch.full((rows,), stops[0], dtype=torch.float64, device=device)
+    slope, calls, rejected = field(t, state), 1, 0
+    h = (stops[-1] - stops[0]) * _first_step(state[0], slope[0], absolute, relative)
+    found = [state] * (len(stops) - 1)
+    while True:
+        left = stops[-1] - t
+        if not bool((left != 0).any()):
+            return Solution(found, calls, rejected)
+        if calls + 6 > most:
+            raise TooManyCalls(
+                f"{int((left != 0).sum())} of {rows} rows have not arrived after {calls} "
+                f"evaluations with tolerance {max(relative, absolute):g}."
+            )
+        h = torch.where(h.abs() < left.abs(), h, left)
+        after, slopes = _step(field, method, t, h, state, slope)
+        arrived = torch.where(h == left, torch.full_like(t, stops[-1]), t + h)
+        ahead = field(arrived, after)
+        calls += 6
+        error = _error(method, h, state[0], after[0], [k[0] for k in (*slopes, ahead)])
+        error = _size(error, state[0], after[0], absolute, relative)
+        fine = (error <= 1) & (left != 0)
+        rejected += int((~fine & (left != 0)).sum())
+        for i, stop in enumerate(stops[1:]):
+            reached = fine & ((stop - t).abs() <= h.abs()) & ((stop - t) * h > 0)
+            if bool(reached.any()):
+                share = torch.where(reached, (stop - t) / torch.where(h == 0, 1, h), 1.0)
+                between = _between(share, h, state, after, slope, ahead)
+                found[i] = _where(reached, between, found[i])
+        state, slope = _where(fine, after, state), _where(fine, ahead, slope)
+        t = torch.where(fine, arrived, t)
+        longer = (0.9 * error.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
+        h = h * torch.where(error.isfinite(), longer, 0.2)
+
+
+def _first_step(y: Tensor, slope: Tensor, absolute: float, relative: float) -> Tensor:
+    """Return a hundredth of the way in which y would change by its own size, at most a tenth."""
+    ratio = _size(y, y, y, absolute, relative) / _size(slope, y, y, absolute, relative)
+    return (0.01 * ratio).nan_to_num(1e-4).clamp(1e-4, 0.1)
+
+
+def _size(x: Tensor, y: Tensor, other: Tensor, absolute: float, relative: float) -> Tensor:
+    """Return the root mean square of x in units of the tolerance, [B] float64."""
+    allowed = absolute + relative * torch.maximum(y.abs(), other.abs())
+    return (x / allowed).double().square().flatten(1).mean(1).sqrt()
+
+
+def _error(method: Tableau, h: Tensor, y: Tensor, after: Tensor, slopes: list[Tensor]) -> Tensor:
+    """Return h sum_i (b_i - bhat_i) k_i."""
+    parts = zip(method.weights, method.embedded, slopes, strict=True)
+    gap = torch.zeros_like(after)
+    for weight, other, slope in parts:
+        gap = gap + (weight - other) * slope
+    return _rows(h, y) * gap
+
+
+def _between(
+    share: Tensor, h: Tensor, state: State, after: State, slope: State, ahead: State
+) -> State:
+    """Return Hermite's cubic at a share of each row's step; at 1 it is `after` exactly."""
+    made = []
+    for y, z, k, q in zip(state, after, slope, ahead, strict=True):
+        s, step = _rows(share, y), _rows(h, y)
+        bend = s * (s - 1) * ((1 - 2 * s) * (z - y) + step * ((s - 1) * k + s * q))
+        made.append(torch.where(s == 1, z, torch.lerp(y, z, s) + bend))
+    return tuple(made)
+
+
+def _where(chosen: Tensor, one: State, other: State) -> State:
+    """Take some rows from one state, the rest from another."""
+    return tuple(
+        torch.where(chosen.view(-1, *([1] * (a.dim() - 1))), a, b)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+# The divergence
+
+
+def with_divergence(velocity: Velocity, trace: Trace) -> Field:
+    """Return the field of (y, ln p), whose second tensor, [B, K], has a column an estimate."""
+
+    def field(t: Tensor, state: State) -> State:
+        slope, divergence = trace(lambda y: velocity(t, y), state[0])
+        return slope, -divergence
+
+    return field
+
+
+def exact_trace(
+    f: Callable[[Tensor], Tensor], y: Float[Tensor, "B ..."]
+) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B 1"]]:
+    """Return f(y) and its divergence by D vector-Jacobian products, batched.
+
+    Arguments:
+        f: Maps [B, *shape] to the same, each row by itself.
+        y: Where.
+    """
+    with torch.enable_grad():
+        y = y.detach().requires_grad_()
+        value = f(y)
+        size = y[0].numel()
+        units = torch.eye(size, dtype=value.dtype, device=value.device)
+        units = units.view(size, 1, *y.shape[1:]).expand(size, *y.shape)
+        (rows,) = torch.autograd.grad(value, y, units, is_grads_batched=True)
+    diagonal = rows.flatten(2).diagonal(dim1=0, dim2=2)
+    return value.detach(), diagonal.sum(1, keepdim=True)
+
+
+def hutchinson(
+    f: Callable[[Tensor], Tensor],
+    y: Float[Tensor, "B ..."],
+    probes: Float[Tensor, "K B ..."],
+) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B K"]]:
+    """Return f(y) and r^T J r for each probe r: unbiased estimates of its divergence.
+
+    Arguments:
+        f: Maps [B, *shape] to the same, each row by itself.
+        y: Where.
+        probes: Signs, K for each row; one vector-Jacobian product each.
+    """
+    with torch.enable_grad():
+        y = y.detach().requires_grad_()
+        value = f(y)
+        found = []
+        for i, probe in enumerate(probes):
+            more = i + 1 < len(probes)
+            (product,) = torch.autograd.grad(value, y, probe.to(value), retain_graph=more)
+            found.append((product * probe).flatten(1).sum(1))
+    return value.detach(), torch.stack(found, dim=1)
+
+
+def standard_error(each: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+    """Return the standard error of the mean over K probes; not a number for one probe alone."""
+    return each.std(1) / math.sqrt(each.shape[1]) if each.shape[1] > 1 else each[:, 0] * math.nan

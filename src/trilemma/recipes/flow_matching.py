@@ -1,0 +1,145 @@
+"""Flow matching: straight lines from noise to data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model
+from trilemma.families.continuous import placed
+from trilemma.families.flow_matching import FlowMatching
+from trilemma.maths.ode import refined
+from trilemma.networks.unet import Perceptron, UNet
+from trilemma.recipes.recipe import Plot, Recipe
+
+__all__ = ["FlowMatchingRecipe"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowMatchingRecipe(Recipe):
+    """Trains a velocity, a U-Net for images, that carries noise to data; its density is known."""
+
+    name: ClassVar[str] = "flow-matching"
+    family: ClassVar[str] = "flow"
+    reference: ClassVar[str] = (
+        "Flow Matching for Generative Modeling, Lipman, Chen, Ben-Hamu, Nickel & Le, 2022, "
+        "arXiv:2210.02747"
+    )
+    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "guidance")
+
+    width: int = 0
+    """Channels at the finest size, or units of a layer for points; 0: 32 below 24 pixels, 48
+    from there, 128 for points."""
+    pairing: Literal["independent", "optimal-transport"] = "independent"
+    """Which noise is led to which example: any, or the nearest by an assignment in the batch."""
+    times: Literal["likelihood", "uniform", "logit-normal"] = "likelihood"
+    """Training times: half uniform and half near the data, all uniform, or around the middle."""
+    label_dropout: float = 0.1
+    """Share of examples whose class is hidden in training."""
+    sampler: Literal["euler", "midpoint", "heun", "rk4", "dopri5"] = "heun"
+    """The solver that draws samples; dopri5 chooses its own steps."""
+    sample_steps: int = 10
+    """Its steps; midpoint and heun evaluate the network twice in each, rk4 four times."""
+    guidance: float = 1.0
+    """Weight of the class: 1 obeys it, more exaggerates it, 0 ignores it."""
+    likelihood_steps: int = 20
+    """Steps of rk4 by which a likelihood is computed, four evaluations each."""
+    probes: int = 1
+    """Random probes of the divergence for images; that of points is computed exactly."""
+
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model."""
+        self._possible(domain)
+        values = domain.values
+        levels = values.count if isinstance(values, Levels) else 0
+        inner = FlowMatching(
+            self.network(domain),
+            domain.shape,
+            spread=0.5 if levels else 1.0,
+            finest=1 / (32 * levels) if levels else REAL,
+            frequencies=_frequencies(domain),
+            pairing=self.pairing,
+            times=self.times,
+            label_dropout=self.label_dropout,
+            shares=domain.frequencies if domain.classes else (),
+            solver=self.sampler,
+            steps=self.sample_steps,
+            guidance=self.guidance,
+            likelihood_steps=self.likelihood_steps,
+            probes=0 if domain.kind == "points" else self.probes,
+        )
+        return placed(inner, domain)
+
+    def _possible(self, domain: Domain) -> None:
+        """Refuse fields that make no sense together."""
+        if self.guidance != 1 and domain.classes and self.label_dropout == 0:
+            raise BadInput(
+                f"guidance {self.guidance:g} compares with a model that was told no class, and "
+                "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
+            )
+        if domain.kind == "image" and self.probes < 1:
+            raise BadInput(
+                f"{self.probes} probes were given for images; give --probes 1 or more, for the "
+                f"exact divergence of {domain.dimensions} coordinates takes as many passes."
+            )
+
+    @classmethod
+    def plots(cls) -> Mapping[str, Plot]:
+        """Return where the likelihood's steps stand: time, and the noise that is left."""
+        u = torch.linspace(0, 1, 200)
+        finest = {"256 levels": 1 / 8192, "17 levels": 1 / 544, "real numbers": REAL}
+        times = {name: refined(u, d).tolist() for name, d in finest.items()}
+        noise = {name: (1 - refined(u[:-1], d)).tolist() for name, d in finest.items()}
+        return {
+            "steps": Plot(u.tolist(), times, "share of the steps", "time t"),
+            "noise": Plot(u[:-1].tolist(), noise, "share of the steps", "noise 1 - t", log=True),
+        }
+
+    def network(self, domain: Domain) -> nn.Module:
+        """Return a velocity's network: a U-Net whose coarsest side is 4 to 8 pixels."""
+        classes = len(domain.classes)
+        if domain.kind == "points":
+            seen = domain.dimensions * (1 + 2 * len(_frequencies(domain)))
+            return Perceptron(seen, width=self.width or 128, classes=classes)
+        side = min(domain.shape[1:])
+        patch = 1 if side < 24 else 2
+        halvings = max(1, round(side / patch / 7).bit_length() - 1)
+        channels = domain.shape[0]
+        return UNet(
+            channels * (1 + 2 * len(_frequencies(domain))),
+            width=self.width or (32 if side < 24 else 48),
+            multipliers=(1, *[2] * halvings),
+            patch=patch,
+            classes=classes,
+            outputs=channels,
+        )
+
+
+def _frequencies(domain: Domain) -> tuple[float, ...]:
+    """Return the waves that a network is shown.
+
+    Of levels, one of a bin's width and of 4, 16, … bins, the longest below a half; of points in
+    few dimensions, four that help a perceptron with edges; a wide table has enough columns.
+    """
+    if not isinstance(domain.values, Levels):
+        return (1.5, 3.0, 6.0, 12.0) if domain.dimensions <= PLANE else ()
+    count, found = domain.values.count, []
+    period = 2 / count
+    while period < 0.5 and len(found) < 4:
+        found.append(2 * math.pi / period)
+        period *= 4
+    return tuple(found)
+
+
+REAL = 5e-3
+"""The finest noise for real numbers, in units of their spread."""
+
+PLANE = 3
+"""Dimensions up to which points are shown with waves."""

@@ -1,0 +1,142 @@
+"""The laws of energy-based models hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.families import energy
+from trilemma.laws import energy as laws
+from trilemma.maths import annealing, langevin
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+LOG_RATIO = langevin.log_ratio
+LOG_STEP = langevin._log_step
+PROPOSAL = langevin.proposal
+ACCEPTED = langevin.accepted
+LOOK = langevin.look
+BASE_LOOK = annealing.Gaussian.look
+LEVELLED = energy.Matched.levelled_energy
+LEARNED = energy.Contrastive.learned
+STANDARD = energy.Contrastive.standard_energy
+ENERGY = energy.Energy.energy
+
+
+def short_of_noise(seen, eta, xi):
+    return seen.y - eta * seen.slope + eta**0.5 * xi
+
+
+def without_ways(now, then, eta):
+    return now.energy - then.energy
+
+
+def one_way(now, then, eta):
+    return now.energy - then.energy - LOG_STEP(now, then, eta)
+
+
+def unnormalised(self, y):
+    seen = BASE_LOOK(self, y)
+    return langevin.Seen(seen.y, seen.energy + 0.3, seen.slope)
+
+
+def half_weights(chains, plan, places, normal, uniform):
+    found = ANNEALED(chains, plan, places, normal, uniform)
+    return annealing.Annealed(found.log_weights / 2, found.y, found.acceptance)
+
+
+def shifted(chains, plan, places, normal, uniform):
+    """Weights of a run whose sign is wrong on the way back."""
+    found = ANNEALED(chains, plan, places, normal, uniform)
+    return annealing.Annealed(-found.log_weights, found.y, found.acceptance)
+
+
+ANNEALED = annealing._annealed
+
+
+def raised(amount):
+    """Make every weight larger, as a chain that forgets a temperature does."""
+
+    def annealed(chains, plan, places, normal, uniform):
+        found = ANNEALED(chains, plan, places, normal, uniform)
+        return annealing.Annealed(found.log_weights + amount, found.y, found.acceptance)
+
+    return annealed
+
+
+def no_noise_level(self, u, sigma):
+    return LEVELLED(self, u, 1.3 * sigma)
+
+
+def stray(self, u):
+    return 1.1 * LEARNED(self, u)
+
+
+def one_sided(self, batch):
+    found = self.learned(self.standardise(batch.x, batch.noise[:]))
+    return energy.Loss(found.mean())
+
+
+BROKEN = [
+    ("ula_bias", "ULA on", langevin, "proposal", short_of_noise),
+    ("mala_unbiased", "MALA on", langevin, "accepted", lambda r, u: torch.ones_like(r) > 0),
+    ("mala_unbiased", "and does move", langevin, "accepted", lambda r, u: r > 9),
+    ("detailed_balance", "ln ratio from", langevin, "log_ratio", one_way),
+    ("detailed_balance", "ln ratio = ", langevin, "log_ratio", without_ways),
+    ("partition_of_a_quadratic", "forward", annealing.Gaussian, "look", unnormalised),
+    ("partition_of_a_quadratic", "reverse", annealing, "_annealed", half_weights),
+    ("partition_of_a_quadratic", "mean ln w", annealing, "_annealed", raised(0.5)),
+    ("partition_of_a_mixture", "forward", annealing, "_annealed", shifted),
+    ("partition_of_a_mixture", "reverse", annealing.Gaussian, "look", unnormalised),
+    ("partition_of_a_mixture", "mean ln w", annealing, "_annealed", raised(0.5)),
+    (
+        "partition_against_a_grid",
+        "forward",
+        energy.Energy,
+        "energy",
+        lambda self, x: ENERGY(self, x) + 0.2,
+    ),
+    ("partition_against_a_grid", "reverse", annealing, "_annealed", half_weights),
+    ("contrastive_gradient", "the contrastive", energy.Contrastive, "loss", one_sided),
+    ("denoising_minimum", "denoising score", energy.Matched, "levelled_energy", no_noise_level),
+    ("denoising_minimum", "and its least", energy.Matched, "levelled_energy", no_noise_level),
+    ("denoising_minimum", "the energy's", energy.Matched, "levelled_energy", no_noise_level),
+    ("denoised_mean", "E[u |", energy.Contrastive, "learned", stray),
+]
+
+
+def is_broken(check, start):
+    found = [law for law in getattr(laws, check)() if law.name.startswith(start)]
+    assert len(found) == 1
+    return not found[0].holds
+
+
+@pytest.mark.parametrize(
+    ("check", "start", "owner", "name", "broken"),
+    BROKEN,
+    ids=[f"{check}-{start}" for check, start, *_ in BROKEN],
+)
+def test_a_broken_code_breaks_its_law(check, start, owner, name, broken, monkeypatch):
+    monkeypatch.setattr(owner, name, broken)
+    assert is_broken(check, start)
+
+
+def test_every_law_has_something_that_breaks_it():
+    named = {(check, start) for check, start, *_ in BROKEN}
+    for check in laws.CHECKS:
+        for law in check():
+            assert any(c == check.__name__ and law.name.startswith(s) for c, s in named), law.name
+
+
+def test_all_checks_take_little_time():
+    import time
+
+    start = time.perf_counter()
+    for check in laws.CHECKS:
+        check()
+    assert time.perf_counter() - start < 30  # under 3 s on a quiet machine
