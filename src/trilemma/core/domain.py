@@ -132,7 +132,9 @@ class Domain:
         if values.pop("type") == "levels":
             made: Levels | Real = Levels(**values)
         else:
-            parts = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+            parts: dict[str, Any] = {
+                k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+            }
             made = Real(**parts)
         return cls(
             plain["kind"],

@@ -145,7 +145,7 @@ def bits_of_uniform_noise() -> list[Law]:
     for count in (17, 256):
         nats = torch.full((4,), -64 * math.log(count), dtype=torch.float64)
         found, _ = likelihood.scores(
-            {"log_prob": nats},
+            {"log_prob": likelihood.Likelihood(nats, "exact", "ln p(x)")},
             Domain("image", (1, 8, 8), Levels(count)),
             baseline={"uniform": likelihood.uniform(64, count)},
         )
