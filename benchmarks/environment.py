@@ -20,9 +20,14 @@ __all__ = ["PEERS", "ROOT", "is_inside", "python"]
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 PLACE = ROOT / ".venv-bench"
-ALONE = "denoising-diffusion-pytorch==2.2.6"
-"""Installed without its dependencies."""
-PEERS = ("diffusers", "denoising-diffusion-pytorch", "pythae")
+ALONE = (
+    "denoising-diffusion-pytorch==2.2.6",
+    "nflows==0.14",
+    "normflows==1.7.3",
+    "UMNN==1.71",
+)
+"""Installed without their dependencies."""
+PEERS = ("diffusers", "denoising-diffusion-pytorch", "pythae", "nflows", "normflows", "zuko")
 """Peers whose versions are recorded with every result."""
 PARTS = (
     ROOT / "pyproject.toml",
@@ -50,7 +55,7 @@ def python() -> Path:
     _install(interpreter, *constrained, "torch")
     _install(interpreter, *constrained, "--editable", str(ROOT))
     _install(interpreter, *constrained, "--requirement", str(HERE / "requirements.txt"))
-    _install(interpreter, "--no-deps", ALONE)
+    _install(interpreter, "--no-deps", *ALONE)
     shutil.copy(HERE / "torchvision_stand_in.py", _packages(interpreter) / "torchvision.py")
     stamp.write_text(made_of)
     return interpreter
