@@ -316,3 +316,71 @@ def test_a_users_own_colour_pictures_go_all_the_way(here, capsys):
     )
     capsys.readouterr()
     assert "data" in refused(capsys, "resume", "r", "--steps", "9")
+
+
+# --- likelihood families -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pixelcnn(tmp_path_factory):
+    """Train an autoregressive model for a few steps."""
+    run = tmp_path_factory.mktemp("autoregressive") / "run"
+    words = ["train", "pixelcnn", "--steps", "3", "--batch", "32", "--width", "8", "--run"]
+    assert main([*words, str(run)]) == 0
+    return run
+
+
+def test_an_image_is_completed(pixelcnn, here):
+    x = (torch.arange(64).view(8, 8) % 17).to(torch.uint8)
+    Image.fromarray((x.float() * 255 / 16).round().to(torch.uint8).numpy()).save("half.png")
+    words = ["sample", str(pixelcnn), "-n", "5", "--cond", "half.png", "--out", "done.safetensors"]
+    assert main([*words, "--mask", "bottom"]) == 0
+    done = load_file("done.safetensors")["x"]
+    assert done.shape == (5, 1, 8, 8)
+    assert (done[:, 0, :4] == x[:4]).all()
+    assert (done[0, 0, 4:] != done[1, 0, 4:]).any()
+
+
+def test_what_cannot_be_completed_is_refused(pixelcnn, trained, here, capsys):
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("a.png")
+    Image.fromarray(np.zeros((9, 8), np.uint8)).save("b.png")
+    run = str(pixelcnn)
+    assert "--mask is missing" in refused(capsys, "sample", run, "--cond", "a.png")
+    assert "goes with --cond IMAGE" in refused(capsys, "sample", run, "--mask", "bottom")
+    said = refused(capsys, "sample", run, "--cond", "a.png", "--mask", "b.png")
+    assert "8 by 9 pixels" in said
+    said = refused(capsys, "sample", str(trained / "gan"), "--cond", "a.png", "--mask", "bottom")
+    assert "pixelcnn and pixel-transformer can" in said
+
+
+def test_long_sampling_is_told_and_may_be_insisted_on(pixelcnn, here, capsys, monkeypatch):
+    monkeypatch.setattr("trilemma.drawing.LONG", 1e-9)
+    said = refused(capsys, "sample", str(pixelcnn), "-n", "4", "--out", "a.png")
+    assert "add --yes" in said
+    assert not Path("a.png").exists()
+    assert main(["sample", str(pixelcnn), "-n", "4", "--out", "a.png", "--yes"]) == 0
+    assert Path("a.png").exists()
+
+
+def test_a_table_goes_all_the_way(here, capsys):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 3, generator=g) * torch.tensor([1.0, 5.0, 0.1])
+    np.savetxt("people.csv", x.numpy(), delimiter=",", header="height,weight,age", comments="")
+    words = ["train", "spline-flow", "--data", "people.csv", "--steps", "5", "--batch", "64"]
+    assert main([*words, "--width", "16", "--run", "run"]) == 0
+    assert main(["sample", "run", "-n", "20", "--out", "new.csv"]) == 0
+    lines = Path("new.csv").read_text().splitlines()
+    assert lines[0] == "height,weight,age"
+    assert len(lines) == 21
+    assert main(["sample", "run", "-n", "20", "--out", "new.png"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "run", "--samples", "100", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["log_prob"]["by"] == "exact"
+    assert "unit" in found["skipped"]["bits_per_dim"]
+
+
+def test_a_gan_says_who_knows_a_density(trained, capsys):
+    assert main(["evaluate", str(trained / "gan"), "--samples", "64", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert "autoregressive models and flows" in found["skipped"]["log_prob"]

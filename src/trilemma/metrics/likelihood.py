@@ -201,6 +201,7 @@ def told(
     about = (
         f"-E(x) - ln Z, ln Z = {middle:.6g} between {low:.6g} and {high:.6g} by annealed "
         f"importance sampling, {CHAINS} chains each way, noise seed {seed}"
+        + (" (the two cross: neither can be trusted)" if low > high + 1 else "")
     )
     return Likelihood(nats - middle, "AIS interval", about, below=half, above=half)
 
