@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma import drawing, gallery
-from trilemma.core.errors import BadInput, Diverged
+from trilemma.core.errors import BadInput, Diverged, RanAway
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.quality import reference
@@ -178,17 +178,22 @@ def compare(
                 against = reference(
                     data, made, n=plan.samples, seed=plan.seed, progress=told, check=check
                 )
-        with progress(name) as told:
-            found = judge_run(
-                loaded,
-                data,
-                samples=plan.samples,
-                seed=plan.seed,
-                world=world,
-                check=check,
-                progress=told,
-                against=against,
-            )
+        try:
+            with progress(name) as told:
+                found = judge_run(
+                    loaded,
+                    data,
+                    samples=plan.samples,
+                    seed=plan.seed,
+                    world=world,
+                    check=check,
+                    progress=told,
+                    against=against,
+                )
+        except RanAway as error:
+            say(f"{name}: {error}")
+            rows.append(_failed(name, plan, str(error)))
+            continue
         if world.is_main:
             gallery.run_report(run, data)
         rows.append(found)

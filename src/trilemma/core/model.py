@@ -28,6 +28,7 @@ __all__ = [
     "Loss",
     "Model",
     "Objective",
+    "Ordered",
     "Partitioned",
     "Sequential",
     "Stage",
@@ -179,6 +180,17 @@ class Completing(Protocol):
         noise: Noise | None = None,
     ) -> Tensor:
         """Return examples that equal x, [B, *shape] in data units, where `known` is true."""
+        ...
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """Knows p(x) as a product of conditionals, from the first rows of an image to the last."""
+
+    def conditionals(
+        self, x: Tensor, *, condition: Condition | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        """Return ln p(x_i | what is before it) in nats at the place of each number."""
         ...
 
 

@@ -19,6 +19,7 @@ from trilemma.core.model import (
     Gradual,
     Invertible,
     Model,
+    Ordered,
     Partitioned,
 )
 from trilemma.core.noise import Noise
@@ -43,6 +44,8 @@ def trained_laws(model: Model[Any, Any], x: Tensor) -> Sequence[Check]:
         checks.append(partial(_codes, model, look))
     if isinstance(model, Completing) and look.dim() == 4:
         checks.append(partial(_completions, model, look))
+    if isinstance(model, Ordered) and isinstance(model, Density):
+        checks.append(partial(_order, model, look))
     if isinstance(model, Energetic) and isinstance(model, Partitioned):
         checks.append(partial(_partition, model))
     checks += [
@@ -169,6 +172,40 @@ def _completions(model: Completing, x: Tensor) -> list[Law]:
             _share_that_differs(again, drawn),
             0,
             1e-3,
+        ),
+    ]
+
+
+def _order(model: Any, x: Tensor) -> list[Law]:  # noqa: ANN401
+    """Change the lower part of images: what is said of the upper must not move."""
+    x = x[:8]
+    rows = x.shape[2] // 2 - (x.shape[2] // 2) % 4  # a multiple of every cell's side
+    other = x.clone()
+    other[:, :, rows:] = x.flip(0)[:, :, rows:]
+    with torch.no_grad():
+        one, two = model.conditionals(x).double(), model.conditionals(other).double()
+        whole = model.log_prob(x).double()
+    return [
+        equal(
+            "what comes later changes nothing said before (largest change, nats)",
+            "lecture §5; van den Oord, Kalchbrenner & Kavukcuoglu 2016",
+            float((one - two)[:, :, :rows].abs().max()),
+            0,
+            1e-4,
+        ),
+        equal(
+            "and something said after (1 if so)",
+            "lecture §5",
+            float((one - two)[:, :, rows:].abs().max() > 1e-6),
+            1,
+            0,
+        ),
+        equal(
+            "ln p(x) is the sum of its conditionals (largest gap, nats)",
+            "lecture §5",
+            float((one.flatten(1).sum(1) - whole).abs().max()),
+            0,
+            1e-2,
         ),
     ]
 
