@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SHARE  ?= 1.1
+SHARE  ?= 0.25
 DATA   ?= digits
 CODE   := src tests benchmarks scripts examples
 

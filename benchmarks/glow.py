@@ -23,7 +23,8 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.families.continuous import OnLevels
 from trilemma.families.flow import NormalizingFlow
-from trilemma.networks.coupling import AffineCoupling, Chain, Invertible1x1
+from trilemma.networks.bijections import Invertible1x1
+from trilemma.networks.coupling import AffineCoupling, Chain
 from trilemma.recipes.glow import Glow
 
 OPTIONS = {

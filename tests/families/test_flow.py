@@ -17,7 +17,8 @@ from trilemma.core.sampling import draw
 from trilemma.data import sources
 from trilemma.families.continuous import placed
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
-from trilemma.networks.coupling import ActNorm, AffineCoupling, Chain, Invertible1x1
+from trilemma.networks.bijections import ActNorm, Invertible1x1
+from trilemma.networks.coupling import AffineCoupling, Chain
 from trilemma.networks.layers import MLP, ConditionEmbedding
 from trilemma.recipes.glow import Glow
 

@@ -8,7 +8,7 @@ import torch
 from trilemma.families import flow
 from trilemma.laws import flow as laws
 from trilemma.maths import transforms
-from trilemma.networks import coupling
+from trilemma.networks import bijections, coupling
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -28,7 +28,7 @@ LOGIT = transforms.logit
 LOGIT_INVERSE = transforms.logit_inverse
 STANDARD = flow._standard
 DEQUANTISE = flow.VariationalDequantiser.forward
-ACTNORM = coupling.ActNorm.forward
+ACTNORM = bijections.ActNorm.forward
 
 
 def half_volume(y, shift, log_scale):
@@ -109,27 +109,27 @@ def same(z, *rest):
 
 BREAKS = [
     # determinants
-    ("ln|det| of ActNorm", coupling.ActNorm, "forward", actnorm_of_one_place),
-    ("ln|det| of 1x1", coupling, "lu_log_det", lambda log_s, places=1: log_s.sum()),
-    ("ln|det| of LU mixing", coupling, "lu_log_det", lambda *a: 2 * LOG_DET(*a)),
-    ("ln|det| of permutation", coupling.Permutation, "forward", stretched),
-    ("ln|det| of squeeze", coupling.Squeeze, "forward", squeezed_and_halved),
-    ("ln|det| of unsqueeze", coupling.Unsqueeze, "forward", unsqueezed_and_halved),
-    ("ln|det| of logit", coupling, "logit", logit_without_slope),
-    ("ln|det| of marginals", coupling, "piecewise", flat_pieces),
+    ("ln|det| of ActNorm", bijections.ActNorm, "forward", actnorm_of_one_place),
+    ("ln|det| of 1x1", bijections, "lu_log_det", lambda log_s, places=1: log_s.sum()),
+    ("ln|det| of LU mixing", bijections, "lu_log_det", lambda *a: 2 * LOG_DET(*a)),
+    ("ln|det| of permutation", bijections.Permutation, "forward", stretched),
+    ("ln|det| of squeeze", bijections.Squeeze, "forward", squeezed_and_halved),
+    ("ln|det| of unsqueeze", bijections.Unsqueeze, "forward", unsqueezed_and_halved),
+    ("ln|det| of logit", bijections, "logit", logit_without_slope),
+    ("ln|det| of marginals", bijections, "piecewise", flat_pieces),
     ("ln|det| of coupling of channels", coupling, "affine", half_volume),
     ("ln|det| of coupling of squares", coupling, "affine", half_volume),
     ("ln|det| of coupling of a vector", coupling, "affine", half_volume),
     ("ln|det| of a flow of two levels", coupling, "affine", half_volume),
     # inverses
-    ("inverse of ActNorm", coupling.ActNorm, "inverse", untold),
-    ("inverse of 1x1", coupling, "lu_inverse", MATRIX),
-    ("inverse of LU mixing", coupling, "lu_inverse", MATRIX),
-    ("inverse of permutation", coupling.Permutation, "inverse", untold),
-    ("inverse of squeeze", coupling.Squeeze, "inverse", unsqueezed_too_small),
-    ("inverse of unsqueeze", coupling.Unsqueeze, "inverse", squeezed_too_small),
-    ("inverse of logit", coupling, "logit_inverse", lambda z, a: LOGIT_INVERSE(z, a / 2)),
-    ("inverse of marginals", coupling, "piecewise_inverse", lambda p, w: 2 * p - 1),
+    ("inverse of ActNorm", bijections.ActNorm, "inverse", untold),
+    ("inverse of 1x1", bijections, "lu_inverse", MATRIX),
+    ("inverse of LU mixing", bijections, "lu_inverse", MATRIX),
+    ("inverse of permutation", bijections.Permutation, "inverse", untold),
+    ("inverse of squeeze", bijections.Squeeze, "inverse", unsqueezed_too_small),
+    ("inverse of unsqueeze", bijections.Unsqueeze, "inverse", squeezed_too_small),
+    ("inverse of logit", bijections, "logit_inverse", lambda z, a: LOGIT_INVERSE(z, a / 2)),
+    ("inverse of marginals", bijections, "piecewise_inverse", lambda p, w: 2 * p - 1),
     ("inverse of coupling of channels", coupling, "affine_inverse", lambda z, t, s: z - t),
     ("inverse of coupling of squares", coupling, "affine_inverse", lambda z, t, s: z - t),
     ("inverse of coupling of a vector", coupling, "affine_inverse", lambda z, t, s: z - t),

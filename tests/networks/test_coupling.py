@@ -5,19 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.networks.coupling import (
+from trilemma.networks.bijections import (
     ActNorm,
-    AffineCoupling,
-    Chain,
-    Convolutions,
     Invertible1x1,
     Logit,
     Marginals,
-    MultiScale,
     Permutation,
     Squeeze,
     Unsqueeze,
 )
+from trilemma.networks.coupling import AffineCoupling, Chain, Convolutions, MultiScale
 from trilemma.networks.layers import MLP
 
 

@@ -22,7 +22,7 @@ from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.maths import transforms
 from trilemma.maths.transforms import Bijection
-from trilemma.networks import coupling
+from trilemma.networks import bijections, coupling
 from trilemma.networks.layers import MLP
 
 __all__ = ["CHECKS"]
@@ -70,8 +70,8 @@ def _vector_flow(size: int, steps: int, first: Sequence[Bijection] = ()) -> Norm
         torch.manual_seed(3)
         layers: list[Bijection] = list(first)
         for _ in range(steps):
-            mixing = coupling.Invertible1x1(size)
-            layers += [coupling.ActNorm(size), mixing, _point_coupling(size)]
+            mixing = bijections.Invertible1x1(size)
+            layers += [bijections.ActNorm(size), mixing, _point_coupling(size)]
         flow = NormalizingFlow(coupling.Chain(layers), (size,))
     _disturbed(flow, size=0.15)
     return flow
@@ -83,14 +83,14 @@ def _layers() -> Mapping[str, tuple[Bijection, tuple[int, ...]]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
         made: dict[str, tuple[Bijection, tuple[int, ...]]] = {
-            "ActNorm": (coupling.ActNorm(4), image),
-            "1x1 convolution": (coupling.Invertible1x1(4), image),
-            "LU mixing of a vector": (coupling.Invertible1x1(5), few),
-            "permutation": (coupling.Permutation(4), image),
-            "squeeze": (coupling.Squeeze(), (1, 4, 4)),
-            "unsqueeze": (coupling.Unsqueeze(), image),
-            "logit": (coupling.Logit(0.05), few),
-            "marginals": (coupling.Marginals(4, 7), image),
+            "ActNorm": (bijections.ActNorm(4), image),
+            "1x1 convolution": (bijections.Invertible1x1(4), image),
+            "LU mixing of a vector": (bijections.Invertible1x1(5), few),
+            "permutation": (bijections.Permutation(4), image),
+            "squeeze": (bijections.Squeeze(), (1, 4, 4)),
+            "unsqueeze": (bijections.Unsqueeze(), image),
+            "logit": (bijections.Logit(0.05), few),
+            "marginals": (bijections.Marginals(4, 7), image),
             "coupling of channels": (_image_coupling(4, flip=True), image),
             "coupling of squares": (_image_coupling(1, chessboard=True), (1, 4, 4)),
             "coupling of a vector": (_point_coupling(5), few),
@@ -108,17 +108,17 @@ def _glow() -> Bijection:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(4)
         first = [
-            coupling.Marginals(1, 5),
+            bijections.Marginals(1, 5),
             _image_coupling(1, chessboard=True),
-            coupling.Squeeze(),
-            coupling.ActNorm(4),
-            coupling.Invertible1x1(4),
+            bijections.Squeeze(),
+            bijections.ActNorm(4),
+            bijections.Invertible1x1(4),
             _image_coupling(4),
         ]
         second = [
-            coupling.Squeeze(),
-            coupling.ActNorm(8),
-            coupling.Permutation(8),
+            bijections.Squeeze(),
+            bijections.ActNorm(8),
+            bijections.Permutation(8),
             _image_coupling(8),
         ]
         levels = [coupling.Chain(first), coupling.Chain(second)]
@@ -230,7 +230,9 @@ def _dequantiser() -> VariationalDequantiser:
     """Return a learned one for two coordinates, disturbed; in float32, as noise is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
-        inner = coupling.Chain([_told_coupling(), coupling.ActNorm(2), _told_coupling(flip=True)])
+        inner = coupling.Chain(
+            [_told_coupling(), bijections.ActNorm(2), _told_coupling(flip=True)]
+        )
         made = VariationalDequantiser(inner, MLP(2, 3, width=8, depth=1), COUNT)
     _disturbed(made, size=0.2)
     made.float()
@@ -245,7 +247,7 @@ def _told_coupling(**given: bool) -> Bijection:
 @torch.no_grad()
 def levels() -> list[Law]:
     """On three levels in two coordinates: the sum over bins, and bounds beside the integrals."""
-    inner = _vector_flow(2, 2, [coupling.Logit(0.05)])
+    inner = _vector_flow(2, 2, [bijections.Logit(0.05)])
     edges = torch.linspace(-1, 1, COUNT + 1, dtype=torch.float64)
     x = torch.tensor(list(itertools.product(range(COUNT), repeat=2)), dtype=torch.uint8)
     unit, weights = _grid(12, [0.0, 1.0], 2)
@@ -290,10 +292,10 @@ def images() -> list[Law]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(8)
         layers = [
-            coupling.Marginals(1, 2),
-            coupling.Squeeze(),
-            coupling.ActNorm(4),
-            coupling.Invertible1x1(4),
+            bijections.Marginals(1, 2),
+            bijections.Squeeze(),
+            bijections.ActNorm(4),
+            bijections.Invertible1x1(4),
             _image_coupling(4),
         ]
         body = coupling.MultiScale([coupling.Chain(layers)], [(4, 1, 1)])

@@ -18,19 +18,16 @@ from trilemma.data.stream import ExampleStream
 from trilemma.families.continuous import Dequantiser, OnLevels, OnReals, placed
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.maths.transforms import Bijection
-from trilemma.networks.coupling import (
+from trilemma.networks.bijections import (
     ActNorm,
-    AffineCoupling,
-    Chain,
-    Convolutions,
     Invertible1x1,
     Logit,
     Marginals,
-    MultiScale,
     Permutation,
     Squeeze,
     Unsqueeze,
 )
+from trilemma.networks.coupling import AffineCoupling, Chain, Convolutions, MultiScale
 from trilemma.networks.layers import MLP, ConditionEmbedding
 from trilemma.recipes.recipe import Recipe
 
