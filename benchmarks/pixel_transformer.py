@@ -9,10 +9,10 @@ depth, steps with those that pytorch-generative reports.
                heads and batch: both have 12 width^2 weights a block, read the pixels that touch a
                pixel from before, and give a Bernoulli's logit for each
 
-pytorch-generative is on no package index: give the folder of a checkout of
-https://github.com/EugenHotaj/pytorch-generative with `--peer`. Only its ImageGPT is imported,
-without the packages that its data sets and its trainer ask for. Its update is its loss, its Adam
-and nothing else; ours is our Trainer's, which also clips and averages.
+pytorch-generative is on no package index: give the folder of a checkout of EugenHotaj's
+pytorch-generative with `--peer`. Only its ImageGPT is imported, without the packages that its
+data sets and its trainer ask for. Its update is its loss, its Adam and nothing else; ours is our
+Trainer's, which also clips and averages.
 """
 
 from __future__ import annotations
