@@ -111,3 +111,13 @@ def test_no_row():
     assert found.choice is None
     assert "Nothing was measured" in found.verdict
     assert found.quality == found.frontier == found.advice == ()
+
+
+def test_the_likeliest_is_named_with_its_way(rows):
+    assert "most probable to vae (≥ −93.00 nats, lower bound)" in rank(rows).words
+    rows[3]["metrics"]["log_prob"] = {"value": -93.4, "low": -94, "high": -92.5, "by": "exact"}
+    words = rank(rows).words
+    assert "vae (≥ −93.00 nats, lower bound) and ddpm (−93.40 nats, exact)" in words
+    assert "which their intervals do not tell apart" in words
+    del rows[1]["metrics"]["bound"], rows[3]["metrics"]["bound"], rows[3]["metrics"]["log_prob"]
+    assert "most probable" not in rank(rows).words

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from trilemma.report.words import brief, duration, joined, stand_in
+from trilemma.report.words import brief, duration, joined, score, stand_in
 
 __all__ = [
     "LIKELIHOOD",
@@ -111,9 +111,12 @@ def coverage_metric(rows: Sequence[Row]) -> str:
 
 
 def _score(row: Row, metric: str) -> tuple[float, float, float]:
-    score = row.get("metrics", {}).get(metric) or {}
-    value = _float(score.get("value"))
-    low, high = _float(score.get("low")), _float(score.get("high"))
+    return _score_of(row.get("metrics", {}).get(metric) or {})
+
+
+def _score_of(found: Row) -> tuple[float, float, float]:
+    value = _float(found.get("value"))
+    low, high = _float(found.get("low")), _float(found.get("high"))
     return (
         value,
         low if math.isfinite(low) else value,
@@ -267,6 +270,7 @@ def _advice(
         for sentence in (
             _faster(choice, quality, speed),
             _wider(choice, coverage, name),
+            _likeliest(rows),
             _beaten(quality, coverage, speed),
             _trivial(rows, quality),
             _copies(rows),
@@ -292,6 +296,23 @@ def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place]) -> st
         f"{duration(seconds)}, {brief(round(times, 0 if times >= 10 else 1))} times less, "
         f"at fd {brief(rival.value)}."
     )
+
+
+def _likeliest(rows: Sequence[Row]) -> str:
+    """Say to which models unseen data are most probable, where two or more know."""
+    places = _places([(row, *_score_of(found_in(row, "likelihood"))) for row in rows], "higher")
+    first = [p.recipe for p in places if p.place == 1]
+    if len(places) < 2:
+        return ""
+    how = {str(row.get("recipe", "?")): found_in(row, "likelihood") for row in rows}
+    told = [f"{name} ({_nats(how[name])})" for name in first]
+    alike = ", which their intervals do not tell apart" if len(first) > 1 else ""
+    return f"Unseen data are most probable to {joined(told)}{alike}."
+
+
+def _nats(found: Row) -> str:
+    sign = "≥ " if "bound" in str(found.get("by", "")) else ""
+    return f"{sign}{score('likelihood', found.get('value'))} nats, {found.get('by') or 'exact'}"
 
 
 def _wider(choice: str, coverage: Sequence[Place], name: str) -> str:

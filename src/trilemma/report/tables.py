@@ -151,7 +151,9 @@ def terminal_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
     made = lines(rows)
     for line in made:
         style = "" if line.kind == "recipe" else "dim"
-        table.add_column(Text(line.name, style=style or "bold"), justify="right", style=style)
+        table.add_column(
+            Text(line.name, style=style or "bold"), justify="right", style=style, overflow="fold"
+        )
     for name in columns(rows):
         arrow = {"lower": " ↓", "higher": " ↑", "one": " → 1"}.get(_better(rows, name), "")
         cells = []
