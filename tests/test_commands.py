@@ -349,7 +349,7 @@ def test_what_cannot_be_completed_is_refused(pixelcnn, trained, here, capsys):
     assert "goes with --cond IMAGE" in refused(capsys, "sample", run, "--mask", "bottom")
     said = refused(capsys, "sample", run, "--cond", "a.png", "--mask", "b.png")
     assert "8 by 9 pixels" in said
-    said = refused(capsys, "sample", str(trained / "gan"), "--cond", "a.png", "--mask", "bottom")
+    said = refused(capsys, "sample", str(trained / "gan"), "--cond", "b.png", "--mask", "bottom")
     assert "pixelcnn and pixel-transformer can" in said
 
 

@@ -327,6 +327,8 @@ def sample(options: argparse.Namespace) -> None:
     }
     with _at_work(options.device) as (stop, ranks):
         loaded = load(options.run, warn=warn, device=ranks.device, at_sampling=chosen)
+        if options.cond is not None and is_image(options.cond):
+            drawing.refuse_completion(loaded)
         wanted, given = _wanted(loaded.domain, options.cond, options.mask)
         target = options.out or _free(
             loaded.run.path / "samples", f"seed{options.seed}-n{options.n}", ".png"

@@ -31,7 +31,15 @@ from trilemma.report import charts, figures
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 
-__all__ = ["contact_sheet", "cost_of_a_step", "plots", "save_picture", "whole", "write_samples"]
+__all__ = [
+    "contact_sheet",
+    "cost_of_a_step",
+    "plots",
+    "refuse_completion",
+    "save_picture",
+    "whole",
+    "write_samples",
+]
 
 FORMS = (".png", ".gif", ".npz", ".safetensors", "")
 FRAMES = 48
@@ -180,17 +188,17 @@ class _Completion(Model):
         )
 
 
-def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
-    """Return a model whose samples complete an image.
-
-    Raises:
-        BadInput: The run's model cannot.
-    """
+def refuse_completion(loaded: Loaded) -> None:
+    """Refuse an image to be completed where the run's model cannot."""
     if not isinstance(loaded.model, Completing):
         raise BadInput(
             f"recipe '{loaded.recipe.name}' cannot complete an image; pixelcnn and "
             "pixel-transformer can. --cond names a class here."
         )
+
+
+def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
+    """Return a model whose samples complete an image."""
     device = next(loaded.model.parameters()).device
     return _Completion(loaded.model, x.to(device), known.to(device))
 
