@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Coded, Density, Energetic, Gradual, Invertible, Model
+from trilemma.core.model import Coded, Density, Energetic, Gradual, Invertible, Model, Termwise
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data.dataset import DataSet
@@ -134,8 +134,7 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
         for part in loaded.model.children():
             if isinstance(part, Invertible):
                 pictures += _round_trip(loaded, part, data)
-        terms = getattr(loaded.model, "bound_terms", None)
-        if terms is not None:
+        if isinstance(loaded.model, Termwise):
             pictures += _terms(loaded, data)
     return pictures
 
@@ -244,8 +243,9 @@ def _round_trip(loaded: Loaded, part: Invertible, data: DataSet) -> list[Picture
 
 
 def _terms(loaded: Loaded, data: DataSet) -> list[Picture]:
+    assert isinstance(loaded.model, Termwise)
     x = data.test.x[:TERMS]
-    terms = loaded.model.bound_terms(x, noise=Noise.of(0, len(x)))  # type: ignore[operator]
+    terms = loaded.model.bound_terms(x, noise=Noise.of(0, len(x)))
     each = terms.double().mean(0) / (math.log(2) * loaded.domain.dimensions)
     return [
         Picture(

@@ -44,3 +44,16 @@ def test_tokens_travel_with_their_mask():
     )
     assert condition[1:2].mask.tolist() == [[True, False]]
     assert len(condition.null()) == 2
+
+
+def test_classes_are_drawn_by_their_frequencies():
+    label = Condition.drawn((0.5, 0.2, 0.3), Noise.of(0, 4000)).label
+    share = torch.bincount(label, minlength=3) / 4000
+    torch.testing.assert_close(share, torch.tensor([0.5, 0.2, 0.3]), atol=0.03, rtol=0)
+
+
+def test_a_share_of_the_rows_is_hidden_by_chance():
+    told = Condition(label=torch.zeros(4000, dtype=torch.int64))
+    assert told.partly_hidden(0.0, Noise.of(0, 4000)) is told
+    present = told.partly_hidden(0.1, Noise.of(0, 4000)).present
+    assert abs((~present).float().mean() - 0.1) < 0.02

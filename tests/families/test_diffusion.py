@@ -118,12 +118,6 @@ def test_samples_are_levels_and_do_not_depend_on_their_number(sampler):
     assert (draw(model, 3, seed=2) != many[:3]).any()
 
 
-def test_classes_are_drawn_by_their_frequencies():
-    label = images()._drawn_labels(Noise.of(0, 4000)).label
-    share = torch.bincount(label, minlength=3) / 4000
-    torch.testing.assert_close(share, torch.tensor([0.5, 0.2, 0.3]), atol=0.03, rtol=0)
-
-
 def test_path_goes_from_noise_to_the_sample():
     model, noise = images(steps=6), Noise.of(0, 4)
     way = model.path(4, frames=4, noise=noise)

@@ -141,7 +141,7 @@ def test_a_model_that_cannot_be_inverted_says_so():
     flow = made()
     with torch.no_grad():
         flow.bijection.layers[0].log_scale.fill_(-20.0)
-    with pytest.raises(RanAway, match="cannot be inverted"):
+    with pytest.raises(RanAway, match="cannot be followed"):
         placed(flow, POINT).sample(3, noise=Noise.of(0, 3))
 
 

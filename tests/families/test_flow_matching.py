@@ -181,13 +181,6 @@ def test_path_goes_from_noise_to_the_sample(solver):
         assert len(model.path(4, frames=100, noise=Noise.of(0, 4))) == 7
 
 
-def test_classes_are_drawn_by_their_frequencies():
-    label = images()._drawn_labels(Noise.of(0, 4000)).label
-    assert label is not None
-    share = torch.bincount(label, minlength=3) / 4000
-    torch.testing.assert_close(share, torch.tensor([0.5, 0.2, 0.3]), atol=0.03, rtol=0)
-
-
 def test_guidance_at_its_ends():
     label, model = Condition(label=torch.tensor([0, 1, 2])), images()
     torch.nn.init.normal_(model.network.middle.second.weight, std=0.1)

@@ -7,7 +7,7 @@ a `Noise`, `None`, or a plain value that belongs to the batch as a whole.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -79,6 +79,19 @@ class Condition(Rows):
         )
         nothing = torch.zeros(len(some), dtype=torch.bool, device=some.device)
         return dataclasses.replace(self, present=nothing)
+
+    @classmethod
+    def drawn(cls, frequencies: Sequence[float], noise: Noise) -> Condition:
+        """Draw classes by their frequencies, one for each row of the noise."""
+        u = noise.uniform()
+        edges = torch.tensor(frequencies, device=u.device).cumsum(0)[:-1]
+        return cls(label=torch.bucketize(u, edges, right=True))
+
+    def partly_hidden(self, share: float, noise: Noise) -> Condition:
+        """Silence a share of the rows, drawn by chance: what trains a network's null."""
+        if share <= 0:
+            return self
+        return self.dropped(noise.named("hidden").uniform() < share)
 
     def dropped(self, drop: Tensor) -> Condition:
         """Silence the rows where `drop`, [B] bool, is true."""

@@ -76,13 +76,11 @@ class Real:
 
     def scale(self, x: Tensor) -> Tensor:
         """Standardise."""
-        location, spread = (torch.tensor(v, device=x.device) for v in (self.location, self.spread))
-        return (x.float() - location) / spread
+        return (x.float() - _like(self.location, x)) / _like(self.spread, x)
 
     def unscale(self, y: Tensor) -> Tensor:
         """Undo `scale`."""
-        location, spread = (torch.tensor(v, device=y.device) for v in (self.location, self.spread))
-        return y.float() * spread + location
+        return y.float() * _like(self.spread, y) + _like(self.location, y)
 
     def dequantise(self, x: Tensor, noise: Noise) -> Tensor:
         """Standardise: real numbers have no bins."""
@@ -97,6 +95,11 @@ class Real:
         """Return -ln(spread), in mean over columns, to be added for each dimension."""
         spread = self.spread if isinstance(self.spread, tuple) else (self.spread,)
         return -sum(map(math.log, spread)) / len(spread)
+
+
+def _like(value: float | tuple[float, ...], x: Tensor) -> Tensor | float:
+    """Return columns' numbers as a row beside x; one number for all stays a number."""
+    return torch.tensor(value, device=x.device) if isinstance(value, tuple) else value
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from trilemma.core.batch import Condition, Rows
 from trilemma.core.noise import Noise
 
 __all__ = [
+    "Activity",
     "Bounded",
     "Coded",
     "Completing",
@@ -25,6 +26,7 @@ __all__ = [
     "Energetic",
     "Gradual",
     "Invertible",
+    "Latent",
     "Loss",
     "Model",
     "Objective",
@@ -33,6 +35,7 @@ __all__ = [
     "Sequential",
     "Stage",
     "Stream",
+    "Termwise",
     "Tightening",
     "capabilities",
     "estimate",
@@ -124,6 +127,36 @@ class Tightening(Protocol):
 
         Computed in parts, so that k does not change the memory that is needed.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Activity:
+    """How many units of a code say something of the example, and how much each says."""
+
+    active: int
+    """Units whose mean varies over the examples by more than 0.01."""
+    units: int
+    """All units."""
+    kl: Float[Tensor, " J"]
+    """Mean KL of each, in nats."""
+
+
+@runtime_checkable
+class Latent(Protocol):
+    """Has a code whose units may collapse onto their prior."""
+
+    def latent_activity(self, x: Tensor, noise: Noise | None = None) -> Activity:
+        """Return which units are active on examples in data units."""
+        ...
+
+
+@runtime_checkable
+class Termwise(Protocol):
+    """Knows its bound term by term."""
+
+    def bound_terms(self, x: Tensor, *, noise: Noise | None = None) -> Float[Tensor, "B T"]:
+        """Return L_0, L_1, … in nats; minus their sum is a bound of ln p(x)."""
         ...
 
 

@@ -206,10 +206,9 @@ class Autoregressive(Model[Examples, Tensor]):
     def loss(self, batch: Examples) -> Loss:
         """Return -ln p(x) in nats per example."""
         condition = batch.condition
-        if condition is not None and self.hidden > 0:
+        if condition is not None:
             assert batch.noise is not None
-            drop = batch.noise.named("hidden").uniform() < self.hidden
-            condition = condition.dropped(drop)
+            condition = condition.partly_hidden(self.hidden, batch.noise)
         nats = -self.log_prob(batch.x, condition=condition).mean()
         bits = nats.detach() / (self.domain.dimensions * math.log(2))
         return Loss(nats, {"bits_per_dim": bits})

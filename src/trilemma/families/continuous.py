@@ -42,6 +42,7 @@ __all__ = [
     "Tightened",
     "UniformDequantiser",
     "placed",
+    "sound",
 ]
 
 FAR = 1e3
@@ -87,49 +88,40 @@ class UniformDequantiser(Dequantiser):
         return noise.uniform(*x.shape[1:]), torch.zeros(len(x), device=x.device)
 
 
-class OnReals(Model[Examples, Tensor]):
-    """A continuous density of real-valued data.
-
-    Arguments:
-        inner: The density of standardised values.
-        domain: Where the data lie.
-    """
+class Placed(Model[Examples, Tensor]):
+    """A continuous density over a domain: what reals and levels share."""
 
     def __init__(self, inner: Continuous, domain: Domain) -> None:
         super().__init__()
         self.inner, self.domain, self.likelihood_by = inner, domain, inner.likelihood_by
 
+    @abstractmethod
+    def loss(self, batch: Examples) -> Loss:
+        """Return the mean cost of a batch."""
+
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player."""
         return [Objective("density", self.loss, list(self.parameters()))]
 
-    def loss(self, batch: Examples) -> Loss:
-        """Return the mean cost."""
-        assert batch.noise is not None
-        y = self.domain.values.scale(batch.x)
-        each, terms = self.inner.cost(y, condition=batch.condition, noise=batch.noise[:])
-        return Loss(each.mean(), terms)
-
-    def log_prob(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
-        """Return ln p(x) in nats, about the data as they lie in the file."""
-        volume = self.domain.dimensions * self.domain.values.log_volume
-        return self.inner.log_density(self.domain.values.scale(x), condition=condition) + volume
+    @property
+    def volume(self) -> float:
+        """Return what a density of y lacks to one of x, in nats."""
+        return self.domain.dimensions * self.domain.values.log_volume
 
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
     ) -> Tensor:
-        """Draw x in data units.
+        """Draw x in data units; on levels, those in whose bins y lies.
 
         Raises:
             RanAway: Some samples are not numbers, or lie far beyond the data.
         """
         noise = noise or Noise.fresh(n, next(self.parameters()).device)
-        return self.domain.values.unscale(
-            _sound(self.inner.draw(n, condition=condition, noise=noise))
-        )
+        y = self.inner.draw(n, condition=condition, noise=noise)
+        return self.domain.values.quantise(sound(y))
 
 
-class GradualReals(OnReals):
+class Shown(Placed):
     """One whose draws can be looked at on the way."""
 
     def path(
@@ -144,10 +136,31 @@ class GradualReals(OnReals):
         noise = noise or Noise.fresh(n, next(self.parameters()).device)
         assert isinstance(self.inner, Gradual)
         way = self.inner.path(n, frames=frames, condition=condition, noise=noise)
-        return [self.domain.values.unscale(_sound(y)) for y in way]
+        return [self.domain.values.quantise(sound(y)) for y in way]
 
 
-class OnLevels(Model[Examples, Tensor]):
+class OnReals(Placed):
+    """A continuous density of real-valued data.
+
+    Arguments:
+        inner: The density of standardised values.
+        domain: Where the data lie.
+    """
+
+    def loss(self, batch: Examples) -> Loss:
+        """Return the mean cost."""
+        assert batch.noise is not None
+        y = self.domain.values.scale(batch.x)
+        each, terms = self.inner.cost(y, condition=batch.condition, noise=batch.noise[:])
+        return Loss(each.mean(), terms)
+
+    def log_prob(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
+        """Return ln p(x) in nats, about the data as they lie in the file."""
+        y = self.domain.values.scale(x)
+        return self.inner.log_density(y, condition=condition) + self.volume
+
+
+class OnLevels(Placed):
     """A continuous density of data on levels, through a dequantiser.
 
     Arguments:
@@ -159,13 +172,8 @@ class OnLevels(Model[Examples, Tensor]):
     def __init__(
         self, inner: Continuous, domain: Domain, dequantiser: Dequantiser | None = None
     ) -> None:
-        super().__init__()
-        self.inner, self.domain, self.likelihood_by = inner, domain, inner.likelihood_by
+        super().__init__(inner, domain)
         self.dequantiser = dequantiser or UniformDequantiser()
-
-    def objectives(self) -> Sequence[Objective[Examples]]:
-        """Return the one player."""
-        return [Objective("density", self.loss, list(self.parameters()))]
 
     def loss(self, batch: Examples) -> Loss:
         """Return the mean cost, with that of the dequantiser."""
@@ -191,39 +199,15 @@ class OnLevels(Model[Examples, Tensor]):
         """Return ln p(y) - ln q(u|x) + D ln(2 / L) for one u, in nats per example."""
         noise = noise or Noise.fresh(len(x), x.device)
         y, log_q = self.spread(x, noise)
-        volume = self.domain.dimensions * self.domain.values.log_volume
-        return self.inner.log_density(y, condition=condition, noise=noise) - log_q + volume
-
-    def sample(
-        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
-    ) -> Tensor:
-        """Draw the levels in whose bins y lies.
-
-        Raises:
-            RanAway: Some samples are not numbers, or lie far beyond the data.
-        """
-        noise = noise or Noise.fresh(n, next(self.parameters()).device)
-        return self.domain.values.quantise(
-            _sound(self.inner.draw(n, condition=condition, noise=noise))
-        )
+        return self.inner.log_density(y, condition=condition, noise=noise) - log_q + self.volume
 
 
-class GradualLevels(OnLevels):
-    """One whose draws can be looked at on the way."""
+class ShownOnReals(Shown, OnReals):
+    """Real-valued data whose draws can be looked at on the way."""
 
-    def path(
-        self,
-        n: int,
-        *,
-        frames: int,
-        condition: Condition | None = None,
-        noise: Noise | None = None,
-    ) -> Sequence[Tensor]:
-        """Return about `frames` states from noise to `sample`'s examples, in data units."""
-        noise = noise or Noise.fresh(n, next(self.parameters()).device)
-        assert isinstance(self.inner, Gradual)
-        way = self.inner.path(n, frames=frames, condition=condition, noise=noise)
-        return [self.domain.values.quantise(_sound(y)) for y in way]
+
+class ShownOnLevels(Shown, OnLevels):
+    """Data on levels whose draws can be looked at on the way."""
 
 
 class Tightened(OnLevels):
@@ -252,19 +236,23 @@ def placed(
     """Put a density over a domain: exact on reals, a bound on levels."""
     gradual = isinstance(inner, Gradual)
     if not isinstance(domain.values, Levels):
-        return (GradualReals if gradual else OnReals)(inner, domain)
+        return (ShownOnReals if gradual else OnReals)(inner, domain)
     if inner.likelihood_by == "exact":
         return Tightened(inner, domain, dequantiser)
-    return (GradualLevels if gradual else OnLevels)(inner, domain, dequantiser)
+    return (ShownOnLevels if gradual else OnLevels)(inner, domain, dequantiser)
 
 
-def _sound(y: Tensor) -> Tensor:
-    """Return y, or refuse it: a sample that ran away is no sample, however it would look."""
+def sound(y: Tensor) -> Tensor:
+    """Return standardised samples, or refuse them: one that ran away is none, however it looks.
+
+    Raises:
+        RanAway: Some are not numbers, or lie far beyond the data.
+    """
     bad = ~(y.abs() < FAR).flatten(1).all(1)  # not a number counts as far
     if bad.any():
         raise RanAway(
             f"{int(bad.sum())} of {len(y)} samples ran away (values beyond {FAR:g} times the "
-            "data's spread, or no numbers): the model cannot be inverted there. Train longer, or "
-            "with a lower --lr."
+            "data's spread, or no numbers): the model cannot be followed there. Train longer, or "
+            "with a lower --lr; with a smaller --step-size where chains were walked."
         )
     return y

@@ -132,9 +132,8 @@ class Diffusion(Model[Examples, Tensor]):
         t = (batch.noise.named("time").integers(self.steps) + 1) / self.steps
         noise = self.space.normal(batch.noise.named("noise"), x.shape[1:])
         condition = batch.condition
-        if condition is not None and self.label_dropout > 0:
-            hidden = batch.noise.named("hidden").uniform() < self.label_dropout
-            condition = condition.dropped(hidden)
+        if condition is not None:
+            condition = condition.partly_hidden(self.label_dropout, batch.noise)
         alpha, sigma = (_rows(number, x) for number in self.schedule(t))
         target = self.prediction.target(x, noise, alpha, sigma)
         output = self._output(alpha * x + sigma * noise, t, condition)
@@ -224,7 +223,7 @@ class Diffusion(Model[Examples, Tensor]):
         device = next(self.network.parameters()).device
         noise = Noise.fresh(n, device) if noise is None else noise
         if condition is None and self.domain.classes:
-            condition = self._drawn_labels(noise.named("label"))
+            condition = Condition.drawn(self.domain.frequencies, noise.named("label"))
         draws, shape = noise.named("state"), self.domain.shape
 
         x = self.space.normal(draws, shape)
@@ -248,11 +247,6 @@ class Diffusion(Model[Examples, Tensor]):
 
         way = alone if condition is None else guided(told, alone, self.guidance)
         return lambda x, t: self._cut(way(x, t))
-
-    def _drawn_labels(self, noise: Noise) -> Condition:
-        u = noise.uniform()
-        edges = torch.tensor(self.domain.frequencies, device=u.device).cumsum(0)[:-1]
-        return Condition(label=torch.bucketize(u, edges, right=True))
 
     # The bound
 

@@ -51,9 +51,10 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
-from trilemma.core.errors import BadInput, RanAway
+from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise, mix
+from trilemma.families.continuous import sound
 from trilemma.maths.annealing import (
     Gaussian,
     effective_size,
@@ -69,8 +70,6 @@ __all__ = ["Contrastive", "Energy", "Matched"]
 
 LEAST = 0.4
 """What of the spread of all coordinates each one has at least."""
-FAR = 1e3
-"""A standardised value that no sample of a sound model has."""
 LEVELS = 20
 """Noise levels through which an annealed chain falls."""
 LARGEST = 10.0
@@ -224,13 +223,7 @@ class Energy(Model[Examples, Tensor]):
         return u
 
     def _in_data_units(self, u: Tensor) -> Tensor:
-        bad = ~(u.abs() < FAR).flatten(1).all(1)  # not a number counts as far
-        if bad.any():
-            raise RanAway(
-                f"{int(bad.sum())} of {len(u)} chains ran away; train with a smaller --step-size "
-                "or a lower --lr."
-            )
-        return self.domain.values.quantise(self.mean + self.spread * u)
+        return self.domain.values.quantise(self.mean + self.spread * sound(u))
 
     def _draws(self, noise: Noise) -> tuple[Draw, Draw]:
         return lambda: noise.normal(*self.domain.shape), noise.uniform

@@ -86,10 +86,8 @@ class NormalizingFlow(Continuous):
         self, y: Tensor, *, condition: Condition | None, noise: Noise
     ) -> tuple[Float[Tensor, " B"], Mapping[str, Tensor]]:
         """Return -ln p(y), and its two parts for the log."""
-        if condition is not None and self.embedding is not None and self.label_dropout > 0:
-            condition = condition.dropped(
-                noise.named("hidden").uniform().to(y.device) < self.label_dropout
-            )
+        if condition is not None and self.embedding is not None:
+            condition = condition.partly_hidden(self.label_dropout, noise)
         prior, log_det = self._terms(y, condition)
         each = -(prior + log_det)
         terms = {"prior": prior.detach().mean(), "log_det": log_det.detach().mean()}

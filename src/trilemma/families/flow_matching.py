@@ -163,9 +163,8 @@ class FlowMatching(Continuous):
         eps = noise.named("noise").normal(*y.shape[1:]).to(y)
         if self.pairing == "optimal-transport":
             eps = eps[paired(y, eps, None if condition is None else condition.label)]
-        if condition is not None and self.label_dropout > 0:
-            hidden = noise.named("hidden").uniform() < self.label_dropout
-            condition = condition.dropped(hidden)
+        if condition is not None:
+            condition = condition.partly_hidden(self.label_dropout, noise)
         share = _rows(t, y)
         gap = self.velocity((1 - share) * eps + share * y, t, condition) - (y - eps)
         each = gap.square().flatten(1).mean(1)
@@ -197,7 +196,7 @@ class FlowMatching(Continuous):
     ) -> list[Tensor]:
         """Return about `frames` states on the way from noise to `draw`'s y."""
         if condition is None and self.shares:
-            condition = self._drawn_labels(noise.named("label"))
+            condition = Condition.drawn(self.shares, noise.named("label"))
         state = noise.named("state").normal(*self.shape)
         if self.solver == "dopri5":
             times = torch.linspace(0, 1, max(2, frames), device=state.device)
@@ -238,11 +237,6 @@ class FlowMatching(Continuous):
 
         way = alone if condition is None else guided(told, alone, self.guidance)
         return lambda t, state: (way(state[0], t),)
-
-    def _drawn_labels(self, noise: Noise) -> Condition:
-        u = noise.uniform()
-        edges = torch.tensor(self.shares, device=u.device).cumsum(0)[:-1]
-        return Condition(label=torch.bucketize(u, edges, right=True))
 
     # The density
 

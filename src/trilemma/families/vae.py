@@ -46,12 +46,12 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Loss, Model, Objective
+from trilemma.core.model import Activity, Loss, Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.likelihood import Likelihood
 from trilemma.maths.distributions import kl_normal, log_normal, per_example, reparameterise
 
-__all__ = ["ACTIVE", "Activity", "Posterior", "Vae", "Variational"]
+__all__ = ["ACTIVE", "Posterior", "Vae", "Variational"]
 
 ACTIVE = 0.01
 """Variance over examples from which a unit's mean counts as saying something (Burda et al.)."""
@@ -99,18 +99,6 @@ class Inferred:
     z: Float[Tensor, "B J"]
     posterior: Posterior
     """q of each unit given x and, with several levels, the units above."""
-
-
-@dataclass(frozen=True)
-class Activity:
-    """How many units of a code say something of the example, and how much each says."""
-
-    active: int
-    """Units whose mean varies over the examples by more than `ACTIVE`."""
-    units: int
-    """All units."""
-    kl: Float[Tensor, " J"]
-    """Mean KL of each, in nats."""
 
 
 class Variational(Model[Examples, Tensor]):
@@ -209,7 +197,7 @@ class Variational(Model[Examples, Tensor]):
         noise = batch.noise[:]  # from its start: the same batch gives the same loss again
         condition = batch.condition
         if self.embed is not None and condition is not None:
-            condition = condition.dropped(batch.noise.named("hidden").uniform() < HIDDEN)
+            condition = condition.partly_hidden(HIDDEN, batch.noise)
         found = self._seen(batch.x, condition, noise)
         reconstruction = self.likelihood.log_prob(batch.x, found.f).mean()
         each = found.posterior.kl_of_units()
@@ -369,14 +357,9 @@ class Variational(Model[Examples, Tensor]):
         """
         noise = noise or Noise.fresh(n, next(self.parameters()).device)
         if condition is None and self.embed is not None and self.domain.classes:
-            condition = self._drawn_classes(noise.named("label"))
+            condition = Condition.drawn(self.domain.frequencies, noise.named("label"))
         f = self.generated(noise.normal(self.latent), self._told(condition, n))
         return self.likelihood.mean(f) if self.draw == "mean" else self.likelihood.draw(f, noise)
-
-    def _drawn_classes(self, noise: Noise) -> Condition:
-        u = noise.uniform()
-        edges = torch.tensor(self.domain.frequencies, device=u.device).cumsum(0)[:-1]
-        return Condition(label=torch.bucketize(u, edges, right=True))
 
     def _seen(self, x: Tensor, condition: Condition | None, noise: Noise) -> Inferred:
         """Return one z of each example."""

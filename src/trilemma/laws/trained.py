@@ -21,6 +21,7 @@ from trilemma.core.model import (
     Model,
     Ordered,
     Partitioned,
+    Tightening,
 )
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
@@ -104,9 +105,8 @@ def _bounds(model: Bounded, x: Tensor) -> list[Law]:
                     spread,
                 )
             )
-        tighter = getattr(model, "importance_bound", None)
-        if tighter is not None:
-            many = tighter(x, 16, noise=Noise.of(2, len(x), x.device)).double()
+        if isinstance(model, Tightening):
+            many = model.importance_bound(x, 16, noise=Noise.of(2, len(x), x.device)).double()
             laws.append(
                 at_most(
                     "ELBO <= importance-weighted bound of 16, in mean, nats",

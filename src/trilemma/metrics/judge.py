@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from trilemma.core import sampling
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Model
+from trilemma.core.model import Latent, Model
 from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics import likelihood
@@ -239,11 +239,11 @@ def _nats(
 
 def _activity(model: Model, x: Tensor, seed: int, device: torch.device | str) -> dict[str, Score]:
     """Count the numbers of a code that say something of the example, where there are codes."""
-    asked = getattr(model, "latent_activity", None)
-    if asked is None:
+    if not isinstance(model, Latent):
         return {}
     with torch.no_grad():
-        found = asked(x.to(device), noise=Noise.for_samples(mix(seed, "codes"), 0, len(x), device))
+        noise = Noise.for_samples(mix(seed, "codes"), 0, len(x), device)
+        found = model.latent_activity(x.to(device), noise)
     return {
         "active_units": Score(
             found.active,

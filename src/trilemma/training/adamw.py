@@ -48,10 +48,13 @@ class AdamW:
             self.second = [torch.zeros_like(p) for p in self.parameters]
         self.count = torch.zeros((), device=self.parameters[0].device)
         places = range(len(self.parameters))
-        self.groups = [([*places], 0.0)]
-        if decay:
-            large = [i for i in places if self.parameters[i].dim() > 1]
-            self.groups = [(large, decay), ([i for i in places if i not in set(large)], 0.0)]
+        large = [i for i in places if decay and self.parameters[i].dim() > 1]
+        small = sorted({*places} - {*large})
+        self._groups = [
+            (group, _taken(self.parameters, group), weight)
+            for group, weight in ((large, decay), (small, 0.0))
+            if group
+        ]
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor], lr: float) -> None:
@@ -62,14 +65,12 @@ class AdamW:
             lr: Learning rate of this step.
         """
         self.count += 1
-        for places, decay in self.groups:
-            if not places:
-                continue
+        for places, parameters, decay in self._groups:
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
-                [self.parameters[i] for i in places],
-                [gradients[i] for i in places],
-                [self.first[i] for i in places],
-                [self.second[i] for i in places],
+                parameters,
+                _taken(gradients, places),
+                _taken(self.first, places),
+                _taken(self.second, places),
                 [],
                 [self.count] * len(places),
                 lr=lr,
@@ -92,3 +93,7 @@ class AdamW:
             for moment, found in zip(mine, theirs, strict=True):
                 moment.copy_(found)
         self.count.copy_(state["count"])
+
+
+def _taken(tensors: Sequence[Tensor], places: Sequence[int]) -> list[Tensor]:
+    return [tensors[i] for i in places]
