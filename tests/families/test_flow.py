@@ -233,7 +233,7 @@ GREY = Domain("image", (1, 28, 28), Levels(256))
         ({}, Domain("points", (1,), Real()), "spline-flow"),
         ({"bound_scale": 0.0}, GREY, "bound scale 0"),
         ({"depth": -1}, GREY, "depth -1"),
-        ({"conditional": True}, GREY, "no classes"),
+        ({"conditional": True}, GREY, "without classes"),
         ({"entry": "logit"}, POINT, "without bins"),
         ({"dequantisation": "variational"}, POINT, "without bins"),
     ],

@@ -157,7 +157,7 @@ def test_sizes_that_make_no_flow_are_refused(given, word):
 def test_images_and_missing_classes_are_refused():
     with pytest.raises(BadInput, match="for points"):
         NeuralSplineFlow().check(Domain("image", (1, 8, 8), Levels(17)))
-    with pytest.raises(BadInput, match="no classes"):
+    with pytest.raises(BadInput, match="without classes"):
         NeuralSplineFlow(conditional=True).check(plain(2))
 
 

@@ -29,7 +29,7 @@ from trilemma.networks.bijections import (
 )
 from trilemma.networks.coupling import AffineCoupling, Chain, Convolutions, MultiScale
 from trilemma.networks.layers import MLP, ConditionEmbedding
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["Glow", "start"]
 
@@ -110,8 +110,7 @@ class Glow(Recipe):
             )
         if domain.kind == "image":
             self.count(domain)
-        if self.conditional and not domain.classes:
-            raise BadInput("--conditional was given and the data have no classes; leave it out.")
+        classes_told(domain, self.conditional)
         on_levels = isinstance(domain.values, Levels)
         if not on_levels and (
             self.entry in ("marginals", "logit") or self.dequantisation == "variational"

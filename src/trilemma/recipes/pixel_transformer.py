@@ -12,7 +12,7 @@ from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.masked import CellPerceptron
 from trilemma.networks.transformer import CausalTransformer
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["PixelTransformer"]
 
@@ -60,11 +60,7 @@ class PixelTransformer(Recipe):
                 f"and cell width {self.cell_width} were given; give 1 or more of the first two, "
                 "and 0 or more of the others."
             )
-        if self.conditional and not domain.classes:
-            raise BadInput(
-                "--conditional was given for data without classes; leave it out, or give a data "
-                "set with labels."
-            )
+        classes = classes_told(domain, self.conditional)
         distribution = head(self.head, domain, components=self.components)
         channels, height, width = domain.shape
         patch = self.patch or _patch(height, width)
@@ -74,7 +70,7 @@ class PixelTransformer(Recipe):
             width=self.width or (64 if min(height, width) < 24 else 128),
             depth=self.depth,
             heads=self.heads,
-            classes=len(domain.classes) if self.conditional else 0,
+            classes=classes,
         )
         units = self.cell_width or min(48, max(8, 384 // trunk.numbers))
         cell = CellPerceptron(trunk.width, trunk.numbers, distribution.parameters, units=units)

@@ -10,7 +10,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.masked import CellPerceptron, ConvolutionalTrunk
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["PixelCnn"]
 
@@ -55,11 +55,7 @@ class PixelCnn(Recipe):
                 f"patch {self.patch} were given; give 1 or more of the first three, and 0 or "
                 "more for the patch."
             )
-        if self.conditional and not domain.classes:
-            raise BadInput(
-                "--conditional was given for data without classes; leave it out, or give a data "
-                "set with labels."
-            )
+        classes = classes_told(domain, self.conditional)
         distribution = head(self.head, domain, components=self.components)
         channels, height, width = domain.shape
         even = min(height, width) >= 24 and height % 2 == width % 2 == 0
@@ -70,7 +66,7 @@ class PixelCnn(Recipe):
             (height // patch, width // patch),
             width=self.width,
             blocks=self.blocks,
-            classes=len(domain.classes) if self.conditional else 0,
+            classes=classes,
         )
         cell = CellPerceptron(self.width, numbers, distribution.parameters, units=self.cell_width)
         return Autoregressive(trunk, cell, distribution, domain, patch)

@@ -13,7 +13,7 @@ from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 
-__all__ = ["Plot", "Recipe"]
+__all__ = ["Plot", "Recipe", "classes_told"]
 
 
 @dataclass(frozen=True)
@@ -90,3 +90,17 @@ class Recipe(ABC):
                 f"recipe '{self.name}' is for {' or '.join(self.kinds)}, and this data set holds "
                 f"{domain.kind} of shape {domain.shape}; 'trilemma list' shows what fits it."
             )
+
+
+def classes_told(domain: Domain, conditional: bool) -> int:
+    """Return how many classes a model is told: none unless it is conditional.
+
+    Raises:
+        BadInput: It is, and the data have no classes.
+    """
+    if conditional and not domain.classes:
+        raise BadInput(
+            "--conditional was given for data without classes; leave it out, or give a data set "
+            "with labels."
+        )
+    return len(domain.classes) if conditional else 0

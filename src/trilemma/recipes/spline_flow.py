@@ -14,7 +14,7 @@ from trilemma.families.continuous import placed
 from trilemma.families.flow import NormalizingFlow
 from trilemma.networks.layers import ConditionEmbedding
 from trilemma.networks.splines import SplineFlow
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["NeuralSplineFlow"]
 
@@ -58,11 +58,7 @@ class NeuralSplineFlow(Recipe):
     def check(self, domain: Domain) -> None:
         """Refuse data that the recipe does not fit, and a class where there are none."""
         super().check(domain)
-        if self.conditional and not domain.classes:
-            raise BadInput(
-                "--conditional true was given, and this data set names no classes; "
-                "leave it out or give labelled points."
-            )
+        classes_told(domain, self.conditional)
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""

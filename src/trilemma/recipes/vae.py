@@ -24,7 +24,7 @@ from trilemma.networks.hierarchical import (
 )
 from trilemma.networks.layers import ConditionEmbedding
 from trilemma.recipes.autoencoder import networks
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["VariationalAutoencoder"]
 
@@ -99,17 +99,13 @@ class VariationalAutoencoder(Recipe):
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
-        if self.conditional and not domain.classes:
-            raise BadInput(
-                "--conditional was given, and this data set has no classes; leave it out, or give "
-                "data with labels."
-            )
+        classes = classes_told(domain, self.conditional)
         if self.levels < 1:
             raise BadInput(f"levels {self.levels} was given; give 1, or more for a hierarchy.")
         given = likelihood(self.likelihood, domain, c=self.c)
         options: dict[str, Any] = {
             "likelihood": given,
-            "embed": ConditionEmbedding(len(domain.classes), TOLD) if self.conditional else None,
+            "embed": ConditionEmbedding(classes, TOLD) if classes else None,
             "beta": self.beta,
             "free_bits": self.free_bits,
             "kl_warmup": self.kl_warmup,
