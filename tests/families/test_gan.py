@@ -10,29 +10,38 @@ from torch import nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
-from trilemma.core.model import capabilities
+from trilemma.core.model import Scoring, Watched, capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.gan import Gan
-from trilemma.maths.adversarial import LOSSES, value
+from trilemma.maths.adversarial import LOSSES, PENALTIES, Ramp, pulling_away, value
 from trilemma.networks.adversarial import (
     ImageCritic,
     ImageGenerator,
     PointCritic,
     PointGenerator,
 )
+from trilemma.networks.augment import DiffAugment
+from trilemma.networks.reconstruction import ImageReconstructor, PointReconstructor
 
 GREY = Domain("image", (1, 8, 8), Levels(17))
 POINT = Domain("points", (2,), Real(1.0, 3.0))
 
 
-def made(domain=GREY, **kept):
+LABELLED = dataclasses.replace(GREY, classes=("a", "b", "c"), frequencies=(0.2, 0.3, 0.5))
+
+
+def made(domain=GREY, loss=LOSSES["ns"], **kept):
+    classes = len(domain.classes) if kept.get("conditional") else 0
+    energy = loss.score == "energy"
     if domain.kind == "points":
-        generator, critic = PointGenerator(4, (2,), width=32), PointCritic((2,), width=32)
+        generator = PointGenerator(4, (2,), width=32, classes=classes)
+        critic = (PointReconstructor if energy else PointCritic)((2,), width=32, classes=classes)
     else:
-        generator = ImageGenerator(4, domain.shape, width=8)
-        critic = ImageCritic(domain.shape, width=8)
-    return Gan(generator, critic, domain, 4, **kept)
+        generator = ImageGenerator(4, domain.shape, width=8, classes=classes)
+        kind = ImageReconstructor if energy else ImageCritic
+        critic = kind(domain.shape, width=8, classes=classes)
+    return Gan(generator, critic, domain, 4, loss=loss, **kept)
 
 
 def batch(domain=GREY, n=12, seed=0):
@@ -50,18 +59,24 @@ def test_the_critic_moves_first_and_players_share_nothing():
     assert set(generator.parameters) == set(model.generator.parameters())
     assert set(critic.parameters) | set(generator.parameters) == set(model.parameters())
     assert capabilities(model) == ("sample",)
+    assert isinstance(model, Scoring)
+    assert isinstance(model, Watched)
 
 
 @pytest.mark.parametrize("domain", [GREY, POINT], ids=["image", "points"])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("gamma", [0.0, 1.0])
-def test_each_player_gets_a_gradient_for_every_parameter(domain, loss, gamma):
-    model = made(domain, loss=LOSSES[loss], gamma=gamma)
+@pytest.mark.parametrize("penalty", ["none", "r1", "r2", "r1+r2", "gp"])
+def test_each_player_gets_a_gradient_for_every_parameter(domain, loss, penalty):
+    model = made(domain, loss=LOSSES[loss], penalty=PENALTIES[penalty])
     for objective in model.objectives():
         gradients = torch.autograd.grad(
             objective.loss(batch(domain)).value, list(objective.parameters)
         )
-        assert all(g.isfinite().all() and g.abs().sum() > 0 for g in gradients)
+        assert all(g.isfinite().all() for g in gradients)
+        # A score's constant cancels out of a difference of scores; an autoencoder's blocks begin
+        # as the identity.
+        silent = [g for g in gradients if g.numel() > 1 and g.abs().sum() == 0]
+        assert not silent or LOSSES[loss].score == "energy"
 
 
 def test_neither_player_moves_the_other():
@@ -165,13 +180,15 @@ def test_a_condition_is_refused():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_the_game_finds_a_shifted_gaussian(loss):
     domain = Domain("points", (2,), Real(0.0, 2.0))
+    energy = LOSSES[loss].score == "energy"
     model = Gan(
         PointGenerator(2, (2,), width=32, depth=2),
-        PointCritic((2,), width=32, depth=2),
+        (PointReconstructor if energy else PointCritic)((2,), width=32, depth=2),
         domain,
         2,
         loss=LOSSES[loss],
-        gamma=0.1,
+        penalty=PENALTIES["none" if energy else "r1+r2"],
+        gamma=1.0 if loss == "wgan" else 0.1,
     )
     centre = torch.tensor([2.0, -1.0])
     players = model.objectives()
@@ -187,3 +204,172 @@ def test_the_game_finds_a_shifted_gaussian(loss):
     near = (draw(model, 256, seed=0).mean(0) - centre).norm()
     assert near < 0.25 * far
     assert math.isfinite(near)
+
+
+# --- penalties ---------------------------------------------------------------------------------
+
+
+def slope(model, x):
+    x = x.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.critic(x).sum(), x)
+    return gradient.flatten(1).norm(dim=1)
+
+
+def test_each_penalty_is_taken_where_it_says():
+    given = batch()
+    noise = given.noise
+    for name in ("r1", "r2", "r1+r2", "gp"):
+        model = made(penalty=PENALTIES[name], gamma=0.6)
+        real = GREY.values.dequantise(given.x, noise.named("bins"))
+        fake = model.generator(noise.named("latent").normal(4)).detach()
+        u = noise.named("between").uniform().view(-1, 1, 1, 1)
+        mixed = u * real + (1 - u) * fake
+        expected = {
+            "r1": 0.3 * slope(model, real).square().mean(),
+            "r2": 0.3 * slope(model, fake).square().mean(),
+            "gp": 0.3 * (slope(model, mixed) - 1).square().mean(),
+        }
+        expected["r1+r2"] = expected["r1"] + expected["r2"]
+        found = model.critic_loss(given).terms["penalty"]
+        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_lazy_penalty_comes_every_kth_update_and_so_much_the_heavier():
+    model, given = made(every=4, gamma=0.5), batch()
+    often = made(gamma=0.5)
+    often.load_state_dict(model.state_dict())
+    (critic, _) = model.objectives()
+    seen = []
+    for update in range(8):
+        critic.before(update, 0.0)
+        seen.append(model.critic_loss(given).terms.get("penalty"))
+    assert [k for k, penalty in enumerate(seen) if penalty is not None] == [0, 4]
+    torch.testing.assert_close(seen[0], 4 * often.critic_loss(given).terms["penalty"])
+
+
+def test_the_penalty_falls_as_training_goes_on():
+    model, given = made(gamma=Ramp(1.0, 0.1, over=0.5)), batch()
+    (critic, _) = model.objectives()
+    first = model.critic_loss(given).terms["penalty"]
+    critic.before(9, 0.7)
+    torch.testing.assert_close(model.critic_loss(given).terms["penalty"], 0.1 * first)
+
+
+def test_no_penalty_costs_no_gradient_of_the_examples():
+    assert "penalty" not in made(penalty=PENALTIES["none"]).critic_loss(batch()).terms
+    assert "penalty" not in made(gamma=0.0).critic_loss(batch()).terms
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient * 2
+
+
+class OnceDifferentiable(nn.Module):
+    score = "number"
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x, condition=None):
+        return Once.apply(self.layer(x)).square().squeeze(1)
+
+
+def test_a_critic_without_a_second_derivative_is_refused_where_one_is_needed():
+    generator = PointGenerator(4, (2,), width=8)
+    with pytest.raises(BadInput, match="differentiated twice"):
+        Gan(generator, OnceDifferentiable(), POINT, 4).objectives()
+    free = Gan(generator, OnceDifferentiable(), POINT, 4, penalty=PENALTIES["none"])
+    assert len(free.objectives()) == 2
+
+
+# --- critics that are autoencoders -------------------------------------------------------------
+
+
+def test_a_critic_of_the_wrong_kind_is_refused():
+    generator, number = PointGenerator(4, (2,)), PointCritic((2,))
+    with pytest.raises(BadInput, match="energy"):
+        Gan(generator, number, POINT, 4, loss=LOSSES["ebgan"])
+    with pytest.raises(BadInput, match="high on data"):
+        Gan(generator, PointReconstructor((2,)), POINT, 4, loss=LOSSES["hinge"])
+    with pytest.raises(BadInput, match="pulling-away"):
+        Gan(generator, number, POINT, 4, pulling_away=0.1)
+
+
+def test_the_pulling_away_term_is_of_the_codes_of_fakes():
+    model, given = made(loss=LOSSES["ebgan"], penalty=PENALTIES["none"], pulling_away=0.3), batch()
+    found = model.generator_loss(given)
+    energy, codes = model.critic.seen(model.generator(given.noise.named("latent").normal(4)), None)
+    torch.testing.assert_close(found.value, energy.mean() + 0.3 * pulling_away(codes))
+
+
+def test_scores_are_higher_where_the_critic_sees_data():
+    x = torch.randn(5, 2)
+    number = made(POINT)
+    torch.testing.assert_close(number.score(x), number.critic(POINT.values.scale(x)))
+    energy = made(POINT, loss=LOSSES["ebgan"])
+    torch.testing.assert_close(energy.score(x), -energy.critic(POINT.values.scale(x)))
+
+
+# --- classes -----------------------------------------------------------------------------------
+
+
+def test_a_told_game_draws_what_it_is_asked_for():
+    model = made(LABELLED, conditional=True)
+    told = Condition(label=torch.tensor([0, 1, 2, 0]))
+    noise = Noise.of(0, 4)
+    first = model.sample(4, condition=told, noise=noise)
+    other = model.sample(4, condition=Condition(label=torch.tensor([1, 2, 0, 1])), noise=noise[:])
+    assert not torch.equal(first, other)
+    assert model.sample(3).shape == (3, 1, 8, 8)
+    labelled = dataclasses.replace(batch(n=4), condition=told)
+    for objective in model.objectives():
+        gradients = torch.autograd.grad(objective.loss(labelled).value, [*objective.parameters])
+        assert all(g.isfinite().all() for g in gradients)
+
+
+def test_a_game_that_is_not_told_ignores_labels():
+    model, given = made(LABELLED), batch()
+    told = dataclasses.replace(given, condition=Condition(label=torch.zeros(12).long()))
+    assert torch.equal(model.critic_loss(given).value, model.critic_loss(told).value)
+
+
+# --- augmentation and health -------------------------------------------------------------------
+
+
+def test_real_and_fake_go_through_the_same_augmentation():
+    seen = []
+
+    class Spy(nn.Module):
+        def forward(self, x, noise, share):
+            seen.append((noise.uniform(), share))
+            return x
+
+    model, given = made(loss=LOSSES["rsgan"], augment=Spy(), augment_share=0.4), batch()
+    model.critic_loss(given)
+    model.generator_loss(given)
+    assert len(seen) == 4
+    assert all(torch.equal(u, seen[0][0]) and share == 0.4 for u, share in seen)
+
+
+def test_augmented_games_can_be_differentiated_twice():
+    augment = DiffAugment(("colour", "translation", "cutout"), (1, 8, 8))
+    model = made(augment=augment, penalty=PENALTIES["r1+r2"])
+    for objective in model.objectives():
+        gradients = torch.autograd.grad(objective.loss(batch()).value, [*objective.parameters])
+        assert all(g.isfinite().all() for g in gradients)
+
+
+def test_the_variance_is_that_of_fakes_over_that_of_data():
+    model, given = made(POINT), batch(POINT)
+    fake = model.generator(given.noise.named("latent").normal(4))
+    expected = fake.var(0, correction=0).sum()
+    expected = expected / POINT.values.scale(given.x).var(0, correction=0).sum()
+    torch.testing.assert_close(model.generator_loss(given).terms["variance"], expected.detach())

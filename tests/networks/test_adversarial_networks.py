@@ -3,25 +3,26 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.maths.adversarial import squared_slope
 from trilemma.networks.adversarial import (
+    Beside,
     ImageCritic,
     ImageGenerator,
     PointCritic,
     PointGenerator,
+    Projection,
 )
 
 SHAPES = [(1, 8, 8), (1, 9, 13), (3, 17, 30), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
 
 
-def pair(shape, width=8, depth=1):
+def pair(shape, width=8, depth=1, classes=0):
+    kept = {"width": width, "depth": depth, "classes": classes}
     if len(shape) == 1:
-        return PointGenerator(5, shape, width=width), PointCritic(shape, width=width)
-    return (
-        ImageGenerator(5, shape, width=width, depth=depth),
-        ImageCritic(shape, width=width, depth=depth),
-    )
+        return PointGenerator(5, shape, **kept), PointCritic(shape, **kept)
+    return ImageGenerator(5, shape, **kept), ImageCritic(shape, **kept)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (2,), (7,)], ids=str)
@@ -110,3 +111,85 @@ def test_images_too_small_are_refused():
         ImageGenerator(5, (1, 7, 12))
     with pytest.raises(BadInput, match="8"):
         ImageCritic((1, 12, 7))
+
+
+KINDS = [(1, 8, 8), (2,)]
+
+
+@pytest.mark.parametrize("shape", KINDS, ids=str)
+def test_without_classes_a_condition_is_not_looked_at(shape):
+    generator, critic = pair(shape)
+    z, said = torch.randn(4, 5), Condition(label=torch.tensor([0, 1, 2, 1]))
+    assert torch.equal(generator(z), generator(z, said))
+    assert torch.equal(critic(generator(z)), critic(generator(z), said))
+    assert not any("embed" in name for n in (generator, critic) for name in n.state_dict())
+
+
+@pytest.mark.parametrize("shape", KINDS, ids=str)
+def test_a_generator_obeys_and_hidden_rows_are_the_null(shape):
+    generator, _ = pair(shape, classes=3)
+    z = torch.randn(1, 5).expand(4, 5)
+    x = generator(z, Condition(label=torch.tensor([0, 1, 2, 2])))
+    assert not torch.equal(x[0], x[1])
+    torch.testing.assert_close(x[2], x[3])
+    drop = torch.tensor([True, False, False, True])
+    hidden = generator(z, Condition(label=torch.tensor([0, 1, 2, 2])).dropped(drop))
+    null = generator(z)
+    torch.testing.assert_close(hidden[[0, 3]], null[[0, 3]])
+    torch.testing.assert_close(hidden[[1, 2]], x[[1, 2]])
+    assert not torch.equal(null, x)
+
+
+@pytest.mark.parametrize("shape", KINDS, ids=str)
+def test_every_row_of_the_table_gets_a_gradient_from_each_batch(shape):
+    generator, critic = pair(shape, classes=4)
+    said = Condition(label=torch.tensor([0, 0, 1]), present=torch.tensor([True, True, False]))
+    score = critic(generator(torch.randn(3, 5), said), said)
+    for network in (generator, critic):
+        parameters = list(network.parameters())
+        gradients = torch.autograd.grad(score.sum(), parameters, retain_graph=True)
+        assert all(g.abs().sum() > 0 for g in gradients)
+        table = next(p for n, p in network.named_parameters() if "embed" in n)
+        (rows,) = torch.autograd.grad(score.sum(), table, retain_graph=True)
+        assert (rows.abs().sum(1) > 0).tolist() == [True, False, False, False, True]
+
+
+def test_the_projection_is_linear_in_the_vector_of_the_class():
+    _, critic = pair((1, 8, 8), classes=3)
+    x, said = torch.randn(3, 1, 8, 8), Condition(label=torch.tensor([0, 1, 2]))
+    assert torch.equal(critic(x, said), critic(x))
+    table = critic.projection.embed.table.weight
+    torch.nn.init.normal_(table)
+    y = []
+    critic.last.register_forward_hook(lambda _, __, out: y.append(out.detach()))
+    score = critic(x, said)
+    torch.testing.assert_close(score, y[0][:, 0] + (y[0][:, 1:] * table[:3]).sum(1))
+    torch.testing.assert_close(critic(x), y[0][:, 0] + y[0][:, 1:] @ table[3])
+
+
+def test_parts_without_classes_have_no_parameters():
+    z = torch.randn(2, 5)
+    assert not list(Beside(5, 0).parameters())
+    assert not list(Projection(0).parameters())
+    assert Beside(5, 0)(z) is z
+    assert torch.equal(Projection(0)(z), z[:, 0])
+
+
+def test_a_critic_learns_which_class_an_example_is_of():
+    torch.manual_seed(0)
+    _, critic = pair((2,), width=32, classes=3)
+    centres = torch.tensor([[2.0, 0.0], [-1.0, 1.7], [-1.0, -1.7]])
+    optimiser = torch.optim.AdamW(critic.parameters(), 3e-3)
+
+    def gap():
+        label = torch.randint(3, (128,))
+        x = centres[label] + 0.3 * torch.randn(128, 2)
+        wrong = Condition(label=(label + torch.randint(1, 3, (128,))) % 3)
+        return critic(x, Condition(label=label)) - critic(x, wrong)
+
+    for _ in range(60):
+        loss = -torch.nn.functional.logsigmoid(gap()).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert (gap() > 0).float().mean() > 0.95

@@ -32,11 +32,13 @@ __all__ = [
     "Objective",
     "Ordered",
     "Partitioned",
+    "Scoring",
     "Sequential",
     "Stage",
     "Stream",
     "Termwise",
     "Tightening",
+    "Watched",
     "capabilities",
     "estimate",
 ]
@@ -61,10 +63,13 @@ class Objective(Generic[B]):
 
     name: str
     loss: Callable[[B], Loss]
-    """A pure function of the weights and the batch, whose noise it uses."""
+    """A pure function of the weights, the batch with its noise, and what `before` was told."""
     parameters: Sequence[nn.Parameter]
     repeat: int = 1
     """Updates a step, each on a fresh batch."""
+    before: Callable[[int, float], None] | None = None
+    """Told before each update which of the stage's it is, from 0, and which share of the stage is
+    done, from 0 to 1 (0 while the number of steps is not known): for weights that change."""
     after: Callable[[], None] | None = None
     """Called after each update, e.g. to clip a critic's weights; not after one that was left out
     because it was not finite. The place to write buffers."""
@@ -183,6 +188,31 @@ class Energetic(Protocol):
         """Return the energy in nats, about the data as they lie in the file.
 
         On levels, ln P(x) >= E_noise[-energy(x)] - ln Z.
+        """
+        ...
+
+
+@runtime_checkable
+class Scoring(Protocol):
+    """Has a critic that tells how real an example looks."""
+
+    def score(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
+        """Return a number of examples in data units, higher where they look more real.
+
+        Differentiable in x where data are real numbers.
+        """
+        ...
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """Knows from the numbers of training when it goes wrong."""
+
+    def alarms(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, str]:
+        """Return a sentence by kind of trouble, such as 'collapse'; empty where all is well.
+
+        Arguments:
+            history: What the latest steps told of the objectives ('critic/real', …), oldest first.
         """
         ...
 

@@ -1,26 +1,39 @@
 r"""Generative adversarial networks: a generator against a critic.
 
-    x = G(z), z ~ N(0, I);    D: x -> a score
+    x = G(z, y), z ~ N(0, I);    D: (x, y) -> a score;    y a class, where one is told
 
-    critic:     min_D  E[ℓ_D(D(x), D(G(z)))] + γ/2 E‖∇_x D(x)‖²     (x real; G fixed)
-    generator:  min_G  E[ℓ_G(D(G(z)))]                              (D fixed)
+    critic:     min_D  E[ℓ_D(D(T(x)), D(T(G(z))))] + k γ/2 E(‖∇_x D(T(x))‖ - c)²     (G fixed)
+    generator:  min_G  E[ℓ_G(D(T(G(z))), D(T(x)))] + λ PT(codes of T(G(z)))           (D fixed)
 
-with the losses ℓ of `maths.adversarial`, by turns, `critic_steps` updates of D for one of G, each
-on a batch and noise of its own. Both players live in scaled space. Data on levels are spread over
-their bins there, and a sample is the level in whose bin the generator's output lies: otherwise
-the critic would tell data by their lying exactly on levels, which no network's output does.
+with the losses ℓ and the penalties of `maths.adversarial`, by turns, `critic_steps` updates of D
+for one of G, each on a batch and noise of its own. The penalty may be taken in every k-th update
+only, k times as heavy; its weight γ may fall during training. T is a differentiable random
+augmentation, one and the same for real and fake, in both players (Zhao et al.): a generator that
+copied the data would not be told from it. PT, for critics that are autoencoders, pushes the codes
+of fakes apart.
+
+Both players live in scaled space. Data on levels are spread over their bins there, and a sample is
+the level in whose bin the generator's output lies: otherwise the critic would tell data by their
+lying exactly on levels, which no network's output does.
 
 References:
     Generative Adversarial Networks (Goodfellow et al., 2014), arXiv:1406.2661.
     Which Training Methods for GANs do actually Converge? (Mescheder, Geiger & Nowozin, 2018),
     arXiv:1801.04406.
+    Differentiable Augmentation for Data-Efficient GAN Training (Zhao et al., 2020),
+    arXiv:2006.10738.
+    cGANs with Projection Discriminator (Miyato & Koyama, 2018), arXiv:1802.05637.
+    Analyzing and Improving the Image Quality of StyleGAN (Karras et al., 2020), arXiv:1912.04958:
+    penalties taken now and then, so much the heavier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition, Examples
@@ -28,7 +41,16 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.maths.adversarial import LOSSES, AdversarialLoss, squared_slope
+from trilemma.families.health import alarms
+from trilemma.maths.adversarial import (
+    LOSSES,
+    PENALTIES,
+    AdversarialLoss,
+    Penalty,
+    Ramp,
+    pulling_away,
+    squared_slope,
+)
 
 __all__ = ["Gan"]
 
@@ -37,14 +59,25 @@ class Gan(Model[Examples, Tensor]):
     """A generator and a critic that train each other.
 
     Arguments:
-        generator: G, noise [B, Z] to examples [B, *shape] in scaled space.
-        critic: D, examples [B, *shape] in scaled space to scores [B]; no example's score may
-            depend on another example.
+        generator: G, noise [B, Z] and a condition to examples [B, *shape] in scaled space.
+        critic: D, examples [B, *shape] in scaled space and a condition to scores [B]; no
+            example's score may depend on another example where a penalty is taken. It says by
+            `score` what it gives, "number" or "energy".
         domain: What an example is.
         latent: Z, width of the noise.
         loss: What the players make small, one of `maths.adversarial.LOSSES`.
-        gamma: γ, weight of the penalty R1; 0 leaves it out.
+        penalty: On the critic's slope, one of `maths.adversarial.PENALTIES`.
+        gamma: γ, its weight, over the share of training that is done.
+        every: k, updates of the critic from one penalty to the next.
+        augment: T, given examples, noise and the share of rows that it changes; None for none.
+        augment_share: That share, over the share of training that is done.
+        after: Called after each update of the critic, to hold its weights in bounds.
         critic_steps: Updates of the critic for each of the generator.
+        pulling_away: λ, weight of PT.
+        conditional: Whether the players are told the class.
+
+    Raises:
+        BadInput: The critic does not give what the loss wants.
     """
 
     def __init__(
@@ -55,49 +88,96 @@ class Gan(Model[Examples, Tensor]):
         latent: int,
         *,
         loss: AdversarialLoss = LOSSES["ns"],
-        gamma: float = 1.0,
+        penalty: Penalty = PENALTIES["r1"],
+        gamma: Ramp | float = 1.0,
+        every: int = 1,
+        augment: nn.Module | None = None,
+        augment_share: Ramp | float = 1.0,
+        after: Callable[[], None] | None = None,
         critic_steps: int = 1,
+        pulling_away: float = 0.0,
+        conditional: bool = False,
     ) -> None:
         super().__init__()
-        self.generator, self.critic = generator, critic
-        self.domain, self.latent = domain, latent
-        self.game, self.gamma, self.critic_steps = loss, gamma, critic_steps
+        given = getattr(critic, "score", "number")
+        if given != loss.score:
+            raise BadInput(
+                f"the loss wants a critic that gives {_SCORES[loss.score]}, and {_SCORES[given]} "
+                "is what this one gives; choose another loss or another critic."
+            )
+        if pulling_away and loss.score != "energy":
+            raise BadInput(
+                f"a pulling-away term of {pulling_away:g} was asked for, and it acts on the codes "
+                "of an autoencoder, which this critic is not; leave it out, or take ebgan."
+            )
+        self.generator, self.critic, self.augment = generator, critic, augment
+        self.domain, self.latent, self.conditional = domain, latent, conditional
+        self.game, self.penalty, self.every = loss, penalty, every
+        self.gamma, self.augment_share = _ramp(gamma), _ramp(augment_share)
+        self.after, self.critic_steps, self.pulling_away = after, critic_steps, pulling_away
+        self._update, self._share = 0, 0.0
 
     def objectives(self) -> Sequence[Objective[Examples]]:
-        """Return the critic, who moves first, and the generator."""
+        """Return the critic, who moves first, and the generator.
+
+        Raises:
+            BadInput: The penalty wants the critic's slope to be differentiable, and it is not.
+        """
+        if self.penalty.places:
+            self._differentiate_twice()
         return [
             Objective(
                 "critic",
                 self.critic_loss,
                 list(self.critic.parameters()),
                 repeat=self.critic_steps,
+                before=self._told,
+                after=self.after,
             ),
             Objective("generator", self.generator_loss, list(self.generator.parameters())),
         ]
 
     def critic_loss(self, batch: Examples) -> Loss:
-        """Compute E[ℓ_D(D(x), D(G(z)))] + γ/2 E‖∇_x D(x)‖², with the generator fixed."""
+        """Compute E[ℓ_D] and, where it is due, the penalty, with the generator fixed."""
         x = self._real(batch)
         with torch.no_grad():
             generated = self._fake(batch)
-        real = self._scores(x.requires_grad_(self.gamma > 0))
-        fake = self._scores(generated)
+        gamma = self.gamma(self._share) * self.every
+        due = self.penalty.places if gamma and self._update % self.every == 0 else ()
+        x.requires_grad_("real" in due)
+        generated.requires_grad_("fake" in due)
+        real, fake = self._scores(x, batch), self._scores(generated, batch)
         game = self.game.critic(real, fake).mean()
         terms = {"game": game, "real": real.mean(), "fake": fake.mean()}
-        if self.gamma == 0:
+        if not due:
             return Loss(game, _detached(terms))
-        penalty = self.gamma / 2 * squared_slope(real, x).mean()
+        at = {"real": (real, x), "fake": (fake, generated)}
+        if "between" in due:
+            u = _rows(_noise(batch).named("between").uniform(), x)
+            between = (u * x + (1 - u) * generated).requires_grad_()
+            at["between"] = self._scores(between, batch), between
+        slopes = [squared_slope(*at[place]) for place in due]
+        costs = torch.stack([self.penalty.cost(slope).mean() for slope in slopes])
+        penalty = gamma * costs.sum()
         return Loss(game + penalty, _detached(terms | {"penalty": penalty}))
 
     def generator_loss(self, batch: Examples) -> Loss:
-        """Compute E[ℓ_G(D(G(z)))], to be differentiated in the generator's weights alone."""
-        fake = self._scores(self._fake(batch))
+        """Compute E[ℓ_G], to be differentiated in the generator's weights alone."""
+        generated, codes = self._fake(batch), None
+        if self.pulling_away:
+            fake, codes = self.critic.seen(self._augmented(generated, batch), self._of(batch))  # type: ignore[operator]
+        else:
+            fake = self._scores(generated, batch)
         real = None
         if self.game.paired:
             with torch.no_grad():
-                real = self._scores(self._real(batch))
+                real = self._scores(self._real(batch), batch)
         game = self.game.generator(fake, real).mean()
-        return Loss(game, _detached({"game": game, "fake": fake.mean()}))
+        terms = {"game": game, "fake": fake.mean(), "variance": self._variance(generated, batch)}
+        if codes is None:
+            return Loss(game, _detached(terms))
+        apart = self.pulling_away * pulling_away(codes.float())
+        return Loss(game + apart, _detached(terms | {"apart": apart}))
 
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
@@ -105,16 +185,31 @@ class Gan(Model[Examples, Tensor]):
         """Draw n examples in data units, one pass of the generator.
 
         Raises:
-            BadInput: A condition is given; this game has none.
+            BadInput: A condition is given, and this game was played without.
         """
-        if condition is not None:
+        if condition is not None and not self.conditional:
             raise BadInput(
                 "this GAN was trained without classes and cannot be told what to draw; "
-                "sample it without a condition."
+                "sample it without a condition, or train one with --conditional true."
             )
         device = next(self.generator.parameters()).device
         noise = noise if noise is not None else Noise.fresh(n, device)
-        return self.domain.values.quantise(self.generator(noise.normal(self.latent)))
+        if self.conditional and condition is None:
+            condition = Condition.drawn(self.domain.frequencies, noise.named("label"))
+        y = self.generator(noise.normal(self.latent), condition)
+        return self.domain.values.quantise(y)
+
+    def score(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
+        """Return how real examples in data units look to the critic; minus an energy."""
+        score = self.critic(self.domain.values.scale(x), condition)
+        return -score if self.game.score == "energy" else score
+
+    def alarms(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, str]:
+        """Return what goes wrong in the game, by what its steps told; see `families.health`."""
+        return alarms(history, energy=self.game.score == "energy")
+
+    def _told(self, update: int, share: float) -> None:
+        self._update, self._share = update, share
 
     def _real(self, batch: Examples) -> Tensor:
         """Return the real examples in scaled space."""
@@ -122,12 +217,66 @@ class Gan(Model[Examples, Tensor]):
 
     def _fake(self, batch: Examples) -> Tensor:
         """Return as many generated ones."""
-        return self.generator(_noise(batch).named("latent").normal(self.latent))
+        z = _noise(batch).named("latent").normal(self.latent)
+        return self.generator(z, self._of(batch))
 
-    def _scores(self, x: Tensor) -> Tensor:
-        """Return D(x) in float32 at least, as losses want it."""
-        score = self.critic(x)
+    def _of(self, batch: Examples) -> Condition | None:
+        return batch.condition if self.conditional else None
+
+    def _augmented(self, x: Tensor, batch: Examples) -> Tensor:
+        """Return T(x), with the same T for every x of a batch's row."""
+        if self.augment is None:
+            return x
+        return self.augment(x, _noise(batch).named("augment"), self.augment_share(self._share))
+
+    def _scores(self, x: Tensor, batch: Examples) -> Tensor:
+        """Return D(T(x)) in float32 at least, as losses want it."""
+        score = self.critic(self._augmented(x, batch), self._of(batch))
         return score.to(torch.promote_types(score.dtype, torch.float32))
+
+    @torch.no_grad()
+    def _variance(self, generated: Tensor, batch: Examples) -> Tensor:
+        """Return the fakes' variance, summed over coordinates, over that of the batch's data."""
+        real = self.domain.values.scale(batch.x)
+        of = [x.float().flatten(1).var(0, correction=0).sum() for x in (generated, real)]
+        return of[0] / of[1].clamp_min(1e-12)
+
+    def _differentiate_twice(self) -> None:
+        """Try whether the critic's slope has a gradient."""
+        parameters = list(self.critic.parameters())
+        like = {"device": parameters[0].device, "dtype": parameters[0].dtype}
+        x = torch.zeros(2, *self.domain.shape, **like, requires_grad=True)
+        training = self.critic.training
+        self.critic.eval()  # nothing is to be remembered of this
+        try:
+            # Not `inputs=`: that would leave out the very layer that has something to say.
+            squared_slope(self.critic(x, None), x).sum().backward()
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            raise BadInput(
+                "the penalty asks for the gradient of the critic's slope, and a layer of this "
+                f"critic has none ({reason}); leave the penalty out, clip the weights, or use "
+                "layers that can be differentiated twice."
+            ) from error
+        finally:
+            self.critic.train(training)
+            for parameter in parameters:
+                parameter.grad = None
+
+
+_SCORES: Mapping[Any, str] = {
+    "number": "a number that is high on data",
+    "energy": "an energy, as an autoencoder's error",
+}
+
+
+def _ramp(number: Ramp | float) -> Ramp:
+    return number if isinstance(number, Ramp) else Ramp(number, number)
+
+
+def _rows(number: Tensor, x: Tensor) -> Tensor:
+    """Return a number a row, shaped to go with x."""
+    return number.view(-1, *[1] * (x.dim() - 1))
 
 
 def _noise(batch: Examples) -> Noise:

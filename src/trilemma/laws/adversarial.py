@@ -1,7 +1,10 @@
-r"""Laws of the adversarial game: its value, its optimum, its losses' slopes and its penalty.
+r"""Laws of the adversarial game: its value, its optimum, its penalties and whether it settles.
 
 Distributions are over a handful of points, so that every expectation is a sum: a loss per pair of
-scores (r, f) has the mean Σ_ij p_i q_j ℓ(D_i, D_j). All is in float64.
+scores (r, f) has the mean Σ_ij p_i q_j ℓ(D_i, D_j). All is in float64 but the last check, which
+runs the family's own loss.
+
+The laws of the losses side by side are in `laws.games`.
 """
 
 from __future__ import annotations
@@ -12,34 +15,32 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from trilemma.core.batch import Examples
+from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.families.gan import Gan
-from trilemma.laws.law import Check, Law, equal
+from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.maths import adversarial
 
-__all__ = [
-    "CHECKS",
-    "critic_ascends_the_value",
-    "dirac_game",
-    "generator_descends_a_divergence",
-    "optimal_critic",
-    "penalty",
-    "slopes",
-]
+__all__ = ["CHECKS", "GAN", "PairLoss", "descended", "distributions", "equals", "over_pairs"]
 
 GAN = "lecture §4; Goodfellow et al. 2014"
+GP = "lecture §4; Gulrajani et al. 2017"
 R1 = "lecture §4; Mescheder et al. 2018"
+PT = "lecture §4; Zhao, Mathieu & LeCun 2017"
+EVERY = "lecture §4; Karras et al. 2020"
+
+PairLoss = Callable[[Tensor, Tensor], Tensor]
 
 
-def _equal(
+def equals(
     name: str, source: str, measured: Tensor | float, expected: Tensor | float, tolerance: float
 ) -> Law:
+    """State that two numbers are the same, given as tensors or not."""
     return equal(name, source, float(measured), float(expected), tolerance)
 
 
-def _distributions(atoms: int = 6) -> tuple[Tensor, Tensor]:
+def distributions(atoms: int = 6) -> tuple[Tensor, Tensor]:
     """Return p_data and p_g over a few points."""
     generator = torch.Generator().manual_seed(4)
     logits = torch.randn(2, atoms, generator=generator, dtype=torch.float64)
@@ -47,45 +48,53 @@ def _distributions(atoms: int = 6) -> tuple[Tensor, Tensor]:
     return p, q
 
 
-def _over_pairs(
-    loss: Callable[[Tensor, Tensor], Tensor], real: Tensor, fake: Tensor, p: Tensor, q: Tensor
+def over_pairs(loss: PairLoss, real: Tensor, fake: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """Compute E_{i ~ p, j ~ q} ℓ(real_i, fake_j), for one critic [K] or for many [C, K]."""
+    return (loss(*torch.broadcast_tensors(real[..., :, None], fake[..., None, :])) @ q) @ p
+
+
+def descended(
+    loss: PairLoss, p: Tensor, q: Tensor, *, step: float, steps: int = 500, start: float = 0.0
 ) -> Tensor:
-    """Compute E_{i ~ p, j ~ q} ℓ(real_i, fake_j)."""
-    return p @ loss(real[:, None].expand(-1, len(fake)), fake.expand(len(real), -1)) @ q
+    """Find the critic of the smallest loss by descending it from the same score everywhere."""
+    critic = torch.full_like(p, start)
+    for _ in range(steps):
+        critic.requires_grad_()
+        (slope,) = torch.autograd.grad(over_pairs(loss, critic, critic, p, q), critic)
+        critic = (critic - step * slope).detach()
+    return critic
+
+
+# --- The value of the game --------------------------------------------------------------------
 
 
 def optimal_critic() -> Sequence[Law]:
     """Find the best critic by descent and compare it, and its value, with the formulas."""
-    p, q = _distributions()
-    critic = torch.zeros_like(p, requires_grad=True)
-    loss = adversarial.LOSSES["ns"].critic
-    for _ in range(500):
-        (slope,) = torch.autograd.grad(_over_pairs(loss, critic, critic, p, q), critic)
-        critic = (critic - 5 * slope).detach().requires_grad_()
-    found = critic.detach()
+    p, q = distributions()
+    found = descended(adversarial.LOSSES["ns"].critic, p, q, step=5)
     gap = (found.sigmoid() - p / (p + q)).abs().max()
     formula = adversarial.optimal_critic(p, q)
-    best = _over_pairs(adversarial.value, formula, formula, p, q)
+    best = over_pairs(adversarial.value, formula, formula, p, q)
     divergence = adversarial.jensen_shannon(p, q)
     m = (p + q) / 2
     kl = (p * (p / m).log()).sum() + (q * (q / m).log()).sum()
     same = adversarial.optimal_critic(p, p)
     return [
-        _equal(
+        equals(
             "the best critic found by descent: s(D) = p_data / (p_data + p_g)", GAN, gap, 0, 1e-7
         ),
-        _equal(
+        equals(
             "its value, found by descent, is 2 JSD - ln 4",
             GAN,
-            _over_pairs(adversarial.value, found, found, p, q),
+            over_pairs(adversarial.value, found, found, p, q),
             2 * divergence - math.log(4),
             1e-12,
         ),
-        _equal("V(D*) = KL(p_data ‖ m) + KL(p_g ‖ m) - ln 4", GAN, best, kl - math.log(4), 1e-12),
-        _equal(
+        equals("V(D*) = KL(p_data ‖ m) + KL(p_g ‖ m) - ln 4", GAN, best, kl - math.log(4), 1e-12),
+        equals(
             "V(D*) = -ln 4 where p_g = p_data",
             GAN,
-            _over_pairs(adversarial.value, same, same, p, p),
+            over_pairs(adversarial.value, same, same, p, p),
             -math.log(4),
             1e-12,
         ),
@@ -94,18 +103,18 @@ def optimal_critic() -> Sequence[Law]:
 
 def critic_ascends_the_value() -> Sequence[Law]:
     """Compare what the critic minimises with -V, for any scores."""
-    p, q = _distributions()
+    p, q = distributions()
     critic = torch.linspace(-3, 5, len(p), dtype=torch.float64)
-    value = _over_pairs(adversarial.value, critic, critic, p, q)
+    value = over_pairs(adversarial.value, critic, critic, p, q)
     probability = critic.sigmoid()
     written_out = p @ probability.log() + q @ (1 - probability).log()
     return [
-        _equal("V = E ln s(D(x)) + E ln(1 - s(D(G(z))))", GAN, value, written_out, 1e-12),
+        equals("V = E ln s(D(x)) + E ln(1 - s(D(G(z))))", GAN, value, written_out, 1e-12),
         *(
-            _equal(
+            equals(
                 f"{name}: the critic's loss, minimised, is -V",
                 GAN,
-                _over_pairs(adversarial.LOSSES[name].critic, critic, critic, p, q),
+                over_pairs(adversarial.LOSSES[name].critic, critic, critic, p, q),
                 -value,
                 1e-12,
             )
@@ -114,159 +123,273 @@ def critic_ascends_the_value() -> Sequence[Law]:
     ]
 
 
-def slopes() -> Sequence[Law]:
-    """Differentiate the losses in the scores: signs for both players, and how they saturate."""
-    scores = torch.linspace(-6, 6, 25, dtype=torch.float64)
-    laws, pulls = [], {}
-    for name in ("ns", "saturating"):
-        loss = adversarial.LOSSES[name]
-        real, fake = scores.clone().requires_grad_(), scores.clone().requires_grad_()
-        up, down = torch.autograd.grad(loss.critic(real, fake).sum(), (real, fake))
-        (pull,) = torch.autograd.grad(loss.generator(fake, None).sum(), fake)
-        pulls[name] = pull
-        right = (up < 0) & (down > 0)
-        laws += [
-            _equal(
-                f"{name}: the critic's descent lifts real scores and lowers fake ones",
-                GAN,
-                right.double().mean(),
-                1,
-                0,
-            ),
-            _equal(
-                f"{name}: the generator's descent lifts fake scores",
-                GAN,
-                (pull < 0).double().mean(),
-                1,
-                0,
-            ),
-        ]
-    ratio = pulls["saturating"] / pulls["ns"] / scores.exp()
-    return [
-        *laws,
-        _equal("slope in f, saturating / ns = s(f) / (1 - s(f))", GAN, ratio.max(), 1, 1e-12),
-        _equal("slope in f, saturating / ns, the other end", GAN, ratio.min(), 1, 1e-12),
-        _equal("ns: the slope where the critic is sure of a fake", GAN, pulls["ns"][0], -1, 3e-3),
-        _equal("saturating: the same slope", GAN, pulls["saturating"][0], 0, 3e-3),
-    ]
+# --- What keeps the critic's slope in bounds --------------------------------------------------
 
 
-def generator_descends_a_divergence() -> Sequence[Law]:
-    """Differentiate the generator's loss at the best critic, held fixed, in p_g's parameters.
-
-    The saturating loss then has the gradient of 2 JSD, the non-saturating one that of
-    KL(p_g ‖ p_data) - 2 JSD (Arjovsky & Bottou, Towards Principled Methods for Training
-    Generative Adversarial Networks, 2017, arXiv:1701.04862): both vanish at p_g = p_data.
-    """
-    p, q = _distributions()
-    source = "lecture §4; Arjovsky & Bottou 2017"
-
-    def gradients(name: str, at: Tensor) -> tuple[Tensor, Tensor]:
-        theta = at.log().clone().requires_grad_()
-        model = theta.softmax(-1)
-        fixed = adversarial.optimal_critic(p, model).detach()
-        loss = adversarial.LOSSES[name].generator(fixed, None) @ model
-        jsd = 2 * adversarial.jensen_shannon(p, model)
-        divergence = jsd if name == "saturating" else (model * (model / p).log()).sum() - jsd
-        (ours,) = torch.autograd.grad(loss, theta, retain_graph=True)
-        (theirs,) = torch.autograd.grad(divergence, theta)
-        return ours, theirs
-
-    laws = []
-    for name, divergence in (("saturating", "2 JSD"), ("ns", "KL(p_g ‖ p_data) - 2 JSD")):
-        ours, theirs = gradients(name, q)
-        rest, _ = gradients(name, p)
-        laws += [
-            _equal(
-                f"{name}: at D* the generator's gradient is that of {divergence}",
-                source,
-                (ours - theirs).norm() / theirs.norm(),
-                0,
-                1e-10,
-            ),
-            _equal(f"{name}: it vanishes at p_g = p_data", source, rest.norm(), 0, 1e-10),
-        ]
-    return laws
+def _cost(name: str, w: Tensor, x: Tensor) -> Tensor:
+    """Compute a penalty, γ = 1, of the critic D(x) = w·x + 3, at every place that it names."""
+    penalty = adversarial.PENALTIES[name]
+    costs = []
+    for _ in penalty.places:
+        at = x.detach().requires_grad_()
+        costs.append(penalty.cost(adversarial.squared_slope(at @ w + 3, at)).mean())
+    return torch.stack(costs).sum()
 
 
 def penalty() -> Sequence[Law]:
-    """Compute R1 for critics whose slope is known, alone and in the critic's loss."""
+    """Compute slopes, and what penalties charge for them, for critics whose slope is known."""
     seeded = torch.Generator().manual_seed(5)
     x = torch.randn(7, 3, generator=seeded, dtype=torch.float64, requires_grad=True)
     w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
     a = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    flat = adversarial.squared_slope((x * 0).sum(1) + 3, x)
     linear = adversarial.squared_slope(x @ w, x)
     bowl = adversarial.squared_slope(a / 2 * x.square().sum(1), x)
     (in_w,) = torch.autograd.grad(linear.mean() / 2, w)
     (in_a,) = torch.autograd.grad(bowl.mean(), a)
     x, w, scale = x.detach(), w.detach(), a.item()
-    linear, bowl, mean_square = linear.detach(), bowl.detach(), x.square().sum(1).mean()
-
-    gamma = 0.8
-    with torch.random.fork_rng(devices=[]):
-        generator, critic = nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 1), nn.Flatten(0))
-    domain = Domain("points", (3,), Real(location=1.0, spread=2.0))
-    gan = Gan(generator, critic, domain, latent=2, gamma=gamma)
-    torch.nn.utils.vector_to_parameters(
-        torch.cat([w, w.new_zeros(1)]).float(), gan.critic.parameters()
-    )
-    loss = gan.critic_loss(Examples(x=x.float(), noise=Noise.of(0, len(x))))
-    return [
-        _equal("R1 of a constant critic", R1, flat.abs().max(), 0, 0),
-        _equal("‖∇D‖² of D = w·x is ‖w‖²", R1, linear.max(), w @ w, 1e-12),
-        _equal(
-            "E‖∇D‖² of D = a‖x‖²/2 is a² E‖x‖²", R1, bowl.mean(), scale**2 * mean_square, 1e-12
-        ),
-        _equal("its derivative in a is 2 a E‖x‖²", R1, in_a, 2 * scale * mean_square, 1e-12),
-        _equal("the gradient of ‖∇D‖²/2 in w is w", R1, (in_w - w).norm(), 0, 1e-12),
-        _equal(
-            "GAN, linear critic: the penalty in its loss is γ/2 ‖w‖²",
+    mean_square, norm = x.square().sum(1).mean(), w.norm()
+    free = {"r1": 0 * w, "r2": 0 * w, "r1+r2": 0 * w, "gp": w / norm}
+    known = {"r1": 0.5, "r2": 0.5, "r1+r2": 1.0, "gp": 0.5}
+    laws = [
+        equals("‖∇D‖² of D = w·x is ‖w‖²", R1, linear.detach().max(), w @ w, 1e-12),
+        equals(
+            "E‖∇D‖² of D = a‖x‖²/2 is a² E‖x‖²",
             R1,
-            loss.value.item() - loss.terms["game"],
-            gamma / 2 * (w @ w),
-            1e-6,
+            bowl.detach().mean(),
+            scale**2 * mean_square,
+            1e-12,
+        ),
+        equals("its derivative in a is 2 a E‖x‖²", R1, in_a, 2 * scale * mean_square, 1e-12),
+        equals("the gradient of ‖∇D‖²/2 in w is w", R1, (in_w - w).norm(), 0, 1e-12),
+    ]
+    for name, still in free.items():
+        source, c = (GP, 1) if name == "gp" else (R1, 0)
+        laws += [
+            equals(f"{name} of D of slope {c} is 0", source, _cost(name, still, x), 0, 1e-12),
+            equals(
+                f"{name} of D = w·x costs {known[name]:g} γ (‖w‖ - {c})²",
+                source,
+                _cost(name, w, x),
+                known[name] * (norm - c).square(),
+                1e-11,
+            ),
+        ]
+    return laws
+
+
+def codes_apart() -> Sequence[Law]:
+    """Compute the pulling-away term for codes at known angles."""
+
+    def term(*codes: Sequence[float]) -> Tensor:
+        return adversarial.pulling_away(torch.tensor(codes, dtype=torch.float64))
+
+    third = math.pi / 3
+    return [
+        equals("pulling away of orthogonal codes is 0", PT, term((2, 0), (0, 0.5)), 0, 1e-12),
+        equals(
+            "pulling away of parallel codes, also of opposite ones, is 1",
+            PT,
+            term((2, 1), (4, 2), (-6, -3)),
+            1,
+            1e-12,
+        ),
+        equals(
+            "pulling away of two codes at an angle is its squared cosine",
+            PT,
+            term((3, 0), (math.cos(third), math.sin(third))),
+            0.25,
+            1e-12,
         ),
     ]
+
+
+def ramp() -> Sequence[Law]:
+    """Read a ramp at its ends, at its middle and on its way."""
+    fall = adversarial.Ramp(2.0, 0.5, over=0.4)
+    shares = torch.linspace(0, 1, 51, dtype=torch.float64).tolist()
+    way = torch.tensor([fall(share) for share in shares], dtype=torch.float64)
+    source = "lecture §4; Huang et al. 2024"
+    return [
+        equals("a ramp begins at its first number", source, fall(0.0), 2, 1e-12),
+        equals("a ramp is halfway at half its share", source, fall(0.2), 1.25, 1e-12),
+        equals("a ramp stays at its last number", source, way[20:].sub(0.5).abs().max(), 0, 1e-12),
+        at_most("a falling ramp never rises", source, float(way.diff().max()), 0),
+    ]
+
+
+# --- Whether the game settles -----------------------------------------------------------------
+
+
+def _dirac(name: str, penalty: str, gamma: float) -> Callable[[Tensor], Tensor]:
+    """Return the velocity of (θ, ψ), both players descending, where D(x) = ψ x, G(z) = θ."""
+    loss, term = adversarial.LOSSES[name], adversarial.PENALTIES[penalty]
+
+    def velocity(state: Tensor) -> Tensor:
+        theta, psi = state[:1], state[1:]
+        critic = loss.critic(psi * 0, psi * theta)
+        for place in term.places:
+            x = (0 * theta if place == "real" else theta).detach()[:, None].requires_grad_()
+            critic = critic + gamma * term.cost(adversarial.squared_slope((psi * x).squeeze(1), x))
+        in_psi = torch.autograd.grad(critic.sum(), psi, create_graph=True)[0]
+        mover = loss.generator(psi * theta, psi * 0 if loss.paired else None).sum()
+        in_theta = torch.autograd.grad(mover, theta, create_graph=True)[0]
+        return -torch.cat([in_theta, in_psi])
+
+    return velocity
 
 
 def dirac_game() -> Sequence[Law]:
     """Linearise the simplest game at its equilibrium: data at 0, a fake at θ, D(x) = ψ x.
 
     The simultaneous descent of both players has the eigenvalues ±i/2 without a penalty: it goes
-    in circles. With R1 they are -γ/2 ± sqrt(γ²/4 - 1/4), all to the left of 0: it converges.
+    in circles. With R1 they are -γ/2 ± sqrt(γ²/4 - 1/4), all to the left of 0: it converges; R1
+    and R2 together, of slopes which are the same here, act as R1 with 2 γ. RSGAN's are the same;
+    WGAN's are ±i and -γ/2 ± sqrt(γ²/4 - 1).
     """
 
-    def rate(gamma: float) -> float:
-        loss = adversarial.LOSSES["ns"]
-
-        def descent(state: Tensor) -> Tensor:
-            theta, psi = state[:1], state[1:]
-            x = torch.zeros(1, 1, dtype=state.dtype, requires_grad=True)
-            real = (psi * x).squeeze(1)
-            slope = adversarial.squared_slope(real, x)
-            critic = loss.critic(real, psi * theta) + gamma / 2 * slope
-            in_psi = torch.autograd.grad(critic.sum(), psi, create_graph=True)[0]
-            mover = loss.generator(psi * theta, None).sum()
-            in_theta = torch.autograd.grad(mover, theta, create_graph=True)[0]
-            return -torch.cat([in_theta, in_psi])
-
+    def rate(name: str, penalty: str, gamma: float) -> float:
         origin = torch.zeros(2, dtype=torch.float64)
-        jacobian = torch.autograd.functional.jacobian(descent, origin)
+        jacobian = torch.autograd.functional.jacobian(_dirac(name, penalty, gamma), origin)
         return torch.linalg.eigvals(jacobian).real.max().item()
 
-    gamma = 0.6
+    gamma, known = 0.3, {"R1": -0.15, "R2": -0.15, "R1+R2": -0.3}
+    laws = []
+    for name in ("ns", "rsgan", "wgan"):
+        free = rate(name, "none", 0.0)
+        laws.append(equals(f"{name}, Dirac game: growth rate 0", R1, free, 0, 1e-9))
+        for term, growth in known.items():
+            damping = "-γ" if term == "R1+R2" else "-γ/2"
+            title = f"{name}, Dirac game with {term}: growth rate {damping}"
+            laws.append(equals(title, R1, rate(name, term.lower(), gamma), growth, 1e-9))
+    return laws
+
+
+def undamped_wasserstein() -> Sequence[Law]:
+    """Play the Dirac game of WGAN step by step, both players descending at once.
+
+    With steps of length h, (θ, ψ) is turned and made sqrt(1 + h²) times as long by each.
+    """
+    h, steps = 0.2, 50
+
+    def played(penalty: str) -> float:
+        state, velocity = torch.tensor([0.6, 0.8], dtype=torch.float64), _dirac("wgan", penalty, 1)
+        for _ in range(steps):
+            state = (state + h * velocity(state.requires_grad_())).detach()
+        return state.norm().item()
+
+    growth = (1 + h**2) ** (steps / 2)
     return [
-        _equal("Dirac game without a penalty: growth rate 0", R1, rate(0.0), 0, 1e-9),
-        _equal("Dirac game with R1: growth rate -γ/2", R1, rate(gamma), -gamma / 2, 1e-9),
+        equals(
+            "wgan, Dirac game: a step of h leads sqrt(1 + h²) times as far out",
+            R1,
+            played("none"),
+            growth,
+            1e-9,
+        ),
+        *(
+            at_most(f"wgan, Dirac game with {name.upper()}: it settles", R1, played(name), 0.02)
+            for name in ("r1", "r2", "r1+r2")
+        ),
+    ]
+
+
+# --- The family's own loss --------------------------------------------------------------------
+
+
+class _Maker(nn.Module):
+    """A generator that makes one point, whatever the noise."""
+
+    def __init__(self, point: Tensor) -> None:
+        super().__init__()
+        self.point = nn.Parameter(point)
+
+    def forward(self, z: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.point.expand(len(z), -1)
+
+
+class _Bowl(nn.Module):
+    """D(x) = a ‖x‖²/2 + w·x, of the slope a x + w."""
+
+    score = "number"
+
+    def __init__(self, a: float, w: Tensor) -> None:
+        super().__init__()
+        self.a, self.w = nn.Parameter(torch.tensor(a)), nn.Parameter(w)
+
+    def forward(self, x: Tensor, condition: Condition | None = None) -> Tensor:
+        return self.a / 2 * x.square().sum(1) + x @ self.w
+
+
+def _charged(gan: Gan, batch: Examples, update: int = 0) -> float:
+    """Return what is in the critic's loss beside the game, at one of its updates."""
+    critic = gan.objectives()[0]
+    if critic.before is not None:
+        critic.before(update, 0.0)
+    loss = critic.loss(batch)
+    return loss.value.item() - float(loss.terms["game"])
+
+
+def penalised_game() -> Sequence[Law]:
+    """Find the penalty in the critic's loss of the family, for critics whose slope is known."""
+    domain, gamma, a = Domain("points", (1,), Real(location=1.0, spread=2.0)), 0.8, 1.5
+    x, fake = torch.full((4096, 1), 7.0), torch.ones(1)  # the data lie at 3 in scaled space
+    batch = Examples(x=x, noise=Noise.of(0, len(x)))
+
+    def gan(critic: nn.Module, name: str, every: int = 1) -> Gan:
+        term, weight = adversarial.PENALTIES[name], adversarial.Ramp(gamma, gamma)
+        maker = _Maker(fake)
+        return Gan(maker, critic, domain, 2, penalty=term, gamma=weight, every=every)
+
+    bowl, linear = _Bowl(a, torch.zeros(1)), _Bowl(0.0, torch.tensor([-2.5]))
+    between = ((3 * a - 1) ** 3 - (a - 1) ** 3) / (6 * a) / 2  # (a y - 1)²/2 over y in [1, 3]
+    known = {
+        "r1": ("the slope at data", a**2 * 9 / 2, 1e-5),
+        "r2": ("the slope at fakes", a**2 / 2, 1e-5),
+        "r1+r2": ("the slopes at both", a**2 * 10 / 2, 1e-5),
+        "gp": ("the slope evenly between data and fakes", between, 0.15),
+    }
+    nothing = _charged(gan(bowl, "none"), batch)
+    each = [_charged(gan(linear, "r1", 4), batch, update) for update in range(4)]
+    return [
+        *(
+            equals(
+                f"GAN, linear critic: {name} in its loss is γ/2 (‖w‖ - {c})²",
+                GP if c else R1,
+                _charged(gan(linear, name), batch),
+                gamma / 2 * (2.5 - c) ** 2,
+                1e-5,
+            )
+            for name, c in (("r1", 0), ("r2", 0), ("gp", 1))
+        ),
+        *(
+            equals(
+                f"GAN, bowl: {name} charges for {where}",
+                GP if name == "gp" else R1,
+                _charged(gan(bowl, name), batch),
+                gamma * cost,
+                tolerance,
+            )
+            for name, (where, cost, tolerance) in known.items()
+        ),
+        equals("GAN: without a penalty its loss is the game", GAN, nothing, 0, 0),
+        equals(
+            "GAN: a penalty at every 4th update weighs as much as one at each",
+            EVERY,
+            sum(each) / 4,
+            gamma / 2 * 2.5**2,
+            1e-5,
+        ),
+        equals("GAN: between those there is no penalty", EVERY, max(map(abs, each[1:])), 0, 0),
     ]
 
 
 CHECKS: Sequence[Check] = (
     optimal_critic,
     critic_ascends_the_value,
-    slopes,
-    generator_descends_a_divergence,
     penalty,
+    codes_apart,
+    ramp,
     dirac_game,
+    undamped_wasserstein,
+    penalised_game,
 )

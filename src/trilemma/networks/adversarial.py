@@ -17,6 +17,15 @@ double the variance, whatever the depth (Zhang et al.).
 
 Points. Both are perceptrons.
 
+Classes. A generator that is told classes gets a learned vector e_c beside its noise, G([z, e_c]).
+A critic that is told them adds a projection of the example on the vector of its class,
+
+    D(x, c) = psi(x) + <v_c, phi(x)>,    (psi, phi)(x) the outputs of the last layer,
+
+with v_c nought at the start: the form of ln p(x)/q(x) + ln p(c|x)/q(c|x) where p of the data and q
+of the generator both tell classes by a linear layer. The vectors of all classes, and one for "no
+class", are rows of one table, so that each update reaches them all.
+
 References:
     Delving Deep into Rectifiers (He, Zhang, Ren & Sun, 2015), arXiv:1502.01852.
     Fixup Initialization: Residual Learning Without Normalization (Zhang, Dauphin & Ma, 2019),
@@ -25,26 +34,96 @@ References:
     2017), arXiv:1707.02937.
     The GAN is dead; long live the GAN! A Modern Baseline GAN (Huang, Gokaslan, Kuleshov &
     Tompkin, 2024), arXiv:2501.05441: residual blocks without normalisation suffice.
+    cGANs with Projection Discriminator (Miyato & Koyama, 2018), arXiv:1802.05637.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.networks.layers import MLP
+from trilemma.networks.layers import MLP, ConditionEmbedding
 
-__all__ = ["ImageCritic", "ImageGenerator", "PointCritic", "PointGenerator"]
+__all__ = [
+    "Beside",
+    "ImageCritic",
+    "ImageGenerator",
+    "PointCritic",
+    "PointGenerator",
+    "Projection",
+    "refuse_small",
+]
 
 SLOPE = 0.2
 """Of the leaky rectifier, for negative numbers."""
 SMALLEST = 8
 """Fewest pixels of an image's side."""
+TOLD = 32
+"""Width of a class's vector, the generator's e_c."""
+SEEN = 64
+"""Features on which the critic's v_c is projected."""
+
+
+class Beside(nn.Module):
+    """Noise with the vector of its class beside it, [z, e_c]; without classes, noise as it is.
+
+    Arguments:
+        latent: Width Z of the noise.
+        classes: How many classes there are; with 0 there are no parameters.
+
+    >>> beside = Beside(4, classes=3)
+    >>> beside(torch.zeros(2, 4), Condition(label=torch.tensor([0, 2]))).shape, beside.outputs
+    (torch.Size([2, 36]), 36)
+    """
+
+    def __init__(self, latent: int, classes: int) -> None:
+        super().__init__()
+        self.outputs = latent + (TOLD if classes else 0)
+        self.embed = ConditionEmbedding(classes, TOLD) if classes else None
+
+    def forward(
+        self, z: Float[Tensor, "B Z"], condition: Condition | None = None
+    ) -> Float[Tensor, "B N"]:
+        """Return [B, outputs]; rows without a class get the learned vector for none."""
+        if self.embed is None:
+            return z
+        return torch.cat([z, self.embed(condition, len(z)).to(z.dtype)], dim=1)
+
+
+class Projection(nn.Module):
+    """A critic's score from the outputs y of its last layer: y_0 + <v_c, (y_1, y_2, …)>.
+
+    Arguments:
+        classes: How many classes there are; with 0 the score is y_0 and there are no parameters.
+
+    >>> score = Projection(classes=3)
+    >>> score(torch.ones(2, score.inputs), Condition(label=torch.tensor([0, 2]))).tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.inputs = 1 + (SEEN if classes else 0)
+        self.embed = ConditionEmbedding(classes, SEEN) if classes else None
+        if self.embed is not None:
+            nn.init.zeros_(self.embed.table.weight)
+
+    def forward(
+        self, y: Float[Tensor, "B N"], condition: Condition | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return scores [B]; rows without a class are projected on the learned vector for none."""
+        if self.embed is None:
+            return y[:, 0]
+        return y[:, 0] + (y[:, 1:] * self.embed(condition, len(y))).sum(1)
 
 
 class Block(nn.Module):
@@ -74,17 +153,23 @@ class ImageGenerator(nn.Module):
         width: Channels at the finest inner resolution; twice as many below it, and 4 times as
             many at most.
         depth: Residual blocks at each resolution.
+        classes: How many classes it is told; with 0 a condition is not looked at.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
 
-    >>> import torch
     >>> ImageGenerator(16, (1, 28, 28), width=8)(torch.zeros(3, 16)).shape
     torch.Size([3, 1, 28, 28])
     """
 
     def __init__(
-        self, latent: int, shape: tuple[int, int, int], *, width: int = 32, depth: int = 1
+        self,
+        latent: int,
+        shape: tuple[int, int, int],
+        *,
+        width: int = 32,
+        depth: int = 1,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         self.shape = shape
@@ -93,7 +178,8 @@ class ImageGenerator(nn.Module):
         channels = _channels(width, len(self.sizes))[::-1]
         gain = (depth * len(self.sizes)) ** -0.5
         self.base = (channels[0], *self.sizes[0])
-        self.first = _scaled(nn.Linear(latent, math.prod(self.base)), 2**-0.5)
+        self.beside = Beside(latent, classes)
+        self.first = _scaled(nn.Linear(self.beside.outputs, math.prod(self.base)), 2**-0.5)
         self.blocks = nn.ModuleList(
             nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
         )
@@ -103,9 +189,11 @@ class ImageGenerator(nn.Module):
         alike = self.last.weight.data[:: self.fold**2].repeat_interleave(self.fold**2, dim=0)
         self.last.weight.data.copy_(alike)
 
-    def forward(self, z: Float[Tensor, "B Z"]) -> Float[Tensor, "B C H W"]:
-        """Return images [B, C, H, W] for standard normal noise."""
-        h = self.blocks[0](self.first(z).unflatten(1, self.base))
+    def forward(
+        self, z: Float[Tensor, "B Z"], condition: Condition | None = None
+    ) -> Float[Tensor, "B C H W"]:
+        """Return images [B, C, H, W] for standard normal noise and the classes that are wanted."""
+        h = self.blocks[0](self.first(self.beside(z, condition)).unflatten(1, self.base))
         for turn, blocks, size in zip(self.turns, self.blocks[1:], self.sizes[1:], strict=True):
             h = blocks(F.interpolate(turn(h), size=size, mode="nearest"))
         y = F.pixel_shuffle(self.last(_bend(h)), self.fold)
@@ -119,16 +207,26 @@ class ImageCritic(nn.Module):
         shape: (C, H, W) of an image.
         width: Channels at the finest inner resolution, as the generator's.
         depth: Residual blocks at each resolution.
+        classes: How many classes it is told; with 0 a condition is not looked at.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
 
-    >>> import torch
     >>> ImageCritic((1, 28, 28), width=8)(torch.zeros(3, 1, 28, 28)).shape
     torch.Size([3])
     """
 
-    def __init__(self, shape: tuple[int, int, int], *, width: int = 32, depth: int = 1) -> None:
+    score: ClassVar[str] = "number"
+    """What the scores are: numbers of either sign, high on data."""
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        width: int = 32,
+        depth: int = 1,
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         self.fold = _fold(shape)
         sizes = _sizes(shape, self.fold)
@@ -141,18 +239,22 @@ class ImageCritic(nn.Module):
             nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
         )
         self.turns = nn.ModuleList(_turn(now, later) for now, later in pairwise(channels))
-        self.last = _scaled(nn.Linear(channels[-1] * math.prod(sizes[-1]), 1), 0.5)
+        self.projection = Projection(classes)
+        inner = channels[-1] * math.prod(sizes[-1])
+        self.last = _scaled(nn.Linear(inner, self.projection.inputs), 0.5)
 
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, " B"]:
-        """Return scores [B] for images near [-1, 1]."""
+    def forward(
+        self, x: Float[Tensor, "B C H W"], condition: Condition | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return scores [B] for images near [-1, 1], as images of their classes."""
         odd = (0, -x.shape[3] % self.fold, 0, -x.shape[2] % self.fold)
         h = self.blocks[0](self.first(F.pad(x, odd) if any(odd) else x))
         for turn, blocks in zip(self.turns, self.blocks[1:], strict=True):
             h = blocks(turn(F.avg_pool2d(h, 2, ceil_mode=True)))
-        return self.last(_bend(h).flatten(1)).squeeze(1)
+        return self.projection(self.last(_bend(h).flatten(1)), condition)
 
 
-class PointGenerator(MLP):
+class PointGenerator(nn.Module):
     """Makes points from noise.
 
     Arguments:
@@ -160,16 +262,30 @@ class PointGenerator(MLP):
         shape: (D,), of a point.
         width: Units of a hidden layer.
         depth: Hidden layers.
+        classes: How many classes it is told; with 0 a condition is not looked at.
 
-    >>> import torch
     >>> PointGenerator(4, (2,), width=8)(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
     """
 
     def __init__(
-        self, latent: int, shape: tuple[int, ...], *, width: int = 128, depth: int = 3
+        self,
+        latent: int,
+        shape: tuple[int, ...],
+        *,
+        width: int = 128,
+        depth: int = 3,
+        classes: int = 0,
     ) -> None:
-        super().__init__(latent, shape, width=width, depth=depth)
+        super().__init__()
+        self.beside = Beside(latent, classes)
+        self.layers = MLP(self.beside.outputs, shape, width=width, depth=depth)
+
+    def forward(
+        self, z: Float[Tensor, "B Z"], condition: Condition | None = None
+    ) -> Float[Tensor, "B D"]:
+        """Return points [B, D] for standard normal noise and the classes that are wanted."""
+        return self.layers(self.beside(z, condition))
 
 
 class PointCritic(nn.Module):
@@ -179,19 +295,40 @@ class PointCritic(nn.Module):
         shape: (D,), of a point.
         width: Units of a hidden layer.
         depth: Hidden layers.
+        classes: How many classes it is told; with 0 a condition is not looked at.
 
-    >>> import torch
     >>> PointCritic((2,), width=8)(torch.zeros(3, 2)).shape
     torch.Size([3])
     """
 
-    def __init__(self, shape: tuple[int, ...], *, width: int = 128, depth: int = 3) -> None:
-        super().__init__()
-        self.layers = MLP(math.prod(shape), 1, width=width, depth=depth)
+    score: ClassVar[str] = "number"
+    """What the scores are: numbers of either sign, high on data."""
 
-    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
-        """Return scores [B]."""
-        return self.layers(x).squeeze(1)
+    def __init__(
+        self, shape: tuple[int, ...], *, width: int = 128, depth: int = 3, classes: int = 0
+    ) -> None:
+        super().__init__()
+        self.projection = Projection(classes)
+        self.layers = MLP(math.prod(shape), self.projection.inputs, width=width, depth=depth)
+
+    def forward(
+        self, x: Float[Tensor, "B D"], condition: Condition | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return scores [B], as points of their classes."""
+        return self.projection(self.layers(x), condition)
+
+
+def refuse_small(shape: Sequence[int]) -> None:
+    """Refuse images with a side of fewer than 8 pixels.
+
+    Raises:
+        BadInput: It is one.
+    """
+    if min(shape[1:]) < SMALLEST:
+        raise BadInput(
+            f"a GAN was given images of shape {tuple(shape)} and wants sides of {SMALLEST} "
+            f"pixels or more; load them with --size {SMALLEST} or larger."
+        )
 
 
 def _bend(x: Tensor) -> Tensor:
@@ -216,11 +353,7 @@ def _scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.L
 
 def _fold(shape: tuple[int, int, int]) -> int:
     """Return by how much the first and last layer change the resolution."""
-    if min(shape[1:]) < SMALLEST:
-        raise BadInput(
-            f"a GAN was given images of shape {shape} and wants sides of {SMALLEST} pixels or "
-            f"more; load them with --size {SMALLEST} or larger."
-        )
+    refuse_small(shape)
     return 2 if min(shape[1:]) >= 2 * SMALLEST else 1
 
 

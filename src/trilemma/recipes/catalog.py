@@ -14,6 +14,7 @@ from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.glow import Glow
 from trilemma.recipes.pixel_transformer import PixelTransformer
 from trilemma.recipes.pixelcnn import PixelCnn
+from trilemma.recipes.r3gan import R3Gan
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.spline_flow import NeuralSplineFlow
 from trilemma.recipes.vae import VariationalAutoencoder
@@ -24,6 +25,7 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "autoencoder": Autoencoding,
     "vae": VariationalAutoencoder,
     "gan": AdversarialNet,
+    "r3gan": R3Gan,
     "ebm": EnergyBased,
     "pixelcnn": PixelCnn,
     "pixel-transformer": PixelTransformer,

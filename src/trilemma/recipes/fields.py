@@ -27,6 +27,7 @@ POSITIVE = frozenset(
         "latent",
         "components",
         "critic_steps",
+        "every",
         "chain",
         "sample_steps",
     )

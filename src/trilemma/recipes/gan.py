@@ -1,28 +1,26 @@
-"""The generative adversarial network."""
+"""The generative adversarial network: any loss, penalty and augmentation, on the same networks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
 
 from trilemma.core.domain import Domain
-from trilemma.core.model import Model
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage
+from trilemma.data.dataset import DataSet
 from trilemma.families.gan import Gan
-from trilemma.maths.adversarial import LOSSES
-from trilemma.networks.adversarial import (
-    ImageCritic,
-    ImageGenerator,
-    PointCritic,
-    PointGenerator,
-)
-from trilemma.recipes.recipe import Plot, Recipe
+from trilemma.maths.adversarial import LOSSES, PENALTIES, energy_based
+from trilemma.recipes.players import augmentation, bounds, players, started, usual
+from trilemma.recipes.recipe import Plot, Recipe, classes_told
 
 __all__ = ["AdversarialNet"]
+
+WEIGHT = {"gp": 20.0, "clip": 0.01}
+"""γ of the gradient penalty (twice Gulrajani's λ), and the largest weight left by clipping."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,30 +43,123 @@ class AdversarialNet(Recipe):
 
     latent: int = 64
     """Width of the generator's noise."""
+    network: Literal["residual", "dcgan"] = "residual"
+    """Residual blocks without normalisation, or DCGAN's layers with batch normalisation."""
     width: int = 0
-    """Channels at the finest inner size, or units of a layer for points; 0: 16, 32 or 128."""
-    depth: int = 0
-    """Residual blocks at each size, or hidden layers for points; 0: 1 or 3."""
-    loss: Literal["ns", "saturating"] = "ns"
+    """Channels at the finest inner size, or units for points; 0: 32 (dcgan 64), half of it below
+    16 pixels, 128 for points."""
+    loss: Literal["ns", "saturating", "wgan", "lsgan", "hinge", "ebgan", "rsgan"] = "ns"
     """What the players make small."""
-    gamma: float = 0.08
-    """Weight of R1 on the critic's slope, times the root of the number of coordinates."""
+    penalty: Literal["auto", "none", "gp", "r1", "r2", "r1+r2", "clip", "spectral"] = "auto"
+    """What holds the critic's slope in bounds; auto: gp for wgan, none for ebgan, else r1."""
+    gamma: float = 0.0
+    """Weight of the penalty, for clip the largest weight; 0: 0.08 times the root of the number
+    of coordinates, 20 for gp, 0.01 for clip."""
+    every: int = 1
+    """Updates of the critic from one penalty to the next, which is so much the heavier."""
     critic_steps: int = 1
     """Updates of the critic for each of the generator."""
+    augment: str = "none"
+    """Changes made to real and fake alike: colour, translation, cutout, joined by +."""
+    margin: float = 0.25
+    """Of ebgan: the energy up to which the critic pushes fakes."""
+    pulling_away: float = 0.0
+    """Of ebgan: weight of the term that pushes the codes of fakes apart."""
+    conditional: bool = False
+    """Whether the players are told the class."""
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
-        generator, critic = self.players(domain)
+        self.refuse(domain)
+        penalty = self.bound()
+        generator, critic = players(
+            domain,
+            self.latent,
+            width=self.width,
+            network=self.network,
+            energy=self.loss == "ebgan",
+            normalise=penalty in ("none", "clip"),
+            conditional=self.conditional,
+        )
+        gamma = self.gamma or WEIGHT.get(penalty) or usual(domain)
         return Gan(
             generator,
             critic,
             domain,
             self.latent,
-            loss=LOSSES[self.loss],
-            # Weights that served 2, 64 and 784 coordinates well were 0.1, 0.6 and 2.4.
-            gamma=self.gamma * math.sqrt(domain.dimensions),
+            loss=energy_based(self.margin) if self.loss == "ebgan" else LOSSES[self.loss],
+            penalty=PENALTIES[penalty],
+            gamma=gamma,
+            every=self.every,
+            augment=augmentation(self.augment, domain),
+            after=bounds(critic, penalty, gamma),
             critic_steps=self.critic_steps,
+            pulling_away=self.pulling_away,
+            conditional=self.conditional,
         )
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return the one stage, which begins by looking at the data's background."""
+        return started(model, data, self.batch, seed)
+
+    def check(self, domain: Domain) -> None:
+        """Refuse data that do not fit, and choices that do not go together."""
+        super().check(domain)
+        self.refuse(domain)
+
+    def bound(self) -> str:
+        """Return the penalty's name."""
+        if self.penalty == "auto":
+            return {"wgan": "gp", "ebgan": "none"}.get(self.loss, "r1")
+        return self.penalty
+
+    def refuse(self, domain: Domain) -> None:
+        """Refuse choices that do not go together, with the reason."""
+        penalty = self.bound()
+        if self.loss == "wgan" and penalty not in ("gp", "clip", "spectral"):
+            raise BadInput(
+                f"--loss wgan with --penalty {penalty} has no minimum: a critic that is not "
+                "bounded in slope everywhere scores twice as well with twice the slope; give gp, "
+                "clip or spectral."
+            )
+        if self.loss == "ebgan" and penalty in ("gp", "clip"):
+            why = (
+                "asks for a slope of 1, and an energy is flat where data are"
+                if penalty == "gp"
+                else "keeps an autoencoder's weights too small to reconstruct anything"
+            )
+            raise BadInput(
+                f"--penalty {penalty} does not go with --loss ebgan: it {why}; give none, r1, r2, "
+                "r1+r2 or spectral."
+            )
+        if self.margin <= 0:
+            raise BadInput(
+                f"--margin {self.margin:g} was given, and ebgan's critic pushes fakes up to this "
+                "energy, so that it must be above 0; try 0.25."
+            )
+        if self.loss != "ebgan" and (self.margin != 0.25 or self.pulling_away):
+            what = "--pulling-away" if self.pulling_away else "--margin"
+            raise BadInput(f"{what} belongs to --loss ebgan, and the loss is {self.loss}.")
+        if penalty in ("none", "spectral") and self.gamma:
+            raise BadInput(
+                f"--gamma {self.gamma:g} weighs a penalty, and --penalty {penalty} has no weight."
+            )
+        if self.every > 1 and not PENALTIES[penalty].places:
+            raise BadInput(
+                f"--every {self.every} spaces out penalties, and --penalty {penalty} is not one "
+                "that is computed now and then."
+            )
+        if self.network == "dcgan" and domain.kind != "image":
+            raise BadInput(
+                f"--network dcgan is for images, and these data are {domain.kind}; leave it out."
+            )
+        if self.network == "dcgan" and self.ema:
+            raise BadInput(
+                f"--ema {self.ema:g} averages weights, and the running statistics of DCGAN's "
+                "batch normalisation are those of the weights as they are; give --ema 0."
+            )
+        classes_told(domain, self.conditional)
+        augmentation(self.augment, domain)
 
     @classmethod
     def plots(cls) -> Mapping[str, Plot]:
@@ -77,24 +168,18 @@ class AdversarialNet(Recipe):
         nought = torch.zeros_like(score)
         critic, generator = {}, {}
         for name, loss in LOSSES.items():
-            if name != "saturating":  # its critic's loss is that of ns
-                critic[f"{name}, real"] = (loss.critic(score, nought - 1e4)).tolist()
-                critic[f"{name}, fake"] = (loss.critic(nought + 1e4, score)).tolist()
-            generator[name] = loss.generator(score, nought).tolist()
+            far = 1e4 if loss.score == "number" else 1.0
+            energy = score.clamp_min(0) if loss.score == "energy" else score
+            generator[name] = loss.generator(energy, nought).tolist()
+            if name == "saturating":  # its critic's loss is that of ns
+                continue
+            if name in ("wgan", "rsgan"):
+                critic[f"{name}, real - fake"] = loss.critic(score, nought).tolist()
+            else:
+                critic[f"{name}, real"] = loss.critic(energy, nought - far).tolist()
+                critic[f"{name}, fake"] = loss.critic(nought + far, energy).tolist()
         x, across = score.tolist(), "score of the critic, D"
         return {
             "critic": Plot(x, critic, across, "loss of the critic"),
             "generator": Plot(x, generator, across, "loss of the generator"),
         }
-
-    def players(self, domain: Domain) -> tuple[nn.Module, nn.Module]:
-        """Return a generator and a critic for the domain."""
-        if domain.kind == "points":
-            size = {"width": self.width or 128, "depth": self.depth or 3}
-            generator = PointGenerator(self.latent, domain.shape, **size)
-            return generator, PointCritic(domain.shape, **size)
-        channels, height, across = domain.shape
-        shape = (channels, height, across)
-        size = {"width": self.width or (32 if min(shape[1:]) >= 16 else 16)}
-        size["depth"] = self.depth or 1
-        return ImageGenerator(self.latent, shape, **size), ImageCritic(shape, **size)

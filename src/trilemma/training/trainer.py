@@ -1,6 +1,6 @@
 """One step of training, the same for every model.
 
-    for each objective, `repeat` times:
+    for each objective, `repeat` times, `before` each:
         1  draw the next batch, take this process's rows, cut them into parts
         2  gradient of the mean loss over the parts, with respect to the objective's parameters
         3  if the loss or the gradient's norm is not finite: leave this update out, and count it
@@ -152,10 +152,14 @@ class Trainer:
             Diverged: An objective's updates were not finite ten times in a row.
             BadInput: The batch cannot be shared evenly.
         """
-        scale = self.caution * factor(self.step_count, self.total(), self.settings.warmup)
+        total = self.total()
+        scale = self.caution * factor(self.step_count, total, self.settings.warmup)
         skipped, values = 0, {"lr": self.settings.lr * scale}
+        share = min(self.step_count / total, 1.0) if total else 0.0
         for objective in self.objectives:
-            for _ in range(objective.repeat):
+            for turn in range(objective.repeat):
+                if objective.before is not None:
+                    objective.before(self.step_count * objective.repeat + turn, share)
                 found = self._update(objective, values["lr"])
                 values |= {f"{objective.name}/{key}": found[key] for key in found}
                 skipped += self.streaks[objective.name] > 0

@@ -1,0 +1,131 @@
+"""The two players of a game for a domain, what holds the critic in bounds, and how it begins.
+
+The recipes of adversarial networks share them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
+
+from torch import nn
+
+from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage
+from trilemma.data.dataset import DataSet
+from trilemma.data.stream import ExampleStream
+from trilemma.families.gan import Gan
+from trilemma.networks.adversarial import (
+    ImageCritic,
+    ImageGenerator,
+    PointCritic,
+    PointGenerator,
+)
+from trilemma.networks.augment import DiffAugment, background, parts_of
+from trilemma.networks.dcgan import DcganCritic, DcganGenerator
+from trilemma.networks.reconstruction import ImageReconstructor, PointReconstructor
+from trilemma.networks.spectral import clamp, constrain, renew
+
+__all__ = ["augmentation", "bounds", "players", "started"]
+
+SEEN = 2000
+"""Training examples of which the background is the median border."""
+
+Network = Literal["residual", "dcgan"]
+
+
+def players(
+    domain: Domain,
+    latent: int,
+    *,
+    width: int,
+    network: Network = "residual",
+    energy: bool = False,
+    normalise: bool = False,
+    conditional: bool = False,
+) -> tuple[nn.Module, nn.Module]:
+    """Return a generator and a critic.
+
+    Arguments:
+        domain: What they make and judge.
+        latent: Width of the noise.
+        width: Channels at the finest inner size, or units for points; 0: a usual number.
+        network: Which networks, for images.
+        energy: Whether the critic is an autoencoder.
+        normalise: Whether DCGAN's critic normalises over the batch.
+        conditional: Whether they are told the class.
+
+    Raises:
+        BadInput: The images are too small.
+    """
+    classes = len(domain.classes) if conditional else 0
+    if domain.kind == "points":
+        size = {"width": width or 128, "depth": 3, "classes": classes}
+        generator = PointGenerator(latent, domain.shape, **size)
+        critic = PointReconstructor if energy else PointCritic
+        return generator, critic(domain.shape, **size)
+    channels, height, across = domain.shape
+    shape = (channels, height, across)
+    if network == "dcgan":
+        size = {"width": width or (64 if min(shape[1:]) >= 16 else 32), "classes": classes}
+        generator = DcganGenerator(latent, shape, **size)
+    else:
+        size = {"width": width or (32 if min(shape[1:]) >= 16 else 16), "classes": classes}
+        generator = ImageGenerator(latent, shape, **size)
+    if energy:  # a whole autoencoder: half as wide, it costs what the other critics do
+        return generator, ImageReconstructor(shape, **size | {"width": width or 16})
+    if network == "dcgan":
+        return generator, DcganCritic(shape, **size, normalise=normalise)
+    return generator, ImageCritic(shape, **size)
+
+
+def bounds(critic: nn.Module, penalty: str, largest: float) -> Callable[[], None] | None:
+    """Put a critic's weights in bounds; return what keeps them there after each update.
+
+    Arguments:
+        critic: Changed in place for "spectral".
+        penalty: A name in `maths.adversarial.PENALTIES`.
+        largest: Largest weight for "clip".
+    """
+    if penalty == "spectral":
+        constrain(critic)
+        return partial(renew, critic)
+    return partial(clamp, critic, largest) if penalty == "clip" else None
+
+
+def augmentation(text: str, domain: Domain) -> DiffAugment | None:
+    """Return T from its parts' names.
+
+    Raises:
+        BadInput: A part is unknown, or the data are no images.
+    """
+    parts = parts_of(text)
+    if not parts:
+        return None
+    if domain.kind != "image":
+        raise BadInput(
+            f"--augment {text} moves, hides and recolours pixels, and these data are "
+            f"{domain.kind}; leave it out."
+        )
+    return DiffAugment(parts, domain.shape)
+
+
+def started(model: Model, data: DataSet, batch: int, seed: int) -> Sequence[Stage]:
+    """Return the one stage of a game, which begins by looking at the data's background."""
+    assert isinstance(model, Gan)
+    augment = model.augment
+
+    def prepare() -> None:
+        if isinstance(augment, DiffAugment):
+            augment.fill(background(data.domain.values.scale(data.train.x[:SEEN])))
+
+    return [Stage("model", model, lambda: ExampleStream(data.train, batch, seed), prepare=prepare)]
+
+
+def usual(domain: Domain) -> float:
+    """Return the weight of R1 that suits a number of coordinates: it goes with their root."""
+    # Weights that served 2, 64 and 784 coordinates well were 0.1, 0.6 and 2.4.
+    return 0.08 * math.sqrt(domain.dimensions)
