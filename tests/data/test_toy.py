@@ -94,3 +94,20 @@ def test_mixture_keeps_precision_far_from_every_centre():
     x = torch.tensor([[1000.0, 0.0]], dtype=torch.float64)
     got = mixture_log_prob(x, centre, torch.ones(1, dtype=torch.float64), 1.0)
     assert got.item() == pytest.approx(-500_000 - math.log(2 * math.pi), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("eight-gaussians", 8), ("twenty-five-gaussians", 25)]
+)
+def test_mixtures_of_gaussians_name_their_modes(name, count):
+    data = points(name)
+    assert data.centres.at.shape == (count, 2)
+    weights = torch.full((count,), 1 / count, dtype=torch.float64)
+    x = data.test.x[:100]
+    wanted = mixture_log_prob(x, data.centres.at, weights, data.centres.deviation)
+    torch.testing.assert_close(data.truth(x), wanted)
+
+
+def test_curves_have_no_modes():
+    assert points("two-moons").centres is None
+    assert points("checkerboard").centres is None

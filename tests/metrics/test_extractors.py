@@ -65,6 +65,33 @@ class TestClassifier:
         with safe_open(FOLDER / "digits.safetensors", "pt") as file:
             assert file.metadata()["data"] == data.fingerprint
 
+    def test_three_channels_are_three_digits_side_by_side(self):
+        data = images(side=28, n=500, test=500)
+        made = extractor("stacked-mnist", data)
+        assert (made.name, made.dimension, made.count) == ("classifier-stacked-mnist", 192, 1000)
+        one = classifier("mnist", Domain("image", (1, 28, 28), Levels(256)))
+        x = data.test.x[:9]
+        each = [one(x[:, c : c + 1]) for c in range(3)]
+        torch.testing.assert_close(made(x), torch.cat(each, dim=1))
+        digits = [one.sort(features) for features in each]
+        wanted = 100 * digits[0] + 10 * digits[1] + digits[2]
+        assert torch.equal(made.classify(x), wanted)
+        assert torch.equal(made.sort(made(x)), wanted)
+        assert "99.58% right on a digit of the test split, so 98.75% on three" in made.note
+        assert made.sha256 == one.sha256
+
+    def test_stacks_of_another_shape_are_refused(self):
+        with pytest.raises(BadInput, match=r"stacked-mnist.*\(3, 28, 28\).*\(3, 16, 16\)"):
+            extractor("classifier-stacked-mnist", images())
+
+    def test_a_projection_names_the_same_classes(self):
+        data = load("digits")
+        whole, part = extractor(None, data), extractor("digits/8", data)
+        x = data.test.x[:50]
+        assert torch.equal(part.classify(x), whole.classify(x))
+        with pytest.raises(BadInput, match="names no classes"):
+            part.sort(part(x))
+
     def test_a_changed_file_is_refused(self, tmp_path):
         path = tmp_path / "digits.safetensors"
         shutil.copy(FOLDER / "digits.safetensors", path)

@@ -15,7 +15,7 @@ from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
-from trilemma.metrics import likelihood, quality
+from trilemma.metrics import likelihood, modes, quality
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.judge import calls, judge
 
@@ -68,7 +68,7 @@ def right(data):
 
 def test_answers_everything_that_it_can(right):
     assert set(right.metrics) == {*quality.METRICS, "log_prob"}
-    assert set(right.skipped) == {"bound", "importance_bound", "bits_per_dim"}
+    assert set(right.skipped) == {"bound", "importance_bound", "bits_per_dim", *modes.METRICS}
     assert right.samples.shape == (700, 2)
     assert right.neighbours.shape == (16, 2)
     assert right.extractor == "coordinates"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from awkward_clients import CLIENTS, build
@@ -203,3 +205,24 @@ def test_a_stage_may_not_train_what_the_model_lacks(desk):
                 precision=Precision("fp32", False, ""),
             )
         )
+
+
+def test_a_player_is_told_which_update_it_makes_and_how_much_is_done():
+    model, stages = build("game")
+    (stage,) = stages
+    told = []
+    first, *others = stage.model.objectives()
+    first = dataclasses.replace(first, repeat=2, before=lambda k, share: told.append((k, share)))
+    stage.model.objectives = lambda: [first, *others]
+    trainer = Trainer(
+        model,
+        stage,
+        stage.stream(),
+        Settings(),
+        device=CPU,
+        precision=Precision("fp32", False, ""),
+        total=4,
+    )
+    for _ in range(3):
+        trainer.step()
+    assert told == [(0, 0.0), (1, 0.0), (2, 0.25), (3, 0.25), (4, 0.5), (5, 0.5)]

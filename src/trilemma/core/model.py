@@ -67,12 +67,12 @@ class Objective(Generic[B]):
     parameters: Sequence[nn.Parameter]
     repeat: int = 1
     """Updates a step, each on a fresh batch."""
-    before: Callable[[int, float], None] | None = None
-    """Told before each update which of the stage's it is, from 0, and which share of the stage is
-    done, from 0 to 1 (0 while the number of steps is not known): for weights that change."""
     after: Callable[[], None] | None = None
     """Called after each update, e.g. to clip a critic's weights; not after one that was left out
     because it was not finite. The place to write buffers."""
+    before: Callable[[int, float], None] | None = None
+    """Told before each update which of the stage's it is, from 0, and which share of the stage is
+    done, from 0 to 1 (0 while the number of steps is not known): for weights that change."""
 
 
 class Model(nn.Module, ABC, Generic[B, X]):

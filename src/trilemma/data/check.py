@@ -14,7 +14,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data import folder, idx, table
 from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
-from trilemma.data.sources import NAMES, load, place
+from trilemma.data.sources import is_named, load, place
 from trilemma.data.split import content_hashes, duplicates
 
 __all__ = ["Report", "check"]
@@ -94,7 +94,7 @@ def check(
     Raises:
         BadInput: There is nothing that could be looked through.
     """
-    path = None if name_or_path in NAMES else place(name_or_path)
+    path = None if is_named(name_or_path) else place(name_or_path)
     if path is None or table.is_table(path) or idx.find(path):
         return _report(load(name_or_path, size=size))
     found = pictures(path, size=size, progress=progress)

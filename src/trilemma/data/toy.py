@@ -24,7 +24,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise, mix
-from trilemma.data.dataset import DataSet, Split
+from trilemma.data.dataset import Centres, DataSet, Split
 
 __all__ = ["TOYS", "Toy", "points"]
 
@@ -42,6 +42,8 @@ class Toy:
     """ln p(x) in nats, [N], of points [N, 2]."""
     spread: float
     """Root of the mean variance of the two coordinates, by which they are standardised."""
+    centres: Centres | None = None
+    """The modes, where the density is a mixture of equal Gaussians."""
 
 
 def mixture_log_prob(x: Tensor, centres: Tensor, weights: Tensor, deviation: float) -> Tensor:
@@ -71,7 +73,7 @@ def _gaussians(centres: Tensor, deviation: float, description: str) -> Toy:
         return mixture_log_prob(x, centres, weights, deviation)
 
     variance = centres.square().mean() - centres.mean() ** 2 + deviation**2
-    return Toy(description, draw, log_prob, math.sqrt(variance))
+    return Toy(description, draw, log_prob, math.sqrt(variance), Centres(centres, deviation))
 
 
 def _curve(
@@ -163,5 +165,12 @@ def points(name: str) -> DataSet:
     )
     domain = Domain("points", (2,), Real(0.0, toy.spread))
     return DataSet(
-        name, domain, train, test, (toy.description,), "coordinates", truth=toy.log_prob
+        name,
+        domain,
+        train,
+        test,
+        (toy.description,),
+        "coordinates",
+        truth=toy.log_prob,
+        centres=toy.centres,
     )

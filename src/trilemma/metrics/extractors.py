@@ -2,6 +2,7 @@ r"""Extractors: from examples in data units to the features in which they are co
 
     coordinates           points as they are, standardised                        D
     classifier-NAME       a classifier of the data set's own classes (shipped)    64
+    classifier-stacked-mnist   that of mnist on each of three channels            192
     efficientnet-lite0    ImageNet's features (extra `features`)                  1,280
     random-conv           random convolutions, when nothing better is there       128
 
@@ -16,6 +17,7 @@ every protocol.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable
@@ -30,10 +32,11 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
+from trilemma.data.stacked import CHANNELS
 from trilemma.metrics.classifier import Classifier
 from trilemma.metrics.efficientnet import PACKAGE, prepared, pretrained, weights_file
 
-__all__ = ["NAMES", "SHIPPED", "Extractor", "classifier", "extractor"]
+__all__ = ["CLASSIFIERS", "NAMES", "SHIPPED", "Extractor", "classifier", "extractor"]
 
 FOLDER = Path(__file__).parent / "files"
 
@@ -53,9 +56,15 @@ SHIPPED: dict[str, dict[str, float | str]] = {
 }
 """Classifiers in `files/`, made by scripts/train_classifier.py: test accuracy and file hash."""
 
+STACKED = {"stacked-mnist": "mnist"}
+"""Data sets of three digits a piece, and the classifier of one."""
+
+CLASSIFIERS = (*SHIPPED, *STACKED)
+"""Data sets whose classes, or triples of classes, a shipped classifier tells apart."""
+
 NAMES = (
     "coordinates",
-    *(f"classifier-{name}" for name in SHIPPED),
+    *(f"classifier-{name}" for name in CLASSIFIERS),
     "efficientnet-lite0",
     "random-conv",
 )
@@ -73,7 +82,10 @@ class Extractor:
         features: A chunk of examples on the extractor's device to [n, F].
         note: A sentence on what it is.
         sha256: Hash of its weights, or "" without weights.
-        logits: A chunk of examples to class logits, where it knows the data's classes.
+        classes: Features [n, F] on the extractor's device to the index of the class that each
+            looks like, [n], where it knows the data's classes.
+        count: How many classes it tells apart; 0 where it knows none.
+        accuracy: Share of the grey test split of its own data set that it names rightly.
         device: Where it computes.
     """
 
@@ -85,12 +97,16 @@ class Extractor:
         *,
         note: str,
         sha256: str = "",
-        logits: Callable[[Tensor], Tensor] | None = None,
+        classes: Callable[[Tensor], Tensor] | None = None,
+        count: int = 0,
+        accuracy: float = math.nan,
         device: torch.device | str = "cpu",
     ) -> None:
         self.name, self.dimension, self.note, self.sha256 = name, dimension, note, sha256
         self.device = torch.device(device)
-        self._features, self._logits = features, logits
+        self.count, self.accuracy = count, accuracy
+        self._features, self._classes = features, classes
+        self._whole: Extractor = self
 
     def __repr__(self) -> str:
         """Name it as protocols do."""
@@ -122,13 +138,22 @@ class Extractor:
         Raises:
             BadInput: The extractor does not know the data's classes.
         """
-        if self._logits is None:
+        return self._whole.sort(self._whole(x))
+
+    @torch.no_grad()
+    def sort(self, features: Float[Tensor, "N F"]) -> Int[Tensor, " N"]:
+        """Return the index of the class of each row of what calling this returned.
+
+        Raises:
+            BadInput: The extractor does not know the data's classes, or it is a projection.
+        """
+        if self._classes is None:
             raise BadInput(
                 f"extractor '{self.name}' names no classes; those that do: "
-                f"{', '.join(f'classifier-{name}' for name in SHIPPED)}."
+                f"{', '.join(f'classifier-{name}' for name in CLASSIFIERS)}."
             )
-        parts = [self._logits(part.to(self.device)).argmax(1).cpu() for part in x.split(ROWS)]
-        return torch.cat(parts) if parts else torch.empty(0, dtype=torch.int64)
+        parts = [self._classes(part.to(self.device)).cpu() for part in features.split(ROWS)]
+        return torch.cat(parts) if len(features) else torch.empty(0, dtype=torch.int64)
 
     def projected(self, dimension: int) -> Extractor:
         """Return the first coordinates of a fixed random rotation of these features."""
@@ -138,15 +163,18 @@ class Extractor:
                 f"give a number from 1 to {self.dimension - 1}."
             )
         rotation = _rotation(self.dimension, dimension).to(self.device)
-        return Extractor(
+        made = Extractor(
             f"{self.name}/{dimension}",
             dimension,
             lambda x: self._features(x).float() @ rotation,
             note=f"{self.note} The first {dimension} coordinates of a fixed random rotation.",
             sha256=self.sha256,
-            logits=self._logits,
+            count=self.count,
+            accuracy=self.accuracy,
             device=self.device,
         )
+        made._whole = self._whole
+        return made
 
 
 def _rotation(features: int, dimension: int) -> Float[Tensor, "F D"]:
@@ -180,7 +208,7 @@ def extractor(
     """
     given = name if name is not None else _choice(data)
     base, _, part = given.partition("/")
-    base = f"classifier-{base}" if base in SHIPPED else base
+    base = f"classifier-{base}" if base in CLASSIFIERS else base
     made = _made(base, data, torch.device(device))
     if part:
         if not part.isdecimal():
@@ -204,8 +232,12 @@ def _choice(data: DataSet) -> str:
 def _made(name: str, data: DataSet, device: torch.device) -> Extractor:
     if name == "coordinates":
         return _coordinates(data.domain)
-    if name.removeprefix("classifier-") in SHIPPED and name.startswith("classifier-"):
-        return classifier(name.removeprefix("classifier-"), data.domain, device=device)
+    if name.startswith("classifier-"):
+        known = name.removeprefix("classifier-")
+        if known in SHIPPED:
+            return classifier(known, data.domain, device=device)
+        if known in STACKED:
+            return _stacked(known, data.domain, device)
     if name == "efficientnet-lite0":
         return _efficientnet(data.domain, device)
     if name == "random-conv":
@@ -266,7 +298,44 @@ def classifier(
         note=f"Last layer but one of a classifier of {name}, "
         f"{float(recorded['accuracy']):.2%} right on the test split.",
         sha256=digest,
-        logits=lambda x: network(_channels_last(scale(x))),
+        classes=lambda features: network.logits(features).argmax(1),
+        count=classes,
+        accuracy=float(recorded["accuracy"]),
+        device=device,
+    )
+
+
+def _stacked(name: str, domain: Domain, device: torch.device) -> Extractor:
+    """Put the classifier of one channel on each of three; the class is the three digits."""
+    single = STACKED[name]
+    shape = (1, *domain.shape[1:])
+    if domain.shape != (CHANNELS, 28, 28):
+        raise BadInput(
+            f"'classifier-{name}' sees images of shape {(CHANNELS, 28, 28)}, and these are "
+            f"{domain.shape}; ask for 'efficientnet-lite0' or 'random-conv'."
+        )
+    one = classifier(single, dataclasses.replace(domain, shape=shape), device=device)
+
+    def features(x: Tensor) -> Tensor:
+        return one._features(x.flatten(0, 1)[:, None]).unflatten(0, (-1, CHANNELS)).flatten(1)
+
+    def classes(found: Tensor) -> Tensor:
+        assert one._classes is not None
+        digits = one._classes(found.unflatten(1, (CHANNELS, -1)).flatten(0, 1))
+        first, second, third = digits.unflatten(0, (-1, CHANNELS)).unbind(1)
+        return (first * one.count + second) * one.count + third
+
+    accuracy = one.accuracy**CHANNELS
+    return Extractor(
+        f"classifier-{name}",
+        CHANNELS * one.dimension,
+        features,
+        note=f"Last layer but one of a classifier of {single} on each channel, side by side: "
+        f"{one.accuracy:.2%} right on a digit of the test split, so {accuracy:.2%} on three.",
+        sha256=one.sha256,
+        classes=classes,
+        count=one.count**CHANNELS,
+        accuracy=accuracy,
         device=device,
     )
 

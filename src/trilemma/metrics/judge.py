@@ -2,7 +2,7 @@ r"""What a model is worth: every metric that it can answer, and why not the othe
 
 `judge` asks a model what it can do and never what it is. Samples are drawn by index, so that
 sample i is the same for every n and every sharing-out among processes. Three answers come back:
-quality and coverage (`quality`), likelihood (`likelihood`), and what they cost:
+quality and coverage (`quality`, `modes`), likelihood (`likelihood`), and what they cost:
 
     sample_seconds_each   wall time of drawing, on one process, per sample
     network_calls_each    how often a network was evaluated for one sample: rows given to the
@@ -29,7 +29,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Latent, Model
 from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.data.dataset import DataSet
-from trilemma.metrics import likelihood
+from trilemma.metrics import likelihood, modes
 from trilemma.metrics.extractors import extractor as named
 from trilemma.metrics.neighbours import nearest
 from trilemma.metrics.quality import METRICS, Progress, Reference, quality, reference
@@ -165,10 +165,14 @@ def _measured(
     if samples.is_floating_point() and not samples.isfinite().all():
         bad = int((~samples.isfinite().flatten(1).all(1)).sum())
         reason = f"{bad} of {len(samples)} samples are not finite numbers"
-        return {}, dict.fromkeys(METRICS, reason), samples[:0]
+        return {}, dict.fromkeys((*METRICS, *modes.METRICS), reason), samples[:0]
     features = against.extractor(samples)
     distances, rows = nearest(features, against.train)
     scores, skipped = quality(features, against, distances)
+    if against.modes is not None:
+        tally = against.modes.modes.sort(samples, features)
+        scores |= modes.mode_scores(tally, against.modes)
+    skipped |= modes.lacking(data)
     return scores, skipped, data.train.x[against.train_rows[rows[:SHOWN]]]
 
 

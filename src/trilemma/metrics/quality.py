@@ -31,6 +31,7 @@ from trilemma.metrics.frechet import (
     kernel_distance,
     kernel_spread,
 )
+from trilemma.metrics.modes import ModeReference, mode_reference, modes_of
 from trilemma.metrics.neighbours import CAP, Manifold, manifold, nearest, nearest_ratio
 from trilemma.metrics.score import RESAMPLES, Score, spread
 
@@ -69,6 +70,8 @@ class Reference:
     """Training examples that stood in for samples."""
     baselines: Mapping[str, Mapping[str, float]]
     """Value by metric and stand-in."""
+    modes: ModeReference | None = None
+    """What modes are counted against, where the data set has any."""
 
 
 def reference(
@@ -105,24 +108,41 @@ def reference(
 
         return extractor(x, each=each)
 
-    test = features(data.test.x[_order(len(data.test), seed, "test")[:TEST]], "test examples")
+    test_rows = _order(len(data.test), seed, "test")[:TEST]
+    test = features(data.test.x[test_rows], "test examples")
     rows = _order(len(data.train), seed, "train")[:TRAIN]
     train = features(data.train.x[rows], "training examples")
     usual = nearest(test[:CAP], train)[0]
 
     half = min(n, len(train) // 2)
     floor, _, _ = _measured(train[:half], test, nearest(train[:half], train[half:])[0], usual)
-    mean = features(_mean(data)[None], "the mean").expand(half or 1, -1)
-    noise = features(_noise(data, max(half, 1), seed), "noise")
-    trivial = {
-        name: _measured(stand_in, test, nearest(stand_in, train)[0], usual)[0]
-        for name, stand_in in (("mean", mean), ("noise", noise))
+    stand_ins = {
+        "mean": _mean(data)[None].expand(half or 1, *data.domain.shape),
+        "noise": _noise(data, max(half, 1), seed),
     }
+    seen = {
+        "mean": features(stand_ins["mean"][:1], "the mean").expand(half or 1, -1),
+        "noise": features(stand_ins["noise"], "noise"),
+    }
+    away = {
+        "mean": nearest(seen["mean"][:1], train)[0].expand(half or 1),
+        "noise": nearest(seen["noise"], train)[0],
+    }
+    trivial = {name: _measured(found, test, away[name], usual)[0] for name, found in seen.items()}
     by_metric = {
         metric: {name: found[metric] for name, found in trivial.items() if metric in found}
         for metric in METRICS
     }
-    return Reference(extractor, n, seed, test, train, rows, usual, floor, half, by_metric)
+    modes = modes_of(data, extractor, rows=test_rows, features=test)
+    counted = modes and mode_reference(
+        modes,
+        modes.sort(data.train.x[rows[:n]], train[:n]),
+        {name: modes.sort(stand_ins[name], found) for name, found in seen.items()},
+        seed=seed,
+    )
+    return Reference(
+        extractor, n, seed, test, train, rows, usual, floor, half, by_metric, modes=counted
+    )
 
 
 def quality(

@@ -14,14 +14,22 @@ from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.judge import judge
 from trilemma.metrics.likelihood import DRAWS
+from trilemma.metrics.modes import mode_count
 from trilemma.metrics.quality import Reference
 from trilemma.recipes.runs import Loaded
 from trilemma.training.distributed import World
 
-__all__ = ["SAMPLES", "judge_run", "training_cost"]
+__all__ = ["EACH_MODE", "SAMPLES", "default_samples", "judge_run", "training_cost"]
 
 SAMPLES = {"image": 2000, "points": 5000}
 """Samples measured unless another number is asked for."""
+EACH_MODE = 26
+"""Fewest samples measured for each mode: 26,000 for stacked-mnist, as the field counts."""
+
+
+def default_samples(data: DataSet) -> int:
+    """Return how many samples of a model of these data are measured unless a number is given."""
+    return max(SAMPLES[data.domain.kind], EACH_MODE * mode_count(data))
 
 
 def training_cost(loaded: Loaded) -> dict[str, float]:
@@ -52,7 +60,7 @@ def judge_run(
     Returns:
         The evaluation in plain values.
     """
-    n = samples or SAMPLES[data.domain.kind]
+    n = samples or default_samples(data)
     device = next(loaded.model.parameters()).device
     found = judge(
         loaded.model,

@@ -1,0 +1,116 @@
+"""A share of a data set: `fashion-mnist@10%` is a tenth of its training examples.
+
+What a method needs of data is seen by giving it less. The examples are the first of a fixed order
+drawn from a constant seed, in which every run from the start holds the classes in their own
+proportion, to within one example a class: the j-th of the N_c members of class c, in random order,
+stands at (j + 1/2) / N_c. So 5 % lie within 10 %. The test split stays whole, that numbers remain
+comparable with those of the whole data set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import torch
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.core.noise import mix
+from trilemma.data.dataset import DataSet, Split
+from trilemma.data.split import frequencies
+
+__all__ = ["SIGN", "parted", "share_of"]
+
+SIGN = "@"
+"""Stands between a data set's name and the share."""
+
+PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,9})?|\.\d{1,9})%")
+
+
+def parted(text: str) -> tuple[str, float | None]:
+    """Part a data set's name from the share that is asked of it, in percent.
+
+    >>> parted("fashion-mnist@10%"), parted("digits@2.5%"), parted("digits")
+    (('fashion-mnist', 10.0), ('digits', 2.5), ('digits', None))
+
+    Raises:
+        BadInput: What follows the sign is not a share above 0 and up to 100 %.
+    """
+    name, sign, asked = text.partition(SIGN)
+    if not sign:
+        return text, None
+    found = PERCENT.fullmatch(asked)
+    percent = float(found[1]) if found else 0.0
+    if not 0 < percent <= 100:
+        raise BadInput(
+            f"'{SIGN}{asked[:20]}' is no share of a data set; give more than 0 and at most 100 "
+            f"percent, as in '{name}{SIGN}10%'."
+        )
+    return name, percent
+
+
+def share_of(data: DataSet, percent: float) -> DataSet:
+    """Return the data set with a share of its training examples and the whole test split.
+
+    Arguments:
+        data: The whole.
+        percent: Above 0, at most 100.
+
+    Raises:
+        BadInput: The share holds no example, or fewer than there are classes.
+    """
+    n, whole = round(percent / 100 * len(data.train)), len(data.train)
+    least = max(1, len(data.domain.classes))
+    if n < least:
+        raise BadInput(
+            f"{percent:g} % of the {whole:,} training examples of '{data.name}' is {n}, and "
+            f"{least} are needed; ask for {SIGN}{-(-1000 * least // whole) / 10:g}% or more."
+        )
+    labels = data.train.labels
+    rows = _order(whole, labels)[:n].sort().values
+    train = _taken(data.train, rows)
+    note = (
+        f"{percent:g} % of the training examples: {n:,} of {whole:,}, "
+        f"{'each class in its proportion, ' if labels is not None else ''}"
+        "the first of an order drawn from a fixed seed; the test split is whole"
+    )
+    domain = data.domain
+    if labels is not None:
+        domain = dataclasses.replace(domain, frequencies=frequencies(train, domain.classes))
+    return dataclasses.replace(
+        data,
+        name=f"{data.name}{SIGN}{percent:g}%",
+        domain=domain,
+        train=train,
+        notes=(*data.notes, note),
+    )
+
+
+def _order(n: int, labels: Tensor | None) -> Tensor:
+    """Return the fixed order of n examples, in which classes are evenly spread, [n]."""
+    place = torch.empty(n, dtype=torch.float64)
+    for label in [None] if labels is None else labels.unique().tolist():
+        members = torch.arange(n) if labels is None else (labels == label).nonzero().flatten()
+        count = len(members)
+        generator = torch.Generator().manual_seed(mix("share", str(label), count))
+        turn = torch.randperm(count, generator=generator)
+        place[members] = (turn.double() + 0.5) / count
+    return torch.argsort(place, stable=True)
+
+
+def _taken(split: Split, rows: Tensor) -> Split:
+    """Return some rows of a split with all that belongs to them."""
+
+    def of(values: Tensor | None) -> Tensor | None:
+        return None if values is None else values[rows]
+
+    chosen = rows.tolist()
+    return dataclasses.replace(
+        split,
+        x=split.x[rows],
+        labels=of(split.labels),
+        shades=of(split.shades),
+        captions=None if split.captions is None else [split.captions[i] for i in chosen],
+        names=None if split.names is None else [split.names[i] for i in chosen],
+    )

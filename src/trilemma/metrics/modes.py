@@ -1,0 +1,329 @@
+r"""Modes: how many of the kinds that there are in the data a model draws, and how evenly.
+
+Every sample is sorted into one of K modes: the class that the data set's classifier sees in it
+(three digits for stacked-mnist), or the nearest centre of a mixture of equal Gaussians. With n_k
+of n samples in mode k, g_k = n_k / n, and e_k the shares of the data,
+
+    modes        number of k with n_k > 0; for Gaussians only good samples count
+    good_share   share of samples within 3 deviations of a centre (Gaussians only);
+                 the mixture itself has 1 - exp(-9/2) = 98.9 % there in the plane
+    mode_kl      sum_k g_k ln(g_k / e_k), the reverse Kullback-Leibler divergence, nats
+
+A model that draws one mode alone has mode_kl = -ln e_k, and one that misses a mode may still have
+a finite one, which is why the field takes this direction. e is uniform for Gaussians; otherwise it
+is the histogram of the test split by the same classifier, with a half added to every count. The
+channels of stacked-mnist are independent, so that its e is the product of its channels' shares.
+
+Intervals. Another n samples lose mode k with a probability of about exp(-n_k), hence
+Var(modes) = sum_k exp(-n_k) (1 - exp(-n_k)); good_share has Wilson's interval; mode_kl's is by the
+bootstrap. Of a model that is right, n mode_kl is about chi²_{K-1} / 2: mode_kl is (K - 1) / 2n by
+chance, and its floor shows that.
+
+References:
+    | Unrolled Generative Adversarial Networks (Metz et al., 2016, arXiv:1611.02163)
+    | VEEGAN: Reducing Mode Collapse in GANs using Implicit Variational Learning (Srivastava et
+      al., 2017, arXiv:1705.07761)
+    | PacGAN: The power of two samples in generative adversarial networks (Lin et al., 2017,
+      arXiv:1712.04086)
+    | Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from trilemma.data.dataset import Centres, DataSet
+from trilemma.data.stacked import CHANNELS
+from trilemma.metrics.extractors import CLASSIFIERS, STACKED, Extractor, extractor
+from trilemma.metrics.score import NORMAL_95, RESAMPLES, Score, redrawn
+
+__all__ = [
+    "METRICS",
+    "ModeReference",
+    "Modes",
+    "Tally",
+    "lacking",
+    "mode_count",
+    "mode_reference",
+    "mode_scores",
+    "modes_of",
+    "reverse_kl",
+]
+
+METRICS = ("modes", "good_share", "mode_kl")
+
+REACH = 3.0
+"""Deviations from a centre within which a sample is good."""
+CLASSES = 10
+"""Classes of each data set that has a shipped classifier."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Some samples, sorted."""
+
+    which: Int[Tensor, " N"]
+    """The mode of each."""
+    good: Bool[Tensor, " N"] | None = None
+    """Whether it is a good one, where there is such a notion."""
+
+    def counts(self, modes: int) -> Int[Tensor, " K"]:
+        """Return how many good samples each mode has."""
+        counted = self.which if self.good is None else self.which[self.good]
+        return torch.bincount(counted, minlength=modes)
+
+
+@dataclass(frozen=True)
+class Modes:
+    """The modes of a data set, and how samples are sorted into them."""
+
+    count: int
+    """K."""
+    of: Callable[[Tensor], Tensor]
+    """Examples [N, ...] in data units to the mode of each, [N]."""
+    expected: Float[Tensor, " K"]
+    """e, the share of each mode in the data, float64."""
+    words: str
+    """How samples are sorted."""
+    shares: str
+    """Where e is from."""
+    good: Callable[[Tensor], Tensor] | None = None
+    """Examples to whether each is near the centre of its mode, [N] bool."""
+    true_good: float = math.nan
+    """Share of good ones under the data's own density."""
+    of_features: Callable[[Tensor], Tensor] | None = None
+    """The extractor's features of examples to their modes, where that is possible and cheaper."""
+
+    def sort(self, x: Tensor, features: Tensor | None = None) -> Tally:
+        """Sort examples.
+
+        Arguments:
+            x: [N, ...], data units.
+            features: Of the same examples by the extractor that was given to `modes_of`.
+        """
+        if features is not None and self.of_features is not None:
+            return Tally(self.of_features(features))
+        return Tally(self.of(x), None if self.good is None else self.good(x))
+
+
+def mode_count(data: DataSet) -> int:
+    """Return K, or 0 where the data set has no modes that could be counted."""
+    if data.centres is not None:
+        return len(data.centres.at)
+    if data.extractor in STACKED:
+        return CLASSES**CHANNELS
+    return CLASSES if data.extractor in CLASSIFIERS else 0
+
+
+def lacking(data: DataSet) -> Mapping[str, str]:
+    """Return why a data set has not all of `METRICS`; empty where it has."""
+    if mode_count(data) == 0:
+        reason = "the data have no modes to count: no shipped classifier, no known centres"
+        return dict.fromkeys(METRICS, reason)
+    if data.centres is None:
+        return {"good_share": "a class has no centre that a sample could be near"}
+    return {}
+
+
+def modes_of(
+    data: DataSet,
+    made: Extractor,
+    *,
+    rows: Int[Tensor, " M"] | None = None,
+    features: Float[Tensor, "M F"] | None = None,
+) -> Modes | None:
+    """Return the modes of a data set; None where there are none that could be counted.
+
+    Arguments:
+        data: With centres, or with an extractor among the shipped classifiers.
+        made: The extractor in use; where it is not the data set's classifier, that is taken
+            besides, on the same device.
+        rows: Test examples whose histogram is wanted; None takes all.
+        features: Of these rows, by `made`, if they are known.
+    """
+    if data.centres is not None:
+        return _gaussians(data.centres)
+    if mode_count(data) == 0:
+        return None
+    name = f"classifier-{data.extractor}"
+    own = made if made.name == name else extractor(name, data, device=made.device)
+    taken = rows if rows is not None else torch.arange(len(data.test))
+    if features is not None and own is made:
+        which = own.sort(features)
+    else:
+        which = own.classify(data.test.x[taken])
+    expected, shares = _shares(which, own.count, data.extractor in STACKED)
+    hashed = f"{own.name} (sha256 {own.sha256[:8]}, {_accuracy(data, own, which, taken)})"
+    return Modes(
+        own.count,
+        own.classify,
+        expected,
+        words=f"the {'triple of classes' if data.extractor in STACKED else 'class'} by {hashed}",
+        shares=shares,
+        of_features=own.sort if own is made else None,
+    )
+
+
+def _gaussians(centres: Centres) -> Modes:
+    at, reach = centres.at.double(), REACH * centres.deviation
+    count, dimensions = at.shape
+
+    def distances(x: Tensor) -> Tensor:
+        return torch.cdist(x.double().cpu(), at, compute_mode="donot_use_mm_for_euclid_dist")
+
+    half = torch.tensor([dimensions / 2, REACH**2 / 2], dtype=torch.float64)
+    return Modes(
+        count,
+        lambda x: distances(x).argmin(1),
+        torch.full((count,), 1 / count, dtype=torch.float64),
+        words=f"the nearest of {count} centres, good within {REACH:g} deviations of it",
+        shares="equal",
+        good=lambda x: distances(x).amin(1) <= reach,
+        true_good=torch.special.gammainc(half[0], half[1]).item(),
+    )
+
+
+def _shares(which: Tensor, count: int, independent: bool) -> tuple[Tensor, str]:
+    """Return e from the modes of test examples, and how it was come by."""
+    n = len(which)
+    if not independent:
+        e = torch.bincount(which, minlength=count).double() + 0.5
+        return e / e.sum(), f"those of {n:,} test examples by the same classifier, counts plus 1/2"
+    parts = []
+    for place in range(CHANNELS):
+        digit = which // CLASSES ** (CHANNELS - 1 - place) % CLASSES
+        part = torch.bincount(digit, minlength=CLASSES).double() + 0.5
+        parts.append(part / part.sum())
+    return torch.cartesian_prod(*parts).prod(1), (
+        f"the products of the channels' shares among {n:,} test examples by the same classifier, "
+        "counts plus 1/2"
+    )
+
+
+def _accuracy(data: DataSet, own: Extractor, which: Tensor, rows: Tensor) -> str:
+    """Say how often the classifier is right: measured where there are labels, else as recorded."""
+    if data.test.labels is not None:
+        right = (which == data.test.labels[rows]).double().mean().item()
+        return f"{right:.2%} right on {len(rows):,} test examples"
+    one = own.accuracy ** (1 / CHANNELS)
+    return f"{one:.2%} right on a digit of the test split, so {own.accuracy:.2%} on three"
+
+
+def reverse_kl(counts: Float[Tensor, "*B K"], expected: Float[Tensor, " K"]) -> Tensor:
+    """Return sum_k g_k ln(g_k / e_k) with g_k = n_k / n, nats, [*B].
+
+    >>> e = torch.full((4,), 0.25, dtype=torch.float64)
+    >>> [round(reverse_kl(torch.tensor(n).double(), e).item(), 4) for n in ([5, 0, 0, 0], [1] * 4)]
+    [1.3863, 0.0]
+    """
+    g = counts.double() / counts.sum(-1, keepdim=True)
+    return torch.xlogy(g, g / expected).sum(-1)
+
+
+def _values(tally: Tally, modes: Modes) -> dict[str, float]:
+    counts = torch.bincount(tally.which, minlength=modes.count)
+    found = {"modes": float((tally.counts(modes.count) > 0).sum())}
+    if tally.good is not None:
+        found["good_share"] = tally.good.double().mean().item()
+    return found | {"mode_kl": reverse_kl(counts, modes.expected).item()}
+
+
+@dataclass(frozen=True)
+class ModeReference:
+    """What samples are held against: the modes, and what real and trivial samples reach."""
+
+    modes: Modes
+    seed: int
+    floor: Mapping[str, float]
+    floor_n: int
+    """Training examples that stood in for samples."""
+    baselines: Mapping[str, Mapping[str, float]]
+    """Value by metric and stand-in."""
+
+
+def mode_reference(
+    modes: Modes, real: Tally, trivial: Mapping[str, Tally], *, seed: int
+) -> ModeReference:
+    """Measure training examples and trivial samples as if they were samples.
+
+    Arguments:
+        modes: Of the data set.
+        real: Training examples, as many as there will be samples where there are so many.
+        trivial: Stand-ins of samples by name.
+        seed: Of the resamples.
+    """
+    each = {name: _values(tally, modes) for name, tally in trivial.items()}
+    floor = _values(real, modes)
+    by_metric = {m: {name: found[m] for name, found in each.items()} for m in floor}
+    return ModeReference(modes, seed, floor, len(real.which), by_metric)
+
+
+def mode_scores(tally: Tally, against: ModeReference) -> dict[str, Score]:
+    """Return the metrics of sorted samples, each with floor, baselines, interval and protocol."""
+    modes, n = against.modes, len(tally.which)
+    values = _values(tally, modes)
+    units = {"modes": f"of {modes.count}", "good_share": "share of samples", "mode_kl": "nats"}
+    scores = {
+        name: Score(
+            value,
+            unit=units[name],
+            better="lower" if name == "mode_kl" else "higher",
+            floor=against.floor[name],
+            baselines=against.baselines[name],
+            n=n,
+            protocol=_protocol(name, n, against),
+        )
+        for name, value in values.items()
+    }
+    lost = torch.exp(-tally.counts(modes.count).double())
+    scores["modes"] = scores["modes"].within(
+        (lost * (1 - lost)).sum().sqrt().item(), least=0.0, most=modes.count
+    )
+    if "good_share" in scores:
+        low, high = _wilson(values["good_share"], n)
+        scores["good_share"] = replace(scores["good_share"], low=low, high=high)
+    scores["mode_kl"] = scores["mode_kl"].within(_kl_spread(tally, against), least=0.0)
+    return scores
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """Return Wilson's interval of a share of n.
+
+    >>> _wilson(1.0, 100)[0] < 0.97, _wilson(1.0, 100)[1]
+    (True, 1.0)
+    """
+    z2 = NORMAL_95**2 / n
+    middle = (share + z2 / 2) / (1 + z2)
+    reach = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    # The share is within by the formula, and so it shall be after rounding.
+    return min(max(middle - reach, 0.0), share), max(min(middle + reach, 1.0), share)
+
+
+def _kl_spread(tally: Tally, against: ModeReference) -> float:
+    modes = against.modes
+    drawn = tally.which[redrawn(len(tally.which), seed=against.seed)]
+    counts = torch.stack([torch.bincount(row, minlength=modes.count) for row in drawn])
+    return reverse_kl(counts, modes.expected).std().item()
+
+
+def _protocol(name: str, n: int, against: ModeReference) -> str:
+    """Return the sentence that makes a number repeatable."""
+    modes = against.modes
+    what = {
+        "modes": f"modes with at least one {'' if modes.good is None else 'good '}sample of {n}; "
+        "interval: 1.96 standard deviations, a mode with k samples being lost with exp(-k)",
+        "good_share": f"{n} samples; the true density has {modes.true_good:.2%}; "
+        "interval: Wilson's",
+        "mode_kl": f"reverse KL of {n} samples' shares of {modes.count} modes from the expected: "
+        f"{modes.shares}; interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples",
+    }[name]
+    return (
+        f"{what}; mode: {modes.words}; seed {against.seed}; floor: {against.floor_n} training "
+        "examples"
+    )

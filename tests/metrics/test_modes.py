@@ -1,0 +1,265 @@
+"""Modes: counted on hand-made samples, divergence by hand, intervals, and where there are none."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.model import Model
+from trilemma.data.dataset import Centres, DataSet, Split
+from trilemma.data.sources import load
+from trilemma.data.toy import TOYS, points
+from trilemma.metrics import modes as room
+from trilemma.metrics.extractors import classifier, extractor
+from trilemma.metrics.judge import judge
+from trilemma.metrics.modes import Tally, mode_count, mode_scores, modes_of, reverse_kl
+from trilemma.metrics.quality import reference
+from trilemma.recipes.judging import default_samples
+
+CACHE = Path.home() / ".cache"
+here = pytest.mark.skipif(
+    not (CACHE / "trilemma" / "mnist.safetensors").is_file(), reason="MNIST is not here"
+)
+
+
+class Replaying(Model):
+    """Draws given examples."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.x = x
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        return self.x[noise.integers(len(self.x))]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("digits")
+
+
+@pytest.fixture(scope="module")
+def of_digits(digits):
+    return reference(digits, extractor(None, digits), n=500, seed=0)
+
+
+@pytest.fixture(scope="module")
+def ring():
+    return points("eight-gaussians")
+
+
+@pytest.fixture(scope="module")
+def of_ring(ring):
+    return reference(ring, extractor(None, ring), n=2000, seed=0)
+
+
+class TestByClass:
+    def test_training_examples_have_all_modes_and_one_digit_has_one(self, digits, of_digits):
+        modes = of_digits.modes.modes
+        whole = mode_scores(modes.sort(digits.train.x), of_digits.modes)
+        assert (whole["modes"].value, whole["modes"].unit) == (10, "of 10")
+        assert whole["mode_kl"].value < 0.02
+        threes = digits.train.x[digits.train.labels == 3][:50]
+        alone = mode_scores(modes.sort(threes[:1].expand(50, -1, -1, -1)), of_digits.modes)
+        assert alone["modes"].value == 1
+        share = modes.expected[3].item()
+        assert alone["mode_kl"].value == pytest.approx(-math.log(share))
+        assert alone["mode_kl"].value == pytest.approx(math.log(10), abs=0.3)
+
+    def test_floor_baselines_interval_and_protocol(self, digits, of_digits):
+        found = judge(Replaying(digits.train.x), digits, n=500, seed=0, against=of_digits)
+        assert set(found.metrics) >= {"modes", "mode_kl"}
+        assert "no centre" in found.skipped["good_share"]
+        score = found.metrics["modes"]
+        assert (score.value, score.high, score.floor) == (10, 10, 10)
+        assert score.low == pytest.approx(10, abs=1e-6)  # a mode of 50 samples is never lost
+        assert score.baselines["mean"] == 1
+        assert score.baselines["noise"] < 10
+        for name in ("modes", "mode_kl"):
+            words = found.metrics[name].protocol
+            assert "classifier-digits (sha256 a51d07f9, 99.47% right on 379 test exampl" in words
+            assert "floor: 500 training examples" in words
+        kl = found.metrics["mode_kl"]
+        assert 0 <= kl.low < kl.value < kl.high < 0.1 < min(kl.baselines.values())
+        assert 0 < kl.floor < 0.05
+        assert "counts plus 1/2" in kl.protocol
+        json.dumps(found.to_json(), allow_nan=False)
+
+    def test_features_give_what_the_images_give(self, digits):
+        made = extractor(None, digits)
+        modes = modes_of(digits, made)
+        x = digits.test.x[:100]
+        assert torch.equal(modes.sort(x, made(x)).which, modes.sort(x).which)
+        assert modes.of_features is not None
+
+    def test_another_extractor_leaves_the_counting_to_the_classifier(self, digits, of_digits):
+        other = extractor("random-conv/16", digits)
+        modes = modes_of(digits, other)
+        assert modes.of_features is None
+        x = digits.test.x[:100]
+        wanted = of_digits.modes.modes.of(x)
+        assert torch.equal(modes.sort(x, other(x)).which, wanted)
+        small = extractor("classifier-digits/16", digits)
+        assert torch.equal(modes_of(digits, small).sort(x, small(x)).which, wanted)
+        torch.testing.assert_close(modes.expected, of_digits.modes.modes.expected)
+
+    def test_expected_shares_are_the_smoothed_histogram(self, digits):
+        made = extractor(None, digits)
+        rows = torch.arange(40)
+        counts = torch.bincount(made.classify(digits.test.x[:40]), minlength=10)
+        got = modes_of(digits, made, rows=rows, features=made(digits.test.x[:40])).expected
+        torch.testing.assert_close(got, (counts.double() + 0.5) / 45)
+
+
+class TestGaussians:
+    def test_exact_samples_are_good_as_often_as_the_formula_says(self, ring, of_ring):
+        found = judge(Replaying(ring.train.x), ring, n=2000, seed=1, against=of_ring).metrics
+        good = found["good_share"]
+        true = 1 - math.exp(-4.5)
+        assert good.low < true < good.high
+        assert good.high - good.low < 0.02
+        assert good.floor == pytest.approx(true, abs=0.01)
+        assert "true density has 98.89%" in good.protocol
+        assert found["modes"].value == found["modes"].floor == 8
+        assert found["mode_kl"].value < 0.01
+        assert found["modes"].baselines == {"mean": 0, "noise": 8}
+        assert found["good_share"].baselines["mean"] == 0
+        assert found["good_share"].baselines["noise"] < 0.5
+
+    def test_only_good_samples_find_a_mode(self, of_ring):
+        at, s = TOYS["eight-gaussians"].centres.at, TOYS["eight-gaussians"].centres.deviation
+        x = at.clone()
+        x[1, 0] += 2.99 * s
+        x[2, 0] += 3.01 * s
+        tally = of_ring.modes.modes.sort(x)
+        assert tally.which.tolist() == list(range(8))
+        assert tally.good.tolist() == [True, True, False, *[True] * 5]
+        found = mode_scores(tally, of_ring.modes)
+        assert found["modes"].value == 7
+        assert found["good_share"].value == 7 / 8
+        assert found["mode_kl"].value == pytest.approx(0, abs=1e-12)
+
+    def test_a_collapsed_model(self, ring, of_ring):
+        at = TOYS["eight-gaussians"].centres.at.float()
+        found = judge(Replaying(at[:1]), ring, n=300, seed=0, against=of_ring).metrics
+        assert found["modes"].value == 1
+        assert found["good_share"].value == found["good_share"].high == 1
+        assert 0.98 < found["good_share"].low < 1
+        assert found["mode_kl"].value == pytest.approx(math.log(8))
+
+    def test_all_twenty_five(self):
+        data = points("twenty-five-gaussians")
+        modes = modes_of(data, extractor(None, data))
+        counts = modes.sort(data.train.x).counts(25)
+        assert counts.sum() == pytest.approx(20_000 * (1 - math.exp(-4.5)), abs=5 * 15)
+        assert counts.min() > 600
+        assert reverse_kl(counts, modes.expected) < 0.01
+
+    def test_in_one_dimension_the_share_is_that_of_three_deviations(self):
+        x = torch.randn(100, 1)
+        centres = Centres(torch.zeros(1, 1), 1.0)
+        data = DataSet("x", Domain("points", (1,), Real()), Split(x), Split(x), centres=centres)
+        true = modes_of(data, extractor(None, data)).true_good
+        assert true == pytest.approx(math.erf(3 / math.sqrt(2)))
+
+
+class TestNumbers:
+    def test_reverse_divergence_by_hand(self):
+        e = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
+        wanted = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.25)
+        assert reverse_kl(torch.tensor([3, 0, 1]), e).item() == pytest.approx(wanted)
+        assert reverse_kl(torch.tensor([2, 1, 1]), e).item() == pytest.approx(0, abs=1e-15)
+        assert reverse_kl(torch.tensor([[2, 1, 1], [4, 0, 0]]), e).shape == (2,)
+
+    def test_interval_of_the_count_is_what_resampling_gives(self, of_ring):
+        """Eight modes of which some have few samples; each resample is drawn from the model."""
+        p = torch.tensor([0.9, 0.04, 0.02, 0.01, 0.01, 0.01, 0.005, 0.005])
+        generator = torch.Generator().manual_seed(0)
+        drawn = torch.multinomial(p, 4000 * 100, replacement=True, generator=generator)
+        hit = [len(row.unique()) for row in drawn.view(4000, 100)]
+        which = torch.repeat_interleave(torch.arange(8), (100 * p).round().long().clamp(min=1))
+        score = mode_scores(Tally(which, torch.ones_like(which).bool()), of_ring.modes)["modes"]
+        deviation = (score.value - score.low) / 1.96
+        assert score.high == 8
+        assert deviation == pytest.approx(torch.tensor(hit).double().std().item(), rel=0.2)
+
+    def test_interval_of_the_divergence_narrows_with_samples(self, of_ring):
+        which = torch.arange(8).repeat_interleave(torch.tensor([5, 1, 1, 1, 1, 1, 1, 1]))
+        widths = []
+        for times in (10, 1000):
+            score = mode_scores(
+                Tally(which.repeat(times), torch.ones(12 * times, dtype=torch.bool)), of_ring.modes
+            )["mode_kl"]
+            widths.append(score.high - score.low)
+        assert widths[0] / widths[1] == pytest.approx(10, rel=0.5)
+
+
+class TestWhereThereAreNone:
+    def test_each_metric_has_its_reason(self):
+        data = points("two-moons")
+        assert mode_count(data) == 0
+        found = judge(Replaying(data.train.x), data, n=50, seed=0)
+        assert not set(room.METRICS) & set(found.metrics)
+        for name in room.METRICS:
+            assert "no modes to count" in found.skipped[name]
+
+    def test_samples_that_are_no_numbers_are_not_counted(self, ring, of_ring):
+        model = Replaying(torch.full((1, 2), math.nan))
+        found = judge(model, ring, n=20, seed=0, against=of_ring)
+        assert set(room.METRICS) <= set(found.skipped)
+        assert "not finite" in found.skipped["modes"]
+
+
+def test_number_of_samples_grows_with_the_modes(digits, ring):
+    assert default_samples(digits) == 2000
+    assert default_samples(ring) == default_samples(points("two-moons")) == 5000
+    assert default_samples(replace(digits, extractor="stacked-mnist")) == 26_000
+
+
+def stacked_images(n):
+    """Three random digits of 28 × 28 pixels each, and no data set behind them."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (n, 3, 28, 28), generator=generator, dtype=torch.uint8)
+    domain = Domain("image", (3, 28, 28), Levels(256))
+    return DataSet("stacked", domain, Split(x), Split(x), extractor="stacked-mnist")
+
+
+def test_a_triple_is_sorted_by_its_three_digits():
+    data = stacked_images(60)
+    made = extractor("classifier-stacked-mnist/16", data)
+    one = classifier("mnist", Domain("image", (1, 28, 28), Levels(256)))
+    digit = torch.stack([one.classify(data.test.x[:, c : c + 1]) for c in range(3)])
+    modes = modes_of(data, made)
+    assert torch.equal(modes.of(data.test.x), 100 * digit[0] + 10 * digit[1] + digit[2])
+    assert modes.count == 1000
+    parts = [(torch.bincount(d, minlength=10).double() + 0.5) / 65 for d in digit]
+    assert modes.expected[357].item() == pytest.approx(
+        (parts[0][3] * parts[1][5] * parts[2][7]).item()
+    )
+    assert modes.expected.sum().item() == pytest.approx(1)
+    assert "99.58% right on a digit of the test split, so 98.75% on three" in modes.words
+
+
+@here
+def test_stacked_mnist_has_a_thousand_modes(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
+    data = load("stacked-mnist")
+    made = extractor(None, data)
+    assert made.dimension == 192
+    modes = modes_of(data, made, rows=torch.arange(1000))
+    counts = modes.sort(data.train.x[:3000]).counts(1000)
+    missed = 1000 * math.exp(-3)  # three samples a mode in the mean
+    assert int((counts == 0).sum()) == pytest.approx(missed, abs=5 * math.sqrt(missed))
+    shares = {n: 3**n * math.exp(-3) / math.factorial(n) for n in range(1, 20)}
+    poisson = sum(share * n * math.log(n / 3) for n, share in shares.items())
+    assert reverse_kl(counts, modes.expected).item() == pytest.approx(poisson / 3, rel=0.2)
