@@ -8,6 +8,9 @@
     spline-flow    spline flows: an update, ln p and samples beside nflows and zuko
     glow           the inverse beside the forward pass; an affine coupling beside normflows'
     langevin       a Langevin step: without weight gradients, chains as one batch
+    adversarial-step  a GAN's step: torchgan's DCGAN and torch-mimicry's SNGAN
+    adversarial-parts  what DiffAugment and lazy penalties cost a step
+    adversarial-sampling  10,000 images beside the bare network
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -32,6 +35,9 @@ NAMES = (
     "spline-flow",
     "glow",
     "langevin",
+    "adversarial-step",
+    "adversarial-parts",
+    "adversarial-sampling",
     "start",
 )
 

@@ -25,9 +25,20 @@ ALONE = (
     "nflows==0.14",
     "normflows==1.7.3",
     "UMNN==1.71",
+    "torchgan==0.1.0",
+    "torch-mimicry==0.1.16",
 )
 """Installed without their dependencies."""
-PEERS = ("diffusers", "denoising-diffusion-pytorch", "pythae", "nflows", "normflows", "zuko")
+PEERS = (
+    "diffusers",
+    "denoising-diffusion-pytorch",
+    "pythae",
+    "nflows",
+    "normflows",
+    "zuko",
+    "torchgan",
+    "torch-mimicry",
+)
 """Peers whose versions are recorded with every result."""
 PARTS = (
     ROOT / "pyproject.toml",

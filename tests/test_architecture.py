@@ -37,9 +37,11 @@ MAY_IMPORT = {
     "terminal": set(),
     "drawing": ROOMS,
     "gallery": ROOMS | {"drawing"},
-    "compare": ROOMS | {"drawing", "gallery"},
-    "commands": ROOMS | {"drawing", "gallery", "terminal", "compare", "doctor"},
-    "cli": {"commands"},
+    "grid": ROOMS,
+    "compare": ROOMS | {"drawing", "gallery", "grid"},
+    "commands": ROOMS | {"drawing", "gallery", "terminal", "compare", "grid"},
+    "inventory": ROOMS | {"drawing", "terminal", "doctor"},
+    "cli": {"commands", "inventory"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -144,7 +146,8 @@ def calls(path: Path):
             yield ast.unparse(node.func)
 
 
-QUIET = (ROOMS | {"doctor", "drawing", "compare", "commands"}) - {"cli", "terminal"}
+DOORS = {"doctor", "drawing", "grid", "compare", "commands", "inventory"}
+QUIET = (ROOMS | DOORS) - {"cli", "terminal"}
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,9 @@ def test_compare_goes_on_where_it_stopped(here, capsys):
     words = ["compare", "--recipes", "gan,vae", "--minutes", "0.02", "--samples", "150", "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)
+    assert set(first) == {"data", "seed", "minutes", "rows"}
     assert [row["recipe"] for row in first["rows"]] == ["gan", "vae"]
+    assert not {"label", "fields"} & set(first["rows"][0])
     folder = Path("comparisons/digits-001")
     assert {p.name for p in folder.iterdir()} == {
         "comparison.json",

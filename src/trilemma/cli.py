@@ -1,4 +1,6 @@
-"""The command line: what may be asked, and how an error ends. What is done stands in `commands`.
+"""The command line: what may be asked, and how an error ends.
+
+What is done stands in `commands`, and in `inventory` what only looks.
 
 Nothing heavy is imported here, so that help and mistakes are answered at once.
 """
@@ -19,6 +21,7 @@ __all__ = ["main"]
 
 SEED = 2**63
 DEVICES = ("auto", "cpu", "cuda")
+LOOKING = ("list", "show", "data", "doctor")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -160,7 +163,22 @@ def _parser() -> Parser:
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
     p.add_argument("--size", type=_above_zero(int), help="side of a folder's images")
     p.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
-    p.add_argument("--minutes", type=_above_zero(float), default=1.0, help="for each recipe")
+    p.add_argument("--minutes", type=_above_zero(float), default=1.0, help="for each run")
+    p.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="FIELD=A,B,…",
+        help="each recipe with each of these values; seed=0,1,2 gives mean and spread",
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="FIELD=VALUE",
+        help="a field of all recipes",
+    )
     p.add_argument("--samples", type=_above_zero(int), default=None, metavar="N")
     p.add_argument("--seed", type=_seed, default=0)
     p.add_argument("--precision", choices=PRECISIONS, default="auto")
@@ -185,9 +203,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"see 'trilemma {options.verb} --help'."
             )
         options.fields = rest
-        from trilemma import commands
+        if options.verb in LOOKING:
+            from trilemma import inventory as door
+        else:
+            from trilemma import commands as door
 
-        return commands.run(options)
+        return door.run(options)
     except UsageError as error:
         if debug:
             raise

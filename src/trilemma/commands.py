@@ -1,10 +1,15 @@
-"""What each command of the line does. Results go to stdout; what people watch, to stderr."""
+"""What the commands that train and measure do.
+
+Results go to stdout; what people watch, to stderr. What only looks stands in `inventory`.
+"""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,22 +21,21 @@ from trilemma import compare as comparing
 from trilemma import drawing, gallery
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.model import capabilities
 from trilemma.core.sampling import Conditions
-from trilemma.data import check as data_check
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.given import HALVES, is_image
 from trilemma.data.given import given as given_image
-from trilemma.doctor import examine
+from trilemma.grid import read_grid, read_settings
 from trilemma.laws.book import library_laws, timed
 from trilemma.laws.trained import trained_laws
-from trilemma.recipes.catalog import CATALOG, named
-from trilemma.recipes.fields import fields, parse
+from trilemma.recipes.catalog import named
+from trilemma.recipes.fields import parse
 from trilemma.recipes.judging import judge_run
-from trilemma.recipes.runs import begin, conditions, free_path, go_on, load, untrained
-from trilemma.report.tables import terminal_table
-from trilemma.report.words import MEANINGS, number
+from trilemma.recipes.runs import begin, conditions, free_path, go_on, load
+from trilemma.report.groups import shown
+from trilemma.report.tables import terminal_tables
+from trilemma.report.words import number
 from trilemma.terminal import Steps, as_json, counting, out, say, show_table, table, warn
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World, world
@@ -42,167 +46,21 @@ from trilemma.training.trainer import Event
 
 __all__ = ["run"]
 
+PIPED = 140
+"""Characters of a line that goes to a file."""
+
 
 def run(options: argparse.Namespace) -> int:
     """Carry out one command and return its exit status."""
     verb = {
-        "list": list_things,
-        "show": show,
-        "data": data,
         "train": train,
         "resume": resume,
         "sample": sample,
         "evaluate": evaluate,
         "compare": compare,
         "verify": verify,
-        "doctor": doctor,
     }[options.verb]
     return verb(options) or 0
-
-
-# --- what there is -------------------------------------------------------------------------------
-
-
-def list_things(options: argparse.Namespace) -> None:
-    """List recipes, data, metrics or laws, a line each."""
-    what = options.what
-    if what == "data":
-        return list_data(options)
-    if what == "recipes":
-        small = {
-            "image": sources.load("digits").domain,
-            "points": sources.load("two-moons").domain,
-        }
-        rows = [
-            {
-                "name": name,
-                "family": kind.family,
-                "capabilities": list(capabilities(untrained(kind(), small[kind.kinds[0]], 0))),
-                "fits": list(kind.kinds),
-                "reference": kind.reference,
-            }
-            for name, kind in CATALOG.items()
-        ]
-    elif what == "metrics":
-        rows = [
-            {"name": name, "better": known.better, "meaning": known.words}
-            for name, known in MEANINGS.items()
-        ]
-    else:
-        rows = [{"name": law.name, "source": law.source} for law, _ in timed(library_laws())]
-    if options.json:
-        as_json({what: rows})
-    else:
-        columns = list(rows[0])
-        cells = [
-            [", ".join(v) if isinstance(v, list) else v for v in row.values()] for row in rows
-        ]
-        table(what, columns, cells)
-    return None
-
-
-def list_data(options: argparse.Namespace) -> None:
-    """List the data sets by name, and which of them are here."""
-    rows = [
-        {
-            "name": name,
-            "kind": source.kind,
-            "here": sources.available(name),
-            "description": source.description,
-            "licence": source.licence,
-            "get": source.how,
-        }
-        for name, source in sources.NAMES.items()
-    ]
-    if options.json:
-        as_json({"data": rows})
-    else:
-        table(
-            "data: a name below, or a path of your own",
-            ["name", "kind", "here", "description", "licence", "how to get it"],
-            [
-                [*list(r.values())[:2], "yes" if r["here"] else "no", *list(r.values())[3:]]
-                for r in rows
-            ],
-        )
-
-
-def show(options: argparse.Namespace) -> None:
-    """Show a recipe's fields, parameters, and what a step costs."""
-    kind = named(options.recipe)
-    if options.plots:
-        for path in drawing.plots(kind, options.plots):
-            out(path)
-        return
-    data_set = sources.load(options.data or ("digits" if "image" in kind.kinds else "two-moons"))
-    recipe = kind()
-    cost = drawing.cost_of_a_step(recipe, data_set)
-    info = {
-        "name": kind.name,
-        "family": kind.family,
-        "reference": kind.reference,
-        "fits": list(kind.kinds),
-        "capabilities": list(capabilities(untrained(recipe, data_set.domain, 0))),
-        "data": data_set.name,
-        **cost,
-        "fields": [field.to_json() for field in fields(kind)],
-    }
-    if options.json:
-        as_json(info)
-        return
-    out(f"{kind.name} · {kind.family} · {kind.reference}")
-    out(
-        f"on {data_set.name}: {cost['parameters']:,} parameters, "
-        f"{cost['flops_per_step'] / 1e9:.3g} GFLOP a step of {recipe.batch}; "
-        f"can {', '.join(info['capabilities'])}"
-    )
-    table(
-        "",
-        ["field", "type", "default", "meaning"],
-        [
-            [f"--{f.name}", "|".join(map(str, f.choices)) or f.type.__name__, f.default, f.meaning]
-            for f in fields(kind)
-        ],
-    )
-
-
-def data(options: argparse.Namespace) -> int:
-    """List, fetch or check data; 1 if what was checked cannot be used."""
-    if options.action == "list":
-        list_data(options)
-        return 0
-    if options.name is None:
-        raise BadInput(f"'trilemma data {options.action}' needs a name or a path.")
-    if options.action == "fetch":
-        say(f"fetching {options.name} …")
-        out(sources.fetch(options.name))
-        return 0
-    with counting("reading") as progress:
-        report = data_check.check(options.name, size=options.size, progress=progress)
-    if options.json:
-        as_json(report.to_json())
-    else:
-        for line in report.lines():
-            out(line)
-    if report.sheet is not None and len(report.sheet):
-        sheet = options.out or Path(f"{Path(options.name).name or 'data'}-sheet.png")
-        drawing.save_picture(drawing.contact_sheet(report), sheet)
-        say(f"contact sheet: {sheet}")
-    return 0 if report.holds else 1
-
-
-def doctor(options: argparse.Namespace) -> int:
-    """Tell what is here, how fast it is, what is broken and what to do."""
-    found = examine()
-    if options.json:
-        as_json(found)
-    else:
-        table("doctor", ["what", "found"], [[k, v] for k, v in found["facts"].items()])
-        for problem in found["problems"]:
-            warn(problem)
-        if not found["problems"]:
-            out("nothing is broken.")
-    return 0
 
 
 # --- training ------------------------------------------------------------------------------------
@@ -309,6 +167,8 @@ def _watch(title: str, events: Iterator[Event], ranks: World) -> None:
                 say(f"{title}: step {event.step}: an update was not finite and was left out")
             elif event.kind == "warning":
                 warn(told["message"])
+            elif event.kind == "alert":
+                warn(f"step {event.step:,}: {told['message']}")
             elif event.kind == "resumed":
                 say(f"{title}: going on from {told['path']}")
             elif event.kind == "stopped":
@@ -430,6 +290,9 @@ def compare(options: argparse.Namespace) -> None:
     names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
     for name in names or ():
         named(name)
+    grid, settings = read_grid(options.grid), read_settings(options.settings)
+    if "seed" in dict(grid) and options.seed:
+        raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
     with _at_work(options.device) as (stop, ranks):
         found = _load(options.data, options.size, ranks)
         plan = comparing.Plan.of(
@@ -442,6 +305,8 @@ def compare(options: argparse.Namespace) -> None:
             seed=options.seed,
             device=options.device,
             precision=options.precision,
+            grid=grid,
+            settings=settings,
         )
         path = comparing.place(plan, options.out)
 
@@ -463,12 +328,19 @@ def compare(options: argparse.Namespace) -> None:
         if not ranks.is_main:
             return
         if options.json:
-            as_json({k: made[k] for k in ("data", "seed", "minutes", "rows")})
+            as_json({k: v for k, v in made.items() if k != "verdict"})
             say(path / "report.html")
         else:
-            show_table(terminal_table(made["rows"]))
+            rows = shown(made["rows"], made.get("groups", ()))
+            for part in terminal_tables(rows, width=_width()):
+                show_table(part)
             out(made["verdict"])
             out(path / "report.html")
+
+
+def _width() -> int:
+    """Return how many characters a line of a table may have."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED
 
 
 def verify(options: argparse.Namespace) -> int:

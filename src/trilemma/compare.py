@@ -1,8 +1,9 @@
 """Several recipes on the same data for the same time, and what to choose.
 
 A comparison is a folder: `comparison.json` (what is compared), `runs/RECIPE/` (a run directory
-each), and when all is measured `table.csv`, `table.json` and `report.html`. It may be stopped at
-any moment; the same command goes on where it stopped.
+each; its name has the grid's fields and seed too, where there is a grid), and when all is measured
+`table.csv`, `table.json`, `report.html`, and `groups.csv` if there are several seeds. It may be
+stopped at any moment; the same command goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trilemma import drawing, gallery
 from trilemma.core.errors import BadInput, Diverged, RanAway
 from trilemma.data.dataset import DataSet
+from trilemma.grid import Cell, Grid, Settings, cells, check
 from trilemma.metrics.extractors import extractor
-from trilemma.metrics.quality import reference
+from trilemma.metrics.quality import Reference, reference
 from trilemma.recipes.catalog import fitting, named
-from trilemma.recipes.judging import SAMPLES, judge_run
+from trilemma.recipes.judging import default_samples, judge_run
 from trilemma.recipes.runs import begin, folder_name, go_on, load
+from trilemma.report.groups import groups, shown
 from trilemma.report.html import comparison_page
 from trilemma.report.ranking import rank
 from trilemma.report.tables import rows_to_csv
@@ -51,6 +54,8 @@ class Plan:
     seed: int
     device: str
     precision: str
+    grid: Grid = ()
+    settings: Settings = ()
 
     @classmethod
     def of(
@@ -65,17 +70,21 @@ class Plan:
         seed: int,
         device: str,
         precision: str,
+        grid: Grid = (),
+        settings: Settings = (),
     ) -> Plan:
         """Make a plan; all recipes that fit the data, unless some are named.
 
         Raises:
-            BadInput: A recipe is unknown, named twice, or does not fit the data.
+            BadInput: A recipe is unknown, named twice, or does not fit the data; or a cell of the
+                grid cannot be built.
         """
         names = tuple(recipes or fitting(data.domain))
         for name in names:
             named(name)().check(data.domain)
         if len(set(names)) < len(names):
             raise BadInput(f"a recipe is named twice in {','.join(names)}; name each once.")
+        check(cells(names, grid, settings, seed), data)
         return cls(
             source,
             data.name,
@@ -83,15 +92,31 @@ class Plan:
             size,
             names,
             minutes,
-            samples or SAMPLES[data.domain.kind],
+            samples or default_samples(data),
             seed,
             device,
             precision,
+            grid,
+            settings,
         )
+
+    def cells(self) -> list[Cell]:
+        """Return the runs that it takes."""
+        return cells(self.recipes, self.grid, self.settings, self.seed)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Return the seeds of the grid, if it has any."""
+        return tuple(int(seed) for seed in dict(self.grid).get("seed", ()))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**vars(self), "recipes": list(self.recipes)}
+        return {
+            **vars(self),
+            "recipes": list(self.recipes),
+            "grid": [[name, list(values)] for name, values in self.grid],
+            "settings": [list(setting) for setting in self.settings],
+        }
 
 
 def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> Path:
@@ -117,8 +142,9 @@ def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> P
 
 
 def _plan_in(path: Path) -> Any:  # noqa: ANN401
+    """Return the plan of a folder; one written before there were grids has none."""
     try:
-        return json.loads((path / "comparison.json").read_text())
+        return {"grid": [], "settings": [], **json.loads((path / "comparison.json").read_text())}
     except (OSError, ValueError):
         return None
 
@@ -147,117 +173,143 @@ def compare(
         say: Tells people something.
 
     Returns:
-        The comparison in plain values: data, seed, minutes, rows, verdict.
+        The comparison in plain values: data, seed, minutes, rows, verdict; with grids or settings
+        also these, and groups where the grid has seeds.
     """
     if world.is_main:
         with drawing.whole(path / "comparison.json") as partial:
             partial.write_text(json.dumps(plan.to_json(), indent=2))
     world.barrier()
-    rows: list[Mapping[str, Any]] = []
-    against = None
-
-    def check() -> None:
-        stop.check("measuring was stopped; the same command goes on with this comparison.")
-
-    for name in plan.recipes:
-        folder = path / "runs" / name
-        if (kept := _kept(folder, plan)) is not None:
-            say(f"{name}: measured already, {folder}")
-            rows.append(kept)
-            continue
-        try:
-            run = _trained(name, folder, plan, data, world, stop, watch)
-        except Diverged as error:
-            say(f"{name}: {error}")
-            rows.append(_failed(name, plan, str(error)))
-            continue
-        loaded = load(folder, warn=say, device=world.device)
-        if against is None:
-            made = extractor(None, data, n=plan.samples, device=world.device)
-            with progress(data.name) as told:
-                against = reference(
-                    data, made, n=plan.samples, seed=plan.seed, progress=told, check=check
-                )
-        try:
-            with progress(name) as told:
-                found = judge_run(
-                    loaded,
-                    data,
-                    samples=plan.samples,
-                    seed=plan.seed,
-                    world=world,
-                    check=check,
-                    progress=told,
-                    against=against,
-                )
-        except RanAway as error:
-            say(f"{name}: {error}")
-            rows.append(_failed(name, plan, str(error)))
-            continue
-        if world.is_main:
-            gallery.run_report(run, data)
-        rows.append(found)
-    ranking = rank(rows)
-    table = {
-        "data": plan.data,
-        "seed": plan.seed,
-        "minutes": plan.minutes,
-        "rows": rows,
-        "verdict": ranking.words,
-    }
+    bench = _Bench(plan, data, path / "runs", world, stop, watch, progress, say)
+    rows = [_row(bench.measured(cell), cell, plan) for cell in plan.cells()]
+    table = _table(plan, rows)
     if world.is_main:
         say(f"looking into the models for {path / 'report.html'} …")
-        _write(path, table, data)
+        _write(path, plan, table, data)
     return table
 
 
-def _kept(folder: Path, plan: Plan) -> Mapping[str, Any] | None:
-    """Return a measurement that an earlier call has made and that is the one wanted."""
-    try:
-        found = json.loads((folder / "evaluation.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return found if (found["n"], found["seed"]) == (plan.samples, plan.seed) else None
-
-
-def _trained(
-    name: str,
-    folder: Path,
-    plan: Plan,
-    data: DataSet,
-    world: World,
-    stop: Stop,
-    watch: Watch,
-) -> Run:
-    """Train a recipe in its folder, or go on with it."""
-    if folder.exists():
-        run, events = go_on(folder, source=plan.source, data=data, world=world, stop=stop)
-    else:
-        run, events = begin(
-            named(name)(),
-            data,
-            source=plan.source,
-            size=plan.size,
-            path=folder,
-            budget=Budget(minutes=plan.minutes),
-            seed=plan.seed,
-            precision=plan.precision,
-            world=world,
-            stop=stop,
-        )
-    watch(name, events)
-    return run
-
-
-def _failed(name: str, plan: Plan, reason: str) -> dict[str, Any]:
-    """Return the row of a recipe that has nothing to be measured."""
+def _table(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Put the rows together, with what they have in common and what they come to."""
+    taken = groups(rows) if plan.seeds else []
     return {
-        "recipe": name,
-        "family": named(name).family,
+        "data": plan.data,
+        "seed": list(plan.seeds) or plan.seed,
+        "minutes": plan.minutes,
+        **({"grid": {k: list(v) for k, v in plan.grid}} if plan.grid else {}),
+        **({"settings": dict(plan.settings)} if plan.settings else {}),
+        "rows": rows,
+        **({"groups": taken} if taken else {}),
+        "verdict": rank(shown(rows, taken)).words,
+    }
+
+
+def _row(found: Mapping[str, Any], cell: Cell, plan: Plan) -> Mapping[str, Any]:
+    """Say which cell of the grid was measured, if there is one."""
+    if not plan.grid:
+        return found
+    return {"label": cell.label, "fields": cell.fields, **found}
+
+
+@dataclass
+class _Bench:
+    """Where one cell after another is trained and measured; all against one reference."""
+
+    plan: Plan
+    data: DataSet
+    runs: Path
+    world: World
+    stop: Stop
+    watch: Watch
+    progress: Callable[[str], AbstractContextManager[Progress]]
+    say: Callable[[str], None]
+    against: Reference | None = None
+
+    def measured(self, cell: Cell) -> Mapping[str, Any]:
+        """Return a cell's evaluation, by an earlier call or by this one; or why there is none."""
+        folder = self.runs / cell.folder
+        if (kept := self.kept(cell)) is not None:
+            self.say(f"{cell.title}: measured already, {folder}")
+            return kept
+        try:
+            run = self.trained(cell)
+            found = self.judged(cell)
+        except (Diverged, RanAway) as error:
+            self.say(f"{cell.title}: {error}")
+            return _failed(cell, self.plan, str(error))
+        if self.world.is_main:
+            gallery.run_report(run, self.data)
+        return found
+
+    def kept(self, cell: Cell) -> Mapping[str, Any] | None:
+        """Return a measurement that an earlier call has made and that is the one wanted."""
+        try:
+            found = json.loads((self.runs / cell.folder / "evaluation.json").read_text())
+        except (OSError, ValueError):
+            return None
+        wanted = (self.plan.samples, cell.seed)
+        return found if (found["n"], found["seed"]) == wanted else None
+
+    def trained(self, cell: Cell) -> Run:
+        """Train a cell in its folder, or go on with it."""
+        plan, folder = self.plan, self.runs / cell.folder
+        both = {"data": self.data, "source": plan.source, "world": self.world, "stop": self.stop}
+        if folder.exists():
+            run, events = go_on(folder, **both)
+        else:
+            run, events = begin(
+                cell.recipe,
+                size=plan.size,
+                path=folder,
+                budget=Budget(minutes=plan.minutes),
+                seed=cell.seed,
+                precision=plan.precision,
+                **both,
+            )
+        self.watch(cell.title, events)
+        return run
+
+    def judged(self, cell: Cell) -> Mapping[str, Any]:
+        """Measure a trained cell."""
+        loaded = load(self.runs / cell.folder, warn=self.say, device=self.world.device)
+        against = self.reference()
+        with self.progress(cell.title) as told:
+            return judge_run(
+                loaded,
+                self.data,
+                samples=self.plan.samples,
+                seed=cell.seed,
+                world=self.world,
+                check=self.check,
+                progress=told,
+                against=against,
+            )
+
+    def reference(self) -> Reference:
+        """Return what all are held against, made when it is first asked for."""
+        if self.against is None:
+            n, data = self.plan.samples, self.data
+            made = extractor(None, data, n=n, device=self.world.device)
+            with self.progress(data.name) as told:
+                self.against = reference(
+                    data, made, n=n, seed=self.plan.seed, progress=told, check=self.check
+                )
+        return self.against
+
+    def check(self) -> None:
+        """Stop if a signal asked for it."""
+        self.stop.check("measuring was stopped; the same command goes on with this comparison.")
+
+
+def _failed(cell: Cell, plan: Plan, reason: str) -> dict[str, Any]:
+    """Return the row of a run that has nothing to be measured."""
+    return {
+        "recipe": cell.recipe.name,
+        "family": cell.recipe.family,
         "data": plan.data,
         "split": "test",
         "n": plan.samples,
-        "seed": plan.seed,
+        "seed": cell.seed,
         "device": plan.device,
         "metrics": {},
         "cost": {},
@@ -265,13 +317,33 @@ def _failed(name: str, plan: Plan, reason: str) -> dict[str, Any]:
     }
 
 
-def _write(path: Path, table: Mapping[str, Any], data: DataSet) -> None:
-    """Write table.csv, table.json and report.html, the page last."""
+def _write(path: Path, plan: Plan, table: Mapping[str, Any], data: DataSet) -> None:
+    """Write table.csv, groups.csv, table.json and report.html, the page last."""
     with drawing.whole(path / "table.csv") as partial:
         partial.write_text(rows_to_csv(table["rows"]))
     with drawing.whole(path / "table.json") as partial:
         partial.write_text(json.dumps(table, indent=2))
-    entries = [gallery.entry(path / "runs" / row["recipe"], row, data) for row in table["rows"]]
-    page = comparison_page(gallery.comparison(table, entries, data, path / "runs"))
+    taken = table.get("groups", [])
+    if taken:
+        with drawing.whole(path / "groups.csv") as partial:
+            partial.write_text(rows_to_csv(shown(table["rows"], taken)))
+    entries = [
+        gallery.entry(path / "runs" / folder, row, data)
+        for row, folder in zip(
+            shown(table["rows"], taken), _pictured(plan, table["rows"]), strict=True
+        )
+    ]
+    found = gallery.comparison(table, entries, data, path / "runs")
+    page = comparison_page(replace(found, settings=dict(plan.settings)))
     with drawing.whole(path / "report.html") as partial:
         partial.write_text(page)
+
+
+def _pictured(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Name the folder that is looked at for each label: of the first seed that was measured."""
+    chosen: dict[str, tuple[bool, str]] = {}
+    for cell, row in zip(plan.cells(), rows, strict=True):
+        measured = bool(row["metrics"])
+        if cell.label not in chosen or measured > chosen[cell.label][0]:
+            chosen[cell.label] = measured, cell.folder
+    return [folder for _, folder in chosen.values()]

@@ -22,6 +22,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.drawing import whole
 from trilemma.maths.latents import codes, torn, walk
 from trilemma.metrics.extractors import SHIPPED, classifier
+from trilemma.recipes.catalog import named
 from trilemma.recipes.runs import Loaded, load
 from trilemma.report import charts, figures
 from trilemma.report.html import run_page
@@ -34,8 +35,12 @@ LOOKED_AT = 500
 """Test examples whose codes are looked at."""
 NEIGHBOURS = 32
 """Nearest codes of the same class that are paired with each."""
+COLUMNS, ROWS = 24, 40
+"""Previews and classes in a picture of the classes at most."""
 GRID = 100
 """Points along each side of the frame on which a density of the plane is drawn."""
+FILMED = 80
+"""Frames of a film at most."""
 TERMS = 4
 """Test examples whose bound is drawn term by term, which takes T network calls."""
 
@@ -45,6 +50,7 @@ def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
     if not (folder / "recipe.json").exists():
         return Entry(row)
     run = Run.open(folder)
+    events = run.events()
     kept = folder / "evaluation.safetensors"
     seen = load_file(kept) if kept.exists() else {}
     samples, nearest = seen.get("samples"), seen.get("nearest")
@@ -55,8 +61,8 @@ def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
         row,
         samples=samples,
         neighbours=pairs,
-        events=run.events(),
-        pictures=_inside(run, data),
+        events=events,
+        pictures=[*_inside(run, data), *_told(run, events, data)],
         settings={"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]},
     )
 
@@ -137,6 +143,80 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
         if isinstance(loaded.model, Termwise):
             pictures += _terms(loaded, data)
     return pictures
+
+
+def _told(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[Picture]:
+    """Draw what training told on the way: a game's health and its film, classes of samples."""
+    pictures = [*_game(run, events, data)]
+    family = named(run.recipe["name"]).family
+    drawn = charts.health(events, family)
+    if drawn:
+        alerts = [e for e in events if e.get("kind") == "alert"]
+        said = [f"Step {e['step']:,}: {e['message']}" for e in alerts[:4]]
+        caption = " ".join(said) if said else "No alert: neither collapse nor a dead critic."
+        pictures.append(Picture("health of the game", drawn, caption))
+    return [*pictures, *_counts(events, data, family)]
+
+
+def _counts(events: Sequence[Mapping[str, Any]], data: DataSet, family: str) -> list[Picture]:
+    """Draw which classes the previews' samples had, or how many where there are too many."""
+    told = [e for e in events if e.get("kind") == "preview" and "classes" in e]
+    told = [told[i] for i in _spaced(len(told), COLUMNS)]
+    if len(told) < 2:
+        return []
+    steps, last = [e["step"] for e in told], told[-1]
+    what = "Centres that have some of" if data.centres else "Classes that a classifier sees in"
+    said = (
+        f"{what} {last['samples']:,} samples of the averaged weights; {last['classes']:,} at the "
+        "end."
+    )
+    kinds = len(last.get("modes", ()))
+    if 1 < kinds <= ROWS and all(len(e.get("modes", ())) == kinds for e in told):
+        names, shares = data.domain.classes, data.domain.frequencies
+        if data.centres is not None:
+            names, shares = [str(k + 1) for k in range(kinds)], [1 / kinds] * kinds
+        drawn = charts.heat(steps, [e["modes"] for e in told], names, shares, family)
+        said += " A dot: none."
+    else:
+        seen = {"classes": [e["classes"] for e in told]}
+        drawn = charts.lines(steps, seen, "step", f"classes seen in {last['samples']} samples")
+    return [Picture("classes of the samples", drawn, said)]
+
+
+def _spaced(count: int, most: int) -> list[int]:
+    """Choose at most so many of the first whole numbers, evenly, with both ends.
+
+    >>> _spaced(9, 3), _spaced(2, 3)
+    ([0, 4, 8], [0, 1])
+    """
+    if count <= most:
+        return list(range(count))
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
+
+
+def _game(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[Picture]:
+    """Make the film of a game on the plane, and keep it as game.gif."""
+    reached = max((e.get("step", 0) for e in events), default=0)
+    paths = [
+        (int(path.stem.removeprefix("game_")), path)
+        for path in sorted((run.path / "samples").glob("game_*.safetensors"))
+    ]
+    paths = [(step, path) for step, path in paths if step <= reached]
+    if len(paths) < 2:
+        return []
+    paths = [paths[i] for i in _spaced(len(paths), FILMED)]
+    target = run.path / "game.gif"
+    newest = max(path.stat().st_mtime for _, path in paths)
+    if not target.exists() or target.stat().st_mtime < newest:
+        frames = [load_file(path) for _, path in paths]
+        with whole(target) as partial:
+            partial.write_bytes(figures.film([step for step, _ in paths], frames, data.train.x))
+    said = (
+        "Samples (orange) over data (grey). Green is where the critic's score is higher, purple "
+        "where it is lower, on each frame's own scale; arrows: where it pulls the samples. The "
+        "file is game.gif."
+    )
+    return [Picture("the game", target.read_bytes(), said)]
 
 
 def _plane(loaded: Loaded, data: DataSet) -> list[Picture]:

@@ -290,6 +290,27 @@ def test_a_critic_without_a_second_derivative_is_refused_where_one_is_needed():
     assert len(free.objectives()) == 2
 
 
+@pytest.mark.parametrize("again", [True, False])
+def test_the_fakes_of_one_batch_are_made_once_for_both_players(again):
+    model, given = made(critic_steps=2), batch()
+    alone = model.generator_loss(given)
+    calls = []
+    model.generator.register_forward_hook(lambda *_: calls.append(1))
+    (critic, generator) = model.objectives()
+    assert generator.again
+    for turn in range(2):
+        critic.before(turn, 0.0)
+        model.critic_loss(batch(seed=turn))
+    critic.before(3, 0.0)
+    model.critic_loss(given)
+    found = model.generator_loss(given if again else dataclasses.replace(given))
+    assert len(calls) == (3 if again else 4)  # the critic's three, and one more for another batch
+    assert torch.equal(found.value, alone.value)
+    gradients = torch.autograd.grad(found.value, [*generator.parameters])
+    expected = torch.autograd.grad(alone.value, [*generator.parameters])
+    torch.testing.assert_close(gradients, expected)
+
+
 # --- critics that are autoencoders -------------------------------------------------------------
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from trilemma.report.groups import groups, shown
+
 BASELINES = {"fd": {"noise": 800.0, "mean": 530.0}, "coverage": {"noise": 0.0, "mean": 0.01}}
 FLOORS = {"fd": 6.1, "coverage": 0.96, "recall": 0.93}
 
@@ -70,3 +72,20 @@ def rows():
 def settled():
     """Return rows that nobody changes."""
     return recipes()
+
+
+@pytest.fixture
+def runs():
+    """Return three seeds of one label and one of another, as `trilemma compare` gives them."""
+    made = []
+    for loss, seed, fd in (("ns", 0, 32.0), ("ns", 1, 34.0), ("ns", 2, 36.0), ("wgan", 0, 30.0)):
+        row = evaluation("gan", "gan", fd, 0.7, 1e-3)
+        fields = {"loss": loss}
+        made.append({"label": f"gan loss={loss}", "fields": fields, **row, "seed": seed})
+    return made
+
+
+@pytest.fixture
+def seeded_rows(runs):
+    """Return the same as the rows that are shown."""
+    return shown(runs, groups(runs))

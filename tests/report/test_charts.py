@@ -158,3 +158,91 @@ def test_drawing_libraries_are_imported_when_drawn():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def game(steps=100, alerts=()):
+    for k in range(1, steps):
+        yield {
+            "kind": "step",
+            "step": k,
+            "stage": "model",
+            "critic/loss": 1.0,
+            "critic/penalty": 0.1,
+            "critic/real": 1 / k,
+            "critic/fake": -1 / k,
+            "critic/norm": 10 / k,
+            "generator/loss": 0.7,
+            "generator/fake": 0.0,
+            "generator/norm": 1 / k,
+            "generator/variance": min(k / 50, 1.0),
+        }
+    for step, trouble in alerts:
+        yield {"kind": "alert", "step": step, "trouble": trouble, "message": f"{trouble}: …"}
+
+
+def test_health_of_a_game_has_its_panels_and_marks_alerts():
+    svg = charts.health(list(game(alerts=[(40, "collapse")])), "gan")
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    for text in ("score of the critic", "gradient norm", "variance of fakes", "data", "fakes"):
+        assert text in words(svg)
+    for text in ("critic", "generator", "collapse"):
+        assert text in words(svg)
+    assert charts.WARNING in svg
+    assert charts.WARNING not in charts.health(list(game()), "gan")
+
+
+def test_health_is_decided_by_what_events_hold():
+    assert charts.health([], "gan") == ""
+    assert charts.health(list(events(model__loss=1.0, model__norm=2.0)), "gan") == ""
+    lone = [{k: v for k, v in e.items() if "generator" not in k} for e in game()]
+    assert charts.health(lone, "gan") == ""
+    odd = [{**e, "critic/fake": math.nan, "generator/norm": 0.0} for e in game()]
+    assert "<svg" in charts.health(odd, "vae")
+
+
+def test_curves_leave_to_health_what_is_its_own():
+    said = words(charts.curves(list(game()), "gan"))
+    assert "penalty" in said
+    assert "variance" not in said
+    assert "real" not in said
+    plain = words(charts.curves(list(events(model__real=1.0, model__fake=2.0)), "vae"))
+    assert "real" in plain
+
+
+def test_heat_names_classes_and_steps_and_shows_shares():
+    names = ["cat", "dog", "a name that is far too long to stand here"]
+    svg = charts.heat([1, 1000], [[4, 0, 0], [2, 1, 1]], names, [0.5, 0.25, 0.25], "gan")
+    said = words(svg)
+    for text in ("cat", "dog", "1,000", "data", "100%"):
+        assert text in said
+    assert names[2] not in said
+    shades = re.findall(r"opacity: ([\d.]+)", svg)
+    assert len(set(shades)) >= 3
+    assert hue("gan").light in svg
+    assert "data" not in words(charts.heat([1], [[1, 0]], ["a", "b"]))
+    assert "<svg" in charts.heat([1], [[0, 0]], ["$a_1$", "b"])
+
+
+def test_lines_that_are_the_same_are_one_with_both_names():
+    ys = {"ns": [0.0, 1.0], "wgan": [1.0, 0.0], "rsgan": [0.0, 1.0 + 1e-9]}
+    said = words(charts.lines([0, 1], ys, "score", "loss"))
+    assert "ns = rsgan" in said
+    assert "wgan" in said
+
+
+def test_one_line_that_shoots_up_leaves_the_others_room():
+    x = [k / 10 for k in range(-30, 31)]
+    ys = {"a": x, "b": [-v for v in x], "c": [0.5 * v for v in x], "d": [99 * v * v for v in x]}
+    said = words(charts.lines(x, ys)).replace("\u2212", "-")
+    assert "800" not in said
+    assert all(name in said for name in ys)
+
+
+def test_labels_at_the_ends_stay_in_the_frame():
+    ends = {f"line {k}": [0.0, 5.0 + 0.01 * k] for k in range(12)}
+    svg = charts.lines([0, 1], ends)
+    height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[1])
+    found = [re.search(rf"<text([^>]*)>line {k}<", svg)[1] for k in range(12)]
+    places = sorted(float(re.search(r'y="([\d.-]+)"', text)[1]) for text in found)
+    assert 0 < places[0] < places[-1] < height
+    assert all(b - a > 9 for a, b in itertools.pairwise(places))

@@ -135,3 +135,66 @@ def test_densities_stand_side_by_side():
     assert 2 < width / height < 3.2
     left, middle = (pixels(image)[:, : width // 3], pixels(image)[:, width // 3 : 2 * width // 3])
     assert min(left.std(), middle.std()) > 20
+
+
+def moment(scale=1.0, offset=0.0, n=64):
+    line = torch.linspace(-2, 2, 64)
+    up, across = torch.meshgrid(line, line, indexing="ij")
+    x = 0.3 * torch.randn(n, 2)
+    return {
+        "score": offset - scale * (across - 1).square() - scale * up.square(),
+        "frame": torch.tensor([-2.0, 2.0, -2.0, 2.0]),
+        "samples": x,
+        "slope": -2 * scale * (x - torch.tensor([1.0, 0.0])),
+    }
+
+
+def frames_of(gif):
+    with Image.open(io.BytesIO(gif)) as image:
+        found = []
+        for k in range(image.n_frames):
+            image.seek(k)
+            found.append(np.asarray(image.convert("RGB")).astype(int))
+        return found
+
+
+def test_a_film_has_a_frame_for_each_moment_and_shows_where_scores_are_high():
+    data = torch.randn(300, 2) * 0.2 + torch.tensor([1.0, 0.0])
+    gif = figures.film([1, 10, 100], [moment(), moment(3.0), moment(0.1)], data, size=200)
+    frames = frames_of(gif)
+    assert len(frames) == 3
+    assert frames[0].shape == (224, 200, 3)
+    surface = frames[0][24:]
+    # Green at the top of the hill, purple far away from it.
+    r, g, b = np.median(surface[85:115, 135:165].reshape(-1, 3), 0)
+    low = surface[10, 10]
+    assert g > r
+    assert g > b
+    assert low[1] < min(low[0], low[2])
+    orange = (np.abs(surface - np.array([208, 74, 0])).sum(-1) < 60).sum()
+    assert orange > 30
+
+
+def test_a_film_does_without_slope_spread_or_finite_numbers():
+    flat = moment(0.0, 3.0)
+    lost = moment()
+    lost["samples"] = torch.full((5, 2), torch.nan)
+    lost["slope"] = torch.full((5, 2), torch.nan)
+    odd = moment()
+    odd["score"][3, 4] = torch.inf
+    assert len(frames_of(figures.film([0, 1, 2], [flat, lost, odd], torch.randn(50, 2)))) == 3
+
+
+def test_scales_of_scores_do_not_change_a_film():
+    """A critic's scores may be of any size; the picture is of their hills and valleys."""
+    data = torch.randn(100, 2)
+    torch.manual_seed(1)
+    one = frames_of(figures.film([1], [moment(1.0)], data, size=150))[0]
+    torch.manual_seed(1)
+    other = frames_of(figures.film([1], [moment(1e4, offset=1e5)], data, size=150))[0]
+    assert (np.abs(one - other)[24:].sum(-1) > 30).mean() < 0.01
+
+
+def test_a_film_of_nothing_is_refused():
+    with pytest.raises(BadInput, match="at least one frame"):
+        figures.film([], [], torch.zeros(3, 2))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 
+import pytest
 from rich.console import Console
 
-from trilemma.report.tables import columns, lines, rows_to_csv, terminal_table
+from trilemma.report.tables import columns, lines, rows_to_csv, terminal_tables
 
 
 def bold(rows, name):
@@ -83,16 +84,54 @@ def test_csv_is_no_formula(evaluate):
     assert list(csv.reader(io.StringIO(rows_to_csv([])))) != []
 
 
-def test_terminal_table_fits_and_shows_every_figure(rows):
+def printed(tables, width):
+    """Print tables of rich at a width, as to a file."""
     file = io.StringIO()
-    Console(file=file, width=120).print(terminal_table(rows, "digits"))
-    text = file.getvalue()
+    for table in tables:
+        Console(file=file, width=width).print(table)
+    return file.getvalue()
+
+
+def test_terminal_table_fits_and_shows_every_figure(rows):
+    (table,) = terminal_tables(rows, "digits", width=120)
+    text = printed([table], 120)
     for figure in ("digits", "ddpm", "17.2", "6.10", "≤ 2.31", "6.2 ms", "123 k", "uniform noise"):
         assert figure in text
     assert max(map(len, text.splitlines())) <= 120
 
 
 def test_terminal_table_takes_names_as_they_are(evaluate):
-    file = io.StringIO()
-    Console(file=file, width=100).print(terminal_table([evaluate("[bold]x[/bold]", fd=1.0)]))
-    assert "[bold]x[/bold]" in file.getvalue()
+    tables = terminal_tables([evaluate("[bold]x[/bold]", fd=1.0)], width=100)
+    assert "[bold]x[/bold]" in printed(tables, 100)
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+@pytest.mark.parametrize("labelled", [False, True])
+def test_names_are_never_folded(evaluate, width, labelled):
+    names = [f"pixel-transformer loss={loss}" for loss in ("ns", "wgan", "lsgan", "hinge")]
+    more = {"precision": 0.5, "recall": 0.5, "seconds": 1e-3}
+    rows = [evaluate(name, fd=20.0, coverage=0.5, **more) for name in names]
+    if labelled:
+        rows = [row | {"label": row["recipe"]} for row in rows]
+    text = printed(terminal_tables(rows, width=width), width)
+    assert all(name in text for name in [*names, "real data", "training mean"])
+    assert "…" not in text
+    lines = [line for line in text.splitlines() if "loss=ns" in line]
+    assert (len(lines) > 1) == (labelled and width < 140)
+    for line in lines * labelled:
+        assert line.startswith("pixel-transformer loss=ns ")
+
+
+def test_several_seeds_are_mean_and_spread(seeded_rows):
+    cells = {line.name: line.cells for line in lines(seeded_rows)}
+    assert cells["gan loss=ns"]["fd"].text == "34.0 ± 2.0"
+    assert cells["gan loss=ns"]["fd"].interval == "29.0–39.0"
+    assert cells["gan loss=wgan"]["fd"].text == "30.0"
+    assert cells["real data"]["fd"].text == "6.10"
+    text = printed(terminal_tables(seeded_rows), 80)
+    assert "mean ± sample standard deviation over seeds 0, 1 and 2" in text
+    assert "34.0 ± 2.0" in text
+    found = list(csv.DictReader(io.StringIO(rows_to_csv(seeded_rows))))
+    assert (found[0]["label"], found[0]["recipe"]) == ("gan loss=ns", "gan")
+    assert (found[0]["fd"], found[0]["fd_sd"], found[0]["fd_seeds"]) == ("34.0", "2.0", "3")
+    assert (found[1]["fd_sd"], found[1]["fd_seeds"]) == ("", "1")

@@ -66,13 +66,15 @@ class Objective(Generic[B]):
     """A pure function of the weights, the batch with its noise, and what `before` was told."""
     parameters: Sequence[nn.Parameter]
     repeat: int = 1
-    """Updates a step, each on a fresh batch."""
+    """Updates a step, each on a fresh batch unless `again` says otherwise."""
     after: Callable[[], None] | None = None
     """Called after each update, e.g. to clip a critic's weights; not after one that was left out
     because it was not finite. The place to write buffers."""
     before: Callable[[int, float], None] | None = None
     """Told before each update which of the stage's it is, from 0, and which share of the stage is
     done, from 0 to 1 (0 while the number of steps is not known): for weights that change."""
+    again: bool = False
+    """Whether its batch is that of the update before, so that what was made of it serves again."""
 
 
 class Model(nn.Module, ABC, Generic[B, X]):

@@ -6,11 +6,11 @@ r"""Generative adversarial networks: a generator against a critic.
     generator:  min_G  E[ℓ_G(D(T(G(z))), D(T(x)))] + λ PT(codes of T(G(z)))           (D fixed)
 
 with the losses ℓ and the penalties of `maths.adversarial`, by turns, `critic_steps` updates of D
-for one of G, each on a batch and noise of its own. The penalty may be taken in every k-th update
-only, k times as heavy; its weight γ may fall during training. T is a differentiable random
-augmentation, one and the same for real and fake, in both players (Zhao et al.): a generator that
-copied the data would not be told from it. PT, for critics that are autoencoders, pushes the codes
-of fakes apart.
+for one of G. Each update of D has a batch and noise of its own; G has those of the last of them,
+so that its fakes are made once for both. The penalty may be taken in every k-th update only, k
+times as heavy; its weight γ may fall during training. T is a differentiable random augmentation,
+one and the same for real and fake, in both players (Zhao et al.): a generator that copied the data
+would not be told from it. PT, for critics that are autoencoders, pushes the codes of fakes apart.
 
 Both players live in scaled space. Data on levels are spread over their bins there, and a sample is
 the level in whose bin the generator's output lies: otherwise the critic would tell data by their
@@ -116,6 +116,7 @@ class Gan(Model[Examples, Tensor]):
         self.gamma, self.augment_share = _ramp(gamma), _ramp(augment_share)
         self.after, self.critic_steps, self.pulling_away = after, critic_steps, pulling_away
         self._update, self._share = 0, 0.0
+        self._made: tuple[Examples, Tensor] | None = None
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the critic, who moves first, and the generator.
@@ -134,14 +135,14 @@ class Gan(Model[Examples, Tensor]):
                 before=self._told,
                 after=self.after,
             ),
-            Objective("generator", self.generator_loss, list(self.generator.parameters())),
+            Objective(
+                "generator", self.generator_loss, list(self.generator.parameters()), again=True
+            ),
         ]
 
     def critic_loss(self, batch: Examples) -> Loss:
         """Compute E[ℓ_D] and, where it is due, the penalty, with the generator fixed."""
-        x = self._real(batch)
-        with torch.no_grad():
-            generated = self._fake(batch)
+        x, generated = self._real(batch), self._fixed(batch)
         gamma = self.gamma(self._share) * self.every
         due = self.penalty.places if gamma and self._update % self.every == 0 else ()
         x.requires_grad_("real" in due)
@@ -163,7 +164,7 @@ class Gan(Model[Examples, Tensor]):
 
     def generator_loss(self, batch: Examples) -> Loss:
         """Compute E[ℓ_G], to be differentiated in the generator's weights alone."""
-        generated, codes = self._fake(batch), None
+        generated, codes = self._moving(batch), None
         if self.pulling_away:
             fake, codes = self.critic.seen(self._augmented(generated, batch), self._of(batch))  # type: ignore[operator]
         else:
@@ -219,6 +220,20 @@ class Gan(Model[Examples, Tensor]):
         """Return as many generated ones."""
         z = _noise(batch).named("latent").normal(self.latent)
         return self.generator(z, self._of(batch))
+
+    def _fixed(self, batch: Examples) -> Tensor:
+        """Return fakes that the critic sees; its last update makes them for the generator too."""
+        last = self._update % self.critic_steps == self.critic_steps - 1
+        if not (self.training and last and torch.is_grad_enabled()):
+            with torch.no_grad():
+                return self._fake(batch)
+        self._made = batch, self._fake(batch)
+        return self._made[1].detach()
+
+    def _moving(self, batch: Examples) -> Tensor:
+        """Return fakes to be differentiated: those that were made of this very batch, if any."""
+        made, self._made = self._made, None
+        return made[1] if made is not None and made[0] is batch else self._fake(batch)
 
     def _of(self, batch: Examples) -> Condition | None:
         return batch.condition if self.conditional else None

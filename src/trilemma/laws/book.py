@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from trilemma.laws import (
     adversarial,
+    augment,
     autoencoding,
     autoregressive,
     bounds,
@@ -31,6 +32,7 @@ def library_laws() -> Sequence[Check]:
         *bounds.CHECKS,
         *adversarial.CHECKS,
         *games.CHECKS,
+        *augment.CHECKS,
         *energy.CHECKS,
         *autoregressive.CHECKS,
         *transformer.CHECKS,

@@ -107,7 +107,7 @@ class DiffAugment(nn.Module):
             noise: B rows; the same noise makes the same T.
             share: Probability of a row to be changed; other rows are left as they are.
         """
-        if not self.parts:
+        if not self.parts or share <= 0:
             return x
         chosen = None if share >= 1 else noise.named("share").uniform() < share
         y, shown = x.to(torch.promote_types(x.dtype, torch.float32)), None

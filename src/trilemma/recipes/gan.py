@@ -164,20 +164,20 @@ class AdversarialNet(Recipe):
     @classmethod
     def plots(cls) -> Mapping[str, Plot]:
         """Return the lecture's two plots: each player's loss against the critic's score."""
-        score = torch.linspace(-5, 5, 201)
+        # Scores (real, fake) at which the other part of the critic's loss costs nothing.
+        idle = {"ns": (1e4, -1e4), "lsgan": (1.0, 0.0), "hinge": (1e4, -1e4), "ebgan": (0.0, 1e4)}
+        score = torch.linspace(-3, 3, 241)
         nought = torch.zeros_like(score)
         critic, generator = {}, {}
         for name, loss in LOSSES.items():
-            far = 1e4 if loss.score == "number" else 1.0
-            energy = score.clamp_min(0) if loss.score == "energy" else score
-            generator[name] = loss.generator(energy, nought).tolist()
-            if name == "saturating":  # its critic's loss is that of ns
-                continue
-            if name in ("wgan", "rsgan"):
+            at = score.where(score >= 0, torch.nan) if loss.score == "energy" else score
+            generator[name] = loss.generator(at, nought).tolist()
+            if name in idle:
+                real, fake = idle[name]
+                critic[f"{name}, real"] = loss.critic(at, nought + fake).tolist()
+                critic[f"{name}, fake"] = loss.critic(nought + real, at).tolist()
+            elif name != "saturating":  # its critic's loss is that of ns
                 critic[f"{name}, real - fake"] = loss.critic(score, nought).tolist()
-            else:
-                critic[f"{name}, real"] = loss.critic(energy, nought - far).tolist()
-                critic[f"{name}, fake"] = loss.critic(nought + far, energy).tolist()
         x, across = score.tolist(), "score of the critic, D"
         return {
             "critic": Plot(x, critic, across, "loss of the critic"),

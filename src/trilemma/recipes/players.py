@@ -15,6 +15,7 @@ from torch import nn
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
+from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 from trilemma.families.gan import Gan
@@ -120,7 +121,9 @@ def started(model: Model, data: DataSet, batch: int, seed: int) -> Sequence[Stag
 
     def prepare() -> None:
         if isinstance(augment, DiffAugment):
-            augment.fill(background(data.domain.values.scale(data.train.x[:SEEN])))
+            x = data.train.x[:SEEN]
+            noise = Noise.of(mix(seed, "background"), len(x))
+            augment.fill(background(data.domain.values.dequantise(x, noise)))
 
     return [Stage("model", model, lambda: ExampleStream(data.train, batch, seed), prepare=prepare)]
 

@@ -20,13 +20,13 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Model
-from trilemma.core.noise import Noise, mix
+from trilemma.core.noise import mix
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.catalog import named
 from trilemma.recipes.fields import build
+from trilemma.recipes.preview import Previews
 from trilemma.recipes.recipe import Recipe
-from trilemma.report import figures
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.environment import environment
@@ -47,8 +47,6 @@ __all__ = [
     "untrained",
 ]
 
-PREVIEWS = 64
-
 Progress = Callable[[int, int], None]
 
 
@@ -62,7 +60,7 @@ def untrained(recipe: Recipe, domain: Domain, seed: int) -> Model:
 
 def folder_name(text: str) -> str:
     """Make a folder's name of a text: what is no letter, digit, - or _ becomes -."""
-    return "".join(c if c.isalnum() or c in "-_" else "-" for c in text)
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in text).rstrip("-") or "-"
 
 
 def free_path(recipe: str, data: str, root: Path = Path("runs")) -> Path:
@@ -202,28 +200,10 @@ def _train(
         device=world.device,
         precision=precision,
         world=world,
-        preview=_preview(run, data.domain, seed),
+        preview=Previews(run, model, data, seed),
         stop=stop,
         resume=resume,
     )
-
-
-def _preview(run: Run, domain: Domain, seed: int) -> Callable[[Model, int], None]:
-    """Draw the same few samples at each call, as samples/step_N.png."""
-
-    def draw_samples(model: Model, step: int) -> None:
-        device = next(model.parameters()).device
-        count = PREVIEWS if domain.kind == "image" else 16 * PREVIEWS
-        with torch.no_grad():
-            noise = Noise.for_samples(mix(seed, "preview"), 0, count, device)
-            picture = figures.show(model.sample(count, noise=noise).cpu(), domain)
-        target = run.path / "samples" / f"step_{step:08d}.png"
-        target.parent.mkdir(exist_ok=True)
-        partial = target.with_suffix(".tmp")
-        picture.save(partial, format="PNG")
-        partial.replace(target)
-
-    return draw_samples
 
 
 @dataclass(frozen=True)

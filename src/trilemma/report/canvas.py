@@ -8,7 +8,7 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -104,31 +104,56 @@ def label(
     )
 
 
-def end_labels(figure: Figure, axes: Axes, ends: Sequence[tuple[float, float, str]]) -> None:
-    """Write each line's name at its end, moved apart where they would overlap."""
+def end_labels(
+    figure: Figure,
+    axes: Axes,
+    ends: Sequence[tuple[float, float, str]],
+    colours: Mapping[str, str] | None = None,
+) -> None:
+    """Write each line's name at its end, moved apart where they would overlap.
+
+    Arguments:
+        figure: Where.
+        axes: Where in it.
+        ends: x and y of each line's end, and its name.
+        colours: By name; ink for others.
+    """
     figure.canvas.draw()
-    to_pixels, heights = axes.transData, []
+    frame = axes.get_window_extent()
+    heights = []
     for x, y, text in ends:
-        height = to_pixels.transform((x, y))[1]
-        frame = axes.get_window_extent()
+        height = axes.transData.transform((x, y))[1]
         heights.append(
-            (min(max(height, frame.y0), frame.y1) if math.isfinite(height) else 0, text)
+            (min(max(height, frame.y0), frame.y1) if math.isfinite(height) else frame.y0, text)
         )
-    last = -math.inf
-    for height, text in sorted(heights):
-        last = max(height, last + 13)
+    heights.sort()
+    for (_, text), at in zip(heights, _apart([h for h, _ in heights], frame.y1), strict=True):
         axes.annotate(
             text,
-            (1.0, (last - axes.get_window_extent().y0) / axes.get_window_extent().height),
+            (1.0, (at - frame.y0) / frame.height),
             (5, 0),
             xycoords="axes fraction",
             textcoords="offset points",
             va="center",
-            color=INK,
+            color=(colours or {}).get(text, INK),
             fontsize=10.5,
             annotation_clip=False,
             parse_math=False,
         )
+
+
+def _apart(heights: Sequence[float], top: float, room: float = 13.0) -> list[float]:
+    """Move sorted heights apart, upwards, and down again where they would pass the top.
+
+    >>> _apart([0.0, 95.0, 100.0], top=100.0)
+    [0.0, 87.0, 100.0]
+    """
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height, placed[-1] + room) if placed else height)
+    for i in reversed(range(len(placed))):
+        placed[i] = min(placed[i], top - room * (len(placed) - 1 - i))
+    return placed
 
 
 def ticks(axes: Axes) -> None:

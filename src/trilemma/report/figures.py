@@ -19,14 +19,17 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.report.palette import hue
+from trilemma.report.words import brief
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = [
     "animation",
     "densities",
+    "film",
     "grid",
     "levels_of",
     "neighbours",
@@ -40,6 +43,12 @@ WIDTH = 512
 """Pixels that a picture is enlarged to, about."""
 GAP = 2
 """Pixels between the images of a grid."""
+SURFACE = ("#b79fcb", "#d9cce4", "#f6f5f3", "#c9e2c4", "#8fc48d")
+"""Colours of a critic's score, from least to most real; pale, for points to be seen on them."""
+ARROWS = 80
+"""Samples whose pull is drawn."""
+COLOURS = 96
+"""Colours of a film."""
 
 
 def grid(
@@ -233,6 +242,125 @@ def densities(
         axes.set_xticks([])
         axes.set_yticks([])
     return _agg(figure)
+
+
+def film(
+    steps: Sequence[int],
+    frames: Sequence[Mapping[str, Tensor]],
+    data: Tensor,
+    size: int = 420,
+    milliseconds: int = 130,
+) -> bytes:
+    """Draw a game on the plane as it was played: data, samples, the critic's score and its pull.
+
+    The score is drawn as filled contours, as far above or below its middle between data and
+    samples as it is: green where examples look more real, purple where less. Each frame has its
+    own scale, whose ends it names, for a critic's scores may be of any size. An arrow at a sample
+    points along the score's gradient; the longest of a frame are equally long.
+
+    Arguments:
+        steps: [T], at which the frames were kept.
+        frames: [T] of 'score' [R, R] on a grid, row i at the i-th ordinate from below, 'frame'
+            [4] left, right, bottom, top of it, 'samples' [N, 2] and 'slope' [N, 2].
+        data: [M, 2], points of the data.
+        size: Side of the picture in pixels, without the line above it.
+        milliseconds: Time of a frame.
+
+    Returns:
+        A GIF file.
+    """
+    from matplotlib.figure import Figure
+
+    if not frames:
+        raise BadInput("a film needs at least one frame, and none was given.")
+    line = 24
+    figure = Figure(figsize=(size / 100, (size + line) / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, size / (size + line)))
+    behind = _plane(data[:600])
+    pictures = []
+    for step, frame in zip(steps, frames, strict=True):
+        axes.clear()
+        axes.set_axis_off()
+        figure.texts.clear()
+        low, high = _game(axes, frame, behind)
+        above = 1 - 0.55 * line / (size + line)
+        figure.text(0.02, above, f"step {step:,}", va="center", fontsize=9)
+        scale = f"score {brief(low)} … {brief(high)}"
+        figure.text(0.98, above, scale, va="center", ha="right", fontsize=9)
+        pictures.append(_agg(figure))
+    return _shared(pictures, milliseconds)
+
+
+def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[float, float]:
+    """Draw one moment of a game; returns the ends of the scale of scores."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    left, right, bottom, top = frame["frame"].tolist()
+    score = frame["score"].double().nan_to_num(0, 0, 0).numpy()
+    samples, slope = _plane(frame["samples"]), _plane(frame["slope"])
+    across = np.linspace(left, right, score.shape[1])
+    up = np.linspace(bottom, top, score.shape[0])
+
+    def seen(x: np.ndarray) -> np.ndarray:
+        """Return the scores at the places on the grid nearest to points."""
+        inside = x[np.isfinite(x).all(1)]
+        column = np.rint((inside[:, 0] - left) / (right - left) * (len(across) - 1))
+        row = np.rint((inside[:, 1] - bottom) / (top - bottom) * (len(up) - 1))
+        return score[
+            np.clip(row, 0, len(up) - 1).astype(int),
+            np.clip(column, 0, len(across) - 1).astype(int),
+        ]
+
+    real, fake = seen(data), seen(samples)
+    middle = (np.median(real) + np.median(fake if len(fake) else real)) / 2
+    far = float(np.quantile(np.abs(score - middle), 0.9))
+    near = float(np.quantile(np.abs(np.concatenate([real, fake]) - middle), 0.9))
+    # Between the two: hills and valleys where the players are, without drowning them in far ones.
+    reach = max(math.sqrt(far * max(near, far / 50)), 1e-12)
+    colours = LinearSegmentedColormap.from_list("game", SURFACE)
+    levels = np.linspace(middle - reach, middle + reach, 15)
+    axes.contourf(across, up, score, levels, cmap=colours, extend="both")
+    axes.scatter(*data.T, s=5, color="#5c5c5c", linewidths=0, alpha=0.45)
+    axes.scatter(*samples.T, s=10, color=hue("gan").light, linewidths=0, alpha=0.9)
+    length = np.linalg.norm(slope, axis=1)
+    long = np.quantile(length[np.isfinite(length)], 0.95) if np.isfinite(length).any() else 0
+    if long > 0:
+        most = 0.09 * (right - left)
+        arrow = (
+            slope * (np.minimum(length, long) / np.maximum(length, 1e-30) / long * most)[:, None]
+        )
+        axes.quiver(
+            *samples[:ARROWS].T,
+            *arrow[:ARROWS].T,
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            width=0.003,
+            color="#262626",
+            alpha=0.8,
+        )
+    axes.set_xlim(left, right)
+    axes.set_ylim(bottom, top)
+    return middle - reach, middle + reach
+
+
+def _shared(pictures: Sequence[Image], milliseconds: int, hold: int = 2500) -> bytes:
+    """Put pictures of few colours one after another, all with one palette and undithered."""
+    from PIL import Image
+
+    few = pictures[:: max(1, len(pictures) // 8)]
+    wide, high = pictures[0].size
+    sheet = Image.new("RGB", (wide * len(few), high))
+    for i, picture in enumerate(few):
+        sheet.paste(picture, (i * wide, 0))
+    palette = sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+    flat = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
+    file = io.BytesIO()
+    times = [milliseconds] * (len(flat) - 1) + [hold]
+    flat[0].save(
+        file, "GIF", save_all=True, append_images=flat[1:], duration=times, loop=0, disposal=1
+    )
+    return file.getvalue()
 
 
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:

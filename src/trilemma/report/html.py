@@ -25,7 +25,7 @@ from trilemma.report.sections import (
     table_section,
 )
 from trilemma.report.style import sheet
-from trilemma.report.words import brief, count, duration
+from trilemma.report.words import brief, count, duration, joined
 
 __all__ = ["comparison_page", "run_page"]
 
@@ -49,10 +49,12 @@ def comparison_page(comparison: Comparison | Mapping[str, Any]) -> str:
     made = _in_order(made)
     rows, ranking = made.rows, rank(made.rows)
     n = len(rows)
-    several = f"{COUNTED[n] if n < len(COUNTED) else n} {'recipe' if n == 1 else 'recipes'}"
+    noun = "variant" if any(row.get("fields") for row in rows) else "recipe"
+    several = f"{COUNTED[n] if n < len(COUNTED) else n} {noun}{'' if n == 1 else 's'}"
     facts = [
         f"{duration(made.minutes * 60)} of training each" if made.minutes else None,
-        None if made.seed is None else f"seed {made.seed}",
+        _seeds(made.seed),
+        ", ".join(f"{name} = {value}" for name, value in made.settings.items()) or None,
         *dict.fromkeys(str(row["device"]) for row in rows if row.get("device")),
         made.date or None,
     ]
@@ -73,6 +75,12 @@ def comparison_page(comparison: Comparison | Mapping[str, Any]) -> str:
         element("p", " ".join(ranking.advice), class_="advice") if ranking.advice else None,
         _sections(sections),
     )
+
+
+def _seeds(seed: int | Sequence[int] | None) -> str | None:
+    if isinstance(seed, Sequence):
+        return f"{'seed' if len(seed) == 1 else 'seeds'} {joined([str(s) for s in seed])}"
+    return None if seed is None else f"seed {seed}"
 
 
 def _in_order(made: Comparison) -> Comparison:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain
 from trilemma.report.figures import neighbours, show
+from trilemma.report.groups import shown as named_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -37,7 +38,7 @@ class Entry:
     """One recipe's result: its figures, and what it drew."""
 
     row: Mapping[str, Any]
-    """What `trilemma evaluate --json` prints."""
+    """What `trilemma evaluate --json` prints; or a row of `groups.shown`, under its label."""
     samples: Tensor | Image | None = None
     """[N, *domain.shape], data units; or a picture already drawn."""
     neighbours: tuple[Tensor, Tensor] | Image | None = None
@@ -51,7 +52,7 @@ class Entry:
 
     @property
     def recipe(self) -> str:
-        """Return the name of the recipe."""
+        """Return the name of the recipe, or the label that stands for it."""
         return str(self.row.get("recipe", "?"))
 
     @property
@@ -84,7 +85,8 @@ class Comparison:
     entries: Sequence[Entry]
     minutes: float | None = None
     """Budget of each recipe."""
-    seed: int | None = None
+    seed: int | Sequence[int] | None = None
+    """Of all, or each of several."""
     real: Tensor | Image | None = None
     """[N, *domain.shape]: real examples to stand beside the samples."""
     domain: Domain | None = None
@@ -94,6 +96,8 @@ class Comparison:
     """One sentence in place of the one that the ranking writes."""
     notes: Sequence[str] = ()
     """What a reader should know of the data: licence, files left out."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Fields that all were given, other than by default."""
 
     @property
     def rows(self) -> list[Mapping[str, Any]]:
@@ -104,12 +108,13 @@ class Comparison:
     def of(cls, plain: Mapping[str, Any]) -> Comparison:
         """Make one from a mapping: `compare`'s JSON, and what there is to see.
 
-        Keys: data, seed, minutes, rows, and if there are any real, domain, environment, date,
-        verdict, notes, and pictures: {recipe: {samples, neighbours, curves, pictures, settings}}.
+        Keys: data, seed, minutes, rows, and if there are any groups, settings, real, domain,
+        environment, date, verdict, notes, and pictures: {recipe or label: {samples, neighbours,
+        curves, pictures, settings}}.
         """
         seen = plain.get("pictures", {})
         entries = []
-        for row in plain.get("rows", ()):
+        for row in named_rows(plain.get("rows", ()), plain.get("groups", ())):
             found = seen.get(row.get("recipe"), {})
             entries.append(
                 Entry(
@@ -128,6 +133,7 @@ class Comparison:
             environment=plain.get("environment") or {},
             date=str(plain.get("date", "")),
             notes=plain.get("notes") or (),
+            settings=plain.get("settings") or {},
             **{key: plain.get(key) for key in keys},
         )
 

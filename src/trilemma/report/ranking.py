@@ -3,7 +3,8 @@
 A row's place in a ranking is one more than the number of rows that are certainly better: for a
 score with an interval, those whose whole interval lies on the better side of its own; for speed,
 those faster by more than a quarter, since a machine drifts by as much. Rows that share a place
-are a tie, and are called one.
+are a tie, and are called one. A row that stands for several seeds (groups.py) has their mean as
+its value, and the interval of that mean; its times span at least those of its runs.
 
     quality    fd                                  lower is better
     coverage   coverage, or recall where no row has it    higher is better
@@ -17,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from trilemma.report.groups import over_seeds
 from trilemma.report.words import brief, duration, joined, score, stand_in
 
 __all__ = [
@@ -91,8 +93,9 @@ def rank(rows: Sequence[Row]) -> Ranking:
     """Rank rows by quality, coverage and speed, and say what to choose.
 
     Arguments:
-        rows: Evaluations of different recipes on the same data with the same budget. A row that
-            lacks a score is left out of that ranking.
+        rows: Evaluations of different recipes on the same data with the same budget, each under
+            its own name; `groups.shown` gives them. A row that lacks a score is left out of that
+            ranking.
     """
     name = coverage_metric(rows)
     quality = _places([(row, *_score(row, "fd")) for row in rows], "lower")
@@ -129,7 +132,9 @@ def _time(row: Row) -> tuple[float, float, float]:
     if seconds <= 0:
         return math.nan, math.nan, math.nan
     wide = math.sqrt(SPEED_TIE)
-    return seconds, seconds / wide, seconds * wide
+    spans = row.get("cost_spans", {})
+    low, high = spans.get("sample_seconds_each") or (seconds, seconds)
+    return seconds, min(seconds / wide, low), max(seconds * wide, high)
 
 
 def _float(value: object) -> float:
@@ -198,7 +203,8 @@ def _choose(
             f"(fd {brief(best.value)}{real}){also}."
         )
     others = [p.recipe for p in first if p is not best]
-    return best.recipe, _tie(best, others, coverage, speed, name)
+    more = "seeds" if any(found_in(row, "fd").get("spread") for row in rows) else "samples"
+    return best.recipe, _tie(best, others, coverage, speed, name, more)
 
 
 def _also(best: Place, coverage: Sequence[Place], speed: Sequence[Place], name: str) -> str:
@@ -219,6 +225,7 @@ def _tie(
     coverage: Sequence[Place],
     speed: Sequence[Place],
     name: str,
+    more: str,
 ) -> str:
     start = f"its quality is a tie with that of {joined(others)} (fd {brief(best.value)})"
     for places, better, write in (
@@ -235,7 +242,7 @@ def _tie(
     return (
         f"{_upper(every)} cannot be told apart by quality "
         f"(fd {_interval(best)} for {best.recipe}), nor by coverage and speed together: "
-        f"choose {joined([best.recipe, *others], 'or')}, or measure with more samples."
+        f"choose {joined([best.recipe, *others], 'or')}, or measure with more {more}."
     )
 
 
@@ -275,6 +282,7 @@ def _advice(
             _trivial(rows, quality),
             _copies(rows),
             _missing(rows, quality),
+            over_seeds(rows),
         )
         if sentence
     )

@@ -32,6 +32,7 @@ __all__ = [
     "table_section",
 ]
 
+PICTURED = "Pictures and curves are of the first seed that was measured, figures are means."
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 GROUPS = (
     ("quality and coverage", None),
@@ -73,6 +74,8 @@ def samples_section(made: Comparison) -> Child:
     note = f"Not chosen: the first {n:,} {what} of each, real data from the test split."
     if points:
         note += " Grey: real data."
+    if any("seeds" in row for row in made.rows):
+        note += f" {PICTURED}"
     return [element("p", note, class_="note"), element("div", figures, class_=grid)]
 
 
@@ -225,8 +228,9 @@ def _protocol(rows: Sequence[Mapping[str, Any]]) -> str:
         facts.append(f"n = {every('n')} samples")
     if every("split"):
         facts.append(f"{every('split')} split")
-    if every("seed"):
-        facts.append(f"seed {every('seed')}")
+    seeds = list(dict.fromkeys(seed for row in rows for seed in _seeds_of(row)))
+    if seeds:
+        facts.append(f"{'seed' if len(seeds) == 1 else 'seeds'} {joined(seeds)}")
     if every("device"):
         facts.append(f"on {every('device')}")
     scores = [found for row in rows for found in row.get("metrics", {}).values()]
@@ -237,11 +241,22 @@ def _protocol(rows: Sequence[Mapping[str, Any]]) -> str:
     words = f"{', '.join(facts)}. " if facts else ""
     if len(rows) > 1:
         words += "Bold: the best of the column, and all whose interval overlaps its own. "
+    if any(s.get("spread") is not None for s in scores):
+        words += "±: the sample standard deviation over the seeds, beside their mean. "
     if any(s.get("low") is not None for s in scores):
-        words += "Small: intervals of 95 %. "
+        words += "Small: intervals of 95 %"
+        kinds = list(dict.fromkeys(str(s["interval"]) for s in scores if s.get("interval")))
+        words += f", {joined(kinds, 'or')}. " if kinds else ". "
     if any(s.get("floor") is not None for s in scores):
         words += "Real data: the floor, training examples measured as if they were samples. "
     return words.strip()
+
+
+def _seeds_of(row: Mapping[str, Any]) -> list[str]:
+    found = row.get("seed")
+    if isinstance(found, Sequence) and not isinstance(found, str):
+        return [str(seed) for seed in found]
+    return [] if found is None else [str(found)]
 
 
 def _protocols(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
@@ -265,14 +280,23 @@ def _explained(names: Sequence[str]) -> Markup | None:
 
 
 def _skipped(rows: Sequence[Mapping[str, Any]]) -> Child:
-    items = []
+    """Say what was not measured and why; recipes with the same reasons stand together."""
+    alike: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         by_reason: dict[str, list[str]] = {}
         for name, reason in row.get("skipped", {}).items():
             by_reason.setdefault(str(reason), []).append(meaning(name).label)
-        for reason, names in by_reason.items():
-            head = element("dt", glyph(str(row.get("family", ""))), str(row.get("recipe", "?")))
-            items.append((head, element("dd", f"{', '.join(names)}: {reason}")))
+        reasons = tuple((", ".join(names), reason) for reason, names in by_reason.items())
+        alike.setdefault(reasons, []).append(row)
+    items = []
+    for reasons, same in alike.items():
+        every = [
+            element("div", glyph(str(row.get("family", ""))), str(row.get("recipe", "?")))
+            for row in same
+        ]
+        told = [element("div", f"{names}: {reason}") for names, reason in reasons]
+        if told:
+            items.append((element("dt", every), element("dd", told)))
     if not items:
         return None
     return [element("h3", "Not measured"), element("dl", items)]

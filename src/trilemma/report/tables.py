@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trilemma.report.ranking import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
-from trilemma.report.words import MEANINGS, meaning, score
+from trilemma.report.words import MEANINGS, joined, meaning, score
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
-__all__ = ["Cell", "Line", "columns", "lines", "mark", "rows_to_csv", "terminal_table"]
+__all__ = ["Cell", "Line", "columns", "lines", "mark", "rows_to_csv", "terminal_tables"]
 
 COST = (
     "sample_seconds_each",
@@ -95,14 +96,19 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
 def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Write the table as comma-separated values, with full precision and intervals.
 
-    A score takes three columns (value, _low, _high); floor and baselines are rows of their own,
-    told apart by the column `kind`.
+    A score takes three columns (value, _low, _high), and two more (_sd, _seeds) where rows stand
+    for several seeds; floor and baselines are rows of their own, told apart by the column `kind`.
     """
     names = columns(rows)
     scores = [name for name in names if name not in COST]
     heads = ["kind", "recipe", "family", "data", "split", "n", "seed", "device"]
+    if any("label" in row for row in rows):
+        heads.insert(1, "label")
+    parts = {"": "value", "_low": "low", "_high": "high"}
+    if any("seeds" in row for row in rows):
+        parts |= {"_sd": "spread", "_seeds": "seeds"}
     for name in scores:
-        heads += [name, f"{name}_low", f"{name}_high"]
+        heads += [f"{name}{end}" for end in parts]
         heads += ["likelihood_by"] * (name == "likelihood")
     costs = ["train_seconds", *(n for n in names if n in COST), "peak_memory_bytes"]
     file = io.StringIO()
@@ -110,19 +116,21 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     about = {}
     for row in rows:
-        about = {key: row.get(key, "") for key in ("data", "split", "n", "seed", "device")}
+        about = {key: row.get(key, "") for key in ("data", "split", "n", "device")}
+        seeds = row.get("seed", "")
         line = {
             "kind": "recipe",
-            "recipe": row.get("recipe"),
+            "recipe": row.get("made_by", row.get("recipe")),
             "family": row.get("family"),
             **about,
+            "seed": " ".join(map(str, seeds)) if isinstance(seeds, list) else seeds,
+            **({"label": row["label"]} if "label" in row else {}),
         }
         for name in scores:
             found = found_in(row, name)
             if name == "likelihood":
                 line["likelihood_by"] = found.get("by", "")
-            for key, part in ((name, "value"), (f"{name}_low", "low"), (f"{name}_high", "high")):
-                line[key] = _plain(found.get(part))
+            line |= {f"{name}{end}": _plain(found.get(part)) for end, part in parts.items()}
         line |= {name: _plain(row.get("cost", {}).get(name)) for name in costs}
         writer.writerow({key: _inert(value) for key, value in line.items()})
     shared = {key: about.get(key, "") for key in ("data", "split")}
@@ -137,34 +145,135 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return file.getvalue()
 
 
-def terminal_table(rows: Sequence[Mapping[str, Any]], title: str = "") -> Table:
-    """Lay the table out for a terminal, best figures bold; recipes are its columns if it is wide.
+def terminal_tables(
+    rows: Sequence[Mapping[str, Any]], title: str = "", width: int = 80
+) -> list[Table]:
+    """Lay the table out for a terminal, best figures bold, one table below another if it is wide.
+
+    Arguments:
+        rows: What is compared. A line is a score and a column a recipe; where the rows have
+            labels, a line is a label and a column a score.
+        title: Of the first table; without one, what ± means is said there.
+        width: Characters of a line. Names and figures are never folded: what does not fit stands
+            in the next table.
 
     Returns:
-        A table of `rich`, a line a score and a column a recipe, so that it fits 80 columns.
+        Tables of `rich`.
     """
-    from rich.table import Table
+    made = lines(rows)
+    names = columns(rows)
+    across = _heads(made)
+    down = [_head(rows, name) for name in names]
+    cells = [[_text(line.cells.get(name, Cell(""))) for line in made] for name in names]
+    dim = [line.kind != "recipe" for line in made]
+    title = title or _about_spread(rows)
+    if any("label" in row for row in rows):
+        turned = [list(column) for column in zip(*cells, strict=True)]
+        return _blocks(title, across, down, turned, width, dim_lines=dim)
+    return _blocks(title, down, across, cells, width, dim_columns=dim)
+
+
+def _heads(made: Sequence[Line]) -> list[Text]:
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    made = lines(rows)
-    for line in made:
-        style = "" if line.kind == "recipe" else "dim"
-        table.add_column(
-            Text(line.name, style=style or "bold"), justify="right", style=style, overflow="fold"
+    return [Text(line.name, style="bold" if line.kind == "recipe" else "dim") for line in made]
+
+
+def _head(rows: Sequence[Mapping[str, Any]], name: str) -> Text:
+    from rich.text import Text
+
+    arrow = {"lower": " ↓", "higher": " ↑", "one": " → 1"}.get(_better(rows, name), "")
+    return Text(meaning(name).label + arrow)
+
+
+def _text(cell: Cell) -> Text:
+    from rich.text import Text
+
+    text = Text(cell.text, style="bold" if cell.best else "")
+    if cell.by:
+        text.append(f"\n{cell.by}", style="dim not bold")
+    return text
+
+
+def _about_spread(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Say what stands after ±, and over which seeds."""
+    seeds = list(dict.fromkeys(seed for row in rows for seed in row.get("seeds", ())))
+    if len(seeds) < 2:
+        return ""
+    return (
+        f"mean ± sample standard deviation over seeds {joined([str(s) for s in seeds])}; "
+        "costs are means"
+    )
+
+
+def _blocks(
+    title: str,
+    heads: Sequence[Text],
+    columns: Sequence[Text],
+    cells: Sequence[Sequence[Text]],
+    width: int,
+    dim_lines: Sequence[bool] = (),
+    dim_columns: Sequence[bool] = (),
+) -> list[Table]:
+    """Fill tables with columns, each table as wide as it may be.
+
+    Arguments:
+        title: Of the first.
+        heads: [L], first cell of each line, in every table.
+        columns: [C], head of each column.
+        cells: [L][C].
+        width: Characters of a line.
+        dim_lines: [L], which lines are no recipes.
+        dim_columns: [C], which columns are no recipes.
+    """
+    from rich.table import Table
+
+    first = max((head.cell_len for head in heads), default=0)
+    wide = [
+        max((_wide(text) for text in (column, *(line[i] for line in cells))), default=0)
+        for i, column in enumerate(columns)
+    ]
+    made: list[Table] = []
+    for block in _fitting(wide, width - first):
+        table = Table(
+            title=None if made else title or None,
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            padding=(0, 1),
         )
-    for name in columns(rows):
-        arrow = {"lower": " ↓", "higher": " ↑", "one": " → 1"}.get(_better(rows, name), "")
-        cells = []
-        for line in made:
-            cell = line.cells.get(name, Cell(""))
-            text = Text(cell.text, style="bold" if cell.best else "")
-            if cell.by:
-                text.append(f"\n{cell.by}", style="dim not bold")
-            cells.append(text)
-        table.add_row(Text(meaning(name).label + arrow), *cells)
-    return table
+        table.add_column("", no_wrap=True, min_width=first)
+        for i in block:
+            style = "dim" if dim_columns and dim_columns[i] else ""
+            table.add_column(columns[i], justify="right", style=style, no_wrap=True)
+        for i, (head, line) in enumerate(zip(heads, cells, strict=True)):
+            if not any(line[k].plain for k in block):
+                continue
+            style = "dim" if dim_lines and dim_lines[i] else ""
+            table.add_row(head, *(line[k] for k in block), style=style)
+        made.append(table)
+    return made
+
+
+def _wide(text: Text) -> int:
+    return max(part.cell_len for part in text.split(allow_blank=True))
+
+
+def _fitting(wide: Sequence[int], room: int) -> list[list[int]]:
+    """Part columns into blocks that fit, at least one column in each, two characters apart.
+
+    >>> _fitting([5, 5, 5, 30, 5], 16)
+    [[0, 1], [2], [3], [4]]
+    """
+    blocks: list[list[int]] = [[]]
+    used = 0
+    for i, own in enumerate(wide):
+        if blocks[-1] and used + own + 2 > room:
+            blocks.append([])
+            used = 0
+        blocks[-1].append(i)
+        used += own + 2
+    return blocks
 
 
 def mark(name: str, found: Mapping[str, Any]) -> str:
@@ -194,9 +303,24 @@ def _cell(row: Mapping[str, Any], name: str, best: bool) -> Cell:
     if value is None:
         asked = "log_prob" if name == "likelihood" else name
         return Cell("–", reason=str(row.get("skipped", {}).get(asked, "")))
+    spread = _number(found.get("spread"))
+    more = "" if spread is None else f" ± {_deviation(name, value, spread)}"
     interval = "" if low is None or high is None else f"{score(name, low)}–{score(name, high)}"
     by = str(found.get("by", "")) if name == "likelihood" else ""
-    return Cell(mark(name, found) + score(name, value), interval, best, by=by)
+    return Cell(mark(name, found) + score(name, value) + more, interval, best, by=by)
+
+
+def _deviation(name: str, value: float, spread: float) -> str:
+    """Write a spread with as many decimals as the value beside it has, if it shows with these.
+
+    >>> _deviation("fd", 17.24, 1.318), _deviation("fd", 3806.0, 0.21)
+    ('1.3', '0.210')
+    """
+    text = score(name, value)
+    decimals = len(text.partition(".")[2]) if text.replace(".", "").isdigit() else -1
+    if decimals < 0 or spread < 0.5 * 10**-decimals:
+        return score(name, spread)
+    return f"{spread:,.{decimals}f}"
 
 
 def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
@@ -209,7 +333,8 @@ def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
         if name in COST:
             value = low = high = _number(row.get("cost", {}).get(name))
             if name == "sample_seconds_each" and value is not None:
-                low, high = value / SPEED_TIE, value
+                least, most = row.get("cost_spans", {}).get(name) or (value, value)
+                low, high = min(value / SPEED_TIE, least), max(value, most)
         else:
             found = found_in(row, name)
             value, low, high = (_number(found.get(part)) for part in ("value", "low", "high"))

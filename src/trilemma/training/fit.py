@@ -26,13 +26,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from statistics import median
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
+from trilemma.training.alarms import Alarms
 from trilemma.training.budget import Budget, Plan, is_mark
 from trilemma.training.checkpoint import Checkpoint, unwritable
 from trilemma.training.distributed import World
@@ -41,13 +42,24 @@ from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 from trilemma.training.trainer import Event, Settings, Trainer, random_state, set_random_state
 
-__all__ = ["Preview", "fit"]
+__all__ = ["Preview", "Timed", "fit"]
 
 RETURNS = 3
 """Times that a training may go back to its last good checkpoint."""
 
-Preview = Callable[[Model, int], None]
-"""Draws and keeps samples: of a model in evaluation mode with averaged weights, at a step."""
+Preview = Callable[[Model, int], Mapping[str, Any] | None]
+"""Draws and keeps samples: of a model in evaluation mode with averaged weights, at a step.
+
+It may return what it found, for the event; of that, 'alarms' are troubles: sentences by kind."""
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A preview that has a say in when it is called."""
+
+    def due(self, step: int) -> bool:
+        """Tell whether it is wanted at a step; it is called at the end in any case."""
+        ...
 
 
 def fit(
@@ -80,16 +92,17 @@ def fit(
         device: Where losses are computed.
         precision: In which numbers.
         world: The processes that share the work; files are written by the main one alone.
-        preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … and at the end.
+        preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … and at the end, or when it says itself.
         stop: The flag of `signals.listening`.
         resume: Whether to go on from the newest checkpoint.
         save_seconds: Seconds between checkpoints.
         save_every: Steps between checkpoints, beside the seconds.
 
     Yields:
-        'warning', 'resumed', 'stage', 'plan', 'step', 'skipped', 'preview', 'checkpoint',
-        'stopped', 'done'. Values of 'step': the objectives' losses, norms and terms, 'lr',
-        'seconds' (of training so far), 'examples_per_second', 'left' (seconds).
+        'warning', 'resumed', 'stage', 'plan', 'step', 'skipped', 'alert', 'preview',
+        'checkpoint', 'stopped', 'done'. Values of 'step': the objectives' losses, norms and terms,
+        'lr', 'seconds' (of training so far), 'examples_per_second', 'left' (seconds); of 'alert':
+        'trouble', its kind, and 'message'; of 'preview': 'took' and what the preview found.
 
     Raises:
         BadInput: The run cannot go on, or its files cannot be written.
@@ -130,6 +143,7 @@ class _Fitting:
         self.save_every: int | None = None
         self.plan: Plan
         self.trainer: Trainer | None = None
+        self._alarms = Alarms(model)
         self._began = time.perf_counter()
         self._earlier = 0.0
         self._saved_step: int | None = None
@@ -224,6 +238,7 @@ class _Fitting:
         )
         if state is not None:
             trainer.load_state_dict(state)
+        self._alarms = Alarms(stage.model)
         yield self._event("stage", steps=plan.target, objectives=[*trainer.players])
         if plan.total == 0 and state is None:
             yield from self._save()
@@ -232,7 +247,7 @@ class _Fitting:
         trainer.finish()
         plan.is_complete = True
         yield from self._save()
-        if plan.is_last and not is_mark(plan.total):
+        if plan.is_last and not self._is_shown(plan.total):
             yield from self._show()
 
     def _steps(self, trainer: Trainer) -> Iterator[Event]:
@@ -267,9 +282,10 @@ class _Fitting:
             plan.done = trainer.step_count
             pace = sum(paces) / len(paces) if paces else 0.0
             yield from self._told(event, trainer, pace)
+            yield from self._alerts(self._alarms.stepped(plan.done, event.values))
             paces.append(time.perf_counter() - start)
             measured, seconds = measured + 1, seconds + (paces[-1] if measured >= 0 else 0.0)
-            if is_mark(plan.total):
+            if self._is_shown(plan.total):
                 yield from self._show()
 
     def _back(self, trainer: Trainer, error: Diverged) -> Iterator[Event]:
@@ -286,6 +302,7 @@ class _Fitting:
         self.model.load_state_dict(dict(checkpoint.weights))
         trainer.go_back(checkpoint.state["trainer"])
         self.plan.done = trainer.step_count
+        self._alarms.forget()
         yield self._event(
             "warning",
             message=f"{error} Went back from step {left} to the checkpoint of step "
@@ -362,19 +379,22 @@ class _Fitting:
             "checkpoint", path=f"checkpoints/step_{plan.total}", took=self._costs["save"]
         )
 
+    def _is_shown(self, step: int) -> bool:
+        return self.preview.due(step) if isinstance(self.preview, Timed) else is_mark(step)
+
     def _show(self) -> Iterator[Event]:
         """Let the preview draw from the averaged weights, without a trace in training."""
         if self.preview is None:
             return
         assert self.trainer is not None
-        start, step = time.perf_counter(), self.plan.total
+        start, step, found = time.perf_counter(), self.plan.total, {}
         if self.world.is_main:
             modes = [(module, module.training) for module in self.model.modules()]
             states = random_state()
             self.model.eval()
             try:
                 with self.trainer.average.applied(), torch.no_grad():
-                    self.preview(self.model, step)
+                    found = dict(self.preview(self.model, step) or {})
             except RanAway as error:
                 yield self._event("warning", message=f"no picture of step {step}: {error}")
             except OSError as error:
@@ -383,8 +403,16 @@ class _Fitting:
                 set_random_state(states)
                 for module, training in modes:
                     module.training = training
-        self._costs["preview"] = time.perf_counter() - start
-        yield self._event("preview", took=self._costs["preview"])
+        took = time.perf_counter() - start
+        if is_mark(step):  # which are what a plan counts; others are lighter
+            self._costs["preview"] = took
+        troubles = found.pop("alarms", {})
+        yield self._event("preview", took=took, **found)
+        yield from self._alerts(self._alarms.shown(troubles))
+
+    def _alerts(self, news: Mapping[str, str]) -> Iterator[Event]:
+        for kind, sentence in news.items():
+            yield self._event("alert", trouble=kind, message=sentence)
 
     # Small things
 

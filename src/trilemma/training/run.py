@@ -3,7 +3,8 @@
     recipe.json        name, fields, version, seed, data fingerprint     written once
     environment.json   versions, processor, precision                    written once
     events.jsonl       what happened, a JSON object a line               only added to
-    samples/           previews on the way
+    samples/           previews on the way, and frames of a game in the plane
+    game.gif           its film
     checkpoints/       step_N/, two kept                                 see `checkpoint`
     latest             the name of the newest checkpoint
     lock               present while a process trains here

@@ -1,7 +1,8 @@
 """One step of training, the same for every model.
 
     for each objective, `repeat` times, `before` each:
-        1  draw the next batch, take this process's rows, cut them into parts
+        1  draw the next batch (or take the last one `again`), take this process's rows, cut them
+           into parts
         2  gradient of the mean loss over the parts, with respect to the objective's parameters
         3  if the loss or the gradient's norm is not finite: leave this update out, and count it
         4  scale the gradient down to the largest norm allowed
@@ -65,7 +66,7 @@ class Event:
     """Something that happened in training."""
 
     kind: str
-    """'stage', 'step', 'plan', 'checkpoint', 'skipped', 'preview', 'stopped', 'done', …"""
+    """'stage', 'step', 'plan', 'checkpoint', 'skipped', 'preview', 'alert', 'done', …"""
     step: int
     """Steps done, over all stages."""
     stage: str
@@ -141,6 +142,7 @@ class Trainer:
             raise ValueError(f"two objectives of stage '{stage.name}' have the same name.")
         self.streaks = dict.fromkeys(self.players, 0)
         self._buffers = Buffers(model, self.world)
+        self._rows: Any = None
 
     def step(self) -> Event:
         """Let each objective make its updates, then move the averaged weights.
@@ -252,9 +254,7 @@ class Trainer:
     ) -> tuple[Tensor, list[str]]:
         """Leave the gradient in the parameters; return the loss and its terms, [1 + terms]."""
         parts, player = self.settings.accumulate, self.players[objective.name]
-        batch = self.stream.batch(self.drawn)
-        self.drawn, self.examples = self.drawn + 1, self.examples + len(batch)
-        rows = self.world.shard(batch, parts).to(self.device)
+        rows = self._rows if objective.again and self._rows is not None else self._next(parts)
         size, report, names = len(rows) // parts, None, []
         for part in range(parts):
             piece = rows if parts == 1 else rows[part * size : (part + 1) * size]
@@ -268,6 +268,13 @@ class Trainer:
             report = found if report is None else report + found
         assert report is not None
         return self.world.mean(report if parts == 1 else report / parts), names
+
+    def _next(self, parts: int) -> Any:  # noqa: ANN401
+        """Draw the next batch, and take this process's rows."""
+        batch = self.stream.batch(self.drawn)
+        self.drawn, self.examples = self.drawn + 1, self.examples + len(batch)
+        self._rows = self.world.shard(batch, parts).to(self.device)
+        return self._rows
 
     def _gradients(self, objective: Objective) -> list[Tensor]:
         """Take the gradients out of the parameters."""

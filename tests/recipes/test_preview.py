@@ -1,0 +1,228 @@
+"""Previews: what they draw, count and keep, and what the page makes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from trilemma import gallery
+from trilemma.data import sources
+from trilemma.data.dataset import Split
+from trilemma.recipes.gan import AdversarialNet
+from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
+from trilemma.recipes.runs import begin, untrained
+from trilemma.recipes.vae import VariationalAutoencoder
+from trilemma.training.budget import Budget, is_mark
+from trilemma.training.distributed import World
+from trilemma.training.run import Run
+from trilemma.training.signals import Stop
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return sources.load("digits")
+
+
+@pytest.fixture(scope="module")
+def ring():
+    return sources.load("eight-gaussians")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "run", {"name": "gan", "seed": 0}, {})
+
+
+def gan(data, **fields):
+    return untrained(AdversarialNet(width=16, **fields), data.domain, 0).eval()
+
+
+def vae(data):
+    return untrained(VariationalAutoencoder(), data.domain, 0).eval()
+
+
+def drawing(model, x):
+    """Let a model draw given examples, from the first on, again and again."""
+    model.sample = lambda n, **_: x.repeat(-(-n // len(x)), *[1] * (x.ndim - 1))[:n]
+    return model
+
+
+def test_pictures_at_their_marks_and_frames_between(run, ring):
+    previews = Previews(run, gan(ring), ring, 0)
+    due = [step for step in range(101) if previews.due(step)]
+    assert [step for step in due if is_mark(step)] == [0, 1, 2, 5, 10, 20, 50, 100]
+    assert due == [step for step in FRAMES if step <= 100]
+    assert len([step for step in FRAMES if step <= 100_000]) <= gallery.FILMED
+    for step in (10, 12, 20):
+        previews(gan(ring), step)
+    kept = sorted(p.name for p in (run.path / "samples").iterdir())
+    assert kept == [
+        *(f"game_{k:08d}.safetensors" for k in (10, 12, 20)),
+        *(f"step_{k:08d}.png" for k in (10, 20)),
+    ]
+
+
+def test_the_end_is_pictured_wherever_it_falls(run, ring):
+    previews = Previews(run, gan(ring), ring, 0)
+    assert not previews.due(143)
+    previews(gan(ring), 143)
+    assert (run.path / "samples" / "step_00000143.png").exists()
+
+
+def test_only_a_game_on_the_plane_is_filmed(run, ring, digits):
+    for model, data in ((vae(ring), ring), (gan(digits), digits)):
+        previews = Previews(run, model, data, 0)
+        assert not previews.is_filmed
+        assert [k for k in range(500) if previews.due(k)] == [k for k in range(500) if is_mark(k)]
+    assert Previews(run, gan(digits), digits, 0).due(1200)  # its classes are judged by then
+    assert not Previews(run, vae(digits), digits, 0).due(1200)
+
+
+def test_a_frame_holds_the_score_and_its_slope(run, ring):
+    model = gan(ring)
+    Previews(run, model, ring, 0)(model, 0)
+    frame = load_file(run.path / "samples" / "game_00000000.safetensors")
+    assert {k: tuple(v.shape) for k, v in frame.items()} == {
+        "score": (64, 64),
+        "frame": (4,),
+        "samples": (256, 2),
+        "slope": (256, 2),
+    }
+    left, right, bottom, top = frame["frame"].tolist()
+    x = ring.train.x
+    assert left < x[:, 0].min() < x[:, 0].max() < right
+    assert bottom < x[:, 1].min() < x[:, 1].max() < top
+    with torch.no_grad():
+        corner = model.score(torch.tensor([[right, bottom]]))
+        here = frame["samples"]
+        step = 1e-2 * frame["slope"] / frame["slope"].norm(dim=1, keepdim=True)
+        rise = model.score(here + step) - model.score(here - step)
+    assert frame["score"][0, -1] == pytest.approx(corner.item(), rel=1e-4)
+    torch.testing.assert_close(rise / 2e-2, frame["slope"].norm(dim=1), rtol=0.05, atol=1e-3)
+
+
+def test_the_picture_is_that_of_the_same_samples(run, digits):
+    """Counting draws more than the picture shows, and the picture does not change."""
+    model = gan(digits)
+    plain = dataclasses.replace(digits, extractor=None)
+    pictures = []
+    for data in (digits, plain):
+        found = Previews(run, model, data, 0)(model, 5)
+        assert ("modes" in found) == (data is digits)
+        pictures.append((run.path / "samples" / "step_00000005.png").read_bytes())
+    assert pictures[0] == pictures[1]
+
+
+def test_variance_is_that_of_the_data(run, digits, ring):
+    for model, data in ((vae(digits), digits), (gan(ring), ring)):
+        x = data.train.x[:1024]
+        previews = Previews(run, model, data, 0)
+        assert previews(drawing(model, x), 5)["variance"] == pytest.approx(1, abs=0.15)
+        assert previews(drawing(model, x[:1]), 5)["variance"] == 0
+
+
+def test_classes_are_counted(run, digits):
+    x, labels = digits.train.x[:256], digits.train.labels[:256]
+    model = drawing(vae(digits), x)
+    found = Previews(run, model, digits, 0)(model, 5)
+    assert found["samples"] == 256
+    assert found["classes"] == 10
+    off = torch.tensor(found["modes"]) - torch.bincount(labels, minlength=10)
+    assert off.abs().sum() <= 8
+
+
+def test_centres_are_counted_as_classes(run, ring):
+    model = drawing(gan(ring), torch.cat([ring.centres.at[:3], torch.full((1, 2), 99.0)]))
+    found = Previews(run, model, ring, 0)(model, 5)
+    assert found["modes"] == [256, 256, 256, 0, 0, 0, 0, 0]
+    assert (found["classes"], found["samples"]) == (3, 1024)
+
+
+def test_a_game_that_draws_one_class_twice_in_a_row_is_a_collapse(run, digits):
+    threes = digits.train.x[digits.train.labels == 3][:100]
+    model = drawing(gan(digits), threes)
+    previews = Previews(run, model, digits, 0)
+    assert "alarms" not in previews(model, 200)
+    assert "alarms" not in previews(model, 500)
+    found = previews(model, 1000)
+    sentence = found["alarms"]["collapse"]
+    assert found["variance"] > 0.2  # the variance would not have told
+    assert "'3'" in sentence
+    assert "missing: 0, 1, 2" in sentence
+    assert "alarms" not in previews(drawing(model, digits.train.x), 2000)
+    assert "alarms" not in previews(drawing(model, threes), 5000)
+
+
+def test_a_model_that_plays_no_game_is_counted_and_not_judged(run, digits):
+    model = drawing(vae(digits), digits.train.x[:1])
+    previews = Previews(run, model, digits, 0)
+    assert "alarms" not in {**previews(model, 500), **previews(model, 1000)}
+
+
+def test_classes_are_judged_by_what_is_to_be_expected():
+    many = torch.full((1000,), 1e-3)
+    assert 220 < expected_classes(many, 256) < 230
+    names = tuple(map(str, range(1000)))
+    modes = torch.zeros(1000, dtype=torch.int64)
+    modes[:150] = 2
+    assert too_few(modes, many, names) == ""
+    modes[:20], modes[20:] = 12, 0
+    sentence = too_few(modes, many, names)
+    assert "20 of 1,000 classes are seen (213 to be expected)" in sentence
+    assert "missing: 20, 21, 22, 23, 24, 25, 26, 27 and 972 others" in sentence
+    # Data that are mostly of one class may give samples that are.
+    assert too_few(torch.tensor([95, 5]), torch.tensor([0.9, 0.1]), ("a", "b")) == ""
+    three, shares = ("a", "b", "c"), torch.tensor([0.4, 0.3, 0.3])
+    assert "95% of 100" in too_few(torch.tensor([95, 5, 0]), shares, three)
+    assert too_few(torch.tensor([60, 0]), torch.tensor([0.4, 0.6]), ("a", "b")) == ""
+
+
+def test_data_without_spread_do_not_divide_by_nought(run, ring):
+    flat = dataclasses.replace(ring, train=Split(ring.train.x[:1].repeat(9, 1)))
+    assert Previews(run, vae(ring), flat, 0)(vae(ring), 5)["variance"] >= 0
+
+
+# From a run to its page
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory, ring):
+    run, events = begin(
+        AdversarialNet(width=16, batch=32),
+        ring,
+        source="eight-gaussians",
+        path=tmp_path_factory.mktemp("played") / "run",
+        budget=Budget(steps=60),
+        precision="fp32",
+        world=World.single(torch.device("cpu")),
+        stop=Stop(),
+    )
+    assert list(events)[-1].kind == "done"
+    return run
+
+
+def test_a_played_game_has_a_film_its_health_and_its_classes(played, ring):
+    pictures = {p.title: p for p in gallery.entry(played.path, {}, ring).pictures}
+    assert {"the game", "health of the game", "classes of the samples"} <= set(pictures)
+    film = pictures["the game"].image
+    assert (played.path / "game.gif").read_bytes() == film
+    assert len(film) < 3e6
+    with Image.open(io.BytesIO(film)) as gif:
+        kept = [k for k in FRAMES if k <= 60] + [60] * (60 not in FRAMES)
+        assert gif.n_frames == len(kept)
+    assert "No alert" in pictures["health of the game"].caption
+    written = (played.path / "game.gif").stat().st_mtime_ns
+    gallery.entry(played.path, {}, ring)
+    assert (played.path / "game.gif").stat().st_mtime_ns == written
+
+
+def test_alerts_stand_in_the_caption(played, ring):
+    played.event("alert", step=40, stage="model", trouble="collapse", message="collapse: alike.")
+    pictures = {p.title: p for p in gallery.entry(played.path, {}, ring).pictures}
+    assert "Step 40: collapse: alike." in pictures["health of the game"].caption
+    assert "collapse" in pictures["health of the game"].image
