@@ -72,6 +72,8 @@ def alarms(history: Sequence[Mapping[str, float]], energy: bool = False) -> Mapp
     (['dead critic'], [])
     """
     recent = history[-WINDOW:]
+    if len(recent) < WINDOW:
+        return {}
     found = {
         "collapse": _collapse(recent),
         "sure critic": _sure(recent, energy),

@@ -142,7 +142,7 @@ def student(freedom: int) -> float:
     """Return the 97.5 % point of Student's distribution.
 
     >>> student(2), round(student(50), 3)
-    (4.303, 2.01)
+    (4.303, 2.007)
 
     Arguments:
         freedom: Degrees of freedom, 1 or more.
