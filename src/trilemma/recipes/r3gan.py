@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,10 +13,13 @@ from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.families.gan import Gan
 from trilemma.maths.adversarial import LOSSES, PENALTIES, Ramp
-from trilemma.recipes.players import augmentation, players, started, usual
+from trilemma.recipes.players import augmentation, players, started
 from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["R3Gan"]
+
+GAMMA = 0.02
+"""The usual weight of the penalties, over the root of the number of coordinates."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +36,7 @@ class R3Gan(Recipe):
 
     batch: int = 64
     """Examples an update, over all devices and accumulated parts together."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Peak learning rate of AdamW, for both players."""
     ema: float = 0.998
     """Decay of the averaged weights; it warms up as (1 + k) / (10 + k)."""
@@ -42,12 +46,12 @@ class R3Gan(Recipe):
     width: int = 0
     """Channels at the finest inner size, or units for points; 0: 32, 16 below 16 pixels, 128."""
     gamma: float = 0.0
-    """Weight of R1 and of R2 at the start; 0: 0.08 times the root of the number of coordinates."""
+    """Weight of R1 and of R2 at the start; 0: 0.02 times the root of the number of coordinates."""
     relax: float = 0.1
     """What is left of that weight in the end."""
     settle: float = 0.5
     """Share of training over which the weight falls and the augmentation comes."""
-    every: int = 1
+    every: int = 4
     """Updates of the critic from one penalty to the next, which is so much the heavier."""
     augment: str = "none"
     """Changes made to real and fake alike: colour, translation, cutout, joined by +."""
@@ -62,7 +66,7 @@ class R3Gan(Recipe):
         generator, critic = players(
             domain, self.latent, width=self.width, conditional=self.conditional
         )
-        gamma = self.gamma or usual(domain)
+        gamma = self.gamma or GAMMA * math.sqrt(domain.dimensions)
         return Gan(
             generator,
             critic,
