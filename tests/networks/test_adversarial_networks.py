@@ -33,7 +33,7 @@ def test_shapes_gradients_and_scale_at_the_start(shape):
     score = critic(x)
     assert score.shape == (64,)
     if len(shape) == 3:
-        assert 0.2 < x.std().item() < 0.7
+        assert 0.2 < x.std().item() < 0.9
         assert 0.03 < critic(2 * torch.rand(64, *shape) - 1).std().item() < 1
     score.mean().backward()
     for network in (generator, critic):

@@ -15,6 +15,10 @@ Without normalisation the start must be right by itself. Weights follow He et al
 rectifier; each of L branches ends with the gain 1 / sqrt(L), so that all of them together at most
 double the variance, whatever the depth (Zhang et al.).
 
+The generator's output is not bounded: data on levels are cut off at their ends afterwards. A tanh
+would be: on data that lie at an end, as dark digits do, a first swing of the game drove all pixels
+there, where its slope is nil and the generator was lost (seen on stacked digits within 65 steps).
+
 Points. Both are perceptrons.
 
 Classes. A generator that is told classes gets a learned vector e_c beside its noise, G([z, e_c]).
@@ -145,7 +149,7 @@ class Block(nn.Module):
 
 
 class ImageGenerator(nn.Module):
-    """Makes images in [-1, 1] from noise, coarse to fine.
+    """Makes images near [-1, 1] from noise, coarse to fine.
 
     Arguments:
         latent: Width Z of the noise.
@@ -197,7 +201,7 @@ class ImageGenerator(nn.Module):
         for turn, blocks, size in zip(self.turns, self.blocks[1:], self.sizes[1:], strict=True):
             h = blocks(F.interpolate(turn(h), size=size, mode="nearest"))
         y = F.pixel_shuffle(self.last(_bend(h)), self.fold)
-        return y[..., : self.shape[1], : self.shape[2]].tanh()
+        return y[..., : self.shape[1], : self.shape[2]]
 
 
 class ImageCritic(nn.Module):
