@@ -19,7 +19,9 @@ The generator's output is not bounded: data on levels are cut off at their ends 
 would be: on data that lie at an end, as dark digits do, a first swing of the game drove all pixels
 there, where its slope is nil and the generator was lost (seen on stacked digits within 65 steps).
 
-Points. Both are perceptrons.
+Points. Both are perceptrons that see numbers with their cosines and sines, the critic those of the
+point, the generator the first of its noise: narrow clusters want a critic that tells them from
+gaps, and a generator that jumps from one to the next.
 
 Classes. A generator that is told classes gets a learned vector e_c beside its noise, G([z, e_c]).
 A critic that is told them adds a projection of the example on the vector of its class,
@@ -55,7 +57,7 @@ from torch.nn import functional as F
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.networks.layers import MLP, ConditionEmbedding
+from trilemma.networks.layers import MLP, ConditionEmbedding, Waves
 
 __all__ = [
     "Beside",
@@ -73,6 +75,10 @@ SMALLEST = 8
 """Fewest pixels of an image's side."""
 TOLD = 32
 """Width of a class's vector, the generator's e_c."""
+WAVES = 5
+"""Frequencies at which a point's numbers, or its noise, are seen besides."""
+JUMPING = 4
+"""Numbers of the noise that are; with the waves of many, generators of points collapsed."""
 SEEN = 64
 """Features on which the critic's v_c is projected."""
 
@@ -283,13 +289,17 @@ class PointGenerator(nn.Module):
     ) -> None:
         super().__init__()
         self.beside = Beside(latent, classes)
-        self.layers = MLP(self.beside.outputs, shape, width=width, depth=depth)
+        self.told = min(latent, JUMPING)
+        self.waves = Waves(self.told, WAVES, low=1.0, high=8.0)
+        inputs = self.waves.outputs + self.beside.outputs - self.told
+        self.layers = MLP(inputs, shape, width=width, depth=depth)
 
     def forward(
         self, z: Float[Tensor, "B Z"], condition: Condition | None = None
     ) -> Float[Tensor, "B D"]:
         """Return points [B, D] for standard normal noise and the classes that are wanted."""
-        return self.layers(self.beside(z, condition))
+        h = self.beside(z, condition)
+        return self.layers(torch.cat([self.waves(h[:, : self.told]), h[:, self.told :]], dim=1))
 
 
 class PointCritic(nn.Module):
@@ -313,13 +323,14 @@ class PointCritic(nn.Module):
     ) -> None:
         super().__init__()
         self.projection = Projection(classes)
-        self.layers = MLP(math.prod(shape), self.projection.inputs, width=width, depth=depth)
+        self.waves = Waves(math.prod(shape), WAVES, low=1.0, high=16.0)
+        self.layers = MLP(self.waves.outputs, self.projection.inputs, width=width, depth=depth)
 
     def forward(
         self, x: Float[Tensor, "B D"], condition: Condition | None = None
     ) -> Float[Tensor, " B"]:
         """Return scores [B], as points of their classes."""
-        return self.projection(self.layers(x), condition)
+        return self.projection(self.layers(self.waves(x)), condition)
 
 
 def refuse_small(shape: Sequence[int]) -> None:

@@ -2,6 +2,7 @@ r"""Layers that several networks share: multilayer perceptrons and embeddings.
 
     Perceptron   h_0 = a(W_0 x + V_0 c),   h_i = h_{i-1} + a(W_i h_{i-1} + V_i c),   y = W h
     Fourier      phi(s) = (cos f_k s, sin f_k s),   f_k spaced geometrically
+    Waves        x -> (x, phi(x_1), phi(x_2), …)
 
 with an activation a and an optional condition vector c. A network is told the noise level as the
 log-SNR s = ln(alpha^2 / sigma^2), whose useful range is about [-20, 20] for every schedule, and
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 
-__all__ = ["MLP", "ConditionEmbedding", "Fourier", "LogSnrEmbedding"]
+__all__ = ["MLP", "ConditionEmbedding", "Fourier", "LogSnrEmbedding", "Waves"]
 
 
 class MLP(nn.Module):
@@ -88,6 +89,37 @@ class Fourier(nn.Module):
         """Return [B, width], in float32."""
         angles = s.float()[:, None] * self.frequencies.float()
         return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class Waves(nn.Module):
+    """Numbers with their cosines and sines at a few frequencies, [x, cos(f_k x), sin(f_k x)].
+
+    A perceptron alone learns smooth functions first, and narrow clusters late (Rahaman et al., On
+    the Spectral Bias of Neural Networks, 2019, arXiv:1806.08734).
+
+    Arguments:
+        inputs: Numbers of one example.
+        count: Frequencies, spaced geometrically.
+        low: The lowest, radians to a unit.
+        high: The highest.
+
+    >>> waves = Waves(2, 3, low=1.0, high=4.0)
+    >>> waves(torch.zeros(5, 2)).shape, waves.outputs
+    (torch.Size([5, 14]), 14)
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, inputs: int, count: int, *, low: float, high: float) -> None:
+        super().__init__()
+        self.outputs = inputs * (1 + 2 * count)
+        steps = torch.linspace(math.log(low), math.log(high), count)
+        self.register_buffer("frequencies", steps.exp(), persistent=False)
+
+    def forward(self, x: Float[Tensor, "B N"]) -> Float[Tensor, "B M"]:
+        """Return [B, outputs]."""
+        angles = (x[:, :, None] * self.frequencies.to(x.dtype)).flatten(1)
+        return torch.cat([x, angles.cos(), angles.sin()], dim=1)
 
 
 class LogSnrEmbedding(nn.Module):

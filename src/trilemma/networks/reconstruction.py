@@ -25,7 +25,6 @@ Reference:
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 import torch
@@ -36,7 +35,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.networks.adversarial import refuse_small
 from trilemma.networks.convnets import Decoder, Encoder
-from trilemma.networks.layers import MLP, ConditionEmbedding
+from trilemma.networks.layers import MLP, ConditionEmbedding, Waves
 
 __all__ = ["ImageReconstructor", "PointReconstructor"]
 
@@ -151,7 +150,9 @@ class PointReconstructor(Reconstructor):
                 "or more."
             )
         encoder = Exact(MLP(dimensions, code, width=width, depth=depth))
-        super().__init__(encoder, Exact(Waves(code, dimensions, width, depth)), code, classes)
+        waves = Waves(code, WAVES, low=LOW, high=HIGH)
+        decoder = nn.Sequential(waves, MLP(waves.outputs, dimensions, width=width, depth=depth))
+        super().__init__(encoder, Exact(decoder), code, classes)
 
 
 class Exact(nn.Module):
@@ -165,27 +166,3 @@ class Exact(nn.Module):
         """Return what the network gives."""
         with torch.autocast(x.device.type, enabled=False):
             return self.inner(x.to(torch.promote_types(x.dtype, torch.float32)))
-
-
-class Waves(nn.Module):
-    """A perceptron of numbers with their cosines and sines, which learns curves with many bends.
-
-    Arguments:
-        inputs: Numbers of one example.
-        outputs: How many numbers it gives.
-        width: Units of a hidden layer.
-        depth: Hidden layers.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, inputs: int, outputs: int, width: int, depth: int) -> None:
-        super().__init__()
-        steps = torch.linspace(math.log(LOW), math.log(HIGH), WAVES)
-        self.register_buffer("frequencies", steps.exp(), persistent=False)
-        self.layers = MLP(inputs * (1 + 2 * WAVES), outputs, width=width, depth=depth)
-
-    def forward(self, code: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
-        """Return [B, outputs]."""
-        angles = (code[:, :, None] * self.frequencies).flatten(1)
-        return self.layers(torch.cat([code, angles.cos(), angles.sin()], dim=1))

@@ -1,0 +1,27 @@
+"""What every file of broken laws does: break the code in one place, and see the law fail."""
+
+import pytest
+
+
+@pytest.fixture
+def breaks(monkeypatch):
+    """Put something wrong in a place, and want all of a check's laws of that name to fail."""
+
+    def see(laws, check, law, where, name, broken):
+        monkeypatch.setattr(where, name, broken)
+        found = [found for found in getattr(laws, check)() if law in found.name]
+        assert found
+        assert not any(law.holds for law in found), found
+
+    return see
+
+
+@pytest.fixture
+def unbroken():
+    """Name the laws of a file that nothing breaks."""
+
+    def see(laws, broken):
+        names = [law.name for check in laws.CHECKS for law in check()]
+        return [name for name in names if not any(word in name for _, word, *_ in broken)]
+
+    return see
