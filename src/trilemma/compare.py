@@ -142,9 +142,8 @@ def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> P
 
 
 def _plan_in(path: Path) -> Any:  # noqa: ANN401
-    """Return the plan of a folder; one written before there were grids has none."""
     try:
-        return {"grid": [], "settings": [], **json.loads((path / "comparison.json").read_text())}
+        return json.loads((path / "comparison.json").read_text())
     except (OSError, ValueError):
         return None
 

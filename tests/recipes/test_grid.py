@@ -15,7 +15,6 @@ from trilemma import compare as comparing
 from trilemma import gallery
 from trilemma.cli import main
 from trilemma.core.errors import Diverged
-from trilemma.data import sources
 from trilemma.grid import cells, read_grid, read_settings
 from trilemma.report.page import Entry
 
@@ -173,26 +172,6 @@ def test_without_seeds_each_run_is_a_line_and_a_failure_keeps_the_others(
     assert "groups" not in made
     assert not Path("made/groups.csv").exists()
     assert "left the finite numbers" in Path("made/report.html").read_text()
-
-
-def test_a_plan_without_grids_is_that_of_a_folder_written_before_them(here):
-    data = sources.load("two-moons")
-    plan = comparing.Plan.of(
-        data,
-        "two-moons",
-        size=None,
-        recipes=["gan"],
-        minutes=1.0,
-        samples=100,
-        seed=0,
-        device="cpu",
-        precision="auto",
-    )
-    old = {k: v for k, v in plan.to_json().items() if k not in ("grid", "settings")}
-    Path("old").mkdir()
-    Path("old/comparison.json").write_text(json.dumps(old))
-    assert comparing.place(plan, Path("old")) == Path("old")
-    assert [cell.folder for cell in plan.cells()] == ["gan"]
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -23,8 +23,7 @@ A game on the plane leaves frames of a film beside, `samples/game_N.safetensors`
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,8 +34,9 @@ from torch import Tensor
 
 from trilemma.core.model import Gradual, Model, Scoring, Sequential, Watched
 from trilemma.core.noise import Noise, mix
-from trilemma.data.dataset import Centres, DataSet
-from trilemma.metrics.extractors import CLASSIFIERS, extractor
+from trilemma.data.dataset import DataSet
+from trilemma.metrics.extractors import extractor
+from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.report import figures
 from trilemma.report.words import joined
 from trilemma.training.budget import is_mark
@@ -65,23 +65,12 @@ CROWDED, OVER = 0.7, 2.0
 """Share of samples in one class that is too much, if it is this many times the data's largest."""
 SEEN = 1 / 3
 """Part of the classes to be expected below which too few are seen."""
-REACH = 3.0
-"""Standard deviations from a Gaussian's mean within which a point is counted as one of its own."""
+SORTED = 1000
+"""Test examples by which the shares of the classes are known."""
 LISTED = 100
 """Classes whose counts are told one by one at most."""
 NAMED = 8
 """Classes that a sentence names at most."""
-
-
-@dataclass(frozen=True)
-class _Classes:
-    """The classes that a shipped classifier tells apart."""
-
-    names: tuple[str, ...]
-    shares: Tensor
-    """[K], share of each among the data, float64."""
-    classify: Callable[[Tensor], Tensor]
-    """Examples to the index of the class that each looks like, or -1."""
 
 
 class Previews:
@@ -98,8 +87,7 @@ class Previews:
         self.folder, self.data, self.seed = run.path / "samples", data, mix(seed, "preview")
         plane = data.domain.kind == "points" and data.domain.shape == (2,)
         self.is_filmed = plane and isinstance(model, Scoring)
-        told_apart = data.domain.kind == "image" and data.extractor in CLASSIFIERS
-        self.is_counted = told_apart or data.centres is not None
+        self.is_counted = mode_count(data) > 0
         self.is_judged = self.is_counted and isinstance(model, Watched)
         self._was_poor = False
 
@@ -156,31 +144,30 @@ class Previews:
         return max(self._spread(self.data.train.x[:5000]), 1e-12)
 
     @cached_property
-    def _classes(self) -> _Classes:
-        domain, centres = self.data.domain, self.data.centres
-        if centres is not None:
-            names = tuple(str(k + 1) for k in range(len(centres.at)))
-            even = torch.full((len(names),), 1 / len(names), dtype=torch.float64)
-            return _Classes(names, even, lambda x: _nearest(x, centres))
-        known = extractor(f"classifier-{self.data.extractor}", self.data)
-        if len(domain.classes) == known.count:
-            shares = torch.tensor(domain.frequencies, dtype=torch.float64)
-            return _Classes(domain.classes, shares / shares.sum(), known.classify)
-        names = tuple(str(k).zfill(len(str(known.count - 1))) for k in range(known.count))
-        even = torch.full((known.count,), 1 / known.count, dtype=torch.float64)
-        return _Classes(names, even, known.classify)
+    def _modes(self) -> Modes:
+        made = extractor(None, self.data)
+        found = modes_of(self.data, made, rows=torch.arange(min(SORTED, len(self.data.test))))
+        assert found is not None, "only asked of data that have modes"
+        return found
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        classes, count = self.data.domain.classes, self._modes.count
+        if self.data.centres is not None:
+            return tuple(str(k + 1) for k in range(count))
+        if len(classes) == count:
+            return classes
+        return tuple(str(k).zfill(len(str(count - 1))) for k in range(count))
 
     def _counted(self, x: Tensor, step: int) -> Mapping[str, Any]:
-        """Count the samples that look like each class, and judge the counts of a game."""
-        classes = self._classes
-        kinds = classes.classify(x.cpu())
-        modes = torch.bincount(kinds[kinds >= 0], minlength=len(classes.names))
+        """Count the samples of each class, and judge the counts of a game."""
+        modes = self._modes.sort(x.cpu()).counts(self._modes.count)
         found: dict[str, Any] = {"classes": int((modes > 0).sum()), "samples": len(x)}
         if len(modes) <= LISTED:
             found["modes"] = modes.tolist()
         if not self.is_judged or step < SETTLED:
             return found
-        trouble = too_few(modes, classes.shares, classes.names)
+        trouble = too_few(modes, self._modes.expected, self._names)
         is_lasting, self._was_poor = bool(trouble) and self._was_poor, bool(trouble)
         return found | ({"alarms": {"collapse": trouble}} if is_lasting else {})
 
@@ -204,12 +191,6 @@ class Previews:
         low, high = self.data.train.x.min(0).values, self.data.train.x.max(0).values
         centre, reach = (low + high) / 2, float((high - low).max()) * 0.6
         return torch.tensor([float(c + s * reach) for c in centre for s in (-1, 1)])
-
-
-def _nearest(x: Tensor, centres: Centres) -> Tensor:
-    """Return the nearest centre of points, [N], or -1 where it is far from all."""
-    distance, index = torch.cdist(x.double(), centres.at.double()).min(1)
-    return torch.where(distance <= REACH * centres.deviation, index, -1)
 
 
 def expected_classes(frequencies: Tensor, n: int) -> float:

@@ -52,12 +52,15 @@ def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
     The line joins the recipes that no other beats in both; what real data and the best trivial
     baseline score stand as horizontals. Lower left is better.
     """
+    from matplotlib.ticker import NullFormatter
+
     ranking = rank(rows)
     seconds = {p.recipe: p.value for p in ranking.speed}
     shown = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0 and p.value > 0]
     figure, axes = make_axes(430, 370)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("time for one sample")
     axes.set_ylabel("fd")
     marks = {"real data": floor(rows, "fd")}

@@ -38,6 +38,7 @@ figure img, figure > svg { display: block; width: 100%; height: auto; }
 figure img { border-radius: 3px; }
 figure svg { overflow: visible; }
 figcaption { margin-top: .55rem; line-height: 1.4; }
+figcaption .name { white-space: nowrap; }
 figcaption .name, figcaption h3 { color: var(--ink); font-size: 1rem; }
 figcaption.above { margin: 0 0 .5rem; }
 .row { display: grid; gap: 1.6rem 1.4rem; margin-top: 1.2rem; align-items: start; }
