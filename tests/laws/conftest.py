@@ -25,3 +25,20 @@ def unbroken():
         return [name for name in names if not any(word in name for _, word, *_ in broken)]
 
     return see
+
+
+@pytest.fixture
+def meant():
+    """Return the laws of a check that words point at, one for each: how it begins, or a part."""
+
+    def see(laws, check, words):
+        found = {law.name: law for law in getattr(laws, check)()}
+        begun = [[name for name in found if name.startswith(word)] for word in words]
+        picked = [
+            names or [name for name in found if word in name]
+            for names, word in zip(begun, words, strict=True)
+        ]
+        assert all(len(names) == 1 for names in picked), picked
+        return [found[name] for (name,) in picked]
+
+    return see
