@@ -54,11 +54,8 @@ def seen(tmp_path_factory):
 @pytest.mark.parametrize("name", CATALOG)
 def test_losses_are_those_of_one_process(name, seen):
     one, two = (torch.tensor(s[name]["losses"], dtype=torch.float64) for s in seen)
-    assert len(one) >= 20
-    gap = (one - two).abs() / one.abs().clamp(min=1)
-    assert gap[: len(gap) // 2].max() < 1e-5
-    # Rounding, in which the two differ, grows in a game: cutting a batch in one process as well.
-    assert gap.max() < 2e-4
+    assert len(one) >= 8
+    assert ((one - two).abs() / one.abs().clamp(min=1)).max() < 1e-5
 
 
 @pytest.mark.parametrize("name", CATALOG)
