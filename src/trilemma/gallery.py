@@ -24,7 +24,7 @@ from trilemma.maths.latents import codes, torn, walk
 from trilemma.metrics.extractors import SHIPPED, classifier
 from trilemma.recipes.catalog import named
 from trilemma.recipes.runs import Loaded, load
-from trilemma.report import charts, figures
+from trilemma.report import charts, courses, figures
 from trilemma.report.html import run_page
 from trilemma.report.page import Comparison, Entry, Picture, Portrait
 from trilemma.training.run import Run
@@ -149,7 +149,7 @@ def _told(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[
     """Draw what training told on the way: a game's health and its film, classes of samples."""
     pictures = [*_game(run, events, data)]
     family = named(run.recipe["name"]).family
-    drawn = charts.health(events, family)
+    drawn = courses.health(events, family)
     if drawn:
         alerts = [e for e in events if e.get("kind") == "alert"]
         said = [f"Step {e['step']:,}: {e['message']}" for e in alerts[:4]]
@@ -175,7 +175,7 @@ def _counts(events: Sequence[Mapping[str, Any]], data: DataSet, family: str) -> 
         names, shares = data.domain.classes, data.domain.frequencies
         if data.centres is not None:
             names, shares = [str(k + 1) for k in range(kinds)], [1 / kinds] * kinds
-        drawn = charts.heat(steps, [e["modes"] for e in told], names, shares, family)
+        drawn = courses.heat(steps, [e["modes"] for e in told], names, shares, family)
         said += " A dot: none."
     else:
         seen = {"classes": [e["classes"] for e in told]}

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 import torch
 
-from trilemma.report import charts
+from trilemma.report import charts, courses
 from trilemma.report.palette import FAMILIES, OTHER, hue
 
 
@@ -36,7 +36,7 @@ def every(settled):
         "frontier": charts.frontier(rows),
         "triangle": charts.triangle(rows),
         "one": charts.triangle(rows, "vae"),
-        "curves": charts.curves(log, "gan"),
+        "curves": courses.curves(log, "gan"),
         "map": charts.latent_map(codes, torch.arange(50) % 3, ("a", "b", "c")),
         "terms": charts.bound_terms([3.0, 1.0, 0.5, 0.001]),
         "lines": charts.lines([0, 1], {"data": [0, 1], "samples": [1, 0]}, "score", "loss"),
@@ -96,14 +96,14 @@ def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
 
 def test_series_reads_steps_alone():
     log = [*events(critic__loss=4.0, critic__norm=1.0), {"kind": "done", "step": 99, "a/b": 1.0}]
-    found = charts.series(log)
+    found = courses.series(log)
     assert list(found) == ["critic loss"]
     assert found["critic loss"][1][:2].tolist() == [4.0, 2.0]
 
 
 def test_series_tells_stages_apart():
     log = [{"step": 1, "stage": s, "model/loss": 1.0} for s in ("first", "second")]
-    assert list(charts.series(log)) == ["first·model loss", "second·model loss"]
+    assert list(courses.series(log)) == ["first·model loss", "second·model loss"]
 
 
 def test_curves_name_each_term(every):
@@ -113,16 +113,16 @@ def test_curves_name_each_term(every):
 
 def test_curves_survive_what_is_not_finite():
     log = [{"step": k, "model/loss": math.nan if k % 3 else 1.0 + k} for k in range(50)]
-    assert "<svg" in charts.curves(log)
-    assert "<svg" in charts.curves([{"step": 1, "model/loss": math.inf}])
-    assert "<svg" in charts.curves([])
+    assert "<svg" in courses.curves(log)
+    assert "<svg" in courses.curves([{"step": 1, "model/loss": math.inf}])
+    assert "<svg" in courses.curves([])
 
 
 def test_names_are_no_formulas(evaluate):
     name = r"$\frac{$ & <b>"
     rows = [evaluate(name, fd=2.0, coverage=0.5, seconds=1e-3), evaluate("b", fd=9.0, seconds=1)]
     made = [charts.frontier(rows), charts.triangle(rows, name)]
-    made.append(charts.curves([{"step": k, f"{name}/{name}": 1.0} for k in range(3)]))
+    made.append(courses.curves([{"step": k, f"{name}/{name}": 1.0} for k in range(3)]))
     made.append(charts.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
     made.append(charts.lines([0, 1], {name: [0, 1]}))
     for svg in made:
@@ -181,37 +181,37 @@ def game(steps=100, alerts=()):
 
 
 def test_health_of_a_game_has_its_panels_and_marks_alerts():
-    svg = charts.health(list(game(alerts=[(40, "collapse")])), "gan")
+    svg = courses.health(list(game(alerts=[(40, "collapse")])), "gan")
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     for text in ("score of the critic", "gradient norm", "variance of fakes", "data", "fakes"):
         assert text in words(svg)
     for text in ("critic", "generator", "collapse"):
         assert text in words(svg)
-    assert charts.WARNING in svg
-    assert charts.WARNING not in charts.health(list(game()), "gan")
+    assert courses.WARNING in svg
+    assert courses.WARNING not in courses.health(list(game()), "gan")
 
 
 def test_health_is_decided_by_what_events_hold():
-    assert charts.health([], "gan") == ""
-    assert charts.health(list(events(model__loss=1.0, model__norm=2.0)), "gan") == ""
+    assert courses.health([], "gan") == ""
+    assert courses.health(list(events(model__loss=1.0, model__norm=2.0)), "gan") == ""
     lone = [{k: v for k, v in e.items() if "generator" not in k} for e in game()]
-    assert charts.health(lone, "gan") == ""
+    assert courses.health(lone, "gan") == ""
     odd = [{**e, "critic/fake": math.nan, "generator/norm": 0.0} for e in game()]
-    assert "<svg" in charts.health(odd, "vae")
+    assert "<svg" in courses.health(odd, "vae")
 
 
 def test_curves_leave_to_health_what_is_its_own():
-    said = words(charts.curves(list(game()), "gan"))
+    said = words(courses.curves(list(game()), "gan"))
     assert "penalty" in said
     assert "variance" not in said
     assert "real" not in said
-    plain = words(charts.curves(list(events(model__real=1.0, model__fake=2.0)), "vae"))
+    plain = words(courses.curves(list(events(model__real=1.0, model__fake=2.0)), "vae"))
     assert "real" in plain
 
 
 def test_heat_names_classes_and_steps_and_shows_shares():
     names = ["cat", "dog", "a name that is far too long to stand here"]
-    svg = charts.heat([1, 1000], [[4, 0, 0], [2, 1, 1]], names, [0.5, 0.25, 0.25], "gan")
+    svg = courses.heat([1, 1000], [[4, 0, 0], [2, 1, 1]], names, [0.5, 0.25, 0.25], "gan")
     said = words(svg)
     for text in ("cat", "dog", "1,000", "data", "100%"):
         assert text in said
@@ -219,8 +219,8 @@ def test_heat_names_classes_and_steps_and_shows_shares():
     shades = re.findall(r"opacity: ([\d.]+)", svg)
     assert len(set(shades)) >= 3
     assert hue("gan").light in svg
-    assert "data" not in words(charts.heat([1], [[1, 0]], ["a", "b"]))
-    assert "<svg" in charts.heat([1], [[0, 0]], ["$a_1$", "b"])
+    assert "data" not in words(courses.heat([1], [[1, 0]], ["a", "b"]))
+    assert "<svg" in courses.heat([1], [[0, 0]], ["$a_1$", "b"])
 
 
 def test_lines_that_are_the_same_are_one_with_both_names():

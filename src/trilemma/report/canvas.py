@@ -19,10 +19,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "Box", "along", "end_labels", "label", "make_axes", "short", "ticks", "write"]
+__all__ = [
+    "DASHES",
+    "INK",
+    "Box",
+    "along",
+    "end_labels",
+    "label",
+    "make_axes",
+    "short",
+    "ticks",
+    "write",
+]
 
 INK = "#010203"
 """Stands for the page's own text colour until the chart is written."""
+DASHES = ("-", (0, (4, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (2, 2)), (0, (8, 3)))
+"""How the lines of one chart are told apart beside their colours."""
 
 
 def make_axes(width: float, height: float, rows: int = 1) -> tuple[Figure, Any]:

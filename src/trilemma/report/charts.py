@@ -9,41 +9,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
-from trilemma.report.canvas import INK, along, end_labels, label, make_axes, short, ticks, write
+from trilemma.report.canvas import (
+    DASHES,
+    INK,
+    along,
+    end_labels,
+    label,
+    make_axes,
+    short,
+    ticks,
+    write,
+)
 from trilemma.report.palette import CLASSES, hue
 from trilemma.report.ranking import baselines, coverage_metric, floor, rank
 from trilemma.report.words import brief, duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = [
     "bound_terms",
-    "curves",
     "frontier",
-    "health",
-    "heat",
     "latent_map",
     "lines",
-    "series",
     "triangle",
     "trilemma_scores",
 ]
 
 SLOW, FAST = 10.0, 1e-5
 """Seconds a sample at the centre and at the tip of the triangle."""
-Curve: TypeAlias = "tuple[np.ndarray, np.ndarray]"
-"""Steps, and the values there."""
-WARNING = "#c01d3a"
-"""Colour of an alert."""
-DASHES = ("-", (0, (4, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (2, 2)), (0, (8, 3)))
 
 
 def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -196,239 +195,6 @@ def triangle(rows: Sequence[Mapping[str, Any]], shown: str | None = None) -> str
     return write(figure, f"quality, coverage and speed of {shown or 'all recipes'}")
 
 
-def series(events: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
-    """Read learning curves from events: (steps, values) of each term, by 'objective term'.
-
-    An event of training is a mapping with 'step' and numbers named 'objective/term'; gradients'
-    norms and other events are passed over. Where there are several stages, their names go before.
-
-    >>> series([{"kind": "step", "step": 1, "critic/loss": 2.0}])["critic loss"][1].tolist()
-    [2.0]
-    """
-    found = _series(events)
-    return {f"{o} {t.replace('_', ' ')}": c for (o, t), c in found.items() if t != "norm"}
-
-
-def _series(
-    events: Sequence[Mapping[str, Any]], terms: Sequence[str] = ()
-) -> dict[tuple[str, str], Curve]:
-    """Read (steps, values) by (objective, term), of all terms or of these."""
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    several = len({event["stage"] for event in events if "stage" in event}) > 1
-    for event in events:
-        step = event.get("step")
-        if not isinstance(step, int | float) or event.get("kind", "step") != "step":
-            continue
-        stage = f"{event.get('stage', '')}·".lstrip("·") if several else ""
-        for key, value in event.items():
-            objective, _, term = key.partition("/")
-            if term and (not terms or term in terms) and isinstance(value, int | float):
-                pairs = found.setdefault((f"{stage}{objective}", term), [])
-                pairs.append((float(step), float(value)))
-    return {name: tuple(np.array(pairs).T) for name, pairs in found.items()}
-
-
-def curves(events: Sequence[Mapping[str, Any]], family: str = "") -> str:
-    """Draw the terms of the loss over the steps, smoothed, with what was measured behind.
-
-    Terms share axes where they belong to one objective; an axis is logarithmic where all its
-    values are above 0 and spread over more than a factor of 20. What `health` draws of a game is
-    left to it.
-
-    Arguments:
-        events: Events of a run, see `series`.
-        family: Whose colour it takes.
-    """
-    groups: dict[str, dict[str, Curve]] = {}
-    apart = {t for panel in HEALTH for t in panel.terms} if _critic(_series(events)) else set()
-    for name, curve in series(events).items():
-        objective, _, term = name.partition(" ")
-        if term in apart:
-            continue
-        terms = groups.setdefault(objective, {})
-        if not any(np.array_equal(curve[1], known[1], equal_nan=True) for known in terms.values()):
-            terms[term] = curve
-    panels = len(groups) or 1
-    figure, panel = make_axes(430, 150 * panels + 40, rows=panels)
-    panel = panel if panels > 1 else [panel]
-    colour = hue(family).light
-    for axes, (objective, terms) in zip(panel, groups.items(), strict=False):
-        axes.set_title(objective, loc="left", fontsize=11, color=INK, alpha=0.85, parse_math=False)
-        values = np.concatenate([y for _, y in terms.values()])
-        values = values[np.isfinite(values)]
-        if len(values) and values.min() > 0 and values.max() / values.min() > 20:
-            axes.set_yscale("log")
-        ends = []
-        for i, (term, (x, y)) in enumerate(terms.items()):
-            smooth = _smooth(y)
-            axes.plot(x, y, color=colour, alpha=0.18, lw=0.8)
-            axes.plot(x, smooth, color=colour, ls=DASHES[i % len(DASHES)], lw=1.7)
-            ends.append((float(x[-1]), float(smooth[-1]), term))
-        _robust(axes, values)
-        end_labels(figure, axes, ends)
-        axes.margins(x=0.01)
-        ticks(axes)
-    panel[-1].set_xlabel("step")
-    return write(figure, "learning curves")
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """What of a game's health stands on one pair of axes."""
-
-    title: str
-    terms: Mapping[str, str]
-    """Terms of the objectives, and how each is named; '' for the name of the objective."""
-    is_log: bool = False
-    right: float | None = None
-    """The value that is right, if one is."""
-
-
-HEALTH = (
-    _Panel("score of the critic", {"real": "data", "fake": "fakes"}),
-    _Panel("gradient norm", {"norm": ""}, is_log=True),
-    _Panel("variance of fakes / of data", {"variance": "fakes"}, is_log=True, right=1.0),
-)
-
-
-def health(events: Sequence[Mapping[str, Any]], family: str = "") -> str:
-    """Draw what tells whether a game goes well: scores, gradient norms, spread; and its alerts.
-
-    There is a game where two objectives told the norms of their gradients, and one of them its
-    scores on real and on fake examples; otherwise the answer is empty.
-
-    Arguments:
-        events: Events of a run; those of kind 'alert' are marked where they came.
-        family: Whose colour the generator and its fakes take; data and the critic are dashed.
-    """
-    told = _series(events, ("real", "fake", "norm", "variance"))
-    critic = _critic(told)
-    if critic is None:
-        return ""
-    alerts = [(e["step"], str(e.get("trouble", ""))) for e in events if e.get("kind") == "alert"]
-    chosen = [(panel, _of_panel(panel, told, critic)) for panel in HEALTH]
-    chosen = [(panel, found) for panel, found in chosen if found]
-    figure, rows = make_axes(430, 125 * len(chosen) + 40, rows=len(chosen))
-    for axes, (panel, found) in zip(np.atleast_1d(rows), chosen, strict=True):
-        _health_panel(figure, axes, panel, found, alerts, hue(family).light)
-    np.atleast_1d(rows)[-1].set_xlabel("step")
-    return write(figure, "health of the game")
-
-
-def _critic(told: Mapping[tuple[str, str], Curve]) -> str | None:
-    """Return the objective that scores real and fake examples against another's, if one does."""
-    critics = [o for o, term in told if term == "real" and (o, "fake") in told]
-    norms = [o for o, term in told if term == "norm"]
-    return critics[0] if critics and len(norms) > 1 else None
-
-
-def _of_panel(
-    panel: _Panel, told: Mapping[tuple[str, str], Curve], critic: str
-) -> list[tuple[str, Curve]]:
-    """Return a panel's curves by name; scores are those that the critic told."""
-    return [
-        (panel.terms[term] or objective, curve)
-        for (objective, term), curve in told.items()
-        if term in panel.terms and (term not in ("real", "fake") or objective == critic)
-    ]
-
-
-def _health_panel(
-    figure: Figure,
-    axes: Axes,
-    panel: _Panel,
-    found: Sequence[tuple[str, Curve]],
-    alerts: Sequence[tuple[float, str]],
-    colour: str,
-) -> None:
-    """Draw curves, smoothed over what was measured, and a line where each alert came."""
-    axes.set_title(panel.title, loc="left", fontsize=11, color=INK, alpha=0.85)
-    values = np.concatenate([y for _, (_, y) in found])
-    values = values[np.isfinite(values) & ((values > 0) | (not panel.is_log))]
-    if panel.is_log and len(values):
-        axes.set_yscale("log")
-    if panel.right is not None:
-        axes.axhline(panel.right, color=INK, alpha=0.4, lw=0.9, dashes=(4, 3))
-    ends = []
-    for i, (name, (x, y)) in enumerate(found):
-        is_fake, smooth = i == len(found) - 1, _smooth(y)
-        tint, dash = (colour, DASHES[0]) if is_fake else (INK, DASHES[1])
-        axes.plot(x, y, color=tint, alpha=0.18, lw=0.8)
-        axes.plot(x, smooth, color=tint, ls=dash, lw=1.6)
-        ends.append((float(x[-1]), float(smooth[-1]), name))
-    for step, kind in alerts:
-        axes.axvline(step, color=WARNING, lw=1.2)
-        axes.annotate(
-            kind,
-            (step, 1),
-            (3, -1),
-            xycoords=("data", "axes fraction"),
-            textcoords="offset points",
-            va="top",
-            color=WARNING,
-            fontsize=9.5,
-            parse_math=False,
-        )
-    _robust(axes, values)
-    axes.margins(x=0.01)
-    end_labels(figure, axes, ends)
-    ticks(axes)
-
-
-def heat(
-    steps: Sequence[int],
-    counts: Sequence[Sequence[float]],
-    names: Sequence[str],
-    expected: Sequence[float] = (),
-    family: str = "",
-) -> str:
-    """Draw how examples are spread over classes as training goes on: a row a class.
-
-    Arguments:
-        steps: [T], at least one.
-        counts: [T, K]; each time's are drawn as shares.
-        names: [K].
-        expected: [K], the data's shares, drawn as a column of their own.
-        family: Whose colour it takes; full from three times the data's largest share on.
-    """
-    table = np.asarray(counts, float)
-    table = table / np.maximum(table.sum(1, keepdims=True), 1)
-    top = min(3 * max([*expected, 1 / max(len(names), 1)]), 1.0)
-    places = [float(t) for t in range(len(table))]
-    labels = [f"{step:,}" for step in steps]
-    if len(expected):
-        table = np.vstack([table, np.asarray(expected, float)])
-        places, labels = [*places, 1.05 * len(places) + 0.3], [*labels, "data"]
-    figure, axes = make_axes(460, 17 * len(names) + 60)
-    colour = hue(family).light
-    for at, shares in zip(places, table, strict=True):
-        for k, share in enumerate(shares):
-            strength = float(min(share / top, 1))
-            across = (at - 0.47, at + 0.47)
-            axes.fill_between(across, k - 0.45, k + 0.45, color=colour, alpha=strength, lw=0)
-            if not share:
-                axes.plot(at, k, marker=".", ms=2.5, color=INK, alpha=0.4, mew=0)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_yticks(range(len(names)), [short(str(name)) for name in names], parse_math=False)
-    every, last = -(-len(steps) // 9), len(steps) - 1
-    told = [i for i in range(len(places)) if i > last or (last - i) % every == 0]
-    axes.set_xticks([places[i] for i in told], [labels[i] for i in told])
-    axes.set_xlim(-0.6, places[-1] + 0.6)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0)
-    axes.set_xlabel("step")
-    axes.set_title(
-        f"share of the samples; full colour from {top:.0%}",
-        loc="left",
-        fontsize=11,
-        color=INK,
-        alpha=0.85,
-        parse_math=False,
-    )
-    return write(figure, "classes of the samples as training goes on")
-
-
 def latent_map(codes: Tensor, labels: Tensor | None = None, classes: Sequence[str] = ()) -> str:
     """Draw codes of the plane, coloured by class, each class named at its middle.
 
@@ -558,27 +324,3 @@ def _frame(axes: Axes, ys: Mapping[str, Sequence[float]]) -> None:
 
 def _finite(y: Sequence[float]) -> list[float]:
     return [value for value in y if math.isfinite(value)]
-
-
-def _smooth(y: np.ndarray) -> np.ndarray:
-    """Return a running mean whose window is a fortieth of the curve, whole at both ends."""
-    window = max(1, len(y) // 40)
-    good = np.isfinite(y)
-    kernel = np.ones(2 * window + 1)
-    weight = np.convolve(good.astype(float), kernel, "same")[: len(y)]
-    total = np.convolve(np.where(good, y, 0.0), kernel, "same")[: len(y)]
-    if len(y) < len(kernel):
-        return y
-    return np.divide(total, weight, out=np.full(len(y), np.nan), where=weight > 0)
-
-
-def _robust(axes: Axes, values: np.ndarray) -> None:
-    """Let no single spike set the frame."""
-    if len(values) < 20:
-        return
-    low, high = np.percentile(values, [0.2, 99.5])
-    room = (high - low) * 0.06
-    if axes.get_yscale() == "log":
-        axes.set_ylim(low / 1.15, high * 1.15)
-    elif high > low:
-        axes.set_ylim(low - room, high + room)

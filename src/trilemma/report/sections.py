@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from trilemma.report.charts import curves, frontier, series, triangle, trilemma_scores
+from trilemma.report.charts import frontier, triangle, trilemma_scores
+from trilemma.report.courses import curves, series
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
