@@ -1,14 +1,12 @@
-"""The two players of a game for a domain, what holds the critic in bounds, and how it begins.
-
-The recipes of adversarial networks share them.
-"""
+"""What the recipes of adversarial networks share: a page, players, bounds, and a beginning."""
 
 from __future__ import annotations
 
-import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -29,8 +27,9 @@ from trilemma.networks.augment import DiffAugment, background, parts_of
 from trilemma.networks.dcgan import DcganCritic, DcganGenerator
 from trilemma.networks.reconstruction import ImageReconstructor, PointReconstructor
 from trilemma.networks.spectral import clamp, constrain, renew
+from trilemma.recipes.recipe import Recipe, classes_told
 
-__all__ = ["augmentation", "bounds", "players", "started"]
+__all__ = ["Game", "augmentation", "bounds", "players"]
 
 SEEN = 2000
 """Training examples of which the background is the median border."""
@@ -114,21 +113,60 @@ def augmentation(text: str, domain: Domain) -> DiffAugment | None:
     return DiffAugment(parts, domain.shape)
 
 
-def started(model: Model, data: DataSet, batch: int, seed: int) -> Sequence[Stage]:
-    """Return the one stage of a game, which begins by looking at the data's background."""
-    assert isinstance(model, Gan)
-    augment = model.augment
+@dataclass(frozen=True, kw_only=True)
+class Game(Recipe):
+    """A page for two players; what is left to say is the game."""
 
-    def prepare() -> None:
-        if isinstance(augment, DiffAugment):
-            x = data.train.x[:SEEN]
-            noise = Noise.of(mix(seed, "background"), len(x))
-            augment.fill(background(data.domain.values.dequantise(x, noise)))
+    family: ClassVar[str] = "gan"
+    betas: ClassVar[tuple[float, float]] = (0.0, 0.99)
 
-    return [Stage("model", model, lambda: ExampleStream(data.train, batch, seed), prepare=prepare)]
+    batch: int = 64
+    """Examples an update, over all devices and accumulated parts together."""
+    ema: float = 0.998
+    """Decay of the averaged weights; it warms up as (1 + k) / (10 + k)."""
+    latent: int = 64
+    """Width of the generator's noise."""
+    width: int = 0
+    """Channels at the finest inner size, or units for points; 0: 32 (dcgan 64), half of it below
+    16 pixels, 128 for points."""
+    augment: str = "none"
+    """Changes made to real and fake alike: colour, translation, cutout, joined by +."""
+    conditional: bool = False
+    """Whether the players are told the class."""
 
+    @abstractmethod
+    def refuse(self, domain: Domain) -> None:
+        """Refuse choices that do not go together, with the reason."""
 
-def usual(domain: Domain) -> float:
-    """Return the weight of R1 that suits a number of coordinates: it goes with their root."""
-    # Weights that served 2, 64 and 784 coordinates well were 0.1, 0.6 and 2.4.
-    return 0.08 * math.sqrt(domain.dimensions)
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model."""
+        self.refuse(domain)
+        classes_told(domain, self.conditional)
+        return self.game(domain, augmentation(self.augment, domain))
+
+    @abstractmethod
+    def game(self, domain: Domain, augment: DiffAugment | None) -> Gan:
+        """Build the untrained game; all that could be refused has been."""
+
+    def check(self, domain: Domain) -> None:
+        """Refuse data that do not fit, and choices that do not go together."""
+        super().check(domain)
+        self.refuse(domain)
+        classes_told(domain, self.conditional)
+        augmentation(self.augment, domain)
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return the one stage, which begins by looking at the data's background."""
+        assert isinstance(model, Gan)
+        augment = model.augment
+
+        def prepare() -> None:
+            if isinstance(augment, DiffAugment):
+                x = data.train.x[:SEEN]
+                noise = Noise.of(mix(seed, "background"), len(x))
+                augment.fill(background(data.domain.values.dequantise(x, noise)))
+
+        def stream() -> ExampleStream:
+            return ExampleStream(data.train, self.batch, seed)
+
+        return [Stage("model", model, stream, prepare=prepare)]
