@@ -20,8 +20,7 @@ from trilemma.recipes.recipe import Plot
 __all__ = ["AdversarialNet"]
 
 GAMMA = 0.08
-"""The usual weight of the other penalties, over the root of the number of coordinates: 0.1, 0.6 and
-2.4 served 2, 64 and 784 of them well."""
+"""The usual weight of the other penalties, over the root of the number of coordinates."""
 WEIGHT = {"gp": 20.0, "clip": 0.01}
 """γ of the gradient penalty (twice Gulrajani's λ), and the largest weight left by clipping."""
 
