@@ -117,6 +117,10 @@ class Domain:
     """Share of each class among the training examples."""
     columns: tuple[str, ...] = ()
     """Names of the coordinates of a table's row; empty for other points."""
+    vocabulary: tuple[str, ...] = ()
+    """Words of the captions; token i stands for word i - 1, and 0 for one that is not here."""
+    words: int = 0
+    """M, tokens of a caption at most; 0 without captions."""
 
     @property
     def dimensions(self) -> int:
@@ -146,4 +150,6 @@ class Domain:
             tuple(plain["classes"]),
             tuple(plain["frequencies"]),
             tuple(plain["columns"]),
+            tuple(plain["vocabulary"]),
+            plain["words"],
         )

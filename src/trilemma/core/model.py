@@ -23,7 +23,11 @@ __all__ = [
     "Coded",
     "Completing",
     "Density",
+    "Diffusing",
+    "Editing",
     "Energetic",
+    "Explaining",
+    "Flowing",
     "Gradual",
     "Invertible",
     "Latent",
@@ -32,6 +36,8 @@ __all__ = [
     "Objective",
     "Ordered",
     "Partitioned",
+    "Reconstructing",
+    "Restoring",
     "Scoring",
     "Sequential",
     "Stage",
@@ -281,6 +287,104 @@ class Gradual(Protocol):
         noise: Noise | None = None,
     ) -> Sequence[Tensor]:
         """Return about `frames` states from noise to the sample, each in data units."""
+        ...
+
+
+@runtime_checkable
+class Diffusing(Protocol):
+    """Exchanges data for noise in time t from 0 to 1, and can be looked at on both ways."""
+
+    def forward_path(self, x: Tensor, *, frames: int, noise: Noise) -> Sequence[Tensor]:
+        """Return x_t at `frames` times from 0 to 1, evenly spaced, in data units."""
+        ...
+
+    def estimates(
+        self,
+        n: int,
+        *,
+        frames: int,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Sequence[tuple[float, Tensor, Tensor]]:
+        """Return (t, x_t, E[x | x_t]) at about `frames` steps of `sample`'s way, data units."""
+        ...
+
+    def score_field(
+        self, x: Tensor, t: float, *, condition: Condition | None = None
+    ) -> Float[Tensor, "B ..."]:
+        """Return grad ln p_t at states x_t, both in scaled coordinates."""
+        ...
+
+
+@runtime_checkable
+class Flowing(Protocol):
+    """Knows a likelihood by an ordinary differential equation, beside another that it has."""
+
+    def ode_log_prob(
+        self, x: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return an estimate of ln p(x), or on levels of a lower bound, nats per example."""
+        ...
+
+
+@runtime_checkable
+class Editing(Protocol):
+    """Makes something of examples that are given."""
+
+    def edit(
+        self,
+        x: Tensor,
+        strength: float,
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Return x after noise up to time `strength`, in (0, 1], and the way back (SDEdit)."""
+        ...
+
+    def between(
+        self, a: Tensor, b: Tensor, count: int, *, condition: Condition | None = None
+    ) -> Tensor:
+        """Return [count, B, *shape] on the way from a to b, through their codes."""
+        ...
+
+
+@runtime_checkable
+class Reconstructing(Protocol):
+    """Has a first stage through which every sample goes."""
+
+    def reconstruct(self, x: Tensor, *, noise: Noise | None = None) -> Tensor:
+        """Return what the first stage makes of examples, in data units."""
+        ...
+
+
+@runtime_checkable
+class Restoring(Protocol):
+    """Makes large images of small ones."""
+
+    scale: int
+    """How many times as long the sides become."""
+
+    def shrink(self, x: Tensor) -> Tensor:
+        """Return the small images, [B, C, H / scale, W / scale], of large ones, data units."""
+        ...
+
+    def restore(self, small: Tensor, *, noise: Noise | None = None) -> Tensor:
+        """Return large images of small ones, data units."""
+        ...
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """Can say which part of an example each token of its condition was looked at for."""
+
+    def attention(
+        self, condition: Condition, *, noise: Noise | None = None
+    ) -> tuple[Tensor, Float[Tensor, "B M H W"]]:
+        """Return samples, data units, and the weight of each token at each place.
+
+        In mean over layers, heads and steps; the weights of a place sum to at most 1.
+        """
         ...
 
 

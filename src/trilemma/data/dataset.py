@@ -29,6 +29,10 @@ class Split:
     """Grey levels 0 … top from which a training batch draws black and white anew, like x."""
     top: int = 0
     """The level of `shades` that is always white."""
+    tokens: Tensor | None = None
+    """The captions as token indices, [N, M] int64, 0 where there is no token."""
+    mask: Tensor | None = None
+    """Which tokens are real, [N, M] bool."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
