@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from trilemma.core.batch import Condition
-from trilemma.networks.unet import Attention, Perceptron, UNet
+from trilemma.networks.attention import CrossAttention
+from trilemma.networks.text import Context
+from trilemma.networks.unet import Perceptron, UNet
 
 
 def awake(network):
@@ -87,13 +89,6 @@ def test_layouts_agree():
     torch.testing.assert_close(network(x, torch.zeros(2)), plain, atol=1e-5, rtol=1e-4)
 
 
-def test_attention_sees_every_pixel():
-    attention = awake(Attention(32))
-    x = torch.randn(1, 32, 5, 6, requires_grad=True)
-    attention(x)[0, :, 0, 0].sum().backward()
-    assert (x.grad[0].abs().sum(0) > 0).all()
-
-
 def test_bf16_is_near():
     network = awake(UNet(1, width=16, attention=True))
     x = torch.randn(2, 1, 28, 28)
@@ -107,3 +102,91 @@ def test_size_of_the_benchmark():
     network = UNet(1, width=64, multipliers=(1, 2, 2), blocks=2, patch=1, attention=True)
     count = sum(weight.numel() for weight in network.parameters())
     assert 3.9e6 / 1.2 < count < 3.9e6 * 1.2
+
+
+def captions():
+    """Return captions of 2, 1 and 3 words."""
+    words = torch.tensor([[5, 2, 0], [1, 0, 0], [3, 3, 4]])
+    return Condition(tokens=words, mask=words > 0)
+
+
+def told(**options):
+    return UNet(1, width=16, context=Context(32, words=9, length=3), **options)
+
+
+def test_captions_are_heard_through_attention_alone():
+    network, x = awake(told(patch=1)), torch.randn(3, 1, 8, 8)
+    plain = network(x, torch.zeros(3), captions())
+    other = Condition(tokens=captions().tokens + 1, mask=captions().mask)
+    assert not torch.isclose(network(x, torch.zeros(3), other), plain).flatten(1).all(1).any()
+    for module in network.modules():
+        if isinstance(module, CrossAttention):
+            torch.nn.init.zeros_(module.out.weight)
+    torch.testing.assert_close(
+        network(x, torch.zeros(3), other), network(x, torch.zeros(3), captions())
+    )
+
+
+@pytest.mark.parametrize(
+    ("multipliers", "places"),
+    [
+        ((1,), ["down_0", "up_0", "middle"]),
+        ((1, 2), ["down_0", "down_1", "up_0", "up_1", "middle"]),
+        ((1, 2, 2), ["down_1", "down_2", "up_1", "up_2", "middle"]),
+    ],
+)
+def test_the_two_coarsest_levels_and_the_middle_ask(multipliers, places):
+    assert list(told(multipliers=multipliers).asking) == places
+
+
+def test_nothing_said_is_no_condition():
+    network, x = awake(told()), torch.randn(3, 1, 9, 14)
+    torch.testing.assert_close(
+        network(x, torch.zeros(3), captions().null()), network(x, torch.zeros(3), None)
+    )
+
+
+@pytest.mark.parametrize("said", [captions(), captions().null(), None], ids=["said", "null", "-"])
+def test_every_parameter_has_a_gradient(said):
+    network = told(attention=True)
+    network(torch.randn(3, 1, 8, 8), torch.zeros(3), said).square().sum().backward()
+    assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_told_row_depends_on_that_row_alone(layout):
+    network = awake(told()).to(memory_format=layout)
+    x, s, said = torch.randn(3, 1, 12, 12), torch.linspace(-5, 5, 3), captions()
+    together = network(x, s, said)
+    torch.testing.assert_close(together[1:2], network(x[1:2], s[1:2], said[1:2]))
+
+
+def test_features_keep_their_layout_through_the_questions():
+    network = awake(told()).to(memory_format=torch.channels_last)
+    seen = []
+    for module in network.asking.values():
+        module.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+    network(torch.randn(3, 1, 16, 16), torch.zeros(3), captions())
+    assert len(seen) == 5
+    for tensors in seen:
+        for h in tensors:
+            assert h.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_told_networks_in_bf16_are_near():
+    network, x = awake(told(attention=True)), torch.randn(3, 1, 28, 28)
+    plain = network(x, torch.zeros(3), captions())
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = network(x, torch.zeros(3), captions())
+    assert (mixed.float() - plain).norm() < 0.05 * plain.norm()
+    mixed.float().sum().backward()
+    assert all(weight.grad.isfinite().all() for weight in network.parameters())
+
+
+def test_a_context_adds_nothing_at_first():
+    torch.manual_seed(1)
+    plain = awake(UNet(1, width=16))
+    network = told()
+    assert network.load_state_dict(plain.state_dict(), strict=False).unexpected_keys == []
+    x = torch.randn(3, 1, 8, 8)
+    torch.testing.assert_close(network(x, torch.zeros(3), captions()), plain(x, torch.zeros(3)))

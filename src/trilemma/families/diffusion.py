@@ -1,37 +1,33 @@
 r"""Diffusion: learn to undo a little noise, and so to make data from noise.
 
-    q(x_t | x) = N(alpha_t x, sigma_t^2 I),   t = 1/T, 2/T, …, 1
+    q(x_t | x) = N(alpha_t x, sigma_t^2 I),   t = 1/T, 2/T, …, 1, or any t in (0, 1]
 
 The network is asked for the clean estimate xhat = E[x | x_t] through a prediction (its noise, x
 itself, a velocity) and trained by the mean square error of that prediction; for the noise this is
-the lecture's L_simple = E ||eps - eps_theta(x_t, t)||^2. A sampler turns estimates into data.
+the lecture's L_simple = E ||eps - eps_theta(x_t, t)||^2. In one unit for all predictions,
 
-The same estimates define a chain with a likelihood, whose bound has a term for each step:
+    L = E_t E_eps [ w(t) ||x - xhat(x_t, t)||^2 ]
+    noise    w = SNR                        L_simple, whatever the network predicts
+    bound    w = (SNR_{t-1} - SNR_t) T / 2  nats of the variational bound
+    min-snr  w = min(SNR, 5)                no step outweighs the others
+    own      w = the prediction's gain      its own mean square
 
-    -ln p(x) <= L_T + sum_{t=2..T} L_{t-1} + L_0
-    L_T      = KL(q(x_T | x) || N(0, I))
-    L_{t-1}  = KL(q(x_{t-1} | x_t, x) || q(x_{t-1} | x_t, xhat))
-             = (SNR_{t-1} - SNR_t) / 2  ||x - xhat(x_t, t)||^2
-    L_0      = -ln p(x | x_1),   N(xhat(x_1), sigma_1^2 / alpha_1^2), cut into bins for levels
-
-The reverse variance is beta~_t, that of the posterior, which gives L_{t-1} its short form; L_0's
-is beta_1 / alpha_1, exact where data are smooth at that scale. Two things keep the bound tight.
-Data on levels need no steps finer than their bins, so that the chain begins at a noise of a
-quarter of a bin. And its T steps are even in ln(1 + SNR), the information about Gaussian data:
-of steps even in time the first few multiply the noise, and cost a constant that no T removes. The
-lecture's own chain is `spacing="time"`.
+and with learned variances, the hybrid: L + (T / 1000) L_{t-1}, in nats a coordinate, with the
+clean estimate held still. A sampler turns estimates into data; the bound of the same estimates is
+in `variational`, their deterministic flow in `probability_flow`.
 
 References:
     Denoising Diffusion Probabilistic Models, Ho, Jain & Abbeel, 2020 (arXiv:2006.11239).
+    Improved Denoising Diffusion Probabilistic Models, Nichol & Dhariwal, 2021 (arXiv:2102.09672).
     Variational Diffusion Models, Kingma, Salimans, Poole & Ho, 2021 (arXiv:2107.00630).
+    Efficient Diffusion Training via Min-SNR Weighting Strategy, Hang et al., 2023
+    (arXiv:2303.09556).
 """
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -39,44 +35,64 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels
-from trilemma.core.errors import BadInput
-from trilemma.core.model import Loss, Model, Objective
+from trilemma.core.errors import BadInput, nearest
+from trilemma.core.model import Loss, Objective
 from trilemma.core.noise import Noise
-from trilemma.maths.distributions import (
-    discretised_normal_log_prob,
-    kl_normal,
-    log_normal,
-    per_example,
+from trilemma.families.denoiser import Denoiser, Guided, Told
+from trilemma.families.editing import Agreement, Editable, Step
+from trilemma.families.probability_flow import ProbabilityFlow
+from trilemma.families.variational import (
+    VARIANCES,
+    VariationalBound,
+    reverse_variance,
+    rows,
 )
-from trilemma.maths.guidance import guided
+from trilemma.maths import times as training_times
+from trilemma.maths.distributions import log_normal, per_example
+from trilemma.maths.grids import GRIDS, grid
+from trilemma.maths.guidance import classifier_guided, guided
 from trilemma.maths.predictions import Prediction
-from trilemma.maths.samplers import Ddim, Denoise, Sampler
-from trilemma.maths.schedules import Schedule, grid, time_of
+from trilemma.maths.samplers import Ddim, Sampler
+from trilemma.maths.schedules import Schedule, time_of
 from trilemma.maths.spaces import Euclidean, Space
 
-__all__ = ["SPACINGS", "WEIGHTINGS", "Diffusion"]
+__all__ = ["WEIGHTINGS", "Diffusion"]
 
-WEIGHTINGS = ("own", "noise", "bound")
-"""Units of the loss: of what the network predicts; of the noise (L_simple); nats of the bound."""
+WEIGHTINGS = ("own", "noise", "bound", "min-snr")
+"""Weights of the loss: of what the network predicts; of the noise (L_simple); nats of the bound;
+of the noise, at most 5."""
 
-SPACINGS = ("information", "time")
-"""How the bound's steps are spaced: evenly in ln(1 + SNR), or in t."""
+MOST = 5.0
+"""The SNR above which 'min-snr' ceases to weigh more."""
+
+UNTIMED = 1000
+"""Steps of the bound, and cells of the weights, where training is in continuous time."""
 
 
-class Diffusion(Model[Examples, Tensor]):
+class Diffusion(Editable):
     """A denoising network, a schedule and a prediction, trained together; sampled in steps.
 
     Arguments:
-        network: (x [B, *shape] scaled, log-SNR [B], condition) to [B, *shape].
+        network: (x [B, C, …] scaled, log-SNR [B], condition) to [B, C, …]; waves are further
+            channels of x, and a learned variance as many more of what it gives.
         domain: Where the data lie.
         schedule: t to (alpha, sigma).
         prediction: What the network's output means.
-        chain: T, steps of the chain on which it is trained and bounded.
-        weighting: Unit of the loss: 'own', 'noise' or 'bound'.
+        chain: T, steps of the chain on which it is trained and bounded; 0 for continuous time.
+        times: How training times are drawn, one of `maths.times.TIMES`.
+        weighting: One of `WEIGHTINGS`.
+        variance: Of a step back, one of `VARIANCES`.
+        frequencies: Of the waves that the network is shown beside x.
         label_dropout: Share of training examples whose condition is hidden.
         sampler: The way from noise to data.
         steps: Steps of that way.
+        grid: How they are spaced, one of `GRIDS`; 'auto' takes the sampler's own.
         guidance: Weight of the condition: 1 obeys, more exaggerates, 0 ignores.
+        over: Times (from, to) between which guidance acts.
+        classifier: (x_t scaled, log-SNR) to logits of the classes, trained along; samples are
+            then guided by its gradient instead of by the condition's own denoiser.
+        prompts: Draws a condition for each row of a noise where none is asked for.
+        agree: Brings clean estimates into agreement with what is known of a sample.
         threshold: Whether clean estimates are cut to [-1, 1]; None, for levels.
         space: Where the noise lives.
     """
@@ -89,74 +105,132 @@ class Diffusion(Model[Examples, Tensor]):
         prediction: Prediction,
         *,
         chain: int = 1000,
+        times: str = "uniform",
         weighting: str = "own",
+        variance: str = "posterior",
+        frequencies: Sequence[float] = (),
         label_dropout: float = 0.1,
         sampler: Sampler | None = None,
         steps: int = 50,
+        grid: str = "auto",
         guidance: float = 1.0,
+        over: tuple[float, float] = (0.0, 1.0),
+        classifier: nn.Module | None = None,
+        prompts: nn.Module | None = None,
+        agree: Agreement | None = None,
         threshold: bool | None = None,
         space: Space | None = None,
     ) -> None:
         super().__init__()
-        if chain < 1 or steps < 1:
-            raise BadInput(
-                f"a chain of {chain} steps, sampled in {steps}, was given; each must be 1 or more."
-            )
-        if not 0 <= label_dropout <= 1:
-            raise BadInput(f"label dropout {label_dropout:g} was given; it is a share, 0 to 1.")
-        if weighting not in WEIGHTINGS:
-            raise BadInput(
-                f"weighting '{weighting}' was given; give {', '.join(map(repr, WEIGHTINGS))}."
-            )
-        self.network, self.domain = network, domain
-        self.schedule, self.prediction = schedule, prediction
-        self.steps, self.weighting, self.label_dropout = chain, weighting, label_dropout
-        self.sampler, self.sample_steps = sampler or Ddim(), steps
-        self.guidance, self.space = guidance, space or Euclidean()
+        _refuse(chain, steps, label_dropout, over)
+        for kind, given, known in (
+            ("times", times, training_times.TIMES),
+            ("weighting", weighting, WEIGHTINGS),
+            ("variance", variance, VARIANCES),
+            ("grid", grid, ("auto", *GRIDS)),
+        ):
+            if given not in known:
+                raise nearest(kind, given, known)
+        self.network, self.classifier, self.prompts = network, classifier, prompts
+        self.domain, self.schedule, self.prediction = domain, schedule, prediction
+        self.chain, self.drawing, self.weighting, self.variance = chain, times, weighting, variance
+        self.steps, self.label_dropout, self.agree = chain or UNTIMED, label_dropout, agree
+        self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
+        self.guidance, self.over, self.space = guidance, over, space or Euclidean()
         levels = isinstance(domain.values, Levels)
-        self.threshold = levels if threshold is None else threshold
+        self.denoiser = Denoiser(
+            network,
+            schedule,
+            prediction,
+            tuple(frequencies),
+            is_learned=variance == "learned",
+            is_cut=levels if threshold is None else threshold,
+        )
 
     # Training
 
     def objectives(self) -> Sequence[Objective[Examples]]:
-        """Return the one player."""
-        return [Objective("denoiser", self.loss, list(self.network.parameters()))]
+        """Return the denoiser, and the classifier where there is one."""
+        players = [Objective("denoiser", self.loss, list(self.network.parameters()))]
+        if self.classifier is not None:
+            known = list(self.classifier.parameters())
+            players.append(Objective("classifier", self.classification, known, again=True))
+        return players
 
     def loss(self, batch: Examples) -> Loss:
         """Return the weighted mean square error of the prediction, per coordinate.
 
-        Each example has its own step t, uniform over 1 … T, and its own noise.
+        Each example has its own time and its own noise.
         """
-        assert batch.noise is not None
-        x = self.domain.values.scale(batch.x)
-        t = (batch.noise.named("time").integers(self.steps) + 1) / self.steps
-        noise = self.space.normal(batch.noise.named("noise"), x.shape[1:])
+        x, x_t, t, noise, weight = self._noised(batch)
         condition = batch.condition
         if condition is not None:
+            assert batch.noise is not None
             condition = condition.partly_hidden(self.label_dropout, batch.noise)
-        alpha, sigma = (_rows(number, x) for number in self.schedule(t))
-        target = self.prediction.target(x, noise, alpha, sigma)
-        output = self._output(alpha * x + sigma * noise, t, condition)
-        error = (target - output).square().flatten(1).mean(1)
+        alpha, sigma = (rows(number, x) for number in self.schedule(t))
+        output, v = self.denoiser.output(x_t, t, condition)
+        error = (self.prediction.target(x, noise, alpha, sigma) - output).square()
+        error = error.flatten(1).mean(1)
         gain = self.prediction.gain(alpha, sigma).flatten()
-        return Loss(
-            (error * self._weight(t) / gain).mean() if self.weighting != "own" else error.mean(),
-            {"clean": (error.detach() / gain).mean()},
-        )
+        told = {"clean": (error.detach() / gain).mean()}
+        if self.weighting != "own":
+            error = error * self._weight(t) / gain
+        if v is not None:
+            clean = self.prediction.denoised(output, x_t, alpha, sigma).detach()
+            hybrid = self._hybrid(x, clean, t, v)
+            told["variance"] = hybrid.detach().mean()
+            error = error + hybrid * (self.steps / 1000)
+        return Loss((error * weight).mean(), told)
+
+    def classification(self, batch: Examples) -> Loss:
+        """Return the cross-entropy of the classifier on noisy examples, in nats."""
+        _, x_t, t, _, _ = self._noised(batch)
+        assert self.classifier is not None
+        assert batch.condition is not None
+        assert batch.condition.label is not None
+        logits = self.classifier(x_t, self.denoiser.clock(t, len(x_t))).float()
+        loss = nn.functional.cross_entropy(logits, batch.condition.label)
+        right = (logits.argmax(1) == batch.condition.label).float().mean()
+        return Loss(loss, {"right": right.detach()})
+
+    def _noised(self, batch: Examples) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return x scaled, x_t, t, eps, and the weights that the density of t asks for."""
+        assert batch.noise is not None
+        x = self.domain.values.scale(batch.x)
+        source, weight = batch.noise.named("time"), torch.ones(len(x), device=x.device)
+        if self.drawing == "importance":
+            t, weight = training_times.importance(source.uniform(), self.schedule, self.chain)
+        elif self.drawing == "log-normal":
+            t = training_times.log_normal(source.normal(), self.schedule, self.chain)
+        else:
+            t = training_times.uniform(source.uniform(), self.chain)
+        noise = self.space.normal(batch.noise.named("noise"), x.shape[1:])
+        alpha, sigma = (rows(number, x) for number in self.schedule(t))
+        return x, alpha * x + sigma * noise, t, noise, weight
 
     def _weight(self, t: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
-        """Return the weight of ||x - xhat||^2 at steps t of the chain."""
+        """Return the weight of ||x - xhat||^2 at times t."""
 
         def snr(t: Tensor) -> Tensor:
-            alpha, sigma = self.schedule(t)
-            return (alpha / sigma) ** 2
+            alpha, sigma = self.schedule(t.double())
+            return ((alpha / sigma) ** 2).float()
 
         if self.weighting == "noise":
             return snr(t)
+        if self.weighting == "min-snr":
+            return snr(t).clamp(max=MOST)
         before = t - 1 / self.steps
         first = before < 0.5 / self.steps
         finer = torch.where(first, 2 * snr(t), snr(torch.where(first, t, before)))
         return (finer - snr(t)) * (self.steps / 2)
+
+    def _hybrid(self, x: Tensor, clean: Tensor, t: Tensor, v: Tensor) -> Float[Tensor, " B"]:
+        """Return L_{t-1} in nats a coordinate; the first step, whose variance is fixed, has 0."""
+        s = t - 1 / self.steps
+        first = s < 0.5 / self.steps
+        s = torch.where(first, t / 2, s)
+        each = self._bounded("time").divergence(x, clean, s, t, v).flatten(1).mean(1)
+        return torch.where(first, 0.0, each)
 
     # The clean estimate
 
@@ -173,19 +247,7 @@ class Diffusion(Model[Examples, Tensor]):
             t: Times in (0, 1], one for all or one for each.
             condition: What x is; None says nothing.
         """
-        return self._cut(self._raw(x, t, condition))
-
-    def _cut(self, clean: Tensor) -> Tensor:
-        return clean.clamp(-1, 1) if self.threshold else clean
-
-    def _raw(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
-        alpha, sigma = (_rows(number, x) for number in self.schedule(t))
-        return self.prediction.denoised(self._output(x, t, condition), x, alpha, sigma)
-
-    def _output(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
-        alpha, sigma = (_rows(number, x) for number in self.schedule(t))
-        log_snr = self.schedule.log_snr(t).clamp(-30, 30).to(x).expand(len(x))
-        return self.network(self.prediction.scale(alpha, sigma) * x, log_snr, condition).float()
+        return self.denoiser.cut(self.denoiser.estimate(x, t, condition)[0])
 
     # Sampling
 
@@ -197,11 +259,11 @@ class Diffusion(Model[Examples, Tensor]):
 
         Arguments:
             n: How many.
-            condition: What they are to be; None draws classes by their share of the data.
+            condition: What they are to be; None draws it as the data have it.
             noise: n rows.
         """
-        last = deque(self._way(n, condition, noise), maxlen=1).pop()
-        return self.domain.values.unscale(last)
+        last = deque(self._drawn(n, condition, noise), maxlen=1).pop()
+        return self.domain.values.unscale(last.state)
 
     @torch.no_grad()
     def path(
@@ -213,40 +275,106 @@ class Diffusion(Model[Examples, Tensor]):
         noise: Noise | None = None,
     ) -> Sequence[Tensor]:
         """Return about `frames` states from noise to `sample`'s examples, in data units."""
+        way = self.estimates(n, frames=frames, condition=condition, noise=noise)
+        return [state for _, state, _ in way]
+
+    @torch.no_grad()
+    def estimates(
+        self,
+        n: int,
+        *,
+        frames: int,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Sequence[tuple[float, Tensor, Tensor]]:
+        """Return t, x_t and E[x | x_t] at about `frames` steps of the way, in data units."""
         count = max(2, min(frames, self.sample_steps + 1))
         kept = {round(i * self.sample_steps / (count - 1)) for i in range(count)}
-        states = enumerate(self._way(n, condition, noise))
-        return [self.domain.values.unscale(x) for i, x in states if i in kept]
+        unscale = self.domain.values.unscale
+        way = enumerate(self._drawn(n, condition, noise))
+        return [(s.t, unscale(s.state), unscale(s.clean)) for i, s in way if i in kept]
 
-    def _way(self, n: int, condition: Condition | None, noise: Noise | None) -> Iterator[Tensor]:
-        """Yield the first state and the one after each step, scaled."""
+    def _drawn(self, n: int, condition: Condition | None, noise: Noise | None) -> Iterator[Step]:
+        """Yield the places on the way of n samples, from noise to data."""
         device = next(self.network.parameters()).device
         noise = Noise.fresh(n, device) if noise is None else noise
-        if condition is None and self.domain.classes:
-            condition = Condition.drawn(self.domain.frequencies, noise.named("label"))
-        draws, shape = noise.named("state"), self.domain.shape
+        draws = noise.named("state")
+        x = self.space.normal(draws, self.domain.shape)
+        return self.way(x, self.times(), self.asked(condition, noise), draws)
 
-        x = self.space.normal(draws, shape)
-        yield x
-        yield from self.sampler(
-            self._guided(condition),
+    def asked(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return the condition, or one as the data have it where none is asked for."""
+        if condition is not None:
+            return condition
+        if self.prompts is not None:
+            return self.prompts(noise.named("prompt"))
+        if self.domain.classes:
+            return Condition.drawn(self.domain.frequencies, noise.named("label"))
+        return None
+
+    def times(self) -> Float[Tensor, " n"]:
+        """Return the times of a sample's way."""
+        kind = self.sampler.grid if self.grid == "auto" else self.grid
+        return grid(self.schedule, self.sample_steps, kind)
+
+    def way(
+        self,
+        x: Tensor,
+        times: Float[Tensor, " n"],
+        condition: Condition | None,
+        draws: Noise,
+        agree: Agreement | None = None,
+    ) -> Iterator[Step]:
+        """Yield the state at each time, with the clean estimate by which it was left."""
+        denoise, agree = self._guided(condition), agree or self.agree
+        latest: dict[str, Tensor] = {}
+
+        def mended(state: Tensor, t: Tensor) -> Tensor:
+            clean = self.denoiser.cut(denoise(state, t))
+            clean = clean if agree is None else agree(clean, condition)
+            latest.setdefault("clean", clean)
+            return clean
+
+        def variance(t: Tensor, s: Tensor) -> Tensor:
+            v = denoise.v
+            return reverse_variance(self.schedule, s, t, self.variance, v, latest["clean"])
+
+        states = self.sampler(
+            mended,
             self.schedule,
             x,
-            grid(self.sample_steps),
-            lambda: self.space.normal(draws, shape),
+            times,
+            lambda: self.space.normal(draws, tuple(x.shape[1:])),
+            variance=None if self.variance == "posterior" else variance,
         )
+        for t, state in zip(times[:-1].tolist(), states, strict=True):
+            yield Step(t, x, latest.pop("clean"))
+            x = state
+        yield Step(float(times[-1]), x, x)
 
-    def _guided(self, condition: Condition | None) -> Denoise:
-        """Return the denoiser of samples: guided first, then cut to the data's range."""
+    def _guided(self, condition: Condition | None) -> Guided:
+        """Return the denoiser of samples."""
+        told, alone = Told(self.denoiser, condition), Told(self.denoiser, None)
+        if condition is None:
+            return Guided(alone, (alone,))
+        if self.classifier is not None:
+            named = self._named(condition)
+            way = classifier_guided(alone, named, self.schedule, self.guidance)
+            return Guided(way, (alone,))
+        way = guided(told, alone, self.guidance, self.over)
+        return Guided(way, (alone, told))
 
-        def alone(x: Tensor, t: Tensor) -> Tensor:
-            return self._raw(x, t, None)
+    def _named(self, condition: Condition) -> Callable[[Tensor, Tensor], Float[Tensor, " B"]]:
+        """Return (x_t, t) -> ln p(class | x_t) by the classifier."""
+        label, classifier = condition.label, self.classifier
+        assert classifier is not None
+        assert label is not None
 
-        def told(x: Tensor, t: Tensor) -> Tensor:
-            return self._raw(x, t, condition)
+        def log_prob(x: Tensor, t: Tensor) -> Tensor:
+            logits = classifier(x, self.denoiser.clock(t, len(x))).float()
+            return logits.log_softmax(1).gather(1, label[:, None])[:, 0]
 
-        way = alone if condition is None else guided(told, alone, self.guidance)
-        return lambda x, t: self._cut(way(x, t))
+        return log_prob
 
     # The bound
 
@@ -262,30 +390,15 @@ class Diffusion(Model[Examples, Tensor]):
     ) -> Float[Tensor, " B"]:
         """Return an unbiased estimate of -(L_T + sum L_{t-1} + L_0) <= ln p(x), in nats.
 
-        L_T and L_0 are computed; of the steps between, `draws` are drawn for each example. Were
-        the data standard normal, step t would cost ln((1 + SNR_{t-1}) / (1 + SNR_t)) / 2 in each
-        coordinate: steps are drawn in this proportion, one from each of `draws` equal strata.
-
         Arguments:
             x: Data, in data units.
             condition: What x is, for ln p(x | c); None for ln p(x).
             noise: B rows.
-            draws: Terms drawn, each a network evaluation.
+            draws: Terms drawn between L_0 and L_T, each a network evaluation.
             spacing: How the chain's steps are spaced: 'information' or 'time'.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        steps = self._steps(spacing, x.device)
-        total = self._prior(x) + self._reconstruction(x, steps, condition, noise)
-        if len(steps.times) > 1:
-            share = torch.log1p(steps.snr[:-1]) - torch.log1p(steps.snr[1:])
-            share = share / share.sum()
-            edges = share.cumsum(0)[:-1]
-            for j in range(draws):
-                u = (j + noise.uniform().double()) / draws
-                i = torch.bucketize(u, edges, right=True)
-                term = self._step(x, steps, i + 1, condition, noise)
-                total = total + term / (share[i] * draws).float()
-        return -total
+        return self._bounded(spacing).drawn(x, self._estimator(condition), noise, draws)
 
     @torch.no_grad()
     def bound_terms(
@@ -302,80 +415,82 @@ class Diffusion(Model[Examples, Tensor]):
         data's levels, L_0 takes their place and T + 1 - k terms are returned.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        steps = self._steps(spacing, x.device)
-        between = [
-            self._step(x, steps, torch.full((len(x),), i, device=x.device), condition, noise)
-            for i in range(1, len(steps.times))
-        ]
-        return torch.stack(
-            [self._reconstruction(x, steps, condition, noise), *between, self._prior(x)], dim=1
+        return self._bounded(spacing).terms(x, self._estimator(condition), noise)
+
+    def _bounded(self, spacing: str) -> VariationalBound:
+        return VariationalBound(
+            self.schedule, self.domain, self.space, self.steps, self.variance, spacing
         )
 
-    def _steps(self, spacing: str, device: torch.device) -> _Steps:
-        """Return the times of the bound's chain, from that of x_1 to 1."""
-        if spacing not in SPACINGS:
-            raise BadInput(f"spacing '{spacing}' was given; give 'information' or 'time'.")
-        even = torch.arange(1, self.steps + 1, dtype=torch.float64) / self.steps
-        ends = self.schedule.log_snr(even[[0, -1]])
-        if isinstance(self.domain.values, Levels):
-            quarter = 0.5 / (self.domain.values.count - 1)
-            ends[0] = ends[0].clamp(max=max(-2 * math.log(quarter), float(ends[1])))
-        if spacing == "time":
-            times = even[self.schedule.log_snr(even) <= ends[0] + 1e-9]
-        else:
-            first, last = torch.nn.functional.softplus(ends)
-            inner = torch.lerp(first, last, torch.linspace(0, 1, self.steps).double())
-            times = time_of(self.schedule, inner.expm1().log())
-        alpha, sigma = self.schedule(times)
-        return _Steps(times.to(device), ((alpha / sigma) ** 2).to(device))
+    def _estimator(
+        self, condition: Condition | None
+    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]:
+        def estimate(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
+            clean, v = self.denoiser.estimate(x, t, condition)
+            return self.denoiser.cut(clean), v
 
-    def _prior(self, x: Tensor) -> Float[Tensor, " B"]:
-        """Return L_T = KL(q(x_T | x) || N(0, I))."""
-        alpha, sigma = self.schedule(torch.ones((), device=x.device))
-        mean = alpha * self.domain.values.scale(x)
-        return per_example(kl_normal(mean, (2 * sigma.log()).expand_as(mean)))
+        return estimate
 
-    def _step(
-        self,
-        x: Tensor,
-        steps: _Steps,
-        place: Tensor,
-        condition: Condition | None,
-        noise: Noise,
+    @torch.no_grad()
+    def ode_log_prob(
+        self, x: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
     ) -> Float[Tensor, " B"]:
-        """Return L_{t-1} at the given places in the chain, [B], for one x_t of each example."""
+        """Return an estimate of a bound of ln p(x) in nats, by the density of the flow."""
+        noise = Noise.fresh(len(x), x.device) if noise is None else noise
+        bound, flow = self._bounded("information"), self.flow(condition)
+        t = time_of(self.schedule, torch.tensor(flow.finest, dtype=torch.float64))
+        y, eps = self.domain.values.scale(x), self.space.normal(noise, x.shape[1:])
+        alpha, sigma = (rows(number, y) for number in self.schedule(t))
+        x_1 = alpha * y + sigma * eps
+        spread = (2 * sigma.log()).expand_as(y)
+        drawn = per_example(log_normal(x_1, alpha * y, spread))
+        clean = self._estimator(condition)(x_1, t)[0]
+        decoded = bound.decoded(x, clean, torch.tensor(flow.finest, dtype=torch.float64).exp())
+        return flow.log_prob(x_1, noise) - drawn - decoded
+
+    def flow(self, condition: Condition | None = None) -> ProbabilityFlow:
+        """Return the probability flow, from the noise at which the bound's chain begins."""
+        steps = self._bounded("information").chain(torch.device("cpu"))
+        finest = float(steps.snr[0].log())
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            return self.denoised(x, t, condition)
+
+        return ProbabilityFlow(denoise, self.schedule, finest)
+
+    # What there is to be seen
+
+    def forward_path(self, x: Tensor, *, frames: int, noise: Noise) -> Sequence[Tensor]:
+        """Return x_t at `frames` times from 0 to 1, evenly spaced, in data units."""
         y = self.domain.values.scale(x)
-        fall = (steps.snr[place - 1] - steps.snr[place]).float()
-        estimate = self._estimate(y, steps.times[place].float(), condition, noise)
-        return fall / 2 * per_example((y - estimate) ** 2)
+        eps = self.space.normal(noise, self.domain.shape)
+        found = []
+        for t in torch.linspace(0, 1, frames, dtype=torch.float64):
+            alpha, sigma = (rows(number, y) for number in self.schedule(t))
+            found.append(self.domain.values.unscale(alpha * y + sigma * eps))
+        return found
 
-    def _reconstruction(
-        self, x: Tensor, steps: _Steps, condition: Condition | None, noise: Noise
-    ) -> Float[Tensor, " B"]:
-        """Return L_0 = -ln p(x | x_1), about x in data units."""
-        y, values = self.domain.values.scale(x), self.domain.values
-        estimate = self._estimate(y, steps.times[0].float(), condition, noise)
-        log_std = (-steps.snr[0].log() / 2).float().expand_as(y)
-        if isinstance(values, Levels):
-            return -per_example(discretised_normal_log_prob(x, estimate, log_std, values.count))
-        density = per_example(log_normal(y, estimate, 2 * log_std))
-        return -(density + values.log_volume * self.domain.dimensions)
-
-    def _estimate(self, y: Tensor, t: Tensor, condition: Condition | None, noise: Noise) -> Tensor:
-        alpha, sigma = (_rows(number, y) for number in self.schedule(t))
-        x_t = alpha * y + sigma * self.space.normal(noise, y.shape[1:])
-        return self.denoised(x_t, t, condition)
+    @torch.no_grad()
+    def score_field(
+        self, x: Tensor, t: float, *, condition: Condition | None = None
+    ) -> Float[Tensor, "B ..."]:
+        """Return grad ln p_t = (alpha xhat - x_t) / sigma^2 at scaled states x_t."""
+        time = torch.tensor(t, dtype=torch.float64, device=x.device)
+        alpha, sigma = (rows(number, x) for number in self.schedule(time))
+        return (alpha * self.denoised(x, time, condition) - x) / sigma**2
 
 
-def _rows(number: Tensor, x: Tensor) -> Tensor:
-    """Give numbers, one for all rows or one for each, the type and the axes of x."""
-    number = number.to(x)
-    return number.reshape(-1, *([1] * (x.dim() - 1))) if number.dim() else number
-
-
-@dataclass(frozen=True)
-class _Steps:
-    """Times t_1 < … < t_T = 1 of the bound's chain and their SNR, float64."""
-
-    times: Float[Tensor, " T"]
-    snr: Float[Tensor, " T"]
+def _refuse(chain: int, steps: int, dropout: float, over: tuple[float, float]) -> None:
+    """Refuse numbers that make no sense."""
+    if chain < 0 or steps < 1:
+        raise BadInput(
+            f"a chain of {chain} steps, sampled in {steps}, was given; a chain has 1 step or "
+            "more (0: continuous time), and sampling 1 or more."
+        )
+    if not 0 <= dropout <= 1:
+        raise BadInput(f"label dropout {dropout:g} was given; it is a share, 0 to 1.")
+    if not 0 <= over[0] < over[1] <= 1:
+        raise BadInput(
+            f"guidance over {over[0]:g} to {over[1]:g} was asked for; give times from 0 to 1, "
+            "the first below the second."
+        )

@@ -54,8 +54,9 @@ from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.guidance import guided
 from trilemma.maths.transport import paired
+from trilemma.maths.waves import waves
 
-__all__ = ["PAIRINGS", "TIMES", "FlowMatching", "waves"]
+__all__ = ["PAIRINGS", "TIMES", "FlowMatching"]
 
 PAIRINGS = ("independent", "optimal-transport")
 """Which noise goes with which data in training."""
@@ -300,23 +301,6 @@ def _clock(times: str, finest: float) -> tuple[float, float]:
     if times == "logit-normal":
         return -5.0, 5.0
     return 2 * math.log(0.01), -2 * math.log(finest if times == "likelihood" else 0.01)
-
-
-def waves(
-    y: Float[Tensor, "B C ..."], noise: Float[Tensor, " B"], frequencies: Sequence[float]
-) -> list[Float[Tensor, "B C ..."]]:
-    """Return e^{-(w noise)^2 / 2} sin(w y) and the same of cos, for each frequency w.
-
-    Arguments:
-        y: Noisy data.
-        noise: Deviation of the noise in each row, by which the waves are blurred.
-        frequencies: Angular, in units of 1 / y.
-    """
-    found = []
-    for frequency in frequencies:
-        seen = _rows((-((frequency * noise) ** 2) / 2).exp(), y)
-        found += [seen * (frequency * y).sin(), seen * (frequency * y).cos()]
-    return found
 
 
 def _rows(number: Float[Tensor, " B"], y: Tensor) -> Tensor:

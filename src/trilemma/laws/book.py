@@ -12,6 +12,7 @@ from trilemma.laws import (
     autoregressive,
     bounds,
     continuous,
+    denoising,
     diffusion,
     energy,
     flow,
@@ -40,6 +41,7 @@ def library_laws() -> Sequence[Check]:
         *spline.CHECKS,
         *continuous.CHECKS,
         *diffusion.CHECKS,
+        *denoising.CHECKS,
         *metrics.CHECKS,
     )
 

@@ -8,42 +8,50 @@ that goes with it. From t to s < t:
     ancestral   x_s ~ q(x_s | x_t, xhat) = N(mu~, beta~)
     ddim        x_s = alpha_s xhat + sqrt(sigma_s^2 - eta^2 beta~) ehat + eta sqrt(beta~) z
 
-The two others follow the probability flow, the ordinary differential equation with the same
-marginals, in coordinates without a singular end: the angle phi = atan2(sigma, alpha) and
-u = x / sqrt(alpha^2 + sigma^2), which lies on u = cos(phi) x + sin(phi) eps, so that
+The others follow the probability flow, the ordinary differential equation with the same
+marginals. In y = x / alpha and the noise level l = sigma / alpha it has one term,
 
-    du / dphi = v = cos(phi) ehat - sin(phi) xhat
-    euler       u + h v,                h = phi_s - phi_t
-    heun        u + h (v + v') / 2,     v' the slope at Euler's point
+    dy / dl = (y - xhat) / l,
+    euler   y + (l_s - l_t) v
+    heun    y + (l_s - l_t) (v + v') / 2,     v' the slope at Euler's point
 
-(DDIM with eta = 0 turns by the same angle instead of going along the tangent:
-u cos(h) + v sin(h).)
+and in x and clean estimates, with the ratio r = l_s / l_t of the step,
+
+    euler   x' = sigma_s / sigma_t x + alpha_s (1 - r) xhat      (which is ddim with eta = 0)
+    heun    x' + alpha_s (1 - r) / (2 r) (xhat' - xhat),         xhat' the estimate at x'
+
+so that nothing is divided by a small alpha or sigma. The *churn* of both first goes back a little,
+to a time u > t with l_u = (1 + gamma) l_t, by a draw from q(x_u | x_t): fresh noise that corrects
+old errors, at the price of a longer way. `multistep.py` has the samplers that remember.
+
+Where l_s = 0, every sampler's step is the clean estimate. All coefficients are float64, made once
+before the first step.
 
 References:
     Denoising Diffusion Probabilistic Models, Ho, Jain & Abbeel, 2020 (arXiv:2006.11239),
     algorithm 2.
     Denoising Diffusion Implicit Models, Song, Meng & Ermon, 2020 (arXiv:2010.02502), equation 12.
     Elucidating the Design Space of Diffusion-Based Generative Models, Karras, Aittala, Aila &
-    Laine, 2022 (arXiv:2206.00364), algorithm 1.
+    Laine, 2022 (arXiv:2206.00364), algorithm 2.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.maths.schedules import Schedule, posterior
+from trilemma.maths.grids import amplitudes
+from trilemma.maths.guidance import Denoise
+from trilemma.maths.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
+from trilemma.maths.schedules import Schedule, posterior, time_of, transition
 
 __all__ = ["SAMPLERS", "Ancestral", "Ddim", "Denoise", "Euler", "Heun", "Sampler"]
-
-Denoise = Callable[[Tensor, Tensor], Tensor]
-"""(x_t, [B, *d]; t, scalar) -> E[x | x_t], [B, *d]."""
 
 
 class Sampler(Protocol):
@@ -53,6 +61,8 @@ class Sampler(Protocol):
     """Order of convergence of one sample in the step size; 0 where the way itself is random."""
     calls: ClassVar[int]
     """Clean estimates asked for in a step."""
+    grid: ClassVar[str]
+    """The grid on which it does best; see `grids.py`."""
 
     def __call__(
         self,
@@ -61,6 +71,7 @@ class Sampler(Protocol):
         x: Float[Tensor, "B ..."],
         times: Float[Tensor, " n"],
         noise: Callable[[], Float[Tensor, "B ..."]],
+        variance: Callable[[Tensor, Tensor], Float[Tensor, "B ..."]] | None = None,
     ) -> Iterator[Float[Tensor, "B ..."]]:
         """Yield the states at times[1:], given the state x at times[0].
 
@@ -68,8 +79,10 @@ class Sampler(Protocol):
             denoise: The clean estimate.
             schedule: The schedule to which it belongs.
             x: State at times[0].
-            times: Falling times, usually from 1 to 0.
+            times: Falling times, usually to 0.
             noise: Draws standard normal numbers of the shape of x.
+            variance: (t, s) to the variance of q(x_s | x_t) that goes with the state last given
+                to `denoise`; None takes beta~. Of use to `Ancestral` alone.
         """
         ...
 
@@ -83,6 +96,7 @@ class Ancestral:
 
     order: ClassVar[int] = 0
     calls: ClassVar[int] = 1
+    grid: ClassVar[str] = "uniform"
 
     def __call__(
         self,
@@ -91,13 +105,15 @@ class Ancestral:
         x: Tensor,
         times: Tensor,
         noise: Callable[[], Tensor],
+        variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
-        """Yield x_s = mu~(x_t, xhat) + sqrt(beta~) z."""
-        for t, s in pairwise(times):
-            of_state, of_clean, variance = _like(x, *posterior(schedule, s, t))
+        """Yield x_s = mu~(x_t, xhat) + sqrt(beta~) z, or with the variance given instead."""
+        steps = zip(*_posteriors(schedule, times), times, times[1:], strict=False)
+        for of_state, of_clean, fresh, t, s in steps:
             x = of_state * x + of_clean * denoise(x, t)
-            if s > 0:
-                x = x + variance.sqrt() * noise()
+            if fresh > 0:
+                spread = math.sqrt(fresh) if variance is None else variance(t, s).sqrt().to(x)
+                x = x + spread * noise()
             yield x
 
 
@@ -112,6 +128,7 @@ class Ddim:
     eta: float = 0.0
     order: ClassVar[int] = 1
     calls: ClassVar[int] = 1
+    grid: ClassVar[str] = "uniform"
 
     def __call__(
         self,
@@ -120,26 +137,39 @@ class Ddim:
         x: Tensor,
         times: Tensor,
         noise: Callable[[], Tensor],
+        variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
         """Yield x_s = alpha_s xhat + sqrt(sigma_s^2 - eta^2 beta~) ehat + eta sqrt(beta~) z."""
-        for t, s in pairwise(times):
-            alpha_t, sigma_t = schedule(t)
-            alpha_s, sigma_s = schedule(s)
-            fresh = self.eta**2 * posterior(schedule, s, t)[2]
-            kept = (sigma_s**2 - fresh).clamp(min=0).sqrt() / sigma_t
-            of_state, of_clean, spread = _like(x, kept, alpha_s - kept * alpha_t, fresh.sqrt())
-            x = of_state * x + of_clean * denoise(x, t)
-            if self.eta > 0 and s > 0:
-                x = x + spread * noise()
+        alpha, sigma, _ = amplitudes(schedule, times)
+        _, _, spreads = _posteriors(schedule, times)
+        for i, t in enumerate(times[:-1]):
+            fresh = self.eta**2 * spreads[i]
+            kept = math.sqrt(max(sigma[i + 1] ** 2 - fresh, 0)) / sigma[i]
+            x = kept * x + (alpha[i + 1] - kept * alpha[i]) * denoise(x, t)
+            if fresh > 0:
+                x = x + math.sqrt(fresh) * noise()
             yield x
 
 
 @dataclass(frozen=True)
 class Euler:
-    """Follow the probability flow along its tangent."""
+    """Follow the probability flow along its tangent.
 
+    Arguments:
+        churn: S_churn, how much fresh noise the whole way is given; 0 none.
+        lowest: S_tmin, noise level below which none is.
+        highest: S_tmax, noise level above which none is.
+        inflate: S_noise, factor of the fresh noise; a little above 1 makes up for detail that an
+            imperfect denoiser takes away.
+    """
+
+    churn: float = 0.0
+    lowest: float = 0.0
+    highest: float = math.inf
+    inflate: float = 1.0
     order: ClassVar[int] = 1
     calls: ClassVar[int] = 1
+    grid: ClassVar[str] = "karras"
 
     def __call__(
         self,
@@ -148,22 +178,30 @@ class Euler:
         x: Tensor,
         times: Tensor,
         noise: Callable[[], Tensor],
+        variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
-        """Yield r_s (u + h v)."""
-        for t, s in pairwise(times):
-            u, v = _slope(denoise, schedule, x, t)
-            length, angle = _polar(schedule, s)
-            h = angle - _polar(schedule, t)[1]
-            x = length.to(x) * (u + h.to(x) * v)
+        """Yield sigma_s / sigma_t x + alpha_s (1 - r) xhat."""
+        for step in _lifted(schedule, times, self.churn, self.lowest, self.highest):
+            x = step.back(x, self.inflate, noise)
+            x = step.kept * x + step.of_clean * denoise(x, step.t)
             yield x
 
 
 @dataclass(frozen=True)
 class Heun:
-    """Follow the probability flow by the mean of two slopes; the last step, to t = 0, has one."""
+    """Follow the probability flow by the mean of two slopes; the last step, to t = 0, has one.
 
+    Arguments:
+        churn, lowest, highest, inflate: As in `Euler`.
+    """
+
+    churn: float = 0.0
+    lowest: float = 0.0
+    highest: float = math.inf
+    inflate: float = 1.0
     order: ClassVar[int] = 2
     calls: ClassVar[int] = 2
+    grid: ClassVar[str] = "karras"
 
     def __call__(
         self,
@@ -172,18 +210,15 @@ class Heun:
         x: Tensor,
         times: Tensor,
         noise: Callable[[], Tensor],
+        variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
-        """Yield r_s (u + h (v + v') / 2); where sigma_s = 0, DDIM's step."""
-        for t, s in pairwise(times):
-            u, v = _slope(denoise, schedule, x, t)
-            length, angle = _polar(schedule, s)
-            h = (angle - _polar(schedule, t)[1]).to(x)
-            length = length.to(x)
-            if s > 0:
-                _, ahead = _slope(denoise, schedule, length * (u + h * v), s)
-                x = length * (u + h * (v + ahead) / 2)
-            else:
-                x = length * (u * h.cos() + v * h.sin())
+        """Yield Euler's state, corrected by what is estimated there."""
+        for step in _lifted(schedule, times, self.churn, self.lowest, self.highest):
+            x = step.back(x, self.inflate, noise)
+            clean = denoise(x, step.t)
+            x = step.kept * x + step.of_clean * clean
+            if step.of_change < math.inf:
+                x = x + step.of_change * (denoise(x, step.s) - clean)
             yield x
 
 
@@ -192,24 +227,62 @@ SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
     "ddim": Ddim,
     "euler": Euler,
     "heun": Heun,
+    "dpm++1": DpmSolver1,
+    "dpm++2m": DpmSolver2,
+    "dpm++3m": DpmSolver3,
+    "unipc": UniPc,
 }
-"""`ddim` takes eta; the others take nothing."""
+"""`ddim` takes eta, `euler` and `heun` take churn, lowest, highest and inflate, `unipc` points;
+each has a default."""
 
 
-def _like(x: Tensor, *numbers: Tensor) -> tuple[Tensor, ...]:
-    """Give numbers computed in float64 the type of the state."""
-    return tuple(number.to(x) for number in numbers)
+def _posteriors(schedule: Schedule, times: Tensor) -> list[list[float]]:
+    """Return the weights of state and clean estimate and beta~ of every step."""
+    times = times.double().cpu()
+    return [number.tolist() for number in posterior(schedule, times[1:], times[:-1])]
 
 
-def _polar(schedule: Schedule, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return sqrt(alpha^2 + sigma^2) and phi = atan2(sigma, alpha)."""
-    alpha, sigma = schedule(t)
-    return torch.hypot(alpha, sigma), torch.atan2(sigma, alpha)
+@dataclass(frozen=True)
+class _Step:
+    """A step of Euler's from t, which may lie above where the last one ended, to s."""
+
+    t: Tensor
+    s: Tensor
+    again: tuple[float, float]
+    """The weights of the state and of fresh noise on the way back up to t."""
+    kept: float
+    """sigma_s / sigma_t."""
+    of_clean: float
+    """alpha_s (1 - r)."""
+    of_change: float
+    """alpha_s (1 - r) / (2 r); infinite where r = 0."""
+
+    def back(self, x: Tensor, inflate: float, noise: Callable[[], Tensor]) -> Tensor:
+        """Return a draw from q(x_t | x), x being where the last step ended."""
+        kept, fresh = self.again
+        return kept * x + fresh * inflate * noise() if fresh > 0 else x
 
 
-def _slope(denoise: Denoise, schedule: Schedule, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return u and du / dphi = cos(phi) ehat - sin(phi) xhat = (cos(phi) u - xhat) / sin(phi)."""
-    length, angle = _polar(schedule, t)
-    u = x / length.to(x)
-    cos, sin = _like(x, angle.cos(), angle.sin())
-    return u, (cos * u - denoise(x, t)) / sin
+def _lifted(
+    schedule: Schedule, times: Tensor, churn: float, lowest: float, highest: float
+) -> Iterator[_Step]:
+    """Yield the steps, each lifted by gamma = min(churn / steps, sqrt(2) - 1) where it may be."""
+    begin, end = times[:-1].double().cpu(), times[1:]
+    lifted = begin
+    if churn > 0:
+        alpha, sigma = schedule(begin)
+        level = sigma / alpha
+        gamma = min(churn / len(begin), math.sqrt(2) - 1)
+        above = time_of(schedule, -2 * (level * (1 + gamma)).log())
+        lifted = torch.where((lowest <= level) & (level <= highest), above, begin)
+    again, fresh = (number.tolist() for number in transition(schedule, begin, lifted))
+    alphas, sigmas, _ = amplitudes(schedule, lifted)
+    ahead, behind, _ = amplitudes(schedule, end)
+    starts = lifted.to(times) if churn > 0 else times
+    for i in range(len(begin)):
+        kept = behind[i] / sigmas[i]
+        of_clean = ahead[i] - kept * alphas[i]
+        ratio = kept * alphas[i] / ahead[i]
+        of_change = of_clean / (2 * ratio) if ratio > 0 else math.inf
+        noisy = (again[i], math.sqrt(fresh[i]) if fresh[i] > 0 else 0.0)
+        yield _Step(starts[i], end[i], noisy, kept, of_clean, of_change)

@@ -13,15 +13,20 @@ Most of the work of a U-Net lies at its finest resolution. Two things save it: `
 convolution runs at full resolution; and a change of resolution costs a strided convolution on
 the way down and a 1 x 1 convolution *before* the enlargement on the way up.
 
+With a context tau, the blocks of the two coarsest resolutions, on both ways, and the middle are
+each followed by a cross-attention of the pixels to the tokens of what is wanted: where pixels are
+few and each stands for much, to ask is cheap.
+
 References:
     U-Net, Ronneberger, Fischer & Brox, 2015 (arXiv:1505.04597).
+    High-Resolution Image Synthesis with Latent Diffusion Models, Rombach, Blattmann, Lorenz,
+        Esser & Ommer, 2022 (arXiv:2112.10752), section 3.3: cross-attention.
     Denoising Diffusion Probabilistic Models, Ho, Jain & Abbeel, 2020 (arXiv:2006.11239).
     FiLM, Perez, Strub, de Vries, Dumoulin & Courville, 2018 (arXiv:1709.07871).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -31,9 +36,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
+from trilemma.networks.attention import Attention, CrossAttention, group_norm, silent
 from trilemma.networks.layers import MLP, ConditionEmbedding, LogSnrEmbedding
+from trilemma.networks.text import width_of
 
-__all__ = ["Attention", "Block", "Perceptron", "Stack", "UNet"]
+__all__ = ["Block", "Perceptron", "Stack", "UNet"]
 
 
 class Block(nn.Module):
@@ -47,11 +54,11 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, told: int) -> None:
         super().__init__()
-        self.before = _norm(inputs)
+        self.before = group_norm(inputs)
         self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
-        self.between = _norm(outputs)
+        self.between = group_norm(outputs)
         self.film = nn.Linear(told, 2 * outputs)
-        self.second = _zero(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.second = silent(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.across = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Float[Tensor, "B C H W"], e: Float[Tensor, "B E"]) -> Tensor:
@@ -75,36 +82,6 @@ class Stack(nn.ModuleList):
         return h
 
 
-class Attention(nn.Module):
-    """x + attention of every pixel to every other: softmax(Q K^T / sqrt d) V.
-
-    Arguments:
-        channels: Channels of x.
-        head: Channels of one head, about; their number is what divides `channels`.
-    """
-
-    def __init__(self, channels: int, head: int = 32) -> None:
-        super().__init__()
-        self.heads = max(h for h in range(1, channels // head + 2) if channels % h == 0)
-        self.before = _norm(channels)
-        self.project = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = _zero(nn.Conv2d(channels, channels, 1))
-
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Return the same shape."""
-        rows, _, height, width = x.shape
-        tokens = self.project(self.before(x)).flatten(2).transpose(1, 2)
-        q, k, v = (
-            part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in tokens.chunk(3, dim=2)
-        )
-        mixed = (
-            F.scaled_dot_product_attention(q, k, v)
-            .transpose(1, 2)
-            .reshape(rows, height, width, -1)
-        )
-        return x + self.out(mixed.permute(0, 3, 1, 2))
-
-
 class UNet(nn.Module):
     """A U-Net over images of any height and width.
 
@@ -120,6 +97,7 @@ class UNet(nn.Module):
         classes: Classes of the condition; 0 for none.
         attention: Whether pixels of the coarsest resolution attend to each other.
         outputs: Channels given; those of the images if None.
+        context: tau, such as a `Context`, for cross-attention to what is wanted; None for none.
 
     >>> network = UNet(3, width=16, multipliers=(1, 2), classes=10)
     >>> network(torch.zeros(2, 3, 9, 14), torch.zeros(2)).shape
@@ -137,6 +115,7 @@ class UNet(nn.Module):
         classes: int = 0,
         attention: bool = False,
         outputs: int | None = None,
+        context: nn.Module | None = None,
     ) -> None:
         super().__init__()
         widths, told = [width * m for m in multipliers], 4 * width
@@ -157,8 +136,16 @@ class UNet(nn.Module):
         self.enlarge = nn.ModuleList(
             nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths)
         )
-        self.after = _norm(width)
-        self.leave = _zero(nn.Conv2d(width, (outputs or channels) * patch**2, 3, padding=1))
+        self.context = context
+        self.asking = nn.ModuleDict(
+            {
+                name: CrossAttention(channels, width_of(context))
+                for name, channels in _asking(widths)
+                if context is not None
+            }
+        )
+        self.after = group_norm(width)
+        self.leave = silent(nn.Conv2d(width, (outputs or channels) * patch**2, 3, padding=1))
 
     def forward(
         self,
@@ -182,20 +169,29 @@ class UNet(nn.Module):
         h = self.enter(F.pixel_unshuffle(x, self.patch))
         h = h.contiguous(memory_format=_layout(self))
 
+        told = None if self.context is None else self.context(condition, len(x))
         bridges: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
-            h = blocks(h, e)
+            h = self._asked(f"down_{level}", blocks(h, e), told)
             bridges.append(h)
         h = self.middle(h, e)
         if self.attend is not None:
             h = self.attend(h)
+        h = self._asked("middle", h, told)
         for level in reversed(range(len(self.up))):
             if level < len(self.enlarge):
                 h = F.interpolate(self.enlarge[level](h), scale_factor=2.0, mode="nearest")
             h = self.up[level](torch.cat([h, bridges[level]], dim=1), e)
+            h = self._asked(f"up_{level}", h, told)
         h = F.pixel_shuffle(self.leave(F.silu(self.after(h))), self.patch)
         return h[:, :, :height, :width]
+
+    def _asked(self, place: str, h: Tensor, told: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Let the pixels ask the tokens, where the network has them do so."""
+        if told is None or place not in self.asking:
+            return h
+        return self.asking[place](h, *told)
 
 
 class Perceptron(nn.Module):
@@ -206,19 +202,28 @@ class Perceptron(nn.Module):
         width: Units of a layer.
         depth: Layers.
         classes: Classes of the condition; 0 for none.
+        outputs: Numbers given; D if None.
 
     >>> Perceptron(2, width=16)(torch.zeros(5, 2), torch.zeros(5)).shape
     torch.Size([5, 2])
     """
 
     def __init__(
-        self, dimensions: int, *, width: int = 128, depth: int = 3, classes: int = 0
+        self,
+        dimensions: int,
+        *,
+        width: int = 128,
+        depth: int = 3,
+        classes: int = 0,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         self.noise_level = LogSnrEmbedding(width)
         self.wanted = ConditionEmbedding(classes, width) if classes else None
-        self.layers = MLP(dimensions, dimensions, width=width, depth=depth, condition=width)
-        _zero(self.layers.last)
+        self.layers = MLP(
+            dimensions, outputs or dimensions, width=width, depth=depth, condition=width
+        )
+        silent(self.layers.last)
 
     def forward(
         self,
@@ -233,17 +238,11 @@ class Perceptron(nn.Module):
         return self.layers(x, F.silu(e))
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    """Normalise in groups of about 16 channels, at most 32 groups."""
-    return nn.GroupNorm(math.gcd(channels, min(32, max(1, channels // 16))), channels)
-
-
-def _zero(layer: nn.Conv2d | nn.Linear) -> nn.Conv2d | nn.Linear:
-    """Let a layer start by saying nothing."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
+def _asking(widths: Sequence[int]) -> list[tuple[str, int]]:
+    """Return where pixels ask the condition, with their channels there."""
+    coarsest = list(enumerate(widths))[-2:]
+    ways = [(f"{way}_{level}", width) for way in ("down", "up") for level, width in coarsest]
+    return [*ways, ("middle", widths[-1])]
 
 
 def _layout(network: UNet) -> torch.memory_format:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Model
+from trilemma.core.model import Model, Stage
+from trilemma.data.dataset import DataSet
+from trilemma.data.stream import ExampleStream
 from trilemma.families.diffusion import Diffusion
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
-from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
-from trilemma.networks.unet import Perceptron, UNet
+from trilemma.maths.waves import of_levels
+from trilemma.networks.noisy import NoisyClassifier
+from trilemma.recipes.denoisers import (
+    denoiser,
+    fill,
+    interval,
+    prediction,
+    prompts,
+    refuse_guidance,
+    sampler,
+)
 from trilemma.recipes.recipe import Plot, Recipe
 
 __all__ = ["Ddpm"]
@@ -24,61 +33,114 @@ __all__ = ["Ddpm"]
 
 @dataclass(frozen=True, kw_only=True)
 class Ddpm(Recipe):
-    """Trains a denoiser, a U-Net for images, and samples by asking it some twenty times."""
+    """Trains a denoiser, a U-Net for images, and samples by asking it some ten times."""
 
     name: ClassVar[str] = "ddpm"
     family: ClassVar[str] = "diffusion"
     reference: ClassVar[str] = (
         "Denoising Diffusion Probabilistic Models, Ho, Jain & Abbeel, 2020, arXiv:2006.11239"
     )
-    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "eta", "guidance")
+    at_sampling: ClassVar[tuple[str, ...]] = (
+        "sampler",
+        "sample_steps",
+        "grid",
+        "eta",
+        "guidance",
+        "guidance_over",
+    )
 
+    network: Literal["unet", "transformer"] = "unet"
+    """The denoiser of images; for points it is a perceptron."""
     width: int = 0
     """Channels at the finest size, or units of a layer for points; 0: 32 below 24 pixels, 48
-    from there, 128 for points."""
+    from there, 192 for a transformer, 128 for points."""
     schedule: Literal["linear", "cosine", "rectified"] = "cosine"
     """How signal is exchanged for noise."""
     prediction: Literal["noise", "clean", "velocity", "edm"] = "velocity"
     """What the network is asked for."""
     chain: int = 1000
-    """T, steps of the chain that it is trained on."""
+    """T, steps of the chain that it is trained on; 0 for continuous time."""
+    times: Literal["uniform", "log-normal", "importance"] = "uniform"
+    """Training times: even, mostly in the middle, or by their part in the bound."""
+    weighting: Literal["own", "noise", "bound", "min-snr"] = "own"
+    """Unit of the loss: the prediction's, the noise's (L_simple), nats of the bound (the network
+    then sees single levels too), or the noise's up to an SNR of 5."""
+    variance: Literal["posterior", "upper", "learned"] = "posterior"
+    """Variance of a step back: the posterior's, the chain's, or between, learned by the bound."""
     label_dropout: float = 0.1
-    """Share of examples whose class is hidden in training."""
-    sampler: Literal["ancestral", "ddim", "euler", "heun"] = "ddim"
+    """Share of examples whose class or caption is hidden in training."""
+    classifier: bool = False
+    """Train a classifier of noisy examples along, whose gradient then is the guidance."""
+    sampler: Literal[
+        "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
+    ] = "ddim"
     """The way from noise to data."""
     sample_steps: int = 20
     """Steps of that way; heun evaluates the network twice in each."""
+    grid: Literal["auto", "uniform", "log-snr", "karras"] = "auto"
+    """How these steps are spaced; auto: as is usual for the sampler."""
     eta: float = 0.0
-    """Noise put back in each step of ddim: 0 none, 1 as much as ancestral."""
+    """Noise put back on the way: in ddim 0 none, 1 as much as ancestral; in euler, heun: churn."""
     guidance: float = 1.0
-    """Weight of the class: 1 obeys it, more exaggerates it, 0 ignores it."""
+    """Weight of the class or caption: 1 obeys it, more exaggerates it, 0 ignores it."""
+    guidance_over: str = "0:1"
+    """Times FROM:TO between which guidance acts; 1 is noise, 0 is data."""
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
-        if self.guidance != 1 and domain.classes and self.label_dropout == 0:
-            raise BadInput(
-                f"guidance {self.guidance:g} compares with a model that was told no class, and "
-                "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
-            )
+        self._possible(domain)
         schedule = SCHEDULES[self.schedule]
-        predictions: dict[str, Prediction] = {
-            "noise": NoisePrediction(),
-            "clean": Clean(),
-            "velocity": Velocity(schedule.power),
-            "edm": Edm(0.5 if isinstance(domain.values, Levels) else 1.0),
-        }
-        sampler = SAMPLERS[self.sampler]
+        levels = domain.values.count if isinstance(domain.values, Levels) else 0
+        frequencies = of_levels(levels) if levels and self.weighting == "bound" else ()
+        classes = len(domain.classes)
         return Diffusion(
-            self.network(domain),
+            denoiser(
+                domain,
+                kind=self.network,
+                width=self.width,
+                seen=1 + 2 * len(frequencies),
+                given=2 if self.variance == "learned" else 1,
+            ),
             domain,
             schedule,
-            predictions[self.prediction],
+            prediction(self.prediction, schedule, domain),
             chain=self.chain,
+            times=self.times,
+            weighting=self.weighting,
+            variance=self.variance,
+            frequencies=frequencies,
             label_dropout=self.label_dropout,
-            sampler=sampler(self.eta) if self.sampler == "ddim" else sampler(),
+            sampler=sampler(self.sampler, self.eta),
             steps=self.sample_steps,
+            grid=self.grid,
             guidance=self.guidance,
+            over=interval(self.guidance_over),
+            classifier=NoisyClassifier(domain.shape, classes) if self.classifier else None,
+            prompts=prompts(domain),
         )
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return the one training; before it, captions are kept for samples that ask for none."""
+        assert isinstance(model, Diffusion)
+        return [
+            Stage(
+                "model",
+                model,
+                lambda: ExampleStream(data.train, self.batch, seed),
+                prepare=lambda: fill(model.prompts, data.train),
+            )
+        ]
+
+    def _possible(self, domain: Domain) -> None:
+        """Refuse fields that make no sense together."""
+        refuse_guidance(self.guidance, domain, self.label_dropout, told=not self.classifier)
+        if self.classifier and not domain.classes:
+            raise BadInput("--classifier true was given for data without classes; leave it out.")
+        if self.chain and self.sample_steps > self.chain:
+            raise BadInput(
+                f"{self.sample_steps} sample steps were asked of a chain of {self.chain}; give "
+                f"{self.chain} or fewer, or train with --chain 0, in continuous time."
+            )
 
     @classmethod
     def plots(cls) -> Mapping[str, Plot]:
@@ -90,19 +152,3 @@ class Ddpm(Recipe):
             "signal": Plot(t.tolist(), signal, "time t", "share of signal, alpha²"),
             "log snr": Plot(t.tolist(), ratio, "time t", "log-SNR, ln(alpha² / sigma²)"),
         }
-
-    def network(self, domain: Domain) -> nn.Module:
-        """Return a denoiser for the domain: a U-Net whose coarsest side is 4 to 8 pixels."""
-        classes = len(domain.classes)
-        if domain.kind == "points":
-            return Perceptron(domain.dimensions, width=self.width or 128, classes=classes)
-        side = min(domain.shape[1:])
-        patch = 1 if side < 24 else 2
-        halvings = max(1, round(side / patch / 7).bit_length() - 1)
-        return UNet(
-            domain.shape[0],
-            width=self.width or (32 if side < 24 else 48),
-            multipliers=(1, *[2] * halvings),
-            patch=patch,
-            classes=classes,
-        )

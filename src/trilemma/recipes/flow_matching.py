@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import nn
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
@@ -16,7 +14,8 @@ from trilemma.core.model import Model
 from trilemma.families.continuous import placed
 from trilemma.families.flow_matching import FlowMatching
 from trilemma.maths.ode import refined
-from trilemma.networks.unet import Perceptron, UNet
+from trilemma.maths.waves import of_levels
+from trilemma.recipes.denoisers import denoiser, refuse_guidance
 from trilemma.recipes.recipe import Plot, Recipe
 
 __all__ = ["FlowMatchingRecipe"]
@@ -59,12 +58,13 @@ class FlowMatchingRecipe(Recipe):
         self._possible(domain)
         values = domain.values
         levels = values.count if isinstance(values, Levels) else 0
+        frequencies = _frequencies(domain)
         inner = FlowMatching(
-            self.network(domain),
+            denoiser(domain, width=self.width, seen=1 + 2 * len(frequencies)),
             domain.shape,
             spread=0.5 if levels else 1.0,
             finest=1 / (32 * levels) if levels else REAL,
-            frequencies=_frequencies(domain),
+            frequencies=frequencies,
             pairing=self.pairing,
             times=self.times,
             label_dropout=self.label_dropout,
@@ -79,11 +79,7 @@ class FlowMatchingRecipe(Recipe):
 
     def _possible(self, domain: Domain) -> None:
         """Refuse fields that make no sense together."""
-        if self.guidance != 1 and domain.classes and self.label_dropout == 0:
-            raise BadInput(
-                f"guidance {self.guidance:g} compares with a model that was told no class, and "
-                "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
-            )
+        refuse_guidance(self.guidance, domain, self.label_dropout)
         if domain.kind == "image" and self.probes < 1:
             raise BadInput(
                 f"{self.probes} probes were given for images; give --probes 1 or more, for the "
@@ -102,40 +98,15 @@ class FlowMatchingRecipe(Recipe):
             "noise": Plot(u[:-1].tolist(), noise, "share of the steps", "noise 1 - t", log=True),
         }
 
-    def network(self, domain: Domain) -> nn.Module:
-        """Return a velocity's network: a U-Net whose coarsest side is 4 to 8 pixels."""
-        classes = len(domain.classes)
-        if domain.kind == "points":
-            seen = domain.dimensions * (1 + 2 * len(_frequencies(domain)))
-            return Perceptron(seen, width=self.width or 128, classes=classes)
-        side = min(domain.shape[1:])
-        patch = 1 if side < 24 else 2
-        halvings = max(1, round(side / patch / 7).bit_length() - 1)
-        channels = domain.shape[0]
-        return UNet(
-            channels * (1 + 2 * len(_frequencies(domain))),
-            width=self.width or (32 if side < 24 else 48),
-            multipliers=(1, *[2] * halvings),
-            patch=patch,
-            classes=classes,
-            outputs=channels,
-        )
-
 
 def _frequencies(domain: Domain) -> tuple[float, ...]:
     """Return the waves that a network is shown.
 
-    Of levels, one of a bin's width and of 4, 16, … bins, the longest below a half; of points in
-    few dimensions, four that help a perceptron with edges; a wide table has enough columns.
+    Of levels, those of a bin's width and more; of points in few dimensions, four that help a perceptron with edges; a wide table has enough columns.
     """
     if not isinstance(domain.values, Levels):
         return (1.5, 3.0, 6.0, 12.0) if domain.dimensions <= PLANE else ()
-    count, found = domain.values.count, []
-    period = 2 / count
-    while period < 0.5 and len(found) < 4:
-        found.append(2 * math.pi / period)
-        period *= 4
-    return tuple(found)
+    return of_levels(domain.values.count)
 
 
 REAL = 5e-3

@@ -1,0 +1,134 @@
+r"""The probability flow of a diffusion: the same marginals without randomness, and their density.
+
+With len = sqrt(alpha^2 + sigma^2), the angle phi = atan2(sigma, alpha) and u = x_t / len, states
+lie on u = cos(phi) x + sin(phi) eps, and with xhat the clean estimate and ehat = (u - cos(phi)
+xhat) / sin(phi) they follow
+
+    du / dphi = cos(phi) ehat - sin(phi) xhat = (cos(phi) u - xhat) / sin(phi).
+
+Solved from data to noise, it gives an example its code; back again, the example of a code. Along
+the way the density obeys d ln p / dphi = - div du/dphi. For a state u at the finest noise phi_1
+
+    ln p(u) = ln N(u(end); 0, I) + integral of div du/dphi from phi_1 to the end,
+
+and data, of which x_1 = alpha_1 x + sigma_1 eps is a noisy view, are bounded as a whole by
+
+    ln p(x) >= E_q(x_1|x) [ln p(x_1) - ln q(x_1 | x) + ln p(x | x_1)]
+
+with the last step p(x | x_1) of the variational bound, cut into bins where data are levels.
+
+References:
+    Score-Based Generative Modeling through Stochastic Differential Equations, Song,
+    Sohl-Dickstein, Kingma, Kumar, Ermon & Poole, 2021 (arXiv:2011.13456), section 4.3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.noise import Noise
+from trilemma.maths import ode
+from trilemma.maths.distributions import log_normal, per_example
+from trilemma.maths.schedules import Schedule, time_of
+
+__all__ = ["ProbabilityFlow"]
+
+PROBED = 16
+"""Coordinates above which the divergence is estimated by a probe instead of computed."""
+
+
+@dataclass(frozen=True)
+class ProbabilityFlow:
+    """The flow of one denoiser.
+
+    Arguments:
+        denoise: (x_t, t) -> the clean estimate, scaled.
+        schedule: t to (alpha, sigma).
+        finest: log-SNR of the end at the data.
+        steps: Steps of the solver, half of them even in phi and half in ln(1 + SNR).
+        solver: One of `ode.SOLVERS`.
+    """
+
+    denoise: Callable[[Tensor, Tensor], Tensor]
+    schedule: Schedule
+    finest: float
+    steps: int = 20
+    solver: str = "heun"
+
+    def noise_of(self, y: Tensor) -> Tensor:
+        """Return the codes of scaled data: states at t = 1, over len."""
+        return self._solved(self._field(), (y,), self.angles())[0]
+
+    def data_of(self, z: Tensor) -> Tensor:
+        """Return the scaled data of codes."""
+        angles = self.angles()
+        u = self._solved(self._field(), (z,), angles.flip(0))[0]
+        return u / math.cos(float(angles[0]))
+
+    def log_prob(self, x_1: Tensor, noise: Noise) -> Float[Tensor, " B"]:
+        """Return ln p of states at the finest noise; estimated above `PROBED` coordinates."""
+        angles, dimensions = self.angles(), x_1[0].numel()
+        first, last = (self._length(a) for a in (angles[0], angles[-1]))
+        probes = noise.named("probes")
+
+        def trace(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
+            if dimensions <= PROBED:
+                return ode.exact_trace(f, u)
+            bits = probes.integers(2, 1, *u.shape[1:]).movedim(1, 0)
+            return ode.hutchinson(f, u, 2 * bits.to(u) - 1)
+
+        field = ode.with_divergence(lambda phi, u: self._slope(phi, u), trace)
+        state = (x_1 / first, x_1.new_zeros(len(x_1), 1))
+        u, lost = self._solved(field, state, angles)
+        spread = torch.full_like(u, -2 * math.log(last))
+        end = per_example(log_normal(u, torch.zeros_like(u), spread))
+        return end - lost[:, 0] - dimensions * math.log(first)
+
+    def angles(self) -> Float[Tensor, " n"]:
+        """Return phi from the finest noise to the end, float64."""
+        end = float(self.schedule.log_snr(torch.ones((), dtype=torch.float64)))
+        dense = torch.linspace(self.finest, end, 4001, dtype=torch.float64)
+        angle = torch.atan((-dense / 2).exp())
+        told = -torch.nn.functional.softplus(dense)
+        place = sum((c - c[0]) / (c[-1] - c[0]) for c in (angle, told)) / 2
+        wanted = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
+        i = torch.searchsorted(place, wanted).clamp(1, len(place) - 1)
+        share = (wanted - place[i - 1]) / (place[i] - place[i - 1])
+        return torch.lerp(angle[i - 1], angle[i], share)
+
+    # What it is made of
+
+    def _length(self, angle: Tensor) -> float:
+        alpha, sigma = self.schedule(self._time(angle))
+        return float(torch.hypot(alpha, sigma))
+
+    def _time(self, angle: Tensor) -> Tensor:
+        return _time_at(self.schedule, float(angle))
+
+    def _slope(self, phi: Float[Tensor, " B"], u: Tensor) -> Tensor:
+        """Return du / dphi; all rows are at one angle."""
+        angle = phi[0].double()
+        t = self._time(angle)
+        alpha, sigma = self.schedule(t)
+        clean = self.denoise(u * torch.hypot(alpha, sigma).to(u), t)
+        return (angle.cos().to(u) * u - clean) / angle.sin().to(u)
+
+    def _field(self) -> ode.Field:
+        return lambda phi, state: (self._slope(phi, state[0]),)
+
+    def _solved(self, field: ode.Field, state: ode.State, angles: Tensor) -> ode.State:
+        return deque(ode.fixed(field, state, angles, ode.SOLVERS[self.solver]), maxlen=1).pop()
+
+
+@lru_cache(maxsize=4096)
+def _time_at(schedule: Schedule, angle: float) -> Tensor:
+    """Return the time at which a schedule has an angle; a solver asks for few, again and again."""
+    return time_of(schedule, torch.tensor(-2 * math.log(math.tan(angle)), dtype=torch.float64))

@@ -1,0 +1,164 @@
+r"""Laws of what a denoiser is trained on, and of what can be asked of a trained one.
+
+The ground is that of `diffusion`: data x ~ N(m, s^2) with the exact posterior mean. There the
+probability flow is known too: it carries x to its code, at t = 1,
+
+    x_1 = alpha_1 m + v_1 (x - m) / s,     v_1^2 = alpha_1^2 s^2 + sigma_1^2,
+
+and ln p(x) is that of the Gaussian.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trilemma.core.noise import Noise
+from trilemma.families.diffusion import MOST, Diffusion
+from trilemma.families.variational import VariationalBound, reverse_variance
+from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect
+from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.maths import predictions, schedules, times
+from trilemma.maths.spaces import Euclidean
+
+__all__ = ["CHECKS"]
+
+WHERE = "lecture 6; arXiv:2102.09672"
+TRUTH = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
+"""E ln p(x) of the Gaussian, nats."""
+
+
+def _model(**options: object) -> Diffusion:
+    return Diffusion(
+        _Perfect(),
+        POINTS,
+        schedules.Cosine(),
+        predictions.NoisePrediction(),
+        **options,  # type: ignore[arg-type]
+    )
+
+
+def drawing() -> list[Law]:
+    """Times of another density, weighted by what they lack, leave a mean as it was."""
+    u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    found, schedule = [], schedules.Linear()
+    for chain in (50, 0):
+        t, weight = times.importance(u, schedule, chain)
+        even = times.uniform(u.float(), chain)
+        a, b = (float((value**2).double().mean()) for value in (even, t * weight.sqrt()))
+        name = f"importance-sampled times, {f'chain of {chain}' if chain else 'continuous'}"
+        mean = float(weight.double().mean())
+        found.append(equal(f"{name}: E[1/p] = 1", WHERE, mean, 1, 1e-3))
+        found.append(equal(f"{name}: E[t^2 / p] = E_uniform[t^2]", WHERE, b, a, 1e-3))
+    z = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    gap = 0.0
+    for kind in (schedules.Cosine(), schedules.Rectified()):
+        level = -kind.log_snr(times.log_normal(z, kind)) / 2
+        gap = max(gap, float((level - (1.2 * z - 1.2)).abs().max()))
+    name = "log-normal times: ln(sigma / alpha) = -1.2 + 1.2 z"
+    found.append(equal(name, "arXiv:2206.00364, table 1", gap, 0, 2e-3))
+    return found
+
+
+def weighted() -> list[Law]:
+    """No weight of min-SNR is above 5, and below it is the noise's."""
+    model, t = _model(weighting="min-snr"), torch.linspace(0.05, 1, 40)
+    alpha, sigma = schedules.Cosine()(t.double())
+    snr = (alpha / sigma) ** 2
+    gap = float((model._weight(t).double() - snr.clamp(max=MOST)).abs().max())
+    return [equal("min-SNR: w = min(SNR, 5)", "arXiv:2303.09556", gap, 0, 1e-4)]
+
+
+def variances() -> list[Law]:
+    """A learned variance is between the posterior's and the chain's, and costs as the KL does."""
+    schedule, like = schedules.Cosine(), torch.zeros(1, D, dtype=torch.float64)
+    s, t = (torch.tensor(v, dtype=torch.float64) for v in (0.39, 0.4))
+    tilde = schedules.posterior(schedule, s, t)[2]
+    _, beta = schedules.transition(schedule, s, t)
+    found = []
+    for v, expected, name in ((0.0, tilde, "beta~"), (1.0, beta, "beta")):
+        given = torch.full_like(like, v)
+        made = reverse_variance(schedule, s, t, "learned", given, like)
+        gap = float((made / expected - 1).abs().max())
+        found.append(equal(f"learned variance at v = {v:g} is {name}", WHERE, gap, 0, 1e-9))
+    x, clean = torch.randn(2, 5, D, generator=torch.Generator().manual_seed(0)).double()
+    learned = VariationalBound(schedule, POINTS, Euclidean(), 100, "learned", "time")
+    cost = learned.divergence(x, clean, s, t, torch.zeros_like(x))
+    snr = [(a / b) ** 2 for a, b in (schedule(s), schedule(t))]
+    short = (snr[0] - snr[1]) / 2 * (x - clean) ** 2
+    name = "L_{t-1} with S = beta~ = (SNR_{t-1} - SNR_t) / 2 |x - xhat|^2"
+    found.append(equal(name, WHERE, float((cost - short).abs().max()), 0, 1e-8))
+    best = learned.divergence(x, x, s, t, torch.zeros_like(x)).abs().max()
+    found.append(equal("L_{t-1} = 0 at the posterior itself", WHERE, float(best), 0, 1e-9))
+    noise = _Cubature()
+    upper = _model(chain=200, variance="upper").bound_terms(noise.x, noise=noise)
+    name = "bound with S = beta <= E ln p(x)"
+    found.append(at_most(name, WHERE, -float(upper.sum(1).mean()), TRUTH))
+    return found
+
+
+def flow() -> list[Law]:
+    """The probability flow of the exact denoiser is the Gaussian's, there and back."""
+    where = "arXiv:2011.13456, 4.3"
+    model, x = _model(), (MEAN + SPREAD * torch.tensor([[1.0, -1.0], [-0.4, 0.9]])).float()
+    alpha, sigma = schedules.Cosine()(torch.ones((), dtype=torch.float64))
+    v = (alpha**2 * SPREAD**2 + sigma**2).sqrt()
+    exact = alpha * MEAN + v * (x - MEAN) / SPREAD
+    code = model.encode(x)
+    noise = _Cubature()
+    return [
+        equal("code of x = alpha_1 m + v_1 (x - m) / s", where, _gap(code, exact), 0, 5e-3),
+        equal("decode(encode(x)) = x", where, _gap(model.decode(code), x), 0, 5e-3),
+        equal(
+            "ln p(x) by the flow's density, in mean = -entropy",
+            where,
+            float(model.ode_log_prob(noise.x, noise=noise).mean()),
+            TRUTH,
+            0.03,
+        ),
+    ]
+
+
+def edited() -> list[Law]:
+    """A completion keeps what is known, and a way between two examples begins and ends at them."""
+    model, generator = _model(steps=10), torch.Generator().manual_seed(0)
+    x, y = (MEAN + SPREAD * torch.randn(2, 6, D, generator=generator)).float()
+    known = torch.tensor([True, False]).expand(6, D)
+    done = model.complete(x, known, noise=Noise.of(0, 6))
+    nothing = model.complete(x, torch.zeros_like(known), noise=Noise.of(0, 6))
+    way = model.between(x, y, 3)
+    noised = model.edit(x, 1.0, noise=Noise.of(0, 6)) - model.sample(6, noise=Noise.of(0, 6))
+    return [
+        equal("a completion keeps what is known", WHERE, _gap(done[:, 0], x[:, 0]), 0, 0),
+        equal(
+            "with nothing known it is a sample",
+            WHERE,
+            _gap(nothing, model.sample(6, noise=Noise.of(0, 6))),
+            0,
+            1e-6,
+        ),
+        equal(
+            "the way between two examples begins and ends at them",
+            "arXiv:2010.02502, 5.3",
+            max(_gap(way[0], x), _gap(way[-1], y)),
+            0,
+            5e-3,
+        ),
+        equal(
+            "an edit of strength 1 keeps nothing: it is a sample",
+            "arXiv:2108.01073",
+            float(noised.abs().max()),
+            0,
+            1e-2,
+        ),
+    ]
+
+
+def _gap(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).abs().max())
+
+
+CHECKS: Sequence[Check] = (drawing, weighted, variances, flow, edited)

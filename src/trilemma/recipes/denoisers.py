@@ -1,0 +1,172 @@
+"""Denoising networks for a domain, and what they are told: shared by the recipes that diffuse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.data.dataset import Split
+from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
+from trilemma.maths.samplers import SAMPLERS, Sampler
+from trilemma.maths.schedules import Schedule
+from trilemma.networks.patch_transformer import PatchTransformer
+from trilemma.networks.prompts import Prompts
+from trilemma.networks.text import Context
+from trilemma.networks.unet import Perceptron, UNet
+
+__all__ = [
+    "context",
+    "denoiser",
+    "fill",
+    "interval",
+    "prediction",
+    "prompts",
+    "refuse_guidance",
+    "sampler",
+]
+
+KEPT = 4096
+"""Captions kept, to be drawn from when nobody asks for one."""
+WIDE = 128
+"""Numbers of a token that a caption becomes."""
+
+
+def denoiser(
+    domain: Domain,
+    *,
+    kind: str = "unet",
+    width: int = 0,
+    seen: int = 1,
+    given: int = 1,
+) -> nn.Module:
+    """Build a denoiser: a U-Net whose coarsest side is 4 to 8 pixels, a transformer, a perceptron.
+
+    Arguments:
+        domain: Where the data lie; their classes or captions are what it is told.
+        kind: 'unet' or 'transformer', for images.
+        width: Channels at the finest size, numbers of a token, or units of a layer; 0 chooses.
+        seen: Numbers that it sees for each coordinate.
+        given: Numbers that it gives for each.
+    """
+    classes = len(domain.classes)
+    if domain.kind == "points":
+        if kind != "unet":
+            raise BadInput(f"--network {kind} is for images; leave it out for points.")
+        size = domain.dimensions
+        return Perceptron(size * seen, width=width or 128, classes=classes, outputs=size * given)
+    channels, *sides = domain.shape
+    tau = context(domain)
+    if kind == "transformer":
+        side = min(sides)
+        patch = next((p for p in (4, 2, 1) if side // p >= 4 and not any(s % p for s in sides)), 1)
+        return PatchTransformer(
+            (channels, *sides),  # type: ignore[arg-type]
+            patch=patch,
+            width=width or 192,
+            classes=classes,
+            context=tau,
+            inputs=channels * seen,
+            outputs=channels * given,
+        )
+    side = min(sides)
+    patch = 1 if side < 24 else 2
+    halvings = max(1, round(side / patch / 7).bit_length() - 1)
+    return UNet(
+        channels * seen,
+        width=width or (32 if side < 24 else 48),
+        multipliers=(1, *[2] * halvings),
+        patch=patch,
+        classes=classes,
+        context=tau,
+        outputs=channels * given,
+    )
+
+
+def context(domain: Domain) -> Context | None:
+    """Return tau for data with captions; None without."""
+    if not domain.vocabulary:
+        return None
+    return Context(WIDE, words=len(domain.vocabulary), length=domain.words)
+
+
+def prompts(domain: Domain) -> Prompts | None:
+    """Return room for training captions, from which samples take theirs; None without."""
+    return Prompts(KEPT, words=domain.words) if domain.vocabulary else None
+
+
+def fill(room: nn.Module | None, split: Split) -> None:
+    """Keep captions of the training examples."""
+    if isinstance(room, Prompts) and split.tokens is not None:
+        room.fill(Condition(tokens=split.tokens, mask=split.mask))
+
+
+def prediction(name: str, schedule: Schedule, domain: Domain) -> Prediction:
+    """Return what a network is asked for, by its name."""
+    made: dict[str, Prediction] = {
+        "noise": NoisePrediction(),
+        "clean": Clean(),
+        "velocity": Velocity(schedule.power),
+        "edm": Edm(0.5 if isinstance(domain.values, Levels) else 1.0),
+    }
+    return made[name]
+
+
+def sampler(name: str, eta: float) -> Sampler:
+    """Return a sampler; `eta` is DDIM's, and the churn of euler and heun.
+
+    Raises:
+        BadInput: The sampler has no chance in it, or has all of it.
+    """
+    kind = SAMPLERS[name]
+    if name == "ddim":
+        return kind(eta)
+    if name in ("euler", "heun"):
+        return kind(churn=eta)
+    if eta:
+        raise BadInput(
+            f"--eta {eta:g} was given for {name}, which has no such choice; ddim, euler and heun "
+            "put noise back."
+        )
+    return kind()
+
+
+def refuse_guidance(guidance: float, domain: Domain, dropout: float, *, told: bool = True) -> None:
+    """Refuse guidance where there is nothing to be guided by.
+
+    Arguments:
+        guidance: Its weight.
+        domain: Where the data lie.
+        dropout: Share of training examples whose condition is hidden.
+        told: Whether the denoiser's own condition guides, not a classifier.
+    """
+    if guidance == 1:
+        return
+    if not domain.classes and not domain.vocabulary:
+        raise BadInput(
+            f"guidance {guidance:g} was given for data without classes or captions; leave it out."
+        )
+    if told and dropout == 0:
+        raise BadInput(
+            f"guidance {guidance:g} compares with a model that was told nothing, and "
+            "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
+        )
+
+
+def interval(text: str) -> tuple[float, float]:
+    """Read 'FROM:TO', two times.
+
+    >>> interval("0.1:0.8")
+    (0.1, 0.8)
+    """
+    parts: Sequence[str] = text.split(":")
+    try:
+        low, high = (float(part) for part in parts)
+    except ValueError:
+        raise BadInput(
+            f"'{text}' is no interval; give two times from 0 to 1, as in 0.1:0.8."
+        ) from None
+    return low, high

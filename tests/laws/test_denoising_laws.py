@@ -1,0 +1,124 @@
+"""Each law of training times, variances, flow and editing holds, and fails when code is broken."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from trilemma.families import diffusion, editing, probability_flow, variational
+from trilemma.laws import denoising as laws
+from trilemma.maths import times
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_holds(check):
+    found = check()
+    assert found
+    for law in found:
+        assert law.holds, law
+
+
+def broken(check, saying):
+    """Return how many laws of a check whose name has these words fail."""
+    return sum(not law.holds for law in check() if saying in law.name)
+
+
+def test_times_without_their_weight_are_seen(monkeypatch):
+    whole = times.importance
+
+    def importance(*args):
+        t, weight = whole(*args)
+        return t, torch.ones_like(weight)
+
+    monkeypatch.setattr(times, "importance", importance)
+    assert broken(laws.drawing, "t^2") == 2
+
+
+def test_weights_of_another_mean_are_seen(monkeypatch):
+    whole = times.importance
+    monkeypatch.setattr(times, "importance", lambda *a: (whole(*a)[0], 1.1 * whole(*a)[1]))
+    assert broken(laws.drawing, "E[1/p]") == 2
+
+
+def test_times_around_another_level_are_seen(monkeypatch):
+    whole = times.log_normal
+    monkeypatch.setattr(times, "log_normal", lambda z, kind: whole(z, kind, mean=-1.0))
+    assert broken(laws.drawing, "log-normal") == 1
+
+
+def test_another_limit_of_the_weight_is_seen(monkeypatch):
+    monkeypatch.setattr(diffusion, "MOST", 6.0)
+    assert broken(laws.weighted, "min-SNR") == 1
+
+
+@pytest.mark.parametrize(("v", "saying"), [(0, "v = 0"), (1, "v = 1")])
+def test_a_variance_the_wrong_way_round_is_seen(monkeypatch, v, saying):
+    whole = laws.reverse_variance
+    monkeypatch.setattr(
+        laws, "reverse_variance", lambda p, s, t, kind, v, like: whole(p, s, t, kind, 1 - v, like)
+    )
+    assert broken(laws.variances, saying) == 1
+
+
+@pytest.mark.parametrize("saying", ["S = beta~ = ", "at the posterior itself"])
+def test_another_divergence_is_seen(monkeypatch, saying):
+    whole = variational.VariationalBound.divergence
+    monkeypatch.setattr(
+        variational.VariationalBound, "divergence", lambda self, *args: whole(self, *args) + 1e-3
+    )
+    assert broken(laws.variances, saying) == 1
+
+
+def test_an_upper_variance_that_costs_too_little_is_seen(monkeypatch):
+    whole = variational.VariationalBound.divergence
+    monkeypatch.setattr(
+        variational.VariationalBound, "divergence", lambda self, *args: 0.5 * whole(self, *args)
+    )
+    assert broken(laws.variances, "S = beta <=") == 1
+
+
+@pytest.mark.parametrize("saying", ["code of x", "entropy"])
+def test_another_flow_is_seen(monkeypatch, saying):
+    whole = probability_flow.ProbabilityFlow._slope
+    monkeypatch.setattr(
+        probability_flow.ProbabilityFlow, "_slope", lambda self, phi, u: 0.6 * whole(self, phi, u)
+    )
+    assert broken(laws.flow, saying) == 1
+
+
+@pytest.mark.parametrize(
+    ("check", "saying"), [(laws.flow, "decode(encode"), (laws.edited, "begins and ends")]
+)
+def test_a_flow_that_does_not_come_back_is_seen(monkeypatch, check, saying):
+    whole = probability_flow.ProbabilityFlow.data_of
+
+    def data_of(self, z):
+        return whole(dataclasses.replace(self, steps=2, solver="euler"), z)
+
+    monkeypatch.setattr(probability_flow.ProbabilityFlow, "data_of", data_of)
+    assert broken(check, saying) == 1
+
+
+def test_a_completion_that_forgets_is_seen(monkeypatch):
+    monkeypatch.setattr(editing.torch, "where", lambda known, x, drawn: drawn)
+    assert broken(laws.edited, "keeps what is known") == 1
+
+
+def test_a_completion_by_other_noise_is_seen(monkeypatch):
+    whole = editing.Editable.complete
+    monkeypatch.setattr(
+        editing.Editable,
+        "complete",
+        lambda self, x, known, *, noise: whole(self, x, known, noise=noise.named("other")),
+    )
+    assert broken(laws.edited, "it is a sample") >= 1
+
+
+def test_an_edit_that_keeps_something_is_seen(monkeypatch):
+    whole = editing.Editable.edit
+    monkeypatch.setattr(
+        editing.Editable, "edit", lambda self, x, s, *, noise: whole(self, x, 0.7, noise=noise)
+    )
+    assert broken(laws.edited, "strength 1") == 1
