@@ -219,6 +219,8 @@ class Diffusion(Editable):
             return snr(t)
         if self.weighting == "min-snr":
             return snr(t).clamp(max=MOST)
+        if not self.chain:
+            return (training_times.falls(self.schedule, t, torch.exp) / 2).float()
         before = t - 1 / self.steps
         first = before < 0.5 / self.steps
         finer = torch.where(first, 2 * snr(t), snr(torch.where(first, t, before)))
@@ -419,7 +421,13 @@ class Diffusion(Editable):
 
     def _bounded(self, spacing: str) -> VariationalBound:
         return VariationalBound(
-            self.schedule, self.domain, self.space, self.steps, self.variance, spacing
+            self.schedule,
+            self.domain,
+            self.space,
+            self.steps,
+            self.variance,
+            spacing,
+            is_continuous=not self.chain,
         )
 
     def _estimator(

@@ -104,6 +104,8 @@ class VariationalBound:
         steps: T.
         variance: One of `VARIANCES`.
         spacing: One of `SPACINGS`.
+        is_continuous: Whether the denoiser knows times before 1 / T, so that the chain of data on
+            levels may begin at a noise of a quarter of a bin, however many steps it has.
     """
 
     schedule: Schedule
@@ -112,6 +114,7 @@ class VariationalBound:
     steps: int
     variance: str = "posterior"
     spacing: str = "information"
+    is_continuous: bool = False
 
     def chain(self, device: torch.device) -> Steps:
         """Return the times of the chain, from that of x_1 to 1."""
@@ -121,7 +124,8 @@ class VariationalBound:
         ends = self.schedule.log_snr(even[[0, -1]])
         if isinstance(self.domain.values, Levels):
             quarter = 0.5 / (self.domain.values.count - 1)
-            ends[0] = ends[0].clamp(max=max(-2 * math.log(quarter), float(ends[1])))
+            least = max(-2 * math.log(quarter), float(ends[1]))
+            ends[0] = least if self.is_continuous else ends[0].clamp(max=least)
         if self.spacing == "time":
             times = even[self.schedule.log_snr(even) <= ends[0] + 1e-9]
         else:

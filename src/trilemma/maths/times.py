@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -27,13 +28,15 @@ from torch import Tensor
 
 from trilemma.maths.schedules import Schedule
 
-__all__ = ["TIMES", "importance", "log_normal", "on_chain", "uniform"]
+__all__ = ["TIMES", "falls", "importance", "log_normal", "on_chain", "uniform"]
 
 TIMES = ("uniform", "log-normal", "importance")
 """How training times are drawn."""
 
-CELLS = 1000
-"""Steps of a chain, or cells of equal length in continuous time, between which is interpolated."""
+EVEN = 0.02
+"""Share of importance-sampled continuous times that is even in t, so that no weight explodes."""
+PLACES = 10_000
+"""Times at which noise levels are tabled, between which is interpolated."""
 
 
 def on_chain(t: Float[Tensor, " B"], chain: int) -> Float[Tensor, " B"]:
@@ -71,13 +74,8 @@ def log_normal(
         mean: Of the logarithm.
         deviation: Of the logarithm.
     """
-    table = _levels(schedule, z.device)
-    wanted = (mean + deviation * z.double()).clamp(float(table[0]), float(table[-1]))
-    high = torch.searchsorted(table, wanted).clamp(1, len(table) - 1)
-    low = table[high - 1]
-    place = (wanted - low) / (table[high] - low)
-    t = (high - 1 + place + 1) / len(table)
-    return on_chain(t.clamp(max=1).to(z), chain)
+    t = _time_at(_levels(schedule, z.device), mean + deviation * z.double())
+    return on_chain(t.to(z), chain)
 
 
 def importance(
@@ -88,21 +86,48 @@ def importance(
     Arguments:
         u: Uniform numbers in [0, 1).
         schedule: t to (alpha, sigma).
-        chain: T; 0 for continuous time, where t is uniform within each of `CELLS` cells.
+        chain: T; 0 for continuous time, whose least is 1e-4.
     """
-    share = _shares(schedule, chain or CELLS, u.device)
+    if not chain:
+        return _continuous(u, schedule)
+    share = _shares(schedule, chain, u.device)
     edges = share.cumsum(0)
-    u = u.double() * edges[-1]
-    i = torch.bucketize(u, edges[:-1], right=True)
-    inside = (u - (edges[i] - share[i])) / share[i]
-    t = (i + (1 if chain else 1 - inside.clamp(0, 1 - 1e-6))) / len(share)
-    return t.float(), (1 / (share[i] * len(share))).float()
+    i = torch.bucketize(u.double() * edges[-1], edges[:-1], right=True)
+    return ((i + 1) / chain).float(), (1 / (share[i] * chain)).float()
+
+
+def falls(schedule: Schedule, t: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return -d/dt of a function of the log-SNR at times t > 0, float64."""
+    t = t.double()
+    h = 1e-3 * torch.minimum(t, 1 - t).clamp(min=1e-6)
+    ends = (of(schedule.log_snr(end)) for end in (t - h, (t + h).clamp(max=1)))
+    before, after = ends
+    return (before - after) / ((t + h).clamp(max=1) - (t - h))
+
+
+def _continuous(u: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
+    """Return times even in ln(1 + SNR), but for a share of them even in t, and 1 / p(t)."""
+    softplus, table = torch.nn.functional.softplus, _levels(schedule, u.device)
+    first, last = softplus(-2 * table[[0, -1]])
+    place = ((u.double() - EVEN) / (1 - EVEN)).clamp(min=0)
+    t = _time_at(table, -torch.lerp(first, last, place).expm1().log() / 2)
+    t = torch.where(u < EVEN, 1 - u.double() / EVEN, t)
+    density = falls(schedule, t, softplus) / (first - last)
+    return t.float(), (1 / (EVEN + (1 - EVEN) * density)).float()
+
+
+def _time_at(table: Tensor, wanted: Tensor) -> Tensor:
+    """Return the times of ln(sigma / alpha), between those of the table, float64."""
+    wanted = wanted.clamp(float(table[0]), float(table[-1]))
+    high = torch.searchsorted(table, wanted).clamp(1, len(table) - 1)
+    low = table[high - 1]
+    return (high + (wanted - low) / (table[high] - low)) / len(table)
 
 
 @lru_cache(maxsize=16)
 def _levels(schedule: Schedule, device: torch.device) -> Float[Tensor, " n"]:
     """Return ln(sigma / alpha) at t = 1/n, 2/n, …, 1, rising, float64."""
-    t = torch.arange(1, 10 * CELLS + 1, dtype=torch.float64, device=device) / (10 * CELLS)
+    t = torch.arange(1, PLACES + 1, dtype=torch.float64, device=device) / PLACES
     return -schedule.log_snr(t) / 2
 
 

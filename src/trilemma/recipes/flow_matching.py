@@ -102,7 +102,8 @@ class FlowMatchingRecipe(Recipe):
 def _frequencies(domain: Domain) -> tuple[float, ...]:
     """Return the waves that a network is shown.
 
-    Of levels, those of a bin's width and more; of points in few dimensions, four that help a perceptron with edges; a wide table has enough columns.
+    Of levels, those of a bin's width and more; of points in few dimensions, four that help a
+    perceptron with edges; a wide table has enough columns.
     """
     if not isinstance(domain.values, Levels):
         return (1.5, 3.0, 6.0, 12.0) if domain.dimensions <= PLANE else ()
