@@ -28,7 +28,6 @@ POSITIVE = frozenset(
         "components",
         "critic_steps",
         "every",
-        "chain",
         "sample_steps",
     )
 )
