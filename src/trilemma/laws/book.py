@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from trilemma.laws import (
     adversarial,
+    attention,
     augment,
     autoencoding,
     autoregressive,
@@ -42,6 +43,7 @@ def library_laws() -> Sequence[Check]:
         *continuous.CHECKS,
         *diffusion.CHECKS,
         *denoising.CHECKS,
+        *attention.CHECKS,
         *metrics.CHECKS,
     )
 

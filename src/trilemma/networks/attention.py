@@ -74,7 +74,7 @@ def weights(
         k: Keys.
         mask: Which tokens are seen; None means all. Where a row sees none, all weights are 0.
     """
-    scores = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
+    scores = q @ (k * k.shape[3] ** -0.5).transpose(2, 3)
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     if mask is None:
         return scores.softmax(3)

@@ -1,0 +1,272 @@
+r"""Laws of cross-attention, of tau, and of the denoisers that are told by them.
+
+    y_i = x_i + W_O sum_j a_ij v_j,    a_ij = softmax_j(q_i . k_j / sqrt d) over the tokens seen
+    a permutation of the tokens together with their masks changes nothing
+    a token that is masked changes nothing, and has no gradient
+    a row that says nothing is a row without condition, whatever its tokens are
+    a new network with gated norms is the identity block by block, and says zero
+
+The networks are small, in float64, with every weight drawn at random, so that no part of them is
+silent; those that are new as they were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.networks import patch_transformer
+from trilemma.networks.attention import CrossAttention, kept_maps
+from trilemma.networks.patch_transformer import PatchTransformer
+from trilemma.networks.text import Context
+from trilemma.networks.unet import UNet
+
+__all__ = ["CHECKS"]
+
+LECTURE = "lecture 6; arXiv:2112.10752, section 3.3"
+TRANSFORMER = "arXiv:2212.09748, section 3.2 (adaLN-Zero)"
+ROWS, CHANNELS, WIDTH, WORDS, LENGTH, CLASSES = 3, 32, 16, 20, 5, 4
+N = TypeVar("N", bound=nn.Module)
+SIDES = (3, 4)
+SEEN = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
+
+
+def _made(make: Callable[[], N], *, new: bool = False) -> N:
+    """Return a network in float64; unless it is to be new, with weights of 0.3 z everywhere."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(3)
+        network = make().double().requires_grad_(False)
+        for weight in network.parameters():
+            if not new:
+                weight.copy_(0.3 * torch.randn(weight.shape, dtype=torch.float64))
+    return network
+
+
+def _normal(seed: int, *shape: int) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=draw, dtype=torch.float64)
+
+
+def _features() -> tuple[Tensor, Tensor]:
+    """Return an image's features, and tokens of conditions."""
+    return _normal(1, ROWS, CHANNELS, *SIDES), _normal(2, ROWS, LENGTH, WIDTH)
+
+
+def _cross() -> CrossAttention:
+    return _made(lambda: CrossAttention(CHANNELS, WIDTH, head=16))
+
+
+def _captions(seed: int = 4) -> Condition:
+    """Return captions of which some words are not real, with classes."""
+    draw = torch.Generator().manual_seed(seed)
+    words = torch.randint(1, WORDS + 1, (ROWS, LENGTH), generator=draw)
+    return Condition(label=torch.arange(ROWS) % CLASSES, tokens=words, mask=SEEN)
+
+
+def _context() -> Context:
+    return Context(WIDTH, classes=CLASSES, words=WORDS, length=LENGTH, depth=2, head=8)
+
+
+class _Level(nn.Module):
+    """A vector for a noise level in float64; the networks' own is float32 always."""
+
+    direction: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("direction", torch.linspace(-1, 1, width, dtype=torch.float64))
+
+    def forward(self, log_snr: Tensor) -> Tensor:
+        return log_snr[:, None] * self.direction
+
+
+def _unet() -> nn.Module:
+    network = UNet(1, width=16, patch=1, context=_context())
+    network.register_module("noise_level", _Level(64))
+    return network
+
+
+def _patches() -> PatchTransformer:
+    network = PatchTransformer((1, 8, 8), width=16, depth=2, head=8, context=_context())
+    network.register_module("noise_level", _Level(16))
+    return network
+
+
+def _denoisers() -> dict[str, nn.Module]:
+    return {"U-Net": _made(_unet), "patch transformer": _made(_patches)}
+
+
+def _said(network: nn.Module, condition: Condition | None) -> Tensor:
+    levels = torch.linspace(-2, 2, ROWS, dtype=torch.float64)
+    return network(_normal(5, ROWS, 1, 8, 8), levels, condition)
+
+
+def _gap(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max())
+
+
+def formula() -> list[Law]:
+    """What is computed is what the lecture writes, head by head, fused or not."""
+    attend = _cross()
+    x, tokens = _features()
+    z = attend.before(x).flatten(2).transpose(1, 2)
+    heads = []
+    for q, k, v in zip(
+        attend.ask.weight.chunk(attend.heads),
+        *(part.chunk(attend.heads) for part in attend.answer.weight.chunk(2)),
+        strict=True,
+    ):
+        scores = (z @ q.T) @ (tokens @ k.T).transpose(1, 2) / len(q) ** 0.5
+        share = scores.masked_fill(~SEEN[:, None], -torch.inf).exp()
+        heads.append(share / share.sum(2, keepdim=True) @ (tokens @ v.T))
+    wanted = x + attend.out(torch.cat(heads, dim=2)).transpose(1, 2).unflatten(2, SIDES)
+    plain = attend(x, tokens, SEEN)
+    with kept_maps(attend):
+        watched = attend(x, tokens, SEEN)
+    return [
+        equal("x + W_O softmax(Q K^T / sqrt d) V", LECTURE, _gap(plain, wanted), 0, 1e-12),
+        equal("recording the weights changes nothing", LECTURE, _gap(plain, watched), 0, 1e-12),
+    ]
+
+
+def probability() -> list[Law]:
+    """The weights of a place are a probability over the tokens that are seen."""
+    attend = _cross()
+    x, tokens = _features()
+    with kept_maps(attend) as maps:
+        attend(x, tokens, SEEN)
+    (share,) = maps
+    hidden = share.masked_fill(SEEN[:, None, None], 0)
+    total = (share * SEEN[:, None, None]).sum(3)
+    return [
+        equal("weights of the seen tokens sum to 1", LECTURE, _gap(total, total**0), 0, 1e-12),
+        at_most("weights are not negative", LECTURE, -float(share.min()), 0),
+        equal("the weight of a masked token is 0", LECTURE, float(hidden.abs().max()), 0, 0),
+    ]
+
+
+def permutation() -> list[Law]:
+    """Tokens are a set: their order is told by their places, or not at all."""
+    attend, order = _cross(), torch.tensor([3, 0, 4, 2, 1])
+    x, tokens = _features()
+    there = attend(x, tokens, SEEN)
+    back = attend(x, tokens[:, order], SEEN[:, order])
+    name = "tokens permuted with their masks: cross-attention gives the same"
+    found = [equal(name, LECTURE, _gap(there, back), 0, 1e-12)]
+
+    tau, said = _made(_context), _captions()
+    assert said.tokens is not None
+    plain = tau(said, ROWS)[0]
+    tau.places.copy_(tau.places[order])
+    moved = tau(replace(said, tokens=said.tokens[:, order], mask=SEEN[:, order]), ROWS)[0]
+    first = tau.first_word
+    gap = max(_gap(moved[:, first:], plain[:, first:][:, order]), _gap(moved[:, 0], plain[:, 0]))
+    found.append(
+        equal("words permuted with their places: tau's tokens move along", LECTURE, gap, 0, 1e-12)
+    )
+    plain = tau(said, ROWS)[0]
+    moved = tau(replace(said, tokens=said.tokens.flip(1), mask=SEEN), ROWS)[0]
+    told = float(_gap(plain[2, first:], moved[2, first:].flip(0)) > 1e-3)
+    found.append(equal("words permuted alone: tau tells the order", LECTURE, told, 1, 0))
+    return found
+
+
+def blind() -> list[Law]:
+    """What is masked changes nothing that can be seen."""
+    attend = _cross()
+    x, tokens = _features()
+    other = torch.where(SEEN[:, :, None], tokens, 100 * tokens.flip(0) + 7)
+    gap = _gap(attend(x, tokens, SEEN), attend(x, other, SEEN))
+    found = [equal("masked tokens changed: cross-attention", LECTURE, gap, 0, 0)]
+
+    tokens.requires_grad_()
+    drawn = _normal(6, ROWS, CHANNELS, *SIDES)
+    (slope,) = torch.autograd.grad((attend(x, tokens, SEEN) * drawn).sum(), tokens)
+    name = "d cross-attention / d masked token"
+    found.append(equal(name, LECTURE, float(slope[~SEEN].abs().max()), 0, 0))
+
+    said = _captions()
+    assert said.tokens is not None
+    changed = replace(said, tokens=torch.where(SEEN, said.tokens, 1 + said.tokens % WORDS))
+    shorter = Condition(said.label, said.tokens[:, :4], SEEN[:, :4])
+    longer = replace(said, mask=SEEN & (torch.arange(LENGTH) < 4))
+    for name, network in _denoisers().items():
+        gap = _gap(_said(network, said), _said(network, changed))
+        found.append(equal(f"masked words changed: {name} with tau", LECTURE, gap, 0, 0))
+        gap = _gap(_said(network, shorter), _said(network, longer))
+        found.append(equal(f"empty places behind a caption: {name}", LECTURE, gap, 0, 1e-12))
+    return found
+
+
+def silence() -> list[Law]:
+    """A row that says nothing is a row without condition; one that says something is heard."""
+    found, said, others = [], _captions(), _captions(seed=9)
+    others = replace(others, label=(torch.arange(ROWS) + 1) % CLASSES)
+    second = torch.arange(ROWS) == 1
+    for name, network in _denoisers().items():
+        nothing = _said(network, None)
+        gap = _gap(_said(network, said.null()), nothing)
+        found.append(equal(f"nothing said = no condition: {name}", LECTURE, gap, 0, 1e-12))
+        here, there = (_said(network, what.dropped(second)) for what in (said, others))
+        gap = max(_gap(here[1], there[1]), _gap(here[1], nothing[1]))
+        found.append(equal(f"a hidden row knows no token: {name}", LECTURE, gap, 0, 1e-12))
+        apart = (here - there).flatten(1).abs().amax(1)[~second]
+        told = float((apart > 1e-3).double().mean())
+        found.append(equal(f"a row that is not hidden does: {name}", LECTURE, told, 1, 0))
+    return found
+
+
+def beginnings() -> list[Law]:
+    """A new network is silent where it will speak, and passes on what it was given."""
+    network = _made(_patches, new=True)
+    said = float(_said(network, _captions()).abs().max())
+    h, told = _normal(7, ROWS, 4, 16), _made(_context)(_captions(), ROWS)
+    gap = max(_gap(block(h, _normal(8, ROWS, 16), (2, 2), told), h) for block in network.blocks)
+    attend = _made(lambda: CrossAttention(CHANNELS, WIDTH, head=16), new=True)
+    x, tokens = _features()
+    return [
+        equal("a new patch transformer says zero", TRANSFORMER, said, 0, 0),
+        equal("a new block with gated norms is the identity", TRANSFORMER, gap, 0, 0),
+        equal(
+            "a new cross-attention is the identity",
+            LECTURE,
+            _gap(attend(x, tokens, SEEN), x),
+            0,
+            0,
+        ),
+    ]
+
+
+def places() -> list[Law]:
+    """Where a patch is: <p(a), p(b)> depends on a - b alone, and no two places are alike."""
+    rows, columns = 5, 7
+    at = patch_transformer.places((rows, columns), 16)
+    product_of = (at @ at.T).reshape(rows, columns, rows, columns)
+    gap = max(
+        float((product_of[i, j, i + r, j + c] - product_of[0, 0, r, c]).abs())
+        for r, c in product(range(rows), range(columns))
+        for i, j in product(range(rows - r), range(columns - c))
+    )
+    apart = (at[:, None] - at[None]).norm(dim=2) + torch.eye(len(at))
+    return [
+        equal("<p(a), p(b)> depends on a - b alone", TRANSFORMER, gap, 0, 1e-12),
+        equal("no two places are alike", TRANSFORMER, float((apart > 0.1).double().mean()), 1, 0),
+    ]
+
+
+CHECKS: Sequence[Check] = (
+    formula,
+    probability,
+    permutation,
+    blind,
+    silence,
+    beginnings,
+    places,
+)

@@ -1,0 +1,106 @@
+"""Each law of cross-attention holds, and fails when the code that it is about is broken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from trilemma.laws import attention as laws
+from trilemma.networks import attention, patch_transformer
+from trilemma.networks.attention import CrossAttention, SelfAttention
+from trilemma.networks.text import Context
+
+GATHERED, WEIGHTS, PLACES = attention.gathered, attention.weights, patch_transformer.places
+CROSS, SELF = CrossAttention.forward, SelfAttention.forward
+CONTEXT = Context.forward
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    found = check()
+    assert found
+    for law in found:
+        assert law.holds, law
+
+
+def sharp(q, k, v, mask=None):
+    return GATHERED(2 * q, k, v, mask)
+
+
+def ordered(q, k, v, mask=None):
+    return GATHERED(q, k, v * torch.arange(v.shape[2]).to(v)[:, None], mask)
+
+
+def unmasked(self, x, tokens, mask=None):
+    return CROSS(self, x, tokens)
+
+
+def in_line(self, x, mask=None):
+    return SELF(self, x, mask) + 0.01 * x.cumsum(1)
+
+
+def bag(self, condition, rows):
+    self.places.zero_()
+    return CONTEXT(self, condition, rows)
+
+
+def careless(self, said, rows):
+    if said.tokens is None:
+        return torch.zeros(rows, self.length, dtype=torch.int64), torch.ones(rows, self.length) > 0
+    ids = torch.nn.functional.pad(said.tokens, (0, self.length - said.tokens.shape[1]))
+    return ids, torch.ones_like(ids).bool()
+
+
+def unhidden(self, condition, rows):
+    return CONTEXT(self, None if condition is None else replace(condition, present=None), rows)
+
+
+def deaf(self, condition, rows):
+    return CONTEXT(self, None, rows)
+
+
+def squares(grid, width):
+    return PLACES(grid, width) * torch.arange(1, 1 + grid[0] * grid[1])[:, None]
+
+
+def rows_alone(grid, width):
+    return PLACES((grid[0], 1), width).repeat_interleave(grid[1], 0)
+
+
+BROKEN = [
+    ("formula", "x + W_O", attention, "gathered", sharp),
+    ("formula", "recording", attention, "weights", lambda q, k, mask: WEIGHTS(2 * q, k, mask)),
+    ("probability", "sum to 1", attention, "weights", lambda q, k, mask: WEIGHTS(q, k, mask) / 2),
+    ("probability", "negative", attention, "weights", lambda q, k, mask: q @ k.transpose(2, 3)),
+    ("probability", "is 0", attention, "weights", lambda q, k, mask: WEIGHTS(q, k)),
+    ("permutation", "with their masks", attention, "gathered", ordered),
+    ("permutation", "with their places", SelfAttention, "forward", in_line),
+    ("permutation", "permuted alone", Context, "forward", bag),
+    ("blind", "masked tokens changed", CrossAttention, "forward", unmasked),
+    ("blind", "d cross-attention", CrossAttention, "forward", unmasked),
+    ("blind", "masked words changed", Context, "_caption", careless),
+    ("blind", "empty places", Context, "_caption", careless),
+    ("silence", "nothing said", Context, "forward", unhidden),
+    ("silence", "a hidden row", Context, "forward", unhidden),
+    ("silence", "not hidden", Context, "forward", deaf),
+    ("beginnings", "says zero", patch_transformer, "silent", lambda layer: layer),
+    ("beginnings", "gated norms", patch_transformer, "silent", lambda layer: layer),
+    ("beginnings", "a new cross-attention", attention, "silent", lambda layer: layer),
+    ("places", "a - b alone", patch_transformer, "places", squares),
+    ("places", "alike", patch_transformer, "places", rows_alone),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"),
+    BROKEN,
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_each_law_can_fail(breaks, check, law, where, name, broken):
+    breaks(laws, check, law, where, name, broken)
+
+
+def test_every_law_is_broken_once(unbroken):
+    assert not unbroken(laws, BROKEN)
