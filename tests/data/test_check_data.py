@@ -1,10 +1,12 @@
 import json
+from itertools import pairwise
 
 import pytest
 import torch
 
 from trilemma.core.errors import BadInput
 from trilemma.data.check import check
+from trilemma.data.sources import load
 
 
 def test_digits():
@@ -88,6 +90,20 @@ def test_nothing_to_look_through_is_bad_input(tmp_path):
         check(str(tmp_path))
     with pytest.raises(BadInput, match="did you mean 'digits'"):
         check("digit")
+
+
+def test_sheet_is_taken_at_equal_distances_and_has_its_captions(album):
+    folder = album(200)
+    rows = [json.dumps({"file_name": f"{i:03}.png", "caption": f"number {i}"}) for i in range(200)]
+    (folder / "metadata.jsonl").write_text("\n".join(rows))
+    report = check(str(folder))
+    train = load(str(folder)).train
+    places = [train.captions.index(caption) for caption in report.captions]
+    assert len(places) == 64
+    assert {b - a for a, b in pairwise(places)} <= {len(train) // 64, len(train) // 64 + 1}
+    assert torch.equal(report.sheet, train.x[torch.tensor(places)])
+    assert any(line.startswith('captions, for example: "number ') for line in report.lines())
+    assert report.to_json()["captions"] == list(report.captions)
 
 
 def test_sheet_is_the_data(album):

@@ -337,6 +337,13 @@ def test_captions_from_lines_of_json(album):
         for caption, name in zip(part.captions, part.names, strict=True):
             i = int(name[2:5])
             assert caption == (f"number {i}" if i < 19 else "")
+    assert data.domain.words == 2
+    assert set(data.domain.vocabulary) <= {"number", *map(str, range(19))}
+    numbers = data.domain.vocabulary.index("number") + 1
+    for part in (data.train, data.test):
+        silent = torch.tensor([caption == "" for caption in part.captions])
+        assert torch.equal(part.mask.any(1), ~silent)
+        assert torch.equal(part.tokens[:, 0] == numbers, ~silent)
     notes = all_notes(data)
     assert "no caption for 1 of 20 images" in notes
     assert "captions of files that are not among the images: 1" in notes

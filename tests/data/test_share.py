@@ -94,9 +94,9 @@ def test_shares_of_other_things_are_refused(tmp_path, monkeypatch):
         load("digts@10%")
     with pytest.raises(BadInput, match=r"0\.5 % of the 1,418.*is 7, and 10 are needed; .*@0\.8%"):
         load("digits@0.5%")
-    Path("photos").mkdir()
-    with pytest.raises(BadInput, match="unknown data set 'photos'"):
-        load("photos@10%")
+    Path("pictures").mkdir()
+    with pytest.raises(BadInput, match="unknown data set 'pictures'"):
+        load("pictures@10%")
     none = replace(load("digits"), train=Split(torch.zeros(3, 1, 8, 8)), name="few")
     with pytest.raises(BadInput, match="is 0, and 10 are needed"):
         share_of(none, 10)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -43,6 +45,17 @@ def test_labels_follow_their_examples_and_are_left_out_where_there_are_none():
     assert torch.equal(batch.condition.label, batch.x[:, 0] % 3)
     assert len(batch.noise) == len(batch) == 8
     assert ExampleStream(numbered(30, labels=False), 8, 1).batch(2).condition is None
+
+
+def test_captions_follow_their_examples_with_or_without_labels():
+    tokens = torch.arange(30)[:, None] * torch.tensor([[1, 2, 0]])
+    for labels in (True, False):
+        split = replace(numbered(30, labels), tokens=tokens, mask=tokens > 3)
+        batch = ExampleStream(split, 8, 1).batch(2)
+        assert torch.equal(batch.condition.tokens[:, 1], 2 * batch.x[:, 0])
+        assert torch.equal(batch.condition.mask, batch.condition.tokens > 3)
+        assert (batch.condition.label is not None) == labels
+        assert len(batch.condition) == 8
 
 
 def test_fewer_examples_than_a_batch_are_refused_with_a_batch_that_would_do():

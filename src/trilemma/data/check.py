@@ -43,6 +43,8 @@ class Report:
     notes: Sequence[str] = ()
     sheet: Tensor | None = None
     """Some examples for a contact sheet, evenly from the classes, in data units."""
+    captions: Sequence[str] = ()
+    """What is said of each example of the contact sheet."""
 
     @property
     def holds(self) -> bool:
@@ -59,6 +61,9 @@ class Report:
             said.append("sizes: " + _list(self.sizes))
         if self.classes:
             said.append(f"{len(self.classes)} classes: " + _list(self.classes))
+        if self.captions:
+            some = self.captions[:: -(-len(self.captions) // 5)]
+            said.append("captions, for example: " + ", ".join(f'"{text}"' for text in some))
         for reason, names in self.unreadable.items():
             said.append(f"unreadable, {reason} ({len(names)}): {', '.join(names)}")
         if self.duplicates:
@@ -78,6 +83,7 @@ class Report:
             "unreadable": {reason: list(names) for reason, names in self.unreadable.items()},
             "duplicates": dict(self.duplicates),
             "notes": list(self.notes),
+            "captions": list(self.captions),
         }
 
 
@@ -88,7 +94,8 @@ def check(
 
     Arguments:
         name_or_path: A name in `NAMES`, or a folder.
-        size: Side to which a folder's images are brought, pixels.
+        size: Side to which a folder's images are brought, or at which a named set is wanted that
+            is offered in several, pixels.
         progress: Told now and then how many of how many files are done.
 
     Raises:
@@ -121,6 +128,8 @@ def _report(data: DataSet, found: Pictures | None = None) -> Report:
     sizes = {"x".join(map(str, reversed(data.domain.shape[1:]))): sum(counts.values())}
     if data.domain.kind == "points":
         sizes = {}
+    shown = _evenly(data)
+    said = data.train.captions
     return Report(
         name=data.name,
         domain=data.domain,
@@ -130,7 +139,8 @@ def _report(data: DataSet, found: Pictures | None = None) -> Report:
         unreadable=found.unreadable if found is not None else {},
         duplicates=duplicates(content_hashes(data.train.x), content_hashes(data.test.x)),
         notes=data.notes,
-        sheet=data.train.x[_evenly(data)],
+        sheet=data.train.x[shown],
+        captions=[said[int(i)] for i in shown] if said is not None else [],
     )
 
 
@@ -143,15 +153,20 @@ def _classes(data: DataSet) -> dict[str, int]:
 
 
 def _evenly(data: DataSet) -> Tensor:
-    """Choose examples for the contact sheet: as many of each class as there is room for."""
-    wanted = SHEET[data.domain.kind]
-    labels = data.train.labels
+    """Choose examples for the contact sheet: as many of each class as there is room for.
+
+    Those of a class are taken at equal distances, since neighbours are often alike: variants of an
+    emoji, patches of a photograph.
+    """
+    room, labels = SHEET[data.domain.kind], data.train.labels
     if labels is None:
-        return torch.arange(min(wanted, len(data.train)))
-    turn = torch.empty_like(labels)
-    for c in range(len(data.domain.classes)):
-        members = (labels == c).nonzero().flatten()
-        turn[members] = torch.arange(len(members))
-    order = torch.argsort(turn * len(data.domain.classes) + labels)
-    chosen = order[:wanted]
-    return chosen[torch.argsort(labels[chosen], stable=True)]
+        labels = torch.zeros(len(data.train), dtype=torch.int64)
+    classes = max(1, len(data.domain.classes))
+    members = [(labels == c).nonzero().flatten() for c in range(classes)]
+    # Classes take turns: those of a few examples give all, and leave their room to the others.
+    turns = torch.cat([torch.arange(len(m)) * classes + c for c, m in enumerate(members)])
+    counts = torch.bincount(turns.sort().values[:room] % classes, minlength=classes).tolist()
+    chosen = [
+        m[torch.arange(k) * len(m) // max(k, 1)] for m, k in zip(members, counts, strict=True)
+    ]
+    return torch.cat(chosen)

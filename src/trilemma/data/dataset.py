@@ -68,10 +68,13 @@ class DataSet:
 
     @property
     def fingerprint(self) -> str:
-        """Return a hash of the training and test examples and labels, to compare on resuming."""
+        """Return a hash of all training and test examples and what is said of them.
+
+        It is compared on resuming a run.
+        """
         digest = hashlib.sha256()
         for split in (self.train, self.test):
-            for tensor in (split.x, split.labels, split.shades):
+            for tensor in (split.x, split.labels, split.shades, split.tokens, split.mask):
                 if tensor is not None:
                     digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
                     digest.update(tensor.contiguous().view(torch.uint8).numpy().data)

@@ -2,7 +2,7 @@
 
     ROOT/a.png …                 images without classes
     ROOT/CLASS/…/a.png …         the first folder below ROOT is the class
-    ROOT/metadata.jsonl | .csv   captions
+    ROOT/metadata.jsonl | .csv   captions, which become tokens too (`text`)
 
 Examples are put in the order of their content's hash, which also makes the split, so that neither
 depends on the names or the order of the files.
@@ -23,6 +23,7 @@ from trilemma.data.captions import captions
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import Pictures, shown
 from trilemma.data.split import content_hashes, frequencies, is_test
+from trilemma.data.text import with_words
 
 __all__ = ["dataset"]
 
@@ -66,7 +67,7 @@ def dataset(folder: Path, found: Pictures) -> DataSet:
     shape = tuple(x.shape[1:])
     domain = Domain("image", shape, Levels(256), classes, frequencies(train, classes))
     name = shown(folder.resolve().name) or "folder"
-    return DataSet(name, domain, train, held, (*notes, *more, *about_captions))
+    return with_words(DataSet(name, domain, train, held, (*notes, *more, *about_captions)))
 
 
 def _use(folder: Path, found: Pictures) -> list[str]:

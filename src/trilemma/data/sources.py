@@ -8,6 +8,7 @@ of an image set's training examples (`share`).
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,9 +22,10 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
-from trilemma.data import cache, folder, idx, table
+from trilemma.data import cache, emoji, folder, idx, photos, table
 from trilemma.data.binary import binarised
 from trilemma.data.dataset import DataSet, Split
+from trilemma.data.debian import Bundle
 from trilemma.data.packages import FASHION_MNIST, MNIST, Package
 from trilemma.data.pictures import Progress, pictures, shown
 from trilemma.data.share import SIGN, parted, share_of
@@ -51,6 +53,10 @@ class Source:
     classes: Sequence[str] = field(default_factory=tuple)
     grey: str = ""
     """The grey data set of which this one is made."""
+    bundle: Bundle | None = None
+    """The files that it is made of, where they are not idx files."""
+    at: Callable[[int | None], DataSet] | None = None
+    """Load it at a size, or at its usual one; None for a set that has one size."""
 
     @property
     def kept(self) -> Path:
@@ -59,6 +65,8 @@ class Source:
 
     def available(self) -> bool:
         """Tell whether it can be loaded on this machine as it is."""
+        if self.bundle is not None:
+            return self.bundle.available()
         return self.package is None or self.kept.is_file() or bool(self.package.installed())
 
 
@@ -131,6 +139,28 @@ NAMES: Mapping[str, Source] = {
         MNIST,
         grey="mnist",
     ),
+    "emoji": Source(
+        "emoji",
+        "image",
+        "3,395 colour emoji with their names, 32×32 (--size 16 to 128), 9 groups, split by "
+        "character",
+        emoji.ORIGIN,
+        emoji.LICENCE,
+        "trilemma data fetch emoji (Debian packages fonts-noto-color-emoji, unicode-data)",
+        bundle=emoji.BUNDLE,
+        at=emoji.dataset,
+    ),
+    "photos": Source(
+        "photos",
+        "image",
+        "patches of 23 photographs, 64×64 in colour (--size 16, 32, 64, 128), split by photograph",
+        photos.ORIGIN,
+        photos.LICENCE,
+        "trilemma data fetch photos (Debian packages mate-backgrounds, "
+        "plasma-workspace-wallpapers)",
+        bundle=photos.BUNDLE,
+        at=photos.dataset,
+    ),
 } | {
     name: Source(
         name, "points", toy.description, "a formula", "none needed", "computed when asked for"
@@ -173,7 +203,8 @@ def load(
     Arguments:
         name_or_path: A name in `NAMES`, a folder of images or of idx files, or a .csv of numbers;
             an image set's name may end in a share of its training examples, as in `digits@10%`.
-        size: Side to which a folder's images are brought, pixels.
+        size: Side to which a folder's images are brought, or at which 'emoji' and 'photos' are
+            wanted, pixels.
         progress: Told now and then how many of how many files are done.
 
     Raises:
@@ -188,17 +219,20 @@ def load(
             _no_size(path.name, size)
             return _own_idx(path)
         return folder.dataset(path, pictures(path, size=size, progress=progress))
-    _no_size(name_or_path, size)
     name, percent = parted(name_or_path)
     source = NAMES[name]
+    if source.at is None:
+        _no_size(name_or_path, size)
     if percent is None:
-        return _whole(source)
+        return _whole(source, size)
     if source.kind == "points":
         raise BadInput(f"a share is of images, and '{name}' is points; leave '@' out.")
-    return share_of(_whole(source), percent)
+    return share_of(_whole(source, size), percent)
 
 
-def _whole(source: Source) -> DataSet:
+def _whole(source: Source, size: int | None) -> DataSet:
+    if source.at is not None:
+        return _beside(source.name, partial(source.at, size))
     if source.kind == "points":
         return points(source.name)
     if source.package is None:
@@ -206,6 +240,18 @@ def _whole(source: Source) -> DataSet:
     if source.grey:
         return MADE[source.name](_grey(source, source.package), source.name)
     return _packaged(source, source.package)
+
+
+def _beside(name: str, made: Callable[[], DataSet]) -> DataSet:
+    """Load a data set whose name somebody's folder may have too, and say how that one is meant."""
+    said = f"your own folder '{name}' is meant by './{name}'" if os.path.isdir(name) else ""
+    try:
+        data = made()
+    except BadInput as error:
+        if not said:
+            raise
+        raise BadInput(f"{str(error).rstrip('.')}; {said}.") from None
+    return dataclasses.replace(data, notes=(*data.notes, said)) if said else data
 
 
 def _grey(source: Source, package: Package) -> DataSet:
@@ -256,6 +302,8 @@ def fetch(name: str) -> Path:
     source = NAMES[source.grey] if source.grey else source
     if source.kind == "points":
         raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
+    if source.bundle is not None:
+        return source.bundle.fetch()
     if source.package is None:
         with as_file(_shipped(source.name)) as path:
             return path
@@ -290,7 +338,10 @@ def _ways(source: Source, package: Package) -> str:
 
 def _no_size(name: str, size: int | None) -> None:
     if size is not None:
-        raise BadInput(f"--size is for folders of images; '{shown(name)}' has its own size.")
+        raise BadInput(
+            f"--size is for folders of images, 'emoji' and 'photos'; '{shown(name)}' has its own "
+            "size."
+        )
 
 
 def _shipped(name: str):  # noqa: ANN202

@@ -40,16 +40,21 @@ class ExampleStream(Stream[Examples]):
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     def batch(self, k: int) -> Examples:
-        """Return the k-th batch, with labels as its condition where there are any."""
+        """Return the k-th batch, with labels and captions as its condition where there are any."""
         rows = self.rows(k)
-        labels, shades = self.split.labels, self.split.shades
+        shades = self.split.shades
         noise = Noise.of(mix(self.seed, "noise", k), self.size)
         if shades is None:
             x = self.split.x[rows]
         else:
             x = drawn(shades[rows], self.split.top, noise.named("black and white"))
-        condition = Condition(label=labels[rows]) if labels is not None else None
-        return Examples(x, condition, noise)
+        return Examples(x, self._condition(rows), noise)
+
+    def _condition(self, rows: Tensor) -> Condition | None:
+        split = self.split
+        told = {"label": split.labels, "tokens": split.tokens, "mask": split.mask}
+        parts = {name: value[rows] for name, value in told.items() if value is not None}
+        return Condition(**parts) if parts else None
 
     def rows(self, k: int) -> Tensor:
         """Return which examples the k-th batch holds, [B]."""
