@@ -6,21 +6,68 @@ import pytest
 import torch
 
 from trilemma.core.noise import Noise
-from trilemma.maths.guidance import guided
+from trilemma.maths.guidance import classifier_guided, guided
+from trilemma.maths.schedules import Cosine
 from trilemma.maths.spaces import Euclidean
+
+
+def named(made, name, value):
+    return lambda x, t: (made.append(name), value * x)[1]
 
 
 @pytest.mark.parametrize(("weight", "calls"), [(0, "u"), (1, "c"), (2, "uc")])
 def test_calls(weight, calls):
     made = []
-
-    def named(name, value):
-        return lambda x, t: (made.append(name), value * x)[1]
-
     x = torch.ones(2)
-    out = guided(named("c", 3.0), named("u", 1.0), weight)(x, torch.ones(()))
+    way = guided(named(made, "c", 3.0), named(made, "u", 1.0), weight)
+    assert way(x, torch.ones(())).tolist() == [1 + 2 * weight] * 2
     assert "".join(made) == calls
-    assert out.tolist() == [1 + 2 * weight] * 2
+
+
+@pytest.mark.parametrize(
+    ("weight", "t", "calls"),
+    [
+        (2, 0.1, "c"),
+        (2, 0.3, "uc"),
+        (2, 0.5, "uc"),
+        (2, 0.7, "uc"),
+        (2, 0.9, "c"),
+        (0, 0.5, "u"),
+        (0, 0.9, "c"),
+        (1, 0.5, "c"),
+    ],
+)
+def test_an_interval_saves_calls_outside(weight, t, calls):
+    made = []
+    x, over = torch.ones(2), (0.3, 0.7)
+    way = guided(named(made, "c", 3.0), named(made, "u", 1.0), weight, over)
+    value = {"c": 3.0, "u": 1.0, "uc": 5.0}[calls]
+    assert way(x, torch.tensor(t, dtype=torch.float64)).tolist() == [value] * 2
+    assert "".join(made) == calls
+
+
+def test_a_classifier_is_asked_for_each_row_and_without_a_trace():
+    schedule, x = Cosine(), torch.randn(5, 1, 2, 2)
+    t = torch.tensor(0.5, dtype=torch.float64)
+    alpha, sigma = schedule(t)
+
+    def log_prob(x, t):
+        return -0.5 * x.flatten(1).square().sum(1) * torch.arange(5)
+
+    with torch.no_grad():
+        out = classifier_guided(lambda x, t: 0 * x, log_prob, schedule, 2.0)(x, t)
+    wanted = -2 * float(sigma**2 / alpha) * x * torch.arange(5)[:, None, None, None]
+    torch.testing.assert_close(out, wanted)
+    assert out.dtype == torch.float32
+    assert not x.requires_grad
+    assert not out.requires_grad
+
+
+def test_a_classifier_without_weight_is_not_asked():
+    def alone(x, t):
+        return x
+
+    assert classifier_guided(alone, lambda x, t: 1 / 0, Cosine(), 0.0) is alone
 
 
 def test_euclidean_noise_is_standard_normal():

@@ -19,6 +19,8 @@ from trilemma.laws import (
     flow,
     games,
     metrics,
+    restoration,
+    samplers,
     spline,
     transformer,
 )
@@ -43,7 +45,9 @@ def library_laws() -> Sequence[Check]:
         *continuous.CHECKS,
         *diffusion.CHECKS,
         *denoising.CHECKS,
+        *samplers.CHECKS,
         *attention.CHECKS,
+        *restoration.CHECKS,
         *metrics.CHECKS,
     )
 

@@ -214,7 +214,7 @@ def _taken(x: Tensor, step: _Step, known: Sequence[Tensor], weights: Sequence[fl
     """Return sigma_s / sigma_t x + alpha_s sum_j w_j m_j."""
     x = step.kept * x
     for estimate, weight in zip(known, weights, strict=False):
-        x = x.add(estimate, alpha=step.signal * weight)
+        x.add_(estimate, alpha=step.signal * weight)
     return x
 
 

@@ -17,6 +17,7 @@ from trilemma.recipes.pixelcnn import PixelCnn
 from trilemma.recipes.r3gan import R3Gan
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.spline_flow import NeuralSplineFlow
+from trilemma.recipes.sr3 import Sr3
 from trilemma.recipes.vae import VariationalAutoencoder
 
 __all__ = ["CATALOG", "fitting", "named"]
@@ -33,6 +34,7 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "spline-flow": NeuralSplineFlow,
     "flow-matching": FlowMatchingRecipe,
     "ddpm": Ddpm,
+    "sr3": Sr3,
 }
 
 

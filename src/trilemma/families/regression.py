@@ -1,0 +1,114 @@
+r"""Super-resolution by least squares: what SR3 is compared with.
+
+    L = E ||r - f(u)||^2 per coordinate,   least where f(u) = E[r | y]
+
+The rest r, the bicubic image u and the small image y are those of `families.restoration`; f is
+the same network, shown nothing for r_t and told one noise level, so that it costs the same and
+learns in the same time. Its answer is the mean of all large images that go with y, which no other
+answer beats in PSNR, and which is blurred: where y leaves a choice, it takes the middle.
+
+References:
+    | Image Super-Resolution via Iterative Refinement (Saharia, Ho, Chan, Salimans, Fleet &
+      Norouzi, 2021, arXiv:2104.07636), section 4: the regression baseline
+    | The Perception-Distortion Tradeoff (Blau & Michaeli, 2018, arXiv:1711.06077)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Domain
+from trilemma.core.model import Loss, Model, Objective
+from trilemma.core.noise import Noise
+from trilemma.families.restoration import Pairing, asked
+
+__all__ = ["Regression"]
+
+LEVEL = -20.0
+"""The log-SNR that the network is told: all noise and no signal."""
+
+
+class Regression(Model[Examples, Tensor]):
+    """A network that gives the mean of all large images that go with a small one.
+
+    Arguments:
+        network: (zeros [B, C, H, W], log-SNR [B], condition with its image) to [B, C, H, W].
+        pairing: Large images and small ones.
+        prompts: Gives small images for samples that nobody asked for.
+    """
+
+    def __init__(self, network: nn.Module, pairing: Pairing, *, prompts: nn.Module) -> None:
+        super().__init__()
+        self.network, self.pairing, self.prompts = network, pairing, prompts
+
+    @property
+    def domain(self) -> Domain:
+        """Return where the large images lie."""
+        return self.pairing.domain
+
+    @property
+    def scale(self) -> int:
+        """Return how many times as long the sides become."""
+        return self.pairing.scale
+
+    def objectives(self) -> Sequence[Objective[Examples]]:
+        """Return the one player."""
+        return [Objective("regressor", self.loss, list(self.network.parameters()))]
+
+    def loss(self, batch: Examples) -> Loss:
+        """Return the mean square error of the rest, per coordinate."""
+        assert batch.condition is not None
+        assert batch.condition.image is not None
+        small = batch.condition.image
+        rest = self.pairing.rest(batch.x, small)
+        return Loss((rest - self._mean(small, self.network)).square().mean())
+
+    def _mean(self, small: Tensor, network: nn.Module) -> Tensor:
+        """Return what the network takes E[r | y] for."""
+        rows, channels, height, width = small.shape
+        nothing = torch.zeros(
+            rows, channels, height * self.scale, width * self.scale, device=small.device
+        )
+        level = torch.full((rows,), LEVEL, device=small.device)
+        return network(nothing, level, Condition(image=small)).float()
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Tensor:
+        """Return n large images in data units; chance chooses only among small images.
+
+        Arguments:
+            n: How many.
+            condition: Their small images; None takes some of the training split.
+            noise: n rows.
+        """
+        return self.restore(asked(n, condition, noise, self.prompts)[2])
+
+    def shrink(self, x: Tensor) -> Tensor:
+        """Return the small images, [B, C, H / scale, W / scale], of large ones, data units."""
+        return self.pairing.shrink(x)
+
+    @torch.no_grad()
+    def restore(
+        self,
+        small: Tensor,
+        *,
+        noise: Noise | None = None,
+        steps: int | None = None,
+        network: nn.Module | None = None,
+    ) -> Tensor:
+        """Return the large image of each small one, data units, whatever the size.
+
+        Arguments:
+            small: [B, C, h, w], data units.
+            noise: Not looked at: there is one answer.
+            steps: Not looked at: there is one step.
+            network: What is asked instead of the model's network, e.g. one that works in tiles.
+        """
+        rest = self._mean(small, network or self.network)
+        return self.pairing.whole(self.pairing.believable(rest, small), small)

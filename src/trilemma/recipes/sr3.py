@@ -1,0 +1,150 @@
+"""Super-resolution by diffusion, and the regression with which it is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage, Stream
+from trilemma.core.noise import mix
+from trilemma.data.dataset import DataSet
+from trilemma.data.stream import ExampleStream
+from trilemma.families.regression import Regression
+from trilemma.families.restoration import Pairing, SuperResolution
+from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
+from trilemma.maths.samplers import SAMPLERS
+from trilemma.maths.schedules import SCHEDULES
+from trilemma.networks.enlarge import Reading
+from trilemma.networks.prompts import Prompts
+from trilemma.networks.unet import UNet
+from trilemma.recipes.recipe import Recipe
+
+__all__ = ["Pairs", "Sr3"]
+
+KEPT = 256
+"""Small training images kept in the run, for samples that nobody asked for."""
+LOOKED_AT = 2048
+"""Training images on which the spread of the rest is measured."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sr3(Recipe):
+    """Trains on pairs of large and small images, and draws large images of small ones."""
+
+    name: ClassVar[str] = "sr3"
+    family: ClassVar[str] = "super-resolution"
+    reference: ClassVar[str] = (
+        "Image Super-Resolution via Iterative Refinement, Saharia, Ho, Chan, Salimans, Fleet & "
+        "Norouzi, 2021, arXiv:2104.07636"
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "consistent")
+
+    batch: int = 32
+    """Examples an update, over all devices and accumulated parts together."""
+    scale: int = 4
+    """How many times as long the sides become; it divides the sides of the training images."""
+    method: Literal["diffusion", "regression"] = "diffusion"
+    """Draw one of the images that fit, or give their mean, which is blurred."""
+    consistent: bool = True
+    """Make the large image give the small one again when it is reduced."""
+    width: int = 0
+    """Channels at the finest size; 0: 32 below 24 pixels, 48 from there."""
+    mirror: bool = True
+    """Turn training images left to right by chance; images with classes are never turned."""
+    schedule: Literal["linear", "cosine", "rectified"] = "cosine"
+    """How signal is exchanged for noise."""
+    prediction: Literal["noise", "clean", "velocity", "edm"] = "velocity"
+    """What the network is asked for."""
+    sampler: Literal[
+        "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
+    ] = "dpm++2m"
+    """The way from noise to data."""
+    sample_steps: int = 10
+    """Steps of that way; heun evaluates the network twice in each."""
+
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model."""
+        if domain.kind == "image" and not isinstance(domain.values, Levels):
+            raise BadInput("images of real numbers cannot be enlarged; give images of levels.")
+        pairing = Pairing(domain, self.scale, consistent=self.consistent)
+        network = Reading(self.network(domain), domain, self.scale)
+        prompts = Prompts(KEPT, image=pairing.small_shape)
+        if self.method == "regression":
+            return Regression(network, pairing, prompts=prompts)
+        schedule = SCHEDULES[self.schedule]
+        predictions: dict[str, Prediction] = {
+            "noise": NoisePrediction(),
+            "clean": Clean(),
+            "velocity": Velocity(schedule.power),
+            "edm": Edm(1.0),
+        }
+        return SuperResolution(
+            network,
+            pairing,
+            schedule,
+            predictions[self.prediction],
+            prompts=prompts,
+            sampler=SAMPLERS[self.sampler](),
+            steps=self.sample_steps,
+        )
+
+    def network(self, domain: Domain) -> nn.Module:
+        """Return a U-Net that is shown two images, whose coarsest side is 4 to 8 pixels."""
+        side = min(domain.shape[1:])
+        patch = 1 if side < 24 else 2
+        halvings = max(1, round(side / patch / 7).bit_length() - 1)
+        return UNet(
+            2 * domain.shape[0],
+            width=self.width or (32 if side < 24 else 48),
+            multipliers=(1, *[2] * halvings),
+            patch=patch,
+            outputs=domain.shape[0],
+        )
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return the one stage; before it, the spread of the rest is measured."""
+        assert isinstance(model, SuperResolution | Regression)
+        pairing, prompts = model.pairing, model.prompts
+        mirror = self.mirror and not data.domain.classes
+
+        def prepare() -> None:
+            some = _some(data.train.x, LOOKED_AT, seed).to(pairing.spread.device)
+            pairing.fit(some)
+            assert isinstance(prompts, Prompts)
+            prompts.fill(Condition(image=pairing.shrink(some[:KEPT])))
+
+        def stream() -> Stream[Examples]:
+            return Pairs(ExampleStream(data.train, self.batch, seed), pairing, mirror=mirror)
+
+        return [Stage("model", model, stream, prepare=prepare)]
+
+
+class Pairs(Stream[Examples]):
+    """Batches of another stream, each example with its small image as the condition.
+
+    Arguments:
+        large: Where the large images come from.
+        pairing: Makes the small ones.
+        mirror: Whether images are turned left to right by chance.
+    """
+
+    def __init__(self, large: Stream[Examples], pairing: Pairing, *, mirror: bool) -> None:
+        self.large, self.pairing, self.mirror = large, pairing, mirror
+
+    def batch(self, k: int) -> Examples:
+        """Return the k-th batch: a pure function of what the other stream is one of."""
+        return self.pairing.paired(self.large.batch(k), mirror=self.mirror)
+
+
+def _some(x: Tensor, count: int, seed: int) -> Tensor:
+    """Return at most `count` examples, drawn by the seed."""
+    generator = torch.Generator().manual_seed(mix(seed, "looked at"))
+    return x[torch.randperm(len(x), generator=generator)[:count]]
