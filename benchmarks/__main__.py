@@ -2,6 +2,11 @@
 
     ddpm-step      the same U-Net's work: training step, evaluation, overhead, memory
     ddpm-quality   what the same minutes of training buy: fd, and seconds a sample
+    samplers       all samplers × steps on one trained run: fd, seconds, what a sampler adds
+    sampling-peer  our weights under diffusers' schedulers, beside our best sampler in 10 steps
+    latent         latent diffusion beside pixel diffusion: fd, and seconds a sample
+    watch          what looking at fd on the way costs a training
+    sr3            what SR3 restores in few and many steps, beside bicubic and a regressor
     vae            pythae's perceptron VAE: an epoch, and the bound after the same minutes
     pixelcnn       cached samples against whole passes, a training step, nats for minutes
     pixel-transformer  cached samples against whole passes, and ImageGPT's training step
@@ -29,6 +34,11 @@ from benchmarks import environment
 NAMES = (
     "ddpm-step",
     "ddpm-quality",
+    "samplers",
+    "sampling-peer",
+    "latent",
+    "watch",
+    "sr3",
     "vae",
     "pixelcnn",
     "pixel-transformer",

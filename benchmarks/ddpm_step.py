@@ -130,7 +130,8 @@ def ours(name: str, x: Tensor, batch: int) -> Side:
 
     def loss(scaled: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         alpha, sigma = (s.view(-1, 1, 1, 1) for s in model.schedule((steps + 1) / 1000))
-        output = model._output(alpha * scaled + sigma * noise, (steps + 1) / 1000, None)
+        noisy = alpha * scaled + sigma * noise
+        output, _ = model.denoiser.output(noisy, (steps + 1) / 1000, None)
         return F.mse_loss(output, noise)
 
     level = torch.zeros(())

@@ -15,7 +15,7 @@ from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
-from trilemma.metrics import likelihood, modes, quality
+from trilemma.metrics import likelihood, matching, modes, quality, restoration
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.judge import calls, judge
 
@@ -68,7 +68,10 @@ def right(data):
 
 def test_answers_everything_that_it_can(right):
     assert set(right.metrics) == {*quality.METRICS, "log_prob"}
-    assert set(right.skipped) == {"bound", "importance_bound", "bits_per_dim", *modes.METRICS}
+    others = {*modes.METRICS, *matching.METRICS, *restoration.METRICS}
+    coded = {"round_trip", "reconstruction_psnr"}
+    likely = {"bound", "importance_bound", "ode_log_prob", "bits_per_dim"}
+    assert set(right.skipped) == others | coded | likely
     assert right.samples.shape == (700, 2)
     assert right.neighbours.shape == (16, 2)
     assert right.extractor == "coordinates"
@@ -199,6 +202,70 @@ def test_too_few_samples_are_said_with_the_number_that_would_do():
     assert "take at least 4" in found.skipped["fd"]
     assert "at least 6" in found.skipped["precision"]
     assert "nearest_train_ratio" in found.metrics
+
+
+class Enlarging(Model):
+    """Gives each pixel four times, with or without a fault in every image."""
+
+    scale = 2
+
+    def __init__(self, domain, fault=0):
+        super().__init__()
+        self.domain, self.fault = domain, fault
+        self.network = nn.Linear(1, 1)
+
+    def objectives(self):
+        return []
+
+    def shrink(self, x):
+        return x[..., ::2, ::2]
+
+    def restore(self, small, *, noise=None):
+        large = small.repeat_interleave(2, -1).repeat_interleave(2, -2)
+        return torch.where(large > 8, large - self.fault, large)
+
+    def sample(self, n, *, condition=None, noise=None):
+        self.network(torch.zeros(n, 1))
+        return torch.zeros(n, *self.domain.shape, dtype=torch.uint8)
+
+
+def test_a_model_that_enlarges_is_measured_by_what_it_restored():
+    data = load("digits")
+    against = quality.reference(data, extractor(None, data), n=300, seed=0)
+    good, poor = (
+        judge(Enlarging(data.domain, fault), data, n=300, seed=0, against=against)
+        for fault in (0, 6)
+    )
+    assert set(restoration.METRICS) <= set(good.metrics)
+    assert not set(restoration.METRICS) & set(good.skipped)
+    assert good.samples.shape == (300, 1, 8, 8)
+    assert good.samples.any()
+    assert good.metrics["fd"].value < poor.metrics["fd"].value
+    assert good.metrics["consistency"].value == 100 > poor.metrics["consistency"].value
+    assert good.cost["network_calls_each"] == 1
+    assert good.metrics["fd"].n == 300
+
+
+class Streaming(Gaussian):
+    """Knows a bound and a likelihood by an ODE of at most 256 examples."""
+
+    log_prob = None
+
+    def bound(self, x, *, condition=None, noise=None):
+        return -x.flatten(1).float().square().sum(1)
+
+    def ode_log_prob(self, x, *, condition=None, noise=None):
+        self.asked = getattr(self, "asked", 0) + len(x)
+        return 1 - x.flatten(1).float().square().sum(1)
+
+
+def test_a_likelihood_by_an_ode_stands_beside_the_bound(data, right):
+    model = Streaming()
+    found = judge(model, data, n=700, seed=0)
+    bound, flow = found.metrics["bound"], found.metrics["ode_log_prob"]
+    assert (bound.by, bound.n) == ("variational bound", 700)
+    assert (flow.by, flow.n) == ("ODE, Hutchinson", 256)
+    assert model.asked == 256
 
 
 def test_samples_that_are_no_numbers_are_said(data):

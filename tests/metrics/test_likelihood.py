@@ -70,6 +70,11 @@ class Tight(Bounding):
         return x.flatten(1).float().sum(1) - 1 / k
 
 
+class Streaming(Bounding):
+    def ode_log_prob(self, x, *, condition=None, noise=None):
+        return x.flatten(1).float().sum(1) - 1 + 0 * noise.normal()
+
+
 def found(**nats):
     return {
         kind: likelihood.told(Bounding(), kind, values, seed=0) for kind, values in nats.items()
@@ -81,10 +86,12 @@ def all_nats(model, kind, x, start=0):
 
 
 def test_lacking_gives_reasons():
-    assert set(likelihood.lacking(Silent())) == {"log_prob", "bound", "importance_bound"}
-    assert set(likelihood.lacking(Bounding())) == {"log_prob", "importance_bound"}
-    assert set(likelihood.lacking(Tight())) == {"log_prob"}
-    assert set(likelihood.lacking(Knowing())) == {"bound", "importance_bound"}
+    ode = "ode_log_prob"
+    assert set(likelihood.lacking(Silent())) == {"log_prob", "bound", "importance_bound", ode}
+    assert set(likelihood.lacking(Bounding())) == {"log_prob", "importance_bound", ode}
+    assert set(likelihood.lacking(Tight())) == {"log_prob", ode}
+    assert set(likelihood.lacking(Knowing())) == {"bound", "importance_bound", ode}
+    assert set(likelihood.lacking(Streaming())) == {"log_prob", "importance_bound"}
     assert "autoregressive" in likelihood.lacking(Silent())["log_prob"]
     assert "log_prob" not in likelihood.lacking(Guessing())
 
@@ -100,6 +107,31 @@ def test_an_estimated_partition_widens_the_interval():
     assert score.value - score.low == pytest.approx(1.96 * error + 0.5)
     assert score.by == scores["bits_per_dim"].by == "AIS interval"
     assert "between 3 and 4" in score.protocol
+
+
+def test_both_ways_of_one_network_are_told_apart():
+    model, x = Streaming(), levels().test.x[:20]
+    assert likelihood.answers(model) == ["bound", "ode"]
+    kept = {
+        kind: likelihood.told(model, kind, all_nats(model, kind, x), seed=0, levels=True)
+        for kind in likelihood.answers(model)
+    }
+    scores, skipped = likelihood.scores(kept, levels().domain, baseline={"uniform": -9.0})
+    assert set(scores) == {"bound", "ode_log_prob", "bits_per_dim", "ode_bits_per_dim"}
+    assert scores["bits_per_dim"].by == scores["bound"].by == "variational bound"
+    for name in ("ode_log_prob", "ode_bits_per_dim"):
+        assert scores[name].by == "ODE, Hutchinson, lower bound"
+    assert "probability flow" in scores["ode_log_prob"].protocol
+    bits = scores["ode_bits_per_dim"]
+    nats = scores["ode_log_prob"].value
+    assert bits.value == pytest.approx(-nats / 9 / math.log(2))
+    assert bits.better == "lower"
+    assert not skipped
+    # A bound alone is called what it was, and a model may say how its equation is solved.
+    alone = likelihood.told(Bounding(), "bound", torch.zeros(3), seed=0)
+    assert alone.by == "lower bound"
+    model.ode_by = "ODE"
+    assert likelihood.told(model, "ode", torch.zeros(3), seed=0).by == "ODE"
 
 
 def test_the_number_of_draws_is_recorded():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 
 import pytest
 import torch
@@ -13,14 +14,18 @@ from safetensors.torch import load_file
 from trilemma import gallery
 from trilemma.data import sources
 from trilemma.data.dataset import Split
+from trilemma.recipes import watch
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
 from trilemma.recipes.runs import begin, untrained
 from trilemma.recipes.vae import VariationalAutoencoder
 from trilemma.training.budget import Budget, is_mark
 from trilemma.training.distributed import World
+from trilemma.training.fit import fit
+from trilemma.training.precision import choose
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
+from trilemma.training.trainer import Settings
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +231,166 @@ def test_alerts_stand_in_the_caption(played, ring):
     pictures = {p.title: p for p in gallery.entry(played.path, {}, ring).pictures}
     assert "Step 40: collapse: alike." in pictures["health of the game"].caption
     assert "collapse" in pictures["health of the game"].image
+
+
+# A run that is watched
+
+
+class Clock:
+    """Time that passes only when somebody says so."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def pass_by(self, seconds):
+        self.now += seconds
+
+
+def watched(run, data, clock, monkeypatch, *, sample=0.002, row=0.0005, noise=0.0):
+    """Make previews, and a model and features that take as long as they are told."""
+    model = drawing(vae(data), data.train.x[:300])
+    draw, chance = model.sample, torch.Generator().manual_seed(0)
+
+    def cost(seconds):
+        clock.pass_by(seconds * (1 + noise * torch.rand((), generator=chance).item()))
+
+    def slow_draw(n, **told):
+        cost(n * sample)
+        return draw(n, **told)
+
+    model.sample = slow_draw
+    real = watch.extractor
+
+    def slow_extractor(*given, **told):
+        made = real(*given, **told)
+        features = made._features
+
+        def slow_features(x):
+            cost(len(x) * row)
+            return features(x)
+
+        made._features = slow_features
+        clock.pass_by(0.5)
+        return made
+
+    monkeypatch.setattr(watch, "extractor", slow_extractor)
+    return Previews(run, model, data, 0, watch=True, clock=clock), model
+
+
+def trained(previews, model, clock, steps, pace=0.05):
+    """Go through a training; return its looks, and the most that they ever took of its time."""
+    spent, most, looks = 0.0, 0.0, []
+    previews(model, 0)
+    for step in range(1, steps + 1):
+        clock.pass_by(pace)
+        if previews.due(step):
+            began = clock.now
+            found = previews(model, step)
+            if not is_mark(step):
+                assert "variance" not in found
+                spent += clock.now - began
+            if "fd" in found:
+                looks.append((step, clock.now, found))
+        most = max(most, spent / max(clock.now, 1e-9))
+    return looks, most
+
+
+@pytest.mark.parametrize(
+    ("sample", "row"), [(0.002, 0.0005), (0.05, 0.0005), (0.002, 0.02), (0.4, 0.001)]
+)
+def test_a_watch_never_takes_more_than_a_tenth(run, digits, monkeypatch, sample, row):
+    clock = Clock()
+    previews, model = watched(run, digits, clock, monkeypatch, sample=sample, row=row, noise=0.2)
+    looks, most = trained(previews, model, clock, 12_000)
+    assert most <= watch.SHARE
+    assert previews.share == watch.SHARE
+    if sample < 0.4:
+        assert looks
+    for (_, before, _), (_, after, _) in itertools.pairwise(looks):
+        assert after >= 1.14 * before
+    if sample == 0.002 and row == 0.0005:
+        assert len(looks) > 15
+        found = looks[-1][2]
+        assert found["fd_n"] == 256
+        assert found["fd_by"] == "classifier-digits"
+        assert found["took_fd"] == pytest.approx(256 * (sample + row), rel=0.3)
+        assert found["fd"] == pytest.approx(found["fd_floor"], rel=0.5)
+
+
+def test_a_run_too_short_for_a_look_has_none(run, digits, monkeypatch):
+    clock = Clock()
+    previews, model = watched(run, digits, clock, monkeypatch)
+    looks, most = trained(previews, model, clock, 300)
+    assert (looks, most) == ([], 0.0)
+
+
+def test_the_end_is_pictured_and_looked_at(run, digits, monkeypatch):
+    clock = Clock()
+    previews, model = watched(run, digits, clock, monkeypatch)
+    trained(previews, model, clock, 4_003)
+    clock.pass_by(30)
+    last = 4_003 if not previews.due(4_003) else 4_004
+    found = previews(model, last)
+    assert {"variance", "fd"} <= set(found)
+    assert (run.path / "samples" / f"step_{last:08d}.png").exists()
+
+
+def test_a_look_is_over_when_asked_again(run, digits, monkeypatch):
+    """So that an end that falls on a look is pictured nevertheless."""
+    clock = Clock()
+    previews, model = watched(run, digits, clock, monkeypatch)
+    previews(model, 0)
+    clock.pass_by(100)
+    assert previews.due(33)
+    assert "fd" in previews(model, 33)
+    assert not previews.due(33)
+    found = previews(model, 33)
+    assert "variance" in found
+    assert "fd" not in found
+
+
+def test_nobody_watches_unasked(run, digits):
+    previews = Previews(run, vae(digits), digits, 0)
+    assert previews.share == 0
+    assert "fd" not in previews(vae(digits), 5)
+
+
+def test_data_too_few_for_a_distance_are_said_once(run, digits, monkeypatch):
+    few = dataclasses.replace(digits, test=Split(digits.test.x[:40], digits.test.labels[:40]))
+    clock = Clock()
+    previews, model = watched(run, few, clock, monkeypatch)
+    previews(model, 0)
+    clock.pass_by(1000)
+    assert previews.due(33)
+    assert "too few" in previews(model, 33)["fd_skipped"]
+    clock.pass_by(1000)
+    assert not previews.due(34)
+
+
+def test_watching_does_not_change_training(tmp_path, ring, monkeypatch):
+    monkeypatch.setattr(watch, "GUESS", 0.0)
+    monkeypatch.setattr(watch, "GROWTH", 1.0)
+    monkeypatch.setattr(watch, "SHARE", 1e9)
+    weights = []
+    for is_watched in (False, True):
+        run = Run.create(tmp_path / str(is_watched), {"name": "vae", "seed": 0}, {})
+        recipe = VariationalAutoencoder()
+        model = untrained(recipe, ring.domain, 0)
+        events = fit(
+            run,
+            model,
+            recipe.stages(model, ring, 0),
+            Settings.of(recipe),
+            Budget(steps=24),
+            seed=0,
+            device=torch.device("cpu"),
+            precision=choose("fp32", torch.device("cpu")),
+            preview=Previews(run, model, ring, 0, watch=is_watched),
+        )
+        looks = [e for e in events if e.kind == "preview" and "fd" in e.values]
+        assert bool(looks) == is_watched
+        weights.append(run.checkpoint(pytest.fail).weights)
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

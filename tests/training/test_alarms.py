@@ -110,6 +110,8 @@ def test_alerts_come_as_events_and_change_nothing(desk, differences):
 
 def test_previews_tell_what_they_found_and_when_they_are_due(desk):
     class Looking:
+        share = 0.0
+
         def __init__(self):
             self.steps = []
 

@@ -40,7 +40,7 @@ from trilemma.core.model import Loss, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.denoiser import Denoiser, Guided, Told
 from trilemma.families.editing import Agreement, Editable, Step
-from trilemma.families.probability_flow import ProbabilityFlow
+from trilemma.families.probability_flow import PROBED, ProbabilityFlow
 from trilemma.families.variational import (
     VARIANCES,
     VariationalBound,
@@ -137,6 +137,8 @@ class Diffusion(Editable):
         self.steps, self.label_dropout, self.agree = chain or UNTIMED, label_dropout, agree
         self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
         self.guidance, self.over, self.space = guidance, over, space or Euclidean()
+        exact = domain.dimensions <= PROBED
+        self.ode_by = "ODE" if exact else "ODE, Hutchinson"
         levels = isinstance(domain.values, Levels)
         self.denoiser = Denoiser(
             network,
@@ -301,8 +303,9 @@ class Diffusion(Editable):
         device = next(self.network.parameters()).device
         noise = Noise.fresh(n, device) if noise is None else noise
         draws = noise.named("state")
-        x = self.space.normal(draws, self.domain.shape)
-        return self.way(x, self.times(), self.asked(condition, noise), draws)
+        times = self.times()
+        x = self.space.normal(draws, self.domain.shape) * float(self.schedule(times[0])[1])
+        return self.way(x, times, self.asked(condition, noise), draws)
 
     def asked(self, condition: Condition | None, noise: Noise) -> Condition | None:
         """Return the condition, or one as the data have it where none is asked for."""

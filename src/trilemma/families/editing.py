@@ -137,8 +137,9 @@ class Editable(Model[Examples, Tensor], ABC):
         def agree(clean: Tensor, _: Condition | None) -> Tensor:
             return torch.where(known, given, clean)
 
-        state = self.space.normal(draws, self.domain.shape)
-        way = self.way(state, self.times(), self.asked(condition, noise), draws, agree)
+        times = self.times()
+        state = self.space.normal(draws, self.domain.shape) * float(self.schedule(times[0])[1])
+        way = self.way(state, times, self.asked(condition, noise), draws, agree)
         drawn = self.domain.values.unscale(deque(way, maxlen=1).pop().state)
         return torch.where(known, x, drawn)
 

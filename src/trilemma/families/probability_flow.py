@@ -39,7 +39,7 @@ from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.schedules import Schedule, time_of
 
-__all__ = ["ProbabilityFlow"]
+__all__ = ["PROBED", "ProbabilityFlow"]
 
 PROBED = 16
 """Coordinates above which the divergence is estimated by a probe instead of computed."""

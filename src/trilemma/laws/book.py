@@ -18,6 +18,7 @@ from trilemma.laws import (
     energy,
     flow,
     games,
+    latent,
     metrics,
     restoration,
     samplers,
@@ -47,6 +48,7 @@ def library_laws() -> Sequence[Check]:
         *denoising.CHECKS,
         *samplers.CHECKS,
         *attention.CHECKS,
+        *latent.CHECKS,
         *restoration.CHECKS,
         *metrics.CHECKS,
     )

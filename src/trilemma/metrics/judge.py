@@ -1,8 +1,10 @@
 r"""What a model is worth: every metric that it can answer, and why not the others.
 
 `judge` asks a model what it can do and never what it is. Samples are drawn by index, so that
-sample i is the same for every n and every sharing-out among processes. Three answers come back:
-quality and coverage (`quality`, `modes`), likelihood (`likelihood`), and what they cost:
+sample i is the same for every n and every sharing-out among processes; of a model that makes large
+images of small ones, they are the test images that it restored. Answers come back on quality and
+coverage (`quality`, `modes`), on obedience to captions (`matching`), on what codes lose
+(`reconstruction`), on restoring (`restoration`), on likelihood (`likelihood`), and on their cost:
 
     sample_seconds_each   wall time of drawing, on one process, per sample
     network_calls_each    how often a network was evaluated for one sample: rows given to the
@@ -18,18 +20,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from trilemma.core import sampling
+from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Latent, Model
+from trilemma.core.model import Coded, Latent, Model, Reconstructing, Restoring
 from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.data.dataset import DataSet
-from trilemma.metrics import likelihood, modes
+from trilemma.metrics import likelihood, matching, modes, reconstruction, restoration
 from trilemma.metrics.extractors import extractor as named
 from trilemma.metrics.neighbours import nearest
 from trilemma.metrics.quality import METRICS, Progress, Reference, quality, reference
@@ -123,15 +126,22 @@ def judge(
         made = named(extractor, data, n=n, device=device)
         against = reference(data, made, n=n, seed=seed, progress=progress, check=check)
     drawing = draw if draw is not None else _by_index(model, seed)
+    restored, refused = {}, restoration.lacking(model)
     with sampling.watched(model, check):
-        samples, cost = _drawn(model, drawing, n, world, progress, check)
+        few = n if refused else min(n, CHUNK)
+        samples, cost = _drawn(model, drawing, few, world, progress, check)
+    if isinstance(model, Restoring):
+        restored, samples = restoration.restoration(
+            model, data, n=n, seed=seed, device=device, check=check, progress=progress
+        )
     scores, skipped, neighbours = _measured(samples, data, against)
     kept = _test_rows(data, min(n, len(data.test)), seed)
-    found = {}
+    found, levels = {}, isinstance(data.domain.values, Levels)
     for kind in likelihood.answers(model):
+        x = kept[: likelihood.BY_ODE] if kind == "ode" else kept
         with sampling.watched(model, check):
-            nats = _nats(model, kind, kept, seed, device, draws, world, progress, check)
-            found[kind] = likelihood.told(model, kind, nats, seed=seed, k=draws)
+            nats = _nats(model, kind, x, seed, device, draws, world, progress, check)
+            found[kind] = likelihood.told(model, kind, nats, seed=seed, k=draws, levels=levels)
     likely, silent = likelihood.scores(
         found,
         data.domain,
@@ -139,13 +149,16 @@ def judge(
         floor=data.truth(kept).mean().item() if data.truth is not None else None,
     )
     likely |= _activity(model, kept, seed, device)
+    with sampling.watched(model, check):
+        coded, lost = _coded(model, data, kept, against, scores, seed, device, check)
+        obeyed, deaf = _obeyed(model, data, n, seed, device, world, progress, check)
     cost |= {
         "parameters": sum(p.numel() for p in model.parameters()),
         "peak_memory_bytes": _peak_memory(torch.device(device)),
     }
     return Judgement(
-        metrics=scores | likely,
-        skipped=skipped | likelihood.lacking(model) | silent,
+        metrics=scores | restored | coded | obeyed | likely,
+        skipped=skipped | refused | lost | deaf | likelihood.lacking(model) | silent,
         cost=cost,
         samples=samples,
         neighbours=neighbours,
@@ -176,6 +189,55 @@ def _measured(
     return scores, skipped, data.train.x[against.train_rows[rows[:SHOWN]]]
 
 
+def _coded(
+    model: Model,
+    data: DataSet,
+    x: Tensor,
+    against: Reference,
+    scores: dict[str, Score],
+    seed: int,
+    device: torch.device | str,
+    check: Callable[[], None] | None,
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Measure what codes lose of test examples; adds a baseline to the fd in `scores`."""
+    found, skipped = {}, reconstruction.lacking(model)
+    if isinstance(model, Reconstructing):
+        again = reconstruction.reconstructed(model, x, seed=seed, device=device, check=check)
+        distance, found, more = reconstruction.first_stage(
+            x, again, data, against.extractor, against.test, seed=seed
+        )
+        skipped |= more
+        if distance is not None and "fd" in scores:
+            marks = {**scores["fd"].baselines, "reconstruction": distance}
+            scores["fd"] = replace(scores["fd"], baselines=marks)
+    if isinstance(model, Coded):
+        found |= reconstruction.round_trip(model, x, data, seed=seed, device=device)
+    return found, skipped
+
+
+def _obeyed(
+    model: Model,
+    data: DataSet,
+    n: int,
+    seed: int,
+    device: torch.device | str,
+    world: World | None,
+    progress: Progress | None,
+    check: Callable[[], None] | None,
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Measure whether samples show what their captions say."""
+
+    def draw(told: sampling.Conditions, count: int, seed: int) -> Tensor:
+        def each(start: int, stop: int) -> Tensor:
+            return sampling.draw(model, stop - start, seed=seed, start=start, conditions=told)
+
+        return _drawn(model, each, count, world, progress, check, "captioned samples")[0]
+
+    return matching.retrieval(
+        model, data, draw, n=n, seed=seed, device=device, progress=progress, check=check
+    )
+
+
 def _share(n: int, world: World | None) -> tuple[int, int]:
     """Return the rows [start, stop) of this process."""
     mine = range(n) if world is None else world.span(n)
@@ -189,6 +251,7 @@ def _drawn(
     world: World | None,
     progress: Progress | None,
     check: Callable[[], None] | None,
+    what: str = "samples",
 ) -> tuple[Tensor, dict[str, float]]:
     """Draw this process's share, gather all, and say what a sample cost."""
     start, stop = _share(n, world)
@@ -207,7 +270,7 @@ def _drawn(
             parts.append(draw(low, high).cpu())
         seconds += time.perf_counter() - began
         if progress is not None:
-            progress("samples", high - start, stop - start)
+            progress(what, high - start, stop - start)
     mine = torch.cat(parts)
     cost = {"sample_seconds_each": seconds / len(mine), "network_calls_each": evaluated}
     mine = mine[: stop - start]

@@ -5,12 +5,17 @@ r"""What a model says of examples that it has not seen, in nats and in bits.
     bound             mean of an estimate whose expectation is at most ln p(x)
     importance_bound  mean of ln 1/k sum_i w_i, E[w_i] = p(x): nearer to ln p(x), from below
     bits_per_dim      - nats / (D ln 2), from the first of log_prob, importance_bound and bound
+    ode_log_prob      mean of an estimate of ln p(x) by an ordinary differential equation, of a
+                      model that knows another likelihood beside: the two are of the same network
+                      and not of the same density, since one samples in chances and one in none
+    ode_bits_per_dim  the same in bits
 
 All are about the data as they lie in the file and without condition, so that families stand in
 one column: for values on L levels, p is a probability of level vectors, and 0 <= bits_per_dim;
 uniform noise has log2 L exactly. Real-valued data have no bits per dimension, for their unit
 would be in it. How a number was come by stands beside it: exact, a lower bound (of how many
-draws), an interval by annealed importance sampling, or the solution of an ODE.
+draws; variational, where an ODE's stands beside), an interval by annealed importance sampling, or
+the solution of an ODE.
 
 Intervals are ± 1.96 standard errors over the test examples; those of an estimated ln Z reach from
 its lower to its upper estimate, and the standard error beyond.
@@ -42,6 +47,7 @@ from trilemma.core.model import (
     Bounded,
     Density,
     Energetic,
+    Flowing,
     Model,
     Partitioned,
     Tightening,
@@ -52,6 +58,7 @@ from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.score import Score
 
 __all__ = [
+    "BY_ODE",
     "CHAINS",
     "DRAWS",
     "Likelihood",
@@ -70,8 +77,14 @@ AT_ONCE = 4 * CHUNK
 """Test examples looked at together."""
 DRAWS = 64
 """k, draws of the importance-weighted bound unless another number is asked for."""
+BY_ODE = 256
+"""Test examples whose likelihood by an ODE is computed at most: each takes many evaluations."""
 CHAINS = 64
 """Chains of annealed importance sampling, each way."""
+
+
+NAMES = {"energy": "log_prob", "ode": "ode_log_prob"}
+"""Kind of an answer -> the metric that it becomes, where they are not called alike."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +93,7 @@ class Likelihood:
 
     nats: Float[Tensor, " N"]
     by: str
-    """'exact', 'lower bound', 'lower bound, k = 64', 'AIS interval', 'ODE', …"""
+    """'exact', 'lower bound', 'variational bound', 'AIS interval', 'ODE, Hutchinson', …"""
     about: str
     """What the mean is of, for the protocol."""
     below: float = 0.0
@@ -109,6 +122,8 @@ def answers(model: Model) -> list[str]:
         kinds.append("bound")
     if isinstance(model, Tightening):
         kinds.append("importance_bound")
+    if isinstance(model, Flowing):
+        kinds.append("ode")
     return kinds
 
 
@@ -124,6 +139,8 @@ def lacking(model: Model) -> dict[str, str]:
         reasons["bound"] = "the model has no bound of its density"
     if "importance_bound" not in kinds:
         reasons["importance_bound"] = "the model has no bound that more draws tighten"
+    if "ode" not in kinds:
+        reasons["ode_log_prob"] = "the model has no likelihood by an ODE beside another"
     return reasons
 
 
@@ -170,13 +187,24 @@ def _asked(model: Any, kind: str, x: Tensor, noise: Noise, k: int) -> Tensor:  #
         return -model.energy(x, noise=noise)
     if kind == "bound":
         return model.bound(x, noise=noise)
+    if kind == "ode":
+        return model.ode_log_prob(x, noise=noise)
     return model.importance_bound(x, k, noise=noise)
 
 
 def told(
-    model: Model, kind: str, nats: Float[Tensor, " N"], *, seed: int, k: int = DRAWS
+    model: Model,
+    kind: str,
+    nats: Float[Tensor, " N"],
+    *,
+    seed: int,
+    k: int = DRAWS,
+    levels: bool = False,
 ) -> Likelihood:
     """Say how the numbers of `each` were come by; for 'energy', estimate ln Z and take it off.
+
+    Beside a likelihood by an ODE, the bound is called the variational one. On levels the ODE's is
+    of dequantised values, hence in expectation below ln P(x).
 
     Arguments:
         model: What was asked.
@@ -184,11 +212,19 @@ def told(
         nats: What it answered.
         seed: Seed of its noise, and of the chains that estimate ln Z.
         k: Draws of 'importance_bound'.
+        levels: Whether the data are levels.
     """
     how = estimate(model)
+    if kind == "ode":
+        solved = str(getattr(model, "ode_by", "ODE, Hutchinson"))
+        about = f"ln p(x) by the probability flow, {solved}, noise seed {seed}"
+        if levels:
+            return Likelihood(nats, f"{solved}, lower bound", f"{about}, dequantised")
+        return Likelihood(nats, solved, about)
     if kind == "log_prob":
         return Likelihood(nats, how, "ln p(x)" + ("" if how == "exact" else f" by {how}"))
-    bound = "lower bound" if how == "exact" else f"{how}, lower bound"
+    kind_of_bound = "variational bound" if isinstance(model, Flowing) else "lower bound"
+    bound = kind_of_bound if how == "exact" else f"{how}, {kind_of_bound}"
     if kind == "bound":
         return Likelihood(nats, bound, f"bound of ln p(x), noise seed {seed}")
     if kind == "importance_bound":
@@ -227,7 +263,7 @@ def scores(
     made: dict[str, Score] = {}
     skipped: dict[str, str] = {}
     for kind, likelihood in found.items():
-        name, nats = ("log_prob" if kind == "energy" else kind), likelihood.nats.double()
+        name, nats = NAMES.get(kind, kind), likelihood.nats.double()
         bad = int((~nats.isfinite()).sum())
         if bad:
             skipped[name] = f"not a finite number for {bad} of {len(nats)} test examples"
@@ -254,6 +290,9 @@ def scores(
         skipped["bits_per_dim"] = "the model gives neither a density nor a bound"
     else:
         made["bits_per_dim"] = _in_bits(made[source], source, domain.dimensions, domain.values)
+    if isinstance(domain.values, Levels) and (ode := made.get("ode_log_prob")) is not None:
+        bits = _in_bits(ode, "ode_log_prob", domain.dimensions, domain.values)
+        made["ode_bits_per_dim"] = bits
     return made, skipped
 
 

@@ -12,6 +12,7 @@ from trilemma.recipes.ebm import EnergyBased
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.glow import Glow
+from trilemma.recipes.latent_diffusion import LatentDiffusing
 from trilemma.recipes.pixel_transformer import PixelTransformer
 from trilemma.recipes.pixelcnn import PixelCnn
 from trilemma.recipes.r3gan import R3Gan
@@ -34,6 +35,7 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "spline-flow": NeuralSplineFlow,
     "flow-matching": FlowMatchingRecipe,
     "ddpm": Ddpm,
+    "latent-diffusion": LatentDiffusing,
     "sr3": Sr3,
 }
 

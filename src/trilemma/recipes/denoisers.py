@@ -46,13 +46,13 @@ def denoiser(
     """Build a denoiser: a U-Net whose coarsest side is 4 to 8 pixels, a transformer, a perceptron.
 
     Arguments:
-        domain: Where the data lie; their classes or captions are what it is told.
+        domain: Where the data lie; their captions, or else their classes, are what it is told.
         kind: 'unet' or 'transformer', for images.
         width: Channels at the finest size, numbers of a token, or units of a layer; 0 chooses.
         seen: Numbers that it sees for each coordinate.
         given: Numbers that it gives for each.
     """
-    classes = len(domain.classes)
+    classes = 0 if domain.vocabulary else len(domain.classes)
     if domain.kind == "points":
         if kind != "unet":
             raise BadInput(f"--network {kind} is for images; leave it out for points.")

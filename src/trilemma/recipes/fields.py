@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 from trilemma.core.errors import BadInput, nearest
 from trilemma.recipes.recipe import Recipe
 
-__all__ = ["Field", "build", "fields", "parse"]
+__all__ = ["Field", "build", "changed", "fields", "parse"]
 
 
 POSITIVE = frozenset(
@@ -102,6 +102,15 @@ def parse(recipe: type[Recipe], arguments: Sequence[str]) -> Recipe:
     Raises:
         BadInput: A field is unknown (the nearest is named) or a value is of the wrong kind.
     """
+    return build(recipe, changed(recipe, arguments))
+
+
+def changed(recipe: type[Recipe], arguments: Sequence[str]) -> dict[str, Any]:
+    """Read `--FIELD VALUE` words as values by field.
+
+    Raises:
+        BadInput: A field is unknown (the nearest is named) or a value is of the wrong kind.
+    """
     known = {field.name: field for field in fields(recipe)}
     parser = _Parser(prog=recipe.name, add_help=False, allow_abbrev=False)
     for name in known:
@@ -113,7 +122,7 @@ def parse(recipe: type[Recipe], arguments: Sequence[str]) -> Recipe:
             raise nearest(f"field of recipe '{recipe.name}'", word[2:], known)
         raise BadInput(f"'{word}' is not an option; fields are given as --FIELD VALUE.")
     values = {name: text for name, text in vars(given).items() if text is not None}
-    return build(recipe, {name: _convert(known[name], text) for name, text in values.items()})
+    return {name: _convert(known[name], text) for name, text in values.items()}
 
 
 def build(recipe: type[Recipe], values: Mapping[str, Any]) -> Recipe:

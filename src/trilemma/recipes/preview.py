@@ -18,12 +18,15 @@ A game on the plane leaves frames of a film beside, `samples/game_N.safetensors`
     frame       [4]: left, right, bottom and top of that grid
     samples     [256, 2]
     slope       [256, 2]: the score's gradient at the samples, which is where the critic pulls them
+
+Watched, a run measures itself on the way besides (`recipes/watch.py`).
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
+from trilemma.recipes.watch import SHARE, Watch
 from trilemma.report import figures
 from trilemma.report.words import joined
 from trilemma.training.budget import is_mark
@@ -81,19 +85,43 @@ class Previews:
         model: What will be drawn from; decides what is looked at.
         data: What it learns from.
         seed: Seed of the run.
+        watch: Whether the Fréchet distance is measured on the way.
+        clock: Tells seconds.
     """
 
-    def __init__(self, run: Run, model: Model, data: DataSet, seed: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        model: Model,
+        data: DataSet,
+        seed: int,
+        *,
+        watch: bool = False,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.folder, self.data, self.seed = run.path / "samples", data, mix(seed, "preview")
         plane = data.domain.kind == "points" and data.domain.shape == (2,)
         self.is_filmed = plane and isinstance(model, Scoring)
         self.is_counted = mode_count(data) > 0
         self.is_judged = self.is_counted and isinstance(model, Watched)
         self._was_poor = False
+        self._clock = clock
+        self._watch = Watch(data, self.seed, clock) if watch else None
+
+    @property
+    def share(self) -> float:
+        """Return the share of the run's time that looks may take beside the pictures."""
+        return SHARE if self._watch is not None else 0.0
 
     def due(self, step: int) -> bool:
-        """Tell whether a step is looked at: 0, 1, 2, 5, 10, 20, 50, …, and more of a game."""
-        return is_mark(step) or self._between(step)
+        """Tell whether a step is looked at: 0, 1, 2, 5, 10, 20, 50, …, and more of a game.
+
+        Of a run that is watched, also when it is time for a look; asked again at the same step,
+        that look is over.
+        """
+        if is_mark(step) or self._between(step):
+            return True
+        return self._watch is not None and self._watch.due(step)
 
     def _between(self, step: int) -> bool:
         """Tell whether there is something to be seen between two pictures."""
@@ -106,11 +134,18 @@ class Previews:
 
         Returns:
             'variance'; where classes can be told, 'classes' seen among 'samples' and 'modes', how
-            many look like each; 'alarms' by kind.
+            many look like each; 'alarms' by kind. Of a look, 'fd' of 'fd_n' samples, 'fd_floor'
+            of as many training examples, 'fd_by', the extractor, and 'took_fd', seconds; or why
+            there is none, 'fd_skipped'.
         """
+        if self._watch is not None and self._watch.is_asked():
+            return self._watch(model, step)
         self.folder.mkdir(exist_ok=True)
         is_pictured = is_mark(step) or not self._between(step)  # the latter at the end
+        began = self._clock()
         x = self._drawn(model, is_pictured)
+        if self._watch is not None:
+            self._watch.timed(len(x), self._clock() - began)
         if is_pictured:
             image = self.data.domain.kind == "image"
             picture = figures.show((x[:PREVIEWS] if image else x).cpu(), self.data.domain)
@@ -121,6 +156,8 @@ class Previews:
         found: dict[str, Any] = {"variance": round(self._spread(x) / self._data_spread, 4)}
         if self.is_counted:
             found |= self._counted(x, step)
+        if self._watch is not None and is_pictured and not is_mark(step):  # the end
+            found |= self._watch(model, step)
         return found
 
     def _drawn(self, model: Model, is_pictured: bool) -> Tensor:

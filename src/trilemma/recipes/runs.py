@@ -23,6 +23,7 @@ from trilemma.core.model import Model
 from trilemma.core.noise import mix
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
+from trilemma.data.text import tokenised
 from trilemma.recipes.catalog import named
 from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
@@ -39,6 +40,7 @@ from trilemma.training.trainer import Event, Settings
 __all__ = [
     "Loaded",
     "begin",
+    "captions",
     "conditions",
     "folder_name",
     "free_path",
@@ -78,6 +80,7 @@ def begin(
     seed: int = 0,
     size: int | None = None,
     precision: str = "auto",
+    watch: bool = False,
     world: World,
     stop: Stop,
 ) -> tuple[Run, Iterator[Event]]:
@@ -104,6 +107,7 @@ def begin(
         "precision": dataclasses.asdict(chosen),
         "device": world.device.type,
         "processes": world.size,
+        "watch": watch,
     }
     run = _made(path, record, world)
     return run, _train(run, recipe, model, data, budget, chosen, world, stop, resume=False)
@@ -200,7 +204,7 @@ def _train(
         device=world.device,
         precision=precision,
         world=world,
-        preview=Previews(run, model, data, seed),
+        preview=Previews(run, model, data, seed, watch=run.recipe["watch"]),
         stop=stop,
         resume=resume,
     )
@@ -260,12 +264,24 @@ def load(
     return Loaded(run, recipe, domain, model.to(device).eval(), checkpoint.step)
 
 
-def conditions(domain: Domain, text: str) -> Callable[[int, int], Condition]:
-    """Read classes by name or index, with commas between, to be taken in turn by the samples.
+def conditions(
+    domain: Domain, text: str, warn: Callable[[str], None]
+) -> Callable[[int, int], Condition]:
+    """Read what samples are asked to be, to be taken in turn by the samples.
+
+    Classes by name or index with commas between; of data with captions, captions with semicolons
+    between, whose unknown words are named and count for nothing.
+
+    Arguments:
+        domain: The data's space.
+        text: Classes or captions.
+        warn: Told of unknown words.
 
     Raises:
-        BadInput: The data have no classes, or not this one.
+        BadInput: The data have neither, or not this class; or a caption is empty.
     """
+    if domain.vocabulary:
+        return _said(domain, captions(text), warn)
     if not domain.classes:
         raise BadInput("--cond names a class, and this run's data have none; leave it out.")
     chosen = []
@@ -278,3 +294,34 @@ def conditions(domain: Domain, text: str) -> Callable[[int, int], Condition]:
             raise nearest("class", word, domain.classes)
     labels = torch.tensor(chosen)
     return lambda start, stop: Condition(label=labels[torch.arange(start, stop) % len(labels)])
+
+
+def captions(text: str) -> list[str]:
+    """Cut what is asked for into captions.
+
+    >>> captions("red heart; cat")
+    ['red heart', 'cat']
+    """
+    return [part.strip() for part in text.split(";")]
+
+
+def _said(
+    domain: Domain, asked: list[str], warn: Callable[[str], None]
+) -> Callable[[int, int], Condition]:
+    tokens, mask, unknown = tokenised(asked, domain.vocabulary, domain.words)
+    if not mask.any(1).all():
+        raise BadInput(
+            "--cond has a caption without a word; say what is wanted, as in --cond "
+            f"'{domain.vocabulary[0]}', or leave --cond out."
+        )
+    if unknown:
+        warn(
+            f"not in the {len(domain.vocabulary):,} words of the training captions, and taken for "
+            f"words without a meaning: {', '.join(unknown)}"
+        )
+
+    def rows(start: int, stop: int) -> Condition:
+        which = torch.arange(start, stop) % len(tokens)
+        return Condition(tokens=tokens[which], mask=mask[which])
+
+    return rows

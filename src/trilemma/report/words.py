@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 __all__ = [
     "MEANINGS",
+    "OF_ONE_MODEL",
     "Meaning",
     "brief",
     "count",
@@ -86,6 +87,52 @@ MEANINGS: Mapping[str, Meaning] = {
         "How near samples lie to the training data, against how near unseen data lie: about 1 is "
         "right, far below 1 means copies.",
     ),
+    "retrieval": Meaning(
+        "right caption",
+        "higher",
+        "Does a sample show what it was asked for? Share of samples whose caption, one of the "
+        "training data's, a separate judge picks out of ten; guessing gives 0.1.",
+    ),
+    "retrieval_heldout": Meaning(
+        "right caption, held out",
+        "higher",
+        "The same with captions that were never trained on.",
+    ),
+    "psnr": Meaning(
+        "psnr",
+        "higher",
+        "How near an enlarged image is to the true one, pixel by pixel, in decibels; blurred "
+        "images do well.",
+    ),
+    "ssim": Meaning(
+        "ssim",
+        "higher",
+        "How like an enlarged image is to the true one in the structure of small windows; 1 is "
+        "equality.",
+    ),
+    "consistency": Meaning(
+        "consistency",
+        "higher",
+        "How near an enlarged image, reduced again, is to the small one that it was made of, in "
+        "decibels: does it keep to what was given?",
+    ),
+    "colour_shift": Meaning(
+        "colour shift",
+        "lower",
+        "By how many levels the mean colour of an enlarged image differs from the true one's.",
+    ),
+    "reconstruction_psnr": Meaning(
+        "first stage psnr",
+        "higher",
+        "How near unseen images come back from the first stage's code, in decibels: what the "
+        "samples cannot exceed.",
+    ),
+    "round_trip": Meaning(
+        "round trip",
+        "lower",
+        "What is lost when unseen data are encoded and decoded again, as a share of their range "
+        "(or standard deviation): 0 is nothing.",
+    ),
     "bits_per_dim": Meaning(
         "bits / dim",
         "lower",
@@ -108,6 +155,18 @@ MEANINGS: Mapping[str, Meaning] = {
     "bound": Meaning(
         "bound", "higher", "Lower bound on the log-likelihood of unseen data, nats an example."
     ),
+    "ode_log_prob": Meaning(
+        "log p by ODE",
+        "higher",
+        "Log-likelihood of unseen data, nats an example, of the model sampled without chance, "
+        "along its differential equation: an estimate, beside the variational bound.",
+    ),
+    "ode_bits_per_dim": Meaning(
+        "bits / dim by ODE",
+        "lower",
+        "The same in bits for one value: what unseen data cost with the differential equation as "
+        "the code.",
+    ),
     "active_units": Meaning(
         "active units",
         "higher",
@@ -129,9 +188,21 @@ MEANINGS: Mapping[str, Meaning] = {
 }
 
 
-SHARES = frozenset({"precision", "recall", "density", "coverage", "nearest_train_ratio"})
+OF_ONE_MODEL = frozenset({"reconstruction"})
+"""Baselines that differ from model to model, and are no trivial samples: the first stage's fd."""
+SHARES = frozenset(
+    {
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "nearest_train_ratio",
+        "retrieval",
+        "retrieval_heldout",
+    }
+)
 """Scores near 1, whose third figure says nothing."""
-NATS = frozenset({"likelihood", "log_prob", "importance_bound", "bound"})
+NATS = frozenset({"likelihood", "log_prob", "importance_bound", "bound", "ode_log_prob"})
 """Scores that are compared to a tenth, however large."""
 
 
@@ -182,7 +253,13 @@ def stand_in(name: str) -> str:
     >>> stand_in("noise")
     'uniform noise'
     """
-    return {"noise": "uniform noise", "mean": "training mean"}.get(name, name)
+    known = {
+        "noise": "uniform noise",
+        "mean": "training mean",
+        "reconstruction": "first stage alone",
+        "shuffled": "captions shuffled",
+    }
+    return known.get(name, name)
 
 
 def duration(seconds: float | None) -> str:

@@ -57,6 +57,9 @@ It may return what it found, for the event; of that, 'alarms' are troubles: sent
 class Timed(Protocol):
     """A preview that has a say in when it is called."""
 
+    share: float
+    """Share of the time that it may take beside what a plan counts."""
+
     def due(self, step: int) -> bool:
         """Tell whether it is wanted at a step; it is called at the end in any case."""
         ...
@@ -335,6 +338,8 @@ class _Fitting:
         share = self._costs["save"] / max(self.save_seconds, 1e-3)
         if self.save_every:
             share += self._costs["save"] / max(self.save_every * pace, 1e-9)
+        if isinstance(self.preview, Timed):
+            share += self.preview.share
         steps = plan.planned(now, pace, share, self._costs["preview"])
         (agreed,) = self.world.agree(max(steps, plan.done))
         plan.steps[plan.stage] = int(agreed)

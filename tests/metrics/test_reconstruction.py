@@ -1,0 +1,161 @@
+"""What codes lose: peak signal-to-noise ratio, round trips, and the first stage's own fd."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.model import Coded, Model, Reconstructing
+from trilemma.data import sources
+from trilemma.data.dataset import DataSet, Split
+from trilemma.metrics import reconstruction
+from trilemma.metrics.extractors import extractor
+from trilemma.metrics.judge import judge
+
+
+class Coding(Model):
+    """Codes are the numbers themselves; what comes back is off by a given distance."""
+
+    def __init__(self, domain, off=0.0):
+        super().__init__()
+        self.domain, self.off = domain, off
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen = 0
+
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        if isinstance(self.domain.values, Levels):
+            return noise.integers(self.domain.values.count, *self.domain.shape).to(torch.uint8)
+        return noise.normal(*self.domain.shape)
+
+    def encode(self, x, *, noise=None):
+        assert not self.training
+        self.seen = len(x)
+        return x.float().flatten(1)
+
+    def decode(self, z):
+        y = z.unflatten(1, self.domain.shape) + self.off
+        levels = isinstance(self.domain.values, Levels)
+        return y.clamp(0, self.domain.values.count - 1).to(torch.uint8) if levels else y
+
+
+class Staged(Coding):
+    def reconstruct(self, x, *, noise=None):
+        assert not self.training
+        assert noise is not None
+        assert len(noise) == len(x)
+        return self.decode(x.float().flatten(1))
+
+
+class Slow(Coding):
+    def path(self, n, *, frames, condition=None, noise=None):
+        return []
+
+
+class Plain(Model):
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        return noise.normal(2)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return sources.load("digits")
+
+
+@pytest.fixture(scope="module")
+def points():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(3000, 2, generator=g) * torch.tensor([1.0, 5.0])
+    domain = Domain("points", (2,), Real((0.0, 0.0), (1.0, 5.0)))
+    return DataSet("points", domain, Split(x[:2000]), Split(x[2000:]))
+
+
+def test_psnr_is_of_each_image_and_ends_at_a_hundred():
+    x = torch.zeros(2, 1, 2, 2, dtype=torch.uint8)
+    y = torch.stack([torch.full((1, 2, 2), 2, dtype=torch.uint8), x[0]])
+    assert reconstruction.psnr(x, y, 20).tolist() == pytest.approx([20, 100])
+
+
+def test_a_round_trip_is_a_share_of_the_range(digits):
+    middle = digits.test.x.clamp(0, 14)
+    found = {
+        off: reconstruction.round_trip(
+            Coding(digits.domain, off), middle, digits, seed=0, device="cpu"
+        )["round_trip"]
+        for off in (0.0, 2.0)
+    }
+    assert found[0.0].value == 0
+    assert found[2.0].value == pytest.approx(2 / 16)
+    assert found[2.0].baselines["mean"] > 0.2
+    assert (found[2.0].n, found[2.0].better) == (128, "lower")
+    assert "range" in found[2.0].protocol
+
+
+def test_a_round_trip_of_points_is_a_share_of_each_columns_spread(points):
+    score = reconstruction.round_trip(
+        Coding(points.domain, 0.5), points.test.x, points, seed=0, device="cpu"
+    )["round_trip"]
+    columns = [0.5 / 1.0, 0.5 / 5.0]
+    assert score.value == pytest.approx(math.sqrt(sum(c**2 for c in columns) / 2), rel=0.05)
+    assert score.baselines["mean"] == pytest.approx(1, abs=0.15)
+    assert "deviation" in score.unit
+
+
+def test_a_way_of_many_steps_takes_fewer_examples(digits):
+    model = Slow(digits.domain).train()
+    score = reconstruction.round_trip(model, digits.test.x, digits, seed=0, device="cpu")
+    assert score["round_trip"].n == model.seen == 32
+    assert model.training
+
+
+def test_the_first_stage_stands_beside_the_samples(digits):
+    found = judge(Staged(digits.domain), digits, n=300, seed=0)
+    fd = found.metrics["fd"]
+    assert fd.baselines["reconstruction"] < 0.1 * fd.value
+    assert {"mean", "noise"} < set(fd.baselines)
+    assert found.metrics["reconstruction_psnr"].value == 100
+    assert found.metrics["round_trip"].value == 0
+    worse = judge(Staged(digits.domain, 4.0), digits, n=300, seed=0).metrics
+    assert worse["fd"].baselines["reconstruction"] > 2 * fd.baselines["reconstruction"]
+    psnr = worse["reconstruction_psnr"]
+    assert 10 < psnr.value < 15
+    assert psnr.low < psnr.value < psnr.high
+    assert psnr.baselines["mean"] == pytest.approx(10, abs=5)
+
+
+def test_too_few_for_a_distance_leaves_the_baseline_out(digits):
+    x = digits.test.x[:9]
+    again = reconstruction.reconstructed(Staged(digits.domain), x, seed=0, device="cpu")
+    made = extractor(None, digits)
+    distance, scores, _ = reconstruction.first_stage(x, again, digits, made, made(x), seed=0)
+    assert distance is None
+    assert "reconstruction_psnr" in scores
+
+
+def test_points_have_no_peak(points):
+    x = points.test.x[:500]
+    again = reconstruction.reconstructed(Staged(points.domain), x, seed=0, device="cpu")
+    made = extractor(None, points)
+    distance, scores, skipped = reconstruction.first_stage(
+        x, again, points, made, made(points.test.x), seed=0
+    )
+    assert distance is not None
+    assert not scores
+    assert "no range" in skipped["reconstruction_psnr"]
+
+
+def test_reasons_are_given(digits):
+    assert set(reconstruction.lacking(Plain())) == {"reconstruction_psnr", "round_trip"}
+    assert set(reconstruction.lacking(Coding(digits.domain))) == {"reconstruction_psnr"}
+    assert reconstruction.lacking(Staged(digits.domain)) == {}
+    assert isinstance(Staged(digits.domain), Reconstructing)
+    assert isinstance(Staged(digits.domain), Coded)
