@@ -111,17 +111,26 @@ def _parser() -> Parser:
     p = verb("data", "data sets: list, fetch, check", json)
     p.add_argument("action", choices=("list", "fetch", "check"))
     p.add_argument("name", nargs="?", metavar="NAME_OR_PATH")
-    p.add_argument("--size", type=_above_zero(int), help="side of the images")
+    p.add_argument(
+        "--size", type=_above_zero(int), help="side of a folder's images, emoji, photos"
+    )
     p.add_argument("--out", type=Path, metavar="FILE.png", help="where the contact sheet goes")
 
     says = "make a run directory and train a recipe in it, for a minute unless told otherwise"
     p = verb("train", says, budget, machine)
     p.add_argument("recipe")
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
-    p.add_argument("--size", type=_above_zero(int), help="side of a folder's images")
+    p.add_argument(
+        "--size", type=_above_zero(int), help="side of a folder's images, emoji, photos"
+    )
     p.add_argument("--seed", type=_seed, default=0)
     p.add_argument("--precision", choices=PRECISIONS, default="auto")
     p.add_argument("--run", type=Path, metavar="DIR", help="default runs/RECIPE-DATA-001")
+    p.add_argument(
+        "--watch",
+        action="store_true",
+        help="measure samples on the way, in a tenth of the time",
+    )
     p.epilog = "Every field of the recipe is an option too: see 'trilemma show RECIPE'."
 
     p = verb("resume", "go on with a run, exactly", budget, machine)
@@ -135,12 +144,24 @@ def _parser() -> Parser:
     p.add_argument("-n", type=_above_zero(int), default=64, help="how many")
     p.add_argument("--seed", type=_seed, default=0)
     p.add_argument(
-        "--cond", metavar="WHAT", help="classes with commas between, or an image to be completed"
+        "--cond",
+        metavar="WHAT",
+        help="classes with commas between; captions with ; between; or an image to be completed, "
+        "edited or enlarged",
     )
     p.add_argument(
         "--mask",
         metavar="WHERE",
         help="an image, white where to draw; or bottom, right, top, left",
+    )
+    p.add_argument(
+        "--strength",
+        type=float,
+        metavar="T",
+        help="edit the image: noise up to time T, and the way back; near 0 all is kept",
+    )
+    p.add_argument(
+        "--to", metavar="IMAGE", help="a row of -n images from that of --cond to this one"
     )
     p.add_argument("--yes", action="store_true", help="go on, however long it takes")
     p.add_argument("--steps", type=_above_zero(int), metavar="K", help="steps of the sampler")
@@ -149,6 +170,7 @@ def _parser() -> Parser:
     p.add_argument(
         "--out", type=Path, metavar="PATH", help=".png, .gif, .npz, .safetensors or a folder"
     )
+    p.epilog = "What a recipe may change at sampling is an option too, as --grid of ddpm."
 
     p = verb("evaluate", "measure a trained run", json, machine)
     p.add_argument("run", type=Path)
@@ -161,7 +183,9 @@ def _parser() -> Parser:
 
     p = verb("compare", "several recipes, one data set, the same time", json, machine)
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
-    p.add_argument("--size", type=_above_zero(int), help="side of a folder's images")
+    p.add_argument(
+        "--size", type=_above_zero(int), help="side of a folder's images, emoji, photos"
+    )
     p.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
     p.add_argument("--minutes", type=_above_zero(float), default=1.0, help="for each run")
     p.add_argument(
@@ -197,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         options, rest = _parser().parse_known_args(words)
-        if rest and options.verb != "train":
+        if rest and options.verb not in ("train", "sample"):
             raise UsageError(
                 f"unknown option '{rest[0]}' for {options.verb}; "
                 f"see 'trilemma {options.verb} --help'."

@@ -21,7 +21,7 @@ from trilemma import compare as comparing
 from trilemma import drawing, gallery
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.sampling import Conditions
+from trilemma.core.model import Restoring
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.given import HALVES, is_image
@@ -30,9 +30,18 @@ from trilemma.grid import read_grid, read_settings
 from trilemma.laws.book import library_laws, timed
 from trilemma.laws.trained import trained_laws
 from trilemma.recipes.catalog import named
-from trilemma.recipes.fields import parse
+from trilemma.recipes.editing import editing
+from trilemma.recipes.fields import changed, parse
 from trilemma.recipes.judging import judge_run
-from trilemma.recipes.runs import begin, conditions, free_path, go_on, load
+from trilemma.recipes.runs import (
+    Loaded,
+    begin,
+    captions,
+    conditions,
+    free_path,
+    go_on,
+    load,
+)
 from trilemma.report.groups import shown
 from trilemma.report.tables import terminal_tables
 from trilemma.report.words import number
@@ -46,6 +55,8 @@ from trilemma.training.trainer import Event
 
 __all__ = ["run"]
 
+ROW = 16
+"""Images of a row from one to another at most."""
 PIPED = 140
 """Characters of a line that goes to a file."""
 
@@ -95,6 +106,7 @@ def train(options: argparse.Namespace) -> None:
             seed=options.seed,
             size=options.size,
             precision=options.precision,
+            watch=options.watch,
             world=ranks,
             stop=stop,
         )
@@ -163,6 +175,9 @@ def _watch(title: str, events: Iterator[Event], ranks: World) -> None:
                 )
             elif event.kind == "plan":
                 say(f"{title}: {told['steps']:,} steps planned for {told['seconds']:,.0f} s")
+            elif event.kind == "preview" and "reconstruction_psnr" in told:
+                close = told["reconstruction_psnr"]
+                say(f"{title}: step {event.step:,}: the first stage reconstructs to {close} dB")
             elif event.kind == "skipped":
                 say(f"{title}: step {event.step}: an update was not finite and was left out")
             elif event.kind == "warning":
@@ -180,50 +195,83 @@ def _watch(title: str, events: Iterator[Event], ranks: World) -> None:
 
 def sample(options: argparse.Namespace) -> None:
     """Draw samples and write them in the form that the name asks for."""
-    chosen = {
+    kind = named(Run.open(options.run).recipe["name"])
+    chosen = changed(kind, options.fields) | {
         "sample_steps": options.steps,
         "sampler": options.sampler,
         "guidance": options.guidance,
     }
     with _at_work(options.device) as (stop, ranks):
         loaded = load(options.run, warn=warn, device=ranks.device, at_sampling=chosen)
-        if options.cond is not None and is_image(options.cond):
-            drawing.refuse_completion(loaded)
-        wanted, given = _wanted(loaded.domain, options.cond, options.mask)
         target = options.out or _free(
             loaded.run.path / "samples", f"seed{options.seed}-n{options.n}", ".png"
         )
         with counting("sampling") as progress:
-            drawing.write_samples(
-                loaded,
-                options.n,
-                options.seed,
-                wanted,
-                target,
-                ranks,
-                stop,
-                progress,
-                given,
-                options.yes,
-            )
+            _sample(loaded, options, target, ranks, stop, progress)
         if ranks.is_main:
             out(target)
 
 
-def _wanted(
-    domain: Domain, cond: str | None, mask: str | None
-) -> tuple[Conditions | None, tuple[Tensor, Tensor] | None]:
-    """Read what samples are to be: of a class, or the completion of an image."""
-    if cond is not None and is_image(cond):
-        if mask is None:
-            raise BadInput(
-                f"--cond {cond} is an image, and --mask is missing: a black and white image of "
-                f"its size, white where something is to be drawn, or one of {', '.join(HALVES)}."
-            )
-        return None, given_image(cond, mask, domain)
-    if mask is not None:
-        raise BadInput("--mask goes with --cond IMAGE, the image of which a part is kept.")
-    return (conditions(domain, cond) if cond else None), None
+def _sample(
+    loaded: Loaded,
+    options: argparse.Namespace,
+    target: Path,
+    ranks: World,
+    stop: Stop,
+    progress: Callable[[int, int], None],
+) -> None:
+    """Draw examples, or what is to be made of an image that is given."""
+    cond, domain = options.cond or "", loaded.domain
+    image = is_image(cond)
+    for name in ("mask", "strength", "to"):
+        if getattr(options, name) is not None and not image:
+            raise BadInput(f"--{name} goes with --cond IMAGE, of which something is made.")
+    given = source = wanted = None
+    if image and options.to is not None:
+        drawing.write_between(loaded, cond, options.to, min(options.n, ROW), target)
+        return
+    if image and isinstance(loaded.model, Restoring):
+        drawing.write_enlarged(
+            loaded,
+            cond,
+            target,
+            seed=options.seed,
+            check=lambda: stop.check("enlarging was stopped; nothing was written."),
+            progress=progress,
+        )
+        return
+    if image and options.strength is not None:
+        source = editing(loaded, cond, options.strength)
+    elif image:
+        drawing.refuse_completion(loaded)
+        given = _given(domain, cond, options.mask)
+    elif options.cond is not None:
+        wanted = conditions(domain, cond, warn)
+    drawing.write_samples(
+        loaded,
+        options.n,
+        options.seed,
+        wanted,
+        target,
+        ranks,
+        stop,
+        progress,
+        given,
+        options.yes,
+        source=source,
+        captions=captions(cond) if wanted is not None and domain.vocabulary else (),
+    )
+
+
+def _given(domain: Domain, cond: str, mask: str | None) -> tuple[Tensor, Tensor]:
+    """Read an image to be completed, and where it is known."""
+    if mask is None:
+        raise BadInput(
+            f"--cond {cond} is an image, and neither --mask nor --strength nor --to says what is "
+            "to be made of it; --mask is a black and white image of its size, white where "
+            f"something is to be drawn, or one of {', '.join(HALVES)}."
+        )
+    return given_image(cond, mask, domain)
 
 
 def _free(folder: Path, stem: str, suffix: str) -> Path:

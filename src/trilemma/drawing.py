@@ -17,17 +17,18 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Completing, Gradual, Model, Objective, Sequential
+from trilemma.core.model import Gradual, Model, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
 from trilemma.data.check import Report
 from trilemma.data.dataset import DataSet
+from trilemma.recipes.editing import blended, completing, enlarged, refuse_completion
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import Loaded, untrained
 from trilemma.report import charts, figures
+from trilemma.report.strips import captioned
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 
@@ -38,6 +39,8 @@ __all__ = [
     "refuse_completion",
     "save_picture",
     "whole",
+    "write_between",
+    "write_enlarged",
     "write_samples",
 ]
 
@@ -91,6 +94,8 @@ def write_samples(
     progress: Callable[[int, int], None],
     given: tuple[Tensor, Tensor] | None = None,
     patient: bool = False,
+    source: Model | None = None,
+    captions: Sequence[str] = (),
 ) -> Path:
     """Draw n samples and write them in the form of the target's name.
 
@@ -105,6 +110,8 @@ def write_samples(
         progress: Called with (done, total).
         given: An image and where it is known: samples complete it.
         patient: Whether sampling may take longer than five minutes.
+        source: What is drawn from in the model's place, such as `recipes.editing.editing`.
+        captions: What was asked for, to stand below the samples of a .png, in turn.
 
     Returns:
         The path written.
@@ -113,20 +120,16 @@ def write_samples(
         BadInput: The form is unknown, cannot be had of this model, or the place is taken; or it
             would take long and nobody said that it may.
     """
-    form = target.suffix.lower()
-    points = loaded.domain.kind == "points"
-    if form not in FORMS and not (form == ".csv" and points):
-        table = ".csv, " if points else ""
-        raise BadInput(
-            f"'{target.name}' asks for {form}, and this run does not make such things; "
-            f"use .png, .gif, {table}.npz, .safetensors or the name of a folder."
-        )
-    if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"{target} exists and is not an empty folder; give another --out.")
+    form = _known_form(target, loaded.domain)
 
     def check() -> None:
         stop.check("sampling was stopped; nothing was written.")
 
+    if form == ".gif" and source is not None:
+        raise BadInput(
+            f"what is made of a picture has no way to show as a .gif; use "
+            f"{target.with_suffix('.png').name}."
+        )
     if form == ".gif":
         return _animation(loaded, n, seed, conditions, target, check)
     if not patient:
@@ -134,7 +137,7 @@ def write_samples(
     mine = ranks.span(n)
     parts, done = [], 0
     drawn = samples(
-        loaded.model if given is None else completing(loaded, *given),
+        source or (loaded.model if given is None else completing(loaded, *given)),
         mine.start,
         mine.stop,
         seed=seed,
@@ -147,9 +150,27 @@ def write_samples(
         progress(done, len(mine))
     here = torch.cat(parts) if parts else torch.empty(0, *loaded.domain.shape)
     everything = ranks.gather(here, n)
-    if ranks.is_main:
+    if ranks.is_main and captions and form == ".png" and loaded.domain.kind == "image":
+        words = [captions[i % len(captions)] for i in range(len(everything))]
+        levels = figures.levels_of(loaded.domain)
+        save_picture(captioned(everything, words, levels), target)
+    elif ranks.is_main:
         _write(everything, form, target, loaded.domain)
     return target
+
+
+def _known_form(target: Path, domain: Domain) -> str:
+    """Return the form that a name asks for, and refuse one that is not made or has no place."""
+    form, points = target.suffix.lower(), domain.kind == "points"
+    if form not in FORMS and not (form == ".csv" and points):
+        table = ".csv, " if points else ""
+        raise BadInput(
+            f"'{target.name}' asks for {form}, and this run does not make such things; "
+            f"use .png, .gif, {table}.npz, .safetensors or the name of a folder."
+        )
+    if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise BadInput(f"{target} exists and is not an empty folder; give another --out.")
+    return form
 
 
 def _refuse_long(model: Model, n: int) -> None:
@@ -166,41 +187,41 @@ def _refuse_long(model: Model, n: int) -> None:
         )
 
 
-class _Completion(Model):
-    """A model that completes one image instead of drawing new ones."""
-
-    def __init__(self, model: Model, x: Tensor, known: Tensor) -> None:
-        super().__init__()
-        self.model, self.x, self.known = model, x, known
-
-    def objectives(self) -> Sequence[Objective]:
-        """Return nobody: it is not trained."""
-        return []
-
-    def sample(
-        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
-    ) -> Tensor:
-        """Complete the image n times."""
-        assert isinstance(self.model, Completing)
-        shape = (n, *self.x.shape)
-        return self.model.complete(
-            self.x.expand(shape), self.known.expand(shape), condition=condition, noise=noise
-        )
+def write_between(loaded: Loaded, a: str | Path, b: str | Path, count: int, target: Path) -> Path:
+    """Write the way from one picture to another through their codes: a row, or a .gif."""
+    x = blended(loaded, a, b, count)
+    form, levels = target.suffix.lower(), figures.levels_of(loaded.domain)
+    if form == ".gif":
+        with whole(target) as partial:
+            there_and_back = [*x, *x.flip(0)[1:]]
+            pictures = [figures.grid(one[None], levels) for one in there_and_back]
+            partial.write_bytes(figures.animation(pictures))
+    elif form == ".png":
+        save_picture(figures.walk(x, levels), target)
+    else:
+        _write(x, _known_form(target, loaded.domain), target, loaded.domain)
+    return target
 
 
-def refuse_completion(loaded: Loaded) -> None:
-    """Refuse an image to be completed where the run's model cannot."""
-    if not isinstance(loaded.model, Completing):
-        raise BadInput(
-            f"recipe '{loaded.recipe.name}' cannot complete an image; pixelcnn and "
-            "pixel-transformer can. --cond names a class here."
-        )
+def write_enlarged(
+    loaded: Loaded,
+    path: str | Path,
+    target: Path,
+    *,
+    seed: int = 0,
+    check: Callable[[], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write a photo enlarged by a run's model, as a .png, whole or not at all.
 
-
-def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
-    """Return a model whose samples complete an image."""
-    device = next(loaded.model.parameters()).device
-    return _Completion(loaded.model, x.to(device), known.to(device))
+    Raises:
+        BadInput: The target is no .png, or `enlarged` refuses.
+    """
+    if target.suffix.lower() != ".png":
+        raise BadInput(f"'{target.name}' was given for an enlarged photo; it is written as .png.")
+    x = enlarged(loaded, path, seed=seed, check=check, progress=progress)
+    save_picture(figures.grid(x[None], 256, 1, 1), target)
+    return target
 
 
 def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:

@@ -15,7 +15,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Coded, Density, Energetic, Gradual, Invertible, Model, Termwise
+from trilemma.core.model import (
+    Coded,
+    Density,
+    Editing,
+    Energetic,
+    Gradual,
+    Invertible,
+    Model,
+    Reconstructing,
+)
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data.dataset import DataSet
@@ -25,8 +34,10 @@ from trilemma.metrics.extractors import SHIPPED, classifier
 from trilemma.recipes.catalog import named
 from trilemma.recipes.runs import Loaded, load
 from trilemma.report import charts, courses, figures
+from trilemma.report.diffusing import looks
 from trilemma.report.html import run_page
 from trilemma.report.page import Comparison, Entry, Picture, Portrait
+from trilemma.report.subject import Estimating, Subject
 from trilemma.training.run import Run
 
 __all__ = ["comparison", "entry", "run_report"]
@@ -41,8 +52,6 @@ GRID = 100
 """Points along each side of the frame on which a density of the plane is drawn."""
 FILMED = 80
 """Frames of a film at most."""
-TERMS = 4
-"""Test examples whose bound is drawn term by term, which takes T network calls."""
 
 
 def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
@@ -133,16 +142,31 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
     with torch.no_grad():
         if data.domain.kind == "points" and data.domain.dimensions == 2:
             pictures += _plane(loaded, data)
-        if isinstance(loaded.model, Coded):
+        if isinstance(loaded.model, Coded) and _has_map(loaded.model):
             pictures += _codes(loaded, data)
-        if isinstance(loaded.model, Gradual) and data.domain.kind == "image":
-            pictures += _way(loaded)
+        if isinstance(loaded.model, Gradual) and not isinstance(loaded.model, Estimating):
+            pictures += _way(loaded) if data.domain.kind == "image" else []
         for part in loaded.model.children():
             if isinstance(part, Invertible):
                 pictures += _round_trip(loaded, part, data)
-        if isinstance(loaded.model, Termwise):
-            pictures += _terms(loaded, data)
+        pictures += looks(_subject(run, loaded, data))
     return pictures
+
+
+def _has_map(model: Model) -> bool:
+    """Tell whether codes mean something: they do not where they are noise, a diffusion's ends."""
+    return isinstance(model, Reconstructing) or not isinstance(model, Editing)
+
+
+def _subject(run: Run, loaded: Loaded, data: DataSet) -> Subject:
+    """Return what is drawn of a run by its abilities: its model, also with other steps."""
+    kind = named(run.recipe["name"])
+    has_steps = "sample_steps" in kind.at_sampling and isinstance(loaded.model, Gradual)
+
+    def at_steps(steps: int) -> Model:
+        return load(run.path, warn=lambda _: None, at_sampling={"sample_steps": steps}).model
+
+    return Subject(loaded.model, data, kind.family, at_steps if has_steps else None)
 
 
 def _told(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[Picture]:
@@ -155,6 +179,9 @@ def _told(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[
         said = [f"Step {e['step']:,}: {e['message']}" for e in alerts[:4]]
         caption = " ".join(said) if said else "No alert: neither collapse nor a dead critic."
         pictures.append(Picture("health of the game", drawn, caption))
+    drawn, said = courses.quality(events, family)
+    if drawn:
+        pictures.append(Picture("fd as training goes on", drawn, said))
     return [*pictures, *_counts(events, data, family)]
 
 
@@ -269,7 +296,7 @@ def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
         how = f"The two principal directions of {z.shape[1]} numbers"
     labels = labels[:LOOKED_AT] if labels is not None else None
     caption = f"{how}, of {len(z):,} test examples."
-    if labels is not None and data.extractor in SHIPPED:
+    if labels is not None and data.extractor in SHIPPED and not isinstance(model, Reconstructing):
         classify = classifier(data.extractor, data.domain).classify
         tears = torn(z, labels, model.decode, classify, neighbours=NEIGHBOURS)
         caption += (
@@ -320,18 +347,3 @@ def _round_trip(loaded: Loaded, part: Invertible, data: DataSet) -> list[Picture
         f"after all of them {float(errors[-1]):.2g}, data of spread about 1."
     )
     return [Picture("there and back", drawn, said)]
-
-
-def _terms(loaded: Loaded, data: DataSet) -> list[Picture]:
-    assert isinstance(loaded.model, Termwise)
-    x = data.test.x[:TERMS]
-    terms = loaded.model.bound_terms(x, noise=Noise.of(0, len(x)))
-    each = terms.double().mean(0) / (math.log(2) * loaded.domain.dimensions)
-    return [
-        Picture(
-            "the bound, term by term",
-            charts.bound_terms((-each).tolist() if each.sum() < 0 else each.tolist()),
-            f"L_0 … L_T over time, bits per dimension, mean of {len(x)} test examples; "
-            f"together {abs(float(each.sum())):.3f}.",
-        )
-    ]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 import torch
 
@@ -246,3 +247,74 @@ def test_labels_at_the_ends_stay_in_the_frame():
     places = sorted(float(re.search(r'y="([\d.-]+)"', text)[1]) for text in found)
     assert 0 < places[0] < places[-1] < height
     assert all(b - a > 9 for a, b in itertools.pairwise(places))
+
+
+def test_names_in_a_crowd_do_not_touch(evaluate, monkeypatch):
+    placed = []
+    original = charts.labels
+
+    def noted(axes, names, boxes=()):
+        found = original(axes, names, boxes)
+        spots = [tuple(axes.transData.transform(at)) for _, at, _ in names]
+        placed.append((found, spots, axes.get_window_extent()))
+        return found
+
+    monkeypatch.setattr(charts, "labels", noted)
+    families = list(FAMILIES)
+    rows = [
+        evaluate(f"recipe-{k}", families[k % 12], 20 * 1.04**k, 0.7, 1e-3 * 1.06**k)
+        for k in range(14)
+    ]
+    svg = charts.frontier(rows)
+    ((boxes, marks, frame),) = placed
+    for a, b in itertools.combinations(boxes, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+    for box in boxes:
+        assert frame.x0 - 1 <= box[0] < box[2] <= frame.x1 + 1
+        assert frame.y0 - 1 <= box[1] < box[3] <= frame.y1 + 1
+        assert not any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in marks)
+    assert all(f"recipe-{k}" in words(svg) for k in range(14))
+
+
+def test_a_lone_name_stands_beside_its_mark(evaluate):
+    far = charts.frontier([evaluate("lone", fd=20.0, seconds=1e-3)])
+    assert "lone" in words(far)
+
+
+def test_fd_is_drawn_where_previews_measured_it():
+    log = [
+        {"kind": "preview", "step": 10**k, "variance": 1.0, "fd": 900.0 / (k + 1), "fd_n": 512}
+        for k in range(5)
+    ]
+    svg, said = courses.quality(log, "diffusion")
+    assert ElementTree.fromstring(svg).tag.endswith("svg")
+    assert "fd, n = 512" in words(svg)
+    assert "512 samples" in said
+    assert "180" in words(svg)
+    floored = [{**e, "fd_floor": 42.0, "fd_by": "digits-classifier"} for e in log]
+    svg, said = courses.quality(floored, "diffusion")
+    assert "real data, 42" in words(svg)
+    assert "digits-classifier" in said
+
+
+def test_fd_is_left_out_where_nothing_measured_it():
+    assert courses.quality([]) == ("", "")
+    lone = [{"kind": "preview", "step": 1, "fd": 3.0}, {"kind": "preview", "step": 2}]
+    assert courses.quality(lone) == ("", "")
+    odd = [{"kind": "preview", "step": k, "fd": math.nan} for k in (1, 2, 3)]
+    assert courses.quality(odd) == ("", "")
+
+
+def test_terms_of_a_bound_are_named_and_add_up():
+    said = words(charts.bound_terms([1.0, 0.5, 0.25, 0.0]))
+    for text in ("L₀ 1", "L₁ … L₂ 0.75", "L₃ 0", "1.75 bits / dim"):
+        assert text in said
+    over = charts.bound_terms([1.0, 0.5, 0.25, 0.0], log_snr=[4.0, 2.0, -6.0])
+    assert "log-SNR" in words(over)
+    assert "1.75 bits / dim" in words(over)
+    edges, heights = charts._density(np.array([0.5, 0.25]), np.array([4.0, 2.0, -6.0]))
+    assert edges.tolist() == [-6.0, 2.0, 4.0]
+    assert heights.tolist() == [0.25 / 8, 0.25]
+    many = charts._density(np.ones(1000), np.linspace(9, -9, 1001))
+    assert len(many[1]) == charts.BINS
+    assert float((many[1] * np.diff(many[0])).sum()) == pytest.approx(1000)

@@ -422,6 +422,11 @@ class Diffusion(Editable):
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
         return self._bounded(spacing).terms(x, self._estimator(condition), noise)
 
+    @torch.no_grad()
+    def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return ln SNR of x_1 … x_T, [T], and about `bound_terms`, [B, T + 1], by few calls."""
+        return self._bounded("information").over_noise(x, self._estimator(None), noise, draws)
+
     def _bounded(self, spacing: str) -> VariationalBound:
         return VariationalBound(
             self.schedule,

@@ -109,13 +109,12 @@ class Editable(Model[Examples, Tensor], ABC):
         codes = [flow.noise_of(scale(x)).flatten(1) for x in (a, b)]
         u, v = (z / z.norm(dim=1, keepdim=True) for z in codes)
         angle = (u * v).sum(1, keepdim=True).clamp(-1, 1).acos().clamp(min=1e-4)
-        found = []
+        way = []
         for share in torch.linspace(0, 1, count).tolist():
             parts = ((1 - share) * angle).sin(), (share * angle).sin()
-            z = (parts[0] * codes[0] + parts[1] * codes[1]) / angle.sin()
-            y = flow.data_of(z.unflatten(1, self.domain.shape))
-            found.append(self.domain.values.unscale(y))
-        return torch.stack(found)
+            way.append((parts[0] * codes[0] + parts[1] * codes[1]) / angle.sin())
+        y = flow.data_of(torch.cat(way).unflatten(1, self.domain.shape))
+        return self.domain.values.unscale(y).unflatten(0, (count, len(a)))
 
     @torch.no_grad()
     def complete(

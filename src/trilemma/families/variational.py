@@ -33,6 +33,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -166,6 +167,21 @@ class VariationalBound:
         ]
         first = self.reconstruction(x, steps, estimate, noise)
         return torch.stack([first, *between, self.prior(x)], dim=1)
+
+    def over_noise(
+        self, x: Tensor, estimate: Estimate, noise: Noise, draws: int
+    ) -> tuple[Float[Tensor, " T"], Float[Tensor, "B n"]]:
+        """Return ln SNR of x_1 … x_T, and about `terms`: each of `draws` stands for its run."""
+        steps = self.chain(x.device)
+        count = len(steps.times) - 1
+        edges = torch.linspace(0, count, min(draws, count) + 1).round().long().tolist()
+        between = []
+        for low, high in pairwise(edges):
+            place = torch.full((len(x),), (low + high) // 2 + 1, device=x.device)
+            term = self.step(x, steps, place, estimate, noise)
+            between.append(term[:, None].expand(-1, high - low))
+        first = self.reconstruction(x, steps, estimate, noise)[:, None]
+        return steps.snr.log(), torch.cat([first, *between, self.prior(x)[:, None]], dim=1)
 
     def prior(self, x: Tensor) -> Float[Tensor, " B"]:
         """Return L_T = KL(q(x_T | x) || N(0, I))."""

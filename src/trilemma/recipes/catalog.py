@@ -48,5 +48,9 @@ def named(name: str) -> type[Recipe]:
 
 
 def fitting(domain: Domain) -> list[str]:
-    """Name the recipes that fit data of this domain."""
-    return [name for name, recipe in CATALOG.items() if domain.kind in recipe.kinds]
+    """Name the recipes that fit data of this domain and learn how they are distributed."""
+    return [
+        name
+        for name, recipe in CATALOG.items()
+        if domain.kind in recipe.kinds and recipe.is_generator
+    ]

@@ -35,11 +35,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trilemma.core.model import Gradual, Model, Scoring, Sequential, Watched
+from trilemma.core.model import Gradual, Model, Reconstructing, Scoring, Sequential, Watched
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
+from trilemma.metrics.reconstruction import psnr
 from trilemma.recipes.watch import SHARE, Watch
 from trilemma.report import figures
 from trilemma.report.words import joined
@@ -48,6 +49,8 @@ from trilemma.training.run import Run
 
 __all__ = ["FRAMES", "Previews", "expected_classes", "too_few"]
 
+SHOWN = 12
+"""Test images whose reconstructions are shown."""
 PREVIEWS = 64
 """Images in a picture; of points there are 16 times as many."""
 COUNTED = 256
@@ -133,8 +136,9 @@ class Previews:
         """Draw, keep, count.
 
         Returns:
-            'variance'; where classes can be told, 'classes' seen among 'samples' and 'modes', how
-            many look like each; 'alarms' by kind. Of a look, 'fd' of 'fd_n' samples, 'fd_floor'
+            'variance'; of a model with a first stage 'reconstruction_psnr', dB on a few test
+            images, which samples/first_N.png shows above what was made of them; where classes
+            can be told, 'classes' seen among 'samples' and 'modes', how many look like each; 'alarms' by kind. Of a look, 'fd' of 'fd_n' samples, 'fd_floor'
             of as many training examples, 'fd_by', the extractor, and 'took_fd', seconds; or why
             there is none, 'fd_skipped'.
         """
@@ -156,6 +160,8 @@ class Previews:
         found: dict[str, Any] = {"variance": round(self._spread(x) / self._data_spread, 4)}
         if self.is_counted:
             found |= self._counted(x, step)
+        if isinstance(model, Reconstructing) and is_pictured:
+            found |= self._reconstructed(model, step)
         if self._watch is not None and is_pictured and not is_mark(step):  # the end
             found |= self._watch(model, step)
         return found
@@ -169,6 +175,17 @@ class Previews:
             count = COUNTED
         noise = Noise.for_samples(self.seed, 0, count, next(model.parameters()).device)
         return model.sample(count, noise=noise)
+
+    def _reconstructed(self, model: Reconstructing, step: int) -> Mapping[str, float]:
+        """Show what a first stage makes of test images, and how near it comes."""
+        x = self.data.test.x[:: max(1, len(self.data.test) // SHOWN)][:SHOWN]
+        noise = Noise.for_samples(self.seed, 0, len(x), next(model.parameters()).device)  # type: ignore[attr-defined]
+        again = model.reconstruct(x.to(noise.device), noise=noise).cpu()
+        levels = figures.levels_of(self.data.domain)
+        picture = figures.grid(torch.cat([x, again]), levels, SHOWN)
+        path = self.folder / f"first_{step:08d}.png"
+        _replace(path, lambda p: picture.save(p, format="PNG"))
+        return {"reconstruction_psnr": round(float(psnr(x, again, levels - 1).mean()), 2)}
 
     # What is in the samples
 

@@ -43,6 +43,8 @@ class Recipe(ABC):
     """Title, authors, year, arXiv number."""
     kinds: ClassVar[tuple[str, ...]] = ("image", "points")
     """Kinds of data that it fits."""
+    is_generator: ClassVar[bool] = True
+    """Whether it learns how data are distributed, so that comparisons take it unasked."""
     at_sampling: ClassVar[tuple[str, ...]] = ()
     """Fields that may be changed after training, when sampling."""
 

@@ -45,6 +45,7 @@ class Sr3(Recipe):
         "Norouzi, 2021, arXiv:2104.07636"
     )
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+    is_generator: ClassVar[bool] = False
     at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "consistent")
 
     batch: int = 32

@@ -25,7 +25,7 @@ __all__ = [
     "Box",
     "along",
     "end_labels",
-    "label",
+    "labels",
     "make_axes",
     "short",
     "ticks",
@@ -74,41 +74,107 @@ def along(axes: Axes, path: Sequence[tuple[float, float]]) -> list[Box]:
     return [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
 
 
-def label(
+def labels(
     axes: Axes,
-    text: str,
-    at: tuple[float, float],
-    colour: str,
-    boxes: list[Box],
-) -> None:
-    """Write beside a mark, on the side where least stands already."""
-    x, y = axes.transData.transform(at)
+    names: Sequence[tuple[str, tuple[float, float], str]],
+    boxes: Sequence[Box] = (),
+) -> list[Box]:
+    """Write beside each mark what it is, clear of all marks and of each other.
+
+    Those with the most neighbours choose first, each the nearest place where least stands
+    already: beside its mark, or further away with a line that leads there.
+
+    Arguments:
+        axes: Where; its limits are final.
+        names: Text, place and colour of each mark.
+        boxes: What else is to be kept clear of, in pixels.
+
+    Returns:
+        Where each text stands, in the order given, in pixels.
+    """
     frame = axes.get_window_extent()
-    w, h = 6.6 * len(text), 13.0
+    spots = [axes.transData.transform(at) for _, at, _ in names]
+    marks = [(float(x), float(y)) for x, y in spots]
+    taken: list[Box] = [*boxes, *((x - 6, y - 6, x + 6, y + 6) for x, y in marks)]
+    limit = (frame.x0, frame.y0, frame.x1, frame.y1)
+
+    def crowd(i: int) -> int:
+        return sum(math.dist(marks[i], other) < 60 for other in marks)
+
+    found: dict[int, Box] = {}
+    for i in sorted(range(len(names)), key=lambda i: (-crowd(i), marks[i])):
+        text, _, colour = names[i]
+        box, far = _free(marks[i], _width(text), taken, limit)
+        taken.append(box)
+        found[i] = box
+        _written(axes, text, marks[i], box, colour, far)
+    return [found[i] for i in range(len(names))]
+
+
+def _width(text: str) -> float:
+    """Return the width of a bold name, pixels; browsers' own letters are at most so wide."""
+    return 8.4 * len(text)
+
+
+def _free(
+    mark: tuple[float, float], wide: float, taken: Sequence[Box], limit: Box
+) -> tuple[Box, bool]:
+    """Return the best place for a name beside its mark, and whether it is away from it."""
 
     def cost(box: Box) -> float:
-        outside = max(0, frame.x0 - box[0]) + max(0, box[2] - frame.x1)
-        outside += max(0, frame.y0 - box[1]) + max(0, box[3] - frame.y1)
+        outside = sum(
+            max(0.0, limit[k] - box[k]) + max(0.0, box[k + 2] - limit[k + 2]) for k in (0, 1)
+        )
         hits = sum(
             max(0.0, min(box[2], b[2]) - max(box[0], b[0]))
             * max(0.0, min(box[3], b[3]) - max(box[1], b[1]))
-            for b in boxes
+            for b in taken
         )
-        return 10 * outside + hits
+        return 30 * outside + hits
 
-    places = [
-        (dx, dy, (x + dx - (w if dx < 0 else w / 2 if dx == 0 else 0), y + dy - h / 2))
-        for dx, dy in ((9, 0), (-9, 0), (9, 11), (9, -11), (0, 15), (0, -15), (-9, 11), (-9, -11))
-    ]
-    dx, dy, corner = min(places, key=lambda p: cost((*p[2], p[2][0] + w, p[2][1] + h)))
-    boxes.append((*corner, corner[0] + w, corner[1] + h))
-    boxes.append((x - 6, y - 6, x + 6, y + 6))
+    (x, y), high = mark, 13.0
+    best, least, away = (x, y, x + wide, y + high), math.inf, False
+    for reach in (9.0, 16.0, 26.0, 38.0, 52.0, 68.0, 86.0, 106.0, 130.0):
+        for turn in (0.0, math.pi, *(math.pi * k / 8 for k in range(1, 16) if k != 8)):
+            cx, cy = x + reach * math.cos(turn), y + 1.25 * reach * math.sin(turn)
+            lean = (1 - math.cos(turn)) / 2  # the text ends at its mark where it is at its left
+            left = cx - wide * lean
+            box = (left, cy - high / 2, left + wide, cy + high / 2)
+            price = cost(box) + reach / 3
+            if reach > 16 and price < least:
+                price += 60 * _crossed(mark, box, taken)
+            if price < least:
+                best, least, away = box, price, reach > 16
+    return best, away
+
+
+def _crossed(mark: tuple[float, float], box: Box, taken: Sequence[Box]) -> int:
+    """Count what stands in the way of a line from a mark to its name."""
+    x, y = min(max(mark[0], box[0]), box[2]), min(max(mark[1], box[1]), box[3])
+    parts = [(mark[0] + u * (x - mark[0]), mark[1] + u * (y - mark[1])) for u in (0.5, 0.7, 0.9)]
+    return sum(
+        any(b[0] < px < b[2] and b[1] < py < b[3] for px, py in parts)
+        for b in taken
+        if not (b[0] <= mark[0] <= b[2] and b[1] <= mark[1] <= b[3])
+    )
+
+
+def _written(
+    axes: Axes, text: str, mark: tuple[float, float], box: Box, colour: str, far: bool
+) -> None:
+    """Write a name in its box, with a line to its mark where it stands away from it."""
+    to_data = axes.transData.inverted()
+    if far:
+        near = (min(max(mark[0], box[0]), box[2]), min(max(mark[1], box[1]), box[3]))
+        ends = np.array([to_data.transform(mark), to_data.transform(near)])
+        axes.plot(*ends.T, color=colour, lw=0.8, alpha=0.7, zorder=1, scalex=False, scaley=False)
+    middle = ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2)
+    is_left = middle[0] < mark[0] - 3
+    edge = box[2] if is_left else box[0]
     axes.annotate(
         text,
-        at,
-        (dx, dy),
-        textcoords="offset points",
-        ha="left" if dx > 0 else "right" if dx < 0 else "center",
+        tuple(to_data.transform((edge, middle[1]))),
+        ha="right" if is_left else "left",
         va="center",
         color=colour,
         fontsize=12,
@@ -131,7 +197,7 @@ def end_labels(
         ends: x and y of each line's end, and its name.
         colours: By name; ink for others.
     """
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     frame = axes.get_window_extent()
     heights = []
     for x, y, text in ends:

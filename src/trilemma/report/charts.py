@@ -17,9 +17,10 @@ from torch import Tensor
 from trilemma.report.canvas import (
     DASHES,
     INK,
+    Box,
     along,
     end_labels,
-    label,
+    labels,
     make_axes,
     short,
     ticks,
@@ -43,6 +44,8 @@ __all__ = [
 
 SLOW, FAST = 10.0, 1e-5
 """Seconds a sample at the centre and at the tip of the triangle."""
+BINS = 60
+"""Of a bound over the log-SNR at most."""
 
 
 def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -75,21 +78,15 @@ def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
     xs = [seconds[p.recipe] for p in shown]
     axes.set_xlim(min(xs) / 4, max(xs) * 8)
     axes.set_ylim(min(heights) / 1.7, max(heights) * 1.9)
+    axes.xaxis.set_major_formatter(lambda value, _: duration(value))
+    ticks(axes)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # places are final: names are laid out in pixels
+    boxes: list[Box] = []
     for name, value in marks.items():
         if value and value > 0:
             axes.axhline(value, color=INK, alpha=0.45, lw=0.9, dashes=(4, 3))
-            axes.annotate(
-                f"{name}, {brief(value)}",
-                (1, value),
-                (-2, 3),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                ha="right",
-                color=INK,
-                alpha=0.75,
-                fontsize=10,
-                parse_math=False,
-            )
+            boxes.append(_level(axes, f"{name}, {brief(value)}", value))
     best = [p for name in ranking.frontier for p in shown if p.recipe == name]
     axes.plot(
         [seconds[p.recipe] for p in best],
@@ -99,17 +96,34 @@ def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
         lw=1.2,
         zorder=1,
     )
-    figure.canvas.draw()
-    boxes = along(axes, [(seconds[p.recipe], p.value) for p in best])
+    boxes += along(axes, [(seconds[p.recipe], p.value) for p in best])
+    names = []
     for p in shown:
         colour = hue(p.family)
         at = (seconds[p.recipe], p.value)
         axes.plot([at[0]] * 2, [max(p.low, 1e-12), p.high], color=colour.light, lw=2, alpha=0.5)
         axes.plot(*at, marker=colour.marker, ms=9, color=colour.light, ls="none", mew=0)
-        label(axes, short(p.recipe), at, colour.light, boxes)
-    axes.xaxis.set_major_formatter(lambda value, _: duration(value))
-    ticks(axes)
+        names.append((short(p.recipe), at, colour.light))
+    labels(axes, names, boxes)
     return write(figure, "quality against speed")
+
+
+def _level(axes: Axes, text: str, value: float) -> Box:
+    """Write what a horizontal line is at its right end, above it; returns where it stands."""
+    axes.annotate(
+        text,
+        (1, value),
+        (-2, 3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        color=INK,
+        alpha=0.75,
+        fontsize=10,
+        parse_math=False,
+    )
+    right, low = axes.get_window_extent().x1 - 2, axes.transData.transform((1.0, value))[1] + 2
+    return (right - 5.6 * len(text), float(low), right, float(low) + 12)
 
 
 def trilemma_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
@@ -230,31 +244,79 @@ def latent_map(codes: Tensor, labels: Tensor | None = None, classes: Sequence[st
 
 
 def bound_terms(
-    terms: Sequence[float], family: str = "diffusion", unit: str = "bits / dim"
+    terms: Sequence[float],
+    family: str = "diffusion",
+    unit: str = "bits / dim",
+    *,
+    log_snr: Sequence[float] | None = None,
 ) -> str:
     """Draw the variational bound term by term, from L_0 at the left to L_T of the prior.
+
+    Where it is known at which noise the terms look, those between are drawn over it as a density,
+    so that areas are bits; else one beside the other.
 
     Arguments:
         terms: [T + 1]: L_0, …, L_{T-1}, L_T.
         family: Whose colour it takes.
         unit: Of the terms.
+        log_snr: [T], falling: of x_1, …, x_T. Term L_{t-1} lies between those of x_{t-1} and x_t.
     """
     y = np.asarray([float(v) for v in terms])
-    figure, axes = make_axes(460, 240)
-    edges = np.arange(len(y) + 1) - 0.5
-    axes.stairs(np.maximum(y, 0), edges, fill=True, color=hue(family).light, lw=0)
-    positive = y[y > 0]
-    if len(positive) and positive.max() / positive.min() > 50:
+    figure, axes = make_axes(460, 270)
+    where = None if log_snr is None else np.asarray([float(v) for v in log_snr])
+    if where is not None and (len(where) != len(y) - 1 or len(y) < 3):
+        where = None
+    if where is None:
+        edges, heights = np.arange(len(y) + 1) - 0.5, y
+        axes.set_xlabel("t")
+        axes.set_ylabel(unit)
+    else:
+        edges, heights = _density(y[1:-1], where)
+        axes.set_xlabel("log-SNR: from data at the left to noise at the right")
+        axes.set_ylabel(f"{unit} / unit of log-SNR")
+    axes.stairs(np.maximum(heights, 0), edges, fill=True, color=hue(family).light, lw=0)
+    positive = heights[heights > 0]
+    if where is None and len(positive) and positive.max() / positive.min() > 50:
         axes.set_yscale("log")
         axes.set_ylim(positive.min() / 1.5, positive.max() * 1.5)
-    axes.set_xlabel("t")
-    axes.set_ylabel(unit)
     axes.margins(x=0.02)
+    if where is not None:
+        axes.invert_xaxis()
     ticks(axes)
-    axes.set_title(
-        f"sum {brief(float(y.sum()))} {unit}", loc="right", fontsize=11, color=INK, alpha=0.85
-    )
+    axes.set_title(_summed(y, unit), loc="left", fontsize=11, color=INK, alpha=0.85)
     return write(figure, "terms of the variational bound")
+
+
+def _density(between: np.ndarray, log_snr: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return edges, rising, and the terms between them for each unit of log-SNR, in few bins."""
+    cuts = np.unique(np.linspace(0, len(between), min(BINS, len(between)) + 1).astype(int))
+    sums = np.add.reduceat(between, cuts[:-1])
+    edges = log_snr[cuts]
+    return edges[::-1], (sums / np.maximum(edges[:-1] - edges[1:], 1e-12))[::-1]
+
+
+def _summed(terms: np.ndarray, unit: str) -> str:
+    """Write how a bound adds up.
+
+    >>> _summed(np.array([1.0, 0.5, 0.25, 0.0]), "bits / dim")
+    'L₀ 1  +  L₁ … L₂ 0.75  +  L₃ 0  =  1.75 bits / dim'
+    """
+    total = brief(float(terms.sum()))
+    if len(terms) < 3:
+        return f"sum {total} {unit}"
+    last = len(terms) - 1
+    between = _below(1) if last == 2 else f"{_below(1)} … L{_below(last - 1)}"
+    parts = (
+        f"L₀ {brief(float(terms[0]))}",
+        f"L{between} {brief(float(terms[1:-1].sum()))}",
+        f"L{_below(last)} {brief(float(terms[-1]))}",
+    )
+    return f"{'  +  '.join(parts)}  =  {total} {unit}"
+
+
+def _below(number: int) -> str:
+    """Write a number as an index."""
+    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def lines(

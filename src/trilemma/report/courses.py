@@ -13,12 +13,13 @@ import numpy as np
 
 from trilemma.report.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
 from trilemma.report.palette import hue
+from trilemma.report.words import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "health", "heat", "series"]
+__all__ = ["curves", "health", "heat", "quality", "series"]
 
 Curve: TypeAlias = "tuple[np.ndarray, np.ndarray]"
 """Steps, and the values there."""
@@ -203,6 +204,50 @@ def _health_panel(
     axes.margins(x=0.01)
     end_labels(figure, axes, ends)
     ticks(axes)
+
+
+def quality(events: Sequence[Mapping[str, Any]], family: str = "") -> tuple[str, str]:
+    """Draw fd as training goes on, from the events of previews that measured it.
+
+    Returns:
+        The chart and what to say beside it; both empty where fewer than two previews did.
+    """
+    told = [e for e in events if e.get("kind") == "preview" and _is_number(e.get("fd"))]
+    if len(told) < 2:
+        return "", ""
+    steps, values = [e["step"] for e in told], [float(e["fd"]) for e in told]
+    last, real = told[-1], told[-1].get("fd_floor")
+    floor = float(real) if isinstance(real, int | float) and real > 0 else None
+    figure, axes = make_axes(460, 300)
+    marks = values if floor is None else [*values, floor]
+    if min(marks) > 0 and max(marks) / min(marks) > 5:
+        axes.set_yscale("log")
+    if min(steps) > 0 and max(steps) / min(steps) > 50:
+        axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    colour = hue(family)
+    axes.plot(steps, values, color=colour.light, lw=1.8, marker=colour.marker, ms=5, mew=0)
+    ends = [(float(steps[-1]), values[-1], brief(values[-1]))]
+    if floor is not None:
+        axes.axhline(floor, color=INK, alpha=0.45, lw=0.9, dashes=(4, 3))
+        ends.append((float(steps[-1]), floor, f"real data, {brief(floor)}"))
+    axes.set_xlabel("step")
+    count = last.get("fd_n", last.get("samples"))
+    axes.set_ylabel(f"fd, n = {count:,}" if isinstance(count, int) else "fd")
+    end_labels(figure, axes, ends)
+    ticks(axes)
+    by = f" in the features of {last['fd_by']}" if last.get("fd_by") else ""
+    of = f" of {count:,} samples" if isinstance(count, int) else ""
+    said = (
+        f"Fréchet distance{of} of the averaged weights to test examples{by}, seen on the way. Few "
+        "samples give a larger fd than many: compare it with itself, and with the dashed line, as "
+        "many training examples measured alike; the table's own fd is by another count."
+    )
+    return write(figure, "fd as training goes on"), said
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def heat(

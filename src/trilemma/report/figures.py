@@ -36,6 +36,7 @@ __all__ = [
     "pairs",
     "points",
     "show",
+    "tiles",
     "walk",
 ]
 
@@ -76,12 +77,12 @@ def grid(
     >>> grid(torch.full((4, 1, 8, 8), 16), levels=17, scale=2).size
     (34, 34)
     """
-    tiles = _tiles(images, levels)
-    columns = columns or math.ceil(math.sqrt(len(tiles)))
-    columns = min(columns, len(tiles))
+    shown = tiles(images, levels)
+    columns = columns or math.ceil(math.sqrt(len(shown)))
+    columns = min(columns, len(shown))
     if scale is None:
-        scale = max(1, round((WIDTH - gap * (columns - 1)) / (columns * tiles.shape[2])))
-    return _image(_mosaic(_enlarge(tiles, scale), columns, gap))
+        scale = max(1, round((WIDTH - gap * (columns - 1)) / (columns * shown.shape[2])))
+    return _image(_mosaic(_enlarge(shown, scale), columns, gap))
 
 
 def neighbours(
@@ -100,7 +101,7 @@ def neighbours(
         columns: Pairs in a row; None makes rows of 12.
         scale: Side of a pixel after enlargement.
     """
-    above, below = _tiles(samples, levels), _tiles(nearest, levels)
+    above, below = tiles(samples, levels), tiles(nearest, levels)
     if above.shape != below.shape:
         raise BadInput(
             f"{len(above)} samples and {len(below)} neighbours were given, or of other shapes; "
@@ -415,7 +416,7 @@ def animation(frames: Sequence[Image], milliseconds: int = 80, hold: int = 1500)
     return file.getvalue()
 
 
-def _tiles(images: Tensor, levels: int) -> np.ndarray:
+def tiles(images: Tensor, levels: int) -> np.ndarray:
     """Return [N, H, W, C + 1] uint8: the values shown, and full opacity."""
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
         raise BadInput(

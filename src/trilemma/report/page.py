@@ -31,6 +31,8 @@ class Picture:
     image: Image | bytes | str
     """A Pillow image, the bytes of a PNG or GIF, or a chart's SVG."""
     caption: str = ""
+    wide: bool = False
+    """Whether it takes the whole width of the page."""
 
 
 @dataclass(frozen=True)

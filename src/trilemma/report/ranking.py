@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilemma.report.groups import over_seeds
-from trilemma.report.words import brief, duration, joined, score, stand_in
+from trilemma.report.words import OF_ONE_MODEL, brief, duration, joined, score, stand_in
 
 __all__ = [
     "LIKELIHOOD",
@@ -425,7 +425,7 @@ def baselines(rows: Sequence[Row], metric: str) -> dict[str, float]:
     for row in rows:
         marks = found_in(row, metric).get("baselines") or {}
         for name, value in marks.items():
-            if math.isfinite(_float(value)):
+            if name not in OF_ONE_MODEL and math.isfinite(_float(value)):
                 found.setdefault(stand_in(str(name)), float(value))
     return found
 

@@ -37,7 +37,7 @@ PICTURED = "Pictures and curves are of the first seed that was measured, figures
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 GROUPS = (
     ("quality and coverage", None),
-    ("likelihood", ("bits_per_dim", "likelihood")),
+    ("likelihood", ("bits_per_dim", "likelihood", "ode_log_prob", "ode_bits_per_dim")),
     ("speed and size", COST),
 )
 
@@ -409,8 +409,15 @@ def neighbours_section(made: Comparison) -> Child:
 
 def inside_section(entries: Sequence[Entry]) -> Child:
     """Show what belongs to one recipe alone."""
-    figures = [_picture(p, entry) for entry in entries for p in entry.pictures]
-    return element("div", figures, class_=_wide(figures)) if figures else None
+    every = [(p, _picture(p, entry)) for entry in entries for p in entry.pictures]
+    small = [figure for picture, figure in every if not picture.wide]
+    large = [figure for picture, figure in every if picture.wide]
+    parts: list[Child] = []
+    if small:
+        parts.append(element("div", small, class_=_wide(small)))
+    if large:
+        parts.append(element("div", large, class_="row whole"))
+    return parts or None
 
 
 def _picture(picture: Picture, entry: Entry | None = None) -> Markup:
@@ -422,7 +429,11 @@ def _picture(picture: Picture, entry: Entry | None = None) -> Markup:
         element("br") if picture.caption else None,
         picture.caption or None,
     )
-    return element("figure", image(picture.image, picture.title), caption)
+    shown = image(picture.image, picture.title)
+    if picture.wide:
+        words = {"tabindex": "0", "role": "region", "aria_label": picture.title}
+        shown = element("div", shown, class_="scroll", **words)
+    return element("figure", shown, caption)
 
 
 def _wide(figures: Sequence[Markup]) -> str:

@@ -50,6 +50,9 @@ figcaption.above { margin: 0 0 .5rem; }
 .triangles { grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: 1rem 1.4rem; }
 .triangles.pair { grid-template-columns: 1fr 1fr; }
 .triangles figure { text-align: center; }
+.whole { gap: 2.4rem; margin-top: 2.2rem; }
+.whole .scroll { margin-top: 0; }
+.whole img { width: auto; max-width: 100%; min-width: min(100%, 20rem); }
 .strip { display: flex; gap: .8rem; overflow-x: auto; padding-bottom: .5rem; }
 .strip figure { flex: 0 0 9rem; }
 .real img { outline: 2px solid var(--ink); outline-offset: 3px; }

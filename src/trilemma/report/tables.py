@@ -284,7 +284,7 @@ def mark(name: str, found: Mapping[str, Any]) -> str:
     """
     if "bound" not in str(found.get("by", "")):
         return ""
-    return "≤ " if name == "bits_per_dim" else "≥ "
+    return "≤ " if name.endswith("bits_per_dim") else "≥ "
 
 
 def _better(rows: Sequence[Mapping[str, Any]], name: str) -> str:

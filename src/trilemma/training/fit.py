@@ -95,7 +95,8 @@ def fit(
         device: Where losses are computed.
         precision: In which numbers.
         world: The processes that share the work; files are written by the main one alone.
-        preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … and at the end, or when it says itself.
+        preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … and at the end of each stage, or when it
+            says itself.
         stop: The flag of `signals.listening`.
         resume: Whether to go on from the newest checkpoint.
         save_seconds: Seconds between checkpoints.
@@ -250,7 +251,7 @@ class _Fitting:
         trainer.finish()
         plan.is_complete = True
         yield from self._save()
-        if plan.is_last and not self._is_shown(plan.total):
+        if not self._is_shown(plan.total):
             yield from self._show()
 
     def _steps(self, trainer: Trainer) -> Iterator[Event]:

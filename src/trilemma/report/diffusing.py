@@ -1,0 +1,199 @@
+r"""Looking into models that exchange data for noise, and into what is built on them.
+
+Each picture asks for a capability and is left out where the model lacks it. Time t runs from 0
+(data) to 1 (noise), and the noise of every picture is fixed, so that two reports differ by what
+was learnt alone.
+
+    forward chain     x_t = alpha_t x + sigma_t eps
+    reverse chain     x_t on the way of `sample`, and what is expected of it, E[x | x_t]
+    score field       grad ln p_t(x_t), on the plane
+    few or many steps the same noise, sampled in 5, 10, 20 and 50 steps
+    bound             L_0 + (L_1 + … + L_{T-1}) + L_T >= -ln p(x), over the log-SNR
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Restoring, Termwise
+from trilemma.core.noise import Noise
+from trilemma.report import charts, plane
+from trilemma.report.edits import EDITS
+from trilemma.report.page import Picture
+from trilemma.report.strips import strips
+from trilemma.report.subject import (
+    ACROSS,
+    EXAMPLES,
+    POINTS,
+    Estimating,
+    Noising,
+    Scored,
+    Subject,
+    Timed,
+)
+from trilemma.report.words import brief
+
+__all__ = ["looks"]
+
+STEPS = (5, 10, 20, 50)
+TIMES = (0.1, 0.4, 0.8)
+"""At which the score is drawn."""
+ARROWS = 20
+"""Along each side of the frame."""
+TERMS = 2
+"""Test examples whose bound is drawn term by term, which takes T network calls."""
+DRAWS = 60
+"""Terms that are computed of a bound whose noise is known."""
+
+
+@torch.no_grad()
+def looks(subject: Subject) -> list[Picture]:
+    """Draw all that the model can show; a picture that the model refuses is left out."""
+    pictures: list[Picture] = []
+    for look in (
+        _forward,
+        _reverse,
+        _score,
+        _few_or_many,
+        _terms,
+        *EDITS,
+    ):
+        try:
+            pictures += look(subject)
+        except BadInput:
+            continue
+    return pictures
+
+
+# The chains
+
+
+def _forward(subject: Subject) -> list[Picture]:
+    if not isinstance(subject.model, Noising):
+        return []
+    rows = subject.rows(EXAMPLES if subject.is_image else POINTS)
+    x = subject.data.test.x[rows]
+    frames = ACROSS if subject.is_image else 6
+    states = list(subject.model.forward_path(x, frames=frames, noise=Noise.of(0, len(x))))
+    times = [i / max(len(states) - 1, 1) for i in range(len(states))]
+    above = [f"t = {t:.2f}" for t in times]
+    if subject.is_image:
+        lines = [torch.stack([s[i] for s in states]) for i in range(len(x))]
+        drawn = strips(lines, subject.levels, above=above)
+    else:
+        frame = plane.frame_of(*states)
+        drawn = plane.clouds([states], frame, above=above, family=subject.family)
+    said = "Test examples, and the same with ever more noise: what the model learns to undo."
+    return [Picture("the forward chain", drawn, said, wide=True)]
+
+
+def _reverse(subject: Subject) -> list[Picture]:
+    if not isinstance(subject.model, Estimating):
+        return []
+    n = EXAMPLES - 1 if subject.is_image else POINTS
+    condition = None
+    if isinstance(subject.model, Restoring):
+        condition = subject.condition(subject.rows(n))
+        n = min(n, len(subject.data.test))
+    frames = ACROSS if subject.is_image else 6
+    way = subject.model.estimates(
+        n, frames=frames, condition=condition, noise=Noise.for_samples(0, 0, n)
+    )
+    above = [f"t = {t:.2f}" for t, _, _ in way]
+    names = ("xₜ", "E[x | xₜ]")
+    if subject.is_image:
+        chains = [torch.stack([s[1] for s in way], 1), torch.stack([s[2] for s in way], 1)]
+        lines = [chain[i] for i in range(n) for chain in chains]
+        drawn = strips(lines, subject.levels, left=names * n, above=above, together=2)
+    else:
+        lines = [[s[1] for s in way], [s[2] for s in way]]
+        frame = plane.frame_of(*lines[0], subject.data.test.x[:POINTS])
+        drawn = plane.clouds(lines, frame, left=names, above=above, family=subject.family)
+    said = (
+        "Above the state on the way from noise to a sample, below what the model expects of it: "
+        "the mean of all data that could lie behind, blurred while much is open."
+    )
+    return [Picture("the reverse chain, and what is expected on the way", drawn, said, wide=True)]
+
+
+def _score(subject: Subject) -> list[Picture]:
+    model, domain = subject.model, subject.data.domain
+    if not isinstance(model, Scored) or not isinstance(model, Noising):
+        return []
+    if domain.kind != "points" or domain.dimensions != 2:
+        return []
+    x = subject.data.train.x[: 2 * POINTS]
+    states = model.forward_path(x, frames=11, noise=Noise.of(0, len(x)))
+    scaled = [domain.values.scale(states[round(10 * t)]) for t in TIMES]
+    frame = plane.frame_of(*scaled)
+    across, up = (torch.linspace(frame[i], frame[i + 1], ARROWS + 2)[1:-1] for i in (0, 2))
+    at = torch.cartesian_prod(across, up)
+    panels = [
+        plane.Field(f"t = {t:g}", points, at, model.score_field(at, t))
+        for t, points in zip(TIMES, scaled, strict=True)
+    ]
+    said = (
+        "∇ ln pₜ as learnt (arrows) over the density of data with the noise of time t (green); "
+        "each panel has its own scale of length."
+    )
+    return [Picture("the score field", plane.fields(panels, frame), said, wide=True)]
+
+
+def _few_or_many(subject: Subject) -> list[Picture]:
+    if subject.at_steps is None:
+        return []
+    n = 8 if subject.is_image else POINTS
+    condition = None
+    if isinstance(subject.model, Restoring):
+        n = min(n, len(subject.data.test))
+        condition = subject.condition(subject.rows(n))
+    made: dict[int, Tensor] = {}
+    for steps in STEPS:
+        try:
+            model = subject.at_steps(steps)
+        except BadInput:  # more than this sampler's schedule has
+            continue
+        made[steps] = model.sample(n, condition=condition, noise=Noise.for_samples(0, 0, n))
+    if len(made) < 2:
+        return []
+    names = [f"{steps} steps" for steps in made]
+    if subject.is_image:
+        drawn = strips(list(made.values()), subject.levels, left=names)
+    else:
+        frame = plane.frame_of(subject.data.test.x[:POINTS])
+        drawn = plane.clouds([list(made.values())], frame, above=names, family=subject.family)
+    return [Picture("few or many steps", drawn, "The same noise in each.", wide=True)]
+
+
+# The bound
+
+
+def _terms(subject: Subject) -> list[Picture]:
+    model = subject.model
+    if not isinstance(model, Termwise):
+        return []
+    x, where = subject.data.test.x[:TERMS], None
+    if isinstance(model, Timed):
+        x = subject.data.test.x[: 4 * TERMS]
+        where, terms = model.bound_over_noise(x, draws=DRAWS, noise=Noise.of(0, len(x)))
+    else:
+        terms = model.bound_terms(x, noise=Noise.of(0, len(x)))
+    terms = terms.double().mean(0)
+    bits = terms / (math.log(2) * subject.data.domain.dimensions)
+    bits = -bits if bits.sum() < 0 and subject.is_image else bits
+    total, ends = float(bits.sum()), (float(bits[0]), float(bits[-1]))
+    drawn = charts.bound_terms(
+        bits.tolist(),
+        subject.family or "diffusion",
+        log_snr=None if where is None else where.tolist(),
+    )
+    said = (
+        f"L₀ {brief(ends[0])}, those between {brief(total - sum(ends))}, the last "
+        f"{brief(ends[1])}: together {total:.3f} bits per dimension, mean of {len(x)} test "
+        "examples."
+    )
+    return [Picture("the bound, term by term", drawn, said)]

@@ -1,0 +1,374 @@
+"""Pictures by ability: models that can one thing each, and what is drawn of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model
+from trilemma.data.dataset import DataSet, Split
+from trilemma.report import edits, plane, strips
+from trilemma.report.diffusing import looks
+from trilemma.report.subject import Estimating, Subject
+
+LEVELS = 17
+
+
+class Bare(Model):
+    """Draws noise, and can nothing else."""
+
+    def __init__(self, domain):
+        super().__init__()
+        self.domain, self.weight = domain, nn.Parameter(torch.zeros(()))
+        self.told: list[Condition | None] = []
+
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        self.told.append(condition)
+        return self.made(n, noise)
+
+    def made(self, n, noise):
+        y = noise.named("made").normal(*self.domain.shape)[:n]
+        return self.domain.values.unscale(y)
+
+
+class Diffuser(Bare):
+    """Does all that a diffusion can, badly."""
+
+    def forward_path(self, x, *, frames, noise):
+        y, eps = self.domain.values.scale(x), noise.normal(*x.shape[1:])
+        times = torch.linspace(0, 1, frames).tolist()
+        return [self.domain.values.unscale((1 - t) * y + t * eps) for t in times]
+
+    def estimates(self, n, *, frames, condition=None, noise=None):
+        self.told.append(condition)
+        times = torch.linspace(1, 0, frames).tolist()
+        return [(t, self.made(n, noise), self.made(n, noise)) for t in times]
+
+    def score_field(self, x, t, *, condition=None):
+        return -x
+
+    def bound_terms(self, x, *, noise=None):
+        return torch.ones(len(x), 11)
+
+    def encode(self, x, *, noise=None):
+        return self.domain.values.scale(x).flatten(1)
+
+    def decode(self, z):
+        return self.domain.values.unscale(z.unflatten(1, self.domain.shape))
+
+    def complete(self, x, known, *, condition=None, noise=None):
+        self.told.append(condition)
+        return torch.where(known, x, self.made(len(x), noise))
+
+    def edit(self, x, strength, *, condition=None, noise=None):
+        self.told.append(condition)
+        return x
+
+    def between(self, a, b, count, *, condition=None):
+        return torch.stack([a if i < count / 2 else b for i in range(count)])
+
+
+class Explainer(Diffuser):
+    """Says where each word was looked at."""
+
+    def attention(self, condition, *, noise=None):
+        self.told.append(condition)
+        weights = condition.tokens[:, :, None, None] / 10 * torch.ones(1, 1, 4, 4)
+        return self.made(len(condition), noise), weights
+
+    def reconstruct(self, x, *, noise=None):
+        return x
+
+
+class Enlarger(Bare):
+    """Makes large images by repeating pixels."""
+
+    scale = 4
+
+    def shrink(self, x):
+        return x[:, :, ::4, ::4]
+
+    def restore(self, small, *, noise=None):
+        return small.repeat_interleave(4, 2).repeat_interleave(4, 3)
+
+
+class Clocked(Diffuser):
+    """Knows where its terms look."""
+
+    def bound_over_noise(self, x, *, draws, noise):
+        return torch.linspace(8, -8, 101), torch.full((len(x), 102), 0.1)
+
+
+def images(captions=False, labels=True, channels=1, side=8):
+    domain = Domain(
+        "image",
+        (channels, side, side),
+        Levels(LEVELS),
+        ("a", "b", "c") if labels else (),
+        (0.5, 0.25, 0.25) if labels else (),
+        vocabulary=("red", "heart") if captions else (),
+        words=3 if captions else 0,
+    )
+    x = torch.randint(0, LEVELS, (30, channels, side, side), dtype=torch.uint8)
+    split = Split(x, torch.arange(30) % 3 if labels else None)
+    if captions:
+        tokens = torch.tensor([[1, 2, 0], [2, 0, 0]]).repeat(15, 1)
+        said = [f"red heart {i}" if i % 2 == 0 else "heart" for i in range(30)]
+        split = dataclasses.replace(split, captions=said, tokens=tokens, mask=tokens > 0)
+    return DataSet("made", domain, split, split)
+
+
+def points(dimensions=2):
+    domain = Domain("points", (dimensions,), Real(1.0, 2.0))
+    split = Split(torch.randn(400, dimensions) * 2 + 1)
+    return DataSet("made", domain, split, split)
+
+
+def drawn(model, data, **more):
+    return {p.title: p for p in looks(Subject(model, data, "diffusion", **more))}
+
+
+def test_a_model_that_can_nothing_is_left_alone():
+    data = images()
+    assert drawn(Bare(data.domain), data) == {}
+
+
+def test_an_ability_of_the_same_name_is_not_mistaken():
+    class Other(Bare):
+        def estimates(self, y, *, condition=None, noise=None):
+            raise AssertionError("another kind of estimate")
+
+    data = images()
+    assert not isinstance(Other(data.domain), Estimating)
+    assert drawn(Other(data.domain), data) == {}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_diffusion_of_images_is_drawn_whole(channels):
+    data = images(channels=channels)
+    model = Diffuser(data.domain)
+    found = drawn(model, data, at_steps=lambda steps: model)
+    assert set(found) == {
+        "the forward chain",
+        "the reverse chain, and what is expected on the way",
+        "few or many steps",
+        "the bound, term by term",
+        "half an image completed",
+        "edits",
+        "between two examples",
+        "there and back",
+    }
+    assert all(p.caption for p in found.values())
+    assert all(p.wide for t, p in found.items() if t != "the bound, term by term")
+    assert "wrong by 0 of 17 levels" in found["there and back"].caption
+    for picture in found.values():
+        if not isinstance(picture.image, str):
+            assert 300 < picture.image.width <= strips.WIDE + 4
+
+
+def test_examples_are_of_different_classes_and_are_told_as_they_are():
+    data = images()
+    model = Diffuser(data.domain)
+    subject = Subject(model, data)
+    rows = subject.rows(5)
+    assert data.test.labels[rows].tolist() == [0, 1, 2, 0, 1]
+    looks(subject)
+    told = [c.label for c in model.told if c is not None]
+    assert told
+    assert all(label.tolist() == [0, 1, 2, 0, 1, 2, 0, 1] for label in told)
+
+
+def test_points_are_drawn_in_the_plane():
+    data = points()
+    model = Diffuser(data.domain)
+    found = drawn(model, data, at_steps=lambda steps: model)
+    assert "the score field" in found
+    assert "edits" not in found
+    assert "half an image completed" not in found
+    assert len(found) == 7
+    assert "the score field" not in drawn(Diffuser(points(3).domain), points(3))
+
+
+def test_steps_that_a_sampler_refuses_are_left_out():
+    data = images()
+
+    def at_steps(steps):
+        if steps > 10:
+            raise BadInput("too many")
+        return Diffuser(data.domain)
+
+    assert "few or many steps" in drawn(Bare(data.domain), data, at_steps=at_steps)
+
+    def never(steps):
+        raise BadInput("never")
+
+    assert drawn(Bare(data.domain), data, at_steps=never) == {}
+
+
+def test_a_picture_that_a_model_refuses_costs_no_other():
+    class Refusing(Diffuser):
+        def edit(self, x, strength, *, condition=None, noise=None):
+            raise BadInput("not today")
+
+    data = images()
+    found = drawn(Refusing(data.domain), data)
+    assert "edits" not in found
+    assert "between two examples" in found
+
+
+def test_the_bound_is_drawn_over_its_noise_where_that_is_known():
+    data = images()
+    plain = drawn(Diffuser(data.domain), data)["the bound, term by term"]
+    clocked = drawn(Clocked(data.domain), data)["the bound, term by term"]
+    assert "log-SNR" not in plain.image
+    assert "log-SNR" in clocked.image
+    assert "L₁₀₁" in clocked.image
+    total = 102 * 0.1 / (64 * np.log(2))
+    assert f"together {total:.3f} bits per dimension" in clocked.caption
+
+
+def test_captions_and_words_are_drawn_of_a_model_that_explains():
+    data = images(captions=True, labels=False)
+    model = Explainer(data.domain)
+    found = drawn(model, data)
+    assert {"drawn for captions", "attention, word by word", "the first stage"} <= set(found)
+    condition = next(c for c in model.told if c is not None and c.tokens is not None)
+    assert condition.label is None
+    assert len(condition) <= edits.SAID
+    assert "there and back" not in found  # its codes are the first stage's
+
+
+def test_words_are_named_by_the_vocabulary():
+    assert edits._words(torch.tensor([1, 2, 0]), ("red", "heart")) == ["red", "heart", "?"]
+
+
+def test_restorations_stand_between_small_and_original():
+    data = images()
+    model = Enlarger(data.domain)
+    found = drawn(model, data, at_steps=lambda steps: model)
+    assert set(found) == {"small images made large", "few or many steps"}
+    assert all(c.image.shape[-2:] == (2, 2) for c in model.told)
+
+
+def test_bicubic_keeps_what_is_even():
+    x = torch.full((2, 1, 2, 2), 9, dtype=torch.uint8)
+    assert (edits._bicubic(x, 4, LEVELS) == 9).all()
+    assert edits._bicubic(x, 4, LEVELS).shape == (2, 1, 8, 8)
+
+
+def test_one_test_example_is_enough():
+    data = images()
+    one = Split(data.test.x[:1], data.test.labels[:1])
+    alone = dataclasses.replace(data, test=one)
+    found = drawn(Diffuser(data.domain), alone)
+    assert "the forward chain" in found
+    assert "between two examples" not in found
+
+
+# Strips
+
+
+def test_strips_keep_pixels_and_order():
+    rows = [torch.full((3, 1, 2, 2), v, dtype=torch.uint8) for v in (0, 8, 16)]
+    image = strips.strips(rows, LEVELS, scale=2)
+    found = np.asarray(image)
+    assert found.shape == (3 * 4 + 2 * 2, 3 * 4 + 2 * 2, 4)
+    assert [int(found[i * 6 + 1, 1, 0]) for i in range(3)] == [0, 128, 255]
+    assert found[4, 0, 3] == 0
+
+
+def test_strips_have_their_words():
+    rows = [torch.zeros(2, 1, 8, 8, dtype=torch.uint8)] * 2
+    bare = strips.strips(rows, LEVELS, scale=4)
+    told = strips.strips(rows, LEVELS, scale=4, left=("one", "two"), above=("a", "b"), together=1)
+    assert told.width > bare.width + 20
+    assert told.height > bare.height + strips.LINE
+    margin = np.asarray(told)[:, : told.width - bare.width - 1]
+    assert (margin[..., 3] > 0).any()
+
+
+@pytest.mark.parametrize("rows", [[], [torch.zeros(2, 1, 4, 4), torch.zeros(3, 1, 4, 4)]])
+def test_strips_of_unequal_rows_are_refused(rows):
+    with pytest.raises(BadInput, match="rows of images"):
+        strips.strips(rows)
+
+
+def test_a_caption_stands_below_each_image():
+    x = torch.zeros(5, 3, 8, 8, dtype=torch.uint8)
+    words = [
+        "red heart",
+        "a caption that is far too long to be shown in two short lines",
+        "",
+        "c",
+        "d",
+    ]
+    image = strips.captioned(x, words, columns=3)
+    found = np.asarray(image)
+    assert found.shape[1] >= 3 * 96
+    below = found[100:125, :96, 3]
+    assert (below > 0).any()
+    with pytest.raises(BadInput, match="one for each"):
+        strips.captioned(x, words[:2])
+
+
+def test_long_texts_are_cut_to_their_width():
+    for lines in (1, 2, 3):
+        made = strips._fitted("a caption that goes on and on " * 4, 90, lines)
+        assert len(made) == lines
+        assert all(strips._wide(line) <= 90 for line in made)
+        assert made[-1].endswith("…")
+    assert strips._fitted("", 50, 2) == [""]
+
+
+def test_attention_is_brightest_where_it_is_largest():
+    x = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    maps = torch.zeros(2, 4, 4)
+    maps[0, 0, 0], maps[1] = 1.0, 0.5
+    found = np.asarray(strips.attended(x, [maps], [["red", "heart"]], LEVELS)).astype(int)
+    side = (found.shape[1] - 12) // 3
+    top = strips.LINE + 2
+    first = found[top : top + side, side + 6 : 2 * side + 6, :3].sum(-1)
+    assert first[: side // 8, : side // 8].mean() > 2 * first[side // 2 :, side // 2 :].mean()
+
+
+# The plane
+
+
+def test_clouds_lie_in_one_frame():
+    x = torch.randn(300, 2)
+    image = plane.clouds([[x, x + 1]], plane.frame_of(x, x + 1), above=("a", "b"))
+    assert 1.5 < image.width / image.height < 2.2
+    with pytest.raises(BadInput, match="equal rows"):
+        plane.clouds([[x], [x, x]], (-1, 1, -1, 1))
+
+
+def test_a_frame_survives_what_is_not_finite():
+    assert plane.frame_of(torch.full((3, 2), float("nan"))) == (-1.0, 1.0, -1.0, 1.0)
+    left, right, bottom, top = plane.frame_of(
+        torch.tensor([[0.0, 0.0], [4.0, 2.0], [1e9, np.nan]])
+    )
+    assert left < 0
+    assert right > 4
+    assert right - left == pytest.approx(top - bottom)
+
+
+def test_fields_are_drawn_where_arrows_are_finite():
+    x = torch.randn(500, 2)
+    at = torch.cartesian_prod(torch.linspace(-2, 2, 6), torch.linspace(-2, 2, 6))
+    arrows: Tensor = -at
+    arrows[0] = float("inf")
+    image = plane.fields([plane.Field("t = 0.1", x, at, arrows)] * 3, (-3, 3, -3, 3))
+    dark = np.asarray(image).max(-1) < 60
+    assert dark.sum() > 100
+    nothing = plane.fields([plane.Field("t", x, at, torch.zeros_like(at))], (-3, 3, -3, 3))
+    assert nothing.width > 500
