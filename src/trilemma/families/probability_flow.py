@@ -98,7 +98,8 @@ class ProbabilityFlow:
         dense = torch.linspace(self.finest, end, 4001, dtype=torch.float64)
         angle = torch.atan((-dense / 2).exp())
         told = -torch.nn.functional.softplus(dense)
-        place = sum((c - c[0]) / (c[-1] - c[0]) for c in (angle, told)) / 2
+        a, b = ((c - c[0]) / (c[-1] - c[0]) for c in (angle, told))
+        place = (a + b) / 2
         wanted = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
         i = torch.searchsorted(place, wanted).clamp(1, len(place) - 1)
         share = (wanted - place[i - 1]) / (place[i] - place[i - 1])

@@ -138,9 +138,10 @@ class Previews:
         Returns:
             'variance'; of a model with a first stage 'reconstruction_psnr', dB on a few test
             images, which samples/first_N.png shows above what was made of them; where classes
-            can be told, 'classes' seen among 'samples' and 'modes', how many look like each; 'alarms' by kind. Of a look, 'fd' of 'fd_n' samples, 'fd_floor'
-            of as many training examples, 'fd_by', the extractor, and 'took_fd', seconds; or why
-            there is none, 'fd_skipped'.
+            can be told, 'classes' seen among 'samples' and 'modes', how many look like each;
+            'alarms' by kind. Of a look, 'fd' of 'fd_n' samples, 'fd_floor' of as many training
+            examples, 'fd_by', the extractor, and 'took_fd', seconds; or why there is none,
+            'fd_skipped'.
         """
         if self._watch is not None and self._watch.is_asked():
             return self._watch(model, step)
