@@ -39,7 +39,7 @@ from trilemma.recipes.recipe import Recipe
 
 __all__ = ["LatentDiffusing"]
 
-SHARE = 0.4
+SHARE = 0.3
 """Of the budget, for the first stage."""
 KEPT = 4096
 """Captions kept, to be drawn from when nobody asks for one."""
@@ -66,9 +66,9 @@ class LatentDiffusing(Recipe):
     batch: int = 64
     """Examples an update, over all devices and accumulated parts together."""
     factor: int = 0
-    """How many times smaller the codes' sides are; 0: 2 below 48 pixels, 4 from there."""
+    """How many times smaller the codes' sides are; 0: 2 below 24 pixels, 4 from there."""
     code_channels: int = 0
-    """Channels of the codes; 0: 4, fewer where that would not make the image smaller."""
+    """Channels of the codes; 0: 4, or 8 for colours at factor 4, fewer where that is no smaller."""
     channels: int = 0
     """Channels of the first stage at half the resolution; 0: 48 with factor 2, 32 with more."""
     regulariser: Literal["kl", "vq"] = "kl"
@@ -78,8 +78,8 @@ class LatentDiffusing(Recipe):
     critic: float = 0.0
     """Weight of a patch critic, a second player of the first stage; 0 leaves it out."""
     width: int = 0
-    """Channels of the denoiser at the codes' resolution; 0: 32 below 6 places a side, 64 from
-    there."""
+    """Channels of the denoiser at the codes' resolution; 0: 32 below 6 places a side, 96
+    below 12, 64 from there."""
     condition: Literal["auto", "text", "class", "none"] = "auto"
     """What the denoiser is told; auto: captions where there are some, else classes."""
     label_dropout: float = 0.1
@@ -131,7 +131,8 @@ class LatentDiffusing(Recipe):
         depth, height, breadth = domain.shape
         factor = self.factor or _factor(height, breadth)
         width = self.channels or (48 if factor == 2 else 32)
-        latent = self.code_channels or max(1, min(4, depth * factor**2 // 2))
+        usual = 8 if depth > 1 and factor > 2 else 4
+        latent = self.code_channels or max(1, min(usual, depth * factor**2 // 2))
         size = {"factor": factor, "width": width}
         given = 2 * latent if self.regulariser == "kl" else latent
         return FirstStage(
@@ -174,7 +175,7 @@ class LatentDiffusing(Recipe):
             halvings += 1
         return UNet(
             shape[0],
-            width=self.width or (32 if side < 6 else 64),
+            width=self.width or (32 if side < 6 else 96 if side < 12 else 64),
             multipliers=(1, *[2] * halvings),
             patch=1,
             attention=True,
@@ -233,8 +234,8 @@ class LatentDiffusing(Recipe):
 
 
 def _factor(height: int, breadth: int) -> int:
-    """Return the factor for a size: 2 below 48 pixels, 4 from there, or what divides it."""
-    wanted = 2 if min(height, breadth) < 48 else 4
+    """Return the factor for a size: 2 below 24 pixels, 4 from there, or what divides it."""
+    wanted = 2 if min(height, breadth) < 24 else 4
     return next((f for f in reversed(factors(height, breadth)) if f <= wanted), wanted)
 
 
