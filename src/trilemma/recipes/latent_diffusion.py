@@ -68,7 +68,7 @@ class LatentDiffusing(Recipe):
     factor: int = 0
     """How many times smaller the codes' sides are; 0: 2 below 24 pixels, 4 from there."""
     code_channels: int = 0
-    """Channels of the codes; 0: 4, or 8 for colours at factor 4, fewer where that is no smaller."""
+    """Channels of the codes; 0: 4, 8 for colours at factor 4, fewer where that is no smaller."""
     channels: int = 0
     """Channels of the first stage at half the resolution; 0: 48 with factor 2, 32 with more."""
     regulariser: Literal["kl", "vq"] = "kl"
