@@ -73,9 +73,9 @@ class Ddpm(Recipe):
     """Train a classifier of noisy examples along, whose gradient then is the guidance."""
     sampler: Literal[
         "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
-    ] = "ddim"
+    ] = "unipc"
     """The way from noise to data."""
-    sample_steps: int = 20
+    sample_steps: int = 10
     """Steps of that way; heun evaluates the network twice in each."""
     grid: Literal["auto", "uniform", "log-snr", "karras"] = "auto"
     """How these steps are spaced; auto: as is usual for the sampler."""
