@@ -23,7 +23,7 @@ from trilemma.core.model import Model
 from trilemma.core.noise import mix
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
-from trilemma.data.text import tokenised
+from trilemma.data.text import tokenised, words
 from trilemma.recipes.catalog import named
 from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
@@ -319,6 +319,10 @@ def _said(
             f"not in the {len(domain.vocabulary):,} words of the training captions, and taken for "
             f"words without a meaning: {', '.join(unknown)}"
         )
+
+    unread = [word for caption in asked for word in words(caption)[domain.words :]]
+    if unread:
+        warn(f"captions have at most {domain.words} words here; not read: {', '.join(unread)}")
 
     def rows(start: int, stop: int) -> Condition:
         which = torch.arange(start, stop) % len(tokens)
