@@ -39,21 +39,16 @@ from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Loss, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.denoiser import Denoiser, Guided, Told
-from trilemma.families.editing import Agreement, Editable, Step
-from trilemma.families.probability_flow import PROBED, ProbabilityFlow
-from trilemma.families.variational import (
-    VARIANCES,
-    VariationalBound,
-    reverse_variance,
-    rows,
-)
+from trilemma.families.editing import Agreement, Step
+from trilemma.families.probability_flow import PROBED
+from trilemma.families.variational import VARIANCES, reverse_variance, rows
+from trilemma.families.weighing import Weighable
 from trilemma.maths import times as training_times
-from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.grids import GRIDS, grid
 from trilemma.maths.guidance import classifier_guided, guided
 from trilemma.maths.predictions import Prediction
 from trilemma.maths.samplers import Ddim, Sampler
-from trilemma.maths.schedules import Schedule, time_of
+from trilemma.maths.schedules import Schedule
 from trilemma.maths.spaces import Euclidean, Space
 
 __all__ = ["WEIGHTINGS", "Diffusion"]
@@ -69,7 +64,7 @@ UNTIMED = 1000
 """Steps of the bound, and cells of the weights, where training is in continuous time."""
 
 
-class Diffusion(Editable):
+class Diffusion(Weighable):
     """A denoising network, a schedule and a prediction, trained together; sampled in steps.
 
     Arguments:
@@ -233,7 +228,7 @@ class Diffusion(Editable):
         s = t - 1 / self.steps
         first = s < 0.5 / self.steps
         s = torch.where(first, t / 2, s)
-        each = self._bounded("time").divergence(x, clean, s, t, v).flatten(1).mean(1)
+        each = self.bounded("time").divergence(x, clean, s, t, v).flatten(1).mean(1)
         return torch.where(first, 0.0, each)
 
     # The clean estimate
@@ -380,99 +375,6 @@ class Diffusion(Editable):
             return logits.log_softmax(1).gather(1, label[:, None])[:, 0]
 
         return log_prob
-
-    # The bound
-
-    @torch.no_grad()
-    def bound(
-        self,
-        x: Tensor,
-        *,
-        condition: Condition | None = None,
-        noise: Noise | None = None,
-        draws: int = 8,
-        spacing: str = "information",
-    ) -> Float[Tensor, " B"]:
-        """Return an unbiased estimate of -(L_T + sum L_{t-1} + L_0) <= ln p(x), in nats.
-
-        Arguments:
-            x: Data, in data units.
-            condition: What x is, for ln p(x | c); None for ln p(x).
-            noise: B rows.
-            draws: Terms drawn between L_0 and L_T, each a network evaluation.
-            spacing: How the chain's steps are spaced: 'information' or 'time'.
-        """
-        noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        return self._bounded(spacing).drawn(x, self._estimator(condition), noise, draws)
-
-    @torch.no_grad()
-    def bound_terms(
-        self,
-        x: Tensor,
-        *,
-        condition: Condition | None = None,
-        noise: Noise | None = None,
-        spacing: str = "information",
-    ) -> Float[Tensor, "B n"]:
-        """Return L_0, L_1, …, L_{T-1}, L_T of each example in nats; minus their sum is a bound.
-
-        Costs T network evaluations. Evenly in time, where the first k steps are finer than the
-        data's levels, L_0 takes their place and T + 1 - k terms are returned.
-        """
-        noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        return self._bounded(spacing).terms(x, self._estimator(condition), noise)
-
-    @torch.no_grad()
-    def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Return ln SNR of x_1 … x_T, [T], and about `bound_terms`, [B, T + 1], by few calls."""
-        return self._bounded("information").over_noise(x, self._estimator(None), noise, draws)
-
-    def _bounded(self, spacing: str) -> VariationalBound:
-        return VariationalBound(
-            self.schedule,
-            self.domain,
-            self.space,
-            self.steps,
-            self.variance,
-            spacing,
-            is_continuous=not self.chain,
-        )
-
-    def _estimator(
-        self, condition: Condition | None
-    ) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]:
-        def estimate(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor | None]:
-            clean, v = self.denoiser.estimate(x, t, condition)
-            return self.denoiser.cut(clean), v
-
-        return estimate
-
-    @torch.no_grad()
-    def ode_log_prob(
-        self, x: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
-    ) -> Float[Tensor, " B"]:
-        """Return an estimate of a bound of ln p(x) in nats, by the density of the flow."""
-        noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        bound, flow = self._bounded("information"), self.flow(condition)
-        t = time_of(self.schedule, torch.tensor(flow.finest, dtype=torch.float64))
-        y, eps = self.domain.values.scale(x), self.space.normal(noise, x.shape[1:])
-        alpha, sigma = (rows(number, y) for number in self.schedule(t))
-        x_1 = alpha * y + sigma * eps
-        spread = (2 * sigma.log()).expand_as(y)
-        drawn = per_example(log_normal(x_1, alpha * y, spread))
-        clean = self._estimator(condition)(x_1, t)[0]
-        decoded = bound.decoded(x, clean, torch.tensor(flow.finest, dtype=torch.float64).exp())
-        return flow.log_prob(x_1, noise) - drawn - decoded
-
-    def flow(self, condition: Condition | None = None) -> ProbabilityFlow:
-        """Return the probability flow, from the noise at which the bound's chain begins."""
-        steps = self._bounded("information").chain(torch.device("cpu"))
-        finest = float(steps.snr[0].log())
-
-        def denoise(x: Tensor, t: Tensor) -> Tensor:
-            return self.denoised(x, t, condition)
-
-        return ProbabilityFlow(denoise, self.schedule, finest)
 
     # What there is to be seen
 
