@@ -46,7 +46,7 @@ def of_levels(count: int, most: int = 4) -> tuple[float, ...]:
     """Return waves of a bin's width and of 4, 16, … bins, the longest below a half.
 
     >>> len(of_levels(256)), len(of_levels(17))
-    (4, 2)
+    (3, 2)
     """
     found: list[float] = []
     period = 2 / count

