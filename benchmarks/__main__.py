@@ -50,6 +50,8 @@ NAMES = (
     "adversarial-sampling",
     "start",
 )
+ALONE = ("sr3", "latent", "watch")
+"""Benchmarks without a peer, which need no environment of their own."""
 
 
 def main() -> int:
@@ -59,7 +61,7 @@ def main() -> int:
         print(__doc__, file=sys.stderr)
         print(f"'{name}' was given; give one of {', '.join(NAMES)}.", file=sys.stderr)
         return 2
-    if not environment.is_inside():
+    if name not in ALONE and not environment.is_inside():
         interpreter = str(environment.python())
         os.environ |= {"PYTHONPATH": str(environment.ROOT), "TQDM_DISABLE": "1"}
         os.execv(interpreter, [interpreter, "-m", "benchmarks", *sys.argv[1:]])

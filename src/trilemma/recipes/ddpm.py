@@ -103,7 +103,7 @@ class Ddpm(Recipe):
             ),
             domain,
             schedule,
-            prediction(self.prediction, schedule, domain),
+            prediction(self.prediction, schedule, 0.5 if levels else 1.0),
             chain=self.chain,
             times=self.times,
             weighting=self.weighting,

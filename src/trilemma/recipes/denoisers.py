@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from trilemma.core.batch import Condition
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
 from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
@@ -42,6 +42,7 @@ def denoiser(
     width: int = 0,
     seen: int = 1,
     given: int = 1,
+    told: bool = True,
 ) -> nn.Module:
     """Build a denoiser: a U-Net whose coarsest side is 4 to 8 pixels, a transformer, a perceptron.
 
@@ -51,15 +52,16 @@ def denoiser(
         width: Channels at the finest size, numbers of a token, or units of a layer; 0 chooses.
         seen: Numbers that it sees for each coordinate.
         given: Numbers that it gives for each.
+        told: Whether it is told classes or captions.
     """
-    classes = 0 if domain.vocabulary else len(domain.classes)
+    classes = len(domain.classes) if told and not domain.vocabulary else 0
     if domain.kind == "points":
         if kind != "unet":
             raise BadInput(f"--network {kind} is for images; leave it out for points.")
         size = domain.dimensions
         return Perceptron(size * seen, width=width or 128, classes=classes, outputs=size * given)
     channels, *sides = domain.shape
-    tau = context(domain)
+    tau = context(domain) if told else None
     if kind == "transformer":
         side = min(sides)
         patch = next((p for p in (4, 2, 1) if side // p >= 4 and not any(s % p for s in sides)), 1)
@@ -104,13 +106,13 @@ def fill(room: nn.Module | None, split: Split) -> None:
         room.fill(Condition(tokens=split.tokens, mask=split.mask))
 
 
-def prediction(name: str, schedule: Schedule, domain: Domain) -> Prediction:
-    """Return what a network is asked for, by its name."""
+def prediction(name: str, schedule: Schedule, spread: float) -> Prediction:
+    """Return what a network is asked for, by its name; `spread` is that of the scaled data."""
     made: dict[str, Prediction] = {
         "noise": NoisePrediction(),
         "clean": Clean(),
         "velocity": Velocity(schedule.power),
-        "edm": Edm(0.5 if isinstance(domain.values, Levels) else 1.0),
+        "edm": Edm(spread),
     }
     return made[name]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels
@@ -18,12 +18,11 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 from trilemma.families.regression import Regression
 from trilemma.families.restoration import Pairing, SuperResolution
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.networks.enlarge import Reading
 from trilemma.networks.prompts import Prompts
-from trilemma.networks.unet import UNet
+from trilemma.recipes.denoisers import denoiser, prediction
 from trilemma.recipes.recipe import Recipe
 
 __all__ = ["Pairs", "Sr3"]
@@ -76,38 +75,20 @@ class Sr3(Recipe):
         if domain.kind == "image" and not isinstance(domain.values, Levels):
             raise BadInput("images of real numbers cannot be enlarged; give images of levels.")
         pairing = Pairing(domain, self.scale, consistent=self.consistent)
-        network = Reading(self.network(domain), domain, self.scale)
+        inner = denoiser(domain, width=self.width, seen=2, told=False)
+        network = Reading(inner, domain, self.scale)
         prompts = Prompts(KEPT, image=pairing.small_shape)
         if self.method == "regression":
             return Regression(network, pairing, prompts=prompts)
         schedule = SCHEDULES[self.schedule]
-        predictions: dict[str, Prediction] = {
-            "noise": NoisePrediction(),
-            "clean": Clean(),
-            "velocity": Velocity(schedule.power),
-            "edm": Edm(1.0),
-        }
         return SuperResolution(
             network,
             pairing,
             schedule,
-            predictions[self.prediction],
+            prediction(self.prediction, schedule, 1.0),
             prompts=prompts,
             sampler=SAMPLERS[self.sampler](),
             steps=self.sample_steps,
-        )
-
-    def network(self, domain: Domain) -> nn.Module:
-        """Return a U-Net that is shown two images, whose coarsest side is 4 to 8 pixels."""
-        side = min(domain.shape[1:])
-        patch = 1 if side < 24 else 2
-        halvings = max(1, round(side / patch / 7).bit_length() - 1)
-        return UNet(
-            2 * domain.shape[0],
-            width=self.width or (32 if side < 24 else 48),
-            multipliers=(1, *[2] * halvings),
-            patch=patch,
-            outputs=domain.shape[0],
         )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
