@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import PEERS
+from benchmarks.environment import PEERS, is_inside
 from benchmarks.turns import Ratio
 from trilemma.training.environment import environment
 
@@ -65,8 +65,10 @@ def keep(name: str, options: Mapping[str, Any], sections: Sequence[Section]) -> 
         "environment": environment()
         | {
             "threads": options["threads"],
-            "peers": {peer: metadata.version(peer) for peer in PEERS},
-            "note": "torchvision's place is taken by benchmarks/torchvision_stand_in.py.",
+            "peers": _versions(),
+            "note": "torchvision's place is taken by benchmarks/torchvision_stand_in.py."
+            if is_inside()
+            else "no peer takes part.",
         },
         "sections": [section.to_json() for section in sections],
     }
@@ -92,3 +94,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     return value
+
+
+def _versions() -> dict[str, str]:
+    """Return the peers' versions; none outside of their environment."""
+    return {peer: metadata.version(peer) for peer in PEERS} if is_inside() else {}
