@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SHARE  ?= 0.35
+SHARE  ?= 0.32
 DATA   ?= digits
 CODE   := src tests benchmarks scripts examples
 
