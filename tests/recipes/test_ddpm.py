@@ -121,6 +121,12 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(options, name, said):
         Ddpm(**options).model(DOMAINS[name])
 
 
+def test_a_classifier_does_not_guide_by_captions():
+    domain = dataclasses.replace(DOMAINS["digits"], vocabulary=("cat",), words=1)
+    with pytest.raises(BadInput, match="by captions"):
+        Ddpm(classifier=True).model(domain)
+
+
 def test_a_classifier_is_a_second_player_and_guides():
     torch.manual_seed(0)
     model = Ddpm(classifier=True, guidance=3.0, sample_steps=3, width=16).model(DOMAINS["digits"])

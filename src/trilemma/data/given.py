@@ -17,7 +17,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data.images import SUFFIXES, Unusable, head, pixels
 from trilemma.data.pictures import shown
 
-__all__ = ["HALVES", "given", "is_image"]
+__all__ = ["HALVES", "given", "in_levels", "is_image"]
 
 HALVES = ("bottom", "right", "top", "left")
 GREY = np.array([0.299, 0.587, 0.114])
@@ -46,10 +46,7 @@ def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
     if domain.kind != "image" or not isinstance(domain.values, Levels):
         raise BadInput("--cond with an image completes images, and this run's data are points.")
     channels, height, width = domain.shape
-    picture = _read(image, "the image", height, width)
-    values = picture if channels == 3 else (picture @ GREY)[..., None]
-    top = domain.values.count - 1
-    x = torch.from_numpy(np.rint(values * (top / 255)).astype(np.uint8)).permute(2, 0, 1)
+    x = in_levels(_read(image, "the image", height, width), channels, domain.values)
     drawn = torch.zeros(height, width, dtype=torch.bool)
     if mask in HALVES:
         rows, columns = slice(None), slice(None)
@@ -63,6 +60,13 @@ def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
     if not drawn.any():
         raise BadInput(f"the mask '{shown(mask)}' is black all over, so nothing is to be drawn.")
     return x, (~drawn).expand(channels, height, width)
+
+
+def in_levels(picture: np.ndarray, channels: int, values: Levels) -> Tensor:
+    """Return a colour picture, [H, W, 3] 0 … 255, as levels, [channels, H, W]; 1 makes it grey."""
+    shades = picture if channels == 3 else (picture @ GREY)[..., None]
+    top = values.count - 1
+    return torch.from_numpy(np.rint(shades * (top / 255)).astype(np.uint8)).permute(2, 0, 1)
 
 
 def _read(path: str, what: str, height: int, width: int) -> np.ndarray:

@@ -136,6 +136,11 @@ class Ddpm(Recipe):
         refuse_guidance(self.guidance, domain, self.label_dropout, told=not self.classifier)
         if self.classifier and not domain.classes:
             raise BadInput("--classifier true was given for data without classes; leave it out.")
+        if self.classifier and domain.vocabulary:
+            raise BadInput(
+                "--classifier true guides by classes, and samples of these data are asked for by "
+                "captions; leave it out, and guide by --guidance."
+            )
         if self.chain and self.sample_steps > self.chain:
             raise BadInput(
                 f"{self.sample_steps} sample steps were asked of a chain of {self.chain}; give "

@@ -19,6 +19,7 @@ from trilemma.networks.text import Context
 from trilemma.networks.unet import Perceptron, UNet
 
 __all__ = [
+    "WIDE",
     "context",
     "denoiser",
     "fill",

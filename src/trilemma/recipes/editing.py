@@ -22,6 +22,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Completing, Editing, Model, Objective, Restoring
 from trilemma.core.noise import Noise
+from trilemma.data.given import in_levels
 from trilemma.data.images import Unusable, head, pixels
 from trilemma.data.pictures import shown
 from trilemma.maths.samplers import SAMPLERS
@@ -41,7 +42,6 @@ __all__ = [
     "refuse_completion",
 ]
 
-GREY = np.array([0.299, 0.587, 0.114])
 LARGEST = 4_000_000
 """Pixels of an enlarged photo at most."""
 AT_ONCE = 16
@@ -249,9 +249,7 @@ def picture(path: str | Path, domain: Domain) -> Tensor:
         found = pixels(Path(path), width).transpose(1, 2, 0)
     except Unusable as error:
         raise BadInput(f"the image '{shown(str(path))}' cannot be used: {error}.") from None
-    values = found if channels == 3 else (found @ GREY)[..., None]
-    top = domain.values.count - 1
-    return torch.from_numpy(np.rint(values * (top / 255)).astype(np.uint8)).permute(2, 0, 1)
+    return in_levels(found, channels, domain.values)
 
 
 def photo(path: str | Path) -> Tensor:

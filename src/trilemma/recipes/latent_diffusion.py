@@ -9,11 +9,10 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
-from trilemma.core.noise import Noise, mix
+from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.stream import ExampleStream
 from trilemma.families.diffusion import Diffusion
@@ -32,21 +31,17 @@ from trilemma.networks.first_stage import (
     Perception,
     factors,
 )
-from trilemma.networks.prompts import Prompts
 from trilemma.networks.text import Context
 from trilemma.networks.unet import UNet
+from trilemma.recipes.denoisers import WIDE, context, fill, prompts, refuse_guidance
 from trilemma.recipes.recipe import Recipe
 
 __all__ = ["LatentDiffusing"]
 
 SHARE = 0.3
 """Of the budget, for the first stage."""
-KEPT = 4096
-"""Captions kept, to be drawn from when nobody asks for one."""
 TAPS = (2, 4, 6)
 """Layers of EfficientNet-Lite0 that the perceptual term compares: at 1/2, 1/4 and 1/8."""
-WORDS_WIDE = 128
-"""Width of the tokens that tau gives."""
 TOLD = {"text": "captions", "class": "classes"}
 
 
@@ -99,7 +94,7 @@ class LatentDiffusing(Recipe):
         first = self.first_stage(domain)
         told = self.told(domain)
         if self.guidance != 1:
-            self._can_guide(told)
+            self._can_guide(told, domain)
         inner = Domain("image", first.shape, Real())
         if told == "class":
             inner = replace(inner, classes=domain.classes, frequencies=domain.frequencies)
@@ -114,7 +109,7 @@ class LatentDiffusing(Recipe):
             sampler=SAMPLERS[self.sampler](),
             steps=self.sample_steps,
             guidance=self.guidance,
-            prompts=Prompts(KEPT, words=domain.words) if told == "text" else None,
+            prompts=prompts(domain) if told == "text" else None,
         )
         if context is None:
             return LatentDiffusion(first, diffusion, domain)
@@ -165,8 +160,8 @@ class LatentDiffusing(Recipe):
         """Build tau, which reads the condition; None where there is none."""
         told = self.told(domain)
         if told == "text":
-            return Context(WORDS_WIDE, words=len(domain.vocabulary), length=domain.words)
-        return Context(WORDS_WIDE, classes=len(domain.classes)) if told == "class" else None
+            return context(domain)
+        return Context(WIDE, classes=len(domain.classes)) if told == "class" else None
 
     def denoiser(self, shape: tuple[int, ...], context: nn.Module | None) -> UNet:
         """Build the denoiser of codes: halved while they divide, to 4 places a side or so."""
@@ -192,10 +187,7 @@ class LatentDiffusing(Recipe):
         def prepare() -> None:
             found[:] = [_codes(model.first_stage, data.train.x)]
             model.measure(found[0].to(model.mean.device))
-            prompts = model.diffusion.prompts
-            if isinstance(prompts, Prompts):
-                order = Noise.of(mix(seed, "prompts"), len(data.train)).uniform().argsort()[:KEPT]
-                prompts.fill(_captions(data.train, order))
+            fill(model.diffusion.prompts, data.train)
 
         def stream() -> ExampleStream:
             """Encode the data once: a step of training touches no encoder."""
@@ -220,17 +212,13 @@ class LatentDiffusing(Recipe):
             Stage("diffusion", model.diffusion, stream, share=1 - SHARE, prepare=prepare),
         ]
 
-    def _can_guide(self, told: str) -> None:
+    def _can_guide(self, told: str, domain: Domain) -> None:
         if told == "none":
             raise BadInput(
                 f"guidance {self.guidance:g} was given for a model that is told nothing; give "
                 "--guidance 1, or data with classes or captions."
             )
-        if self.label_dropout == 0:
-            raise BadInput(
-                f"guidance {self.guidance:g} compares with a model that was told nothing, and "
-                "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
-            )
+        refuse_guidance(self.guidance, domain, self.label_dropout)
 
 
 def _factor(height: int, breadth: int) -> int:
@@ -262,10 +250,3 @@ def _codes(first: FirstStage, x: Tensor) -> Tensor:
     found = codes(lambda part: first.codes(part.to(device)).cpu(), x, at_once=256)
     first.train(training)
     return found
-
-
-def _captions(split: Split, rows: Tensor) -> Condition:
-    """Return captions of some of the examples."""
-    assert split.tokens is not None
-    assert split.mask is not None
-    return Condition(tokens=split.tokens[rows], mask=split.mask[rows])
