@@ -310,9 +310,10 @@ def _said(
 ) -> Callable[[int, int], Condition]:
     tokens, mask, unknown = tokenised(asked, domain.vocabulary, domain.words)
     if not mask.any(1).all():
+        example = next(filter(str.isalpha, domain.vocabulary), domain.vocabulary[0])
         raise BadInput(
             "--cond has a caption without a word; say what is wanted, as in --cond "
-            f"'{domain.vocabulary[0]}', or leave --cond out."
+            f"'{example}', or leave --cond out."
         )
     if unknown:
         warn(
