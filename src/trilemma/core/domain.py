@@ -107,9 +107,10 @@ class Domain:
     """The space in which a data set lies; all that a recipe needs to build a model for it."""
 
     kind: str
-    """What an example is: 'image' or 'points'."""
+    """What an example is: 'image', 'points' or 'graph'."""
     shape: tuple[int, ...]
-    """Shape of one example: (C, H, W) for an image, (D,) for a point."""
+    """Shape of one example: (C, H, W) for an image, (D,) for a point, (N, N) for a graph of at
+    most N nodes (`core.graph`)."""
     values: Levels | Real
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their index; empty without labels."""
@@ -121,6 +122,8 @@ class Domain:
     """Words of the captions; token i stands for word i - 1, and 0 for one that is not here."""
     words: int = 0
     """M, tokens of a caption at most; 0 without captions."""
+    reach: int = 0
+    """M of graphs: places that a node may look back in breadth-first order; 0 for other data."""
 
     @property
     def dimensions(self) -> int:
@@ -152,4 +155,5 @@ class Domain:
             tuple(plain["columns"]),
             tuple(plain["vocabulary"]),
             plain["words"],
+            plain["reach"],
         )

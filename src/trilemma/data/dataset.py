@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain
 
-__all__ = ["Centres", "DataSet", "Split"]
+__all__ = ["Centres", "DataSet", "Rule", "Split"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Split:
     """Some of the examples, resident."""
 
     x: Tensor
-    """[N, C, H, W] uint8 levels, or [N, D] float32."""
+    """[N, C, H, W] uint8 levels, [N, D] float32, or graphs, [N, n, n] uint8 (`core.graph`)."""
     labels: Tensor | None = None
     """[N] int64, or None."""
     captions: Sequence[str] | None = None
@@ -50,6 +50,16 @@ class Centres:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """What every graph of a set is by the way in which the set was made."""
+
+    words: str
+    """What is asked of a graph, such as 'is a grid'."""
+    holds: Callable[[Tensor], Tensor]
+    """Tells of graphs, [B, n, n], which keep the rule, [B] bool."""
+
+
+@dataclass(frozen=True)
 class DataSet:
     """What a recipe is trained on and judged by."""
 
@@ -65,6 +75,8 @@ class DataSet:
     """ln p(x) in nats, [N], of the density that the data were drawn from, where it is known."""
     centres: Centres | None = None
     """The modes of that density, where it is a mixture of equal Gaussians."""
+    rule: Rule | None = None
+    """What every graph of the set is, where that is known."""
 
     @property
     def fingerprint(self) -> str:
