@@ -82,9 +82,7 @@ def edges(x: UInt8[Tensor, "N N"]) -> Int[Tensor, "E 2"]:
     return x.triu(1).nonzero()
 
 
-def reordered(
-    x: UInt8[Tensor, "B N N"], order: Int[Tensor, "B N"]
-) -> UInt8[Tensor, "B N N"]:
+def reordered(x: UInt8[Tensor, "B N N"], order: Int[Tensor, "B N"]) -> UInt8[Tensor, "B N N"]:
     """Return graphs with their nodes in another order: node i is what was node order[i]."""
     rows = x.gather(1, order[:, :, None].expand_as(x))
     return rows.gather(2, order[:, None, :].expand_as(x))

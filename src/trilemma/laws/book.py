@@ -18,6 +18,7 @@ from trilemma.laws import (
     energy,
     flow,
     games,
+    graph_rnn,
     latent,
     metrics,
     restoration,
@@ -50,6 +51,7 @@ def library_laws() -> Sequence[Check]:
         *attention.CHECKS,
         *latent.CHECKS,
         *restoration.CHECKS,
+        *graph_rnn.CHECKS,
         *metrics.CHECKS,
     )
 

@@ -12,6 +12,7 @@ from trilemma.recipes.ebm import EnergyBased
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.glow import Glow
+from trilemma.recipes.graphrnn import GraphRecurrent
 from trilemma.recipes.latent_diffusion import LatentDiffusing
 from trilemma.recipes.pixel_transformer import PixelTransformer
 from trilemma.recipes.pixelcnn import PixelCnn
@@ -37,6 +38,7 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "ddpm": Ddpm,
     "latent-diffusion": LatentDiffusing,
     "sr3": Sr3,
+    "graphrnn": GraphRecurrent,
 }
 
 

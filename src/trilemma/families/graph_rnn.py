@@ -1,0 +1,410 @@
+r"""GraphRNN: a graph grows node by node, and each node's edges are drawn one after another.
+
+Let x be a graph whose n nodes are in breadth-first order (`maths.orders`), and row i the edges of
+node i to the nodes of its window, w_i = min(i - parent(i - 1), M) nodes, the oldest first:
+
+    h_i       = node network(h_{i-1}, row i)                          h of the graph up to node i
+    p(row i)  = prod_t p(x_{i,t} | x_{i,<t}, h_{i-1})                 edge network
+    p(x)      = prod_{i=1..n-1} p(row i) · c_i      ·      p(row n = 0) (1 - c)
+
+A row without an edge has nothing to hold on to: with probability c another component begins with
+it, and otherwise the graph has ended and its size is n. At the model's limit N it ends for certain.
+So p is a distribution over graphs in breadth-first order, of any number of components, and sums to
+one; no size is taken from anywhere. Nodes older than the window have no edge to node i in any
+breadth-first order, so that nothing is computed of what is decided; M is the data's
+(`Domain.reach`), and an edge that is older than that has no probability.
+
+A graph in a file has labels and no order. Labels put on by chance give
+
+    p(G) = 1/n! sum_orders p(G in this order)
+    ln p(G) >= E_{order ~ q(· | G)}[ln p(G in this order) - ln q(order | G)] - ln n!
+
+with q the random breadth-first orders; k of them within the logarithm bound it more tightly.
+
+What differs from the released code: an explicit window and an explicit beginning of components; a
+row is drawn once; orders are drawn anew for each batch, with starts and children by chance.
+
+References:
+    | GraphRNN: Generating Realistic Graphs with Deep Auto-regressive Models (You, Ying, Ren,
+      Hamilton & Leskovec, 2018), https://arxiv.org/abs/1802.08773
+    | Order Matters: Probabilistic Modeling of Node Sequence for Graph Generation (Chen, Han, Hu,
+      Ruiz & Liu, 2021), for the bound
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import adjacency, reordered, sizes
+from trilemma.core.model import Loss, Model, Objective
+from trilemma.core.noise import Noise
+from trilemma.families.growth import Growth
+from trilemma.maths.orders import breadth_first, log_chance, parents
+
+__all__ = ["GraphRnn", "Links", "Nodes"]
+
+State = tuple[Tensor, ...]
+BEGIN = 2
+"""What the edge network is told before the first edge of a row; 0 and 1 are edges."""
+
+
+class Nodes(Protocol):
+    """The node network: `networks.graph_rnn.NodeRecurrence` or its like."""
+
+    def __call__(self, bits: Tensor, window: Tensor, counts: Tensor) -> Tensor:
+        """Return h after each of many graphs' rows, packed: counts[t] graphs at step t."""
+        ...
+
+    def begin(self, rows: int) -> State:
+        """Return the states before the first row."""
+        ...
+
+    def step(self, bits: Tensor, window: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return h after one more row, and the states."""
+        ...
+
+    def component(self, h: Tensor) -> Tensor:
+        """Return the logit of c."""
+        ...
+
+
+class Links(Protocol):
+    """The edge network that goes along a row: `networks.graph_rnn.LinkRecurrence`."""
+
+    hints: bool
+
+    def __call__(
+        self,
+        h: Tensor,
+        before: Tensor,
+        degree: Tensor | None,
+        standing: Tensor | None,
+        counts: Tensor,
+    ) -> Tensor:
+        """Return the logits of all edges of many rows, packed."""
+        ...
+
+    def begin(self, h: Tensor) -> State:
+        """Return the states before the first edge."""
+        ...
+
+    def step(
+        self, before: Tensor, degree: Tensor | None, standing: Tensor | None, state: State
+    ) -> tuple[Tensor, State]:
+        """Return one edge's logits, and the states after it."""
+        ...
+
+    def codes(self, degree: Tensor, joined: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is told of candidates."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of a batch of graphs in breadth-first order, and the last one that ends each."""
+
+    bits: UInt8[Tensor, "B N M"]
+    """Edges of every node to its window, the oldest first, and zeros after the window."""
+    window: Int[Tensor, "B N"]
+    """w of every row, that of the row after the last node included."""
+    parent: Int[Tensor, "B N"]
+    size: Int[Tensor, " B"]
+    lost: Int[Tensor, " B"]
+    """Edges that are older than the window allows."""
+
+    @classmethod
+    def of(cls, x: UInt8[Tensor, "B N N"], reach: int) -> Rows:
+        """Cut graphs in breadth-first order into rows."""
+        room = x.shape[-1]
+        place = torch.arange(room, device=x.device)
+        parent, size = parents(x), sizes(x)
+        before = parent.roll(1, dims=1)
+        before[:, 0] = 0
+        window = (place - before).clamp_max(reach) * (place <= size[:, None])
+        slot = torch.arange(min(reach, max(room - 1, 1)), device=x.device)
+        older = place[:, None] - window[..., None] + slot
+        within = slot < window[..., None]
+        bits = x.gather(2, torch.where(within, older, 0)) * within
+        held = bits.sum((1, 2), dtype=torch.int64)
+        lost = adjacency(x).sum((1, 2), dtype=torch.int64) // 2 - held
+        return cls(F.pad(bits, (0, reach - bits.shape[-1])), window, parent, size, lost)
+
+
+class GraphRnn(Model[Examples, Tensor]):
+    """A recurrent model of graphs.
+
+    Arguments:
+        nodes: Carries the graph so far.
+        links: Draws a row's edges: one after another, or a module h -> logits [R, M] that draws
+            them independently.
+        domain: Graphs of at most N nodes, and M.
+    """
+
+    likelihood_by = "exact"
+
+    def __init__(self, nodes: nn.Module, links: nn.Module, domain: Domain) -> None:
+        super().__init__()
+        self.nodes, self.links, self.domain = nodes, links, domain
+        self.limit, self.reach = domain.shape[-1], domain.reach
+        self.is_chained = hasattr(links, "begin")
+
+    def objectives(self) -> Sequence[Objective[Examples]]:
+        """Return the one player: nats of the graphs in random breadth-first orders."""
+        return [Objective("graph", self._loss, list(self.parameters()))]
+
+    def _loss(self, batch: Examples) -> Loss:
+        assert batch.noise is not None
+        y = self._ordered(batch.x, batch.noise)
+        links, ends = self._nats(y)
+        nats = links + ends
+        terms = {"nats": nats.mean().detach(), "ends": ends.mean().detach()}
+        return Loss(nats.mean() / self.limit, terms)
+
+    def _ordered(self, x: Tensor, noise: Noise) -> Tensor:
+        return reordered(x, breadth_first(x, noise.uniform(x.shape[-1])))
+
+    # Likelihood
+
+    def ordered_log_prob(self, x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
+        """Return ln p of graphs in the order in which their nodes lie; -inf where it is none."""
+        links, ends = self._nats(x)
+        never = Rows.of(x, self.reach).lost > 0  # so it is in every order but breadth-first ones
+        return torch.where(never, -math.inf, -(links + ends).double())
+
+    def bound(
+        self, x: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        """Return a lower bound of ln p of labelled graphs, by one random order each."""
+        return self.importance_bound(x, 1, condition=condition, noise=noise)
+
+    def importance_bound(
+        self,
+        x: Tensor,
+        k: int,
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Float[Tensor, " B"]:
+        """Return a lower bound of ln p of labelled graphs, by k random orders each."""
+        noise = noise or Noise.fresh(len(x), x.device)
+        found = []
+        for _ in range(k):
+            y = self._ordered(x, noise)
+            found.append(self.ordered_log_prob(y) - log_chance(y))
+        names = torch.lgamma(sizes(x).double() + 1)
+        return torch.stack(found).logsumexp(0) - math.log(k) - names
+
+    def _nats(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -ln p of the edges and of the ends of graphs in breadth-first order, [B] each."""
+        rows = Rows.of(y, self.reach)
+        h = self._states(rows)
+        which, place = self._rows(rows)
+        state = h[which, place - 1]
+        if self.is_chained:
+            of_row = self._chained(y, rows, which, place, state)
+        else:
+            logits = self.links(state)
+            bits = rows.bits[which, place].to(logits.dtype)
+            cost = F.binary_cross_entropy_with_logits(logits, bits, reduction="none")
+            slot = torch.arange(self.reach, device=y.device)
+            of_row = (cost * (slot < rows.window[which, place, None])).sum(1)
+        empty = ~rows.bits[which, place].bool().any(1)
+        more = (place < rows.size[which]).to(state.dtype)
+        end = F.binary_cross_entropy_with_logits(
+            cast(Nodes, self.nodes).component(state), more, reduction="none"
+        )
+        nothing = of_row.new_zeros(len(y))
+        return (
+            nothing.index_add(0, which, of_row),
+            nothing.index_add(0, which, (end * empty).to(of_row.dtype)),
+        )
+
+    def _states(self, rows: Rows) -> Float[Tensor, "B N H"]:
+        """Return h after every node that is there; zeros elsewhere."""
+        order = rows.size.argsort(descending=True, stable=True)
+        steps = torch.arange(rows.bits.shape[1], device=order.device)
+        there = steps[:, None] < rows.size[order]
+        step, sequence = there.nonzero(as_tuple=True)
+        counts = there.sum(1)
+        counts = counts[counts > 0].cpu()
+        graph = order[sequence]
+        h = self.nodes(rows.bits[graph, step], rows.window[graph, step], counts)
+        out = h.new_zeros(*rows.window.shape, h.shape[-1])
+        return out.index_put((graph, step), h)
+
+    def _rows(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Return graph and place of all rows after the first node's, the widest window first."""
+        place = torch.arange(rows.window.shape[1], device=rows.window.device)
+        wanted = (place > 0) & (place <= rows.size[:, None])
+        which, at = wanted.nonzero(as_tuple=True)
+        widest = rows.window[which, at].argsort(descending=True, stable=True)
+        return which[widest], at[widest]
+
+    def _chained(
+        self, y: Tensor, rows: Rows, which: Tensor, place: Tensor, state: Tensor
+    ) -> Tensor:
+        """Return -ln p of rows whose edges come one after another."""
+        links = cast(Links, self.links)
+        window = rows.window[which, place]
+        slot = torch.arange(int(window.max()) if len(window) else 0, device=y.device)
+        there = slot[:, None] < window
+        step, row = there.nonzero(as_tuple=True)
+        bits = rows.bits[which, place]
+        edge = bits[row, step]
+        before = torch.where(step > 0, bits[row, (step - 1).clamp_min(0)], BEGIN).long()
+        degree = standing = None
+        if links.hints:
+            degree, standing = self._hints(y, rows, which[row], place[row], step)
+        logits = links(state, before, degree, standing, there.sum(1).cpu())
+        cost = F.binary_cross_entropy_with_logits(logits, edge.to(logits.dtype), reduction="none")
+        return cost.new_zeros(len(which)).index_add(0, row, cost)
+
+    def _hints(
+        self, y: Tensor, rows: Rows, which: Tensor, place: Tensor, step: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the codes of every cell's candidate, as far as the graph is known by then."""
+        joined = adjacency(y)
+        older = place - rows.window[which, place] + step
+        degree = joined.cumsum(2, dtype=torch.int16)[which, older, place - 1].long()
+        parent = rows.parent
+        known = (
+            torch.arange(y.shape[-1], device=y.device)
+            < torch.arange(y.shape[-1], device=y.device)[:, None]
+        )
+        beside = joined.gather(1, parent[..., None].expand_as(joined)) * known
+        shared = torch.bmm(beside.float(), joined.float())[which, place, older].long()
+        first = parent[which, place]
+        near = joined[which, first, older].long()
+        codes, standing = cast(Links, self.links).codes(degree, near, shared)
+        return codes, torch.where((older > first) & (first < place), standing, 0)
+
+    # Drawing
+
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Tensor:
+        """Draw n graphs, [n, N, N]; the nodes lie in the order in which they came."""
+        noise = noise or Noise.fresh(n, next(self.parameters()).device)
+        return self._grown(noise, None)
+
+    def complete(
+        self,
+        x: Tensor,
+        known: Tensor,
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Tensor:
+        """Let given graphs grow further: nodes and edges are added, none among those given.
+
+        Arguments:
+            x: The given graphs, [B, N, N]; each is taken in a random breadth-first order.
+            known: [B, N, N], true between the nodes that are given: the first ones.
+            condition: Not read.
+            noise: B rows.
+
+        Raises:
+            BadInput: A given graph is empty, what is known are not its first nodes, or an order
+                reaches further back than M.
+        """
+        noise = noise or Noise.fresh(len(x), x.device)
+        given = (x * known.to(x.dtype)).to(torch.uint8)
+        count = sizes(given)
+        if bool((count == 0).any()):
+            raise BadInput("the given graph has no nodes; give a graph to be completed.")
+        order = breadth_first(given, noise.named("order").uniform(x.shape[-1]))
+        first = reordered(given, order)
+        if bool((Rows.of(first, self.reach).lost > 0).any()):
+            raise BadInput(
+                f"the given graph joins nodes that are more than {self.reach} places apart in "
+                "breadth-first order, which no graph of the training data does; give another."
+            )
+        back = torch.where(
+            torch.arange(x.shape[-1], device=x.device) < count[:, None], order.argsort(1), order
+        )
+        return reordered(self._grown(noise, first), back)
+
+    def path(
+        self,
+        n: int,
+        *,
+        frames: int,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Sequence[Tensor]:
+        """Return about `frames` states of n graphs on their way from one node to all of them."""
+        x = self.sample(n, noise=noise)
+        most, place = int(sizes(x).max()), torch.arange(self.limit, device=x.device)
+        states = []
+        for count in sorted({max(1, round(most * (f + 1) / frames)) for f in range(frames)}):
+            here = (place < count).to(x.dtype)
+            states.append(x * here * here[:, None])
+        return states
+
+    def _grown(self, noise: Noise, given: Tensor | None) -> Tensor:
+        growth = Growth(len(noise), self.limit, self.reach, noise.device)
+        nodes, links = cast(Nodes, self.nodes), cast(Links, self.links)
+        state = nodes.begin(len(noise))
+        forced = None if given is None else Rows.of(given, self.reach)
+        for place in range(1, self.limit):
+            h, state = nodes.step(growth.bits, growth.window, state)
+            chances = noise.uniform(self.reach + 1)[growth.live]
+            again = chances[:, -1] < nodes.component(h).float().sigmoid()
+            growth.open(place)
+            if self.is_chained:
+                bits = self._drawn(links, growth, h, chances)
+            else:
+                within = growth.slots < growth.window[:, None]
+                bits = (chances[:, :-1] < self.links(h).float().sigmoid()) & within
+            if forced is not None:
+                known = place < forced.size[growth.live]
+                bits = torch.where(
+                    known[:, None], forced.bits[growth.live, place].bool(), bits.bool()
+                )
+                again = again | known
+            kept = growth.close(bits.to(torch.uint8), again)
+            if kept is not None:
+                state = tuple(layer[kept] for layer in state)
+            if not len(growth.live):
+                break
+        return growth.x
+
+    def _drawn(self, links: Links, growth: Growth, h: Tensor, chances: Tensor) -> Tensor:
+        """Draw rows edge by edge, those with the widest windows first."""
+        window, widest = growth.window.sort(descending=True, stable=True)
+        ends = window.tolist()
+        bits = torch.zeros(len(window), self.reach, dtype=torch.int64, device=h.device)
+        chances, state = chances[widest], links.begin(h[widest])
+        before = torch.full_like(window, BEGIN)
+        degree = standing = told = None
+        if links.hints:
+            degree, standing = growth.hints(links.codes, widest, ends[0])
+        first = torch.full_like(window, ends[0])  # no edge yet
+        rows, going = torch.arange(len(window), device=h.device), len(ends)
+        for slot in range(ends[0]):
+            while ends[going - 1] <= slot:
+                going -= 1
+            if going < len(before):
+                before, first, rows = before[:going], first[:going], rows[:going]
+                state = tuple(layer[:going] for layer in state)
+            if standing is not None and degree is not None:
+                told = standing[rows, first, slot]
+            logits, state = links.step(
+                before, None if degree is None else degree[:going, slot], told, state
+            )
+            before = (chances[:going, slot] < logits.float().sigmoid()).long()
+            bits[:going, slot] = before
+            if links.hints:
+                first = torch.where(before.bool() & (first == ends[0]), slot, first)
+        return torch.zeros_like(bits).index_copy(0, widest, bits)

@@ -1,0 +1,126 @@
+"""Graphs that grow together, one node a step: what is known of them, and what edges do to it.
+
+All graphs are at the same node. Those that end leave: `live` names the ones that go on, and what
+is kept of each row follows it; matrices stay where they are and are never copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+__all__ = ["Growth"]
+
+
+class Growth:
+    """Graphs on their way, each begun with one node.
+
+    Arguments:
+        count: B, graphs.
+        limit: N, nodes of a graph at most.
+        reach: M, widest window.
+        device: Where they lie.
+    """
+
+    def __init__(self, count: int, limit: int, reach: int, device: torch.device) -> None:
+        self.limit, self.reach = limit, reach
+        self.x: UInt8[Tensor, "B N N"] = torch.zeros(
+            count, limit, limit, dtype=torch.uint8, device=device
+        )
+        self.x[:, 0, 0] = 1
+        self.live = torch.arange(count, device=device)
+        """Graphs that have not ended, [K]."""
+        self.bits = torch.zeros(count, reach, dtype=torch.uint8, device=device)
+        """The last row of each, over its window, [K, M]."""
+        self.window = torch.zeros(count, dtype=torch.int64, device=device)
+        """Nodes that the present one may be joined to, [K]."""
+        self.slots = torch.arange(reach, device=device)
+        self._parent = torch.zeros(count, dtype=torch.int64, device=device)
+        self._degree = torch.zeros(count, limit, dtype=torch.int64, device=device)
+        self._shared: Tensor | None = None
+        self._place = 0
+
+    def open(self, place: int) -> None:
+        """Go to the next node."""
+        self._place = place
+        self.window = (place - self._parent).clamp_max(self.reach)
+
+    def hints(
+        self, codes: Callable[..., tuple[Tensor, Tensor]], rows: Int[Tensor, " K"], widest: int
+    ) -> tuple[Int[Tensor, "K W"], Int[Tensor, "K V W"]]:
+        """Return what is known of candidates: their degrees, and their standing to each parent.
+
+        Arguments:
+            codes: Makes codes of degrees, edges and numbers of shared neighbours.
+            rows: The rows wanted, in this order.
+            widest: W, places of the widest window.
+
+        Returns:
+            Codes of every candidate's degree, and for each place of a parent, and a last one that
+            stands for none yet, of every candidate's standing to it, 0 up to the parent itself.
+        """
+        if self._shared is None:
+            self._shared = torch.zeros(self.x.shape, dtype=torch.int16, device=self.x.device)
+            if self._place > 1:
+                joined = self.x.float()
+                joined.diagonal(dim1=1, dim2=2).zero_()
+                self._shared.copy_(torch.bmm(joined, joined).to(torch.int16))
+        graph = self.live[rows]
+        slot = self.slots[:widest]
+        older = (self._place - self.window[rows, None] + slot).clamp_max(self._place - 1)
+        pairs = graph[:, None, None], older[:, :, None], older[:, None, :]
+        degree = self._degree[graph[:, None], older][:, None]
+        known, standing = codes(degree, self.x[pairs].long(), self._shared[pairs].long())
+        standing = standing * (slot > slot[:, None])
+        return known[:, 0], torch.nn.functional.pad(standing, (0, 0, 0, 1))
+
+    def close(self, bits: UInt8[Tensor, "K M"], again: Tensor) -> Tensor | None:
+        """Add a node with the edges of a row, or end.
+
+        Arguments:
+            bits: Edges of each row over its window.
+            again: Whether a row without edges begins a component, [K] bool.
+
+        Returns:
+            Which rows go on, [K'], or None if all do.
+        """
+        place, found = self._place, bits.bool().any(1)
+        goes = found | again
+        kept = None
+        self.bits = bits
+        if not bool(goes.all()):
+            kept = goes.nonzero()[:, 0]
+            self.live, self.window = self.live[kept], self.window[kept]
+            self.bits, found = bits[kept], found[kept]
+        first = self.bits.argmax(1)
+        self._parent = torch.where(found, place - self.window + first, place)
+        self._join()
+        return kept
+
+    def _join(self) -> None:
+        place, live = self._place, self.live
+        older = (place - self.window[:, None] + self.slots).clamp_max(place - 1)
+        row = torch.zeros(len(live), place, dtype=torch.uint8, device=live.device)
+        row.scatter_add_(1, older, self.bits)
+        self.x[live, place, :place] = row
+        self.x[live, :place, place] = row
+        self.x[live, place, place] = 1
+        low = max(0, place - self.reach)
+        near = row[:, low:]
+        if self._shared is not None:
+            block = live[:, None, None], *_square(low, place, live.device)
+            now = near.float()
+            beside = torch.bmm(now[:, None], self.x[block].float())[:, 0] - now
+            self._shared[block] += (near[:, :, None] * near[:, None]).to(torch.int16)
+            self._shared[live, place, low:place] = beside.to(torch.int16)
+            self._shared[live, low:place, place] = beside.to(torch.int16)
+        self._degree[live, low:place] += near
+        self._degree[live, place] = near.sum(1, dtype=torch.int64)
+
+
+def _square(low: int, high: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    at = torch.arange(low, high, device=device)
+    return at[:, None], at

@@ -1,0 +1,297 @@
+"""Laws of graphs that grow node by node: orders, total probability, bounds, draws.
+
+Everything is done on graphs of at most four nodes, where all can be listed, and in float64.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+
+import torch
+from torch import Tensor
+
+from trilemma.core import graph as graphs
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.noise import Noise
+from trilemma.families import graph_rnn as family
+from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.maths import orders
+from trilemma.networks import graph_rnn as networks
+from trilemma.networks import recurrent
+
+__all__ = ["CHECKS"]
+
+SOURCE = "lecture §7; You, Ying, Ren, Hamilton & Leskovec 2018, eq. 4"
+ORDERS = "lecture §7; You et al. 2018, section 2.3.4"
+NODES = 4
+KINDS = ("edge RNN with hints", "edge RNN", "independent edges")
+
+
+def _model(kind: str = KINDS[0], reach: int = NODES - 1) -> family.GraphRnn:
+    """Return a model with weights large enough that every conditional is far from flat."""
+    nodes = networks.NodeRecurrence(reach, width=4, hidden=6, layers=2)
+    if kind == "independent edges":
+        links: torch.nn.Module = networks.IndependentLinks(6, reach, width=5)
+    else:
+        hints = kind == "edge RNN with hints"
+        links = networks.LinkRecurrence(6, width=3, hidden=5, layers=2, hints=hints)
+    domain = Domain("graph", (NODES, NODES), Levels(2), reach=reach)
+    model = family.GraphRnn(nodes, links, domain).double()
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(0.5 * torch.randn(weight.shape, generator=draw, dtype=torch.float64))
+    return model
+
+
+def _ordered(most: int = NODES, room: int = NODES) -> Tensor:
+    """List every ordered graph of one to so many nodes."""
+    found = []
+    for n in range(1, most + 1):
+        pairs = list(itertools.combinations(range(n), 2))
+        for chosen in itertools.product((False, True), repeat=len(pairs)):
+            joined = [pair for pair, here in zip(pairs, chosen, strict=True) if here]
+            found.append(graphs.graph(n, joined, room))
+    return torch.stack(found)
+
+
+def _every_order(x: Tensor) -> Tensor:
+    """Return one graph of n nodes in all n! orders."""
+    n, room = int(graphs.sizes(x)), len(x)
+    ways = [[*way, *range(n, room)] for way in itertools.permutations(range(n))]
+    return graphs.reordered(x.expand(len(ways), room, room), torch.tensor(ways))
+
+
+@torch.no_grad()
+def sums_to_one() -> list[Law]:
+    """Each edge network, also with a window that is too narrow for some graphs."""
+    laws = []
+    for kind, reach in (*((kind, NODES - 1) for kind in KINDS), (KINDS[0], 2)):
+        total = float(_model(kind, reach).ordered_log_prob(_ordered()).exp().sum())
+        name = f"p sums to one over all ordered graphs of up to four nodes: {kind}, M = {reach}"
+        laws.append(equal(name, SOURCE, total, 1, 1e-9))
+    return laws
+
+
+def breadth_first_orders() -> list[Law]:
+    """All graphs of four nodes in the orders that all ranks of their nodes give."""
+    ranks = torch.tensor(list(itertools.permutations(range(NODES)))) / NODES
+    wrong = beyond = gap = 0.0
+    for x in _ordered():
+        if int(graphs.sizes(x)) < NODES:
+            continue
+        many = x.expand(len(ranks), NODES, NODES)
+        order = orders.breadth_first(many, ranks)
+        y = graphs.reordered(many, order)
+        wrong += int((~orders.is_breadth_first(y)).sum())
+        place = torch.arange(NODES)
+        distance = (place[:, None] - place) * graphs.adjacency(y).tril(-1)
+        beyond += int((distance.amax(2) > orders.windows(y)).sum())
+        seen = Counter(map(tuple, order.tolist()))
+        chance = orders.log_chance(y).exp()
+        for way, q in zip(map(tuple, order.tolist()), chance.tolist(), strict=True):
+            gap = max(gap, abs(q - seen[way] / len(ranks)))
+    return [
+        equal(
+            "parents never go back in a breadth-first order (orders in which one does)",
+            ORDERS,
+            wrong,
+            0,
+            0,
+        ),
+        equal(
+            "no edge reaches beyond its node's window in breadth-first order (edges)",
+            ORDERS,
+            beyond,
+            0,
+            0,
+        ),
+        equal(
+            "q(order | graph) is the share of ranks that give the order (largest gap)",
+            ORDERS,
+            gap,
+            0,
+            1e-12,
+        ),
+    ]
+
+
+@torch.no_grad()
+def only_breadth_first_orders() -> list[Law]:
+    """What has probability: breadth-first orders, all of them and no others."""
+    x = _ordered()
+    possible = _model().ordered_log_prob(x) > -math.inf
+    reachable = []
+    for one in x:
+        n = int(graphs.sizes(one))
+        ranks = torch.tensor(list(itertools.permutations(range(NODES)))) / NODES
+        found = orders.breadth_first(_every_order(one)[:1].expand(len(ranks), NODES, NODES), ranks)
+        reachable.append(any(way[:n] == list(range(n)) for way in found.tolist()))
+    differ = int((possible != torch.tensor(reachable)).sum())
+    return [
+        equal(
+            "an ordered graph has probability if and only if its order is breadth-first "
+            "(graphs for which not)",
+            ORDERS,
+            differ,
+            0,
+            0,
+        )
+    ]
+
+
+@torch.no_grad()
+def bounds() -> list[Law]:
+    """A triangle with a tail: its labelled probability by all orders, and what bounds it."""
+    model = _model()
+    x = graphs.graph(NODES, [(0, 1), (1, 2), (0, 2), (2, 3)])
+    every = _every_order(x)
+    exact = float(model.ordered_log_prob(every).logsumexp(0)) - math.lgamma(NODES + 1)
+    count = 4000
+    many = x.expand(count, NODES, NODES)
+    one = model.bound(many, noise=Noise.of(1, count))
+    several = model.importance_bound(many[:500], 64, noise=Noise.of(2, 500))
+    swapped = model.bound(every[-1].expand(count, NODES, NODES), noise=Noise.of(3, count))
+    error = 4 * float(one.std()) / math.sqrt(count)
+    weights = float((one - exact).exp().mean())
+    spread = 4 * float((one - exact).exp().std()) / math.sqrt(count)
+    return [
+        at_most(
+            "bound <= ln p(labelled graph), in mean over orders, nats",
+            SOURCE,
+            float(one.mean()),
+            exact,
+            0,
+        ),
+        at_most(
+            "bound by one order <= bound by 64 orders, nats",
+            SOURCE,
+            float(one.mean()),
+            float(several.mean()),
+            0,
+        ),
+        equal(
+            "p(order) / (q(order) n!) is p(labelled graph) in mean: ratio",
+            SOURCE,
+            weights,
+            1,
+            spread,
+        ),
+        equal(
+            "bound by 64 orders comes near ln p(labelled graph), nats",
+            SOURCE,
+            float(several.mean()),
+            exact,
+            0.05,
+        ),
+        equal(
+            "the bound does not know the labels: other labels, nats",
+            SOURCE,
+            float(swapped.mean()),
+            float(one.mean()),
+            2 * error,
+        ),
+    ]
+
+
+@torch.no_grad()
+def draws() -> list[Law]:
+    """Each edge network: what is drawn has the probabilities that the likelihood says."""
+    every, laws, count = _ordered(), [], 8192
+    places = {tuple(x.flatten().tolist()): i for i, x in enumerate(every)}
+    for kind in KINDS:
+        model = _model(kind)
+        expected = model.ordered_log_prob(every).exp() * count
+        drawn = model.sample(count, noise=Noise.for_samples(0, 0, count))
+        seen = torch.zeros(len(every), dtype=torch.float64)
+        for row in drawn.flatten(1).tolist():
+            seen[places[tuple(row)]] += 1
+        kept = expected > 5
+        chi = float(((seen - expected)[kept] ** 2 / expected[kept]).sum())
+        freedom = int(kept.sum())
+        laws.append(
+            at_most(
+                f"samples have the probabilities of the likelihood (chi-squared): {kind}",
+                SOURCE,
+                chi,
+                freedom,
+                5 * math.sqrt(2 * freedom),
+            )
+        )
+        never = float(seen[expected == 0].sum())
+        laws.append(
+            equal(f"what has no probability is not drawn (samples): {kind}", SOURCE, never, 0, 0)
+        )
+    return laws
+
+
+@torch.no_grad()
+def completions() -> list[Law]:
+    """A path of three nodes is completed."""
+    model, count = _model(), 64
+    x = graphs.graph(3, [(0, 1), (1, 2)], NODES).expand(count, NODES, NODES)
+    known = torch.zeros(NODES, NODES, dtype=torch.bool)
+    known[:3, :3] = True
+    known = known.expand(count, NODES, NODES)
+    found = model.complete(x, known, noise=Noise.of(0, count))
+    differ = int((found[known] != x[known]).sum())
+    more = float((graphs.sizes(found) > 3).double().mean())
+    return [
+        equal(
+            "a completed graph keeps what was given (entries that differ)", SOURCE, differ, 0, 0
+        ),
+        at_most("some given graphs grow further (share that does not)", SOURCE, 1 - more, 0.99),
+    ]
+
+
+def recurrence() -> list[Law]:
+    """A layer run by hand beside the framework's: states and slopes."""
+    torch_layer = recurrent.Recurrent(3, 4, 2).double()
+    draw = torch.Generator().manual_seed(0)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=draw, dtype=torch.float64).requires_grad_()
+
+    with torch.no_grad():
+        for weight in torch_layer.parameters():
+            weight.copy_(normal(*weight.shape))
+    counts = torch.tensor([3, 3, 2, 1])
+    x, start, wanted = normal(9, 3), normal(2, 3, 4), normal(9, 4).detach()
+    packed = torch.nn.utils.rnn.PackedSequence(x, counts)
+    ours, theirs = torch_layer(x, counts, start), torch_layer.gru(packed, start)[0].data
+    into = [x, start, *torch_layer.parameters()]
+    slopes = zip(
+        torch.autograd.grad((ours * wanted).sum(), into),
+        torch.autograd.grad((theirs * wanted).sum(), into),
+        strict=True,
+    )
+    source = "Cho et al. 2014, eq. 5 to 8"
+    return [
+        equal(
+            "a gated recurrent layer run by hand equals the framework's (largest gap)",
+            source,
+            float((ours - theirs).abs().max().detach()),
+            0,
+            1e-12,
+        ),
+        equal(
+            "so do its slopes (largest gap)",
+            source,
+            max(float((a - b).abs().max()) for a, b in slopes),
+            0,
+            1e-10,
+        ),
+    ]
+
+
+CHECKS: tuple[Check, ...] = (
+    breadth_first_orders,
+    only_breadth_first_orders,
+    sums_to_one,
+    bounds,
+    draws,
+    completions,
+    recurrence,
+)

@@ -1,0 +1,117 @@
+r"""Breadth-first orders of graphs: the orders in which a graph is built node by node.
+
+A breadth-first order starts at a node; then come the neighbours of the first node, those of the
+second that have not come yet, and so on. Let the *parent* of node i be the first of the nodes
+before it that it is joined to. In a breadth-first order parents never go back:
+
+    parent(1) <= parent(2) <= … <= parent(n - 1)
+
+and an order whose parents never go back is breadth-first. So node i may be joined to nodes
+parent(i - 1) … i - 1 alone, its *window*; what is older has all its neighbours. Where a node has
+no parent, all nodes before it have all their neighbours: a new component begins with it, which
+counts as its own parent.
+
+A random order takes its start uniformly from all nodes, the children of each parent in random
+order, and the start of each further component from the nodes that are left. With c(p) children of
+parent p, and components that begin when r nodes are left,
+
+    q(order | graph) = prod_begins 1 / r · prod_p 1 / c(p)!
+
+References:
+    | GraphRNN: Generating Realistic Graphs with Deep Auto-regressive Models (You, Ying, Ren,
+      Hamilton & Leskovec, 2018), section 2.3.4
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+__all__ = ["breadth_first", "is_breadth_first", "log_chance", "parents", "windows"]
+
+
+def breadth_first(x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]) -> Int[Tensor, "B N"]:
+    """Return random breadth-first orders, of many graphs at once.
+
+    Arguments:
+        x: Graphs: symmetric, a diagonal of ones for the nodes that are there, these first.
+        u: Uniform numbers, one for each node: starts and children come by them, the least first.
+
+    Returns:
+        The node that comes at each place; nodes that are not there come last.
+
+    >>> path = torch.tensor([[[1, 1, 0], [1, 1, 1], [0, 1, 1]]], dtype=torch.uint8)
+    >>> breadth_first(path, torch.tensor([[0.5, 0.9, 0.1]])).tolist()
+    [[2, 1, 0]]
+    """
+    batch, room = u.shape
+    rows = torch.arange(batch, device=x.device)
+    here = x.diagonal(dim1=1, dim2=2).bool()
+    joined, u = x.bool(), u.double()
+    # When a node comes: [0, N) by its parent's place, [N, N + 1) unreached, then who is not there.
+    key = torch.where(here, room + u, 2.0 * room + torch.arange(room, device=x.device))
+    order = torch.arange(room, device=x.device).repeat(batch, 1)
+    most = int(here.sum(1).max()) if batch else 0
+    for place in range(most):
+        chosen = key.argmin(1)
+        order[:, place] = chosen
+        key[rows, chosen] = 4.0 * room
+        reached = joined[rows, chosen] & (key >= room) & (key < room + 1)
+        key = torch.where(reached, place + u, key)
+    if most < room:
+        order[:, most:] = key.argsort(1)[:, : room - most]
+    return order
+
+
+def parents(x: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N"]:
+    """Return the first of the nodes before each that it is joined to; itself where none is.
+
+    >>> parents(torch.ones(1, 3, 3, dtype=torch.uint8)).tolist()
+    [[0, 0, 0]]
+    """
+    room = x.shape[-1]
+    place = torch.arange(room, device=x.device)
+    earlier = x.bool() & (place < place[:, None])
+    return torch.where(earlier, place, place[:, None]).amin(-1)
+
+
+def windows(x: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N"]:
+    """Return how many nodes each may be joined to in breadth-first order; 0 for absent ones.
+
+    >>> windows(torch.ones(1, 3, 3, dtype=torch.uint8)).tolist()
+    [[0, 1, 2]]
+    """
+    here = x.diagonal(dim1=1, dim2=2).long()
+    place = torch.arange(x.shape[-1], device=x.device)
+    before = parents(x).roll(1, dims=1)
+    before[:, 0] = 0
+    return (place - before) * here
+
+
+def is_breadth_first(x: UInt8[Tensor, "B N N"]) -> Bool[Tensor, " B"]:
+    """Tell which graphs have their nodes in a breadth-first order.
+
+    >>> star = torch.tensor([[[1, 0, 1], [0, 1, 1], [1, 1, 1]]], dtype=torch.uint8)
+    >>> is_breadth_first(star).item()
+    False
+    """
+    here = x.diagonal(dim1=1, dim2=2).bool()
+    back = parents(x).diff(dim=1) < 0
+    return ~(back & here[:, 1:]).any(1)
+
+
+def log_chance(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
+    """Return ln q(order | graph) of graphs whose nodes are in breadth-first order.
+
+    >>> chance = log_chance(torch.ones(1, 3, 3, dtype=torch.uint8)).exp().item()
+    >>> round(chance * 6, 9)  # a start of three, then two children in either order
+    1.0
+    """
+    here = x.diagonal(dim1=1, dim2=2).bool()
+    parent, place = parents(x), torch.arange(x.shape[-1], device=x.device)
+    begins = (parent == place) & here
+    left = (here.sum(1, keepdim=True) - place).clamp_min(1).double()
+    child = (here & ~begins).double()
+    children = torch.zeros_like(child).scatter_add_(1, parent, child)
+    return -(left.log() * begins).sum(1) - torch.lgamma(children + 1).sum(1)

@@ -1,0 +1,194 @@
+r"""The networks of a graph that grows node by node: one for its nodes, one for a node's edges.
+
+The rows of a graph's matrix are given window by window: `bits` [R, M] holds, from the oldest node
+of the window to the newest, which of them the new node is joined to, and zeros after the window.
+
+    NodeRecurrence        h_i = GRU(h_{i-1}, embedding of row i), in layers
+    LinkRecurrence        a GRU along the window, begun at a function of h: one logit an edge
+    IndependentLinks      a perceptron of h: all logits of the row at once
+
+What the edge network is told of a candidate, beside the edge before, are two codes (`codes_of`):
+how many neighbours the candidate has so far, and how it stands to the new node's parent once this
+is known: whether the two are joined, and how many neighbours they share. All are known when the
+edge is drawn, so that the product of the conditionals stays an exact distribution. Without hints
+the network is the paper's.
+
+References:
+    | GraphRNN: Generating Realistic Graphs with Deep Auto-regressive Models (You, Ying, Ren,
+      Hamilton & Leskovec, 2018)
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from trilemma.networks.recurrent import Recurrent, State
+
+__all__ = ["BEGIN", "IndependentLinks", "LinkRecurrence", "NodeRecurrence", "codes_of"]
+
+BEGIN = 2
+"""Stands for the edge before the first of a window."""
+EXACT, DEGREES = 12, 16
+"""Degrees below EXACT have codes of their own; larger ones share the others by octaves."""
+SHARED = 8
+"""Numbers of shared neighbours that are told apart."""
+STANDINGS = 1 + 2 * SHARED
+"""Codes of how a candidate stands to the parent; 0 while there is no parent."""
+
+
+def codes_of(
+    degree: Int[Tensor, "*C"], joined: Int[Tensor, "*C"], shared: Int[Tensor, "*C"]
+) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*C"]]:
+    """Return the codes of a candidate's degree, and of its standing to the parent.
+
+    Arguments:
+        degree: Neighbours that the candidate has so far.
+        joined: Whether it is joined to the parent, 0 or 1.
+        shared: Neighbours that it has in common with the parent.
+
+    >>> [int(c) for c in codes_of(*torch.tensor([[24], [1], [2]]))]
+    [13, 11]
+    """
+    return degree_code(degree), 1 + SHARED * joined + shared.clamp_max(SHARED - 1)
+
+
+def degree_code(degree: Int[Tensor, "*C"]) -> Int[Tensor, "*C"]:
+    """Return the code of a number of neighbours.
+
+    >>> degree_code(torch.tensor([0, 3, 11, 12, 24, 5000])).tolist()
+    [0, 3, 11, 12, 13, 15]
+    """
+    octaves = (degree.clamp_min(EXACT).double() / EXACT).log2().floor().long()
+    return torch.where(degree < EXACT, degree, (EXACT + octaves).clamp_max(DEGREES - 1))
+
+
+class NodeRecurrence(nn.Module):
+    """Carries the graph so far.
+
+    Arguments:
+        reach: M, widest window.
+        width: Numbers of a row's embedding.
+        hidden: H, numbers of a state.
+        layers: Layers.
+    """
+
+    def __init__(self, reach: int, *, width: int = 64, hidden: int = 128, layers: int = 4) -> None:
+        super().__init__()
+        self.reach, self.hidden = reach, hidden
+        self.embed = nn.Sequential(nn.Linear(reach + 2, width), nn.ReLU())
+        self.rnn = Recurrent(width, hidden, layers)
+        self.again = nn.Linear(hidden, 1)
+
+    def forward(
+        self, bits: Tensor, window: Int[Tensor, " C"], counts: Int[Tensor, " T"]
+    ) -> Float[Tensor, "C H"]:
+        """Return the state after each row of many graphs, packed as `Recurrent` says."""
+        return self.rnn(self.embed(self._told(bits, window)), counts)
+
+    def begin(self, rows: int) -> State:
+        """Return the states before the first row."""
+        zero = self.again.weight.new_zeros(rows, self.hidden)
+        return (zero,) * self.rnn.layers
+
+    def step(
+        self, bits: Tensor, window: Int[Tensor, " R"], state: State
+    ) -> tuple[Float[Tensor, "R H"], State]:
+        """Return the state after one more row, and the states of all layers."""
+        state = self.rnn.step(self.embed(self._told(bits, window)), state)
+        return state[-1], state
+
+    def component(self, h: Float[Tensor, "R H"]) -> Float[Tensor, " R"]:
+        """Return the logit of another component after a row without edges, which else ends all."""
+        return self.again(h)[:, 0]
+
+    def _told(self, bits: Tensor, window: Tensor) -> Tensor:
+        weight = self.again.weight
+        told = torch.stack([window / self.reach, window == 0], -1)
+        return torch.cat([bits.to(weight.dtype), told.to(weight.dtype)], -1)
+
+
+class LinkRecurrence(nn.Module):
+    """Draws a row's edges one after another.
+
+    Arguments:
+        given: H, numbers of the graph's state.
+        width: Numbers of an edge's embedding.
+        hidden: Numbers of a state.
+        layers: Layers.
+        hints: Whether it is told of the candidates, beside the edge before.
+    """
+
+    def __init__(
+        self, given: int, *, width: int = 8, hidden: int = 16, layers: int = 4, hints: bool = True
+    ) -> None:
+        super().__init__()
+        self.hints = hints
+        inner = max(hidden, given // 2)
+        self.enter = nn.Sequential(
+            nn.Linear(given, inner), nn.ReLU(), nn.Linear(inner, layers * hidden)
+        )
+        self.before = nn.Embedding(BEGIN + 1, width)
+        self.degree = nn.Embedding(DEGREES, width) if hints else None
+        self.standing = nn.Embedding(STANDINGS, width) if hints else None
+        self.rnn = Recurrent(width, hidden, layers)
+        self.leave = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(
+        self,
+        h: Float[Tensor, "R H"],
+        before: Int[Tensor, " C"],
+        degree: Int[Tensor, " C"] | None,
+        standing: Int[Tensor, " C"] | None,
+        counts: Int[Tensor, " T"],
+    ) -> Float[Tensor, " C"]:
+        """Return the logits of all edges of many rows, packed as `Recurrent` says."""
+        state = self.enter(h).unflatten(1, (self.rnn.layers, -1)).transpose(0, 1)
+        told = self._told(before, degree, standing)
+        return self.leave(self.rnn(told, counts, state))[:, 0]
+
+    def begin(self, h: Float[Tensor, "R H"]) -> State:
+        """Return the states before the first edge of each row."""
+        return self.enter(h).chunk(self.rnn.layers, 1)
+
+    def step(
+        self,
+        before: Int[Tensor, " R"],
+        degree: Int[Tensor, " R"] | None,
+        standing: Int[Tensor, " R"] | None,
+        state: State,
+    ) -> tuple[Float[Tensor, " R"], State]:
+        """Return the logits of one edge of each row, and the states after it."""
+        state = self.rnn.step(self._told(before, degree, standing), state)
+        return self.leave(state[-1])[:, 0], state
+
+    def codes(
+        self, degree: Int[Tensor, "*C"], joined: Int[Tensor, "*C"], shared: Int[Tensor, "*C"]
+    ) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*C"]]:
+        """Return the codes of candidates, as `codes_of` makes them."""
+        return codes_of(degree, joined, shared)
+
+    def _told(self, before: Tensor, degree: Tensor | None, standing: Tensor | None) -> Tensor:
+        told = self.before(before)
+        if self.degree is not None and self.standing is not None:
+            told = told + self.degree(degree) + self.standing(standing)
+        return told.relu()
+
+
+class IndependentLinks(nn.Module):
+    """Draws a row's edges independently of each other, given the graph (GraphRNN-S).
+
+    Arguments:
+        given: H, numbers of the graph's state.
+        reach: M, widest window.
+        width: Units of the inner layer.
+    """
+
+    def __init__(self, given: int, reach: int, *, width: int = 64) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(given, width), nn.ReLU(), nn.Linear(width, reach))
+
+    def forward(self, h: Float[Tensor, "R H"]) -> Float[Tensor, "R M"]:
+        """Return the logits of whole rows, from the window's oldest node on."""
+        return self.net(h)

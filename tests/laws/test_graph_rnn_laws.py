@@ -1,0 +1,137 @@
+"""The laws of growing graphs hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from trilemma.families import graph_rnn as family
+from trilemma.families import growth
+from trilemma.laws import graph_rnn as laws
+from trilemma.maths import orders
+from trilemma.networks import recurrent
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+ROWS, GROWN = family.Rows.of, family.GraphRnn._grown
+WINDOWS, CHANCE, ORDER = orders.windows, orders.log_chance, orders.breadth_first
+BACKWARD, NATS = recurrent._Recurrence.backward, family.GraphRnn._nats
+CLOSE = growth.Growth.close
+
+
+def any_order(x, u):
+    """An order by the numbers alone."""
+    absent = ~x.diagonal(dim1=1, dim2=2).bool()
+    return (u + 2 * absent).argsort(1)
+
+
+def narrow(x):
+    """Windows that are one too short."""
+    return (WINDOWS(x) - 1).clamp_min(0)
+
+
+def uniform(x):
+    """Orders that are all taken for equally likely."""
+    return torch.full_like(CHANCE(x), -3.178)
+
+
+def lossless(x, reach):
+    """Rows that do not tell what their windows leave out."""
+    rows = ROWS(x, reach)
+    return dataclasses.replace(rows, lost=torch.zeros_like(rows.lost))
+
+
+def wide(self, place):
+    """Graphs that grow edges to any earlier node."""
+    self._place = place
+    self.window = torch.full_like(self._parent, place)
+
+
+def endless(self, y):
+    """A likelihood that forgets how graphs end."""
+    links, ends = NATS(self, y)
+    return links, 0 * ends
+
+
+def steady(self, bits, again):
+    """Graphs that never begin another component."""
+    return CLOSE(self, bits, torch.zeros_like(again))
+
+
+def forgetful(self, noise, given):
+    """Completions that start from nothing."""
+    return GROWN(self, noise, None)
+
+
+def finished(self, noise, given):
+    """Completions that add nothing."""
+    return given if given is not None else GROWN(self, noise, None)
+
+
+def without_reset(ctx, *slopes):
+    """Slopes as if r did not depend on h."""
+    found = list(BACKWARD(ctx, *slopes))
+    found[3] = found[3] * 0.9
+    return tuple(found)
+
+
+def skewed(x):
+    """Chances of orders that are a little too large."""
+    return CHANCE(x) + 0.3
+
+
+def by_label(x, u):
+    """Orders that begin with the first node."""
+    u = u.clone()
+    u[:, 0] = -1
+    return ORDER(x, u)
+
+
+BROKEN = [
+    ("breadth_first_orders", "parents never go back", orders, "breadth_first", any_order),
+    ("breadth_first_orders", "no edge reaches beyond", orders, "windows", narrow),
+    ("breadth_first_orders", "q(order | graph) is", orders, "log_chance", uniform),
+    ("only_breadth_first_orders", "has probability", family.Rows, "of", lossless),
+    ("sums_to_one", "sums to one", family.GraphRnn, "_nats", endless),
+    ("bounds", "bound <= ln p", family, "log_chance", lambda x: CHANCE(x) - 1),
+    ("bounds", "in mean: ratio", family, "log_chance", skewed),
+    ("bounds", "comes near", family, "log_chance", skewed),
+    (
+        "bounds",
+        "bound by one order <=",
+        family.GraphRnn,
+        "bound",
+        lambda self, x, noise: self.importance_bound(x, 1, noise=noise) + 1,
+    ),
+    ("bounds", "does not know the labels", family, "breadth_first", by_label),
+    ("draws", "have the probabilities", growth.Growth, "close", steady),
+    ("draws", "not drawn", growth.Growth, "open", wide),
+    ("completions", "keeps what was given", family.GraphRnn, "_grown", forgetful),
+    ("completions", "grow further", family.GraphRnn, "_grown", finished),
+    ("recurrence", "run by hand equals", torch, "lerp", lambda a, b, w, out: out.copy_(b)),
+    (
+        "recurrence",
+        "so do its slopes",
+        recurrent._Recurrence,
+        "backward",
+        staticmethod(without_reset),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN]
+)
+def test_a_break_is_seen(check, law, where, name, broken, breaks):
+    breaks(laws, check, law, where, name, broken)
+
+
+def test_each_law_is_broken(unbroken):
+    assert unbroken(laws, BROKEN) == []
