@@ -23,7 +23,7 @@ def test_laws_hold(check):
 ROWS, GROWN = family.Rows.of, family.GraphRnn._grown
 WINDOWS, CHANCE, ORDER = orders.windows, orders.log_chance, orders.breadth_first
 BACKWARD, NATS = recurrent._Recurrence.backward, family.GraphRnn._nats
-CLOSE = growth.Growth.close
+CLOSE, OPEN = growth.Growth.close, growth.Growth.open
 
 
 def any_order(x, u):
@@ -48,9 +48,9 @@ def lossless(x, reach):
     return dataclasses.replace(rows, lost=torch.zeros_like(rows.lost))
 
 
-def wide(self, place):
+def wide(self, place, left=None):
     """Graphs that grow edges to any earlier node."""
-    self._place = place
+    OPEN(self, place, left)
     self.window = torch.full_like(self._parent, place)
 
 

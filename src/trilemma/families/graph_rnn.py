@@ -8,7 +8,7 @@ node i to the nodes of its window, w_i = min(i - parent(i - 1), M) nodes, the ol
     p(x)      = prod_{i=1..n-1} p(row i) · c_i      ·      p(row n = 0) (1 - c)
 
 A row without an edge has nothing to hold on to: with probability c another component begins with
-it, and otherwise the graph has ended and its size is n. At the model's limit N it ends for certain.
+it, and otherwise the graph has ended and its size is n. At the limit N it ends for certain.
 So p is a distribution over graphs in breadth-first order, of any number of components, and sums to
 one; no size is taken from anywhere. Nodes older than the window have no edge to node i in any
 breadth-first order, so that nothing is computed of what is decided; M is the data's
@@ -62,16 +62,23 @@ BEGIN = 2
 class Nodes(Protocol):
     """The node network: `networks.graph_rnn.NodeRecurrence` or its like."""
 
-    def __call__(self, bits: Tensor, window: Tensor, counts: Tensor) -> Tensor:
-        """Return h after each of many graphs' rows, packed: counts[t] graphs at step t."""
+    memory: int
+    """E, numbers that a node leaves; 0: none."""
+
+    def __call__(
+        self, bits: Tensor, window: Tensor, joined: Tensor, counts: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return h after each of many graphs' rows, packed, and what each node leaves."""
         ...
 
     def begin(self, rows: int) -> State:
         """Return the states before the first row."""
         ...
 
-    def step(self, bits: Tensor, window: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return h after one more row, and the states."""
+    def step(
+        self, bits: Tensor, window: Tensor, heard: Tensor | None, state: State
+    ) -> tuple[Tensor, Tensor | None, State]:
+        """Return h after one more row, what its node leaves, and the states."""
         ...
 
     def component(self, h: Tensor) -> Tensor:
@@ -90,6 +97,7 @@ class Links(Protocol):
         before: Tensor,
         degree: Tensor | None,
         standing: Tensor | None,
+        left: Tensor | None,
         counts: Tensor,
     ) -> Tensor:
         """Return the logits of all edges of many rows, packed."""
@@ -100,7 +108,12 @@ class Links(Protocol):
         ...
 
     def step(
-        self, before: Tensor, degree: Tensor | None, standing: Tensor | None, state: State
+        self,
+        before: Tensor,
+        degree: Tensor | None,
+        standing: Tensor | None,
+        left: Tensor | None,
+        state: State,
     ) -> tuple[Tensor, State]:
         """Return one edge's logits, and the states after it."""
         ...
@@ -208,11 +221,11 @@ class GraphRnn(Model[Examples, Tensor]):
     def _nats(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return -ln p of the edges and of the ends of graphs in breadth-first order, [B] each."""
         rows = Rows.of(y, self.reach)
-        h = self._states(rows)
+        h, left = self._states(y, rows)
         which, place = self._rows(rows)
         state = h[which, place - 1]
         if self.is_chained:
-            of_row = self._chained(y, rows, which, place, state)
+            of_row = self._chained(y, rows, which, place, state, left)
         else:
             logits = self.links(state)
             bits = rows.bits[which, place].to(logits.dtype)
@@ -230,18 +243,18 @@ class GraphRnn(Model[Examples, Tensor]):
             nothing.index_add(0, which, (end * empty).to(of_row.dtype)),
         )
 
-    def _states(self, rows: Rows) -> Float[Tensor, "B N H"]:
-        """Return h after every node that is there; zeros elsewhere."""
+    def _states(self, y: Tensor, rows: Rows) -> tuple[Float[Tensor, "B N H"], Tensor | None]:
+        """Return h after every node, zeros where there is none, and what every node leaves."""
         order = rows.size.argsort(descending=True, stable=True)
         steps = torch.arange(rows.bits.shape[1], device=order.device)
         there = steps[:, None] < rows.size[order]
         step, sequence = there.nonzero(as_tuple=True)
         counts = there.sum(1)
-        counts = counts[counts > 0].cpu()
-        graph = order[sequence]
-        h = self.nodes(rows.bits[graph, step], rows.window[graph, step], counts)
-        out = h.new_zeros(*rows.window.shape, h.shape[-1])
-        return out.index_put((graph, step), h)
+        counts, graph = counts[counts > 0].cpu(), order[sequence]
+        bits, window = rows.bits[graph, step], rows.window[graph, step]
+        h, left = self.nodes(bits, window, adjacency(y)[order], counts)
+        out = h.new_zeros(*rows.window.shape, h.shape[-1]).index_put((graph, step), h)
+        return out, None if left is None else left[order.argsort()]
 
     def _rows(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Return graph and place of all rows after the first node's, the widest window first."""
@@ -252,7 +265,13 @@ class GraphRnn(Model[Examples, Tensor]):
         return which[widest], at[widest]
 
     def _chained(
-        self, y: Tensor, rows: Rows, which: Tensor, place: Tensor, state: Tensor
+        self,
+        y: Tensor,
+        rows: Rows,
+        which: Tensor,
+        place: Tensor,
+        state: Tensor,
+        left: Tensor | None,
     ) -> Tensor:
         """Return -ln p of rows whose edges come one after another."""
         links = cast(Links, self.links)
@@ -264,11 +283,14 @@ class GraphRnn(Model[Examples, Tensor]):
         edge = bits[row, step]
         before = torch.where(step > 0, bits[row, (step - 1).clamp_min(0)], BEGIN).long()
         degree = standing = None
+        which, place = which[row], place[row]
         if links.hints:
-            degree, standing = self._hints(y, rows, which[row], place[row], step)
-        logits = links(state, before, degree, standing, there.sum(1).cpu())
+            degree, standing = self._hints(y, rows, which, place, step)
+        if left is not None:
+            left = left[which, place - window[row] + step]
+        logits = links(state, before, degree, standing, left, there.sum(1).cpu())
         cost = F.binary_cross_entropy_with_logits(logits, edge.to(logits.dtype), reduction="none")
-        return cost.new_zeros(len(which)).index_add(0, row, cost)
+        return cost.new_zeros(len(state)).index_add(0, row, cost)
 
     def _hints(
         self, y: Tensor, rows: Rows, which: Tensor, place: Tensor, step: Tensor
@@ -353,15 +375,15 @@ class GraphRnn(Model[Examples, Tensor]):
         return states
 
     def _grown(self, noise: Noise, given: Tensor | None) -> Tensor:
-        growth = Growth(len(noise), self.limit, self.reach, noise.device)
         nodes, links = cast(Nodes, self.nodes), cast(Links, self.links)
+        growth = Growth(len(noise), self.limit, self.reach, nodes.memory, next(self.parameters()))
         state = nodes.begin(len(noise))
         forced = None if given is None else Rows.of(given, self.reach)
         for place in range(1, self.limit):
-            h, state = nodes.step(growth.bits, growth.window, state)
+            h, left, state = nodes.step(growth.bits, growth.window, growth.heard, state)
             chances = noise.uniform(self.reach + 1)[growth.live]
             again = chances[:, -1] < nodes.component(h).float().sigmoid()
-            growth.open(place)
+            growth.open(place, left)
             if self.is_chained:
                 bits = self._drawn(links, growth, h, chances)
             else:
@@ -387,9 +409,11 @@ class GraphRnn(Model[Examples, Tensor]):
         bits = torch.zeros(len(window), self.reach, dtype=torch.int64, device=h.device)
         chances, state = chances[widest], links.begin(h[widest])
         before = torch.full_like(window, BEGIN)
-        degree = standing = told = None
+        degree = standing = told = left = None
         if links.hints:
             degree, standing = growth.hints(links.codes, widest, ends[0])
+        if growth.left is not None:
+            left = growth.left[growth.live[widest, None], growth.older(ends[0])[widest]]
         first = torch.full_like(window, ends[0])  # no edge yet
         rows, going = torch.arange(len(window), device=h.device), len(ends)
         for slot in range(ends[0]):
@@ -401,7 +425,11 @@ class GraphRnn(Model[Examples, Tensor]):
             if standing is not None and degree is not None:
                 told = standing[rows, first, slot]
             logits, state = links.step(
-                before, None if degree is None else degree[:going, slot], told, state
+                before,
+                None if degree is None else degree[:going, slot],
+                told,
+                None if left is None else left[:going, slot],
+                state,
             )
             before = (chances[:going, slot] < logits.float().sigmoid()).long()
             bits[:going, slot] = before

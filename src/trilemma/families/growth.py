@@ -22,11 +22,12 @@ class Growth:
         count: B, graphs.
         limit: N, nodes of a graph at most.
         reach: M, widest window.
-        device: Where they lie.
+        memory: E, numbers that each node leaves; 0: none.
+        like: A weight, on whose device and in whose numbers memories are kept.
     """
 
-    def __init__(self, count: int, limit: int, reach: int, device: torch.device) -> None:
-        self.limit, self.reach = limit, reach
+    def __init__(self, count: int, limit: int, reach: int, memory: int, like: Tensor) -> None:
+        self.limit, self.reach, device = limit, reach, like.device
         self.x: UInt8[Tensor, "B N N"] = torch.zeros(
             count, limit, limit, dtype=torch.uint8, device=device
         )
@@ -38,15 +39,26 @@ class Growth:
         self.window = torch.zeros(count, dtype=torch.int64, device=device)
         """Nodes that the present one may be joined to, [K]."""
         self.slots = torch.arange(reach, device=device)
+        self.left = like.new_zeros(count, limit, memory) if memory else None
+        """What each node left, [B, N, E]."""
+        self.heard = like.new_zeros(count, memory) if memory else None
+        """Sum of what the neighbours of the last node left, [K, E]."""
         self._parent = torch.zeros(count, dtype=torch.int64, device=device)
         self._degree = torch.zeros(count, limit, dtype=torch.int64, device=device)
         self._shared: Tensor | None = None
         self._place = 0
 
-    def open(self, place: int) -> None:
-        """Go to the next node."""
+    def open(self, place: int, left: Tensor | None = None) -> None:
+        """Go to the next node; `left` is what the one before leaves, [K, E]."""
         self._place = place
         self.window = (place - self._parent).clamp_max(self.reach)
+        if self.left is not None and left is not None:
+            self.left[self.live, place - 1] = left.to(self.left.dtype)
+
+    def older(self, widest: int) -> Int[Tensor, "K W"]:
+        """Return which nodes lie in the windows; after a window's end its last one."""
+        slot = self.slots[:widest]
+        return (self._place - self.window[:, None] + slot).clamp_max(self._place - 1)
 
     def hints(
         self, codes: Callable[..., tuple[Tensor, Tensor]], rows: Int[Tensor, " K"], widest: int
@@ -69,8 +81,7 @@ class Growth:
                 joined.diagonal(dim1=1, dim2=2).zero_()
                 self._shared.copy_(torch.bmm(joined, joined).to(torch.int16))
         graph = self.live[rows]
-        slot = self.slots[:widest]
-        older = (self._place - self.window[rows, None] + slot).clamp_max(self._place - 1)
+        slot, older = self.slots[:widest], self.older(widest)[rows]
         pairs = graph[:, None, None], older[:, :, None], older[:, None, :]
         degree = self._degree[graph[:, None], older][:, None]
         known, standing = codes(degree, self.x[pairs].long(), self._shared[pairs].long())
@@ -102,7 +113,10 @@ class Growth:
 
     def _join(self) -> None:
         place, live = self._place, self.live
-        older = (place - self.window[:, None] + self.slots).clamp_max(place - 1)
+        older = self.older(self.reach)
+        if self.left is not None:
+            beside = self.left[live[:, None], older]
+            self.heard = torch.bmm(self.bits[:, None].to(beside.dtype), beside)[:, 0]
         row = torch.zeros(len(live), place, dtype=torch.uint8, device=live.device)
         row.scatter_add_(1, older, self.bits)
         self.x[live, place, :place] = row

@@ -26,17 +26,19 @@ __all__ = ["CHECKS"]
 SOURCE = "lecture §7; You, Ying, Ren, Hamilton & Leskovec 2018, eq. 4"
 ORDERS = "lecture §7; You et al. 2018, section 2.3.4"
 NODES = 4
-KINDS = ("edge RNN with hints", "edge RNN", "independent edges")
+KINDS = ("edge RNN with hints and memory", "edge RNN", "independent edges")
 
 
 def _model(kind: str = KINDS[0], reach: int = NODES - 1) -> family.GraphRnn:
     """Return a model with weights large enough that every conditional is far from flat."""
-    nodes = networks.NodeRecurrence(reach, width=4, hidden=6, layers=2)
+    memory = 3 if kind == KINDS[0] else 0
+    nodes = networks.NodeRecurrence(reach, width=4, hidden=6, layers=2, memory=memory)
     if kind == "independent edges":
         links: torch.nn.Module = networks.IndependentLinks(6, reach, width=5)
     else:
-        hints = kind == "edge RNN with hints"
-        links = networks.LinkRecurrence(6, width=3, hidden=5, layers=2, hints=hints)
+        links = networks.LinkRecurrence(
+            6, width=3, hidden=5, layers=2, hints=memory > 0, memory=memory
+        )
     domain = Domain("graph", (NODES, NODES), Levels(2), reach=reach)
     model = family.GraphRnn(nodes, links, domain).double()
     draw = torch.Generator().manual_seed(0)

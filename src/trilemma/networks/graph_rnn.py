@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from trilemma.networks.memory import RememberingRecurrence
 from trilemma.networks.recurrent import Recurrent, State
 
 __all__ = ["BEGIN", "IndependentLinks", "LinkRecurrence", "NodeRecurrence", "codes_of"]
@@ -72,32 +73,67 @@ class NodeRecurrence(nn.Module):
         width: Numbers of a row's embedding.
         hidden: H, numbers of a state.
         layers: Layers.
+        memory: E, numbers that a node leaves for those that will be joined to it
+            (`networks.memory`); 0: none, as in the paper.
     """
 
-    def __init__(self, reach: int, *, width: int = 64, hidden: int = 128, layers: int = 4) -> None:
+    def __init__(
+        self, reach: int, *, width: int = 64, hidden: int = 128, layers: int = 4, memory: int = 0
+    ) -> None:
         super().__init__()
-        self.reach, self.hidden = reach, hidden
+        self.reach, self.hidden, self.memory = reach, hidden, memory
         self.embed = nn.Sequential(nn.Linear(reach + 2, width), nn.ReLU())
-        self.rnn = Recurrent(width, hidden, layers)
+        self.first = RememberingRecurrence(width, hidden, memory) if memory else None
+        above = layers - 1 if memory else layers
+        self.rnn = Recurrent(hidden if memory else width, hidden, above) if above else None
         self.again = nn.Linear(hidden, 1)
 
     def forward(
-        self, bits: Tensor, window: Int[Tensor, " C"], counts: Int[Tensor, " T"]
-    ) -> Float[Tensor, "C H"]:
-        """Return the state after each row of many graphs, packed as `Recurrent` says."""
-        return self.rnn(self.embed(self._told(bits, window)), counts)
+        self,
+        bits: Tensor,
+        window: Int[Tensor, " C"],
+        joined: Tensor,
+        counts: Int[Tensor, " T"],
+    ) -> tuple[Float[Tensor, "C H"], Tensor | None]:
+        """Return the state after each row of many graphs, and what each node leaves, [R, N, E].
+
+        Arguments:
+            bits: Rows of all graphs, packed as `Recurrent` says.
+            window: Width of each row's window.
+            joined: The graphs' matrices, [R, N, N], zeros on the diagonal.
+            counts: k_t, graphs with a node t.
+        """
+        x, left = self.embed(self._told(bits, window)), None
+        if self.first is not None:
+            x, left = self.first(x, joined, counts, self.reach)
+        return (x if self.rnn is None else self.rnn(x, counts)), left
 
     def begin(self, rows: int) -> State:
         """Return the states before the first row."""
         zero = self.again.weight.new_zeros(rows, self.hidden)
-        return (zero,) * self.rnn.layers
+        above = 0 if self.rnn is None else self.rnn.layers
+        return (zero,) * (above + (self.first is not None))
 
     def step(
-        self, bits: Tensor, window: Int[Tensor, " R"], state: State
-    ) -> tuple[Float[Tensor, "R H"], State]:
-        """Return the state after one more row, and the states of all layers."""
-        state = self.rnn.step(self.embed(self._told(bits, window)), state)
-        return state[-1], state
+        self, bits: Tensor, window: Int[Tensor, " R"], heard: Tensor | None, state: State
+    ) -> tuple[Float[Tensor, "R H"], Tensor | None, State]:
+        """Return the state after one more row, what its node leaves, and all layers' states.
+
+        Arguments:
+            bits: The row.
+            window: Width of its window.
+            heard: Sum of what its neighbours left, [R, E]; None without a memory.
+            state: All layers' states.
+        """
+        x, left = self.embed(self._told(bits, window)), None
+        after: State = ()
+        if self.first is not None:
+            assert heard is not None
+            x = self.first.step(x, heard, state[0])
+            left, after, state = self.first.left(x), (x,), state[1:]
+        if self.rnn is not None:
+            after = (*after, *self.rnn.step(x, state))
+        return after[len(after) - 1], left, after
 
     def component(self, h: Float[Tensor, "R H"]) -> Float[Tensor, " R"]:
         """Return the logit of another component after a row without edges, which else ends all."""
@@ -118,10 +154,18 @@ class LinkRecurrence(nn.Module):
         hidden: Numbers of a state.
         layers: Layers.
         hints: Whether it is told of the candidates, beside the edge before.
+        memory: E, numbers that each candidate has left, which it is told too; 0: none.
     """
 
     def __init__(
-        self, given: int, *, width: int = 8, hidden: int = 16, layers: int = 4, hints: bool = True
+        self,
+        given: int,
+        *,
+        width: int = 8,
+        hidden: int = 16,
+        layers: int = 4,
+        hints: bool = True,
+        memory: int = 0,
     ) -> None:
         super().__init__()
         self.hints = hints
@@ -132,6 +176,7 @@ class LinkRecurrence(nn.Module):
         self.before = nn.Embedding(BEGIN + 1, width)
         self.degree = nn.Embedding(DEGREES, width) if hints else None
         self.standing = nn.Embedding(STANDINGS, width) if hints else None
+        self.recall = nn.Linear(memory, width, bias=False) if memory else None
         self.rnn = Recurrent(width, hidden, layers)
         self.leave = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
@@ -141,11 +186,21 @@ class LinkRecurrence(nn.Module):
         before: Int[Tensor, " C"],
         degree: Int[Tensor, " C"] | None,
         standing: Int[Tensor, " C"] | None,
+        left: Float[Tensor, "C E"] | None,
         counts: Int[Tensor, " T"],
     ) -> Float[Tensor, " C"]:
-        """Return the logits of all edges of many rows, packed as `Recurrent` says."""
+        """Return the logits of all edges of many rows, packed as `Recurrent` says.
+
+        Arguments:
+            h: The graph's state before each row.
+            before: The edge before each, or BEGIN.
+            degree: Codes of the candidates' degrees; read with hints alone.
+            standing: Codes of how candidates stand to the parent; read with hints alone.
+            left: What the candidates have left; read with a memory alone.
+            counts: k_t, rows whose windows have a place t.
+        """
         state = self.enter(h).unflatten(1, (self.rnn.layers, -1)).transpose(0, 1)
-        told = self._told(before, degree, standing)
+        told = self._told(before, degree, standing, left)
         return self.leave(self.rnn(told, counts, state))[:, 0]
 
     def begin(self, h: Float[Tensor, "R H"]) -> State:
@@ -157,10 +212,11 @@ class LinkRecurrence(nn.Module):
         before: Int[Tensor, " R"],
         degree: Int[Tensor, " R"] | None,
         standing: Int[Tensor, " R"] | None,
+        left: Float[Tensor, "R E"] | None,
         state: State,
     ) -> tuple[Float[Tensor, " R"], State]:
         """Return the logits of one edge of each row, and the states after it."""
-        state = self.rnn.step(self._told(before, degree, standing), state)
+        state = self.rnn.step(self._told(before, degree, standing, left), state)
         return self.leave(state[-1])[:, 0], state
 
     def codes(
@@ -169,10 +225,18 @@ class LinkRecurrence(nn.Module):
         """Return the codes of candidates, as `codes_of` makes them."""
         return codes_of(degree, joined, shared)
 
-    def _told(self, before: Tensor, degree: Tensor | None, standing: Tensor | None) -> Tensor:
+    def _told(
+        self,
+        before: Tensor,
+        degree: Tensor | None,
+        standing: Tensor | None,
+        left: Tensor | None,
+    ) -> Tensor:
         told = self.before(before)
         if self.degree is not None and self.standing is not None:
             told = told + self.degree(degree) + self.standing(standing)
+        if self.recall is not None and left is not None:
+            told = told + self.recall(left)
         return told.relu()
 
 

@@ -38,6 +38,8 @@ class GraphRecurrent(Recipe):
     """Edges of a node one after another by a second RNN, or independently (GraphRNN-S)."""
     hints: bool = True
     """Whether the edge RNN is told candidates' degrees and their ties to the node's parent."""
+    memory: int = 16
+    """Numbers that a node leaves for its neighbours and the edge RNN; 0: none, as in the paper."""
     width: int = 64
     """Numbers of a row's embedding."""
     hidden: int = 128
@@ -54,7 +56,11 @@ class GraphRecurrent(Recipe):
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
         nodes = NodeRecurrence(
-            domain.reach, width=self.width, hidden=self.hidden, layers=self.layers
+            domain.reach,
+            width=self.width,
+            hidden=self.hidden,
+            layers=self.layers,
+            memory=self.memory,
         )
         return GraphRnn(nodes, self._links(domain), domain)
 
@@ -67,4 +73,5 @@ class GraphRecurrent(Recipe):
             hidden=self.edge_hidden,
             layers=self.edge_layers,
             hints=self.hints,
+            memory=self.memory,
         )
