@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.graph_rnn import GraphRnn
 from trilemma.networks.graph_rnn import IndependentLinks, LinkRecurrence, NodeRecurrence
@@ -54,7 +55,21 @@ class GraphRecurrent(Recipe):
     """Layers of the edge RNN."""
 
     def model(self, domain: Domain) -> Model:
-        """Build the untrained model."""
+        """Build the untrained model.
+
+        Raises:
+            BadInput: No graph of the data has an edge, or a size is below 1.
+        """
+        if domain.reach < 1:
+            raise BadInput(
+                "no training graph has an edge, so there is nothing to be learnt; give graphs "
+                "with edges."
+            )
+        for name in ("width", "hidden", "layers", "edge_width", "edge_hidden", "edge_layers"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--{name.replace('_', '-')} takes 1 or more.")
+        if self.memory < 0:
+            raise BadInput("--memory takes 0 or more.")
         nodes = NodeRecurrence(
             domain.reach,
             width=self.width,

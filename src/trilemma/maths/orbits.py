@@ -1,0 +1,154 @@
+r"""How often each node stands at each place of a graph of two, three or four nodes.
+
+A connected induced subgraph of at most four nodes is an edge, a path, a triangle, a path of four,
+a star, a square, a triangle with a tail, a square with one diagonal, or complete. Nodes that an
+automorphism exchanges are at the same place, which leaves 15 places, numbered as is customary:
+
+    0 edge · path of three: 1 end, 2 middle · 3 triangle · path of four: 4 end, 5 middle
+    star: 6 leaf, 7 centre · 8 square · triangle with a tail: 9 its tip, 10 far from it, 11 at it
+    square with a diagonal: 12 off it, 13 on it · 14 complete graph of four
+
+Nothing is searched for. With A the adjacency, d = A 1, C = A² (common neighbours), T = A ∘ C
+(triangles on an edge) and t = T 1 / 2, the subgraphs that need *not* be induced are counted in
+closed form, such as sum_j A_ij binom(T_ij, 2) squares whose diagonal ends in i, and
+
+    not induced at a place = sum over places of (how often the one lies in the other) · induced
+
+is triangular: solved from the complete graph downwards. Only complete graphs of four are listed,
+from triangles each of whose edges is in another triangle. All numbers are integers and exact.
+
+References:
+    | Uncovering Biological Network Function via Graphlet Degree Signatures (Milenković & Pržulj,
+      2008), for the places and their numbers
+    | A combinatorial approach to graphlet counting (Hočevar & Demšar, 2014), for the equations
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+__all__ = ["PLACES", "by_size", "orbits"]
+
+PLACES = 15
+ENTRIES = 2**21
+"""Entries of the matrices that are worked on at once."""
+LISTED = 2**24
+"""Bytes of the rows of triangles that are looked at at once."""
+EXACT = 4096
+"""Nodes up to which every entry of a matrix is an integer that float32 knows, below N²."""
+
+
+def orbits(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N 15"]:
+    """Count for each node how often it stands at each of the 15 places, float64.
+
+    Arguments:
+        x: Symmetric matrices of zeros and ones; the diagonal, which tells which nodes are there,
+            is only read for their number.
+
+    >>> square_with_a_diagonal = torch.ones(1, 4, 4, dtype=torch.uint8)
+    >>> square_with_a_diagonal[0, [0, 1], [1, 0]] = 0
+    >>> [int(k) for k in orbits(square_with_a_diagonal)[0, 0]]
+    [2, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    """
+    out = torch.zeros(*x.shape[:2], PLACES, dtype=torch.float64, device=x.device)
+    for rows, n in by_size(x, ENTRIES):
+        real = torch.float32 if n <= EXACT else torch.float64
+        a = x[rows, :n, :n].to(real)
+        a.diagonal(dim1=1, dim2=2).zero_()
+        out[rows, :n] = _counted(a)
+    return out
+
+
+def by_size(x: UInt8[Tensor, "B N N"], entries: int) -> Iterator[tuple[Int[Tensor, " b"], int]]:
+    """Yield rows of graphs of like size, and the nodes of the largest of them, at least 1.
+
+    Arguments:
+        x: Graphs whose nodes come first; the diagonal tells how many there are.
+        entries: Entries of their matrices at once, if that is more than one graph.
+    """
+    sizes = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64)
+    order = sizes.argsort(descending=True, stable=True)
+    start = 0
+    while start < len(x):
+        n = max(int(sizes[order[start]]), 1)
+        rows = order[start : start + max(1, entries // n**2)]
+        yield rows, n
+        start += len(rows)
+
+
+def _counted(a: Float[Tensor, "B n n"]) -> Float[Tensor, "B n 15"]:
+    """Return the induced counts of adjacency matrices."""
+    common = a @ a
+    on_edge = a * common
+    full = _complete(on_edge)
+    d, t = _sum(a), _sum(on_edge) / 2
+    (beyond,) = _along(a, d - 1)
+    far, fork, tail = _along(a, beyond, _pairs(d - 1), t)
+    (tri,) = _along(on_edge, d - 2)
+    # Subgraphs that need not be induced, from the densest to the sparsest, and what of each lies
+    # in denser ones.
+    on, off = _sum(_pairs(on_edge)) - 3 * full, _sum(a * (a @ on_edge)) / 2 - t - 3 * full
+    square = _sum(_pairs(common)) - _pairs(d) - off - on - 3 * full
+    at = t * (d - 2) - 2 * on - 3 * full
+    aside = tri - 2 * off - 2 * on - 6 * full
+    tip = tail - 2 * t - 2 * off - 3 * full
+    centre = d * (d - 1) * (d - 2) / 6 - at - on - full
+    leaf = fork - tip - aside - 2 * off - on - 3 * full
+    ends = far - d * (d - 1) - 2 * t
+    ends = ends - 2 * square - 2 * tip - aside - 4 * off - 2 * on - 6 * full
+    middle = (d - 1) * beyond - 2 * t
+    middle = middle - 2 * square - 2 * at - aside - 2 * off - 4 * on - 6 * full
+    three = (d, beyond - 2 * t, _pairs(d) - t, t)
+    four = (ends, middle, leaf, centre, square, tip, aside, at, off, on, full)
+    return torch.stack((*three, *four), dim=-1)
+
+
+def _sum(entries: Float[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
+    return entries.sum(-1, dtype=torch.float64)
+
+
+def _pairs(k: Tensor) -> Tensor:
+    return k * (k - 1) / 2
+
+
+def _along(a: Float[Tensor, "B n n"], *values: Float[Tensor, "B n"]) -> tuple[Tensor, ...]:
+    """Return A v of each v, exactly."""
+    return (a.double() @ torch.stack(values, -1)).unbind(-1)
+
+
+def _complete(on_edge: Float[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
+    """Count the complete graphs of four nodes that each node is in."""
+    b, n = on_edge.shape[:2]
+    dense = on_edge >= 2  # an edge of such a graph is in two triangles
+    found = torch.zeros(b * n, dtype=torch.float64, device=on_edge.device)
+    graph, i, j = dense.triu(1).nonzero(as_tuple=True)
+    later = torch.arange(n, device=on_edge.device)
+    for part in range(0, len(graph), max(1, LISTED // n)):
+        rows = slice(part, part + max(1, LISTED // n))
+        both = dense[graph[rows], i[rows]] & dense[graph[rows], j[rows]]
+        edge, k = (both & (later > j[rows, None])).nonzero(as_tuple=True)
+        count = _joined_to(both, edge, dense, graph[rows][edge], k)
+        for node in (i[rows][edge], j[rows][edge], k):
+            found.index_add_(0, graph[rows][edge] * n + node, count)
+    return found.view(b, n) / 3  # by each of the three triangles at a node
+
+
+def _joined_to(
+    both: Bool[Tensor, "E n"],
+    edge: Int[Tensor, " T"],
+    dense: Bool[Tensor, "B n n"],
+    graph: Int[Tensor, " T"],
+    k: Int[Tensor, " T"],
+) -> Float[Tensor, " T"]:
+    """Return how many nodes are joined to all three of each triangle."""
+    parts = [torch.empty(0, dtype=torch.float64, device=both.device)]
+    step = max(1, LISTED // both.shape[1])
+    for start in range(0, len(k), step):
+        rows = slice(start, start + step)
+        there = both[edge[rows]] & dense[graph[rows], k[rows]]
+        parts.append(there.sum(1).double())
+    return torch.cat(parts)

@@ -1,0 +1,190 @@
+"""GraphRNN: likelihood, draws, completion, and the way that a graph grows."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from trilemma.core.batch import Examples
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import adjacency, edges, graph, reordered, sizes, stacked
+from trilemma.core.noise import Noise
+from trilemma.families.graph_rnn import GraphRnn, Rows
+from trilemma.maths.orders import breadth_first, is_breadth_first
+from trilemma.networks.graph_rnn import IndependentLinks, LinkRecurrence, NodeRecurrence
+
+NODES, REACH = 12, 7
+
+
+def model_of(memory=4, hints=True, chained=True, scale=0.5):
+    torch.manual_seed(0)
+    nodes = NodeRecurrence(REACH, width=8, hidden=10, layers=2, memory=memory)
+    links = LinkRecurrence(10, width=6, hidden=7, layers=2, hints=hints, memory=memory)
+    if not chained:
+        links = IndependentLinks(10, REACH)
+    model = GraphRnn(nodes, links, Domain("graph", (NODES, NODES), Levels(2), reach=REACH))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(scale * torch.randn_like(weight))
+    return model.double()
+
+
+FORMS = [(4, True, True), (0, False, True), (0, True, True), (4, False, True), (0, False, False)]
+
+
+@pytest.fixture(scope="module")
+def some():
+    shapes = [
+        graph(5, [(0, 1), (1, 2), (2, 3), (3, 4)]),
+        graph(6, [(0, 1), (0, 2), (0, 3), (0, 4), (0, 5)]),
+        graph(7, [(0, 1), (1, 2), (2, 0), (3, 4)]),
+        graph(1, []),
+        graph(12, [(i, (i + 1) % 12) for i in range(12)]),
+    ]
+    return stacked(shapes, NODES)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_one_graph_at_a_time_gives_the_same(form, some):
+    model = model_of(*form)
+    x = reordered(some, breadth_first(some, torch.rand(len(some), NODES)))
+    together = model.ordered_log_prob(x)
+    for i in range(len(x)):
+        torch.testing.assert_close(model.ordered_log_prob(x[i : i + 1])[0], together[i])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_is_drawn_is_as_probable_as_its_draws_were(form):
+    """The likelihood sees the same networks, hints and memories as the drawing did."""
+    model, seen = model_of(*form), []
+    links = model.links
+    step = links.step if hasattr(links, "step") else links.forward
+
+    def listening(*given):
+        found = step(*given)
+        logits = found[0] if isinstance(found, tuple) else found
+        seen.append(logits.flatten())
+        return found
+
+    if hasattr(links, "step"):
+        links.step = listening
+    else:
+        links.forward = listening
+    with torch.no_grad():
+        x = next(
+            x
+            for x in (model.sample(1, noise=Noise.of(i, 1)) for i in range(50))
+            if int(sizes(x)) > 4 or seen.clear()
+        )
+        drawn = torch.cat(seen).sort().values
+        seen.clear()
+        if hasattr(links, "step"):
+            del links.step
+            forward = links.forward
+            links.forward = lambda *given: seen.append(forward(*given)) or seen[-1]
+        model.ordered_log_prob(x)
+        taught = torch.cat([s.flatten() for s in seen]).sort().values
+    assert len(drawn) > 3
+    # Rows of all places of a window, if they are drawn independently, also beyond its end.
+    torch.testing.assert_close(drawn, taught)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_draws_are_simple_graphs_in_breadth_first_order(form):
+    x = model_of(*form).sample(64, noise=Noise.of(1, 64))
+    n = sizes(x)
+    assert torch.equal(x, x.transpose(1, 2))
+    assert int(x.max()) == 1
+    here = torch.arange(NODES) < n[:, None]
+    assert torch.equal(x.diagonal(dim1=1, dim2=2).bool(), here)
+    assert not (adjacency(x) * ~(here[:, None] & here[:, :, None])).any()
+    assert is_breadth_first(x).all()
+    assert len(n.unique()) > 2
+    assert torch.isfinite(model_of(*form).ordered_log_prob(x)).all()
+
+
+def test_rows_hold_all_edges(some):
+    x = reordered(some, breadth_first(some, torch.rand(len(some), NODES)))
+    rows = Rows.of(x, NODES - 1)
+    assert torch.equal(rows.bits.sum((1, 2), dtype=torch.int64), adjacency(x).sum((1, 2)) // 2)
+    assert not rows.lost.any()
+
+
+def test_an_edge_beyond_reach_has_no_probability():
+    far = graph(NODES, [(0, i) for i in range(1, NODES)])[None]  # a star: its last leaf is far
+    assert float(model_of().ordered_log_prob(far)) == -math.inf
+
+
+def test_a_loss_is_finite_where_edges_are_lost():
+    far = graph(NODES, [(0, i) for i in range(1, NODES)])[None]
+    model = model_of()
+    loss = model.objectives()[0].loss(Examples(far, noise=Noise.of(0, 1)))
+    assert torch.isfinite(loss.value)
+
+
+def test_learns_one_graph():
+    torch.manual_seed(0)
+    model = model_of(scale=0.2).float()
+    x = graph(8, [(i, (i + 1) % 8) for i in range(8)], NODES).expand(16, NODES, NODES)
+    optimiser = torch.optim.Adam(model.parameters(), 0.02)
+    objective = model.objectives()[0]
+    for step in range(150):
+        loss = objective.loss(Examples(x, noise=Noise.of(step, 16))).value
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    drawn = model.sample(32, noise=Noise.of(0, 32))
+    cycles = sum(
+        int(sizes(one)) == 8
+        and len(edges(one)) == 8
+        and bool((adjacency(one).sum(0)[:8] == 2).all())
+        for one in drawn
+    )
+    assert cycles >= 24
+
+
+class TestCompleting:
+    @pytest.fixture
+    def given(self):
+        return graph(4, [(0, 1), (1, 2), (2, 3)], NODES).expand(16, NODES, NODES)
+
+    @pytest.fixture
+    def known(self, given):
+        here = given.diagonal(dim1=1, dim2=2).bool()
+        return here[:, None] & here[:, :, None]
+
+    @pytest.mark.parametrize("form", FORMS)
+    def test_keeps_the_given_nodes_in_their_places(self, form, given, known):
+        x = model_of(*form).complete(given, known, noise=Noise.of(0, 16))
+        assert torch.equal(x[known], given[known])
+        assert (sizes(x) >= 4).all()
+        assert (sizes(x) > 4).any()
+        assert torch.equal(x, x.transpose(1, 2))
+
+    def test_of_nothing_is_refused(self, given, known):
+        with pytest.raises(BadInput, match="no nodes"):
+            model_of().complete(given, known & False)
+
+    def test_beyond_reach_is_refused(self):
+        star = graph(NODES, [(0, i) for i in range(1, NODES)])[None]
+        with pytest.raises(BadInput, match="7 places"):
+            model_of().complete(star, torch.ones(1, NODES, NODES, dtype=torch.bool))
+
+
+def test_path_grows_to_the_sample():
+    model = model_of()
+    frames = model.path(3, frames=6, noise=Noise.of(2, 3))
+    assert torch.equal(frames[-1], model.sample(3, noise=Noise.of(2, 3)))
+    for a, b in itertools.pairwise(frames):
+        assert (a <= b).all()
+
+
+def test_bounds_tighten(some):
+    model, x = model_of(), some[:4]
+    one = torch.stack([model.bound(x, noise=Noise.of(i, 4)) for i in range(30)]).mean(0)
+    many = torch.stack([model.importance_bound(x, 8, noise=Noise.of(i, 4)) for i in range(5)])
+    assert (one <= many.mean(0) + 1e-9).all()
