@@ -132,7 +132,7 @@ def test_learns_one_graph():
     x = graph(8, [(i, (i + 1) % 8) for i in range(8)], NODES).expand(16, NODES, NODES)
     optimiser = torch.optim.Adam(model.parameters(), 0.02)
     objective = model.objectives()[0]
-    for step in range(150):
+    for step in range(300):
         loss = objective.loss(Examples(x, noise=Noise.of(step, 16))).value
         optimiser.zero_grad()
         loss.backward()

@@ -49,7 +49,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, reordered, sizes
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.growth import Growth
+from trilemma.families.growth import Growth, least_of, oldest
 from trilemma.maths.orders import breadth_first, log_chance, parents
 
 __all__ = ["GraphRnn", "Links", "Nodes"]
@@ -95,7 +95,7 @@ class Links(Protocol):
         self,
         h: Tensor,
         before: Tensor,
-        degree: Tensor | None,
+        itself: Tensor | None,
         standing: Tensor | None,
         left: Tensor | None,
         counts: Tensor,
@@ -110,7 +110,7 @@ class Links(Protocol):
     def step(
         self,
         before: Tensor,
-        degree: Tensor | None,
+        itself: Tensor | None,
         standing: Tensor | None,
         left: Tensor | None,
         state: State,
@@ -118,7 +118,9 @@ class Links(Protocol):
         """Return one edge's logits, and the states after it."""
         ...
 
-    def codes(self, degree: Tensor, joined: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+    def codes(
+        self, degree: Tensor, least: Tensor, joined: Tensor, shared: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return what is told of candidates."""
         ...
 
@@ -282,13 +284,13 @@ class GraphRnn(Model[Examples, Tensor]):
         bits = rows.bits[which, place]
         edge = bits[row, step]
         before = torch.where(step > 0, bits[row, (step - 1).clamp_min(0)], BEGIN).long()
-        degree = standing = None
+        itself = standing = None
         which, place = which[row], place[row]
         if links.hints:
-            degree, standing = self._hints(y, rows, which, place, step)
+            itself, standing = self._hints(y, rows, which, place, step)
         if left is not None:
             left = left[which, place - window[row] + step]
-        logits = links(state, before, degree, standing, left, there.sum(1).cpu())
+        logits = links(state, before, itself, standing, left, there.sum(1).cpu())
         cost = F.binary_cross_entropy_with_logits(logits, edge.to(logits.dtype), reduction="none")
         return cost.new_zeros(len(state)).index_add(0, row, cost)
 
@@ -298,18 +300,18 @@ class GraphRnn(Model[Examples, Tensor]):
         """Return the codes of every cell's candidate, as far as the graph is known by then."""
         joined = adjacency(y)
         older = place - rows.window[which, place] + step
-        degree = joined.cumsum(2, dtype=torch.int16)[which, older, place - 1].long()
-        parent = rows.parent
-        known = (
-            torch.arange(y.shape[-1], device=y.device)
-            < torch.arange(y.shape[-1], device=y.device)[:, None]
-        )
-        beside = joined.gather(1, parent[..., None].expand_as(joined)) * known
+        degrees = joined.cumsum(2, dtype=torch.int16)
+        degree = degrees[which, older, place - 1].long()
+        friends = oldest(joined)[which, older]
+        among = degrees[which[:, None], friends.clamp_min(0), (place - 1)[:, None]].long()
+        parent, at = rows.parent, torch.arange(y.shape[-1], device=y.device)
+        beside = joined.gather(1, parent[..., None].expand_as(joined)) * (at < at[:, None])
         shared = torch.bmm(beside.float(), joined.float())[which, place, older].long()
         first = parent[which, place]
         near = joined[which, first, older].long()
-        codes, standing = cast(Links, self.links).codes(degree, near, shared)
-        return codes, torch.where((older > first) & (first < place), standing, 0)
+        codes = cast(Links, self.links).codes
+        itself, standing = codes(degree, least_of(among, friends), near, shared)
+        return itself, torch.where((older > first) & (first < place), standing, 0)
 
     # Drawing
 
@@ -409,9 +411,9 @@ class GraphRnn(Model[Examples, Tensor]):
         bits = torch.zeros(len(window), self.reach, dtype=torch.int64, device=h.device)
         chances, state = chances[widest], links.begin(h[widest])
         before = torch.full_like(window, BEGIN)
-        degree = standing = told = left = None
+        itself = standing = told = left = None
         if links.hints:
-            degree, standing = growth.hints(links.codes, widest, ends[0])
+            itself, standing = growth.hints(links.codes, widest, ends[0])
         if growth.left is not None:
             left = growth.left[growth.live[widest, None], growth.older(ends[0])[widest]]
         first = torch.full_like(window, ends[0])  # no edge yet
@@ -422,11 +424,11 @@ class GraphRnn(Model[Examples, Tensor]):
             if going < len(before):
                 before, first, rows = before[:going], first[:going], rows[:going]
                 state = tuple(layer[:going] for layer in state)
-            if standing is not None and degree is not None:
+            if standing is not None:
                 told = standing[rows, first, slot]
             logits, state = links.step(
                 before,
-                None if degree is None else degree[:going, slot],
+                None if itself is None else itself[:going, slot],
                 told,
                 None if left is None else left[:going, slot],
                 state,

@@ -12,7 +12,28 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-__all__ = ["Growth"]
+__all__ = ["OLDEST", "Growth", "least_of", "oldest"]
+
+OLDEST = 3
+"""Of so many neighbours of a candidate, the oldest ones, the least degree is told."""
+
+
+def oldest(joined: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N K"]:
+    """Return the oldest neighbours of each node among those that came before it; -1 for none."""
+    room = joined.shape[-1]
+    place = torch.arange(room, device=joined.device)
+    count = min(OLDEST, room)
+    rank = torch.where(joined.bool() & (place < place[:, None]), place, room)
+    found = rank.topk(count, dim=2, largest=False, sorted=True).values
+    found = torch.nn.functional.pad(found, (0, OLDEST - count), value=room)
+    return torch.where(found < room, found, -1)
+
+
+def least_of(degrees: Int[Tensor, "*C K"], friends: Int[Tensor, "*C K"]) -> Int[Tensor, "*C"]:
+    """Return the least degree among those that are there; 0 where none is."""
+    most = torch.iinfo(torch.int64).max
+    least = torch.where(friends >= 0, degrees, most).amin(-1)
+    return torch.where(least < most, least, 0)
 
 
 class Growth:
@@ -45,6 +66,7 @@ class Growth:
         """Sum of what the neighbours of the last node left, [K, E]."""
         self._parent = torch.zeros(count, dtype=torch.int64, device=device)
         self._degree = torch.zeros(count, limit, dtype=torch.int64, device=device)
+        self._oldest = torch.full((count, limit, OLDEST), -1, device=device)
         self._shared: Tensor | None = None
         self._place = 0
 
@@ -71,7 +93,7 @@ class Growth:
             widest: W, places of the widest window.
 
         Returns:
-            Codes of every candidate's degree, and for each place of a parent, and a last one that
+            Codes of every candidate itself, and for each place of a parent, and a last one that
             stands for none yet, of every candidate's standing to it, 0 up to the parent itself.
         """
         if self._shared is None:
@@ -83,10 +105,11 @@ class Growth:
         graph = self.live[rows]
         slot, older = self.slots[:widest], self.older(widest)[rows]
         pairs = graph[:, None, None], older[:, :, None], older[:, None, :]
-        degree = self._degree[graph[:, None], older][:, None]
-        known, standing = codes(degree, self.x[pairs].long(), self._shared[pairs].long())
+        degree, friends = self._degree[graph[:, None], older], self._oldest[graph[:, None], older]
+        least = least_of(self._degree[graph[:, None, None], friends.clamp_min(0)], friends)
+        itself, standing = codes(degree, least, self.x[pairs].long(), self._shared[pairs].long())
         standing = standing * (slot > slot[:, None])
-        return known[:, 0], torch.nn.functional.pad(standing, (0, 0, 0, 1))
+        return itself, torch.nn.functional.pad(standing, (0, 0, 0, 1))
 
     def close(self, bits: UInt8[Tensor, "K M"], again: Tensor) -> Tensor | None:
         """Add a node with the edges of a row, or end.
@@ -131,6 +154,10 @@ class Growth:
             self._shared[block] += (near[:, :, None] * near[:, None]).to(torch.int16)
             self._shared[live, place, low:place] = beside.to(torch.int16)
             self._shared[live, low:place, place] = beside.to(torch.int16)
+        rank = torch.where(self.bits.bool(), older, self.limit)
+        found = rank.topk(min(OLDEST, self.reach), dim=1, largest=False, sorted=True).values
+        known = torch.where(found < self.limit, found, -1)
+        self._oldest[live, place, : known.shape[1]] = known
         self._degree[live, low:place] += near
         self._degree[live, place] = near.sum(1, dtype=torch.int64)
 

@@ -8,10 +8,11 @@ of the window to the newest, which of them the new node is joined to, and zeros 
     IndependentLinks      a perceptron of h: all logits of the row at once
 
 What the edge network is told of a candidate, beside the edge before, are two codes (`codes_of`):
-how many neighbours the candidate has so far, and how it stands to the new node's parent once this
-is known: whether the two are joined, and how many neighbours they share. All are known when the
-edge is drawn, so that the product of the conditionals stays an exact distribution. Without hints
-the network is the paper's.
+how many neighbours the candidate has so far, and how many the least of its oldest neighbours has,
+which are older than the window or soon will be; and how it stands to the new node's parent once
+this is known: whether the two are joined, and how many neighbours they share. All are known when
+the edge is drawn, so that the product of the conditionals stays an exact distribution. Without
+hints the network is the paper's.
 
 References:
     | GraphRNN: Generating Realistic Graphs with Deep Auto-regressive Models (You, Ying, Ren,
@@ -40,19 +41,24 @@ STANDINGS = 1 + 2 * SHARED
 
 
 def codes_of(
-    degree: Int[Tensor, "*C"], joined: Int[Tensor, "*C"], shared: Int[Tensor, "*C"]
-) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*C"]]:
-    """Return the codes of a candidate's degree, and of its standing to the parent.
+    degree: Int[Tensor, "*C"],
+    least: Int[Tensor, "*C"],
+    joined: Int[Tensor, "*P"],
+    shared: Int[Tensor, "*P"],
+) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*P"]]:
+    """Return the codes of a candidate itself, and of its standing to the parent.
 
     Arguments:
         degree: Neighbours that the candidate has so far.
+        least: Neighbours that the least of its oldest neighbours has so far; 0 without any.
         joined: Whether it is joined to the parent, 0 or 1.
         shared: Neighbours that it has in common with the parent.
 
-    >>> [int(c) for c in codes_of(*torch.tensor([[24], [1], [2]]))]
-    [13, 11]
+    >>> [int(c) for c in codes_of(*torch.tensor([[24], [3], [1], [2]]))]
+    [211, 11]
     """
-    return degree_code(degree), 1 + SHARED * joined + shared.clamp_max(SHARED - 1)
+    itself = DEGREES * degree_code(degree) + degree_code(least)
+    return itself, 1 + SHARED * joined + shared.clamp_max(SHARED - 1)
 
 
 def degree_code(degree: Int[Tensor, "*C"]) -> Int[Tensor, "*C"]:
@@ -174,7 +180,7 @@ class LinkRecurrence(nn.Module):
             nn.Linear(given, inner), nn.ReLU(), nn.Linear(inner, layers * hidden)
         )
         self.before = nn.Embedding(BEGIN + 1, width)
-        self.degree = nn.Embedding(DEGREES, width) if hints else None
+        self.itself = nn.Embedding(DEGREES**2, width) if hints else None
         self.standing = nn.Embedding(STANDINGS, width) if hints else None
         self.recall = nn.Linear(memory, width, bias=False) if memory else None
         self.rnn = Recurrent(width, hidden, layers)
@@ -184,7 +190,7 @@ class LinkRecurrence(nn.Module):
         self,
         h: Float[Tensor, "R H"],
         before: Int[Tensor, " C"],
-        degree: Int[Tensor, " C"] | None,
+        itself: Int[Tensor, " C"] | None,
         standing: Int[Tensor, " C"] | None,
         left: Float[Tensor, "C E"] | None,
         counts: Int[Tensor, " T"],
@@ -194,13 +200,13 @@ class LinkRecurrence(nn.Module):
         Arguments:
             h: The graph's state before each row.
             before: The edge before each, or BEGIN.
-            degree: Codes of the candidates' degrees; read with hints alone.
+            itself: Codes of the candidates themselves; read with hints alone.
             standing: Codes of how candidates stand to the parent; read with hints alone.
             left: What the candidates have left; read with a memory alone.
             counts: k_t, rows whose windows have a place t.
         """
         state = self.enter(h).unflatten(1, (self.rnn.layers, -1)).transpose(0, 1)
-        told = self._told(before, degree, standing, left)
+        told = self._told(before, itself, standing, left)
         return self.leave(self.rnn(told, counts, state))[:, 0]
 
     def begin(self, h: Float[Tensor, "R H"]) -> State:
@@ -210,31 +216,31 @@ class LinkRecurrence(nn.Module):
     def step(
         self,
         before: Int[Tensor, " R"],
-        degree: Int[Tensor, " R"] | None,
+        itself: Int[Tensor, " R"] | None,
         standing: Int[Tensor, " R"] | None,
         left: Float[Tensor, "R E"] | None,
         state: State,
     ) -> tuple[Float[Tensor, " R"], State]:
         """Return the logits of one edge of each row, and the states after it."""
-        state = self.rnn.step(self._told(before, degree, standing, left), state)
+        state = self.rnn.step(self._told(before, itself, standing, left), state)
         return self.leave(state[-1])[:, 0], state
 
     def codes(
-        self, degree: Int[Tensor, "*C"], joined: Int[Tensor, "*C"], shared: Int[Tensor, "*C"]
-    ) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*C"]]:
+        self, degree: Tensor, least: Tensor, joined: Tensor, shared: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the codes of candidates, as `codes_of` makes them."""
-        return codes_of(degree, joined, shared)
+        return codes_of(degree, least, joined, shared)
 
     def _told(
         self,
         before: Tensor,
-        degree: Tensor | None,
+        itself: Tensor | None,
         standing: Tensor | None,
         left: Tensor | None,
     ) -> Tensor:
         told = self.before(before)
-        if self.degree is not None and self.standing is not None:
-            told = told + self.degree(degree) + self.standing(standing)
+        if self.itself is not None and self.standing is not None:
+            told = told + self.itself(itself) + self.standing(standing)
         if self.recall is not None and left is not None:
             told = told + self.recall(left)
         return told.relu()
