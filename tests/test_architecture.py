@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "maths": {"maths"},
     "networks": {"networks", "core", "maths"},
     "families": {"families", "core", "maths"},
-    "data": {"data", "core"},
+    "data": {"data", "core", "maths"},
     "metrics": {"metrics", "core", "data", "maths"},
     "training": {"training", "core"},
     "laws": {"laws", "core", "maths", "families", "networks", "metrics"},

@@ -23,7 +23,7 @@ from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 
 NAMES = sorted(CATALOG)
-DATA = {"image": "digits", "points": "two-moons"}
+DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
 FIRST = {name: DATA[CATALOG[name].kinds[0]] for name in NAMES}
 """A data set that each recipe fits."""
 CASES = [

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
-from trilemma.data import cache, emoji, folder, idx, photos, table
+from trilemma.data import cache, emoji, folder, graphs, idx, photos, table
 from trilemma.data.binary import binarised
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.debian import Bundle
@@ -42,7 +42,7 @@ class Source:
 
     name: str
     kind: str
-    """'image' or 'points'."""
+    """'image', 'points' or 'graph'."""
     description: str
     origin: str
     """Where it is from."""
@@ -75,6 +75,31 @@ CLOTHES = (
     "T-shirt/top", "trouser", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
 )  # fmt: skip
+
+
+def _computed() -> dict[str, Source]:
+    """Return the cards of what is made when it is asked for."""
+    points = {
+        name: Source(
+            name, "points", toy.description, "a formula", "none needed", "computed when asked for"
+        )
+        for name, toy in TOYS.items()
+    }
+    origin = "made by the rule of J. You et al., GraphRNN (2018), from a fixed seed"
+    made = {
+        name: Source(
+            name,
+            "graph",
+            made.description,
+            origin,
+            "none needed",
+            "made when asked for",
+            at=partial(graphs.made, name) if made.has_sizes else None,
+        )
+        for name, made in graphs.GRAPHS.items()
+    }
+    return points | made
+
 
 NAMES: Mapping[str, Source] = {
     "digits": Source(
@@ -161,12 +186,7 @@ NAMES: Mapping[str, Source] = {
         bundle=photos.BUNDLE,
         at=photos.dataset,
     ),
-} | {
-    name: Source(
-        name, "points", toy.description, "a formula", "none needed", "computed when asked for"
-    )
-    for name, toy in TOYS.items()
-}
+} | _computed()
 
 
 MADE: Mapping[str, Callable[[DataSet, str], DataSet]] = {
@@ -235,6 +255,8 @@ def _whole(source: Source, size: int | None) -> DataSet:
         return _beside(source.name, partial(source.at, size))
     if source.kind == "points":
         return points(source.name)
+    if source.kind == "graph":
+        return graphs.made(source.name)
     if source.package is None:
         return _digits(source)
     if source.grey:
@@ -300,7 +322,7 @@ def fetch(name: str) -> Path:
     """
     source = _source(name)
     source = NAMES[source.grey] if source.grey else source
-    if source.kind == "points":
+    if source.kind in ("points", "graph"):
         raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
     if source.bundle is not None:
         return source.bundle.fetch()

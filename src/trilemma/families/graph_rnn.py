@@ -180,7 +180,7 @@ class GraphRnn(Model[Examples, Tensor]):
 
     def _loss(self, batch: Examples) -> Loss:
         assert batch.noise is not None
-        y = self._ordered(batch.x, batch.noise)
+        y = self._ordered(batch.x, batch.noise.named("order"))
         links, ends = self._nats(y)
         nats = links + ends
         terms = {"nats": nats.mean().detach(), "ends": ends.mean().detach()}

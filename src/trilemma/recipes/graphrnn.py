@@ -22,7 +22,7 @@ class GraphRecurrent(Recipe):
     """Trains a recurrent network that adds one node after another, with its edges."""
 
     name: ClassVar[str] = "graphrnn"
-    family: ClassVar[str] = "graph recurrent"
+    family: ClassVar[str] = "graph rnn"
     reference: ClassVar[str] = (
         "GraphRNN: Generating Realistic Graphs with Deep Auto-regressive Models, You, Ying, Ren, "
         "Hamilton & Leskovec, 2018, arXiv:1802.08773"
@@ -30,7 +30,7 @@ class GraphRecurrent(Recipe):
     kinds: ClassVar[tuple[str, ...]] = ("graph",)
     bf16: ClassVar[bool] = False
 
-    batch: int = 32
+    batch: int = 8
     """Graphs an update, over all devices and accumulated parts together."""
     lr: float = 3e-3
     """Peak learning rate of AdamW."""

@@ -35,6 +35,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Gradual, Model, Reconstructing, Scoring, Sequential, Watched
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
@@ -52,7 +53,9 @@ __all__ = ["FRAMES", "Previews", "expected_classes", "too_few"]
 SHOWN = 12
 """Test images whose reconstructions are shown."""
 PREVIEWS = 64
-"""Images in a picture; of points there are 16 times as many."""
+"""Images in a picture."""
+DRAWN = {"image": PREVIEWS, "points": 16 * PREVIEWS, "graph": 16}
+"""Examples in a picture, by kind."""
 COUNTED = 256
 """Images whose classes are counted, where a model draws them in one pass."""
 GRID = 64
@@ -136,8 +139,8 @@ class Previews:
         """Draw, keep, count.
 
         Returns:
-            'variance'; of a model with a first stage 'reconstruction_psnr', dB on a few test
-            images, which samples/first_N.png shows above what was made of them; where classes
+            'variance', or of graphs mean 'nodes' and 'edges' and the 'valid' share; of a model
+            with a first stage 'reconstruction_psnr', dB on a few test images, which samples/first_N.png shows above what was made of them; where classes
             can be told, 'classes' seen among 'samples' and 'modes', how many look like each;
             'alarms' by kind. Of a look, 'fd' of 'fd_n' samples, 'fd_floor' of as many training
             examples, 'fd_by', the extractor, and 'took_fd', seconds; or why there is none,
@@ -152,13 +155,13 @@ class Previews:
         if self._watch is not None:
             self._watch.timed(len(x), self._clock() - began)
         if is_pictured:
-            image = self.data.domain.kind == "image"
-            picture = figures.show((x[:PREVIEWS] if image else x).cpu(), self.data.domain)
+            shown = x[: DRAWN[self.data.domain.kind]]
+            picture = figures.show(shown.cpu(), self.data.domain)
             _replace(self.folder / f"step_{step:08d}.png", lambda p: picture.save(p, format="PNG"))
         if self.is_filmed and isinstance(model, Scoring):
             frame = self._frame(model, x[:COUNTED])
             _replace(self.folder / f"game_{step:08d}.safetensors", lambda p: save_file(frame, p))
-        found: dict[str, Any] = {"variance": round(self._spread(x) / self._data_spread, 4)}
+        found: dict[str, Any] = self._told(x)
         if self.is_counted:
             found |= self._counted(x, step)
         if isinstance(model, Reconstructing) and is_pictured:
@@ -169,11 +172,10 @@ class Previews:
 
     def _drawn(self, model: Model, is_pictured: bool) -> Tensor:
         """Draw as many as are wanted; the first are the same at each call."""
-        count = PREVIEWS
-        if self.data.domain.kind != "image":
-            count = 16 * PREVIEWS if is_pictured else COUNTED
-        elif self.is_counted and not isinstance(model, Gradual | Sequential):
-            count = COUNTED
+        kind = self.data.domain.kind
+        is_quick = self.is_counted and not isinstance(model, Gradual | Sequential)
+        are_counted = is_quick if kind == "image" else kind == "points" and not is_pictured
+        count = COUNTED if are_counted else DRAWN[kind]
         noise = Noise.for_samples(self.seed, 0, count, next(model.parameters()).device)
         return model.sample(count, noise=noise)
 
@@ -189,6 +191,17 @@ class Previews:
         return {"reconstruction_psnr": round(float(psnr(x, again, levels - 1).mean()), 2)}
 
     # What is in the samples
+
+    def _told(self, x: Tensor) -> dict[str, Any]:
+        """Say in numbers how the samples are."""
+        if self.data.domain.kind != "graph":
+            return {"variance": round(self._spread(x) / self._data_spread, 4)}
+        x = x.cpu()
+        edges = adjacency(x).sum((1, 2)).double() / 2
+        found = {"nodes": float(sizes(x).double().mean()), "edges": float(edges.mean())}
+        if self.data.rule is not None:
+            found["valid"] = float(self.data.rule.holds(x).double().mean())
+        return {name: round(value, 4) for name, value in found.items()}
 
     def _spread(self, x: Tensor) -> float:
         scaled = self.data.domain.values.scale(x.cpu()).flatten(1).double()

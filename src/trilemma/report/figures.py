@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
+from trilemma.report.graphs import sheet
 from trilemma.report.palette import hue
 from trilemma.report.words import brief
 
@@ -365,7 +366,7 @@ def _shared(pictures: Sequence[Image], milliseconds: int, hold: int = 2500) -> b
 
 
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:
-    """Draw examples of a domain: a grid of images, points of the plane, or a table's columns.
+    """Draw examples of a domain: images, points of the plane, a table's columns, or graphs.
 
     Arguments:
         x: [N, *domain.shape], data units.
@@ -375,6 +376,8 @@ def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "
     """
     if domain.kind == "image":
         return grid(x, levels_of(domain))
+    if domain.kind == "graph":
+        return sheet(x)
     if domain.dimensions > 2:
         names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
         return pairs(x, names, truth, family)
