@@ -140,9 +140,10 @@ class Previews:
 
         Returns:
             'variance', or of graphs mean 'nodes' and 'edges' and the 'valid' share; of a model
-            with a first stage 'reconstruction_psnr', dB on a few test images, which samples/first_N.png shows above what was made of them; where classes
-            can be told, 'classes' seen among 'samples' and 'modes', how many look like each;
-            'alarms' by kind. Of a look, 'fd' of 'fd_n' samples, 'fd_floor' of as many training
+            with a first stage 'reconstruction_psnr', dB on a few test images, which
+            samples/first_N.png shows above what was made of them; where classes can be told,
+            'classes' seen among 'samples' and 'modes', how many look like each; 'alarms' by kind.
+            Of a look, 'fd' of 'fd_n' samples, 'fd_floor' of as many training
             examples, 'fd_by', the extractor, and 'took_fd', seconds; or why there is none,
             'fd_skipped'.
         """
