@@ -16,6 +16,7 @@
     adversarial-step  a GAN's step: torchgan's DCGAN and torch-mimicry's SNGAN
     adversarial-parts  what DiffAugment and lazy penalties cost a step
     adversarial-sampling  10,000 images beside the bare network
+    graphrnn       the released GraphRNN: a step, drawing 32 and 256 graphs (--peer CHECKOUT)
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -48,10 +49,11 @@ NAMES = (
     "adversarial-step",
     "adversarial-parts",
     "adversarial-sampling",
+    "graphrnn",
     "start",
 )
-ALONE = ("sr3", "latent", "watch")
-"""Benchmarks without a peer, which need no environment of their own."""
+ALONE = ("sr3", "latent", "watch", "graphrnn")
+"""Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 
 
 def main() -> int:

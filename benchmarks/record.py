@@ -68,7 +68,7 @@ def keep(name: str, options: Mapping[str, Any], sections: Sequence[Section]) -> 
             "peers": _versions(),
             "note": "torchvision's place is taken by benchmarks/torchvision_stand_in.py."
             if is_inside()
-            else "no peer takes part.",
+            else "no peer takes part but those that a section names.",
         },
         "sections": [section.to_json() for section in sections],
     }
