@@ -10,8 +10,11 @@ In a community of k nodes each pair is joined with probability 0.3 (small ones: 
 ceil(k / 10) random edges, and the largest component is kept. A new node of the Barabási-Albert
 model is joined to different nodes with probabilities in proportion to their degrees.
 
-A set's split belongs to the graphs and not to the order of their nodes: a graph lies on the side
-that its colour hash says (`maths.refinement`), and so do all that are the same but for the order.
+A set's split belongs to the graphs and not to the order of their nodes: the fifth with the
+smallest hashes is for testing, a hash being one of the graph's colours (`maths.refinement`) and of
+how many alike came before it. So graphs that are the same but for the order of their nodes may lie
+on both sides, as they do where a set is split by chance: small graphs repeat themselves, and with
+all of a kind on one side the two would not be of one distribution.
 
 M of the domain is the widest window in random breadth-first orders of the training graphs, and a
 tenth more.
@@ -25,6 +28,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -37,7 +41,6 @@ from trilemma.core.graph import graph, reordered, sizes, stacked
 from trilemma.core.noise import mix
 from trilemma.data import graph_rules as rules
 from trilemma.data.dataset import DataSet, Rule, Split
-from trilemma.data.split import is_test
 from trilemma.maths.orders import breadth_first, windows
 from trilemma.maths.refinement import colour_hash
 
@@ -205,13 +208,17 @@ def dataset(
             "graph with --ego-radius R, whose neighbourhoods are then the examples."
         )
     x = stacked(graphs)
-    hashes = [h & (2**64 - 1) for h in colour_hash(x).tolist()]
+    colours = colour_hash(x).tolist()
+    seen: Counter[int] = Counter()
+    hashes = []
+    for colour in colours:
+        hashes.append(mix("split", colour, seen[colour]))
+        seen[colour] += 1
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
-    test = is_test([hashes[i] for i in order], TEST_SHARE)
-    x = x[order]
-    train = Split(x[~test])
+    x, tests = x[order], math.ceil(TEST_SHARE * len(x))
+    train, test = Split(x[tests:]), Split(x[:tests])
     reach = reach_of(train.x)
-    copies = len(hashes) - len(set(hashes))
+    copies = len(colours) - len(seen)
     said = [*notes, "split by graph, whatever the order of its nodes, a fifth for testing"]
     said.append(
         f"M = {reach}: the widest window of {_orders(train.x)} random breadth-first orders of "
@@ -220,7 +227,7 @@ def dataset(
     if copies:
         said.append(f"the same as another but for the order of nodes: {copies}")
     domain = Domain("graph", tuple(x.shape[1:]), Levels(2), reach=reach)
-    return DataSet(name, domain, train, Split(x[test]), said, rule=rule)
+    return DataSet(name, domain, train, test, said, rule=rule)
 
 
 def reach_of(x: Tensor) -> int:

@@ -49,7 +49,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, reordered, sizes
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.growth import Growth, least_of, oldest
+from trilemma.families.growth import Growth, extremes, oldest
 from trilemma.maths.orders import breadth_first, log_chance, parents
 
 __all__ = ["GraphRnn", "Links", "Nodes"]
@@ -118,10 +118,12 @@ class Links(Protocol):
         """Return one edge's logits, and the states after it."""
         ...
 
-    def codes(
-        self, degree: Tensor, least: Tensor, joined: Tensor, shared: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return what is told of candidates."""
+    def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
+        """Return what is told of candidates themselves, [..., 2]."""
+        ...
+
+    def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
+        """Return what is told of candidates' standing to the parent; 0 for no parent."""
         ...
 
 
@@ -309,8 +311,9 @@ class GraphRnn(Model[Examples, Tensor]):
         shared = torch.bmm(beside.float(), joined.float())[which, place, older].long()
         first = parent[which, place]
         near = joined[which, first, older].long()
-        codes = cast(Links, self.links).codes
-        itself, standing = codes(degree, least_of(among, friends), near, shared)
+        links = cast(Links, self.links)
+        itself = links.codes(degree, *extremes(among, friends))
+        standing = links.standing(near, shared)
         return itself, torch.where((older > first) & (first < place), standing, 0)
 
     # Drawing
@@ -413,7 +416,7 @@ class GraphRnn(Model[Examples, Tensor]):
         before = torch.full_like(window, BEGIN)
         itself = standing = told = left = None
         if links.hints:
-            itself, standing = growth.hints(links.codes, widest, ends[0])
+            itself, standing = growth.hints(links, widest, ends[0])
         if growth.left is not None:
             left = growth.left[growth.live[widest, None], growth.older(ends[0])[widest]]
         first = torch.full_like(window, ends[0])  # no edge yet

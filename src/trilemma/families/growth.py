@@ -6,16 +6,16 @@ is kept of each row follows it; matrices stay where they are and are never copie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-__all__ = ["OLDEST", "Growth", "least_of", "oldest"]
+__all__ = ["OLDEST", "Growth", "extremes", "oldest"]
 
 OLDEST = 3
-"""Of so many neighbours of a candidate, the oldest ones, the least degree is told."""
+"""Of so many neighbours of a candidate, the oldest ones, the extreme degrees are told."""
 
 
 def oldest(joined: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N K"]:
@@ -29,11 +29,26 @@ def oldest(joined: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N K"]:
     return torch.where(found < room, found, -1)
 
 
-def least_of(degrees: Int[Tensor, "*C K"], friends: Int[Tensor, "*C K"]) -> Int[Tensor, "*C"]:
-    """Return the least degree among those that are there; 0 where none is."""
-    most = torch.iinfo(torch.int64).max
-    least = torch.where(friends >= 0, degrees, most).amin(-1)
-    return torch.where(least < most, least, 0)
+def extremes(
+    degrees: Int[Tensor, "*C K"], friends: Int[Tensor, "*C K"]
+) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*C"]]:
+    """Return the least and the largest degree among those that are there; 0 where none is."""
+    there = friends >= 0
+    most = torch.where(there, degrees, 0).amax(-1)
+    least = torch.where(there, degrees, torch.iinfo(torch.int64).max).amin(-1)
+    return torch.where(there.any(-1), least, 0), most
+
+
+class Hinting(Protocol):
+    """Makes codes of what is known of candidates."""
+
+    def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
+        """Return what is told of candidates themselves, [..., 2]."""
+        ...
+
+    def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
+        """Return what is told of candidates' standing to the parent."""
+        ...
 
 
 class Growth:
@@ -83,12 +98,12 @@ class Growth:
         return (self._place - self.window[:, None] + slot).clamp_max(self._place - 1)
 
     def hints(
-        self, codes: Callable[..., tuple[Tensor, Tensor]], rows: Int[Tensor, " K"], widest: int
-    ) -> tuple[Int[Tensor, "K W"], Int[Tensor, "K V W"]]:
+        self, links: Hinting, rows: Int[Tensor, " K"], widest: int
+    ) -> tuple[Int[Tensor, "K W 2"], Int[Tensor, "K V W"]]:
         """Return what is known of candidates: their degrees, and their standing to each parent.
 
         Arguments:
-            codes: Makes codes of degrees, edges and numbers of shared neighbours.
+            links: Makes codes of degrees, edges and numbers of shared neighbours.
             rows: The rows wanted, in this order.
             widest: W, places of the widest window.
 
@@ -106,8 +121,9 @@ class Growth:
         slot, older = self.slots[:widest], self.older(widest)[rows]
         pairs = graph[:, None, None], older[:, :, None], older[:, None, :]
         degree, friends = self._degree[graph[:, None], older], self._oldest[graph[:, None], older]
-        least = least_of(self._degree[graph[:, None, None], friends.clamp_min(0)], friends)
-        itself, standing = codes(degree, least, self.x[pairs].long(), self._shared[pairs].long())
+        among = self._degree[graph[:, None, None], friends.clamp_min(0)]
+        itself = links.codes(degree, *extremes(among, friends))
+        standing = links.standing(self.x[pairs].long(), self._shared[pairs].long())
         standing = standing * (slot > slot[:, None])
         return itself, torch.nn.functional.pad(standing, (0, 0, 0, 1))
 

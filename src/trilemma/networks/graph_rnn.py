@@ -7,12 +7,12 @@ of the window to the newest, which of them the new node is joined to, and zeros 
     LinkRecurrence        a GRU along the window, begun at a function of h: one logit an edge
     IndependentLinks      a perceptron of h: all logits of the row at once
 
-What the edge network is told of a candidate, beside the edge before, are two codes (`codes_of`):
-how many neighbours the candidate has so far, and how many the least of its oldest neighbours has,
-which are older than the window or soon will be; and how it stands to the new node's parent once
-this is known: whether the two are joined, and how many neighbours they share. All are known when
-the edge is drawn, so that the product of the conditionals stays an exact distribution. Without
-hints the network is the paper's.
+What the edge network is told of a candidate, beside the edge before, are three codes: how
+many neighbours the candidate has so far; how many its oldest neighbours have, the least and the
+most, which are older than the window or soon will be; and how it stands to the new node's parent
+once this is known: whether the two are joined, and how many neighbours they share. All are known
+when the edge is drawn, so that the product of the conditionals stays an exact distribution.
+Without hints the network is the paper's.
 
 References:
     | GraphRNN: Generating Realistic Graphs with Deep Auto-regressive Models (You, Ying, Ren,
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from trilemma.networks.memory import RememberingRecurrence
 from trilemma.networks.recurrent import Recurrent, State
 
-__all__ = ["BEGIN", "IndependentLinks", "LinkRecurrence", "NodeRecurrence", "codes_of"]
+__all__ = ["BEGIN", "IndependentLinks", "LinkRecurrence", "NodeRecurrence"]
 
 BEGIN = 2
 """Stands for the edge before the first of a window."""
@@ -41,24 +41,34 @@ STANDINGS = 1 + 2 * SHARED
 
 
 def codes_of(
-    degree: Int[Tensor, "*C"],
-    least: Int[Tensor, "*C"],
-    joined: Int[Tensor, "*P"],
-    shared: Int[Tensor, "*P"],
-) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*P"]]:
-    """Return the codes of a candidate itself, and of its standing to the parent.
+    degree: Int[Tensor, "*C"], least: Int[Tensor, "*C"], most: Int[Tensor, "*C"]
+) -> Int[Tensor, "*C 2"]:
+    """Return the codes of a candidate itself, and of what is around it.
 
     Arguments:
         degree: Neighbours that the candidate has so far.
         least: Neighbours that the least of its oldest neighbours has so far; 0 without any.
+        most: The same of that which has most.
+
+    >>> codes_of(*torch.tensor([24, 3, 4])).tolist()
+    [211, 52]
+    """
+    around = degree_code(least)
+    itself = DEGREES * degree_code(degree) + around
+    return torch.stack([itself, DEGREES * around + degree_code(most)], -1)
+
+
+def standing_of(joined: Int[Tensor, "*C"], shared: Int[Tensor, "*C"]) -> Int[Tensor, "*C"]:
+    """Return the code of a candidate's standing to the parent; 0 stands for no parent yet.
+
+    Arguments:
         joined: Whether it is joined to the parent, 0 or 1.
         shared: Neighbours that it has in common with the parent.
 
-    >>> [int(c) for c in codes_of(*torch.tensor([[24], [3], [1], [2]]))]
-    [211, 11]
+    >>> standing_of(torch.tensor(1), torch.tensor(2)).item()
+    11
     """
-    itself = DEGREES * degree_code(degree) + degree_code(least)
-    return itself, 1 + SHARED * joined + shared.clamp_max(SHARED - 1)
+    return 1 + SHARED * joined + shared.clamp_max(SHARED - 1)
 
 
 def degree_code(degree: Int[Tensor, "*C"]) -> Int[Tensor, "*C"]:
@@ -181,7 +191,8 @@ class LinkRecurrence(nn.Module):
         )
         self.before = nn.Embedding(BEGIN + 1, width)
         self.itself = nn.Embedding(DEGREES**2, width) if hints else None
-        self.standing = nn.Embedding(STANDINGS, width) if hints else None
+        self.around = nn.Embedding(DEGREES**2, width) if hints else None
+        self.toward = nn.Embedding(STANDINGS, width) if hints else None
         self.recall = nn.Linear(memory, width, bias=False) if memory else None
         self.rnn = Recurrent(width, hidden, layers)
         self.leave = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
@@ -190,7 +201,7 @@ class LinkRecurrence(nn.Module):
         self,
         h: Float[Tensor, "R H"],
         before: Int[Tensor, " C"],
-        itself: Int[Tensor, " C"] | None,
+        itself: Int[Tensor, "C 2"] | None,
         standing: Int[Tensor, " C"] | None,
         left: Float[Tensor, "C E"] | None,
         counts: Int[Tensor, " T"],
@@ -216,7 +227,7 @@ class LinkRecurrence(nn.Module):
     def step(
         self,
         before: Int[Tensor, " R"],
-        itself: Int[Tensor, " R"] | None,
+        itself: Int[Tensor, "R 2"] | None,
         standing: Int[Tensor, " R"] | None,
         left: Float[Tensor, "R E"] | None,
         state: State,
@@ -225,11 +236,13 @@ class LinkRecurrence(nn.Module):
         state = self.rnn.step(self._told(before, itself, standing, left), state)
         return self.leave(state[-1])[:, 0], state
 
-    def codes(
-        self, degree: Tensor, least: Tensor, joined: Tensor, shared: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
         """Return the codes of candidates, as `codes_of` makes them."""
-        return codes_of(degree, least, joined, shared)
+        return codes_of(degree, least, most)
+
+    def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
+        """Return the codes of candidates' standing, as `standing_of` makes them."""
+        return standing_of(joined, shared)
 
     def _told(
         self,
@@ -239,8 +252,10 @@ class LinkRecurrence(nn.Module):
         left: Tensor | None,
     ) -> Tensor:
         told = self.before(before)
-        if self.itself is not None and self.standing is not None:
-            told = told + self.itself(itself) + self.standing(standing)
+        if self.itself is not None and self.around is not None and self.toward is not None:
+            assert itself is not None
+            told = told + self.itself(itself[..., 0]) + self.around(itself[..., 1])
+            told = told + self.toward(standing)
         if self.recall is not None and left is not None:
             told = told + self.recall(left)
         return told.relu()

@@ -1,0 +1,302 @@
+"""A user's own graphs: files of edges, GraphML, GML, node-link JSON and graph6, or one by one.
+
+    .edges .edgelist   a graph: a line an edge, two whole numbers, perhaps a weight; # comments
+    .graphml .gml      a graph
+    .json              a graph as node-link data, or a list of such
+    .g6                a graph a line
+
+What these can say and a graph here cannot is said: directions and weights are left out, self-loops
+dropped, parallel edges taken for one. What cannot be read is named with its reason.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import graph
+from trilemma.data.pictures import Progress, shown
+
+__all__ = ["FORMS", "LARGEST", "Found", "Plain", "dense", "found", "is_graphs", "plain", "read"]
+
+LARGEST = 2000
+"""Nodes of a graph at most: its matrix has their square."""
+
+
+class Unreadable(Exception):
+    """A file holds no graph that can be used; says why."""
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A graph as a list of edges, and what was left out of it."""
+
+    nodes: int
+    edges: np.ndarray
+    """[E, 2] int64, each edge once, no self-loops."""
+    loops: int = 0
+    parallel: int = 0
+    is_directed: bool = False
+    is_weighted: bool = False
+
+
+@dataclass
+class Found:
+    """What a file or a folder holds."""
+
+    graphs: list[Plain] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    files: int = 0
+    unreadable: dict[str, list[str]] = field(default_factory=dict)
+    """Files, or places in files, by reason."""
+
+    def notes(self) -> list[str]:
+        """Say what was left out of the graphs."""
+        said = []
+        loops = [g.loops for g in self.graphs if g.loops]
+        parallel = [g.parallel for g in self.graphs if g.parallel]
+        if loops:
+            said.append(f"self-loops dropped: {sum(loops)} in {_graphs(len(loops))}")
+        if parallel:
+            said.append(
+                f"parallel edges taken for one: {sum(parallel)} in {_graphs(len(parallel))}"
+            )
+        for what, count in (
+            ("directed", sum(g.is_directed for g in self.graphs)),
+            ("weighted", sum(g.is_weighted for g in self.graphs)),
+        ):
+            if count:
+                said.append(f"{what} in the file and taken for un{what}: {_graphs(count)}")
+        for reason, names in self.unreadable.items():
+            named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            said.append(f"left out, {reason} ({len(names)}): {named}")
+        return said
+
+
+def _graphs(count: int) -> str:
+    return f"{count} graph{'s' * (count != 1)}"
+
+
+def is_graphs(path: Path) -> bool:
+    """Tell whether a file, or a file in a folder, has the suffix of a graph."""
+    if path.is_dir():
+        return any(p.suffix.lower() in FORMS for p in path.rglob("*") if _is_seen(p, path))
+    return path.suffix.lower() in FORMS
+
+
+def _is_seen(path: Path, under: Path) -> bool:
+    return path.is_file() and not any(
+        part.startswith(".") for part in path.relative_to(under).parts
+    )
+
+
+def found(path: Path, progress: Progress | None = None) -> Found:
+    """Read all graphs of a file, or of the files in a folder and below it.
+
+    Raises:
+        BadInput: It is one file, and that cannot be used.
+    """
+    files = [path]
+    if path.is_dir():
+        here = sorted(p for p in path.rglob("*") if _is_seen(p, path))
+        files = [p for p in here if p.suffix.lower() in FORMS]
+    seen = Found(files=len(files))
+    for done, file in enumerate(files, 1):
+        name = shown(str(file.relative_to(path)) if path.is_dir() else file.name)
+        try:
+            for at, one in enumerate(_parsed(file)):
+                seen.graphs.append(one)
+                seen.names.append(f"{name} {at + 1}" if at else name)
+        except Unreadable as error:
+            if not path.is_dir():
+                raise BadInput(f"'{name}' cannot be used: {error}.") from None
+            seen.unreadable.setdefault(str(error), []).append(name)
+        if progress is not None:
+            progress(done, len(files))
+    return seen
+
+
+def read(path: Path) -> Plain:
+    """Read a file that holds one graph.
+
+    Raises:
+        BadInput: There is no such file, or it holds none or several.
+    """
+    if not path.is_file():
+        raise BadInput(f"there is no file '{shown(str(path))}' with a graph.")
+    if path.suffix.lower() not in FORMS:
+        raise BadInput(
+            f"'{shown(path.name)}' is no file of a graph; give one of {', '.join(FORMS)}."
+        )
+    graphs = found(path).graphs
+    if len(graphs) != 1:
+        raise BadInput(f"'{shown(path.name)}' holds {len(graphs)} graphs, and one was wanted.")
+    return graphs[0]
+
+
+def dense(one: Plain, limit: int | None = None) -> Tensor:
+    """Return a graph as a matrix (`core.graph`)."""
+    return graph(one.nodes, torch.from_numpy(one.edges), limit)
+
+
+def plain(
+    nodes: int,
+    pairs: Iterable[Sequence[int]],
+    *,
+    is_directed: bool = False,
+    is_weighted: bool = False,
+) -> Plain:
+    """Make a graph of pairs of nodes 0 … nodes - 1; loops and repetitions are counted.
+
+    Of a directed graph the two directions of an edge are one edge and no repetition.
+
+    >>> one = plain(3, [(0, 1), (1, 0), (2, 2)])
+    >>> one.edges.tolist(), one.loops, one.parallel
+    ([[0, 1]], 1, 1)
+    """
+    ends = np.asarray(list(pairs), dtype=np.int64).reshape(-1, 2)
+    loops = ends[:, 0] == ends[:, 1]
+    ends = ends[~loops]
+    once = np.unique(np.sort(ends, axis=1), axis=0)
+    repeated = len(np.unique(ends, axis=0)) if is_directed else len(once)
+    return Plain(nodes, once, int(loops.sum()), len(ends) - repeated, is_directed, is_weighted)
+
+
+def of_network(network: Any) -> Plain:  # noqa: ANN401
+    """Take a networkx graph of any kind.
+
+    Raises:
+        Unreadable: It has fewer than two nodes.
+    """
+    if len(network) < 2:
+        raise Unreadable("an empty graph" if not len(network) else "a single node")
+    place = {node: i for i, node in enumerate(network)}
+    edges = list(network.edges(data=True))
+    return plain(
+        len(place),
+        ((place[a], place[b]) for a, b, _ in edges),
+        is_directed=network.is_directed(),
+        is_weighted=any("weight" in told for *_, told in edges),
+    )
+
+
+def _parsed(path: Path) -> list[Plain]:
+    try:
+        graphs = FORMS[path.suffix.lower()](path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unreadable(f"it cannot be read ({type(error).__name__})") from None
+    if not graphs:
+        raise Unreadable("an empty graph")
+    return graphs
+
+
+def _edges(path: Path) -> list[Plain]:
+    """Read a line an edge."""
+    pairs, weights = [], 0
+    for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
+        words = re.split(r"[\s,;]+", re.split(r"[#%]", line, maxsplit=1)[0].strip())
+        if words == [""]:
+            continue
+        if len(words) < 2:
+            raise Unreadable(f"line {number} has one number, and an edge has two")
+        if not all(re.fullmatch(r"-?\d{1,18}", word) for word in words[:2]):
+            raise Unreadable(
+                f"line {number} names its nodes '{shown(' '.join(words[:2]))}', and whole numbers "
+                "were wanted"
+            )
+        pairs.append((int(words[0]), int(words[1])))
+        weights += len(words) > 2
+    if not pairs:
+        return []
+    names, ends = np.unique(np.array(pairs, dtype=np.int64), return_inverse=True)
+    if len(names) < 2:
+        raise Unreadable("a single node")
+    return [plain(len(names), ends.reshape(-1, 2), is_weighted=weights > 0)]
+
+
+def _networks(reads: str) -> Callable[[Path], list[Plain]]:
+    """Return what reads one graph by a function of networkx."""
+
+    def parse(path: Path) -> list[Plain]:
+        import networkx
+
+        try:
+            return [of_network(getattr(networkx, reads)(path))]
+        except (Unreadable, OSError):
+            raise
+        except Exception as error:
+            # Parsers of markup raise whatever comes; the file is at fault, and says so.
+            raise Unreadable(f"it is cut short or damaged ({_said(error)})") from None
+
+    return parse
+
+
+def _json(path: Path) -> list[Plain]:
+    import networkx
+
+    try:
+        told = json.loads(path.read_text("utf-8-sig"))
+    except ValueError as error:
+        raise Unreadable(f"it is cut short or damaged ({_said(error)})") from None
+    graphs = []
+    for at, one in enumerate(told if isinstance(told, list) else [told], 1):
+        try:
+            key = "edges" if "edges" in one else "links"
+            graphs.append(of_network(networkx.node_link_graph(one, edges=key)))
+        except (KeyError, TypeError, AttributeError, networkx.NetworkXError) as error:
+            raise Unreadable(
+                f"graph {at} is no node-link data, with 'nodes' and 'edges' ({_said(error)})"
+            ) from None
+    return graphs
+
+
+def _graph6(path: Path) -> list[Plain]:
+    import networkx
+
+    graphs = []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        line = line.strip().removeprefix(b">>graph6<<")
+        if not line:
+            continue
+        try:
+            graphs.append(of_network(networkx.from_graph6_bytes(line)))
+        except (ValueError, networkx.NetworkXError, IndexError) as error:
+            raise Unreadable(f"line {number} is no graph6 ({_said(error)})") from None
+    return graphs
+
+
+def _said(error: Exception) -> str:
+    """Return the first words of an error, without its full stop."""
+    return shown((str(error).splitlines() or [type(error).__name__])[0][:80]).rstrip(".")
+
+
+FORMS: dict[str, Callable[[Path], list[Plain]]] = {
+    ".edges": _edges,
+    ".edgelist": _edges,
+    ".graphml": _networks("read_graphml"),
+    ".gml": _networks("read_gml"),
+    ".json": _json,
+    ".g6": _graph6,
+}
+
+
+def too_large(graphs: Sequence[Plain]) -> str:
+    """Say that a graph is too large for its matrix; nothing where none is."""
+    most = max((g.nodes for g in graphs), default=0)
+    if most <= LARGEST:
+        return ""
+    counts = Counter(g.nodes > LARGEST for g in graphs)
+    return (
+        f"{_graphs(counts[True])} of {len(graphs)} has more than {LARGEST:,} nodes (the largest "
+        f"{most:,}); leave such out, or take neighbourhoods by --ego-radius R."
+    )
