@@ -66,6 +66,15 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _radius(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ego-radius",
+        type=_above_zero(int),
+        metavar="R",
+        help="the data are one network: take what lies within R edges of each node",
+    )
+
+
 def _parser() -> Parser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -112,8 +121,9 @@ def _parser() -> Parser:
     p.add_argument("action", choices=("list", "fetch", "check"))
     p.add_argument("name", nargs="?", metavar="NAME_OR_PATH")
     p.add_argument(
-        "--size", type=_above_zero(int), help="side of a folder's images, emoji, photos"
+        "--size", type=_above_zero(int), help="side of images; nodes of generated graphs"
     )
+    _radius(p)
     p.add_argument("--out", type=Path, metavar="FILE.png", help="where the contact sheet goes")
 
     says = "make a run directory and train a recipe in it, for a minute unless told otherwise"
@@ -121,8 +131,9 @@ def _parser() -> Parser:
     p.add_argument("recipe")
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
     p.add_argument(
-        "--size", type=_above_zero(int), help="side of a folder's images, emoji, photos"
+        "--size", type=_above_zero(int), help="side of images; nodes of generated graphs"
     )
+    _radius(p)
     p.add_argument("--seed", type=_seed, default=0)
     p.add_argument("--precision", choices=PRECISIONS, default="auto")
     p.add_argument("--run", type=Path, metavar="DIR", help="default runs/RECIPE-DATA-001")
@@ -146,8 +157,8 @@ def _parser() -> Parser:
     p.add_argument(
         "--cond",
         metavar="WHAT",
-        help="classes with commas between; captions with ; between; or an image to be completed, "
-        "edited or enlarged",
+        help="classes with commas between; captions with ; between; an image to be completed, "
+        "edited or enlarged; or a file of a graph to be completed",
     )
     p.add_argument(
         "--mask",
@@ -168,7 +179,10 @@ def _parser() -> Parser:
     p.add_argument("--sampler", help="name of the sampler")
     p.add_argument("--guidance", type=float, metavar="W", help="1 conditional, more is stronger")
     p.add_argument(
-        "--out", type=Path, metavar="PATH", help=".png, .gif, .npz, .safetensors or a folder"
+        "--out",
+        type=Path,
+        metavar="PATH",
+        help=".png, .gif, .npz, .safetensors, a folder, or .g6 and the like",
     )
     p.epilog = "What a recipe may change at sampling is an option too, as --grid of ddpm."
 
@@ -184,8 +198,9 @@ def _parser() -> Parser:
     p = verb("compare", "several recipes, one data set, the same time", json, machine)
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
     p.add_argument(
-        "--size", type=_above_zero(int), help="side of a folder's images, emoji, photos"
+        "--size", type=_above_zero(int), help="side of images; nodes of generated graphs"
     )
+    _radius(p)
     p.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
     p.add_argument("--minutes", type=_above_zero(float), default=1.0, help="for each run")
     p.add_argument(

@@ -95,6 +95,7 @@ def _budget(options: argparse.Namespace) -> Budget | None:
 def train(options: argparse.Namespace) -> None:
     """Make a run and train it."""
     recipe = parse(named(options.recipe), options.fields)
+    options.data = sources.with_radius(options.data, options.ego_radius)
     with _at_work(options.device) as (stop, ranks):
         found = _load(options.data, options.size, ranks)
         run, events = begin(
@@ -338,6 +339,7 @@ def compare(options: argparse.Namespace) -> None:
     names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
     for name in names or ():
         named(name)
+    options.data = sources.with_radius(options.data, options.ego_radius)
     grid, settings = read_grid(options.grid), read_settings(options.settings)
     if "seed" in dict(grid) and options.seed:
         raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")

@@ -23,6 +23,9 @@ from trilemma.terminal import as_json, counting, out, say, table, warn
 
 __all__ = ["run"]
 
+EXAMPLES = {"image": "digits", "points": "two-moons", "graph": "community-small"}
+"""A small data set of each kind."""
+
 
 def run(options: argparse.Namespace) -> int:
     """Carry out one command and return its exit status."""
@@ -36,10 +39,7 @@ def list_things(options: argparse.Namespace) -> None:
     if what == "data":
         return list_data(options)
     if what == "recipes":
-        small = {
-            "image": sources.load("digits").domain,
-            "points": sources.load("two-moons").domain,
-        }
+        small = {kind: sources.load(name).domain for kind, name in EXAMPLES.items()}
         rows = [
             {
                 "name": name,
@@ -101,7 +101,7 @@ def show(options: argparse.Namespace) -> None:
         for path in drawing.plots(kind, options.plots):
             out(path)
         return
-    data_set = sources.load(options.data or ("digits" if "image" in kind.kinds else "two-moons"))
+    data_set = sources.load(options.data or EXAMPLES[kind.kinds[0]])
     recipe = kind()
     cost = drawing.cost_of_a_step(recipe, data_set)
     info = {
@@ -144,6 +144,7 @@ def data(options: argparse.Namespace) -> int:
         say(f"fetching {options.name} …")
         out(sources.fetch(options.name))
         return 0
+    options.name = sources.with_radius(options.name, options.ego_radius)
     with counting("reading") as progress:
         report = data_check.check(options.name, size=options.size, progress=progress)
     if options.json:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trilemma.core.domain import Domain
+from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.data import folder, idx, table
+from trilemma.core.graph import adjacency, sizes, stacked
+from trilemma.data import folder, graph_files, graphs, idx, table
 from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
 from trilemma.data.sources import is_named, load, place
 from trilemma.data.split import content_hashes, duplicates
+from trilemma.maths.refinement import colour_hash
 
 __all__ = ["Report", "check"]
 
-SHEET = {"image": 64, "points": 4096}
+SHEET = {"image": 64, "points": 4096, "graph": 36}
 """Examples on the contact sheet."""
 
 
@@ -40,6 +44,8 @@ class Report:
     """Files that cannot be used, by reason."""
     duplicates: Mapping[str, int] = field(default_factory=dict)
     """Copies within 'train', within 'test', and 'across': test examples that are in train too."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else is found, such as how many nodes graphs have."""
     notes: Sequence[str] = ()
     sheet: Tensor | None = None
     """Some examples for a contact sheet, evenly from the classes, in data units."""
@@ -68,6 +74,7 @@ class Report:
             said.append(f"unreadable, {reason} ({len(names)}): {', '.join(names)}")
         if self.duplicates:
             said.append("copies: " + _list(self.duplicates))
+        said += [f"{name}: {found}" for name, found in self.facts.items()]
         return [*said, *self.notes]
 
     def to_json(self) -> dict[str, Any]:
@@ -82,6 +89,7 @@ class Report:
             "classes": dict(self.classes),
             "unreadable": {reason: list(names) for reason, names in self.unreadable.items()},
             "duplicates": dict(self.duplicates),
+            "facts": dict(self.facts),
             "notes": list(self.notes),
             "captions": list(self.captions),
         }
@@ -102,6 +110,8 @@ def check(
         BadInput: There is nothing that could be looked through.
     """
     path = None if is_named(name_or_path) else place(name_or_path)
+    if path is not None and graph_files.is_graphs(path):
+        return _of_graphs(name_or_path, path, progress)
     if path is None or table.is_table(path) or idx.find(path):
         return _report(load(name_or_path, size=size))
     found = pictures(path, size=size, progress=progress)
@@ -118,6 +128,60 @@ def check(
         )
 
 
+def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Report:
+    """Look through files of graphs."""
+    found = graph_files.found(path, progress)
+    try:
+        report = _report(load(name_or_path))
+    except BadInput as error:
+        usable = [one for one in found.graphs if one.nodes <= graph_files.LARGEST]
+        first = [graph_files.dense(one) for one in usable[: SHEET["graph"]]]
+        sheet = stacked(first) if first else None
+        size = (max(1, max((len(x) for x in first), default=1)),) * 2
+        return Report(
+            name=path.resolve().name,
+            problem=str(error),
+            domain=Domain("graph", size, Levels(2)),
+            counts={"files": found.files, "graphs": len(found.graphs)},
+            unreadable=found.unreadable,
+            sheet=sheet,
+        )
+    counts = {**report.counts, "files": found.files}
+    notes = [note for note in report.notes if note not in found.left_out()]
+    return dataclasses.replace(report, counts=counts, unreadable=found.unreadable, notes=notes)
+
+
+def _hashes(data: DataSet, x: Tensor) -> list[int]:
+    """Return hashes that are equal for copies: of graphs, whatever the order of their nodes."""
+    return colour_hash(x).tolist() if data.domain.kind == "graph" else content_hashes(x)
+
+
+def _facts(data: DataSet) -> dict[str, str]:
+    """Say what graphs are like."""
+    if data.domain.kind != "graph":
+        return {}
+    both = [data.train.x, data.test.x]
+    nodes = torch.cat([sizes(x) for x in both])
+    edges = torch.cat([adjacency(x).sum((1, 2), dtype=torch.int64) // 2 for x in both])
+    pieces = torch.cat([graphs.component_counts(x) for x in both])
+    alone = int((pieces > 1).sum())
+    facts = {
+        "nodes": _range(nodes),
+        "edges": _range(edges),
+        "components": f"{_range(pieces)}; graphs in several pieces: {alone}",
+        "M": f"{data.domain.reach} places back in breadth-first order",
+    }
+    if data.rule is not None:
+        kept = torch.cat([data.rule.holds(x) for x in both])
+        facts["rule"] = f"{data.rule.words}: {int(kept.sum())} of {len(kept)}"
+    return facts
+
+
+def _range(values: Tensor) -> str:
+    low, middle, high = (int(values.double().quantile(q)) for q in (0.0, 0.5, 1.0))
+    return f"{low} to {high}, median {middle}"
+
+
 def _list(counts: Mapping[str, int], most: int = 12) -> str:
     first = [f"{name} {n}" for name, n in list(counts.items())[:most]]
     return ", ".join(first + ["…"] * (len(counts) > most))
@@ -126,7 +190,7 @@ def _list(counts: Mapping[str, int], most: int = 12) -> str:
 def _report(data: DataSet, found: Pictures | None = None) -> Report:
     counts = {"train": len(data.train), "test": len(data.test)}
     sizes = {"x".join(map(str, reversed(data.domain.shape[1:]))): sum(counts.values())}
-    if data.domain.kind == "points":
+    if data.domain.kind != "image":
         sizes = {}
     shown = _evenly(data)
     said = data.train.captions
@@ -137,7 +201,8 @@ def _report(data: DataSet, found: Pictures | None = None) -> Report:
         sizes=found.sizes if found is not None else sizes,
         classes=_classes(data),
         unreadable=found.unreadable if found is not None else {},
-        duplicates=duplicates(content_hashes(data.train.x), content_hashes(data.test.x)),
+        duplicates=duplicates(_hashes(data, data.train.x), _hashes(data, data.test.x)),
+        facts=_facts(data),
         notes=data.notes,
         sheet=data.train.x[shown],
         captions=[said[int(i)] for i in shown] if said is not None else [],

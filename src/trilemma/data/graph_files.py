@@ -27,7 +27,19 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph
 from trilemma.data.pictures import Progress, shown
 
-__all__ = ["FORMS", "LARGEST", "Found", "Plain", "dense", "found", "is_graphs", "plain", "read"]
+__all__ = [
+    "FORMS",
+    "LARGEST",
+    "Found",
+    "Plain",
+    "dense",
+    "found",
+    "is_graphs",
+    "of_networks",
+    "plain",
+    "read",
+    "too_large",
+]
 
 LARGEST = 2000
 """Nodes of a graph at most: its matrix has their square."""
@@ -77,6 +89,11 @@ class Found:
         ):
             if count:
                 said.append(f"{what} in the file and taken for un{what}: {_graphs(count)}")
+        return said + self.left_out()
+
+    def left_out(self) -> list[str]:
+        """Say which files could not be used, by reason."""
+        said = []
         for reason, names in self.unreadable.items():
             named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
             said.append(f"left out, {reason} ({len(names)}): {named}")
@@ -188,6 +205,23 @@ def of_network(network: Any) -> Plain:  # noqa: ANN401
         is_directed=network.is_directed(),
         is_weighted=any("weight" in told for *_, told in edges),
     )
+
+
+def of_networks(networks: Sequence[Any], name: str) -> Found:
+    """Take networkx graphs of any kind.
+
+    Raises:
+        BadInput: One is empty, a single node, or too large.
+    """
+    seen = Found()
+    for at, network in enumerate(networks, 1):
+        try:
+            seen.graphs.append(of_network(network))
+        except Unreadable as error:
+            raise BadInput(f"graph {at} of '{name}' cannot be used: {error}.") from None
+    if large := too_large(seen.graphs):
+        raise BadInput(f"'{name}': {large}")
+    return seen
 
 
 def _parsed(path: Path) -> list[Plain]:

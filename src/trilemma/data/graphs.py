@@ -31,6 +31,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,12 +40,13 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph, reordered, sizes, stacked
 from trilemma.core.noise import mix
+from trilemma.data import graph_files
 from trilemma.data import graph_rules as rules
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.maths.orders import breadth_first, windows
 from trilemma.maths.refinement import colour_hash
 
-__all__ = ["GRAPHS", "Made", "dataset", "made"]
+__all__ = ["GRAPHS", "Made", "component_counts", "components", "dataset", "made", "of_networks"]
 
 TEST_SHARE = 0.2
 ORDERS, AT_ONCE = 100, 1 << 24
@@ -119,6 +121,18 @@ def components(x: Tensor) -> Tensor:
         if torch.equal(lower, label):
             return label
         label = lower
+
+
+def component_counts(x: Tensor) -> Tensor:
+    """Return in how many pieces each graph is, [B]."""
+    part = max(1, AT_ONCE // x.shape[1] ** 2)
+    own = torch.arange(x.shape[-1])
+    found = [((components(some) == own) & _here(some)).sum(1) for some in x.split(part)]
+    return torch.cat(found)
+
+
+def _here(x: Tensor) -> Tensor:
+    return x.diagonal(dim1=1, dim2=2).bool()
 
 
 def _scale_free(size: int | None) -> list[Tensor]:
@@ -228,6 +242,16 @@ def dataset(
         said.append(f"the same as another but for the order of nodes: {copies}")
     domain = Domain("graph", tuple(x.shape[1:]), Levels(2), reach=reach)
     return DataSet(name, domain, train, test, said, rule=rule)
+
+
+def of_networks(networks: Sequence[Any], name: str = "graphs") -> DataSet:
+    """Make a data set of networkx graphs; what a graph here cannot say stands in the notes.
+
+    Raises:
+        BadInput: There are too few, or one is empty, a single node, or too large.
+    """
+    found = graph_files.of_networks(networks, name)
+    return dataset([graph_files.dense(one) for one in found.graphs], name, notes=found.notes())
 
 
 def reach_of(x: Tensor) -> int:

