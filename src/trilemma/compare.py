@@ -19,8 +19,7 @@ from trilemma import drawing, gallery
 from trilemma.core.errors import BadInput, Diverged, RanAway
 from trilemma.data.dataset import DataSet
 from trilemma.grid import Cell, Grid, Settings, cells, check
-from trilemma.metrics.extractors import extractor
-from trilemma.metrics.quality import Reference, reference
+from trilemma.metrics.judge import Against, reference_for
 from trilemma.recipes.catalog import fitting, named
 from trilemma.recipes.judging import default_samples, judge_run
 from trilemma.recipes.runs import begin, folder_name, go_on, load
@@ -222,7 +221,7 @@ class _Bench:
     watch: Watch
     progress: Callable[[str], AbstractContextManager[Progress]]
     say: Callable[[str], None]
-    against: Reference | None = None
+    against: Against | None = None
 
     def measured(self, cell: Cell) -> Mapping[str, Any]:
         """Return a cell's evaluation, by an earlier call or by this one; or why there is none."""
@@ -284,14 +283,17 @@ class _Bench:
                 against=against,
             )
 
-    def reference(self) -> Reference:
+    def reference(self) -> Against:
         """Return what all are held against, made when it is first asked for."""
         if self.against is None:
-            n, data = self.plan.samples, self.data
-            made = extractor(None, data, n=n, device=self.world.device)
-            with self.progress(data.name) as told:
-                self.against = reference(
-                    data, made, n=n, seed=self.plan.seed, progress=told, check=self.check
+            with self.progress(self.data.name) as told:
+                self.against = reference_for(
+                    self.data,
+                    n=self.plan.samples,
+                    seed=self.plan.seed,
+                    device=self.world.device,
+                    progress=told,
+                    check=self.check,
                 )
         return self.against
 

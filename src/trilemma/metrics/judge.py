@@ -32,17 +32,60 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Coded, Latent, Model, Reconstructing, Restoring
 from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.data.dataset import DataSet
-from trilemma.metrics import likelihood, matching, modes, reconstruction, restoration
+from trilemma.metrics import likelihood, matching, reconstruction, restoration
 from trilemma.metrics.extractors import extractor as named
-from trilemma.metrics.neighbours import nearest
-from trilemma.metrics.quality import METRICS, Progress, Reference, quality, reference
+from trilemma.metrics.graph_quality import graph_reference
+from trilemma.metrics.quality import Progress, Reference, reference
 from trilemma.metrics.score import Score
 
-__all__ = ["Judgement", "World", "calls", "judge"]
+__all__ = ["Against", "Judgement", "World", "calls", "judge", "reference_for"]
 
 AT_ONCE = 4 * CHUNK
-SHOWN = 16
-"""Samples whose nearest training example is kept."""
+
+
+class Against(Protocol):
+    """What samples of a data set are held against, whatever the kind of data."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of what is compared of them, such as an extractor's."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """Say in a sentence what that is."""
+        ...
+
+    def measured(self, samples: Tensor) -> tuple[dict[str, Score], dict[str, str], Tensor]:
+        """Return scores, reasons for what is skipped, and nearest training examples."""
+        ...
+
+
+def reference_for(
+    data: DataSet,
+    *,
+    n: int,
+    seed: int,
+    device: torch.device | str = "cpu",
+    extractor: str | None = None,
+    progress: Progress | None = None,
+    check: Callable[[], None] | None = None,
+) -> Against:
+    """Measure a data set against itself and against trivial samples.
+
+    Arguments:
+        data: Has test examples.
+        n: How many samples will be measured.
+        seed: Seed of orders, trivial samples and resamples.
+        device: Where features are computed.
+        extractor: Name of the features' extractor; None takes the data set's own.
+        progress: Told of each chunk.
+        check: Called between chunks; raises to stop.
+    """
+    if data.domain.kind == "graph":
+        return graph_reference(data, n=n, seed=seed, progress=progress, check=check)
+    made = named(extractor, data, n=n, device=device)
+    return reference(data, made, n=n, seed=seed, progress=progress, check=check)
 
 
 class World(Protocol):
@@ -92,7 +135,7 @@ def judge(
     draws: int = likelihood.DRAWS,
     device: torch.device | str = "cpu",
     extractor: str | None = None,
-    against: Reference | None = None,
+    against: Against | None = None,
     draw: Callable[[int, int], Tensor] | None = None,
     world: World | None = None,
     progress: Progress | None = None,
@@ -123,8 +166,15 @@ def judge(
     if n < 1:
         raise BadInput(f"{n} samples cannot be measured; give 1 or more, 1000 for stable numbers.")
     if against is None:
-        made = named(extractor, data, n=n, device=device)
-        against = reference(data, made, n=n, seed=seed, progress=progress, check=check)
+        against = reference_for(
+            data,
+            n=n,
+            seed=seed,
+            device=device,
+            extractor=extractor,
+            progress=progress,
+            check=check,
+        )
     drawing = draw if draw is not None else _by_index(model, seed)
     restored, refused = {}, restoration.lacking(model)
     with sampling.watched(model, check):
@@ -134,7 +184,7 @@ def judge(
         restored, samples = restoration.restoration(
             model, data, n=n, seed=seed, device=device, check=check, progress=progress
         )
-    scores, skipped, neighbours = _measured(samples, data, against)
+    scores, skipped, neighbours = against.measured(samples)
     kept = _test_rows(data, min(n, len(data.test)), seed)
     found, levels = {}, isinstance(data.domain.values, Levels)
     for kind in likelihood.answers(model):
@@ -162,8 +212,8 @@ def judge(
         cost=cost,
         samples=samples,
         neighbours=neighbours,
-        extractor=against.extractor.name,
-        note=against.extractor.note,
+        extractor=against.name,
+        note=against.note,
     )
 
 
@@ -171,29 +221,11 @@ def _by_index(model: Model, seed: int) -> Callable[[int, int], Tensor]:
     return lambda start, stop: sampling.draw(model, stop - start, seed=seed, start=start)
 
 
-def _measured(
-    samples: Tensor, data: DataSet, against: Reference
-) -> tuple[dict[str, Score], dict[str, str], Tensor]:
-    """Return scores, reasons for what is skipped, and nearest training examples."""
-    if samples.is_floating_point() and not samples.isfinite().all():
-        bad = int((~samples.isfinite().flatten(1).all(1)).sum())
-        reason = f"{bad} of {len(samples)} samples are not finite numbers"
-        return {}, dict.fromkeys((*METRICS, *modes.METRICS), reason), samples[:0]
-    features = against.extractor(samples)
-    distances, rows = nearest(features, against.train)
-    scores, skipped = quality(features, against, distances)
-    if against.modes is not None:
-        tally = against.modes.modes.sort(samples, features)
-        scores |= modes.mode_scores(tally, against.modes)
-    skipped |= modes.lacking(data)
-    return scores, skipped, data.train.x[against.train_rows[rows[:SHOWN]]]
-
-
 def _coded(
     model: Model,
     data: DataSet,
     x: Tensor,
-    against: Reference,
+    against: Against,
     scores: dict[str, Score],
     seed: int,
     device: torch.device | str,
@@ -201,7 +233,7 @@ def _coded(
 ) -> tuple[dict[str, Score], dict[str, str]]:
     """Measure what codes lose of test examples; adds a baseline to the fd in `scores`."""
     found, skipped = {}, reconstruction.lacking(model)
-    if isinstance(model, Reconstructing):
+    if isinstance(model, Reconstructing) and isinstance(against, Reference):
         again = reconstruction.reconstructed(model, x, seed=seed, device=device, check=check)
         distance, found, more = reconstruction.first_stage(
             x, again, data, against.extractor, against.test, seed=seed

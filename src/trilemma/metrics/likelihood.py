@@ -43,6 +43,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
+from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import (
     Bounded,
     Density,
@@ -284,7 +285,9 @@ def scores(
             score, low=score.low - likelihood.below, high=score.high + likelihood.above
         )
     source = next((s for s in ("log_prob", "importance_bound", "bound") if s in made), None)
-    if not isinstance(domain.values, Levels):
+    if domain.kind == "graph":
+        skipped["bits_per_dim"] = "a graph has no fixed number of coordinates; see nats a graph"
+    elif not isinstance(domain.values, Levels):
         skipped["bits_per_dim"] = "the data are real numbers, whose unit would be in it"
     elif source is None:
         skipped["bits_per_dim"] = "the model gives neither a density nor a bound"
@@ -322,10 +325,33 @@ def uniform(dimensions: int, count: int) -> float:
 def baselines(data: DataSet) -> dict[str, float]:
     """Return the mean ln p(x) of test examples under trivial densities, in nats."""
     values = data.domain.values
+    if data.domain.kind == "graph":
+        return {"erdos-renyi": erdos_renyi(data.train.x, data.test.x)}
     if isinstance(values, Levels):
         histogram = _histogram(data.train, data.test, values.count)
         return {"uniform": uniform(data.domain.dimensions, values.count), "histogram": histogram}
     return {"normal": _normal(data.train.x, data.test.x)}
+
+
+def erdos_renyi(train: Tensor, test: Tensor) -> float:
+    """Return the mean ln P of labelled test graphs, when pairs are joined independently.
+
+    Sizes have the training histogram, each of 1 … N counted once more; all pairs are joined with
+    the training graphs' share of joined pairs.
+
+    >>> one = torch.tensor([[[1, 1], [1, 1]], [[1, 0], [0, 1]]], dtype=torch.uint8)
+    >>> round(erdos_renyi(one, one), 4)  # ln(3 / 4) + ln(1 / 2)
+    -0.9808
+    """
+    n, joined = sizes(train), adjacency(train).sum((1, 2)).double() / 2
+    pairs = n.double() * (n - 1) / 2
+    share = joined.sum() / pairs.sum().clamp_min(1)
+    counts = torch.bincount(n, minlength=train.shape[-1] + 1)[1:] + 1
+    m, edges = sizes(test), adjacency(test).sum((1, 2)).double() / 2
+    of_size = (counts.double() / counts.sum()).log()[m - 1]
+    without = m.double() * (m - 1) / 2 - edges
+    of_edges = torch.xlogy(edges, share) + torch.xlogy(without, 1 - share)
+    return (of_size + of_edges).mean().item()
 
 
 def _histogram(train: Split, test: Split, count: int) -> float:

@@ -31,7 +31,8 @@ from trilemma.metrics.frechet import (
     kernel_distance,
     kernel_spread,
 )
-from trilemma.metrics.modes import ModeReference, mode_reference, modes_of
+from trilemma.metrics.modes import METRICS as MODE_METRICS
+from trilemma.metrics.modes import ModeReference, lacking, mode_reference, mode_scores, modes_of
 from trilemma.metrics.neighbours import CAP, Manifold, manifold, nearest, nearest_ratio
 from trilemma.metrics.score import RESAMPLES, Score, spread
 
@@ -40,6 +41,8 @@ __all__ = ["METRICS", "Progress", "Reference", "quality", "reference"]
 OF_POINTS = ("precision", "recall", "density", "coverage")
 METRICS = ("fd", "kd", *OF_POINTS, "nearest_train_ratio")
 
+SHOWN = 16
+"""Samples whose nearest training example is kept."""
 FEWEST = 6
 """Fewest points of a set that have a fifth neighbour."""
 
@@ -70,8 +73,38 @@ class Reference:
     """Training examples that stood in for samples."""
     baselines: Mapping[str, Mapping[str, float]]
     """Value by metric and stand-in."""
+    data: DataSet
     modes: ModeReference | None = None
     """What modes are counted against, where the data set has any."""
+
+    @property
+    def name(self) -> str:
+        """Return the extractor's name."""
+        return self.extractor.name
+
+    @property
+    def note(self) -> str:
+        """Say what the extractor is."""
+        return self.extractor.note
+
+    def measured(self, samples: Tensor) -> tuple[dict[str, Score], dict[str, str], Tensor]:
+        """Return scores, reasons for what is skipped, and nearest training examples.
+
+        Arguments:
+            samples: [n, *shape], data units.
+        """
+        if samples.is_floating_point() and not samples.isfinite().all():
+            bad = int((~samples.isfinite().flatten(1).all(1)).sum())
+            reason = f"{bad} of {len(samples)} samples are not finite numbers"
+            return {}, dict.fromkeys((*METRICS, *MODE_METRICS), reason), samples[:0]
+        features = self.extractor(samples)
+        distances, rows = nearest(features, self.train)
+        scores, skipped = quality(features, self, distances)
+        if self.modes is not None:
+            tally = self.modes.modes.sort(samples, features)
+            scores |= mode_scores(tally, self.modes)
+        skipped |= lacking(self.data)
+        return scores, skipped, self.data.train.x[self.train_rows[rows[:SHOWN]]]
 
 
 def reference(
@@ -141,7 +174,7 @@ def reference(
         seed=seed,
     )
     return Reference(
-        extractor, n, seed, test, train, rows, usual, floor, half, by_metric, modes=counted
+        extractor, n, seed, test, train, rows, usual, floor, half, by_metric, data, counted
     )
 
 

@@ -12,16 +12,15 @@ from safetensors.torch import save_file
 
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
-from trilemma.metrics.judge import judge
+from trilemma.metrics.judge import Against, judge
 from trilemma.metrics.likelihood import DRAWS
 from trilemma.metrics.modes import mode_count
-from trilemma.metrics.quality import Reference
 from trilemma.recipes.runs import Loaded
 from trilemma.training.distributed import World
 
 __all__ = ["EACH_MODE", "SAMPLES", "default_samples", "judge_run", "training_cost"]
 
-SAMPLES = {"image": 2000, "points": 5000}
+SAMPLES = {"image": 2000, "points": 5000, "graph": 256}
 """Samples measured unless another number is asked for."""
 EACH_MODE = 26
 """Fewest samples measured for each mode: 26,000 for stacked-mnist, as the field counts."""
@@ -53,7 +52,7 @@ def judge_run(
     world: World,
     check: Callable[[], None],
     progress: Callable[[str, int, int], None] | None = None,
-    against: Reference | None = None,
+    against: Against | None = None,
 ) -> Mapping[str, Any]:
     """Measure all that the model can answer, and keep it in the run as evaluation.json.
 

@@ -48,6 +48,93 @@ MEANINGS: Mapping[str, Meaning] = {
     "precision": Meaning(
         "precision", "higher", "Share of the samples that lie where data lie: are they good?"
     ),
+    "mmd_degree": Meaning(
+        "mmd degree",
+        "lower",
+        "Maximum mean discrepancy of the degrees: how far samples lie from test "
+        "graphs; GraphRNN's kernel, V-statistic.",
+    ),
+    "mmd_clustering": Meaning(
+        "mmd clustering",
+        "lower",
+        "Maximum mean discrepancy of clustering coefficients: how far samples lie from test "
+        "graphs; GraphRNN's kernel, V-statistic.",
+    ),
+    "mmd_orbit": Meaning(
+        "mmd orbit",
+        "lower",
+        "Maximum mean discrepancy of the counts of graphs of up to four nodes: how far samples "
+        "lie from test graphs; GraphRNN's kernel, V-statistic.",
+    ),
+    "mmd_spectral": Meaning(
+        "mmd spectral",
+        "lower",
+        "Maximum mean discrepancy of the Laplacians' spectra: how far samples lie from test graphs; "
+        "the earth mover's kernel, V-statistic.",
+    ),
+    "mmd_degree_u": Meaning(
+        "mmd degree u",
+        "lower",
+        "`mmd_degree` as U-statistic: unbiased, and below 0 by chance where nothing differs.",
+    ),
+    "mmd_clustering_u": Meaning(
+        "mmd clustering u",
+        "lower",
+        "`mmd_clustering` as U-statistic: unbiased, and below 0 by chance where nothing differs.",
+    ),
+    "mmd_orbit_u": Meaning(
+        "mmd orbit u",
+        "lower",
+        "`mmd_orbit` as U-statistic: unbiased, and below 0 by chance where nothing differs.",
+    ),
+    "mmd_spectral_u": Meaning(
+        "mmd spectral u",
+        "lower",
+        "`mmd_spectral` as U-statistic: unbiased, and below 0 by chance where nothing differs.",
+    ),
+    "mmd_degree_tv": Meaning(
+        "mmd degree tv", "lower", "`mmd_degree` by total variation, as papers since GRAN have it."
+    ),
+    "mmd_clustering_tv": Meaning(
+        "mmd clustering tv",
+        "lower",
+        "`mmd_clustering` by total variation, as papers since GRAN have it.",
+    ),
+    "mmd_orbit_tv": Meaning(
+        "mmd orbit tv", "lower", "`mmd_orbit` by total variation, as papers since GRAN have it."
+    ),
+    "mmd_spectral_tv": Meaning(
+        "mmd spectral tv",
+        "lower",
+        "`mmd_spectral` by total variation, as papers since GRAN have it.",
+    ),
+    "mmd_degree_tv_u": Meaning(
+        "mmd degree tv, u", "lower", "`mmd_degree` by total variation, as U-statistic."
+    ),
+    "mmd_clustering_tv_u": Meaning(
+        "mmd clustering tv, u", "lower", "`mmd_clustering` by total variation, as U-statistic."
+    ),
+    "mmd_orbit_tv_u": Meaning(
+        "mmd orbit tv, u", "lower", "`mmd_orbit` by total variation, as U-statistic."
+    ),
+    "mmd_spectral_tv_u": Meaning(
+        "mmd spectral tv, u", "lower", "`mmd_spectral` by total variation, as U-statistic."
+    ),
+    "unique": Meaning(
+        "unique", "higher", "Share of the graphs that are like no other before them in any order."
+    ),
+    "novel": Meaning("novel", "higher", "Share of the graphs that are like no training graph."),
+    "valid": Meaning(
+        "valid", "higher", "Share of the graphs that keep the rule by which the set was made."
+    ),
+    "valid_unique_novel": Meaning(
+        "valid, unique, novel", "higher", "Share of the graphs that are all three at once."
+    ),
+    "size_gap": Meaning(
+        "size gap",
+        "lower",
+        "How far the mean size is from that of the test graphs, as a share; sizes are the model's.",
+    ),
     "recall": Meaning(
         "recall", "higher", "Share of the data that lie where samples lie: is anything left out?"
     ),
