@@ -29,6 +29,7 @@ __all__ = [
     "Explaining",
     "Flowing",
     "Gradual",
+    "Improving",
     "Invertible",
     "Latent",
     "Loss",
@@ -346,6 +347,22 @@ class Editing(Protocol):
         self, a: Tensor, b: Tensor, count: int, *, condition: Condition | None = None
     ) -> Tensor:
         """Return [count, B, *shape] on the way from a to b, through their codes."""
+        ...
+
+
+@runtime_checkable
+class Improving(Protocol):
+    """Changes given examples so that they are worth more."""
+
+    improves: str
+    """What is raised; '' where this model raises nothing."""
+
+    def improve(self, x: Tensor, *, noise: Noise | None = None) -> Tensor:
+        """Return examples that were changed, data units."""
+        ...
+
+    def worth(self, x: Tensor, *, seed: int) -> Float[Tensor, " B"]:
+        """Return what is raised, of each example; an estimate by chances that the seed fixes."""
         ...
 
 

@@ -21,6 +21,7 @@ from trilemma.laws import (
     graph_rnn,
     latent,
     metrics,
+    policy,
     restoration,
     samplers,
     spline,
@@ -52,6 +53,7 @@ def library_laws() -> Sequence[Check]:
         *latent.CHECKS,
         *restoration.CHECKS,
         *graph_rnn.CHECKS,
+        *policy.CHECKS,
         *metrics.CHECKS,
     )
 

@@ -35,6 +35,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics import likelihood, matching, reconstruction, restoration
 from trilemma.metrics.extractors import extractor as named
 from trilemma.metrics.graph_quality import graph_reference
+from trilemma.metrics.improvement import improvement
 from trilemma.metrics.quality import Progress, Reference, reference
 from trilemma.metrics.score import Score
 
@@ -202,13 +203,16 @@ def judge(
     with sampling.watched(model, check):
         coded, lost = _coded(model, data, kept, against, scores, seed, device, check)
         obeyed, deaf = _obeyed(model, data, n, seed, device, world, progress, check)
+        improved, idle = improvement(
+            model, data, n=n, seed=seed, device=device, check=check, progress=progress
+        )
     cost |= {
         "parameters": sum(p.numel() for p in model.parameters()),
         "peak_memory_bytes": _peak_memory(torch.device(device)),
     }
     return Judgement(
-        metrics=scores | restored | coded | obeyed | likely,
-        skipped=skipped | refused | lost | deaf | likelihood.lacking(model) | silent,
+        metrics=scores | restored | coded | obeyed | improved | likely,
+        skipped=skipped | refused | lost | deaf | idle | likelihood.lacking(model) | silent,
         cost=cost,
         samples=samples,
         neighbours=neighbours,

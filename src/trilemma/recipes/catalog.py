@@ -12,6 +12,7 @@ from trilemma.recipes.ebm import EnergyBased
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.glow import Glow
+from trilemma.recipes.graphrl import GraphReinforced
 from trilemma.recipes.graphrnn import GraphRecurrent
 from trilemma.recipes.latent_diffusion import LatentDiffusing
 from trilemma.recipes.pixel_transformer import PixelTransformer
@@ -39,6 +40,7 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "latent-diffusion": LatentDiffusing,
     "sr3": Sr3,
     "graphrnn": GraphRecurrent,
+    "graphrl": GraphReinforced,
 }
 
 

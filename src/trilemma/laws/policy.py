@@ -1,0 +1,280 @@
+"""Laws of building graphs and of learning to: masks, gradients by enumeration, symmetry.
+
+Everything is done on graphs of at most four nodes, where all episodes can be listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from trilemma.core import graph as graphs
+from trilemma.laws.law import Check, Law, equal
+from trilemma.maths import building, orders, policy, robustness
+from trilemma.networks import graph as networks
+
+__all__ = ["CHECKS"]
+
+SOURCE = "lecture §7; You, Liu, Ying, Pande & Leskovec 2018, section 3"
+PPO = "lecture §7; Schulman et al. 2017, eq. 7"
+GAE = "Schulman, Moritz, Levine, Jordan & Abbeel 2016, eq. 16 to 18"
+ROBUST = "Darvariu, Hailes & Musolesi 2021, section 3"
+NODES, ACTS = 3, 4
+
+
+def _network(budget: int = 0) -> networks.ActNetwork:
+    """Return a network with weights large enough that no act is as likely as another."""
+    made = networks.ActNetwork(width=5, layers=2, budget=budget)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.copy_(0.4 * torch.randn(weight.shape, generator=draw))
+    return made
+
+
+Episode = tuple[list[tuple[building.Site, int]], building.Site]
+
+
+def _episodes(site: building.Site, grows: bool) -> Iterator[Episode]:
+    """List all episodes from a state of one graph: its acts, and how it ends."""
+    if bool(site.done):
+        yield [], site
+        return
+    for act in building.allowed(site, grows)[0].nonzero()[:, 0].tolist():
+        after = building.acted(site, torch.tensor([act]), grows)
+        for acts, end in _episodes(after, grows):
+            yield [(site, act), *acts], end
+
+
+def _starts() -> list[tuple[building.Site, bool]]:
+    """Return a graph that grows, and one that gets two edges."""
+    path = graphs.graph(4, [(0, 1), (1, 2), (2, 3)])[None]
+    return [
+        (building.begun(1, NODES, ACTS), True),
+        (building.gathered(path, torch.tensor([2])), False),
+    ]
+
+
+def gradient() -> list[Law]:
+    """All episodes: the surrogate's gradient where the policy has not moved, and the exact one."""
+    laws = []
+    for (start, grows), name in zip(_starts(), ("growing", "with a budget"), strict=True):
+        network = _network(0 if grows else 2)
+        weights = [w for k, w in network.named_parameters() if not k.startswith("value")]
+        expected, given = torch.zeros(()), torch.zeros(())
+        for acts, end in _episodes(start, grows):
+            worth = float(end.x.sum()) ** 1.5 + float(end.x[0, 0].sum())
+            log_probs = []
+            for site, act in acts:
+                logits, _ = network(site.x, site.hand, site.left)
+                may = building.allowed(site, grows)
+                log_probs.append(policy.masked_log_probs(logits, may)[0, act])
+            told = torch.stack(log_probs)
+            chance = told.sum().exp()
+            expected = expected + chance * worth
+            gain = policy.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
+            given = given + chance.detach() * gain.sum()
+        exact = torch.autograd.grad(expected, weights, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad(given, weights, allow_unused=True)
+        pairs = [(a, b) for a, b in zip(exact, found, strict=True) if a is not None]
+        largest = max(float(a.abs().max()) for a, _ in pairs)
+        gap = max(float((a - b).abs().max()) for a, b in pairs if b is not None)
+        laws.append(
+            equal(
+                "the surrogate's gradient at ratio 1 is the exact policy gradient, by all "
+                f"episodes: {name} (largest gap, relative)",
+                PPO,
+                gap / largest,
+                0,
+                1e-4,
+            )
+        )
+    return laws
+
+
+@torch.no_grad()
+def masks() -> list[Law]:
+    """All states that can be reached."""
+    forbidden = rest = 0.0
+    broken = 0
+    for start, grows in _starts():
+        network = _network(0 if grows else 2)
+        for acts, end in _episodes(start, grows):
+            for site, _ in acts:
+                logits, _ = network(site.x, site.hand, site.left)
+                may = building.allowed(site, grows)
+                chance = policy.masked_log_probs(logits, may).exp()
+                forbidden = max(forbidden, float(chance[~may].max()))
+                rest = max(rest, abs(float(chance[may].sum()) - 1))
+            for x in (*(site.x[0] for site, _ in acts), end.x[0]):
+                n = int(x.diagonal().sum())
+                simple = torch.equal(x, x.T) and int(x.max()) == 1
+                simple &= bool(x.diagonal()[:n].all()) and not bool(x[n:].any())
+                broken += not simple
+    return [
+        equal(
+            "acts that are not allowed have probability zero (largest)", SOURCE, forbidden, 0, 0
+        ),
+        equal("the others' probabilities sum to one (largest gap)", SOURCE, rest, 0, 1e-6),
+        equal(
+            "no state that can be reached is other than a simple graph (states)",
+            SOURCE,
+            broken,
+            0,
+            0,
+        ),
+    ]
+
+
+def experts() -> list[Law]:
+    """Graphs of four nodes: the expert's acts, replayed."""
+    wrong = 0
+    for joined in ([(0, 1), (1, 2), (0, 2), (2, 3)], [(0, 1)], [(0, 1), (0, 2), (0, 3)]):
+        x = graphs.graph(4, joined)[None]
+        y = graphs.reordered(x, orders.breadth_first(x, torch.tensor([[0.4, 0.1, 0.3, 0.2]])))
+        steps = int(graphs.adjacency(y).sum()) // 2 + 1
+        steps += int((orders.parents(y)[0, 1:] == torch.arange(1, 4)).sum())
+        at = (torch.arange(steps) + 0.5) / steps
+        _, acts = building.expert(y.expand(steps, 4, 4), orders.parents(y).expand(steps, 4), at)
+        site = building.begun(1, 4, 100)
+        for act in acts:
+            wrong += not bool(building.allowed(site, True)[0, act])
+            site = building.acted(site, act[None], True)
+        wrong += int((site.x != y).sum()) + int(not bool(site.done))
+    return [equal("the expert's acts build the graph (entries that differ)", SOURCE, wrong, 0, 0)]
+
+
+def weighing() -> list[Law]:
+    """Episodes of several lengths."""
+    draw = torch.Generator().manual_seed(0)
+    values = torch.randn(5, 3, generator=draw, dtype=torch.float64)
+    rewards = torch.randn(5, 3, generator=draw, dtype=torch.float64)
+    there = torch.arange(5)[:, None] < torch.tensor([5, 3, 1])
+    rewards = rewards * there
+    whole = policy.advantages(rewards, values, there, decay=1.0)
+    returns = rewards.flip(0).cumsum(0).flip(0)
+    one = policy.advantages(rewards, values, there, decay=0.0)
+    later = torch.cat([values[1:] * there[1:], torch.zeros(1, 3, dtype=torch.float64)])
+    told = (rewards + later - values) * there
+    return [
+        equal(
+            "advantages with lambda 1 are return less value (largest gap)",
+            GAE,
+            float((whole - (returns - values) * there).abs().max()),
+            0,
+            1e-12,
+        ),
+        equal(
+            "advantages with lambda 0 are errors of one step (largest gap)",
+            GAE,
+            float((one - told).abs().max()),
+            0,
+            1e-12,
+        ),
+    ]
+
+
+def clipping() -> list[Law]:
+    """Ratios on both sides, advantages of both signs."""
+    ratio = torch.tensor([0.5, 0.5, 1.0, 1.0, 1.5, 1.5], dtype=torch.float64)
+    advantage = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    log_prob = ratio.log().requires_grad_()
+    gain = policy.surrogate(log_prob, torch.zeros_like(ratio), advantage, 0.2)
+    (slope,) = torch.autograd.grad(gain.sum(), log_prob)
+    wanted = torch.tensor([0.5, 0.0, 1.0, -1.0, 0.0, -1.5], dtype=torch.float64)
+    return [
+        equal(
+            "the clip stops the slope where the ratio has gone too far the right way "
+            "(largest gap)",
+            PPO,
+            float((slope - wanted).abs().max()),
+            0,
+            1e-12,
+        )
+    ]
+
+
+@torch.no_grad()
+def symmetry() -> list[Law]:
+    """A graph and the same with its nodes in another order, and with places that are empty."""
+    x = graphs.graph(5, [(0, 1), (1, 2), (2, 3), (3, 1)], 7)[None]
+    order = torch.tensor([[3, 0, 4, 2, 1, 5, 6]])
+    y = graphs.reordered(x, order)
+    embed, network = networks.Embedding(networks.FEATURES, 6, 2), _network(3)
+    h, g = (embed(z, networks.features(z)) for z in (x, y))
+    hand, left = torch.tensor([2]), torch.tensor([2])
+    _, value = network(x, hand, left)
+    _, other = network(y, order.argsort(1)[:, 2], left)
+    critic = networks.GraphCritic(width=6, layers=2)
+    return [
+        equal(
+            "embeddings go with their nodes (largest gap)",
+            SOURCE,
+            float((h[0, order[0]] - g[0]).abs().max()),
+            0,
+            1e-5,
+        ),
+        equal(
+            "a state's value does not know the order of nodes (gap)",
+            SOURCE,
+            float((value - other).abs()),
+            0,
+            1e-5,
+        ),
+        equal("nor does a critic (gap)", SOURCE, float((critic(x) - critic(y)).abs()), 0, 1e-5),
+        equal(
+            "nodes that are not there embed to nothing (largest)",
+            SOURCE,
+            float(h[0, 5:].abs().max()),
+            0,
+            0,
+        ),
+    ]
+
+
+def withstanding() -> list[Law]:
+    """Networks whose critical fraction is known."""
+    draw = torch.Generator().manual_seed(0)
+
+    def of(n: int, joined: list[tuple[int, int]], removal: str) -> float:
+        u = torch.rand(1, 64, 9, generator=draw)
+        return float(robustness.robustness(graphs.graph(n, joined, 9)[None], u, removal))
+
+    star = [(0, i) for i in range(1, 9)]
+    full = [(i, j) for i in range(6) for j in range(i)]
+    return [
+        equal(
+            "a star falls apart when its centre goes: targeted",
+            ROBUST,
+            of(9, star, "targeted"),
+            1 / 9,
+            1e-12,
+        ),
+        equal("a complete network never falls apart", ROBUST, of(6, full, "both"), 1, 1e-12),
+        equal(
+            "what is in two pieces has fallen apart",
+            ROBUST,
+            of(4, [(0, 1), (2, 3)], "both"),
+            0,
+            1e-12,
+        ),
+        equal(
+            "a path of three falls apart when its middle goes: random, 1/3 · 1/3 + 2/3 · 1",
+            ROBUST,
+            of(3, [(0, 1), (1, 2)], "random"),
+            7 / 9,
+            0.15,
+        ),
+    ]
+
+
+CHECKS: tuple[Check, ...] = (
+    masks,
+    experts,
+    gradient,
+    clipping,
+    weighing,
+    symmetry,
+    withstanding,
+)

@@ -1,0 +1,175 @@
+r"""Networks over whole graphs: embeddings of nodes by passing messages, and what is read off them.
+
+With A the adjacency and h a vector a node,
+
+    m_i = sum_j A_ij h_j / sqrt(1 + degree_i),      g = mean of h over the nodes that are there
+    h_i <- h_i + W_2 relu(norm(W_1 [h_i, m_i, max of neighbours' h, g]))
+
+All graphs of a batch are computed together, padded; nodes that are not there are zero and tell
+nothing. Embeddings go with the nodes when these are put in another order, and what is read off a
+whole graph does not change.
+
+References:
+    | Neural Message Passing for Quantum Chemistry (Gilmer, Schoenholz, Riley, Vinyals & Dahl,
+      2017)
+    | How Powerful are Graph Neural Networks? (Xu, Hu, Leskovec & Jegelka, 2019)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+__all__ = ["ActNetwork", "Embedding", "GraphCritic", "features"]
+
+DEGREES = 12
+"""Degrees that are told apart; those above share the last."""
+RECENT = 6
+"""Latest nodes of a graph that grows that are told apart."""
+FEATURES = DEGREES + 3
+
+
+def features(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N F"]:
+    """Return what is told of every node: its degree, and the graph's size and density."""
+    here = x.diagonal(dim1=1, dim2=2)
+    n = here.sum(1, dtype=torch.int64)
+    degree = x.sum(2, dtype=torch.int64) - here
+    codes = F.one_hot(degree.clamp_max(DEGREES - 1), DEGREES).float()
+    size = (n.float() / x.shape[1])[:, None].expand_as(degree)
+    share = degree.float() / (n[:, None] - 1).clamp_min(1)
+    mean = (degree.sum(1) / n.clamp_min(1)).float()[:, None].expand_as(degree) / DEGREES
+    told = torch.cat([codes, torch.stack([size, share, mean], -1)], -1)
+    return told * here[..., None]
+
+
+class Embedding(nn.Module):
+    """Embeds nodes.
+
+    Arguments:
+        inputs: Numbers of a node.
+        width: H.
+        layers: Rounds of messages.
+    """
+
+    def __init__(self, inputs: int, width: int, layers: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(inputs, width)
+        self.hear = nn.ModuleList(nn.Linear(4 * width, width) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
+        self.leave = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+
+    def forward(
+        self, x: UInt8[Tensor, "B N N"], told: Float[Tensor, "B N F"]
+    ) -> Float[Tensor, "B N H"]:
+        """Return an embedding of each node, zero for those that are not there."""
+        here = x.diagonal(dim1=1, dim2=2).to(told.dtype)[..., None]
+        joined = x.to(told.dtype) - torch.diag_embed(here[..., 0])
+        scale = (1 + joined.sum(2, keepdim=True)).rsqrt()
+        count = here.sum(1, keepdim=True).clamp_min(1)
+        h = self.enter(told) * here
+        for hear, norm, leave in zip(self.hear, self.norms, self.leave, strict=True):
+            sums = joined.to(h.dtype) @ h * scale
+            most = _most(h, joined)
+            mean = (h.sum(1, keepdim=True) / count).expand_as(h)
+            new = hear(torch.cat([h, sums.to(h.dtype), most, mean.to(h.dtype)], -1))
+            h = (h + leave(norm(new).relu())) * here
+        return h
+
+
+def _most(h: Tensor, joined: Tensor) -> Tensor:
+    """Return the largest of a smooth kind among neighbours: a mean weighted by exp(h)."""
+    weight = h.clamp(-8, 8).exp()
+    joined = joined.to(h.dtype)
+    return (joined @ (weight * h)) / (joined @ weight + 1e-6)
+
+
+def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B 2H"]:
+    """Return mean and largest of a graph's embeddings, which do not grow with its size."""
+    here = x.diagonal(dim1=1, dim2=2)
+    mean = h.sum(1) / here.sum(1, keepdim=True).clamp_min(1)
+    most = torch.where(here[..., None].bool(), h, -torch.inf).amax(1)
+    return torch.cat([mean, most], 1)
+
+
+class ActNetwork(nn.Module):
+    """Gives every act of `maths.building` a logit, and every state a value.
+
+    Arguments:
+        width: H.
+        layers: Rounds of messages.
+        budget: Edges at most that a graph may still get, where that is told; 0 where graphs grow.
+    """
+
+    def __init__(self, *, width: int = 64, layers: int = 3, budget: int = 0) -> None:
+        super().__init__()
+        self.budget = budget
+        self.embed = Embedding(FEATURES + 2 + RECENT + 1, width, layers)
+        self.join = _perceptron(4 * width, width, 1)
+        self.take = _perceptron(3 * width, width, 1)
+        self.alone = _perceptron(3 * width, width, 2)
+        self.value = _perceptron(3 * width, width, 1)
+
+    def forward(
+        self, x: UInt8[Tensor, "B N N"], hand: Int[Tensor, " B"], left: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
+        """Return logits of the 2 N + 2 acts, also of those not allowed, and the state's value.
+
+        Arguments:
+            x: Graphs.
+            hand: The node in hand, or -1.
+            left: Edges that are left; not read where graphs grow.
+        """
+        h = self.embed(x, torch.cat([features(x), self._told(x, hand, left)], -1))
+        rows = torch.arange(len(x), device=x.device)
+        held = h[rows, hand.clamp_min(0)] * (hand >= 0)[:, None].to(h.dtype)
+        whole = torch.cat([pooled(h, x).to(h.dtype), held], 1)
+        mean = whole[:, : h.shape[2]]
+        wide = torch.cat([mean, held], 1)[:, None].expand(-1, h.shape[1], -1)
+        join = self.join(torch.cat([h, wide, h * held[:, None]], -1))[..., 0]
+        take = self.take(torch.cat([h, wide], -1))[..., 0]
+        logits = torch.cat([join, take, self.alone(whole)], 1)
+        return logits.float(), self.value(whole)[:, 0].float()
+
+    def _told(self, x: Tensor, hand: Tensor, left: Tensor) -> Tensor:
+        """Tell which node is in hand, which were the latest, and how much is left."""
+        room = x.shape[1]
+        place = torch.arange(room, device=x.device)
+        here = x.diagonal(dim1=1, dim2=2).bool()
+        is_held = (place == hand[:, None]).float()
+        if self.budget:
+            share = (left.float() / self.budget)[:, None].expand(-1, room)
+            recent = torch.zeros(*here.shape, RECENT, device=x.device)
+            age = torch.zeros_like(share)
+        else:
+            n = here.sum(1, keepdim=True)
+            since = (n - 1 - place).clamp(0, RECENT)
+            recent = F.one_hot(since, RECENT + 1)[..., :RECENT].float()
+            age = place / n.clamp_min(1)
+            share = torch.zeros_like(age)
+        told = torch.cat([torch.stack([is_held, share, age], -1), recent], -1)
+        return told * here[..., None]
+
+
+class GraphCritic(nn.Module):
+    """Tells how real a whole graph looks.
+
+    Arguments:
+        width: H.
+        layers: Rounds of messages.
+    """
+
+    def __init__(self, *, width: int = 64, layers: int = 3) -> None:
+        super().__init__()
+        self.embed = Embedding(FEATURES, width, layers)
+        self.score = _perceptron(2 * width, width, 1)
+
+    def forward(self, x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
+        """Return a logit, higher where a graph looks more real."""
+        h = self.embed(x, features(x))
+        return self.score(pooled(h, x).to(h.dtype))[:, 0].float()
+
+
+def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, outputs))

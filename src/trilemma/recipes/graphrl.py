@@ -1,0 +1,195 @@
+"""Graphs by reinforcement learning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import adjacency, sizes
+from trilemma.core.model import Model, Stage, Stream
+from trilemma.core.noise import Noise, mix
+from trilemma.data.dataset import DataSet
+from trilemma.data.rollouts import Rollouts
+from trilemma.data.stream import ExampleStream
+from trilemma.families.graph_policy import (
+    Acts,
+    Cloning,
+    GraphPolicy,
+    Reinforcing,
+    Reward,
+    Settings,
+)
+from trilemma.maths.robustness import robustness
+from trilemma.networks.graph import ActNetwork, GraphCritic
+from trilemma.recipes.recipe import Recipe
+
+__all__ = ["GraphReinforced", "robust_reward"]
+
+LARGEST = 200
+"""Nodes of a graph at most: every act reads all of it."""
+STARTS = 512
+"""Training graphs that a policy keeps to begin with at most."""
+ORDERS = 16
+"""Orders of removal behind a reward."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphReinforced(Recipe):
+    """Trains a policy that builds graphs act by act, or makes given networks robust."""
+
+    name: ClassVar[str] = "graphrl"
+    family: ClassVar[str] = "graph policy"
+    reference: ClassVar[str] = (
+        "Goal-directed graph construction using reinforcement learning, Darvariu, Hailes & "
+        "Musolesi, 2021, arXiv:2001.11279"
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("graph",)
+    bf16: ClassVar[bool] = False
+
+    batch: int = 64
+    """Graphs an update of cloning; a batch of acts is eight times as large."""
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+
+    task: Literal["imitate", "robust"] = "imitate"
+    """Build graphs like the data, or add edges that make networks robust."""
+    width: int = 64
+    """Numbers of a node's embedding."""
+    layers: int = 3
+    """Rounds of messages."""
+    cloning: float = 0.8
+    """Share of the training that learns from experts before reinforcement (imitate)."""
+    budget: float = 0.1
+    """Edges that a network gets, as a share of its own (robust)."""
+    removal: Literal["random", "targeted", "both"] = "both"
+    """How nodes are removed from it (robust)."""
+    episodes: int = 128
+    """Graphs of a collection."""
+    epochs: int = 4
+    """How often the acts of a collection are learnt from."""
+    clip_ratio: float = 0.2
+    """How far the policy may go from the one that acted, as a ratio of probabilities."""
+    entropy: float = 0.01
+    """Weight of the policy's entropy."""
+
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model.
+
+        Raises:
+            BadInput: Graphs are too large, or the budget holds no edge.
+        """
+        self._refuse(domain)
+        if self.task == "robust":
+            most = domain.shape[0] * (domain.shape[0] - 1) // 2
+            network = ActNetwork(width=self.width, layers=self.layers, budget=max(1, most // 20))
+            return GraphPolicy(
+                network,
+                domain,
+                budget=self.budget,
+                starts=STARTS,
+                improves=f"robustness ({self.removal} removal)",
+                worth=lambda x, seed: robust_reward(self.removal, seed)(x),
+            )
+        network = ActNetwork(width=self.width, layers=self.layers)
+        critic = GraphCritic(width=self.width, layers=self.layers)
+        acts = domain.shape[0] * (domain.shape[0] + 1) // 2 + 1
+        return GraphPolicy(network, domain, critic=critic, acts=acts)
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return cloning and reinforcement; only the latter where networks are made robust."""
+        assert isinstance(model, GraphPolicy)
+        settings = Settings(clip=self.clip_ratio, entropy_weight=self.entropy)
+        learner = Reinforcing(model, settings)
+        if self.task == "robust":
+            self._refuse_full(data)
+            reward = robust_reward(self.removal, mix(seed, "removal"))
+
+            def stream() -> Stream[Acts]:
+                return self._rollouts(model, data, reward, settings, seed, data.train.x)
+
+            return [Stage("reinforce", learner, stream, prepare=lambda: model.keep(data.train.x))]
+
+        def rollouts() -> Stream[Acts]:
+            return self._rollouts(model, data, learner.adversarial, settings, seed, data.train.x)
+
+        def examples() -> Stream[Any]:
+            return ExampleStream(data.train, min(self.batch, len(data.train)), seed)
+
+        if self.cloning <= 0:
+            return [Stage("reinforce", learner, rollouts)]
+        return [
+            Stage("experts", Cloning(model), examples, share=self.cloning),
+            Stage("reinforce", learner, rollouts, share=1 - self.cloning),
+        ]
+
+    def _rollouts(
+        self,
+        model: GraphPolicy,
+        data: DataSet,
+        reward: Reward,
+        settings: Settings,
+        seed: int,
+        graphs: Tensor,
+    ) -> Rollouts[Acts]:
+        def collect(noise: Noise, number: int) -> Acts:
+            device = next(model.parameters()).device
+            which = noise.named("real").integers(len(graphs))
+            real = graphs[which].to(device)
+            return model.collect(noise.to(device), real, reward, settings)
+
+        return Rollouts(
+            collect,
+            Acts,
+            episodes=self.episodes,
+            batch=8 * self.batch,
+            batches=4 * self.epochs,
+            seed=seed,
+        )
+
+    def _refuse(self, domain: Domain) -> None:
+        if domain.shape[0] > LARGEST:
+            raise BadInput(
+                f"recipe 'graphrl' is for graphs of up to {LARGEST} nodes, and these have up to "
+                f"{domain.shape[0]}; 'graphrnn' takes larger ones."
+            )
+        for name in ("width", "layers", "episodes", "epochs"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--{name} takes 1 or more.")
+        if not 0 <= self.cloning < 1:
+            raise BadInput(
+                f"--cloning {self.cloning:g} was given; it is a share from 0 to below 1."
+            )
+        if self.task == "robust" and not self.budget > 0:
+            raise BadInput(
+                f"--budget {self.budget:g} leaves no edge to be added; give a share above 0, such "
+                "as 0.1."
+            )
+
+    def _refuse_full(self, data: DataSet) -> None:
+        n = sizes(data.train.x)
+        own = adjacency(data.train.x).sum((1, 2), dtype=torch.int64)
+        if bool((own == n * (n - 1)).all()):
+            raise BadInput(
+                "all training graphs are complete, and no edge can be added; give other networks."
+            )
+
+
+def robust_reward(removal: str, seed: int, count: int = ORDERS) -> Reward:
+    """Return the reward of robust networks: the same orders of removal for every call.
+
+    Common orders make gains comparable: a graph and the same with an edge more lose their nodes
+    in the same random order.
+    """
+
+    def reward(x: Tensor) -> Tensor:
+        draw = torch.Generator().manual_seed(seed)
+        u = torch.rand(count, x.shape[1], generator=draw).to(x.device)
+        return robustness(x, u.expand(len(x), count, x.shape[1]), removal)
+
+    return reward
