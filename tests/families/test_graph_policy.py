@@ -1,0 +1,161 @@
+"""Policies that build graphs: rewards, collections, episodes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.core.batch import Examples
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import adjacency, graph, sizes
+from trilemma.core.noise import Noise
+from trilemma.data.rollouts import Rollouts
+from trilemma.families.graph_policy import (
+    Acts,
+    Cloning,
+    GraphPolicy,
+    Reinforcing,
+    Settings,
+    checked,
+)
+from trilemma.networks.graph import ActNetwork, GraphCritic
+
+DOMAIN = Domain("graph", (8, 8), Levels(2), reach=5)
+
+
+@pytest.fixture
+def builder():
+    torch.manual_seed(0)
+    return GraphPolicy(
+        ActNetwork(width=16, layers=2), DOMAIN, critic=GraphCritic(width=8, layers=1), acts=37
+    )
+
+
+@pytest.fixture
+def real():
+    return graph(6, [(i, (i + 1) % 6) for i in range(6)], 8).expand(32, 8, 8)
+
+
+def edges_of(x):
+    return (adjacency(x).sum((1, 2)) // 2).double()
+
+
+@pytest.mark.parametrize(
+    ("reward", "said"),
+    [
+        (lambda x: torch.full((len(x),), torch.nan), "4 of 4 graphs is no finite number"),
+        (lambda x: torch.zeros(len(x), 1), r"gave \(4, 1\) for 4 graphs"),
+        (lambda x: 1.0, r"gave \(\) for 4 graphs"),
+        (lambda x: torch.zeros(3), r"gave \(3,\) for 4"),
+    ],
+)
+def test_a_reward_that_is_none_is_refused(reward, said, real):
+    with pytest.raises(BadInput, match=said):
+        checked(reward, real[:4])
+
+
+def test_a_collection_tells_what_the_policy_did(builder, real):
+    acts = builder.collect(Noise.of(0, 32), real, edges_of, Settings())
+    assert acts.advantage.mean().abs() < 1e-5
+    assert acts.advantage.std() == pytest.approx(1, abs=1e-3)
+    assert (acts.old <= 0).all()
+    again = Reinforcing(builder, Settings()).objectives()[0].loss(acts)
+    assert float(again.terms["kl"]) == pytest.approx(0, abs=1e-6)
+    assert float(again.terms["clipped"]) == 0
+    assert torch.equal(acts.reward, edges_of(acts.built).float())
+
+
+def test_a_reward_is_learnt(builder, real):
+    """A reward of one's own, by plain updates: graphs with many edges."""
+    builder.critic = None
+    learner = Reinforcing(builder, Settings(entropy_weight=0.0))
+    (objective,) = learner.objectives()
+    optimiser = torch.optim.Adam(objective.parameters, 0.01)
+    means = []
+    for turn in range(12):
+        acts = builder.collect(Noise.of(turn, 32), real, edges_of, Settings())
+        means.append(float(edges_of(acts.built).mean()))
+        for _ in range(4):
+            optimiser.zero_grad()
+            objective.loss(acts).value.backward()
+            optimiser.step()
+    assert sum(means[-3:]) > 1.5 * sum(means[:3])
+
+
+def test_cloning_learns_to_build_one_graph(builder, real):
+    (objective,) = Cloning(builder).objectives()
+    optimiser = torch.optim.Adam(objective.parameters, 0.01)
+    for step in range(120):
+        loss = objective.loss(Examples(real, noise=Noise.of(step, 32)))
+        optimiser.zero_grad()
+        loss.value.backward()
+        optimiser.step()
+    drawn = builder.sample(64, noise=Noise.of(0, 64))
+    is_cycle = (sizes(drawn) == 6) & (edges_of(drawn) == 6)
+    is_cycle &= ((adjacency(drawn).sum(2) == 2) | (adjacency(drawn).sum(2) == 0)).all(1)
+    assert is_cycle.double().mean() > 0.5
+
+
+def test_modes_are_left_as_they_were(builder, real):
+    builder.train()
+    builder.critic.eval()
+    builder.collect(Noise.of(0, 32), real, edges_of, Settings())
+    assert builder.training
+    assert not builder.critic.training
+
+
+class TestStream:
+    def made(self, collect):
+        return Rollouts(collect, Acts, episodes=32, batch=16, batches=3, seed=1)
+
+    def test_collects_anew_every_few_batches_and_goes_on_exactly(self, builder, real):
+        numbers = []
+
+        def collect(noise, number):
+            numbers.append(number)
+            return builder.collect(noise, real, edges_of, Settings())
+
+        stream = self.made(collect)
+        batches = [stream.batch(k) for k in range(5)]
+        assert numbers == [0, 1]
+        state = stream.state_dict()
+        for weight in builder.parameters():
+            weight.data.zero_()  # the policy has moved on
+        other = self.made(collect)
+        other.load_state_dict(state)
+        assert torch.equal(other.batch(5).old, stream.batch(5).old)
+        assert numbers == [0, 1]
+        assert len(batches[0]) == 16
+        assert not torch.equal(batches[0].old, batches[1].old)
+
+
+class TestImproving:
+    @pytest.fixture
+    def improver(self):
+        torch.manual_seed(0)
+        return GraphPolicy(ActNetwork(width=8, layers=1, budget=4), DOMAIN, budget=0.5, starts=4)
+
+    def test_adds_its_share_of_edges(self, improver, real):
+        after = improver.improve(real[:3])
+        assert (edges_of(after) - edges_of(real[:3])).tolist() == [3, 3, 3]
+        assert (after >= real[:3]).all()
+
+    def test_takes_graphs_of_any_size(self, improver):
+        large = graph(30, [(i, i + 1) for i in range(29)])[None]
+        assert edges_of(improver.improve(large)).item() == 29 + 14
+
+    def test_samples_begin_with_what_was_kept(self, improver, real):
+        improver.keep(real)
+        x = improver.sample(5, noise=Noise.of(0, 5))
+        assert (edges_of(x) == 9).all()
+
+    def test_builders_improve_nothing(self, builder, real):
+        with pytest.raises(BadInput, match="--task robust"):
+            builder.improve(real)
+
+
+def test_path_ends_at_the_sample(builder):
+    frames = builder.path(3, frames=5, noise=Noise.of(1, 3))
+    assert len(frames) <= 5
+    assert torch.equal(frames[-1], builder.sample(3, noise=Noise.of(1, 3)))

@@ -1,0 +1,119 @@
+"""The laws of building graphs hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.laws import policy as laws
+from trilemma.maths import building, policy, robustness
+from trilemma.networks import graph as networks
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+MAY, ACTED, EXPERT, LOG_PROBS = (
+    building.allowed,
+    building.acted,
+    building.expert,
+    policy.masked_log_probs,
+)
+ADVANTAGES, ORDERS, FEATURES = policy.advantages, robustness.orders, networks.features
+EMBED, POOLED = networks.Embedding.forward, networks.pooled
+
+
+def leaky(logits, may):
+    """Acts that are not allowed, made unlikely and not impossible."""
+    return torch.where(may, logits, -5.0).log_softmax(1)
+
+
+def unscaled(logits, may):
+    return LOG_PROBS(logits, may) + 0.1
+
+
+def one_way(site, act, grows):
+    """Edges that are written once."""
+    after = ACTED(site, act, grows)
+    return building.Site(after.x.triu(), after.hand, after.left, after.done)
+
+
+def newest_first(x, parent, u):
+    site, act = EXPERT(x, parent, u)
+    room = x.shape[1]
+    return site, torch.where(act < room, (act + 1) % room, act)
+
+
+def squared(log_prob, old, advantage, clip):
+    return (log_prob - old).exp().square() * advantage
+
+
+def unclipped(log_prob, old, advantage, clip):
+    return (log_prob - old).exp() * advantage
+
+
+def endless(rewards, values, there, *, gamma=1.0, decay=0.95):
+    """Episodes whose ends are not seen."""
+    return ADVANTAGES(rewards, values, torch.ones_like(there), gamma=gamma, decay=decay)
+
+
+def placed(x):
+    """Features that tell a node's place."""
+    told = FEATURES(x)
+    return told + torch.arange(told.shape[1])[:, None] * (told.sum(-1, keepdim=True) > 0)
+
+
+def crowded(self, x, told):
+    return EMBED(self, x, told) + 1.0
+
+
+def first(h, x):
+    return torch.cat([h[:, 0], h[:, 0]], 1)
+
+
+def backwards(x, u, removal):
+    return ORDERS(x, u, removal).flip(2)
+
+
+def always_whole(x, order):
+    return torch.ones(order.shape[:2], dtype=torch.float64)
+
+
+def early(x, order):
+    return robustness_of(x, order) * 0.5
+
+
+robustness_of = robustness.critical_fraction
+
+BROKEN = [
+    ("masks", "not allowed", policy, "masked_log_probs", leaky),
+    ("masks", "sum to one", policy, "masked_log_probs", unscaled),
+    ("masks", "simple graph", building, "acted", one_way),
+    ("experts", "build the graph", building, "expert", newest_first),
+    ("gradient", "exact policy gradient", policy, "surrogate", squared),
+    ("clipping", "stops the slope", policy, "surrogate", unclipped),
+    ("weighing", "lambda 1", policy, "advantages", endless),
+    ("weighing", "lambda 0", policy, "advantages", endless),
+    ("symmetry", "go with their nodes", networks, "features", placed),
+    ("symmetry", "value does not know", networks, "pooled", first),
+    ("symmetry", "nor does a critic", networks, "pooled", first),
+    ("symmetry", "not there", networks.Embedding, "forward", crowded),
+    ("withstanding", "star", robustness, "orders", backwards),
+    ("withstanding", "two pieces", robustness, "critical_fraction", always_whole),
+    ("withstanding", "complete", robustness, "critical_fraction", early),
+    ("withstanding", "path", robustness, "critical_fraction", early),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN]
+)
+def test_a_break_is_seen(check, law, where, name, broken, breaks):
+    breaks(laws, check, law, where, name, broken)
+
+
+def test_each_law_is_broken(unbroken):
+    assert unbroken(laws, BROKEN) == []

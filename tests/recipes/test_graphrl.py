@@ -1,0 +1,78 @@
+"""The recipe of reinforcement learning on graphs: its tasks and its refusals."""
+
+from __future__ import annotations
+
+import pytest
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import graph
+from trilemma.core.model import Improving
+from trilemma.data import graphs
+from trilemma.data.sources import load
+from trilemma.metrics.improvement import improvement
+from trilemma.recipes.catalog import CATALOG
+from trilemma.recipes.runs import begin, untrained
+from trilemma.training.budget import Budget
+from trilemma.training.distributed import World
+from trilemma.training.signals import Stop
+
+DOMAIN = Domain("graph", (12, 12), Levels(2), reach=9)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"task": "robust", "budget": 0.0}, "no edge to be added"),
+        ({"episodes": 0}, "--episodes"),
+        ({"cloning": 1.0}, "--cloning"),
+    ],
+)
+def test_what_makes_no_policy_is_refused(fields, said):
+    with pytest.raises(BadInput, match=said):
+        untrained(CATALOG["graphrl"](**fields), DOMAIN, 0)
+
+
+def test_large_graphs_are_refused():
+    with pytest.raises(BadInput, match="up to 200 nodes"):
+        untrained(CATALOG["graphrl"](), Domain("graph", (201, 201), Levels(2), reach=9), 0)
+
+
+def test_complete_networks_are_refused():
+    full = [graph(5 + k, [(i, j) for i in range(5 + k) for j in range(i)]) for k in range(6)]
+    data = graphs.dataset(full, "full")
+    recipe = CATALOG["graphrl"](task="robust")
+    with pytest.raises(BadInput, match="complete"):
+        recipe.stages(untrained(recipe, data.domain, 0), data, 0)
+
+
+def test_robust_networks_are_trained_and_judged(tmp_path):
+    data = load("barabasi-albert", size=10)
+    recipe = CATALOG["graphrl"](task="robust", episodes=16, batch=8, width=16, layers=2)
+    run, events = begin(
+        recipe,
+        data,
+        source="barabasi-albert",
+        size=10,
+        path=tmp_path / "run",
+        budget=Budget(steps=20),
+        world=World.single(),
+        stop=Stop(),
+    )
+    steps = [e for e in events if e.kind == "step"]
+    assert len(steps) == 20
+    assert "policy/reward" in steps[-1].values
+    model = untrained(recipe, data.domain, 0)
+    assert isinstance(model, Improving)
+    scores, skipped = improvement(model, data, n=4, seed=0, device="cpu")
+    gain = scores["improvement_gain"]
+    assert set(gain.baselines) == {"random", "lowest degree product", "greedy"}
+    assert gain.baselines["greedy"] > gain.baselines["random"]
+    assert not skipped
+    assert run.path.exists()
+
+
+def test_builders_are_not_judged_as_improvers():
+    data = load("community-small")
+    model = untrained(CATALOG["graphrl"](), data.domain, 0)
+    assert improvement(model, data, n=4, seed=0, device="cpu") == ({}, {})
