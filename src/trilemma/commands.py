@@ -24,7 +24,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
-from trilemma.data.given import HALVES, is_image
+from trilemma.data.given import HALVES, given_graph, is_image
 from trilemma.data.given import given as given_image
 from trilemma.grid import read_grid, read_settings
 from trilemma.laws.book import library_laws, timed
@@ -44,7 +44,7 @@ from trilemma.recipes.runs import (
 )
 from trilemma.report.groups import shown
 from trilemma.report.tables import terminal_tables
-from trilemma.report.words import number
+from trilemma.report.words import VARIANTS, number
 from trilemma.terminal import Steps, as_json, counting, out, say, show_table, table, warn
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World, world
@@ -221,7 +221,7 @@ def _sample(
     stop: Stop,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Draw examples, or what is to be made of an image that is given."""
+    """Draw examples, or what is to be made of an image or a graph that is given."""
     cond, domain = options.cond or "", loaded.domain
     image = is_image(cond)
     for name in ("mask", "strength", "to"):
@@ -243,6 +243,9 @@ def _sample(
         return
     if image and options.strength is not None:
         source = editing(loaded, cond, options.strength)
+    elif cond and domain.kind == "graph":
+        drawing.refuse_completion(loaded)
+        given = given_graph(cond, domain)
     elif image:
         drawing.refuse_completion(loaded)
         given = _given(domain, cond, options.mask)
@@ -326,7 +329,9 @@ def show_evaluation(found: Mapping[str, Any]) -> None:
                 number(s["floor"]),
                 ", ".join(f"{k} {number(v)}" for k, v in s["baselines"].items()),
             ]
-            for name, s in found["metrics"].items()
+            for name, s in sorted(
+                found["metrics"].items(), key=lambda item: bool(VARIANTS.fullmatch(item[0]))
+            )
         ],
     )
     for name, reason in found["skipped"].items():

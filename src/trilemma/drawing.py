@@ -22,12 +22,13 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Gradual, Model, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
+from trilemma.data import graph_writing
 from trilemma.data.check import Report
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.editing import blended, completing, enlarged, refuse_completion
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import Loaded, untrained
-from trilemma.report import charts, figures
+from trilemma.report import charts, figures, graphs
 from trilemma.report.strips import captioned
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 FORMS = (".png", ".gif", ".npz", ".safetensors", "")
+OWN_FORMS = {"points": (".csv",), "graph": (*graph_writing.MANY, *graph_writing.SINGLE)}
+"""Forms beside these, by kind of data."""
 FRAMES = 48
 AT_ONCE = 4 * CHUNK
 LONG = 300.0
@@ -108,7 +111,7 @@ def write_samples(
         ranks: The processes that share the work.
         stop: Tells when a signal asks for an end.
         progress: Called with (done, total).
-        given: An image and where it is known: samples complete it.
+        given: An image or a graph, and where it is known: samples complete it.
         patient: Whether sampling may take longer than five minutes.
         source: What is drawn from in the model's place, such as `recipes.editing.editing`.
         captions: What was asked for, to stand below the samples of a .png, in turn.
@@ -120,14 +123,15 @@ def write_samples(
         BadInput: The form is unknown, cannot be had of this model, or the place is taken; or it
             would take long and nobody said that it may.
     """
-    form = _known_form(target, loaded.domain)
+    form = _known_form(target, loaded.domain, n)
 
     def check() -> None:
         stop.check("sampling was stopped; nothing was written.")
 
-    if form == ".gif" and source is not None:
+    if form == ".gif" and (source is not None or given is not None):
+        what = "picture" if loaded.domain.kind == "image" else "graph"
         raise BadInput(
-            f"what is made of a picture has no way to show as a .gif; use "
+            f"what is made of a {what} has no way to show as a .gif; use "
             f"{target.with_suffix('.png').name}."
         )
     if form == ".gif":
@@ -154,20 +158,23 @@ def write_samples(
         words = [captions[i % len(captions)] for i in range(len(everything))]
         levels = figures.levels_of(loaded.domain)
         save_picture(captioned(everything, words, levels), target)
+    elif ranks.is_main and given and form == ".png" and loaded.domain.kind == "graph":
+        save_picture(graphs.change(given[0].expand_as(everything), everything), target)
     elif ranks.is_main:
         _write(everything, form, target, loaded.domain)
     return target
 
 
-def _known_form(target: Path, domain: Domain) -> str:
+def _known_form(target: Path, domain: Domain, n: int = 1) -> str:
     """Return the form that a name asks for, and refuse one that is not made or has no place."""
-    form, points = target.suffix.lower(), domain.kind == "points"
-    if form not in FORMS and not (form == ".csv" and points):
-        table = ".csv, " if points else ""
+    form, own = target.suffix.lower(), OWN_FORMS.get(domain.kind, ())
+    if form not in FORMS and form not in own:
+        known = ", ".join((".png", ".gif", *own, ".npz", ".safetensors"))
         raise BadInput(
             f"'{target.name}' asks for {form}, and this run does not make such things; "
-            f"use .png, .gif, {table}.npz, .safetensors or the name of a folder."
+            f"use {known} or the name of a folder."
         )
+    graph_writing.check_form(form, target.name, n)
     if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise BadInput(f"{target} exists and is not an empty folder; give another --out.")
     return form
@@ -227,6 +234,9 @@ def write_enlarged(
 def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
     if form == ".png":
         save_picture(figures.show(x, domain), target)
+    elif form in OWN_FORMS["graph"]:
+        with whole(target) as partial:
+            graph_writing.write(x, partial, form)
     elif form == ".csv":
         with whole(target) as partial:
             names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
@@ -243,7 +253,7 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
 
 
 def _folder(x: Tensor, target: Path, domain: Domain) -> None:
-    """Write one file each; the folder appears when it is complete."""
+    """Write one file each, of graphs .graphml; the folder appears when it is complete."""
     partial = target.with_name(f".{target.name}.partial")
     levels = figures.levels_of(domain)
     shutil.rmtree(partial, ignore_errors=True)
@@ -252,6 +262,8 @@ def _folder(x: Tensor, target: Path, domain: Domain) -> None:
         for i, one in enumerate(x):
             if domain.kind == "image":
                 figures.grid(one[None], levels, 1, 1).save(partial / f"{i:06d}.png")
+            elif domain.kind == "graph":
+                graph_writing.write(one[None], partial / f"{i:06d}.graphml", ".graphml")
             else:
                 np.savetxt(partial / f"{i:06d}.csv", one.numpy()[None], delimiter=",")
         if target.exists():
@@ -282,9 +294,8 @@ def _animation(
         path = model.path(
             n, frames=FRAMES, condition=condition, noise=Noise.for_samples(seed, 0, n, device)
         )
-    pictures = [figures.show(x.cpu(), loaded.domain) for x in path]
     with whole(target) as partial:
-        partial.write_bytes(figures.animation(pictures))
+        partial.write_bytes(figures.way([x.cpu() for x in path], loaded.domain))
     return target
 
 

@@ -21,6 +21,7 @@ from trilemma.core.model import (
     Editing,
     Energetic,
     Gradual,
+    Improving,
     Invertible,
     Model,
     Reconstructing,
@@ -33,8 +34,9 @@ from trilemma.maths.latents import codes, torn, walk
 from trilemma.metrics.extractors import SHIPPED, classifier
 from trilemma.recipes.catalog import named
 from trilemma.recipes.runs import Loaded, load
-from trilemma.report import charts, courses, figures
+from trilemma.report import charts, courses, figures, graphs
 from trilemma.report.diffusing import looks
+from trilemma.report.histograms import histograms
 from trilemma.report.html import run_page
 from trilemma.report.page import Comparison, Entry, Picture, Portrait
 from trilemma.report.subject import Estimating, Subject
@@ -52,6 +54,12 @@ GRID = 100
 """Points along each side of the frame on which a density of the plane is drawn."""
 FILMED = 80
 """Frames of a film at most."""
+GROWN, GROWING = 9, 40
+"""Graphs that are shown as they grow, and frames of that."""
+IMPROVED = 9
+"""Test graphs that are shown with what a model added."""
+MEASURED = 64
+"""Real graphs and samples behind a histogram."""
 
 
 def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
@@ -71,7 +79,7 @@ def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
         samples=samples,
         neighbours=pairs,
         events=events,
-        pictures=[*_inside(run, data), *_told(run, events, data)],
+        pictures=[*_alike(run, data, samples), *_inside(run, data), *_told(run, events, data)],
         settings={"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]},
     )
 
@@ -132,6 +140,19 @@ def run_report(run: Run, data: DataSet) -> Path:
     return target
 
 
+def _alike(run: Run, data: DataSet, samples: Tensor | None) -> list[Picture]:
+    """Draw how samples of graphs are beside how real ones are."""
+    if data.domain.kind != "graph" or samples is None:
+        return []
+    family, real = named(run.recipe["name"]).family, data.test.x[:MEASURED]
+    drawn = histograms(real, samples[:MEASURED], family)
+    words = (
+        f"{len(real)} test graphs (grey) and {len(samples[:MEASURED])} samples (line). Nodes "
+        "count so that every graph counts once; the last bar holds what lies beyond."
+    )
+    return [Picture("degrees, clustering, sizes and pieces", drawn, words)]
+
+
 def _inside(run: Run, data: DataSet) -> list[Picture]:
     """Look into a trained model, by what it can do."""
     try:
@@ -145,7 +166,9 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
         if isinstance(loaded.model, Coded) and _has_map(loaded.model):
             pictures += _codes(loaded, data)
         if isinstance(loaded.model, Gradual) and not isinstance(loaded.model, Estimating):
-            pictures += _way(loaded) if data.domain.kind == "image" else []
+            pictures += WAYS[data.domain.kind](loaded) if data.domain.kind in WAYS else []
+        if isinstance(loaded.model, Improving) and loaded.model.improves:
+            pictures += _improved(loaded.model, data)
         for part in loaded.model.children():
             if isinstance(part, Invertible):
                 pictures += _round_trip(loaded, part, data)
@@ -334,6 +357,27 @@ def _way(loaded: Loaded) -> list[Picture]:
     levels = figures.levels_of(loaded.domain)
     strip = figures.walk(torch.cat(list(frames)).cpu(), levels)
     return [Picture("from noise to a sample", strip, "States on the way, one sample.")]
+
+
+def _growth(loaded: Loaded) -> list[Picture]:
+    """Film graphs as they grow."""
+    model = loaded.model
+    assert isinstance(model, Gradual)
+    states = model.path(GROWN, frames=GROWING, noise=Noise.for_samples(0, 0, GROWN))
+    said = "Each node stands where it stands in the end; its colour: neighbours so far."
+    return [Picture("graphs as they grow", figures.way(states, loaded.domain), said)]
+
+
+WAYS = {"image": _way, "graph": _growth}
+"""What draws samples on their way, by kind of data."""
+
+
+def _improved(model: Improving, data: DataSet) -> list[Picture]:
+    """Draw test graphs with what a model adds to them."""
+    before = data.test.x[:IMPROVED]
+    after = model.improve(before, noise=Noise.for_samples(0, 0, len(before)))
+    said = f"Red: edges that the policy adds to unseen graphs, for more {model.improves}."
+    return [Picture("added edges", graphs.change(before, after, 3), said)]
 
 
 def _round_trip(loaded: Loaded, part: Invertible, data: DataSet) -> list[Picture]:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
+from trilemma.data import graph_files
 from trilemma.data.images import SUFFIXES, Unusable, head, pixels
 from trilemma.data.pictures import shown
 
-__all__ = ["HALVES", "given", "in_levels", "is_image"]
+__all__ = ["HALVES", "given", "given_graph", "in_levels", "is_image"]
 
 HALVES = ("bottom", "right", "top", "left")
 GREY = np.array([0.299, 0.587, 0.114])
@@ -60,6 +61,31 @@ def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
     if not drawn.any():
         raise BadInput(f"the mask '{shown(mask)}' is black all over, so nothing is to be drawn.")
     return x, (~drawn).expand(channels, height, width)
+
+
+def given_graph(path: str, domain: Domain) -> tuple[Tensor, Tensor]:
+    """Read a graph that is to be completed.
+
+    Arguments:
+        path: A file of one graph.
+        domain: The space of the model's graphs.
+
+    Returns:
+        The graph with places for as many nodes as the model's have, [N, N], and where it is known:
+        between its own nodes, [N, N] bool.
+
+    Raises:
+        BadInput: The file holds no graph, or one that is as large as the model's largest.
+    """
+    one, limit = graph_files.read(Path(path)), domain.shape[0]
+    if one.nodes >= limit:
+        raise BadInput(
+            f"the graph '{shown(path)}' has {one.nodes:,} nodes, and this run's graphs have "
+            f"{limit:,} at most, so that there is nothing to be added; give a smaller one."
+        )
+    x = graph_files.dense(one, limit)
+    here = x.diagonal().bool()
+    return x, here[:, None] & here
 
 
 def in_levels(picture: np.ndarray, channels: int, values: Levels) -> Tensor:

@@ -18,6 +18,7 @@ from trilemma.laws import (
     energy,
     flow,
     games,
+    graph_metrics,
     graph_rnn,
     latent,
     metrics,
@@ -55,6 +56,7 @@ def library_laws() -> Sequence[Check]:
         *graph_rnn.CHECKS,
         *policy.CHECKS,
         *metrics.CHECKS,
+        *graph_metrics.CHECKS,
     )
 
 

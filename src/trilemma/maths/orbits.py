@@ -38,6 +38,8 @@ ENTRIES = 2**21
 """Entries of the matrices that are worked on at once."""
 LISTED = 2**22
 """Entries of the rows of edges that are looked at at once."""
+SMALL = 32
+"""Nodes up to which all pairs are looked at, joined or not."""
 EXACT = 4096
 """Nodes up to which every entry of a matrix is an integer that float32 knows, below N²."""
 
@@ -52,7 +54,7 @@ def orbits(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N 15"]:
     >>> square_with_a_diagonal = torch.ones(1, 4, 4, dtype=torch.uint8)
     >>> square_with_a_diagonal[0, [0, 1], [1, 0]] = 0
     >>> [int(k) for k in orbits(square_with_a_diagonal)[0, 0]]
-    [2, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
+    [2, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
     """
     out = torch.zeros(*x.shape[:2], PLACES, dtype=torch.float64, device=x.device)
     for rows, n in by_size(x, ENTRIES):
@@ -126,6 +128,9 @@ def _complete(on_edge: Float[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
     Those on an edge are the edges among its ends' common neighbours, m: m A m / 2.
     """
     dense = on_edge >= 2  # an edge of such a graph is in two triangles
+    if dense.shape[1] <= SMALL:
+        rows = max(1, LISTED // dense.shape[1] ** 3)
+        return torch.cat([_of_all_pairs(a) for a in dense.to(on_edge.dtype).split(rows)])
     found = torch.zeros(on_edge.shape[:2], dtype=torch.float64, device=on_edge.device)
     for row in dense.any((1, 2)).nonzero()[:, 0].tolist():
         a = dense[row].to(on_edge.dtype)
@@ -134,3 +139,9 @@ def _complete(on_edge: Float[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
             count = _sum((both @ a) * both) / 2
             found[row].index_add_(0, edges.flatten(), count.repeat_interleave(2))
     return found / 3  # by each of the three edges at a node
+
+
+def _of_all_pairs(a: Float[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
+    """Count them from all pairs of nodes at once, which few nodes have few of."""
+    both = a[:, :, None] * a[:, None] * a[..., None]
+    return ((both.flatten(1, 2) @ a).view_as(both) * both).sum((2, 3), dtype=torch.float64) / 6

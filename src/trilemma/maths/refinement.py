@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-__all__ = ["colour_hash"]
+__all__ = ["FIRST", "SECOND", "colour_hash", "mixed"]
 
 ROUNDS = 6
 FIRST, SECOND, THIRD = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
@@ -50,21 +50,21 @@ def _hashed(x: Tensor, rounds: int) -> Tensor:
     # Parts of 16 bits, whose sums over thousands of nodes a double holds exactly.
     joined = x.double()
     joined.diagonal(dim1=1, dim2=2).zero_()
-    colour = _mixed(joined.sum(2).long() + 1) * here
+    colour = mixed(joined.sum(2).long() + 1) * here
     for _ in range(rounds):
-        colour = _mixed(colour + FIRST * _summed(joined, colour)) * here
-    return _mixed(_mixed(colour).mul(here).sum(1) + SECOND * here.sum(1))
+        colour = mixed(colour + FIRST * _summed(joined, colour)) * here
+    return mixed(mixed(colour).mul(here).sum(1) + SECOND * here.sum(1))
 
 
 def _summed(joined: Tensor, colour: Tensor) -> Tensor:
     """Return the sum of the mixed colours of each node's neighbours, modulo 2^64."""
-    mixed = _mixed(colour)
-    parts = torch.stack([(mixed >> shift) & 0xFFFF for shift in (0, 16, 32, 48)], -1)
+    each = mixed(colour)
+    parts = torch.stack([(each >> shift) & 0xFFFF for shift in (0, 16, 32, 48)], -1)
     sums = torch.bmm(joined, parts.double()).long()
     return (sums << torch.tensor([0, 16, 32, 48], device=sums.device)).sum(-1)
 
 
-def _mixed(z: Tensor) -> Tensor:
+def mixed(z: Tensor) -> Tensor:
     """Return SplitMix64's finaliser of each number."""
     z = z + FIRST
     z = (z ^ _shifted(z, 30)) * SECOND

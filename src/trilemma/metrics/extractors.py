@@ -206,6 +206,8 @@ def extractor(
     Raises:
         BadInput: No such extractor, or it does not fit the data.
     """
+    if data.domain.kind == "graph":
+        raise BadInput("graphs have no features; they are measured by their statistics.")
     given = name if name is not None else _choice(data)
     base, _, part = given.partition("/")
     base = f"classifier-{base}" if base in CLASSIFIERS else base

@@ -3,20 +3,21 @@ r"""Quality and coverage of generated graphs, held against a data set's test gra
     mmd_*       maximum mean discrepancy (`metrics.mmd`) of degrees, clustering, orbits and spectra
                 (`metrics.graph_statistics`) with GraphRNN's kernels as V-statistic; `_u` as
                 U-statistic; `_tv` by total variation, as later papers have it; `_tv_u` both
+    mmd         mean of the four as GraphRNN has them, V-statistic: quality in one number
     unique      share of the samples that are like no sample before, whatever the order of nodes
     novel       share that are like no training graph
     valid       share that keep the rule by which the set was made, where there is one
     valid_unique_novel   all three at once
     coverage, density    as for images (`metrics.neighbours`), with the distance of all statistics,
-                d² = sum of 2 - 2 k over the four kernels; as many samples as there are test graphs
-    size_gap    |mean size of the samples / mean size of the test graphs - 1|; sizes are the model's
-                own, and nothing is matched to the test set
+                d² = sum of 2 - 2 k over the four kernels; samples are held against m test graphs
+                m at a time, and the mean over these parts is taken
+    size_gap    |mean size of the samples / mean size of the test graphs - 1|; sizes are the
+                model's own, and nothing is matched to the test set
 
 A `GraphReference` is what does not depend on the model: the same for training graphs in the place
-of samples (the floor), and for graphs whose sizes are drawn from the training sizes and whose
-edges are as many as those of training graphs of this size: at random (`erdos-renyi`) and by
-preferential attachment (`barabasi-albert`). Graphs without nodes or edges are measured like any
-other, and counted in the protocol.
+of samples (the floor; of shares, for test graphs), and for trivial graphs (`metrics.
+trivial_graphs`). Graphs without nodes or edges are measured like any other, and counted in the
+protocol.
 
 References:
     | GraphRNN (You et al., 2018), arXiv:1802.08773
@@ -27,23 +28,25 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.core.graph import adjacency, sizes, stacked
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
-from trilemma.data.graphs import preferential
 from trilemma.metrics.graph_statistics import Statistics, statistics
 from trilemma.metrics.isomorphism import Kinds
+from trilemma.metrics.matching import METRICS as RETRIEVAL
 from trilemma.metrics.mmd import Gram, Kernel
 from trilemma.metrics.quality import Progress
-from trilemma.metrics.score import RESAMPLES, Score, resamples, spread
+from trilemma.metrics.restoration import METRICS as RESTORATION
+from trilemma.metrics.score import RESAMPLES, Score, redrawn, wilson
+from trilemma.metrics.trivial_graphs import TRIVIAL
 
-__all__ = ["KERNELS", "METRICS", "GraphReference", "graph_reference"]
+__all__ = ["KERNELS", "METRICS", "GraphReference", "graph_reference", "joint_distance"]
 
 KERNELS: Mapping[str, Mapping[str, Kernel]] = {
     "": {
@@ -65,14 +68,22 @@ MMDS = tuple(
     f"mmd_{name}{family}{form}" for form in ("", "_u") for family in KERNELS for name in STATISTICS
 )
 SHARES = ("unique", "novel", "valid", "valid_unique_novel")
-METRICS = (*MMDS, "coverage", "density", *SHARES, "size_gap")
+METRICS = ("mmd", *MMDS, "coverage", "density", *SHARES, "size_gap")
 
 NEAREST = 5
 """Neighbours of a test graph that span its ball."""
 SHOWN = 16
 """Samples whose nearest training graph is kept."""
-TRIVIAL = 256
-"""Graphs of each baseline at most."""
+MOST = 256
+"""Trivial graphs of each kind at most."""
+TEST, TRAIN = 2000, 10_000
+"""Most test and training graphs that are measured; novelty is asked of all training graphs."""
+CLOSE = 1e-9
+"""Rounding of a distance: a graph lies on the sphere of one that is like it."""
+BEYOND = frozenset(
+    {*RESTORATION, *RETRIEVAL, "reconstruction_psnr", "ode_log_prob", "ode_bits_per_dim"}
+)
+"""Metrics of pictures and of real numbers."""
 
 Values = dict[str, float]
 
@@ -87,16 +98,23 @@ class GraphReference:
     seed: int
     test: Statistics
     train: Statistics
-    kinds: Mapping[int, None]
-    """Kinds of the training graphs."""
+    train_rows: Tensor
+    """Index in the training split of each row of `train`."""
+    test_grams: Mapping[str, Float[Tensor, "M M"]]
+    """Kernels' values among test graphs, by the metric's name as V-statistic."""
     known: Kinds
-    floor: Mapping[str, float]
-    floor_n: int
-    baselines: Mapping[str, Mapping[str, float]]
+    kinds: frozenset[int]
+    """Kinds of the training graphs."""
+    floor: Mapping[str, float] = field(default_factory=dict)
+    floor_n: int = 0
+    """Training graphs that stood in for samples."""
+    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Value by metric and trivial graphs."""
+    beyond: frozenset[str] = BEYOND
     name: str = "graph statistics"
     note: str = (
-        "degrees, clustering, counts of graphs of up to four nodes, and spectrum of the "
-        "normalised Laplacian"
+        "Degrees, clustering, counts of graphs of up to four nodes, and spectrum of the "
+        "normalised Laplacian."
     )
 
     def measured(self, samples: Tensor) -> tuple[dict[str, Score], dict[str, str], Tensor]:
@@ -105,78 +123,78 @@ class GraphReference:
         Arguments:
             samples: [n, N, N].
         """
-        of = statistics(samples)
-        grams = _grams(of, self.test)
-        values = _values(samples, of, grams, self)
-        deviations = self._deviations(samples, grams, values)
+        of, shares = statistics(samples), _shares(samples, self)
+        values, deviations = _values(of, shares, self, redrawn(len(of), seed=self.seed))
         bare = int((of.edges == 0).sum())
         scores = {
-            name: self._score(name, value, deviations[name], len(samples), bare)
-            for name, (value, _) in values.items()
+            name: self._score(name, value, deviations.get(name), len(samples), bare)
+            for name, value in values.items()
         }
-        skipped: dict[str, str] = {}
-        if self.data.rule is None:
-            reason = f"no rule is known of the graphs of '{self.data.name}'"
-            skipped |= {"valid": reason, "valid_unique_novel": reason}
-        near = _joint(of[:SHOWN], self.train).argmin(1)
-        return scores, skipped, self.data.train.x[near]
+        near = self.train_rows[joint_distance(of[:SHOWN], self.train).argmin(1)]
+        return scores, self._skipped(values, len(samples)), self.data.train.x[near]
 
-    def _score(self, name: str, value: float, deviation: float, n: int, bare: int) -> Score:
+    def _score(self, name: str, value: float, deviation: float | None, n: int, bare: int) -> Score:
         mmd = name.startswith("mmd")
-        share = name in SHARES or name == "coverage"
-        least = -torch.inf if mmd else 0.0
-        return Score(
+        score = Score(
             value,
-            unit="MMD²" if mmd else "share" if share or name == "size_gap" else "",
+            unit=_unit(name),
             better="lower" if mmd or name == "size_gap" else "higher",
             floor=self.floor.get(name),
             baselines=self.baselines.get(name, {}),
             n=n,
-            protocol=self._protocol(name, n, bare),
-        ).within(deviation, least=least, most=1.0 if share else torch.inf)
+            protocol=f"{self._asked(name, n)}; {bare} of the samples without an edge; seed "
+            f"{self.seed}; {self._beside(name)}",
+        )
+        if deviation is None:
+            low, high = wilson(value, n)
+            return replace(score, low=low, high=high)
+        least = -torch.inf if name.endswith("_u") else min(value, 0.0)
+        return score.within(deviation, least=least, most=1.0 if name == "coverage" else torch.inf)
 
-    def _protocol(self, name: str, n: int, bare: int) -> str:
-        what = f"{n} samples against {len(self.test)} test graphs"
+    def _asked(self, name: str, n: int) -> str:
+        """Say what was done."""
+        m = len(self.test)
+        if name == "mmd":
+            return (
+                f"{n} samples against {m} test graphs, mean of the V-statistics of "
+                f"{', '.join(STATISTICS)}"
+            )
         if name.startswith("mmd"):
             family = "_tv" if "_tv" in name else ""
             form = "U-statistic" if name.endswith("_u") else "V-statistic"
-            kernel = KERNELS[family][name.split("_")[1]]
-            what += f", {form}, {kernel}"
-        elif name in ("coverage", "density"):
-            what = (
-                f"{min(n, len(self.test))} samples against as many test graphs, {NEAREST} "
-                "neighbours, joint distance of the four statistics"
+            statistic = name.split("_")[1]
+            ours = " (GraphRNN has none)" if statistic == "spectral" and not family else ""
+            kernel = KERNELS[family][statistic]
+            return f"{n} samples against {m} test graphs, {form}, {kernel}{ours}"
+        if name in ("coverage", "density"):
+            each = min(n, m)
+            return (
+                f"{each} samples at a time against {each} test graphs, mean of {n // each} such "
+                f"parts, {NEAREST} neighbours, joint distance of the four statistics"
             )
-        elif name in SHARES:
-            what = f"{n} samples"
-            if name != "unique":
-                what += f" against {len(self.train)} training graphs"
-            if self.data.rule is not None and "valid" in name:
-                what += f"; valid: {self.data.rule.words}"
-        else:
-            what = f"mean over {n} samples against that of {len(self.test)} test graphs"
+        if name == "size_gap":
+            return f"mean over {n} samples against that of {m} test graphs"
+        rule = self.data.rule
+        kept = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
+        against = f" against {len(self.data.train)} training graphs" if "novel" in name else ""
+        return f"{n} samples{against}{kept}"
+
+    def _beside(self, name: str) -> str:
+        """Say what interval and floor are."""
+        if name in SHARES:
+            return f"interval: Wilson's; floor: {len(self.data.test)} test graphs"
         return (
-            f"{what}; {bare} of the samples without an edge; seed {self.seed}; interval: 1.96 "
-            f"standard deviations over {RESAMPLES} bootstrap resamples; floor: {self.floor_n} "
-            "training graphs"
+            f"interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples; floor: "
+            f"{self.floor_n} training graphs"
         )
 
-    def _deviations(
-        self,
-        samples: Tensor,
-        grams: Mapping[str, Gram],
-        values: Mapping[str, tuple[float, Tensor]],
-    ) -> Values:
-        weights = resamples(len(samples), seed=self.seed)
-        found = {}
-        for name, (_, each) in values.items():
-            if name.startswith("mmd"):
-                unbiased = name.endswith("_u")
-                gram = grams[name.removesuffix("_u")]
-                found[name] = gram.squared(unbiased=unbiased, weights=weights).std().item()
-            else:
-                found[name] = spread(each, seed=self.seed)
-        return found
+    def _skipped(self, values: Mapping[str, float], n: int) -> dict[str, str]:
+        """Say why there is not every metric."""
+        few = f"{n} samples and {len(self.test)} test graphs are too few"
+        ruleless = f"no rule is known of the graphs of '{self.data.name}'"
+        return {
+            name: ruleless if name in SHARES else few for name in METRICS if name not in values
+        }
 
 
 def graph_reference(
@@ -205,95 +223,127 @@ def graph_reference(
             "to measure against."
         )
 
-    def told(done: int) -> None:
-        if check is not None:
-            check()
-        if progress is not None:
-            progress("graphs of the data and trivial ones", done, 4)
+    def of(x: Tensor, what: str) -> Statistics:
+        def each(done: int) -> None:
+            if check is not None:
+                check()
+            if progress is not None:
+                progress(f"statistics of {what}", done, len(x))
 
+        return statistics(x, each=each)
+
+    rows = _order(len(data.train), seed, "train")[:TRAIN]
+    test = of(data.test.x[_order(len(data.test), seed, "test")[:TEST]], "test graphs")
+    train = of(data.train.x[rows], "training graphs")
+    grams = {
+        metric: kernel(*(getattr(test, statistic),) * 2)
+        for metric, statistic, kernel in _kernels()
+    }
     known = Kinds()
-    kinds = dict.fromkeys(known.of(data.train.x))
-    test, train = statistics(data.test.x), statistics(data.train.x)
-    told(1)
-    rows = _order(len(data.train), seed)[:n]
-    empty = GraphReference(data, n, seed, test, train, kinds, known, {}, len(rows), {})
-    floor = _plain(data.train.x[rows], train[rows], empty)
-    floor |= _floor_of_test(data, empty)
-    told(2)
+    kinds = frozenset(known.of(data.train.x))
+    bare = GraphReference(data, n, seed, test, train, rows, grams, known, kinds)
+    floor, _ = _values(train[:n], _shares(data.test.x, bare), bare, None)
     baselines: dict[str, dict[str, float]] = {}
-    for done, (name, make) in enumerate(TRIVIALS.items(), 3):
-        x = make(data.train.x, min(n, TRIVIAL), seed)
-        for metric, value in _plain(x, statistics(x), empty).items():
+    for name, make in TRIVIAL.items():
+        x = make(data.train.x, min(n, MOST), seed)
+        for metric, value in _values(of(x, name), _shares(x, bare), bare, None)[0].items():
             baselines.setdefault(metric, {})[name] = value
-        told(done)
-    return replace(empty, floor=floor, baselines=baselines)
+    return replace(bare, floor=floor, floor_n=len(rows[:n]), baselines=baselines)
 
 
-def _floor_of_test(data: DataSet, empty: GraphReference) -> Values:
-    """Return what test graphs reach where training graphs are no stand-in for samples."""
-    return {k: v for k, (v, _) in _shares(data.test.x, empty).items()}
-
-
-def _order(count: int, seed: int) -> Tensor:
-    return torch.randperm(count, generator=torch.Generator().manual_seed(mix(seed, "graphs")))
-
-
-def _grams(of: Statistics, test: Statistics) -> dict[str, Gram]:
-    """Return the kernels' values, by the metric's name as V-statistic."""
-    found = {}
-    for family, kernels in KERNELS.items():
-        for name, kernel in kernels.items():
-            a, b = getattr(of, name), getattr(test, name)
-            found[f"mmd_{name}{family}"] = Gram(kernel(a, a), kernel(a, b), kernel(b, b))
-    return found
-
-
-def _joint(a: Statistics, b: Statistics) -> Tensor:
-    """Return the distance of all statistics, [A, B]."""
+def joint_distance(a: Statistics, b: Statistics) -> Float[Tensor, "A B"]:
+    """Return the distance of all four statistics: the root of the sum of 2 - 2 k."""
     total = torch.zeros(len(a), len(b), dtype=torch.float64)
     for name, kernel in KERNELS[""].items():
         total += 2 - 2 * kernel(getattr(a, name), getattr(b, name))
     return total.clamp_min(0).sqrt()
 
 
-def _plain(x: Tensor, of: Statistics, against: GraphReference) -> Values:
-    values = _values(x, of, _grams(of, against.test), against)
-    return {name: value for name, (value, _) in values.items()}
+def _order(count: int, seed: int, name: str) -> Tensor:
+    return torch.randperm(
+        count, generator=torch.Generator().manual_seed(mix(seed, name, "graphs"))
+    )
+
+
+def _unit(name: str) -> str:
+    if name.startswith("mmd"):
+        return "MMD²"
+    of_test = {"coverage": "share of test graphs", "size_gap": "share of the size"}
+    return "ratio" if name == "density" else of_test.get(name, "share of samples")
+
+
+def _kernels() -> list[tuple[str, str, Kernel]]:
+    """List the metric's name as V-statistic, the statistic and the kernel of each MMD."""
+    return [
+        (f"mmd_{statistic}{family}", statistic, kernel)
+        for family, kernels in KERNELS.items()
+        for statistic, kernel in kernels.items()
+    ]
 
 
 def _values(
-    x: Tensor, of: Statistics, grams: Mapping[str, Gram], against: GraphReference
-) -> dict[str, tuple[float, Tensor]]:
-    """Return every metric, and what each sample has to do with it, where it is a mean."""
-    nothing = torch.empty(0)
-    found = {name: (gram.squared().item(), nothing) for name, gram in grams.items()}
-    if len(x) > 1:
-        for name, gram in grams.items():
-            found[f"{name}_u"] = (gram.squared(unbiased=True).item(), nothing)
-    found |= _neighbours(of, against.test)
-    found |= _shares(x, against)
-    relative = of.nodes.double() / against.test.nodes.double().mean()
-    found["size_gap"] = (abs(relative.mean().item() - 1), relative)
+    of: Statistics, shares: Mapping[str, Tensor], against: GraphReference, again: Tensor | None
+) -> tuple[Values, Values]:
+    """Return every metric that the numbers of graphs allow, and the deviations of some.
+
+    Arguments:
+        of: Graphs.
+        shares: What each of them is.
+        against: What they are held against.
+        again: Rows of resamples, [R, B], over which deviations are taken: of all but shares.
+    """
+    rows = torch.arange(len(of))[None]
+    each = _each(of, against, rows if again is None else torch.cat([rows, again]))
+    found = {name: over[0].item() for name, over in each.items()}
+    found["size_gap"] = abs(found["size_gap"])
+    found |= {name: which.double().mean().item() for name, which in shares.items()}
+    values = {name: found[name] for name in METRICS if name in found}
+    if again is None:
+        return values, {}
+    return values, {name: over[1:].std().item() for name, over in each.items()}
+
+
+def _each(
+    of: Statistics, against: GraphReference, rows: Int[Tensor, "R B"]
+) -> dict[str, Float[Tensor, " R"]]:
+    """Return every metric but shares for each choice of rows; the gap of sizes with its sign."""
+    times = torch.zeros(rows.shape, dtype=torch.float64)
+    times.scatter_add_(1, rows, torch.ones_like(times))
+    found: dict[str, Tensor] = {}
+    for metric, statistic, kernel in _kernels():
+        x, y = getattr(of, statistic), getattr(against.test, statistic)
+        gram = Gram(kernel(x, x), kernel(x, y), against.test_grams[metric])
+        found[metric] = gram.squared(weights=times)
+        if len(of) > 1:
+            found[f"{metric}_u"] = gram.squared(weights=times, unbiased=True)
+    found["mmd"] = torch.stack([found[f"mmd_{name}"] for name in STATISTICS]).mean(0)
+    mean = against.test.nodes.double().mean()
+    found["size_gap"] = times @ of.nodes.double() / len(of) / mean - 1
+    within = _within(of, against.test)
+    if within is not None:
+        found["coverage"] = torch.stack([_coverage(within[chosen]) for chosen in rows])
+        found["density"] = times @ within.double().sum(1) / (NEAREST * len(of))
     return found
 
 
-def _neighbours(of: Statistics, test: Statistics) -> dict[str, tuple[float, Tensor]]:
-    """Return coverage and density, of as many samples as there are test graphs."""
+def _within(of: Statistics, test: Statistics) -> Tensor | None:
+    """Tell which graphs lie in which test graphs' balls, [B, m]; None where they are too few."""
     m = min(len(of), len(test))
     if m <= NEAREST:
-        return {}
-    of, test = of[:m], test[:m]
-    radius = _joint(test, test).sort(1).values[:, NEAREST] + 1e-9
-    within = _joint(of, test) <= radius
-    covered, dense = within.any(0).double(), within.double().sum(1) / NEAREST
-    return {
-        "coverage": (covered.mean().item(), covered),
-        "density": (dense.mean().item(), dense),
-    }
+        return None
+    radius = joint_distance(test[:m], test[:m]).sort(1).values[:, NEAREST]
+    return joint_distance(of, test[:m]) <= radius + CLOSE
 
 
-def _shares(x: Tensor, against: GraphReference) -> dict[str, tuple[float, Tensor]]:
-    """Return the shares of samples that are unique, novel and valid."""
+def _coverage(within: Tensor) -> Float[Tensor, ""]:
+    """Return the share of m balls with one of m graphs in it, in mean over parts of m graphs."""
+    m = within.shape[1]
+    parts = within[: len(within) // m * m].view(-1, m, m)
+    return parts.any(1).double().mean()
+
+
+def _shares(x: UInt8[Tensor, "B N N"], against: GraphReference) -> dict[str, Tensor]:
+    """Tell of each graph whether it is unique, novel and valid."""
     seen: set[int] = set()
     unique, novel = [], []
     for kind in against.known.of(x):
@@ -304,46 +354,4 @@ def _shares(x: Tensor, against: GraphReference) -> dict[str, tuple[float, Tensor
     if against.data.rule is not None:
         each["valid"] = against.data.rule.holds(x)
         each["valid_unique_novel"] = each["valid"] & each["unique"] & each["novel"]
-    return {name: (float(k.double().mean()), k.double()) for name, k in each.items()}
-
-
-# Trivial graphs
-
-
-def erdos_renyi(train: Tensor, count: int, seed: int) -> Tensor:
-    """Draw graphs of training sizes whose pairs are joined with the mean density of that size."""
-    draw = torch.Generator().manual_seed(mix(seed, "erdos-renyi"))
-    n, edges = _drawn(train, count, draw)
-    share = edges / (n * (n - 1) / 2).clamp_min(1)
-    room = train.shape[-1]
-    joined = (torch.rand(count, room, room, generator=draw) < share[:, None, None]).triu(1)
-    here = torch.arange(room) < n[:, None]
-    joined = (joined | joined.transpose(1, 2)) & here[:, None] & here[:, :, None]
-    return joined.to(torch.uint8) + torch.diag_embed(here.to(torch.uint8))
-
-
-def barabasi_albert(train: Tensor, count: int, seed: int) -> Tensor:
-    """Grow graphs of training sizes by preferential attachment, with about as many edges."""
-    draw = torch.Generator().manual_seed(mix(seed, "barabasi-albert"))
-    n, edges = _drawn(train, count, draw)
-    made = []
-    for nodes, joined in zip(n.tolist(), edges.tolist(), strict=True):
-        # m (n - m) edges: the smaller root.
-        root = (nodes - max(nodes**2 - 4 * joined, 0.0) ** 0.5) / 2
-        made.append(preferential(nodes, min(max(1, round(root)), nodes - 1), draw))
-    return stacked(made, train.shape[-1])
-
-
-def _drawn(train: Tensor, count: int, draw: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw sizes from the training sizes, and return the mean edges of graphs of each."""
-    n = sizes(train)
-    joined = adjacency(train).sum((1, 2)).double() / 2
-    chosen = n[torch.randint(len(n), (count,), generator=draw)]
-    same = (chosen[:, None] == n).double()
-    return chosen, (same @ joined) / same.sum(1)
-
-
-TRIVIALS: Mapping[str, Callable[[Tensor, int, int], Tensor]] = {
-    "erdos-renyi": erdos_renyi,
-    "barabasi-albert": barabasi_albert,
-}
+    return each

@@ -100,9 +100,9 @@ def statistics(
 
 def _of_chunk(x: UInt8[Tensor, "b n n"]) -> dict[str, Tensor]:
     """Return the statistics of graphs of like size."""
-    counts = orbits(x)
-    n = x.shape[-1]
-    there = torch.arange(n) < sizes(x).clamp_min(1)[:, None]
+    x, n = x.clone(), x.shape[-1]
+    x[:, 0, 0] = 1  # a graph without nodes counts as one node
+    counts, there = orbits(x), torch.arange(n) < sizes(x)[:, None]
     degree, triangles = counts[..., 0].long(), counts[..., 3].long()
     pairs = (degree * (degree - 1)).clamp_min(1)
     joined = (2 * CLUSTERING_BINS * triangles // pairs).clamp_max(CLUSTERING_BINS - 1)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -57,6 +57,11 @@ class Against(Protocol):
         """Say in a sentence what that is."""
         ...
 
+    @property
+    def beyond(self) -> Collection[str]:
+        """Name the metrics that no model of such data could answer, and that are not listed."""
+        ...
+
     def measured(self, samples: Tensor) -> tuple[dict[str, Score], dict[str, str], Tensor]:
         """Return scores, reasons for what is skipped, and nearest training examples."""
         ...
@@ -82,8 +87,16 @@ def reference_for(
         extractor: Name of the features' extractor; None takes the data set's own.
         progress: Told of each chunk.
         check: Called between chunks; raises to stop.
+
+    Raises:
+        BadInput: There are no test examples, or the extractor does not fit.
     """
     if data.domain.kind == "graph":
+        if extractor is not None:
+            raise BadInput(
+                f"graphs are measured by their statistics, and not in features of '{extractor}'; "
+                "leave the extractor out."
+            )
         return graph_reference(data, n=n, seed=seed, progress=progress, check=check)
     made = named(extractor, data, n=n, device=device)
     return reference(data, made, n=n, seed=seed, progress=progress, check=check)
@@ -206,13 +219,14 @@ def judge(
         improved, idle = improvement(
             model, data, n=n, seed=seed, device=device, check=check, progress=progress
         )
+    skipped |= refused | lost | deaf | idle | likelihood.lacking(model) | silent
     cost |= {
         "parameters": sum(p.numel() for p in model.parameters()),
         "peak_memory_bytes": _peak_memory(torch.device(device)),
     }
     return Judgement(
         metrics=scores | restored | coded | obeyed | improved | likely,
-        skipped=skipped | refused | lost | deaf | idle | likelihood.lacking(model) | silent,
+        skipped={name: why for name, why in skipped.items() if name not in against.beyond},
         cost=cost,
         samples=samples,
         neighbours=neighbours,

@@ -22,8 +22,10 @@ its lower to its upper estimate, and the standard error beyond.
 
 What is trivially reached stands beside: `uniform`, all levels alike, and `histogram`, each
 coordinate independent with the training counts plus one; for real values `normal`, a Gaussian
-with the training mean and covariance. Where the data's own density is known, its mean is the
-floor: the negative entropy, which no model passes but by chance.
+with the training mean and covariance; for graphs `erdos-renyi`, pairs joined independently. A
+graph's probability is that of its matrix, its nodes being labelled by chance. Where the data's
+own density is known, its mean is the floor: the negative entropy, which no model passes but by
+chance.
 
 References:
     | A note on the evaluation of generative models (Theis, van den Oord & Bethge, 2016)
@@ -263,6 +265,8 @@ def scores(
     """
     made: dict[str, Score] = {}
     skipped: dict[str, str] = {}
+    graphs = domain.kind == "graph"
+    of = "labelled test graphs" if graphs else "test examples as they lie in the file"
     for kind, likelihood in found.items():
         name, nats = NAMES.get(kind, kind), likelihood.nats.double()
         bad = int((~nats.isfinite()).sum())
@@ -278,14 +282,14 @@ def scores(
             baselines=baseline,
             n=n,
             by=likelihood.by,
-            protocol=f"mean {likelihood.about}, of {n} test examples as they lie in the file, "
-            "without condition; interval: 1.96 standard errors",
+            protocol=f"mean {likelihood.about}, of {n} {of}, without condition; interval: 1.96 "
+            "standard errors",
         ).within(nats.std().item() / math.sqrt(n) if n > 1 else math.inf)
         made[name] = replace(
             score, low=score.low - likelihood.below, high=score.high + likelihood.above
         )
     source = next((s for s in ("log_prob", "importance_bound", "bound") if s in made), None)
-    if domain.kind == "graph":
+    if graphs:
         skipped["bits_per_dim"] = "a graph has no fixed number of coordinates; see nats a graph"
     elif not isinstance(domain.values, Levels):
         skipped["bits_per_dim"] = "the data are real numbers, whose unit would be in it"

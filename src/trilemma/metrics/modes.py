@@ -41,7 +41,7 @@ from torch import Tensor
 from trilemma.data.dataset import Centres, DataSet
 from trilemma.data.stacked import CHANNELS
 from trilemma.metrics.extractors import CLASSIFIERS, STACKED, Extractor, extractor
-from trilemma.metrics.score import NORMAL_95, RESAMPLES, Score, redrawn
+from trilemma.metrics.score import RESAMPLES, Score, redrawn, wilson
 
 __all__ = [
     "METRICS",
@@ -286,23 +286,10 @@ def mode_scores(tally: Tally, against: ModeReference) -> dict[str, Score]:
         (lost * (1 - lost)).sum().sqrt().item(), least=0.0, most=modes.count
     )
     if "good_share" in scores:
-        low, high = _wilson(values["good_share"], n)
+        low, high = wilson(values["good_share"], n)
         scores["good_share"] = replace(scores["good_share"], low=low, high=high)
     scores["mode_kl"] = scores["mode_kl"].within(_kl_spread(tally, against), least=0.0)
     return scores
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Return Wilson's interval of a share of n.
-
-    >>> _wilson(1.0, 100)[0] < 0.97, _wilson(1.0, 100)[1]
-    (True, 1.0)
-    """
-    z2 = NORMAL_95**2 / n
-    middle = (share + z2 / 2) / (1 + z2)
-    reach = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
-    # The share is within by the formula, and so it shall be after rounding.
-    return min(max(middle - reach, 0.0), share), max(min(middle + reach, 1.0), share)
 
 
 def _kl_spread(tally: Tally, against: ModeReference) -> float:

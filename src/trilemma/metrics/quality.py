@@ -87,6 +87,11 @@ class Reference:
         """Say what the extractor is."""
         return self.extractor.note
 
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Name no metric: whatever is skipped of images or points is listed with the reason."""
+        return ()
+
     def measured(self, samples: Tensor) -> tuple[dict[str, Score], dict[str, str], Tensor]:
         """Return scores, reasons for what is skipped, and nearest training examples.
 

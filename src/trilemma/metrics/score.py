@@ -22,7 +22,7 @@ from torch import Tensor
 
 from trilemma.core.noise import mix
 
-__all__ = ["RESAMPLES", "Score", "redrawn", "resamples", "spread"]
+__all__ = ["RESAMPLES", "Score", "redrawn", "resamples", "spread", "wilson"]
 
 RESAMPLES = 50
 """Bootstrap resamples behind an interval."""
@@ -96,3 +96,16 @@ def spread(values: Tensor, *, seed: int, median: bool = False) -> float:
     """Return the bootstrap standard deviation of the mean (or median) of n values, [n]."""
     drawn = values.double().cpu()[redrawn(len(values), seed=seed)]
     return (drawn.quantile(0.5, dim=1) if median else drawn.mean(1)).std().item()
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of a share of n (Wilson, "Probable Inference", 1927).
+
+    >>> wilson(1.0, 100)[0] < 0.97, wilson(1.0, 100)[1]
+    (True, 1.0)
+    """
+    z2 = NORMAL_95**2 / n
+    middle = (share + z2 / 2) / (1 + z2)
+    reach = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    # The share is within by the formula, and so it shall be after rounding.
+    return min(max(middle - reach, 0.0), share), max(min(middle + reach, 1.0), share)

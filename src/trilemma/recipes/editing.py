@@ -1,6 +1,6 @@
-"""Samples that are made from a user's own pictures: completed, edited, blended, enlarged.
+"""Samples that are made from a user's own pictures and graphs: completed, edited, enlarged.
 
-A run's model draws new examples; what is made here keeps something of a picture that is given.
+A run's model draws new examples; what is made here keeps something of one that is given.
 Each is a model again, so that it is sampled as any other: sample i depends on nothing but the
 weights, the picture, the seed and i.
 """
@@ -90,7 +90,9 @@ def _refuse(loaded: Loaded, ability: type, what: str, hint: str = "") -> None:
 
 
 def refuse_completion(loaded: Loaded) -> None:
-    """Refuse an image to be completed where the run's model cannot."""
+    """Refuse an image or a graph to be completed where the run's model cannot."""
+    if loaded.domain.kind == "graph":
+        _refuse(loaded, Completing, "complete a graph")
     _refuse(loaded, Completing, "complete an image", " --cond names a class here.")
 
 
@@ -98,12 +100,12 @@ def refuse_completion(loaded: Loaded) -> None:
 
 
 def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
-    """Return a model whose samples complete an image.
+    """Return a model whose samples complete an image or a graph.
 
     Arguments:
         loaded: The run.
-        x: The image, [C, H, W], data units.
-        known: Where it is kept, [C, H, W] bool.
+        x: The image or the graph, [*shape], data units.
+        known: Where it is kept, [*shape] bool.
     """
     model = loaded.model
     assert isinstance(model, Completing)

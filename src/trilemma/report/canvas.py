@@ -38,16 +38,16 @@ DASHES = ("-", (0, (4, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (2, 2)), (0, (
 """How the lines of one chart are told apart beside their colours."""
 
 
-def make_axes(width: float, height: float, rows: int = 1) -> tuple[Figure, Any]:
-    """Make a figure of width x height points with bare axes."""
+def make_axes(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, Any]:
+    """Make a figure of width x height points with bare axes; one column shares its x."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     with rc_context({"font.size": 11, "axes.linewidth": 0.8}):
         figure = Figure(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
         figure.patch.set_visible(False)
-        panels = figure.subplots(rows, 1, sharex=True)
-    for axes in np.atleast_1d(panels):
+        panels = figure.subplots(rows, columns, sharex=columns == 1)
+    for axes in np.atleast_1d(panels).flat:
         axes.patch.set_visible(False)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)

@@ -27,7 +27,7 @@ from trilemma.report.canvas import (
     write,
 )
 from trilemma.report.palette import CLASSES, hue
-from trilemma.report.ranking import baselines, coverage_metric, floor, rank
+from trilemma.report.ranking import baselines, coverage_metric, floor, quality_metric, rank
 from trilemma.report.words import brief, duration
 
 if TYPE_CHECKING:
@@ -49,14 +49,14 @@ BINS = 60
 
 
 def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Draw quality against speed: fd over seconds a sample, both on log axes.
+    """Draw quality against speed: fd, or mmd, over seconds a sample, both on log axes.
 
     The line joins the recipes that no other beats in both; what real data and the best trivial
     baseline score stand as horizontals. Lower left is better.
     """
     from matplotlib.ticker import NullFormatter
 
-    ranking = rank(rows)
+    ranking, measure = rank(rows), quality_metric(rows)
     seconds = {p.recipe: p.value for p in ranking.speed}
     shown = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0 and p.value > 0]
     figure, axes = make_axes(430, 370)
@@ -64,9 +64,9 @@ def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
     axes.set_yscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("time for one sample")
-    axes.set_ylabel("fd")
-    marks = {"real data": floor(rows, "fd")}
-    poor = baselines(rows, "fd")
+    axes.set_ylabel(measure)
+    marks = {"real data": floor(rows, measure)}
+    poor = baselines(rows, measure)
     if poor:
         name = min(poor, key=lambda k: poor[k])
         marks[name] = poor[name]
@@ -129,14 +129,14 @@ def _level(axes: Axes, text: str, value: float) -> Box:
 def trilemma_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
     """Return each recipe's place on the triangle's three axes, 0 at the centre and 1 at the tip.
 
-    quality   log fd, from the worst trivial baseline (0) to real data (1)
+    quality   log fd (of graphs, log mmd), from the worst trivial baseline (0) to real data (1)
     coverage  coverage or recall, from 0 to what real data reach
     speed     log seconds a sample, from 10 s (0) to 10 µs (1)
 
     A score that is missing is nan.
     """
-    ranking = rank(rows)
-    poor, real = baselines(rows, "fd"), floor(rows, "fd")
+    ranking, measure = rank(rows), quality_metric(rows)
+    poor, real = baselines(rows, measure), floor(rows, measure)
     values = [p.value for p in ranking.quality if p.value > 0]
     worst = max(list(poor.values()) or [2 * v for v in values], default=math.nan)
     best = real if real and real > 0 else min(values, default=math.nan)

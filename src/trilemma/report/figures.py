@@ -18,7 +18,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.report.graphs import sheet
+from trilemma.report.graphs import growth, sheet
 from trilemma.report.palette import hue
 from trilemma.report.words import brief
 
@@ -39,6 +39,7 @@ __all__ = [
     "show",
     "tiles",
     "walk",
+    "way",
 ]
 
 WIDTH = 512
@@ -382,6 +383,21 @@ def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "
         names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
         return pairs(x, names, truth, family)
     return points(x, truth, family)
+
+
+def way(states: Sequence[Tensor], domain: Domain) -> bytes:
+    """Show samples on their way, one state after another.
+
+    Arguments:
+        states: [N, *domain.shape] each, data units; of graphs, nodes keep their places.
+        domain: What an example is.
+
+    Returns:
+        A GIF file.
+    """
+    if domain.kind == "graph":
+        return _shared(growth(states), 120)
+    return animation([show(x, domain) for x in states])
 
 
 def levels_of(domain: Domain) -> int:

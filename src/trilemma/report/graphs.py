@@ -1,119 +1,389 @@
-"""Pictures of graphs: sheets of many, the growth of one, added edges.
+"""Pictures of graphs: sheets of many, real ones beside samples, the growth of one, added edges.
 
 Every graph is laid out by the one rule of `report.layout`, so that real and generated ones can be
-compared. Pictures are Pillow images on white; nothing is written to disk here.
+compared. A node's colour tells how many neighbours it has, on one scale for all graphs and
+pictures; edges are the fainter, the more of them there are. Pictures are Pillow images on white;
+nothing is written to disk here.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from trilemma.core.graph import edges, sizes
+from trilemma.core.graph import adjacency, edges, sizes
 from trilemma.report.layout import layout
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
 
-__all__ = ["change", "growth", "sheet"]
+__all__ = ["beside", "change", "growth", "pairs", "sheet"]
 
 SHOWN = 36
 """Graphs on a sheet at most."""
-SIDE, WORDS, GAP = 176, 18, 10
-"""Pixels of a graph's panel, of the words below it, and between panels."""
-FINE = 3
-"""How much finer it is drawn than shown."""
-LINE, DOT, ADDED, INK = "#9aa5b1", "#1f5fa8", "#d1495b", "#5b6470"
+ENTRIES = 6_000_000
+"""Entries of the matrices of a sheet's graphs at most, but for the first four: larger ones take
+long."""
+SIDE, WORDS, GAP, KEY = 176, 18, 10, 22
+"""Pixels of a graph's panel, of the words below it, between panels, and of the key to colours."""
+MARGIN = 0.05
+"""Share of a panel that stays free at each side."""
+FINE, FILMED = 3, 2
+"""How much finer a picture, and a frame of a film, is drawn than shown."""
+LINE, ADDED = (84, 98, 117), (214, 40, 57)
+PLAIN, NEW, INK = "#708096", "#d62839", "#5b6470"
+DEGREES = {1: "#fdb42f", 2: "#f48849", 3: "#df6263", 4: "#c23b81", 8: "#8f0da4", 16: "#3b0399"}
+"""Colours of nodes by their neighbours; between 4 and 8, and 8 and 16, they are mixed."""
+
+Pairs = list[tuple[int, int]]
+
+
+# Pictures
 
 
 def sheet(x: Tensor, columns: int | None = None) -> Image:
     """Draw graphs beside each other, each with its numbers of nodes and edges.
 
     Arguments:
-        x: [B, N, N]; the first `SHOWN` are drawn.
+        x: [B, N, N]; the first `SHOWN` are drawn, fewer if they are very large.
         columns: Graphs in a row; about square by default.
+
+    >>> from trilemma.core.graph import graph
+    >>> sheet(graph(3, [(0, 1), (1, 2)])[None]).mode
+    'RGB'
     """
-    shown = x[:SHOWN].cpu()
-    return _laid([_panel(one, layout(one)) for one in shown], _words(shown), columns)
+    panels = [_Panel.of(one) for one in _few(x)]
+    return _with_key(_laid([p.picture(_height(panels)) for p in panels], _words(x), columns))
+
+
+def beside(real: Tensor, samples: Tensor, columns: int = 4) -> Image:
+    """Draw real graphs at the left and as many samples at the right."""
+    count = min(len(_few(real)), len(_few(samples)))
+    parts = {"real": real[:count], "samples": samples[:count]}
+    panels = {title: [_Panel.of(one) for one in x.cpu()] for title, x in parts.items()}
+    height = _height([panel for some in panels.values() for panel in some])
+    halves = [
+        _laid([p.picture(height) for p in panels[title]], _words(x), columns, title)
+        for title, x in parts.items()
+    ]
+    return _with_key(_joined(halves))
+
+
+def pairs(samples: Tensor, nearest: Tensor, columns: int = 6) -> Image:
+    """Draw each sample above the training graph that lies nearest to it."""
+    count = min(len(_few(samples)), len(_few(nearest)))
+    columns = max(1, min(columns, count))
+    rows = []
+    for start in range(0, max(count, 1), columns):
+        stop = min(start + columns, count)
+        rows += [samples[start:stop], nearest[start:stop]]
+    panels = [[_Panel.of(one) for one in x.cpu()] for x in rows]
+    height = _height([panel for row in panels for panel in row])
+    drawn = [
+        _laid([p.picture(height) for p in row], _words(x), columns)
+        for row, x in zip(panels, rows, strict=True)
+    ]
+    return _with_key(_stacked(drawn, together=2))
 
 
 def growth(frames: Sequence[Tensor]) -> list[Image]:
     """Draw graphs on their way; each node stands where it stands in the last frame.
 
     Arguments:
-        frames: [B, N, N] each; nodes come and stay.
+        frames: [B, N, N] each; node i of one frame is node i of the next.
     """
-    last = frames[-1][:SHOWN].cpu()
-    places = [layout(one) for one in last]
-    columns = math.ceil(math.sqrt(len(last)))
-    return [
-        _laid(
-            [_panel(one, at) for one, at in zip(x[:SHOWN].cpu(), places, strict=True)],
-            _words(x[:SHOWN].cpu()),
-            columns,
-        )
-        for x in frames
-    ]
+    states = [_few(x) for x in frames]
+    panels = [_Panel.of(one) for one in states[-1]]
+    height = _height(panels)
+    films = [list(panel.film([x[i] for x in states], height)) for i, panel in enumerate(panels)]
+    moments = zip(zip(*films, strict=True), states, strict=True)
+    return [_with_key(_laid(list(drawn), _words(x))) for drawn, x in moments]
 
 
 def change(before: Tensor, after: Tensor, columns: int | None = None) -> Image:
-    """Draw graphs with what was added to them in another colour, laid out as they were before."""
+    """Draw graphs with what was added to them in red.
+
+    Arguments:
+        before: [B, N, N].
+        after: [B, N, N] with the same first nodes; laid out as they were before, unless there are
+            new ones.
+        columns: Graphs in a row; about square by default.
+    """
     panels, words = [], []
-    for one, more in zip(before[:SHOWN].cpu(), after[:SHOWN].cpu(), strict=True):
-        added = (more > one).to(torch.uint8)
-        panels.append(_panel(one, layout(one), added))
-        words.append(f"{int(sizes(one))} nodes, {len(edges(one))} + {len(edges(added))} edges")
-    return _laid(panels, words, columns)
+    for one, more in zip(_few(before), _few(after), strict=True):
+        panels.append(_Panel.grown(one, more))
+        words.append(_added(one, more))
+    return _laid([p.picture(_height(panels)) for p in panels], words, columns)
+
+
+def _added(one: Tensor, more: Tensor) -> str:
+    """Say how many nodes and edges there were, and how many came.
+
+    >>> from trilemma.core.graph import graph
+    >>> _added(graph(2, [(0, 1)], limit=3), graph(3, [(0, 1), (1, 2)]))
+    '2 + 1 nodes, 1 + 1 edges'
+    """
+    nodes, joined = int(sizes(one)), len(edges(one))
+    fresh, came = int(sizes(more)) - nodes, len(edges(more)) - joined
+    size = f"{nodes:,} + {fresh:,} nodes" if fresh else _count(nodes, "node")
+    return f"{size}, {joined:,} + {came:,} edges"
+
+
+def _few(x: Tensor) -> Tensor:
+    """Take as many graphs as are drawn."""
+    most = max(4, ENTRIES // max(1, x.shape[-1] ** 2))
+    return x[: min(SHOWN, most)].cpu()
 
 
 def _words(x: Tensor) -> list[str]:
-    return [f"{int(sizes(one))} nodes, {len(edges(one))} edges" for one in x]
+    counts = [(int(sizes(one)), len(edges(one))) for one in _few(x)]
+    return [f"{_count(nodes, 'node')}, {_count(joined, 'edge')}" for nodes, joined in counts]
 
 
-def _panel(x: Tensor, at: Tensor, added: Tensor | None = None) -> Image:
-    """Draw one graph; nodes that `at` has no place for yet are not there."""
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+# One graph
+
+
+@dataclass(frozen=True)
+class _Panel:
+    """A graph and where its nodes are drawn."""
+
+    x: Tensor
+    """[N, N]."""
+    at: Tensor
+    """[n, 2], in lengths of an edge."""
+    before: Tensor | None = None
+    """What there was already, [N, N]; what is new is drawn in red then."""
+
+    @classmethod
+    def of(cls, x: Tensor) -> _Panel:
+        return cls(x, layout(x))
+
+    @classmethod
+    def grown(cls, before: Tensor, after: Tensor) -> _Panel:
+        same = bool(sizes(before) == sizes(after))
+        return cls(after, layout(before if same else after), before)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Return width and height, in lengths of an edge."""
+        if not len(self.at):
+            return 0.0, 0.0
+        wide, high = (self.at.amax(0) - self.at.amin(0)).tolist()
+        return wide, high
+
+    def picture(self, height: int) -> Image:
+        """Draw the graph in a panel as wide as `SIDE`."""
+        canvas = _Canvas(self, height, FINE)
+        if self.before is None:
+            canvas.join(self._joined(self.x), LINE)
+            return canvas.shown(_degrees(self.x))
+        canvas.join(self._joined(self.before), LINE)
+        canvas.join(self._joined((self.x > self.before).to(torch.uint8)), ADDED)
+        old, now = int(sizes(self.before)), int(sizes(self.x))
+        return canvas.shown([PLAIN] * old + [NEW] * (now - old))
+
+    def film(self, states: Sequence[Tensor], height: int) -> Iterator[Image]:
+        """Draw the graph on its way to what it is."""
+        canvas = _Canvas(self, height, FILMED)
+        known: set[tuple[int, int]] = set()
+        for x in states:
+            joined = self._joined(x)
+            if not known <= set(joined):
+                canvas, known = _Canvas(self, height, FILMED), set()
+            canvas.join([pair for pair in joined if pair not in known], LINE)
+            known = set(joined)
+            yield canvas.shown(_degrees(x))
+
+    @staticmethod
+    def _joined(x: Tensor) -> Pairs:
+        return [(a, b) for a, b in edges(x).tolist()]
+
+
+class _Canvas:
+    """Edges of a graph as they are drawn so far, some times finer than they are shown."""
+
+    def __init__(self, panel: _Panel, height: int, fine: int) -> None:
+        from PIL import Image, ImageDraw
+
+        self.small = (SIDE, height)
+        width, height = SIDE * fine, height * fine
+        self.spots = _fitted(panel.at, width, height)
+        room = math.sqrt(width * height / max(len(panel.at), 1))
+        self.radius = min(0.022 * width, 0.17 * room)
+        self.image = Image.new("RGB", (width, height), "white")
+        self.pen = ImageDraw.Draw(self.image, "RGBA")
+        ink = self._ink(panel.x) * self.radius * 0.5 / (width * height)
+        self.width = max(1, round(self.radius * (0.5 if ink < 0.5 else 0.25)))
+        self.strength = round(255 * _strength(ink))
+
+    def _ink(self, x: Tensor) -> float:
+        """Return the length of all edges in pixels."""
+        ends = torch.tensor(self.spots, dtype=torch.float64).reshape(-1, 2)[edges(x)]
+        return float((ends[:, 0] - ends[:, 1]).norm(dim=1).sum())
+
+    def join(self, joined: Pairs, colour: tuple[int, int, int]) -> None:
+        """Draw edges; new ones are stronger."""
+        strength = self.strength if colour == LINE else max(210, self.strength)
+        width = self.width if colour == LINE else max(2, round(1.5 * self.width))
+        for a, b in joined:
+            self.pen.line([self.spots[a], self.spots[b]], fill=(*colour, strength), width=width)
+
+    def shown(self, colours: Sequence[str]) -> Image:
+        """Return the picture with its first nodes in colours, one each."""
+        from PIL import Image, ImageDraw
+
+        image, r = self.image.copy(), self.radius
+        pen = ImageDraw.Draw(image)
+        for (x, y), colour in zip(self.spots, colours, strict=False):
+            pen.ellipse([x - r, y - r, x + r, y + r], fill=colour)
+        return image.resize(self.small, Image.Resampling.LANCZOS)
+
+
+def _strength(ink: float) -> float:
+    """Return how dark an edge is where edges cover so many times the panel.
+
+    >>> [round(_strength(ink), 2) for ink in (0.1, 1.0, 2.0, 30.0)]
+    [0.62, 0.28, 0.17, 0.02]
+    """
+    return min(0.62, max(0.28 / max(ink, 1e-9), min(0.17, 0.7 / max(ink, 1e-9))))
+
+
+def _fitted(at: Tensor, width: int, height: int) -> list[tuple[float, float]]:
+    """Bring places into a panel, by one scale for both directions."""
+    if not len(at):
+        return []
+    low, high = at.amin(0), at.amax(0)
+    span, free = (high - low).clamp_min(2.0), 1 - 2 * MARGIN
+    scale = min(width * free / float(span[0]), (height - 2 * MARGIN * width) / float(span[1]))
+    middle = torch.tensor([width / 2, height / 2])
+    return [(float(a), float(b)) for a, b in (at - (low + high) / 2) * scale + middle]
+
+
+def _degrees(x: Tensor) -> list[str]:
+    """Return the colour of each node that is there."""
+    degree = adjacency(x).sum(0, dtype=torch.int64)[: int(sizes(x))]
+    return [_colour(d) for d in degree.tolist()]
+
+
+@functools.cache
+def _colour(degree: int) -> str:
+    """Return the colour of nodes with so many neighbours.
+
+    >>> _colour(0), _colour(4), _colour(6), _colour(400)
+    ('#fdb42f', '#c23b81', '#a42095', '#3b0399')
+    """
+    known = sorted(DEGREES)
+    d = min(max(degree, known[0]), known[-1])
+    low, high = max(k for k in known if k <= d), min(k for k in known if k >= d)
+    part = math.log(d / low) / math.log(high / low) if high > low else 0.0
+    ends = [[int(DEGREES[k][i : i + 2], 16) for i in (1, 3, 5)] for k in (low, high)]
+    mixed = [round(a + part * (b - a)) for a, b in zip(*ends, strict=True)]
+    return "#" + "".join(f"{value:02x}" for value in mixed)
+
+
+# Many
+
+
+def _height(panels: Sequence[_Panel]) -> int:
+    """Return how high panels are, for the highest drawing to fit: graphs are often flat."""
+    most = 0.0
+    for wide, high in (panel.span for panel in panels):
+        most = max(most, high / max(wide, high, 2.0))
+    return round(SIDE * min(1.0, max(most * (1 - 2 * MARGIN) + 2 * MARGIN, 0.34)))
+
+
+@functools.cache
+def _font(size: int = 10) -> Any:  # noqa: ANN401
+    """Return the font that comes with matplotlib."""
+    import matplotlib
+    from PIL import ImageFont
+
+    path = Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSans.ttf")
+    return ImageFont.truetype(path, size)
+
+
+def _laid(
+    pictures: Sequence[Image], words: Sequence[str], columns: int | None = None, title: str = ""
+) -> Image:
+    """Lay pictures of one size out in rows, with words below each and a title above all."""
+    count = max(len(pictures), 1)
+    columns = columns or math.ceil(math.sqrt(count))
+    columns, rows = columns if count > columns else count, -(-count // columns)
+    high = pictures[0].height if pictures else SIDE // 3
+    step_x, step_y = SIDE + GAP, high + WORDS + GAP
+    head = WORDS + 6 if title else 0
+    canvas, pen = _blank(columns * step_x + GAP, rows * step_y + GAP + head)
+    if title:
+        pen.text((canvas.width / 2, GAP), title, fill=INK, font=_font(14), anchor="ma")
+    for i, (picture, text) in enumerate(zip(pictures, words, strict=True)):
+        left, top = GAP + i % columns * step_x, head + GAP + i // columns * step_y
+        canvas.paste(picture, (left, top))
+        pen.text((left + SIDE / 2, top + high + 2), text, fill=INK, font=_font(), anchor="ma")
+    return canvas
+
+
+def _blank(width: int, height: int) -> tuple[Image, ImageDraw]:
     from PIL import Image, ImageDraw
 
-    fine = SIDE * FINE
-    picture = Image.new("RGB", (fine, fine), "white")
-    draw = ImageDraw.Draw(picture)
-    n = int(sizes(x))
-    if n == 0:
-        return picture.resize((SIDE, SIDE))
-    spots = _fitted(at, fine)
-    radius = fine * min(0.022, 0.3 / math.sqrt(max(len(at), 1)) / 2)
-    width = max(2, round(radius * 0.55))
-    for a, b in edges(x).tolist():
-        draw.line([spots[a], spots[b]], fill=LINE, width=width)
-    for a, b in edges(added).tolist() if added is not None else ():
-        draw.line([spots[a], spots[b]], fill=ADDED, width=2 * width)
-    for x0, y0 in spots[:n]:
-        draw.ellipse([x0 - radius, y0 - radius, x0 + radius, y0 + radius], fill=DOT)
-    return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (width, height), "white")
+    return canvas, ImageDraw.Draw(canvas)
 
 
-def _fitted(at: Tensor, side: int) -> list[tuple[float, float]]:
-    """Bring places into a panel, all by the same scale."""
-    low, high = at.amin(0), at.amax(0)
-    span = max(float((high - low).max()), 2.0)
-    moved = (at - (low + high) / 2) / span * side * 0.9 + side / 2
-    return [(float(a), float(b)) for a, b in moved]
+def _joined(halves: Sequence[Image]) -> Image:
+    """Put pictures side by side, with a line between."""
+    apart = 2 * GAP
+    wide = sum(half.width + apart for half in halves) - apart
+    canvas, pen = _blank(wide, max(half.height for half in halves))
+    left = 0
+    for half in halves:
+        if left:
+            pen.line([(left - GAP, GAP), (left - GAP, canvas.height - GAP)], fill="#d5d9de")
+        canvas.paste(half, (left, 0))
+        left += half.width + apart
+    return canvas
 
 
-def _laid(panels: list[Image], words: list[str], columns: int | None) -> Image:
-    from PIL import Image, ImageDraw, ImageFont
+def _stacked(rows: Sequence[Image], together: int) -> Image:
+    """Put pictures below each other, with a line after each few that belong together."""
+    apart = [GAP if i and i % together == 0 else 0 for i in range(len(rows))]
+    canvas, pen = _blank(
+        max(row.width for row in rows), sum(row.height for row in rows) + sum(apart)
+    )
+    top = 0
+    for row, gap in zip(rows, apart, strict=True):
+        if gap:
+            pen.line([(GAP, top + gap // 2), (canvas.width - GAP, top + gap // 2)], fill="#d5d9de")
+        canvas.paste(row, (0, top + gap))
+        top += row.height + gap
+    return canvas
 
-    columns = min(columns or math.ceil(math.sqrt(max(len(panels), 1))), max(len(panels), 1))
-    rows = -(-len(panels) // columns) or 1
-    step_x, step_y = SIDE + GAP, SIDE + WORDS + GAP
-    canvas = Image.new("RGB", (columns * step_x + GAP, rows * step_y + GAP), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=11)
-    for i, (panel, text) in enumerate(zip(panels, words, strict=True)):
-        left, top = GAP + i % columns * step_x, GAP + i // columns * step_y
-        canvas.paste(panel, (left, top))
-        draw.text((left + SIDE / 2, top + SIDE + 2), text, fill=INK, font=font, anchor="ma")
+
+def _with_key(picture: Image) -> Image:
+    """Say below a picture what the colours of nodes are."""
+    canvas, pen = _blank(picture.width, picture.height + KEY)
+    canvas.paste(picture, (0, 0))
+    middle, font = picture.height + KEY / 2 - 4, _font()
+    names = [f"{k}" for k in DEGREES]
+    names[-1] += " or more"
+    title = "neighbours"
+    wide = [18 + font.getlength(name) for name in names]
+    left = max(GAP, (canvas.width - sum(wide) - font.getlength(title) - 12) / 2)
+    pen.text((left, middle), title, fill=INK, font=font, anchor="lm")
+    left += font.getlength(title) + 12
+    for name, colour, own in zip(names, DEGREES.values(), wide, strict=True):
+        pen.ellipse([left - 3, middle - 3, left + 3, middle + 3], fill=colour)
+        pen.text((left + 7, middle), name, fill=INK, font=font, anchor="lm")
+        left += own
     return canvas

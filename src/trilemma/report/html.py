@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trilemma.report.folded import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Comparison, Portrait
-from trilemma.report.ranking import coverage_metric, floor, rank
+from trilemma.report.ranking import coverage_metric, floor, quality_metric, rank
 from trilemma.report.sections import (
     answers_section,
     curves_section,
-    details_section,
     history_section,
     inside_section,
     neighbours_section,
@@ -132,10 +132,11 @@ def _in_short(row: Mapping[str, Any]) -> str:
     """Say in a sentence what one run reaches in quality, coverage and speed."""
     ranking, parts = rank([row]), []
     if ranking.quality:
-        p, real = ranking.quality[0], floor([row], "fd")
+        p, measure = ranking.quality[0], quality_metric([row])
+        real = floor([row], measure)
         span = "" if p.low == p.high else f", between {brief(p.low)} and {brief(p.high)}"
         beside = "" if real is None else f" (real data: {brief(real)})"
-        parts.append(f"fd {brief(p.value)}{span}{beside}")
+        parts.append(f"{measure} {brief(p.value)}{span}{beside}")
     if ranking.coverage:
         parts.append(f"{coverage_metric([row])} {brief(ranking.coverage[0].value)}")
     if ranking.speed:

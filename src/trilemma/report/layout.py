@@ -26,10 +26,13 @@ from trilemma.core.graph import adjacency, sizes
 
 __all__ = ["hops", "layout"]
 
-ROUNDS = 40
-"""Rounds of majorisation."""
-LARGE = 150
-"""Nodes from which on fewer rounds are made: the start is good, and a round costs their square."""
+ROUNDS = ((150, 40), (600, 20), (2**31, 10))
+"""Rounds of majorisation of graphs up to a size: a round costs the square of the nodes, and the
+start is good."""
+EXACT = 600
+"""Nodes up to which eigenvectors are exact; of larger graphs they are found by iteration."""
+TURNS = 60
+"""Iterations of that."""
 LONG = 10.0
 """How many times as long as broad a drawing is that is wound up."""
 APART = 1.5
@@ -39,17 +42,16 @@ APART = 1.5
 def hops(x: UInt8[Tensor, "N N"]) -> Float[Tensor, "n n"]:
     """Return the number of edges between all nodes of one graph; infinite between components."""
     n = int(sizes(x))
-    joined = adjacency(x)[:n, :n].float()
+    joined = adjacency(x)[:n, :n].float().cpu().to_sparse()
     far = torch.full((n, n), math.inf)
-    seen = torch.eye(n)
-    far[seen.bool()] = 0
-    edge = seen
+    far.fill_diagonal_(0)
+    front = torch.eye(n)
     for step in range(1, n):
-        edge = (edge @ joined).clamp_max(1) * (1 - seen)
-        if not edge.any():
+        fresh = (torch.sparse.mm(joined, front) > 0) & far.isinf()
+        if not fresh.any():
             break
-        far[edge.bool()] = step
-        seen = seen + edge
+        far[fresh] = step
+        front = fresh.float()
     return far
 
 
@@ -85,29 +87,43 @@ def _placed(far: Tensor) -> Tensor:
     n = len(far)
     if n == 1:
         return torch.zeros(1, 2)
-    d = far.double()
+    d = far.double() if n <= EXACT else far
     at = _scaled(d)
     weight = torch.where(d > 0, d, 1.0).pow(-2)
     weight.fill_diagonal_(0)
-    whole = torch.diag(weight.sum(1)) - weight
-    inverse = torch.linalg.inv(whole + 1 / n) - 1 / n
-    for _ in range(ROUNDS if n <= LARGE else ROUNDS // 2):
+    root = torch.linalg.cholesky(torch.diag(weight.sum(1)) - weight + 1 / n)
+    pulled = weight * d
+    for _ in range(next(rounds for most, rounds in ROUNDS if n <= most)):
         apart = torch.cdist(at, at)
-        pull = torch.where(apart > 1e-9, -weight * d / apart.clamp_min(1e-9), 0.0)
-        pull = pull - torch.diag(pull.sum(1))
-        at = inverse @ (pull @ at)
+        pull = torch.where(apart > 1e-6, pulled / apart.clamp_min(1e-6), 0.0)
+        at = torch.cholesky_solve(pull.sum(1, keepdim=True) * at - pull @ at, root)
     return _upright(at).float()
 
 
 def _scaled(d: Tensor) -> Tensor:
     """Return the classical scaling of distances to the plane."""
     n = len(d)
-    middle = torch.eye(n, dtype=d.dtype) - 1 / n
-    values, vectors = torch.linalg.eigh(-0.5 * middle @ (d * d) @ middle)
-    at = vectors[:, -2:] * values[-2:].clamp_min(1e-9).sqrt()
+    squares = d * d
+    mean = squares.mean(0)
+    values, vectors = _leading(-0.5 * (squares - mean - mean[:, None] + mean.mean()))
+    at = vectors * values.clamp_min(1e-9).sqrt()
     # A little of the order keeps nodes apart that all distances take for one.
     turn = torch.arange(n, dtype=d.dtype) * 2.399963
     return at + 0.05 * torch.stack([turn.cos(), turn.sin()], 1)
+
+
+def _leading(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the two largest eigenvalues of a symmetric matrix, and their vectors."""
+    n = len(a)
+    if n > EXACT:
+        place = torch.arange(n, dtype=a.dtype)[:, None] + 1
+        some = torch.linalg.qr(torch.cos(place * torch.arange(1, 7))).Q
+        for _ in range(TURNS):
+            some = torch.linalg.qr(a @ some).Q
+        values, turn = torch.linalg.eigh(some.T @ a @ some)
+        return values[-2:], (some @ turn)[:, -2:]
+    values, vectors = torch.linalg.eigh(a)
+    return values[-2:], vectors[:, -2:]
 
 
 def _upright(at: Tensor) -> Tensor:

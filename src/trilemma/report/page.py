@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from trilemma.core.domain import Domain
+from trilemma.report import graphs
 from trilemma.report.figures import neighbours, show
 from trilemma.report.groups import shown as named_rows
 
@@ -19,6 +20,8 @@ __all__ = ["Comparison", "Entry", "Picture", "Portrait"]
 
 SHOWN = 64
 """Samples in a picture at most, and as many real examples beside them."""
+GRAPHS = 16
+"""Graphs in a picture at most."""
 PAIRS = 24
 """Samples shown with their nearest training example at most."""
 
@@ -150,8 +153,8 @@ def shown(
     """
     every = [real, *drawn]
     counts = [len(x) for x in every if isinstance(x, Tensor) and len(x)]
-    flat = all(x.ndim == 2 for x in every if isinstance(x, Tensor))
-    n = min([2000 if flat else SHOWN, *counts])
+    ranks = {x.ndim for x in every if isinstance(x, Tensor)}
+    n = min([2000 if ranks <= {2} else GRAPHS if ranks == {3} else SHOWN, *counts])
     return n, [x[:n] if isinstance(x, Tensor) else x for x in every]
 
 
@@ -170,6 +173,8 @@ def pairs(entry: Entry, domain: Domain | None) -> Image | None:
     if not isinstance(found, tuple):
         return found
     samples, nearest = found
+    if samples.ndim == 3 and len(samples):
+        return graphs.pairs(samples[:PAIRS], nearest[:PAIRS])
     if samples.ndim != 4 or not len(samples):
         return None
     levels = getattr(domain.values, "count", 256) if domain else 256
@@ -181,4 +186,6 @@ def _guess(x: Tensor) -> Domain:
 
     if x.ndim == 4:
         return Domain("image", tuple(x.shape[1:]), Levels(256))
+    if x.ndim == 3:
+        return Domain("graph", tuple(x.shape[1:]), Levels(2))
     return Domain("points", tuple(x.shape[1:]), Real())

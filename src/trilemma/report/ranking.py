@@ -6,9 +6,9 @@ those faster by more than a quarter, since a machine drifts by as much. Rows tha
 are a tie, and are called one. A row that stands for several seeds (groups.py) has their mean as
 its value, and the interval of that mean; its times span at least those of its runs.
 
-    quality    fd                                  lower is better
-    coverage   coverage, or recall where no row has it    higher is better
-    speed      seconds a sample                    lower is better
+    quality    fd; of graphs mmd, the mean of the four discrepancies      lower is better
+    coverage   coverage, or recall where no row has it      higher is better
+    speed      seconds a sample      lower is better
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "coverage_metric",
     "floor",
     "found_in",
+    "quality_metric",
     "rank",
 ]
 
@@ -97,14 +98,22 @@ def rank(rows: Sequence[Row]) -> Ranking:
             its own name; `groups.shown` gives them. A row that lacks a score is left out of that
             ranking.
     """
-    name = coverage_metric(rows)
-    quality = _places([(row, *_score(row, "fd")) for row in rows], "lower")
+    name, measure = coverage_metric(rows), quality_metric(rows)
+    quality = _places([(row, *_score(row, measure)) for row in rows], "lower")
     coverage = _places([(row, *_score(row, name)) for row in rows], "higher")
     speed = _places([(row, *_time(row)) for row in rows], "lower")
     frontier = _frontier(quality, speed)
-    choice, verdict = _choose(rows, quality, coverage, speed, name)
-    advice = () if choice is None else _advice(rows, choice, quality, coverage, speed, name)
+    choice, verdict = _choose(rows, quality, coverage, speed, name, measure)
+    advice = (
+        () if choice is None else _advice(rows, choice, quality, coverage, speed, name, measure)
+    )
     return Ranking(quality, coverage, speed, frontier, choice, verdict, advice)
+
+
+def quality_metric(rows: Sequence[Row]) -> str:
+    """Return the score by which quality is ranked: 'fd', or 'mmd' where graphs were measured."""
+    found = {name for row in rows for name in row.get("metrics", {})}
+    return "mmd" if "mmd" in found and "fd" not in found else "fd"
 
 
 def coverage_metric(rows: Sequence[Row]) -> str:
@@ -177,13 +186,14 @@ def _choose(
     coverage: Sequence[Place],
     speed: Sequence[Place],
     name: str,
+    measure: str,
 ) -> tuple[str | None, str]:
     if not rows:
         return None, "Nothing was measured, so there is nothing to choose."
     if not quality:
-        return _without_quality(coverage, speed, name)
-    real_fd = floor(rows, "fd")
-    real = "" if real_fd is None else f", where real data reach {brief(real_fd)}"
+        return _without_quality(coverage, speed, name, measure)
+    reached = floor(rows, measure)
+    real = "" if reached is None else f", where real data reach {brief(reached)}"
     first = [p for p in quality if p.place == 1]
 
     def order(p: Place) -> tuple[float, float, float]:
@@ -193,18 +203,18 @@ def _choose(
     best = min(first, key=order)
     if len(rows) == 1:
         return best.recipe, (
-            f"Only {best.recipe} was measured: fd {_interval(best)}{real}. "
+            f"Only {best.recipe} was measured: {measure} {_interval(best)}{real}. "
             "A choice needs a second recipe."
         )
     if len(first) == 1:
         also = _also(best, coverage, speed, name)
         return best.recipe, (
             f"Choose {best.recipe}: its samples lie nearest to the data "
-            f"(fd {brief(best.value)}{real}){also}."
+            f"({measure} {brief(best.value)}{real}){also}."
         )
     others = [p.recipe for p in first if p is not best]
-    more = "seeds" if any(found_in(row, "fd").get("spread") for row in rows) else "samples"
-    return best.recipe, _tie(best, others, coverage, speed, name, more)
+    more = "seeds" if any(found_in(row, measure).get("spread") for row in rows) else "samples"
+    return best.recipe, _tie(best, others, coverage, speed, name, measure, more)
 
 
 def _also(best: Place, coverage: Sequence[Place], speed: Sequence[Place], name: str) -> str:
@@ -225,9 +235,10 @@ def _tie(
     coverage: Sequence[Place],
     speed: Sequence[Place],
     name: str,
+    measure: str,
     more: str,
 ) -> str:
-    start = f"its quality is a tie with that of {joined(others)} (fd {brief(best.value)})"
+    start = f"its quality is a tie with that of {joined(others)} ({measure} {brief(best.value)})"
     for places, better, write in (
         (coverage, "higher", lambda p: f"{name} {brief(p.value)}"),
         (speed, "lower", lambda p: f"{duration(p.value)} a sample"),
@@ -241,19 +252,19 @@ def _tie(
     every = joined([best.recipe, *others])
     return (
         f"{_upper(every)} cannot be told apart by quality "
-        f"(fd {_interval(best)} for {best.recipe}), nor by coverage and speed together: "
+        f"({measure} {_interval(best)} for {best.recipe}), nor by coverage and speed together: "
         f"choose {joined([best.recipe, *others], 'or')}, or measure with more {more}."
     )
 
 
 def _without_quality(
-    coverage: Sequence[Place], speed: Sequence[Place], name: str
+    coverage: Sequence[Place], speed: Sequence[Place], name: str, measure: str
 ) -> tuple[str | None, str]:
     if coverage:
         best = coverage[0]
         return best.recipe, (
             f"Choose {best.recipe} for its coverage ({name} {brief(best.value)}); "
-            "no recipe has an fd here, so quality is not ranked."
+            f"no recipe has an {measure} here, so quality is not ranked."
         )
     if speed:
         best = speed[0]
@@ -271,24 +282,25 @@ def _advice(
     coverage: Sequence[Place],
     speed: Sequence[Place],
     name: str,
+    measure: str,
 ) -> tuple[str, ...]:
     return tuple(
         sentence
         for sentence in (
-            _faster(choice, quality, speed),
+            _faster(choice, quality, speed, measure),
             _wider(choice, coverage, name),
             _likeliest(rows),
             _beaten(quality, coverage, speed),
-            _trivial(rows, quality),
+            _trivial(rows, quality, measure),
             _copies(rows),
-            _missing(rows, quality),
+            _missing(rows, quality, measure),
             over_seeds(rows),
         )
         if sentence
     )
 
 
-def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place]) -> str:
+def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place], measure: str) -> str:
     own = _at(speed, choice)
     if own is None:
         return ""
@@ -302,7 +314,7 @@ def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place]) -> st
     return (
         f"Take {rival.recipe} when {duration(own.value)} a sample is too long: it needs "
         f"{duration(seconds)}, {brief(round(times, 0 if times >= 10 else 1))} times less, "
-        f"at fd {brief(rival.value)}."
+        f"at {measure} {brief(rival.value)}."
     )
 
 
@@ -359,9 +371,9 @@ def _upper(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def _trivial(rows: Sequence[Row], quality: Sequence[Place]) -> str:
+def _trivial(rows: Sequence[Row], quality: Sequence[Place], measure: str) -> str:
     """Name the recipes that do no better than a baseline that has learned nothing."""
-    marks = baselines(rows, "fd")
+    marks = baselines(rows, measure)
     if not marks:
         return ""
     name, value = min(marks.items(), key=lambda item: item[1])
@@ -371,7 +383,7 @@ def _trivial(rows: Sequence[Row], quality: Sequence[Place]) -> str:
     one = joined(poor)
     return (
         f"Mind that {one} {'does' if len(poor) == 1 else 'do'} no better than the trivial "
-        f"baseline ‘{name}’ (fd {brief(value)})."
+        f"baseline ‘{name}’ ({measure} {brief(value)})."
     )
 
 
@@ -390,15 +402,15 @@ def _copies(rows: Sequence[Row]) -> str:
     )
 
 
-def _missing(rows: Sequence[Row], quality: Sequence[Place]) -> str:
+def _missing(rows: Sequence[Row], quality: Sequence[Place], measure: str) -> str:
     ranked = {p.recipe for p in quality}
     absent = [str(row.get("recipe", "?")) for row in rows if row.get("recipe") not in ranked]
     if not absent or not ranked:
         return ""
     return (
-        f"{joined(absent)} has no fd and is not ranked by quality."
+        f"{joined(absent)} has no {measure} and is not ranked by quality."
         if len(absent) == 1
-        else (f"{joined(absent)} have no fd and are not ranked by quality.")
+        else (f"{joined(absent)} have no {measure} and are not ranked by quality.")
     )
 
 

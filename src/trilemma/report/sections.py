@@ -5,7 +5,6 @@ A section that has nothing to show is None, and the page leaves it out.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,17 +13,17 @@ from torch import Tensor
 
 from trilemma.report.charts import frontier, triangle, trilemma_scores
 from trilemma.report.courses import curves, series
+from trilemma.report.folded import protocols, variants
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
-from trilemma.report.ranking import LIKELIHOOD, Place, Ranking, coverage_metric
+from trilemma.report.ranking import LIKELIHOOD, Place, Ranking, coverage_metric, quality_metric
 from trilemma.report.tables import COST, Cell, Line, columns, lines, mark
-from trilemma.report.words import brief, duration, joined, meaning, score, stand_in
+from trilemma.report.words import VARIANTS, brief, duration, joined, meaning, score, stand_in
 
 __all__ = [
     "answers_section",
     "curves_section",
-    "details_section",
     "history_section",
     "inside_section",
     "neighbours_section",
@@ -61,8 +60,9 @@ def samples_section(made: Comparison) -> Child:
         figures.append(element("figure", picture, caption, class_="real"))
     for entry, x in found:
         metrics = entry.row.get("metrics", {})
-        fd = (metrics.get("fd") or {}).get("value")
-        words = [f"fd {brief(fd)}"] if fd is not None else []
+        measure = quality_metric([entry.row])
+        value = (metrics.get(measure) or {}).get("value")
+        words = [f"{measure} {brief(value)}"] if value is not None else []
         seconds = entry.row.get("cost", {}).get("sample_seconds_each")
         words += [f"{duration(seconds)} each"] if seconds is not None else []
         caption = element("figcaption", _named(entry), element("br"), " · ".join(words))
@@ -70,7 +70,7 @@ def samples_section(made: Comparison) -> Child:
         figures.append(
             element("figure", image(drawn(x, made.domain, truth, entry.family), alt), caption)
         )
-    what = "points" if points else "images"
+    what = {"points": "points", "graph": "graphs"}.get(getattr(made.domain, "kind", ""), "images")
     grid = "row samples" if len(figures) > 3 else "row three few"
     note = f"Not chosen: the first {n:,} {what} of each, real data from the test split."
     if points:
@@ -85,9 +85,9 @@ def answers_section(rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> Chil
     if not (ranking.quality or ranking.coverage or ranking.speed):
         return None
     reach = trilemma_scores(rows)
-    name = coverage_metric(rows)
+    name, measure = coverage_metric(rows), quality_metric(rows)
     lists = (
-        ("Quality", "fd", "nearest to unseen data", ranking.quality, 0),
+        ("Quality", measure, "nearest to unseen data", ranking.quality, 0),
         ("Coverage", name, "most of the data reached", ranking.coverage, 1),
         ("Speed", "sample_seconds_each", "least time for a sample", ranking.speed, 2),
     )
@@ -115,8 +115,8 @@ def answers_section(rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> Chil
     ]
     words = (
         "Quality: from the worst trivial baseline at the centre to real data at the tip, by the "
-        "logarithm of fd. Coverage: from 0 to what real data reach. Speed: from 10 s to 10 µs a "
-        "sample, by the logarithm. Faint: the other recipes."
+        f"logarithm of {measure}. Coverage: from 0 to what real data reach. Speed: from 10 s to "
+        "10 µs a sample, by the logarithm. Faint: the other recipes."
     )
     trio = element(
         "div",
@@ -171,8 +171,9 @@ def table_section(rows: Sequence[Mapping[str, Any]]) -> Child:
     return [
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),
         _explained(names),
+        variants(rows),
         _skipped(rows),
-        _protocols(rows),
+        protocols(rows),
     ]
 
 
@@ -260,20 +261,6 @@ def _seeds_of(row: Mapping[str, Any]) -> list[str]:
     return [] if found is None else [str(found)]
 
 
-def _protocols(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
-    """List in full how each score was measured."""
-    uses: dict[tuple[str, str], None] = {}
-    for row in rows:
-        for name, found in row.get("metrics", {}).items():
-            if found.get("protocol"):
-                uses[meaning(name).label, str(found["protocol"])] = None
-    if not uses:
-        return None
-    items = [(element("dt", label), element("dd", words)) for label, words in uses]
-    summary = element("summary", "How each score was measured")
-    return element("details", summary, element("dl", items))
-
-
 def _explained(names: Sequence[str]) -> Markup | None:
     known = [meaning(name) for name in names if meaning(name).words]
     items = [(element("dt", m.label), element("dd", m.words)) for m in known]
@@ -356,13 +343,14 @@ def scores_section(row: Mapping[str, Any]) -> Child:
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Scores")
         if body
         else None,
-        _explained([n for n in metrics]),
+        _explained([n for n in metrics if not VARIANTS.fullmatch(n)]),
+        variants([row]),
         element("h3", "Cost") if costs else None,
         element("div", element("table", element("tbody", costs)), class_="scroll cost")
         if costs
         else None,
         _skipped([row]),
-        _protocols([row]),
+        protocols([row]),
     ]
 
 
@@ -395,6 +383,10 @@ def neighbours_section(made: Comparison) -> Child:
             continue
         found = (entry.row.get("metrics", {}).get("nearest_train_ratio") or {}).get("value")
         words = None if found is None else f" distance {brief(found)} times that of unseen data"
+        novel = (entry.row.get("metrics", {}).get("novel") or {}).get("value")
+        words = (
+            words if novel is None else f" {novel:.0%} of the samples are like no training graph"
+        )
         caption = element("figcaption", _named(entry), words)
         alt = f"samples of {entry.recipe} above their nearest training examples"
         figures.append(element("figure", image(picture, alt), caption))
@@ -449,43 +441,3 @@ def history_section(pictures: Sequence[Picture]) -> Child:
     figures = [_picture(picture) for picture in pictures]
     strip = element("div", figures, class_="strip", tabindex="0", role="region", aria_label=words)
     return [element("p", words, class_="note"), strip]
-
-
-def details_section(
-    entries: Sequence[Entry], environment: Mapping[str, Any], notes: Sequence[str]
-) -> Child:
-    """List settings, environment and notes, folded."""
-    parts: list[Child] = [
-        _fold([glyph(entry.family), f"{entry.recipe}: settings"], entry.settings)
-        for entry in entries
-        if entry.settings
-    ]
-    if environment:
-        parts.append(_fold("Environment", environment))
-    if notes:
-        items = [element("li", note) for note in notes]
-        parts.append(
-            element("details", element("summary", "About the data"), element("ul", items))
-        )
-    return parts or None
-
-
-def _fold(title: Child, plain: Mapping[str, Any]) -> Markup:
-    rows = [
-        element(
-            "tr",
-            element("th", str(key).replace("_", " "), scope="row"),
-            element("td", _written(value), class_="text"),
-        )
-        for key, value in plain.items()
-    ]
-    table = element("table", element("tbody", rows), class_="settings")
-    return element("details", element("summary", title), element("div", table, class_="scroll"))
-
-
-def _written(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from trilemma.report.ranking import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
-from trilemma.report.words import MEANINGS, joined, meaning, score
+from trilemma.report.words import MEANINGS, VARIANTS, joined, meaning, score
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,12 +51,15 @@ class Line:
     cells: Mapping[str, Cell]
 
 
-def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the columns: every score that some row has, in the order of `MEANINGS`, then costs.
+def columns(rows: Sequence[Mapping[str, Any]], *, every: bool = False) -> list[str]:
+    """Name the columns: the scores that some row has, in the order of `MEANINGS`, then costs.
 
     The likelihoods, of which a row may have several, are one column: the tightest that it has.
+    Variants of other scores are left out unless `every` asks for them.
     """
     found = {name for row in rows for name in row.get("metrics", {})}
+    if not every:
+        found = {name for name in found if not VARIANTS.fullmatch(name)}
     if found & set(LIKELIHOOD):
         found = (found - set(LIKELIHOOD)) | {"likelihood"}
     known = [name for name in MEANINGS if name in found]
@@ -99,7 +102,7 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     A score takes three columns (value, _low, _high), and two more (_sd, _seeds) where rows stand
     for several seeds; floor and baselines are rows of their own, told apart by the column `kind`.
     """
-    names = columns(rows)
+    names = columns(rows, every=True)
     scores = [name for name in names if name not in COST]
     heads = ["kind", "recipe", "family", "data", "split", "n", "seed", "device"]
     if any("label" in row for row in rows):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = [
     "MEANINGS",
     "OF_ONE_MODEL",
+    "VARIANTS",
     "Meaning",
     "brief",
     "count",
@@ -48,6 +50,13 @@ MEANINGS: Mapping[str, Meaning] = {
     "precision": Meaning(
         "precision", "higher", "Share of the samples that lie where data lie: are they good?"
     ),
+    "mmd": Meaning(
+        "mmd",
+        "lower",
+        "Mean of the four maximum mean discrepancies of degrees, clustering, orbits and spectra "
+        "(GraphRNN's kernels, V-statistic): how far samples as a whole lie from test graphs. The "
+        "ranking of graphs by quality uses it.",
+    ),
     "mmd_degree": Meaning(
         "mmd degree",
         "lower",
@@ -69,8 +78,8 @@ MEANINGS: Mapping[str, Meaning] = {
     "mmd_spectral": Meaning(
         "mmd spectral",
         "lower",
-        "Maximum mean discrepancy of the Laplacians' spectra: how far samples lie from test graphs; "
-        "the earth mover's kernel, V-statistic.",
+        "Maximum mean discrepancy of the Laplacians' spectra: how far samples lie from test "
+        "graphs; the earth mover's kernel, V-statistic.",
     ),
     "mmd_degree_u": Meaning(
         "mmd degree u",
@@ -133,7 +142,10 @@ MEANINGS: Mapping[str, Meaning] = {
     "size_gap": Meaning(
         "size gap",
         "lower",
-        "How far the mean size is from that of the test graphs, as a share; sizes are the model's.",
+        "How far the mean size is from that of test graphs, as a share; sizes are the model's.",
+    ),
+    "improvement_gain": Meaning(
+        "gain", "higher", "How much given graphs are worth more after the model improved them."
     ),
     "recall": Meaning(
         "recall", "higher", "Share of the data that lie where samples lie: is anything left out?"
@@ -275,6 +287,8 @@ MEANINGS: Mapping[str, Meaning] = {
 }
 
 
+VARIANTS = re.compile(r"mmd_.*_(?:u|tv|tv_u)")
+"""Scores that ask again what another asks, by other kernels: for a table of details."""
 OF_ONE_MODEL = frozenset({"reconstruction"})
 """Baselines that differ from model to model, and are no trivial samples: the first stage's fd."""
 SHARES = frozenset(

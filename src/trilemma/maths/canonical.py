@@ -1,0 +1,130 @@
+r"""An order of a graph's nodes that is the same whichever order they lie in, nearly always.
+
+Colours are refined (`maths.refinement`) until no class of nodes of one colour splits any more.
+Nodes with the same neighbours are told apart anyhow, since exchanging them changes nothing. Then a
+node of the class with the least colour, among classes of several nodes, gets a colour of its own,
+and so on until all differ: their order is the canonical one.
+
+Where the nodes of a class are alike, which the refinement of most graphs attains (of all trees and
+nearly all graphs, of grids and ladders), it does not matter which was taken, and graphs that are
+the same but for their order become equal matrices. Where they are not, equal matrices still mean
+the same graph, and different ones leave it open. Different colours of the refined graphs mean
+different graphs in any case.
+
+References:
+    | Practical graph isomorphism (McKay, 1981): individualisation and refinement
+    | Random graph isomorphism (Babai, Erdős & Selkow, 1980)
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+
+from trilemma.maths.orbits import by_size
+from trilemma.maths.refinement import FIRST, SECOND, mixed
+
+__all__ = ["canonical"]
+
+AT_ONCE = 2**22
+"""Entries of the matrices of graphs that are ordered together."""
+
+
+def canonical(x: UInt8[Tensor, "B N N"]) -> tuple[Int[Tensor, "B N"], Int[Tensor, " B"]]:
+    """Return an order of each graph's nodes, and a hash of its refined colours.
+
+    Arguments:
+        x: Graphs whose nodes come first; those that are not there have zeros on the diagonal.
+
+    Returns:
+        The node at each place, those that are not there last; and a number that is the same for
+        graphs that are the same but for their order.
+
+    >>> path = torch.tensor([[[1, 1, 0], [1, 1, 1], [0, 1, 1]]], dtype=torch.uint8)
+    >>> star = path[:, [1, 0, 2]][:, :, [1, 0, 2]]
+    >>> (one,), (other,) = canonical(path)[0], canonical(star)[0]
+    >>> torch.equal(path[0][one][:, one], star[0][other][:, other])
+    True
+    """
+    order = torch.arange(x.shape[1], device=x.device).repeat(len(x), 1)
+    hashes = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    for rows, n in by_size(x, AT_ONCE):
+        order[rows, :n], hashes[rows] = _ordered(x[rows, :n, :n])
+    return order, hashes
+
+
+def _ordered(x: UInt8[Tensor, "b n n"]) -> tuple[Tensor, Tensor]:
+    here = x.diagonal(dim1=1, dim2=2).bool()
+    place = torch.arange(x.shape[1], device=x.device)
+    owner, first, second = _ends(x)
+    # Nodes that are not there have colours of their own, which no refinement makes equal.
+    colour = _refined(torch.where(here, 0, place + 1), first, second)
+    hashes = mixed((mixed(colour) * here).sum(1) + SECOND * here.sum(1))
+    for own in (0, 1):
+        colour = _twins(colour, own, first, second)
+    colour = _refined(colour, first, second)
+    while len(tied := (colour.sort(1).values.diff(dim=1) == 0).any(1).nonzero()[:, 0]):
+        within = torch.isin(owner, tied)
+        owner, first, second = owner[within], first[within], second[within]
+        node = _first_of_several(colour[tied])
+        colour[tied, node] = mixed(colour[tied, node] + SECOND)
+        colour = _refined(colour, first, second)
+    by_colour = colour.argsort(1)
+    away = torch.where(here.gather(1, by_colour), 0, by_colour + 1)
+    return by_colour.gather(1, away.argsort(dim=1, stable=True)), hashes
+
+
+def _ends(x: UInt8[Tensor, "b n n"]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return graph and both ends of all edges, each twice, the nodes of all graphs in a row."""
+    graph, i, j = x.nonzero(as_tuple=True)
+    apart = i != j
+    graph = graph[apart]
+    return graph, graph * x.shape[1] + i[apart], graph * x.shape[1] + j[apart]
+
+
+def _around(value: Int[Tensor, "b n"], first: Tensor, second: Tensor) -> Int[Tensor, "b n"]:
+    """Return the sum of the neighbours' mixed values, modulo 2^64."""
+    total = torch.zeros_like(value).view(-1)
+    return total.index_add_(0, first, mixed(value).view(-1)[second]).view_as(value)
+
+
+def _refined(colour: Int[Tensor, "b n"], first: Tensor, second: Tensor) -> Int[Tensor, "b n"]:
+    """Refine colours until no class splits; each graph takes the rounds that it needs itself."""
+    classes, splits = _classes(colour), torch.ones_like(colour[:, :1], dtype=torch.bool)
+    while bool(splits.any()):
+        finer = mixed(colour + FIRST * _around(colour, first, second))
+        count = _classes(finer)
+        splits = splits & (count > classes)[:, None]
+        colour, classes = torch.where(splits, finer, colour), torch.maximum(classes, count)
+    return colour
+
+
+def _classes(colour: Int[Tensor, "b n"]) -> Int[Tensor, " b"]:
+    return colour.sort(1).values.diff(dim=1).ne(0).sum(1)
+
+
+def _twins(colour: Int[Tensor, "b n"], own: int, first: Tensor, second: Tensor) -> Tensor:
+    """Tell nodes with the same neighbours apart, all at once: their order is of no meaning.
+
+    Arguments:
+        colour: Of all nodes.
+        own: Whether a node counts as its own neighbour.
+        first: One end of every edge.
+        second: Its other end.
+    """
+    place = torch.arange(colour.shape[1], device=colour.device).expand_as(colour).contiguous()
+    name, order = (_around(place, first, second) + own * mixed(place)).sort(dim=1, stable=True)
+    begins = torch.ones_like(name, dtype=torch.bool)
+    begins[:, 1:] = name.diff(dim=1) != 0
+    rank = place - torch.where(begins, place, 0).cummax(1).values
+    rank = torch.zeros_like(rank).scatter_(1, order, rank)
+    return torch.where(rank > 0, mixed(colour + SECOND * rank), colour)
+
+
+def _first_of_several(colour: Int[Tensor, "b n"]) -> Int[Tensor, " b"]:
+    """Return a node of the least colour that several nodes have."""
+    ordered = colour.sort(1).values
+    again = (ordered.diff(dim=1) == 0).byte().argmax(1)
+    least = ordered.gather(1, again[:, None])
+    return (colour == least).byte().argmax(1)

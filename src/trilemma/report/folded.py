@@ -1,0 +1,112 @@
+"""What a page folds away: scores by other kernels, how each was measured, settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from trilemma.report.markup import Child, Markup, element, glyph
+from trilemma.report.page import Entry
+from trilemma.report.ranking import baselines, floor, found_in
+from trilemma.report.words import MEANINGS, VARIANTS, meaning, score
+
+__all__ = ["details_section", "protocols", "variants"]
+
+
+def variants(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """Lay out the variants that some row has: a line each, a column a row, and what is trivial."""
+    found = {n for row in rows for n in row.get("metrics", {}) if VARIANTS.fullmatch(n)}
+    if not found:
+        return None
+    names = [name for name in MEANINGS if name in found]
+    marks = list(dict.fromkeys(mark for name in names for mark in baselines(rows, name)))
+    heads = [
+        *([glyph(str(row.get("family", ""))), str(row.get("recipe", "?"))] for row in rows),
+        "real data",
+        *marks,
+    ]
+    lines = [
+        element("tr", element("th", meaning(n).label, scope="row"), _cells(rows, n, marks))
+        for n in names
+    ]
+    table = element(
+        "table",
+        element("thead", element("tr", [element("th", h, scope="col") for h in ("", *heads)])),
+        element("tbody", lines),
+    )
+    summary = element("summary", "The discrepancies by other kernels, and as U-statistics")
+    words = (
+        "u: as U-statistic, unbiased, and below 0 by chance where nothing differs. tv: by total "
+        "variation, as papers since GRAN have it. Numbers of different kernels do not compare."
+    )
+    return element(
+        "details",
+        summary,
+        element("p", words, class_="note"),
+        element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Kernels"),
+    )
+
+
+def _cells(rows: Sequence[Mapping[str, Any]], name: str, marks: Sequence[str]) -> list[Markup]:
+    trivial = baselines(rows, name)
+    values = [
+        *(found_in(row, name).get("value") for row in rows),
+        floor(rows, name),
+        *(trivial.get(mark) for mark in marks),
+    ]
+    return [element("td", score(name, value)) for value in values]
+
+
+def protocols(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+    """List in full how each score was measured."""
+    uses: dict[tuple[str, str], None] = {}
+    for row in rows:
+        for name, found in row.get("metrics", {}).items():
+            if found.get("protocol") and not VARIANTS.fullmatch(name):
+                uses[meaning(name).label, str(found["protocol"])] = None
+    if not uses:
+        return None
+    items = [(element("dt", label), element("dd", words)) for label, words in uses]
+    summary = element("summary", "How each score was measured")
+    return element("details", summary, element("dl", items))
+
+
+def details_section(
+    entries: Sequence[Entry], environment: Mapping[str, Any], notes: Sequence[str]
+) -> Child:
+    """List settings, environment and notes, folded."""
+    parts: list[Child] = [
+        _fold([glyph(entry.family), f"{entry.recipe}: settings"], entry.settings)
+        for entry in entries
+        if entry.settings
+    ]
+    if environment:
+        parts.append(_fold("Environment", environment))
+    if notes:
+        items = [element("li", note) for note in notes]
+        parts.append(
+            element("details", element("summary", "About the data"), element("ul", items))
+        )
+    return parts or None
+
+
+def _fold(title: Child, plain: Mapping[str, Any]) -> Markup:
+    rows = [
+        element(
+            "tr",
+            element("th", str(key).replace("_", " "), scope="row"),
+            element("td", _written(value), class_="text"),
+        )
+        for key, value in plain.items()
+    ]
+    table = element("table", element("tbody", rows), class_="settings")
+    return element("details", element("summary", title), element("div", table, class_="scroll"))
+
+
+def _written(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return str(value)

@@ -1,0 +1,127 @@
+"""The laws of the measures of graphs hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.laws import graph_metrics as laws
+from trilemma.maths import orbits as places
+from trilemma.metrics import graph_statistics, isomorphism, mmd
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+WITHIN, DISTANCES, ORBITS = mmd._within, mmd.distances, places._counted
+CHUNK, SPECTRA = graph_statistics._of_chunk, graph_statistics.spectra
+
+
+def lopsided(k, weights, unbiased):
+    """A mean over the first rows alone."""
+    return WITHIN(k[:5, :5], weights[:, :5], unbiased)
+
+
+def blind(x, y, kind, width=1.0):
+    """All at distance zero."""
+    return 0 * DISTANCES(x, y, kind, width)
+
+
+def with_itself(k, weights, unbiased):
+    """A U-statistic that keeps the pairs of a row with itself."""
+    return WITHIN(k, weights, False)
+
+
+def of_shares(x, y, kind, width=1.0):
+    """An earth mover's distance that forgets to sum up, and a total variation that does."""
+    return DISTANCES(x.cumsum(1) if kind == "tv" else x.diff(dim=1), y, kind, width)
+
+
+def shifted(place):
+    """One count too many at a place, once per graph."""
+
+    def counted(a):
+        out = ORBITS(a)
+        out[:, 0, place] += 1
+        return out
+
+    return counted
+
+
+def by_first(x):
+    """Statistics without the edges of the first node."""
+    half = x.clone()
+    half[:, 0, 1:], half[:, 1:, 0] = 0, 0
+    return CHUNK(half)
+
+
+def padded(x, **_):
+    """Statistics in which padding counts as a node."""
+    more = x.clone()
+    more.diagonal(dim1=1, dim2=2).fill_(1)
+    return STATISTICS(more)
+
+
+STATISTICS = graph_statistics.statistics
+
+
+def unshared(bins, there, count):
+    """Numbers of nodes for shares."""
+    total = torch.zeros(len(bins), count, dtype=torch.float64)
+    return total.scatter_add_(1, bins, there.double())
+
+
+def unscaled(x):
+    """The Laplacian that is not normalised."""
+    a = x.double()
+    a.diagonal(dim1=1, dim2=2).zero_()
+    return torch.linalg.eigvalsh(torch.diag_embed(a.sum(2)) - a)
+
+
+def as_it_lies(x):
+    """No canonical order, and colours of the matrix."""
+    order = torch.arange(x.shape[1]).expand(x.shape[:2])
+    weight = torch.arange(x[0].numel()).view_as(x[0])
+    return order, (x.long() * weight).sum((1, 2))
+
+
+BROKEN = [
+    ("discrepancy_of_sets", "of equal sets", mmd, "_within", lopsided),
+    ("discrepancy_of_sets", "of different sets", mmd, "distances", blind),
+    ("statistics_of_discrepancy", "V = U +", mmd, "_within", with_itself),
+    ("statistics_of_discrepancy", "unbiased", mmd, "_within", with_itself),
+    ("distance_of_histograms", "earth mover's", mmd, "distances", of_shares),
+    ("distance_of_histograms", "total variation", mmd, "distances", of_shares),
+    *[
+        ("places_by_hand", f"place {i} in ", places, "_counted", shifted(i))
+        for i in range(places.PLACES)
+    ],
+    ("sums_over_places", "sum of place 0", places, "_counted", shifted(0)),
+    ("sums_over_places", "sum of place 3", places, "_counted", shifted(3)),
+    *[
+        ("sums_over_places", f"place {i} is as frequent", places, "_counted", shifted(i))
+        for i in (1, 4, 6, 9, 10, 12)
+    ],
+    ("statistics_know_no_order", "in another order", graph_statistics, "_of_chunk", by_first),
+    ("statistics_know_no_order", "with padding", graph_statistics, "statistics", padded),
+    ("known_statistics", "sum to one", graph_statistics, "_shares", unshared),
+    ("known_statistics", "five nodes", graph_statistics, "spectra", unscaled),
+    ("known_statistics", "square", graph_statistics, "spectra", unscaled),
+    ("isomorphism_is_exact", "in another order", isomorphism, "canonical", as_it_lies),
+    ("isomorphism_is_exact", "hexagon", isomorphism, "_same", lambda x, y: True),
+    ("isomorphism_is_exact", "four labelled", isomorphism, "canonical", as_it_lies),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN]
+)
+def test_a_break_is_seen(check, law, where, name, broken, breaks):
+    breaks(laws, check, law, where, name, broken)
+
+
+def test_each_law_is_broken(unbroken):
+    assert unbroken(laws, BROKEN) == []

@@ -1,0 +1,264 @@
+"""Quality and coverage of graphs: copies, strangers, repetitions, and what is told of them."""
+
+from __future__ import annotations
+
+import networkx as nx
+import pytest
+import torch
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import adjacency, graph, reordered, sizes, stacked
+from trilemma.core.model import Model
+from trilemma.data.dataset import DataSet, Rule, Split
+from trilemma.data.sources import load
+from trilemma.metrics import graph_quality as module
+from trilemma.metrics.graph_quality import METRICS, SHARES, STATISTICS, graph_reference
+from trilemma.metrics.judge import judge, reference_for
+from trilemma.metrics.trivial_graphs import barabasi_albert, erdos_renyi
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load("community-small")
+
+
+@pytest.fixture(scope="module")
+def against(data):
+    return graph_reference(data, n=80, seed=0)
+
+
+def small(train, test, rule=None):
+    """A data set of these graphs."""
+    both = stacked([*train, *test])
+    room = both.shape[-1]
+    domain = Domain("graph", (room, room), Levels(2), reach=room)
+    return DataSet(
+        "small", domain, Split(both[: len(train)]), Split(both[len(train) :]), rule=rule
+    )
+
+
+def shuffled(x, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    away = torch.arange(x.shape[1]) >= sizes(x)[:, None]
+    return reordered(x, (torch.rand(x.shape[:2], generator=draw) + 2 * away).argsort(1))
+
+
+def test_the_test_graphs_themselves_are_perfect(data, against):
+    scores, skipped, near = against.measured(shuffled(data.test.x))
+    assert set(scores) == set(METRICS)
+    assert skipped == {}
+    for name, score in scores.items():
+        if name.startswith("mmd") and not name.endswith("_u"):
+            assert score.value == pytest.approx(0, abs=1e-12)
+        elif name.startswith("mmd"):
+            assert score.value < 0  # the pairs of a graph with itself are missing
+    assert scores["coverage"].value == 1
+    assert scores["density"].value >= 1
+    assert scores["size_gap"].value == pytest.approx(0, abs=1e-12)
+    assert scores["valid"].value == 1
+    assert near.shape == (16, 20, 20)
+
+
+def test_copies_are_not_novel_and_repetitions_not_unique(data, against):
+    x = shuffled(data.train.x[:10])
+    scores, _, near = against.measured(torch.cat([x, shuffled(x, 1)]))
+    assert scores["novel"].value == 0
+    assert scores["unique"].value == 0.5
+    assert scores["valid"].value == 1
+    assert scores["valid_unique_novel"].value == 0
+    kinds = against.known.of(x)
+    assert against.known.of(near[:10]) == kinds  # each is nearest to what it copies
+
+
+def test_trivial_graphs_lie_above_the_floor(data, against):
+    for name in STATISTICS:
+        beside = against.baselines[f"mmd_{name}"]
+        assert set(beside) == {"erdos-renyi", "barabasi-albert"}
+        assert min(beside.values()) > 3 * against.floor[f"mmd_{name}"] > 0
+    assert against.floor["coverage"] > 0.8 > 0.3 > max(against.baselines["coverage"].values())
+    assert against.floor["mmd_degree"] == pytest.approx(0.03, abs=0.03)
+    assert against.floor_n == 80
+
+
+def test_the_one_number_is_the_mean_of_four(against, data):
+    scores = against.measured(data.train.x[:30])[0]
+    four = [scores[f"mmd_{name}"].value for name in STATISTICS]
+    assert scores["mmd"].value == pytest.approx(sum(four) / 4)
+    assert scores["mmd"].low < scores["mmd"].value < scores["mmd"].high
+
+
+def test_intervals_hold_what_other_samples_give(data, against):
+    """Of 20 other sets of samples of one source, most lie within the first one's interval."""
+    sets = [erdos_renyi(data.train.x, 60, seed) for seed in range(21)]
+    first, *others = [against.measured(x)[0] for x in sets]
+    for name in ("mmd_degree", "mmd_clustering", "mmd_orbit_tv", "mmd_spectral_u", "valid"):
+        held = sum(first[name].low <= s[name].value <= first[name].high for s in others)
+        assert held >= 13, name
+        assert first[name].low < first[name].high
+
+
+def test_graphs_without_edges_are_counted(against):
+    x = torch.zeros(4, 20, 20, dtype=torch.uint8)
+    x[0] = graph(20, [])
+    x[1] = graph(1, [], 20)
+    x[2] = graph(3, [(0, 1)], 20)
+    scores, skipped, _ = against.measured(x)
+    assert scores["mmd_degree"].n == 4
+    assert "3 of the samples without an edge" in scores["mmd_degree"].protocol
+    assert scores["mmd_clustering"].value > 0.5
+    assert set(skipped) == {"coverage", "density"}
+    assert "too few" in skipped["coverage"]
+
+
+def test_one_sample(against, data):
+    scores, skipped, near = against.measured(data.test.x[:1])
+    assert {name for name in METRICS if name.startswith("mmd") and name.endswith("_u")} <= set(
+        skipped
+    )
+    assert scores["unique"].value == 1
+    assert len(near) == 1
+
+
+def test_protocols_tell_kernel_form_and_numbers(against, data):
+    scores = against.measured(data.train.x[:30])[0]
+    told = scores["mmd_clustering"].protocol
+    assert "30 samples against 20 test graphs, V-statistic, emd kernel" in told
+    assert "bins 0.01 wide, sigma 0.1" in told
+    assert "seed 0" in told
+    assert "floor: 80 training graphs" in told
+    assert "U-statistic, tv kernel, sigma 30" in scores["mmd_orbit_tv_u"].protocol
+    assert "GraphRNN has none" in scores["mmd_spectral"].protocol
+    assert "against 80 training graphs" in scores["novel"].protocol
+    assert "floor: 20 test graphs" in scores["novel"].protocol
+    assert data.rule.words in scores["valid"].protocol
+
+
+def test_without_a_rule():
+    train = [graph(5, [(i, i + 1)]) for i in range(4)]
+    found = graph_reference(small(train, train[:2]), n=4, seed=0)
+    scores, skipped, _ = found.measured(found.data.test.x)
+    assert not {"valid", "valid_unique_novel"} & set(scores)
+    assert "no rule is known of the graphs of 'small'" in skipped["valid"]
+
+
+def test_a_rule_is_asked_of_every_graph():
+    rule = Rule("has an edge", lambda x: adjacency(x).flatten(1).any(1))
+    data = small([graph(4, [(0, 1)])] * 3, [graph(4, [(0, 1)])] * 3, rule)
+    x = stacked([graph(4, []), graph(4, [(0, 1), (1, 2)]), graph(3, [(0, 1)]), graph(3, [(1, 2)])])
+    scores = graph_reference(data, n=4, seed=0).measured(x)[0]
+    assert scores["valid"].value == 0.75
+    assert scores["unique"].value == 0.75
+    assert scores["novel"].value == 1.0
+    assert scores["valid_unique_novel"].value == 0.5
+
+
+def test_more_samples_do_not_cover_more():
+    """Samples are held against as many test graphs as there are, part by part."""
+    draws = [nx.gnp_random_graph(8, 0.5, seed=i) for i in range(120)]
+    graphs = [graph(8, list(g.edges())) for g in draws]
+    data = small(graphs[:40], graphs[40:60])
+    few = graph_reference(data, n=20, seed=0).measured(stacked(graphs[60:80]))[0]
+    many = graph_reference(data, n=60, seed=0).measured(stacked(graphs[60:]))[0]
+    assert abs(few["coverage"].value - many["coverage"].value) < 0.2
+    assert "mean of 3 such parts" in many["coverage"].protocol
+
+
+def test_one_test_graph_is_too_few():
+    with pytest.raises(BadInput, match="has 1 test graphs, and 2 or more are needed"):
+        graph_reference(small([graph(3, [])] * 4, [graph(3, [])]), n=4, seed=0)
+
+
+def test_features_of_graphs_are_refused(data):
+    with pytest.raises(BadInput, match="not in features of 'random-conv'"):
+        reference_for(data, n=10, seed=0, extractor="random-conv")
+
+
+def test_progress_is_told_and_a_stop_is_heard(data):
+    told = []
+    graph_reference(data, n=20, seed=0, progress=lambda *what: told.append(what))
+    assert ("statistics of test graphs", 20, 20) in told
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        graph_reference(data, n=20, seed=0, check=stop)
+
+
+def test_the_seed_decides(data, against):
+    again = graph_reference(data, n=80, seed=0)
+    assert again.floor == against.floor
+    assert again.baselines == against.baselines
+    assert graph_reference(data, n=80, seed=1).baselines != against.baselines
+
+
+@pytest.mark.parametrize("make", [erdos_renyi, barabasi_albert])
+def test_trivial_graphs_have_training_sizes_and_about_the_edges(make):
+    x = stacked([graph(n, list(nx.gnm_random_graph(n, 3 * n, seed=n).edges())) for n in (16, 24)])
+    made = make(x, 300, 0)
+    assert set(sizes(made).tolist()) == {16, 24}
+    assert torch.equal(made, made.transpose(1, 2))
+    for n in (16, 24):
+        edges = adjacency(made[sizes(made) == n]).sum((1, 2)).double() / 2
+        assert edges.mean().item() == pytest.approx(3 * n, rel=0.25)
+    assert not torch.equal(made, make(x, 300, 1))
+
+
+def test_trivial_graphs_of_one_node():
+    x = graph(1, [])[None]
+    assert torch.equal(erdos_renyi(x, 2, 0), x.expand(2, -1, -1))
+    assert torch.equal(barabasi_albert(x, 2, 0), x.expand(2, -1, -1))
+
+
+class Copying(Model):
+    """A model that knows its training graphs by heart."""
+
+    def __init__(self, x):
+        super().__init__()
+        self.x = torch.nn.Buffer(x)
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def objectives(self):
+        return []
+
+    def sample(self, n, *, condition=None, noise=None):
+        return self.x[noise.integers(len(self.x))]
+
+    def bound(self, x, *, condition=None, noise=None):
+        return torch.full((len(x),), -50.0)
+
+
+def test_a_judge_of_graphs(data, against):
+    found = judge(Copying(data.train.x), data, n=80, seed=0, against=against)
+    assert set(found.metrics) == {*METRICS, "bound"}
+    assert found.metrics["novel"].value == 0
+    assert set(found.metrics["bound"].baselines) == {"erdos-renyi"}
+    assert "labelled test graphs" in found.metrics["bound"].protocol
+    assert found.extractor == "graph statistics"
+    assert found.neighbours.shape == (16, 20, 20)
+    # What pictures alone can be asked is not listed; what a model of graphs might answer is.
+    assert set(found.skipped) == {
+        "log_prob",
+        "importance_bound",
+        "round_trip",
+        "bits_per_dim",
+    }
+
+
+def test_shares_have_wilsons_interval(against, data):
+    score = against.measured(data.test.x)[0]["valid"]
+    assert score.value == score.high == 1
+    assert 0.8 < score.low < 0.9
+    assert set(SHARES) <= set(METRICS)
+
+
+def test_many_graphs_are_measured_in_part(data, monkeypatch):
+    monkeypatch.setattr(module, "TEST", 8)
+    monkeypatch.setattr(module, "TRAIN", 30)
+    found = graph_reference(data, n=20, seed=0)
+    assert (len(found.test), len(found.train), found.floor_n) == (8, 30, 20)
+    scores, _, near = found.measured(data.train.x)
+    assert "against 8 test graphs" in scores["mmd_degree"].protocol
+    assert scores["novel"].value == 0  # is asked of all training graphs
+    assert near.shape == (16, 20, 20)
