@@ -13,6 +13,7 @@ from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.data.sources import load
 from trilemma.metrics import graph_quality as module
+from trilemma.metrics.extractors import extractor
 from trilemma.metrics.graph_quality import METRICS, SHARES, STATISTICS, graph_reference
 from trilemma.metrics.judge import judge, reference_for
 from trilemma.metrics.trivial_graphs import barabasi_albert, erdos_renyi
@@ -172,6 +173,8 @@ def test_one_test_graph_is_too_few():
 def test_features_of_graphs_are_refused(data):
     with pytest.raises(BadInput, match="not in features of 'random-conv'"):
         reference_for(data, n=10, seed=0, extractor="random-conv")
+    with pytest.raises(BadInput, match="graphs have no features"):
+        extractor(None, data)
 
 
 def test_progress_is_told_and_a_stop_is_heard(data):

@@ -62,12 +62,24 @@ def distances(
     (2.0, 1.0)
     """
     most = max(x.shape[1], y.shape[1])
-    x, y = (F.pad(rows.double(), (0, most - rows.shape[1])) for rows in (x, y))
-    if kind == "emd":
-        return torch.cdist(x.cumsum(1), y.cumsum(1), p=1) * width
+    one = F.pad(x.double(), (0, most - x.shape[1]))
+    other = one if y is x else F.pad(y.double(), (0, most - y.shape[1]))
+    if kind == "gaussian":
+        return _apart(one, other, 2)
     if kind == "tv":
-        return torch.cdist(x, y, p=1) / 2
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+        return _apart(one, other, 1) / 2
+    summed = one.cumsum(1)
+    return _apart(summed, summed if y is x else other.cumsum(1), 1) * width
+
+
+def _apart(x: Tensor, y: Tensor, p: int) -> Float[Tensor, "N M"]:
+    """Return sum_k |x_ik - y_jk|^p to the power 1 / p; of a set with itself, each pair once."""
+    if y is not x:
+        return torch.cdist(x, y, p=p, compute_mode="donot_use_mm_for_euclid_dist")
+    upper = x.new_zeros(len(x), len(x))
+    above = torch.ones_like(upper, dtype=torch.bool).triu(1)
+    upper.masked_scatter_(above, torch.pdist(x, p=p))
+    return upper + upper.T
 
 
 @dataclass(frozen=True)
