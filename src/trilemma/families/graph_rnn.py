@@ -108,14 +108,13 @@ class Links(Protocol):
         ...
 
     def step(
-        self,
-        before: Tensor,
-        itself: Tensor | None,
-        standing: Tensor | None,
-        left: Tensor | None,
-        state: State,
+        self, before: Tensor, known: Tensor | None, standing: Tensor | None, state: State
     ) -> tuple[Tensor, State]:
         """Return one edge's logits, and the states after it."""
+        ...
+
+    def known(self, itself: Tensor | None, left: Tensor | None) -> Tensor | None:
+        """Return what is told of candidates from the start of a row."""
         ...
 
     def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
@@ -419,6 +418,7 @@ class GraphRnn(Model[Examples, Tensor]):
             itself, standing = growth.hints(links, widest, ends[0])
         if growth.left is not None:
             left = growth.left[growth.live[widest, None], growth.older(ends[0])[widest]]
+        known = links.known(itself, left)
         first = torch.full_like(window, ends[0])  # no edge yet
         rows, going = torch.arange(len(window), device=h.device), len(ends)
         for slot in range(ends[0]):
@@ -429,13 +429,8 @@ class GraphRnn(Model[Examples, Tensor]):
                 state = tuple(layer[:going] for layer in state)
             if standing is not None:
                 told = standing[rows, first, slot]
-            logits, state = links.step(
-                before,
-                None if itself is None else itself[:going, slot],
-                told,
-                None if left is None else left[:going, slot],
-                state,
-            )
+            here = None if known is None else known[:going, slot]
+            logits, state = links.step(before, here, told, state)
             before = (chances[:going, slot] < logits.float().sigmoid()).long()
             bits[:going, slot] = before
             if links.hints:

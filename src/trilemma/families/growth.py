@@ -1,7 +1,8 @@
 """Graphs that grow together, one node a step: what is known of them, and what edges do to it.
 
 All graphs are at the same node. Those that end leave: `live` names the ones that go on, and what
-is kept of each row follows it; matrices stay where they are and are never copied.
+is kept of each row follows it. Matrices stay where they are and only get rows; of the last M nodes,
+which alone can be joined to the next, small matrices are kept beside, that move on with each node.
 """
 
 from __future__ import annotations
@@ -64,10 +65,10 @@ class Growth:
 
     def __init__(self, count: int, limit: int, reach: int, memory: int, like: Tensor) -> None:
         self.limit, self.reach, device = limit, reach, like.device
-        self.x: UInt8[Tensor, "B N N"] = torch.zeros(
+        self._lower: UInt8[Tensor, "B N N"] = torch.zeros(
             count, limit, limit, dtype=torch.uint8, device=device
         )
-        self.x[:, 0, 0] = 1
+        self._lower[:, 0, 0] = 1
         self.live = torch.arange(count, device=device)
         """Graphs that have not ended, [K]."""
         self.bits = torch.zeros(count, reach, dtype=torch.uint8, device=device)
@@ -82,8 +83,16 @@ class Growth:
         self._parent = torch.zeros(count, dtype=torch.int64, device=device)
         self._degree = torch.zeros(count, limit, dtype=torch.int64, device=device)
         self._oldest = torch.full((count, limit, OLDEST), -1, device=device)
+        self._joined: Tensor | None = None
+        """Of the last M nodes, the latest at the end: which are joined, [K, M, M], for hints."""
         self._shared: Tensor | None = None
+        """How many neighbours two of them share, [K, M, M]."""
         self._place = 0
+
+    @property
+    def x(self) -> UInt8[Tensor, "B N N"]:
+        """Return the graphs as they are."""
+        return self._lower | self._lower.transpose(1, 2)
 
     def open(self, place: int, left: Tensor | None = None) -> None:
         """Go to the next node; `left` is what the one before leaves, [K, E]."""
@@ -111,19 +120,18 @@ class Growth:
             Codes of every candidate itself, and for each place of a parent, and a last one that
             stands for none yet, of every candidate's standing to it, 0 up to the parent itself.
         """
-        if self._shared is None:
-            self._shared = torch.zeros(self.x.shape, dtype=torch.int16, device=self.x.device)
-            if self._place > 1:
-                joined = self.x.float()
-                joined.diagonal(dim1=1, dim2=2).zero_()
-                self._shared.copy_(torch.bmm(joined, joined).to(torch.int16))
-        graph = self.live[rows]
-        slot, older = self.slots[:widest], self.older(widest)[rows]
-        pairs = graph[:, None, None], older[:, :, None], older[:, None, :]
+        if self._joined is None or self._shared is None:  # before the second node
+            room = (len(self.live), self.reach, self.reach)
+            self._joined = torch.zeros(room, device=self.live.device)
+            self._shared = torch.zeros(room, device=self.live.device)
+        graph, slot = self.live[rows], self.slots[:widest]
+        older = self.older(widest)[rows]
+        place = older - self._place + self.reach
+        pairs = rows[:, None, None], place[:, :, None], place[:, None, :]
         degree, friends = self._degree[graph[:, None], older], self._oldest[graph[:, None], older]
         among = self._degree[graph[:, None, None], friends.clamp_min(0)]
         itself = links.codes(degree, *extremes(among, friends))
-        standing = links.standing(self.x[pairs].long(), self._shared[pairs].long())
+        standing = links.standing(self._joined[pairs].long(), self._shared[pairs].long())
         standing = standing * (slot > slot[:, None])
         return itself, torch.nn.functional.pad(standing, (0, 0, 0, 1))
 
@@ -145,6 +153,8 @@ class Growth:
             kept = goes.nonzero()[:, 0]
             self.live, self.window = self.live[kept], self.window[kept]
             self.bits, found = bits[kept], found[kept]
+            if self._joined is not None and self._shared is not None:
+                self._joined, self._shared = self._joined[kept], self._shared[kept]
         first = self.bits.argmax(1)
         self._parent = torch.where(found, place - self.window + first, place)
         self._join()
@@ -158,18 +168,15 @@ class Growth:
             self.heard = torch.bmm(self.bits[:, None].to(beside.dtype), beside)[:, 0]
         row = torch.zeros(len(live), place, dtype=torch.uint8, device=live.device)
         row.scatter_add_(1, older, self.bits)
-        self.x[live, place, :place] = row
-        self.x[live, :place, place] = row
-        self.x[live, place, place] = 1
+        self._lower[live, place, :place] = row
+        self._lower[live, place, place] = 1
         low = max(0, place - self.reach)
         near = row[:, low:]
-        if self._shared is not None:
-            block = live[:, None, None], *_square(low, place, live.device)
-            now = near.float()
-            beside = torch.bmm(now[:, None], self.x[block].float())[:, 0] - now
-            self._shared[block] += (near[:, :, None] * near[:, None]).to(torch.int16)
-            self._shared[live, place, low:place] = beside.to(torch.int16)
-            self._shared[live, low:place, place] = beside.to(torch.int16)
+        if self._joined is not None and self._shared is not None:
+            now = torch.nn.functional.pad(near.float(), (self.reach - near.shape[1], 0))
+            beside = torch.bmm(now[:, None], self._joined)[:, 0]
+            self._shared.baddbmm_(now[:, :, None], now[:, None])
+            self._joined, self._shared = _moved(self._joined, now), _moved(self._shared, beside)
         rank = torch.where(self.bits.bool(), older, self.limit)
         found = rank.topk(min(OLDEST, self.reach), dim=1, largest=False, sorted=True).values
         known = torch.where(found < self.limit, found, -1)
@@ -178,6 +185,10 @@ class Growth:
         self._degree[live, place] = near.sum(1, dtype=torch.int64)
 
 
-def _square(low: int, high: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    at = torch.arange(low, high, device=device)
-    return at[:, None], at
+def _moved(pairs: Tensor, row: Tensor) -> Tensor:
+    """Leave out the oldest node of matrices, and add one with these entries at the end."""
+    after = torch.zeros_like(pairs)
+    after[:, :-1, :-1] = pairs[:, 1:, 1:]
+    after[:, -1, :-1] = row[:, 1:]
+    after[:, :-1, -1] = row[:, 1:]
+    return after

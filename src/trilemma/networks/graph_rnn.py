@@ -217,8 +217,12 @@ class LinkRecurrence(nn.Module):
             counts: k_t, rows whose windows have a place t.
         """
         state = self.enter(h).unflatten(1, (self.rnn.layers, -1)).transpose(0, 1)
-        told = self._told(before, itself, standing, left)
-        return self.leave(self.rnn(told, counts, state))[:, 0]
+        told, known = self.before(before), self.known(itself, left)
+        if known is not None:
+            told = told + known
+        if self.toward is not None:
+            told = told + self.toward(standing)
+        return self.leave(self.rnn(told.relu(), counts, state))[:, 0]
 
     def begin(self, h: Float[Tensor, "R H"]) -> State:
         """Return the states before the first edge of each row."""
@@ -227,14 +231,38 @@ class LinkRecurrence(nn.Module):
     def step(
         self,
         before: Int[Tensor, " R"],
-        itself: Int[Tensor, "R 2"] | None,
+        known: Float[Tensor, "R E"] | None,
         standing: Int[Tensor, " R"] | None,
-        left: Float[Tensor, "R E"] | None,
         state: State,
     ) -> tuple[Float[Tensor, " R"], State]:
-        """Return the logits of one edge of each row, and the states after it."""
-        state = self.rnn.step(self._told(before, itself, standing, left), state)
+        """Return the logits of one edge of each row, and the states after it.
+
+        Arguments:
+            before: The edge before each, or BEGIN.
+            known: What is told of the candidates from the start of the row, by `known`.
+            standing: Codes of how candidates stand to the parent; read with hints alone.
+            state: All layers' states.
+        """
+        told = self.before(before)
+        if known is not None:
+            told = told + known
+        if self.toward is not None:
+            told = told + self.toward(standing)
+        state = self.rnn.step(told.relu(), state)
         return self.leave(state[-1])[:, 0], state
+
+    def known(
+        self, itself: Int[Tensor, "*C 2"] | None, left: Float[Tensor, "*C E"] | None
+    ) -> Float[Tensor, "*C W"] | None:
+        """Return the embedding of what is known of candidates before a row is drawn."""
+        told = None
+        if self.itself is not None and self.around is not None:
+            assert itself is not None
+            told = self.itself(itself[..., 0]) + self.around(itself[..., 1])
+        if self.recall is not None and left is not None:
+            recalled = self.recall(left)
+            told = recalled if told is None else told + recalled
+        return told
 
     def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
         """Return the codes of candidates, as `codes_of` makes them."""
@@ -243,22 +271,6 @@ class LinkRecurrence(nn.Module):
     def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
         """Return the codes of candidates' standing, as `standing_of` makes them."""
         return standing_of(joined, shared)
-
-    def _told(
-        self,
-        before: Tensor,
-        itself: Tensor | None,
-        standing: Tensor | None,
-        left: Tensor | None,
-    ) -> Tensor:
-        told = self.before(before)
-        if self.itself is not None and self.around is not None and self.toward is not None:
-            assert itself is not None
-            told = told + self.itself(itself[..., 0]) + self.around(itself[..., 1])
-            told = told + self.toward(standing)
-        if self.recall is not None and left is not None:
-            told = told + self.recall(left)
-        return told.relu()
 
 
 class IndependentLinks(nn.Module):

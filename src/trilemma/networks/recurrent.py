@@ -23,7 +23,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -76,11 +76,18 @@ class Recurrent(nn.Module):
 
     def step(self, x: Float[Tensor, "R I"], state: Sequence[Tensor]) -> State:
         """Return the states of all layers after one more input."""
-        after, x = [], x.to(self._dtype)
-        with torch.autocast(x.device.type, enabled=False):
-            for layer, h in enumerate(state):
-                x = torch.gru_cell(x, h.to(x.dtype), *self._weights(layer))
-                after.append(x)
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return self._stepped(x, state)
+        return self._stepped(x, state)
+
+    def _stepped(self, x: Tensor, state: Sequence[Tensor]) -> State:
+        # All layers' weights in order, without a search by their names.
+        after, weights = [], cast(list[Tensor], self.gru._flat_weights)
+        x = x.to(weights[0].dtype)
+        for layer, h in enumerate(state):
+            x = torch.gru_cell(x, h.to(x.dtype), *weights[4 * layer : 4 * layer + 4])
+            after.append(x)
         return tuple(after)
 
     def _weights(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
