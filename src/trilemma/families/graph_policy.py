@@ -331,7 +331,7 @@ class Reinforcing(Model[Acts, Tensor]):
         bound: The largest reward of a critic, either way.
     """
 
-    def __init__(self, policy: GraphPolicy, settings: Settings, bound: float = 3.0) -> None:
+    def __init__(self, policy: GraphPolicy, settings: Settings, bound: float = 10.0) -> None:
         super().__init__()
         self.policy, self.settings, self.bound = policy, settings, bound
 

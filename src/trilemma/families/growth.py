@@ -1,8 +1,9 @@
 """Graphs that grow together, one node a step: what is known of them, and what edges do to it.
 
 All graphs are at the same node. Those that end leave: `live` names the ones that go on, and what
-is kept of each row follows it. Matrices stay where they are and only get rows; of the last M nodes,
-which alone can be joined to the next, small matrices are kept beside, that move on with each node.
+is kept of each row follows it. Matrices stay where they are and only get rows; of the last M
+nodes, which alone can be joined to the next, small matrices are kept beside, that move on with
+each node.
 """
 
 from __future__ import annotations
