@@ -7,9 +7,10 @@ The policy pi(act | state) reads embeddings of the nodes (`networks.graph`); the
                   expert adds node after node of a random breadth-first order, with its edges
     Reinforcing   the clipped surrogate of episodes that the policy played (`maths.policy`), with
 
-        loss = - surrogate + c_v (V - return)^2 - c_e entropy
+        loss = - surrogate + c_v (V - return)^2 - c_e entropy + c_x expert
 
-                  and, where the reward is adversarial, a second player: a critic that tells real
+                  with the experts' loss beside, where graphs are to be like real ones: a critic
+                  soon knows more than a policy can learn from it alone; and, where the reward is adversarial, a second player: a critic that tells real
                   graphs from built ones, by the logistic loss
 
 Rewards come at an episode's end: the critic's logit, within limits; or the gain in robustness; or
@@ -60,6 +61,8 @@ class Settings:
     entropy_weight: float = 0.01
     decay: float = 0.95
     """lambda of the advantages."""
+    expert_weight: float = 0.0
+    """Weight of the experts' loss on the real graphs of a batch."""
 
 
 @dataclass(frozen=True)
@@ -312,14 +315,27 @@ class Cloning(Model[Examples, Tensor]):
 
     def _loss(self, batch: Examples) -> Loss:
         assert batch.noise is not None
-        x = batch.x
-        order = breadth_first(x, batch.noise.named("order").uniform(x.shape[-1]))
-        y = reordered(x, order).repeat_interleave(self.states, 0)
-        site, act = expert(y, parents(y), batch.noise.named("act").uniform(self.states).flatten())
-        log_probs, _ = self.policy.log_probs(site)
-        nats = -log_probs.gather(1, act[:, None])[:, 0]
-        right = (log_probs.argmax(1) == act).float().mean()
-        return Loss(nats.mean(), {"right": right.detach()})
+        nats, right = expert_nats(self.policy, batch.x, batch.noise, self.states)
+        return Loss(nats, {"right": right.detach()})
+
+
+def expert_nats(
+    policy: GraphPolicy, x: Tensor, noise: Noise, states: int
+) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+    """Return the mean of -ln pi of experts' acts, and how often they are the likeliest.
+
+    Arguments:
+        policy: Gives the probabilities.
+        x: Real graphs.
+        noise: Draws orders and acts.
+        states: States on the way to each graph.
+    """
+    order = breadth_first(x, noise.named("order").uniform(x.shape[-1]))
+    y = reordered(x, order).repeat_interleave(states, 0)
+    site, act = expert(y, parents(y), noise.named("act").uniform(states).flatten())
+    log_probs, _ = policy.log_probs(site)
+    nats = -log_probs.gather(1, act[:, None])[:, 0]
+    return nats.mean(), (log_probs.argmax(1) == act).float().mean()
 
 
 class Reinforcing(Model[Acts, Tensor]):
@@ -362,8 +378,13 @@ class Reinforcing(Model[Acts, Tensor]):
         error = (value - acts.wanted).square().mean()
         spread = entropy(log_probs).mean()
         loss = -gain + self.settings.value_weight * error - self.settings.entropy_weight * spread
+        told: dict[str, Tensor] = {}
+        if self.settings.expert_weight > 0:
+            assert acts.noise is not None
+            nats, told["right"] = expert_nats(self.policy, acts.real, acts.noise, 1)
+            loss = loss + self.settings.expert_weight * nats
         moved = acts.old - log_prob
-        terms = {
+        terms = told | {
             "reward": acts.reward.mean(),
             "value": error,
             "entropy": spread,

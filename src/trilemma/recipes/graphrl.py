@@ -65,6 +65,8 @@ class GraphReinforced(Recipe):
     """Rounds of messages."""
     cloning: float = 0.8
     """Share of the training that learns from experts before reinforcement (imitate)."""
+    expert: float = 4.0
+    """Weight of the experts' loss in reinforcement, beside the reward's (imitate)."""
     budget: float = 0.1
     """Edges that a network gets, as a share of its own (robust)."""
     removal: Literal["random", "targeted", "both"] = "both"
@@ -104,7 +106,11 @@ class GraphReinforced(Recipe):
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return cloning and reinforcement; only the latter where networks are made robust."""
         assert isinstance(model, GraphPolicy)
-        settings = Settings(clip=self.clip_ratio, entropy_weight=self.entropy)
+        settings = Settings(
+            clip=self.clip_ratio,
+            entropy_weight=self.entropy,
+            expert_weight=0.0 if self.task == "robust" else self.expert,
+        )
         learner = Reinforcing(model, settings)
         if self.task == "robust":
             self._refuse_full(data)
