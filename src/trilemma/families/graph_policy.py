@@ -9,9 +9,9 @@ The policy pi(act | state) reads embeddings of the nodes (`networks.graph`); the
 
         loss = - surrogate + c_v (V - return)^2 - c_e entropy + c_x expert
 
-                  with the experts' loss beside, where graphs are to be like real ones: a critic
-                  soon knows more than a policy can learn from it alone; and, where the reward is adversarial, a second player: a critic that tells real
-                  graphs from built ones, by the logistic loss
+                  where graphs are to be like real ones, the experts' loss stays in, for a critic
+                  soon knows more than a policy can learn from it alone; and there is a second
+                  player: a critic that tells real graphs from built ones, by the logistic loss
 
 Rewards come at an episode's end: the critic's logit, within limits; or the gain in robustness; or
 whatever a function of a batch of graphs gives. Advantages are standardised over all acts of a
