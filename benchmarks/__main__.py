@@ -17,6 +17,7 @@
     adversarial-parts  what DiffAugment and lazy penalties cost a step
     adversarial-sampling  10,000 images beside the bare network
     graphrnn       the released GraphRNN: a step, drawing 32 and 256 graphs (--peer CHECKOUT)
+    graph-environment  graph-steps a second without a network; a thousand graphs measured
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -50,9 +51,10 @@ NAMES = (
     "adversarial-parts",
     "adversarial-sampling",
     "graphrnn",
+    "graph-environment",
     "start",
 )
-ALONE = ("sr3", "latent", "watch", "graphrnn")
+ALONE = ("sr3", "latent", "watch", "graphrnn", "graph-environment")
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 
 
