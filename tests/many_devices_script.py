@@ -16,6 +16,8 @@ from trilemma.training.budget import Budget
 from trilemma.training.distributed import world
 from trilemma.training.signals import Stop
 
+DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
+"""A data set of each kind."""
 SMALL = {"lr": 1e-5}
 """Games are played slowly: the rounding by which two ways of summing differ grows with the steps
 of AdamW, which are as long where a gradient is nought but for rounding."""
@@ -28,7 +30,7 @@ def main() -> None:
     seen = {}
     with world(torch.device("cpu"), minutes=3) as here:
         for name in names:
-            data = sources.load("digits" if "image" in CATALOG[name].kinds else "two-moons")
+            data = sources.load(DATA[CATALOG[name].kinds[0]])
             _, events = begin(
                 CATALOG[name](batch=32, **(SMALL if CATALOG[name].family == "gan" else {})),
                 data,

@@ -347,16 +347,26 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
     return middle - reach, middle + reach
 
 
-def _shared(pictures: Sequence[Image], milliseconds: int, hold: int = 2500) -> bytes:
-    """Put pictures of few colours one after another, all with one palette and undithered."""
+def _shared(
+    pictures: Sequence[Image], milliseconds: int, hold: int = 2500, rare: bool = False
+) -> bytes:
+    """Put pictures of few colours one after another, all with one palette and undithered.
+
+    Arguments:
+        pictures: Of one size.
+        milliseconds: Time of a picture.
+        hold: Time of the last one.
+        rare: Whether colours of few pixels are kept, where there are no shades between.
+    """
     from PIL import Image
 
     few = pictures[:: max(1, len(pictures) // 8)]
     wide, high = pictures[0].size
-    sheet = Image.new("RGB", (wide * len(few), high))
+    strip = Image.new("RGB", (wide * len(few), high))
     for i, picture in enumerate(few):
-        sheet.paste(picture, (i * wide, 0))
-    palette = sheet.quantize(COLOURS, method=Image.Quantize.MEDIANCUT)
+        strip.paste(picture, (i * wide, 0))
+    method = Image.Quantize.MAXCOVERAGE if rare else Image.Quantize.MEDIANCUT
+    palette = strip.quantize(COLOURS, method=method)
     flat = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
     file = io.BytesIO()
     times = [milliseconds] * (len(flat) - 1) + [hold]
@@ -396,7 +406,7 @@ def way(states: Sequence[Tensor], domain: Domain) -> bytes:
         A GIF file.
     """
     if domain.kind == "graph":
-        return _shared(growth(states), 120)
+        return _shared(growth(states), 120, rare=True)
     return animation([show(x, domain) for x in states])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,8 @@ MARGIN = 0.05
 """Share of a panel that stays free at each side."""
 FINE, FILMED = 3, 2
 """How much finer a picture, and a frame of a film, is drawn than shown."""
+COLOURS = 128
+"""Colours of a picture at most."""
 LINE, ADDED = (84, 98, 117), (214, 40, 57)
 PLAIN, NEW, INK = "#708096", "#d62839", "#5b6470"
 DEGREES = {1: "#fdb42f", 2: "#f48849", 3: "#df6263", 4: "#c23b81", 8: "#8f0da4", 16: "#3b0399"}
@@ -58,10 +60,12 @@ def sheet(x: Tensor, columns: int | None = None) -> Image:
 
     >>> from trilemma.core.graph import graph
     >>> sheet(graph(3, [(0, 1), (1, 2)])[None]).mode
-    'RGB'
+    'P'
     """
     panels = [_Panel.of(one) for one in _few(x)]
-    return _with_key(_laid([p.picture(_height(panels)) for p in panels], _words(x), columns))
+    return _flat(
+        _with_key(_laid([p.picture(_height(panels)) for p in panels], _words(x), columns))
+    )
 
 
 def beside(real: Tensor, samples: Tensor, columns: int = 4) -> Image:
@@ -74,7 +78,7 @@ def beside(real: Tensor, samples: Tensor, columns: int = 4) -> Image:
         _laid([p.picture(height) for p in panels[title]], _words(x), columns, title)
         for title, x in parts.items()
     ]
-    return _with_key(_joined(halves))
+    return _flat(_with_key(_joined(halves)))
 
 
 def pairs(samples: Tensor, nearest: Tensor, columns: int = 6) -> Image:
@@ -91,7 +95,7 @@ def pairs(samples: Tensor, nearest: Tensor, columns: int = 6) -> Image:
         _laid([p.picture(height) for p in row], _words(x), columns)
         for row, x in zip(panels, rows, strict=True)
     ]
-    return _with_key(_stacked(drawn, together=2))
+    return _flat(_with_key(_stacked(drawn, together=2)))
 
 
 def growth(frames: Sequence[Tensor]) -> list[Image]:
@@ -121,7 +125,8 @@ def change(before: Tensor, after: Tensor, columns: int | None = None) -> Image:
     for one, more in zip(_few(before), _few(after), strict=True):
         panels.append(_Panel.grown(one, more))
         words.append(_added(one, more))
-    return _laid([p.picture(_height(panels)) for p in panels], words, columns)
+    laid = _laid([p.picture(_height(panels)) for p in panels], words, columns)
+    return _flat(_with_key(laid, "", {"given": PLAIN, "new": NEW}))
 
 
 def _added(one: Tensor, more: Tensor) -> str:
@@ -370,20 +375,29 @@ def _stacked(rows: Sequence[Image], together: int) -> Image:
     return canvas
 
 
-def _with_key(picture: Image) -> Image:
-    """Say below a picture what the colours of nodes are."""
+def _with_key(
+    picture: Image, title: str = "neighbours", colours: Mapping[str, str] | None = None
+) -> Image:
+    """Say below a picture what colours mean: by default, those of nodes."""
     canvas, pen = _blank(picture.width, picture.height + KEY)
     canvas.paste(picture, (0, 0))
     middle, font = picture.height + KEY / 2 - 4, _font()
-    names = [f"{k}" for k in DEGREES]
-    names[-1] += " or more"
-    title = "neighbours"
-    wide = [18 + font.getlength(name) for name in names]
-    left = max(GAP, (canvas.width - sum(wide) - font.getlength(title) - 12) / 2)
+    last = max(DEGREES)
+    colours = colours or {f"{k} or more" if k == last else f"{k}": c for k, c in DEGREES.items()}
+    wide = [18 + font.getlength(name) for name in colours]
+    head = font.getlength(title) + 12 if title else 0.0
+    left = max(GAP, (canvas.width - sum(wide) - head) / 2)
     pen.text((left, middle), title, fill=INK, font=font, anchor="lm")
-    left += font.getlength(title) + 12
-    for name, colour, own in zip(names, DEGREES.values(), wide, strict=True):
+    left += head
+    for (name, colour), own in zip(colours.items(), wide, strict=True):
         pen.ellipse([left - 3, middle - 3, left + 3, middle + 3], fill=colour)
         pen.text((left + 7, middle), name, fill=INK, font=font, anchor="lm")
         left += own
     return canvas
+
+
+def _flat(picture: Image) -> Image:
+    """Return a picture with few colours, which takes a quarter of the room in a file."""
+    from PIL import Image
+
+    return picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
