@@ -205,7 +205,17 @@ def _told(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[
     drawn, said = courses.quality(events, family)
     if drawn:
         pictures.append(Picture("fd as training goes on", drawn, said))
-    return [*pictures, *_counts(events, data, family)]
+    return [*pictures, *_kept(events, data), *_counts(events, data, family)]
+
+
+def _kept(events: Sequence[Mapping[str, Any]], data: DataSet) -> list[Picture]:
+    """Draw how many of the previews' graphs kept the rule of the data, as training went on."""
+    told = [e for e in events if e.get("kind") == "preview" and "valid" in e]
+    if len(told) < 2 or data.rule is None:
+        return []
+    shares = {"valid": [e["valid"] for e in told]}
+    drawn = charts.lines([e["step"] for e in told], shares, "step", "share of the samples")
+    return [Picture("samples that keep the rule", drawn, f"A graph {data.rule.words}.")]
 
 
 def _counts(events: Sequence[Mapping[str, Any]], data: DataSet, family: str) -> list[Picture]:

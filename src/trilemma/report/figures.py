@@ -18,7 +18,9 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
+from trilemma.report.films import shared
 from trilemma.report.graphs import growth, sheet
+from trilemma.report.graphs import palette as graph_palette
 from trilemma.report.palette import hue
 from trilemma.report.words import brief
 
@@ -50,8 +52,6 @@ SURFACE = ("#b79fcb", "#d9cce4", "#f6f5f3", "#c9e2c4", "#8fc48d")
 """Colours of a critic's score, from least to most real; pale, for points to be seen on them."""
 ARROWS = 80
 """Samples whose pull is drawn."""
-COLOURS = 96
-"""Colours of a film."""
 
 
 def grid(
@@ -291,7 +291,7 @@ def film(
         scale = f"score {brief(low)} … {brief(high)}"
         figure.text(0.98, above, scale, va="center", ha="right", fontsize=9)
         pictures.append(_agg(figure))
-    return _shared(pictures, milliseconds)
+    return shared(pictures, milliseconds)
 
 
 def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[float, float]:
@@ -347,35 +347,6 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
     return middle - reach, middle + reach
 
 
-def _shared(
-    pictures: Sequence[Image], milliseconds: int, hold: int = 2500, rare: bool = False
-) -> bytes:
-    """Put pictures of few colours one after another, all with one palette and undithered.
-
-    Arguments:
-        pictures: Of one size.
-        milliseconds: Time of a picture.
-        hold: Time of the last one.
-        rare: Whether colours of few pixels are kept, where there are no shades between.
-    """
-    from PIL import Image
-
-    few = pictures[:: max(1, len(pictures) // 8)]
-    wide, high = pictures[0].size
-    strip = Image.new("RGB", (wide * len(few), high))
-    for i, picture in enumerate(few):
-        strip.paste(picture, (i * wide, 0))
-    method = Image.Quantize.MAXCOVERAGE if rare else Image.Quantize.MEDIANCUT
-    palette = strip.quantize(COLOURS, method=method)
-    flat = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]
-    file = io.BytesIO()
-    times = [milliseconds] * (len(flat) - 1) + [hold]
-    flat[0].save(
-        file, "GIF", save_all=True, append_images=flat[1:], duration=times, loop=0, disposal=1
-    )
-    return file.getvalue()
-
-
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:
     """Draw examples of a domain: images, points of the plane, a table's columns, or graphs.
 
@@ -406,7 +377,7 @@ def way(states: Sequence[Tensor], domain: Domain) -> bytes:
         A GIF file.
     """
     if domain.kind == "graph":
-        return _shared(growth(states), 120, rare=True)
+        return shared(growth(states), 120, chosen=graph_palette)
     return animation([show(x, domain) for x in states])
 
 

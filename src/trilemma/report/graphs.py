@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["beside", "change", "growth", "pairs", "sheet"]
+__all__ = ["beside", "change", "growth", "pairs", "palette", "sheet"]
 
 SHOWN = 36
 """Graphs on a sheet at most."""
@@ -38,8 +38,8 @@ MARGIN = 0.05
 """Share of a panel that stays free at each side."""
 FINE, FILMED = 3, 2
 """How much finer a picture, and a frame of a film, is drawn than shown."""
-COLOURS = 128
-"""Colours of a picture at most."""
+COLOURS, PALE = 128, 247
+"""Colours of a picture at most, and values from which on one is taken for white."""
 LINE, ADDED = (84, 98, 117), (214, 40, 57)
 PLAIN, NEW, INK = "#708096", "#d62839", "#5b6470"
 DEGREES = {1: "#fdb42f", 2: "#f48849", 3: "#df6263", 4: "#c23b81", 8: "#8f0da4", 16: "#3b0399"}
@@ -108,8 +108,7 @@ def growth(frames: Sequence[Tensor]) -> list[Image]:
     panels = [_Panel.of(one) for one in states[-1]]
     height = _height(panels)
     films = [list(panel.film([x[i] for x in states], height)) for i, panel in enumerate(panels)]
-    moments = zip(zip(*films, strict=True), states, strict=True)
-    return [_with_key(_laid(list(drawn), _words(x))) for drawn, x in moments]
+    return [_with_key(_laid([film[t] for film in films], _words(x))) for t, x in enumerate(states)]
 
 
 def change(before: Tensor, after: Tensor, columns: int | None = None) -> Image:
@@ -400,4 +399,17 @@ def _flat(picture: Image) -> Image:
     """Return a picture with few colours, which takes a quarter of the room in a file."""
     from PIL import Image
 
-    return picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    return picture.quantize(palette=palette(picture), dither=Image.Dither.NONE)
+
+
+def palette(picture: Image) -> Image:
+    """Return an image whose palette has the colours of a picture, rare ones too, and white."""
+    from PIL import Image
+
+    found = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+    values = found.getpalette() or []
+    for i in range(0, len(values), 3):
+        if min(values[i : i + 3]) >= PALE:
+            values[i : i + 3] = [255, 255, 255]
+    found.putpalette(values)
+    return found

@@ -1,0 +1,88 @@
+"""Previews of graphs: what they tell, and that the same noise is drawn from at each call."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trilemma import gallery
+from trilemma.data import sources
+from trilemma.recipes.graphrnn import GraphRecurrent
+from trilemma.recipes.preview import DRAWN, Previews
+from trilemma.recipes.runs import untrained
+from trilemma.training.run import Run
+
+
+@pytest.fixture(scope="module")
+def small():
+    return sources.load("community-small")
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run.create(tmp_path / "run", {"name": "graphrnn", "seed": 0}, {})
+
+
+def model(data):
+    return untrained(GraphRecurrent(hidden=16, width=8, memory=0), data.domain, 0).eval()
+
+
+def test_graphs_are_counted_and_drawn(run, small):
+    looks = Previews(run, model(small), small, 0)
+    found = looks(model(small), 0)
+    assert set(found) == {"nodes", "edges", "valid"}
+    with Image.open(run.path / "samples" / "step_00000000.png") as picture:
+        assert picture.width > 700  # four in a row
+
+
+def test_numbers_are_those_of_the_graphs(run, small):
+    drawn = model(small)
+    drawn.sample = lambda n, **_: small.train.x[:n]
+    found = Previews(run, drawn, small, 0)(drawn, 1)
+    x = small.train.x[: DRAWN["graph"]]
+    here = x.diagonal(dim1=1, dim2=2).sum()
+    assert found["nodes"] == pytest.approx(float(here) / len(x))
+    assert found["edges"] == pytest.approx(float(x.sum() - here) / 2 / len(x))
+    assert found["valid"] == 1.0
+
+
+def test_without_a_rule_nothing_is_said_of_it(run):
+    data = sources.load("barabasi-albert", size=20)
+    if data.rule is not None:
+        data = data.__class__(data.name, data.domain, data.train, data.test)
+    drawn = model(data)
+    drawn.sample = lambda n, **_: data.train.x[:n]
+    assert set(Previews(run, drawn, data, 0)(drawn, 1)) == {"nodes", "edges"}
+
+
+def test_the_same_graphs_are_drawn_of_the_same_weights(run, small):
+    drawn, looks = model(small), Previews(run, model(small), small, 3)
+    seen = []
+    sample = drawn.sample
+    drawn.sample = lambda n, **given: seen.append(sample(n, **given)) or seen[-1]
+    looks(drawn, 1)
+    looks(drawn, 2)
+    assert torch.equal(*seen)
+
+
+class Joins:
+    """Joins the first node of a graph to its last."""
+
+    improves = "robustness"
+
+    def improve(self, x, *, noise=None):
+        y = x.clone()
+        last = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64) - 1
+        at = torch.arange(len(x))
+        y[at, 0, last] = y[at, last, 0] = 1
+        return y
+
+
+def test_a_page_shows_what_a_policy_adds(small):
+    (picture,) = gallery._improved(Joins(), small)
+    shown = np.asarray(picture.image.convert("RGB")).astype(int)
+    red = np.abs(shown - [214, 40, 57]).max(-1) < 60
+    assert red[: shown.shape[0] - 25].sum() > 100
+    assert "robustness" in picture.caption
