@@ -1,6 +1,7 @@
 """Graph-steps a second of the environment, the policy's network left out, and of the measures.
 
-A step is what may be done and an act for each of many graphs, by chance among what may be done.
+A step is what may be done and an act for each of many graphs, by chance among what may be done but
+the end, which comes when nothing else is left. Graphs that have ended are not counted.
 Beside it: statistics and all discrepancies of 1,000 against 1,000 graphs of 20 nodes.
 """
 
@@ -35,14 +36,16 @@ def _steps(options: Any) -> Section:
     draw = torch.Generator().manual_seed(0)
     site = begun(options.graphs, options.nodes, 10**6)
     chances = torch.rand(options.steps, options.graphs, 2 * options.nodes + 2, generator=draw)
-    start = time.perf_counter()
+    start, counted = time.perf_counter(), 0
     for step in range(options.steps):
+        counted += int((~site.done).sum())  # what has ended takes no step
         may = allowed(site, grows=True)
+        may[:, -1] &= may.sum(1) == 1
         act = (chances[step] * may).argmax(1)
         site = acted(site, act, grows=True)
         if bool(site.done.all()):
             site = begun(options.graphs, options.nodes, 10**6)
-    rate = options.graphs * options.steps / (time.perf_counter() - start)
+    rate = counted / (time.perf_counter() - start)
     columns = ["graphs", "nodes at most", "graph-steps a second", "aimed at"]
     row = (options.graphs, options.nodes, f"{rate:,.0f}", "100,000")
     return Section("The environment without a network", columns, [row], rate=rate)

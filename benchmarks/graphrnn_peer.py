@@ -177,7 +177,7 @@ def _old_networkx() -> Iterator[None]:
 
 def _commit(folder: Path) -> str:
     told = subprocess.run(
-        ["git", "-C", str(folder), "rev-parse", "HEAD"],
+        ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"],
         capture_output=True,
         text=True,
         check=False,

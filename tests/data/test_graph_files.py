@@ -6,6 +6,7 @@ import json
 
 import networkx as nx
 import pytest
+from PIL import Image
 
 from trilemma.core.errors import BadInput
 from trilemma.data import graph_files
@@ -83,6 +84,7 @@ BAD = {
     "number.json": ("3", "no node-link data"),
     "cut.g6": ("G~", "line 1 is no graph6"),
     "empty.json": ("[]", "an empty graph"),
+    "deep.json": ("[" * 100_000, "cut short or damaged"),
 }
 
 
@@ -145,3 +147,29 @@ def test_too_large(tmp_path):
     path.write_bytes(b"".join(nx.to_graph6_bytes(g, header=False) for g in made))
     with pytest.raises(BadInput, match="more than 2,000 nodes"):
         load(str(path))
+
+
+def test_all_graphs_of_one_graphml_file_are_read(tmp_path):
+    path = tmp_path / "two.graphml"
+    nx.write_graphml(nx.path_graph(4), path)
+    text = path.read_text()
+    one = text[text.index("<graph ") : text.index("</graph>") + len("</graph>")]
+    path.write_text(text.replace(one, one + one))
+    assert [g.nodes for g in graph_files.found(path).graphs] == [4, 4]
+
+
+class TestFoldersOfOtherThings:
+    @pytest.fixture
+    def album(self, tmp_path):
+        for i in range(4):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"{i}.png")
+        return tmp_path
+
+    def test_a_json_file_beside_images_is_no_graph(self, album):
+        (album / "about.json").write_text("{}")
+        assert not graph_files.is_graphs(album)
+
+    def test_images_and_graphs_together_are_refused(self, album):
+        write(album / "a.edges", nx.path_graph(4))
+        with pytest.raises(BadInput, match="4 images and 1 files of graphs"):
+            load(str(album))

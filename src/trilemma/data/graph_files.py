@@ -25,6 +25,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph
+from trilemma.data.images import SUFFIXES
 from trilemma.data.pictures import Progress, shown
 
 __all__ = [
@@ -105,10 +106,24 @@ def _graphs(count: int) -> str:
 
 
 def is_graphs(path: Path) -> bool:
-    """Tell whether a file, or a file in a folder, has the suffix of a graph."""
-    if path.is_dir():
-        return any(p.suffix.lower() in FORMS for p in path.rglob("*") if _is_seen(p, path))
-    return path.suffix.lower() in FORMS
+    """Tell whether a file, or the files in a folder, are graphs.
+
+    A .json file beside images says something of them, as it does in many albums.
+
+    Raises:
+        BadInput: A folder holds images and files that can only be graphs.
+    """
+    if not path.is_dir():
+        return path.suffix.lower() in FORMS
+    seen = Counter(p.suffix.lower() for p in path.rglob("*") if _is_seen(p, path))
+    images = sum(seen[suffix] for suffix in SUFFIXES)
+    own = sum(seen[suffix] for suffix in FORMS if suffix != ".json")
+    if images and own:
+        raise BadInput(
+            f"'{shown(path.resolve().name)}' holds {images} images and {own} files of graphs; "
+            "give a folder that holds one of the two."
+        )
+    return bool(own or (seen[".json"] and not images))
 
 
 def _is_seen(path: Path, under: Path) -> bool:
@@ -265,6 +280,10 @@ def _networks(reads: str) -> Callable[[Path], list[Plain]]:
         import networkx
 
         try:
+            if reads == "read_graphml":
+                # The reader alone gives all graphs of a file; the function knows old headers.
+                found = list(networkx.GraphMLReader()(path=path))
+                return [of_network(one) for one in found or [networkx.read_graphml(path)]]
             return [of_network(getattr(networkx, reads)(path))]
         except (Unreadable, OSError):
             raise
@@ -280,14 +299,14 @@ def _json(path: Path) -> list[Plain]:
 
     try:
         told = json.loads(path.read_text("utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is cut short or damaged ({_said(error)})") from None
     graphs = []
     for at, one in enumerate(told if isinstance(told, list) else [told], 1):
         try:
             key = "edges" if "edges" in one else "links"
             graphs.append(of_network(networkx.node_link_graph(one, edges=key)))
-        except (KeyError, TypeError, AttributeError, networkx.NetworkXError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, networkx.NetworkXError) as error:
             raise Unreadable(
                 f"graph {at} is no node-link data, with 'nodes' and 'edges' ({_said(error)})"
             ) from None
