@@ -125,8 +125,9 @@ def check(made: Sequence[Cell], data: DataSet) -> None:
             continue
         seen.add(cell.label)
         with _said_of(cell.label, bool(cell.fields)):
-            model = untrained(cell.recipe, data.domain, cell.seed)
-            cell.recipe.stages(model, data, cell.seed)[0].stream()
+            recipe, _ = cell.recipe.fitted(len(data.train))
+            model = untrained(recipe, data.domain, cell.seed)
+            recipe.stages(model, data, cell.seed)[0].stream()
 
 
 @contextmanager

@@ -184,7 +184,7 @@ def test_without_seeds_each_run_is_a_line_and_a_failure_keeps_the_others(
         (["--recipes", "gan,vae", "--grid", "critic_steps=1,2"], "field of recipe 'vae'"),
         (["--grid", "loss=ns,wgna"], "gan loss=wgna: unknown loss 'wgna'; did you mean 'wgan'"),
         (["--grid", "latent=8,two"], "gan latent=two: --latent takes a whole number, not 'two'"),
-        (["--grid", "batch=16,100000"], "gan batch=100000: there are"),
+        (["--grid", "augment=none,colour"], "gan augment=colour: --augment colour moves"),
         (["--grid", "loss=ns,ns"], "has the value ns twice"),
         (["--grid", "lr=0.001,1e-3"], "gan lr=1e-3 is the same as gan lr=0.001"),
         (["--grid", "loss="], "has an empty value"),

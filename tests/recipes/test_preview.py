@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from trilemma import gallery
+from trilemma.core.errors import RanAway
 from trilemma.data import sources
 from trilemma.data.dataset import Split
 from trilemma.recipes import watch
@@ -19,6 +20,7 @@ from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
 from trilemma.recipes.runs import begin, untrained
 from trilemma.recipes.vae import VariationalAutoencoder
+from trilemma.training.allowance import CREDIT, LAST, Moment
 from trilemma.training.budget import Budget, is_mark
 from trilemma.training.distributed import World
 from trilemma.training.fit import fit
@@ -57,9 +59,19 @@ def drawing(model, x):
     return model
 
 
+def asked(previews, steps):
+    """List the steps of a training at which previews want to be called, and call them there."""
+    due = []
+    for step in range(steps):
+        if previews.due(Moment(step, 100.0 * step)):
+            due.append(step)
+            previews._is_waiting = False  # instead of a call, which would take a while
+    return due
+
+
 def test_pictures_at_their_marks_and_frames_between(run, ring):
     previews = Previews(run, gan(ring), ring, 0)
-    due = [step for step in range(101) if previews.due(step)]
+    due = asked(previews, 101)
     assert [step for step in due if is_mark(step)] == [0, 1, 2, 5, 10, 20, 50, 100]
     assert due == [step for step in FRAMES if step <= 100]
     assert len([step for step in FRAMES if step <= 100_000]) <= gallery.FILMED
@@ -74,8 +86,10 @@ def test_pictures_at_their_marks_and_frames_between(run, ring):
 
 def test_the_end_is_pictured_wherever_it_falls(run, ring):
     previews = Previews(run, gan(ring), ring, 0)
-    assert not previews.due(143)
+    assert not previews.due(Moment(143, 10.0))
+    assert previews.due(Moment(143, 10.0, is_end=True))
     previews(gan(ring), 143)
+    assert not previews.due(Moment(143, 10.0, is_end=True))
     assert (run.path / "samples" / "step_00000143.png").exists()
 
 
@@ -83,9 +97,10 @@ def test_only_a_game_on_the_plane_is_filmed(run, ring, digits):
     for model, data in ((vae(ring), ring), (gan(digits), digits)):
         previews = Previews(run, model, data, 0)
         assert not previews.is_filmed
-        assert [k for k in range(500) if previews.due(k)] == [k for k in range(500) if is_mark(k)]
-    assert Previews(run, gan(digits), digits, 0).due(1200)  # its classes are judged by then
-    assert not Previews(run, vae(digits), digits, 0).due(1200)
+        assert asked(previews, 500) == [k for k in range(500) if is_mark(k)]
+    late = Moment(1200, 10.0)
+    assert Previews(run, gan(digits), digits, 0).due(late)  # its classes are judged by then
+    assert not Previews(run, vae(digits), digits, 0).due(late)
 
 
 def test_a_frame_holds_the_score_and_its_slope(run, ring):
@@ -281,20 +296,19 @@ def watched(run, data, clock, monkeypatch, *, sample=0.002, row=0.0005, noise=0.
 
 
 def trained(previews, model, clock, steps, pace=0.05):
-    """Go through a training; return its looks, and the most that they ever took of its time."""
+    """Go through a training; return its looks, and the most that they ever took beside it."""
     spent, most, looks = 0.0, 0.0, []
-    previews(model, 0)
-    for step in range(1, steps + 1):
-        clock.pass_by(pace)
-        if previews.due(step):
+    for step in range(steps + 1):
+        seconds = pace * step
+        if previews.due(Moment(step, seconds)):
             began = clock.now
             found = previews(model, step)
-            if not is_mark(step):
-                assert "variance" not in found
+            if "variance" not in found:
                 spent += clock.now - began
             if "fd" in found:
-                looks.append((step, clock.now, found))
-        most = max(most, spent / max(clock.now, 1e-9))
+                assert "variance" not in found
+                looks.append((step, seconds, found))
+        most = max(most, spent / max(seconds, 1e-9))
     return looks, most
 
 
@@ -306,7 +320,6 @@ def test_a_watch_never_takes_more_than_a_tenth(run, digits, monkeypatch, sample,
     previews, model = watched(run, digits, clock, monkeypatch, sample=sample, row=row, noise=0.2)
     looks, most = trained(previews, model, clock, 12_000)
     assert most <= watch.SHARE
-    assert previews.share == watch.SHARE
     if sample < 0.4:
         assert looks
     for (_, before, _), (_, after, _) in itertools.pairwise(looks):
@@ -331,30 +344,116 @@ def test_the_end_is_pictured_and_looked_at(run, digits, monkeypatch):
     clock = Clock()
     previews, model = watched(run, digits, clock, monkeypatch)
     trained(previews, model, clock, 4_003)
-    clock.pass_by(30)
-    last = 4_003 if not previews.due(4_003) else 4_004
-    found = previews(model, last)
+    assert previews.due(Moment(4_003, 0.05 * 4_003 + 100, is_end=True))
+    found = previews(model, 4_003)
     assert {"variance", "fd"} <= set(found)
-    assert (run.path / "samples" / f"step_{last:08d}.png").exists()
+    assert (run.path / "samples" / "step_00004003.png").exists()
 
 
 def test_a_look_is_over_when_asked_again(run, digits, monkeypatch):
     """So that an end that falls on a look is pictured nevertheless."""
     clock = Clock()
     previews, model = watched(run, digits, clock, monkeypatch)
-    previews(model, 0)
-    clock.pass_by(100)
-    assert previews.due(33)
+    trained(previews, model, clock, 30)
+    assert previews.due(Moment(33, 100.0))
     assert "fd" in previews(model, 33)
-    assert not previews.due(33)
+    assert not previews.due(Moment(33, 100.0))
+    assert previews.due(Moment(33, 100.0, is_end=True))
     found = previews(model, 33)
     assert "variance" in found
     assert "fd" not in found
 
 
+# A sampler that is slow
+
+
+def slow(run, data, each, call=0.0):
+    """Make previews of a model whose samples cost seconds, each and a call."""
+    clock = Clock()
+    model = vae(data)
+    draw = model.sample
+
+    def slow_draw(n, **options):
+        clock.pass_by(call + n * each)
+        return draw(n, **options)
+
+    model.sample = slow_draw
+    return Previews(run, model, data, 0, clock=clock), model, clock
+
+
+def drawn_at(previews, model, clock, seconds, asked, pace=0.1):
+    """Go through a training; return examples and seconds of each preview by step."""
+    found, steps = {}, round(seconds / pace)
+    for step in range(steps + 1):
+        moments = [Moment(step, pace * step, asked)]
+        if step == steps:
+            moments.append(dataclasses.replace(moments[0], is_end=True))
+        for moment in moments:
+            if previews.due(moment):
+                began = clock.now
+                told = previews(model, step)
+                assert told.get("n_wanted", told["n"]) == 256
+                found[step] = told["n"], clock.now - began
+    return found
+
+
+@pytest.mark.parametrize("each", [1e-4, 0.01, 0.1, 0.5])
+@pytest.mark.parametrize("call", [0.0, 0.2])
+def test_a_slow_sampler_never_eats_a_run(run, digits, each, call):
+    found = drawn_at(*slow(run, digits, each, call), seconds=100.0, asked=100.0)
+    last = max(found)
+    assert last == 1000
+    first = sum(took for step, (_, took) in found.items() if step <= 5)
+    credit = min(CREDIT, 100.0 / 20)
+    assert first <= 2 * credit
+    between = sum(took for step, (_, took) in found.items() if step < last)
+    assert between <= 2 * credit + 100.0 / 20
+    assert found[last][1] <= LAST + 2 * (call + 2 * each)
+    if each == 1e-4 and not call:
+        assert [step for step in found] == [k for k in range(1001) if is_mark(k)]
+        assert {n for n, _ in found.values()} == {256}
+    if each == 0.1:
+        assert 2 <= found[0][0] <= 32
+        assert all(n == 256 or step <= 5 or step == last for step, (n, _) in found.items())
+
+
+def test_a_picture_waits_until_it_is_affordable(run, digits):
+    """2.56 s want 51 s of training, and the credit of a short run is less than that."""
+    found = drawn_at(*slow(run, digits, 0.01), seconds=200.0, asked=20.0)
+    waited = [step for step in found if 5 < step < 2000]
+    assert waited[0] >= 512
+    assert not is_mark(waited[0])
+    assert found[waited[0]][0] == 256
+
+
+def test_a_picture_that_cannot_be_drawn_is_not_tried_at_every_step(run, digits):
+    previews, model, _ = slow(run, digits, 0.01)
+
+    def ran_away(n, **options):
+        raise RanAway("not finite")
+
+    model.sample = ran_away
+    assert previews.due(Moment(0, 0.0))
+    with pytest.raises(RanAway):
+        previews(model, 0)
+    assert previews.due(Moment(1, 1.0))
+    with pytest.raises(RanAway):
+        previews(model, 1)
+    assert not previews.due(Moment(3, 2.0))
+
+
+def test_parts_of_a_drawing_are_the_whole(run, digits):
+    previews, model, _ = slow(run, digits, 1e-6)
+    whole = previews._drawn(model, 64, 1e9)
+    assert previews._costs.n == 64
+    fresh, model, _ = slow(run, digits, 1e-6)
+    assert fresh._costs.drawing(64) == float("inf")
+    parts = fresh._drawn(model, 64, 1.0)
+    assert (parts != whole).float().mean() < 1e-3
+
+
 def test_nobody_watches_unasked(run, digits):
     previews = Previews(run, vae(digits), digits, 0)
-    assert previews.share == 0
     assert "fd" not in previews(vae(digits), 5)
 
 
@@ -362,12 +461,10 @@ def test_data_too_few_for_a_distance_are_said_once(run, digits, monkeypatch):
     few = dataclasses.replace(digits, test=Split(digits.test.x[:40], digits.test.labels[:40]))
     clock = Clock()
     previews, model = watched(run, few, clock, monkeypatch)
-    previews(model, 0)
-    clock.pass_by(1000)
-    assert previews.due(33)
+    trained(previews, model, clock, 30)
+    assert previews.due(Moment(33, 1000.0))
     assert "too few" in previews(model, 33)["fd_skipped"]
-    clock.pass_by(1000)
-    assert not previews.due(34)
+    assert not previews.due(Moment(34, 2000.0))
 
 
 def test_watching_does_not_change_training(tmp_path, ring, monkeypatch):

@@ -32,7 +32,7 @@ def model(data):
 def test_graphs_are_counted_and_drawn(run, small):
     looks = Previews(run, model(small), small, 0)
     found = looks(model(small), 0)
-    assert set(found) == {"nodes", "edges", "valid"}
+    assert set(found) == {"n", "nodes", "edges", "valid"}
     with Image.open(run.path / "samples" / "step_00000000.png") as picture:
         assert picture.width > 700  # four in a row
 
@@ -54,7 +54,7 @@ def test_without_a_rule_nothing_is_said_of_it(run):
         data = data.__class__(data.name, data.domain, data.train, data.test)
     drawn = model(data)
     drawn.sample = lambda n, **_: data.train.x[:n]
-    assert set(Previews(run, drawn, data, 0)(drawn, 1)) == {"nodes", "edges"}
+    assert set(Previews(run, drawn, data, 0)(drawn, 1)) == {"n", "nodes", "edges"}
 
 
 def test_the_same_graphs_are_drawn_of_the_same_weights(run, small):

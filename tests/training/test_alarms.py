@@ -110,13 +110,11 @@ def test_alerts_come_as_events_and_change_nothing(desk, differences):
 
 def test_previews_tell_what_they_found_and_when_they_are_due(desk):
     class Looking:
-        share = 0.0
-
         def __init__(self):
             self.steps = []
 
-        def due(self, step):
-            return step % 4 == 0
+        def due(self, moment):
+            return moment.step % 4 == 0 or moment.is_end
 
         def __call__(self, model, step):
             self.steps.append(step)

@@ -34,7 +34,7 @@ class ExampleStream(Stream[Examples]):
         if len(split) < batch:
             raise BadInput(
                 f"there are {len(split)} training examples and a batch takes {batch}; "
-                f"give --batch {len(split)} or less, or more data."
+                f"give a batch of {len(split)} or fewer, or more data."
             )
         self.split, self.size, self.seed = split, batch, seed
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)

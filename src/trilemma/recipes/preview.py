@@ -19,14 +19,21 @@ A game on the plane leaves frames of a film beside, `samples/game_N.safetensors`
     samples     [256, 2]
     slope       [256, 2]: the score's gradient at the samples, which is where the critic pulls them
 
+Each call is timed, and waits while it would take more than its share (`training/allowance.py`).
+The first ones, and those of samplers so slow that it would be long until the share is enough, draw
+fewer examples: 2, then as many as make 8, 32, 128 …, until what comes next is expected to take too
+long.
+
 Watched, a run measures itself on the way besides (`recipes/watch.py`).
 """
 
 from __future__ import annotations
 
 import bisect
+import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,9 +49,10 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.metrics.reconstruction import psnr
-from trilemma.recipes.watch import SHARE, Watch
+from trilemma.recipes.watch import Watch
 from trilemma.report import figures
 from trilemma.report.words import joined
+from trilemma.training.allowance import FIRST, Allowance, Moment
 from trilemma.training.budget import is_mark
 from trilemma.training.run import Run
 
@@ -79,6 +87,10 @@ SORTED = 1000
 """Test examples by which the shares of the classes are known."""
 LISTED = 100
 """Classes whose counts are told one by one at most."""
+FEWEST = 2
+"""Examples of which a drawing begins whose cost is unknown."""
+RISE = 4
+"""How many times as many examples there are after each part of it."""
 NAMED = 8
 """Classes that a sentence names at most."""
 
@@ -113,21 +125,32 @@ class Previews:
         self._was_poor = False
         self._clock = clock
         self._watch = Watch(data, self.seed, clock) if watch else None
+        self._allowance = Allowance()
+        self._moment: Moment | None = None
+        self._is_pictured = True
+        self._is_waiting, self._last_picture = False, -1
+        self._costs, self._full = _Costs(), self._count(model, True)
 
-    @property
-    def share(self) -> float:
-        """Return the share of the run's time that looks may take beside the pictures."""
-        return SHARE if self._watch is not None else 0.0
-
-    def due(self, step: int) -> bool:
+    def due(self, moment: Moment) -> bool:
         """Tell whether a step is looked at: 0, 1, 2, 5, 10, 20, 50, …, and more of a game.
 
-        Of a run that is watched, also when it is time for a look; asked again at the same step,
-        that look is over.
+        What would take too long waits for a later step; the end is pictured in any case. Of a run
+        that is watched, also when it is time for a look; asked again at the same step, that look
+        is over.
         """
-        if is_mark(step) or self._between(step):
+        step, self._moment = moment.step, moment
+        self._is_waiting |= is_mark(step)
+        seconds = self._allowance.seconds(moment)
+        if moment.is_end:
+            self._is_pictured = step != self._last_picture
+            return self._is_pictured
+        is_small = step <= FIRST[-1]
+        self._is_pictured = self._is_waiting and self._costs.affords(
+            seconds, self._full, is_small=is_small
+        )
+        if self._is_pictured or (self._between(step) and self._costs.frame <= seconds):
             return True
-        return self._watch is not None and self._watch.due(step)
+        return self._watch is not None and self._watch.due(step, moment.trained)
 
     def _between(self, step: int) -> bool:
         """Tell whether there is something to be seen between two pictures."""
@@ -139,6 +162,7 @@ class Previews:
         """Draw, keep, count.
 
         Returns:
+            'n', examples drawn, and 'n_wanted' where the time was enough for fewer only;
             'variance', or of graphs mean 'nodes' and 'edges' and the 'valid' share; of a model
             with a first stage 'reconstruction_psnr', dB on a few test images, which
             samples/first_N.png shows above what was made of them; where classes can be told,
@@ -149,12 +173,32 @@ class Previews:
         """
         if self._watch is not None and self._watch.is_asked():
             return self._watch(model, step)
+        moment, self._moment = self._moment, None
+        if moment is None:  # nobody asked whether the time is enough
+            self._is_pictured = is_mark(step) or not self._between(step)
+        is_pictured, start = self._is_pictured, self._clock()
+        if is_pictured:
+            self._is_waiting, self._last_picture = False, step
+        seconds = math.inf if moment is None else self._allowance.seconds(moment)
+        try:
+            found = self._looked_at(model, step, is_pictured, seconds)
+        finally:
+            took = self._clock() - start
+            self._costs.add(took, is_pictured=is_pictured)
+            if moment is not None:
+                self._allowance.pay(moment, took)
+        if self._watch is not None and moment is not None and moment.is_end:
+            self._watch.advance(moment.trained)
+            found |= self._watch(model, step)
+        return found
+
+    def _looked_at(
+        self, model: Model, step: int, is_pictured: bool, seconds: float
+    ) -> dict[str, Any]:
+        """Draw as many as the seconds are enough for; keep, count and measure."""
         self.folder.mkdir(exist_ok=True)
-        is_pictured = is_mark(step) or not self._between(step)  # the latter at the end
-        began = self._clock()
-        x = self._drawn(model, is_pictured)
-        if self._watch is not None:
-            self._watch.timed(len(x), self._clock() - began)
+        count = self._count(model, is_pictured)
+        x = self._drawn(model, count, seconds)
         if is_pictured:
             shown = x[: DRAWN[self.data.domain.kind]]
             picture = figures.show(shown.cpu(), self.data.domain)
@@ -162,23 +206,44 @@ class Previews:
         if self.is_filmed and isinstance(model, Scoring):
             frame = self._frame(model, x[:COUNTED])
             _replace(self.folder / f"game_{step:08d}.safetensors", lambda p: save_file(frame, p))
-        found: dict[str, Any] = self._told(x)
+        found: dict[str, Any] = {"n": len(x), **self._told(x)}
+        if len(x) < count:
+            found["n_wanted"] = count
         if self.is_counted:
             found |= self._counted(x, step)
         if isinstance(model, Reconstructing) and is_pictured:
             found |= self._reconstructed(model, step)
-        if self._watch is not None and is_pictured and not is_mark(step):  # the end
-            found |= self._watch(model, step)
         return found
 
-    def _drawn(self, model: Model, is_pictured: bool) -> Tensor:
-        """Draw as many as are wanted; the first are the same at each call."""
+    def _count(self, model: Model, is_pictured: bool) -> int:
+        """Return how many examples are wanted."""
         kind = self.data.domain.kind
         is_quick = self.is_counted and not isinstance(model, Gradual | Sequential)
         are_counted = is_quick if kind == "image" else kind == "points" and not is_pictured
-        count = COUNTED if are_counted else DRAWN[kind]
-        noise = Noise.for_samples(self.seed, 0, count, next(model.parameters()).device)
-        return model.sample(count, noise=noise)
+        return COUNTED if are_counted else DRAWN[kind]
+
+    def _drawn(self, model: Model, count: int, seconds: float) -> Tensor:
+        """Draw as many as are wanted, or as the seconds are enough for; the first are the same.
+
+        They are drawn at once where it is known that this is quick enough, else in growing parts.
+        """
+        costs, start = self._costs, self._clock()
+        device = next(model.parameters()).device
+        parts: list[Tensor] = []
+        n, stop = 0, count if costs.drawing(count) <= seconds else min(FEWEST, count)
+        while n < stop:
+            begin = self._clock()
+            noise = Noise.for_samples(self.seed, n, stop, device)
+            parts.append(model.sample(stop - n, noise=noise))
+            now = self._clock()
+            costs.drew(stop - n, now - begin)
+            n, stop = stop, min(RISE * stop, count)
+            if now - start + costs.part(stop - n) > seconds:
+                break
+        costs.drawn(n, self._clock() - start)
+        if self._watch is not None:
+            self._watch.timed(n, self._clock() - start)
+        return torch.cat(parts)
 
     def _reconstructed(self, model: Reconstructing, step: int) -> Mapping[str, float]:
         """Show what a first stage makes of test images, and how near it comes."""
@@ -260,6 +325,64 @@ class Previews:
         low, high = self.data.train.x.min(0).values, self.data.train.x.max(0).values
         centre, reach = (low + high) / 2, float((high - low).max()) * 0.6
         return torch.tensor([float(c + s * reach) for c in centre for s in (-1, 1)])
+
+
+@dataclass
+class _Costs:
+    """What drawings have taken, and what the next is expected to take."""
+
+    least: float = 0.0
+    """Seconds of the fewest examples that were drawn at once."""
+    n: int = 0
+    """Examples of the last drawing."""
+    sampling: float = math.inf
+    """Seconds that these took, all parts together."""
+    picture: float = 0.0
+    """Seconds of all else that was done with the last picture."""
+    frame: float = 0.0
+    """Seconds of the last frame of a film, sampling included."""
+    _fewest: int = 0
+    _parts: tuple[tuple[int, float], ...] = ()
+
+    def affords(self, seconds: float, count: int, *, is_small: bool) -> bool:
+        """Tell whether the seconds are enough for a picture of so many, or for a small one."""
+        if self.n == 0:
+            return True
+        return (self.least if is_small else self.drawing(count)) + self.picture <= seconds
+
+    def drawing(self, count: int) -> float:
+        """Return what so many examples are expected to take: as many times as they are more."""
+        return self.sampling * max(1.0, count / max(self.n, 1))
+
+    def part(self, count: int) -> float:
+        """Return what the next part of a drawing is expected to take.
+
+        From two parts on by the seconds that each example more has cost, but no less than a
+        quarter of what one costs on the whole: small batches may be as quick as one example.
+        """
+        n, seconds = self._parts[-1]
+        if len(self._parts) == 1:
+            return seconds * count / n
+        before, took = self._parts[-2]
+        each = max((seconds - took) / max(n - before, 1), seconds / n / 4)
+        return seconds + each * (count - n)
+
+    def drew(self, n: int, seconds: float) -> None:
+        """Record one part of a drawing."""
+        self._parts = (*self._parts[-1:], (n, seconds))
+        if not self._fewest or n <= self._fewest:
+            self.least, self._fewest = seconds, n
+
+    def drawn(self, n: int, seconds: float) -> None:
+        """Record a whole drawing."""
+        self.n, self.sampling, self._parts = n, seconds, ()
+
+    def add(self, seconds: float, *, is_pictured: bool) -> None:
+        """Record a whole call."""
+        if is_pictured:
+            self.picture = max(0.0, seconds - self.sampling)
+        else:
+            self.frame = seconds
 
 
 def expected_classes(frequencies: Tensor, n: int) -> float:

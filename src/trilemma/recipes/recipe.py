@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
@@ -13,7 +14,11 @@ from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 
-__all__ = ["Plot", "Recipe", "classes_told"]
+__all__ = ["Plot", "Recipe", "classes_told", "updates_wanted"]
+
+
+LEAST = 200
+"""Updates without which no recipe is ranked."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Recipe(ABC):
     """AdamW's weight decay."""
     bf16: ClassVar[bool] = True
     """Whether training in bf16 was measured to be faster where the processor has it."""
+    least_updates: ClassVar[int] = 200
+    """Fewest updates at which a comparison ranks it; 200 unless measured otherwise, never less."""
 
     @abstractmethod
     def model(self, domain: Domain) -> Model:
@@ -75,6 +82,35 @@ class Recipe(ABC):
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the parts of training; one, on the data, unless a recipe says otherwise."""
         return [Stage("model", model, lambda: ExampleStream(data.train, self.batch, seed))]
+
+    def fitted(self, rows: int, *, processes: int = 1) -> tuple[Self, str]:
+        """Make the batch no larger than the data.
+
+        Arguments:
+            rows: Training examples.
+            processes: How many share a batch.
+
+        Returns:
+            The recipe, with the largest batch that the examples fill and that parts and processes
+            share evenly; and a sentence that names both numbers, empty where nothing changed.
+
+        Raises:
+            BadInput: There are fewer examples than processes.
+        """
+        if self.batch <= rows:
+            return self, ""
+        if rows < processes:
+            raise BadInput(
+                f"there are {rows} training examples, and {processes} processes take at least "
+                "one each; give more data, or fewer processes."
+            )
+        accumulate = min(self.accumulate, rows // processes)
+        batch = rows - rows % (accumulate * processes)
+        note = (
+            f"a batch of recipe '{self.name}' takes {self.batch} examples, and there are {rows} "
+            f"to train on; it takes {batch} now."
+        )
+        return replace(self, batch=batch, accumulate=accumulate), note
 
     def decay_for(self, data: DataSet) -> float:
         """Return AdamW's weight decay on a data set."""
@@ -92,6 +128,18 @@ class Recipe(ABC):
                 f"recipe '{self.name}' is for {' or '.join(self.kinds)}, and this data set holds "
                 f"{domain.kind} of shape {domain.shape}; 'trilemma list' shows what fits it."
             )
+
+
+def updates_wanted(recipe: Recipe, data_rows: int) -> int:
+    """Return the updates at which a comparison ranks a recipe: those of all stages together.
+
+    As many as the recipe declares, no fewer than 200, and one pass over the data.
+
+    Arguments:
+        recipe: With the batch that is trained.
+        data_rows: Training examples.
+    """
+    return max(recipe.least_updates, LEAST, math.ceil(data_rows / recipe.batch))
 
 
 def classes_told(domain: Domain, conditional: bool) -> int:

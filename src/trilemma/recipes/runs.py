@@ -8,7 +8,7 @@ nothing is imported by a string.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,10 @@ def begin(
 ) -> tuple[Run, Iterator[Event]]:
     """Make a run directory, and return it with the training to be iterated over.
 
-    Everything that can be refused is refused before the directory is made.
+    Everything that can be refused is refused before the directory is made. A batch that is larger
+    than the training split is clamped to it, recorded so, and said by an event 'warning'.
     """
+    recipe, note = recipe.fitted(len(data.train), processes=world.size)
     model = untrained(recipe, data.domain, seed)
     world.shard(recipe.stages(model, data, seed)[0].stream().batch(0), recipe.accumulate)
     chosen = choose(precision, world.device, wanted=recipe.bf16)
@@ -110,7 +112,8 @@ def begin(
         "watch": watch,
     }
     run = _made(path, record, world)
-    return run, _train(run, recipe, model, data, budget, chosen, world, stop, resume=False)
+    notes = [note] if note else []
+    return run, _train(run, recipe, model, data, budget, chosen, world, stop, notes, resume=False)
 
 
 def _made(path: Path, record: Mapping[str, Any], world: World) -> Run:
@@ -119,7 +122,7 @@ def _made(path: Path, record: Mapping[str, Any], world: World) -> Run:
     world.barrier()
     if world.is_main:
         try:
-            Run.create(path, record, environment())
+            Run.create(path, record, environment(world.device))
         except BadInput as problem:
             error = problem
     (failed,) = world.agree(float(error is not None))
@@ -165,7 +168,7 @@ def go_on(
         budget = Budget(**record["budget"])
     model = untrained(recipe, data.domain, record["seed"])
     chosen = Precision(**record["precision"])
-    return run, _train(run, recipe, model, data, budget, chosen, world, stop, resume=True)
+    return run, _train(run, recipe, model, data, budget, chosen, world, stop, [], resume=True)
 
 
 def _load(record: Mapping[str, Any], source: str | None, progress: Progress | None) -> DataSet:
@@ -189,6 +192,7 @@ def _train(
     precision: Precision,
     world: World,
     stop: Stop,
+    notes: Sequence[str],
     *,
     resume: bool,
 ) -> Iterator[Event]:
@@ -207,6 +211,8 @@ def _train(
         preview=Previews(run, model, data, seed, watch=run.recipe["watch"]),
         stop=stop,
         resume=resume,
+        rows=len(data.train),
+        notes=notes,
     )
 
 

@@ -1,8 +1,8 @@
-r"""Continuous evaluation: the Fréchet distance during training, for a tenth of the run's time.
+r"""Continuous evaluation: the Fréchet distance during training, for a tenth of its time beside.
 
 256 samples, always of the same noise, are held against the test split (`metrics/frechet.py`). All
-that this takes, the features of the test split included, is accounted: with T seconds gone since
-the first step and S of them spent, a look that is expected to take E seconds is put off until
+that this takes, the features of the test split included, is accounted: after T seconds of training
+alone, and S of looks beside, a look that is expected to take E seconds is put off until
 
     S + E <= T / 10
 
@@ -32,9 +32,9 @@ from trilemma.metrics.frechet import frechet_distance
 __all__ = ["SHARE", "Watch"]
 
 SHARE = 0.1
-"""Most of a run's time that its watching may take."""
+"""Most that its looks may take, as a share of the training's seconds, and beside them."""
 GROWTH = 1.15
-"""How much later, by the run's clock, the next look comes than the one before, at least."""
+"""How much later, by the training clock, the next look comes than the one before, at least."""
 GUESS = 2.0
 """Seconds that the first few samples and features are taken to need."""
 CAUTION = 1.25
@@ -48,7 +48,7 @@ FIRST = 16
 
 
 class Watch:
-    """Measures the Fréchet distance of samples on the way, for a tenth of the run's time.
+    """Measures the Fréchet distance of samples on the way, for a tenth of its time beside.
 
     Arguments:
         data: Whose test split samples are held against.
@@ -62,6 +62,7 @@ class Watch:
         """Seconds that looks and what they need have taken."""
         self._clock = clock
         self._began: float | None = None
+        self._trained = 0.0
         self._next, self._is_over, self._is_asked = 0.0, len(data.test) == 0, False
         self._step, self._looked = -1, -1
         self._sample, self._row, self._took = 0.0, 0.0, 0.0
@@ -69,26 +70,29 @@ class Watch:
         self._test: Tensor | None = None
         self._floor = 0.0
 
-    def elapsed(self) -> float:
-        """Return the seconds since it was first asked anything."""
-        now = self._clock()
-        self._began = now if self._began is None else self._began
-        return now - self._began
+    def advance(self, trained: float) -> None:
+        """Learn how many seconds were trained, of which those before the first call count not."""
+        self._began = trained if self._began is None else self._began
+        self._trained = trained - self._began
 
     def timed(self, count: int, seconds: float) -> None:
         """Learn how long samples take."""
-        self.elapsed()
         self._sample = seconds / max(count, 1)
 
-    def due(self, step: int) -> bool:
-        """Tell whether it is time for a look; asked again at a step, it is not."""
-        now = self.elapsed()
+    def due(self, step: int, trained: float) -> bool:
+        """Tell whether it is time for a look; asked again at a step, it is not.
+
+        Arguments:
+            step: Steps done.
+            trained: Seconds of training so far.
+        """
+        self.advance(trained)
         if step == self._step:
             return False
         self._step = step
-        if now < self._next or not self.affords():
+        if self._trained < self._next or not self.affords():
             return False
-        self._next, self._is_asked = GROWTH * now, True
+        self._next, self._is_asked = GROWTH * self._trained, True
         return True
 
     def is_asked(self) -> bool:
@@ -97,8 +101,8 @@ class Watch:
         return asked
 
     def affords(self) -> bool:
-        """Tell whether what comes next fits into its share of the time gone by."""
-        return not self._is_over and self.spent + self.expected() <= SHARE * self.elapsed()
+        """Tell whether what comes next fits into its share of the training so far."""
+        return not self._is_over and self.spent + self.expected() <= SHARE * self._trained
 
     def expected(self) -> float:
         """Return how many seconds what comes next is expected to take."""
@@ -128,7 +132,7 @@ class Watch:
                 self._took = max(
                     self._took, self._accounted(lambda: found.update(self._look(model)))
                 )
-                self._next, self._looked = GROWTH * self.elapsed(), step
+                self._next, self._looked = GROWTH * self._trained, step
         except BadInput as refusal:
             self._is_over = True
             return {"fd_skipped": str(refusal)}

@@ -1,32 +1,39 @@
 r"""How long to train: a number of steps, or minutes that become one.
 
-Steps are shared among the stages by their shares. Minutes are shared when each stage begins, from
-what is left; its first steps are measured, and
+Steps are shared among the stages by their shares. Minutes are minutes of training (see
+`stopwatch`), shared when each stage begins, from what is left; its first steps are measured, and
 
-    steps = done + (time left for the stage - saves and previews to come) / time of a step
+    steps = done + time left for the stage / time of a step
 
-is planned and recorded. From then on the stage is a run by steps, whose cosine ends there; should
-the machine have slowed down since, it stops at 1.1 of its time.
+is planned and recorded. From then on the stage is a run by steps, whose cosine ends there. The
+plan is corrected by the steps of late when a quarter, half, three quarters and nine tenths of the
+time have passed, and where the steps run out before the time does; should the machine have slowed
+down since, the stage stops at 1.1 of its time.
 """
 
 from __future__ import annotations
 
-import bisect
 import math
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
+from statistics import median
 from typing import Any
 
 from trilemma.core.errors import BadInput
 
-__all__ = ["Budget", "Plan", "is_mark", "marks_between"]
+__all__ = ["Budget", "Pace", "Plan", "is_mark"]
 
 MEASURED = 0.05
 """Share of a stage's time after which its steps are planned."""
 FEWEST = 10
 """Steps measured at least; the first, which warms the machine up, is not among them."""
-MARGIN = 0.95
-"""Share of a stage's time that is planned for: machines slow down more than they speed up."""
+CORRECTED = (0.25, 0.5, 0.75, 0.9)
+"""Shares of a stage's time at which its plan is corrected."""
+RECENT = 0.1
+"""Share of a stage's time whose steps say how long a step takes now."""
+SPARE = 0.02
+"""Share of a stage's time for which nothing is planned anew where the steps have run out."""
 OVERTIME = 1.1
 """How much more time than asked for a slower machine may take."""
 MARKS = tuple(m * 10**e for e in range(9) for m in (1, 2, 5))
@@ -69,9 +76,9 @@ class Plan:
     """Steps of each stage, once they are planned."""
     shares: list[float]
     limit: float | None = None
-    """Seconds of the budget, if it is one of time."""
+    """Seconds of training of the budget, if it is one of time."""
     since: float = 0.0
-    """The run's clock when the budget was given."""
+    """The training clock when the budget was given."""
     stage: int = 0
     done: int = 0
     """Steps done in this stage."""
@@ -80,15 +87,19 @@ class Plan:
     is_complete: bool = False
     """Whether this stage has ended."""
     spent: float = 0.0
-    """Seconds that training took, over all processes that took part in turn."""
+    """Seconds of training, over all processes that took part in turn."""
+    beside: dict[str, float] = field(default_factory=dict)
+    """Seconds of what stood beside training, and of all together."""
     began: float = 0.0
-    """The run's clock when this stage began."""
+    """The training clock when this stage began."""
     allotted: float = 0.0
     """Seconds of this stage, if the budget is one of time."""
     examples: int = 0
     """Examples that the stages before have drawn."""
     skipped: int = 0
     """Updates that the stages before left out."""
+    corrections: int = 0
+    """How many of the shares at which the plan is corrected have passed."""
 
     @classmethod
     def of(cls, budget: Budget, shares: Sequence[float]) -> Plan:
@@ -101,7 +112,8 @@ class Plan:
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> Plan:
         """Take what `state` gave."""
-        return cls(**{field.name: state[field.name] for field in fields(cls)})
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in state.items() if name in known})
 
     def state(self) -> dict[str, Any]:
         """Return plain values."""
@@ -155,7 +167,7 @@ class Plan:
 
     def begin(self, now: float) -> None:
         """Give the present stage its part of the time that is left."""
-        self.began = now
+        self.began, self.corrections = now, 0
         if self.limit is not None:
             left = max(0.0, self.since + self.limit - now)
             self.allotted = left * self.shares[self.stage] / sum(self.shares[self.stage :])
@@ -166,38 +178,97 @@ class Plan:
         self.examples, self.skipped = self.examples + examples, self.skipped + skipped
         self.stage += 1
 
-    def is_due(self, now: float, measured: int, seconds: float) -> bool:
-        """Tell whether the first steps were measured well enough to plan the rest."""
-        if self.limit is None or self.target is not None or self.done == 0:
+    def is_due(self, now: float, pace: Pace) -> bool:
+        """Tell whether to plan: the first steps are measured, or it is time for a correction."""
+        if self.limit is None or not pace.mean:
             return False
-        enough = measured >= FEWEST and seconds >= MEASURED * self.allotted
+        if self.target is not None:
+            is_short = self.done >= self.target and self._rest(now) > SPARE * self.allotted
+            return pace.count > 0 and (is_short or self._passed(now) > self.corrections)
+        enough = pace.count >= FEWEST and pace.seconds >= MEASURED * self.allotted
         return enough or now - self.began >= 0.3 * self.allotted
 
-    def planned(self, now: float, pace: float, saves: float, preview: float) -> int:
+    def correct(self, now: float, pace: Pace) -> int:
         """Return the number of steps of this stage for which the time will do.
 
-        Arguments:
-            now: The run's clock.
-            pace: Seconds of a step.
-            saves: Share of the time that goes to saving.
-            preview: Seconds of a preview.
+        The first plan takes the middle of the measured steps, for the first are often slow;
+        corrections take the mean of the recent ones, for they are to add up to the time.
         """
-        left = (self.began + MARGIN * self.allotted - now) * (1 - min(saves, 0.5))
-        guess = max(0.0, left / max(pace, 1e-9))
-        coming = marks_between(self.total, self.total + int(guess)) + self.is_last
-        return self.done + int(max(0.0, left - coming * preview) / max(pace, 1e-9))
+        step = max(pace.middle if self.target is None else pace.mean, 1e-9)
+        self.corrections = self._passed(now)
+        rest = self._rest(now)
+        most = (rest + (OVERTIME - 1) * self.allotted) / step
+        return self.done + max(0, min(round(rest / step), math.floor(most)))
 
-    def is_overdue(self, now: float) -> bool:
-        """Tell whether the stage has taken a tenth more than its time."""
-        return self.limit is not None and now - self.began >= OVERTIME * self.allotted
+    def is_overdue(self, now: float, step: float = 0.0) -> bool:
+        """Tell whether one step more would end when the time, and a tenth more, is over."""
+        return self.limit is not None and now + step - self.began >= OVERTIME * self.allotted
 
-    def left(self, now: float, pace: float) -> float:
-        """Estimate the seconds until the run ends, all stages together."""
-        here = (self.target - self.done) * pace if self.target is not None else None
+    def left(self, now: float, step: float) -> float:
+        """Estimate the seconds of training until the run ends, all stages together.
+
+        Arguments:
+            now: The training clock.
+            step: Seconds of a step.
+        """
+        here = (self.target - self.done) * step if self.target is not None else None
         if self.limit is not None:
             rest = max(0.0, self.since + self.limit - now)
-            return here if here is not None and self.is_last else rest
-        return ((here or 0) + sum(n or 0 for n in self.steps[self.stage + 1 :]) * pace) or 0.0
+            most = max(0.0, self.since + OVERTIME * self.limit - now)
+            return min(here, most) if here is not None and self.is_last else rest
+        return ((here or 0) + sum(n or 0 for n in self.steps[self.stage + 1 :]) * step) or 0.0
+
+    def _rest(self, now: float) -> float:
+        """Return the seconds that are left for this stage."""
+        return max(0.0, self.began + self.allotted - now)
+
+    def _passed(self, now: float) -> int:
+        return sum(now - self.began >= share * self.allotted for share in CORRECTED)
+
+
+class Pace:
+    """How long a step takes, by those of late; the first one warms the machine up.
+
+    Arguments:
+        window: Seconds of steps that are looked back at; never fewer than ten steps.
+
+    >>> pace = Pace(window=1.0)
+    >>> for seconds in (9.0, 0.5, 0.25, 0.75):
+    ...     pace.add(seconds)
+    >>> pace.count, pace.mean, pace.middle
+    (3, 0.5, 0.5)
+    """
+
+    def __init__(self, window: float) -> None:
+        self.window = window
+        self.count = -1
+        """Steps that were measured, but for the first."""
+        self.seconds = 0.0
+        """What they took."""
+        self._recent: deque[float] = deque()
+        self._sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Measure one more step."""
+        if self.count == 0:
+            self._recent.clear()
+            self._sum = 0.0
+        self.count += 1
+        self.seconds += seconds if self.count else 0.0
+        self._recent.append(seconds)
+        self._sum += seconds
+        while len(self._recent) > FEWEST and self._sum - self._recent[0] >= self.window:
+            self._sum -= self._recent.popleft()
+
+    @property
+    def mean(self) -> float:
+        """Return the mean over the recent steps; 0 before the first."""
+        return self._sum / len(self._recent) if self._recent else 0.0
+
+    @property
+    def middle(self) -> float:
+        """Return the median over the recent steps."""
+        return median(self._recent)
 
 
 def is_mark(step: int) -> bool:
@@ -207,12 +278,3 @@ def is_mark(step: int) -> bool:
     [0, 1, 2, 5, 10, 20, 50, 100]
     """
     return step == 0 or step in MARKS
-
-
-def marks_between(low: int, high: int) -> int:
-    """Count the steps in (low, high] at which a preview is made.
-
-    >>> marks_between(5, 100)
-    4
-    """
-    return bisect.bisect_right(MARKS, high) - bisect.bisect_right(MARKS, low)

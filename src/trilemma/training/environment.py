@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,28 +14,64 @@ import torch
 
 from trilemma import __version__
 from trilemma.training.precision import processor
+from trilemma.training.run import Run
 
-__all__ = ["commit", "environment"]
+__all__ = ["commit", "conditions", "environment", "environments", "machine"]
 
 PACKAGES = ("torch", "numpy", "safetensors", "pillow", "torchmetrics")
 TELLING = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "avx512_vnni", "asimd", "sve", "bf16")
 """Processor flags on which speed depends."""
 
 
-def environment() -> dict[str, Any]:
-    """Return versions, processor, accelerator and commit, as plain values."""
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Return versions, processor, accelerator and commit, as plain values.
+
+    Arguments:
+        device: Where losses are computed.
+    """
     return {
         "trilemma": __version__,
         "commit": commit(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
         "platform": f"{platform.system()} {platform.machine()}",
-        "processor": processor().name,
         "flags": [flag for flag in TELLING if flag in processor().flags],
-        "cores": _cores(),
-        "threads": torch.get_num_threads(),
+        **machine(device),
         "accelerator": _accelerator(),
     }
+
+
+def machine(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Return what the speed of a training depends on: it may change when a run goes on."""
+    kind = torch.device(device).type
+    return {
+        "processor": processor().name,
+        "cores": _cores(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if kind == "cuda" else kind,
+        "torch": torch.__version__,
+    }
+
+
+def conditions(environment: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what must be the same for two trainings to be compared by their time.
+
+    Arguments:
+        environment: What `environment` or `machine` gave.
+
+    Returns:
+        Processor, threads, device, version of torch.
+
+    >>> conditions({"processor": "A", "threads": 2, "device": "cpu", "torch": "2", "cores": 8})
+    ('A', 2, 'cpu', '2')
+    """
+    return tuple(environment.get(name) for name in ("processor", "threads", "device", "torch"))
+
+
+def environments(run: Run) -> list[Mapping[str, Any]]:
+    """Return where a run was trained, in turn: where it began, and wherever it went on."""
+    resumed = [e["environment"] for e in run.events() if "environment" in e]
+    return [run.environment, *resumed]
 
 
 def commit() -> str | None:

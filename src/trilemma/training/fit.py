@@ -12,6 +12,9 @@ averages, the optimisers, the generators and the next batch are the same bit for
 When updates are not finite again and again, training goes back to the last good checkpoint, draws
 other batches from there and learns half as fast; it says so, and gives up after three times.
 
+Seconds are seconds of training (see `stopwatch`): saving and drawing stand outside that clock, and
+drawing waits where it would take more than its share (see `allowance`).
+
 A run that goes on under a new budget is planned anew from where it stands: the cosine is that of
 the new number of steps, so that the learning rate may rise.
 """
@@ -22,11 +25,10 @@ import resource
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from statistics import median
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -34,35 +36,24 @@ from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
 from trilemma.training.alarms import Alarms
-from trilemma.training.budget import Budget, Plan, is_mark
+from trilemma.training.allowance import Marked, Moment, Preview, Timed
+from trilemma.training.budget import RECENT, Budget, Pace, Plan
 from trilemma.training.checkpoint import Checkpoint, unwritable
 from trilemma.training.distributed import World
+from trilemma.training.environment import machine
 from trilemma.training.precision import Precision
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
+from trilemma.training.stopwatch import Stopwatch
 from trilemma.training.trainer import Event, Settings, Trainer, random_state, set_random_state
 
-__all__ = ["Preview", "Timed", "fit"]
+__all__ = ["fit"]
 
 RETURNS = 3
 """Times that a training may go back to its last good checkpoint."""
 
-Preview = Callable[[Model, int], Mapping[str, Any] | None]
-"""Draws and keeps samples: of a model in evaluation mode with averaged weights, at a step.
-
-It may return what it found, for the event; of that, 'alarms' are troubles: sentences by kind."""
-
-
-@runtime_checkable
-class Timed(Protocol):
-    """A preview that has a say in when it is called."""
-
-    share: float
-    """Share of the time that it may take beside what a plan counts."""
-
-    def due(self, step: int) -> bool:
-        """Tell whether it is wanted at a step; it is called at the end in any case."""
-        ...
+MEMORY = 2.0
+"""Seconds of steps by which the rate is told of a run whose budget is steps."""
 
 
 def fit(
@@ -81,6 +72,9 @@ def fit(
     resume: bool = False,
     save_seconds: float = 60.0,
     save_every: int | None = None,
+    rows: int | None = None,
+    notes: Sequence[str] = (),
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[Event]:
     """Train a model through its stages, and keep all of it in a run directory.
 
@@ -89,24 +83,32 @@ def fit(
         model: The untrained model; moved to the device.
         stages: What is trained in turn.
         settings: Learning rate and the like, for all stages or by the stage's name.
-        budget: Steps or minutes. With `resume`, None keeps what was planned, steps are those of
-            the run in all, and minutes count from now.
+        budget: Steps, or minutes of training. With `resume`, None keeps what was planned, steps
+            are those of the run in all, and minutes count from now.
         seed: Seed of torch's global generator.
         device: Where losses are computed.
         precision: In which numbers.
         world: The processes that share the work; files are written by the main one alone.
-        preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … and at the end of each stage, or when it
-            says itself.
+        preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … as far as the time allows, and at the
+            end of each stage; or, if it is `Timed`, when it says itself.
         stop: The flag of `signals.listening`.
         resume: Whether to go on from the newest checkpoint.
         save_seconds: Seconds between checkpoints.
         save_every: Steps between checkpoints, beside the seconds.
+        rows: Training examples, by which examples become epochs.
+        notes: Sentences that are events of kind 'warning' at the start.
+        clock: Tells seconds.
 
     Yields:
         'warning', 'resumed', 'stage', 'plan', 'step', 'skipped', 'alert', 'preview',
-        'checkpoint', 'stopped', 'done'. Values of 'step': the objectives' losses, norms and terms,
-        'lr', 'seconds' (of training so far), 'examples_per_second', 'left' (seconds); of 'alert':
-        'trouble', its kind, and 'message'; of 'preview': 'took' and what the preview found.
+        'checkpoint', 'stopped', 'done'. Values of 'resumed': 'path', and the 'environment', on
+        which speed depends; of 'plan': 'steps' of the stage, 'seconds_a_step', 'seconds' of the
+        stage, 'at', the share of these that has passed; of 'step': the objectives' losses, norms
+        and terms, 'lr', 'seconds' (of training so far), 'examples_per_second' (of training alone),
+        'left' (seconds of training); of 'alert': 'trouble', its kind, and 'message'; of 'preview':
+        'took' and what the preview returned; of 'done': 'train_seconds', 'updates' (steps of all
+        stages), 'examples', 'epochs' where `rows` is given, 'train_examples_per_second',
+        'wall_seconds', 'preview_seconds', 'save_seconds', 'skipped', 'peak_memory_bytes'.
 
     Raises:
         BadInput: The run cannot go on, or its files cannot be written.
@@ -117,8 +119,10 @@ def fit(
     stop = Stop() if stop is None else stop  # a flag that is not set yet is false
     with run.lock() if world.is_main else nullcontext() as note:
         fitting = _Fitting(
-            run, model, stages, settings, precision, world, device, preview, stop, note
+            run, model, stages, settings, precision, world, device, preview, stop, note, clock
         )
+        fitting.warnings += notes
+        fitting.rows = rows
         fitting.save_seconds, fitting.save_every = save_seconds, save_every
         yield from fitting.go(budget, seed, resume)
 
@@ -138,22 +142,24 @@ class _Fitting:
         preview: Preview | None,
         stop: Stop,
         note: str | None,
+        clock: Callable[[], float],
     ) -> None:
         self.run, self.model, self.stages, self.settings = run, model, stages, settings
         self.precision, self.world, self.device = precision, world, device
-        self.preview, self.stop = preview, stop
+        self.stop, self.clock, self.watch = stop, clock, Stopwatch(clock)
+        self.preview: Any = preview
+        if preview is not None and not isinstance(preview, Timed):
+            self.preview = Marked(preview, clock)
+        self.rows: int | None = None
         self.warnings = [note] if note else []
         self.save_seconds = 60.0
         self.save_every: int | None = None
         self.plan: Plan
         self.trainer: Trainer | None = None
         self._alarms = Alarms(model)
-        self._began = time.perf_counter()
-        self._earlier = 0.0
         self._saved_step: int | None = None
-        self._saved_when = self._began
+        self._saved_when = clock()
         self._saved_path = None
-        self._costs = {"save": 0.0, "preview": 0.0}
         self._returns = 0
         self._logged_when = 0.0
 
@@ -171,7 +177,9 @@ class _Fitting:
         for warning in self.warnings:
             yield self._event("warning", message=warning)
         if checkpoint is not None:
-            yield self._event("resumed", path=str(checkpoint.path))
+            yield self._event(
+                "resumed", path=str(checkpoint.path), environment=machine(self.device)
+            )
         state = None
         if checkpoint is not None and not self.plan.is_complete:
             state = checkpoint.state["trainer"]
@@ -208,7 +216,7 @@ class _Fitting:
                 f"{checkpoint.path} has {len(self.plan.steps)} stages, "
                 f"and the recipe has {len(self.stages)} now."
             )
-        self._earlier = self.plan.spent
+        self.watch.resume(self.plan.spent, self.plan.beside)
         self._saved_step, self._saved_path = checkpoint.step, checkpoint.path
         if budget is not None:
             self.plan.extend(budget)
@@ -223,11 +231,12 @@ class _Fitting:
         self.trainer = None
         self.model.eval()
         if state is None:
-            plan.begin(self._now())
-            if stage.prepare is not None:
+            plan.begin(self.watch.training)
+        with self.watch.on("training"):
+            if state is None and stage.prepare is not None:
                 stage.prepare()
-        self.world.align(self.model)
-        stream = stage.stream()
+            self.world.align(self.model)
+            stream = stage.stream()
         stage.model.train()
         settings = self.settings if isinstance(self.settings, Settings) else None
         self.trainer = trainer = Trainer(
@@ -246,28 +255,28 @@ class _Fitting:
         yield self._event("stage", steps=plan.target, objectives=[*trainer.players])
         if plan.total == 0 and state is None:
             yield from self._save()
-            yield from self._show()
+            yield from self._shown()
         yield from self._steps(trainer)
         trainer.finish()
         plan.is_complete = True
         yield from self._save()
-        if not self._is_shown(plan.total):
-            yield from self._show()
+        yield from self._shown(is_end=True)
 
     def _steps(self, trainer: Trainer) -> Iterator[Event]:
         plan = self.plan
-        paces: deque[float] = deque(maxlen=50)
-        measured, seconds = -1, 0.0  # the first step warms the machine up
+        pace = Pace(MEMORY if plan.limit is None else RECENT * plan.allotted)
         while True:
-            now = self._now()
+            if plan.done and pace.mean:
+                yield from self._shown()
+            now = self.watch.training
             asked, due, overdue, save = self.world.agree(
                 self.stop.signal,
-                bool(paces) and plan.is_due(now, measured, seconds),
-                plan.done > 0 and plan.is_overdue(now),
+                plan.is_due(now, pace),
+                plan.done > 0 and plan.is_overdue(now, pace.mean),
                 self._is_save_due(trainer),
             )
             if due and not overdue:
-                yield from self._planned(median(paces))
+                yield from self._planned(pace)
             if overdue and (plan.target is None or plan.done < plan.target):
                 plan.steps[plan.stage] = plan.done
                 yield self._event("stopped", reason="the time is over, and a tenth more")
@@ -277,20 +286,17 @@ class _Fitting:
                 yield from self._interrupted(int(asked))
             if save or due:
                 yield from self._save()
-            start = time.perf_counter()
+            before = self.watch.training
             try:
-                event = trainer.step()
+                with self.watch.on("training"):
+                    event = trainer.step()
             except Diverged as error:
                 yield from self._back(trainer, error)
                 continue
             plan.done = trainer.step_count
-            pace = sum(paces) / len(paces) if paces else 0.0
-            yield from self._told(event, trainer, pace)
+            pace.add(self.watch.training - before)
+            yield from self._reported(event, trainer, pace.mean)
             yield from self._alerts(self._alarms.stepped(plan.done, event.values))
-            paces.append(time.perf_counter() - start)
-            measured, seconds = measured + 1, seconds + (paces[-1] if measured >= 0 else 0.0)
-            if self._is_shown(plan.total):
-                yield from self._show()
 
     def _back(self, trainer: Trainer, error: Diverged) -> Iterator[Event]:
         """Go back to the last good checkpoint of this stage, or give up."""
@@ -314,9 +320,9 @@ class _Fitting:
             f"({self._returns} of {RETURNS} times).",
         )
 
-    def _told(self, event: Event, trainer: Trainer, pace: float) -> Iterator[Event]:
+    def _reported(self, event: Event, trainer: Trainer, pace: float) -> Iterator[Event]:
         """Yield a step with its times; log the first twenty, then one a second or a hundredth."""
-        plan, now = self.plan, self._now()
+        plan, now = self.plan, self.watch.training
         values = dict(event.values)
         skipped = values.pop("skipped", 0)
         rate = trainer.examples / trainer.step_count / pace if pace else 0.0
@@ -334,17 +340,18 @@ class _Fitting:
             yield self._event("skipped", updates=skipped, in_all=trainer.skipped, **bad)
         yield self._event("step", log=log, **values)
 
-    def _planned(self, pace: float) -> Iterator[Event]:
-        plan, now = self.plan, self._now()
-        share = self._costs["save"] / max(self.save_seconds, 1e-3)
-        if self.save_every:
-            share += self._costs["save"] / max(self.save_every * pace, 1e-9)
-        if isinstance(self.preview, Timed):
-            share += self.preview.share
-        steps = plan.planned(now, pace, share, self._costs["preview"])
-        (agreed,) = self.world.agree(max(steps, plan.done))
+    def _planned(self, pace: Pace) -> Iterator[Event]:
+        plan, now = self.plan, self.watch.training
+        (agreed,) = self.world.agree(plan.correct(now, pace))
         plan.steps[plan.stage] = int(agreed)
-        yield self._event("plan", steps=plan.target, seconds_a_step=pace, seconds=plan.allotted)
+        share = (now - plan.began) / max(plan.allotted, 1e-9)
+        yield self._event(
+            "plan",
+            steps=plan.target,
+            seconds_a_step=pace.mean,
+            seconds=plan.allotted,
+            at=round(share, 3),
+        )
 
     def _interrupted(self, number: int) -> Iterator[Event]:
         if self._saved_step != self.plan.total:
@@ -364,67 +371,78 @@ class _Fitting:
             return False
         every = self.save_every
         return bool(every and self.plan.done % every == 0) or (
-            time.perf_counter() - self._saved_when >= self.save_seconds
+            self.clock() - self._saved_when >= self.save_seconds
         )
 
     def _save(self) -> Iterator[Event]:
-        plan, trainer, start = self.plan, self.trainer, time.perf_counter()
+        plan, trainer, start = self.plan, self.trainer, self.clock()
         assert trainer is not None
-        plan.spent = self._now()
-        path = None
-        if self.world.is_main:
-            state = {"trainer": trainer.state_dict(), "plan": plan.state()}
-            try:
-                path = self.run.save(plan.total, trainer.stage.name, trainer.weights(), state)
-            except Diverged as error:
-                raise self._lost(error) from error
-        self._saved_step, self._saved_when = plan.total, time.perf_counter()
+        plan.spent, plan.beside = self.watch.training, self.watch.beside()
+        with self.watch.on("save"):
+            path = self._written(trainer)
+            self.world.barrier()
+        self._saved_step, self._saved_when = plan.total, self.clock()
         self._saved_path = path or self._saved_path
-        self._costs["save"] = self._saved_when - start
         yield self._event(
-            "checkpoint", path=f"checkpoints/step_{plan.total}", took=self._costs["save"]
+            "checkpoint", path=f"checkpoints/step_{plan.total}", took=self._saved_when - start
         )
 
-    def _is_shown(self, step: int) -> bool:
-        return self.preview.due(step) if isinstance(self.preview, Timed) else is_mark(step)
+    def _written(self, trainer: Trainer) -> Path | None:
+        """Write a checkpoint, in the main process."""
+        if not self.world.is_main:
+            return None
+        state = {"trainer": trainer.state_dict(), "plan": self.plan.state()}
+        try:
+            return self.run.save(self.plan.total, trainer.stage.name, trainer.weights(), state)
+        except Diverged as error:
+            raise self._lost(error) from error
 
-    def _show(self) -> Iterator[Event]:
-        """Let the preview draw from the averaged weights, without a trace in training."""
+    def _shown(self, *, is_end: bool = False) -> Iterator[Event]:
+        """Let the preview draw, if it is due."""
         if self.preview is None:
             return
-        assert self.trainer is not None
-        start, step, found = time.perf_counter(), self.plan.total, {}
-        if self.world.is_main:
-            modes = [(module, module.training) for module in self.model.modules()]
-            states = random_state()
-            self.model.eval()
+        moment = Moment(self.plan.total, self.watch.training, self.plan.limit, is_end)
+        (due,) = self.world.agree(self.world.is_main and self.preview.due(moment))
+        if due:
+            yield from self._show()
+
+    def _show(self) -> Iterator[Event]:
+        """Draw from the averaged weights, without a trace in training."""
+        start, step, result = self.clock(), self.plan.total, {}
+        with self.watch.on("preview"):
             try:
-                with self.trainer.average.applied(), torch.no_grad():
-                    found = dict(self.preview(self.model, step) or {})
+                result = self._preview(step) if self.world.is_main else {}
+                problem = None
             except RanAway as error:
-                yield self._event("warning", message=f"no picture of step {step}: {error}")
+                problem = f"no picture of step {step}: {error}"
             except OSError as error:
                 raise unwritable(self.run.path / "samples", error) from error
-            finally:
-                set_random_state(states)
-                for module, training in modes:
-                    module.training = training
-        took = time.perf_counter() - start
-        if is_mark(step):  # which are what a plan counts; others are lighter
-            self._costs["preview"] = took
-        troubles = found.pop("alarms", {})
-        yield self._event("preview", took=took, **found)
+            self.world.barrier()
+        if problem:
+            yield self._event("warning", message=problem)
+        troubles = result.pop("alarms", {})
+        yield self._event("preview", took=self.clock() - start, **result)
         yield from self._alerts(self._alarms.shown(troubles))
+
+    def _preview(self, step: int) -> dict[str, Any]:
+        """Call the preview, and leave modes and generators as they were."""
+        assert self.trainer is not None
+        modes = [(module, module.training) for module in self.model.modules()]
+        states = random_state()
+        self.model.eval()
+        try:
+            with self.trainer.average.applied(), torch.no_grad():
+                return dict(self.preview(self.model, step) or {})
+        finally:
+            set_random_state(states)
+            for module, training in modes:
+                module.training = training
 
     def _alerts(self, news: Mapping[str, str]) -> Iterator[Event]:
         for kind, sentence in news.items():
             yield self._event("alert", trouble=kind, message=sentence)
 
     # Small things
-
-    def _now(self) -> float:
-        """Return the run's clock: seconds of training, over all processes in turn."""
-        return self._earlier + time.perf_counter() - self._began
 
     def _lost(self, error: Diverged) -> Diverged:
         good = f"the last good checkpoint is {self._saved_path}"
@@ -445,11 +463,16 @@ class _Fitting:
 
     def _summary(self, checkpoint: Checkpoint | None) -> dict[str, Any]:
         examples, skipped = self._counts(checkpoint)
-        seconds = self._now()
+        examples, seconds = self.plan.examples + examples, self.watch.training
         return {
             "train_seconds": seconds,
-            "examples": self.plan.examples + examples,
-            "train_examples_per_second": (self.plan.examples + examples) / seconds,
+            "updates": self.plan.total,
+            "examples": examples,
+            **({"epochs": examples / self.rows} if self.rows else {}),
+            "train_examples_per_second": examples / max(seconds, 1e-9),
+            "wall_seconds": self.watch.wall,
+            "preview_seconds": self.watch.seconds["preview"],
+            "save_seconds": self.watch.seconds["save"],
             "skipped": self.plan.skipped + skipped,
             "peak_memory_bytes": self._peak(),
         }
