@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, Protocol, Self
 
 from torch import Tensor, nn
 
@@ -52,7 +52,16 @@ class Autoencoding(Recipe):
     prior: Literal["gaussian", "mixture"] = "mixture"
     """What is fitted to the codes."""
     components: int = 32
-    """Gaussians of the mixture."""
+    """Gaussians of the mixture; at most one for every four training examples."""
+
+    def fitted(self, rows: int, *, processes: int = 1) -> tuple[Self, str]:
+        """Make the batch no larger than the data, and the mixture no finer."""
+        recipe, note = super().fitted(rows, processes=processes)
+        most = max(1, rows // 4)
+        if self.prior == "gaussian" or self.components <= most:
+            return recipe, note
+        said = f"a mixture of {self.components} Gaussians has {most} now, for {rows} examples."
+        return replace(recipe, components=most), f"{note} {said}".strip()
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""

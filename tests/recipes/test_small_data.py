@@ -1,0 +1,119 @@
+"""Few examples: batches shrink to them, it is said, and the record says what was trained."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from trilemma.core.errors import BadInput
+from trilemma.data import sources
+from trilemma.recipes.catalog import CATALOG
+from trilemma.recipes.recipe import updates_wanted
+from trilemma.recipes.runs import begin, go_on
+from trilemma.training.budget import Budget
+from trilemma.training.distributed import World
+from trilemma.training.run import Run
+from trilemma.training.signals import Stop
+
+ROWS = 12
+DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
+SLOW = {"ebm": {"sample_steps": 2, "chain_steps": 2}, "graphrl": {"episodes": 8, "width": 8}}
+
+
+def few(data, rows):
+    """Cut a data set's splits."""
+
+    def cut(split):
+        tensors = {
+            field.name: value[:rows]
+            for field in dataclasses.fields(split)
+            if isinstance(value := getattr(split, field.name), torch.Tensor)
+        }
+        return dataclasses.replace(split, **tensors)
+
+    return dataclasses.replace(data, train=cut(data.train), test=cut(data.test))
+
+
+@pytest.fixture(scope="module")
+def sets():
+    return {kind: few(sources.load(name), ROWS) for kind, name in DATA.items()}
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG))
+def test_every_recipe_takes_a_dozen_examples(name, sets, tmp_path):
+    data = sets[CATALOG[name].kinds[-1]]
+    recipe = CATALOG[name](**SLOW.get(name, {}))
+    options = {"world": World.single(), "stop": Stop()}
+    _, events = begin(
+        recipe,
+        data,
+        source=data.name,
+        path=tmp_path / "run",
+        budget=Budget(steps=2),
+        precision="fp32",
+        **options,
+    )
+    events = list(events)
+    assert events[-1].kind == "done"
+    assert events[-1].values["epochs"] > 0
+    said = [e.values["message"] for e in events if e.kind == "warning"]
+    record = Run.open(tmp_path / "run").recipe["fields"]
+    assert record["batch"] == min(recipe.batch, ROWS)
+    if recipe.batch > ROWS:
+        assert f"takes {recipe.batch} examples" in said[0]
+        assert f"there are {ROWS} " in said[0]
+    _, more = go_on(tmp_path / "run", data=data, budget=Budget(steps=4), **options)
+    assert not [e for e in more if e.kind == "warning"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "accumulate", "processes", "batch", "parts"),
+    [
+        (500, 4, 1, 64, 4),
+        (64, 4, 1, 64, 4),
+        (63, 1, 1, 63, 1),
+        (63, 4, 1, 60, 4),
+        (63, 4, 2, 56, 4),
+        (3, 4, 1, 3, 3),
+        (3, 4, 2, 2, 1),
+    ],
+)
+def test_a_batch_is_shared_evenly_still(rows, accumulate, processes, batch, parts):
+    recipe, note = CATALOG["vae"](batch=64, accumulate=accumulate).fitted(
+        rows, processes=processes
+    )
+    assert (recipe.batch, recipe.accumulate) == (batch, parts)
+    assert bool(note) == (rows < 64)
+    assert recipe.batch % (recipe.accumulate * processes) == 0
+
+
+def test_fewer_examples_than_processes_are_a_sentence():
+    with pytest.raises(BadInput, match="2 training examples, and 4 processes"):
+        CATALOG["vae"]().fitted(2, processes=4)
+
+
+def test_a_mixture_has_four_examples_to_a_gaussian_at_least():
+    recipe, note = CATALOG["autoencoder"]().fitted(40)
+    assert (recipe.batch, recipe.components) == (40, 10)
+    assert "takes 128 examples" in note
+    assert "32 Gaussians has 10 now" in note
+    assert CATALOG["autoencoder"]().fitted(128) == (CATALOG["autoencoder"](), "")
+    assert CATALOG["autoencoder"](prior="gaussian", batch=8).fitted(40)[1] == ""
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG))
+def test_what_a_comparison_wants_is_declared(name):
+    recipe = CATALOG[name]
+    assert recipe.least_updates >= 200
+    assert updates_wanted(recipe(batch=8), 80) == recipe.least_updates
+
+
+def test_a_pass_over_the_data_is_wanted_too():
+    assert updates_wanted(CATALOG["vae"](batch=10), 100_001) == 10_001
+
+    class Hasty(CATALOG["vae"]):
+        least_updates = 3
+
+    assert updates_wanted(Hasty(), 10) == 200
