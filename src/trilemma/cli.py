@@ -84,7 +84,7 @@ def _parser() -> Parser:
     share = budget.add_mutually_exclusive_group()
     share.add_argument("--steps", type=_above_zero(int), metavar="N", help="updates to train for")
     share.add_argument(
-        "--minutes", type=_above_zero(float), metavar="M", help="wall time to train for"
+        "--minutes", type=_above_zero(float), metavar="M", help="minutes of training alone"
     )
     machine = argparse.ArgumentParser(add_help=False)
     machine.add_argument("--device", choices=DEVICES, default="auto")

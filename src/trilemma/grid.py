@@ -125,7 +125,7 @@ def check(made: Sequence[Cell], data: DataSet) -> None:
             continue
         seen.add(cell.label)
         with _said_of(cell.label, bool(cell.fields)):
-            recipe, _ = cell.recipe.fitted(len(data.train))
+            recipe, _ = cell.recipe.fitted(len(data.train), data.domain)
             model = untrained(recipe, data.domain, cell.seed)
             recipe.stages(model, data, cell.seed)[0].stream()
 

@@ -120,7 +120,7 @@ def show(options: argparse.Namespace) -> None:
     out(f"{kind.name} · {kind.family} · {kind.reference}")
     out(
         f"on {data_set.name}: {cost['parameters']:,} parameters, "
-        f"{cost['flops_per_step'] / 1e9:.3g} GFLOP a step of {recipe.batch}; "
+        f"{cost['flops_per_step'] / 1e9:.3g} GFLOP a step of {recipe.batch_for(data_set.domain)}; "
         f"can {', '.join(info['capabilities'])}"
     )
     table(

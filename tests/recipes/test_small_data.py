@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 
+from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.data import sources
 from trilemma.recipes.catalog import CATALOG
@@ -18,6 +19,7 @@ from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 
 ROWS = 12
+PIXELS, LARGE = (Domain("image", (1, side, side), Levels(17)) for side in (16, 17))
 DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
 SLOW = {"ebm": {"sample_steps": 2, "chain_steps": 2}, "graphrl": {"episodes": 8, "width": 8}}
 
@@ -60,9 +62,10 @@ def test_every_recipe_takes_a_dozen_examples(name, sets, tmp_path):
     assert events[-1].values["epochs"] > 0
     said = [e.values["message"] for e in events if e.kind == "warning"]
     record = Run.open(tmp_path / "run").recipe["fields"]
-    assert record["batch"] == min(recipe.batch, ROWS)
-    if recipe.batch > ROWS:
-        assert f"takes {recipe.batch} examples" in said[0]
+    wanted = recipe.batch_for(data.domain)
+    assert record["batch"] == min(wanted, ROWS)
+    if wanted > ROWS:
+        assert f"takes {wanted} examples" in said[0]
         assert f"there are {ROWS} " in said[0]
     _, more = go_on(tmp_path / "run", data=data, budget=Budget(steps=4), **options)
     assert not [e for e in more if e.kind == "warning"]
@@ -82,7 +85,7 @@ def test_every_recipe_takes_a_dozen_examples(name, sets, tmp_path):
 )
 def test_a_batch_is_shared_evenly_still(rows, accumulate, processes, batch, parts):
     recipe, note = CATALOG["vae"](batch=64, accumulate=accumulate).fitted(
-        rows, processes=processes
+        rows, PIXELS, processes=processes
     )
     assert (recipe.batch, recipe.accumulate) == (batch, parts)
     assert bool(note) == (rows < 64)
@@ -91,16 +94,26 @@ def test_a_batch_is_shared_evenly_still(rows, accumulate, processes, batch, part
 
 def test_fewer_examples_than_processes_are_a_sentence():
     with pytest.raises(BadInput, match="2 training examples, and 4 processes"):
-        CATALOG["vae"]().fitted(2, processes=4)
+        CATALOG["vae"]().fitted(2, PIXELS, processes=4)
+
+
+@pytest.mark.parametrize("name", ["pixelcnn", "pixel-transformer"])
+def test_small_images_get_small_batches(name):
+    recipe = CATALOG[name]()
+    assert recipe.fitted(1000, PIXELS) == (dataclasses.replace(recipe, batch=32), "")
+    assert recipe.fitted(1000, LARGE)[0].batch == 128
+    assert dataclasses.replace(recipe, batch=64).fitted(1000, PIXELS)[0].batch == 64
+    assert recipe.fitted(1000, PIXELS, processes=3)[0].batch == 30
+    assert updates_wanted(recipe, 32_000) == 1000
 
 
 def test_a_mixture_has_four_examples_to_a_gaussian_at_least():
-    recipe, note = CATALOG["autoencoder"]().fitted(40)
+    recipe, note = CATALOG["autoencoder"]().fitted(40, PIXELS)
     assert (recipe.batch, recipe.components) == (40, 10)
     assert "takes 128 examples" in note
     assert "32 Gaussians has 10 now" in note
-    assert CATALOG["autoencoder"]().fitted(128) == (CATALOG["autoencoder"](), "")
-    assert CATALOG["autoencoder"](prior="gaussian", batch=8).fitted(40)[1] == ""
+    assert CATALOG["autoencoder"]().fitted(128, PIXELS) == (CATALOG["autoencoder"](), "")
+    assert CATALOG["autoencoder"](prior="gaussian", batch=8).fitted(40, PIXELS)[1] == ""
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG))

@@ -54,9 +54,9 @@ class Autoencoding(Recipe):
     components: int = 32
     """Gaussians of the mixture; at most one for every four training examples."""
 
-    def fitted(self, rows: int, *, processes: int = 1) -> tuple[Self, str]:
-        """Make the batch no larger than the data, and the mixture no finer."""
-        recipe, note = super().fitted(rows, processes=processes)
+    def fitted(self, rows: int, domain: Domain, *, processes: int = 1) -> tuple[Self, str]:
+        """Choose a batch no larger than the data, and the mixture no finer."""
+        recipe, note = super().fitted(rows, domain, processes=processes)
         most = max(1, rows // 4)
         if self.prior == "gaussian" or self.components <= most:
             return recipe, note

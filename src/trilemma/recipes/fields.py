@@ -31,7 +31,7 @@ POSITIVE = frozenset(
         "sample_steps",
     )
 )
-"""Counts that cannot be 0."""
+"""Counts that cannot be 0, unless 0 is the default, which lets the recipe choose."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ def build(recipe: type[Recipe], values: Mapping[str, Any]) -> Recipe:
         if known[name].choices and value not in known[name].choices:
             raise nearest(name, str(value), known[name].choices)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            smallest = 1 if name in POSITIVE else 0
+            smallest = 1 if name in POSITIVE and known[name].default != 0 else 0
             if not smallest <= value < float("inf"):
                 raise BadInput(f"--{name} takes a number from {smallest}, not {value}.")
     made = recipe(**values)

@@ -12,7 +12,7 @@ from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.masked import CellPerceptron
 from trilemma.networks.transformer import CausalTransformer
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import SMALL_BATCH, Recipe, classes_told, is_small
 
 __all__ = ["PixelTransformer"]
 
@@ -32,6 +32,10 @@ class PixelTransformer(Recipe):
     )
     kinds: ClassVar[tuple[str, ...]] = ("image",)
 
+    batch: int = 0
+    """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at
+    most 16 pixels a side, else 128."""
+
     lr: float = 3e-3
     """Peak learning rate of AdamW."""
     patch: int = 0
@@ -50,6 +54,10 @@ class PixelTransformer(Recipe):
     """Hidden units for each number of a cell; 0: 384 for all of them together, but 8 to 48."""
     conditional: bool = False
     """Whether it is told the class, which is hidden from a tenth of the training examples."""
+
+    def batch_for(self, domain: Domain) -> int:
+        """Return the examples an update: each has a loss at every pixel, so that few will do."""
+        return self.batch or (SMALL_BATCH if is_small(domain) else 128)
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""

@@ -10,7 +10,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.masked import CellPerceptron, ConvolutionalTrunk
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import SMALL_BATCH, Recipe, classes_told, is_small
 
 __all__ = ["PixelCnn"]
 
@@ -26,6 +26,10 @@ class PixelCnn(Recipe):
         "arXiv:1606.05328; PixelCNN++, Salimans et al., 2017, arXiv:1701.05517"
     )
     kinds: ClassVar[tuple[str, ...]] = ("image",)
+
+    batch: int = 0
+    """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at
+    most 16 pixels a side, else 128."""
 
     betas: ClassVar[tuple[float, float]] = (0.9, 0.99)
 
@@ -45,6 +49,10 @@ class PixelCnn(Recipe):
     """Hidden units for each number of a cell."""
     conditional: bool = False
     """Whether it is told the class, which is hidden from a tenth of the training examples."""
+
+    def batch_for(self, domain: Domain) -> int:
+        """Return the examples an update: each has a loss at every pixel, so that few will do."""
+        return self.batch or (SMALL_BATCH if is_small(domain) else 128)
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""

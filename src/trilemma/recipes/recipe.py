@@ -14,11 +14,15 @@ from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 
-__all__ = ["Plot", "Recipe", "classes_told", "updates_wanted"]
+__all__ = ["SMALL_BATCH", "Plot", "Recipe", "classes_told", "is_small", "updates_wanted"]
 
 
 LEAST = 200
 """Updates without which no recipe is ranked."""
+SMALL = 16
+"""Pixels a side of images that are small."""
+SMALL_BATCH = 32
+"""Examples an update of recipes that take fewer where images are small."""
 
 
 @dataclass(frozen=True)
@@ -81,36 +85,45 @@ class Recipe(ABC):
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the parts of training; one, on the data, unless a recipe says otherwise."""
-        return [Stage("model", model, lambda: ExampleStream(data.train, self.batch, seed))]
+        batch = self.batch_for(data.domain)
+        return [Stage("model", model, lambda: ExampleStream(data.train, batch, seed))]
 
-    def fitted(self, rows: int, *, processes: int = 1) -> tuple[Self, str]:
-        """Make the batch no larger than the data.
+    def batch_for(self, domain: Domain) -> int:
+        """Return the examples an update on data of a domain: `batch`, unless 0 lets it choose."""
+        return self.batch
+
+    def fitted(self, rows: int, domain: Domain, *, processes: int = 1) -> tuple[Self, str]:
+        """Choose the batch for the data, no larger than they are.
 
         Arguments:
             rows: Training examples.
+            domain: Where they lie.
             processes: How many share a batch.
 
         Returns:
             The recipe, with the largest batch that the examples fill and that parts and processes
-            share evenly; and a sentence that names both numbers, empty where nothing changed.
+            share evenly; and a sentence that names both numbers where a batch was too large.
 
         Raises:
             BadInput: There are fewer examples than processes.
         """
-        if self.batch <= rows:
+        wanted = self.batch_for(domain)
+        if wanted <= rows and self.batch:
             return self, ""
         if rows < processes:
             raise BadInput(
                 f"there are {rows} training examples, and {processes} processes take at least "
                 "one each; give more data, or fewer processes."
             )
-        accumulate = min(self.accumulate, rows // processes)
-        batch = rows - rows % (accumulate * processes)
+        most = min(wanted, rows)
+        accumulate = max(1, min(self.accumulate, most // processes))
+        batch = max(most - most % (accumulate * processes), processes)
         note = (
-            f"a batch of recipe '{self.name}' takes {self.batch} examples, and there are {rows} "
-            f"to train on; it takes {batch} now."
+            f"a batch of recipe '{self.name}' takes {wanted} examples, and there are {rows} to "
+            f"train on; it takes {batch} now."
         )
-        return replace(self, batch=batch, accumulate=accumulate), note
+        recipe = replace(self, batch=batch, accumulate=accumulate)
+        return recipe, note if rows < wanted else ""
 
     def decay_for(self, data: DataSet) -> float:
         """Return AdamW's weight decay on a data set."""
@@ -136,10 +149,17 @@ def updates_wanted(recipe: Recipe, data_rows: int) -> int:
     As many as the recipe declares, no fewer than 200, and one pass over the data.
 
     Arguments:
-        recipe: With the batch that is trained.
+        recipe: With the batch that is trained, as `fitted` chooses it; of one that has still to
+            choose, the smallest that it may choose counts.
         data_rows: Training examples.
     """
-    return max(recipe.least_updates, LEAST, math.ceil(data_rows / recipe.batch))
+    batch = recipe.batch or SMALL_BATCH
+    return max(recipe.least_updates, LEAST, math.ceil(data_rows / batch))
+
+
+def is_small(domain: Domain) -> bool:
+    """Tell whether the data are images of at most 16 pixels a side, for which less will do."""
+    return domain.kind == "image" and max(domain.shape[1:]) <= SMALL
 
 
 def classes_told(domain: Domain, conditional: bool) -> int:

@@ -89,7 +89,7 @@ def begin(
     Everything that can be refused is refused before the directory is made. A batch that is larger
     than the training split is clamped to it, recorded so, and said by an event 'warning'.
     """
-    recipe, note = recipe.fitted(len(data.train), processes=world.size)
+    recipe, note = recipe.fitted(len(data.train), data.domain, processes=world.size)
     model = untrained(recipe, data.domain, seed)
     world.shard(recipe.stages(model, data, seed)[0].stream().batch(0), recipe.accumulate)
     chosen = choose(precision, world.device, wanted=recipe.bf16)

@@ -16,6 +16,9 @@ so that it fell beyond its noise, and by a fiftieth of what it is, or of what it
 for a loss near zero. Where a stage has several objectives its players' losses say nothing of how
 well they play, and a third with fewer than eight losses shows nothing beyond its noise: of such
 stages only the number of updates is asked.
+
+The learning rate falls to almost nothing by the end of a run, and losses level with it: a run that
+has settled has settled under its own schedule, and may still reach more with a longer one.
 """
 
 from __future__ import annotations
