@@ -94,7 +94,7 @@ def test_the_base_is_set_once_before_training(sets):
 def test_numbers_that_make_no_chain_are_refused(sets):
     domain = sets["digits"].domain
     for given, said in (
-        ({"chains": 20}, "--chains 128"),
+        ({"chains": 20}, "--chains 32"),
         ({"chain_steps": 0}, "--chain-steps"),
         ({"sample_steps": 0}, "--sample-steps"),
         ({"step_size": -1.0}, "--step-size"),

@@ -97,7 +97,7 @@ def test_fewer_examples_than_processes_are_a_sentence():
         CATALOG["vae"]().fitted(2, PIXELS, processes=4)
 
 
-@pytest.mark.parametrize("name", ["pixelcnn", "pixel-transformer"])
+@pytest.mark.parametrize("name", ["pixelcnn", "pixel-transformer", "ddpm", "flow-matching", "ebm"])
 def test_small_images_get_small_batches(name):
     recipe = CATALOG[name]()
     assert recipe.fitted(1000, PIXELS) == (dataclasses.replace(recipe, batch=32), "")

@@ -49,6 +49,9 @@ class Ddpm(Recipe):
         "guidance_over",
     )
 
+    batch: int = 0
+    """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at
+    most 16 pixels a side, else 128."""
     network: Literal["unet", "transformer"] = "unet"
     """The denoiser of images; for points it is a perceptron."""
     width: int = 0
@@ -122,11 +125,12 @@ class Ddpm(Recipe):
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the one training; before it, captions are kept for samples that ask for none."""
         assert isinstance(model, Diffusion)
+        batch = self.batch_for(data.domain)
         return [
             Stage(
                 "model",
                 model,
-                lambda: ExampleStream(data.train, self.batch, seed),
+                lambda: ExampleStream(data.train, batch, seed),
                 prepare=lambda: fill(model.prompts, data.train),
             )
         ]

@@ -34,6 +34,9 @@ class EnergyBased(Recipe):
         "arXiv:1903.08689"
     )
     at_sampling: ClassVar[tuple[str, ...]] = ("sample_steps", "ais_steps")
+    batch: int = 0
+    """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at
+    most 16 pixels a side, else 128."""
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
 
@@ -65,7 +68,7 @@ class EnergyBased(Recipe):
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
-        self._refuse()
+        self._refuse(domain)
         points = domain.kind == "points"
         sigma = self.data_noise or (0.05 if points else 0.1)
         share = 0.2 if self.training == "dsm" else 1.0 if points else 0.5
@@ -100,21 +103,23 @@ class EnergyBased(Recipe):
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the one part of training; before it the Gaussian is set from the data."""
         assert isinstance(model, Energy)
+        batch = self.batch_for(data.domain)
         return [
             Stage(
                 "model",
                 model,
-                lambda: ExampleStream(data.train, self.batch, seed),
+                lambda: ExampleStream(data.train, batch, seed),
                 prepare=lambda: model.fit_base(data.train.x[:LOOK]),
             )
         ]
 
-    def _refuse(self) -> None:
+    def _refuse(self, domain: Domain) -> None:
         """Refuse numbers that make no chain."""
-        if self.training == "cd" and self.chains < self.batch:
+        batch = self.batch_for(domain)
+        if self.training == "cd" and self.chains < batch:
             raise BadInput(
-                f"a batch of {self.batch} moves as many chains, and there are {self.chains}; "
-                f"give --chains {self.batch} or more, or a smaller --batch."
+                f"a batch of {batch} moves as many chains, and there are {self.chains}; "
+                f"give --chains {batch} or more, or a smaller --batch."
             )
         for name in ("chain_steps", "sample_steps", "ais_steps"):
             if getattr(self, name) < 1:

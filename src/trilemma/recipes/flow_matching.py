@@ -33,6 +33,9 @@ class FlowMatchingRecipe(Recipe):
     )
     at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "guidance")
 
+    batch: int = 0
+    """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at
+    most 16 pixels a side, else 128."""
     width: int = 0
     """Channels at the finest size, or units of a layer for points; 0: 32 below 24 pixels, 48
     from there, 128 for points."""

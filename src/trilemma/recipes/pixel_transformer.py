@@ -12,7 +12,7 @@ from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.masked import CellPerceptron
 from trilemma.networks.transformer import CausalTransformer
-from trilemma.recipes.recipe import SMALL_BATCH, Recipe, classes_told, is_small
+from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["PixelTransformer"]
 
@@ -54,10 +54,6 @@ class PixelTransformer(Recipe):
     """Hidden units for each number of a cell; 0: 384 for all of them together, but 8 to 48."""
     conditional: bool = False
     """Whether it is told the class, which is hidden from a tenth of the training examples."""
-
-    def batch_for(self, domain: Domain) -> int:
-        """Return the examples an update: each has a loss at every pixel, so that few will do."""
-        return self.batch or (SMALL_BATCH if is_small(domain) else 128)
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""

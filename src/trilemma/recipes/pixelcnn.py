@@ -10,7 +10,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.masked import CellPerceptron, ConvolutionalTrunk
-from trilemma.recipes.recipe import SMALL_BATCH, Recipe, classes_told, is_small
+from trilemma.recipes.recipe import Recipe, classes_told
 
 __all__ = ["PixelCnn"]
 
@@ -49,10 +49,6 @@ class PixelCnn(Recipe):
     """Hidden units for each number of a cell."""
     conditional: bool = False
     """Whether it is told the class, which is hidden from a tenth of the training examples."""
-
-    def batch_for(self, domain: Domain) -> int:
-        """Return the examples an update: each has a loss at every pixel, so that few will do."""
-        return self.batch or (SMALL_BATCH if is_small(domain) else 128)
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""

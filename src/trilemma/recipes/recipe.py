@@ -19,6 +19,8 @@ __all__ = ["SMALL_BATCH", "Plot", "Recipe", "classes_told", "is_small", "updates
 
 LEAST = 200
 """Updates without which no recipe is ranked."""
+BATCH = 128
+"""Examples an update, usually."""
 SMALL = 16
 """Pixels a side of images that are small."""
 SMALL_BATCH = 32
@@ -57,7 +59,7 @@ class Recipe(ABC):
     at_sampling: ClassVar[tuple[str, ...]] = ()
     """Fields that may be changed after training, when sampling."""
 
-    batch: int = 128
+    batch: int = BATCH
     """Examples an update, over all devices and accumulated parts together."""
     accumulate: int = 1
     """Parts into which a batch is cut, one after another, to save memory."""
@@ -89,8 +91,12 @@ class Recipe(ABC):
         return [Stage("model", model, lambda: ExampleStream(data.train, batch, seed))]
 
     def batch_for(self, domain: Domain) -> int:
-        """Return the examples an update on data of a domain: `batch`, unless 0 lets it choose."""
-        return self.batch
+        """Return the examples an update on data of a domain: `batch`, unless 0 lets it choose.
+
+        In the same time, the more updates of fewer examples were worth more for small images, by
+        far: networks of many pixels have many losses an example.
+        """
+        return self.batch or (SMALL_BATCH if is_small(domain) else BATCH)
 
     def fitted(self, rows: int, domain: Domain, *, processes: int = 1) -> tuple[Self, str]:
         """Choose the batch for the data, no larger than they are.
