@@ -91,11 +91,16 @@ def test_the_base_is_set_once_before_training(sets):
     assert {"mean", "spread", "chains"} <= set(model.state_dict())
 
 
+def test_small_images_get_shorter_chains(sets):
+    for given, name, steps in ((0, "digits", 5), (0, "two-moons", 20), (7, "digits", 7)):
+        model = EnergyBased(chain_steps=given).model(sets[name].domain)
+        assert model.chain_steps == steps
+
+
 def test_numbers_that_make_no_chain_are_refused(sets):
     domain = sets["digits"].domain
     for given, said in (
         ({"chains": 20}, "--chains 32"),
-        ({"chain_steps": 0}, "--chain-steps"),
         ({"sample_steps": 0}, "--sample-steps"),
         ({"step_size": -1.0}, "--step-size"),
         ({"restart": 1.5}, "--restart"),
