@@ -230,7 +230,7 @@ class Previews:
         costs, start = self._costs, self._clock()
         device = next(model.parameters()).device
         parts: list[Tensor] = []
-        n, stop = 0, count if costs.drawing(count) <= seconds else min(FEWEST, count)
+        n, stop = 0, min(count, costs.first(count, seconds))
         while n < stop:
             begin = self._clock()
             noise = Noise.for_samples(self.seed, n, stop, device)
@@ -345,10 +345,21 @@ class _Costs:
     _parts: tuple[tuple[int, float], ...] = ()
 
     def affords(self, seconds: float, count: int, *, is_small: bool) -> bool:
-        """Tell whether the seconds are enough for a picture of so many, or for a small one."""
+        """Tell whether the seconds are enough for a picture of so many, or for a small one.
+
+        Where fewer were drawn so far, for some times as many as these: a batch may cost no more
+        than its first example, and only a larger one shows that.
+        """
         if self.n == 0:
             return True
-        return (self.least if is_small else self.drawing(count)) + self.picture <= seconds
+        most = min(count, RISE * self.n)
+        return (self.least if is_small else self.drawing(most)) + self.picture <= seconds
+
+    def first(self, count: int, seconds: float) -> int:
+        """Return how many to draw at once: all, as many as last time, or the fewest."""
+        if self.drawing(count) <= seconds:
+            return count
+        return self.n if FEWEST < self.n and self.sampling <= seconds else FEWEST
 
     def drawing(self, count: int) -> float:
         """Return what so many examples are expected to take: as many times as they are more."""

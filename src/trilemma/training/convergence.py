@@ -10,7 +10,7 @@ The logged losses l_1 … l_n of that third are smoothed by the line of least sq
 it falls from its one end to the other, s the standard error of F by what the line leaves over, L
 the mean loss of that third and L' that of the third before. The loss still fell where
 
-    F > 3 s        and        F > 0.02 max(|L|, L' - L)
+    F > 2 s        and        F > 0.02 max(|L|, L' - L)
 
 so that it fell beyond its noise, and by a fiftieth of what it is, or of what it has lost since,
 for a loss near zero. Where a stage has several objectives its players' losses say nothing of how
@@ -33,8 +33,8 @@ State = Literal["settled", "falling", "warming up"]
 
 RELATIVE = 0.02
 """Part of itself that a loss falls by over the last third, at least, where it still falls."""
-ERRORS = 3.0
-"""Standard errors that this fall exceeds."""
+ERRORS = 2.0
+"""Standard errors that this fall exceeds: to warn for nothing costs less than not to warn."""
 FEWEST = 8
 """Losses that are needed to tell."""
 
