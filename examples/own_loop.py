@@ -2,7 +2,8 @@
 
     python examples/own_loop.py
 
-Nothing here is special to the VAE: any recipe of the catalogue goes in its place.
+Nothing here is special to the VAE: any recipe of the catalogue goes in its place. The loop counts
+steps; `trilemma train --minutes` plans them from the time that the first ones take.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ STEPS = 500
 def main() -> None:
     """Train, print the bound now and then, and write a picture."""
     data = sources.load("digits")
-    recipe = CATALOG["vae"](latent=8)
+    recipe, _ = CATALOG["vae"](latent=8).fitted(len(data.train), data.domain)
     torch.manual_seed(0)
     model = recipe.model(data.domain)
     (stage,) = recipe.stages(model, data, seed=0)
