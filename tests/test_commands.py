@@ -136,7 +136,14 @@ def test_compare_goes_on_where_it_stopped(here, capsys):
     words = ["compare", "--recipes", "gan,vae", "--minutes", "0.02", "--samples", "150", "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)
-    assert set(first) == {"data", "seed", "minutes", "rows"}
+    keys = {"data", "seed", "minutes", "rows", "choice", "verdict", "why_not"}
+    assert set(first) == keys
+    assert first["choice"] is None  # after a second of training
+    assert "gan made" in first["why_not"]
+    assert "updates it takes; --minutes" in first["why_not"]
+    for row in first["rows"]:
+        assert row["training"]["updates"] > 0
+        assert row["cost"]["train_seconds"] == pytest.approx(1.2, rel=0.1)
     assert [row["recipe"] for row in first["rows"]] == ["gan", "vae"]
     assert not {"label", "fields"} & set(first["rows"][0])
     folder = Path("comparisons/digits-001")
@@ -214,7 +221,8 @@ def test_help_is_quick_and_imports_nothing_heavy():
         (["train", "vae", "--minutes", "-1"], "above 0"),
         (["train", "vae", "--seed", "-3"], "from 0"),
         (["train", "vae", "--ema", "1.5"], "below 1"),
-        (["train", "vae", "--batch", "100000"], "--batch"),
+        (["compare", "--recipes", "vae", "--batch"], "without a value"),
+        (["compare", "--recipes", "vae,gan", "--likelihood", "gaussian"], "likelihood"),
         (["train", "vae", "--batch", "30", "--accumulate", "4"], "evenly"),
         (["train", "vae", "--data", "./nowhere"], "nowhere"),
         (["train", "vae", "--steps", "3", "--minutes", "1"], "not allowed with"),

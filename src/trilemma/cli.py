@@ -211,12 +211,18 @@ def _parser() -> Parser:
         help="each recipe with each of these values; seed=0,1,2 gives mean and spread",
     )
     p.add_argument(
+        "--seeds",
+        type=_above_zero(int),
+        metavar="N",
+        help="train each N times, with seeds from --seed on: short for --grid seed=0,1,…",
+    )
+    p.add_argument(
         "--set",
         action="append",
         default=[],
         dest="settings",
         metavar="FIELD=VALUE",
-        help="a field of all recipes",
+        help="a field of all recipes; --FIELD VALUE is the same",
     )
     p.add_argument("--samples", type=_above_zero(int), default=None, metavar="N")
     p.add_argument("--seed", type=_seed, default=0)
@@ -236,7 +242,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         options, rest = _parser().parse_known_args(words)
-        if rest and options.verb not in ("train", "sample"):
+        if rest and options.verb not in ("train", "sample", "compare"):
             raise UsageError(
                 f"unknown option '{rest[0]}' for {options.verb}; "
                 f"see 'trilemma {options.verb} --help'."

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -345,8 +345,9 @@ def compare(options: argparse.Namespace) -> None:
     for name in names or ():
         named(name)
     options.data = sources.with_radius(options.data, options.ego_radius)
-    grid, settings = read_grid(options.grid), read_settings(options.settings)
-    if "seed" in dict(grid) and options.seed:
+    grid = read_grid([*options.grid, *_seed_grid(options)])
+    settings = read_settings([*options.settings, *_field_words(options.fields)])
+    if "seed" in dict(grid) and options.seed and options.seeds is None:
         raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
     with _at_work(options.device) as (stop, ranks):
         found = _load(options.data, options.size, ranks)
@@ -383,7 +384,7 @@ def compare(options: argparse.Namespace) -> None:
         if not ranks.is_main:
             return
         if options.json:
-            as_json({k: v for k, v in made.items() if k != "verdict"})
+            as_json(made)
             say(path / "report.html")
         else:
             rows = shown(made["rows"], made.get("groups", ()))
@@ -391,6 +392,34 @@ def compare(options: argparse.Namespace) -> None:
                 show_table(part)
             out(made["verdict"])
             out(path / "report.html")
+
+
+def _seed_grid(options: argparse.Namespace) -> list[str]:
+    """Write --seeds N as the grid that it stands for: N seeds from --seed on."""
+    if options.seeds is None:
+        return []
+    first = options.seed
+    return [f"seed={','.join(str(first + i) for i in range(options.seeds))}"]
+
+
+def _field_words(words: Sequence[str]) -> list[str]:
+    """Write options of fields, `--batch 64` or `--batch=64`, as --set takes them.
+
+    >>> _field_words(["--batch", "64", "--kl-warmup=5"])
+    ['batch=64', 'kl-warmup=5']
+    """
+    settings, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        name, sign, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise BadInput(f"'{word}' is no option of compare; see 'trilemma compare --help'.")
+        if not sign:
+            if not rest or rest[0].startswith("--"):
+                raise BadInput(f"--{name} was given without a value; give --{name} VALUE.")
+            value = rest.pop(0)
+        settings.append(f"{name}={value}")
+    return settings
 
 
 def _width() -> int:

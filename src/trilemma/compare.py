@@ -55,6 +55,8 @@ class Plan:
     precision: str
     grid: Grid = ()
     settings: Settings = ()
+    left_out: tuple[str, ...] = ()
+    """Why recipes that were asked for are not compared; a sentence each."""
 
     @classmethod
     def of(
@@ -74,16 +76,22 @@ class Plan:
     ) -> Plan:
         """Make a plan; all recipes that fit the data, unless some are named.
 
+        A recipe that cannot take the data is left out, unless it is the only one.
+
         Raises:
-            BadInput: A recipe is unknown, named twice, or does not fit the data; or a cell of the
+            BadInput: A recipe is unknown or named twice, or none fits the data; or a cell of the
                 grid cannot be built.
         """
-        names = tuple(recipes or fitting(data.domain))
-        for name in names:
-            named(name)().check(data.domain)
-        if len(set(names)) < len(names):
-            raise BadInput(f"a recipe is named twice in {','.join(names)}; name each once.")
-        check(cells(names, grid, settings, seed), data)
+        asked = tuple(recipes or fitting(data.domain))
+        if len(set(asked)) < len(asked):
+            raise BadInput(f"a recipe is named twice in {','.join(asked)}; name each once.")
+        made = cells(asked, grid, settings, seed)
+        refusals = {name: _refusal(name, grid, settings, seed, data) for name in asked}
+        names = tuple(name for name, refusal in refusals.items() if refusal is None)
+        left_out = tuple(f"{name} is left out: {e}" for name, e in refusals.items() if e)
+        if not names:
+            check(made, data)
+            raise BadInput(" ".join(left_out))
         return cls(
             source,
             data.name,
@@ -97,6 +105,7 @@ class Plan:
             precision,
             grid,
             settings,
+            left_out,
         )
 
     def cells(self) -> list[Cell]:
@@ -115,7 +124,20 @@ class Plan:
             "recipes": list(self.recipes),
             "grid": [[name, list(values)] for name, values in self.grid],
             "settings": [list(setting) for setting in self.settings],
+            "left_out": list(self.left_out),
         }
+
+
+def _refusal(
+    name: str, grid: Grid, settings: Settings, seed: int, data: DataSet
+) -> BadInput | None:
+    """Return why a recipe cannot take the data, if it cannot."""
+    try:
+        named(name)().check(data.domain)
+        check(cells([name], grid, settings, seed), data)
+    except BadInput as error:
+        return error
+    return None
 
 
 def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> Path:
@@ -171,9 +193,16 @@ def compare(
         say: Tells people something.
 
     Returns:
-        The comparison in plain values: data, seed, minutes, rows, verdict; with grids or settings
-        also these, and groups where the grid has seeds.
+        The comparison in plain values: data, seed, minutes, rows, choice, verdict, why_not; with
+        grids or settings also these, and groups where the grid has seeds.
     """
+    for sentence in plan.left_out:
+        say(sentence)
+    runs = len(plan.cells())
+    say(
+        f"{runs} {'training' if runs == 1 else 'trainings'} of {plan.minutes:g} minutes: "
+        f"{runs * plan.minutes:g} minutes in all, and the measuring"
+    )
     if world.is_main:
         with drawing.whole(path / "comparison.json") as partial:
             partial.write_text(json.dumps(plan.to_json(), indent=2))
@@ -190,6 +219,9 @@ def compare(
 def _table(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Put the rows together, with what they have in common and what they come to."""
     taken = groups(rows) if plan.seeds else []
+    ranking = rank(shown(rows, taken))
+    # Of different settings of one recipe none is the choice for these data.
+    varied = any(name != "seed" for name, _ in plan.grid)
     return {
         "data": plan.data,
         "seed": list(plan.seeds) or plan.seed,
@@ -198,7 +230,9 @@ def _table(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **({"settings": dict(plan.settings)} if plan.settings else {}),
         "rows": rows,
         **({"groups": taken} if taken else {}),
-        "verdict": rank(shown(rows, taken)).words,
+        "choice": None if varied else ranking.choice,
+        "verdict": ranking.words,
+        "why_not": ranking.why_not,
     }
 
 
@@ -315,6 +349,7 @@ def _failed(cell: Cell, plan: Plan, reason: str) -> dict[str, Any]:
         "metrics": {},
         "cost": {},
         "skipped": {"fd": reason},
+        "reward": cell.recipe.reward,
     }
 
 

@@ -57,7 +57,7 @@ def test_the_verdict_ranks_means_and_says_what_intervals_are(seeded_rows):
         ("gan loss=ns", 1),  # three seeds know the mean too poorly to tell
     ]
     assert found.quality[1].low == pytest.approx(34 - 4.969, abs=1e-3)
-    assert "cannot be told apart by quality" in found.verdict
+    assert "cannot be told apart by fd; measure with more seeds" in found.verdict
     said = "Values are means over 3 seeds, and intervals are Student's for the mean at 95 %"
     assert found.advice[-1].startswith(said)
     assert "gan loss=wgan was measured with one seed" in found.advice[-1]
@@ -67,7 +67,7 @@ def test_a_tie_over_seeds_asks_for_more_seeds(runs):
     for row in runs[3:]:
         row["metrics"]["fd"] |= {"value": 34.0, "low": 33.0, "high": 35.0}
         row["cost"] = runs[0]["cost"]
-    assert "or measure with more seeds" in rank(shown(runs, groups(runs))).verdict
+    assert "measure with --seeds 3" in rank(shown(runs, groups(runs))).verdict
 
 
 def test_runs_that_overlap_in_speed_are_a_tie(runs):

@@ -107,7 +107,6 @@ def test_what_the_numbers_stand_on_is_said(page):
     text = " ".join(Reader(page).text)
     for fact in (
         "Four recipes on digits",
-        "1 min of training each",
         "5 October 2026",
         "Choose ddpm",
         "Take gan when",
@@ -205,8 +204,8 @@ def test_a_mapping_will_do(comparison, rows):
 
 
 def test_pages_of_little(evaluate):
-    assert "Nothing was measured" in comparison_page({"data": "none", "rows": []})
-    assert "Only a was measured" in comparison_page({"data": "x", "rows": [evaluate("a", fd=2)]})
+    assert "nothing was measured" in comparison_page({"data": "none", "rows": []})
+    assert "only a was measured" in comparison_page({"data": "x", "rows": [evaluate("a", fd=2)]})
     assert "Not measured yet" in run_page(Portrait(Entry({"recipe": "a"})))
 
 

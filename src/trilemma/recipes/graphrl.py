@@ -80,6 +80,11 @@ class GraphReinforced(Recipe):
     entropy: float = 0.01
     """Weight of the policy's entropy."""
 
+    @property
+    def reward(self) -> str | None:
+        """Name the reward, where networks are made robust."""
+        return f"robustness ({self.removal} removal)" if self.task == "robust" else None
+
     def model(self, domain: Domain) -> Model:
         """Build the untrained model.
 
@@ -95,7 +100,7 @@ class GraphReinforced(Recipe):
                 domain,
                 budget=self.budget,
                 starts=STARTS,
-                improves=f"robustness ({self.removal} removal)",
+                improves=self.reward or "",
                 worth=lambda x, seed: robust_reward(self.removal, seed)(x),
             )
         network = ActNetwork(width=self.width, layers=self.layers)

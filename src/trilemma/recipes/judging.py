@@ -15,10 +15,13 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.judge import Against, judge
 from trilemma.metrics.likelihood import DRAWS
 from trilemma.metrics.modes import mode_count
+from trilemma.recipes.recipe import updates_wanted
 from trilemma.recipes.runs import Loaded
+from trilemma.training.convergence import training_state
 from trilemma.training.distributed import World
+from trilemma.training.environment import environments
 
-__all__ = ["EACH_MODE", "SAMPLES", "default_samples", "judge_run", "training_cost"]
+__all__ = ["EACH_MODE", "SAMPLES", "default_samples", "judge_run", "training_of"]
 
 SAMPLES = {"image": 2000, "points": 5000, "graph": 256}
 """Samples measured unless another number is asked for."""
@@ -31,15 +34,40 @@ def default_samples(data: DataSet) -> int:
     return max(SAMPLES[data.domain.kind], EACH_MODE * mode_count(data))
 
 
-def training_cost(loaded: Loaded) -> dict[str, float]:
-    """Read what training took from the run's events: wall seconds, and examples a second."""
-    for event in reversed(loaded.run.events()):
-        if event["kind"] == "done":
-            return {k: event[k] for k in ("train_seconds", "train_examples_per_second")}
-        if event["kind"] == "step":
-            rate = event["examples_per_second"]
-            return {"train_seconds": event["seconds"], "train_examples_per_second": rate}
-    return {}
+def training_of(loaded: Loaded, data: DataSet) -> dict[str, Any]:
+    """Read what training took from the run's events: of training alone, without previews.
+
+    Returns:
+        'seconds', 'updates', 'examples', 'epochs', 'state' (`training.convergence`), 'wanted', the
+        updates at which a comparison ranks the recipe, 'processor' and 'threads'; nothing of a run
+        that was not trained.
+    """
+    events = loaded.run.events()
+    last = next((e for e in reversed(events) if e["kind"] in ("done", "step")), None)
+    if last is None:
+        return {}
+    seconds = last.get("train_seconds", last.get("seconds", 0.0))
+    examples = last.get("examples", last.get("examples_per_second", 0.0) * seconds)
+    wanted = updates_wanted(loaded.recipe, len(data.train))
+    where = environments(loaded.run)[-1]
+    return {
+        "seconds": seconds,
+        "updates": last.get("updates", last["step"]),
+        "examples": round(examples),
+        "epochs": last.get("epochs", examples / len(data.train)),
+        "state": training_state(events, wanted),
+        "wanted": wanted,
+        "processor": where.get("processor", ""),
+        "threads": where.get("threads", 0),
+    }
+
+
+def training_cost(training: Mapping[str, Any]) -> dict[str, float]:
+    """Return seconds of training, and examples a second of it."""
+    if not training or not training["seconds"]:
+        return {}
+    rate = training["examples"] / training["seconds"]
+    return {"train_seconds": training["seconds"], "train_examples_per_second": rate}
 
 
 def judge_run(
@@ -60,6 +88,7 @@ def judge_run(
         The evaluation in plain values.
     """
     n = samples or default_samples(data)
+    training = training_of(loaded, data)
     device = next(loaded.model.parameters()).device
     found = judge(
         loaded.model,
@@ -83,11 +112,14 @@ def judge_run(
         "device": device.type,
         "threads": torch.get_num_threads(),
         "step": loaded.step,
+        "test_examples": len(data.test),
+        "reward": loaded.recipe.reward,
+        "training": training,
         "extractor": found.extractor,
         "extractor_note": found.note,
         **found.to_json(),
     }
-    plain["cost"] = {**training_cost(loaded), **plain["cost"]}
+    plain["cost"] = {**training_cost(training), **plain["cost"]}
     if world.is_main:
         _keep(loaded, plain, found.samples, found.neighbours)
     return plain

@@ -359,7 +359,7 @@ class _Costs:
         """Return how many to draw at once: all, as many as last time, or the fewest."""
         if self.drawing(count) <= seconds:
             return count
-        return self.n if FEWEST < self.n and self.sampling <= seconds else FEWEST
+        return self.n if self.n > FEWEST and self.sampling <= seconds else FEWEST
 
     def drawing(self, count: int) -> float:
         """Return what so many examples are expected to take: as many times as they are more."""

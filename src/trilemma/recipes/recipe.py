@@ -131,6 +131,11 @@ class Recipe(ABC):
         recipe = replace(self, batch=batch, accumulate=accumulate)
         return recipe, note if rows < wanted else ""
 
+    @property
+    def reward(self) -> str | None:
+        """Name what the recipe is trained for where that is not likeness to the data."""
+        return None
+
     def decay_for(self, data: DataSet) -> float:
         """Return AdamW's weight decay on a data set."""
         return self.decay

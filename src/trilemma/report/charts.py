@@ -27,7 +27,8 @@ from trilemma.report.canvas import (
     write,
 )
 from trilemma.report.palette import CLASSES, hue
-from trilemma.report.ranking import baselines, coverage_metric, floor, quality_metric, rank
+from trilemma.report.places import baselines, coverage_metric, floor, quality_metric
+from trilemma.report.ranking import rank
 from trilemma.report.words import brief, duration
 
 if TYPE_CHECKING:

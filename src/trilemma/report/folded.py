@@ -8,7 +8,7 @@ from typing import Any
 
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Entry
-from trilemma.report.ranking import baselines, floor, found_in
+from trilemma.report.places import baselines, floor, found_in
 from trilemma.report.words import MEANINGS, VARIANTS, meaning, score
 
 __all__ = ["details_section", "protocols", "variants"]

@@ -35,6 +35,8 @@ RANGE = {
     **dict.fromkeys(("fd", "density", "nearest_train_ratio", "mode_kl"), (0.0, math.inf)),
 }
 """Ends at which an interval is cut."""
+STATES = ("warming up", "falling", "settled")
+"""Of a training, the least far first."""
 ABOUT = ("unit", "better", "floor", "baselines", "by", "protocol")
 """What a score says of itself; the same for all runs of a group."""
 
@@ -76,12 +78,25 @@ def _group(name: str, rows: Sequence[Row]) -> dict[str, Any]:
         "split": first.get("split"),
         "samples": first.get("n"),
         "device": first.get("device"),
+        **{k: first[k] for k in ("test_examples",) if k in first},
+        "reward": first.get("reward"),
+        "training": _training(rows),
         "seeds": [row.get("seed") for row in rows],
         "measured": [row.get("seed") for row in rows if row.get("metrics")],
         "metrics": {key: _score(key, _all_of(rows, key)) for key in scores},
         "cost": {key: _cost(rows, key) for key in costs},
         "skipped": _skipped(rows, scores),
     }
+
+
+def _training(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return what training took in the mean, and the state of the run that went least far."""
+    each = [row["training"] for row in rows if row.get("training")]
+    if not each:
+        return {}
+    least = min(each, key=lambda t: (STATES.index(t["state"]), t["updates"]))
+    means = {k: statistics.fmean(t[k] for t in each) for k in ("seconds", "examples", "epochs")}
+    return {**least, **means}
 
 
 def _skipped(rows: Sequence[Row], scores: Mapping[str, None]) -> dict[str, str]:

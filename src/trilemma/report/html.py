@@ -13,7 +13,8 @@ from typing import Any
 from trilemma.report.folded import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Comparison, Portrait
-from trilemma.report.ranking import coverage_metric, floor, quality_metric, rank
+from trilemma.report.places import coverage_metric, floor, quality_metric
+from trilemma.report.ranking import rank
 from trilemma.report.sections import (
     answers_section,
     curves_section,
@@ -52,7 +53,7 @@ def comparison_page(comparison: Comparison | Mapping[str, Any]) -> str:
     noun = "variant" if any(row.get("fields") for row in rows) else "recipe"
     several = f"{COUNTED[n] if n < len(COUNTED) else n} {noun}{'' if n == 1 else 's'}"
     facts = [
-        f"{duration(made.minutes * 60)} of training each" if made.minutes else None,
+        _trained(rows),
         _seeds(made.seed),
         ", ".join(f"{name} = {value}" for name, value in made.settings.items()) or None,
         *dict.fromkeys(str(row["device"]) for row in rows if row.get("device")),
@@ -75,6 +76,15 @@ def comparison_page(comparison: Comparison | Mapping[str, Any]) -> str:
         element("p", " ".join(ranking.advice), class_="advice") if ranking.advice else None,
         _sections(sections),
     )
+
+
+def _trained(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Say what each was trained for, as it was measured."""
+    seconds = [s for row in rows if (s := row.get("cost", {}).get("train_seconds"))]
+    if not seconds:
+        return None
+    least, most = duration(min(seconds)), duration(max(seconds))
+    return f"{least if least == most else f'{least} to {most}'} of training each"
 
 
 def _seeds(seed: int | Sequence[int] | None) -> str | None:

@@ -17,7 +17,8 @@ from trilemma.report.folded import protocols, variants
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
-from trilemma.report.ranking import LIKELIHOOD, Place, Ranking, coverage_metric, quality_metric
+from trilemma.report.places import LIKELIHOOD, Place, coverage_metric, quality_metric
+from trilemma.report.ranking import Ranking
 from trilemma.report.tables import COST, Cell, Line, columns, lines, mark
 from trilemma.report.words import VARIANTS, brief, duration, joined, meaning, score, stand_in
 
@@ -101,9 +102,13 @@ def answers_section(rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> Chil
         for title, metric, words, places, i in lists
         if places
     ]
-    tie = "Recipes with the same place are a tie: their intervals overlap, or they are within a "
+    note = (
+        "A place is a span: from one more than the number of recipes certainly better, to all "
+        "less those certainly worse. Certainly: the intervals do not touch, or the "
+        "times differ by more than a quarter. Intervals are over drawing again, not retraining."
+    )
     parts: list[Child] = [
-        element("p", tie + "quarter of each other in speed.", class_="note"),
+        element("p", note, class_="note"),
         element("div", cards, class_="row three"),
     ]
     if len(rows) < 2:
@@ -145,7 +150,7 @@ def _place(place: Place, metric: str, reach: float) -> Markup:
         interval = element("span", words, class_="small")
     return element(
         "li",
-        element("span", f"{place.place}{'=' if place.tied else ''}", class_="place"),
+        element("span", place.span, class_="place"),
         element("span", glyph(place.family), place.recipe, class_="name"),
         element("span", score(metric, place.value), class_="figure"),
         bar,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trilemma.report.ranking import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
+from trilemma.report.places import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
 from trilemma.report.words import MEANINGS, VARIANTS, joined, meaning, score
 
 if TYPE_CHECKING:
@@ -22,8 +22,15 @@ COST = (
     "sample_seconds_each",
     "network_calls_each",
     "parameters",
+    "train_seconds",
+    "updates",
+    "epochs",
     "train_examples_per_second",
 )
+UNJUDGED = ("parameters", "train_seconds", "updates", "epochs", "train_examples_per_second")
+"""Costs of which none is the best."""
+TRAINING = ("updates", "epochs")
+"""Costs that stand under 'training' in a row."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +71,8 @@ def columns(rows: Sequence[Mapping[str, Any]], *, every: bool = False) -> list[s
         found = (found - set(LIKELIHOOD)) | {"likelihood"}
     known = [name for name in MEANINGS if name in found]
     others = sorted(found - set(known))
-    cost = [
-        c for c in COST if any(_number(row.get("cost", {}).get(c)) is not None for row in rows)
-    ]
-    return known + others + cost
+    costs = [c for c in COST if any(cost(row, c) is not None for row in rows)]
+    return known + others + costs
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
@@ -113,7 +118,8 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     for name in scores:
         heads += [f"{name}{end}" for end in parts]
         heads += ["likelihood_by"] * (name == "likelihood")
-    costs = ["train_seconds", *(n for n in names if n in COST), "peak_memory_bytes"]
+    costs = [*(n for n in names if n in COST), "peak_memory_bytes"]
+    costs += ["training_state"] * any(row.get("training") for row in rows)
     file = io.StringIO()
     writer = csv.DictWriter(file, heads + costs, restval="", lineterminator="\n")
     writer.writeheader()
@@ -134,7 +140,9 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
             if name == "likelihood":
                 line["likelihood_by"] = found.get("by", "")
             line |= {f"{name}{end}": _plain(found.get(part)) for end, part in parts.items()}
-        line |= {name: _plain(row.get("cost", {}).get(name)) for name in costs}
+        line |= {name: _plain(cost(row, name)) for name in costs}
+        if "training_state" in costs:
+            line["training_state"] = (row.get("training") or {}).get("state", "")
         writer.writerow({key: _inert(value) for key, value in line.items()})
     shared = {key: about.get(key, "") for key in ("data", "split")}
     floors = {name: floor(rows, name) for name in scores}
@@ -299,8 +307,9 @@ def _better(rows: Sequence[Mapping[str, Any]], name: str) -> str:
 
 def _cell(row: Mapping[str, Any], name: str, best: bool) -> Cell:
     if name in COST:
-        value = _number(row.get("cost", {}).get(name))
-        return Cell(score(name, value), best=best)
+        state = (row.get("training") or {}).get("state", "") if name == "updates" else ""
+        by = state if state in ("warming up", "falling") else ""
+        return Cell(score(name, cost(row, name)), best=best, by=by)
     found = found_in(row, name)
     value, low, high = (_number(found.get(part)) for part in ("value", "low", "high"))
     if value is None:
@@ -329,12 +338,12 @@ def _deviation(name: str, value: float, spread: float) -> str:
 def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
     """Return the rows than which none is certainly better: the best, and ties with it."""
     better = _better(rows, name)
-    if not better or len(rows) < 2 or name == "train_examples_per_second":
+    if not better or len(rows) < 2 or name in UNJUDGED:
         return set()
     spans = {}
     for i, row in enumerate(rows):
         if name in COST:
-            value = low = high = _number(row.get("cost", {}).get(name))
+            value = low = high = cost(row, name)
             if name == "sample_seconds_each" and value is not None:
                 least, most = row.get("cost_spans", {}).get(name) or (value, value)
                 low, high = min(value / SPEED_TIE, least), max(value, most)
@@ -355,6 +364,12 @@ def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
     least = min((high for _, high in spans.values()), default=0.0)
     chosen = {i for i, (low, _) in spans.items() if low <= least}
     return chosen if len(chosen) < len(spans) else set()
+
+
+def cost(row: Mapping[str, Any], name: str) -> float | None:
+    """Return a cost of a row, or what its training took."""
+    source = row.get("training") or {} if name in TRAINING else row.get("cost", {})
+    return _number(source.get(name))
 
 
 def _number(value: object) -> float | None:

@@ -282,7 +282,16 @@ MEANINGS: Mapping[str, Meaning] = {
     "train_examples_per_second": Meaning(
         "examples / s", "higher", "Training examples seen in a second."
     ),
-    "train_seconds": Meaning("training", "", "Time spent on training."),
+    "train_seconds": Meaning(
+        "training", "", "Seconds of training alone, without previews, saves and measuring."
+    ),
+    "updates": Meaning(
+        "updates",
+        "",
+        "Updates of the weights; ‘warming up’: too few to be ranked; ‘falling’: the loss still "
+        "fell over the last third, beyond its noise.",
+    ),
+    "epochs": Meaning("epochs", "", "How often training went through the data."),
     "peak_memory_bytes": Meaning("memory", "lower", "Most memory held at once."),
 }
 
@@ -405,7 +414,7 @@ def score(metric: str, value: float | None) -> str:
         return duration(value)
     if metric == "peak_memory_bytes":
         return "–" if value is None else f"{value / 2**20:,.0f} MiB"
-    if metric in ("parameters", "network_calls_each", "train_examples_per_second"):
+    if metric in ("parameters", "network_calls_each", "train_examples_per_second", "updates"):
         return count(value)
     if value is not None and math.isfinite(value) and metric in NATS:
         return f"{value:,.{1 if abs(value) >= 100 else 2}f}".replace("-", "−")

@@ -1,0 +1,270 @@
+"""What to choose, or why nothing is chosen.
+
+A choice is made where the best by quality is certainly better than every other that was trained
+for long enough, and than every trivial baseline. It is not made, and the reason is said, where
+
+    there are fewer than `FEWEST_TEST` test examples
+    fewer than two rows made enough updates to be judged
+    the best is not certainly better than a trivial baseline
+    another lies within the noise of a training seed
+    two measures of quality contradict each other
+
+One training says little of another with another seed: retraining moves a Fréchet distance about
+`RETRAINING` times as much as drawing samples again does (arXiv:2606.20536). So intervals of single
+runs are that many times as wide where a choice hangs on them; over several seeds they are what was
+measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from trilemma.report.places import (
+    Place,
+    Row,
+    baselines,
+    floor,
+    found_in,
+    score_places,
+)
+from trilemma.report.words import brief, duration, joined
+
+__all__ = ["choose", "is_ranked", "unranked_words"]
+
+FEWEST_TEST = 50
+"""Test examples without which nothing is chosen."""
+RETRAINING = 3.2
+"""How much more retraining moves a score than resampling does."""
+SECOND = {"energy_distance": "sliced_wasserstein", "fd": "kd"}
+"""Measures of quality that may contradict the one that ranks."""
+
+
+def is_ranked(row: Row, rows: Sequence[Row]) -> bool:
+    """Tell whether a row is ranked: trained for long enough, like the others, to be like the data.
+
+    Arguments:
+        row: One of `rows`.
+        rows: All that are compared.
+    """
+    return not (_is_short(row) or _is_elsewhere(row, rows) or row.get("reward"))
+
+
+def choose(
+    rows: Sequence[Row],
+    quality: Sequence[Place],
+    coverage: Sequence[Place],
+    speed: Sequence[Place],
+    name: str,
+    measure: str,
+) -> tuple[str | None, str, str | None]:
+    """Choose, or say why not.
+
+    Arguments:
+        rows: All that are compared.
+        quality: Places of those that are ranked; so coverage and speed.
+        coverage: The same by coverage.
+        speed: The same by speed.
+        name: The score of coverage.
+        measure: The score of quality.
+
+    Returns:
+        The choice, if there is one; the verdict; why there is no choice.
+    """
+    if not rows:
+        return _none("nothing was measured")
+    if not quality:
+        return _none(_without_quality(rows, measure))
+    best = _best(quality)
+    reached = floor(rows, measure)
+    real = "" if reached is None else f", where real data reach {brief(reached)}"
+    reason = _why_not(rows, quality, best, measure)
+    if reason:
+        lead = f" The lowest {measure} is that of {best.recipe}, {brief(best.value)}{real}."
+        choice, verdict, why = _none(reason)
+        return choice, verdict + lead, why
+    return (
+        best.recipe,
+        f"Choose {best.recipe}: its samples lie nearest to the data ({measure} "
+        f"{brief(best.value)}{real}){_also(best, coverage, speed, name)}.",
+        None,
+    )
+
+
+def _none(reason: str) -> tuple[None, str, str]:
+    return None, f"No choice is made: {reason}.", f"{reason}."
+
+
+def _without_quality(rows: Sequence[Row], measure: str) -> str:
+    short = [row for row in rows if _is_short(row)]
+    if short:
+        return _short_words(short)
+    if rows and all(row.get("reward") for row in rows):
+        return "a reward is a task, and is compared with nothing but itself"
+    return f"no recipe has an {measure} that could be ranked, so there is no ground to choose on"
+
+
+def _why_not(rows: Sequence[Row], quality: Sequence[Place], best: Place, measure: str) -> str:
+    """Return the first reason not to choose; nothing where there is none."""
+    by_name = {str(row.get("recipe")): row for row in rows}
+    few = [r["test_examples"] for r in rows if r.get("test_examples", FEWEST_TEST) < FEWEST_TEST]
+    if few:
+        return (
+            f"there are {few[0]} test examples, and fewer than {FEWEST_TEST} cannot tell models "
+            "apart; give more data"
+        )
+    if len(quality) < 2:
+        short = [row for row in rows if _is_short(row)]
+        if short:
+            return f"only {best.recipe} was trained for long enough; {_short_words(short)}"
+        return f"only {best.recipe} was measured, and a choice needs a second recipe"
+    poor = _not_better_than(rows, best, measure)
+    if poor:
+        return poor
+    near = [p.recipe for p in quality if p is not best and not _apart(best, p, by_name, measure)]
+    if near:
+        return _near_words([best.recipe, *near], [by_name.get(n, {}) for n in near], measure)
+    return _contradiction(rows, quality, best, measure)
+
+
+def _best(quality: Sequence[Place]) -> Place:
+    return min(quality, key=lambda p: (p.place, p.value))
+
+
+def _not_better_than(rows: Sequence[Row], best: Place, measure: str) -> str:
+    for mark, value in sorted(baselines(rows, measure).items(), key=lambda item: item[1]):
+        if best.high >= value:
+            return (
+                f"the best, {best.recipe}, is not certainly better than the trivial baseline "
+                f"‘{mark}’ ({measure} {brief(best.value)}, up to {brief(best.high)}, against "
+                f"{brief(value)})"
+            )
+    return ""
+
+
+def _apart(best: Place, other: Place, rows: Mapping[str, Row], measure: str) -> bool:
+    """Tell whether two trainings of other seeds would be in the same order, for all we know."""
+    return _widened(best, rows, measure).beats(_widened(other, rows, measure), "lower")
+
+
+def _widened(place: Place, rows: Mapping[str, Row], measure: str) -> Place:
+    if found_in(rows.get(place.recipe, {}), measure).get("spread") is not None:
+        return place
+    low = place.value - RETRAINING * (place.value - place.low)
+    return replace(place, low=low, high=place.value + RETRAINING * (place.high - place.value))
+
+
+def _near_words(names: Sequence[str], others: Sequence[Row], measure: str) -> str:
+    if any(found_in(row, measure).get("spread") is not None for row in others):
+        return f"{joined(names)} cannot be told apart by {measure}; measure with more seeds"
+    return (
+        f"{joined(names)} lie within the noise of another training seed (retraining moves "
+        f"{measure} about three times as much as drawing again); measure with --seeds 3"
+    )
+
+
+def _contradiction(
+    rows: Sequence[Row], quality: Sequence[Place], best: Place, measure: str
+) -> str:
+    """Say where another measure of quality certainly prefers another."""
+    second = SECOND.get(measure, "")
+    ranked = {p.recipe for p in quality}
+    places = score_places([r for r in rows if r.get("recipe") in ranked], second, "lower")
+    own = next((p for p in places if p.recipe == best.recipe), None)
+    rival = next((p for p in places if own and p.beats(own, "lower")), None)
+    if rival is None:
+        return ""
+    return f"{measure} prefers {best.recipe}, and {second} {rival.recipe}: the measures contradict"
+
+
+def _also(best: Place, coverage: Sequence[Place], speed: Sequence[Place], name: str) -> str:
+    c = next((p for p in coverage if p.recipe == best.recipe), None)
+    s = next((p for p in speed if p.recipe == best.recipe), None)
+    parts = []
+    if c and c.place == 1 and len(coverage) > 1:
+        much = "as much of them as any" if c.tied else "the most of them"
+        parts.append(f"it covers {much} ({name} {brief(c.value)})")
+    if s and s.place == 1 and len(speed) > 1:
+        fast = "none samples faster" if s.tied else "it samples fastest"
+        parts.append(f"{fast} ({duration(s.value)} each)")
+    return "".join(f", and {part}" for part in parts)
+
+
+# Training
+
+
+def unranked_words(rows: Sequence[Row]) -> list[str]:
+    """Say of which rows the training forbids or weakens a place; a sentence each kind."""
+    said = []
+    short = [row for row in rows if _is_short(row)]
+    if short:
+        said.append(f"Not ranked: {_short_words(short)}.")
+    falling = [str(r.get("recipe")) for r in rows if _training(r).get("state") == "falling"]
+    if falling:
+        said.append(
+            f"{joined(falling)} still improved when the time was over: more minutes may change "
+            "the places."
+        )
+    elsewhere = [str(r.get("recipe")) for r in rows if _is_elsewhere(r, rows)]
+    if elsewhere:
+        said.append(
+            f"Not ranked: {joined(elsewhere)}, trained with other threads or on another processor "
+            "than the rest."
+        )
+    rewarded = [f"{r.get('recipe')} ({r['reward']})" for r in rows if r.get("reward")]
+    if rewarded:
+        said.append(
+            f"Not ranked by likeness to the data: {joined(rewarded)}, trained for a reward."
+        )
+    return said
+
+
+def _training(row: Row) -> Mapping[str, object]:
+    return row.get("training") or {}
+
+
+def _is_short(row: Row) -> bool:
+    return _training(row).get("state") == "warming up"
+
+
+def _short_words(rows: Sequence[Row]) -> str:
+    """Say how many updates were made, how many are wanted, and which minutes would do."""
+    each = []
+    for row in rows:
+        training = row["training"]
+        updates, wanted = training["updates"], training["wanted"]
+        each.append(f"{row.get('recipe')} made {updates:,} of the {wanted:,} updates it takes")
+    minutes = max(
+        row["training"]["seconds"]
+        / 60
+        * row["training"]["wanted"]
+        / max(row["training"]["updates"], 1)
+        for row in rows
+    )
+    return f"{joined(each)}; --minutes {_rounded_up(1.1 * minutes):g} would do"
+
+
+def _rounded_up(minutes: float) -> float:
+    """Round up to two figures.
+
+    >>> _rounded_up(0.3456), _rounded_up(12.1)
+    (0.35, 13.0)
+    """
+    if minutes <= 0:
+        return 0.0
+    unit = 10.0 ** (math.floor(math.log10(minutes)) - 1)
+    return round(math.ceil(minutes / unit - 1e-9) * unit, 6)
+
+
+def _is_elsewhere(row: Row, rows: Sequence[Row]) -> bool:
+    """Tell whether a row was trained under other conditions than most."""
+    every = [_conditions(r) for r in rows if _training(r).get("processor")]
+    if not _training(row).get("processor") or not every:
+        return False
+    return _conditions(row) != Counter(every).most_common(1)[0][0]
+
+
+def _conditions(row: Row) -> tuple[object, object]:
+    return _training(row).get("processor"), _training(row).get("threads")

@@ -1,0 +1,106 @@
+"""What is chosen, and the guards that keep the page from choosing."""
+
+from __future__ import annotations
+
+import pytest
+
+from trilemma.report.ranking import rank
+
+
+def trained(row, updates=500, state="settled", wanted=200, **more):
+    training = {"seconds": 18.0, "updates": updates, "wanted": wanted, "state": state}
+    return row | {"training": training | {"processor": "A", "threads": 2} | more}
+
+
+@pytest.fixture
+def pair(evaluate):
+    """Return two rows that are clearly apart."""
+    return [trained(evaluate("a", fd=20)), trained(evaluate("b", fd=60))]
+
+
+def test_what_is_clearly_apart_is_chosen(pair):
+    found = rank(pair)
+    assert (found.choice, found.why_not) == ("a", None)
+    assert found.verdict.startswith("Choose a")
+
+
+def test_few_test_examples_make_no_choice(pair):
+    assert rank([row | {"test_examples": 50} for row in pair]).choice == "a"
+    found = rank([row | {"test_examples": 18} for row in pair])
+    assert found.choice is None
+    assert "there are 18 test examples, and fewer than 50" in found.why_not
+
+
+def test_too_few_updates_are_not_ranked_and_the_minutes_that_would_do_are_said(pair, evaluate):
+    short = trained(evaluate("c", fd=2), updates=5, state="warming up")
+    found = rank([*pair, short])
+    assert [p.recipe for p in found.quality] == ["a", "b"]
+    assert found.choice == "a"
+    assert "c made 5 of the 200 updates it takes; --minutes 14 would do" in found.words
+    assert "beaten" not in found.words
+
+
+def test_where_only_one_was_trained_for_long_enough_nothing_is_chosen(pair):
+    pair[1] = trained(pair[1], updates=5, state="warming up")
+    found = rank(pair)
+    assert found.choice is None
+    assert found.why_not.startswith("only a was trained for long enough; b made 5 of the 200")
+
+
+def test_nothing_beaten_by_a_baseline_is_chosen(pair):
+    for row in pair:
+        row["metrics"]["fd"]["baselines"] = {"mean": 20.5}
+    found = rank(pair)
+    assert found.choice is None
+    assert "a, is not certainly better than the trivial baseline ‘training mean’" in found.why_not
+
+
+def test_a_single_seed_needs_three_times_the_distance(evaluate):
+    """Intervals that do not touch are no choice while retraining may change the order."""
+    near = [trained(evaluate("a", fd=20, wide=1)), trained(evaluate("b", fd=25, wide=1))]
+    found = rank(near)
+    assert [p.span for p in found.quality] == ["1", "2"]
+    assert found.choice is None
+    assert "another training seed" in found.why_not
+    for row in near:
+        row["metrics"]["fd"]["spread"] = 0.5
+    assert rank(near).choice == "a"
+
+
+def test_measures_that_contradict_make_no_choice(evaluate):
+    pair = [
+        trained(evaluate("a", fd=20, kd=0.9)),
+        trained(evaluate("b", fd=60, kd=0.1)),
+    ]
+    found = rank(pair)
+    assert found.choice is None
+    assert found.why_not == "fd prefers a, and kd b: the measures contradict."
+
+
+def test_points_are_ranked_by_energy_distance(evaluate):
+    pair = [
+        trained(evaluate("shape", fd=0.002, energy_distance=0.02)),
+        trained(evaluate("blob", fd=0.001, energy_distance=0.9)),
+    ]
+    found = rank(pair)
+    assert [p.recipe for p in found.quality] == ["shape", "blob"]
+    assert "energy_distance" in found.verdict
+
+
+def test_other_conditions_are_marked_and_not_ranked(pair, evaluate):
+    other = trained(evaluate("c", fd=2), threads=8)
+    found = rank([*pair, other])
+    assert [p.recipe for p in found.quality] == ["a", "b"]
+    assert "c, trained with other threads or on another processor" in found.words
+
+
+def test_what_still_falls_is_said(pair):
+    pair[1] = trained(pair[1], state="falling")
+    assert "b still improved when the time was over" in rank(pair).words
+
+
+def test_rewards_are_not_ranked_by_likeness(pair, evaluate):
+    goal = trained(evaluate("graphrl", fd=1)) | {"reward": "robustness"}
+    found = rank([*pair, goal])
+    assert found.choice == "a"
+    assert "graphrl (robustness), trained for a reward" in found.words
