@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trilemma.laws import metrics as laws
+from trilemma.metrics import energy_distance as shape
 from trilemma.metrics import frechet, likelihood, neighbours
 from trilemma.metrics.frechet import Moments
 
@@ -105,3 +106,35 @@ def test_nats_for_bits(monkeypatch):
 def test_a_baseline_of_one_level_too_few(monkeypatch):
     monkeypatch.setattr(likelihood, "uniform", lambda d, count: -d * math.log(count - 1))
     assert len(broken(laws.bits_of_uniform_noise)) == 2
+
+
+def test_energy_distance_with_a_factor_forgotten(monkeypatch):
+    right = shape._mean_distance
+    monkeypatch.setattr(shape, "_mean_distance", lambda x, y: right(x, y) * (1 if x is y else 0.5))
+    assert "energy distance of two point masses" in broken(laws.shape_of_known_sets)
+
+
+def test_energy_distance_with_points_paired_with_themselves(monkeypatch):
+    def biased(x, y):
+        own = torch.cdist(x, x).mean() + torch.cdist(y, y).mean()
+        return (2 * torch.cdist(x, y).mean() - own).item()
+
+    monkeypatch.setattr(shape, "energy_distance", biased)
+    assert broken(laws.shape_of_known_sets) == ["energy distance is unbiased at n = 6, m = 9"]
+
+
+def test_sliced_wasserstein_with_directions_longer_than_one(monkeypatch):
+    right = shape.directions
+    monkeypatch.setattr(shape, "directions", lambda d: 2 * right(d))
+    assert broken(laws.shape_of_known_sets) == [
+        "sliced Wasserstein of a set moved by m in the plane is |m| / √2"
+    ]
+
+
+def test_sliced_wasserstein_that_pairs_rows_unsorted(monkeypatch):
+    def unsorted(x, y):
+        w = shape.directions(x.shape[1])
+        return ((x[: len(y)] @ w - (y @ w).flip(0)).square().mean()).sqrt().item()
+
+    monkeypatch.setattr(shape, "sliced_wasserstein", unsorted)
+    assert len(broken(laws.shape_of_known_sets)) == 2

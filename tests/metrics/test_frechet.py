@@ -121,3 +121,15 @@ class TestKernel:
         truth = torch.tensor([kernel_distance(x, y) for x in drawn]).std().item()
         assert kernel_spread(drawn[0], y, seed=0) == pytest.approx(truth, rel=0.4)
         assert math.isfinite(truth)
+
+
+def test_the_spread_of_the_kernel_distance_is_that_of_fresh_samples():
+    """The terms within and across move together: with the wrong sign the spread would grow."""
+    test = torch.randn(200, 3, generator=torch.Generator().manual_seed(0)).double()
+
+    def fresh(seed):
+        return torch.randn(200, 3, generator=torch.Generator().manual_seed(seed)).double() + 0.3
+
+    values = torch.tensor([kernel_distance(fresh(1 + i), test) for i in range(200)])
+    found = [kernel_spread(fresh(1 + i), test, seed=i) for i in range(20)]
+    assert sum(found) / len(found) == pytest.approx(values.std().item(), rel=0.25)

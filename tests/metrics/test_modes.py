@@ -132,7 +132,7 @@ class TestGaussians:
         assert "true density has 98.89%" in good.protocol
         assert found["modes"].value == found["modes"].floor == 8
         assert found["mode_kl"].value < 0.01
-        assert found["modes"].baselines == {"mean": 0, "noise": 8}
+        assert found["modes"].baselines == {"mean": 0, "noise": 8, "normal": 8}
         assert found["good_share"].baselines["mean"] == 0
         assert found["good_share"].baselines["noise"] < 0.5
 

@@ -14,12 +14,15 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.laws.law import Check, Law, equal
+from trilemma.metrics import energy_distance as shape
 from trilemma.metrics import frechet, likelihood, neighbours
 
 __all__ = ["CHECKS"]
 
 HEUSEL = "lecture §9; Heusel et al. 2017, eq. 6"
 BINKOWSKI = "lecture §9; Bińkowski et al. 2018, eq. 4"
+SZEKELY = "lecture §9; Székely & Rizzo 2013, eq. 2.5"
+BONNEEL = "lecture §9; Bonneel et al. 2015, §3"
 KYNKAANNIEMI = "lecture §9; Kynkäänniemi et al. 2019, eqs. 1–2"
 NAEEM = "lecture §9; Naeem et al. 2020, eqs. 3–4"
 THEIS = "lecture §6; Theis et al. 2016, §3.1"
@@ -139,6 +142,48 @@ def nearest_training_examples() -> list[Law]:
     ]
 
 
+def shape_of_known_sets() -> list[Law]:
+    """Point masses at distance r are 2 r apart; a set moved by m is |m| of each direction away."""
+    near, far = torch.zeros(5, 3).double(), torch.full((4, 3), 2.0).double()
+    x, m = _normal(50, 2), torch.tensor([3.0, 4.0], dtype=torch.float64)
+    values = [
+        shape.energy_distance(_normal(6, 2, seed=2 * i), _normal(9, 2, seed=2 * i + 1))
+        for i in range(400)
+    ]
+    found = torch.tensor(values, dtype=torch.float64)
+    error = found.std().item() / math.sqrt(len(found))
+    return [
+        equal(
+            "energy distance of two point masses",
+            SZEKELY,
+            shape.energy_distance(near, far),
+            2 * math.sqrt(12),
+            1e-9,
+        ),
+        equal(
+            "energy distance is unbiased at n = 6, m = 9",
+            SZEKELY,
+            found.mean().item(),
+            0,
+            4 * error,
+        ),
+        equal(
+            "sliced Wasserstein of a set moved by m in the plane is |m| / √2",
+            BONNEEL,
+            shape.sliced_wasserstein(x + m, x),
+            5 / math.sqrt(2),
+            1e-9,
+        ),
+        equal(
+            "sliced Wasserstein of a set and itself twice over",
+            BONNEEL,
+            shape.sliced_wasserstein(torch.cat([x, x]), x),
+            0,
+            1e-9,
+        ),
+    ]
+
+
 def bits_of_uniform_noise() -> list[Law]:
     """Uniform noise over L levels has log2 L bits per dimension: 8 for 256."""
     laws = []
@@ -174,5 +219,6 @@ CHECKS: Sequence[Check] = (
     kernel_is_unbiased,
     neighbours_of_known_sets,
     nearest_training_examples,
+    shape_of_known_sets,
     bits_of_uniform_noise,
 )

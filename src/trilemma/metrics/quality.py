@@ -1,17 +1,24 @@
 r"""Quality and coverage of samples, measured in features against a data set's test split.
 
 A `Reference` is everything that does not depend on the model: the features of test and training
-examples, and the values of the same metrics for three stand-ins of a model,
+examples, and the values of the same metrics for stand-ins of a model, as many of them as of the
+samples that are measured,
 
     floor    training examples in the place of samples: what a perfect model reaches
     mean     the training mean, repeated
     noise    uniform noise: over all levels, or over the box around the training points
+    normal   a Gaussian with the training moments, for points and tables
+
+A Fréchet distance of n samples lies above its limit by a part that goes as 1 / n. So score, floor
+and baselines take the same n: that of the samples, or of the training examples where these are
+fewer.
 
 It is computed once and serves every model that is compared on the data.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -23,6 +30,8 @@ from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
+from trilemma.metrics.energy_distance import METRICS as SHAPE_METRICS
+from trilemma.metrics.energy_distance import shape_distances
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.frechet import (
     enough,
@@ -34,12 +43,13 @@ from trilemma.metrics.frechet import (
 from trilemma.metrics.modes import METRICS as MODE_METRICS
 from trilemma.metrics.modes import ModeReference, lacking, mode_reference, mode_scores, modes_of
 from trilemma.metrics.neighbours import CAP, Manifold, manifold, nearest, nearest_ratio
-from trilemma.metrics.score import RESAMPLES, Score, spread
+from trilemma.metrics.score import RESAMPLES, SUBSETS, Score, spread, subset_spreads
 
 __all__ = ["METRICS", "Progress", "Reference", "quality", "reference"]
 
 OF_POINTS = ("precision", "recall", "density", "coverage")
-METRICS = ("fd", "kd", *OF_POINTS, "nearest_train_ratio")
+METRICS = ("fd", "kd", *OF_POINTS, "nearest_train_ratio", *SHAPE_METRICS)
+"""The last of points and tables alone."""
 
 SHOWN = 16
 """Samples whose nearest training example is kept."""
@@ -88,6 +98,11 @@ class Reference:
         return self.extractor.note
 
     @property
+    def is_shape(self) -> bool:
+        """Tell whether the features are coordinates, whose shape is measured besides."""
+        return self.data.domain.kind == "points"
+
+    @property
     def beyond(self) -> tuple[str, ...]:
         """Name no metric: whatever is skipped of images or points is listed with the reason."""
         return ()
@@ -101,7 +116,8 @@ class Reference:
         if samples.is_floating_point() and not samples.isfinite().all():
             bad = int((~samples.isfinite().flatten(1).all(1)).sum())
             reason = f"{bad} of {len(samples)} samples are not finite numbers"
-            return {}, dict.fromkeys((*METRICS, *MODE_METRICS), reason), samples[:0]
+            names = [m for m in METRICS if self.is_shape or m not in SHAPE_METRICS]
+            return {}, dict.fromkeys((*names, *MODE_METRICS), reason), samples[:0]
         features = self.extractor(samples)
         distances, rows = nearest(features, self.train)
         scores, skipped = quality(features, self, distances)
@@ -152,21 +168,27 @@ def reference(
     train = features(data.train.x[rows], "training examples")
     usual = nearest(test[:CAP], train)[0]
 
-    half = min(n, len(train) // 2)
-    floor, _, _ = _measured(train[:half], test, nearest(train[:half], train[half:])[0], usual)
+    count, is_shape = min(n, len(train)), data.domain.kind == "points"
+    # Of distances to training examples the floor is that of test examples.
+    floor, _, _ = _measured(train[:count], test, usual, usual, is_shape)
     stand_ins = {
-        "mean": _mean(data)[None].expand(half or 1, *data.domain.shape),
-        "noise": _noise(data, max(half, 1), seed),
+        "mean": _mean(data)[None].expand(count, *data.domain.shape),
+        "noise": _noise(data, count, seed),
+        **({"normal": _normal(data, count, seed)} if is_shape else {}),
     }
     seen = {
-        "mean": features(stand_ins["mean"][:1], "the mean").expand(half or 1, -1),
-        "noise": features(stand_ins["noise"], "noise"),
+        name: features(x[:1], "the mean").expand(count, -1)
+        if name == "mean"
+        else features(x, name)
+        for name, x in stand_ins.items()
     }
     away = {
-        "mean": nearest(seen["mean"][:1], train)[0].expand(half or 1),
-        "noise": nearest(seen["noise"], train)[0],
+        name: nearest(x[:1], train)[0].expand(count) if name == "mean" else nearest(x, train)[0]
+        for name, x in seen.items()
     }
-    trivial = {name: _measured(found, test, away[name], usual)[0] for name, found in seen.items()}
+    trivial = {
+        name: _measured(x, test, away[name], usual, is_shape)[0] for name, x in seen.items()
+    }
     by_metric = {
         metric: {name: found[metric] for name, found in trivial.items() if metric in found}
         for metric in METRICS
@@ -179,7 +201,7 @@ def reference(
         seed=seed,
     )
     return Reference(
-        extractor, n, seed, test, train, rows, usual, floor, half, by_metric, data, counted
+        extractor, n, seed, test, train, rows, usual, floor, count, by_metric, data, counted
     )
 
 
@@ -197,20 +219,23 @@ def quality(
     """
     if distances is None:
         distances = nearest(features, against.train)[0]
-    values, points, skipped = _measured(features, against.test, distances, against.usual)
-    deviations = _deviations(features, against, distances, points)
+    matched = features[: against.floor_n]
+    values, points, skipped = _measured(
+        matched, against.test, distances, against.usual, against.is_shape
+    )
+    deviations = _deviations(matched, against, distances, points)
     scores = {}
     for name, value in values.items():
-        least = {"kd": -torch.inf}.get(name, 0.0)
+        least = -torch.inf if name in ("kd", "energy_distance") else 0.0
         most = 1.0 if name in ("precision", "recall", "coverage") else torch.inf
         scores[name] = Score(
             value,
             unit=UNITS[name],
-            better="lower" if name in ("fd", "kd") else "higher",
+            better="lower" if name in ("fd", "kd", *SHAPE_METRICS) else "higher",
             floor=against.floor.get(name),
             baselines=against.baselines[name],
-            n=len(features) if name in ("fd", "nearest_train_ratio") else _cap(features, against),
-            protocol=_protocol(name, len(features), against),
+            n=_count(name, features, against),
+            protocol=_protocol(name, _count(name, features, against), against),
         ).within(deviations[name], least=least, most=most)
     return scores, skipped
 
@@ -223,6 +248,8 @@ UNITS = {
     "density": "ratio",
     "coverage": "share of test examples",
     "nearest_train_ratio": "ratio",
+    "energy_distance": "standard deviations",
+    "sliced_wasserstein": "standard deviations",
 }
 
 
@@ -249,12 +276,34 @@ def _noise(data: DataSet, n: int, seed: int) -> Tensor:
     return low + (high - low) * torch.rand(n, *data.domain.shape, generator=generator)
 
 
+def _normal(data: DataSet, n: int, seed: int) -> Tensor:
+    """Draw from a Gaussian with the training moments, [n, D]."""
+    x = data.train.x.double()
+    covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
+    ridge = 1e-9 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+    factor = torch.linalg.cholesky(covariance + ridge)
+    generator = torch.Generator().manual_seed(mix(seed, "normal"))
+    noise = torch.randn(n, x.shape[1], generator=generator, dtype=torch.float64)
+    return (x.mean(0) + noise @ factor.T).to(data.train.x.dtype)
+
+
+def _count(name: str, features: Tensor, against: Reference) -> int:
+    """Return how many samples a metric takes."""
+    if name == "nearest_train_ratio":
+        return len(features)
+    if name == "fd":
+        return min(len(features), against.floor_n)
+    if name in SHAPE_METRICS:
+        return min(len(features), against.floor_n, CAP)
+    return _cap(features[: against.floor_n], against)
+
+
 def _cap(features: Tensor, against: Reference) -> int:
     return min(len(features), len(against.test), CAP)
 
 
 def _measured(
-    features: Tensor, test: Tensor, distances: Tensor, usual: Tensor
+    features: Tensor, test: Tensor, distances: Tensor, usual: Tensor, is_shape: bool
 ) -> tuple[dict[str, float], Manifold | None, dict[str, str]]:
     """Return every metric that the numbers of rows allow, each point's part, and the refusals."""
     values: dict[str, float] = {}
@@ -271,12 +320,13 @@ def _measured(
         values["kd"] = kernel_distance(features[:m], test[:m])
         points = manifold(features[:m], test[:m])
         values |= {name: getattr(points, name).mean().item() for name in OF_POINTS}
+        values |= shape_distances(features[:CAP], test[:CAP]) if is_shape else {}
     else:
         reason = (
             f"{len(features)} samples and {len(test)} test examples are too few; "
             f"take at least {FEWEST} of each."
         )
-        skipped |= dict.fromkeys(("kd", *OF_POINTS), reason)
+        skipped |= dict.fromkeys(("kd", *OF_POINTS, *(SHAPE_METRICS if is_shape else ())), reason)
     values["nearest_train_ratio"] = nearest_ratio(distances, usual)
     return values, points, skipped
 
@@ -284,28 +334,44 @@ def _measured(
 def _deviations(
     features: Tensor, against: Reference, distances: Tensor, points: Manifold | None
 ) -> dict[str, float]:
-    """Return the bootstrap standard deviation of every metric."""
+    """Return the deviation of every metric over fresh samples and fresh test examples."""
     seed, m = against.seed, _cap(features, against)
     usual = against.usual.double().quantile(0.5).clamp_min(1e-300).item()
     out = {"nearest_train_ratio": spread(distances, seed=seed, median=True) / usual}
     if min(len(features), len(against.test)) >= 2 * features.shape[1]:
-        out["fd"] = frechet_spread(features, against.test, seed=seed)
+        out["fd"] = _of_both(frechet_spread, features, against.test, seed)
     if points is not None:
-        out["kd"] = kernel_spread(features[:m], against.test[:m], seed=seed)
-        out |= {name: spread(getattr(points, name), seed=seed) for name in OF_POINTS}
+        out["kd"] = _of_both(kernel_spread, features[:m], against.test[:m], seed)
+        out |= subset_spreads(features[:m], against.test[:m], _of_manifold, seed=seed)
+        if against.is_shape:
+            both = features[:CAP], against.test[:CAP]
+            out |= subset_spreads(*both, shape_distances, seed=seed)
     return out
+
+
+def _of_both(deviation: Callable[..., float], samples: Tensor, test: Tensor, seed: int) -> float:
+    """Return the deviation over fresh rows of either side, of a distance that is symmetric."""
+    return math.hypot(deviation(samples, test, seed=seed), deviation(test, samples, seed=seed))
+
+
+def _of_manifold(samples: Tensor, test: Tensor) -> dict[str, float]:
+    points = manifold(samples, test)
+    return {name: getattr(points, name).mean().item() for name in OF_POINTS}
 
 
 def _protocol(name: str, n: int, against: Reference) -> str:
     """Return the sentence that makes a number repeatable."""
     m = min(n, len(against.test), CAP)
+    shape = f"{min(n, CAP)} samples against {min(len(against.test), CAP)} test examples, unbiased"
     rows = {
+        "energy_distance": shape,
+        "sliced_wasserstein": shape.removesuffix(", unbiased"),
         "fd": f"{n} samples against {len(against.test)} test examples, float64",
         "nearest_train_ratio": f"median distance of {n} samples to the nearest of "
         f"{len(against.train)} training examples, over that of {len(against.usual)} test "
         "examples; 1 is usual, well below 1 is copying",
     }.get(name, f"{m} samples against {m} test examples")
-    if m == CAP and name not in ("fd", "nearest_train_ratio"):
+    if m == CAP and name not in ("fd", "nearest_train_ratio", *SHAPE_METRICS):
         rows += " (the most that are taken)"
     if name in ("precision", "recall"):
         rows += ", 3 neighbours"
@@ -313,8 +379,20 @@ def _protocol(name: str, n: int, against: Reference) -> str:
         rows += ", 5 neighbours"
     elif name == "kd":
         rows += ", unbiased, cubic kernel"
-    count = 10 if name == "fd" and against.test.shape[1] > 256 else RESAMPLES
+    if name == "sliced_wasserstein":
+        rows += ", root mean square over directions"
+    floor = "test examples" if name == "nearest_train_ratio" else "training examples"
     return (
         f"{rows}; features {against.extractor!r}; seed {against.seed}; interval: 1.96 standard "
-        f"deviations over {count} bootstrap resamples; floor: {against.floor_n} training examples"
+        f"deviations over {_resampling(name, against)}; floor: as many {floor}"
     )
+
+
+def _resampling(name: str, against: Reference) -> str:
+    """Say what a deviation was taken over."""
+    if name in (*OF_POINTS, *SHAPE_METRICS):
+        return f"{SUBSETS} subsets of samples and of test examples"
+    if name == "nearest_train_ratio":
+        return f"{RESAMPLES} bootstrap resamples of the samples"
+    count = 10 if name == "fd" and against.test.shape[1] > 256 else RESAMPLES
+    return f"{count} bootstrap resamples of samples, and of test examples"

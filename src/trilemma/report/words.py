@@ -39,7 +39,22 @@ MEANINGS: Mapping[str, Meaning] = {
         "fd",
         "lower",
         "Fréchet distance: how far the samples as a whole lie from unseen data, in the features "
-        "of the extractor. Quality and coverage in one number; the ranking by quality uses it.",
+        "of the extractor. Quality and coverage in one number; the ranking of images by "
+        "quality uses it. It compares means and covariances alone, so that of coordinates it "
+        "takes a Gaussian of the right moments for the data.",
+    ),
+    "energy_distance": Meaning(
+        "energy distance",
+        "lower",
+        "How far the samples lie from unseen data in shape, in standardised coordinates: 0 for "
+        "equal distributions, by chance a little below. The ranking of points and tables by "
+        "quality uses it. Columns of no meaning weigh as much as others.",
+    ),
+    "sliced_wasserstein": Meaning(
+        "sliced Wasserstein",
+        "lower",
+        "How far samples must be moved to lie like unseen data, in the mean over directions and "
+        "in standard deviations. Above 0 by chance: real data reach the floor.",
     ),
     "kd": Meaning(
         "kd",

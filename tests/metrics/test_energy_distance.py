@@ -1,0 +1,87 @@
+"""Energy distance and sliced Wasserstein: against others' code, and what fd does not see."""
+
+from __future__ import annotations
+
+import math
+
+import ot
+import pytest
+import scipy.stats
+import torch
+
+from trilemma.data import sources
+from trilemma.metrics.energy_distance import directions, energy_distance, sliced_wasserstein
+from trilemma.metrics.extractors import extractor
+from trilemma.metrics.frechet import frechet_distance
+from trilemma.metrics.quality import quality, reference
+from trilemma.metrics.score import subset_spreads
+
+
+def normal(n, d, seed=0):
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_energy_distance_agrees_with_scipy_in_one_dimension():
+    """Scipy's is the root of the biased estimate, in which points pair with themselves."""
+    x, y = normal(60, 1), 1.5 * normal(40, 1, 1) + 0.3
+    n, m = len(x), len(y)
+    own = torch.cdist(x, x).mean() / (n - 1) + torch.cdist(y, y).mean() / (m - 1)
+    theirs = scipy.stats.energy_distance(x[:, 0].numpy(), y[:, 0].numpy()) ** 2
+    assert energy_distance(x, y) == pytest.approx(theirs - own.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_sliced_wasserstein_agrees_with_pot(d):
+    x, y = normal(70, d), 1.5 * normal(40, d, 1) + 0.3
+    theirs = ot.sliced_wasserstein_distance(
+        x.numpy(), y.numpy(), projections=directions(d).numpy()
+    )
+    assert sliced_wasserstein(x, y) == pytest.approx(float(theirs), rel=1e-9)
+
+
+def test_energy_distance_is_zero_in_the_mean_for_equal_distributions():
+    values = [energy_distance(normal(8, 2, 2 * i), normal(5, 2, 2 * i + 1)) for i in range(600)]
+    found = torch.tensor(values)
+    assert abs(found.mean()) < 4 * found.std() / math.sqrt(len(found))
+    assert (found < 0).float().mean() > 0.3
+
+
+def test_a_gaussian_of_the_right_moments_is_seen_on_two_moons():
+    data = sources.load("two-moons")
+    against = reference(data, extractor(None, data), n=2000, seed=0)
+    cloud = data.train.x.double()
+    root = torch.linalg.cholesky(torch.cov(cloud.T))
+    blob = (cloud.mean(0) + normal(2000, 2) @ root.T).float()
+    scores, _ = quality(against.extractor(blob), against)
+    for name in ("energy_distance", "sliced_wasserstein"):
+        score = scores[name]
+        assert score.low > 2 * abs(score.floor)
+        assert score.baselines["normal"] == pytest.approx(score.value, rel=0.5)
+        assert score.baselines["noise"] > abs(score.floor)
+    # What these see, a Fréchet distance of coordinates does not.
+    assert scores["fd"].value < 3 * scores["fd"].floor + 0.01
+
+
+def test_floor_and_score_of_true_samples_are_equal_in_the_mean():
+    """Training examples are no nearer than fresh ones: both are as many."""
+    data = sources.load("two-moons")
+    against = reference(data, extractor(None, data), n=1000, seed=0)
+    assert against.floor_n == 1000
+    fresh = against.train[1000:]
+    values = [frechet_distance(part, against.test) for part in fresh.split(1000)[:8]]
+    spread = torch.tensor(values).std().item()
+    assert abs(sum(values) / len(values) - against.floor["fd"]) < 4 * spread
+    assert against.floor["nearest_train_ratio"] == 1.0
+
+
+def test_deviations_are_those_of_fresh_rows_of_both_sides():
+    """The mean difference of two sets has a variance that is known: of both, of every row."""
+    x, y = normal(400, 1), 3 * normal(100, 1, 1)
+    x[200:] *= 10  # rows of one half alone would not tell
+
+    def gap(a, b):
+        return {"gap": (a.mean() - b.mean()).item()}
+
+    truth = math.sqrt(float(x.var() / 400 + y.var() / 100))
+    found = [subset_spreads(x, y, gap, seed=seed)["gap"] for seed in range(20)]
+    assert sum(found) / len(found) == pytest.approx(truth, rel=0.1)
