@@ -5,7 +5,14 @@ from hypothesis import strategies as st
 
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
-from trilemma.data.split import content_hashes, duplicates, frequencies, is_test
+from trilemma.data.split import (
+    content_hashes,
+    duplicates,
+    frequencies,
+    is_test,
+    row_hashes,
+    split_warning,
+)
 
 HASH = st.integers(0, 2**64 - 1)
 
@@ -66,8 +73,42 @@ def test_lone_example_of_a_class_is_for_training():
 
 
 def test_adding_examples_moves_none():
-    hashes = content_hashes(torch.arange(500)[:, None])
-    assert torch.equal(is_test(hashes, 0.1)[:300], is_test(hashes[:300], 0.1))
+    hashes = content_hashes(torch.arange(1500)[:, None])
+    assert torch.equal(is_test(hashes, 0.1)[:900], is_test(hashes[:900], 0.1))
+
+
+def test_from_250_examples_on_50_are_for_testing():
+    hashes = content_hashes(torch.arange(300)[:, None])
+    for n, least, most in ((249, 10, 45), (250, 50, 50), (300, 50, 50)):
+        assert least <= int(is_test(hashes[:n], 0.1).sum()) <= most
+    # The smallest hashes are taken, whatever the order.
+    shuffled = [hashes[i] for i in torch.randperm(300).tolist()]
+    held = {h for h, is_held in zip(hashes, is_test(hashes, 0.1).tolist(), strict=True) if is_held}
+    again = is_test(shuffled, 0.1).tolist()
+    assert held == {h for h, is_held in zip(shuffled, again, strict=True) if is_held}
+
+
+def test_copies_of_rows_lie_on_both_sides():
+    hashes = content_hashes(torch.arange(6).repeat(100)[:, None])
+    rows = row_hashes(hashes)
+    assert len(set(rows)) == 600
+    test = is_test(rows, 0.1)
+    here = {h for h, is_held in zip(hashes, test.tolist(), strict=True) if is_held}
+    there = {h for h, is_held in zip(hashes, test.tolist(), strict=True) if not is_held}
+    assert here == there == set(hashes)
+    assert 50 <= int(test.sum()) < 90
+    assert sorted(row_hashes(hashes[::-1])) == sorted(rows)
+
+
+def test_a_split_full_of_copies_or_far_from_its_share_is_warned_of():
+    """300 examples, 82 of them for testing, 45 of these copies."""
+    hashes = [*range(37), *[0] * 45, *range(100, 318)]
+    said = split_warning(hashes, [True] * 82 + [False] * 218, 0.1)
+    assert "of 300 examples 82 are for testing, 45 of them copies" in said
+    assert split_warning(list(range(300)), [i < 50 for i in range(300)], 0.1) == ""
+    assert "250 are for testing" in split_warning(
+        list(range(500)), [i < 250 for i in range(500)], 0.1
+    )
 
 
 def test_all_the_same_is_refused():

@@ -59,7 +59,7 @@ def test_captions_follow_their_examples_with_or_without_labels():
 
 
 def test_fewer_examples_than_a_batch_are_refused_with_a_batch_that_would_do():
-    with pytest.raises(BadInput, match=r"4 training examples.*--batch 4"):
+    with pytest.raises(BadInput, match=r"4 training examples.*a batch of 4"):
         ExampleStream(numbered(4), 5, 0)
 
 

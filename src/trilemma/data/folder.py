@@ -22,7 +22,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data.captions import captions
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import Pictures, shown
-from trilemma.data.split import content_hashes, frequencies, is_test
+from trilemma.data.split import content_hashes, frequencies, is_test, split_warning
 from trilemma.data.text import with_words
 
 __all__ = ["dataset"]
@@ -63,6 +63,8 @@ def dataset(folder: Path, found: Pictures) -> DataSet:
     copies = len(hashes) - len(set(hashes))
     if copies:
         more.append(f"copies of another image, on the same side of the split: {copies}")
+    warning = split_warning(hashes, test.tolist(), TEST_SHARE)
+    more += [warning] if warning else []
     more.append(f"split by content: {len(train)} for training, {len(held)} for testing")
     shape = tuple(x.shape[1:])
     domain = Domain("image", shape, Levels(256), classes, frequencies(train, classes))

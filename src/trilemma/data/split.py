@@ -2,8 +2,12 @@
 
 Each example has a hash h of its content, uniform on [0, 1); it is a test example when h < share.
 So a copy lies on the side of its original, and adding, renaming or reordering files moves nothing.
-Two repairs, for small sets, that depend on content alone: a class without training examples gets
-the one with its largest hash, and an empty test set takes the smallest hashes.
+Rows of a table are another thing: copies are what the data are like, and `row_hashes` gives each
+of them a hash of its own, so that they lie on both sides.
+
+Repairs, for small sets, that depend on content alone: a class without training examples gets the
+one with its largest hash, an empty test set takes the smallest hashes, and so does one of fewer
+than 50 examples where there are 250 or more: fewer cannot tell models apart.
 """
 
 from __future__ import annotations
@@ -19,7 +23,21 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
 
-__all__ = ["content_hashes", "duplicates", "frequencies", "is_test"]
+__all__ = [
+    "content_hashes",
+    "duplicates",
+    "frequencies",
+    "is_test",
+    "row_hashes",
+    "split_warning",
+]
+
+FEWEST_TEST, FROM = 50, 250
+"""Test examples at least, where there are so many examples in all."""
+CROWDED = 0.2
+"""Share of test examples that are copies of another, from which on it is warned of."""
+FAR = 1.5
+"""How many times its wanted share a split may be, or that share may be of it, unwarned."""
 
 
 def content_hashes(x: Tensor) -> list[int]:
@@ -42,6 +60,50 @@ def content_hashes(x: Tensor) -> list[int]:
     return hashes
 
 
+def row_hashes(hashes: Sequence[int]) -> list[int]:
+    """Hash each example by its content and by how many of the same came before it.
+
+    The set of the hashes does not depend on the order of the examples.
+
+    >>> len(set(row_hashes([7, 7, 9])))
+    3
+    """
+    before: Counter[int] = Counter()
+    made = []
+    for h in hashes:
+        text = f"{h} {before[h]}".encode()
+        digest = hashlib.blake2b(text, digest_size=8).digest()
+        made.append(int.from_bytes(digest, "big") if before[h] else h)
+        before[h] += 1
+    return made
+
+
+def split_warning(hashes: Sequence[int], test: Sequence[bool], share: float) -> str:
+    """Say where a split is far from its share, or its test examples are full of copies.
+
+    Arguments:
+        hashes: Content hashes of all examples.
+        test: Which are for testing.
+        share: The share that was wanted.
+
+    Returns:
+        A sentence, or nothing.
+
+    >>> split_warning([1, 1, 1, 2], [True, True, True, False], 0.5)
+    'of 4 examples 3 are for testing, 2 of them copies of another: scores rest on few examples'
+    """
+    held = [h for h, is_held in zip(hashes, test, strict=True) if is_held]
+    n, wanted = len(held), max(share * len(hashes), FEWEST_TEST if len(hashes) >= FROM else 1)
+    copies = n - len(set(held))
+    far = max(n, wanted) > FAR * min(n, wanted) and abs(n - wanted) > 3 * math.sqrt(wanted)
+    if not far and copies < CROWDED * n:
+        return ""
+    return (
+        f"of {len(hashes)} examples {n} are for testing, {copies} of them copies of another: "
+        "scores rest on few examples"
+    )
+
+
 def is_test(hashes: Sequence[int], share: float, labels: Sequence[int] | None = None) -> Tensor:
     """Choose the test examples.
 
@@ -62,12 +124,15 @@ def is_test(hashes: Sequence[int], share: float, labels: Sequence[int] | None = 
         if members <= chosen:
             kept.add(max(members))
     chosen -= kept
-    if not chosen:
+    copies = Counter(hashes)
+    rows = sum(copies[h] for h in chosen)
+    least = FEWEST_TEST if len(hashes) >= FROM else 1
+    if rows < least:
         # Copies of an example count, so that the share is one of rows; the last hash stays.
         kept |= {max(members) for members in _groups(hashes, labels)}
-        copies, rows = Counter(hashes), 0
-        for h in sorted(set(hashes) - kept):
-            if rows >= math.ceil(share * len(hashes)):
+        wanted = max(least, 0 if chosen else math.ceil(share * len(hashes)))
+        for h in sorted(set(hashes) - kept - chosen):
+            if rows >= wanted:
                 break
             chosen.add(h)
             rows += copies[h]

@@ -18,7 +18,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import shown
-from trilemma.data.split import content_hashes, is_test
+from trilemma.data.split import content_hashes, is_test, row_hashes, split_warning
 
 __all__ = ["dataset", "is_table"]
 
@@ -56,16 +56,19 @@ def dataset(path: Path) -> DataSet:
                 "be told apart in 32 bits; subtract a constant from it first."
             )
     x = torch.from_numpy(rows.astype(np.float32))
-    hashes = content_hashes(x)
+    contents = content_hashes(x)
+    hashes = row_hashes(contents)
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
-    test = is_test(hashes, TEST_SHARE)[order]
-    x = x[order]
+    test = is_test(hashes, TEST_SHARE)
+    warning = split_warning(contents, test.tolist(), TEST_SHARE)
+    x, test = x[order], test[order]
     values = Real(tuple(mean.tolist()), tuple(spread.tolist()))
     domain = Domain("points", (len(names),), values, columns=tuple(names))
-    copies = len(hashes) - len(set(hashes))
+    copies = len(contents) - len(set(contents))
     notes = [f"columns: {', '.join(names)}; each standardised by its mean and deviation"]
     if copies:
-        notes.append(f"copies of another row, on the same side of the split: {copies}")
+        notes.append(f"copies of another row: {copies}; rows are split one by one")
+    notes += [warning] if warning else []
     return DataSet(name, domain, Split(x[~test]), Split(x[test]), notes, "coordinates")
 
 
