@@ -194,3 +194,12 @@ class TestEgos:
         monkeypatch.setattr(ego, "citeseer", lambda: None)
         with pytest.raises(BadInput, match="--ego-radius"):
             load("ego-small")
+
+
+def test_regular_graphs_are_no_copies():
+    """Colours alone take all 3-regular graphs of a size for one."""
+    networks = [nx.random_regular_graph(3, 30, seed=seed) for seed in range(10)]
+    data = graphs.of_networks(networks)
+    assert not any("same as another" in note for note in data.notes)
+    data = graphs.of_networks([*networks, nx.relabel_nodes(networks[0], lambda i: 29 - i)])
+    assert "the same as another but for the order of nodes: 1" in data.notes

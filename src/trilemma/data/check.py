@@ -19,7 +19,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
 from trilemma.data.sources import is_named, load, place
 from trilemma.data.split import content_hashes, duplicates
-from trilemma.maths.refinement import colour_hash
+from trilemma.maths.isomorphism import IsomorphismClasses
 
 __all__ = ["Report", "check"]
 
@@ -151,9 +151,13 @@ def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Repo
     return dataclasses.replace(report, counts=counts, unreadable=found.unreadable, notes=notes)
 
 
-def _hashes(data: DataSet, x: Tensor) -> list[int]:
-    """Return hashes that are equal for copies: of graphs, whatever the order of their nodes."""
-    return colour_hash(x).tolist() if data.domain.kind == "graph" else content_hashes(x)
+def _duplicates(data: DataSet) -> dict[str, int]:
+    """Count copies: of graphs, whatever the order of their nodes."""
+    if data.domain.kind != "graph":
+        return duplicates(content_hashes(data.train.x), content_hashes(data.test.x))
+    classes = IsomorphismClasses()
+    found = duplicates(classes.of(data.train.x), classes.of(data.test.x))
+    return found | ({"undecided": classes.undecided} if classes.undecided else {})
 
 
 def _facts(data: DataSet) -> dict[str, str]:
@@ -201,7 +205,7 @@ def _report(data: DataSet, found: Pictures | None = None) -> Report:
         sizes=found.sizes if found is not None else sizes,
         classes=_classes(data),
         unreadable=found.unreadable if found is not None else {},
-        duplicates=duplicates(_hashes(data, data.train.x), _hashes(data, data.test.x)),
+        duplicates=_duplicates(data),
         facts=_facts(data),
         notes=data.notes,
         sheet=data.train.x[shown],

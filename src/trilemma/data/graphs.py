@@ -43,6 +43,7 @@ from trilemma.core.noise import mix
 from trilemma.data import graph_files
 from trilemma.data import graph_rules as rules
 from trilemma.data.dataset import DataSet, Rule, Split
+from trilemma.maths.isomorphism import IsomorphismClasses
 from trilemma.maths.orders import breadth_first, windows
 from trilemma.maths.refinement import colour_hash
 
@@ -229,10 +230,10 @@ def dataset(
         hashes.append(mix("split", colour, seen[colour]))
         seen[colour] += 1
     order = sorted(range(len(hashes)), key=hashes.__getitem__)
+    copies, undecided = _copies(x, [seen[colour] > 1 for colour in colours])
     x, tests = x[order], math.ceil(TEST_SHARE * len(x))
     train, test = Split(x[tests:]), Split(x[:tests])
     reach = reach_of(train.x)
-    copies = len(colours) - len(seen)
     said = [*notes, "split by graph, whatever the order of its nodes, a fifth for testing"]
     said.append(
         f"M = {reach}: the widest window of {_orders(train.x)} random breadth-first orders of "
@@ -240,8 +241,22 @@ def dataset(
     )
     if copies:
         said.append(f"the same as another but for the order of nodes: {copies}")
+    if undecided:
+        said.append(f"pairs of graphs that may be the same, not decided: {undecided}")
     domain = Domain("graph", tuple(x.shape[1:]), Levels(2), reach=reach)
     return DataSet(name, domain, train, test, said, rule=rule)
+
+
+def _copies(x: Tensor, may_repeat: Sequence[bool]) -> tuple[int, int]:
+    """Return how many graphs are the same as an earlier one, and how many pairs are undecided.
+
+    Arguments:
+        x: Graphs.
+        may_repeat: Whether another graph has the hash of each.
+    """
+    classes = IsomorphismClasses()
+    numbers = classes.of(x[torch.tensor(may_repeat)])
+    return len(numbers) - classes.count, classes.undecided
 
 
 def of_networks(networks: Sequence[Any], name: str = "graphs") -> DataSet:

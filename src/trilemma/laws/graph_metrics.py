@@ -15,8 +15,9 @@ from torch import Tensor
 
 from trilemma.core.graph import adjacency, edges, graph, reordered, sizes, stacked
 from trilemma.laws.law import Check, Law, equal
+from trilemma.maths import isomorphism
 from trilemma.maths import orbits as places
-from trilemma.metrics import graph_statistics, isomorphism, mmd
+from trilemma.metrics import graph_statistics, mmd
 
 __all__ = ["CHECKS"]
 
@@ -242,19 +243,46 @@ def _worst(gap: Tensor) -> float:
 def isomorphism_is_exact() -> list[Law]:
     """Other orders are the same graph; graphs that refinement cannot tell apart are not."""
     x = _random(40, 9, seed=4)
-    kinds = isomorphism.Kinds()
-    first, again = kinds.of(x), kinds.of(_shuffled(x, 1))
+    classes = isomorphism.IsomorphismClasses()
+    first, again = classes.of(x), classes.of(_shuffled(x, 1))
     moved = sum(one != other for one, other in zip(first, again, strict=True))
     hexagon = graph(6, [(i, (i + 1) % 6) for i in range(6)])
     triangles = graph(6, [(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)])
-    pair = isomorphism.Kinds().of(stacked([hexagon, triangles]))
+    pair = isomorphism.IsomorphismClasses().of(stacked([hexagon, triangles]))
     every = stacked([graph(4, list(chosen)) for chosen in _edge_sets(4)])
-    count = len(set(isomorphism.Kinds().of(every)))
+    count = len(set(isomorphism.IsomorphismClasses().of(every)))
+    cubic = stacked([_cubic(30, seed) for seed in range(6)])
+    both = isomorphism.IsomorphismClasses().of(torch.cat([cubic, _shuffled(cubic, 2)]))
     return [
-        equal("graphs in another order are of another kind", MCKAY, moved, 0, 0),
-        equal("kinds of a hexagon and of two triangles", MCKAY, len(set(pair)), 2, 0),
-        equal("kinds among all 64 graphs of four labelled nodes", MCKAY, count, 11, 0),
+        equal("graphs in another order are of another class", MCKAY, moved, 0, 0),
+        equal("classes of a hexagon and of two triangles", MCKAY, len(set(pair)), 2, 0),
+        equal("classes among all 64 graphs of four labelled nodes", MCKAY, count, 11, 0),
+        equal(
+            "classes of six random 3-regular graphs of 30 nodes, each in two orders",
+            "Bollobás 1982: nearly all have no symmetry; McKay 1981",
+            len(set(both)),
+            6,
+            0,
+        ),
+        equal(
+            "of which another order changes", MCKAY, sum(a != b for a, b in _halves(both)), 0, 0
+        ),
     ]
+
+
+def _halves(numbers: list[int]) -> list[tuple[int, int]]:
+    half = len(numbers) // 2
+    return list(zip(numbers[:half], numbers[half:], strict=True))
+
+
+def _cubic(n: int, seed: int) -> Tensor:
+    """Draw a 3-regular graph: three ends of edges at each node, paired until it is simple."""
+    draw = torch.Generator().manual_seed(seed)
+    while True:
+        ends = torch.randperm(3 * n, generator=draw).view(-1, 2) // 3
+        x = graph(n, ends)
+        if int(x.sum()) == 4 * n:
+            return x
 
 
 def _edge_sets(n: int) -> list[tuple[tuple[int, int], ...]]:

@@ -18,6 +18,8 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
@@ -25,17 +27,20 @@ from torch import Tensor
 from trilemma.maths.orbits import by_size
 from trilemma.maths.refinement import FIRST, SECOND, mixed
 
-__all__ = ["canonical"]
+__all__ = ["canonical", "edge_ends", "first_tied", "hash_of", "refined", "stable_colours"]
 
 AT_ONCE = 2**22
 """Entries of the matrices of graphs that are ordered together."""
 
 
-def canonical(x: UInt8[Tensor, "B N N"]) -> tuple[Int[Tensor, "B N"], Int[Tensor, " B"]]:
+def canonical(
+    x: UInt8[Tensor, "B N N"], check: Callable[[], None] | None = None
+) -> tuple[Int[Tensor, "B N"], Int[Tensor, " B"]]:
     """Return an order of each graph's nodes, and a hash of its refined colours.
 
     Arguments:
         x: Graphs whose nodes come first; those that are not there have zeros on the diagonal.
+        check: Called before each individualisation; raises to stop.
 
     Returns:
         The node at each place, those that are not there last; and a number that is the same for
@@ -50,32 +55,54 @@ def canonical(x: UInt8[Tensor, "B N N"]) -> tuple[Int[Tensor, "B N"], Int[Tensor
     order = torch.arange(x.shape[1], device=x.device).repeat(len(x), 1)
     hashes = torch.zeros(len(x), dtype=torch.int64, device=x.device)
     for rows, n in by_size(x, AT_ONCE):
-        order[rows, :n], hashes[rows] = _ordered(x[rows, :n, :n])
+        order[rows, :n], hashes[rows] = _ordered(x[rows, :n, :n], check)
     return order, hashes
 
 
-def _ordered(x: UInt8[Tensor, "b n n"]) -> tuple[Tensor, Tensor]:
+def _ordered(
+    x: UInt8[Tensor, "b n n"], check: Callable[[], None] | None
+) -> tuple[Int[Tensor, "b n"], Int[Tensor, " b"]]:
     here = x.diagonal(dim1=1, dim2=2).bool()
-    place = torch.arange(x.shape[1], device=x.device)
-    owner, first, second = _ends(x)
-    # Nodes that are not there have colours of their own, which no refinement makes equal.
-    colour = _refined(torch.where(here, 0, place + 1), first, second)
-    hashes = mixed((mixed(colour) * here).sum(1) + SECOND * here.sum(1))
-    for own in (0, 1):
-        colour = _twins(colour, own, first, second)
-    colour = _refined(colour, first, second)
+    owner, first, second = edge_ends(x)
+    colour, hashes = _stable(x, first, second)
     while len(tied := (colour.sort(1).values.diff(dim=1) == 0).any(1).nonzero()[:, 0]):
+        if check is not None:
+            check()
         within = torch.isin(owner, tied)
         owner, first, second = owner[within], first[within], second[within]
-        node = _first_of_several(colour[tied])
+        node = first_tied(colour[tied])
         colour[tied, node] = mixed(colour[tied, node] + SECOND)
-        colour = _refined(colour, first, second)
+        colour = refined(colour, first, second, tied)
     by_colour = colour.argsort(1)
     away = torch.where(here.gather(1, by_colour), 0, by_colour + 1)
     return by_colour.gather(1, away.argsort(dim=1, stable=True)), hashes
 
 
-def _ends(x: UInt8[Tensor, "b n n"]) -> tuple[Tensor, Tensor, Tensor]:
+def stable_colours(x: UInt8[Tensor, "b n n"]) -> Int[Tensor, "b n"]:
+    """Return colours that no refinement splits, nodes with the same neighbours told apart."""
+    _, first, second = edge_ends(x)
+    return _stable(x, first, second)[0]
+
+
+def _stable(x: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+    """Return stable colours with twins told apart, and the hash of those without."""
+    here = x.diagonal(dim1=1, dim2=2).bool()
+    place = torch.arange(x.shape[1], device=x.device)
+    # Nodes that are not there have colours of their own, which no refinement makes equal.
+    colour = refined(torch.where(here, 0, place + 1), first, second)
+    hashes = hash_of(colour, here)
+    for own in (0, 1):
+        colour = _twins(colour, own, first, second)
+    return refined(colour, first, second), hashes
+
+
+def hash_of(colour: Int[Tensor, "b n"], here: Tensor | None = None) -> Int[Tensor, " b"]:
+    """Return a hash of the colours as a set with repetitions, of the nodes that are there."""
+    here = torch.ones_like(colour) if here is None else here
+    return mixed((mixed(colour) * here).sum(1) + SECOND * here.sum(1))
+
+
+def edge_ends(x: UInt8[Tensor, "b n n"]) -> tuple[Tensor, Tensor, Tensor]:
     """Return graph and both ends of all edges, each twice, the nodes of all graphs in a row."""
     graph, i, j = x.nonzero(as_tuple=True)
     apart = i != j
@@ -89,14 +116,30 @@ def _around(value: Int[Tensor, "b n"], first: Tensor, second: Tensor) -> Int[Ten
     return total.index_add_(0, first, mixed(value).view(-1)[second]).view_as(value)
 
 
-def _refined(colour: Int[Tensor, "b n"], first: Tensor, second: Tensor) -> Int[Tensor, "b n"]:
-    """Refine colours until no class splits; each graph takes the rounds that it needs itself."""
-    classes, splits = _classes(colour), torch.ones_like(colour[:, :1], dtype=torch.bool)
+def refined(
+    colour: Int[Tensor, "b n"],
+    first: Int[Tensor, " e"],
+    second: Int[Tensor, " e"],
+    rows: Int[Tensor, " r"] | None = None,
+) -> Int[Tensor, "b n"]:
+    """Refine colours until no class splits; each graph takes the rounds that it needs itself.
+
+    The last round, which splits nothing, is kept: its colours tell the neighbours' colours, such
+    as the degree of a regular graph.
+
+    Arguments:
+        colour: Of all nodes.
+        first: One end of every edge, the nodes of all graphs in a row.
+        second: Its other end.
+        rows: The graphs that are refined; all by default.
+    """
+    classes, splits = _classes(colour), torch.zeros_like(colour[:, :1], dtype=torch.bool)
+    splits[slice(None) if rows is None else rows] = True
     while bool(splits.any()):
         finer = mixed(colour + FIRST * _around(colour, first, second))
-        count = _classes(finer)
+        colour, count = torch.where(splits, finer, colour), _classes(finer)
         splits = splits & (count > classes)[:, None]
-        colour, classes = torch.where(splits, finer, colour), torch.maximum(classes, count)
+        classes = torch.maximum(classes, count)
     return colour
 
 
@@ -122,7 +165,7 @@ def _twins(colour: Int[Tensor, "b n"], own: int, first: Tensor, second: Tensor) 
     return torch.where(rank > 0, mixed(colour + SECOND * rank), colour)
 
 
-def _first_of_several(colour: Int[Tensor, "b n"]) -> Int[Tensor, " b"]:
+def first_tied(colour: Int[Tensor, "b n"]) -> Int[Tensor, " b"]:
     """Return a node of the least colour that several nodes have."""
     ordered = colour.sort(1).values
     again = (ordered.diff(dim=1) == 0).byte().argmax(1)

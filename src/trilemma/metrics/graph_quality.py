@@ -37,8 +37,8 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
+from trilemma.maths.isomorphism import IsomorphismClasses
 from trilemma.metrics.graph_statistics import Statistics, statistics
-from trilemma.metrics.isomorphism import Kinds
 from trilemma.metrics.matching import METRICS as RETRIEVAL
 from trilemma.metrics.mmd import Gram, Kernel
 from trilemma.metrics.quality import Progress
@@ -102,7 +102,7 @@ class GraphReference:
     """Index in the training split of each row of `train`."""
     test_grams: Mapping[str, Float[Tensor, "M M"]]
     """Kernels' values among test graphs, by the metric's name as V-statistic."""
-    known: Kinds
+    known: IsomorphismClasses
     kinds: frozenset[int]
     """Kinds of the training graphs."""
     floor: Mapping[str, float] = field(default_factory=dict)
@@ -239,7 +239,7 @@ def graph_reference(
         metric: kernel(*(getattr(test, statistic),) * 2)
         for metric, statistic, kernel in _kernels()
     }
-    known = Kinds()
+    known = IsomorphismClasses()
     kinds = frozenset(known.of(data.train.x))
     bare = GraphReference(data, n, seed, test, train, rows, grams, known, kinds)
     floor, _ = _values(train[:n], _shares(data.test.x, bare), bare, None)
