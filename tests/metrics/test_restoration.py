@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet, Split
 from trilemma.maths.resize import enlarged, reduced
+from trilemma.metrics import restoration as restoration_module
 from trilemma.metrics.restoration import (
     METRICS,
     bicubic,
@@ -124,3 +126,29 @@ def test_other_models_and_other_data_are_told_why():
     with pytest.raises(BadInput, match="levels"):
         restoration(Enlarger(), real, n=4, seed=0)
     assert bicubic(torch.full((1, 1, 4, 4), 9, dtype=torch.uint8), 2, 16).unique().tolist() == [9]
+
+
+@pytest.mark.parametrize("side", [16, 9, 4])
+def test_ssim_is_that_of_the_windows_inside_the_image(side):
+    """Window by window, in numpy: 11 pixels with Gaussian weights, or a square of 7 or fewer."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (2, 1, side, side))
+    y = np.clip(x + rng.integers(-40, 40, x.shape), 0, 255)
+    width = 11 if side >= 11 else min(7, side - 1 + side % 2)
+    line = np.exp(-((np.arange(width) - width // 2) ** 2) / 4.5) if width == 11 else np.ones(width)
+    weights = np.outer(line, line) / np.outer(line, line).sum()
+    a, b = 2.55**2, 7.65**2
+    expected = []
+    for one, other in zip(x[:, 0], y[:, 0], strict=True):
+        found = []
+        for i in range(side - width + 1):
+            for j in range(side - width + 1):
+                u = one[i : i + width, j : j + width].astype(float)
+                v = other[i : i + width, j : j + width].astype(float)
+                m, k = (weights * u).sum(), (weights * v).sum()
+                var = (weights * (u - m) ** 2).sum() + (weights * (v - k) ** 2).sum()
+                cov = (weights * (u - m) * (v - k)).sum()
+                found.append((2 * m * k + a) * (2 * cov + b) / ((m * m + k * k + a) * (var + b)))
+        expected.append(np.mean(found))
+    ours = restoration_module._ssim(torch.tensor(x), torch.tensor(y), 255)
+    assert ours.tolist() == pytest.approx(expected, abs=1e-9)

@@ -25,10 +25,7 @@ from collections.abc import Callable, Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
+from torch.nn.functional import conv2d
 
 from trilemma.core import sampling
 from trilemma.core.domain import Levels
@@ -206,6 +203,9 @@ def _each(
 
 
 def _psnr(x: Tensor, y: Tensor, top: int) -> Float[Tensor, " n"]:
+    # Its import takes long, and is needed here alone.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     each = peak_signal_noise_ratio(
         x.float(), y.float(), data_range=float(top), reduction="none", dim=(1, 2, 3)
     )
@@ -213,23 +213,32 @@ def _psnr(x: Tensor, y: Tensor, top: int) -> Float[Tensor, " n"]:
 
 
 def _ssim(x: Tensor, y: Tensor, top: int) -> Float[Tensor, " n"]:
-    side = min(x.shape[2:])
-    usual = side >= GAUSSIAN
-    window = GAUSSIAN if usual else min(SQUARE, side - 1 + side % 2)
-    parts = [
-        torch.atleast_1d(
-            structural_similarity_index_measure(
-                a.float(),
-                b.float(),
-                gaussian_kernel=usual,
-                kernel_size=window,
-                data_range=float(top),
-                reduction="none",
-            )  # type: ignore[arg-type]
-        )
-        for a, b in zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
-    ]
-    return torch.cat(parts)
+    """Return the mean over windows that lie wholly inside the image, and over channels."""
+    parts = zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
+    window = _window(min(x.shape[2:]))
+    return torch.cat([_ssim_of(a.double(), b.double(), window, top) for a, b in parts])
+
+
+def _window(side: int) -> Float[Tensor, "k k"]:
+    """Return the weights of a window: the usual Gaussian, or a square for small images."""
+    if side >= GAUSSIAN:
+        at = torch.arange(GAUSSIAN, dtype=torch.float64) - GAUSSIAN // 2
+        line = torch.exp(-at.square() / (2 * 1.5**2))
+    else:
+        line = torch.ones(min(SQUARE, side - 1 + side % 2), dtype=torch.float64)
+    weights = torch.outer(line, line)
+    return weights / weights.sum()
+
+
+def _ssim_of(x: Tensor, y: Tensor, window: Tensor, top: int) -> Float[Tensor, " n"]:
+    def mean(z: Tensor) -> Tensor:
+        return conv2d(z.flatten(0, 1)[:, None], window[None, None]).unflatten(0, x.shape[:2])
+
+    c1, c2 = (0.01 * top) ** 2, (0.03 * top) ** 2
+    m, k = mean(x), mean(y)
+    var_x, var_y, cov = mean(x * x) - m * m, mean(y * y) - k * k, mean(x * y) - m * k
+    likeness = (2 * m * k + c1) * (2 * cov + c2)
+    return (likeness / ((m * m + k * k + c1) * (var_x + var_y + c2))).flatten(1).mean(1)
 
 
 def _range(name: str) -> dict[str, float]:
