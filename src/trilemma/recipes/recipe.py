@@ -68,6 +68,11 @@ class Recipe(ABC):
     bf16: ClassVar[bool] = True
     """Whether training in bf16 was measured to be faster where the processor has it."""
 
+    @property
+    def reward(self) -> str | None:
+        """Return the name of the reward that is sought; None where the data are imitated."""
+        return None
+
     @abstractmethod
     def model(self, domain: Domain) -> Model:
         """Build the untrained model for data of this domain."""
