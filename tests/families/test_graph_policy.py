@@ -66,6 +66,47 @@ def test_a_collection_tells_what_the_policy_did(builder, real):
     assert torch.equal(acts.reward, edges_of(acts.built).float())
 
 
+def test_a_collection_of_one_transition_has_no_advantage(builder, real):
+    """The standard deviation of one number is none."""
+    builder.acts = 1
+    acts = builder.collect(Noise.of(0, 1), real[:1], edges_of, Settings())
+    assert len(acts) == 1
+    assert acts.advantage.tolist() == [0]
+
+
+def test_a_policy_that_moves_too_far_plays_anew(builder, real):
+    learner = Reinforcing(builder, Settings(target_kl=0.02))
+    numbers = []
+
+    def collect(noise, number):
+        numbers.append(number)
+        return builder.collect(noise, real, edges_of, learner.settings)
+
+    def stream():
+        return Rollouts(
+            collect, Acts, episodes=32, batch=64, batches=9, seed=1, is_stale=learner.is_too_far
+        )
+
+    first = stream()
+    first.batch(0)
+    first.batch(1)
+    assert numbers == [0]
+    with torch.no_grad():
+        for weight in builder.network.parameters():
+            weight.add_(
+                0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+            )
+    state = first.state_dict()
+    batch = first.batch(2)
+    assert numbers == [0, 1]
+    assert not learner.is_too_far(batch)
+    first.batch(3)
+    assert numbers == [0, 1]
+    resumed = stream()
+    resumed.load_state_dict(state)
+    assert torch.equal(resumed.batch(2).old, batch.old)
+
+
 def test_a_reward_is_learnt(builder, real):
     """A reward of one's own, by plain updates: graphs with many edges."""
     builder.critic = None

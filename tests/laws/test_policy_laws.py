@@ -55,6 +55,24 @@ def unclipped(log_prob, old, advantage, clip):
     return (log_prob - old).exp() * advantage
 
 
+def log_ratio(log_prob, old):
+    """Schulman's k2."""
+    return 0.5 * (log_prob - old).square()
+
+
+def k1(log_prob, old):
+    return old - log_prob
+
+
+def moved_far(log_prob, old, advantage, clip):
+    """Where the ratio is far from one, whichever way the advantage points."""
+    return (log_prob - old).abs() > clip
+
+
+def never(log_prob, old, advantage, clip):
+    return torch.zeros_like(advantage, dtype=torch.bool)
+
+
 def endless(rewards, values, there, *, gamma=1.0, decay=0.95):
     """Episodes whose ends are not seen."""
     return ADVANTAGES(rewards, values, torch.ones_like(there), gamma=gamma, decay=decay)
@@ -95,6 +113,10 @@ BROKEN = [
     ("experts", "build the graph", building, "expert", newest_first),
     ("gradient", "exact policy gradient", policy, "surrogate", squared),
     ("clipping", "stops the slope", policy, "surrogate", unclipped),
+    ("divergence", "is KL", policy, "approximate_kl", log_ratio),
+    ("divergence", "below zero", policy, "approximate_kl", k1),
+    ("divergence", "counted as clipped", policy, "is_clipped", moved_far),
+    ("divergence", "some not", policy, "is_clipped", never),
     ("weighing", "lambda 1", policy, "advantages", endless),
     ("weighing", "lambda 0", policy, "advantages", endless),
     ("symmetry", "go with their nodes", networks, "features", placed),

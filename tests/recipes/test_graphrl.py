@@ -26,6 +26,7 @@ DOMAIN = Domain("graph", (12, 12), Levels(2), reach=9)
         ({"task": "robust", "budget": 0.0}, "no edge to be added"),
         ({"episodes": 0}, "--episodes"),
         ({"cloning": 1.0}, "--cloning"),
+        ({"target_kl": -1.0}, "--target-kl"),
     ],
 )
 def test_what_makes_no_policy_is_refused(fields, said):
@@ -76,3 +77,11 @@ def test_builders_are_not_judged_as_improvers():
     data = load("community-small")
     model = untrained(CATALOG["graphrl"](), data.domain, 0)
     assert improvement(model, data, n=4, seed=0, device="cpu") == ({}, {})
+
+
+def test_only_robust_networks_are_after_a_reward():
+    assert CATALOG["graphrl"]().reward is None
+    assert CATALOG["graphrnn"]().reward is None
+    assert CATALOG["graphrl"](task="robust", removal="random").reward == (
+        "robustness (random removal)"
+    )

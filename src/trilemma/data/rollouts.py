@@ -1,8 +1,10 @@
 """Batches that a policy makes: episodes are played, and their acts handed out several times.
 
 Every so many batches a collection is made by the policy as it is then; in between its acts are
-handed out in random minibatches. Unlike a stream of data this one has a state: the collection that
-is in use. It goes into checkpoints, so that a run goes on with the same acts.
+handed out in random minibatches. A collection may end early: where the policy has moved too far
+from the one that played, by a function of its weights and the minibatch, it plays anew. Unlike a
+stream of data this one has a state: the collection that is in use. It goes into checkpoints, so
+that a run goes on with the same acts.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ class Rollouts(Stream[B]):
         batch: Acts a batch.
         batches: Batches of a collection.
         seed: Seed of episodes and minibatches.
+        is_stale: Tells of a minibatch that would be handed out whether the policy has moved too
+            far for it; the collection then ends.
     """
 
     def __init__(
@@ -43,40 +47,49 @@ class Rollouts(Stream[B]):
         batch: int,
         batches: int,
         seed: int,
+        is_stale: Callable[[B], bool] | None = None,
     ) -> None:
         self._collect, self._kind = collect, kind
         self._episodes, self._size, self._batches, self._seed = episodes, batch, batches, seed
-        self._number, self._acts = -1, None
+        self._number, self._first, self._acts, self._is_stale = -1, 0, None, is_stale
 
     def batch(self, k: int) -> B:
-        """Return the k-th batch; a collection is made where it begins with this batch."""
-        number = k // self._batches
-        if number != self._number or self._acts is None:
-            noise = Noise.of(mix(self._seed, "episodes", number), self._episodes)
-            self._acts, self._number = self._collect(noise, number).to("cpu"), number
+        """Return the k-th batch; a collection is made where the one before has ended."""
+        if self._acts is None or k - self._first >= self._batches:
+            self._renew(k)
+        batch = self._minibatch(k)
+        if k > self._first and self._is_stale is not None and self._is_stale(batch):
+            self._renew(k)
+            return self._minibatch(k)
+        return batch
+
+    def _renew(self, k: int) -> None:
+        """Make a collection whose first batch is the k-th."""
+        self._number, self._first = self._number + 1, k
+        noise = Noise.of(mix(self._seed, "episodes", k), self._episodes)
+        self._acts = self._collect(noise, self._number).to("cpu")
+
+    def _minibatch(self, k: int) -> B:
+        assert self._acts is not None
         order = torch.Generator().manual_seed(mix(self._seed, "minibatch", k))
         rows = torch.randint(len(self._acts), (self._size,), generator=order)
-        fields = {
-            field.name: getattr(self._acts, field.name)[rows]
-            for field in dataclasses.fields(self._kind)
-            if isinstance(getattr(self._acts, field.name), torch.Tensor)
-        }
-        fields["noise"] = Noise.of(mix(self._seed, "batch", k), self._size)
-        return self._kind(**fields)
+        fields = {name: value[rows] for name, value in self._fields().items()}
+        noise = Noise.of(mix(self._seed, "batch", k), self._size)
+        return self._kind(**fields, noise=noise)
+
+    def _fields(self) -> dict[str, torch.Tensor]:
+        """Return the tensors of the collection by name."""
+        found = {f.name: getattr(self._acts, f.name) for f in dataclasses.fields(self._kind)}
+        return {name: x for name, x in found.items() if isinstance(x, torch.Tensor)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the collection in use."""
         if self._acts is None:
             return {}
-        found = {
-            field.name: getattr(self._acts, field.name)
-            for field in dataclasses.fields(self._kind)
-            if isinstance(getattr(self._acts, field.name), torch.Tensor)
-        }
-        return {"number": self._number, "acts": found}
+        return {"number": self._number, "first": self._first, "acts": self._fields()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a collection into use."""
         if state:
-            self._number = int(state["number"])
+            self._number, self._first = int(state["number"]), int(state["first"])
             self._acts = self._kind(**dict(state["acts"].items()))

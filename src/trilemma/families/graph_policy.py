@@ -44,12 +44,25 @@ from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.maths.building import Site, acted, allowed, begun, expert, gathered
 from trilemma.maths.orders import breadth_first, parents
-from trilemma.maths.policy import advantages, chosen, entropy, masked_log_probs, surrogate
+from trilemma.maths.policy import (
+    advantages,
+    approximate_kl,
+    chosen,
+    entropy,
+    is_clipped,
+    masked_log_probs,
+    standardised,
+    surrogate,
+)
 
 __all__ = ["Acts", "Cloning", "GraphPolicy", "Reinforcing", "Reward", "Settings"]
 
 Reward = Callable[[Tensor], Tensor]
 """Gives each graph of a batch, [B, N, N] uint8, a number, [B]; higher is better."""
+
+
+LEEWAY = 1.5
+"""How many times the target the divergence of a minibatch may be, which is an estimate."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +76,8 @@ class Settings:
     """lambda of the advantages."""
     expert_weight: float = 0.0
     """Weight of the experts' loss on the real graphs of a batch."""
+    target_kl: float = 0.0
+    """Divergence from the policy that acted at which its transitions are left; 0: never."""
 
 
 @dataclass(frozen=True)
@@ -246,8 +261,6 @@ class GraphPolicy(Model[Examples, Tensor]):
         weighed = advantages(last * gains.float(), values, there, decay=settings.decay)
         wanted = weighed + values
         played = there.flatten().nonzero()[:, 0]
-        kept = weighed.flatten()[played]
-        spread = (kept - kept.mean()) / (kept.std() + 1e-8)
         episode = played % len(noise)
 
         def of(parts: list[Tensor]) -> Tensor:
@@ -259,7 +272,7 @@ class GraphPolicy(Model[Examples, Tensor]):
             of([s.left for s, *_ in told]),
             of([a for _, a, *_ in told]),
             of([o for _, _, o, _ in told]),
-            spread,
+            standardised(weighed.flatten()[played]),
             wanted.flatten()[played],
             real[episode],
             site.x[episode],
@@ -370,10 +383,28 @@ class Reinforcing(Model[Acts, Tensor]):
         assert self.policy.critic is not None
         return self.policy.critic(x).clamp(-self.bound, self.bound)
 
-    def _loss(self, acts: Acts) -> Loss:
+    @torch.no_grad()
+    def is_too_far(self, acts: Acts) -> bool:
+        """Tell whether the policy has left the one that acted: KL > 1.5 · target.
+
+        A function of the weights and the transitions alone, so that all processes agree and a
+        resumed run decides as the first one did.
+        """
+        if self.settings.target_kl <= 0:
+            return False
+        acts = acts.to(next(self.parameters()).device)
+        log_prob, _, _ = self._weighed(acts)
+        kl = approximate_kl(log_prob, acts.old).mean()
+        return float(kl) > LEEWAY * self.settings.target_kl
+
+    def _weighed(self, acts: Acts) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ln pi of the actions, ln pi of all, and values."""
         done = torch.zeros_like(acts.act, dtype=torch.bool)
         log_probs, value = self.policy.log_probs(Site(acts.x, acts.hand, acts.left, done))
-        log_prob = log_probs.gather(1, acts.act[:, None])[:, 0]
+        return log_probs.gather(1, acts.act[:, None])[:, 0], log_probs, value
+
+    def _loss(self, acts: Acts) -> Loss:
+        log_prob, log_probs, value = self._weighed(acts)
         gain = surrogate(log_prob, acts.old, acts.advantage, self.settings.clip).mean()
         error = (value - acts.wanted).square().mean()
         spread = entropy(log_probs).mean()
@@ -383,13 +414,13 @@ class Reinforcing(Model[Acts, Tensor]):
             assert acts.noise is not None
             nats, told["right"] = expert_nats(self.policy, acts.real, acts.noise, 1)
             loss = loss + self.settings.expert_weight * nats
-        moved = acts.old - log_prob
+        clipped = is_clipped(log_prob, acts.old, acts.advantage, self.settings.clip)
         terms = told | {
             "reward": acts.reward.mean(),
             "value": error,
             "entropy": spread,
-            "kl": (moved.neg().expm1() + moved).mean(),
-            "clipped": (moved.abs() > self.settings.clip).float().mean(),
+            "kl": approximate_kl(log_prob, acts.old).mean(),
+            "clipped": clipped.float().mean(),
         }
         return Loss(loss, {name: term.detach() for name, term in terms.items()})
 

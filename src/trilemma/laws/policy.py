@@ -19,6 +19,7 @@ __all__ = ["CHECKS"]
 SOURCE = "lecture §7; You, Liu, Ying, Pande & Leskovec 2018, section 3"
 PPO = "lecture §7; Schulman et al. 2017, eq. 7"
 GAE = "Schulman, Moritz, Levine, Jordan & Abbeel 2016, eq. 16 to 18"
+KL = "Schulman 2020, Approximating KL divergence, estimator k3"
 ROBUST = "Darvariu, Hailes & Musolesi 2021, section 3"
 NODES, ACTS = 3, 4
 
@@ -195,6 +196,39 @@ def clipping() -> list[Law]:
     ]
 
 
+def divergence() -> list[Law]:
+    """Two policies over four actions: the estimate's mean by enumeration, and every term."""
+    draw = torch.Generator().manual_seed(0)
+    old, new = torch.randn(2, 4, generator=draw, dtype=torch.float64).log_softmax(1)
+    exact = float((old.exp() * (old - new)).sum())
+    terms = policy.approximate_kl(new, old)
+    advantage = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
+    moved = new.clone().requires_grad_()
+    gain = policy.surrogate(moved, old, advantage, 0.1)
+    (gradient,) = torch.autograd.grad(gain.sum(), moved)
+    said = policy.is_clipped(new, old, advantage, 0.1)
+    return [
+        equal(
+            "mean of (r - 1) - ln r under the old policy is KL(old || new) (gap)",
+            KL,
+            float((old.exp() * terms).sum()) - exact,
+            0,
+            1e-12,
+        ),
+        equal(
+            "no term of it is below zero (least, cut at 0)", KL, min(float(terms.min()), 0), 0, 0
+        ),
+        equal(
+            "what is counted as clipped has gradient zero, and nothing else (terms that differ)",
+            PPO,
+            int((said != (gradient == 0)).sum()),
+            0,
+            0,
+        ),
+        equal("and some terms are clipped, some not", PPO, len(said.unique()), 2, 0),
+    ]
+
+
 @torch.no_grad()
 def symmetry() -> list[Law]:
     """A graph and the same with its nodes in another order, and with places that are empty."""
@@ -274,6 +308,7 @@ CHECKS: tuple[Check, ...] = (
     experts,
     gradient,
     clipping,
+    divergence,
     weighing,
     symmetry,
     withstanding,

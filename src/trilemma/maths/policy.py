@@ -5,13 +5,17 @@ With ratio r = pi(a | s) / pi_old(a | s) and advantage A,
     surrogate       min(r A, clip(r, 1 - e, 1 + e) A)           to be made large
     advantage       A_t = sum_k (gamma lambda)^k d_{t+k},  d_t = R_t + gamma V(s_{t+1}) - V(s_t)
 
-At r = 1 the surrogate's gradient is the policy gradient A grad ln pi. Acts that are not allowed
-have probability zero exactly: their logits are -inf before the softmax.
+    divergence      KL(pi_old || pi) = E_{pi_old}[(r - 1) - ln r],  no term of which is below zero
+
+The minimum is the clipped term, whose gradient is zero, where r > 1 + e and A > 0 or where
+r < 1 - e and A < 0. At r = 1 the surrogate's gradient is the policy gradient A grad ln pi. Acts
+that are not allowed have probability zero exactly: their logits are -inf before the softmax.
 
 References:
     | Proximal Policy Optimization Algorithms (Schulman, Wolski, Dhariwal, Radford & Klimov, 2017)
     | High-Dimensional Continuous Control Using Generalized Advantage Estimation (Schulman, Moritz,
       Levine, Jordan & Abbeel, 2016)
+    | Approximating KL divergence (Schulman, 2020), for the estimator k3
 """
 
 from __future__ import annotations
@@ -22,7 +26,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["advantages", "chosen", "entropy", "masked_log_probs", "surrogate"]
+__all__ = [
+    "advantages",
+    "approximate_kl",
+    "chosen",
+    "entropy",
+    "is_clipped",
+    "masked_log_probs",
+    "standardised",
+    "surrogate",
+]
 
 
 def masked_log_probs(
@@ -60,6 +73,41 @@ def surrogate(
     """Return the clipped surrogate of each act."""
     ratio = (log_prob - old).exp()
     return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def is_clipped(
+    log_prob: Float[Tensor, " B"],
+    old: Float[Tensor, " B"],
+    advantage: Float[Tensor, " B"],
+    clip: float,
+) -> Bool[Tensor, " B"]:
+    """Tell of which terms the clip makes the gradient zero.
+
+    >>> r, a = torch.tensor([1.5, 1.5, 0.5, 0.5]), torch.tensor([1.0, -1.0, 1.0, -1.0])
+    >>> is_clipped(r.log(), torch.zeros(4), a, 0.2).tolist()
+    [True, False, False, True]
+    """
+    ratio = (log_prob - old).exp()
+    return ((ratio > 1 + clip) & (advantage > 0)) | ((ratio < 1 - clip) & (advantage < 0))
+
+
+def approximate_kl(log_prob: Float[Tensor, " B"], old: Float[Tensor, " B"]) -> Tensor:
+    """Return (r - 1) - ln r of each action, whose mean under pi_old is KL(pi_old || pi).
+
+    >>> approximate_kl(torch.zeros(1), torch.zeros(1)).item()
+    0.0
+    """
+    return (log_prob - old).expm1() - (log_prob - old)
+
+
+def standardised(advantage: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Return advantages of mean 0 and standard deviation 1; zeros where they do not differ.
+
+    >>> standardised(torch.tensor([3.0])).item()
+    0.0
+    """
+    apart = advantage - advantage.mean()
+    return apart / (advantage.std(correction=min(1, len(advantage) - 1)) + 1e-8)
 
 
 def advantages(

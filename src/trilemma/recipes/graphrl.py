@@ -77,12 +77,15 @@ class GraphReinforced(Recipe):
     """How often the acts of a collection are learnt from."""
     clip_ratio: float = 0.2
     """How far the policy may go from the one that acted, as a ratio of probabilities."""
+    target_kl: float = 0.02
+    """Divergence of the policy from the one that acted at which it plays anew, with half as much
+    again of leeway; 0: only after all epochs."""
     entropy: float = 0.01
     """Weight of the policy's entropy."""
 
     @property
     def reward(self) -> str | None:
-        """Name the reward, where networks are made robust."""
+        """Return the name of the reward where networks are made robust."""
         return f"robustness ({self.removal} removal)" if self.task == "robust" else None
 
     def model(self, domain: Domain) -> Model:
@@ -113,6 +116,7 @@ class GraphReinforced(Recipe):
         assert isinstance(model, GraphPolicy)
         settings = Settings(
             clip=self.clip_ratio,
+            target_kl=self.target_kl,
             entropy_weight=self.entropy,
             expert_weight=0.0 if self.task == "robust" else self.expert,
         )
@@ -122,12 +126,12 @@ class GraphReinforced(Recipe):
             reward = robust_reward(self.removal, mix(seed, "removal"))
 
             def stream() -> Stream[Acts]:
-                return self._rollouts(model, data, reward, settings, seed, data.train.x)
+                return self._rollouts(model, data, reward, learner, seed, data.train.x)
 
             return [Stage("reinforce", learner, stream, prepare=lambda: model.keep(data.train.x))]
 
         def rollouts() -> Stream[Acts]:
-            return self._rollouts(model, data, learner.adversarial, settings, seed, data.train.x)
+            return self._rollouts(model, data, learner.adversarial, learner, seed, data.train.x)
 
         def examples() -> Stream[Any]:
             return ExampleStream(data.train, min(self.batch, len(data.train)), seed)
@@ -144,7 +148,7 @@ class GraphReinforced(Recipe):
         model: GraphPolicy,
         data: DataSet,
         reward: Reward,
-        settings: Settings,
+        learner: Reinforcing,
         seed: int,
         graphs: Tensor,
     ) -> Rollouts[Acts]:
@@ -152,7 +156,7 @@ class GraphReinforced(Recipe):
             device = next(model.parameters()).device
             which = noise.named("real").integers(len(graphs))
             real = graphs[which].to(device)
-            return model.collect(noise.to(device), real, reward, settings)
+            return model.collect(noise.to(device), real, reward, learner.settings)
 
         return Rollouts(
             collect,
@@ -161,6 +165,7 @@ class GraphReinforced(Recipe):
             batch=8 * self.batch,
             batches=4 * self.epochs,
             seed=seed,
+            is_stale=learner.is_too_far,
         )
 
     def _refuse(self, domain: Domain) -> None:
@@ -175,6 +180,11 @@ class GraphReinforced(Recipe):
         if not 0 <= self.cloning < 1:
             raise BadInput(
                 f"--cloning {self.cloning:g} was given; it is a share from 0 to below 1."
+            )
+        if not self.target_kl >= 0:
+            raise BadInput(
+                f"--target-kl {self.target_kl:g} was given; it is a divergence of 0 or more nats, "
+                "such as 0.02."
             )
         if self.task == "robust" and not self.budget > 0:
             raise BadInput(

@@ -81,6 +81,11 @@ class Recipe(ABC):
     least_updates: ClassVar[int] = 200
     """Fewest updates at which a comparison ranks it; 200 unless measured otherwise, never less."""
 
+    @property
+    def reward(self) -> str | None:
+        """Return the name of the reward that is sought; None where the data are imitated."""
+        return None
+
     @abstractmethod
     def model(self, domain: Domain) -> Model:
         """Build the untrained model for data of this domain."""
@@ -130,11 +135,6 @@ class Recipe(ABC):
         )
         recipe = replace(self, batch=batch, accumulate=accumulate)
         return recipe, note if rows < wanted else ""
-
-    @property
-    def reward(self) -> str | None:
-        """Name what the recipe is trained for where that is not likeness to the data."""
-        return None
 
     def decay_for(self, data: DataSet) -> float:
         """Return AdamW's weight decay on a data set."""
