@@ -122,3 +122,29 @@ def test_an_edit_that_keeps_something_is_seen(monkeypatch):
         editing.Editable, "edit", lambda self, x, s, *, noise: whole(self, x, 0.7, noise=noise)
     )
     assert broken(laws.edited, "strength 1") == 1
+
+
+def test_a_solver_that_flatters_is_seen(monkeypatch):
+    """The steps of ln p are too long where u alone decides on them."""
+    whole = probability_flow.ode._size
+
+    def of_the_state_alone(x, y, other, absolute, relative):
+        return whole(x[:, :1], y[:, :1], other[:, :1], absolute, relative)
+
+    monkeypatch.setattr(probability_flow.ode, "_size", of_the_state_alone)
+    broken = [law.name for law in laws.flow_of_levels() if not law.holds]
+    assert "entropy of 256 levels <= bits of the flow of their denoiser" in broken
+
+
+def test_a_likelihood_that_looks_at_its_neighbours_is_seen(monkeypatch):
+    whole = probability_flow.ode.adaptive
+
+    def together(field, state, times, **more):
+        found = whole(field, state, times, **more)
+        return dataclasses.replace(
+            found, states=[tuple(s + 0 * s + len(s) for s in found.states[0])]
+        )
+
+    monkeypatch.setattr(probability_flow.ode, "adaptive", together)
+    broken = [law.name for law in laws.flow_of_levels() if not law.holds]
+    assert "ln p(x) by the flow does not depend on the batch" in broken

@@ -267,7 +267,7 @@ def test_a_likelihood_by_an_ode_stands_beside_the_bound(data, right):
     found = judge(model, data, n=700, seed=0)
     bound, flow = found.metrics["bound"], found.metrics["ode_log_prob"]
     assert (bound.by, bound.n) == ("variational bound", 700)
-    assert (flow.by, flow.n) == ("ODE, Hutchinson", 256)
+    assert (flow.by, flow.n) == ("ODE estimate, Hutchinson", 256)
     assert model.asked == 256
 
 

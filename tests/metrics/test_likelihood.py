@@ -120,7 +120,7 @@ def test_both_ways_of_one_network_are_told_apart():
     assert set(scores) == {"bound", "ode_log_prob", "bits_per_dim", "ode_bits_per_dim"}
     assert scores["bits_per_dim"].by == scores["bound"].by == "variational bound"
     for name in ("ode_log_prob", "ode_bits_per_dim"):
-        assert scores[name].by == "ODE, Hutchinson, lower bound"
+        assert scores[name].by == "ODE estimate, Hutchinson"
     assert "probability flow" in scores["ode_log_prob"].protocol
     bits = scores["ode_bits_per_dim"]
     nats = scores["ode_log_prob"].value

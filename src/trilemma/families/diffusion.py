@@ -133,7 +133,7 @@ class Diffusion(Weighable):
         self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
         self.guidance, self.over, self.space = guidance, over, space or Euclidean()
         exact = domain.dimensions <= PROBED
-        self.ode_by = "ODE" if exact else "ODE, Hutchinson"
+        self.ode_by = "ODE estimate" if exact else "ODE estimate, Hutchinson"
         levels = isinstance(domain.values, Levels)
         self.denoiser = Denoiser(
             network,

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion import MOST, Diffusion
 from trilemma.families.variational import VariationalBound, reverse_variance
@@ -27,6 +28,7 @@ from trilemma.maths.spaces import Euclidean
 __all__ = ["CHECKS"]
 
 WHERE = "lecture 6; arXiv:2102.09672"
+COUNT = 256
 TRUTH = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
 """E ln p(x) of the Gaussian, nats."""
 
@@ -122,6 +124,52 @@ def flow() -> list[Law]:
     ]
 
 
+class _OfLevels(torch.nn.Module):
+    """A network that gives the posterior mean of the noise on one of 256 levels, all alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = torch.nn.Parameter(torch.zeros(()))
+        self.register_buffer("at", torch.linspace(-1, 1, COUNT, dtype=torch.float64))
+
+    def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:
+        alpha, sigma = (torch.sigmoid(s * log_snr.double()).sqrt()[:, None] for s in (1, -1))
+        y = x.double()
+        gap = (y[..., None] - alpha[..., None] * self.at) / sigma[..., None]
+        clean = ((-gap.square() / 2).softmax(-1) * self.at).sum(-1)
+        return ((y - alpha * clean) / sigma).float() + self.extra * x
+
+
+def flow_of_levels() -> list[Law]:
+    """The flow of the exact denoiser of known levels is never below their entropy."""
+    where = "arXiv:2011.13456, 4.3"
+    domain = Domain("points", (1,), Levels(COUNT))
+    model = Diffusion(
+        _OfLevels(), domain, schedules.Linear(), predictions.NoisePrediction(), chain=0
+    )
+    x = torch.arange(COUNT, dtype=torch.uint8)[:, None]
+    nats = model.ode_log_prob(x, noise=Noise.of(0, COUNT))
+    bits = -nats / math.log(2)
+    error = float(bits.std()) / math.sqrt(COUNT)
+    alone = model.ode_log_prob(x[:3], noise=Noise.of(0, COUNT)[:3])
+    return [
+        at_most(
+            "entropy of 256 levels <= bits of the flow of their denoiser",
+            where,
+            8.0,
+            float(bits.mean()) + 0.005 + 2 * error,
+        ),
+        at_most("and by little", where, float(bits.mean()), 8.1 + 2 * error),
+        equal(
+            "ln p(x) by the flow does not depend on the batch",
+            where,
+            _gap(alone, nats[:3]),
+            0,
+            1e-4,
+        ),
+    ]
+
+
 def edited() -> list[Law]:
     """A completion keeps what is known, and a way between two examples begins and ends at them."""
     model, generator = _model(steps=10), torch.Generator().manual_seed(0)
@@ -161,4 +209,4 @@ def _gap(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
-CHECKS: Sequence[Check] = (drawing, weighted, variances, flow, edited)
+CHECKS: Sequence[Check] = (drawing, weighted, variances, flow, flow_of_levels, edited)

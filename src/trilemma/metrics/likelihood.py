@@ -207,7 +207,8 @@ def told(
     """Say how the numbers of `each` were come by; for 'energy', estimate ln Z and take it off.
 
     Beside a likelihood by an ODE, the bound is called the variational one. On levels the ODE's is
-    of dequantised values, hence in expectation below ln P(x).
+    of dequantised values, hence in expectation below ln P(x) but for the solver's error, which may
+    be of either sign: it is called an estimate.
 
     Arguments:
         model: What was asked.
@@ -219,15 +220,14 @@ def told(
     """
     how = estimate(model)
     if kind == "ode":
-        solved = str(getattr(model, "ode_by", "ODE, Hutchinson"))
+        solved = str(getattr(model, "ode_by", "ODE estimate, Hutchinson"))
         about = f"ln p(x) by the probability flow, {solved}, noise seed {seed}"
-        if levels:
-            return Likelihood(nats, f"{solved}, lower bound", f"{about}, dequantised")
-        return Likelihood(nats, solved, about)
+        return Likelihood(nats, solved, f"{about}, dequantised" if levels else about)
     if kind == "log_prob":
         return Likelihood(nats, how, "ln p(x)" + ("" if how == "exact" else f" by {how}"))
     kind_of_bound = "variational bound" if isinstance(model, Flowing) else "lower bound"
-    bound = kind_of_bound if how == "exact" else f"{how}, {kind_of_bound}"
+    # What a solver gives with finite steps may err to either side.
+    bound = kind_of_bound if how == "exact" else f"{how}, estimate"
     if kind == "bound":
         return Likelihood(nats, bound, f"bound of ln p(x), noise seed {seed}")
     if kind == "importance_bound":
