@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import networkx as nx
 import pytest
 import torch
@@ -12,6 +14,7 @@ from trilemma.core.graph import adjacency, graph, reordered, sizes, stacked
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.data.sources import load
+from trilemma.maths.isomorphism import IsomorphismClasses
 from trilemma.metrics import graph_quality as module
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.graph_quality import METRICS, SHARES, STATISTICS, graph_reference
@@ -265,3 +268,45 @@ def test_many_graphs_are_measured_in_part(data, monkeypatch):
     assert "against 8 test graphs" in scores["mmd_degree"].protocol
     assert scores["novel"].value == 0  # is asked of all training graphs
     assert near.shape == (16, 20, 20)
+
+
+def regular(seed):
+    """A random 3-regular graph of ten nodes."""
+    return graph(10, list(nx.random_regular_graph(3, 10, seed=seed).edges))
+
+
+def rook_and_shrikhande():
+    """Two graphs of 16 nodes that neither refinement nor one individualisation tells apart."""
+    rook = nx.convert_node_labels_to_integers(nx.line_graph(nx.complete_bipartite_graph(4, 4)))
+    steps = ((0, 1), (1, 0), (1, 1))
+    nodes = [(i, j) for i in range(4) for j in range(4)]
+    other = [(4 * i + j, 4 * ((i + a) % 4) + (j + b) % 4) for i, j in nodes for a, b in steps]
+    return graph(16, list(rook.edges)), graph(16, other)
+
+
+def test_undecided_pairs_stand_in_the_protocol(monkeypatch):
+    rook, shrikhande = rook_and_shrikhande()
+    monkeypatch.setattr(module, "IsomorphismClasses", lambda: IsomorphismClasses(total=0))
+    found = graph_reference(small([rook] * 4, [rook] * 4), n=4, seed=0)
+    scores = found.measured(stacked([shrikhande] * 4))[0]
+    for name in ("unique", "novel"):
+        assert "undecided pairs of graphs, counted as different: 1" in scores[name].protocol
+    assert "undecided" not in scores["mmd"].protocol
+
+
+def test_what_was_decided_says_nothing_of_undecided_pairs():
+    rook, shrikhande = rook_and_shrikhande()
+    found = graph_reference(small([rook] * 4, [rook] * 4), n=4, seed=0)
+    scores = found.measured(stacked([shrikhande] * 4))[0]
+    assert scores["novel"].value == 1
+    assert "undecided" not in scores["novel"].protocol
+
+
+def test_comparing_graphs_can_be_stopped():
+    found = graph_reference(small([regular(i) for i in range(6)], [regular(6)] * 4), n=4, seed=0)
+
+    def stop():
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        replace(found, check=stop).measured(stacked([regular(7)] * 4))

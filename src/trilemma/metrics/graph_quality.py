@@ -111,6 +111,8 @@ class GraphReference:
     baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Value by metric and trivial graphs."""
     beyond: frozenset[str] = BEYOND
+    check: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    """Called many times a second while graphs are compared; raises to stop."""
     name: str = "graph statistics"
     note: str = (
         "Degrees, clustering, counts of graphs of up to four nodes, and spectrum of the "
@@ -143,7 +145,7 @@ class GraphReference:
             baselines=self.baselines.get(name, {}),
             n=n,
             protocol=f"{self._asked(name, n)}; {bare} of the samples without an edge; seed "
-            f"{self.seed}; {self._beside(name)}",
+            f"{self.seed}; {self._beside(name)}{self._undecided(name)}",
         )
         if deviation is None:
             low, high = wilson(value, n)
@@ -187,6 +189,13 @@ class GraphReference:
             f"interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples; floor: "
             f"{self.floor_n} training graphs"
         )
+
+    def _undecided(self, name: str) -> str:
+        """Say how many pairs of training, test and generated graphs no search has settled."""
+        pairs = self.known.undecided
+        if not pairs or name not in SHARES or name == "valid":
+            return ""
+        return f"; undecided pairs of graphs, counted as different: {pairs}"
 
     def _skipped(self, values: Mapping[str, float], n: int) -> dict[str, str]:
         """Say why there is not every metric."""
@@ -240,8 +249,8 @@ def graph_reference(
         for metric, statistic, kernel in _kernels()
     }
     known = IsomorphismClasses()
-    kinds = frozenset(known.of(data.train.x))
-    bare = GraphReference(data, n, seed, test, train, rows, grams, known, kinds)
+    kinds = frozenset(known.of(data.train.x, check))
+    bare = GraphReference(data, n, seed, test, train, rows, grams, known, kinds, check=check)
     floor, _ = _values(train[:n], _shares(data.test.x, bare), bare, None)
     baselines: dict[str, dict[str, float]] = {}
     for name, make in TRIVIAL.items():
@@ -346,7 +355,7 @@ def _shares(x: UInt8[Tensor, "B N N"], against: GraphReference) -> dict[str, Ten
     """Tell of each graph whether it is unique, novel and valid."""
     seen: set[int] = set()
     unique, novel = [], []
-    for kind in against.known.of(x):
+    for kind in against.known.of(x, against.check):
         unique.append(kind not in seen)
         novel.append(kind not in against.kinds)
         seen.add(kind)
