@@ -73,9 +73,9 @@ class Rollouts(Stream[B]):
         assert self._acts is not None
         order = torch.Generator().manual_seed(mix(self._seed, "minibatch", k))
         rows = torch.randint(len(self._acts), (self._size,), generator=order)
-        fields = {name: value[rows] for name, value in self._fields().items()}
+        fields: dict[str, Any] = {name: value[rows] for name, value in self._fields().items()}
         noise = Noise.of(mix(self._seed, "batch", k), self._size)
-        return self._kind(**fields, noise=noise)
+        return self._kind(**(fields | {"noise": noise}))
 
     def _fields(self) -> dict[str, torch.Tensor]:
         """Return the tensors of the collection by name."""
