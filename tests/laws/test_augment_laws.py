@@ -77,6 +77,11 @@ def saturated_about_the_mean(x, b, s, c):
     return mean + s.view(-1, 1, 1, 1) * (RECOLOUR(x, b, 0 * s + 1, c) - mean)
 
 
+def clamped_contrast(x, b, s, c):
+    """Stop just before the ends of the range."""
+    return RECOLOUR(x, b, s, c.clamp(0.51, 1.49))
+
+
 def dimmed_first(x, b, s, c):
     return RECOLOUR(x, b * c, s, c)
 
@@ -146,8 +151,10 @@ BROKEN = [
     ("cutout_covers", "the mean share", DiffAugment, "_drawn", inside_alone),
     ("cutout_covers", "the most that is covered", augment, "window", wider),
     ("cutout_covers", "cutout: a picture of the background", augment, "_over", mid_grey),
-    ("colour_in_turn", "are one sum", augment, "recolour", dimmed_first),
-    ("colour_in_turn", "on one channel", augment, "recolour", saturated_about_the_mean),
+    ("colour_in_turn", "one sum, three channels", augment, "recolour", dimmed_first),
+    ("colour_in_turn", "one sum, three channels", augment, "recolour", clamped_contrast),
+    ("colour_in_turn", "one sum on one channel", augment, "recolour", clamped_contrast),
+    ("colour_in_turn", "where there is one", augment, "recolour", saturated_about_the_mean),
     ("copies_are_not_told", "rsgan's loss", laws, "paired", laws.real_alone),
     ("copies_are_not_told", "their scores", DiffAugment, "forward", every_other),
     ("copies_are_not_told", "each of 8 random critics", DiffAugment, "forward", nothing),

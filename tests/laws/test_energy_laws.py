@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trilemma.core.partition import LogPartition
 from trilemma.families import energy
 from trilemma.laws import energy as laws
 from trilemma.maths import annealing, langevin
@@ -69,6 +70,34 @@ def raised(amount):
     return annealed
 
 
+REVERSE = annealing.reverse
+FORWARD = annealing.forward
+
+
+def back_without_the_last_temperature(energy, base, plan, y, normal, uniform):
+    short = annealing.Plan(plan.betas[1:], plan.etas[1:])
+    return REVERSE(energy, base, short, y, normal, uniform)
+
+
+def forth_without_the_last_temperature(energy, base, plan, normal, uniform):
+    short = annealing.Plan(plan.betas[:-1], plan.etas[:-1])
+    return FORWARD(energy, base, short, normal, uniform)
+
+
+def points_alone(self, error=0.0):
+    """Leave out the chance in both, and let them cross."""
+    return self.lower, self.upper
+
+
+def no_chance(log_weights):
+    return 0.0
+
+
+def of_one_chain(log_weights):
+    """Forget that there are n of them."""
+    return float(log_weights.exp().std() / log_weights.exp().mean())
+
+
 def no_noise_level(self, u, sigma):
     return LEVELLED(self, u, 1.3 * sigma)
 
@@ -102,6 +131,24 @@ BROKEN = [
         lambda self, x: ENERGY(self, x) + 0.2,
     ),
     ("partition_against_a_grid", "reverse", annealing, "_annealed", half_weights),
+    (
+        "every_temperature_counts",
+        "an energy raised by c: ln w' =",
+        annealing,
+        "reverse",
+        back_without_the_last_temperature,
+    ),
+    (
+        "every_temperature_counts",
+        "an energy raised by c: ln w =",
+        annealing,
+        "forward",
+        forth_without_the_last_temperature,
+    ),
+    ("interval_of_a_quartic_well", "share of 95 %", annealing, "log_mean_error", no_chance),
+    ("interval_of_a_quartic_well", "share of 95 %", LogPartition, "interval", points_alone),
+    ("interval_of_a_quartic_well", "the interval of", LogPartition, "interval", points_alone),
+    ("error_of_a_log_mean", "standard error", annealing, "log_mean_error", of_one_chain),
     ("contrastive_gradient", "the contrastive", energy.Contrastive, "loss", one_sided),
     ("denoising_minimum", "denoising score", energy.Matched, "levelled_energy", no_noise_level),
     ("denoising_minimum", "and its least", energy.Matched, "levelled_energy", no_noise_level),

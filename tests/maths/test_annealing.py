@@ -115,3 +115,13 @@ def test_chains_are_drawn_again_by_their_weights():
     log_weights = torch.tensor([0.0, -math.inf, math.log(3.0)])
     drawn = annealing.resampled(log_weights, (torch.arange(400) + 0.5) / 400)
     assert torch.bincount(drawn, minlength=3).tolist() == [100, 0, 300]
+
+
+def test_the_error_of_a_log_mean_is_its_deviation_over_repetitions():
+    log_weights = 0.5 * torch.randn(4000, 64, generator=torch.Generator().manual_seed(0)).double()
+    errors = torch.tensor([annealing.log_mean_error(w) for w in log_weights])
+    deviation = (log_weights.logsumexp(1) - math.log(64)).std()
+    assert errors.mean() == pytest.approx(float(deviation), rel=0.04)
+    assert annealing.log_mean_error(torch.zeros(1)) == math.inf
+    shifted = annealing.log_mean_error(log_weights[0] - 5000)
+    assert shifted == pytest.approx(float(errors[0]), rel=1e-6)

@@ -171,6 +171,34 @@ class TestChoice:
         assert extractor(None, images(test=300), n=1000).name == "efficientnet-lite0/128"
         assert extractor(None, images(test=300), n=40).name == "efficientnet-lite0/16"
 
+    @pytest.mark.parametrize(
+        ("channels", "with_extra", "name"),
+        [
+            (1, True, "efficientnet-lite0"),
+            (2, True, "random-conv"),
+            (3, True, "efficientnet-lite0"),
+            (4, True, "random-conv"),
+            (1, False, "random-conv"),
+            (3, False, "random-conv"),
+        ],
+    )
+    def test_of_images_by_their_channels(self, channels, with_extra, name, monkeypatch):
+        there = Path("weights.pth") if with_extra else None
+        monkeypatch.setattr(extractors, "weights_file", lambda: there)
+        assert extractors._choice(images(channels=channels)) == name
+
+    @needs_wheel
+    @pytest.mark.parametrize("mode", ["L", "RGB"])
+    def test_of_a_folder_of_pictures(self, mode, tmp_path):
+        image = pytest.importorskip("PIL.Image")
+        generator = torch.Generator().manual_seed(0)
+        for k in range(40):
+            pixels = torch.randint(256, (16, 16), generator=generator, dtype=torch.uint8)
+            image.fromarray(pixels.numpy()).convert(mode).save(tmp_path / f"{k}.png")
+        data = load(str(tmp_path))
+        assert data.domain.shape[0] == 1  # grey in three channels is read as grey
+        assert extractor(None, data).name.startswith("efficientnet-lite0/")
+
     def test_without_the_extra_random_convolutions_say_so(self, monkeypatch):
         monkeypatch.setattr(extractors, "weights_file", lambda: None)
         made = extractor(None, images(test=300))

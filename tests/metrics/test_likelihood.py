@@ -9,6 +9,7 @@ import torch
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.model import Model
+from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import likelihood
 
@@ -62,7 +63,7 @@ class Guessing(Silent):
 
     def log_partition(self, *, noise):
         assert len(noise) == likelihood.CHAINS
-        return 3.0, 4.0
+        return LogPartition(3.0, 4.0, 0.1, 0.2)
 
 
 class Tight(Bounding):
@@ -103,8 +104,8 @@ def test_an_estimated_partition_widens_the_interval():
     scores, _ = likelihood.scores({"energy": told}, levels().domain, baseline={})
     score, error = scores["log_prob"], nats.std().item() / math.sqrt(50)
     assert score.value == pytest.approx(nats.mean().item() - 3.5)
-    assert score.high - score.value == pytest.approx(1.96 * error + 0.5)
-    assert score.value - score.low == pytest.approx(1.96 * error + 0.5)
+    assert score.high - score.value == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.1))
+    assert score.value - score.low == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.2))
     assert score.by == scores["bits_per_dim"].by == "AIS interval"
     assert "between 3 and 4" in score.protocol
 

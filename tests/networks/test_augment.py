@@ -63,6 +63,20 @@ def test_it_does_what_the_paper_says(shape):
     assert torch.allclose(T(x, Noise.of(5, 6)), by_loops(x, T, Noise.of(5, 6)), atol=1e-6)
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_brightness_and_contrast_reach_the_ends_of_their_ranges(channels):
+    """Read off the image: mean and spread of its grey, which saturation leaves as they are."""
+    x = images((channels, 4, 4), 4000, dtype=torch.float64)
+    changed = DiffAugment(("colour",), (channels, 4, 4))(x, Noise.of(7, 4000))
+    before, after = (y.mean(1).flatten(1) for y in (x, changed))
+    brightness, contrast = after.mean(1) - before.mean(1), after.std(1) / before.std(1)
+    for values, low, high in ((brightness, -0.5, 0.5), (contrast, 0.5, 1.5)):
+        assert low - 1e-9 <= values.min() < low + 0.002
+        assert high - 0.002 < values.max() <= high + 1e-9
+        ends = torch.linspace(low, high, 4001, dtype=torch.float64)
+        assert (values.sort().values - ends[1:]).abs().max() < 1.63 / math.sqrt(4000)  # uniform
+
+
 @pytest.mark.parametrize("shape", [(1, 12, 12), (3, 12, 12)], ids=str)
 @pytest.mark.parametrize("parts", EACH, ids="+".join)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)

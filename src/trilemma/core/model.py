@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition, Rows
 from trilemma.core.noise import Noise
+from trilemma.core.partition import LogPartition
 
 __all__ = [
     "Activity",
@@ -230,12 +231,8 @@ class Watched(Protocol):
 class Partitioned(Protocol):
     """Knows its ln Z between a lower and an upper estimate."""
 
-    def log_partition(self, *, noise: Noise) -> tuple[float, float]:
-        """Return a lower and an upper estimate of ln Z in nats, by `len(noise)` chains each way.
-
-        In expectation the first is at most ln Z, and the second at least, were its chains begun
-        at exact samples.
-        """
+    def log_partition(self, *, noise: Noise) -> LogPartition:
+        """Return estimates of ln Z in nats from both sides, by `len(noise)` chains each way."""
         ...
 
 

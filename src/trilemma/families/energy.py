@@ -54,11 +54,13 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise, mix
+from trilemma.core.partition import LogPartition
 from trilemma.families.continuous import sound
 from trilemma.maths.annealing import (
     Gaussian,
     effective_size,
     forward,
+    log_mean_error,
     log_mean_exp,
     pilot,
     resampled,
@@ -149,13 +151,14 @@ class Energy(Model[Examples, Tensor]):
         volume = self.domain.dimensions * self.domain.values.log_volume
         return self.standard_energy(self.standardise(x, noise)) - volume
 
-    def log_partition(self, *, noise: Noise) -> tuple[float, float]:
+    def log_partition(self, *, noise: Noise) -> LogPartition:
         """Return estimates of ln Z from below and from above, by len(noise) chains each way.
 
         The reverse chains begin where the forward ones ended, drawn by their weights, if these
         are alike enough; else at samples, walked on by MALA. As far as those are not yet the
         model's own, the upper one is an estimate and no bound. Where few of its weights count it
-        is -mean ln w', which is larger, in place of -ln mean w'.
+        is -mean ln w', which is larger, in place of -ln mean w'. Its error is that of the steps
+        from the starts it had: that these were drawn from a few forward chains is not in it.
         """
         plan = pilot(
             self.standard_energy,
@@ -172,11 +175,15 @@ class Energy(Model[Examples, Tensor]):
         else:
             start = self._settled(noise.named("start"), plan.etas[-1], draws)
         down = reverse(self.standard_energy, self.base(), plan, start, *draws)
-        below, above = log_mean_exp(up.log_weights), -log_mean_exp(down.log_weights)
+        lower, upper = log_mean_exp(up.log_weights), -log_mean_exp(down.log_weights)
+        upper_error = log_mean_error(down.log_weights)
         if effective_size(down.log_weights) < enough:  # one chain, perhaps astray, has it all
-            above = -float(down.log_weights.mean())
+            upper = -float(down.log_weights.mean())
+            upper_error = float(down.log_weights.std()) / math.sqrt(len(noise))
         scale = float(self.spread.log().sum())  # from u to y
-        return below + scale, above + scale
+        return LogPartition(
+            lower + scale, upper + scale, log_mean_error(up.log_weights), upper_error
+        )
 
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None

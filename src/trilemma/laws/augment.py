@@ -159,15 +159,21 @@ def cutout_covers() -> Sequence[Law]:
 
 
 def colour_in_turn() -> Sequence[Law]:
-    """Compare the one sum of `recolour` with its three changes, one after another."""
+    """Compare `recolour` with its three changes in turn, the ends of their ranges among them."""
     x = _images(3, 20)
     u = torch.rand(3, 20, 1, 1, 1, generator=_seeded(6), dtype=WIDE)
+    ends = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)), dtype=WIDE)
+    u[:, : len(ends), 0, 0, 0] = ends.T
     brightness, saturation, contrast = u[0] - 0.5, 2 * u[1], u[2] + 0.5
-    bright = x + brightness
-    pure = (bright - bright.mean(1, True)) * saturation + bright.mean(1, True)
-    mean = pure.mean((1, 2, 3), True)
-    in_turn = (pure - mean) * contrast + mean
-    at_once = augment.recolour(x, brightness, saturation, contrast)
+
+    def gap(x: Tensor) -> float:
+        bright = x + brightness
+        pure = (bright - bright.mean(1, True)) * saturation + bright.mean(1, True)
+        mean = pure.mean((1, 2, 3), True)
+        in_turn = (pure - mean) * contrast + mean
+        at_once = augment.recolour(x, brightness, saturation, contrast)
+        return (at_once - in_turn).abs().max().item()
+
     grey = x[:, :1]
     dull, vivid = (
         augment.recolour(grey, brightness, torch.full_like(saturation, s), contrast)
@@ -175,14 +181,21 @@ def colour_in_turn() -> Sequence[Law]:
     )
     return [
         equal(
-            "colour: brightness, saturation and contrast in turn are one sum",
+            "colour: brightness, saturation and contrast in turn are one sum, three channels",
             SOURCE,
-            (at_once - in_turn).abs().max().item(),
+            gap(x),
             0,
             1e-12,
         ),
         equal(
-            "colour: saturation changes nothing on one channel",
+            "colour: brightness and contrast in turn are one sum on one channel",
+            SOURCE,
+            gap(grey),
+            0,
+            1e-12,
+        ),
+        equal(
+            "colour: saturation changes nothing where there is one channel",
             SOURCE,
             (vivid - dull).abs().max().item(),
             0,

@@ -4,7 +4,8 @@ The exact ground is Gaussian. On E = k y^2 / 2 the variances at which Langevin's
 known, and followed without a draw: the second moment of a linear step is a number's recursion.
 MALA's rule is checked where no draw is needed either, on pairs of states. Annealed importance
 sampling is run, small, on energies whose Z is a formula or a sum over a grid; its estimates are
-random, so that what is stated leaves room for four of their standard errors.
+random, so that what is stated leaves room for four of their standard errors. How often the
+interval of both holds ln Z is counted over groups of the chains of one run.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
+from trilemma.core.partition import LogPartition
 from trilemma.families.energy import Contrastive, Matched
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.maths import annealing, langevin
@@ -27,6 +29,8 @@ __all__ = ["CHECKS"]
 
 PLANE = Domain("points", (2,), Real())
 TEMPERATURES, CHAINS = 80, 200
+GROUPS, GROUP = 400, 32
+"""Repetitions in which an interval is counted, and chains of each."""
 LECTURE = "lecture §5"
 
 
@@ -185,6 +189,92 @@ def partition_of_a_mixture() -> list[Law]:
     return _both_ways("a mixture, the sum of its weights", up, down, math.log(5))
 
 
+def every_temperature_counts() -> list[Law]:
+    """E = E_0 + c: whatever the chains do, every weight is -c, if no temperature is left out."""
+    rise = 3.0
+    base = annealing.Gaussian(torch.zeros(2).double(), torch.ones(2).double())
+    plan = annealing.Plan([0.0, 0.3, 0.4, 0.8, 1.0], [0.1] * 5)
+
+    def energy(y: Tensor) -> Tensor:
+        return base.look(y).energy + rise
+
+    normal, uniform = _draws(10, 8)
+    up = annealing.forward(energy, base, plan, normal, uniform)
+    down = annealing.reverse(energy, base, plan, normal(), normal, uniform)
+    source = f"{LECTURE}; Neal 2001"
+    return [
+        equal(
+            "an energy raised by c: ln w = -c of every chain, forward",
+            source,
+            float((up.log_weights + rise).abs().max()),
+            0,
+            1e-12,
+        ),
+        equal(
+            "an energy raised by c: ln w' = c of every chain, reverse",
+            source,
+            float((down.log_weights - rise).abs().max()),
+            0,
+            1e-12,
+        ),
+    ]
+
+
+def interval_of_a_quartic_well() -> list[Law]:
+    """How often the 95 % interval holds ln Z of two unlike wells, a sum over a grid."""
+    base = annealing.Gaussian(torch.zeros(1).double(), torch.ones(1).double())
+
+    def energy(y: Tensor) -> Tensor:
+        return ((y.square() - 1).square() * 2 + 0.3 * y).sum(1)
+
+    grid = torch.linspace(-4, 4, 4001, dtype=torch.float64)
+    log_density = -energy(grid[:, None])
+    exact = float(log_density.logsumexp(0)) + math.log(float(grid[1] - grid[0]))
+    n = GROUPS * GROUP
+    plan = annealing.pilot(energy, base, 8, *_draws(11, 64, 1))
+    normal, uniform = _draws(12, n, 1)
+    up = annealing.forward(energy, base, plan, normal, uniform)
+    at = torch.searchsorted(log_density.softmax(0).cumsum(0), uniform()).clamp(max=len(grid) - 1)
+    down = annealing.reverse(energy, base, plan, grid[at, None], normal, uniform)
+    groups = zip(up.log_weights.split(GROUP), down.log_weights.split(GROUP), strict=True)
+    intervals = [_sandwich(forth, back).interval() for forth, back in groups]
+    missed = sum(not low <= exact <= high for low, high in intervals) / GROUPS
+    source = f"{LECTURE}; Grosse, Ghahramani & Adams 2015"
+    return [
+        at_most("share of 95 % intervals of AIS that leave ln Z out", source, missed, 0.08),
+        at_most(
+            "the interval of AIS is not reversed: largest low - high",
+            source,
+            max(low - high for low, high in intervals),
+            0,
+        ),
+    ]
+
+
+def _sandwich(forth: Tensor, back: Tensor) -> LogPartition:
+    return LogPartition(
+        annealing.log_mean_exp(forth),
+        -annealing.log_mean_exp(back),
+        annealing.log_mean_error(forth),
+        annealing.log_mean_error(back),
+    )
+
+
+def error_of_a_log_mean() -> list[Law]:
+    """Half of the weights 1 and half 3: mean 2, variance n / (n - 1), whatever their scale."""
+    n = 50
+    log_weights = torch.tensor([0.0, math.log(3)], dtype=torch.float64).repeat(n // 2) - 700
+    return [
+        equal(
+            "standard error of ln mean w = deviation of w over (mean of w, root of n)",
+            f"{LECTURE}; the delta method",
+            annealing.log_mean_error(log_weights),
+            math.sqrt(n / (n - 1)) / (2 * math.sqrt(n)),
+            1e-9,
+        )
+    ]
+
+
 def _both_ways(
     name: str, up: annealing.Annealed, down: annealing.Annealed, exact: float
 ) -> list[Law]:
@@ -227,14 +317,14 @@ def _network_energy() -> Contrastive:
 def partition_against_a_grid() -> list[Law]:
     """`log_partition` and `energy` of a network's energy against the sum over a grid."""
     model = _network_energy()
-    low, high = model.log_partition(noise=_Double.of(0, 128))
+    ln_z = model.log_partition(noise=_Double.of(0, 128))
     side = torch.linspace(-9, 9, 181, dtype=torch.float64)
     grid = torch.cartesian_prod(side, side)
     exact = float((-model.energy(grid.double())).logsumexp(0)) + 2 * math.log(side[1] - side[0])
     source = f"{LECTURE}; Neal 2001"
     return [
-        equal("forward annealing = the grid's ln Z, a network", source, low, exact, 0.05),
-        equal("reverse annealing = the grid's ln Z, a network", source, high, exact, 0.05),
+        equal("forward annealing = the grid's ln Z, a network", source, ln_z.lower, exact, 0.05),
+        equal("reverse annealing = the grid's ln Z, a network", source, ln_z.upper, exact, 0.05),
     ]
 
 
@@ -351,6 +441,9 @@ CHECKS: Sequence[Check] = (
     partition_of_a_quadratic,
     partition_of_a_mixture,
     partition_against_a_grid,
+    every_temperature_counts,
+    interval_of_a_quartic_well,
+    error_of_a_log_mean,
     contrastive_gradient,
     denoising_minimum,
     denoised_mean,

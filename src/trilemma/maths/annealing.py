@@ -17,6 +17,10 @@ Jensen's inequality, over n chains each way,
 the second only as far as the reverse chains do begin at the model: chains that are not there yet
 make it an estimate and no bound.
 
+Either end has its own chance, over independent chains by the delta method
+
+    deviation of ln 1/n sum w  =  deviation of w / (mean of w * sqrt(n)).
+
 E and its slope do not depend on b, so that a temperature costs one evaluation. What is tuned is
 tuned before: a pilot run of other chains finds a step size for each temperature by the
 acceptance, and how fast E_0 - E varies there; the final temperatures lie where the thermodynamic
@@ -59,6 +63,7 @@ __all__ = [
     "Plan",
     "effective_size",
     "forward",
+    "log_mean_error",
     "log_mean_exp",
     "pilot",
     "resampled",
@@ -208,6 +213,21 @@ def pilot(
 def log_mean_exp(log_weights: Float[Tensor, " N"]) -> float:
     """Return ln 1/n sum w."""
     return float(log_weights.double().logsumexp(0)) - math.log(len(log_weights))
+
+
+def log_mean_error(log_weights: Float[Tensor, " N"]) -> float:
+    """Return the standard error of ln 1/n sum w over independent chains, by the delta method.
+
+    That of the mean over the mean: sqrt((n / n_eff - 1) / (n - 1)) with the effective size n_eff.
+    One chain does not know its error, which is infinite.
+
+    >>> log_mean_error(torch.zeros(8)), round(log_mean_error(torch.tensor([0.0, 1.0])), 3)
+    (0.0, 0.462)
+    """
+    n = len(log_weights)
+    if n < 2:
+        return math.inf
+    return math.sqrt(max(n / effective_size(log_weights) - 1, 0.0) / (n - 1))
 
 
 def effective_size(log_weights: Float[Tensor, " N"]) -> float:

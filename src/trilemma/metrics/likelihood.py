@@ -18,7 +18,8 @@ draws; variational, where an ODE's stands beside), an interval by annealed impor
 the solution of an ODE.
 
 Intervals are ± 1.96 standard errors over the test examples; those of an estimated ln Z reach from
-its lower to its upper estimate, and the standard error beyond.
+its lower to its upper estimate, and 1.96 standard errors beyond: at either end that of the test
+examples and that of the chains, the root of the sum of their squares.
 
 What is trivially reached stands beside: `uniform`, all levels alike, and `histogram`, each
 coordinate independent with the training counts plus one; for real values `normal`, a Gaussian
@@ -57,6 +58,7 @@ from trilemma.core.model import (
     estimate,
 )
 from trilemma.core.noise import CHUNK, Noise, mix
+from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.score import Score
 
@@ -99,10 +101,8 @@ class Likelihood:
     """'exact', 'lower bound', 'variational bound', 'AIS interval', 'ODE, Hutchinson', …"""
     about: str
     """What the mean is of, for the protocol."""
-    below: float = 0.0
-    """Nats by which the truth may lie lower, beside chance."""
-    above: float = 0.0
-    """Nats by which the truth may lie higher, beside chance."""
+    partition: LogPartition | None = None
+    """The estimated ln Z whose middle was taken off."""
 
 
 def bits_per_dim(nats: float, dimensions: int) -> float:
@@ -235,14 +235,14 @@ def told(
         return Likelihood(nats, f"{bound}, k = {k}", about)
     assert isinstance(model, Partitioned)
     device = next(model.parameters()).device
-    low, high = model.log_partition(noise=Noise.for_samples(mix(seed, "ln Z"), 0, CHAINS, device))
-    middle, half = (low + high) / 2, abs(high - low) / 2
+    ln_z = model.log_partition(noise=Noise.for_samples(mix(seed, "ln Z"), 0, CHAINS, device))
     about = (
-        f"-E(x) - ln Z, ln Z = {middle:.6g} between {low:.6g} and {high:.6g} by annealed "
+        f"-E(x) - ln Z, ln Z = {ln_z.middle:.6g} between {ln_z.lower:.6g} and {ln_z.upper:.6g} "
+        f"(standard errors {ln_z.lower_error:.2g} and {ln_z.upper_error:.2g}) by annealed "
         f"importance sampling, {CHAINS} chains each way, noise seed {seed}"
-        + (" (the two cross: neither can be trusted)" if low > high + 1 else "")
+        + (" (the two cross: neither can be trusted)" if ln_z.lower > ln_z.upper + 1 else "")
     )
-    return Likelihood(nats - middle, "AIS interval", about, below=half, above=half)
+    return Likelihood(nats - ln_z.middle, "AIS interval", about, ln_z)
 
 
 def scores(
@@ -274,6 +274,7 @@ def scores(
             skipped[name] = f"not a finite number for {bad} of {len(nats)} test examples"
             continue
         n = len(nats)
+        error = nats.std().item() / math.sqrt(n) if n > 1 else math.inf
         score = Score(
             nats.mean().item(),
             unit="nats",
@@ -284,10 +285,8 @@ def scores(
             by=likelihood.by,
             protocol=f"mean {likelihood.about}, of {n} {of}, without condition; interval: 1.96 "
             "standard errors",
-        ).within(nats.std().item() / math.sqrt(n) if n > 1 else math.inf)
-        made[name] = replace(
-            score, low=score.low - likelihood.below, high=score.high + likelihood.above
-        )
+        ).within(error)
+        made[name] = _beside(score, likelihood.partition, error)
     source = next((s for s in ("log_prob", "importance_bound", "bound") if s in made), None)
     if graphs:
         skipped["bits_per_dim"] = "a graph has no fixed number of coordinates; see nats a graph"
@@ -301,6 +300,15 @@ def scores(
         bits = _in_bits(ode, "ode_log_prob", domain.dimensions, domain.values)
         made["ode_bits_per_dim"] = bits
     return made, skipped
+
+
+def _beside(score: Score, ln_z: LogPartition | None, error: float) -> Score:
+    """Return the score with the chance and the sides of an estimated ln Z in its interval."""
+    if ln_z is None:
+        return score
+    low, high = ln_z.interval(error)
+    unshifted = score.value + ln_z.middle
+    return replace(score, low=unshifted - high, high=unshifted - low)
 
 
 def _in_bits(nats: Score, source: str, dimensions: int, values: Levels) -> Score:

@@ -1,0 +1,53 @@
+r"""An estimated ln Z: a point from each side, the chance in each, and the interval of both.
+
+    [ min - 1.96 hypot(s_min, t),  max + 1.96 hypot(s_max, t) ]
+
+over the two points, s the standard error of the point at that end and t that of whatever ln Z is
+set against. Points may cross by chance; the interval's ends never do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["LogPartition"]
+
+NORMAL_95 = 1.96
+"""Standard errors to either side that hold 95 % of a normal distribution."""
+
+
+@dataclass(frozen=True)
+class LogPartition:
+    """Estimates of ln Z from both sides, in nats, each with its Monte-Carlo error.
+
+    >>> LogPartition(3.0, 4.0, 0.0, 1.0).interval()
+    (3.0, 5.96)
+    >>> LogPartition(4.0, 3.0, 0.0, 1.0).interval()  # the two cross
+    (1.04, 4.0)
+    """
+
+    lower: float
+    """In expectation at most ln Z."""
+    upper: float
+    """In expectation at least ln Z, as far as its chains begin at exact samples."""
+    lower_error: float
+    """Standard error of `lower`."""
+    upper_error: float
+    """Standard error of `upper`."""
+
+    @property
+    def middle(self) -> float:
+        """Return the mean of the two points."""
+        return (self.lower + self.upper) / 2
+
+    def interval(self, error: float = 0.0) -> tuple[float, float]:
+        """Return the 95 % interval of ln Z plus another number of mean zero.
+
+        Arguments:
+            error: Standard error of that number, independent of the chains.
+        """
+        ends = (self.lower, self.lower_error), (self.upper, self.upper_error)
+        (low, low_error), (high, high_error) = sorted(ends)
+        reach = NORMAL_95 * math.hypot(low_error, error), NORMAL_95 * math.hypot(high_error, error)
+        return low - reach[0], high + reach[1]
