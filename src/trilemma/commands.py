@@ -19,16 +19,20 @@ from torch import Tensor
 
 from trilemma import compare as comparing
 from trilemma import drawing, gallery
+from trilemma.comparison.cells import read_grid, read_settings
+from trilemma.comparison.groups import shown
+from trilemma.comparison.plan import Plan
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
+from trilemma.core.words import number
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.given import HALVES, given_graph, is_image
 from trilemma.data.given import given as given_image
-from trilemma.grid import read_grid, read_settings
 from trilemma.laws.book import library_laws, timed
 from trilemma.laws.trained import trained_laws
+from trilemma.metrics.words import VARIANTS
 from trilemma.recipes.catalog import named
 from trilemma.recipes.editing import editing
 from trilemma.recipes.fields import changed, parse
@@ -42,9 +46,7 @@ from trilemma.recipes.runs import (
     go_on,
     load,
 )
-from trilemma.report.groups import shown
 from trilemma.report.tables import terminal_tables
-from trilemma.report.words import VARIANTS, number
 from trilemma.terminal import Steps, as_json, counting, out, say, show_table, table, warn
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World, world
@@ -351,7 +353,7 @@ def compare(options: argparse.Namespace) -> None:
         raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
     with _at_work(options.device) as (stop, ranks):
         found = _load(options.data, options.size, ranks)
-        plan = comparing.Plan.of(
+        plan = Plan.of(
             found,
             options.data,
             size=options.size,

@@ -15,10 +15,10 @@ from trilemma.data import check as data_check
 from trilemma.data import sources
 from trilemma.doctor import examine
 from trilemma.laws.book import library_laws, timed
+from trilemma.metrics.words import MEANINGS
 from trilemma.recipes.catalog import CATALOG, named
 from trilemma.recipes.fields import fields
 from trilemma.recipes.runs import untrained
-from trilemma.report.words import MEANINGS
 from trilemma.terminal import as_json, counting, out, say, table, warn
 
 __all__ = ["run"]

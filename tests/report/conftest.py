@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trilemma.report.groups import groups, shown
+from trilemma.comparison.groups import groups, shown
 
 BASELINES = {"fd": {"noise": 800.0, "mean": 530.0}, "coverage": {"noise": 0.0, "mean": 0.01}}
 FLOORS = {"fd": 6.1, "coverage": 0.96, "recall": 0.93}

@@ -8,15 +8,15 @@ import io
 import pytest
 import torch
 
+from trilemma.comparison.groups import groups, shown
+from trilemma.comparison.ranking import quality_metric, rank
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import graph, stacked
 from trilemma.report import histograms as module
 from trilemma.report.charts import trilemma_scores
-from trilemma.report.groups import groups, shown
 from trilemma.report.histograms import clustering, histograms
 from trilemma.report.html import comparison_page, run_page
 from trilemma.report.page import Comparison, Entry, Portrait
-from trilemma.report.ranking import quality_metric, rank
 from trilemma.report.tables import columns, rows_to_csv, terminal_tables
 
 

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from trilemma.report.groups import groups, label, shown
+from trilemma.comparison.groups import groups, label, shown
+from trilemma.comparison.ranking import rank
 from trilemma.report.html import comparison_page
-from trilemma.report.ranking import rank
 
 
 def test_mean_deviation_and_interval_by_hand(runs):

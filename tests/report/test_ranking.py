@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trilemma.report.ranking import rank
+from trilemma.comparison.ranking import rank
 
 
 def order(places):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trilemma.report.ranking import rank
+from trilemma.comparison.ranking import rank
 
 
 def trained(row, updates=500, state="settled", wanted=200, **more):

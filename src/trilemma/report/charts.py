@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from trilemma.comparison.places import baselines, coverage_metric, floor, quality_metric
+from trilemma.comparison.ranking import rank
+from trilemma.core.words import brief, duration
 from trilemma.report.canvas import (
     DASHES,
     INK,
@@ -27,9 +30,6 @@ from trilemma.report.canvas import (
     write,
 )
 from trilemma.report.palette import CLASSES, hue
-from trilemma.report.places import baselines, coverage_metric, floor, quality_metric
-from trilemma.report.ranking import rank
-from trilemma.report.words import brief, duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,10 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trilemma.comparison.places import baselines, floor, found_in
+from trilemma.metrics.words import MEANINGS, VARIANTS, meaning, score
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Entry
-from trilemma.report.places import baselines, floor, found_in
-from trilemma.report.words import MEANINGS, VARIANTS, meaning, score
 
 __all__ = ["details_section", "protocols", "variants"]
 

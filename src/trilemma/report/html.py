@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from trilemma.comparison.places import coverage_metric, floor, quality_metric
+from trilemma.comparison.ranking import rank
+from trilemma.core.words import brief, count, duration, joined
 from trilemma.report.folded import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Comparison, Portrait
-from trilemma.report.places import coverage_metric, floor, quality_metric
-from trilemma.report.ranking import rank
 from trilemma.report.sections import (
     answers_section,
     curves_section,
@@ -26,7 +27,6 @@ from trilemma.report.sections import (
     table_section,
 )
 from trilemma.report.style import sheet
-from trilemma.report.words import brief, count, duration, joined
 
 __all__ = ["comparison_page", "run_page"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from trilemma.comparison.groups import shown as named_rows
 from trilemma.core.domain import Domain
 from trilemma.report import graphs
 from trilemma.report.figures import neighbours, show
-from trilemma.report.groups import shown as named_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,16 +11,17 @@ from typing import Any
 
 from torch import Tensor
 
+from trilemma.comparison.places import LIKELIHOOD, Place, coverage_metric, quality_metric
+from trilemma.comparison.ranking import Ranking
+from trilemma.core.words import brief, duration, joined
+from trilemma.metrics.words import VARIANTS, meaning, score, stand_in
 from trilemma.report.charts import frontier, triangle, trilemma_scores
 from trilemma.report.courses import curves, series
 from trilemma.report.folded import protocols, variants
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
-from trilemma.report.places import LIKELIHOOD, Place, coverage_metric, quality_metric
-from trilemma.report.ranking import Ranking
 from trilemma.report.tables import COST, Cell, Line, columns, lines, mark
-from trilemma.report.words import VARIANTS, brief, duration, joined, meaning, score, stand_in
 
 __all__ = [
     "answers_section",

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from trilemma.report.places import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
-from trilemma.report.words import MEANINGS, VARIANTS, joined, meaning, score
+from trilemma.comparison.places import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
+from trilemma.core.words import joined
+from trilemma.metrics.words import MEANINGS, VARIANTS, meaning, score
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -17,7 +17,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trilemma.report.words import joined
+from trilemma.core.words import joined
 
 __all__ = ["groups", "label", "over_seeds", "shown", "student"]
 

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from trilemma.report.places import (
+from trilemma.comparison.places import (
     Place,
     Row,
     baselines,
@@ -30,7 +30,7 @@ from trilemma.report.places import (
     found_in,
     score_places,
 )
-from trilemma.report.words import brief, duration, joined
+from trilemma.core.words import brief, duration, joined
 
 __all__ = ["choose", "is_ranked", "unranked_words"]
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trilemma.report.words import OF_ONE_MODEL, stand_in
+from trilemma.metrics.words import OF_ONE_MODEL, stand_in
 
 __all__ = [
     "LIKELIHOOD",

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trilemma.report.groups import over_seeds
-from trilemma.report.places import (
+from trilemma.comparison.groups import over_seeds
+from trilemma.comparison.places import (
     Place,
     Row,
     baselines,
@@ -22,8 +22,9 @@ from trilemma.report.places import (
     score_range,
     speed_places,
 )
-from trilemma.report.verdict import choose, is_ranked, unranked_words
-from trilemma.report.words import brief, duration, joined, score
+from trilemma.comparison.verdict import choose, is_ranked, unranked_words
+from trilemma.core.words import brief, duration, joined
+from trilemma.metrics.words import score
 
 __all__ = ["Ranking", "rank"]
 
