@@ -9,17 +9,16 @@ stopped at any moment; the same command goes on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from trilemma import drawing, gallery
-from trilemma.comparison import table
-from trilemma.comparison.groups import shown
 from trilemma.comparison.plan import Plan
 from trilemma.comparison.race import Progress, Race, Watch
+from trilemma.comparison.row import each
+from trilemma.comparison.table import Table, table
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.runs import folder_name
@@ -71,7 +70,7 @@ def compare(
     watch: Watch,
     progress: Callable[[str], AbstractContextManager[Progress]],
     say: Callable[[str], None],
-) -> Mapping[str, Any]:
+) -> Table:
     """Train and measure each recipe in turn, and write the table and the page.
 
     Arguments:
@@ -85,8 +84,7 @@ def compare(
         say: Tells people something.
 
     Returns:
-        The comparison in plain values: data, seed, minutes, rows, choice, verdict, why_not; with
-        grids or settings also these, and groups where the grid has seeds.
+        What was measured, and what it comes to.
     """
     for sentence in plan.left_out:
         say(sentence)
@@ -104,41 +102,38 @@ def compare(
         gallery.run_report(run, data)
 
     race = Race(plan, data, path / "runs", world, stop, watch, progress, say, done)
-    rows = [table.row(race.measured(cell), cell, plan) for cell in plan.cells()]
-    made = table.table(plan, rows)
+    made = table(plan, [race.measured(cell) for cell in plan.cells()])
     if world.is_main:
         say(f"looking into the models for {path / 'report.html'} …")
         _write(path, plan, made, data)
     return made
 
 
-def _write(path: Path, plan: Plan, made: Mapping[str, Any], data: DataSet) -> None:
+def _write(path: Path, plan: Plan, made: Table, data: DataSet) -> None:
     """Write table.csv, groups.csv, table.json and report.html, the page last."""
     with drawing.whole(path / "table.csv") as partial:
-        partial.write_text(rows_to_csv(made["rows"]))
+        partial.write_text(rows_to_csv(each(made.runs)))
     with drawing.whole(path / "table.json") as partial:
-        partial.write_text(json.dumps(made, indent=2))
-    taken = made.get("groups", [])
-    if taken:
+        partial.write_text(json.dumps(made.to_json(), indent=2))
+    if plan.seeds:
         with drawing.whole(path / "groups.csv") as partial:
-            partial.write_text(rows_to_csv(shown(made["rows"], taken)))
+            partial.write_text(rows_to_csv(made.rows))
     entries = [
         gallery.entry(path / "runs" / folder, row, data)
-        for row, folder in zip(
-            shown(made["rows"], taken), _pictured(plan, made["rows"]), strict=True
-        )
+        for row, folder in zip(made.rows, _pictured(plan, made), strict=True)
     ]
-    found = gallery.comparison(made, entries, data, path / "runs")
-    page = comparison_page(replace(found, settings=dict(plan.settings)))
+    page = comparison_page(gallery.comparison(made, entries, data, path / "runs"))
     with drawing.whole(path / "report.html") as partial:
         partial.write_text(page)
 
 
-def _pictured(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the folder that is looked at for each label: of the first seed that was measured."""
+def _pictured(plan: Plan, made: Table) -> list[str]:
+    """Name the folder that is looked at for each row: of the first seed that was measured."""
+    if not plan.seeds:
+        return [cell.folder for cell in plan.cells()]
     chosen: dict[str, tuple[bool, str]] = {}
-    for cell, row in zip(plan.cells(), rows, strict=True):
-        measured = bool(row["metrics"])
+    for cell, run in zip(plan.cells(), made.runs, strict=True):
+        measured = bool(run.metrics)
         if cell.label not in chosen or measured > chosen[cell.label][0]:
             chosen[cell.label] = measured, cell.folder
     return [folder for _, folder in chosen.values()]

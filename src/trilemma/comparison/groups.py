@@ -14,143 +14,116 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
+from trilemma.comparison.row import Over, Row
 from trilemma.core.words import joined
+from trilemma.metrics.evaluation import Evaluation, Spent, Training
+from trilemma.metrics.registry import metric
+from trilemma.metrics.score import NORMAL_95, Score
 
-__all__ = ["groups", "label", "over_seeds", "shown", "student"]
-
-Row = Mapping[str, Any]
+__all__ = ["groups", "over_seeds", "student", "to_json"]
 
 STUDENT_95 = (
     12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
     2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
 )  # fmt: skip
 """The 97.5 % points of Student's distribution for 1, 2, … degrees of freedom."""
-NORMAL_95 = 1.959964
 OVER_SEEDS, OF_THE_RUN = "Student's, of the mean over the seeds", "of the single run"
-RANGE = {
-    **dict.fromkeys(("precision", "recall", "coverage", "good_share"), (0.0, 1.0)),
-    **dict.fromkeys(("fd", "density", "nearest_train_ratio", "mode_kl"), (0.0, math.inf)),
-}
-"""Ends at which an interval is cut."""
 STATES = ("warming up", "falling", "settled")
 """Of a training, the least far first."""
-ABOUT = ("unit", "better", "floor", "baselines", "by", "protocol")
-"""What a score says of itself; the same for all runs of a group."""
 
 
-def label(row: Row) -> str:
-    """Return the name that a row goes by: its label, or its recipe.
-
-    >>> label({"recipe": "gan", "label": "gan loss=ns"}), label({"recipe": "gan"})
-    ('gan loss=ns', 'gan')
-    """
-    return str(row.get("label") or row.get("recipe") or "?")
-
-
-def groups(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Take the rows of each label together, in the order in which the labels come.
+def groups(runs: Sequence[Evaluation]) -> list[Row]:
+    """Take the runs of each label together, in the order in which the labels come.
 
     Returns:
-        For each label its recipe, family, fields and seeds, and of every score and cost the mean,
-        the standard deviation (None where one seed has it) and n, the number of seeds that have
-        it. Scores have the interval of the mean besides, and say what it is; costs have the least
-        and the most of the runs.
+        For each label a row with the mean of every score and cost as its value, the interval of
+        the mean, and the spread over the seeds that have it.
     """
-    members: dict[str, list[Row]] = {}
-    for row in rows:
-        members.setdefault(label(row), []).append(row)
-    return [_group(name, own) for name, own in members.items()]
+    members: dict[str, list[Evaluation]] = {}
+    for run in runs:
+        members.setdefault(run.label or run.recipe, []).append(run)
+    return [_group(own) for own in members.values()]
 
 
-def _group(name: str, rows: Sequence[Row]) -> dict[str, Any]:
-    first = rows[0]
-    scores = dict.fromkeys(key for row in rows for key in row.get("metrics", {}))
-    costs = dict.fromkeys(key for row in rows for key in row.get("cost", {}))
-    return {
-        "label": name,
-        "recipe": first.get("recipe"),
-        "family": first.get("family"),
-        "fields": first.get("fields", {}),
-        "data": first.get("data"),
-        "split": first.get("split"),
-        "samples": first.get("n"),
-        "device": first.get("device"),
-        **{k: first[k] for k in ("test_examples",) if k in first},
-        "reward": first.get("reward"),
-        "training": _training(rows),
-        "seeds": [row.get("seed") for row in rows],
-        "measured": [row.get("seed") for row in rows if row.get("metrics")],
-        "metrics": {key: _score(key, _all_of(rows, key)) for key in scores},
-        "cost": {key: _cost(rows, key) for key in costs},
-        "skipped": _skipped(rows, scores),
-    }
+def _group(runs: Sequence[Evaluation]) -> Row:
+    scores = dict.fromkeys(key for run in runs for key in run.metrics)
+    names = dict.fromkeys(key for run in runs for key in run.cost.known())
+    costs = {key: _cost(runs, key) for key in names}
+    of = replace(
+        runs[0],
+        training=_training(runs),
+        metrics={
+            key: _score(key, [r.metrics[key] for r in runs if key in r.metrics]) for key in scores
+        },
+        cost=Spent(**{key: over.mean for key, over in costs.items()}),
+        skipped=_skipped(runs, scores),
+    )
+    return Row(
+        of=of,
+        seeds=tuple(run.seed for run in runs),
+        measured=tuple(run.seed for run in runs if run.metrics),
+        costs=costs,
+    )
 
 
-def _training(rows: Sequence[Row]) -> dict[str, Any]:
+def _training(runs: Sequence[Evaluation]) -> Training | None:
     """Return what training took in the mean, and the state of the run that went least far."""
-    each = [row["training"] for row in rows if row.get("training")]
+    each = [run.training for run in runs if run.training]
     if not each:
-        return {}
-    least = min(each, key=lambda t: (STATES.index(t["state"]), t["updates"]))
-    means = {k: statistics.fmean(t[k] for t in each) for k in ("seconds", "examples", "epochs")}
-    return {**least, **means}
+        return None
+    return replace(
+        min(each, key=lambda t: (STATES.index(t.state), t.updates)),
+        seconds=statistics.fmean(t.seconds for t in each),
+        examples=round(statistics.fmean(t.examples for t in each)),
+        epochs=statistics.fmean(t.epochs for t in each),
+    )
 
 
-def _skipped(rows: Sequence[Row], scores: Mapping[str, None]) -> dict[str, str]:
+def _skipped(runs: Sequence[Evaluation], scores: Mapping[str, None]) -> dict[str, str]:
     """Keep why a score is missing: from all seeds, or from those whose run failed."""
     found: dict[str, list[str]] = {}
-    for row in rows:
-        for key, reason in row.get("skipped", {}).items():
-            if not row.get("metrics"):
-                found.setdefault(key, []).append(f"seed {row.get('seed')}: {reason}")
+    for run in runs:
+        for key, reason in run.skipped.items():
+            if not run.metrics:
+                found.setdefault(key, []).append(f"seed {run.seed}: {reason}")
             elif key not in scores:
-                found.setdefault(key, []).append(str(reason))
+                found.setdefault(key, []).append(reason)
     return {key: " ".join(dict.fromkeys(reasons)) for key, reasons in found.items()}
 
 
-def _all_of(rows: Sequence[Row], key: str) -> list[Row]:
-    return [row["metrics"][key] for row in rows if key in row.get("metrics", {})]
+def _cost(runs: Sequence[Evaluation], name: str) -> Over:
+    known = _finite(run.cost.known().get(name) for run in runs)
+    mean, sd, n = _spread(known)
+    low, high = (min(known), max(known)) if known else (None, None)
+    return Over(mean=mean, sd=sd, n=n, low=low, high=high)
 
 
-def _cost(rows: Sequence[Row], key: str) -> dict[str, Any]:
-    """Return the mean of a cost, and the least and the most of the runs."""
-    values = [row["cost"].get(key) for row in rows]
-    known = [v for v in values if isinstance(v, int | float) and math.isfinite(v)]
-    ends = {"low": min(known), "high": max(known)} if known else {"low": None, "high": None}
-    return {**_spread(values), **ends}
+def _finite(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def _spread(values: Sequence[object]) -> dict[str, Any]:
-    known = [
-        float(v)
-        for v in values
-        if isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
-    ]
+def _spread(known: Sequence[float]) -> tuple[float | None, float | None, int]:
+    """Return mean, sample standard deviation and number."""
     mean = statistics.fmean(known) if known else None
-    sd = statistics.stdev(known) if len(known) > 1 else None
-    return {"mean": mean, "sd": sd, "n": len(known)}
+    return mean, statistics.stdev(known) if len(known) > 1 else None, len(known)
 
 
-def _score(name: str, found: Sequence[Row]) -> dict[str, Any]:
+def _score(name: str, found: Sequence[Score]) -> Score:
     """Return the mean of a score with its interval."""
-    spread = _spread([score.get("value") for score in found])
-    mean, sd, n = spread["mean"], spread["sd"], spread["n"]
-    single = next((s for s in found if s.get("value") is not None), found[0])
-    low, high, interval = single.get("low"), single.get("high"), OF_THE_RUN
-    if sd is not None:
-        reach = student(n - 1) * sd / math.sqrt(n)
-        least, most = RANGE.get(name, (-math.inf, math.inf))
-        low, high, interval = max(mean - reach, least), min(mean + reach, most), OVER_SEEDS
-    return {
-        **spread,
-        "low": low,
-        "high": high,
-        "interval": interval,
-        **{key: single[key] for key in ABOUT if key in single},
-    }
+    mean, sd, n = _spread(_finite(score.value for score in found))
+    single = next((score for score in found if math.isfinite(score.value)), found[0])
+    value = math.nan if mean is None else mean
+    made = replace(single, value=value, spread=sd, seeds=n, interval=OF_THE_RUN)
+    if sd is None:
+        return made
+    reach = student(n - 1) * sd / math.sqrt(n)
+    made = replace(made, low=value - reach, high=value + reach, interval=OVER_SEEDS)
+    declared = metric(name)
+    return declared.cut(made) if declared else made
 
 
 def student(freedom: int) -> float:
@@ -167,54 +140,47 @@ def student(freedom: int) -> float:
     return NORMAL_95 + (NORMAL_95**3 + NORMAL_95) / (4 * freedom)
 
 
-def shown(rows: Sequence[Row], taken: Sequence[Row] = ()) -> list[Row]:
-    """Return the rows that tables, rankings and pages show; each stands under its label.
+def to_json(row: Row) -> dict[str, Any]:
+    """Return a group in plain values.
 
-    Arguments:
-        rows: One a run.
-        taken: What `groups` made of them; then the rows are these, with the mean as the value, and
-            a score has the keys 'spread' and 'seeds' besides.
-
-    Returns:
-        Rows with the label as `recipe`, and the recipe's own name as `made_by`.
+    Of every score and cost it has the mean, the standard deviation 'sd' (None where one seed has
+    it) and n, the number of seeds that have it.
     """
-    if not taken:
-        return [_relabelled(row) if "label" in row else row for row in rows]
-    return [
-        {
-            **group,
-            "recipe": group["label"],
-            "made_by": group["recipe"],
-            "n": group["samples"],
-            "seed": group["seeds"],
-            "metrics": {key: _as_score(score) for key, score in group["metrics"].items()},
-            "cost": {key: cost["mean"] for key, cost in group["cost"].items()},
-            "cost_spans": {
-                key: (cost["low"], cost["high"])
-                for key, cost in group["cost"].items()
-                if cost["n"]
-            },
-        }
-        for group in taken
-    ]
+    of = row.of
+    return {
+        "label": row.name,
+        "recipe": of.recipe,
+        "family": of.family,
+        "fields": dict(of.fields),
+        "data": of.data,
+        "split": of.split,
+        "samples": of.n,
+        "device": of.device,
+        "test_examples": of.test_examples,
+        "reward": of.reward,
+        "training": asdict(of.training) if of.training else {},
+        "seeds": list(row.seeds),
+        "measured": list(row.measured),
+        "metrics": {name: _mean_to_json(score) for name, score in of.metrics.items()},
+        "cost": {name: asdict(over) for name, over in row.costs.items()},
+        "skipped": dict(of.skipped),
+    }
 
 
-def _relabelled(row: Row) -> Row:
-    return {**row, "recipe": label(row), "made_by": row.get("recipe")}
-
-
-def _as_score(score: Row) -> dict[str, Any]:
-    return {**score, "value": score["mean"], "spread": score["sd"], "seeds": score["n"]}
+def _mean_to_json(score: Score) -> dict[str, object]:
+    plain = {"spread": None, **score.to_json()}
+    names = {"value": "mean", "spread": "sd", "seeds": "n"}
+    return {names.get(key, key): value for key, value in plain.items() if key != "n"}
 
 
 def over_seeds(rows: Sequence[Row]) -> str:
     """Say what the intervals are where rows stand for several seeds."""
     several: dict[int, list[str]] = {}
     for row in rows:
-        if "seeds" in row:
-            scores = row.get("metrics", {})
-            counted = scores.get("fd") or next(iter(scores.values()), {})
-            several.setdefault(int(counted.get("seeds", 0)), []).append(str(row.get("recipe")))
+        if row.seeds:
+            scores = row.of.metrics
+            counted = scores.get("fd") or next(iter(scores.values()), None)
+            several.setdefault(counted.seeds if counted else 0, []).append(row.name)
     single = several.pop(1, [])
     several.pop(0, None)
     if not several:

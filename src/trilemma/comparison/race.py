@@ -5,19 +5,19 @@ A cell that was measured by an earlier call is not trained again; one that was s
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from trilemma.comparison.cells import Cell
 from trilemma.comparison.plan import Plan
 from trilemma.core.errors import Diverged, RanAway
 from trilemma.data.dataset import DataSet
-from trilemma.metrics.judge import Against, reference_for
-from trilemma.recipes.judging import judge_run
+from trilemma.metrics.context import Reference
+from trilemma.metrics.evaluation import Evaluation
+from trilemma.metrics.judge import reference_for
+from trilemma.recipes.judging import evaluation_of, judge_run
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
@@ -57,32 +57,36 @@ class Race:
     progress: Callable[[str], AbstractContextManager[Progress]]
     say: Callable[[str], None]
     done: Callable[[Run], None]
-    against: Against | None = None
+    against: Reference | None = None
 
-    def measured(self, cell: Cell) -> Mapping[str, Any]:
+    def measured(self, cell: Cell) -> Evaluation:
         """Return a cell's evaluation, by an earlier call or by this one; or why there is none."""
         folder = self.runs / cell.folder
         if (kept := self.kept(cell)) is not None:
             self.say(f"{cell.title}: measured already, {folder}")
-            return kept
+            return self.named(kept, cell)
         try:
             run = self.trained(cell)
             found = self.judged(cell)
         except (Diverged, RanAway) as error:
             self.say(f"{cell.title}: {error}")
-            return _failed(cell, self.plan, str(error))
+            return self.named(_failed(cell, self.plan, str(error)), cell)
         if self.world.is_main:
             self.done(run)
-        return found
+        return self.named(found, cell)
 
-    def kept(self, cell: Cell) -> Mapping[str, Any] | None:
+    def named(self, found: Evaluation, cell: Cell) -> Evaluation:
+        """Say which cell of the grid was measured, if there is one."""
+        if not self.plan.grid:
+            return found
+        return replace(found, label=cell.label, fields=cell.fields)
+
+    def kept(self, cell: Cell) -> Evaluation | None:
         """Return a measurement that an earlier call has made and that is the one wanted."""
-        try:
-            found = json.loads((self.runs / cell.folder / "evaluation.json").read_text())
-        except (OSError, ValueError):
+        found = evaluation_of(self.runs / cell.folder)
+        if found is None or (found.n, found.seed) != (self.plan.samples, cell.seed):
             return None
-        wanted = (self.plan.samples, cell.seed)
-        return found if (found["n"], found["seed"]) == wanted else None
+        return found
 
     def trained(self, cell: Cell) -> Run:
         """Train a cell in its folder, or go on with it."""
@@ -103,7 +107,7 @@ class Race:
         self.watch(cell.title, events)
         return run
 
-    def judged(self, cell: Cell) -> Mapping[str, Any]:
+    def judged(self, cell: Cell) -> Evaluation:
         """Measure a trained cell."""
         loaded = load(self.runs / cell.folder, warn=self.say, device=self.world.device)
         against = self.reference()
@@ -116,10 +120,10 @@ class Race:
                 world=self.world,
                 check=self.check,
                 progress=told,
-                against=against,
+                reference=against,
             )
 
-    def reference(self) -> Against:
+    def reference(self) -> Reference:
         """Return what all are held against, made when it is first asked for."""
         if self.against is None:
             with self.progress(self.data.name) as told:
@@ -138,18 +142,15 @@ class Race:
         self.stop.check("measuring was stopped; the same command goes on with this comparison.")
 
 
-def _failed(cell: Cell, plan: Plan, reason: str) -> dict[str, Any]:
+def _failed(cell: Cell, plan: Plan, reason: str) -> Evaluation:
     """Return the row of a run that has nothing to be measured."""
-    return {
-        "recipe": cell.recipe.name,
-        "family": cell.recipe.family,
-        "data": plan.data,
-        "split": "test",
-        "n": plan.samples,
-        "seed": cell.seed,
-        "device": plan.device,
-        "metrics": {},
-        "cost": {},
-        "skipped": {"fd": reason},
-        "reward": cell.recipe.reward,
-    }
+    return Evaluation(
+        recipe=cell.recipe.name,
+        family=cell.recipe.family,
+        data=plan.data,
+        n=plan.samples,
+        seed=cell.seed,
+        device=plan.device,
+        skipped={"fd": reason},
+        reward=cell.recipe.reward,
+    )

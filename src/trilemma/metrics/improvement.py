@@ -27,11 +27,11 @@ from torch import Tensor
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Improving
 from trilemma.core.noise import Noise, mix
-from trilemma.data.dataset import DataSet
-from trilemma.metrics.quality import Progress
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.context import Context
+from trilemma.metrics.metric import Metric, Need
+from trilemma.metrics.score import RESAMPLES, Score, spread
 
-__all__ = ["OTHERS", "greedy", "improvement", "lowest_product", "random_pairs"]
+__all__ = ["METRICS", "OTHERS", "greedy", "improvement", "lowest_product", "random_pairs"]
 
 MOST = 32
 """Test graphs that are improved at most: greedy looks at every pair of each."""
@@ -41,33 +41,13 @@ JUDGED = 8
 Worth = Callable[[Tensor], Tensor]
 
 
-def improvement(
-    model: object,
-    data: DataSet,
-    *,
-    n: int,
-    seed: int,
-    device: torch.device | str,
-    check: Callable[[], None] | None = None,
-    progress: Progress | None = None,
-) -> tuple[dict[str, Score], dict[str, str]]:
-    """Measure what a model makes of test graphs; nothing of models that improve none.
-
-    Arguments:
-        model: Any; measured where it is `Improving`.
-        data: Whose test graphs are improved.
-        n: Of so many at most.
-        seed: Seed of estimates and of random edges.
-        device: Where the model lies.
-        check: Called between parts; raises to stop.
-        progress: Told of each part.
-    """
-    if not isinstance(model, Improving) or not model.improves:
-        return {}, {}
-    rows = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(seed))
-    x = data.test.x[rows[: min(n, MOST)]].to(device)
+def improvement(context: Context) -> Score:
+    """Measure what a model makes of test graphs, `MOST` of them at most."""
+    model, seed = context.asked, context.seed
+    x = context.test[:MOST].to(context.device)
+    noise = Noise.for_samples(mix(seed, "improve"), 0, len(x), context.device)
     with torch.no_grad():
-        after = model.improve(x, noise=Noise.for_samples(mix(seed, "improve"), 0, len(x), device))
+        after = model.improve(x, noise=noise)
     added = (adjacency(after).sum((1, 2), dtype=torch.int64) - adjacency(x).sum((1, 2))) // 2
 
     def judged(y: Tensor) -> Tensor:
@@ -78,25 +58,20 @@ def improvement(
     gains = judged(after) - before
     others, looks = {}, 0
     for done, (name, other) in enumerate(OTHERS.items(), 1):
-        if check is not None:
-            check()
         found, looked = other(x, added, lambda y: model.worth(y, seed=mix(seed, "seen")), seed)
         others[name] = float((judged(found) - before).mean())
         looks = max(looks, looked)
-        if progress is not None:
-            progress(f"improving by {name}", done, len(OTHERS))
-    score = Score(
+        context.told(f"improving by {name}", done, len(OTHERS))
+    return Score(
         float(gains.mean()),
         unit=model.improves,
-        better="higher",
         baselines=others,
         n=len(x),
         protocol=f"mean gain of {len(x)} test graphs, {float(added.double().mean()):.1f} edges "
         f"added to each; worth before {float(before.mean()):.4f}, judged by {JUDGED} seeds that "
         f"nobody chose by; greedy looked at {looks:,} worths, the model at none; seed {seed}; "
-        "interval: 1.96 standard deviations over bootstrap resamples",
+        f"interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples",
     ).within(spread(gains, seed=seed))
-    return {"improvement_gain": score}, {}
 
 
 def _pairs(x: Tensor) -> Tensor:
@@ -159,3 +134,21 @@ def greedy(x: Tensor, added: Tensor, worth: Worth, seed: int) -> tuple[Tensor, i
 
 OTHERS = {"random": random_pairs, "lowest degree product": lowest_product, "greedy": greedy}
 """Who else improves graphs, by name."""
+
+
+METRICS = (
+    Metric(
+        name="improvement_gain",
+        label="gain",
+        better="higher",
+        meaning="How much given graphs are worth more after the model improved them.",
+        failure="Worth is an estimate by chances, and says nothing of likeness to the data.",
+        kinds=("graph",),
+        needs=Need(
+            has=lambda model: isinstance(model, Improving) and bool(model.improves),
+            absence="the model improves no graphs",
+        ),
+        estimand="the expected gain over fresh test graphs",
+        measure=improvement,
+    ),
+)
