@@ -138,14 +138,14 @@ def test_one_sample(against, data):
 def test_protocols_tell_kernel_form_and_numbers(against, data):
     scores = measured(against, data.train.x[:30])[0]
     told = scores["mmd_clustering"].protocol
-    assert "30 samples against 20 test graphs, V-statistic, emd kernel" in told
+    assert "30 samples against 50 test graphs, V-statistic, emd kernel" in told
     assert "bins 0.01 wide, sigma 0.1" in told
     assert "seed 0" in told
     assert "floor: 80 training graphs" in told
     assert "U-statistic, tv kernel, sigma 30" in scores["mmd_orbit_tv_u"].protocol
     assert "GraphRNN has none" in scores["mmd_spectral"].protocol
     assert "against 80 training graphs" in scores["novel"].protocol
-    assert "floor: 20 test graphs" in scores["novel"].protocol
+    assert "floor: 50 test graphs" in scores["novel"].protocol
     assert data.rule.words in scores["valid"].protocol
 
 
@@ -194,7 +194,7 @@ def test_features_of_graphs_are_refused(data):
 def test_progress_is_told_and_a_stop_is_heard(data):
     told = []
     graph_reference(data, n=20, seed=0, progress=lambda *what: told.append(what))
-    assert ("statistics of test graphs", 20, 20) in told
+    assert ("statistics of test graphs", 50, 50) in told
 
     def stop():
         raise KeyboardInterrupt
@@ -269,7 +269,7 @@ def test_a_judge_of_graphs(data, against):
 def test_shares_have_wilsons_interval(against, data):
     score = measured(against, data.test.x)[0]["valid"]
     assert score.value == score.high == 1
-    assert 0.8 < score.low < 0.9
+    assert score.low == pytest.approx(50 / (50 + 1.96**2), abs=1e-4)
     assert set(SHARES) <= set(METRICS)
 
 

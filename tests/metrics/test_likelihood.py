@@ -62,9 +62,11 @@ class Guessing(Silent):
     def energy(self, x, *, condition=None, noise=None):
         return self.scale * x.flatten(1).float().sum(1)
 
+    ln_z = LogPartition(3.0, 4.0, 0.1, 0.2)
+
     def log_partition(self, *, noise):
         assert len(noise) == likelihood.CHAINS
-        return LogPartition(3.0, 4.0, 0.1, 0.2)
+        return self.ln_z
 
 
 class Tight(Bounding):
@@ -134,6 +136,24 @@ def test_an_estimated_partition_widens_the_interval():
     assert score.value - score.low == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.2))
     assert score.by == found["bits_per_dim"].by == "AIS interval"
     assert "between 3 and 4" in score.protocol
+
+
+@pytest.mark.parametrize(
+    ("ln_z", "said"),
+    [
+        (LogPartition(3.0, 4.0, 0.1, 0.2), ""),
+        (LogPartition(4.5, 4.0, 0.3, 0.4), ""),
+        (LogPartition(9.0, 4.0, 3.0, 4.0), ""),
+        (LogPartition(4.5, 4.0, 0.03, 0.04), "cross by 10 standard errors: neither can be"),
+        (LogPartition(4.5, 4.0, 0.0, 0.0), "cross for sure: neither can be trusted"),
+    ],
+)
+def test_estimates_that_contradict_each_other_are_told_by_their_errors(ln_z, said):
+    model = Guessing()
+    model.ln_z = ln_z
+    about = likelihood.told(model, "energy", torch.zeros(3), seed=0).about
+    assert said in about
+    assert ("cross" in about) == bool(said)
 
 
 def test_both_ways_of_one_network_are_told_apart():

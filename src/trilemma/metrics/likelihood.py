@@ -204,9 +204,17 @@ def told(
         f"-E(x) - ln Z, ln Z = {ln_z.middle:.6g} between {ln_z.lower:.6g} and {ln_z.upper:.6g} "
         f"(standard errors {ln_z.lower_error:.2g} and {ln_z.upper_error:.2g}) by annealed "
         f"importance sampling, {CHAINS} chains each way, noise seed {seed}"
-        + (" (the two cross: neither can be trusted)" if ln_z.lower > ln_z.upper + 1 else "")
+        f"{_crossing(ln_z)}"
     )
     return Likelihood(nats - ln_z.middle, "AIS interval", about, ln_z)
+
+
+def _crossing(ln_z: LogPartition) -> str:
+    """Say where the two estimates contradict each other."""
+    if not ln_z.crosses:
+        return ""
+    by = f"by {ln_z.crossing:.3g} standard errors" if math.isfinite(ln_z.crossing) else "for sure"
+    return f" (the two cross {by}: neither can be trusted)"
 
 
 def _asking(kind: str) -> Callable[[Context], Likelihood]:
