@@ -148,8 +148,8 @@ class _Values:
     """The values of one column: what they are, as numbers and as categories."""
 
     def __init__(self, kind: Kind, x: np.ndarray, categories: Sequence[str] = ()) -> None:
-        self.kind, self.x, self.categories = kind, x, tuple(categories)
-        self.note = ""
+        self.kind: Kind = kind
+        self.x, self.categories, self.note = x, tuple(categories), ""
 
     def column(self) -> Column:
         """Return the column, standardised by the moments of what a density sees of it."""
@@ -202,8 +202,9 @@ def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | N
             f"{x.max():.0f}, more than 32 bits tell apart: at most {CELLS:,} whole numbers, none "
             f"beyond {LARGEST:,}; divide it, subtract a constant, or declare it real."
         )
-    made = _Values("whole" if whole.all() and fits and kind != "real" else "real", x)
-    if whole.all() and not fits:
+    as_whole: Kind = "whole" if whole.all() and fits and kind != "real" else "real"
+    made = _Values(as_whole, x)
+    if whole.all() and not fits and kind is None:
         made.note = (
             f"column '{shown(column)}' holds whole numbers that reach too far for 32 bits; it is "
             "read as real, and its density is one of numbers between them too"
