@@ -13,8 +13,10 @@ from trilemma.data import table
 from trilemma.families.likelihood import Gaussian, Logistic, likelihood
 from trilemma.laws.book import timed
 from trilemma.laws.trained import trained_laws
+from trilemma.metrics.columns import independent
+from trilemma.metrics.extractors import extractor
 from trilemma.metrics.likelihood import answers, each
-from trilemma.metrics.quality import _noise, _normal
+from trilemma.metrics.quality import _noise, _normal, reference
 from trilemma.recipes.catalog import CATALOG, fitting
 from trilemma.recipes.glow import Glow
 from trilemma.recipes.runs import begin, load, untrained
@@ -180,3 +182,21 @@ def test_trivial_samples_of_a_table_are_rows_of_it():
         assert torch.allclose(values.unscale(values.scale(x)), x, atol=1e-4)
     shares = _noise(MIXED, 20_000, 0)[:, 1].long().bincount(minlength=10) / 20_000
     torch.testing.assert_close(shares, torch.full((10,), 0.1), atol=0.01, rtol=0)
+
+
+def test_rows_that_stand_among_the_training_rows_are_not_called_copies():
+    rows = torch.arange(600) % 20
+    data = table.of_arrays("dice", {"a": (rows % 4).numpy(), "b": (rows // 4).numpy()})
+    against = reference(data, extractor("coordinates", data), n=200, seed=0)
+    scores, skipped, _ = against.measured(data.train.x[:200])
+    assert "nearest_train_ratio" not in scores
+    assert "no distance to compare with" in skipped["nearest_train_ratio"]
+
+
+def test_the_trivial_density_of_a_counted_table_is_near_its_entropy_and_never_above_zero():
+    found = independent(COUNTED)
+    assert -5.1 < found < -4.8  # its columns are independent: -4.93 but for the test rows
+    one = table.of_arrays("rare", {"a": (torch.arange(400) % 50 == 0).int().numpy()})
+    assert -0.2 < independent(one) < 0
+    real = independent(MIXED)  # beside them a real column of deviation 1.1: -1.5 nats
+    assert real == pytest.approx(independent(COUNTED) - 1.55, abs=0.3)

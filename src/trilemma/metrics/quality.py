@@ -335,7 +335,13 @@ def _measured(
             f"take at least {FEWEST} of each."
         )
         skipped |= dict.fromkeys(("kd", *OF_POINTS, *(SHAPE_METRICS if is_shape else ())), reason)
-    values["nearest_train_ratio"] = nearest_ratio(distances, usual)
+    if usual.double().quantile(0.5) > 0:
+        values["nearest_train_ratio"] = nearest_ratio(distances, usual)
+    else:
+        skipped["nearest_train_ratio"] = (
+            "half of the test examples stand among the training examples too, as rows of whole "
+            "numbers and categories do, so that there is no distance to compare with"
+        )
     return values, points, skipped
 
 
