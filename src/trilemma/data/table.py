@@ -60,7 +60,7 @@ def declared(text: str) -> dict[str, str]:
     Raises:
         BadInput: A part is no such pair, a name stands twice, or a kind is unknown.
     """
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for part in text.split(","):
         name, sign, kind = (word.strip() for word in part.rpartition("="))
         if not sign or not name:
@@ -70,10 +70,10 @@ def declared(text: str) -> dict[str, str]:
             )
         if kind not in (*KINDS, DROP):
             raise nearest("kind of a column", kind, (*KINDS, DROP))
-        if name in found:
+        if name in kinds:
             raise BadInput(f"--columns names '{shown(name)}' twice; give one kind for each.")
-        found[name] = kind
-    return found
+        kinds[name] = kind
+    return kinds
 
 
 def dataset(path: Path, kinds: Mapping[str, str] | None = None) -> DataSet:
@@ -98,7 +98,7 @@ def dataset(path: Path, kinds: Mapping[str, str] | None = None) -> DataSet:
         for i, column in enumerate(names)
         if kinds.get(column) != DROP
     }
-    return _made(name, read, kinds)
+    return _assembled(name, read, kinds)
 
 
 def of_arrays(
@@ -135,7 +135,7 @@ def of_arrays(
         for column, array in zip(names, arrays, strict=True)
         if kinds.get(column) != DROP
     }
-    return _made(name, read, kinds)
+    return _assembled(name, read, kinds)
 
 
 def _text(value: object) -> str:
@@ -179,17 +179,17 @@ class _Values:
 
 def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | None) -> _Values:
     """Read a column by its kind, or by the rule."""
-    for place, cell in zip(where, cells, strict=True):
+    for position, cell in zip(where, cells, strict=True):
         if not cell:
-            raise _unusable(place, column, "a value is missing")
+            raise _unusable(position, column, "a value is missing")
     numbers = [_number(cell) for cell in cells]
     words = all(number is None for number in numbers)
     if kind == "category" or (kind is None and words):
         return _categories(column, cells, numbers, where[0])
-    for place, cell, number in zip(where, cells, numbers, strict=True):
+    for position, cell, number in zip(where, cells, numbers, strict=True):
         if number is None or not math.isfinite(number):
             other = number is None and kind is None
-            raise _unusable(place, column, f"'{shown(cell)}' is no finite number", words=other)
+            raise _unusable(position, column, f"'{shown(cell)}' is no finite number", words=other)
     x = np.array(numbers, dtype=np.float64)
     whole = x == np.floor(x)
     fits = np.abs(x).max() <= LARGEST and x.max() - x.min() < CELLS
@@ -203,13 +203,13 @@ def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | N
             f"beyond {LARGEST:,}; divide it, subtract a constant, or declare it real."
         )
     as_whole: Kind = "whole" if whole.all() and fits and kind != "real" else "real"
-    made = _Values(as_whole, x)
+    values = _Values(as_whole, x)
     if whole.all() and not fits and kind is None:
-        made.note = (
+        values.note = (
             f"column '{shown(column)}' holds whole numbers that reach too far for 32 bits; it is "
             "read as real, and its density is one of numbers between them too"
         )
-    return made
+    return values
 
 
 def _categories(
@@ -255,10 +255,10 @@ def _known(kinds: Mapping[str, str], names: Sequence[str], name: str) -> dict[st
     return dict(kinds)
 
 
-def _made(name: str, read: Mapping[str, _Values], kinds: Mapping[str, str]) -> DataSet:
+def _assembled(name: str, read: Mapping[str, _Values], kinds: Mapping[str, str]) -> DataSet:
     """Make the data set of columns that were read."""
-    for column, held in read.items():
-        _refuse_constant(column, held, name)
+    for column, values_of in read.items():
+        _refuse_constant(column, values_of, name)
     columns = [values.column() for values in read.values()]
     x = torch.from_numpy(np.stack([v.x for v in read.values()], 1).astype(np.float32))
     contents = content_hashes(x)

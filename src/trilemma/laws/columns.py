@@ -61,12 +61,12 @@ TRUTH = -(
 
 def _columns() -> Columns:
     names = tuple("abcdefghij")
-    place = list(zip(LOCATION.tolist(), SPREAD.tolist(), strict=True))
+    standards = list(zip(LOCATION.tolist(), SPREAD.tolist(), strict=True))
     return Columns(
         (
-            Column("whole", *place[0], low=0, count=COUNT[0]),
-            Column("category", *place[1], low=0, count=COUNT[1], categories=names),
-            Column("whole", *place[2], low=0, count=COUNT[2]),
+            Column("whole", *standards[0], low=0, count=COUNT[0]),
+            Column("category", *standards[1], low=0, count=COUNT[1], categories=names),
+            Column("whole", *standards[2], low=0, count=COUNT[2]),
         )
     )
 
@@ -121,9 +121,9 @@ def _power(n: int) -> Callable[[Tensor], Tensor]:
 
 
 def _over(profile: Callable[[Tensor], Tensor]) -> Tightened:
-    made = placed(_Cells(profile), _domain())
-    assert isinstance(made, Tightened)
-    return made
+    model = placed(_Cells(profile), _domain())
+    assert isinstance(model, Tightened)
+    return model
 
 
 def _mean(nats: Tensor, chance: Tensor) -> float:
@@ -183,23 +183,23 @@ def never_above() -> list[Law]:
     """Of what can be counted no draw says more than that it is certain."""
     x, chance = _rows()
     many, much = x.repeat(50, 1), chance.repeat(50)
-    found = []
+    bounds = []
     for n in (20, 60):
         model, noise = _over(_power(n)), Noise.of(n, len(many))
         bound = model.bound(many, noise=noise)
         more = model.importance_bound(many, 4, noise=noise)
-        found.append((bound, more))
+        bounds.append((bound, more))
     return [
         at_most(
             "no bound of whole numbers and categories is above 0, however steep the model",
             WHERE,
-            max(float(part.max()) for pair in found for part in pair),
+            max(float(part.max()) for pair in bounds for part in pair),
             0,
         ),
         at_most(
             "and cut at 0 they are bounds as before: largest mean, nats",
             WHERE,
-            max(_mean(part, much) for pair in found for part in pair),
+            max(_mean(part, much) for pair in bounds for part in pair),
             TRUTH,
         ),
     ]
@@ -232,8 +232,10 @@ def _coin_and_real(coin: Tensor, real: Tensor) -> Tensor:
 @torch.no_grad()
 def mixed() -> list[Law]:
     """Real columns keep their density beside others that have probabilities."""
-    place = list(zip(LOCATION.tolist(), SPREAD.tolist(), strict=True))
-    columns = Columns((Column("whole", *place[0], low=0, count=2), Column("real", *place[1])))
+    standards = list(zip(LOCATION.tolist(), SPREAD.tolist(), strict=True))
+    columns = Columns(
+        (Column("whole", *standards[0], low=0, count=2), Column("real", *standards[1]))
+    )
     model = placed(_Mixed(), Domain("points", (2,), columns))
     assert isinstance(model, OnLevels)
     x = torch.cartesian_prod(torch.tensor([0.0, 1.0]), torch.linspace(-2, 4, 25))
@@ -313,8 +315,8 @@ def decoded() -> list[Law]:
     }
     laws, inside = [], torch.tensor([[1.0, 4.0, 5.0]])
     m, cell = LOCATION + SPREAD * middle.double(), inside.double()
-    for name, (made, f) in of.items():
-        total = made.log_prob(x, f.expand(len(x), -1)).double().exp().sum()
+    for name, (model, f) in of.items():
+        total = model.log_prob(x, f.expand(len(x), -1)).double().exp().sum()
         scale = SPREAD * (math.sqrt(0.3) if name == "gaussian" else log_scale.double().exp())
         below = torch.special.ndtr if name == "gaussian" else torch.sigmoid
         upper, lower = below((cell + 1 - m) / scale), below((cell - m) / scale)
@@ -331,7 +333,7 @@ def decoded() -> list[Law]:
             equal(
                 f"ln P of a row under a {name} decoder, by its distribution function",
                 DECODER,
-                float(made.log_prob(inside, f)),
+                float(model.log_prob(inside, f)),
                 float(by_hand),
                 1e-4,
             ),
