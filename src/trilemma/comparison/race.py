@@ -76,7 +76,9 @@ class Race:
         done: Told of each run that was measured here.
         against: What all are held against, once it was made.
         claim: What this process works on, in the main process of its world.
+        queued: Its place as the next to whom cores become free.
         outcomes: A row for each cell that has one, by its folder.
+        noticed: Claims of others that were spoken of: folder and token.
         busy: For folders in which somebody trains without a claim: when to try again, and who.
     """
 
@@ -92,7 +94,9 @@ class Race:
     done: Callable[[Run], None]
     against: Against | None = None
     claim: Claim | None = None
+    queued: Claim | None = None
     outcomes: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    noticed: set[tuple[str, str]] = field(default_factory=set)
     busy: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def rows(self) -> list[Mapping[str, Any]]:
@@ -106,8 +110,7 @@ class Race:
             BadInput: The files cannot be read or written, or the data cannot be measured.
         """
         cells = self.plan.cells()
-        waiting = Waiting(self.say, self.progress)
-        with waiting:
+        with Waiting(self.say, self.progress) as waiting, contextlib.closing(self):
             while (turn := self._agreed(cells, waiting)) != DONE:
                 if turn == WAIT:
                     pause(self.stop)
@@ -116,6 +119,12 @@ class Race:
                 with self.claim or contextlib.nullcontext():
                     self._work(cells[turn])
         return [self.outcomes.get(cell.folder, {}) for cell in cells]
+
+    def close(self) -> None:
+        """Leave the queue for cores."""
+        if self.queued is not None:
+            self.queued.end()
+            self.queued = None
 
     def _agreed(self, cells: Sequence[Cell], waiting: Waiting) -> int:
         """Let the main process choose, and all of its world know."""
@@ -139,11 +148,15 @@ class Race:
         names = [cell.folder for cell in cells]
         status = self.claims.status(*names)
         free = [c for c in open_cells if status[c.folder].is_free and not self._is_busy(c)]
+        self._notice([cell for cell in open_cells if not status[cell.folder].is_free], status)
         if not free:
+            self.close()
             waiting.tell(self._waited_for(open_cells, status), len(cells))
             return WAIT
         for cell in free:
-            if crowd := self.claims.crowd(names):
+            # Who is next counts as though it worked already, so that processes take turns.
+            if crowd := self.claims.crowd([*names, queue := self.claims.worker.queue]):
+                self.queued = self.queued or self.claims.take(queue)
                 waiting.tell(self._crowded(crowd), len(cells))
                 return WAIT
             claim = self.claims.take(cell.folder)
@@ -152,6 +165,7 @@ class Race:
             if self.claims.crowd(names) or self.kept(cell) is not None:
                 claim.end("stopped")
                 return WAIT
+            self.close()
             self.claim = claim
             return cells.index(cell)
         return WAIT
@@ -169,6 +183,14 @@ class Race:
                 self.outcomes[cell.folder] = _failed(cell, self.plan, status.failure)
                 path = self.claims.path(cell.folder, status.generation)
                 self.say(f"{cell.title}: {status.failure} Remove {path} to try it again.")
+
+    def _notice(self, cells: Sequence[Cell], status: Mapping[str, Status]) -> None:
+        """Say once of each claim of another process whose it is."""
+        for cell in cells:
+            owner = status[cell.folder].owner
+            if owner is not None and (cell.folder, owner.token) not in self.noticed:
+                self.noticed.add((cell.folder, owner.token))
+                self.say(f"{cell.title}: {owner.seen_by(self.claims.worker)} works on it")
 
     def _is_busy(self, cell: Cell) -> bool:
         return time.monotonic() < self.busy.get(cell.folder, (0.0, ""))[0]

@@ -72,6 +72,11 @@ class Worker:
         """Return how many cores it keeps busy: one, where an accelerator does the work."""
         return self.threads if self.device == "cpu" else 1
 
+    @property
+    def queue(self) -> str:
+        """Name the claim of being the next to whom this machine's cores become free."""
+        return f"next-{self.boot[:8] or self.host.replace('.', '-')}"
+
     def is_beside(self, other: Worker) -> bool:
         """Tell whether both run on one machine."""
         if self.boot and other.boot:
