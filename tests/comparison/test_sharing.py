@@ -324,6 +324,7 @@ def test_a_training_whose_claim_is_lost_ends_and_the_new_owners_result_stands(
                 evaluation = Played.judged(played(plan, moons, tmp_path, "b"), cell)
                 assert evaluation["by"] == "b"
             yield Event("step", 2, "model", {})
+            closed.append("trained on")
         finally:
             closed.append(cell.folder)
 
