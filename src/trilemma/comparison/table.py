@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,10 @@ class Table:
             "verdict": self.ranking.words,
             "why_not": self.ranking.why_not,
         }
+
+    def text(self) -> str:
+        """Return the JSON of the file `table.json`."""
+        return json.dumps(self.to_json(), indent=2)
 
 
 def table(plan: Plan, runs: Sequence[Evaluation]) -> Table:
