@@ -97,9 +97,9 @@ def ours(minutes: float, samples: int, steps: int, to: Path) -> tuple[float, dic
     return seconds, {
         "parameters": sum(p.numel() for p in found.model.parameters()),
         "updates": updates,
-        "examples": updates * recipe.batch,
+        "examples": updates * found.recipe.batch,
         "train_seconds": done.values["train_seconds"],
-        "calls": recipe.sample_steps,
+        "calls": found.recipe.sample_steps,
     }
 
 
