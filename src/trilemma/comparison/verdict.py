@@ -215,11 +215,6 @@ def unranked_words(rows: Sequence[Row]) -> list[str]:
             f"Not ranked: {joined(elsewhere)}, trained with other threads or on another processor "
             "than the rest."
         )
-    rewarded = [f"{row.name} ({row.of.reward})" for row in rows if row.of.reward]
-    if rewarded:
-        said.append(
-            f"Not ranked by likeness to the data: {joined(rewarded)}, trained for a reward."
-        )
     return said
 
 
