@@ -20,7 +20,7 @@ from trilemma.comparison.places import (
     speed_places,
 )
 from trilemma.comparison.row import Row
-from trilemma.comparison.verdict import choose, is_ranked, unranked_words
+from trilemma.comparison.verdict import choose, is_ranked, is_trained, unranked_words
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.likelihood import LIKELIEST
 from trilemma.metrics.metric import LIKELIHOOD, REWARD
@@ -139,7 +139,8 @@ def tasks(rows: Sequence[Row]) -> tuple[Task, ...]:
     made = []
     for reward, own in by_reward.items():
         measure = next((m for m in ranking(REWARD) if any(row.score(m) for row in own)), "")
-        places = score_places(own, measure, quantity(measure).better) if measure else ()
+        able = [row for row in own if is_trained(row, rows)]
+        places = score_places(able, measure, quantity(measure).better) if measure else ()
         made.append(Task(reward, measure, tuple(own), places))
     return tuple(made)
 
