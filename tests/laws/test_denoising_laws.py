@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
-from trilemma.families import diffusion, editing, probability_flow, variational
+from trilemma.families import denoiser, diffusion, editing, probability_flow, variational
 from trilemma.laws import denoising as laws
-from trilemma.maths import times
+from trilemma.maths import predictions, times
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -122,6 +123,24 @@ def test_an_edit_that_keeps_something_is_seen(monkeypatch):
         editing.Editable, "edit", lambda self, x, s, *, noise: whole(self, x, 0.7, noise=noise)
     )
     assert broken(laws.edited, "strength 1") == 1
+
+
+@pytest.mark.parametrize("saying", ["noise off by e: samples", "noise off by e: codes"])
+def test_noise_that_is_believed_where_it_says_nothing_is_seen(monkeypatch, saying):
+    monkeypatch.setattr(predictions.NoisePrediction, "faint", math.inf)
+    assert broken(laws.erring, saying) == 1
+
+
+@pytest.mark.parametrize("saying", ["off by e: samples", "off by e: codes"])
+def test_an_estimate_that_makes_much_of_an_error_is_seen(monkeypatch, saying):
+    whole = denoiser.Denoiser.output
+
+    def output(self, x, t, condition):
+        found, v = whole(self, x, t, condition)
+        return found + 50 * self.network.error, v
+
+    monkeypatch.setattr(denoiser.Denoiser, "output", output)
+    assert broken(laws.erring, saying) == 4
 
 
 def test_a_solver_that_flatters_is_seen(monkeypatch):

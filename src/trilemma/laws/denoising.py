@@ -20,24 +20,26 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion import MOST, Diffusion
 from trilemma.families.variational import VariationalBound, reverse_variance
-from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect
+from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import predictions, schedules, times
+from trilemma.maths import predictions, samplers, schedules, times
 from trilemma.maths.spaces import Euclidean
 
 __all__ = ["CHECKS"]
 
 WHERE = "lecture 6; arXiv:2102.09672"
 COUNT = 256
+ERROR = 0.01
+"""By which an erring network is off, in units of its output's spread."""
 TRUTH = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
 """E ln p(x) of the Gaussian, nats."""
 
 
-def _model(**options: object) -> Diffusion:
+def _model(schedule: schedules.Schedule | None = None, **options: object) -> Diffusion:
     return Diffusion(
         _Perfect(),
         POINTS,
-        schedules.Cosine(),
+        schedule or schedules.Cosine(),
         predictions.NoisePrediction(),
         **options,  # type: ignore[arg-type]
     )
@@ -106,14 +108,20 @@ def flow() -> list[Law]:
     """The probability flow of the exact denoiser is the Gaussian's, there and back."""
     where = "arXiv:2011.13456, 4.3"
     model, x = _model(), (MEAN + SPREAD * torch.tensor([[1.0, -1.0], [-0.4, 0.9]])).float()
-    alpha, sigma = schedules.Cosine()(torch.ones((), dtype=torch.float64))
+    short = schedules.Linear(last=0.01)  # ends early, so that alpha_1 m is not next to nothing
+    alpha, sigma = short(torch.ones((), dtype=torch.float64))
     v = (alpha**2 * SPREAD**2 + sigma**2).sqrt()
     exact = alpha * MEAN + v * (x - MEAN) / SPREAD
-    code = model.encode(x)
     noise = _Cubature()
     return [
-        equal("code of x = alpha_1 m + v_1 (x - m) / s", where, _gap(code, exact), 0, 5e-3),
-        equal("decode(encode(x)) = x", where, _gap(model.decode(code), x), 0, 5e-3),
+        equal(
+            "code of x = alpha_1 m + v_1 (x - m) / s",
+            where,
+            _gap(_model(short).encode(x), exact),
+            0,
+            5e-3,
+        ),
+        equal("decode(encode(x)) = x", where, _gap(model.decode(model.encode(x)), x), 0, 5e-3),
         equal(
             "ln p(x) by the flow's density, in mean = -entropy",
             where,
@@ -122,6 +130,56 @@ def flow() -> list[Law]:
             0.03,
         ),
     ]
+
+
+class _Erring(torch.nn.Module):
+    """A network for standard normal data that errs by e, as trained ones do, at all noise levels.
+
+    Its clean estimate is alpha x_t / (alpha^2 + sigma^2), in the words of a prediction.
+    """
+
+    def __init__(self, schedule: schedules.Schedule, prediction: predictions.Prediction) -> None:
+        super().__init__()
+        self.power, self.prediction = schedule.power, prediction
+        self.error = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:
+        share = (self.power * log_snr.double() / 2).sigmoid()[:, None]
+        alpha, sigma = share ** (1 / self.power), (1 - share) ** (1 / self.power)
+        x_t = x.double() / self.prediction.scale(alpha, sigma)
+        clean = alpha * x_t / (alpha**2 + sigma**2)
+        noise = (x_t - alpha * clean) / sigma
+        return (self.prediction.target(clean, noise, alpha, sigma) + self.error).float()
+
+
+@torch.no_grad()
+def erring() -> list[Law]:
+    """A network's small error is a small error of samples, of codes and of their way back."""
+    found, x = [], Noise.of(1, 4).normal(D)
+    for name in _predictions(schedules.Cosine()):
+        moved = {"samples": 0.0, "codes and their way back": 0.0}
+        for schedule in schedules.SCHEDULES.values():
+            prediction = _predictions(schedule)[name]
+            network = _Erring(schedule, prediction)
+            model = Diffusion(network, POINTS, schedule, prediction)
+
+            def answers(model: Diffusion = model) -> dict[str, Tensor]:
+                drawn = []
+                for sampler in samplers.SAMPLERS.values():
+                    model.sampler, model.sample_steps = sampler(), 10
+                    drawn.append(model.sample(4, noise=Noise.of(0, 4)))
+                codes = torch.cat([model.encode(x), model.decode(x)])
+                return {"samples": torch.cat(drawn), "codes and their way back": codes}
+
+            exact = answers()
+            network.error.fill_(ERROR)
+            for kind, answer in answers().items():
+                moved[kind] = max(moved[kind], _gap(answer, exact[kind]) / ERROR)
+        found += [
+            at_most(f"{name} off by e: {kind} off by 20 e at most", WHERE, gap, 20)
+            for kind, gap in moved.items()
+        ]
+    return found
 
 
 class _OfLevels(torch.nn.Module):
@@ -209,4 +267,4 @@ def _gap(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
-CHECKS: Sequence[Check] = (drawing, weighted, variances, flow, flow_of_levels, edited)
+CHECKS: Sequence[Check] = (drawing, weighted, variances, flow, erring, flow_of_levels, edited)
