@@ -72,7 +72,7 @@ def test_every_parameter_gets_a_gradient_and_the_loss_falls(pairing):
     optimiser, losses = torch.optim.Adam(objective.parameters, 3e-3), []
     for _ in range(20):
         optimiser.zero_grad()
-        loss = objective.loss(given)
+        loss = objective.loss(objective.whole(given))
         loss.value.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters)
         optimiser.step()
@@ -151,7 +151,8 @@ def test_pairing_shortens_the_lines_and_keeps_classes_apart():
         model = FlowMatching(Nothing(), (2,), pairing=pairing, times="uniform", label_dropout=0)
         model.velocity = lambda y, t, c, at=pairing: seen.setdefault(at, (y, t))[0] * 0
         for told in (None, label):
-            each, _ = model.cost(y, condition=told, noise=Noise.of(0, 128))
+            noise = model.coupled(y, None if told is None else told.label, Noise.of(0, 128))
+            each, _ = model.cost(y, condition=told, noise=noise)
             lengths[pairing, told is None] = float(each.mean())
     assert lengths["optimal-transport", True] < 0.9 * lengths["independent", True]
     # within classes the noise of each class stays as it was: a cloud about 0, not to one side

@@ -76,8 +76,8 @@ class FlowMatching(Continuous):
         spread: s, the root mean square of the data.
         finest: d, the noise beyond which nothing is left to be learnt about y.
         frequencies: w_k of the waves; each adds a sine and a cosine for every channel.
-        pairing: One of `PAIRINGS`. Optimal transport is among the rows of a batch that are on
-            one device in one part, and within classes, so that the noise of a class stays normal.
+        pairing: One of `PAIRINGS`. Optimal transport is among all rows of a batch, whoever is to
+            compute them, and within classes, so that the noise of a class stays normal.
         times: One of `TIMES`.
         label_dropout: Share of training examples whose condition is hidden.
         shares: Share of each class in the data, for samples of which no class is asked; empty
@@ -162,14 +162,19 @@ class FlowMatching(Continuous):
         """Return the square error of the velocity, in mean over coordinates."""
         t = self._times(noise.named("time"))
         eps = noise.named("noise").normal(*y.shape[1:]).to(y)
-        if self.pairing == "optimal-transport":
-            eps = eps[paired(y, eps, None if condition is None else condition.label)]
         if condition is not None:
             condition = condition.partly_hidden(self.label_dropout, noise)
         share = _rows(t, y)
         gap = self.velocity((1 - share) * eps + share * y, t, condition) - (y - eps)
         each = gap.square().flatten(1).mean(1)
         return each, {"velocity": each.detach().mean()}
+
+    def coupled(self, y: Tensor, label: Tensor | None, noise: Noise) -> Noise:
+        """Return the noise in the order in which its rows are led to those of y, a whole batch."""
+        if self.pairing == "independent":
+            return noise
+        eps = noise.named("noise").normal(*y.shape[1:]).to(y)
+        return noise.reordered(paired(y, eps, label))
 
     def _times(self, noise: Noise) -> Float[Tensor, " B"]:
         """Draw a time for each row, float64."""
