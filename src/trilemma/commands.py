@@ -10,25 +10,28 @@ import dataclasses
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from trilemma import compare as comparing
 from trilemma import drawing, gallery
+from trilemma.comparison.cells import read_grid, read_settings
+from trilemma.comparison.plan import Plan
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
+from trilemma.core.words import duration, number
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.given import HALVES, given_graph, is_image
 from trilemma.data.given import given as given_image
-from trilemma.grid import read_grid, read_settings
 from trilemma.laws.book import library_laws, timed
 from trilemma.laws.trained import trained_laws
+from trilemma.metrics.evaluation import Evaluation
+from trilemma.metrics.registry import variants
 from trilemma.recipes.catalog import named
 from trilemma.recipes.editing import editing
 from trilemma.recipes.fields import changed, parse
@@ -42,9 +45,7 @@ from trilemma.recipes.runs import (
     go_on,
     load,
 )
-from trilemma.report.groups import shown
 from trilemma.report.tables import terminal_tables
-from trilemma.report.words import VARIANTS, number
 from trilemma.terminal import Steps, as_json, counting, out, say, show_table, table, warn
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World, world
@@ -307,36 +308,38 @@ def evaluate(options: argparse.Namespace) -> None:
             return
         gallery.run_report(loaded.run, data_set)
         if options.json:
-            as_json(found)
+            as_json(found.to_json())
         else:
             show_evaluation(found)
 
 
-def show_evaluation(found: Mapping[str, Any]) -> None:
+def show_evaluation(found: Evaluation) -> None:
     """Give an evaluation as a table."""
+    lesser = variants()
     table(
-        f"{found['recipe']} on {found['data']} ({found['split']}), n = {found['n']:,}, "
-        f"seed {found['seed']}, {found['device']}",
+        f"{found.recipe} on {found.data} ({found.split}), n = {found.n:,}, "
+        f"seed {found.seed}, {found.device}",
         ["metric", "value", "95 % interval", "unit", "by", "better", "floor", "baselines"],
         [
             [
-                f"{name}({found['extractor']})" if name in ("fd", "kd") else name,
-                number(s["value"]),
-                f"{number(s['low'])} … {number(s['high'])}",
-                s["unit"],
-                s["by"],
-                s["better"],
-                number(s["floor"]),
-                ", ".join(f"{k} {number(v)}" for k, v in s["baselines"].items()),
+                f"{name}({found.extractor})" if name in ("fd", "kd") else name,
+                number(s.value),
+                f"{number(s.low)} … {number(s.high)}",
+                s.unit,
+                s.by,
+                s.better,
+                number(s.floor),
+                ", ".join(f"{k} {number(v)}" for k, v in s.baselines.items()),
             ]
-            for name, s in sorted(
-                found["metrics"].items(), key=lambda item: bool(VARIANTS.fullmatch(item[0]))
-            )
+            for name, s in sorted(found.metrics.items(), key=lambda item: item[0] in lesser)
         ],
     )
-    for name, reason in found["skipped"].items():
+    for name, reason in found.skipped.items():
         out(f"{name}: not measured: {reason}")
-    out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in found["cost"].items()))
+    out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in found.cost.known().items()))
+    longest = sorted(found.seconds.items(), key=lambda item: -item[1])[:4]
+    said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
+    out(f"measuring: {duration(sum(found.seconds.values()))}, of which {said}")
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -351,7 +354,7 @@ def compare(options: argparse.Namespace) -> None:
         raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
     with _at_work(options.device) as (stop, ranks):
         found = _load(options.data, options.size, ranks)
-        plan = comparing.Plan.of(
+        plan = Plan.of(
             found,
             options.data,
             size=options.size,
@@ -384,13 +387,12 @@ def compare(options: argparse.Namespace) -> None:
         if not ranks.is_main:
             return
         if options.json:
-            as_json(made)
+            as_json(made.to_json())
             say(path / "report.html")
         else:
-            rows = shown(made["rows"], made.get("groups", ()))
-            for part in terminal_tables(rows, width=_width()):
+            for part in terminal_tables(made.rows, width=_width()):
                 show_table(part)
-            out(made["verdict"])
+            out(made.ranking.words)
             out(path / "report.html")
 
 

@@ -9,135 +9,26 @@ stopped at any moment; the same command goes on where it stopped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from trilemma import drawing, gallery
-from trilemma.core.errors import BadInput, Diverged, RanAway
+from trilemma.comparison.plan import Plan
+from trilemma.comparison.race import Progress, Race, Watch
+from trilemma.comparison.row import each
+from trilemma.comparison.table import Table, table
+from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
-from trilemma.grid import Cell, Grid, Settings, cells, check
-from trilemma.metrics.judge import Against, reference_for
-from trilemma.recipes.catalog import fitting, named
-from trilemma.recipes.judging import default_samples, judge_run
-from trilemma.recipes.runs import begin, folder_name, go_on, load
-from trilemma.report.groups import groups, shown
+from trilemma.recipes.runs import folder_name
 from trilemma.report.html import comparison_page
-from trilemma.report.ranking import rank
 from trilemma.report.tables import rows_to_csv
-from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
-from trilemma.training.trainer import Event
 
-__all__ = ["Plan", "compare", "place"]
-
-Watch = Callable[[str, Iterator[Event]], None]
-Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is compared; two comparisons with the same plan are the same comparison."""
-
-    source: str
-    data: str
-    fingerprint: str
-    size: int | None
-    recipes: tuple[str, ...]
-    minutes: float
-    samples: int
-    seed: int
-    device: str
-    precision: str
-    grid: Grid = ()
-    settings: Settings = ()
-    left_out: tuple[str, ...] = ()
-    """Why recipes that were asked for are not compared; a sentence each."""
-
-    @classmethod
-    def of(
-        cls,
-        data: DataSet,
-        source: str,
-        *,
-        size: int | None,
-        recipes: Sequence[str] | None,
-        minutes: float,
-        samples: int | None,
-        seed: int,
-        device: str,
-        precision: str,
-        grid: Grid = (),
-        settings: Settings = (),
-    ) -> Plan:
-        """Make a plan; all recipes that fit the data, unless some are named.
-
-        A recipe that cannot take the data is left out, unless it is the only one.
-
-        Raises:
-            BadInput: A recipe is unknown or named twice, or none fits the data; or a cell of the
-                grid cannot be built.
-        """
-        asked = tuple(recipes or fitting(data.domain))
-        if len(set(asked)) < len(asked):
-            raise BadInput(f"a recipe is named twice in {','.join(asked)}; name each once.")
-        made = cells(asked, grid, settings, seed)
-        refusals = {name: _refusal(name, grid, settings, seed, data) for name in asked}
-        names = tuple(name for name, refusal in refusals.items() if refusal is None)
-        left_out = tuple(f"{name} is left out: {e}" for name, e in refusals.items() if e)
-        if not names:
-            check(made, data)
-            raise BadInput(" ".join(left_out))
-        return cls(
-            source,
-            data.name,
-            data.fingerprint,
-            size,
-            names,
-            minutes,
-            samples or default_samples(data),
-            seed,
-            device,
-            precision,
-            grid,
-            settings,
-            left_out,
-        )
-
-    def cells(self) -> list[Cell]:
-        """Return the runs that it takes."""
-        return cells(self.recipes, self.grid, self.settings, self.seed)
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Return the seeds of the grid, if it has any."""
-        return tuple(int(seed) for seed in dict(self.grid).get("seed", ()))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            **vars(self),
-            "recipes": list(self.recipes),
-            "grid": [[name, list(values)] for name, values in self.grid],
-            "settings": [list(setting) for setting in self.settings],
-            "left_out": list(self.left_out),
-        }
-
-
-def _refusal(
-    name: str, grid: Grid, settings: Settings, seed: int, data: DataSet
-) -> BadInput | None:
-    """Return why a recipe cannot take the data, if it cannot."""
-    try:
-        named(name)().check(data.domain)
-        check(cells([name], grid, settings, seed), data)
-    except BadInput as error:
-        return error
-    return None
+__all__ = ["compare", "place"]
 
 
 def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> Path:
@@ -179,7 +70,7 @@ def compare(
     watch: Watch,
     progress: Callable[[str], AbstractContextManager[Progress]],
     say: Callable[[str], None],
-) -> Mapping[str, Any]:
+) -> Table:
     """Train and measure each recipe in turn, and write the table and the page.
 
     Arguments:
@@ -193,8 +84,7 @@ def compare(
         say: Tells people something.
 
     Returns:
-        The comparison in plain values: data, seed, minutes, rows, choice, verdict, why_not; with
-        grids or settings also these, and groups where the grid has seeds.
+        What was measured, and what it comes to.
     """
     for sentence in plan.left_out:
         say(sentence)
@@ -207,179 +97,43 @@ def compare(
         with drawing.whole(path / "comparison.json") as partial:
             partial.write_text(json.dumps(plan.to_json(), indent=2))
     world.barrier()
-    bench = _Bench(plan, data, path / "runs", world, stop, watch, progress, say)
-    rows = [_row(bench.measured(cell), cell, plan) for cell in plan.cells()]
-    table = _table(plan, rows)
+
+    def done(run: Run) -> None:
+        gallery.run_report(run, data)
+
+    race = Race(plan, data, path / "runs", world, stop, watch, progress, say, done)
+    made = table(plan, [race.measured(cell) for cell in plan.cells()])
     if world.is_main:
         say(f"looking into the models for {path / 'report.html'} …")
-        _write(path, plan, table, data)
-    return table
+        _write(path, plan, made, data)
+    return made
 
 
-def _table(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put the rows together, with what they have in common and what they come to."""
-    taken = groups(rows) if plan.seeds else []
-    ranking = rank(shown(rows, taken))
-    # Of different settings of one recipe none is the choice for these data.
-    varied = any(name != "seed" for name, _ in plan.grid)
-    return {
-        "data": plan.data,
-        "seed": list(plan.seeds) or plan.seed,
-        "minutes": plan.minutes,
-        **({"grid": {k: list(v) for k, v in plan.grid}} if plan.grid else {}),
-        **({"settings": dict(plan.settings)} if plan.settings else {}),
-        "rows": rows,
-        **({"groups": taken} if taken else {}),
-        "choice": None if varied else ranking.choice,
-        "verdict": ranking.words,
-        "why_not": ranking.why_not,
-    }
-
-
-def _row(found: Mapping[str, Any], cell: Cell, plan: Plan) -> Mapping[str, Any]:
-    """Say which cell of the grid was measured, if there is one."""
-    if not plan.grid:
-        return found
-    return {"label": cell.label, "fields": cell.fields, **found}
-
-
-@dataclass
-class _Bench:
-    """Where one cell after another is trained and measured; all against one reference."""
-
-    plan: Plan
-    data: DataSet
-    runs: Path
-    world: World
-    stop: Stop
-    watch: Watch
-    progress: Callable[[str], AbstractContextManager[Progress]]
-    say: Callable[[str], None]
-    against: Against | None = None
-
-    def measured(self, cell: Cell) -> Mapping[str, Any]:
-        """Return a cell's evaluation, by an earlier call or by this one; or why there is none."""
-        folder = self.runs / cell.folder
-        if (kept := self.kept(cell)) is not None:
-            self.say(f"{cell.title}: measured already, {folder}")
-            return kept
-        try:
-            run = self.trained(cell)
-            found = self.judged(cell)
-        except (Diverged, RanAway) as error:
-            self.say(f"{cell.title}: {error}")
-            return _failed(cell, self.plan, str(error))
-        if self.world.is_main:
-            gallery.run_report(run, self.data)
-        return found
-
-    def kept(self, cell: Cell) -> Mapping[str, Any] | None:
-        """Return a measurement that an earlier call has made and that is the one wanted."""
-        try:
-            found = json.loads((self.runs / cell.folder / "evaluation.json").read_text())
-        except (OSError, ValueError):
-            return None
-        wanted = (self.plan.samples, cell.seed)
-        return found if (found["n"], found["seed"]) == wanted else None
-
-    def trained(self, cell: Cell) -> Run:
-        """Train a cell in its folder, or go on with it."""
-        plan, folder = self.plan, self.runs / cell.folder
-        both = {"data": self.data, "source": plan.source, "world": self.world, "stop": self.stop}
-        if folder.exists():
-            run, events = go_on(folder, **both)
-        else:
-            run, events = begin(
-                cell.recipe,
-                size=plan.size,
-                path=folder,
-                budget=Budget(minutes=plan.minutes),
-                seed=cell.seed,
-                precision=plan.precision,
-                **both,
-            )
-        self.watch(cell.title, events)
-        return run
-
-    def judged(self, cell: Cell) -> Mapping[str, Any]:
-        """Measure a trained cell."""
-        loaded = load(self.runs / cell.folder, warn=self.say, device=self.world.device)
-        against = self.reference()
-        with self.progress(cell.title) as told:
-            return judge_run(
-                loaded,
-                self.data,
-                samples=self.plan.samples,
-                seed=cell.seed,
-                world=self.world,
-                check=self.check,
-                progress=told,
-                against=against,
-            )
-
-    def reference(self) -> Against:
-        """Return what all are held against, made when it is first asked for."""
-        if self.against is None:
-            with self.progress(self.data.name) as told:
-                self.against = reference_for(
-                    self.data,
-                    n=self.plan.samples,
-                    seed=self.plan.seed,
-                    device=self.world.device,
-                    progress=told,
-                    check=self.check,
-                )
-        return self.against
-
-    def check(self) -> None:
-        """Stop if a signal asked for it."""
-        self.stop.check("measuring was stopped; the same command goes on with this comparison.")
-
-
-def _failed(cell: Cell, plan: Plan, reason: str) -> dict[str, Any]:
-    """Return the row of a run that has nothing to be measured."""
-    return {
-        "recipe": cell.recipe.name,
-        "family": cell.recipe.family,
-        "data": plan.data,
-        "split": "test",
-        "n": plan.samples,
-        "seed": cell.seed,
-        "device": plan.device,
-        "metrics": {},
-        "cost": {},
-        "skipped": {"fd": reason},
-        "reward": cell.recipe.reward,
-    }
-
-
-def _write(path: Path, plan: Plan, table: Mapping[str, Any], data: DataSet) -> None:
+def _write(path: Path, plan: Plan, made: Table, data: DataSet) -> None:
     """Write table.csv, groups.csv, table.json and report.html, the page last."""
     with drawing.whole(path / "table.csv") as partial:
-        partial.write_text(rows_to_csv(table["rows"]))
+        partial.write_text(rows_to_csv(each(made.runs)))
     with drawing.whole(path / "table.json") as partial:
-        partial.write_text(json.dumps(table, indent=2))
-    taken = table.get("groups", [])
-    if taken:
+        partial.write_text(json.dumps(made.to_json(), indent=2))
+    if plan.seeds:
         with drawing.whole(path / "groups.csv") as partial:
-            partial.write_text(rows_to_csv(shown(table["rows"], taken)))
+            partial.write_text(rows_to_csv(made.rows))
     entries = [
         gallery.entry(path / "runs" / folder, row, data)
-        for row, folder in zip(
-            shown(table["rows"], taken), _pictured(plan, table["rows"]), strict=True
-        )
+        for row, folder in zip(made.rows, _pictured(plan, made), strict=True)
     ]
-    found = gallery.comparison(table, entries, data, path / "runs")
-    page = comparison_page(replace(found, settings=dict(plan.settings)))
+    page = comparison_page(gallery.comparison(made, entries, data, path / "runs"))
     with drawing.whole(path / "report.html") as partial:
         partial.write_text(page)
 
 
-def _pictured(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Name the folder that is looked at for each label: of the first seed that was measured."""
+def _pictured(plan: Plan, made: Table) -> list[str]:
+    """Name the folder that is looked at for each row: of the first seed that was measured."""
+    if not plan.seeds:
+        return [cell.folder for cell in plan.cells()]
     chosen: dict[str, tuple[bool, str]] = {}
-    for cell, row in zip(plan.cells(), rows, strict=True):
-        measured = bool(row["metrics"])
+    for cell, run in zip(plan.cells(), made.runs, strict=True):
+        measured = bool(run.metrics)
         if cell.label not in chosen or measured > chosen[cell.label][0]:
             chosen[cell.label] = measured, cell.folder
     return [folder for _, folder in chosen.values()]

@@ -14,6 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trilemma.comparison.row import Row
+from trilemma.comparison.table import Table
 from trilemma.core.errors import BadInput
 from trilemma.core.model import (
     Coded,
@@ -31,8 +33,10 @@ from trilemma.core.sampling import draw
 from trilemma.data.dataset import DataSet
 from trilemma.drawing import whole
 from trilemma.maths.latents import codes, torn, walk
+from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.extractors import SHIPPED, classifier
 from trilemma.recipes.catalog import named
+from trilemma.recipes.judging import evaluation_of
 from trilemma.recipes.runs import Loaded, load
 from trilemma.report import charts, courses, figures, graphs
 from trilemma.report.diffusing import looks
@@ -62,7 +66,7 @@ MEASURED = 64
 """Real graphs and samples behind a histogram."""
 
 
-def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
+def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     """Gather a run for a page: its figures, samples, neighbours, curves, and what it is inside."""
     if not (folder / "recipe.json").exists():
         return Entry(row)
@@ -84,37 +88,30 @@ def entry(folder: Path, row: Mapping[str, Any], data: DataSet) -> Entry:
     )
 
 
-def comparison(
-    table: Mapping[str, Any], entries: Sequence[Entry], data: DataSet, folder: Path
-) -> Comparison:
+def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Path) -> Comparison:
     """Gather a comparison for its page."""
     environment: dict[str, Any] = {}
     for found in sorted(folder.glob("*/environment.json"))[:1]:
         environment = json.loads(found.read_text())
     return Comparison(
-        data=table["data"],
+        data=table.plan.data,
         entries=entries,
-        minutes=table["minutes"],
-        seed=table["seed"],
+        minutes=table.plan.minutes,
+        seed=table.plan.seeds or table.plan.seed,
         real=data.test.x[:2000] if data.domain.kind == "points" else data.test.x[:64],
         domain=data.domain,
         environment=environment,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         notes=data.notes,
+        settings=dict(table.plan.settings),
     )
 
 
 def run_report(run: Run, data: DataSet) -> Path:
     """Write a run's report.html: its evaluation if there is one, its curves, its pictures."""
-    evaluation = run.path / "evaluation.json"
-    row: Mapping[str, Any] = {
-        "recipe": run.recipe["name"],
-        "data": run.recipe["data"]["name"],
-        "seed": run.recipe["seed"],
-    }
-    if evaluation.exists():
-        row = json.loads(evaluation.read_text())
-    found = entry(run.path, row, data)
+    told = run.recipe
+    bare = Evaluation(recipe=told["name"], data=told["data"]["name"], seed=told["seed"])
+    found = entry(run.path, Row(of=evaluation_of(run.path) or bare), data)
     previews = sorted((run.path / "samples").glob("step_*.png"))
     if found.samples is None and previews:
         with Image.open(previews[-1]) as last:

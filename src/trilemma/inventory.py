@@ -15,10 +15,10 @@ from trilemma.data import check as data_check
 from trilemma.data import sources
 from trilemma.doctor import examine
 from trilemma.laws.book import library_laws, timed
+from trilemma.metrics.registry import metrics
 from trilemma.recipes.catalog import CATALOG, named
 from trilemma.recipes.fields import fields
 from trilemma.recipes.runs import untrained
-from trilemma.report.words import MEANINGS
 from trilemma.terminal import as_json, counting, out, say, table, warn
 
 __all__ = ["run"]
@@ -52,8 +52,17 @@ def list_things(options: argparse.Namespace) -> None:
         ]
     elif what == "metrics":
         rows = [
-            {"name": name, "better": known.better, "meaning": known.words}
-            for name, known in MEANINGS.items()
+            {
+                "name": one.name,
+                "kinds": list(one.kinds),
+                "better": one.better,
+                "ranks": one.ranks,
+                "unit": one.unit,
+                "meaning": one.meaning,
+                "failure": one.failure,
+                "estimand": one.estimand,
+            }
+            for one in metrics()
         ]
     else:
         rows = [{"name": law.name, "source": law.source} for law, _ in timed(library_laws())]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+
 import networkx as nx
 import pytest
 import torch
@@ -21,6 +24,16 @@ PUBLISHED = {
     "barabasi-albert": (500, 100, 199, 384, 780),
 }
 """Graphs, least and most nodes, bounds of their edges."""
+LEARNT = {
+    "grid": "bb56cf6455c72d0d",
+    "ladder": "dd8091bb8af22b7b",
+    "community-small": "92e5cc3e2319e9d6",
+    "community": "a4d47660a0392b56",
+    "barabasi-albert": "7e5f00d97785a358",
+}
+"""sha256 of the training graphs before any test graph was drawn."""
+FEW = ("grid", "ladder", "community-small")
+"""Sets of which a fifth is fewer than 50 graphs."""
 
 
 def of(network) -> torch.Tensor:
@@ -38,10 +51,82 @@ def test_sizes_are_those_of_the_paper(name, sets):
     data, (count, least, most, few, many) = sets[name], PUBLISHED[name]
     x = torch.cat([data.train.x, data.test.x])
     n, e = sizes(x), adjacency(x).sum((1, 2), dtype=torch.int64) // 2
-    assert (len(x), int(n.min()), int(n.max())) == (count, least, most)
+    assert least <= int(n.min()) <= int(n.max()) <= most
     assert few <= int(e.min()) <= int(e.max()) <= many
-    assert len(data.test) == -(-count // 5)
+    held = -(-count // 5)
+    assert len(data.train) == count - held
+    assert len(data.test) == max(held, 50)
     assert data.domain.shape == (most, most)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_made_graphs_are_the_papers(name):
+    count, least, most, *_ = PUBLISHED[name]
+    n = [len(x) for x in graphs.GRAPHS[name].graphs(None)]
+    assert (len(n), min(n), max(n)) == (count, least, most)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_training_graphs_are_those_of_the_published_set(name, sets):
+    kept = sets[name].train.x.contiguous().numpy().tobytes()
+    assert hashlib.sha256(kept).hexdigest()[:16] == LEARNT[name]
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_set_of_a_hundred_is_tested_by_fifty_graphs(name, sets):
+    notes = " ".join(sets[name].notes)
+    held = -(-PUBLISHED[name][0] // 5)
+    assert f"as many as published: {PUBLISHED[name][0]}" in notes
+    assert f"a fifth for testing: 80 and {held}" in notes
+    assert f"these {held}, which are too few to tell models apart" in notes
+    assert "scores rest on few" not in notes
+
+
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - set(FEW)))
+def test_a_published_fifth_of_fifty_or_more_is_the_test_split(name, sets):
+    assert "too few" not in " ".join(sets[name].notes)
+    both = colour_hash(torch.cat([sets[name].train.x, sets[name].test.x])).tolist()
+    made = colour_hash(stacked(graphs.GRAPHS[name].graphs(None))).tolist()
+    assert sorted(both) == sorted(made)
+
+
+def test_fresh_communities_stand_beside_the_held_out_fifth(sets):
+    test = sets["community-small"].test.x
+    made = colour_hash(stacked(graphs.GRAPHS["community-small"].graphs(None))).tolist()
+    known = [c in made for c in colour_hash(test).tolist()]
+    assert all(known[:20])
+    assert sum(known[20:]) <= 3  # by chance only: small graphs repeat themselves
+    assert "beside these 20" in " ".join(sets["community-small"].notes)
+    assert set(sizes(test[20:]).tolist()) == {12, 14, 16, 18, 20}
+
+
+@pytest.mark.parametrize("size", [8, 11])
+def test_fresh_communities_have_the_size_that_is_asked_for(size):
+    data = load("community-small", size=size)
+    assert (len(data.train), len(data.test)) == (80, 50)
+    assert sizes(data.test.x).double().median() == size // 2 * 2
+    assert "published" not in " ".join(data.notes)
+
+
+@pytest.mark.parametrize(("name", "kinds"), [("grid", 55), ("ladder", 101)])
+def test_listed_sets_are_tested_by_draws_from_the_whole_list(name, kinds, sets):
+    data = sets[name]
+    listed = Counter(colour_hash(stacked(graphs.GRAPHS[name].graphs(None))).tolist())
+    learnt = set(colour_hash(data.train.x).tolist())
+    tests = colour_hash(data.test.x).tolist()
+    assert len(listed) == kinds
+    assert set(tests) <= set(listed)
+    assert len(set(tests)) < len(tests)  # with replacement
+    met = sum(c in learnt for c in tests)
+    assert f"as is meant {met} of 50 are" in " ".join(data.notes)
+    # As many as a draw with the same probability of each of the list meets, give or take.
+    share = sum(listed[c] for c in learnt) / sum(listed.values())
+    assert abs(met - 50 * share) < 3.5 * (50 * share * (1 - share)) ** 0.5
+
+
+def test_what_is_given_has_no_fresh_graphs():
+    data = graphs.of_networks([nx.gnm_random_graph(6 + k, 8, seed=k) for k in range(30)])
+    assert (len(data.train), len(data.test)) == (24, 6)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -89,6 +89,11 @@ def points_alone(self, error=0.0):
     return self.lower, self.upper
 
 
+def without_errors(self):
+    """Take every crossing for more than chance."""
+    return self.lower > self.upper
+
+
 def no_chance(log_weights):
     return 0.0
 
@@ -148,6 +153,14 @@ BROKEN = [
     ("interval_of_a_quartic_well", "share of 95 %", annealing, "log_mean_error", no_chance),
     ("interval_of_a_quartic_well", "share of 95 %", LogPartition, "interval", points_alone),
     ("interval_of_a_quartic_well", "the interval of", LogPartition, "interval", points_alone),
+    (
+        "interval_of_a_quartic_well",
+        "share of sound",
+        LogPartition,
+        "crosses",
+        property(without_errors),
+    ),
+    ("interval_of_a_quartic_well", "share of sound", annealing, "log_mean_error", no_chance),
     ("error_of_a_log_mean", "standard error", annealing, "log_mean_error", of_one_chain),
     ("contrastive_gradient", "the contrastive", energy.Contrastive, "loss", one_sided),
     ("denoising_minimum", "denoising score", energy.Matched, "levelled_energy", no_noise_level),

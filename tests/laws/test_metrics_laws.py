@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from trilemma.laws import metrics as laws
+from trilemma.metrics import coverage, frechet, likelihood, nearest_training, neighbours
 from trilemma.metrics import energy_distance as shape
-from trilemma.metrics import frechet, likelihood, neighbours
 from trilemma.metrics.frechet import Moments
 
 
@@ -66,14 +66,14 @@ def test_kernel_distance_with_the_diagonal_is_biased(monkeypatch):
 
 
 def test_neighbours_without_a_radius(monkeypatch):
-    monkeypatch.setattr(neighbours, "radii", lambda x, k: torch.full((len(x),), -1.0).double())
+    monkeypatch.setattr(coverage, "radii", lambda x, k: torch.full((len(x),), -1.0).double())
     names = broken(laws.neighbours_of_known_sets)
     for metric in ("precision", "recall", "density", "coverage"):
         assert f"{metric} of identical sets" in names
 
 
 def test_neighbours_with_a_radius_that_takes_in_all(monkeypatch):
-    monkeypatch.setattr(neighbours, "radii", lambda x, k: torch.full((len(x),), 1e9).double())
+    monkeypatch.setattr(coverage, "radii", lambda x, k: torch.full((len(x),), 1e9).double())
     names = broken(laws.neighbours_of_known_sets)
     for metric in ("precision", "recall", "coverage"):
         assert f"{metric} of far sets" in names
@@ -81,19 +81,23 @@ def test_neighbours_with_a_radius_that_takes_in_all(monkeypatch):
 
 def test_density_with_the_wrong_number_of_neighbours(monkeypatch):
     right = neighbours.radii
-    monkeypatch.setattr(neighbours, "radii", lambda x, k: right(x, k + 1))
+    monkeypatch.setattr(coverage, "radii", lambda x, k: right(x, k + 1))
     assert "density of identical sets" in broken(laws.neighbours_of_known_sets)
 
 
 def test_ratio_upside_down(monkeypatch):
-    right = neighbours.nearest_ratio
-    monkeypatch.setattr(neighbours, "nearest_ratio", lambda samples, test: right(test, samples))
+    right = nearest_training.nearest_ratio
+    monkeypatch.setattr(
+        nearest_training, "nearest_ratio", lambda samples, test: right(test, samples)
+    )
     assert "nearest_train_ratio of copies" in broken(laws.nearest_training_examples)
 
 
 def test_ratio_of_a_sum(monkeypatch):
     monkeypatch.setattr(
-        neighbours, "nearest_ratio", lambda samples, test: (samples.sum() / test.mean()).item()
+        nearest_training,
+        "nearest_ratio",
+        lambda samples, test: (samples.sum() / test.mean()).item(),
     )
     assert "nearest_train_ratio of test examples" in broken(laws.nearest_training_examples)
 

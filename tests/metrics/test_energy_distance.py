@@ -12,8 +12,9 @@ import torch
 from trilemma.data import sources
 from trilemma.metrics.energy_distance import directions, energy_distance, sliced_wasserstein
 from trilemma.metrics.extractors import extractor
+from trilemma.metrics.features import feature_reference
 from trilemma.metrics.frechet import frechet_distance
-from trilemma.metrics.quality import quality, reference
+from trilemma.metrics.judge import judge_samples
 from trilemma.metrics.score import subset_spreads
 
 
@@ -48,11 +49,11 @@ def test_energy_distance_is_zero_in_the_mean_for_equal_distributions():
 
 def test_a_gaussian_of_the_right_moments_is_seen_on_two_moons():
     data = sources.load("two-moons")
-    against = reference(data, extractor(None, data), n=2000, seed=0)
+    against = feature_reference(data, extractor(None, data), n=2000, seed=0)
     cloud = data.train.x.double()
     root = torch.linalg.cholesky(torch.cov(cloud.T))
     blob = (cloud.mean(0) + normal(2000, 2) @ root.T).float()
-    scores, _ = quality(against.extractor(blob), against)
+    scores = judge_samples(blob, against).metrics
     for name in ("energy_distance", "sliced_wasserstein"):
         score = scores[name]
         assert score.low > 2 * abs(score.floor)
@@ -65,13 +66,14 @@ def test_a_gaussian_of_the_right_moments_is_seen_on_two_moons():
 def test_floor_and_score_of_true_samples_are_equal_in_the_mean():
     """Training examples are no nearer than fresh ones: both are as many."""
     data = sources.load("two-moons")
-    against = reference(data, extractor(None, data), n=1000, seed=0)
-    assert against.floor_n == 1000
+    against = feature_reference(data, extractor(None, data), n=1000, seed=0)
+    assert against.count == 1000
     fresh = against.train[1000:]
     values = [frechet_distance(part, against.test) for part in fresh.split(1000)[:8]]
     spread = torch.tensor(values).std().item()
-    assert abs(sum(values) / len(values) - against.floor["fd"]) < 4 * spread
-    assert against.floor["nearest_train_ratio"] == 1.0
+    scores = judge_samples(data.test.x[:1000], against).metrics
+    assert abs(sum(values) / len(values) - scores["fd"].floor) < 4 * spread
+    assert scores["nearest_train_ratio"].floor == 1.0
 
 
 def test_deviations_are_those_of_fresh_rows_of_both_sides():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -15,9 +14,20 @@ from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
-from trilemma.metrics import likelihood, matching, modes, quality, restoration
+from trilemma.metrics import likelihood
 from trilemma.metrics.extractors import extractor
-from trilemma.metrics.judge import calls, judge
+from trilemma.metrics.features import feature_reference
+from trilemma.metrics.judge import calls, judge, judge_samples
+from trilemma.metrics.metric import Metric
+from trilemma.metrics.registry import metrics
+from trilemma.metrics.score import Score
+
+ENLARGING = {"psnr", "ssim", "consistency", "colour_shift"}
+
+
+def of_samples(kind):
+    """Name the metrics of a kind of data that ask samples alone."""
+    return {m.name for m in metrics() if kind in m.kinds and m.needs is None}
 
 
 def points(test=1000):
@@ -67,14 +77,17 @@ def right(data):
 
 
 def test_answers_everything_that_it_can(right):
-    assert set(right.metrics) == {*quality.METRICS, "log_prob"}
-    others = {*modes.METRICS, *matching.METRICS, *restoration.METRICS}
-    coded = {"round_trip", "reconstruction_psnr"}
+    modes = {"modes", "good_share", "mode_kl"}
+    assert set(right.metrics) == of_samples("points") - modes | {"log_prob"}
     likely = {"bound", "importance_bound", "ode_log_prob", "bits_per_dim"}
-    assert set(right.skipped) == others | coded | likely
+    assert set(right.skipped) == modes | {"round_trip", "active_units"} | likely
     assert right.samples.shape == (700, 2)
     assert right.neighbours.shape == (16, 2)
-    assert right.extractor == "coordinates"
+
+
+def test_where_the_seconds_went_is_told(right):
+    assert set(right.seconds) == {"samples", *right.metrics, *right.skipped}
+    assert min(right.seconds.values()) >= 0
 
 
 def test_a_perfect_model_is_near_the_floor_and_far_from_the_baselines(right):
@@ -111,18 +124,56 @@ def test_a_copying_model_is_found_out(data):
 
 
 def test_cost(right):
-    assert right.cost["network_calls_each"] == 7
-    assert right.cost["sample_seconds_each"] > 0
-    assert right.cost["parameters"] == 12
-    assert right.cost["peak_memory_bytes"] > 1e7
+    assert right.cost.network_calls_each == 7
+    assert right.cost.sample_seconds_each > 0
+    assert right.cost.parameters == 12
+    assert right.cost.peak_memory_bytes > 1e7
 
 
-def test_json_is_plain(right):
-    plain = json.loads(json.dumps(right.to_json(), allow_nan=False))
-    assert set(plain) == {"metrics", "skipped", "cost"}
-    assert "classifier" not in plain["metrics"]["fd"]["protocol"]
-    assert "coordinates (2 features)" in plain["metrics"]["fd"]["protocol"]
-    assert "seed 0" in plain["metrics"]["fd"]["protocol"]
+def test_protocols_name_features_and_seed(right):
+    told = right.metrics["fd"].protocol
+    assert "classifier" not in told
+    assert "coordinates (2 features)" in told
+    assert "seed 0" in told
+
+
+def test_a_metric_that_fails_costs_its_own_cell(data, right, monkeypatch):
+    def broken(context):
+        raise ZeroDivisionError("by zero")
+
+    extra = Metric(
+        name="extra", label="extra", meaning="", failure="", better="lower", measure=broken
+    )
+    monkeypatch.setattr("trilemma.metrics.judge.metrics", lambda: (*metrics(), extra))
+    found = judge(Gaussian(), data, n=700, seed=0)
+    assert found.skipped["extra"] == "extra failed: ZeroDivisionError: by zero"
+    assert found.metrics == right.metrics
+    # Of several processes the others would wait for ever.
+    with pytest.raises(ZeroDivisionError):
+        judge(Gaussian(), data, n=2, seed=0, world=Rank(0, 2, {}), only={"extra"})
+
+
+def test_what_is_declared_stands_in_the_score(data, monkeypatch):
+    extra = Metric(
+        name="extra",
+        label="extra",
+        meaning="",
+        failure="",
+        better="higher",
+        unit="share",
+        most=1.0,
+        measure=lambda context: Score(0.9).within(0.1),
+    )
+    monkeypatch.setattr("trilemma.metrics.judge.metrics", lambda: (extra,))
+    score = judge(Gaussian(), data, n=9, seed=0).metrics["extra"]
+    assert (score.unit, score.better, score.high) == ("share", "higher", 1.0)
+    assert score.low == pytest.approx(0.9 - 0.196)
+
+
+def test_only_what_is_wanted_is_measured(data):
+    found = judge(Gaussian(), data, n=50, seed=0, only={"fd", "bound"})
+    assert set(found.metrics) == {"fd"}
+    assert set(found.skipped) == {"bound"}
 
 
 def test_same_seed_same_numbers(data, right):
@@ -139,8 +190,8 @@ def test_reference_may_be_shared_and_draws_be_given(data, right):
         ranges.append((start, stop))
         return sampling.draw(model, stop - start, seed=0, start=start)
 
-    against = quality.reference(data, extractor(None, data), n=700, seed=0)
-    found = judge(model, data, n=700, seed=0, against=against, draw=draw)
+    against = feature_reference(data, extractor(None, data), n=700, seed=0)
+    found = judge(model, data, n=700, seed=0, reference=against, draw=draw)
     assert ranges == [(0, 256), (256, 512), (512, 700)]
     assert found.metrics == right.metrics
 
@@ -167,10 +218,10 @@ class Rank:
 @pytest.mark.parametrize("n", [2, 40, 700])
 def test_shared_among_processes_it_says_the_same(data, n):
     alone, kept = judge(Gaussian(), data, n=n, seed=0), {}
-    against = quality.reference(data, extractor(None, data), n=n, seed=0)
+    against = feature_reference(data, extractor(None, data), n=n, seed=0)
     for rank in range(3):
         world = Rank(rank, 3, kept)
-        shared = judge(Gaussian(), data, n=n, seed=0, against=against, world=world)
+        shared = judge(Gaussian(), data, n=n, seed=0, reference=against, world=world)
     # The last process has seen what all of them computed.
     torch.testing.assert_close(shared.samples, alone.samples)
     for name, score in alone.metrics.items():
@@ -185,9 +236,9 @@ def test_stops_between_chunks(data):
         if len(asked) == 3:
             raise Interrupted(15, "stopped")
 
-    against = quality.reference(data, extractor(None, data), n=9, seed=0)
+    against = feature_reference(data, extractor(None, data), n=9, seed=0)
     with pytest.raises(Interrupted):
-        judge(Gaussian(), data, n=2000, seed=0, against=against, check=check)
+        judge(Gaussian(), data, n=2000, seed=0, reference=against, check=check)
     assert len(asked) == 3
 
 
@@ -234,18 +285,18 @@ class Enlarging(Model):
 
 def test_a_model_that_enlarges_is_measured_by_what_it_restored():
     data = load("digits")
-    against = quality.reference(data, extractor(None, data), n=300, seed=0)
+    against = feature_reference(data, extractor(None, data), n=300, seed=0)
     good, poor = (
-        judge(Enlarging(data.domain, fault), data, n=300, seed=0, against=against)
+        judge(Enlarging(data.domain, fault), data, n=300, seed=0, reference=against)
         for fault in (0, 6)
     )
-    assert set(restoration.METRICS) <= set(good.metrics)
-    assert not set(restoration.METRICS) & set(good.skipped)
+    assert set(good.metrics) >= ENLARGING
+    assert not ENLARGING & set(good.skipped)
     assert good.samples.shape == (300, 1, 8, 8)
     assert good.samples.any()
     assert good.metrics["fd"].value < poor.metrics["fd"].value
     assert good.metrics["consistency"].value == 100 > poor.metrics["consistency"].value
-    assert good.cost["network_calls_each"] == 1
+    assert good.cost.network_calls_each == 1
     assert good.metrics["fd"].n == 300
 
 
@@ -273,7 +324,8 @@ def test_a_likelihood_by_an_ode_stands_beside_the_bound(data, right):
 
 def test_samples_that_are_no_numbers_are_said(data):
     found = judge(Gaussian(math.nan), data, n=20, seed=0)
-    assert set(quality.METRICS) <= set(found.skipped)
+    assert of_samples("points") <= set(found.skipped)
+    assert not len(found.neighbours)
     assert found.skipped["fd"] == "20 of 20 samples are not finite numbers"
     assert "log_prob" in found.metrics
 
@@ -288,9 +340,10 @@ def test_bad_input(data):
 
 def test_digits_floor_and_baselines():
     data = load("digits")
-    against = quality.reference(data, extractor(None, data), n=500, seed=0)
-    assert against.floor_n == 500
-    assert against.floor["fd"] * 20 < min(against.baselines["fd"].values())
+    against = feature_reference(data, extractor(None, data), n=500, seed=0)
+    assert against.count == 500
+    fd = judge_samples(data.train.x[:500], against, only={"fd"}).metrics["fd"]
+    assert fd.floor * 20 < min(fd.baselines.values())
     assert likelihood.baselines(data)["uniform"] == pytest.approx(-64 * math.log(17))
 
 

@@ -11,7 +11,8 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.model import Model
 from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Split
-from trilemma.metrics import likelihood
+from trilemma.metrics import context, judge, likelihood
+from trilemma.metrics.metric import Memo, Unmeasured
 
 
 def levels(count=4, n=500):
@@ -61,9 +62,11 @@ class Guessing(Silent):
     def energy(self, x, *, condition=None, noise=None):
         return self.scale * x.flatten(1).float().sum(1)
 
+    ln_z = LogPartition(3.0, 4.0, 0.1, 0.2)
+
     def log_partition(self, *, noise):
         assert len(noise) == likelihood.CHAINS
-        return LogPartition(3.0, 4.0, 0.1, 0.2)
+        return self.ln_z
 
 
 class Tight(Bounding):
@@ -76,48 +79,86 @@ class Streaming(Bounding):
         return x.flatten(1).float().sum(1) - 1 + 0 * noise.normal()
 
 
-def found(**nats):
-    return {
-        kind: likelihood.told(Bounding(), kind, values, seed=0) for kind, values in nats.items()
-    }
+NAMES = {metric.name for metric in likelihood.METRICS}
+
+
+class Bare(Memo):
+    """What likelihoods ask of a reference: its data."""
+
+    def __init__(self, data):
+        super().__init__()
+        self.data = data
+
+
+def asked(model, n=50, draws=64):
+    """Ask a model for every likelihood of n test examples: scores, and reasons for the others."""
+    samples = torch.zeros(n, 1, 3, 3, dtype=torch.uint8)
+    about = context.Context(
+        samples=samples, reference=Bare(levels()), seed=0, model=model, draws=draws
+    )
+    found = {metric.name: judge.answer(metric, about) for metric in likelihood.METRICS}
+    scores = {name: answer for name, answer in found.items() if not isinstance(answer, str)}
+    return scores, {name: answer for name, answer in found.items() if name not in scores}
+
+
+def mean_of(nats, kind="bound", domain=None, **marks):
+    told = likelihood.told(Bounding(), kind, nats, seed=0)
+    marks = {"baselines": {}, **marks}
+    return likelihood.in_nats(told, domain or levels().domain, **marks)
 
 
 def all_nats(model, kind, x, start=0):
     return torch.cat(list(likelihood.each(model, kind, x, start, seed=0, device="cpu")))
 
 
-def test_lacking_gives_reasons():
-    ode = "ode_log_prob"
-    assert set(likelihood.lacking(Silent())) == {"log_prob", "bound", "importance_bound", ode}
-    assert set(likelihood.lacking(Bounding())) == {"log_prob", "importance_bound", ode}
-    assert set(likelihood.lacking(Tight())) == {"log_prob", ode}
-    assert set(likelihood.lacking(Knowing())) == {"bound", "importance_bound", ode}
-    assert set(likelihood.lacking(Streaming())) == {"log_prob", "importance_bound"}
-    assert "autoregressive" in likelihood.lacking(Silent())["log_prob"]
-    assert "log_prob" not in likelihood.lacking(Guessing())
+def test_what_a_model_cannot_say_has_its_reason():
+    def lacking(model):
+        return set(asked(model)[1])
+
+    ode = {"ode_log_prob", "ode_bits_per_dim"}
+    assert lacking(Silent()) == NAMES
+    assert lacking(Bounding()) == {"log_prob", "importance_bound"} | ode
+    assert lacking(Tight()) == {"log_prob"} | ode
+    assert lacking(Knowing()) == {"bound", "importance_bound"} | ode
+    assert lacking(Streaming()) == {"log_prob", "importance_bound"}
+    assert lacking(Guessing()) == {"bound", "importance_bound"} | ode
+    assert "autoregressive" in asked(Silent())[1]["log_prob"]
 
 
 def test_an_estimated_partition_widens_the_interval():
-    x = levels().test.x[:50]
+    found, _ = asked(Guessing())
+    score = found["log_prob"]
+    x = context.test_rows(levels(), 50, 0)
     nats = all_nats(Guessing(), "energy", x)
-    told = likelihood.told(Guessing(), "energy", nats, seed=0)
-    scores, _ = likelihood.scores({"energy": told}, levels().domain, baseline={})
-    score, error = scores["log_prob"], nats.std().item() / math.sqrt(50)
+    error = nats.std().item() / math.sqrt(50)
     assert score.value == pytest.approx(nats.mean().item() - 3.5)
     assert score.high - score.value == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.1))
     assert score.value - score.low == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.2))
-    assert score.by == scores["bits_per_dim"].by == "AIS interval"
+    assert score.by == found["bits_per_dim"].by == "AIS interval"
     assert "between 3 and 4" in score.protocol
 
 
+@pytest.mark.parametrize(
+    ("ln_z", "said"),
+    [
+        (LogPartition(3.0, 4.0, 0.1, 0.2), ""),
+        (LogPartition(4.5, 4.0, 0.3, 0.4), ""),
+        (LogPartition(9.0, 4.0, 3.0, 4.0), ""),
+        (LogPartition(4.5, 4.0, 0.03, 0.04), "cross by 10 standard errors: neither can be"),
+        (LogPartition(4.5, 4.0, 0.0, 0.0), "cross for sure: neither can be trusted"),
+    ],
+)
+def test_estimates_that_contradict_each_other_are_told_by_their_errors(ln_z, said):
+    model = Guessing()
+    model.ln_z = ln_z
+    about = likelihood.told(model, "energy", torch.zeros(3), seed=0).about
+    assert said in about
+    assert ("cross" in about) == bool(said)
+
+
 def test_both_ways_of_one_network_are_told_apart():
-    model, x = Streaming(), levels().test.x[:20]
-    assert likelihood.answers(model) == ["bound", "ode"]
-    kept = {
-        kind: likelihood.told(model, kind, all_nats(model, kind, x), seed=0, levels=True)
-        for kind in likelihood.answers(model)
-    }
-    scores, skipped = likelihood.scores(kept, levels().domain, baseline={"uniform": -9.0})
+    model = Streaming()
+    scores, _ = asked(model, 20)
     assert set(scores) == {"bound", "ode_log_prob", "bits_per_dim", "ode_bits_per_dim"}
     assert scores["bits_per_dim"].by == scores["bound"].by == "variational bound"
     for name in ("ode_log_prob", "ode_bits_per_dim"):
@@ -127,7 +168,6 @@ def test_both_ways_of_one_network_are_told_apart():
     nats = scores["ode_log_prob"].value
     assert bits.value == pytest.approx(-nats / 9 / math.log(2))
     assert bits.better == "lower"
-    assert not skipped
     # A bound alone is called what it was, and a model may say how its equation is solved.
     alone = likelihood.told(Bounding(), "bound", torch.zeros(3), seed=0)
     assert alone.by == "lower bound"
@@ -136,15 +176,9 @@ def test_both_ways_of_one_network_are_told_apart():
 
 
 def test_the_number_of_draws_is_recorded():
-    x = levels().test.x[:20]
-    kept = {
-        kind: likelihood.told(Tight(), kind, all_nats(Tight(), kind, x), seed=0, k=8)
-        for kind in likelihood.answers(Tight())
-    }
-    scores, skipped = likelihood.scores(kept, levels().domain, baseline={})
+    scores, _ = asked(Tight(), 20, draws=8)
     assert scores["importance_bound"].by == "lower bound, k = 8"
     assert "k = 8" in scores["bits_per_dim"].protocol
-    assert not skipped
 
 
 def test_noise_of_a_bound_belongs_to_the_example(monkeypatch):
@@ -166,43 +200,56 @@ def test_mode_is_left_as_it_was():
 
 
 def test_scores_are_means_with_standard_errors():
-    domain, trivial = levels().domain, {"uniform": -9 * math.log(4)}
     nats = -torch.arange(100.0) / 10
-    scores, skipped = likelihood.scores(found(bound=nats), domain, baseline=trivial)
-    bound, bits = scores["bound"], scores["bits_per_dim"]
+    bound = mean_of(nats, baselines={"uniform": -9 * math.log(4)})
+    bits = likelihood.in_bits(bound, "bound", levels().domain)
     error = nats.std().item() / 10
     assert bound.value == pytest.approx(-4.95)
     assert bound.low == pytest.approx(-4.95 - 1.96 * error, rel=1e-6)
     assert bits.value == pytest.approx(4.95 / 9 / math.log(2))
     assert bits.low < bits.value < bits.high
-    assert (bound.better, bits.better) == ("higher", "lower")
     assert bits.baselines["uniform"] == pytest.approx(2)
-    assert not skipped
     assert "bound" in bits.protocol
 
 
+def test_a_probability_is_at_most_one():
+    nats = torch.tensor([0.0, -0.1, -3.0])
+    assert mean_of(nats).high == 0.0
+    assert mean_of(nats, domain=points().domain).high > 0.0
+
+
+class Both(Knowing, Bounding):
+    def bound(self, x, *, condition=None, noise=None):
+        return self.log_prob(x) - 9
+
+
+class Infinite(Both):
+    def log_prob(self, x, *, condition=None):
+        nats = -x.flatten(1).float().sum(1)
+        nats[3] = -torch.inf
+        return nats
+
+    def bound(self, x, *, condition=None, noise=None):
+        return torch.full((len(x),), -9 * math.log(2.0))
+
+
 def test_density_goes_before_bound_in_bits():
-    nats = found(log_prob=torch.full((5,), -9.0), bound=torch.full((5,), -18.0))
-    scores, _ = likelihood.scores(nats, levels().domain, baseline={})
-    assert scores["bits_per_dim"].value == pytest.approx(1 / math.log(2))
+    found, _ = asked(Both())
+    bits = -found["log_prob"].value / 9 / math.log(2)
+    assert found["bits_per_dim"].value == pytest.approx(bits)
 
 
 def test_one_infinite_example_is_told():
-    nats = torch.zeros(10)
-    nats[3] = -torch.inf
-    scores, skipped = likelihood.scores(found(log_prob=nats), levels().domain, baseline={})
-    assert not scores
+    scores, skipped = asked(Infinite(), 10)
     assert skipped["log_prob"] == "not a finite number for 1 of 10 test examples"
-    assert "bits_per_dim" in skipped
+    assert scores["bits_per_dim"].value == pytest.approx(1.0)  # of the bound
 
 
 def test_points_have_no_bits():
-    scores, skipped = likelihood.scores(
-        found(log_prob=torch.zeros(5)), points().domain, baseline={}, floor=0.5
-    )
-    assert scores["log_prob"].floor == 0.5
-    assert set(scores) == {"log_prob"}
-    assert "unit" in skipped["bits_per_dim"]
+    score = mean_of(torch.zeros(5), "log_prob", points().domain, floor=0.5)
+    assert score.floor == 0.5
+    with pytest.raises(Unmeasured, match="unit"):
+        likelihood.in_bits(score, "log_prob", points().domain)
 
 
 def test_baselines_of_levels():

@@ -99,19 +99,18 @@ def matched(data):
     return matchers.matcher(data)
 
 
+NAMES = {"retrieval", "retrieval_heldout"}
+
+
 def measured(model, data, n=60):
-    def draw(told, count, seed):
-        from trilemma.core.sampling import draw
-
-        return draw(model, count, seed=seed, conditions=told)
-
-    return matching.retrieval(model, data, draw, n=n, seed=0)
+    found = judge(model, data, n=n, seed=0, only=NAMES)
+    return found.metrics, found.skipped
 
 
 def test_a_model_that_obeys_reaches_the_floor(data, matched):
     scores, skipped = measured(Painter(), data)
     assert not skipped
-    for name in matching.METRICS:
+    for name in NAMES:
         score = scores[name]
         assert score.floor > 0.8
         assert score.value > 0.8 * score.floor
@@ -130,7 +129,7 @@ def test_one_that_paints_other_colours_is_found_out(data, matched):
 def test_one_that_does_not_listen_is_not_measured(data, matched):
     scores, skipped = measured(Painter("deaf"), data)
     assert not scores
-    assert set(skipped) == set(matching.METRICS)
+    assert set(skipped) == NAMES
     assert "do not change" in skipped["retrieval"]
 
 
@@ -186,7 +185,7 @@ def test_obstacles(data, monkeypatch):
     assert matchers.obstacle(data) == ""
     monkeypatch.setattr(matchers, "weights_file", lambda: None)
     assert "trilemma[features]" in matchers.obstacle(data)
-    assert set(measured(Painter(), data)[1]) == set(matching.METRICS)
+    assert set(measured(Painter(), data)[1]) == NAMES
 
 
 def test_one_in_ten_wants_ten(data, monkeypatch):

@@ -7,7 +7,9 @@ import torch
 
 from trilemma.core.errors import BadInput
 from trilemma.metrics import neighbours
-from trilemma.metrics.neighbours import manifold, nearest, nearest_ratio, radii
+from trilemma.metrics.coverage import manifold
+from trilemma.metrics.nearest_training import nearest_ratio
+from trilemma.metrics.neighbours import nearest, radii
 
 
 def sets():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,6 @@ from trilemma.core.model import Coded, Model, Reconstructing
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import reconstruction
-from trilemma.metrics.extractors import extractor
 from trilemma.metrics.judge import judge
 
 
@@ -85,14 +85,13 @@ def test_psnr_is_of_each_image_and_ends_at_a_hundred():
     assert reconstruction.psnr(x, y, 20).tolist() == pytest.approx([20, 100])
 
 
+def round_trip(model, data, n=2000):
+    return judge(model, data, n=n, seed=0, only={"round_trip"}).metrics["round_trip"]
+
+
 def test_a_round_trip_is_a_share_of_the_range(digits):
-    middle = digits.test.x.clamp(0, 14)
-    found = {
-        off: reconstruction.round_trip(
-            Coding(digits.domain, off), middle, digits, seed=0, device="cpu"
-        )["round_trip"]
-        for off in (0.0, 2.0)
-    }
+    middle = replace(digits, test=Split(digits.test.x.clamp(0, 14)))
+    found = {off: round_trip(Coding(digits.domain, off), middle) for off in (0.0, 2.0)}
     assert found[0.0].value == 0
     assert found[2.0].value == pytest.approx(2 / 16)
     assert found[2.0].baselines["mean"] > 0.2
@@ -101,9 +100,7 @@ def test_a_round_trip_is_a_share_of_the_range(digits):
 
 
 def test_a_round_trip_of_points_is_a_share_of_each_columns_spread(points):
-    score = reconstruction.round_trip(
-        Coding(points.domain, 0.5), points.test.x, points, seed=0, device="cpu"
-    )["round_trip"]
+    score = round_trip(Coding(points.domain, 0.5), points)
     columns = [0.5 / 1.0, 0.5 / 5.0]
     assert score.value == pytest.approx(math.sqrt(sum(c**2 for c in columns) / 2), rel=0.05)
     assert score.baselines["mean"] == pytest.approx(1, abs=0.15)
@@ -112,8 +109,7 @@ def test_a_round_trip_of_points_is_a_share_of_each_columns_spread(points):
 
 def test_a_way_of_many_steps_takes_fewer_examples(digits):
     model = Slow(digits.domain).train()
-    score = reconstruction.round_trip(model, digits.test.x, digits, seed=0, device="cpu")
-    assert score["round_trip"].n == model.seen == 32
+    assert round_trip(model, digits).n == model.seen == 32
     assert model.training
 
 
@@ -133,29 +129,27 @@ def test_the_first_stage_stands_beside_the_samples(digits):
 
 
 def test_too_few_for_a_distance_leaves_the_baseline_out(digits):
-    x = digits.test.x[:9]
-    again = reconstruction.reconstructed(Staged(digits.domain), x, seed=0, device="cpu")
-    made = extractor(None, digits)
-    distance, scores, _ = reconstruction.first_stage(x, again, digits, made, made(x), seed=0)
-    assert distance is None
-    assert "reconstruction_psnr" in scores
-
-
-def test_points_have_no_peak(points):
-    x = points.test.x[:500]
-    again = reconstruction.reconstructed(Staged(points.domain), x, seed=0, device="cpu")
-    made = extractor(None, points)
-    distance, scores, skipped = reconstruction.first_stage(
-        x, again, points, made, made(points.test.x), seed=0
-    )
-    assert distance is not None
-    assert not scores
-    assert "no range" in skipped["reconstruction_psnr"]
+    few = replace(digits, test=Split(digits.test.x[:200]))
+    found = judge(
+        Staged(digits.domain), few, n=9, seed=0, extractor="classifier-digits/4",
+        only={"fd", "reconstruction_psnr"},
+    )  # fmt: skip
+    assert "reconstruction" in found.metrics["fd"].baselines
+    assert found.metrics["reconstruction_psnr"].n == 9
+    found = judge(
+        Staged(digits.domain), few, n=7, seed=0, extractor="classifier-digits/4",
+        only={"fd", "reconstruction_psnr"},
+    )  # fmt: skip
+    assert "too few for a Fréchet distance" in found.skipped["fd"]
+    assert "reconstruction_psnr" in found.metrics
 
 
 def test_reasons_are_given(digits):
-    assert set(reconstruction.lacking(Plain())) == {"reconstruction_psnr", "round_trip"}
-    assert set(reconstruction.lacking(Coding(digits.domain))) == {"reconstruction_psnr"}
-    assert reconstruction.lacking(Staged(digits.domain)) == {}
+    def lacking(model):
+        return {m.name for m in reconstruction.METRICS if not m.needs.has(model)}
+
+    assert lacking(Plain()) == {"reconstruction_psnr", "round_trip"}
+    assert lacking(Coding(digits.domain)) == {"reconstruction_psnr"}
+    assert lacking(Staged(digits.domain)) == set()
     assert isinstance(Staged(digits.domain), Reconstructing)
     assert isinstance(Staged(digits.domain), Coded)

@@ -14,14 +14,14 @@ from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet, Split
 from trilemma.maths.resize import enlarged, reduced
 from trilemma.metrics import restoration as restoration_module
-from trilemma.metrics.restoration import (
-    METRICS,
-    bicubic,
-    compared,
-    lacking,
-    restoration,
-    restored,
-)
+from trilemma.metrics.restoration import METRICS, Enlarged, bicubic, compared, enlarge, restored
+
+
+def restoration(model, data, *, n, seed, **more):
+    """Return the scores of a model, and what it enlarged."""
+    it = enlarge(model, data, n=n, seed=seed, **more)
+    beside = {"bicubic": bicubic(it.small, model.scale, it.top)}
+    return compared(it, model.shrink, seed=seed, baselines=beside), it.large
 
 
 class Enlarger(nn.Module):
@@ -54,14 +54,13 @@ def data(n=20, side=16):
 
 def test_bicubic_scores_what_its_baseline_scores():
     scores, large = restoration(Enlarger(), data(), n=12, seed=0)
-    assert set(scores) == set(METRICS)
+    assert set(scores) == {metric.name for metric in METRICS}
     assert large.shape == (12, 3, 16, 16)
     for name, score in scores.items():
         assert score.value == pytest.approx(score.baselines["bicubic"], rel=1e-3, abs=1e-3), name
         assert score.n == 12
         assert score.low <= score.value <= score.high
         assert score.protocol.startswith("12 test images of 16x16")
-        assert score.better == ("lower" if name == "colour_shift" else "higher")
 
 
 def test_a_tint_is_a_colour_shift_and_no_consistency():
@@ -78,7 +77,7 @@ def test_psnr_and_its_highest_value():
     y = x.clone()
     y[0] += 10
     shrink = Enlarger().shrink
-    found = compared(y, x, shrink(x), shrink, top=255, seed=0, baselines={"same": x})
+    found = compared(Enlarged(y, x, shrink(x), 255), shrink, seed=0, baselines={"same": x})
     off = 20 * math.log10(255 / 10)
     assert found["psnr"].value == pytest.approx((off + 200) / 3, rel=1e-5)
     assert found["psnr"].baselines["same"] == 100
@@ -117,8 +116,10 @@ def test_a_check_may_stop_it():
 
 
 def test_other_models_and_other_data_are_told_why():
-    assert set(lacking(nn.Identity())) == set(METRICS)
-    assert lacking(Enlarger()) == {}
+    for metric in METRICS:
+        assert not metric.needs.has(nn.Identity())
+        assert metric.needs.has(Enlarger())
+        assert (metric.better == "lower") == (metric.name == "colour_shift")
     empty = DataSet("none", data().domain, Split(torch.zeros(1)), Split(torch.zeros(0)))
     with pytest.raises(BadInput, match="no test images"):
         restoration(Enlarger(), empty, n=4, seed=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,10 +23,13 @@ def test_json_has_the_documented_fields_and_no_nan():
     assert plain["baselines"] == {"uniform": None}
 
 
-def test_interval_stays_within_the_range():
-    score = Score(0.95).within(0.1, least=0, most=1)
-    assert score.low == pytest.approx(0.95 - 0.196)
-    assert score.high == 1
+def test_json_is_read_as_it_was_written():
+    score = Score(2.0, floor=1.0, unit="nats", n=3, baselines={"mean": 4.0}, by="exact").within(1)
+    assert Score.from_json(json.loads(json.dumps(score.to_json()))) == score
+    several = replace(score, spread=0.5, seeds=3, interval="over seeds")
+    assert Score.from_json(several.to_json()) == several
+    with pytest.raises(TypeError, match="is no number"):
+        Score.from_json({"value": "many"})
 
 
 def test_resamples_count_what_is_redrawn():

@@ -10,7 +10,7 @@ from trilemma.core.graph import graph
 from trilemma.core.model import Improving
 from trilemma.data import graphs
 from trilemma.data.sources import load
-from trilemma.metrics.improvement import improvement
+from trilemma.metrics.judge import judge
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, untrained
 from trilemma.training.budget import Budget
@@ -65,18 +65,18 @@ def test_robust_networks_are_trained_and_judged(tmp_path):
     assert "policy/reward" in steps[-1].values
     model = untrained(recipe, data.domain, 0)
     assert isinstance(model, Improving)
-    scores, skipped = improvement(model, data, n=4, seed=0, device="cpu")
-    gain = scores["improvement_gain"]
+    found = judge(model, data, n=4, seed=0, only={"improvement_gain"})
+    gain = found.metrics["improvement_gain"]
     assert set(gain.baselines) == {"random", "lowest degree product", "greedy"}
     assert gain.baselines["greedy"] > gain.baselines["random"]
-    assert not skipped
     assert run.path.exists()
 
 
 def test_builders_are_not_judged_as_improvers():
     data = load("community-small")
     model = untrained(CATALOG["graphrl"](), data.domain, 0)
-    assert improvement(model, data, n=4, seed=0, device="cpu") == ({}, {})
+    found = judge(model, data, n=4, seed=0, only={"improvement_gain"})
+    assert found.skipped == {"improvement_gain": "the model improves no graphs"}
 
 
 def test_only_robust_networks_are_after_a_reward():

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from trilemma import compare as comparing
 from trilemma import gallery
 from trilemma.cli import main
+from trilemma.comparison.cells import cells, read_grid, read_settings
+from trilemma.comparison.race import Race
 from trilemma.core.errors import Diverged
-from trilemma.grid import cells, read_grid, read_settings
 from trilemma.report.page import Entry
 
 LOSSES = "loss=ns,saturating"
@@ -153,14 +153,14 @@ def test_another_grid_is_another_comparison(seeded, here, capsys):
 def test_without_seeds_each_run_is_a_line_and_a_failure_keeps_the_others(
     here, capsys, monkeypatch, no_pages
 ):
-    trained = comparing._Bench.trained
+    trained = Race.trained
 
     def fails(self, cell):
         if cell.fields["loss"] == "ns":
             raise Diverged("training left the finite numbers.")
         return trained(self, cell)
 
-    monkeypatch.setattr(comparing._Bench, "trained", fails)
+    monkeypatch.setattr(Race, "trained", fails)
     assert main([*SMALL, "--grid", LOSSES, "--out", "made"]) == 0
     told = capsys.readouterr().out
     assert all(label in told for label in LABELS)

@@ -12,7 +12,7 @@ from trilemma.core.model import Bounded, Gradual, Restoring
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data import sources
-from trilemma.metrics.restoration import restoration
+from trilemma.metrics.judge import judge
 from trilemma.networks.enlarge import enlarge
 from trilemma.recipes.runs import untrained
 from trilemma.recipes.sr3 import Sr3
@@ -80,7 +80,8 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
     assert isinstance(model, Restoring)
     assert isinstance(model, Gradual) == (method == "diffusion")
     assert not isinstance(model, Bounded)
-    scores, large = restoration(model, digits, n=64, seed=0)
+    found = judge(model, digits, n=64, seed=0, only={"psnr", "consistency"})
+    scores, large = found.metrics, found.samples
     assert large.shape == (64, 1, 8, 8)
     assert scores["consistency"].value > 35
     if method == "regression":
@@ -88,8 +89,11 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
 
 
 def test_the_regression_wins_psnr(trained, digits):
-    found = {m: restoration(model, digits, n=64, seed=0)[0] for m, model in trained.items()}
-    assert found["regression"]["psnr"].value > found["diffusion"]["psnr"].value
+    found = {
+        name: judge(model, digits, n=64, seed=0, only={"psnr"}).metrics["psnr"].value
+        for name, model in trained.items()
+    }
+    assert found["regression"] > found["diffusion"]
 
 
 def test_restored_images_go_with_their_small_image_and_differ_by_noise(trained, digits):

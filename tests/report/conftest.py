@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from trilemma.report.groups import groups, shown
+from given import grouped
 
 BASELINES = {"fd": {"noise": 800.0, "mean": 530.0}, "coverage": {"noise": 0.0, "mean": 0.01}}
 FLOORS = {"fd": 6.1, "coverage": 0.96, "recall": 0.93}
@@ -88,4 +87,4 @@ def runs():
 @pytest.fixture
 def seeded_rows(runs):
     """Return the same as the rows that are shown."""
-    return shown(runs, groups(runs))
+    return grouped(runs)

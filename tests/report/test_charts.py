@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 
+import given
 import numpy as np
 import pytest
 import torch
@@ -34,9 +35,9 @@ def every(settled):
     log = list(events(critic__loss=9.0, critic__r1=1.0, generator__loss=5.0))
     codes = torch.randn(50, 2)
     return {
-        "frontier": charts.frontier(rows),
-        "triangle": charts.triangle(rows),
-        "one": charts.triangle(rows, "vae"),
+        "frontier": given.frontier(rows),
+        "triangle": given.triangle(rows),
+        "one": given.triangle(rows, "vae"),
         "curves": courses.curves(log, "gan"),
         "map": charts.latent_map(codes, torch.arange(50) % 3, ("a", "b", "c")),
         "terms": charts.bound_terms([3.0, 1.0, 0.5, 0.001]),
@@ -77,8 +78,8 @@ def test_frontier_names_recipes_floor_and_baseline(every):
 
 def test_charts_do_without_scores(evaluate):
     for rows in ([], [evaluate("a")], [evaluate("a", fd=0.0, seconds=0.0)]):
-        assert "<svg" in charts.frontier(rows)
-        assert "<svg" in charts.triangle(rows)
+        assert "<svg" in given.frontier(rows)
+        assert "<svg" in given.triangle(rows)
 
 
 def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
@@ -88,7 +89,7 @@ def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
         evaluate("middle", fd=math.sqrt(800 * 6.1), coverage=0.48, seconds=1e-2),
         evaluate("none"),
     ]
-    found = charts.trilemma_scores(rows)
+    found = given.trilemma_scores(rows)
     assert found["noise"] == pytest.approx((0, 0, 0))
     assert found["real"] == pytest.approx((1, 1, 1))
     assert found["middle"] == pytest.approx((0.5, 0.5, 0.5))
@@ -122,7 +123,7 @@ def test_curves_survive_what_is_not_finite():
 def test_names_are_no_formulas(evaluate):
     name = r"$\frac{$ & <b>"
     rows = [evaluate(name, fd=2.0, coverage=0.5, seconds=1e-3), evaluate("b", fd=9.0, seconds=1)]
-    made = [charts.frontier(rows), charts.triangle(rows, name)]
+    made = [given.frontier(rows), given.triangle(rows, name)]
     made.append(courses.curves([{"step": k, f"{name}/{name}": 1.0} for k in range(3)]))
     made.append(charts.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
     made.append(charts.lines([0, 1], {name: [0, 1]}))
@@ -265,7 +266,7 @@ def test_names_in_a_crowd_do_not_touch(evaluate, monkeypatch):
         evaluate(f"recipe-{k}", families[k % 12], 20 * 1.04**k, 0.7, 1e-3 * 1.06**k)
         for k in range(14)
     ]
-    svg = charts.frontier(rows)
+    svg = given.frontier(rows)
     ((boxes, marks, frame),) = placed
     for a, b in itertools.combinations(boxes, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
@@ -277,7 +278,7 @@ def test_names_in_a_crowd_do_not_touch(evaluate, monkeypatch):
 
 
 def test_a_lone_name_stands_beside_its_mark(evaluate):
-    far = charts.frontier([evaluate("lone", fd=20.0, seconds=1e-3)])
+    far = given.frontier([evaluate("lone", fd=20.0, seconds=1e-3)])
     assert "lone" in words(far)
 
 

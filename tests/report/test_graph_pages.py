@@ -7,17 +7,23 @@ import io
 
 import pytest
 import torch
+from given import (
+    columns,
+    entry,
+    grouped,
+    quality_metric,
+    rank,
+    rows_to_csv,
+    terminal_tables,
+    trilemma_scores,
+)
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import graph, stacked
 from trilemma.report import histograms as module
-from trilemma.report.charts import trilemma_scores
-from trilemma.report.groups import groups, shown
 from trilemma.report.histograms import clustering, histograms
 from trilemma.report.html import comparison_page, run_page
-from trilemma.report.page import Comparison, Entry, Portrait
-from trilemma.report.ranking import quality_metric, rank
-from trilemma.report.tables import columns, rows_to_csv, terminal_tables
+from trilemma.report.page import Comparison, Portrait
 
 
 def measured(evaluate, recipe, mmd, seconds, **more):
@@ -80,8 +86,8 @@ def test_seeds_are_taken_together_for_graphs(evaluate):
     several = []
     for seed, mmd in enumerate((0.1, 0.2)):
         several.append({**measured(evaluate, "graphrnn", mmd, 1e-3), "seed": seed, "label": "a"})
-    (row,) = shown(several, groups(several))
-    assert row["metrics"]["mmd"]["value"] == pytest.approx(0.15)
+    (row,) = grouped(several)
+    assert row.of.metrics["mmd"].value == pytest.approx(0.15)
 
 
 @pytest.fixture
@@ -91,7 +97,7 @@ def few():
 
 def test_pages_show_graphs(rows, few):
     domain = Domain("graph", (5, 5), Levels(2))
-    entries = [Entry(row, few, (few, few)) for row in rows]
+    entries = [entry(row, few, (few, few)) for row in rows]
     page = comparison_page(Comparison("grid", entries, real=few, domain=domain))
     assert "the first 2 graphs of each" in page
     assert page.count("above their nearest training examples") == 2

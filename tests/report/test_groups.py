@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 import pytest
+from given import every, grouped, page_of, rank
 
-from trilemma.report.groups import groups, label, shown
-from trilemma.report.html import comparison_page
-from trilemma.report.ranking import rank
+from trilemma.comparison.groups import to_json
 
 
 def test_mean_deviation_and_interval_by_hand(runs):
-    ns, wgan = groups(runs)
+    ns, wgan = map(to_json, grouped(runs))
     fd = ns["metrics"]["fd"]
     assert (fd["mean"], fd["sd"], fd["n"]) == (34.0, 2.0, 3)
     assert fd["high"] - 34 == pytest.approx(4.303 * 2 / math.sqrt(3), rel=1e-4)
@@ -24,7 +23,7 @@ def test_mean_deviation_and_interval_by_hand(runs):
 
 
 def test_one_seed_has_no_spread_and_the_interval_of_its_run(runs):
-    fd = groups(runs)[1]["metrics"]["fd"]
+    fd = to_json(grouped(runs)[1])["metrics"]["fd"]
     assert (fd["mean"], fd["sd"], fd["n"]) == (30.0, None, 1)
     assert (fd["low"], fd["high"]) == (29.0, 31.0)
     assert fd["interval"] == "of the single run"
@@ -33,7 +32,7 @@ def test_one_seed_has_no_spread_and_the_interval_of_its_run(runs):
 def test_a_failed_seed_is_named_and_the_others_count(runs):
     runs[1]["metrics"], runs[1]["cost"] = {}, {}
     runs[1]["skipped"] = {"fd": "training left the finite numbers."}
-    ns = groups(runs)[0]
+    ns = to_json(grouped(runs)[0])
     assert ns["metrics"]["fd"]["n"] == 2
     assert ns["measured"] == [0, 2]
     assert ns["skipped"] == {"fd": "seed 1: training left the finite numbers."}
@@ -42,12 +41,11 @@ def test_a_failed_seed_is_named_and_the_others_count(runs):
 
 def test_an_interval_stays_within_its_scores_range(evaluate):
     rows = [evaluate("a", precision=v) | {"seed": i} for i, v in enumerate((0.0, 0.0, 0.3))]
-    assert groups(rows)[0]["metrics"]["precision"]["low"] == 0.0
+    assert grouped(rows)[0].of.metrics["precision"].low == 0.0
 
 
-def test_rows_without_labels_stay_as_they_are(rows):
-    assert shown(rows) == rows
-    assert [label(row) for row in rows][:2] == ["autoencoder", "vae"]
+def test_rows_without_labels_go_by_their_recipe(rows):
+    assert [row.name for row in every(rows)][:2] == ["autoencoder", "vae"]
 
 
 def test_the_verdict_ranks_means_and_says_what_intervals_are(seeded_rows):
@@ -67,28 +65,21 @@ def test_a_tie_over_seeds_asks_for_more_seeds(runs):
     for row in runs[3:]:
         row["metrics"]["fd"] |= {"value": 34.0, "low": 33.0, "high": 35.0}
         row["cost"] = runs[0]["cost"]
-    assert "measure with --seeds 3" in rank(shown(runs, groups(runs))).verdict
+    assert "measure with --seeds 3" in rank(grouped(runs)).verdict
 
 
 def test_runs_that_overlap_in_speed_are_a_tie(runs):
     for row, seconds in zip(runs, (1e-3, 4e-3, 4e-3, 1e-3), strict=True):
         row["cost"] = {"sample_seconds_each": seconds}
-    assert [p.place for p in rank(shown(runs, groups(runs))).speed] == [1, 1]
+    assert [p.place for p in rank(grouped(runs)).speed] == [1, 1]
     for row in runs[:3]:
         row["cost"] = {"sample_seconds_each": 4e-3}
-    assert [p.place for p in rank(shown(runs, groups(runs))).speed] == [1, 2]
+    assert [p.place for p in rank(grouped(runs)).speed] == [1, 2]
 
 
-def test_the_page_takes_the_json_of_a_grid(runs):
-    plain = {
-        "data": "digits",
-        "seed": [0, 1, 2],
-        "minutes": 1.0,
-        "settings": {"augment": "none"},
-        "rows": runs,
-        "groups": groups(runs),
-    }
-    page = comparison_page(plain)
+def test_the_page_of_a_grid(runs):
+    facts = {"seed": (0, 1, 2), "minutes": 1.0, "settings": {"augment": "none"}}
+    page = page_of("digits", grouped(runs), **facts)
     for words in (
         "Two variants on digits",
         "seeds 0, 1 and 2",
@@ -97,12 +88,11 @@ def test_the_page_takes_the_json_of_a_grid(runs):
         "±: the sample standard deviation over the seeds",
     ):
         assert words in page
-    plain.pop("groups")
-    assert "Four variants on digits" in comparison_page(plain)
+    assert "Four variants on digits" in page_of("digits", runs, **facts)
 
 
 def test_what_was_not_measured_is_said_once_for_all_alike(runs):
     for row in runs:
         row["skipped"] = {"log_prob": "a GAN has no likelihood"}
-    page = comparison_page({"data": "digits", "rows": runs, "groups": groups(runs)})
+    page = page_of("digits", grouped(runs))
     assert page.count("a GAN has no likelihood") == 1 + page.count('title="a GAN has no')

@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
+from given import entry, lines, page_of
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.report import figures
 from trilemma.report.html import comparison_page, run_page
-from trilemma.report.page import Comparison, Entry, Picture, Portrait, shown
-from trilemma.report.tables import lines
+from trilemma.report.page import Comparison, Picture, Portrait, shown
 
 EVIL = '<img src=x onerror="alert(1)">'
 VOID = ("meta", "img", "br")
@@ -54,7 +54,7 @@ def comparison(settled, domain):
     log = [{"kind": "step", "step": k, "model/loss": 1.0 / (k + 1)} for k in range(30)]
     film = figures.animation([figures.grid(x[:4] // (k + 1), 17) for k in range(3)])
     entries = [
-        Entry(
+        entry(
             row,
             samples=x,
             neighbours=(x[:30], x[:30]),
@@ -164,7 +164,7 @@ def test_what_a_user_named_is_text(comparison, evaluate, domain):
     evil["skipped"] = {EVIL: EVIL}
     evil["metrics"]["fd"]["protocol"] = EVIL
     evil["metrics"]["fd"]["baselines"] = {EVIL: 5.0}
-    entry = Entry(
+    evil_one = entry(
         evil,
         samples=comparison.real,
         events=[{"kind": "step", "step": k, f"{EVIL}/loss": 1.0 + k} for k in range(9)],
@@ -173,14 +173,14 @@ def test_what_a_user_named_is_text(comparison, evaluate, domain):
     )
     both = Comparison(
         EVIL,
-        [entry, comparison.entries[0]],
+        [evil_one, comparison.entries[0]],
         real=comparison.real,
         domain=domain,
         environment={EVIL: {"path": EVIL}},
         verdict=EVIL,
         notes=[EVIL],
     )
-    alone = Portrait(entry, domain=domain, environment={EVIL: EVIL}, notes=[EVIL])
+    alone = Portrait(evil_one, domain=domain, environment={EVIL: EVIL}, notes=[EVIL])
     for page in (comparison_page(both), run_page(alone)):
         read = Reader(page)
         assert EVIL in " ".join(read.text)
@@ -188,31 +188,16 @@ def test_what_a_user_named_is_text(comparison, evaluate, domain):
         assert "<img src=x" not in page
 
 
-def test_a_mapping_will_do(comparison, rows):
-    plain = {
-        "data": "digits",
-        "seed": 7,
-        "minutes": 1.0,
-        "rows": rows,
-        "real": comparison.real,
-        "domain": comparison.domain,
-        "pictures": {"gan": {"samples": comparison.real, "curves": comparison.entries[0].events}},
-    }
-    text = " ".join(Reader(comparison_page(plain)).text)
-    assert "Learning curves" in text
-    assert "Choose ddpm" in text
-
-
 def test_pages_of_little(evaluate):
-    assert "nothing was measured" in comparison_page({"data": "none", "rows": []})
-    assert "only a was measured" in comparison_page({"data": "x", "rows": [evaluate("a", fd=2)]})
-    assert "Not measured yet" in run_page(Portrait(Entry({"recipe": "a"})))
+    assert "nothing was measured" in page_of("none", [])
+    assert "only a was measured" in page_of("x", [evaluate("a", fd=2)])
+    assert "Not measured yet" in run_page(Portrait(entry(evaluate("a"))))
 
 
 def test_points_are_drawn(rows):
     x = torch.randn(100, 2)
     plane = Domain("points", (2,), Real())
-    made = Comparison("moons", [Entry(rows[1], x)], real=x, domain=plane)
+    made = Comparison("moons", [entry(rows[1], x)], real=x, domain=plane)
     assert "first 100 points" in comparison_page(made)
 
 

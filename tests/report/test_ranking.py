@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-
-from trilemma.report.ranking import rank
+from given import rank
 
 
 def order(places):

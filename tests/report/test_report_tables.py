@@ -6,9 +6,8 @@ import csv
 import io
 
 import pytest
+from given import columns, lines, rows_to_csv, terminal_tables
 from rich.console import Console
-
-from trilemma.report.tables import columns, lines, rows_to_csv, terminal_tables
 
 
 def bold(rows, name):
@@ -16,7 +15,7 @@ def bold(rows, name):
 
 
 def test_columns_are_in_order_and_hold_what_is_there(rows):
-    expected = ["fd", "precision", "coverage", "bits_per_dim", "likelihood"]
+    expected = ["fd", "coverage", "precision", "bits_per_dim", "likelihood"]
     expected += ["sample_seconds_each", "parameters"]
     assert columns(rows) == expected
     assert columns([]) == []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-from trilemma.report.ranking import rank
+from given import rank
 
 
 def trained(row, updates=500, state="settled", wanted=200, **more):

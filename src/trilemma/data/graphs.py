@@ -16,6 +16,23 @@ how many alike came before it. So graphs that are the same but for the order of 
 on both sides, as they do where a set is split by chance: small graphs repeat themselves, and with
 all of a kind on one side the two would not be of one distribution.
 
+A fifth of a published set of a hundred is too few to tell models apart. Its training graphs stay,
+and test graphs are drawn by the same rule, from another stream of the seed, until there are 50:
+
+    community-small    the held-out fifth and as many fresh graphs as it lacks, each of a size
+                       drawn at random
+    grid, ladder       50 fresh graphs, each of the set's sizes with the same probability and with
+                       replacement; the held-out fifth is left out
+
+A grid and a ladder are known by their sizes, and the published set lists them all. What was held
+out of the list is not a draw of its distribution, for it holds no size twice and none of the
+training's; a fresh draw is, and so a test graph may be a training graph. (Nearly all held-out
+grids are training graphs too, rows and columns exchanged.) What is measured there is how near a
+model comes to the distribution, and not what it makes of sizes that it has not seen: one that
+knows its training graphs by heart lacks only the sizes that are not among them. A note counts
+the test graphs that are training graphs. Where the published fifth has 50 graphs or more, it is
+the test split.
+
 M of the domain is the widest window in random breadth-first orders of the training graphs, and a
 tenth more.
 
@@ -31,6 +48,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -43,6 +61,7 @@ from trilemma.core.noise import mix
 from trilemma.data import graph_files
 from trilemma.data import graph_rules as rules
 from trilemma.data.dataset import DataSet, Rule, Split
+from trilemma.data.split import FEWEST_TEST
 from trilemma.maths.isomorphism import IsomorphismClasses
 from trilemma.maths.orders import breadth_first, windows
 from trilemma.maths.refinement import colour_hash
@@ -57,6 +76,16 @@ FEWEST = 5
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """Where test graphs come from that a published set lacks."""
+
+    draw: Callable[[int], list[Tensor]]
+    """Draws so many graphs by the set's rule, from a stream of their own."""
+    instead: bool = False
+    """Whether they stand in the place of those that were held out, rather than beside them."""
+
+
+@dataclass(frozen=True)
 class Made:
     """A set that is made by a rule."""
 
@@ -65,10 +94,26 @@ class Made:
     """Makes the graphs, at another size where that is possible."""
     rule: Rule | None = None
     has_sizes: bool = False
+    fresh: Callable[[int | None], Fresh] | None = None
+    """Test graphs at that size, where the published fifth is fewer than `FEWEST_TEST`."""
 
 
-def _grids(size: int | None) -> list[Tensor]:
+def _grids(size: int | None = None) -> list[Tensor]:
     return [grid(a, b) for a in range(10, 20) for b in range(10, 20)]
+
+
+def _ladders(size: int | None = None) -> list[Tensor]:
+    return [grid(2, rungs) for rungs in range(100, 201)]
+
+
+def _replaced(name: str, listed: Callable[[], list[Tensor]], size: int | None) -> Fresh:
+    """Return draws from all graphs of a set, with replacement, each with the same probability."""
+
+    def draw(count: int) -> list[Tensor]:
+        chance, graphs = torch.Generator().manual_seed(mix(name, "test")), listed()
+        return [graphs[i] for i in torch.randint(len(graphs), (count,), generator=chance).tolist()]
+
+    return Fresh(draw, instead=True)
 
 
 def grid(rows: int, columns: int) -> Tensor:
@@ -87,6 +132,19 @@ def _communities(
         half = size // 2
         return [_community(half, chance, draw) for _ in range((most - least + 1) * each)]
     return [_community(k, chance, draw) for k in range(least, most + 1) for _ in range(each)]
+
+
+def _more_communities(least: int, most: int, chance: float, size: int | None) -> Fresh:
+    """Return draws of two communities, at random of `least` … `most` nodes where no size is."""
+
+    def draw(count: int) -> list[Tensor]:
+        stream = torch.Generator().manual_seed(mix("community", least, most, size or 0, "test"))
+        halves = torch.randint(least, most + 1, (count,), generator=stream)
+        if size is not None:
+            halves = torch.full((count,), size // 2)
+        return [_community(k, chance, stream) for k in halves.tolist()]
+
+    return Fresh(draw)
 
 
 def _community(k: int, chance: float, draw: torch.Generator) -> Tensor:
@@ -161,11 +219,17 @@ def preferential(n: int, new: int, draw: torch.Generator) -> Tensor:
 
 
 GRAPHS: Mapping[str, Made] = {
-    "grid": Made("100 grids of 10×10 to 19×19 nodes", _grids, rules.GRID),
+    "grid": Made(
+        "80 of the published 100 grids of 10×10 to 19×19 nodes, and 50 drawn for testing",
+        _grids,
+        rules.GRID,
+        fresh=partial(_replaced, "grid", _grids),
+    ),
     "ladder": Made(
-        "101 ladders of 200 to 400 nodes",
-        lambda _: [grid(2, rungs) for rungs in range(100, 201)],
+        "80 of the published 101 ladders of 200 to 400 nodes, and 50 drawn for testing",
+        _ladders,
         rules.LADDER,
+        fresh=partial(_replaced, "ladder", _ladders),
     ),
     "community": Made(
         "510 graphs of two communities, 60 to 160 nodes",
@@ -174,10 +238,11 @@ GRAPHS: Mapping[str, Made] = {
         True,
     ),
     "community-small": Made(
-        "100 graphs of two communities, 12 to 20 nodes",
+        "100 graphs of two communities, 12 to 20 nodes, and 30 more for testing",
         lambda size: _communities(6, 10, 20, 0.8, size),
         rules.COMMUNITIES,
         True,
+        partial(_more_communities, 6, 10, 0.8),
     ),
     "barabasi-albert": Made(
         "500 graphs grown by preferential attachment, 100 to 199 nodes (--size: all of one size)",
@@ -199,11 +264,24 @@ def made(name: str, size: int | None = None) -> DataSet:
         raise BadInput(f"--size was given, and '{name}' has sizes of its own; leave it out.")
     if size is not None and size < 8:
         raise BadInput(f"--size {size} was given; '{name}' takes 8 nodes or more.")
-    return dataset(source.graphs(size), name, rule=source.rule, notes=("made from a fixed seed",))
+    graphs = source.graphs(size)
+    many = f", as many as published: {len(graphs)}" if size is None else ""
+    return dataset(
+        graphs,
+        name,
+        rule=source.rule,
+        notes=(f"made from a fixed seed{many}",),
+        fresh=source.fresh(size) if source.fresh is not None else None,
+    )
 
 
 def dataset(
-    graphs: Sequence[Tensor], name: str, *, rule: Rule | None = None, notes: Sequence[str] = ()
+    graphs: Sequence[Tensor],
+    name: str,
+    *,
+    rule: Rule | None = None,
+    notes: Sequence[str] = (),
+    fresh: Fresh | None = None,
 ) -> DataSet:
     """Make a data set of graphs.
 
@@ -212,6 +290,7 @@ def dataset(
         name: Of the set.
         rule: What all graphs of the set are.
         notes: What a reader should know.
+        fresh: Where more test graphs come from, if a fifth is fewer than `FEWEST_TEST`.
 
     Raises:
         BadInput: There are too few graphs, or no two different ones.
@@ -222,41 +301,83 @@ def dataset(
             "are needed, to learn from and to measure against; give more graphs, or one large "
             "graph with --ego-radius R, whose neighbourhoods are then the examples."
         )
-    x = stacked(graphs)
+    held = math.ceil(TEST_SHARE * len(graphs))
+    if held >= FEWEST_TEST:
+        fresh = None
+    kept = 0 if fresh is not None and fresh.instead else held
+    drawn = fresh.draw(FEWEST_TEST - kept) if fresh is not None else []
+    x = stacked([*graphs, *drawn])
     colours = colour_hash(x).tolist()
-    seen: Counter[int] = Counter()
-    hashes = []
-    for colour in colours:
-        hashes.append(mix("split", colour, seen[colour]))
-        seen[colour] += 1
-    order = sorted(range(len(hashes)), key=hashes.__getitem__)
-    copies, undecided = _copies(x, [seen[colour] > 1 for colour in colours])
-    x, tests = x[order], math.ceil(TEST_SHARE * len(x))
-    train, test = Split(x[tests:]), Split(x[:tests])
+    order = _by_hash(colours[: len(graphs)])
+    train = Split(x[order[held:]])
+    test = Split(x[[*order[:kept], *range(len(graphs), len(x))]])
+    kinds, undecided = _kinds(x, colours)
+    copies = len(graphs) - len(set(kinds[: len(graphs)]))
     reach = reach_of(train.x)
     said = [*notes, "split by graph, whatever the order of its nodes, a fifth for testing"]
+    if fresh is not None:
+        said[-1] += f": {len(train)} and {held}"
+        learnt = {kinds[i] for i in order[held:]}
+        met = sum(kind in learnt for kind in kinds[len(graphs) :])
+        said.append(_of_fresh(fresh, len(graphs), held, len(drawn), met))
     said.append(
         f"M = {reach}: the widest window of {_orders(train.x)} random breadth-first orders of "
         "each training graph, and a tenth"
     )
     if copies:
-        said.append(f"the same as another but for the order of nodes: {copies}")
+        of = "" if fresh is None else f", of the first {len(graphs)}"
+        said.append(f"the same as another but for the order of nodes{of}: {copies}")
     if undecided:
         said.append(f"pairs of graphs that may be the same, not decided: {undecided}")
     domain = Domain("graph", tuple(x.shape[1:]), Levels(2), reach=reach)
     return DataSet(name, domain, train, test, said, rule=rule)
 
 
-def _copies(x: Tensor, may_repeat: Sequence[bool]) -> tuple[int, int]:
-    """Return how many graphs are the same as an earlier one, and how many pairs are undecided.
+def _by_hash(colours: Sequence[int]) -> list[int]:
+    """Return the rows of graphs in the order of their hashes, the smallest first."""
+    seen: Counter[int] = Counter()
+    hashes = []
+    for colour in colours:
+        hashes.append(mix("split", colour, seen[colour]))
+        seen[colour] += 1
+    return sorted(range(len(hashes)), key=hashes.__getitem__)
+
+
+def _of_fresh(fresh: Fresh, first: int, held: int, drawn: int, met: int) -> str:
+    """Say which test graphs were drawn, why, and how many of them are training graphs.
+
+    Arguments:
+        fresh: Where they are from.
+        first: Graphs that were split.
+        held: How many of these were held out.
+        drawn: Test graphs that were drawn.
+        met: How many of these are training graphs.
+    """
+    these = f"these {held}, which are too few to tell models apart"
+    if fresh.instead:
+        return (
+            f"in the place of {these}: {drawn} test graphs drawn from all {first} with "
+            "replacement; a draw of the rule may be a training graph, and as is meant "
+            f"{met} of {drawn} are, whatever the order of nodes"
+        )
+    return (
+        f"beside {these}: {drawn} more test graphs, drawn by the same rule from another stream of "
+        f"the seed; as it chances {met} of them are training graphs"
+    )
+
+
+def _kinds(x: Tensor, colours: Sequence[int]) -> tuple[list[int], int]:
+    """Number graphs so that those that are the same have one number; count undecided pairs.
 
     Arguments:
         x: Graphs.
-        may_repeat: Whether another graph has the hash of each.
+        colours: Their hashes, which the same graphs share.
     """
-    classes = IsomorphismClasses()
-    numbers = classes.of(x[torch.tensor(may_repeat)])
-    return len(numbers) - classes.count, classes.undecided
+    seen, kinds, classes = Counter(colours), list(range(-len(x), 0)), IsomorphismClasses()
+    rows = [i for i, colour in enumerate(colours) if seen[colour] > 1]
+    for row, kind in zip(rows, classes.of(x[rows]), strict=True):
+        kinds[row] = kind
+    return kinds, classes.undecided
 
 
 def of_networks(networks: Sequence[Any], name: str = "graphs") -> DataSet:

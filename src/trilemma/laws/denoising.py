@@ -188,6 +188,7 @@ class _OfLevels(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.extra = torch.nn.Parameter(torch.zeros(()))
+        self.at: Tensor
         self.register_buffer("at", torch.linspace(-1, 1, COUNT, dtype=torch.float64))
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:

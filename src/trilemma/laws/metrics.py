@@ -14,8 +14,8 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.laws.law import Check, Law, equal
+from trilemma.metrics import coverage, frechet, likelihood, nearest_training, neighbours
 from trilemma.metrics import energy_distance as shape
-from trilemma.metrics import frechet, likelihood, neighbours
 
 __all__ = ["CHECKS"]
 
@@ -100,7 +100,7 @@ def kernel_is_unbiased() -> list[Law]:
 def neighbours_of_known_sets() -> list[Law]:
     """Identical sets cover each other wholly, far sets not at all."""
     x = _normal(64, 8)
-    same, far = neighbours.manifold(x, x), neighbours.manifold(x + 1000, x)
+    same, far = coverage.manifold(x, x), coverage.manifold(x + 1000, x)
     laws = []
     for name, source in (
         ("precision", KYNKAANNIEMI),
@@ -128,14 +128,14 @@ def nearest_training_examples() -> list[Law]:
         equal(
             "nearest_train_ratio of copies",
             source,
-            neighbours.nearest_ratio(copied, usual),
+            nearest_training.nearest_ratio(copied, usual),
             0,
             1e-6,
         ),
         equal(
             "nearest_train_ratio of test examples",
             source,
-            neighbours.nearest_ratio(usual, usual),
+            nearest_training.nearest_ratio(usual, usual),
             1,
             0,
         ),
@@ -189,23 +189,23 @@ def bits_of_uniform_noise() -> list[Law]:
     laws = []
     for count in (17, 256):
         nats = torch.full((4,), -64 * math.log(count), dtype=torch.float64)
-        found, _ = likelihood.scores(
-            {"log_prob": likelihood.Likelihood(nats, "exact", "ln p(x)")},
-            Domain("image", (1, 8, 8), Levels(count)),
-            baseline={"uniform": likelihood.uniform(64, count)},
-        )
+        domain = Domain("image", (1, 8, 8), Levels(count))
+        told = likelihood.Likelihood(nats, "exact", "ln p(x)")
+        uniform = {"uniform": likelihood.uniform(64, count)}
+        in_nats = likelihood.in_nats(told, domain, baselines=uniform)
+        found = likelihood.in_bits(in_nats, "log_prob", domain)
         laws += [
             equal(
                 f"bits per dimension of uniform noise, {count} levels",
                 THEIS,
-                found["bits_per_dim"].value,
+                found.value,
                 math.log2(count),
                 1e-12,
             ),
             equal(
                 f"bits per dimension of the uniform baseline, {count} levels",
                 THEIS,
-                found["bits_per_dim"].baselines["uniform"],
+                found.baselines["uniform"],
                 math.log2(count),
                 1e-12,
             ),

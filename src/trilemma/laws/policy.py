@@ -5,9 +5,10 @@ Everything is done on graphs of at most four nodes, where all episodes can be li
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from trilemma.core import graph as graphs
 from trilemma.laws.law import Check, Law, equal
@@ -32,6 +33,11 @@ def _network(budget: int = 0) -> networks.ActNetwork:
         for weight in made.parameters():
             weight.copy_(0.4 * torch.randn(weight.shape, generator=draw))
     return made
+
+
+def _gradients(value: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """Return the gradient by each weight; None by those on which the value does not depend."""
+    return torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
 
 
 Episode = tuple[list[tuple[building.Site, int]], building.Site]
@@ -76,8 +82,8 @@ def gradient() -> list[Law]:
             expected = expected + chance * worth
             gain = policy.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
             given = given + chance.detach() * gain.sum()
-        exact = torch.autograd.grad(expected, weights, retain_graph=True, allow_unused=True)
-        found = torch.autograd.grad(given, weights, allow_unused=True)
+        exact = _gradients(expected, weights)
+        found = _gradients(given, weights)
         pairs = [(a, b) for a, b in zip(exact, found, strict=True) if a is not None]
         largest = max(float(a.abs().max()) for a, _ in pairs)
         gap = max(float((a - b).abs().max()) for a, b in pairs if b is not None)

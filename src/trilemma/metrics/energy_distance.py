@@ -30,10 +30,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.noise import mix
+from trilemma.metrics.features import OVER_SUBSETS, Seen, of_features
+from trilemma.metrics.metric import QUALITY, Metric
+from trilemma.metrics.neighbours import CAP
+from trilemma.metrics.score import subset_spreads
 
 __all__ = ["METRICS", "energy_distance", "shape_distances", "sliced_wasserstein"]
-
-METRICS = ("energy_distance", "sliced_wasserstein")
 
 ROWS = 1024
 """Rows of a matrix of distances computed at once."""
@@ -93,3 +95,69 @@ def shape_distances(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> dict[st
         "energy_distance": energy_distance(x, y),
         "sliced_wasserstein": sliced_wasserstein(x, y),
     }
+
+
+def _both(it: Seen) -> tuple[Tensor, Tensor]:
+    """Return the rows that are compared, of which there are enough."""
+    _ = it.pair
+    return it.matched[:CAP], it.against.test[:CAP]
+
+
+def _energy(it: Seen) -> float:
+    return energy_distance(*_both(it))
+
+
+def _sliced(it: Seen) -> float:
+    return sliced_wasserstein(*_both(it))
+
+
+def _spreads(it: Seen) -> dict[str, float]:
+    return subset_spreads(*_both(it), shape_distances, seed=it.against.seed)
+
+
+def _rows(it: Seen) -> str:
+    x, y = _both(it)
+    return f"{len(x)} samples against {len(y)} test examples"
+
+
+METRICS = (
+    Metric(
+        name="energy_distance",
+        label="energy distance",
+        better="lower",
+        unit="standard deviations",
+        meaning="How far the samples lie from unseen data in shape, in standardised coordinates: "
+        "0 for equal distributions, by chance a little below. The ranking of points and tables by "
+        "quality uses it.",
+        failure="Columns of no meaning weigh as much as others.",
+        kinds=("points",),
+        ranks=QUALITY,
+        measure=of_features(
+            _energy,
+            deviation=lambda it: it.once(_spreads)["energy_distance"],
+            protocol=lambda it: f"{_rows(it)}, unbiased",
+            interval=lambda _: OVER_SUBSETS,
+            n=lambda it: len(_both(it)[0]),
+        ),
+    ),
+    Metric(
+        name="sliced_wasserstein",
+        label="sliced Wasserstein",
+        better="lower",
+        unit="standard deviations",
+        meaning="How far samples must be moved to lie like unseen data, in the mean over "
+        "directions and in standard deviations.",
+        failure="It is above 0 by chance: real data reach the floor, and no model less but by "
+        "chance.",
+        kinds=("points",),
+        second_to="energy_distance",
+        least=0.0,
+        measure=of_features(
+            _sliced,
+            deviation=lambda it: it.once(_spreads)["sliced_wasserstein"],
+            protocol=lambda it: f"{_rows(it)}, root mean square over directions",
+            interval=lambda _: OVER_SUBSETS,
+            n=lambda it: len(_both(it)[0]),
+        ),
+    ),
+)

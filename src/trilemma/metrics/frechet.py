@@ -22,16 +22,30 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.metrics.score import resamples
+from trilemma.core.model import Reconstructing
+from trilemma.metrics.context import Context
+from trilemma.metrics.features import (
+    BOOTSTRAP,
+    FEATURED,
+    FeatureReference,
+    Seen,
+    of_both,
+    of_features,
+)
+from trilemma.metrics.metric import QUALITY, Metric
+from trilemma.metrics.neighbours import CAP
+from trilemma.metrics.reconstruction import again
+from trilemma.metrics.score import RESAMPLES, Score, resamples
 
 __all__ = [
+    "METRICS",
     "Moments",
     "enough",
     "frechet",
@@ -42,6 +56,8 @@ __all__ = [
     "moments",
 ]
 
+WIDE, FEW = 256, 10
+"""Features from which a Fréchet distance is resampled few times: a decomposition grows with F³."""
 ROWS = 1024
 """Rows of a kernel matrix computed at once."""
 
@@ -121,11 +137,11 @@ def frechet_spread(
 ) -> float:
     """Return the bootstrap standard deviation of `frechet_distance` over the samples.
 
-    Fifty resamples up to 256 features, ten beyond: a decomposition grows with F³.
+    Fifty resamples up to `WIDE` features, `FEW` beyond.
     """
     fixed = moments(reference)
     root = factor(fixed.covariance)
-    count = 50 if samples.shape[1] <= 256 else 10
+    count = RESAMPLES if samples.shape[1] <= WIDE else FEW
     drawn = resamples(len(samples), seed=seed, count=count)
     values = [_frechet(fixed, root, moments(samples, w)) for w in drawn]
     return torch.tensor(values, dtype=torch.float64).std().item()
@@ -166,3 +182,87 @@ def kernel_spread(
     x, y = samples.double(), reference.double()
     weights = resamples(len(x), seed=seed).to(x)
     return (_within(x, weights) - 2 * _between(x, y, weights)).std().item()
+
+
+def _fd(it: Seen) -> float:
+    enough(len(it.matched), it.matched.shape[1])
+    enough(len(it.against.test), it.against.test.shape[1], "test examples")
+    return frechet_distance(it.matched, it.against.test)
+
+
+def _kd(it: Seen) -> float:
+    return kernel_distance(*it.pair)
+
+
+def _fd_interval(it: Seen) -> str:
+    if it.features.shape[1] <= WIDE:
+        return BOOTSTRAP
+    return f"{FEW} bootstrap resamples of samples, and of test examples"
+
+
+def rows_of(it: Seen) -> str:
+    """Say how many samples stand against as many test examples."""
+    m = len(it.pair[0])
+    most = " (the most that are taken)" if m == CAP else ""
+    return f"{m} samples against {m} test examples{most}"
+
+
+_of_samples = of_features(
+    _fd,
+    deviation=lambda it: of_both(frechet_spread, it.matched, it.against.test, it.against.seed),
+    protocol=lambda it: (
+        f"{len(it.matched)} samples against {len(it.against.test)} test examples, float64"
+    ),
+    interval=_fd_interval,
+)
+
+
+def _beside_first_stage(context: Context) -> Score:
+    """Measure samples, and beside them what the model's first stage makes of test examples."""
+    score, against = _of_samples(context), context.reference
+    if not isinstance(context.model, Reconstructing):
+        return score
+    assert isinstance(against, FeatureReference)
+    try:
+        distance = frechet_distance(against.extractor(context.once(again)), against.test)
+    except BadInput:
+        return score
+    return replace(score, baselines={**score.baselines, "reconstruction": distance})
+
+
+METRICS = (
+    Metric(
+        name="fd",
+        label="fd",
+        better="lower",
+        unit="squared feature distance",
+        meaning="Fréchet distance: how far the samples as a whole lie from unseen data, in the "
+        "features of the extractor. Quality and coverage in one number; the ranking of images by "
+        "quality uses it.",
+        failure="It compares means and covariances alone, so that of coordinates it takes a "
+        "Gaussian of the right moments for the data; and it falls with n by a part that goes as "
+        "1 / n, for which score, floor and baselines take the same n.",
+        kinds=FEATURED,
+        ranks=QUALITY,
+        least=0.0,
+        measure=_beside_first_stage,
+    ),
+    Metric(
+        name="kd",
+        label="kd",
+        better="lower",
+        unit="squared kernel distance",
+        meaning="Kernel distance: the same question as fd, asked without assuming Gaussian "
+        "features; its estimate is unbiased, so it may fall a little below 0.",
+        failure="A cubic kernel looks at moments up to the third, and no further.",
+        kinds=FEATURED,
+        second_to="fd",
+        measure=of_features(
+            _kd,
+            deviation=lambda it: of_both(kernel_spread, *it.pair, it.against.seed),
+            protocol=lambda it: f"{rows_of(it)}, unbiased, cubic kernel",
+            interval=lambda _: BOOTSTRAP,
+            n=lambda it: len(it.pair[0]),
+        ),
+    ),
+)

@@ -14,10 +14,9 @@ r"""Quality and coverage of generated graphs, held against a data set's test gra
     size_gap    |mean size of the samples / mean size of the test graphs - 1|; sizes are the
                 model's own, and nothing is matched to the test set
 
-A `GraphReference` is what does not depend on the model: the same for training graphs in the place
-of samples (the floor; of shares, for test graphs), and for trivial graphs (`metrics.
-trivial_graphs`). Graphs without nodes or edges are measured like any other, and counted in the
-protocol.
+A `GraphReference` is what does not depend on the model: training graphs in the place of samples
+(the floor; of shares, test graphs), and trivial graphs (`metrics.trivial_graphs`). Graphs without
+nodes or edges are measured like any other, and counted in the protocol.
 
 References:
     | GraphRNN (You et al., 2018), arXiv:1802.08773
@@ -27,6 +26,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -38,15 +38,22 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.metrics.context import Check, Context, Progress
 from trilemma.metrics.graph_statistics import Statistics, statistics
-from trilemma.metrics.matching import METRICS as RETRIEVAL
+from trilemma.metrics.metric import COVERAGE, QUALITY, Memo, Metric, Unmeasured, hundredths
 from trilemma.metrics.mmd import Gram, Kernel
-from trilemma.metrics.quality import Progress
-from trilemma.metrics.restoration import METRICS as RESTORATION
 from trilemma.metrics.score import RESAMPLES, Score, redrawn, wilson
 from trilemma.metrics.trivial_graphs import TRIVIAL
 
-__all__ = ["KERNELS", "METRICS", "GraphReference", "graph_reference", "joint_distance"]
+__all__ = [
+    "KERNELS",
+    "METRICS",
+    "GraphReference",
+    "Graphs",
+    "graph_reference",
+    "graphs",
+    "joint_distance",
+]
 
 KERNELS: Mapping[str, Mapping[str, Kernel]] = {
     "": {
@@ -64,12 +71,6 @@ KERNELS: Mapping[str, Mapping[str, Kernel]] = {
 }
 """By suffix and statistic; GraphRNN has no spectrum, and its kernel here is ours."""
 STATISTICS = tuple(KERNELS[""])
-MMDS = tuple(
-    f"mmd_{name}{family}{form}" for form in ("", "_u") for family in KERNELS for name in STATISTICS
-)
-SHARES = ("unique", "novel", "valid", "valid_unique_novel")
-METRICS = ("mmd", *MMDS, "coverage", "density", *SHARES, "size_gap")
-
 NEAREST = 5
 """Neighbours of a test graph that span its ball."""
 SHOWN = 16
@@ -80,16 +81,25 @@ TEST, TRAIN = 2000, 10_000
 """Most test and training graphs that are measured; novelty is asked of all training graphs."""
 CLOSE = 1e-9
 """Rounding of a distance: a graph lies on the sphere of one that is like it."""
-BEYOND = frozenset(
-    {*RESTORATION, *RETRIEVAL, "reconstruction_psnr", "ode_log_prob", "ode_bits_per_dim"}
-)
-"""Metrics of pictures and of real numbers."""
 
 Values = dict[str, float]
 
 
-@dataclass(frozen=True)
-class GraphReference:
+@dataclass(eq=False)
+class Graphs(Memo):
+    """A set of graphs with their statistics."""
+
+    x: UInt8[Tensor, "B N N"]
+    of: Statistics
+    against: GraphReference
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.of)
+
+
+@dataclass(eq=False)
+class GraphReference(Memo):
     """What samples of a set of graphs are held against."""
 
     data: DataSet
@@ -105,13 +115,9 @@ class GraphReference:
     known: IsomorphismClasses
     kinds: frozenset[int]
     """Kinds of the training graphs."""
-    floor: Mapping[str, float] = field(default_factory=dict)
-    floor_n: int = 0
-    """Training graphs that stood in for samples."""
-    baselines: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """Value by metric and trivial graphs."""
-    beyond: frozenset[str] = BEYOND
-    check: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    stand_ins: Mapping[str, Graphs] = field(default_factory=dict)
+    """Trivial graphs, by name."""
+    check: Check | None = field(default=None, repr=False)
     """Called many times a second while graphs are compared; raises to stop."""
     name: str = "graph statistics"
     note: str = (
@@ -119,91 +125,41 @@ class GraphReference:
         "normalised Laplacian."
     )
 
-    def measured(self, samples: Tensor) -> tuple[dict[str, Score], dict[str, str], Tensor]:
-        """Return scores, reasons for what is skipped, and nearest training graphs.
+    @property
+    def real(self) -> Graphs:
+        """Return training graphs in the place of samples."""
+        return self.once(_real)
 
-        Arguments:
-            samples: [n, N, N].
-        """
-        of, shares = statistics(samples), _shares(samples, self)
-        values, deviations = _values(of, shares, self, redrawn(len(of), seed=self.seed))
-        bare = int((of.edges == 0).sum())
-        scores = {
-            name: self._score(name, value, deviations.get(name), len(samples), bare)
-            for name, value in values.items()
-        }
-        near = self.train_rows[joint_distance(of[:SHOWN], self.train).argmin(1)]
-        return scores, self._skipped(values, len(samples)), self.data.train.x[near]
+    @property
+    def real_tests(self) -> Graphs:
+        """Return all test graphs, whose shares are the floor of shares."""
+        return self.once(_real_tests)
 
-    def _score(self, name: str, value: float, deviation: float | None, n: int, bare: int) -> Score:
-        mmd = name.startswith("mmd")
-        score = Score(
-            value,
-            unit=_unit(name),
-            better="lower" if mmd or name == "size_gap" else "higher",
-            floor=self.floor.get(name),
-            baselines=self.baselines.get(name, {}),
-            n=n,
-            protocol=f"{self._asked(name, n)}; {bare} of the samples without an edge; seed "
-            f"{self.seed}; {self._beside(name)}{self._undecided(name)}",
-        )
-        if deviation is None:
-            low, high = wilson(value, n)
-            return replace(score, low=low, high=high)
-        least = -torch.inf if name.endswith("_u") else min(value, 0.0)
-        return score.within(deviation, least=least, most=1.0 if name == "coverage" else torch.inf)
+    def neighbours(self, context: Context) -> Tensor:
+        """Return the training graphs nearest to the first samples."""
+        of = graphs(context).of[:SHOWN]
+        near = self.train_rows[joint_distance(of, self.train).argmin(1)]
+        return self.data.train.x[near]
 
-    def _asked(self, name: str, n: int) -> str:
-        """Say what was done."""
-        m = len(self.test)
-        if name == "mmd":
-            return (
-                f"{n} samples against {m} test graphs, mean of the V-statistics of "
-                f"{', '.join(STATISTICS)}"
-            )
-        if name.startswith("mmd"):
-            family = "_tv" if "_tv" in name else ""
-            form = "U-statistic" if name.endswith("_u") else "V-statistic"
-            statistic = name.split("_")[1]
-            ours = " (GraphRNN has none)" if statistic == "spectral" and not family else ""
-            kernel = KERNELS[family][statistic]
-            return f"{n} samples against {m} test graphs, {form}, {kernel}{ours}"
-        if name in ("coverage", "density"):
-            each = min(n, m)
-            return (
-                f"{each} samples at a time against {each} test graphs, mean of {n // each} such "
-                f"parts, {NEAREST} neighbours, joint distance of the four statistics"
-            )
-        if name == "size_gap":
-            return f"mean over {n} samples against that of {m} test graphs"
-        rule = self.data.rule
-        kept = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
-        against = f" against {len(self.data.train)} training graphs" if "novel" in name else ""
-        return f"{n} samples{against}{kept}"
 
-    def _beside(self, name: str) -> str:
-        """Say what interval and floor are."""
-        if name in SHARES:
-            return f"interval: Wilson's; floor: {len(self.data.test)} test graphs"
-        return (
-            f"interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples; floor: "
-            f"{self.floor_n} training graphs"
-        )
+def _real(against: GraphReference) -> Graphs:
+    rows = against.train_rows[: against.n]
+    return Graphs(against.data.train.x[rows], against.train[: against.n], against)
 
-    def _undecided(self, name: str) -> str:
-        """Say how many pairs of training, test and generated graphs no search has settled."""
-        pairs = self.known.undecided
-        if not pairs or name not in SHARES or name == "valid":
-            return ""
-        return f"; undecided pairs of graphs, counted as different: {pairs}"
 
-    def _skipped(self, values: Mapping[str, float], n: int) -> dict[str, str]:
-        """Say why there is not every metric."""
-        few = f"{n} samples and {len(self.test)} test graphs are too few"
-        ruleless = f"no rule is known of the graphs of '{self.data.name}'"
-        return {
-            name: ruleless if name in SHARES else few for name in METRICS if name not in values
-        }
+def _real_tests(against: GraphReference) -> Graphs:
+    return Graphs(against.data.test.x, against.test, against)
+
+
+def graphs(context: Context) -> Graphs:
+    """Return the samples with their statistics."""
+    return context.once(_graphs)
+
+
+def _graphs(context: Context) -> Graphs:
+    against = context.reference
+    assert isinstance(against, GraphReference)
+    return Graphs(context.samples, statistics(context.samples), against)
 
 
 def graph_reference(
@@ -212,7 +168,7 @@ def graph_reference(
     n: int,
     seed: int,
     progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
+    check: Check | None = None,
 ) -> GraphReference:
     """Measure a set of graphs against itself and against trivial graphs.
 
@@ -250,14 +206,14 @@ def graph_reference(
     }
     known = IsomorphismClasses()
     kinds = frozenset(known.of(data.train.x, check))
-    bare = GraphReference(data, n, seed, test, train, rows, grams, known, kinds, check=check)
-    floor, _ = _values(train[:n], _shares(data.test.x, bare), bare, None)
-    baselines: dict[str, dict[str, float]] = {}
+    made: dict[str, Graphs] = {}
+    against = GraphReference(
+        data, n, seed, test, train, rows, grams, known, kinds, stand_ins=made, check=check
+    )
     for name, make in TRIVIAL.items():
         x = make(data.train.x, min(n, MOST), seed)
-        for metric, value in _values(of(x, name), _shares(x, bare), bare, None)[0].items():
-            baselines.setdefault(metric, {})[name] = value
-    return replace(bare, floor=floor, floor_n=len(rows[:n]), baselines=baselines)
+        made[name] = Graphs(x, of(x, name), against)
+    return against
 
 
 def joint_distance(a: Statistics, b: Statistics) -> Float[Tensor, "A B"]:
@@ -274,13 +230,6 @@ def _order(count: int, seed: int, name: str) -> Tensor:
     )
 
 
-def _unit(name: str) -> str:
-    if name.startswith("mmd"):
-        return "MMD²"
-    of_test = {"coverage": "share of test graphs", "size_gap": "share of the size"}
-    return "ratio" if name == "density" else of_test.get(name, "share of samples")
-
-
 def _kernels() -> list[tuple[str, str, Kernel]]:
     """List the metric's name as V-statistic, the statistic and the kernel of each MMD."""
     return [
@@ -290,26 +239,25 @@ def _kernels() -> list[tuple[str, str, Kernel]]:
     ]
 
 
-def _values(
-    of: Statistics, shares: Mapping[str, Tensor], against: GraphReference, again: Tensor | None
-) -> tuple[Values, Values]:
-    """Return every metric that the numbers of graphs allow, and the deviations of some.
+def distances(it: Graphs) -> tuple[Values, Values]:
+    """Return every metric but shares that the numbers of graphs allow, and their deviations.
 
-    Arguments:
-        of: Graphs.
-        shares: What each of them is.
-        against: What they are held against.
-        again: Rows of resamples, [R, B], over which deviations are taken: of all but shares.
+    Deviations are over resamples of the graphs.
     """
-    rows = torch.arange(len(of))[None]
-    each = _each(of, against, rows if again is None else torch.cat([rows, again]))
+    again = redrawn(len(it), seed=it.against.seed)
+    rows = torch.cat([torch.arange(len(it))[None], again])
+    each = _each(it.of, it.against, rows)
+    return _first(each), {name: over[1:].std().item() for name, over in each.items()}
+
+
+def values(it: Graphs) -> Values:
+    """Return every metric but shares that the numbers of graphs allow."""
+    return _first(_each(it.of, it.against, torch.arange(len(it))[None]))
+
+
+def _first(each: Mapping[str, Tensor]) -> Values:
     found = {name: over[0].item() for name, over in each.items()}
-    found["size_gap"] = abs(found["size_gap"])
-    found |= {name: which.double().mean().item() for name, which in shares.items()}
-    values = {name: found[name] for name in METRICS if name in found}
-    if again is None:
-        return values, {}
-    return values, {name: over[1:].std().item() for name, over in each.items()}
+    return found | {"size_gap": abs(found["size_gap"])}
 
 
 def _each(
@@ -351,16 +299,252 @@ def _coverage(within: Tensor) -> Float[Tensor, ""]:
     return parts.any(1).double().mean()
 
 
-def _shares(x: UInt8[Tensor, "B N N"], against: GraphReference) -> dict[str, Tensor]:
+def shares(it: Graphs) -> dict[str, Tensor]:
     """Tell of each graph whether it is unique, novel and valid."""
+    against = it.against
     seen: set[int] = set()
     unique, novel = [], []
-    for kind in against.known.of(x, against.check):
+    for kind in against.known.of(it.x, against.check):
         unique.append(kind not in seen)
         novel.append(kind not in against.kinds)
         seen.add(kind)
     each = {"unique": torch.tensor(unique), "novel": torch.tensor(novel)}
     if against.data.rule is not None:
-        each["valid"] = against.data.rule.holds(x)
+        each["valid"] = against.data.rule.holds(it.x)
         each["valid_unique_novel"] = each["valid"] & each["unique"] & each["novel"]
     return each
+
+
+def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], Score]:
+    """Make the metric of one of `distances`."""
+
+    def measure(context: Context) -> Score:
+        it = graphs(context)
+        against = it.against
+        found, deviations = it.once(distances)
+        if name not in found:
+            raise Unmeasured(f"{len(it)} samples and {len(against.test)} test graphs are too few")
+        marks = {k: other.once(values) for k, other in against.stand_ins.items()}
+        return Score(
+            found[name],
+            floor=against.real.once(values).get(name),
+            baselines={k: mark[name] for k, mark in marks.items() if name in mark},
+            n=len(it),
+            protocol=f"{words(it)}; {_bare(it)}; seed {against.seed}; interval: 1.96 standard "
+            f"deviations over {RESAMPLES} bootstrap resamples; floor: {len(against.real)} "
+            "training graphs",
+        ).within(deviations[name])
+
+    return measure
+
+
+def _share(name: str) -> Callable[[Context], Score]:
+    """Make the metric of one of `shares`."""
+
+    def measure(context: Context) -> Score:
+        it = graphs(context)
+        against = it.against
+        rule = against.data.rule
+        if "valid" in name and rule is None:
+            raise Unmeasured(f"no rule is known of the graphs of '{against.data.name}'")
+
+        def value(other: Graphs) -> float:
+            return other.once(shares)[name].double().mean().item()
+
+        share, tests = value(it), against.real_tests
+        low, high = wilson(share, len(it))
+        score = Score(
+            share,
+            low,
+            high,
+            floor=value(tests),
+            baselines={k: value(other) for k, other in against.stand_ins.items()},
+            n=len(it),
+        )
+        kept = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
+        beside = f" against {len(against.data.train)} training graphs" if "novel" in name else ""
+        return replace(
+            score,
+            protocol=f"{len(it)} samples{beside}{kept}; {_bare(it)}; seed {against.seed}; "
+            f"interval: Wilson's; floor: {len(tests.x)} test graphs{_undecided(name, against)}",
+        )
+
+    return measure
+
+
+def _bare(it: Graphs) -> str:
+    return f"{int((it.of.edges == 0).sum())} of the samples without an edge"
+
+
+def _undecided(name: str, against: GraphReference) -> str:
+    """Say how many pairs of training, test and generated graphs no search has settled."""
+    pairs = against.known.undecided
+    if not pairs or name == "valid":
+        return ""
+    return f"; undecided pairs of graphs, counted as different: {pairs}"
+
+
+def _parts(it: Graphs) -> str:
+    each = min(len(it), len(it.against.test))
+    return (
+        f"{each} samples at a time against {each} test graphs, mean of {len(it) // each} such "
+        f"parts, {NEAREST} neighbours, joint distance of the four statistics"
+    )
+
+
+def _against(it: Graphs) -> str:
+    return f"{len(it)} samples against {len(it.against.test)} test graphs"
+
+
+ABOUT = {
+    "degree": "of the degrees",
+    "clustering": "of clustering coefficients",
+    "orbit": "of the counts of graphs of up to four nodes",
+    "spectral": "of the Laplacians' spectra",
+}
+
+
+def _mmd(statistic: str, family: str, form: str) -> Metric:
+    """Declare one discrepancy: of a statistic, by a family of kernels, as V- or U-statistic."""
+    kernel, plain = KERNELS[family][statistic], f"mmd_{statistic}"
+    ours = " (GraphRNN has none)" if statistic == "spectral" and not family else ""
+    kind = "U-statistic" if form else "V-statistic"
+    meaning = (
+        f"Maximum mean discrepancy {ABOUT[statistic]}: how far samples lie from test graphs; "
+        f"{'the earth mover' if statistic == 'spectral' else 'GraphRNN'}'s kernel, V-statistic."
+    )
+    if family or form:
+        how = [
+            *(["by total variation, as papers since GRAN have it"] if family else []),
+            *(["as U-statistic: unbiased, and below 0 by chance"] if form else []),
+        ]
+        meaning = f"`{plain}` {', '.join(how)}."
+    return Metric(
+        name=f"{plain}{family}{form}",
+        label=f"mmd {statistic}{family.replace('_', ' ')}{', u' if form else ''}",
+        better="lower",
+        unit="MMD²",
+        meaning=meaning,
+        failure="Numbers of different kernels do not compare, and a V-statistic is above 0 by "
+        "chance, which its floor shows."
+        if not form
+        else "Numbers of different kernels do not compare.",
+        kinds=("graph",),
+        variant_of=plain if family or form else "",
+        least=-math.inf if form else 0.0,
+        measure=_distance(
+            f"{plain}{family}{form}", lambda it: f"{_against(it)}, {kind}, {kernel}{ours}"
+        ),
+    )
+
+
+def _of_share(name: str, label: str, meaning: str, failure: str) -> Metric:
+    return Metric(
+        name=name,
+        label=label,
+        better="higher",
+        unit="share of samples",
+        meaning=meaning,
+        failure=failure,
+        kinds=("graph",),
+        least=0.0,
+        most=1.0,
+        estimand="the expected share over fresh samples",
+        measure=_share(name),
+    )
+
+
+METRICS = (
+    Metric(
+        name="mmd",
+        label="mmd",
+        better="lower",
+        unit="MMD²",
+        meaning="Mean of the four maximum mean discrepancies of degrees, clustering, orbits and "
+        "spectra (GraphRNN's kernels, V-statistic): how far samples as a whole lie from test "
+        "graphs. The ranking of graphs by quality uses it.",
+        failure="Four kernels of different scales are added, of which one may drown the others.",
+        kinds=("graph",),
+        ranks=QUALITY,
+        least=0.0,
+        measure=_distance(
+            "mmd",
+            lambda it: f"{_against(it)}, mean of the V-statistics of {', '.join(STATISTICS)}",
+        ),
+    ),
+    *(
+        _mmd(statistic, family, form)
+        for form in ("", "_u")
+        for family in KERNELS
+        for statistic in STATISTICS
+    ),
+    Metric(
+        name="coverage",
+        label="coverage",
+        better="higher",
+        unit="share of test graphs",
+        meaning="Share of the data that have a sample among their nearest neighbours: recall that "
+        "one outlier cannot inflate. The ranking by coverage uses it.",
+        failure="Of few test graphs it moves in large steps.",
+        kinds=("graph",),
+        ranks=COVERAGE,
+        least=0.0,
+        most=1.0,
+        write=hundredths,
+        measure=_distance("coverage", _parts),
+    ),
+    Metric(
+        name="density",
+        label="density",
+        better="higher",
+        unit="ratio",
+        meaning="Precision that one outlier cannot inflate: how crowded with data the samples' "
+        "places are, 1 for real data; it may exceed 1.",
+        failure="Samples in the densest places alone exceed what real data reach.",
+        kinds=("graph",),
+        least=0.0,
+        write=hundredths,
+        measure=_distance("density", _parts),
+    ),
+    _of_share(
+        "unique",
+        "unique",
+        "Share of the graphs that are like no other before them in any order.",
+        "It falls with n where there are few graphs of the kind.",
+    ),
+    _of_share(
+        "novel",
+        "novel",
+        "Share of the graphs that are like no training graph.",
+        "Noise is novel, and where there are few graphs of the kind a perfect model is not.",
+    ),
+    _of_share(
+        "valid",
+        "valid",
+        "Share of the graphs that keep the rule by which the set was made.",
+        "One valid graph again and again has all of it.",
+    ),
+    _of_share(
+        "valid_unique_novel",
+        "valid, unique, novel",
+        "Share of the graphs that are all three at once.",
+        "Where there are few graphs of the kind a perfect model has little of it.",
+    ),
+    Metric(
+        name="size_gap",
+        label="size gap",
+        better="lower",
+        unit="share of the size",
+        meaning="How far the mean size is from that of test graphs, as a share; sizes are the "
+        "model's.",
+        failure="Means alone are compared.",
+        kinds=("graph",),
+        least=0.0,
+        measure=_distance(
+            "size_gap",
+            lambda it: (
+                f"mean over {len(it)} samples against that of {len(it.against.test)} test graphs"
+            ),
+        ),
+    ),
+)

@@ -27,76 +27,79 @@ from torch import Tensor
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Improving
 from trilemma.core.noise import Noise, mix
-from trilemma.data.dataset import DataSet
-from trilemma.metrics.quality import Progress
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.context import Check, Context
+from trilemma.metrics.metric import Metric, Need
+from trilemma.metrics.score import RESAMPLES, Score, spread
 
-__all__ = ["OTHERS", "greedy", "improvement", "lowest_product", "random_pairs"]
+__all__ = ["METRICS", "OTHERS", "greedy", "improvement", "lowest_product", "random_pairs"]
 
 MOST = 32
 """Test graphs that are improved at most: greedy looks at every pair of each."""
 JUDGED = 8
 """Seeds over which worth is averaged where it is judged."""
+AT_ONCE = 1 << 16
+"""Numbers of matrices whose worth is asked for at once, between two calls of `check`."""
 
 Worth = Callable[[Tensor], Tensor]
 
 
-def improvement(
-    model: object,
-    data: DataSet,
-    *,
-    n: int,
-    seed: int,
-    device: torch.device | str,
-    check: Callable[[], None] | None = None,
-    progress: Progress | None = None,
-) -> tuple[dict[str, Score], dict[str, str]]:
-    """Measure what a model makes of test graphs; nothing of models that improve none.
+def never() -> None:
+    """Stop nothing."""
 
-    Arguments:
-        model: Any; measured where it is `Improving`.
-        data: Whose test graphs are improved.
-        n: Of so many at most.
-        seed: Seed of estimates and of random edges.
-        device: Where the model lies.
-        check: Called between parts; raises to stop.
-        progress: Told of each part.
-    """
-    if not isinstance(model, Improving) or not model.improves:
-        return {}, {}
-    rows = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(seed))
-    x = data.test.x[rows[: min(n, MOST)]].to(device)
+
+def improvement(context: Context) -> Score:
+    """Measure what a model makes of test graphs, `MOST` of them at most."""
+    model, seed, check = context.asked, context.seed, context.check or never
+    x = context.test[:MOST].to(context.device)
+    noise = Noise.for_samples(mix(seed, "improve"), 0, len(x), context.device)
     with torch.no_grad():
-        after = model.improve(x, noise=Noise.for_samples(mix(seed, "improve"), 0, len(x), device))
+        after = model.improve(x, noise=noise)
     added = (adjacency(after).sum((1, 2), dtype=torch.int64) - adjacency(x).sum((1, 2))) // 2
 
+    def worth(name: str, *numbers: int) -> Worth:
+        own = mix(seed, name, *numbers)
+
+        def asked(y: Tensor) -> Tensor:
+            return _in_parts(y, lambda part: model.worth(part, seed=own), check)
+
+        return asked
+
     def judged(y: Tensor) -> Tensor:
-        total = sum(model.worth(y, seed=mix(seed, "judged", i)) for i in range(JUDGED))
+        total = sum(worth("judged", i)(y) for i in range(JUDGED))
         return torch.as_tensor(total).double().cpu() / JUDGED
 
     before = judged(x)
     gains = judged(after) - before
     others, looks = {}, 0
     for done, (name, other) in enumerate(OTHERS.items(), 1):
-        if check is not None:
-            check()
-        found, looked = other(x, added, lambda y: model.worth(y, seed=mix(seed, "seen")), seed)
+        found, looked = other(x, added, worth("seen"), seed, check)
         others[name] = float((judged(found) - before).mean())
         looks = max(looks, looked)
-        if progress is not None:
-            progress(f"improving by {name}", done, len(OTHERS))
-    score = Score(
+        context.told(f"improving by {name}", done, len(OTHERS))
+    return Score(
         float(gains.mean()),
         unit=model.improves,
-        better="higher",
         baselines=others,
         n=len(x),
         protocol=f"mean gain of {len(x)} test graphs, {float(added.double().mean()):.1f} edges "
         f"added to each; worth before {float(before.mean()):.4f}, judged by {JUDGED} seeds that "
         f"nobody chose by; greedy looked at {looks:,} worths, the model at none; seed {seed}; "
-        "interval: 1.96 standard deviations over bootstrap resamples",
+        f"interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples",
     ).within(spread(gains, seed=seed))
-    return {"improvement_gain": score}, {}
+
+
+def _at_once(x: Tensor) -> int:
+    """Return how many graphs as large as these are looked at together."""
+    return max(1, AT_ONCE // x.shape[-1] ** 2)
+
+
+def _in_parts(x: Tensor, worth: Worth, check: Check) -> Tensor:
+    """Return what graphs are worth, looking whether to stop before each part of them."""
+    found = []
+    for part in x.split(_at_once(x)):
+        check()
+        found.append(worth(part))
+    return torch.cat(found)
 
 
 def _pairs(x: Tensor) -> Tensor:
@@ -112,10 +115,21 @@ def _joined(x: Tensor, pair: Tensor) -> Tensor:
     return y
 
 
-def random_pairs(x: Tensor, added: Tensor, worth: Worth, seed: int) -> tuple[Tensor, int]:
+def _each_joined(x: Tensor, pairs: Tensor) -> Tensor:
+    """Return a graph once for each of some pairs, with that pair joined, [P, N, N]."""
+    many, at = x.repeat(len(pairs), 1, 1), torch.arange(len(pairs), device=x.device)
+    many[at, pairs[:, 0], pairs[:, 1]] = 1
+    many[at, pairs[:, 1], pairs[:, 0]] = 1
+    return many
+
+
+def random_pairs(
+    x: Tensor, added: Tensor, worth: Worth, seed: int, check: Check = never
+) -> tuple[Tensor, int]:
     """Join pairs by chance."""
     draw, out = torch.Generator().manual_seed(mix(seed, "random edges")), []
     for one, count in zip(x, added.tolist(), strict=True):
+        check()
         pairs = _pairs(one)
         chosen = pairs[torch.randperm(len(pairs), generator=draw)[:count].to(pairs.device)]
         y = one.clone()
@@ -125,11 +139,14 @@ def random_pairs(x: Tensor, added: Tensor, worth: Worth, seed: int) -> tuple[Ten
     return torch.stack(out), 0
 
 
-def lowest_product(x: Tensor, added: Tensor, worth: Worth, seed: int) -> tuple[Tensor, int]:
+def lowest_product(
+    x: Tensor, added: Tensor, worth: Worth, seed: int, check: Check = never
+) -> tuple[Tensor, int]:
     """Join the pair whose degrees have the least product, again and again."""
     out = []
     for one, count in zip(x, added.tolist(), strict=True):
         for _ in range(count):
+            check()
             pairs, degree = _pairs(one), adjacency(one).sum(1, dtype=torch.int64)
             if not len(pairs):
                 break
@@ -139,23 +156,51 @@ def lowest_product(x: Tensor, added: Tensor, worth: Worth, seed: int) -> tuple[T
     return torch.stack(out), 0
 
 
-def greedy(x: Tensor, added: Tensor, worth: Worth, seed: int) -> tuple[Tensor, int]:
-    """Join the pair that raises the worth most, again and again; count the looks."""
+def greedy(
+    x: Tensor, added: Tensor, worth: Worth, seed: int, check: Check = never
+) -> tuple[Tensor, int]:
+    """Join the pair that raises the worth most, again and again; count the looks.
+
+    Arguments:
+        x: Graphs, [B, N, N].
+        added: How many edges each gets, [B].
+        worth: What is raised.
+        seed: Of chances; there are none here.
+        check: Called before each look at a part of the pairs; raises to stop.
+    """
     out, looks = [], 0
     for one, count in zip(x, added.tolist(), strict=True):
         for _ in range(count):
             pairs = _pairs(one)
             if not len(pairs):
                 break
-            many = one.repeat(len(pairs), 1, 1)
-            at = torch.arange(len(pairs), device=x.device)
-            many[at, pairs[:, 0], pairs[:, 1]] = 1
-            many[at, pairs[:, 1], pairs[:, 0]] = 1
             looks += len(pairs)
-            one = many[worth(many).argmax()]
+            seen = []
+            for some in pairs.split(_at_once(x)):
+                check()
+                seen.append(worth(_each_joined(one, some)))
+            one = _joined(one, pairs[torch.cat(seen).argmax()])
         out.append(one)
     return torch.stack(out), looks
 
 
 OTHERS = {"random": random_pairs, "lowest degree product": lowest_product, "greedy": greedy}
 """Who else improves graphs, by name."""
+
+
+METRICS = (
+    Metric(
+        name="improvement_gain",
+        label="gain",
+        better="higher",
+        meaning="How much given graphs are worth more after the model improved them.",
+        failure="Worth is an estimate by chances, and says nothing of likeness to the data.",
+        kinds=("graph",),
+        needs=Need(
+            has=lambda model: isinstance(model, Improving) and bool(model.improves),
+            absence="the model improves no graphs",
+        ),
+        estimand="the expected gain over fresh test graphs",
+        measure=improvement,
+    ),
+)

@@ -2,15 +2,9 @@ r"""What a model is worth: every metric that it can answer, and why not the othe
 
 `judge` asks a model what it can do and never what it is. Samples are drawn by index, so that
 sample i is the same for every n and every sharing-out among processes; of a model that makes large
-images of small ones, they are the test images that it restored. Answers come back on quality and
-coverage (`quality`, `modes`), on obedience to captions (`matching`), on what codes lose
-(`reconstruction`), on restoring (`restoration`), on likelihood (`likelihood`), and on their cost:
-
-    sample_seconds_each   wall time of drawing, on one process, per sample
-    network_calls_each    how often a network was evaluated for one sample: rows given to the
-                          busiest outermost module while the model draws, per sample drawn
-    parameters            numbers that are trained
-    peak_memory_bytes     the most that the process (on a GPU: its tensors) has held so far
+images of small ones, they are the test images that it restored. Then every metric that is about
+this kind of data (`metrics.registry`) is asked in turn, over one `Context`. One that fails costs
+its own cell: the reason stands there by name.
 """
 
 from __future__ import annotations
@@ -20,51 +14,52 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from trilemma.core import sampling
-from trilemma.core.domain import Levels
-from trilemma.core.errors import BadInput
-from trilemma.core.model import Coded, Latent, Model, Reconstructing, Restoring
-from trilemma.core.noise import CHUNK, Noise, mix
+from trilemma.core.errors import BadInput, Interrupted
+from trilemma.core.model import Model, Restoring
+from trilemma.core.noise import CHUNK
 from trilemma.data.dataset import DataSet
-from trilemma.metrics import likelihood, matching, reconstruction, restoration
+from trilemma.metrics import restoration
+from trilemma.metrics.context import (
+    AT_ONCE,
+    DRAWS,
+    Check,
+    Context,
+    Progress,
+    Reference,
+    World,
+)
+from trilemma.metrics.evaluation import Spent
 from trilemma.metrics.extractors import extractor as named
+from trilemma.metrics.features import feature_reference
 from trilemma.metrics.graph_quality import graph_reference
-from trilemma.metrics.improvement import improvement
-from trilemma.metrics.quality import Progress, Reference, reference
+from trilemma.metrics.metric import Metric, Unmeasured
+from trilemma.metrics.registry import metrics
 from trilemma.metrics.score import Score
 
-__all__ = ["Against", "Judgement", "World", "calls", "judge", "reference_for"]
-
-AT_ONCE = 4 * CHUNK
+__all__ = ["Judgement", "answer", "calls", "judge", "judge_samples", "reference_for"]
 
 
-class Against(Protocol):
-    """What samples of a data set are held against, whatever the kind of data."""
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """What was measured, what could not be, and what it cost."""
 
-    @property
-    def name(self) -> str:
-        """Return the name of what is compared of them, such as an extractor's."""
-        ...
-
-    @property
-    def note(self) -> str:
-        """Say in a sentence what that is."""
-        ...
-
-    @property
-    def beyond(self) -> Collection[str]:
-        """Name the metrics that no model of such data could answer, and that are not listed."""
-        ...
-
-    def measured(self, samples: Tensor) -> tuple[dict[str, Score], dict[str, str], Tensor]:
-        """Return scores, reasons for what is skipped, and nearest training examples."""
-        ...
+    metrics: Mapping[str, Score]
+    skipped: Mapping[str, str]
+    """Reason by metric."""
+    seconds: Mapping[str, float]
+    """What measuring took: by metric, what several share by the first that asked for it."""
+    cost: Spent = field(default_factory=Spent)
+    samples: Tensor
+    """[n, *shape], data units."""
+    neighbours: Tensor
+    """The training example nearest to each of the first samples, data units."""
 
 
 def reference_for(
@@ -75,9 +70,9 @@ def reference_for(
     device: torch.device | str = "cpu",
     extractor: str | None = None,
     progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
-) -> Against:
-    """Measure a data set against itself and against trivial samples.
+    check: Check | None = None,
+) -> Reference:
+    """Look at a data set, and at trivial samples, once for all models that are compared on it.
 
     Arguments:
         data: Has test examples.
@@ -99,45 +94,7 @@ def reference_for(
             )
         return graph_reference(data, n=n, seed=seed, progress=progress, check=check)
     made = named(extractor, data, n=n, device=device)
-    return reference(data, made, n=n, seed=seed, progress=progress, check=check)
-
-
-class World(Protocol):
-    """Several processes that share the work."""
-
-    def span(self, n: int) -> range:
-        """Return which of n rows this process computes."""
-        ...
-
-    def gather(self, rows: Tensor, n: int) -> Tensor:
-        """Return the n rows of all processes in order, on every process."""
-        ...
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """What was measured, what could not be, and what it cost."""
-
-    metrics: Mapping[str, Score]
-    skipped: Mapping[str, str]
-    """Reason by metric."""
-    cost: Mapping[str, float]
-    samples: Tensor
-    """[n, *shape], data units."""
-    neighbours: Tensor
-    """The training example nearest, in features, to each of the first samples, data units."""
-    extractor: str
-    """Name of the features' extractor."""
-    note: str
-    """What the extractor is, in a sentence."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values: metrics, skipped, cost."""
-        return {
-            "metrics": {name: score.to_json() for name, score in self.metrics.items()},
-            "skipped": dict(self.skipped),
-            "cost": dict(self.cost),
-        }
+    return feature_reference(data, made, n=n, seed=seed, progress=progress, check=check)
 
 
 def judge(
@@ -146,14 +103,15 @@ def judge(
     *,
     n: int,
     seed: int,
-    draws: int = likelihood.DRAWS,
+    draws: int = DRAWS,
     device: torch.device | str = "cpu",
     extractor: str | None = None,
-    against: Against | None = None,
+    reference: Reference | None = None,
     draw: Callable[[int, int], Tensor] | None = None,
     world: World | None = None,
     progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
+    check: Check | None = None,
+    only: Collection[str] | None = None,
 ) -> Judgement:
     """Draw n samples and measure all that the model can answer.
 
@@ -165,11 +123,12 @@ def judge(
         draws: k of the importance-weighted bound.
         device: Where the model lies and features are computed.
         extractor: Name of the features' extractor; None takes the data set's own.
-        against: The data set's reference, if it was made before with the same n and seed.
+        reference: The data set's reference, if it was made before with the same n and seed.
         draw: Draws samples [start, stop) of the seed; None draws them here, by `core.sampling`.
         world: Shares samples and likelihoods among processes; None does all of it here.
         progress: Told of each chunk.
         check: Called between chunks and before each network call; raises to stop.
+        only: Names of the metrics that are wanted; None means all.
 
     Returns:
         The same on every process, but for the cost.
@@ -179,206 +138,139 @@ def judge(
     """
     if n < 1:
         raise BadInput(f"{n} samples cannot be measured; give 1 or more, 1000 for stable numbers.")
-    if against is None:
-        against = reference_for(
-            data,
-            n=n,
-            seed=seed,
-            device=device,
-            extractor=extractor,
-            progress=progress,
-            check=check,
-        )
-    drawing = draw if draw is not None else _by_index(model, seed)
-    restored, refused = {}, restoration.lacking(model)
-    with sampling.watched(model, check):
-        few = n if refused else min(n, CHUNK)
-        samples, cost = _drawn(model, drawing, few, world, progress, check)
-    if isinstance(model, Restoring):
-        restored, samples = restoration.restoration(
-            model, data, n=n, seed=seed, device=device, check=check, progress=progress
-        )
-    scores, skipped, neighbours = against.measured(samples)
-    kept = _test_rows(data, min(n, len(data.test)), seed)
-    found, levels = {}, isinstance(data.domain.values, Levels)
-    for kind in likelihood.answers(model):
-        x = kept[: likelihood.BY_ODE] if kind == "ode" else kept
-        with sampling.watched(model, check):
-            nats = _nats(model, kind, x, seed, device, draws, world, progress, check)
-            found[kind] = likelihood.told(model, kind, nats, seed=seed, k=draws, levels=levels)
-    likely, silent = likelihood.scores(
-        found,
-        data.domain,
-        baseline=likelihood.baselines(data) if found else {},
-        floor=data.truth(kept).mean().item() if data.truth is not None else None,
+    if reference is None:
+        made = {"n": n, "seed": seed, "device": device, "extractor": extractor}
+        reference = reference_for(data, **made, progress=progress, check=check)
+    context = Context(
+        samples=data.test.x[:0],
+        reference=reference,
+        seed=seed,
+        model=model,
+        draws=draws,
+        device=device,
+        world=world,
+        progress=progress,
+        check=check,
     )
-    likely |= _activity(model, kept, seed, device)
     with sampling.watched(model, check):
-        coded, lost = _coded(model, data, kept, against, scores, seed, device, check)
-        obeyed, deaf = _obeyed(model, data, n, seed, device, world, progress, check)
-        improved, idle = improvement(
-            model, data, n=n, seed=seed, device=device, check=check, progress=progress
-        )
-    skipped |= refused | lost | deaf | idle | likelihood.lacking(model) | silent
-    cost |= {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "peak_memory_bytes": _peak_memory(torch.device(device)),
-    }
+        began = time.perf_counter()
+        cost = _draw(context, draw or _by_index(model, seed), n)
+        spent = time.perf_counter() - began
+        found = _asked(context, only)
     return Judgement(
-        metrics=scores | restored | coded | obeyed | improved | likely,
-        skipped={name: why for name, why in skipped.items() if name not in against.beyond},
-        cost=cost,
-        samples=samples,
-        neighbours=neighbours,
-        extractor=against.name,
-        note=against.note,
+        metrics=found.metrics,
+        skipped=found.skipped,
+        seconds={"samples": spent, **found.seconds},
+        cost=Spent(
+            **cost,
+            parameters=sum(p.numel() for p in model.parameters()),
+            peak_memory_bytes=_peak_memory(torch.device(device)),
+        ),
+        samples=found.samples,
+        neighbours=found.neighbours,
     )
+
+
+def judge_samples(
+    samples: Tensor, reference: Reference, *, only: Collection[str] | None = None
+) -> Judgement:
+    """Measure samples of which there is no model to ask.
+
+    Arguments:
+        samples: [n, *shape], data units.
+        reference: What they are held against.
+        only: Names of the metrics that are wanted; None means all that ask samples alone.
+    """
+    return _asked(Context(samples=samples, reference=reference, seed=reference.seed), only)
+
+
+def _asked(context: Context, only: Collection[str] | None) -> Judgement:
+    """Ask every metric that is about these data, and about a model where there is one."""
+    kind = context.data.domain.kind
+    scores: dict[str, Score] = {}
+    skipped: dict[str, str] = {}
+    seconds: dict[str, float] = {}
+    for metric in metrics():
+        is_wanted = only is None or metric.name in only
+        is_about = kind in metric.kinds and (metric.needs is None or context.model is not None)
+        if not (is_wanted and is_about):
+            continue
+        began = time.perf_counter()
+        found = answer(metric, context)
+        seconds[metric.name] = time.perf_counter() - began
+        if isinstance(found, Score):
+            scores[metric.name] = found
+        else:
+            skipped[metric.name] = found
+    return Judgement(
+        metrics=scores,
+        skipped=skipped,
+        seconds=seconds,
+        samples=context.samples,
+        neighbours=context.reference.neighbours(context),
+    )
+
+
+def answer(metric: Metric, context: Context) -> Score | str:
+    """Return what a metric says, or why it says nothing."""
+    if metric.needs is not None and not metric.needs.has(context.model):
+        return metric.needs.absence
+    try:
+        return metric.finished(metric.measure(context))
+    except (Unmeasured, BadInput) as reason:
+        return str(reason)
+    except Interrupted:
+        raise
+    except Exception as error:
+        if context.world is not None and context.world.size > 1:
+            raise  # The other processes wait for what this one will not send.
+        return f"{metric.name} failed: {type(error).__name__}: {error}"
 
 
 def _by_index(model: Model, seed: int) -> Callable[[int, int], Tensor]:
     return lambda start, stop: sampling.draw(model, stop - start, seed=seed, start=start)
 
 
-def _coded(
-    model: Model,
-    data: DataSet,
-    x: Tensor,
-    against: Against,
-    scores: dict[str, Score],
-    seed: int,
-    device: torch.device | str,
-    check: Callable[[], None] | None,
-) -> tuple[dict[str, Score], dict[str, str]]:
-    """Measure what codes lose of test examples; adds a baseline to the fd in `scores`."""
-    found, skipped = {}, reconstruction.lacking(model)
-    if isinstance(model, Reconstructing) and isinstance(against, Reference):
-        again = reconstruction.reconstructed(model, x, seed=seed, device=device, check=check)
-        distance, found, more = reconstruction.first_stage(
-            x, again, data, against.extractor, against.test, seed=seed
-        )
-        skipped |= more
-        if distance is not None and "fd" in scores:
-            marks = {**scores["fd"].baselines, "reconstruction": distance}
-            scores["fd"] = replace(scores["fd"], baselines=marks)
-    if isinstance(model, Coded):
-        found |= reconstruction.round_trip(model, x, data, seed=seed, device=device)
-    return found, skipped
+def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[str, float]:
+    """Draw this process's share, gather all, and say what a sample cost.
 
-
-def _obeyed(
-    model: Model,
-    data: DataSet,
-    n: int,
-    seed: int,
-    device: torch.device | str,
-    world: World | None,
-    progress: Progress | None,
-    check: Callable[[], None] | None,
-) -> tuple[dict[str, Score], dict[str, str]]:
-    """Measure whether samples show what their captions say."""
-
-    def draw(told: sampling.Conditions, count: int, seed: int) -> Tensor:
-        def each(start: int, stop: int) -> Tensor:
-            return sampling.draw(model, stop - start, seed=seed, start=start, conditions=told)
-
-        return _drawn(model, each, count, world, progress, check, "captioned samples")[0]
-
-    return matching.retrieval(
-        model, data, draw, n=n, seed=seed, device=device, progress=progress, check=check
-    )
-
-
-def _share(n: int, world: World | None) -> tuple[int, int]:
-    """Return the rows [start, stop) of this process."""
-    mine = range(n) if world is None else world.span(n)
-    return mine.start, mine.stop
-
-
-def _drawn(
-    model: Model,
-    draw: Callable[[int, int], Tensor],
-    n: int,
-    world: World | None,
-    progress: Progress | None,
-    check: Callable[[], None] | None,
-    what: str = "samples",
-) -> tuple[Tensor, dict[str, float]]:
-    """Draw this process's share, gather all, and say what a sample cost."""
-    start, stop = _share(n, world)
+    Of a model that makes large images of small ones few are drawn, for the cost alone, and the
+    samples are the test images that it restored.
+    """
+    model = context.model
+    is_restoring = isinstance(model, Restoring)
+    count = min(n, CHUNK) if is_restoring else n
+    start, stop = context.share(count)
     parts: list[Tensor] = []
     seconds, evaluated = 0.0, 0.0
     for low in range(start, max(stop, start + 1), AT_ONCE):
         high = min(low + AT_ONCE, max(stop, start + 1))
-        if check is not None:
-            check()
+        if context.check is not None:
+            context.check()
         began = time.perf_counter()
         if low == start:
-            with calls(model) as rows:
+            with calls(context.asked) as rows:
                 parts.append(draw(low, high).cpu())
             evaluated = max(rows.values(), default=0) / (high - low)
         else:
             parts.append(draw(low, high).cpu())
         seconds += time.perf_counter() - began
-        if progress is not None:
-            progress(what, high - start, stop - start)
+        if context.progress is not None:
+            context.progress("samples", high - start, stop - start)
     mine = torch.cat(parts)
     cost = {"sample_seconds_each": seconds / len(mine), "network_calls_each": evaluated}
-    mine = mine[: stop - start]
-    return (mine if world is None else world.gather(mine, n)), cost
-
-
-def _nats(
-    model: Model,
-    kind: str,
-    x: Tensor,
-    seed: int,
-    device: torch.device | str,
-    draws: int,
-    world: World | None,
-    progress: Progress | None,
-    check: Callable[[], None] | None,
-) -> Tensor:
-    """Return a likelihood of every row of x, shared out and gathered."""
-    start, stop = _share(len(x), world)
-    parts, done = [torch.empty(0, dtype=torch.float64)], 0
-    for part in likelihood.each(
-        model, kind, x[start:stop], start, seed=seed, device=device, k=draws
-    ):
-        parts.append(part)
-        done += len(part)
-        if check is not None:
-            check()
-        if progress is not None:
-            progress(kind, done, stop - start)
-    mine = torch.cat(parts)
-    return mine if world is None else world.gather(mine, len(x))
-
-
-def _activity(model: Model, x: Tensor, seed: int, device: torch.device | str) -> dict[str, Score]:
-    """Count the numbers of a code that say something of the example, where there are codes."""
-    if not isinstance(model, Latent):
-        return {}
-    with torch.no_grad():
-        noise = Noise.for_samples(mix(seed, "codes"), 0, len(x), device)
-        found = model.latent_activity(x.to(device), noise)
-    return {
-        "active_units": Score(
-            found.active,
-            low=found.active,
-            high=found.active,
-            unit=f"of {found.units}",
-            better="higher",
-            n=len(x),
-            protocol="numbers of the code whose mean varies over test examples by more than 0.01 "
-            f"(Burda, Grosse & Salakhutdinov, 2016), {len(x)} examples",
-        )
-    }
-
-
-def _test_rows(data: DataSet, n: int, seed: int) -> Tensor:
-    """Return n test examples drawn from the seed: files are often sorted."""
-    generator = torch.Generator().manual_seed(seed)
-    return data.test.x[torch.randperm(len(data.test), generator=generator)[:n]]
+    context.samples = context.gathered(mine[: stop - start], count)
+    if is_restoring:
+        context.samples = restoration.enlarge(
+            model,
+            context.data,
+            n=n,
+            seed=context.seed,
+            device=context.device,
+            check=context.check,
+            progress=context.progress,
+        ).large
+    return cost
 
 
 @contextmanager

@@ -37,7 +37,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -57,37 +57,34 @@ from trilemma.core.model import (
     Tightening,
     estimate,
 )
-from trilemma.core.noise import CHUNK, Noise, mix
+from trilemma.core.noise import Noise, mix
 from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Split
+from trilemma.metrics.context import AT_ONCE, DRAWS, Context, Reference
+from trilemma.metrics.metric import LIKELIHOOD, Metric, Need, Quantity, Unmeasured
 from trilemma.metrics.score import Score
 
 __all__ = [
     "BY_ODE",
     "CHAINS",
-    "DRAWS",
+    "LIKELIEST",
+    "METRICS",
     "Likelihood",
-    "answers",
     "baselines",
     "bits_per_dim",
     "each",
-    "lacking",
-    "scores",
+    "in_bits",
+    "in_nats",
+    "is_discrete",
     "told",
     "uniform",
 ]
 
 
-AT_ONCE = 4 * CHUNK
-"""Test examples looked at together."""
-DRAWS = 64
-"""k, draws of the importance-weighted bound unless another number is asked for."""
 BY_ODE = 256
 """Test examples whose likelihood by an ODE is computed at most: each takes many evaluations."""
 CHAINS = 64
 """Chains of annealed importance sampling, each way."""
-
-
 NAMES = {"energy": "log_prob", "ode": "ode_log_prob"}
 """Kind of an answer -> the metric that it becomes, where they are not called alike."""
 
@@ -112,39 +109,6 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
     8.0
     """
     return -nats / (dimensions * math.log(2))
-
-
-def answers(model: Model) -> list[str]:
-    """Name what a model can be asked, in the order of `each`'s kinds."""
-    kinds = []
-    if isinstance(model, Density):
-        kinds.append("log_prob")
-    elif isinstance(model, Energetic) and isinstance(model, Partitioned):
-        kinds.append("energy")
-    if isinstance(model, Bounded):
-        kinds.append("bound")
-    if isinstance(model, Tightening):
-        kinds.append("importance_bound")
-    if isinstance(model, Flowing):
-        kinds.append("ode")
-    return kinds
-
-
-def lacking(model: Model) -> dict[str, str]:
-    """Name the likelihoods that a model cannot answer for, each with the reason."""
-    kinds, reasons = answers(model), {}
-    if not {"log_prob", "energy"} & set(kinds):
-        reasons["log_prob"] = (
-            "the model does not know its density; autoregressive models and flows of real values "
-            "do, and energy-based models within an interval"
-        )
-    if "bound" not in kinds:
-        reasons["bound"] = "the model has no bound of its density"
-    if "importance_bound" not in kinds:
-        reasons["importance_bound"] = "the model has no bound that more draws tighten"
-    if "ode" not in kinds:
-        reasons["ode_log_prob"] = "the model has no likelihood by an ODE beside another"
-    return reasons
 
 
 def each(
@@ -240,66 +204,117 @@ def told(
         f"-E(x) - ln Z, ln Z = {ln_z.middle:.6g} between {ln_z.lower:.6g} and {ln_z.upper:.6g} "
         f"(standard errors {ln_z.lower_error:.2g} and {ln_z.upper_error:.2g}) by annealed "
         f"importance sampling, {CHAINS} chains each way, noise seed {seed}"
-        + (" (the two cross: neither can be trusted)" if ln_z.lower > ln_z.upper + 1 else "")
+        f"{_crossing(ln_z)}"
     )
     return Likelihood(nats - ln_z.middle, "AIS interval", about, ln_z)
 
 
-def scores(
-    found: Mapping[str, Likelihood],
+def _crossing(ln_z: LogPartition) -> str:
+    """Say where the two estimates contradict each other."""
+    if not ln_z.crosses:
+        return ""
+    by = f"by {ln_z.crossing:.3g} standard errors" if math.isfinite(ln_z.crossing) else "for sure"
+    return f" (the two cross {by}: neither can be trusted)"
+
+
+def _asking(kind: str) -> Callable[[Context], Likelihood]:
+    """Make what asks a model for the likelihoods of test examples, once for all metrics."""
+
+    def ask(context: Context) -> Likelihood:
+        x = context.test[:BY_ODE] if kind == "ode" else context.test
+        start, stop = context.share(len(x))
+        model, seed = context.asked, context.seed
+        parts, done = [torch.empty(0, dtype=torch.float64)], 0
+        for part in each(
+            model, kind, x[start:stop], start, seed=seed, device=context.device, k=context.draws
+        ):
+            parts.append(part)
+            done += len(part)
+            context.told(NAMES.get(kind, kind), done, stop - start)
+        nats = context.gathered(torch.cat(parts), len(x))
+        levels = isinstance(context.data.domain.values, Levels)
+        return told(model, kind, nats, seed=seed, k=context.draws, levels=levels)
+
+    return ask
+
+
+ASKED = {
+    kind: _asking(kind) for kind in ("log_prob", "energy", "bound", "importance_bound", "ode")
+}
+
+
+def _exactly(context: Context) -> Likelihood:
+    return context.once(ASKED["log_prob" if isinstance(context.model, Density) else "energy"])
+
+
+def _in_nats(ask: Callable[[Context], Likelihood]) -> Callable[[Context], Score]:
+    """Make the metric of a likelihood."""
+
+    def measure(context: Context) -> Score:
+        found, data = ask(context), context.data
+        marks = context.reference.once(_trivial)
+        return in_nats(found, data.domain, baselines=marks, floor=context.once(_truth))
+
+    return measure
+
+
+def _trivial(reference: Reference) -> dict[str, float]:
+    return baselines(reference.data)
+
+
+def _truth(context: Context) -> float | None:
+    """Return the mean of the data's own ln p(x) of the test examples, where it is known."""
+    truth = context.data.truth
+    return truth(context.test).mean().item() if truth is not None else None
+
+
+def in_nats(
+    found: Likelihood,
     domain: Domain,
     *,
-    baseline: Mapping[str, float],
+    baselines: Mapping[str, float],
     floor: float | None = None,
-) -> tuple[dict[str, Score], dict[str, str]]:
-    """Return the likelihood metrics of test examples.
+) -> Score:
+    """Return the mean of a likelihood with its interval.
 
     Arguments:
-        found: What a model answered, by `answers`' names.
+        found: What a model answered.
         domain: The data's space.
-        baseline: What trivial densities reach, in nats, from `baselines`.
+        baselines: What trivial densities reach, in nats.
         floor: Mean of the data's own ln p(x), nats, where it is known.
 
-    Returns:
-        The scores by metric, and what is skipped with the reason.
+    Raises:
+        Unmeasured: Some of them are not finite.
     """
-    made: dict[str, Score] = {}
-    skipped: dict[str, str] = {}
-    graphs = domain.kind == "graph"
-    of = "labelled test graphs" if graphs else "test examples as they lie in the file"
-    for kind, likelihood in found.items():
-        name, nats = NAMES.get(kind, kind), likelihood.nats.double()
-        bad = int((~nats.isfinite()).sum())
-        if bad:
-            skipped[name] = f"not a finite number for {bad} of {len(nats)} test examples"
-            continue
-        n = len(nats)
-        error = nats.std().item() / math.sqrt(n) if n > 1 else math.inf
-        score = Score(
-            nats.mean().item(),
-            unit="nats",
-            better="higher",
-            floor=floor,
-            baselines=baseline,
-            n=n,
-            by=likelihood.by,
-            protocol=f"mean {likelihood.about}, of {n} {of}, without condition; interval: 1.96 "
-            "standard errors",
-        ).within(error)
-        made[name] = _beside(score, likelihood.partition, error)
-    source = next((s for s in ("log_prob", "importance_bound", "bound") if s in made), None)
-    if graphs:
-        skipped["bits_per_dim"] = "a graph has no fixed number of coordinates; see nats a graph"
-    elif not isinstance(domain.values, Levels):
-        skipped["bits_per_dim"] = "the data are real numbers, whose unit would be in it"
-    elif source is None:
-        skipped["bits_per_dim"] = "the model gives neither a density nor a bound"
-    else:
-        made["bits_per_dim"] = _in_bits(made[source], source, domain.dimensions, domain.values)
-    if isinstance(domain.values, Levels) and (ode := made.get("ode_log_prob")) is not None:
-        bits = _in_bits(ode, "ode_log_prob", domain.dimensions, domain.values)
-        made["ode_bits_per_dim"] = bits
-    return made, skipped
+    nats = found.nats.double()
+    n, bad = len(nats), int((~nats.isfinite()).sum())
+    if bad:
+        raise Unmeasured(f"not a finite number for {bad} of {n} test examples")
+    of = (
+        "labelled test graphs"
+        if domain.kind == "graph"
+        else "test examples as they lie in the file"
+    )
+    error = nats.std().item() / math.sqrt(n) if n > 1 else math.inf
+    score = Score(
+        nats.mean().item(),
+        floor=floor,
+        baselines=baselines,
+        n=n,
+        by=found.by,
+        protocol=f"mean {found.about}, of {n} {of}, without condition; interval: 1.96 "
+        "standard errors",
+    ).within(error)
+    score = _beside(score, found.partition, error)
+    if not is_discrete(domain):
+        return score
+    # A probability is at most 1.
+    return replace(score, high=min(score.high, max(0.0, score.value)))
+
+
+def is_discrete(domain: Domain) -> bool:
+    """Tell whether examples have probabilities and not densities."""
+    return domain.kind == "graph" or isinstance(domain.values, Levels)
 
 
 def _beside(score: Score, ln_z: LogPartition | None, error: float) -> Score:
@@ -311,7 +326,23 @@ def _beside(score: Score, ln_z: LogPartition | None, error: float) -> Score:
     return replace(score, low=unshifted - high, high=unshifted - low)
 
 
-def _in_bits(nats: Score, source: str, dimensions: int, values: Levels) -> Score:
+def in_bits(nats: Score, source: str, domain: Domain) -> Score:
+    """Return a likelihood of levels in bits a dimension.
+
+    Arguments:
+        nats: The likelihood.
+        source: Its name.
+        domain: The data's space.
+
+    Raises:
+        Unmeasured: The data are no levels, or have no fixed number of them.
+    """
+    if domain.kind == "graph":
+        raise Unmeasured("a graph has no fixed number of coordinates; see nats a graph")
+    values, dimensions = domain.values, domain.dimensions
+    if not isinstance(values, Levels):
+        raise Unmeasured("the data are real numbers, whose unit would be in it")
+
     def bits(value: float) -> float:
         return bits_per_dim(value, dimensions)
 
@@ -319,14 +350,28 @@ def _in_bits(nats: Score, source: str, dimensions: int, values: Levels) -> Score
         bits(nats.value),
         low=bits(nats.high),
         high=bits(nats.low),
-        unit="bits/dim",
-        better="lower",
         baselines={name: bits(value) for name, value in nats.baselines.items()},
         n=nats.n,
         by=nats.by,
         protocol=f"-{source} / (D ln 2), D = {dimensions}, {values.count} levels, {nats.by}, "
         f"{nats.n} test examples; interval: that of {source}",
     )
+
+
+def _tightest_in_bits(context: Context) -> Score:
+    why = Unmeasured("the model gives neither a density nor a bound")
+    for metric in TIGHT:
+        assert metric.needs is not None
+        if metric.needs.has(context.model):
+            try:
+                return in_bits(metric.measure(context), metric.name, context.data.domain)
+            except Unmeasured as reason:
+                why = reason
+    raise why
+
+
+def _ode_in_bits(context: Context) -> Score:
+    return in_bits(BY_FLOW.measure(context), BY_FLOW.name, context.data.domain)
 
 
 def uniform(dimensions: int, count: int) -> float:
@@ -393,3 +438,135 @@ def _normal(train: Tensor, test: Tensor) -> float:
         .mean()
         .item()
     )
+
+
+def _nats(value: float) -> str:
+    """Write nats: to a tenth, however many they are."""
+    return f"{value:,.{1 if abs(value) >= 100 else 2}f}".replace("-", "−")
+
+
+def _likely(
+    name: str,
+    label: str,
+    meaning: str,
+    failure: str,
+    needs: Need,
+    ask: Callable[[Context], Likelihood],
+    ranks: str = LIKELIHOOD,
+) -> Metric:
+    return Metric(
+        name=name,
+        label=label,
+        better="higher",
+        unit="nats",
+        section="likelihood",
+        meaning=meaning,
+        failure=failure,
+        needs=needs,
+        ranks=ranks,
+        write=_nats,
+        estimand="the expected value over fresh test examples",
+        measure=_in_nats(ask),
+    )
+
+
+TIGHT = (
+    _likely(
+        "log_prob",
+        "log p",
+        "Log-likelihood of unseen data, nats an example.",
+        "Of real numbers it grows with their unit; and a likely model need not draw well.",
+        Need(
+            has=lambda model: (
+                isinstance(model, Density)
+                or (isinstance(model, Energetic) and isinstance(model, Partitioned))
+            ),
+            absence="the model does not know its density; autoregressive models and flows of "
+            "real values do, and energy-based models within an interval",
+        ),
+        _exactly,
+    ),
+    _likely(
+        "importance_bound",
+        "importance bound",
+        "Lower bound on the log-likelihood of unseen data, nats an example, tightened by drawing "
+        "many codes (or ways to fill the levels' bins) for each example.",
+        "The truth may lie anywhere above.",
+        Need(
+            has=lambda model: isinstance(model, Tightening),
+            absence="the model has no bound that more draws tighten",
+        ),
+        lambda context: context.once(ASKED["importance_bound"]),
+    ),
+    _likely(
+        "bound",
+        "bound",
+        "Lower bound on the log-likelihood of unseen data, nats an example.",
+        "The truth may lie anywhere above.",
+        Need(
+            has=lambda model: isinstance(model, Bounded),
+            absence="the model has no bound of its density",
+        ),
+        lambda context: context.once(ASKED["bound"]),
+    ),
+)
+"""What a model may say of unseen data, the tightest first."""
+FLOWING = Need(
+    has=lambda model: isinstance(model, Flowing),
+    absence="the model has no likelihood by an ODE beside another",
+)
+BY_FLOW = _likely(
+    "ode_log_prob",
+    "log p by ODE",
+    "Log-likelihood of unseen data, nats an example, of the model sampled without chance, along "
+    "its differential equation: an estimate, beside the variational bound.",
+    "The solver's error may be of either sign, and no bound follows from it.",
+    FLOWING,
+    lambda context: context.once(ASKED["ode"]),
+    ranks="",
+)
+METRICS = (
+    Metric(
+        name="bits_per_dim",
+        label="bits / dim",
+        better="lower",
+        unit="bits/dim",
+        section="likelihood",
+        meaning="What one value of unseen data costs to write down with the model as the code. "
+        "‘≤’ marks a bound: the truth is at most this.",
+        failure="Most of it is spent on the noise of the last bits, which nobody sees.",
+        least=0.0,
+        needs=Need(
+            has=lambda model: any(metric.needs.has(model) for metric in TIGHT if metric.needs),
+            absence="the model gives neither a density nor a bound",
+        ),
+        estimand="the expected value over fresh test examples",
+        measure=_tightest_in_bits,
+    ),
+    *TIGHT,
+    BY_FLOW,
+    Metric(
+        name="ode_bits_per_dim",
+        label="bits / dim by ODE",
+        better="lower",
+        unit="bits/dim",
+        section="likelihood",
+        meaning="The same in bits for one value: what unseen data cost with the differential "
+        "equation as the code.",
+        failure="The solver's error may be of either sign, and no bound follows from it.",
+        kinds=("image",),
+        needs=FLOWING,
+        estimand="the expected value over fresh test examples",
+        measure=_ode_in_bits,
+    ),
+)
+LIKELIEST = Quantity(
+    name="likelihood",
+    label="log p",
+    better="higher",
+    unit="nats",
+    meaning="Log-likelihood of unseen data, nats an example, by the tightest way that the model "
+    "has: exact, a lower bound (‘≥’), an interval by annealed importance sampling, or an ODE.",
+    write=_nats,
+)
+"""The column in which the tightest of each model stands."""

@@ -27,22 +27,18 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Restoring
 from trilemma.core.noise import mix
 from trilemma.core.sampling import Conditions
-from trilemma.data.dataset import DataSet, Split
+from trilemma.data.dataset import Split
+from trilemma.metrics.context import AT_ONCE, Context
 from trilemma.metrics.matcher import Matcher, matcher, numbers, obstacle, seen, with_caption
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.metric import Metric, Need, Unmeasured, hundredths
+from trilemma.metrics.score import RESAMPLES, Score, spread
 
-__all__ = ["METRICS", "asked", "conditions", "hits", "listens", "retrieval"]
+__all__ = ["METRICS", "asked", "conditions", "draw", "hits", "listens"]
 
-METRICS = {"retrieval": "train", "retrieval_heldout": "test"}
-"""Metric -> the split whose captions are asked for."""
 CHOICES = 10
 """Captions among which the right one is looked for."""
 MOST = 500
 """Samples of each split at most."""
-
-Progress = Callable[[str, int, int], None]
-Draw = Callable[[Conditions, int, int], Tensor]
-"""Draws n samples of a seed with these conditions: (conditions, n, seed)."""
 
 
 def asked(matched: Matcher, split: str, n: int, seed: int) -> Tensor:
@@ -117,42 +113,39 @@ def hits(
     return found
 
 
-def retrieval(
-    model: Model[Any, Any],
-    data: DataSet,
-    draw: Draw,
-    *,
-    n: int,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
-) -> tuple[dict[str, Score], dict[str, str]]:
-    """Return both metrics of a model, and what is skipped with the reason.
-
-    Arguments:
-        model: What is asked whether it listens to captions at all.
-        data: Whose captions are asked for.
-        draw: Draws its samples.
-        n: Samples of each split, of which at most `MOST` are taken.
-        seed: Seed of captions, samples and wrong answers.
-        device: Where features are computed.
-        progress: Told of each chunk.
-        check: Called between chunks; raises to stop.
-    """
-    reason = obstacle(data)
-    if not reason and isinstance(model, Restoring):
-        reason = "the model is told small images, and no captions"
-    try:
-        if not reason and not listens(model, data.train):
-            reason = "the model is not told captions: its samples do not change with them"
-    except BadInput as refusal:
-        reason = f"the model takes no captions: {refusal}"
+def _obstacle(context: Context) -> str:
+    """Return why captions cannot be asked for; nothing where they can."""
+    reason = obstacle(context.data)
     if reason:
-        return {}, dict.fromkeys(METRICS, reason)
-    matched = matcher(data, device=device, progress=progress, check=check)
-    scores, skipped = {}, {}
-    for metric, name in METRICS.items():
+        return reason
+    try:
+        if not listens(context.asked, context.data.train):
+            return "the model is not told captions: its samples do not change with them"
+    except BadInput as refusal:
+        return f"the model takes no captions: {refusal}"
+    return ""
+
+
+def _matcher(context: Context) -> Matcher:
+    """Return the matcher of captions and images.
+
+    Raises:
+        Unmeasured: The data have no captions, or the model does not listen to them.
+    """
+    reason = context.once(_obstacle)
+    if reason:
+        raise Unmeasured(reason)
+    return matcher(
+        context.data, device=context.device, progress=context.progress, check=context.check
+    )
+
+
+def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
+    """Make the metric of one split's captions."""
+
+    def measure(context: Context) -> Score:
+        data, seed = context.data, context.seed
+        matched = context.once(_matcher)
         split = data.train if name == "train" else data.test
         assert split.tokens is not None
         assert split.mask is not None
@@ -161,27 +154,24 @@ def retrieval(
         number = numbers(tokens, mask)
         different = len(number.unique())
         if different < CHOICES:
-            skipped[metric] = (
+            raise Unmeasured(
                 f"the {name} split has {different} different captions, and one in {CHOICES} "
                 f"wants {CHOICES}"
             )
-            continue
-        own = asked(matched, name, min(n, MOST), seed)
-        drawn = draw(conditions(split, rows[own]), len(own), mix(seed, metric))
+        own = asked(matched, name, min(context.n, MOST), seed)
+        drawn = draw(context, conditions(split, rows[own]), len(own), mix(seed, metric))
         if drawn.is_floating_point() and not drawn.isfinite().all():
-            skipped[metric] = "some samples are not finite numbers"
-            continue
-        features = seen(data, drawn, torch.device(device), "captioned samples", progress, check)
+            raise Unmeasured("some samples are not finite numbers")
+        device = torch.device(context.device)
+        features = seen(data, drawn, device, "captioned samples", context.progress, context.check)
         captions = matched.captions(tokens, mask)
         images = matched.images(features)
         right = hits(images, captions, number, own, seed=seed)
         wrong = _strangers(number, own, seed)
         shuffled = hits(images, captions, number, wrong, seed=seed)
         real = matched.images(matched.features[name][own])
-        scores[metric] = Score(
+        return Score(
             right.mean().item(),
-            unit=f"share, one in {CHOICES}",
-            better="higher",
             floor=hits(real, captions, number, own, seed=seed).mean().item(),
             baselines={"shuffled": shuffled.mean().item()},
             n=len(own),
@@ -189,9 +179,23 @@ def retrieval(
             f"{CHOICES} captions ({different} different ones) to a matcher of efficientnet-lite0 "
             f"and a bag of words, trained on the training split, sha256 "
             f"{matched.sha256[:8]}; floor: {len(own)} real images; seed {seed}; interval: 1.96 "
-            "standard deviations over 50 bootstrap resamples",
-        ).within(spread(right, seed=seed), least=0.0, most=1.0)
-    return scores, skipped
+            f"standard deviations over {RESAMPLES} bootstrap resamples",
+        ).within(spread(right, seed=seed))
+
+    return measure
+
+
+def draw(context: Context, told: Conditions, count: int, seed: int) -> Tensor:
+    """Draw samples of a seed with these conditions, shared out and gathered."""
+    start, stop = context.share(count)
+    parts = []
+    for low in range(start, max(stop, start + 1), AT_ONCE):
+        high = min(low + AT_ONCE, max(stop, start + 1))
+        context.told("captioned samples", low - start, stop - start)
+        part = sampling.draw(context.asked, high - low, seed=seed, start=low, conditions=told)
+        parts.append(part.cpu())
+    context.told("captioned samples", stop - start, stop - start)
+    return context.gathered(torch.cat(parts)[: stop - start], count)
 
 
 def _strangers(number: Tensor, own: Tensor, seed: int) -> Tensor:
@@ -202,3 +206,42 @@ def _strangers(number: Tensor, own: Tensor, seed: int) -> Tensor:
         while number[found[i]] == number[mine]:
             found[i] = torch.randint(len(number), (), generator=order)
     return found
+
+
+TOLD = Need(
+    has=lambda model: not isinstance(model, Restoring),
+    absence="the model is told small images, and no captions",
+)
+METRICS = (
+    Metric(
+        name="retrieval",
+        label="right caption",
+        better="higher",
+        unit=f"share, one in {CHOICES}",
+        meaning="Does a sample show what it was asked for? Share of samples whose caption, one of "
+        "the training data's, a separate judge picks out of ten; guessing gives 0.1.",
+        failure="The judge sees no better than it was trained to; real images reach the floor.",
+        kinds=("image",),
+        needs=TOLD,
+        least=0.0,
+        most=1.0,
+        write=hundredths,
+        estimand="the expected share over fresh samples, of the same captions and judge",
+        measure=_retrieval("retrieval", "train"),
+    ),
+    Metric(
+        name="retrieval_heldout",
+        label="right caption, held out",
+        better="higher",
+        unit=f"share, one in {CHOICES}",
+        meaning="The same with captions that were never trained on.",
+        failure="The judge has not seen them either: real images reach the floor.",
+        kinds=("image",),
+        needs=TOLD,
+        least=0.0,
+        most=1.0,
+        write=hundredths,
+        estimand="the expected share over fresh samples, of the same captions and judge",
+        measure=_retrieval("retrieval_heldout", "test"),
+    ),
+)

@@ -31,8 +31,8 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -40,23 +40,25 @@ from torch import Tensor
 
 from trilemma.data.dataset import Centres, DataSet
 from trilemma.data.stacked import CHANNELS
+from trilemma.metrics.context import Context
 from trilemma.metrics.extractors import CLASSIFIERS, STACKED, Extractor, extractor
-from trilemma.metrics.score import RESAMPLES, Score, redrawn, wilson
+from trilemma.metrics.features import FEATURED, FeatureReference, Seen, seen
+from trilemma.metrics.metric import Metric, Unmeasured
+from trilemma.metrics.score import NORMAL_95, RESAMPLES, Score, redrawn, wilson
 
 __all__ = [
     "METRICS",
-    "ModeReference",
     "Modes",
+    "Sorted",
     "Tally",
-    "lacking",
+    "good_share",
     "mode_count",
-    "mode_reference",
-    "mode_scores",
+    "mode_kl",
     "modes_of",
+    "reached",
     "reverse_kl",
+    "sort",
 ]
-
-METRICS = ("modes", "good_share", "mode_kl")
 
 REACH = 3.0
 """Deviations from a centre within which a sample is good."""
@@ -119,16 +121,6 @@ def mode_count(data: DataSet) -> int:
     if data.extractor in STACKED:
         return CLASSES**CHANNELS
     return CLASSES if data.extractor in CLASSIFIERS else 0
-
-
-def lacking(data: DataSet) -> Mapping[str, str]:
-    """Return why a data set has not all of `METRICS`; empty where it has."""
-    if mode_count(data) == 0:
-        reason = "the data have no modes to count: no shipped classifier, no known centres"
-        return dict.fromkeys(METRICS, reason)
-    if data.centres is None:
-        return {"good_share": "a class has no centre that a sample could be near"}
-    return {}
 
 
 def modes_of(
@@ -226,91 +218,171 @@ def reverse_kl(counts: Float[Tensor, "*B K"], expected: Float[Tensor, " K"]) -> 
     return torch.xlogy(g, g / expected).sum(-1)
 
 
-def _values(tally: Tally, modes: Modes) -> dict[str, float]:
-    counts = torch.bincount(tally.which, minlength=modes.count)
-    found = {"modes": float((tally.counts(modes.count) > 0).sum())}
-    if tally.good is not None:
-        found["good_share"] = tally.good.double().mean().item()
-    return found | {"mode_kl": reverse_kl(counts, modes.expected).item()}
-
-
 @dataclass(frozen=True)
-class ModeReference:
-    """What samples are held against: the modes, and what real and trivial samples reach."""
+class Sorted:
+    """Samples sorted into modes, and what they are held against."""
 
+    tally: Tally
     modes: Modes
-    seed: int
-    floor: Mapping[str, float]
-    floor_n: int
-    """Training examples that stood in for samples."""
-    baselines: Mapping[str, Mapping[str, float]]
-    """Value by metric and stand-in."""
+    against: FeatureReference
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of the resamples."""
+        return self.against.seed
 
 
-def mode_reference(
-    modes: Modes, real: Tally, trivial: Mapping[str, Tally], *, seed: int
-) -> ModeReference:
-    """Measure training examples and trivial samples as if they were samples.
-
-    Arguments:
-        modes: Of the data set.
-        real: Training examples, as many as there will be samples where there are so many.
-        trivial: Stand-ins of samples by name.
-        seed: Of the resamples.
-    """
-    each = {name: _values(tally, modes) for name, tally in trivial.items()}
-    floor = _values(real, modes)
-    by_metric = {m: {name: found[m] for name, found in each.items()} for m in floor}
-    return ModeReference(modes, seed, floor, len(real.which), by_metric)
-
-
-def mode_scores(tally: Tally, against: ModeReference) -> dict[str, Score]:
-    """Return the metrics of sorted samples, each with floor, baselines, interval and protocol."""
-    modes, n = against.modes, len(tally.which)
-    values = _values(tally, modes)
-    units = {"modes": f"of {modes.count}", "good_share": "share of samples", "mode_kl": "nats"}
-    scores = {
-        name: Score(
-            value,
-            unit=units[name],
-            better="lower" if name == "mode_kl" else "higher",
-            floor=against.floor[name],
-            baselines=against.baselines[name],
-            n=n,
-            protocol=_protocol(name, n, against),
+def _modes(against: FeatureReference) -> Modes:
+    found = modes_of(
+        against.data, against.extractor, rows=against.test_rows, features=against.test
+    )
+    if found is None:
+        raise Unmeasured(
+            "the data have no modes to count: no shipped classifier, no known centres"
         )
-        for name, value in values.items()
-    }
-    lost = torch.exp(-tally.counts(modes.count).double())
-    scores["modes"] = scores["modes"].within(
-        (lost * (1 - lost)).sum().sqrt().item(), least=0.0, most=modes.count
-    )
-    if "good_share" in scores:
-        low, high = wilson(values["good_share"], n)
-        scores["good_share"] = replace(scores["good_share"], low=low, high=high)
-    scores["mode_kl"] = scores["mode_kl"].within(_kl_spread(tally, against), least=0.0)
-    return scores
+    return found
 
 
-def _kl_spread(tally: Tally, against: ModeReference) -> float:
-    modes = against.modes
-    drawn = tally.which[redrawn(len(tally.which), seed=against.seed)]
-    counts = torch.stack([torch.bincount(row, minlength=modes.count) for row in drawn])
-    return reverse_kl(counts, modes.expected).std().item()
+def sort(it: Seen) -> Sorted:
+    """Sort examples into the modes of their data set.
+
+    Raises:
+        Unmeasured: It has none.
+    """
+    modes = it.against.once(_modes)
+    return Sorted(modes.sort(it.x, it.features), modes, it.against)
 
 
-def _protocol(name: str, n: int, against: ModeReference) -> str:
-    """Return the sentence that makes a number repeatable."""
-    modes = against.modes
-    what = {
-        "modes": f"modes with at least one {'' if modes.good is None else 'good '}sample of {n}; "
-        "interval: 1.96 standard deviations, a mode with k samples being lost with exp(-k)",
-        "good_share": f"{n} samples; the true density has {modes.true_good:.2%}; "
-        "interval: Wilson's",
-        "mode_kl": f"reverse KL of {n} samples' shares of {modes.count} modes from the expected: "
-        f"{modes.shares}; interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples",
-    }[name]
+def reached(it: Sorted) -> float:
+    """Return how many modes have a (good) sample."""
+    return float((it.tally.counts(it.modes.count) > 0).sum())
+
+
+def good_share(it: Sorted) -> float:
+    """Return the share of good samples.
+
+    Raises:
+        Unmeasured: The modes have no centres.
+    """
+    if it.tally.good is None:
+        raise Unmeasured("a class has no centre that a sample could be near")
+    return it.tally.good.double().mean().item()
+
+
+def mode_kl(it: Sorted) -> float:
+    """Return the reverse divergence of the samples' shares from the expected."""
+    counts = torch.bincount(it.tally.which, minlength=it.modes.count)
+    return reverse_kl(counts, it.modes.expected).item()
+
+
+def reached_interval(it: Sorted) -> tuple[float, float]:
+    """Return the interval of `reached`."""
+    lost = torch.exp(-it.tally.counts(it.modes.count).double())
+    reach = NORMAL_95 * (lost * (1 - lost)).sum().sqrt().item()
+    value = reached(it)
+    return max(value - reach, 0.0), min(value + reach, float(it.modes.count))
+
+
+def good_interval(it: Sorted) -> tuple[float, float]:
+    """Return the interval of `good_share`."""
+    return wilson(good_share(it), len(it.tally.which))
+
+
+def kl_interval(it: Sorted) -> tuple[float, float]:
+    """Return the interval of `mode_kl`."""
+    drawn = it.tally.which[redrawn(len(it.tally.which), seed=it.seed)]
+    counts = torch.stack([torch.bincount(row, minlength=it.modes.count) for row in drawn])
+    reach = NORMAL_95 * reverse_kl(counts, it.modes.expected).std().item()
+    return mode_kl(it) - reach, mode_kl(it) + reach
+
+
+def _of_modes(
+    value: Callable[[Sorted], float],
+    interval: Callable[[Sorted], tuple[float, float]],
+    unit: Callable[[Sorted], str],
+    words: Callable[[Sorted], str],
+) -> Callable[[Context], Score]:
+    """Make a metric of a function of sorted samples."""
+
+    def measure(context: Context) -> Score:
+        it = seen(context).once(sort)
+        n, against = len(it.tally.which), it.against
+        low, high = interval(it)
+        return Score(
+            value(it),
+            low,
+            high,
+            unit=unit(it),
+            floor=value(against.real.once(sort)),
+            baselines={k: value(other.once(sort)) for k, other in against.stand_ins.items()},
+            n=n,
+            protocol=f"{words(it)}; mode: {it.modes.words}; seed {it.seed}; floor: "
+            f"{against.count} training examples",
+        )
+
+    return measure
+
+
+def _reached_words(it: Sorted) -> str:
+    good = "" if it.modes.good is None else "good "
     return (
-        f"{what}; mode: {modes.words}; seed {against.seed}; floor: {against.floor_n} training "
-        "examples"
+        f"modes with at least one {good}sample of {len(it.tally.which)}; interval: 1.96 standard "
+        "deviations, a mode with k samples being lost with exp(-k)"
     )
+
+
+def _good_words(it: Sorted) -> str:
+    return (
+        f"{len(it.tally.which)} samples; the true density has {it.modes.true_good:.2%}; "
+        "interval: Wilson's"
+    )
+
+
+def _kl_words(it: Sorted) -> str:
+    return (
+        f"reverse KL of {len(it.tally.which)} samples' shares of {it.modes.count} modes from the "
+        f"expected: {it.modes.shares}; interval: 1.96 standard deviations over {RESAMPLES} "
+        "bootstrap resamples"
+    )
+
+
+METRICS = (
+    Metric(
+        name="modes",
+        label="modes",
+        better="higher",
+        meaning="How many of the kinds that there are in the data (classes, triples of digits, "
+        "Gaussians) have at least one sample; real data have all.",
+        failure="It grows with n, and one sample counts a mode as well as a thousand.",
+        kinds=FEATURED,
+        least=0.0,
+        write=lambda value: f"{value:,.0f}",
+        measure=_of_modes(
+            reached, reached_interval, lambda it: f"of {it.modes.count}", _reached_words
+        ),
+    ),
+    Metric(
+        name="good_share",
+        label="good samples",
+        better="higher",
+        meaning="Share of the samples within three deviations of one of the Gaussians that the "
+        "data are drawn from; for real data 98.9 %.",
+        failure="Samples at the centres alone have more than real data have.",
+        kinds=FEATURED,
+        least=0.0,
+        most=1.0,
+        measure=_of_modes(good_share, good_interval, lambda _: "share of samples", _good_words),
+    ),
+    Metric(
+        name="mode_kl",
+        label="mode KL",
+        better="lower",
+        meaning="How unevenly the samples are spread over the kinds, in nats: 0 is as the data "
+        "are, ln K is one of K kinds alone.",
+        failure="Of K kinds it is (K - 1) / 2n by chance, which the floor shows; a lost kind "
+        "adds little.",
+        kinds=FEATURED,
+        least=0.0,
+        measure=_of_modes(mode_kl, kl_interval, lambda _: "nats", _kl_words),
+    ),
+)

@@ -28,31 +28,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
-from trilemma.core.errors import BadInput
 from trilemma.core.model import Coded, Gradual, Model, Reconstructing
-from trilemma.core.noise import CHUNK, Noise, mix
+from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
-from trilemma.metrics.extractors import Extractor
-from trilemma.metrics.frechet import frechet_distance
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.context import AT_ONCE, Context
+from trilemma.metrics.metric import Metric, Need, Unmeasured
+from trilemma.metrics.score import RESAMPLES, Score, spread
 
-__all__ = ["first_stage", "lacking", "psnr", "reconstructed", "round_trip"]
+__all__ = ["METRICS", "again", "psnr", "reconstructed", "round_trip"]
 
-AT_ONCE = 4 * CHUNK
 MOST, MOST_IN_STEPS = 128, 32
 """Examples of a round trip; of a model whose way takes many steps."""
 FINEST = 1e-5
 """Root mean square, as a share of the range, that counts as no loss: 100 dB."""
-
-
-def lacking(model: Model[Any, Any]) -> dict[str, str]:
-    """Name what cannot be asked of a model, with the reason."""
-    reasons = {}
-    if not isinstance(model, Reconstructing):
-        reasons["reconstruction_psnr"] = "the model has no first stage"
-    if not isinstance(model, Coded):
-        reasons["round_trip"] = "the model does not map data to codes and back"
-    return reasons
 
 
 @contextmanager
@@ -88,48 +76,35 @@ def reconstructed(
     return torch.cat(parts)
 
 
-def first_stage(
-    x: Tensor,
-    again: Tensor,
-    data: DataSet,
-    extractor: Extractor,
-    test: Float[Tensor, "N F"],
-    *,
-    seed: int,
-) -> tuple[float | None, dict[str, Score], dict[str, str]]:
-    """Measure reconstructions of test examples.
+def again(context: Context) -> Tensor:
+    """Return what the first stage makes of test examples."""
+    return reconstructed(
+        context.asked,
+        context.test,
+        seed=context.seed,
+        device=context.device,
+        check=context.check,
+    )
 
-    Arguments:
-        x: Test examples, data units.
-        again: What became of them.
-        data: Where they are from.
-        extractor: Of the features.
-        test: Features of the test examples that samples are held against.
-        seed: Seed of the interval.
 
-    Returns:
-        Their fd, None where they are too few; the scores; what is skipped with the reason.
+def first_stage_psnr(context: Context) -> Score:
+    """Return the mean signal-to-noise ratio of reconstructed test examples.
+
+    Raises:
+        Unmeasured: The data are real numbers, which have no range.
     """
-    try:
-        distance = frechet_distance(extractor(again), test)
-    except BadInput:
-        distance = None
-    values = data.domain.values
+    values, x = context.data.domain.values, context.test
     if not isinstance(values, Levels):
-        return distance, {}, {"reconstruction_psnr": "real numbers have no range"}
-    each = psnr(x, again, values.count - 1)
-    middle = _mean(data)
-    score = Score(
+        raise Unmeasured("real numbers have no range")
+    each = psnr(x, context.once(again), values.count - 1)
+    return Score(
         each.mean().item(),
-        unit="dB",
-        better="higher",
-        baselines={"mean": psnr(x, middle, values.count - 1).mean().item()},
+        baselines={"mean": psnr(x, _mean(context.data), values.count - 1).mean().item()},
         n=len(x),
         protocol=f"mean over {len(x)} test examples of the peak signal-to-noise ratio of what the "
         f"first stage makes of them, range {values.count - 1}; interval: 1.96 standard deviations "
-        "over 50 bootstrap resamples",
-    ).within(spread(each, seed=seed))
-    return distance, {"reconstruction_psnr": score}, {}
+        f"over {RESAMPLES} bootstrap resamples",
+    ).within(spread(each, seed=context.seed))
 
 
 def psnr(x: Tensor, y: Tensor, span: float) -> Float[Tensor, " N"]:
@@ -142,50 +117,38 @@ def psnr(x: Tensor, y: Tensor, span: float) -> Float[Tensor, " N"]:
     return -10 * error.clamp_min(FINEST**2).log10()
 
 
-def round_trip(
-    model: Model[Any, Any],
-    x: Tensor,
-    data: DataSet,
-    *,
-    seed: int,
-    device: torch.device | str,
-) -> dict[str, Score]:
+def round_trip(context: Context) -> Score:
     """Return how much is lost by encoding test examples and decoding the codes.
 
-    Arguments:
-        model: Is `Coded`.
-        x: Test examples, data units; the first `MOST` are taken, or of a model that samples in
-            steps, and encodes in as many, `MOST_IN_STEPS`.
-        data: Where they are from.
-        seed: Seed of the interval.
-        device: Where the model lies.
+    The first `MOST` test examples are taken, or `MOST_IN_STEPS` of a model that samples in steps,
+    and encodes in as many.
     """
-    assert isinstance(model, Coded)
-    most = MOST_IN_STEPS if isinstance(model, Gradual) else MOST
-    x = x[:most]
+    data, seed = context.data, context.seed
+    most = MOST_IN_STEPS if isinstance(context.model, Gradual) else MOST
+    x = context.test[:most]
+    model = context.asked
     with _asked(model):
-        again = model.decode(model.encode(x.to(device))).cpu()
+        back = model.decode(model.encode(x.to(context.device))).cpu()
     unit = _unit(data)
 
     def error(y: Tensor) -> Tensor:
         scale = _plain(data.domain)
         return ((scale(x) - scale(y)) / unit).flatten(1).square().mean(1)
 
-    each = error(again)
+    each = error(back)
     value = each.mean().sqrt().item()
     deviation = spread(each, seed=seed) / max(2 * value, 1e-12) if len(x) > 1 else math.inf
     levels = isinstance(data.domain.values, Levels)
     what = "range" if levels else "training data's standard deviation"
-    score = Score(
+    return Score(
         value,
         unit=f"share of the {what.split()[-1]}",
-        better="lower",
         baselines={"mean": error(_mean(data)).mean().sqrt().item()},
         n=len(x),
         protocol=f"root mean square of x - decode(encode(x)) over {len(x)} test examples, as a "
-        f"share of the {what}; interval: 1.96 standard deviations over 50 bootstrap resamples",
-    )
-    return {"round_trip": score.within(deviation, least=0.0)}
+        f"share of the {what}; interval: 1.96 standard deviations over {RESAMPLES} bootstrap "
+        "resamples",
+    ).within(deviation)
 
 
 def _plain(domain: Domain) -> Callable[[Tensor], Tensor]:
@@ -209,3 +172,43 @@ def _mean(data: DataSet) -> Tensor:
     for part in data.train.x.split(4096):
         total += part.double().sum(0)
     return (total / len(data.train))[None]
+
+
+METRICS = (
+    Metric(
+        name="reconstruction_psnr",
+        label="first stage psnr",
+        better="higher",
+        unit="dB",
+        section="codes",
+        meaning="How near unseen images come back from the first stage's code, in decibels: what "
+        "the samples cannot exceed.",
+        failure="Blurred images do well.",
+        kinds=("image",),
+        needs=Need(
+            has=lambda model: isinstance(model, Reconstructing),
+            absence="the model has no first stage",
+        ),
+        most=100.0,
+        estimand="the expected value over fresh test examples",
+        measure=first_stage_psnr,
+    ),
+    Metric(
+        name="round_trip",
+        label="round trip",
+        better="lower",
+        section="codes",
+        meaning="What is lost when unseen data are encoded and decoded again, as a share of their "
+        "range (or standard deviation): 0 is nothing.",
+        failure="On levels the way back ends on a level, so that it says nothing of errors below "
+        "half of one.",
+        kinds=("image", "points"),
+        needs=Need(
+            has=lambda model: isinstance(model, Coded),
+            absence="the model does not map data to codes and back",
+        ),
+        least=0.0,
+        estimand="the expected value over fresh test examples",
+        measure=round_trip,
+    ),
+)

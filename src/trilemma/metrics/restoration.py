@@ -20,7 +20,9 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -34,12 +36,11 @@ from trilemma.core.model import Restoring
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.maths.resize import enlarged
+from trilemma.metrics.context import Check, Context, Progress, test_rows
+from trilemma.metrics.metric import Better, Metric, Need
 from trilemma.metrics.score import Score, spread
 
-__all__ = ["METRICS", "bicubic", "compared", "lacking", "restoration", "restored", "test_images"]
-
-UNITS = {"psnr": "dB", "ssim": "similarity", "consistency": "dB", "colour_shift": "levels"}
-METRICS = tuple(UNITS)
+__all__ = ["METRICS", "Enlarged", "bicubic", "compared", "enlarge", "restored", "test_images"]
 
 MOST = 100.0
 """Decibels of an image without error."""
@@ -50,50 +51,49 @@ AT_ONCE = 64
 GAUSSIAN, SQUARE = 11, 7
 """Side of SSIM's window: of the usual one, and of that for images too small for it."""
 
-Progress = Callable[[str, int, int], None]
+
+@dataclass(frozen=True)
+class Enlarged:
+    """Test images that a model shrank and enlarged, levels."""
+
+    large: Tensor
+    """[n, C, H, W]: what the model made."""
+    true: Tensor
+    """[n, C, H, W]."""
+    small: Tensor
+    """[n, C, h, w]."""
+    top: int
+    """The highest level."""
 
 
-def restoration(
+def enlarge(
     model: Restoring,
     data: DataSet,
     *,
     n: int,
     seed: int,
     device: torch.device | str = "cpu",
-    check: Callable[[], None] | None = None,
+    check: Check | None = None,
     progress: Progress | None = None,
-) -> tuple[dict[str, Score], Tensor]:
-    """Shrink test images, let the model enlarge them, and compare.
+) -> Enlarged:
+    """Shrink test images and let the model enlarge them.
 
     Arguments:
         model: Enlarges images of the data set's size; lies on `device`.
         data: Has test examples.
         n: Most test images.
-        seed: Seed of the choice of images, of the model's noise and of the intervals.
+        seed: Seed of the choice of images and of the model's noise.
         device: Where the model lies.
         check: Called before each network call; raises to stop.
         progress: Told of each chunk.
 
-    Returns:
-        The scores by name, and the enlarged images, [n, C, H, W] in data units.
-
     Raises:
-        BadInput: There are no test examples.
+        BadInput: There are no test examples, or they are not of levels.
     """
-    true = test_images(data, n, seed)
+    true, top = test_images(data, n, seed), _top(data)
     small = torch.cat([model.shrink(part.to(device)).cpu() for part in true.split(AT_ONCE)])
     large = restored(model, small, seed=seed, device=device, check=check, progress=progress)
-    top = _top(data)
-    scores = compared(
-        large,
-        true,
-        small,
-        model.shrink,
-        top=top,
-        seed=seed,
-        baselines={"bicubic": bicubic(small, model.scale, top)},
-    )
-    return scores, large
+    return Enlarged(large, true, small, top)
 
 
 def test_images(data: DataSet, n: int, seed: int) -> Tensor:
@@ -104,8 +104,7 @@ def test_images(data: DataSet, n: int, seed: int) -> Tensor:
     """
     if len(data.test) == 0:
         raise BadInput(f"data set '{data.name}' has no test images to restore.")
-    generator = torch.Generator().manual_seed(seed)
-    return data.test.x[torch.randperm(len(data.test), generator=generator)[:n]]
+    return test_rows(data, n, seed)
 
 
 def restored(
@@ -114,7 +113,7 @@ def restored(
     *,
     seed: int,
     device: torch.device | str = "cpu",
-    check: Callable[[], None] | None = None,
+    check: Check | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
     """Return the large image of each small one, on the CPU; image i depends on seed and i alone.
@@ -146,46 +145,30 @@ def bicubic(small: Tensor, scale: int, top: int) -> Tensor:
 
 
 def compared(
-    large: Tensor,
-    true: Tensor,
-    small: Tensor,
-    shrink: Callable[[Tensor], Tensor],
-    *,
-    top: int,
-    seed: int,
-    baselines: Mapping[str, Tensor],
+    it: Enlarged, shrink: Callable[[Tensor], Tensor], *, seed: int, baselines: Mapping[str, Tensor]
 ) -> dict[str, Score]:
     """Score enlarged images against the true ones.
 
     Arguments:
-        large: [n, C, H, W], levels.
-        true: [n, C, H, W], levels.
-        small: [n, C, h, w], levels, of which `large` were made.
+        it: Enlarged images, with what they were made of.
         shrink: Makes small images of large ones.
-        top: The highest level.
         seed: Seed of the intervals.
         baselines: Other enlarged images of the same, by name.
     """
-    found = _each(large, true, small, shrink, top)
-    beside = {name: _each(other, true, small, shrink, top) for name, other in baselines.items()}
-    scores = {}
-    for name, values in found.items():
-        scores[name] = Score(
+
+    def each(large: Tensor) -> dict[str, Tensor]:
+        return _each(large, it.true, it.small, shrink, it.top)
+
+    beside = {name: each(other) for name, other in baselines.items()}
+    return {
+        name: Score(
             values.mean().item(),
-            unit=UNITS[name],
-            better="lower" if name == "colour_shift" else "higher",
             baselines={other: v[name].mean().item() for other, v in beside.items()},
-            n=len(large),
-            protocol=_protocol(name, large, seed),
-        ).within(spread(values, seed=seed), **_range(name))
-    return scores
-
-
-def lacking(model: object) -> dict[str, str]:
-    """Return the reason why each metric is skipped, for a model that enlarges nothing."""
-    if isinstance(model, Restoring):
-        return {}
-    return dict.fromkeys(METRICS, "the model enlarges no images")
+            n=len(it.large),
+            protocol=_protocol(name, it.large, seed),
+        ).within(spread(values, seed=seed))
+        for name, values in each(it.large).items()
+    }
 
 
 def _each(
@@ -241,13 +224,6 @@ def _ssim_of(x: Tensor, y: Tensor, window: Tensor, top: int) -> Float[Tensor, " 
     return (likeness / ((m * m + k * k + c1) * (var_x + var_y + c2))).flatten(1).mean(1)
 
 
-def _range(name: str) -> dict[str, float]:
-    """Return the ends of a metric's range."""
-    return {"colour_shift": {"least": 0.0}, "ssim": {"least": -1.0, "most": 1.0}}.get(
-        name, {"most": MOST}
-    )
-
-
 def _protocol(name: str, large: Tensor, seed: int) -> str:
     height, width = large.shape[2:]
     how = {
@@ -266,3 +242,85 @@ def _top(data: DataSet) -> int:
     if not isinstance(values, Levels):
         raise BadInput(f"data set '{data.name}' is not of levels, which PSNR is about.")
     return values.count - 1
+
+
+def _restored(context: Context) -> dict[str, Score]:
+    """Score the samples, which are the test images that the model enlarged."""
+    model, data = context.asked, context.data
+    true, top = test_images(data, context.n, context.seed), _top(data)
+    small = torch.cat(
+        [model.shrink(part.to(context.device)).cpu() for part in true.split(AT_ONCE)]
+    )
+    return compared(
+        Enlarged(context.samples, true, small, top),
+        model.shrink,
+        seed=context.seed,
+        baselines={"bicubic": bicubic(small, model.scale, top)},
+    )
+
+
+ENLARGING = Need(
+    has=lambda model: isinstance(model, Restoring), absence="the model enlarges no images"
+)
+
+
+def _metric(
+    name: str, better: Better, unit: str, meaning: str, failure: str, least: float, most: float
+) -> Metric:
+    return Metric(
+        name=name,
+        label=name.replace("_", " "),
+        better=better,
+        unit=unit,
+        section="restoration",
+        meaning=meaning,
+        failure=failure,
+        kinds=("image",),
+        needs=ENLARGING,
+        least=least,
+        most=most,
+        estimand="the expected value over fresh test images",
+        measure=lambda context: context.once(_restored)[name],
+    )
+
+
+METRICS = (
+    _metric(
+        "psnr",
+        "higher",
+        "dB",
+        "How near an enlarged image is to the true one, pixel by pixel, in decibels.",
+        "Blurred images do well.",
+        -math.inf,
+        MOST,
+    ),
+    _metric(
+        "ssim",
+        "higher",
+        "similarity",
+        "How like an enlarged image is to the true one in the structure of small windows; 1 is "
+        "equality.",
+        "Blurred images do well here too.",
+        -1.0,
+        1.0,
+    ),
+    _metric(
+        "consistency",
+        "higher",
+        "dB",
+        "How near an enlarged image, reduced again, is to the small one that it was made of, in "
+        "decibels: does it keep to what was given?",
+        "It asks for nothing that the small image does not say.",
+        -math.inf,
+        MOST,
+    ),
+    _metric(
+        "colour_shift",
+        "lower",
+        "levels",
+        "By how many levels the mean colour of an enlarged image differs from the true one's.",
+        "Faults that cancel in the mean do not show.",
+        0.0,
+        math.inf,
+    ),
+)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
@@ -22,7 +22,17 @@ from torch import Tensor
 
 from trilemma.core.noise import mix
 
-__all__ = ["RESAMPLES", "Score", "redrawn", "resamples", "spread", "subset_spreads", "wilson"]
+__all__ = [
+    "NORMAL_95",
+    "RESAMPLES",
+    "Score",
+    "redrawn",
+    "resamples",
+    "spread",
+    "stand_in",
+    "subset_spreads",
+    "wilson",
+]
 
 RESAMPLES = 50
 """Bootstrap resamples behind an interval."""
@@ -37,9 +47,9 @@ NORMAL_95 = 1.96
 class Score:
     """One metric of one model.
 
-    >>> s = Score(3.0, unit="bits/dim", better="lower", n=100, protocol="…").within(0.5, least=2.5)
+    >>> s = Score(3.0, unit="bits/dim", n=100, protocol="…").within(0.5)
     >>> s.low, s.high
-    (2.5, 3.98)
+    (2.02, 3.98)
     """
 
     value: float
@@ -55,27 +65,79 @@ class Score:
     by: str = ""
     """How a likelihood was come by: 'exact', 'lower bound', 'AIS interval', 'ODE', …"""
     protocol: str = ""
+    spread: float | None = None
+    """Sample standard deviation over training seeds, where the value is a mean over several."""
+    seeds: int = 0
+    """Over how many the mean is; 0 of a score that is of one run and no mean."""
+    interval: str = ""
+    """What the interval is of, where it is not the protocol's."""
 
-    def within(
-        self, deviation: float, *, least: float = -math.inf, most: float = math.inf
-    ) -> Score:
-        """Return the score with its 95 % interval, cut at the ends of its range.
+    def within(self, deviation: float) -> Score:
+        """Return the score with its 95 % interval.
 
         Arguments:
             deviation: Standard deviation of the value.
-            least: Smallest possible value.
-            most: Largest possible value.
         """
         reach = NORMAL_95 * deviation
-        return replace(
-            self, low=max(self.value - reach, least), high=min(self.value + reach, most)
-        )
+        return replace(self, low=self.value - reach, high=self.value + reach)
 
-    def to_json(self) -> dict[str, Any]:
+    @property
+    def is_bound(self) -> bool:
+        """Tell whether the truth may lie anywhere to one side."""
+        return "bound" in self.by
+
+    @property
+    def trivial(self) -> Mapping[str, float]:
+        """Return what trivial samples reach, without what belongs to this model alone."""
+        return {k: v for k, v in self.baselines.items() if k not in OWN and math.isfinite(v)}
+
+    def to_json(self) -> dict[str, object]:
         """Return plain values; a number that is not finite becomes None."""
         numbers = {k: _finite(getattr(self, k)) for k in ("value", "low", "high", "floor")}
         baselines = {k: _finite(v) for k, v in self.baselines.items()}
-        return asdict(self) | numbers | {"baselines": baselines}
+        plain = asdict(self) | numbers | {"baselines": baselines}
+        several = ("spread", "seeds", "interval")
+        return {k: v for k, v in plain.items() if v or k not in several}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Score:
+        """Read what `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        known = {f.name for f in fields(cls)}
+        read = {key: value for key, value in plain.items() if key in known}
+        ends = {key: _number(plain.get(key)) for key in ("value", "low", "high")}
+        marks = {str(k): _number(v) for k, v in (plain.get("baselines") or {}).items()}
+        return cls(**{**read, **ends, "baselines": marks})
+
+
+OWN = frozenset({"reconstruction"})
+"""Baselines that differ from model to model, and are no trivial samples: the first stage's fd."""
+
+
+def stand_in(name: str) -> str:
+    """Name trivial samples in full.
+
+    >>> stand_in("noise")
+    'uniform noise'
+    """
+    known = {
+        "noise": "uniform noise",
+        "mean": "training mean",
+        "reconstruction": "first stage alone",
+        "shuffled": "captions shuffled",
+    }
+    return known.get(name, name)
+
+
+def _number(value: object) -> float:
+    if value is None:
+        return math.nan
+    if not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
 
 
 def _finite(value: float | None) -> float | None:

@@ -45,13 +45,13 @@ from torch import Tensor
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Gradual, Model, Reconstructing, Scoring, Sequential, Watched
 from trilemma.core.noise import Noise, mix
+from trilemma.core.words import joined
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.metrics.reconstruction import psnr
 from trilemma.recipes.watch import Watch
 from trilemma.report import figures
-from trilemma.report.words import joined
 from trilemma.training.allowance import FIRST, Allowance, Moment
 from trilemma.training.budget import is_mark
 from trilemma.training.run import Run

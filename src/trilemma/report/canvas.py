@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from trilemma.report.words import brief
+from trilemma.core.words import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
+from trilemma.comparison.places import baselines, coverage_metric, floor, quality_metric
+from trilemma.comparison.ranking import rank
+from trilemma.comparison.row import Row
+from trilemma.core.words import brief, duration
 from trilemma.report.canvas import (
     DASHES,
     INK,
@@ -27,9 +31,6 @@ from trilemma.report.canvas import (
     write,
 )
 from trilemma.report.palette import CLASSES, hue
-from trilemma.report.places import baselines, coverage_metric, floor, quality_metric
-from trilemma.report.ranking import rank
-from trilemma.report.words import brief, duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +50,7 @@ BINS = 60
 """Of a bound over the log-SNR at most."""
 
 
-def frontier(rows: Sequence[Mapping[str, Any]]) -> str:
+def frontier(rows: Sequence[Row]) -> str:
     """Draw quality against speed: fd, or mmd, over seconds a sample, both on log axes.
 
     The line joins the recipes that no other beats in both; what real data and the best trivial
@@ -127,7 +128,7 @@ def _level(axes: Axes, text: str, value: float) -> Box:
     return (right - 5.6 * len(text), float(low), right, float(low) + 12)
 
 
-def trilemma_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float, float, float]]:
+def trilemma_scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
     """Return each recipe's place on the triangle's three axes, 0 at the centre and 1 at the tip.
 
     quality   log fd (of graphs, log mmd), from the worst trivial baseline (0) to real data (1)
@@ -151,7 +152,7 @@ def trilemma_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float,
 
     found = {}
     for row in rows:
-        name = str(row.get("recipe", "?"))
+        name = row.name
         q, c, s = (ranking.place(which, name) for which in ("quality", "coverage", "speed"))
         found[name] = (
             part(log(max(q.value, best)), log(worst), log(best))
@@ -163,7 +164,7 @@ def trilemma_scores(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[float,
     return found
 
 
-def triangle(rows: Sequence[Mapping[str, Any]], shown: str | None = None) -> str:
+def triangle(rows: Sequence[Row], shown: str | None = None) -> str:
     """Draw the trilemma: quality, coverage and speed as the three corners of a triangle.
 
     Arguments:
@@ -171,7 +172,7 @@ def triangle(rows: Sequence[Mapping[str, Any]], shown: str | None = None) -> str
         shown: The recipe drawn in colour, the others faint behind it; None draws all in colour.
     """
     scores = trilemma_scores(rows)
-    families = {str(row.get("recipe", "?")): str(row.get("family", "")) for row in rows}
+    families = {row.name: row.family for row in rows}
     figure, axes = make_axes(*((220, 180) if shown is not None else (400, 327)))
     figure.set_layout_engine("none")
     axes.set_position((0, 0, 1, 1))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from trilemma.core.words import brief
 from trilemma.report.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
 from trilemma.report.palette import hue
-from trilemma.report.words import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

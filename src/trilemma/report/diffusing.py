@@ -21,6 +21,7 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring, Termwise
 from trilemma.core.noise import Noise
+from trilemma.core.words import brief
 from trilemma.report import charts, plane
 from trilemma.report.edits import EDITS
 from trilemma.report.page import Picture
@@ -35,7 +36,6 @@ from trilemma.report.subject import (
     Subject,
     Timed,
 )
-from trilemma.report.words import brief
 
 __all__ = ["looks"]
 

@@ -28,11 +28,11 @@ from trilemma.core.model import (
     Sequential,
 )
 from trilemma.core.noise import Noise
+from trilemma.core.words import brief
 from trilemma.report import plane
 from trilemma.report.page import Picture
 from trilemma.report.strips import attended, captioned, halved, strips
 from trilemma.report.subject import EXAMPLES, POINTS, Subject
-from trilemma.report.words import brief
 
 __all__ = ["EDITS"]
 

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
+from trilemma.core.words import brief
 from trilemma.report.films import shared
 from trilemma.report.graphs import growth, sheet
 from trilemma.report.graphs import palette as graph_palette
 from trilemma.report.palette import hue
-from trilemma.report.words import brief
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,28 +6,34 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from trilemma.comparison.places import baselines, floor
+from trilemma.comparison.row import Row
+from trilemma.core.words import duration, joined
+from trilemma.metrics import registry
+from trilemma.metrics.registry import quantities, quantity
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Entry
-from trilemma.report.places import baselines, floor, found_in
-from trilemma.report.words import MEANINGS, VARIANTS, meaning, score
 
-__all__ = ["details_section", "protocols", "variants"]
+__all__ = ["details_section", "protocols", "spent", "variants"]
+
+LONGEST = 4
+"""Parts of measuring that are named."""
 
 
-def variants(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+def variants(rows: Sequence[Row]) -> Markup | None:
     """Lay out the variants that some row has: a line each, a column a row, and what is trivial."""
-    found = {n for row in rows for n in row.get("metrics", {}) if VARIANTS.fullmatch(n)}
+    found = {name for row in rows for name in row.of.metrics} & registry.variants()
     if not found:
         return None
-    names = [name for name in MEANINGS if name in found]
+    names = [name for name in quantities() if name in found]
     marks = list(dict.fromkeys(mark for name in names for mark in baselines(rows, name)))
     heads = [
-        *([glyph(str(row.get("family", ""))), str(row.get("recipe", "?"))] for row in rows),
+        *([glyph(row.family), row.name] for row in rows),
         "real data",
         *marks,
     ]
     lines = [
-        element("tr", element("th", meaning(n).label, scope="row"), _cells(rows, n, marks))
+        element("tr", element("th", quantity(n).label, scope="row"), _cells(rows, n, marks))
         for n in names
     ]
     table = element(
@@ -48,28 +54,41 @@ def variants(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
     )
 
 
-def _cells(rows: Sequence[Mapping[str, Any]], name: str, marks: Sequence[str]) -> list[Markup]:
+def _cells(rows: Sequence[Row], name: str, marks: Sequence[str]) -> list[Markup]:
     trivial = baselines(rows, name)
     values = [
-        *(found_in(row, name).get("value") for row in rows),
+        *(found.value if (found := row.score(name)) else None for row in rows),
         floor(rows, name),
         *(trivial.get(mark) for mark in marks),
     ]
-    return [element("td", score(name, value)) for value in values]
+    return [element("td", quantity(name).written(value)) for value in values]
 
 
-def protocols(rows: Sequence[Mapping[str, Any]]) -> Markup | None:
+def protocols(rows: Sequence[Row]) -> Markup | None:
     """List in full how each score was measured."""
     uses: dict[tuple[str, str], None] = {}
     for row in rows:
-        for name, found in row.get("metrics", {}).items():
-            if found.get("protocol") and not VARIANTS.fullmatch(name):
-                uses[meaning(name).label, str(found["protocol"])] = None
+        for name, found in row.of.metrics.items():
+            if found.protocol and name not in registry.variants():
+                uses[quantity(name).label, found.protocol] = None
     if not uses:
         return None
     items = [(element("dt", label), element("dd", words)) for label, words in uses]
     summary = element("summary", "How each score was measured")
     return element("details", summary, element("dl", items))
+
+
+def spent(rows: Sequence[Row]) -> Markup | None:
+    """Say where measuring spent its time: the parts that took longest, in the mean of the rows."""
+    each = [row.of.seconds for row in rows if row.of.seconds]
+    if not each:
+        return None
+    total = {name: sum(took.get(name, 0.0) for took in each) for took in each for name in took}
+    longest = sorted(total, key=lambda name: -total[name])[:LONGEST]
+    said = [f"{quantity(name).label} {duration(total[name] / len(each))}" for name in longest]
+    whole = duration(sum(total.values()) / len(each))
+    words = f"Measuring took {whole}{' each' if len(rows) > 1 else ''}: {joined(said)}."
+    return element("p", words, class_="note")
 
 
 def details_section(

@@ -6,15 +6,16 @@ policy forbids scripts and every outside address besides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
+from trilemma.comparison.places import coverage_metric, floor, quality_metric
+from trilemma.comparison.ranking import rank
+from trilemma.comparison.row import Row
+from trilemma.core.words import brief, count, duration, joined
 from trilemma.report.folded import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Comparison, Portrait
-from trilemma.report.places import coverage_metric, floor, quality_metric
-from trilemma.report.ranking import rank
 from trilemma.report.sections import (
     answers_section,
     curves_section,
@@ -26,7 +27,6 @@ from trilemma.report.sections import (
     table_section,
 )
 from trilemma.report.style import sheet
-from trilemma.report.words import brief, count, duration, joined
 
 __all__ = ["comparison_page", "run_page"]
 
@@ -37,26 +37,25 @@ POLICY = (
 COUNTED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
-def comparison_page(comparison: Comparison | Mapping[str, Any]) -> str:
+def comparison_page(made: Comparison) -> str:
     """Write the page of a comparison.
 
     Arguments:
-        comparison: What was compared, or the mapping that `Comparison.of` takes.
+        made: What was compared.
 
     Returns:
         A whole HTML document.
     """
-    made = comparison if isinstance(comparison, Comparison) else Comparison.of(comparison)
     made = _in_order(made)
     rows, ranking = made.rows, rank(made.rows)
     n = len(rows)
-    noun = "variant" if any(row.get("fields") for row in rows) else "recipe"
+    noun = "variant" if any(row.of.fields for row in rows) else "recipe"
     several = f"{COUNTED[n] if n < len(COUNTED) else n} {noun}{'' if n == 1 else 's'}"
     facts = [
         _trained(rows),
         _seeds(made.seed),
         ", ".join(f"{name} = {value}" for name, value in made.settings.items()) or None,
-        *dict.fromkeys(str(row["device"]) for row in rows if row.get("device")),
+        *dict.fromkeys(row.of.device for row in rows if row.of.device),
         made.date or None,
     ]
     sections = (
@@ -78,9 +77,9 @@ def comparison_page(comparison: Comparison | Mapping[str, Any]) -> str:
     )
 
 
-def _trained(rows: Sequence[Mapping[str, Any]]) -> str | None:
+def _trained(rows: Sequence[Row]) -> str | None:
     """Say what each was trained for, as it was measured."""
-    seconds = [s for row in rows if (s := row.get("cost", {}).get("train_seconds"))]
+    seconds = [s for row in rows if (s := row.spent("train_seconds"))]
     if not seconds:
         return None
     least, most = duration(min(seconds)), duration(max(seconds))
@@ -111,15 +110,15 @@ def run_page(run: Portrait) -> str:
         A whole HTML document.
     """
     entry, row = run.entry, run.entry.row
-    cost = row.get("cost", {})
+    seconds, parameters = row.spent("train_seconds"), row.spent("parameters")
     facts = [
-        f"{duration(cost['train_seconds'])} of training" if cost.get("train_seconds") else None,
-        f"{count(cost['parameters'])} parameters" if cost.get("parameters") else None,
-        None if row.get("seed") is None else f"seed {row['seed']}",
-        str(row["device"]) if row.get("device") else None,
+        f"{duration(seconds)} of training" if seconds else None,
+        f"{count(parameters)} parameters" if parameters else None,
+        f"seed {row.of.seed}",
+        row.of.device or None,
         run.date or None,
     ]
-    beside = Comparison(str(row.get("data", "")), [entry], real=run.real, domain=run.domain)
+    beside = Comparison(row.of.data, [entry], real=run.real, domain=run.domain)
     sections = (
         ("samples", "Samples", samples_section(beside)),
         ("history", "On the way", history_section(run.history)),
@@ -130,15 +129,15 @@ def run_page(run: Portrait) -> str:
         ("details", "Settings", details_section([entry], run.environment, run.notes)),
     )
     return _document(
-        f"{entry.recipe} on {row.get('data', 'data')}",
-        element("h1", glyph(entry.family), f"{entry.recipe} on {row.get('data', 'data')}"),
+        f"{entry.recipe} on {row.of.data or 'data'}",
+        element("h1", glyph(entry.family), f"{entry.recipe} on {row.of.data or 'data'}"),
         _facts(facts),
         element("p", _in_short(row), class_="verdict"),
         _sections(sections),
     )
 
 
-def _in_short(row: Mapping[str, Any]) -> str:
+def _in_short(row: Row) -> str:
     """Say in a sentence what one run reaches in quality, coverage and speed."""
     ranking, parts = rank([row]), []
     if ranking.quality:

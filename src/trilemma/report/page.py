@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from trilemma.comparison.row import Row
 from trilemma.core.domain import Domain
 from trilemma.report import graphs
 from trilemma.report.figures import neighbours, show
-from trilemma.report.groups import shown as named_rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,8 +42,8 @@ class Picture:
 class Entry:
     """One recipe's result: its figures, and what it drew."""
 
-    row: Mapping[str, Any]
-    """What `trilemma evaluate --json` prints; or a row of `groups.shown`, under its label."""
+    row: Row
+    """Its figures."""
     samples: Tensor | Image | None = None
     """[N, *domain.shape], data units; or a picture already drawn."""
     neighbours: tuple[Tensor, Tensor] | Image | None = None
@@ -58,12 +58,12 @@ class Entry:
     @property
     def recipe(self) -> str:
         """Return the name of the recipe, or the label that stands for it."""
-        return str(self.row.get("recipe", "?"))
+        return self.row.name
 
     @property
     def family(self) -> str:
         """Return the name of its family."""
-        return str(self.row.get("family", ""))
+        return self.row.family
 
 
 @dataclass(frozen=True)
@@ -105,42 +105,9 @@ class Comparison:
     """Fields that all were given, other than by default."""
 
     @property
-    def rows(self) -> list[Mapping[str, Any]]:
+    def rows(self) -> list[Row]:
         """Return the figures of all entries."""
         return [entry.row for entry in self.entries]
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Comparison:
-        """Make one from a mapping: `compare`'s JSON, and what there is to see.
-
-        Keys: data, seed, minutes, rows, and if there are any groups, settings, real, domain,
-        environment, date, verdict, notes, and pictures: {recipe or label: {samples, neighbours,
-        curves, pictures, settings}}.
-        """
-        seen = plain.get("pictures", {})
-        entries = []
-        for row in named_rows(plain.get("rows", ()), plain.get("groups", ())):
-            found = seen.get(row.get("recipe"), {})
-            entries.append(
-                Entry(
-                    row,
-                    found.get("samples"),
-                    found.get("neighbours"),
-                    found.get("curves") or (),
-                    found.get("pictures") or (),
-                    found.get("settings") or {},
-                )
-            )
-        keys = ("minutes", "seed", "real", "domain", "verdict")
-        return cls(
-            data=str(plain.get("data", "")),
-            entries=entries,
-            environment=plain.get("environment") or {},
-            date=str(plain.get("date", "")),
-            notes=plain.get("notes") or (),
-            settings=plain.get("settings") or {},
-            **{key: plain.get(key) for key in keys},
-        )
 
 
 def shown(

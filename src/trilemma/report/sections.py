@@ -5,22 +5,28 @@ A section that has nothing to show is None, and the page leaves it out.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
+from trilemma.comparison.places import Place, coverage_metric, quality_metric
+from trilemma.comparison.ranking import Ranking
+from trilemma.comparison.row import Row
+from trilemma.core.words import brief, duration, joined
+from trilemma.metrics.cost import SPEED
+from trilemma.metrics.metric import LIKELIHOOD, Metric
+from trilemma.metrics.registry import quantity, ranking, variants
+from trilemma.metrics.score import stand_in
+from trilemma.report import folded
 from trilemma.report.charts import frontier, triangle, trilemma_scores
 from trilemma.report.courses import curves, series
-from trilemma.report.folded import protocols, variants
+from trilemma.report.folded import protocols, spent
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
-from trilemma.report.places import LIKELIHOOD, Place, coverage_metric, quality_metric
-from trilemma.report.ranking import Ranking
-from trilemma.report.tables import COST, Cell, Line, columns, lines, mark
-from trilemma.report.words import VARIANTS, brief, duration, joined, meaning, score, stand_in
+from trilemma.report.tables import ARROWS, Cell, Line, columns, lines, mark
 
 __all__ = [
     "answers_section",
@@ -34,12 +40,8 @@ __all__ = [
 ]
 
 PICTURED = "Pictures and curves are of the first seed that was measured, figures are means."
-ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
-GROUPS = (
-    ("quality and coverage", None),
-    ("likelihood", ("bits_per_dim", "likelihood", "ode_log_prob", "ode_bits_per_dim")),
-    ("speed and size", COST),
-)
+SIZE = "speed and size"
+"""Over the columns of costs."""
 
 
 def _named(entry: Entry) -> Markup:
@@ -49,8 +51,8 @@ def _named(entry: Entry) -> Markup:
 def samples_section(made: Comparison) -> Child:
     """Show samples of each recipe beside as many real examples."""
     n, (real, *samples) = shown(made.real, [entry.samples for entry in made.entries])
-    found = [(e, x) for e, x in zip(made.entries, samples, strict=True) if x is not None]
-    if not found and real is None:
+    pictured = [(e, x) for e, x in zip(made.entries, samples, strict=True) if x is not None]
+    if not pictured and real is None:
         return None
     points = made.domain is not None and made.domain.kind == "points"
     truth = real if points and isinstance(real, Tensor) else None
@@ -59,12 +61,11 @@ def samples_section(made: Comparison) -> Child:
         caption = element("figcaption", element("span", "Real data", class_="name"))
         picture = image(drawn(real, made.domain), f"{n} real examples")
         figures.append(element("figure", picture, caption, class_="real"))
-    for entry, x in found:
-        metrics = entry.row.get("metrics", {})
+    for entry, x in pictured:
         measure = quality_metric([entry.row])
-        value = (metrics.get(measure) or {}).get("value")
-        words = [f"{measure} {brief(value)}"] if value is not None else []
-        seconds = entry.row.get("cost", {}).get("sample_seconds_each")
+        found = entry.row.score(measure)
+        words = [f"{measure} {brief(found.value)}"] if found else []
+        seconds = entry.row.spent(SPEED.name)
         words += [f"{duration(seconds)} each"] if seconds is not None else []
         caption = element("figcaption", _named(entry), element("br"), " · ".join(words))
         alt = f"{n} samples of {entry.recipe}"
@@ -76,27 +77,27 @@ def samples_section(made: Comparison) -> Child:
     note = f"Not chosen: the first {n:,} {what} of each, real data from the test split."
     if points:
         note += " Grey: real data."
-    if any("seeds" in row for row in made.rows):
+    if any(row.seeds for row in made.rows):
         note += f" {PICTURED}"
     return [element("p", note, class_="note"), element("div", figures, class_=grid)]
 
 
-def answers_section(rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> Child:
+def answers_section(rows: Sequence[Row], found: Ranking) -> Child:
     """Rank by quality, coverage and speed, and draw the Pareto front and the triangle."""
-    if not (ranking.quality or ranking.coverage or ranking.speed):
+    if not (found.quality or found.coverage or found.speed):
         return None
     reach = trilemma_scores(rows)
     name, measure = coverage_metric(rows), quality_metric(rows)
     lists = (
-        ("Quality", measure, "nearest to unseen data", ranking.quality, 0),
-        ("Coverage", name, "most of the data reached", ranking.coverage, 1),
-        ("Speed", "sample_seconds_each", "least time for a sample", ranking.speed, 2),
+        ("Quality", measure, "nearest to unseen data", found.quality, 0),
+        ("Coverage", name, "most of the data reached", found.coverage, 1),
+        ("Speed", SPEED.name, "least time for a sample", found.speed, 2),
     )
     cards = [
         element(
             "div",
             element("h3", title),
-            element("div", f"{meaning(metric).label}: {words}", class_="small"),
+            element("div", f"{quantity(metric).label}: {words}", class_="small"),
             element("ol", [_place(p, metric, reach[p.recipe][i]) for p in places], class_="rank"),
         )
         for title, metric, words, places, i in lists
@@ -114,7 +115,7 @@ def answers_section(rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> Chil
     if len(rows) < 2:
         return parts
     triangles = [
-        element("figure", image(triangle(rows, str(row.get("recipe", "?"))), ""), caption)
+        element("figure", image(triangle(rows, row.name), ""), caption)
         for row in rows
         for caption in [element("figcaption", _named(Entry(row)))]
     ]
@@ -144,21 +145,21 @@ def answers_section(rows: Sequence[Mapping[str, Any]], ranking: Ranking) -> Chil
 def _place(place: Place, metric: str, reach: float) -> Markup:
     colour = f"width:{100 * reach:.1f}%;background:var(--{hue(place.family).name})"
     bar = element("span", element("i", style=colour), class_="bar") if reach == reach else None
-    interval = None
-    if place.low != place.high and metric != "sample_seconds_each":
-        words = f"{score(metric, place.low)} to {score(metric, place.high)}"
+    interval, written = None, quantity(metric).written
+    if place.low != place.high and metric != SPEED.name:
+        words = f"{written(place.low)} to {written(place.high)}"
         interval = element("span", words, class_="small")
     return element(
         "li",
         element("span", place.span, class_="place"),
         element("span", glyph(place.family), place.recipe, class_="name"),
-        element("span", score(metric, place.value), class_="figure"),
+        element("span", written(place.value), class_="figure"),
         bar,
         interval,
     )
 
 
-def table_section(rows: Sequence[Mapping[str, Any]]) -> Child:
+def table_section(rows: Sequence[Row]) -> Child:
     """Lay all figures out, and say what each means and how it was measured."""
     names = columns(rows)
     if not names:
@@ -169,42 +170,49 @@ def table_section(rows: Sequence[Mapping[str, Any]]) -> Child:
     table = element(
         "table",
         element("caption", element("span", _protocol(rows))),
-        element("thead", _groups(names), element("tr", _heads(rows, names))),
+        element("thead", _groups(names), element("tr", _heads(names))),
         element("tbody", body["recipe"]),
         element("tbody", body["marks"], class_="marks") if body["marks"] else None,
     )
     return [
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),
         _explained(names),
-        variants(rows),
+        folded.variants(rows),
         _skipped(rows),
         protocols(rows),
+        spent(rows),
     ]
 
 
 def _groups(names: Sequence[str]) -> Markup:
-    taken = {name for _, members in GROUPS if members for name in members}
+    """Head the columns by what they are about; those of one section stand together."""
+    titles = [_section(name) for name in names]
     cells = [element("th", "")]
-    for title, members in GROUPS:
-        own = [n for n in names if (n in members if members else n not in taken)]
-        if own:
-            cells.append(element("th", title, colspan=str(len(own)), scope="colgroup"))
+    for title in dict.fromkeys(titles):
+        span = str(titles.count(title))
+        cells.append(element("th", title, colspan=span, scope="colgroup"))
     return element("tr", cells, class_="group")
 
 
-def _heads(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Markup]:
+def _section(name: str) -> str:
+    about = quantity(ranking(LIKELIHOOD)[0] if name == LIKELIHOOD else name)
+    return about.section if isinstance(about, Metric) else SIZE
+
+
+def _heads(names: Sequence[str]) -> list[Markup]:
     family = element("small", "family")
     heads = [element("th", "recipe", family, scope="col")]
     for name in names:
-        stated = next((r["metrics"][name] for r in rows if name in r.get("metrics", {})), {})
-        about = meaning(name, str(stated.get("better", "")))
-        arrow = ARROWS.get(about.better, "")
-        heads.append(
-            element(
-                "th", f"{about.label}\u00a0{arrow}".strip(), scope="col", title=about.words or None
-            )
-        )
+        about = quantity(name)
+        title = f"{about.label}\u00a0{ARROWS.get(about.better, '')}".strip()
+        heads.append(element("th", title, scope="col", title=_words(name) or None))
     return heads
+
+
+def _words(name: str) -> str:
+    """Say what a quantity means, and where it fails."""
+    about = quantity(name)
+    return f"{about.meaning} {about.failure}" if isinstance(about, Metric) else about.meaning
 
 
 def _line(line: Line, names: Sequence[str]) -> Markup:
@@ -224,69 +232,62 @@ def _cell(cell: Cell) -> Markup:
     )
 
 
-def _protocol(rows: Sequence[Mapping[str, Any]]) -> str:
+def _protocol(rows: Sequence[Row]) -> str:
     """Say on how many examples of which split, with which extractor and seed, it was measured."""
 
-    def every(key: str) -> str:
-        return joined(list(dict.fromkeys(str(r[key]) for r in rows if r.get(key) is not None)))
+    def every(values: Iterable[object]) -> str:
+        return joined(list(dict.fromkeys(str(value) for value in values if value)))
 
     facts = []
-    if every("n"):
-        facts.append(f"n = {every('n')} samples")
-    if every("split"):
-        facts.append(f"{every('split')} split")
-    seeds = list(dict.fromkeys(seed for row in rows for seed in _seeds_of(row)))
+    if n := every(row.of.n for row in rows):
+        facts.append(f"n = {n} samples")
+    if split := every(row.of.split for row in rows):
+        facts.append(f"{split} split")
+    seeds = list(dict.fromkeys(s for row in rows for s in row.seeds or (row.of.seed,)))
     if seeds:
-        facts.append(f"{'seed' if len(seeds) == 1 else 'seeds'} {joined(seeds)}")
-    if every("device"):
-        facts.append(f"on {every('device')}")
-    scores = [found for row in rows for found in row.get("metrics", {}).values()]
-    used = [re.search(r"features (?:of )?([^;]+)", str(s.get("protocol", ""))) for s in scores]
-    extractors = joined(list(dict.fromkeys(match[1].strip() for match in used if match)))
-    if extractors:
+        said = joined([str(seed) for seed in seeds])
+        facts.append(f"{'seed' if len(seeds) == 1 else 'seeds'} {said}")
+    if device := every(row.of.device for row in rows):
+        facts.append(f"on {device}")
+    scores = [found for row in rows for found in row.of.metrics.values()]
+    used = [re.search(r"features (?:of )?([^;]+)", score.protocol) for score in scores]
+    if extractors := every(match[1].strip() for match in used if match):
         facts.append(f"features of {extractors}")
     words = f"{', '.join(facts)}. " if facts else ""
     if len(rows) > 1:
         words += "Bold: the best of the column, and all whose interval overlaps its own. "
-    if any(s.get("spread") is not None for s in scores):
+    if any(score.spread is not None for score in scores):
         words += "±: the sample standard deviation over the seeds, beside their mean. "
-    if any(s.get("low") is not None for s in scores):
+    if any(math.isfinite(score.low) for score in scores):
         words += "Small: intervals of 95 %"
-        kinds = list(dict.fromkeys(str(s["interval"]) for s in scores if s.get("interval")))
+        kinds = list(dict.fromkeys(score.interval for score in scores if score.interval))
         words += f", {joined(kinds, 'or')}. " if kinds else ". "
-    if any(s.get("floor") is not None for s in scores):
+    if any(score.floor is not None for score in scores):
         words += "Real data: the floor, training examples measured as if they were samples. "
     return words.strip()
 
 
-def _seeds_of(row: Mapping[str, Any]) -> list[str]:
-    found = row.get("seed")
-    if isinstance(found, Sequence) and not isinstance(found, str):
-        return [str(seed) for seed in found]
-    return [] if found is None else [str(found)]
-
-
 def _explained(names: Sequence[str]) -> Markup | None:
-    known = [meaning(name) for name in names if meaning(name).words]
-    items = [(element("dt", m.label), element("dd", m.words)) for m in known]
+    items = [
+        (element("dt", quantity(name).label), element("dd", words))
+        for name in names
+        if (words := _words(name))
+    ]
     return element("dl", items) if items else None
 
 
-def _skipped(rows: Sequence[Mapping[str, Any]]) -> Child:
+def _skipped(rows: Sequence[Row]) -> Child:
     """Say what was not measured and why; recipes with the same reasons stand together."""
-    alike: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
+    alike: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
         by_reason: dict[str, list[str]] = {}
-        for name, reason in row.get("skipped", {}).items():
-            by_reason.setdefault(str(reason), []).append(meaning(name).label)
+        for name, reason in row.of.skipped.items():
+            by_reason.setdefault(reason, []).append(quantity(name).label)
         reasons = tuple((", ".join(names), reason) for reason, names in by_reason.items())
         alike.setdefault(reasons, []).append(row)
     items = []
     for reasons, same in alike.items():
-        every = [
-            element("div", glyph(str(row.get("family", ""))), str(row.get("recipe", "?")))
-            for row in same
-        ]
+        every = [element("div", glyph(row.family), row.name) for row in same]
         told = [element("div", f"{names}: {reason}") for names, reason in reasons]
         if told:
             items.append((element("dt", every), element("dd", told)))
@@ -295,42 +296,41 @@ def _skipped(rows: Sequence[Mapping[str, Any]]) -> Child:
     return [element("h3", "Not measured"), element("dl", items)]
 
 
-def scores_section(row: Mapping[str, Any]) -> Child:
+def scores_section(row: Row) -> Child:
     """Lay one run's scores out, a line each, beside what real data and trivial models score."""
-    metrics, cost = row.get("metrics", {}), row.get("cost", {})
+    metrics, cost = row.of.metrics, row.of.cost.known()
     if not metrics and not cost:
         return None
-    units = any(found.get("unit") for found in metrics.values())
-    marks = list(dict.fromkeys(b for m in metrics.values() for b in m.get("baselines") or {}))
+    units = any(found.unit for found in metrics.values())
+    marks = list(dict.fromkeys(b for found in metrics.values() for b in found.baselines))
     body = []
     shown = [name for name in columns([row]) if name in metrics]
-    for name in [*shown, *(name for name in LIKELIHOOD if name in metrics)]:
-        found = metrics[name]
-        about = meaning(name, str(found.get("better", "")))
-        bound = mark(name, found)
-        low, high = found.get("low"), found.get("high")
+    for name in [*shown, *(name for name in ranking(LIKELIHOOD) if name in metrics)]:
+        found, about = metrics[name], quantity(name)
         interval = (
-            None if low is None or high is None else f"{score(name, low)} to {score(name, high)}"
+            f"{about.written(found.low)} to {about.written(found.high)}"
+            if math.isfinite(found.low) and math.isfinite(found.high)
+            else None
         )
+        value = mark(name, found) + about.written(found.value)
         body.append(
             element(
                 "tr",
                 element("th", f"{about.label} {ARROWS.get(about.better, '')}", scope="row"),
-                element("td", element("b", bound + score(name, found.get("value")))),
+                element("td", element("b", value)),
                 element("td", interval),
-                element("td", score(name, found.get("floor"))),
-                [element("td", score(name, (found.get("baselines") or {}).get(m))) for m in marks],
-                element("td", found.get("unit") or "", class_="text") if units else None,
+                element("td", about.written(found.floor)),
+                [element("td", about.written(found.baselines.get(m))) for m in marks],
+                element("td", found.unit, class_="text") if units else None,
             )
         )
     costs = [
         element(
             "tr",
-            element("th", meaning(name).label, scope="row"),
-            element("td", score(name, value) if isinstance(value, int | float) else str(value)),
+            element("th", quantity(name).label, scope="row"),
+            element("td", quantity(name).written(value)),
         )
         for name, value in cost.items()
-        if value is not None
     ]
     heads = ("score", "this run", "interval", "real data", *map(stand_in, marks))
     head = element(
@@ -348,14 +348,15 @@ def scores_section(row: Mapping[str, Any]) -> Child:
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Scores")
         if body
         else None,
-        _explained([n for n in metrics if not VARIANTS.fullmatch(n)]),
-        variants([row]),
+        _explained([name for name in metrics if name not in variants()]),
+        folded.variants([row]),
         element("h3", "Cost") if costs else None,
         element("div", element("table", element("tbody", costs)), class_="scroll cost")
         if costs
         else None,
         _skipped([row]),
         protocols([row]),
+        spent([row]),
     ]
 
 
@@ -386,12 +387,10 @@ def neighbours_section(made: Comparison) -> Child:
         picture = pairs(entry, made.domain)
         if picture is None:
             continue
-        found = (entry.row.get("metrics", {}).get("nearest_train_ratio") or {}).get("value")
-        words = None if found is None else f" distance {brief(found)} times that of unseen data"
-        novel = (entry.row.get("metrics", {}).get("novel") or {}).get("value")
-        words = (
-            words if novel is None else f" {novel:.0%} of the samples are like no training graph"
-        )
+        near, novel = entry.row.score("nearest_train_ratio"), entry.row.score("novel")
+        words = f" distance {brief(near.value)} times that of unseen data" if near else None
+        if novel:
+            words = f" {novel.value:.0%} of the samples are like no training graph"
         caption = element("figcaption", _named(entry), words)
         alt = f"samples of {entry.recipe} above their nearest training examples"
         figures.append(element("figure", image(picture, alt), caption))

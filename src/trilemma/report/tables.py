@@ -7,30 +7,25 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from trilemma.report.places import LIKELIHOOD, SPEED_TIE, baselines, floor, found_in
-from trilemma.report.words import MEANINGS, VARIANTS, joined, meaning, score
+from trilemma.comparison.places import SPEED_TIE, baselines, floor, score_range
+from trilemma.comparison.row import Row
+from trilemma.core.words import joined
+from trilemma.metrics.cost import COSTS, SPEED
+from trilemma.metrics.metric import LIKELIHOOD
+from trilemma.metrics.registry import quantities, quantity, ranking, variants
+from trilemma.metrics.score import Score
 
 if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Cell", "Line", "columns", "lines", "mark", "rows_to_csv", "terminal_tables"]
+__all__ = ["ARROWS", "Cell", "Line", "columns", "lines", "mark", "rows_to_csv", "terminal_tables"]
 
-COST = (
-    "sample_seconds_each",
-    "network_calls_each",
-    "parameters",
-    "train_seconds",
-    "updates",
-    "epochs",
-    "train_examples_per_second",
-)
-UNJUDGED = ("parameters", "train_seconds", "updates", "epochs", "train_examples_per_second")
-"""Costs of which none is the best."""
-TRAINING = ("updates", "epochs")
-"""Costs that stand under 'training' in a row."""
+ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
+COST = tuple(cost.name for cost in COSTS[:-1])
+"""Costs that have a column."""
 
 
 @dataclass(frozen=True)
@@ -58,42 +53,44 @@ class Line:
     cells: Mapping[str, Cell]
 
 
-def columns(rows: Sequence[Mapping[str, Any]], *, every: bool = False) -> list[str]:
-    """Name the columns: the scores that some row has, in the order of `MEANINGS`, then costs.
+def columns(rows: Sequence[Row], *, every: bool = False) -> list[str]:
+    """Name the columns: the scores that some row has, in the order of the registry, then costs.
 
     The likelihoods, of which a row may have several, are one column: the tightest that it has.
     Variants of other scores are left out unless `every` asks for them.
     """
-    found = {name for row in rows for name in row.get("metrics", {})}
+    found = {name for row in rows for name in row.of.metrics}
     if not every:
-        found = {name for name in found if not VARIANTS.fullmatch(name)}
-    if found & set(LIKELIHOOD):
-        found = (found - set(LIKELIHOOD)) | {"likelihood"}
-    known = [name for name in MEANINGS if name in found]
-    others = sorted(found - set(known))
-    costs = [c for c in COST if any(cost(row, c) is not None for row in rows)]
+        found -= variants()
+    tightest = ranking(LIKELIHOOD)
+    known = [name for name in quantities() if name in found]
+    known = list(dict.fromkeys(LIKELIHOOD if name in tightest else name for name in known))
+    others = sorted(found - set(quantities()))
+    costs = [c for c in COST if any(row.spent(c) is not None for row in rows)]
     return known + others + costs
 
 
-def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
+def lines(rows: Sequence[Row]) -> list[Line]:
     """Lay the table out: the recipes in the order given, the floor, the baselines."""
     names = columns(rows)
     best = {name: _best(rows, name) for name in names}
     made = []
     for i, row in enumerate(rows):
         cells = {name: _cell(row, name, i in best[name]) for name in names}
-        made.append(Line(str(row.get("recipe", "?")), str(row.get("family", "")), "recipe", cells))
+        made.append(Line(row.name, row.family, "recipe", cells))
     scores = [name for name in names if name not in COST]
     floors = {name: floor(rows, name) for name in scores}
     if any(value is not None for value in floors.values()):
         cells = {
-            name: Cell(score(name, value)) for name, value in floors.items() if value is not None
+            name: Cell(quantity(name).written(value))
+            for name, value in floors.items()
+            if value is not None
         }
         made.append(Line("real data", "", "floor", cells))
     marks = {name: baselines(rows, name) for name in scores}
     for baseline in dict.fromkeys(b for found in marks.values() for b in found):
         cells = {
-            name: Cell(score(name, found[baseline]))
+            name: Cell(quantity(name).written(found[baseline]))
             for name, found in marks.items()
             if baseline in found
         }
@@ -101,7 +98,7 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[Line]:
     return made
 
 
-def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def rows_to_csv(rows: Sequence[Row]) -> str:
     """Write the table as comma-separated values, with full precision and intervals.
 
     A score takes three columns (value, _low, _high), and two more (_sd, _seeds) where rows stand
@@ -110,39 +107,42 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     names = columns(rows, every=True)
     scores = [name for name in names if name not in COST]
     heads = ["kind", "recipe", "family", "data", "split", "n", "seed", "device"]
-    if any("label" in row for row in rows):
+    labelled = any(row.of.label for row in rows)
+    if labelled:
         heads.insert(1, "label")
     parts = {"": "value", "_low": "low", "_high": "high"}
-    if any("seeds" in row for row in rows):
+    if any(row.seeds for row in rows):
         parts |= {"_sd": "spread", "_seeds": "seeds"}
     for name in scores:
         heads += [f"{name}{end}" for end in parts]
-        heads += ["likelihood_by"] * (name == "likelihood")
-    costs = [*(n for n in names if n in COST), "peak_memory_bytes"]
-    costs += ["training_state"] * any(row.get("training") for row in rows)
+        heads += ["likelihood_by"] * (name == LIKELIHOOD)
+    costs = [*(n for n in names if n in COST), COSTS[-1].name]
+    state = ["training_state"] * any(row.training for row in rows)
     file = io.StringIO()
-    writer = csv.DictWriter(file, heads + costs, restval="", lineterminator="\n")
+    writer = csv.DictWriter(file, heads + costs + state, restval="", lineterminator="\n")
     writer.writeheader()
-    about = {}
+    about: dict[str, object] = {}
     for row in rows:
-        about = {key: row.get(key, "") for key in ("data", "split", "n", "device")}
-        seeds = row.get("seed", "")
-        line = {
+        of = row.of
+        about = {"data": of.data, "split": of.split, "n": of.n, "device": of.device}
+        line: dict[str, object] = {
             "kind": "recipe",
-            "recipe": row.get("made_by", row.get("recipe")),
-            "family": row.get("family"),
+            "recipe": of.recipe,
+            "family": of.family,
             **about,
-            "seed": " ".join(map(str, seeds)) if isinstance(seeds, list) else seeds,
-            **({"label": row["label"]} if "label" in row else {}),
+            "seed": " ".join(map(str, row.seeds)) if row.seeds else of.seed,
+            **({"label": row.name} if labelled else {}),
         }
         for name in scores:
-            found = found_in(row, name)
-            if name == "likelihood":
-                line["likelihood_by"] = found.get("by", "")
-            line |= {f"{name}{end}": _plain(found.get(part)) for end, part in parts.items()}
-        line |= {name: _plain(cost(row, name)) for name in costs}
-        if "training_state" in costs:
-            line["training_state"] = (row.get("training") or {}).get("state", "")
+            found = row.score(name)
+            if name == LIKELIHOOD:
+                line["likelihood_by"] = found.by if found else ""
+            line |= {
+                f"{name}{end}": _plain(getattr(found, part, None)) for end, part in parts.items()
+            }
+        line |= {name: _plain(row.spent(name)) for name in costs}
+        if state:
+            line["training_state"] = row.training.state if row.training else ""
         writer.writerow({key: _inert(value) for key, value in line.items()})
     shared = {key: about.get(key, "") for key in ("data", "split")}
     floors = {name: floor(rows, name) for name in scores}
@@ -156,9 +156,7 @@ def rows_to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return file.getvalue()
 
 
-def terminal_tables(
-    rows: Sequence[Mapping[str, Any]], title: str = "", width: int = 80
-) -> list[Table]:
+def terminal_tables(rows: Sequence[Row], title: str = "", width: int = 80) -> list[Table]:
     """Lay the table out for a terminal, best figures bold, one table below another if it is wide.
 
     Arguments:
@@ -174,11 +172,11 @@ def terminal_tables(
     made = lines(rows)
     names = columns(rows)
     across = _heads(made)
-    down = [_head(rows, name) for name in names]
+    down = [_head(name) for name in names]
     cells = [[_text(line.cells.get(name, Cell(""))) for line in made] for name in names]
     dim = [line.kind != "recipe" for line in made]
     title = title or _about_spread(rows)
-    if any("label" in row for row in rows):
+    if any(row.of.label for row in rows):
         turned = [list(column) for column in zip(*cells, strict=True)]
         return _blocks(title, across, down, turned, width, dim_lines=dim)
     return _blocks(title, down, across, cells, width, dim_columns=dim)
@@ -190,11 +188,12 @@ def _heads(made: Sequence[Line]) -> list[Text]:
     return [Text(line.name, style="bold" if line.kind == "recipe" else "dim") for line in made]
 
 
-def _head(rows: Sequence[Mapping[str, Any]], name: str) -> Text:
+def _head(name: str) -> Text:
     from rich.text import Text
 
-    arrow = {"lower": " ↓", "higher": " ↑", "one": " → 1"}.get(_better(rows, name), "")
-    return Text(meaning(name).label + arrow)
+    about = quantity(name)
+    arrow = f" {ARROWS[about.better]}" if about.better else ""
+    return Text(about.label + arrow)
 
 
 def _text(cell: Cell) -> Text:
@@ -206,9 +205,9 @@ def _text(cell: Cell) -> Text:
     return text
 
 
-def _about_spread(rows: Sequence[Mapping[str, Any]]) -> str:
+def _about_spread(rows: Sequence[Row]) -> str:
     """Say what stands after ±, and over which seeds."""
-    seeds = list(dict.fromkeys(seed for row in rows for seed in row.get("seeds", ())))
+    seeds = list(dict.fromkeys(seed for row in rows for seed in row.seeds))
     if len(seeds) < 2:
         return ""
     return (
@@ -287,39 +286,33 @@ def _fitting(wide: Sequence[int], room: int) -> list[list[int]]:
     return blocks
 
 
-def mark(name: str, found: Mapping[str, Any]) -> str:
+def mark(name: str, found: Score) -> str:
     """Return what stands before a figure that is a bound.
 
-    >>> mark("bits_per_dim", {"by": "lower bound"}), mark("likelihood", {"by": "exact"})
+    >>> mark("bits_per_dim", Score(2.0, by="lower bound")), mark("bound", Score(1.0, by="exact"))
     ('≤ ', '')
     """
-    if "bound" not in str(found.get("by", "")):
+    if not found.is_bound:
         return ""
-    return "≤ " if name.endswith("bits_per_dim") else "≥ "
+    return "≤ " if quantity(name).better == "lower" else "≥ "
 
 
-def _better(rows: Sequence[Mapping[str, Any]], name: str) -> str:
-    if name in MEANINGS:
-        return MEANINGS[name].better
-    stated = (found_in(row, name).get("better") for row in rows)
-    return next((str(b) for b in stated if b), "")
-
-
-def _cell(row: Mapping[str, Any], name: str, best: bool) -> Cell:
+def _cell(row: Row, name: str, best: bool) -> Cell:
+    about = quantity(name)
     if name in COST:
-        state = (row.get("training") or {}).get("state", "") if name == "updates" else ""
+        state = row.training.state if row.training and name == "updates" else ""
         by = state if state in ("warming up", "falling") else ""
-        return Cell(score(name, cost(row, name)), best=best, by=by)
-    found = found_in(row, name)
-    value, low, high = (_number(found.get(part)) for part in ("value", "low", "high"))
-    if value is None:
-        asked = "log_prob" if name == "likelihood" else name
-        return Cell("–", reason=str(row.get("skipped", {}).get(asked, "")))
-    spread = _number(found.get("spread"))
-    more = "" if spread is None else f" ± {_deviation(name, value, spread)}"
-    interval = "" if low is None or high is None else f"{score(name, low)}–{score(name, high)}"
-    by = str(found.get("by", "")) if name == "likelihood" else ""
-    return Cell(mark(name, found) + score(name, value) + more, interval, best, by=by)
+        return Cell(about.written(row.spent(name)), best=best, by=by)
+    found = row.score(name)
+    if found is None:
+        asked = ranking(LIKELIHOOD)[0] if name == LIKELIHOOD else name
+        return Cell("–", reason=row.of.skipped.get(asked, ""))
+    spread = _finite(found.spread)
+    more = "" if spread is None else f" ± {_deviation(name, found.value, spread)}"
+    ends = _finite(found.low), _finite(found.high)
+    interval = "" if None in ends else f"{about.written(ends[0])}–{about.written(ends[1])}"
+    by = found.by if name == LIKELIHOOD else ""
+    return Cell(mark(name, found) + about.written(found.value) + more, interval, best, by=by)
 
 
 def _deviation(name: str, value: float, spread: float) -> str:
@@ -328,31 +321,25 @@ def _deviation(name: str, value: float, spread: float) -> str:
     >>> _deviation("fd", 17.24, 1.318), _deviation("fd", 3806.0, 0.21)
     ('1.3', '0.210')
     """
-    text = score(name, value)
+    written = quantity(name).written
+    text = written(value)
     decimals = len(text.partition(".")[2]) if text.replace(".", "").isdigit() else -1
     if decimals < 0 or spread < 0.5 * 10**-decimals:
-        return score(name, spread)
+        return written(spread)
     return f"{spread:,.{decimals}f}"
 
 
-def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
+def _best(rows: Sequence[Row], name: str) -> set[int]:
     """Return the rows than which none is certainly better: the best, and ties with it."""
-    better = _better(rows, name)
-    if not better or len(rows) < 2 or name in UNJUDGED:
+    better = quantity(name).better
+    if not better or len(rows) < 2:
         return set()
     spans = {}
     for i, row in enumerate(rows):
-        if name in COST:
-            value = low = high = cost(row, name)
-            if name == "sample_seconds_each" and value is not None:
-                least, most = row.get("cost_spans", {}).get(name) or (value, value)
-                low, high = min(value / SPEED_TIE, least), max(value, most)
-        else:
-            found = found_in(row, name)
-            value, low, high = (_number(found.get(part)) for part in ("value", "low", "high"))
-        if value is None:
+        found = _span(row, name)
+        if found is None:
             continue
-        low, high = value if low is None else low, value if high is None else high
+        value, low, high = found
         if better == "one":
             away = [abs(math.log(max(v, 1e-9))) for v in (value, low, high)]
             inside = low <= 1 <= high
@@ -366,21 +353,27 @@ def _best(rows: Sequence[Mapping[str, Any]], name: str) -> set[int]:
     return chosen if len(chosen) < len(spans) else set()
 
 
-def cost(row: Mapping[str, Any], name: str) -> float | None:
-    """Return a cost of a row, or what its training took."""
-    source = row.get("training") or {} if name in TRAINING else row.get("cost", {})
-    return _number(source.get(name))
+def _span(row: Row, name: str) -> tuple[float, float, float] | None:
+    """Return the value of a score or cost, and where it may lie."""
+    if name not in COST:
+        found = row.score(name)
+        return found and score_range(row, name)
+    value, between = row.spent(name), row.spent_between(name)
+    if value is None or between is None:
+        return None
+    if name != SPEED.name:
+        return value, value, value
+    return value, min(value / SPEED_TIE, between[0]), max(value, between[1])
 
 
-def _number(value: object) -> float | None:
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
-    return None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _plain(value: object) -> object:
-    found = _number(value)
-    return "" if found is None else (int(found) if isinstance(value, int) else repr(found))
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return ""
+    return value if isinstance(value, int) else repr(value)
 
 
 def _inert(value: object) -> object:

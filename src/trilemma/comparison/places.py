@@ -15,36 +15,27 @@ span at least those of its runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from trilemma.report.words import OF_ONE_MODEL, stand_in
+from trilemma.comparison.row import Row
+from trilemma.metrics.cost import SPEED
+from trilemma.metrics.metric import COVERAGE, LIKELIHOOD, QUALITY
+from trilemma.metrics.registry import ranking
+from trilemma.metrics.score import Score, stand_in
 
 __all__ = [
-    "LIKELIHOOD",
     "SPEED_TIE",
     "Place",
-    "Row",
     "baselines",
     "coverage_metric",
     "floor",
-    "found_in",
     "likelihood_places",
     "quality_metric",
     "score_places",
     "score_range",
     "speed_places",
 ]
-
-Row = Mapping[str, Any]
-"""What `trilemma evaluate --json` prints."""
-
-QUALITY = ("energy_distance", "fd", "mmd")
-"""Scores by which quality is ranked; no kind of data has two of them but points, whose `fd`
-compares means and covariances alone."""
-LIKELIHOOD = ("log_prob", "importance_bound", "bound")
-"""What a model may say of unseen data, the tightest first."""
 
 SPEED_TIE = 1.25
 """Times that differ by less than this factor are a tie."""
@@ -80,44 +71,41 @@ class Place:
 
 
 def quality_metric(rows: Sequence[Row]) -> str:
-    """Return the score by which quality is ranked: the first of `QUALITY` that a row has."""
-    measured = {name for row in rows for name in row.get("metrics", {})}
-    return next((name for name in QUALITY if name in measured), "fd")
+    """Return the score by which quality is ranked: the first that is declared for it and had."""
+    return _first(QUALITY, rows) or "fd"
 
 
 def coverage_metric(rows: Sequence[Row]) -> str:
     """Return the score by which coverage is ranked."""
-    has = any(math.isfinite(score_range(row, "coverage")[0]) for row in rows)
-    return "coverage" if has else "recall"
+    return _first(COVERAGE, rows) or ranking(COVERAGE)[-1]
+
+
+def _first(what: str, rows: Sequence[Row]) -> str:
+    return next((one for one in ranking(what) if any(row.score(one) for row in rows)), "")
 
 
 def score_range(row: Row, metric: str) -> tuple[float, float, float]:
     """Return value, low and high of a score, not-a-numbers where there is none."""
-    return _range_of(row.get("metrics", {}).get(metric) or {})
+    return _range_of(row.score(metric))
 
 
-def _range_of(found: Row) -> tuple[float, float, float]:
-    value = _float(found.get("value"))
-    low, high = _float(found.get("low")), _float(found.get("high"))
+def _range_of(found: Score | None) -> tuple[float, float, float]:
+    if found is None:
+        return math.nan, math.nan, math.nan
+    low, high = found.low, found.high
     return (
-        value,
-        low if math.isfinite(low) else value,
-        high if math.isfinite(high) else value,
+        found.value,
+        low if math.isfinite(low) else found.value,
+        high if math.isfinite(high) else found.value,
     )
 
 
 def _time(row: Row) -> tuple[float, float, float]:
-    seconds = _float(row.get("cost", {}).get("sample_seconds_each"))
-    if seconds <= 0:
+    seconds, between = row.spent(SPEED.name), row.spent_between(SPEED.name)
+    if seconds is None or seconds <= 0 or between is None:
         return math.nan, math.nan, math.nan
     wide = math.sqrt(SPEED_TIE)
-    spans = row.get("cost_spans", {})
-    low, high = spans.get("sample_seconds_each") or (seconds, seconds)
-    return seconds, min(seconds / wide, low), max(seconds * wide, high)
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    return seconds, min(seconds / wide, between[0]), max(seconds * wide, between[1])
 
 
 def score_places(rows: Sequence[Row], metric: str, better: str) -> tuple[Place, ...]:
@@ -127,7 +115,7 @@ def score_places(rows: Sequence[Row], metric: str, better: str) -> tuple[Place, 
 
 def speed_places(rows: Sequence[Row]) -> tuple[Place, ...]:
     """Return the places by seconds a sample, the fastest first."""
-    return _places([(row, *_time(row)) for row in rows], "lower")
+    return _places([(row, *_time(row)) for row in rows], SPEED.better)
 
 
 def likelihood_places(rows: Sequence[Row]) -> tuple[Place, ...]:
@@ -136,25 +124,23 @@ def likelihood_places(rows: Sequence[Row]) -> tuple[Place, ...]:
     The truth behind a lower bound may lie anywhere above it, so that a row known by a bound is
     never certainly worse than one that is known in another way.
     """
-    alike = len(
-        {_kind(found_in(row, "likelihood")) for row in rows if found_in(row, "likelihood")}
-    )
+    scores = [row.score(LIKELIHOOD) for row in rows]
+    alike = len({_kind(score) for score in scores if score})
     ranges = []
-    for row in rows:
-        value, low, high = _range_of(found_in(row, "likelihood"))
-        open_end = alike > 1 and "bound" in _kind(found_in(row, "likelihood"))
+    for row, score in zip(rows, scores, strict=True):
+        value, low, high = _range_of(score)
+        open_end = alike > 1 and score is not None and score.is_bound
         ranges.append((row, value, low, math.inf if open_end else high))
     return _places(ranges, "higher")
 
 
-def _kind(score: Row) -> str:
-    by = str(score.get("by", ""))
-    return "bound" if "bound" in by else by
+def _kind(score: Score) -> str:
+    return "bound" if score.is_bound else score.by
 
 
 def _places(scored: Sequence[tuple[Row, float, float, float]], better: str) -> tuple[Place, ...]:
     finite = [
-        Place(str(row.get("recipe", "?")), str(row.get("family", "")), 1, 1, *values)
+        Place(row.name, row.family, 1, 1, *values)
         for row, *values in scored
         if math.isfinite(values[0])
     ]
@@ -170,29 +156,17 @@ def _places(scored: Sequence[tuple[Row, float, float, float]], better: str) -> t
     return tuple(sorted(made, key=lambda p: (p.place, p.last, sign * p.value)))
 
 
-def found_in(row: Row, name: str) -> Mapping[str, Any]:
-    """Return a row's score of a name, empty if it has none; 'likelihood' is its tightest."""
-    metrics = row.get("metrics", {})
-    if name == "likelihood":
-        name = next((source for source in LIKELIHOOD if source in metrics), "")
-    return metrics.get(name) or {}
-
-
 def floor(rows: Sequence[Row], metric: str) -> float | None:
     """Return what real data score: the same for all rows, so the first that is stated."""
-    for row in rows:
-        value = _float(found_in(row, metric).get("floor"))
-        if math.isfinite(value):
-            return value
-    return None
+    scores = [score for row in rows if (score := row.score(metric))]
+    return next((s.floor for s in scores if s.floor is not None and math.isfinite(s.floor)), None)
 
 
 def baselines(rows: Sequence[Row], metric: str) -> dict[str, float]:
     """Return what trivial models score, by name."""
     found: dict[str, float] = {}
     for row in rows:
-        marks = found_in(row, metric).get("baselines") or {}
-        for name, value in marks.items():
-            if name not in OF_ONE_MODEL and math.isfinite(_float(value)):
-                found.setdefault(stand_in(str(name)), float(value))
+        score = row.score(metric)
+        for name, value in (score.trivial if score else {}).items():
+            found.setdefault(stand_in(name), value)
     return found

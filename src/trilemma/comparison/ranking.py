@@ -5,25 +5,26 @@ Places are spans (`places`); what is chosen, and where nothing is, stands in `ve
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trilemma.report.groups import over_seeds
-from trilemma.report.places import (
+from trilemma.comparison.groups import over_seeds
+from trilemma.comparison.places import (
     Place,
-    Row,
     baselines,
     coverage_metric,
-    found_in,
     likelihood_places,
     quality_metric,
     score_places,
     score_range,
     speed_places,
 )
-from trilemma.report.verdict import choose, is_ranked, unranked_words
-from trilemma.report.words import brief, duration, joined, score
+from trilemma.comparison.row import Row
+from trilemma.comparison.verdict import choose, is_ranked, unranked_words
+from trilemma.core.words import brief, duration, joined
+from trilemma.metrics.likelihood import LIKELIEST
+from trilemma.metrics.metric import LIKELIHOOD
+from trilemma.metrics.score import Score
 
 __all__ = ["Ranking", "rank"]
 
@@ -65,8 +66,8 @@ def rank(rows: Sequence[Row]) -> Ranking:
 
     Arguments:
         rows: Evaluations of different recipes on the same data with the same budget, each under
-            its own name; `groups.shown` gives them. A row that lacks a score is left out of that
-            ranking, and one that was not trained for long enough out of all.
+            its own name. A row that lacks a score is left out of that ranking, and one that was
+            not trained for long enough out of all.
     """
     ranked = [row for row in rows if is_ranked(row, rows)]
     name, measure = coverage_metric(ranked), quality_metric(ranked)
@@ -149,15 +150,15 @@ def _likeliest(rows: Sequence[Row]) -> str:
     first = [p.recipe for p in places if p.place == 1]
     if len(places) < 2:
         return ""
-    how = {str(row.get("recipe", "?")): found_in(row, "likelihood") for row in rows}
+    how = {row.name: score for row in rows if (score := row.score(LIKELIHOOD))}
     told = [f"{name} ({_nats(how[name])})" for name in first]
     alike = ", which their intervals do not tell apart" if len(first) > 1 else ""
     return f"Unseen data are most probable to {joined(told)}{alike}."
 
 
-def _nats(found: Row) -> str:
-    sign = "≥ " if "bound" in str(found.get("by", "")) else ""
-    return f"{sign}{score('likelihood', found.get('value'))} nats, {found.get('by') or 'exact'}"
+def _nats(found: Score) -> str:
+    sign = "≥ " if found.is_bound else ""
+    return f"{sign}{LIKELIEST.written(found.value)} nats, {found.by or 'exact'}"
 
 
 def _wider(choice: str, coverage: Sequence[Place], name: str) -> str:
@@ -215,7 +216,7 @@ def _trivial(rows: Sequence[Row], quality: Sequence[Place], measure: str) -> str
 def _copies(rows: Sequence[Row]) -> str:
     """Name the recipes whose samples lie suspiciously near to the training data."""
     near = [
-        f"{row.get('recipe', '?')} ({brief(ratio[0])})"
+        f"{row.name} ({brief(ratio[0])})"
         for row in rows
         if (ratio := score_range(row, "nearest_train_ratio"))[0] < COPYING
     ]
@@ -229,11 +230,7 @@ def _copies(rows: Sequence[Row]) -> str:
 
 def _missing(rows: Sequence[Row], measure: str) -> str:
     """Name the rows without the score that ranks."""
-    absent = [
-        str(row.get("recipe", "?"))
-        for row in rows
-        if not math.isfinite(score_range(row, measure)[0])
-    ]
+    absent = [row.name for row in rows if row.score(measure) is None]
     if not absent or len(rows) < 2:
         return ""
     one = len(absent) == 1

@@ -22,15 +22,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from trilemma.report.places import (
-    Place,
-    Row,
-    baselines,
-    floor,
-    found_in,
-    score_places,
-)
-from trilemma.report.words import brief, duration, joined
+from trilemma.comparison.places import Place, baselines, floor, score_places
+from trilemma.comparison.row import Row
+from trilemma.core.words import brief, duration, joined
+from trilemma.metrics.registry import metrics
 
 __all__ = ["choose", "is_ranked", "unranked_words"]
 
@@ -38,8 +33,6 @@ FEWEST_TEST = 50
 """Test examples without which nothing is chosen."""
 RETRAINING = 3.2
 """How much more retraining moves a score than resampling does."""
-SECOND = {"energy_distance": "sliced_wasserstein", "fd": "kd"}
-"""Measures of quality that may contradict the one that ranks."""
 
 
 def is_ranked(row: Row, rows: Sequence[Row]) -> bool:
@@ -49,7 +42,7 @@ def is_ranked(row: Row, rows: Sequence[Row]) -> bool:
         row: One of `rows`.
         rows: All that are compared.
     """
-    return not (_is_short(row) or _is_elsewhere(row, rows) or row.get("reward"))
+    return not (_is_short(row) or _is_elsewhere(row, rows) or row.of.reward)
 
 
 def choose(
@@ -101,15 +94,16 @@ def _without_quality(rows: Sequence[Row], measure: str) -> str:
     short = [row for row in rows if _is_short(row)]
     if short:
         return _short_words(short)
-    if rows and all(row.get("reward") for row in rows):
+    if rows and all(row.of.reward for row in rows):
         return "a reward is a task, and is compared with nothing but itself"
     return f"no recipe has an {measure} that could be ranked, so there is no ground to choose on"
 
 
 def _why_not(rows: Sequence[Row], quality: Sequence[Place], best: Place, measure: str) -> str:
     """Return the first reason not to choose; nothing where there is none."""
-    by_name = {str(row.get("recipe")): row for row in rows}
-    few = [r["test_examples"] for r in rows if r.get("test_examples", FEWEST_TEST) < FEWEST_TEST]
+    by_name = {row.name: row for row in rows}
+    counts = [row.of.test_examples for row in rows if row.of.test_examples is not None]
+    few = [count for count in counts if count < FEWEST_TEST]
     if few:
         return (
             f"there are {few[0]} test examples, and fewer than {FEWEST_TEST} cannot tell models "
@@ -125,7 +119,7 @@ def _why_not(rows: Sequence[Row], quality: Sequence[Place], best: Place, measure
         return poor
     near = [p.recipe for p in quality if p is not best and not _apart(best, p, by_name, measure)]
     if near:
-        return _near_words([best.recipe, *near], [by_name.get(n, {}) for n in near], measure)
+        return _near_words([best.recipe, *near], [by_name[n] for n in near], measure)
     return _contradiction(rows, quality, best, measure)
 
 
@@ -150,14 +144,19 @@ def _apart(best: Place, other: Place, rows: Mapping[str, Row], measure: str) -> 
 
 
 def _widened(place: Place, rows: Mapping[str, Row], measure: str) -> Place:
-    if found_in(rows.get(place.recipe, {}), measure).get("spread") is not None:
+    if _is_over_seeds(rows[place.recipe], measure):
         return place
     low = place.value - RETRAINING * (place.value - place.low)
     return replace(place, low=low, high=place.value + RETRAINING * (place.high - place.value))
 
 
+def _is_over_seeds(row: Row, measure: str) -> bool:
+    score = row.score(measure)
+    return score is not None and score.spread is not None
+
+
 def _near_words(names: Sequence[str], others: Sequence[Row], measure: str) -> str:
-    if any(found_in(row, measure).get("spread") is not None for row in others):
+    if any(_is_over_seeds(row, measure) for row in others):
         return f"{joined(names)} cannot be told apart by {measure}; measure with more seeds"
     return (
         f"{joined(names)} lie within the noise of another training seed (retraining moves "
@@ -169,14 +168,17 @@ def _contradiction(
     rows: Sequence[Row], quality: Sequence[Place], best: Place, measure: str
 ) -> str:
     """Say where another measure of quality certainly prefers another."""
-    second = SECOND.get(measure, "")
     ranked = {p.recipe for p in quality}
-    places = score_places([r for r in rows if r.get("recipe") in ranked], second, "lower")
-    own = next((p for p in places if p.recipe == best.recipe), None)
-    rival = next((p for p in places if own and p.beats(own, "lower")), None)
-    if rival is None:
-        return ""
-    return f"{measure} prefers {best.recipe}, and {second} {rival.recipe}: the measures contradict"
+    for second in (m for m in metrics() if m.second_to == measure):
+        places = score_places([r for r in rows if r.name in ranked], second.name, second.better)
+        own = next((p for p in places if p.recipe == best.recipe), None)
+        rival = next((p for p in places if own and p.beats(own, second.better)), None)
+        if rival is not None:
+            return (
+                f"{measure} prefers {best.recipe}, and {second.name} {rival.recipe}: the measures "
+                "contradict"
+            )
+    return ""
 
 
 def _also(best: Place, coverage: Sequence[Place], speed: Sequence[Place], name: str) -> str:
@@ -201,19 +203,19 @@ def unranked_words(rows: Sequence[Row]) -> list[str]:
     short = [row for row in rows if _is_short(row)]
     if short:
         said.append(f"Not ranked: {_short_words(short)}.")
-    falling = [str(r.get("recipe")) for r in rows if _training(r).get("state") == "falling"]
+    falling = [row.name for row in rows if row.training and row.training.state == "falling"]
     if falling:
         said.append(
             f"{joined(falling)} still improved when the time was over: more minutes may change "
             "the places."
         )
-    elsewhere = [str(r.get("recipe")) for r in rows if _is_elsewhere(r, rows)]
+    elsewhere = [row.name for row in rows if _is_elsewhere(row, rows)]
     if elsewhere:
         said.append(
             f"Not ranked: {joined(elsewhere)}, trained with other threads or on another processor "
             "than the rest."
         )
-    rewarded = [f"{r.get('recipe')} ({r['reward']})" for r in rows if r.get("reward")]
+    rewarded = [f"{row.name} ({row.of.reward})" for row in rows if row.of.reward]
     if rewarded:
         said.append(
             f"Not ranked by likeness to the data: {joined(rewarded)}, trained for a reward."
@@ -221,29 +223,19 @@ def unranked_words(rows: Sequence[Row]) -> list[str]:
     return said
 
 
-def _training(row: Row) -> Mapping[str, object]:
-    return row.get("training") or {}
-
-
 def _is_short(row: Row) -> bool:
-    return _training(row).get("state") == "warming up"
+    return row.training is not None and row.training.state == "warming up"
 
 
 def _short_words(rows: Sequence[Row]) -> str:
     """Say how many updates were made, how many are wanted, and which minutes would do."""
-    each = []
-    for row in rows:
-        training = row["training"]
-        updates, wanted = training["updates"], training["wanted"]
-        each.append(f"{row.get('recipe')} made {updates:,} of the {wanted:,} updates it takes")
-    minutes = max(
-        row["training"]["seconds"]
-        / 60
-        * row["training"]["wanted"]
-        / max(row["training"]["updates"], 1)
-        for row in rows
-    )
-    return f"{joined(each)}; --minutes {_rounded_up(1.1 * minutes):g} would do"
+    each = {row.name: row.training for row in rows if row.training}
+    said = [
+        f"{name} made {t.updates:,} of the {t.wanted:,} updates it takes"
+        for name, t in each.items()
+    ]
+    minutes = max(t.seconds / 60 * t.wanted / max(t.updates, 1) for t in each.values())
+    return f"{joined(said)}; --minutes {_rounded_up(1.1 * minutes):g} would do"
 
 
 def _rounded_up(minutes: float) -> float:
@@ -260,11 +252,11 @@ def _rounded_up(minutes: float) -> float:
 
 def _is_elsewhere(row: Row, rows: Sequence[Row]) -> bool:
     """Tell whether a row was trained under other conditions than most."""
-    every = [_conditions(r) for r in rows if _training(r).get("processor")]
-    if not _training(row).get("processor") or not every:
-        return False
-    return _conditions(row) != Counter(every).most_common(1)[0][0]
+    every = [found for other in rows if (found := _conditions(other))]
+    own = _conditions(row)
+    return own is not None and own != Counter(every).most_common(1)[0][0]
 
 
-def _conditions(row: Row) -> tuple[object, object]:
-    return _training(row).get("processor"), _training(row).get("threads")
+def _conditions(row: Row) -> tuple[str, int] | None:
+    training = row.training
+    return (training.processor, training.threads) if training and training.processor else None

@@ -1,0 +1,1 @@
+"""What is compared, who is certainly better, and what to choose: no page is written here."""

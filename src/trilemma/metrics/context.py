@@ -1,0 +1,141 @@
+"""What the judge gives to every metric: one model, its samples and its data, each seen once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from trilemma.core.model import Model
+from trilemma.core.noise import CHUNK
+from trilemma.data.dataset import DataSet
+from trilemma.metrics.metric import Memo
+
+__all__ = ["AT_ONCE", "DRAWS", "Check", "Context", "Progress", "Reference", "World"]
+
+AT_ONCE = 4 * CHUNK
+"""Samples, or test examples, that are looked at together."""
+DRAWS = 64
+"""k, draws of the importance-weighted bound unless another number is asked for."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+Check = Callable[[], None]
+"""Called between chunks; raises to stop."""
+
+
+T = TypeVar("T")
+
+
+class World(Protocol):
+    """Several processes that share the work."""
+
+    @property
+    def size(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def span(self, n: int) -> range:
+        """Return which of n rows this process computes."""
+        ...
+
+    def gather(self, rows: Tensor, n: int) -> Tensor:
+        """Return the n rows of all processes in order, on every process."""
+        ...
+
+
+class Reference(Protocol):
+    """What samples of a data set are held against; it serves every model that is compared."""
+
+    data: DataSet
+    n: int
+    """How many samples it was made for."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Return the name of what is compared of examples, such as an extractor's."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """Say in a sentence what that is."""
+        ...
+
+    def once(self, make: Callable[[Any], T]) -> T:
+        """Return what is made of it, once for all models."""
+        ...
+
+    def neighbours(self, context: Context) -> Tensor:
+        """Return the training examples nearest to the first samples, data units."""
+        ...
+
+
+@dataclass(eq=False)
+class Context(Memo):
+    """One model with its samples, the data that they are held against, and how to measure."""
+
+    samples: Tensor
+    """[n, *shape], data units, on the CPU."""
+    reference: Reference
+    seed: int
+    """Seed of samples, bounds, baselines and intervals."""
+    model: Model[Any, Any] | None = None
+    """On `device`; None where samples are all that there is."""
+    draws: int = DRAWS
+    device: torch.device | str = "cpu"
+    """Where the model lies and features are computed."""
+    world: World | None = None
+    """Shares likelihoods and captioned samples among processes."""
+    progress: Progress | None = None
+    check: Check | None = None
+
+    @property
+    def data(self) -> DataSet:
+        """Return the data set."""
+        return self.reference.data
+
+    @property
+    def n(self) -> int:
+        """Return the number of samples."""
+        return len(self.samples)
+
+    @property
+    def asked(self) -> Any:  # noqa: ANN401
+        """Return the model, of which a metric has declared what it needs."""
+        assert self.model is not None
+        return self.model
+
+    @property
+    def test(self) -> Tensor:
+        """Return at most n test examples, drawn by the seed: files are often sorted."""
+        return self.once(_test)
+
+    def share(self, n: int) -> tuple[int, int]:
+        """Return the rows [start, stop) of n that this process computes."""
+        mine = range(n) if self.world is None else self.world.span(n)
+        return mine.start, mine.stop
+
+    def gathered(self, mine: Tensor, n: int) -> Tensor:
+        """Return the n rows of all processes."""
+        return mine if self.world is None else self.world.gather(mine, n)
+
+    def told(self, what: str, done: int, of: int) -> None:
+        """Tell progress, and stop if that is asked for."""
+        if self.check is not None:
+            self.check()
+        if self.progress is not None:
+            self.progress(what, done, of)
+
+
+def test_rows(data: DataSet, n: int, seed: int) -> Tensor:
+    """Return at most n test examples, drawn by the seed."""
+    generator = torch.Generator().manual_seed(seed)
+    return data.test.x[torch.randperm(len(data.test), generator=generator)[:n]]
+
+
+def _test(context: Context) -> Tensor:
+    return test_rows(context.data, context.n, context.seed)

@@ -1,0 +1,159 @@
+r"""Quality and coverage apart, by nearest neighbours.
+
+X = {x_i} are N real examples, Y = {y_j} M samples, r_k(·) the distance of a point to its k-th
+nearest other point of its own set.
+
+    precision  share of samples y with |y - x_i| ≤ r_3(x_i) for some i
+    recall     share of examples x with |x - y_j| ≤ r_3(y_j) for some j
+    density    Σ_ij 1[|y_j - x_i| ≤ r_5(x_i)] / (5 M)     (may exceed 1)
+    coverage   share of examples x_i with |y_j - x_i| ≤ r_5(x_i) for some j
+
+References:
+    | Improved Precision and Recall Metric for Assessing Generative Models
+      (Kynkäänniemi et al., 2019)
+    | Reliable Fidelity and Diversity Metrics for Generative Models (Naeem et al., 2020)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.metrics.context import Context
+from trilemma.metrics.features import FEATURED, OVER_SUBSETS, Seen, of_features
+from trilemma.metrics.frechet import rows_of
+from trilemma.metrics.metric import COVERAGE, Metric, hundredths
+from trilemma.metrics.neighbours import distances, radii
+from trilemma.metrics.score import Score, subset_spreads
+
+__all__ = ["METRICS", "Manifold", "manifold"]
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """What each point contributes; the metrics are the means."""
+
+    precision: Float[Tensor, " M"]
+    recall: Float[Tensor, " N"]
+    density: Float[Tensor, " M"]
+    coverage: Float[Tensor, " N"]
+
+
+def manifold(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> Manifold:
+    """Return each point's part in precision, recall (k = 3), density and coverage (k = 5)."""
+    near, wide, own = radii(reference, 3), radii(reference, 5), radii(samples, 3)
+    m, n = len(samples), len(reference)
+    kept = {"dtype": torch.float64, "device": samples.device}
+    precision, density = torch.zeros(m, **kept), torch.zeros(m, **kept)
+    recall = torch.zeros(n, **kept)
+    closest = torch.full((n,), torch.inf, **kept)
+    for start, d in distances(samples, reference):
+        rows = slice(start, start + len(d))
+        precision[rows] = (d <= near).any(1).double()
+        density[rows] = (d <= wide).sum(1).double() / 5
+        recall = torch.maximum(recall, (d <= own[rows, None]).any(0).double())
+        closest = torch.minimum(closest, d.amin(0))
+    return Manifold(precision, recall, density, (closest <= wide).double())
+
+
+def _manifold(it: Seen) -> Manifold:
+    return manifold(*it.pair)
+
+
+def _means(samples: Tensor, test: Tensor) -> dict[str, float]:
+    each = vars(manifold(samples, test))
+    return {name: part.mean().item() for name, part in each.items()}
+
+
+def _spreads(it: Seen) -> dict[str, float]:
+    return subset_spreads(*it.pair, _means, seed=it.against.seed)
+
+
+def _precision(it: Seen) -> float:
+    return it.once(_manifold).precision.mean().item()
+
+
+def _recall(it: Seen) -> float:
+    return it.once(_manifold).recall.mean().item()
+
+
+def _density(it: Seen) -> float:
+    return it.once(_manifold).density.mean().item()
+
+
+def _coverage(it: Seen) -> float:
+    return it.once(_manifold).coverage.mean().item()
+
+
+def _part(value: Callable[[Seen], float], name: str, k: int) -> Callable[[Context], Score]:
+    return of_features(
+        value,
+        deviation=lambda it: it.once(_spreads)[name],
+        protocol=lambda it: f"{rows_of(it)}, {k} neighbours",
+        interval=lambda _: OVER_SUBSETS,
+        n=lambda it: len(it.pair[0]),
+    )
+
+
+METRICS = (
+    Metric(
+        name="coverage",
+        label="coverage",
+        better="higher",
+        unit="share of test examples",
+        meaning="Share of the data that have a sample among their nearest neighbours: recall that "
+        "one outlier cannot inflate. The ranking by coverage uses it.",
+        failure="Samples all on the data's middle cover much where the data are dense, and in "
+        "many dimensions few neighbours are near.",
+        kinds=FEATURED,
+        ranks=COVERAGE,
+        least=0.0,
+        most=1.0,
+        write=hundredths,
+        measure=_part(_coverage, "coverage", 5),
+    ),
+    Metric(
+        name="recall",
+        label="recall",
+        better="higher",
+        unit="share of test examples",
+        meaning="Share of the data that lie where samples lie: is anything left out?",
+        failure="One sample far off has a wide ball and holds many examples in it.",
+        kinds=FEATURED,
+        ranks=COVERAGE,
+        least=0.0,
+        most=1.0,
+        write=hundredths,
+        measure=_part(_recall, "recall", 3),
+    ),
+    Metric(
+        name="precision",
+        label="precision",
+        better="higher",
+        unit="share of samples",
+        meaning="Share of the samples that lie where data lie: are they good?",
+        failure="One example far off has a wide ball, in which anything passes for good.",
+        kinds=FEATURED,
+        least=0.0,
+        most=1.0,
+        write=hundredths,
+        measure=_part(_precision, "precision", 3),
+    ),
+    Metric(
+        name="density",
+        label="density",
+        better="higher",
+        unit="ratio",
+        meaning="Precision that one outlier cannot inflate: how crowded with data the samples' "
+        "places are, 1 for real data; it may exceed 1.",
+        failure="Samples in the densest places alone exceed what real data reach.",
+        kinds=FEATURED,
+        least=0.0,
+        write=hundredths,
+        measure=_part(_density, "density", 5),
+    ),
+)

@@ -1,0 +1,337 @@
+r"""Features of samples, and what they are held against: the ground of the metrics of features.
+
+A `FeatureReference` is everything that does not depend on the model: the features of test and
+training examples, and those of stand-ins of a model, as many of them as of the samples that are
+measured,
+
+    real     training examples in the place of samples: the floor, what a perfect model reaches
+    mean     the training mean, repeated
+    noise    uniform noise: over all levels, or over the box around the training points
+    normal   a Gaussian with the training moments, for points and tables
+
+A Fréchet distance of n samples lies above its limit by a part that goes as 1 / n. So score, floor
+and baselines take the same n: that of the samples, or of the training examples where these are
+fewer.
+
+It is made once and serves every model that is compared on the data. A metric is a function of one
+`Seen`, a set of examples with their features, and `of_features` makes of it what the judge asks:
+the value of the samples, and beside it those of all stand-ins.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trilemma.core.domain import Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.noise import mix
+from trilemma.data.dataset import DataSet
+from trilemma.metrics.context import Check, Context, Progress
+from trilemma.metrics.extractors import Extractor
+from trilemma.metrics.metric import Memo, Unmeasured
+from trilemma.metrics.neighbours import CAP, nearest
+from trilemma.metrics.score import RESAMPLES, SUBSETS, Score
+
+__all__ = [
+    "BOOTSTRAP",
+    "FEATURED",
+    "OVER_SUBSETS",
+    "FeatureReference",
+    "Seen",
+    "feature_reference",
+    "matched",
+    "of_both",
+    "of_features",
+    "seen",
+]
+
+FEATURED = ("image", "points")
+"""Kinds of data that are measured in features."""
+SHOWN = 16
+"""Samples whose nearest training example is kept."""
+FEWEST = 6
+"""Fewest points of a set that have a fifth neighbour."""
+TEST, TRAIN = 10_000, 60_000
+"""Most test and training examples whose features are taken."""
+
+BOOTSTRAP = f"{RESAMPLES} bootstrap resamples of samples, and of test examples"
+OVER_SUBSETS = f"{SUBSETS} subsets of samples and of test examples"
+
+
+@dataclass(eq=False)
+class Seen(Memo):
+    """Examples as an extractor sees them."""
+
+    x: Tensor
+    """[N, *shape], data units."""
+    features: Float[Tensor, "N F"]
+    """float32, on the CPU."""
+    away: Float[Tensor, " N"]
+    """Distance of each to the nearest training example."""
+    against: FeatureReference
+    near: Int[Tensor, " N"] | None = None
+    """Which training example that is, as a row of `FeatureReference.train`."""
+
+    @property
+    def matched(self) -> Tensor:
+        """Return the features of as many as the stand-ins are."""
+        return self.features[: self.against.count]
+
+    @property
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """Return as many features of samples as of test examples, at most `CAP`.
+
+        Raises:
+            Unmeasured: They are too few to have neighbours.
+        """
+        one, other = self.matched, self.against.test
+        m = min(len(one), len(other), CAP)
+        if m < FEWEST:
+            raise Unmeasured(
+                f"{len(one)} samples and {len(other)} test examples are too few; "
+                f"take at least {FEWEST} of each."
+            )
+        return one[:m], other[:m]
+
+
+@dataclass(eq=False)
+class FeatureReference(Memo):
+    """What samples of a data set are held against. Features are float32 on the CPU."""
+
+    data: DataSet
+    extractor: Extractor
+    n: int
+    """How many samples it was made for."""
+    seed: int
+    test: Float[Tensor, "N F"]
+    """In an order drawn from the seed."""
+    test_rows: Int[Tensor, " N"]
+    """Index in the test split of each row of `test`."""
+    train: Float[Tensor, "T F"]
+    train_rows: Int[Tensor, " T"]
+    usual: Float[Tensor, " U"]
+    """Distance of test examples, at most `CAP`, to the nearest training example."""
+    stand_ins: Mapping[str, Seen] = field(default_factory=dict)
+    """The baselines, by name."""
+
+    @property
+    def count(self) -> int:
+        """Return how many of each stand-in are measured."""
+        return min(self.n, len(self.train))
+
+    @property
+    def real(self) -> Seen:
+        """Return training examples in the place of samples."""
+        return self.once(_real)
+
+    @property
+    def name(self) -> str:
+        """Return the extractor's name."""
+        return self.extractor.name
+
+    @property
+    def note(self) -> str:
+        """Say what the extractor is."""
+        return self.extractor.note
+
+    def look(self, x: Tensor) -> Seen:
+        """Return examples as the extractor sees them.
+
+        Arguments:
+            x: [N, *shape], data units.
+
+        Raises:
+            Unmeasured: Some are not finite numbers.
+        """
+        if x.is_floating_point() and not x.isfinite().all():
+            bad = int((~x.isfinite().flatten(1).all(1)).sum())
+            raise Unmeasured(f"{bad} of {len(x)} samples are not finite numbers")
+        features = self.extractor(x)
+        return Seen(x, features, *_nearest(features, self))
+
+    def neighbours(self, context: Context) -> Tensor:
+        """Return the training examples nearest to the first samples, data units."""
+        try:
+            near = seen(context).near
+        except Unmeasured:
+            near = None
+        rows = self.train_rows[:0] if near is None else self.train_rows[near[:SHOWN]]
+        return self.data.train.x[rows]
+
+
+def _nearest(
+    features: Tensor, against: FeatureReference
+) -> tuple[Tensor, FeatureReference, Tensor]:
+    away, near = nearest(features, against.train)
+    return away, against, near
+
+
+def _real(against: FeatureReference) -> Seen:
+    count = against.count
+    # Of distances to training examples the floor is that of test examples.
+    rows = against.train_rows[:count]
+    return Seen(against.data.train.x[rows], against.train[:count], against.usual, against)
+
+
+def seen(context: Context) -> Seen:
+    """Return the samples as the extractor sees them."""
+    return context.once(_seen)
+
+
+def _seen(context: Context) -> Seen:
+    assert isinstance(context.reference, FeatureReference)
+    return context.reference.look(context.samples)
+
+
+def matched(it: Seen) -> int:
+    """Return how many samples are measured, where as many as the stand-ins are."""
+    return len(it.matched)
+
+
+def of_features(
+    value: Callable[[Seen], float],
+    *,
+    deviation: Callable[[Seen], float],
+    protocol: Callable[[Seen], str],
+    interval: Callable[[Seen], str],
+    n: Callable[[Seen], int] = matched,
+    floor: str = "training examples",
+) -> Callable[[Context], Score]:
+    """Make a metric of a function of examples and their features.
+
+    Arguments:
+        value: Of samples, and of what stands in for them; raises `Unmeasured` where it has none.
+        deviation: Standard deviation of the value over fresh samples and fresh test examples.
+        protocol: Says what was compared.
+        interval: Says over what the deviation was taken.
+        n: How many samples it takes.
+        floor: What stands in for samples.
+    """
+
+    def measure(context: Context) -> Score:
+        it = seen(context)
+        against = it.against
+        score = Score(
+            it.once(value),
+            floor=_mark(against.real, value),
+            baselines={
+                name: mark
+                for name, other in against.stand_ins.items()
+                if (mark := _mark(other, value)) is not None
+            },
+            n=n(it),
+            protocol=f"{protocol(it)}; features {against.extractor!r}; seed {against.seed}; "
+            f"interval: 1.96 standard deviations over {interval(it)}; floor: as many {floor}",
+        )
+        return score.within(deviation(it))
+
+    return measure
+
+
+def _mark(it: Seen, value: Callable[[Seen], float]) -> float | None:
+    try:
+        return it.once(value)
+    except (Unmeasured, BadInput):
+        return None
+
+
+def feature_reference(
+    data: DataSet,
+    extractor: Extractor,
+    *,
+    n: int,
+    seed: int,
+    progress: Progress | None = None,
+    check: Check | None = None,
+) -> FeatureReference:
+    """Look at a data set, and at trivial samples.
+
+    Arguments:
+        data: Has test examples.
+        extractor: Made for this data.
+        n: How many samples will be measured.
+        seed: Seed of the order, the noise and the resamples.
+        progress: Told of each chunk.
+        check: Called between chunks; raises to stop.
+
+    Raises:
+        BadInput: There are no test examples.
+    """
+    if len(data.test) == 0:
+        raise BadInput(f"data set '{data.name}' has no test examples to measure against.")
+
+    def features(x: Tensor, what: str) -> Tensor:
+        def each(done: int) -> None:
+            if check is not None:
+                check()
+            if progress is not None:
+                progress(f"features of {what}", done, len(x))
+
+        return extractor(x, each=each)
+
+    test_rows = _order(len(data.test), seed, "test")[:TEST]
+    test = features(data.test.x[test_rows], "test examples")
+    rows = _order(len(data.train), seed, "train")[:TRAIN]
+    train = features(data.train.x[rows], "training examples")
+    usual = nearest(test[:CAP], train)[0]
+    made: dict[str, Seen] = {}
+    against = FeatureReference(
+        data, extractor, n, seed, test, test_rows, train, rows, usual, stand_ins=made
+    )
+    count = against.count
+    one = _mean(data)[None]
+    alike = features(one, "the mean")
+    repeated = one.expand(count, *data.domain.shape), alike.expand(count, -1)
+    made["mean"] = Seen(*repeated, nearest(alike, train)[0].expand(count), against)
+    others = {"noise": _noise(data, count, seed)}
+    if data.domain.kind == "points":
+        others["normal"] = _normal(data, count, seed)
+    for name, x in others.items():
+        found = features(x, name)
+        made[name] = Seen(x, found, nearest(found, train)[0], against)
+    return against
+
+
+def _order(count: int, seed: int, name: str) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(mix(seed, name, count)))
+
+
+def _mean(data: DataSet) -> Tensor:
+    """Return the training mean in data units."""
+    total = torch.zeros(data.domain.shape, dtype=torch.float64)
+    for part in data.train.x.split(4096):
+        total += part.double().sum(0)
+    mean = total / len(data.train)
+    return mean.round().to(data.train.x.dtype) if isinstance(data.domain.values, Levels) else mean
+
+
+def _noise(data: DataSet, n: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(mix(seed, "uniform noise"))
+    values = data.domain.values
+    if isinstance(values, Levels):
+        shape = (n, *data.domain.shape)
+        return torch.randint(values.count, shape, generator=generator, dtype=torch.uint8)
+    low, high = data.train.x.amin(0), data.train.x.amax(0)
+    return low + (high - low) * torch.rand(n, *data.domain.shape, generator=generator)
+
+
+def _normal(data: DataSet, n: int, seed: int) -> Tensor:
+    """Draw from a Gaussian with the training moments, [n, D]."""
+    x = data.train.x.double()
+    covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
+    ridge = 1e-9 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
+    factor = torch.linalg.cholesky(covariance + ridge)
+    generator = torch.Generator().manual_seed(mix(seed, "normal"))
+    noise = torch.randn(n, x.shape[1], generator=generator, dtype=torch.float64)
+    return (x.mean(0) + noise @ factor.T).to(data.train.x.dtype)
+
+
+def of_both(deviation: Callable[..., float], samples: Tensor, test: Tensor, seed: int) -> float:
+    """Return the deviation over fresh rows of either side, of a distance that is symmetric."""
+    return math.hypot(deviation(samples, test, seed=seed), deviation(test, samples, seed=seed))

@@ -1,0 +1,83 @@
+r"""Whether a model copies: how near its samples lie to the training examples.
+
+    nearest_train_ratio   median_j d(y_j, train) / median_i d(test_i, train),
+                          d the distance to the nearest training example
+
+A ratio well below 1 means that samples lie nearer to training examples than new examples do:
+the model copies. 1 is what new examples reach; well above 1, samples lie off the data.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.metrics.features import FEATURED, Seen, of_features
+from trilemma.metrics.metric import Metric, hundredths
+from trilemma.metrics.score import RESAMPLES, spread
+
+__all__ = ["METRICS", "nearest_ratio"]
+
+
+def nearest_ratio(samples: Float[Tensor, " M"], test: Float[Tensor, " N"]) -> float:
+    """Return the ratio of medians of distances to the nearest training example.
+
+    >>> nearest_ratio(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0, 4.0]))
+    0.5
+    """
+    usual = test.double().quantile(0.5)
+    return (
+        samples.double().quantile(0.5) / usual.clamp_min(torch.finfo(torch.float64).tiny)
+    ).item()
+
+
+def _ratio(it: Seen) -> float:
+    return nearest_ratio(it.away, it.against.usual)
+
+
+def _spread(it: Seen) -> float:
+    """Return the deviation of a ratio of medians over fresh samples and fresh test examples."""
+    seed, value = it.against.seed, it.once(_ratio)
+    parts = []
+    for away in (it.away, it.against.usual):
+        middle = away.double().quantile(0.5).clamp_min(1e-300).item()
+        parts.append(spread(away, seed=seed, median=True) / middle)
+    return value * math.hypot(*parts)
+
+
+def _protocol(it: Seen) -> str:
+    against = it.against
+    return (
+        f"median distance of {len(it.away)} samples to the nearest of "
+        f"{len(against.data.train)} training examples, over that of {len(against.usual)} test "
+        "examples; 1 is usual, well below 1 is copying"
+    )
+
+
+METRICS = (
+    Metric(
+        name="nearest_train_ratio",
+        label="nearest / train",
+        better="one",
+        unit="ratio",
+        meaning="How near samples lie to the training data, against how near unseen data lie: "
+        "about 1 is right, far below 1 means copies.",
+        failure="A median: a model that copies fewer than half of its samples passes unseen.",
+        kinds=FEATURED,
+        least=0.0,
+        write=hundredths,
+        measure=of_features(
+            _ratio,
+            deviation=_spread,
+            protocol=_protocol,
+            interval=lambda _: (
+                f"{RESAMPLES} bootstrap resamples of the samples, and of the test examples"
+            ),
+            n=lambda it: len(it.away),
+            floor="test examples",
+        ),
+    ),
+)

@@ -1,0 +1,93 @@
+"""Every metric, found in the modules that declare it; one more is one more file.
+
+>>> quantity("fd").better, ranking("coverage")
+('lower', ('coverage', 'recall'))
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping, Sequence
+from functools import cache
+from types import MappingProxyType
+
+from trilemma import metrics as room
+from trilemma.metrics.cost import COSTS
+from trilemma.metrics.likelihood import LIKELIEST
+from trilemma.metrics.metric import QUALITY, Metric, Quantity
+
+__all__ = [
+    "discovered",
+    "metric",
+    "metrics",
+    "ordered",
+    "quantities",
+    "quantity",
+    "ranking",
+    "variants",
+]
+
+SECTIONS = ("quality and coverage", "restoration", "codes", "likelihood")
+"""In the order of a table's columns."""
+
+
+def discovered() -> list[Metric]:
+    """Import every module of the room, and gather what each declares, in the order of names."""
+    found: list[Metric] = []
+    for module in sorted(pkgutil.iter_modules(room.__path__), key=lambda m: m.name):
+        declared = importlib.import_module(f"{room.__name__}.{module.name}")
+        found += getattr(declared, "METRICS", ())
+    return found
+
+
+def ordered(found: Sequence[Metric]) -> tuple[Metric, ...]:
+    """Put metrics in the order of a table: by section, what ranks quality in front.
+
+    Raises:
+        ValueError: Two metrics of one kind of data have one name.
+    """
+    seen: set[tuple[str, str]] = set()
+    for one in found:
+        for kind in one.kinds:
+            if (one.name, kind) in seen:
+                raise ValueError(f"two metrics of the kind '{kind}' are called {one.name}")
+            seen.add((one.name, kind))
+    return tuple(sorted(found, key=lambda m: (SECTIONS.index(m.section), m.ranks != QUALITY)))
+
+
+@cache
+def metrics() -> tuple[Metric, ...]:
+    """Return all metrics; two of different kinds of data may share a name, and then a meaning."""
+    return ordered(discovered())
+
+
+def metric(name: str) -> Metric | None:
+    """Return the metric of a name, the first if kinds of data share it."""
+    return next((one for one in metrics() if one.name == name), None)
+
+
+@cache
+def quantities() -> Mapping[str, Quantity]:
+    """Return what stands in tables, by name and in order: metrics, the likeliest, costs."""
+    found: dict[str, Quantity] = {}
+    for each in (*metrics(), LIKELIEST, *COSTS):
+        found.setdefault(each.name, each)
+    return MappingProxyType(found)
+
+
+def quantity(name: str) -> Quantity:
+    """Return what is declared of a number; an unknown one is labelled with its own name."""
+    return quantities().get(name) or Quantity(name=name, label=name.replace("_", " "), meaning="")
+
+
+@cache
+def ranking(what: str) -> tuple[str, ...]:
+    """Name the metrics that rank something, the one that is asked first in front."""
+    return tuple(dict.fromkeys(one.name for one in metrics() if one.ranks == what))
+
+
+@cache
+def variants() -> frozenset[str]:
+    """Name the metrics that ask again what another asks."""
+    return frozenset(one.name for one in metrics() if one.variant_of)
