@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from trilemma.core.domain import Levels
 from trilemma.families import denoiser, diffusion, editing, probability_flow, variational
 from trilemma.laws import denoising as laws
 from trilemma.maths import predictions, times
@@ -153,6 +154,40 @@ def test_a_solver_that_flatters_is_seen(monkeypatch):
     monkeypatch.setattr(probability_flow.ode, "_size", of_the_state_alone)
     broken = [law.name for law in laws.flow_of_levels() if not law.holds]
     assert "entropy of 256 levels <= bits of the flow of their denoiser" in broken
+
+
+@pytest.mark.parametrize("times", [4, 1 / 4])
+@pytest.mark.parametrize("kind", ["bound", "flow"])
+def test_a_chain_that_begins_at_another_noise_is_seen(monkeypatch, kind, times):
+    """Four times coarser it cannot tell levels apart; finer, it costs no bits but is no harm."""
+    whole = variational.VariationalBound.chain
+
+    def chain(self, device):
+        values = Levels(round((self.domain.values.count - 1) / times) + 1)
+        domain = dataclasses.replace(self.domain, values=values)
+        return whole(dataclasses.replace(self, domain=domain), device)
+
+    monkeypatch.setattr(variational.VariationalBound, "chain", chain)
+    assert broken(laws.fineness, f"{kind}, continuous time: bits") == (2 if times > 1 else 0)
+    assert broken(laws.fineness, f"{kind}, chain of 1000: bits") == (1 if times > 1 else 0)
+
+
+@pytest.mark.parametrize("kind", ["bound", "flow"])
+def test_bits_that_are_too_few_are_seen(monkeypatch, kind):
+    whole = variational.VariationalBound.decoded
+    monkeypatch.setattr(
+        variational.VariationalBound, "decoded", lambda self, *args: whole(self, *args) - 0.3
+    )
+    assert broken(laws.fineness, f"{kind}, continuous time: entropy") == 2
+    assert broken(laws.fineness, f"{kind}, chain of 1000: entropy") == 1
+
+
+def test_another_weight_of_the_bound_is_seen(monkeypatch):
+    whole = diffusion.Diffusion._hybrid
+    monkeypatch.setattr(
+        diffusion.Diffusion, "_hybrid", lambda self, *args: 1.1 * whole(self, *args)
+    )
+    assert broken(laws.hybrid, "weight of L_1") == 2
 
 
 def test_a_likelihood_that_looks_at_its_neighbours_is_seen(monkeypatch):

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion import MOST, Diffusion
+from trilemma.families.diffusion import Diffusion
 from trilemma.families.variational import VariationalBound, reverse_variance
 from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
 from trilemma.laws.law import Check, Law, at_most, equal
@@ -29,6 +30,8 @@ __all__ = ["CHECKS"]
 
 WHERE = "lecture 6; arXiv:2102.09672"
 COUNT = 256
+V = 0.3
+"""Of a learned variance."""
 ERROR = 0.01
 """By which an erring network is off, in units of its output's spread."""
 TRUTH = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
@@ -68,11 +71,11 @@ def drawing() -> list[Law]:
 
 
 def weighted() -> list[Law]:
-    """No weight of min-SNR is above 5, and below it is the noise's."""
+    """No weight of min-SNR is above the paper's 5, and below it is the noise's."""
     model, t = _model(weighting="min-snr"), torch.linspace(0.05, 1, 40)
     alpha, sigma = schedules.Cosine()(t.double())
     snr = (alpha / sigma) ** 2
-    gap = float((model._weight(t).double() - snr.clamp(max=MOST)).abs().max())
+    gap = float((model._weight(t).double() - snr.clamp(max=5)).abs().max())
     return [equal("min-SNR: w = min(SNR, 5)", "arXiv:2303.09556", gap, 0, 1e-4)]
 
 
@@ -183,13 +186,15 @@ def erring() -> list[Law]:
 
 
 class _OfLevels(torch.nn.Module):
-    """A network that gives the posterior mean of the noise on one of 256 levels, all alike."""
+    """Gives the posterior mean of the noise on every k-th of L levels, all alike."""
 
-    def __init__(self) -> None:
+    at: Tensor
+
+    def __init__(self, count: int = COUNT, every: int = 1) -> None:
         super().__init__()
         self.extra = torch.nn.Parameter(torch.zeros(()))
-        self.at: Tensor
-        self.register_buffer("at", torch.linspace(-1, 1, COUNT, dtype=torch.float64))
+        levels = torch.linspace(-1, 1, count, dtype=torch.float64)[::every]
+        self.register_buffer("at", levels)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:
         alpha, sigma = (torch.sigmoid(s * log_snr.double()).sqrt()[:, None] for s in (1, -1))
@@ -227,6 +232,80 @@ def flow_of_levels() -> list[Law]:
             1e-4,
         ),
     ]
+
+
+def fineness() -> list[Law]:
+    """Of levels with gaps between them, chain and flow begin at a noise that tells them apart.
+
+    Every other level is as likely as any of them. What a chain begins at is decoded by a normal
+    distribution as wide as its noise: were it as wide as a bin, a half of it would lie in gaps.
+    """
+    found = []
+    for count, chain in ((256, 0), (17, 0), (17, 1000)):
+        domain, kept = Domain("points", (1,), Levels(count)), range(0, count, 2)
+        network, schedule = _OfLevels(count, 2), schedules.Linear()
+        model = Diffusion(network, domain, schedule, predictions.NoisePrediction(), chain=chain)
+        x = torch.tensor(kept, dtype=torch.uint8)[:, None].repeat(512 // len(kept), 1)
+        noise, entropy = Noise.of(0, len(x)), math.log2(len(kept))
+        time = f"chain of {chain}" if chain else "continuous time"
+        for kind, nats in (
+            ("bound", model.bound(x, noise=noise[:], draws=64)),
+            ("flow", model.ode_log_prob(x, noise=noise[:])),
+        ):
+            bits = -nats.double() / math.log(2)
+            error = float(bits.std()) / math.sqrt(len(x))
+            found += [
+                at_most(
+                    f"{kind}, {time}: bits of every other of {count} levels <= their entropy + .2",
+                    WHERE,
+                    float(bits.mean()),
+                    entropy + 0.2 + 2 * error,
+                ),
+                at_most(
+                    f"{kind}, {time}: entropy of every other of {count} levels <= its bits",
+                    WHERE,
+                    entropy,
+                    float(bits.mean()) + 0.005 + 2 * error,
+                ),
+            ]
+    return found
+
+
+class _Doubtful(_Perfect):
+    """The perfect network, with one v of the learned variance for all."""
+
+    def forward(self, x: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
+        output = super().forward(x, log_snr, condition)
+        return torch.cat([output, torch.full_like(output, math.log(V / (1 - V)))], dim=1)
+
+
+def hybrid() -> list[Law]:
+    """With learned variances the loss is L_simple + .001 (L_1 + … + L_{T-1}) / D."""
+    found, schedule = [], schedules.Linear()
+    for steps in (25, 100):
+        noise = _Cubature(copies=steps)
+        model = Diffusion(
+            _Doubtful(),
+            POINTS,
+            schedule,
+            predictions.NoisePrediction(),
+            chain=steps,
+            variance="learned",
+        )
+        loss = float(model.loss(Examples(noise.x, noise=noise)).value.detach())
+        t = torch.arange(1, steps + 1, dtype=torch.float64)[:, None] / steps
+        alpha, sigma = schedule(t)
+        spread = alpha**2 * SPREAD**2 + sigma**2
+        simple = (alpha**2 * SPREAD**2 / spread).mean()
+        _, of_clean, tilde = schedules.posterior(schedule, t[:-1], t[1:])
+        _, beta = schedules.transition(schedule, t[:-1], t[1:])
+        own = beta**V * tilde ** (1 - V)
+        error = (SPREAD**2 * sigma**2 / spread)[1:]
+        terms = (tilde / own - 1 - (tilde / own).log() + of_clean**2 * error / own) / 2
+        weight = (loss - float(simple)) * D / float(terms.sum())
+        name = f"weight of L_1 + … + L_{{T-1}} in the hybrid loss, T = {steps}"
+        found.append(equal(name, "arXiv:2102.09672, equation 16", weight, 1e-3, 2e-5))
+    return found
 
 
 def edited() -> list[Law]:
@@ -268,4 +347,14 @@ def _gap(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
-CHECKS: Sequence[Check] = (drawing, weighted, variances, flow, erring, flow_of_levels, edited)
+CHECKS: Sequence[Check] = (
+    drawing,
+    weighted,
+    variances,
+    flow,
+    erring,
+    flow_of_levels,
+    fineness,
+    hybrid,
+    edited,
+)
