@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
@@ -389,6 +390,42 @@ def test_a_table_goes_all_the_way(here, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"]["log_prob"]["by"] == "exact"
     assert "unit" in found["skipped"]["bits_per_dim"]
+
+
+def test_a_table_of_whole_numbers_and_words_goes_all_the_way(here, capsys):
+    towns = ["Bern", "Rom, alt", "Wien"]
+    rows = [[i % 2, 1 + i % 7, towns[i % 3], (i * 37 % 100) / 7] for i in range(400)]
+    with open("people.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["member", "visits", "town", "spent"], *rows])
+    assert main(["data", "check", "people.csv", "--columns", "member=category", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    kinds = [column["kind"] for column in found["domain"]["values"]["columns"]]
+    assert kinds == ["category", "whole", "category", "real"]
+    words = ["train", "spline-flow", "--data", "people.csv", "--steps", "5", "--batch", "64"]
+    words += ["--columns", "visits=category,spent=drop", "--width", "16", "--run", "run"]
+    assert main(words) == 0
+    assert main(["sample", "run", "-n", "20", "--out", "new.csv"]) == 0
+    with open("new.csv", newline="") as file:
+        head, *drawn = csv.reader(file)
+    assert head == ["member", "visits", "town"]
+    assert len(drawn) == 20
+    for member, visits, town in drawn:
+        assert member in ("0", "1")
+        assert visits in "1234567"
+        assert town in towns
+    assert main(["sample", "run", "-n", "2", "--out", "one-by-one"]) == 0
+    assert Path("one-by-one/000001.csv").read_text().count(",") >= 2
+    Path("people.csv").rename("moved.csv")
+    capsys.readouterr()
+    words = ["evaluate", "run", "--samples", "100", "--json", "--data", "moved.csv"]
+    assert main(words) == 0
+    metrics = json.loads(capsys.readouterr().out)["metrics"]
+    assert "log_prob" not in metrics
+    assert metrics["bound"]["value"] < 0
+    assert main([*words[:-1], "moved.csv@columns:visits=whole,spent=drop"]) == 2
+    assert "differs in data" in capsys.readouterr().err
+    assert main(["train", "vae", "--columns", "a=real", "--steps", "1"]) == 2
+    assert "'digits' is the name of a set" in capsys.readouterr().err
 
 
 def test_a_gan_says_who_knows_a_density(trained, capsys):

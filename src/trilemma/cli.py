@@ -75,6 +75,14 @@ def _radius(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _columns(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--columns",
+        metavar="NAME=KIND,…",
+        help="what columns of a table are, where the rule errs: real, whole, category, or drop",
+    )
+
+
 def _parser() -> Parser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -124,6 +132,7 @@ def _parser() -> Parser:
         "--size", type=_above_zero(int), help="side of images; nodes of generated graphs"
     )
     _radius(p)
+    _columns(p)
     p.add_argument("--out", type=Path, metavar="FILE.png", help="where the contact sheet goes")
 
     says = "make a run directory and train a recipe in it, for a minute unless told otherwise"
@@ -134,6 +143,7 @@ def _parser() -> Parser:
         "--size", type=_above_zero(int), help="side of images; nodes of generated graphs"
     )
     _radius(p)
+    _columns(p)
     p.add_argument("--seed", type=_seed, default=0)
     p.add_argument("--precision", choices=PRECISIONS, default="auto")
     p.add_argument("--run", type=Path, metavar="DIR", help="default runs/RECIPE-DATA-001")
@@ -201,6 +211,7 @@ def _parser() -> Parser:
         "--size", type=_above_zero(int), help="side of images; nodes of generated graphs"
     )
     _radius(p)
+    _columns(p)
     p.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
     p.add_argument("--minutes", type=_above_zero(float), default=1.0, help="for each run")
     p.add_argument(

@@ -97,6 +97,7 @@ def train(options: argparse.Namespace) -> None:
     """Make a run and train it."""
     recipe = parse(named(options.recipe), options.fields)
     options.data = sources.with_radius(options.data, options.ego_radius)
+    options.data = sources.with_columns(options.data, options.columns)
     with _at_work(options.device) as (stop, ranks):
         found = _load(options.data, options.size, ranks)
         run, events = begin(
@@ -122,9 +123,9 @@ def resume(options: argparse.Namespace) -> None:
     """Go on with a run."""
     with _at_work(options.device) as (stop, ranks):
         run = Run.open(options.run)
-        found = _load(
-            options.data or run.recipe["data"]["source"], run.recipe["data"]["size"], ranks
-        )
+        record = run.recipe["data"]
+        where = sources.moved(options.data or record["source"], record["source"])
+        found = _load(where, record["size"], ranks)
         run, events = go_on(
             options.run,
             budget=_budget(options),
@@ -292,7 +293,8 @@ def evaluate(options: argparse.Namespace) -> None:
     with _at_work(options.device) as (stop, ranks):
         loaded = load(options.run, warn=warn, device=ranks.device)
         record = loaded.run.recipe["data"]
-        data_set = loaded.same(_load(options.data or record["source"], record["size"], ranks))
+        where = sources.moved(options.data or record["source"], record["source"])
+        data_set = loaded.same(_load(where, record["size"], ranks))
         with counting("measuring") as progress:
             found = judge_run(
                 loaded,
@@ -348,6 +350,7 @@ def compare(options: argparse.Namespace) -> None:
     for name in names or ():
         named(name)
     options.data = sources.with_radius(options.data, options.ego_radius)
+    options.data = sources.with_columns(options.data, options.columns)
     grid = read_grid([*options.grid, *_seed_grid(options)])
     settings = read_settings([*options.settings, *_field_words(options.fields)])
     if "seed" in dict(grid) and options.seed and options.seeds is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import shutil
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from trilemma.core.domain import Domain
+from trilemma.core.domain import Columns, Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Gradual, Model, Sequential
 from trilemma.core.noise import CHUNK, Noise
@@ -240,8 +241,7 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
     elif form == ".csv":
         with whole(target) as partial:
             names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
-            head = ",".join(f'"{name}"' if "," in name else name for name in names)
-            np.savetxt(partial, x.numpy(), fmt="%.9g", delimiter=",", header=head, comments="")
+            _rows(x, partial, domain, names)
     elif form == ".npz":
         with whole(target) as partial:
             np.savez_compressed(partial, x=x.numpy())
@@ -250,6 +250,21 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
             save_file({"x": x.contiguous()}, partial)
     else:
         _folder(x, target, domain)
+
+
+def _rows(x: Tensor, path: Path, domain: Domain, names: Sequence[str] = ()) -> None:
+    """Write rows of numbers as .csv: whole ones whole, and categories by their names."""
+    values = domain.values
+    with path.open("w", encoding="utf-8", newline="") as file:
+        write = csv.writer(file, lineterminator="\n").writerow
+        if names:
+            write(names)
+        for row in x.tolist():
+            write(
+                values.words(row)
+                if isinstance(values, Columns)
+                else [f"{value:.9g}" for value in row]
+            )
 
 
 def _folder(x: Tensor, target: Path, domain: Domain) -> None:
@@ -265,7 +280,7 @@ def _folder(x: Tensor, target: Path, domain: Domain) -> None:
             elif domain.kind == "graph":
                 graph_writing.write(one[None], partial / f"{i:06d}.graphml", ".graphml")
             else:
-                np.savetxt(partial / f"{i:06d}.csv", one.numpy()[None], delimiter=",")
+                _rows(one[None], partial / f"{i:06d}.csv", domain)
         if target.exists():
             target.rmdir()
         partial.replace(target)

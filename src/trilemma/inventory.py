@@ -154,8 +154,9 @@ def data(options: argparse.Namespace) -> int:
         out(sources.fetch(options.name))
         return 0
     options.name = sources.with_radius(options.name, options.ego_radius)
+    wanted = sources.with_columns(options.name, options.columns)
     with counting("reading") as progress:
-        report = data_check.check(options.name, size=options.size, progress=progress)
+        report = data_check.check(wanted, size=options.size, progress=progress)
     if options.json:
         as_json(report.to_json())
     else:

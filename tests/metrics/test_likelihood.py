@@ -121,20 +121,20 @@ def test_what_a_model_cannot_say_has_its_reason():
     assert lacking(Tight()) == {"log_prob"} | ode
     assert lacking(Knowing()) == {"bound", "importance_bound"} | ode
     assert lacking(Streaming()) == {"log_prob", "importance_bound"}
-    assert lacking(Guessing()) == {"bound", "importance_bound"} | ode
+    assert lacking(Guessing()) == {"log_prob", "importance_bound"} | ode
     assert "autoregressive" in asked(Silent())[1]["log_prob"]
 
 
 def test_an_estimated_partition_widens_the_interval():
     found, _ = asked(Guessing())
-    score = found["log_prob"]
+    score = found["bound"]
     x = context.test_rows(levels(), 50, 0)
     nats = all_nats(Guessing(), "energy", x)
     error = nats.std().item() / math.sqrt(50)
     assert score.value == pytest.approx(nats.mean().item() - 3.5)
     assert score.high - score.value == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.1))
     assert score.value - score.low == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.2))
-    assert score.by == found["bits_per_dim"].by == "AIS interval"
+    assert score.by == found["bits_per_dim"].by == "lower bound, AIS interval"
     assert "between 3 and 4" in score.protocol
 
 

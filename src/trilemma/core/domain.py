@@ -11,6 +11,10 @@ For values on `count` levels, x in {0, …, count - 1}:
 
 and, by Jensen's inequality, ln P(x) >= E_u[ln p(y)] + D ln(2 / count) (Theis, van den Oord &
 Bethge, "A note on the evaluation of generative models", 2016).
+
+The columns of a table may each be of another kind, real, whole or category: `columns`. Every
+values class says whether some of its values lie in bins (`binned`: a density then gives a bound)
+and whether all do (`discrete`: an example then has a probability, whose logarithm is at most 0).
 """
 
 from __future__ import annotations
@@ -18,14 +22,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from trilemma.core.columns import Column, Columns, Kind
 from trilemma.core.noise import Noise
 
-__all__ = ["Domain", "Levels", "Real"]
+__all__ = ["Column", "Columns", "Domain", "Kind", "Levels", "Real"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ class Levels:
 
     count: int
 
+    binned: ClassVar[bool] = True
+    discrete: ClassVar[bool] = True
+
     def scale(self, x: Tensor) -> Tensor:
         """Map levels to [-1, 1], the ends included."""
         return x.float() * (2 / (self.count - 1)) - 1
@@ -47,9 +55,13 @@ class Levels:
         top = self.count - 1
         return ((y.float() + 1) * (top / 2)).round_().clamp_(0, top).to(torch.uint8)
 
+    def in_bin(self, x: Tensor, u: Tensor) -> Tensor:
+        """Return y = 2 (x + u) / count - 1, the place u in [0, 1) of each level's bin."""
+        return (x.float() + u) * (2 / self.count) - 1
+
     def dequantise(self, x: Tensor, noise: Noise) -> Tensor:
         """Spread each level uniformly over its bin: continuous values in [-1, 1)."""
-        return (x.float() + noise.uniform(*x.shape[1:])) * (2 / self.count) - 1
+        return self.in_bin(x, noise.uniform(*x.shape[1:]))
 
     def quantise(self, y: Tensor) -> Tensor:
         """Undo `dequantise`: the level in whose bin y lies, uint8."""
@@ -73,6 +85,9 @@ class Real:
     location: float | tuple[float, ...] = 0.0
     spread: float | tuple[float, ...] = 1.0
     unit: str = ""
+
+    binned: ClassVar[bool] = False
+    discrete: ClassVar[bool] = False
 
     def scale(self, x: Tensor) -> Tensor:
         """Standardise."""
@@ -111,7 +126,7 @@ class Domain:
     shape: tuple[int, ...]
     """Shape of one example: (C, H, W) for an image, (D,) for a point, (N, N) for a graph of at
     most N nodes (`core.graph`)."""
-    values: Levels | Real
+    values: Levels | Real | Columns
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their index; empty without labels."""
     frequencies: tuple[float, ...] = ()
@@ -130,17 +145,50 @@ class Domain:
         """Return the number of coordinates of one example."""
         return math.prod(self.shape)
 
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Return what each coordinate of a point is; empty for images and graphs.
+
+        >>> Domain("points", (2,), Real()).kinds, Domain("image", (1, 8, 8), Levels(2)).kinds
+        (('real', 'real'), ())
+        """
+        if isinstance(self.values, Columns):
+            return self.values.kinds
+        if self.kind != "points":
+            return ()
+        kind: Kind = "whole" if isinstance(self.values, Levels) else "real"
+        return (kind,) * self.dimensions
+
+    def at_most_certain(self, nats: Tensor) -> Tensor:
+        """Cut ln w, an estimate of ln P(x) of a row of a table, at 0, where all of it is counted.
+
+        Draws of w have the mean P <= 1 and may each exceed it. min(ln w, 0) is concave in w as
+        ln w is, so that its mean is still at most ln P, and still rises with the number of draws
+        that w is a mean of. Rows with a real column have a density, which has no such limit; of
+        levels in many coordinates no draw comes near it.
+        """
+        limited = isinstance(self.values, Columns) and self.values.discrete
+        return nats.clamp(max=0) if limited else nats
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values from which `from_json` makes an equal domain."""
-        kind = "levels" if isinstance(self.values, Levels) else "real"
-        return asdict(self) | {"values": {"type": kind, **asdict(self.values)}}
+        if isinstance(self.values, Columns):
+            values = {"type": "columns", **self.values.to_json()}
+        else:
+            kind = "levels" if isinstance(self.values, Levels) else "real"
+            values = {"type": kind, **asdict(self.values)}
+        return asdict(self) | {"values": values}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Domain:
         """Make a domain from `to_json`'s values."""
         values = dict(plain["values"])
-        if values.pop("type") == "levels":
-            made: Levels | Real = Levels(**values)
+        kind = values.pop("type")
+        made: Levels | Real | Columns
+        if kind == "columns":
+            made = Columns.from_json(values)
+        elif kind == "levels":
+            made = Levels(**values)
         else:
             parts: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in values.items()

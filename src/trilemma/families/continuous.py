@@ -13,6 +13,10 @@ dequantiser spreads it by q(u|x), u in [0, 1)^D, y = 2 (x + u) / L - 1,
 with q uniform, ln q = 0, or learned (variational). k draws of u tighten it as in importance
 weighting, ln 1/k sum_i p(y_i) / q(u_i|x).
 
+A table may have columns of both sorts (`core.columns`): real ones have their log-determinant,
+whole numbers and categories are spread over their cells, and what comes out is a bound. Where all
+are counted, an estimate above 0 is cut there, for ln P is below it (`Domain.at_most_certain`).
+
 References:
     A note on the evaluation of generative models (Theis, van den Oord & Bethge, 2016)
     Flow++ (Ho, Chen, Srinivas, Duan & Abbeel, 2019), https://arxiv.org/abs/1902.00275
@@ -31,7 +35,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition, Examples
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import RanAway
 from trilemma.core.model import Gradual, Loss, Model, Objective
 from trilemma.core.noise import Noise
@@ -186,7 +190,7 @@ class OnReals(Placed):
 
 
 class OnLevels(Placed):
-    """A continuous density of data on levels, through a dequantiser.
+    """A continuous density of data on levels or with columns in cells, through a dequantiser.
 
     Arguments:
         inner: The density of dequantised values.
@@ -209,10 +213,10 @@ class OnLevels(Placed):
         return Loss((each + log_q).mean(), terms)
 
     def spread(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
-        """Return y = 2 (x + u) / L - 1, and ln q(u|x)."""
-        assert isinstance(self.domain.values, Levels)
+        """Return the y of x + u, which of levels is 2 (x + u) / L - 1, and ln q(u|x)."""
+        assert not isinstance(self.domain.values, Real)
         u, log_q = self.dequantiser(x, noise)
-        return (x.float() + u) * (2 / self.domain.values.count) - 1, log_q
+        return self.domain.values.in_bin(x, u), log_q
 
     def bound(
         self,
@@ -221,8 +225,12 @@ class OnLevels(Placed):
         condition: Condition | None = None,
         noise: Noise | None = None,
     ) -> Float[Tensor, " B"]:
-        """Return ln p(y) - ln q(u|x) + D ln(2 / L) for one u, in nats per example."""
+        """Return ln p(y) - ln q(u|x) + ln of the bins' volume for one u, in nats per example."""
         noise = noise or Noise.fresh(len(x), x.device)
+        return self.domain.at_most_certain(self.log_weight(x, condition, noise))
+
+    def log_weight(self, x: Tensor, condition: Condition | None, noise: Noise) -> Tensor:
+        """Return ln w of one u, [B], where w has the mean P(x)."""
         y, log_q = self.spread(x, noise)
         return self.inner.log_density(y, condition=condition, noise=noise) - log_q + self.volume
 
@@ -251,16 +259,16 @@ class Tightened(OnLevels):
     ) -> Float[Tensor, " B"]:
         """Return the bound with k draws of u, in nats per example."""
         noise = noise or Noise.fresh(len(x), x.device)
-        each = [self.bound(x, condition=condition, noise=noise) for _ in range(k)]
-        return torch.stack(each).logsumexp(0) - math.log(k)
+        each = [self.log_weight(x, condition, noise) for _ in range(k)]
+        return self.domain.at_most_certain(torch.stack(each).logsumexp(0) - math.log(k))
 
 
 def placed(
     inner: Continuous, domain: Domain, dequantiser: Dequantiser | None = None
 ) -> OnReals | OnLevels:
-    """Put a density over a domain: exact on reals, a bound on levels."""
+    """Put a density over a domain: exact on reals, a bound where some values lie in bins."""
     gradual = isinstance(inner, Gradual)
-    if not isinstance(domain.values, Levels):
+    if not domain.values.binned:
         return (ShownOnReals if gradual else OnReals)(inner, domain)
     if inner.likelihood_by == "exact":
         return Tightened(inner, domain, dequantiser)

@@ -7,6 +7,9 @@ r"""What a decoder's numbers mean: p(x|z), about the data as they lie in the fil
                 logistic with location m and scale s, both from the decoder,
                 integrated over each level's bin                            values on levels
 
+Of a table's columns (`core.columns`) whole numbers and categories are integrated over their cells,
+and real ones have the density; the cells at a column's ends reach to infinity.
+
 A Bernoulli is no density of grey levels: used as one, its "likelihoods" do not sum to one and
 cannot stand beside others, so it is refused there.
 
@@ -22,25 +25,85 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.noise import Noise
 from trilemma.maths.distributions import (
     bernoulli_log_prob,
     discretised_logistic_log_prob,
     discretised_normal_log_prob,
+    log_logistic,
     log_normal,
+    logistic_bin_log_prob,
+    normal_bin_log_prob,
     per_example,
 )
 
-__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "Likelihood", "Logistic", "likelihood"]
+__all__ = [
+    "LIKELIHOODS",
+    "LOGISTIC",
+    "NORMAL",
+    "Bernoulli",
+    "Family",
+    "Gaussian",
+    "Likelihood",
+    "Logistic",
+    "columns_log_prob",
+    "likelihood",
+]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A location-scale family: its density, and its probability of a bin."""
+
+    density: Callable[[Tensor, Tensor, Tensor], Tensor]
+    """(y, location, ln scale) to ln p(y)."""
+    in_bin: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+    """(middle less location, half-width, ln scale, lowest, highest) to ln P(bin)."""
+
+
+NORMAL = Family(lambda y, mean, log_std: log_normal(y, mean, 2 * log_std), normal_bin_log_prob)
+LOGISTIC = Family(log_logistic, logistic_bin_log_prob)
+
+
+def columns_log_prob(
+    values: Columns,
+    x: Float[Tensor, "B D"],
+    mean: Float[Tensor, "B D"],
+    log_scale: Float[Tensor, "B D"],
+    family: Family,
+) -> Float[Tensor, " B"]:
+    """Return ln p(x) of a table's rows, columns independent, in nats.
+
+    Arguments:
+        values: What the columns are.
+        x: Data units.
+        mean: Location of each number, scaled.
+        log_scale: ln of its scale, scaled.
+        family: Of each number: its density for real columns, its bins' probabilities for others.
+    """
+    y, spread = values.scale(x).to(mean.dtype), values.spread(x)
+    cells = values.in_cells(x)
+    total = mean.new_zeros(len(x))
+    if cells.any():
+        half = (0.5 / spread[cells]).to(mean.dtype)
+        lowest, highest = (end[:, cells] for end in values.ends(x))
+        centre = y[:, cells] - mean[:, cells]
+        each = family.in_bin(centre, half, log_scale[:, cells], lowest, highest)
+        total = total + per_example(each)
+    if not cells.all():
+        each = family.density(y[:, ~cells], mean[:, ~cells], log_scale[:, ~cells])
+        total = total + per_example(each - spread[~cells].log().to(mean.dtype))
+    return total
 
 
 class Likelihood(nn.Module, ABC):
@@ -76,11 +139,7 @@ class Bernoulli(Likelihood):
         super().__init__(domain)
         if not isinstance(domain.values, Levels) or domain.values.count != 2:
             held = _describe(domain)
-            other = (
-                "discretised-logistic or gaussian"
-                if isinstance(domain.values, Levels)
-                else "gaussian"
-            )
+            other = "discretised-logistic or gaussian" if domain.values.binned else "gaussian"
             raise BadInput(
                 f"likelihood 'bernoulli' was given for {held}, and it is a distribution of two "
                 f"levels only; give --likelihood {other}."
@@ -124,9 +183,11 @@ class Gaussian(Likelihood):
     def log_prob(self, x: Tensor, f: Tensor) -> Tensor:
         """Return ln p(x|f), [B]."""
         values, f = self.domain.values, f.float()
+        log_std = (0.5 * self.log_c).expand_as(f)
         if isinstance(values, Levels):
-            log_std = (0.5 * self.log_c).expand_as(f)
             return per_example(discretised_normal_log_prob(x, f, log_std, values.count))
+        if isinstance(values, Columns):
+            return columns_log_prob(values, x, f, log_std, NORMAL)
         density = log_normal(values.scale(x), f, self.log_c)
         return per_example(density) + self.domain.dimensions * values.log_volume
 
@@ -142,25 +203,26 @@ class Gaussian(Likelihood):
 
 
 class Logistic(Likelihood):
-    """Levels under a logistic with its own location and scale at every coordinate."""
+    """Levels or columns under a logistic with its own location and scale at every coordinate."""
 
     outputs = 2
 
     def __init__(self, domain: Domain) -> None:
         super().__init__(domain)
-        if not isinstance(domain.values, Levels):
+        if not domain.values.binned:
             raise BadInput(
                 f"likelihood 'discretised-logistic' was given for {_describe(domain)}, and it is "
                 "a distribution of levels; give --likelihood gaussian."
             )
 
     def log_prob(self, x: Tensor, f: Tensor) -> Tensor:
-        """Return ln P(x|f), [B]."""
-        assert isinstance(self.domain.values, Levels)
+        """Return ln P(x|f), [B]; of real columns beside others the density."""
+        values = self.domain.values
         mean, log_scale = self._parts(f)
-        return per_example(
-            discretised_logistic_log_prob(x, mean, log_scale, self.domain.values.count)
-        )
+        if isinstance(values, Columns):
+            return columns_log_prob(values, x, mean, log_scale, LOGISTIC)
+        assert isinstance(values, Levels)
+        return per_example(discretised_logistic_log_prob(x, mean, log_scale, values.count))
 
     def mean(self, f: Tensor) -> Tensor:
         """Return the level at the location."""
@@ -190,7 +252,7 @@ def likelihood(name: str, domain: Domain, *, c: float = 0.0) -> Likelihood:
 
     Arguments:
         name: One of `LIKELIHOODS`, or 'auto': bernoulli for two levels, discretised-logistic
-            for more, gaussian for real values.
+            for more and for tables with whole numbers or categories, gaussian for real values.
         domain: Where the data lie.
         c: The Gaussian's variance in scaled units; 0 learns it.
 
@@ -198,8 +260,9 @@ def likelihood(name: str, domain: Domain, *, c: float = 0.0) -> Likelihood:
         BadInput: The name is unknown or the likelihood is none of such data.
     """
     if name == "auto":
-        levels = domain.values.count if isinstance(domain.values, Levels) else 0
-        name = {0: "gaussian", 2: "bernoulli"}.get(levels, "discretised-logistic")
+        two = isinstance(domain.values, Levels) and domain.values.count == 2
+        many = "discretised-logistic" if domain.values.binned else "gaussian"
+        name = "bernoulli" if two else many
     if name not in LIKELIHOODS:
         raise nearest("likelihood", name, ["auto", *LIKELIHOODS])
     return Gaussian(domain, c) if name == "gaussian" else LIKELIHOODS[name](domain)
@@ -207,4 +270,10 @@ def likelihood(name: str, domain: Domain, *, c: float = 0.0) -> Likelihood:
 
 def _describe(domain: Domain) -> str:
     values = domain.values
-    return f"values on {values.count} levels" if isinstance(values, Levels) else "real values"
+    if isinstance(values, Levels):
+        return f"values on {values.count} levels"
+    return (
+        f"columns that are {', '.join(dict.fromkeys(domain.kinds))}"
+        if values.binned
+        else "real values"
+    )

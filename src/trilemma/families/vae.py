@@ -277,7 +277,7 @@ class Variational(Model[Examples, Tensor]):
             )
             for low in range(0, len(x), rows)
         ]
-        return torch.cat(parts)
+        return self.domain.at_most_certain(torch.cat(parts))
 
     def _importance(
         self, x: Tensor, k: int, condition: Condition | None, noise: Noise

@@ -15,11 +15,13 @@ where c is the weight of x in mu~, and the reverse variance S is one of
     upper       beta, what the chain itself adds
     learned     beta^v beta~^(1-v), v in [0, 1] from the network for each coordinate
 
-L_0's variance is beta_1 / alpha_1, exact where data are smooth at that scale. Two things keep the
-bound tight. Data on levels need no steps finer than their bins, so that the chain begins at a
-noise of a quarter of a bin. And its T steps are even in ln(1 + SNR), the information about
-Gaussian data: of steps even in time the first few multiply the noise, and cost a constant that no
-T removes. The lecture's own chain is `spacing="time"`.
+L_0's variance is beta_1 / alpha_1, exact where data are smooth at that scale. Of a table's columns
+(`core.columns`) real ones have the density in L_0, whole numbers and categories their cells; x is
+scaled with the middle of a cell in the number's place. Two things keep the bound tight. Data on
+levels need no steps finer than their bins, so that the chain begins at a noise of a quarter of a
+bin. And its T steps are even in ln(1 + SNR), the information about Gaussian data: of steps even in
+time the first few multiply the noise, and cost a constant that no T removes. The lecture's own
+chain is `spacing="time"`.
 
 References:
     Denoising Diffusion Probabilistic Models, Ho, Jain & Abbeel, 2020 (arXiv:2006.11239).
@@ -39,9 +41,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
+from trilemma.families.likelihood import NORMAL, columns_log_prob
 from trilemma.maths.distributions import (
     discretised_normal_log_prob,
     kl_normal,
@@ -123,9 +126,11 @@ class VariationalBound:
             raise BadInput(f"spacing '{self.spacing}' was given; give 'information' or 'time'.")
         even = torch.arange(1, self.steps + 1, dtype=torch.float64) / self.steps
         ends = self.schedule.log_snr(even[[0, -1]])
-        if isinstance(self.domain.values, Levels):
-            quarter = 0.5 / (self.domain.values.count - 1)
-            least = max(-2 * math.log(quarter), float(ends[1]))
+        width = _narrowest(self.domain)
+        if width is not None:
+            least = max(-2 * math.log(width / 4), float(ends[1]))
+            if not self.domain.values.discrete:  # real columns gain by a finer beginning
+                least = max(least, float(ends[0]))
             ends[0] = least if self.is_continuous else ends[0].clamp(max=least)
         if self.spacing == "time":
             times = even[self.schedule.log_snr(even) <= ends[0] + 1e-9]
@@ -223,6 +228,8 @@ class VariationalBound:
         log_std = (-snr.log() / 2).float().expand_as(clean)
         if isinstance(values, Levels):
             return -per_example(discretised_normal_log_prob(x, clean, log_std, values.count))
+        if isinstance(values, Columns):
+            return -columns_log_prob(values, x, clean, log_std, NORMAL)
         density = per_example(log_normal(values.scale(x), clean, 2 * log_std))
         return -(density + values.log_volume * self.domain.dimensions)
 
@@ -230,3 +237,13 @@ class VariationalBound:
         """Draw x_t of scaled examples."""
         alpha, sigma = (rows(number, y) for number in self.schedule(t))
         return alpha * y + sigma * self.space.normal(noise, y.shape[1:])
+
+
+def _narrowest(domain: Domain) -> float | None:
+    """Return the width of the narrowest bin of scaled data; None where no values lie in bins."""
+    values = domain.values
+    if isinstance(values, Levels):
+        return 2 / (values.count - 1)
+    if not isinstance(values, Columns):
+        return None
+    return min((1 / c.spread for c in values.columns if c.in_cells), default=None)

@@ -116,7 +116,7 @@ class Weighable(Editable, ABC):
         drawn = per_example(log_normal(x_1, alpha * y, spread))
         clean = self._estimator(condition)(x_1, t)[0]
         decoded = bound.decoded(x, clean, torch.tensor(flow.finest, dtype=torch.float64).exp())
-        return flow.log_prob(x_1, noise) - drawn - decoded
+        return self.domain.at_most_certain(flow.log_prob(x_1, noise) - drawn - decoded)
 
     def flow(self, condition: Condition | None = None) -> ProbabilityFlow:
         """Return the probability flow, from the noise at which the bound's chain begins."""

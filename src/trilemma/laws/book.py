@@ -12,6 +12,7 @@ from trilemma.laws import (
     autoencoding,
     autoregressive,
     bounds,
+    columns,
     continuous,
     denoising,
     diffusion,
@@ -38,6 +39,7 @@ def library_laws() -> Sequence[Check]:
     return (
         *autoencoding.CHECKS,
         *bounds.CHECKS,
+        *columns.CHECKS,
         *adversarial.CHECKS,
         *games.CHECKS,
         *augment.CHECKS,

@@ -10,7 +10,9 @@ A density is no probability of a level. For levels k = 0 … L - 1, which lie at
     P(k) = F((y_k + h - m) / s) - F((y_k - h - m) / s),
 
 where the lowest bin reaches to -inf and the highest to +inf, so that the sum is one. Both the
-logistic and the normal F are computed as logarithms that stay exact far out in the tails.
+logistic and the normal F are computed as logarithms that stay exact far out in the tails. The
+same of bins of any middle and half-width, such as those of a table's columns, stands in
+`logistic_bin_log_prob` and `normal_bin_log_prob`.
 
 References:
     Auto-Encoding Variational Bayes (Kingma & Welling, 2014), https://arxiv.org/abs/1312.6114
@@ -31,8 +33,11 @@ __all__ = [
     "discretised_normal_log_prob",
     "kl_normal",
     "kl_normals",
+    "log_logistic",
     "log_mean_exp",
     "log_normal",
+    "logistic_bin_log_prob",
+    "normal_bin_log_prob",
     "per_example",
     "reparameterise",
 ]
@@ -59,6 +64,17 @@ def log_normal(x: Tensor, mu: Tensor, log_var: Tensor) -> Tensor:
     return -0.5 * (LOG_TWO_PI + log_var + (x - mu) ** 2 * (-log_var).exp())
 
 
+def log_logistic(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """Return the log-density of a logistic distribution at x, in nats: ln s(z) s(-z) / scale.
+
+    >>> zero = torch.zeros(())
+    >>> round(log_logistic(zero, zero, zero).exp().item(), 4)
+    0.25
+    """
+    z = (x - mean) * (-log_scale).exp()
+    return functional.logsigmoid(z) + functional.logsigmoid(-z) - log_scale
+
+
 def kl_normal(mu: Tensor, log_var: Tensor) -> Tensor:
     """Return KL(N(mu, e^log_var) || N(0, 1)), in nats.
 
@@ -82,10 +98,7 @@ def bernoulli_log_prob(x: Tensor, logits: Tensor) -> Tensor:
 def discretised_logistic_log_prob(
     levels: Tensor, mean: Tensor, log_scale: Tensor, count: int
 ) -> Tensor:
-    r"""Return ln P(level) under a logistic distribution cut into bins.
-
-    With a > b the ends of the bin in units of the scale and s the logistic function,
-    s(a) - s(b) = s(a) s(-b) (1 - e^(b - a)): three logarithms, none of which cancels.
+    """Return ln P(level) under a logistic distribution cut into bins.
 
     Arguments:
         levels: Integers 0 … count - 1, any shape.
@@ -97,22 +110,39 @@ def discretised_logistic_log_prob(
         ln P, of the levels' shape.
     """
     centre, half = _bins(levels, mean, count)
+    return logistic_bin_log_prob(centre, half, log_scale, levels == 0, levels == count - 1)
+
+
+def logistic_bin_log_prob(
+    centre: Tensor, half: Tensor, log_scale: Tensor, lowest: Tensor, highest: Tensor
+) -> Tensor:
+    r"""Return ln P of a bin under a logistic distribution around 0.
+
+    With a > b the ends of the bin in units of the scale and s the logistic function,
+    s(a) - s(b) = s(a) s(-b) (1 - e^(b - a)): three logarithms, none of which cancels.
+
+    Arguments:
+        centre: Middles of the bins, less the distribution's location.
+        half: Half the width of each.
+        log_scale: ln of the logistic's scale s.
+        lowest: Which bins reach to -inf.
+        highest: Which reach to +inf.
+
+    Returns:
+        ln P, of the middles' shape.
+    """
     inverse = (-log_scale).exp()
     upper, lower = (centre + half) * inverse, (centre - half) * inverse
     below_upper, above_lower = functional.logsigmoid(upper), functional.logsigmoid(-lower)
     inside = below_upper + above_lower + _log1mexp(2 * half * inverse)
-    ends = torch.where(levels == 0, below_upper, above_lower)
-    return torch.where((levels == 0) | (levels == count - 1), ends, inside)
+    ends = torch.where(lowest, below_upper, above_lower)
+    return torch.where(lowest | highest, ends, inside)
 
 
 def discretised_normal_log_prob(
     levels: Tensor, mean: Tensor, log_std: Tensor, count: int
 ) -> Tensor:
-    r"""Return ln P(level) under a normal distribution cut into bins.
-
-    A bin above the mean is reflected below it. There ln(F(a) - F(b)) = ln F(a) + ln(1 - e^(ln F(b)
-    - ln F(a))), and where the bin is so narrow that this would cancel, the integral is its middle
-    value times its width d, corrected to third order: d N(u) (1 + d^2 (u^2 - 1) / 24).
+    """Return ln P(level) under a normal distribution cut into bins.
 
     Arguments:
         levels: Integers 0 … count - 1, any shape.
@@ -124,6 +154,28 @@ def discretised_normal_log_prob(
         ln P, of the levels' shape.
     """
     centre, half = _bins(levels, mean, count)
+    return normal_bin_log_prob(centre, half, log_std, levels == 0, levels == count - 1)
+
+
+def normal_bin_log_prob(
+    centre: Tensor, half: Tensor, log_std: Tensor, lowest: Tensor, highest: Tensor
+) -> Tensor:
+    r"""Return ln P of a bin under a normal distribution around 0.
+
+    A bin above the mean is reflected below it. There ln(F(a) - F(b)) = ln F(a) + ln(1 - e^(ln F(b)
+    - ln F(a))), and where the bin is so narrow that this would cancel, the integral is its middle
+    value times its width d, corrected to third order: d N(u) (1 + d^2 (u^2 - 1) / 24).
+
+    Arguments:
+        centre: Middles of the bins, less the distribution's mean.
+        half: Half the width of each.
+        log_std: ln of the standard deviation.
+        lowest: Which bins reach to -inf.
+        highest: Which reach to +inf.
+
+    Returns:
+        ln P, of the middles' shape.
+    """
     inverse = (-log_std).exp()
     middle, width = -centre.abs() * inverse, 2 * half * inverse
 
@@ -143,8 +195,8 @@ def discretised_normal_log_prob(
 
     below_upper = torch.special.log_ndtr((centre + half) * inverse)
     above_lower = torch.special.log_ndtr((half - centre) * inverse)
-    ends = torch.where(levels == 0, below_upper, above_lower)
-    return torch.where((levels == 0) | (levels == count - 1), ends, inside)
+    ends = torch.where(lowest, below_upper, above_lower)
+    return torch.where(lowest | highest, ends, inside)
 
 
 def log_mean_exp(x: Tensor, dim: int) -> Tensor:
@@ -152,10 +204,11 @@ def log_mean_exp(x: Tensor, dim: int) -> Tensor:
     return x.logsumexp(dim) - math.log(x.shape[dim])
 
 
-def _bins(levels: Tensor, mean: Tensor, count: int) -> tuple[Tensor, float]:
+def _bins(levels: Tensor, mean: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return each level's place relative to the mean, and half the width of a bin."""
     half = 1 / (count - 1)
-    return levels.to(mean.dtype) * (2 * half) - 1 - mean, half
+    width = torch.tensor(half, dtype=mean.dtype, device=mean.device)
+    return levels.to(mean.dtype) * (2 * half) - 1 - mean, width
 
 
 def _log1mexp(d: Tensor) -> Tensor:

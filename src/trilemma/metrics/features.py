@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trilemma.core.domain import Levels
+from trilemma.core.domain import Columns, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
@@ -318,7 +318,12 @@ def _noise(data: DataSet, n: int, seed: int) -> Tensor:
         shape = (n, *data.domain.shape)
         return torch.randint(values.count, shape, generator=generator, dtype=torch.uint8)
     low, high = data.train.x.amin(0), data.train.x.amax(0)
-    return low + (high - low) * torch.rand(n, *data.domain.shape, generator=generator)
+    share = torch.rand(n, *data.domain.shape, generator=generator)
+    if isinstance(values, Columns):  # of whole numbers and categories, all of them alike
+        spread_over = torch.where(values.in_cells(share), 1.0, 0.0)
+        v = low + (high - low + spread_over) * share
+        return torch.where(values.in_cells(share), v.floor().minimum(high), v)
+    return low + (high - low) * share
 
 
 def _normal(data: DataSet, n: int, seed: int) -> Tensor:
@@ -329,7 +334,10 @@ def _normal(data: DataSet, n: int, seed: int) -> Tensor:
     factor = torch.linalg.cholesky(covariance + ridge)
     generator = torch.Generator().manual_seed(mix(seed, "normal"))
     noise = torch.randn(n, x.shape[1], generator=generator, dtype=torch.float64)
-    return (x.mean(0) + noise @ factor.T).to(data.train.x.dtype)
+    drawn = (x.mean(0) + noise @ factor.T).to(data.train.x.dtype)
+    values = data.domain.values
+    # Of whole numbers and categories the nearest: no trivial model is told by its fractions.
+    return values.unscale(values.scale(drawn)) if isinstance(values, Columns) else drawn
 
 
 def of_both(deviation: Callable[..., float], samples: Tensor, test: Tensor, seed: int) -> float:

@@ -2,7 +2,8 @@ r"""What a model says of examples that it has not seen, in nats and in bits.
 
     log_prob          mean over test examples of ln p(x): of a model that knows it, or between the
                       two ends of an interval where ln Z is estimated, -E(x) - ln Z
-    bound             mean of an estimate whose expectation is at most ln p(x)
+    bound             mean of an estimate whose expectation is at most ln p(x); of values in bins
+                      (levels, whole numbers, categories) that is also -E(x + u) - ln Z
     importance_bound  mean of ln 1/k sum_i w_i, E[w_i] = p(x): nearer to ln p(x), from below
     bits_per_dim      - nats / (D ln 2), from the first of log_prob, importance_bound and bound
     ode_log_prob      mean of an estimate of ln p(x) by an ordinary differential equation, of a
@@ -22,8 +23,9 @@ its lower to its upper estimate, and 1.96 standard errors beyond: at either end 
 examples and that of the chains, the root of the sum of their squares.
 
 What is trivially reached stands beside: `uniform`, all levels alike, and `histogram`, each
-coordinate independent with the training counts plus one; for real values `normal`, a Gaussian
-with the training mean and covariance; for graphs `erdos-renyi`, pairs joined independently. A
+coordinate independent with the training counts plus one; for tables with whole numbers or
+categories `independent`, each column on its own; for real values `normal`, a Gaussian with the
+training mean and covariance; for graphs `erdos-renyi`, pairs joined independently. A
 graph's probability is that of its matrix, its nodes being labelled by chance. Where the data's
 own density is known, its mean is the floor: the negative entropy, which no model passes but by
 chance.
@@ -45,7 +47,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import (
     Bounded,
@@ -60,6 +62,7 @@ from trilemma.core.model import (
 from trilemma.core.noise import Noise, mix
 from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Split
+from trilemma.metrics.columns import independent
 from trilemma.metrics.context import AT_ONCE, DRAWS, Context, Reference
 from trilemma.metrics.metric import LIKELIHOOD, Metric, Need, Quantity, Unmeasured
 from trilemma.metrics.score import Score
@@ -75,7 +78,6 @@ __all__ = [
     "each",
     "in_bits",
     "in_nats",
-    "is_discrete",
     "told",
     "uniform",
 ]
@@ -180,7 +182,7 @@ def told(
         nats: What it answered.
         seed: Seed of its noise, and of the chains that estimate ln Z.
         k: Draws of 'importance_bound'.
-        levels: Whether the data are levels.
+        levels: Whether values lie in bins, so that a density gives a bound.
     """
     how = estimate(model)
     if kind == "ode":
@@ -200,13 +202,15 @@ def told(
     assert isinstance(model, Partitioned)
     device = next(model.parameters()).device
     ln_z = model.log_partition(noise=Noise.for_samples(mix(seed, "ln Z"), 0, CHAINS, device))
+    energy = "-E(x + u)" if levels else "-E(x)"
     about = (
-        f"-E(x) - ln Z, ln Z = {ln_z.middle:.6g} between {ln_z.lower:.6g} and {ln_z.upper:.6g} "
+        f"{energy} - ln Z, ln Z = {ln_z.middle:.6g} between {ln_z.lower:.6g} and {ln_z.upper:.6g} "
         f"(standard errors {ln_z.lower_error:.2g} and {ln_z.upper_error:.2g}) by annealed "
         f"importance sampling, {CHAINS} chains each way, noise seed {seed}"
         f"{_crossing(ln_z)}"
     )
-    return Likelihood(nats - ln_z.middle, "AIS interval", about, ln_z)
+    by = "lower bound, AIS interval" if levels else "AIS interval"
+    return Likelihood(nats - ln_z.middle, by, about, ln_z)
 
 
 def _crossing(ln_z: LogPartition) -> str:
@@ -232,8 +236,9 @@ def _asking(kind: str) -> Callable[[Context], Likelihood]:
             done += len(part)
             context.told(NAMES.get(kind, kind), done, stop - start)
         nats = context.gathered(torch.cat(parts), len(x))
-        levels = isinstance(context.data.domain.values, Levels)
-        return told(model, kind, nats, seed=seed, k=context.draws, levels=levels)
+        domain = context.data.domain
+        found = told(model, kind, nats, seed=seed, k=context.draws, levels=domain.values.binned)
+        return replace(found, nats=domain.at_most_certain(found.nats))
 
     return ask
 
@@ -244,7 +249,19 @@ ASKED = {
 
 
 def _exactly(context: Context) -> Likelihood:
-    return context.once(ASKED["log_prob" if isinstance(context.model, Density) else "energy"])
+    if isinstance(context.model, Density):
+        return context.once(ASKED["log_prob"])
+    if context.data.domain.values.binned:
+        raise Unmeasured("the energy is of values spread over their bins, which gives a bound")
+    return context.once(ASKED["energy"])
+
+
+def _from_below(context: Context) -> Likelihood:
+    if isinstance(context.model, Bounded):
+        return context.once(ASKED["bound"])
+    if not context.data.domain.values.binned:
+        raise Unmeasured("the model has no bound of its density beside log_prob")
+    return context.once(ASKED["energy"])
 
 
 def _in_nats(ask: Callable[[Context], Likelihood]) -> Callable[[Context], Score]:
@@ -306,15 +323,10 @@ def in_nats(
         "standard errors",
     ).within(error)
     score = _beside(score, found.partition, error)
-    if not is_discrete(domain):
+    if not domain.values.discrete:
         return score
     # A probability is at most 1.
     return replace(score, high=min(score.high, max(0.0, score.value)))
-
-
-def is_discrete(domain: Domain) -> bool:
-    """Tell whether examples have probabilities and not densities."""
-    return domain.kind == "graph" or isinstance(domain.values, Levels)
 
 
 def _beside(score: Score, ln_z: LogPartition | None, error: float) -> Score:
@@ -340,6 +352,8 @@ def in_bits(nats: Score, source: str, domain: Domain) -> Score:
     if domain.kind == "graph":
         raise Unmeasured("a graph has no fixed number of coordinates; see nats a graph")
     values, dimensions = domain.values, domain.dimensions
+    if isinstance(values, Columns):
+        raise Unmeasured("columns have each their own number of values; see nats a row")
     if not isinstance(values, Levels):
         raise Unmeasured("the data are real numbers, whose unit would be in it")
 
@@ -387,6 +401,8 @@ def baselines(data: DataSet) -> dict[str, float]:
     if isinstance(values, Levels):
         histogram = _histogram(data.train, data.test, values.count)
         return {"uniform": uniform(data.domain.dimensions, values.count), "histogram": histogram}
+    if isinstance(values, Columns):
+        return {"independent": independent(data)}
     return {"normal": _normal(data.train.x, data.test.x)}
 
 
@@ -445,6 +461,10 @@ def _nats(value: float) -> str:
     return f"{value:,.{1 if abs(value) >= 100 else 2}f}".replace("-", "−")
 
 
+def _is_energy(model: object) -> bool:
+    return isinstance(model, Energetic) and isinstance(model, Partitioned)
+
+
 def _likely(
     name: str,
     label: str,
@@ -477,12 +497,10 @@ TIGHT = (
         "Log-likelihood of unseen data, nats an example.",
         "Of real numbers it grows with their unit; and a likely model need not draw well.",
         Need(
-            has=lambda model: (
-                isinstance(model, Density)
-                or (isinstance(model, Energetic) and isinstance(model, Partitioned))
-            ),
-            absence="the model does not know its density; autoregressive models and flows of "
-            "real values do, and energy-based models within an interval",
+            has=lambda model: isinstance(model, Density) or _is_energy(model),
+            absence="the model does not know its density, or data are whole numbers and "
+            "categories, of which it gives a bound; autoregressive models and flows of real "
+            "values know it, and energy-based models within an interval",
         ),
         _exactly,
     ),
@@ -504,10 +522,10 @@ TIGHT = (
         "Lower bound on the log-likelihood of unseen data, nats an example.",
         "The truth may lie anywhere above.",
         Need(
-            has=lambda model: isinstance(model, Bounded),
+            has=lambda model: isinstance(model, Bounded) or _is_energy(model),
             absence="the model has no bound of its density",
         ),
-        lambda context: context.once(ASKED["bound"]),
+        _from_below,
     ),
 )
 """What a model may say of unseen data, the tightest first."""

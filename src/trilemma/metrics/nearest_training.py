@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.metrics.features import FEATURED, Seen, of_features
-from trilemma.metrics.metric import Metric, hundredths
+from trilemma.metrics.metric import Metric, Unmeasured, hundredths
 from trilemma.metrics.score import RESAMPLES, spread
 
 __all__ = ["METRICS", "nearest_ratio"]
@@ -35,6 +35,11 @@ def nearest_ratio(samples: Float[Tensor, " M"], test: Float[Tensor, " N"]) -> fl
 
 
 def _ratio(it: Seen) -> float:
+    if not it.against.usual.double().quantile(0.5) > 0:
+        raise Unmeasured(
+            "half of the test examples stand among the training examples too, as rows of whole "
+            "numbers and categories do, so that there is no distance to compare with"
+        )
     return nearest_ratio(it.away, it.against.usual)
 
 

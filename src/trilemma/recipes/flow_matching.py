@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.continuous import placed
@@ -65,7 +65,7 @@ class FlowMatchingRecipe(Recipe):
             denoiser(domain, width=self.width, seen=1 + 2 * len(frequencies)),
             domain.shape,
             spread=0.5 if levels else 1.0,
-            finest=1 / (32 * levels) if levels else REAL,
+            finest=_finest(domain),
             frequencies=frequencies,
             pairing=self.pairing,
             times=self.times,
@@ -91,13 +91,24 @@ class FlowMatchingRecipe(Recipe):
     def plots(cls) -> Mapping[str, Plot]:
         """Return where times near the data stand: time, and the noise that is left."""
         u = torch.linspace(0, 1, 200)
-        finest = {"256 levels": 1 / 8192, "17 levels": 1 / 544, "real numbers": REAL}
+        finest = {"256 levels": FINEST, "17 levels": 1 / 544, "real numbers": REAL}
         times = {name: refined(u, d).tolist() for name, d in finest.items()}
         noise = {name: (1 - refined(u[:-1], d)).tolist() for name, d in finest.items()}
         return {
             "times": Plot(u.tolist(), times, "share of the times", "time t"),
             "noise": Plot(u[:-1].tolist(), noise, "share of the times", "noise 1 - t", log=True),
         }
+
+
+def _finest(domain: Domain) -> float:
+    """Return the finest noise: a 64th of a bin, of columns no more than real numbers have."""
+    values = domain.values
+    if isinstance(values, Levels):
+        return 1 / (32 * values.count)
+    if not isinstance(values, Columns):
+        return REAL
+    narrowest = min(1 / column.spread for column in values.columns if column.in_cells)
+    return max(FINEST, min(REAL, narrowest / 64))
 
 
 def _frequencies(domain: Domain) -> tuple[float, ...]:
@@ -113,6 +124,9 @@ def _frequencies(domain: Domain) -> tuple[float, ...]:
 
 REAL = 5e-3
 """The finest noise for real numbers, in units of their spread."""
+
+FINEST = 1 / 8192
+"""The finest noise at all: that of 256 levels."""
 
 PLANE = 3
 """Dimensions up to which points are shown with waves."""

@@ -117,7 +117,8 @@ class Glow(Recipe):
         ):
             raise BadInput(
                 f"entry '{self.entry}' and {self.dequantisation} dequantisation were given, and "
-                "these data are real numbers without bins; leave both at their defaults."
+                f"these data are {'columns of a table' if domain.columns else 'real numbers'} "
+                "without bins of one width; leave both at their defaults."
             )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:

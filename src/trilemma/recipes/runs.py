@@ -181,7 +181,8 @@ def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
 def _load(record: Mapping[str, Any], source: str | None, progress: Progress | None) -> DataSet:
     """Load a run's data."""
     kept = record["data"]
-    return sources.load(source or kept["source"], size=kept["size"], progress=progress)
+    where = sources.moved(source or kept["source"], kept["source"])
+    return sources.load(where, size=kept["size"], progress=progress)
 
 
 def _same(record: Mapping[str, Any], data: DataSet) -> DataSet:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import nn
 
-from trilemma.core.domain import Domain
+from trilemma.core.domain import Columns, Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet
@@ -74,7 +74,8 @@ class VariationalAutoencoder(Recipe):
     levels: int = 1
     """Levels of the code; with 2 or more each is found given those above."""
     likelihood: Literal["auto", "bernoulli", "gaussian", "discretised-logistic"] = "auto"
-    """p(x|z); auto: bernoulli on two levels, discretised-logistic on more, gaussian on reals."""
+    """p(x|z); auto: bernoulli on two levels, discretised-logistic on more and on tables with whole
+    numbers or categories, gaussian on reals."""
     c: float = 0.0
     """Variance of the gaussian likelihood, data scaled to [-1, 1]; 0 learns it."""
     beta: float = 1.0
@@ -85,8 +86,9 @@ class VariationalAutoencoder(Recipe):
     """Updates over which the weight of the KL term rises to beta; 0: none."""
     conditional: bool = False
     """Whether encoder and decoder are told the class, so that one can be asked for."""
-    draw: Literal["mean", "sample"] = "mean"
-    """What a code is decoded to: the likelihood's middle, or a draw with its noise."""
+    draw: Literal["auto", "mean", "sample"] = "auto"
+    """What a code is decoded to: the likelihood's middle, or a draw with its noise; auto: a draw
+    for tables with whole numbers or categories, whose middle is no value among others."""
 
     def decay_for(self, data: DataSet) -> float:
         """Return the weight decay for a data set: in inverse proportion to its examples.
@@ -109,12 +111,18 @@ class VariationalAutoencoder(Recipe):
             "beta": self.beta,
             "free_bits": self.free_bits,
             "kl_warmup": self.kl_warmup,
-            "draw": self.draw,
+            "draw": self.drawn(domain),
         }
         if self.levels > 1:
             return HierarchicalVae(*self._hierarchy(domain, given.outputs), domain, **options)
         encoder, decoder = self._pair(domain, given.outputs)
         return Vae(encoder, decoder, domain, self.latent, **options)
+
+    def drawn(self, domain: Domain) -> str:
+        """Return what a code is decoded to: 'mean' or 'sample'."""
+        if self.draw != "auto":
+            return self.draw
+        return "sample" if isinstance(domain.values, Columns) else "mean"
 
     def _pair(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Return encoder and decoder of one level."""

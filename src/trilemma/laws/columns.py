@@ -1,0 +1,405 @@
+r"""Columns of whole numbers and categories: what is said of them is never above their entropy.
+
+The table whose truth is known has three independent columns: a fair coin, {0, 1}; a category of
+ten that are alike; and Poisson(3). Its rows have the mean log-probability
+
+    E ln P = -(ln 2 + ln 10 + H(Poisson(3))),    H = lambda (1 - ln lambda) + E ln k!.
+
+A density of the dequantised rows that is flat over every cell with the cell's probability attains
+it, whatever place and width the columns are standardised by; one of another shape stays below by
+what it loses, and no density, decoder or diffusion is above.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Column, Columns, Domain
+from trilemma.core.noise import Noise
+from trilemma.families.continuous import Continuous, OnLevels, Tightened, placed
+from trilemma.families.diffusion import Diffusion
+from trilemma.families.likelihood import Gaussian, Logistic
+from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.maths import predictions, schedules
+
+__all__ = ["CHECKS"]
+
+WHERE = "Theis, van den Oord & Bethge 2016, 3.1"
+DECODER = "lecture §3; Salimans et al. 2017, 2.1"
+BOUND = "lecture §6; Ho, Jain & Abbeel 2020, 3.3"
+
+LOW = torch.tensor([0.0, 0.0, 0.0], dtype=torch.float64)
+COUNT = (2, 10, 24)
+"""Cells; what Poisson(3) has beyond 23 is less than 1e-13."""
+RATE = 3.0
+LOCATION = torch.tensor([0.7, 5.2, 3.4], dtype=torch.float64)
+SPREAD = torch.tensor([0.5, 2.9, 1.8], dtype=torch.float64)
+"""Place and width of each column when standardised: near its moments, and not equal to them."""
+CHANCE = (
+    torch.full((2,), 0.5, dtype=torch.float64),
+    torch.full((10,), 0.1, dtype=torch.float64),
+    torch.tensor(
+        [math.exp(-RATE + k * math.log(RATE) - math.lgamma(k + 1)) for k in range(COUNT[2])],
+        dtype=torch.float64,
+    ),
+)
+TRUTH = -(
+    math.log(2)
+    + math.log(10)
+    + RATE * (1 - math.log(RATE))
+    + sum(float(CHANCE[2][k]) * math.lgamma(k + 1) for k in range(COUNT[2]))
+)
+"""-4.927 nats."""
+
+
+def _columns() -> Columns:
+    names = tuple("abcdefghij")
+    standards = list(zip(LOCATION.tolist(), SPREAD.tolist(), strict=True))
+    return Columns(
+        (
+            Column("whole", *standards[0], low=0, count=COUNT[0]),
+            Column("category", *standards[1], low=0, count=COUNT[1], categories=names),
+            Column("whole", *standards[2], low=0, count=COUNT[2]),
+        )
+    )
+
+
+def _domain() -> Domain:
+    return Domain("points", (3,), _columns(), columns=("coin", "letter", "calls"))
+
+
+def _rows() -> tuple[Float[Tensor, "N D"], Float[Tensor, " N"]]:
+    """Return all rows and their probabilities."""
+    x = torch.tensor(list(itertools.product(*map(range, COUNT))))
+    chance = torch.stack([CHANCE[d][x[:, d]] for d in range(3)]).prod(0)
+    return x.float(), chance
+
+
+class _Cells(Continuous):
+    """A density of v = x + u: the true probability of a cell, times a profile in u.
+
+    Arguments:
+        profile: ln of a density of u on [0, 1), the same in every cell of every column.
+    """
+
+    def __init__(self, profile: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.profile = profile
+
+    def log_density(
+        self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        v = LOCATION + SPREAD * y.double()
+        cell = v.floor()
+        each = [
+            CHANCE[d].log()[cell[:, d].long().clamp(0, COUNT[d] - 1)] + SPREAD[d].log()
+            for d in range(3)
+        ]
+        return torch.stack(each, 1).sum(1) + self.profile((v - cell).clamp(1e-9, 1)).sum(1)
+
+    def cost(
+        self, y: Tensor, *, condition: Condition | None, noise: Noise
+    ) -> tuple[Float[Tensor, " B"], Mapping[str, Tensor]]:
+        return -self.log_density(y), {}
+
+    def draw(self, n: int, *, condition: Condition | None = None, noise: Noise) -> Tensor:
+        u = noise.uniform(6).double()
+        cells = [torch.searchsorted(CHANCE[d].cumsum(0), u[:, d].contiguous()) for d in range(3)]
+        return ((torch.stack(cells, 1) + u[:, 3:] - LOCATION) / SPREAD).float()
+
+
+def _power(n: int) -> Callable[[Tensor], Tensor]:
+    """Return ln of (n + 1) u^n: flat for n = 0, and the steeper the more; E ln = ln(n + 1) - n."""
+    return lambda u: math.log(n + 1) + n * u.log()
+
+
+def _over(profile: Callable[[Tensor], Tensor]) -> Tightened:
+    model = placed(_Cells(profile), _domain())
+    assert isinstance(model, Tightened)
+    return model
+
+
+def _mean(nats: Tensor, chance: Tensor) -> float:
+    return float((nats.double() * chance).sum() / chance.sum())
+
+
+@torch.no_grad()
+def attained() -> list[Law]:
+    """The perfect density attains the entropy, and others lose what their shape costs."""
+    x, chance = _rows()
+    flat = _over(_power(0)).bound(x, noise=Noise.of(0, len(x)))
+    many, much = x.repeat(100, 1), chance.repeat(100)
+    steep = _over(_power(1))
+    single = [steep.bound(many, noise=Noise.of(i, len(many))) for i in range(1, 5)]
+    once = torch.stack(single).mean(0)
+    often = steep.importance_bound(many, 64, noise=Noise.of(2, len(many)))
+    return [
+        equal(
+            "E of the bound of a perfect dequantised density = -entropy of the table, nats",
+            WHERE,
+            _mean(flat, chance),
+            TRUTH,
+            1e-5,
+        ),
+        equal(
+            "and it is ln P(x) for every row (largest gap, nats)",
+            WHERE,
+            float((flat.double() - chance.log()).abs().max()),
+            0,
+            1e-4,
+        ),
+        equal(
+            "one that is not flat over its cells loses E ln p(u) of each column",
+            WHERE,
+            _mean(once, much),
+            TRUTH + 3 * (math.log(2) - 1),
+            0.02,
+        ),
+        at_most(
+            "64 draws of u win it back, and nothing above",
+            "Burda, Grosse & Salakhutdinov 2016",
+            _mean(often, much),
+            TRUTH,
+        ),
+        at_most(
+            "to within 0.05 nats",
+            "Burda, Grosse & Salakhutdinov 2016",
+            TRUTH,
+            _mean(often, much),
+            0.05,
+        ),
+    ]
+
+
+@torch.no_grad()
+def never_above() -> list[Law]:
+    """Of what can be counted no draw says more than that it is certain."""
+    x, chance = _rows()
+    many, much = x.repeat(50, 1), chance.repeat(50)
+    bounds = []
+    for n in (20, 60):
+        model, noise = _over(_power(n)), Noise.of(n, len(many))
+        bound = model.bound(many, noise=noise)
+        more = model.importance_bound(many, 4, noise=noise)
+        bounds.append((bound, more))
+    return [
+        at_most(
+            "no bound of whole numbers and categories is above 0, however steep the model",
+            WHERE,
+            max(float(part.max()) for pair in bounds for part in pair),
+            0,
+        ),
+        at_most(
+            "and cut at 0 they are bounds as before: largest mean, nats",
+            WHERE,
+            max(_mean(part, much) for pair in bounds for part in pair),
+            TRUTH,
+        ),
+    ]
+
+
+class _Mixed(Continuous):
+    """The perfect density of a fair coin beside a real number around twice its value."""
+
+    def log_density(
+        self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> Float[Tensor, " B"]:
+        v = LOCATION[:2] + SPREAD[:2] * y.double()
+        return _coin_and_real(v[:, 0].floor(), v[:, 1]) + SPREAD[:2].log().sum()
+
+    def cost(
+        self, y: Tensor, *, condition: Condition | None, noise: Noise
+    ) -> tuple[Float[Tensor, " B"], Mapping[str, Tensor]]:
+        return -self.log_density(y), {}
+
+    def draw(self, n: int, *, condition: Condition | None = None, noise: Noise) -> Tensor:
+        return noise.normal(2)
+
+
+def _coin_and_real(coin: Tensor, real: Tensor) -> Tensor:
+    """Return ln of 1/2 N(real; 2 coin, 0.6^2)."""
+    z = (real - 2 * coin) / 0.6
+    return math.log(0.5) - z.square() / 2 - math.log(0.6) - 0.5 * math.log(2 * math.pi)
+
+
+@torch.no_grad()
+def mixed() -> list[Law]:
+    """Real columns keep their density beside others that have probabilities."""
+    standards = list(zip(LOCATION.tolist(), SPREAD.tolist(), strict=True))
+    columns = Columns(
+        (Column("whole", *standards[0], low=0, count=2), Column("real", *standards[1]))
+    )
+    model = placed(_Mixed(), Domain("points", (2,), columns))
+    assert isinstance(model, OnLevels)
+    x = torch.cartesian_prod(torch.tensor([0.0, 1.0]), torch.linspace(-2, 4, 25))
+    bound = model.bound(x, noise=Noise.of(0, len(x)))
+    exact = _coin_and_real(x[:, 0].double(), x[:, 1].double())
+    back = columns.quantise(columns.dequantise(x, Noise.of(1, len(x))))
+    return [
+        equal(
+            "a perfect density of a coin beside a real number is ln P(k) + ln p(x | k)",
+            WHERE,
+            float((bound.double() - exact).abs().max()),
+            0,
+            1e-4,
+        ),
+        equal(
+            "and a mixed row comes back from it (largest gap)",
+            WHERE,
+            float((back - x).abs().max()),
+            0,
+            1e-5,
+        ),
+    ]
+
+
+@torch.no_grad()
+def drawn() -> list[Law]:
+    """Every place of a cell is its number, and samples are rows of the table."""
+    values, (x, _) = _columns(), _rows()
+    lost = [
+        float((values.quantise(values.in_bin(x, torch.full_like(x, u))) != x).float().mean())
+        for u in (0.001, 0.25, 0.5, 0.999)
+    ]
+    far = values.quantise(torch.tensor([[-9.0, -9, -9], [30.0, 30, 30]])).double()
+    n = 20_000
+    rows = _over(_power(0)).sample(n, noise=Noise.of(3, n)).long()
+    gap = max(
+        float((rows[:, d].bincount(minlength=COUNT[d]) / n - CHANCE[d]).abs().max())
+        for d in range(3)
+    )
+    ends = torch.stack([LOW, LOW + torch.tensor(COUNT) - 1])
+    return [
+        equal("the number of any place of a cell (share lost)", WHERE, max(lost), 0, 0),
+        equal(
+            "the middle of a cell is its number's (largest gap)",
+            WHERE,
+            float((values.unscale(values.scale(x)) - x).abs().max()),
+            0,
+            0,
+        ),
+        equal(
+            "what is drawn beyond the table ends at its last number (largest gap)",
+            WHERE,
+            float((far - ends).abs().max()),
+            0,
+            0,
+        ),
+        equal(
+            "samples of a perfect density have the table's shares (largest gap)",
+            WHERE,
+            gap,
+            0,
+            4 * math.sqrt(0.25 / n),
+        ),
+    ]
+
+
+@torch.no_grad()
+def decoded() -> list[Law]:
+    """Decoders give each cell its integral, and all rows together one."""
+    domain, (x, _) = _domain(), _rows()
+    middle, log_scale = torch.tensor([[0.4, -0.9, 0.3]]), torch.tensor([[-0.7, 0.2, -0.1]])
+    gaussian, logistic = Gaussian(domain, c=0.3), Logistic(domain)
+    # The decoder's second half is its log-scale, less the 2 from which it starts.
+    of = {
+        "gaussian": (gaussian, middle),
+        "logistic": (logistic, torch.cat([middle, log_scale + 2], 1)),
+    }
+    laws, inside = [], torch.tensor([[1.0, 4.0, 5.0]])
+    m, cell = LOCATION + SPREAD * middle.double(), inside.double()
+    for name, (model, f) in of.items():
+        total = model.log_prob(x, f.expand(len(x), -1)).double().exp().sum()
+        scale = SPREAD * (math.sqrt(0.3) if name == "gaussian" else log_scale.double().exp())
+        below = torch.special.ndtr if name == "gaussian" else torch.sigmoid
+        upper, lower = below((cell + 1 - m) / scale), below((cell - m) / scale)
+        upper[:, 0] = 1.0  # the coin's 1 is its last cell
+        by_hand = (upper - lower).log().sum()
+        laws += [
+            equal(
+                f"P of all rows under a {name} decoder adds up to one",
+                DECODER,
+                float(total),
+                1,
+                1e-4,
+            ),
+            equal(
+                f"ln P of a row under a {name} decoder, by its distribution function",
+                DECODER,
+                float(model.log_prob(inside, f)),
+                float(by_hand),
+                1e-4,
+            ),
+        ]
+    return laws
+
+
+class _Exact(nn.Module):
+    """A network that gives the posterior mean of the noise on the middles of cells."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:
+        alpha, sigma = (torch.sigmoid(s * log_snr.double()).sqrt()[:, None] for s in (1, -1))
+        y, clean = x.double(), []
+        for d in range(2):
+            at = (torch.arange(COUNT[d]) + 0.5 - LOCATION[d]) / SPREAD[d]
+            gap = (y[:, d, None] - alpha * at) / sigma
+            clean.append(((-gap.square() / 2).softmax(-1) * at).sum(-1))
+        return ((y - alpha * torch.stack(clean, 1)) / sigma).float() + self.extra * x
+
+
+@torch.no_grad()
+def diffused() -> list[Law]:
+    """A diffusion's bound and its flow, of the exact denoiser of a coin and ten letters."""
+    domain = Domain("points", (2,), Columns(_columns().columns[:2]))
+    model = Diffusion(_Exact(), domain, schedules.Linear(), predictions.NoisePrediction(), chain=0)
+    rows = torch.cartesian_prod(torch.arange(2.0), torch.arange(10.0))
+    x = rows.repeat(100, 1)
+    bound = model.bound(x, noise=Noise.of(0, len(x)), draws=32).double()
+    solved = model.ode_log_prob(rows.repeat(4, 1), noise=Noise.of(1, 80)).double()
+    truth = -math.log(20)
+    slack = [2 * float(nats.std()) / math.sqrt(len(nats)) for nats in (bound, solved)]
+    return [
+        at_most(
+            "bound of a diffusion of whole numbers and categories <= -entropy, nats",
+            BOUND,
+            float(bound.mean()),
+            truth,
+            slack[0],
+        ),
+        at_most(
+            "and by little under it with the exact denoiser",
+            BOUND,
+            truth,
+            float(bound.mean()),
+            0.05 + slack[0],
+        ),
+        at_most("no term's sum says more than certainty", BOUND, float(bound.max()), 0),
+        at_most(
+            "the flow of the exact denoiser <= -entropy, nats",
+            "arXiv:2011.13456, 4.3",
+            float(solved.mean()),
+            truth,
+            0.01 + slack[1],
+        ),
+        at_most(
+            "and by little under it too",
+            "arXiv:2011.13456, 4.3",
+            truth,
+            float(solved.mean()),
+            0.05 + slack[1],
+        ),
+    ]
+
+
+CHECKS: Sequence[Check] = (attained, never_above, mixed, drawn, decoded, diffused)

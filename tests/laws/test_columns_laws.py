@@ -1,0 +1,137 @@
+"""The laws of columns hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+import torch
+
+from trilemma.core.columns import Columns
+from trilemma.core.domain import Domain
+from trilemma.families import likelihood, probability_flow, variational
+from trilemma.families.continuous import OnLevels, Tightened
+from trilemma.laws import columns as laws
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+IN_BIN, SCALE, QUANTISE = Columns.in_bin, Columns.scale, Columns.quantise
+VOLUME, CELLS, ENDS = Columns.log_volume, Columns.in_cells, Columns.ends
+IMPORTANCE, DECODED = Tightened.importance_bound, variational.VariationalBound.decoded
+LOG_PROB, OF_COLUMNS = probability_flow.ProbabilityFlow.log_prob, likelihood.columns_log_prob
+
+
+def as_reals(self, x, u):
+    """Treat every column as real: what is wrong with a density of whole numbers."""
+    return IN_BIN(self, x, torch.full_like(u, 0.9))
+
+
+def narrow(self, x, u):
+    return IN_BIN(self, x, 0.3 * u)
+
+
+def without_volume(self):
+    return 0.0
+
+
+def all_in_cells(self, like):
+    return torch.ones(len(self.columns), dtype=torch.bool)
+
+
+def rounded(self, y):
+    v = y.double() * self.spread(y) + self._row("location", y)
+    low, count = self._row("low", y), self._row("count", y)
+    return torch.where(self.in_cells(y), v.round().clamp(low, low + count - 1), v).float()
+
+
+def unbounded(self, y):
+    v = y.double() * self.spread(y) + self._row("location", y)
+    return torch.where(self.in_cells(y), v.floor(), v).float()
+
+
+def off_the_middle(self, x):
+    return IN_BIN(self, x, torch.full_like(x, 1.5))
+
+
+def one_for_all(self, x, k, *, condition=None, noise=None):
+    return self.bound(x, condition=condition, noise=noise)
+
+
+def boastful(self, x, k, *, condition=None, noise=None):
+    return IMPORTANCE(self, x, k, noise=noise) + 0.1
+
+
+def shifted(self, n, *, condition=None, noise=None):
+    return self.domain.values.quantise(self.inner.draw(n, noise=noise) + 0.2)
+
+
+def endless(self, x):
+    return tuple(torch.zeros_like(end) for end in ENDS(self, x))
+
+
+def wider(values, x, mean, log_scale, family):
+    return OF_COLUMNS(values, x, mean, log_scale + 0.3, family)
+
+
+def densities(values, x, mean, log_scale, family):
+    """Take the density of the middle for the probability of a cell."""
+    each = family.density(values.scale(x), mean, log_scale) - values.spread(x).log().float()
+    return each.sum(1)
+
+
+BREAKS = [
+    ("E of the bound of a perfect", Columns, "log_volume", property(without_volume)),
+    ("and it is ln P(x) for every row", Columns, "log_volume", property(without_volume)),
+    ("one that is not flat", Columns, "in_bin", as_reals),
+    ("one that is not flat", Columns, "in_bin", narrow),
+    ("64 draws of u win it back", Tightened, "importance_bound", boastful),
+    ("to within 0.05", Tightened, "importance_bound", one_for_all),
+    ("no bound of whole numbers", Domain, "at_most_certain", lambda self, nats: nats),
+    ("and cut at 0", Domain, "at_most_certain", lambda self, nats: nats.clamp(min=0)),
+    ("a perfect density of a coin", Columns, "log_volume", property(without_volume)),
+    ("a perfect density of a coin", Columns, "in_cells", all_in_cells),
+    ("and a mixed row comes back", Columns, "in_cells", all_in_cells),
+    ("the number of any place", Columns, "quantise", rounded),
+    ("the middle of a cell", Columns, "scale", off_the_middle),
+    ("what is drawn beyond", Columns, "quantise", unbounded),
+    ("samples of a perfect density", OnLevels, "sample", shifted),
+    ("P of all rows under a gaussian", Columns, "ends", endless),
+    ("P of all rows under a logistic", Columns, "ends", endless),
+    ("P of all rows under a gaussian", likelihood, "columns_log_prob", densities),
+    ("ln P of a row under a gaussian", likelihood, "columns_log_prob", wider),
+    ("ln P of a row under a logistic", likelihood, "columns_log_prob", wider),
+    ("bound of a diffusion", variational.VariationalBound, "decoded",
+     lambda *a: DECODED(*a) - 0.2),
+    ("and by little under it with", variational.VariationalBound, "decoded",
+     lambda *a: DECODED(*a) + 0.2),
+    ("no term's sum", variational.VariationalBound, "decoded", lambda *a: DECODED(*a) - 9),
+    ("the flow of the exact denoiser", probability_flow.ProbabilityFlow, "log_prob",
+     lambda *a: LOG_PROB(*a) + 0.2),
+    ("and by little under it too", probability_flow.ProbabilityFlow, "log_prob",
+     lambda *a: LOG_PROB(*a) - 0.2),
+]  # fmt: skip
+
+
+@cache
+def whole():
+    """Return the names of the laws of each check."""
+    return {check: [law.name for law in check()] for check in laws.CHECKS}
+
+
+@pytest.mark.parametrize(("law", "where", "name", "broken"), BREAKS, ids=[b[0] for b in BREAKS])
+def test_a_law_fails_when_its_code_is_broken(law, where, name, broken, monkeypatch):
+    check = next(c for c, names in whole().items() if any(n.startswith(law) for n in names))
+    monkeypatch.setattr(where, name, broken)
+    found = [each for each in check() if each.name.startswith(law)]
+    assert found
+    assert not any(each.holds for each in found)
+
+
+def test_every_law_has_a_break():
+    names = [name for names in whole().values() for name in names]
+    assert all(any(name.startswith(b[0]) for b in BREAKS) for name in names)
