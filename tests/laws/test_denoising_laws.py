@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 
-from trilemma.core.domain import Levels
 from trilemma.families import denoiser, diffusion, editing, probability_flow, variational
 from trilemma.laws import denoising as laws
 from trilemma.maths import predictions, times
@@ -159,17 +158,17 @@ def test_a_solver_that_flatters_is_seen(monkeypatch):
 @pytest.mark.parametrize("times", [4, 1 / 4])
 @pytest.mark.parametrize("kind", ["bound", "flow"])
 def test_a_chain_that_begins_at_another_noise_is_seen(monkeypatch, kind, times):
-    """Four times coarser it cannot tell levels apart; finer, it costs no bits but is no harm."""
-    whole = variational.VariationalBound.chain
+    """Four times coarser it cannot tell levels apart; finer, it costs no bits and is no harm."""
+    whole = variational._narrowest
 
-    def chain(self, device):
-        values = Levels(round((self.domain.values.count - 1) / times) + 1)
-        domain = dataclasses.replace(self.domain, values=values)
-        return whole(dataclasses.replace(self, domain=domain), device)
+    def narrowest(domain):
+        width = whole(domain)
+        return None if width is None else width * times
 
-    monkeypatch.setattr(variational.VariationalBound, "chain", chain)
+    monkeypatch.setattr(variational, "_narrowest", narrowest)
     assert broken(laws.fineness, f"{kind}, continuous time: bits") == (2 if times > 1 else 0)
     assert broken(laws.fineness, f"{kind}, chain of 1000: bits") == (1 if times > 1 else 0)
+    assert broken(laws.fineness, f"{kind}, a column, ") == (1 if times > 1 else 0)
 
 
 @pytest.mark.parametrize("kind", ["bound", "flow"])
@@ -180,6 +179,7 @@ def test_bits_that_are_too_few_are_seen(monkeypatch, kind):
     )
     assert broken(laws.fineness, f"{kind}, continuous time: entropy") == 2
     assert broken(laws.fineness, f"{kind}, chain of 1000: entropy") == 1
+    assert broken(laws.fineness, f"{kind}, a column, continuous time: entropy") == 1
 
 
 def test_another_weight_of_the_bound_is_seen(monkeypatch):

@@ -76,11 +76,11 @@ def beyond(self, x, noise):
 
 
 def half_of_each_bin(self, x, noise):
-    return (x.float() + noise.uniform(*x.shape[1:]) / 2) * (2 / self.count) - 1
+    return self.in_bin(x, noise.uniform(*x.shape[1:]) / 2)
 
 
 def over_two_bins(self, x, noise):
-    return (x.float() + 2 * noise.uniform(*x.shape[1:])) * (2 / self.count) - 1
+    return self.in_bin(x, 2 * noise.uniform(*x.shape[1:]))
 
 
 def unsqueezed_too_small(self, z, told=None):
@@ -159,6 +159,8 @@ BREAKS = [
     ("mean of p(y) / q(u|x) by learned", flow.VariationalDequantiser, "forward", boastful),
     ("dequantisation of a domain: levels alike", laws.Levels, "dequantise", half_of_each_bin),
     ("dequantisation of a domain: share", laws.Levels, "dequantise", over_two_bins),
+    ("dequantisation of columns: levels alike", laws.Columns, "dequantise", half_of_each_bin),
+    ("dequantisation of columns: share", laws.Columns, "dequantise", over_two_bins),
     ("dequantisation even: levels alike", laws.UniformDequantiser, "forward", narrow),
     ("dequantisation even: share", laws.UniformDequantiser, "forward", beyond),
     ("dequantisation learned: levels alike", flow.VariationalDequantiser, "forward", boastful),

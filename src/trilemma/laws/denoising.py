@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trilemma.core.batch import Condition, Examples
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.variational import VariationalBound, reverse_variance
@@ -241,13 +241,17 @@ def fineness() -> list[Law]:
     distribution as wide as its noise: were it as wide as a bin, a half of it would lie in gaps.
     """
     found = []
-    for count, chain in ((256, 0), (17, 0), (17, 1000)):
-        domain, kept = Domain("points", (1,), Levels(count)), range(0, count, 2)
+    column = Columns((Column("whole", location=8.5, spread=8.0, count=17),))
+    cases = ((Levels(256), 256, 0), (Levels(17), 17, 0), (Levels(17), 17, 1000), (column, 17, 0))
+    for values, count, chain in cases:
+        domain, kept = Domain("points", (1,), values), range(0, count, 2)
         network, schedule = _OfLevels(count, 2), schedules.Linear()
         model = Diffusion(network, domain, schedule, predictions.NoisePrediction(), chain=chain)
         x = torch.tensor(kept, dtype=torch.uint8)[:, None].repeat(512 // len(kept), 1)
+        x = x.float() if values is column else x
         noise, entropy = Noise.of(0, len(x)), math.log2(len(kept))
         time = f"chain of {chain}" if chain else "continuous time"
+        time = f"a column, {time}" if values is column else time
         for kind, nats in (
             ("bound", model.bound(x, noise=noise[:], draws=64)),
             ("flow", model.ode_log_prob(x, noise=noise[:])),

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families.continuous import Dequantiser, OnLevels, Tightened, UniformDequantiser
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
@@ -301,8 +301,15 @@ def _ways() -> Mapping[str, Callable[[Tensor, Noise], tuple[Tensor, Tensor]]]:
     def plain(x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
         return domain.values.dequantise(x, noise), torch.ones(len(x), dtype=torch.float64)
 
+    def columns(x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        middle, half = COUNT / 2, COUNT / 2
+        column = Column("whole", location=middle + 0.3, spread=0.7, count=COUNT)
+        v = Columns((column, column)).dequantise(x.float(), noise) * 0.7 + middle + 0.3
+        return (v - middle) / half, torch.ones(len(x), dtype=torch.float64)
+
     return {
         "of a domain": plain,
+        "of columns": columns,
         "even": through(UniformDequantiser()),
         "learned": through(_dequantiser()),
     }
