@@ -149,6 +149,7 @@ def test_compare_goes_on_where_it_stopped(here, capsys):
     assert not {"label", "fields"} & set(first["rows"][0])
     folder = Path("comparisons/digits-001")
     assert {p.name for p in folder.iterdir()} == {
+        "claims",
         "comparison.json",
         "runs",
         "table.csv",

@@ -3,26 +3,33 @@
 A comparison is a folder: `comparison.json` (what is compared), `runs/RECIPE/` (a run directory
 each; its name has the grid's fields and seed too, where there is a grid), and when all is measured
 `table.csv`, `table.json`, `report.html`, and `groups.csv` if there are several seeds. It may be
-stopped at any moment; the same command goes on where it stopped.
+stopped at any moment; the same command goes on where it stopped. The same command given several
+times at once, on one machine or on several that see the folder, shares the work: `claims/` says
+who does what.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
 
 from trilemma import drawing, gallery
+from trilemma.comparison.claims import Claim, Claims
 from trilemma.comparison.plan import Plan
 from trilemma.comparison.race import Progress, Race, Watch
-from trilemma.comparison.row import each
+from trilemma.comparison.row import Row, each
 from trilemma.comparison.table import Table, table
+from trilemma.comparison.waiting import STOPPED, Waiting, pause
+from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.runs import folder_name
 from trilemma.report.html import comparison_page
+from trilemma.report.page import Entry
 from trilemma.report.tables import rows_to_csv
 from trilemma.training.distributed import World
 from trilemma.training.run import Run
@@ -35,29 +42,62 @@ def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> P
     """Choose the folder: the one asked for, an unfinished one of the same plan, or a new one.
 
     Raises:
-        BadInput: The folder asked for holds something else.
+        BadInput: The folder asked for holds something else, or cannot be read.
     """
     if asked is not None:
-        if asked.exists() and _plan_in(asked) != plan.to_json():
-            raise BadInput(
-                f"{asked} exists and is not this comparison; give another --out, or the same "
-                "options to go on with it."
-            )
+        _refuse_another(plan, asked)
         return asked
     stem = folder_name(Path(plan.data).name)
     number = 1
     while (path := root / f"{stem}-{number:03d}").exists():
-        if _plan_in(path) == plan.to_json() and not (path / "report.html").exists():
-            return path
+        with contextlib.suppress(BadInput):
+            if _plan_in(path) == plan.to_json() and not (path / "report.html").exists():
+                return path
         number += 1
     return path
 
 
-def _plan_in(path: Path) -> Any:  # noqa: ANN401
+def _refuse_another(plan: Plan, path: Path) -> None:
+    """Refuse a folder that holds something else than this comparison or its beginning."""
+    if not path.exists() or _is_new(path) or _plan_in(path) == plan.to_json():
+        return
+    raise BadInput(
+        f"{path} exists and is not this comparison; give another --out, or the same "
+        "options to go on with it."
+    )
+
+
+def _is_new(path: Path) -> bool:
+    """Tell whether nothing is in a folder but what comes before `comparison.json`."""
     try:
-        return json.loads((path / "comparison.json").read_text())
-    except (OSError, ValueError):
+        names = os.listdir(path)
+    except NotADirectoryError:
+        return False
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}; give another --out.") from error
+    return all(name == "claims" or name.startswith("tmp") for name in names)
+
+
+def _plan_in(path: Path) -> object:
+    """Return the plan of a folder, or None where there is none.
+
+    Raises:
+        BadInput: There is one, and it cannot be read.
+    """
+    target = path / "comparison.json"
+    try:
+        return json.loads(target.read_text())
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise BadInput(
+            f"{target} cannot be read: {error.strerror}; give another --out."
+        ) from error
+    except ValueError as error:
+        raise BadInput(
+            f"{target} is not JSON ({error}), so that nobody knows what is compared there; "
+            "restore it, or give another --out."
+        ) from None
 
 
 def compare(
@@ -71,7 +111,7 @@ def compare(
     progress: Callable[[str], AbstractContextManager[Progress]],
     say: Callable[[str], None],
 ) -> Table:
-    """Train and measure each recipe in turn, and write the table and the page.
+    """Train and measure each recipe, share that with others, and write the table and the page.
 
     Arguments:
         plan: What is compared.
@@ -84,7 +124,7 @@ def compare(
         say: Tells people something.
 
     Returns:
-        What was measured, and what it comes to.
+        What was measured, and what it comes to; only the main process has it whole.
     """
     for sentence in plan.left_out:
         say(sentence)
@@ -93,20 +133,74 @@ def compare(
         f"{runs} {'training' if runs == 1 else 'trainings'} of {plan.minutes:g} minutes: "
         f"{runs * plan.minutes:g} minutes in all, and the measuring"
     )
+    claims = Claims(path / "claims", Worker.here(world.device, world.size))
+    before = _stamp(path / "report.html")
     if world.is_main:
-        with drawing.whole(path / "comparison.json") as partial:
-            partial.write_text(json.dumps(plan.to_json(), indent=2))
+        _join(path, plan, claims, stop)
     world.barrier()
 
     def done(run: Run) -> None:
         gallery.run_report(run, data)
 
-    race = Race(plan, data, path / "runs", world, stop, watch, progress, say, done)
-    made = table(plan, [race.measured(cell) for cell in plan.cells()])
-    if world.is_main:
-        say(f"looking into the models for {path / 'report.html'} …")
-        _write(path, plan, made, data)
+    race = Race(plan, data, path / "runs", claims, world, stop, watch, progress, say, done)
+    made = table(plan, race.finish())
+    if not world.is_main:
+        return made
+    waiting = Waiting(say, progress)
+    with _claimed(claims, "report", stop, waiting):
+        if _stamp(path / "report.html") == before or not _is_written(path, made):
+            say(f"looking into the models for {path / 'report.html'} …")
+            _write(path, plan, made, data)
     return made
+
+
+def _join(path: Path, plan: Plan, claims: Claims, stop: Stop) -> None:
+    """Say in the folder what is compared, or see that another process has said the same.
+
+    Raises:
+        BadInput: Something else is compared there by now, or nothing can be written.
+    """
+    target = path / "comparison.json"
+    if not target.exists():
+        with _claimed(claims, "plan", stop):
+            if not target.exists():
+                with drawing.whole(target) as partial:
+                    partial.write_text(json.dumps(plan.to_json(), indent=2))
+    _refuse_another(plan, path)
+
+
+@contextmanager
+def _claimed(
+    claims: Claims, name: str, stop: Stop, waiting: Waiting | None = None
+) -> Iterator[Claim]:
+    """Hold a claim of something that is done in a moment, after those who had it before."""
+    with waiting or contextlib.nullcontext():
+        while (claim := claims.take(name)) is None:
+            stop.check(STOPPED)
+            owner = claims.status(name)[name].owner
+            if waiting is not None and owner is not None:
+                text = f"waiting for the {name}, which {owner.seen_by(claims.worker)} writes"
+                waiting.tell((text, text), 1)
+            pause(stop)
+    with claim:
+        yield claim
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return what changes when a file is written anew."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
+
+
+def _is_written(path: Path, made: Table) -> bool:
+    """Tell whether the table in the folder is this one."""
+    try:
+        return json.loads((path / "table.json").read_text()) == json.loads(made.text())
+    except (OSError, ValueError):
+        return False
 
 
 def _write(path: Path, plan: Plan, made: Table, data: DataSet) -> None:
@@ -114,17 +208,27 @@ def _write(path: Path, plan: Plan, made: Table, data: DataSet) -> None:
     with drawing.whole(path / "table.csv") as partial:
         partial.write_text(rows_to_csv(each(made.runs)))
     with drawing.whole(path / "table.json") as partial:
-        partial.write_text(json.dumps(made.to_json(), indent=2))
+        partial.write_text(made.text())
     if plan.seeds:
         with drawing.whole(path / "groups.csv") as partial:
             partial.write_text(rows_to_csv(made.rows))
     entries = [
-        gallery.entry(path / "runs" / folder, row, data)
+        _entry(path / "runs" / folder, row, data)
         for row, folder in zip(made.rows, _pictured(plan, made), strict=True)
     ]
     page = comparison_page(gallery.comparison(made, entries, data, path / "runs"))
     with drawing.whole(path / "report.html") as partial:
         partial.write_text(page)
+
+
+def _entry(folder: Path, row: Row, data: DataSet) -> Entry:
+    """Gather a run for the page; of one that cannot be read only why."""
+    try:
+        return gallery.entry(folder, row, data)
+    except BadInput:
+        if row.of.metrics:
+            raise
+        return Entry(row)
 
 
 def _pictured(plan: Plan, made: Table) -> list[str]:

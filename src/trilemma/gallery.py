@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import math
@@ -91,8 +92,10 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
 def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Path) -> Comparison:
     """Gather a comparison for its page."""
     environment: dict[str, Any] = {}
-    for found in sorted(folder.glob("*/environment.json"))[:1]:
-        environment = json.loads(found.read_text())
+    for found in sorted(folder.glob("[!.]*/environment.json")):
+        with contextlib.suppress(OSError, ValueError):
+            environment = json.loads(found.read_text())
+            break
     return Comparison(
         data=table.plan.data,
         entries=entries,

@@ -29,7 +29,9 @@ def test_json_is_read_as_it_was_written():
     several = replace(score, spread=0.5, seeds=3, interval="over seeds")
     assert Score.from_json(several.to_json()) == several
     with pytest.raises(TypeError, match="is no number"):
-        Score.from_json({"value": "many"})
+        Score.from_json(score.to_json() | {"value": "many"})
+    with pytest.raises(KeyError, match="baselines"):
+        Score.from_json({k: v for k, v in score.to_json().items() if k != "baselines"})
 
 
 def test_resamples_count_what_is_redrawn():

@@ -42,6 +42,7 @@ def evaluation(recipe, family="vae", fd=None, coverage=None, seconds=None, wide=
         "metrics": metrics,
         "cost": cost,
         "skipped": {},
+        "training": {},
     }
 
 

@@ -1,18 +1,35 @@
-"""The race: one cell after another trained and measured, all against one reference.
+"""The race: cells trained and measured, by this process or by others, all against one reference.
 
-A cell that was measured by an earlier call is not trained again; one that was stopped goes on.
+Each process takes the next cell that is free (see `claims`), so that a cell is trained once; one
+whose process was killed is taken over and goes on from its checkpoint. What was measured is taken
+as it is. A process that finds no free cell waits until all have an outcome:
+
+    an evaluation    evaluation.json of the run, with the samples and the seed that are wanted
+    a failure        its training or its samples left the finite numbers; kept in its claim
+    a refusal        what lies in its folder cannot go on, such as a run that is not whole
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+import shutil
+import signal
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
+
+from safetensors import SafetensorError, safe_open
 
 from trilemma.comparison.cells import Cell
+from trilemma.comparison.claims import Claim, Claims, Status, Taken
 from trilemma.comparison.plan import Plan
-from trilemma.core.errors import Diverged, RanAway
+from trilemma.comparison.waiting import STOPPED, Progress, Waiting, pause
+from trilemma.comparison.worker import Worker
+from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
+from trilemma.core.words import duration, joined
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import Reference
 from trilemma.metrics.evaluation import Evaluation
@@ -21,36 +38,47 @@ from trilemma.recipes.judging import evaluation_of, judge_run
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
-from trilemma.training.run import Run
+from trilemma.training.run import InUse, Run
 from trilemma.training.signals import Stop
 from trilemma.training.trainer import Event
 
 __all__ = ["Progress", "Race", "Watch"]
 
 Watch = Callable[[str, Iterator[Event]], None]
-Progress = Callable[[str, int, int], None]
+
+DONE, WAIT, FOLLOW = -2, -1, -3
+"""What a process is to do, where it is not the number of a cell."""
+AGAIN = 10.0
+"""Seconds until a run is tried again in which another process trains without a claim."""
 
 
 @dataclass
 class Race:
-    """Trains and measures the cells of a plan.
+    """Trains and measures the cells of a plan, as one of the processes that do.
 
     Attributes:
         plan: What is compared.
         data: Its data set.
         runs: Folder of the runs.
-        world: The processes that share the work.
+        claims: Who works on what.
+        world: The processes that share the work of one cell.
         stop: Tells when a signal asks for an end.
         watch: Shows a training by its events.
         progress: Makes, for a title, what shows a measurement.
         say: Tells people something.
         done: Told of each run that was measured here.
         against: What all are held against, once it was made.
+        claim: What this process works on, in the main process of its world.
+        queued: Its place as the next to whom cores become free.
+        outcomes: What was measured of each cell that has an outcome, by its folder.
+        noticed: Claims of others that were spoken of: folder and token.
+        busy: For folders in which somebody trains without a claim: when to try again, and who.
     """
 
     plan: Plan
     data: DataSet
     runs: Path
+    claims: Claims
     world: World
     stop: Stop
     watch: Watch
@@ -58,32 +86,208 @@ class Race:
     say: Callable[[str], None]
     done: Callable[[Run], None]
     against: Reference | None = None
+    claim: Claim | None = None
+    queued: Claim | None = None
+    outcomes: dict[str, Evaluation] = field(default_factory=dict)
+    noticed: set[tuple[str, str]] = field(default_factory=set)
+    busy: dict[str, tuple[float, str]] = field(default_factory=dict)
 
-    def measured(self, cell: Cell) -> Evaluation:
-        """Return a cell's evaluation, by an earlier call or by this one; or why there is none."""
-        folder = self.runs / cell.folder
-        if (kept := self.kept(cell)) is not None:
-            self.say(f"{cell.title}: measured already, {folder}")
-            return self.named(kept, cell)
-        try:
-            run = self.trained(cell)
-            found = self.judged(cell)
-        except (Diverged, RanAway) as error:
-            self.say(f"{cell.title}: {error}")
-            return self.named(_failed(cell, self.plan, str(error)), cell)
-        if self.world.is_main:
-            self.done(run)
-        return self.named(found, cell)
+    def finish(self) -> list[Evaluation]:
+        """Work until every cell has an outcome, here or elsewhere.
 
-    def named(self, found: Evaluation, cell: Cell) -> Evaluation:
-        """Say which cell of the grid was measured, if there is one."""
+        Returns:
+            The outcomes in the order of the cells, each under its label where there is a grid;
+            only the main process has them all.
+
+        Raises:
+            Interrupted: A signal asked for an end.
+            BadInput: The files cannot be read or written, or the data cannot be measured.
+        """
+        cells = self.plan.cells()
+        with Waiting(self.say, self.progress) as waiting, contextlib.closing(self):
+            while (turn := self._agreed(cells, waiting)) != DONE:
+                if turn == WAIT:
+                    pause(self.stop)
+                    continue
+                waiting.over()
+                with self.claim or contextlib.nullcontext():
+                    self._work(cells[turn])
+        return [self.named(cell) for cell in cells if cell.folder in self.outcomes]
+
+    def named(self, cell: Cell) -> Evaluation:
+        """Return the outcome of a cell, and say which of the grid it is, if there is one."""
+        found = self.outcomes[cell.folder]
         if not self.plan.grid:
             return found
         return replace(found, label=cell.label, fields=cell.fields)
 
+    def close(self) -> None:
+        """Leave the queue for cores."""
+        if self.queued is not None:
+            self.queued.end()
+            self.queued = None
+
+    def _agreed(self, cells: Sequence[Cell], waiting: Waiting) -> int:
+        """Let the main process choose, and all of its world know."""
+        turn = FOLLOW
+        if self.world.is_main and not self.stop:
+            turn = self._turn(cells, waiting)
+        said, asked = self.world.agree(turn, self.stop.signal)
+        if asked:
+            if self.claim is not None:
+                self.claim.end("stopped")
+            name = signal.Signals(int(asked)).name
+            raise Interrupted(int(asked), f"{name}: {STOPPED}")
+        return int(said)
+
+    def _turn(self, cells: Sequence[Cell], waiting: Waiting) -> int:
+        """Claim the next free cell: return its number, or WAIT, or DONE."""
+        self._gather(cells)
+        open_cells = [cell for cell in cells if cell.folder not in self.outcomes]
+        if not open_cells:
+            return DONE
+        names = [cell.folder for cell in cells]
+        status = self.claims.status(*names)
+        free = [c for c in open_cells if status[c.folder].is_free and not self._is_busy(c)]
+        self._notice([cell for cell in open_cells if not status[cell.folder].is_free], status)
+        if not free:
+            self.close()
+            waiting.tell(self._waited_for(open_cells, status), len(cells))
+            return WAIT
+        for cell in free:
+            # Who is next counts as though it worked already, so that processes take turns.
+            if crowd := self.claims.crowd([*names, queue := self.claims.worker.queue]):
+                self.queued = self.queued or self.claims.take(queue)
+                waiting.tell(self._crowded(crowd), len(cells))
+                return WAIT
+            claim = self.claims.take(cell.folder)
+            if claim is None:
+                continue
+            if self.claims.crowd(names) or self.kept(cell) is not None:
+                claim.end("stopped")
+                return WAIT
+            self.close()
+            self.claim = claim
+            return cells.index(cell)
+        return WAIT
+
+    def _gather(self, cells: Sequence[Cell]) -> None:
+        """Take the outcomes that there are by now."""
+        for cell in cells:
+            if cell.folder in self.outcomes:
+                continue
+            status = self.claims.status(cell.folder)[cell.folder]
+            if (kept := self.kept(cell)) is not None:
+                self.outcomes[cell.folder] = kept
+                self.say(f"{cell.title}: measured already, {self.runs / cell.folder}")
+            elif status.failure is not None:
+                self.outcomes[cell.folder] = _failed(cell, self.plan, status.failure)
+                path = self.claims.path(cell.folder, status.generation)
+                self.say(f"{cell.title}: {status.failure} Remove {path} to try it again.")
+
+    def _notice(self, cells: Sequence[Cell], status: Mapping[str, Status]) -> None:
+        """Say once of each claim of another process whose it is."""
+        for cell in cells:
+            owner = status[cell.folder].owner
+            if owner is not None and (cell.folder, owner.token) not in self.noticed:
+                self.noticed.add((cell.folder, owner.token))
+                self.say(f"{cell.title}: {owner.seen_by(self.claims.worker)} works on it")
+
+    def _is_busy(self, cell: Cell) -> bool:
+        return time.monotonic() < self.busy.get(cell.folder, (0.0, ""))[0]
+
+    def _waited_for(self, cells: Sequence[Cell], status: Mapping[str, Status]) -> tuple[str, str]:
+        """Say what is waited for: what of it stays the same, and all of it."""
+        brief, whole = [], []
+        for cell in cells:
+            now = status[cell.folder]
+            if self._is_busy(cell):
+                who = self.busy[cell.folder][1]
+            else:
+                who = now.owner.seen_by(self.claims.worker) if now.owner else "another process"
+            silent = now.silence > 3 * self.claims.beat and not now.is_free
+            sign = f", no sign for {duration(now.silence)}" if silent else ""
+            brief.append(f"{cell.title} ({who})")
+            whole.append(f"{cell.title} ({who}{sign})")
+        ready = f"{len(self.outcomes)} of {len(self.plan.cells())} are ready; waiting for "
+        return joined(brief), ready + joined(whole)
+
+    def _crowded(self, crowd: Sequence[Worker]) -> tuple[str, str]:
+        """Say why no cell is begun though one is free."""
+        me = self.claims.worker
+        names = joined([worker.seen_by(me) for worker in crowd])
+        if me.device != "cpu" and any(worker.device == me.device for worker in crowd):
+            text = f"waiting for the accelerator, on which {names} works"
+        else:
+            cores = len(set(me.cores).union(*(worker.cores for worker in crowd)))
+            taken = sum(worker.cores_needed for worker in crowd)
+            text = (
+                f"waiting for free cores, so that minutes stay equal: {names} works with "
+                f"{_threads(taken)}, this process would add {me.cores_needed}, and they have "
+                f"{cores} cores (OMP_NUM_THREADS sets how many threads)"
+            )
+        return text, text
+
+    def _work(self, cell: Cell) -> None:
+        """Train and measure the claimed cell; its outcome is kept, unless the claim was lost."""
+        claim, alone = self.claim, self.world.size == 1
+        if claim is not None and claim.previous is not None:
+            who = claim.previous.seen_by(self.claims.worker)
+            self.say(f"{cell.title}: {who}, which worked on it, is gone; taking over")
+        try:
+            self.outcomes[cell.folder] = self.measured(cell)
+        except (Diverged, RanAway) as error:
+            self.say(f"{cell.title}: {error}")
+            self.outcomes[cell.folder] = _failed(cell, self.plan, str(error))
+            if claim is not None:
+                claim.end("failed", reason=str(error))
+        except Taken as error:
+            if not alone:  # the others of this world know nothing of it, and wait in vain
+                raise
+            self.say(f"{cell.title}: {error}")
+        except InUse as error:
+            if not alone:
+                raise
+            self.busy[cell.folder] = time.monotonic() + AGAIN, str(error).split(";")[0]
+            if claim is not None:
+                claim.end("stopped")
+        except BadInput as error:
+            if not alone or claim is None or not claim.is_lost:
+                raise
+            self.say(f"{cell.title}: {error}")
+        finally:
+            self.claim = None
+
+    def measured(self, cell: Cell) -> Evaluation:
+        """Train a cell, or go on with it, and measure it; or say why its folder cannot be used."""
+        folder = self.runs / cell.folder
+        existed = folder.exists()
+        try:
+            run = self.trained(cell)
+        except (InUse, Taken):
+            raise
+        except BadInput as error:
+            if not existed or isinstance(error.__cause__, OSError):
+                raise
+            reason = f"{error} (Move {folder} away to train it anew.)"
+            self.say(f"{cell.title}: {reason}")
+            return _failed(cell, self.plan, reason)
+        found = self.judged(cell)
+        if self.world.is_main:
+            self.done(run)
+        return found
+
     def kept(self, cell: Cell) -> Evaluation | None:
-        """Return a measurement that an earlier call has made and that is the one wanted."""
-        found = evaluation_of(self.runs / cell.folder)
+        """Return the measurement of a cell, if there is one, whole, and the one that is wanted."""
+        folder = self.runs / cell.folder
+        try:
+            if (samples := folder / "evaluation.safetensors").exists():
+                with safe_open(samples, "pt"):  # refuses a file that was cut short
+                    pass
+            Run.open(folder)
+        except (OSError, ValueError, SafetensorError, BadInput):
+            return None
+        found = evaluation_of(folder)
         if found is None or (found.n, found.seed) != (self.plan.samples, cell.seed):
             return None
         return found
@@ -92,8 +296,10 @@ class Race:
         """Train a cell in its folder, or go on with it."""
         plan, folder = self.plan, self.runs / cell.folder
         both = {"data": self.data, "source": plan.source, "world": self.world, "stop": self.stop}
+        self._clear(cell)
         if folder.exists():
-            run, events = go_on(folder, **both)
+            asked = {"name": cell.recipe.name, "seed": cell.seed}
+            run, events = go_on(folder, asked=asked, **both)
         else:
             run, events = begin(
                 cell.recipe,
@@ -104,8 +310,30 @@ class Race:
                 precision=plan.precision,
                 **both,
             )
-        self.watch(cell.title, events)
+        if self.claim is not None:
+            run.verify = self.claim.verify
+        self.watch(cell.title, self._claimed(events))
         return run
+
+    def _clear(self, cell: Cell) -> None:
+        """Remove what those who had this cell before can no longer use."""
+        if self.claim is None:
+            return
+        folder = self.runs / cell.folder
+        for partial in self.runs.glob(f".{cell.folder}.*.tmp"):
+            shutil.rmtree(partial, ignore_errors=True)
+        if (folder / "lock").is_file() and (folder / "recipe.json").is_file():
+            run = Run.open(folder)
+            for owner in self.claims.owners(cell.folder, self.claim.generation):
+                run.unlock(owner.pid, owner.host)
+
+    def _claimed(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass events on while the claim holds; else leave the training at once, unsaved."""
+        with contextlib.closing(cast(Generator[Event, None, None], events)):
+            for event in events:
+                if self.claim is not None:
+                    self.claim.check()
+                yield event
 
     def judged(self, cell: Cell) -> Evaluation:
         """Measure a trained cell."""
@@ -138,8 +366,14 @@ class Race:
         return self.against
 
     def check(self) -> None:
-        """Stop if a signal asked for it."""
+        """Stop if a signal asked for it, or the claim was lost."""
         self.stop.check("measuring was stopped; the same command goes on with this comparison.")
+        if self.claim is not None:
+            self.claim.check()
+
+
+def _threads(count: int) -> str:
+    return f"{count} thread{'s' if count != 1 else ''}"
 
 
 def _failed(cell: Cell, plan: Plan, reason: str) -> Evaluation:

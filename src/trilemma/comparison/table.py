@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +47,16 @@ class Table:
             "choice": self.choice,
             "verdict": self.ranking.words,
             "why_not": self.ranking.why_not,
+            **(
+                {"rewards": [task.to_json() for task in self.ranking.tasks]}
+                if self.ranking.tasks
+                else {}
+            ),
         }
+
+    def text(self) -> str:
+        """Return the JSON of the file `table.json`."""
+        return json.dumps(self.to_json(), indent=2)
 
 
 def table(plan: Plan, runs: Sequence[Evaluation]) -> Table:

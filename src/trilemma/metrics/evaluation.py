@@ -110,7 +110,9 @@ class Evaluation:
             read = {key: value for key, value in plain.items() if key in known}
             metrics = {str(k): Score.from_json(v) for k, v in plain["metrics"].items()}
             made = cls(**{**read, "metrics": metrics, "cost": Spent(), "training": None})
-            training = plain.get("training")
+            training = plain["training"]
+            if {"n", "seed"} - set(plain):
+                raise KeyError("n, seed")
             return replace(
                 made,
                 cost=Spent(**plain["cost"]),

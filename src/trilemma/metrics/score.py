@@ -96,8 +96,7 @@ class Score:
         numbers = {k: _finite(getattr(self, k)) for k in ("value", "low", "high", "floor")}
         baselines = {k: _finite(v) for k, v in self.baselines.items()}
         plain = asdict(self) | numbers | {"baselines": baselines}
-        several = ("spread", "seeds", "interval")
-        return {k: v for k, v in plain.items() if v or k not in several}
+        return {k: v for k, v in plain.items() if v or k not in SEVERAL}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Score:
@@ -106,13 +105,15 @@ class Score:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        known = {f.name for f in fields(cls)}
-        read = {key: value for key, value in plain.items() if key in known}
-        ends = {key: _number(plain.get(key)) for key in ("value", "low", "high")}
-        marks = {str(k): _number(v) for k, v in (plain.get("baselines") or {}).items()}
-        return cls(**{**read, **ends, "baselines": marks})
+        read = {f.name: plain[f.name] for f in fields(cls) if f.name not in SEVERAL}
+        several = {key: plain[key] for key in SEVERAL if key in plain}
+        ends = {key: _number(plain[key]) for key in ("value", "low", "high")}
+        marks = {str(k): _number(v) for k, v in plain["baselines"].items()}
+        return cls(**{**read, **several, **ends, "baselines": marks})
 
 
+SEVERAL = frozenset({"spread", "seeds", "interval"})
+"""What is said of means over several seeds alone."""
 OWN = frozenset({"reconstruction"})
 """Baselines that differ from model to model, and are no trivial samples: the first stage's fd."""
 

@@ -116,6 +116,7 @@ def judge_run(
         cost=_with_training(found.cost, training),
         seconds=found.seconds,
     )
+    check()
     if world.is_main:
         _keep(loaded, made, found.samples, found.neighbours)
     return made

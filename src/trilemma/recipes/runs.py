@@ -21,6 +21,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Model
 from trilemma.core.noise import mix
+from trilemma.core.words import joined
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.text import tokenised, words
@@ -50,6 +51,9 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
+
+RECORD = ("fields", "seed", "data.source", "data.size", "data.fingerprint", "data.domain")
+"""What a run's record must hold for its model to be built, beside the recipe's name."""
 
 
 def untrained(recipe: Recipe, domain: Domain, seed: int) -> Model:
@@ -162,6 +166,7 @@ def go_on(
     run = Run.open(path)
     record = run.recipe
     refuse_difference(record, {k: v for k, v in (asked or {}).items() if v is not None})
+    _refuse_partial(run, *RECORD, "precision", "budget", "watch")
     recipe = _recipe(record, {})
     data = _same(record, data or _load(record, source, progress))
     if budget is None and run.is_untouched:
@@ -176,6 +181,25 @@ def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
     kind = named(record["name"])
     known = {k: v for k, v in record["fields"].items() if k not in kind.retired}
     return build(kind, {**known, **changed})
+
+
+def _refuse_partial(run: Run, *names: str) -> None:
+    """Refuse a record that lacks what is needed of it.
+
+    Raises:
+        BadInput: It was cut short, or written by another version; says what is missing.
+    """
+    record, missing = run.recipe, []
+    for name in names:
+        part, _, key = name.partition(".")
+        value = record.get(part)
+        if part not in record or (key and (not isinstance(value, dict) or key not in value)):
+            missing.append(name)
+    if missing:
+        raise BadInput(
+            f"{run.path / 'recipe.json'} lacks {joined(missing)}; it was changed, or written by "
+            "another version of trilemma; train anew."
+        )
 
 
 def _load(record: Mapping[str, Any], source: str | None, progress: Progress | None) -> DataSet:
@@ -263,6 +287,7 @@ def load(
     """
     run = Run.open(path)
     kind = named(run.recipe["name"])
+    _refuse_partial(run, *RECORD)
     changed = {name: v for name, v in (at_sampling or {}).items() if v is not None}
     for name in changed:
         if name not in kind.at_sampling:

@@ -41,10 +41,14 @@ from trilemma.training.checkpoint import (
     write_file,
 )
 
-__all__ = ["Run", "refuse_difference", "unused"]
+__all__ = ["InUse", "Run", "refuse_difference", "started", "unused"]
 
 QUIET = 600.0
 """Seconds without an event after which a lock from another machine is taken for stale."""
+
+
+class InUse(BadInput):
+    """Another process trains in a run directory."""
 
 
 class Run:
@@ -60,6 +64,8 @@ class Run:
         self, path: Path, recipe: Mapping[str, Any], environment: Mapping[str, Any]
     ) -> None:
         self.path, self.recipe, self.environment = path, recipe, environment
+        self.verify: Callable[[], None] | None = None
+        """Called before anything is written; raises where this process may not."""
         self._kept: Path | None = None
         self._locked = 0
 
@@ -132,7 +138,8 @@ class Run:
             A sentence for the user where the lock of a process that is gone was taken over.
 
         Raises:
-            BadInput: Another process trains here; says which.
+            InUse: Another process trains here; says which.
+            BadInput: The lock cannot be written.
         """
         if self._locked:
             yield None
@@ -144,8 +151,23 @@ class Run:
             yield note
         finally:
             self._locked = 0
-            (self.path / "lock").unlink(missing_ok=True)
-            os.close(handle)
+            self._release(handle)
+
+    def unlock(self, pid: int, host: str) -> None:
+        """Remove the lock of a process that is known to have ended or to have lost its claim.
+
+        Arguments:
+            pid: The process.
+            host: The machine that it ran on: another than this one, where the kernel knows.
+        """
+        path = self.path / "lock"
+        if host == socket.gethostname() or not path.exists():
+            return
+        handle = os.open(path, os.O_RDONLY)
+        holder = _holder(handle)
+        os.close(handle)
+        if (holder.get("pid"), holder.get("host")) == (pid, host):
+            path.unlink(missing_ok=True)
 
     def event(self, kind: str, **values: Any) -> None:  # noqa: ANN401
         """Add a line to `events.jsonl`, in one write.
@@ -155,6 +177,7 @@ class Run:
         """
         line = json.dumps({"kind": kind, "time": round(time.time(), 3), **_plain(values)}) + "\n"
         path = self.path / "events.jsonl"
+        self._verify()
         try:
             handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -200,7 +223,9 @@ class Run:
         before = self._kept
         if before in (None, folder):
             before = next((p for p in found(checkpoints) if p != folder), None)
+        self._verify()
         write(folder, {"step": step, "stage": stage, **self._identity()}, weights, state)
+        self._verify()
         try:
             write_file(self.path / "latest.tmp", f"{folder.name}\n".encode())
             os.replace(self.path / "latest.tmp", self.path / "latest")
@@ -257,6 +282,21 @@ class Run:
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:16]
         return {"recipe": self.recipe["name"], "run": digest}
 
+    def _verify(self) -> None:
+        if self.verify is not None:
+            self.verify()
+
+    def _release(self, handle: int) -> None:
+        """Remove the lock, unless it is another process's by now."""
+        path = self.path / "lock"
+        try:
+            if os.fstat(handle).st_ino == os.stat(path).st_ino:
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        finally:
+            os.close(handle)
+
     def _take(self) -> tuple[int, str | None]:
         path = self.path / "lock"
         while True:
@@ -289,7 +329,7 @@ class Run:
         pid = os.getpid()
         os.ftruncate(handle, 0)
         os.pwrite(
-            handle, _text({"pid": pid, "host": socket.gethostname(), "started": _started(pid)}), 0
+            handle, _text({"pid": pid, "host": socket.gethostname(), "started": started(pid)}), 0
         )
         return handle, note
 
@@ -297,18 +337,18 @@ class Run:
         """Tell whether a holder no longer runs, though its lock file is here."""
         if holder.get("host") == socket.gethostname():
             # The kernel drops a process's lock when it ends, and this one was free.
-            return locks or _started(holder.get("pid", 0)) != holder.get("started")
+            return locks or started(holder.get("pid", 0)) != holder.get("started")
         try:
             quiet = time.time() - (self.path / "events.jsonl").stat().st_mtime
         except OSError:
             return True
         return quiet > QUIET
 
-    def _busy(self, holder: Mapping[str, Any]) -> BadInput:
+    def _busy(self, holder: Mapping[str, Any]) -> InUse:
         who = f"process {holder.get('pid', '?')}"
         if holder.get("host") not in (None, socket.gethostname()):
             who += f" on {holder['host']}"
-        return BadInput(
+        return InUse(
             f"{self.path} is in use by {who}; wait until it ends, or stop it with SIGTERM "
             f"(if it is gone, remove {self.path / 'lock'})."
         )
@@ -403,9 +443,14 @@ def _holder(handle: int) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
-def _started(pid: int) -> int:
-    """Return when a process started, in the kernel's ticks since boot; 0 where it does not say."""
+def started(pid: int) -> int:
+    """Return when a process started, in the kernel's ticks since boot.
+
+    Returns:
+        0 where the kernel does not say, and of a process that has ended, waited for or not.
+    """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return 0 if state[0] in "ZX" else int(state[19])
     except (OSError, ValueError, IndexError):
         return 0

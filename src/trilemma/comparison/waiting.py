@@ -1,0 +1,76 @@
+"""Waiting for other processes: what is waited for is shown, and a signal ends it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from trilemma.training.signals import Stop
+
+__all__ = ["POLL", "STOPPED", "Progress", "Waiting", "pause"]
+
+Progress = Callable[[str, int, int], None]
+
+POLL = 1.0
+"""Seconds between two looks at the claims, in the mean."""
+REPEATED = 60.0
+"""Seconds after which it is said again what is waited for."""
+STOPPED = "waiting was stopped; the same command goes on with this comparison."
+
+
+class Waiting:
+    """Shows what is waited for: a sentence where it changes, and now and then again.
+
+    Arguments:
+        say: Tells people something.
+        progress: Makes, for a title, what shows that time passes.
+    """
+
+    def __init__(
+        self,
+        say: Callable[[str], None],
+        progress: Callable[[str], AbstractContextManager[Progress]],
+    ) -> None:
+        self.say, self.progress = say, progress
+        self._shown = contextlib.ExitStack()
+        self._bar: Progress | None = None
+        self._last, self._when = "", 0.0
+
+    def tell(self, what: tuple[str, str], total: int) -> None:
+        """Show what is waited for.
+
+        Arguments:
+            what: By which a change is noticed, and what is said.
+            total: How many cells there are.
+        """
+        brief, text = what
+        now = time.monotonic()
+        if brief != self._last or now - self._when > REPEATED:
+            self.say(text)
+            self._last, self._when = brief, now
+        if self._bar is None:
+            self._bar = self._shown.enter_context(self.progress("waiting"))
+        self._bar("for other processes", 0, total)
+
+    def over(self) -> None:
+        """Show that it is over."""
+        self._shown.close()
+        self._bar, self._last = None, ""
+
+    def __enter__(self) -> Waiting:
+        """Begin."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End."""
+        self.over()
+
+
+def pause(stop: Stop, seconds: float = POLL) -> None:
+    """Wait about so long, never in step with another process, and not after a signal."""
+    end = time.monotonic() + seconds * random.uniform(0.5, 1.5)
+    while not stop and time.monotonic() < end:
+        time.sleep(min(0.1, seconds))
