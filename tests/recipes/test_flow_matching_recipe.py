@@ -9,8 +9,10 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import estimate
 from trilemma.core.noise import Noise
+from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.fields import fields
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
+from trilemma.recipes.runs import _recipe
 
 DOMAINS = {
     "digits": Domain("image", (1, 8, 8), Levels(17), tuple("0123456789"), (0.1,) * 10),
@@ -26,7 +28,7 @@ DOMAINS = {
 @pytest.mark.parametrize("name", DOMAINS)
 def test_fits(name):
     domain = DOMAINS[name]
-    model = FlowMatchingRecipe(sample_steps=2, likelihood_steps=1).model(domain)
+    model = FlowMatchingRecipe(sample_steps=2).model(domain)
     x = model.sample(2, noise=Noise.of(0, 2))
     assert x.shape == (2, *domain.shape)
     levels = isinstance(domain.values, Levels)
@@ -62,6 +64,17 @@ def test_weights_do_not_depend_on_how_they_are_sampled():
     assert (first.inner.solver, first.inner.steps) == ("heun", 10)
 
 
+@pytest.mark.parametrize("kind", CATALOG.values(), ids=lambda kind: kind.name)
+def test_runs_with_fields_of_earlier_versions_can_be_read(kind):
+    known = {field.name: field.default for field in fields(kind)}
+    assert not set(known) & set(kind.retired)
+    record = {"name": kind.name, "fields": {**known, **dict.fromkeys(kind.retired, 20)}}
+    assert _recipe(record, {"lr": 0.01}) == kind(lr=0.01)
+    record["fields"]["of_another_recipe"] = 1
+    with pytest.raises(BadInput, match="of_another_recipe"):
+        _recipe(record, {})
+
+
 def test_what_is_fine_follows_the_levels():
     inner = {name: FlowMatchingRecipe().model(domain).inner for name, domain in DOMAINS.items()}
     assert inner["mnist"].clock[1] > 12
@@ -81,7 +94,7 @@ def test_plots_need_no_training():
     [
         ({"guidance": 2.0, "label_dropout": 0.0}, "label-dropout"),
         ({"probes": 0}, "probes"),
-        ({"sample_steps": 0}, "1 or more"),
+        ({"sample_steps": 0}, "1 step or more"),
     ],
 )
 def test_nonsense_is_refused(changed, said):
