@@ -31,7 +31,8 @@ from benchmarks.environment import ROOT
 from benchmarks.record import Section
 from trilemma.data.sources import load
 from trilemma.metrics.extractors import extractor
-from trilemma.metrics.quality import Reference, quality, reference
+from trilemma.metrics.features import feature_reference
+from trilemma.metrics.judge import judge_samples
 
 OPTIONS = {
     "minutes": (20.0, "minutes of training of each side"),
@@ -181,18 +182,19 @@ def _told(
 def _quality(told: dict[str, Any], folder: Path, options: Any) -> Section:
     data = load(DATA)
     made = extractor(None, data, n=options.samples)
-    against = reference(data, made, n=options.samples, seed=0)
-    scores = {}
+    against = feature_reference(data, made, n=options.samples, seed=0)
+    scores, floors = {}, {}
     for name in told:
         drawn = load_file(folder / f"{name}.safetensors")["x"]
-        found, skipped = quality(made(drawn), against)
-        scores[name] = {metric: score.to_json() for metric, score in found.items()}
-        told[name]["skipped"] = skipped
+        found = judge_samples(drawn, against, only=METRICS)
+        scores[name] = {metric: score.to_json() for metric, score in found.metrics.items()}
+        floors |= {metric: score.floor for metric, score in found.metrics.items()}
+        told[name]["skipped"] = found.skipped
     rows = [
         (
             metric,
             *(_shown(found.get(metric)) for found in scores.values()),
-            _floor(against, metric),
+            _floor(floors.get(metric)),
         )
         for metric in METRICS
     ]
@@ -203,8 +205,8 @@ def _quality(told: dict[str, Any], folder: Path, options: Any) -> Section:
     return Section(title, ["metric", *told, "floor"], rows, scores=scores)
 
 
-def _floor(against: Reference, metric: str) -> str:
-    return f"{against.floor[metric]:.3g}" if metric in against.floor else "-"
+def _floor(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _shown(score: dict[str, Any] | None) -> str:

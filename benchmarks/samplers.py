@@ -41,8 +41,8 @@ from trilemma.families.diffusion import Diffusion
 from trilemma.maths.grids import GRIDS
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.metrics.extractors import extractor
+from trilemma.metrics.features import feature_reference
 from trilemma.metrics.frechet import frechet_distance, frechet_spread
-from trilemma.metrics.quality import reference
 from trilemma.recipes.runs import Loaded, load
 
 OPTIONS = {
@@ -161,7 +161,7 @@ class Judge:
         """Compute the reference, once."""
         told("features of the data")
         made = extractor(None, data, n=fewest or n)
-        self.against, self.data = reference(data, made, n=n, seed=SEED), data
+        self.against, self.data = feature_reference(data, made, n=n, seed=SEED), data
 
     def __repr__(self) -> str:
         """Name the features as protocols do."""

@@ -36,8 +36,17 @@ from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet
 from trilemma.maths.resize import reduced
 from trilemma.metrics.extractors import extractor
-from trilemma.metrics.quality import Reference, quality, reference
-from trilemma.metrics.restoration import METRICS, bicubic, compared, restored, test_images
+from trilemma.metrics.features import FeatureReference, feature_reference
+from trilemma.metrics.frechet import frechet_distance
+from trilemma.metrics.judge import judge_samples
+from trilemma.metrics.restoration import (
+    METRICS,
+    Enlarged,
+    bicubic,
+    compared,
+    restored,
+    test_images,
+)
 from trilemma.networks.enlarge import enlarge, places
 from trilemma.recipes.runs import Loaded, load
 
@@ -52,7 +61,7 @@ OPTIONS = {
 
 STEPS, MANY = (5, 10, 20, 50), 1000
 WIDTH, HEIGHT = 256, 192
-SHOWN = (*METRICS, "fd", "kd")
+IN_FEATURES = ("fd", "kd")
 
 
 def main(options: Any) -> list[Section]:
@@ -63,7 +72,8 @@ def main(options: Any) -> list[Section]:
     data = run.data()
     other = load(Path(options.regression), warn=print) if options.regression else None
     made = extractor(None, data, n=options.images)
-    against = reference(data, made, n=options.images, seed=0)
+    against = feature_reference(data, made, n=options.images, seed=0)
+    floor = frechet_distance(against.real.features, against.test)
     table = Table(data, against, run, other)
     sections = [
         table.section(options.images, STEPS, f"{options.images} test images"),
@@ -71,7 +81,7 @@ def main(options: Any) -> list[Section]:
         _photo(options, run, data),
     ]
     both = [f"{r.step} updates of {r.recipe.batch}" for r in (run, other) if r is not None]
-    sections[0].data |= {"training": both, "features": repr(made), "floor": against.floor["fd"]}
+    sections[0].data |= {"training": both, "features": repr(made), "floor": floor}
     return sections
 
 
@@ -86,7 +96,7 @@ class Table:
     """
 
     def __init__(
-        self, data: DataSet, against: Reference, run: Loaded, other: Loaded | None
+        self, data: DataSet, against: FeatureReference, run: Loaded, other: Loaded | None
     ) -> None:
         self.data, self.against, self.run, self.other = data, against, run, other
         assert isinstance(data.domain.values, Levels)
@@ -119,13 +129,14 @@ class Table:
         self, large: Tensor, true: Tensor, small: Tensor, seconds: float
     ) -> dict[str, float]:
         model: Any = self.run.model
-        of = compared(large, true, small, model.shrink, top=self.top, seed=0, baselines={})
-        of_all, _ = quality(self.against.extractor(large), self.against)
-        values = {name: score.value for name, score in (of | of_all).items() if name in SHOWN}
+        given = Enlarged(large, true, small, self.top)
+        of_each = compared(given, model.shrink, seed=0, baselines={})
+        of_all = judge_samples(large, self.against, only=IN_FEATURES).metrics
+        values = {name: score.value for name, score in (of_each | of_all).items()}
         return values | {"ms an image": 1e3 * seconds / len(true)}
 
 
-COLUMNS = (*SHOWN, "ms an image")
+COLUMNS = (*(metric.name for metric in METRICS), *IN_FEATURES, "ms an image")
 
 
 def _cell(value: float | None) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from trilemma.core.noise import Noise
 from trilemma.data.sources import load as load_data
-from trilemma.metrics.improvement import improvement
+from trilemma.metrics.judge import judge
 from trilemma.recipes.runs import load
 from trilemma.report.graphs import change
 
@@ -30,8 +30,8 @@ def main(run: Path) -> None:
     size = model.domain.shape[0]
     for nodes in (size, 2 * size):
         data = load_data("barabasi-albert", size=nodes)
-        scores, _ = improvement(model, data, n=COUNT, seed=0, device="cpu")
-        gain = scores["improvement_gain"]
+        found = judge(model, data, n=COUNT, seed=0, only={"improvement_gain"})
+        gain = found.metrics["improvement_gain"]
         print(f"{nodes} nodes, gain of the critical fraction:")
         print(f"    policy {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f})")
         for name, value in gain.baselines.items():
