@@ -32,7 +32,6 @@ class FlowMatchingRecipe(Recipe):
         "arXiv:2210.02747"
     )
     at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "guidance")
-    retired: ClassVar[tuple[str, ...]] = ("likelihood_steps",)
 
     batch: int = 0
     """Examples an update, over all devices and accumulated parts together; 0: 32 for images of at

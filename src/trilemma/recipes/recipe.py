@@ -58,9 +58,6 @@ class Recipe(ABC):
     """Whether it learns how data are distributed, so that comparisons take it unasked."""
     at_sampling: ClassVar[tuple[str, ...]] = ()
     """Fields that may be changed after training, when sampling."""
-    retired: ClassVar[tuple[str, ...]] = ()
-    """Fields of earlier versions that changed nothing of the weights: runs that have them can be
-    read, and their values are passed over."""
 
     batch: int = BATCH
     """Examples an update, over all devices and accumulated parts together."""

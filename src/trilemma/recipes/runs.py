@@ -178,9 +178,7 @@ def go_on(
 
 def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
     """Build a run's recipe, some of its fields changed."""
-    kind = named(record["name"])
-    known = {k: v for k, v in record["fields"].items() if k not in kind.retired}
-    return build(kind, {**known, **changed})
+    return build(named(record["name"]), {**record["fields"], **changed})
 
 
 def _refuse_partial(run: Run, *names: str) -> None:
