@@ -393,8 +393,13 @@ def compare(options: argparse.Namespace) -> None:
             as_json(made.to_json())
             say(path / "report.html")
         else:
-            for part in terminal_tables(made.rows, width=_width()):
+            alike = [row for row in made.rows if not row.of.reward]
+            for part in terminal_tables(alike, width=_width()):
                 show_table(part)
+            for task in made.ranking.tasks:
+                title = f"Reward: {task.reward}"
+                for part in terminal_tables(task.rows, title, width=_width()):
+                    show_table(part)
             out(made.ranking.words)
             out(path / "report.html")
 

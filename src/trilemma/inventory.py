@@ -27,6 +27,10 @@ EXAMPLES = {"image": "digits", "points": "two-moons", "graph": "community-small"
 """A small data set of each kind."""
 
 
+TOLD_IN_JSON = ("unit", "failure", "estimand")
+"""What is said of a metric in JSON, and has no room in the terminal's table."""
+
+
 def run(options: argparse.Namespace) -> int:
     """Carry out one command and return its exit status."""
     verb = {"list": list_things, "show": show, "data": data, "doctor": doctor}[options.verb]
@@ -69,12 +73,14 @@ def list_things(options: argparse.Namespace) -> None:
     if options.json:
         as_json({what: rows})
     else:
-        columns = list(rows[0])
-        cells = [
-            [", ".join(v) if isinstance(v, list) else v for v in row.values()] for row in rows
-        ]
+        columns = [name for name in rows[0] if name not in TOLD_IN_JSON]
+        cells = [[_cell(row[name]) for name in columns] for row in rows]
         table(what, columns, cells)
     return None
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def list_data(options: argparse.Namespace) -> None:

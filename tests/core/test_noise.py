@@ -39,6 +39,19 @@ def test_cutting_across_blocks():
         noise[::2]
 
 
+def test_rows_in_another_order_keep_their_numbers():
+    noise = Noise.for_samples(9, CHUNK - 3, CHUNK + 5)
+    drawn, named = noise[:].normal(3), noise.named("x").uniform()
+    order = torch.randperm(8)
+    other = noise.reordered(order)
+    assert len(other) == 8
+    assert torch.equal(other.normal(3), drawn[order])
+    assert torch.equal(other.named("x").uniform(), named[order])
+    assert torch.equal(other.to("cpu")[2:5].normal(3), drawn[order[2:5]])
+    again = other.reordered(torch.tensor([7, 0]))
+    assert torch.equal(again.normal(3), drawn[order[[7, 0]]])
+
+
 def test_names_and_seeds_give_unrelated_numbers():
     noise = Noise.of(1, 1000)
     other = noise.named("other").normal()

@@ -29,7 +29,7 @@ def images(**options):
     network = UNet(5, width=16, patch=1, classes=3, outputs=1)
     torch.nn.init.normal_(network.leave.weight, std=0.02)
     given = {"spread": 0.5, "finest": 1e-2, "frequencies": (13.0, 53.0), "probes": 1}
-    given |= {"shares": IMAGES.frequencies, "steps": 2, "likelihood_steps": 2}
+    given |= {"shares": IMAGES.frequencies, "steps": 2}
     return FlowMatching(network, (1, 8, 8), **(given | options))
 
 
@@ -37,7 +37,7 @@ def points(**options):
     torch.manual_seed(0)
     network = Perceptron(2, width=32)
     torch.nn.init.normal_(network.layers.last.weight, std=0.1)
-    return FlowMatching(network, (2,), **({"likelihood_steps": 5, "steps": 4} | options))
+    return FlowMatching(network, (2,), **({"steps": 4} | options))
 
 
 def batch(n=8, seed=0):
@@ -72,7 +72,7 @@ def test_every_parameter_gets_a_gradient_and_the_loss_falls(pairing):
     optimiser, losses = torch.optim.Adam(objective.parameters, 3e-3), []
     for _ in range(20):
         optimiser.zero_grad()
-        loss = objective.loss(given)
+        loss = objective.loss(objective.whole(given))
         loss.value.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters)
         optimiser.step()
@@ -151,7 +151,8 @@ def test_pairing_shortens_the_lines_and_keeps_classes_apart():
         model = FlowMatching(Nothing(), (2,), pairing=pairing, times="uniform", label_dropout=0)
         model.velocity = lambda y, t, c, at=pairing: seen.setdefault(at, (y, t))[0] * 0
         for told in (None, label):
-            each, _ = model.cost(y, condition=told, noise=Noise.of(0, 128))
+            noise = model.coupled(y, None if told is None else told.label, Noise.of(0, 128))
+            each, _ = model.cost(y, condition=told, noise=noise)
             lengths[pairing, told is None] = float(each.mean())
     assert lengths["optimal-transport", True] < 0.9 * lengths["independent", True]
     # within classes the noise of each class stays as it was: a cloud about 0, not to one side
@@ -199,10 +200,10 @@ def test_guidance_at_its_ends():
 
 def test_exact_density_is_the_change_of_variables():
     """ln p at a drawn point, by the log-determinant of the drawing itself."""
-    model = points(steps=40, solver="rk4", likelihood_steps=40).double()
+    model = points(solver="rk4", tolerance=1e-6).double()
     model.network.noise_level.fourier.forward = lambda s: s.double()[:, None].expand(-1, 64) / 20
     eps = torch.randn(5, 2, dtype=torch.float64)
-    times = ode.refined(torch.linspace(0, 1, 41), 0.1)
+    times = ode.refined(torch.linspace(0, 1, 121), 0.1)
 
     def end(eps):
         with torch.enable_grad():
@@ -248,11 +249,41 @@ def test_neither_density_nor_samples_form_gradients_of_parameters():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_the_cost_of_a_density_is_steps_times_stages():
-    model, calls = images(likelihood_steps=3), []
+def test_a_step_of_a_density_costs_six_calls_and_fewer_steps_err_more():
+    model, calls, found = points(), [], {}
     model.network.register_forward_hook(lambda *_: calls.append(1))
-    model.log_density(torch.randn(2, 1, 8, 8))
-    assert len(calls) == 12
+    y = torch.randn(4, 2)
+    for tolerance in (1e-6, 1e-3):
+        calls.clear()
+        model.tolerance = tolerance
+        nats = model.log_density(y)
+        assert len(calls) % 6 == 1
+        found[tolerance] = (len(calls), nats)
+    assert found[1e-3][0] < found[1e-6][0]
+    gap = (found[1e-3][1] - found[1e-6][1]).abs().max()
+    assert 1e-5 < gap < 0.1
+
+
+def test_a_row_keeps_its_probes_all_the_way(monkeypatch):
+    seen, whole = [], ode.hutchinson
+
+    def watched(f, y, probes):
+        seen.append(probes)
+        return whole(f, y, probes)
+
+    monkeypatch.setattr(ode, "hutchinson", watched)
+    images(probes=2).log_density(torch.randn(3, 1, 8, 8), noise=Noise.of(0, 3))
+    assert len(seen) > 6
+    assert seen[0].shape == (2, 3, 1, 8, 8)
+    assert (seen[0].abs() == 1).all()
+    assert not torch.equal(seen[0][0], seen[0][1])
+    assert all(torch.equal(probes, seen[0]) for probes in seen)
+
+
+def test_a_density_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
+    monkeypatch.setattr("trilemma.families.probability_flow.MOST_CALLS", 12)
+    with pytest.raises(BadInput, match="given up"):
+        points().log_density(torch.randn(2, 2))
 
 
 def test_conditions_reach_the_density():
@@ -308,10 +339,8 @@ def test_a_flow_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
         ({"pairing": "nearest"}, "nearest"),
         ({"times": "log-normal"}, "logit-normal"),
         ({"solver": "rk5"}, "rk4"),
-        ({"likelihood_solver": "rk"}, "rk4"),
-        ({"steps": 0}, "1 or more"),
-        ({"likelihood_steps": 0}, "1 or more"),
-        ({"probes": -1}, "0 or more"),
+        ({"steps": 0}, "1 step or more"),
+        ({"probes": -1}, "0 probes or more"),
         ({"label_dropout": 1.5}, "1.5"),
     ],
 )

@@ -170,6 +170,19 @@ class TestStream:
         assert len(batches[0]) == 16
         assert not torch.equal(batches[0].old, batches[1].old)
 
+    @pytest.mark.parametrize("lacking", ["first", "number", "acts", "old"])
+    def test_a_state_of_an_earlier_version_is_refused_in_a_sentence(self, builder, real, lacking):
+        def collect(noise, number):
+            return builder.collect(noise, real, edges_of, Settings())
+
+        stream = self.made(collect)
+        stream.batch(0)
+        state = stream.state_dict()
+        kept = {name: x for name, x in state["acts"].items() if name != lacking}
+        state = {name: x for name, x in (state | {"acts": kept}).items() if name != lacking}
+        with pytest.raises(BadInput, match="earlier version"):
+            self.made(collect).load_state_dict(state)
+
 
 class TestImproving:
     @pytest.fixture

@@ -49,6 +49,12 @@ def together(y, *rest):
     return SIZE(y, *rest).max().expand(len(y))
 
 
+def of_the_state_alone(x, *rest):
+    """Judge a step by y, whatever ln p does."""
+    half = x.shape[1] // 2
+    return SIZE(x[:, :half], *(y[:, :half] for y in rest[:2]), *rest[2:])
+
+
 SIZE = ode._size
 
 
@@ -110,6 +116,10 @@ BROKEN = [
         "log_density",
         lambda self, y: DENSITY(self, y) + 0.01,
     ),
+    ("density", "by the flow of spiked", ode, "_size", of_the_state_alone),
+    ("density", "by probes of spiked", ode, "_size", of_the_state_alone),
+    ("density", "in mean = ln p by the exact", ode, "hutchinson", halved),
+    ("density", "by the flow: a row alone", ode, "_size", together),
     ("pairing", "least of all", transport, "paired", as_they_come),
     ("pairing", "left out", transport, "paired", same_for_all),
     ("pairing", "independent pairs", transport, "paired", as_they_come),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
 
-from trilemma.families import diffusion, editing, probability_flow, variational
+from trilemma.families import denoiser, diffusion, editing, probability_flow, variational
 from trilemma.laws import denoising as laws
-from trilemma.maths import times
+from trilemma.maths import predictions, times
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -124,6 +125,24 @@ def test_an_edit_that_keeps_something_is_seen(monkeypatch):
     assert broken(laws.edited, "strength 1") == 1
 
 
+@pytest.mark.parametrize("saying", ["noise off by e: samples", "noise off by e: codes"])
+def test_noise_that_is_believed_where_it_says_nothing_is_seen(monkeypatch, saying):
+    monkeypatch.setattr(predictions.NoisePrediction, "faint", math.inf)
+    assert broken(laws.erring, saying) == 1
+
+
+@pytest.mark.parametrize("saying", ["off by e: samples", "off by e: codes"])
+def test_an_estimate_that_makes_much_of_an_error_is_seen(monkeypatch, saying):
+    whole = denoiser.Denoiser.output
+
+    def output(self, x, t, condition):
+        found, v = whole(self, x, t, condition)
+        return found + 50 * self.network.error, v
+
+    monkeypatch.setattr(denoiser.Denoiser, "output", output)
+    assert broken(laws.erring, saying) == 4
+
+
 def test_a_solver_that_flatters_is_seen(monkeypatch):
     """The steps of ln p are too long where u alone decides on them."""
     whole = probability_flow.ode._size
@@ -134,6 +153,41 @@ def test_a_solver_that_flatters_is_seen(monkeypatch):
     monkeypatch.setattr(probability_flow.ode, "_size", of_the_state_alone)
     broken = [law.name for law in laws.flow_of_levels() if not law.holds]
     assert "entropy of 256 levels <= bits of the flow of their denoiser" in broken
+
+
+@pytest.mark.parametrize("times", [4, 1 / 4])
+@pytest.mark.parametrize("kind", ["bound", "flow"])
+def test_a_chain_that_begins_at_another_noise_is_seen(monkeypatch, kind, times):
+    """Four times coarser it cannot tell levels apart; finer, it costs no bits and is no harm."""
+    whole = variational._narrowest
+
+    def narrowest(domain):
+        width = whole(domain)
+        return None if width is None else width * times
+
+    monkeypatch.setattr(variational, "_narrowest", narrowest)
+    assert broken(laws.fineness, f"{kind}, continuous time: bits") == (2 if times > 1 else 0)
+    assert broken(laws.fineness, f"{kind}, chain of 1000: bits") == (1 if times > 1 else 0)
+    assert broken(laws.fineness, f"{kind}, a column, ") == (1 if times > 1 else 0)
+
+
+@pytest.mark.parametrize("kind", ["bound", "flow"])
+def test_bits_that_are_too_few_are_seen(monkeypatch, kind):
+    whole = variational.VariationalBound.decoded
+    monkeypatch.setattr(
+        variational.VariationalBound, "decoded", lambda self, *args: whole(self, *args) - 0.3
+    )
+    assert broken(laws.fineness, f"{kind}, continuous time: entropy") == 2
+    assert broken(laws.fineness, f"{kind}, chain of 1000: entropy") == 1
+    assert broken(laws.fineness, f"{kind}, a column, continuous time: entropy") == 1
+
+
+def test_another_weight_of_the_bound_is_seen(monkeypatch):
+    whole = diffusion.Diffusion._hybrid
+    monkeypatch.setattr(
+        diffusion.Diffusion, "_hybrid", lambda self, *args: 1.1 * whole(self, *args)
+    )
+    assert broken(laws.hybrid, "weight of L_1") == 2
 
 
 def test_a_likelihood_that_looks_at_its_neighbours_is_seen(monkeypatch):

@@ -71,6 +71,18 @@ def narrow(self, x, noise):
     return 0.3 * noise.uniform(*x.shape[1:]), torch.zeros(len(x))
 
 
+def beyond(self, x, noise):
+    return 2 * noise.uniform(*x.shape[1:]), torch.zeros(len(x))
+
+
+def half_of_each_bin(self, x, noise):
+    return self.in_bin(x, noise.uniform(*x.shape[1:]) / 2)
+
+
+def over_two_bins(self, x, noise):
+    return self.in_bin(x, 2 * noise.uniform(*x.shape[1:]))
+
+
 def unsqueezed_too_small(self, z, told=None):
     return transforms.unsqueeze(z) / 2
 
@@ -145,6 +157,14 @@ BREAKS = [
     ("mean of p(y) / q(u|x) by even", laws.UniformDequantiser, "forward", narrow),
     ("bound by learned", flow.VariationalDequantiser, "forward", boastful),
     ("mean of p(y) / q(u|x) by learned", flow.VariationalDequantiser, "forward", boastful),
+    ("dequantisation of a domain: levels alike", laws.Levels, "dequantise", half_of_each_bin),
+    ("dequantisation of a domain: share", laws.Levels, "dequantise", over_two_bins),
+    ("dequantisation of columns: levels alike", laws.Columns, "dequantise", half_of_each_bin),
+    ("dequantisation of columns: share", laws.Columns, "dequantise", over_two_bins),
+    ("dequantisation even: levels alike", laws.UniformDequantiser, "forward", narrow),
+    ("dequantisation even: share", laws.UniformDequantiser, "forward", beyond),
+    ("dequantisation learned: levels alike", flow.VariationalDequantiser, "forward", boastful),
+    ("dequantisation learned: share", flow.VariationalDequantiser, "forward", beyond),
     ("P of the 16 images of 2 x 2 bits adds up to at most", flow, "_standard", denser),
     ("P of the 16 images of 2 x 2 bits adds up to one", flow, "_standard", thinner),
 ]  # fmt: skip
@@ -160,6 +180,7 @@ def test_a_law_fails_when_its_code_is_broken(law, where, name, broken, monkeypat
         "two": laws.factors,
         "the density": laws.one,
         "P of": laws.images,
+        "dequantisation": laws.spreading,
     }
     check = next((c for start, c in checks.items() if law.startswith(start)), laws.levels)
     monkeypatch.setattr(where, name, broken)

@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from trilemma.laws import metrics as laws
-from trilemma.metrics import coverage, frechet, likelihood, nearest_training, neighbours
+from trilemma.metrics import (
+    coverage,
+    divergence,
+    frechet,
+    likelihood,
+    nearest_training,
+    neighbours,
+)
 from trilemma.metrics import energy_distance as shape
 from trilemma.metrics.frechet import Moments
 
@@ -142,3 +149,14 @@ def test_sliced_wasserstein_that_pairs_rows_unsorted(monkeypatch):
 
     monkeypatch.setattr(shape, "sliced_wasserstein", unsorted)
     assert len(broken(laws.shape_of_known_sets)) == 2
+
+
+def test_a_divergence_that_forgets_the_models_own_density(monkeypatch):
+    monkeypatch.setattr(divergence, "excess", lambda q, p: -p)
+    assert len(broken(laws.divergence_of_gaussians)) == 3
+
+
+def test_a_divergence_the_other_way_round(monkeypatch):
+    right = divergence.excess
+    monkeypatch.setattr(divergence, "excess", lambda q, p: right(p, q))
+    assert len(broken(laws.divergence_of_gaussians)) == 3

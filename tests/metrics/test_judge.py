@@ -79,7 +79,7 @@ def right(data):
 def test_answers_everything_that_it_can(right):
     modes = {"modes", "good_share", "mode_kl"}
     assert set(right.metrics) == of_samples("points") - modes | {"log_prob"}
-    likely = {"bound", "importance_bound", "ode_log_prob", "bits_per_dim"}
+    likely = {"bound", "importance_bound", "ode_log_prob", "bits_per_dim", "kl_to_truth"}
     assert set(right.skipped) == modes | {"round_trip", "active_units"} | likely
     assert right.samples.shape == (700, 2)
     assert right.neighbours.shape == (16, 2)

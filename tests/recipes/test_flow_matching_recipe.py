@@ -11,6 +11,7 @@ from trilemma.core.model import estimate
 from trilemma.core.noise import Noise
 from trilemma.recipes.fields import fields
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
+from trilemma.recipes.runs import _recipe
 
 DOMAINS = {
     "digits": Domain("image", (1, 8, 8), Levels(17), tuple("0123456789"), (0.1,) * 10),
@@ -26,7 +27,7 @@ DOMAINS = {
 @pytest.mark.parametrize("name", DOMAINS)
 def test_fits(name):
     domain = DOMAINS[name]
-    model = FlowMatchingRecipe(sample_steps=2, likelihood_steps=1).model(domain)
+    model = FlowMatchingRecipe(sample_steps=2).model(domain)
     x = model.sample(2, noise=Noise.of(0, 2))
     assert x.shape == (2, *domain.shape)
     levels = isinstance(domain.values, Levels)
@@ -62,6 +63,15 @@ def test_weights_do_not_depend_on_how_they_are_sampled():
     assert (first.inner.solver, first.inner.steps) == ("heun", 10)
 
 
+def test_a_run_with_a_field_that_there_is_not_is_refused():
+    known = {field.name: field.default for field in fields(FlowMatchingRecipe)}
+    record = {"name": "flow-matching", "fields": known}
+    assert _recipe(record, {"lr": 0.01}) == FlowMatchingRecipe(lr=0.01)
+    record["fields"]["likelihood_steps"] = 20
+    with pytest.raises(BadInput, match="likelihood_steps"):
+        _recipe(record, {})
+
+
 def test_what_is_fine_follows_the_levels():
     inner = {name: FlowMatchingRecipe().model(domain).inner for name, domain in DOMAINS.items()}
     assert inner["mnist"].clock[1] > 12
@@ -81,7 +91,7 @@ def test_plots_need_no_training():
     [
         ({"guidance": 2.0, "label_dropout": 0.0}, "label-dropout"),
         ({"probes": 0}, "probes"),
-        ({"sample_steps": 0}, "1 or more"),
+        ({"sample_steps": 0}, "1 step or more"),
     ],
 )
 def test_nonsense_is_refused(changed, said):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from given import rank
+from given import page_of, rank
 
 
 def trained(row, updates=500, state="settled", wanted=200, **more):
@@ -98,8 +98,24 @@ def test_what_still_falls_is_said(pair):
     assert "b still improved when the time was over" in rank(pair).words
 
 
-def test_rewards_are_not_ranked_by_likeness(pair, evaluate):
-    goal = trained(evaluate("graphrl", fd=1)) | {"reward": "robustness"}
-    found = rank([*pair, goal])
+def test_a_reward_is_ranked_by_what_was_reached_and_never_by_likeness(pair, evaluate):
+    def goal(name, reached, reward="robustness"):
+        row = trained(evaluate(name, fd=1, improvement_gain=reached)) | {"reward": reward}
+        row["metrics"]["improvement_gain"]["baselines"] = {"random": 0.1}
+        return row
+
+    others = [goal("weak", 0.2), goal("strong", 0.5), goal("other", 0.9, "logP")]
+    found = rank([*pair, *others])
     assert found.choice == "a"
-    assert "graphrl (robustness), trained for a reward" in found.words
+    assert [p.recipe for p in found.quality] == ["a", "b"]
+    assert [(t.reward, [p.recipe for p in t.places]) for t in found.tasks] == [
+        ("robustness", ["strong", "weak"]),
+        ("logP", ["other"]),
+    ]
+    said = "By the reward ‘robustness’ (improvement_gain): 1: strong 0.5 and 2: weak 0.2, beside"
+    assert f"{said} random 0.1." in found.words
+    page = page_of("graphs", [*pair, *others])
+    assert "Reward: logP" in page
+    alone = rank(others)
+    assert alone.choice is None
+    assert "a reward is a task" in alone.why_not

@@ -10,8 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition, Examples, Rows
+from trilemma.core.domain import Domain, Real
 from trilemma.core.model import Loss, Model, Objective, Stage, Stream
 from trilemma.core.noise import Noise, mix
+from trilemma.families.continuous import placed
+from trilemma.families.flow_matching import FlowMatching
+from trilemma.networks.unet import Perceptron
 
 BATCH = 24
 
@@ -437,6 +441,15 @@ class Ordered(Model):
         return 2 * x - 1
 
 
+# A pairing of examples with noise: made of all rows, whoever computes them.
+
+
+def coupled() -> Model:
+    inner = FlowMatching(Perceptron(2, width=16), (2,), pairing="optimal-transport")
+    torch.nn.init.normal_(inner.network.layers.last.weight, std=0.1)
+    return placed(inner, Domain("points", (2,), Real()))
+
+
 def one(model: Model, stream) -> list[Stage]:
     return [Stage("model", model, stream)]
 
@@ -450,6 +463,7 @@ CLIENTS = {
     "graphs": lambda: (m := GraphModel(), one(m, GraphStream)),
     "conditions": lambda: (m := Told(), one(m, Captions)),
     "ordered": lambda: (m := Ordered(), one(m, Points)),
+    "coupled": lambda: (m := coupled(), one(m, Points)),
 }
 """Name -> a function that builds (model, stages); seed torch's generator before."""
 

@@ -104,6 +104,8 @@ def main(out: Path) -> None:
             "game": trained(here, "game"),
             "variational": trained(here, "variational"),
             "accumulated": trained(here, "variational", accumulate=3),
+            "coupled": trained(here, "coupled"),
+            "coupled in parts": trained(here, "coupled", accumulate=3),
             "replay": trained(here, "replay"),
             "rollouts": trained(here, "rollouts"),
             "samples": sampled(here),

@@ -64,7 +64,12 @@ def test_training_lowers_the_loss_and_samples(desk, name):
         if event.kind == "step":
             (first if event.step <= 5 else last).setdefault(event.stage, []).append(event.values)
     if name not in ("game", "replay"):  # games have no loss that falls
-        key = {"rollouts": "policy/reward", "two-stages": "prior/loss"}.get(name, "model/loss")
+        other = {
+            "rollouts": "policy/reward",
+            "two-stages": "prior/loss",
+            "coupled": "density/loss",
+        }
+        key = other.get(name, "model/loss")
         stage = desk.newest(run).stage
         series = [v[key] for v in first.get(stage, []) + last[stage]]
         start, end = sum(series[:5]) / 5, sum(series[-5:]) / 5

@@ -51,7 +51,10 @@ def results(tmp_path_factory):
     return [torch.load(root / name) for name in ("one.0", "two.0", "two.1")]
 
 
-@pytest.mark.parametrize("name", ["game", "variational", "accumulated", "replay", "rollouts"])
+NAMES = ("game", "variational", "accumulated", "coupled", "coupled in parts", "replay", "rollouts")
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_two_train_as_one(results, name):
     one, *two = [found[name] for found in results]
     for rank in two:

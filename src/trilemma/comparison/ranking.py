@@ -20,18 +20,51 @@ from trilemma.comparison.places import (
     speed_places,
 )
 from trilemma.comparison.row import Row
-from trilemma.comparison.verdict import choose, is_ranked, unranked_words
+from trilemma.comparison.verdict import choose, is_ranked, is_trained, unranked_words
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.likelihood import LIKELIEST
-from trilemma.metrics.metric import LIKELIHOOD
+from trilemma.metrics.metric import LIKELIHOOD, REWARD
+from trilemma.metrics.registry import quantity, ranking
 from trilemma.metrics.score import Score
 
-__all__ = ["Ranking", "rank"]
+__all__ = ["Ranking", "Task", "rank", "tasks"]
 
 FASTER = 3.0
 """A faster recipe is worth a sentence from this factor on."""
 COPYING = 0.5
 """A ratio of distances to the training data below this is suspicious."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A reward, and who reached most of it: compared with nothing but itself."""
+
+    reward: str
+    measure: str
+    """The score of what was reached; "" where none was measured."""
+    rows: tuple[Row, ...]
+    places: tuple[Place, ...]
+
+    @property
+    def words(self) -> str:
+        """Say who reached what, and what others reach who have not learnt."""
+        if not self.places:
+            return f"By the reward ‘{self.reward}’ nothing was measured."
+        told = [f"{p.span}: {p.recipe} {brief(p.value)}" for p in self.places]
+        marks = baselines(self.rows, self.measure)
+        beside = joined([f"{name} {brief(value)}" for name, value in marks.items()])
+        others = f", beside {beside}" if beside else ""
+        return f"By the reward ‘{self.reward}’ ({self.measure}): {joined(told)}{others}."
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values."""
+        return {
+            "reward": self.reward,
+            "metric": self.measure,
+            "places": [
+                {"recipe": p.recipe, "place": p.span, "value": p.value} for p in self.places
+            ],
+        }
 
 
 @dataclass(frozen=True)
@@ -50,6 +83,8 @@ class Ranking:
     """Why there is no choice."""
     advice: tuple[str, ...]
     """When to choose otherwise, and what to mind; a sentence each."""
+    tasks: tuple[Task, ...] = ()
+    """Of the rows that were trained for a reward: one a reward."""
 
     @property
     def words(self) -> str:
@@ -67,7 +102,8 @@ def rank(rows: Sequence[Row]) -> Ranking:
     Arguments:
         rows: Evaluations of different recipes on the same data with the same budget, each under
             its own name. A row that lacks a score is left out of that ranking, and one that was
-            not trained for long enough out of all.
+            not trained for long enough out of all. Rows that were trained for a reward leave the
+            data on purpose: they are ranked by what they reached of it, and by nothing else.
     """
     ranked = [row for row in rows if is_ranked(row, rows)]
     name, measure = coverage_metric(ranked), quality_metric(ranked)
@@ -75,10 +111,38 @@ def rank(rows: Sequence[Row]) -> Ranking:
     coverage = score_places(ranked, name, "higher")
     speed = speed_places(ranked)
     choice, verdict, why_not = choose(rows, quality, coverage, speed, name, measure)
-    advice = _advice(rows, ranked, choice, quality, coverage, speed, name, measure)
-    return Ranking(
-        quality, coverage, speed, _frontier(quality, speed), choice, verdict, why_not, advice
+    alike = [row for row in rows if not row.of.reward]
+    rewarded = tasks(rows)
+    advice = (
+        *_advice(alike, ranked, choice, quality, coverage, speed, name, measure),
+        *(task.words for task in rewarded),
     )
+    return Ranking(
+        quality,
+        coverage,
+        speed,
+        _frontier(quality, speed),
+        choice,
+        verdict,
+        why_not,
+        advice,
+        rewarded,
+    )
+
+
+def tasks(rows: Sequence[Row]) -> tuple[Task, ...]:
+    """Rank the rows of each reward by what they reached of it."""
+    by_reward: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.of.reward:
+            by_reward.setdefault(row.of.reward, []).append(row)
+    made = []
+    for reward, own in by_reward.items():
+        measure = next((m for m in ranking(REWARD) if any(row.score(m) for row in own)), "")
+        able = [row for row in own if is_trained(row, rows)]
+        places = score_places(able, measure, quantity(measure).better) if measure else ()
+        made.append(Task(reward, measure, tuple(own), places))
+    return tuple(made)
 
 
 def _frontier(quality: Sequence[Place], speed: Sequence[Place]) -> tuple[str, ...]:

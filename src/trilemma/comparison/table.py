@@ -47,6 +47,11 @@ class Table:
             "choice": self.choice,
             "verdict": self.ranking.words,
             "why_not": self.ranking.why_not,
+            **(
+                {"rewards": [task.to_json() for task in self.ranking.tasks]}
+                if self.ranking.tasks
+                else {}
+            ),
         }
 
     def text(self) -> str:

@@ -27,7 +27,7 @@ from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.registry import metrics
 
-__all__ = ["choose", "is_ranked", "unranked_words"]
+__all__ = ["choose", "is_ranked", "is_trained", "unranked_words"]
 
 FEWEST_TEST = 50
 """Test examples without which nothing is chosen."""
@@ -42,7 +42,12 @@ def is_ranked(row: Row, rows: Sequence[Row]) -> bool:
         row: One of `rows`.
         rows: All that are compared.
     """
-    return not (_is_short(row) or _is_elsewhere(row, rows) or row.of.reward)
+    return is_trained(row, rows) and not row.of.reward
+
+
+def is_trained(row: Row, rows: Sequence[Row]) -> bool:
+    """Tell whether a row was trained for long enough, under the same conditions as the others."""
+    return not (_is_short(row) or _is_elsewhere(row, rows))
 
 
 def choose(
@@ -214,11 +219,6 @@ def unranked_words(rows: Sequence[Row]) -> list[str]:
         said.append(
             f"Not ranked: {joined(elsewhere)}, trained with other threads or on another processor "
             "than the rest."
-        )
-    rewarded = [f"{row.name} ({row.of.reward})" for row in rows if row.of.reward]
-    if rewarded:
-        said.append(
-            f"Not ranked by likeness to the data: {joined(rewarded)}, trained for a reward."
         )
     return said
 

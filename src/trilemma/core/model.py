@@ -83,6 +83,9 @@ class Objective(Generic[B]):
     done, from 0 to 1 (0 while the number of steps is not known): for weights that change."""
     again: bool = False
     """Whether its batch is that of the update before, so that what was made of it serves again."""
+    whole: Callable[[B], B] | None = None
+    """What becomes of a fresh batch, on the device, before processes and parts share its rows: for
+    what has to see all of them, such as a pairing. Pure as the loss is."""
 
 
 class Model(nn.Module, ABC, Generic[B, X]):

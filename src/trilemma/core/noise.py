@@ -1,7 +1,7 @@
 r"""Random numbers that belong to an example, not to the batch in which it happens to be computed.
 
 A *block* is a fixed number of rows drawn from one generator. A `Noise` is some rows of one block
-or of several; each draw is made for the whole block and the wanted rows are taken from it. So
+or of several, in any order; each draw is made for the whole block, and rows are taken from it. So
 example i gets the same numbers whether 1, 3 or 70 examples are asked for, whether one process or
 eight share the batch, and whether a batch is computed at once or accumulated in parts.
 
@@ -54,12 +54,19 @@ class Noise:
     Arguments:
         blocks: Where the rows come from, in order.
         device: Where the numbers are drawn; the same seed gives other numbers on another device.
+        order: Which of the blocks' rows are taken, [rows] int64; None takes all as they come.
     """
 
-    def __init__(self, blocks: Sequence[Block], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        device: torch.device | str = "cpu",
+        order: Tensor | None = None,
+    ) -> None:
         """Remember the blocks; generators are made at the first draw."""
         self.blocks = tuple(blocks)
         self.device = torch.device(device)
+        self.order = order
         self._generators: list[torch.Generator] | None = None
 
     @classmethod
@@ -93,6 +100,8 @@ class Noise:
 
     def __len__(self) -> int:
         """Return the number of rows."""
+        if self.order is not None:
+            return len(self.order)
         return sum(len(block) for block in self.blocks)
 
     def __getitem__(self, rows: slice) -> Noise:
@@ -100,6 +109,8 @@ class Noise:
         start, stop, step = rows.indices(len(self))
         if step != 1:
             raise ValueError("noise can be cut into runs of rows only, with a step of 1.")
+        if self.order is not None:
+            return Noise(self.blocks, self.device, self.order[rows])
         parts, offset = [], 0
         for block in self.blocks:
             low, high = max(start - offset, 0), min(stop - offset, len(block))
@@ -110,12 +121,19 @@ class Noise:
 
     def to(self, device: torch.device | str) -> Noise:
         """Return the same rows, to be drawn on another device."""
-        return Noise(self.blocks, device)
+        return Noise(self.blocks, device, self.order)
+
+    def reordered(self, order: Tensor) -> Noise:
+        """Return the same rows in another order, to be drawn anew: row i is then row order[i]."""
+        order = order.cpu()
+        return Noise(self.blocks, self.device, order if self.order is None else self.order[order])
 
     def named(self, name: str) -> Noise:
         """Return an independent source for the same rows, told apart by a name."""
         return Noise(
-            [Block(mix(b.seed, name), b.total, b.start, b.stop) for b in self.blocks], self.device
+            [Block(mix(b.seed, name), b.total, b.start, b.stop) for b in self.blocks],
+            self.device,
+            self.order,
         )
 
     def normal(self, *shape: int) -> Tensor:
@@ -145,4 +163,5 @@ class Noise:
             draw(block.total, generator)[block.start : block.stop]
             for block, generator in zip(self.blocks, self._generators, strict=True)
         ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        rows = parts[0] if len(parts) == 1 else torch.cat(parts)
+        return rows if self.order is None else rows[self.order.to(rows.device)]

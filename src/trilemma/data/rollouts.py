@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from trilemma.core.batch import Rows
+from trilemma.core.errors import BadInput
 from trilemma.core.model import Stream
 from trilemma.core.noise import Noise, mix
 
@@ -89,7 +90,19 @@ class Rollouts(Stream[B]):
         return {"number": self._number, "first": self._first, "acts": self._fields()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take a collection into use."""
-        if state:
+        """Take a collection into use.
+
+        Raises:
+            BadInput: An earlier version kept it in another form.
+        """
+        if not state:
+            return
+        try:
             self._number, self._first = int(state["number"]), int(state["first"])
-            self._acts = self._kind(**dict(state["acts"].items()))
+            self._acts = self._kind(**state["acts"])
+        except (KeyError, TypeError):
+            raise BadInput(
+                "the checkpoint holds episodes in the form of an earlier version of trilemma, "
+                "from which training cannot go on; sample and evaluate the run as it is, or "
+                "train anew."
+            ) from None

@@ -27,6 +27,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -40,6 +42,7 @@ from trilemma.core.noise import Noise
 
 __all__ = [
     "Continuous",
+    "Coupling",
     "Dequantiser",
     "OnLevels",
     "OnReals",
@@ -76,6 +79,15 @@ class Continuous(nn.Module, ABC):
         """Draw y, [n, *shape]."""
 
 
+@runtime_checkable
+class Coupling(Protocol):
+    """A density in whose training noise is chosen for the examples of a batch as a whole."""
+
+    def coupled(self, y: Tensor, label: Tensor | None, noise: Noise) -> Noise:
+        """Return the noise in the order in which its rows go with those of y."""
+        ...
+
+
 class Dequantiser(nn.Module, ABC):
     """Spreads levels over their bins."""
 
@@ -105,7 +117,20 @@ class Placed(Model[Examples, Tensor]):
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player."""
-        return [Objective("density", self.loss, list(self.parameters()))]
+        whole = self.coupled if isinstance(self.inner, Coupling) else None
+        return [Objective("density", self.loss, list(self.parameters()), whole=whole)]
+
+    def coupled(self, batch: Examples) -> Examples:
+        """Return a whole batch, each example with the noise that goes with it.
+
+        All numbers of a row go along, so that what it costs depends on no other row. A
+        dequantiser's are not seen by the coupling, to which examples are scaled levels.
+        """
+        assert isinstance(self.inner, Coupling)
+        assert batch.noise is not None
+        y = self.domain.values.scale(batch.x)
+        label = None if batch.condition is None else batch.condition.label
+        return replace(batch, noise=self.inner.coupled(y, label, batch.noise[:]))
 
     @property
     def volume(self) -> float:

@@ -24,7 +24,8 @@ and the velocity is not known before the noise 1 - t is below w:
 - *Fine waves*, e^{-(w_k (1-t))^2 / 2} (sin, cos)(w_k y_t), beside y_t: half precision and smooth
   networks do not see a difference of w in a number near 1. The factor is that by which the noise
   blurs the wave, so that a network is not shown noise.
-- *Times are drawn and steps are taken evenly in ln(1 - t + d)*: `refined`.
+- *Times are drawn and steps are taken evenly in ln(1 - t + d)*: `refined`. The steps of a density
+  are chosen for each example by itself, by the error of y and of ln p together: `carried`.
 
 References:
     Flow Matching for Generative Modeling, Lipman, Chen, Ben-Hamu, Nickel & Le, 2022
@@ -39,8 +40,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -50,6 +50,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput, RanAway, nearest
 from trilemma.core.noise import Noise
 from trilemma.families.continuous import Continuous
+from trilemma.families.probability_flow import TOLERANCE, carried
 from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.guidance import guided
@@ -76,8 +77,8 @@ class FlowMatching(Continuous):
         spread: s, the root mean square of the data.
         finest: d, the noise beyond which nothing is left to be learnt about y.
         frequencies: w_k of the waves; each adds a sine and a cosine for every channel.
-        pairing: One of `PAIRINGS`. Optimal transport is among the rows of a batch that are on
-            one device in one part, and within classes, so that the noise of a class stays normal.
+        pairing: One of `PAIRINGS`. Optimal transport is among all rows of a batch, whoever is to
+            compute them, and within classes, so that the noise of a class stays normal.
         times: One of `TIMES`.
         label_dropout: Share of training examples whose condition is hidden.
         shares: Share of each class in the data, for samples of which no class is asked; empty
@@ -85,9 +86,8 @@ class FlowMatching(Continuous):
         solver: One of `ode.SOLVERS`, for samples.
         steps: Its steps; dopri5 chooses its own.
         guidance: Weight of the condition in samples: 1 obeys, more exaggerates, 0 ignores.
-        likelihood_solver: One of `ode.SOLVERS`, for densities.
-        likelihood_steps: Its steps.
         probes: Of Hutchinson's estimate; 0 computes the divergence exactly, at D products.
+        tolerance: Of a step of a density's solver.
     """
 
     def __init__(
@@ -105,23 +105,21 @@ class FlowMatching(Continuous):
         solver: str = "heun",
         steps: int = 10,
         guidance: float = 1.0,
-        likelihood_solver: str = "rk4",
-        likelihood_steps: int = 20,
         probes: int = 0,
+        tolerance: float = TOLERANCE,
     ) -> None:
         super().__init__()
         for kind, given, known in (
             ("pairing", pairing, PAIRINGS),
             ("times", times, TIMES),
             ("sampler", solver, ode.SOLVERS),
-            ("solver", likelihood_solver, ode.SOLVERS),
         ):
             if given not in known:
                 raise nearest(kind, given, known)
-        if min(steps, likelihood_steps) < 1 or probes < 0:
+        if steps < 1 or probes < 0:
             raise BadInput(
-                f"{steps} sample steps, {likelihood_steps} likelihood steps and {probes} probes "
-                "were given; each number of steps must be 1 or more, probes 0 or more."
+                f"{steps} sample steps and {probes} probes were given; give 1 step or more, and 0 "
+                "probes or more."
             )
         if not 0 <= label_dropout <= 1:
             raise BadInput(f"label dropout {label_dropout:g} was given; it is a share, 0 to 1.")
@@ -129,8 +127,7 @@ class FlowMatching(Continuous):
         self.frequencies, self.pairing, self.times = tuple(frequencies), pairing, times
         self.label_dropout, self.shares = label_dropout, tuple(shares)
         self.solver, self.steps, self.guidance = solver, steps, guidance
-        self.likelihood_solver, self.likelihood_steps = likelihood_solver, likelihood_steps
-        self.probes, self.clock = probes, _clock(times, finest)
+        self.probes, self.tolerance, self.clock = probes, tolerance, _clock(times, finest)
         self.likelihood_by = "ODE, Hutchinson" if probes else "ODE"
 
     # The velocity
@@ -162,14 +159,19 @@ class FlowMatching(Continuous):
         """Return the square error of the velocity, in mean over coordinates."""
         t = self._times(noise.named("time"))
         eps = noise.named("noise").normal(*y.shape[1:]).to(y)
-        if self.pairing == "optimal-transport":
-            eps = eps[paired(y, eps, None if condition is None else condition.label)]
         if condition is not None:
             condition = condition.partly_hidden(self.label_dropout, noise)
         share = _rows(t, y)
         gap = self.velocity((1 - share) * eps + share * y, t, condition) - (y - eps)
         each = gap.square().flatten(1).mean(1)
         return each, {"velocity": each.detach().mean()}
+
+    def coupled(self, y: Tensor, label: Tensor | None, noise: Noise) -> Noise:
+        """Return the noise in the order in which its rows are led to those of y, a whole batch."""
+        if self.pairing == "independent":
+            return noise
+        eps = noise.named("noise").normal(*y.shape[1:]).to(y)
+        return noise.reordered(paired(y, eps, label))
 
     def _times(self, noise: Noise) -> Float[Tensor, " B"]:
         """Draw a time for each row, float64."""
@@ -217,8 +219,8 @@ class FlowMatching(Continuous):
                 self._field(condition),
                 (state,),
                 times,
-                relative=TOLERANCE,
-                absolute=TOLERANCE,
+                relative=SAMPLING,
+                absolute=SAMPLING,
                 most=CALLS,
             ).states
         except ode.TooManyCalls as problem:
@@ -262,37 +264,35 @@ class FlowMatching(Continuous):
     ) -> Float[Tensor, "B K"]:
         """Return K estimates of ln p(y), one a probe; one if the divergence is exact.
 
-        The equation is followed from y at t = 1 back to t = 0, with as many evaluations as steps
-        times the solver's calls; each is one pass forward and, for each probe, one back to y.
-        Probes are drawn anew for each evaluation: the way does not depend on them, so that the
-        estimate keeps its mean and loses much of its spread.
+        The equation is followed from y at t = 1 back to t = 0, in the time u of `ode.refined`. An
+        evaluation is one pass forward and, for each probe, one back to y; a step takes six.
 
         Arguments:
             y: Scaled data.
             condition: What y is, for ln p(y | c).
             noise: Draws the probes; without, they are the same at each call.
         """
-        probes = (noise or Noise.of(0, len(y), y.device)).named("probes")
 
-        def trace(f: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
-            if not self.probes:
-                return ode.exact_trace(f, y)
-            bits = probes.integers(2, self.probes, *y.shape[1:]).movedim(1, 0)
-            return ode.hutchinson(f, y, 2 * bits.to(y) - 1)
+        def slope(u: Tensor, y: Tensor) -> Tensor:
+            velocity = self.velocity(y, ode.refined(u, self.finest), condition)
+            return _rows(ode.refined_rate(u, self.finest), y) * velocity
 
-        field = ode.with_divergence(lambda t, y: self.velocity(y, t, condition), trace)
-        times = ode.refined(torch.linspace(1, 0, self.likelihood_steps + 1), self.finest)
-        state = (y, y.new_zeros(len(y), max(1, self.probes)))
-        way = ode.fixed(field, state, times, ode.SOLVERS[self.likelihood_solver])
-        start, lost = deque(way, maxlen=1).pop()
+        start, gained = carried(
+            slope,
+            y,
+            torch.tensor([1.0, 0.0], dtype=torch.float64),
+            noise or Noise.of(0, len(y), y.device),
+            probes=self.probes,
+            tolerance=self.tolerance,
+        )
         nought = torch.zeros_like(start)
-        return per_example(log_normal(start, nought, nought))[:, None] - lost
+        return per_example(log_normal(start, nought, nought))[:, None] - gained
 
 
 SAMPLED = 0.1
 """The distance from t = 1 at which a sampler's steps cease to shrink."""
 
-TOLERANCE, CALLS = 1e-3, 1000
+SAMPLING, CALLS = 1e-3, 1000
 """Of the adaptive sampler: its tolerance, and the evaluations that it may take."""
 
 

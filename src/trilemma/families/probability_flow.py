@@ -17,9 +17,10 @@ and data, of which x_1 = alpha_1 x + sigma_1 eps is a noisy view, are bounded as
 
 with the last step p(x | x_1) of the variational bound, cut into bins where data are levels.
 
-The solver chooses the steps of each example by itself (`ode.adaptive`), by the error of u and of
-ln p together, so that an example's likelihood does not depend on its batch. u alone would not do:
-it moves smoothly where its divergence does not, and ln p comes out too large.
+The solver of a density (`carried`, of any flow) chooses the steps of each example by itself, by
+the error of u and of ln p together, so that an example's likelihood does not depend on its batch.
+u alone would not do: it moves smoothly where its divergence does not, and ln p comes out too
+large.
 
 References:
     Score-Based Generative Modeling through Stochastic Differential Equations, Song,
@@ -44,14 +45,70 @@ from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.schedules import Schedule, time_of
 
-__all__ = ["PROBED", "ProbabilityFlow"]
+__all__ = ["PROBED", "TOLERANCE", "ProbabilityFlow", "carried"]
 
-TOLERANCE = 5e-3
+TOLERANCE = 3e-4
 """Root mean square of a step's error in u and in ln p / D: below .005 bits a dimension in all."""
 MOST_CALLS = 2000
 """Evaluations for one batch, beyond which a likelihood is given up."""
 PROBED = 16
 """Coordinates above which the divergence is estimated by a probe instead of computed."""
+
+
+def carried(
+    slope: ode.Velocity,
+    y: Float[Tensor, "B ..."],
+    ends: Float[Tensor, "2"],
+    noise: Noise,
+    *,
+    probes: int,
+    tolerance: float = TOLERANCE,
+) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B K"]]:
+    """Return where a flow carries y, and what ln p gains on the way: - integral of div slope.
+
+    By dopri5, its steps chosen for each row by the error of y and, as much as all coordinates
+    together, of ln p / D. A row keeps its probes all the way: drawn anew for each evaluation they
+    would spread less, but their spread would pass for an error of the steps.
+
+    Arguments:
+        slope: (time, [B] float64; y) -> dy/dtime.
+        y: Where the rows begin.
+        ends: The times from which and to which they are carried.
+        noise: B rows, draws the probes.
+        probes: K of Hutchinson's estimate, a column each; 0 computes the divergence, K = 1.
+        tolerance: Of a step.
+
+    Raises:
+        BadInput: Some rows have not arrived after `MOST_CALLS` evaluations.
+    """
+    dimensions, shape = y[0].numel(), y.shape[1:]
+    signs = 2 * noise.named("probes").integers(2, probes, *shape).movedim(1, 0).to(y) - 1
+
+    def trace(f: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
+        return ode.hutchinson(f, y, signs) if probes else ode.exact_trace(f, y)
+
+    field = ode.with_divergence(slope, trace)
+
+    def joined(time: Tensor, state: ode.State) -> ode.State:
+        """Let y and, D times, ln p / D decide on the step together."""
+        moved, gained = field(time, (state[0][:, :dimensions].unflatten(1, shape), state[1]))
+        share = gained.mean(1, keepdim=True).expand(-1, dimensions) / dimensions
+        return torch.cat([moved.flatten(1), share], 1), gained
+
+    start = torch.cat([y.flatten(1), torch.zeros_like(y.flatten(1))], 1)
+    try:
+        way = ode.adaptive(
+            joined,
+            (start, y.new_zeros(len(y), max(1, probes))),
+            ends,
+            relative=tolerance,
+            absolute=tolerance,
+            most=MOST_CALLS,
+        )
+    except ode.TooManyCalls as error:
+        raise BadInput(f"the likelihood by an ODE was given up: {error}") from None
+    state, gained = way.states[-1]
+    return state[:, :dimensions].unflatten(1, shape), gained
 
 
 @dataclass(frozen=True)
@@ -86,41 +143,11 @@ class ProbabilityFlow:
         """Return ln p of states at the finest noise; estimated above `PROBED` coordinates."""
         angles, dimensions = self.angles(), x_1[0].numel()
         first, last = (self._length(a) for a in (angles[0], angles[-1]))
-        probes = noise.named("probes")
-
-        def trace(f: Callable[[Tensor], Tensor], u: Tensor) -> tuple[Tensor, Tensor]:
-            if dimensions <= PROBED:
-                return ode.exact_trace(f, u)
-            bits = probes.integers(2, 1, *u.shape[1:]).movedim(1, 0)
-            return ode.hutchinson(f, u, 2 * bits.to(u) - 1)
-
-        field = ode.with_divergence(lambda phi, u: self._slope(phi, u), trace)
-        shape = x_1.shape[1:]
-
-        def joined(phi: Tensor, state: ode.State) -> ode.State:
-            """Let u and, D times, ln p / D decide on the step together."""
-            u, lost = state[0].split(dimensions, dim=1)
-            slope, change = field(phi, (u.unflatten(1, shape), lost[:, :1]))
-            return (torch.cat([slope.flatten(1), (change / dimensions).expand_as(lost)], 1),)
-
-        start = (x_1 / first).flatten(1)
-        state = (torch.cat([start, torch.zeros_like(start)], 1),)
-        try:
-            way = ode.adaptive(
-                joined,
-                state,
-                angles[[0, -1]],
-                relative=TOLERANCE,
-                absolute=TOLERANCE,
-                most=MOST_CALLS,
-            )
-        except ode.TooManyCalls as error:
-            raise BadInput(f"the likelihood by an ODE was given up: {error}") from None
-        u, lost = way.states[-1][0].split(dimensions, dim=1)
-        u, lost = u.unflatten(1, shape), dimensions * lost
+        probes = 0 if dimensions <= PROBED else 1
+        u, gained = carried(self._slope, x_1 / first, angles[[0, -1]], noise, probes=probes)
         spread = torch.full_like(u, -2 * math.log(last))
         end = per_example(log_normal(u, torch.zeros_like(u), spread))
-        return end - lost[:, 0] - dimensions * math.log(first)
+        return end - gained[:, 0] - dimensions * math.log(first)
 
     def angles(self) -> Float[Tensor, " n"]:
         """Return phi from the finest noise to the end, float64."""

@@ -16,28 +16,33 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion import MOST, Diffusion
+from trilemma.families.diffusion import Diffusion
 from trilemma.families.variational import VariationalBound, reverse_variance
-from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect
+from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import predictions, schedules, times
+from trilemma.maths import predictions, samplers, schedules, times
 from trilemma.maths.spaces import Euclidean
 
 __all__ = ["CHECKS"]
 
 WHERE = "lecture 6; arXiv:2102.09672"
 COUNT = 256
+V = 0.3
+"""Of a learned variance."""
+ERROR = 0.01
+"""By which an erring network is off, in units of its output's spread."""
 TRUTH = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
 """E ln p(x) of the Gaussian, nats."""
 
 
-def _model(**options: object) -> Diffusion:
+def _model(schedule: schedules.Schedule | None = None, **options: object) -> Diffusion:
     return Diffusion(
         _Perfect(),
         POINTS,
-        schedules.Cosine(),
+        schedule or schedules.Cosine(),
         predictions.NoisePrediction(),
         **options,  # type: ignore[arg-type]
     )
@@ -66,11 +71,11 @@ def drawing() -> list[Law]:
 
 
 def weighted() -> list[Law]:
-    """No weight of min-SNR is above 5, and below it is the noise's."""
+    """No weight of min-SNR is above the paper's 5, and below it is the noise's."""
     model, t = _model(weighting="min-snr"), torch.linspace(0.05, 1, 40)
     alpha, sigma = schedules.Cosine()(t.double())
     snr = (alpha / sigma) ** 2
-    gap = float((model._weight(t).double() - snr.clamp(max=MOST)).abs().max())
+    gap = float((model._weight(t).double() - snr.clamp(max=5)).abs().max())
     return [equal("min-SNR: w = min(SNR, 5)", "arXiv:2303.09556", gap, 0, 1e-4)]
 
 
@@ -106,14 +111,20 @@ def flow() -> list[Law]:
     """The probability flow of the exact denoiser is the Gaussian's, there and back."""
     where = "arXiv:2011.13456, 4.3"
     model, x = _model(), (MEAN + SPREAD * torch.tensor([[1.0, -1.0], [-0.4, 0.9]])).float()
-    alpha, sigma = schedules.Cosine()(torch.ones((), dtype=torch.float64))
+    short = schedules.Linear(last=0.01)  # ends early, so that alpha_1 m is not next to nothing
+    alpha, sigma = short(torch.ones((), dtype=torch.float64))
     v = (alpha**2 * SPREAD**2 + sigma**2).sqrt()
     exact = alpha * MEAN + v * (x - MEAN) / SPREAD
-    code = model.encode(x)
     noise = _Cubature()
     return [
-        equal("code of x = alpha_1 m + v_1 (x - m) / s", where, _gap(code, exact), 0, 5e-3),
-        equal("decode(encode(x)) = x", where, _gap(model.decode(code), x), 0, 5e-3),
+        equal(
+            "code of x = alpha_1 m + v_1 (x - m) / s",
+            where,
+            _gap(_model(short).encode(x), exact),
+            0,
+            5e-3,
+        ),
+        equal("decode(encode(x)) = x", where, _gap(model.decode(model.encode(x)), x), 0, 5e-3),
         equal(
             "ln p(x) by the flow's density, in mean = -entropy",
             where,
@@ -124,14 +135,66 @@ def flow() -> list[Law]:
     ]
 
 
-class _OfLevels(torch.nn.Module):
-    """A network that gives the posterior mean of the noise on one of 256 levels, all alike."""
+class _Erring(torch.nn.Module):
+    """A network for standard normal data that errs by e, as trained ones do, at all noise levels.
 
-    def __init__(self) -> None:
+    Its clean estimate is alpha x_t / (alpha^2 + sigma^2), in the words of a prediction.
+    """
+
+    def __init__(self, schedule: schedules.Schedule, prediction: predictions.Prediction) -> None:
+        super().__init__()
+        self.power, self.prediction = schedule.power, prediction
+        self.error = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:
+        share = (self.power * log_snr.double() / 2).sigmoid()[:, None]
+        alpha, sigma = share ** (1 / self.power), (1 - share) ** (1 / self.power)
+        x_t = x.double() / self.prediction.scale(alpha, sigma)
+        clean = alpha * x_t / (alpha**2 + sigma**2)
+        noise = (x_t - alpha * clean) / sigma
+        return (self.prediction.target(clean, noise, alpha, sigma) + self.error).float()
+
+
+@torch.no_grad()
+def erring() -> list[Law]:
+    """A network's small error is a small error of samples, of codes and of their way back."""
+    found, x = [], Noise.of(1, 4).normal(D)
+    for name in _predictions(schedules.Cosine()):
+        moved = {"samples": 0.0, "codes and their way back": 0.0}
+        for schedule in schedules.SCHEDULES.values():
+            prediction = _predictions(schedule)[name]
+            network = _Erring(schedule, prediction)
+            model = Diffusion(network, POINTS, schedule, prediction)
+
+            def answers(model: Diffusion = model) -> dict[str, Tensor]:
+                drawn = []
+                for sampler in samplers.SAMPLERS.values():
+                    model.sampler, model.sample_steps = sampler(), 10
+                    drawn.append(model.sample(4, noise=Noise.of(0, 4)))
+                codes = torch.cat([model.encode(x), model.decode(x)])
+                return {"samples": torch.cat(drawn), "codes and their way back": codes}
+
+            exact = answers()
+            network.error.fill_(ERROR)
+            for kind, answer in answers().items():
+                moved[kind] = max(moved[kind], _gap(answer, exact[kind]) / ERROR)
+        found += [
+            at_most(f"{name} off by e: {kind} off by 20 e at most", WHERE, gap, 20)
+            for kind, gap in moved.items()
+        ]
+    return found
+
+
+class _OfLevels(torch.nn.Module):
+    """Gives the posterior mean of the noise on every k-th of L levels, all alike."""
+
+    at: Tensor
+
+    def __init__(self, count: int = COUNT, every: int = 1) -> None:
         super().__init__()
         self.extra = torch.nn.Parameter(torch.zeros(()))
-        self.at: Tensor
-        self.register_buffer("at", torch.linspace(-1, 1, COUNT, dtype=torch.float64))
+        levels = torch.linspace(-1, 1, count, dtype=torch.float64)[::every]
+        self.register_buffer("at", levels)
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:
         alpha, sigma = (torch.sigmoid(s * log_snr.double()).sqrt()[:, None] for s in (1, -1))
@@ -169,6 +232,84 @@ def flow_of_levels() -> list[Law]:
             1e-4,
         ),
     ]
+
+
+def fineness() -> list[Law]:
+    """Of levels with gaps between them, chain and flow begin at a noise that tells them apart.
+
+    Every other level is as likely as any of them. What a chain begins at is decoded by a normal
+    distribution as wide as its noise: were it as wide as a bin, a half of it would lie in gaps.
+    """
+    found = []
+    column = Columns((Column("whole", location=8.5, spread=8.0, count=17),))
+    cases = ((Levels(256), 256, 0), (Levels(17), 17, 0), (Levels(17), 17, 1000), (column, 17, 0))
+    for values, count, chain in cases:
+        domain, kept = Domain("points", (1,), values), range(0, count, 2)
+        network, schedule = _OfLevels(count, 2), schedules.Linear()
+        model = Diffusion(network, domain, schedule, predictions.NoisePrediction(), chain=chain)
+        x = torch.tensor(kept, dtype=torch.uint8)[:, None].repeat(512 // len(kept), 1)
+        x = x.float() if values is column else x
+        noise, entropy = Noise.of(0, len(x)), math.log2(len(kept))
+        time = f"chain of {chain}" if chain else "continuous time"
+        time = f"a column, {time}" if values is column else time
+        for kind, nats in (
+            ("bound", model.bound(x, noise=noise[:], draws=64)),
+            ("flow", model.ode_log_prob(x, noise=noise[:])),
+        ):
+            bits = -nats.double() / math.log(2)
+            error = float(bits.std()) / math.sqrt(len(x))
+            found += [
+                at_most(
+                    f"{kind}, {time}: bits of every other of {count} levels <= their entropy + .2",
+                    WHERE,
+                    float(bits.mean()),
+                    entropy + 0.2 + 2 * error,
+                ),
+                at_most(
+                    f"{kind}, {time}: entropy of every other of {count} levels <= its bits",
+                    WHERE,
+                    entropy,
+                    float(bits.mean()) + 0.005 + 2 * error,
+                ),
+            ]
+    return found
+
+
+class _Doubtful(_Perfect):
+    """The perfect network, with one v of the learned variance for all."""
+
+    def forward(self, x: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
+        output = super().forward(x, log_snr, condition)
+        return torch.cat([output, torch.full_like(output, math.log(V / (1 - V)))], dim=1)
+
+
+def hybrid() -> list[Law]:
+    """With learned variances the loss is L_simple + .001 (L_1 + … + L_{T-1}) / D."""
+    found, schedule = [], schedules.Linear()
+    for steps in (25, 100):
+        noise = _Cubature(copies=steps)
+        model = Diffusion(
+            _Doubtful(),
+            POINTS,
+            schedule,
+            predictions.NoisePrediction(),
+            chain=steps,
+            variance="learned",
+        )
+        loss = float(model.loss(Examples(noise.x, noise=noise)).value.detach())
+        t = torch.arange(1, steps + 1, dtype=torch.float64)[:, None] / steps
+        alpha, sigma = schedule(t)
+        spread = alpha**2 * SPREAD**2 + sigma**2
+        simple = (alpha**2 * SPREAD**2 / spread).mean()
+        _, of_clean, tilde = schedules.posterior(schedule, t[:-1], t[1:])
+        _, beta = schedules.transition(schedule, t[:-1], t[1:])
+        own = beta**V * tilde ** (1 - V)
+        error = (SPREAD**2 * sigma**2 / spread)[1:]
+        terms = (tilde / own - 1 - (tilde / own).log() + of_clean**2 * error / own) / 2
+        weight = (loss - float(simple)) * D / float(terms.sum())
+        name = f"weight of L_1 + … + L_{{T-1}} in the hybrid loss, T = {steps}"
+        found.append(equal(name, "arXiv:2102.09672, equation 16", weight, 1e-3, 2e-5))
+    return found
 
 
 def edited() -> list[Law]:
@@ -210,4 +351,14 @@ def _gap(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().max())
 
 
-CHECKS: Sequence[Check] = (drawing, weighted, variances, flow, flow_of_levels, edited)
+CHECKS: Sequence[Check] = (
+    drawing,
+    weighted,
+    variances,
+    flow,
+    erring,
+    flow_of_levels,
+    fineness,
+    hybrid,
+    edited,
+)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families.continuous import Tightened, UniformDequantiser
+from trilemma.families.continuous import Dequantiser, OnLevels, Tightened, UniformDequantiser
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.maths import transforms
@@ -286,6 +286,65 @@ def levels() -> list[Law]:
     return laws
 
 
+def _ways() -> Mapping[str, Callable[[Tensor, Noise], tuple[Tensor, Tensor]]]:
+    """Return every way of spreading levels: (x, noise) to y and the weight of each row."""
+    domain = Domain("points", (2,), Levels(COUNT))
+    flow = _vector_flow(2, 1)
+
+    def through(dequantiser: Dequantiser) -> Callable[[Tensor, Noise], tuple[Tensor, Tensor]]:
+        def spread(x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+            y, log_q = OnLevels(flow, domain, dequantiser).spread(x, noise)
+            return y, (-log_q.double()).exp()
+
+        return spread
+
+    def plain(x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        return domain.values.dequantise(x, noise), torch.ones(len(x), dtype=torch.float64)
+
+    def columns(x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        middle, half = COUNT / 2, COUNT / 2
+        column = Column("whole", location=middle + 0.3, spread=0.7, count=COUNT)
+        v = Columns((column, column)).dequantise(x.float(), noise) * 0.7 + middle + 0.3
+        return (v - middle) / half, torch.ones(len(x), dtype=torch.float64)
+
+    return {
+        "of a domain": plain,
+        "of columns": columns,
+        "even": through(UniformDequantiser()),
+        "learned": through(_dequantiser()),
+    }
+
+
+@torch.no_grad()
+def spreading() -> list[Law]:
+    """Levels equally often, spread over their bins, are even over [-1, 1]^2, however spread."""
+    x = torch.tensor(list(itertools.product(range(COUNT), repeat=2)), dtype=torch.uint8)
+    x = x.repeat(20_000, 1)
+    laws, corners = [], torch.linspace(-1, 1, 25)
+    for name, spread in _ways().items():
+        y, weight = spread(x, Noise.of(11, len(x)))
+        below = (y[:, :, None] <= corners).double()
+        found = (below[:, 0] * weight[:, None]).T @ below[:, 1] / len(x)
+        exact = torch.outer((corners + 1) / 2, (corners + 1) / 2)
+        strayed = Levels(COUNT).quantise(y) != x
+        laws += [
+            equal(
+                f"dequantisation {name}: levels alike often fill [-1, 1]^2 evenly",
+                LEVELS,
+                float((found - exact).abs().max()),
+                0,
+                0.03,
+            ),
+            at_most(  # the largest u below 1 may round to the next bin
+                f"dequantisation {name}: share of values outside their own bin",
+                LEVELS,
+                float(strayed.double().mean()),
+                1e-3,
+            ),
+        ]
+    return laws
+
+
 @torch.no_grad()
 def images() -> list[Law]:
     """All images of 2 x 2 pixels on two levels: their probabilities add up to one."""
@@ -317,4 +376,4 @@ def images() -> list[Law]:
     ]
 
 
-CHECKS: Sequence[Check] = (determinants, inverses, factors, one, levels, images)
+CHECKS: Sequence[Check] = (determinants, inverses, factors, one, levels, spreading, images)

@@ -140,7 +140,7 @@ def places_by_hand() -> list[Law]:
 
 def _looked_at(x: Tensor) -> Tensor:
     """Count places by looking at every subgraph of two to four nodes."""
-    counts = torch.zeros(len(x), places.PLACES, dtype=torch.float64)
+    counts = torch.zeros(len(x), 1 + max(PLACE.values()), dtype=torch.float64)
     a = adjacency(x)
     for size in (2, 3, 4):
         for chosen in combinations(range(int(sizes(x))), size):

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.laws.law import Check, Law, equal
-from trilemma.metrics import coverage, frechet, likelihood, nearest_training, neighbours
+from trilemma.metrics import (
+    coverage,
+    divergence,
+    frechet,
+    likelihood,
+    nearest_training,
+    neighbours,
+)
 from trilemma.metrics import energy_distance as shape
 
 __all__ = ["CHECKS"]
@@ -25,6 +32,7 @@ SZEKELY = "lecture §9; Székely & Rizzo 2013, eq. 2.5"
 BONNEEL = "lecture §9; Bonneel et al. 2015, §3"
 KYNKAANNIEMI = "lecture §9; Kynkäänniemi et al. 2019, eqs. 1–2"
 NAEEM = "lecture §9; Naeem et al. 2020, eqs. 3–4"
+KULLBACK = "lecture §6; Kullback & Leibler 1951, eq. 2.3"
 THEIS = "lecture §6; Theis et al. 2016, §3.1"
 
 
@@ -213,6 +221,19 @@ def bits_of_uniform_noise() -> list[Law]:
     return laws
 
 
+def divergence_of_gaussians() -> list[Law]:
+    """KL(N(m, s²) ‖ N(0, 1)) = (m² + s² - 1) / 2 - ln s, over the quantiles of the first."""
+    at = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    laws = []
+    for m, s in ((1.5, 1.0), (0.0, 0.5), (-1.0, 2.0)):
+        model, truth = torch.distributions.Normal(m, s), torch.distributions.Normal(0.0, 1.0)
+        x = m + s * torch.special.ndtri(at)
+        found = divergence.excess(model.log_prob(x), truth.log_prob(x)).mean().item()
+        exact = (m * m + s * s - 1) / 2 - math.log(s)
+        laws.append(equal(f"KL to the truth of N({m:g}, {s:g}²)", KULLBACK, found, exact, 2e-3))
+    return laws
+
+
 CHECKS: Sequence[Check] = (
     frechet_of_gaussians,
     frechet_of_equal_sets,
@@ -221,4 +242,5 @@ CHECKS: Sequence[Check] = (
     nearest_training_examples,
     shape_of_known_sets,
     bits_of_uniform_noise,
+    divergence_of_gaussians,
 )

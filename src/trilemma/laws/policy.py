@@ -241,7 +241,7 @@ def symmetry() -> list[Law]:
     x = graphs.graph(5, [(0, 1), (1, 2), (2, 3), (3, 1)], 7)[None]
     order = torch.tensor([[3, 0, 4, 2, 1, 5, 6]])
     y = graphs.reordered(x, order)
-    embed, network = networks.Embedding(networks.FEATURES, 6, 2), _network(3)
+    embed, network = networks.Embedding(networks.features(x).shape[2], 6, 2), _network(3)
     h, g = (embed(z, networks.features(z)) for z in (x, y))
     hand, left = torch.tensor([2]), torch.tensor([2])
     _, value = network(x, hand, left)

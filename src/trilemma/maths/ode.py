@@ -53,6 +53,7 @@ __all__ = [
     "fixed",
     "hutchinson",
     "refined",
+    "refined_rate",
     "standard_error",
     "with_divergence",
 ]
@@ -148,6 +149,18 @@ def refined(u: Float[Tensor, "*shape"], finest: float) -> Float[Tensor, "*shape"
     """
     inner = math.log(finest) - math.log1p(finest)
     return (1 + finest - (1 + finest) * (u.double() * inner).exp()).clamp(0, 1)
+
+
+def refined_rate(u: Float[Tensor, "*shape"], finest: float) -> Float[Tensor, "*shape"]:
+    """Return dt/du of `refined`, float64: a slope in t times this is one in u.
+
+    >>> u = torch.tensor(0.5, dtype=torch.float64)
+    >>> step = (refined(u + 1e-6, 0.01) - refined(u - 1e-6, 0.01)) / 2e-6
+    >>> round(float(refined_rate(u, 0.01) / step), 6)
+    1.0
+    """
+    inner = math.log(finest) - math.log1p(finest)
+    return -inner * (1 + finest) * (u.double() * inner).exp()
 
 
 def fixed(

@@ -13,6 +13,11 @@ Velocity is the tangent of the curve on which the schedule runs: alpha eps - sig
 (p = 2, variance preserving), eps - x on the straight line (p = 1, rectified flow). In both,
 x = alpha^(p-1) x_t - sigma v.
 
+At the far end of the way x_t holds next to nothing of x. An output that errs by e there means, of
+`noise`, a clean estimate that errs by sigma / alpha e: on the cosine schedule, whose sigma / alpha
+ends at 20,000, hundreds of times the data's spread. `faint` is the noise level sigma / alpha from
+which on an estimate is no better than the mean of the data.
+
 `gain` is how much the squared error of the output exceeds that of the clean estimate:
 ||target - output||^2 = gain ||x - denoised||^2. With it a loss can be stated in one unit whatever
 the network predicts; for `noise` it is the SNR.
@@ -26,8 +31,9 @@ References:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Float
@@ -38,6 +44,10 @@ __all__ = ["Clean", "Edm", "NoisePrediction", "Prediction", "Velocity"]
 
 class Prediction(Protocol):
     """What a network's output means. Alpha and sigma broadcast against x."""
+
+    faint: ClassVar[float]
+    """Noise level sigma / alpha above which the output says less of standardised data than their
+    mean does, though it errs by a hundredth of its own spread only; infinite if never."""
 
     def scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return the factor by which x_t is multiplied before the network sees it."""
@@ -72,6 +82,8 @@ class Prediction(Protocol):
 class NoisePrediction:
     """The network gives eps; the lecture's choice. Undefined where alpha = 0."""
 
+    faint: ClassVar[float] = 100.0
+
     def scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return 1."""
         return torch.ones_like(alpha)
@@ -92,6 +104,8 @@ class NoisePrediction:
 @dataclass(frozen=True)
 class Clean:
     """The network gives x itself."""
+
+    faint: ClassVar[float] = math.inf
 
     def scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return 1."""
@@ -119,6 +133,7 @@ class Velocity:
             right, but the output is no longer the velocity.
     """
 
+    faint: ClassVar[float] = math.inf
     power: int = 2
 
     def scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
@@ -153,6 +168,7 @@ class Edm:
         spread: sigma_d, the root mean square of the scaled data.
     """
 
+    faint: ClassVar[float] = math.inf
     spread: float = 0.5
 
     def scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:

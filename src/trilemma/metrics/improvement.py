@@ -28,7 +28,7 @@ from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Improving
 from trilemma.core.noise import Noise, mix
 from trilemma.metrics.context import Check, Context
-from trilemma.metrics.metric import Metric, Need
+from trilemma.metrics.metric import REWARD, Metric, Need
 from trilemma.metrics.score import RESAMPLES, Score, spread
 
 __all__ = ["METRICS", "OTHERS", "greedy", "improvement", "lowest_product", "random_pairs"]
@@ -196,6 +196,7 @@ METRICS = (
         meaning="How much given graphs are worth more after the model improved them.",
         failure="Worth is an estimate by chances, and says nothing of likeness to the data.",
         kinds=("graph",),
+        ranks=REWARD,
         needs=Need(
             has=lambda model: isinstance(model, Improving) and bool(model.improves),
             absence="the model improves no graphs",

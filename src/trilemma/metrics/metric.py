@@ -26,6 +26,7 @@ __all__ = [
     "KINDS",
     "LIKELIHOOD",
     "QUALITY",
+    "REWARD",
     "Better",
     "Memo",
     "Metric",
@@ -37,7 +38,7 @@ __all__ = [
 
 Better = Literal["lower", "higher", "one", ""]
 """'one': 1 is the wanted value; '': neither."""
-QUALITY, COVERAGE, LIKELIHOOD = "quality", "coverage", "likelihood"
+QUALITY, COVERAGE, LIKELIHOOD, REWARD = "quality", "coverage", "likelihood", "reward"
 """What a metric may rank; the first declared that was measured does."""
 KINDS = ("image", "points", "graph")
 FRESH = (
@@ -110,7 +111,7 @@ class Metric(Quantity):
     section: str = "quality and coverage"
     """Under which its column stands."""
     ranks: str = ""
-    """`QUALITY`, `COVERAGE`, `LIKELIHOOD` or nothing."""
+    """`QUALITY`, `COVERAGE`, `LIKELIHOOD`, `REWARD` or nothing."""
     second_to: str = ""
     """The measure of quality that it may contradict."""
     variant_of: str = ""

@@ -51,8 +51,6 @@ class FlowMatchingRecipe(Recipe):
     """Its steps; midpoint and heun evaluate the network twice in each, rk4 four times."""
     guidance: float = 1.0
     """Weight of the class: 1 obeys it, more exaggerates it, 0 ignores it."""
-    likelihood_steps: int = 20
-    """Steps of rk4 by which a likelihood is computed, four evaluations each."""
     probes: int = 1
     """Random probes of the divergence for images; that of points is computed exactly."""
 
@@ -75,7 +73,6 @@ class FlowMatchingRecipe(Recipe):
             solver=self.sampler,
             steps=self.sample_steps,
             guidance=self.guidance,
-            likelihood_steps=self.likelihood_steps,
             probes=0 if domain.kind == "points" else self.probes,
         )
         return placed(inner, domain)
@@ -91,14 +88,14 @@ class FlowMatchingRecipe(Recipe):
 
     @classmethod
     def plots(cls) -> Mapping[str, Plot]:
-        """Return where the likelihood's steps stand: time, and the noise that is left."""
+        """Return where times near the data stand: time, and the noise that is left."""
         u = torch.linspace(0, 1, 200)
         finest = {"256 levels": FINEST, "17 levels": 1 / 544, "real numbers": REAL}
         times = {name: refined(u, d).tolist() for name, d in finest.items()}
         noise = {name: (1 - refined(u[:-1], d)).tolist() for name, d in finest.items()}
         return {
-            "steps": Plot(u.tolist(), times, "share of the steps", "time t"),
-            "noise": Plot(u[:-1].tolist(), noise, "share of the steps", "noise 1 - t", log=True),
+            "times": Plot(u.tolist(), times, "share of the times", "time t"),
+            "noise": Plot(u[:-1].tolist(), noise, "share of the times", "noise 1 - t", log=True),
         }
 
 

@@ -167,13 +167,18 @@ def go_on(
     record = run.recipe
     refuse_difference(record, {k: v for k, v in (asked or {}).items() if v is not None})
     _refuse_partial(run, *RECORD, "precision", "budget", "watch")
-    recipe = build(named(record["name"]), record["fields"])
+    recipe = _recipe(record, {})
     data = _same(record, data or _load(record, source, progress))
     if budget is None and run.is_untouched:
         budget = Budget(**record["budget"])
     model = untrained(recipe, data.domain, record["seed"])
     chosen = Precision(**record["precision"])
     return run, _train(run, recipe, model, data, budget, chosen, world, stop, [], resume=True)
+
+
+def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
+    """Build a run's recipe, some of its fields changed."""
+    return build(named(record["name"]), {**record["fields"], **changed})
 
 
 def _refuse_partial(run: Run, *names: str) -> None:
@@ -288,7 +293,7 @@ def load(
             raise BadInput(
                 f"recipe '{kind.name}' has no '{name}' to choose at sampling; it has {can}."
             )
-    recipe = build(kind, {**run.recipe["fields"], **changed})
+    recipe = _recipe(run.recipe, changed)
     domain = Domain.from_json(run.recipe["data"]["domain"])
     checkpoint = run.checkpoint(warn, whole=False)
     model = untrained(recipe, domain, run.recipe["seed"])

@@ -51,19 +51,20 @@ BINS = 60
 
 
 def frontier(rows: Sequence[Row]) -> str:
-    """Draw quality against speed: fd, or mmd, over seconds a sample, both on log axes.
+    """Draw quality against speed: the ranking measure over seconds a sample, both on log axes.
 
-    The line joins the recipes that no other beats in both; what real data and the best trivial
-    baseline score stand as horizontals. Lower left is better.
+    An unbiased measure may be zero or less for a good model: then its axis is linear about zero,
+    as far as the least of the positive ones. The line joins the recipes that no other beats in
+    both; what real data and the best trivial baseline score stand as horizontals. Lower left is
+    better.
     """
     from matplotlib.ticker import NullFormatter
 
     ranking, measure = rank(rows), quality_metric(rows)
     seconds = {p.recipe: p.value for p in ranking.speed}
-    shown = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0 and p.value > 0]
+    shown = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0]
     figure, axes = make_axes(430, 370)
     axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("time for one sample")
     axes.set_ylabel(measure)
@@ -72,21 +73,22 @@ def frontier(rows: Sequence[Row]) -> str:
     if poor:
         name = min(poor, key=lambda k: poor[k])
         marks[name] = poor[name]
-    heights = [p.value for p in shown] + [v for v in marks.values() if v and v > 0]
+    heights = [p.value for p in shown] + [v for v in marks.values() if v is not None]
     if not shown:
+        axes.set_yscale("log")
         axes.set_xlim(1e-5, 1)
         axes.set_ylim(1, 1000)
         return write(figure, "quality against speed")
     xs = [seconds[p.recipe] for p in shown]
     axes.set_xlim(min(xs) / 4, max(xs) * 8)
-    axes.set_ylim(min(heights) / 1.7, max(heights) * 1.9)
+    _scale_heights(axes, heights)
     axes.xaxis.set_major_formatter(lambda value, _: duration(value))
     ticks(axes)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are final: names are laid out in pixels
     boxes: list[Box] = []
     for name, value in marks.items():
-        if value and value > 0:
+        if value is not None:
             axes.axhline(value, color=INK, alpha=0.45, lw=0.9, dashes=(4, 3))
             boxes.append(_level(axes, f"{name}, {brief(value)}", value))
     best = [p for name in ranking.frontier for p in shown if p.recipe == name]
@@ -103,11 +105,25 @@ def frontier(rows: Sequence[Row]) -> str:
     for p in shown:
         colour = hue(p.family)
         at = (seconds[p.recipe], p.value)
-        axes.plot([at[0]] * 2, [max(p.low, 1e-12), p.high], color=colour.light, lw=2, alpha=0.5)
+        ends = [max(p.low, axes.get_ylim()[0]), p.high]
+        axes.plot([at[0]] * 2, ends, color=colour.light, lw=2, alpha=0.5)
         axes.plot(*at, marker=colour.marker, ms=9, color=colour.light, ls="none", mew=0)
         names.append((short(p.recipe), at, colour.light))
     labels(axes, names, boxes)
     return write(figure, "quality against speed")
+
+
+def _scale_heights(axes: Axes, heights: Sequence[float]) -> None:
+    """Choose the scale of a measure: logarithmic, or beside it linear about zero."""
+    positive = [height for height in heights if height > 0]
+    most = max(positive, default=1.0)
+    if len(positive) == len(heights):
+        axes.set_yscale("log")
+        axes.set_ylim(min(positive) / 1.7, most * 1.9)
+        return
+    least = max(min(positive, default=1.0), most / 1000)
+    axes.set_yscale("symlog", linthresh=least, linscale=0.6)
+    axes.set_ylim(min(*heights, -0.5 * least) * 1.5, most * 1.9)
 
 
 def _level(axes: Axes, text: str, value: float) -> Box:

@@ -25,6 +25,7 @@ from trilemma.report.sections import (
     samples_section,
     scores_section,
     table_section,
+    task_section,
 )
 from trilemma.report.style import sheet
 
@@ -48,6 +49,7 @@ def comparison_page(made: Comparison) -> str:
     """
     made = _in_order(made)
     rows, ranking = made.rows, rank(made.rows)
+    alike = [row for row in rows if not row.of.reward]
     n = len(rows)
     noun = "variant" if any(row.of.fields for row in rows) else "recipe"
     several = f"{COUNTED[n] if n < len(COUNTED) else n} {noun}{'' if n == 1 else 's'}"
@@ -60,8 +62,12 @@ def comparison_page(made: Comparison) -> str:
     ]
     sections = (
         ("samples", "Samples", samples_section(made)),
-        ("answers", "Quality, coverage, speed", answers_section(rows, ranking)),
-        ("table", "All figures", table_section(rows)),
+        ("answers", "Quality, coverage, speed", answers_section(alike, ranking)),
+        ("table", "All figures", table_section(alike)),
+        *(
+            (f"reward-{i}", f"Reward: {task.reward}", task_section(task))
+            for i, task in enumerate(ranking.tasks, 1)
+        ),
         ("curves", "Learning curves", curves_section(made.entries)),
         ("neighbours", "Nearest training examples", neighbours_section(made)),
         ("inside", "Inside the models", inside_section(made.entries)),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from torch import Tensor
 
 from trilemma.comparison.places import Place, coverage_metric, quality_metric
-from trilemma.comparison.ranking import Ranking
+from trilemma.comparison.ranking import Ranking, Task
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.cost import SPEED
@@ -37,6 +37,7 @@ __all__ = [
     "samples_section",
     "scores_section",
     "table_section",
+    "task_section",
 ]
 
 PICTURED = "Pictures and curves are of the first seed that was measured, figures are means."
@@ -140,6 +141,20 @@ def answers_section(rows: Sequence[Row], found: Ranking) -> Child:
         element("figcaption", front),
     )
     return [*parts, element("div", pareto, trio, class_="row two", style="margin-top:2.6rem")]
+
+
+def task_section(task: Task) -> Child:
+    """Rank those who were trained for one reward by what they reached, and lay figures out."""
+    note = (
+        "A reward is a task: these leave the data on purpose, and are compared with nothing but "
+        "one another."
+    )
+    places = [_place(p, task.measure, math.nan) for p in task.places]
+    return [
+        element("p", note, class_="note"),
+        element("ol", places, class_="rank") if places else None,
+        table_section(task.rows),
+    ]
 
 
 def _place(place: Place, metric: str, reach: float) -> Markup:

@@ -1,8 +1,8 @@
 """One step of training, the same for every model.
 
     for each objective, `repeat` times, `before` each:
-        1  draw the next batch (or take the last one `again`), take this process's rows, cut them
-           into parts
+        1  draw the next batch (or take the last one `again`), let the objective see the `whole`,
+           take this process's rows, cut them into parts
         2  gradient of the mean loss over the parts, with respect to the objective's parameters
         3  if the loss or the gradient's norm is not finite: leave this update out, and count it
         4  scale the gradient down to the largest norm allowed
@@ -254,7 +254,8 @@ class Trainer:
     ) -> tuple[Tensor, list[str]]:
         """Leave the gradient in the parameters; return the loss and its terms, [1 + terms]."""
         parts, player = self.settings.accumulate, self.players[objective.name]
-        rows = self._rows if objective.again and self._rows is not None else self._next(parts)
+        again = objective.again and self._rows is not None
+        rows: Any = self._rows if again else self._next(parts, objective)
         size, report, names = len(rows) // parts, None, []
         for part in range(parts):
             piece = rows if parts == 1 else rows[part * size : (part + 1) * size]
@@ -269,9 +270,11 @@ class Trainer:
         assert report is not None
         return self.world.mean(report if parts == 1 else report / parts), names
 
-    def _next(self, parts: int) -> Any:  # noqa: ANN401
+    def _next(self, parts: int, objective: Objective) -> Any:  # noqa: ANN401
         """Draw the next batch, and take this process's rows."""
         batch = self.stream.batch(self.drawn)
+        if objective.whole is not None:
+            batch = objective.whole(batch.to(self.device))
         self.drawn, self.examples = self.drawn + 1, self.examples + len(batch)
         self._rows = self.world.shard(batch, parts).to(self.device)
         return self._rows
