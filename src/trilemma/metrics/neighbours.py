@@ -30,8 +30,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
+from trilemma.core.noise import mix
+from trilemma.metrics.score import redrawn
 
-__all__ = ["CAP", "Manifold", "manifold", "nearest", "nearest_ratio", "radii"]
+__all__ = ["CAP", "Manifold", "manifold", "nearest", "nearest_ratio", "nearest_ratio_spread", "radii"]
 
 CAP = 5000
 """Most points of each set in `manifold`, whose work grows with their product."""
@@ -123,3 +125,17 @@ def nearest_ratio(samples: Float[Tensor, " M"], test: Float[Tensor, " N"]) -> fl
     return (
         samples.double().quantile(0.5) / usual.clamp_min(torch.finfo(torch.float64).tiny)
     ).item()
+
+
+def nearest_ratio_spread(
+    samples: Float[Tensor, " M"], test: Float[Tensor, " N"], *, seed: int
+) -> float:
+    """Return the deviation of `nearest_ratio` over fresh samples and fresh test examples.
+
+    Both are redrawn with replacement, of one seed each; the training examples stay.
+    """
+    above, below = (
+        z.double()[redrawn(len(z), seed=mix(seed, side))].quantile(0.5, dim=1)
+        for side, z in (("samples", samples), ("test", test))
+    )
+    return (above / below.clamp_min(torch.finfo(torch.float64).tiny)).std().item()

@@ -18,7 +18,6 @@ It is computed once and serves every model that is compared on the data.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,23 +30,24 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.energy_distance import METRICS as SHAPE_METRICS
-from trilemma.metrics.energy_distance import shape_distances
+from trilemma.metrics.energy_distance import energy_chance, shape_distances, sliced_spread
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.frechet import (
     enough,
+    frechet_chance,
     frechet_distance,
-    frechet_spread,
+    kernel_chance,
     kernel_distance,
-    kernel_spread,
 )
 from trilemma.metrics.modes import METRICS as MODE_METRICS
 from trilemma.metrics.modes import ModeReference, lacking, mode_reference, mode_scores, modes_of
-from trilemma.metrics.neighbours import CAP, Manifold, manifold, nearest, nearest_ratio
-from trilemma.metrics.score import RESAMPLES, SUBSETS, Score, spread, subset_spreads
+from trilemma.metrics.neighbours import CAP, Manifold, manifold, nearest, nearest_ratio, nearest_ratio_spread
+from trilemma.metrics.score import RESAMPLES, SUBSETS, Chance, Score, Trials, subset_spreads
 
 __all__ = ["METRICS", "Progress", "Reference", "quality", "reference"]
 
 OF_POINTS = ("precision", "recall", "density", "coverage")
+SHARES = ("precision", "recall", "coverage")
 METRICS = ("fd", "kd", *OF_POINTS, "nearest_train_ratio", *SHAPE_METRICS)
 """The last of points and tables alone."""
 
@@ -227,7 +227,7 @@ def quality(
     scores = {}
     for name, value in values.items():
         least = -torch.inf if name in ("kd", "energy_distance") else 0.0
-        most = 1.0 if name in ("precision", "recall", "coverage") else torch.inf
+        most = 1.0 if name in SHARES else torch.inf
         scores[name] = Score(
             value,
             unit=UNITS[name],
@@ -333,25 +333,23 @@ def _measured(
 
 def _deviations(
     features: Tensor, against: Reference, distances: Tensor, points: Manifold | None
-) -> dict[str, float]:
+) -> dict[str, float | Chance | Trials]:
     """Return the deviation of every metric over fresh samples and fresh test examples."""
     seed, m = against.seed, _cap(features, against)
-    usual = against.usual.double().quantile(0.5).clamp_min(1e-300).item()
-    out = {"nearest_train_ratio": spread(distances, seed=seed, median=True) / usual}
+    out: dict[str, float | Chance | Trials] = {
+        "nearest_train_ratio": nearest_ratio_spread(distances, against.usual, seed=seed)
+    }
     if min(len(features), len(against.test)) >= 2 * features.shape[1]:
-        out["fd"] = _of_both(frechet_spread, features, against.test, seed)
+        out["fd"] = frechet_chance(features, against.test)
     if points is not None:
-        out["kd"] = _of_both(kernel_spread, features[:m], against.test[:m], seed)
-        out |= subset_spreads(features[:m], against.test[:m], _of_manifold, seed=seed)
+        out["kd"] = kernel_chance(features[:m], against.test[:m])
+        both = features[:m], against.test[:m]
+        out |= subset_spreads(*both, _of_manifold, seed=seed, shares=SHARES)
         if against.is_shape:
             both = features[:CAP], against.test[:CAP]
-            out |= subset_spreads(*both, shape_distances, seed=seed)
+            out["energy_distance"] = energy_chance(*both)
+            out["sliced_wasserstein"] = sliced_spread(*both, seed=seed)
     return out
-
-
-def _of_both(deviation: Callable[..., float], samples: Tensor, test: Tensor, seed: int) -> float:
-    """Return the deviation over fresh rows of either side, of a distance that is symmetric."""
-    return math.hypot(deviation(samples, test, seed=seed), deviation(test, samples, seed=seed))
 
 
 def _of_manifold(samples: Tensor, test: Tensor) -> dict[str, float]:
@@ -383,16 +381,18 @@ def _protocol(name: str, n: int, against: Reference) -> str:
         rows += ", root mean square over directions"
     floor = "test examples" if name == "nearest_train_ratio" else "training examples"
     return (
-        f"{rows}; features {against.extractor!r}; seed {against.seed}; interval: 1.96 standard "
-        f"deviations over {_resampling(name, against)}; floor: as many {floor}"
+        f"{rows}; features {against.extractor!r}; seed {against.seed}; interval: "
+        f"{_interval(name)}; floor: as many {floor}"
     )
 
 
-def _resampling(name: str, against: Reference) -> str:
-    """Say what a deviation was taken over."""
-    if name in (*OF_POINTS, *SHAPE_METRICS):
-        return f"{SUBSETS} subsets of samples and of test examples"
+def _interval(name: str) -> str:
+    """Say what an interval was taken over."""
+    over = "over fresh samples and test examples"
+    if name in SHARES:
+        return f"Wilson's {over}, trials by {SUBSETS} subsets of both"
+    if name == "density":
+        return f"1.96 standard deviations {over}, by {SUBSETS} subsets of both"
     if name == "nearest_train_ratio":
-        return f"{RESAMPLES} bootstrap resamples of the samples"
-    count = 10 if name == "fd" and against.test.shape[1] > 256 else RESAMPLES
-    return f"{count} bootstrap resamples of samples, and of test examples"
+        return f"1.96 standard deviations {over}, by {RESAMPLES} bootstrap resamples of both"
+    return f"1.96 standard deviations {over}, in closed form"

@@ -13,7 +13,7 @@ upwards by every resampling, so that they would leave the value itself outside.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -21,16 +21,53 @@ import torch
 from torch import Tensor
 
 from trilemma.core.noise import mix
+from trilemma.core.partition import NORMAL_95
 
-__all__ = ["RESAMPLES", "Score", "redrawn", "resamples", "spread", "subset_spreads", "wilson"]
+__all__ = ["RESAMPLES", "Chance", "Score", "Trials", "redrawn", "resamples", "spread", "subset_spreads", "wilson"]
 
 RESAMPLES = 50
 """Bootstrap resamples behind an interval."""
 
 SUBSETS, SUBSET = 40, 1000
 """Subsets of both sides behind a deviation, and rows of each at most."""
+SHARE, FEWEST = 0.2, 40
+"""Share of the rows that a subset takes, and rows of which half is taken if a share is less."""
 
-NORMAL_95 = 1.96
+
+@dataclass(frozen=True)
+class Chance:
+    """How far a value lies from its expectation by chance, and by how much more if that is larger.
+
+    For an expectation t of a value v the variance is `variance` + slope (t - v): shares,
+    divergences and squared distances are uncertain in proportion to what they are.
+    """
+
+    variance: float
+    slope: float = 0.0
+
+    def reach(self) -> tuple[float, float]:
+        """Return how far the 95 % interval reaches down and up.
+
+        Its ends t are where (t - v)² = 1.96² (variance + slope (t - v)), as Wilson's are of a
+        share.
+
+        >>> [round(end, 2) for end in Chance(1.0).reach()]
+        [1.96, 1.96]
+        >>> down, up = Chance(1.0, 2.0).reach()
+        >>> down < 1.96 < up, round(down * up / 1.96**2, 9)
+        (True, 1.0)
+        """
+        z2 = NORMAL_95**2
+        middle = z2 * self.slope / 2
+        width = math.sqrt(middle**2 + z2 * self.variance)
+        return width - middle, width + middle
+
+
+@dataclass(frozen=True)
+class Trials:
+    """A share varies as that of n independent trials does; its interval is Wilson's."""
+
+    n: float
 
 
 @dataclass(frozen=True)
@@ -57,18 +94,25 @@ class Score:
     protocol: str = ""
 
     def within(
-        self, deviation: float, *, least: float = -math.inf, most: float = math.inf
+        self, deviation: float | Chance | Trials, *, least: float = -math.inf, most: float = math.inf
     ) -> Score:
         """Return the score with its 95 % interval, cut at the ends of its range.
 
         Arguments:
-            deviation: Standard deviation of the value.
+            deviation: Standard deviation of the value; or its variance and how that grows; or of
+                a share, how many independent trials would vary as much.
             least: Smallest possible value.
             most: Largest possible value.
         """
-        reach = NORMAL_95 * deviation
+        if isinstance(deviation, Trials):
+            low, high = wilson(self.value, deviation.n)
+            return replace(self, low=low, high=high)
+        chance = deviation if isinstance(deviation, Chance) else Chance(deviation**2)
+        down, up = chance.reach()
         return replace(
-            self, low=max(self.value - reach, least), high=min(self.value + reach, most)
+            self,
+            low=min(max(self.value - down, least), most),
+            high=max(min(self.value + up, most), least),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -102,24 +146,35 @@ def spread(values: Tensor, *, seed: int, median: bool = False) -> float:
 
 
 def subset_spreads(
-    x: Tensor, y: Tensor, measure: Callable[[Tensor, Tensor], Mapping[str, float]], *, seed: int
-) -> dict[str, float]:
+    x: Tensor,
+    y: Tensor,
+    measure: Callable[[Tensor, Tensor], Mapping[str, float]],
+    *,
+    seed: int,
+    shares: Collection[str] = (),
+) -> dict[str, float | Trials]:
     """Return the deviation of measures of two sets over fresh rows of both sets.
 
     By subsets without replacement of a share f of both sides, since the ties of a bootstrap would
     be nearest neighbours at distance zero: with V the variance over subsets of a measure whose
-    variance goes as 1 / n, that of the whole sets is V f / (1 - f).
+    variance goes as 1 / n, that of the whole sets is V f / (1 - f). This holds for means; what
+    comes of neighbours within one subset alone is overrated by 1 / (1 - f), so that f is small.
+
+    A share p is another one in subsets, whose points lie further apart. What it has in common
+    with the whole is by how much it varies more than independent trials do: n trials with
+    p (1 - p) / n = V f / (1 - f) are returned, p the mean over subsets.
 
     Arguments:
-        x: [N, F].
-        y: [M, F].
+        x: [N, F], or [N].
+        y: [M, F], or [M].
         measure: Subsets of both to values by name; the same names each time.
         seed: Seed of the subsets.
+        shares: Names of those that are shares.
 
     Reference:
         Subsampling (Politis, Romano & Wolf, 1999)
     """
-    share = min(0.5, SUBSET / max(len(x), len(y)))
+    share = min(max(SHARE, FEWEST / min(len(x), len(y))), 0.5, SUBSET / max(len(x), len(y)))
     b, c = (max(2, int(share * len(z))) for z in (x, y))
     generator = torch.Generator().manual_seed(mix(seed, "subsets", len(x), len(y)))
     values: dict[str, list[float]] = {}
@@ -128,11 +183,20 @@ def subset_spreads(
         other = y[torch.randperm(len(y), generator=generator)[:c]]
         for name, value in measure(one, other).items():
             values.setdefault(name, []).append(value)
-    scale = math.sqrt(share / (1 - share))
-    return {name: scale * torch.tensor(v).double().std().item() for name, v in values.items()}
+    found: dict[str, float | Trials] = {}
+    for name, each in values.items():
+        over = torch.tensor(each).double()
+        variance, mean = over.var().item() * share / (1 - share), over.mean().item()
+        if name not in shares:
+            found[name] = math.sqrt(variance)
+        elif variance > 0:
+            found[name] = Trials(mean * (1 - mean) / variance)
+        else:
+            found[name] = Trials(min(len(x), len(y)))
+    return found
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
+def wilson(share: float, n: float) -> tuple[float, float]:
     """Return the 95 % interval of a share of n (Wilson, "Probable Inference", 1927).
 
     >>> wilson(1.0, 100)[0] < 0.97, wilson(1.0, 100)[1]
