@@ -142,7 +142,7 @@ def of_modes(
 def counted(seen: Tensor, k: int) -> Modes:
     """Return modes whose shares are counted on test examples."""
     e = torch.bincount(seen, minlength=k).double() + 0.5
-    return Modes(k, lambda x: x, e / e.sum(), words="", shares="counted")
+    return Modes(k, lambda x: x, e / e.sum(), words="", shares="counted", counted=len(seen))
 
 
 # Likelihoods.

@@ -27,7 +27,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -38,12 +38,13 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.metrics.discrepancy import Sums, chance
 from trilemma.metrics.graph_statistics import Statistics, statistics
 from trilemma.metrics.matching import METRICS as RETRIEVAL
 from trilemma.metrics.mmd import Gram, Kernel
 from trilemma.metrics.quality import Progress
 from trilemma.metrics.restoration import METRICS as RESTORATION
-from trilemma.metrics.score import RESAMPLES, Score, redrawn, wilson
+from trilemma.metrics.score import SUBSETS, Chance, Score, Trials, subset_spreads
 from trilemma.metrics.trivial_graphs import TRIVIAL
 
 __all__ = ["KERNELS", "METRICS", "GraphReference", "graph_reference", "joint_distance"]
@@ -64,6 +65,8 @@ KERNELS: Mapping[str, Mapping[str, Kernel]] = {
 }
 """By suffix and statistic; GraphRNN has no spectrum, and its kernel here is ours."""
 STATISTICS = tuple(KERNELS[""])
+MEAN = tuple(f"mmd_{name}" for name in STATISTICS)
+"""Those of which `mmd` is the mean."""
 MMDS = tuple(
     f"mmd_{name}{family}{form}" for form in ("", "_u") for family in KERNELS for name in STATISTICS
 )
@@ -126,16 +129,18 @@ class GraphReference:
             samples: [n, N, N].
         """
         of, shares = statistics(samples), _shares(samples, self)
-        values, deviations = _values(of, shares, self, redrawn(len(of), seed=self.seed))
+        values, chances = _values(of, shares, self), _chances(of, self)
         bare = int((of.edges == 0).sum())
         scores = {
-            name: self._score(name, value, deviations.get(name), len(samples), bare)
+            name: self._score(name, value, chances.get(name), len(samples), bare)
             for name, value in values.items()
         }
         near = self.train_rows[joint_distance(of[:SHOWN], self.train).argmin(1)]
         return scores, self._skipped(values, len(samples)), self.data.train.x[near]
 
-    def _score(self, name: str, value: float, deviation: float | None, n: int, bare: int) -> Score:
+    def _score(
+        self, name: str, value: float, chance: float | Chance | Trials | None, n: int, bare: int
+    ) -> Score:
         mmd = name.startswith("mmd")
         score = Score(
             value,
@@ -147,11 +152,10 @@ class GraphReference:
             protocol=f"{self._asked(name, n)}; {bare} of the samples without an edge; seed "
             f"{self.seed}; {self._beside(name)}{self._undecided(name)}",
         )
-        if deviation is None:
-            low, high = wilson(value, n)
-            return replace(score, low=low, high=high)
+        if chance is None:
+            return score.within(Trials(n))
         least = -torch.inf if name.endswith("_u") else min(value, 0.0)
-        return score.within(deviation, least=least, most=1.0 if name == "coverage" else torch.inf)
+        return score.within(chance, least=least, most=1.0 if name == "coverage" else torch.inf)
 
     def _asked(self, name: str, n: int) -> str:
         """Say what was done."""
@@ -185,8 +189,11 @@ class GraphReference:
         """Say what interval and floor are."""
         if name in SHARES:
             return f"interval: Wilson's; floor: {len(self.data.test)} test graphs"
+        how = (
+            f"by {SUBSETS} subsets of both" if name in ("coverage", "density") else "in closed form"
+        )
         return (
-            f"interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples; floor: "
+            f"interval: 1.96 standard deviations over fresh samples and test graphs, {how}; floor: "
             f"{self.floor_n} training graphs"
         )
 
@@ -251,11 +258,11 @@ def graph_reference(
     known = IsomorphismClasses()
     kinds = frozenset(known.of(data.train.x, check))
     bare = GraphReference(data, n, seed, test, train, rows, grams, known, kinds, check=check)
-    floor, _ = _values(train[:n], _shares(data.test.x, bare), bare, None)
+    floor = _values(train[:n], _shares(data.test.x, bare), bare)
     baselines: dict[str, dict[str, float]] = {}
     for name, make in TRIVIAL.items():
         x = make(data.train.x, min(n, MOST), seed)
-        for metric, value in _values(of(x, name), _shares(x, bare), bare, None)[0].items():
+        for metric, value in _values(of(x, name), _shares(x, bare), bare).items():
             baselines.setdefault(metric, {})[name] = value
     return replace(bare, floor=floor, floor_n=len(rows[:n]), baselines=baselines)
 
@@ -290,65 +297,108 @@ def _kernels() -> list[tuple[str, str, Kernel]]:
     ]
 
 
-def _values(
-    of: Statistics, shares: Mapping[str, Tensor], against: GraphReference, again: Tensor | None
-) -> tuple[Values, Values]:
-    """Return every metric that the numbers of graphs allow, and the deviations of some.
+def _values(of: Statistics, shares: Mapping[str, Tensor], against: GraphReference) -> Values:
+    """Return every metric that the numbers of graphs allow.
 
     Arguments:
         of: Graphs.
         shares: What each of them is.
         against: What they are held against.
-        again: Rows of resamples, [R, B], over which deviations are taken: of all but shares.
     """
-    rows = torch.arange(len(of))[None]
-    each = _each(of, against, rows if again is None else torch.cat([rows, again]))
-    found = {name: over[0].item() for name, over in each.items()}
-    found["size_gap"] = abs(found["size_gap"])
+    found: Values = {}
+    for metric, gram in _grams(of, against):
+        found[metric] = gram.squared().item()
+        if len(of) > 1:
+            found[f"{metric}_u"] = gram.squared(unbiased=True).item()
+    found["mmd"] = sum(found[f"mmd_{name}"] for name in STATISTICS) / len(STATISTICS)
+    found["size_gap"] = abs(
+        (of.nodes.double().mean() / against.test.nodes.double().mean()).item() - 1
+    )
+    near = Near.of(of, against.test)
+    if near is not None:
+        found |= near.measured(torch.arange(len(of)), torch.arange(len(against.test)))
     found |= {name: which.double().mean().item() for name, which in shares.items()}
-    values = {name: found[name] for name in METRICS if name in found}
-    if again is None:
-        return values, {}
-    return values, {name: over[1:].std().item() for name, over in each.items()}
+    return {name: found[name] for name in METRICS if name in found}
 
 
-def _each(
-    of: Statistics, against: GraphReference, rows: Int[Tensor, "R B"]
-) -> dict[str, Float[Tensor, " R"]]:
-    """Return every metric but shares for each choice of rows; the gap of sizes with its sign."""
-    times = torch.zeros(rows.shape, dtype=torch.float64)
-    times.scatter_add_(1, rows, torch.ones_like(times))
-    found: dict[str, Tensor] = {}
+def _grams(of: Statistics, against: GraphReference) -> Iterator[tuple[str, Gram]]:
+    """Yield each MMD's name as V-statistic with the values of its kernel."""
     for metric, statistic, kernel in _kernels():
         x, y = getattr(of, statistic), getattr(against.test, statistic)
-        gram = Gram(kernel(x, x), kernel(x, y), against.test_grams[metric])
-        found[metric] = gram.squared(weights=times)
+        yield metric, Gram(kernel(x, x), kernel(x, y), against.test_grams[metric])
+
+
+def _chances(of: Statistics, against: GraphReference) -> dict[str, float | Chance | Trials]:
+    """Return the chance in all metrics but shares, over fresh samples and fresh test graphs."""
+    found: dict[str, float | Chance | Trials] = {}
+    mean: list[Gram] = []
+    for metric, gram in _grams(of, against):
+        found[metric] = _of_gram(gram)
         if len(of) > 1:
-            found[f"{metric}_u"] = gram.squared(weights=times, unbiased=True)
-    found["mmd"] = torch.stack([found[f"mmd_{name}"] for name in STATISTICS]).mean(0)
-    mean = against.test.nodes.double().mean()
-    found["size_gap"] = times @ of.nodes.double() / len(of) / mean - 1
-    within = _within(of, against.test)
-    if within is not None:
-        found["coverage"] = torch.stack([_coverage(within[chosen]) for chosen in rows])
-        found["density"] = times @ within.double().sum(1) / (NEAREST * len(of))
+            found[f"{metric}_u"] = _of_gram(gram, unbiased=True)
+        if metric in MEAN:
+            mean.append(gram)
+    # The mean of the discrepancies is that of the mean of the kernels.
+    parts = (sum(getattr(g, f) for g in mean) / len(mean) for f in ("xx", "xy", "yy"))
+    found["mmd"] = _of_gram(Gram(*parts))
+    found["size_gap"] = _gap_deviation(of.nodes.double(), against.test.nodes.double())
+    near = Near.of(of, against.test)
+    if near is not None:
+        found |= subset_spreads(
+            torch.arange(len(of)),
+            torch.arange(len(against.test)),
+            near.measured,
+            seed=against.seed,
+            shares=("coverage",),
+            least=NEAREST + 1,
+        )
     return found
 
 
-def _within(of: Statistics, test: Statistics) -> Tensor | None:
-    """Tell which graphs lie in which test graphs' balls, [B, m]; None where they are too few."""
-    m = min(len(of), len(test))
-    if m <= NEAREST:
-        return None
-    radius = joint_distance(test[:m], test[:m]).sort(1).values[:, NEAREST]
-    return joint_distance(of, test[:m]) <= radius + CLOSE
+def _of_gram(gram: Gram, *, unbiased: bool = False) -> Chance:
+    within, across = (Sums.of(k, within=True) for k in (gram.xx, gram.yy)), Sums.of(gram.xy)
+    xx, yy = within
+    return chance(xx, across, yy, unbiased=unbiased)
 
 
-def _coverage(within: Tensor) -> Float[Tensor, ""]:
-    """Return the share of m balls with one of m graphs in it, in mean over parts of m graphs."""
-    m = within.shape[1]
-    parts = within[: len(within) // m * m].view(-1, m, m)
-    return parts.any(1).double().mean()
+def _gap_deviation(x: Float[Tensor, " N"], y: Float[Tensor, " M"]) -> float:
+    """Return the deviation of mean x / mean y, by its derivatives."""
+    if min(len(x), len(y)) < 2:
+        return torch.inf
+    ratio = x.mean() / y.mean()
+    variance = x.var() / len(x) + ratio.square() * y.var() / len(y)
+    return (variance.sqrt() / y.mean()).item()
+
+
+@dataclass(frozen=True)
+class Near:
+    """Joint distances from samples to test graphs, and among test graphs."""
+
+    across: Float[Tensor, "N M"]
+    among: Float[Tensor, "M M"]
+
+    @classmethod
+    def of(cls, samples: Statistics, test: Statistics) -> Near | None:
+        """Measure them; None where there are too few of either."""
+        if min(len(samples), len(test)) <= NEAREST:
+            return None
+        return cls(joint_distance(samples, test), joint_distance(test, test))
+
+    def measured(self, rows: Int[Tensor, " B"], columns: Int[Tensor, " C"]) -> Values:
+        """Return coverage and density of some samples against some test graphs.
+
+        Samples are held against m test graphs m at a time, m the lesser number, and the mean over
+        these parts is taken.
+        """
+        m = min(len(rows), len(columns))
+        columns = columns[:m]
+        radius = self.among[columns][:, columns].sort(1).values[:, NEAREST]
+        within = self.across[rows][:, columns] <= radius + CLOSE
+        parts = within[: len(within) // m * m].view(-1, m, m)
+        return {
+            "coverage": parts.any(1).double().mean().item(),
+            "density": within.double().sum().item() / (NEAREST * len(rows)),
+        }
 
 
 def _shares(x: UInt8[Tensor, "B N N"], against: GraphReference) -> dict[str, Tensor]:

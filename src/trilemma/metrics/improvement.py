@@ -29,7 +29,7 @@ from trilemma.core.model import Improving
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.quality import Progress
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.score import Score, mean_chance
 
 __all__ = ["OTHERS", "greedy", "improvement", "lowest_product", "random_pairs"]
 
@@ -94,8 +94,8 @@ def improvement(
         protocol=f"mean gain of {len(x)} test graphs, {float(added.double().mean()):.1f} edges "
         f"added to each; worth before {float(before.mean()):.4f}, judged by {JUDGED} seeds that "
         f"nobody chose by; greedy looked at {looks:,} worths, the model at none; seed {seed}; "
-        "interval: 1.96 standard deviations over bootstrap resamples",
-    ).within(spread(gains, seed=seed))
+        "interval: Student's, of a skewed mean",
+    ).within(mean_chance(gains))
     return {"improvement_gain": score}, {}
 
 

@@ -17,9 +17,12 @@ would be in it. How a number was come by stands beside it: exact, a lower bound 
 draws; variational, where an ODE's stands beside), an interval by annealed importance sampling, or
 the solution of an ODE.
 
-Intervals are ± 1.96 standard errors over the test examples; those of an estimated ln Z reach from
-its lower to its upper estimate, and 1.96 standard errors beyond: at either end that of the test
-examples and that of the chains, the root of the sum of their squares.
+Intervals are those of a mean over the test examples (`score.mean_chance`); those of an estimated
+ln Z reach from its lower to its upper estimate, and 1.96 standard errors beyond: at either end
+that of the test examples and that of the chains, the root of the sum of their squares; they hold
+ln p more often than 95 %. A probability is at most one, so that on levels no end is above zero.
+What no interval of a mean can say: how bad examples are that are rarer than one in n, of which
+none may be among the test examples.
 
 What is trivially reached stands beside: `uniform`, all levels alike, and `histogram`, each
 coordinate independent with the training counts plus one; for real values `normal`, a Gaussian
@@ -60,7 +63,7 @@ from trilemma.core.model import (
 from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Split
-from trilemma.metrics.score import Score
+from trilemma.metrics.score import Score, mean_chance
 
 __all__ = [
     "BY_ODE",
@@ -111,7 +114,7 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
     >>> bits_per_dim(-784 * math.log(256), 784)
     8.0
     """
-    return -nats / (dimensions * math.log(2))
+    return (0.0 - nats) / (dimensions * math.log(2))
 
 
 def answers(model: Model) -> list[str]:
@@ -266,6 +269,7 @@ def scores(
     made: dict[str, Score] = {}
     skipped: dict[str, str] = {}
     graphs = domain.kind == "graph"
+    most = 0.0 if isinstance(domain.values, Levels) else math.inf
     of = "labelled test graphs" if graphs else "test examples as they lie in the file"
     for kind, likelihood in found.items():
         name, nats = NAMES.get(kind, kind), likelihood.nats.double()
@@ -283,10 +287,10 @@ def scores(
             baselines=baseline,
             n=n,
             by=likelihood.by,
-            protocol=f"mean {likelihood.about}, of {n} {of}, without condition; interval: 1.96 "
-            "standard errors",
-        ).within(error)
-        made[name] = _beside(score, likelihood.partition, error)
+            protocol=f"mean {likelihood.about}, of {n} {of}, without condition; interval: "
+            "Student's, of a skewed mean",
+        ).within(mean_chance(nats), most=most)
+        made[name] = _beside(score, likelihood.partition, error, most)
     source = next((s for s in ("log_prob", "importance_bound", "bound") if s in made), None)
     if graphs:
         skipped["bits_per_dim"] = "a graph has no fixed number of coordinates; see nats a graph"
@@ -302,13 +306,13 @@ def scores(
     return made, skipped
 
 
-def _beside(score: Score, ln_z: LogPartition | None, error: float) -> Score:
+def _beside(score: Score, ln_z: LogPartition | None, error: float, most: float) -> Score:
     """Return the score with the chance and the sides of an estimated ln Z in its interval."""
     if ln_z is None:
         return score
     low, high = ln_z.interval(error)
     unshifted = score.value + ln_z.middle
-    return replace(score, low=unshifted - high, high=unshifted - low)
+    return replace(score, low=min(unshifted - high, most), high=min(unshifted - low, most))
 
 
 def _in_bits(nats: Score, source: str, dimensions: int, values: Levels) -> Score:

@@ -29,7 +29,7 @@ from trilemma.core.noise import mix
 from trilemma.core.sampling import Conditions
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.matcher import Matcher, matcher, numbers, obstacle, seen, with_caption
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.score import Score, Trials
 
 __all__ = ["METRICS", "asked", "conditions", "hits", "listens", "retrieval"]
 
@@ -188,9 +188,9 @@ def retrieval(
             protocol=f"{len(own)} samples drawn with captions of the {name} split; nearest of "
             f"{CHOICES} captions ({different} different ones) to a matcher of efficientnet-lite0 "
             f"and a bag of words, trained on the training split, sha256 "
-            f"{matched.sha256[:8]}; floor: {len(own)} real images; seed {seed}; interval: 1.96 "
-            "standard deviations over 50 bootstrap resamples",
-        ).within(spread(right, seed=seed), least=0.0, most=1.0)
+            f"{matched.sha256[:8]}; floor: {len(own)} real images; seed {seed}; interval: "
+            "Wilson's",
+        ).within(Trials(len(own)))
     return scores, skipped
 
 

@@ -14,10 +14,24 @@ a finite one, which is why the field takes this direction. e is uniform for Gaus
 is the histogram of the test split by the same classifier, with a half added to every count. The
 channels of stacked-mnist are independent, so that its e is the product of its channels' shares.
 
-Intervals. Another n samples lose mode k with a probability of about exp(-n_k), hence
-Var(modes) = sum_k exp(-n_k) (1 - exp(-n_k)); good_share has Wilson's interval; mode_kl's is by the
-bootstrap. Of a model that is right, n mode_kl is about chi²_{K-1} / 2: mode_kl is (K - 1) / 2n by
-chance, and its floor shows that.
+Intervals. With a mean of m_k samples mode k is lost with a probability of about exp(-m_k), hence
+
+    Var(modes) = sum_k exp(-m_k) (1 - exp(-m_k)) - (sum_k m_k exp(-m_k))² / n
+
+n_k in the place of m_k would say that a mode which is lost could not have been found. With f_j the
+number of modes with j samples, f_1 - f_2 + f_3 - … has the mean of the first sum (Good & Toulmin);
+its terms are damped by P(Binomial(J, 1/2) >= j), as Efron & Thisted do, and where that is less
+than the sum with n_k, the latter stands. f_1² / n has that of the last term.
+
+good_share has Wilson's interval. mode_kl varies in proportion to what it is, over samples and, if
+e was counted, over the M test examples behind it,
+
+    Var_g[ln(g / e)] / n + Var_e[g / e] / M                   linear
+    (K - 1) (1/n + 1/M)² / 2                                  quadratic; K the modes that are seen
+
+of which the first is chance, twice the second, where g = e (`metrics.discrepancy`). Of a model
+that is right, 2 n mode_kl is about chi²_{K-1}: mode_kl is (K - 1) / 2n by chance, and its floor
+shows that.
 
 References:
     | Unrolled Generative Adversarial Networks (Metz et al., 2016, arXiv:1611.02163)
@@ -26,6 +40,9 @@ References:
     | PacGAN: The power of two samples in generative adversarial networks (Lin et al., 2017,
       arXiv:1712.04086)
     | Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927)
+    | The Number of New Species, and the Increase in Population Coverage, when a Sample is Increased
+      (Good & Toulmin, 1956)
+    | Estimating the Number of Unseen Species (Efron & Thisted, 1976)
 """
 
 from __future__ import annotations
@@ -41,7 +58,7 @@ from torch import Tensor
 from trilemma.data.dataset import Centres, DataSet
 from trilemma.data.stacked import CHANNELS
 from trilemma.metrics.extractors import CLASSIFIERS, STACKED, Extractor, extractor
-from trilemma.metrics.score import RESAMPLES, Score, redrawn, wilson
+from trilemma.metrics.score import Chance, Score, wilson
 
 __all__ = [
     "METRICS",
@@ -58,6 +75,8 @@ __all__ = [
 
 METRICS = ("modes", "good_share", "mode_kl")
 
+DAMPED = 10
+"""J, trials of the binomial distribution by which the series of modes is damped."""
 REACH = 3.0
 """Deviations from a centre within which a sample is good."""
 CLASSES = 10
@@ -99,6 +118,10 @@ class Modes:
     """Share of good ones under the data's own density."""
     of_features: Callable[[Tensor], Tensor] | None = None
     """The extractor's features of examples to their modes, where that is possible and cheaper."""
+    counted: int = 0
+    """Test examples on which e was counted; 0 where it is known."""
+    channels: int = 1
+    """Independent channels whose shares were counted, and whose product e is."""
 
     def sort(self, x: Tensor, features: Tensor | None = None) -> Tally:
         """Sort examples.
@@ -167,6 +190,8 @@ def modes_of(
         words=f"the {'triple of classes' if data.extractor in STACKED else 'class'} by {hashed}",
         shares=shares,
         of_features=own.sort if own is made else None,
+        counted=len(which),
+        channels=CHANNELS if data.extractor in STACKED else 1,
     )
 
 
@@ -281,22 +306,59 @@ def mode_scores(tally: Tally, against: ModeReference) -> dict[str, Score]:
         )
         for name, value in values.items()
     }
-    lost = torch.exp(-tally.counts(modes.count).double())
     scores["modes"] = scores["modes"].within(
-        (lost * (1 - lost)).sum().sqrt().item(), least=0.0, most=modes.count
+        _count_variance(tally.counts(modes.count), n) ** 0.5, least=0.0, most=modes.count
     )
     if "good_share" in scores:
         low, high = wilson(values["good_share"], n)
         scores["good_share"] = replace(scores["good_share"], low=low, high=high)
-    scores["mode_kl"] = scores["mode_kl"].within(_kl_spread(tally, against), least=0.0)
+    scores["mode_kl"] = scores["mode_kl"].within(_kl_chance(tally, modes), least=0.0)
     return scores
 
 
-def _kl_spread(tally: Tally, against: ModeReference) -> float:
-    modes = against.modes
-    drawn = tally.which[redrawn(len(tally.which), seed=against.seed)]
-    counts = torch.stack([torch.bincount(row, minlength=modes.count) for row in drawn])
-    return reverse_kl(counts, modes.expected).std().item()
+def _count_variance(counts: Int[Tensor, " K"], n: int) -> float:
+    """Return the variance of the number of modes with at least one of n samples."""
+    lost = torch.exp(-counts.double())
+    with_counts = (lost * (1 - lost)).sum().item()
+    series = sum(
+        (-1) ** (j + 1) * int((counts == j).sum()) * _damping(j) for j in range(1, DAMPED + 1)
+    )
+    once = int((counts == 1).sum())
+    return max(series - once**2 / n, with_counts)
+
+
+def _damping(j: int) -> float:
+    """Return P(Binomial(J, 1/2) >= j)."""
+    return sum(math.comb(DAMPED, i) for i in range(j, DAMPED + 1)) / 2**DAMPED
+
+
+def _kl_chance(tally: Tally, modes: Modes) -> Chance:
+    """Return the chance in mode_kl over fresh samples, and over fresh test examples behind e."""
+    n, e = len(tally.which), modes.expected
+    g = torch.bincount(tally.which, minlength=modes.count).double() / n
+    value = reverse_kl(g, e).item()
+    seen = g > 0
+    logs = torch.where(seen, (g / e).clamp_min(torch.finfo(torch.float64).tiny).log(), 0.0)
+    found, rate = (g @ logs.square() - (g @ logs).square()).item() / n, 1 / n
+    if modes.counted:
+        found += _over_test(g, modes) / modes.counted
+        rate += 1 / modes.counted
+    quadratic = (int(seen.sum()) - 1) * rate**2 / 2
+    slope = found / value if value > 0 else 0.0
+    return Chance(max(found - 2 * quadratic, 0.0) + quadratic, slope)
+
+
+def _over_test(g: Float[Tensor, " K"], modes: Modes) -> float:
+    """Return the variance of what one test example says to mode_kl by the channels' shares."""
+    if modes.channels == 1:
+        return (g.square() / modes.expected).sum().item() - 1
+    cells = (CLASSES,) * modes.channels
+    total = 0.0
+    for channel in range(modes.channels):
+        others = [c for c in range(modes.channels) if c != channel]
+        share, expected = (z.view(cells).sum(others) for z in (g, modes.expected))
+        total += (share.square() / expected).sum().item() - 1
+    return total
 
 
 def _protocol(name: str, n: int, against: ModeReference) -> str:
@@ -304,11 +366,12 @@ def _protocol(name: str, n: int, against: ModeReference) -> str:
     modes = against.modes
     what = {
         "modes": f"modes with at least one {'' if modes.good is None else 'good '}sample of {n}; "
-        "interval: 1.96 standard deviations, a mode with k samples being lost with exp(-k)",
+        "interval: 1.96 standard deviations, modes that were found by chance foretelling lost ones",
         "good_share": f"{n} samples; the true density has {modes.true_good:.2%}; "
         "interval: Wilson's",
         "mode_kl": f"reverse KL of {n} samples' shares of {modes.count} modes from the expected: "
-        f"{modes.shares}; interval: 1.96 standard deviations over {RESAMPLES} bootstrap resamples",
+        f"{modes.shares}; interval: 1.96 standard deviations in closed form, over fresh samples"
+        + (" and test examples" if modes.counted else ""),
     }[name]
     return (
         f"{what}; mode: {modes.words}; seed {against.seed}; floor: {against.floor_n} training "

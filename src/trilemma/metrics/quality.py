@@ -344,7 +344,7 @@ def _deviations(
     if points is not None:
         out["kd"] = kernel_chance(features[:m], against.test[:m])
         both = features[:m], against.test[:m]
-        out |= subset_spreads(*both, _of_manifold, seed=seed, shares=SHARES)
+        out |= subset_spreads(*both, _of_manifold, seed=seed, shares=SHARES, least=FEWEST)
         if against.is_shape:
             both = features[:CAP], against.test[:CAP]
             out["energy_distance"] = energy_chance(*both)

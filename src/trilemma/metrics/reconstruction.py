@@ -18,9 +18,9 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -34,15 +34,15 @@ from trilemma.core.noise import CHUNK, Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.frechet import frechet_distance
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.score import Score, mean_chance
 
 __all__ = ["first_stage", "lacking", "psnr", "reconstructed", "round_trip"]
 
 AT_ONCE = 4 * CHUNK
 MOST, MOST_IN_STEPS = 128, 32
 """Examples of a round trip; of a model whose way takes many steps."""
-FINEST = 1e-5
-"""Root mean square, as a share of the range, that counts as no loss: 100 dB."""
+FINEST, MOST_DECIBELS = 1e-5, 100.0
+"""Root mean square, as a share of the range, that counts as no loss, and its decibels."""
 
 
 def lacking(model: Model[Any, Any]) -> dict[str, str]:
@@ -126,9 +126,9 @@ def first_stage(
         baselines={"mean": psnr(x, middle, values.count - 1).mean().item()},
         n=len(x),
         protocol=f"mean over {len(x)} test examples of the peak signal-to-noise ratio of what the "
-        f"first stage makes of them, range {values.count - 1}; interval: 1.96 standard deviations "
-        "over 50 bootstrap resamples",
-    ).within(spread(each, seed=seed))
+        f"first stage makes of them, range {values.count - 1}; interval: Student's, of a "
+        "skewed mean",
+    ).within(mean_chance(each), most=MOST_DECIBELS)
     return distance, {"reconstruction_psnr": score}, {}
 
 
@@ -173,7 +173,7 @@ def round_trip(
 
     each = error(again)
     value = each.mean().sqrt().item()
-    deviation = spread(each, seed=seed) / max(2 * value, 1e-12) if len(x) > 1 else math.inf
+    square = Score(each.mean().item()).within(mean_chance(each), least=0.0)
     levels = isinstance(data.domain.values, Levels)
     what = "range" if levels else "training data's standard deviation"
     score = Score(
@@ -183,9 +183,9 @@ def round_trip(
         baselines={"mean": error(_mean(data)).mean().sqrt().item()},
         n=len(x),
         protocol=f"root mean square of x - decode(encode(x)) over {len(x)} test examples, as a "
-        f"share of the {what}; interval: 1.96 standard deviations over 50 bootstrap resamples",
+        f"share of the {what}; interval: Student's, of a skewed mean of squares",
     )
-    return {"round_trip": score.within(deviation, least=0.0)}
+    return {"round_trip": replace(score, low=square.low**0.5, high=square.high**0.5)}
 
 
 def _plain(domain: Domain) -> Callable[[Tensor], Tensor]:

@@ -34,7 +34,7 @@ from trilemma.core.model import Restoring
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.maths.resize import enlarged
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.score import Score, mean_chance
 
 __all__ = ["METRICS", "bicubic", "compared", "lacking", "restoration", "restored", "test_images"]
 
@@ -177,7 +177,7 @@ def compared(
             baselines={other: v[name].mean().item() for other, v in beside.items()},
             n=len(large),
             protocol=_protocol(name, large, seed),
-        ).within(spread(values, seed=seed), **_range(name))
+        ).within(mean_chance(values), **_range(name))
     return scores
 
 

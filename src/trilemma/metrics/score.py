@@ -23,13 +23,15 @@ from torch import Tensor
 from trilemma.core.noise import mix
 from trilemma.core.partition import NORMAL_95
 
-__all__ = ["RESAMPLES", "Chance", "Score", "Trials", "redrawn", "resamples", "spread", "subset_spreads", "wilson"]
+__all__ = ["RESAMPLES", "Chance", "Score", "Trials", "mean_chance", "redrawn", "resamples", "student", "subset_spreads", "wilson"]
 
 RESAMPLES = 50
 """Bootstrap resamples behind an interval."""
 
 SUBSETS, SUBSET = 40, 1000
 """Subsets of both sides behind a deviation, and rows of each at most."""
+RARE = {1: 0.051, 2: 0.355, 3: 0.818}
+"""Mean of a Poisson count that is so large in one of twenty."""
 SHARE, FEWEST = 0.2, 40
 """Share of the rows that a subset takes, and rows of which half is taken if a share is less."""
 
@@ -139,10 +141,46 @@ def resamples(n: int, *, seed: int, count: int = RESAMPLES) -> Tensor:
     return times.scatter_add_(1, rows, torch.ones_like(times))
 
 
-def spread(values: Tensor, *, seed: int, median: bool = False) -> float:
-    """Return the bootstrap standard deviation of the mean (or median) of n values, [n]."""
-    drawn = values.double().cpu()[redrawn(len(values), seed=seed)]
-    return (drawn.quantile(0.5, dim=1) if median else drawn.mean(1)).std().item()
+def mean_chance(values: Tensor) -> Chance:
+    r"""Return the chance in the mean of n independent values, [n].
+
+    The variance is s² / n, widened to Student's for n - 1 degrees of freedom. With a skewness g,
+    mean and variance are found too small together, so that the variance grows with the mean by
+    g s / n (the covariance of the two over the variance of the mean): the interval is longer to
+    the side of the long tail. Of zeros and ones it is Wilson's, but for terms in 1 / n.
+
+    Reference:
+        Modified t Tests and Confidence Intervals for Asymmetrical Populations (Johnson, 1978)
+    """
+    x, n = values.double().cpu(), len(values)
+    if n < 2:
+        return Chance(math.inf)
+    variance = x.var().item()
+    third = (x - x.mean()).pow(3).mean().item()
+    slope = third / (variance * n) if variance > 0 else 0.0
+    return Chance(variance / n * (student(n - 1) / NORMAL_95) ** 2, slope)
+
+
+def student(freedom: int) -> float:
+    """Return the 97.5 % point of Student's distribution.
+
+    Exact for one and two degrees of freedom, to 0.002 for three, and nearer beyond.
+
+    >>> [round(student(n), 2) for n in (1, 2, 10, 100)]
+    [12.71, 4.3, 2.23, 1.98]
+    """
+    if freedom == 1:
+        return math.tan(math.pi * 0.475)
+    if freedom == 2:
+        return 0.95 * math.sqrt(2 / (1 - 0.95**2))
+    z, v = NORMAL_95, freedom
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / v ** (i + 1) for i, term in enumerate(terms))
 
 
 def subset_spreads(
@@ -152,6 +190,7 @@ def subset_spreads(
     *,
     seed: int,
     shares: Collection[str] = (),
+    least: int = 2,
 ) -> dict[str, float | Trials]:
     """Return the deviation of measures of two sets over fresh rows of both sets.
 
@@ -170,12 +209,17 @@ def subset_spreads(
         measure: Subsets of both to values by name; the same names each time.
         seed: Seed of the subsets.
         shares: Names of those that are shares.
+        least: Fewest rows that can be measured; where a set has no more, deviations are infinite.
 
     Reference:
         Subsampling (Politis, Romano & Wolf, 1999)
     """
-    share = min(max(SHARE, FEWEST / min(len(x), len(y))), 0.5, SUBSET / max(len(x), len(y)))
-    b, c = (max(2, int(share * len(z))) for z in (x, y))
+    fewer = min(len(x), len(y))
+    share = min(max(SHARE, FEWEST / fewer), 0.5, SUBSET / max(len(x), len(y)))
+    share = max(share, least / fewer)
+    if share >= 1:
+        return dict.fromkeys(measure(x, y), math.inf)
+    b, c = (max(least, int(share * len(z))) for z in (x, y))
     generator = torch.Generator().manual_seed(mix(seed, "subsets", len(x), len(y)))
     values: dict[str, list[float]] = {}
     for _ in range(SUBSETS):
@@ -199,11 +243,17 @@ def subset_spreads(
 def wilson(share: float, n: float) -> tuple[float, float]:
     """Return the 95 % interval of a share of n (Wilson, "Probable Inference", 1927).
 
+    A count of one to three has the lower end of a Poisson count, and so has what is left of n: by
+    Wilson's it is too high for what is very rare (Brown, Cai & DasGupta, "Interval Estimation for
+    a Binomial Proportion", 2001).
+
     >>> wilson(1.0, 100)[0] < 0.97, wilson(1.0, 100)[1]
     (True, 1.0)
     """
     z2 = NORMAL_95**2 / n
     middle = (share + z2 / 2) / (1 + z2)
     reach = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    low = min(middle - reach, RARE.get(round(share * n), 1.0 * n) / n)
+    high = max(middle + reach, 1 - RARE.get(round((1 - share) * n), 1.0 * n) / n)
     # The share is within by the formula, and so it shall be after rounding.
-    return min(max(middle - reach, 0.0), share), max(min(middle + reach, 1.0), share)
+    return min(max(low, 0.0), share), max(min(high, 1.0), share)
