@@ -253,7 +253,7 @@ def of_wells(words: str, *, n: int, chains: int) -> World:
 # Means over test examples.
 
 
-def of_images(words: str, *, n: int, noise: float) -> World:
+def of_images(words: str, *, n: int, noise: float, unequal: float) -> World:
     """Measure images of 12 x 12 pixels that come back with noise: restored and reconstructed."""
     domain = Domain("image", (1, 12, 12), Levels(256))
     old = torch.randint(256, (50, 1, 12, 12), generator=generator(0, words), dtype=torch.uint8)
@@ -267,7 +267,7 @@ def of_images(words: str, *, n: int, noise: float) -> World:
         source = generator(seed, words)
         true = torch.randint(256, (n, 1, 12, 12), generator=source, dtype=torch.uint8)
         # Errors differ from image to image, as those of a model do.
-        width = noise * torch.randn(n, 1, 1, 1, generator=source).exp()
+        width = noise * (unequal * torch.randn(n, 1, 1, 1, generator=source)).exp()
         moved = true + width * torch.randn(true.shape, generator=source) + 0.1 * width
         large = moved.round().clamp(0, 255).to(torch.uint8)
         found = restoration.compared(
@@ -291,8 +291,8 @@ class Coding(torch.nn.Module):
         return x
 
     def decode(self, code: Tensor, **_: object) -> Tensor:
-        """Return an example that lies off by a twentieth of its cube."""
-        return code + 0.05 * code**3
+        """Return an example that lies off by a twentieth of its square."""
+        return code + 0.05 * code**2
 
 
 def of_codes(words: str, *, n: int) -> World:
@@ -416,9 +416,9 @@ def _worlds() -> dict[str, World]:
         ),
         "density": of_density("a Gaussian of 8 dimensions and its bounds", 8, n=100),
         "energy": of_wells("two wells, ln Z by annealed importance sampling", n=200, chains=64),
-        "images": of_images("images that come back with noise", n=64, noise=3.0),
-        "images, nearly exact": of_images(
-            "images that come back nearly as they were", n=64, noise=0.15
+        "images": of_images("images that come back with noise", n=64, noise=3.0, unequal=0.4),
+        "images, unequal": of_images(
+            "images that come back with noise of very unequal strength", n=64, noise=3.0, unequal=1.0
         ),
         "codes": of_codes("points that come back changed", n=32),
         "graphs, equal": of_graphs(
@@ -429,8 +429,8 @@ def _worlds() -> dict[str, World]:
             random_graphs(0.55), n=60, m=40,
         ),
         "graphs, few kinds": of_graphs(
-            "graphs joined with 0.05 against such with 0.08", random_graphs(0.08),
-            random_graphs(0.05), n=100, m=40,
+            "graphs joined with 0.1 against such with 0.15", random_graphs(0.15),
+            random_graphs(0.1), n=100, m=40,
         ),
     }  # fmt: skip
 

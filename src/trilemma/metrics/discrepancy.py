@@ -16,7 +16,8 @@ s_xx² / n + s_xy² / m about the true one. That is taken off. (A bootstrap leav
 √3 times too wide there.)
 
 The linear part grows with the discrepancy itself, by a slope of about (linear part as found) /
-(T with the pairs i = j): so that an interval is narrow below and wide above, as that of a share.
+(T with the pairs i = j), and with the skewness of f and g (`score.linear_chance`): so that an
+interval is narrow below and wide above, as that of a share.
 
 References:
     | A class of statistics with asymptotically normal distribution (Hoeffding, 1948)
@@ -26,6 +27,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +35,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.metrics.score import Chance
+from trilemma.metrics.score import Chance, linear_chance
 
 __all__ = ["Sums", "chance", "summed"]
 
@@ -110,7 +112,9 @@ def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:
     n, m = len(xx.rows), len(yy.rows)
     share_x, share_y = (1.0, 1.0) if unbiased else ((n - 1) / n, (m - 1) / m)
     f, g = share_x * xx.rows - xy.rows, share_y * yy.rows - xy.columns
-    found = 4 * (_variance(f) / n + _variance(g) / m)
+    if min(n, m) < 2:
+        return Chance(math.inf)
+    found, skew = linear_chance(2 * f, 2 * g)
     by_chance = 4 * (
         (share_x**2 * xx.variance / n + xy.variance / m) / n
         + (share_y**2 * yy.variance / m + xy.variance / n) / m
@@ -123,9 +127,5 @@ def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:
     whole = (
         xx.mean * (n - 1) / n + xx.own / n + yy.mean * (m - 1) / m + yy.own / m - 2 * xy.mean
     )
-    slope = found / whole if whole > 0 else 0.0
+    slope = skew + (found / whole if whole > 0 else 0.0)
     return Chance(max(found - by_chance, 0.0) + quadratic, slope)
-
-
-def _variance(values: Tensor) -> float:
-    return values.var().item() if len(values) > 1 else torch.inf

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.metrics.discrepancy import chance, summed
-from trilemma.metrics.score import Chance
+from trilemma.metrics.score import Chance, linear_chance
 
 __all__ = [
     "Moments",
@@ -143,13 +143,13 @@ def frechet_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"
     n, m = len(x), len(y)
     (of_x, distance), (of_y, _) = _linear(x, a, b), _linear(y, b, a)
     quadratic = 2 * _centred_variance(x, y, a, b) * (1 / n + 1 / m) ** 2
-    found = of_x / n + of_y / m
-    slope = found / distance if distance > 0 else 0.0
+    found, skew = linear_chance(of_x, of_y)
+    slope = skew + (found / distance if distance > 0 else 0.0)
     return Chance(max(found - 2 * quadratic, 0.0) + quadratic, slope)
 
 
-def _linear(x: Tensor, a: Moments, b: Moments) -> tuple[float, float]:
-    """Return the variance of f over the rows of x, whose moments are a, and the distance."""
+def _linear(x: Tensor, a: Moments, b: Moments) -> tuple[Tensor, float]:
+    """Return f of the rows of x, whose moments are a, and the distance."""
     values, vectors = torch.linalg.eigh(a.covariance)
     values = values.clamp_min(0)
     root = vectors * values.sqrt()
@@ -160,7 +160,7 @@ def _linear(x: Tensor, a: Moments, b: Moments) -> tuple[float, float]:
     white = (z @ vectors) * torch.where(there, values.clamp_min(LEAST).rsqrt(), 0.0)
     f = 2 * z @ shift + z.square().sum(1) - ((white @ middle) * white).sum(1)
     traces = a.covariance.trace() + b.covariance.trace() - 2 * middle.trace()
-    return f.var().item(), (shift.square().sum() + traces).item()
+    return f, (shift.square().sum() + traces).item()
 
 
 def _centred_variance(x: Tensor, y: Tensor, a: Moments, b: Moments) -> float:

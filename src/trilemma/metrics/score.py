@@ -23,7 +23,7 @@ from torch import Tensor
 from trilemma.core.noise import mix
 from trilemma.core.partition import NORMAL_95
 
-__all__ = ["RESAMPLES", "Chance", "Score", "Trials", "mean_chance", "redrawn", "resamples", "student", "subset_spreads", "wilson"]
+__all__ = ["RESAMPLES", "Chance", "Score", "Trials", "linear_chance", "mean_chance", "redrawn", "resamples", "student", "subset_spreads", "wilson"]
 
 RESAMPLES = 50
 """Bootstrap resamples behind an interval."""
@@ -152,13 +152,28 @@ def mean_chance(values: Tensor) -> Chance:
     Reference:
         Modified t Tests and Confidence Intervals for Asymmetrical Populations (Johnson, 1978)
     """
-    x, n = values.double().cpu(), len(values)
+    n = len(values)
     if n < 2:
         return Chance(math.inf)
-    variance = x.var().item()
-    third = (x - x.mean()).pow(3).mean().item()
-    slope = third / (variance * n) if variance > 0 else 0.0
-    return Chance(variance / n * (student(n - 1) / NORMAL_95) ** 2, slope)
+    variance, slope = linear_chance(values)
+    return Chance(variance * (student(n - 1) / NORMAL_95) ** 2, slope)
+
+
+def linear_chance(*sides: Tensor) -> tuple[float, float]:
+    """Return variance and slope of a sum of means of independent values, one mean a side.
+
+    The slope is the covariance of the sum and of its variance as found, over that variance: of
+    central third moments, sum of m_3 / n² over sum of s² / n.
+
+    Arguments:
+        sides: Values of each mean, [n], n > 1.
+    """
+    variance, third = 0.0, 0.0
+    for side in sides:
+        x = side.double().cpu()
+        variance += x.var().item() / len(x)
+        third += (x - x.mean()).pow(3).mean().item() / len(x) ** 2
+    return variance, third / variance if variance > 0 else 0.0
 
 
 def student(freedom: int) -> float:
