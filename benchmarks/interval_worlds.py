@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels, Real
-from trilemma.core.graph import sizes, stacked
 from trilemma.core.noise import mix
 from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Rule, Split
@@ -115,9 +114,7 @@ def of_points(words: str, real: Draw, model: Draw, *, n: int, m: int, count: int
 def of_modes(
     words: str, shares: Tensor, *, n: int, test: int = 0, good: float | None = None
 ) -> World:
-    """Count modes of n samples whose modes have these shares; e is uniform, or counted on a test
-    split of equal shares.
-    """
+    """Count modes of n samples with these shares; e is equal, or counted on test examples."""
     k = len(shares)
     p = shares.double() / shares.sum()
     even = torch.full((k,), 1 / k, dtype=torch.float64)
@@ -418,7 +415,8 @@ def _worlds() -> dict[str, World]:
         "energy": of_wells("two wells, ln Z by annealed importance sampling", n=200, chains=64),
         "images": of_images("images that come back with noise", n=64, noise=3.0, unequal=0.4),
         "images, unequal": of_images(
-            "images that come back with noise of very unequal strength", n=64, noise=3.0, unequal=1.0
+            "images that come back with noise of very unequal strength",
+            n=64, noise=3.0, unequal=1.0,
         ),
         "codes": of_codes("points that come back changed", n=32),
         "graphs, equal": of_graphs(

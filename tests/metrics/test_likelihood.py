@@ -172,13 +172,29 @@ def test_scores_are_means_with_standard_errors():
     bound, bits = scores["bound"], scores["bits_per_dim"]
     error = nats.std().item() / 10
     assert bound.value == pytest.approx(-4.95)
-    assert bound.low == pytest.approx(-4.95 - 1.96 * error, rel=1e-6)
+    assert bound.low == pytest.approx(-4.95 - 1.984 * error, rel=1e-3)  # Student's, of 99
     assert bits.value == pytest.approx(4.95 / 9 / math.log(2))
     assert bits.low < bits.value < bits.high
     assert (bound.better, bits.better) == ("higher", "lower")
     assert bits.baselines["uniform"] == pytest.approx(2)
     assert not skipped
     assert "bound" in bits.protocol
+
+
+def test_no_end_of_a_probability_is_above_zero():
+    nats = torch.tensor([-0.01] * 9 + [-3.0])
+    made, _ = likelihood.scores(found(log_prob=nats), levels().domain, baseline={})
+    assert made["log_prob"].high <= 0
+    assert math.copysign(1, made["bits_per_dim"].low) == 1
+    assert made["bits_per_dim"].low >= 0
+    near = LogPartition(-0.1, 0.1, 0.05, 0.05)
+    between = likelihood.Likelihood(nats / 30, "AIS interval", "", near)
+    made, _ = likelihood.scores({"energy": between}, levels().domain, baseline={})
+    assert made["log_prob"].low < made["log_prob"].high == 0
+    density, _ = likelihood.scores(
+        found(log_prob=nats + 3), Domain("points", (2,), Real()), baseline={}
+    )
+    assert density["log_prob"].high > 2.7
 
 
 def test_density_goes_before_bound_in_bits():

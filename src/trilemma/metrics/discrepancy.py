@@ -10,10 +10,10 @@ has by Hoeffding's decomposition a part that is linear in the rows and one that 
           + 2 s_xx² / n² + 2 s_yy² / m² + 4 s_xy² / n m                   quadratic
     f(x) = E k(x, x') - E k(x, y),    g(y) = E k(y, y') - E k(x, y)
 
-s² being the variance of k(a, b) - E_b k - E_a k + E k. Where the sets are from one source the linear
-part is zero, and what resamples find of it is chance: f of the rows at hand varies by
-s_xx² / n + s_xy² / m about the true one. That is taken off. (A bootstrap leaves it in, and is
-√3 times too wide there.)
+s² being the variance of k(a, b) - E_b k - E_a k + E k. Where the sets are from one source the
+linear part is zero, and what resamples find of it is chance: f of the rows at hand varies by
+s_xx² / n + s_xy² / m about the true one. That is taken off. (A bootstrap leaves it in, and is √3
+times too wide there.)
 
 The linear part grows with the discrepancy itself, by a slope of about (linear part as found) /
 (T with the pairs i = j), and with the skewness of f and g (`score.linear_chance`): so that an
@@ -95,9 +95,7 @@ def summed(block: Callable[[slice], Tensor], n: int, *, within: bool = False) ->
         square += part.square().sum().item()
     less = 1 if within else 0
     over_rows, over_columns = max(m - less, 1), max(n - less, 1)
-    return Sums(
-        torch.cat(rows) / over_rows, columns / over_columns, square / (n * over_rows), own
-    )
+    return Sums(torch.cat(rows) / over_rows, columns / over_columns, square / (n * over_rows), own)
 
 
 def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:
@@ -124,8 +122,6 @@ def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:
         + 2 * share_y**2 * yy.variance / m**2
         + 4 * xy.variance / (n * m)
     )
-    whole = (
-        xx.mean * (n - 1) / n + xx.own / n + yy.mean * (m - 1) / m + yy.own / m - 2 * xy.mean
-    )
+    whole = xx.mean * (n - 1) / n + xx.own / n + yy.mean * (m - 1) / m + yy.own / m - 2 * xy.mean
     slope = skew + (found / whole if whole > 0 else 0.0)
     return Chance(max(found - by_chance, 0.0) + quadratic, slope)

@@ -35,7 +35,14 @@ from trilemma.core.noise import mix
 from trilemma.metrics.discrepancy import chance, summed
 from trilemma.metrics.score import Chance
 
-__all__ = ["METRICS", "energy_chance", "energy_distance", "shape_distances", "sliced_spread", "sliced_wasserstein"]
+__all__ = [
+    "METRICS",
+    "energy_chance",
+    "energy_distance",
+    "shape_distances",
+    "sliced_spread",
+    "sliced_wasserstein",
+]
 
 METRICS = ("energy_distance", "sliced_wasserstein")
 
@@ -110,11 +117,11 @@ def _squared(a: Float[Tensor, "N L"], b: Float[Tensor, "M L"]) -> float:
 def sliced_spread(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], *, seed: int) -> float:
     r"""Return the deviation of `sliced_wasserstein` over fresh rows of both sets.
 
-    With T = SW² and 4 SW² Var SW = Var T. T is linear in the rows by the potentials of Kantorovich,
-    in each direction the integral of 2 (u - G^-1(F(u))) du, taken at the rows' projections and
-    averaged over directions. Where the sets are equal this part is chance, twice as much as the
-    quadratic part, which is found from splits of y in halves, and it is taken off as
-    `metrics.discrepancy` has it.
+    With T = SW², Var SW = Var T / 4 T. What of T is linear in the rows is by Kantorovich's
+    potentials: in each direction the integral of 2 (u - G^-1(F(u))) du, taken at the rows'
+    projections and averaged over directions. Where the sets are equal this part is chance, twice
+    as much as the quadratic part, which is found from splits of y in halves, and it is taken off
+    as `metrics.discrepancy` has it. What is left there is still too wide, by a third.
 
     Arguments:
         x: [N, D].

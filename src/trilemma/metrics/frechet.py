@@ -29,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.metrics.discrepancy import chance, summed
+from trilemma.metrics.discrepancy import Sums, chance, summed
 from trilemma.metrics.score import Chance, linear_chance
 
 __all__ = [
@@ -43,8 +43,6 @@ __all__ = [
     "moments",
 ]
 
-ROWS = 1024
-"""Rows of a kernel matrix computed at once."""
 PAIRED = 512
 """Rows whose pairs give the quadratic part of a chance; half as many beyond 256 features."""
 NEGLIGIBLE, LEAST = 1e-10, 1e-300
@@ -60,18 +58,12 @@ class Moments:
     n: int
 
 
-def moments(features: Float[Tensor, "N F"], weights: Tensor | None = None) -> Moments:
-    """Return the mean and the unbiased covariance of the rows.
-
-    Arguments:
-        features: N rows of F features.
-        weights: How often each row counts, [N], adding up to N; None means once.
-    """
+def moments(features: Float[Tensor, "N F"]) -> Moments:
+    """Return the mean and the unbiased covariance of the rows."""
     x, n = features.double(), len(features)
-    w = torch.ones(n, dtype=torch.float64, device=x.device) if weights is None else weights.to(x)
-    mean = w @ x / n
+    mean = x.mean(0)
     centred = x - mean
-    return Moments(mean, (centred * w[:, None]).T @ centred / (n - 1), n)
+    return Moments(mean, centred.T @ centred / (n - 1), n)
 
 
 def frechet(a: Moments, b: Moments) -> float:
@@ -81,20 +73,16 @@ def frechet(a: Moments, b: Moments) -> float:
     >>> frechet(Moments(two, one, 9), Moments(two + 3, 4 * one, 9))
     10.0
     """
-    return _frechet(a, factor(a.covariance), b)
+    cross = torch.linalg.svdvals(factor(a.covariance).T @ factor(b.covariance)).sum()
+    shift = (a.mean - b.mean).square().sum()
+    distance = shift + a.covariance.trace() + b.covariance.trace() - 2 * cross
+    return max(distance.item(), 0.0)
 
 
 def factor(covariance: Float[Tensor, "F F"]) -> Float[Tensor, "F F"]:
     """Return A with S = A Aᵀ; eigenvalues that rounding made negative count as zero."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp_min(0).sqrt()
-
-
-def _frechet(a: Moments, factor_a: Tensor, b: Moments) -> float:
-    cross = torch.linalg.svdvals(factor_a.T @ factor(b.covariance)).sum()
-    shift = (a.mean - b.mean).square().sum()
-    distance = shift + a.covariance.trace() + b.covariance.trace() - 2 * cross
-    return max(distance.item(), 0.0)
 
 
 def enough(n: int, dimension: int, what: str = "samples") -> None:
@@ -183,35 +171,21 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def _within(x: Tensor, weights: Tensor) -> Tensor:
-    """Return Σ_{i≠j} w_i w_j k(x_i, x_j) / Σ_{i≠j} w_i w_j for each row of weights, [R]."""
-    total = torch.zeros(len(weights), dtype=x.dtype, device=x.device)
-    for start in range(0, len(x), ROWS):
-        rows = slice(start, start + ROWS)
-        block = _kernel(x[rows], x)
-        block.diagonal(start).zero_()
-        total += (weights[:, rows] @ block * weights).sum(1)
-    return total / (weights.sum(1).square() - weights.square().sum(1))
-
-
-def _between(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Return Σ_{ij} w_i k(x_i, y_j) / (m Σ_i w_i) for each row of weights, [R]."""
-    each = torch.cat([_kernel(part, y).mean(1) for part in x.split(ROWS)])
-    return weights @ each / weights.sum(1)
-
-
-def kernel_distance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> float:
-    """Return the unbiased squared maximum mean discrepancy of the cubic kernel."""
-    x, y = samples.double(), reference.double()
-    once_x, once_y = x.new_ones(1, len(x)), y.new_ones(1, len(y))
-    return (_within(x, once_x) + _within(y, once_y) - 2 * _between(x, y, once_x)).item()
-
-
-def kernel_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> Chance:
-    """Return the chance in `kernel_distance` over fresh samples and fresh reference examples."""
-    x, y = samples.double(), reference.double()
-    return chance(
+def _sums(x: Tensor, y: Tensor) -> tuple[Sums, Sums, Sums]:
+    """Sum up the kernel within x, from x to y, and within y."""
+    return (
         summed(lambda rows: _kernel(x[rows], x), len(x), within=True),
         summed(lambda rows: _kernel(x[rows], y), len(x)),
         summed(lambda rows: _kernel(y[rows], y), len(y), within=True),
     )
+
+
+def kernel_distance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> float:
+    """Return the unbiased squared maximum mean discrepancy of the cubic kernel."""
+    xx, xy, yy = _sums(samples.double(), reference.double())
+    return xx.mean + yy.mean - 2 * xy.mean
+
+
+def kernel_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> Chance:
+    """Return the chance in `kernel_distance` over fresh samples and fresh reference examples."""
+    return chance(*_sums(samples.double(), reference.double()))

@@ -9,6 +9,9 @@ Beside it stand others that add as many edges to the same graphs:
     greedy                 the pair that raises the worth most, again and again; it looks at the
                            worth of every pair, where a model that has learnt looks at none
 
+The interval is that of a mean over fresh test graphs. The seeds by which worth is judged may be
+the same chances for all of them, as orders of removal are; that they are few it leaves out.
+
 Worth is an estimate by chances. What greedy chooses by and what all are judged by have different
 seeds, so that none is judged by what it has seen.
 

@@ -37,8 +37,8 @@ of which the first is chance, twice the second, where g = e, and taken off
 (`metrics.discrepancy`): for the K modes of ten samples or more, since beyond that the squares are
 not all. What no sample was found in, it cannot tell: that a mode which is lost by chance adds to
 mode_kl is left out of its interval, which is then too narrow (of ten modes, one with two samples
-in the mean, it holds 82 %). Of a model that is right, 2 n mode_kl is about chi²_{K-1}: mode_kl is (K - 1) / 2n by chance, and its floor
-shows that.
+in the mean, it holds 82 %). Of a model that is right, 2 n mode_kl is about chi²_{K-1}: mode_kl is
+(K - 1) / 2n by chance, and its floor shows that.
 
 References:
     | Unrolled Generative Adversarial Networks (Metz et al., 2016, arXiv:1611.02163)
@@ -47,8 +47,8 @@ References:
     | PacGAN: The power of two samples in generative adversarial networks (Lin et al., 2017,
       arXiv:1712.04086)
     | Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927)
-    | The Number of New Species, and the Increase in Population Coverage, when a Sample is Increased
-      (Good & Toulmin, 1956)
+    | The Number of New Species, and the Increase in Population Coverage, when a Sample is
+      Increased (Good & Toulmin, 1956)
     | Estimating the Number of Unseen Species (Efron & Thisted, 1976)
 """
 
@@ -388,7 +388,7 @@ def _protocol(name: str, n: int, against: ModeReference) -> str:
     modes = against.modes
     what = {
         "modes": f"modes with at least one {'' if modes.good is None else 'good '}sample of {n}; "
-        "interval: 1.96 standard deviations, modes that were found by chance foretelling lost ones",
+        "interval: 1.96 standard deviations, by the modes that were found but a few times",
         "good_share": f"{n} samples; the true density has {modes.true_good:.2%}; "
         "interval: Wilson's",
         "mode_kl": f"reverse KL of {n} samples' shares of {modes.count} modes from the expected: "

@@ -33,7 +33,15 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.metrics.score import redrawn
 
-__all__ = ["CAP", "Manifold", "manifold", "nearest", "nearest_ratio", "nearest_ratio_spread", "radii"]
+__all__ = [
+    "CAP",
+    "Manifold",
+    "manifold",
+    "nearest",
+    "nearest_ratio",
+    "nearest_ratio_spread",
+    "radii",
+]
 
 CAP = 5000
 """Most points of each set in `manifold`, whose work grows with their product."""

@@ -41,7 +41,14 @@ from trilemma.metrics.frechet import (
 )
 from trilemma.metrics.modes import METRICS as MODE_METRICS
 from trilemma.metrics.modes import ModeReference, lacking, mode_reference, mode_scores, modes_of
-from trilemma.metrics.neighbours import CAP, Manifold, manifold, nearest, nearest_ratio, nearest_ratio_spread
+from trilemma.metrics.neighbours import (
+    CAP,
+    Manifold,
+    manifold,
+    nearest,
+    nearest_ratio,
+    nearest_ratio_spread,
+)
 from trilemma.metrics.score import RESAMPLES, SUBSETS, Chance, Score, Trials, subset_spreads
 
 __all__ = ["METRICS", "Progress", "Reference", "quality", "reference"]

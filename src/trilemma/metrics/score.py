@@ -4,10 +4,21 @@ A number alone says little of a generative model. Beside it stand the value of p
 (the *floor*: training examples in the place of samples), the values of what nobody would call a
 model (the *baselines*), an interval, the number of samples, and a sentence on the protocol.
 
-Intervals are of 95 %: the value ± 1.96 standard deviations over resamples of the samples, each
-resample drawing n of the n samples with replacement (Efron, "Bootstrap methods: another look at
-the jackknife", 1979). The percentiles of the resamples are not used: a Fréchet distance is biased
-upwards by every resampling, so that they would leave the value itself outside.
+An interval of 95 % is about the expectation of the value at this n, over fresh samples and fresh
+test examples; that of another training it is not. A value v that is made of many parts varies
+normally, but it does so by more if its expectation t is larger: the ends are where
+
+    (t - v)² = 1.96² (variance + slope (t - v))
+
+as Wilson's are of a share (1927). Variance and slope are found in closed form where there is one
+(`mean_chance`, `metrics.discrepancy`), by resamples that draw n of n with replacement (Efron,
+"Bootstrap methods: another look at the jackknife", 1979) or by subsets where there is none.
+
+What no interval of these can say: what is rarer than one in n, so that none of the samples and
+test examples at hand shows it. A value of which nearly all is owed to few of them, and a
+discrepancy of graphs that hardly differ in a statistic, have intervals that are too narrow.
+Between equal sets, and of shares near 0 and 1, they are rather too wide. How often each holds is
+counted by `python -m benchmarks intervals`.
 """
 
 from __future__ import annotations
@@ -23,7 +34,19 @@ from torch import Tensor
 from trilemma.core.noise import mix
 from trilemma.core.partition import NORMAL_95
 
-__all__ = ["RESAMPLES", "Chance", "Score", "Trials", "linear_chance", "mean_chance", "redrawn", "resamples", "student", "subset_spreads", "wilson"]
+__all__ = [
+    "RESAMPLES",
+    "SUBSETS",
+    "Chance",
+    "Score",
+    "Trials",
+    "linear_chance",
+    "mean_chance",
+    "redrawn",
+    "student",
+    "subset_spreads",
+    "wilson",
+]
 
 RESAMPLES = 50
 """Bootstrap resamples behind an interval."""
@@ -96,7 +119,11 @@ class Score:
     protocol: str = ""
 
     def within(
-        self, deviation: float | Chance | Trials, *, least: float = -math.inf, most: float = math.inf
+        self,
+        deviation: float | Chance | Trials,
+        *,
+        least: float = -math.inf,
+        most: float = math.inf,
     ) -> Score:
         """Return the score with its 95 % interval, cut at the ends of its range.
 
@@ -132,13 +159,6 @@ def redrawn(n: int, *, seed: int, count: int = RESAMPLES) -> Tensor:
     """Return which of n rows each bootstrap resample draws, [count, n], int64."""
     generator = torch.Generator().manual_seed(mix(seed, "bootstrap", n))
     return torch.randint(n, (count, n), generator=generator)
-
-
-def resamples(n: int, *, seed: int, count: int = RESAMPLES) -> Tensor:
-    """Return how often each bootstrap resample draws each of n rows, [count, n], float64."""
-    rows = redrawn(n, seed=seed, count=count)
-    times = torch.zeros(count, n, dtype=torch.float64)
-    return times.scatter_add_(1, rows, torch.ones_like(times))
 
 
 def mean_chance(values: Tensor) -> Chance:
