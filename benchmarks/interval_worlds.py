@@ -349,38 +349,35 @@ def _worlds() -> dict[str, World]:
     nearly = torch.cat([torch.ones(10), torch.full((990,), 5e-5)])
     half = torch.cat([torch.ones(500), torch.full((500,), 0.02)])
     return {
-        "plane, equal": of_points("two equal Gaussians of the plane", plane, plane, n=300, m=300),
+        "plane, equal": of_points("two equal Gaussians of the plane", plane, plane, n=150, m=150),
         "plane, shifted": of_points(
             "Gaussians of the plane, half a deviation apart", plane, gaussian(2, shift=0.5),
-            n=300, m=300,
+            n=150, m=150,
         ),
         "plane, narrow": of_points(
-            "a Gaussian of half the width", plane, gaussian(2, scale=0.5), n=300, m=300
+            "a Gaussian of half the width", plane, gaussian(2, scale=0.5), n=150, m=150
         ),
         "ring, three of eight": of_points(
-            "a ring of eight Gaussians, of which three are drawn", ring(8), ring(3), n=300, m=300
+            "a ring of eight Gaussians, of which three are drawn", ring(8), ring(3), n=150, m=150
         ),
-        "plane, many samples": of_points(
-            "equal Gaussians, many more samples than test examples", plane, plane, n=1200, m=150
-        ),
-        "8 features, equal": of_points("equal Gaussians, 8 features", eight, eight, n=300, m=300),
+        "8 features, equal": of_points("equal Gaussians, 8 features", eight, eight, n=150, m=150),
         "8 features, shifted": of_points(
             "Gaussians of 8 features, 0.7 apart, 1.1 times as wide", eight,
-            gaussian(8, shift=0.7, scale=1.1), n=300, m=300,
+            gaussian(8, shift=0.7, scale=1.1), n=150, m=150,
         ),
         "8 features, few test examples": of_points(
-            "Gaussians of 8 features, 0.3 apart", eight, gaussian(8, shift=0.3), n=400, m=60
+            "Gaussians of 8 features, 0.3 apart", eight, gaussian(8, shift=0.3), n=300, m=60
         ),
         "8 features, copies": of_points(
             "nine tenths of the samples are training examples", eight, copies(8, 0.9),
-            n=300, m=300,
+            n=150, m=150,
         ),
         "64 features, equal": of_points(
-            "equal Gaussians, 64 features", many, many, n=256, m=256
+            "equal Gaussians, 64 features", many, many, n=160, m=160
         ),
         "64 features, shifted": of_points(
             "Gaussians of 64 features, one deviation apart", many, gaussian(64, shift=1.0),
-            n=256, m=256,
+            n=160, m=160,
         ),
         "ten modes, even": of_modes("10 equal modes", torch.ones(10), n=2000, test=400),
         "ten modes, uneven": of_modes(

@@ -93,7 +93,7 @@ def test_deviations_are_those_of_fresh_rows_of_both_sides():
     assert sum(found) / len(found) == pytest.approx(truth, rel=0.1)
 
 
-def held(distance, interval, shift, repetitions=200, m=60):
+def held(distance, interval, shift, repetitions=100, m=60):
     """Return how often the interval holds the mean."""
     scores = []
     for seed in range(repetitions):
@@ -106,12 +106,12 @@ def held(distance, interval, shift, repetitions=200, m=60):
 @pytest.mark.parametrize("shift", [0.0, 0.2, 0.8])
 def test_the_interval_of_the_energy_distance_holds_as_often_as_it_says(shift):
     """By subsets it held always between equal sets, and was twice as wide as it should be."""
-    assert 0.92 <= held(energy_distance, energy_chance, shift) <= 0.985
+    assert 0.91 <= held(energy_distance, energy_chance, shift) <= 0.99
 
 
 @pytest.mark.parametrize("shift", [0.2, 0.8])
 def test_the_interval_of_the_sliced_distance_holds_apart(shift):
-    assert held(sliced_wasserstein, lambda x, y: sliced_spread(x, y, seed=0), shift) >= 0.92
+    assert held(sliced_wasserstein, lambda x, y: sliced_spread(x, y, seed=0), shift) >= 0.9
 
 
 def test_the_sliced_deviation_of_a_shift_is_that_of_the_means():

@@ -313,7 +313,7 @@ def test_comparing_graphs_can_be_stopped():
 
 
 def test_intervals_are_over_fresh_test_graphs_too():
-    """Two test graphs in three are of one kind, or one in three: few tell, and samples are many."""
+    """Two kinds, one as likely as the other: few test graphs tell which, and many samples."""
     path, ring = (
         graph(6, [(i, i + 1) for i in range(5)]),
         graph(6, [(i, (i + 1) % 6) for i in range(6)]),

@@ -73,13 +73,13 @@ def test_a_mean_of_few_is_held_as_often_as_it_says():
 
 
 def test_a_skewed_mean_is_held_as_often_as_it_says():
-    """A symmetrical interval holds it in 91 of 100, and is missed above ten times as often."""
+    """A symmetrical interval holds it in 89 of 100, and the mean lies above it in 10."""
 
     def score(draw):
-        x = torch.randn(60, generator=draw).exp()
+        x = torch.empty(15).exponential_(generator=draw)
         return Score(x.mean().item()).within(mean_chance(x))
 
-    assert 0.925 < held(score, math.exp(0.5)) < 0.97
+    assert 0.92 < held(score, 1.0) < 0.97
 
 
 def test_one_value_says_nothing_of_its_mean():

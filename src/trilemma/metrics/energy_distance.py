@@ -49,7 +49,7 @@ METRICS = ("energy_distance", "sliced_wasserstein")
 ROWS = 1024
 """Rows of a matrix of distances computed at once."""
 DIRECTIONS = 128
-HALVES = 40
+HALVES = 24
 """Splits of the test examples in two from which the chance between equal sets is found."""
 
 

@@ -43,8 +43,10 @@ __all__ = [
     "moments",
 ]
 
-PAIRED = 512
+PAIRED = 256
 """Rows whose pairs give the quadratic part of a chance; half as many beyond 256 features."""
+ENTRIES = 2**20
+"""Products computed at once."""
 NEGLIGIBLE, LEAST = 1e-10, 1e-300
 """An eigenvalue as a share of the greatest, and any, that count as zero."""
 
@@ -161,8 +163,8 @@ def _centred_variance(x: Tensor, y: Tensor, a: Moments, b: Moments) -> float:
     z = torch.cat([(x - a.mean)[:k], (y - b.mean)[:k]]) @ vectors
 
     def block(rows: slice) -> Tensor:
-        products = (z * one for one in z[rows])
-        return torch.stack([u.sum(1) + ((u @ weights) * u).sum(1) for u in products])
+        products = (part[:, None] * z for part in z[rows].split(max(ENTRIES // z.numel(), 1)))
+        return torch.cat([u.sum(2) + ((u @ weights) * u).sum(2) for u in products])
 
     return summed(block, len(z), within=True).variance
 
