@@ -9,7 +9,9 @@ import pytest
 import scipy.stats
 import torch
 
+from trilemma.core.domain import Domain, Real
 from trilemma.data import sources
+from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.energy_distance import (
     directions,
     energy_chance,
@@ -120,3 +122,17 @@ def test_the_sliced_deviation_of_a_shift_is_that_of_the_means():
     truth = math.sqrt(float(x.var() / 300 + y.var() / 100))
     assert sliced_spread(x, y, seed=0) == pytest.approx(truth, rel=0.02)
     assert sliced_spread(x, x, seed=0) == 0
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (9, 300)])
+def test_as_few_points_as_can_be_measured_have_an_interval(n, m):
+    """Half of them have no fifth neighbour: such subsets were refused with the whole evaluation."""
+    points = normal(n + m, 2).float()
+    domain = Domain("points", (2,), Real())
+    data = DataSet("few", domain, Split(points), Split(points[:m]))
+    against = reference(data, extractor("coordinates", data), n=n, seed=0)
+    scores, skipped, _ = against.measured(points[m:])
+    assert "coverage" in scores
+    assert "coverage" not in skipped
+    for name, score in scores.items():
+        assert score.low <= score.value <= score.high, name
