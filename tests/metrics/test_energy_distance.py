@@ -126,7 +126,7 @@ def test_the_sliced_deviation_of_a_shift_is_that_of_the_means():
 
 @pytest.mark.parametrize(("n", "m"), [(6, 6), (9, 300)])
 def test_as_few_points_as_can_be_measured_have_an_interval(n, m):
-    """Half of them have no fifth neighbour: such subsets were refused with the whole evaluation."""
+    """Half of them have no fifth neighbour: such subsets ended the whole evaluation."""
     points = normal(n + m, 2).float()
     domain = Domain("points", (2,), Real())
     data = DataSet("few", domain, Split(points), Split(points[:m]))
