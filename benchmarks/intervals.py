@@ -34,7 +34,8 @@ WANTED = (0.92, 0.98)
 ROUNDING = 1e-9
 COLUMNS = ("metric", "n", "estimand", "held %", "below %", "above %", "width", "says")
 
-RARE = "leaves out what is rarer than one in n, of which the examples at hand show nothing"
+RARE = "too narrow where it is owed to few: leaves out what is rarer than one in n"
+HUBS = "too narrow in many features: leaves out rare examples whose balls hold many samples"
 LOST = "leaves out what a mode adds that is lost by chance"
 EQUAL = "too wide between equal sets"
 NEAR_ONE = "too wide near 0 and 1"
@@ -52,6 +53,7 @@ SAYS: Mapping[str, tuple[str, ...]] = {
     "mmd_clustering": (RARE, EQUAL),
     "mmd_spectral_tv": (RARE, EQUAL),
     "mode_kl": (LOST, EQUAL),
+    "density": (HUBS, ""),
     "modes": ("", UNSEEN),
     "log_prob": ("", SIDES),
     "unique": ("", REPEATED),

@@ -8,6 +8,7 @@ import torch
 from trilemma.core.errors import BadInput
 from trilemma.metrics import neighbours
 from trilemma.metrics.neighbours import (
+    density,
     manifold,
     nearest,
     nearest_ratio,
@@ -52,6 +53,11 @@ def test_agrees_with_the_definitions():
     for name, value in want.items():
         assert value > 0
         assert getattr(got, name).mean().item() == pytest.approx(value, abs=1e-12), name
+
+
+def test_the_density_alone_is_the_density():
+    samples, reference = sets()
+    assert density(samples, reference) == manifold(samples, reference).density.mean()
 
 
 def test_chunks_change_nothing(monkeypatch):

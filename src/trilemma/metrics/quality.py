@@ -44,6 +44,7 @@ from trilemma.metrics.modes import ModeReference, lacking, mode_reference, mode_
 from trilemma.metrics.neighbours import (
     CAP,
     Manifold,
+    density,
     manifold,
     nearest,
     nearest_ratio,
@@ -351,7 +352,8 @@ def _deviations(
     if points is not None:
         out["kd"] = kernel_chance(features[:m], against.test[:m])
         both = features[:m], against.test[:m]
-        out |= subset_spreads(*both, _of_manifold, seed=seed, shares=SHARES, least=FEWEST)
+        out |= subset_spreads(*both, _shares, seed=seed, shares=SHARES, least=FEWEST)
+        out |= subset_spreads(*both, _density, seed=seed, least=FEWEST, part=0.5)
         if against.is_shape:
             both = features[:CAP], against.test[:CAP]
             out["energy_distance"] = energy_chance(*both)
@@ -359,9 +361,13 @@ def _deviations(
     return out
 
 
-def _of_manifold(samples: Tensor, test: Tensor) -> dict[str, float]:
+def _shares(samples: Tensor, test: Tensor) -> dict[str, float]:
     points = manifold(samples, test)
-    return {name: getattr(points, name).mean().item() for name in OF_POINTS}
+    return {name: getattr(points, name).mean().item() for name in SHARES}
+
+
+def _density(samples: Tensor, test: Tensor) -> dict[str, float]:
+    return {"density": density(samples, test)}
 
 
 def _protocol(name: str, n: int, against: Reference) -> str:

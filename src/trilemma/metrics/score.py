@@ -226,6 +226,7 @@ def subset_spreads(
     seed: int,
     shares: Collection[str] = (),
     least: int = 2,
+    part: float = SHARE,
 ) -> dict[str, float | Trials]:
     """Return the deviation of measures of two sets over fresh rows of both sets.
 
@@ -245,12 +246,13 @@ def subset_spreads(
         seed: Seed of the subsets.
         shares: Names of those that are shares.
         least: Fewest rows that can be measured; where a set has no more, deviations are infinite.
+        part: f, of sets so large that the subsets have rows enough and not too many.
 
     Reference:
         Subsampling (Politis, Romano & Wolf, 1999)
     """
     fewer = min(len(x), len(y))
-    share = min(max(SHARE, FEWEST / fewer), 0.5, SUBSET / max(len(x), len(y)))
+    share = min(max(part, FEWEST / fewer), 0.5, SUBSET / max(len(x), len(y)))
     share = max(share, least / fewer)
     if share >= 1:
         return dict.fromkeys(measure(x, y), math.inf)
