@@ -18,6 +18,7 @@
     adversarial-sampling  10,000 images beside the bare network
     graphrnn       the released GraphRNN: a step, drawing 32 and 256 graphs (--peer CHECKOUT)
     graph-environment  graph-steps a second without a network; a thousand graphs measured
+    intervals      how often the interval of each metric holds, on worlds of known truth
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -52,9 +53,10 @@ NAMES = (
     "adversarial-sampling",
     "graphrnn",
     "graph-environment",
+    "intervals",
     "start",
 )
-ALONE = ("sr3", "latent", "watch", "graphrnn", "graph-environment")
+ALONE = ("sr3", "latent", "watch", "graphrnn", "graph-environment", "intervals")
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 
 

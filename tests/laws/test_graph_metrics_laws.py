@@ -21,9 +21,9 @@ WITHIN, DISTANCES, ORBITS = mmd._within, mmd.distances, places._counted
 CHUNK, SPECTRA = graph_statistics._of_chunk, graph_statistics.spectra
 
 
-def lopsided(k, weights, unbiased):
+def lopsided(k, unbiased):
     """A mean over the first rows alone."""
-    return WITHIN(k[:5, :5], weights[:, :5], unbiased)
+    return WITHIN(k[:5, :5], unbiased)
 
 
 def blind(x, y, kind, width=1.0):
@@ -31,9 +31,9 @@ def blind(x, y, kind, width=1.0):
     return 0 * DISTANCES(x, y, kind, width)
 
 
-def with_itself(k, weights, unbiased):
+def with_itself(k, unbiased):
     """A U-statistic that keeps the pairs of a row with itself."""
-    return WITHIN(k, weights, False)
+    return WITHIN(k, False)
 
 
 def of_shares(x, y, kind, width=1.0):

@@ -9,13 +9,21 @@ import pytest
 import scipy.stats
 import torch
 
+from trilemma.core.domain import Domain, Real
 from trilemma.data import sources
-from trilemma.metrics.energy_distance import directions, energy_distance, sliced_wasserstein
+from trilemma.data.dataset import DataSet, Split
+from trilemma.metrics.energy_distance import (
+    directions,
+    energy_chance,
+    energy_distance,
+    sliced_spread,
+    sliced_wasserstein,
+)
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.frechet import frechet_distance
 from trilemma.metrics.judge import judge_samples
-from trilemma.metrics.score import subset_spreads
+from trilemma.metrics.score import Score, subset_spreads
 
 
 def normal(n, d, seed=0):
@@ -87,3 +95,46 @@ def test_deviations_are_those_of_fresh_rows_of_both_sides():
     truth = math.sqrt(float(x.var() / 400 + y.var() / 100))
     found = [subset_spreads(x, y, gap, seed=seed)["gap"] for seed in range(20)]
     assert sum(found) / len(found) == pytest.approx(truth, rel=0.1)
+
+
+def held(distance, interval, shift, repetitions=100, m=60):
+    """Return how often the interval holds the mean."""
+    scores = []
+    for seed in range(repetitions):
+        x, y = normal(80, 2, seed) + shift, normal(m, 2, 1000 + seed)
+        scores.append(Score(distance(x, y)).within(interval(x, y)))
+    mean = sum(s.value for s in scores) / repetitions
+    return sum(s.low <= mean <= s.high for s in scores) / repetitions
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2, 0.8])
+def test_the_interval_of_the_energy_distance_holds_as_often_as_it_says(shift):
+    """By subsets it held always between equal sets, and was twice as wide as it should be."""
+    assert 0.91 <= held(energy_distance, energy_chance, shift) <= 0.99
+
+
+@pytest.mark.parametrize("shift", [0.2, 0.8])
+def test_the_interval_of_the_sliced_distance_holds_apart(shift):
+    assert held(sliced_wasserstein, lambda x, y: sliced_spread(x, y, seed=0), shift) >= 0.9
+
+
+def test_the_sliced_deviation_of_a_shift_is_that_of_the_means():
+    """Far apart in one dimension the distance is the difference of means."""
+    x, y = normal(300, 1) + 50, 2 * normal(100, 1, 1)
+    truth = math.sqrt(float(x.var() / 300 + y.var() / 100))
+    assert sliced_spread(x, y, seed=0) == pytest.approx(truth, rel=0.02)
+    assert sliced_spread(x, x, seed=0) == 0
+
+
+@pytest.mark.parametrize(("n", "m"), [(6, 6), (9, 300)])
+def test_as_few_points_as_can_be_measured_have_an_interval(n, m):
+    """Half of them have no fifth neighbour: such subsets ended the whole evaluation."""
+    points = normal(n + m, 2).float()
+    domain = Domain("points", (2,), Real())
+    data = DataSet("few", domain, Split(points), Split(points[:m]))
+    against = feature_reference(data, extractor("coordinates", data), n=n, seed=0)
+    found = judge_samples(points[m:], against)
+    assert "coverage" in found.metrics
+    assert "coverage" not in found.skipped
+    for name, score in found.metrics.items():
+        assert score.low <= score.value <= score.high, name

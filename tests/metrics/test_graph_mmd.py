@@ -10,7 +10,6 @@ import torch
 
 from trilemma.core.errors import BadInput
 from trilemma.metrics.mmd import Gram, Kernel, distances, mmd
-from trilemma.metrics.score import redrawn, resamples
 
 
 def histograms(count, bins, seed):
@@ -70,12 +69,19 @@ def test_discrepancy_by_loops(kernel, unbiased):
     assert mmd(x, y, kernel, unbiased=unbiased) == pytest.approx(wanted, abs=1e-12)
 
 
-def test_weights_are_rows_taken_again():
-    x, y, kernel = histograms(9, 6, 0), histograms(4, 6, 1), Kernel("tv", 0.3)
-    gram = Gram(kernel(x, x), kernel(x, y), kernel(y, y))
-    found = gram.squared(weights=resamples(9, seed=3))
-    for value, rows in zip(found, redrawn(9, seed=3), strict=True):
-        assert value.item() == pytest.approx(mmd(x[rows], y, kernel), abs=1e-12)
+@pytest.mark.parametrize("unbiased", [False, True])
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_chance_is_that_of_fresh_rows_of_both_sides(shift, unbiased):
+    """With the reference held fixed the variance would be less than half of it."""
+    kernel, values, found = Kernel("gaussian", 1.0), [], []
+    for seed in range(300):
+        draw = torch.Generator().manual_seed(seed)
+        x, y = torch.randn(40, 2, generator=draw) + shift, torch.randn(25, 2, generator=draw)
+        gram = Gram(kernel(x, x), kernel(x, y), kernel(y, y))
+        values.append(gram.squared(unbiased=unbiased))
+        found.append(gram.chance(unbiased=unbiased).variance)
+    truth = torch.tensor(values).var().item()
+    assert truth * 0.8 < sum(found) / len(found) < truth * (1.3 if shift else 2.2)
 
 
 @pytest.mark.parametrize(("n", "unbiased"), [(0, False), (1, True)])

@@ -324,3 +324,34 @@ def test_comparing_graphs_can_be_stopped():
 
     with pytest.raises(Interrupted):
         measured(replace(found, check=stop), stacked([regular(7)] * 4))
+
+
+def test_intervals_are_over_fresh_test_graphs_too():
+    """Two kinds, one as likely as the other: few test graphs tell which, and many samples."""
+    path, ring = (
+        graph(6, [(i, i + 1) for i in range(5)]),
+        graph(6, [(i, (i + 1) % 6) for i in range(6)]),
+    )
+    draw = torch.Generator().manual_seed(0)
+
+    def drawn(n):
+        return [path if torch.rand((), generator=draw) < 0.5 else ring for _ in range(n)]
+
+    scores = []
+    for seed in range(60):
+        against = graph_reference(small(drawn(4), drawn(16)), n=60, seed=seed)
+        scores.append(measured(against, stacked(drawn(60)))[0])
+    for name in ("mmd_degree", "mmd_spectral_u", "density", "coverage"):
+        mean = sum(s[name].value for s in scores) / 60
+        held = sum(s[name].low <= mean <= s[name].high for s in scores) / 60
+        assert held >= 0.88, name
+
+
+def test_the_gap_of_sizes_varies_with_the_test_graphs_too():
+    values, found = [], []
+    for seed in range(300):
+        g = torch.Generator().manual_seed(seed)
+        x, y = (torch.randint(5, 15, (n,), generator=g).double() for n in (200, 20))
+        values.append((x.mean() / y.mean()).item())
+        found.append(module._gap_deviation(x, y))
+    assert sum(found) / 300 == pytest.approx(torch.tensor(values).std().item(), rel=0.12)

@@ -205,17 +205,24 @@ def test_scores_are_means_with_standard_errors():
     bits = likelihood.in_bits(bound, "bound", levels().domain)
     error = nats.std().item() / 10
     assert bound.value == pytest.approx(-4.95)
-    assert bound.low == pytest.approx(-4.95 - 1.96 * error, rel=1e-6)
+    assert bound.low == pytest.approx(-4.95 - 1.984 * error, rel=1e-3)  # Student's, of 99
     assert bits.value == pytest.approx(4.95 / 9 / math.log(2))
     assert bits.low < bits.value < bits.high
     assert bits.baselines["uniform"] == pytest.approx(2)
     assert "bound" in bits.protocol
 
 
-def test_a_probability_is_at_most_one():
-    nats = torch.tensor([0.0, -0.1, -3.0])
-    assert mean_of(nats).high == 0.0
-    assert mean_of(nats, domain=points().domain).high > 0.0
+def test_no_end_of_a_probability_is_above_zero():
+    nats, domain = torch.tensor([-0.01] * 9 + [-3.0]), levels().domain
+    score = mean_of(nats, "log_prob")
+    bits = likelihood.in_bits(score, "log_prob", domain)
+    assert score.high <= 0
+    assert math.copysign(1, bits.low) == 1
+    near = LogPartition(-0.1, 0.1, 0.05, 0.05)
+    between = likelihood.Likelihood(nats / 30, "AIS interval", "", near)
+    score = likelihood.in_nats(between, domain, baselines={})
+    assert score.low < score.high == 0
+    assert mean_of(nats + 3, domain=points().domain).high > 2.7
 
 
 class Both(Knowing, Bounding):

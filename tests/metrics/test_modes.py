@@ -19,6 +19,7 @@ from trilemma.metrics.extractors import classifier, extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.judge import judge
 from trilemma.metrics.modes import (
+    Modes,
     Sorted,
     Tally,
     good_share,
@@ -80,7 +81,7 @@ def modes_in(against):
 
 def tallied(x, against):
     modes = modes_in(against)
-    return Sorted(x if isinstance(x, Tally) else modes.sort(x), modes, against)
+    return Sorted(x if isinstance(x, Tally) else modes.sort(x), modes)
 
 
 class TestByClass:
@@ -193,6 +194,18 @@ class TestGaussians:
         assert true == pytest.approx(math.erf(3 / math.sqrt(2)))
 
 
+def scored(p, n, seed, test=0):
+    """Sort n samples of modes with these shares, e even or counted on so many test examples."""
+    draw = torch.Generator().manual_seed(seed)
+    which = torch.multinomial(p, n, replacement=True, generator=draw)
+    e = torch.full((len(p),), 1 / len(p), dtype=torch.float64)
+    if test:
+        seen = torch.multinomial(e, test, replacement=True, generator=draw)
+        e = torch.bincount(seen, minlength=len(p)).double() + 0.5
+    modes = Modes(len(p), lambda x: x, e / e.sum(), words="", shares="", counted=test)
+    return Sorted(Tally(which), modes)
+
+
 class TestNumbers:
     def test_reverse_divergence_by_hand(self):
         e = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
@@ -201,18 +214,58 @@ class TestNumbers:
         assert reverse_kl(torch.tensor([2, 1, 1]), e).item() == pytest.approx(0, abs=1e-15)
         assert reverse_kl(torch.tensor([[2, 1, 1], [4, 0, 0]]), e).shape == (2,)
 
-    def test_interval_of_the_count_is_what_resampling_gives(self, of_ring):
-        """Eight modes of which some have few samples; each resample is drawn from the model."""
-        p = torch.tensor([0.9, 0.04, 0.02, 0.01, 0.01, 0.01, 0.005, 0.005])
-        generator = torch.Generator().manual_seed(0)
-        drawn = torch.multinomial(p, 4000 * 100, replacement=True, generator=generator)
-        hit = [len(row.unique()) for row in drawn.view(4000, 100)]
-        which = torch.repeat_interleave(torch.arange(8), (100 * p).round().long().clamp(min=1))
-        found = tallied(Tally(which, torch.ones_like(which).bool()), of_ring)
-        low, high = reached_interval(found)
-        deviation = (reached(found) - low) / 1.96
-        assert high == 8
-        assert deviation == pytest.approx(torch.tensor(hit).double().std().item(), rel=0.2)
+    @pytest.mark.parametrize(
+        ("shares", "n"),
+        [
+            (torch.cat([torch.ones(10), torch.full((990,), 5e-5)]), 2000),
+            (torch.ones(300), 600),
+            (torch.tensor([0.9, 0.04, 0.02, 0.01, 0.01, 0.01, 0.005, 0.005]), 200),
+        ],
+        ids=["most nearly lost", "even", "eight"],
+    )
+    def test_interval_of_the_count_holds_as_often_as_it_says(self, shares, n):
+        """With n_k in the place of its mean the first is held in 55 of 100."""
+        p = shares.double() / shares.sum()
+        mean = (1 - (1 - p) ** n).sum().item()
+        held = 0
+        for seed in range(300):
+            low, high = reached_interval(scored(p, n, seed))
+            held += low <= mean <= high
+        assert 0.92 <= held / 300 <= 0.985
+
+    def test_what_was_never_found_may_be_lost_by_chance(self):
+        even = torch.full((4,), 0.25, dtype=torch.float64)
+        modes = Modes(4, lambda x: x, even, words="", shares="")
+        tally = Tally(torch.tensor([0] * 50 + [1] * 50 + [2] * 50))
+        low, high = reached_interval(Sorted(tally, modes))
+        assert (low, high) == (pytest.approx(3), pytest.approx(3.95))
+
+    @pytest.mark.parametrize("shares", [torch.ones(10), torch.arange(1, 11)], ids=["even", "not"])
+    def test_interval_of_the_divergence_is_over_test_examples_too(self, shares):
+        """With the shares held fixed it is held in 71 of 100 of even modes, and 40 of uneven."""
+        p = shares.double() / shares.sum()
+        drawn = [scored(p, 2000, seed, test=300) for seed in range(300)]
+        mean = sum(mode_kl(it) for it in drawn) / 300
+        held = sum(low <= mean <= high for low, high in map(kl_interval, drawn)) / 300
+        assert 0.92 <= held <= 0.985
+
+    def test_of_channels_each_has_its_test_examples(self):
+        """The variance over test examples is the sum of the channels', by redrawing them."""
+        draw = torch.Generator().manual_seed(0)
+        g = torch.rand(1000, generator=draw).double() ** 4
+        g = g / g.sum()
+        one = torch.rand(3, 10, generator=draw).double() + 0.2
+        one = one / one.sum(1, keepdim=True)
+        e = torch.cartesian_prod(*one).prod(1)
+        modes = Modes(1000, lambda x: x, e, words="", shares="", counted=400, channels=3)
+        values = []
+        for _ in range(1500):
+            again = [torch.multinomial(c, 400, replacement=True, generator=draw) for c in one]
+            drawn = [(torch.bincount(d, minlength=10).double()) / 400 for d in again]
+            shares = torch.cartesian_prod(*drawn).prod(1)
+            values.append(-(g * shares.clamp_min(1e-9).log()).sum())
+        truth = torch.stack(values).var().item()
+        assert room._over_test(g, modes)[0] / 400 == pytest.approx(truth, rel=0.15)
 
     def test_interval_of_the_divergence_narrows_with_samples(self, of_ring):
         which = torch.arange(8).repeat_interleave(torch.tensor([5, 1, 1, 1, 1, 1, 1, 1]))

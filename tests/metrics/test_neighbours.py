@@ -8,7 +8,7 @@ import torch
 from trilemma.core.errors import BadInput
 from trilemma.metrics import neighbours
 from trilemma.metrics.coverage import manifold
-from trilemma.metrics.nearest_training import nearest_ratio
+from trilemma.metrics.nearest_training import nearest_ratio, nearest_ratio_spread
 from trilemma.metrics.neighbours import nearest, radii
 
 
@@ -96,3 +96,15 @@ def test_ratio_when_test_examples_are_training_examples():
     zero = torch.zeros(5)
     assert nearest_ratio(zero, zero) == 0
     assert nearest_ratio(zero + 1, zero) > 1e100
+
+
+def test_the_ratio_varies_with_the_test_examples_too():
+    """Few test examples, many samples: of the samples alone it would be a fifth of it."""
+    values, found = [], []
+    for seed in range(150):
+        g = torch.Generator().manual_seed(seed)
+        samples, test = torch.rand(900, generator=g) + 0.5, torch.rand(36, generator=g) + 0.5
+        values.append(nearest_ratio(samples, test))
+        found.append(nearest_ratio_spread(samples, test, seed=seed))
+    truth = torch.tensor(values).std().item()
+    assert sum(found) / len(found) == pytest.approx(truth, rel=0.2)

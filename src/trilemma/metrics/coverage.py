@@ -24,13 +24,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.metrics.context import Context
-from trilemma.metrics.features import FEATURED, OVER_SUBSETS, Seen, of_features
+from trilemma.metrics.features import FEATURED, FEWEST, FRESH_ROWS, Seen, of_features
 from trilemma.metrics.frechet import rows_of
-from trilemma.metrics.metric import COVERAGE, Metric, hundredths
+from trilemma.metrics.metric import COVERAGE, NEAR_ONE, Metric, hundredths
 from trilemma.metrics.neighbours import distances, radii
-from trilemma.metrics.score import Score, subset_spreads
+from trilemma.metrics.score import SUBSETS, Score, Trials, subset_spreads
 
-__all__ = ["METRICS", "Manifold", "manifold"]
+__all__ = ["METRICS", "Manifold", "density", "manifold"]
+
+SHARES = ("precision", "recall", "coverage")
+"""Those that vary as a share of trials does."""
+BY_SUBSETS = f"{FRESH_ROWS}, by {SUBSETS} subsets of both"
+BY_TRIALS = f"Wilson's over fresh samples and test examples, trials by {SUBSETS} subsets of both"
 
 
 @dataclass(frozen=True)
@@ -64,13 +69,28 @@ def _manifold(it: Seen) -> Manifold:
     return manifold(*it.pair)
 
 
+def density(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> float:
+    """Return the density alone."""
+    wide = radii(reference, 5)
+    inside = sum((d <= wide).sum().item() for _, d in distances(samples, reference))
+    return inside / (5 * len(samples))
+
+
 def _means(samples: Tensor, test: Tensor) -> dict[str, float]:
-    each = vars(manifold(samples, test))
-    return {name: part.mean().item() for name, part in each.items()}
+    points = manifold(samples, test)
+    return {name: getattr(points, name).mean().item() for name in SHARES}
 
 
-def _spreads(it: Seen) -> dict[str, float]:
-    return subset_spreads(*it.pair, _means, seed=it.against.seed)
+def _density_alone(samples: Tensor, test: Tensor) -> dict[str, float]:
+    return {"density": density(samples, test)}
+
+
+def _spreads(it: Seen) -> dict[str, float | Trials]:
+    return subset_spreads(*it.pair, _means, seed=it.against.seed, shares=SHARES, least=FEWEST)
+
+
+def _density_spread(it: Seen) -> dict[str, float | Trials]:
+    return subset_spreads(*it.pair, _density_alone, seed=it.against.seed, least=FEWEST, part=0.5)
 
 
 def _precision(it: Seen) -> float:
@@ -92,9 +112,9 @@ def _coverage(it: Seen) -> float:
 def _part(value: Callable[[Seen], float], name: str, k: int) -> Callable[[Context], Score]:
     return of_features(
         value,
-        deviation=lambda it: it.once(_spreads)[name],
+        deviation=lambda it: it.once(_spreads if name in SHARES else _density_spread)[name],
         protocol=lambda it: f"{rows_of(it)}, {k} neighbours",
-        interval=lambda _: OVER_SUBSETS,
+        interval=lambda _: BY_TRIALS if name in SHARES else BY_SUBSETS,
         n=lambda it: len(it.pair[0]),
     )
 
@@ -114,6 +134,7 @@ METRICS = (
         least=0.0,
         most=1.0,
         write=hundredths,
+        too_wide=NEAR_ONE,
         measure=_part(_coverage, "coverage", 5),
     ),
     Metric(
@@ -128,6 +149,7 @@ METRICS = (
         least=0.0,
         most=1.0,
         write=hundredths,
+        too_wide=NEAR_ONE,
         measure=_part(_recall, "recall", 3),
     ),
     Metric(
@@ -141,6 +163,7 @@ METRICS = (
         least=0.0,
         most=1.0,
         write=hundredths,
+        too_wide=NEAR_ONE,
         measure=_part(_precision, "precision", 3),
     ),
     Metric(
@@ -152,6 +175,7 @@ METRICS = (
         "places are, 1 for real data; it may exceed 1.",
         failure="Samples in the densest places alone exceed what real data reach.",
         kinds=FEATURED,
+        leaves_out="in many features the few examples whose balls hold many samples",
         least=0.0,
         write=hundredths,
         measure=_part(_density, "density", 5),

@@ -20,7 +20,6 @@ the value of the samples, and beside it those of all stand-ins.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -36,17 +35,17 @@ from trilemma.metrics.context import Check, Context, Progress
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.metric import Memo, Unmeasured
 from trilemma.metrics.neighbours import CAP, nearest
-from trilemma.metrics.score import RESAMPLES, SUBSETS, Score
+from trilemma.metrics.score import Chance, Score, Trials
 
 __all__ = [
-    "BOOTSTRAP",
+    "CLOSED",
     "FEATURED",
-    "OVER_SUBSETS",
+    "FEWEST",
+    "FRESH_ROWS",
     "FeatureReference",
     "Seen",
     "feature_reference",
     "matched",
-    "of_both",
     "of_features",
     "seen",
 ]
@@ -60,8 +59,9 @@ FEWEST = 6
 TEST, TRAIN = 10_000, 60_000
 """Most test and training examples whose features are taken."""
 
-BOOTSTRAP = f"{RESAMPLES} bootstrap resamples of samples, and of test examples"
-OVER_SUBSETS = f"{SUBSETS} subsets of samples and of test examples"
+FRESH_ROWS = "1.96 standard deviations over fresh samples and test examples"
+CLOSED = f"{FRESH_ROWS}, in closed form"
+"""What intervals are over."""
 
 
 @dataclass(eq=False)
@@ -197,7 +197,7 @@ def matched(it: Seen) -> int:
 def of_features(
     value: Callable[[Seen], float],
     *,
-    deviation: Callable[[Seen], float],
+    deviation: Callable[[Seen], float | Chance | Trials],
     protocol: Callable[[Seen], str],
     interval: Callable[[Seen], str],
     n: Callable[[Seen], int] = matched,
@@ -207,9 +207,10 @@ def of_features(
 
     Arguments:
         value: Of samples, and of what stands in for them; raises `Unmeasured` where it has none.
-        deviation: Standard deviation of the value over fresh samples and fresh test examples.
+        deviation: Of the value over fresh samples and fresh test examples, as `Score.within`
+            takes it.
         protocol: Says what was compared.
-        interval: Says over what the deviation was taken.
+        interval: Says what the interval is over.
         n: How many samples it takes.
         floor: What stands in for samples.
     """
@@ -227,7 +228,7 @@ def of_features(
             },
             n=n(it),
             protocol=f"{protocol(it)}; features {against.extractor!r}; seed {against.seed}; "
-            f"interval: 1.96 standard deviations over {interval(it)}; floor: as many {floor}",
+            f"interval: {interval(it)}; floor: as many {floor}",
         )
         return score.within(deviation(it))
 
@@ -338,8 +339,3 @@ def _normal(data: DataSet, n: int, seed: int) -> Tensor:
     values = data.domain.values
     # Of whole numbers and categories the nearest: no trivial model is told by its fractions.
     return values.unscale(values.scale(drawn)) if isinstance(values, Columns) else drawn
-
-
-def of_both(deviation: Callable[..., float], samples: Tensor, test: Tensor, seed: int) -> float:
-    """Return the deviation over fresh rows of either side, of a distance that is symmetric."""
-    return math.hypot(deviation(samples, test, seed=seed), deviation(test, samples, seed=seed))

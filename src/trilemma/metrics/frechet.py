@@ -30,36 +30,32 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Reconstructing
+from trilemma.metrics.chance import Sums, chance, summed
 from trilemma.metrics.context import Context
-from trilemma.metrics.features import (
-    BOOTSTRAP,
-    FEATURED,
-    FeatureReference,
-    Seen,
-    of_both,
-    of_features,
-)
-from trilemma.metrics.metric import QUALITY, Metric
+from trilemma.metrics.features import CLOSED, FEATURED, FeatureReference, Seen, of_features
+from trilemma.metrics.metric import EQUAL, QUALITY, Metric
 from trilemma.metrics.neighbours import CAP
 from trilemma.metrics.reconstruction import again
-from trilemma.metrics.score import RESAMPLES, Score, resamples
+from trilemma.metrics.score import Chance, Score, linear_chance
 
 __all__ = [
     "METRICS",
     "Moments",
     "enough",
     "frechet",
+    "frechet_chance",
     "frechet_distance",
-    "frechet_spread",
+    "kernel_chance",
     "kernel_distance",
-    "kernel_spread",
     "moments",
 ]
 
-WIDE, FEW = 256, 10
-"""Features from which a Fréchet distance is resampled few times: a decomposition grows with F³."""
-ROWS = 1024
-"""Rows of a kernel matrix computed at once."""
+PAIRED = 256
+"""Rows whose pairs give the quadratic part of a chance; half as many beyond 256 features."""
+ENTRIES = 2**20
+"""Products computed at once."""
+NEGLIGIBLE, LEAST = 1e-10, 1e-300
+"""An eigenvalue as a share of the greatest, and any, that count as zero."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +67,12 @@ class Moments:
     n: int
 
 
-def moments(features: Float[Tensor, "N F"], weights: Tensor | None = None) -> Moments:
-    """Return the mean and the unbiased covariance of the rows.
-
-    Arguments:
-        features: N rows of F features.
-        weights: How often each row counts, [N], adding up to N; None means once.
-    """
+def moments(features: Float[Tensor, "N F"]) -> Moments:
+    """Return the mean and the unbiased covariance of the rows."""
     x, n = features.double(), len(features)
-    w = torch.ones(n, dtype=torch.float64, device=x.device) if weights is None else weights.to(x)
-    mean = w @ x / n
+    mean = x.mean(0)
     centred = x - mean
-    return Moments(mean, (centred * w[:, None]).T @ centred / (n - 1), n)
+    return Moments(mean, centred.T @ centred / (n - 1), n)
 
 
 def frechet(a: Moments, b: Moments) -> float:
@@ -92,20 +82,16 @@ def frechet(a: Moments, b: Moments) -> float:
     >>> frechet(Moments(two, one, 9), Moments(two + 3, 4 * one, 9))
     10.0
     """
-    return _frechet(a, factor(a.covariance), b)
+    cross = torch.linalg.svdvals(factor(a.covariance).T @ factor(b.covariance)).sum()
+    shift = (a.mean - b.mean).square().sum()
+    distance = shift + a.covariance.trace() + b.covariance.trace() - 2 * cross
+    return max(distance.item(), 0.0)
 
 
 def factor(covariance: Float[Tensor, "F F"]) -> Float[Tensor, "F F"]:
     """Return A with S = A Aᵀ; eigenvalues that rounding made negative count as zero."""
     values, vectors = torch.linalg.eigh(covariance)
     return vectors * values.clamp_min(0).sqrt()
-
-
-def _frechet(a: Moments, factor_a: Tensor, b: Moments) -> float:
-    cross = torch.linalg.svdvals(factor_a.T @ factor(b.covariance)).sum()
-    shift = (a.mean - b.mean).square().sum()
-    distance = shift + a.covariance.trace() + b.covariance.trace() - 2 * cross
-    return max(distance.item(), 0.0)
 
 
 def enough(n: int, dimension: int, what: str = "samples") -> None:
@@ -132,56 +118,86 @@ def frechet_distance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M 
     return frechet(moments(samples), moments(reference))
 
 
-def frechet_spread(
-    samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"], *, seed: int
-) -> float:
-    """Return the bootstrap standard deviation of `frechet_distance` over the samples.
+def frechet_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> Chance:
+    r"""Return the chance in `frechet_distance` over fresh samples and fresh reference examples.
 
-    Fifty resamples up to `WIDE` features, `FEW` beyond.
+    The linear part is by the distance's derivative: for a sample x, z = x - m and T the map that
+    carries the one Gaussian onto the other, and likewise for the other side,
+
+        f(x) = 2 (m - m')·z + z·(1 - T) z,    T = S^-½ (S^½ S' S^½)^½ S^-½
+
+    The quadratic part is that of equal Gaussians, in the eigenbasis of S̄ = (S + S') / 2 with
+    eigenvalues l: there d² is a squared discrepancy with the kernel
+
+        k(z, z') = z·z' + sum_ij z_i z_j z'_i z'_j / 2 (l_i + l_j),
+
+    s² its centred variance: 2 s² (1/n + 1/m)². Of what the linear part finds, twice as much is
+    chance where the sets are equal, and is taken off (`metrics.chance`). No resampling: with
+    few rows for the features it would count pairs of a row with itself, and be thrice too wide.
     """
-    fixed = moments(reference)
-    root = factor(fixed.covariance)
-    count = RESAMPLES if samples.shape[1] <= WIDE else FEW
-    drawn = resamples(len(samples), seed=seed, count=count)
-    values = [_frechet(fixed, root, moments(samples, w)) for w in drawn]
-    return torch.tensor(values, dtype=torch.float64).std().item()
+    x, y = samples.double(), reference.double()
+    a, b = moments(x), moments(y)
+    n, m = len(x), len(y)
+    (of_x, distance), (of_y, _) = _linear(x, a, b), _linear(y, b, a)
+    quadratic = 2 * _centred_variance(x, y, a, b) * (1 / n + 1 / m) ** 2
+    found, skew = linear_chance(of_x, of_y)
+    slope = skew + (found / distance if distance > 0 else 0.0)
+    return Chance(max(found - 2 * quadratic, 0.0) + quadratic, slope)
+
+
+def _linear(x: Tensor, a: Moments, b: Moments) -> tuple[Tensor, float]:
+    """Return f of the rows of x, whose moments are a, and the distance."""
+    values, vectors = torch.linalg.eigh(a.covariance)
+    values = values.clamp_min(0)
+    root = vectors * values.sqrt()
+    inner, turned = torch.linalg.eigh(root.T @ b.covariance @ root)
+    middle = (turned * inner.clamp_min(0).sqrt()) @ turned.T
+    z, shift = x - a.mean, a.mean - b.mean
+    there = values > values.max() * NEGLIGIBLE
+    white = (z @ vectors) * torch.where(there, values.clamp_min(LEAST).rsqrt(), 0.0)
+    f = 2 * z @ shift + z.square().sum(1) - ((white @ middle) * white).sum(1)
+    traces = a.covariance.trace() + b.covariance.trace() - 2 * middle.trace()
+    return f, (shift.square().sum() + traces).item()
+
+
+def _centred_variance(x: Tensor, y: Tensor, a: Moments, b: Moments) -> float:
+    """Return s², from pairs of some rows of both sets."""
+    values, vectors = torch.linalg.eigh((a.covariance + b.covariance) / 2)
+    sums = values[:, None].clamp_min(0) + values.clamp_min(0)
+    weights = 0.5 / sums.clamp_min(max(values.max().item() * NEGLIGIBLE, LEAST))
+    most = PAIRED if x.shape[1] <= 256 else PAIRED // 2
+    k = min(len(x), len(y), most // 2)
+    z = torch.cat([(x - a.mean)[:k], (y - b.mean)[:k]]) @ vectors
+
+    def block(rows: slice) -> Tensor:
+        products = (part[:, None] * z for part in z[rows].split(max(ENTRIES // z.numel(), 1)))
+        return torch.cat([u.sum(2) + ((u @ weights) * u).sum(2) for u in products])
+
+    return summed(block, len(z), within=True).variance
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
-def _within(x: Tensor, weights: Tensor) -> Tensor:
-    """Return Σ_{i≠j} w_i w_j k(x_i, x_j) / Σ_{i≠j} w_i w_j for each row of weights, [R]."""
-    total = torch.zeros(len(weights), dtype=x.dtype, device=x.device)
-    for start in range(0, len(x), ROWS):
-        rows = slice(start, start + ROWS)
-        block = _kernel(x[rows], x)
-        block.diagonal(start).zero_()
-        total += (weights[:, rows] @ block * weights).sum(1)
-    return total / (weights.sum(1).square() - weights.square().sum(1))
-
-
-def _between(x: Tensor, y: Tensor, weights: Tensor) -> Tensor:
-    """Return Σ_{ij} w_i k(x_i, y_j) / (m Σ_i w_i) for each row of weights, [R]."""
-    each = torch.cat([_kernel(part, y).mean(1) for part in x.split(ROWS)])
-    return weights @ each / weights.sum(1)
+def _sums(x: Tensor, y: Tensor) -> tuple[Sums, Sums, Sums]:
+    """Sum up the kernel within x, from x to y, and within y."""
+    return (
+        summed(lambda rows: _kernel(x[rows], x), len(x), within=True),
+        summed(lambda rows: _kernel(x[rows], y), len(x)),
+        summed(lambda rows: _kernel(y[rows], y), len(y), within=True),
+    )
 
 
 def kernel_distance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> float:
     """Return the unbiased squared maximum mean discrepancy of the cubic kernel."""
-    x, y = samples.double(), reference.double()
-    once_x, once_y = x.new_ones(1, len(x)), y.new_ones(1, len(y))
-    return (_within(x, once_x) + _within(y, once_y) - 2 * _between(x, y, once_x)).item()
+    xx, xy, yy = _sums(samples.double(), reference.double())
+    return xx.mean + yy.mean - 2 * xy.mean
 
 
-def kernel_spread(
-    samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"], *, seed: int
-) -> float:
-    """Return the bootstrap standard deviation of `kernel_distance` over the samples."""
-    x, y = samples.double(), reference.double()
-    weights = resamples(len(x), seed=seed).to(x)
-    return (_within(x, weights) - 2 * _between(x, y, weights)).std().item()
+def kernel_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> Chance:
+    """Return the chance in `kernel_distance` over fresh samples and fresh reference examples."""
+    return chance(*_sums(samples.double(), reference.double()))
 
 
 def _fd(it: Seen) -> float:
@@ -194,12 +210,6 @@ def _kd(it: Seen) -> float:
     return kernel_distance(*it.pair)
 
 
-def _fd_interval(it: Seen) -> str:
-    if it.features.shape[1] <= WIDE:
-        return BOOTSTRAP
-    return f"{FEW} bootstrap resamples of samples, and of test examples"
-
-
 def rows_of(it: Seen) -> str:
     """Say how many samples stand against as many test examples."""
     m = len(it.pair[0])
@@ -209,11 +219,11 @@ def rows_of(it: Seen) -> str:
 
 _of_samples = of_features(
     _fd,
-    deviation=lambda it: of_both(frechet_spread, it.matched, it.against.test, it.against.seed),
+    deviation=lambda it: frechet_chance(it.matched, it.against.test),
     protocol=lambda it: (
         f"{len(it.matched)} samples against {len(it.against.test)} test examples, float64"
     ),
-    interval=_fd_interval,
+    interval=lambda _: CLOSED,
 )
 
 
@@ -245,6 +255,7 @@ METRICS = (
         kinds=FEATURED,
         ranks=QUALITY,
         least=0.0,
+        too_wide=EQUAL,
         measure=_beside_first_stage,
     ),
     Metric(
@@ -257,11 +268,12 @@ METRICS = (
         failure="A cubic kernel looks at moments up to the third, and no further.",
         kinds=FEATURED,
         second_to="fd",
+        too_wide=EQUAL,
         measure=of_features(
             _kd,
-            deviation=lambda it: of_both(kernel_spread, *it.pair, it.against.seed),
+            deviation=lambda it: kernel_chance(*it.pair),
             protocol=lambda it: f"{rows_of(it)}, unbiased, cubic kernel",
-            interval=lambda _: BOOTSTRAP,
+            interval=lambda _: CLOSED,
             n=lambda it: len(it.pair[0]),
         ),
     ),

@@ -14,6 +14,11 @@ r"""Quality and coverage of generated graphs, held against a data set's test gra
     size_gap    |mean size of the samples / mean size of the test graphs - 1|; sizes are the
                 model's own, and nothing is matched to the test set
 
+Intervals are over fresh samples and fresh test graphs, but for shares, whose training graphs stay:
+these have Wilson's, as if samples were independent trials. That a kind which was drawn twice takes
+the place of another is left out of `unique`'s, which is too wide where many kinds are repeated. So
+is `size_gap`'s where sizes agree, since the sign of the gap is not kept.
+
 A `GraphReference` is what does not depend on the model: training graphs in the place of samples
 (the floor; of shares, test graphs), and trivial graphs (`metrics.trivial_graphs`). Graphs without
 nodes or edges are measured like any other, and counted in the protocol.
@@ -27,7 +32,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -40,9 +45,20 @@ from trilemma.data.dataset import DataSet
 from trilemma.maths.isomorphism import IsomorphismClasses
 from trilemma.metrics.context import Check, Context, Progress
 from trilemma.metrics.graph_statistics import Statistics, statistics
-from trilemma.metrics.metric import COVERAGE, QUALITY, Memo, Metric, Unmeasured, hundredths
+from trilemma.metrics.metric import (
+    COVERAGE,
+    EQUAL,
+    NEAR_ONE,
+    QUALITY,
+    RARE,
+    REPEATED,
+    Memo,
+    Metric,
+    Unmeasured,
+    hundredths,
+)
 from trilemma.metrics.mmd import Gram, Kernel
-from trilemma.metrics.score import RESAMPLES, Score, redrawn, wilson
+from trilemma.metrics.score import SUBSETS, Chance, Score, Trials, subset_spreads, wilson
 from trilemma.metrics.trivial_graphs import TRIVIAL
 
 __all__ = [
@@ -71,6 +87,8 @@ KERNELS: Mapping[str, Mapping[str, Kernel]] = {
 }
 """By suffix and statistic; GraphRNN has no spectrum, and its kernel here is ours."""
 STATISTICS = tuple(KERNELS[""])
+MEAN = tuple(f"mmd_{name}" for name in STATISTICS)
+"""Those of which `mmd` is the mean."""
 NEAREST = 5
 """Neighbours of a test graph that span its ball."""
 SHOWN = 16
@@ -239,64 +257,98 @@ def _kernels() -> list[tuple[str, str, Kernel]]:
     ]
 
 
-def distances(it: Graphs) -> tuple[Values, Values]:
-    """Return every metric but shares that the numbers of graphs allow, and their deviations.
-
-    Deviations are over resamples of the graphs.
-    """
-    again = redrawn(len(it), seed=it.against.seed)
-    rows = torch.cat([torch.arange(len(it))[None], again])
-    each = _each(it.of, it.against, rows)
-    return _first(each), {name: over[1:].std().item() for name, over in each.items()}
-
-
 def values(it: Graphs) -> Values:
     """Return every metric but shares that the numbers of graphs allow."""
-    return _first(_each(it.of, it.against, torch.arange(len(it))[None]))
-
-
-def _first(each: Mapping[str, Tensor]) -> Values:
-    found = {name: over[0].item() for name, over in each.items()}
-    return found | {"size_gap": abs(found["size_gap"])}
-
-
-def _each(
-    of: Statistics, against: GraphReference, rows: Int[Tensor, "R B"]
-) -> dict[str, Float[Tensor, " R"]]:
-    """Return every metric but shares for each choice of rows; the gap of sizes with its sign."""
-    times = torch.zeros(rows.shape, dtype=torch.float64)
-    times.scatter_add_(1, rows, torch.ones_like(times))
-    found: dict[str, Tensor] = {}
-    for metric, statistic, kernel in _kernels():
-        x, y = getattr(of, statistic), getattr(against.test, statistic)
-        gram = Gram(kernel(x, x), kernel(x, y), against.test_grams[metric])
-        found[metric] = gram.squared(weights=times)
+    of, against = it.of, it.against
+    found: Values = {}
+    for metric, gram in _grams(of, against):
+        found[metric] = gram.squared()
         if len(of) > 1:
-            found[f"{metric}_u"] = gram.squared(weights=times, unbiased=True)
-    found["mmd"] = torch.stack([found[f"mmd_{name}"] for name in STATISTICS]).mean(0)
-    mean = against.test.nodes.double().mean()
-    found["size_gap"] = times @ of.nodes.double() / len(of) / mean - 1
-    within = _within(of, against.test)
-    if within is not None:
-        found["coverage"] = torch.stack([_coverage(within[chosen]) for chosen in rows])
-        found["density"] = times @ within.double().sum(1) / (NEAREST * len(of))
+            found[f"{metric}_u"] = gram.squared(unbiased=True)
+    found["mmd"] = sum(found[name] for name in MEAN) / len(MEAN)
+    means = of.nodes.double().mean() / against.test.nodes.double().mean()
+    found["size_gap"] = abs(means.item() - 1)
+    near = Near.of(of, against.test)
+    if near is not None:
+        found |= near.measured(torch.arange(len(of)), torch.arange(len(against.test)))
     return found
 
 
-def _within(of: Statistics, test: Statistics) -> Tensor | None:
-    """Tell which graphs lie in which test graphs' balls, [B, m]; None where they are too few."""
-    m = min(len(of), len(test))
-    if m <= NEAREST:
-        return None
-    radius = joint_distance(test[:m], test[:m]).sort(1).values[:, NEAREST]
-    return joint_distance(of, test[:m]) <= radius + CLOSE
+def _grams(of: Statistics, against: GraphReference) -> Iterator[tuple[str, Gram]]:
+    """Yield each MMD's name as V-statistic with the values of its kernel."""
+    for metric, statistic, kernel in _kernels():
+        x, y = getattr(of, statistic), getattr(against.test, statistic)
+        yield metric, Gram(kernel(x, x), kernel(x, y), against.test_grams[metric])
 
 
-def _coverage(within: Tensor) -> Float[Tensor, ""]:
-    """Return the share of m balls with one of m graphs in it, in mean over parts of m graphs."""
-    m = within.shape[1]
-    parts = within[: len(within) // m * m].view(-1, m, m)
-    return parts.any(1).double().mean()
+def chances(it: Graphs) -> dict[str, float | Chance | Trials]:
+    """Return the chance in all metrics but shares, over fresh samples and fresh test graphs."""
+    of, against = it.of, it.against
+    found: dict[str, float | Chance | Trials] = {}
+    mean: list[Gram] = []
+    for metric, gram in _grams(of, against):
+        found[metric] = gram.chance()
+        if len(of) > 1:
+            found[f"{metric}_u"] = gram.chance(unbiased=True)
+        if metric in MEAN:
+            mean.append(gram)
+    # The mean of the discrepancies is that of the mean of the kernels.
+    xx, xy, yy = (
+        torch.stack([getattr(gram, part) for gram in mean]).mean(0) for part in ("xx", "xy", "yy")
+    )
+    found["mmd"] = Gram(xx, xy, yy).chance()
+    found["size_gap"] = _gap_deviation(of.nodes.double(), against.test.nodes.double())
+    near = Near.of(of, against.test)
+    if near is not None:
+        found |= subset_spreads(
+            torch.arange(len(of)),
+            torch.arange(len(against.test)),
+            near.measured,
+            seed=against.seed,
+            shares=("coverage",),
+            least=NEAREST + 1,
+        )
+    return found
+
+
+def _gap_deviation(x: Float[Tensor, " N"], y: Float[Tensor, " M"]) -> float:
+    """Return the deviation of mean x / mean y, by its derivatives."""
+    if min(len(x), len(y)) < 2:
+        return torch.inf
+    ratio = x.mean() / y.mean()
+    variance = x.var() / len(x) + ratio.square() * y.var() / len(y)
+    return (variance.sqrt() / y.mean()).item()
+
+
+@dataclass(frozen=True)
+class Near:
+    """Joint distances from samples to test graphs, and among test graphs."""
+
+    across: Float[Tensor, "N M"]
+    among: Float[Tensor, "M M"]
+
+    @classmethod
+    def of(cls, samples: Statistics, test: Statistics) -> Near | None:
+        """Measure them; None where there are too few of either."""
+        if min(len(samples), len(test)) <= NEAREST:
+            return None
+        return cls(joint_distance(samples, test), joint_distance(test, test))
+
+    def measured(self, rows: Int[Tensor, " B"], columns: Int[Tensor, " C"]) -> Values:
+        """Return coverage and density of some samples against some test graphs.
+
+        Samples are held against m test graphs m at a time, m the lesser number, and the mean over
+        these parts is taken.
+        """
+        m = min(len(rows), len(columns))
+        columns = columns[:m]
+        radius = self.among[columns][:, columns].sort(1).values[:, NEAREST]
+        within = self.across[rows][:, columns] <= radius + CLOSE
+        parts = within[: len(within) // m * m].view(-1, m, m)
+        return {
+            "coverage": parts.any(1).double().mean().item(),
+            "density": within.double().sum().item() / (NEAREST * len(rows)),
+        }
 
 
 def shares(it: Graphs) -> dict[str, Tensor]:
@@ -321,7 +373,7 @@ def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], 
     def measure(context: Context) -> Score:
         it = graphs(context)
         against = it.against
-        found, deviations = it.once(distances)
+        found = it.once(values)
         if name not in found:
             raise Unmeasured(f"{len(it)} samples and {len(against.test)} test graphs are too few")
         marks = {k: other.once(values) for k, other in against.stand_ins.items()}
@@ -330,12 +382,19 @@ def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], 
             floor=against.real.once(values).get(name),
             baselines={k: mark[name] for k, mark in marks.items() if name in mark},
             n=len(it),
-            protocol=f"{words(it)}; {_bare(it)}; seed {against.seed}; interval: 1.96 standard "
-            f"deviations over {RESAMPLES} bootstrap resamples; floor: {len(against.real)} "
-            "training graphs",
-        ).within(deviations[name])
+            protocol=f"{words(it)}; {_bare(it)}; seed {against.seed}; interval: "
+            f"{_interval(name)}; floor: {len(against.real)} training graphs",
+        ).within(it.once(chances)[name])
 
     return measure
+
+
+def _interval(name: str) -> str:
+    over = "over fresh samples and test graphs"
+    if name == "coverage":
+        return f"Wilson's {over}, trials by {SUBSETS} subsets of both"
+    how = f"by {SUBSETS} subsets of both" if name == "density" else "in closed form"
+    return f"1.96 standard deviations {over}, {how}"
 
 
 def _share(name: str) -> Callable[[Context], Score]:
@@ -432,6 +491,8 @@ def _mmd(statistic: str, family: str, form: str) -> Metric:
         kinds=("graph",),
         variant_of=plain if family or form else "",
         least=-math.inf if form else 0.0,
+        leaves_out=RARE,
+        too_wide=EQUAL,
         measure=_distance(
             f"{plain}{family}{form}", lambda it: f"{_against(it)}, {kind}, {kernel}{ours}"
         ),
@@ -450,6 +511,7 @@ def _of_share(name: str, label: str, meaning: str, failure: str) -> Metric:
         least=0.0,
         most=1.0,
         estimand="the expected share over fresh samples",
+        too_wide=REPEATED if "unique" in name else NEAR_ONE,
         measure=_share(name),
     )
 
@@ -467,6 +529,8 @@ METRICS = (
         kinds=("graph",),
         ranks=QUALITY,
         least=0.0,
+        leaves_out=RARE,
+        too_wide=EQUAL,
         measure=_distance(
             "mmd",
             lambda it: f"{_against(it)}, mean of the V-statistics of {', '.join(STATISTICS)}",
@@ -491,6 +555,7 @@ METRICS = (
         least=0.0,
         most=1.0,
         write=hundredths,
+        too_wide=NEAR_ONE,
         measure=_distance("coverage", _parts),
     ),
     Metric(
@@ -540,6 +605,7 @@ METRICS = (
         failure="Means alone are compared.",
         kinds=("graph",),
         least=0.0,
+        too_wide="where sizes agree, since the sign of the gap is not kept",
         measure=_distance(
             "size_gap",
             lambda it: (

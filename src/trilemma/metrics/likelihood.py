@@ -18,9 +18,12 @@ would be in it. How a number was come by stands beside it: exact, a lower bound 
 draws; variational, where an ODE's stands beside), an interval by annealed importance sampling, or
 the solution of an ODE.
 
-Intervals are ± 1.96 standard errors over the test examples; those of an estimated ln Z reach from
-its lower to its upper estimate, and 1.96 standard errors beyond: at either end that of the test
-examples and that of the chains, the root of the sum of their squares.
+Intervals are those of a mean over the test examples (`score.mean_chance`); those of an estimated
+ln Z reach from its lower to its upper estimate, and 1.96 standard errors beyond: at either end
+that of the test examples and that of the chains, the root of the sum of their squares; they hold
+ln p more often than 95 %. A probability is at most one, so that on levels no end is above zero.
+What no interval of a mean can say: how bad examples are that are rarer than one in n, of which
+none may be among the test examples.
 
 What is trivially reached stands beside: `uniform`, all levels alike, and `histogram`, each
 coordinate independent with the training counts plus one; for tables with whole numbers or
@@ -65,7 +68,7 @@ from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.columns import independent
 from trilemma.metrics.context import AT_ONCE, DRAWS, Context, Reference
 from trilemma.metrics.metric import LIKELIHOOD, Metric, Need, Quantity, Unmeasured
-from trilemma.metrics.score import Score
+from trilemma.metrics.score import Score, mean_chance
 
 __all__ = [
     "BY_ODE",
@@ -110,7 +113,7 @@ def bits_per_dim(nats: float, dimensions: int) -> float:
     >>> bits_per_dim(-784 * math.log(256), 784)
     8.0
     """
-    return -nats / (dimensions * math.log(2))
+    return (0.0 - nats) / (dimensions * math.log(2))
 
 
 def each(
@@ -319,9 +322,9 @@ def in_nats(
         baselines=baselines,
         n=n,
         by=found.by,
-        protocol=f"mean {found.about}, of {n} {of}, without condition; interval: 1.96 "
-        "standard errors",
-    ).within(error)
+        protocol=f"mean {found.about}, of {n} {of}, without condition; interval: Student's, of a "
+        "skewed mean",
+    ).within(mean_chance(nats))
     score = _beside(score, found.partition, error)
     if not domain.values.discrete:
         return score
@@ -486,6 +489,7 @@ def _likely(
         ranks=ranks,
         write=_nats,
         estimand="the expected value over fresh test examples",
+        too_wide="where ln Z lies somewhere between two estimates" if name == "log_prob" else "",
         measure=_in_nats(ask),
     )
 

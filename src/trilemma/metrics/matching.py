@@ -31,7 +31,7 @@ from trilemma.data.dataset import Split
 from trilemma.metrics.context import AT_ONCE, Context
 from trilemma.metrics.matcher import Matcher, matcher, numbers, obstacle, seen, with_caption
 from trilemma.metrics.metric import Metric, Need, Unmeasured, hundredths
-from trilemma.metrics.score import RESAMPLES, Score, spread
+from trilemma.metrics.score import Score, Trials
 
 __all__ = ["METRICS", "asked", "conditions", "draw", "hits", "listens"]
 
@@ -178,9 +178,9 @@ def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
             protocol=f"{len(own)} samples drawn with captions of the {name} split; nearest of "
             f"{CHOICES} captions ({different} different ones) to a matcher of efficientnet-lite0 "
             f"and a bag of words, trained on the training split, sha256 "
-            f"{matched.sha256[:8]}; floor: {len(own)} real images; seed {seed}; interval: 1.96 "
-            f"standard deviations over {RESAMPLES} bootstrap resamples",
-        ).within(spread(right, seed=seed))
+            f"{matched.sha256[:8]}; floor: {len(own)} real images; seed {seed}; interval: "
+            "Wilson's",
+        ).within(Trials(len(own)))
 
     return measure
 

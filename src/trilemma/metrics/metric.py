@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COVERAGE",
+    "EQUAL",
     "KINDS",
     "LIKELIHOOD",
+    "NEAR_ONE",
     "QUALITY",
+    "RARE",
+    "REPEATED",
     "REWARD",
     "Better",
     "Memo",
@@ -45,6 +49,11 @@ FRESH = (
     "the expected value of this estimator at this n, over fresh samples and fresh test examples"
 )
 """What an interval is meant to hold unless a metric says otherwise."""
+
+RARE = "what is rarer than one in n, where the value is owed to few"
+EQUAL = "between equal sets"
+NEAR_ONE = "near 0 and 1"
+REPEATED = "where kinds are repeated, since samples count as independent"
 
 M = TypeVar("M", bound="Memo")
 T = TypeVar("T")
@@ -121,6 +130,10 @@ class Metric(Quantity):
     """Ends of its range, at which intervals are cut."""
     estimand: str = FRESH
     """What its interval is meant to hold."""
+    leaves_out: str = ""
+    """What its interval leaves out, where it is known to hold that less often than 92 %."""
+    too_wide: str = ""
+    """Where its interval is known to hold it more often than 98 %."""
 
     def finished(self, score: Score) -> Score:
         """Return a score with what is declared: unit, direction, and an interval in its range."""

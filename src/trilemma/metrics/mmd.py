@@ -40,6 +40,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
+from trilemma.metrics.chance import Sums, chance
+from trilemma.metrics.score import Chance
 
 __all__ = ["Gram", "Kernel", "distances", "mmd"]
 
@@ -117,28 +119,22 @@ class Gram:
     xy: Float[Tensor, "N M"]
     yy: Float[Tensor, "M M"]
 
-    def squared(
-        self, *, unbiased: bool = False, weights: Float[Tensor, "R N"] | None = None
-    ) -> Float[Tensor, " R"]:
-        """Return MMD², for each row of weights on the samples if there are any.
+    def squared(self, *, unbiased: bool = False) -> float:
+        """Return MMD²; `unbiased`: as U-statistic, without the pairs of a graph with itself."""
+        within = _within(self.xx, unbiased) + _within(self.yy, unbiased)
+        return within - 2 * self.xy.mean().item()
 
-        Arguments:
-            unbiased: Whether as U-statistic, without the pairs of a graph with itself.
-            weights: How often each sample counts, [R, N]; once each by default.
-        """
-        w = self.xx.new_ones(1, len(self.xx)) if weights is None else weights.to(self.xx)
-        once = self.yy.new_ones(1, len(self.yy))
-        across = (w @ self.xy).mean(1) / w.sum(1)
-        return _within(self.xx, w, unbiased) + _within(self.yy, once, unbiased) - 2 * across
+    def chance(self, *, unbiased: bool = False) -> Chance:
+        """Return the chance in MMD² over fresh rows of both sets."""
+        xx, yy = (Sums.of(k, within=True) for k in (self.xx, self.yy))
+        return chance(xx, Sums.of(self.xy), yy, unbiased=unbiased)
 
 
-def _within(k: Tensor, weights: Tensor, unbiased: bool) -> Float[Tensor, " R"]:
-    """Return the weighted mean of k over pairs, or over pairs of different rows."""
-    total, pairs = ((weights @ k) * weights).sum(1), weights.sum(1).square()
+def _within(k: Tensor, unbiased: bool) -> float:
+    """Return the mean of k over pairs, or over pairs of different rows."""
     if not unbiased:
-        return total / pairs
-    own = weights.square()
-    return (total - own @ k.diagonal()) / (pairs - own.sum(1))
+        return k.mean().item()
+    return ((k.sum() - k.diagonal().sum()) / (len(k) * (len(k) - 1))).item()
 
 
 def mmd(
@@ -170,4 +166,4 @@ def mmd(
             f"{'a U-statistic' if unbiased else 'a discrepancy'} wants {least} or more of each."
         )
     gram = Gram(kernel(x, x), kernel(x, y), kernel(y, y))
-    return gram.squared(unbiased=unbiased).item()
+    return gram.squared(unbiased=unbiased)

@@ -14,10 +14,31 @@ a finite one, which is why the field takes this direction. e is uniform for Gaus
 is the histogram of the test split by the same classifier, with a half added to every count. The
 channels of stacked-mnist are independent, so that its e is the product of its channels' shares.
 
-Intervals. Another n samples lose mode k with a probability of about exp(-n_k), hence
-Var(modes) = sum_k exp(-n_k) (1 - exp(-n_k)); good_share has Wilson's interval; mode_kl's is by the
-bootstrap. Of a model that is right, n mode_kl is about chi²_{K-1} / 2: mode_kl is (K - 1) / 2n by
-chance, and its floor shows that.
+Intervals. With a mean of m_k samples mode k is lost with a probability of about exp(-m_k), hence
+
+    Var(modes) = sum_k exp(-m_k) (1 - exp(-m_k)) - (sum_k m_k exp(-m_k))² / n
+
+n_k in the place of m_k would say that a mode which is lost could not have been found. With f_j the
+number of modes with j samples, f_1 - f_2 + f_3 - … has the mean of the first sum (Good & Toulmin);
+its terms are damped by P(Binomial(J, 1/2) >= j), as Efron & Thisted do, and less than half the
+sum with n_k is never taken; less than all of it not, of so few modes that the signs do not
+balance. f_1² / n has the mean of the last term.
+While hardly a mode was found twice, those that were found by chance are a Poisson number, whose
+variance grows as itself: by a slope of 1 - 4 f_2 / f_1, or none. And a mode that was not seen may
+be lost once in twenty only: while there are such the interval reaches 0.95 up at least.
+
+good_share has Wilson's interval. mode_kl varies in proportion to what it is, over samples and, if
+e was counted, over the M test examples behind it,
+
+    Var_g[ln(g / e)] / n + Var_e[g / e] / M                   linear
+    (K - 1) (1/n + 1/M)² / 2                                  quadratic
+
+of which the first is chance, twice the second, where g = e, and taken off
+(`metrics.chance`): for the K modes of ten samples or more, since beyond that the squares are
+not all. What no sample was found in, it cannot tell: that a mode which is lost by chance adds to
+mode_kl is left out of its interval, which is then too narrow (of ten modes, one with two samples
+in the mean, it holds 82 %). Of a model that is right, 2 n mode_kl is about chi²_{K-1}: mode_kl is
+(K - 1) / 2n by chance, and its floor shows that.
 
 References:
     | Unrolled Generative Adversarial Networks (Metz et al., 2016, arXiv:1611.02163)
@@ -26,6 +47,9 @@ References:
     | PacGAN: The power of two samples in generative adversarial networks (Lin et al., 2017,
       arXiv:1712.04086)
     | Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927)
+    | The Number of New Species, and the Increase in Population Coverage, when a Sample is
+      Increased (Good & Toulmin, 1956)
+    | Estimating the Number of Unseen Species (Efron & Thisted, 1976)
 """
 
 from __future__ import annotations
@@ -43,8 +67,8 @@ from trilemma.data.stacked import CHANNELS
 from trilemma.metrics.context import Context
 from trilemma.metrics.extractors import CLASSIFIERS, STACKED, Extractor, extractor
 from trilemma.metrics.features import FEATURED, FeatureReference, Seen, seen
-from trilemma.metrics.metric import Metric, Unmeasured
-from trilemma.metrics.score import NORMAL_95, RESAMPLES, Score, redrawn, wilson
+from trilemma.metrics.metric import EQUAL, Metric, Unmeasured
+from trilemma.metrics.score import Chance, Score, wilson
 
 __all__ = [
     "METRICS",
@@ -60,6 +84,14 @@ __all__ = [
     "sort",
 ]
 
+DAMPED = 10
+"""J, trials of the binomial distribution by which the series of modes is damped."""
+MANY = 20
+"""Modes with 1 … J samples, from which on the series stands alone."""
+OFTEN = 10
+"""Samples of a mode from which on its part of mode_kl is a square."""
+UNSEEN = 0.95
+"""Expected number, 1 or 0, of a mode that is lost once in twenty."""
 REACH = 3.0
 """Deviations from a centre within which a sample is good."""
 CLASSES = 10
@@ -101,6 +133,10 @@ class Modes:
     """Share of good ones under the data's own density."""
     of_features: Callable[[Tensor], Tensor] | None = None
     """The extractor's features of examples to their modes, where that is possible and cheaper."""
+    counted: int = 0
+    """Test examples on which e was counted; 0 where it is known."""
+    channels: int = 1
+    """Independent channels whose shares were counted, and whose product e is."""
 
     def sort(self, x: Tensor, features: Tensor | None = None) -> Tally:
         """Sort examples.
@@ -159,6 +195,8 @@ def modes_of(
         words=f"the {'triple of classes' if data.extractor in STACKED else 'class'} by {hashed}",
         shares=shares,
         of_features=own.sort if own is made else None,
+        counted=len(which),
+        channels=CHANNELS if data.extractor in STACKED else 1,
     )
 
 
@@ -220,16 +258,10 @@ def reverse_kl(counts: Float[Tensor, "*B K"], expected: Float[Tensor, " K"]) -> 
 
 @dataclass(frozen=True)
 class Sorted:
-    """Samples sorted into modes, and what they are held against."""
+    """Samples sorted into modes."""
 
     tally: Tally
     modes: Modes
-    against: FeatureReference
-
-    @property
-    def seed(self) -> int:
-        """Return the seed of the resamples."""
-        return self.against.seed
 
 
 def _modes(against: FeatureReference) -> Modes:
@@ -250,7 +282,7 @@ def sort(it: Seen) -> Sorted:
         Unmeasured: It has none.
     """
     modes = it.against.once(_modes)
-    return Sorted(modes.sort(it.x, it.features), modes, it.against)
+    return Sorted(modes.sort(it.x, it.features), modes)
 
 
 def reached(it: Sorted) -> float:
@@ -277,10 +309,12 @@ def mode_kl(it: Sorted) -> float:
 
 def reached_interval(it: Sorted) -> tuple[float, float]:
     """Return the interval of `reached`."""
-    lost = torch.exp(-it.tally.counts(it.modes.count).double())
-    reach = NORMAL_95 * (lost * (1 - lost)).sum().sqrt().item()
-    value = reached(it)
-    return max(value - reach, 0.0), min(value + reach, float(it.modes.count))
+    value, most = reached(it), float(it.modes.count)
+    found = Score(value).within(
+        _count_chance(it.tally.counts(it.modes.count), len(it.tally.which))
+    )
+    high = found.high if value == most else max(found.high, value + UNSEEN)
+    return max(found.low, 0.0), min(high, most)
 
 
 def good_interval(it: Sorted) -> tuple[float, float]:
@@ -290,10 +324,60 @@ def good_interval(it: Sorted) -> tuple[float, float]:
 
 def kl_interval(it: Sorted) -> tuple[float, float]:
     """Return the interval of `mode_kl`."""
-    drawn = it.tally.which[redrawn(len(it.tally.which), seed=it.seed)]
-    counts = torch.stack([torch.bincount(row, minlength=it.modes.count) for row in drawn])
-    reach = NORMAL_95 * reverse_kl(counts, it.modes.expected).std().item()
-    return mode_kl(it) - reach, mode_kl(it) + reach
+    found = Score(mode_kl(it)).within(_kl_chance(it.tally, it.modes))
+    return found.low, found.high
+
+
+def _count_chance(counts: Int[Tensor, " K"], n: int) -> Chance:
+    """Return the chance in the number of modes with at least one of n samples."""
+    f = torch.bincount(counts.clamp_max(DAMPED + 1), minlength=DAMPED + 2).tolist()
+    series = sum((-1) ** (j + 1) * f[j] * _damping(j) for j in range(1, DAMPED + 1))
+    lost = torch.exp(-counts.double())
+    with_counts = (lost * (1 - lost)).sum().item()
+    if sum(f[1 : DAMPED + 1]) >= MANY:
+        with_counts /= 2
+    variance = max(series - f[1] ** 2 / n, with_counts)
+    return Chance(variance, max(1 - 4 * f[2] / f[1], 0.0) if f[1] else 0.0)
+
+
+def _damping(j: int) -> float:
+    """Return P(Binomial(J, 1/2) >= j)."""
+    return sum(math.comb(DAMPED, i) for i in range(j, DAMPED + 1)) / 2**DAMPED
+
+
+def _kl_chance(tally: Tally, modes: Modes) -> Chance:
+    """Return the chance in mode_kl over fresh samples, and over fresh test examples behind e."""
+    n, e = len(tally.which), modes.expected
+    g = torch.bincount(tally.which, minlength=modes.count).double() / n
+    value = reverse_kl(g, e).item()
+    seen = g > 0
+    logs = torch.where(seen, (g / e).clamp_min(torch.finfo(torch.float64).tiny).log(), 0.0)
+    apart = logs - g @ logs
+    found, third, rate = (g @ apart**2).item() / n, (g @ apart**3).item() / n**2, 1 / n
+    if modes.counted:
+        square, cube = _over_test(g, modes)
+        found += square / modes.counted
+        third += cube / modes.counted**2
+        rate += 1 / modes.counted
+    often = int((torch.bincount(tally.which, minlength=modes.count) >= OFTEN).sum())
+    quadratic = max(often - 1, 0) * rate**2 / 2
+    slope = found / value + third / found if min(value, found) > 0 else 0.0
+    return Chance(max(found - 2 * quadratic, 0.0) + quadratic, slope)
+
+
+def _over_test(g: Float[Tensor, " K"], modes: Modes) -> tuple[float, float]:
+    """Return variance and third moment of what one test example says to mode_kl: 1 - g / e."""
+    square, cube = 0.0, 0.0
+    cells = (CLASSES,) * modes.channels if modes.channels > 1 else (modes.count,)
+    for channel in range(modes.channels):
+        share, expected = g.view(cells), modes.expected.view(cells)
+        others = [c for c in range(modes.channels) if c != channel]
+        if others:
+            share, expected = share.sum(others), expected.sum(others)
+        says = 1 - share / expected
+        square += (expected @ says**2).item()
+        cube += (expected @ says**3).item()
+    return square, cube
 
 
 def _of_modes(
@@ -305,8 +389,9 @@ def _of_modes(
     """Make a metric of a function of sorted samples."""
 
     def measure(context: Context) -> Score:
-        it = seen(context).once(sort)
-        n, against = len(it.tally.which), it.against
+        looked = seen(context)
+        it, against = looked.once(sort), looked.against
+        n = len(it.tally.which)
         low, high = interval(it)
         return Score(
             value(it),
@@ -316,7 +401,7 @@ def _of_modes(
             floor=value(against.real.once(sort)),
             baselines={k: value(other.once(sort)) for k, other in against.stand_ins.items()},
             n=n,
-            protocol=f"{words(it)}; mode: {it.modes.words}; seed {it.seed}; floor: "
+            protocol=f"{words(it)}; mode: {it.modes.words}; seed {against.seed}; floor: "
             f"{against.count} training examples",
         )
 
@@ -327,7 +412,7 @@ def _reached_words(it: Sorted) -> str:
     good = "" if it.modes.good is None else "good "
     return (
         f"modes with at least one {good}sample of {len(it.tally.which)}; interval: 1.96 standard "
-        "deviations, a mode with k samples being lost with exp(-k)"
+        "deviations, by the modes that were found but a few times"
     )
 
 
@@ -339,10 +424,11 @@ def _good_words(it: Sorted) -> str:
 
 
 def _kl_words(it: Sorted) -> str:
+    tests = " and test examples" if it.modes.counted else ""
     return (
         f"reverse KL of {len(it.tally.which)} samples' shares of {it.modes.count} modes from the "
-        f"expected: {it.modes.shares}; interval: 1.96 standard deviations over {RESAMPLES} "
-        "bootstrap resamples"
+        f"expected: {it.modes.shares}; interval: 1.96 standard deviations in closed form, over "
+        f"fresh samples{tests}"
     )
 
 
@@ -357,6 +443,7 @@ METRICS = (
         kinds=FEATURED,
         least=0.0,
         write=lambda value: f"{value:,.0f}",
+        too_wide="by the mode that may be lost by chance",
         measure=_of_modes(
             reached, reached_interval, lambda it: f"of {it.modes.count}", _reached_words
         ),
@@ -379,10 +466,12 @@ METRICS = (
         better="lower",
         meaning="How unevenly the samples are spread over the kinds, in nats: 0 is as the data "
         "are, ln K is one of K kinds alone.",
-        failure="Of K kinds it is (K - 1) / 2n by chance, which the floor shows; a lost kind "
-        "adds little.",
+        failure="Of K kinds it is (K - 1) / 2n by chance, which the floor shows; what a kind that "
+        "is lost by chance adds is left out of its interval.",
         kinds=FEATURED,
         least=0.0,
+        leaves_out="what a mode adds that is lost by chance",
+        too_wide=EQUAL,
         measure=_of_modes(mode_kl, kl_interval, lambda _: "nats", _kl_words),
     ),
 )

@@ -9,17 +9,16 @@ the model copies. 1 is what new examples reach; well above 1, samples lie off th
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.metrics.features import FEATURED, Seen, of_features
+from trilemma.core.noise import mix
+from trilemma.metrics.features import FEATURED, FRESH_ROWS, Seen, of_features
 from trilemma.metrics.metric import Metric, Unmeasured, hundredths
-from trilemma.metrics.score import RESAMPLES, spread
+from trilemma.metrics.score import RESAMPLES, redrawn
 
-__all__ = ["METRICS", "nearest_ratio"]
+__all__ = ["METRICS", "nearest_ratio", "nearest_ratio_spread"]
 
 
 def nearest_ratio(samples: Float[Tensor, " M"], test: Float[Tensor, " N"]) -> float:
@@ -34,6 +33,20 @@ def nearest_ratio(samples: Float[Tensor, " M"], test: Float[Tensor, " N"]) -> fl
     ).item()
 
 
+def nearest_ratio_spread(
+    samples: Float[Tensor, " M"], test: Float[Tensor, " N"], *, seed: int
+) -> float:
+    """Return the deviation of `nearest_ratio` over fresh samples and fresh test examples.
+
+    Both are redrawn with replacement, of one seed each; the training examples stay.
+    """
+    above, below = (
+        z.double()[redrawn(len(z), seed=mix(seed, side))].quantile(0.5, dim=1)
+        for side, z in (("samples", samples), ("test", test))
+    )
+    return (above / below.clamp_min(torch.finfo(torch.float64).tiny)).std().item()
+
+
 def _ratio(it: Seen) -> float:
     if not it.against.usual.double().quantile(0.5) > 0:
         raise Unmeasured(
@@ -41,16 +54,6 @@ def _ratio(it: Seen) -> float:
             "numbers and categories do, so that there is no distance to compare with"
         )
     return nearest_ratio(it.away, it.against.usual)
-
-
-def _spread(it: Seen) -> float:
-    """Return the deviation of a ratio of medians over fresh samples and fresh test examples."""
-    seed, value = it.against.seed, it.once(_ratio)
-    parts = []
-    for away in (it.away, it.against.usual):
-        middle = away.double().quantile(0.5).clamp_min(1e-300).item()
-        parts.append(spread(away, seed=seed, median=True) / middle)
-    return value * math.hypot(*parts)
 
 
 def _protocol(it: Seen) -> str:
@@ -76,11 +79,11 @@ METRICS = (
         write=hundredths,
         measure=of_features(
             _ratio,
-            deviation=_spread,
-            protocol=_protocol,
-            interval=lambda _: (
-                f"{RESAMPLES} bootstrap resamples of the samples, and of the test examples"
+            deviation=lambda it: nearest_ratio_spread(
+                it.away, it.against.usual, seed=it.against.seed
             ),
+            protocol=_protocol,
+            interval=lambda _: f"{FRESH_ROWS}, by {RESAMPLES} bootstrap resamples of both",
             n=lambda it: len(it.away),
             floor="test examples",
         ),

@@ -18,7 +18,6 @@ References:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,8 +31,8 @@ from trilemma.core.model import Coded, Gradual, Model, Reconstructing
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import AT_ONCE, Context
-from trilemma.metrics.metric import Metric, Need, Unmeasured
-from trilemma.metrics.score import RESAMPLES, Score, spread
+from trilemma.metrics.metric import RARE, Metric, Need, Unmeasured
+from trilemma.metrics.score import Score, mean_chance
 
 __all__ = ["METRICS", "again", "psnr", "reconstructed", "round_trip"]
 
@@ -102,9 +101,9 @@ def first_stage_psnr(context: Context) -> Score:
         baselines={"mean": psnr(x, _mean(context.data), values.count - 1).mean().item()},
         n=len(x),
         protocol=f"mean over {len(x)} test examples of the peak signal-to-noise ratio of what the "
-        f"first stage makes of them, range {values.count - 1}; interval: 1.96 standard deviations "
-        f"over {RESAMPLES} bootstrap resamples",
-    ).within(spread(each, seed=context.seed))
+        f"first stage makes of them, range {values.count - 1}; interval: Student's, of a skewed "
+        "mean",
+    ).within(mean_chance(each))
 
 
 def psnr(x: Tensor, y: Tensor, span: float) -> Float[Tensor, " N"]:
@@ -123,7 +122,7 @@ def round_trip(context: Context) -> Score:
     The first `MOST` test examples are taken, or `MOST_IN_STEPS` of a model that samples in steps,
     and encodes in as many.
     """
-    data, seed = context.data, context.seed
+    data = context.data
     most = MOST_IN_STEPS if isinstance(context.model, Gradual) else MOST
     x = context.test[:most]
     model = context.asked
@@ -137,7 +136,7 @@ def round_trip(context: Context) -> Score:
 
     each = error(back)
     value = each.mean().sqrt().item()
-    deviation = spread(each, seed=seed) / max(2 * value, 1e-12) if len(x) > 1 else math.inf
+    square = Score(each.mean().item()).within(mean_chance(each))
     levels = isinstance(data.domain.values, Levels)
     what = "range" if levels else "training data's standard deviation"
     return Score(
@@ -145,10 +144,11 @@ def round_trip(context: Context) -> Score:
         unit=f"share of the {what.split()[-1]}",
         baselines={"mean": error(_mean(data)).mean().sqrt().item()},
         n=len(x),
+        low=max(square.low, 0.0) ** 0.5,
+        high=square.high**0.5,
         protocol=f"root mean square of x - decode(encode(x)) over {len(x)} test examples, as a "
-        f"share of the {what}; interval: 1.96 standard deviations over {RESAMPLES} bootstrap "
-        "resamples",
-    ).within(deviation)
+        f"share of the {what}; interval: Student's, of a skewed mean of squares",
+    )
 
 
 def _plain(domain: Domain) -> Callable[[Tensor], Tensor]:
@@ -209,6 +209,7 @@ METRICS = (
         ),
         least=0.0,
         estimand="the expected value over fresh test examples",
+        leaves_out=RARE,
         measure=round_trip,
     ),
 )

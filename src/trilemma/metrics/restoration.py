@@ -37,8 +37,8 @@ from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.maths.resize import enlarged
 from trilemma.metrics.context import Check, Context, Progress, test_rows
-from trilemma.metrics.metric import Better, Metric, Need
-from trilemma.metrics.score import Score, spread
+from trilemma.metrics.metric import RARE, Better, Metric, Need
+from trilemma.metrics.score import Score, mean_chance
 
 __all__ = ["METRICS", "Enlarged", "bicubic", "compared", "enlarge", "restored", "test_images"]
 
@@ -166,7 +166,7 @@ def compared(
             baselines={other: v[name].mean().item() for other, v in beside.items()},
             n=len(it.large),
             protocol=_protocol(name, it.large, seed),
-        ).within(spread(values, seed=seed))
+        ).within(mean_chance(values))
         for name, values in each(it.large).items()
     }
 
@@ -280,6 +280,7 @@ def _metric(
         least=least,
         most=most,
         estimand="the expected value over fresh test images",
+        leaves_out=RARE,
         measure=lambda context: context.once(_restored)[name],
     )
 
