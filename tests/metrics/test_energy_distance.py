@@ -109,7 +109,7 @@ def held(distance, interval, shift, repetitions=100, m=60):
 
 @pytest.mark.parametrize("shift", [0.0, 0.2, 0.8])
 def test_the_interval_of_the_energy_distance_holds_as_often_as_it_says(shift):
-    """By subsets it held always between equal sets, and was twice as wide as it should be."""
+    """By subsets of half it holds always between equal sets, nearly twice as wide."""
     assert 0.91 <= held(energy_distance, energy_chance, shift) <= 0.99
 
 

@@ -114,7 +114,7 @@ CASES = {"equal": (3, 0.0, 90), "shifted": (3, 0.7, 90), "unequal numbers": (2, 
     ids=["frechet", "kernel"],
 )
 class TestIntervals:
-    """By the bootstrap that was here intervals of equal sets held in all of 300 repetitions."""
+    """By a bootstrap intervals of equal sets hold in all of 120 repetitions."""
 
     @pytest.mark.parametrize("case", CASES)
     def test_held_as_often_as_they_say(self, distance, chance, case):
@@ -159,7 +159,7 @@ def pad(x):
 
 
 def test_few_rows_for_many_features_do_not_widen_it():
-    """By the bootstrap it was 2.2 times as wide as it should be, 256 rows of 64 features."""
+    """By a bootstrap it is 2.2 times as wide as it should be, of 256 rows of 64 features."""
     values, found = [], []
     for seed in range(30):
         draw = torch.Generator().manual_seed(seed)

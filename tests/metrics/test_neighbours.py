@@ -7,7 +7,7 @@ import torch
 
 from trilemma.core.errors import BadInput
 from trilemma.metrics import neighbours
-from trilemma.metrics.coverage import manifold
+from trilemma.metrics.coverage import density, manifold
 from trilemma.metrics.nearest_training import nearest_ratio, nearest_ratio_spread
 from trilemma.metrics.neighbours import nearest, radii
 
@@ -48,6 +48,12 @@ def test_agrees_with_the_definitions():
     for name, value in want.items():
         assert value > 0
         assert getattr(got, name).mean().item() == pytest.approx(value, abs=1e-12), name
+
+
+def test_the_density_alone_is_the_density():
+    samples, reference = sets()
+    wanted = manifold(samples, reference).density.mean().item()
+    assert density(samples, reference) == pytest.approx(wanted, rel=1e-12)
 
 
 def test_chunks_change_nothing(monkeypatch):
