@@ -15,8 +15,8 @@ import torch
 from benchmarks.record import Section
 from trilemma.data.graphs import preferential
 from trilemma.maths.building import acted, allowed, begun
-from trilemma.metrics.graph_quality import KERNELS
 from trilemma.metrics.graph_statistics import statistics
+from trilemma.metrics.graphs import KERNELS
 from trilemma.metrics.mmd import Gram
 
 OPTIONS = {

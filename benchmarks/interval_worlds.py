@@ -24,7 +24,7 @@ from trilemma.metrics import likelihood, modes, restoration
 from trilemma.metrics.context import Context
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
-from trilemma.metrics.graph_quality import graph_reference
+from trilemma.metrics.graphs import graph_reference
 from trilemma.metrics.judge import judge_samples
 from trilemma.metrics.metric import Memo
 from trilemma.metrics.modes import Modes, Sorted, Tally

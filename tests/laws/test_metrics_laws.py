@@ -15,6 +15,7 @@ from trilemma.metrics import (
     likelihood,
     nearest_training,
     neighbours,
+    trivial_densities,
 )
 from trilemma.metrics import energy_distance as shape
 from trilemma.metrics.frechet import Moments
@@ -116,7 +117,7 @@ def test_nats_for_bits(monkeypatch):
 
 
 def test_a_baseline_of_one_level_too_few(monkeypatch):
-    monkeypatch.setattr(likelihood, "uniform", lambda d, count: -d * math.log(count - 1))
+    monkeypatch.setattr(trivial_densities, "uniform", lambda d, count: -d * math.log(count - 1))
     assert len(broken(laws.bits_of_uniform_noise)) == 2
 
 

@@ -16,8 +16,10 @@ from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.data.sources import load
 from trilemma.maths.isomorphism import IsomorphismClasses
 from trilemma.metrics import graph_quality as module
+from trilemma.metrics import graphs as ground
 from trilemma.metrics.extractors import extractor
-from trilemma.metrics.graph_quality import STATISTICS, graph_reference
+from trilemma.metrics.graph_quality import STATISTICS
+from trilemma.metrics.graphs import graph_reference
 from trilemma.metrics.judge import judge, judge_samples, reference_for
 from trilemma.metrics.registry import metrics
 from trilemma.metrics.trivial_graphs import barabasi_albert, erdos_renyi
@@ -274,8 +276,8 @@ def test_shares_have_wilsons_interval(against, data):
 
 
 def test_many_graphs_are_measured_in_part(data, monkeypatch):
-    monkeypatch.setattr(module, "TEST", 8)
-    monkeypatch.setattr(module, "TRAIN", 30)
+    monkeypatch.setattr(ground, "TEST", 8)
+    monkeypatch.setattr(ground, "TRAIN", 30)
     found = graph_reference(data, n=20, seed=0)
     assert (len(found.test), len(found.train), len(found.real)) == (8, 30, 20)
     scores, _, near = measured(found, data.train.x)
@@ -300,7 +302,7 @@ def rook_and_shrikhande():
 
 def test_undecided_pairs_stand_in_the_protocol(monkeypatch):
     rook, shrikhande = rook_and_shrikhande()
-    monkeypatch.setattr(module, "IsomorphismClasses", lambda: IsomorphismClasses(total=0))
+    monkeypatch.setattr(ground, "IsomorphismClasses", lambda: IsomorphismClasses(total=0))
     found = graph_reference(small([rook] * 4, [rook] * 4), n=4, seed=0)
     scores = measured(found, stacked([shrikhande] * 4))[0]
     for name in ("unique", "novel"):

@@ -14,13 +14,13 @@ from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
-from trilemma.metrics import likelihood
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.judge import calls, judge, judge_samples
 from trilemma.metrics.metric import Metric
 from trilemma.metrics.registry import metrics
 from trilemma.metrics.score import Score
+from trilemma.metrics.trivial_densities import baselines
 
 ENLARGING = {"psnr", "ssim", "consistency", "colour_shift"}
 
@@ -344,7 +344,7 @@ def test_digits_floor_and_baselines():
     assert against.count == 500
     fd = judge_samples(data.train.x[:500], against, only={"fd"}).metrics["fd"]
     assert fd.floor * 20 < min(fd.baselines.values())
-    assert likelihood.baselines(data)["uniform"] == pytest.approx(-64 * math.log(17))
+    assert baselines(data)["uniform"] == pytest.approx(-64 * math.log(17))
 
 
 class TestCalls:

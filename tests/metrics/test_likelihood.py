@@ -11,7 +11,7 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.model import Model
 from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Split
-from trilemma.metrics import context, judge, likelihood
+from trilemma.metrics import context, judge, likelihood, trivial_densities
 from trilemma.metrics.metric import Memo, Unmeasured
 
 
@@ -260,7 +260,7 @@ def test_points_have_no_bits():
 
 
 def test_baselines_of_levels():
-    found = likelihood.baselines(levels())
+    found = trivial_densities.baselines(levels())
     assert found["uniform"] == pytest.approx(-9 * math.log(4))
     # Eight coordinates are uniform and one is constant, known up to the smoothing.
     assert found["histogram"] == pytest.approx(-8 * math.log(4) + math.log(501 / 504), abs=0.03)
@@ -268,4 +268,4 @@ def test_baselines_of_levels():
 
 def test_baseline_of_points_is_a_gaussian():
     entropy = math.log(2 * math.pi * math.e) + math.log(3)
-    assert likelihood.baselines(points())["normal"] == pytest.approx(-entropy, abs=0.1)
+    assert trivial_densities.baselines(points())["normal"] == pytest.approx(-entropy, abs=0.1)

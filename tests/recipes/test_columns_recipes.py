@@ -13,11 +13,11 @@ from trilemma.data import table
 from trilemma.families.likelihood import Gaussian, Logistic, likelihood
 from trilemma.laws.book import timed
 from trilemma.laws.trained import trained_laws
-from trilemma.metrics.columns import independent
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import _noise, _normal, feature_reference
 from trilemma.metrics.judge import judge_samples
 from trilemma.metrics.likelihood import each
+from trilemma.metrics.trivial_densities import independent
 from trilemma.recipes.catalog import CATALOG, fitting
 from trilemma.recipes.glow import Glow
 from trilemma.recipes.runs import begin, load, untrained

@@ -21,6 +21,7 @@ from trilemma.metrics import (
     likelihood,
     nearest_training,
     neighbours,
+    trivial_densities,
 )
 from trilemma.metrics import energy_distance as shape
 
@@ -199,7 +200,7 @@ def bits_of_uniform_noise() -> list[Law]:
         nats = torch.full((4,), -64 * math.log(count), dtype=torch.float64)
         domain = Domain("image", (1, 8, 8), Levels(count))
         told = likelihood.Likelihood(nats, "exact", "ln p(x)")
-        uniform = {"uniform": likelihood.uniform(64, count)}
+        uniform = {"uniform": trivial_densities.uniform(64, count)}
         in_nats = likelihood.in_nats(told, domain, baselines=uniform)
         found = likelihood.in_bits(in_nats, "log_prob", domain)
         laws += [

@@ -4,24 +4,14 @@ r"""Quality and coverage of generated graphs, held against a data set's test gra
                 (`metrics.graph_statistics`) with GraphRNN's kernels as V-statistic; `_u` as
                 U-statistic; `_tv` by total variation, as later papers have it; `_tv_u` both
     mmd         mean of the four as GraphRNN has them, V-statistic: quality in one number
-    unique      share of the samples that are like no sample before, whatever the order of nodes
-    novel       share that are like no training graph
-    valid       share that keep the rule by which the set was made, where there is one
-    valid_unique_novel   all three at once
     coverage, density    as for images (`metrics.neighbours`), with the distance of all statistics,
                 d² = sum of 2 - 2 k over the four kernels; samples are held against m test graphs
                 m at a time, and the mean over these parts is taken
     size_gap    |mean size of the samples / mean size of the test graphs - 1|; sizes are the
                 model's own, and nothing is matched to the test set
 
-Intervals are over fresh samples and fresh test graphs, but for shares, whose training graphs stay:
-these have Wilson's, as if samples were independent trials. That a kind which was drawn twice takes
-the place of another is left out of `unique`'s, which is too wide where many kinds are repeated. So
-is `size_gap`'s where sizes agree, since the sign of the gap is not kept.
-
-A `GraphReference` is what does not depend on the model: training graphs in the place of samples
-(the floor; of shares, test graphs), and trivial graphs (`metrics.trivial_graphs`). Graphs without
-nodes or edges are measured like any other, and counted in the protocol.
+Intervals are over fresh samples and fresh test graphs. `size_gap`'s is too wide where sizes agree,
+since the sign of the gap is not kept.
 
 References:
     | GraphRNN (You et al., 2018), arXiv:1802.08773
@@ -32,229 +22,48 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from trilemma.core.errors import BadInput
-from trilemma.core.noise import mix
-from trilemma.data.dataset import DataSet
-from trilemma.maths.isomorphism import IsomorphismClasses
-from trilemma.metrics.context import Check, Context, Progress
-from trilemma.metrics.graph_statistics import Statistics, statistics
+from trilemma.metrics.context import Context
+from trilemma.metrics.graph_statistics import Statistics
+from trilemma.metrics.graphs import (
+    KERNELS,
+    GraphReference,
+    Graphs,
+    bare,
+    graphs,
+    joint_distance,
+    kernels,
+)
 from trilemma.metrics.metric import (
     COVERAGE,
     EQUAL,
     NEAR_ONE,
     QUALITY,
     RARE,
-    REPEATED,
-    Memo,
     Metric,
     Unmeasured,
     hundredths,
 )
-from trilemma.metrics.mmd import Gram, Kernel
-from trilemma.metrics.score import SUBSETS, Chance, Score, Trials, subset_spreads, wilson
-from trilemma.metrics.trivial_graphs import TRIVIAL
+from trilemma.metrics.mmd import Gram
+from trilemma.metrics.score import SUBSETS, Chance, Score, Trials, subset_spreads
 
-__all__ = [
-    "KERNELS",
-    "METRICS",
-    "GraphReference",
-    "Graphs",
-    "graph_reference",
-    "graphs",
-    "joint_distance",
-]
+__all__ = ["METRICS", "chances", "values"]
 
-KERNELS: Mapping[str, Mapping[str, Kernel]] = {
-    "": {
-        "degree": Kernel("emd", 1.0),
-        "clustering": Kernel("emd", 0.1, 0.01),
-        "orbit": Kernel("gaussian", 30.0),
-        "spectral": Kernel("emd", 0.1, 0.01),
-    },
-    "_tv": {
-        "degree": Kernel("tv", 1.0),
-        "clustering": Kernel("tv", 0.1),
-        "orbit": Kernel("tv", 30.0),
-        "spectral": Kernel("tv", 1.0),
-    },
-}
-"""By suffix and statistic; GraphRNN has no spectrum, and its kernel here is ours."""
 STATISTICS = tuple(KERNELS[""])
 MEAN = tuple(f"mmd_{name}" for name in STATISTICS)
 """Those of which `mmd` is the mean."""
 NEAREST = 5
 """Neighbours of a test graph that span its ball."""
-SHOWN = 16
-"""Samples whose nearest training graph is kept."""
-MOST = 256
-"""Trivial graphs of each kind at most."""
-TEST, TRAIN = 2000, 10_000
-"""Most test and training graphs that are measured; novelty is asked of all training graphs."""
 CLOSE = 1e-9
 """Rounding of a distance: a graph lies on the sphere of one that is like it."""
 
 Values = dict[str, float]
-
-
-@dataclass(eq=False)
-class Graphs(Memo):
-    """A set of graphs with their statistics."""
-
-    x: UInt8[Tensor, "B N N"]
-    of: Statistics
-    against: GraphReference
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.of)
-
-
-@dataclass(eq=False)
-class GraphReference(Memo):
-    """What samples of a set of graphs are held against."""
-
-    data: DataSet
-    n: int
-    """How many samples it was made for."""
-    seed: int
-    test: Statistics
-    train: Statistics
-    train_rows: Tensor
-    """Index in the training split of each row of `train`."""
-    test_grams: Mapping[str, Float[Tensor, "M M"]]
-    """Kernels' values among test graphs, by the metric's name as V-statistic."""
-    known: IsomorphismClasses
-    kinds: frozenset[int]
-    """Kinds of the training graphs."""
-    stand_ins: Mapping[str, Graphs] = field(default_factory=dict)
-    """Trivial graphs, by name."""
-    check: Check | None = field(default=None, repr=False)
-    """Called many times a second while graphs are compared; raises to stop."""
-    name: str = "graph statistics"
-    note: str = (
-        "Degrees, clustering, counts of graphs of up to four nodes, and spectrum of the "
-        "normalised Laplacian."
-    )
-
-    @property
-    def real(self) -> Graphs:
-        """Return training graphs in the place of samples."""
-        return self.once(_real)
-
-    @property
-    def real_tests(self) -> Graphs:
-        """Return all test graphs, whose shares are the floor of shares."""
-        return self.once(_real_tests)
-
-    def neighbours(self, context: Context) -> Tensor:
-        """Return the training graphs nearest to the first samples."""
-        of = graphs(context).of[:SHOWN]
-        near = self.train_rows[joint_distance(of, self.train).argmin(1)]
-        return self.data.train.x[near]
-
-
-def _real(against: GraphReference) -> Graphs:
-    rows = against.train_rows[: against.n]
-    return Graphs(against.data.train.x[rows], against.train[: against.n], against)
-
-
-def _real_tests(against: GraphReference) -> Graphs:
-    return Graphs(against.data.test.x, against.test, against)
-
-
-def graphs(context: Context) -> Graphs:
-    """Return the samples with their statistics."""
-    return context.once(_graphs)
-
-
-def _graphs(context: Context) -> Graphs:
-    against = context.reference
-    assert isinstance(against, GraphReference)
-    return Graphs(context.samples, statistics(context.samples), against)
-
-
-def graph_reference(
-    data: DataSet,
-    *,
-    n: int,
-    seed: int,
-    progress: Progress | None = None,
-    check: Check | None = None,
-) -> GraphReference:
-    """Measure a set of graphs against itself and against trivial graphs.
-
-    Arguments:
-        data: Has test graphs.
-        n: How many samples will be measured.
-        seed: Seed of orders, trivial graphs and resamples.
-        progress: Told of each part.
-        check: Called between parts; raises to stop.
-
-    Raises:
-        BadInput: There are fewer than two test graphs.
-    """
-    if len(data.test) < 2:
-        raise BadInput(
-            f"data set '{data.name}' has {len(data.test)} test graphs, and 2 or more are needed "
-            "to measure against."
-        )
-
-    def of(x: Tensor, what: str) -> Statistics:
-        def each(done: int) -> None:
-            if check is not None:
-                check()
-            if progress is not None:
-                progress(f"statistics of {what}", done, len(x))
-
-        return statistics(x, each=each)
-
-    rows = _order(len(data.train), seed, "train")[:TRAIN]
-    test = of(data.test.x[_order(len(data.test), seed, "test")[:TEST]], "test graphs")
-    train = of(data.train.x[rows], "training graphs")
-    grams = {
-        metric: kernel(*(getattr(test, statistic),) * 2)
-        for metric, statistic, kernel in _kernels()
-    }
-    known = IsomorphismClasses()
-    kinds = frozenset(known.of(data.train.x, check))
-    made: dict[str, Graphs] = {}
-    against = GraphReference(
-        data, n, seed, test, train, rows, grams, known, kinds, stand_ins=made, check=check
-    )
-    for name, make in TRIVIAL.items():
-        x = make(data.train.x, min(n, MOST), seed)
-        made[name] = Graphs(x, of(x, name), against)
-    return against
-
-
-def joint_distance(a: Statistics, b: Statistics) -> Float[Tensor, "A B"]:
-    """Return the distance of all four statistics: the root of the sum of 2 - 2 k."""
-    total = torch.zeros(len(a), len(b), dtype=torch.float64)
-    for name, kernel in KERNELS[""].items():
-        total += 2 - 2 * kernel(getattr(a, name), getattr(b, name))
-    return total.clamp_min(0).sqrt()
-
-
-def _order(count: int, seed: int, name: str) -> Tensor:
-    return torch.randperm(
-        count, generator=torch.Generator().manual_seed(mix(seed, name, "graphs"))
-    )
-
-
-def _kernels() -> list[tuple[str, str, Kernel]]:
-    """List the metric's name as V-statistic, the statistic and the kernel of each MMD."""
-    return [
-        (f"mmd_{statistic}{family}", statistic, kernel)
-        for family, kernels in KERNELS.items()
-        for statistic, kernel in kernels.items()
-    ]
 
 
 def values(it: Graphs) -> Values:
@@ -276,7 +85,7 @@ def values(it: Graphs) -> Values:
 
 def _grams(of: Statistics, against: GraphReference) -> Iterator[tuple[str, Gram]]:
     """Yield each MMD's name as V-statistic with the values of its kernel."""
-    for metric, statistic, kernel in _kernels():
+    for metric, statistic, kernel in kernels():
         x, y = getattr(of, statistic), getattr(against.test, statistic)
         yield metric, Gram(kernel(x, x), kernel(x, y), against.test_grams[metric])
 
@@ -351,22 +160,6 @@ class Near:
         }
 
 
-def shares(it: Graphs) -> dict[str, Tensor]:
-    """Tell of each graph whether it is unique, novel and valid."""
-    against = it.against
-    seen: set[int] = set()
-    unique, novel = [], []
-    for kind in against.known.of(it.x, against.check):
-        unique.append(kind not in seen)
-        novel.append(kind not in against.kinds)
-        seen.add(kind)
-    each = {"unique": torch.tensor(unique), "novel": torch.tensor(novel)}
-    if against.data.rule is not None:
-        each["valid"] = against.data.rule.holds(it.x)
-        each["valid_unique_novel"] = each["valid"] & each["unique"] & each["novel"]
-    return each
-
-
 def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], Score]:
     """Make the metric of one of `distances`."""
 
@@ -382,7 +175,7 @@ def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], 
             floor=against.real.once(values).get(name),
             baselines={k: mark[name] for k, mark in marks.items() if name in mark},
             n=len(it),
-            protocol=f"{words(it)}; {_bare(it)}; seed {against.seed}; interval: "
+            protocol=f"{words(it)}; {bare(it)}; seed {against.seed}; interval: "
             f"{_interval(name)}; floor: {len(against.real)} training graphs",
         ).within(it.once(chances)[name])
 
@@ -395,52 +188,6 @@ def _interval(name: str) -> str:
         return f"Wilson's {over}, trials by {SUBSETS} subsets of both"
     how = f"by {SUBSETS} subsets of both" if name == "density" else "in closed form"
     return f"1.96 standard deviations {over}, {how}"
-
-
-def _share(name: str) -> Callable[[Context], Score]:
-    """Make the metric of one of `shares`."""
-
-    def measure(context: Context) -> Score:
-        it = graphs(context)
-        against = it.against
-        rule = against.data.rule
-        if "valid" in name and rule is None:
-            raise Unmeasured(f"no rule is known of the graphs of '{against.data.name}'")
-
-        def value(other: Graphs) -> float:
-            return other.once(shares)[name].double().mean().item()
-
-        share, tests = value(it), against.real_tests
-        low, high = wilson(share, len(it))
-        score = Score(
-            share,
-            low,
-            high,
-            floor=value(tests),
-            baselines={k: value(other) for k, other in against.stand_ins.items()},
-            n=len(it),
-        )
-        kept = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
-        beside = f" against {len(against.data.train)} training graphs" if "novel" in name else ""
-        return replace(
-            score,
-            protocol=f"{len(it)} samples{beside}{kept}; {_bare(it)}; seed {against.seed}; "
-            f"interval: Wilson's; floor: {len(tests.x)} test graphs{_undecided(name, against)}",
-        )
-
-    return measure
-
-
-def _bare(it: Graphs) -> str:
-    return f"{int((it.of.edges == 0).sum())} of the samples without an edge"
-
-
-def _undecided(name: str, against: GraphReference) -> str:
-    """Say how many pairs of training, test and generated graphs no search has settled."""
-    pairs = against.known.undecided
-    if not pairs or name == "valid":
-        return ""
-    return f"; undecided pairs of graphs, counted as different: {pairs}"
 
 
 def _parts(it: Graphs) -> str:
@@ -499,23 +246,6 @@ def _mmd(statistic: str, family: str, form: str) -> Metric:
     )
 
 
-def _of_share(name: str, label: str, meaning: str, failure: str) -> Metric:
-    return Metric(
-        name=name,
-        label=label,
-        better="higher",
-        unit="share of samples",
-        meaning=meaning,
-        failure=failure,
-        kinds=("graph",),
-        least=0.0,
-        most=1.0,
-        estimand="the expected share over fresh samples",
-        too_wide=REPEATED if "unique" in name else NEAR_ONE,
-        measure=_share(name),
-    )
-
-
 METRICS = (
     Metric(
         name="mmd",
@@ -570,30 +300,6 @@ METRICS = (
         least=0.0,
         write=hundredths,
         measure=_distance("density", _parts),
-    ),
-    _of_share(
-        "unique",
-        "unique",
-        "Share of the graphs that are like no other before them in any order.",
-        "It falls with n where there are few graphs of the kind.",
-    ),
-    _of_share(
-        "novel",
-        "novel",
-        "Share of the graphs that are like no training graph.",
-        "Noise is novel, and where there are few graphs of the kind a perfect model is not.",
-    ),
-    _of_share(
-        "valid",
-        "valid",
-        "Share of the graphs that keep the rule by which the set was made.",
-        "One valid graph again and again has all of it.",
-    ),
-    _of_share(
-        "valid_unique_novel",
-        "valid, unique, novel",
-        "Share of the graphs that are all three at once.",
-        "Where there are few graphs of the kind a perfect model has little of it.",
     ),
     Metric(
         name="size_gap",

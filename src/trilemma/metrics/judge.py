@@ -38,7 +38,7 @@ from trilemma.metrics.context import (
 from trilemma.metrics.evaluation import Spent
 from trilemma.metrics.extractors import extractor as named
 from trilemma.metrics.features import feature_reference
-from trilemma.metrics.graph_quality import graph_reference
+from trilemma.metrics.graphs import graph_reference
 from trilemma.metrics.metric import Metric, Unmeasured
 from trilemma.metrics.registry import metrics
 from trilemma.metrics.score import Score

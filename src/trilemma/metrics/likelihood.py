@@ -25,11 +25,8 @@ ln p more often than 95 %. A probability is at most one, so that on levels no en
 What no interval of a mean can say: how bad examples are that are rarer than one in n, of which
 none may be among the test examples.
 
-What is trivially reached stands beside: `uniform`, all levels alike, and `histogram`, each
-coordinate independent with the training counts plus one; for tables with whole numbers or
-categories `independent`, each column on its own; for real values `normal`, a Gaussian with the
-training mean and covariance; for graphs `erdos-renyi`, pairs joined independently. A
-graph's probability is that of its matrix, its nodes being labelled by chance. Where the data's
+What is trivially reached stands beside (`metrics.trivial_densities`). A graph's probability is
+that of its matrix, its nodes being labelled by chance. Where the data's
 own density is known, its mean is the floor: the negative entropy, which no model passes but by
 chance.
 
@@ -51,7 +48,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.domain import Columns, Domain, Levels
-from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import (
     Bounded,
     Density,
@@ -64,11 +60,10 @@ from trilemma.core.model import (
 )
 from trilemma.core.noise import Noise, mix
 from trilemma.core.partition import LogPartition
-from trilemma.data.dataset import DataSet, Split
-from trilemma.metrics.columns import independent
 from trilemma.metrics.context import AT_ONCE, DRAWS, Context, Reference
 from trilemma.metrics.metric import LIKELIHOOD, Metric, Need, Quantity, Unmeasured
 from trilemma.metrics.score import Score, mean_chance
+from trilemma.metrics.trivial_densities import baselines
 
 __all__ = [
     "BY_ODE",
@@ -76,13 +71,11 @@ __all__ = [
     "LIKELIEST",
     "METRICS",
     "Likelihood",
-    "baselines",
     "bits_per_dim",
     "each",
     "in_bits",
     "in_nats",
     "told",
-    "uniform",
 ]
 
 
@@ -389,74 +382,6 @@ def _tightest_in_bits(context: Context) -> Score:
 
 def _ode_in_bits(context: Context) -> Score:
     return in_bits(BY_FLOW.measure(context), BY_FLOW.name, context.data.domain)
-
-
-def uniform(dimensions: int, count: int) -> float:
-    """Return ln p(x) of D coordinates when all of L levels are alike: -D ln L nats."""
-    return -dimensions * math.log(count)
-
-
-def baselines(data: DataSet) -> dict[str, float]:
-    """Return the mean ln p(x) of test examples under trivial densities, in nats."""
-    values = data.domain.values
-    if data.domain.kind == "graph":
-        return {"erdos-renyi": erdos_renyi(data.train.x, data.test.x)}
-    if isinstance(values, Levels):
-        histogram = _histogram(data.train, data.test, values.count)
-        return {"uniform": uniform(data.domain.dimensions, values.count), "histogram": histogram}
-    if isinstance(values, Columns):
-        return {"independent": independent(data)}
-    return {"normal": _normal(data.train.x, data.test.x)}
-
-
-def erdos_renyi(train: Tensor, test: Tensor) -> float:
-    """Return the mean ln P of labelled test graphs, when pairs are joined independently.
-
-    Sizes have the training histogram, each of 1 … N counted once more; all pairs are joined with
-    the training graphs' share of joined pairs.
-
-    >>> one = torch.tensor([[[1, 1], [1, 1]], [[1, 0], [0, 1]]], dtype=torch.uint8)
-    >>> round(erdos_renyi(one, one), 4)  # ln(3 / 4) + ln(1 / 2)
-    -0.9808
-    """
-    n, joined = sizes(train), adjacency(train).sum((1, 2)).double() / 2
-    pairs = n.double() * (n - 1) / 2
-    share = joined.sum() / pairs.sum().clamp_min(1)
-    counts = torch.bincount(n, minlength=train.shape[-1] + 1)[1:] + 1
-    m, edges = sizes(test), adjacency(test).sum((1, 2)).double() / 2
-    of_size = (counts.double() / counts.sum()).log()[m - 1]
-    without = m.double() * (m - 1) / 2 - edges
-    of_edges = torch.xlogy(edges, share) + torch.xlogy(without, 1 - share)
-    return (of_size + of_edges).mean().item()
-
-
-def _histogram(train: Split, test: Split, count: int) -> float:
-    """Return the mean log probability when each coordinate has its own histogram."""
-    dimensions = train.x[0].numel()
-    offset = torch.arange(dimensions) * count
-
-    def counts(split: Split) -> Tensor:
-        total = torch.zeros(dimensions * count, dtype=torch.float64)
-        for part in split.x.split(4096):
-            places = part.flatten(1).long() + offset
-            total += torch.bincount(places.flatten(), minlength=len(total))
-        return total
-
-    share = (counts(train) + 1) / (len(train) + count)
-    return (counts(test) @ share.log() / len(test)).item()
-
-
-def _normal(train: Tensor, test: Tensor) -> float:
-    """Return the mean log density under the Gaussian of the training moments."""
-    x, y = train.double().flatten(1), test.double().flatten(1)
-    covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
-    scale = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(len(covariance)).to(x))
-    return (
-        torch.distributions.MultivariateNormal(x.mean(0), scale_tril=scale)
-        .log_prob(y)
-        .mean()
-        .item()
-    )
 
 
 def _nats(value: float) -> str:

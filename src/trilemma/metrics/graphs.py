@@ -1,0 +1,217 @@
+"""A set of generated graphs, and what it is held against.
+
+A `GraphReference` is what does not depend on the model: statistics of test and training graphs,
+training graphs in the place of samples (the floor; of shares, test graphs), and trivial graphs
+(`metrics.trivial_graphs`). Graphs without nodes or edges are measured like any other, and counted
+in the protocol.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.core.noise import mix
+from trilemma.data.dataset import DataSet
+from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.metrics.context import Check, Context, Progress
+from trilemma.metrics.graph_statistics import Statistics, statistics
+from trilemma.metrics.metric import Memo
+from trilemma.metrics.mmd import Kernel
+from trilemma.metrics.trivial_graphs import TRIVIAL
+
+__all__ = [
+    "KERNELS",
+    "GraphReference",
+    "Graphs",
+    "bare",
+    "graph_reference",
+    "graphs",
+    "joint_distance",
+    "kernels",
+]
+
+KERNELS: Mapping[str, Mapping[str, Kernel]] = {
+    "": {
+        "degree": Kernel("emd", 1.0),
+        "clustering": Kernel("emd", 0.1, 0.01),
+        "orbit": Kernel("gaussian", 30.0),
+        "spectral": Kernel("emd", 0.1, 0.01),
+    },
+    "_tv": {
+        "degree": Kernel("tv", 1.0),
+        "clustering": Kernel("tv", 0.1),
+        "orbit": Kernel("tv", 30.0),
+        "spectral": Kernel("tv", 1.0),
+    },
+}
+"""By suffix and statistic; GraphRNN has no spectrum, and its kernel here is ours."""
+SHOWN = 16
+"""Samples whose nearest training graph is kept."""
+MOST = 256
+"""Trivial graphs of each kind at most."""
+TEST, TRAIN = 2000, 10_000
+"""Most test and training graphs that are measured; novelty is asked of all training graphs."""
+
+
+@dataclass(eq=False)
+class Graphs(Memo):
+    """A set of graphs with their statistics."""
+
+    x: UInt8[Tensor, "B N N"]
+    of: Statistics
+    against: GraphReference
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.of)
+
+
+@dataclass(eq=False)
+class GraphReference(Memo):
+    """What samples of a set of graphs are held against."""
+
+    data: DataSet
+    n: int
+    """How many samples it was made for."""
+    seed: int
+    test: Statistics
+    train: Statistics
+    train_rows: Tensor
+    """Index in the training split of each row of `train`."""
+    test_grams: Mapping[str, Float[Tensor, "M M"]]
+    """Kernels' values among test graphs, by the metric's name as V-statistic."""
+    known: IsomorphismClasses
+    kinds: frozenset[int]
+    """Kinds of the training graphs."""
+    stand_ins: Mapping[str, Graphs] = field(default_factory=dict)
+    """Trivial graphs, by name."""
+    check: Check | None = field(default=None, repr=False)
+    """Called many times a second while graphs are compared; raises to stop."""
+    name: str = "graph statistics"
+    note: str = (
+        "Degrees, clustering, counts of graphs of up to four nodes, and spectrum of the "
+        "normalised Laplacian."
+    )
+
+    @property
+    def real(self) -> Graphs:
+        """Return training graphs in the place of samples."""
+        return self.once(_real)
+
+    @property
+    def real_tests(self) -> Graphs:
+        """Return all test graphs, whose shares are the floor of shares."""
+        return self.once(_real_tests)
+
+    def neighbours(self, context: Context) -> Tensor:
+        """Return the training graphs nearest to the first samples."""
+        of = graphs(context).of[:SHOWN]
+        near = self.train_rows[joint_distance(of, self.train).argmin(1)]
+        return self.data.train.x[near]
+
+
+def _real(against: GraphReference) -> Graphs:
+    rows = against.train_rows[: against.n]
+    return Graphs(against.data.train.x[rows], against.train[: against.n], against)
+
+
+def _real_tests(against: GraphReference) -> Graphs:
+    return Graphs(against.data.test.x, against.test, against)
+
+
+def graphs(context: Context) -> Graphs:
+    """Return the samples with their statistics."""
+    return context.once(_graphs)
+
+
+def _graphs(context: Context) -> Graphs:
+    against = context.reference
+    assert isinstance(against, GraphReference)
+    return Graphs(context.samples, statistics(context.samples), against)
+
+
+def graph_reference(
+    data: DataSet,
+    *,
+    n: int,
+    seed: int,
+    progress: Progress | None = None,
+    check: Check | None = None,
+) -> GraphReference:
+    """Measure a set of graphs against itself and against trivial graphs.
+
+    Arguments:
+        data: Has test graphs.
+        n: How many samples will be measured.
+        seed: Seed of orders, trivial graphs and resamples.
+        progress: Told of each part.
+        check: Called between parts; raises to stop.
+
+    Raises:
+        BadInput: There are fewer than two test graphs.
+    """
+    if len(data.test) < 2:
+        raise BadInput(
+            f"data set '{data.name}' has {len(data.test)} test graphs, and 2 or more are needed "
+            "to measure against."
+        )
+
+    def of(x: Tensor, what: str) -> Statistics:
+        def each(done: int) -> None:
+            if check is not None:
+                check()
+            if progress is not None:
+                progress(f"statistics of {what}", done, len(x))
+
+        return statistics(x, each=each)
+
+    rows = _order(len(data.train), seed, "train")[:TRAIN]
+    test = of(data.test.x[_order(len(data.test), seed, "test")[:TEST]], "test graphs")
+    train = of(data.train.x[rows], "training graphs")
+    grams = {
+        metric: kernel(*(getattr(test, statistic),) * 2) for metric, statistic, kernel in kernels()
+    }
+    known = IsomorphismClasses()
+    kinds = frozenset(known.of(data.train.x, check))
+    made: dict[str, Graphs] = {}
+    against = GraphReference(
+        data, n, seed, test, train, rows, grams, known, kinds, stand_ins=made, check=check
+    )
+    for name, make in TRIVIAL.items():
+        x = make(data.train.x, min(n, MOST), seed)
+        made[name] = Graphs(x, of(x, name), against)
+    return against
+
+
+def joint_distance(a: Statistics, b: Statistics) -> Float[Tensor, "A B"]:
+    """Return the distance of all four statistics: the root of the sum of 2 - 2 k."""
+    total = torch.zeros(len(a), len(b), dtype=torch.float64)
+    for name, kernel in KERNELS[""].items():
+        total += 2 - 2 * kernel(getattr(a, name), getattr(b, name))
+    return total.clamp_min(0).sqrt()
+
+
+def _order(count: int, seed: int, name: str) -> Tensor:
+    return torch.randperm(
+        count, generator=torch.Generator().manual_seed(mix(seed, name, "graphs"))
+    )
+
+
+def kernels() -> list[tuple[str, str, Kernel]]:
+    """List the metric's name as V-statistic, the statistic and the kernel of each MMD."""
+    return [
+        (f"mmd_{statistic}{family}", statistic, kernel)
+        for family, kernels in KERNELS.items()
+        for statistic, kernel in kernels.items()
+    ]
+
+
+def bare(it: Graphs) -> str:
+    """Count the graphs without an edge, in words."""
+    return f"{int((it.of.edges == 0).sum())} of the samples without an edge"
