@@ -22,15 +22,10 @@ from trilemma.comparison.row import Over, Row
 from trilemma.core.words import joined
 from trilemma.metrics.evaluation import Evaluation, Spent, Training
 from trilemma.metrics.registry import metric
-from trilemma.metrics.score import NORMAL_95, Score
+from trilemma.metrics.score import Score, student
 
-__all__ = ["groups", "over_seeds", "student", "to_json"]
+__all__ = ["groups", "over_seeds", "to_json"]
 
-STUDENT_95 = (
-    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228,
-    2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086,
-)  # fmt: skip
-"""The 97.5 % points of Student's distribution for 1, 2, … degrees of freedom."""
 OVER_SEEDS, OF_THE_RUN = "Student's, of the mean over the seeds", "of the single run"
 STATES = ("warming up", "falling", "settled")
 """Of a training, the least far first."""
@@ -124,20 +119,6 @@ def _score(name: str, found: Sequence[Score]) -> Score:
     made = replace(made, low=value - reach, high=value + reach, interval=OVER_SEEDS)
     declared = metric(name)
     return declared.cut(made) if declared else made
-
-
-def student(freedom: int) -> float:
-    """Return the 97.5 % point of Student's distribution.
-
-    >>> student(2), round(student(50), 3)
-    (4.303, 2.007)
-
-    Arguments:
-        freedom: Degrees of freedom, 1 or more.
-    """
-    if freedom <= len(STUDENT_95):
-        return STUDENT_95[freedom - 1]
-    return NORMAL_95 + (NORMAL_95**3 + NORMAL_95) / (4 * freedom)
 
 
 def to_json(row: Row) -> dict[str, Any]:
