@@ -18,8 +18,9 @@ from trilemma.training.signals import Stop
 
 DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
 """A data set of each kind."""
+GAMES = ("gan", CATALOG["graphrl"].family)
 SMALL = {"lr": 1e-5}
-"""Games are played slowly: the rounding by which two ways of summing differ grows with the steps
+"""Games, and what is learnt by acting, are played slowly: the rounding by which two ways of summing differ grows with the steps
 of AdamW, which are as long where a gradient is nought but for rounding."""
 
 
@@ -32,7 +33,7 @@ def main() -> None:
         for name in names:
             data = sources.load(DATA[CATALOG[name].kinds[0]])
             _, events = begin(
-                CATALOG[name](batch=32, **(SMALL if CATALOG[name].family == "gan" else {})),
+                CATALOG[name](batch=32, **(SMALL if CATALOG[name].family in GAMES else {})),
                 data,
                 source=data.name,
                 path=folder / name,
