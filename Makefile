@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SHARE  ?= 0.32
+SHARE  ?= 0.27
 DATA   ?= digits
 CODE   := src tests benchmarks scripts examples
 
@@ -24,7 +24,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 demo: $(VENV)/.installed
-	$(BIN)/trilemma compare --data $(DATA) --minutes $(SHARE)
+	$(BIN)/trilemma compare --data $(DATA) --minutes $(SHARE) --samples 1000
 
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(CODE)

@@ -209,15 +209,22 @@ def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place], measu
 
 
 def _likeliest(rows: Sequence[Row]) -> str:
-    """Say to which models unseen data are most probable, where two or more know."""
+    """Say to which models unseen data are most probable, where two or more know.
+
+    Of a model that is known by a bound alone the truth may lie higher: such are named apart, unless
+    their bounds are as high as the best.
+    """
     places = likelihood_places(rows)
-    first = [p.recipe for p in places if p.place == 1]
     if len(places) < 2:
         return ""
     how = {row.name: score for row in rows if (score := row.score(LIKELIHOOD))}
+    best = max(places, key=lambda p: p.value)
+    first = [p.recipe for p in places if how[p.recipe].high >= best.low]
+    above = [p.recipe for p in places if p.place == 1 and p.recipe not in first]
     told = [f"{name} ({_nats(how[name])})" for name in first]
     alike = ", which their intervals do not tell apart" if len(first) > 1 else ""
-    return f"Unseen data are most probable to {joined(told)}{alike}."
+    more = f"; of {joined(above)} a bound alone is known, and the truth may lie higher"
+    return f"Unseen data are most probable to {joined(told)}{alike}{more if above else ''}."
 
 
 def _nats(found: Score) -> str:
