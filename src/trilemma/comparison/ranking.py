@@ -211,8 +211,8 @@ def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place], measu
 def _likeliest(rows: Sequence[Row]) -> str:
     """Say to which models unseen data are most probable, where two or more know.
 
-    Of a model that is known by a bound alone the truth may lie higher: such are named apart, unless
-    their bounds are as high as the best.
+    Of a model that is known by a bound alone the truth may lie higher: such are named apart,
+    unless their bounds are as high as the best.
     """
     places = likelihood_places(rows)
     if len(places) < 2:
