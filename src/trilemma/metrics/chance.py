@@ -37,7 +37,7 @@ from torch import Tensor
 
 from trilemma.metrics.score import Chance, linear_chance
 
-__all__ = ["Sums", "chance", "summed"]
+__all__ = ["Sums", "chance", "discrepancy", "summed"]
 
 ROWS = 1024
 """Rows of a matrix computed at once."""
@@ -96,6 +96,11 @@ def summed(block: Callable[[slice], Tensor], n: int, *, within: bool = False) ->
     less = 1 if within else 0
     over_rows, over_columns = max(m - less, 1), max(n - less, 1)
     return Sums(torch.cat(rows) / over_rows, columns / over_columns, square / (n * over_rows), own)
+
+
+def discrepancy(xx: Sums, xy: Sums, yy: Sums) -> float:
+    """Return T, without bias: the pairs of a point with itself are left out."""
+    return xx.mean + yy.mean - 2 * xy.mean
 
 
 def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:

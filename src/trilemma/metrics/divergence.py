@@ -13,16 +13,15 @@ Reference:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.core.model import Density
+from trilemma.core.model import Density, estimate
 from trilemma.metrics.context import AT_ONCE, Context, Reference
 from trilemma.metrics.metric import Metric, Need, Unmeasured
-from trilemma.metrics.score import Score
+from trilemma.metrics.score import Score, mean_chance
+from trilemma.metrics.trivial_densities import normal
 
 __all__ = ["METRICS", "excess", "kl_to_truth"]
 
@@ -60,25 +59,23 @@ def kl_to_truth(context: Context) -> Score:
         floor=0.0,
         baselines={"normal": context.reference.once(_of_normal)},
         n=len(x),
-        by="exact",
+        by=estimate(context.asked),
         protocol=f"mean of ln q(x) - ln p(x) over {len(x)} samples of the model; seed "
-        f"{context.seed}; interval: 1.96 standard errors; floor: that of the truth itself; "
+        f"{context.seed}; interval: Student's, of a "
+        f"skewed mean; floor: that of the truth itself; "
         f"normal: a Gaussian with the training moments, {len(data.test)} draws",
-    ).within(each.std().item() / math.sqrt(len(each)) if len(each) > 1 else math.inf)
+    ).within(mean_chance(each))
 
 
 def _of_normal(reference: Reference) -> float:
     """Return the divergence of a Gaussian with the training moments, of fixed draws."""
     data = reference.data
     assert data.truth is not None
-    x = data.train.x.double()
-    covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
-    root = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(len(covariance)).to(x))
+    known = normal(data.train.x)
     noise = torch.randn(
-        len(data.test), x.shape[1], generator=torch.Generator().manual_seed(0), dtype=x.dtype
+        data.test.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    drawn = x.mean(0) + noise @ root.T
-    known = torch.distributions.MultivariateNormal(x.mean(0), scale_tril=root)
+    drawn = known.mean + noise @ known.scale_tril.T
     return excess(known.log_prob(drawn), data.truth(drawn)).mean().item()
 
 

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.noise import mix
-from trilemma.metrics.chance import chance, summed
+from trilemma.metrics.chance import Sums, chance, discrepancy, summed
 from trilemma.metrics.features import CLOSED, Seen, of_features
 from trilemma.metrics.metric import EQUAL, QUALITY, Metric
 from trilemma.metrics.neighbours import CAP
@@ -46,16 +46,19 @@ __all__ = [
     "sliced_wasserstein",
 ]
 
-ROWS = 1024
-"""Rows of a matrix of distances computed at once."""
 DIRECTIONS = 128
 HALVES = 24
 """Splits of the test examples in two from which the chance between equal sets is found."""
 
 
-def _mean_distance(x: Tensor, y: Tensor) -> Float[Tensor, ""]:
-    total = sum(torch.cdist(part, y).sum() for part in x.split(ROWS))
-    return torch.as_tensor(total) / (len(x) * len(y))
+def _sums(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> tuple[Sums, Sums, Sums]:
+    """Sum up -|x - y| within x, from x to y, and within y."""
+    x, y = x.double(), y.double()
+    return (
+        summed(lambda rows: -torch.cdist(x[rows], x), len(x), within=True),
+        summed(lambda rows: -torch.cdist(x[rows], y), len(x)),
+        summed(lambda rows: -torch.cdist(y[rows], y), len(y), within=True),
+    )
 
 
 def energy_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> float:
@@ -64,19 +67,12 @@ def energy_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> float:
     >>> energy_distance(torch.zeros(3, 1), torch.ones(3, 1))
     2.0
     """
-    x, y, n, m = x.double(), y.double(), len(x), len(y)
-    own = _mean_distance(x, x) * n / (n - 1) + _mean_distance(y, y) * m / (m - 1)
-    return (2 * _mean_distance(x, y) - own).item()
+    return discrepancy(*_sums(x, y))
 
 
 def energy_chance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Chance:
     """Return the chance in `energy_distance` over fresh rows of both: a discrepancy by k = -d."""
-    x, y = x.double(), y.double()
-    return chance(
-        summed(lambda rows: -torch.cdist(x[rows], x), len(x), within=True),
-        summed(lambda rows: -torch.cdist(x[rows], y), len(x)),
-        summed(lambda rows: -torch.cdist(y[rows], y), len(y), within=True),
-    )
+    return chance(*_sums(x, y))
 
 
 def directions(dimensions: int, seed: int = 0) -> Float[Tensor, "D L"]:
@@ -163,8 +159,12 @@ def _both(it: Seen) -> tuple[Tensor, Tensor]:
     return it.matched[:CAP], it.against.test[:CAP]
 
 
+def _energy_sums(it: Seen) -> tuple[Sums, Sums, Sums]:
+    return _sums(*_both(it))
+
+
 def _energy(it: Seen) -> float:
-    return energy_distance(*_both(it))
+    return discrepancy(*it.once(_energy_sums))
 
 
 def _sliced(it: Seen) -> float:
@@ -191,7 +191,7 @@ METRICS = (
         too_wide=EQUAL,
         measure=of_features(
             _energy,
-            deviation=lambda it: energy_chance(*_both(it)),
+            deviation=lambda it: chance(*it.once(_energy_sums)),
             protocol=lambda it: f"{_rows(it)}, unbiased",
             interval=lambda _: CLOSED,
             n=lambda it: len(_both(it)[0]),

@@ -36,6 +36,7 @@ from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.metric import Memo, Unmeasured
 from trilemma.metrics.neighbours import CAP, nearest
 from trilemma.metrics.score import Chance, Score, Trials
+from trilemma.metrics.trivial_densities import normal
 
 __all__ = [
     "CLOSED",
@@ -329,13 +330,10 @@ def _noise(data: DataSet, n: int, seed: int) -> Tensor:
 
 def _normal(data: DataSet, n: int, seed: int) -> Tensor:
     """Draw from a Gaussian with the training moments, [n, D]."""
-    x = data.train.x.double()
-    covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
-    ridge = 1e-9 * covariance.diagonal().mean() * torch.eye(len(covariance)).to(covariance)
-    factor = torch.linalg.cholesky(covariance + ridge)
+    known = normal(data.train.x)
     generator = torch.Generator().manual_seed(mix(seed, "normal"))
-    noise = torch.randn(n, x.shape[1], generator=generator, dtype=torch.float64)
-    drawn = (x.mean(0) + noise @ factor.T).to(data.train.x.dtype)
+    noise = torch.randn(n, *data.domain.shape, generator=generator, dtype=torch.float64)
+    drawn = (known.mean + noise @ known.scale_tril.T).to(data.train.x.dtype)
     values = data.domain.values
     # Of whole numbers and categories the nearest: no trivial model is told by its fractions.
     return values.unscale(values.scale(drawn)) if isinstance(values, Columns) else drawn

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Reconstructing
-from trilemma.metrics.chance import Sums, chance, summed
+from trilemma.metrics.chance import Sums, chance, discrepancy, summed
 from trilemma.metrics.context import Context
 from trilemma.metrics.features import CLOSED, FEATURED, FeatureReference, Seen, of_features
 from trilemma.metrics.metric import EQUAL, QUALITY, Metric
@@ -191,8 +191,7 @@ def _sums(x: Tensor, y: Tensor) -> tuple[Sums, Sums, Sums]:
 
 def kernel_distance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> float:
     """Return the unbiased squared maximum mean discrepancy of the cubic kernel."""
-    xx, xy, yy = _sums(samples.double(), reference.double())
-    return xx.mean + yy.mean - 2 * xy.mean
+    return discrepancy(*_sums(samples.double(), reference.double()))
 
 
 def kernel_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]) -> Chance:
@@ -206,8 +205,13 @@ def _fd(it: Seen) -> float:
     return frechet_distance(it.matched, it.against.test)
 
 
+def _kernel_sums(it: Seen) -> tuple[Sums, Sums, Sums]:
+    x, y = it.pair
+    return _sums(x.double(), y.double())
+
+
 def _kd(it: Seen) -> float:
-    return kernel_distance(*it.pair)
+    return discrepancy(*it.once(_kernel_sums))
 
 
 def rows_of(it: Seen) -> str:
@@ -271,7 +275,7 @@ METRICS = (
         too_wide=EQUAL,
         measure=of_features(
             _kd,
-            deviation=lambda it: kernel_chance(*it.pair),
+            deviation=lambda it: chance(*it.once(_kernel_sums)),
             protocol=lambda it: f"{rows_of(it)}, unbiased, cubic kernel",
             interval=lambda _: CLOSED,
             n=lambda it: len(it.pair[0]),

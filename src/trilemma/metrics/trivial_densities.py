@@ -20,7 +20,7 @@ from trilemma.core.domain import Columns, Levels
 from trilemma.core.graph import adjacency, sizes
 from trilemma.data.dataset import DataSet, Split
 
-__all__ = ["baselines", "erdos_renyi", "independent", "uniform"]
+__all__ = ["baselines", "erdos_renyi", "independent", "normal", "uniform"]
 
 
 def uniform(dimensions: int, count: int) -> float:
@@ -38,7 +38,7 @@ def baselines(data: DataSet) -> dict[str, float]:
         return {"uniform": uniform(data.domain.dimensions, values.count), "histogram": histogram}
     if isinstance(values, Columns):
         return {"independent": independent(data)}
-    return {"normal": _normal(data.train.x, data.test.x)}
+    return {"normal": normal(data.train.x).log_prob(data.test.x.double().flatten(1)).mean().item()}
 
 
 def erdos_renyi(train: Tensor, test: Tensor) -> float:
@@ -78,17 +78,13 @@ def _histogram(train: Split, test: Split, count: int) -> float:
     return (counts(test) @ share.log() / len(test)).item()
 
 
-def _normal(train: Tensor, test: Tensor) -> float:
-    """Return the mean log density under the Gaussian of the training moments."""
-    x, y = train.double().flatten(1), test.double().flatten(1)
+def normal(train: Tensor) -> torch.distributions.MultivariateNormal:
+    """Return the Gaussian with the mean and covariance of the rows, float64."""
+    x = train.double().flatten(1)
     covariance = torch.cov(x.T).reshape(x.shape[1], x.shape[1])
-    scale = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(len(covariance)).to(x))
-    return (
-        torch.distributions.MultivariateNormal(x.mean(0), scale_tril=scale)
-        .log_prob(y)
-        .mean()
-        .item()
-    )
+    ridge = 1e-9 * covariance.diagonal().mean().clamp_min(1e-12)
+    scale = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)).to(x))
+    return torch.distributions.MultivariateNormal(x.mean(0), scale_tril=scale)
 
 
 def independent(data: DataSet) -> float:
