@@ -11,6 +11,7 @@ import torch
 
 from trilemma.metrics.score import (
     Chance,
+    Exhibit,
     Score,
     Trials,
     linear_chance,
@@ -37,6 +38,8 @@ def test_json_is_read_as_it_was_written():
     assert Score.from_json(json.loads(json.dumps(score.to_json()))) == score
     several = replace(score, spread=0.5, seeds=3, interval="over seeds")
     assert Score.from_json(several.to_json()) == several
+    shown = replace(score, exhibit=Exhibit("Copies.", (3, 1), (40, 2)))
+    assert Score.from_json(json.loads(json.dumps(shown.to_json()))) == shown
     with pytest.raises(TypeError, match="is no number"):
         Score.from_json(score.to_json() | {"value": "many"})
     with pytest.raises(KeyError, match="baselines"):

@@ -39,6 +39,7 @@ __all__ = [
     "RESAMPLES",
     "SUBSETS",
     "Chance",
+    "Exhibit",
     "Score",
     "Trials",
     "linear_chance",
@@ -98,6 +99,28 @@ class Trials:
 
 
 @dataclass(frozen=True)
+class Exhibit:
+    """Examples that a score is owed to most, to be drawn beside it."""
+
+    sentence: str
+    """What they are: it stands above the pictures."""
+    samples: tuple[int, ...]
+    """Which of the samples, the most telling first."""
+    beside: tuple[int, ...] = ()
+    """Which training example stands beside each; none, or as many as samples."""
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Exhibit:
+        """Read what `dataclasses.asdict` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: It is something else.
+        """
+        rows = {key: tuple(int(row) for row in plain[key]) for key in ("samples", "beside")}
+        return cls(sentence=str(plain["sentence"]), **rows)
+
+
+@dataclass(frozen=True)
 class Score:
     """One metric of one model.
 
@@ -125,6 +148,8 @@ class Score:
     """Over how many the mean is; 0 of a score that is of one run and no mean."""
     interval: str = ""
     """What the interval is of, where it is not the protocol's."""
+    exhibit: Exhibit | None = None
+    """Examples that it is owed to most."""
 
     def within(self, deviation: float | Chance | Trials) -> Score:
         """Return the score with its 95 % interval.
@@ -155,7 +180,7 @@ class Score:
         numbers = {k: _finite(getattr(self, k)) for k in ("value", "low", "high", "floor")}
         baselines = {k: _finite(v) for k, v in self.baselines.items()}
         plain = asdict(self) | numbers | {"baselines": baselines}
-        return {k: v for k, v in plain.items() if v or k not in SEVERAL}
+        return {k: v for k, v in plain.items() if v or k not in OPTIONAL}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Score:
@@ -164,15 +189,17 @@ class Score:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        read = {f.name: plain[f.name] for f in fields(cls) if f.name not in SEVERAL}
-        several = {key: plain[key] for key in SEVERAL if key in plain}
+        read = {f.name: plain[f.name] for f in fields(cls) if f.name not in OPTIONAL}
+        several = {key: plain[key] for key in OPTIONAL if key in plain}
+        if "exhibit" in several:
+            several["exhibit"] = Exhibit.from_json(several["exhibit"])
         ends = {key: _number(plain[key]) for key in ("value", "low", "high")}
         marks = {str(k): _number(v) for k, v in plain["baselines"].items()}
         return cls(**{**read, **several, **ends, "baselines": marks})
 
 
-SEVERAL = frozenset({"spread", "seeds", "interval"})
-"""What is said of means over several seeds alone."""
+OPTIONAL = frozenset({"spread", "seeds", "interval", "exhibit"})
+"""What is said of means over several seeds alone, or of scores that have something to show."""
 OWN = frozenset({"reconstruction"})
 """Baselines that differ from model to model, and are no trivial samples: the first stage's fd."""
 

@@ -15,7 +15,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import DRAWS, Reference
 from trilemma.metrics.evaluation import Evaluation, Spent, Training
-from trilemma.metrics.judge import judge, reference_for
+from trilemma.metrics.judge import Judgement, judge, reference_for
 from trilemma.metrics.modes import mode_count
 from trilemma.recipes.recipe import updates_wanted
 from trilemma.recipes.runs import Loaded
@@ -118,7 +118,7 @@ def judge_run(
     )
     check()
     if world.is_main:
-        _keep(loaded, made, found.samples, found.neighbours)
+        _keep(loaded, made, data, found)
     return made
 
 
@@ -130,11 +130,16 @@ def _with_training(cost: Spent, training: Training | None) -> Spent:
     return replace(cost, train_seconds=training.seconds, train_examples_per_second=rate)
 
 
-def _keep(loaded: Loaded, made: Evaluation, samples: torch.Tensor, nearest: torch.Tensor) -> None:
+def _keep(loaded: Loaded, made: Evaluation, data: DataSet, found: Judgement) -> None:
     """Write both files beside the run's own, each whole or not at all."""
     folder = loaded.run.path
+    samples = found.samples
     shown = {"samples": samples[: 2000 if samples.dim() == 2 else 64].contiguous()}
-    shown["nearest"] = nearest.contiguous()
+    shown["nearest"] = found.neighbours.contiguous()
+    for name, score in found.metrics.items():
+        if (exhibit := score.exhibit) is not None:
+            shown[f"{name}.samples"] = samples[list(exhibit.samples)].contiguous()
+            shown[f"{name}.beside"] = data.train.x[list(exhibit.beside)].contiguous()
     try:
         save_file(shown, folder / "evaluation.safetensors.tmp")
         os.replace(folder / "evaluation.safetensors.tmp", folder / "evaluation.safetensors")
