@@ -10,7 +10,7 @@ import torch
 from trilemma.maths import multistep
 from trilemma.maths.grids import grid
 from trilemma.maths.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
-from trilemma.maths.schedules import Cosine, Linear, Rectified, time_of
+from trilemma.maths.schedules import Cosine, Linear, Rectified
 
 
 @pytest.mark.parametrize("h", [1e-4, 0.03, 0.5, 0.999, 1.001, 3.0, 40.0])
@@ -83,7 +83,7 @@ def test_pure_noise_is_not_a_place():
 def test_unipc_corrects_with_what_it_saw():
     """One step of two estimates by hand, from the trapezoid with the exponential's weight."""
     schedule = Linear()
-    times = time_of(schedule, torch.tensor([-2.0, 0.0, 1.0]))
+    times = schedule.time_of(torch.tensor([-2.0, 0.0, 1.0]))
     alpha, sigma = (number.tolist() for number in schedule(times))
     x = torch.tensor([0.4, -1.0], dtype=torch.float64)
     seen = []
@@ -106,7 +106,7 @@ def test_unipc_corrects_with_what_it_saw():
 def test_the_third_sampler_has_half_the_curvature():
     """What tells this sampler from a parabola's own integral."""
     schedule = Linear()
-    times = time_of(schedule, torch.tensor([-3.0, -2.0, -1.0, 0.0]))
+    times = schedule.time_of(torch.tensor([-3.0, -2.0, -1.0, 0.0]))
     numbers = iter(torch.tensor([1.0, 0.0, 1.0]).double())  # second difference 2
     x = torch.zeros((), dtype=torch.float64)
     *_, before, last = DpmSolver3()(lambda x, t: next(numbers), schedule, x, times, None)

@@ -12,7 +12,7 @@ import torch
 
 from trilemma.maths.grids import GRIDS, grid
 from trilemma.maths.samplers import SAMPLERS, Ancestral, Ddim, Euler, Heun
-from trilemma.maths.schedules import SCHEDULES, Cosine, Linear, Rectified, time_of, transition
+from trilemma.maths.schedules import SCHEDULES, Cosine, Linear, Rectified, transition
 
 
 def mixture(schedule):
@@ -120,7 +120,7 @@ def test_churn_is_the_algorithm_of_edm(name, schedule):
     denoise = mixture(schedule)
 
     def estimate(y, noise_level):
-        t = time_of(schedule, torch.tensor(-2 * math.log(noise_level)))
+        t = schedule.time_of(torch.tensor(-2 * math.log(noise_level)))
         return denoise(schedule(t)[0] * y, t)
 
     y = torch.randn(6, dtype=torch.float64) * level[0]

@@ -15,7 +15,6 @@ from trilemma.maths.schedules import (
     chain,
     grid,
     posterior,
-    time_of,
     transition,
 )
 
@@ -64,7 +63,7 @@ def test_single_precision_agrees_with_double(name):
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_time_of_inverts_log_snr(name):
     schedule = SCHEDULES[name]
-    torch.testing.assert_close(time_of(schedule, schedule.log_snr(T)), T, atol=1e-7, rtol=0)
+    torch.testing.assert_close(schedule.time_of(schedule.log_snr(T)), T, atol=1e-7, rtol=0)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -43,7 +43,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
-from trilemma.maths.schedules import Schedule, time_of
+from trilemma.maths.schedules import Schedule
 
 __all__ = ["PROBED", "TOLERANCE", "ProbabilityFlow", "carried"]
 
@@ -177,7 +177,7 @@ class ProbabilityFlow:
         if bool((angle == angle[0]).all()):  # of a grid that is the same for all
             t = self._time(angle[0]).expand(len(angle))
         else:
-            t = time_of(self.schedule, -2 * angle.tan().log())
+            t = self.schedule.time_of(-2 * angle.tan().log())
         length = torch.hypot(*self.schedule(t))
         clean = self.denoise(u * _rows(length, u), t)
         return (_rows(angle.cos(), u) * u - clean) / _rows(angle.sin(), u)
@@ -197,4 +197,4 @@ def _rows(number: Float[Tensor, " B"], u: Tensor) -> Tensor:
 @lru_cache(maxsize=4096)
 def _time_at(schedule: Schedule, angle: float) -> Tensor:
     """Return the time at which a schedule has an angle; a solver asks for few, again and again."""
-    return time_of(schedule, torch.tensor(-2 * math.log(math.tan(angle)), dtype=torch.float64))
+    return schedule.time_of(torch.tensor(-2 * math.log(math.tan(angle)), dtype=torch.float64))

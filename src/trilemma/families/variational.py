@@ -51,7 +51,7 @@ from trilemma.maths.distributions import (
     log_normal,
     per_example,
 )
-from trilemma.maths.schedules import Schedule, posterior, time_of, transition
+from trilemma.maths.schedules import Schedule, posterior, transition
 from trilemma.maths.spaces import Space
 
 __all__ = ["SPACINGS", "VARIANCES", "Estimate", "VariationalBound", "reverse_variance", "rows"]
@@ -137,7 +137,7 @@ class VariationalBound:
         else:
             first, last = torch.nn.functional.softplus(ends)
             inner = torch.lerp(first, last, torch.linspace(0, 1, self.steps).double())
-            times = time_of(self.schedule, inner.expm1().log())
+            times = self.schedule.time_of(inner.expm1().log())
         alpha, sigma = self.schedule(times)
         return Steps(times.to(device), ((alpha / sigma) ** 2).to(device))
 

@@ -20,7 +20,6 @@ from trilemma.families.editing import Editable
 from trilemma.families.probability_flow import ProbabilityFlow
 from trilemma.families.variational import VariationalBound, rows
 from trilemma.maths.distributions import log_normal, per_example
-from trilemma.maths.schedules import time_of
 
 __all__ = ["Weighable"]
 
@@ -108,7 +107,7 @@ class Weighable(Editable, ABC):
         """Return an estimate of a bound of ln p(x) in nats, by the density of the flow."""
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
         bound, flow = self.bounded("information"), self.flow(condition)
-        t = time_of(self.schedule, torch.tensor(flow.finest, dtype=torch.float64))
+        t = self.schedule.time_of(torch.tensor(flow.finest, dtype=torch.float64))
         y, eps = self.domain.values.scale(x), self.space.normal(noise, x.shape[1:])
         alpha, sigma = (rows(number, y) for number in self.schedule(t))
         x_1 = alpha * y + sigma * eps

@@ -135,7 +135,7 @@ def attained() -> list[Law]:
     """The perfect density attains the entropy, and others lose what their shape costs."""
     x, chance = _rows()
     flat = _over(_power(0)).bound(x, noise=Noise.of(0, len(x)))
-    many, much = x.repeat(100, 1), chance.repeat(100)
+    many, much = x.repeat(50, 1), chance.repeat(50)
     steep = _over(_power(1))
     single = [steep.bound(many, noise=Noise.of(i, len(many))) for i in range(1, 5)]
     once = torch.stack(single).mean(0)

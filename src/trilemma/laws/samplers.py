@@ -193,7 +193,7 @@ def implicit() -> list[Law]:
 def _error(sampler: samplers.Sampler, schedule: schedules.Schedule, steps: int) -> float:
     """Return the largest error of a few trajectories between noise levels 3 and 0.1."""
     log_level = torch.linspace(math.log(3), math.log(0.1), steps + 1, dtype=torch.float64)
-    times = schedules.time_of(schedule, -2 * log_level)
+    times = schedule.time_of(-2 * log_level)
     alpha, sigma = schedule(times)
     p = torch.tensor([0.1, 0.45, 0.7, 0.9], dtype=torch.float64)
     x = _quantile(p, alpha[0], sigma[0])

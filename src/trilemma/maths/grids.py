@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.maths.schedules import Schedule, Tabulated, time_of
+from trilemma.maths.schedules import Schedule, Tabulated
 
 __all__ = ["GRIDS", "amplitudes", "grid"]
 
@@ -85,7 +85,7 @@ def _even_in_noise(
     ends = ends.log() if kind == "log-snr" else ends ** (1 / rho)
     even = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64))
     log_level = even if kind == "log-snr" else rho * even.log()
-    return torch.cat([time_of(schedule, -2 * log_level), even.new_zeros(1)])
+    return torch.cat([schedule.time_of(-2 * log_level), even.new_zeros(1)])
 
 
 def amplitudes(schedule: Schedule, times: Tensor) -> tuple[list[float], list[float], list[float]]:

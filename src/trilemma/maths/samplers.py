@@ -49,7 +49,7 @@ from torch import Tensor
 from trilemma.maths.grids import amplitudes
 from trilemma.maths.guidance import Denoise
 from trilemma.maths.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
-from trilemma.maths.schedules import Schedule, posterior, time_of, transition
+from trilemma.maths.schedules import Schedule, posterior, transition
 
 __all__ = ["SAMPLERS", "Ancestral", "Ddim", "Denoise", "Euler", "Heun", "Sampler"]
 
@@ -273,7 +273,7 @@ def _lifted(
         alpha, sigma = schedule(begin)
         level = sigma / alpha
         gamma = min(churn / len(begin), math.sqrt(2) - 1)
-        above = time_of(schedule, -2 * (level * (1 + gamma)).log())
+        above = schedule.time_of(-2 * (level * (1 + gamma)).log())
         lifted = torch.where((lowest <= level) & (level <= highest), above, begin)
     again, fresh = (number.tolist() for number in transition(schedule, begin, lifted))
     alphas, sigmas, _ = amplitudes(schedule, lifted)

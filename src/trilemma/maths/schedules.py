@@ -42,9 +42,11 @@ __all__ = [
     "chain",
     "grid",
     "posterior",
-    "time_of",
     "transition",
 ]
+
+EARLIEST = 2.0**-50
+"""The least time that is returned: at 0 there is no noise, and no log-SNR."""
 
 
 class Schedule(ABC):
@@ -61,6 +63,10 @@ class Schedule(ABC):
         """Return ln(alpha^2 / sigma^2), the only clock that a network is shown."""
         alpha, sigma = self(t)
         return 2 * (alpha.log() - sigma.log())
+
+    @abstractmethod
+    def time_of(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the times of a log-SNR, float64; the nearest of `EARLIEST` … 1 of one beyond."""
 
 
 class Tabulated(Schedule):
@@ -84,6 +90,14 @@ class Tabulated(Schedule):
         i = low.long()
         log_abar = torch.lerp(table[i], table[i + 1], place - low)
         return (log_abar / 2).exp(), (-torch.expm1(log_abar)).sqrt()
+
+    def time_of(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the times of a log-SNR, where ln abar = -ln(1 + 1 / SNR)."""
+        table = _log_abar(self, log_snr.device, torch.float64)
+        log_abar = -torch.nn.functional.softplus(-log_snr.double())
+        i = torch.searchsorted(-table, -log_abar).clamp(1, self.steps)
+        share = (table[i - 1] - log_abar) / (table[i - 1] - table[i])
+        return ((i - 1 + share) / self.steps).clamp(EARLIEST, 1)
 
 
 @lru_cache(maxsize=32)
@@ -160,6 +174,14 @@ class Rectified(Schedule):
         sigma = self.last * t
         return 1 - sigma, sigma
 
+    def time_of(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Return the times of a log-SNR, where sigma = 1 / (1 + alpha / sigma).
+
+        >>> Rectified(last=1.0).time_of(torch.tensor(0.0)).item()
+        0.5
+        """
+        return ((-log_snr.double() / 2).sigmoid() / self.last).clamp(EARLIEST, 1)
+
 
 SCHEDULES: Mapping[str, Schedule] = {
     "linear": Linear(),
@@ -193,21 +215,6 @@ def posterior(
     of_state = alpha_ts * sigma_s**2 / sigma_t**2
     of_clean = alpha_s * variance_ts / sigma_t**2
     return of_state, of_clean, variance_ts * sigma_s**2 / sigma_t**2
-
-
-def time_of(schedule: Schedule, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Return the times at which a schedule has the given log-SNR, by bisection, float64.
-
-    >>> round(time_of(Rectified(last=1.0), torch.tensor(0.0)).item(), 6)
-    0.5
-    """
-    wanted = log_snr.double()
-    low, high = torch.zeros_like(wanted), torch.ones_like(wanted)
-    for _ in range(50):
-        middle = (low + high) / 2
-        early = schedule.log_snr(middle) > wanted
-        low, high = torch.where(early, middle, low), torch.where(early, high, middle)
-    return high
 
 
 @dataclass(frozen=True)
