@@ -93,7 +93,7 @@ def _influence(model: family.Autoregressive) -> Tensor:
         weights = torch.rand(f.shape, generator=draw, dtype=torch.float64) + 0.5
         return (f * weights).sum(-1).flatten()  # cells, then numbers: the order of drawing
 
-    slopes = torch.autograd.functional.jacobian(parameters, start, vectorize=True)
+    slopes = torch.autograd.functional.jacobian(parameters, start)
     found = slopes.abs().flatten(1)
     by_order = torch.empty_like(found)
     by_order[:, _order(model).flatten()] = found

@@ -192,7 +192,7 @@ def bounded() -> list[Law]:
     noise = _Cubature()
     truth = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
     gaps = {}
-    for spacing, steps in product(("time", "information"), (25, 100, 400)):
+    for spacing, steps in product(("time", "information"), (25, 75, 225)):
         terms = _model(steps).bound_terms(noise.x, noise=noise, spacing=spacing).mean(0)
         gap = gaps[spacing, steps] = truth + float(terms.sum())
         found.append(
@@ -203,12 +203,12 @@ def bounded() -> list[Law]:
     off = _largest(terms.double() - _terms(25, short))
     found.append(equal("L_0, …, L_T: each against its closed form", where, off, 0, 1e-4))
     gap = gaps["information", 25]
-    half = gaps["information", 100] / 2
+    half = gaps["information", 75] / 2
     found.append(
         at_most(
-            "gap of the bound at T = 400, against half of that at 100",
+            "gap of the bound at T = 225, against half of that at 75",
             where,
-            gaps["information", 400],
+            gaps["information", 225],
             half,
         )
     )

@@ -319,7 +319,7 @@ def _ways() -> Mapping[str, Callable[[Tensor, Noise], tuple[Tensor, Tensor]]]:
 def spreading() -> list[Law]:
     """Levels equally often, spread over their bins, are even over [-1, 1]^2, however spread."""
     x = torch.tensor(list(itertools.product(range(COUNT), repeat=2)), dtype=torch.uint8)
-    x = x.repeat(20_000, 1)
+    x = x.repeat(10_000, 1)
     laws, corners = [], torch.linspace(-1, 1, 25)
     for name, spread in _ways().items():
         y, weight = spread(x, Noise.of(11, len(x)))
