@@ -192,7 +192,7 @@ def bounded() -> list[Law]:
     noise = _Cubature()
     truth = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
     gaps = {}
-    for spacing, steps in product(("time", "information"), (25, 75, 225)):
+    for spacing, steps in product(("time", "information"), (25, 75, 300)):
         terms = _model(steps).bound_terms(noise.x, noise=noise, spacing=spacing).mean(0)
         gap = gaps[spacing, steps] = truth + float(terms.sum())
         found.append(
@@ -206,9 +206,9 @@ def bounded() -> list[Law]:
     half = gaps["information", 75] / 2
     found.append(
         at_most(
-            "gap of the bound at T = 225, against half of that at 75",
+            "gap of the bound at T = 300, against half of that at 75",
             where,
-            gaps["information", 225],
+            gaps["information", 300],
             half,
         )
     )
