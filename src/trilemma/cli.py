@@ -196,14 +196,21 @@ def _parser() -> Parser:
     )
     p.epilog = "What a recipe may change at sampling is an option too, as --grid of ddpm."
 
-    p = verb("evaluate", "measure a trained run", json, machine)
-    p.add_argument("run", type=Path)
+    p = verb("evaluate", "measure a trained run, or ready samples", json, machine)
+    p.add_argument("run", type=Path, metavar="RUN_OR_SAMPLES")
     p.add_argument("--samples", type=_above_zero(int), default=None, metavar="N")
     p.add_argument(
         "--draws", type=_above_zero(int), metavar="K", help="of the importance-weighted bound"
     )
     p.add_argument("--seed", type=_seed, default=0)
-    p.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
+    p.add_argument(
+        "--data",
+        metavar="NAME_OR_PATH",
+        help="where the same data now lie; what samples that another program made imitate",
+    )
+    p.add_argument("--size", type=_above_zero(int), help="with ready samples: as of train")
+    _radius(p)
+    _columns(p)
 
     p = verb("compare", "several recipes, one data set, the same time", json, machine)
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
@@ -213,6 +220,14 @@ def _parser() -> Parser:
     _radius(p)
     _columns(p)
     p.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
+    p.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="ready",
+        metavar="NAME=PATH",
+        help="samples that another program made, measured beside the recipes",
+    )
     p.add_argument("--minutes", type=_above_zero(float), default=1.0, help="for each run")
     p.add_argument(
         "--grid",

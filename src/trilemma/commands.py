@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +20,7 @@ from torch import Tensor
 from trilemma import compare as comparing
 from trilemma import drawing, gallery
 from trilemma.comparison.cells import read_grid, read_settings
-from trilemma.comparison.plan import Plan
+from trilemma.comparison.plan import Plan, Ready
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
@@ -28,14 +29,15 @@ from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.given import HALVES, given_graph, is_image
 from trilemma.data.given import given as given_image
+from trilemma.data.ready import ready
 from trilemma.laws.book import library_laws, timed
 from trilemma.laws.trained import trained_laws
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.registry import variants
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import fitting, named
 from trilemma.recipes.editing import editing
 from trilemma.recipes.fields import changed, parse
-from trilemma.recipes.judging import judge_run
+from trilemma.recipes.judging import default_samples, judge_ready, judge_run
 from trilemma.recipes.runs import (
     Loaded,
     begin,
@@ -289,7 +291,16 @@ def _free(folder: Path, stem: str, suffix: str) -> Path:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure all that the model can answer."""
+    """Measure all that the model can answer, or samples that another program made."""
+    if options.run.exists() and not (options.run / "recipe.json").exists():
+        _evaluate_ready(options)
+        return
+    for name in ("size", "columns", "ego_radius"):
+        if getattr(options, name) is not None:
+            raise BadInput(
+                f"--{name.replace('_', '-')} is for samples that another program made; a run "
+                "knows its data."
+            )
     with _at_work(options.device) as (stop, ranks):
         loaded = load(options.run, warn=warn, device=ranks.device)
         record = loaded.run.recipe["data"]
@@ -309,6 +320,42 @@ def evaluate(options: argparse.Namespace) -> None:
         if not ranks.is_main:
             return
         gallery.run_report(loaded.run, data_set)
+        if options.json:
+            as_json(found.to_json())
+        else:
+            show_evaluation(found)
+
+
+def _evaluate_ready(options: argparse.Namespace) -> None:
+    """Measure samples that another program made."""
+    path = options.run
+    if options.data is None:
+        raise BadInput(
+            f"{path} holds no recipe.json, so it is no run; if it holds samples that another "
+            "program made, say what they imitate: --data NAME_OR_PATH."
+        )
+    if options.draws is not None:
+        raise BadInput("--draws is of the bound of a model, and samples alone have none.")
+    with _at_work(options.device) as (stop, ranks):
+        source = sources.with_radius(options.data, options.ego_radius)
+        data = _load(sources.with_columns(source, options.columns), options.size, ranks)
+        samples = ready(path, data)
+        asked = options.samples
+        if asked is not None and asked > len(samples):
+            raise BadInput(f"--samples {asked} was given, and {path} holds {len(samples)}.")
+        with counting("measuring") as progress:
+            found = judge_ready(
+                path.stem,
+                path,
+                samples,
+                data,
+                n=asked or min(len(samples), default_samples(data)),
+                seed=options.seed,
+                check=lambda: stop.check("measuring was stopped; nothing was written."),
+                progress=progress.named,
+            )
+        if not ranks.is_main:
+            return
         if options.json:
             as_json(found.to_json())
         else:
@@ -338,7 +385,8 @@ def show_evaluation(found: Evaluation) -> None:
     )
     for name, reason in found.skipped.items():
         out(f"{name}: not measured: {reason}")
-    out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in found.cost.known().items()))
+    if cost := found.cost.known():
+        out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in cost.items()))
     longest = sorted(found.seconds.items(), key=lambda item: -item[1])[:4]
     said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
     out(f"measuring: {duration(sum(found.seconds.values()))}, of which {said}")
@@ -357,6 +405,7 @@ def compare(options: argparse.Namespace) -> None:
         raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
     with _at_work(options.device) as (stop, ranks):
         found = _load(options.data, options.size, ranks)
+        beside = _ready(options.ready, found, names)
         plan = Plan.of(
             found,
             options.data,
@@ -369,6 +418,7 @@ def compare(options: argparse.Namespace) -> None:
             precision=options.precision,
             grid=grid,
             settings=settings,
+            ready=[one for one, _ in beside],
         )
         path = comparing.place(plan, options.out)
 
@@ -386,6 +436,7 @@ def compare(options: argparse.Namespace) -> None:
             watch=lambda title, events: _watch(title, events, ranks),
             progress=measuring,
             say=say if ranks.is_main else lambda _: None,
+            ready={one.name: samples for one, samples in beside},
         )
         if not ranks.is_main:
             return
@@ -402,6 +453,27 @@ def compare(options: argparse.Namespace) -> None:
                     show_table(part)
             out(made.ranking.words)
             out(path / "report.html")
+
+
+def _ready(
+    words: Sequence[str], data: DataSet, recipes: Sequence[str] | None
+) -> list[tuple[Ready, Tensor]]:
+    """Read the samples of each NAME=PATH."""
+    made: list[tuple[Ready, Tensor]] = []
+    taken = set(recipes or fitting(data.domain))
+    for word in words:
+        name, sign, path = word.partition("=")
+        if not sign or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+            raise BadInput(
+                f"--with '{word}' was given; give NAME=PATH, a name of letters and digits and the "
+                "file or folder of the samples."
+            )
+        if name in taken:
+            raise BadInput(f"--with names '{name}', which is another row; give another name.")
+        taken.add(name)
+        samples = ready(Path(path).expanduser(), data)
+        made.append((Ready.of(name, path, samples), samples))
+    return made
 
 
 def _seed_grid(options: argparse.Namespace) -> list[str]:

@@ -5,7 +5,7 @@ each; its name has the grid's fields and seed too, where there is a grid), and w
 `table.csv`, `table.json`, `report.html`, and `groups.csv` if there are several seeds. It may be
 stopped at any moment; the same command goes on where it stopped. The same command given several
 times at once, on one machine or on several that see the folder, shares the work: `claims/` says
-who does what.
+who does what. Samples that another program made stand beside the recipes, and are measured alike.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+from torch import Tensor
 
 from trilemma import drawing, gallery
 from trilemma.comparison.claims import Claim, Claims
@@ -110,6 +112,7 @@ def compare(
     watch: Watch,
     progress: Callable[[str], AbstractContextManager[Progress]],
     say: Callable[[str], None],
+    ready: Mapping[str, Tensor] | None = None,
 ) -> Table:
     """Train and measure each recipe, share that with others, and write the table and the page.
 
@@ -122,6 +125,7 @@ def compare(
         watch: Shows a training by its events.
         progress: Makes, for a title, what shows a measurement.
         say: Tells people something.
+        ready: By name, the samples that the plan speaks of.
 
     Returns:
         What was measured, and what it comes to; only the main process has it whole.
@@ -143,10 +147,14 @@ def compare(
         gallery.run_report(run, data)
 
     race = Race(plan, data, path / "runs", claims, world, stop, watch, progress, say, done)
-    made = table(plan, race.finish())
+    outcomes = race.finish()
     if not world.is_main:
-        return made
+        return table(plan, outcomes)
     waiting = Waiting(say, progress)
+    for one in plan.ready:
+        with _claimed(claims, one.folder, stop, waiting):
+            outcomes.append(race.ready(one, (ready or {})[one.name]))
+    made = table(plan, outcomes)
     with _claimed(claims, "report", stop, waiting):
         if _stamp(path / "report.html") == before or not _is_written(path, made):
             say(f"looking into the models for {path / 'report.html'} …")
@@ -233,11 +241,12 @@ def _entry(folder: Path, row: Row, data: DataSet) -> Entry:
 
 def _pictured(plan: Plan, made: Table) -> list[str]:
     """Name the folder that is looked at for each row: of the first seed that was measured."""
+    beside = [ready.folder for ready in plan.ready]
     if not plan.seeds:
-        return [cell.folder for cell in plan.cells()]
+        return [cell.folder for cell in plan.cells()] + beside
     chosen: dict[str, tuple[bool, str]] = {}
-    for cell, run in zip(plan.cells(), made.runs, strict=True):
+    for cell, run in zip(plan.cells(), made.runs, strict=False):
         measured = bool(run.metrics)
         if cell.label not in chosen or measured > chosen[cell.label][0]:
             chosen[cell.label] = measured, cell.folder
-    return [folder for _, folder in chosen.values()]
+    return [folder for _, folder in chosen.values()] + beside

@@ -36,6 +36,7 @@ from trilemma.drawing import whole
 from trilemma.maths.latents import codes, torn, walk
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.extractors import SHIPPED, classifier
+from trilemma.metrics.registry import quantity
 from trilemma.recipes.catalog import named
 from trilemma.recipes.judging import evaluation_of
 from trilemma.recipes.runs import Loaded, load
@@ -43,7 +44,7 @@ from trilemma.report import charts, courses, figures, graphs
 from trilemma.report.diffusing import looks
 from trilemma.report.histograms import histograms
 from trilemma.report.html import run_page
-from trilemma.report.page import Comparison, Entry, Picture, Portrait
+from trilemma.report.page import Comparison, Entry, Picture, Portrait, exhibit
 from trilemma.report.subject import Estimating, Subject
 from trilemma.training.run import Run
 
@@ -69,24 +70,42 @@ MEASURED = 64
 
 def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     """Gather a run for a page: its figures, samples, neighbours, curves, and what it is inside."""
-    if not (folder / "recipe.json").exists():
-        return Entry(row)
-    run = Run.open(folder)
-    events = run.events()
     kept = folder / "evaluation.safetensors"
     seen = load_file(kept) if kept.exists() else {}
     samples, nearest = seen.get("samples"), seen.get("nearest")
     pairs = None
     if samples is not None and nearest is not None:
         pairs = (samples[: len(nearest)], nearest)
+    shown = _exhibits(row, data, seen)
+    if not (folder / "recipe.json").exists():  # it could not be trained, or is no run at all
+        return Entry(row, samples=samples, neighbours=pairs, pictures=shown)
+    run = Run.open(folder)
+    events = run.events()
     return Entry(
         row,
         samples=samples,
         neighbours=pairs,
         events=events,
-        pictures=[*_alike(run, data, samples), *_inside(run, data), *_told(run, events, data)],
+        pictures=[
+            *shown,
+            *_alike(run, data, samples),
+            *_inside(run, data),
+            *_told(run, events, data),
+        ],
         settings={"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]},
     )
+
+
+def _exhibits(row: Row, data: DataSet, seen: Mapping[str, Tensor]) -> list[Picture]:
+    """Draw the examples that scores are owed to most, with the training examples beside them."""
+    made = []
+    for name, score in row.of.metrics.items():
+        samples, beside = seen.get(f"{name}.samples"), seen.get(f"{name}.beside")
+        if score.exhibit is None or samples is None or not len(samples):
+            continue
+        drawn = exhibit(samples, beside, data)
+        made.append(Picture(quantity(name).label, drawn, score.exhibit.sentence, wide=True))
+    return made
 
 
 def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Path) -> Comparison:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from trilemma.comparison.cells import Cell, Grid, Settings, cells, check
 from trilemma.core.errors import BadInput
@@ -12,7 +16,28 @@ from trilemma.data.dataset import DataSet
 from trilemma.recipes.catalog import fitting, named
 from trilemma.recipes.judging import default_samples
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "Ready"]
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Samples that another program made, to stand beside the recipes."""
+
+    name: str
+    path: str
+    count: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, name: str, path: str, samples: Tensor) -> Ready:
+        """Describe samples that were read."""
+        digest = hashlib.sha256(samples.contiguous().view(torch.uint8).numpy().data)
+        return cls(name, path, len(samples), digest.hexdigest()[:16])
+
+    @property
+    def folder(self) -> str:
+        """Return where its measurement lies among the runs."""
+        return f"with-{self.name}"
 
 
 @dataclass(frozen=True)
@@ -33,6 +58,7 @@ class Plan:
     settings: Settings = ()
     left_out: tuple[str, ...] = ()
     """Why recipes that were asked for are not compared; a sentence each."""
+    ready: tuple[Ready, ...] = ()
 
     @classmethod
     def of(
@@ -49,14 +75,16 @@ class Plan:
         precision: str,
         grid: Grid = (),
         settings: Settings = (),
+        ready: Sequence[Ready] = (),
     ) -> Plan:
         """Make a plan; all recipes that fit the data, unless some are named.
 
-        A recipe that cannot take the data is left out, unless it is the only one.
+        A recipe that cannot take the data is left out, unless it is the only one. All rows are
+        measured by the same number of samples: where ready ones are fewer, by as many as these.
 
         Raises:
             BadInput: A recipe is unknown or named twice, or none fits the data; or a cell of the
-                grid cannot be built.
+                grid cannot be built; or more samples are asked for than are ready.
         """
         asked = tuple(recipes or fitting(data.domain))
         if len(set(asked)) < len(asked):
@@ -75,13 +103,14 @@ class Plan:
             size,
             names,
             minutes,
-            samples or default_samples(data),
+            _count(samples, default_samples(data), ready),
             seed,
             device,
             precision,
             grid,
             settings,
             left_out,
+            tuple(ready),
         )
 
     def cells(self) -> list[Cell]:
@@ -101,7 +130,21 @@ class Plan:
             "grid": [[name, list(values)] for name, values in self.grid],
             "settings": [list(setting) for setting in self.settings],
             "left_out": list(self.left_out),
+            "ready": [vars(one) for one in self.ready],
         }
+
+
+def _count(asked: int | None, usual: int, ready: Sequence[Ready]) -> int:
+    """Return how many samples are measured of each row."""
+    if not ready:
+        return asked or usual
+    fewest = min(ready, key=lambda one: one.count)
+    if asked is not None and asked > fewest.count:
+        raise BadInput(
+            f"--samples {asked} was given, and '{fewest.name}' has {fewest.count} samples; give "
+            f"at most {fewest.count}, so that all are measured alike."
+        )
+    return asked or min(usual, fewest.count)
 
 
 def _refusal(

@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import cast
 
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from trilemma.comparison.cells import Cell
 from trilemma.comparison.claims import Claim, Claims, Status, Taken
-from trilemma.comparison.plan import Plan
+from trilemma.comparison.plan import Plan, Ready
 from trilemma.comparison.waiting import STOPPED, Progress, Waiting, pause
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
@@ -34,7 +35,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import Reference
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.judge import reference_for
-from trilemma.recipes.judging import evaluation_of, judge_run
+from trilemma.recipes.judging import evaluation_of, judge_ready, judge_run
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
@@ -349,6 +350,33 @@ class Race:
                 check=self.check,
                 progress=told,
                 reference=against,
+            )
+
+    def ready(self, ready: Ready, samples: Tensor) -> Evaluation:
+        """Measure samples that another program made, unless they were measured before."""
+        folder = self.runs / ready.folder
+        found = evaluation_of(folder)
+        asked = (self.plan.samples, self.plan.seed, ready.path)
+        if found is not None and (found.n, found.seed, found.source) == asked:
+            self.say(f"{ready.name}: measured already, {folder}")
+            return found
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInput(f"{folder} cannot be made: {error.strerror}.") from None
+        against = self.reference()
+        with self.progress(ready.name) as told:
+            return judge_ready(
+                ready.name,
+                Path(ready.path),
+                samples,
+                self.data,
+                n=self.plan.samples,
+                seed=self.plan.seed,
+                reference=against,
+                keep=folder,
+                check=self.check,
+                progress=told,
             )
 
     def reference(self) -> Reference:

@@ -149,7 +149,8 @@ def _apart(best: Place, other: Place, rows: Mapping[str, Row], measure: str) -> 
 
 
 def _widened(place: Place, rows: Mapping[str, Row], measure: str) -> Place:
-    if _is_over_seeds(rows[place.recipe], measure):
+    row = rows[place.recipe]
+    if row.of.source or _is_over_seeds(row, measure):  # ready samples are not trained again
         return place
     low = place.value - RETRAINING * (place.value - place.low)
     return replace(place, low=low, high=place.value + RETRAINING * (place.high - place.value))

@@ -31,7 +31,7 @@ from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import shown
 from trilemma.data.split import content_hashes, is_test, row_hashes, split_warning
 
-__all__ = ["dataset", "declared", "is_table", "of_arrays"]
+__all__ = ["dataset", "declared", "is_table", "lines", "of_arrays"]
 
 FEWEST, WIDEST = 50, 256
 """Rows without which there is nothing to learn from, and columns beyond which it is no table."""
@@ -89,12 +89,12 @@ def dataset(path: Path, kinds: Mapping[str, str] | None = None) -> DataSet:
             another word in nearly every row, there are too few rows, or no such column.
     """
     name = shown(path.name)
-    names, lines = _lines(path, name)
-    _rectangular(names, lines, name)
+    names, found = lines(path, name)
+    _rectangular(names, found, name)
     kinds = _known(kinds or {}, names, name)
-    where = [f"line {line} of '{name}'" for line, _ in lines]
+    where = [f"line {line} of '{name}'" for line, _ in found]
     read = {
-        column: _read(column, [cells[i] for _, cells in lines], where, kinds.get(column))
+        column: _read(column, [cells[i] for _, cells in found], where, kinds.get(column))
         for i, column in enumerate(names)
         if kinds.get(column) != DROP
     }
@@ -326,8 +326,12 @@ def _refuse_constant(column: str, values: _Values, name: str) -> None:
         )
 
 
-def _lines(path: Path, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """Read the columns' names and the rows, each with the number of its line."""
+def lines(path: Path, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read the columns' names and the rows, each with the number of its line.
+
+    Raises:
+        BadInput: It is no text, is empty, or has too many columns.
+    """
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -335,18 +339,18 @@ def _lines(path: Path, name: str) -> tuple[list[str], list[tuple[int, list[str]]
     head = text.split("\n", 1)[0]
     mark = max(",;\t", key=head.count)
     reader = csv.reader(text.splitlines(), delimiter=mark)
-    lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
-    if not lines:
+    found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    if not found:
         raise BadInput(f"'{name}' is empty; give a .csv file with a row an example.")
-    first = lines[0][1]
+    first = found[0][1]
     if len(first) > WIDEST:
         raise BadInput(
             f"'{name}' has {len(first)} columns, and a table of at most {WIDEST} was wanted."
         )
     if any(_number(cell) is not None for cell in first):
-        return [f"column {i}" for i in range(1, len(first) + 1)], lines
+        return [f"column {i}" for i in range(1, len(first) + 1)], found
     names = [cell or f"column {i}" for i, cell in enumerate(first, 1)]
-    return names, lines[1:]
+    return names, found[1:]
 
 
 def _rectangular(

@@ -67,6 +67,8 @@ class Evaluation:
     threads: int = 0
     step: int = 0
     test_examples: int | None = None
+    source: str = ""
+    """Where the samples were read from, of samples that another program made: no run, no model."""
     reward: str | None = None
     """What the recipe sought in the place of likeness to the data."""
     training: Training | None = None
@@ -86,7 +88,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for key in ("label", "fields"):
+        for key in ("label", "fields", "source"):
             if not plain[key]:
                 del plain[key]
         return {

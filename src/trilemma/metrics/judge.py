@@ -172,16 +172,30 @@ def judge(
 
 
 def judge_samples(
-    samples: Tensor, reference: Reference, *, only: Collection[str] | None = None
+    samples: Tensor,
+    reference: Reference,
+    *,
+    progress: Progress | None = None,
+    check: Check | None = None,
+    only: Collection[str] | None = None,
 ) -> Judgement:
     """Measure samples of which there is no model to ask.
 
     Arguments:
         samples: [n, *shape], data units.
         reference: What they are held against.
+        progress: Told of each chunk.
+        check: Called between chunks; raises to stop.
         only: Names of the metrics that are wanted; None means all that ask samples alone.
     """
-    return _asked(Context(samples=samples, reference=reference, seed=reference.seed), only)
+    context = Context(
+        samples=samples,
+        reference=reference,
+        seed=reference.seed,
+        progress=progress,
+        check=check,
+    )
+    return _asked(context, only)
 
 
 def _asked(context: Context, only: Collection[str] | None) -> Judgement:

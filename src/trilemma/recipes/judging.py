@@ -1,4 +1,7 @@
-"""Measuring a run: the judge's scores with the cost of training beside them, kept in the run."""
+"""Measuring a run: the judge's scores with the cost of training beside them, kept in the run.
+
+Samples that another program made are measured alike, without a model that could be asked.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from trilemma.core.errors import BadInput
+from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import DRAWS, Reference
 from trilemma.metrics.evaluation import Evaluation, Spent, Training
-from trilemma.metrics.judge import Judgement, judge, reference_for
+from trilemma.metrics.judge import Judgement, judge, judge_samples, reference_for
 from trilemma.metrics.modes import mode_count
 from trilemma.recipes.recipe import updates_wanted
 from trilemma.recipes.runs import Loaded
@@ -28,6 +32,7 @@ __all__ = [
     "SAMPLES",
     "default_samples",
     "evaluation_of",
+    "judge_ready",
     "judge_run",
     "training_of",
 ]
@@ -118,7 +123,59 @@ def judge_run(
     )
     check()
     if world.is_main:
-        _keep(loaded, made, data, found)
+        _keep(loaded.run.path, made, data, found)
+    return made
+
+
+def judge_ready(
+    name: str,
+    source: Path,
+    samples: torch.Tensor,
+    data: DataSet,
+    *,
+    n: int,
+    seed: int,
+    reference: Reference | None = None,
+    keep: Path | None = None,
+    check: Callable[[], None],
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Evaluation:
+    """Measure samples that another program made.
+
+    Arguments:
+        name: What they are called.
+        source: Where they were read from.
+        samples: [N, *shape], data units.
+        data: What they imitate.
+        n: How many are measured, at most N; drawn by the seed, since files are often sorted.
+        seed: Seed of that, of baselines and intervals.
+        reference: The data set's reference, if it was made before with the same n and seed.
+        keep: Folder in which evaluation.json and what is drawn of it are kept; None keeps nothing.
+        check: Called between chunks; raises to stop.
+        progress: Told of each chunk.
+    """
+    if reference is None:
+        reference = reference_for(data, n=n, seed=seed, progress=progress, check=check)
+    generator = torch.Generator().manual_seed(mix(seed, "ready samples"))
+    rows = torch.randperm(len(samples), generator=generator)[:n].sort().values
+    found = judge_samples(samples[rows], reference, progress=progress, check=check)
+    made = Evaluation(
+        recipe=name,
+        data=data.name,
+        n=len(rows),
+        seed=seed,
+        threads=torch.get_num_threads(),
+        test_examples=len(data.test),
+        source=str(source),
+        extractor=reference.name,
+        extractor_note=reference.note,
+        metrics=found.metrics,
+        skipped=found.skipped,
+        seconds=found.seconds,
+    )
+    check()
+    if keep is not None:
+        _keep(keep, made, data, found)
     return made
 
 
@@ -130,9 +187,8 @@ def _with_training(cost: Spent, training: Training | None) -> Spent:
     return replace(cost, train_seconds=training.seconds, train_examples_per_second=rate)
 
 
-def _keep(loaded: Loaded, made: Evaluation, data: DataSet, found: Judgement) -> None:
-    """Write both files beside the run's own, each whole or not at all."""
-    folder = loaded.run.path
+def _keep(folder: Path, made: Evaluation, data: DataSet, found: Judgement) -> None:
+    """Write both files in a folder, each whole or not at all."""
     samples = found.samples
     shown = {"samples": samples[: 2000 if samples.dim() == 2 else 64].contiguous()}
     shown["nearest"] = found.neighbours.contiguous()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trilemma.comparison.row import Row
 from trilemma.core.domain import Domain
+from trilemma.data.dataset import DataSet
 from trilemma.report import graphs
 from trilemma.report.figures import neighbours, show
 
@@ -140,12 +141,30 @@ def pairs(entry: Entry, domain: Domain | None) -> Image | None:
     if not isinstance(found, tuple):
         return found
     samples, nearest = found
-    if samples.ndim == 3 and len(samples):
-        return graphs.pairs(samples[:PAIRS], nearest[:PAIRS])
-    if samples.ndim != 4 or not len(samples):
+    if samples.ndim < 3 or not len(samples):
         return None
+    return _above(samples[:PAIRS], nearest[:PAIRS], domain)
+
+
+def exhibit(samples: Tensor, beside: Tensor | None, data: DataSet) -> Image:
+    """Draw the examples that a score is owed to most.
+
+    Arguments:
+        samples: [N, *domain.shape], data units.
+        beside: As many training examples, each drawn below its sample; points and rows are drawn
+            over the data instead.
+        data: What they are samples of.
+    """
+    if samples.ndim >= 3 and beside is not None and len(beside):
+        return _above(samples, beside, data.domain)
+    return show(samples, data.domain, data.test.x[:2000])
+
+
+def _above(samples: Tensor, below: Tensor, domain: Domain | None) -> Image:
+    if samples.ndim == 3:
+        return graphs.pairs(samples, below)
     levels = getattr(domain.values, "count", 256) if domain else 256
-    return neighbours(samples[:PAIRS], nearest[:PAIRS], levels)
+    return neighbours(samples, below, levels)
 
 
 def _guess(x: Tensor) -> Domain:

@@ -1,0 +1,369 @@
+"""Samples that another program made, read as examples of a data set.
+
+    images   a folder of pictures of the data's size, or an array of levels: [N, C, H, W],
+             [N, H, W, C], or [N, H, W] of grey ones
+    points   a .csv or an array [N, D]; of a table, its columns in its order
+    graphs   a file or a folder of graphs, or an array of adjacency matrices [N, n, n]
+
+Arrays are .npy, .npz or .safetensors of one array, or of several of which one is named `x`.
+Nothing is resized, rounded or put in another order: what does not fit is refused by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from trilemma.core.domain import Columns, Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.graph import stacked
+from trilemma.data import graph_files, table
+from trilemma.data.dataset import DataSet
+from trilemma.data.given import in_levels
+from trilemma.data.images import SUFFIXES, Unusable, head, pixels
+from trilemma.data.pictures import shown
+from trilemma.data.split import content_hashes
+
+__all__ = ["ARRAYS", "FEWEST", "ready"]
+
+FEWEST = 50
+"""Samples without which nothing is measured."""
+ARRAYS = (".npy", ".npz", ".safetensors")
+KEY = "x"
+"""Name of the samples among several arrays of a file, as `trilemma sample --out` writes it."""
+COPIED, SHARED = 0.95, 0.5
+"""Share of samples that are examples of the data from which on they are the data themselves,
+where less than the second share of the test examples stand among the training examples too."""
+
+
+def ready(path: Path, data: DataSet) -> Tensor:
+    """Read samples from a file or a folder.
+
+    Arguments:
+        path: Where they are.
+        data: What they imitate.
+
+    Returns:
+        [N, *shape] in data units, in the order of the file, or of the files' names.
+
+    Raises:
+        BadInput: There is nothing of the kind, it is of another size or type, holds something
+            that is no number, is too little, or is the training data.
+    """
+    if not path.exists():
+        raise BadInput(f"there is no file or folder '{shown(path)}' with samples.")
+    kind = data.domain.kind
+    if path.suffix.lower() in ARRAYS and path.is_file():
+        x = _OF_ARRAYS[kind](_array(path), data.domain, _named(path))
+    elif kind == "graph" and (path.is_dir() or path.suffix.lower() in graph_files.FORMS):
+        x = _graphs(path, data.domain)
+    elif kind == "points" and path.is_file() and table.is_table(path):
+        x = _rows(path, data.domain)
+    elif kind == "image" and path.is_dir():
+        x = _pictures(path, data.domain)
+    else:
+        raise BadInput(f"{_named(path)} is {_what(path)}; {_WANTED[kind]}.")
+    if len(x) < FEWEST:
+        raise BadInput(
+            f"{_named(path)} holds {len(x)} samples, and fewer than {FEWEST} measure nothing; "
+            "draw some hundreds at least."
+        )
+    _refuse_data(x, data, path)
+    return x
+
+
+_WANTED = {
+    "image": f"samples of images are a folder of pictures, or an array ({', '.join(ARRAYS)})",
+    "points": f"samples of rows are a .csv, or an array ({', '.join(ARRAYS)})",
+    "graph": "samples of graphs are a folder or a file of graphs "
+    f"({', '.join(graph_files.FORMS)}), or an array ({', '.join(ARRAYS)})",
+}
+
+
+def _named(path: Path) -> str:
+    return f"'{shown(path.name) or shown(path)}'"
+
+
+def _what(path: Path) -> str:
+    if path.is_dir():
+        return "a folder"
+    return f"a file {path.suffix}" if path.suffix else "a file without a suffix"
+
+
+def _array(path: Path) -> np.ndarray:
+    """Read the array of a file; pickled objects are not unfolded."""
+    name = _named(path)
+    try:
+        if path.suffix.lower() == ".npy":
+            found = {KEY: np.load(path, allow_pickle=False)}
+        elif path.suffix.lower() == ".npz":
+            with np.load(path, allow_pickle=False) as several:
+                found = {key: several[key] for key in several.files}
+        else:
+            found = {key: value.numpy() for key, value in load_file(path).items()}
+    except (OSError, ValueError, TypeError, EOFError, SafetensorError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise BadInput(f"{name} cannot be read as an array: {reason}.") from None
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if KEY not in found:
+        names = ", ".join(sorted(shown(key) for key in found)) or "none"
+        raise BadInput(
+            f"{name} holds several arrays ({names}), and none is named '{KEY}'; name the samples "
+            "so, or write them alone."
+        )
+    return found[KEY]
+
+
+def _numbers(array: np.ndarray, name: str) -> None:
+    """Refuse what is no array of finite numbers."""
+    if array.dtype.kind not in "biuf":
+        raise BadInput(f"{name} holds {array.dtype}, and numbers were wanted.")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        bad = int((~np.isfinite(array.reshape(len(array), -1)).all(1)).sum())
+        raise BadInput(
+            f"{bad:,} of {len(array):,} samples in {name} hold a number that is not finite "
+            "(NaN or infinite); mend or leave out those rows."
+        )
+
+
+# Images
+
+
+def _images(array: np.ndarray, domain: Domain, name: str) -> Tensor:
+    _numbers(array, name)
+    channels, height, width = domain.shape
+    assert isinstance(domain.values, Levels)
+    top = domain.values.count - 1
+    if array.dtype.kind == "f":
+        raise BadInput(
+            f"{name} holds floats from {array.min():.4g} to {array.max():.4g}, and the data are "
+            f"whole levels 0 … {top}; scale and round them to levels yourself, as they would be "
+            "written to a picture."
+        )
+    form = array.shape[1:]
+    if form == (height, width) and channels == 1:
+        array = array[:, None]
+    elif form == (height, width, channels) and form != (channels, height, width):
+        array = array.transpose(0, 3, 1, 2)
+    elif form != (channels, height, width):
+        raise BadInput(
+            f"{name} is an array {_shape(array.shape)}, and the data's images are {width} by "
+            f"{height} with {channels} channel{'s' * (channels != 1)}: [N, {channels}, {height}, "
+            f"{width}] was wanted. Nothing is resized here."
+        )
+    if array.size and (array.min() < 0 or array.max() > top):
+        raise BadInput(
+            f"{name} holds levels from {array.min()} to {array.max()}, and the data's are 0 … "
+            f"{top}."
+        )
+    return torch.from_numpy(np.ascontiguousarray(array.astype(np.uint8)))
+
+
+def _pictures(path: Path, domain: Domain) -> Tensor:
+    assert isinstance(domain.values, Levels)
+    channels, height, width = domain.shape
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES and not _is_hidden(file, path)
+    )
+    if not files:
+        raise BadInput(
+            f"the folder {_named(path)} holds no pictures ({', '.join(SUFFIXES)}); "
+            f"{_WANTED['image']}."
+        )
+
+    def read(file: Path) -> Tensor | str:
+        try:
+            found = head(file)
+            if (found.width, found.height) != (width, height):
+                return (
+                    f"is {found.width} by {found.height} pixels, and the data's images are "
+                    f"{width} by {height}; nothing is resized here"
+                )
+            return in_levels(pixels(file, width).transpose(1, 2, 0), channels, domain.values)  # type: ignore[arg-type]
+        except Unusable as error:
+            return f"cannot be used: {error}"
+
+    with ThreadPoolExecutor(4) as pool:
+        made = list(pool.map(read, files))
+    for file, one in zip(files, made, strict=True):
+        if isinstance(one, str):
+            raise BadInput(f"'{shown(file.relative_to(path))}' in {_named(path)} {one}.")
+    return torch.stack([one for one in made if isinstance(one, Tensor)])
+
+
+def _is_hidden(file: Path, under: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(under).parts)
+
+
+# Points and tables
+
+
+def _points(array: np.ndarray, domain: Domain, name: str) -> Tensor:
+    _numbers(array, name)
+    size = domain.shape[0]
+    if array.ndim != 2 or array.shape[1] != size:
+        raise BadInput(
+            f"{name} is an array {_shape(array.shape)}, and the data have {size} columns: "
+            f"[N, {size}] was wanted."
+        )
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        x = torch.from_numpy(array.astype(np.float32))
+    if not x.isfinite().all():
+        raise BadInput(f"{name} holds numbers that are too large for 32 bits.")
+    names = domain.columns or [f"column {i}" for i in range(1, size + 1)]
+    _refuse_fractions(x, domain, names, name)
+    return x
+
+
+def _rows(path: Path, domain: Domain) -> Tensor:
+    name, size = _named(path), domain.shape[0]
+    names, lines = table.lines(path, shown(path.name))
+    if domain.columns:
+        _refuse_columns(names, domain.columns, name)
+    elif len(names) != size:
+        raise BadInput(f"{name} has {len(names)} columns, and the data have {size}.")
+    values = domain.values
+    categories = [c.categories for c in values.columns] if isinstance(values, Columns) else ()
+    made = np.empty((len(lines), size), dtype=np.float32)
+    for row, (line, cells) in enumerate(lines):
+        if len(cells) != size:
+            raise BadInput(f"line {line} of {name} has {len(cells)} values, not {size}.")
+        for i, cell in enumerate(cells):
+            known = categories[i] if categories else ()
+            made[row, i] = _value(cell, known, f"line {line} of {name}, column '{names[i]}'")
+    x = torch.from_numpy(made)
+    _refuse_fractions(x, domain, names, name)
+    return x
+
+
+def _value(cell: str, categories: Sequence[str], where: str) -> float:
+    if categories:
+        if cell in categories:
+            return float(categories.index(cell))
+        some = ", ".join(shown(word) for word in categories[:6])
+        raise BadInput(f"{where}: '{shown(cell)}' is none of the data's categories ({some}).")
+    try:
+        number = float(np.float32(cell))
+    except ValueError:
+        number = np.nan
+    if not np.isfinite(number):
+        raise BadInput(f"{where}: '{shown(cell)}' is no finite number.")
+    return number
+
+
+def _refuse_columns(names: Sequence[str], wanted: Sequence[str], name: str) -> None:
+    if list(names) == list(wanted):
+        return
+    order = ", ".join(shown(word) for word in wanted)
+    if sorted(names) == sorted(wanted):
+        first = next(i for i, (a, b) in enumerate(zip(names, wanted, strict=True)) if a != b)
+        raise BadInput(
+            f"{name} has its columns in another order than the data: '{shown(names[first])}' "
+            f"where '{shown(wanted[first])}' was wanted; write them as {order}."
+        )
+    more = [shown(word) for word in names if word not in wanted]
+    fewer = [shown(word) for word in wanted if word not in names]
+    said = [f"lacks {', '.join(fewer)}"] if fewer else []
+    said += [f"has {', '.join(more)} beside"] if more else []
+    raise BadInput(f"{name} {' and '.join(said)}; the data's columns are {order}.")
+
+
+def _refuse_fractions(x: Tensor, domain: Domain, names: Sequence[str], name: str) -> None:
+    """Refuse fractions where the data are whole numbers, and codes that no category has."""
+    values = domain.values
+    if not isinstance(values, Columns):
+        return
+    for i, column in enumerate(values.columns):
+        own = x[:, i]
+        if column.kind != "real" and bool((own != own.floor()).any()):
+            bad = float(own[own != own.floor()][0])
+            raise BadInput(
+                f"column '{shown(names[i])}' of {name} holds {bad:.6g}, and the data's are whole "
+                "numbers; round them yourself."
+            )
+        if column.kind == "category" and bool(((own < 0) | (own >= column.count)).any()):
+            raise BadInput(
+                f"column '{shown(names[i])}' of {name} holds codes beyond the data's "
+                f"{column.count} categories, 0 … {column.count - 1}."
+            )
+
+
+# Graphs
+
+
+def _graphs(path: Path, domain: Domain) -> Tensor:
+    limit = domain.shape[0]
+    found = graph_files.found(path)
+    if found.unreadable:
+        why, names = next(iter(found.unreadable.items()))
+        raise BadInput(f"'{names[0]}' in {_named(path)} cannot be used: {why}.")
+    if not found.graphs:
+        raise BadInput(f"the folder {_named(path)} holds no graphs; {_WANTED['graph']}.")
+    for name, one in zip(found.names, found.graphs, strict=True):
+        _refuse_large(one.nodes, limit, f"'{name}'")
+    return stacked([graph_files.dense(one, limit) for one in found.graphs])
+
+
+def _adjacencies(array: np.ndarray, domain: Domain, name: str) -> Tensor:
+    _numbers(array, name)
+    limit = domain.shape[0]
+    if array.ndim != 3 or array.shape[1] != array.shape[2]:
+        raise BadInput(
+            f"{name} is an array {_shape(array.shape)}; graphs are adjacency matrices, [N, n, n]."
+        )
+    x = torch.from_numpy(array.astype(np.float32))
+    if not bool(((x == 0) | (x == 1)).all()) or not torch.equal(x, x.mT):
+        raise BadInput(
+            f"{name} holds matrices that are not symmetric or have other numbers than 0 and 1; "
+            "graphs here are simple and undirected."
+        )
+    x = x.to(torch.uint8)
+    diagonal = x.diagonal(dim1=1, dim2=2)
+    if not diagonal.any():  # nobody's node is marked: those that are joined are there
+        diagonal.copy_(x.amax(2))
+    order = x.diagonal(dim1=1, dim2=2).sort(dim=1, descending=True, stable=True).indices
+    x = x.gather(1, order[:, :, None].expand_as(x)).gather(2, order[:, None, :].expand_as(x))
+    _refuse_large(int(x.diagonal(dim1=1, dim2=2).sum(1).max()) if len(x) else 0, limit, name)
+    made = torch.zeros(len(x), limit, limit, dtype=torch.uint8)
+    side = min(limit, x.shape[1])
+    made[:, :side, :side] = x[:, :side, :side]
+    return made
+
+
+def _refuse_large(nodes: int, limit: int, name: str) -> None:
+    if nodes > limit:
+        raise BadInput(
+            f"{name} holds a graph of {nodes:,} nodes, and the data's have {limit:,} at most."
+        )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return f"[{', '.join(f'{size:,}' for size in shape)}]"
+
+
+_OF_ARRAYS = {"image": _images, "points": _points, "graph": _adjacencies}
+
+
+def _refuse_data(x: Tensor, data: DataSet, path: Path) -> None:
+    """Refuse the data themselves, which would be the best samples there are."""
+    train, test = content_hashes(data.train.x), content_hashes(data.test.x)
+    copied = _share(content_hashes(x), {*train, *test})
+    if copied >= COPIED and _share(test, set(train)) < SHARED:
+        raise BadInput(
+            f"{copied:.0%} of the samples in {_named(path)} are examples of '{data.name}' as they "
+            "are; samples of a model were wanted."
+        )
+
+
+def _share(hashes: Sequence[int], known: set[int]) -> float:
+    return sum(one in known for one in hashes) / max(1, len(hashes))
