@@ -29,10 +29,10 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --durations 10
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist loadfile --durations 10
 
 test-all: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto -m "slow or not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses auto --dist loadfile -m "slow or not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(CODE)

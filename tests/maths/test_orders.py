@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from trilemma.core.graph import edges, graph, reordered, sizes, stacked
-from trilemma.maths.orders import breadth_first, is_breadth_first, log_chance, parents, windows
+from trilemma.maths.orders import (
+    breadth_first,
+    is_breadth_first,
+    log_chance,
+    parents,
+    widest,
+    windows,
+)
 
 
 def searched(joined: nx.Graph, u: list[float]) -> list[int]:
@@ -68,6 +75,16 @@ def test_windows_hold_all_earlier_neighbours_and_begin_at_a_parent():
     for i, j in edges(y[0]).tolist():
         assert j - i <= window[j]
     assert all(window[i] == i - parent[i - 1] for i in range(1, 30))
+
+
+def test_the_widest_window_is_that_of_the_reordered_graphs():
+    many = stacked([graph(len(g), list(g.edges)) for g in CASES.values()])
+    for seed in range(20):
+        u = torch.rand(len(many), many.shape[-1], generator=torch.Generator().manual_seed(seed))
+        for some, numbers in [(many, u), *((many[i : i + 1], u[i : i + 1]) for i in range(4))]:
+            found = windows(reordered(some, breadth_first(some, numbers)))
+            assert widest(some, numbers) == int(found.max())
+    assert widest(many[:0], u[:0]) == 0
 
 
 def test_chances_of_all_orders_sum_to_one():

@@ -56,14 +56,14 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.core.graph import graph, reordered, sizes, stacked
+from trilemma.core.graph import graph, sizes, stacked
 from trilemma.core.noise import mix
 from trilemma.data import graph_files
 from trilemma.data import graph_rules as rules
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.data.split import FEWEST_TEST
 from trilemma.maths.isomorphism import IsomorphismClasses
-from trilemma.maths.orders import breadth_first, windows
+from trilemma.maths.orders import widest
 from trilemma.maths.refinement import colour_hash
 
 __all__ = ["GRAPHS", "Made", "component_counts", "components", "dataset", "made", "of_networks"]
@@ -393,12 +393,12 @@ def of_networks(networks: Sequence[Any], name: str = "graphs") -> DataSet:
 def reach_of(x: Tensor) -> int:
     """Return M of training graphs: the widest window seen, and a tenth."""
     draw = torch.Generator().manual_seed(mix("reach"))
-    widest, part = 0, max(1, AT_ONCE // x.shape[1] ** 2)
+    found, part = 0, max(1, AT_ONCE // x.shape[1] ** 2)
     for _ in range(_orders(x)):
         for some in x.split(part):
             u = torch.rand(some.shape[:2], generator=draw)
-            widest = max(widest, int(windows(reordered(some, breadth_first(some, u))).max()))
-    return max(0, min(math.ceil(1.1 * widest), int(sizes(x).max()) - 1))
+            found = max(found, widest(some, u))
+    return max(0, min(math.ceil(1.1 * found), int(sizes(x).max()) - 1))
 
 
 def _orders(x: Tensor) -> int:

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["breadth_first", "is_breadth_first", "log_chance", "parents", "windows"]
+__all__ = ["breadth_first", "is_breadth_first", "log_chance", "parents", "widest", "windows"]
 
 
 def breadth_first(x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]) -> Int[Tensor, "B N"]:
@@ -45,6 +45,33 @@ def breadth_first(x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]) -> Int[Ten
     >>> breadth_first(path, torch.tensor([[0.5, 0.9, 0.1]])).tolist()
     [[2, 1, 0]]
     """
+    return _visited(x, u)[0]
+
+
+def widest(x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]) -> int:
+    """Return the widest of the windows of random breadth-first orders (`windows`).
+
+    The visit knows each node's parent, so that no graph is reordered and searched for it.
+
+    Arguments:
+        x: Graphs, as of `breadth_first`.
+        u: Uniform numbers, as of `breadth_first`.
+
+    >>> path = torch.tensor([[[1, 1, 0], [1, 1, 1], [0, 1, 1]]], dtype=torch.uint8)
+    >>> widest(path, torch.tensor([[0.5, 0.1, 0.9]]))
+    2
+    """
+    place = torch.arange(u.shape[1], device=x.device)
+    before = _visited(x, u)[1].roll(1, dims=1)
+    before[:, :1] = 0
+    here = x.diagonal(dim1=1, dim2=2).long()
+    return int(((place - before) * here).max()) if here.numel() else 0
+
+
+def _visited(
+    x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]
+) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B N"]]:
+    """Return the node that comes at each place, and the place of its parent: itself where none."""
     batch, room = u.shape
     rows = torch.arange(batch, device=x.device)
     here = x.diagonal(dim1=1, dim2=2).bool()
@@ -52,16 +79,19 @@ def breadth_first(x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]) -> Int[Ten
     # When a node comes: [0, N) by its parent's place, [N, N + 1) unreached, then who is not there.
     key = torch.where(here, room + u, 2.0 * room + torch.arange(room, device=x.device))
     order = torch.arange(room, device=x.device).repeat(batch, 1)
+    parent = order.clone()
     most = int(here.sum(1).max()) if batch else 0
     for place in range(most):
         chosen = key.argmin(1)
+        came = key[rows, chosen]
         order[:, place] = chosen
+        parent[:, place] = came.clamp_max(place).long()
         key[rows, chosen] = 4.0 * room
         reached = joined[rows, chosen] & (key >= room) & (key < room + 1)
         key = torch.where(reached, place + u, key)
     if most < room:
         order[:, most:] = key.argsort(1)[:, : room - most]
-    return order
+    return order, parent
 
 
 def parents(x: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N"]:
