@@ -36,6 +36,7 @@ __all__ = [
     "Case",
     "Check",
     "Criterion",
+    "apart",
     "below",
     "every",
     "falls",
@@ -141,6 +142,17 @@ def below(limit: float, *among: int) -> Criterion:
 
     which = " and ".join(str(i + 1) for i in among)
     return Criterion(f"is at most {limit:g} in world{'s' * (len(among) > 1)} {which}", breach)
+
+
+def apart(by: float, *among: int) -> Criterion:
+    """Goodness in these worlds is lower than in the first by so much."""
+
+    def breach(g: Sequence[float]) -> str:
+        best = max(g[i] for i in among)
+        return "" if g[0] - best >= by else f"{g[0]:.2f} becomes {best:.2f}"
+
+    which = " and ".join(str(i + 1) for i in among)
+    return Criterion(f"is lower than in world 1 in {which}, by {by:g} or more", breach)
 
 
 def right(tolerance: float) -> Criterion:
@@ -434,7 +446,7 @@ CHECKS: Sequence[Check] = (
         ],
         {
             **_of_all(
-                every(GOOD, stays(0.05, 0, 1), stays(0.05, 2, 3), below(0.1, 2, 3)), copying=False
+                every(GOOD, stays(0.05, 0, 1), stays(0.05, 2, 3), apart(0.5, 2, 3)), copying=False
             ),
             COPYING: every(GOOD, stays(0.05, 0, 1)),
         },
@@ -451,7 +463,7 @@ CHECKS: Sequence[Check] = (
         ],
         {
             **_of_all(every(GOOD, stays(0.05, 0, 1), stays(0.05, 2, 3))),
-            DIVERSITY: every(GOOD, stays(0.05, 0, 1), stays(0.05, 2, 3), below(0.1, 2, 3)),
+            DIVERSITY: every(GOOD, stays(0.05, 0, 1), stays(0.05, 2, 3), apart(0.5, 2, 3)),
         },
     ),
     Check(
