@@ -188,7 +188,8 @@ METRICS = (
         meaning="Density in which no example's ball and no sample counts for more than usual: "
         "falls in a straight line with the share of samples that lie off the data, 1 for real "
         "data.",
-        failure="Samples in the densest places alone pass for perfect.",
+        failure="Samples in the densest places alone pass for perfect, and in many dimensions so "
+        "do samples on a smaller sphere; a few that lie off the data in one column of many count.",
         kinds=FEATURED,
         least=0.0,
         most=1.0,
@@ -203,7 +204,9 @@ METRICS = (
         unit="equivalent share of good samples",
         meaning="How evenly the data have samples among their nearest neighbours, as the share of "
         "good samples that would do as well were the others off the data: 1 for real data.",
-        failure="In many dimensions few neighbours are near.",
+        failure="Samples that are too wide lower it, though nothing is left out. In many "
+        "dimensions it takes samples on a smaller sphere for perfect, and counts a few that lie "
+        "off the data in one column of many.",
         kinds=FEATURED,
         least=0.0,
         most=1.0,

@@ -146,7 +146,9 @@ METRICS = (
         meaning="Share of the data that have a sample among their nearest neighbours: recall that "
         "one outlier cannot inflate. The ranking by coverage uses it.",
         failure="Samples all on the data's middle cover much where the data are dense, and in "
-        "many dimensions few neighbours are near.",
+        "many dimensions few neighbours are near: it hardly sees that samples lie on a smaller "
+        "sphere, or off the data in one column of many. Samples that are too wide lower it, "
+        "though nothing is left out.",
         kinds=FEATURED,
         ranks=COVERAGE,
         least=0.0,
@@ -161,7 +163,9 @@ METRICS = (
         better="higher",
         unit="share of test examples",
         meaning="Share of the data that lie where samples lie: is anything left out?",
-        failure="One sample far off has a wide ball and holds many examples in it.",
+        failure="One sample far off has a wide ball and holds many examples in it. In many "
+        "dimensions samples of the data's own distribution stay far below 1, and some that lie "
+        "on a wider sphere, or off the data in one column of many, reach much.",
         kinds=FEATURED,
         ranks=COVERAGE,
         least=0.0,
@@ -176,7 +180,9 @@ METRICS = (
         better="higher",
         unit="share of samples",
         meaning="Share of the samples that lie where data lie: are they good?",
-        failure="One example far off has a wide ball, in which anything passes for good.",
+        failure="One example far off has a wide ball, in which anything passes for good. In many "
+        "dimensions samples of the data's own distribution stay far below 1, and some that lie "
+        "on a smaller sphere, or off the data in one column of many, pass.",
         kinds=FEATURED,
         least=0.0,
         most=1.0,
@@ -191,7 +197,9 @@ METRICS = (
         unit="ratio",
         meaning="Precision that one outlier cannot inflate: how crowded with data the samples' "
         "places are, 1 for real data; it may exceed 1.",
-        failure="Samples in the densest places alone exceed what real data reach.",
+        failure="Samples in the densest places alone exceed what real data reach, and so do all "
+        "where values are repeated, as whole numbers are. An example far off still counts samples "
+        "in its wide ball, and samples on a smaller sphere pass.",
         kinds=FEATURED,
         leaves_out="in many features the few examples whose balls hold many samples",
         least=0.0,
