@@ -418,9 +418,14 @@ CHECKS: Sequence[Check] = (
     ),
     Check(
         "modes invented",
-        "ten Gaussians of the plane are drawn, and none, two, four, six, eight more",
+        "ten Gaussians of the plane are drawn, and none, two, four, six, eight more: fewer "
+        "samples are good, and nothing is left out",
         [Case(f"{10 - n} more", modes(TEN), modes(range(20 - n))) for n in LEFT],
-        {FIDELITY: follows([10 / (20 - n) for n in LEFT], 0.1), BOTH: worse(0.05)},
+        {
+            FIDELITY: follows([10 / (20 - n) for n in LEFT], 0.1),
+            DIVERSITY: every(GOOD, stays(0.2)),
+            BOTH: worse(0.05),
+        },
     ),
     Check(
         "modes collapsed",

@@ -204,9 +204,9 @@ METRICS = (
         unit="equivalent share of good samples",
         meaning="How evenly the data have samples among their nearest neighbours, as the share of "
         "good samples that would do as well were the others off the data: 1 for real data.",
-        failure="Samples that are too wide lower it, though nothing is left out. In many "
-        "dimensions it takes samples on a smaller sphere for perfect, and counts a few that lie "
-        "off the data in one column of many.",
+        failure="Samples off the data lower it, too wide or of modes that are invented, though "
+        "nothing is left out. In many dimensions it takes samples on a smaller sphere for "
+        "perfect, and counts a few that lie off the data in one column of many.",
         kinds=FEATURED,
         least=0.0,
         most=1.0,
