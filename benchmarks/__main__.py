@@ -20,6 +20,7 @@
     graph-environment  graph-steps a second without a network; a thousand graphs measured
     intervals      how often the interval of each metric holds, on worlds of known truth
     verdicts       how often what a comparison claims holds on fresh seeds; goes on by itself
+    metric-checks  which sanity checks each metric of samples passes
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -56,9 +57,19 @@ NAMES = (
     "graph-environment",
     "intervals",
     "verdicts",
+    "metric-checks",
     "start",
 )
-ALONE = ("sr3", "latent", "watch", "graphrnn", "graph-environment", "intervals", "verdicts")
+ALONE = (
+    "sr3",
+    "latent",
+    "watch",
+    "graphrnn",
+    "graph-environment",
+    "intervals",
+    "verdicts",
+    "metric-checks",
+)
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 
 

@@ -9,6 +9,7 @@ import torch
 
 from trilemma.laws import metrics as laws
 from trilemma.metrics import (
+    clipped,
     coverage,
     divergence,
     frechet,
@@ -92,6 +93,59 @@ def test_density_with_the_wrong_number_of_neighbours(monkeypatch):
     right = neighbours.radii
     monkeypatch.setattr(coverage, "radii", lambda x, k: right(x, k + 1))
     assert "density of identical sets" in broken(laws.neighbours_of_known_sets)
+
+
+END = "clipped density beside the end of a line"
+HALF = "clipped density, half of the samples far off"
+LONELY = "clipped density of samples in the ball of one example far off"
+ORDERS = "clipped coverage: f by the orders of the points"
+UNDONE = "clipped coverage: g undoes f"
+DRAWN = "clipped coverage: 16 good samples of 24, in the mean over draws"
+
+
+def test_clipped_density_with_radii_as_they_are(monkeypatch):
+    monkeypatch.setattr(clipped, "narrowed", lambda wide: wide)
+    assert LONELY in broken(laws.clipped_density_of_known_sets)
+
+
+def test_clipped_density_that_counts_an_examples_own_ball(monkeypatch):
+    right = clipped.own_crowd
+    monkeypatch.setattr(clipped, "own_crowd", lambda x, narrow: right(x, narrow) + 1)
+    assert broken(laws.clipped_density_of_known_sets) == [END]
+
+
+def test_clipped_density_that_clips_no_counts(monkeypatch):
+    monkeypatch.setattr(clipped, "clip", lambda counts: (counts / 5).mean().item())
+    assert END in broken(laws.clipped_density_of_known_sets)
+    assert DRAWN in broken(laws.clipped_coverage_of_known_shares)
+
+
+def test_clipped_density_that_leaves_out_bad_samples(monkeypatch):
+    right = clipped.clip
+    monkeypatch.setattr(clipped, "clip", lambda counts: right(counts[counts > 0]))
+    assert HALF in broken(laws.clipped_density_of_known_sets)
+
+
+def test_clipped_coverage_with_another_number_of_neighbours(monkeypatch):
+    monkeypatch.setattr(clipped, "K", 4)
+    assert {ORDERS, DRAWN} <= set(broken(laws.clipped_coverage_of_known_shares))
+
+
+def test_clipped_coverage_whose_example_is_among_the_others(monkeypatch):
+    right = clipped.expected
+    monkeypatch.setattr(clipped, "expected", lambda count, n: right(count, n + 1))
+    assert broken(laws.clipped_coverage_of_known_shares) == [ORDERS]
+
+
+def test_clipped_coverage_without_an_inverse(monkeypatch):
+    monkeypatch.setattr(clipped, "good", lambda value, f: value / f[-1].item())
+    assert broken(laws.clipped_coverage_of_known_shares) == [UNDONE]
+
+
+def test_clipped_coverage_by_the_balls_of_samples(monkeypatch):
+    right = coverage.manifold
+    monkeypatch.setattr(coverage, "manifold", lambda y, x: right(x, y))
+    assert DRAWN in broken(laws.clipped_coverage_of_known_shares)
 
 
 def test_ratio_upside_down(monkeypatch):

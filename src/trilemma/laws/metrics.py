@@ -1,7 +1,8 @@
 r"""Laws of the measures: what they must say where the answer is known.
 
 Fréchet distances of Gaussians in closed form, distances of equal sets, the kernel distance's lack
-of bias, neighbours of identical and of far sets, bits per dimension of uniform noise.
+of bias, neighbours of identical and of far sets, shares of good samples, bits per dimension of
+uniform noise.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Levels
 from trilemma.laws.law import Check, Law, equal
 from trilemma.metrics import (
+    clipped,
     coverage,
     divergence,
     frechet,
@@ -33,6 +35,7 @@ SZEKELY = "lecture §9; Székely & Rizzo 2013, eq. 2.5"
 BONNEEL = "lecture §9; Bonneel et al. 2015, §3"
 KYNKAANNIEMI = "lecture §9; Kynkäänniemi et al. 2019, eqs. 1–2"
 NAEEM = "lecture §9; Naeem et al. 2020, eqs. 3–4"
+SALVY = "Salvy et al. 2026, §4"
 KULLBACK = "lecture §6; Kullback & Leibler 1951, eq. 2.3"
 THEIS = "lecture §6; Theis et al. 2016, §3.1"
 
@@ -125,6 +128,63 @@ def neighbours_of_known_sets() -> list[Law]:
         equal("density of identical sets", NAEEM, same.density.mean().item(), 6 / 5, 1e-12)
     )
     return laws
+
+
+def clipped_density_of_known_sets() -> list[Law]:
+    """A line of points at whole numbers, samples beside its end, and one example far off."""
+    line = torch.arange(20, dtype=torch.float64)[:, None]
+    beside = torch.full((10, 1), -0.5, dtype=torch.float64)
+    # Radii are 3 but at the ends, and hence their median. Within 3 of a point lie 6 others, of
+    # the ends 3, 4 and 5; within 3 of -1/2 lie 3.
+    own = (16 + 2 * (3 + 4) / 5) / 20
+    end = clipped.clipped_density(beside, line)
+    half = clipped.clipped_density(torch.cat([beside, beside + 1e4]), line)
+    lonely = torch.cat([line, line[:1] + 1e6])
+    return [
+        equal("clipped density beside the end of a line", SALVY, end, 3 / 5 / own, 1e-12),
+        equal("clipped density, half of the samples far off", SALVY, 2 * half, end, 1e-12),
+        equal(
+            "clipped density of samples in the ball of one example far off",
+            SALVY,
+            clipped.clipped_density(beside + 1e6 + 500, lonely),
+            0,
+            0,
+        ),
+    ]
+
+
+def clipped_coverage_of_known_shares() -> list[Law]:
+    """The mean f is that over orders of examples and samples, and over draws; g undoes it."""
+    n, count = 16, 24
+    f = clipped.expected(count, n)
+
+    def counted(m: int) -> float:
+        """Return f(m) from the orders in which m samples and n - 1 examples come."""
+        orders = math.comb(n - 1 + m, m)
+        ways = [math.comb(j + 4, j) * math.comb(m - j + n - 6, m - j) for j in range(m + 1)]
+        return sum(min(j, 5) * way for j, way in enumerate(ways)) / (5 * orders)
+
+    gap = max(abs(f[m].item() - counted(m)) for m in range(count + 1))
+    back = [clipped.good(f[m].item(), f) - m / count for m in range(count + 1)]
+
+    values = []
+    for i in range(100):
+        x, y = _normal(n, 3, seed=2 * i).exp(), _normal(count, 3, seed=2 * i + 1).exp()
+        y[16:] += 1e4
+        values.append(clipped.clip(coverage.manifold(y, x).held))
+    found = torch.tensor(values, dtype=torch.float64)
+    error = found.std().item() / math.sqrt(len(found))
+    return [
+        equal("clipped coverage: f by the orders of the points", SALVY, gap, 0, 1e-12),
+        equal("clipped coverage: g undoes f", SALVY, max(map(abs, back)), 0, 1e-12),
+        equal(
+            "clipped coverage: 16 good samples of 24, in the mean over draws",
+            SALVY,
+            found.mean().item(),
+            counted(16),
+            4 * error,
+        ),
+    ]
 
 
 def nearest_training_examples() -> list[Law]:
@@ -240,6 +300,8 @@ CHECKS: Sequence[Check] = (
     frechet_of_equal_sets,
     kernel_is_unbiased,
     neighbours_of_known_sets,
+    clipped_density_of_known_sets,
+    clipped_coverage_of_known_shares,
     nearest_training_examples,
     shape_of_known_sets,
     bits_of_uniform_noise,

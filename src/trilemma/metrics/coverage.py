@@ -30,7 +30,7 @@ from trilemma.metrics.metric import COVERAGE, NEAR_ONE, Metric, hundredths
 from trilemma.metrics.neighbours import distances, radii
 from trilemma.metrics.score import SUBSETS, Score, Trials, subset_spreads
 
-__all__ = ["METRICS", "Manifold", "density", "manifold"]
+__all__ = ["METRICS", "Manifold", "density", "manifold", "narrowed", "points"]
 
 SHARES = ("precision", "recall", "coverage")
 """Those that vary as a share of trials does."""
@@ -46,26 +46,44 @@ class Manifold:
     recall: Float[Tensor, " N"]
     density: Float[Tensor, " M"]
     coverage: Float[Tensor, " N"]
+    crowd: Float[Tensor, " M"]
+    """Balls of examples around each sample, no ball wider than the median one (k = 5)."""
+    held: Float[Tensor, " N"]
+    """Samples in each example's ball (k = 5)."""
 
 
 def manifold(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> Manifold:
     """Return each point's part in precision, recall (k = 3), density and coverage (k = 5)."""
     near, wide, own = radii(reference, 3), radii(reference, 5), radii(samples, 3)
+    narrow = narrowed(wide)
     m, n = len(samples), len(reference)
     kept = {"dtype": torch.float64, "device": samples.device}
-    precision, density = torch.zeros(m, **kept), torch.zeros(m, **kept)
-    recall = torch.zeros(n, **kept)
+    precision, density, crowd = (torch.zeros(m, **kept) for _ in range(3))
+    recall, held = torch.zeros(n, **kept), torch.zeros(n, **kept)
     closest = torch.full((n,), torch.inf, **kept)
     for start, d in distances(samples, reference):
         rows = slice(start, start + len(d))
         precision[rows] = (d <= near).any(1).double()
-        density[rows] = (d <= wide).sum(1).double() / 5
+        inside = d <= wide
+        density[rows] = inside.sum(1).double() / 5
+        crowd[rows] = (d <= narrow).sum(1).double()
+        held += inside.sum(0)
         recall = torch.maximum(recall, (d <= own[rows, None]).any(0).double())
         closest = torch.minimum(closest, d.amin(0))
-    return Manifold(precision, recall, density, (closest <= wide).double())
+    return Manifold(precision, recall, density, (closest <= wide).double(), crowd, held)
 
 
-def _manifold(it: Seen) -> Manifold:
+def narrowed(wide: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
+    """Return radii of which none is above their median.
+
+    >>> narrowed(torch.tensor([1.0, 2.0, 9.0])).tolist()
+    [1.0, 2.0, 2.0]
+    """
+    return wide.minimum(wide.quantile(0.5))
+
+
+def points(it: Seen) -> Manifold:
+    """Return each point's part, of as many samples as test examples."""
     return manifold(*it.pair)
 
 
@@ -77,8 +95,8 @@ def density(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> f
 
 
 def _means(samples: Tensor, test: Tensor) -> dict[str, float]:
-    points = manifold(samples, test)
-    return {name: getattr(points, name).mean().item() for name in SHARES}
+    each = manifold(samples, test)
+    return {name: getattr(each, name).mean().item() for name in SHARES}
 
 
 def _density_alone(samples: Tensor, test: Tensor) -> dict[str, float]:
@@ -94,19 +112,19 @@ def _density_spread(it: Seen) -> dict[str, float | Trials]:
 
 
 def _precision(it: Seen) -> float:
-    return it.once(_manifold).precision.mean().item()
+    return it.once(points).precision.mean().item()
 
 
 def _recall(it: Seen) -> float:
-    return it.once(_manifold).recall.mean().item()
+    return it.once(points).recall.mean().item()
 
 
 def _density(it: Seen) -> float:
-    return it.once(_manifold).density.mean().item()
+    return it.once(points).density.mean().item()
 
 
 def _coverage(it: Seen) -> float:
-    return it.once(_manifold).coverage.mean().item()
+    return it.once(points).coverage.mean().item()
 
 
 def _part(value: Callable[[Seen], float], name: str, k: int) -> Callable[[Context], Score]:
@@ -128,7 +146,9 @@ METRICS = (
         meaning="Share of the data that have a sample among their nearest neighbours: recall that "
         "one outlier cannot inflate. The ranking by coverage uses it.",
         failure="Samples all on the data's middle cover much where the data are dense, and in "
-        "many dimensions few neighbours are near.",
+        "many dimensions few neighbours are near: it hardly sees that samples lie on a smaller "
+        "sphere, or off the data in one column of many. Samples that are too wide lower it, "
+        "though nothing is left out.",
         kinds=FEATURED,
         ranks=COVERAGE,
         least=0.0,
@@ -143,7 +163,9 @@ METRICS = (
         better="higher",
         unit="share of test examples",
         meaning="Share of the data that lie where samples lie: is anything left out?",
-        failure="One sample far off has a wide ball and holds many examples in it.",
+        failure="One sample far off has a wide ball and holds many examples in it. In many "
+        "dimensions samples of the data's own distribution stay far below 1, and some that lie "
+        "on a wider sphere, or off the data in one column of many, reach much.",
         kinds=FEATURED,
         ranks=COVERAGE,
         least=0.0,
@@ -158,7 +180,9 @@ METRICS = (
         better="higher",
         unit="share of samples",
         meaning="Share of the samples that lie where data lie: are they good?",
-        failure="One example far off has a wide ball, in which anything passes for good.",
+        failure="One example far off has a wide ball, in which anything passes for good. In many "
+        "dimensions samples of the data's own distribution stay far below 1, and some that lie "
+        "on a smaller sphere, or off the data in one column of many, pass.",
         kinds=FEATURED,
         least=0.0,
         most=1.0,
@@ -173,7 +197,9 @@ METRICS = (
         unit="ratio",
         meaning="Precision that one outlier cannot inflate: how crowded with data the samples' "
         "places are, 1 for real data; it may exceed 1.",
-        failure="Samples in the densest places alone exceed what real data reach.",
+        failure="Samples in the densest places alone exceed what real data reach, and so do all "
+        "where values are repeated, as whole numbers are. An example far off still counts samples "
+        "in its wide ball, and samples on a smaller sphere pass.",
         kinds=FEATURED,
         leaves_out="in many features the few examples whose balls hold many samples",
         least=0.0,

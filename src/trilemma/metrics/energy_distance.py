@@ -185,7 +185,8 @@ METRICS = (
         meaning="How far the samples lie from unseen data in shape, in standardised coordinates: "
         "0 for equal distributions, by chance a little below. The ranking of points and tables by "
         "quality uses it.",
-        failure="Columns of no meaning weigh as much as others.",
+        failure="Columns of no meaning weigh as much as others, and of what is far smaller than "
+        "the whole it sees little: modes that collapse within, numbers that are rounded off.",
         kinds=("points",),
         ranks=QUALITY,
         too_wide=EQUAL,
@@ -205,7 +206,7 @@ METRICS = (
         meaning="How far samples must be moved to lie like unseen data, in the mean over "
         "directions and in standard deviations.",
         failure="It is above 0 by chance: real data reach the floor, and no model less but by "
-        "chance.",
+        "chance. A single outlier, of samples or of test examples, moves it far.",
         kinds=("points",),
         second_to="energy_distance",
         least=0.0,

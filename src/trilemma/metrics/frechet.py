@@ -254,8 +254,9 @@ METRICS = (
         "features of the extractor. Quality and coverage in one number; the ranking of images by "
         "quality uses it.",
         failure="It compares means and covariances alone, so that of coordinates it takes a "
-        "Gaussian of the right moments for the data; and it falls with n by a part that goes as "
-        "1 / n, for which score, floor and baselines take the same n.",
+        "Gaussian of the right moments for the data, and hardly sees modes that collapse within, "
+        "or numbers that are rounded off. A single outlier moves it far. It falls with n by a "
+        "part that goes as 1 / n, for which score, floor and baselines take the same n.",
         kinds=FEATURED,
         ranks=QUALITY,
         least=0.0,
@@ -269,7 +270,9 @@ METRICS = (
         unit="squared kernel distance",
         meaning="Kernel distance: the same question as fd, asked without assuming Gaussian "
         "features; its estimate is unbiased, so it may fall a little below 0.",
-        failure="A cubic kernel looks at moments up to the third, and no further.",
+        failure="A cubic kernel looks at moments up to the third, and no further: it hardly sees "
+        "modes that collapse within, or numbers that are rounded off. A single outlier moves it "
+        "far, and among few examples it is scattered by half of itself.",
         kinds=FEATURED,
         second_to="fd",
         too_wide=EQUAL,
