@@ -13,6 +13,8 @@ a say in what d is. d is found so:
                  more than `FOLDS` times, in both sides together, is a mass of the distribution:
                  its copies are dealt out like other rows
     fits         each classifier once for every two folds, on the rows of all others
+    width        more than `WIDE` features are seen as their first principal components, with the
+                 distance from these, by the rows that each fit may see, whatever their side
     calibration  what a fit says of fold j, where i and j were left out, is set against the labels
                  of fold j, over all j ≠ i: a logistic curve with Platt's targets, or a monotone
                  step function whose steps are shrunk to 1/2 by Laplace's rule of succession
@@ -34,7 +36,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -59,6 +61,8 @@ __all__ = [
 ]
 
 FOLDS = 5
+WIDE = 64
+"""Most features that are seen as they are."""
 LIMIT = 30.0
 """Most that a classifier's logarithmic odds count."""
 NOTHING = "none"
@@ -183,11 +187,13 @@ def _by_folds(x: Array, labels: Array, fold: Array) -> tuple[Array, tuple[str, .
     for i, j in combinations(range(FOLDS), 2):
         out = (fold == i) | (fold == j)
         seen, asked = np.flatnonzero(~out), np.flatnonzero(out)
+        if len(np.unique(labels[seen])) < 2:
+            continue
         other = np.where(fold[asked] == i, j, i)
+        known, fresh = narrowed(x[seen], x[asked])
         for name, fit in CLASSIFIERS.items():
-            if len(np.unique(labels[seen])) == 2:
-                odds = fit(x[seen], labels[seen], _even(labels[seen]))(x[asked])
-                said[name][other, asked] = np.clip(odds, -LIMIT, LIMIT)
+            odds = fit(known, labels[seen], _even(labels[seen]))(fresh)
+            said[name][other, asked] = np.clip(odds, -LIMIT, LIMIT)
     d, chosen = np.full(len(x), 0.5), []
     for i in range(FOLDS):
         inside = fold != i
@@ -205,6 +211,33 @@ def _by_folds(x: Array, labels: Array, fold: Array) -> tuple[Array, tuple[str, .
             fits = [said[by][j, asked] for j in range(FOLDS) if j != i]
             d[asked] = np.mean([curve(odds) for odds in fits], axis=0)
     return d, tuple(chosen)
+
+
+def narrowed(seen: Array, asked: Array) -> tuple[Array, Array]:
+    """Return the first principal components of more than `WIDE` features, and the rest's length.
+
+    Arguments:
+        seen: Rows from which the components are found, by subspace iteration.
+        asked: Rows that are seen in the same way.
+    """
+    if seen.shape[1] <= WIDE:
+        return seen, asked
+    mean = seen.mean(0)
+    about = (seen - mean).astype(np.float32)
+    start = np.random.default_rng(0).standard_normal((seen.shape[1], WIDE + 8))
+    basis = start.astype(np.float32)
+    for _ in range(3):
+        basis = np.linalg.qr(about.T @ (about @ basis))[0]
+    turn = np.linalg.eigh(np.cov((about @ basis).T))[1][:, ::-1][:, :WIDE]
+    basis = basis @ turn.astype(np.float32)
+
+    def look(x: Array) -> Array:
+        z = (x - mean).astype(np.float32)
+        inside = z @ basis
+        rest = np.linalg.norm(z - inside @ basis.T, axis=1)
+        return np.concatenate([inside, rest[:, None]], 1).astype(np.float64)
+
+    return look(seen), look(asked)
 
 
 def _even(labels: Array) -> Array:
@@ -295,8 +328,12 @@ def linear(x: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
     return lambda x: fitted.decision_function(widened(x))
 
 
-def trees(x: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
-    """Fit boosted trees of eight leaves, fewer of them to few rows."""
+def trees(x: Array, labels: Array, _: Array) -> Callable[[Array], Array]:
+    """Fit boosted trees of eight leaves, fewer of them to few rows.
+
+    Weights would move the logarithmic odds by about a constant, which the calibration takes off,
+    and make finding the bins a hundred times as slow.
+    """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     fitted = HistGradientBoostingClassifier(
@@ -308,7 +345,7 @@ def trees(x: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
         early_stopping=False,
         random_state=0,
     )
-    fitted.fit(x, labels, sample_weight=weights)
+    fitted.fit(x, labels)
     return fitted.decision_function
 
 
