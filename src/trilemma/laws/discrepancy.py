@@ -75,7 +75,7 @@ def curve_of_a_planted_share() -> list[Law]:
 
 
 def calibration_of_calibrated_odds() -> list[Law]:
-    """Odds that are right stay as they are; twice too large ones are halved, and none is 0 or 1."""
+    """Right odds stay, twice too large ones are halved, and no probability is 0 or 1."""
     odds = np.linspace(-4, 4, 81)
     right = 1 / (1 + np.exp(-odds))
     rows, labels = np.repeat(odds, 2), np.tile([1, 0], len(odds))

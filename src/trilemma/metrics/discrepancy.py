@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -38,9 +38,9 @@ from trilemma.core.noise import mix
 from trilemma.metrics.context import Context
 from trilemma.metrics.features import FRESH_ROWS, FeatureReference, Seen, seen
 from trilemma.metrics.graph_statistics import Statistics
-from trilemma.metrics.graphs import Graphs, graphs
+from trilemma.metrics.graphs import GraphReference, Graphs, graphs
 from trilemma.metrics.held_out import FOLDS, HeldOut, bound_chance, held_out
-from trilemma.metrics.metric import EQUAL, Metric, Unmeasured
+from trilemma.metrics.metric import EQUAL, NEAR_ONE, Metric, Unmeasured
 from trilemma.metrics.score import Exhibit, Score
 
 __all__ = ["CAP", "FEWEST", "METRICS"]
@@ -56,6 +56,8 @@ CATEGORIES = 32
 DEGREES = 16
 """Degrees with a bin each; beyond them bins are octaves wide."""
 CLUSTERING_BINS, SPECTRAL_BINS = 10, 20
+
+WIDE = f"{EQUAL}, {NEAR_ONE}, and of many rows"
 
 Measured = Seen | Graphs
 
@@ -82,15 +84,14 @@ def _samples(it: Measured) -> Rows:
     return Rows(which, features, _names(features.float()))
 
 
-def _tests(against: FeatureReference | object) -> Rows:
+def _tests(against: FeatureReference | GraphReference) -> Rows:
     """Return at most `CAP` test examples; their order is drawn from the seed."""
     if isinstance(against, FeatureReference):
         x = against.data.test.x[against.test_rows[:CAP]]
         features = _widened(against.test[:CAP], x, against)
         return Rows(against.test_rows[:CAP], features, _names(x))
-    test: Statistics = against.test[:CAP]  # type: ignore[attr-defined]
-    features = graph_features(test)
-    return Rows(torch.arange(len(test)), features, _names(features.float()))
+    features = graph_features(against.test[:CAP])
+    return Rows(torch.arange(len(features)), features, _names(features.float()))
 
 
 def _drawn(count: int, seed: int) -> Int[Tensor, " R"]:
@@ -171,8 +172,8 @@ def _told(it: Measured) -> HeldOut:
     known: dict[bytes, int] = {}
     groups = [known.setdefault(name, len(known)) for name in (*one.names, *other.names)]
     width = max(one.features.shape[1], other.features.shape[1])
-    sides = [F.pad(of.features, (0, width - of.features.shape[1])) for of in (one, other)]
-    return held_out(*sides, torch.tensor(groups), seed=it.against.seed)
+    x, y = (F.pad(of.features, (0, width - of.features.shape[1])) for of in (one, other))
+    return held_out(x, y, torch.tensor(groups), seed=it.against.seed)
 
 
 def _value(it: Measured) -> float:
@@ -202,8 +203,7 @@ def _score(context: Context) -> Score:
 
 
 def _protocol(it: Measured, told: HeldOut) -> str:
-    against = it.against
-    what = f"features {against.extractor!r}" if isinstance(it, Seen) else "graph statistics"
+    what = f"features {it.against.extractor!r}" if isinstance(it, Seen) else "graph statistics"
     chosen = ", ".join(f"{name} {count}" for name, count in Counter(told.chosen).most_common())
     whole = len(it.matched) if isinstance(it, Seen) else len(it)
     drawn = f", of {whole:,} drawn by the seed," if whole > len(told.on_samples) else ""
@@ -211,8 +211,9 @@ def _protocol(it: Measured, told: HeldOut) -> str:
         f"{len(told.on_samples)} samples{drawn} against {len(told.on_data)} test examples, "
         f"at most {CAP:,} of each; lower bound on the Jensen–Shannon divergence, bits, cut at 0; "
         f"{FOLDS} folds, identical rows in one, classifier and calibration chosen within the "
-        f"others: {chosen}; {what}; seed {against.seed}; interval: {FRESH_ROWS}, of the mean over "
-        "held-out rows, cut at 0 and 1; floor: as many training examples"
+        f"others: {chosen}; {what}; seed {it.against.seed}; interval: {FRESH_ROWS}, by the "
+        "held-out rows and Nadeau and Bengio's correction, cut at 0 and 1; floor: as many "
+        "training examples"
     )
 
 
@@ -225,10 +226,6 @@ def _exhibit(it: Measured, told: HeldOut) -> Exhibit:
         f"samples and not data: {100 * math.floor(100 * least) / 100:.0f} % or more",
         tuple(it.once(_samples).which[order].tolist()),
     )
-
-
-def _once(context: Context) -> Score:
-    return context.once(_score)
 
 
 def _distance(context: Context) -> Score:
@@ -246,47 +243,45 @@ def _distance(context: Context) -> Score:
     )
 
 
+FAILURE = (
+    "A lower bound: what so few rows, or these features, do not show is not counted. It says how "
+    "surely samples are recognised, and not how bad they look: by one flaw that all have it is 1."
+)
+
+
 def _of_kind(kind: str, first: str) -> tuple[Metric, Metric]:
     """Make the metrics of one kind of data, whose quality another metric ranks."""
     return (
-        _metric(
-            "discrepancy",
-            "discrepancy",
-            kind,
-            _once,
+        Metric(
+            name="discrepancy",
+            label="discrepancy",
+            better="lower",
             unit="bits",
+            meaning="How surely classifiers tell samples from data, both unseen: 0 not at all, 1 "
+            "always. A lower bound on the Jensen–Shannon divergence.",
+            failure=FAILURE,
+            kinds=(kind,),
             second_to=first,
-            meaning="How far classifiers can tell samples from unseen data, rows held out: 0 not "
-            "at all, 1 always. A lower bound on the Jensen–Shannon divergence.",
+            least=0.0,
+            most=1.0,
+            too_wide=WIDE,
+            measure=lambda context: context.once(_score),
         ),
-        _metric(
-            "discrepancy_distance",
-            "discrepancy, root",
-            kind,
-            _distance,
+        Metric(
+            name="discrepancy_distance",
+            label="discrepancy, root",
+            better="lower",
             unit="root of bits",
-            variant_of="discrepancy",
             meaning="The root of the discrepancy, which is a distance: what PolyGraph discrepancy "
             "prints.",
+            failure=FAILURE,
+            kinds=(kind,),
+            variant_of="discrepancy",
+            least=0.0,
+            most=1.0,
+            too_wide=WIDE,
+            measure=_distance,
         ),
-    )
-
-
-def _metric(
-    name: str, label: str, kind: str, measure: Callable[[Context], Score], **more: str
-) -> Metric:
-    return Metric(
-        name=name,
-        label=label,
-        better="lower",
-        kinds=(kind,),
-        measure=measure,
-        failure="A lower bound: what too few rows, or these features, do not show is not counted; "
-        "and it is 1 for samples that are always recognised, by however little.",
-        least=0.0,
-        most=1.0,
-        too_wide=EQUAL,
-        **more,
     )
 
 

@@ -31,6 +31,7 @@ References:
     | PolyGraph Discrepancy: a classifier-based metric for graph generation (Krimmel, Hartout,
       Borgwardt & Chen, 2025), arXiv:2510.06122: its root by a choice of classifiers, for graphs
     | Probabilistic Outputs for Support Vector Machines (Platt, 1999)
+    | Inference for the Generalization Error (Nadeau & Bengio, 2003): the variance over folds
 """
 
 from __future__ import annotations
@@ -63,13 +64,17 @@ __all__ = [
 FOLDS = 5
 WIDE = 64
 """Most features that are seen as they are."""
+THREADED = 2000
+"""Rows from which on more than one thread is used."""
 LIMIT = 30.0
 """Most that a classifier's logarithmic odds count."""
 NOTHING = "none"
 """What is chosen where no classifier does better than d = 1/2."""
 
 Array = NDArray[np.float64]
-Scorer = Callable[[Array, Array, Array], Callable[[Array], Array]]
+Labels = NDArray[np.int64]
+"""Whole numbers of rows: 1 of samples and 0 of data, folds, groups."""
+Scorer = Callable[[Array, Labels, Array], Callable[[Array], Array]]
 """Rows, labels and weights to logarithmic odds of fresh rows."""
 
 
@@ -122,19 +127,21 @@ class HeldOut:
 def bound_chance(it: HeldOut) -> Chance:
     """Return the chance in B(d) over fresh rows of both sides.
 
-    Held-out rows count as independent; what is in common to folds whose classifiers learned from
-    nearly the same rows is added, as the chance of one number that is learned: a logarithmic loss
-    of N rows moves by 1 / (N ln 2) bits with it.
+    By the held-out rows as if they were independent, and by what all of them have in common:
+    classifiers that learned from nearly the same rows. With K folds, and so with 1 / (K - 1) as
+    many rows held out as learned from, the variance is 1 + K / (K - 1) times as large by Nadeau
+    and Bengio's correction, which is rather too much where rows are many. Where classifiers say
+    nearly the same of all rows, what is left is the chance of one number that is learned: the mean
+    loss of N rows moves by 1 / (N ln 2) bits with it.
     """
     samples, data = _terms(it.on_samples, it.on_data)
     variance, slope = linear_chance(samples, data)
+    wider = math.sqrt(1 + FOLDS / (FOLDS - 1))
     learned = 1 / ((len(samples) + len(data)) * math.log(2))
-    return Chance(variance + learned**2, slope)
+    return Chance(wider**2 * (variance + learned**2), wider * slope)
 
 
-def dealt(
-    groups: Int[NDArray[np.int64], " R"], labels: Int[NDArray[np.int64], " R"], seed: int
-) -> Int[NDArray[np.int64], " R"]:
+def dealt(groups: Labels, labels: Labels, seed: int) -> Labels:
     """Return the fold of each row.
 
     Arguments:
@@ -175,13 +182,14 @@ def held_out(
     x = torch.cat([samples, data]).double().numpy()
     labels = np.repeat([1, 0], [len(samples), len(data)])
     fold = dealt(groups.numpy(), labels, seed)
-    with threadpool_limits(torch.get_num_threads()):
+    # Of few rows threads wait for each other for longer than they work.
+    with threadpool_limits(torch.get_num_threads() if len(x) >= THREADED else 1):
         d, chosen = _by_folds(x, labels, fold)
     found = torch.from_numpy(d)
     return HeldOut(found[: len(samples)], found[len(samples) :], chosen)
 
 
-def _by_folds(x: Array, labels: Array, fold: Array) -> tuple[Array, tuple[str, ...]]:
+def _by_folds(x: Array, labels: Labels, fold: Labels) -> tuple[Array, tuple[str, ...]]:
     # [classifier][fold, row]: what the fit that left out this fold and the row's own says.
     said = {name: np.zeros((FOLDS, len(x))) for name in CLASSIFIERS}
     for i, j in combinations(range(FOLDS), 2):
@@ -240,13 +248,13 @@ def narrowed(seen: Array, asked: Array) -> tuple[Array, Array]:
     return look(seen), look(asked)
 
 
-def _even(labels: Array) -> Array:
+def _even(labels: Labels) -> Array:
     """Return weights by which both sides count alike; their sum is the number of rows."""
     counts = np.bincount(labels, minlength=2)
     return len(labels) / 2 / np.maximum(counts, 1)[labels]
 
 
-def _inner_loss(odds: Array, labels: Array, fold: Array, calibrate: Scorer) -> float:
+def _inner_loss(odds: Array, labels: Labels, fold: Labels, calibrate: Scorer) -> float:
     """Return the logarithmic loss in bits, each fold calibrated by the others; sides alike."""
     d = np.full(len(odds), 0.5)
     for j in np.unique(fold):
@@ -259,7 +267,7 @@ def _inner_loss(odds: Array, labels: Array, fold: Array, calibrate: Scorer) -> f
 # Calibrations: logarithmic odds to probabilities.
 
 
-def logistic_curve(odds: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
+def logistic_curve(odds: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
     """Fit 1 / (1 + exp(-a s - b)) to Platt's targets (N + 1) / (N + 2), by Newton's method."""
     scale = max(float(np.sqrt(np.average(odds**2, weights=weights))), 1e-9)
     rows = np.stack([odds / scale, np.ones_like(odds)], 1)
@@ -291,7 +299,7 @@ def _sigmoid(z: Array) -> Array:
     return 0.5 * (1 + np.tanh(z / 2))
 
 
-def monotone_steps(odds: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
+def monotone_steps(odds: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
     """Fit the best step function that never falls, each step (W_1 + 1) / (W + 2) of its weight."""
     from sklearn.isotonic import isotonic_regression
 
@@ -312,7 +320,7 @@ CALIBRATIONS: dict[str, Scorer] = {"logistic curve": logistic_curve, "steps": mo
 # Classifiers.
 
 
-def linear(x: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
+def linear(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
     """Fit logistic regression on standardised features and their squares."""
     from sklearn.linear_model import LogisticRegression
 
@@ -328,7 +336,7 @@ def linear(x: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
     return lambda x: fitted.decision_function(widened(x))
 
 
-def trees(x: Array, labels: Array, _: Array) -> Callable[[Array], Array]:
+def trees(x: Array, labels: Labels, _: Array) -> Callable[[Array], Array]:
     """Fit boosted trees of eight leaves, fewer of them to few rows.
 
     Weights would move the logarithmic odds by about a constant, which the calibration takes off,
@@ -342,14 +350,13 @@ def trees(x: Array, labels: Array, _: Array) -> Callable[[Array], Array]:
         max_bins=64,
         min_samples_leaf=max(3, min(20, len(x) // 50)),
         l2_regularization=1.0,
-        early_stopping=False,
         random_state=0,
     )
     fitted.fit(x, labels)
     return fitted.decision_function
 
 
-def nearest(x: Array, labels: Array, weights: Array) -> Callable[[Array], Array]:
+def nearest(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
     """Count the sides among the √R nearest of R rows, each row by its weight."""
     seen, mass = torch.from_numpy(x), torch.from_numpy(weights)
     own = mass * torch.from_numpy(labels)
