@@ -12,7 +12,9 @@ a say in what d is. d is found so:
                  in one fold, lest one be learned by heart and asked again. A row that stands there
                  more than `FOLDS` times, in both sides together, is a mass of the distribution:
                  its copies are dealt out like other rows
-    fits         each classifier once for every two folds, on the rows of all others
+    fits         logistic regression on features and their squares, boosted trees and nearest
+                 neighbours, once for every two folds, on the rows of all others; the mean of
+                 their logarithmic odds counts as a fourth
     width        more than `WIDE` features are seen as their first principal components, with the
                  distance from these, by the rows that each fit may see, whatever their side
     calibration  what a fit says of fold j, where i and j were left out, is set against the labels
@@ -68,6 +70,8 @@ THREADED = 2000
 """Rows from which on more than one thread is used."""
 LIMIT = 30.0
 """Most that a classifier's logarithmic odds count."""
+TOGETHER = "all together"
+"""What is called the mean of the logarithmic odds of all classifiers."""
 NOTHING = "none"
 """What is chosen where no classifier does better than d = 1/2."""
 
@@ -202,6 +206,7 @@ def _by_folds(x: Array, labels: Labels, fold: Labels) -> tuple[Array, tuple[str,
         for name, fit in CLASSIFIERS.items():
             odds = fit(known, labels[seen], _even(labels[seen]))(fresh)
             said[name][other, asked] = np.clip(odds, -LIMIT, LIMIT)
+    said[TOGETHER] = np.mean(list(said.values()), axis=0)
     d, chosen = np.full(len(x), 0.5), []
     for i in range(FOLDS):
         inside = fold != i
@@ -331,7 +336,7 @@ def linear(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]
         z = ((x - mean) / spread).clip(-10, 10)
         return np.concatenate([z, z**2 - 1], 1)
 
-    fitted = LogisticRegression(C=0.1, max_iter=200, tol=1e-3)
+    fitted = LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
     fitted.fit(widened(x), labels, sample_weight=weights)
     return lambda x: fitted.decision_function(widened(x))
 
