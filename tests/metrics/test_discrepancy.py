@@ -223,7 +223,7 @@ def test_a_dropped_mode_is_seen():
     half = measured(x[x[:, 0] > 0][:300], against)
     assert half.low > whole.high
     assert half.value == pytest.approx(0.311, abs=0.1)  # half of the data has no sample
-    blurred = measured(x[:300] + 0.3 * normal(300), against)
+    blurred = measured(x[:300] + 0.6 * normal(300), against)
     assert blurred.low > whole.high
 
 

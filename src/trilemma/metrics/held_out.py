@@ -363,12 +363,14 @@ def trees(x: Array, labels: Labels, _: Array) -> Callable[[Array], Array]:
 
 def nearest(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
     """Count the sides among the √R nearest of R rows, each row by its weight."""
-    seen, mass = torch.from_numpy(x), torch.from_numpy(weights)
+    mean, mass = x.mean(0), torch.from_numpy(weights)
+    seen = torch.from_numpy(x - mean).float()
     own = mass * torch.from_numpy(labels)
     k = max(3, round(math.sqrt(len(x))))
 
     def odds(x: Array) -> Array:
-        near = torch.cdist(torch.from_numpy(x), seen).topk(k, dim=1, largest=False).indices
+        about = torch.from_numpy(x - mean).float()
+        near = torch.cdist(about, seen).topk(k, dim=1, largest=False).indices
         ones, whole = own[near].sum(1), mass[near].sum(1)
         return ((ones + 0.5) / (whole - ones + 0.5)).log().numpy()
 
