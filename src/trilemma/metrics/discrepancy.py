@@ -57,7 +57,7 @@ DEGREES = 16
 """Degrees with a bin each; beyond them bins are octaves wide."""
 CLUSTERING_BINS, SPECTRAL_BINS = 10, 20
 
-WIDE = f"{EQUAL}, {NEAR_ONE}, and of many rows"
+TOO_WIDE = f"{EQUAL}, {NEAR_ONE}, and of many rows"
 
 Measured = Seen | Graphs
 
@@ -264,7 +264,7 @@ def _of_kind(kind: str, first: str) -> tuple[Metric, Metric]:
             second_to=first,
             least=0.0,
             most=1.0,
-            too_wide=WIDE,
+            too_wide=TOO_WIDE,
             measure=lambda context: context.once(_score),
         ),
         Metric(
@@ -279,7 +279,7 @@ def _of_kind(kind: str, first: str) -> tuple[Metric, Metric]:
             variant_of="discrepancy",
             least=0.0,
             most=1.0,
-            too_wide=WIDE,
+            too_wide=TOO_WIDE,
             measure=_distance,
         ),
     )

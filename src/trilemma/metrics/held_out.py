@@ -105,7 +105,7 @@ def planted(share: float) -> float:
     """Return the divergence in bits where a share of the samples is from where no data are.
 
     >>> planted(0.0), planted(1.0), round(planted(0.2), 4)
-    (0.0, 1.0, 0.1080)
+    (0.0, 1.0, 0.108)
     """
     kept, middle = 1 - share, 1 - share / 2
     return (-math.log2(middle) + (kept * math.log2(kept / middle) if kept else 0.0) + share) / 2
