@@ -21,6 +21,7 @@
     intervals      how often the interval of each metric holds, on worlds of known truth
     verdicts       how often what a comparison claims holds on fresh seeds; goes on by itself
     metric-checks  which sanity checks each metric of samples passes
+    discrepancy    how near the discrepancy comes to a divergence that is known
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -58,6 +59,7 @@ NAMES = (
     "intervals",
     "verdicts",
     "metric-checks",
+    "discrepancy",
     "start",
 )
 ALONE = (
@@ -69,6 +71,7 @@ ALONE = (
     "intervals",
     "verdicts",
     "metric-checks",
+    "discrepancy",
 )
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 

@@ -105,7 +105,8 @@ class Count:
         if not self.of:
             return "none"
         low, high = wilson(self.yes / self.of, self.of)
-        return f"{self.yes} of {self.of}, {100 * self.yes / self.of:.0f} % ({100 * low:.0f} … {100 * high:.0f})"
+        share = f"{100 * self.yes / self.of:.0f} % ({100 * low:.0f} … {100 * high:.0f})"
+        return f"{self.yes} of {self.of}, {share}"
 
 
 @dataclass

@@ -124,7 +124,7 @@ def test_graphs_without_edges_are_counted(against):
     assert scores["mmd_degree"].n == 4
     assert "3 of the samples without an edge" in scores["mmd_degree"].protocol
     assert scores["mmd_clustering"].value > 0.5
-    assert set(skipped) == {"coverage", "density"}
+    assert set(skipped) == {"coverage", "density", "discrepancy", "discrepancy_distance"}
     assert "too few" in skipped["coverage"]
 
 

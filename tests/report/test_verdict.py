@@ -76,6 +76,19 @@ def test_measures_that_contradict_make_no_choice(evaluate):
     assert found.why_not == "fd prefers a, and kd b: the measures contradict."
 
 
+@pytest.mark.parametrize("measure", ["fd", "energy_distance", "mmd"])
+def test_a_discrepancy_that_contradicts_what_ranks_is_named(evaluate, measure):
+    pair = [
+        trained(evaluate("a", **{measure: 20, "discrepancy": 0.9})),
+        trained(evaluate("b", **{measure: 60, "discrepancy": 0.1})),
+    ]
+    found = rank(pair)
+    assert [p.recipe for p in found.quality] == ["a", "b"]
+    assert found.why_not == f"{measure} prefers a, and discrepancy b: the measures contradict."
+    pair[0]["metrics"]["discrepancy"] = pair[1]["metrics"]["discrepancy"]
+    assert rank(pair).choice == "a"
+
+
 def test_points_are_ranked_by_energy_distance(evaluate):
     pair = [
         trained(evaluate("shape", fd=0.002, energy_distance=0.02)),

@@ -16,6 +16,7 @@ from trilemma.laws import (
     continuous,
     denoising,
     diffusion,
+    discrepancy,
     energy,
     flow,
     games,
@@ -58,6 +59,7 @@ def library_laws() -> Sequence[Check]:
         *graph_rnn.CHECKS,
         *policy.CHECKS,
         *metrics.CHECKS,
+        *discrepancy.CHECKS,
         *graph_metrics.CHECKS,
     )
 

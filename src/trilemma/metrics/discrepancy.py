@@ -1,0 +1,292 @@
+r"""How far held-out classifiers tell samples from data: a number in [0, 1] for every kind of data.
+
+    discrepancy           max(0, B), bits: B the bound of `metrics.held_out` on the Jensen–Shannon
+                          divergence between samples and test data; 0: not told apart, 1: always
+    discrepancy_distance  its root, which is a distance, as PolyGraph discrepancy has it
+
+Both sides are seen
+
+    images   in the extractor's features
+    points   in standardised coordinates; a column of categories as a column of zeros and ones for
+             each of the most frequent
+    graphs   by shares of degrees, of clustering and of the spectrum, counts of places (logarithms
+             of one more) and sizes (`metrics.graph_statistics`), in wider bins than there
+
+The value is the more below the divergence the fewer the rows are from which classifiers learn. It
+is compared at one n alone; the floor, as many training examples in the place of samples, says
+what real data reach.
+
+Where a share p of the samples is from where no data are, and the rest is data, the divergence is
+`held_out.planted`: 0.05 for a tenth, 0.31 for a half. `python -m benchmarks discrepancy` measures
+how near the bound comes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trilemma.core.domain import Columns
+from trilemma.core.noise import mix
+from trilemma.metrics.context import Context
+from trilemma.metrics.features import FRESH_ROWS, FeatureReference, Seen, seen
+from trilemma.metrics.graph_statistics import Statistics
+from trilemma.metrics.graphs import GraphReference, Graphs, graphs
+from trilemma.metrics.held_out import FOLDS, HeldOut, bound_chance, held_out
+from trilemma.metrics.metric import EQUAL, NEAR_ONE, Metric, Unmeasured
+from trilemma.metrics.score import Exhibit, Score
+
+__all__ = ["CAP", "FEWEST", "METRICS"]
+
+CAP = 2000
+"""Most rows of each side: classifiers learn little more from more, and take long."""
+FEWEST = 40
+"""Rows of each side without which nothing can be learned and held out."""
+SHOWN = 10
+"""Samples that are shown."""
+CATEGORIES = 32
+"""Categories of a column that have a column each, the most frequent."""
+DEGREES = 16
+"""Degrees with a bin each; beyond them bins are octaves wide."""
+CLUSTERING_BINS, SPECTRAL_BINS = 10, 20
+
+TOO_WIDE = f"{EQUAL}, {NEAR_ONE}, and of many rows"
+
+Measured = Seen | Graphs
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a set as classifiers see them."""
+
+    which: Int[Tensor, " R"]
+    """Their place in the set."""
+    features: Float[Tensor, "R F"]
+    names: Sequence[bytes]
+    """Equal for identical rows."""
+
+
+def _samples(it: Measured) -> Rows:
+    """Return at most `CAP` samples, drawn by the seed: files are often sorted."""
+    of = it.matched if isinstance(it, Seen) else it.of
+    which = _drawn(len(of), it.against.seed)
+    if isinstance(it, Seen):
+        features = _widened(it.features[which], it.x[which], it.against)
+        return Rows(which, features, _names(it.x[which]))
+    features = graph_features(it.of[which])
+    return Rows(which, features, _names(features.float()))
+
+
+def _tests(against: FeatureReference | GraphReference) -> Rows:
+    """Return at most `CAP` test examples; their order is drawn from the seed."""
+    if isinstance(against, FeatureReference):
+        x = against.data.test.x[against.test_rows[:CAP]]
+        features = _widened(against.test[:CAP], x, against)
+        return Rows(against.test_rows[:CAP], features, _names(x))
+    features = graph_features(against.test[:CAP])
+    return Rows(torch.arange(len(features)), features, _names(features.float()))
+
+
+def _drawn(count: int, seed: int) -> Int[Tensor, " R"]:
+    if count <= CAP:
+        return torch.arange(count)
+    generator = torch.Generator().manual_seed(mix(seed, "discrepancy", count))
+    return torch.randperm(count, generator=generator)[:CAP].sort().values
+
+
+def _names(x: Tensor) -> list[bytes]:
+    return [row.tobytes() for row in x.flatten(1).contiguous().numpy()]
+
+
+def _widened(features: Tensor, x: Tensor, against: FeatureReference) -> Float[Tensor, "R F"]:
+    """Return features with a column of zeros and ones for each of the frequent categories."""
+    values = against.data.domain.values
+    if not isinstance(values, Columns) or "category" not in values.kinds:
+        return features
+    if features.shape[1] != len(values.columns):
+        return features
+    frequent = against.once(_frequent)
+    parts = []
+    for column in range(features.shape[1]):
+        if column in frequent:
+            parts.append((x[:, column, None] == frequent[column]).to(features.dtype))
+        else:
+            parts.append(features[:, column, None])
+    return torch.cat(parts, 1)
+
+
+def _frequent(against: FeatureReference) -> dict[int, Tensor]:
+    """Return the most frequent categories of each column of categories, by its place."""
+    values, train = against.data.domain.values, against.data.train.x
+    assert isinstance(values, Columns)
+    found = {}
+    for column, kind in enumerate(values.kinds):
+        if kind == "category":
+            codes, counts = train[:, column].unique(return_counts=True)
+            order = counts.argsort(descending=True, stable=True)
+            found[column] = codes[order[:CATEGORIES]]
+    return found
+
+
+def graph_features(of: Statistics) -> Float[Tensor, "B F"]:
+    """Return what classifiers see of graphs: statistics in wide bins, and sizes."""
+    tail = of.degree[:, DEGREES:]
+    degree = [F.pad(of.degree[:, :DEGREES], (0, max(DEGREES - of.degree.shape[1], 0)))]
+    start, width = 0, DEGREES
+    while start < tail.shape[1]:
+        degree.append(tail[:, start : start + width].sum(1, keepdim=True))
+        start, width = start + width, 2 * width
+    return torch.cat(
+        [
+            *degree,
+            of.clustering.unflatten(1, (CLUSTERING_BINS, -1)).sum(2),
+            of.orbit.log1p(),
+            of.spectral.unflatten(1, (SPECTRAL_BINS, -1)).sum(2),
+            torch.stack([of.nodes, of.edges], 1).double().log1p(),
+        ],
+        1,
+    )
+
+
+def _told(it: Measured) -> HeldOut:
+    """Return what classifiers say of samples and test data that they have not seen.
+
+    Raises:
+        Unmeasured: There are too few.
+    """
+    one, other = it.once(_samples), it.against.once(_tests)
+    least = min(len(one.which), len(other.which))
+    if least < FEWEST:
+        raise Unmeasured(
+            f"{len(one.which)} samples and {len(other.which)} test examples are too few for "
+            f"classifiers to learn from some and be asked of others; take at least {FEWEST} of "
+            "each."
+        )
+    known: dict[bytes, int] = {}
+    groups = [known.setdefault(name, len(known)) for name in (*one.names, *other.names)]
+    width = max(one.features.shape[1], other.features.shape[1])
+    x, y = (F.pad(of.features, (0, width - of.features.shape[1])) for of in (one, other))
+    return held_out(x, y, torch.tensor(groups), seed=it.against.seed)
+
+
+def _value(it: Measured) -> float:
+    return max(0.0, it.once(_told).bits)
+
+
+def _mark(it: Measured) -> float | None:
+    try:
+        return _value(it)
+    except Unmeasured:
+        return None
+
+
+def _score(context: Context) -> Score:
+    it: Measured = graphs(context) if context.data.domain.kind == "graph" else seen(context)
+    against, told = it.against, it.once(_told)
+    chance = bound_chance(told)
+    marks = {name: _mark(other) for name, other in against.stand_ins.items()}
+    score = Score(
+        _value(it),
+        floor=_mark(against.real),
+        baselines={name: mark for name, mark in marks.items() if mark is not None},
+        n=len(told.on_samples),
+        protocol=_protocol(it, told),
+    ).within(chance)
+    return replace(score, exhibit=_exhibit(it, told) if score.low > 0 else None)
+
+
+def _protocol(it: Measured, told: HeldOut) -> str:
+    what = f"features {it.against.extractor!r}" if isinstance(it, Seen) else "graph statistics"
+    chosen = ", ".join(f"{name} {count}" for name, count in Counter(told.chosen).most_common())
+    whole = len(it.matched) if isinstance(it, Seen) else len(it)
+    drawn = f", of {whole:,} drawn by the seed," if whole > len(told.on_samples) else ""
+    return (
+        f"{len(told.on_samples)} samples{drawn} against {len(told.on_data)} test examples, "
+        f"at most {CAP:,} of each; lower bound on the Jensen–Shannon divergence, bits, cut at 0; "
+        f"{FOLDS} folds, identical rows in one, classifier and calibration chosen within the "
+        f"others: {chosen}; {what}; seed {it.against.seed}; interval: {FRESH_ROWS}, by the "
+        "held-out rows and Nadeau and Bengio's correction, cut at 0 and 1; floor: as many "
+        "training examples"
+    )
+
+
+def _exhibit(it: Measured, told: HeldOut) -> Exhibit:
+    """Name the samples that are surest to be samples, as rows of all samples."""
+    order = told.on_samples.argsort(descending=True, stable=True)[:SHOWN]
+    least = told.on_samples[order[-1]].item()
+    return Exhibit(
+        f"The {len(order)} samples that classifiers which had not seen them are surest are "
+        f"samples and not data: {100 * math.floor(100 * least) / 100:.0f} % or more",
+        tuple(it.once(_samples).which[order].tolist()),
+    )
+
+
+def _distance(context: Context) -> Score:
+    """Return the root of value, ends, floor and baselines."""
+    score = context.once(_score)
+    return replace(
+        score,
+        value=math.sqrt(score.value),
+        low=math.sqrt(max(score.low, 0.0)),
+        high=math.sqrt(max(score.high, 0.0)),
+        floor=None if score.floor is None else math.sqrt(score.floor),
+        baselines={name: math.sqrt(value) for name, value in score.baselines.items()},
+        protocol=f"root of discrepancy; {score.protocol}",
+        exhibit=None,
+    )
+
+
+FAILURE = (
+    "A lower bound: what so few rows, or these features, do not show is not counted. It says how "
+    "surely samples are recognised, and not how bad they look: by one flaw that all have it is 1."
+)
+
+
+def _of_kind(kind: str, first: str) -> tuple[Metric, Metric]:
+    """Make the metrics of one kind of data, whose quality another metric ranks."""
+    return (
+        Metric(
+            name="discrepancy",
+            label="discrepancy",
+            better="lower",
+            unit="bits",
+            meaning="How surely classifiers tell samples from data, both unseen: 0 not at all, 1 "
+            "always. A lower bound on the Jensen–Shannon divergence.",
+            failure=FAILURE,
+            kinds=(kind,),
+            second_to=first,
+            least=0.0,
+            most=1.0,
+            too_wide=TOO_WIDE,
+            measure=lambda context: context.once(_score),
+        ),
+        Metric(
+            name="discrepancy_distance",
+            label="discrepancy, root",
+            better="lower",
+            unit="root of bits",
+            meaning="The root of the discrepancy, which is a distance: what PolyGraph discrepancy "
+            "prints.",
+            failure=FAILURE,
+            kinds=(kind,),
+            variant_of="discrepancy",
+            least=0.0,
+            most=1.0,
+            too_wide=TOO_WIDE,
+            measure=_distance,
+        ),
+    )
+
+
+METRICS = (
+    *_of_kind("image", "fd"),
+    *_of_kind("points", "energy_distance"),
+    *_of_kind("graph", "mmd"),
+)
