@@ -175,7 +175,7 @@ def _contradiction(
 ) -> str:
     """Say where another measure of quality certainly prefers another."""
     ranked = {p.recipe for p in quality}
-    for second in (m for m in metrics() if m.second_to == measure):
+    for second in (m for m in metrics() if measure in m.second_to):
         places = score_places([r for r in rows if r.name in ranked], second.name, second.better)
         own = next((p for p in places if p.recipe == best.recipe), None)
         rival = next((p for p in places if own and p.beats(own, second.better)), None)

@@ -249,44 +249,33 @@ FAILURE = (
 )
 
 
-def _of_kind(kind: str, first: str) -> tuple[Metric, Metric]:
-    """Make the metrics of one kind of data, whose quality another metric ranks."""
-    return (
-        Metric(
-            name="discrepancy",
-            label="discrepancy",
-            better="lower",
-            unit="bits",
-            meaning="How surely classifiers tell samples from data, both unseen: 0 not at all, 1 "
-            "always. A lower bound on the Jensen–Shannon divergence.",
-            failure=FAILURE,
-            kinds=(kind,),
-            second_to=first,
-            least=0.0,
-            most=1.0,
-            too_wide=TOO_WIDE,
-            measure=lambda context: context.once(_score),
-        ),
-        Metric(
-            name="discrepancy_distance",
-            label="discrepancy, root",
-            better="lower",
-            unit="root of bits",
-            meaning="The root of the discrepancy, which is a distance: what PolyGraph discrepancy "
-            "prints.",
-            failure=FAILURE,
-            kinds=(kind,),
-            variant_of="discrepancy",
-            least=0.0,
-            most=1.0,
-            too_wide=TOO_WIDE,
-            measure=_distance,
-        ),
-    )
-
-
 METRICS = (
-    *_of_kind("image", "fd"),
-    *_of_kind("points", "energy_distance"),
-    *_of_kind("graph", "mmd"),
+    Metric(
+        name="discrepancy",
+        label="discrepancy",
+        better="lower",
+        unit="bits",
+        meaning="How surely classifiers tell samples from data, both unseen: 0 not at all, 1 "
+        "always. A lower bound on the Jensen–Shannon divergence.",
+        failure=FAILURE,
+        second_to=("fd", "energy_distance", "mmd"),
+        least=0.0,
+        most=1.0,
+        too_wide=TOO_WIDE,
+        measure=lambda context: context.once(_score),
+    ),
+    Metric(
+        name="discrepancy_distance",
+        label="discrepancy, root",
+        better="lower",
+        unit="root of bits",
+        meaning="The root of the discrepancy, which is a distance: what PolyGraph discrepancy "
+        "prints.",
+        failure=FAILURE,
+        variant_of="discrepancy",
+        least=0.0,
+        most=1.0,
+        too_wide=TOO_WIDE,
+        measure=_distance,
+    ),
 )

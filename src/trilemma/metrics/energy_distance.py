@@ -208,7 +208,7 @@ METRICS = (
         failure="It is above 0 by chance: real data reach the floor, and no model less but by "
         "chance. A single outlier, of samples or of test examples, moves it far.",
         kinds=("points",),
-        second_to="energy_distance",
+        second_to=("energy_distance",),
         least=0.0,
         too_wide=EQUAL,
         measure=of_features(

@@ -274,7 +274,7 @@ METRICS = (
         "modes that collapse within, or numbers that are rounded off. A single outlier moves it "
         "far, and among few examples it is scattered by half of itself.",
         kinds=FEATURED,
-        second_to="fd",
+        second_to=("fd",),
         too_wide=EQUAL,
         measure=of_features(
             _kd,

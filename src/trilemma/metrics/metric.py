@@ -121,8 +121,8 @@ class Metric(Quantity):
     """Under which its column stands."""
     ranks: str = ""
     """`QUALITY`, `COVERAGE`, `LIKELIHOOD`, `REWARD` or nothing."""
-    second_to: str = ""
-    """The measure of quality that it may contradict."""
+    second_to: tuple[str, ...] = ()
+    """Measures of quality that it may contradict, each of another kind of data."""
     variant_of: str = ""
     """The metric whose question it asks again, by another kernel or estimator: for details."""
     least: float = -math.inf
