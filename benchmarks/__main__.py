@@ -19,6 +19,7 @@
     graphrnn       the released GraphRNN: a step, drawing 32 and 256 graphs (--peer CHECKOUT)
     graph-environment  graph-steps a second without a network; a thousand graphs measured
     intervals      how often the interval of each metric holds, on worlds of known truth
+    thief          a planted thief against the metric copies: how often it is caught
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -54,9 +55,10 @@ NAMES = (
     "graphrnn",
     "graph-environment",
     "intervals",
+    "thief",
     "start",
 )
-ALONE = ("sr3", "latent", "watch", "graphrnn", "graph-environment", "intervals")
+ALONE = ("sr3", "latent", "watch", "graphrnn", "graph-environment", "intervals", "thief")
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 
 

@@ -22,6 +22,7 @@ from trilemma.laws import (
     graph_metrics,
     graph_rnn,
     latent,
+    memorisation,
     metrics,
     policy,
     restoration,
@@ -59,6 +60,7 @@ def library_laws() -> Sequence[Check]:
         *policy.CHECKS,
         *metrics.CHECKS,
         *graph_metrics.CHECKS,
+        *memorisation.CHECKS,
     )
 
 
