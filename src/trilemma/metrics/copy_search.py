@@ -53,8 +53,8 @@ BASIS = 1024
 """Training examples of which the principal components are."""
 LEAST_SIDE = 8
 """Pixels of the shorter side of an image that is compared at nine places."""
-ENTRIES = 2**23
-"""Numbers that are computed at once."""
+ENTRIES, BLOCK = 2**23, 1024
+"""Numbers that are computed at once, and examples of the set."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,10 @@ class Search:
             kept = (values > 1e-9 * values[-1].clamp_min(1e-30)).nonzero()[:, 0][1 - COMPONENTS :]
             self.basis = (about.T @ vectors[:, kept] / values[kept].sqrt()).to(every.dtype)
         rows = max(1, ENTRIES // every.shape[1])
-        self.known = torch.cat([self.low(places.of(part)) for part in x.split(rows)])
-        self.square = self.known.square().sum(1)
+        known = torch.cat([self.low(places.of(part)) for part in x.split(rows)])
+        # |a - b|² as one product, of (-2 a, |a|², 1) and (b, 1, |b|²).
+        square = known.square().sum(1, keepdim=True)
+        self.factor = torch.cat([known, torch.ones_like(square), square], 1).T.contiguous()
 
     def low(self, at: Float[Tensor, "*B D"]) -> Float[Tensor, "*B F"]:
         """Return coordinates whose distances are at most those of places."""
@@ -198,12 +200,15 @@ class Search:
 
     def _lower(self, views: Float[Tensor, "B S F"]) -> Float[Tensor, "B N"]:
         """Return lower bounds of squared distances, the least of all shifts."""
-        least: Tensor | None = None
-        for view in views.unbind(1):
-            d = torch.addmm(self.square, view, self.known.T, alpha=-2)
-            d += view.square().sum(1, keepdim=True)
-            least = d if least is None else torch.minimum(least, d, out=least)
-        assert least is not None
+        square = views.square().sum(-1, keepdim=True)
+        product = torch.cat([-2 * views, square, torch.ones_like(square)], -1).unbind(1)
+        least = views.new_empty(len(views), len(self.x))
+        for start in range(0, len(self.x), BLOCK):  # so that what is compared stays at hand
+            some = self.factor[:, start : start + BLOCK]
+            part = product[0] @ some
+            for view in product[1:]:
+                torch.minimum(part, view @ some, out=part)
+            least[:, start : start + BLOCK] = part
         return least
 
     def _full(
