@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trilemma.laws import memorisation as laws
-from trilemma.metrics import copies, copy_search
+from trilemma.metrics import copies, copy_search, membership
+from trilemma.metrics.score import Trials
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -52,6 +53,26 @@ def nowhere(self, at):
     return at * 0
 
 
+PLACEMENTS = membership.placements
+
+
+def ties_lost(train, test):
+    """Equal scores that do not count."""
+    above = (train[:, None] > test).double()
+    return above.mean(1), above.mean(0)
+
+
+def doubled(train, test):
+    """Shares above and below of a half too much."""
+    above, under = PLACEMENTS(train, test)
+    return above * 0.9 + 0.1, under
+
+
+def of_pairs(train, test):
+    """A variance as if all pairs were independent."""
+    return Trials(len(train) * len(test))
+
+
 BROKEN = [
     ("ratios_where_nobody_copies", "ratios below", copy_search, "NEIGHBOURS", 3),
     ("ratios_of_copies", "shifted images", copy_search.Search, "_full", in_place),
@@ -61,6 +82,10 @@ BROKEN = [
     ("chances_order_by_order", "over all orders", copies, "tail", one_less),
     ("shares_where_nobody_copies", "beyond R", copies, "expected", of_all_cells),
     ("shares_where_nobody_copies", "alarms", copies, "expected", of_all_cells),
+    ("areas_pair_by_pair", "over all pairs", membership, "placements", ties_lost),
+    ("areas_pair_by_pair", "sum to one", membership, "placements", ties_lost),
+    ("areas_of_gaussians", "a deviation apart", membership, "placements", doubled),
+    ("areas_of_gaussians", "variance", membership, "auc_trials", of_pairs),
 ]
 
 

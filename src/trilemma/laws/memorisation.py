@@ -1,7 +1,7 @@
-r"""Laws of what is learned by heart: copies among samples.
+r"""Laws of what is learned by heart: copies among samples, and members that can be told.
 
 Where nobody copies, ratios of distances have a law that knows no density; chances are counted
-again order by order.
+again order by order, and areas pair by pair.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Real
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.metrics import copies, copy_search
+from trilemma.metrics import copies, copy_search, membership
 
 __all__ = ["CHECKS"]
 
 YOON = "lecture §9; Yoon et al. 2023; Levina & Bickel 2004, §3"
+DELONG = "lecture §9; DeLong et al. 1988, eqs. 1 and 3"
 FISHER = "lecture §9; Fisher 1922; Meehan et al. 2020, §3"
 
 
@@ -136,9 +137,69 @@ def _ratios(rate: Tensor, draw: torch.Generator) -> copy_search.Nearest:
     )
 
 
+def areas_pair_by_pair() -> list[Law]:
+    """The area is the share of pairs in the right order, ties half; turned about, the rest."""
+    draw = torch.Generator().manual_seed(0)
+    train = torch.randint(6, (41,), generator=draw).double() + 1
+    test = torch.randint(6, (30,), generator=draw).double()
+    pairs = [1.0 * (x > y) + 0.5 * (x == y) for x in train.tolist() for y in test.tolist()]
+    found = membership.auc(train, test)
+    return [
+        equal(
+            "area under the curve, counted over all pairs with ties",
+            DELONG,
+            found,
+            sum(pairs) / len(pairs),
+            1e-12,
+        ),
+        equal(
+            "areas of members and of the others, which sum to one",
+            DELONG,
+            found + membership.auc(test, train),
+            1,
+            1e-12,
+        ),
+    ]
+
+
+def areas_of_gaussians() -> list[Law]:
+    """Scores a standard deviation apart have the area Phi(1 / sqrt 2), and DeLong's variance."""
+    trials, m, n = 400, 40, 25
+    draw = torch.Generator().manual_seed(0)
+    areas, variances = [], []
+    for _ in range(trials):
+        train = torch.randn(m, generator=draw, dtype=torch.float64) + 1
+        test = torch.randn(n, generator=draw, dtype=torch.float64)
+        area = membership.auc(train, test)
+        areas.append(area)
+        variances.append(area * (1 - area) / membership.auc_trials(train, test).n)
+    found, variance = torch.tensor(areas).double(), torch.tensor(variances).double()
+    error = found.std().item() / math.sqrt(trials)
+    ratio = variance.mean().item() / found.var().item()
+    return [
+        equal(
+            "area of Gaussian scores that lie a deviation apart",
+            DELONG,
+            found.mean().item(),
+            (1 + math.erf(0.5)) / 2,
+            4 * error,
+        ),
+        # A variance over trials is known to within sqrt(2 / trials).
+        equal(
+            "DeLong's variance over that of fresh scores",
+            DELONG,
+            ratio,
+            1,
+            3 * math.sqrt(2 / trials),
+        ),
+    ]
+
+
 CHECKS: Sequence[Check] = (
     ratios_where_nobody_copies,
     ratios_of_copies,
     chances_order_by_order,
     shares_where_nobody_copies,
+    areas_pair_by_pair,
+    areas_of_gaussians,
 )
