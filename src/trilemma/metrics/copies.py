@@ -33,7 +33,7 @@ t is .001, for exact copies (1 for graphs), then the smallest ratio of the A, an
 *alarm*.
 
 The value is k / n - R at the t of the least p, at least 0, with the interval of a difference of
-two shares (Newcombe's, of Wilson's), which begins at 0 without an alarm. With one, k is of all
+two shares (Newcombe's, of Wilson's), which begins at 0 without an alarm. With one, k counts all
 samples below t. Copies whose ratio is above t are not in it: the share is so large at least.
 
 What cannot be found: a copy with so much noise that new examples lie as near. Gaussian noise whose
@@ -42,8 +42,8 @@ test, one that knows an even density, by
 
     e sqrt(n V_d (d / pi)^(d/2) / ln 2)    standard deviations,
 
-V_d the volume of the unit ball, where a share e of n samples is copied: 0.8 in the plane for 1 % of
-2,000, where 1.64 give an alarm half of the time; 3.2 in six dimensions, and more in images.
+V_d the volume of the unit ball, where a share e of n samples is copied: 0.8 in the plane for 1 %
+of 2,000, where 1.64 give an alarm half of the time; 3.2 in six dimensions, and more in images.
 
 References:
     | Diffusion Probabilistic Models Generalize when They Fail to Memorize (Yoon et al., 2023)
