@@ -22,6 +22,7 @@
     verdicts       how often what a comparison claims holds on fresh seeds; goes on by itself
     metric-checks  which sanity checks each metric of samples passes
     discrepancy    how near the discrepancy comes to a divergence that is known
+    thief          a planted thief against the metric copies: how often it is caught
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -60,6 +61,7 @@ NAMES = (
     "verdicts",
     "metric-checks",
     "discrepancy",
+    "thief",
     "start",
 )
 ALONE = (
@@ -72,6 +74,7 @@ ALONE = (
     "verdicts",
     "metric-checks",
     "discrepancy",
+    "thief",
 )
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 

@@ -23,6 +23,7 @@ from trilemma.laws import (
     graph_metrics,
     graph_rnn,
     latent,
+    memorisation,
     metrics,
     policy,
     restoration,
@@ -61,6 +62,7 @@ def library_laws() -> Sequence[Check]:
         *metrics.CHECKS,
         *discrepancy.CHECKS,
         *graph_metrics.CHECKS,
+        *memorisation.CHECKS,
     )
 
 

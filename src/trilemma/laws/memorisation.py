@@ -1,0 +1,205 @@
+r"""Laws of what is learned by heart: copies among samples, and members that can be told.
+
+Where nobody copies, ratios of distances have a law that knows no density; chances are counted
+again order by order, and areas pair by pair.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain, Real
+from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.metrics import copies, copy_search, membership
+
+__all__ = ["CHECKS"]
+
+YOON = "lecture §9; Yoon et al. 2023; Levina & Bickel 2004, §3"
+DELONG = "lecture §9; DeLong et al. 1988, eqs. 1 and 3"
+FISHER = "lecture §9; Fisher 1922; Meehan et al. 2020, §3"
+
+
+def _uniform(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+def ratios_where_nobody_copies() -> list[Law]:
+    """On a circle and on a torus a share 1 - (1 - t^d)³ of the ratios is below t."""
+    laws = []
+    for d in (1, 2):
+        found: dict[float, list[float]] = {0.2: [], 0.5: []}
+        for seed in range(16):
+            turns = 2 * math.pi * _uniform(900, d, seed=seed)
+            x = torch.cat([turns.cos(), turns.sin()], 1)
+            places = copy_search.Coordinates(_same, _one_view)
+            near = copy_search.Search(x[:500], places).nearest(x[500:])
+            for t, shares in found.items():
+                shares.append((near.ratio < t).double().mean().item())
+        for t, shares in found.items():
+            values = torch.tensor(shares, dtype=torch.float64)
+            error = values.std().item() / math.sqrt(len(values))
+            laws.append(
+                equal(
+                    f"ratios below {t} of fresh points in {d} dimension{'s' * (d > 1)}",
+                    YOON,
+                    values.mean().item(),
+                    1 - (1 - t**d) ** 3,
+                    4 * error,
+                )
+            )
+    return laws
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _one_view(x: Tensor) -> Tensor:
+    return x[:, None]
+
+
+def ratios_of_copies() -> list[Law]:
+    """Copies have ratio 0, shifted images too; what the training set has twice has 1."""
+    x = torch.randint(
+        256, (40, 1, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    places = copy_search.coordinates(Domain("image", (1, 12, 12), Real()), x)
+    search = copy_search.Search(x, places)
+    moved = x.roll((1, -1), (2, 3))
+    points = _uniform(40, 3, seed=1).float()
+    twice = torch.cat([points, points[:5]])
+    of = copy_search.coordinates(Domain("points", (3,), Real()), twice)
+    doubled = copy_search.Search(twice, of).nearest(points)
+    return [
+        equal("ratio of copied images", YOON, search.nearest(x).ratio.max().item(), 0, 0),
+        equal("ratio of shifted images", YOON, search.nearest(moved).ratio.max().item(), 0, 0),
+        equal("ratio of points that are there twice", YOON, doubled.ratio[:5].min().item(), 1, 0),
+        equal("ratio of points that are there once", YOON, doubled.ratio[5:].max().item(), 0, 0),
+    ]
+
+
+def chances_order_by_order() -> list[Law]:
+    """The chance of k samples below the (a + 1)-th of the others, over all orders of both."""
+    n, m = 5, 4
+    worst = 0.0
+    for a in range(m):
+        below = []
+        for others in combinations(range(n + m), m):
+            mark = others[a]
+            below.append(mark - a)
+        for k in range(n + 1):
+            wanted = sum(count >= k for count in below) / len(below)
+            worst = max(worst, abs(copies.tail(k, n, a, m) - wanted))
+    return [equal("chance of so many copies, counted over all orders", FISHER, worst, 0, 1e-12)]
+
+
+def shares_where_nobody_copies() -> list[Law]:
+    """In cells of different rates, k / n is R in the mean, and alarms are rare."""
+    rates, alarms, gaps = torch.tensor([0.02, 0.3]), 0, []
+    trials, n, m = 150, 60, 120
+    for seed in range(trials):
+        draw = torch.Generator().manual_seed(seed)
+        # The samples lie in the second cell nearly all, the others in the first.
+        at = (torch.rand(n, generator=draw) < 0.9).long()
+        others = (torch.rand(m, generator=draw) < 0.3).long()
+        mine, theirs = (
+            copies.Counted("", _ratios(rates[cell], draw), cell) for cell in (at, others)
+        )
+        share, _ = copies.expected(mine, [theirs], 0.1)
+        gaps.append((mine.near.ratio < 0.1).double().mean().item() - share)
+        alarms += copies.found(mine, [theirs]).alarm
+    values = torch.tensor(gaps, dtype=torch.float64)
+    error = values.std().item() / math.sqrt(trials)
+    return [
+        equal("share below a threshold beyond R", FISHER, values.mean().item(), 0, 4 * error),
+        at_most(
+            "alarms where nobody copies",
+            FISHER,
+            alarms / trials,
+            0.05,
+            3 * math.sqrt(0.05 * 0.95 / trials),
+        ),
+    ]
+
+
+def _ratios(rate: Tensor, draw: torch.Generator) -> copy_search.Nearest:
+    """Return ratios that lie below 0.1 with these chances, no two near to one example."""
+    low = torch.rand(len(rate), generator=draw) < rate
+    ratio = torch.rand(len(rate), generator=draw)
+    return copy_search.Nearest(
+        torch.where(low, 0.1 * ratio, 0.1 + 0.9 * ratio).double(), torch.arange(len(rate))
+    )
+
+
+def areas_pair_by_pair() -> list[Law]:
+    """The area is the share of pairs in the right order, ties half; turned about, the rest."""
+    draw = torch.Generator().manual_seed(0)
+    train = torch.randint(6, (41,), generator=draw).double() + 1
+    test = torch.randint(6, (30,), generator=draw).double()
+    pairs = [1.0 * (x > y) + 0.5 * (x == y) for x in train.tolist() for y in test.tolist()]
+    found = membership.auc(train, test)
+    return [
+        equal(
+            "area under the curve, counted over all pairs with ties",
+            DELONG,
+            found,
+            sum(pairs) / len(pairs),
+            1e-12,
+        ),
+        equal(
+            "areas of members and of the others, which sum to one",
+            DELONG,
+            found + membership.auc(test, train),
+            1,
+            1e-12,
+        ),
+    ]
+
+
+def areas_of_gaussians() -> list[Law]:
+    """Scores a standard deviation apart have the area Phi(1 / sqrt 2), and DeLong's variance."""
+    trials, m, n = 400, 40, 25
+    draw = torch.Generator().manual_seed(0)
+    areas, variances = [], []
+    for _ in range(trials):
+        train = torch.randn(m, generator=draw, dtype=torch.float64) + 1
+        test = torch.randn(n, generator=draw, dtype=torch.float64)
+        area = membership.auc(train, test)
+        areas.append(area)
+        variances.append(area * (1 - area) / membership.auc_trials(train, test).n)
+    found, variance = torch.tensor(areas).double(), torch.tensor(variances).double()
+    error = found.std().item() / math.sqrt(trials)
+    ratio = variance.mean().item() / found.var().item()
+    return [
+        equal(
+            "area of Gaussian scores that lie a deviation apart",
+            DELONG,
+            found.mean().item(),
+            (1 + math.erf(0.5)) / 2,
+            4 * error,
+        ),
+        # A variance over trials is known to within sqrt(2 / trials).
+        equal(
+            "DeLong's variance over that of fresh scores",
+            DELONG,
+            ratio,
+            1,
+            3 * math.sqrt(2 / trials),
+        ),
+    ]
+
+
+CHECKS: Sequence[Check] = (
+    ratios_where_nobody_copies,
+    ratios_of_copies,
+    chances_order_by_order,
+    shares_where_nobody_copies,
+    areas_pair_by_pair,
+    areas_of_gaussians,
+)

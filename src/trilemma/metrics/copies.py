@@ -1,0 +1,489 @@
+r"""Whether samples are training examples again: more of them than unseen data would be.
+
+Of each of n samples y a ratio in [0, 1] says how much nearer it is to one training example than to
+others (`copy_search`); 0 is a copy. Of a graph that is isomorphic to one that is in the training
+set once it is the share of training graphs that are larger, in nodes and edges: small graphs are
+repeated by chance. Of other graphs it is 1, also where no search has settled the pair.
+
+Data repeat themselves: rows of whole numbers, small graphs, ladders. How often a ratio is small
+without anybody copying is counted on A examples that are no copies,
+
+    test examples                          against the training examples
+    training examples, weight 1/2          against the others
+    samples, weight 1/2                    against the other samples, where else A < n / 2
+
+Two of one set that are near are near to each other, and count once by their weights. All are
+counted in cells, sixteen by k-means (graphs: by the number of nodes), and weighed as samples lie
+in them, pi_c of the samples against A_c of the others,
+
+    R = sum_c pi_c a_c / A_c,       A = 1 / sum_c pi_c² / A_c,       a = R A,
+
+since of what a model leaves out nothing is to be said. Where k samples have a ratio below t,
+
+    p = P(K >= k),    K ~ Binomial(n, U),    U ~ Beta(a + 1, A - a),
+
+which is Fisher's exact test of a of A against k of n: U is the share below the (a + 1)-th of A.
+Samples with one nearest training example count once in k: an example that is repeated is no crowd
+of copies. Where one of the three kinds alone has significantly (1 %) more small ratios than the
+others together, as the training examples of 20 ladders cannot say what test ladders do, p is at
+least its own.
+
+t is .001, for exact copies (1 for graphs), then the smallest ratio of the A, and those of 0.2 and
+1 % of them; p is the least of these, times how many they are (Bonferroni). At p < .05 there is an
+*alarm*.
+
+The value is k / n - R at the t of the least p, at least 0, with the interval of a difference of
+two shares (Newcombe's, of Wilson's), which begins at 0 without an alarm. With one, k counts all
+samples below t. Copies whose ratio is above t are not in it: the share is so large at least.
+
+What cannot be found: a copy with so much noise that new examples lie as near. Gaussian noise whose
+root mean square is half of the median distance of nearest neighbours moves the score of the best
+test, one that knows an even density, by
+
+    e sqrt(n V_d (d / pi)^(d/2) / ln 2)    standard deviations,
+
+V_d the volume of the unit ball, where a share e of n samples is copied: 0.8 in the plane for 1 %
+of 2,000, where 1.64 give an alarm half of the time; 3.2 in six dimensions, and more in images.
+
+References:
+    | Diffusion Probabilistic Models Generalize when They Fail to Memorize (Yoon et al., 2023)
+    | A Non-Parametric Test to Detect Data-Copying in Generative Models (Meehan, Chaudhuri &
+      Dasgupta, 2020): cells, and samples against test examples
+    | Interval Estimation for the Difference Between Independent Proportions: Comparison of Eleven
+      Methods, method 10 (Newcombe, 1998)
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trilemma.core.domain import Domain
+from trilemma.core.graph import sizes
+from trilemma.core.noise import mix
+from trilemma.metrics.context import AT_ONCE, Context, Reference
+from trilemma.metrics.copy_search import Nearest, Search, coordinates
+from trilemma.metrics.graphs import GraphReference
+from trilemma.metrics.metric import Metric, Unmeasured
+from trilemma.metrics.neighbours import CAP
+from trilemma.metrics.score import Exhibit, Score, wilson
+
+__all__ = ["ALARM", "METRICS", "Counted", "Finding", "found", "newcombe", "tail"]
+
+EXACT = 1e-3
+"""Ratio below which a sample is an exact copy, up to rounding."""
+QUANTILES = (0.002, 0.01)
+"""Shares of those that are no copies whose ratios are thresholds."""
+ALARM = 0.05
+APART = 0.01
+"""Level at which one kind of them is taken to have more small ratios than the others."""
+HELD = 2000
+"""Test examples, and training examples, on which small ratios are counted at most."""
+FEWEST = 20
+"""Training examples, and samples, at least."""
+CELLS, ROUNDS = 16, 10
+"""Cells, and rounds of k-means that make them."""
+LEAST = 0.5
+"""Weight that a cell has at least."""
+SHOWN = 10
+"""Suspects that are shown at most."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Examples with their ratios: samples, or some that are no copies."""
+
+    name: str
+    near: Nearest
+    cell: Int[Tensor, " Q"]
+    weight: float = 1.0
+    """Of each example; 1/2 where two of one set are near to each other."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of a set of samples."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    """Of the least threshold, times the number of thresholds."""
+    threshold: float
+    below: int
+    """Samples with a ratio below it."""
+    distinct: int
+    """Training examples to which these are nearest."""
+    expected: float
+    """R, the share that is expected below it."""
+    known: float
+    """A, how many examples that are no copies this is known from."""
+    suspects: Int[Tensor, " S"]
+    """Samples below it, the nearest to each training example, in order; none without an alarm."""
+
+    @property
+    def alarm(self) -> bool:
+        """Tell whether there are more copies than chance makes."""
+        return self.p < ALARM
+
+
+def tail(k: int, n: int, a: float, known: float) -> float:
+    """Return P(K >= k) of K ~ Binomial(n, U), U ~ Beta(a + 1, known - a).
+
+    >>> round(tail(1, 2, 0, 2), 4), tail(0, 5, 1, 3), tail(3, 4, 2, 2)
+    (0.5, 1.0, 1.0)
+
+    Of two samples and two others, one of the samples is the first of four with a chance of 2 / 4.
+    """
+    if k <= 0 or known - a <= 0:
+        return 1.0
+    j = torch.arange(k, n + 1, dtype=torch.float64)
+    one, other = a + 1, known - a
+
+    def log_beta(x: Tensor | float, y: Tensor | float) -> Tensor:
+        p, q = torch.as_tensor(x).double(), torch.as_tensor(y).double()
+        return torch.lgamma(p) + torch.lgamma(q) - torch.lgamma(p + q)
+
+    choose = -log_beta(j + 1, n - j + 1) - math.log(n + 1)
+    terms = choose + log_beta(j + one, n - j + other) - log_beta(one, other)
+    return min(1.0, terms.logsumexp(0).exp().item())
+
+
+def newcombe(p: float, n: float, q: float, m: float) -> tuple[float, float]:
+    """Return the 95 % interval of p - q, shares of n and of m.
+
+    >>> [round(end, 4) for end in newcombe(56 / 70, 70, 48 / 80, 80)]
+    [0.0524, 0.3339]
+    """
+    (l1, u1), (l2, u2) = wilson(p, n), wilson(q, m)
+    low = math.hypot(p - l1, u2 - q)
+    return p - q - low, p - q + math.hypot(u1 - p, q - l2)
+
+
+def expected(samples: Counted, others: Sequence[Counted], t: float) -> tuple[float, float]:
+    """Return R and A of a threshold: the share expected below it, and of how many it is known."""
+    count = 1 + max(int(one.cell.max()) for one in (samples, *others))
+    share = torch.bincount(samples.cell, minlength=count).double() / len(samples.cell)
+    total, below = (torch.zeros(count, dtype=torch.float64) for _ in range(2))
+    for one in others:
+        total += one.weight * torch.bincount(one.cell, minlength=count)
+        below += one.weight * torch.bincount(one.cell[one.near.ratio < t], minlength=count)
+    total = total.clamp_min(LEAST)
+    return (share * below / total).sum().item(), 1 / (share.square() / total).sum().item()
+
+
+def thresholds(others: Sequence[Counted], first: float = EXACT) -> list[float]:
+    """Return the ratios below which samples are counted: `first`, and those that are near 0."""
+    ratio = torch.cat([one.near.ratio for one in others])
+    weight = torch.cat([torch.full_like(one.near.ratio, one.weight) for one in others])
+    ordered, order = ratio.sort()
+    upto = weight[order].cumsum(0) / weight.sum()
+    at = [0, *(int((upto < share).sum()) for share in QUANTILES)]
+    marks = {ordered[min(i, len(ordered) - 1)].item() for i in at}
+    return [first, *sorted(mark for mark in marks if EXACT < mark < 1)]
+
+
+def _chance(k: int, samples: Counted, others: Sequence[Counted], t: float) -> float:
+    """Return p of one threshold."""
+    n = len(samples.cell)
+
+    def by(some: Sequence[Counted]) -> float:
+        share, known = expected(samples, some, t)
+        return tail(k, n, share * known, known)
+
+    p = by(others)
+    if p >= ALARM or len(others) < 2:
+        return p
+    for one in others:
+        low, of = _below(one, t)
+        rest = [_below(other, t) for other in others if other is not one]
+        a, known = (sum(part) for part in zip(*rest, strict=True))
+        if low > 0 and tail(math.ceil(low), math.ceil(of), a, known) < APART:
+            p = max(p, by([one]))
+    return p
+
+
+def _below(one: Counted, t: float) -> tuple[float, float]:
+    below = int((one.near.ratio < t).sum())
+    return one.weight * below, one.weight * len(one.cell)
+
+
+def found(samples: Counted, others: Sequence[Counted], first: float = EXACT) -> Finding:
+    """Say how many of the samples are copies, beyond what the others show.
+
+    Arguments:
+        samples: n of them, n > 0.
+        others: Examples that are no copies, by kind.
+        first: The threshold that does not depend on them.
+    """
+    n, near = len(samples.cell), samples.near
+    marks = thresholds(others, first)
+    distinct = [len(near.row[near.ratio < t].unique()) for t in marks]
+    chances = [_chance(k, samples, others, t) for k, t in zip(distinct, marks, strict=True)]
+    best = min(range(len(marks)), key=chances.__getitem__)
+    t, p = marks[best], min(1.0, len(marks) * chances[best])
+    below = int((near.ratio < t).sum())
+    share, known = expected(samples, others, t)
+    seen = (below if p < ALARM else distinct[best]) / n
+    low, high = newcombe(seen, n, share, known)
+    suspects: dict[int, int] = {}
+    for i in near.ratio.argsort(stable=True)[: below if p < ALARM else 0].tolist():
+        suspects.setdefault(int(near.row[i]), i)
+    value = max(0.0, seen - share)
+    return Finding(
+        value,
+        min(max(0.0, low), value) if p < ALARM else 0.0,
+        max(0.0, min(1.0, high)),
+        p,
+        t,
+        below,
+        distinct[best],
+        share,
+        known,
+        torch.tensor(list(suspects.values()), dtype=torch.long),
+    )
+
+
+def cells(
+    points: Float[Tensor, "N F"], count: int = CELLS
+) -> tuple[Float[Tensor, "K F"], Int[Tensor, " N"]]:
+    """Return the centres of k-means from the first points, and the nearest to each point."""
+    centres = points[:count].clone()
+    for _ in range(ROUNDS):
+        nearest = torch.cdist(points, centres).argmin(1)
+        sums = torch.zeros_like(centres).index_add_(0, nearest, points)
+        size = torch.bincount(nearest, minlength=len(centres))
+        centres = torch.where(size[:, None] > 0, sums / size.clamp_min(1)[:, None], centres)
+    return centres, torch.cdist(points, centres).argmin(1)
+
+
+# Images, points and tables.
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What depends on the data alone."""
+
+    search: Search
+    centres: Tensor
+    others: tuple[Counted, ...]
+
+    def cell_of(self, x: Tensor) -> Int[Tensor, " N"]:
+        """Return the cell of each example."""
+        at = (self.search.low(self.search.places.of(part)) for part in x.split(AT_ONCE))
+        return torch.cat([torch.cdist(part, self.centres).argmin(1) for part in at])
+
+
+def _known(reference: Reference) -> _Known:
+    data = reference.data
+    train, test = data.train.x, data.test.x
+    search = Search(train, coordinates(data.domain, train))
+    rows, tests = (
+        torch.randperm(len(x), generator=torch.Generator().manual_seed(mix(reference.seed, name)))[
+            :HELD
+        ]
+        for name, x in (("held back", train), ("unseen", test))
+    )
+    centres, cell = cells(search.low(search.places.of(train[rows])))
+    known = _Known(search, centres, ())
+    others = (
+        Counted("test examples", search.nearest(test[tests]), known.cell_of(test[tests])),
+        Counted("training examples", search.nearest(train[rows], without=rows), cell, 0.5),
+    )
+    return replace(known, others=tuple(one for one in others if len(one.cell)))
+
+
+def _of_examples(context: Context) -> tuple[Counted, list[Counted]]:
+    x, data = context.samples[:CAP], context.data
+    if x.is_floating_point() and not x.isfinite().all():
+        bad = int((~x.isfinite().flatten(1).all(1)).sum())
+        raise Unmeasured(f"{bad} of {len(x)} samples are not finite numbers")
+    known: _Known = context.reference.once(_known)
+
+    def each(done: int) -> None:
+        context.told("copies", done, len(x))
+
+    cell = known.cell_of(x)
+    samples = Counted("samples", known.search.nearest(x, each=each), cell)
+    others = list(known.others)
+    if _wanted(others, data.domain, len(x), len(data.train)):
+        among = Search(x, known.search.places)
+        near = among.nearest(x, without=torch.arange(len(x)))
+        others.append(Counted("samples", near, cell, 0.5))
+    return samples, others
+
+
+def _wanted(others: Sequence[Counted], domain: Domain, n: int, train: int) -> bool:
+    """Tell whether samples are to be compared among themselves: where the others are few.
+
+    Where values can be counted, chance repeats an example the more often the more there are, so
+    that there must be as many samples as training examples.
+    """
+    few = sum(one.weight * len(one.cell) for one in others) < n / 2
+    counted = domain.kind != "image" and domain.values.binned
+    return few and (n >= train or not counted)
+
+
+# Graphs.
+
+
+@dataclass(frozen=True)
+class _Kinds:
+    """Isomorphism classes of the training graphs, and what depends on the data alone."""
+
+    once: Mapping[int, int]
+    """Row of each class that is in the training set once."""
+    marks: Float[Tensor, " K"]
+    """Numbers of nodes between cells."""
+    extents: Int[Tensor, " N"]
+    """Nodes and edges of the training graphs, in ascending order."""
+    others: tuple[Counted, ...]
+
+    def counted(
+        self, name: str, x: Tensor, hits: Sequence[bool], rows: Sequence[int], weight: float
+    ) -> Counted:
+        """Return graphs, with the share of larger training graphs where they are copies."""
+        smaller = torch.searchsorted(self.extents, _extents(x), right=True)
+        larger = 1 - smaller.double() / len(self.extents)
+        ratio = torch.where(torch.tensor(hits, dtype=torch.bool), larger, torch.ones(()).double())
+        cell = torch.bucketize(sizes(x).double(), self.marks)
+        return Counted(name, Nearest(ratio, torch.tensor(rows, dtype=torch.long)), cell, weight)
+
+    def against(self, name: str, x: Tensor, kinds: Sequence[int]) -> Counted:
+        """Return graphs that are compared with the training graphs."""
+        rows = [self.once.get(kind, -1) for kind in kinds]
+        return self.counted(name, x, [row >= 0 for row in rows], rows, 1.0)
+
+    def among(self, name: str, x: Tensor, kinds: Sequence[int]) -> Counted:
+        """Return graphs of a set, each compared with the others."""
+        times = Counter(kinds)
+        hits = [times[kind] == 2 for kind in kinds]
+        return self.counted(name, x, hits, [0] * len(hits), 0.5)
+
+
+def kinds(train: tuple[Tensor, Sequence[int]], test: tuple[Tensor, Sequence[int]]) -> _Kinds:
+    """Return what is known of graphs and their isomorphism classes."""
+    (x, classes), times = train, Counter(train[1])
+    once = {kind: row for row, kind in enumerate(classes) if times[kind] == 1}
+    share = torch.arange(1, CELLS, dtype=torch.float64) / CELLS
+    marks = sizes(x).double().quantile(share).unique()
+    bare = _Kinds(once, marks, _extents(x).sort().values, ())
+    others = bare.against("test graphs", *test), bare.among("training graphs", *train)
+    return replace(bare, others=others)
+
+
+def _extents(x: Tensor) -> Int[Tensor, " N"]:
+    """Return nodes and edges together: half of the ones of the matrix, the diagonal twice."""
+    return (x.flatten(1).sum(1, dtype=torch.long) + sizes(x)) // 2
+
+
+def _known_kinds(reference: GraphReference) -> _Kinds:
+    train, test = reference.data.train.x, reference.data.test.x
+    of = partial(reference.known.of, check=reference.check)
+    return kinds((train, of(train)), (test, of(test)))
+
+
+def graphs_counted(
+    known: _Kinds, x: Tensor, classes: Sequence[int], domain: Domain
+) -> tuple[Counted, list[Counted]]:
+    """Return sampled graphs, and what they are held against."""
+    others = list(known.others)
+    if _wanted(others, domain, len(x), len(known.extents)):
+        others.append(known.among("samples", x, classes))
+    return known.against("samples", x, classes), others
+
+
+def _of_graphs(context: Context) -> tuple[Counted, list[Counted]]:
+    reference, x = context.reference, context.samples[:CAP]
+    assert isinstance(reference, GraphReference)
+    known: _Kinds = reference.once(_known_kinds)
+    classes = reference.known.of(x, reference.check)
+    return graphs_counted(known, x, classes, context.data.domain)
+
+
+def _measure(context: Context) -> Score:
+    data = context.data
+    train = len(data.train)
+    if min(train, context.n) < FEWEST:
+        raise Unmeasured(
+            f"{context.n} samples and {train} training examples are too few to tell copies from "
+            f"chance; take at least {FEWEST} of each"
+        )
+    graph = data.domain.kind == "graph"
+    samples, others = (_of_graphs if graph else _of_examples)(context)
+    it = found(samples, others, 1.0 if graph else EXACT)
+    return Score(
+        it.value,
+        low=it.low,
+        high=it.high,
+        floor=0.0,
+        n=len(samples.cell),
+        protocol=_protocol(it, samples, others, train, graph=graph),
+        exhibit=_exhibit(it, samples, graph=graph),
+    )
+
+
+def _protocol(
+    it: Finding, samples: Counted, others: Sequence[Counted], train: int, *, graph: bool
+) -> str:
+    n = len(samples.cell)
+    by = (
+        f"isomorphic to a graph that is there once, and of which less than {it.threshold:.3g} of "
+        "the training graphs are larger"
+        if graph
+        else f"distance to the nearest below {it.threshold:.3g} of that to the fourth nearest"
+    )
+    counted = ", ".join(
+        f"{int((one.near.ratio < it.threshold).sum())} of {len(one.cell)} {one.name}"
+        + (" among themselves" if one.weight < 1 else "")
+        for one in others
+    )
+    verdict = (
+        "alarm: more than chance makes" if it.alarm else "no alarm: no more than chance makes"
+    )
+    return (
+        f"{verdict}, p = {it.p:.2g}; {it.below} of {n} samples against {train} training examples, "
+        f"{by}, of {it.distinct} of these; {100 * it.expected:.2g} % expected, known from "
+        f"{it.known:.0f} ({counted}); interval: Newcombe's; floor: test examples, by construction"
+    )
+
+
+def _exhibit(it: Finding, samples: Counted, *, graph: bool) -> Exhibit | None:
+    rows = it.suspects[:SHOWN]
+    if not len(rows):
+        return None
+    how = "isomorphic to it" if graph else "much nearer to it than to others"
+    return Exhibit(
+        f"Samples that may be copies, the likeliest first, each beside the training example that "
+        f"it may be of: it is {how}.",
+        samples=tuple(rows.tolist()),
+        beside=tuple(samples.near.row[rows].tolist()),
+    )
+
+
+METRICS = (
+    Metric(
+        name="copies",
+        label="copies",
+        better="lower",
+        unit="share of samples",
+        meaning="Share of the samples that are training examples again, exactly, nearly or moved "
+        "by a pixel, beyond what unseen data are; the protocol says whether there is an alarm.",
+        failure="Copies with much noise pass in few dimensions, as do copies of what is in the "
+        "training set twice; one example again and again counts once; no alarm proves nothing of "
+        "what was learned by heart and not drawn.",
+        least=0.0,
+        most=1.0,
+        estimand="the expected share of samples below the protocol's threshold, beyond that of "
+        "fresh data",
+        too_wide="where nobody copies",
+        measure=_measure,
+    ),
+)
