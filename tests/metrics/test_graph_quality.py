@@ -126,7 +126,7 @@ def test_graphs_without_edges_are_counted(against):
     assert scores["mmd_clustering"].value > 0.5
     assert set(skipped) == {
         *("coverage", "density", "discrepancy", "discrepancy_distance"),
-        *("copies", "membership"),
+        *("copies", "membership_auc"),
     }
     assert "too few" in skipped["coverage"]
 

@@ -325,7 +325,7 @@ def test_a_likelihood_by_an_ode_stands_beside_the_bound(data, right):
 def test_samples_that_are_no_numbers_are_said(data):
     found = judge(Gaussian(math.nan), data, n=20, seed=0)
     # What the model knows of examples needs no samples.
-    assert of_samples("points") - {"membership"} <= set(found.skipped)
+    assert of_samples("points") - {"membership_auc"} <= set(found.skipped)
     assert not len(found.neighbours)
     assert found.skipped["fd"] == "20 of 20 samples are not finite numbers"
     assert "log_prob" in found.metrics

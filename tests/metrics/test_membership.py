@@ -88,8 +88,8 @@ class Copying(Fresh):
 
 
 def measured(model, data, n=400):
-    found = judge(model, data, n=n, seed=0, only={"membership"})
-    return found.metrics.get("membership") or found.skipped["membership"]
+    found = judge(model, data, n=n, seed=0, only={"membership_auc"})
+    return found.metrics.get("membership_auc") or found.skipped["membership_auc"]
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_likelihoods_of_test_examples_are_those_that_other_metrics_have(data, mo
         return right(model, kind, x, start, **given)
 
     monkeypatch.setattr(likelihood, "each", each)
-    judge(model, data, n=400, seed=0, only={"membership", "log_prob"})
+    judge(model, data, n=400, seed=0, only={"membership_auc", "log_prob"})
     assert asked == [200, 200]
 
 
@@ -172,7 +172,7 @@ def test_graphs_are_told_by_the_distance_to_samples():
     domain = Domain("graph", (20, 20), Levels(2))
     data = DataSet("trees", domain, Split(trees(60)), Split(trees(60)))
     held = graph_reference(data, n=60, seed=0)
-    measure = metric("membership").measure
+    measure = metric("membership_auc").measure
     copied = measure(Context(samples=data.train.x, reference=held, seed=0))
     fresh = measure(Context(samples=trees(60), reference=held, seed=0))
     assert copied.low > 0.6
@@ -190,4 +190,4 @@ def test_samples_that_are_not_finite_are_refused(data):
     broken = data.train.x[:100].clone()
     broken[0] = torch.inf
     with pytest.raises(Unmeasured, match="not finite"):
-        metric("membership").measure(Context(samples=broken, reference=reference, seed=0))
+        metric("membership_auc").measure(Context(samples=broken, reference=reference, seed=0))

@@ -210,7 +210,7 @@ def _measure(context: Context) -> Score:
 
 METRICS = (
     Metric(
-        name="membership",
+        name="membership_auc",
         label="membership AUC",
         better="lower",
         unit="area",
