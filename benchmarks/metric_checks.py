@@ -45,6 +45,7 @@ SIDES = {
     "density": FIDELITY,
     "clipped_density": FIDELITY,
     "clipped_coverage": DIVERSITY,
+    "copies": COPYING,
 }
 """The side of what ranks nothing, and so does not say it."""
 PASSED, FAILED, ASKED_NOTHING, UNKNOWN = "passes", "fails", "–", "no value"
@@ -84,6 +85,8 @@ def goodness(declared: Metric, scores: Sequence[Score | None], *, own: bool) -> 
         unit = score if own else scores[0]
         if score is None or unit is None:
             out.append(math.nan)
+        elif side(declared) == COPYING and declared.better == "lower":  # a share of copies
+            out.append(1 - score.value)
         elif declared.better != "lower":
             out.append(score.value)
         elif unit.floor is None or unit.baselines.get("mean") is None:

@@ -72,10 +72,12 @@ def test_the_beaten_are_named_once(rows, evaluate):
 
 def test_trivial_and_copying_models_are_called_out(rows, evaluate):
     bad = evaluate("bad", fd=600, coverage=0.1, seconds=1e-5)
-    copy = evaluate("copy", fd=3, coverage=0.99, seconds=1.0, nearest_train_ratio=0.1)
-    words = rank([*rows, bad, copy]).words
+    copy = evaluate("copy", fd=3, coverage=0.99, seconds=1.0, copies=0.3)
+    clean = evaluate("clean", fd=3, coverage=0.99, seconds=1.0, copies=0.0)
+    words = rank([*rows, bad, copy, clean]).words
     assert "bad does no better than the trivial baseline ‘training mean’ (fd 530)" in words
-    assert "samples of copy (0.1) lie much nearer" in words
+    assert "of the samples, 30 % of copy are training examples again" in words
+    assert "of clean" not in words
 
 
 def test_missing_scores_leave_a_row_out(rows, evaluate):

@@ -16,7 +16,6 @@ from trilemma.comparison.places import (
     likelihood_places,
     quality_metric,
     score_places,
-    score_range,
     speed_places,
 )
 from trilemma.comparison.row import Row
@@ -31,8 +30,6 @@ __all__ = ["Ranking", "Task", "rank", "tasks"]
 
 FASTER = 3.0
 """A faster recipe is worth a sentence from this factor on."""
-COPYING = 0.5
-"""A ratio of distances to the training data below this is suspicious."""
 
 
 @dataclass(frozen=True)
@@ -285,17 +282,17 @@ def _trivial(rows: Sequence[Row], quality: Sequence[Place], measure: str) -> str
 
 
 def _copies(rows: Sequence[Row]) -> str:
-    """Name the recipes whose samples lie suspiciously near to the training data."""
-    near = [
-        f"{row.name} ({brief(ratio[0])})"
+    """Name the recipes of whose samples more are training examples than chance makes."""
+    told = [
+        f"{100 * score.value:.2g} % of {row.name}"
         for row in rows
-        if (ratio := score_range(row, "nearest_train_ratio"))[0] < COPYING
+        if (score := row.score("copies")) is not None and score.low > 0
     ]
-    if not near:
+    if not told:
         return ""
     return (
-        f"Mind copies: samples of {joined(near)} lie much nearer to the training data than unseen "
-        "data do; look at the nearest training examples."
+        f"Mind copies: of the samples, {joined(told)} are training examples again, beyond what "
+        "unseen data repeat; they are shown beside their originals."
     )
 
 
