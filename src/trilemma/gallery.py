@@ -78,7 +78,7 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
         pairs = (samples[: len(nearest)], nearest)
     shown = _exhibits(row, data, seen)
     if not (folder / "recipe.json").exists():  # it could not be trained, or is no run at all
-        return Entry(row, samples=samples, neighbours=pairs, pictures=shown)
+        return Entry(row, samples=samples, neighbours=pairs, exhibits=shown)
     run = Run.open(folder)
     events = run.events()
     return Entry(
@@ -86,12 +86,8 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
         samples=samples,
         neighbours=pairs,
         events=events,
-        pictures=[
-            *shown,
-            *_alike(run, data, samples),
-            *_inside(run, data),
-            *_told(run, events, data),
-        ],
+        pictures=[*_alike(run, data, samples), *_inside(run, data), *_told(run, events, data)],
+        exhibits=shown,
         settings={"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]},
     )
 

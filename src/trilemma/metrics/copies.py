@@ -71,7 +71,7 @@ from trilemma.core.noise import mix
 from trilemma.metrics.context import AT_ONCE, Context, Reference
 from trilemma.metrics.copy_search import Nearest, Search, coordinates
 from trilemma.metrics.graphs import GraphReference
-from trilemma.metrics.metric import Metric, Unmeasured
+from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured
 from trilemma.metrics.neighbours import CAP
 from trilemma.metrics.score import Exhibit, Score, wilson
 
@@ -474,6 +474,7 @@ METRICS = (
         label="copies",
         better="lower",
         unit="share of samples",
+        section=MEMORISED,
         meaning="Share of the samples that are training examples again, exactly, nearly or moved "
         "by a pixel, beyond what unseen data are; the protocol says whether there is an alarm.",
         failure="Copies with much noise pass in few dimensions, as do copies of what is in the "

@@ -55,7 +55,7 @@ from trilemma.metrics import likelihood
 from trilemma.metrics.context import AT_ONCE, Context
 from trilemma.metrics.copy_search import coordinates
 from trilemma.metrics.graphs import GraphReference, graphs, joint_distance
-from trilemma.metrics.metric import Metric, Unmeasured
+from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured
 from trilemma.metrics.neighbours import CAP, nearest
 from trilemma.metrics.reconstruction import again, reconstructed
 from trilemma.metrics.score import Score, Trials
@@ -214,6 +214,7 @@ METRICS = (
         label="membership AUC",
         better="lower",
         unit="area",
+        section=MEMORISED,
         meaning="How often a training example gets a better score than a test example, by the "
         "model's own likelihood, bound or error, or by the distance to its samples: .5 shows no "
         "leak, 1 that all members are known.",

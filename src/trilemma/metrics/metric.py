@@ -26,6 +26,7 @@ __all__ = [
     "EQUAL",
     "KINDS",
     "LIKELIHOOD",
+    "MEMORISED",
     "NEAR_ONE",
     "QUALITY",
     "RARE",
@@ -45,6 +46,8 @@ Better = Literal["lower", "higher", "one", ""]
 QUALITY, COVERAGE, LIKELIHOOD, REWARD = "quality", "coverage", "likelihood", "reward"
 """What a metric may rank; the first declared that was measured does."""
 KINDS = ("image", "points", "graph")
+MEMORISED = "learned by heart"
+"""The section of what asks whether training examples come back, or can be told."""
 FRESH = (
     "the expected value of this estimator at this n, over fresh samples and fresh test examples"
 )

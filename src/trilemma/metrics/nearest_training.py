@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trilemma.core.noise import mix
 from trilemma.metrics.features import FEATURED, FRESH_ROWS, Seen, of_features
-from trilemma.metrics.metric import Metric, Unmeasured, hundredths
+from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured, hundredths
 from trilemma.metrics.score import RESAMPLES, redrawn
 
 __all__ = ["METRICS", "nearest_ratio", "nearest_ratio_spread"]
@@ -71,6 +71,7 @@ METRICS = (
         label="nearest / train",
         better="one",
         unit="ratio",
+        section=MEMORISED,
         meaning="How near samples lie to the training data, against how near unseen data lie: "
         "about 1 is right, far below 1 means copies.",
         failure="A median: a model that copies fewer than half of its samples passes unseen.",

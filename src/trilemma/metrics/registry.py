@@ -15,7 +15,7 @@ from types import MappingProxyType
 from trilemma import metrics as room
 from trilemma.metrics.cost import COSTS
 from trilemma.metrics.likelihood import LIKELIEST
-from trilemma.metrics.metric import QUALITY, Metric, Quantity
+from trilemma.metrics.metric import MEMORISED, QUALITY, Metric, Quantity
 
 __all__ = [
     "discovered",
@@ -28,7 +28,7 @@ __all__ = [
     "variants",
 ]
 
-SECTIONS = ("quality and coverage", "restoration", "codes", "likelihood")
+SECTIONS = ("quality and coverage", MEMORISED, "restoration", "codes", "likelihood")
 """In the order of a table's columns."""
 
 

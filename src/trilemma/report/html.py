@@ -19,6 +19,7 @@ from trilemma.report.page import Comparison, Portrait
 from trilemma.report.sections import (
     answers_section,
     curves_section,
+    exhibits_section,
     history_section,
     inside_section,
     neighbours_section,
@@ -69,6 +70,7 @@ def comparison_page(made: Comparison) -> str:
             for i, task in enumerate(ranking.tasks, 1)
         ),
         ("curves", "Learning curves", curves_section(made.entries)),
+        ("exhibits", "What gives samples away", exhibits_section(made.entries)),
         ("neighbours", "Nearest training examples", neighbours_section(made)),
         ("inside", "Inside the models", inside_section(made.entries)),
         ("details", "Settings", details_section(made.entries, made.environment, made.notes)),
@@ -130,6 +132,7 @@ def run_page(run: Portrait) -> str:
         ("history", "On the way", history_section(run.history)),
         ("table", "Scores", scores_section(row)),
         ("curves", "Learning curves", curves_section([entry])),
+        ("exhibits", "What gives samples away", exhibits_section([entry])),
         ("neighbours", "Nearest training examples", neighbours_section(beside)),
         ("inside", "Inside the model", inside_section([entry])),
         ("details", "Settings", details_section([entry], run.environment, run.notes)),

@@ -55,6 +55,8 @@ class Entry:
     """What belongs to it alone: a map of the codes, a walk, the way from noise to sample."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the recipe, by name."""
+    exhibits: Sequence[Picture] = ()
+    """Examples that its scores are owed to most."""
 
     @property
     def recipe(self) -> str:

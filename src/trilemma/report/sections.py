@@ -16,8 +16,8 @@ from trilemma.comparison.ranking import Ranking, Task
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.cost import SPEED
-from trilemma.metrics.metric import LIKELIHOOD, Metric
-from trilemma.metrics.registry import quantity, ranking, variants
+from trilemma.metrics.metric import LIKELIHOOD, MEMORISED, Metric
+from trilemma.metrics.registry import metrics, quantity, ranking, variants
 from trilemma.metrics.score import stand_in
 from trilemma.report import folded
 from trilemma.report.charts import frontier, triangle, trilemma_scores
@@ -31,6 +31,7 @@ from trilemma.report.tables import ARROWS, Cell, Line, columns, lines, mark
 __all__ = [
     "answers_section",
     "curves_section",
+    "exhibits_section",
     "history_section",
     "inside_section",
     "neighbours_section",
@@ -416,6 +417,23 @@ def neighbours_section(made: Comparison) -> Child:
         "Equal pairs are copies."
     )
     return [element("p", words, class_="note"), element("div", figures, class_=_wide(figures))]
+
+
+def exhibits_section(entries: Sequence[Entry]) -> Child:
+    """Show the examples that scores are owed to, and what may be concluded of copies."""
+    figures = [_picture(p, entry) for entry in entries for p in entry.exhibits]
+    asked = [
+        one
+        for one in metrics()
+        if one.section == MEMORISED and any(entry.row.score(one.name) for entry in entries)
+    ]
+    told = [
+        element("p", element("strong", one.label), f": {one.meaning} {one.failure}", class_="note")
+        for one in asked
+    ]
+    if not figures:
+        return told or None
+    return [*told, element("div", figures, class_="row whole")]
 
 
 def inside_section(entries: Sequence[Entry]) -> Child:
