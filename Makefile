@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SHARE  ?= 0.27
+SHARE  ?= 0.23
 DATA   ?= digits
 CODE   := src tests benchmarks scripts examples
 

@@ -12,9 +12,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from trilemma import gallery
+from trilemma.comparison.row import Row
 from trilemma.core.errors import RanAway
 from trilemma.data import sources
 from trilemma.data.dataset import Split
+from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes import watch
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
@@ -28,6 +30,9 @@ from trilemma.training.precision import choose
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 from trilemma.training.trainer import Settings
+
+
+GAN = Row(of=Evaluation(recipe="gan"))
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +232,7 @@ def played(tmp_path_factory, ring):
 
 
 def test_a_played_game_has_a_film_its_health_and_its_classes(played, ring):
-    pictures = {p.title: p for p in gallery.entry(played.path, {}, ring).pictures}
+    pictures = {p.title: p for p in gallery.entry(played.path, GAN, ring).pictures}
     assert {"the game", "health of the game", "classes of the samples"} <= set(pictures)
     film = pictures["the game"].image
     assert (played.path / "game.gif").read_bytes() == film
@@ -237,13 +242,13 @@ def test_a_played_game_has_a_film_its_health_and_its_classes(played, ring):
         assert gif.n_frames == len(kept)
     assert "No alert" in pictures["health of the game"].caption
     written = (played.path / "game.gif").stat().st_mtime_ns
-    gallery.entry(played.path, {}, ring)
+    gallery.entry(played.path, GAN, ring)
     assert (played.path / "game.gif").stat().st_mtime_ns == written
 
 
 def test_alerts_stand_in_the_caption(played, ring):
     played.event("alert", step=40, stage="model", trouble="collapse", message="collapse: alike.")
-    pictures = {p.title: p for p in gallery.entry(played.path, {}, ring).pictures}
+    pictures = {p.title: p for p in gallery.entry(played.path, GAN, ring).pictures}
     assert "Step 40: collapse: alike." in pictures["health of the game"].caption
     assert "collapse" in pictures["health of the game"].image
 

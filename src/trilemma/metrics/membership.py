@@ -64,8 +64,8 @@ __all__ = ["METRICS", "auc", "auc_trials", "placements"]
 
 FEWEST = 20
 """Training and test examples, each, at least."""
-MOST, MOST_SLOW, MOST_GRAPHS = 2000, 500, 256
-"""Of each at most; of a model whose likelihood takes many steps; graphs by distance."""
+MOST, MOST_SLOW, MOST_SOLVED, MOST_GRAPHS = 2000, 500, 100, 256
+"""Of each at most; of a model whose likelihood takes many steps; by an ODE; graphs by distance."""
 
 Both = tuple[Tensor, Tensor]
 """Scores of training and of test examples."""
@@ -121,8 +121,11 @@ def _rows(context: Context, most: int) -> tuple[Tensor, int]:
 def _by_likelihood(context: Context, kind: str) -> Both:
     """Ask the model for likelihoods, those of test examples once for all metrics."""
     model = context.asked
-    slow = isinstance(model, Flowing | Gradual) or estimate(model) != "exact"
-    rows, m = _rows(context, MOST_SLOW if slow and kind != "energy" else MOST)
+    by = estimate(model)
+    slow = isinstance(model, Flowing | Gradual) or by != "exact"
+    solved = kind == "log_prob" and "ODE" in by
+    most = MOST if not slow or kind == "energy" else MOST_SOLVED if solved else MOST_SLOW
+    rows, m = _rows(context, most)
     train = _asked(context, kind, context.data.train.x[rows])
     if kind == "energy":
         return train, _asked(context, kind, context.test[:m])

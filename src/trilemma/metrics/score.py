@@ -109,9 +109,14 @@ class Exhibit:
     beside: tuple[int, ...] = ()
     """Which training example stands beside each; none, or as many as samples."""
 
+    def to_json(self) -> dict[str, object]:
+        """Return plain values."""
+        rows = {"samples": list(self.samples), "beside": list(self.beside)}
+        return {"sentence": self.sentence, **rows}
+
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Exhibit:
-        """Read what `dataclasses.asdict` wrote.
+        """Read what `to_json` wrote.
 
         Raises:
             KeyError, TypeError, ValueError: It is something else.
@@ -180,6 +185,8 @@ class Score:
         numbers = {k: _finite(getattr(self, k)) for k in ("value", "low", "high", "floor")}
         baselines = {k: _finite(v) for k, v in self.baselines.items()}
         plain = asdict(self) | numbers | {"baselines": baselines}
+        if self.exhibit is not None:
+            plain["exhibit"] = self.exhibit.to_json()
         return {k: v for k, v in plain.items() if v or k not in OPTIONAL}
 
     @classmethod
