@@ -8,6 +8,8 @@ import socket
 import pytest
 import torch
 
+from trilemma.training import allowance
+
 # Small tensors gain nothing from more, and lose much where the cores are shared.
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -31,6 +33,15 @@ def own_cache(tmp_path_factory):
     """Keep converted data out of the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def brief_previews():
+    """Let previews take next to nothing, where tests are about what is trained."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(allowance, "CREDIT", 0.4)
+        patch.setattr(allowance, "LAST", 0.2)
         yield
 
 

@@ -22,6 +22,8 @@ from trilemma.training.distributed import World
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 
+pytestmark = pytest.mark.usefixtures("brief_previews")
+
 NAMES = sorted(CATALOG)
 DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
 FIRST = {name: DATA[CATALOG[name].kinds[0]] for name in NAMES}

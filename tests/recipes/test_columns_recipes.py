@@ -26,6 +26,8 @@ from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 
+pytestmark = pytest.mark.usefixtures("brief_previews")
+
 
 def made(*, real=False):
     g = torch.Generator().manual_seed(0)

@@ -31,7 +31,6 @@ from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 from trilemma.training.trainer import Settings
 
-
 GAN = Row(of=Evaluation(recipe="gan"))
 
 

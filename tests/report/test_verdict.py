@@ -108,7 +108,7 @@ def test_other_conditions_are_marked_and_not_ranked(pair, evaluate):
 
 def test_what_still_falls_is_said(pair):
     pair[1] = trained(pair[1], state="falling")
-    assert "b still improved when the time was over" in rank(pair).words
+    assert "Still improving when the time was over: b;" in rank(pair).words
 
 
 def test_a_reward_is_ranked_by_what_was_reached_and_never_by_likeness(pair, evaluate):

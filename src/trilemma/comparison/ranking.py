@@ -255,14 +255,9 @@ def _beaten(quality: Sequence[Place], coverage: Sequence[Place], speed: Sequence
         if rival is not None:
             beaten.setdefault(rival, []).append(one)
     return " ".join(
-        f"{_upper(joined(poor))} {'is' if len(poor) == 1 else 'are'} beaten by {rival} "
-        "in all three."
+        f"Beaten by {rival} in quality, coverage and speed: {joined(poor)}."
         for rival, poor in beaten.items()
     )
-
-
-def _upper(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
 
 
 def _trivial(rows: Sequence[Row], quality: Sequence[Place], measure: str) -> str:

@@ -212,7 +212,7 @@ def unranked_words(rows: Sequence[Row]) -> list[str]:
     falling = [row.name for row in rows if row.training and row.training.state == "falling"]
     if falling:
         said.append(
-            f"{joined(falling)} still improved when the time was over: more minutes may change "
+            f"Still improving when the time was over: {joined(falling)}; more minutes may change "
             "the places."
         )
     elsewhere = [row.name for row in rows if _is_elsewhere(row, rows)]

@@ -41,6 +41,12 @@ def discovered() -> list[Metric]:
     return found
 
 
+def _place(one: Metric) -> tuple[int, int]:
+    """Return where a metric stands: what ranks quality in front, what may contradict it next."""
+    is_second = bool(one.second_to) and not one.variant_of
+    return SECTIONS.index(one.section), 0 if one.ranks == QUALITY else 1 if is_second else 2
+
+
 def ordered(found: Sequence[Metric]) -> tuple[Metric, ...]:
     """Put metrics in the order of a table: by section, what ranks quality in front.
 
@@ -53,7 +59,7 @@ def ordered(found: Sequence[Metric]) -> tuple[Metric, ...]:
             if (one.name, kind) in seen:
                 raise ValueError(f"two metrics of the kind '{kind}' are called {one.name}")
             seen.add((one.name, kind))
-    return tuple(sorted(found, key=lambda m: (SECTIONS.index(m.section), m.ranks != QUALITY)))
+    return tuple(sorted(found, key=_place))
 
 
 @cache
