@@ -56,7 +56,7 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "minutes": (0.5, "of training of each, as of the user's comparison"),
     "fresh": (3, "fresh seeds"),
     "samples": (1000, "measured of each; of graphs 256 at most"),
-    "sets": ("", "data sets with this in their name; all by default"),
+    "sets": ("", "data sets with one of these, commas between, in their name; all by default"),
     "long": (0.0, "minutes after which the named recipe is looked at again; 0: not at all"),
 }
 
@@ -237,7 +237,7 @@ def _measuring(title: str) -> Any:
 
 def main(options: Any) -> list[Section]:
     """Train what is missing, and count."""
-    chosen = [name for name in SETS if options.sets in name]
+    chosen = [name for name in SETS if any(part in name for part in options.sets.split(","))]
     if not chosen:
         raise BadInput(f"no set has '{options.sets}' in its name; there are {', '.join(SETS)}.")
     each: dict[str, Found] = {}
