@@ -12,6 +12,8 @@ asked:
     named      whether the recipe that the comparison names (its choice, or the best by quality
                where it makes none) is as good after `--long` minutes as the best is then, to
                within the noise of a seed
+    width      the same for intervals made wider, each seed taken once for the user's: by it the
+               verdict's own caution is set (`comparison.verdict.WIDENED`)
     updates    of the claims about each recipe, how many held, beside the updates that it made
 
 Every training is a cell of an ordinary comparison in `--out`: stopped at any moment, the same
@@ -26,7 +28,7 @@ import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -41,7 +43,7 @@ from trilemma.comparison.places import coverage_metric, quality_metric, score_pl
 from trilemma.comparison.plan import Plan
 from trilemma.comparison.row import Row
 from trilemma.comparison.table import Table
-from trilemma.comparison.verdict import is_ranked
+from trilemma.comparison.verdict import WIDENED, is_ranked
 from trilemma.core.errors import BadInput
 from trilemma.data import sources
 from trilemma.metrics.registry import quantity
@@ -78,6 +80,8 @@ TABLES = {"breast-cancer": "load_breast_cancer", "diabetes": "load_diabetes"}
 """Tables that come with scikit-learn, by the name of the function that loads them."""
 LOOKED_AT_LONG = ("two-moons", "digits", "breast-cancer")
 GRAPHS = 256
+WIDTHS = (1.0, 1.25, 1.5, 2.0, 3.2)
+"""Of intervals as they are; by the last retraining is said to move fd more than drawing does."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,39 @@ def _sections(
             broken={name: of.broken for name, of in each.items()},
         )
     ]
-    return [*made, _updates(each, tables)]
+    return [*made, _by_width(tables), _updates(each, tables)]
+
+
+def _by_width(tables: Mapping[str, Sequence[Table]]) -> Section:
+    """Count claims of intervals made wider, each seed taken once for the user's."""
+    rows = []
+    for width in WIDTHS:
+        held, claimed = Count(), Count()
+        for made in tables.values():
+            for user, table in enumerate(made):
+                rest = [other.rows for i, other in enumerate(made) if i != user]
+                of = found(widened(table.rows, width), rest)
+                for mine, its in ((held, of.held), (claimed, of.claimed)):
+                    mine.yes, mine.of = mine.yes + its.yes, mine.of + its.of
+        rows.append([f"{width:g}", str(held), str(claimed)])
+    heads = ("width", "claims that held", "separated pairs that were claimed")
+    return Section("intervals made wider, each seed taken once for the user's", heads, rows)
+
+
+def widened(rows: Sequence[Row], width: float) -> list[Row]:
+    """Make the intervals of all scores so many times as wide, about their values."""
+    made = []
+    for row in rows:
+        scores = {
+            name: replace(
+                score,
+                low=score.value - width * (score.value - score.low),
+                high=score.value + width * (score.high - score.value),
+            )
+            for name, score in row.of.metrics.items()
+        }
+        made.append(replace(row, of=replace(row.of, metrics=scores)))
+    return made
 
 
 def _updates(each: Mapping[str, Found], tables: Mapping[str, Sequence[Table]]) -> Section:
@@ -336,9 +372,7 @@ def _long(name: str, short: Table, long: Table) -> list[Any]:
 
 def _between_seeds(reach: float) -> float:
     """Return how far retraining moves a score, of how far drawing again does."""
-    from trilemma.comparison.verdict import RETRAINING
-
-    return RETRAINING * reach
+    return WIDENED * reach
 
 
 def _long_section(lines: Sequence[list[Any]], options: Any) -> list[Section]:
