@@ -51,9 +51,11 @@ def comparison_page(made: Comparison) -> str:
     made = _in_order(made)
     rows, ranking = made.rows, rank(made.rows)
     alike = [row for row in rows if not row.of.reward]
-    n = len(rows)
+    ready = [row.name for row in rows if row.of.source]
+    n = len(rows) - len(ready)
     noun = "variant" if any(row.of.fields for row in rows) else "recipe"
     several = f"{COUNTED[n] if n < len(COUNTED) else n} {noun}{'' if n == 1 else 's'}"
+    several += f", and {joined(ready)}," if ready else ""
     facts = [
         _trained(rows),
         _seeds(made.seed),
