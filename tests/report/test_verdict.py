@@ -70,6 +70,16 @@ def test_a_single_seed_needs_half_as_much_distance_again(evaluate):
     assert "Each was trained once, and another training moves fd" in rank(far).verdict
 
 
+def test_who_gives_training_examples_back_is_not_chosen(evaluate):
+    thief = trained(evaluate("thief", fd=20, wide=1, copies=0.4))
+    honest = trained(evaluate("honest", fd=60, wide=1, copies=0.0))
+    found = rank([thief, honest])
+    assert found.choice is None
+    assert "thief, gives training examples back: 40% of its samples" in found.why_not
+    thief["metrics"]["copies"] |= {"value": 0.02, "low": 0.01}
+    assert rank([thief, honest]).choice == "thief"
+
+
 def test_measures_that_contradict_make_no_choice(evaluate):
     pair = [
         trained(evaluate("a", fd=20, kd=0.9)),

@@ -7,6 +7,7 @@ for long enough, and than every trivial baseline. It is not made, and the reason
     fewer than two rows made enough updates to be judged
     the best is not certainly better than a trivial baseline
     another lies within the noise of a training seed
+    more than `COPIED` of the best's samples are training examples again
     two measures of quality contradict each other
 
 One training says little of another with another seed: retraining moves a Fréchet distance about
@@ -32,6 +33,8 @@ __all__ = ["choose", "is_ranked", "is_trained", "unranked_words"]
 
 FEWEST_TEST = 50
 """Test examples without which nothing is chosen."""
+COPIED = 0.05
+"""Share of copies, by the lower end of its interval, from which on quality is no merit."""
 WIDENED = 1.5
 """How many times as wide intervals of single runs count where a choice hangs on them."""
 
@@ -127,7 +130,17 @@ def _why_not(rows: Sequence[Row], quality: Sequence[Place], best: Place, measure
     near = [p.recipe for p in quality if p is not best and not _apart(best, p, by_name, measure)]
     if near:
         return _near_words([best.recipe, *near], [by_name[n] for n in near], measure)
-    return _contradiction(rows, quality, best, measure)
+    return _copied(by_name[best.recipe]) or _contradiction(rows, quality, best, measure)
+
+
+def _copied(row: Row) -> str:
+    copies = row.score("copies")
+    if copies is None or not copies.low > COPIED:
+        return ""
+    return (
+        f"the best, {row.name}, gives training examples back: {copies.value:.0%} of its samples, "
+        "beyond what unseen data repeat"
+    )
 
 
 def _best(quality: Sequence[Place]) -> Place:

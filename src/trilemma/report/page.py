@@ -12,7 +12,7 @@ from trilemma.comparison.row import Row
 from trilemma.core.domain import Domain
 from trilemma.data.dataset import DataSet
 from trilemma.report import graphs
-from trilemma.report.figures import neighbours, show
+from trilemma.report.figures import grid, levels_of, neighbours, show
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -159,6 +159,8 @@ def exhibit(samples: Tensor, beside: Tensor | None, data: DataSet) -> Image:
     """
     if samples.ndim >= 3 and beside is not None and len(beside):
         return _above(samples, beside, data.domain)
+    if samples.ndim == 4:
+        return grid(samples, levels_of(data.domain), len(samples), gap=4)
     return show(samples, data.domain, data.test.x[:2000])
 
 
