@@ -245,7 +245,8 @@ def _distance(context: Context) -> Score:
 
 FAILURE = (
     "A lower bound: what so few rows, or these features, do not show is not counted. It says how "
-    "surely samples are recognised, and not how bad they look: by one flaw that all have it is 1."
+    "surely samples are recognised, and not how bad they look: by one flaw that all have it is 1. "
+    "It grows with the number of examples, from which classifiers learn: compare at one n."
 )
 
 
