@@ -12,8 +12,8 @@ asked:
     named      whether the recipe that the comparison names (its choice, or the best by quality
                where it makes none) is as good after `--long` minutes as the best is then, to
                within the noise of a seed
-    width      the same for intervals made wider, each seed taken once for the user's: by it the
-               verdict's own caution is set (`comparison.verdict.WIDENED`)
+    width      the same for intervals made wider, each seed taken once for the user's: what the
+               verdict's own caution costs (`comparison.verdict.WIDENED`)
     updates    of the claims about each recipe, how many held, beside the updates that it made
 
 Every training is a cell of an ordinary comparison in `--out`: stopped at any moment, the same

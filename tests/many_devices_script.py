@@ -40,7 +40,7 @@ def main() -> None:
                 data,
                 source=data.name,
                 path=folder / name,
-                budget=Budget(steps=12),
+                budget=Budget(steps=20),
                 precision="fp32",
                 world=here,
                 stop=Stop(),

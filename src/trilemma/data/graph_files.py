@@ -36,6 +36,7 @@ __all__ = [
     "dense",
     "found",
     "is_graphs",
+    "is_seen",
     "of_networks",
     "plain",
     "read",
@@ -115,7 +116,7 @@ def is_graphs(path: Path) -> bool:
     """
     if not path.is_dir():
         return path.suffix.lower() in FORMS
-    seen = Counter(p.suffix.lower() for p in path.rglob("*") if _is_seen(p, path))
+    seen = Counter(p.suffix.lower() for p in path.rglob("*") if is_seen(p, path))
     images = sum(seen[suffix] for suffix in SUFFIXES)
     own = sum(seen[suffix] for suffix in FORMS if suffix != ".json")
     if images and own:
@@ -126,7 +127,8 @@ def is_graphs(path: Path) -> bool:
     return bool(own or (seen[".json"] and not images))
 
 
-def _is_seen(path: Path, under: Path) -> bool:
+def is_seen(path: Path, under: Path) -> bool:
+    """Tell whether a path is a file of which no part below a folder is hidden."""
     return path.is_file() and not any(
         part.startswith(".") for part in path.relative_to(under).parts
     )
@@ -140,7 +142,7 @@ def found(path: Path, progress: Progress | None = None) -> Found:
     """
     files = [path]
     if path.is_dir():
-        here = sorted(p for p in path.rglob("*") if _is_seen(p, path))
+        here = sorted(p for p in path.rglob("*") if is_seen(p, path))
         files = [p for p in here if p.suffix.lower() in FORMS]
     seen = Found(files=len(files))
     for done, file in enumerate(files, 1):

@@ -173,7 +173,7 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
     files = sorted(
         file
         for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not _is_hidden(file, path)
+        if file.suffix.lower() in SUFFIXES and graph_files.is_seen(file, path)
     )
     if not files:
         raise BadInput(
@@ -199,10 +199,6 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
         if isinstance(one, str):
             raise BadInput(f"'{shown(file.relative_to(path))}' in {_named(path)} {one}.")
     return torch.stack([one for one in made if isinstance(one, Tensor)])
-
-
-def _is_hidden(file: Path, under: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(under).parts)
 
 
 # Points and tables

@@ -392,8 +392,8 @@ def density() -> list[Law]:
     many = _points(64)
     whole = small.log_density(many, noise=Noise.of(1, 64))
     alone = small.log_density(many[5:7], noise=Noise.of(1, 64)[5:7])
-    same = many[:1].expand(1000, 2)
-    guessed = small.log_density(same, noise=Noise.of(2, 1000))
+    same = many[:1].expand(4000, 2)
+    guessed = small.log_density(same, noise=Noise.of(2, 4000))
     small.probes = 0
     off = float(guessed.mean() - small.log_density(many[:1])[0])
     return [
@@ -404,7 +404,7 @@ def density() -> list[Law]:
             TRACE,
             off,
             0,
-            4 * float(guessed.std()) / math.sqrt(1000) + 5e-3,
+            4 * float(guessed.std()) / math.sqrt(4000) + 5e-3,
         ),
         equal("ln p by the flow: a row alone", CONTINUOUS, _largest(whole[5:7] - alone), 0, 1e-9),
     ]

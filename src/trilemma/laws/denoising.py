@@ -31,7 +31,7 @@ __all__ = ["CHECKS"]
 WHERE = "lecture 6; arXiv:2102.09672"
 COUNT = 256
 ROWS = 512
-"""Levels whose bound is looked at; of the flow, whose chance is less, half of them."""
+"""Levels that are weighed."""
 V = 0.3
 """Of a learned variance."""
 ERROR = 0.01
@@ -253,7 +253,7 @@ def fineness() -> list[Law]:
         time = f"a column, {time}" if values is column else time
         for kind, nats in (
             ("bound", model.bound(x, noise=noise[:], draws=64)),
-            ("flow", model.ode_log_prob(x[: ROWS // 2], noise=noise[: ROWS // 2])),
+            ("flow", model.ode_log_prob(x, noise=noise[:])),
         ):
             bits = -nats.double() / math.log(2)
             error = float(bits.std()) / math.sqrt(len(bits))
