@@ -12,6 +12,7 @@ import inspect
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from trilemma.core.errors import BadInput, nearest
@@ -49,7 +50,9 @@ class Field:
         return dataclasses.asdict(self) | {"type": self.type.__name__}
 
 
-def _meanings(recipe: type) -> dict[str, str]:
+@cache
+def _meanings(recipe: type) -> Mapping[str, str]:
+    """Read what stands below each field, once: threads of Python 3.11 may not parse at once."""
     found: dict[str, str] = {}
     for kind in reversed([c for c in recipe.__mro__ if dataclasses.is_dataclass(c)]):
         (page,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
