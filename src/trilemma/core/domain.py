@@ -122,10 +122,10 @@ class Domain:
     """The space in which a data set lies; all that a recipe needs to build a model for it."""
 
     kind: str
-    """What an example is: 'image', 'points' or 'graph'."""
+    """What an example is: 'image', 'points', 'graph' or 'molecule'."""
     shape: tuple[int, ...]
     """Shape of one example: (C, H, W) for an image, (D,) for a point, (N, N) for a graph of at
-    most N nodes (`core.graph`)."""
+    most N nodes (`core.graph`) or a molecule of at most N heavy atoms (`core.molecule`)."""
     values: Levels | Real | Columns
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their index; empty without labels."""
@@ -139,6 +139,8 @@ class Domain:
     """M, tokens of a caption at most; 0 without captions."""
     reach: int = 0
     """M of graphs: places that a node may look back in breadth-first order; 0 for other data."""
+    elements: tuple[str, ...] = ()
+    """Elements of molecules' atoms, the k-th of which k stands for; empty for other data."""
 
     @property
     def dimensions(self) -> int:
@@ -204,4 +206,5 @@ class Domain:
             tuple(plain["vocabulary"]),
             plain["words"],
             plain["reach"],
+            tuple(plain["elements"]),
         )

@@ -1,0 +1,235 @@
+r"""An environment in which molecules are built: hundreds at once, as tensors, valence kept.
+
+A `State` is molecules (`core.molecule`), each with the bonds that every atom can still make, and
+with the atom that was added last. An action has four parts, each chosen given those before it:
+
+    stop     end here, or go on
+    first    an atom that can make another bond
+    second   another atom that can, and is not bonded to the first: a ring is closed;
+             or a new atom of the k-th element: the molecule grows
+    bond     its order, single, double or triple, as both can still make
+
+and is a row of integers (stop, first, second, bond), second >= 0 an atom and -k a new one of the
+k-th element, bond 1 … 3. What breaks a valence is not allowed, so that every state is a valid
+molecule. An episode ends by stopping, when its steps are spent, or when no bond can be made.
+
+    A law of it (`laws.gcpn`): of all sequences of actions no state breaks a valence.
+
+References:
+    | Graph Convolutional Policy Network for Goal-Directed Molecular Graph Generation (You, Liu,
+      Ying, Pande & Leskovec, 2018), arXiv:1806.02473, sections 3.1 and 3.2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+__all__ = ["MoleculeEnvironment", "State", "expert_action"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Molecules that are being built."""
+
+    x: UInt8[Tensor, "B N N"]
+    """Elements on the diagonal, orders of bonds beside it."""
+    free: Int[Tensor, "B N"]
+    """Bonds that each atom can still make; 0 where there is none."""
+    size: Int[Tensor, " B"]
+    latest: Int[Tensor, " B"]
+    """The atom that was added last."""
+    remaining: Int[Tensor, " B"]
+    """Steps that are left."""
+    done: Bool[Tensor, " B"]
+
+    def __len__(self) -> int:
+        """Return the number of molecules."""
+        return len(self.x)
+
+    def __getitem__(self, rows: Tensor | slice) -> State:
+        """Take some of the molecules."""
+        return State(
+            self.x[rows],
+            self.free[rows],
+            self.size[rows],
+            self.latest[rows],
+            self.remaining[rows],
+            self.done[rows],
+        )
+
+
+@dataclass(frozen=True)
+class MoleculeEnvironment:
+    """The rules by which molecules are built.
+
+    Arguments:
+        valence: Of each code: 0, then those of the elements, [K + 1].
+        most: Atoms that a molecule may have, at most N.
+        steps: Actions of an episode, at most.
+    """
+
+    valence: Int[Tensor, " K"]
+    most: int
+    steps: int
+
+    @property
+    def elements(self) -> int:
+        """Return K, how many elements there are."""
+        return len(self.valence) - 1
+
+    def reset(self, count: int, limit: int, code: int = 1) -> State:
+        """Begin with single atoms.
+
+        Arguments:
+            count: B.
+            limit: N, rows of the matrices.
+            code: The element; the first one is carbon.
+        """
+        x = torch.zeros(count, limit, limit, dtype=torch.uint8, device=self.valence.device)
+        x[:, 0, 0] = code
+        return self.reset_from(x)
+
+    def reset_from(self, x: UInt8[Tensor, "B N N"]) -> State:
+        """Begin with given molecules, to which bonds and atoms are added."""
+        codes = x.diagonal(dim1=1, dim2=2).long()
+        free = self.valence.to(x.device)[codes] - (x.sum(2, dtype=torch.int64) - codes)
+        size = (codes > 0).sum(1)
+        steps = torch.full_like(size, self.steps)
+        return State(x, free, size, (size - 1).clamp_min(0), steps, size < 1)
+
+    def stop_mask(self, state: State) -> Bool[Tensor, "B 2"]:
+        """Tell whether a molecule may go on, and whether it may stop, which it always may."""
+        go = self.first_mask(state).any(1) & (state.remaining > 1) & ~state.done
+        return torch.stack([go, torch.ones_like(go)], 1)
+
+    def first_mask(self, state: State) -> Bool[Tensor, "B N"]:
+        """Tell which atoms can make another bond, with one that is there or with a new one."""
+        can = state.free > 0
+        full = state.size >= self.most
+        if not bool(full.any()):
+            return can
+        x, open_ = state.x[full], can[full]
+        partner = (x == 0) & open_[:, None]
+        partner.diagonal(dim1=1, dim2=2).zero_()
+        can = can.clone()
+        can[full] = open_ & partner.any(2)
+        return can
+
+    def second_mask(
+        self, state: State, first: Int[Tensor, " B"]
+    ) -> tuple[Bool[Tensor, "B N"], Bool[Tensor, "B K"]]:
+        """Tell which atoms the first may be bonded to, and which new elements.
+
+        Arguments:
+            state: Where the molecules stand.
+            first: An atom that can make another bond, of each.
+        """
+        rows = torch.arange(len(first), device=first.device)
+        # x[first, first] is its element, so that it is no partner of itself.
+        old = (state.x[rows, first] == 0) & (state.free > 0)
+        grows = (state.size < self.most) & (state.free[rows, first] > 0)
+        return old, grows[:, None].expand(-1, self.elements)
+
+    def bond_mask(
+        self, state: State, first: Int[Tensor, " B"], second: Int[Tensor, " B"]
+    ) -> Bool[Tensor, "B 3"]:
+        """Tell which orders the bond may have."""
+        rows = torch.arange(len(first), device=first.device)
+        own = state.free[rows, first]
+        old = state.free[rows, second.clamp_min(0)]
+        new = self.valence.to(second.device)[(-second).clamp_min(0)]
+        least = torch.minimum(own, torch.where(second < 0, new, old))
+        return torch.arange(1, 4, device=first.device) <= least[:, None]
+
+    def step(self, state: State, action: Int[Tensor, "B 4"]) -> State:
+        """Return the states after an action each, which must be allowed."""
+        stop, first, second, bond = action.unbind(1)
+        acts = (stop == 0) & ~state.done
+        grows = acts & (second < 0)
+        x, free = state.x.clone(), state.free.clone()
+        new = grows.nonzero()[:, 0]
+        at, code = state.size[new], -second[new]
+        x[new, at, at] = code.to(torch.uint8)
+        free[new, at] = self.valence.to(x.device)[code]
+        rows = acts.nonzero()[:, 0]
+        one, order = first[rows], bond[rows]
+        other = torch.where(second[rows] < 0, state.size[rows], second[rows])
+        x[rows, one, other] = x[rows, other, one] = order.to(torch.uint8)
+        free[rows, one] -= order
+        free[rows, other] -= order
+        remaining = state.remaining - (~state.done).long()
+        return State(
+            x,
+            free,
+            state.size + grows.long(),
+            torch.where(grows, state.size, state.latest),
+            remaining,
+            state.done | (stop == 1) | (remaining < 1),
+        )
+
+
+def expert_action(
+    x: UInt8[Tensor, "B N N"], valence: Int[Tensor, " K"], u: Float[Tensor, " B"]
+) -> tuple[State, Int[Tensor, "B 4"]]:
+    """Stop the building of given molecules at a random action, and say what the action is.
+
+    Atom after atom comes with a bond to the oldest atom that it is bonded to; then its rings are
+    closed, the oldest first; the last action stops.
+
+    Arguments:
+        x: Connected molecules, their atoms in an order in which each but the first is bonded to
+            an earlier one, as `orders.breadth_first` gives it.
+        valence: Of each code.
+        u: Uniform numbers that choose the action.
+
+    Returns:
+        The states before the actions, and the actions.
+    """
+    batch, room = x.shape[:2]
+    place = torch.arange(room, device=x.device)
+    rows = torch.arange(batch, device=x.device)
+    codes = x.diagonal(dim1=1, dim2=2).long()
+    n = (codes > 0).sum(1)
+    lower = (x > 0) & (place < place[:, None])
+    actions = lower.sum(2) * (place > 0)
+    total = actions.sum(1) + 1
+    chosen = (u.double() * total).long().clamp_max(total - 1)
+    after = actions.cumsum(1)
+    is_stop = chosen == total - 1
+    atom = torch.where(is_stop, n - 1, (after <= chosen[:, None]).sum(1)).clamp(0, room - 1)
+    before = torch.where(atom > 0, after[rows, (atom - 1).clamp_min(0)], 0)
+    # Which of the atom's bonds comes now, from 0; all of them are there where it is to stop.
+    which = torch.where(is_stop, actions[rows, atom], chosen - before)
+    rank = lower[rows, atom].long().cumsum(1)
+    partner = (lower[rows, atom] & (rank == which[:, None] + 1)).long().argmax(1)
+    grows = (which == 0) & ~is_stop
+    order = x[rows, atom, partner].long()
+    action = torch.stack(
+        [
+            is_stop.long(),
+            torch.where(grows, partner, atom),
+            torch.where(grows, -codes[rows, atom], partner),
+            order,
+        ],
+        1,
+    )
+    action = torch.where(is_stop[:, None], action.new_tensor([1, 0, 0, 1]), action)
+    there = torch.where(grows[:, None], place < atom[:, None], place <= atom[:, None]).to(x.dtype)
+    state = x * there[:, :, None] * there[:, None]
+    # Of the atom itself only the bonds that have come.
+    some = (~grows & ~is_stop).nonzero()[:, 0]
+    row = torch.where(rank[some] <= which[some, None], x[some, atom[some]], 0)
+    row = torch.where(place == atom[some, None], x[some, atom[some]], row)
+    row = torch.where(place <= atom[some, None], row, 0).to(x.dtype)
+    state[some, atom[some]] = row
+    state[some, :, atom[some]] = row
+    size = torch.where(grows, atom, atom + 1)
+    own = state.diagonal(dim1=1, dim2=2).long()
+    free = valence.to(x.device)[own] - (state.sum(2, dtype=torch.int64) - own)
+    steps = torch.full_like(size, room * room)
+    done = torch.zeros_like(is_stop)
+    return State(state, free, size, (size - 1).clamp_min(0), steps, done), action
