@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.record import Section
 from trilemma.data.graphs import preferential
-from trilemma.maths.building import acted, allowed, begun
+from trilemma.maths.graph_environment import action_mask, reset, step
 from trilemma.metrics.graph_statistics import statistics
 from trilemma.metrics.graphs import KERNELS
 from trilemma.metrics.mmd import Gram
@@ -34,17 +34,17 @@ def main(options: Any) -> list[Section]:
 
 def _steps(options: Any) -> Section:
     draw = torch.Generator().manual_seed(0)
-    site = begun(options.graphs, options.nodes, 10**6)
+    state = reset(options.graphs, options.nodes, 10**6)
     chances = torch.rand(options.steps, options.graphs, 2 * options.nodes + 2, generator=draw)
     start, counted = time.perf_counter(), 0
-    for step in range(options.steps):
-        counted += int((~site.done).sum())  # what has ended takes no step
-        may = allowed(site, grows=True)
+    for turn in range(options.steps):
+        counted += int((~state.done).sum())  # what has ended takes no step
+        may = action_mask(state, grows=True)
         may[:, -1] &= may.sum(1) == 1
-        act = (chances[step] * may).argmax(1)
-        site = acted(site, act, grows=True)
-        if bool(site.done.all()):
-            site = begun(options.graphs, options.nodes, 10**6)
+        act = (chances[turn] * may).argmax(1)
+        state = step(state, act, grows=True)
+        if bool(state.done.all()):
+            state = reset(options.graphs, options.nodes, 10**6)
     rate = counted / (time.perf_counter() - start)
     columns = ["graphs", "nodes at most", "graph-steps a second", "aimed at"]
     row = (options.graphs, options.nodes, f"{rate:,.0f}", "100,000")

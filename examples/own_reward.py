@@ -14,7 +14,8 @@ from trilemma.core.graph import adjacency
 from trilemma.core.model import Stage
 from trilemma.core.noise import Noise
 from trilemma.data.rollouts import Rollouts
-from trilemma.families.graph_policy import Acts, GraphPolicy, Reinforcing, Settings
+from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
+from trilemma.families.ppo import PPO, Settings
 from trilemma.networks.graph import ActNetwork
 from trilemma.report.graphs import sheet
 from trilemma.training.precision import choose
@@ -36,15 +37,15 @@ def main() -> None:
     torch.manual_seed(0)
     cpu = torch.device("cpu")
     domain = Domain("graph", (NODES, NODES), Levels(2), reach=NODES - 1)
-    policy = GraphPolicy(ActNetwork(), domain, acts=60)
+    policy = GraphPolicy(ActNetwork(), domain, steps=60)
     nothing = torch.zeros(64, NODES, NODES, dtype=torch.uint8)
     settings = Settings()
 
-    def collect(noise: Noise, number: int) -> Acts:
+    def collect(noise: Noise, number: int) -> GraphTransitions:
         return policy.collect(noise, nothing, reward, settings)
 
-    stream = Rollouts(collect, Acts, episodes=64, batch=256, batches=8, seed=0)
-    stage = Stage("reinforce", Reinforcing(policy, settings), lambda: stream)
+    stream = Rollouts(collect, GraphTransitions, episodes=64, batch=256, batches=8, seed=0)
+    stage = Stage("reinforce", PPO(policy, settings), lambda: stream)
     chosen = choose("fp32", cpu)
     given = {"device": cpu, "precision": chosen, "total": STEPS}
     trainer = Trainer(stage.model, stage, stream, Training(lr=2e-3), **given)

@@ -79,7 +79,8 @@ def _columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--columns",
         metavar="NAME=KIND,…",
-        help="what columns of a table are, where the rule errs: real, whole, category, or drop",
+        help="what columns of a table are, where the rule errs: real, whole, category, drop, "
+        "molecule",
     )
 
 

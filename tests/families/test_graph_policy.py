@@ -11,14 +11,8 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, graph, sizes
 from trilemma.core.noise import Noise
 from trilemma.data.rollouts import Rollouts
-from trilemma.families.graph_policy import (
-    Acts,
-    Cloning,
-    GraphPolicy,
-    Reinforcing,
-    Settings,
-    checked,
-)
+from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
+from trilemma.families.ppo import PPO, BehaviourCloning, Settings, checked
 from trilemma.networks.graph import ActNetwork, GraphCritic
 
 DOMAIN = Domain("graph", (8, 8), Levels(2), reach=5)
@@ -28,7 +22,7 @@ DOMAIN = Domain("graph", (8, 8), Levels(2), reach=5)
 def builder():
     torch.manual_seed(0)
     return GraphPolicy(
-        ActNetwork(width=16, layers=2), DOMAIN, critic=GraphCritic(width=8, layers=1), acts=37
+        ActNetwork(width=16, layers=2), DOMAIN, critic=GraphCritic(width=8, layers=1), steps=37
     )
 
 
@@ -56,26 +50,26 @@ def test_a_reward_that_is_none_is_refused(reward, said, real):
 
 
 def test_a_collection_tells_what_the_policy_did(builder, real):
-    acts = builder.collect(Noise.of(0, 32), real, edges_of, Settings())
-    assert acts.advantage.mean().abs() < 1e-5
-    assert acts.advantage.std() == pytest.approx(1, abs=1e-3)
-    assert (acts.old <= 0).all()
-    again = Reinforcing(builder, Settings()).objectives()[0].loss(acts)
+    transitions = builder.collect(Noise.of(0, 32), real, edges_of, Settings())
+    assert transitions.advantage.mean().abs() < 1e-5
+    assert transitions.advantage.std() == pytest.approx(1, abs=1e-3)
+    assert (transitions.old <= 0).all()
+    again = PPO(builder, Settings()).objectives()[0].loss(transitions)
     assert float(again.terms["kl"]) == pytest.approx(0, abs=1e-6)
     assert float(again.terms["clipped"]) == 0
-    assert torch.equal(acts.reward, edges_of(acts.built).float())
+    assert torch.equal(transitions.reward, edges_of(transitions.built).float())
 
 
 def test_a_collection_of_one_transition_has_no_advantage(builder, real):
     """The standard deviation of one number is none."""
-    builder.acts = 1
-    acts = builder.collect(Noise.of(0, 1), real[:1], edges_of, Settings())
-    assert len(acts) == 1
-    assert acts.advantage.tolist() == [0]
+    builder.steps = 1
+    transitions = builder.collect(Noise.of(0, 1), real[:1], edges_of, Settings())
+    assert len(transitions) == 1
+    assert transitions.advantage.tolist() == [0]
 
 
 def test_a_policy_that_moves_too_far_plays_anew(builder, real):
-    learner = Reinforcing(builder, Settings(target_kl=0.02))
+    learner = PPO(builder, Settings(target_kl=0.02))
     numbers = []
 
     def collect(noise, number):
@@ -84,7 +78,13 @@ def test_a_policy_that_moves_too_far_plays_anew(builder, real):
 
     def stream():
         return Rollouts(
-            collect, Acts, episodes=32, batch=64, batches=9, seed=1, is_stale=learner.is_too_far
+            collect,
+            GraphTransitions,
+            episodes=32,
+            batch=64,
+            batches=9,
+            seed=1,
+            is_stale=learner.is_too_far,
         )
 
     first = stream()
@@ -110,22 +110,22 @@ def test_a_policy_that_moves_too_far_plays_anew(builder, real):
 def test_a_reward_is_learnt(builder, real):
     """A reward of one's own, by plain updates: graphs with many edges."""
     builder.critic = None
-    learner = Reinforcing(builder, Settings(entropy_weight=0.0))
+    learner = PPO(builder, Settings(entropy_weight=0.0))
     (objective,) = learner.objectives()
     optimiser = torch.optim.Adam(objective.parameters, 0.01)
     means = []
     for turn in range(12):
-        acts = builder.collect(Noise.of(turn, 32), real, edges_of, Settings())
-        means.append(float(edges_of(acts.built).mean()))
+        transitions = builder.collect(Noise.of(turn, 32), real, edges_of, Settings())
+        means.append(float(edges_of(transitions.built).mean()))
         for _ in range(4):
             optimiser.zero_grad()
-            objective.loss(acts).value.backward()
+            objective.loss(transitions).value.backward()
             optimiser.step()
     assert sum(means[-3:]) > 1.5 * sum(means[:3])
 
 
 def test_cloning_learns_to_build_one_graph(builder, real):
-    (objective,) = Cloning(builder).objectives()
+    (objective,) = BehaviourCloning(builder).objectives()
     optimiser = torch.optim.Adam(objective.parameters, 0.01)
     for step in range(120):
         loss = objective.loss(Examples(real, noise=Noise.of(step, 32)))
@@ -148,7 +148,7 @@ def test_modes_are_left_as_they_were(builder, real):
 
 class TestStream:
     def made(self, collect):
-        return Rollouts(collect, Acts, episodes=32, batch=16, batches=3, seed=1)
+        return Rollouts(collect, GraphTransitions, episodes=32, batch=16, batches=3, seed=1)
 
     def test_collects_anew_every_few_batches_and_goes_on_exactly(self, builder, real):
         numbers = []
@@ -170,7 +170,7 @@ class TestStream:
         assert len(batches[0]) == 16
         assert not torch.equal(batches[0].old, batches[1].old)
 
-    @pytest.mark.parametrize("lacking", ["first", "number", "acts", "old"])
+    @pytest.mark.parametrize("lacking", ["first", "number", "transitions", "old"])
     def test_a_state_of_an_earlier_version_is_refused_in_a_sentence(self, builder, real, lacking):
         def collect(noise, number):
             return builder.collect(noise, real, edges_of, Settings())
@@ -178,8 +178,8 @@ class TestStream:
         stream = self.made(collect)
         stream.batch(0)
         state = stream.state_dict()
-        kept = {name: x for name, x in state["acts"].items() if name != lacking}
-        state = {name: x for name, x in (state | {"acts": kept}).items() if name != lacking}
+        kept = {name: x for name, x in state["transitions"].items() if name != lacking}
+        state = {name: x for name, x in (state | {"transitions": kept}).items() if name != lacking}
         with pytest.raises(BadInput, match="earlier version"):
             self.made(collect).load_state_dict(state)
 

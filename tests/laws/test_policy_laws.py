@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trilemma.laws import policy as laws
-from trilemma.maths import building, policy, robustness
+from trilemma.maths import graph_environment, ppo, robustness
 from trilemma.networks import graph as networks
 
 
@@ -16,13 +16,13 @@ def test_laws_hold(check):
         assert law.holds, law
 
 
-MAY, ACTED, EXPERT, LOG_PROBS = (
-    building.allowed,
-    building.acted,
-    building.expert,
-    policy.masked_log_probs,
+MAY, STEP, EXPERT, LOG_PROBS = (
+    graph_environment.action_mask,
+    graph_environment.step,
+    graph_environment.expert_action,
+    ppo.masked_log_probs,
 )
-ADVANTAGES, ORDERS, FEATURES = policy.advantages, robustness.orders, networks.features
+ADVANTAGES, ORDERS, FEATURES = ppo.advantages, robustness.orders, networks.features
 EMBED, POOLED = networks.Embedding.forward, networks.pooled
 
 
@@ -35,16 +35,18 @@ def unscaled(logits, may):
     return LOG_PROBS(logits, may) + 0.1
 
 
-def one_way(site, act, grows):
+def one_way(state, action, grows):
     """Edges that are written once."""
-    after = ACTED(site, act, grows)
-    return building.Site(after.x.triu(), after.hand, after.left, after.done)
+    after = STEP(state, action, grows)
+    return graph_environment.State(
+        after.x.triu(), after.current_node, after.remaining, after.done
+    )
 
 
 def newest_first(x, parent, u):
-    site, act = EXPERT(x, parent, u)
+    state, act = EXPERT(x, parent, u)
     room = x.shape[1]
-    return site, torch.where(act < room, (act + 1) % room, act)
+    return state, torch.where(act < room, (act + 1) % room, act)
 
 
 def squared(log_prob, old, advantage, clip):
@@ -107,18 +109,18 @@ def early(x, order):
 robustness_of = robustness.critical_fraction
 
 BROKEN = [
-    ("masks", "not allowed", policy, "masked_log_probs", leaky),
-    ("masks", "sum to one", policy, "masked_log_probs", unscaled),
-    ("masks", "simple graph", building, "acted", one_way),
-    ("experts", "build the graph", building, "expert", newest_first),
-    ("gradient", "exact policy gradient", policy, "surrogate", squared),
-    ("clipping", "stops the slope", policy, "surrogate", unclipped),
-    ("divergence", "is KL", policy, "approximate_kl", log_ratio),
-    ("divergence", "below zero", policy, "approximate_kl", k1),
-    ("divergence", "counted as clipped", policy, "is_clipped", moved_far),
-    ("divergence", "some not", policy, "is_clipped", never),
-    ("weighing", "lambda 1", policy, "advantages", endless),
-    ("weighing", "lambda 0", policy, "advantages", endless),
+    ("masks", "not allowed", ppo, "masked_log_probs", leaky),
+    ("masks", "sum to one", ppo, "masked_log_probs", unscaled),
+    ("masks", "simple graph", graph_environment, "step", one_way),
+    ("experts", "build the graph", graph_environment, "expert_action", newest_first),
+    ("gradient", "exact policy gradient", ppo, "surrogate", squared),
+    ("clipping", "stops the slope", ppo, "surrogate", unclipped),
+    ("divergence", "is KL", ppo, "approximate_kl", log_ratio),
+    ("divergence", "below zero", ppo, "approximate_kl", k1),
+    ("divergence", "counted as clipped", ppo, "is_clipped", moved_far),
+    ("divergence", "some not", ppo, "is_clipped", never),
+    ("weighing", "lambda 1", ppo, "advantages", endless),
+    ("weighing", "lambda 0", ppo, "advantages", endless),
     ("symmetry", "go with their nodes", networks, "features", placed),
     ("symmetry", "value does not know", networks, "pooled", first),
     ("symmetry", "nor does a critic", networks, "pooled", first),

@@ -11,19 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trilemma.core import molecule
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, sizes, stacked
-from trilemma.data import folder, graph_files, graphs, idx, table
+from trilemma.data import folder, graph_files, graphs, idx, molecule_files, molecules, table
 from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
-from trilemma.data.sources import is_named, load, place
+from trilemma.data.sources import declared_molecules, is_named, load, place
 from trilemma.data.split import content_hashes, duplicates
 from trilemma.maths.isomorphism import IsomorphismClasses
 
 __all__ = ["Report", "check"]
 
-SHEET = {"image": 64, "points": 4096, "graph": 36}
+SHEET = {"image": 64, "points": 4096, "graph": 36, "molecule": 36}
 """Examples on the contact sheet."""
 
 
@@ -112,6 +113,9 @@ def check(
     path = None if is_named(name_or_path) else place(name_or_path)
     if path is not None and graph_files.is_graphs(path):
         return _of_graphs(name_or_path, path, progress)
+    column = declared_molecules(name_or_path)
+    if path is not None and molecule_files.is_molecules(path, column):
+        return _of_molecules(path, column, progress)
     if path is None or table.is_table(path) or idx.find(path):
         return _report(load(name_or_path, size=size))
     found = pictures(path, size=size, progress=progress)
@@ -151,8 +155,31 @@ def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Repo
     return dataclasses.replace(report, counts=counts, unreadable=found.unreadable, notes=notes)
 
 
+def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> Report:
+    """Look through files of molecules."""
+    found = molecule_files.found(path, column, progress)
+    name = path.resolve().name
+    counts = {"files": found.files, "entries": found.entries, "usable": len(found.molecules)}
+    try:
+        report = _report(molecules.of_found(found, name))
+    except BadInput as error:
+        return Report(name, str(error), counts=counts, unreadable=found.left_out)
+    left_out = [note for note in report.notes if not note.startswith("left out, ")]
+    copies = {**report.duplicates, "spelt again": found.again}
+    return dataclasses.replace(
+        report,
+        counts=report.counts | counts,
+        unreadable=found.left_out,
+        duplicates=copies,
+        notes=left_out,
+    )
+
+
 def _duplicates(data: DataSet) -> dict[str, int]:
     """Count copies: of graphs, whatever the order of their nodes."""
+    if data.domain.kind == "molecule":
+        train, test = ([hash(one) for one in part.names or ()] for part in (data.train, data.test))
+        return duplicates(train, test)
     if data.domain.kind != "graph":
         return duplicates(content_hashes(data.train.x), content_hashes(data.test.x))
     classes = IsomorphismClasses()
@@ -161,7 +188,9 @@ def _duplicates(data: DataSet) -> dict[str, int]:
 
 
 def _facts(data: DataSet) -> dict[str, str]:
-    """Say what graphs are like."""
+    """Say what graphs or molecules are like."""
+    if data.domain.kind == "molecule":
+        return _chemical(data)
     if data.domain.kind != "graph":
         return {}
     both = [data.train.x, data.test.x]
@@ -179,6 +208,24 @@ def _facts(data: DataSet) -> dict[str, str]:
         kept = torch.cat([data.rule.holds(x) for x in both])
         facts["rule"] = f"{data.rule.words}: {int(kept.sum())} of {len(kept)}"
     return facts
+
+
+def _chemical(data: DataSet) -> dict[str, str]:
+    """Say which atoms and bonds molecules have."""
+    x = torch.cat([data.train.x, data.test.x])
+    codes = molecule.atoms(x).flatten()
+    counts = torch.bincount(codes, minlength=len(data.domain.elements) + 1)[1:]
+    joined = (molecule.bonds(x) > 0).sum((1, 2)) // 2
+    orders = torch.bincount(molecule.bonds(x).flatten(), minlength=4)[1:4] // 2
+    kinds = zip(("single", "double", "triple"), orders.tolist(), strict=True)
+    present = zip(data.domain.elements, counts.tolist(), strict=True)
+    return {
+        "heavy atoms": _range(molecule.sizes(x)),
+        "elements": _list({name: n for name, n in present if n}),
+        "bonds, kekulised": _list(dict(kinds)),
+        "rings": _range(joined - molecule.sizes(x) + 1),
+        "room": f"{data.domain.shape[0]} heavy atoms of a molecule that is built",
+    }
 
 
 def _range(values: Tensor) -> str:

@@ -1,10 +1,10 @@
-"""Batches that a policy makes: episodes are played, and their acts handed out several times.
+"""Batches that a policy makes: episodes are played, and their transitions reused.
 
-Every so many batches a collection is made by the policy as it is then; in between its acts are
-handed out in random minibatches. A collection may end early: where the policy has moved too far
-from the one that played, by a function of its weights and the minibatch, it plays anew. Unlike a
-stream of data this one has a state: the collection that is in use. It goes into checkpoints, so
-that a run goes on with the same acts.
+Every so many batches a collection is made by the policy as it is then; in between its transitions
+are handed out in random minibatches. A collection may end early: where the policy has moved too
+far from the one that played, by a function of its weights and the minibatch, it plays anew. Unlike
+a stream of data this one has a state: the collection that is in use. It goes into checkpoints, so
+that a run goes on with the same transitions.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ class Rollouts(Stream[B]):
     """Minibatches of collections.
 
     Arguments:
-        collect: Plays episodes: (noise of E rows, number of the collection) -> all their acts.
+        collect: Plays episodes: (noise of E rows, number of the collection) -> transitions.
         kind: The class of a collection.
         episodes: E, episodes of a collection.
-        batch: Acts a batch.
+        batch: Transitions a batch.
         batches: Batches of a collection.
         seed: Seed of episodes and minibatches.
         is_stale: Tells of a minibatch that would be handed out whether the policy has moved too
@@ -52,11 +52,11 @@ class Rollouts(Stream[B]):
     ) -> None:
         self._collect, self._kind = collect, kind
         self._episodes, self._size, self._batches, self._seed = episodes, batch, batches, seed
-        self._number, self._first, self._acts, self._is_stale = -1, 0, None, is_stale
+        self._number, self._first, self._kept, self._is_stale = -1, 0, None, is_stale
 
     def batch(self, k: int) -> B:
         """Return the k-th batch; a collection is made where the one before has ended."""
-        if self._acts is None or k - self._first >= self._batches:
+        if self._kept is None or k - self._first >= self._batches:
             self._renew(k)
         batch = self._minibatch(k)
         if k > self._first and self._is_stale is not None and self._is_stale(batch):
@@ -68,26 +68,26 @@ class Rollouts(Stream[B]):
         """Make a collection whose first batch is the k-th."""
         self._number, self._first = self._number + 1, k
         noise = Noise.of(mix(self._seed, "episodes", k), self._episodes)
-        self._acts = self._collect(noise, self._number).to("cpu")
+        self._kept = self._collect(noise, self._number).to("cpu")
 
     def _minibatch(self, k: int) -> B:
-        assert self._acts is not None
+        assert self._kept is not None
         order = torch.Generator().manual_seed(mix(self._seed, "minibatch", k))
-        rows = torch.randint(len(self._acts), (self._size,), generator=order)
+        rows = torch.randint(len(self._kept), (self._size,), generator=order)
         fields: dict[str, Any] = {name: value[rows] for name, value in self._fields().items()}
         noise = Noise.of(mix(self._seed, "batch", k), self._size)
         return self._kind(**(fields | {"noise": noise}))
 
     def _fields(self) -> dict[str, torch.Tensor]:
         """Return the tensors of the collection by name."""
-        found = {f.name: getattr(self._acts, f.name) for f in dataclasses.fields(self._kind)}
+        found = {f.name: getattr(self._kept, f.name) for f in dataclasses.fields(self._kind)}
         return {name: x for name, x in found.items() if isinstance(x, torch.Tensor)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the collection in use."""
-        if self._acts is None:
+        if self._kept is None:
             return {}
-        return {"number": self._number, "first": self._first, "acts": self._fields()}
+        return {"number": self._number, "first": self._first, "transitions": self._fields()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a collection into use.
@@ -99,7 +99,7 @@ class Rollouts(Stream[B]):
             return
         try:
             self._number, self._first = int(state["number"]), int(state["first"])
-            self._acts = self._kind(**state["acts"])
+            self._kept = self._kind(**state["transitions"])
         except (KeyError, TypeError):
             raise BadInput(
                 "the checkpoint holds episodes in the form of an earlier version of trilemma, "

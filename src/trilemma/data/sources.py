@@ -25,7 +25,19 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
-from trilemma.data import cache, ego, emoji, folder, graph_files, graphs, idx, photos, table
+from trilemma.data import (
+    cache,
+    ego,
+    emoji,
+    folder,
+    graph_files,
+    graphs,
+    idx,
+    molecule_files,
+    molecules,
+    photos,
+    table,
+)
 from trilemma.data.binary import binarised
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.debian import Bundle
@@ -40,6 +52,7 @@ __all__ = [
     "NAMES",
     "Source",
     "available",
+    "declared_molecules",
     "fetch",
     "is_named",
     "load",
@@ -55,7 +68,7 @@ class Source:
 
     name: str
     kind: str
-    """'image', 'points' or 'graph'."""
+    """'image', 'points', 'graph' or 'molecule'."""
     description: str
     origin: str
     """Where it is from."""
@@ -66,8 +79,10 @@ class Source:
     classes: Sequence[str] = field(default_factory=tuple)
     grey: str = ""
     """The grey data set of which this one is made."""
-    bundle: Bundle | None = None
+    bundle: Bundle | molecules.Moses | None = None
     """The files that it is made of, where they are not idx files."""
+    made: Callable[[], DataSet] | None = None
+    """Load it, where it is neither idx files nor offered at several sizes."""
     at: Callable[[int | None], DataSet] | None = None
     """Load it at a size, or at its usual one; None for a set that has one size."""
 
@@ -213,6 +228,26 @@ NAMES: Mapping[str, Source] = {
         bundle=photos.BUNDLE,
         at=photos.dataset,
     ),
+    "qm9-small": Source(
+        "qm9-small",
+        "molecule",
+        "800 molecules of up to nine heavy atoms (C, N, O, F), with coordinates",
+        "R. Ramakrishnan, P. Dral, M. Rupp & O. A. von Lilienfeld, Quantum chemistry structures "
+        "and properties of 134 kilo molecules (2014)",
+        "CC0",
+        "shipped with the package",
+        made=molecules.qm9_small,
+    ),
+    "moses": Source(
+        "moses",
+        "molecule",
+        "50,000 + 5,000 drug-like molecules of MOSES, by its own split",
+        "D. Polykovskiy et al., Molecular Sets (MOSES) (2020); molecules of ZINC",
+        "MIT",
+        "trilemma data fetch moses (PyPI package molsets 0.3.1)",
+        bundle=molecules.MOSES,
+        made=molecules.moses,
+    ),
 } | _computed()
 
 
@@ -270,6 +305,11 @@ def load(
         if graph_files.is_graphs(path) or radius is not None:
             _no_size(path.name, size)
             return of_files(graph_files.found(path, progress), path, radius)
+        column = declared_molecules(name_or_path)
+        if molecule_files.is_molecules(path, column):
+            _no_size(path.name, size)
+            read = molecule_files.found(path, column, progress)
+            return molecules.of_found(read, shown(path.resolve().name))
         if table.is_table(path):
             _no_size(path.name, size)
             return table.dataset(path, kinds)
@@ -291,6 +331,8 @@ def load(
 def _whole(source: Source, size: int | None) -> DataSet:
     if source.at is not None:
         return _beside(source.name, partial(source.at, size))
+    if source.made is not None:
+        return source.made()
     if source.kind == "points":
         return points(source.name)
     if source.name in ego.EGOS:
@@ -341,20 +383,37 @@ def place(path: str) -> Path:
     if os.path.exists(there):
         raise BadInput(
             f"'{shown(path)}' is a file; wanted is a folder of images or graphs, a .csv of "
-            f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}), or a name."
+            f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}) or of molecules "
+            f"({', '.join(molecule_files.FORMS)}), or a name."
         )
     if os.sep in path or path.startswith((".", "~")) or _is_file_of(Path(path)):
         what = "file" if _is_file_of(Path(path)) else "folder"
         raise BadInput(
             f"there is no {what} '{shown(path)}'; give a folder of images or graphs, a .csv of "
-            f"numbers, a file of graphs, or a name ({', '.join(sorted(NAMES))})."
+            f"numbers, a file of graphs or molecules, or a name ({', '.join(sorted(NAMES))})."
         )
     raise nearest("data set", path.partition(SIGN)[0], NAMES)
 
 
 def _is_file_of(path: Path) -> bool:
     """Tell whether a file's suffix is one of a data set in one file."""
-    return table.is_table(path) or path.suffix.lower() in graph_files.FORMS
+    forms = (*graph_files.FORMS, *molecule_files.FORMS)
+    return table.is_table(path) or molecule_files.form(path) in forms
+
+
+def declared_molecules(name_or_path: str) -> str | None:
+    """Return the column that a path declares to hold molecules, as `with_columns` says it.
+
+    Raises:
+        BadInput: There are several.
+    """
+    kinds = _kinds(name_or_path) or {}
+    named = [name for name, kind in kinds.items() if kind == table.MOLECULE]
+    if len(named) > 1:
+        raise BadInput(
+            f"--columns says that {len(named)} columns are molecules; a set has one of them."
+        )
+    return named[0] if named else None
 
 
 def with_radius(name_or_path: str, radius: int | None) -> str:

@@ -43,7 +43,8 @@ CELLS, LARGEST = 2**20, 2**24
 float32 once they are standardised."""
 NAMED = 12
 """Categories that a note names."""
-DROP = "drop"
+DROP, MOLECULE = "drop", "molecule"
+"""Kinds of column that a table of numbers does not have."""
 
 
 def is_table(path: Path) -> bool:
@@ -66,10 +67,10 @@ def declared(text: str) -> dict[str, str]:
         if not sign or not name:
             raise BadInput(
                 f"--columns '{shown(part)}' was given; give NAME=KIND, as in age=whole, with "
-                f"commas between; kinds are {', '.join((*KINDS, DROP))}."
+                f"commas between; kinds are {', '.join((*KINDS, DROP, MOLECULE))}."
             )
-        if kind not in (*KINDS, DROP):
-            raise nearest("kind of a column", kind, (*KINDS, DROP))
+        if kind not in (*KINDS, DROP, MOLECULE):
+            raise nearest("kind of a column", kind, (*KINDS, DROP, MOLECULE))
         if name in kinds:
             raise BadInput(f"--columns names '{shown(name)}' twice; give one kind for each.")
         kinds[name] = kind

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trilemma.core import graph as graphs
 from trilemma.laws.law import Check, Law, equal
-from trilemma.maths import building, orders, policy, robustness
+from trilemma.maths import graph_environment, orders, ppo, robustness
 from trilemma.networks import graph as networks
 
 __all__ = ["CHECKS"]
@@ -40,26 +40,26 @@ def _gradients(value: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor | No
     return torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
 
 
-Episode = tuple[list[tuple[building.Site, int]], building.Site]
+Episode = tuple[list[tuple[graph_environment.State, int]], graph_environment.State]
 
 
-def _episodes(site: building.Site, grows: bool) -> Iterator[Episode]:
+def _episodes(state: graph_environment.State, grows: bool) -> Iterator[Episode]:
     """List all episodes from a state of one graph: its acts, and how it ends."""
-    if bool(site.done):
-        yield [], site
+    if bool(state.done):
+        yield [], state
         return
-    for act in building.allowed(site, grows)[0].nonzero()[:, 0].tolist():
-        after = building.acted(site, torch.tensor([act]), grows)
+    for act in graph_environment.action_mask(state, grows)[0].nonzero()[:, 0].tolist():
+        after = graph_environment.step(state, torch.tensor([act]), grows)
         for acts, end in _episodes(after, grows):
-            yield [(site, act), *acts], end
+            yield [(state, act), *acts], end
 
 
-def _starts() -> list[tuple[building.Site, bool]]:
+def _starts() -> list[tuple[graph_environment.State, bool]]:
     """Return a graph that grows, and one that gets two edges."""
     path = graphs.graph(4, [(0, 1), (1, 2), (2, 3)])[None]
     return [
-        (building.begun(1, NODES, ACTS), True),
-        (building.gathered(path, torch.tensor([2])), False),
+        (graph_environment.reset(1, NODES, ACTS), True),
+        (graph_environment.reset_from(path, torch.tensor([2])), False),
     ]
 
 
@@ -73,14 +73,14 @@ def gradient() -> list[Law]:
         for acts, end in _episodes(start, grows):
             worth = float(end.x.sum()) ** 1.5 + float(end.x[0, 0].sum())
             log_probs = []
-            for site, act in acts:
-                logits, _ = network(site.x, site.hand, site.left)
-                may = building.allowed(site, grows)
-                log_probs.append(policy.masked_log_probs(logits, may)[0, act])
+            for state, act in acts:
+                logits, _ = network(state.x, state.current_node, state.remaining)
+                may = graph_environment.action_mask(state, grows)
+                log_probs.append(ppo.masked_log_probs(logits, may)[0, act])
             told = torch.stack(log_probs)
             chance = told.sum().exp()
             expected = expected + chance * worth
-            gain = policy.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
+            gain = ppo.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
             given = given + chance.detach() * gain.sum()
         exact = _gradients(expected, weights)
         found = _gradients(given, weights)
@@ -108,13 +108,13 @@ def masks() -> list[Law]:
     for start, grows in _starts():
         network = _network(0 if grows else 2)
         for acts, end in _episodes(start, grows):
-            for site, _ in acts:
-                logits, _ = network(site.x, site.hand, site.left)
-                may = building.allowed(site, grows)
-                chance = policy.masked_log_probs(logits, may).exp()
+            for state, _ in acts:
+                logits, _ = network(state.x, state.current_node, state.remaining)
+                may = graph_environment.action_mask(state, grows)
+                chance = ppo.masked_log_probs(logits, may).exp()
                 forbidden = max(forbidden, float(chance[~may].max()))
                 rest = max(rest, abs(float(chance[may].sum()) - 1))
-            for x in (*(site.x[0] for site, _ in acts), end.x[0]):
+            for x in (*(state.x[0] for state, _ in acts), end.x[0]):
                 n = int(x.diagonal().sum())
                 simple = torch.equal(x, x.T) and int(x.max()) == 1
                 simple &= bool(x.diagonal()[:n].all()) and not bool(x[n:].any())
@@ -143,12 +143,14 @@ def experts() -> list[Law]:
         steps = int(graphs.adjacency(y).sum()) // 2 + 1
         steps += int((orders.parents(y)[0, 1:] == torch.arange(1, 4)).sum())
         at = (torch.arange(steps) + 0.5) / steps
-        _, acts = building.expert(y.expand(steps, 4, 4), orders.parents(y).expand(steps, 4), at)
-        site = building.begun(1, 4, 100)
+        _, acts = graph_environment.expert_action(
+            y.expand(steps, 4, 4), orders.parents(y).expand(steps, 4), at
+        )
+        state = graph_environment.reset(1, 4, 100)
         for act in acts:
-            wrong += not bool(building.allowed(site, True)[0, act])
-            site = building.acted(site, act[None], True)
-        wrong += int((site.x != y).sum()) + int(not bool(site.done))
+            wrong += not bool(graph_environment.action_mask(state, True)[0, act])
+            state = graph_environment.step(state, act[None], True)
+        wrong += int((state.x != y).sum()) + int(not bool(state.done))
     return [equal("the expert's acts build the graph (entries that differ)", SOURCE, wrong, 0, 0)]
 
 
@@ -159,9 +161,9 @@ def weighing() -> list[Law]:
     rewards = torch.randn(5, 3, generator=draw, dtype=torch.float64)
     there = torch.arange(5)[:, None] < torch.tensor([5, 3, 1])
     rewards = rewards * there
-    whole = policy.advantages(rewards, values, there, decay=1.0)
+    whole = ppo.advantages(rewards, values, there, decay=1.0)
     returns = rewards.flip(0).cumsum(0).flip(0)
-    one = policy.advantages(rewards, values, there, decay=0.0)
+    one = ppo.advantages(rewards, values, there, decay=0.0)
     later = torch.cat([values[1:] * there[1:], torch.zeros(1, 3, dtype=torch.float64)])
     told = (rewards + later - values) * there
     return [
@@ -187,7 +189,7 @@ def clipping() -> list[Law]:
     ratio = torch.tensor([0.5, 0.5, 1.0, 1.0, 1.5, 1.5], dtype=torch.float64)
     advantage = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
     log_prob = ratio.log().requires_grad_()
-    gain = policy.surrogate(log_prob, torch.zeros_like(ratio), advantage, 0.2)
+    gain = ppo.surrogate(log_prob, torch.zeros_like(ratio), advantage, 0.2)
     (slope,) = torch.autograd.grad(gain.sum(), log_prob)
     wanted = torch.tensor([0.5, 0.0, 1.0, -1.0, 0.0, -1.5], dtype=torch.float64)
     return [
@@ -207,12 +209,12 @@ def divergence() -> list[Law]:
     draw = torch.Generator().manual_seed(0)
     old, new = torch.randn(2, 4, generator=draw, dtype=torch.float64).log_softmax(1)
     exact = float((old.exp() * (old - new)).sum())
-    terms = policy.approximate_kl(new, old)
+    terms = ppo.approximate_kl(new, old)
     advantage = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
     moved = new.clone().requires_grad_()
-    gain = policy.surrogate(moved, old, advantage, 0.1)
+    gain = ppo.surrogate(moved, old, advantage, 0.1)
     (gradient,) = torch.autograd.grad(gain.sum(), moved)
-    said = policy.is_clipped(new, old, advantage, 0.1)
+    said = ppo.is_clipped(new, old, advantage, 0.1)
     return [
         equal(
             "mean of (r - 1) - ln r under the old policy is KL(old || new) (gap)",
@@ -243,9 +245,9 @@ def symmetry() -> list[Law]:
     y = graphs.reordered(x, order)
     embed, network = networks.Embedding(networks.features(x).shape[2], 6, 2), _network(3)
     h, g = (embed(z, networks.features(z)) for z in (x, y))
-    hand, left = torch.tensor([2]), torch.tensor([2])
-    _, value = network(x, hand, left)
-    _, other = network(y, order.argsort(1)[:, 2], left)
+    current_node, remaining = torch.tensor([2]), torch.tensor([2])
+    _, value = network(x, current_node, remaining)
+    _, other = network(y, order.argsort(1)[:, 2], remaining)
     critic = networks.GraphCritic(width=6, layers=2)
     return [
         equal(

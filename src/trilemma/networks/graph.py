@@ -40,8 +40,8 @@ def features(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N F"]:
     size = (n.float() / x.shape[1])[:, None].expand_as(degree)
     share = degree.float() / (n[:, None] - 1).clamp_min(1)
     mean = (degree.sum(1) / n.clamp_min(1)).float()[:, None].expand_as(degree) / DEGREES
-    told = torch.cat([codes, torch.stack([size, share, mean], -1)], -1)
-    return told * here[..., None]
+    made = torch.cat([codes, torch.stack([size, share, mean], -1)], -1)
+    return made * here[..., None]
 
 
 class Embedding(nn.Module):
@@ -61,14 +61,14 @@ class Embedding(nn.Module):
         self.leave = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
 
     def forward(
-        self, x: UInt8[Tensor, "B N N"], told: Float[Tensor, "B N F"]
+        self, x: UInt8[Tensor, "B N N"], inputs: Float[Tensor, "B N F"]
     ) -> Float[Tensor, "B N H"]:
         """Return an embedding of each node, zero for those that are not there."""
-        here = x.diagonal(dim1=1, dim2=2).to(told.dtype)[..., None]
-        joined = x.to(told.dtype) - torch.diag_embed(here[..., 0])
+        here = x.diagonal(dim1=1, dim2=2).to(inputs.dtype)[..., None]
+        joined = x.to(inputs.dtype) - torch.diag_embed(here[..., 0])
         scale = (1 + joined.sum(2, keepdim=True)).rsqrt()
         count = here.sum(1, keepdim=True).clamp_min(1)
-        h = self.enter(told) * here
+        h = self.enter(inputs) * here
         for hear, norm, leave in zip(self.hear, self.norms, self.leave, strict=True):
             sums = joined.to(h.dtype) @ h * scale
             most = _most(h, joined)
@@ -94,7 +94,7 @@ def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor
 
 
 class ActNetwork(nn.Module):
-    """Gives every act of `maths.building` a logit, and every state a value.
+    """Gives every action of `maths.graph_environment` a logit, and every state a value.
 
     Arguments:
         width: H.
@@ -112,18 +112,23 @@ class ActNetwork(nn.Module):
         self.value = _perceptron(3 * width, width, 1)
 
     def forward(
-        self, x: UInt8[Tensor, "B N N"], hand: Int[Tensor, " B"], left: Int[Tensor, " B"]
+        self,
+        x: UInt8[Tensor, "B N N"],
+        current_node: Int[Tensor, " B"],
+        remaining: Int[Tensor, " B"],
     ) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
-        """Return logits of the 2 N + 2 acts, also of those not allowed, and the state's value.
+        """Return logits of the 2 N + 2 actions, masked or not, and the state's value.
 
         Arguments:
             x: Graphs.
-            hand: The node in hand, or -1.
-            left: Edges that are left; not read where graphs grow.
+            current_node: A node, or -1 for none.
+            remaining: Edges that are left; not read where graphs grow.
         """
-        h = self.embed(x, torch.cat([features(x), self._told(x, hand, left)], -1))
+        h = self.embed(
+            x, torch.cat([features(x), self._state_features(x, current_node, remaining)], -1)
+        )
         rows = torch.arange(len(x), device=x.device)
-        held = h[rows, hand.clamp_min(0)] * (hand >= 0)[:, None].to(h.dtype)
+        held = h[rows, current_node.clamp_min(0)] * (current_node >= 0)[:, None].to(h.dtype)
         whole = torch.cat([pooled(h, x).to(h.dtype), held], 1)
         mean = whole[:, : h.shape[2]]
         wide = torch.cat([mean, held], 1)[:, None].expand(-1, h.shape[1], -1)
@@ -132,14 +137,14 @@ class ActNetwork(nn.Module):
         logits = torch.cat([join, take, self.alone(whole)], 1)
         return logits.float(), self.value(whole)[:, 0].float()
 
-    def _told(self, x: Tensor, hand: Tensor, left: Tensor) -> Tensor:
-        """Tell which node is in hand, which were the latest, and how much is left."""
+    def _state_features(self, x: Tensor, current_node: Tensor, remaining: Tensor) -> Tensor:
+        """Tell which node is the current one, which were the latest, and how much is left."""
         room = x.shape[1]
         place = torch.arange(room, device=x.device)
         here = x.diagonal(dim1=1, dim2=2).bool()
-        is_held = (place == hand[:, None]).float()
+        is_held = (place == current_node[:, None]).float()
         if self.budget:
-            share = (left.float() / self.budget)[:, None].expand(-1, room)
+            share = (remaining.float() / self.budget)[:, None].expand(-1, room)
             recent = torch.zeros(*here.shape, RECENT, device=x.device)
             age = torch.zeros_like(share)
         else:
@@ -148,8 +153,8 @@ class ActNetwork(nn.Module):
             recent = F.one_hot(since, RECENT + 1)[..., :RECENT].float()
             age = place / n.clamp_min(1)
             share = torch.zeros_like(age)
-        told = torch.cat([torch.stack([is_held, share, age], -1), recent], -1)
-        return told * here[..., None]
+        made = torch.cat([torch.stack([is_held, share, age], -1), recent], -1)
+        return made * here[..., None]
 
 
 class GraphCritic(nn.Module):

@@ -17,14 +17,8 @@ from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.rollouts import Rollouts
 from trilemma.data.stream import ExampleStream
-from trilemma.families.graph_policy import (
-    Acts,
-    Cloning,
-    GraphPolicy,
-    Reinforcing,
-    Reward,
-    Settings,
-)
+from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
+from trilemma.families.ppo import PPO, BehaviourCloning, Reward, Settings
 from trilemma.maths.robustness import robustness
 from trilemma.networks.graph import ActNetwork, GraphCritic
 from trilemma.recipes.recipe import Recipe
@@ -76,9 +70,9 @@ class GraphReinforced(Recipe):
     epochs: int = 4
     """How often the acts of a collection are learnt from."""
     clip_ratio: float = 0.2
-    """How far the policy may go from the one that acted, as a ratio of probabilities."""
+    """How far the policy may go from the one that step, as a ratio of probabilities."""
     target_kl: float = 0.02
-    """Divergence of the policy from the one that acted at which it plays anew, with half as much
+    """Divergence of the policy from the one that step at which it plays anew, with half as much
     again of leeway; 0: only after all epochs."""
     entropy: float = 0.01
     """Weight of the policy's entropy."""
@@ -108,8 +102,8 @@ class GraphReinforced(Recipe):
             )
         network = ActNetwork(width=self.width, layers=self.layers)
         critic = GraphCritic(width=self.width, layers=self.layers)
-        acts = domain.shape[0] * (domain.shape[0] + 1) // 2 + 1
-        return GraphPolicy(network, domain, critic=critic, acts=acts)
+        steps = domain.shape[0] * (domain.shape[0] + 1) // 2 + 1
+        return GraphPolicy(network, domain, critic=critic, steps=steps)
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return cloning and reinforcement; only the latter where networks are made robust."""
@@ -120,17 +114,17 @@ class GraphReinforced(Recipe):
             entropy_weight=self.entropy,
             expert_weight=0.0 if self.task == "robust" else self.expert,
         )
-        learner = Reinforcing(model, settings)
+        learner = PPO(model, settings)
         if self.task == "robust":
             self._refuse_full(data)
             reward = robust_reward(self.removal, mix(seed, "removal"))
 
-            def stream() -> Stream[Acts]:
+            def stream() -> Stream[GraphTransitions]:
                 return self._rollouts(model, data, reward, learner, seed, data.train.x)
 
             return [Stage("reinforce", learner, stream, prepare=lambda: model.keep(data.train.x))]
 
-        def rollouts() -> Stream[Acts]:
+        def rollouts() -> Stream[GraphTransitions]:
             return self._rollouts(model, data, learner.adversarial, learner, seed, data.train.x)
 
         def examples() -> Stream[Any]:
@@ -139,7 +133,7 @@ class GraphReinforced(Recipe):
         if self.cloning <= 0:
             return [Stage("reinforce", learner, rollouts)]
         return [
-            Stage("experts", Cloning(model), examples, share=self.cloning),
+            Stage("experts", BehaviourCloning(model), examples, share=self.cloning),
             Stage("reinforce", learner, rollouts, share=1 - self.cloning),
         ]
 
@@ -148,11 +142,11 @@ class GraphReinforced(Recipe):
         model: GraphPolicy,
         data: DataSet,
         reward: Reward,
-        learner: Reinforcing,
+        learner: PPO,
         seed: int,
         graphs: Tensor,
-    ) -> Rollouts[Acts]:
-        def collect(noise: Noise, number: int) -> Acts:
+    ) -> Rollouts[GraphTransitions]:
+        def collect(noise: Noise, number: int) -> GraphTransitions:
             device = next(model.parameters()).device
             which = noise.named("real").integers(len(graphs))
             real = graphs[which].to(device)
@@ -160,7 +154,7 @@ class GraphReinforced(Recipe):
 
         return Rollouts(
             collect,
-            Acts,
+            GraphTransitions,
             episodes=self.episodes,
             batch=8 * self.batch,
             batches=4 * self.epochs,

@@ -9,56 +9,56 @@ import pytest
 import torch
 
 from trilemma.core.graph import adjacency, graph, reordered, sizes, stacked
-from trilemma.maths.building import acted, allowed, begun, expert, gathered
+from trilemma.maths.graph_environment import action_mask, expert_action, reset, reset_from, step
 from trilemma.maths.orders import breadth_first, parents
-from trilemma.maths.policy import chosen, masked_log_probs
+from trilemma.maths.ppo import chosen, masked_log_probs
 
 
-def random_act(site, grows, draw):
-    may = allowed(site, grows)
+def random_act(state, grows, draw):
+    may = action_mask(state, grows)
     log_probs = masked_log_probs(torch.zeros(may.shape), may)
-    return chosen(log_probs, torch.rand(len(site), generator=draw))
+    return chosen(log_probs, torch.rand(len(state), generator=draw))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_random_builders_make_simple_graphs_within_the_limit(seed):
-    draw, site = torch.Generator().manual_seed(seed), begun(64, 8, 40)
+    draw, state = torch.Generator().manual_seed(seed), reset(64, 8, 40)
     steps = 0
-    while not site.done.all():
-        site, steps = acted(site, random_act(site, True, draw), True), steps + 1
-        n = sizes(site.x)
-        assert torch.equal(site.x, site.x.transpose(1, 2))
+    while not state.done.all():
+        state, steps = step(state, random_act(state, True, draw), True), steps + 1
+        n = sizes(state.x)
+        assert torch.equal(state.x, state.x.transpose(1, 2))
         assert (n <= 8).all()
-        assert (site.x.diagonal(dim1=1, dim2=2).sum(1) == n).all()
+        assert (state.x.diagonal(dim1=1, dim2=2).sum(1) == n).all()
     assert steps <= 40
-    assert len(sizes(site.x).unique()) > 3
+    assert len(sizes(state.x).unique()) > 3
 
 
 def test_a_budget_is_spent_to_the_edge():
     x = stacked([graph(6, list(nx.path_graph(6).edges)), graph(4, list(nx.star_graph(3).edges))])
-    site, draw = gathered(x, torch.tensor([3, 2])), torch.Generator().manual_seed(0)
-    while not site.done.all():
-        site = acted(site, random_act(site, False, draw), False)
-    more = (adjacency(site.x).sum((1, 2)) - adjacency(x).sum((1, 2))) // 2
+    state, draw = reset_from(x, torch.tensor([3, 2])), torch.Generator().manual_seed(0)
+    while not state.done.all():
+        state = step(state, random_act(state, False, draw), False)
+    more = (adjacency(state.x).sum((1, 2)) - adjacency(x).sum((1, 2))) // 2
     assert more.tolist() == [3, 2]
-    assert (site.x >= x).all()
-    assert torch.equal(sizes(site.x), sizes(x))
+    assert (state.x >= x).all()
+    assert torch.equal(sizes(state.x), sizes(x))
 
 
 def test_a_complete_graph_gets_nothing():
     x = graph(4, list(nx.complete_graph(4).edges))[None]
-    site = gathered(x, torch.tensor([5]))
-    assert site.done.all()
-    assert allowed(site, False)[0].nonzero().tolist() == [[9]]
+    state = reset_from(x, torch.tensor([5]))
+    assert state.done.all()
+    assert action_mask(state, False)[0].nonzero().tolist() == [[9]]
 
 
 def test_a_graph_that_fills_up_ends_early():
     x = graph(3, [(0, 1), (1, 2)])[None]
-    site, draw = gathered(x, torch.tensor([4])), torch.Generator().manual_seed(0)
+    state, draw = reset_from(x, torch.tensor([4])), torch.Generator().manual_seed(0)
     for _ in range(2):
-        site = acted(site, random_act(site, False, draw), False)
-    assert site.done.all()
-    assert int(adjacency(site.x).sum()) == 6
+        state = step(state, random_act(state, False, draw), False)
+    assert state.done.all()
+    assert int(adjacency(state.x).sum()) == 6
 
 
 def test_an_expert_builds_every_graph():
@@ -72,15 +72,15 @@ def test_an_expert_builds_every_graph():
         n = int(sizes(one))
         steps = int(adjacency(one).sum()) // 2 + int(root[1:n].sum()) + 1
         many, at = one.expand(steps, 10, 10), (torch.arange(steps) + 0.5) / steps
-        states, acts = expert(many, parents(many), at)
-        site = begun(1, 10, 200)
+        states, acts = expert_action(many, parents(many), at)
+        state = reset(1, 10, 200)
         for k, act in enumerate(acts):
-            assert torch.equal(site.x[0], states.x[k])
-            assert site.hand[0] == states.hand[k]
-            assert allowed(site, True)[0, act]
-            site = acted(site, act[None], True)
-        assert torch.equal(site.x[0], one)
-        assert site.done.all()
+            assert torch.equal(state.x[0], states.x[k])
+            assert state.current_node[0] == states.current_node[k]
+            assert action_mask(state, True)[0, act]
+            state = step(state, act[None], True)
+        assert torch.equal(state.x[0], one)
+        assert state.done.all()
 
 
 def test_draws_follow_the_probabilities_and_never_the_forbidden():
@@ -96,16 +96,16 @@ def test_draws_follow_the_probabilities_and_never_the_forbidden():
 
 
 def test_many_graphs_a_second():
-    draw, site = torch.Generator().manual_seed(0), begun(256, 20, 10**6)
-    acts = [random_act(site, True, draw) for _ in range(1)]
-    start, steps = time.perf_counter(), 0
+    draw, state = torch.Generator().manual_seed(0), reset(256, 20, 10**6)
+    acts = [random_act(state, True, draw) for _ in range(1)]
+    start, count = time.perf_counter(), 0
     while time.perf_counter() - start < 0.5:
-        may = allowed(site, True)
+        may = action_mask(state, True)
         act = torch.where(may[:, 20:40].any(1), may[:, 20:40].long().argmax(1) + 20, 41)
-        site = acted(site, act, True)
-        steps += 1
-        if site.done.all():
-            site = begun(256, 20, 10**6)
+        state = step(state, act, True)
+        count += 1
+        if state.done.all():
+            state = reset(256, 20, 10**6)
     assert len(acts) == 1
     # A tenth of what a quiet core does, that a busy one passes.
-    assert 256 * steps / 0.5 > 10_000
+    assert 256 * count / 0.5 > 10_000

@@ -1,0 +1,237 @@
+r"""Sets of molecules: those that have a name, and what is made of files.
+
+    qm9-small   800 of QM9's molecules with their coordinates, shipped
+    moses       50,000 + 5,000 of MOSES's training and test molecules, found in somebody's package
+
+Molecules lie in matrices of N places (`core.molecule`), N at least `ROOM`, so that larger ones
+than those of the data can be built. A molecule's side of the split follows from its canonical SMILES.
+
+References:
+    | Quantum chemistry structures and properties of 134 kilo molecules (Ramakrishnan, Dral, Rupp &
+      von Lilienfeld, 2014)
+    | Molecular Sets (MOSES): A Benchmarking Platform for Molecular Generation Models (Polykovskiy
+      et al., 2020), arXiv:1811.12823
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor
+
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.errors import BadInput
+from trilemma.core.molecule import BOND_ORDERS, ELEMENTS
+from trilemma.core.noise import mix
+from trilemma.data import cache
+from trilemma.data.chemistry import Molecule, rdkit_version, to_tensors
+from trilemma.data.dataset import DataSet, Split
+from trilemma.data.molecule_files import Found, of_molecules
+from trilemma.data.packages import only, run_manager
+from trilemma.data.split import is_test
+
+__all__ = ["MOSES", "dataset", "moses", "of_found", "qm9_small"]
+
+ROOM = 38
+"""Heavy atoms that there is room for at least: those of GCPN."""
+FEWEST = 10
+TEST_SHARE = 0.2
+
+
+def dataset(
+    molecules: Sequence[Molecule],
+    name: str,
+    *,
+    notes: Sequence[str] = (),
+) -> DataSet:
+    """Make a data set of different molecules.
+
+    Arguments:
+        molecules: Each once.
+        name: Of the set.
+        notes: What a reader should know.
+
+    Raises:
+        BadInput: There are too few.
+    """
+    if len(molecules) < FEWEST:
+        raise BadInput(
+            f"'{name}' holds {len(molecules)} molecule{'s' * (len(molecules) != 1)} that can be "
+            f"used, and {FEWEST} or more are needed, to learn from and to measure against."
+        )
+    held = is_test([_hash(one.smiles) for one in molecules], TEST_SHARE)
+    x, spelt = to_tensors(molecules), [one.smiles for one in molecules]
+    parts = [
+        (x[rows], [spelt[i] for i in rows.nonzero()[:, 0].tolist()]) for rows in (~held, held)
+    ]
+    said = "split by molecule, whatever its spelling, a fifth for testing"
+    return _assembled(name, parts, (*notes, said))
+
+
+def _assembled(
+    name: str, parts: Sequence[tuple[Tensor, Sequence[str]]], notes: Sequence[str]
+) -> DataSet:
+    """Make a data set of molecules and their SMILES, for training and for testing."""
+    room = max(ROOM, *(x.shape[-1] for x, _ in parts))
+    train, test = (
+        Split(F.pad(x, (0, room - x.shape[-1]) * 2), names=tuple(spelt)) for x, spelt in parts
+    )
+    count = max(len(ELEMENTS), BOND_ORDERS) + 1
+    domain = Domain("molecule", (room, room), Levels(count), elements=ELEMENTS)
+    return DataSet(name, domain, train, test, notes)
+
+
+def _hash(smiles: str) -> int:
+    return int.from_bytes(hashlib.blake2b(smiles.encode(), digest_size=8).digest(), "big")
+
+
+def of_found(found: Found, name: str) -> DataSet:
+    """Make a data set of what was found in files.
+
+    Raises:
+        BadInput: There is too little of it; says why molecules were left out.
+    """
+    if not found.molecules:
+        why = "; ".join(found.notes()) or "it is empty"
+        raise BadInput(f"'{name}' holds no molecule that can be used: {why}.")
+    said = f"canonical forms by RDKit {rdkit_version()}"
+    return dataset(found.molecules, name, notes=(*found.notes(), said))
+
+
+# QM9
+
+
+def qm9_small() -> DataSet:
+    """Load the shipped part of QM9 as graphs."""
+    with as_file(files("trilemma.data") / "files" / "qm9-small.safetensors") as path:
+        spelt = load_file(path)["smiles"].numpy().tobytes().decode().split("\n")
+    found = of_molecules(spelt)
+    notes = (
+        "R. Ramakrishnan et al., Quantum chemistry structures and properties of 134 kilo "
+        "molecules (2014); CC0",
+        *found.notes(),
+    )
+    return dataset(found.molecules, "qm9-small", notes=notes)
+
+
+# MOSES
+
+
+class Moses:
+    """MOSES in the PyPI package `molsets`, whose tables alone are read."""
+
+    name, version = "molsets", "0.3.1"
+    install = "pip download --no-deps molsets==0.3.1"
+    parts: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 5_000}
+    """Molecules that are taken of each, by a fixed seed."""
+    sha256: ClassVar[Mapping[str, str]] = {
+        "train": "786f0313aa6b9ba5514df685f885742a70ea8d86f1a4fa48115f7f80a634265c",
+        "test": "f896fbf3764f88d94670b9959e5872c600c12152a18233823e820761b7a791b2",
+    }
+
+    @property
+    def kept(self) -> Path:
+        """Return where the converted molecules are kept."""
+        return cache.folder() / "moses.safetensors"
+
+    def available(self) -> bool:
+        """Tell whether it was fetched."""
+        return self.kept.is_file()
+
+    def fetch(self) -> Path:
+        """Have pip bring the package, and keep what is taken of it.
+
+        Raises:
+            BadInput: pip is missing or fails, or the package is not the one that is known.
+        """
+        import sys
+        import tempfile
+
+        if cache.read(self.kept) is not None:
+            return self.kept
+        with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
+            into = Path(aside)
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+            run_manager([*command, f"{self.name}=={self.version}"], into)
+            self._convert(only(into, f"{self.name}-*.whl"))
+        return self.kept
+
+    def _convert(self, wheel: Path) -> None:
+        tensors: dict[str, Tensor] = {}
+        notes: list[str] = []
+        with zipfile.ZipFile(wheel) as packed:
+            for part, count in self.parts.items():
+                raw = packed.read(f"moses/dataset/data/{part}.csv.gz")
+                if hashlib.sha256(raw).hexdigest() != self.sha256[part]:
+                    raise BadInput(
+                        f"{part}.csv.gz of the package {self.name} is not the one that is known; "
+                        f"get version {self.version}."
+                    )
+                spelt = _first_column(gzip.decompress(raw).decode())
+                draw = torch.Generator().manual_seed(mix(0, "moses", part))
+                rows = torch.randperm(len(spelt), generator=draw)[:count].sort().values
+                found = of_molecules(spelt[i] for i in rows.tolist())
+                text = "\n".join(one.smiles for one in found.molecules).encode()
+                tensors[f"{part}.smiles"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+                tensors[f"{part}.x"] = to_tensors(found.molecules)
+                notes += [f"{part}: {note}" for note in found.notes()]
+        facts = {"sha256": dict(self.sha256), "rdkit": rdkit_version(), "notes": notes}
+        try:
+            cache.write(self.kept, tensors, facts)
+            self.kept.with_name("moses.LICENSE.txt").write_text(
+                "moses: D. Polykovskiy et al., Molecular Sets (MOSES), 2020. Licence: MIT; the "
+                "molecules are of ZINC (T. Sterling & J. Irwin, 2015).\n",
+                encoding="utf-8",
+            )
+        except OSError as error:
+            raise BadInput(
+                f"'{self.kept}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that "
+                "can."
+            ) from None
+
+
+MOSES = Moses()
+
+
+def moses() -> DataSet:
+    """Load what was fetched of MOSES.
+
+    Raises:
+        BadInput: It was not.
+    """
+    kept = cache.read(MOSES.kept)
+    if kept is None:
+        raise BadInput(
+            "data set 'moses' is not on this machine; get it by 'trilemma data fetch moses' (PyPI "
+            f"package {MOSES.name} {MOSES.version}), or give a .smi file of your own."
+        )
+    tensors, facts = kept
+    parts = []
+    for part in MOSES.parts:
+        spelt = tensors[f"{part}.smiles"].numpy().tobytes().decode().split("\n")
+        parts.append((tensors[f"{part}.x"], spelt))
+    notes = (
+        "D. Polykovskiy et al., Molecular Sets (MOSES), 2020; MIT",
+        f"{len(parts[0][1]):,} of 1,584,663 training and {len(parts[1][1]):,} of 176,074 test "
+        "molecules, by a fixed seed; the authors' own split",
+        *facts["notes"],
+        f"canonical forms by RDKit {facts['rdkit']}",
+    )
+    return _assembled("moses", parts, notes)
+
+
+def _first_column(text: str) -> list[str]:
+    rows = csv.reader(io.StringIO(text))
+    next(rows)
+    return [row[0] for row in rows if row]

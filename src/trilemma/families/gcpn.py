@@ -1,0 +1,385 @@
+r"""GCPN: a graph convolutional policy network that builds molecules, trained by `families.ppo`.
+
+The policy chooses the four parts of an action (`maths.molecule_environment`) in turn, each among
+what valence allows and conditioned on those before it,
+
+    ln pi(action | state) = ln p(stop) + [go on] (ln p(first) + ln p(second | first)
+                                                  + ln p(bond | first, second))
+
+with the heads of `networks.relational`. The entropy of a state is estimated by the same chain,
+along the action that was taken. An expert builds a real molecule atom after atom, in a random
+breadth-first order that begins with a carbon where there is one, and closes rings as they come.
+
+An episode's reward comes at its end; where steps are rewarded, each gets a little at once. Where
+given molecules are to be improved, or a scaffold is to stay, episodes begin with these: nothing is
+ever taken away.
+
+What the paper's released code does otherwise, and why not here: its old log-probabilities are
+those of the weights that are trained, so that the ratio is one and the clip never acts; stops are
+ignored for twenty steps, while their log-probabilities stay in the gradient; invalid actions are
+tried and undone, where here they cannot be chosen.
+
+References:
+    | Graph Convolutional Policy Network for Goal-Directed Molecular Graph Generation (You, Liu,
+      Ying, Pande & Leskovec, 2018), arXiv:1806.02473
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.domain import Domain
+from trilemma.core.graph import reordered
+from trilemma.core.model import Model, Objective
+from trilemma.core.molecule import atoms, free_valence, sizes, valences
+from trilemma.core.noise import Noise
+from trilemma.families.ppo import (
+    BehaviourCloning,
+    Reward,
+    Settings,
+    Transitions,
+    checked,
+    weigh,
+)
+from trilemma.maths.molecule_environment import MoleculeEnvironment, State, expert_action
+from trilemma.maths.orders import breadth_first
+from trilemma.maths.ppo import chosen, entropy, masked_log_probs
+
+__all__ = ["MoleculePolicy", "MoleculeTransitions"]
+
+STEP_REWARD = 0.5
+"""Sum of what an episode's steps are rewarded with at most, of the paper."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoleculeTransitions(Transitions):
+    """Transitions of molecules that are built."""
+
+    x: UInt8[Tensor, "B N N"]
+    latest: Int[Tensor, " B"]
+    remaining: Int[Tensor, " B"]
+    action: Int[Tensor, "B 4"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What a policy says of a state."""
+
+    action: Int[Tensor, "B 4"]
+    log_prob: Float[Tensor, " B"]
+    entropy: Float[Tensor, " B"]
+    value: Float[Tensor, " B"]
+    likeliest: Tensor
+    """Whether every part was the likeliest, [B] bool."""
+
+
+class MoleculePolicy(Model[Examples, Tensor]):
+    """Builds molecules.
+
+    Arguments:
+        network: The heads, `networks.relational.MoleculeHeads` or the like.
+        domain: Molecules of at most N heavy atoms.
+        most: Atoms that are built at most; 0 for N.
+        critic: (x, free valences) -> a logit, where the reward is adversarial.
+        starts: How many molecules are kept to begin with; 0: episodes begin with a carbon.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        domain: Domain,
+        *,
+        most: int = 0,
+        critic: nn.Module | None = None,
+        starts: int = 0,
+    ) -> None:
+        super().__init__()
+        self.network, self.critic, self.domain = network, critic, domain
+        self.limit = domain.shape[-1]
+        self.most = min(most or self.limit, self.limit)
+        self.valence: Tensor
+        self.register_buffer("valence", valences(domain.elements), persistent=False)
+        self.starts: Tensor
+        if starts:
+            x = torch.zeros(starts, *domain.shape, dtype=torch.uint8)
+            x[:, 0, 0] = 1
+            self.register_buffer("starts", x)
+
+    @property
+    def environment(self) -> MoleculeEnvironment:
+        """Return the rules by which molecules are built, on the model's device."""
+        return MoleculeEnvironment(self.valence, self.most, 2 * self.most)
+
+    def objectives(self) -> Sequence[Objective[Examples]]:
+        """Return the player that learns from experts; stages have their own."""
+        return BehaviourCloning(self).objectives()
+
+    def begin_with(self, x: UInt8[Tensor, "S N N"]) -> None:
+        """Keep molecules with which episodes begin, in turn."""
+        rows = torch.arange(len(self.starts)) % len(x)
+        self.starts.copy_(x[rows])
+
+    def begin(self, noise: Noise) -> State:
+        """Begin as many molecules as the noise has rows."""
+        environment = self.environment
+        if not hasattr(self, "starts"):
+            return environment.reset(len(noise), self.limit)
+        which = noise.named("starts").integers(len(self.starts)).to(self.starts.device)
+        return environment.reset_from(self.starts[which])
+
+    # The policy
+
+    def choose(
+        self,
+        state: State,
+        *,
+        u: Float[Tensor, "B 4"] | None = None,
+        action: Int[Tensor, "B 4"] | None = None,
+    ) -> Chosen:
+        """Choose an action each, or say what is thought of those that are given.
+
+        Arguments:
+            state: Where molecules stand.
+            u: Uniform numbers, one for each part; None takes the likeliest.
+            action: What was done; then nothing is drawn.
+        """
+        room = max(1, min(int(state.size.max()) + 1, state.x.shape[1]))
+        rules = self.environment
+        # Only as much of the matrices as any molecule fills is looked at.
+        seen = State(
+            state.x[:, :room, :room],
+            state.free[:, :room],
+            state.size,
+            state.latest,
+            state.remaining,
+            state.done,
+        )
+        h, z = self.network(seen.x, seen.free, seen.latest)
+        rows = torch.arange(len(h), device=h.device)
+        parts: list[Tensor] = []
+        log_probs: list[Tensor] = []
+
+        def take(logits: Tensor, mask: Tensor, given: Tensor | None, part: int) -> Tensor:
+            # Where a molecule has stopped nothing is open; its parts are not counted.
+            mask = mask | ~mask.any(1, keepdim=True)
+            log_prob = masked_log_probs(logits, mask)
+            if given is None:
+                given = log_prob.argmax(1) if u is None else chosen(log_prob, u[:, part])
+            parts.append(given)
+            log_probs.append(log_prob)
+            return given
+
+        stop_mask = rules.stop_mask(seen)
+        stop = take(self.network.stop(z), stop_mask, _part(action, 0), 0)
+        first = take(self.network.first(h, z), rules.first_mask(seen), _part(action, 1), 1)
+        old, new = rules.second_mask(seen, first)
+        given = _part(action, 2)
+        if given is not None:  # -k, a new atom of element k, stands after the atoms
+            given = torch.where(given < 0, room - given - 1, given)
+        logits = self.network.second(h, z, first)
+        second = take(logits, torch.cat([old, new], 1), given, 2)
+        second = torch.where(second < room, second, room - second - 1)
+        given = _part(action, 3)
+        logits = self.network.bond(h, z, first, second)
+        take(
+            logits,
+            rules.bond_mask(seen, first, second),
+            None if given is None else given - 1,
+            3,
+        )
+        goes = stop == 0
+        each = [log_prob[rows, part] for log_prob, part in zip(log_probs, parts, strict=True)]
+        spread = [entropy(log_prob) for log_prob in log_probs]
+        best = [
+            part == log_prob.argmax(1) for log_prob, part in zip(log_probs, parts, strict=True)
+        ]
+        made = torch.stack([stop, first, second, parts[3] + 1], 1)
+        return Chosen(
+            made if action is None else action,
+            each[0] + torch.where(goes, each[1] + each[2] + each[3], 0.0),
+            spread[0] + torch.where(goes, spread[1] + spread[2] + spread[3], 0.0),
+            self.network.value(z),
+            best[0] & (~goes | (best[1] & best[2] & best[3])),
+        )
+
+    def evaluate(self, transitions: MoleculeTransitions) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ln pi of the actions, entropies, and values."""
+        it = transitions
+        size = sizes(it.x)
+        free = free_valence(it.x, self.valence)
+        done = torch.zeros_like(it.latest, dtype=torch.bool)
+        state = State(it.x, free, size, it.latest, it.remaining, done)
+        said = self.choose(state, action=it.action)
+        return said.log_prob, said.entropy, said.value
+
+    def expert_nats(
+        self, x: Tensor, noise: Noise, states: int
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Return the mean of -ln pi of experts' actions, and how often they are the likeliest.
+
+        Arguments:
+            x: Real molecules.
+            noise: Draws orders and actions.
+            states: States on the way to each molecule.
+        """
+        room = max(1, int(sizes(x).max()))
+        x = x[:, :room, :room]
+        u = noise.named("order").uniform(x.shape[-1]).to(x.device)
+        y = reordered(x, breadth_first(x, _carbon_first(x, u)))
+        y = y.repeat_interleave(states, 0)
+        where = noise.named("act").uniform(states).flatten().to(x.device)
+        state, action = expert_action(y, self.valence, where)
+        said = self.choose(state, action=action)
+        return -said.log_prob.mean(), said.likeliest.float().mean()
+
+    def realism(self, x: Tensor) -> Float[Tensor, " B"]:
+        """Return the critic's logit of molecules."""
+        assert self.critic is not None
+        return self.critic(x, free_valence(x, self.valence))
+
+    # Episodes
+
+    def sample(
+        self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
+    ) -> UInt8[Tensor, "n N N"]:
+        """Build n molecules."""
+        noise = noise or Noise.fresh(n, next(self.parameters()).device)
+        with torch.no_grad():
+            return self._played(self.begin(noise), noise)[0].x
+
+    def path(
+        self,
+        n: int,
+        *,
+        frames: int,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Sequence[Tensor]:
+        """Return about `frames` states of n molecules on their way."""
+        noise = noise or Noise.fresh(n, next(self.parameters()).device)
+        start = self.begin(noise)
+        with torch.no_grad():
+            end, steps = self._played(start, noise)
+        states = [start.x]
+        for rows, state, _ in steps[1:]:
+            x = states[-1].clone()
+            x[rows] = state.x
+            states.append(x)
+        states.append(end.x)
+        if len(states) <= frames:
+            return states
+        return [states[round(i * (len(states) - 1) / (frames - 1))] for i in range(frames)]
+
+    def _played(
+        self, state: State, noise: Noise
+    ) -> tuple[State, list[tuple[Tensor, State, Chosen]]]:
+        """Act until all molecules are done.
+
+        Returns:
+            The ends; and for each step which molecules still acted, their states, and what was
+            chosen. Molecules that are done are looked at no more.
+        """
+        end, steps = state, []
+        rows = (~state.done).nonzero()[:, 0]
+        state, rules = state[rows], self.environment
+        while len(rows):
+            u = noise.uniform(4).to(rows.device)[rows]
+            said = self.choose(state, u=u)
+            steps.append((rows, state, said))
+            state = rules.step(state, said.action)
+            end = _with(end, rows, state)
+            going = (~state.done).nonzero()[:, 0]
+            rows, state = rows[going], state[going]
+        return end, steps
+
+    @torch.no_grad()
+    def collect(
+        self,
+        noise: Noise,
+        real: UInt8[Tensor, "E N N"],
+        reward: Reward,
+        settings: Settings,
+        *,
+        step_reward: bool = False,
+    ) -> MoleculeTransitions:
+        """Play an episode for each row of the noise, and weigh its actions.
+
+        Arguments:
+            noise: E rows.
+            real: E expert molecules.
+            reward: Of built molecules.
+            settings: How advantages are made.
+            step_reward: Whether every step is rewarded a little, as the paper has it.
+
+        Returns:
+            All transitions that were played; the molecules are repeated.
+        """
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            end, steps = self._played(self.begin(noise), noise)
+        finally:
+            for module, training in modes:
+                module.training = training
+        gains = checked(reward, end.x).float()
+        count, length = len(end), len(steps)
+        device = end.x.device
+        active = torch.zeros(length, count, dtype=torch.bool, device=device)
+        values = torch.zeros(length, count, device=device)
+        for t, (rows, _, said) in enumerate(steps):
+            active[t, rows] = True
+            values[t, rows] = said.value
+        last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
+        rewards = last * gains
+        if step_reward:
+            rewards = rewards + active * (STEP_REWARD / self.most)
+        weighed = weigh(rewards, values, active, settings)
+        # Steps hold those alone that were played, in the order of `weighed.played`.
+        states = [state for _, state, _ in steps]
+        return MoleculeTransitions(
+            x=torch.cat([state.x for state in states]),
+            latest=torch.cat([state.latest for state in states]),
+            remaining=torch.cat([state.remaining for state in states]),
+            action=torch.cat([said.action for *_, said in steps]),
+            old=torch.cat([said.log_prob for *_, said in steps]),
+            advantage=weighed.advantage,
+            returns=weighed.returns,
+            real=real[weighed.episode],
+            built=end.x[weighed.episode],
+            reward=gains[weighed.episode],
+        )
+
+
+def _part(action: Tensor | None, part: int) -> Tensor | None:
+    return None if action is None else action[:, part]
+
+
+def _carbon_first(x: Tensor, u: Tensor) -> Tensor:
+    """Return the uniform numbers with the least of the carbons' made the least of all."""
+    score = torch.where(atoms(x) == 1, u, u + 1)
+    root = torch.where(atoms(x) > 0, score, torch.inf).argmin(1)
+    return (u * 0.999 + 0.001).scatter(1, root[:, None], 0.0)
+
+
+def _with(end: State, rows: Tensor, state: State) -> State:
+    """Return the states of all molecules with those of some rows put in."""
+
+    def put(whole: Tensor, part: Tensor) -> Tensor:
+        whole = whole.clone()
+        whole[rows] = part
+        return whole
+
+    return State(
+        put(end.x, state.x),
+        put(end.free, state.free),
+        put(end.size, state.size),
+        put(end.latest, state.latest),
+        put(end.remaining, state.remaining),
+        put(end.done, state.done),
+    )

@@ -1,0 +1,188 @@
+r"""An environment in which graphs are built: many at once, as tensors, impossible actions masked.
+
+A state is a graph and, perhaps, its current node. With N places for nodes there are 2 N + 2
+actions:
+
+    0 … N - 1      join the current node to node j
+    N … 2 N - 1    growing: add a node joined to node j, which becomes the current one
+                   otherwise: make node j the current one
+    2 N            growing: add a node joined to none, which becomes the current one
+    2 N + 1        stop
+
+A graph that grows begins with one node and ends by stopping, or when its actions are spent. One
+that does not gets `budget` edges: a node is made current and joined to another, again and again,
+until the budget is spent or no pair is open; it never stops of itself. What cannot be done is
+masked: joins to oneself, to a neighbour, to a node that is not there; a node beyond N; making a
+node current that is joined to all. So no state leaves simple graphs.
+
+References:
+    | Graph Convolutional Policy Network for Goal-Directed Molecular Graph Generation (You, Liu,
+      Ying, Pande & Leskovec, 2018), for building by actions
+    | Goal-directed graph construction using reinforcement learning (Darvariu, Hailes & Musolesi,
+      2021), arXiv:2001.11279, for edges in two actions
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+__all__ = ["State", "action_mask", "expert_action", "reset", "reset_from", "step"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Graphs that are being built."""
+
+    x: UInt8[Tensor, "B N N"]
+    """Graphs (a diagonal of ones for the nodes that are there)."""
+    current_node: Int[Tensor, " B"]
+    """-1 for none."""
+    remaining: Int[Tensor, " B"]
+    """Growing: actions that are left; else edges that are left."""
+    done: Bool[Tensor, " B"]
+
+    def __len__(self) -> int:
+        """Return the number of graphs."""
+        return len(self.x)
+
+    def rows(self, rows: Tensor) -> State:
+        """Take some of the graphs."""
+        return State(self.x[rows], self.current_node[rows], self.remaining[rows], self.done[rows])
+
+
+def reset(count: int, limit: int, steps: int, device: torch.device | str = "cpu") -> State:
+    """Begin graphs that grow: one node each, the current one.
+
+    Arguments:
+        count: B.
+        limit: N.
+        steps: Actions that each has, the last of which can only stop.
+        device: Where.
+    """
+    x = torch.zeros(count, limit, limit, dtype=torch.uint8, device=device)
+    x[:, 0, 0] = 1
+    whole = torch.full((count,), steps, device=device)
+    return State(x, torch.zeros_like(whole), whole, torch.zeros_like(whole, dtype=torch.bool))
+
+
+def reset_from(x: UInt8[Tensor, "B N N"], budget: Int[Tensor, " B"]) -> State:
+    """Begin with given graphs, each of which gets so many edges."""
+    current_node = torch.full_like(budget, -1)
+    state = State(x.clone(), current_node, budget.clone(), budget < 1)
+    return replace(state, done=state.done | ~_open(state).any(1))
+
+
+def _open(state: State) -> Bool[Tensor, "B N"]:
+    """Tell which nodes are there and not joined to all others."""
+    here = state.x.diagonal(dim1=1, dim2=2).bool()
+    return here & (state.x.sum(2, dtype=torch.int64) < here.sum(1, keepdim=True))
+
+
+def action_mask(state: State, grows: bool) -> Bool[Tensor, "B A"]:
+    """Tell which actions are possible, A = 2 N + 2; a graph that is done may only stop.
+
+    >>> mask = action_mask(reset(1, 2, 9), grows=True)[0]
+    >>> [i for i, can in enumerate(mask.tolist()) if can]  # a joined node, one alone, stop
+    [2, 4, 5]
+    """
+    batch, room = state.x.shape[:2]
+    rows = torch.arange(batch, device=state.x.device)
+    here = state.x.diagonal(dim1=1, dim2=2).bool()
+    held = state.current_node >= 0
+    join = here & ~state.x[rows, state.current_node.clamp_min(0)].bool() & held[:, None]
+    may = torch.zeros(batch, 2 * room + 2, dtype=torch.bool, device=state.x.device)
+    if grows:
+        space = (here.sum(1) < room) & (state.remaining > 1)
+        may[:, :room] = join & (state.remaining > 1)[:, None]
+        may[:, room : 2 * room] = here & space[:, None]
+        may[:, 2 * room] = space
+        may[:, 2 * room + 1] = True
+    else:
+        may[:, :room] = join
+        may[:, room : 2 * room] = _open(state) & ~held[:, None]
+    may &= ~state.done[:, None]
+    may[:, 2 * room + 1] |= state.done
+    return may
+
+
+def step(state: State, action: Int[Tensor, " B"], grows: bool) -> State:
+    """Return the states after an action each, which must be possible."""
+    room = state.x.shape[1]
+    x, current_node = state.x.clone(), state.current_node.clone()
+    size = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64)
+    joins = action < room
+    takes = (action >= room) & (action < 2 * room)
+    alone = action == 2 * room
+    other = action % room
+    if grows:
+        current_node = torch.where(takes | alone, size, current_node)
+        new = (takes | alone).nonzero()[:, 0]
+        x[new, size[new], size[new]] = 1
+        tied = (joins | takes).nonzero()[:, 0]
+    else:
+        tied = joins.nonzero()[:, 0]
+    x[tied, current_node[tied], other[tied]] = 1
+    x[tied, other[tied], current_node[tied]] = 1
+    if grows:
+        remaining = state.remaining - (~state.done).long()
+        done = state.done | (action == 2 * room + 1) | (remaining < 1)
+        return State(x, current_node, remaining, done)
+    current_node = torch.where(takes, other, torch.where(joins, -1, current_node))
+    after = State(x, current_node, state.remaining - joins.long(), state.done)
+    spent = (after.remaining < 1) | ~_open(after).any(1)
+    return replace(after, done=state.done | (joins & spent))
+
+
+def expert_action(
+    x: UInt8[Tensor, "B N N"], parent: Int[Tensor, "B N"], u: Float[Tensor, " B"]
+) -> tuple[State, Int[Tensor, " B"]]:
+    """Stop the building of given graphs at a random action, and say what the action is.
+
+    Node after node of a breadth-first order comes with its edges, the oldest first.
+
+    Arguments:
+        x: Graphs in breadth-first order.
+        parent: First of the nodes before each that it is joined to; itself for none.
+        u: Uniform numbers that choose the action.
+
+    Returns:
+        The states before the actions, and the actions.
+    """
+    batch, room = x.shape[:2]
+    place = torch.arange(room, device=x.device)
+    n = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64)
+    lower = x.bool() & (place < place[:, None])
+    edges = lower.sum(2, dtype=torch.int64)
+    # As many actions as a node has earlier edges, one if it has none; the last action stops.
+    actions = edges.clamp_min(1) * ((place > 0) & (place < n[:, None]))
+    total = actions.sum(1) + 1
+    chosen = (u.double() * total).long().clamp_max(total - 1)
+    after = actions.cumsum(1)
+    node = (after <= chosen[:, None]).sum(1)  # whose action it is; n for the stop
+    node = torch.where(chosen == total - 1, n, node)
+    rows = torch.arange(batch, device=x.device)
+    at = node.clamp_max(room - 1)
+    first_at = torch.where(at > 0, after[rows, (at - 1).clamp_min(0)], 0)
+    which = torch.where(node < n, chosen - first_at, 0)
+    rank = lower[rows, at].cumsum(1)
+    wanted = (lower[rows, at] & (rank == which[:, None] + 1)).long().argmax(1)
+    known = place < node[:, None]
+    partial = x * known[:, :, None] * known[:, None]
+    partly = (which > 0) & (node < n)
+    row = (lower[rows, at] & (rank <= which[:, None]) & partly[:, None]).to(torch.uint8)
+    some = partly.nonzero()[:, 0]
+    partial[some, at[some]] = row[some]
+    partial[some, :, at[some]] = row[some]
+    partial[some, at[some], at[some]] = 1
+    is_root = (parent[rows, at] == at) & (node < n)
+    action = torch.where(partly, wanted, room + wanted)
+    action = torch.where(is_root, 2 * room, action)
+    action = torch.where(node >= n, 2 * room + 1, action)
+    current_node = torch.where(partly, at, node - 1)
+    remaining = torch.full_like(current_node, room * room)
+    done = torch.zeros_like(current_node, dtype=torch.bool)
+    return State(partial, current_node, remaining, done), action

@@ -1,0 +1,202 @@
+"""Pictures of molecules: sheets of many, real ones beside samples, the growth of one.
+
+RDKit lays molecules out and draws them, in its own colours of the elements; what is written below
+each is its canonical SMILES or what is given. Pictures are Pillow images on white; nothing is
+written to disk here.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from trilemma.core.molecule import ELEMENTS, sizes
+from trilemma.data.chemistry import NotUsable, chemistry, to_mol
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["beside", "growth", "pairs", "sheet"]
+
+SHOWN = 36
+"""Molecules on a sheet at most."""
+SIDE, WORDS, GAP, HEAD = 190, 18, 10, 24
+"""Pixels of a molecule's panel, of the words below it, between panels, and of a title."""
+LETTERS = 30
+"""Letters of the words below a panel at most."""
+INK = "#5b6470"
+
+
+def sheet(
+    x: Tensor,
+    elements: Sequence[str] = ELEMENTS,
+    words: Sequence[str] | None = None,
+    columns: int | None = None,
+) -> Image:
+    """Draw molecules beside each other.
+
+    Arguments:
+        x: [B, N, N]; the first `SHOWN` are drawn.
+        elements: What the codes of atoms stand for.
+        words: What stands below each; its SMILES by default.
+        columns: Molecules in a row; about square by default.
+    """
+    x = x[:SHOWN].cpu()
+    said = list(words or _spelt(x, elements))
+    return _laid([_panel(one, elements) for one in x], said, columns)
+
+
+def beside(
+    real: Tensor, samples: Tensor, elements: Sequence[str] = ELEMENTS, columns: int = 4
+) -> Image:
+    """Draw real molecules at the left and as many samples at the right."""
+    count = min(len(real), len(samples), SHOWN)
+    halves = [
+        _laid(
+            [_panel(one, elements) for one in x[:count].cpu()],
+            _spelt(x[:count], elements),
+            columns,
+            title,
+        )
+        for title, x in (("real", real), ("samples", samples))
+    ]
+    return _joined(halves, across=True)
+
+
+def pairs(
+    samples: Tensor, nearest: Tensor, elements: Sequence[str] = ELEMENTS, columns: int = 6
+) -> Image:
+    """Draw each sample above the training molecule that is most like it."""
+    count = min(len(samples), len(nearest), SHOWN)
+    columns = max(1, min(columns, count))
+    rows = []
+    for start in range(0, count, columns):
+        for x in (samples, nearest):
+            part = x[start : min(start + columns, count)].cpu()
+            panels = [_panel(one, elements) for one in part]
+            rows.append(_laid(panels, _spelt(part, elements), columns))
+    return _joined(rows, across=False)
+
+
+def growth(frames: Sequence[Tensor], elements: Sequence[str] = ELEMENTS) -> list[Image]:
+    """Draw molecules on their way; each atom stands where it stands in the last frame.
+
+    Arguments:
+        frames: [B, N, N] each; atom i of one frame is atom i of the next.
+        elements: What the codes of atoms stand for.
+    """
+    frames = [x[:SHOWN].cpu() for x in frames]
+    places = [_places(one, elements) for one in frames[-1]]
+    made = []
+    for x in frames:
+        panels = [_panel(one, elements, at) for one, at in zip(x, places, strict=True)]
+        made.append(_laid(panels, [f"{int(n)} atoms" for n in sizes(x)], None))
+    return made
+
+
+def _spelt(x: Tensor, elements: Sequence[str]) -> list[str]:
+    return [_smiles(one, elements) for one in x]
+
+
+def _smiles(one: Tensor, elements: Sequence[str]) -> str:
+    try:
+        text = chemistry().MolToSmiles(to_mol(one, elements))
+    except NotUsable:
+        return "not valid"
+    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
+
+
+def _places(one: Tensor, elements: Sequence[str]) -> Any:  # noqa: ANN401
+    """Return coordinates of the atoms, [n, 2], as RDKit lays the molecule out."""
+    from rdkit.Chem import rdDepictor
+
+    try:
+        mol = to_mol(one, elements)
+    except NotUsable:
+        return None
+    rdDepictor.Compute2DCoords(mol)
+    return mol.GetConformer().GetPositions()
+
+
+def _panel(one: Tensor, elements: Sequence[str], places: Any = None) -> Image:  # noqa: ANN401
+    """Draw one molecule."""
+    from PIL import Image
+    from rdkit.Chem import Draw, rdDepictor
+    from rdkit.Geometry import Point3D
+
+    blank = Image.new("RGB", (SIDE, SIDE), "white")
+    if not int(sizes(one[None])):
+        return blank
+    try:
+        mol = to_mol(one, elements)
+    except NotUsable:
+        return blank
+    canvas = Draw.MolDraw2DCairo(SIDE, SIDE)
+    options = canvas.drawOptions()
+    options.padding, options.bondLineWidth = 0.06, 2
+    if places is not None:
+        chem = chemistry()
+        kept = chem.Conformer(mol.GetNumAtoms())
+        for i in range(mol.GetNumAtoms()):
+            kept.SetAtomPosition(i, Point3D(*map(float, places[i])))
+        mol.AddConformer(kept)
+        low, high = places[:, :2].min(0), places[:, :2].max(0)
+        from rdkit.Geometry import Point2D
+
+        margin = 0.6
+        canvas.SetScale(
+            SIDE,
+            SIDE,
+            Point2D(*(low - margin).tolist()),
+            Point2D(*(high + margin).tolist()),
+        )
+    else:
+        rdDepictor.Compute2DCoords(mol)
+    Draw.PrepareAndDrawMolecule(canvas, mol)
+    canvas.FinishDrawing()
+    return Image.open(io.BytesIO(canvas.GetDrawingText())).convert("RGB")
+
+
+def _laid(
+    panels: Sequence[Image], words: Sequence[str], columns: int | None, title: str = ""
+) -> Image:
+    """Lay panels out in rows, with words below each."""
+    from PIL import Image, ImageDraw
+
+    count = max(1, len(panels))
+    columns = columns or math.ceil(math.sqrt(count * 1.4))
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    head = HEAD if title else 0
+    size = (
+        columns * (SIDE + GAP) + GAP,
+        head + rows * (SIDE + WORDS + GAP) + GAP,
+    )
+    picture = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(picture)
+    if title:
+        draw.text((GAP, 6), title, fill=INK, font_size=14)
+    for i, (panel, text) in enumerate(zip(panels, words, strict=True)):
+        left = GAP + i % columns * (SIDE + GAP)
+        top = head + GAP + i // columns * (SIDE + WORDS + GAP)
+        picture.paste(panel, (left, top))
+        draw.text((left + SIDE / 2, top + SIDE + 2), text, fill=INK, anchor="ma", font_size=11)
+    return picture
+
+
+def _joined(pictures: Sequence[Image], *, across: bool) -> Image:
+    """Put pictures beside or below each other."""
+    from PIL import Image
+
+    wide, high = [p.width for p in pictures], [p.height for p in pictures]
+    size = (sum(wide), max(high)) if across else (max(wide), sum(high))
+    whole = Image.new("RGB", size, "white")
+    at = 0
+    for picture in pictures:
+        whole.paste(picture, (at, 0) if across else (0, at))
+        at += picture.width if across else picture.height
+    return whole
