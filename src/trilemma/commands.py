@@ -38,6 +38,7 @@ from trilemma.recipes.catalog import fitting, named
 from trilemma.recipes.editing import editing
 from trilemma.recipes.fields import changed, parse
 from trilemma.recipes.judging import default_samples, judge_ready, judge_run
+from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import (
     Loaded,
     begin,
@@ -95,6 +96,11 @@ def _budget(options: argparse.Namespace) -> Budget | None:
     return Budget(minutes=options.minutes) if options.minutes else None
 
 
+def _own_budget(recipe: Recipe) -> Budget:
+    """Return what a recipe takes where no budget is given: its own steps, or a minute."""
+    return Budget(steps=recipe.steps) if recipe.steps else Budget(minutes=1.0)
+
+
 def train(options: argparse.Namespace) -> None:
     """Make a run and train it."""
     recipe = parse(named(options.recipe), options.fields)
@@ -107,7 +113,7 @@ def train(options: argparse.Namespace) -> None:
             found,
             source=options.data,
             path=options.run or free_path(recipe.name, found.name),
-            budget=_budget(options) or Budget(minutes=1.0),
+            budget=_budget(options) or _own_budget(recipe),
             seed=options.seed,
             size=options.size,
             precision=options.precision,

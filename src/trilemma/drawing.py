@@ -23,7 +23,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Gradual, Model, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
-from trilemma.data import graph_writing
+from trilemma.data import graph_writing, molecule_writing
 from trilemma.data.check import Report
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.editing import blended, completing, enlarged, refuse_completion
@@ -47,7 +47,11 @@ __all__ = [
 ]
 
 FORMS = (".png", ".gif", ".npz", ".safetensors", "")
-OWN_FORMS = {"points": (".csv",), "graph": (*graph_writing.MANY, *graph_writing.SINGLE)}
+OWN_FORMS = {
+    "points": (".csv",),
+    "graph": (*graph_writing.MANY, *graph_writing.SINGLE),
+    "molecule": molecule_writing.FORMS,
+}
 """Forms beside these, by kind of data."""
 FRAMES = 48
 AT_ONCE = 4 * CHUNK
@@ -238,6 +242,9 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
     elif form in OWN_FORMS["graph"]:
         with whole(target) as partial:
             graph_writing.write(x, partial, form)
+    elif form in OWN_FORMS["molecule"]:
+        with whole(target) as partial:
+            molecule_writing.write(x, partial, form, domain.elements)
     elif form == ".csv":
         with whole(target) as partial:
             names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
@@ -279,6 +286,9 @@ def _folder(x: Tensor, target: Path, domain: Domain) -> None:
                 figures.grid(one[None], levels, 1, 1).save(partial / f"{i:06d}.png")
             elif domain.kind == "graph":
                 graph_writing.write(one[None], partial / f"{i:06d}.graphml", ".graphml")
+            elif domain.kind == "molecule":
+                path = partial / f"{i:06d}.sdf"
+                molecule_writing.write(one[None], path, ".sdf", domain.elements)
             else:
                 _rows(one[None], partial / f"{i:06d}.csv", domain)
         if target.exists():

@@ -389,11 +389,14 @@ def _growth(loaded: Loaded) -> list[Picture]:
     model = loaded.model
     assert isinstance(model, Gradual)
     states = model.path(GROWN, frames=GROWING, noise=Noise.for_samples(0, 0, GROWN))
+    if loaded.domain.kind == "molecule":
+        said = "Each atom stands where it stands in the end."
+        return [Picture("molecules as they grow", figures.way(states, loaded.domain), said)]
     said = "Each node stands where it stands in the end; its colour: neighbours so far."
     return [Picture("graphs as they grow", figures.way(states, loaded.domain), said)]
 
 
-WAYS = {"image": _way, "graph": _growth}
+WAYS = {"image": _way, "graph": _growth, "molecule": _growth}
 """What draws samples on their way, by kind of data."""
 
 

@@ -41,6 +41,7 @@ __all__ = [
     "Reconstructing",
     "Restoring",
     "Scoring",
+    "Seeking",
     "Sequential",
     "Stage",
     "Stream",
@@ -367,6 +368,22 @@ class Improving(Protocol):
 
 
 @runtime_checkable
+class Seeking(Protocol):
+    """Was trained to find what is worth much, and knows what it has asked and found."""
+
+    seeks: str
+    """What is sought; '' where this model seeks nothing."""
+
+    def call_scores(self) -> Float[Tensor, " C"]:
+        """Return what different molecules were worth, in the order in which they were asked."""
+        ...
+
+    def best_found(self) -> Tensor:
+        """Return the best of them, data units, the best first."""
+        ...
+
+
+@runtime_checkable
 class Reconstructing(Protocol):
     """Has a first stage through which every sample goes."""
 
@@ -449,6 +466,11 @@ class Stream(ABC, Generic[B]):
     @abstractmethod
     def batch(self, k: int) -> B:
         """Return the k-th global batch, k = 0, 1, 2, … in order."""
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether a budget of its own is spent, such as calls of an oracle; ends a stage."""
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """Return what is needed, beside k, to go on exactly: tensors and plain values."""

@@ -35,6 +35,7 @@ __all__ = [
     "Molecule",
     "NotUsable",
     "canonical",
+    "laid_out",
     "muted",
     "parsed",
     "rdkit_version",
@@ -259,6 +260,14 @@ def to_smiles(x: UInt8[Tensor, "B N N"], elements: Sequence[str] = ELEMENTS) -> 
         except NotUsable:
             spelt.append("")
     return spelt
+
+
+def laid_out(mol: Mol) -> str:
+    """Return a molecule as a connection table (V2000), laid out in the plane."""
+    from rdkit.Chem import rdDepictor
+
+    rdDepictor.Compute2DCoords(mol)
+    return chemistry().MolToMolBlock(mol)
 
 
 def to_tensors(molecules: Iterable[Molecule], limit: int | None = None) -> UInt8[Tensor, "B N N"]:

@@ -4,7 +4,8 @@ r"""Sets of molecules: those that have a name, and what is made of files.
     moses       50,000 + 5,000 of MOSES's training and test molecules, found in somebody's package
 
 Molecules lie in matrices of N places (`core.molecule`), N at least `ROOM`, so that larger ones
-than those of the data can be built. A molecule's side of the split follows from its canonical SMILES.
+than those of the data can be built. A molecule's side of the split follows from its canonical
+SMILES.
 
 References:
     | Quantum chemistry structures and properties of 134 kilo molecules (Ramakrishnan, Dral, Rupp &

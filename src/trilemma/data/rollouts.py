@@ -19,6 +19,7 @@ from trilemma.core.batch import Rows
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stream
 from trilemma.core.noise import Noise, mix
+from trilemma.data.search import Search
 
 __all__ = ["Rollouts"]
 
@@ -35,6 +36,7 @@ class Rollouts(Stream[B]):
         batch: Transitions a batch.
         batches: Batches of a collection.
         seed: Seed of episodes and minibatches.
+        search: Knows what was asked of an oracle; its calls may be spent, which ends the stage.
         is_stale: Tells of a minibatch that would be handed out whether the policy has moved too
             far for it; the collection then ends.
     """
@@ -49,10 +51,17 @@ class Rollouts(Stream[B]):
         batches: int,
         seed: int,
         is_stale: Callable[[B], bool] | None = None,
+        search: Search | None = None,
     ) -> None:
         self._collect, self._kind = collect, kind
         self._episodes, self._size, self._batches, self._seed = episodes, batch, batches, seed
         self._number, self._first, self._kept, self._is_stale = -1, 0, None, is_stale
+        self._search = search
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the calls of the search's oracle are spent, and what they gave was used."""
+        return self._search is not None and self._search.oracle.is_spent
 
     def batch(self, k: int) -> B:
         """Return the k-th batch; a collection is made where the one before has ended."""
@@ -87,7 +96,8 @@ class Rollouts(Stream[B]):
         """Return the collection in use."""
         if self._kept is None:
             return {}
-        return {"number": self._number, "first": self._first, "transitions": self._fields()}
+        state = {"number": self._number, "first": self._first, "transitions": self._fields()}
+        return state | ({"search": self._search.state_dict()} if self._search else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take a collection into use.
@@ -100,6 +110,8 @@ class Rollouts(Stream[B]):
         try:
             self._number, self._first = int(state["number"]), int(state["first"])
             self._kept = self._kind(**state["transitions"])
+            if self._search is not None:
+                self._search.load_state_dict(state["search"])
         except (KeyError, TypeError):
             raise BadInput(
                 "the checkpoint holds episodes in the form of an earlier version of trilemma, "

@@ -53,6 +53,8 @@ from trilemma.maths.ppo import chosen, entropy, masked_log_probs
 
 __all__ = ["MoleculePolicy", "MoleculeTransitions"]
 
+CALLS, BEST = 10_000, 100
+"""Calls whose scores are kept, and molecules."""
 STEP_REWARD = 0.5
 """Sum of what an episode's steps are rewarded with at most, of the paper."""
 
@@ -88,6 +90,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         most: Atoms that are built at most; 0 for N.
         critic: (x, free valences) -> a logit, where the reward is adversarial.
         starts: How many molecules are kept to begin with; 0: episodes begin with a carbon.
+        seeks: What is sought; '' where molecules are to be like the data.
     """
 
     def __init__(
@@ -98,9 +101,10 @@ class MoleculePolicy(Model[Examples, Tensor]):
         most: int = 0,
         critic: nn.Module | None = None,
         starts: int = 0,
+        seeks: str = "",
     ) -> None:
         super().__init__()
-        self.network, self.critic, self.domain = network, critic, domain
+        self.network, self.critic, self.domain, self.seeks = network, critic, domain, seeks
         self.limit = domain.shape[-1]
         self.most = min(most or self.limit, self.limit)
         self.valence: Tensor
@@ -110,6 +114,11 @@ class MoleculePolicy(Model[Examples, Tensor]):
             x = torch.zeros(starts, *domain.shape, dtype=torch.uint8)
             x[:, 0, 0] = 1
             self.register_buffer("starts", x)
+        self.asked: Tensor
+        self.best: Tensor
+        if seeks:
+            self.register_buffer("asked", torch.full((CALLS,), torch.nan))
+            self.register_buffer("best", torch.zeros(BEST, *domain.shape, dtype=torch.uint8))
 
     @property
     def environment(self) -> MoleculeEnvironment:
@@ -119,6 +128,20 @@ class MoleculePolicy(Model[Examples, Tensor]):
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the player that learns from experts; stages have their own."""
         return BehaviourCloning(self).objectives()
+
+    def remember(self, scores: Sequence[float], best: UInt8[Tensor, "S N N"]) -> None:
+        """Keep what was asked of an oracle, in order, and the best that was found."""
+        count = min(len(scores), CALLS)
+        self.asked[:count] = torch.tensor(scores[:count])
+        self.best[: len(best)] = best[:BEST]
+
+    def call_scores(self) -> Float[Tensor, " C"]:
+        """Return what different molecules were worth, in the order in which they were asked."""
+        return self.asked[~self.asked.isnan()]
+
+    def best_found(self) -> UInt8[Tensor, "S N N"]:
+        """Return the best of them, the best first."""
+        return self.best[sizes(self.best) > 0]
 
     def begin_with(self, x: UInt8[Tensor, "S N N"]) -> None:
         """Keep molecules with which episodes begin, in turn."""

@@ -11,6 +11,7 @@ from trilemma.recipes.ddpm import Ddpm
 from trilemma.recipes.ebm import EnergyBased
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
 from trilemma.recipes.gan import AdversarialNet
+from trilemma.recipes.gcpn import MoleculeReinforced
 from trilemma.recipes.glow import Glow
 from trilemma.recipes.graphrl import GraphReinforced
 from trilemma.recipes.graphrnn import GraphRecurrent
@@ -41,6 +42,7 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "sr3": Sr3,
     "graphrnn": GraphRecurrent,
     "graphrl": GraphReinforced,
+    "gcpn": MoleculeReinforced,
 }
 
 

@@ -37,7 +37,7 @@ __all__ = [
     "training_of",
 ]
 
-SAMPLES = {"image": 2000, "points": 5000, "graph": 256}
+SAMPLES = {"image": 2000, "points": 5000, "graph": 256, "molecule": 1000}
 """Samples measured unless another number is asked for."""
 EACH_MODE = 26
 """Fewest samples measured for each mode: 26,000 for stacked-mnist, as the field counts."""
@@ -112,7 +112,7 @@ def judge_run(
         threads=torch.get_num_threads(),
         step=loaded.step,
         test_examples=len(data.test),
-        reward=loaded.recipe.reward,
+        reward=loaded.recipe.reward or None,
         training=training,
         extractor=reference.name,
         extractor_note=reference.note,

@@ -42,10 +42,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trilemma.core import molecule
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Gradual, Model, Reconstructing, Scoring, Sequential, Watched
 from trilemma.core.noise import Noise, mix
 from trilemma.core.words import joined
+from trilemma.data.chemistry import to_smiles
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
@@ -62,7 +64,7 @@ SHOWN = 12
 """Test images whose reconstructions are shown."""
 PREVIEWS = 64
 """Images in a picture."""
-DRAWN = {"image": PREVIEWS, "points": 16 * PREVIEWS, "graph": 16}
+DRAWN = {"image": PREVIEWS, "points": 16 * PREVIEWS, "graph": 16, "molecule": 12}
 """Examples in a picture, by kind."""
 COUNTED = 256
 """Images whose classes are counted, where a model draws them in one pass."""
@@ -260,6 +262,8 @@ class Previews:
 
     def _told(self, x: Tensor) -> dict[str, Any]:
         """Say in numbers how the samples are."""
+        if self.data.domain.kind == "molecule":
+            return _chemical(x.cpu())
         if self.data.domain.kind != "graph":
             return {"variance": round(self._spread(x) / self._data_spread, 4)}
         x = x.cpu()
@@ -435,6 +439,16 @@ def too_few(modes: Tensor, frequencies: Tensor, names: tuple[str, ...]) -> str:
         f"{len(names):,} classes are seen ({expected:,.0f} to be expected); missing: {listed}. "
         "Try --penalty r1 or r1+r2 with a larger --gamma, a lower --lr, or --loss rsgan."
     )
+
+
+def _chemical(x: Tensor) -> dict[str, Any]:
+    """Say how large molecules are, and how many of them are different."""
+    bonds = (molecule.bonds(x) > 0).sum((1, 2)).double() / 2
+    return {
+        "atoms": round(float(molecule.sizes(x).double().mean()), 2),
+        "bonds": round(float(bonds.mean()), 2),
+        "different": len(set(to_smiles(x))),
+    }
 
 
 def _replace(target: Path, write: Any) -> None:  # noqa: ANN401

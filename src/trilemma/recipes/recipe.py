@@ -136,6 +136,11 @@ class Recipe(ABC):
         recipe = replace(self, batch=batch, accumulate=accumulate)
         return recipe, note if rows < wanted else ""
 
+    @property
+    def steps(self) -> int:
+        """Return the steps that it takes where no budget is given; 0: it takes a minute."""
+        return 0
+
     def decay_for(self, data: DataSet) -> float:
         """Return AdamW's weight decay on a data set."""
         return self.decay

@@ -19,6 +19,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.words import brief
+from trilemma.report import molecules
 from trilemma.report.films import shared
 from trilemma.report.graphs import growth, sheet
 from trilemma.report.graphs import palette as graph_palette
@@ -348,7 +349,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
 
 
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:
-    """Draw examples of a domain: images, points of the plane, a table's columns, or graphs.
+    """Draw examples of a domain: images, points, a table's columns, graphs or molecules.
 
     Arguments:
         x: [N, *domain.shape], data units.
@@ -360,6 +361,8 @@ def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "
         return grid(x, levels_of(domain))
     if domain.kind == "graph":
         return sheet(x)
+    if domain.kind == "molecule":
+        return molecules.sheet(x, domain.elements)
     if domain.dimensions > 2:
         names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
         return pairs(x, names, truth, family)
@@ -378,6 +381,8 @@ def way(states: Sequence[Tensor], domain: Domain) -> bytes:
     """
     if domain.kind == "graph":
         return shared(growth(states), 120, chosen=graph_palette)
+    if domain.kind == "molecule":
+        return animation(molecules.growth(states, domain.elements), 160)
     return animation([show(x, domain) for x in states])
 
 

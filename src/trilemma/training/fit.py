@@ -269,17 +269,21 @@ class _Fitting:
             if plan.done and pace.mean:
                 yield from self._shown()
             now = self.watch.training
-            asked, due, overdue, save = self.world.agree(
+            asked, due, overdue, save, is_over = self.world.agree(
                 self.stop.signal,
                 plan.is_due(now, pace),
                 plan.done > 0 and plan.is_overdue(now, pace.mean),
                 self._is_save_due(trainer),
+                trainer.stream.is_over,
             )
             if due and not overdue:
                 yield from self._planned(pace)
             if overdue and (plan.target is None or plan.done < plan.target):
                 plan.steps[plan.stage] = plan.done
                 yield self._event("stopped", reason="the time is over, and a tenth more")
+            if is_over:
+                plan.steps[plan.stage] = plan.done
+                yield self._event("stopped", reason="the calls of the oracle are spent")
             if plan.target is not None and plan.done >= plan.target:
                 return
             if asked:

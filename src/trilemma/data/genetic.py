@@ -1,0 +1,299 @@
+r"""A genetic proposer: children of good molecules, by crossover and mutation of their graphs.
+
+Molecules are square lists of lists here, elements on the diagonal and orders of bonds beside it.
+
+    crossover   each of two parents is cut in two, at a single bond that is in no ring or at two
+                single bonds of one ring; a part of the one is joined to a part of the other by as
+                many single bonds
+    mutation    an atom is added, put into a bond, taken away or exchanged; a bond's order is
+                changed; a ring is closed or opened
+
+Whatever breaks a valence, falls apart or has too many atoms is no child. Parents are drawn by
+their rank among the best, with weights 1 / (k N + rank).
+
+References:
+    | A graph-based genetic algorithm and generative model/Monte Carlo tree search for the
+      exploration of chemical space (Jensen, 2019)
+    | Genetic-guided GFlowNets for sample efficient molecular optimization (Kim, Kim, Choi & Park,
+      2024), for proposing to a policy, and the weights of ranks
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+__all__ = ["child", "children", "crossover", "mutated", "rank_weights"]
+
+Matrix = list[list[int]]
+TRIES = 12
+"""Cuts, and mutations, that are tried for a child."""
+MUTATES = 0.5
+"""Share of the children of two parents that are mutated besides."""
+SHARPNESS = 0.01
+"""k: the smaller it is, the more the best are preferred."""
+
+
+def rank_weights(count: int) -> list[float]:
+    """Return the weight of each rank, the best first.
+
+    >>> [round(w, 2) for w in rank_weights(3)]
+    [33.33, 0.97, 0.49]
+    """
+    return [1 / (SHARPNESS * count + rank) for rank in range(count)]
+
+
+def children(
+    parents: UInt8[Tensor, "P N N"],
+    count: int,
+    *,
+    valence: Sequence[int],
+    most: int,
+    seed: int,
+) -> UInt8[Tensor, "C N N"]:
+    """Return children of molecules that are in the order of their worth, the best first.
+
+    Arguments:
+        parents: P molecules.
+        count: C.
+        valence: Of each code: 0, then those of the elements.
+        most: Atoms that a child may have.
+        seed: Seed of all choices.
+    """
+    source, room = random.Random(seed), parents.shape[-1]
+    weights = rank_weights(len(parents))
+    trimmed = [_trimmed(x.tolist()) for x in parents]
+    made: list[Matrix] = []
+    for _ in range(8 * count):
+        if len(made) == count:
+            break
+        one, other = source.choices(trimmed, weights, k=2)
+        new = child(one, other, valence=valence, most=most, source=source)
+        if new is not None:
+            made.append(new)
+    out = torch.zeros(len(made), room, room, dtype=torch.uint8)
+    for row, x in zip(out, made, strict=True):
+        row[: len(x), : len(x)] = torch.tensor(x, dtype=torch.uint8)
+    return out
+
+
+def child(
+    one: Matrix, other: Matrix, *, valence: Sequence[int], most: int, source: random.Random
+) -> Matrix | None:
+    """Return a child of two molecules, or of the first alone; None where none was found."""
+    new = crossover(one, other, most=most, source=source)
+    if new is None:
+        return mutated(one, valence=valence, most=most, source=source)
+    if source.random() < MUTATES:
+        return mutated(new, valence=valence, most=most, source=source) or new
+    return new
+
+
+def _trimmed(x: Matrix) -> Matrix:
+    n = sum(row[i] > 0 for i, row in enumerate(x))
+    return [row[:n] for row in x[:n]]
+
+
+def _free(x: Matrix, valence: Sequence[int]) -> list[int]:
+    """Return the bonds that each atom can still make."""
+    return [valence[row[i]] - (sum(row) - row[i]) for i, row in enumerate(x)]
+
+
+def _reached(x: Matrix, start: int, cut: Sequence[tuple[int, int]] = ()) -> list[bool]:
+    """Tell which atoms hang together with one, some bonds left out."""
+    gone = {pair for a, b in cut for pair in ((a, b), (b, a))}
+    seen, stack = [False] * len(x), [start]
+    seen[start] = True
+    while stack:
+        i = stack.pop()
+        for j, order in enumerate(x[i]):
+            if order and not seen[j] and i != j and (i, j) not in gone:
+                seen[j] = True
+                stack.append(j)
+    return seen
+
+
+def _part(x: Matrix, keep: Sequence[bool]) -> tuple[Matrix, dict[int, int]]:
+    """Return the part of some atoms, and where each of them is now."""
+    rows = [i for i, kept in enumerate(keep) if kept]
+    return [[x[i][j] for j in rows] for i in rows], {i: k for k, i in enumerate(rows)}
+
+
+# Crossover
+
+
+def _cut(x: Matrix, source: random.Random, at_ring: bool) -> tuple[Matrix, list[int]] | None:
+    """Cut a molecule, and return a part with the atoms at which it was cut."""
+    single = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j] == 1]
+    source.shuffle(single)
+    for a, b in single[:TRIES]:
+        side = _reached(x, a, [(a, b)])
+        if side[b] != at_ring:
+            continue
+        if not at_ring:
+            part, now = _part(x, side)
+            return part, [now[a]]
+        for c, d in single:
+            if (c, d) == (a, b):
+                continue
+            side = _reached(x, a, [(a, b), (c, d)])
+            if side[b] or side[c] == side[d]:
+                continue
+            part, now = _part(x, side)
+            return part, [now[a], now[c if side[c] else d]]
+    return None
+
+
+def crossover(one: Matrix, other: Matrix, *, most: int, source: random.Random) -> Matrix | None:
+    """Join a part of one molecule to a part of another; None where that was not found.
+
+    Arguments:
+        one: A molecule.
+        other: Another.
+        most: Atoms that a child may have.
+        source: Of all choices.
+    """
+    for _ in range(TRIES):
+        at_ring = source.random() < 0.5
+        left, right = (_cut(x, source, at_ring) for x in (one, other))
+        if left is None or right is None:
+            continue
+        (a, ends), (b, others) = left, right
+        n = len(a) + len(b)
+        if n > most or n < 2:
+            continue
+        x = [[*row, *([0] * len(b))] for row in a] + [[*([0] * len(a)), *row] for row in b]
+        source.shuffle(others)
+        pairs = [(i, len(a) + j) for i, j in zip(ends, others, strict=True)]
+        if len(set(pairs)) < len(pairs):
+            continue
+        for i, j in pairs:
+            x[i][j] = x[j][i] = 1
+        if at_ring and ends[0] == ends[1] and others[0] == others[1]:
+            continue
+        return x
+    return None
+
+
+# Mutation
+
+
+def _add_atom(x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random) -> None:
+    open_ = [i for i, bonds in enumerate(free) if bonds]
+    if not open_:
+        return
+    at = source.choice(open_)
+    for row in x:
+        row.append(0)
+    x.append([0] * (len(x) + 1))
+    x[-1][-1] = source.choice(codes)
+    x[-1][at] = x[at][-1] = 1
+
+
+def _insert_atom(
+    x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
+) -> None:
+    single = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j] == 1]
+    if not single:
+        return
+    a, b = source.choice(single)
+    for row in x:
+        row.append(0)
+    x.append([0] * (len(x) + 1))
+    x[-1][-1] = source.choice(codes)
+    x[a][b] = x[b][a] = 0
+    for i in (a, b):
+        x[-1][i] = x[i][-1] = 1
+
+
+def _delete_atom(
+    x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
+) -> None:
+    if len(x) < 3:
+        return
+    at = source.randrange(len(x))
+    near = [j for j, order in enumerate(x[at]) if order and j != at]
+    if len(near) == 2 and not x[near[0]][near[1]]:
+        a, b = near
+        x[a][b] = x[b][a] = 1  # its neighbours are joined in its place
+    for row in x:
+        del row[at]
+    del x[at]
+
+
+def _change_atom(
+    x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
+) -> None:
+    at = source.randrange(len(x))
+    x[at][at] = source.choice([code for code in codes if code != x[at][at]] or codes)
+
+
+def _change_bond(
+    x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
+) -> None:
+    joined = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j]]
+    if joined:
+        a, b = source.choice(joined)
+        x[a][b] = x[b][a] = source.choice([k for k in (1, 2, 3) if k != x[a][b]])
+
+
+def _close_ring(
+    x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
+) -> None:
+    open_ = [i for i, bonds in enumerate(free) if bonds]
+    pairs = [(i, j) for i in open_ for j in open_ if j < i and not x[i][j]]
+    if pairs:
+        a, b = source.choice(pairs)
+        x[a][b] = x[b][a] = 1
+
+
+def _open_ring(
+    x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
+) -> None:
+    joined = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j]]
+    if joined:
+        a, b = source.choice(joined)
+        x[a][b] = x[b][a] = 0
+
+
+MUTATIONS = (
+    _add_atom,
+    _add_atom,
+    _insert_atom,
+    _delete_atom,
+    _change_atom,
+    _change_atom,
+    _change_bond,
+    _change_bond,
+    _close_ring,
+    _open_ring,
+)
+"""Each is as likely as another; some stand twice."""
+
+
+def mutated(
+    x: Matrix, *, valence: Sequence[int], most: int, source: random.Random
+) -> Matrix | None:
+    """Return a molecule that differs in one place; None where none was found.
+
+    Arguments:
+        x: A molecule.
+        valence: Of each code.
+        most: Atoms that it may have.
+        source: Of all choices.
+    """
+    codes = sorted({*(x[i][i] for i in range(len(x))), *range(1, min(4, len(valence)))})
+    for _ in range(TRIES):
+        new = [list(row) for row in x]
+        source.choice(MUTATIONS)(new, _free(new, valence), codes, source)
+        if new != x and _is_whole(new, valence, most):
+            return new
+    return None
+
+
+def _is_whole(x: Matrix, valence: Sequence[int], most: int) -> bool:
+    return 0 < len(x) <= most and min(_free(x, valence)) >= 0 and all(_reached(x, 0))

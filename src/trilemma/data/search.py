@@ -1,0 +1,199 @@
+r"""A search for molecules: an oracle that counts its calls, and the best so far.
+
+A call is a molecule whose worth is asked, counted once for each canonical form: what was asked is
+known, and a molecule that RDKit refuses is worth 0 and not counted. An oracle that raises, or
+gives a number that is none, gives 0 for this molecule; where that happens to more than `BEARABLE`
+of the calls, the search ends with a sentence that names the molecule and what was said.
+
+The best different molecules are kept, the best first: experts learn from them (`replay`), and the
+genetic proposer takes its parents among them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.core.noise import Noise, mix
+from trilemma.data.chemistry import chemistry, muted, to_smiles
+from trilemma.data.genetic import children, rank_weights
+
+__all__ = ["CountedOracle", "Search"]
+
+BEARABLE, FEWEST = 0.1, 100
+"""Share of calls that may fail, from so many calls on."""
+KEPT = 300
+"""Molecules that are kept, the best first."""
+
+Worth = Callable[[Sequence[Any]], Sequence[float]]
+"""Molecules of RDKit to numbers."""
+
+
+class CountedOracle:
+    """Asks what molecules are worth, each once, up to a number of calls.
+
+    Arguments:
+        worth: What is asked.
+        name: Of what is asked, for messages.
+        calls: How many may be asked; 0 for any number.
+    """
+
+    def __init__(self, worth: Worth, name: str, calls: int = 0) -> None:
+        self._worth, self.name, self.calls = worth, name, calls
+        self.scores: dict[str, float] = {}
+        """By canonical SMILES, in the order of the calls."""
+        self.failed = 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether no call is left."""
+        return 0 < self.calls <= len(self.scores)
+
+    def __call__(self, smiles: Sequence[str]) -> list[float | None]:
+        """Return what molecules are worth: 0 for '', None for what there was no call left for.
+
+        Raises:
+            BadInput: The oracle fails too often, or asks for what is not here.
+        """
+        new = list(dict.fromkeys(s for s in smiles if s and s not in self.scores))
+        if self.calls:
+            new = new[: self.calls - len(self.scores)]
+        if new:
+            self.scores |= dict(zip(new, self._asked(new), strict=True))
+        return [self.scores.get(s) if s else 0.0 for s in smiles]
+
+    def _asked(self, smiles: Sequence[str]) -> list[float]:
+        mols = [_read(s) for s in smiles]
+        try:
+            said = list(self._worth(mols))
+        except BadInput:
+            raise
+        except Exception:
+            said = []
+        if len(said) == len(mols) and all(map(_is_number, said)):
+            return [float(value) for value in said]
+        # One of them is the trouble: each is asked alone.
+        return [self._alone(mol, s) for mol, s in zip(mols, smiles, strict=True)]
+
+    def _alone(self, mol: Any, smiles: str) -> float:  # noqa: ANN401
+        try:
+            said = list(self._worth([mol]))
+            problem = f"gave {said}" if len(said) != 1 or not _is_number(said[0]) else ""
+        except BadInput:
+            raise
+        except Exception as error:
+            said, problem = [], f"raised {type(error).__name__}: {error}"
+        if not problem:
+            return float(said[0])
+        self.failed += 1
+        asked = len(self.scores) + self.failed
+        if asked >= FEWEST and self.failed > BEARABLE * asked:
+            raise BadInput(
+                f"the reward '{self.name}' failed for {self.failed} of {asked} molecules, lately "
+                f"for {smiles}: it {problem}."
+            )
+        return 0.0
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _read(smiles: str) -> Any:  # noqa: ANN401
+    with muted():
+        return chemistry().MolFromSmiles(smiles)
+
+
+class Search:
+    """What is known of a search: calls, and the best molecules.
+
+    Arguments:
+        oracle: Is asked.
+        elements: The vocabulary of molecules.
+        valence: Of each code.
+        most: Atoms of a child at most.
+        limit: N.
+        seed: Seed of children and of replay.
+    """
+
+    def __init__(
+        self,
+        oracle: CountedOracle,
+        *,
+        elements: Sequence[str],
+        valence: Sequence[int],
+        most: int,
+        limit: int,
+        seed: int,
+    ) -> None:
+        self.oracle, self.elements = oracle, tuple(elements)
+        self.valence, self.most, self.seed = tuple(valence), most, seed
+        self.best = torch.zeros(0, limit, limit, dtype=torch.uint8)
+        self.best_scores: list[float] = []
+        self._known: set[str] = set()
+
+    def score(self, x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
+        """Return what molecules are worth, and keep the best; what no call is left for gets 0."""
+        spelt = to_smiles(x, self.elements)
+        said = self.oracle(spelt)
+        self._keep(x.cpu(), spelt, said)
+        values = [0.0 if value is None else value for value in said]
+        return torch.tensor(values, dtype=torch.float64, device=x.device)
+
+    def _keep(self, x: Tensor, spelt: Sequence[str], said: Sequence[float | None]) -> None:
+        fresh: dict[str, int] = {}
+        for i, (smiles, value) in enumerate(zip(spelt, said, strict=True)):
+            if smiles and value is not None and smiles not in self._known:
+                fresh.setdefault(smiles, i)
+        if not fresh:
+            return
+        self._known |= fresh.keys()
+        rows = list(fresh.values())
+        scores = [*self.best_scores, *(float(said[i] or 0.0) for i in rows)]
+        both = torch.cat([self.best, x[rows]])
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])[:KEPT]
+        self.best, self.best_scores = both[order], [scores[i] for i in order]
+
+    def replay(self, noise: Noise) -> UInt8[Tensor, "B N N"]:
+        """Draw one of the best for each row of the noise, by the weights of their ranks."""
+        weights = torch.tensor(rank_weights(len(self.best)), dtype=torch.float64).cumsum(0)
+        u = noise.named("replay").uniform().double().cpu() * weights[-1]
+        return self.best[torch.searchsorted(weights, u).clamp_max(len(self.best) - 1)]
+
+    def propose(self, count: int, number: int) -> UInt8[Tensor, "C N N"]:
+        """Return children of the best, the genetic proposer's.
+
+        Arguments:
+            count: C.
+            number: Of the proposal: another one has other children.
+        """
+        return children(
+            self.best,
+            count,
+            valence=self.valence,
+            most=self.most,
+            seed=mix(self.seed, "children", number),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all calls in order, and the best."""
+        return {
+            "smiles": list(self.oracle.scores),
+            "scores": list(self.oracle.scores.values()),
+            "failed": self.oracle.failed,
+            "best": self.best,
+            "best_scores": list(self.best_scores),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        self.oracle.scores = dict(zip(state["smiles"], state["scores"], strict=True))
+        self.oracle.failed = state["failed"]
+        self.best, self.best_scores = state["best"], list(state["best_scores"])
+        self._known = set(state["smiles"])

@@ -1,0 +1,261 @@
+"""Molecules by a policy: like the data, or worth much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from trilemma.core.domain import Domain
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage, Stream
+from trilemma.core.molecule import sizes
+from trilemma.core.noise import Noise, mix
+from trilemma.data.dataset import DataSet
+from trilemma.data.properties import expression
+from trilemma.data.rollouts import Rollouts
+from trilemma.data.search import CountedOracle, Search
+from trilemma.data.stream import ExampleStream
+from trilemma.families.gcpn import MoleculePolicy, MoleculeTransitions
+from trilemma.families.ppo import PPO, BehaviourCloning, Settings
+from trilemma.networks.relational import MoleculeCritic, MoleculeHeads
+from trilemma.recipes.recipe import Recipe
+
+__all__ = ["MoleculeReinforced"]
+
+STATES = 4
+"""States on the way to each molecule of a batch, of cloning."""
+CLONED = 1500
+"""Updates of cloning where calls of an oracle are the budget."""
+SCREENED = 128
+"""Molecules of the data that are asked at first, where the best teach."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoleculeReinforced(Recipe):
+    """Trains a graph convolutional policy that builds molecules, valence kept at every step."""
+
+    name: ClassVar[str] = "gcpn"
+    family: ClassVar[str] = "molecule policy"
+    reference: ClassVar[str] = (
+        "Graph Convolutional Policy Network for Goal-Directed Molecular Graph Generation, You, "
+        "Liu, Ying, Pande & Leskovec, 2018, arXiv:1806.02473"
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("molecule",)
+    bf16: ClassVar[bool] = False
+
+    batch: int = 64
+    """Molecules an update of cloning; a batch of transitions is eight times as large."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW."""
+
+    reward: str = ""
+    """What is sought: qed, plogp, jnk3, logp[5,5.5], similar(SMILES), sums and products of such;
+    empty: molecules like the data."""
+    oracle_calls: int = 0
+    """Different molecules whose worth may be asked, as a budget; 0: any number."""
+    atoms: int = 38
+    """Heavy atoms of a molecule that is built, at most."""
+    width: int = 64
+    """Numbers of an atom's embedding."""
+    layers: int = 4
+    """Rounds of messages."""
+    cloning: float = 0.5
+    """Share of the training that learns from experts, before reinforcement where there is any."""
+    adversarial: float = 0.0
+    """Weight of a critic's reward, which tells molecules that are built from the data."""
+    expert: float = 1.0
+    """Weight of the experts' loss in reinforcement, beside the reward's."""
+    replay: bool = True
+    """Whether the best that were found are the experts of reinforcement; else the data are."""
+    children: int = 64
+    """Children of the best that a genetic proposer has asked for each collection; 0: none."""
+    episodes: int = 64
+    """Molecules that the policy builds for each collection."""
+    epochs: int = 4
+    """How often the transitions of a collection are learnt from."""
+    clip_ratio: float = 0.2
+    """How far the policy may go from the one that acted, as a ratio of probabilities."""
+    target_kl: float = 0.03
+    """Divergence from the policy that acted at which it plays anew; 0: only after all epochs."""
+    entropy: float = 0.01
+    """Weight of the policy's entropy."""
+    start: str = ""
+    """SMILES with which every episode begins, such as a scaffold, with commas between; empty: a
+    carbon."""
+
+    @property
+    def steps(self) -> int:
+        """Return the steps for which the calls of the oracle do at the latest."""
+        if not self.oracle_calls:
+            return 0
+        asked = max(1, self.episodes // 2 + self.children)
+        return CLONED + self._batches * math.ceil(2 * self.oracle_calls / asked)
+
+    @property
+    def _batches(self) -> int:
+        """Return the batches of a collection: about twenty transitions a molecule."""
+        return self.epochs * max(1, round(20 * self.episodes / (8 * self.batch)))
+
+    @property
+    def is_reinforced(self) -> bool:
+        """Tell whether a reward follows on cloning."""
+        return bool(self.reward) or self.adversarial > 0
+
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model.
+
+        Raises:
+            BadInput: A field is out of its range, or the reward or a start cannot be read.
+        """
+        self._refuse(domain)
+        elements = len(domain.elements)
+        critic = None
+        if self.adversarial > 0:
+            critic = MoleculeCritic(elements=elements, width=self.width)
+        return MoleculePolicy(
+            MoleculeHeads(elements=elements, width=self.width, layers=self.layers),
+            domain,
+            most=self.atoms,
+            critic=critic,
+            starts=len(self._starts()),
+            seeks=self.reward,
+        )
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return cloning, and reinforcement where something is sought."""
+        assert isinstance(model, MoleculePolicy)
+
+        def examples() -> Stream[Any]:
+            return ExampleStream(data.train, min(self.batch, len(data.train)), seed)
+
+        def prepare() -> None:
+            if self.start:
+                model.begin_with(self._started(data.domain))
+
+        clone = BehaviourCloning(model, STATES)
+        if not self.is_reinforced:
+            return [Stage("experts", clone, examples, prepare=prepare)]
+        settings = Settings(
+            clip=self.clip_ratio,
+            target_kl=self.target_kl,
+            entropy_weight=self.entropy,
+            expert_weight=self.expert,
+        )
+        learner = PPO(model, settings)
+
+        def rollouts() -> Stream[MoleculeTransitions]:
+            return self._rollouts(model, data, learner, seed)
+
+        share = self.cloning
+        if self.steps:
+            share = CLONED / self.steps if self.cloning > 0 else 0.0
+        if share <= 0:
+            return [Stage("reinforce", learner, rollouts, prepare=prepare)]
+        return [
+            Stage("experts", clone, examples, share=share, prepare=prepare),
+            Stage("reinforce", learner, rollouts, share=1 - share),
+        ]
+
+    def _rollouts(
+        self, model: MoleculePolicy, data: DataSet, learner: PPO, seed: int
+    ) -> Rollouts[MoleculeTransitions]:
+        search = self._search(model, data.domain, seed)
+
+        def reward(x: Tensor) -> Tensor:
+            total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+            if search is not None:
+                total = total + search.score(x)
+            if self.adversarial > 0:
+                total = total + self.adversarial * learner.adversarial(x).double()
+            return total
+
+        def collect(noise: Noise, number: int) -> MoleculeTransitions:
+            device = next(model.parameters()).device
+            if search is not None and number == 0 and (self.replay or self.children):
+                which = noise.named("screened").integers(len(data.train), 1 + SCREENED // 8)
+                rows = which.flatten().unique()[:SCREENED]
+                search.score(data.train.x[rows])
+            if search is not None and self.children and len(search.best):
+                search.score(search.propose(self.children, number))
+            if search is not None and self.replay and len(search.best):
+                real = search.replay(noise)
+            else:
+                real = data.train.x[noise.named("real").integers(len(data.train))]
+            made = model.collect(noise.to(device), real.to(device), reward, learner.settings)
+            if search is not None:
+                model.remember(list(search.oracle.scores.values()), search.best)
+            return made
+
+        return Rollouts(
+            collect,
+            MoleculeTransitions,
+            episodes=self.episodes,
+            batch=8 * self.batch,
+            batches=self._batches,
+            seed=seed,
+            is_stale=learner.is_too_far,
+            search=search,
+        )
+
+    def _search(self, model: MoleculePolicy, domain: Domain, seed: int) -> Search | None:
+        if not self.reward:
+            return None
+        return Search(
+            CountedOracle(expression(self.reward), self.reward, self.oracle_calls),
+            elements=domain.elements,
+            valence=model.valence.tolist(),
+            most=model.most,
+            limit=model.limit,
+            seed=mix(seed, "search"),
+        )
+
+    def _starts(self) -> list[str]:
+        return [word.strip() for word in self.start.split(",") if word.strip()]
+
+    def _started(self, domain: Domain) -> Tensor:
+        """Return the molecules with which episodes begin."""
+        from trilemma.data.chemistry import NotUsable, parsed, standardised, to_tensors
+
+        made = []
+        for smiles in self._starts():
+            try:
+                made.append(standardised(parsed(smiles), elements=domain.elements))
+            except NotUsable as reason:
+                raise BadInput(f"--start '{smiles}' cannot be begun with: it {reason}.") from None
+        return to_tensors(made, domain.shape[0])
+
+    def _refuse(self, domain: Domain) -> None:
+        for name in ("width", "layers", "episodes", "epochs"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--{name} takes 1 or more.")
+        for name in ("oracle_calls", "adversarial", "expert", "children", "target_kl", "entropy"):
+            if not getattr(self, name) >= 0:
+                raise BadInput(f"--{name.replace('_', '-')} takes 0 or more.")
+        if not 0 <= self.cloning < 1:
+            raise BadInput(
+                f"--cloning {self.cloning:g} was given; it is a share from 0 to below 1."
+            )
+        if not 2 <= self.atoms <= domain.shape[0]:
+            raise BadInput(
+                f"--atoms {self.atoms} was given; there is room for 2 to {domain.shape[0]} heavy "
+                "atoms with these data."
+            )
+        if self.oracle_calls and not self.reward:
+            raise BadInput(
+                "--oracle-calls is a budget of calls of a reward, and there is none; give "
+                "--reward, such as qed."
+            )
+        if self.reward:
+            expression(self.reward)
+        if self.start:
+            started = self._started(domain)
+            if int(sizes(started).max()) > self.atoms:
+                raise BadInput(
+                    f"--start has {int(sizes(started).max())} heavy atoms, and --atoms allows "
+                    f"{self.atoms}."
+                )
