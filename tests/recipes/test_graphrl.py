@@ -80,8 +80,8 @@ def test_builders_are_not_judged_as_improvers():
 
 
 def test_only_robust_networks_are_after_a_reward():
-    assert CATALOG["graphrl"]().reward is None
-    assert CATALOG["graphrnn"]().reward is None
-    assert CATALOG["graphrl"](task="robust", removal="random").reward == (
+    assert CATALOG["graphrl"]().goal is None
+    assert CATALOG["graphrnn"]().goal is None
+    assert CATALOG["graphrl"](task="robust", removal="random").goal == (
         "robustness (random removal)"
     )

@@ -414,5 +414,5 @@ def _failed(cell: Cell, plan: Plan, reason: str) -> Evaluation:
         seed=cell.seed,
         device=plan.device,
         skipped={"fd": reason},
-        reward=cell.recipe.reward or None,
+        reward=cell.recipe.goal,
     )

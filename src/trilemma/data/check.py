@@ -168,7 +168,7 @@ def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> 
     copies = {**report.duplicates, "spelt again": found.again}
     return dataclasses.replace(
         report,
-        counts=report.counts | counts,
+        counts={**report.counts, **counts},
         unreadable=found.left_out,
         duplicates=copies,
         notes=left_out,

@@ -35,6 +35,7 @@ __all__ = [
     "Molecule",
     "NotUsable",
     "canonical",
+    "fingerprints",
     "laid_out",
     "muted",
     "parsed",
@@ -260,6 +261,19 @@ def to_smiles(x: UInt8[Tensor, "B N N"], elements: Sequence[str] = ELEMENTS) -> 
         except NotUsable:
             spelt.append("")
     return spelt
+
+
+def fingerprints(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> Tensor:
+    """Return Morgan fingerprints of SMILES, [N, bits] of zeros and ones; zeros of ''."""
+    chem = chemistry()
+    from rdkit.Chem import rdFingerprintGenerator
+
+    make = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
+    out = torch.zeros(len(smiles), bits)
+    for row, text in zip(out, smiles, strict=True):
+        if text:
+            row += torch.from_numpy(make.GetFingerprintAsNumPy(chem.MolFromSmiles(text)))
+    return out
 
 
 def laid_out(mol: Mol) -> str:

@@ -85,9 +85,9 @@ def synthetic_accessibility(mol: Any) -> float:  # noqa: ANN401
 
 
 def _log_p(mol: Any) -> float:  # noqa: ANN401
-    from rdkit.Chem import Crippen
+    from rdkit.Chem import rdMolDescriptors
 
-    return Crippen.MolLogP(mol)
+    return rdMolDescriptors.CalcCrippenDescriptors(mol)[0]
 
 
 def _qed(mol: Any) -> float:  # noqa: ANN401
@@ -99,7 +99,7 @@ def _qed(mol: Any) -> float:  # noqa: ANN401
 def _weight(mol: Any) -> float:  # noqa: ANN401
     from rdkit.Chem import Descriptors
 
-    return Descriptors.MolWt(mol)
+    return Descriptors.MolWt(mol)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _tpsa(mol: Any) -> float:  # noqa: ANN401

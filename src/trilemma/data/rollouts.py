@@ -56,15 +56,17 @@ class Rollouts(Stream[B]):
         self._collect, self._kind = collect, kind
         self._episodes, self._size, self._batches, self._seed = episodes, batch, batches, seed
         self._number, self._first, self._kept, self._is_stale = -1, 0, None, is_stale
-        self._search = search
+        self._search, self._next = search, 0
 
     @property
     def is_over(self) -> bool:
         """Tell whether the calls of the search's oracle are spent, and what they gave was used."""
-        return self._search is not None and self._search.oracle.is_spent
+        is_spent = self._search is not None and self._search.oracle.is_spent
+        return is_spent and self._next - self._first >= self._batches
 
     def batch(self, k: int) -> B:
         """Return the k-th batch; a collection is made where the one before has ended."""
+        self._next = k + 1
         if self._kept is None or k - self._first >= self._batches:
             self._renew(k)
         batch = self._minibatch(k)
@@ -96,7 +98,12 @@ class Rollouts(Stream[B]):
         """Return the collection in use."""
         if self._kept is None:
             return {}
-        state = {"number": self._number, "first": self._first, "transitions": self._fields()}
+        state = {
+            "number": self._number,
+            "first": self._first,
+            "next": self._next,
+            "transitions": self._fields(),
+        }
         return state | ({"search": self._search.state_dict()} if self._search else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -109,6 +116,7 @@ class Rollouts(Stream[B]):
             return
         try:
             self._number, self._first = int(state["number"]), int(state["first"])
+            self._next = int(state["next"])
             self._kept = self._kind(**state["transitions"])
             if self._search is not None:
                 self._search.load_state_dict(state["search"])

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -104,7 +105,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         seeks: str = "",
     ) -> None:
         super().__init__()
-        self.network, self.critic, self.domain, self.seeks = network, critic, domain, seeks
+        self.network: Any = network
+        self.critic, self.domain, self.seeks = critic, domain, seeks
         self.limit = domain.shape[-1]
         self.most = min(most or self.limit, self.limit)
         self.valence: Tensor
@@ -115,9 +117,11 @@ class MoleculePolicy(Model[Examples, Tensor]):
             x[:, 0, 0] = 1
             self.register_buffer("starts", x)
         self.asked: Tensor
+        self.asked_count: Tensor
         self.best: Tensor
         if seeks:
-            self.register_buffer("asked", torch.full((CALLS,), torch.nan))
+            self.register_buffer("asked", torch.zeros(CALLS))
+            self.register_buffer("asked_count", torch.zeros((), dtype=torch.int64))
             self.register_buffer("best", torch.zeros(BEST, *domain.shape, dtype=torch.uint8))
 
     @property
@@ -133,11 +137,12 @@ class MoleculePolicy(Model[Examples, Tensor]):
         """Keep what was asked of an oracle, in order, and the best that was found."""
         count = min(len(scores), CALLS)
         self.asked[:count] = torch.tensor(scores[:count])
+        self.asked_count.fill_(count)
         self.best[: len(best)] = best[:BEST]
 
     def call_scores(self) -> Float[Tensor, " C"]:
         """Return what different molecules were worth, in the order in which they were asked."""
-        return self.asked[~self.asked.isnan()]
+        return self.asked[: int(self.asked_count)]
 
     def best_found(self) -> UInt8[Tensor, "S N N"]:
         """Return the best of them, the best first."""

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -212,7 +212,10 @@ class BehaviourCloning(Model[Examples, Tensor]):
         return Loss(nats, {"right": right.detach()})
 
 
-class PPO(Model[Transitions, Tensor]):
+T = TypeVar("T", bound=Transitions)
+
+
+class PPO(Model[T, Tensor], Generic[T]):
     """Learns from what the policy's own actions were worth.
 
     Arguments:
@@ -225,7 +228,7 @@ class PPO(Model[Transitions, Tensor]):
         super().__init__()
         self.policy, self.settings, self.bound = policy, settings, bound
 
-    def objectives(self) -> Sequence[Objective[Transitions]]:
+    def objectives(self) -> Sequence[Objective[T]]:
         """Return the policy, and its critic where there is one."""
         players = [Objective("policy", self._loss, list(self.policy.network.parameters()))]
         if self.policy.critic is not None:
@@ -244,7 +247,7 @@ class PPO(Model[Transitions, Tensor]):
         return self.policy.realism(x).clamp(-self.bound, self.bound)
 
     @torch.no_grad()
-    def is_too_far(self, transitions: Transitions) -> bool:
+    def is_too_far(self, transitions: T) -> bool:
         """Tell whether the policy has left the one that acted: KL > 1.5 · target.
 
         A function of the weights and the transitions alone, so that all processes agree and a
@@ -257,7 +260,7 @@ class PPO(Model[Transitions, Tensor]):
         kl = approximate_kl(log_prob, transitions.old).mean()
         return float(kl) > LEEWAY * self.settings.target_kl
 
-    def _loss(self, batch: Transitions) -> Loss:
+    def _loss(self, batch: T) -> Loss:
         log_prob, entropy, value = self.policy.evaluate(batch)
         gain = surrogate(log_prob, batch.old, batch.advantage, self.settings.clip).mean()
         error = (value - batch.returns).square().mean()
@@ -278,7 +281,7 @@ class PPO(Model[Transitions, Tensor]):
         }
         return Loss(loss, {name: term.detach() for name, term in terms.items()})
 
-    def _critic_loss(self, batch: Transitions) -> Loss:
+    def _critic_loss(self, batch: T) -> Loss:
         real, built = self.policy.realism(batch.real), self.policy.realism(batch.built)
         loss = F.softplus(-real).mean() + F.softplus(built).mean()
         terms = {"real": real.mean().detach(), "built": built.mean().detach()}

@@ -57,7 +57,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -68,6 +68,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain
 from trilemma.core.graph import sizes
 from trilemma.core.noise import mix
+from trilemma.data.chemistry import to_smiles
 from trilemma.metrics.context import AT_ONCE, Context, Reference
 from trilemma.metrics.copy_search import Nearest, Search, coordinates
 from trilemma.metrics.graphs import GraphReference
@@ -408,6 +409,27 @@ def _of_graphs(context: Context) -> tuple[Counted, list[Counted]]:
     return graphs_counted(known, x, classes, context.data.domain)
 
 
+def _molecule_kinds(reference: Reference) -> tuple[_Kinds, dict[str, int]]:
+    """Return what is known of training molecules, with a number for each SMILES."""
+    data, number = reference.data, {}
+    parts = []
+    for split in (data.train, data.test):
+        spelt = split.names or to_smiles(split.x, data.domain.elements)
+        classes = [number.setdefault(smiles, len(number)) for smiles in spelt]
+        parts.append(((split.x > 0).to(torch.uint8), classes))
+    return kinds(*parts), number
+
+
+def _of_molecules(context: Context) -> tuple[Counted, list[Counted]]:
+    """Return sampled molecules, which are copies where their canonical SMILES are."""
+    x = context.samples[:CAP]
+    known, number = context.reference.once(_molecule_kinds)
+    spelt = to_smiles(x, context.data.domain.elements)
+    number = dict(number)
+    classes = [number.setdefault(smiles, len(number)) for smiles in spelt]
+    return graphs_counted(known, (x > 0).to(torch.uint8), classes, context.data.domain)
+
+
 def _measure(context: Context) -> Score:
     data = context.data
     train = len(data.train)
@@ -416,8 +438,8 @@ def _measure(context: Context) -> Score:
             f"{context.n} samples and {train} training examples are too few to tell copies from "
             f"chance; take at least {FEWEST} of each"
         )
-    graph = data.domain.kind == "graph"
-    samples, others = (_of_graphs if graph else _of_examples)(context)
+    graph = data.domain.kind in ("graph", "molecule")
+    samples, others = BY_KIND.get(data.domain.kind, _of_examples)(context)
     it = found(samples, others, 1.0 if graph else EXACT)
     return Score(
         it.value,
@@ -428,6 +450,13 @@ def _measure(context: Context) -> Score:
         protocol=_protocol(it, samples, others, train, graph=graph),
         exhibit=_exhibit(it, samples, graph=graph),
     )
+
+
+BY_KIND: Mapping[str, Callable[[Context], tuple[Counted, list[Counted]]]] = {
+    "graph": _of_graphs,
+    "molecule": _of_molecules,
+}
+"""How copies are found where two examples are the same whatever the order of their parts."""
 
 
 def _protocol(

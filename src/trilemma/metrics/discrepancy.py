@@ -9,6 +9,7 @@ Both sides are seen
     images   in the extractor's features
     points   in standardised coordinates; a column of categories as a column of zeros and ones for
              each of the most frequent
+    molecules   by Morgan fingerprints of radius 2
     graphs   by shares of degrees, of clustering and of the spectrum, counts of places (logarithms
              of one more) and sizes (`metrics.graph_statistics`), in wider bins than there
 
@@ -35,6 +36,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Columns
 from trilemma.core.noise import mix
+from trilemma.data.chemistry import fingerprints, to_smiles
 from trilemma.metrics.context import Context
 from trilemma.metrics.features import FRESH_ROWS, FeatureReference, Seen, seen
 from trilemma.metrics.graph_statistics import Statistics
@@ -77,6 +79,9 @@ def _samples(it: Measured) -> Rows:
     """Return at most `CAP` samples, drawn by the seed: files are often sorted."""
     of = it.matched if isinstance(it, Seen) else it.of
     which = _drawn(len(of), it.against.seed)
+    if isinstance(it, Seen) and it.against.data.domain.kind == "molecule":
+        features = _chemical(it.x[which], it.against)
+        return Rows(which, features, _names(features))
     if isinstance(it, Seen):
         features = _widened(it.features[which], it.x[which], it.against)
         return Rows(which, features, _names(it.x[which]))
@@ -88,10 +93,18 @@ def _tests(against: FeatureReference | GraphReference) -> Rows:
     """Return at most `CAP` test examples; their order is drawn from the seed."""
     if isinstance(against, FeatureReference):
         x = against.data.test.x[against.test_rows[:CAP]]
+        if against.data.domain.kind == "molecule":
+            features = _chemical(x, against)
+            return Rows(against.test_rows[:CAP], features, _names(features))
         features = _widened(against.test[:CAP], x, against)
         return Rows(against.test_rows[:CAP], features, _names(x))
     features = graph_features(against.test[:CAP])
     return Rows(torch.arange(len(features)), features, _names(features.float()))
+
+
+def _chemical(x: Tensor, against: FeatureReference) -> Float[Tensor, "R F"]:
+    """Return Morgan fingerprints of molecules."""
+    return fingerprints(to_smiles(x, against.data.domain.elements))
 
 
 def _drawn(count: int, seed: int) -> Int[Tensor, " R"]:
@@ -204,6 +217,8 @@ def _score(context: Context) -> Score:
 
 def _protocol(it: Measured, told: HeldOut) -> str:
     what = f"features {it.against.extractor!r}" if isinstance(it, Seen) else "graph statistics"
+    if it.against.data.domain.kind == "molecule":
+        what = "Morgan fingerprints of radius 2, 2,048 bits"
     chosen = ", ".join(f"{name} {count}" for name, count in Counter(told.chosen).most_common())
     whole = len(it.matched) if isinstance(it, Seen) else len(it)
     drawn = f", of {whole:,} drawn by the seed," if whole > len(told.on_samples) else ""

@@ -5,6 +5,7 @@ r"""Extractors: from examples in data units to the features in which they are co
     classifier-stacked-mnist   that of mnist on each of three channels            192
     efficientnet-lite0    ImageNet's features (extra `features`)                  1,280
     random-conv           random convolutions, when nothing better is there       128
+    chemnet               ChemNet's of molecules (extra `molecules`)              512
 
 `NAME/F` takes the first F coordinates of a fixed random rotation of the features. A Fréchet
 distance in F features wants 2 F examples on each side, so that a small data set gets as many
@@ -33,6 +34,7 @@ from trilemma.core.errors import BadInput, nearest
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stacked import CHANNELS
+from trilemma.metrics import chemnet
 from trilemma.metrics.classifier import Classifier
 from trilemma.metrics.efficientnet import PACKAGE, prepared, pretrained, weights_file
 
@@ -67,6 +69,7 @@ NAMES = (
     *(f"classifier-{name}" for name in CLASSIFIERS),
     "efficientnet-lite0",
     "random-conv",
+    chemnet.NAME,
 )
 
 ROWS = 256
@@ -227,6 +230,8 @@ def _choice(data: DataSet) -> str:
         return data.extractor
     if data.domain.kind == "points":
         return "coordinates"
+    if data.domain.kind == "molecule":
+        return chemnet.NAME
     colours = data.domain.shape[0] in (1, 3)
     return "efficientnet-lite0" if colours and weights_file() is not None else "random-conv"
 
@@ -242,9 +247,22 @@ def _made(name: str, data: DataSet, device: torch.device) -> Extractor:
             return _stacked(known, data.domain, device)
     if name == "efficientnet-lite0":
         return _efficientnet(data.domain, device)
+    if name == chemnet.NAME:
+        return _chemnet(data.domain, device)
     if name == "random-conv":
         return _random_convolutions(data.domain, device)
     raise nearest("extractor", name, NAMES)
+
+
+def _chemnet(domain: Domain, device: torch.device) -> Extractor:
+    if domain.kind != "molecule":
+        raise BadInput(f"'{chemnet.NAME}' is for molecules, and these are {domain.kind}.")
+    return Extractor(
+        chemnet.NAME,
+        chemnet.FEATURES,
+        lambda x: chemnet.chemnet_features(x, domain, device),
+        note="ChemNet's features of canonical SMILES.",
+    )
 
 
 def _coordinates(domain: Domain) -> Extractor:

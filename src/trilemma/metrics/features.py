@@ -31,6 +31,7 @@ from trilemma.core.domain import Columns, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
+from trilemma.metrics import trivial_molecules
 from trilemma.metrics.context import Check, Context, Progress
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.metric import Memo, Unmeasured
@@ -51,7 +52,7 @@ __all__ = [
     "seen",
 ]
 
-FEATURED = ("image", "points")
+FEATURED = ("image", "points", "molecule")
 """Kinds of data that are measured in features."""
 SHOWN = 16
 """Samples whose nearest training example is kept."""
@@ -287,6 +288,12 @@ def feature_reference(
         data, extractor, n, seed, test, test_rows, train, rows, usual, stand_ins=made
     )
     count = against.count
+    if data.domain.kind == "molecule":
+        for name, make in trivial_molecules.TRIVIAL.items():
+            x = make(data, count, seed)
+            found = features(x, name)
+            made[name] = Seen(x, found, nearest(found, train)[0], against)
+        return against
     one = _mean(data)[None]
     alike = features(one, "the mean")
     repeated = one.expand(count, *data.domain.shape), alike.expand(count, -1)

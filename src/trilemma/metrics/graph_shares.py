@@ -102,19 +102,22 @@ METRICS = (
     _of_share(
         "unique",
         "unique",
-        "Share of the graphs that are like no other before them in any order.",
+        "Share of the samples that are like none before them: graphs in any order of nodes, "
+        "molecules however spelt.",
         "It falls with n where there are few graphs of the kind.",
     ),
     _of_share(
         "novel",
         "novel",
-        "Share of the graphs that are like no training graph.",
+        "Share of the samples that are like no training example: graphs in any order of nodes, "
+        "molecules however spelt.",
         "Noise is novel, and where there are few graphs of the kind a perfect model is not.",
     ),
     _of_share(
         "valid",
         "valid",
-        "Share of the graphs that keep the rule by which the set was made.",
+        "Share of the samples that are what they should be: graphs that keep the rule by which "
+        "the set was made, molecules that RDKit accepts.",
         "One valid graph again and again has all of it.",
     ),
     _of_share(

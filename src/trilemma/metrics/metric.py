@@ -45,7 +45,7 @@ Better = Literal["lower", "higher", "one", ""]
 """'one': 1 is the wanted value; '': neither."""
 QUALITY, COVERAGE, LIKELIHOOD, REWARD = "quality", "coverage", "likelihood", "reward"
 """What a metric may rank; the first declared that was measured does."""
-KINDS = ("image", "points", "graph")
+KINDS = ("image", "points", "graph", "molecule")
 MEMORISED = "learned by heart"
 """The section of what asks whether training examples come back, or can be told."""
 FRESH = (

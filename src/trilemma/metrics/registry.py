@@ -28,7 +28,15 @@ __all__ = [
     "variants",
 ]
 
-SECTIONS = ("quality and coverage", MEMORISED, "restoration", "codes", "likelihood")
+SECTIONS = (
+    "quality and coverage",
+    "what was sought",
+    "properties",
+    MEMORISED,
+    "restoration",
+    "codes",
+    "likelihood",
+)
 """In the order of a table's columns."""
 
 

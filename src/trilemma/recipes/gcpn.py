@@ -89,6 +89,11 @@ class MoleculeReinforced(Recipe):
     carbon."""
 
     @property
+    def goal(self) -> str | None:
+        """Return the reward that is sought, if one is."""
+        return self.reward or None
+
+    @property
     def steps(self) -> int:
         """Return the steps for which the calls of the oracle do at the latest."""
         if not self.oracle_calls:
@@ -146,7 +151,7 @@ class MoleculeReinforced(Recipe):
             entropy_weight=self.entropy,
             expert_weight=self.expert,
         )
-        learner = PPO(model, settings)
+        learner: PPO[MoleculeTransitions] = PPO(model, settings)
 
         def rollouts() -> Stream[MoleculeTransitions]:
             return self._rollouts(model, data, learner, seed)
@@ -162,7 +167,7 @@ class MoleculeReinforced(Recipe):
         ]
 
     def _rollouts(
-        self, model: MoleculePolicy, data: DataSet, learner: PPO, seed: int
+        self, model: MoleculePolicy, data: DataSet, learner: PPO[MoleculeTransitions], seed: int
     ) -> Rollouts[MoleculeTransitions]:
         search = self._search(model, data.domain, seed)
 

@@ -78,7 +78,7 @@ class GraphReinforced(Recipe):
     """Weight of the policy's entropy."""
 
     @property
-    def reward(self) -> str | None:
+    def goal(self) -> str | None:
         """Return the name of the reward where networks are made robust."""
         return f"robustness ({self.removal} removal)" if self.task == "robust" else None
 
@@ -97,7 +97,7 @@ class GraphReinforced(Recipe):
                 domain,
                 budget=self.budget,
                 starts=STARTS,
-                improves=self.reward or "",
+                improves=self.goal or "",
                 worth=lambda x, seed: robust_reward(self.removal, seed)(x),
             )
         network = ActNetwork(width=self.width, layers=self.layers)
@@ -114,7 +114,7 @@ class GraphReinforced(Recipe):
             entropy_weight=self.entropy,
             expert_weight=0.0 if self.task == "robust" else self.expert,
         )
-        learner = PPO(model, settings)
+        learner: PPO[GraphTransitions] = PPO(model, settings)
         if self.task == "robust":
             self._refuse_full(data)
             reward = robust_reward(self.removal, mix(seed, "removal"))
@@ -142,7 +142,7 @@ class GraphReinforced(Recipe):
         model: GraphPolicy,
         data: DataSet,
         reward: Reward,
-        learner: PPO,
+        learner: PPO[GraphTransitions],
         seed: int,
         graphs: Tensor,
     ) -> Rollouts[GraphTransitions]:

@@ -112,7 +112,7 @@ def judge_run(
         threads=torch.get_num_threads(),
         step=loaded.step,
         test_examples=len(data.test),
-        reward=loaded.recipe.reward or None,
+        reward=loaded.recipe.goal,
         training=training,
         extractor=reference.name,
         extractor_note=reference.note,

@@ -82,7 +82,7 @@ class Recipe(ABC):
     """Fewest updates at which a comparison ranks it; 200 unless measured otherwise, never less."""
 
     @property
-    def reward(self) -> str | None:
+    def goal(self) -> str | None:
         """Return the name of the reward that is sought; None where the data are imitated."""
         return None
 

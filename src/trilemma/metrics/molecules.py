@@ -1,0 +1,482 @@
+r"""What generated molecules are: valid, different, new, diverse, like the data, or worth much.
+
+    valid               share that RDKit accepts
+    unique              share of valid ones that are different, by canonical SMILES
+    novel               share of different valid ones that are no training molecule
+    internal_diversity  1 - mean Tanimoto similarity of pairs of valid ones (Morgan, radius 2)
+    fcd                 Fréchet distance in ChemNet's 512 features (`metrics.chemnet`)
+    logp_gap, …         distance of Wasserstein, order 1, between a property of samples and of test
+                        molecules, over the standard deviation of the latter
+    top1, top10, top100 mean worth of the best that a search has found
+    auc_top10           PMO's area below top10 over 10,000 calls (`maths.search`)
+    reward              mean worth of fresh samples
+
+Canonical SMILES are those of the installed version of RDKit, without stereochemistry.
+
+References:
+    | Molecular Sets (MOSES) (Polykovskiy et al., 2020)
+    | Fréchet ChemNet Distance (Preuer et al., 2018)
+    | Sample Efficiency Matters (Gao et al., 2022), for auc_top10
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.model import Seeking
+from trilemma.core.molecule import molecule
+from trilemma.core.noise import mix
+from trilemma.data.chemistry import fingerprints, parsed, rdkit_version, to_smiles
+from trilemma.data.properties import PROPERTIES, expression
+from trilemma.maths.search import CALLS, auc_top, top
+from trilemma.metrics.chemnet import FEATURES, chemnet
+from trilemma.metrics.context import Context, Reference
+from trilemma.metrics.frechet import Moments, frechet, moments
+from trilemma.metrics.metric import NEAR_ONE, REPEATED, REWARD, Memo, Metric, Need, Unmeasured
+from trilemma.metrics.score import Score, Trials, mean_chance
+from trilemma.metrics.trivial_molecules import TRIVIAL
+
+__all__ = ["METRICS", "internal_diversity", "wasserstein"]
+
+MOST = 2000
+"""Molecules of which properties and similarities are taken at most."""
+SCREENED = 1000
+"""Training molecules whose worth is asked for a baseline at most."""
+DESCRIBED = ("logp", "sa", "qed", "weight")
+"""Properties whose distributions are compared."""
+
+
+@dataclass(eq=False)
+class Spelt(Memo):
+    """Molecules by their SMILES."""
+
+    smiles: Sequence[str]
+    """'' for what RDKit refuses."""
+
+    @property
+    def valid(self) -> list[str]:
+        """Return those that RDKit accepts."""
+        return [s for s in self.smiles if s]
+
+    @property
+    def different(self) -> list[str]:
+        """Return each valid one once."""
+        return list(dict.fromkeys(self.valid))
+
+
+@dataclass(eq=False)
+class Known(Memo):
+    """What does not depend on the model."""
+
+    test: Spelt
+    train: frozenset[str]
+    stand_ins: dict[str, Spelt]
+    real: Spelt
+    """Training molecules in the place of samples."""
+
+
+def _known(context: Context) -> Known:
+    """Return the reference's molecules, spelt once for all models."""
+    return context.reference.once(_known_of)
+
+
+def _known_of(reference: Reference) -> Known:
+    data, n, seed = reference.data, reference.n, reference.seed
+    elements = data.domain.elements
+    train: Sequence[str] = data.train.names or to_smiles(data.train.x, elements)
+    test: Sequence[str] = data.test.names or to_smiles(data.test.x, elements)
+    draw = torch.Generator().manual_seed(mix(seed, "molecules"))
+    order = torch.randperm(len(train), generator=draw)[: min(n, len(train))]
+    made = {
+        name: Spelt(to_smiles(make(data, min(n, MOST), seed), elements))
+        for name, make in TRIVIAL.items()
+    }
+    real = Spelt(tuple(train[i] for i in order.tolist()))
+    return Known(Spelt(tuple(test)), frozenset(train), made, real)
+
+
+def _spelt(context: Context) -> Spelt:
+    return Spelt(to_smiles(context.samples, context.data.domain.elements))
+
+
+def _version() -> str:
+    return f"canonical forms by RDKit {rdkit_version()}, without stereochemistry"
+
+
+# Shares
+
+
+def _valid(it: Spelt, known: Known) -> tuple[float, int]:
+    return len(it.valid) / max(len(it.smiles), 1), len(it.smiles)
+
+
+def _unique(it: Spelt, known: Known) -> tuple[float, int]:
+    return len(it.different) / max(len(it.valid), 1), len(it.valid)
+
+
+def _novel(it: Spelt, known: Known) -> tuple[float, int]:
+    new = [s for s in it.different if s not in known.train]
+    return len(new) / max(len(it.different), 1), len(it.different)
+
+
+def _share(
+    of: Callable[[Spelt, Known], tuple[float, int]], what: str
+) -> Callable[[Context], Score]:
+    def measure(context: Context) -> Score:
+        it, known = context.once(_spelt), _known(context)
+        value, n = of(it, known)
+        if not n:
+            raise Unmeasured("there is no valid molecule among the samples")
+        return Score(
+            value,
+            floor=of(known.test, known)[0],
+            baselines={name: of(other, known)[0] for name, other in known.stand_ins.items()},
+            n=n,
+            protocol=f"{what}, of {n}; {_version()}; floor: {len(known.test.smiles)} test "
+            "molecules; interval: Wilson's",
+        ).within(Trials(n))
+
+    return measure
+
+
+# Diversity
+
+
+def _bits(it: Spelt) -> Float[Tensor, "N F"]:
+    return fingerprints(it.valid[:MOST])
+
+
+def internal_diversity(bits: Float[Tensor, "N F"]) -> float:
+    """Return 1 - the mean Tanimoto similarity of pairs of different rows.
+
+    >>> internal_diversity(torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
+    0.5
+    """
+    n = len(bits)
+    both = bits @ bits.T
+    own = bits.sum(1)
+    either = own[:, None] + own - both
+    similar = (both / either.clamp_min(1)).double()
+    return 1 - ((similar.sum() - similar.diagonal().sum()) / (n * (n - 1))).item()
+
+
+def _diversity_spread(bits: Tensor) -> float:
+    """Return the standard deviation of a mean over pairs: twice that of a mean of row means."""
+    n = len(bits)
+    both = bits @ bits.T
+    own = bits.sum(1)
+    similar = (both / (own[:, None] + own - both).clamp_min(1)).double()
+    rows = (similar.sum(1) - similar.diagonal()) / (n - 1)
+    return 2 * (rows.std() / math.sqrt(n)).item()
+
+
+def _diversity(context: Context) -> Score:
+    it, known = context.once(_spelt), _known(context)
+    if len(it.valid) < 2:
+        raise Unmeasured("fewer than two samples are valid")
+    bits = it.once(_bits)
+    return Score(
+        internal_diversity(bits),
+        floor=internal_diversity(known.test.once(_bits)) if len(known.test.valid) > 1 else None,
+        baselines={
+            name: internal_diversity(other.once(_bits)) for name, other in known.stand_ins.items()
+        },
+        n=len(bits),
+        protocol=f"1 - mean Tanimoto similarity of all pairs of {len(bits)} valid samples, Morgan "
+        "fingerprints of radius 2, 2,048 bits; floor: test molecules; interval: 1.96 standard "
+        "deviations over fresh samples, of a mean over pairs",
+    ).within(_diversity_spread(bits))
+
+
+# Distances
+
+
+def _moments(it: Spelt) -> Moments:
+    return moments(chemnet(it.valid))
+
+
+def _fcd(context: Context) -> Score:
+    it, known = context.once(_spelt), _known(context)
+    if len(it.valid) < 2 or len(known.test.valid) < 2:
+        raise Unmeasured("fewer than two molecules are valid")
+    test = known.test.once(_moments)
+
+    def value(other: Spelt) -> float:
+        return frechet(other.once(_moments), test)
+
+    note = ""
+    if min(len(it.valid), len(known.test.valid)) < 2 * FEATURES:
+        note = (
+            f"; so few molecules cannot fill the covariance of {FEATURES} features: read it "
+            "against its floor alone"
+        )
+    return Score(
+        value(it),
+        floor=value(known.real),
+        baselines={name: value(other) for name, other in known.stand_ins.items()},
+        n=len(it.valid),
+        protocol=f"Fréchet distance of {len(it.valid)} valid samples to {len(known.test.valid)} "
+        f"test molecules in ChemNet's {FEATURES} features; floor: {len(known.real.smiles)} "
+        f"training molecules{note}; no interval",
+    )
+
+
+def wasserstein(x: Float[Tensor, " N"], y: Float[Tensor, " M"]) -> float:
+    """Return the distance of order 1 of two samples of numbers: the area between their shares.
+
+    >>> wasserstein(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 3.0]))
+    1.0
+    """
+    both, order = torch.cat([x, y]).double().sort()
+    step = torch.where(order < len(x), 1 / len(x), -1 / len(y)).double()
+    gaps = both.diff()
+    return (step.cumsum(0)[:-1].abs() * gaps).sum().item()
+
+
+def _described(name: str) -> Callable[[Spelt], Tensor]:
+    def of(it: Spelt) -> Tensor:
+        mols = [parsed(smiles) for smiles in it.valid[:MOST]]
+        return torch.tensor(PROPERTIES[name].of(mols), dtype=torch.float64)
+
+    return of
+
+
+def _gap(name: str) -> Callable[[Context], Score]:
+    of = _described(name)
+
+    def measure(context: Context) -> Score:
+        it, known = context.once(_spelt), _known(context)
+        test = known.test.once(of)
+        spread = float(test.std())
+        if not it.valid or not spread > 0:
+            raise Unmeasured(f"{name} does not vary, or no sample is valid")
+
+        def value(other: Spelt) -> float:
+            return wasserstein(other.once(of), test) / spread
+
+        return Score(
+            value(it),
+            floor=value(known.real),
+            baselines={other: value(x) for other, x in known.stand_ins.items()},
+            n=min(len(it.valid), MOST),
+            protocol=f"Wasserstein distance of order 1 between {name} of "
+            f"{min(len(it.valid), MOST)} samples and of {min(len(known.test.valid), MOST)} test "
+            f"molecules, over the latter's standard deviation {spread:.3g}; floor: training "
+            "molecules; no interval",
+        )
+
+    return measure
+
+
+# Search
+
+
+def _worths(context: Context) -> dict[str, float | Tensor]:
+    """Return what others are worth by the reward that is sought: data, chance, alkanes."""
+    reward, known = expression(context.asked.seeks), _known(context)
+    calls = max(1, len(context.asked.call_scores()))
+    train = [s for s in known.real.smiles if s][: min(SCREENED, calls)]
+    made: dict[str, float | Tensor] = {
+        f"screening of {len(train)} training molecules": _asked(reward, train)
+    }
+    chance = known.stand_ins["random"].different[: min(SCREENED, calls)]
+    made[f"{len(chance)} molecules of chance"] = _asked(reward, chance)
+    limit = context.data.domain.shape[-1]
+    chains = [
+        molecule([1] * n, [(i, i + 1, 1) for i in range(n - 1)]) for n in range(1, limit + 1)
+    ]
+    spelt = to_smiles(_padded(chains, limit), context.data.domain.elements)
+    made[f"straight alkanes up to C{limit}"] = _asked(reward, spelt)
+    return made
+
+
+def _padded(each: Sequence[Tensor], limit: int) -> Tensor:
+    out = torch.zeros(len(each), limit, limit, dtype=torch.uint8)
+    for row, x in zip(out, each, strict=True):
+        row[: len(x), : len(x)] = x
+    return out
+
+
+def _asked(reward: Callable[[Sequence[object]], list[float]], smiles: Sequence[str]) -> Tensor:
+    return torch.tensor(reward([parsed(s) for s in smiles]), dtype=torch.float64)
+
+
+def _top(k: int) -> Callable[[Context], Score]:
+    def measure(context: Context) -> Score:
+        model = context.asked
+        scores = model.call_scores()
+        if not len(scores):
+            raise Unmeasured("nothing was asked of the reward yet")
+        others = context.once(_worths)
+        return Score(
+            top(scores, k),
+            unit=model.seeks,
+            baselines={name: top(torch.as_tensor(x), k) for name, x in others.items()},
+            n=min(k, len(scores)),
+            protocol=f"mean of the best {min(k, len(scores))} of {len(scores):,} different "
+            f"molecules that were asked in training; at most {model.most} heavy atoms; "
+            f"{_version()}; no interval: one training",
+        )
+
+    return measure
+
+
+def _auc(context: Context) -> Score:
+    model = context.asked
+    scores = model.call_scores()
+    if not len(scores):
+        raise Unmeasured("nothing was asked of the reward yet")
+    others = context.once(_worths)
+    held = "" if len(scores) >= CALLS else f"; stopped after {len(scores):,}, the last mean held"
+    return Score(
+        auc_top(scores),
+        unit=model.seeks,
+        baselines={name: auc_top(torch.as_tensor(x)) for name, x in others.items()},
+        n=len(scores),
+        protocol=f"mean of the best ten so far, by trapezoids every 100 of {CALLS:,} calls{held}; "
+        "no interval: one training",
+    )
+
+
+def _reward(context: Context) -> Score:
+    model, it, known = context.asked, context.once(_spelt), _known(context)
+    reward = expression(model.seeks)
+    valid = it.valid[:MOST]
+    found = torch.zeros(len(it.smiles[:MOST]), dtype=torch.float64)
+    found[: len(valid)] = _asked(reward, valid)
+    train = [s for s in known.real.smiles if s][:SCREENED]
+    return Score(
+        found.mean().item(),
+        unit=model.seeks,
+        baselines={
+            "training molecules": _asked(reward, train).mean().item(),
+            "chance": _asked(reward, known.stand_ins["random"].valid[:SCREENED]).mean().item(),
+        },
+        n=len(found),
+        protocol=f"mean over {len(found)} fresh samples, {len(it.different)} of them different; "
+        "interval: Student's",
+    ).within(mean_chance(found))
+
+
+SEEKS = Need(
+    has=lambda model: isinstance(model, Seeking) and bool(model.seeks),
+    absence="the model seeks no reward; train one with --reward",
+)
+
+
+def _of_share(
+    name: str, meaning: str, failure: str, measure: Callable[[Context], Score]
+) -> Metric:
+    return Metric(
+        name=name,
+        label=name.replace("_", " "),
+        better="higher",
+        unit="share of samples",
+        meaning=meaning,
+        failure=failure,
+        kinds=("molecule",),
+        least=0.0,
+        most=1.0,
+        estimand="the expected share over fresh samples",
+        too_wide=REPEATED if name == "unique" else NEAR_ONE,
+        measure=measure,
+    )
+
+
+def _of_search(name: str, label: str, meaning: str, measure: Callable[[Context], Score]) -> Metric:
+    return Metric(
+        name=name,
+        label=label,
+        better="higher",
+        meaning=meaning,
+        failure="What a reward does not say is not sought: look at the molecules.",
+        kinds=("molecule",),
+        needs=SEEKS,
+        section="what was sought",
+        ranks=REWARD,
+        estimand="none: one training",
+        measure=measure,
+    )
+
+
+METRICS = (
+    _of_search(
+        "top10",
+        "top 10",
+        "Mean worth of the ten best molecules that the search has asked for.",
+        _top(10),
+    ),
+    _of_search("top1", "top 1", "Worth of the best molecule.", _top(1)),
+    _of_search("top100", "top 100", "Mean worth of the hundred best molecules.", _top(100)),
+    _of_search(
+        "auc_top10",
+        "AUC top 10",
+        "How fast the ten best were found: PMO's area over 10,000 calls of the reward.",
+        _auc,
+    ),
+    _of_search("reward", "reward", "Mean worth of fresh samples of the policy.", _reward),
+    _of_share(
+        "valid",
+        "Share of the samples that RDKit accepts as molecules.",
+        "By construction all of them, where valence is kept at every step.",
+        _share(_valid, "share that RDKit accepts"),
+    ),
+    _of_share(
+        "unique",
+        "Share of the valid samples that are different molecules.",
+        "It falls with n, and noise is unique.",
+        _share(_unique, "share of different molecules among the valid"),
+    ),
+    _of_share(
+        "novel",
+        "Share of the different samples that are no training molecule.",
+        "Noise is novel; of a set that lists nearly all molecules of its kind little can be.",
+        _share(_novel, "share of the different valid ones that are no training molecule"),
+    ),
+    Metric(
+        name="internal_diversity",
+        label="diversity",
+        better="higher",
+        meaning="How little pairs of samples have in common: 1 less their mean similarity.",
+        failure="Noise is diverse: compare with the floor.",
+        kinds=("molecule",),
+        least=0.0,
+        most=1.0,
+        measure=_diversity,
+    ),
+    Metric(
+        name="fcd",
+        label="fcd",
+        better="lower",
+        unit="squared distance",
+        meaning="Fréchet ChemNet distance: how far samples lie from test molecules, in 512 "
+        "features.",
+        failure="It falls with n: compare at one n, and with its floor.",
+        kinds=("molecule",),
+        variant_of="fd",
+        least=0.0,
+        measure=_fcd,
+    ),
+    *(
+        Metric(
+            name=f"{name}_gap",
+            label=f"{name} gap",
+            better="lower",
+            unit="standard deviations",
+            meaning=f"How far the distribution of {PROPERTIES[name].meaning} lies from that of "
+            "test molecules.",
+            failure="One property alone is compared.",
+            kinds=("molecule",),
+            section="properties",
+            least=0.0,
+            measure=_gap(name),
+        )
+        for name in DESCRIBED
+    ),
+)
