@@ -18,12 +18,14 @@ asked:
 
 Every training is a cell of an ordinary comparison in `--out`: stopped at any moment, the same
 command goes on, several processes share the work, and more sets and seeds are added to what lies
-there. `python -m benchmarks.verdicts [RESULT]` prints the page of a result.
+there. `python -m benchmarks.verdicts RESULT …` prints the page of one result, or of several on
+different sets with the sums over all.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -391,12 +393,39 @@ def _long_section(lines: Sequence[list[Any]], options: Any) -> list[Section]:
     return [Section(title, heads, lines)]
 
 
-def page(result: Mapping[str, Any]) -> str:
-    """Return a result as Markdown."""
+def page(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return results as Markdown, with the sums over all."""
+    parts = ["# Whether verdicts hold"]
+    if len(results) > 1:
+        parts += ["", "**all data sets together**", "", *_together(results)]
+    for result in results:
+        parts += ["", *_of_one(result)]
+    return "\n".join(parts) + "\n"
+
+
+def _together(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Sum up what is counted of claims, as the user's seed has it and by width."""
+    heads = ("claims that held", "separated pairs that were claimed")
+    sums: dict[str, list[Count]] = {}
+    for result in results:
+        for section in result["sections"]:
+            for row in section["rows"]:
+                name = row.get("width") and f"intervals {row['width']} times as wide, each seed"
+                name = name or ("the user's seed alone" if row.get("data") == "all" else None)
+                if name is None or not set(heads) <= set(row):
+                    continue
+                for total, head in zip(
+                    sums.setdefault(name, [Count(), Count()]), heads, strict=True
+                ):
+                    if found := re.match(r"(\d+) of (\d+)", row[head]):
+                        total.yes, total.of = total.yes + int(found[1]), total.of + int(found[2])
+    rows = [f"| {name} | {' | '.join(map(str, each))} |" for name, each in sums.items()]
+    return [f"|  | {' | '.join(heads)} |", f"|{' --- |' * 3}", *rows]
+
+
+def _of_one(result: Mapping[str, Any]) -> list[str]:
     where = result["environment"]
     parts = [
-        "# Whether verdicts hold",
-        "",
         f"    {result['command']}",
         "",
         f"Commit {where.get('commit', '?')}, {where.get('processor', '?')}, "
@@ -411,9 +440,9 @@ def page(result: Mapping[str, Any]) -> str:
         for name, broken in section.get("broken", {}).items():
             if broken:
                 parts += ["", f"Did not hold on {name}: {'; '.join(broken)}."]
-    return "\n".join(parts) + "\n"
+    return parts
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results" / "verdicts.json"
-    print(page(json.loads(path.read_text())), end="")
+    paths = [Path(path) for path in sys.argv[1:]] or [HERE / "results" / "verdicts.json"]
+    print(page([json.loads(path.read_text()) for path in paths]), end="")

@@ -64,9 +64,8 @@ ONLY_IN = {
     "rich": {"terminal", "report"},
     "rdkit": {
         "data/chemistry.py",
-        "data/molecule_files.py",
+        "data/oracles.py",
         "data/properties.py",
-        "metrics/molecules.py",
         "report/molecules.py",
     },
 }

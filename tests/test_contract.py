@@ -25,7 +25,12 @@ from trilemma.training.signals import Stop
 pytestmark = pytest.mark.usefixtures("brief_previews")
 
 NAMES = sorted(CATALOG)
-DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
+DATA = {
+    "image": "digits",
+    "points": "two-moons",
+    "graph": "community-small",
+    "molecule": "qm9-small",
+}
 FIRST = {name: DATA[CATALOG[name].kinds[0]] for name in NAMES}
 """A data set that each recipe fits."""
 CASES = [

@@ -129,9 +129,12 @@ class MoleculeHeads(nn.Module):
         elements: K.
         width: H.
         layers: Rounds of messages.
+        valued: Whether states have a value; without, it is zero.
     """
 
-    def __init__(self, *, elements: int, width: int = 64, layers: int = 4) -> None:
+    def __init__(
+        self, *, elements: int, width: int = 64, layers: int = 4, valued: bool = True
+    ) -> None:
         super().__init__()
         self.elements = elements
         self.embedding = RelationalEmbedding(feature_count(elements), width, layers)
@@ -141,7 +144,7 @@ class MoleculeHeads(nn.Module):
         self.new_head = _perceptron(3 * width, width, elements)
         self.bond_head = _perceptron(4 * width, width, BOND_ORDERS)
         self.element = nn.Embedding(elements, width)
-        self.value_head = _perceptron(2 * width, width, 1)
+        self.value_head = _perceptron(2 * width, width, 1) if valued else None
 
     def forward(
         self, x: UInt8[Tensor, "B N N"], free: Int[Tensor, "B N"], latest: Int[Tensor, " B"]
@@ -192,6 +195,8 @@ class MoleculeHeads(nn.Module):
 
     def value(self, z: Float[Tensor, "B 2H"]) -> Float[Tensor, " B"]:
         """Return what is expected to be gained from here."""
+        if self.value_head is None:
+            return torch.zeros(len(z), device=z.device)
         return self.value_head(z)[:, 0].float()
 
 

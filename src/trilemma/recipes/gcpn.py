@@ -123,7 +123,12 @@ class MoleculeReinforced(Recipe):
         if self.adversarial > 0:
             critic = MoleculeCritic(elements=elements, width=self.width)
         return MoleculePolicy(
-            MoleculeHeads(elements=elements, width=self.width, layers=self.layers),
+            MoleculeHeads(
+                elements=elements,
+                width=self.width,
+                layers=self.layers,
+                valued=self.is_reinforced,
+            ),
             domain,
             most=self.atoms,
             critic=critic,

@@ -1,0 +1,302 @@
+r"""Laws of building molecules: valence, heads, gradients by enumeration, symmetry, areas.
+
+Everything is done on molecules of a few atoms of a small alphabet, where all states and all
+episodes can be listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from trilemma.core import molecule as molecules
+from trilemma.core.domain import Domain, Levels
+from trilemma.core.graph import reordered
+from trilemma.families import gcpn
+from trilemma.laws.law import Check, Law, equal
+from trilemma.maths import molecule_environment as building
+from trilemma.maths import orders, ppo, search
+from trilemma.networks import relational
+
+__all__ = ["CHECKS", "actions_of", "reachable"]
+
+SOURCE = "lecture §7; You, Liu, Ying, Pande & Leskovec 2018, sections 3.1 to 3.4"
+PPO = "lecture §7; Schulman et al. 2017, eq. 7"
+PMO = "Gao, Fu, Sun & Coley 2022, section 3.2"
+ALPHABET = ("C", "O")
+ATOMS = 4
+
+
+def _environment(most: int, steps: int = 10**6) -> building.MoleculeEnvironment:
+    return building.MoleculeEnvironment(molecules.valences(ALPHABET), most, steps)
+
+
+def actions_of(
+    rules: building.MoleculeEnvironment, state: building.State
+) -> tuple[Tensor, Tensor]:
+    """List all actions but stops of a batch of states: rows of the states, and the actions."""
+    row, first = (rules.first_mask(state) & rules.stop_mask(state)[:, :1]).nonzero().unbind(1)
+    old, new = rules.second_mask(state[row], first)
+    room = old.shape[1]
+    at, second = torch.cat([old, new], 1).nonzero().unbind(1)
+    second = torch.where(second < room, second, room - second - 1)
+    row, first = row[at], first[at]
+    at, bond = rules.bond_mask(state[row], first, second).nonzero().unbind(1)
+    row, first, second = row[at], first[at], second[at]
+    return row, torch.stack([torch.zeros_like(first), first, second, bond + 1], 1)
+
+
+def reachable(most: int, alphabet: tuple[str, ...] = ALPHABET) -> Iterator[building.State]:
+    """Yield all states that can be reached from a carbon, those after one action more each time.
+
+    States that are the same but for what came last are one.
+    """
+    rules = building.MoleculeEnvironment(molecules.valences(alphabet), most, 10**6)
+    state = rules.reset(1, most)
+    while len(state):
+        yield state
+        row, action = actions_of(rules, state)
+        after = rules.step(state[row], action)
+        _, place = after.x.flatten(1).unique(dim=0, return_inverse=True)
+        first = torch.full((int(place.max()) + 1 if len(place) else 0,), len(place))
+        first = first.scatter_reduce(0, place, torch.arange(len(place)), "amin")
+        state = after[first]
+
+
+def _policy(most: int, steps: int = 0) -> gcpn.MoleculePolicy:
+    """Return a policy with weights large enough that no action is as likely as another."""
+    heads = relational.MoleculeHeads(elements=len(ALPHABET), width=5, layers=2)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in heads.parameters():
+            weight.copy_(0.4 * torch.randn(weight.shape, generator=draw))
+    domain = Domain("molecule", (most, most), Levels(4), elements=ALPHABET)
+    return gcpn.MoleculePolicy(heads, domain)
+
+
+def valence() -> list[Law]:
+    """All states of up to four atoms."""
+    broken = odd = wrong = count = 0
+    valences = molecules.valences(ALPHABET)
+    for state in reachable(ATOMS):
+        count += len(state)
+        broken += int((molecules.free_valence(state.x, valences) < 0).any(1).sum())
+        odd += int((state.x != state.x.transpose(1, 2)).flatten(1).any(1).sum())
+        wrong += int((molecules.free_valence(state.x, valences) != state.free).any(1).sum())
+        wrong += int((molecules.sizes(state.x) != state.size).sum())
+    return [
+        equal(
+            f"no state that can be reached breaks a valence: all of up to {ATOMS} atoms of "
+            "C and O (states)",
+            SOURCE,
+            broken,
+            0,
+            0,
+        ),
+        equal("and its bonds are those of both atoms (states)", SOURCE, odd, 0, 0),
+        equal("what a state says of itself is what its matrix says (states)", SOURCE, wrong, 0, 0),
+        equal("and there are some hundreds of them", SOURCE, float(count > 300), 1, 0),
+    ]
+
+
+@torch.no_grad()
+def heads() -> list[Law]:
+    """All actions of states of two and three atoms."""
+    policy, rules = _policy(ATOMS), _environment(ATOMS)
+    states = [state for _, state in zip(range(3), reachable(ATOMS), strict=False)]
+    gap = apart = 0.0
+    for state in states:
+        row, action = actions_of(rules, state)
+        stop = torch.zeros(len(state), 4, dtype=torch.int64)
+        stop[:, 0], stop[:, 3] = 1, 1
+        every = torch.cat([row, torch.arange(len(state))])
+        said = policy.choose(state[every], action=torch.cat([action, stop]))
+        total = torch.zeros(len(state)).index_add(0, every, said.log_prob.exp())
+        gap = max(gap, float((total - 1).abs().max()))
+        alone = _chain(policy, state[row], action)
+        apart = max(apart, float((said.log_prob[: len(row)] - alone).abs().max()))
+    return [
+        equal(
+            "probabilities of all actions that valence allows sum to one (largest gap)",
+            SOURCE,
+            gap,
+            0,
+            1e-5,
+        ),
+        equal(
+            "that of an action is the product of its heads' (largest gap of ln)",
+            SOURCE,
+            apart,
+            0,
+            1e-5,
+        ),
+    ]
+
+
+def _chain(policy: gcpn.MoleculePolicy, state: building.State, action: Tensor) -> Tensor:
+    """Return ln pi of actions that go on, head after head as the paper has it."""
+    rules, heads = policy.environment, policy.network
+    h, z = heads(state.x, state.free, state.latest)
+    _, first, second, bond = action.unbind(1)
+    room = state.x.shape[1]
+    old, new = rules.second_mask(state, first)
+    place = torch.where(second < 0, room - second - 1, second)
+    parts = (
+        (heads.stop(z), rules.stop_mask(state), torch.zeros_like(first)),
+        (heads.first(h, z), rules.first_mask(state), first),
+        (heads.second(h, z, first), torch.cat([old, new], 1), place),
+        (heads.bond(h, z, first, second), rules.bond_mask(state, first, second), bond - 1),
+    )
+    total = torch.zeros(len(action))
+    for logits, mask, chosen in parts:
+        open_ = torch.where(mask, logits, -torch.inf)
+        total += (open_ - open_.logsumexp(1, keepdim=True)).gather(1, chosen[:, None])[:, 0]
+    return total
+
+
+Episode = tuple[list[tuple[building.State, Tensor]], building.State]
+
+
+def _episodes(rules: building.MoleculeEnvironment, state: building.State) -> Iterator[Episode]:
+    """List all episodes from a state of one molecule: its actions, and how it ends."""
+    if bool(state.done):
+        yield [], state
+        return
+    _, actions = actions_of(rules, state)
+    for action in (*actions, torch.tensor([1, 0, 0, 1])):
+        after = rules.step(state, action[None])
+        for rest, end in _episodes(rules, after):
+            yield [(state, action[None]), *rest], end
+
+
+def gradient() -> list[Law]:
+    """All episodes of three steps: the surrogate's gradient at ratio 1, and the exact one."""
+    policy = _policy(3)
+    rules = replace(_environment(3), steps=3)
+    weights = [w for k, w in policy.network.named_parameters() if not k.startswith("value")]
+    expected, given = torch.zeros(()), torch.zeros(())
+    for actions, end in _episodes(rules, rules.reset(1, 3)):
+        worth = float(end.x.sum()) ** 1.5
+        told = torch.stack([_log_prob(policy, rules, state, action) for state, action in actions])
+        chance = told.sum().exp()
+        expected = expected + chance * worth
+        gain = ppo.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
+        given = given + chance.detach() * gain.sum()
+    exact = torch.autograd.grad(expected, weights, retain_graph=True, allow_unused=True)
+    found = torch.autograd.grad(given, weights, allow_unused=True)
+    pairs = [(a, b) for a, b in zip(exact, found, strict=True) if a is not None and b is not None]
+    largest = max(float(a.abs().max()) for a, _ in pairs)
+    gap = max(float((a - b).abs().max()) for a, b in pairs)
+    return [
+        equal(
+            "the surrogate's gradient at ratio 1 is the exact policy gradient, by all episodes of "
+            "three steps on molecules (largest gap, relative)",
+            PPO,
+            gap / largest,
+            0,
+            1e-4,
+        )
+    ]
+
+
+def _log_prob(
+    policy: gcpn.MoleculePolicy,
+    rules: building.MoleculeEnvironment,
+    state: building.State,
+    action: Tensor,
+) -> Tensor:
+    return policy.choose(state, action=action).log_prob[0]
+
+
+def experts() -> list[Law]:
+    """Molecules with rings and double bonds: the expert's actions, replayed."""
+    wrong = 0
+    rules = _environment(6)
+    for codes, bonds in (
+        ([1, 1, 1, 2], [(0, 1, 1), (1, 2, 1), (0, 2, 1), (2, 3, 1)]),
+        ([1, 2], [(0, 1, 2)]),
+        ([1, 1, 1, 1, 1, 2], [(0, 1, 2), (1, 2, 1), (2, 3, 2), (3, 4, 1), (4, 5, 1), (5, 0, 1)]),
+        ([1], []),
+    ):
+        x = molecules.molecule(codes, bonds, 6)[None]
+        u = torch.tensor([[0.1, 0.8, 0.3, 0.6, 0.2, 0.9]])
+        y = reordered(x, orders.breadth_first(x, u))
+        steps = int((molecules.bonds(y) > 0).sum()) // 2 + 1
+        at = (torch.arange(steps) + 0.5) / steps
+        states, actions = building.expert_action(y.expand(steps, 6, 6), rules.valence, at)
+        state = rules.reset(1, 6, int(y[0, 0, 0]))
+        for step, action in enumerate(actions):
+            wrong += int((state.x[0] != states.x[step]).sum())
+            state = rules.step(state, action[None])
+        wrong += int((state.x != y).sum()) + int(not bool(state.done))
+    return [
+        equal("the expert's actions build the molecule (entries that differ)", SOURCE, wrong, 0, 0)
+    ]
+
+
+@torch.no_grad()
+def symmetry() -> list[Law]:
+    """A molecule and the same with its atoms in another order."""
+    policy, rules = _policy(6), _environment(6)
+    x = molecules.molecule([1, 1, 2, 1], [(0, 1, 1), (1, 2, 1), (1, 3, 2)], 6)[None]
+    order = torch.tensor([[2, 0, 3, 1, 4, 5]])
+    where = order.argsort(1)[0]
+    y = reordered(x, order)
+    state, other = rules.reset_from(x), rules.reset_from(y)
+    other = replace(other, latest=where[state.latest])
+    row, action = actions_of(rules, state)
+    moved = action.clone()
+    moved[:, 1] = where[action[:, 1]]
+    moved[:, 2] = torch.where(action[:, 2] < 0, action[:, 2], where[action[:, 2].clamp_min(0)])
+    one, two = policy.choose(state[row], action=action), policy.choose(other[row], action=moved)
+    critic = relational.MoleculeCritic(elements=2, width=5, layers=2)
+    return [
+        equal(
+            "atoms in another order have the same actions, as likely (largest gap of ln)",
+            SOURCE,
+            float((one.log_prob - two.log_prob).abs().max()),
+            0,
+            1e-5,
+        ),
+        equal(
+            "and a value that does not know the order (gap)",
+            SOURCE,
+            float((one.value - two.value).abs().max()),
+            0,
+            1e-5,
+        ),
+        equal(
+            "nor does a critic (gap)",
+            SOURCE,
+            float((critic(x, state.free) - critic(y, other.free)).abs()),
+            0,
+            1e-5,
+        ),
+    ]
+
+
+def areas() -> list[Law]:
+    """Searches whose area is known."""
+    rising = torch.arange(1, 10_001).double() / 10_000
+    # The ten best of the first c are c, c - 1, …, c - 9, over 10,000.
+    marks = torch.arange(0, 10_001, 100).double()
+    means = torch.where(marks > 0, (marks - 4.5) / 10_000, 0.0)
+    exact = float(torch.trapezoid(means, marks)) / 10_000
+    early = torch.cat([torch.ones(10), torch.zeros(90)]).double()
+    return [
+        equal(
+            "auc_top10 of a search that finds c / 10,000 at call c", PMO,
+            search.auc_top(rising), exact, 1e-12,
+        ),
+        equal(
+            "of one that stops after 100 calls with ten of worth 1: its last mean is held", PMO,
+            search.auc_top(early), (50 + 9900) / 10_000, 1e-12,
+        ),
+        equal("of nothing", PMO, search.auc_top(torch.zeros(0)), 0, 0),
+    ]  # fmt: skip
+
+
+CHECKS: tuple[Check, ...] = (valence, heads, gradient, experts, symmetry, areas)
