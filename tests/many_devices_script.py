@@ -17,7 +17,12 @@ from trilemma.training.budget import Budget
 from trilemma.training.distributed import world
 from trilemma.training.signals import Stop
 
-DATA = {"image": "digits", "points": "two-moons", "graph": "community-small"}
+DATA = {
+    "image": "digits",
+    "points": "two-moons",
+    "graph": "community-small",
+    "molecule": "qm9-small",
+}
 """A data set of each kind."""
 GAMES = ("gan", CATALOG["graphrl"].family)
 SMALL = {"lr": 1e-5}

@@ -12,7 +12,7 @@ from trilemma import drawing
 from trilemma.core.errors import BadInput
 from trilemma.core.model import capabilities
 from trilemma.data import check as data_check
-from trilemma.data import sources
+from trilemma.data import oracles, sources
 from trilemma.doctor import examine
 from trilemma.laws.book import library_laws, timed
 from trilemma.metrics.registry import metrics
@@ -23,7 +23,12 @@ from trilemma.terminal import as_json, counting, out, say, table, warn
 
 __all__ = ["run"]
 
-EXAMPLES = {"image": "digits", "points": "two-moons", "graph": "community-small"}
+EXAMPLES = {
+    "image": "digits",
+    "points": "two-moons",
+    "graph": "community-small",
+    "molecule": "qm9-small",
+}
 """A small data set of each kind."""
 
 
@@ -96,6 +101,16 @@ def list_data(options: argparse.Namespace) -> None:
         }
         for name, source in sources.NAMES.items()
     ]
+    rows.append(
+        {
+            "name": oracles.NAME,
+            "kind": "rewards",
+            "here": all(map(oracles.available, oracles.ORACLES)),
+            "description": f"classifiers of activity: {', '.join(oracles.ORACLES)}",
+            "licence": "MIT",
+            "get": oracles.HOW,
+        }
+    )
     if options.json:
         as_json({"data": rows})
     else:
@@ -157,7 +172,8 @@ def data(options: argparse.Namespace) -> int:
         raise BadInput(f"'trilemma data {options.action}' needs a name or a path.")
     if options.action == "fetch":
         say(f"fetching {options.name} …")
-        out(sources.fetch(options.name))
+        is_oracles = options.name == oracles.NAME
+        out(oracles.fetch() if is_oracles else sources.fetch(options.name))
         return 0
     options.name = sources.with_radius(options.name, options.ego_radius)
     wanted = sources.with_columns(options.name, options.columns)

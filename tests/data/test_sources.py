@@ -247,7 +247,7 @@ def test_digits_are_those_of_scikit_learn():
 def test_every_card_is_filled_in(name):
     card = NAMES[name]
     assert card.name == name
-    assert card.kind in ("image", "points", "graph")
+    assert card.kind in ("image", "points", "graph", "molecule")
     assert all((card.description, card.origin, card.licence, card.how))
     if card.package is not None:
         assert card.package.sha256.keys() == idx.FILES.keys()

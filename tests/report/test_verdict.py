@@ -54,9 +54,9 @@ def test_nothing_beaten_by_a_baseline_is_chosen(pair):
     assert "a, is not certainly better than the trivial baseline ‘training mean’" in found.why_not
 
 
-def test_a_single_seed_needs_three_times_the_distance(evaluate):
+def test_a_single_seed_needs_half_as_much_distance_again(evaluate):
     """Intervals that do not touch are no choice while retraining may change the order."""
-    near = [trained(evaluate("a", fd=20, wide=1)), trained(evaluate("b", fd=25, wide=1))]
+    near = [trained(evaluate("a", fd=20, wide=1)), trained(evaluate("b", fd=22.5, wide=1))]
     found = rank(near)
     assert [p.span for p in found.quality] == ["1", "2"]
     assert found.choice is None
@@ -65,7 +65,7 @@ def test_a_single_seed_needs_three_times_the_distance(evaluate):
         row["metrics"]["fd"]["spread"] = 0.5
     assert rank(near).choice == "a"
     assert "trained once" not in rank(near).verdict
-    far = [trained(evaluate("a", fd=20, wide=1)), trained(evaluate("b", fd=27, wide=1))]
+    far = [trained(evaluate("a", fd=20, wide=1)), trained(evaluate("b", fd=24, wide=1))]
     assert rank(far).choice == "a"
     assert "Each was trained once, and another training moves fd" in rank(far).verdict
 

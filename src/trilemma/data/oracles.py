@@ -44,9 +44,10 @@ from trilemma.core.errors import BadInput
 from trilemma.data import cache as kept
 from trilemma.data.packages import only, run_manager
 
-__all__ = ["NAME", "ORACLES", "Oracle", "available", "fetch", "restricted"]
+__all__ = ["HOW", "NAME", "ORACLES", "Oracle", "available", "fetch", "restricted"]
 
 NAME, PACKAGE, VERSION = "oracles", "molscore", "1.9.5"
+HOW = f"trilemma data fetch {NAME} (PyPI package {PACKAGE} {VERSION})"
 FOLDER = "molscore/data/models/molopt"
 BITS = 2048
 Array = NDArray[Any]
@@ -219,10 +220,7 @@ def _keep(name: str, raw: bytes, oracle: Oracle) -> None:
 def _arrays(name: str) -> Mapping[str, Array]:
     found = kept.read(_path(name))
     if found is None:
-        raise BadInput(
-            f"the oracle '{name}' is not on this machine; get it by 'trilemma data fetch "
-            f"{NAME}' (PyPI package {PACKAGE} {VERSION})."
-        )
+        raise BadInput(f"the oracle '{name}' is not on this machine; get it by {HOW}.")
     return {key: x.numpy() for key, x in found[0].items()}
 
 

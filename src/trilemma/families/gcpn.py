@@ -258,7 +258,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         """
         room = max(1, int(sizes(x).max()))
         x = x[:, :room, :room]
-        u = noise.named("order").uniform(x.shape[-1]).to(x.device)
+        # As many numbers whatever the largest of these is, so that shares of a batch agree.
+        u = noise.named("order").uniform(self.limit)[:, :room].to(x.device)
         y = reordered(x, breadth_first(x, _carbon_first(x, u)))
         y = y.repeat_interleave(states, 0)
         where = noise.named("act").uniform(states).flatten().to(x.device)

@@ -13,6 +13,7 @@ Reference:
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -27,7 +28,9 @@ def top(scores: Float[Tensor, " C"], k: int) -> float:
     >>> top(torch.tensor([1.0, 3.0, 2.0]), 2)
     2.5
     """
-    return scores.double().topk(min(k, len(scores))).values.mean().item() if len(scores) else 0.0
+    if not len(scores):
+        return 0.0
+    return torch.topk(scores.double(), min(k, len(scores))).values.mean().item()
 
 
 def best_so_far(

@@ -60,7 +60,7 @@ def _protocol(it: Seen) -> str:
     against = it.against
     return (
         f"median distance of {len(it.away)} samples to the nearest of "
-        f"{len(against.data.train)} training examples, over that of {len(against.usual)} test "
+        f"{len(against.train)} training examples, over that of {len(against.usual)} test "
         "examples; 1 is usual, well below 1 is copying"
     )
 
