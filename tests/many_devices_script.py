@@ -24,7 +24,7 @@ DATA = {
     "molecule": "qm9-small",
 }
 """A data set of each kind."""
-GAMES = ("gan", CATALOG["graphrl"].family)
+GAMES = ("gan", CATALOG["graphrl"].family, CATALOG["gcpn"].family)
 SMALL = {"lr": 1e-5}
 """Games, and what is learnt by acting, are played slowly: the rounding by which two ways of
 summing differ grows with the steps of AdamW, which are as long where a gradient is nought but for

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trilemma.comparison.row import Row
 from trilemma.comparison.table import Table
+from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import (
     Coded,
@@ -28,21 +29,25 @@ from trilemma.core.model import (
     Invertible,
     Model,
     Reconstructing,
+    Seeking,
 )
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.dataset import DataSet
+from trilemma.data.properties import PROPERTIES
 from trilemma.drawing import whole
 from trilemma.maths.latents import codes, torn, walk
+from trilemma.maths.search import best_so_far
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.extractors import SHIPPED, classifier
 from trilemma.metrics.registry import quantity
 from trilemma.recipes.catalog import named
 from trilemma.recipes.judging import evaluation_of
 from trilemma.recipes.runs import Loaded, load
-from trilemma.report import charts, courses, figures, graphs
+from trilemma.report import charts, courses, figures, graphs, molecules
 from trilemma.report.diffusing import looks
-from trilemma.report.histograms import histograms
+from trilemma.report.histograms import histograms, numbers
 from trilemma.report.html import run_page
 from trilemma.report.page import Comparison, Entry, Picture, Portrait, exhibit
 from trilemma.report.subject import Estimating, Subject
@@ -56,6 +61,8 @@ NEIGHBOURS = 32
 """Nearest codes of the same class that are paired with each."""
 COLUMNS, ROWS = 24, 40
 """Previews and classes in a picture of the classes at most."""
+BEST = 24
+"""Molecules that a search has found, which are drawn."""
 GRID = 100
 """Points along each side of the frame on which a density of the plane is drawn."""
 FILMED = 80
@@ -156,7 +163,9 @@ def run_report(run: Run, data: DataSet) -> Path:
 
 
 def _alike(run: Run, data: DataSet, samples: Tensor | None) -> list[Picture]:
-    """Draw how samples of graphs are beside how real ones are."""
+    """Draw how samples of graphs, or of molecules, are beside how real ones are."""
+    if data.domain.kind == "molecule" and samples is not None:
+        return _described(run, data, samples)
     if data.domain.kind != "graph" or samples is None:
         return []
     family, real = named(run.recipe["name"]).family, data.test.x[:MEASURED]
@@ -166,6 +175,43 @@ def _alike(run: Run, data: DataSet, samples: Tensor | None) -> list[Picture]:
         "count so that every graph counts once; the last bar holds what lies beyond."
     )
     return [Picture("degrees, clustering, sizes and pieces", drawn, words)]
+
+
+def _described(run: Run, data: DataSet, samples: Tensor) -> list[Picture]:
+    """Draw properties of sampled molecules beside those of real ones."""
+
+    def values(x: Tensor) -> dict[str, Tensor]:
+        mols = [parsed(s) for s in to_smiles(x, data.domain.elements) if s]
+        found = {"heavy atoms": torch.tensor([float(mol.GetNumAtoms()) for mol in mols])}
+        for name in ("logp", "qed", "weight"):
+            found[name] = torch.tensor(PROPERTIES[name].of(mols))
+        return {name: value.double() for name, value in found.items()}
+
+    real, made = data.test.x[:MEASURED], samples[:MEASURED]
+    if not any(to_smiles(made, data.domain.elements)):
+        return []
+    drawn = numbers(values(real), values(made), named(run.recipe["name"]).family)
+    words = f"{len(real)} test molecules (grey) and {len(made)} samples (line)."
+    return [Picture("sizes and properties", drawn, words)]
+
+
+def _sought(model: Seeking, domain: Domain) -> list[Picture]:
+    """Draw the best molecules that a search has found, and how fast it found them."""
+    scores, best = model.call_scores(), model.best_found()
+    if not len(scores):
+        return []
+    top = scores.double().sort(descending=True).values[: len(best)].tolist()
+    words = [f"{value:.3f}" for value in top[:BEST]]
+    picture = molecules.sheet(best[:BEST], domain.elements, words)
+    calls, courses_of = best_so_far(scores, 1)[0], {}
+    for k in (1, 10, 100):
+        courses_of[f"top {k}"] = best_so_far(scores, k)[1]
+    chart = charts.lines(calls, courses_of, "calls of the reward", model.seeks)
+    said = f"Of {len(scores):,} different molecules that were asked, by {model.seeks}."
+    return [
+        Picture("the best that were found", picture, said, wide=True),
+        Picture("the best so far", chart, "Means of the best so far, over calls."),
+    ]
 
 
 def _inside(run: Run, data: DataSet) -> list[Picture]:
@@ -182,6 +228,8 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
             pictures += _codes(loaded, data)
         if isinstance(loaded.model, Gradual) and not isinstance(loaded.model, Estimating):
             pictures += WAYS[data.domain.kind](loaded) if data.domain.kind in WAYS else []
+        if isinstance(loaded.model, Seeking) and loaded.model.seeks:
+            pictures += _sought(loaded.model, loaded.domain)
         if isinstance(loaded.model, Improving) and loaded.model.improves:
             pictures += _improved(loaded.model, data)
         for part in loaded.model.children():

@@ -20,7 +20,12 @@ from trilemma.training.signals import Stop
 
 ROWS = 12
 PIXELS, LARGE = (Domain("image", (1, side, side), Levels(17)) for side in (16, 17))
-DATA = {"image": "digits", "points": "two-moons", "graph": "community-small", "molecule": "qm9-small"}
+DATA = {
+    "image": "digits",
+    "points": "two-moons",
+    "graph": "community-small",
+    "molecule": "qm9-small",
+}
 SLOW = {"ebm": {"sample_steps": 2, "chain_steps": 2}, "graphrl": {"episodes": 8, "width": 8}}
 
 

@@ -228,6 +228,7 @@ METRICS = (
         most=1.0,
         write=lambda value: f"{value:.3f}",
         estimand="the area for fresh training and test examples of this model",
+        kinds=("image", "points", "graph"),
         measure=_measure,
     ),
 )

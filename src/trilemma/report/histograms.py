@@ -11,7 +11,8 @@ Shares of nodes are means over graphs, so that a large graph counts as much as a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -25,7 +26,7 @@ from trilemma.report.palette import hue
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["clustering", "histograms"]
+__all__ = ["clustering", "histograms", "numbers"]
 
 FEWEST, BARS = 4, 32
 """Bars of whole numbers at least and at most."""
@@ -52,9 +53,37 @@ def histograms(
     colour = hue(family).light
     for axes, (name, measure, is_share) in zip(panels.flat, drawn, strict=True):
         both = [measure(x.cpu()) for x in (real, samples)]
-        _bars(axes, both, colour, is_share)
+        _bars(axes, both, colour, _edges([values for values, _ in both], is_share), is_share)
         axes.set_xlabel(name)
         ticks(axes)
+    _labelled(panels, colour)
+    return write(figure, "degrees, clustering, sizes and pieces of real graphs and samples")
+
+
+def numbers(
+    real: Mapping[str, Float[Tensor, " A"]],
+    samples: Mapping[str, Float[Tensor, " B"]],
+    family: str = "",
+) -> str:
+    """Draw a histogram of each of four numbers, of real examples, grey, and of samples.
+
+    Arguments:
+        real: Values of real examples, by what they are.
+        samples: The same of samples.
+        family: Whose colour samples take.
+    """
+    figure, panels = make_axes(640, 430, 2, 2)
+    colour = hue(family).light
+    for axes, name in zip(panels.flat, real, strict=False):
+        both = [_once(values[values.isfinite()]) for values in (real[name], samples[name])]
+        _bars(axes, both, colour, _even([values for values, _ in both]), True)
+        axes.set_xlabel(name)
+        ticks(axes)
+    _labelled(panels, colour)
+    return write(figure, f"{', '.join(real)} of real examples and samples")
+
+
+def _labelled(panels: Any, colour: str) -> None:  # noqa: ANN401
     for row in panels:
         row[0].set_ylabel("share")
     words = {"real": (INK, 0.55), "samples": (colour, 1.0)}
@@ -62,7 +91,13 @@ def histograms(
         place = (0.97, 0.95 - 0.11 * i)
         style = {"color": ink, "alpha": alpha, "weight": "bold", "ha": "right", "va": "top"}
         panels[0, 0].text(*place, text, transform=panels[0, 0].transAxes, **style)
-    return write(figure, "degrees, clustering, sizes and pieces of real graphs and samples")
+
+
+def _even(values: list[Tensor]) -> Tensor:
+    """Return the ends of bars of one width over nearly all of the values."""
+    every = torch.cat([v for v in values if len(v)] or [torch.zeros(1, dtype=torch.float64)])
+    low, high = (float(every.quantile(q)) for q in (1 - MOST, MOST))
+    return torch.linspace(low, max(high, low + 1e-6), SHARES + 1, dtype=torch.float64)
 
 
 def clustering(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N"]:
@@ -109,8 +144,7 @@ def _once(values: Tensor) -> Weighed:
     return values.double(), torch.ones(len(values), dtype=torch.float64)
 
 
-def _bars(axes: Axes, both: list[Weighed], colour: str, is_share: bool) -> None:
-    edges = _edges([values for values, _ in both], is_share)
+def _bars(axes: Axes, both: list[Weighed], colour: str, edges: Tensor, is_share: bool) -> None:
     for (values, weight), is_real in zip(both, (True, False), strict=True):
         bins = torch.bucketize(values, edges[1:-1], right=True)
         heights = torch.zeros(len(edges) - 1, dtype=torch.float64).index_add(0, bins, weight)

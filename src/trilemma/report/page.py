@@ -11,7 +11,7 @@ from torch import Tensor
 from trilemma.comparison.row import Row
 from trilemma.core.domain import Domain
 from trilemma.data.dataset import DataSet
-from trilemma.report import graphs
+from trilemma.report import graphs, molecules
 from trilemma.report.figures import grid, levels_of, neighbours, show
 
 if TYPE_CHECKING:
@@ -165,6 +165,8 @@ def exhibit(samples: Tensor, beside: Tensor | None, data: DataSet) -> Image:
 
 
 def _above(samples: Tensor, below: Tensor, domain: Domain | None) -> Image:
+    if domain is not None and domain.kind == "molecule":
+        return molecules.pairs(samples, below, domain.elements)
     if samples.ndim == 3:
         return graphs.pairs(samples, below)
     levels = getattr(domain.values, "count", 256) if domain else 256

@@ -74,7 +74,8 @@ def samples_section(made: Comparison) -> Child:
         figures.append(
             element("figure", image(drawn(x, made.domain, truth, entry.family), alt), caption)
         )
-    what = {"points": "points", "graph": "graphs"}.get(getattr(made.domain, "kind", ""), "images")
+    kind = getattr(made.domain, "kind", "image")
+    what = kind if kind == "points" else f"{kind}s"
     grid = "row samples" if len(figures) > 3 else "row three few"
     note = f"Not chosen: the first {n:,} {what} of each, real data from the test split."
     if points:
