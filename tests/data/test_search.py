@@ -1,0 +1,161 @@
+"""Calls are counted once for each molecule, and the best are kept."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from trilemma.core.errors import BadInput
+from trilemma.core.molecule import ELEMENTS, free_valence, sizes, valences
+from trilemma.core.noise import Noise
+from trilemma.data import genetic
+from trilemma.data.chemistry import parsed, standardised, to_smiles, to_tensors
+from trilemma.data.genetic import children, crossover, mutated, rank_weights
+from trilemma.data.search import CountedOracle, Search
+
+SMILES = ["CCO", "c1ccccc1O", "CC(=O)N", "C1CC1CN", "CCCCCC", "O=C1CCCN1", "CCSC", "FC(F)F"]
+VALENCE = valences().tolist()
+
+
+def tensors(smiles, limit=20):
+    return to_tensors([standardised(parsed(s)) for s in smiles], limit)
+
+
+def atoms(mols):
+    return [float(mol.GetNumAtoms()) for mol in mols]
+
+
+class Asked:
+    """Counts how often each molecule is asked."""
+
+    def __init__(self, worth=atoms):
+        self.worth, self.seen = worth, []
+
+    def __call__(self, mols):
+        from rdkit.Chem import MolToSmiles
+
+        self.seen += [MolToSmiles(mol) for mol in mols]
+        return self.worth(mols)
+
+
+def search(oracle, limit=20):
+    return Search(oracle, elements=ELEMENTS, valence=VALENCE, most=12, limit=limit, seed=0)
+
+
+class TestOracle:
+    def test_each_molecule_is_asked_once(self):
+        asked = Asked()
+        oracle = CountedOracle(asked, "size")
+        assert oracle(["CCO", "CCN", "CCO"]) == [3, 3, 3]
+        assert oracle(["CCO", "C", ""]) == [3, 1, 0]
+        assert asked.seen == ["CCO", "CCN", "C"]
+        assert list(oracle.scores) == ["CCO", "CCN", "C"]
+        assert not oracle.is_spent
+
+    def test_a_budget_is_not_exceeded(self):
+        asked = Asked()
+        oracle = CountedOracle(asked, "size", calls=2)
+        assert oracle(["C", "CC", "CCC", "C"]) == [1, 2, None, 1]
+        assert oracle.is_spent
+        assert oracle(["CCCC", "CC"]) == [None, 2]
+        assert len(asked.seen) == 2
+
+    @pytest.mark.parametrize(
+        "bad", [math.nan, math.inf, None, "much"], ids=["nan", "inf", "none", "word"]
+    )
+    def test_what_is_no_number_is_worth_nothing(self, bad):
+        oracle = CountedOracle(
+            lambda mols: [bad if mol.GetNumAtoms() == 2 else 1.0 for mol in mols], "odd"
+        )
+        assert oracle(["C", "CC", "CCC"]) == [1, 0, 1]
+        assert oracle.failed == 1
+
+    def test_one_that_raises_costs_its_own_molecule(self):
+        def worth(mols):
+            if any(mol.GetNumAtoms() == 2 for mol in mols):
+                raise ZeroDivisionError("two")
+            return [1.0] * len(mols)
+
+        assert CountedOracle(worth, "odd")(["C", "CC", "CCC"]) == [1, 0, 1]
+
+    def test_a_wrong_length_is_asked_again_one_by_one(self):
+        assert CountedOracle(lambda mols: [7.0], "short")(["C", "CC"]) == [7, 7]
+
+    def test_too_many_failures_end_the_search(self):
+        def worth(mols):
+            raise ValueError("no licence")
+
+        oracle = CountedOracle(worth, "costly")
+        with pytest.raises(
+            BadInput, match=r"'costly' failed for .* raised ValueError: no licence"
+        ):
+            oracle(["C" * k for k in range(1, 150)])
+
+
+class TestSearch:
+    def test_the_best_come_first_and_once(self):
+        held = search(CountedOracle(atoms, "size"))
+        scores = held.score(tensors(SMILES + SMILES[:2]))
+        assert scores.tolist() == [3, 7, 4, 5, 6, 6, 4, 4, 3, 7]
+        assert held.best_scores == sorted([3, 7, 4, 5, 6, 6, 4, 4], reverse=True)
+        assert to_smiles(held.best[:1]) == ["Oc1ccccc1"]
+        held.score(tensors(SMILES))
+        assert len(held.best) == 8
+
+    def test_replay_prefers_the_best(self):
+        held = search(CountedOracle(atoms, "size"))
+        held.score(tensors(SMILES))
+        drawn = to_smiles(held.replay(Noise.of(0, 400)))
+        counts = [drawn.count(s) for s in to_smiles(held.best)]
+        assert counts[0] > 0.6 * 400
+        assert sum(counts) == 400
+
+    def test_it_goes_on_exactly(self):
+        held, other = (search(CountedOracle(atoms, "size", 50)) for _ in range(2))
+        held.score(tensors(SMILES))
+        other.load_state_dict(held.state_dict())
+        assert torch.equal(held.propose(10, 3), other.propose(10, 3))
+        assert other.oracle.scores == held.oracle.scores
+        assert not torch.equal(held.propose(10, 3), held.propose(10, 4))
+
+
+class TestProposer:
+    def test_children_are_valid_and_different(self):
+        made = children(tensors(SMILES), 200, valence=VALENCE, most=12, seed=0)
+        assert len(made) == 200
+        assert (free_valence(made, valences()) >= 0).all()
+        assert int(sizes(made).max()) <= 12
+        spelt = to_smiles(made)
+        assert all(spelt)
+        assert not any("." in s for s in spelt)
+        assert len(set(spelt)) > 60
+
+    def test_rings_may_be_crossed(self):
+        import random
+
+        ring = [[1 if i == j or abs(i - j) in (1, 5) else 0 for j in range(6)] for i in range(6)]
+        found = [crossover(ring, ring, most=12, source=random.Random(seed)) for seed in range(20)]
+        assert any(found)
+        assert all(sum(map(sum, x)) for x in found if x)
+
+    @pytest.mark.parametrize("mutation", genetic.MUTATIONS, ids=lambda m: m.__name__)
+    def test_each_mutation_changes_one_thing(self, mutation, monkeypatch):
+        import random
+
+        monkeypatch.setattr(genetic, "MUTATIONS", (mutation,))
+        x = [[1, 1, 0, 1], [1, 1, 1, 0], [0, 1, 3, 1], [1, 0, 1, 1]]
+        new = mutated(x, valence=VALENCE, most=6, source=random.Random(1))
+        assert new is not None
+        assert new != x
+        size = torch.zeros(6, 6, dtype=torch.uint8)
+        size[: len(new), : len(new)] = torch.tensor(new)
+        assert (free_valence(size[None], valences()) >= 0).all()
+        assert to_smiles(size[None])[0]
+
+    def test_ranks_are_weighed_as_the_paper_has_it(self):
+        weights = rank_weights(100)
+        assert weights[0] == 1.0
+        assert weights[1] == pytest.approx(0.5)
+        assert weights == sorted(weights, reverse=True)

@@ -1,0 +1,186 @@
+"""Molecules by a policy: what is learnt, what is sought, what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.core.batch import Examples
+from trilemma.core.errors import BadInput
+from trilemma.core.molecule import sizes
+from trilemma.core.noise import Noise
+from trilemma.core.sampling import draw
+from trilemma.data import sources
+from trilemma.data.chemistry import parsed, to_smiles
+from trilemma.families.ppo import PPO, BehaviourCloning, Settings
+from trilemma.recipes.catalog import CATALOG
+from trilemma.recipes.runs import begin, go_on, load, untrained
+from trilemma.training.budget import Budget
+from trilemma.training.distributed import World
+from trilemma.training.signals import Stop
+
+SMALL = {"width": 16, "layers": 2, "batch": 16, "episodes": 16, "epochs": 2}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return sources.load("qm9-small")
+
+
+def recipe(**fields):
+    return CATALOG["gcpn"](**(SMALL | fields))
+
+
+def train(path, made, data, steps):
+    run, events = begin(
+        made,
+        data,
+        source=data.name,
+        path=path,
+        budget=Budget(steps=steps),
+        precision="fp32",
+        world=World.single(),
+        stop=Stop(),
+    )
+    return run, list(events)
+
+
+def test_cloning_learns_to_build_one_molecule(data):
+    policy = untrained(recipe(width=24), data.domain, 0)
+    (objective,) = BehaviourCloning(policy, 4).objectives()
+    optimiser = torch.optim.Adam(objective.parameters, 0.01)
+    rows = [i for i, s in enumerate(data.train.names) if s == "N#CCCC#N"]
+    x = data.train.x[rows].expand(16, -1, -1)
+    for step in range(120):
+        loss = objective.loss(Examples(x, noise=Noise.of(step, 16)))
+        optimiser.zero_grad()
+        loss.value.backward()
+        optimiser.step()
+    drawn = to_smiles(policy.sample(40, noise=Noise.of(0, 40)))
+    assert drawn.count("N#CCCC#N") > 20
+
+
+def test_a_reward_is_learnt(data):
+    """More atoms, by plain updates of the policy."""
+    policy = untrained(recipe(reward="weight"), data.domain, 0)
+    (objective,) = PPO(policy, Settings(entropy_weight=0.0)).objectives()
+    optimiser = torch.optim.Adam(objective.parameters, 0.01)
+    means = []
+    for turn in range(12):
+        made = policy.collect(
+            Noise.of(turn, 32), data.train.x[:32], lambda x: sizes(x).double(), Settings()
+        )
+        means.append(float(made.reward.mean()))
+        for _ in range(4):
+            optimiser.zero_grad()
+            objective.loss(made).value.backward()
+            optimiser.step()
+    assert sum(means[-3:]) > 1.5 * sum(means[:3])
+
+
+def test_a_collection_says_what_the_policy_did(data):
+    policy = untrained(recipe(reward="qed"), data.domain, 0)
+    made = policy.collect(Noise.of(0, 16), data.train.x[:16], lambda x: sizes(x), Settings())
+    log_prob, entropy, _ = policy.evaluate(made)
+    assert torch.allclose(log_prob, made.old, atol=1e-5)
+    assert (entropy >= 0).all()
+    assert made.advantage.mean().abs() < 1e-5
+    first = policy.sample(16, noise=Noise.of(0, 16))
+    assert sorted(sizes(made.built).unique().tolist()) == sorted(sizes(first).unique().tolist())
+
+
+def test_calls_of_the_oracle_are_the_budget(data, tmp_path):
+    made = recipe(reward="qed", oracle_calls=60, children=8)
+    run, events = train(tmp_path / "run", made, data, 400)
+    loaded = load(run.path, warn=pytest.fail)
+    scores, best = loaded.model.call_scores(), loaded.model.best_found()
+    assert len(scores) == 60
+    assert "the calls of the oracle are spent" in [e.values.get("reason") for e in events]
+    from trilemma.data.properties import expression
+
+    top = expression("qed")([parsed(s) for s in to_smiles(best[:3])])
+    assert top == pytest.approx(scores.sort(descending=True).values[:3].tolist(), abs=1e-6)
+
+
+def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
+    made = recipe(reward="qed", cloning=0.2, children=8)
+    whole, _ = train(tmp_path / "whole", made, data, 20)
+    stop = Stop()
+    _, events = begin(
+        made,
+        data,
+        source=data.name,
+        path=tmp_path / "parts",
+        budget=Budget(steps=20),
+        precision="fp32",
+        world=World.single(),
+        stop=stop,
+    )
+    from trilemma.core.errors import Interrupted
+
+    def until(step):
+        for event in events:
+            if event.kind == "step" and event.step == step:
+                stop.signal = 2
+
+    with pytest.raises(Interrupted):
+        until(11)
+    run, rest = go_on(tmp_path / "parts", world=World.single(), stop=Stop())
+    list(rest)
+    a, b = whole.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
+    assert all(torch.equal(x, b.weights[name]) for name, x in a.weights.items())
+    assert (
+        a.state["trainer"]["stream"]["search"]["smiles"]
+        == (b.state["trainer"]["stream"]["search"]["smiles"])
+    )
+
+
+def test_a_scaffold_stays(data, tmp_path):
+    made = recipe(start="c1ccccc1O, C1CCNCC1")
+    run, _ = train(tmp_path / "run", made, data, 3)
+    model = load(run.path, warn=pytest.fail).model
+    x = draw(model, 20, seed=0)
+    begun = model.starts[:, None]
+    # Every atom and every bond of the one or the other is where it was.
+    stays = ((x[None] == begun) | (begun == 0)).flatten(2).all(2)
+    assert stays.any(0).all()
+    assert stays.any(1).all()
+
+
+def test_the_adversarial_critic_is_a_player(data, tmp_path):
+    _, events = train(tmp_path / "run", recipe(adversarial=1.0, cloning=0.5), data, 8)
+    assert any("critic/loss" in e.values for e in events if e.kind == "step")
+
+
+def test_atoms_are_capped(data):
+    policy = untrained(recipe(atoms=5), data.domain, 0)
+    assert int(sizes(policy.sample(50, noise=Noise.of(0, 50))).max()) <= 5
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"reward": "qd"}, "did you mean 'qed'"),
+        ({"oracle_calls": 10}, "there is none; give --reward"),
+        ({"atoms": 99}, "room for 2 to 38"),
+        ({"start": "xx"}, "--start 'xx' cannot be begun with"),
+        ({"start": "C" * 20, "atoms": 10}, "--atoms allows 10"),
+        ({"cloning": 1.0}, "from 0 to below 1"),
+        ({"children": -1}, "--children takes 0 or more"),
+        ({"width": 0}, "--width takes 1 or more"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(data, fields, said):
+    with pytest.raises(BadInput, match=said):
+        untrained(recipe(**fields), data.domain, 0)
+
+
+def test_oracles_that_are_not_here_are_asked_for(data, tmp_path):
+    made = recipe(reward="jnk3", cloning=0.0)
+    with pytest.raises(BadInput, match="trilemma data fetch oracles"):
+        train(tmp_path / "run", made, data, 2)
+
+
+def test_only_molecules_fit():
+    with pytest.raises(BadInput, match="is for molecule"):
+        untrained(recipe(), sources.load("two-moons").domain, 0)
