@@ -23,6 +23,7 @@
     metric-checks  which sanity checks each metric of samples passes
     discrepancy    how near the discrepancy comes to a divergence that is known
     thief          a planted thief against the metric copies: how often it is caught
+    pmo            how fast molecules of worth are found: gcpn beside Mol GA and screening
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -62,6 +63,7 @@ NAMES = (
     "metric-checks",
     "discrepancy",
     "thief",
+    "pmo",
     "start",
 )
 ALONE = (
@@ -75,6 +77,7 @@ ALONE = (
     "metric-checks",
     "discrepancy",
     "thief",
+    "pmo",
 )
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
@@ -24,10 +24,12 @@ from trilemma.core.noise import Noise, mix
 from trilemma.data.chemistry import chemistry, muted, to_smiles
 from trilemma.data.genetic import children, rank_weights
 
-__all__ = ["CountedOracle", "Search"]
+__all__ = ["STARTED", "CountedOracle", "Search", "start_rows"]
 
 BEARABLE, FEWEST = 0.1, 100
 """Share of calls that may fail, from so many calls on."""
+STARTED = 128
+"""Molecules of the data that are asked at first."""
 KEPT = 300
 """Molecules that are kept, the best first."""
 
@@ -99,6 +101,18 @@ class CountedOracle:
                 f"for {smiles}: it {problem}."
             )
         return 0.0
+
+
+def start_rows(rows: int, seed: int, count: int = STARTED) -> Int[Tensor, " R"]:
+    """Return which molecules of a data set a search begins with.
+
+    Arguments:
+        rows: How many there are.
+        seed: Of the search.
+        count: How many it begins with.
+    """
+    draw = torch.Generator().manual_seed(mix(seed, "start set", rows))
+    return torch.randperm(rows, generator=draw)[:count]
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401

@@ -18,7 +18,7 @@ from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import expression
 from trilemma.data.rollouts import Rollouts
-from trilemma.data.search import CountedOracle, Search
+from trilemma.data.search import CountedOracle, Search, start_rows
 from trilemma.data.stream import ExampleStream
 from trilemma.families.gcpn import MoleculePolicy, MoleculeTransitions
 from trilemma.families.ppo import PPO, BehaviourCloning, Settings
@@ -31,8 +31,6 @@ STATES = 4
 """States on the way to each molecule of a batch, of cloning."""
 CLONED = 1500
 """Updates of cloning where calls of an oracle are the budget."""
-SCREENED = 128
-"""Molecules of the data that are asked at first, where the best teach."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +185,7 @@ class MoleculeReinforced(Recipe):
         def collect(noise: Noise, number: int) -> MoleculeTransitions:
             device = next(model.parameters()).device
             if search is not None and number == 0 and (self.replay or self.children):
-                which = noise.named("screened").integers(len(data.train), 1 + SCREENED // 8)
-                rows = which.flatten().unique()[:SCREENED]
-                search.score(data.train.x[rows])
+                search.score(data.train.x[start_rows(len(data.train), seed)])
             if search is not None and self.children and len(search.best):
                 search.score(search.propose(self.children, number))
             if search is not None and self.replay and len(search.best):
