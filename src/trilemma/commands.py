@@ -150,6 +150,8 @@ def _end(run: Run, data: DataSet, ranks: World) -> None:
     if ranks.is_main:
         say(f"looking into it for {run.path / 'report.html'} …")
         gallery.run_report(run, data)
+        if (found := drawing.write_found(load(run.path, warn=say))) is not None:
+            say(f"{found}: the best that were found")
         out(run.path)
 
 

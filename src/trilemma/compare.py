@@ -132,11 +132,15 @@ def compare(
     """
     for sentence in plan.left_out:
         say(sentence)
-    runs = len(plan.cells())
-    say(
-        f"{runs} {'training' if runs == 1 else 'trainings'} of {plan.minutes:g} minutes: "
-        f"{runs * plan.minutes:g} minutes in all, and the measuring"
-    )
+    cells = plan.cells()
+    runs = sum(not cell.recipe.steps for cell in cells)
+    if runs:
+        say(
+            f"{runs} {'training' if runs == 1 else 'trainings'} of {plan.minutes:g} minutes: "
+            f"{runs * plan.minutes:g} minutes in all, and the measuring"
+        )
+    if counted := len(cells) - runs:
+        say(f"{counted} {'training' if counted == 1 else 'trainings'} by calls of a reward")
     claims = Claims(path / "claims", Worker.here(world.device, world.size))
     before = _stamp(path / "report.html")
     if world.is_main:

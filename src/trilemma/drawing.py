@@ -20,11 +20,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trilemma.core.domain import Columns, Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Gradual, Model, Sequential
+from trilemma.core.model import Gradual, Model, Seeking, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
 from trilemma.data import graph_writing, molecule_writing
 from trilemma.data.check import Report
+from trilemma.data.chemistry import to_smiles
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.editing import blended, completing, enlarged, refuse_completion
 from trilemma.recipes.recipe import Recipe
@@ -43,6 +44,7 @@ __all__ = [
     "whole",
     "write_between",
     "write_enlarged",
+    "write_found",
     "write_samples",
 ]
 
@@ -212,6 +214,26 @@ def write_between(loaded: Loaded, a: str | Path, b: str | Path, count: int, targ
         save_picture(figures.walk(x, levels), target)
     else:
         _write(x, _known_form(target, loaded.domain), target, loaded.domain)
+    return target
+
+
+def write_found(loaded: Loaded) -> Path | None:
+    """Write the best that a search has found as best.csv in its run, the best first.
+
+    Returns:
+        The path; None where nothing was sought, or nothing found yet.
+    """
+    model = loaded.model
+    if not isinstance(model, Seeking) or not model.seeks or not len(model.call_scores()):
+        return None
+    best = model.best_found()
+    worth = model.call_scores().sort(descending=True).values[: len(best)].tolist()
+    target = loaded.run.path / "best.csv"
+    with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        write = csv.writer(file, lineterminator="\n").writerow
+        write(["smiles", model.seeks])
+        for smiles, value in zip(to_smiles(best, loaded.domain.elements), worth, strict=True):
+            write([smiles, f"{value:.6g}"])
     return target
 
 

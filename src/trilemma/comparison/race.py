@@ -306,7 +306,7 @@ class Race:
                 cell.recipe,
                 size=plan.size,
                 path=folder,
-                budget=Budget(minutes=plan.minutes),
+                budget=self.budget(cell),
                 seed=cell.seed,
                 precision=plan.precision,
                 **both,
@@ -315,6 +315,12 @@ class Race:
             run.verify = self.claim.verify
         self.watch(cell.title, self._claimed(events))
         return run
+
+    def budget(self, cell: Cell) -> Budget:
+        """Return the minutes of all, or the steps of a recipe whose calls are its budget."""
+        if cell.recipe.steps:
+            return Budget(steps=cell.recipe.steps)
+        return Budget(minutes=self.plan.minutes)
 
     def _clear(self, cell: Cell) -> None:
         """Remove what those who had this cell before can no longer use."""

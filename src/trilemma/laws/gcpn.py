@@ -185,9 +185,11 @@ def gradient() -> list[Law]:
         expected = expected + chance * worth
         gain = ppo.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
         given = given + chance.detach() * gain.sum()
-    exact = torch.autograd.grad(expected, weights, retain_graph=True, allow_unused=True)
-    found = torch.autograd.grad(given, weights, allow_unused=True)
-    pairs = [(a, b) for a, b in zip(exact, found, strict=True) if a is not None and b is not None]
+    exact, found = (
+        torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
+        for value in (expected, given)
+    )
+    pairs = list(zip(exact, found, strict=True))
     largest = max(float(a.abs().max()) for a, _ in pairs)
     gap = max(float((a - b).abs().max()) for a, b in pairs)
     return [

@@ -97,7 +97,7 @@ def _known_of(reference: Reference) -> Known:
         name: Spelt(to_smiles(make(data, min(n, MOST), seed), elements))
         for name, make in TRIVIAL.items()
     }
-    real = Spelt(tuple(train[i] for i in order.tolist()))
+    real = Spelt([str(train[i]) for i in order.tolist()])
     return Known(Spelt(tuple(test)), frozenset(train), made, real)
 
 

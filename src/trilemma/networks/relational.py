@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from trilemma.core.molecule import BOND_ORDERS, atoms
+from trilemma.core.molecule import BOND_ORDERS, atoms, present
 
 __all__ = ["MoleculeCritic", "MoleculeHeads", "RelationalEmbedding", "atom_features"]
 
@@ -100,24 +100,36 @@ class RelationalEmbedding(nn.Module):
     ) -> Float[Tensor, "B N H"]:
         """Return an embedding of each atom, zero for those that are not there."""
         room = x.shape[1]
-        here = (atoms(x) > 0).to(features.dtype)[..., None]
+        there = present(x).flatten().nonzero()[:, 0]
         off = ~torch.eye(room, dtype=torch.bool, device=x.device)
         orders = torch.arange(1, BOND_ORDERS + 1, device=x.device)[:, None, None]
         bonded = ((x[:, None] == orders) & off).to(features.dtype).flatten(1, 2)
-        count = here.sum(1, keepdim=True).clamp_min(1)
-        h = self.enter(features) * here
+        share = present(x).to(features.dtype)
+        share = share / share.sum(1, keepdim=True).clamp_min(1)
+        # Layers see the atoms that are there: on the way to a molecule half of the places are not.
+        h = self.enter(features.flatten(0, 1).index_select(0, there))
         for message, norm, update in zip(self.message, self.norms, self.update, strict=True):
-            heard = (bonded.to(h.dtype) @ h).unflatten(1, (BOND_ORDERS, room))
-            heard = heard.transpose(1, 2).flatten(2)
-            mean = (h.sum(1, keepdim=True) / count).expand_as(h)
-            new = message(torch.cat([h, heard.to(h.dtype), mean.to(h.dtype)], 2))
-            h = (h + update(norm(new).relu())) * here
-        return h
+            wide = _spread(h, there, x)
+            heard = (bonded.to(h.dtype) @ wide).unflatten(1, (BOND_ORDERS, room))
+            heard = heard.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, there)
+            mean = (share[:, None].to(h.dtype) @ wide)[:, 0].index_select(0, there // room)
+            new = message(torch.cat([h, heard.to(h.dtype), mean.to(h.dtype)], 1))
+            h = h + update(norm(new).relu())
+        return _spread(h, there, x)
+
+
+def _spread(
+    h: Float[Tensor, "A H"], there: Int[Tensor, " A"], x: UInt8[Tensor, "B N N"]
+) -> Float[Tensor, "B N H"]:
+    """Put rows of the atoms that are there in their places, zeros in the others."""
+    batch, room = x.shape[:2]
+    wide = h.new_zeros(batch * room, h.shape[1]).index_copy(0, there, h)
+    return wide.unflatten(0, (batch, room))
 
 
 def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B 2H"]:
     """Return mean and largest of a molecule's embeddings, which do not grow with its size."""
-    here = atoms(x) > 0
+    here = present(x)
     mean = h.sum(1) / here.sum(1, keepdim=True).clamp_min(1)
     return torch.cat([mean, torch.where(here[..., None], h, -torch.inf).amax(1)], 1)
 
@@ -159,8 +171,7 @@ class MoleculeHeads(nn.Module):
 
     def first(self, h: Float[Tensor, "B N H"], z: Float[Tensor, "B 2H"]) -> Float[Tensor, "B N"]:
         """Return the logit of each atom to be the first."""
-        wide = z[:, None].expand(-1, h.shape[1], -1)
-        return self.first_head(torch.cat([h, wide], 2))[..., 0].float()
+        return _of_atoms(self.first_head, h, z)
 
     def second(
         self,
@@ -171,8 +182,8 @@ class MoleculeHeads(nn.Module):
         """Return the logit of each atom, and of each element of a new one: M = N + K."""
         one = _taken(h, first)
         wide = torch.cat([one, z], 1)
-        old = self.second_head(torch.cat([h, wide[:, None].expand(-1, h.shape[1], -1)], 2))[..., 0]
-        return torch.cat([old, self.new_head(wide)], 1).float()
+        old = _of_atoms(self.second_head, h, wide)
+        return torch.cat([old, self.new_head(wide).float()], 1)
 
     def bond(
         self,
@@ -219,6 +230,22 @@ class MoleculeCritic(nn.Module):
         """Return a logit of each molecule, higher where it looks more real."""
         h = self.embedding(x, atom_features(x, free, None, self.elements))
         return self.score(pooled(h, x).to(h.dtype))[:, 0].float()
+
+
+def _of_atoms(
+    head: nn.Sequential, h: Float[Tensor, "B N H"], wide: Float[Tensor, "B G"]
+) -> Float[Tensor, "B N"]:
+    """Return head([h_i, wide]) of each atom.
+
+    The first layer is applied to the atom and to what is wide apart, and their sum is taken, so
+    that what is the same for all atoms of a molecule is multiplied once.
+    """
+    first, activation, last = head
+    assert isinstance(first, nn.Linear)
+    width = h.shape[2]
+    near = F.linear(h, first.weight[:, :width])
+    far = F.linear(wide, first.weight[:, width:], first.bias)
+    return last(activation(near + far[:, None]))[..., 0].float()
 
 
 def _taken(h: Float[Tensor, "B N H"], at: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
