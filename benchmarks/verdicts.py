@@ -431,6 +431,7 @@ def _of_one(result: Mapping[str, Any]) -> list[str]:
         f"Commit {where.get('commit', '?')}, {where.get('processor', '?')}, "
         f"{where['threads']} thread(s) a process, no accelerator, {result['date'][:10]}.",
         "What is counted stands in the benchmark's own words, `benchmarks/verdicts.py`.",
+        *([result["note"]] if "note" in result else []),
     ]
     for section in result["sections"]:
         heads = list(section["rows"][0]) if section["rows"] else []
