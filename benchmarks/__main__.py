@@ -24,6 +24,7 @@
     discrepancy    how near the discrepancy comes to a divergence that is known
     thief          a planted thief against the metric copies: how often it is caught
     pmo            how fast molecules of worth are found: gcpn beside Mol GA and screening
+    constrained    what calls buy where a molecule must stay like itself
     start          --help, and the way from the command to the first training step
 
 A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
@@ -64,6 +65,7 @@ NAMES = (
     "discrepancy",
     "thief",
     "pmo",
+    "constrained",
     "start",
 )
 ALONE = (
@@ -78,6 +80,7 @@ ALONE = (
     "discrepancy",
     "thief",
     "pmo",
+    "constrained",
 )
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 

@@ -70,7 +70,9 @@ TASKS: Mapping[str, str] = {
     "isomers_c7h8n2o2": "isomer(C7H8N2O2)",
     "isomers_c9h10n2o2pf2cl": "isomer(C9H10N2O2PF2Cl)",
     "celecoxib_rediscovery": "rediscover(Cc1ccc(cc1)-c1cc(nn1-c1ccc(cc1)S(N)(=O)=O)C(F)(F)F)",
-    "troglitazone_rediscovery": "rediscover(Cc1c(C)c2OC(C)(COc3ccc(CC4SC(=O)NC4=O)cc3)CCc2c(C)c1O)",
+    "troglitazone_rediscovery": (
+        "rediscover(Cc1c(C)c2OC(C)(COc3ccc(CC4SC(=O)NC4=O)cc3)CCc2c(C)c1O)"
+    ),
     "thiothixene_rediscovery": ("rediscover(CN(C)S(=O)(=O)c1ccc2Sc3ccccc3C(=CCCN4CCN(C)CC4)c2c1)"),
 }
 """PMO's tasks that our rewards can say, by its names."""

@@ -108,6 +108,20 @@ def _tpsa(mol: Any) -> float:  # noqa: ANN401
     return rdMolDescriptors.CalcTPSA(mol)
 
 
+@cache
+def _filters() -> Any:  # noqa: ANN401
+    """Return the catalogue of ZINC's filters, built once."""
+    from rdkit.Chem import FilterCatalog
+
+    params = FilterCatalog.FilterCatalogParams()
+    params.AddCatalog(FilterCatalog.FilterCatalogParams.FilterCatalogs.ZINC)
+    return FilterCatalog.FilterCatalog(params)
+
+
+def _passes(mol: Any) -> float:  # noqa: ANN401
+    return float(not _filters().HasMatch(mol))
+
+
 def penalised_log_p(mol: Any) -> float:  # noqa: ANN401
     """Return penalised logP, each part standardised by ZINC's mean and deviation."""
     rings = mol.GetRingInfo().AtomRings()
@@ -130,6 +144,7 @@ PROPERTIES: Mapping[str, Property] = {
         Property("tpsa", "topological polar surface", _each(_tpsa), "square angstrom"),
         Property("sa", "ease of synthesis: 1 easy, 0 hard", _each(
             lambda mol: (10 - synthetic_accessibility(mol)) / 9)),
+        Property("filters", "1 where ZINC's filters let it pass, else 0", _each(_passes)),
         *(
             Property(name, f"{card.meaning} (trilemma data fetch oracles)", card.of)
             for name, card in oracles.ORACLES.items()

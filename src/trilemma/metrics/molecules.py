@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -364,6 +364,45 @@ def _reward(context: Context) -> Score:
     ).within(mean_chance(found))
 
 
+def _hits(context: Context) -> tuple[list[str], int]:
+    """Return the different samples that are worth 1 or more, and how many samples there are.
+
+    Raises:
+        Unmeasured: The reward may be more than 1, so that nothing says what a success is.
+    """
+    model, it = context.asked, context.once(_spelt)
+    if "[" not in model.seeks and "scaffold(" not in model.seeks:
+        raise Unmeasured("the reward names no band such as logp[5, 5.5], so nothing is a success")
+    smiles = list(dict.fromkeys(s for s in it.smiles[:MOST] if s))
+    worth = _asked(expression(model.seeks), smiles)
+    full = max(1.0, float(worth.max())) if len(worth) else 1.0
+    met = [s for s, value in zip(smiles, worth.tolist(), strict=True) if value >= full - 1e-9]
+    return met, len(it.smiles[:MOST])
+
+
+def _success(context: Context) -> Score:
+    met, n = context.once(_hits)
+    return Score(
+        len(met) / max(n, 1),
+        n=n,
+        protocol=f"share of {n} samples that are within all bands, each molecule once: what is "
+        "drawn again is a failure; interval: Wilson's",
+    ).within(Trials(n))
+
+
+def _success_diversity(context: Context) -> Score:
+    met, _ = context.once(_hits)
+    if len(met) < 2:
+        raise Unmeasured("fewer than two samples are within all bands")
+    bits = fingerprints(met)
+    return Score(
+        internal_diversity(bits),
+        n=len(met),
+        protocol=f"1 - mean Tanimoto similarity of all pairs of the {len(met)} samples within all "
+        "bands, Morgan fingerprints of radius 2",
+    ).within(_diversity_spread(bits))
+
+
 SEEKS = Need(
     has=lambda model: isinstance(model, Seeking) and bool(model.seeks),
     absence="the model seeks no reward; train one with --reward",
@@ -421,6 +460,31 @@ METRICS = (
         _auc,
     ),
     _of_search("reward", "reward", "Mean worth of fresh samples of the policy.", _reward),
+    replace(
+        _of_search(
+            "success",
+            "success",
+            "Share of the samples that are within all bands of the reward, duplicates counted as "
+            "failures.",
+            _success,
+        ),
+        ranks="",
+        least=0.0,
+        most=1.0,
+        too_wide=NEAR_ONE,
+        estimand="the expected share over fresh samples",
+    ),
+    replace(
+        _of_search(
+            "success_diversity",
+            "diversity of successes",
+            "How little two samples that are within all bands have in common.",
+            _success_diversity,
+        ),
+        ranks="",
+        least=0.0,
+        most=1.0,
+    ),
     _of_share(
         "valid",
         "Share of the samples that RDKit accepts as molecules.",
