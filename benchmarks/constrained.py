@@ -1,9 +1,9 @@
 """Constrained improvement: what 200 calls a molecule buy where it must stay like itself.
 
-The molecules with the lowest penalised logP of the data's test split, or of `--start FILE.smi`,
-are each improved by `data.constrained`, at several similarities. *Success*: a molecule that is worth
-more, at that similarity. Figures of papers, on 800 of ZINC, and with other numbers of calls:
-GCPN 4.20 ± 1.28, 4.12 ± 1.19, 2.49 ± 1.30, 0.79 ± 0.63 at 0, .2, .4, .6, success 100 %.
+Molecules with the lowest penalised logP of the data's test split, or of `--start FILE.smi`, are
+improved by `data.constrained`, at several similarities. *Success*: a molecule that is worth more,
+at that similarity. Figures of papers, on 800 of ZINC, and with other numbers of calls: GCPN 4.20 ±
+1.28, 4.12 ± 1.19, 2.49 ± 1.30, 0.79 ± 0.63 at 0, .2, .4, .6, success 100 %.
 """
 
 from __future__ import annotations
