@@ -24,6 +24,7 @@
     discrepancy    how near the discrepancy comes to a divergence that is known
     thief          a planted thief against the metric copies: how often it is caught
     pmo            how fast molecules of worth are found: gcpn beside Mol GA and screening
+    molecule-environment  molecule-steps a second beside RDKit's; the parts of a PPO iteration
     constrained    what calls buy where a molecule must stay like itself
     start          --help, and the way from the command to the first training step
 
@@ -66,6 +67,7 @@ NAMES = (
     "thief",
     "pmo",
     "constrained",
+    "molecule-environment",
     "start",
 )
 ALONE = (
@@ -81,6 +83,7 @@ ALONE = (
     "thief",
     "pmo",
     "constrained",
+    "molecule-environment",
 )
 """Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
 
