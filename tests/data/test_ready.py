@@ -215,3 +215,35 @@ def test_a_table_of_few_different_rows_may_be_copied_by_nature(tmp_path):
     data = sources.load(str(tmp_path / "coins.csv"))
     np.save(tmp_path / "made.npy", draw.integers(0, 3, (100, 2)).astype(np.float32))
     assert len(ready(tmp_path / "made.npy", data)) == 100
+
+
+class TestMolecules:
+    @pytest.fixture(scope="class")
+    def molecules(self):
+        return sources.load("qm9-small")
+
+    def test_each_stands_as_often_as_it_was_drawn(self, molecules, tmp_path):
+        path = tmp_path / "made.smi"
+        path.write_text("\n".join([*(["CCO"] * 30), *(["OCC"] * 29), "no"]))
+        x = ready(path, molecules)
+        assert x.shape == (60, 38, 38)
+        assert len(x.unique(dim=0)) == 2
+        assert int((x.flatten(1).sum(1) == 0).sum()) == 1  # not valid, and counted so
+
+    def test_what_the_data_cannot_hold_is_said(self, molecules, tmp_path):
+        path = tmp_path / "made.smi"
+        path.write_text("\n".join([*(["CCO"] * 59), "C[Si](C)C"]))
+        with pytest.raises(BadInput, match=r"1 of 60 molecules.*outside the vocabulary: Si"):
+            ready(path, molecules)
+
+    def test_the_data_themselves_are_refused(self, molecules, tmp_path):
+        path = tmp_path / "made.smi"
+        path.write_text("\n".join(molecules.train.names[:80]))
+        with pytest.raises(BadInput, match="examples of 'qm9-small' as they are"):
+            ready(path, molecules)
+
+    def test_an_array_of_another_shape_is_refused(self, molecules, tmp_path):
+        path = tmp_path / "made.npy"
+        np.save(path, np.zeros((60, 5, 5), dtype=np.uint8))
+        with pytest.raises(BadInput, match="molecules of shape"):
+            ready(path, molecules)

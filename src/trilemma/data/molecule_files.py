@@ -39,6 +39,7 @@ __all__ = [
     "FORMS",
     "LARGEST",
     "Found",
+    "entries",
     "form",
     "found",
     "is_molecules",
@@ -167,6 +168,24 @@ def found(path: Path, column: str | None = None, progress: Progress | None = Non
         if progress is not None:
             progress(done, len(files))
     return held
+
+
+def entries(path: Path) -> Iterator[Any]:
+    """Yield every molecule of a file or a folder as RDKit reads it; None where it reads none."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in FORMS)
+    for file in files:
+        kind = form(file)
+        if kind in DRAWN:
+            yield from _structures(file)
+            continue
+        cells = _lines(file) if kind in SPELT else _cells(file, None, Found())
+        for _, text in cells:
+            try:
+                yield parsed(text)
+            except NotUsable:
+                yield None
 
 
 def of_molecules(molecules: Iterable[Any]) -> Found:

@@ -4,6 +4,8 @@
              [N, H, W, C], or [N, H, W] of grey ones
     points   a .csv or an array [N, D]; of a table, its columns in its order
     graphs   a file or a folder of graphs, or an array of adjacency matrices [N, n, n]
+    molecules   a file or a folder of them, or an array as `trilemma sample --out` writes it; a
+             SMILES that RDKit does not read is a sample that is not valid
 
 Arrays are .npy, .npz or .safetensors of one array, or of several of which one is named `x`.
 Nothing is resized, rounded or put in another order: what does not fit is refused by name.
@@ -24,7 +26,8 @@ from torch import Tensor
 from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import stacked
-from trilemma.data import graph_files, table
+from trilemma.data import graph_files, molecule_files, table
+from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.dataset import DataSet
 from trilemma.data.given import in_levels
 from trilemma.data.images import SUFFIXES, Unusable, head, pixels
@@ -64,6 +67,8 @@ def ready(path: Path, data: DataSet) -> Tensor:
         x = _OF_ARRAYS[kind](_array(path), data.domain, _named(path))
     elif kind == "graph" and (path.is_dir() or path.suffix.lower() in graph_files.FORMS):
         x = _graphs(path, data.domain)
+    elif kind == "molecule" and molecule_files.is_molecules(path):
+        x = _molecules(path, data.domain)
     elif kind == "points" and path.is_file() and table.is_table(path):
         x = _rows(path, data.domain)
     elif kind == "image" and path.is_dir():
@@ -84,6 +89,8 @@ _WANTED = {
     "points": f"samples of rows are a .csv, or an array ({', '.join(ARRAYS)})",
     "graph": "samples of graphs are a folder or a file of graphs "
     f"({', '.join(graph_files.FORMS)}), or an array ({', '.join(ARRAYS)})",
+    "molecule": "samples of molecules are a folder or a file of them "
+    f"({', '.join(molecule_files.FORMS)}, a .csv with SMILES), or an array ({', '.join(ARRAYS)})",
 }
 
 
@@ -347,7 +354,55 @@ def _shape(shape: Sequence[int]) -> str:
     return f"[{', '.join(f'{size:,}' for size in shape)}]"
 
 
-_OF_ARRAYS = {"image": _images, "points": _points, "graph": _adjacencies}
+# Molecules
+
+
+def _molecules(path: Path, domain: Domain) -> Tensor:
+    """Read molecules, each as often as it stands there; what is none at all has no atoms."""
+    name, room = _named(path), domain.shape[0]
+    entries = list(molecule_files.entries(path))
+    x = torch.zeros(len(entries), room, room, dtype=torch.uint8)
+    refused: dict[str, int] = {}
+    for row, one in zip(x, entries, strict=True):
+        if one is None:
+            continue
+        try:
+            made = standardised(one, elements=domain.elements, most=room).x
+        except NotUsable as reason:
+            refused[str(reason)] = refused.get(str(reason), 0) + 1
+            continue
+        row[: len(made), : len(made)] = made
+    if refused:
+        reason, count = max(refused.items(), key=lambda item: item[1])
+        raise BadInput(
+            f"{sum(refused.values())} of {len(entries)} molecules in {name} cannot be laid beside "
+            f"the data; most ({count}): a molecule {reason}. Leave "
+            "them out, and say so."
+        )
+    return x
+
+
+def _matrices(array: np.ndarray, domain: Domain, name: str) -> Tensor:
+    """Take matrices with elements on their diagonals and orders of bonds beside these."""
+    _numbers(array, name)
+    if array.shape[1:] != domain.shape:
+        raise BadInput(
+            f"{name} has the shape {array.shape}, and molecules of shape {domain.shape} were "
+            "wanted: elements on the diagonal, orders of bonds beside it."
+        )
+    x = torch.from_numpy(array.astype(np.int64))
+    known = len(domain.elements)
+    if bool((x != x.transpose(1, 2)).any()) or int(x.min()) < 0 or int(x.max()) > known:
+        raise BadInput(f"{name} holds matrices that are no molecules.")
+    return x.to(torch.uint8)
+
+
+_OF_ARRAYS = {
+    "image": _images,
+    "points": _points,
+    "graph": _adjacencies,
+    "molecule": _matrices,
+}
 
 
 def _refuse_data(x: Tensor, data: DataSet, path: Path) -> None:
