@@ -2,7 +2,7 @@ r"""PMO's sample efficiency: how fast the best are found within a number of call
 
 Each task is a reward, each method spends the same calls on it, counted once for each canonical
 molecule (`data.search.CountedOracle`), from the same molecules to begin with: those of the data
-set that a seed draws, which are asked too. Of each run stands
+set that a seed draws, which are asked too, and at most 45 heavy atoms. Of each run stands
 
     auc_top10    PMO's area (`maths.search`): the mean of the best ten so far, by trapezoids every
                  100 calls, over the calls; where a method stops before, its last mean is held
@@ -12,8 +12,8 @@ set that a seed draws, which are asked too. Of each run stands
     gcpn-no-children without the proposer: the policy and replay
     gcpn-paper       without both: the paper's, with true PPO and the experts of the data
     proposer         the proposer alone, without a policy
-    mol-ga           Mol GA of the package mol-ga, where it is installed: at most 45 atoms, 100
-                     offspring a generation
+    mol-ga           Mol GA of the package mol-ga, where it is installed, with 100 offspring a
+                     generation
     screening        molecules of the data in random order
 
 A run is kept in `--out` when it ends, so that the same command goes on. PMO's published rows begin
@@ -62,6 +62,8 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "data": ("moses", "where the first molecules are from"),
     "out": ("pmo", "folder of the runs, to be gone on with"),
 }
+MOST = 45
+"""Heavy atoms at most, of every method that builds."""
 TASKS: Mapping[str, str] = {
     "jnk3": "jnk3",
     "gsk3b": "gsk3b",
@@ -82,9 +84,9 @@ PUBLISHED = {
     "Mol GA (published)": {"jnk3": 0.702, "gsk3b": 0.843, "drd2": 0.936, "qed": 0.941},
 }
 FIELDS: Mapping[str, Mapping[str, Any]] = {
-    "gcpn": {},
-    "gcpn-no-children": {"children": 0},
-    "gcpn-paper": {"children": 0, "replay": False},
+    "gcpn": {"atoms": MOST},
+    "gcpn-no-children": {"atoms": MOST, "children": 0, "episodes": 128},
+    "gcpn-paper": {"atoms": MOST, "children": 0, "episodes": 128, "replay": False},
 }
 """Fields of the recipe, by method."""
 
@@ -170,7 +172,7 @@ def _by_proposer(reward: str, seed: int, data: DataSet, calls: int) -> Scores:
         oracle,
         elements=data.domain.elements,
         valence=valences(data.domain.elements).tolist(),
-        most=38,
+        most=MOST,
         limit=data.domain.shape[0],
         seed=seed,
     )
@@ -207,7 +209,7 @@ def _by_mol_ga(reward: str, seed: int, data: DataSet, calls: int) -> Scores | No
         made = []
         for text in smiles:
             mol = Chem.MolFromSmiles(text)
-            fits = mol is not None and mol.GetNumHeavyAtoms() <= 45
+            fits = mol is not None and mol.GetNumHeavyAtoms() <= MOST
             made.append(Chem.MolToSmiles(mol) if fits else "")
         said = [0.0 if value is None else value for value in oracle(made)]
         if oracle.is_spent:

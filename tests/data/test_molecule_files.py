@@ -132,7 +132,7 @@ def test_they_are_a_data_set(write):
     path = write("chains.smi", "\n".join([*CHAINS, "CO", "xx"]))
     data = sources.load(str(path))
     assert data.domain.kind == "molecule"
-    assert data.domain.shape == (38, 38)
+    assert data.domain.shape == (48, 48)
     assert len(data.train) + len(data.test) == len(CHAINS)
     assert set(data.train.names).isdisjoint(data.test.names)
     again = sources.load(str(write("turned.smi", "\n".join(reversed(CHAINS)))))

@@ -226,7 +226,7 @@ class TestMolecules:
         path = tmp_path / "made.smi"
         path.write_text("\n".join([*(["CCO"] * 30), *(["OCC"] * 29), "no"]))
         x = ready(path, molecules)
-        assert x.shape == (60, 38, 38)
+        assert x.shape == (60, 48, 48)
         assert len(x.unique(dim=0)) == 2
         assert int((x.flatten(1).sum(1) == 0).sum()) == 1  # not valid, and counted so
 

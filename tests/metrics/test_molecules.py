@@ -26,7 +26,7 @@ def reference(data):
 
 
 def tensors(smiles):
-    return to_tensors([standardised(parsed(s)) for s in smiles], 38)
+    return to_tensors([standardised(parsed(s)) for s in smiles], 48)
 
 
 def measured(x, reference, *names):
@@ -36,7 +36,7 @@ def measured(x, reference, *names):
 def test_shares_count_what_they_say(data, reference):
     known = data.train.names[0]
     x = tensors([known, "CCCCCCCCO", "CCCCCCCCO", "CCCCCCCCN"])
-    broken = torch.zeros(1, 38, 38, dtype=torch.uint8)
+    broken = torch.zeros(1, 48, 48, dtype=torch.uint8)
     broken[0, 0, 0] = broken[0, 1, 1] = 6
     broken[0, 0, 1] = broken[0, 1, 0] = 3
     found = measured(torch.cat([x, broken]), reference, "valid", "unique", "novel")

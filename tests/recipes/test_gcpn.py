@@ -162,7 +162,7 @@ def test_atoms_are_capped(data):
     [
         ({"reward": "qd"}, "did you mean 'qed'"),
         ({"oracle_calls": 10}, "there is none; give --reward"),
-        ({"atoms": 99}, "room for 2 to 38"),
+        ({"atoms": 99}, "room for 2 to 48"),
         ({"start": "xx"}, "--start 'xx' cannot be begun with"),
         ({"start": "C" * 20, "atoms": 10}, "--atoms allows 10"),
         ({"cloning": 1.0}, "from 0 to below 1"),

@@ -287,7 +287,7 @@ def _worths(context: Context) -> dict[str, float | Tensor]:
     }
     chance = known.stand_ins["random"].different[: min(SCREENED, calls)]
     made[f"{len(chance)} molecules of chance"] = _asked(reward, chance)
-    limit = context.data.domain.shape[-1]
+    limit = context.asked.most
     chains = [
         molecule([1] * n, [(i, i + 1, 1) for i in range(n - 1)]) for n in range(1, limit + 1)
     ]

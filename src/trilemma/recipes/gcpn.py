@@ -70,9 +70,9 @@ class MoleculeReinforced(Recipe):
     """Weight of the experts' loss in reinforcement, beside the reward's."""
     replay: bool = True
     """Whether the best that were found are the experts of reinforcement; else the data are."""
-    children: int = 64
+    children: int = 96
     """Children of the best that a genetic proposer has asked for each collection; 0: none."""
-    episodes: int = 64
+    episodes: int = 32
     """Molecules that the policy builds for each collection."""
     epochs: int = 4
     """How often the transitions of a collection are learnt from."""
