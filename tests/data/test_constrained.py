@@ -15,16 +15,16 @@ GIVEN = "CC(=O)Nc1ccc(O)cc1"
 def test_it_is_improved_within_the_similarity(least):
     worth = expression("plogp")
     found = improve(GIVEN, worth, least=least, calls=40)
-    assert found.given == canonical(GIVEN)
+    assert found.initial == canonical(GIVEN)
     assert found.calls == 40
     assert found.after > found.before
     assert found.similarity >= least
-    assert found.similarity == pytest.approx(similarity(found.given, found.best))
+    assert found.similarity == pytest.approx(similarity(found.initial, found.best))
 
 
 def test_where_nothing_is_better_it_stays():
     found = improve(GIVEN, lambda mols: [0.0] * len(mols), least=0.3, calls=10)
-    assert found.best == found.given
+    assert found.best == found.initial
     assert found.similarity == 1
 
 

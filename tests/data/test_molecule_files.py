@@ -10,7 +10,7 @@ from rdkit.Chem import AllChem
 
 from trilemma.core.errors import BadInput
 from trilemma.data import check, sources
-from trilemma.data.molecule_files import found, is_molecules, of_molecules, smiles_column
+from trilemma.data.molecule_files import is_molecules, of_molecules, read_molecules, smiles_column
 
 CHAINS = ["C" * k + "O" for k in range(1, 15)]
 
@@ -48,11 +48,11 @@ def write(tmp_path):
     ],
 )
 def test_lines_as_people_write_them(write, name, text):
-    assert spelt(found(write(name, text))) == ["CCO", "CCN"]
+    assert spelt(read_molecules(write(name, text))) == ["CCO", "CCN"]
 
 
 def test_what_is_left_out_is_counted_with_its_line(write):
-    held = found(write("a.smi", "CCO\nOCC\nxx\nC[N+](=O)[O-]\nCC(=O)[O-].[Na+]\n[Au]\n"))
+    held = read_molecules(write("a.smi", "CCO\nOCC\nxx\nC[N+](=O)[O-]\nCC(=O)[O-].[Na+]\n[Au]\n"))
     assert spelt(held) == ["CCO", "CC(=O)O"]
     assert held.entries == 6
     assert held.again == 1
@@ -76,7 +76,7 @@ def test_the_column_is_found(write, name, text, column):
     path = write(name, text)
     assert smiles_column(path) == column
     assert is_molecules(path)
-    assert found(path).molecules
+    assert read_molecules(path).molecules
 
 
 def test_numbers_and_words_are_no_molecules(write):
@@ -89,12 +89,12 @@ def test_two_columns_that_parse_are_asked_about(write):
     path = write("two.csv", "a,b\nc1ccccc1,CC(=O)O\nC1CC1,C=O\n")
     with pytest.raises(BadInput, match=r"2 columns of SMILES.*--columns 'a=molecule'"):
         smiles_column(path)
-    assert spelt(found(path, "b")) == ["CC(=O)O", "C=O"]
+    assert spelt(read_molecules(path, "b")) == ["CC(=O)O", "C=O"]
 
 
 def test_a_column_that_is_not_there(write):
     with pytest.raises(BadInput, match="no column 'c'; it has a, b"):
-        found(write("two.csv", "a,b\nC,CC\n"), "c")
+        read_molecules(write("two.csv", "a,b\nC,CC\n"), "c")
 
 
 @pytest.mark.parametrize("version", ["V2000", "V3000"])
@@ -107,7 +107,7 @@ def test_structure_files(tmp_path, version):
             AllChem.EmbedMultipleConfs(mol, 2, randomSeed=1)
             for conformer in mol.GetConformers():
                 writer.write(mol, confId=conformer.GetId())
-    held = found(path)
+    held = read_molecules(path)
     assert spelt(held) == ["CCO", "c1ccccc1"]
     assert held.again == 2  # another conformer is the same graph
 
@@ -122,7 +122,7 @@ def test_a_folder_is_read_file_after_file(tmp_path, write):
     write("a.smi", "CCO\n")
     write("b.smi", "xx\nCCN\n")
     write("readme.md", "no molecule")
-    held = found(tmp_path)
+    held = read_molecules(tmp_path)
     assert spelt(held) == ["CCO", "CCN"]
     assert held.files == 2
     assert held.left_out["does not parse or kekulise"] == ["b.smi line 1"]

@@ -157,7 +157,7 @@ def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Repo
 
 def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> Report:
     """Look through files of molecules."""
-    found = molecule_files.found(path, column, progress)
+    found = molecule_files.read_molecules(path, column, progress)
     name = path.resolve().name
     counts = {"files": found.files, "entries": found.entries, "usable": len(found.molecules)}
     try:

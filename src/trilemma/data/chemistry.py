@@ -235,21 +235,21 @@ def to_mol(x: UInt8[Tensor, "N N"], elements: Sequence[str] = ELEMENTS) -> Mol:
         NotUsable: RDKit does not accept it.
     """
     chem = chemistry()
-    made = chem.RWMol()
+    editable = chem.RWMol()
     rows = x.tolist()
     there = [i for i in range(len(rows)) if rows[i][i]]
-    at = {i: made.AddAtom(chem.Atom(elements[rows[i][i] - 1])) for i in there}
+    at = {i: editable.AddAtom(chem.Atom(elements[rows[i][i] - 1])) for i in there}
     kinds = (None, chem.BondType.SINGLE, chem.BondType.DOUBLE, chem.BondType.TRIPLE)
     for i in there:
         for j in there:
             if j > i and rows[i][j]:
-                made.AddBond(at[i], at[j], kinds[rows[i][j]])
+                editable.AddBond(at[i], at[j], kinds[rows[i][j]])
     with muted():
         try:
-            chem.SanitizeMol(made)
+            chem.SanitizeMol(editable)
         except (chem.MolSanitizeException, RuntimeError):
             raise NotUsable("is refused by RDKit") from None
-    return made.GetMol()
+    return editable.GetMol()
 
 
 def to_smiles(x: UInt8[Tensor, "B N N"], elements: Sequence[str] = ELEMENTS) -> list[str]:

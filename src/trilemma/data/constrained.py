@@ -32,7 +32,7 @@ KEPT, TRIES = 20, 60
 class Improvement:
     """What a given molecule has become."""
 
-    given: str
+    initial: str
     best: str
     """The given one where nothing better was found."""
     before: float
@@ -72,10 +72,10 @@ def improve(
     source = random.Random(seed)
     valence = [0, *(VALENCES[element] for element in ELEMENTS)]
     start = standardised(parsed(smiles))
-    given = start.smiles
-    before = float(worth([parsed(given)])[0])
-    pool = [(before, given, start.x.tolist())]
-    known, asked = {given}, 0
+    initial = start.smiles
+    before = float(worth([parsed(initial)])[0])
+    pool = [(before, initial, start.x.tolist())]
+    known, asked = {initial}, 0
     for _ in range(calls * TRIES):
         if asked >= calls:
             break
@@ -88,7 +88,7 @@ def improve(
         if not text or text in known:
             continue
         known.add(text)
-        if similarity(given, text) < least:
+        if similarity(initial, text) < least:
             continue
         asked += 1
         try:
@@ -97,4 +97,4 @@ def improve(
             continue
         pool = sorted([*pool, (value, text, new)], key=lambda it: -it[0])[:KEPT]
     after, best, _ = pool[0]
-    return Improvement(given, best, before, after, similarity(given, best), asked)
+    return Improvement(initial, best, before, after, similarity(initial, best), asked)

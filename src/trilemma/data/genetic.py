@@ -67,16 +67,16 @@ def children(
     source, room = random.Random(seed), parents.shape[-1]
     weights = rank_weights(len(parents))
     trimmed = [_trimmed(x.tolist()) for x in parents]
-    made: list[Matrix] = []
+    offspring: list[Matrix] = []
     for _ in range(8 * count):
-        if len(made) == count:
+        if len(offspring) == count:
             break
         one, other = source.choices(trimmed, weights, k=2)
         new = child(one, other, valence=valence, most=most, source=source)
         if new is not None:
-            made.append(new)
-    out = torch.zeros(len(made), room, room, dtype=torch.uint8)
-    for row, x in zip(out, made, strict=True):
+            offspring.append(new)
+    out = torch.zeros(len(offspring), room, room, dtype=torch.uint8)
+    for row, x in zip(out, offspring, strict=True):
         row[: len(x), : len(x)] = torch.tensor(x, dtype=torch.uint8)
     return out
 
@@ -159,10 +159,10 @@ def crossover(one: Matrix, other: Matrix, *, most: int, source: random.Random) -
     """
     for _ in range(TRIES):
         at_ring = source.random() < 0.5
-        left, right = (_cut(x, source, at_ring) for x in (one, other))
-        if left is None or right is None:
+        one_part, other_part = (_cut(x, source, at_ring) for x in (one, other))
+        if one_part is None or other_part is None:
             continue
-        (a, ends), (b, others) = left, right
+        (a, ends), (b, others) = one_part, other_part
         n = len(a) + len(b)
         if n > most or n < 2:
             continue

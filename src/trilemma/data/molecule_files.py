@@ -38,12 +38,12 @@ from trilemma.data.pictures import Progress, shown
 __all__ = [
     "FORMS",
     "LARGEST",
-    "Found",
+    "Contents",
     "entries",
     "form",
-    "found",
     "is_molecules",
     "of_molecules",
+    "read_molecules",
     "smiles_column",
 ]
 
@@ -64,7 +64,7 @@ SHOWN = 5
 
 
 @dataclass
-class Found:
+class Contents:
     """What a file or a folder holds."""
 
     molecules: list[Molecule] = field(default_factory=list)
@@ -83,18 +83,18 @@ class Found:
 
     def notes(self) -> list[str]:
         """Say what was left out, changed, and met again."""
-        said = list(self.read_as)
+        sentences = list(self.read_as)
         if self.again:
-            said.append(
+            sentences.append(
                 f"the same molecule as one before, however spelt, and left out: {self.again}"
             )
         if self.changes:
             words = ", ".join(f"{_CHANGED[name]} {n}" for name, n in sorted(self.changes.items()))
-            said.append(f"changed to be used: {words}")
+            sentences.append(f"changed to be used: {words}")
         for reason, places in self.left_out.items():
             named = ", ".join(places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
-            said.append(f"left out, {reason} ({len(places)}): {named}")
-        return said
+            sentences.append(f"left out, {reason} ({len(places)}): {named}")
+        return sentences
 
 
 _CHANGED: Mapping[str, str] = {
@@ -139,7 +139,9 @@ def _opened(path: Path) -> io.TextIOBase:
     return path.open(encoding="utf-8-sig", errors="replace", newline="")
 
 
-def found(path: Path, column: str | None = None, progress: Progress | None = None) -> Found:
+def read_molecules(
+    path: Path, column: str | None = None, progress: Progress | None = None
+) -> Contents:
     """Read a file, or all files of a folder.
 
     Arguments:
@@ -152,7 +154,7 @@ def found(path: Path, column: str | None = None, progress: Progress | None = Non
             SMILES, or several.
     """
     chemistry()
-    held = Found()
+    contents = Contents()
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in FORMS)
@@ -160,14 +162,18 @@ def found(path: Path, column: str | None = None, progress: Progress | None = Non
     for done, file in enumerate(files, 1):
         try:
             _read(
-                file, column, held, seen, prefix=f"{shown(file.name)} " if len(files) > 1 else ""
+                file,
+                column,
+                contents,
+                seen,
+                prefix=f"{shown(file.name)} " if len(files) > 1 else "",
             )
         except (OSError, EOFError) as error:
             raise BadInput(f"'{shown(file.name)}' cannot be read ({error}).") from None
-        held.files += 1
+        contents.files += 1
         if progress is not None:
             progress(done, len(files))
-    return held
+    return contents
 
 
 def entries(path: Path) -> Iterator[Any]:
@@ -180,7 +186,7 @@ def entries(path: Path) -> Iterator[Any]:
         if kind in DRAWN:
             yield from _structures(file)
             continue
-        cells = _lines(file) if kind in SPELT else _cells(file, None, Found())
+        cells = _lines(file) if kind in SPELT else _cells(file, None, Contents())
         for _, text in cells:
             try:
                 yield parsed(text)
@@ -188,29 +194,29 @@ def entries(path: Path) -> Iterator[Any]:
                 yield None
 
 
-def of_molecules(molecules: Iterable[Any]) -> Found:
+def of_molecules(molecules: Iterable[Any]) -> Contents:
     """Take molecules that a program has: rdkit.Chem.Mol or SMILES.
 
     Raises:
         BadInput: RDKit is not installed.
     """
     chemistry()
-    held, seen = Found(), set[str]()
+    contents, seen = Contents(), set[str]()
     for number, one in enumerate(molecules, 1):
         read = (lambda text=one: parsed(text)) if isinstance(one, str) else (lambda mol=one: mol)
-        _take(read, f"number {number}", held, seen)
-    return held
+        _take(read, f"number {number}", contents, seen)
+    return contents
 
 
-def _read(path: Path, column: str | None, held: Found, seen: set[str], prefix: str) -> None:
+def _read(path: Path, column: str | None, contents: Contents, seen: set[str], prefix: str) -> None:
     kind = form(path)
     if kind in DRAWN:
         for number, mol in enumerate(_structures(path), 1):
-            _take(lambda mol=mol: _there(mol), f"{prefix}entry {number}", held, seen)
+            _take(lambda mol=mol: _there(mol), f"{prefix}entry {number}", contents, seen)
         return
-    cells = _lines(path) if kind in SPELT else _cells(path, column, held)
+    cells = _lines(path) if kind in SPELT else _cells(path, column, contents)
     for line, text in cells:
-        _take(lambda text=text: parsed(text), f"{prefix}line {line}", held, seen)
+        _take(lambda text=text: parsed(text), f"{prefix}line {line}", contents, seen)
 
 
 def _there(mol: Any) -> Any:  # noqa: ANN401
@@ -219,20 +225,20 @@ def _there(mol: Any) -> Any:  # noqa: ANN401
     return mol
 
 
-def _take(read: Callable[[], Any], place: str, held: Found, seen: set[str]) -> None:
+def _take(read: Callable[[], Any], where: str, contents: Contents, seen: set[str]) -> None:
     """Read one molecule, and count what came of it."""
-    held.entries += 1
+    contents.entries += 1
     try:
         one = standardised(read(), most=LARGEST)
     except NotUsable as reason:
-        held.left_out.setdefault(str(reason), []).append(place)
+        contents.left_out.setdefault(str(reason), []).append(where)
         return
     if one.smiles in seen:
-        held.again += 1
+        contents.again += 1
         return
     seen.add(one.smiles)
-    held.molecules.append(one)
-    held.changes.update(one.changes)
+    contents.molecules.append(one)
+    contents.changes.update(one.changes)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -315,7 +321,7 @@ def _is_spelt(cells: Sequence[str]) -> bool:
     return good >= ENOUGH * len(cells)
 
 
-def _cells(path: Path, column: str | None, held: Found) -> Iterator[tuple[int, str]]:
+def _cells(path: Path, column: str | None, contents: Contents) -> Iterator[tuple[int, str]]:
     name = shown(path.name)
     chosen = column or smiles_column(path)
     header, rows = _rows(path)
@@ -330,8 +336,8 @@ def _cells(path: Path, column: str | None, held: Found) -> Iterator[tuple[int, s
             f"{', '.join(map(shown, header[:8]))}."
         )
     rest = len(header) - 1
-    said = f"column '{shown(chosen)}' is read as molecules"
-    held.read_as.append(said + (f"; {rest} others are not read" if rest else ""))
+    sentences = f"column '{shown(chosen)}' is read as molecules"
+    contents.read_as.append(sentences + (f"; {rest} others are not read" if rest else ""))
     index = header.index(chosen)
     for line, cells in rows:
         if index < len(cells) and cells[index].strip():

@@ -38,7 +38,7 @@ from trilemma.core.noise import mix
 from trilemma.data import cache
 from trilemma.data.chemistry import Molecule, rdkit_version, to_tensors
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.molecule_files import Found, of_molecules
+from trilemma.data.molecule_files import Contents, of_molecules
 from trilemma.data.packages import only, run_manager
 from trilemma.data.split import is_test
 
@@ -76,8 +76,8 @@ def dataset(
     parts = [
         (x[rows], [spelt[i] for i in rows.nonzero()[:, 0].tolist()]) for rows in (~held, held)
     ]
-    said = "split by molecule, whatever its spelling, a fifth for testing"
-    return _assembled(name, parts, (*notes, said))
+    note = "split by molecule, whatever its spelling, a fifth for testing"
+    return _assembled(name, parts, (*notes, note))
 
 
 def _assembled(
@@ -97,17 +97,17 @@ def _hash(smiles: str) -> int:
     return int.from_bytes(hashlib.blake2b(smiles.encode(), digest_size=8).digest(), "big")
 
 
-def of_found(found: Found, name: str) -> DataSet:
+def of_found(contents: Contents, name: str) -> DataSet:
     """Make a data set of what was found in files.
 
     Raises:
         BadInput: There is too little of it; says why molecules were left out.
     """
-    if not found.molecules:
-        why = "; ".join(found.notes()) or "it is empty"
+    if not contents.molecules:
+        why = "; ".join(contents.notes()) or "it is empty"
         raise BadInput(f"'{name}' holds no molecule that can be used: {why}.")
-    said = f"canonical forms by RDKit {rdkit_version()}"
-    return dataset(found.molecules, name, notes=(*found.notes(), said))
+    note = f"canonical forms by RDKit {rdkit_version()}"
+    return dataset(contents.molecules, name, notes=(*contents.notes(), note))
 
 
 # QM9
@@ -117,13 +117,13 @@ def qm9_small() -> DataSet:
     """Load the shipped part of QM9 as graphs."""
     with as_file(files("trilemma.data") / "files" / "qm9-small.safetensors") as path:
         spelt = load_file(path)["smiles"].numpy().tobytes().decode().split("\n")
-    found = of_molecules(spelt)
+    contents = of_molecules(spelt)
     notes = (
         "R. Ramakrishnan et al., Quantum chemistry structures and properties of 134 kilo "
         "molecules (2014); CC0",
-        *found.notes(),
+        *contents.notes(),
     )
-    return dataset(found.molecules, "qm9-small", notes=notes)
+    return dataset(contents.molecules, "qm9-small", notes=notes)
 
 
 # MOSES
@@ -182,11 +182,11 @@ class Moses:
                 spelt = _first_column(gzip.decompress(raw).decode())
                 draw = torch.Generator().manual_seed(mix(0, "moses", part))
                 rows = torch.randperm(len(spelt), generator=draw)[:count].sort().values
-                found = of_molecules(spelt[i] for i in rows.tolist())
-                text = "\n".join(one.smiles for one in found.molecules).encode()
+                contents = of_molecules(spelt[i] for i in rows.tolist())
+                text = "\n".join(one.smiles for one in contents.molecules).encode()
                 tensors[f"{part}.smiles"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-                tensors[f"{part}.x"] = to_tensors(found.molecules)
-                notes += [f"{part}: {note}" for note in found.notes()]
+                tensors[f"{part}.x"] = to_tensors(contents.molecules)
+                notes += [f"{part}: {note}" for note in contents.notes()]
         facts = {"sha256": dict(self.sha256), "rdkit": rdkit_version(), "notes": notes}
         try:
             cache.write(self.kept, tensors, facts)

@@ -70,9 +70,9 @@ class Oracle:
 class Inert:
     """Stands in for a class of a pickle: keeps what it is given, and does nothing."""
 
-    def __init__(self, *given: object) -> None:
+    def __init__(self, *args: object) -> None:
         """Keep the arguments."""
-        self.given = given
+        self.args = args
 
     def __setstate__(self, state: Any) -> None:  # noqa: ANN401
         """Keep the state."""
@@ -138,9 +138,9 @@ def _forest(model: Inert) -> dict[str, Array]:
         columns["threshold"].append(nodes["threshold"])
         columns["p"].append(values[:, 1] / values.sum(1))
         at += len(nodes)
-    made = {name: np.concatenate(parts) for name, parts in columns.items()}
+    arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     kinds = {"left": np.int32, "right": np.int32, "feature": np.int32, "threshold": np.float32}
-    return {name: x.astype(kinds.get(name, np.float64)) for name, x in made.items()} | {
+    return {name: x.astype(kinds.get(name, np.float64)) for name, x in arrays.items()} | {
         "roots": np.array(roots, dtype=np.int32)
     }
 
@@ -218,10 +218,10 @@ def _keep(name: str, raw: bytes, oracle: Oracle) -> None:
 
 @cache
 def _arrays(name: str) -> Mapping[str, Array]:
-    found = kept.read(_path(name))
-    if found is None:
+    stored = kept.read(_path(name))
+    if stored is None:
         raise BadInput(f"the oracle '{name}' is not on this machine; get it by {HOW}.")
-    return {key: x.numpy() for key, x in found[0].items()}
+    return {key: x.numpy() for key, x in stored[0].items()}
 
 
 # Asking

@@ -169,9 +169,9 @@ def similar(smiles: str) -> Score:
     from rdkit import DataStructs
 
     make = _fingerprints(2)
-    given = make.GetFingerprint(_target(smiles))
+    target = make.GetFingerprint(_target(smiles))
     return lambda mols: DataStructs.BulkTanimotoSimilarity(
-        given, [make.GetFingerprint(mol) for mol in mols]
+        target, [make.GetFingerprint(mol) for mol in mols]
     )
 
 
@@ -180,9 +180,9 @@ def rediscover(smiles: str) -> Score:
     from rdkit import DataStructs
 
     make = _fingerprints(2)
-    given = make.GetSparseCountFingerprint(_target(smiles))
+    target = make.GetSparseCountFingerprint(_target(smiles))
     return lambda mols: DataStructs.BulkTanimotoSimilarity(
-        given, [make.GetSparseCountFingerprint(mol) for mol in mols]
+        target, [make.GetSparseCountFingerprint(mol) for mol in mols]
     )
 
 

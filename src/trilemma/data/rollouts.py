@@ -91,8 +91,8 @@ class Rollouts(Stream[B]):
 
     def _fields(self) -> dict[str, torch.Tensor]:
         """Return the tensors of the collection by name."""
-        found = {f.name: getattr(self._kept, f.name) for f in dataclasses.fields(self._kind)}
-        return {name: x for name, x in found.items() if isinstance(x, torch.Tensor)}
+        values = {f.name: getattr(self._kept, f.name) for f in dataclasses.fields(self._kind)}
+        return {name: x for name, x in values.items() if isinstance(x, torch.Tensor)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the collection in use."""

@@ -73,26 +73,26 @@ class CountedOracle:
     def _asked(self, smiles: Sequence[str]) -> list[float]:
         mols = [_read(s) for s in smiles]
         try:
-            said = list(self._worth(mols))
+            answers = list(self._worth(mols))
         except BadInput:
             raise
         except Exception:
-            said = []
-        if len(said) == len(mols) and all(map(_is_number, said)):
-            return [float(value) for value in said]
+            answers = []
+        if len(answers) == len(mols) and all(map(_is_number, answers)):
+            return [float(value) for value in answers]
         # One of them is the trouble: each is asked alone.
         return [self._alone(mol, s) for mol, s in zip(mols, smiles, strict=True)]
 
     def _alone(self, mol: Any, smiles: str) -> float:  # noqa: ANN401
         try:
-            said = list(self._worth([mol]))
-            problem = f"gave {said}" if len(said) != 1 or not _is_number(said[0]) else ""
+            answers = list(self._worth([mol]))
+            problem = f"gave {answers}" if len(answers) != 1 or not _is_number(answers[0]) else ""
         except BadInput:
             raise
         except Exception as error:
-            said, problem = [], f"raised {type(error).__name__}: {error}"
+            answers, problem = [], f"raised {type(error).__name__}: {error}"
         if not problem:
-            return float(said[0])
+            return float(answers[0])
         self.failed += 1
         asked = len(self.scores) + self.failed
         if asked >= FEWEST and self.failed > BEARABLE * asked:
@@ -155,21 +155,21 @@ class Search:
     def score(self, x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
         """Return what molecules are worth, and keep the best; what no call is left for gets 0."""
         spelt = to_smiles(x, self.elements)
-        said = self.oracle(spelt)
-        self._keep(x.cpu(), spelt, said)
-        values = [0.0 if value is None else value for value in said]
+        answers = self.oracle(spelt)
+        self._keep(x.cpu(), spelt, answers)
+        values = [0.0 if value is None else value for value in answers]
         return torch.tensor(values, dtype=torch.float64, device=x.device)
 
-    def _keep(self, x: Tensor, spelt: Sequence[str], said: Sequence[float | None]) -> None:
+    def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
         fresh: dict[str, int] = {}
-        for i, (smiles, value) in enumerate(zip(spelt, said, strict=True)):
+        for i, (smiles, value) in enumerate(zip(spelt, answers, strict=True)):
             if smiles and value is not None and smiles not in self._known:
                 fresh.setdefault(smiles, i)
         if not fresh:
             return
         self._known |= fresh.keys()
         rows = list(fresh.values())
-        scores = [*self.best_scores, *(float(said[i] or 0.0) for i in rows)]
+        scores = [*self.best_scores, *(float(answers[i] or 0.0) for i in rows)]
         both = torch.cat([self.best, x[rows]])
         order = sorted(range(len(scores)), key=lambda i: -scores[i])[:KEPT]
         self.best, self.best_scores = both[order], [scores[i] for i in order]

@@ -308,7 +308,7 @@ def load(
         column = declared_molecules(name_or_path)
         if molecule_files.is_molecules(path, column):
             _no_size(path.name, size)
-            read = molecule_files.found(path, column, progress)
+            read = molecule_files.read_molecules(path, column, progress)
             return molecules.of_found(read, shown(path.resolve().name))
         if table.is_table(path):
             _no_size(path.name, size)

@@ -193,32 +193,32 @@ class MoleculePolicy(Model[Examples, Tensor]):
         parts: list[Tensor] = []
         log_probs: list[Tensor] = []
 
-        def take(logits: Tensor, mask: Tensor, given: Tensor | None, part: int) -> Tensor:
+        def take(logits: Tensor, mask: Tensor, fixed: Tensor | None, part: int) -> Tensor:
             # Where a molecule has stopped nothing is open; its parts are not counted.
             mask = mask | ~mask.any(1, keepdim=True)
             log_prob = masked_log_probs(logits, mask)
-            if given is None:
-                given = log_prob.argmax(1) if u is None else chosen(log_prob, u[:, part])
-            parts.append(given)
+            if fixed is None:
+                fixed = log_prob.argmax(1) if u is None else chosen(log_prob, u[:, part])
+            parts.append(fixed)
             log_probs.append(log_prob)
-            return given
+            return fixed
 
         stop_mask = rules.stop_mask(seen)
         stop = take(self.network.stop(z), stop_mask, _part(action, 0), 0)
         first = take(self.network.first(h, z), rules.first_mask(seen), _part(action, 1), 1)
         old, new = rules.second_mask(seen, first)
-        given = _part(action, 2)
-        if given is not None:  # -k, a new atom of element k, stands after the atoms
-            given = torch.where(given < 0, room - given - 1, given)
+        fixed = _part(action, 2)
+        if fixed is not None:  # -k, a new atom of element k, stands after the atoms
+            fixed = torch.where(fixed < 0, room - fixed - 1, fixed)
         logits = self.network.second(h, z, first)
-        second = take(logits, torch.cat([old, new], 1), given, 2)
+        second = take(logits, torch.cat([old, new], 1), fixed, 2)
         second = torch.where(second < room, second, room - second - 1)
-        given = _part(action, 3)
+        fixed = _part(action, 3)
         logits = self.network.bond(h, z, first, second)
         take(
             logits,
             rules.bond_mask(seen, first, second),
-            None if given is None else given - 1,
+            None if fixed is None else fixed - 1,
             3,
         )
         goes = stop == 0
@@ -227,9 +227,9 @@ class MoleculePolicy(Model[Examples, Tensor]):
         best = [
             part == log_prob.argmax(1) for log_prob, part in zip(log_probs, parts, strict=True)
         ]
-        made = torch.stack([stop, first, second, parts[3] + 1], 1)
+        actions = torch.stack([stop, first, second, parts[3] + 1], 1)
         return Chosen(
-            made if action is None else action,
+            actions if action is None else action,
             each[0] + torch.where(goes, each[1] + each[2] + each[3], 0.0),
             spread[0] + torch.where(goes, spread[1] + spread[2] + spread[3], 0.0),
             self.network.value(z),
@@ -243,8 +243,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         free = free_valence(it.x, self.valence)
         done = torch.zeros_like(it.latest, dtype=torch.bool)
         state = State(it.x, free, size, it.latest, it.remaining, done)
-        said = self.choose(state, action=it.action)
-        return said.log_prob, said.entropy, said.value
+        output = self.choose(state, action=it.action)
+        return output.log_prob, output.entropy, output.value
 
     def expert_nats(
         self, x: Tensor, noise: Noise, states: int
@@ -264,8 +264,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         y = y.repeat_interleave(states, 0)
         where = noise.named("act").uniform(states).flatten().to(x.device)
         state, action = expert_action(y, self.valence, where)
-        said = self.choose(state, action=action)
-        return -said.log_prob.mean(), said.likeliest.float().mean()
+        output = self.choose(state, action=action)
+        return -output.log_prob.mean(), output.likeliest.float().mean()
 
     def realism(self, x: Tensor) -> Float[Tensor, " B"]:
         """Return the critic's logit of molecules."""
@@ -319,9 +319,9 @@ class MoleculePolicy(Model[Examples, Tensor]):
         state, rules = state[rows], self.environment
         while len(rows):
             u = noise.uniform(4).to(rows.device)[rows]
-            said = self.choose(state, u=u)
-            steps.append((rows, state, said))
-            state = rules.step(state, said.action)
+            output = self.choose(state, u=u)
+            steps.append((rows, state, output))
+            state = rules.step(state, output.action)
             end = _with(end, rows, state)
             going = (~state.done).nonzero()[:, 0]
             rows, state = rows[going], state[going]
@@ -361,9 +361,9 @@ class MoleculePolicy(Model[Examples, Tensor]):
         device = end.x.device
         active = torch.zeros(length, count, dtype=torch.bool, device=device)
         values = torch.zeros(length, count, device=device)
-        for t, (rows, _, said) in enumerate(steps):
+        for t, (rows, _, output) in enumerate(steps):
             active[t, rows] = True
-            values[t, rows] = said.value
+            values[t, rows] = output.value
         last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
         rewards = last * gains
         if step_reward:
@@ -375,8 +375,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
             x=torch.cat([state.x for state in states]),
             latest=torch.cat([state.latest for state in states]),
             remaining=torch.cat([state.remaining for state in states]),
-            action=torch.cat([said.action for *_, said in steps]),
-            old=torch.cat([said.log_prob for *_, said in steps]),
+            action=torch.cat([output.action for *_, output in steps]),
+            old=torch.cat([output.log_prob for *_, output in steps]),
             advantage=weighed.advantage,
             returns=weighed.returns,
             real=real[weighed.episode],

@@ -130,20 +130,20 @@ def checked(reward: Reward, x: Tensor) -> Float[Tensor, " B"]:
     Raises:
         BadInput: There is not one finite number for each example.
     """
-    found: Any = reward(x)
-    found = torch.as_tensor(found, device=x.device)
-    if found.shape != (len(x),):
+    estimates: Any = reward(x)
+    estimates = torch.as_tensor(estimates, device=x.device)
+    if estimates.shape != (len(x),):
         raise BadInput(
-            f"the reward gave {tuple(found.shape)} for {len(x)} graphs; one number for each graph "
-            "was wanted, a tensor of shape (B,)."
+            f"the reward gave {tuple(estimates.shape)} for {len(x)} graphs; one number for each "
+            "graph was wanted, a tensor of shape (B,)."
         )
-    bad = int((~found.double().isfinite()).sum())
+    bad = int((~estimates.double().isfinite()).sum())
     if bad:
         raise BadInput(
             f"the reward of {bad} of {len(x)} graphs is no finite number; give every graph one, "
             "such as a low one to those that are not wanted."
         )
-    return found.double()
+    return estimates.double()
 
 
 @dataclass(frozen=True)
@@ -172,13 +172,13 @@ def weigh(
         active: Whether the episode was still going.
         settings: Discount and lambda.
     """
-    found = advantages(rewards, values, active, gamma=settings.gamma, decay=settings.decay)
+    estimates = advantages(rewards, values, active, gamma=settings.gamma, decay=settings.decay)
     played = active.flatten().nonzero()[:, 0]
     return Weighed(
         played,
         played % active.shape[1],
-        standardised(found.flatten()[played]),
-        (found + values).flatten()[played],
+        standardised(estimates.flatten()[played]),
+        (estimates + values).flatten()[played],
     )
 
 

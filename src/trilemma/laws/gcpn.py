@@ -60,9 +60,9 @@ def reachable(most: int, alphabet: tuple[str, ...] = ALPHABET) -> Iterator[build
         yield state
         row, action = actions_of(rules, state)
         after = rules.step(state[row], action)
-        _, place = after.x.flatten(1).unique(dim=0, return_inverse=True)
-        first = torch.full((int(place.max()) + 1 if len(place) else 0,), len(place))
-        first = first.scatter_reduce(0, place, torch.arange(len(place)), "amin")
+        _, index = after.x.flatten(1).unique(dim=0, return_inverse=True)
+        first = torch.full((int(index.max()) + 1 if len(index) else 0,), len(index))
+        first = first.scatter_reduce(0, index, torch.arange(len(index)), "amin")
         state = after[first]
 
 
@@ -113,11 +113,11 @@ def heads() -> list[Law]:
         stop = torch.zeros(len(state), 4, dtype=torch.int64)
         stop[:, 0], stop[:, 3] = 1, 1
         every = torch.cat([row, torch.arange(len(state))])
-        said = policy.choose(state[every], action=torch.cat([action, stop]))
-        total = torch.zeros(len(state)).index_add(0, every, said.log_prob.exp())
+        output = policy.choose(state[every], action=torch.cat([action, stop]))
+        total = torch.zeros(len(state)).index_add(0, every, output.log_prob.exp())
         gap = max(gap, float((total - 1).abs().max()))
         alone = _chain(policy, state[row], action)
-        apart = max(apart, float((said.log_prob[: len(row)] - alone).abs().max()))
+        apart = max(apart, float((output.log_prob[: len(row)] - alone).abs().max()))
     return [
         equal(
             "probabilities of all actions that valence allows sum to one (largest gap)",
@@ -143,11 +143,11 @@ def _chain(policy: gcpn.MoleculePolicy, state: building.State, action: Tensor) -
     _, first, second, bond = action.unbind(1)
     room = state.x.shape[1]
     old, new = rules.second_mask(state, first)
-    place = torch.where(second < 0, room - second - 1, second)
+    index = torch.where(second < 0, room - second - 1, second)
     parts = (
         (heads.stop(z), rules.stop_mask(state), torch.zeros_like(first)),
         (heads.first(h, z), rules.first_mask(state), first),
-        (heads.second(h, z, first), torch.cat([old, new], 1), place),
+        (heads.second(h, z, first), torch.cat([old, new], 1), index),
         (heads.bond(h, z, first, second), rules.bond_mask(state, first, second), bond - 1),
     )
     total = torch.zeros(len(action))
@@ -177,19 +177,21 @@ def gradient() -> list[Law]:
     policy = _policy(3)
     rules = replace(_environment(3), steps=2)
     weights = [w for k, w in policy.network.named_parameters() if not k.startswith("value")]
-    expected, given = torch.zeros(()), torch.zeros(())
+    expected, estimate = torch.zeros(()), torch.zeros(())
     for actions, end in _episodes(rules, rules.reset(1, 3)):
         worth = float(end.x.sum()) ** 1.5
-        told = torch.stack([_log_prob(policy, rules, state, action) for state, action in actions])
-        chance = told.sum().exp()
+        log_probs = torch.stack(
+            [_log_prob(policy, rules, state, action) for state, action in actions]
+        )
+        chance = log_probs.sum().exp()
         expected = expected + chance * worth
-        gain = ppo.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
-        given = given + chance.detach() * gain.sum()
-    exact, found = (
+        gain = ppo.surrogate(log_probs, log_probs.detach(), torch.full_like(log_probs, worth), 0.2)
+        estimate = estimate + chance.detach() * gain.sum()
+    exact, estimated = (
         torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
-        for value in (expected, given)
+        for value in (expected, estimate)
     )
-    pairs = list(zip(exact, found, strict=True))
+    pairs = list(zip(exact, estimated, strict=True))
     largest = max(float(a.abs().max()) for a, _ in pairs)
     gap = max(float((a - b).abs().max()) for a, b in pairs)
     return [

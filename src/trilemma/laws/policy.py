@@ -27,12 +27,12 @@ NODES, ACTS = 3, 3
 
 def _network(budget: int = 0) -> networks.ActNetwork:
     """Return a network with weights large enough that no act is as likely as another."""
-    made = networks.ActNetwork(width=5, layers=2, budget=budget)
+    network_ = networks.ActNetwork(width=5, layers=2, budget=budget)
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for weight in made.parameters():
+        for weight in network_.parameters():
             weight.copy_(0.4 * torch.randn(weight.shape, generator=draw))
-    return made
+    return network_
 
 
 def _gradients(value: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
@@ -69,7 +69,7 @@ def gradient() -> list[Law]:
     for (start, grows), name in zip(_starts(), ("growing", "with a budget"), strict=True):
         network = _network(0 if grows else 2)
         weights = [w for k, w in network.named_parameters() if not k.startswith("value")]
-        expected, given = torch.zeros(()), torch.zeros(())
+        expected, estimate = torch.zeros(()), torch.zeros(())
         for acts, end in _episodes(start, grows):
             worth = float(end.x.sum()) ** 1.5 + float(end.x[0, 0].sum())
             log_probs = []
@@ -77,14 +77,16 @@ def gradient() -> list[Law]:
                 logits, _ = network(state.x, state.current_node, state.remaining)
                 may = graph_environment.action_mask(state, grows)
                 log_probs.append(ppo.masked_log_probs(logits, may)[0, act])
-            told = torch.stack(log_probs)
-            chance = told.sum().exp()
+            log_probs_ = torch.stack(log_probs)
+            chance = log_probs_.sum().exp()
             expected = expected + chance * worth
-            gain = ppo.surrogate(told, told.detach(), torch.full_like(told, worth), 0.2)
-            given = given + chance.detach() * gain.sum()
+            gain = ppo.surrogate(
+                log_probs_, log_probs_.detach(), torch.full_like(log_probs_, worth), 0.2
+            )
+            estimate = estimate + chance.detach() * gain.sum()
         exact = _gradients(expected, weights)
-        found = _gradients(given, weights)
-        pairs = [(a, b) for a, b in zip(exact, found, strict=True) if a is not None]
+        estimated = _gradients(estimate, weights)
+        pairs = [(a, b) for a, b in zip(exact, estimated, strict=True) if a is not None]
         largest = max(float(a.abs().max()) for a, _ in pairs)
         gap = max(float((a - b).abs().max()) for a, b in pairs if b is not None)
         laws.append(
@@ -165,7 +167,7 @@ def weighing() -> list[Law]:
     returns = rewards.flip(0).cumsum(0).flip(0)
     one = ppo.advantages(rewards, values, there, decay=0.0)
     later = torch.cat([values[1:] * there[1:], torch.zeros(1, 3, dtype=torch.float64)])
-    told = (rewards + later - values) * there
+    log_probs_ = (rewards + later - values) * there
     return [
         equal(
             "advantages with lambda 1 are return less value (largest gap)",
@@ -177,7 +179,7 @@ def weighing() -> list[Law]:
         equal(
             "advantages with lambda 0 are errors of one step (largest gap)",
             GAE,
-            float((one - told).abs().max()),
+            float((one - log_probs_).abs().max()),
             0,
             1e-12,
         ),
@@ -214,7 +216,7 @@ def divergence() -> list[Law]:
     moved = new.clone().requires_grad_()
     gain = ppo.surrogate(moved, old, advantage, 0.1)
     (gradient,) = torch.autograd.grad(gain.sum(), moved)
-    said = ppo.is_clipped(new, old, advantage, 0.1)
+    flags = ppo.is_clipped(new, old, advantage, 0.1)
     return [
         equal(
             "mean of (r - 1) - ln r under the old policy is KL(old || new) (gap)",
@@ -229,11 +231,11 @@ def divergence() -> list[Law]:
         equal(
             "what is counted as clipped has gradient zero, and nothing else (terms that differ)",
             PPO,
-            int((said != (gradient == 0)).sum()),
+            int((flags != (gradient == 0)).sum()),
             0,
             0,
         ),
-        equal("and some terms are clipped, some not", PPO, len(said.unique()), 2, 0),
+        equal("and some terms are clipped, some not", PPO, len(flags.unique()), 2, 0),
     ]
 
 

@@ -153,12 +153,12 @@ def expert_action(
         The states before the actions, and the actions.
     """
     batch, room = x.shape[:2]
-    place = torch.arange(room, device=x.device)
+    positions = torch.arange(room, device=x.device)
     n = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64)
-    lower = x.bool() & (place < place[:, None])
+    lower = x.bool() & (positions < positions[:, None])
     edges = lower.sum(2, dtype=torch.int64)
     # As many actions as a node has earlier edges, one if it has none; the last action stops.
-    actions = edges.clamp_min(1) * ((place > 0) & (place < n[:, None]))
+    actions = edges.clamp_min(1) * ((positions > 0) & (positions < n[:, None]))
     total = actions.sum(1) + 1
     chosen = (u.double() * total).long().clamp_max(total - 1)
     after = actions.cumsum(1)
@@ -170,7 +170,7 @@ def expert_action(
     which = torch.where(node < n, chosen - first_at, 0)
     rank = lower[rows, at].cumsum(1)
     wanted = (lower[rows, at] & (rank == which[:, None] + 1)).long().argmax(1)
-    known = place < node[:, None]
+    known = positions < node[:, None]
     partial = x * known[:, :, None] * known[:, None]
     partly = (which > 0) & (node < n)
     row = (lower[rows, at] & (rank <= which[:, None]) & partly[:, None]).to(torch.uint8)

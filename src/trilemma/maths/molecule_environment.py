@@ -190,12 +190,12 @@ def expert_action(
         The states before the actions, and the actions.
     """
     batch, room = x.shape[:2]
-    place = torch.arange(room, device=x.device)
+    positions = torch.arange(room, device=x.device)
     rows = torch.arange(batch, device=x.device)
     codes = x.diagonal(dim1=1, dim2=2).long()
     n = (codes > 0).sum(1)
-    lower = (x > 0) & (place < place[:, None])
-    actions = lower.sum(2) * (place > 0)
+    lower = (x > 0) & (positions < positions[:, None])
+    actions = lower.sum(2) * (positions > 0)
     total = actions.sum(1) + 1
     chosen = (u.double() * total).long().clamp_max(total - 1)
     after = actions.cumsum(1)
@@ -218,13 +218,15 @@ def expert_action(
         1,
     )
     action = torch.where(is_stop[:, None], action.new_tensor([1, 0, 0, 1]), action)
-    there = torch.where(grows[:, None], place < atom[:, None], place <= atom[:, None]).to(x.dtype)
+    there = torch.where(grows[:, None], positions < atom[:, None], positions <= atom[:, None]).to(
+        x.dtype
+    )
     state = x * there[:, :, None] * there[:, None]
     # Of the atom itself only the bonds that have come.
     some = (~grows & ~is_stop).nonzero()[:, 0]
     row = torch.where(rank[some] <= which[some, None], x[some, atom[some]], 0)
-    row = torch.where(place == atom[some, None], x[some, atom[some]], row)
-    row = torch.where(place <= atom[some, None], row, 0).to(x.dtype)
+    row = torch.where(positions == atom[some, None], x[some, atom[some]], row)
+    row = torch.where(positions <= atom[some, None], row, 0).to(x.dtype)
     state[some, atom[some]] = row
     state[some, :, atom[some]] = row
     size = torch.where(grows, atom, atom + 1)

@@ -93,12 +93,12 @@ def _known_of(reference: Reference) -> Known:
     test: Sequence[str] = data.test.names or to_smiles(data.test.x, elements)
     draw = torch.Generator().manual_seed(mix(seed, "molecules"))
     order = torch.randperm(len(train), generator=draw)[: min(n, len(train))]
-    made = {
+    baselines = {
         name: Spelt(to_smiles(make(data, min(n, MOST), seed), elements))
         for name, make in TRIVIAL.items()
     }
     real = Spelt([str(train[i]) for i in order.tolist()])
-    return Known(Spelt(tuple(test)), frozenset(train), made, real)
+    return Known(Spelt(tuple(test)), frozenset(train), baselines, real)
 
 
 def _spelt(context: Context) -> Spelt:
@@ -282,18 +282,18 @@ def _worths(context: Context) -> dict[str, float | Tensor]:
     reward, known = expression(context.asked.seeks), _known(context)
     calls = max(1, len(context.asked.call_scores()))
     train = [s for s in known.real.smiles if s][: min(SCREENED, calls)]
-    made: dict[str, float | Tensor] = {
+    baselines: dict[str, float | Tensor] = {
         f"screening of {len(train)} training molecules": _asked(reward, train)
     }
     chance = known.stand_ins["random"].different[: min(SCREENED, calls)]
-    made[f"{len(chance)} molecules of chance"] = _asked(reward, chance)
+    baselines[f"{len(chance)} molecules of chance"] = _asked(reward, chance)
     limit = context.asked.most
     chains = [
         molecule([1] * n, [(i, i + 1, 1) for i in range(n - 1)]) for n in range(1, limit + 1)
     ]
     spelt = to_smiles(_padded(chains, limit), context.data.domain.elements)
-    made[f"straight alkanes up to C{limit}"] = _asked(reward, spelt)
-    return made
+    baselines[f"straight alkanes up to C{limit}"] = _asked(reward, spelt)
+    return baselines
 
 
 def _padded(each: Sequence[Tensor], limit: int) -> Tensor:
@@ -348,20 +348,20 @@ def _reward(context: Context) -> Score:
     model, it, known = context.asked, context.once(_spelt), _known(context)
     reward = expression(model.seeks)
     valid = it.valid[:MOST]
-    found = torch.zeros(len(it.smiles[:MOST]), dtype=torch.float64)
-    found[: len(valid)] = _asked(reward, valid)
+    worths = torch.zeros(len(it.smiles[:MOST]), dtype=torch.float64)
+    worths[: len(valid)] = _asked(reward, valid)
     train = [s for s in known.real.smiles if s][:SCREENED]
     return Score(
-        found.mean().item(),
+        worths.mean().item(),
         unit=model.seeks,
         baselines={
             "training molecules": _asked(reward, train).mean().item(),
             "chance": _asked(reward, known.stand_ins["random"].valid[:SCREENED]).mean().item(),
         },
-        n=len(found),
-        protocol=f"mean over {len(found)} fresh samples, {len(it.different)} of them different; "
+        n=len(worths),
+        protocol=f"mean over {len(worths)} fresh samples, {len(it.different)} of them different; "
         "interval: Student's",
-    ).within(mean_chance(found))
+    ).within(mean_chance(worths))
 
 
 def _hits(context: Context) -> tuple[list[str], int]:

@@ -68,12 +68,12 @@ def alkanes(data: DataSet, count: int, seed: int) -> UInt8[Tensor, "count N N"]:
     draw = torch.Generator().manual_seed(mix(seed, "alkanes"))
     train = data.train.x
     size = sizes(train[torch.randint(len(train), (count,), generator=draw)])
-    place = torch.arange(train.shape[-1])
-    there = place < size[:, None]
+    positions = torch.arange(train.shape[-1])
+    there = positions < size[:, None]
     x = torch.diag_embed(there.to(torch.uint8))
     link = (there[:, 1:]).to(torch.uint8)
-    x[:, place[1:], place[:-1]] = link
-    x[:, place[:-1], place[1:]] = link
+    x[:, positions[1:], positions[:-1]] = link
+    x[:, positions[:-1], positions[1:]] = link
     return x
 
 

@@ -40,8 +40,8 @@ def features(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N F"]:
     size = (n.float() / x.shape[1])[:, None].expand_as(degree)
     share = degree.float() / (n[:, None] - 1).clamp_min(1)
     mean = (degree.sum(1) / n.clamp_min(1)).float()[:, None].expand_as(degree) / DEGREES
-    made = torch.cat([codes, torch.stack([size, share, mean], -1)], -1)
-    return made * here[..., None]
+    combined = torch.cat([codes, torch.stack([size, share, mean], -1)], -1)
+    return combined * here[..., None]
 
 
 class Embedding(nn.Module):
@@ -140,21 +140,21 @@ class ActNetwork(nn.Module):
     def _state_features(self, x: Tensor, current_node: Tensor, remaining: Tensor) -> Tensor:
         """Tell which node is the current one, which were the latest, and how much is left."""
         room = x.shape[1]
-        place = torch.arange(room, device=x.device)
+        positions = torch.arange(room, device=x.device)
         here = x.diagonal(dim1=1, dim2=2).bool()
-        is_held = (place == current_node[:, None]).float()
+        is_held = (positions == current_node[:, None]).float()
         if self.budget:
             share = (remaining.float() / self.budget)[:, None].expand(-1, room)
             recent = torch.zeros(*here.shape, RECENT, device=x.device)
             age = torch.zeros_like(share)
         else:
             n = here.sum(1, keepdim=True)
-            since = (n - 1 - place).clamp(0, RECENT)
+            since = (n - 1 - positions).clamp(0, RECENT)
             recent = F.one_hot(since, RECENT + 1)[..., :RECENT].float()
-            age = place / n.clamp_min(1)
+            age = positions / n.clamp_min(1)
             share = torch.zeros_like(age)
-        made = torch.cat([torch.stack([is_held, share, age], -1), recent], -1)
-        return made * here[..., None]
+        combined = torch.cat([torch.stack([is_held, share, age], -1), recent], -1)
+        return combined * here[..., None]
 
 
 class GraphCritic(nn.Module):

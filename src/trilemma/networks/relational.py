@@ -55,11 +55,11 @@ def atom_features(
     """
     codes = atoms(x)
     here = codes > 0
-    place = torch.arange(x.shape[1], device=x.device)
+    positions = torch.arange(x.shape[1], device=x.device)
     degree = (x > 0).sum(2) - here.long()
     size = here.sum(1, keepdim=True)
-    is_latest = torch.zeros_like(here) if latest is None else place == latest[:, None]
-    made = torch.cat(
+    is_latest = torch.zeros_like(here) if latest is None else positions == latest[:, None]
+    features = torch.cat(
         [
             F.one_hot(codes.long(), elements + 1)[..., 1:],
             F.one_hot(free.clamp(0, FREE - 1), FREE),
@@ -69,7 +69,7 @@ def atom_features(
         2,
     ).float()
     scale = (size.float() / 20)[:, :, None].expand(-1, x.shape[1], -1)
-    return torch.cat([made, scale], 2) * here[..., None]
+    return torch.cat([features, scale], 2) * here[..., None]
 
 
 def feature_count(elements: int) -> int:

@@ -192,10 +192,12 @@ class MoleculeReinforced(Recipe):
                 real = search.replay(noise)
             else:
                 real = data.train.x[noise.named("real").integers(len(data.train))]
-            made = model.collect(noise.to(device), real.to(device), reward, learner.settings)
+            transitions = model.collect(
+                noise.to(device), real.to(device), reward, learner.settings
+            )
             if search is not None:
                 model.remember(list(search.oracle.scores.values()), search.best)
-            return made
+            return transitions
 
         return Rollouts(
             collect,
@@ -227,13 +229,13 @@ class MoleculeReinforced(Recipe):
         """Return the molecules with which episodes begin."""
         from trilemma.data.chemistry import NotUsable, parsed, standardised, to_tensors
 
-        made = []
+        molecules = []
         for smiles in self._starts():
             try:
-                made.append(standardised(parsed(smiles), elements=domain.elements))
+                molecules.append(standardised(parsed(smiles), elements=domain.elements))
             except NotUsable as reason:
                 raise BadInput(f"--start '{smiles}' cannot be begun with: it {reason}.") from None
-        return to_tensors(made, domain.shape[0])
+        return to_tensors(molecules, domain.shape[0])
 
     def _refuse(self, domain: Domain) -> None:
         for name in ("width", "layers", "episodes", "epochs"):

@@ -46,8 +46,8 @@ def sheet(
         columns: Molecules in a row; about square by default.
     """
     x = x[:SHOWN].cpu()
-    said = list(words or _spelt(x, elements))
-    return _laid([_panel(one, elements) for one in x], said, columns)
+    captions = list(words or _spelt(x, elements))
+    return _laid([_panel(one, elements) for one in x], captions, columns)
 
 
 def beside(
@@ -91,11 +91,11 @@ def growth(frames: Sequence[Tensor], elements: Sequence[str] = ELEMENTS) -> list
     """
     frames = [x[:SHOWN].cpu() for x in frames]
     places = [_places(one, elements) for one in frames[-1]]
-    made = []
+    pictures = []
     for x in frames:
         panels = [_panel(one, elements, at) for one, at in zip(x, places, strict=True)]
-        made.append(_laid(panels, [f"{int(n)} atoms" for n in sizes(x)], None))
-    return made
+        pictures.append(_laid(panels, [f"{int(n)} atoms" for n in sizes(x)], None))
+    return pictures
 
 
 def _spelt(x: Tensor, elements: Sequence[str]) -> list[str]:
@@ -181,10 +181,10 @@ def _laid(
     if title:
         draw.text((GAP, 6), title, fill=INK, font_size=14)
     for i, (panel, text) in enumerate(zip(panels, words, strict=True)):
-        left = GAP + i % columns * (SIDE + GAP)
+        across_ = GAP + i % columns * (SIDE + GAP)
         top = head + GAP + i // columns * (SIDE + WORDS + GAP)
-        picture.paste(panel, (left, top))
-        draw.text((left + SIDE / 2, top + SIDE + 2), text, fill=INK, anchor="ma", font_size=11)
+        picture.paste(panel, (across_, top))
+        draw.text((across_ + SIDE / 2, top + SIDE + 2), text, fill=INK, anchor="ma", font_size=11)
     return picture
 
 
