@@ -104,6 +104,11 @@ class TestSearch:
         held.score(tensors(SMILES))
         assert len(held.best) == 8
 
+    def test_what_was_not_asked_is_no_better_than_the_worst(self):
+        held = search(CountedOracle(lambda mols: [-a for a in atoms(mols)], "small", 3))
+        assert held.score(tensors(SMILES[:4])).tolist() == [-3, -7, -4, -7]
+        assert len(held.best) == 3
+
     def test_replay_prefers_the_best(self):
         held = search(CountedOracle(atoms, "size"))
         held.score(tensors(SMILES))

@@ -153,11 +153,15 @@ class Search:
         self._known: set[str] = set()
 
     def score(self, x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
-        """Return what molecules are worth, and keep the best; what no call is left for gets 0."""
+        """Return what molecules are worth, and keep the best.
+
+        What no call is left for is worth as little as the worst: nobody has asked.
+        """
         spelt = to_smiles(x, self.elements)
         answers = self.oracle(spelt)
         self._keep(x.cpu(), spelt, answers)
-        values = [0.0 if value is None else value for value in answers]
+        lowest = min(self.oracle.scores.values(), default=0.0)
+        values = [min(lowest, 0.0) if value is None else value for value in answers]
         return torch.tensor(values, dtype=torch.float64, device=x.device)
 
     def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
