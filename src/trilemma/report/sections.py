@@ -407,7 +407,8 @@ def neighbours_section(made: Comparison) -> Child:
         near, novel = entry.row.score("nearest_train_ratio"), entry.row.score("novel")
         words = f" distance {brief(near.value)} times that of unseen data" if near else None
         if novel:
-            words = f" {novel.value:.0%} of the samples are like no training graph"
+            kind = getattr(made.domain, "kind", "example")
+            words = f" {novel.value:.0%} of the samples are like no training {kind}"
         caption = element("figcaption", _named(entry), words)
         alt = f"samples of {entry.recipe} above their nearest training examples"
         figures.append(element("figure", image(picture, alt), caption))
