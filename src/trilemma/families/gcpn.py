@@ -46,6 +46,7 @@ from trilemma.families.ppo import (
     Settings,
     Transitions,
     checked,
+    playing,
     weigh,
 )
 from trilemma.maths.molecule_environment import MoleculeEnvironment, State, expert_action
@@ -349,13 +350,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         Returns:
             All transitions that were played; the molecules are repeated.
         """
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
+        with playing(self):
             end, steps = self._played(self.begin(noise), noise)
-        finally:
-            for module, training in modes:
-                module.training = training
         gains = checked(reward, end.x).float()
         count, length = len(end), len(steps)
         device = end.x.device

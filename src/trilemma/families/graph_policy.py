@@ -33,6 +33,7 @@ from trilemma.families.ppo import (
     Settings,
     Transitions,
     checked,
+    playing,
     weigh,
 )
 from trilemma.maths.graph_environment import (
@@ -224,13 +225,8 @@ class GraphPolicy(Model[Examples, Tensor]):
         Returns:
             All transitions that were played, one episode after another; the graphs are repeated.
         """
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
+        with playing(self):
             return self._collected(noise, real, reward, settings)
-        finally:
-            for module, training in modes:
-                module.training = training
 
     def _collected(
         self, noise: Noise, real: Tensor, reward: Reward, settings: Settings

@@ -24,7 +24,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -47,6 +48,7 @@ __all__ = [
     "Settings",
     "Transitions",
     "checked",
+    "playing",
     "weigh",
 ]
 
@@ -144,6 +146,18 @@ def checked(reward: Reward, x: Tensor) -> Float[Tensor, " B"]:
             "such as a low one to those that are not wanted."
         )
     return estimates.double()
+
+
+@contextmanager
+def playing(policy: nn.Module) -> Iterator[None]:
+    """Let a policy act as it does when it samples, and leave its modes as they were."""
+    modes = [(module, module.training) for module in policy.modules()]
+    policy.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @dataclass(frozen=True)

@@ -252,7 +252,7 @@ def fineness() -> list[Law]:
         time = f"chain of {chain}" if chain else "continuous time"
         time = f"a column, {time}" if values is column else time
         for kind, nats in (
-            ("bound", model.bound(x, noise=noise[:], draws=32)),
+            ("bound", model.bound(x, noise=noise[:], draws=64)),
             ("flow", model.ode_log_prob(x, noise=noise[:])),
         ):
             bits = -nats.double() / math.log(2)

@@ -173,9 +173,9 @@ def _episodes(rules: building.MoleculeEnvironment, state: building.State) -> Ite
 
 
 def gradient() -> list[Law]:
-    """All episodes of two steps: the surrogate's gradient at ratio 1, and the exact one."""
+    """All episodes of three steps: the surrogate's gradient at ratio 1, and the exact one."""
     policy = _policy(3)
-    rules = replace(_environment(3), steps=2)
+    rules = replace(_environment(3), steps=3)
     weights = [w for k, w in policy.network.named_parameters() if not k.startswith("value")]
     expected, estimate = torch.zeros(()), torch.zeros(())
     for actions, end in _episodes(rules, rules.reset(1, 3)):
@@ -197,7 +197,7 @@ def gradient() -> list[Law]:
     return [
         equal(
             "the surrogate's gradient at ratio 1 is the exact policy gradient, by all episodes of "
-            "two steps on molecules (largest gap, relative)",
+            "three steps on molecules (largest gap, relative)",
             PPO,
             gap / largest,
             0,

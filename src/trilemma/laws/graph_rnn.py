@@ -154,7 +154,7 @@ def bounds() -> list[Law]:
     count = 4000
     many = x.expand(count, NODES, NODES)
     one = model.bound(many, noise=Noise.of(1, count))
-    several = model.importance_bound(many[:250], 64, noise=Noise.of(2, 250))
+    several = model.importance_bound(many[:500], 64, noise=Noise.of(2, 500))
     swapped = model.bound(every[-1].expand(count, NODES, NODES), noise=Noise.of(3, count))
     error = 4 * float(one.std()) / math.sqrt(count)
     weights = float((one - exact).exp().mean())

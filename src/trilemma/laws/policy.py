@@ -22,7 +22,7 @@ PPO = "lecture §7; Schulman et al. 2017, eq. 7"
 GAE = "Schulman, Moritz, Levine, Jordan & Abbeel 2016, eq. 16 to 18"
 KL = "Schulman 2020, Approximating KL divergence, estimator k3"
 ROBUST = "Darvariu, Hailes & Musolesi 2021, section 3"
-NODES, ACTS = 3, 3
+NODES, ACTS = 3, 4
 
 
 def _network(budget: int = 0) -> networks.ActNetwork:
