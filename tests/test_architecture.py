@@ -40,9 +40,8 @@ MAY_IMPORT = {
     "drawing": ROOMS,
     "gallery": ROOMS | {"drawing"},
     "compare": ROOMS | {"drawing", "gallery"},
-    "commands": ROOMS | {"drawing", "gallery", "terminal", "compare"},
-    "inventory": ROOMS | {"drawing", "terminal", "doctor"},
-    "cli": {"commands", "inventory"},
+    "commands": ROOMS | {"commands", "drawing", "gallery", "terminal", "compare", "doctor"},
+    "cli": {"commands"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -153,7 +152,7 @@ def calls(path: Path):
             yield ast.unparse(node.func)
 
 
-DOORS = {"doctor", "drawing", "compare", "commands", "inventory"}
+DOORS = {"doctor", "drawing", "compare", "commands"}
 QUIET = (ROOMS | DOORS) - {"cli", "terminal"}
 
 

@@ -1,6 +1,6 @@
 """The command line: what may be asked, and how an error ends.
 
-What is done stands in `commands`, and in `inventory` what only looks.
+What is done stands in `commands`, a file each.
 
 Nothing heavy is imported here, so that help and mistakes are answered at once.
 """
@@ -15,13 +15,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from trilemma import __version__
+from trilemma import __version__, commands
 
 __all__ = ["main"]
 
 SEED = 2**63
 DEVICES = ("auto", "cpu", "cuda")
-LOOKING = ("list", "show", "data", "doctor")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -275,12 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"see 'trilemma {options.verb} --help'."
             )
         options.fields = rest
-        if options.verb in LOOKING:
-            from trilemma import inventory as door
-        else:
-            from trilemma import commands as door
-
-        return door.run(options)
+        return commands.run(options)
     except UsageError as error:
         if debug:
             raise

@@ -29,7 +29,7 @@ from trilemma.core.noise import Noise
 from trilemma.families.hierarchical import HierarchicalVae
 from trilemma.families.likelihood import Gaussian
 from trilemma.families.vae import Vae, Variational
-from trilemma.laws.autoencoding import Cubature
+from trilemma.laws.autoencoding import Cubature, linear_log_prob
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.networks.hierarchical import Down, Level
 
@@ -116,8 +116,7 @@ def _two(**options: float) -> tuple[HierarchicalVae, Tensor, Tensor]:
 
 def _exact(x: Tensor, g: Tensor, b: Tensor) -> Tensor:
     """Return ln p(x)."""
-    covariance = g @ g.T + C * torch.eye(D)
-    return torch.distributions.MultivariateNormal(b, covariance).log_prob(x)
+    return linear_log_prob(x, g, b, C)
 
 
 def _typical(g: Tensor, b: Tensor) -> Tensor:
@@ -153,10 +152,12 @@ def _gap(model: Variational, x: Tensor, g: Tensor, b: Tensor) -> Tensor:
     centred = u - mean[:, None]
     covariance = centred.transpose(1, 2) @ centred / each
     s, gain, offset = _posterior(g, b)
-    normal = torch.distributions.MultivariateNormal
-    return torch.distributions.kl_divergence(
-        normal(mean, covariance), normal(x @ gain.T + offset, s)
-    )
+    between = mean - (x @ gain.T + offset)
+    inverse = torch.linalg.inv(s)
+    traces = (inverse @ covariance).diagonal(dim1=1, dim2=2).sum(1)
+    distances = ((between @ inverse) * between).sum(1)
+    logs = torch.logdet(s) - torch.logdet(covariance)
+    return 0.5 * (traces + distances - mean.shape[1] + logs)
 
 
 @torch.no_grad()

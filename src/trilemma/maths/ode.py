@@ -384,7 +384,8 @@ def hutchinson(
         found = []
         for i, probe in enumerate(probes):
             more = i + 1 < len(probes)
-            (product,) = torch.autograd.grad(value, y, probe.to(value), retain_graph=more)
+            said = (value * probe.to(value)).sum()
+            (product,) = torch.autograd.grad(said, y, retain_graph=more)
             found.append((product * probe).flatten(1).sum(1))
     return value.detach(), torch.stack(found, dim=1)
 

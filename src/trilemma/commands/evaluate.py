@@ -1,0 +1,121 @@
+"""Measures a run, or samples that another program made."""
+
+from __future__ import annotations
+
+import argparse
+
+from trilemma import gallery
+from trilemma.commands.working import at_work, read_data
+from trilemma.core.errors import BadInput
+from trilemma.core.words import duration, number
+from trilemma.data import sources
+from trilemma.data.ready import ready
+from trilemma.metrics.evaluation import Evaluation
+from trilemma.metrics.registry import variants
+from trilemma.recipes.judging import default_samples, judge_ready, judge_run
+from trilemma.recipes.runs import load
+from trilemma.terminal import as_json, counting, out, table, warn
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure all that the model can answer, or samples that another program made."""
+    if options.run.exists() and not (options.run / "recipe.json").exists():
+        _evaluate_ready(options)
+        return
+    for name in ("size", "columns", "ego_radius"):
+        if getattr(options, name) is not None:
+            raise BadInput(
+                f"--{name.replace('_', '-')} is for samples that another program made; a run "
+                "knows its data."
+            )
+    with at_work(options.device) as (stop, ranks):
+        loaded = load(options.run, warn=warn, device=ranks.device)
+        record = loaded.run.recipe["data"]
+        where = sources.moved(options.data or record["source"], record["source"])
+        data_set = loaded.same(read_data(where, record["size"], ranks))
+        with counting("measuring") as progress:
+            found = judge_run(
+                loaded,
+                data_set,
+                samples=options.samples,
+                seed=options.seed,
+                draws=options.draws,
+                world=ranks,
+                check=lambda: stop.check("measuring was stopped; nothing was written."),
+                progress=progress.named,
+            )
+        if not ranks.is_main:
+            return
+        gallery.run_report(loaded.run, data_set)
+        if options.json:
+            as_json(found.to_json())
+        else:
+            _show(found)
+
+
+def _evaluate_ready(options: argparse.Namespace) -> None:
+    """Measure samples that another program made."""
+    path = options.run
+    if options.data is None:
+        raise BadInput(
+            f"{path} holds no recipe.json, so it is no run; if it holds samples that another "
+            "program made, say what they imitate: --data NAME_OR_PATH."
+        )
+    if options.draws is not None:
+        raise BadInput("--draws is of the bound of a model, and samples alone have none.")
+    with at_work(options.device) as (stop, ranks):
+        source = sources.with_radius(options.data, options.ego_radius)
+        data = read_data(sources.with_columns(source, options.columns), options.size, ranks)
+        samples = ready(path, data)
+        asked = options.samples
+        if asked is not None and asked > len(samples):
+            raise BadInput(f"--samples {asked} was given, and {path} holds {len(samples)}.")
+        with counting("measuring") as progress:
+            found = judge_ready(
+                path.stem,
+                path,
+                samples,
+                data,
+                n=asked or min(len(samples), default_samples(data)),
+                seed=options.seed,
+                check=lambda: stop.check("measuring was stopped; nothing was written."),
+                progress=progress.named,
+            )
+        if not ranks.is_main:
+            return
+        if options.json:
+            as_json(found.to_json())
+        else:
+            _show(found)
+
+
+def _show(found: Evaluation) -> None:
+    """Give an evaluation as a table."""
+    lesser = variants()
+    table(
+        f"{found.recipe} on {found.data} ({found.split}), n = {found.n:,}, "
+        f"seed {found.seed}, {found.device}",
+        ["metric", "value", "95 % interval", "unit", "by", "better", "floor", "baselines"],
+        [
+            [
+                f"{name}({found.extractor})" if name in ("fd", "kd") else name,
+                number(s.value),
+                f"{number(s.low)} … {number(s.high)}",
+                s.unit,
+                s.by,
+                s.better,
+                number(s.floor),
+                ", ".join(f"{k} {number(v)}" for k, v in s.baselines.items()),
+            ]
+            for name, s in sorted(found.metrics.items(), key=lambda item: item[0] in lesser)
+        ],
+    )
+    for name, reason in found.skipped.items():
+        out(f"{name}: not measured: {reason}")
+    if cost := found.cost.known():
+        out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in cost.items()))
+    longest = sorted(found.seconds.items(), key=lambda item: -item[1])[:4]
+    said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
+    out(f"measuring: {duration(sum(found.seconds.values()))}, of which {said}")

@@ -1,0 +1,55 @@
+"""Shows a recipe's fields, parameters, and what a step costs."""
+
+from __future__ import annotations
+
+import argparse
+
+from trilemma import drawing
+from trilemma.commands.data import EXAMPLES
+from trilemma.core.model import capabilities
+from trilemma.data import sources
+from trilemma.recipes.catalog import named
+from trilemma.recipes.fields import fields
+from trilemma.recipes.runs import untrained
+from trilemma.terminal import as_json, out, table
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show a recipe's fields, parameters, and what a step costs."""
+    kind = named(options.recipe)
+    if options.plots:
+        for path in drawing.plots(kind, options.plots):
+            out(path)
+        return
+    data_set = sources.load(options.data or EXAMPLES[kind.kinds[0]])
+    recipe = kind()
+    cost = drawing.cost_of_a_step(recipe, data_set)
+    info = {
+        "name": kind.name,
+        "family": kind.family,
+        "reference": kind.reference,
+        "fits": list(kind.kinds),
+        "capabilities": list(capabilities(untrained(recipe, data_set.domain, 0))),
+        "data": data_set.name,
+        **cost,
+        "fields": [field.to_json() for field in fields(kind)],
+    }
+    if options.json:
+        as_json(info)
+        return
+    out(f"{kind.name} · {kind.family} · {kind.reference}")
+    out(
+        f"on {data_set.name}: {cost['parameters']:,} parameters, "
+        f"{cost['flops_per_step'] / 1e9:.3g} GFLOP a step of {recipe.batch_for(data_set.domain)}; "
+        f"can {', '.join(info['capabilities'])}"
+    )
+    table(
+        "",
+        ["field", "type", "default", "meaning"],
+        [
+            [f"--{f.name}", "|".join(map(str, f.choices)) or f.type.__name__, f.default, f.meaning]
+            for f in fields(kind)
+        ],
+    )

@@ -1,0 +1,47 @@
+"""Makes a run and trains it."""
+
+from __future__ import annotations
+
+import argparse
+
+from trilemma.commands.working import at_work, budget_of, read_data, report_run, watched
+from trilemma.data import sources
+from trilemma.recipes.catalog import named
+from trilemma.recipes.fields import parse
+from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.runs import begin, free_path
+from trilemma.terminal import say
+from trilemma.training.budget import Budget
+
+__all__ = ["run"]
+
+
+def _own_budget(recipe: Recipe) -> Budget:
+    """Return what a recipe takes where no budget is given: its own steps, or a minute."""
+    return Budget(steps=recipe.steps) if recipe.steps else Budget(minutes=1.0)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Make a run and train it."""
+    recipe = parse(named(options.recipe), options.fields)
+    options.data = sources.with_radius(options.data, options.ego_radius)
+    options.data = sources.with_columns(options.data, options.columns)
+    with at_work(options.device) as (stop, ranks):
+        found = read_data(options.data, options.size, ranks)
+        run, events = begin(
+            recipe,
+            found,
+            source=options.data,
+            path=options.run or free_path(recipe.name, found.name),
+            budget=budget_of(options) or _own_budget(recipe),
+            seed=options.seed,
+            size=options.size,
+            precision=options.precision,
+            watch=options.watch,
+            world=ranks,
+            stop=stop,
+        )
+        if ranks.is_main:
+            say(f"{run.path}: {run.recipe['precision']['reason']}")
+        watched(recipe.name, events, ranks)
+        report_run(run, found, ranks)
