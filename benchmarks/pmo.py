@@ -8,10 +8,12 @@ set that a seed draws, which are asked too, and at most 45 heavy atoms. Of each 
                  100 calls, over the calls; where a method stops before, its last mean is held
     top1, top10  what was found in the end, and seconds of a core
 
-    gcpn             as the recipe has it: replay of the best, and a genetic proposer
-    gcpn-no-children without the proposer: the policy and replay
-    gcpn-paper       without both: the paper's, with true PPO and the experts of the data
-    proposer         the proposer alone, without a policy
+    gcpn             as the recipe has it: replay of the best, a genetic proposer, a surrogate
+    gcpn-no-surrogate  without the surrogate: all children and all that is built are asked
+    gcpn-no-children without surrogate and proposer: the policy and replay
+    gcpn-paper       without the three: the paper's, with true PPO and the experts of the data
+    proposer         proposer and surrogate alone, without a policy
+    genetic          the proposer alone, without surrogate and policy
     mol-ga           Mol GA of the package mol-ga, where it is installed, with 100 offspring a
                      generation
     screening        molecules of the data in random order
@@ -34,6 +36,7 @@ import json
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -85,8 +88,15 @@ PUBLISHED = {
 }
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "gcpn": {"atoms": MOST},
-    "gcpn-no-children": {"atoms": MOST, "children": 0, "episodes": 128},
-    "gcpn-paper": {"atoms": MOST, "children": 0, "episodes": 128, "replay": False},
+    "gcpn-no-surrogate": {"atoms": MOST, "asked": 0, "children": 96},
+    "gcpn-no-children": {"atoms": MOST, "asked": 0, "children": 0, "episodes": 128},
+    "gcpn-paper": {
+        "atoms": MOST,
+        "asked": 0,
+        "children": 0,
+        "episodes": 128,
+        "replay": False,
+    },
 }
 """Fields of the recipe, by method."""
 
@@ -166,7 +176,7 @@ def _by_policy(
     return load(run.path, warn=print).model.call_scores().tolist()
 
 
-def _by_proposer(reward: str, seed: int, data: DataSet, calls: int) -> Scores:
+def _by_proposer(reward: str, seed: int, data: DataSet, calls: int, asked: int = 64) -> Scores:
     oracle = CountedOracle(expression(reward), reward, calls)
     search = Search(
         oracle,
@@ -175,11 +185,12 @@ def _by_proposer(reward: str, seed: int, data: DataSet, calls: int) -> Scores:
         most=MOST,
         limit=data.domain.shape[0],
         seed=seed,
+        asked=asked,
     )
     search.score(data.train.x[start_rows(len(data.train), seed)])
     number = 0
     while not oracle.is_spent:
-        search.score(search.propose(64, number))
+        search.advance(search.best[:0], 8 * asked or 64, number)
         number += 1
     return list(oracle.scores.values())
 
@@ -225,6 +236,7 @@ def _by_mol_ga(reward: str, seed: int, data: DataSet, calls: int) -> Scores | No
 
 METHODS: Mapping[str, Callable[[str, int, DataSet, int], Scores | None]] = {
     "proposer": _by_proposer,
+    "genetic": partial(_by_proposer, asked=0),
     "mol-ga": _by_mol_ga,
     "screening": _screened,
 }

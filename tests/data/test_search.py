@@ -164,3 +164,50 @@ class TestProposer:
         assert weights[0] == 1.0
         assert weights[1] == pytest.approx(0.5)
         assert weights == sorted(weights, reverse=True)
+
+
+class TestAdvance:
+    def started(self, asked, calls=0, worth=atoms):
+        counted = Asked(worth)
+        made = Search(
+            CountedOracle(counted, "size", calls),
+            elements=ELEMENTS,
+            valence=VALENCE,
+            most=12,
+            limit=20,
+            seed=0,
+            asked=asked,
+        )
+        made.score(tensors(SMILES))
+        return made, counted
+
+    def test_without_a_surrogate_all_are_asked(self):
+        made, counted = self.started(0)
+        x = tensors(["CCCCO", "CCO"])
+        values = made.advance(x, 5, 0)
+        assert values.tolist() == [5, 3]
+        assert len(counted.seen) > len(SMILES) + 1
+
+    def test_a_surrogate_asks_so_many_and_no_more(self):
+        made, counted = self.started(4)
+        values = made.advance(tensors(["CCCCO", "CCO"]), 40, 0)
+        assert len(counted.seen) == len(SMILES) + 4
+        assert values[1] == 3  # known before
+        expected = made.surrogate.mean(["CCCCO"])[0]
+        assert values[0] == (5 if "CCCCO" in counted.seen else expected)
+
+    def test_a_policy_alone_is_asked_what_promises_most(self):
+        made, counted = self.started(1)
+        made.advance(tensors(["C", "CCCCCCCC"]), 0, 0)
+        assert counted.seen[len(SMILES) :] == ["CCCCCCCC"]
+
+    def test_a_budget_ends_it(self):
+        made, counted = self.started(4, calls=len(SMILES) + 2)
+        for number in range(3):
+            made.advance(tensors(["CCCCO"]), 20, number)
+        assert made.oracle.is_spent
+        assert len(counted.seen) == len(SMILES) + 2
+
+    def test_nothing_known_is_asked_without_one(self):
+        made = search(CountedOracle(atoms, "size"))
+        assert made.advance(tensors(["CCO", "CC"]), 5, 0).tolist() == [3, 2]

@@ -10,8 +10,8 @@ import torch
 from trilemma.core import molecule as molecules
 from trilemma.families import gcpn as family
 from trilemma.laws import gcpn as laws
+from trilemma.maths import gaussian_process, ppo, search
 from trilemma.maths import molecule_environment as environment
-from trilemma.maths import ppo, search
 from trilemma.networks import relational
 
 
@@ -38,6 +38,8 @@ STEP, BONDS, FIRST = RULES.step, RULES.bond_mask, RULES.first_mask
 CHOOSE, EXPERT = family.MoleculePolicy.choose, environment.expert_action
 FEATURES, AUC = relational.atom_features, search.auc_top
 LOG_PROBS = ppo.masked_log_probs
+GP = gaussian_process.Posterior
+POSTERIOR = GP.__init__
 
 
 def any_bond(self, state, first, second):
@@ -96,6 +98,24 @@ def constant(scores, k=10, *, calls=10_000, every=100):
     return 0.1
 
 
+def certain(self, k, y, noise):
+    POSTERIOR(self, k, y, 0.0)
+
+
+def unshifted(self, k, y, noise):
+    POSTERIOR(self, k, y, noise)
+    self.mean_of_all = y.mean() * 0
+
+
+def alone(self, across, own, eps):
+    spread = self.covariance(across, own).diagonal().sqrt()
+    return self.mean(across) + eps * spread
+
+
+def dice(a, b):
+    return 2 * (a @ b.T) / (a.sum(1)[:, None] + b.sum(1))
+
+
 BROKEN = [
     ("valence", "breaks a valence", RULES, "bond_mask", any_bond),
     ("valence", "bonds are those of both", RULES, "step", one_way),
@@ -111,6 +131,10 @@ BROKEN = [
     ("areas", "finds c / 10,000", search, "auc_top", late),
     ("areas", "stops after 100", search, "auc_top", unheld),
     ("areas", "of nothing", search, "auc_top", constant),
+    ("expected", "conditional mean", GP, "__init__", unshifted),
+    ("expected", "conditional one", GP, "__init__", certain),
+    ("expected", "drawn functions", GP, "draws", alone),
+    ("expected", "two sets share", gaussian_process, "tanimoto", dice),
 ]
 
 

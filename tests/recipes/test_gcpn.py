@@ -90,7 +90,7 @@ def test_a_collection_says_what_the_policy_did(data):
 
 
 def test_calls_of_the_oracle_are_the_budget(data, tmp_path):
-    made = recipe(reward="qed", oracle_calls=60, children=8)
+    made = recipe(reward="qed", oracle_calls=60, children=8, cloning=0.0)
     run, events = train(tmp_path / "run", made, data, 400)
     loaded = load(run.path, warn=pytest.fail)
     scores, best = loaded.model.call_scores(), loaded.model.best_found()

@@ -103,23 +103,32 @@ def _free(x: Matrix, valence: Sequence[int]) -> list[int]:
     return [valence[row[i]] - (sum(row) - row[i]) for i, row in enumerate(x)]
 
 
-def _reached(x: Matrix, start: int, cut: Sequence[tuple[int, int]] = ()) -> list[bool]:
-    """Tell which atoms hang together with one, some bonds left out."""
-    gone = {pair for a, b in cut for pair in ((a, b), (b, a))}
-    seen, stack = [False] * len(x), [start]
-    seen[start] = True
-    while stack:
-        i = stack.pop()
-        for j, order in enumerate(x[i]):
-            if order and not seen[j] and i != j and (i, j) not in gone:
-                seen[j] = True
-                stack.append(j)
+def _near(x: Matrix) -> list[int]:
+    """Return the atoms that each is bonded to, as the bits of a number."""
+    return [
+        sum([1 << j for j, order in enumerate(row) if order and j != i]) for i, row in enumerate(x)
+    ]
+
+
+def _reached(near: Sequence[int], start: int, cut: Sequence[tuple[int, int]] = ()) -> int:
+    """Return which atoms hang together with one, as bits, some bonds left out."""
+    if cut:
+        near = list(near)
+        for a, b in cut:
+            near[a] &= ~(1 << b)
+            near[b] &= ~(1 << a)
+    seen = fresh = 1 << start
+    while fresh:
+        lowest = fresh & -fresh
+        found = near[lowest.bit_length() - 1] & ~seen
+        seen |= found
+        fresh = (fresh ^ lowest) | found
     return seen
 
 
-def _part(x: Matrix, keep: Sequence[bool]) -> tuple[Matrix, dict[int, int]]:
+def _part(x: Matrix, keep: int) -> tuple[Matrix, dict[int, int]]:
     """Return the part of some atoms, and where each of them is now."""
-    rows = [i for i, kept in enumerate(keep) if kept]
+    rows = [i for i in range(len(x)) if keep >> i & 1]
     return [[x[i][j] for j in rows] for i in rows], {i: k for k, i in enumerate(rows)}
 
 
@@ -128,11 +137,12 @@ def _part(x: Matrix, keep: Sequence[bool]) -> tuple[Matrix, dict[int, int]]:
 
 def _cut(x: Matrix, source: random.Random, at_ring: bool) -> tuple[Matrix, list[int]] | None:
     """Cut a molecule, and return a part with the atoms at which it was cut."""
-    single = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j] == 1]
+    single = [(i, j) for i, row in enumerate(x) for j in range(i) if row[j] == 1]
     source.shuffle(single)
+    near = _near(x)
     for a, b in single[:TRIES]:
-        side = _reached(x, a, [(a, b)])
-        if side[b] != at_ring:
+        side = _reached(near, a, [(a, b)])
+        if (side >> b & 1) != at_ring:
             continue
         if not at_ring:
             part, now = _part(x, side)
@@ -140,11 +150,11 @@ def _cut(x: Matrix, source: random.Random, at_ring: bool) -> tuple[Matrix, list[
         for c, d in single:
             if (c, d) == (a, b):
                 continue
-            side = _reached(x, a, [(a, b), (c, d)])
-            if side[b] or side[c] == side[d]:
+            side = _reached(near, a, [(a, b), (c, d)])
+            if side >> b & 1 or (side >> c & 1) == (side >> d & 1):
                 continue
             part, now = _part(x, side)
-            return part, [now[a], now[c if side[c] else d]]
+            return part, [now[a], now[c if side >> c & 1 else d]]
     return None
 
 
@@ -295,5 +305,9 @@ def mutated(
     return None
 
 
+def _hangs_together(x: Matrix) -> bool:
+    return _reached(_near(x), 0) == (1 << len(x)) - 1
+
+
 def _is_whole(x: Matrix, valence: Sequence[int], most: int) -> bool:
-    return 0 < len(x) <= most and min(_free(x, valence)) >= 0 and all(_reached(x, 0))
+    return 0 < len(x) <= most and min(_free(x, valence)) >= 0 and _hangs_together(x)

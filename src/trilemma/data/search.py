@@ -6,7 +6,10 @@ gives a number that is none, gives 0 for this molecule; where that happens to mo
 of the calls, the search ends with a sentence that names the molecule and what was said.
 
 The best different molecules are kept, the best first: experts learn from them (`replay`), and the
-genetic proposer takes its parents among them.
+genetic proposer takes its parents among them. Where a surrogate stands before the oracle
+(`data.surrogate`), it chooses which molecules are asked, among a policy's and the proposer's, so
+that each has the calls that its molecules deserve; what a policy built and nobody asked is worth
+what the surrogate expects.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise, mix
 from trilemma.data.chemistry import chemistry, muted, to_smiles
 from trilemma.data.genetic import children, rank_weights
+from trilemma.data.surrogate import Surrogate
 
 __all__ = ["STARTED", "CountedOracle", "Search", "start_rows"]
 
@@ -134,6 +138,7 @@ class Search:
         most: Atoms of a child at most.
         limit: N.
         seed: Seed of children and of replay.
+        asked: How many molecules a surrogate chooses to be asked each time; 0: no surrogate.
     """
 
     def __init__(
@@ -145,7 +150,9 @@ class Search:
         most: int,
         limit: int,
         seed: int,
+        asked: int = 0,
     ) -> None:
+        self.asked, self.surrogate = asked, Surrogate(seed) if asked else None
         self.oracle, self.elements = oracle, tuple(elements)
         self.valence, self.most, self.seed = tuple(valence), most, seed
         self.best = torch.zeros(0, limit, limit, dtype=torch.uint8)
@@ -157,12 +164,45 @@ class Search:
 
         What no call is left for is worth as little as the worst: nobody has asked.
         """
-        spelt = to_smiles(x, self.elements)
+        return self._score(x, to_smiles(x, self.elements))
+
+    def _score(self, x: Tensor, spelt: Sequence[str]) -> Tensor:
         answers = self.oracle(spelt)
         self._keep(x.cpu(), spelt, answers)
         lowest = min(self.oracle.scores.values(), default=0.0)
         values = [min(lowest, 0.0) if value is None else value for value in answers]
         return torch.tensor(values, dtype=torch.float64, device=x.device)
+
+    def advance(self, x: UInt8[Tensor, "B N N"], count: int, number: int) -> Float[Tensor, " B"]:
+        """Propose children, ask what is to be asked of them and of molecules that are given.
+
+        Arguments:
+            x: Molecules, a policy's.
+            count: Children of the best that are proposed.
+            number: Of the proposal: another one has other children.
+
+        Returns:
+            What the given molecules are worth.
+        """
+        proposed = self.propose(count, number) if len(self.best) and count else self.best[:0]
+        if self.surrogate is None or not self.oracle.scores:
+            self.score(proposed)
+            return self.score(x)
+        both = torch.cat([x.cpu(), proposed])
+        spelt = to_smiles(both, self.elements)
+        fresh: dict[str, int] = {}
+        for i, smiles in enumerate(spelt):
+            if smiles and smiles not in self.oracle.scores:
+                fresh.setdefault(smiles, i)
+        names = list(fresh)
+        self.surrogate.learn(self.oracle.scores, number)
+        rows = [fresh[names[i]] for i in self.surrogate.choose(names, self.asked, number)]
+        self._score(both[rows], [spelt[i] for i in rows])
+        values = self.surrogate.mean(spelt[: len(x)])
+        for i, smiles in enumerate(spelt[: len(x)]):
+            if not smiles or smiles in self.oracle.scores:
+                values[i] = self.oracle.scores.get(smiles, 0.0)
+        return values.to(x.device)
 
     def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
         fresh: dict[str, int] = {}

@@ -1,4 +1,4 @@
-r"""Laws of building molecules: valence, heads, gradients by enumeration, symmetry, areas.
+r"""Laws of building molecules: valence, heads, gradients, symmetry, areas, a surrogate.
 
 Everything is done on molecules of a few atoms of a small alphabet, where all states and all
 episodes can be listed.
@@ -17,8 +17,8 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import reordered
 from trilemma.families import gcpn
 from trilemma.laws.law import Check, Law, equal
+from trilemma.maths import gaussian_process, orders, ppo, search
 from trilemma.maths import molecule_environment as building
-from trilemma.maths import orders, ppo, search
 from trilemma.networks import relational
 
 __all__ = ["CHECKS", "actions_of", "reachable"]
@@ -26,6 +26,8 @@ __all__ = ["CHECKS", "actions_of", "reachable"]
 SOURCE = "lecture §7; You, Liu, Ying, Pande & Leskovec 2018, sections 3.1 to 3.4"
 PPO = "lecture §7; Schulman et al. 2017, eq. 7"
 PMO = "Gao, Fu, Sun & Coley 2022, section 3.2"
+GP = "Rasmussen & Williams 2006, eq. 2.25 and 2.26"
+TANIMOTO = "Ralaivola, Swamidass, Saigo & Baldi 2005, section 4"
 ALPHABET = ("C", "O")
 ATOMS = 4
 
@@ -303,4 +305,42 @@ def areas() -> list[Law]:
     ]  # fmt: skip
 
 
-CHECKS: tuple[Check, ...] = (valence, heads, gradient, experts, symmetry, areas)
+def expected() -> list[Law]:
+    """What a surrogate expects is the joint normal's conditional, by its precision."""
+    draw, noise, asked = torch.Generator().manual_seed(0), 0.1, 6
+    bits = (torch.rand(9, 24, generator=draw) < 0.3).double()
+    y = torch.randn(asked, generator=draw, dtype=torch.float64) * 3 + 2
+    k = gaussian_process.tanimoto(bits, bits)
+    within, across, own = k[:asked, :asked], k[asked:, :asked], k[asked:, asked:]
+    posterior = gaussian_process.Posterior(within, y, noise)
+    joint = k + torch.diag(torch.tensor([noise] * asked + [0.0] * (len(k) - asked)))
+    precision = torch.linalg.inv(joint.double())
+    spread = torch.linalg.inv(precision[asked:, asked:])
+    weights = -spread @ precision[asked:, :asked]
+    mean, scale = y.mean(), y.std(correction=0)
+    # As many standard normal numbers as places, one at a time, give the root of a covariance.
+    eps = torch.eye(len(own), dtype=torch.float64)
+    root = posterior.draws(across, own, eps) - posterior.mean(across)
+    covariance = scale**2 * spread
+    sets = [set(row.nonzero()[:, 0].tolist()) for row in bits]
+    by_sets = torch.tensor([[len(a & b) / max(len(a | b), 1) for b in sets] for a in sets])
+    return [
+        equal(
+            "what a surrogate expects is the conditional mean of the joint normal", GP,
+            (posterior.mean(across) - (mean + weights @ (y - mean))).abs().max(), 0, 1e-9,
+        ),
+        equal(
+            "and its covariance the conditional one", GP,
+            (posterior.covariance(across, own) - covariance).abs().max(), 0, 1e-9,
+        ),
+        equal(
+            "drawn functions have it", GP, (root.T @ root - covariance).abs().max(), 0, 1e-4
+        ),
+        equal(
+            "Tanimoto's similarity is what two sets share, over what either has", TANIMOTO,
+            (k - by_sets).abs().max(), 0, 1e-6,
+        ),
+    ]  # fmt: skip
+
+
+CHECKS: tuple[Check, ...] = (valence, heads, gradient, experts, symmetry, areas, expected)

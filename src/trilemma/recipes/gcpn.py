@@ -70,8 +70,11 @@ class MoleculeReinforced(Recipe):
     """Weight of the experts' loss in reinforcement, beside the reward's."""
     replay: bool = True
     """Whether the best that were found are the experts of reinforcement; else the data are."""
-    children: int = 96
-    """Children of the best that a genetic proposer has asked for each collection; 0: none."""
+    children: int = 512
+    """Children of the best that a genetic proposer makes for each collection; 0: none."""
+    asked: int = 64
+    """Molecules of each collection, of the policy's and the proposer's, that a surrogate of the
+    oracle chooses to be asked; 0: no surrogate, all are asked."""
     episodes: int = 32
     """Molecules that the policy builds for each collection."""
     epochs: int = 4
@@ -96,7 +99,7 @@ class MoleculeReinforced(Recipe):
         """Return the steps for which the calls of the oracle do at the latest."""
         if not self.oracle_calls:
             return 0
-        asked = max(1, self.episodes // 2 + self.children)
+        asked = self.asked or max(1, self.episodes // 2 + self.children)
         return CLONED + self._batches * math.ceil(2 * self.oracle_calls / asked)
 
     @property
@@ -174,20 +177,18 @@ class MoleculeReinforced(Recipe):
     ) -> Rollouts[MoleculeTransitions]:
         search = self._search(model, data.domain, seed)
 
-        def reward(x: Tensor) -> Tensor:
-            total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
-            if search is not None:
-                total = total + search.score(x)
-            if self.adversarial > 0:
-                total = total + self.adversarial * learner.adversarial(x).double()
-            return total
-
         def collect(noise: Noise, number: int) -> MoleculeTransitions:
+            def reward(x: Tensor) -> Tensor:
+                total = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+                if search is not None:
+                    total = total + search.advance(x, self.children, number)
+                if self.adversarial > 0:
+                    total = total + self.adversarial * learner.adversarial(x).double()
+                return total
+
             device = next(model.parameters()).device
             if search is not None and number == 0 and (self.replay or self.children):
                 search.score(data.train.x[start_rows(len(data.train), seed)])
-            if search is not None and self.children and len(search.best):
-                search.score(search.propose(self.children, number))
             if search is not None and self.replay and len(search.best):
                 real = search.replay(noise)
             else:
@@ -220,6 +221,7 @@ class MoleculeReinforced(Recipe):
             most=model.most,
             limit=model.limit,
             seed=mix(seed, "search"),
+            asked=self.asked,
         )
 
     def _starts(self) -> list[str]:
@@ -241,7 +243,15 @@ class MoleculeReinforced(Recipe):
         for name in ("width", "layers", "episodes", "epochs"):
             if getattr(self, name) < 1:
                 raise BadInput(f"--{name} takes 1 or more.")
-        for name in ("oracle_calls", "adversarial", "expert", "children", "target_kl", "entropy"):
+        for name in (
+            "oracle_calls",
+            "adversarial",
+            "expert",
+            "children",
+            "asked",
+            "target_kl",
+            "entropy",
+        ):
             if not getattr(self, name) >= 0:
                 raise BadInput(f"--{name.replace('_', '-')} takes 0 or more.")
         if not 0 <= self.cloning < 1:
