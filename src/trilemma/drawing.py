@@ -20,13 +20,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from trilemma.core.domain import Columns, Domain
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Gradual, Model, Seeking, Sequential
+from trilemma.core.model import Constrained, Gradual, Model, Seeking, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
 from trilemma.data import graph_writing, molecule_writing
 from trilemma.data.check import Report
-from trilemma.data.chemistry import to_smiles
+from trilemma.data.chemistry import parsed, to_smiles
+from trilemma.data.constrained import similarity
 from trilemma.data.dataset import DataSet
+from trilemma.data.properties import expression
 from trilemma.recipes.editing import blended, completing, enlarged, refuse_completion
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import Loaded, untrained
@@ -220,21 +222,38 @@ def write_between(loaded: Loaded, a: str | Path, b: str | Path, count: int, targ
 def write_found(loaded: Loaded) -> Path | None:
     """Write the best that a search has found as best.csv in its run, the best first.
 
+    Where given molecules were improved, each stands beside what it has become, in their order.
+
     Returns:
         The path; None where nothing was sought, or nothing found yet.
     """
     model = loaded.model
     if not isinstance(model, Seeking) or not model.seeks or not len(model.call_scores()):
         return None
-    best = model.best_found()
-    worth = model.call_scores().sort(descending=True).values[: len(best)].tolist()
+    elements = loaded.domain.elements
+    if isinstance(model, Constrained) and model.constrained:
+        heads, rows = _changed(model, elements)
+    else:
+        best = to_smiles(model.best_found(), elements)
+        worth = model.call_scores().sort(descending=True).values[: len(best)].tolist()
+        heads = ["smiles", model.seeks]
+        rows = [[smiles, f"{v:.6g}"] for smiles, v in zip(best, worth, strict=True)]
     target = loaded.run.path / "best.csv"
     with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        write = csv.writer(file, lineterminator="\n").writerow
-        write(["smiles", model.seeks])
-        for smiles, value in zip(to_smiles(best, loaded.domain.elements), worth, strict=True):
-            write([smiles, f"{value:.6g}"])
+        csv.writer(file, lineterminator="\n").writerows([heads, *rows])
     return target
+
+
+def _changed(model: Constrained, elements: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    reward = expression(model.seeks)
+    spelt = [to_smiles(x, elements) for x in (model.given(), model.improved())]
+    before, after = (reward([parsed(s) for s in smiles]) for smiles in spelt)
+    rows = [
+        [s, f"{v:.6g}", t, f"{w:.6g}", f"{similarity(s, t):.3f}"]
+        for s, v, t, w in zip(spelt[0], before, spelt[1], after, strict=True)
+    ]
+    what = model.seeks
+    return ["given", f"{what} before", "smiles", what, "similarity"], rows
 
 
 def write_enlarged(

@@ -21,6 +21,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import (
     Coded,
+    Constrained,
     Density,
     Editing,
     Energetic,
@@ -35,7 +36,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.dataset import DataSet
-from trilemma.data.properties import PROPERTIES
+from trilemma.data.properties import PROPERTIES, expression
 from trilemma.drawing import whole
 from trilemma.maths.latents import codes, torn, walk
 from trilemma.maths.search import best_so_far
@@ -63,6 +64,8 @@ COLUMNS, ROWS = 24, 40
 """Previews and classes in a picture of the classes at most."""
 BEST = 24
 """Molecules that a search has found, which are drawn."""
+PAIRED = 12
+"""Given molecules and what they have become, which are drawn."""
 GRID = 100
 """Points along each side of the frame on which a density of the plane is drawn."""
 FILMED = 80
@@ -195,6 +198,26 @@ def _described(run: Run, data: DataSet, samples: Tensor) -> list[Picture]:
     return [Picture("sizes and properties", drawn, words)]
 
 
+def _changed(model: Constrained, domain: Domain) -> list[Picture]:
+    """Draw given molecules and what they have become, those that gained most first."""
+    given, improved = model.given(), model.improved()
+    if not len(improved):
+        return []
+    reward = expression(model.seeks)
+    before, after = (
+        torch.tensor(reward([parsed(s) for s in to_smiles(x, domain.elements)]))
+        for x in (given, improved)
+    )
+    order = (before - after).argsort(stable=True)[:PAIRED]
+    picture = molecules.pairs(improved[order], given[order], domain.elements)
+    gains = (after - before).tolist()
+    said = (
+        f"Above what became of {len(order)} given molecules, below these themselves; for all "
+        f"{len(gains)} of them {model.seeks} rose by {min(gains):.2f} to {max(gains):.2f}."
+    )
+    return [Picture("given molecules, improved", picture, said, wide=True)]
+
+
 def _sought(model: Seeking, domain: Domain) -> list[Picture]:
     """Draw the best molecules that a search has found, and how fast it found them."""
     scores, best = model.call_scores(), model.best_found()
@@ -230,6 +253,8 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
             pictures += WAYS[data.domain.kind](loaded) if data.domain.kind in WAYS else []
         if isinstance(loaded.model, Seeking) and loaded.model.seeks:
             pictures += _sought(loaded.model, loaded.domain)
+        if isinstance(loaded.model, Constrained) and loaded.model.constrained:
+            pictures += _changed(loaded.model, loaded.domain)
         if isinstance(loaded.model, Improving) and loaded.model.improves:
             pictures += _improved(loaded.model, data)
         for part in loaded.model.children():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+
 import pytest
 import torch
 
@@ -12,8 +14,11 @@ from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data import sources
 from trilemma.data.chemistry import parsed, to_smiles
+from trilemma.data.properties import expression
+from trilemma.drawing import write_found
 from trilemma.families.ppo import PPO, BehaviourCloning, Settings
 from trilemma.recipes.catalog import CATALOG
+from trilemma.recipes.judging import judge_run
 from trilemma.recipes.runs import begin, go_on, load, untrained
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
@@ -135,6 +140,66 @@ def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
     )
 
 
+def test_given_molecules_are_improved(data, tmp_path):
+    given = tmp_path / "given.smi"
+    given.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nNCCCO\n")
+    made = recipe(
+        reward="plogp",
+        task="constrained",
+        start=str(given),
+        calls_each=12,
+        children=128,
+        cloning=0.0,
+    )
+    assert made.start.count(",") == 1  # the file's molecules, so that the run needs no file
+    run, events = train(tmp_path / "run", made, data, 300)
+    assert "the calls of the oracle are spent" in [e.values.get("reason") for e in events]
+    loaded = load(run.path, warn=pytest.fail)
+    rows = list(csv.DictReader(write_found(loaded).open()))
+    assert [row["given"] for row in rows] == ["CC(=O)Nc1ccc(O)cc1", "NCCCO"]
+    for row in rows:
+        assert float(row["plogp"]) > float(row["plogp before"])
+        assert float(row["similarity"]) >= 0.4
+    found = judge_run(
+        loaded,
+        loaded.same(data),
+        samples=50,
+        seed=0,
+        world=World.single(),
+        check=lambda: None,
+    )
+    gains = [float(row["plogp"]) - float(row["plogp before"]) for row in rows]
+    assert found.metrics["improvement"].value == pytest.approx(sum(gains) / 2, rel=1e-4)
+    assert found.metrics["improved"].value == 1
+
+
+def test_the_lowest_of_the_test_part_are_given_where_none_are(data, tmp_path):
+    made = recipe(reward="plogp", task="constrained", calls_each=1, children=16, cloning=0.0)
+    run, _ = train(tmp_path / "run", made, data, 1)
+    model = load(run.path, warn=pytest.fail).model
+    worth = sorted(expression("plogp")([parsed(s) for s in data.test.names]))
+    given = sorted(expression("plogp")([parsed(s) for s in to_smiles(model.given())]))
+    assert given == pytest.approx(worth[: len(given)])
+    assert len(given) == min(100, len(data.test))
+
+
+def test_steps_can_be_rewarded(data):
+    policy = untrained(recipe(reward="qed"), data.domain, 0)
+    worth = lambda x: torch.zeros(len(x))  # noqa: E731
+    noise, settings = Noise.of(0, 8), Settings(decay=1.0)
+    none, some = (
+        policy.collect(noise, data.train.x[:8], worth, settings, step_reward=weight)
+        for weight in (0.0, 0.5)
+    )
+    # Nothing else is rewarded, so that a return counts the actions that are still to come.
+    each = 0.5 / policy.most
+    assert none.returns.abs().max() < 1e-5
+    assert some.returns.min() == pytest.approx(each, abs=1e-5)
+    left = (some.returns / each).round()
+    torch.testing.assert_close(some.returns, left * each, atol=1e-5, rtol=0)
+    assert (left == 1).sum() == 8
+
+
 def test_a_scaffold_stays(data, tmp_path):
     made = recipe(start="c1ccccc1O, C1CCNCC1")
     run, _ = train(tmp_path / "run", made, data, 3)
@@ -168,6 +233,13 @@ def test_atoms_are_capped(data):
         ({"cloning": 1.0}, "from 0 to below 1"),
         ({"children": -1}, "--children takes 0 or more"),
         ({"width": 0}, "--width takes 1 or more"),
+        ({"task": "constrained"}, "there is none; try plogp"),
+        ({"task": "constrained", "reward": "qed", "similarity": 2.0}, "it is from 0 to 1"),
+        ({"task": "constrained", "reward": "qed", "asked": 0}, "takes 1 or more --asked"),
+        (
+            {"task": "constrained", "reward": "qed", "oracle_calls": 9},
+            "each given molecule has its own, --calls-each",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(data, fields, said):

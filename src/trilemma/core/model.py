@@ -23,6 +23,7 @@ __all__ = [
     "Bounded",
     "Coded",
     "Completing",
+    "Constrained",
     "Density",
     "Diffusing",
     "Editing",
@@ -380,6 +381,23 @@ class Seeking(Protocol):
 
     def best_found(self) -> Tensor:
         """Return the best of them, data units, the best first."""
+        ...
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """Was given examples to be made worth more, each of which is to stay like itself."""
+
+    seeks: str
+    constrained: bool
+    """Whether that was its task."""
+
+    def given(self) -> Tensor:
+        """Return the given examples, data units."""
+        ...
+
+    def improved(self) -> Tensor:
+        """Return what each of them has become."""
         ...
 
 

@@ -1,8 +1,14 @@
-r"""Constrained improvement: make a given molecule worth more, and keep it like itself.
+r"""Constrained optimisation: given molecules are made worth more, and stay like themselves.
 
-A local search by the genetic proposer's moves: parents are the best so far, by ranks; a child that
-is less than `least` similar to the given molecule (Tanimoto, Morgan fingerprints of radius 2) is
-thrown away unasked; the others are asked for their worth, up to a number of calls.
+Each given molecule has a pool of its own, of the best that are at least `least` similar to it
+(Tanimoto, Morgan fingerprints of radius 2), and so many calls of the oracle. At each advance some
+of them have their turn:
+
+    candidates  what the policy built from parts of its pool, and children of the pool's
+    asked       among those that are similar enough, what the surrogate chooses, which learns from
+                the calls of all
+    reward      of what the policy built: how much more it is worth than the given molecule; 0
+                where it is less, or not like it
 
 Reference:
     Junction Tree Variational Autoencoder for Molecular Graph Generation (Jin, Barzilay & Jaakkola,
@@ -12,89 +18,194 @@ Reference:
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
-from trilemma.core.molecule import ELEMENTS, VALENCES
-from trilemma.data.chemistry import NotUsable, fingerprints, parsed, standardised, to_smiles
-from trilemma.data.genetic import child, rank_weights
+from trilemma.core.noise import Noise, mix
+from trilemma.data.chemistry import fingerprints, to_smiles
+from trilemma.data.genetic import children, part, rank_weights
+from trilemma.data.search import CountedOracle, Search
+from trilemma.maths.gaussian_process import tanimoto
 
-__all__ = ["Improvement", "improve", "similarity"]
+__all__ = ["ConstrainedSearch", "similarity"]
 
-KEPT, TRIES = 20, 60
-"""Molecules that are kept, and children that are made for each call at most."""
-
-
-@dataclass(frozen=True)
-class Improvement:
-    """What a given molecule has become."""
-
-    initial: str
-    best: str
-    """The given one where nothing better was found."""
-    before: float
-    after: float
-    similarity: float
-    calls: int
+TURNS = 8
+"""Given molecules that have their turn at once."""
+POOLED = 20
+"""Molecules of a pool."""
 
 
 def similarity(one: str, other: str) -> float:
     """Return the Tanimoto similarity of two SMILES, Morgan fingerprints of radius 2."""
     a, b = fingerprints([one, other])
-    return float((a * b).sum() / ((a + b) > 0).sum().clamp_min(1))
+    return tanimoto(a[None], b[None]).item()
 
 
-def improve(
-    smiles: str,
-    worth: Callable[[Sequence[Any]], Sequence[float]],
-    *,
-    least: float,
-    calls: int = 200,
-    most: int = 38,
-    seed: int = 0,
-) -> Improvement:
-    """Search near a molecule.
+@dataclass
+class Pool:
+    """What is known of one given molecule."""
+
+    smiles: str
+    before: float
+    x: UInt8[Tensor, "K N N"]
+    """The best that are similar enough, the best first; the given one is among them at first."""
+    scores: list[float]
+    seen: set[str] = field(default_factory=set)
+    calls: int = 0
+
+    def add(self, x: Tensor, smiles: Sequence[str], scores: Sequence[float]) -> None:
+        """Take in what was asked."""
+        self.seen |= set(smiles)
+        self.calls += len(smiles)
+        both, all_scores = torch.cat([self.x, x]), [*self.scores, *scores]
+        order = sorted(range(len(all_scores)), key=lambda i: -all_scores[i])[:POOLED]
+        self.x, self.scores = both[order], [all_scores[i] for i in order]
+
+
+class ConstrainedSearch(Search):
+    """Improves molecules, each by itself.
 
     Arguments:
-        smiles: The molecule.
-        worth: Molecules of RDKit to numbers, higher is better.
+        oracle: Is asked, for any number of calls.
+        given: S molecules.
         least: Similarity that must stay.
-        calls: How many molecules may be asked, the given one not counted.
-        most: Heavy atoms at most.
-        seed: Of all choices.
-
-    Raises:
-        NotUsable: The molecule cannot be used: the reason.
+        each: Calls a given molecule; it is not counted itself.
+        elements, valence, most, limit, seed, asked: As of `Search`; asked is 1 or more.
     """
-    source = random.Random(seed)
-    valence = [0, *(VALENCES[element] for element in ELEMENTS)]
-    start = standardised(parsed(smiles))
-    initial = start.smiles
-    before = float(worth([parsed(initial)])[0])
-    pool = [(before, initial, start.x.tolist())]
-    known, asked = {initial}, 0
-    for _ in range(calls * TRIES):
-        if asked >= calls:
-            break
-        weights = rank_weights(len(pool))
-        one, other = source.choices([x for *_, x in pool], weights, k=2)
-        new = child(one, other, valence=valence, most=most, source=source)
-        if new is None:
-            continue
-        (text,) = to_smiles(torch.tensor(new, dtype=torch.uint8)[None])
-        if not text or text in known:
-            continue
-        known.add(text)
-        if similarity(initial, text) < least:
-            continue
-        asked += 1
-        try:
-            value = float(worth([parsed(text)])[0])
-        except NotUsable:
-            continue
-        pool = sorted([*pool, (value, text, new)], key=lambda it: -it[0])[:KEPT]
-    after, best, _ = pool[0]
-    return Improvement(initial, best, before, after, similarity(initial, best), asked)
+
+    def __init__(
+        self,
+        oracle: CountedOracle,
+        given: UInt8[Tensor, "S N N"],
+        *,
+        least: float,
+        each: int,
+        elements: Sequence[str],
+        valence: Sequence[int],
+        most: int,
+        limit: int,
+        seed: int,
+        asked: int,
+    ) -> None:
+        super().__init__(
+            oracle,
+            elements=elements,
+            valence=valence,
+            most=most,
+            limit=limit,
+            seed=seed,
+            asked=asked,
+        )
+        self.given, self.least, self.each = given.cpu(), least, each
+        self.pools: list[Pool] = []
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether no given molecule has a call left."""
+        return bool(self.pools) and not self._open()
+
+    def open(self, x: UInt8[Tensor, "B N N"]) -> None:
+        """Ask what the given molecules are worth, and nothing of the data; a pool each."""
+        spelt = to_smiles(self.given, self.elements)
+        for x, smiles, value in zip(self.given, spelt, self.oracle(spelt), strict=True):
+            self.pools.append(Pool(smiles, value or 0.0, x[None], [value or 0.0], {smiles}))
+
+    def starts(self, count: int, number: int) -> UInt8[Tensor, "B N N"]:
+        """Return parts of the pools' molecules, with which a policy's episodes begin.
+
+        Arguments:
+            count: B.
+            number: Of the advance that is to come.
+        """
+        source = random.Random(mix(self.seed, "parts", number))
+        turns, found = self._turns(number), []
+        for i in range(count):
+            pool = turns[i % len(turns)]
+            (row,) = source.choices(range(len(pool.x)), rank_weights(len(pool.x)))
+            found.append(part(pool.x[row], source))
+        return torch.stack(found)
+
+    def advance(self, x: UInt8[Tensor, "B N N"], count: int, number: int) -> Float[Tensor, " B"]:
+        """Propose children and ask, for those whose turn it is.
+
+        Arguments:
+            x: What was built from `starts` of this number.
+            count: Children that are proposed, of all together.
+            number: Of the advance.
+
+        Returns:
+            How much more the given molecules are worth than what they were built from.
+        """
+        assert self.surrogate is not None
+        self.surrogate.learn(self.oracle.scores, number)
+        turns = self._turns(number)
+        gains = torch.zeros(len(x), dtype=torch.float64)
+        for i, pool in enumerate(turns):
+            built = x[i :: len(turns)].cpu()
+            gains[i :: len(turns)] = self._turn(pool, built, count // len(turns), mix(number, i))
+        return gains.to(x.device)
+
+    def replay(self, noise: Noise) -> UInt8[Tensor, "B N N"]:
+        """Draw the best of a given molecule for each row of the noise."""
+        return self.improved()[noise.named("replay").integers(len(self.pools)).cpu()]
+
+    def improved(self) -> UInt8[Tensor, "S N N"]:
+        """Return the best of each; the given one where nothing better was found."""
+        return torch.stack([pool.x[0] for pool in self.pools]) if self.pools else self.given
+
+    def _open(self) -> list[Pool]:
+        return [pool for pool in self.pools if pool.calls < self.each]
+
+    def _turns(self, number: int) -> list[Pool]:
+        there = self._open() or self.pools
+        count = min(TURNS, len(there))
+        return [there[(number * count + i) % len(there)] for i in range(count)]
+
+    def _turn(self, pool: Pool, built: Tensor, count: int, number: int) -> Tensor:
+        """Give one of them its turn, and return what built molecules gain."""
+        assert self.surrogate is not None
+        proposed = children(
+            pool.x,
+            count,
+            valence=self.valence,
+            most=self.most,
+            seed=mix(self.seed, "children", number),
+        )
+        both = torch.cat([built, proposed])
+        spelt = to_smiles(both, self.elements)
+        bits = fingerprints([pool.smiles, *spelt])
+        alike = (tanimoto(bits[1:], bits[:1])[:, 0] >= self.least).tolist()
+        fresh: dict[str, int] = {}
+        for i, smiles in enumerate(spelt):
+            if smiles and alike[i] and smiles not in pool.seen:
+                fresh.setdefault(smiles, i)
+        names = list(fresh)
+        calls = min(max(1, self.asked // TURNS), self.each - pool.calls)
+        chosen = [names[i] for i in self.surrogate.choose(names, calls, number)] if calls else []
+        if chosen:
+            rows = [fresh[smiles] for smiles in chosen]
+            pool.add(both[rows], chosen, self._score(both[rows], chosen).tolist())
+        values = self.surrogate.mean(spelt[: len(built)])
+        for i, smiles in enumerate(spelt[: len(built)]):
+            values[i] = self.oracle.scores.get(smiles, values[i].item())
+            if not smiles or not alike[i]:
+                values[i] = pool.before
+        return (values - pool.before).clamp_min(0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all calls in order, and the pools."""
+        pools = [
+            {**vars(pool), "seen": sorted(pool.seen), "scores": list(pool.scores)}
+            for pool in self.pools
+        ]
+        return {**super().state_dict(), "pools": pools}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take what `state_dict` gave."""
+        super().load_state_dict(state)
+        self.pools = [Pool(**{**pool, "seen": set(pool["seen"])}) for pool in state["pools"]]

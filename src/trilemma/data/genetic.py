@@ -27,7 +27,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-__all__ = ["child", "children", "crossover", "mutated", "rank_weights"]
+__all__ = ["child", "children", "crossover", "mutated", "part", "rank_weights"]
 
 Matrix = list[list[int]]
 TRIES = 12
@@ -91,6 +91,22 @@ def child(
     if source.random() < MUTATES:
         return mutated(new, valence=valence, most=most, source=source) or new
     return new
+
+
+def part(x: UInt8[Tensor, "N N"], source: random.Random) -> UInt8[Tensor, "N N"]:
+    """Return the larger part of a molecule that is cut at a bond in no ring, or all of it."""
+    trimmed, out = _trimmed(x.tolist()), torch.zeros_like(x)
+    near, n = _near(trimmed), len(trimmed)
+    single = [(i, j) for i, row in enumerate(trimmed) for j in range(i) if row[j] == 1]
+    sides = [_reached(near, a, [(a, b)]) for a, b in single]
+    cuts = [side for side, (_, b) in zip(sides, single, strict=True) if not side >> b & 1]
+    if not cuts:
+        return x
+    side = source.choice(cuts)
+    larger = side if 2 * side.bit_count() >= n else ~side & ((1 << n) - 1)
+    kept, _ = _part(trimmed, larger)
+    out[: len(kept), : len(kept)] = torch.tensor(kept, dtype=x.dtype)
+    return out
 
 
 def _trimmed(x: Matrix) -> Matrix:

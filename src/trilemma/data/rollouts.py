@@ -61,7 +61,7 @@ class Rollouts(Stream[B]):
     @property
     def is_over(self) -> bool:
         """Tell whether the calls of the search's oracle are spent, and what they gave was used."""
-        is_spent = self._search is not None and self._search.oracle.is_spent
+        is_spent = self._search is not None and self._search.is_spent
         return is_spent and self._next - self._first >= self._batches
 
     def batch(self, k: int) -> B:

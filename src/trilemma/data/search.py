@@ -7,9 +7,9 @@ of the calls, the search ends with a sentence that names the molecule and what w
 
 The best different molecules are kept, the best first: experts learn from them (`replay`), and the
 genetic proposer takes its parents among them. Where a surrogate stands before the oracle
-(`data.surrogate`), it chooses which molecules are asked, among a policy's and the proposer's, so
-that each has the calls that its molecules deserve; what a policy built and nobody asked is worth
-what the surrogate expects.
+(`data.surrogate`), it chooses which molecules are asked, among a policy's, the proposer's and some
+of a library, so that each has the calls that its molecules deserve; what a policy built and nobody
+asked is worth what the surrogate expects.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ class Search:
         limit: N.
         seed: Seed of children and of replay.
         asked: How many molecules a surrogate chooses to be asked each time; 0: no surrogate.
+        library: Molecules of which some are candidates each time, [L, N, N].
+        screened: How many.
     """
 
     def __init__(
@@ -151,13 +153,29 @@ class Search:
         limit: int,
         seed: int,
         asked: int = 0,
+        library: UInt8[Tensor, "L N N"] | None = None,
+        screened: int = 0,
     ) -> None:
+        self.library, self.screened = library, screened if library is not None else 0
         self.asked, self.surrogate = asked, Surrogate(seed) if asked else None
         self.oracle, self.elements = oracle, tuple(elements)
         self.valence, self.most, self.seed = tuple(valence), most, seed
         self.best = torch.zeros(0, limit, limit, dtype=torch.uint8)
         self.best_scores: list[float] = []
         self._known: set[str] = set()
+
+    @property
+    def is_spent(self) -> bool:
+        """Tell whether no call is left."""
+        return self.oracle.is_spent
+
+    def open(self, x: UInt8[Tensor, "B N N"]) -> None:
+        """Ask what the molecules of the data are worth with which a search begins."""
+        self.score(x)
+
+    def starts(self, count: int, number: int) -> UInt8[Tensor, "B N N"] | None:
+        """Return molecules with which episodes begin, where this search says so."""
+        return None
 
     def score(self, x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
         """Return what molecules are worth, and keep the best.
@@ -174,7 +192,7 @@ class Search:
         return torch.tensor(values, dtype=torch.float64, device=x.device)
 
     def advance(self, x: UInt8[Tensor, "B N N"], count: int, number: int) -> Float[Tensor, " B"]:
-        """Propose children, ask what is to be asked of them and of molecules that are given.
+        """Propose children, and ask what is to be asked of them, the library and a policy's.
 
         Arguments:
             x: Molecules, a policy's.
@@ -188,7 +206,7 @@ class Search:
         if self.surrogate is None or not self.oracle.scores:
             self.score(proposed)
             return self.score(x)
-        both = torch.cat([x.cpu(), proposed])
+        both = torch.cat([x.cpu(), proposed, self._drawn(number)])
         spelt = to_smiles(both, self.elements)
         fresh: dict[str, int] = {}
         for i, smiles in enumerate(spelt):
@@ -203,6 +221,13 @@ class Search:
             if not smiles or smiles in self.oracle.scores:
                 values[i] = self.oracle.scores.get(smiles, 0.0)
         return values.to(x.device)
+
+    def _drawn(self, number: int) -> Tensor:
+        """Return some molecules of the library."""
+        if self.library is None or not self.screened:
+            return self.best[:0]
+        draw = torch.Generator().manual_seed(mix(self.seed, "library", number))
+        return self.library[torch.randint(len(self.library), (self.screened,), generator=draw)]
 
     def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
         fresh: dict[str, int] = {}

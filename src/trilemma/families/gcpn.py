@@ -57,8 +57,6 @@ __all__ = ["MoleculePolicy", "MoleculeTransitions"]
 
 CALLS, BEST = 10_000, 100
 """Calls whose scores are kept, and molecules."""
-STEP_REWARD = 0.5
-"""Sum of what an episode's steps are rewarded with at most, of the paper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +91,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         critic: (x, free valences) -> a logit, where the reward is adversarial.
         starts: How many molecules are kept to begin with; 0: episodes begin with a carbon.
         seeks: What is sought; '' where molecules are to be like the data.
+        constrained: Whether those to begin with are to be made worth more, each by itself.
     """
 
     def __init__(
@@ -104,8 +103,10 @@ class MoleculePolicy(Model[Examples, Tensor]):
         critic: nn.Module | None = None,
         starts: int = 0,
         seeks: str = "",
+        constrained: bool = False,
     ) -> None:
         super().__init__()
+        self.constrained = constrained
         self.network: Any = network
         self.critic, self.domain, self.seeks = critic, domain, seeks
         self.limit = domain.shape[-1]
@@ -117,6 +118,9 @@ class MoleculePolicy(Model[Examples, Tensor]):
             x = torch.zeros(starts, *domain.shape, dtype=torch.uint8)
             x[:, 0, 0] = 1
             self.register_buffer("starts", x)
+        self.changed: Tensor
+        if constrained:
+            self.register_buffer("changed", torch.zeros(starts, *domain.shape, dtype=torch.uint8))
         self.asked: Tensor
         self.asked_count: Tensor
         self.best: Tensor
@@ -153,6 +157,19 @@ class MoleculePolicy(Model[Examples, Tensor]):
         """Keep molecules with which episodes begin, in turn."""
         rows = torch.arange(len(self.starts)) % len(x)
         self.starts.copy_(x[rows])
+
+    def given(self) -> UInt8[Tensor, "S N N"]:
+        """Return the molecules that are to be made worth more."""
+        return self.starts[sizes(self.changed) > 0]
+
+    def improved(self) -> UInt8[Tensor, "S N N"]:
+        """Return what they have become."""
+        return self.changed[sizes(self.changed) > 0]
+
+    def remember_improved(self, x: UInt8[Tensor, "S N N"]) -> None:
+        """Keep what the first molecules to begin with have become."""
+        self.changed.zero_()
+        self.changed[: len(x)] = x
 
     def begin(self, noise: Noise) -> State:
         """Begin as many molecules as the noise has rows."""
@@ -336,7 +353,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         reward: Reward,
         settings: Settings,
         *,
-        step_reward: bool = False,
+        starts: UInt8[Tensor, "E N N"] | None = None,
+        step_reward: float = 0.0,
     ) -> MoleculeTransitions:
         """Play an episode for each row of the noise, and weigh its actions.
 
@@ -345,13 +363,15 @@ class MoleculePolicy(Model[Examples, Tensor]):
             real: E expert molecules.
             reward: Of built molecules.
             settings: How advantages are made.
-            step_reward: Whether every step is rewarded a little, as the paper has it.
+            starts: What each episode begins with, where it is not as in sampling.
+            step_reward: What the steps of an episode of as many steps as atoms are rewarded with.
 
         Returns:
             All transitions that were played; the molecules are repeated.
         """
         with playing(self):
-            end, steps = self._played(self.begin(noise), noise)
+            start = self.begin(noise) if starts is None else self.environment.reset_from(starts)
+            end, steps = self._played(start, noise)
         gains = checked(reward, end.x).float()
         count, length = len(end), len(steps)
         device = end.x.device
@@ -362,8 +382,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
             values[t, rows] = output.value
         last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
         rewards = last * gains
-        if step_reward:
-            rewards = rewards + active * (STEP_REWARD / self.most)
+        rewards = rewards + active * (step_reward / self.most)
         weighed = weigh(rewards, values, active, settings)
         # Steps hold those alone that were played, in the order of `weighed.played`.
         states = [state for _, state, _ in steps]

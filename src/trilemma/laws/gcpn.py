@@ -338,7 +338,7 @@ def expected() -> list[Law]:
         ),
         equal(
             "Tanimoto's similarity is what two sets share, over what either has", TANIMOTO,
-            (k - by_sets).abs().max(), 0, 1e-6,
+            float((k - by_sets).abs().max()), 0, 1e-6,
         ),
     ]  # fmt: skip
 

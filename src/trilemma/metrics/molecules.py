@@ -1,4 +1,4 @@
-r"""What generated molecules are: valid, different, new, diverse, like the data, or worth much.
+r"""What generated molecules are: valid, different, new, diverse, like the data.
 
     valid               share that RDKit accepts
     unique              share of valid ones that are different, by canonical SMILES
@@ -7,42 +7,45 @@ r"""What generated molecules are: valid, different, new, diverse, like the data,
     fcd                 Fréchet distance in ChemNet's 512 features (`metrics.chemnet`)
     logp_gap, …         distance of Wasserstein, order 1, between a property of samples and of test
                         molecules, over the standard deviation of the latter
-    top1, top10, top100 mean worth of the best that a search has found
-    auc_top10           PMO's area below top10 over 10,000 calls (`maths.search`)
-    reward              mean worth of fresh samples
 
 Canonical SMILES are those of the installed version of RDKit, without stereochemistry.
 
 References:
     | Molecular Sets (MOSES) (Polykovskiy et al., 2020)
     | Fréchet ChemNet Distance (Preuer et al., 2018)
-    | Sample Efficiency Matters (Gao et al., 2022), for auc_top10
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.core.model import Seeking
-from trilemma.core.molecule import molecule
 from trilemma.core.noise import mix
 from trilemma.data.chemistry import fingerprints, parsed, rdkit_version, to_smiles
-from trilemma.data.properties import PROPERTIES, expression
-from trilemma.maths.search import CALLS, auc_top, top
+from trilemma.data.properties import PROPERTIES
 from trilemma.metrics.chemnet import FEATURES, chemnet
 from trilemma.metrics.context import Context, Reference
 from trilemma.metrics.frechet import Moments, frechet, moments
-from trilemma.metrics.metric import NEAR_ONE, REPEATED, REWARD, Memo, Metric, Need, Unmeasured
-from trilemma.metrics.score import Score, Trials, mean_chance
+from trilemma.metrics.metric import NEAR_ONE, REPEATED, Memo, Metric, Unmeasured
+from trilemma.metrics.score import Score, Trials
 from trilemma.metrics.trivial_molecules import TRIVIAL
 
-__all__ = ["METRICS", "internal_diversity", "wasserstein"]
+__all__ = [
+    "METRICS",
+    "MOST",
+    "SCREENED",
+    "diversity_spread",
+    "internal_diversity",
+    "known_of",
+    "spelt_of",
+    "version",
+    "wasserstein",
+]
 
 MOST = 2000
 """Molecules of which properties and similarities are taken at most."""
@@ -81,7 +84,7 @@ class Known(Memo):
     """Training molecules in the place of samples."""
 
 
-def _known(context: Context) -> Known:
+def known_of(context: Context) -> Known:
     """Return the reference's molecules, spelt once for all models."""
     return context.reference.once(_known_of)
 
@@ -101,11 +104,13 @@ def _known_of(reference: Reference) -> Known:
     return Known(Spelt(tuple(test)), frozenset(train), baselines, real)
 
 
-def _spelt(context: Context) -> Spelt:
+def spelt_of(context: Context) -> Spelt:
+    """Return the samples by their SMILES."""
     return Spelt(to_smiles(context.samples, context.data.domain.elements))
 
 
-def _version() -> str:
+def version() -> str:
+    """Say whose canonical forms these are."""
     return f"canonical forms by RDKit {rdkit_version()}, without stereochemistry"
 
 
@@ -129,7 +134,7 @@ def _share(
     of: Callable[[Spelt, Known], tuple[float, int]], what: str
 ) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
-        it, known = context.once(_spelt), _known(context)
+        it, known = context.once(spelt_of), known_of(context)
         value, n = of(it, known)
         if not n:
             raise Unmeasured("there is no valid molecule among the samples")
@@ -138,7 +143,7 @@ def _share(
             floor=of(known.test, known)[0],
             baselines={name: of(other, known)[0] for name, other in known.stand_ins.items()},
             n=n,
-            protocol=f"{what}, of {n}; {_version()}; floor: {len(known.test.smiles)} test "
+            protocol=f"{what}, of {n}; {version()}; floor: {len(known.test.smiles)} test "
             "molecules; interval: Wilson's",
         ).within(Trials(n))
 
@@ -166,7 +171,7 @@ def internal_diversity(bits: Float[Tensor, "N F"]) -> float:
     return 1 - ((similar.sum() - similar.diagonal().sum()) / (n * (n - 1))).item()
 
 
-def _diversity_spread(bits: Tensor) -> float:
+def diversity_spread(bits: Tensor) -> float:
     """Return the standard deviation of a mean over pairs: twice that of a mean of row means."""
     n = len(bits)
     both = bits @ bits.T
@@ -177,7 +182,7 @@ def _diversity_spread(bits: Tensor) -> float:
 
 
 def _diversity(context: Context) -> Score:
-    it, known = context.once(_spelt), _known(context)
+    it, known = context.once(spelt_of), known_of(context)
     if len(it.valid) < 2:
         raise Unmeasured("fewer than two samples are valid")
     bits = it.once(_bits)
@@ -191,7 +196,7 @@ def _diversity(context: Context) -> Score:
         protocol=f"1 - mean Tanimoto similarity of all pairs of {len(bits)} valid samples, Morgan "
         "fingerprints of radius 2, 2,048 bits; floor: test molecules; interval: 1.96 standard "
         "deviations over fresh samples, of a mean over pairs",
-    ).within(_diversity_spread(bits))
+    ).within(diversity_spread(bits))
 
 
 # Distances
@@ -202,7 +207,7 @@ def _moments(it: Spelt) -> Moments:
 
 
 def _fcd(context: Context) -> Score:
-    it, known = context.once(_spelt), _known(context)
+    it, known = context.once(spelt_of), known_of(context)
     if len(it.valid) < 2 or len(known.test.valid) < 2:
         raise Unmeasured("fewer than two molecules are valid")
     test = known.test.once(_moments)
@@ -251,7 +256,7 @@ def _gap(name: str) -> Callable[[Context], Score]:
     of = _described(name)
 
     def measure(context: Context) -> Score:
-        it, known = context.once(_spelt), _known(context)
+        it, known = context.once(spelt_of), known_of(context)
         test = known.test.once(of)
         spread = float(test.std())
         if not it.valid or not spread > 0:
@@ -274,141 +279,6 @@ def _gap(name: str) -> Callable[[Context], Score]:
     return measure
 
 
-# Search
-
-
-def _worths(context: Context) -> dict[str, float | Tensor]:
-    """Return what others are worth by the reward that is sought: data, chance, alkanes."""
-    reward, known = expression(context.asked.seeks), _known(context)
-    calls = max(1, len(context.asked.call_scores()))
-    train = [s for s in known.real.smiles if s][: min(SCREENED, calls)]
-    baselines: dict[str, float | Tensor] = {
-        f"screening of {len(train)} training molecules": _asked(reward, train)
-    }
-    chance = known.stand_ins["random"].different[: min(SCREENED, calls)]
-    baselines[f"{len(chance)} molecules of chance"] = _asked(reward, chance)
-    limit = context.asked.most
-    chains = [
-        molecule([1] * n, [(i, i + 1, 1) for i in range(n - 1)]) for n in range(1, limit + 1)
-    ]
-    spelt = to_smiles(_padded(chains, limit), context.data.domain.elements)
-    baselines[f"straight alkanes up to C{limit}"] = _asked(reward, spelt)
-    return baselines
-
-
-def _padded(each: Sequence[Tensor], limit: int) -> Tensor:
-    out = torch.zeros(len(each), limit, limit, dtype=torch.uint8)
-    for row, x in zip(out, each, strict=True):
-        row[: len(x), : len(x)] = x
-    return out
-
-
-def _asked(reward: Callable[[Sequence[object]], list[float]], smiles: Sequence[str]) -> Tensor:
-    return torch.tensor(reward([parsed(s) for s in smiles]), dtype=torch.float64)
-
-
-def _top(k: int) -> Callable[[Context], Score]:
-    def measure(context: Context) -> Score:
-        model = context.asked
-        scores = model.call_scores()
-        if not len(scores):
-            raise Unmeasured("nothing was asked of the reward yet")
-        others = context.once(_worths)
-        return Score(
-            top(scores, k),
-            unit=model.seeks,
-            baselines={name: top(torch.as_tensor(x), k) for name, x in others.items()},
-            n=min(k, len(scores)),
-            protocol=f"mean of the best {min(k, len(scores))} of {len(scores):,} different "
-            f"molecules that were asked in training; at most {model.most} heavy atoms; "
-            f"{_version()}; no interval: one training",
-        )
-
-    return measure
-
-
-def _auc(context: Context) -> Score:
-    model = context.asked
-    scores = model.call_scores()
-    if not len(scores):
-        raise Unmeasured("nothing was asked of the reward yet")
-    others = context.once(_worths)
-    held = "" if len(scores) >= CALLS else f"; stopped after {len(scores):,}, the last mean held"
-    return Score(
-        auc_top(scores),
-        unit=model.seeks,
-        baselines={name: auc_top(torch.as_tensor(x)) for name, x in others.items()},
-        n=len(scores),
-        protocol=f"mean of the best ten so far, by trapezoids every 100 of {CALLS:,} calls{held}; "
-        "no interval: one training",
-    )
-
-
-def _reward(context: Context) -> Score:
-    model, it, known = context.asked, context.once(_spelt), _known(context)
-    reward = expression(model.seeks)
-    valid = it.valid[:MOST]
-    worths = torch.zeros(len(it.smiles[:MOST]), dtype=torch.float64)
-    worths[: len(valid)] = _asked(reward, valid)
-    train = [s for s in known.real.smiles if s][:SCREENED]
-    return Score(
-        worths.mean().item(),
-        unit=model.seeks,
-        baselines={
-            "training molecules": _asked(reward, train).mean().item(),
-            "chance": _asked(reward, known.stand_ins["random"].valid[:SCREENED]).mean().item(),
-        },
-        n=len(worths),
-        protocol=f"mean over {len(worths)} fresh samples, {len(it.different)} of them different; "
-        "interval: Student's",
-    ).within(mean_chance(worths))
-
-
-def _hits(context: Context) -> tuple[list[str], int]:
-    """Return the different samples that are worth 1 or more, and how many samples there are.
-
-    Raises:
-        Unmeasured: The reward may be more than 1, so that nothing says what a success is.
-    """
-    model, it = context.asked, context.once(_spelt)
-    if "[" not in model.seeks and "scaffold(" not in model.seeks:
-        raise Unmeasured("the reward names no band such as logp[5, 5.5], so nothing is a success")
-    smiles = list(dict.fromkeys(s for s in it.smiles[:MOST] if s))
-    worth = _asked(expression(model.seeks), smiles)
-    full = max(1.0, float(worth.max())) if len(worth) else 1.0
-    met = [s for s, value in zip(smiles, worth.tolist(), strict=True) if value >= full - 1e-9]
-    return met, len(it.smiles[:MOST])
-
-
-def _success(context: Context) -> Score:
-    met, n = context.once(_hits)
-    return Score(
-        len(met) / max(n, 1),
-        n=n,
-        protocol=f"share of {n} samples that are within all bands, each molecule once: what is "
-        "drawn again is a failure; interval: Wilson's",
-    ).within(Trials(n))
-
-
-def _success_diversity(context: Context) -> Score:
-    met, _ = context.once(_hits)
-    if len(met) < 2:
-        raise Unmeasured("fewer than two samples are within all bands")
-    bits = fingerprints(met)
-    return Score(
-        internal_diversity(bits),
-        n=len(met),
-        protocol=f"1 - mean Tanimoto similarity of all pairs of the {len(met)} samples within all "
-        "bands, Morgan fingerprints of radius 2",
-    ).within(_diversity_spread(bits))
-
-
-SEEKS = Need(
-    has=lambda model: isinstance(model, Seeking) and bool(model.seeks),
-    absence="the model seeks no reward; train one with --reward",
-)
-
-
 def _of_share(
     name: str, meaning: str, failure: str, measure: Callable[[Context], Score]
 ) -> Metric:
@@ -428,63 +298,7 @@ def _of_share(
     )
 
 
-def _of_search(name: str, label: str, meaning: str, measure: Callable[[Context], Score]) -> Metric:
-    return Metric(
-        name=name,
-        label=label,
-        better="higher",
-        meaning=meaning,
-        failure="What a reward does not say is not sought: look at the molecules.",
-        kinds=("molecule",),
-        needs=SEEKS,
-        section="what was sought",
-        ranks=REWARD,
-        estimand="none: one training",
-        measure=measure,
-    )
-
-
 METRICS = (
-    _of_search(
-        "top10",
-        "top 10",
-        "Mean worth of the ten best molecules that the search has asked for.",
-        _top(10),
-    ),
-    _of_search("top1", "top 1", "Worth of the best molecule.", _top(1)),
-    _of_search("top100", "top 100", "Mean worth of the hundred best molecules.", _top(100)),
-    _of_search(
-        "auc_top10",
-        "AUC top 10",
-        "How fast the ten best were found: PMO's area over 10,000 calls of the reward.",
-        _auc,
-    ),
-    _of_search("reward", "reward", "Mean worth of fresh samples of the policy.", _reward),
-    replace(
-        _of_search(
-            "success",
-            "success",
-            "Share of the samples that are within all bands of the reward, duplicates counted as "
-            "failures.",
-            _success,
-        ),
-        ranks="",
-        least=0.0,
-        most=1.0,
-        too_wide=NEAR_ONE,
-        estimand="the expected share over fresh samples",
-    ),
-    replace(
-        _of_search(
-            "success_diversity",
-            "diversity of successes",
-            "How little two samples that are within all bands have in common.",
-            _success_diversity,
-        ),
-        ranks="",
-        least=0.0,
-        most=1.0,
-    ),
     _of_share(
         "valid",
         "Share of the samples that RDKit accepts as molecules.",

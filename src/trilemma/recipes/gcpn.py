@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +17,10 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage, Stream
 from trilemma.core.molecule import sizes
 from trilemma.core.noise import Noise, mix
+from trilemma.data.chemistry import NotUsable, parsed, standardised, to_tensors
+from trilemma.data.constrained import ConstrainedSearch
 from trilemma.data.dataset import DataSet
+from trilemma.data.molecule_files import read_molecules
 from trilemma.data.properties import expression
 from trilemma.data.rollouts import Rollouts
 from trilemma.data.search import CountedOracle, Search, start_rows
@@ -31,6 +36,8 @@ STATES = 4
 """States on the way to each molecule of a batch, of cloning."""
 CLONED = 1500
 """Updates of cloning where calls of an oracle are the budget."""
+LOWEST, LOOKED = 100, 10_000
+"""Molecules that are given where none are, and molecules of the test part that are looked at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +79,11 @@ class MoleculeReinforced(Recipe):
     """Whether the best that were found are the experts of reinforcement; else the data are."""
     children: int = 512
     """Children of the best that a genetic proposer makes for each collection; 0: none."""
+    screened: int = 256
+    """Training molecules of each collection, drawn anew, among which the surrogate chooses too."""
     asked: int = 64
-    """Molecules of each collection, of the policy's and the proposer's, that a surrogate of the
-    oracle chooses to be asked; 0: no surrogate, all are asked."""
+    """Molecules of each collection, of the policy's, the proposer's and the data's, that a
+    surrogate of the oracle chooses to be asked; 0: no surrogate, all built ones are asked."""
     episodes: int = 32
     """Molecules that the policy builds for each collection."""
     epochs: int = 4
@@ -86,8 +95,23 @@ class MoleculeReinforced(Recipe):
     entropy: float = 0.01
     """Weight of the policy's entropy."""
     start: str = ""
-    """SMILES with which every episode begins, such as a scaffold, with commas between; empty: a
-    carbon."""
+    """SMILES with which episodes begin, such as a scaffold, with commas between, or a file of
+    molecules; empty: a carbon."""
+    step_reward: float = 0.0
+    """Reward of an episode's steps beside its end's, .5 in the paper; 0: none."""
+    task: Literal["maximise", "constrained"] = "maximise"
+    """maximise: find what is worth much; constrained: make each molecule of --start worth more (by
+    default the hundred lowest of the test part) and keep it like itself."""
+    similarity: float = 0.4
+    """Of the constrained task: Tanimoto similarity to the given molecule that must stay."""
+    calls_each: int = 200
+    """Of the constrained task: calls of the oracle for each given molecule."""
+
+    def __post_init__(self) -> None:
+        """Read the molecules of --start where it is a file: a recipe knows them by itself."""
+        if self.start and "," not in self.start and Path(self.start).is_file():
+            found = read_molecules(Path(self.start)).molecules
+            object.__setattr__(self, "start", ",".join(one.smiles for one in found))
 
     @property
     def goal(self) -> str | None:
@@ -97,10 +121,18 @@ class MoleculeReinforced(Recipe):
     @property
     def steps(self) -> int:
         """Return the steps for which the calls of the oracle do at the latest."""
-        if not self.oracle_calls:
+        calls = self.oracle_calls
+        if self.is_constrained:
+            calls = self.calls_each * (len(self._starts()) or LOWEST)
+        if not calls:
             return 0
         asked = self.asked or max(1, self.episodes // 2 + self.children)
-        return CLONED + self._batches * math.ceil(2 * self.oracle_calls / asked)
+        return CLONED + self._batches * math.ceil(2 * calls / asked)
+
+    @property
+    def is_constrained(self) -> bool:
+        """Tell whether given molecules are to be made worth more."""
+        return self.task == "constrained"
 
     @property
     def _batches(self) -> int:
@@ -133,8 +165,9 @@ class MoleculeReinforced(Recipe):
             domain,
             most=self.atoms,
             critic=critic,
-            starts=len(self._starts()),
+            starts=len(self._starts()) or (LOWEST if self.is_constrained else 0),
             seeks=self.reward,
+            constrained=self.is_constrained,
         )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
@@ -147,6 +180,8 @@ class MoleculeReinforced(Recipe):
         def prepare() -> None:
             if self.start:
                 model.begin_with(self._started(data.domain))
+            elif self.is_constrained:
+                model.begin_with(self._lowest(data))
 
         clone = BehaviourCloning(model, STATES)
         if not self.is_reinforced:
@@ -175,7 +210,7 @@ class MoleculeReinforced(Recipe):
     def _rollouts(
         self, model: MoleculePolicy, data: DataSet, learner: PPO[MoleculeTransitions], seed: int
     ) -> Rollouts[MoleculeTransitions]:
-        search = self._search(model, data.domain, seed)
+        search = self._search(model, data, seed)
 
         def collect(noise: Noise, number: int) -> MoleculeTransitions:
             def reward(x: Tensor) -> Tensor:
@@ -188,16 +223,24 @@ class MoleculeReinforced(Recipe):
 
             device = next(model.parameters()).device
             if search is not None and number == 0 and (self.replay or self.children):
-                search.score(data.train.x[start_rows(len(data.train), seed)])
+                search.open(data.train.x[start_rows(len(data.train), seed)])
+            starts = search.starts(len(noise), number) if search is not None else None
             if search is not None and self.replay and len(search.best):
                 real = search.replay(noise)
             else:
                 real = data.train.x[noise.named("real").integers(len(data.train))]
             transitions = model.collect(
-                noise.to(device), real.to(device), reward, learner.settings
+                noise.to(device),
+                real.to(device),
+                reward,
+                learner.settings,
+                starts=None if starts is None else starts.to(device),
+                step_reward=self.step_reward,
             )
             if search is not None:
                 model.remember(list(search.oracle.scores.values()), search.best)
+            if isinstance(search, ConstrainedSearch):
+                model.remember_improved(search.improved())
             return transitions
 
         return Rollouts(
@@ -211,12 +254,24 @@ class MoleculeReinforced(Recipe):
             search=search,
         )
 
-    def _search(self, model: MoleculePolicy, domain: Domain, seed: int) -> Search | None:
+    def _search(self, model: MoleculePolicy, data: DataSet, seed: int) -> Search | None:
         if not self.reward:
             return None
-        return Search(
-            CountedOracle(expression(self.reward), self.reward, self.oracle_calls),
-            elements=domain.elements,
+        oracle = CountedOracle(expression(self.reward), self.reward, self.oracle_calls)
+        search: Callable[..., Search] = partial(
+            Search, library=data.train.x, screened=self.screened if self.asked else 0
+        )
+        if self.is_constrained:
+            count = len(self._starts()) or len(self._lowest(data))
+            search = partial(
+                ConstrainedSearch,
+                given=model.starts[:count],
+                least=self.similarity,
+                each=self.calls_each,
+            )
+        return search(
+            oracle,
+            elements=data.domain.elements,
             valence=model.valence.tolist(),
             most=model.most,
             limit=model.limit,
@@ -224,13 +279,19 @@ class MoleculeReinforced(Recipe):
             asked=self.asked,
         )
 
+    def _lowest(self, data: DataSet) -> Tensor:
+        """Return the molecules of the test part that are worth least."""
+        x, names = data.test.x[:LOOKED], (data.test.names or ())[:LOOKED]
+        order = sorted(
+            range(len(x)), key=expression(self.reward)([parsed(s) for s in names]).__getitem__
+        )
+        return x[order[:LOWEST]]
+
     def _starts(self) -> list[str]:
         return [word.strip() for word in self.start.split(",") if word.strip()]
 
     def _started(self, domain: Domain) -> Tensor:
         """Return the molecules with which episodes begin."""
-        from trilemma.data.chemistry import NotUsable, parsed, standardised, to_tensors
-
         molecules = []
         for smiles in self._starts():
             try:
@@ -270,6 +331,8 @@ class MoleculeReinforced(Recipe):
             )
         if self.reward:
             expression(self.reward)
+        if self.is_constrained:
+            self._refuse_task()
         if self.start:
             started = self._started(domain)
             if int(sizes(started).max()) > self.atoms:
@@ -277,3 +340,17 @@ class MoleculeReinforced(Recipe):
                     f"--start has {int(sizes(started).max())} heavy atoms, and --atoms allows "
                     f"{self.atoms}."
                 )
+
+    def _refuse_task(self) -> None:
+        if not self.reward:
+            raise BadInput("--task constrained raises a --reward, and there is none; try plogp.")
+        if self.oracle_calls:
+            raise BadInput(
+                "--oracle-calls is of one search; with --task constrained each given molecule has "
+                "its own, --calls-each."
+            )
+        if not 0 <= self.similarity <= 1:
+            raise BadInput(f"--similarity {self.similarity:g} was given; it is from 0 to 1.")
+        for name in ("asked", "children", "calls_each"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--task constrained takes 1 or more --{name.replace('_', '-')}.")
