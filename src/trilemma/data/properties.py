@@ -10,6 +10,7 @@ A reward is written as an expression,
     isomer(C7H8N2O2)                geometric mean of Gaussians in the atoms of each element and in
                                     all atoms, as GuacaMol has it
     scaffold(c1ccccc1)              1 where the substructure is there, else 0
+    python(FILE.py:NAME)            a function of one's own: a list of SMILES to as many numbers
     0.5 * qed + 0.5 * sa            weighted sums
     qed * scaffold(c1ccccc1)        products
 
@@ -41,6 +42,7 @@ from typing import Any
 from trilemma.core.errors import BadInput, nearest
 from trilemma.data import oracles
 from trilemma.data.chemistry import NotUsable, chemistry, parsed
+from trilemma.data.own_reward import own
 
 __all__ = ["FUNCTIONS", "PROPERTIES", "Expression", "Property", "expression"]
 
@@ -217,6 +219,7 @@ FUNCTIONS: Mapping[str, Callable[[str], Score]] = {
     "rediscover": rediscover,
     "isomer": isomer,
     "scaffold": scaffold,
+    "python": own,
 }
 
 

@@ -28,7 +28,7 @@ from trilemma.data.chemistry import chemistry, muted, to_smiles
 from trilemma.data.genetic import children, rank_weights
 from trilemma.data.surrogate import Surrogate
 
-__all__ = ["STARTED", "CountedOracle", "Search", "start_rows"]
+__all__ = ["STARTED", "CountedOracle", "Search", "Worth", "start_rows"]
 
 BEARABLE, FEWEST = 0.1, 100
 """Share of calls that may fail, from so many calls on."""

@@ -21,9 +21,10 @@ from trilemma.data.chemistry import NotUsable, parsed, standardised, to_tensors
 from trilemma.data.constrained import ConstrainedSearch
 from trilemma.data.dataset import DataSet
 from trilemma.data.molecule_files import read_molecules
+from trilemma.data.own_reward import Asked
 from trilemma.data.properties import expression
 from trilemma.data.rollouts import Rollouts
-from trilemma.data.search import CountedOracle, Search, start_rows
+from trilemma.data.search import CountedOracle, Search, Worth, start_rows
 from trilemma.data.stream import ExampleStream
 from trilemma.families.gcpn import MoleculePolicy, MoleculeTransitions
 from trilemma.families.ppo import PPO, BehaviourCloning, Settings
@@ -63,6 +64,8 @@ class MoleculeReinforced(Recipe):
     empty: molecules like the data."""
     oracle_calls: int = 0
     """Different molecules whose worth may be asked, as a budget; 0: any number."""
+    oracle_workers: int = 0
+    """Processes in which the reward is asked, for one that takes long; 0: in this one."""
     atoms: int = 38
     """Heavy atoms of a molecule that is built, at most."""
     width: int = 64
@@ -257,7 +260,10 @@ class MoleculeReinforced(Recipe):
     def _search(self, model: MoleculePolicy, data: DataSet, seed: int) -> Search | None:
         if not self.reward:
             return None
-        oracle = CountedOracle(expression(self.reward), self.reward, self.oracle_calls)
+        worth: Worth = expression(self.reward)
+        if self.oracle_workers:
+            worth = Asked(expression, self.reward, self.oracle_workers)
+        oracle = CountedOracle(worth, self.reward, self.oracle_calls)
         search: Callable[..., Search] = partial(
             Search, library=data.train.x, screened=self.screened if self.asked else 0
         )

@@ -1,0 +1,97 @@
+"""A reward that is a Python function of one's own, and rewards that are asked in processes.
+
+python(FILE.py:NAME)    NAME of that file: a list of SMILES to as many numbers, higher is better
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from trilemma.core.errors import BadInput
+from trilemma.data.chemistry import chemistry
+
+__all__ = ["Asked", "own"]
+
+Score = Callable[[Sequence[Any]], list[float]]
+"""Molecules of RDKit to numbers."""
+SHARES = 4
+"""Parts a process into which molecules are cut, so that none waits long for another."""
+
+
+def own(text: str) -> Score:
+    """Return a function of a file as a reward.
+
+    Arguments:
+        text: FILE.py:NAME.
+
+    Raises:
+        BadInput: There is no such file or function, or the file cannot be run.
+    """
+    place, sign, name = text.strip("'\" ").rpartition(":")
+    path = Path(place).expanduser()
+    if not sign or path.suffix != ".py":
+        raise BadInput(f"python({text}) was given; write python(FILE.py:NAME).")
+    if not path.is_file():
+        raise BadInput(f"python({text}): there is no file '{path}'.")
+    spec = importlib.util.spec_from_file_location(f"own_reward_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BadInput(
+            f"python({text}): '{path}' cannot be run: {type(error).__name__}: {error}."
+        ) from None
+    function: Any = getattr(module, name, None)
+    if not callable(function):
+        raise BadInput(f"python({text}): '{path}' has no function '{name}'.")
+
+    def of(mols: Sequence[Any]) -> list[float]:
+        answers = function([chemistry().MolToSmiles(mol) for mol in mols])
+        return [float(value) for value in answers]
+
+    return of
+
+
+class Asked:
+    """Asks a reward in processes, each of which reads it once.
+
+    Arguments:
+        read: Text to reward; a function of a module.
+        text: The reward.
+        workers: How many processes.
+    """
+
+    def __init__(self, read: Callable[[str], Score], text: str, workers: int) -> None:
+        self._read, self._text, self._workers = read, text, workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __call__(self, mols: Sequence[Any]) -> list[float]:
+        """Return what each molecule is worth, in their order."""
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._workers, get_context("spawn"), _begin, (self._read, self._text)
+            )
+        size = max(1, -(-len(mols) // (SHARES * self._workers)))
+        parts = [mols[i : i + size] for i in range(0, len(mols), size)]
+        return [value for part in self._pool.map(_ask, parts) for value in part]
+
+
+_reward: Score | None = None
+"""Of a process of the pool."""
+
+
+def _begin(read: Callable[[str], Score], text: str) -> None:
+    global _reward
+    _reward = read(text)
+
+
+def _ask(mols: Sequence[Any]) -> list[float]:
+    assert _reward is not None
+    return _reward(mols)
