@@ -178,7 +178,7 @@ def _by_policy(
     return load(run.path, warn=print).model.call_scores().tolist()
 
 
-def _by_proposer(reward: str, seed: int, data: DataSet, calls: int, asked: int = 64) -> Scores:
+def _by_proposer(reward: str, seed: int, data: DataSet, calls: int, asked: int = 32) -> Scores:
     oracle = CountedOracle(expression(reward), reward, calls)
     search = Search(
         oracle,

@@ -48,12 +48,13 @@ def own(text: str) -> Score:
         raise BadInput(
             f"python({text}): '{path}' cannot be run: {type(error).__name__}: {error}."
         ) from None
-    function: Any = getattr(module, name, None)
+    function = getattr(module, name, None)
     if not callable(function):
         raise BadInput(f"python({text}): '{path}' has no function '{name}'.")
+    asked: Callable[[list[str]], Any] = function
 
     def of(mols: Sequence[Any]) -> list[float]:
-        answers = function([chemistry().MolToSmiles(mol) for mol in mols])
+        answers = asked([chemistry().MolToSmiles(mol) for mol in mols])
         return [float(value) for value in answers]
 
     return of

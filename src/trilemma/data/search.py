@@ -34,6 +34,8 @@ BEARABLE, FEWEST = 0.1, 100
 """Share of calls that may fail, from so many calls on."""
 STARTED = 128
 """Molecules of the data that are asked at first."""
+AT_ONCE = 32
+"""Molecules that are asked at most before the surrogate learns again."""
 KEPT = 300
 """Molecules that are kept, the best first."""
 
@@ -202,32 +204,46 @@ class Search:
         Returns:
             What the given molecules are worth.
         """
-        proposed = self.propose(count, number) if len(self.best) and count else self.best[:0]
         if self.surrogate is None or not self.oracle.scores:
-            self.score(proposed)
+            if count and len(self.best):
+                self.score(self.propose(count, number))
             return self.score(x)
-        both = torch.cat([x.cpu(), proposed, self._drawn(number)])
-        spelt = to_smiles(both, self.elements)
+        spelt = to_smiles(x, self.elements)
+        rounds = -(-self.asked // AT_ONCE)
+        for k in range(rounds):
+            turn = number * rounds + k
+            self.surrogate.learn(self.oracle.scores, turn)
+            if self.oracle.is_spent:
+                break
+            candidates = [x.cpu(), self._drawn(self.screened // rounds, turn)]
+            if count and len(self.best):
+                candidates.append(self.propose(max(1, count // rounds), turn))
+            both = torch.cat(candidates)
+            names = [*spelt, *to_smiles(both[len(x) :], self.elements)]
+            self._ask(both, names, -(-self.asked // rounds), turn)
+        values = self.surrogate.mean(spelt)
+        for i, smiles in enumerate(spelt):
+            if not smiles or smiles in self.oracle.scores:
+                values[i] = self.oracle.scores.get(smiles, 0.0)
+        return values.to(x.device)
+
+    def _ask(self, x: Tensor, spelt: Sequence[str], count: int, number: int) -> None:
+        """Ask what the surrogate chooses among candidates."""
+        assert self.surrogate is not None
         fresh: dict[str, int] = {}
         for i, smiles in enumerate(spelt):
             if smiles and smiles not in self.oracle.scores:
                 fresh.setdefault(smiles, i)
         names = list(fresh)
-        self.surrogate.learn(self.oracle.scores, number)
-        rows = [fresh[names[i]] for i in self.surrogate.choose(names, self.asked, number)]
-        self._score(both[rows], [spelt[i] for i in rows])
-        values = self.surrogate.mean(spelt[: len(x)])
-        for i, smiles in enumerate(spelt[: len(x)]):
-            if not smiles or smiles in self.oracle.scores:
-                values[i] = self.oracle.scores.get(smiles, 0.0)
-        return values.to(x.device)
+        rows = [fresh[names[i]] for i in self.surrogate.choose(names, count, number)]
+        self._score(x[rows], [spelt[i] for i in rows])
 
-    def _drawn(self, number: int) -> Tensor:
+    def _drawn(self, count: int, number: int) -> Tensor:
         """Return some molecules of the library."""
-        if self.library is None or not self.screened:
+        if self.library is None or not count:
             return self.best[:0]
         draw = torch.Generator().manual_seed(mix(self.seed, "library", number))
-        return self.library[torch.randint(len(self.library), (self.screened,), generator=draw)]
+        return self.library[torch.randint(len(self.library), (count,), generator=draw)]
 
     def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
         fresh: dict[str, int] = {}
