@@ -12,7 +12,6 @@ set that a seed draws, which are asked too, and at most 45 heavy atoms. Of each 
     gcpn-no-surrogate  without the surrogate: all children and all that is built are asked
     gcpn-no-children without surrogate and proposer: the policy and replay
     gcpn-paper       without the three: the paper's, with true PPO and the experts of the data
-    gcpn-no-library  without training molecules among the surrogate's candidates
     proposer         proposer and surrogate alone, without a policy
     genetic          the proposer alone, without surrogate and policy
     mol-ga           Mol GA of the package mol-ga, where it is installed, with 100 offspring a
@@ -89,7 +88,6 @@ PUBLISHED = {
 }
 FIELDS: Mapping[str, Mapping[str, Any]] = {
     "gcpn": {"atoms": MOST},
-    "gcpn-no-library": {"atoms": MOST, "screened": 0},
     "gcpn-no-surrogate": {"atoms": MOST, "asked": 0, "children": 96},
     "gcpn-no-children": {"atoms": MOST, "asked": 0, "children": 0, "episodes": 128},
     "gcpn-paper": {
@@ -188,8 +186,6 @@ def _by_proposer(reward: str, seed: int, data: DataSet, calls: int, asked: int =
         limit=data.domain.shape[0],
         seed=seed,
         asked=asked,
-        library=data.train.x,
-        screened=4 * asked,
     )
     search.score(data.train.x[start_rows(len(data.train), seed)])
     number = 0

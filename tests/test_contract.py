@@ -213,7 +213,7 @@ def test_a_recipe_explains_itself(name):
     assert kind.name == name
     assert "arXiv" in kind.reference or "doi" in kind.reference
     found = fields(kind)
-    assert len(found) <= 22
+    assert len(found) <= 26
     assert all(f.meaning for f in found)
     assert "sample" in capabilities(untrained(kind(), sources.load(FIRST[name]).domain, 0))
 

@@ -6,7 +6,6 @@ import pytest
 
 from trilemma.core.errors import BadInput
 from trilemma.data.chemistry import parsed
-from trilemma.data.own_reward import Asked
 from trilemma.data.properties import expression
 from trilemma.data.search import CountedOracle
 
@@ -49,6 +48,7 @@ def test_a_function_takes_smiles_and_stands_in_expressions(mine):
         ("{path}:none", "has no function 'none'"),
         ("{path}:number", "has no function 'number'"),
         ("nowhere.py:length", "there is no file 'nowhere.py'"),
+        ("{path}:length, many", "'many' is no number of processes"),
         ("{broken}:length", "cannot be run: NameError"),
     ],
 )
@@ -68,9 +68,8 @@ def test_one_that_fails_costs_its_own_molecules(mine):
 
 
 def test_processes_give_what_one_gives(mine):
-    text = f"python({mine}:length) + logp"
     smiles = ["C" * n for n in range(1, 12)]
-    asked = Asked(expression, text, 2)
-    assert asked(mols(*smiles)) == expression(text)(mols(*smiles))
-    oracle = CountedOracle(Asked(expression, f"python({mine}:breaks)", 1), "breaks")
+    alone, shared = (expression(f"python({mine}:length{n}) + logp") for n in ("", ", 2"))
+    assert shared(mols(*smiles)) == alone(mols(*smiles))
+    oracle = CountedOracle(expression(f"python({mine}:breaks, 1)"), "breaks")
     assert oracle(["CCO", "CCN"]) == [1.0, 0.0]

@@ -12,7 +12,7 @@ from trilemma.core.molecule import ELEMENTS, free_valence, sizes, valences
 from trilemma.core.noise import Noise
 from trilemma.data import genetic
 from trilemma.data.chemistry import parsed, standardised, to_smiles, to_tensors
-from trilemma.data.genetic import children, crossover, mutated, rank_weights
+from trilemma.data.genetic import Bonded, children, crossover, mutated, rank_weights
 from trilemma.data.search import CountedOracle, Search
 
 SMILES = ["CCO", "c1ccccc1O", "CC(=O)N", "C1CC1CN", "CCCCCC", "O=C1CCCN1", "CCSC", "FC(F)F"]
@@ -141,7 +141,10 @@ class TestProposer:
         import random
 
         ring = [[1 if i == j or abs(i - j) in (1, 5) else 0 for j in range(6)] for i in range(6)]
-        found = [crossover(ring, ring, most=12, source=random.Random(seed)) for seed in range(20)]
+        found = [
+            crossover(Bonded.of(ring), Bonded.of(ring), most=12, source=random.Random(seed))
+            for seed in range(20)
+        ]
         assert any(found)
         assert all(sum(map(sum, x)) for x in found if x)
 

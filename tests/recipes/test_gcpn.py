@@ -145,9 +145,9 @@ def test_given_molecules_are_improved(data, tmp_path):
     given.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nNCCCO\n")
     made = recipe(
         reward="plogp",
-        task="constrained",
+        improve=True,
         start=str(given),
-        calls_each=12,
+        oracle_calls=12,
         children=128,
         cloning=0.0,
     )
@@ -174,7 +174,7 @@ def test_given_molecules_are_improved(data, tmp_path):
 
 
 def test_the_lowest_of_the_test_part_are_given_where_none_are(data, tmp_path):
-    made = recipe(reward="plogp", task="constrained", calls_each=1, children=16, cloning=0.0)
+    made = recipe(reward="plogp", improve=True, oracle_calls=1, children=16, cloning=0.0)
     run, _ = train(tmp_path / "run", made, data, 1)
     model = load(run.path, warn=pytest.fail).model
     worth = sorted(expression("plogp")([parsed(s) for s in data.test.names]))
@@ -233,13 +233,9 @@ def test_atoms_are_capped(data):
         ({"cloning": 1.0}, "from 0 to below 1"),
         ({"children": -1}, "--children takes 0 or more"),
         ({"width": 0}, "--width takes 1 or more"),
-        ({"task": "constrained"}, "there is none; try plogp"),
-        ({"task": "constrained", "reward": "qed", "similarity": 2.0}, "it is from 0 to 1"),
-        ({"task": "constrained", "reward": "qed", "asked": 0}, "takes 1 or more --asked"),
-        (
-            {"task": "constrained", "reward": "qed", "oracle_calls": 9},
-            "each given molecule has its own, --calls-each",
-        ),
+        ({"improve": True}, "there is none; try plogp"),
+        ({"improve": True, "reward": "qed", "similarity": 2.0}, "it is from 0 to 1"),
+        ({"improve": True, "reward": "qed", "asked": 0}, "takes 1 or more --asked"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(data, fields, said):

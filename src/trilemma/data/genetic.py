@@ -22,12 +22,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-__all__ = ["child", "children", "crossover", "mutated", "part", "rank_weights"]
+__all__ = ["Bonded", "child", "children", "crossover", "mutated", "part", "rank_weights"]
 
 Matrix = list[list[int]]
 TRIES = 12
@@ -66,28 +67,33 @@ def children(
     """
     source, room = random.Random(seed), parents.shape[-1]
     weights = rank_weights(len(parents))
-    trimmed = [_trimmed(x.tolist()) for x in parents]
+    rows = range(len(parents))
+    looked: dict[int, Bonded] = {}
     offspring: list[Matrix] = []
     for _ in range(8 * count):
         if len(offspring) == count:
             break
-        one, other = source.choices(trimmed, weights, k=2)
+        pair = source.choices(rows, weights, k=2)
+        for row in pair:
+            if row not in looked:
+                looked[row] = Bonded.of(_trimmed(parents[row].tolist()))
+        one, other = (looked[row] for row in pair)
         new = child(one, other, valence=valence, most=most, source=source)
         if new is not None:
             offspring.append(new)
     out = torch.zeros(len(offspring), room, room, dtype=torch.uint8)
-    for row, x in zip(out, offspring, strict=True):
-        row[: len(x), : len(x)] = torch.tensor(x, dtype=torch.uint8)
+    for into, x in zip(out, offspring, strict=True):
+        into[: len(x), : len(x)] = torch.tensor(x, dtype=torch.uint8)
     return out
 
 
 def child(
-    one: Matrix, other: Matrix, *, valence: Sequence[int], most: int, source: random.Random
+    one: Bonded, other: Bonded, *, valence: Sequence[int], most: int, source: random.Random
 ) -> Matrix | None:
     """Return a child of two molecules, or of the first alone; None where none was found."""
     new = crossover(one, other, most=most, source=source)
     if new is None:
-        return mutated(one, valence=valence, most=most, source=source)
+        return mutated(one.x, valence=valence, most=most, source=source)
     if source.random() < MUTATES:
         return mutated(new, valence=valence, most=most, source=source) or new
     return new
@@ -95,16 +101,15 @@ def child(
 
 def part(x: UInt8[Tensor, "N N"], source: random.Random) -> UInt8[Tensor, "N N"]:
     """Return the larger part of a molecule that is cut at a bond in no ring, or all of it."""
-    trimmed, out = _trimmed(x.tolist()), torch.zeros_like(x)
-    near, n = _near(trimmed), len(trimmed)
-    single = [(i, j) for i, row in enumerate(trimmed) for j in range(i) if row[j] == 1]
-    sides = [_reached(near, a, [(a, b)]) for a, b in single]
-    cuts = [side for side, (_, b) in zip(sides, single, strict=True) if not side >> b & 1]
+    it, out = Bonded.of(_trimmed(x.tolist())), torch.zeros_like(x)
+    n = len(it.x)
+    sides = [_reached(it.near, a, [(a, b)]) for a, b in it.single]
+    cuts = [side for side, (_, b) in zip(sides, it.single, strict=True) if not side >> b & 1]
     if not cuts:
         return x
     side = source.choice(cuts)
     larger = side if 2 * side.bit_count() >= n else ~side & ((1 << n) - 1)
-    kept, _ = _part(trimmed, larger)
+    kept, _ = _part(it.x, larger)
     out[: len(kept), : len(kept)] = torch.tensor(kept, dtype=x.dtype)
     return out
 
@@ -151,11 +156,24 @@ def _part(x: Matrix, keep: int) -> tuple[Matrix, dict[int, int]]:
 # Crossover
 
 
-def _cut(x: Matrix, source: random.Random, at_ring: bool) -> tuple[Matrix, list[int]] | None:
+class Bonded(NamedTuple):
+    """A molecule with what its cuts need."""
+
+    x: Matrix
+    near: list[int]
+    single: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, x: Matrix) -> Bonded:
+        """Look at a molecule once, for many cuts."""
+        single = [(i, j) for i, row in enumerate(x) for j in range(i) if row[j] == 1]
+        return cls(x, _near(x), single)
+
+
+def _cut(it: Bonded, source: random.Random, at_ring: bool) -> tuple[Matrix, list[int]] | None:
     """Cut a molecule, and return a part with the atoms at which it was cut."""
-    single = [(i, j) for i, row in enumerate(x) for j in range(i) if row[j] == 1]
+    x, near, single = it.x, it.near, list(it.single)
     source.shuffle(single)
-    near = _near(x)
     for a, b in single[:TRIES]:
         side = _reached(near, a, [(a, b)])
         if (side >> b & 1) != at_ring:
@@ -174,7 +192,7 @@ def _cut(x: Matrix, source: random.Random, at_ring: bool) -> tuple[Matrix, list[
     return None
 
 
-def crossover(one: Matrix, other: Matrix, *, most: int, source: random.Random) -> Matrix | None:
+def crossover(one: Bonded, other: Bonded, *, most: int, source: random.Random) -> Matrix | None:
     """Join a part of one molecule to a part of another; None where that was not found.
 
     Arguments:

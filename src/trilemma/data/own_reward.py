@@ -15,7 +15,7 @@ from typing import Any
 from trilemma.core.errors import BadInput
 from trilemma.data.chemistry import chemistry
 
-__all__ = ["Asked", "own"]
+__all__ = ["own"]
 
 Score = Callable[[Sequence[Any]], list[float]]
 """Molecules of RDKit to numbers."""
@@ -27,15 +27,18 @@ def own(text: str) -> Score:
     """Return a function of a file as a reward.
 
     Arguments:
-        text: FILE.py:NAME.
+        text: FILE.py:NAME, and perhaps a number of processes.
 
     Raises:
         BadInput: There is no such file or function, or the file cannot be run.
     """
-    place, sign, name = text.strip("'\" ").rpartition(":")
+    words, _, count = text.partition(",")
+    place, sign, name = words.strip("'\" ").rpartition(":")
     path = Path(place).expanduser()
     if not sign or path.suffix != ".py":
         raise BadInput(f"python({text}) was given; write python(FILE.py:NAME).")
+    if count.strip() and not count.strip().isdecimal():
+        raise BadInput(f"python({text}): '{count.strip()}' is no number of processes.")
     if not path.is_file():
         raise BadInput(f"python({text}): there is no file '{path}'.")
     spec = importlib.util.spec_from_file_location(f"own_reward_{path.stem}", path)
@@ -57,27 +60,26 @@ def own(text: str) -> Score:
         answers = asked([chemistry().MolToSmiles(mol) for mol in mols])
         return [float(value) for value in answers]
 
-    return of
+    return Asked(words, int(count)) if count.strip() and int(count) else of
 
 
 class Asked:
-    """Asks a reward in processes, each of which reads it once.
+    """Asks a function in processes, each of which reads it once.
 
     Arguments:
-        read: Text to reward; a function of a module.
-        text: The reward.
+        text: FILE.py:NAME.
         workers: How many processes.
     """
 
-    def __init__(self, read: Callable[[str], Score], text: str, workers: int) -> None:
-        self._read, self._text, self._workers = read, text, workers
+    def __init__(self, text: str, workers: int) -> None:
+        self._text, self._workers = text, workers
         self._pool: ProcessPoolExecutor | None = None
 
     def __call__(self, mols: Sequence[Any]) -> list[float]:
         """Return what each molecule is worth, in their order."""
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
-                self._workers, get_context("spawn"), _begin, (self._read, self._text)
+                self._workers, get_context("spawn"), initializer=_begin, initargs=(self._text,)
             )
         size = max(1, -(-len(mols) // (SHARES * self._workers)))
         parts = [mols[i : i + size] for i in range(0, len(mols), size)]
@@ -88,9 +90,9 @@ _reward: Score | None = None
 """Of a process of the pool."""
 
 
-def _begin(read: Callable[[str], Score], text: str) -> None:
+def _begin(text: str) -> None:
     global _reward
-    _reward = read(text)
+    _reward = own(text)
 
 
 def _ask(mols: Sequence[Any]) -> list[float]:

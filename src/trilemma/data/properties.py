@@ -10,7 +10,7 @@ A reward is written as an expression,
     isomer(C7H8N2O2)                geometric mean of Gaussians in the atoms of each element and in
                                     all atoms, as GuacaMol has it
     scaffold(c1ccccc1)              1 where the substructure is there, else 0
-    python(FILE.py:NAME)            a function of one's own: a list of SMILES to as many numbers
+    python(FILE.py:NAME)            a function of one's own (`data.own_reward`)
     0.5 * qed + 0.5 * sa            weighted sums
     qed * scaffold(c1ccccc1)        products
 

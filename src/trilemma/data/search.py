@@ -7,9 +7,9 @@ of the calls, the search ends with a sentence that names the molecule and what w
 
 The best different molecules are kept, the best first: experts learn from them (`replay`), and the
 genetic proposer takes its parents among them. Where a surrogate stands before the oracle
-(`data.surrogate`), it chooses which molecules are asked, among a policy's, the proposer's and some
-of a library, so that each has the calls that its molecules deserve; what a policy built and nobody
-asked is worth what the surrogate expects.
+(`data.surrogate`), it chooses which molecules are asked, among a policy's and the proposer's, so
+that each has the calls that its molecules deserve; what a policy built and nobody asked is worth
+what the surrogate expects.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trilemma.data.chemistry import chemistry, muted, to_smiles
 from trilemma.data.genetic import children, rank_weights
 from trilemma.data.surrogate import Surrogate
 
-__all__ = ["STARTED", "CountedOracle", "Search", "Worth", "start_rows"]
+__all__ = ["STARTED", "CountedOracle", "Search", "start_rows"]
 
 BEARABLE, FEWEST = 0.1, 100
 """Share of calls that may fail, from so many calls on."""
@@ -141,8 +141,6 @@ class Search:
         limit: N.
         seed: Seed of children and of replay.
         asked: How many molecules a surrogate chooses to be asked each time; 0: no surrogate.
-        library: Molecules of which some are candidates each time, [L, N, N].
-        screened: How many.
     """
 
     def __init__(
@@ -155,10 +153,7 @@ class Search:
         limit: int,
         seed: int,
         asked: int = 0,
-        library: UInt8[Tensor, "L N N"] | None = None,
-        screened: int = 0,
     ) -> None:
-        self.library, self.screened = library, screened if library is not None else 0
         self.asked, self.surrogate = asked, Surrogate(seed) if asked else None
         self.oracle, self.elements = oracle, tuple(elements)
         self.valence, self.most, self.seed = tuple(valence), most, seed
@@ -194,7 +189,7 @@ class Search:
         return torch.tensor(values, dtype=torch.float64, device=x.device)
 
     def advance(self, x: UInt8[Tensor, "B N N"], count: int, number: int) -> Float[Tensor, " B"]:
-        """Propose children, and ask what is to be asked of them, the library and a policy's.
+        """Propose children, and ask what is to be asked of them and of a policy's.
 
         Arguments:
             x: Molecules, a policy's.
@@ -215,10 +210,9 @@ class Search:
             self.surrogate.learn(self.oracle.scores, turn)
             if self.oracle.is_spent:
                 break
-            candidates = [x.cpu(), self._drawn(self.screened // rounds, turn)]
+            both = x.cpu()
             if count and len(self.best):
-                candidates.append(self.propose(max(1, count // rounds), turn))
-            both = torch.cat(candidates)
+                both = torch.cat([both, self.propose(max(1, count // rounds), turn)])
             names = [*spelt, *to_smiles(both[len(x) :], self.elements)]
             self._ask(both, names, -(-self.asked // rounds), turn)
         values = self.surrogate.mean(spelt)
@@ -237,13 +231,6 @@ class Search:
         names = list(fresh)
         rows = [fresh[names[i]] for i in self.surrogate.choose(names, count, number)]
         self._score(x[rows], [spelt[i] for i in rows])
-
-    def _drawn(self, count: int, number: int) -> Tensor:
-        """Return some molecules of the library."""
-        if self.library is None or not count:
-            return self.best[:0]
-        draw = torch.Generator().manual_seed(mix(self.seed, "library", number))
-        return self.library[torch.randint(len(self.library), (count,), generator=draw)]
 
     def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
         fresh: dict[str, int] = {}

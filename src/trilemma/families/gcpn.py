@@ -221,9 +221,10 @@ class MoleculePolicy(Model[Examples, Tensor]):
             log_probs.append(log_prob)
             return fixed
 
-        stop_mask = rules.stop_mask(seen)
+        first_mask = rules.first_mask(seen)
+        stop_mask = rules.stop_mask(seen, first_mask)
         stop = take(self.network.stop(z), stop_mask, _part(action, 0), 0)
-        first = take(self.network.first(h, z), rules.first_mask(seen), _part(action, 1), 1)
+        first = take(self.network.first(h, z), first_mask, _part(action, 1), 1)
         old, new = rules.second_mask(seen, first)
         fixed = _part(action, 2)
         if fixed is not None:  # -k, a new atom of element k, stands after the atoms

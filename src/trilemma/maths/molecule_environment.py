@@ -51,14 +51,19 @@ class State:
         return len(self.x)
 
     def __getitem__(self, rows: Tensor | slice) -> State:
-        """Take some of the molecules."""
+        """Take some of the molecules, by numbers or a slice."""
+
+        def some(each: Tensor) -> Tensor:
+            # Whole rows are copied at once this way.
+            return each[rows] if isinstance(rows, slice) else each.index_select(0, rows)
+
         return State(
-            self.x[rows],
-            self.free[rows],
-            self.size[rows],
-            self.latest[rows],
-            self.remaining[rows],
-            self.done[rows],
+            some(self.x),
+            some(self.free),
+            some(self.size),
+            some(self.latest),
+            some(self.remaining),
+            some(self.done),
         )
 
 
@@ -101,9 +106,17 @@ class MoleculeEnvironment:
         steps = torch.full_like(size, self.steps)
         return State(x, free, size, (size - 1).clamp_min(0), steps, size < 1)
 
-    def stop_mask(self, state: State) -> Bool[Tensor, "B 2"]:
-        """Tell whether a molecule may go on, and whether it may stop, which it always may."""
-        go = self.first_mask(state).any(1) & (state.remaining > 1) & ~state.done
+    def stop_mask(
+        self, state: State, first: Bool[Tensor, "B N"] | None = None
+    ) -> Bool[Tensor, "B 2"]:
+        """Tell whether a molecule may go on, and whether it may stop, which it always may.
+
+        Arguments:
+            state: Where the molecules stand.
+            first: `first_mask` of them, where it is known.
+        """
+        can = self.first_mask(state) if first is None else first
+        go = can.any(1) & (state.remaining > 1) & ~state.done
         return torch.stack([go, torch.ones_like(go)], 1)
 
     def first_mask(self, state: State) -> Bool[Tensor, "B N"]:
@@ -112,11 +125,11 @@ class MoleculeEnvironment:
         full = state.size >= self.most
         if not bool(full.any()):
             return can
-        x, open_ = state.x[full], can[full]
-        partner = (x == 0) & open_[:, None]
-        partner.diagonal(dim1=1, dim2=2).zero_()
+        # A ring can be closed between two open atoms alone, which are few.
+        row, atom = (can & full[:, None]).nonzero().unbind(1)
+        partner = (state.x[row, atom] == 0) & can[row]
         can = can.clone()
-        can[full] = open_ & partner.any(2)
+        can[row, atom] = partner.any(1)
         return can
 
     def second_mask(

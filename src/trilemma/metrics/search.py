@@ -216,7 +216,7 @@ SEEKS = Need(
 
 CONSTRAINED = Need(
     has=lambda model: isinstance(model, Constrained) and model.constrained,
-    absence="no molecules were given to be improved; train with --task constrained",
+    absence="no molecules were given to be improved; train with --improve true",
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -21,10 +21,9 @@ from trilemma.data.chemistry import NotUsable, parsed, standardised, to_tensors
 from trilemma.data.constrained import ConstrainedSearch
 from trilemma.data.dataset import DataSet
 from trilemma.data.molecule_files import read_molecules
-from trilemma.data.own_reward import Asked
 from trilemma.data.properties import expression
 from trilemma.data.rollouts import Rollouts
-from trilemma.data.search import CountedOracle, Search, Worth, start_rows
+from trilemma.data.search import CountedOracle, Search, start_rows
 from trilemma.data.stream import ExampleStream
 from trilemma.families.gcpn import MoleculePolicy, MoleculeTransitions
 from trilemma.families.ppo import PPO, BehaviourCloning, Settings
@@ -35,10 +34,11 @@ __all__ = ["MoleculeReinforced"]
 
 STATES = 4
 """States on the way to each molecule of a batch, of cloning."""
-CLONED = 1500
+CLONED = 1000
 """Updates of cloning where calls of an oracle are the budget."""
-LOWEST, LOOKED = 100, 10_000
-"""Molecules that are given where none are, and molecules of the test part that are looked at."""
+LOWEST, LOOKED, EACH = 100, 10_000, 200
+"""Molecules that are given where none are, molecules of the test part that are looked at for them,
+and calls for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +63,8 @@ class MoleculeReinforced(Recipe):
     """What is sought: qed, plogp, jnk3, logp[5,5.5], similar(SMILES), sums and products of such;
     empty: molecules like the data."""
     oracle_calls: int = 0
-    """Different molecules whose worth may be asked, as a budget; 0: any number."""
-    oracle_workers: int = 0
-    """Processes in which the reward is asked, for one that takes long; 0: in this one."""
+    """Different molecules whose worth may be asked, as a budget; 0: any number. With --improve,
+    for each given molecule; 0: 200."""
     atoms: int = 38
     """Heavy atoms of a molecule that is built, at most."""
     width: int = 64
@@ -80,13 +79,11 @@ class MoleculeReinforced(Recipe):
     """Weight of the experts' loss in reinforcement, beside the reward's."""
     replay: bool = True
     """Whether the best that were found are the experts of reinforcement; else the data are."""
-    children: int = 512
+    children: int = 1024
     """Children of the best that a genetic proposer makes for each collection; 0: none."""
-    screened: int = 256
-    """Training molecules of each collection, drawn anew, among which the surrogate chooses too."""
-    asked: int = 64
-    """Molecules of each collection, of the policy's, the proposer's and the data's, that a
-    surrogate of the oracle chooses to be asked; 0: no surrogate, all built ones are asked."""
+    asked: int = 128
+    """Molecules of each collection, of the policy's and the proposer's, that a surrogate of the
+    oracle chooses to be asked; 0: no surrogate, all are asked."""
     episodes: int = 32
     """Molecules that the policy builds for each collection."""
     epochs: int = 4
@@ -102,13 +99,11 @@ class MoleculeReinforced(Recipe):
     molecules; empty: a carbon."""
     step_reward: float = 0.0
     """Reward of an episode's steps beside its end's, .5 in the paper; 0: none."""
-    task: Literal["maximise", "constrained"] = "maximise"
-    """maximise: find what is worth much; constrained: make each molecule of --start worth more (by
-    default the hundred lowest of the test part) and keep it like itself."""
+    improve: bool = False
+    """Whether each molecule of --start is made worth more by itself; by default the hundred that
+    are worth least in the test part."""
     similarity: float = 0.4
-    """Of the constrained task: Tanimoto similarity to the given molecule that must stay."""
-    calls_each: int = 200
-    """Of the constrained task: calls of the oracle for each given molecule."""
+    """Tanimoto similarity to the given molecule that must stay where it is improved, 0 to 1."""
 
     def __post_init__(self) -> None:
         """Read the molecules of --start where it is a file: a recipe knows them by itself."""
@@ -125,17 +120,17 @@ class MoleculeReinforced(Recipe):
     def steps(self) -> int:
         """Return the steps for which the calls of the oracle do at the latest."""
         calls = self.oracle_calls
-        if self.is_constrained:
-            calls = self.calls_each * (len(self._starts()) or LOWEST)
+        if self.improve:
+            calls = self._calls_each * (len(self._starts()) or LOWEST)
         if not calls:
             return 0
         asked = self.asked or max(1, self.episodes // 2 + self.children)
         return CLONED + self._batches * math.ceil(2 * calls / asked)
 
     @property
-    def is_constrained(self) -> bool:
-        """Tell whether given molecules are to be made worth more."""
-        return self.task == "constrained"
+    def _calls_each(self) -> int:
+        """Return the calls of each given molecule."""
+        return self.oracle_calls or EACH
 
     @property
     def _batches(self) -> int:
@@ -168,9 +163,9 @@ class MoleculeReinforced(Recipe):
             domain,
             most=self.atoms,
             critic=critic,
-            starts=len(self._starts()) or (LOWEST if self.is_constrained else 0),
+            starts=len(self._starts()) or (LOWEST if self.improve else 0),
             seeks=self.reward,
-            constrained=self.is_constrained,
+            constrained=self.improve,
         )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
@@ -183,7 +178,7 @@ class MoleculeReinforced(Recipe):
         def prepare() -> None:
             if self.start:
                 model.begin_with(self._started(data.domain))
-            elif self.is_constrained:
+            elif self.improve:
                 model.begin_with(self._lowest(data))
 
         clone = BehaviourCloning(model, STATES)
@@ -260,20 +255,16 @@ class MoleculeReinforced(Recipe):
     def _search(self, model: MoleculePolicy, data: DataSet, seed: int) -> Search | None:
         if not self.reward:
             return None
-        worth: Worth = expression(self.reward)
-        if self.oracle_workers:
-            worth = Asked(expression, self.reward, self.oracle_workers)
-        oracle = CountedOracle(worth, self.reward, self.oracle_calls)
-        search: Callable[..., Search] = partial(
-            Search, library=data.train.x, screened=self.screened if self.asked else 0
-        )
-        if self.is_constrained:
+        calls = 0 if self.improve else self.oracle_calls
+        oracle = CountedOracle(expression(self.reward), self.reward, calls)
+        search: Callable[..., Search] = Search
+        if self.improve:
             count = len(self._starts()) or len(self._lowest(data))
             search = partial(
                 ConstrainedSearch,
                 given=model.starts[:count],
                 least=self.similarity,
-                each=self.calls_each,
+                each=self._calls_each,
             )
         return search(
             oracle,
@@ -337,7 +328,7 @@ class MoleculeReinforced(Recipe):
             )
         if self.reward:
             expression(self.reward)
-        if self.is_constrained:
+        if self.improve:
             self._refuse_task()
         if self.start:
             started = self._started(domain)
@@ -349,14 +340,9 @@ class MoleculeReinforced(Recipe):
 
     def _refuse_task(self) -> None:
         if not self.reward:
-            raise BadInput("--task constrained raises a --reward, and there is none; try plogp.")
-        if self.oracle_calls:
-            raise BadInput(
-                "--oracle-calls is of one search; with --task constrained each given molecule has "
-                "its own, --calls-each."
-            )
-        if not 0 <= self.similarity <= 1:
+            raise BadInput("--improve raises a --reward, and there is none; try plogp.")
+        if self.similarity > 1:
             raise BadInput(f"--similarity {self.similarity:g} was given; it is from 0 to 1.")
-        for name in ("asked", "children", "calls_each"):
+        for name in ("asked", "children"):
             if getattr(self, name) < 1:
-                raise BadInput(f"--task constrained takes 1 or more --{name.replace('_', '-')}.")
+                raise BadInput(f"--improve takes 1 or more --{name}.")
