@@ -1,101 +1,49 @@
-"""`python -m benchmarks NAME [--OPTION VALUE …]`: one benchmark, in the benchmarks' environment.
+"""`python -m benchmarks NAME [--OPTION VALUE …]`: one benchmark, in its environment.
 
-    ddpm-step      the same U-Net's work: training step, evaluation, overhead, memory
-    ddpm-quality   what the same minutes of training buy: fd, and seconds a sample
-    samplers       all samplers × steps on one trained run: fd, seconds, what a sampler adds
-    sampling-peer  our weights under diffusers' schedulers, beside our best sampler in 10 steps
-    latent         latent diffusion beside pixel diffusion: fd, and seconds a sample
-    watch          what looking at fd on the way costs a training
-    sr3            what SR3 restores in few and many steps, beside bicubic and a regressor
-    vae            pythae's perceptron VAE: an epoch, and the bound after the same minutes
-    pixelcnn       cached samples against whole passes, a training step, nats for minutes
-    pixel-transformer  cached samples against whole passes, and ImageGPT's training step
-    spline-flow    spline flows: an update, ln p and samples beside nflows and zuko
-    glow           the inverse beside the forward pass; an affine coupling beside normflows'
-    langevin       a Langevin step: without weight gradients, chains as one batch
-    adversarial-step  a GAN's step: torchgan's DCGAN and torch-mimicry's SNGAN
-    adversarial-parts  what DiffAugment and lazy penalties cost a step
-    adversarial-sampling  10,000 images beside the bare network
-    graphrnn       the released GraphRNN: a step, drawing 32 and 256 graphs (--peer CHECKOUT)
-    graph-environment  graph-steps a second without a network; a thousand graphs measured
-    intervals      how often the interval of each metric holds, on worlds of known truth
-    verdicts       how often what a comparison claims holds on fresh seeds; goes on by itself
-    metric-checks  which sanity checks each metric of samples passes
-    discrepancy    how near the discrepancy comes to a divergence that is known
-    thief          a planted thief against the metric copies: how often it is caught
-    pmo            how fast molecules of worth are found: gcpn beside Mol GA and screening
-    molecule-environment  molecule-steps a second beside RDKit's; the parts of a PPO iteration
-    constrained    what calls buy where a molecule must stay like itself
-    start          --help, and the way from the command to the first training step
-
-A table is printed, and results/NAME.json written. Every benchmark has a dictionary `OPTIONS` of
-its options with their defaults, and `main(options)`, which returns the sections of its result.
+Each file with `OPTIONS`, a dictionary of options with their defaults, is a benchmark; `ABOUT` says
+in a line what it measures, and `main(options)` returns the sections of its result. Where it runs
+beside a peer (`WITH_PEERS`), it runs in the benchmarks' environment. A table is printed, and
+results/NAME.json written.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import os
 import sys
 
 from benchmarks import environment
 
-NAMES = (
-    "ddpm-step",
-    "ddpm-quality",
-    "samplers",
-    "sampling-peer",
-    "latent",
-    "watch",
-    "sr3",
-    "vae",
-    "pixelcnn",
-    "pixel-transformer",
-    "spline-flow",
-    "glow",
-    "langevin",
-    "adversarial-step",
-    "adversarial-parts",
-    "adversarial-sampling",
-    "graphrnn",
-    "graph-environment",
-    "intervals",
-    "verdicts",
-    "metric-checks",
-    "discrepancy",
-    "thief",
-    "pmo",
-    "constrained",
-    "molecule-environment",
-    "start",
-)
-ALONE = (
-    "sr3",
-    "latent",
-    "watch",
-    "graphrnn",
-    "graph-environment",
-    "intervals",
-    "verdicts",
-    "metric-checks",
-    "discrepancy",
-    "thief",
-    "pmo",
-    "constrained",
-    "molecule-environment",
-)
-"""Benchmarks that need no environment of their own: without a peer, or with a checkout of it."""
+
+def known() -> dict[str, dict[str, object]]:
+    """Return the plain constants of each benchmark by its name; nothing is imported for it."""
+    found = {}
+    for path in sorted(environment.HERE.glob("*.py")):
+        names: dict[str, object] = {}
+        for node in ast.parse(path.read_text()).body:
+            target = node.targets[0] if isinstance(node, ast.Assign) else None
+            target = node.target if isinstance(node, ast.AnnAssign) else target
+            if isinstance(target, ast.Name):
+                value = getattr(node, "value", None)
+                names[target.id] = value.value if isinstance(value, ast.Constant) else None
+        if "OPTIONS" in names:
+            found[path.stem.replace("_", "-")] = names
+    return found
 
 
 def main() -> int:
     """Go on in the right environment, run the benchmark, and keep its result."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
-    if name not in NAMES:
+    there = known()
+    if name not in there:
         print(__doc__, file=sys.stderr)
-        print(f"'{name}' was given; give one of {', '.join(NAMES)}.", file=sys.stderr)
+        for one, constants in there.items():
+            print(f"    {one:<22}{constants.get('ABOUT', '')}", file=sys.stderr)
+        print(f"\n'{name}' was given; give one of these.", file=sys.stderr)
         return 2
-    if name not in ALONE and not environment.is_inside():
+    if there[name].get("WITH_PEERS") and not environment.is_inside():
         interpreter = str(environment.python())
         os.environ |= {"PYTHONPATH": str(environment.ROOT), "TQDM_DISABLE": "1"}
         os.execv(interpreter, [interpreter, "-m", "benchmarks", *sys.argv[1:]])

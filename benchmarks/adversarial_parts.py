@@ -26,6 +26,8 @@ from trilemma.recipes.gan import AdversarialNet
 from trilemma.training.precision import choose
 from trilemma.training.trainer import Settings, Trainer
 
+ABOUT = "what DiffAugment and lazy penalties cost a step"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (9, "rounds that are kept"),
     "steps": (16, "steps of a side in its turn, a multiple of 16 for whole periods"),

@@ -24,6 +24,8 @@ from trilemma.data.sources import load
 from trilemma.families.gan import Gan
 from trilemma.recipes.gan import AdversarialNet
 
+ABOUT = "10,000 images beside the bare network"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (7, "rounds that are kept"),
     "images": (10_000, "images of a turn"),

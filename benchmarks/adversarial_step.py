@@ -41,6 +41,8 @@ from trilemma.maths.adversarial import LOSSES, PENALTIES
 from trilemma.training.precision import choose
 from trilemma.training.trainer import Settings, Trainer
 
+ABOUT = "a GAN's step: torchgan's DCGAN and torch-mimicry's SNGAN"
+WITH_PEERS = True
 OPTIONS = {
     "peers": ("torchgan,torch-mimicry", "whom to compare with"),
     "rounds": (9, "rounds that are kept"),

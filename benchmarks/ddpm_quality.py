@@ -34,6 +34,8 @@ from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.judge import judge_samples
 
+ABOUT = "what the same minutes of training buy: fd, and seconds a sample"
+WITH_PEERS = True
 OPTIONS = {
     "minutes": (20.0, "minutes of training of each side"),
     "samples": (2000, "samples measured"),

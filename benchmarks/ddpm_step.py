@@ -42,6 +42,8 @@ from trilemma.training.precision import Precision, choose
 from trilemma.training.run import Run
 from trilemma.training.trainer import Settings, Trainer
 
+ABOUT = "the same U-Net's work: training step, evaluation, overhead, memory"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (15, "rounds that are kept"),
     "steps": (3, "steps of a side in its turn"),

@@ -26,6 +26,7 @@ from trilemma.metrics.extractors import extractor
 from trilemma.metrics.held_out import bound_chance, held_out, planted
 from trilemma.metrics.score import wilson
 
+ABOUT = "how near the discrepancy comes to a divergence that is known"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "repetitions": (10, "fresh draws of each planted share and each flaw"),
     "intervals": (100, "fresh draws of each world of an interval"),

@@ -27,6 +27,8 @@ from trilemma.networks.bijections import Invertible1x1
 from trilemma.networks.coupling import AffineCoupling, Chain
 from trilemma.recipes.glow import Glow
 
+ABOUT = "the inverse beside the forward pass; an affine coupling beside normflows'"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (11, "turns of each side"),
     "repeat": (5, "passes of a turn"),

@@ -19,6 +19,7 @@ from trilemma.metrics.graph_statistics import statistics
 from trilemma.metrics.graphs import KERNELS
 from trilemma.metrics.mmd import Gram
 
+ABOUT = "graph-steps a second without a network; a thousand graphs measured"
 OPTIONS = {
     "graphs": (256, "graphs at once"),
     "nodes": (20, "nodes of a graph at most"),

@@ -32,6 +32,7 @@ from trilemma.recipes.runs import load, untrained
 from trilemma.training.precision import choose
 from trilemma.training.trainer import Settings, Trainer
 
+ABOUT = "the released GraphRNN: a step, drawing 32 and 256 graphs (--peer CHECKOUT)"
 OPTIONS = {
     "peer": ("", "folder of a checkout of the GitHub project JiaxuanYou/graph-generation"),
     "sets": ("grid,community", "data sets"),

@@ -25,6 +25,7 @@ from trilemma.core.noise import mix
 from trilemma.metrics.registry import metric, metrics
 from trilemma.metrics.score import NORMAL_95, wilson
 
+ABOUT = "how often the interval of each metric holds, on worlds of known truth"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "repetitions": (400, "fresh draws of each world"),
     "only": ("", "worlds with this in their name"),

@@ -21,6 +21,8 @@ from trilemma.maths.langevin import ula
 from trilemma.recipes.ebm import EnergyBased
 from trilemma.training.precision import choose
 
+ABOUT = "a Langevin step: without weight gradients, chains as one batch"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (15, "rounds that are kept"),
     "chains": (64, "chains that walk"),

@@ -40,6 +40,7 @@ from trilemma.core.sampling import samples
 from trilemma.families.latent_diffusion import LatentDiffusion
 from trilemma.recipes.runs import Loaded
 
+ABOUT = "latent diffusion beside pixel diffusion: fd, and seconds a sample"
 OPTIONS = {
     "run": ("", "folder of a trained run of latent-diffusion"),
     "pixel": ("", "folder of a trained run of ddpm on the same data"),

@@ -31,6 +31,7 @@ from trilemma.metrics.metric import COVERAGE, QUALITY, Metric
 from trilemma.metrics.registry import metrics
 from trilemma.metrics.score import Score
 
+ABOUT = "which sanity checks each metric of samples passes"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "n": (500, "samples, as many test examples and twice as many training examples"),
     "repetitions": (5, "fresh draws of each world, of which the mean is judged"),

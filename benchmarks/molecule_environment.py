@@ -26,6 +26,7 @@ from trilemma.maths.molecule_environment import MoleculeEnvironment, State
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import untrained
 
+ABOUT = "molecule-steps a second beside RDKit's; the parts of a PPO iteration"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "molecules": (512, "molecules at once"),
     "atoms": (38, "atoms at most"),

@@ -44,6 +44,8 @@ from trilemma.recipes.pixel_transformer import PixelTransformer
 from trilemma.training.precision import choose
 from trilemma.training.trainer import Settings, Trainer
 
+ABOUT = "cached samples against whole passes, and ImageGPT's training step"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (3, "rounds of samples, and three times as many of training steps"),
     "images": (64, "images drawn together"),

@@ -43,6 +43,8 @@ from trilemma.training.precision import choose
 from trilemma.training.run import Run
 from trilemma.training.trainer import Settings, Trainer
 
+ABOUT = "cached samples against whole passes, a training step, nats for minutes"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (3, "rounds of samples, and three times as many of training steps"),
     "images": (16, "images drawn together"),

@@ -57,6 +57,7 @@ from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 
+ABOUT = "how fast molecules of worth are found: gcpn beside Mol GA and screening"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "tasks": ("jnk3,gsk3b,drd2,qed", "rewards, with commas between: of TASKS, or 'all'"),
     "methods": ("gcpn,proposer,mol-ga,screening", "methods, with commas between"),

@@ -45,6 +45,8 @@ from trilemma.metrics.features import feature_reference
 from trilemma.metrics.frechet import frechet_distance, frechet_spread
 from trilemma.recipes.runs import Loaded, load
 
+ABOUT = "all samplers × steps on one trained run: fd, seconds, what a sampler adds"
+WITH_PEERS = True
 OPTIONS = {
     "run": ("", "folder of a trained run of ddpm or latent-diffusion"),
     "samples": (1000, "samples measured of each combination"),

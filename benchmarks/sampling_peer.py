@@ -41,6 +41,8 @@ from trilemma.families.diffusion import Diffusion
 from trilemma.maths.samplers import SAMPLERS, Ddim
 from trilemma.maths.schedules import chain
 
+ABOUT = "our weights under diffusers' schedulers, beside our best sampler in 10 steps"
+WITH_PEERS = True
 OPTIONS = {
     "run": ("", "folder of a trained run of ddpm, schedule cosine or linear"),
     "samples": (1000, "samples measured of each side"),

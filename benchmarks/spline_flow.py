@@ -26,6 +26,8 @@ from trilemma.core.noise import Noise
 from trilemma.families.flow import NormalizingFlow
 from trilemma.networks.splines import SplineFlow
 
+ABOUT = "spline flows: an update, ln p and samples beside nflows and zuko"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (9, "turns of each side"),
     "times": (20, "repetitions in a turn"),

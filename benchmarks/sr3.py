@@ -50,6 +50,7 @@ from trilemma.metrics.restoration import (
 from trilemma.networks.enlarge import enlarge, places
 from trilemma.recipes.runs import Loaded, load
 
+ABOUT = "what SR3 restores in few and many steps, beside bicubic and a regressor"
 OPTIONS = {
     "diffusion": ("", "run of sr3"),
     "regression": ("", "run of sr3 --method regression; none leaves its rows out"),

@@ -20,6 +20,8 @@ from benchmarks.record import Section
 from benchmarks.turns import by_turns, ratio
 from trilemma.core.errors import BadInput
 
+ABOUT = "--help, and the way from the command to the first training step"
+WITH_PEERS = True
 OPTIONS = {"rounds": (7, "times that each is started")}
 
 TORCH, HELP, LIST, STEP = (

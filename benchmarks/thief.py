@@ -38,6 +38,7 @@ from trilemma.metrics.metric import Memo
 from trilemma.metrics.neighbours import radii
 from trilemma.metrics.score import wilson
 
+ABOUT = "a planted thief against the metric copies: how often it is caught"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "trials": (100, "trials of each world"),
     "samples": (2000, "samples of each trial"),

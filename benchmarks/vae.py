@@ -44,6 +44,8 @@ from trilemma.training.precision import choose
 from trilemma.training.run import Run
 from trilemma.training.trainer import Settings, Trainer
 
+ABOUT = "pythae's perceptron VAE: an epoch, and the bound after the same minutes"
+WITH_PEERS = True
 OPTIONS = {
     "rounds": (7, "epochs of each side"),
     "minutes": (2.0, "minutes of training before the bound is measured"),

@@ -56,6 +56,7 @@ from trilemma.training.distributed import world
 from trilemma.training.precision import choose_device
 from trilemma.training.signals import Stop, listening
 
+ABOUT = "how often what a comparison claims holds on fresh seeds; goes on by itself"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "out": ("verdicts", "folder of the comparisons, to be gone on with"),
     "minutes": (0.5, "of training of each, as of the user's comparison"),

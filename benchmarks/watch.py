@@ -30,6 +30,7 @@ from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 
+ABOUT = "what looking at fd on the way costs a training"
 OPTIONS = {
     "recipe": ("ddpm", "what is trained, with its defaults"),
     "data": ("fashion-mnist", "on what"),

@@ -52,12 +52,22 @@ def _worths(context: Context) -> dict[str, float | Tensor]:
     chance = known.stand_ins["random"].different[: min(SCREENED, calls)]
     baselines[f"{len(chance)} molecules of chance"] = _asked(reward, chance)
     limit = context.asked.most
-    chains = [
-        molecule([1] * n, [(i, i + 1, 1) for i in range(n - 1)]) for n in range(1, limit + 1)
-    ]
-    spelt = to_smiles(_padded(chains, limit), context.data.domain.elements)
-    baselines[f"straight alkanes up to C{limit}"] = _asked(reward, spelt)
+    for how, alkane in (("straight", _straight), ("branched", _branched)):
+        chains = _padded([alkane(n) for n in range(1, limit + 1)], limit)
+        spelt = to_smiles(chains, context.data.domain.elements)
+        baselines[f"{how} alkanes up to C{limit}"] = _asked(reward, spelt)
     return baselines
+
+
+def _straight(n: int) -> Tensor:
+    return molecule([1] * n, [(i, i + 1, 1) for i in range(n - 1)])
+
+
+def _branched(n: int) -> Tensor:
+    """Return a chain with a methyl at every second atom."""
+    chain = n - max(0, n - 1) // 3
+    bonds = [(i, i + 1, 1) for i in range(chain - 1)]
+    return molecule([1] * n, [*bonds, *((2 * k + 1, chain + k, 1) for k in range(n - chain))])
 
 
 def _padded(each: Sequence[Tensor], limit: int) -> Tensor:
