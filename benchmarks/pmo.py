@@ -18,7 +18,8 @@ set that a seed draws, which are asked too, and at most 45 heavy atoms. Of each 
                      generation
     screening        molecules of the data in random order
 
-A run is kept in `--out` when it ends, so that the same command goes on. PMO's published rows begin
+A run is kept in `--out` when it ends, so that the same command goes on; TASK.svg there draws the
+best ten over calls. PMO's published rows begin
 with ZINC's molecules and are not those of the same start.
 
 References:
@@ -50,9 +51,10 @@ from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import expression
 from trilemma.data.search import STARTED, CountedOracle, Search, start_rows
-from trilemma.maths.search import auc_top, top
+from trilemma.maths.search import EVERY, auc_top, best_so_far, top
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
+from trilemma.report import charts
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
@@ -102,6 +104,8 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
 """Fields of the recipe, by method."""
 
 Scores = list[float]
+Found = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+"""Runs by task and method."""
 
 
 def main(options: Any) -> list[Section]:
@@ -110,19 +114,36 @@ def main(options: Any) -> list[Section]:
     tasks = list(TASKS) if options.tasks == "all" else options.tasks.split(",")
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for seed in range(options.seeds):
         for task in tasks:
             for method in options.methods.split(","):
                 one = _run(task, method, seed, data, options, folder)
                 if one is not None:
                     found.setdefault((task, method), []).append(one)
+    for task in tasks:
+        _draw(task, found, options.calls, folder)
     return [_section(found, tasks, options.methods.split(","), options)]
+
+
+def _draw(task: str, found: Found, calls: int, folder: Path) -> None:
+    """Write how the mean of the best ten rose with the calls, in mean over seeds, as TASK.svg."""
+    marks = list(range(0, calls + 1, EVERY))
+    courses = {}
+    for (name, method), runs in found.items():
+        known = [one["course"] for one in runs if "course" in one]
+        if name == task and known:
+            # Where a method stopped before, its last mean is held.
+            held = [(each + each[-1:] * len(marks))[: len(marks)] for each in known]
+            courses[method] = [mean(values) for values in zip(*held, strict=True)]
+    if courses:
+        chart = charts.lines(marks, courses, "calls of the oracle", f"best ten, {task}")
+        (folder / f"{task}.svg").write_text(chart)
 
 
 def _run(
     task: str, method: str, seed: int, data: DataSet, options: Any, folder: Path
-) -> dict[str, float] | None:
+) -> dict[str, Any] | None:
     path = folder / f"{task}-{method}-{seed}.json"
     if path.exists():
         kept = json.loads(path.read_text())
@@ -151,9 +172,10 @@ def _run(
         "asked": len(scores),
         "calls": options.calls,
         "seconds": time.process_time() - start,
+        "course": [round(value, 4) for value in best_so_far(s, 10)[1]],
     }
     path.write_text(json.dumps(made))
-    print(made, flush=True)
+    print({name: value for name, value in made.items() if name != "course"}, flush=True)
     return made
 
 
@@ -244,7 +266,7 @@ METHODS: Mapping[str, Callable[[str, int, DataSet, int], Scores | None]] = {
 
 
 def _section(
-    found: Mapping[tuple[str, str], Sequence[Mapping[str, float]]],
+    found: Found,
     tasks: Sequence[str],
     methods: Sequence[str],
     options: Any,
