@@ -47,7 +47,7 @@ import torch
 from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.molecule import valences
-from trilemma.data import sources
+from trilemma.data import guacamol, sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import expression
 from trilemma.data.search import STARTED, CountedOracle, Search, start_rows
@@ -82,8 +82,9 @@ TASKS: Mapping[str, str] = {
         "rediscover(Cc1c(C)c2OC(C)(COc3ccc(CC4SC(=O)NC4=O)cc3)CCc2c(C)c1O)"
     ),
     "thiothixene_rediscovery": ("rediscover(CN(C)S(=O)(=O)c1ccc2Sc3ccccc3C(=CCCN4CCN(C)CC4)c2c1)"),
+    **{name: name for name in guacamol.TASKS},
 }
-"""PMO's tasks that our rewards can say, by its names."""
+"""PMO's 23 tasks, by its names, as rewards."""
 PUBLISHED = {
     "REINVENT (PMO, from ZINC)": {"jnk3": 0.783, "gsk3b": 0.865, "drd2": 0.945, "qed": 0.941},
     "Graph GA (PMO, from ZINC)": {"jnk3": 0.553, "gsk3b": 0.788, "drd2": 0.964, "qed": 0.940},

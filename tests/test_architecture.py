@@ -63,8 +63,9 @@ ONLY_IN = {
     "rich": {"terminal", "report"},
     "rdkit": {
         "data/chemistry.py",
+        "data/guacamol.py",
+        "data/molecule_scores.py",
         "data/oracles.py",
-        "data/properties.py",
         "report/molecules.py",
     },
 }

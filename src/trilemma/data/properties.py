@@ -14,40 +14,39 @@ A reward is written as an expression,
     0.5 * qed + 0.5 * sa            weighted sums
     qed * scaffold(c1ccccc1)        products
 
-and is a function of a batch of molecules. Penalised logP is as GCPN and JT-VAE have it,
-
-    plogp = (logP - 2.4570953) / 1.4343244 + (3.0525811 - SA) / 0.8335207
-            + (0.0485697 - (largest ring - 6)+) / 0.2860212
-
-with rings from RDKit's ring information, for a cycle basis is not unique. `sa` is 1 at the
-synthetic accessibility 1, easy, and 0 at 10.
-
-References:
-    | Quantifying the chemical beauty of drugs (Bickerton et al., 2012), for QED
-    | Estimation of synthetic accessibility score of drug-like molecules (Ertl & Schuffenhauer,
-      2009)
-    | GuacaMol: Benchmarking Models for de Novo Molecular Design (Brown et al., 2019)
+and is a function of a batch of molecules. `sa` is 1 at the synthetic accessibility 1, easy, and 0
+at 10. Besides there are GuacaMol's goals by their names (`data.guacamol`), and the classifiers of
+`data.oracles`.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from typing import Any
 
 from trilemma.core.errors import BadInput, nearest
-from trilemma.data import oracles
-from trilemma.data.chemistry import NotUsable, chemistry, parsed
+from trilemma.data import guacamol, oracles
+from trilemma.data.molecule_scores import (
+    Mols,
+    Score,
+    each,
+    isomer,
+    log_p,
+    passes,
+    penalised_log_p,
+    qed,
+    rediscover,
+    scaffold,
+    similar,
+    synthetic_accessibility,
+    tpsa,
+    weight,
+)
 from trilemma.data.own_reward import own
 
 __all__ = ["FUNCTIONS", "PROPERTIES", "Expression", "Property", "expression"]
-
-Mols = Sequence[Any]
-Score = Callable[[Mols], list[float]]
 
 
 @dataclass(frozen=True)
@@ -60,158 +59,29 @@ class Property:
     unit: str = ""
 
 
-def _each(of: Callable[[Any], float]) -> Score:
-    return lambda mols: [float(of(mol)) for mol in mols]
-
-
-@cache
-def _sascorer() -> Any:  # noqa: ANN401
-    """Return the module of the synthetic accessibility score, which RDKit's wheel brings."""
-    import importlib.util
-    from pathlib import Path
-
-    from rdkit import RDConfig
-
-    path = Path(RDConfig.RDContribDir) / "SA_Score" / "sascorer.py"
-    spec = importlib.util.spec_from_file_location("trilemma_sascorer", path)
-    if spec is None or spec.loader is None or not path.is_file():
-        raise BadInput(f"RDKit's SA_Score is not where it should be ({path}); reinstall rdkit.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def synthetic_accessibility(mol: Any) -> float:  # noqa: ANN401
-    """Return the score of Ertl and Schuffenhauer: 1 easy … 10 hard."""
-    return _sascorer().calculateScore(mol)
-
-
-def _log_p(mol: Any) -> float:  # noqa: ANN401
-    from rdkit.Chem import rdMolDescriptors
-
-    return rdMolDescriptors.CalcCrippenDescriptors(mol)[0]
-
-
-def _qed(mol: Any) -> float:  # noqa: ANN401
-    from rdkit.Chem import QED
-
-    return QED.qed(mol)
-
-
-def _weight(mol: Any) -> float:  # noqa: ANN401
-    from rdkit.Chem import Descriptors
-
-    return Descriptors.MolWt(mol)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _tpsa(mol: Any) -> float:  # noqa: ANN401
-    from rdkit.Chem import rdMolDescriptors
-
-    return rdMolDescriptors.CalcTPSA(mol)
-
-
-@cache
-def _filters() -> Any:  # noqa: ANN401
-    """Return the catalogue of ZINC's filters, built once."""
-    from rdkit.Chem import FilterCatalog
-
-    params = FilterCatalog.FilterCatalogParams()
-    params.AddCatalog(FilterCatalog.FilterCatalogParams.FilterCatalogs.ZINC)
-    return FilterCatalog.FilterCatalog(params)
-
-
-def _passes(mol: Any) -> float:  # noqa: ANN401
-    return float(not _filters().HasMatch(mol))
-
-
-def penalised_log_p(mol: Any) -> float:  # noqa: ANN401
-    """Return penalised logP, each part standardised by ZINC's mean and deviation."""
-    rings = mol.GetRingInfo().AtomRings()
-    beyond = max((len(ring) for ring in rings), default=6) - 6
-    return (
-        (_log_p(mol) - 2.4570953396190123) / 1.434324401111988
-        + (3.0525811293166134 - synthetic_accessibility(mol)) / 0.8335207024513095
-        + (0.0485696876403053 - max(beyond, 0)) / 0.2860212110245455
-    )
-
-
 PROPERTIES: Mapping[str, Property] = {
     one.name: one
     for one in (
-        Property("qed", "drug-likeness, 0 to 1", _each(_qed)),
-        Property("plogp", "penalised logP; cap the atoms, for long chains win it", _each(
+        Property("qed", "drug-likeness, 0 to 1", each(qed)),
+        Property("plogp", "penalised logP; cap the atoms, for long chains win it", each(
             penalised_log_p)),
-        Property("logp", "octanol-water partition, Crippen's estimate", _each(_log_p)),
-        Property("weight", "molecular weight", _each(_weight), "g/mol"),
-        Property("tpsa", "topological polar surface", _each(_tpsa), "square angstrom"),
-        Property("sa", "ease of synthesis: 1 easy, 0 hard", _each(
+        Property("logp", "octanol-water partition, Crippen's estimate", each(log_p)),
+        Property("weight", "molecular weight", each(weight), "g/mol"),
+        Property("tpsa", "topological polar surface", each(tpsa), "square angstrom"),
+        Property("sa", "ease of synthesis: 1 easy, 0 hard", each(
             lambda mol: (10 - synthetic_accessibility(mol)) / 9)),
-        Property("filters", "1 where ZINC's filters let it pass, else 0", _each(_passes)),
+        Property("filters", "1 where ZINC's filters let it pass, else 0", each(passes)),
         *(
             Property(name, f"{card.meaning} (trilemma data fetch oracles)", card.of)
             for name, card in oracles.ORACLES.items()
         ),
+        *(
+            Property(name, f"GuacaMol's goal: {task.meaning}", task)
+            for name, task in guacamol.TASKS.items()
+        ),
     )
 }  # fmt: skip
 """By name; one more is a line here, or an oracle."""
-
-
-# Functions of a molecule that is given
-
-
-@cache
-def _fingerprints(radius: int) -> Any:  # noqa: ANN401
-    from rdkit.Chem import rdFingerprintGenerator
-
-    return rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=2048)
-
-
-def similar(smiles: str) -> Score:
-    """Return Tanimoto similarity to a molecule, Morgan bits of radius 2."""
-    from rdkit import DataStructs
-
-    make = _fingerprints(2)
-    target = make.GetFingerprint(_target(smiles))
-    return lambda mols: DataStructs.BulkTanimotoSimilarity(
-        target, [make.GetFingerprint(mol) for mol in mols]
-    )
-
-
-def rediscover(smiles: str) -> Score:
-    """Return Tanimoto similarity of sparse counts of radius 2 (ECFC4)."""
-    from rdkit import DataStructs
-
-    make = _fingerprints(2)
-    target = make.GetSparseCountFingerprint(_target(smiles))
-    return lambda mols: DataStructs.BulkTanimotoSimilarity(
-        target, [make.GetSparseCountFingerprint(mol) for mol in mols]
-    )
-
-
-def isomer(formula: str) -> Score:
-    """Return how near the formula is: geometric mean over elements and the number of atoms."""
-    parts = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
-    if not parts or "".join(a + b for a, b in parts) != formula:
-        raise BadInput(f"isomer({formula}) has no formula such as C7H8N2O2.")
-    wanted: Counter[str] = Counter()
-    for symbol, count in parts:
-        wanted[symbol] += int(count or 1)
-
-    def of(mol: Any) -> float:  # noqa: ANN401
-        whole = chemistry().AddHs(mol)
-        have = Counter(atom.GetSymbol() for atom in whole.GetAtoms())
-        gaps = [(have[symbol] - count, 1.0) for symbol, count in wanted.items()]
-        gaps.append((whole.GetNumAtoms() - sum(wanted.values()), 2.0))
-        each = [math.exp(-0.5 * (gap / sigma) ** 2) for gap, sigma in gaps]
-        return math.prod(each) ** (1 / len(each))
-
-    return _each(of)
-
-
-def scaffold(smiles: str) -> Score:
-    """Return 1 where a substructure is there, else 0."""
-    wanted = _target(smiles)
-    return _each(lambda mol: float(mol.HasSubstructMatch(wanted)))
 
 
 FUNCTIONS: Mapping[str, Callable[[str], Score]] = {
@@ -221,13 +91,6 @@ FUNCTIONS: Mapping[str, Callable[[str], Score]] = {
     "scaffold": scaffold,
     "python": own,
 }
-
-
-def _target(smiles: str) -> Any:  # noqa: ANN401
-    try:
-        return parsed(smiles)
-    except NotUsable:
-        raise BadInput(f"'{smiles}' in a reward is no SMILES that RDKit reads.") from None
 
 
 # Expressions
