@@ -8,10 +8,10 @@ from scipy.stats import wasserstein_distance
 
 from trilemma.core.molecule import sizes
 from trilemma.data import sources
-from trilemma.data.chemistry import parsed, standardised, to_smiles, to_tensors
+from trilemma.data.chemistry import parsed, scaffold, standardised, to_smiles, to_tensors
 from trilemma.metrics.chemnet import chemnet
 from trilemma.metrics.judge import judge, judge_samples, reference_for
-from trilemma.metrics.molecules import internal_diversity, wasserstein
+from trilemma.metrics.molecules import cosine, internal_diversity, wasserstein
 from trilemma.metrics.trivial_molecules import TRIVIAL, alkanes, random_molecules
 
 
@@ -152,3 +152,14 @@ def test_what_was_sought_is_measured(data, reference):
     assert found["auc_top10"].value == pytest.approx(0.5, abs=0.01)
     assert found["top10"].baselines["straight alkanes up to C38"] == 0
     assert any(name.startswith("screening of") for name in found["top10"].baselines)
+
+
+def test_scaffolds_are_compared_as_often_as_they_come(data, reference):
+    assert scaffold("CC(=O)Nc1ccc(O)cc1") == "c1ccccc1"
+    assert scaffold("CCO") == ""
+    assert cosine({"a": 3, "b": 4}, {"b": 1, "c": 1}) == pytest.approx(4 / 5 / 2**0.5)
+    same = measured(data.test.x, reference, "scaffold_similarity")["scaffold_similarity"]
+    assert same.value == pytest.approx(1)
+    assert 0 < same.floor < 1
+    assert 0 < same.baselines["random"] < 1
+    assert same.baselines["alkanes"] == 0

@@ -40,6 +40,7 @@ __all__ = [
     "muted",
     "parsed",
     "rdkit_version",
+    "scaffold",
     "standardised",
     "to_mol",
     "to_smiles",
@@ -261,6 +262,13 @@ def to_smiles(x: UInt8[Tensor, "B N N"], elements: Sequence[str] = ELEMENTS) -> 
         except NotUsable:
             spelt.append("")
     return spelt
+
+
+def scaffold(smiles: str) -> str:
+    """Return the Bemis-Murcko scaffold: rings and what links them; '' where there is no ring."""
+    from rdkit.Chem.Scaffolds import MurckoScaffold
+
+    return MurckoScaffold.MurckoScaffoldSmiles(mol=chemistry().MolFromSmiles(smiles))
 
 
 def fingerprints(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> Tensor:

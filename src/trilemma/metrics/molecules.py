@@ -4,6 +4,8 @@ r"""What generated molecules are: valid, different, new, diverse, like the data.
     unique              share of valid ones that are different, by canonical SMILES
     novel               share of different valid ones that are no training molecule
     internal_diversity  1 - mean Tanimoto similarity of pairs of valid ones (Morgan, radius 2)
+    scaffold_similarity cosine between counts of Bemis-Murcko scaffolds of samples and of test
+                        molecules, as MOSES has it
     fcd                 Fréchet distance in ChemNet's 512 features (`metrics.chemnet`)
     logp_gap, …         distance of Wasserstein, order 1, between a property of samples and of test
                         molecules, over the standard deviation of the latter
@@ -18,7 +20,8 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +29,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.noise import mix
-from trilemma.data.chemistry import fingerprints, parsed, rdkit_version, to_smiles
+from trilemma.data.chemistry import fingerprints, parsed, rdkit_version, scaffold, to_smiles
 from trilemma.data.properties import PROPERTIES
 from trilemma.metrics.chemnet import FEATURES, chemnet
 from trilemma.metrics.context import Context, Reference
@@ -39,6 +42,7 @@ __all__ = [
     "METRICS",
     "MOST",
     "SCREENED",
+    "cosine",
     "diversity_spread",
     "internal_diversity",
     "known_of",
@@ -199,6 +203,48 @@ def _diversity(context: Context) -> Score:
     ).within(diversity_spread(bits))
 
 
+# Scaffolds
+
+
+def _scaffolds(it: Spelt) -> Counter[str]:
+    found = Counter(scaffold(smiles) for smiles in it.valid[:MOST])
+    found.pop("", None)
+    return found
+
+
+def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """Return the cosine of two tables of counts; 0 where one is empty.
+
+    >>> cosine({"a": 3, "b": 4}, {"b": 2})
+    0.8
+    """
+    both = sum(count * other.get(name, 0) for name, count in one.items())
+    lengths = [math.sqrt(sum(count**2 for count in x.values())) for x in (one, other)]
+    return both / (lengths[0] * lengths[1]) if all(lengths) else 0.0
+
+
+def _scaffold_similarity(context: Context) -> Score:
+    it, known = context.once(spelt_of), known_of(context)
+    test = known.test.once(_scaffolds)
+    if not test:
+        raise Unmeasured("no test molecule has a ring, so there are no scaffolds")
+
+    def value(other: Spelt) -> float:
+        return cosine(other.once(_scaffolds), test)
+
+    n, rings = min(len(it.valid), MOST), sum(it.once(_scaffolds).values())
+    return Score(
+        value(it),
+        floor=value(known.real),
+        baselines={name: value(other) for name, other in known.stand_ins.items()},
+        n=n,
+        protocol=f"cosine between counts of Bemis-Murcko scaffolds of {n} samples, {rings} with "
+        f"rings and {len(it.once(_scaffolds))} scaffolds, and of "
+        f"{min(len(known.test.valid), MOST)} test molecules, {len(test)} scaffolds; molecules "
+        f"without rings have none; {version()}; floor: training molecules; no interval",
+    )
+
+
 # Distances
 
 
@@ -327,6 +373,20 @@ METRICS = (
         least=0.0,
         most=1.0,
         measure=_diversity,
+    ),
+    Metric(
+        name="scaffold_similarity",
+        label="scaffolds",
+        better="higher",
+        unit="cosine",
+        meaning="How alike the scaffolds of samples and of test molecules are, as often as they "
+        "come.",
+        failure="It grows with n where scaffolds are many, and chance has the frequent ones of "
+        "small molecules too: compare at one n, and with its floor.",
+        kinds=("molecule",),
+        least=0.0,
+        most=1.0,
+        measure=_scaffold_similarity,
     ),
     Metric(
         name="fcd",
