@@ -38,6 +38,8 @@ TURNS = 8
 """Given molecules that have their turn at once."""
 POOLED = 20
 """Molecules of a pool."""
+PATIENCE = 10
+"""Turns without a candidate that is like the given molecule and new, after which it is left."""
 
 
 def similarity(one: str, other: str) -> float:
@@ -57,6 +59,8 @@ class Pool:
     scores: list[float]
     seen: set[str] = field(default_factory=set)
     calls: int = 0
+    barren: int = 0
+    """Turns in a row that had no candidate."""
 
     def add(self, x: Tensor, smiles: Sequence[str], scores: Sequence[float]) -> None:
         """Take in what was asked."""
@@ -106,7 +110,7 @@ class ConstrainedSearch(Search):
 
     @property
     def is_spent(self) -> bool:
-        """Tell whether no given molecule has a call left."""
+        """Tell whether no given molecule has a call left, or a use for one."""
         return bool(self.pools) and not self._open()
 
     def open(self, x: UInt8[Tensor, "B N N"]) -> None:
@@ -159,7 +163,7 @@ class ConstrainedSearch(Search):
         return torch.stack([pool.x[0] for pool in self.pools]) if self.pools else self.given
 
     def _open(self) -> list[Pool]:
-        return [pool for pool in self.pools if pool.calls < self.each]
+        return [it for it in self.pools if it.calls < self.each and it.barren < PATIENCE]
 
     def _turns(self, number: int) -> list[Pool]:
         there = self._open() or self.pools
@@ -187,6 +191,7 @@ class ConstrainedSearch(Search):
         names = list(fresh)
         calls = min(max(1, self.asked // TURNS), self.each - pool.calls)
         chosen = [names[i] for i in self.surrogate.choose(names, calls, number)] if calls else []
+        pool.barren = 0 if chosen else pool.barren + 1
         if chosen:
             rows = [fresh[smiles] for smiles in chosen]
             pool.add(both[rows], chosen, self._score(both[rows], chosen).tolist())

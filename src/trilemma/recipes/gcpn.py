@@ -125,7 +125,12 @@ class MoleculeReinforced(Recipe):
         if not calls:
             return 0
         asked = self.asked or max(1, self.episodes // 2 + self.children)
-        return CLONED + self._batches * math.ceil(2 * calls / asked)
+        return self._cloned + self._batches * math.ceil(2 * calls / asked)
+
+    @property
+    def _cloned(self) -> int:
+        """Return the updates of cloning where calls are the budget."""
+        return CLONED if self.cloning > 0 else 0
 
     @property
     def _calls_each(self) -> int:
@@ -197,7 +202,7 @@ class MoleculeReinforced(Recipe):
 
         share = self.cloning
         if self.steps:
-            share = CLONED / self.steps if self.cloning > 0 else 0.0
+            share = self._cloned / self.steps
         if share <= 0:
             return [Stage("reinforce", learner, rollouts, prepare=prepare)]
         return [
