@@ -211,6 +211,28 @@ class TestAdvance:
         assert made.oracle.is_spent
         assert len(counted.seen) == len(SMILES) + 2
 
+    @pytest.mark.parametrize("asked", [0, 6])
+    def test_a_scaffold_that_must_stay_stays(self, asked):
+        counted = Asked()
+        made = Search(
+            CountedOracle(counted, "size"),
+            elements=ELEMENTS,
+            valence=VALENCE,
+            most=12,
+            limit=20,
+            seed=0,
+            asked=asked,
+            keep=["c1ccccc1", "C1CC1"],
+        )
+        made.open(tensors(SMILES))
+        assert counted.seen == ["Oc1ccccc1", "NCC1CC1"]
+        for number in range(3):
+            made.advance(tensors(["Cc1ccccc1"]), 20, number)
+        patterns = [parsed("c1ccccc1"), parsed("C1CC1")]
+        assert len(counted.seen) > 8
+        for smiles in counted.seen:
+            assert any(parsed(smiles).HasSubstructMatch(it) for it in patterns)
+
     def test_nothing_known_is_asked_without_one(self):
         made = search(CountedOracle(atoms, "size"))
         assert made.advance(tensors(["CCO", "CC"]), 5, 0).tolist() == [3, 2]

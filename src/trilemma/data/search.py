@@ -24,7 +24,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise, mix
-from trilemma.data.chemistry import chemistry, muted, to_smiles
+from trilemma.data.chemistry import chemistry, muted, parsed, to_smiles
 from trilemma.data.genetic import children, rank_weights
 from trilemma.data.surrogate import Surrogate
 
@@ -141,6 +141,7 @@ class Search:
         limit: N.
         seed: Seed of children and of replay.
         asked: How many molecules a surrogate chooses to be asked each time; 0: no surrogate.
+        keep: SMILES of scaffolds of which one must stay; whatever has none is not asked.
     """
 
     def __init__(
@@ -153,7 +154,9 @@ class Search:
         limit: int,
         seed: int,
         asked: int = 0,
+        keep: Sequence[str] = (),
     ) -> None:
+        self._patterns = [parsed(smiles) for smiles in keep]
         self.asked, self.surrogate = asked, Surrogate(seed) if asked else None
         self.oracle, self.elements = oracle, tuple(elements)
         self.valence, self.most, self.seed = tuple(valence), most, seed
@@ -168,7 +171,7 @@ class Search:
 
     def open(self, x: UInt8[Tensor, "B N N"]) -> None:
         """Ask what the molecules of the data are worth with which a search begins."""
-        self.score(x)
+        self.score(self._fitting(x))
 
     def starts(self, count: int, number: int) -> UInt8[Tensor, "B N N"] | None:
         """Return molecules with which episodes begin, where this search says so."""
@@ -201,7 +204,7 @@ class Search:
         """
         if self.surrogate is None or not self.oracle.scores:
             if count and len(self.best):
-                self.score(self.propose(count, number))
+                self.score(self._fitting(self.propose(count, number)))
             return self.score(x)
         spelt = to_smiles(x, self.elements)
         rounds = -(-self.asked // AT_ONCE)
@@ -212,7 +215,8 @@ class Search:
                 break
             both = x.cpu()
             if count and len(self.best):
-                both = torch.cat([both, self.propose(max(1, count // rounds), turn)])
+                proposed = self.propose(max(1, count // rounds), turn)
+                both = torch.cat([both, self._fitting(proposed)])
             names = [*spelt, *to_smiles(both[len(x) :], self.elements)]
             self._ask(both, names, -(-self.asked // rounds), turn)
         values = self.surrogate.mean(spelt)
@@ -220,6 +224,13 @@ class Search:
             if not smiles or smiles in self.oracle.scores:
                 values[i] = self.oracle.scores.get(smiles, 0.0)
         return values.to(x.device)
+
+    def _fitting(self, x: Tensor) -> Tensor:
+        """Return those that have a scaffold that must stay."""
+        if not self._patterns:
+            return x
+        mols = [_read(smiles) for smiles in to_smiles(x, self.elements)]
+        return x[[any(mol.HasSubstructMatch(it) for it in self._patterns) for mol in mols]]
 
     def _ask(self, x: Tensor, spelt: Sequence[str], count: int, number: int) -> None:
         """Ask what the surrogate chooses among candidates."""

@@ -262,7 +262,7 @@ class MoleculeReinforced(Recipe):
             return None
         calls = 0 if self.improve else self.oracle_calls
         oracle = CountedOracle(expression(self.reward), self.reward, calls)
-        search: Callable[..., Search] = Search
+        search: Callable[..., Search] = partial(Search, keep=self._starts())
         if self.improve:
             count = len(self._starts()) or len(self._lowest(data))
             search = partial(
