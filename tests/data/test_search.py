@@ -11,6 +11,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.molecule import ELEMENTS, free_valence, sizes, valences
 from trilemma.core.noise import Noise
 from trilemma.data import genetic
+from trilemma.data import search as search_module
 from trilemma.data.chemistry import parsed, standardised, to_smiles, to_tensors
 from trilemma.data.genetic import Bonded, children, crossover, mutated, rank_weights
 from trilemma.data.search import CountedOracle, Search
@@ -167,6 +168,24 @@ class TestProposer:
         assert weights[0] == 1.0
         assert weights[1] == pytest.approx(0.5)
         assert weights == sorted(weights, reverse=True)
+
+
+class TestPool:
+    def test_few_of_a_scaffold_are_parents_and_all_of_the_best_are_kept(self, monkeypatch):
+        monkeypatch.setattr(search_module, "ALIKE", 2)
+        made = search(CountedOracle(atoms, "size"))
+        rings = ["c1ccccc1" + "C" * n for n in range(1, 6)]
+        made.score(tensors([*rings, "CCO", "CCCN", "CC"]))
+        # Of the ring's scaffold the two largest; what has no ring is a kind of its own each.
+        assert sorted(made.pool_names, key=len) == [
+            "CC",
+            "CCO",
+            "CCCN",
+            *sorted([standardised(parsed(s)).smiles for s in rings[-2:]], key=len),
+        ]
+        assert len(made.best) == 8
+        assert made.best_scores == sorted(made.best_scores, reverse=True)
+        assert to_smiles(made.pool) == made.pool_names
 
 
 class TestAdvance:

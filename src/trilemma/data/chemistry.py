@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -264,6 +264,7 @@ def to_smiles(x: UInt8[Tensor, "B N N"], elements: Sequence[str] = ELEMENTS) -> 
     return spelt
 
 
+@lru_cache(maxsize=2**14)
 def scaffold(smiles: str) -> str:
     """Return the Bemis-Murcko scaffold: rings and what links them; '' where there is no ring."""
     from rdkit.Chem.Scaffolds import MurckoScaffold

@@ -5,16 +5,22 @@ known, and a molecule that RDKit refuses is worth 0 and not counted. An oracle t
 gives a number that is none, gives 0 for this molecule; where that happens to more than `BEARABLE`
 of the calls, the search ends with a sentence that names the molecule and what was said.
 
-The best different molecules are kept, the best first: experts learn from them (`replay`), and the
-genetic proposer takes its parents among them. Where a surrogate stands before the oracle
-(`data.surrogate`), it chooses which molecules are asked, among a policy's and the proposer's, so
-that each has the calls that its molecules deserve; what a policy built and nobody asked is worth
-what the surrogate expects.
+The best different molecules are kept, the best first. Experts learn from a pool of the best
+(`replay`), and the genetic proposer takes its parents there: a pool in which no scaffold has more
+than a few, so that one kind of molecule does not crowd out all others. Where a surrogate stands
+before the oracle (`data.surrogate`), it chooses which molecules are asked, among a policy's and the
+proposer's, so that each has the calls that its molecules deserve; what a policy built and nobody
+asked is worth what the surrogate expects.
+
+Reference:
+    Memory-assisted reinforcement learning for diverse molecular de novo design (Blaschke,
+    Engkvist, Bajorath & Chen, 2020), for few of a scaffold
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -24,7 +30,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise, mix
-from trilemma.data.chemistry import chemistry, muted, parsed, to_smiles
+from trilemma.data.chemistry import chemistry, muted, parsed, scaffold, to_smiles
 from trilemma.data.genetic import children, rank_weights
 from trilemma.data.surrogate import Surrogate
 
@@ -37,7 +43,9 @@ STARTED = 128
 AT_ONCE = 32
 """Molecules that are asked at most before the surrogate learns again."""
 KEPT = 300
-"""Molecules that are kept, the best first."""
+"""Molecules that are kept, and those of the pool."""
+ALIKE = 10
+"""Molecules of one scaffold in the pool at most; what has no ring is a kind of its own."""
 
 Worth = Callable[[Sequence[Any]], Sequence[float]]
 """Molecules of RDKit to numbers."""
@@ -162,6 +170,7 @@ class Search:
         self.valence, self.most, self.seed = tuple(valence), most, seed
         self.best = torch.zeros(0, limit, limit, dtype=torch.uint8)
         self.best_scores: list[float] = []
+        self.pool, self.pool_names = self.best, list[str]()
         self._known: set[str] = set()
 
     @property
@@ -256,22 +265,36 @@ class Search:
         both = torch.cat([self.best, x[rows]])
         order = sorted(range(len(scores)), key=lambda i: -scores[i])[:KEPT]
         self.best, self.best_scores = both[order], [scores[i] for i in order]
+        self._pool(torch.cat([self.pool, x[rows]]), [*self.pool_names, *fresh])
+
+    def _pool(self, x: Tensor, names: Sequence[str]) -> None:
+        """Put the best into the pool, few of each scaffold."""
+        scores, alike = self.oracle.scores, Counter[str]()
+        kept: list[int] = []
+        for i in sorted(range(len(names)), key=lambda i: -scores[names[i]]):
+            kind = scaffold(names[i]) or names[i]
+            alike[kind] += 1
+            if alike[kind] <= ALIKE:
+                kept.append(i)
+            if len(kept) == KEPT:
+                break
+        self.pool, self.pool_names = x[kept], [names[i] for i in kept]
 
     def replay(self, noise: Noise) -> UInt8[Tensor, "B N N"]:
-        """Draw one of the best for each row of the noise, by the weights of their ranks."""
-        weights = torch.tensor(rank_weights(len(self.best)), dtype=torch.float64).cumsum(0)
+        """Draw one of the pool for each row of the noise, by the weights of their ranks."""
+        weights = torch.tensor(rank_weights(len(self.pool)), dtype=torch.float64).cumsum(0)
         u = noise.named("replay").uniform().double().cpu() * weights[-1]
-        return self.best[torch.searchsorted(weights, u).clamp_max(len(self.best) - 1)]
+        return self.pool[torch.searchsorted(weights, u).clamp_max(len(self.pool) - 1)]
 
     def propose(self, count: int, number: int) -> UInt8[Tensor, "C N N"]:
-        """Return children of the best, the genetic proposer's.
+        """Return children of the pool, the genetic proposer's.
 
         Arguments:
             count: C.
             number: Of the proposal: another one has other children.
         """
         return children(
-            self.best,
+            self.pool,
             count,
             valence=self.valence,
             most=self.most,
@@ -286,6 +309,8 @@ class Search:
             "failed": self.oracle.failed,
             "best": self.best,
             "best_scores": list(self.best_scores),
+            "pool": self.pool,
+            "pool_names": list(self.pool_names),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -293,4 +318,5 @@ class Search:
         self.oracle.scores = dict(zip(state["smiles"], state["scores"], strict=True))
         self.oracle.failed = state["failed"]
         self.best, self.best_scores = state["best"], list(state["best_scores"])
+        self.pool, self.pool_names = state["pool"], list(state["pool_names"])
         self._known = set(state["smiles"])
