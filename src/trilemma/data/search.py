@@ -8,9 +8,9 @@ of the calls, the search ends with a sentence that names the molecule and what w
 The best different molecules are kept, the best first. Experts learn from a pool of the best
 (`replay`), and the genetic proposer takes its parents there: a pool in which no scaffold has more
 than a few, so that one kind of molecule does not crowd out all others. Where a surrogate stands
-before the oracle (`data.surrogate`), it chooses which molecules are asked, among a policy's and the
-proposer's, so that each has the calls that its molecules deserve; what a policy built and nobody
-asked is worth what the surrogate expects.
+before the oracle (`data.surrogate`), it chooses which molecules are asked, among a policy's and
+the proposer's, so that each has the calls that its molecules deserve; what a policy built and
+nobody asked is worth what the surrogate expects.
 
 Reference:
     Memory-assisted reinforcement learning for diverse molecular de novo design (Blaschke,
