@@ -21,12 +21,11 @@ from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.molecule import valences
 from trilemma.data import sources
-from trilemma.data.chemistry import fingerprints, parsed, standardised, to_smiles, to_tensors
-from trilemma.data.constrained import ConstrainedSearch
+from trilemma.data.chemistry import parsed, standardised, to_smiles, to_tensors
+from trilemma.data.constrained import ConstrainedSearch, similarity
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import expression
 from trilemma.data.search import CountedOracle
-from trilemma.maths.gaussian_process import tanimoto
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training.budget import Budget
@@ -64,7 +63,7 @@ def main(options: Any) -> list[Section]:
             start = time.process_time()
             made = _improved(method, lowest, float(text), data, options)
             before, after = (torch.tensor(worth([parsed(s) for s in x])) for x in (lowest, made))
-            alike = [tanimoto(a[None], b[None]).item() for a, b in _pairs(lowest, made)]
+            alike = [similarity(s, t) for s, t in zip(lowest, made, strict=True)]
             gains = (after - before).tolist()
             row = [
                 text,
@@ -91,10 +90,6 @@ def main(options: Any) -> list[Section]:
         "seconds of a core",
     )
     return [Section(title, heads, rows)]
-
-
-def _pairs(one: list[str], other: list[str]) -> zip[tuple[torch.Tensor, torch.Tensor]]:
-    return zip(fingerprints(one), fingerprints(other), strict=True)
 
 
 def _improved(

@@ -183,6 +183,16 @@ def test_the_lowest_of_the_test_part_are_given_where_none_are(data, tmp_path):
     assert len(given) == min(100, len(data.test))
 
 
+def test_given_molecules_have_room(data, tmp_path):
+    made = recipe(reward="plogp", improve=True, oracle_calls=1, children=16, cloning=0.0, atoms=7)
+    run, _ = train(tmp_path / "run", made, data, 1)
+    given = load(run.path, warn=pytest.fail).model.given()
+    assert 0 < len(given) <= 100
+    assert int(sizes(given).max()) <= 7
+    with pytest.raises(BadInput, match="at most --atoms 2"):
+        train(tmp_path / "none", recipe(reward="plogp", improve=True, atoms=2), data, 1)
+
+
 def test_steps_can_be_rewarded(data):
     policy = untrained(recipe(reward="qed"), data.domain, 0)
     worth = lambda x: torch.zeros(len(x))  # noqa: E731

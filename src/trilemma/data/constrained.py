@@ -182,7 +182,7 @@ class ConstrainedSearch(Search):
         )
         both = torch.cat([built, proposed])
         spelt = to_smiles(both, self.elements)
-        bits = fingerprints([pool.smiles, *spelt])
+        bits = self.surrogate.fingerprints([pool.smiles, *spelt])
         alike = (tanimoto(bits[1:], bits[:1])[:, 0] >= self.least).tolist()
         fresh: dict[str, int] = {}
         for i, smiles in enumerate(spelt):

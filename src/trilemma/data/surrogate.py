@@ -58,13 +58,13 @@ class Surrogate:
             drawn = rest[torch.randperm(len(rest), generator=draw)[: LEARNT - LEARNT // 2]]
             order = torch.cat([order[: LEARNT // 2], drawn])
         self._bits = {one: bits for one, bits in self._bits.items() if one in scores}
-        self._asked = self._of([names[i] for i in order.tolist()])
-        self._posterior = Posterior(_similar(self._asked, self._asked), y[order], NOISE)
+        self._asked = self.fingerprints([names[i] for i in order.tolist()])
+        self._posterior = Posterior(tanimoto(self._asked, self._asked), y[order], NOISE)
 
     def mean(self, smiles: Sequence[str]) -> Float[Tensor, " M"]:
         """Return what molecules are likely worth."""
         assert self._posterior is not None
-        return self._posterior.mean(_similar(self._of(smiles), self._asked))
+        return self._posterior.mean(tanimoto(self.fingerprints(smiles), self._asked))
 
     def choose(self, smiles: Sequence[str], count: int, number: int) -> list[int]:
         """Return the places of those that are to be asked.
@@ -77,19 +77,15 @@ class Surrogate:
         assert self._posterior is not None
         if not smiles:
             return []
-        bits = self._of(smiles)
+        bits = self.fingerprints(smiles)
         draw = torch.Generator().manual_seed(mix(self._seed, "thompson", number))
         eps = torch.randn(count, len(bits), generator=draw, dtype=torch.float64)
-        across, own = _similar(bits, self._asked), _similar(bits, bits)
+        across, own = tanimoto(bits, self._asked), tanimoto(bits, bits)
         return thompson(self._posterior.draws(across, own, eps)).tolist()
 
-    def _of(self, smiles: Sequence[str]) -> Float[Tensor, "M D"]:
+    def fingerprints(self, smiles: Sequence[str]) -> Float[Tensor, "M D"]:
+        """Return fingerprints, those of molecules that were seen lately without making them."""
         new = [one for one in smiles if one not in self._bits]
         self._bits |= dict(zip(new, fingerprints(new).to(torch.uint8), strict=True))
         rows = [self._bits[one] for one in smiles]
         return torch.stack(rows).float() if rows else fingerprints([])
-
-
-def _similar(a: Tensor, b: Tensor) -> Tensor:
-    # Bits are counted without error in single precision, and what follows asks for double.
-    return tanimoto(a, b).double()

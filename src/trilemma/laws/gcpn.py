@@ -323,7 +323,9 @@ def expected() -> list[Law]:
     root = posterior.draws(across, own, eps) - posterior.mean(across)
     covariance = scale**2 * spread
     sets = [set(row.nonzero()[:, 0].tolist()) for row in bits]
-    by_sets = torch.tensor([[len(a & b) / max(len(a | b), 1) for b in sets] for a in sets])
+    by_sets = torch.tensor(
+        [[len(a & b) / max(len(a | b), 1) for b in sets] for a in sets], dtype=torch.float64
+    )
     return [
         equal(
             "what a surrogate expects is the conditional mean of the joint normal", GP,
@@ -338,7 +340,7 @@ def expected() -> list[Law]:
         ),
         equal(
             "Tanimoto's similarity is what two sets share, over what either has", TANIMOTO,
-            float((k - by_sets).abs().max()), 0, 1e-6,
+            float((k - by_sets).abs().max()), 0, 1e-12,
         ),
     ]  # fmt: skip
 

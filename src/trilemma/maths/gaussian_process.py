@@ -34,11 +34,14 @@ JITTER = 1e-6
 def tanimoto(a: Float[Tensor, "M D"], b: Float[Tensor, "N D"]) -> Float[Tensor, "M N"]:
     """Return Tanimoto's similarity of rows of bits; 1 of two rows without any.
 
-    >>> tanimoto(torch.tensor([[1.0, 1, 0]]), torch.tensor([[1.0, 0, 1], [1, 1, 0]]))
-    tensor([[0.3333, 1.0000]])
+    Bits are counted without error in any precision; shares are in double precision, for rounded
+    ones would be no covariance.
+
+    >>> tanimoto(torch.tensor([[1.0, 1, 0]]), torch.tensor([[1.0, 0, 1], [1, 1, 0]])).tolist()
+    [[0.3333333333333333, 1.0]]
     """
-    both = a @ b.T
-    either = (a * a).sum(1)[:, None] + (b * b).sum(1) - both
+    both = (a @ b.T).double()
+    either = (a * a).sum(1).double()[:, None] + (b * b).sum(1).double() - both
     return torch.where(either > 0, both / either.clamp_min(1e-12), 1.0)
 
 
@@ -93,9 +96,7 @@ class Posterior:
         """
         covariance = self.covariance(across, own) / self.scale**2
         covariance.diagonal().add_(JITTER)
-        root, wrong = torch.linalg.cholesky_ex(covariance)
-        if wrong:  # rounding has made it indefinite; each place is then drawn by itself
-            root = covariance.diagonal().clamp_min(0).sqrt().diag()
+        root = torch.linalg.cholesky(covariance)
         return self.mean(across) + self.scale * (eps @ root.T)
 
 

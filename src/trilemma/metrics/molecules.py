@@ -31,6 +31,7 @@ from torch import Tensor
 from trilemma.core.noise import mix
 from trilemma.data.chemistry import fingerprints, parsed, rdkit_version, scaffold, to_smiles
 from trilemma.data.properties import PROPERTIES
+from trilemma.maths.gaussian_process import tanimoto
 from trilemma.metrics.chemnet import FEATURES, chemnet
 from trilemma.metrics.context import Context, Reference
 from trilemma.metrics.frechet import Moments, frechet, moments
@@ -167,20 +168,13 @@ def internal_diversity(bits: Float[Tensor, "N F"]) -> float:
     >>> internal_diversity(torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
     0.5
     """
-    n = len(bits)
-    both = bits @ bits.T
-    own = bits.sum(1)
-    either = own[:, None] + own - both
-    similar = (both / either.clamp_min(1)).double()
+    n, similar = len(bits), tanimoto(bits, bits)
     return 1 - ((similar.sum() - similar.diagonal().sum()) / (n * (n - 1))).item()
 
 
 def diversity_spread(bits: Tensor) -> float:
     """Return the standard deviation of a mean over pairs: twice that of a mean of row means."""
-    n = len(bits)
-    both = bits @ bits.T
-    own = bits.sum(1)
-    similar = (both / (own[:, None] + own - both).clamp_min(1)).double()
+    n, similar = len(bits), tanimoto(bits, bits)
     rows = (similar.sum(1) - similar.diagonal()) / (n - 1)
     return 2 * (rows.std() / math.sqrt(n)).item()
 

@@ -23,6 +23,7 @@ from torch import Tensor
 from trilemma.core.model import Constrained, Seeking
 from trilemma.core.molecule import molecule
 from trilemma.data.chemistry import fingerprints, parsed, to_smiles
+from trilemma.data.constrained import similarity
 from trilemma.data.properties import expression
 from trilemma.maths.search import CALLS, auc_top, top
 from trilemma.metrics.context import Context
@@ -189,9 +190,8 @@ def _changes(context: Context) -> tuple[Tensor, Tensor, Tensor]:
         raise Unmeasured("training has not come to the given molecules yet")
     reward, spelt = expression(model.seeks), [to_smiles(x, elements) for x in (given, improved)]
     before, after = (_asked(reward, smiles) for smiles in spelt)
-    a, b = (fingerprints(smiles) for smiles in spelt)
-    both = (a * b).sum(1)
-    return before, after, both / ((a + b) > 0).sum(1).clamp_min(1)
+    alike = [similarity(s, t) for s, t in zip(*spelt, strict=True)]
+    return before, after, torch.tensor(alike)
 
 
 def _improvement(context: Context) -> Score:

@@ -17,7 +17,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage, Stream
 from trilemma.core.molecule import sizes
 from trilemma.core.noise import Noise, mix
-from trilemma.data.chemistry import NotUsable, parsed, standardised, to_tensors
+from trilemma.data.chemistry import NotUsable, parsed, standardised, to_smiles, to_tensors
 from trilemma.data.constrained import ConstrainedSearch
 from trilemma.data.dataset import DataSet
 from trilemma.data.molecule_files import read_molecules
@@ -264,7 +264,7 @@ class MoleculeReinforced(Recipe):
         oracle = CountedOracle(expression(self.reward), self.reward, calls)
         search: Callable[..., Search] = partial(Search, keep=self._starts())
         if self.improve:
-            count = len(self._starts()) or len(self._lowest(data))
+            count = len(self._starts()) or min(LOWEST, len(self._small(data)))
             search = partial(
                 ConstrainedSearch,
                 given=model.starts[:count],
@@ -281,13 +281,19 @@ class MoleculeReinforced(Recipe):
             asked=self.asked,
         )
 
+    def _small(self, data: DataSet) -> list[int]:
+        """Return which molecules of the test part may be given: those with room for them."""
+        return (sizes(data.test.x[:LOOKED]) <= self.atoms).nonzero()[:, 0].tolist()
+
     def _lowest(self, data: DataSet) -> Tensor:
         """Return the molecules of the test part that are worth least."""
-        x, names = data.test.x[:LOOKED], (data.test.names or ())[:LOOKED]
-        order = sorted(
-            range(len(x)), key=expression(self.reward)([parsed(s) for s in names]).__getitem__
-        )
-        return x[order[:LOWEST]]
+        rows = self._small(data)
+        if not rows:
+            raise BadInput(f"no molecule of the test part has at most --atoms {self.atoms}.")
+        x = data.test.x[rows]
+        names = to_smiles(x, data.domain.elements)
+        worth = torch.tensor(expression(self.reward)([parsed(s) for s in names]))
+        return x[worth.argsort(stable=True)[:LOWEST]]
 
     def _starts(self) -> list[str]:
         return [word.strip() for word in self.start.split(",") if word.strip()]
