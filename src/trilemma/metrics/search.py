@@ -82,12 +82,21 @@ def _asked(reward: Callable[[Sequence[object]], list[float]], smiles: Sequence[s
     return torch.tensor(reward([parsed(s) for s in smiles]), dtype=torch.float64)
 
 
+def _calls(context: Context) -> Tensor:
+    """Return what was asked, in order.
+
+    Raises:
+        Unmeasured: Nothing was asked yet.
+    """
+    scores = context.asked.call_scores()
+    if not len(scores):
+        raise Unmeasured("nothing was asked of the reward yet")
+    return scores
+
+
 def _top(k: int) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
-        model = context.asked
-        scores = model.call_scores()
-        if not len(scores):
-            raise Unmeasured("nothing was asked of the reward yet")
+        model, scores = context.asked, _calls(context)
         others = context.once(_worths)
         return Score(
             top(scores, k),
@@ -103,10 +112,7 @@ def _top(k: int) -> Callable[[Context], Score]:
 
 
 def _auc(context: Context) -> Score:
-    model = context.asked
-    scores = model.call_scores()
-    if not len(scores):
-        raise Unmeasured("nothing was asked of the reward yet")
+    model, scores = context.asked, _calls(context)
     others = context.once(_worths)
     held = "" if len(scores) >= CALLS else f"; stopped after {len(scores):,}, the last mean held"
     return Score(
