@@ -34,6 +34,7 @@ from trilemma.core.model import (
 )
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.words import written
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import PROPERTIES, expression
@@ -52,6 +53,7 @@ from trilemma.report.histograms import histograms, numbers
 from trilemma.report.html import run_page
 from trilemma.report.page import Comparison, Entry, Picture, Portrait, exhibit
 from trilemma.report.subject import Estimating, Subject
+from trilemma.training.events import Event
 from trilemma.training.run import Run
 
 __all__ = ["comparison", "entry", "run_report"]
@@ -98,7 +100,9 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
         events=events,
         pictures=[*_alike(run, data, samples), *_inside(run, data), *_told(run, events, data)],
         exhibits=shown,
-        settings={"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]},
+        settings=written(
+            {"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]}
+        ),
     )
 
 
@@ -128,10 +132,10 @@ def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Pa
         seed=table.plan.seeds or table.plan.seed,
         real=data.test.x[:2000] if data.domain.kind == "points" else data.test.x[:64],
         domain=data.domain,
-        environment=environment,
+        environment=written(environment),
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         notes=data.notes,
-        settings=dict(table.plan.settings),
+        settings=written(dict(table.plan.settings)),
     )
 
 
@@ -151,7 +155,7 @@ def run_report(run: Run, data: DataSet) -> Path:
             found,
             real=data.test.x[:2000] if data.domain.kind == "points" else data.test.x[:64],
             domain=data.domain,
-            environment=run.environment,
+            environment=written(run.environment),
             date=datetime.datetime.now(datetime.UTC).date().isoformat(),
             history=[
                 Picture(f"step {int(p.stem.split('_')[1]):,}", p.read_bytes()) for p in previews
@@ -280,14 +284,14 @@ def _subject(run: Run, loaded: Loaded, data: DataSet) -> Subject:
     return Subject(loaded.model, data, kind.family, at_steps if has_steps else None)
 
 
-def _told(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[Picture]:
+def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Draw what training told on the way: a game's health and its film, classes of samples."""
     pictures = [*_game(run, events, data)]
     family = named(run.recipe["name"]).family
     drawn = courses.health(events, family)
     if drawn:
-        alerts = [e for e in events if e.get("kind") == "alert"]
-        said = [f"Step {e['step']:,}: {e['message']}" for e in alerts[:4]]
+        alerts = [e for e in events if e.kind == "alert"]
+        said = [f"Step {e.step:,}: {e.values['message']}" for e in alerts[:4]]
         caption = " ".join(said) if said else "No alert: neither collapse nor a dead critic."
         pictures.append(Picture("health of the game", drawn, caption))
     drawn, said = courses.quality(events, family)
@@ -296,37 +300,37 @@ def _told(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[
     return [*pictures, *_kept(events, data), *_counts(events, data, family)]
 
 
-def _kept(events: Sequence[Mapping[str, Any]], data: DataSet) -> list[Picture]:
+def _kept(events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Draw how many of the previews' graphs kept the rule of the data, as training went on."""
-    told = [e for e in events if e.get("kind") == "preview" and "valid" in e]
+    told = [e for e in events if e.kind == "preview" and "valid" in e.values]
     if len(told) < 2 or data.rule is None:
         return []
-    shares = {"valid": [e["valid"] for e in told]}
-    drawn = charts.lines([e["step"] for e in told], shares, "step", "share of the samples")
+    shares = {"valid": [e.values["valid"] for e in told]}
+    drawn = charts.lines([e.step for e in told], shares, "step", "share of the samples")
     return [Picture("samples that keep the rule", drawn, f"A graph {data.rule.words}.")]
 
 
-def _counts(events: Sequence[Mapping[str, Any]], data: DataSet, family: str) -> list[Picture]:
+def _counts(events: Sequence[Event], data: DataSet, family: str) -> list[Picture]:
     """Draw which classes the previews' samples had, or how many where there are too many."""
-    told = [e for e in events if e.get("kind") == "preview" and "classes" in e]
+    told = [e for e in events if e.kind == "preview" and "classes" in e.values]
     told = [told[i] for i in _spaced(len(told), COLUMNS)]
     if len(told) < 2:
         return []
-    steps, last = [e["step"] for e in told], told[-1]
+    steps, last = [e.step for e in told], told[-1].values
     what = "Centres that have some of" if data.centres else "Classes that a classifier sees in"
     said = (
         f"{what} {last['samples']:,} samples of the averaged weights; {last['classes']:,} at the "
         "end."
     )
     kinds = len(last.get("modes", ()))
-    if 1 < kinds <= ROWS and all(len(e.get("modes", ())) == kinds for e in told):
+    if 1 < kinds <= ROWS and all(len(e.values.get("modes", ())) == kinds for e in told):
         names, shares = data.domain.classes, data.domain.frequencies
         if data.centres is not None:
             names, shares = [str(k + 1) for k in range(kinds)], [1 / kinds] * kinds
-        drawn = courses.heat(steps, [e["modes"] for e in told], names, shares, family)
+        drawn = courses.heat(steps, [e.values["modes"] for e in told], names, shares, family)
         said += " A dot: none."
     else:
-        seen = {"classes": [e["classes"] for e in told]}
+        seen = {"classes": [e.values["classes"] for e in told]}
         drawn = charts.lines(steps, seen, "step", f"classes seen in {last['samples']} samples")
     return [Picture("classes of the samples", drawn, said)]
 
@@ -342,9 +346,9 @@ def _spaced(count: int, most: int) -> list[int]:
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
-def _game(run: Run, events: Sequence[Mapping[str, Any]], data: DataSet) -> list[Picture]:
+def _game(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Make the film of a game on the plane, and keep it as game.gif."""
-    reached = max((e.get("step", 0) for e in events), default=0)
+    reached = max((e.step for e in events), default=0)
     paths = [
         (int(path.stem.removeprefix("game_")), path)
         for path in sorted((run.path / "samples").glob("game_*.safetensors"))

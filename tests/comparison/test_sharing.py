@@ -29,9 +29,9 @@ from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.report.page import Entry
 from trilemma.training.distributed import World
+from trilemma.training.events import Event
 from trilemma.training.run import InUse, Run
 from trilemma.training.signals import Stop
-from trilemma.training.trainer import Event
 
 SCRIPT = Path(__file__).with_name("shared_script.py")
 HERE = dataclasses.replace(Worker.here(torch.device("cpu")), threads=1, cores=(0, 1))
@@ -59,7 +59,7 @@ def until(condition, seconds: float = 60.0):
         time.sleep(0.02)
 
 
-def events(out: Path, recipe: str) -> list[dict]:
+def events(out: Path, recipe: str) -> list[Event]:
     """Return what happened in a run so far."""
     folder = out / "runs" / recipe
     return Run.open(folder).events(superseded=True) if folder.exists() else []
@@ -79,9 +79,9 @@ def test_two_processes_share_and_one_may_be_killed(tmp_path, no_pages, capsys):
     out = tmp_path / "shared"
     first = start(out)
     try:
-        until(lambda: any(e["kind"] == "step" for e in events(out, "vae")))
+        until(lambda: any(e.kind == "step" for e in events(out, "vae")))
         second = start(out)
-        until(lambda: any(e["kind"] == "step" and e["step"] >= 20 for e in events(out, "vae")))
+        until(lambda: any(e.kind == "step" and e.step >= 20 for e in events(out, "vae")))
         first.send_signal(signal.SIGKILL)
         said, people = second.communicate(timeout=120)
     finally:
@@ -91,7 +91,7 @@ def test_two_processes_share_and_one_may_be_killed(tmp_path, no_pages, capsys):
     assert f"process {first.pid}, which worked on it, is gone; taking over" in people
     assert said.strip().endswith("report.html")
     for recipe, owners in (("vae", 2), ("gan", 1)):
-        kinds = [e["kind"] for e in events(out, recipe)]
+        kinds = [e.kind for e in events(out, recipe)]
         assert kinds.count("done") == 1, recipe
         assert kinds.count("resumed") <= owners - 1, recipe
         assert len(list((out / "claims").glob(f"{recipe}.*.json"))) == owners
@@ -110,7 +110,7 @@ def test_who_stood_still_and_lost_its_cell_leaves_it_alone(tmp_path):
     out = tmp_path / "shared"
     first = start(out, recipes="vae", minutes=0.1)
     try:
-        until(lambda: any(e["kind"] == "step" and e["step"] >= 5 for e in events(out, "vae")))
+        until(lambda: any(e.kind == "step" and e.step >= 5 for e in events(out, "vae")))
         first.send_signal(signal.SIGSTOP)
         # Another machine cannot see that the process is there yet; it sees no heartbeat.
         far = dataclasses.replace(HERE, token="far", host="far", boot="another kernel")
@@ -135,7 +135,7 @@ def test_who_stood_still_and_lost_its_cell_leaves_it_alone(tmp_path):
     assert first.returncode == 0, people
     assert "vae was taken over by process" in people
     assert f"waiting for vae (process {far.pid} on far)" in people
-    assert [e["kind"] for e in events(out, "vae")].count("done") == 1
+    assert [e.kind for e in events(out, "vae")].count("done") == 1
     assert len(list((out / "claims").glob("vae.*.json"))) == 3
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import given
 import numpy as np
@@ -16,13 +17,17 @@ import torch
 
 from trilemma.report import charts, courses
 from trilemma.report.palette import FAMILIES, OTHER, hue
+from trilemma.training.events import Event
 
 
 def events(**terms):
     for k in range(100):
-        yield {"kind": "step", "step": k, "stage": "model", "lr": 1.0} | {
-            name.replace("__", "/"): value / (k + 1) for name, value in terms.items()
-        }
+        told = {name.replace("__", "/"): value / (k + 1) for name, value in terms.items()}
+        yield Event("step", k, "model", {"lr": 1.0} | told)
+
+
+def told(event, more):
+    return replace(event, values={**event.values, **more})
 
 
 def words(svg):
@@ -97,14 +102,14 @@ def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
 
 
 def test_series_reads_steps_alone():
-    log = [*events(critic__loss=4.0, critic__norm=1.0), {"kind": "done", "step": 99, "a/b": 1.0}]
+    log = [*events(critic__loss=4.0, critic__norm=1.0), Event("done", 99, "", {"a/b": 1.0})]
     found = courses.series(log)
     assert list(found) == ["critic loss"]
     assert found["critic loss"][1][:2].tolist() == [4.0, 2.0]
 
 
 def test_series_tells_stages_apart():
-    log = [{"step": 1, "stage": s, "model/loss": 1.0} for s in ("first", "second")]
+    log = [Event("step", 1, s, {"model/loss": 1.0}) for s in ("first", "second")]
     assert list(courses.series(log)) == ["first·model loss", "second·model loss"]
 
 
@@ -114,9 +119,10 @@ def test_curves_name_each_term(every):
 
 
 def test_curves_survive_what_is_not_finite():
-    log = [{"step": k, "model/loss": math.nan if k % 3 else 1.0 + k} for k in range(50)]
+    losses = [math.nan if k % 3 else 1.0 + k for k in range(50)]
+    log = [Event("step", k, "", {"model/loss": loss}) for k, loss in enumerate(losses)]
     assert "<svg" in courses.curves(log)
-    assert "<svg" in courses.curves([{"step": 1, "model/loss": math.inf}])
+    assert "<svg" in courses.curves([Event("step", 1, "", {"model/loss": math.inf})])
     assert "<svg" in courses.curves([])
 
 
@@ -124,7 +130,7 @@ def test_names_are_no_formulas(evaluate):
     name = r"$\frac{$ & <b>"
     rows = [evaluate(name, fd=2.0, coverage=0.5, seconds=1e-3), evaluate("b", fd=9.0, seconds=1)]
     made = [given.frontier(rows), given.triangle(rows, name)]
-    made.append(courses.curves([{"step": k, f"{name}/{name}": 1.0} for k in range(3)]))
+    made.append(courses.curves([Event("step", k, "", {f"{name}/{name}": 1.0}) for k in range(3)]))
     made.append(charts.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
     made.append(charts.lines([0, 1], {name: [0, 1]}))
     for svg in made:
@@ -164,10 +170,7 @@ def test_drawing_libraries_are_imported_when_drawn():
 
 def game(steps=100, alerts=()):
     for k in range(1, steps):
-        yield {
-            "kind": "step",
-            "step": k,
-            "stage": "model",
+        told = {
             "critic/loss": 1.0,
             "critic/penalty": 0.1,
             "critic/real": 1 / k,
@@ -178,8 +181,9 @@ def game(steps=100, alerts=()):
             "generator/norm": 1 / k,
             "generator/variance": min(k / 50, 1.0),
         }
+        yield Event("step", k, "model", told)
     for step, trouble in alerts:
-        yield {"kind": "alert", "step": step, "trouble": trouble, "message": f"{trouble}: …"}
+        yield Event("alert", step, "", {"trouble": trouble, "message": f"{trouble}: …"})
 
 
 def test_health_of_a_game_has_its_panels_and_marks_alerts():
@@ -196,9 +200,12 @@ def test_health_of_a_game_has_its_panels_and_marks_alerts():
 def test_health_is_decided_by_what_events_hold():
     assert courses.health([], "gan") == ""
     assert courses.health(list(events(model__loss=1.0, model__norm=2.0)), "gan") == ""
-    lone = [{k: v for k, v in e.items() if "generator" not in k} for e in game()]
+    lone = [
+        replace(e, values={k: v for k, v in e.values.items() if "generator" not in k})
+        for e in game()
+    ]
     assert courses.health(lone, "gan") == ""
-    odd = [{**e, "critic/fake": math.nan, "generator/norm": 0.0} for e in game()]
+    odd = [told(e, {"critic/fake": math.nan, "generator/norm": 0.0}) for e in game()]
     assert "<svg" in courses.health(odd, "vae")
 
 
@@ -284,7 +291,7 @@ def test_a_lone_name_stands_beside_its_mark(evaluate):
 
 def test_fd_is_drawn_where_previews_measured_it():
     log = [
-        {"kind": "preview", "step": 10**k, "variance": 1.0, "fd": 900.0 / (k + 1), "fd_n": 512}
+        Event("preview", 10**k, "", {"variance": 1.0, "fd": 900.0 / (k + 1), "fd_n": 512})
         for k in range(5)
     ]
     svg, said = courses.quality(log, "diffusion")
@@ -292,7 +299,7 @@ def test_fd_is_drawn_where_previews_measured_it():
     assert "fd, n = 512" in words(svg)
     assert "512 samples" in said
     assert "180" in words(svg)
-    floored = [{**e, "fd_floor": 42.0, "fd_by": "digits-classifier"} for e in log]
+    floored = [told(e, {"fd_floor": 42.0, "fd_by": "digits-classifier"}) for e in log]
     svg, said = courses.quality(floored, "diffusion")
     assert "real data, 42" in words(svg)
     assert "digits-classifier" in said
@@ -300,9 +307,9 @@ def test_fd_is_drawn_where_previews_measured_it():
 
 def test_fd_is_left_out_where_nothing_measured_it():
     assert courses.quality([]) == ("", "")
-    lone = [{"kind": "preview", "step": 1, "fd": 3.0}, {"kind": "preview", "step": 2}]
+    lone = [Event("preview", 1, "", {"fd": 3.0}), Event("preview", 2)]
     assert courses.quality(lone) == ("", "")
-    odd = [{"kind": "preview", "step": k, "fd": math.nan} for k in (1, 2, 3)]
+    odd = [Event("preview", k, "", {"fd": math.nan}) for k in (1, 2, 3)]
     assert courses.quality(odd) == ("", "")
 
 

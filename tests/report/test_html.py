@@ -10,9 +10,11 @@ import torch
 from given import entry, lines, page_of
 
 from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.words import written
 from trilemma.report import figures
 from trilemma.report.html import comparison_page, run_page
 from trilemma.report.page import Comparison, Picture, Portrait, shown
+from trilemma.training.events import Event
 
 EVIL = '<img src=x onerror="alert(1)">'
 VOID = ("meta", "img", "br")
@@ -51,7 +53,7 @@ def domain():
 @pytest.fixture(scope="module")
 def comparison(settled, domain):
     x = torch.randint(0, 17, (80, 1, 4, 4), dtype=torch.uint8)
-    log = [{"kind": "step", "step": k, "model/loss": 1.0 / (k + 1)} for k in range(30)]
+    log = [Event("step", k, "", {"model/loss": 1.0 / (k + 1)}) for k in range(30)]
     film = figures.animation([figures.grid(x[:4] // (k + 1), 17) for k in range(3)])
     entries = [
         entry(
@@ -60,7 +62,7 @@ def comparison(settled, domain):
             neighbours=(x[:30], x[:30]),
             events=log,
             pictures=[Picture("the way", film, "from noise")],
-            settings={"batch": 128, "width": (32, 64)},
+            settings=written({"batch": 128, "width": (32, 64)}),
         )
         for row in settled
     ]
@@ -167,7 +169,7 @@ def test_what_a_user_named_is_text(comparison, evaluate, domain):
     evil_one = entry(
         evil,
         samples=comparison.real,
-        events=[{"kind": "step", "step": k, f"{EVIL}/loss": 1.0 + k} for k in range(9)],
+        events=[Event("step", k, "", {f"{EVIL}/loss": 1.0 + k}) for k in range(9)],
         pictures=[Picture(EVIL, figures.grid(comparison.real), EVIL)],
         settings={EVIL: EVIL},
     )
@@ -176,7 +178,7 @@ def test_what_a_user_named_is_text(comparison, evaluate, domain):
         [evil_one, comparison.entries[0]],
         real=comparison.real,
         domain=domain,
-        environment={EVIL: {"path": EVIL}},
+        environment=written({EVIL: {"path": EVIL}}),
         verdict=EVIL,
         notes=[EVIL],
     )

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from trilemma.training.convergence import still_falls, training_state
+from trilemma.training.events import Event
 
 STEPS = range(10, 3001, 10)
 
@@ -19,7 +20,7 @@ def curve(shape, noise=0.0, seed=0):
 
 def events(losses, *, stage="model", name="vae/loss", start=0):
     return [
-        {"kind": "step", "step": start + k, "stage": stage, name: loss}
+        Event("step", start + k, stage, {name: loss})
         for k, loss in zip(STEPS, losses, strict=True)
     ]
 
@@ -72,7 +73,7 @@ def test_too_few_updates_come_before_all_else():
 def test_losses_of_a_game_say_nothing():
     log = events(curve(FALLING["falls evenly"]), name="critic/loss")
     for event in log:
-        event["generator/loss"] = 1.0
+        event.values["generator/loss"] = 1.0
     assert training_state(log, 200) == "settled"
     assert training_state(log, 5000) == "warming up"
 
@@ -87,7 +88,7 @@ def test_every_stage_is_asked_and_updates_are_counted_together():
 
 def test_a_loss_that_was_not_finite_is_passed_over():
     log = events(curve(SETTLED["flat"]))
-    log[250]["vae/loss"] = "nan"  # as JSON has it
+    log[250].values["vae/loss"] = "nan"  # as JSON has it
     assert training_state(log, 200) == "settled"
 
 

@@ -54,13 +54,13 @@ def test_the_last_line_tells_what_it_cost(desk):
     assert done.values["examples"] == 4 * 6 * 24
     assert done.values["train_seconds"] > 0
     assert done.values["peak_memory_bytes"] > 1e6
-    assert run.events()[-1]["kind"] == "done"
+    assert run.events()[-1].kind == "done"
 
 
 def test_steps_are_logged_thinly_and_told_all(desk):
     run = desk.create("variational")
     told = [e.step for e in desk.fit(run, Budget(steps=600)) if e.kind == "step"]
-    logged = [e["step"] for e in run.events() if e["kind"] == "step"]
+    logged = [e.step for e in run.events() if e.kind == "step"]
     assert told == list(range(1, 601))
     assert logged[:20] == list(range(1, 21))
     assert 100 <= len(logged) < 200
@@ -257,7 +257,7 @@ def test_notes_are_said_first(desk):
     run = desk.create("variational")
     events = list(desk.fit(run, Budget(steps=1), notes=["the batch was too large."]))
     assert (events[0].kind, events[0].values["message"]) == ("warning", "the batch was too large.")
-    assert run.events()[0]["message"] == "the batch was too large."
+    assert run.events()[0].values["message"] == "the batch was too large."
 
 
 def test_a_plan_is_kept_by_resume(desk, differences):
@@ -287,9 +287,9 @@ def test_the_clock_goes_on_where_it_stood(desk):
     minutes(desk, run, 20.0)
     values = done(minutes(desk, run, 30.0, resume=True))
     assert values["train_seconds"] == values["updates"] == 50
-    (event,) = [e for e in run.events() if e["kind"] == "resumed"]
-    assert conditions(event["environment"]) == conditions(environment())
-    assert environments(run)[1:] == [event["environment"]]
+    (event,) = [e for e in run.events() if e.kind == "resumed"]
+    assert conditions(event.values["environment"]) == conditions(environment())
+    assert environments(run)[1:] == [event.values["environment"]]
     assert None not in conditions(environment())
 
 

@@ -38,7 +38,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, differences):
         assert differences(a.state, b.state) == [], path.name
         assert not list((path / "checkpoints").glob("*.tmp"))
         assert not (path / "lock").exists()
-        steps = [e["step"] for e in run.events() if e["kind"] == "step"]
+        steps = [e.step for e in run.events() if e.kind == "step"]
         assert steps == list(range(1, 7)), path.name
         compared += 1
     assert compared == report["replay"]["calls"] + report["two-stages"]["calls"] + 2

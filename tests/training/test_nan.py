@@ -139,9 +139,9 @@ def test_nine_in_a_row_do_not(desk):
     events = list(desk_fit(desk, run, model, Budget(steps=40)))
     assert events[-1].kind == "done"
     assert events[-1].values["skipped"] == 18
-    logged = [e for e in run.events() if e["kind"] == "skipped"]
-    assert logged[-1]["in_all"] == 18
-    assert logged[0]["model/loss"] == "nan"
+    logged = [e for e in run.events() if e.kind == "skipped"]
+    assert logged[-1].values["in_all"] == 18
+    assert logged[0].values["model/loss"] == "nan"
 
 
 def test_the_streak_survives_a_resume(desk):

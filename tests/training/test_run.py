@@ -348,11 +348,11 @@ def test_taking_the_lock_clears_what_a_crash_left(run):
     run.event("step", step=1)
     with open(run.path / "events.jsonl", "a") as log:
         log.write('{"kind": "st')
-    assert [e["kind"] for e in run.events()] == ["step"]
+    assert [e.kind for e in run.events()] == ["step"]
     with run.lock():
         run.event("done", step=2)
     assert listing(run) == ["step_1", "step_2"]
-    assert [e["kind"] for e in run.events()] == ["step", "done"]
+    assert [e.kind for e in run.events()] == ["step", "done"]
     assert (run.path / "events.jsonl").read_text().count("\n") == 2
 
 
@@ -364,13 +364,13 @@ def test_steps_done_anew_are_told_once(run):
         run.event("step", step=step, loss=float("nan"))
     run.event("resumed", step=1)
     run.event("step", step=2)
-    assert [(e["kind"], e["step"]) for e in run.events()] == [
+    assert [(e.kind, e.step) for e in run.events()] == [
         ("step", 1),
         ("resumed", 1),
         ("step", 2),
     ]
     assert len(run.events(superseded=True)) == 5
-    assert run.events()[0]["loss"] == "nan"
+    assert run.events()[0].values["loss"] == "nan"
 
 
 def test_a_full_disk_for_events_is_a_sentence(run, monkeypatch):

@@ -82,7 +82,7 @@ def test_training_ends_after_the_step_and_goes_on_exactly(desk, differences, nam
     assert str(broken.path) in str(caught.value)
     assert "step 3" in str(caught.value)
     assert desk.newest(broken).step == 3
-    assert broken.events()[-1]["kind"] == "stopped"
+    assert broken.events()[-1].kind == "stopped"
     list(desk.fit(broken, resume=True))
     a, b = desk.newest(whole), desk.newest(broken)
     assert differences(dict(a.weights), dict(b.weights)) == []

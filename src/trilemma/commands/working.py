@@ -14,10 +14,10 @@ from trilemma.recipes.runs import load
 from trilemma.terminal import Steps, counting, out, say, warn
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World, world
+from trilemma.training.events import Event
 from trilemma.training.precision import choose_device
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop, listening
-from trilemma.training.trainer import Event
 
 __all__ = ["at_work", "budget_of", "read_data", "report_run", "watched"]
 

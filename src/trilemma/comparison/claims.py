@@ -28,7 +28,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,6 +54,16 @@ class Taken(BadInput):
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How a claim ended."""
+
+    how: str
+    """'done', 'failed', 'stopped' or 'taken over'."""
+    reason: str = ""
+    """Why it failed."""
+
+
+@dataclass(frozen=True)
 class Status:
     """Where a claim stands, as this process sees it."""
 
@@ -61,7 +71,7 @@ class Status:
     """How many claims of this name there have been."""
     owner: Worker | None = None
     """Of the last one, if it says."""
-    ending: Mapping[str, Any] | None = None
+    ending: Ending | None = None
     """How the last one ended, if it did."""
     silence: float = 0.0
     """Seconds for which its heartbeat has not changed while this process looked."""
@@ -77,8 +87,8 @@ class Status:
     @property
     def failure(self) -> str | None:
         """Return why the last owner could not finish and nobody can, if it said so."""
-        ending = self.ending or {}
-        return str(ending.get("reason")) if ending.get("ended") == "failed" else None
+        ended = self.ending
+        return ended.reason if ended is not None and ended.how == "failed" else None
 
 
 class Claims:
@@ -186,10 +196,12 @@ class Claims:
             with os.fdopen(handle, "w") as file:
                 file.write(line)
 
-    def ending(self, name: str, generation: int) -> Mapping[str, Any] | None:
+    def ending(self, name: str, generation: int) -> Ending | None:
         """Return how a claim ended, if it did."""
         lines = self._lines(self.path(name, generation))
-        return lines[1] if len(lines) > 1 else None
+        if len(lines) < 2:
+            return None
+        return Ending(str(lines[1].get("ended", "")), str(lines[1].get("reason", "")))
 
     def _status(self, name: str, generation: int) -> Status:
         if generation == 0:

@@ -39,9 +39,9 @@ from trilemma.recipes.judging import evaluation_of, judge_ready, judge_run
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
+from trilemma.training.events import Event
 from trilemma.training.run import InUse, Run
 from trilemma.training.signals import Stop
-from trilemma.training.trainer import Event
 
 __all__ = ["Progress", "Race", "Watch"]
 

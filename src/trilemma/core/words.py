@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["brief", "count", "duration", "joined", "number"]
+__all__ = ["brief", "count", "duration", "joined", "number", "written"]
 
 
 def number(value: float | None) -> str:
@@ -83,3 +84,18 @@ def joined(names: Sequence[str], last: str = "and") -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def written(plain: Mapping[str, object]) -> dict[str, str]:
+    """Write plain values as they are shown: words as they are, what holds several as JSON.
+
+    >>> written({"batch": 128, "width": (32, 64), "name": "vae"})
+    {'batch': '128', 'width': '[32, 64]', 'name': 'vae'}
+    """
+
+    def one(value: object) -> str:
+        if isinstance(value, Mapping | list | tuple):
+            return json.dumps(value, ensure_ascii=False, default=str)
+        return str(value)
+
+    return {name: one(value) for name, value in plain.items()}

@@ -51,18 +51,19 @@ def default_samples(data: DataSet) -> int:
 def training_of(loaded: Loaded, data: DataSet) -> Training | None:
     """Read what training took from the run's events; nothing of a run that was not trained."""
     events = loaded.run.events()
-    last = next((e for e in reversed(events) if e["kind"] in ("done", "step")), None)
+    last = next((e for e in reversed(events) if e.kind in ("done", "step")), None)
     if last is None:
         return None
-    seconds = last.get("train_seconds", last.get("seconds", 0.0))
-    examples = last.get("examples", last.get("examples_per_second", 0.0) * seconds)
+    told = last.values
+    seconds = told.get("train_seconds", told.get("seconds", 0.0))
+    examples = told.get("examples", told.get("examples_per_second", 0.0) * seconds)
     wanted = updates_wanted(loaded.recipe, len(data.train))
     where = environments(loaded.run)[-1]
     return Training(
         seconds=seconds,
-        updates=last.get("updates", last["step"]),
+        updates=told.get("updates", last.step),
         examples=round(examples),
-        epochs=last.get("epochs", examples / len(data.train)),
+        epochs=told.get("epochs", examples / len(data.train)),
         state=training_state(events, wanted),
         wanted=wanted,
         processor=where.get("processor", ""),

@@ -32,11 +32,12 @@ from trilemma.recipes.recipe import Recipe
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.environment import environment
+from trilemma.training.events import Event
 from trilemma.training.fit import fit
 from trilemma.training.precision import Precision, choose
 from trilemma.training.run import Run, refuse_difference, unused
 from trilemma.training.signals import Stop
-from trilemma.training.trainer import Event, Settings
+from trilemma.training.trainer import Settings
 
 __all__ = [
     "Loaded",

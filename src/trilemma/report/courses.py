@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from trilemma.core.words import brief
 from trilemma.report.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
 from trilemma.report.palette import hue
+from trilemma.training.events import Event
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,39 +28,36 @@ WARNING = "#c01d3a"
 """Colour of an alert."""
 
 
-def series(events: Sequence[Mapping[str, Any]]) -> dict[str, Curve]:
+def series(events: Sequence[Event]) -> dict[str, Curve]:
     """Read learning curves from events: (steps, values) of each term, by 'objective term'.
 
-    An event of training is a mapping with 'step' and numbers named 'objective/term'; gradients'
-    norms and other events are passed over. Where there are several stages, their names go before.
+    A step's values are numbers named 'objective/term'; gradients' norms and other events are
+    passed over. Where there are several stages, their names go before.
 
-    >>> series([{"kind": "step", "step": 1, "critic/loss": 2.0}])["critic loss"][1].tolist()
+    >>> series([Event("step", 1, "", {"critic/loss": 2.0})])["critic loss"][1].tolist()
     [2.0]
     """
     found = _series(events)
     return {f"{o} {t.replace('_', ' ')}": c for (o, t), c in found.items() if t != "norm"}
 
 
-def _series(
-    events: Sequence[Mapping[str, Any]], terms: Sequence[str] = ()
-) -> dict[tuple[str, str], Curve]:
+def _series(events: Sequence[Event], terms: Sequence[str] = ()) -> dict[tuple[str, str], Curve]:
     """Read (steps, values) by (objective, term), of all terms or of these."""
     found: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    several = len({event["stage"] for event in events if "stage" in event}) > 1
+    several = len({event.stage for event in events if event.stage}) > 1
     for event in events:
-        step = event.get("step")
-        if not isinstance(step, int | float) or event.get("kind", "step") != "step":
+        if event.kind != "step":
             continue
-        stage = f"{event.get('stage', '')}·".lstrip("·") if several else ""
-        for key, value in event.items():
+        stage = f"{event.stage}·".lstrip("·") if several else ""
+        for key, value in event.values.items():
             objective, _, term = key.partition("/")
             if term and (not terms or term in terms) and isinstance(value, int | float):
                 pairs = found.setdefault((f"{stage}{objective}", term), [])
-                pairs.append((float(step), float(value)))
+                pairs.append((float(event.step), float(value)))
     return {name: tuple(np.array(pairs).T) for name, pairs in found.items()}
 
 
-def curves(events: Sequence[Mapping[str, Any]], family: str = "") -> str:
+def curves(events: Sequence[Event], family: str = "") -> str:
     """Draw the terms of the loss over the steps, smoothed, with what was measured behind.
 
     Terms share axes where they belong to one objective; an axis is logarithmic where all its
@@ -122,7 +120,7 @@ HEALTH = (
 )
 
 
-def health(events: Sequence[Mapping[str, Any]], family: str = "") -> str:
+def health(events: Sequence[Event], family: str = "") -> str:
     """Draw what tells whether a game goes well: scores, gradient norms, spread; and its alerts.
 
     There is a game where two objectives told the norms of their gradients, and one of them its
@@ -136,7 +134,7 @@ def health(events: Sequence[Mapping[str, Any]], family: str = "") -> str:
     critic = _critic(told)
     if critic is None:
         return ""
-    alerts = [(e["step"], str(e.get("trouble", ""))) for e in events if e.get("kind") == "alert"]
+    alerts = [(e.step, str(e.values.get("trouble", ""))) for e in events if e.kind == "alert"]
     chosen = [(panel, _of_panel(panel, told, critic)) for panel in HEALTH]
     chosen = [(panel, found) for panel, found in chosen if found]
     figure, rows = make_axes(430, 125 * len(chosen) + 40, rows=len(chosen))
@@ -206,18 +204,20 @@ def _health_panel(
     ticks(axes)
 
 
-def quality(events: Sequence[Mapping[str, Any]], family: str = "") -> tuple[str, str]:
+def quality(events: Sequence[Event], family: str = "") -> tuple[str, str]:
     """Draw fd as training goes on, from the events of previews that measured it.
 
     Returns:
         The chart and what to say beside it; both empty where fewer than two previews did.
     """
-    told = [e for e in events if e.get("kind") == "preview" and _is_number(e.get("fd"))]
+    previews = [e for e in events if e.kind == "preview"]
+    told = [(e.step, fd) for e in previews if (fd := e.number("fd")) is not None]
     if len(told) < 2:
         return "", ""
-    steps, values = [e["step"] for e in told], [float(e["fd"]) for e in told]
-    last, real = told[-1], told[-1].get("fd_floor")
-    floor = float(real) if isinstance(real, int | float) and real > 0 else None
+    steps, values = [step for step, _ in told], [fd for _, fd in told]
+    last = next(e for e in reversed(previews) if e.number("fd") is not None)
+    real = last.number("fd_floor")
+    floor = real if real and real > 0 else None
     figure, axes = make_axes(460, 300)
     marks = values if floor is None else [*values, floor]
     if min(marks) > 0 and max(marks) / min(marks) > 5:
@@ -232,11 +232,11 @@ def quality(events: Sequence[Mapping[str, Any]], family: str = "") -> tuple[str,
         axes.axhline(floor, color=INK, alpha=0.45, lw=0.9, dashes=(4, 3))
         ends.append((float(steps[-1]), floor, f"real data, {brief(floor)}"))
     axes.set_xlabel("step")
-    count = last.get("fd_n", last.get("samples"))
+    count = last.values.get("fd_n", last.values.get("samples"))
     axes.set_ylabel(f"fd, n = {count:,}" if isinstance(count, int) else "fd")
     end_labels(figure, axes, ends)
     ticks(axes)
-    by = f" in the features of {last['fd_by']}" if last.get("fd_by") else ""
+    by = f" in the features of {last.values['fd_by']}" if last.values.get("fd_by") else ""
     of = f" of {count:,} samples" if isinstance(count, int) else ""
     said = (
         f"Fréchet distance{of} of the averaged weights to test examples{by}, seen on the way. Few "
@@ -244,10 +244,6 @@ def quality(events: Sequence[Mapping[str, Any]], family: str = "") -> tuple[str,
         "many training examples measured alike; the table's own fd is by another count."
     )
     return write(figure, "fd as training goes on"), said
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def heat(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from trilemma.comparison.places import baselines, floor
 from trilemma.comparison.row import Row
@@ -92,7 +90,7 @@ def spent(rows: Sequence[Row]) -> Markup | None:
 
 
 def details_section(
-    entries: Sequence[Entry], environment: Mapping[str, Any], notes: Sequence[str]
+    entries: Sequence[Entry], environment: Mapping[str, str], notes: Sequence[str]
 ) -> Child:
     """List settings, environment and notes, folded."""
     parts: list[Child] = [
@@ -110,22 +108,14 @@ def details_section(
     return parts or None
 
 
-def _fold(title: Child, plain: Mapping[str, Any]) -> Markup:
+def _fold(title: Child, shown: Mapping[str, str]) -> Markup:
     rows = [
         element(
             "tr",
             element("th", str(key).replace("_", " "), scope="row"),
-            element("td", _written(value), class_="text"),
+            element("td", value, class_="text"),
         )
-        for key, value in plain.items()
+        for key, value in shown.items()
     ]
     table = element("table", element("tbody", rows), class_="settings")
     return element("details", element("summary", title), element("div", table, class_="scroll"))
-
-
-def _written(value: object) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, Mapping | list | tuple):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from trilemma.core.domain import Domain
 from trilemma.data.dataset import DataSet
 from trilemma.report import graphs, molecules
 from trilemma.report.figures import grid, levels_of, neighbours, show
+from trilemma.training.events import Event
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,12 +50,12 @@ class Entry:
     """[N, *domain.shape], data units; or a picture already drawn."""
     neighbours: tuple[Tensor, Tensor] | Image | None = None
     """Samples and, in the same order, the training examples nearest to them."""
-    events: Sequence[Mapping[str, Any]] = ()
+    events: Sequence[Event] = ()
     """Events of its training, for the learning curves."""
     pictures: Sequence[Picture] = ()
     """What belongs to it alone: a map of the codes, a walk, the way from noise to sample."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the recipe, by name."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Fields of the recipe, by name, as they are shown; see `core.words.written`."""
     exhibits: Sequence[Picture] = ()
     """Examples that its scores are owed to most."""
 
@@ -77,7 +78,7 @@ class Portrait:
     real: Tensor | Image | None = None
     """[N, *domain.shape]: real examples to stand beside the samples."""
     domain: Domain | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
     history: Sequence[Picture] = ()
     """Previews from the first steps to the last."""
@@ -98,13 +99,13 @@ class Comparison:
     real: Tensor | Image | None = None
     """[N, *domain.shape]: real examples to stand beside the samples."""
     domain: Domain | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     date: str = ""
     verdict: str | None = None
     """One sentence in place of the one that the ranking writes."""
     notes: Sequence[str] = ()
     """What a reader should know of the data: licence, files left out."""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
     """Fields that all were given, other than by default."""
 
     @property

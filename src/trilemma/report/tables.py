@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from trilemma.comparison.places import SPEED_TIE, baselines, floor, score_range
 from trilemma.comparison.row import Row
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ARROWS", "Cell", "Line", "columns", "lines", "mark", "rows_to_csv", "terminal_tables"]
 
+Value: TypeAlias = str | int | float | None
+"""What one field of a CSV file holds."""
 ARROWS = {"lower": "↓", "higher": "↑", "one": "→ 1"}
 COST = tuple(cost.name for cost in COSTS[:-1])
 """Costs that have a column."""
@@ -121,11 +123,11 @@ def rows_to_csv(rows: Sequence[Row]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, heads + costs + state, restval="", lineterminator="\n")
     writer.writeheader()
-    about: dict[str, object] = {}
+    about: dict[str, Value] = {}
     for row in rows:
         of = row.of
         about = {"data": of.data, "split": of.split, "n": of.n, "device": of.device}
-        line: dict[str, object] = {
+        line: dict[str, Value] = {
             "kind": "recipe",
             "recipe": of.recipe,
             "family": of.family,
@@ -370,13 +372,13 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> Value:
     if not isinstance(value, int | float) or not math.isfinite(value):
         return ""
     return value if isinstance(value, int) else repr(value)
 
 
-def _inert(value: object) -> object:
+def _inert(value: Value) -> Value:
     """Keep a name from being read as a formula by a spreadsheet."""
     if isinstance(value, str) and value[:1] in ("=", "+", "@", "\t") and _not_number(value):
         return f"'{value}"

@@ -24,8 +24,10 @@ has settled has settled under its own schedule, and may still reach more with a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
+
+from trilemma.training.events import Event
 
 __all__ = ["State", "still_falls", "training_state"]
 
@@ -39,23 +41,22 @@ FEWEST = 8
 """Losses that are needed to tell."""
 
 
-def training_state(events: Sequence[Mapping[str, Any]], wanted: int) -> State:
+def training_state(events: Sequence[Event], wanted: int) -> State:
     """Return the state in which a training ended.
 
     Arguments:
         events: Of the run, in order; see `Run.events`.
         wanted: K, the updates at which it is ranked; see `recipes.recipe.updates_wanted`.
 
-    >>> step = {"kind": "step", "stage": "model"}
-    >>> events = [step | {"step": k, "vae/loss": 1 / k} for k in range(1, 300)]
+    >>> events = [Event("step", k, "model", {"vae/loss": 1 / k}) for k in range(1, 300)]
     >>> training_state(events, wanted=500), training_state(events, wanted=200)
     ('warming up', 'falling')
     """
-    steps = [event for event in events if event.get("kind") == "step"]
-    if max((event["step"] for event in steps), default=0) < wanted:
+    steps = [event for event in events if event.kind == "step"]
+    if max((event.step for event in steps), default=0) < wanted:
         return "warming up"
-    stages = dict.fromkeys(event.get("stage") for event in steps)
-    curves = (_curve([e for e in steps if e.get("stage") == stage]) for stage in stages)
+    stages = dict.fromkeys(event.stage for event in steps)
+    curves = (_curve([e for e in steps if e.stage == stage]) for stage in stages)
     return "falling" if any(still_falls(*curve) for curve in curves) else "settled"
 
 
@@ -79,14 +80,14 @@ def still_falls(steps: Sequence[float], losses: Sequence[float]) -> bool:
     return fall > ERRORS * error and fall > RELATIVE * max(abs(level), lost)
 
 
-def _curve(events: Sequence[Mapping[str, Any]]) -> tuple[list[float], list[float]]:
+def _curve(events: Sequence[Event]) -> tuple[list[float], list[float]]:
     """Return steps and losses of a stage with one objective; nothing of one with several."""
-    names = {name for event in events for name in event if name.endswith("/loss")}
+    names = {name for event in events for name in event.values if name.endswith("/loss")}
     if len(names) != 1:
         return [], []
     (name,) = names
-    pairs = [(e["step"], e[name]) for e in events if isinstance(e.get(name), int | float)]
-    return [k for k, _ in pairs], [loss for _, loss in pairs]
+    known = [(e.step, loss) for e in events if (loss := e.number(name)) is not None]
+    return [k for k, _ in known], [loss for _, loss in known]
 
 
 def _fall(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:

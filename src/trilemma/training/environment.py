@@ -70,7 +70,7 @@ def conditions(environment: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def environments(run: Run) -> list[Mapping[str, Any]]:
     """Return where a run was trained, in turn: where it began, and wherever it went on."""
-    resumed = [e["environment"] for e in run.events() if "environment" in e]
+    resumed = [e.values["environment"] for e in run.events() if "environment" in e.values]
     return [run.environment, *resumed]
 
 

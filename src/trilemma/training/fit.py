@@ -41,11 +41,12 @@ from trilemma.training.budget import RECENT, Budget, Pace, Plan
 from trilemma.training.checkpoint import Checkpoint, unwritable
 from trilemma.training.distributed import World
 from trilemma.training.environment import machine
+from trilemma.training.events import Event
 from trilemma.training.precision import Precision
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 from trilemma.training.stopwatch import Stopwatch
-from trilemma.training.trainer import Event, Settings, Trainer, random_state, set_random_state
+from trilemma.training.trainer import Settings, Trainer, random_state, set_random_state
 
 __all__ = ["fit"]
 

@@ -40,6 +40,7 @@ from trilemma.training.checkpoint import (
     write,
     write_file,
 )
+from trilemma.training.events import Event
 
 __all__ = ["InUse", "Run", "refuse_difference", "started", "unused"]
 
@@ -188,24 +189,24 @@ class Run:
         except OSError as error:
             raise unwritable(path, error) from error
 
-    def events(self, *, superseded: bool = False) -> list[dict[str, Any]]:
+    def events(self, *, superseded: bool = False) -> list[Event]:
         """Return what happened, in order; a line that a crash cut off is left out.
 
         Arguments:
             superseded: Whether to tell also of steps that a resume went back behind and did anew.
         """
-        happened: list[dict[str, Any]] = []
+        happened: list[Event] = []
         path = self.path / "events.jsonl"
         for line in path.read_text(errors="replace").splitlines() if path.exists() else []:
             try:
-                event = json.loads(line)
+                plain = json.loads(line)
             except ValueError:
                 continue
-            if not isinstance(event, dict):
+            if not isinstance(plain, dict):
                 continue
-            if event.get("kind") == "resumed" and not superseded:
-                behind = event.get("step", 0)
-                happened = [e for e in happened if e.get("step", 0) <= behind]
+            event = Event.from_json(plain)
+            if event.kind == "resumed" and not superseded:
+                happened = [e for e in happened if e.step <= event.step]
             happened.append(event)
         return happened
 
@@ -273,7 +274,7 @@ class Run:
         return (
             not found(self.path / "checkpoints")
             and not (self.path / "latest").exists()
-            and not any(event["kind"] == "checkpoint" for event in self.events())
+            and not any(event.kind == "checkpoint" for event in self.events())
         )
 
     def _identity(self) -> dict[str, str]:

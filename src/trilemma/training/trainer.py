@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,9 +33,10 @@ from trilemma.core.model import Model, Objective, Stage, Stream
 from trilemma.training.adamw import AdamW
 from trilemma.training.distributed import Buffers, World
 from trilemma.training.ema import Average
+from trilemma.training.events import Event
 from trilemma.training.precision import Precision
 
-__all__ = ["Event", "Settings", "Trainer", "factor", "random_state", "set_random_state", "train"]
+__all__ = ["Settings", "Trainer", "factor", "random_state", "set_random_state", "train"]
 
 PATIENCE = 10
 """Updates of one objective in a row that may be left out before the run is given up."""
@@ -59,19 +60,6 @@ class Settings:
     def of(cls, recipe: Any) -> Settings:  # noqa: ANN401
         """Take the fields of these names from a recipe's page."""
         return cls(**{name: getattr(recipe, name) for name in cls.__dataclass_fields__})
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened in training."""
-
-    kind: str
-    """'stage', 'step', 'plan', 'checkpoint', 'skipped', 'preview', 'alert', 'done', …"""
-    step: int
-    """Steps done, over all stages."""
-    stage: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    """Numbers and words of this kind of event."""
 
 
 def factor(step: int, total: int | None, warmup: int) -> float:
