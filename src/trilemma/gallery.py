@@ -19,6 +19,7 @@ from trilemma.comparison.row import Row
 from trilemma.comparison.table import Table
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
+from trilemma.core.event import Event
 from trilemma.core.model import (
     Coded,
     Constrained,
@@ -53,7 +54,6 @@ from trilemma.report.histograms import histograms, numbers
 from trilemma.report.html import run_page
 from trilemma.report.page import Comparison, Entry, Picture, Portrait, exhibit
 from trilemma.report.subject import Estimating, Subject
-from trilemma.training.events import Event
 from trilemma.training.run import Run
 
 __all__ = ["comparison", "entry", "run_report"]

@@ -25,11 +25,11 @@ from trilemma.comparison.plan import Plan
 from trilemma.comparison.race import Race
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput, Diverged
+from trilemma.core.event import Event
 from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.report.page import Entry
 from trilemma.training.distributed import World
-from trilemma.training.events import Event
 from trilemma.training.run import InUse, Run
 from trilemma.training.signals import Stop
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import torch
 
+from trilemma.core.event import Event
 from trilemma.report import charts, courses
 from trilemma.report.palette import FAMILIES, OTHER, hue
-from trilemma.training.events import Event
 
 
 def events(**terms):

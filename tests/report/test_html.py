@@ -10,11 +10,11 @@ import torch
 from given import entry, lines, page_of
 
 from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.event import Event
 from trilemma.core.words import written
 from trilemma.report import figures
 from trilemma.report.html import comparison_page, run_page
 from trilemma.report.page import Comparison, Picture, Portrait, shown
-from trilemma.training.events import Event
 
 EVIL = '<img src=x onerror="alert(1)">'
 VOID = ("meta", "img", "br")

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
+from trilemma.core.event import Event
 from trilemma.training.convergence import still_falls, training_state
-from trilemma.training.events import Event
 
 STEPS = range(10, 3001, 10)
 

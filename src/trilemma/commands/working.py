@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from trilemma import drawing, gallery
+from trilemma.core.event import Event
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.runs import load
 from trilemma.terminal import Steps, counting, out, say, warn
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World, world
-from trilemma.training.events import Event
 from trilemma.training.precision import choose_device
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop, listening

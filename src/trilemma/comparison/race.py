@@ -30,6 +30,7 @@ from trilemma.comparison.plan import Plan, Ready
 from trilemma.comparison.waiting import STOPPED, Progress, Waiting, pause
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
+from trilemma.core.event import Event
 from trilemma.core.words import duration, joined
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import Reference
@@ -39,7 +40,6 @@ from trilemma.recipes.judging import evaluation_of, judge_ready, judge_run
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
-from trilemma.training.events import Event
 from trilemma.training.run import InUse, Run
 from trilemma.training.signals import Stop
 

@@ -19,6 +19,7 @@ from trilemma import __version__
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput, nearest
+from trilemma.core.event import Event
 from trilemma.core.model import Model
 from trilemma.core.noise import mix
 from trilemma.core.words import joined
@@ -32,7 +33,6 @@ from trilemma.recipes.recipe import Recipe
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.environment import environment
-from trilemma.training.events import Event
 from trilemma.training.fit import fit
 from trilemma.training.precision import Precision, choose
 from trilemma.training.run import Run, refuse_difference, unused

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from trilemma.core.event import Event
 from trilemma.core.words import brief
 from trilemma.report.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
 from trilemma.report.palette import hue
-from trilemma.training.events import Event
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

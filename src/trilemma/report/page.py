@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trilemma.comparison.row import Row
 from trilemma.core.domain import Domain
+from trilemma.core.event import Event
 from trilemma.data.dataset import DataSet
 from trilemma.report import graphs, molecules
 from trilemma.report.figures import grid, levels_of, neighbours, show
-from trilemma.training.events import Event
 
 if TYPE_CHECKING:
     from PIL.Image import Image

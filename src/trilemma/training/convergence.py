@@ -27,7 +27,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from trilemma.training.events import Event
+from trilemma.core.event import Event
 
 __all__ = ["State", "still_falls", "training_state"]
 

@@ -33,6 +33,7 @@ from typing import Any
 import torch
 
 from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
+from trilemma.core.event import Event
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
 from trilemma.training.alarms import Alarms
@@ -41,7 +42,6 @@ from trilemma.training.budget import RECENT, Budget, Pace, Plan
 from trilemma.training.checkpoint import Checkpoint, unwritable
 from trilemma.training.distributed import World
 from trilemma.training.environment import machine
-from trilemma.training.events import Event
 from trilemma.training.precision import Precision
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop

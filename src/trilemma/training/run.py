@@ -30,6 +30,7 @@ from typing import Any
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
+from trilemma.core.event import Event
 from trilemma.training.checkpoint import (
     Checkpoint,
     Damaged,
@@ -40,7 +41,6 @@ from trilemma.training.checkpoint import (
     write,
     write_file,
 )
-from trilemma.training.events import Event
 
 __all__ = ["InUse", "Run", "refuse_difference", "started", "unused"]
 

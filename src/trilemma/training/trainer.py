@@ -29,11 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from trilemma.core.errors import Diverged
+from trilemma.core.event import Event
 from trilemma.core.model import Model, Objective, Stage, Stream
 from trilemma.training.adamw import AdamW
 from trilemma.training.distributed import Buffers, World
 from trilemma.training.ema import Average
-from trilemma.training.events import Event
 from trilemma.training.precision import Precision
 
 __all__ = ["Settings", "Trainer", "factor", "random_state", "set_random_state", "train"]

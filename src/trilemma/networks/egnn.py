@@ -1,0 +1,235 @@
+r"""E(n)-equivariant graph networks on point clouds, over all pairs of their points.
+
+A layer updates features h_i and positions x_i of each point by messages over its pairs:
+
+    m_ij = phi_e(h_i, h_j, |x_i - x_j|^2, |x_i^0 - x_j^0|^2) a_ij,    a_ij = sigmoid(w m_ij)
+    h_i' = h_i + phi_h(h_i, sum_j m_ij)
+    x_i' = x_i + sum_j (x_i - x_j) / (|x_i - x_j| + 1) phi_x(h_i', h_j', |x_i - x_j|^2, …)
+
+with x^0 the positions that the network was given. Messages see distances alone, so that features
+are invariant under rotations R, reflections and translations t, and positions move with them:
+
+    (R x' + t, h') = network(R x + t, h)
+
+which holds of reflections too: the network cannot tell a molecule from its mirror image. Points
+that are not there change nothing, and the order of the points changes the order of the answers.
+
+Batches are dense: pairs are [B, N, N], and a mask says which points there are. The first layer of
+phi_e and phi_x is linear in (h_i, h_j, distances), so that it is computed for each point once,
+
+    W (h_i, h_j, d) = A h_i + B h_j + c d,
+
+and no array of N x N x 2 W numbers is made; sums over j are matrix products.
+
+References:
+    E(n) Equivariant Graph Neural Networks (Garcia Satorras, Hoogeboom & Welling, 2021),
+    arXiv:2102.09844.
+    Equivariant Diffusion for Molecule Generation in 3D (Hoogeboom, Garcia Satorras, Vignac &
+    Welling, 2022), arXiv:2203.17003: attention, normalised differences, two steps a layer.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.point_cloud import centred
+
+__all__ = ["LARGEST", "Egnn", "EgnnDenoiser", "EgnnLayer", "PairNetwork"]
+
+LARGEST = 256
+"""Points of a cloud at most: every pair of them is looked at."""
+SMALLEST = 1e-8
+"""Added to squared distances before their root is taken, whose slope is infinite at 0."""
+REACH = 15.0
+"""How far a pair may move a point in one layer, at most."""
+
+
+class PairNetwork(nn.Module):
+    """Two layers over pairs: (h_i, h_j, squared distances now and at first) to W numbers.
+
+    Arguments:
+        width: W, numbers of a point and of a pair.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.receiver = nn.Linear(width, width)
+        self.sender = nn.Linear(width, width, bias=False)
+        self.distances = nn.Linear(2, width, bias=False)
+        self.second = nn.Linear(width, width)
+
+    def forward(
+        self,
+        h: Float[Tensor, "B N W"],
+        squared: Float[Tensor, "B N N"],
+        initial: Float[Tensor, "B N N"],
+    ) -> Float[Tensor, "B N N W"]:
+        """Return the pairs' numbers."""
+        pairs = self.distances(torch.stack([squared, initial], dim=-1))
+        pairs = pairs + self.receiver(h)[:, :, None] + self.sender(h)[:, None]
+        return F.silu(self.second(F.silu(pairs)))
+
+
+class EgnnLayer(nn.Module):
+    """One update of features and positions.
+
+    Arguments:
+        width: W, numbers of a point.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.messages = PairNetwork(width)
+        self.attention = nn.Linear(width, 1)
+        self.update = nn.Sequential(
+            nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width)
+        )
+        self.displacements = PairNetwork(width)
+        self.displacement = nn.Linear(width, 1, bias=False)
+        nn.init.xavier_uniform_(self.displacement.weight, gain=0.001)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N 3"],
+        h: Float[Tensor, "B N W"],
+        initial: Float[Tensor, "B N N"],
+        pairs: Float[Tensor, "B N N"],
+        here: Float[Tensor, "B N 1"],
+    ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N W"]]:
+        """Return positions and features after the update.
+
+        Arguments:
+            x: Positions.
+            h: Features.
+            initial: Squared distances of the positions that the network was given.
+            pairs: 1 for pairs of two points that are there, else 0.
+            here: 1 for points that are there, else 0.
+        """
+        squared = squared_distances(x)
+        messages = self.messages(h, squared, initial)
+        weights = self.attention(messages)[..., 0].sigmoid() * pairs
+        received = (weights[:, :, None] @ messages)[:, :, 0]
+        h = (h + self.update(torch.cat([h, received], dim=-1))) * here
+        reach = self.displacement(self.displacements(h, squared, initial))[..., 0].tanh() * REACH
+        reach = reach * pairs / ((squared + SMALLEST).sqrt() + 1)
+        return x + (reach.sum(2, keepdim=True) * x - reach @ x) * here, h
+
+
+class Egnn(nn.Module):
+    """Positions and features of points to positions and features.
+
+    Arguments:
+        inputs: Features of a point.
+        outputs: Features that are given of a point.
+        width: W, numbers of a point within the network.
+        layers: How many layers.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, width: int = 64, layers: int = 4) -> None:
+        super().__init__()
+        self.embedding = nn.Linear(inputs, width)
+        self.layers = nn.ModuleList(EgnnLayer(width) for _ in range(layers))
+        self.output = nn.Linear(width, outputs)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N 3"],
+        h: Float[Tensor, "B N F"],
+        mask: Bool[Tensor, "B N"],
+    ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N G"]]:
+        """Return positions, which move as the given ones do, and features, which stay.
+
+        The mean of the positions stays where it is.
+
+        Arguments:
+            x: Positions.
+            h: Features.
+            mask: Which points are there.
+        """
+        here = mask[..., None].to(x)
+        apart = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        pairs = here * here.mT * apart
+        initial = squared_distances(x)
+        features, at = self.embedding(h) * here, x
+        for layer in self.layers:
+            at, features = layer(at, features, initial, pairs, here)
+        return (x + centred(at - x, mask)) * here, self.output(features) * here
+
+
+class EgnnDenoiser(nn.Module):
+    """A denoiser of clouds: a network between states [B, N, 3 + F], told the log-SNR.
+
+    What it gives in the place of positions is a difference of positions: it turns with them, and
+    is never moved by a translation.
+
+    Arguments:
+        features: F, numbers of a point beside its position.
+        width: Numbers of a point within the network.
+        layers: How many layers.
+        properties: P, properties that a cloud may be asked to have.
+    """
+
+    def __init__(
+        self, features: int, *, width: int = 64, layers: int = 4, properties: int = 0
+    ) -> None:
+        super().__init__()
+        self.properties = properties
+        wanted = properties + (properties > 0)
+        self.network = Egnn(features + TIMES + wanted, features, width=width, layers=layers)
+
+    def forward(
+        self,
+        x: Float[Tensor, "B N D"],
+        log_snr: Float[Tensor, " B"],
+        condition: Condition | None = None,
+    ) -> Float[Tensor, "B N D"]:
+        """Return what is predicted of each state.
+
+        Arguments:
+            x: States, positions first.
+            log_snr: ln(alpha^2 / sigma^2) of each.
+            condition: Which points are there; all without one. And the properties that are
+                wanted, in units of their spread.
+        """
+        mask = None if condition is None else condition.points
+        if mask is None:
+            mask = x.new_ones(x.shape[:2], dtype=torch.bool)
+        room = x.shape[1]
+        most = max(1, int(mask.sum(1).max()))  # points are packed: the others are computed in vain
+        x, mask = x[:, :most], mask[:, :most]
+        told = [clock(log_snr)]
+        if self.properties:
+            told.append(self._wanted(condition, x))
+        shared = torch.cat(told, dim=1)[:, None].expand(-1, most, -1)
+        at, features = x[..., :3], x[..., 3:]
+        moved, features = self.network(at, torch.cat([features, shared], dim=-1), mask)
+        out = torch.cat([centred(moved - at, mask), features], dim=-1)
+        return F.pad(out, (0, 0, 0, room - most))
+
+    def _wanted(self, condition: Condition | None, x: Tensor) -> Float[Tensor, "B Q"]:
+        """Return the wanted properties and a 1, or zeros where nothing is said."""
+        if condition is None or condition.properties is None:
+            return x.new_zeros(len(x), self.properties + 1)
+        given = condition.properties.to(x)
+        present = x.new_ones(len(x), 1)
+        if condition.present is not None:
+            present = condition.present[:, None].to(x)
+        return torch.cat([given * present, present], dim=1)
+
+
+TIMES = 3
+"""Numbers by which a network is told the time."""
+
+
+def clock(log_snr: Float[Tensor, " B"]) -> Float[Tensor, "B 3"]:
+    """Return the log-SNR in numbers of about 1: itself, and the shares of signal at two scales."""
+    return torch.stack([log_snr / 8, (log_snr / 2).sigmoid(), (log_snr / 6).sigmoid()], dim=1)
+
+
+def squared_distances(x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N N"]:
+    """Return |x_i - x_j|^2."""
+    return (x[:, :, None] - x[:, None]).square().sum(-1)
