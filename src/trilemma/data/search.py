@@ -7,10 +7,9 @@ of the calls, the search ends with a sentence that names the molecule and what w
 
 The best different molecules are kept, the best first. Experts learn from a pool of the best
 (`replay`), and the genetic proposer takes its parents there: a pool in which no scaffold has more
-than a few, so that one kind of molecule does not crowd out all others, and which goes on to what
-is new where many are worth the same, as all are within a band that is sought. Where a surrogate
-stands before the oracle (`data.surrogate`), it chooses which molecules are asked, among a policy's
-and the proposer's, so that each has the calls that its molecules deserve; what a policy built and
+than a few, so that one kind of molecule does not crowd out all others. Where a surrogate stands
+before the oracle (`data.surrogate`), it chooses which molecules are asked, among a policy's and
+the proposer's, so that each has the calls that its molecules deserve; what a policy built and
 nobody asked is worth what the surrogate expects.
 
 Reference:
@@ -266,12 +265,10 @@ class Search:
         both = torch.cat([self.best, x[rows]])
         order = sorted(range(len(scores)), key=lambda i: -scores[i])[:KEPT]
         self.best, self.best_scores = both[order], [scores[i] for i in order]
-        # The newest first: of those that are worth the same, the pool holds what came last.
-        rows.reverse()
-        self._pool(torch.cat([x[rows], self.pool]), [*reversed(fresh), *self.pool_names])
+        self._pool(torch.cat([self.pool, x[rows]]), [*self.pool_names, *fresh])
 
     def _pool(self, x: Tensor, names: Sequence[str]) -> None:
-        """Put the best into the pool, few of each scaffold, in this order where worth is equal."""
+        """Put the best into the pool, few of each scaffold."""
         scores, alike = self.oracle.scores, Counter[str]()
         kept: list[int] = []
         for i in sorted(range(len(names)), key=lambda i: -scores[names[i]]):
