@@ -22,10 +22,13 @@ DATA = {
     "points": "two-moons",
     "graph": "community-small",
     "molecule": "qm9-small",
+    "conformer": "qm9-small",
 }
 """A data set of each kind."""
 GAMES = ("gan", CATALOG["graphrl"].family, CATALOG["gcpn"].family)
-SMALL = {"lr": 1e-5}
+FIELDS = {name: {"lr": 1e-5} for name in CATALOG if CATALOG[name].family in GAMES} | {
+    "geoldm": {"width": 16, "layers": 2, "sample_steps": 5}
+}
 """Games, and what is learnt by acting, are played slowly: the rounding by which two ways of
 summing differ grows with the steps of AdamW, which are as long where a gradient is nought but for
 rounding."""
@@ -41,7 +44,7 @@ def main() -> None:
         for name in names:
             data = sources.load(DATA[CATALOG[name].kinds[0]])
             _, events = begin(
-                CATALOG[name](batch=32, **(SMALL if CATALOG[name].family in GAMES else {})),
+                CATALOG[name](batch=32, **FIELDS.get(name, {})),
                 data,
                 source=data.name,
                 path=folder / name,

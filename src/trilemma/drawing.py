@@ -23,7 +23,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Constrained, Gradual, Model, Seeking, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
-from trilemma.data import graph_writing, molecule_writing
+from trilemma.data import graph_writing, molecule_writing, point_cloud_writing
 from trilemma.data.check import Report
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.constrained import similarity
@@ -55,8 +55,11 @@ OWN_FORMS = {
     "points": (".csv",),
     "graph": (*graph_writing.MANY, *graph_writing.SINGLE),
     "molecule": molecule_writing.FORMS,
+    "conformer": point_cloud_writing.FORMS,
+    "point-cloud": (".xyz",),
 }
 """Forms beside these, by kind of data."""
+IN_SPACE = ("conformer", "point-cloud")
 FRAMES = 48
 AT_ONCE = 4 * CHUNK
 LONG = 300.0
@@ -280,6 +283,9 @@ def write_enlarged(
 def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
     if form == ".png":
         save_picture(figures.show(x, domain), target)
+    elif domain.kind in IN_SPACE and form in OWN_FORMS[domain.kind]:
+        with whole(target) as partial:
+            point_cloud_writing.write(x, partial, form, domain.elements)
     elif form in OWN_FORMS["graph"]:
         with whole(target) as partial:
             graph_writing.write(x, partial, form)
@@ -330,6 +336,9 @@ def _folder(x: Tensor, target: Path, domain: Domain) -> None:
             elif domain.kind == "molecule":
                 path = partial / f"{i:06d}.sdf"
                 molecule_writing.write(one[None], path, ".sdf", domain.elements)
+            elif domain.kind in IN_SPACE:
+                path = partial / f"{i:06d}.xyz"
+                point_cloud_writing.write(one[None], path, ".xyz", domain.elements)
             else:
                 _rows(one[None], partial / f"{i:06d}.csv", domain)
         if target.exists():

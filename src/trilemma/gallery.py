@@ -48,7 +48,7 @@ from trilemma.metrics.registry import quantity
 from trilemma.recipes.catalog import named
 from trilemma.recipes.judging import evaluation_of
 from trilemma.recipes.runs import Loaded, load
-from trilemma.report import charts, courses, figures, graphs, molecules
+from trilemma.report import charts, courses, figures, graphs, molecules, point_clouds
 from trilemma.report.diffusing import looks
 from trilemma.report.histograms import histograms, numbers
 from trilemma.report.html import run_page
@@ -76,6 +76,8 @@ GROWN, GROWING = 9, 40
 """Graphs that are shown as they grow, and frames of that."""
 IMPROVED = 9
 """Test graphs that are shown with what a model added."""
+SHOWN = 36
+"""Samples of another kind than the page's data that are drawn."""
 MEASURED = 64
 """Real graphs and samples behind a histogram."""
 
@@ -92,13 +94,21 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     if not (folder / "recipe.json").exists():  # it could not be trained, or is no run at all
         return Entry(row, samples=samples, neighbours=pairs, exhibits=shown)
     run = Run.open(folder)
-    events = run.events()
+    events, given = run.events(), data
+    data = given.viewed((run.recipe["data"]["domain"]["kind"],))
+    if data is not given and samples is not None:  # a page shows examples of one kind as tensors
+        samples = figures.show(samples[:SHOWN], data.domain)
+        pairs = None
     return Entry(
         row,
         samples=samples,
         neighbours=pairs,
         events=events,
-        pictures=[*_alike(run, data, samples), *_inside(run, data), *_told(run, events, data)],
+        pictures=[
+            *_alike(run, data, seen.get("samples")),
+            *_inside(run, data),
+            *_told(run, events, data),
+        ],
         exhibits=shown,
         settings=written(
             {"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]}
@@ -142,6 +152,7 @@ def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Pa
 def run_report(run: Run, data: DataSet) -> Path:
     """Write a run's report.html: its evaluation if there is one, its curves, its pictures."""
     told = run.recipe
+    data = data.viewed((told["data"]["domain"]["kind"],))
     bare = Evaluation(recipe=told["name"], data=told["data"]["name"], seed=told["seed"])
     found = entry(run.path, Row(of=evaluation_of(run.path) or bare), data)
     previews = sorted((run.path / "samples").glob("step_*.png"))
@@ -473,7 +484,26 @@ def _growth(loaded: Loaded) -> list[Picture]:
     return [Picture("graphs as they grow", figures.way(states, loaded.domain), said)]
 
 
-WAYS = {"image": _way, "graph": _growth, "molecule": _growth}
+def _denoising(loaded: Loaded) -> list[Picture]:
+    """Film clouds from noise to samples, and turn what came of it."""
+    model, domain = loaded.model, loaded.domain
+    assert isinstance(model, Gradual)
+    states = model.path(GROWN, frames=GROWING, noise=Noise.for_samples(0, 0, GROWN))
+    film = figures.way([x.cpu() for x in states], domain)
+    turn = figures.animation(point_clouds.turning(states[-1], domain.elements), 60, 60)
+    return [
+        Picture("from noise to clouds", film, "Decoded states on the way; the pose is kept."),
+        Picture("samples, turning", turn, "Once around the upright axis."),
+    ]
+
+
+WAYS = {
+    "image": _way,
+    "graph": _growth,
+    "molecule": _growth,
+    "conformer": _denoising,
+    "point-cloud": _denoising,
+}
 """What draws samples on their way, by kind of data."""
 
 

@@ -129,7 +129,9 @@ class TestSearch:
 
 class TestProposer:
     def test_children_are_valid_and_different(self):
-        made = children(tensors(SMILES), 200, valence=VALENCE, most=12, seed=0)
+        made = children(
+            tensors(SMILES), 200, worth=range(len(SMILES), 0, -1), valence=VALENCE, most=12, seed=0
+        )
         assert len(made) == 200
         assert (free_valence(made, valences()) >= 0).all()
         assert int(sizes(made).max()) <= 12
@@ -164,10 +166,11 @@ class TestProposer:
         assert to_smiles(size[None])[0]
 
     def test_ranks_are_weighed_as_the_paper_has_it(self):
-        weights = rank_weights(100)
+        weights = rank_weights(range(100, 0, -1))
         assert weights[0] == 1.0
         assert weights[1] == pytest.approx(0.5)
         assert weights == sorted(weights, reverse=True)
+        assert rank_weights([1.0] * 4) == [rank_weights([1.0] * 4)[0]] * 4
 
 
 class TestPool:

@@ -18,6 +18,8 @@ EXAMPLES = {
     "points": "two-moons",
     "graph": "community-small",
     "molecule": "qm9-small",
+    "conformer": "qm9-small",
+    "point-cloud": "shapes3d",
 }
 """A small data set of each kind."""
 

@@ -86,7 +86,7 @@ class Plan:
             BadInput: A recipe is unknown or named twice, or none fits the data; or a cell of the
                 grid cannot be built; or more samples are asked for than are ready.
         """
-        asked = tuple(recipes or fitting(data.domain))
+        asked = tuple(recipes or fitting(data))
         if len(set(asked)) < len(asked):
             raise BadInput(f"a recipe is named twice in {','.join(asked)}; name each once.")
         made = cells(asked, grid, settings, seed)
@@ -152,8 +152,9 @@ def _refusal(
 ) -> BadInput | None:
     """Return why a recipe cannot take the data, if it cannot."""
     try:
-        named(name)().check(data.domain)
-        check(cells([name], grid, settings, seed), data)
+        seen = data.viewed(named(name).kinds)
+        named(name)().check(seen.domain)
+        check(cells([name], grid, settings, seed), seen)
     except BadInput as error:
         return error
     return None

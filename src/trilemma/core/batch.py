@@ -67,14 +67,27 @@ class Condition(Rows):
     """An image to be continued, enlarged or translated, [B, C, H, W], data units."""
     properties: Tensor | None = None
     """Wanted properties, [B, P], float."""
+    points: Tensor | None = None
+    """Which points a cloud has, [B, N], bool: its size is known whatever else is said."""
     present: Tensor | None = None
     """Which rows say anything, [B], bool; None means all."""
+
+    def unconditional(self) -> Condition | None:
+        """Return what stays where nothing is said: the size of a cloud, if it is one."""
+        return None if self.points is None else Condition(points=self.points)
 
     def null(self) -> Condition:
         """Return a condition of the same shapes that says nothing."""
         some = next(
             v
-            for v in (self.label, self.tokens, self.image, self.properties, self.present)
+            for v in (
+                self.label,
+                self.tokens,
+                self.image,
+                self.properties,
+                self.points,
+                self.present,
+            )
             if v is not None
         )
         nothing = torch.zeros(len(some), dtype=torch.bool, device=some.device)

@@ -122,10 +122,12 @@ class Domain:
     """The space in which a data set lies; all that a recipe needs to build a model for it."""
 
     kind: str
-    """What an example is: 'image', 'points', 'graph' or 'molecule'."""
+    """What an example is: 'image', 'points', 'graph', 'molecule', 'conformer' (a molecule in
+    space) or 'point-cloud'."""
     shape: tuple[int, ...]
     """Shape of one example: (C, H, W) for an image, (D,) for a point, (N, N) for a graph of at
-    most N nodes (`core.graph`) or a molecule of at most N heavy atoms (`core.molecule`)."""
+    most N nodes (`core.graph`) or a molecule of at most N heavy atoms (`core.molecule`), (N, 4)
+    for a cloud of at most N points (`core.point_cloud`)."""
     values: Levels | Real | Columns
     classes: tuple[str, ...] = ()
     """Names of the classes, in the order of their index; empty without labels."""

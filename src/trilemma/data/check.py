@@ -11,11 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trilemma.core import molecule
-from trilemma.core.domain import Domain, Levels
+from trilemma.core import molecule, point_cloud
+from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, sizes, stacked
-from trilemma.data import folder, graph_files, graphs, idx, molecule_files, molecules, table
+from trilemma.data import (
+    bond_perception,
+    folder,
+    graph_files,
+    graphs,
+    idx,
+    molecule_files,
+    molecules,
+    point_cloud_files,
+    point_clouds,
+    table,
+)
 from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
 from trilemma.data.sources import declared_molecules, is_named, load, place
@@ -24,8 +35,17 @@ from trilemma.maths.isomorphism import IsomorphismClasses
 
 __all__ = ["Report", "check"]
 
-SHEET = {"image": 64, "points": 4096, "graph": 36, "molecule": 36}
+SHEET = {
+    "image": 64,
+    "points": 4096,
+    "graph": 36,
+    "molecule": 36,
+    "conformer": 36,
+    "point-cloud": 36,
+}
 """Examples on the contact sheet."""
+SOME = 2000
+"""Clouds of which distances are told at most."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +133,8 @@ def check(
     path = None if is_named(name_or_path) else place(name_or_path)
     if path is not None and graph_files.is_graphs(path):
         return _of_graphs(name_or_path, path, progress)
+    if path is not None and point_cloud_files.is_point_clouds(path):
+        return _of_point_clouds(path, progress)
     column = declared_molecules(name_or_path)
     if path is not None and molecule_files.is_molecules(path, column):
         return _of_molecules(path, column, progress)
@@ -175,6 +197,21 @@ def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> 
     )
 
 
+def _of_point_clouds(path: Path, progress: Progress | None) -> Report:
+    """Look through files of point clouds or of molecules in space."""
+    found = point_cloud_files.read_point_clouds(path, progress)
+    name = path.resolve().name
+    counts = {"files": found.files, "entries": found.entries, "usable": len(found.frames)}
+    try:
+        report = _report(point_clouds.of_found(found, name))
+    except BadInput as error:
+        return Report(name, str(error), counts=counts, unreadable=found.left_out)
+    notes = [note for note in report.notes if not note.startswith("left out, ")]
+    return dataclasses.replace(
+        report, counts={**report.counts, **counts}, unreadable=found.left_out, notes=notes
+    )
+
+
 def _duplicates(data: DataSet) -> dict[str, int]:
     """Count copies: of graphs, whatever the order of their nodes."""
     if data.domain.kind == "molecule":
@@ -191,6 +228,8 @@ def _facts(data: DataSet) -> dict[str, str]:
     """Say what graphs or molecules are like."""
     if data.domain.kind == "molecule":
         return _chemical(data)
+    if data.domain.kind in ("conformer", "point-cloud"):
+        return _spatial(data)
     if data.domain.kind != "graph":
         return {}
     both = [data.train.x, data.test.x]
@@ -226,6 +265,35 @@ def _chemical(data: DataSet) -> dict[str, str]:
         "rings": _range(joined - molecule.sizes(x) + 1),
         "room": f"{data.domain.shape[0]} heavy atoms of a molecule that is built",
     }
+
+
+def _spatial(data: DataSet) -> dict[str, str]:
+    """Say how large clouds are, of which points, and how near these lie."""
+    x = torch.cat([data.train.x, data.test.x])
+    some = x[:: max(1, len(x) // SOME)]
+    mask = point_cloud.mask_of(some)
+    apart = torch.cdist(some[..., :3], some[..., :3])
+    own = torch.eye(x.shape[1], dtype=torch.bool)
+    apart = apart.masked_fill(~(mask[:, :, None] & mask[:, None]) | own, torch.inf).amin(2)[mask]
+    low, middle, high = (float(apart.quantile(q)) for q in (0.0, 0.5, 1.0))
+    unit = getattr(data.domain.values, "unit", "")
+    facts = {
+        "points" if unit == "" else "atoms": _range(point_cloud.sizes(x)),
+        "nearest": f"{low:.3g} to {high:.3g} {unit}, median {middle:.3g}, of {len(some):,} clouds",
+        "spread": f"{data.domain.values.spread:.4g} {unit} about the middle of each cloud"
+        if isinstance(data.domain.values, Real)
+        else "",
+    }
+    if data.domain.elements:
+        counts = torch.bincount(point_cloud.types(x).flatten())[1:].tolist()
+        facts["elements"] = _list(dict(zip(data.domain.elements, counts, strict=False)))
+        stable, here = bond_perception.is_stable(some, data.domain.elements)
+        whole = (stable | ~here).all(1).double().mean()
+        facts["stable by distances"] = (
+            f"{float(stable.sum() / here.sum()):.2%} of the atoms, {float(whole):.2%} of the "
+            f"molecules, of {len(some):,}"
+        )
+    return facts
 
 
 def _range(values: Tensor) -> str:

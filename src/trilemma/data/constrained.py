@@ -130,7 +130,7 @@ class ConstrainedSearch(Search):
         turns, found = self._turns(number), []
         for i in range(count):
             pool = turns[i % len(turns)]
-            (row,) = source.choices(range(len(pool.x)), rank_weights(len(pool.x)))
+            (row,) = source.choices(range(len(pool.x)), rank_weights(pool.scores))
             found.append(part(pool.x[row], source))
         return torch.stack(found)
 
@@ -176,6 +176,7 @@ class ConstrainedSearch(Search):
         proposed = children(
             pool.x,
             count,
+            worth=pool.scores,
             valence=self.valence,
             most=self.most,
             seed=mix(self.seed, "children", number),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -78,6 +78,15 @@ class DataSet:
     """The modes of that density, where it is a mixture of equal Gaussians."""
     rule: Rule | None = None
     """What every graph of the set is, where that is known."""
+    views: Mapping[str, Callable[[], DataSet]] = field(default_factory=dict)
+    """The same examples as data of another kind, such as molecules in space, by that kind."""
+
+    def viewed(self, kinds: Sequence[str]) -> DataSet:
+        """Return the data as the first of these kinds that they are; as they are where none is."""
+        if self.domain.kind in kinds:
+            return self
+        kind = next((kind for kind in kinds if kind in self.views), None)
+        return self if kind is None else self.views[kind]()
 
     @property
     def fingerprint(self) -> str:

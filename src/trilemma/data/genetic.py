@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -39,19 +40,31 @@ SHARPNESS = 0.01
 """k: the smaller it is, the more the best are preferred."""
 
 
-def rank_weights(count: int) -> list[float]:
-    """Return the weight of each rank, the best first.
+def rank_weights(worth: Sequence[float]) -> list[float]:
+    """Return the weight of each rank; those that are worth the same share theirs evenly.
 
-    >>> [round(w, 2) for w in rank_weights(3)]
+    >>> [round(w, 2) for w in rank_weights([0.9, 0.8, 0.7])]
     [33.33, 0.97, 0.49]
+    >>> [round(w, 2) for w in rank_weights([0.9, 0.9, 0.7])]
+    [17.15, 17.15, 0.49]
+
+    Arguments:
+        worth: In falling order.
     """
-    return [1 / (SHARPNESS * count + rank) for rank in range(count)]
+    weights = [1 / (SHARPNESS * len(worth) + rank) for rank in range(len(worth))]
+    start = 0
+    for _, alike in groupby(worth):
+        stop = start + sum(1 for _ in alike)
+        weights[start:stop] = [sum(weights[start:stop]) / (stop - start)] * (stop - start)
+        start = stop
+    return weights
 
 
 def children(
     parents: UInt8[Tensor, "P N N"],
     count: int,
     *,
+    worth: Sequence[float],
     valence: Sequence[int],
     most: int,
     seed: int,
@@ -61,12 +74,13 @@ def children(
     Arguments:
         parents: P molecules.
         count: C.
+        worth: Of each parent, by which they are chosen.
         valence: Of each code: 0, then those of the elements.
         most: Atoms that a child may have.
         seed: Seed of all choices.
     """
     source, room = random.Random(seed), parents.shape[-1]
-    weights = rank_weights(len(parents))
+    weights = rank_weights(worth)
     rows = range(len(parents))
     looked: dict[int, Bonded] = {}
     offspring: list[Matrix] = []

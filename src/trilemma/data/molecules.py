@@ -1,6 +1,7 @@
 r"""Sets of molecules: those that have a name, and what is made of files.
 
-    qm9-small   800 of QM9's molecules with their coordinates, shipped
+    qm9-small   800 of QM9's molecules, shipped; also as they lie in space (`data.point_clouds`)
+    qm9         all of QM9 in space, also as graphs
     moses       50,000 + 5,000 of MOSES's training and test molecules, found in somebody's package
 
 Molecules lie in matrices of N places (`core.molecule`), N at least `ROOM`, so that larger ones
@@ -22,6 +23,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import ClassVar
@@ -35,15 +37,21 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.molecule import BOND_ORDERS, ELEMENTS
 from trilemma.core.noise import mix
-from trilemma.data import cache
-from trilemma.data.chemistry import Molecule, rdkit_version, to_tensors
+from trilemma.data import cache, point_clouds
+from trilemma.data.chemistry import (
+    Molecule,
+    parsed,
+    rdkit_version,
+    standardised,
+    to_tensors,
+)
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.molecule_files import Contents, of_molecules
 from trilemma.data.packages import only, run_manager
 from trilemma.data.pictures import Progress
 from trilemma.data.split import is_test
 
-__all__ = ["MOSES", "dataset", "moses", "of_found", "qm9_small"]
+__all__ = ["MOSES", "dataset", "moses", "of_found", "qm9", "qm9_small"]
 
 ROOM = 48
 """Heavy atoms that there is room for at least."""
@@ -124,7 +132,33 @@ def qm9_small() -> DataSet:
         "molecules (2014); CC0",
         *contents.notes(),
     )
-    return dataset(contents.molecules, "qm9-small", notes=notes)
+    made = dataset(contents.molecules, "qm9-small", notes=notes)
+    return replace(made, views={"conformer": lambda: point_clouds.qm9_small(_canonical)})
+
+
+def _canonical(smiles: str) -> str:
+    """Return the spelling by which a molecule is known here."""
+    return standardised(parsed(smiles)).smiles
+
+
+def qm9() -> DataSet:
+    """Load QM9 in space, and as graphs where that is asked for.
+
+    Raises:
+        BadInput: It was not fetched.
+    """
+    data = point_clouds.qm9()
+    return replace(data, views={"molecule": lambda: _as_graphs(data)})
+
+
+def _as_graphs(data: DataSet) -> DataSet:
+    """Return molecules in space as graphs, each once, on the sides that they have."""
+    parts, notes = [], list(data.notes)
+    for part, split in (("train", data.train), ("test", data.test)):
+        contents = of_molecules(split.names or ())
+        parts.append((to_tensors(contents.molecules), [one.smiles for one in contents.molecules]))
+        notes += [f"{part}: {note}" for note in contents.notes()]
+    return _assembled(data.name, parts, notes)
 
 
 # MOSES

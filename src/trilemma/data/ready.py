@@ -23,10 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from trilemma.core import point_cloud
 from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import stacked
-from trilemma.data import graph_files, molecule_files, table
+from trilemma.data import graph_files, molecule_files, point_cloud_files, table
 from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.dataset import DataSet
 from trilemma.data.given import in_levels
@@ -69,6 +70,8 @@ def ready(path: Path, data: DataSet) -> Tensor:
         x = _graphs(path, data.domain)
     elif kind == "molecule" and molecule_files.is_molecules(path):
         x = _molecules(path, data.domain)
+    elif kind in ("conformer", "point-cloud") and point_cloud_files.is_point_clouds(path):
+        x = _frames(path, data.domain)
     elif kind == "points" and path.is_file() and table.is_table(path):
         x = _rows(path, data.domain)
     elif kind == "image" and path.is_dir():
@@ -89,6 +92,10 @@ _WANTED = {
     "points": f"samples of rows are a .csv, or an array ({', '.join(ARRAYS)})",
     "graph": "samples of graphs are a folder or a file of graphs "
     f"({', '.join(graph_files.FORMS)}), or an array ({', '.join(ARRAYS)})",
+    "conformer": "samples of molecules in space are .xyz files, or an array "
+    f"({', '.join(ARRAYS)})",
+    "point-cloud": "samples of point clouds are a folder or a file of them "
+    f"({', '.join(point_cloud_files.FORMS)}), or an array ({', '.join(ARRAYS)})",
     "molecule": "samples of molecules are a folder or a file of them "
     f"({', '.join(molecule_files.FORMS)}, a .csv with SMILES), or an array ({', '.join(ARRAYS)})",
 }
@@ -397,11 +404,57 @@ def _matrices(array: np.ndarray, domain: Domain, name: str) -> Tensor:
     return x.to(torch.uint8)
 
 
+def _clouds(array: np.ndarray, domain: Domain, name: str) -> Tensor:
+    """Read clouds as `trilemma sample` writes them: [N, points, 4]."""
+    if array.ndim != 3 or array.shape[2] != 4 or array.dtype.kind != "f":
+        raise BadInput(
+            f"{name} holds an array of {array.shape}; wanted are clouds, N × points × 4, of x, y, "
+            "z and the type, 0 where no point is."
+        )
+    x = torch.from_numpy(array.astype(np.float32))
+    kinds = x[..., 3]
+    most = max(1, len(domain.elements))
+    if not bool(x.isfinite().all()) or bool((kinds != kinds.round()).any()):
+        raise BadInput(f"{name} holds what is no number, or types that are not whole.")
+    if float(kinds.min()) < 0 or float(kinds.max()) > most:
+        raise BadInput(f"{name} holds types beyond 0 to {most}.")
+    return _roomy(x, domain)
+
+
+def _frames(path: Path, domain: Domain) -> Tensor:
+    """Read clouds of files, with the types of the data."""
+    contents = point_cloud_files.read_point_clouds(path)
+    code = {symbol: k for k, symbol in enumerate(domain.elements, 1)}
+    clouds = []
+    for frame in contents.frames:
+        if domain.elements and not (frame.symbols and set(frame.symbols) <= set(code)):
+            raise BadInput(
+                f"{_named(path)} has atoms beside {', '.join(domain.elements)}, of which the data "
+                "consist."
+            )
+        kinds = [code[symbol] for symbol in frame.symbols] if domain.elements else None
+        clouds.append(point_cloud.point_cloud(frame.positions, kinds))
+    if not clouds:
+        return torch.zeros(0, *domain.shape)
+    room = max(len(one) for one in clouds)
+    return _roomy(point_cloud.stacked(clouds, room), domain)
+
+
+def _roomy(x: Tensor, domain: Domain) -> Tensor:
+    """Give clouds at least the room of the data, and centre them."""
+    room = max(0, domain.shape[0] - x.shape[1])
+    x = torch.nn.functional.pad(x, (0, 0, 0, room))
+    x[..., :3] = point_cloud.centred(x[..., :3], point_cloud.mask_of(x))
+    return x
+
+
 _OF_ARRAYS = {
     "image": _images,
     "points": _points,
     "graph": _adjacencies,
     "molecule": _matrices,
+    "conformer": _clouds,
+    "point-cloud": _clouds,
 }
 
 

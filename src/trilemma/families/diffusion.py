@@ -201,7 +201,8 @@ class Diffusion(Weighable):
             t = training_times.log_normal(source.normal(), self.schedule, self.chain)
         else:
             t = training_times.uniform(source.uniform(), self.chain)
-        noise = self.space.normal(batch.noise.named("noise"), x.shape[1:])
+        space = self.space_of(batch.condition)
+        noise = space.normal(batch.noise.named("noise"), x.shape[1:])
         alpha, sigma = (rows(number, x) for number in self.schedule(t))
         return x, alpha * x + sigma * noise, t, noise, weight
 
@@ -298,9 +299,13 @@ class Diffusion(Weighable):
         device = next(self.network.parameters()).device
         noise = Noise.fresh(n, device) if noise is None else noise
         draws = noise.named("state")
-        times = self.times()
-        x = self.space.normal(draws, self.domain.shape) * float(self.schedule(times[0])[1])
-        return self.way(x, times, self.asked(condition, noise), draws)
+        times, condition = self.times(), self.asked(condition, noise)
+        x = self.space_of(condition).normal(draws, self.domain.shape)
+        return self.way(x * float(self.schedule(times[0])[1]), times, condition, draws)
+
+    def space_of(self, condition: Condition | None) -> Space:
+        """Return the space of examples of a condition: that of clouds depends on their size."""
+        return self.space.masked(None if condition is None else condition.points)
 
     def asked(self, condition: Condition | None, noise: Noise) -> Condition | None:
         """Return the condition, or one as the data have it where none is asked for."""
@@ -344,7 +349,7 @@ class Diffusion(Weighable):
             self.schedule,
             x,
             times,
-            lambda: self.space.normal(draws, tuple(x.shape[1:])),
+            lambda: self.space_of(condition).normal(draws, tuple(x.shape[1:])),
             variance=None if self.variance == "posterior" else variance,
         )
         for t, state in zip(times[:-1].tolist(), states, strict=True):
@@ -354,9 +359,11 @@ class Diffusion(Weighable):
 
     def _guided(self, condition: Condition | None) -> Guided:
         """Return the denoiser of samples."""
-        told, alone = Told(self.denoiser, condition), Told(self.denoiser, None)
         if condition is None:
+            alone = Told(self.denoiser, None)
             return Guided(alone, (alone,))
+        told = Told(self.denoiser, condition)
+        alone = Told(self.denoiser, condition.unconditional())
         if self.classifier is not None:
             named = self._named(condition)
             way = classifier_guided(alone, named, self.schedule, self.guidance)

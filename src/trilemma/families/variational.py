@@ -192,7 +192,9 @@ class VariationalBound:
         """Return L_T = KL(q(x_T | x) || N(0, I))."""
         alpha, sigma = self.schedule(torch.ones((), device=x.device))
         mean = alpha * self.domain.values.scale(x)
-        return per_example(kl_normal(mean, (2 * sigma.log()).expand_as(mean)))
+        log_var = (2 * sigma.log()).expand_as(mean)
+        at_zero = kl_normal(torch.zeros_like(mean), log_var)
+        return self.space.total(kl_normal(mean, log_var), at_zero)
 
     def step(
         self, x: Tensor, steps: Steps, place: Tensor, estimate: Estimate, noise: Noise
@@ -204,7 +206,8 @@ class VariationalBound:
         if self.variance == "posterior":
             fall = (steps.snr[place - 1] - steps.snr[place]).float()
             return fall / 2 * per_example((y - clean) ** 2)
-        return per_example(self.divergence(y, clean, s, t, v))
+        at_zero = self.divergence(clean, clean, s, t, v)
+        return self.space.total(self.divergence(y, clean, s, t, v), at_zero)
 
     def divergence(
         self, y: Tensor, clean: Tensor, s: Tensor, t: Tensor, v: Tensor | None
@@ -230,8 +233,10 @@ class VariationalBound:
             return -per_example(discretised_normal_log_prob(x, clean, log_std, values.count))
         if isinstance(values, Columns):
             return -columns_log_prob(values, x, clean, log_std, NORMAL)
-        density = per_example(log_normal(values.scale(x), clean, 2 * log_std))
-        return -(density + values.log_volume * self.domain.dimensions)
+        nought = torch.zeros_like(clean)
+        each = log_normal(values.scale(x), clean, 2 * log_std) + values.log_volume
+        at_zero = log_normal(nought, nought, 2 * log_std) + values.log_volume
+        return -self.space.total(each, at_zero)
 
     def noised(self, y: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """Draw x_t of scaled examples."""

@@ -6,7 +6,7 @@ Two likelihoods of the same denoiser, each named by how it was come by: the boun
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -20,6 +20,7 @@ from trilemma.families.editing import Editable
 from trilemma.families.probability_flow import ProbabilityFlow
 from trilemma.families.variational import VariationalBound, rows
 from trilemma.maths.distributions import log_normal, per_example
+from trilemma.maths.spaces import Space
 
 __all__ = ["Weighable"]
 
@@ -55,7 +56,7 @@ class Weighable(Editable, ABC):
             spacing: How the chain's steps are spaced: 'information' or 'time'.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        return self.bounded(spacing).drawn(x, self._estimator(condition), noise, draws)
+        return self.bounded(spacing, condition).drawn(x, self._estimator(condition), noise, draws)
 
     @torch.no_grad()
     def bound_terms(
@@ -72,19 +73,23 @@ class Weighable(Editable, ABC):
         data's levels, L_0 takes their place and T + 1 - k terms are returned.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        return self.bounded(spacing).terms(x, self._estimator(condition), noise)
+        return self.bounded(spacing, condition).terms(x, self._estimator(condition), noise)
 
     @torch.no_grad()
     def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return ln SNR of x_1 … x_T, [T], and about `bound_terms`, [B, T + 1], by few calls."""
         return self.bounded("information").over_noise(x, self._estimator(None), noise, draws)
 
-    def bounded(self, spacing: str) -> VariationalBound:
-        """Return the bound of the model's chain."""
+    @abstractmethod
+    def space_of(self, condition: Condition | None) -> Space:
+        """Return the space of examples of a condition."""
+
+    def bounded(self, spacing: str, condition: Condition | None = None) -> VariationalBound:
+        """Return the bound of the model's chain, in the space of examples of a condition."""
         return VariationalBound(
             self.schedule,
             self.domain,
-            self.space,
+            self.space_of(condition),
             self.steps,
             self.variance,
             spacing,

@@ -14,8 +14,9 @@ draws too widely or leaves modes out as of a right one, as long as what it draws
 over the distances of training examples.
 
 Coordinates: of an image its levels; of a point its columns over their standard deviations, two
-different categories at distance 1. Images are compared inside of a margin of one pixel and at nine
-places of it, and the nearest place counts: d(y, x) is that of the nearest shift.
+different categories at distance 1; of a cloud what its shape is like, whatever its pose. Images
+are compared inside of a margin of one pixel and at nine places of it, and the nearest place
+counts: d(y, x) is that of the nearest shift.
 
 The search is exact in few coordinates. In many, lower bounds by 63 principal components and the
 length of what they leave out,
@@ -40,6 +41,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from trilemma.core.domain import Domain
+from trilemma.metrics.point_cloud_features import describe
 
 __all__ = ["Coordinates", "Nearest", "Search", "coordinates"]
 
@@ -88,6 +90,15 @@ def coordinates(domain: Domain, train: Tensor) -> Coordinates:
         domain: Of images or points.
         train: Training examples [N, *shape], data units: the deviations are theirs.
     """
+    if domain.kind in ("conformer", "point-cloud"):
+        known = describe(train, domain.elements)
+        wide = known.std(0, correction=0)
+        kept = wide > 1e-6 * (known.mean(0).abs() + 1)
+
+        def shape(x: Tensor) -> Tensor:
+            return describe(x, domain.elements)[:, kept].double() / wide[kept]
+
+        return Coordinates(shape, lambda x: shape(x)[:, None])
     if domain.kind == "image":
         small = min(domain.shape[1:]) < LEAST_SIDE
         return Coordinates(_flat, _alone) if small else Coordinates(_inside, _nine_places)

@@ -34,7 +34,7 @@ from trilemma.core.errors import BadInput, nearest
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stacked import CHANNELS
-from trilemma.metrics import chemnet
+from trilemma.metrics import chemnet, point_cloud_features
 from trilemma.metrics.classifier import Classifier
 from trilemma.metrics.efficientnet import PACKAGE, prepared, pretrained, weights_file
 
@@ -232,6 +232,8 @@ def _choice(data: DataSet) -> str:
         return "coordinates"
     if data.domain.kind == "molecule":
         return chemnet.NAME
+    if data.domain.kind in ("conformer", "point-cloud"):
+        return point_cloud_features.NAME
     colours = data.domain.shape[0] in (1, 3)
     return "efficientnet-lite0" if colours and weights_file() is not None else "random-conv"
 
@@ -249,6 +251,8 @@ def _made(name: str, data: DataSet, device: torch.device) -> Extractor:
         return _efficientnet(data.domain, device)
     if name == chemnet.NAME:
         return _chemnet(data.domain, device)
+    if name == point_cloud_features.NAME:
+        return _shape(data)
     if name == "random-conv":
         return _random_convolutions(data.domain, device)
     raise nearest("extractor", name, NAMES)
@@ -262,6 +266,21 @@ def _chemnet(domain: Domain, device: torch.device) -> Extractor:
         chemnet.FEATURES,
         lambda x: chemnet.chemnet_features(x, domain, device),
         note="ChemNet's features of canonical SMILES.",
+    )
+
+
+def _shape(data: DataSet) -> Extractor:
+    if data.domain.kind not in ("conformer", "point-cloud"):
+        raise BadInput(
+            f"'{point_cloud_features.NAME}' is for point clouds, and these are {data.domain.kind}."
+        )
+    of, count = point_cloud_features.standardised_features(data)
+    return Extractor(
+        point_cloud_features.NAME,
+        count,
+        of,
+        note="Quantiles of distances, axes and bonds, whatever the pose, in units of their "
+        "deviation over training clouds.",
     )
 
 

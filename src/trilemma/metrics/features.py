@@ -31,7 +31,7 @@ from trilemma.core.domain import Columns, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
-from trilemma.metrics import trivial_molecules
+from trilemma.metrics import trivial_molecules, trivial_point_clouds
 from trilemma.metrics.context import Check, Context, Progress
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.metric import Memo, Unmeasured
@@ -52,7 +52,7 @@ __all__ = [
     "seen",
 ]
 
-FEATURED = ("image", "points", "molecule")
+FEATURED = ("image", "points", "molecule", "conformer", "point-cloud")
 """Kinds of data that are measured in features."""
 SHOWN = 16
 """Samples whose nearest training example is kept."""
@@ -291,8 +291,8 @@ def feature_reference(
         data, extractor, n, seed, test, test_rows, train, rows, usual, stand_ins=made
     )
     count = against.count
-    if data.domain.kind == "molecule":
-        for name, make in trivial_molecules.TRIVIAL.items():
+    if data.domain.kind in STAND_INS:
+        for name, make in STAND_INS[data.domain.kind].items():
             x = make(data, count, seed)
             found = features(x, name)
             made[name] = Seen(x, found, nearest(found, train)[0], against)
@@ -308,6 +308,14 @@ def feature_reference(
         found = features(x, name)
         made[name] = Seen(x, found, nearest(found, train)[0], against)
     return against
+
+
+STAND_INS: Mapping[str, Mapping[str, Callable[[DataSet, int, int], Tensor]]] = {
+    "molecule": trivial_molecules.TRIVIAL,
+    "conformer": trivial_point_clouds.TRIVIAL,
+    "point-cloud": trivial_point_clouds.TRIVIAL,
+}
+"""What makes trivial samples, by kind of data; means and noise of the others."""
 
 
 def _order(count: int, seed: int, name: str) -> Tensor:

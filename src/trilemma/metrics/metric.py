@@ -45,7 +45,7 @@ Better = Literal["lower", "higher", "one", ""]
 """'one': 1 is the wanted value; '': neither."""
 QUALITY, COVERAGE, LIKELIHOOD, REWARD = "quality", "coverage", "likelihood", "reward"
 """What a metric may rank; the first declared that was measured does."""
-KINDS = ("image", "points", "graph", "molecule")
+KINDS = ("image", "points", "graph", "molecule", "conformer", "point-cloud")
 MEMORISED = "learned by heart"
 """The section of what asks whether training examples come back, or can be told."""
 FRESH = (
@@ -126,6 +126,9 @@ class Metric(Quantity):
     """`QUALITY`, `COVERAGE`, `LIKELIHOOD`, `REWARD` or nothing."""
     second_to: tuple[str, ...] = ()
     """Measures of quality that it may contradict, each of another kind of data."""
+    across_kinds: bool = False
+    """Whether it asks the same of data of several kinds, such as molecules and molecules in space,
+    so that rows of both may stand in one column."""
     variant_of: str = ""
     """The metric whose question it asks again, by another kernel or estimator: for details."""
     least: float = -math.inf

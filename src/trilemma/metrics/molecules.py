@@ -28,10 +28,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trilemma.core.domain import Domain
 from trilemma.core.noise import mix
+from trilemma.data import bond_perception
 from trilemma.data.chemistry import fingerprints, parsed, rdkit_version, scaffold, to_smiles
 from trilemma.data.properties import PROPERTIES
 from trilemma.maths.gaussian_process import tanimoto
+from trilemma.metrics import trivial_point_clouds
 from trilemma.metrics.chemnet import FEATURES, chemnet
 from trilemma.metrics.context import Context, Reference
 from trilemma.metrics.frechet import Moments, frechet, moments
@@ -54,6 +57,10 @@ __all__ = [
 
 MOST = 2000
 """Molecules of which properties and similarities are taken at most."""
+LISTED = 20_000
+"""Training molecules in space that are spelt at most, where nobody has spelt them."""
+SPELT = ("molecule", "conformer")
+"""Kinds of data that have a SMILES."""
 SCREENED = 1000
 """Training molecules whose worth is asked for a baseline at most."""
 DESCRIBED = ("logp", "sa", "qed", "weight")
@@ -96,14 +103,17 @@ def known_of(context: Context) -> Known:
 
 def _known_of(reference: Reference) -> Known:
     data, n, seed = reference.data, reference.n, reference.seed
-    elements = data.domain.elements
-    train: Sequence[str] = data.train.names or to_smiles(data.train.x, elements)
-    test: Sequence[str] = data.test.names or to_smiles(data.test.x, elements)
+    in_space = data.domain.kind == "conformer"
+    train: Sequence[str] = data.train.names or _spell(data.train.x[:LISTED], data.domain)
+    # Of molecules in space the spelling depends on how bonds are told: as of samples.
+    named = None if in_space else data.test.names
+    test: Sequence[str] = named or _spell(data.test.x[:MOST], data.domain)
     draw = torch.Generator().manual_seed(mix(seed, "molecules"))
     order = torch.randperm(len(train), generator=draw)[: min(n, len(train))]
+    trivial = trivial_point_clouds.TRIVIAL if in_space else TRIVIAL
     baselines = {
-        name: Spelt(to_smiles(make(data, min(n, MOST), seed), elements))
-        for name, make in TRIVIAL.items()
+        name: Spelt(_spell(make(data, min(n, MOST), seed), data.domain))
+        for name, make in trivial.items()
     }
     real = Spelt([str(train[i]) for i in order.tolist()])
     return Known(Spelt(tuple(test)), frozenset(train), baselines, real)
@@ -111,7 +121,14 @@ def _known_of(reference: Reference) -> Known:
 
 def spelt_of(context: Context) -> Spelt:
     """Return the samples by their SMILES."""
-    return Spelt(to_smiles(context.samples, context.data.domain.elements))
+    return Spelt(_spell(context.samples, context.data.domain))
+
+
+def _spell(x: Tensor, domain: Domain) -> list[str]:
+    """Return SMILES of molecules, or of the largest fragments of molecules in space."""
+    if domain.kind == "conformer":
+        return [smiles for smiles, _ in bond_perception.spelt(x, domain.elements)]
+    return to_smiles(x, domain.elements)
 
 
 def version() -> str:
@@ -329,7 +346,8 @@ def _of_share(
         unit="share of samples",
         meaning=meaning,
         failure=failure,
-        kinds=("molecule",),
+        kinds=SPELT,
+        across_kinds=True,
         least=0.0,
         most=1.0,
         estimand="the expected share over fresh samples",
@@ -363,7 +381,8 @@ METRICS = (
         better="higher",
         meaning="How little pairs of samples have in common: 1 less their mean similarity.",
         failure="Noise is diverse: compare with the floor.",
-        kinds=("molecule",),
+        kinds=SPELT,
+        across_kinds=True,
         least=0.0,
         most=1.0,
         measure=_diversity,
@@ -377,7 +396,8 @@ METRICS = (
         "come.",
         failure="It grows with n where scaffolds are many, and chance has the frequent ones of "
         "small molecules too: compare at one n, and with its floor.",
-        kinds=("molecule",),
+        kinds=SPELT,
+        across_kinds=True,
         least=0.0,
         most=1.0,
         measure=_scaffold_similarity,
@@ -390,7 +410,8 @@ METRICS = (
         meaning="Fréchet ChemNet distance: how far samples lie from test molecules, in 512 "
         "features.",
         failure="It falls with n: compare at one n, and with its floor.",
-        kinds=("molecule",),
+        kinds=SPELT,
+        across_kinds=True,
         variant_of="fd",
         least=0.0,
         measure=_fcd,
@@ -404,7 +425,8 @@ METRICS = (
             meaning=f"How far the distribution of {PROPERTIES[name].meaning} lies from that of "
             "test molecules.",
             failure="One property alone is compared.",
-            kinds=("molecule",),
+            kinds=SPELT,
+            across_kinds=True,
             section="properties",
             least=0.0,
             measure=_gap(name),

@@ -32,6 +32,7 @@ SECTIONS = (
     "quality and coverage",
     "what was sought",
     "properties",
+    "geometry",
     MEMORISED,
     "restoration",
     "codes",

@@ -3,23 +3,26 @@ r"""E(n)-equivariant graph networks on point clouds, over all pairs of their poi
 A layer updates features h_i and positions x_i of each point by messages over its pairs:
 
     m_ij = phi_e(h_i, h_j, |x_i - x_j|^2, |x_i^0 - x_j^0|^2) a_ij,    a_ij = sigmoid(w m_ij)
-    h_i' = h_i + phi_h(h_i, sum_j m_ij)
-    x_i' = x_i + sum_j (x_i - x_j) / (|x_i - x_j| + 1) phi_x(h_i', h_j', |x_i - x_j|^2, …)
+    h_i' = h_i + phi_h(h_i, sum_j m_ij / c)
+    x_i' = x_i + r / c sum_j (x_i - x_j) / (|x_i - x_j| + 1) tanh phi_x(m_ij)
 
-with x^0 the positions that the network was given. Messages see distances alone, so that features
-are invariant under rotations R, reflections and translations t, and positions move with them:
+with x^0 the positions that the network was given, and c and r fixed numbers: with the c = 1 and
+r = 15 of EDM a learning rate above 1e-4 throws points far away. Messages see distances alone, so
+that features are invariant under rotations R, reflections and translations t, and positions move
+with them:
 
     (R x' + t, h') = network(R x + t, h)
 
 which holds of reflections too: the network cannot tell a molecule from its mirror image. Points
 that are not there change nothing, and the order of the points changes the order of the answers.
 
-Batches are dense: pairs are [B, N, N], and a mask says which points there are. The first layer of
-phi_e and phi_x is linear in (h_i, h_j, distances), so that it is computed for each point once,
+Batches are dense: pairs are [B, N, N], and a mask says which points there are. Positions and
+distances stay in the numbers that they come in; half precision is of products of features alone.
+The first layer of phi_e is linear in (h_i, h_j, distances) and computed for each point once,
 
     W (h_i, h_j, d) = A h_i + B h_j + c d,
 
-and no array of N x N x 2 W numbers is made; sums over j are matrix products.
+so that no array of N x N x 2 W numbers is made.
 
 References:
     E(n) Equivariant Graph Neural Networks (Garcia Satorras, Hoogeboom & Welling, 2021),
@@ -44,8 +47,10 @@ LARGEST = 256
 """Points of a cloud at most: every pair of them is looked at."""
 SMALLEST = 1e-8
 """Added to squared distances before their root is taken, whose slope is infinite at 0."""
-REACH = 15.0
-"""How far a pair may move a point in one layer, at most."""
+REACH = 5.0
+"""r: how far a pair may move a point in one layer, at most, times c."""
+SUMMED = 10.0
+"""c, about the number of the points whose messages are summed."""
 
 
 class PairNetwork(nn.Module):
@@ -69,7 +74,8 @@ class PairNetwork(nn.Module):
         initial: Float[Tensor, "B N N"],
     ) -> Float[Tensor, "B N N W"]:
         """Return the pairs' numbers."""
-        pairs = self.distances(torch.stack([squared, initial], dim=-1))
+        now, first = self.distances.weight.unbind(1)  # not as a product, which may be in bf16
+        pairs = squared[..., None] * now + initial[..., None] * first
         pairs = pairs + self.receiver(h)[:, :, None] + self.sender(h)[:, None]
         return F.silu(self.second(F.silu(pairs)))
 
@@ -79,16 +85,28 @@ class EgnnLayer(nn.Module):
 
     Arguments:
         width: W, numbers of a point.
+        reach: r.
+        summed: c.
+        is_separate: Whether displacements are of a pair network of their own, of the features
+            after their update, as in EDM; else of the messages.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(
+        self,
+        width: int,
+        reach: float = REACH,
+        summed: float = SUMMED,
+        *,
+        is_separate: bool = False,
+    ) -> None:
         super().__init__()
+        self.reach, self.summed = reach, summed
         self.messages = PairNetwork(width)
         self.attention = nn.Linear(width, 1)
         self.update = nn.Sequential(
             nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.displacements = PairNetwork(width)
+        self.displacements = PairNetwork(width) if is_separate else None
         self.displacement = nn.Linear(width, 1, bias=False)
         nn.init.xavier_uniform_(self.displacement.weight, gain=0.001)
 
@@ -109,14 +127,17 @@ class EgnnLayer(nn.Module):
             pairs: 1 for pairs of two points that are there, else 0.
             here: 1 for points that are there, else 0.
         """
-        squared = squared_distances(x)
+        apart = x[:, :, None] - x[:, None]
+        squared = apart.square().sum(-1)
         messages = self.messages(h, squared, initial)
         weights = self.attention(messages)[..., 0].sigmoid() * pairs
-        received = (weights[:, :, None] @ messages)[:, :, 0]
+        received = (weights[:, :, None].to(messages) @ messages)[:, :, 0] / self.summed
         h = (h + self.update(torch.cat([h, received], dim=-1))) * here
-        reach = self.displacement(self.displacements(h, squared, initial))[..., 0].tanh() * REACH
-        reach = reach * pairs / ((squared + SMALLEST).sqrt() + 1)
-        return x + (reach.sum(2, keepdim=True) * x - reach @ x) * here, h
+        if self.displacements is not None:
+            messages = self.displacements(h, squared, initial)
+        pull = self.displacement(messages)[..., 0].to(x).tanh()
+        pull = pull * pairs * (self.reach / self.summed) / ((squared + SMALLEST).sqrt() + 1)
+        return x + (pull[..., None] * apart).sum(2) * here, h
 
 
 class Egnn(nn.Module):
@@ -127,12 +148,27 @@ class Egnn(nn.Module):
         outputs: Features that are given of a point.
         width: W, numbers of a point within the network.
         layers: How many layers.
+        reach: r.
+        summed: c.
+        is_separate: Whether displacements have a pair network of their own, as in EDM.
     """
 
-    def __init__(self, inputs: int, outputs: int, *, width: int = 64, layers: int = 4) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        width: int = 64,
+        layers: int = 4,
+        reach: float = REACH,
+        summed: float = SUMMED,
+        is_separate: bool = False,
+    ) -> None:
         super().__init__()
         self.embedding = nn.Linear(inputs, width)
-        self.layers = nn.ModuleList(EgnnLayer(width) for _ in range(layers))
+        self.layers = nn.ModuleList(
+            EgnnLayer(width, reach, summed, is_separate=is_separate) for _ in range(layers)
+        )
         self.output = nn.Linear(width, outputs)
 
     def forward(

@@ -16,12 +16,13 @@ __all__ = ["Prompts"]
 
 
 class Prompts(nn.Module):
-    """Conditions to be drawn from; all zeros until `fill` is called.
+    """Conditions to be drawn from; all zeros, or whole clouds, until `fill` is called.
 
     Arguments:
         rows: How many are kept.
         words: Tokens of a caption; 0 without captions.
         image: Shape of an image that goes with a sample; None without.
+        points: Most points of a cloud, whose sizes are kept; 0 without clouds.
 
     >>> prompts = Prompts(4, words=2)
     >>> prompts.fill(Condition(tokens=torch.tensor([[1, 2], [3, 0]]),
@@ -33,8 +34,16 @@ class Prompts(nn.Module):
     tokens: Tensor
     mask: Tensor
     image: Tensor
+    points: Tensor
 
-    def __init__(self, rows: int, *, words: int = 0, image: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self,
+        rows: int,
+        *,
+        words: int = 0,
+        image: tuple[int, ...] | None = None,
+        points: int = 0,
+    ) -> None:
         super().__init__()
         self.rows = rows
         if words:
@@ -42,6 +51,8 @@ class Prompts(nn.Module):
             self.register_buffer("mask", torch.zeros(rows, words, dtype=torch.bool))
         if image is not None:
             self.register_buffer("image", torch.zeros(rows, *image, dtype=torch.uint8))
+        if points:
+            self.register_buffer("points", torch.ones(rows, points, dtype=torch.bool))
 
     @torch.no_grad()
     def fill(self, condition: Condition) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trilemma.core.domain import Domain
 from trilemma.core.errors import nearest
+from trilemma.data.dataset import DataSet
 from trilemma.recipes.autoencoder import Autoencoding
 from trilemma.recipes.ddpm import Ddpm
 from trilemma.recipes.ebm import EnergyBased
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.gcpn import MoleculeReinforced
+from trilemma.recipes.geoldm import GeometricLatentDiffusing
 from trilemma.recipes.glow import Glow
 from trilemma.recipes.graphrl import GraphReinforced
 from trilemma.recipes.graphrnn import GraphRecurrent
@@ -43,6 +44,7 @@ CATALOG: Mapping[str, type[Recipe]] = {
     "graphrnn": GraphRecurrent,
     "graphrl": GraphReinforced,
     "gcpn": MoleculeReinforced,
+    "geoldm": GeometricLatentDiffusing,
 }
 
 
@@ -53,10 +55,10 @@ def named(name: str) -> type[Recipe]:
     return CATALOG[name]
 
 
-def fitting(domain: Domain) -> list[str]:
-    """Name the recipes that fit data of this domain and learn how they are distributed."""
+def fitting(data: DataSet) -> list[str]:
+    """Name the recipes that fit data, as they are, and learn how they are distributed."""
     return [
         name
         for name, recipe in CATALOG.items()
-        if domain.kind in recipe.kinds and recipe.is_generator
+        if data.domain.kind in recipe.kinds and recipe.is_generator
     ]

@@ -21,6 +21,7 @@ from trilemma.metrics.context import DRAWS, Reference
 from trilemma.metrics.evaluation import Evaluation, Spent, Training
 from trilemma.metrics.judge import Judgement, judge, judge_samples, reference_for
 from trilemma.metrics.modes import mode_count
+from trilemma.metrics.registry import metrics
 from trilemma.recipes.recipe import updates_wanted
 from trilemma.recipes.runs import Loaded
 from trilemma.training.convergence import training_state
@@ -37,7 +38,14 @@ __all__ = [
     "training_of",
 ]
 
-SAMPLES = {"image": 2000, "points": 5000, "graph": 256, "molecule": 1000}
+SAMPLES = {
+    "image": 2000,
+    "points": 5000,
+    "graph": 256,
+    "molecule": 1000,
+    "conformer": 1000,
+    "point-cloud": 256,
+}
 """Samples measured unless another number is asked for."""
 EACH_MODE = 26
 """Fewest samples measured for each mode: 26,000 for stacked-mnist, as the field counts."""
@@ -71,6 +79,15 @@ def training_of(loaded: Loaded, data: DataSet) -> Training | None:
     )
 
 
+def shared(given: str, seen: str) -> list[str]:
+    """Name what may be measured of data of one kind beside rows of another."""
+    return [
+        metric.name
+        for metric in metrics()
+        if seen in metric.kinds and (metric.across_kinds or given not in metric.kinds)
+    ]
+
+
 def judge_run(
     loaded: Loaded,
     data: DataSet,
@@ -83,8 +100,17 @@ def judge_run(
     progress: Callable[[str, int, int], None] | None = None,
     reference: Reference | None = None,
 ) -> Evaluation:
-    """Measure all that the model can answer, and keep it in the run as evaluation.json."""
+    """Measure all that the model can answer, and keep it in the run as evaluation.json.
+
+    Of a model that sees the data as another kind than they are given as, what does not mean the
+    same of both kinds is left out unless the reference is of its own kind.
+    """
     n = samples or default_samples(data)
+    given, data = data, data.viewed((loaded.domain.kind,))
+    only = None
+    if given is not data and reference is not None:
+        only = shared(given.domain.kind, data.domain.kind)
+        reference = None
     training = training_of(loaded, data)
     device = next(loaded.model.parameters()).device
     if reference is None:
@@ -102,6 +128,7 @@ def judge_run(
         world=world,
         progress=progress,
         check=check,
+        only=only,
     )
     made = Evaluation(
         recipe=loaded.recipe.name,

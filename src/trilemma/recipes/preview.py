@@ -32,7 +32,7 @@ from __future__ import annotations
 import bisect
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,18 +42,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trilemma.core import molecule
+from trilemma.core import molecule, point_cloud
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Gradual, Model, Reconstructing, Scoring, Sequential, Watched
 from trilemma.core.noise import Noise, mix
 from trilemma.core.words import joined
+from trilemma.data.bond_perception import is_stable
 from trilemma.data.chemistry import to_smiles
 from trilemma.data.dataset import DataSet
+from trilemma.metrics.cloud_reconstruction import reconstruction_errors
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.metrics.reconstruction import psnr
 from trilemma.recipes.watch import Watch
-from trilemma.report import figures
+from trilemma.report import figures, point_clouds
 from trilemma.training.allowance import FIRST, Allowance, Moment
 from trilemma.training.budget import is_mark
 from trilemma.training.run import Run
@@ -64,7 +66,14 @@ SHOWN = 12
 """Test images whose reconstructions are shown."""
 PREVIEWS = 64
 """Images in a picture."""
-DRAWN = {"image": PREVIEWS, "points": 16 * PREVIEWS, "graph": 16, "molecule": 12}
+DRAWN = {
+    "image": PREVIEWS,
+    "points": 16 * PREVIEWS,
+    "graph": 16,
+    "molecule": 12,
+    "conformer": 12,
+    "point-cloud": 12,
+}
 """Examples in a picture, by kind."""
 COUNTED = 256
 """Images whose classes are counted, where a model draws them in one pass."""
@@ -253,9 +262,15 @@ class Previews:
         noise = Noise.for_samples(self.seed, 0, len(x), next(model.parameters()).device)  # type: ignore[attr-defined]
         again = model.reconstruct(x.to(noise.device), noise=noise).cpu()
         levels = figures.levels_of(self.data.domain)
-        picture = figures.grid(torch.cat([x, again]), levels, SHOWN)
+        in_space = self.data.domain.kind in ("conformer", "point-cloud")
+        if in_space:
+            picture = point_clouds.pairs(x, again, self.data.domain.elements, SHOWN)
+        else:
+            picture = figures.grid(torch.cat([x, again]), levels, SHOWN)
         path = self.folder / f"first_{step:08d}.png"
         _replace(path, lambda p: picture.save(p, format="PNG"))
+        if in_space:
+            return {name: round(v, 5) for name, v in reconstruction_errors(x, again).items()}
         return {"reconstruction_psnr": round(float(psnr(x, again, levels - 1).mean()), 2)}
 
     # What is in the samples
@@ -264,6 +279,8 @@ class Previews:
         """Say in numbers how the samples are."""
         if self.data.domain.kind == "molecule":
             return _chemical(x.cpu())
+        if self.data.domain.kind in ("conformer", "point-cloud"):
+            return _in_space(x.cpu(), self.data.domain.elements)
         if self.data.domain.kind != "graph":
             return {"variance": round(self._spread(x) / self._data_spread, 4)}
         x = x.cpu()
@@ -449,6 +466,17 @@ def _chemical(x: Tensor) -> dict[str, Any]:
         "bonds": round(float(bonds.mean()), 2),
         "different": len(set(to_smiles(x))),
     }
+
+
+def _in_space(x: Tensor, elements: Sequence[str]) -> dict[str, Any]:
+    """Say how large clouds are, how far their points lie, and how many atoms are stable."""
+    mask = point_cloud.mask_of(x)
+    far = point_cloud.positions(x)[mask].square().sum(1).mean().sqrt()
+    found = {"points": round(float(mask.sum(1).double().mean()), 2), "reach": round(float(far), 4)}
+    if elements:
+        stable, here = is_stable(x, elements)
+        found["stable_atoms"] = round(float(stable.sum() / here.sum().clamp_min(1)), 4)
+    return found
 
 
 def _replace(target: Path, write: Any) -> None:  # noqa: ANN401

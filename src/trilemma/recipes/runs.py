@@ -94,6 +94,7 @@ def begin(
     Everything that can be refused is refused before the directory is made. A batch that is larger
     than the training split is clamped to it, recorded so, and said by an event 'warning'.
     """
+    data = data.viewed(recipe.kinds)
     recipe, note = recipe.fitted(len(data.train), data.domain, processes=world.size)
     model = untrained(recipe, data.domain, seed)
     world.shard(recipe.stages(model, data, seed)[0].stream().batch(0), recipe.accumulate)
@@ -169,7 +170,7 @@ def go_on(
     refuse_difference(record, {k: v for k, v in (asked or {}).items() if v is not None})
     _refuse_partial(run, *RECORD, "precision", "budget", "watch")
     recipe = _recipe(record, {})
-    data = _same(record, data or _load(record, source, progress))
+    data = _same(record, data or _load(record, source, progress)).viewed(recipe.kinds)
     if budget is None and run.is_untouched:
         budget = Budget(**record["budget"])
     model = untrained(recipe, data.domain, record["seed"])
@@ -205,11 +206,13 @@ def _load(record: Mapping[str, Any], source: str | None, progress: Progress | No
     """Load a run's data."""
     kept = record["data"]
     where = sources.moved(source or kept["source"], kept["source"])
-    return sources.load(where, size=kept["size"], progress=progress)
+    data = sources.load(where, size=kept["size"], progress=progress)
+    return data.viewed((kept["domain"]["kind"],))
 
 
 def _same(record: Mapping[str, Any], data: DataSet) -> DataSet:
-    """Refuse other data than the run's."""
+    """Refuse other data than the run's, which may be another view of what is given."""
+    data = data.viewed((record["data"]["domain"]["kind"],))
     refuse_difference({"data": record["data"]["fingerprint"]}, {"data": data.fingerprint})
     return data
 

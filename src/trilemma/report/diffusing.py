@@ -22,7 +22,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring, Termwise
 from trilemma.core.noise import Noise
 from trilemma.core.words import brief
-from trilemma.report import charts, plane
+from trilemma.report import charts, plane, point_clouds
 from trilemma.report.edits import EDITS
 from trilemma.report.page import Picture
 from trilemma.report.strips import strips
@@ -44,6 +44,8 @@ TIMES = (0.1, 0.4, 0.8)
 """At which the score is drawn."""
 ARROWS = 20
 """Along each side of the frame."""
+CLOUDS = 6
+"""Clouds that are drawn in few and in many steps."""
 TERMS = 2
 """Test examples whose bound is drawn term by term, which takes T network calls."""
 DRAWS = 60
@@ -146,7 +148,8 @@ def _score(subject: Subject) -> list[Picture]:
 def _few_or_many(subject: Subject) -> list[Picture]:
     if subject.at_steps is None:
         return []
-    n = 8 if subject.is_image else POINTS
+    in_space = subject.data.domain.kind in ("conformer", "point-cloud")
+    n = CLOUDS if in_space else 8 if subject.is_image else POINTS
     condition = None
     if isinstance(subject.model, Restoring):
         n = min(n, len(subject.data.test))
@@ -161,6 +164,11 @@ def _few_or_many(subject: Subject) -> list[Picture]:
     if len(made) < 2:
         return []
     names = [f"{steps} steps" for steps in made]
+    if in_space:
+        rows = torch.cat(list(made.values()))
+        drawn = point_clouds.sheet(rows, subject.data.domain.elements, columns=n)
+        said = f"A row each: {', '.join(names)}; the same noise in each."
+        return [Picture("few or many steps", drawn, said, wide=True)]
     if subject.is_image:
         drawn = strips(list(made.values()), subject.levels, left=names)
     else:

@@ -19,7 +19,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.words import brief
-from trilemma.report import molecules
+from trilemma.report import molecules, point_clouds
 from trilemma.report.films import shared
 from trilemma.report.graphs import growth, sheet
 from trilemma.report.graphs import palette as graph_palette
@@ -363,6 +363,8 @@ def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "
         return sheet(x)
     if domain.kind == "molecule":
         return molecules.sheet(x, domain.elements)
+    if domain.kind in ("conformer", "point-cloud"):
+        return point_clouds.sheet(x, domain.elements)
     if domain.dimensions > 2:
         names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
         return pairs(x, names, truth, family)
@@ -383,6 +385,8 @@ def way(states: Sequence[Tensor], domain: Domain) -> bytes:
         return shared(growth(states), 120, chosen=graph_palette)
     if domain.kind == "molecule":
         return animation(molecules.growth(states, domain.elements), 160)
+    if domain.kind in ("conformer", "point-cloud"):
+        return animation(point_clouds.denoising(states, domain.elements), 120)
     return animation([show(x, domain) for x in states])
 
 

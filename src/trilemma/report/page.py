@@ -12,7 +12,7 @@ from trilemma.comparison.row import Row
 from trilemma.core.domain import Domain
 from trilemma.core.event import Event
 from trilemma.data.dataset import DataSet
-from trilemma.report import graphs, molecules
+from trilemma.report import graphs, molecules, point_clouds
 from trilemma.report.figures import grid, levels_of, neighbours, show
 
 if TYPE_CHECKING:
@@ -168,6 +168,8 @@ def exhibit(samples: Tensor, beside: Tensor | None, data: DataSet) -> Image:
 def _above(samples: Tensor, below: Tensor, domain: Domain | None) -> Image:
     if domain is not None and domain.kind == "molecule":
         return molecules.pairs(samples, below, domain.elements)
+    if domain is not None and domain.kind in ("conformer", "point-cloud"):
+        return point_clouds.pairs(samples, below, domain.elements)
     if samples.ndim == 3:
         return graphs.pairs(samples, below)
     levels = getattr(domain.values, "count", 256) if domain else 256

@@ -1,0 +1,338 @@
+r"""Point clouds and molecules in space as people have them.
+
+    .xyz    a count, a comment, and a line an atom: symbol or atomic number and x y z in ångström;
+            several frames a file, extended XYZ by its `Properties=`, QM9's own with its lines
+            after the atoms and its exponents written *^
+    .ply    the vertices of an object, as text or binary; other elements are not read
+    .npy    N × 3, or M × N × 3 for M clouds; further columns are not read
+
+A folder is read file after file, all of one kind. What cannot be used is counted by its reason
+with its place; nothing is changed in silence.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.data.elements import ISOTOPES, SYMBOLS, atomic_number
+from trilemma.data.pictures import Progress, shown
+
+__all__ = ["FORMS", "LARGEST", "Contents", "Frame", "is_point_clouds", "read_point_clouds"]
+
+MOLECULES, OBJECTS = (".xyz",), (".ply", ".npy")
+FORMS = (*MOLECULES, *OBJECTS)
+"""Suffixes of files that can only be clouds, in the order in which a folder is asked for them."""
+LARGEST = 256
+"""Points of a cloud at most: networks look at every pair of them."""
+NEAREST = (0.3, 5.0)
+"""Distances in ångström between which an atom's nearest neighbour lies."""
+BOHR = 1.7
+"""Median distance of nearest atoms from which coordinates look like bohr."""
+SAME = 1e-3
+"""Distance below which two points are at one place."""
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One cloud of a file."""
+
+    positions: Float[Tensor, "n 3"]
+    symbols: tuple[str, ...] = ()
+    """Of the atoms; empty for points that are none."""
+
+
+@dataclass
+class Contents:
+    """What a file or a folder holds."""
+
+    frames: list[Frame] = field(default_factory=list)
+    files: int = 0
+    entries: int = 0
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    """Places by reason."""
+    changes: Counter[str] = field(default_factory=Counter)
+    """Frames by what was read as something else."""
+
+    def notes(self) -> list[str]:
+        """Say what was read otherwise, and left out."""
+        sentences = [f"{what}: {count}" for what, count in sorted(self.changes.items())]
+        for reason, places in self.left_out.items():
+            named = ", ".join(places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
+            sentences.append(f"left out, {reason} ({len(places)}): {named}")
+        nearest = self.nearest()
+        if nearest is not None and BOHR < nearest < 2 * BOHR:
+            sentences.append(
+                f"nearest atoms are {nearest:.2f} apart in the middle, which looks like bohr; in "
+                "ångström it is about 1.1: divide the coordinates by 1.8897 if they are in bohr"
+            )
+        return sentences
+
+    def nearest(self) -> float | None:
+        """Return the median distance of an atom to its nearest; None without atoms."""
+        each = [_nearest(one.positions) for one in self.frames[:500] if one.symbols]
+        return float(torch.cat(each).median()) if each else None
+
+
+class _Unusable(Exception):
+    """Why a frame is left out, in words that are equal for equal reasons."""
+
+
+def is_point_clouds(path: Path) -> bool:
+    """Tell whether a file, or the files of a folder, are point clouds."""
+    if path.is_dir():
+        return bool(_files(path))
+    return path.suffix.lower() in FORMS
+
+
+def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
+    """Read a file, or all files of a folder.
+
+    Arguments:
+        path: Where.
+        progress: Told now and then how many of how many files are done.
+
+    Raises:
+        BadInput: A file cannot be opened, or is none of its kind.
+    """
+    contents = Contents()
+    files = _files(path) if path.is_dir() else [path]
+    for done, file in enumerate(files, 1):
+        prefix = f"{shown(file.name)} " if len(files) > 1 else ""
+        try:
+            for where, frame in READERS[file.suffix.lower()](file, contents.changes):
+                contents.entries += 1
+                try:
+                    contents.frames.append(_checked(frame))
+                except _Unusable as reason:
+                    contents.left_out.setdefault(str(reason), []).append(prefix + where)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"'{shown(file.name)}' cannot be read: {error}.") from None
+        contents.files += 1
+        if progress is not None:
+            progress(done, len(files))
+    return contents
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the files of the first kind that a folder has."""
+    every = sorted(p for p in folder.rglob("*") if p.is_file())
+    for kinds in (MOLECULES, OBJECTS):
+        found = [p for p in every if p.suffix.lower() in kinds]
+        if found:
+            return found
+    return []
+
+
+def _nearest(positions: Tensor) -> Tensor:
+    apart = torch.cdist(positions.double(), positions.double())
+    return apart.fill_diagonal_(math.inf).min(1).values
+
+
+def _checked(frame: Frame | _Unusable) -> Frame:
+    """Return a frame that can be used, or raise why it cannot."""
+    if isinstance(frame, _Unusable):
+        raise frame
+    x = frame.positions
+    what = "atoms" if frame.symbols else "points"
+    if len(x) < 2:
+        raise _Unusable(f"has fewer than two {what}")
+    if len(x) > LARGEST:
+        raise _Unusable(f"has more than {LARGEST} {what}, every pair of which is looked at")
+    if not bool(x.isfinite().all()):
+        raise _Unusable("has a coordinate that is no finite number")
+    nearest = _nearest(x)
+    if float(nearest.min()) < SAME:
+        raise _Unusable(f"has two {what} at one place")
+    low, high = NEAREST
+    if frame.symbols and not (low <= float(nearest.min()) and float(nearest.max()) <= high):
+        raise _Unusable(
+            f"has an atom whose nearest is not between {low:g} and {high:g} away, as in ångström"
+        )
+    return frame
+
+
+# XYZ
+
+
+def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | _Unusable]]:
+    """Yield the frames of an .xyz with the lines where they begin."""
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    at = 0
+    while at < len(lines):
+        if not lines[at].strip():
+            at += 1
+            continue
+        head = lines[at].split()
+        if len(head) != 1 or not head[0].isdecimal():
+            raise ValueError(
+                f"line {at + 1} is no count of atoms; a frame is a count, a comment and that many "
+                "lines of a symbol and three coordinates"
+            )
+        count, where = int(head[0]), f"line {at + 1}"
+        body = lines[at + 2 : at + 2 + count]
+        at += 2 + count
+        try:
+            if len(body) < count:
+                raise _Unusable("ends before the atoms that it counts")
+            yield where, _xyz_frame(body, lines[at - count - 1], changes)
+        except _Unusable as reason:
+            yield where, reason
+            if len(body) == count and any(_is_count(line) for line in body):
+                raise ValueError(f"the count of {where} is wrong: another begins within") from None
+        at = _after(lines, at)
+
+
+def _after(lines: Sequence[str], at: int) -> int:
+    """Return where the next frame begins: QM9's own has its frequencies and names after it."""
+    rest = [k for k in range(at, min(at + 4, len(lines))) if lines[k].strip()]
+    if not rest or _is_count(lines[rest[0]]):
+        return at
+    if _is_atom(lines[rest[0]]):
+        raise ValueError(f"line {rest[0] + 1} is an atom beyond the count of its frame")
+    ahead = next((k for k in range(at, min(at + 4, len(lines))) if _is_count(lines[k])), None)
+    if ahead is None and len([k for k in range(at, len(lines)) if lines[k].strip()]) <= 3:
+        return len(lines)
+    if ahead is not None:
+        return ahead
+    return at
+
+
+def _is_count(line: str) -> bool:
+    words = line.split()
+    return len(words) == 1 and words[0].isdecimal()
+
+
+def _is_atom(line: str) -> bool:
+    words = line.split()
+    return len(words) > 3 and atomic_number(words[0]) is not None
+
+
+def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Frame:
+    kind, place = _columns(comment)
+    symbols, rows = [], []
+    for line in body:
+        words = line.replace(",", " ").split()
+        if len(words) == place + 2 and kind == 0:
+            raise _Unusable("lies in the plane, with two coordinates")
+        if len(words) < place + 3 or len(words) <= kind:
+            raise _Unusable("has a line without a symbol and three coordinates")
+        number = atomic_number(words[kind])
+        if number is None:
+            raise _Unusable(f"has an unknown element: {shown(words[kind])}")
+        if words[kind].capitalize() in ISOTOPES:
+            changes["isotopes of hydrogen, read as hydrogen"] += 1
+        symbols.append(SYMBOLS[number - 1])
+        try:
+            rows.append([float(w.replace("*^", "e")) for w in words[place : place + 3]])
+        except ValueError:
+            raise _Unusable("has a coordinate that is no number") from None
+    return Frame(torch.tensor(rows, dtype=torch.float32).view(-1, 3), tuple(symbols))
+
+
+PROPERTIES = re.compile(r'Properties="?([^"\s]+)"?', re.IGNORECASE)
+
+
+def _columns(comment: str) -> tuple[int, int]:
+    """Return the columns of the symbol and of x, as an extended XYZ's comment has them.
+
+    >>> _columns("Properties=id:I:1:pos:R:3:species:S:1"), _columns("water")
+    ((4, 1), (0, 1))
+    """
+    found = PROPERTIES.search(comment)
+    if found is None:
+        return 0, 1
+    parts, at, where = found[1].split(":"), 0, {}
+    for name, width in zip(parts[0::3], parts[2::3], strict=False):
+        where[name.lower()] = at
+        at += int(width) if width.isdecimal() else 1
+    kind = where.get("species", where.get("z", where.get("numbers", 0)))
+    return kind, where.get("pos", 1)
+
+
+# Objects
+
+
+def _read_npy(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | _Unusable]]:
+    """Yield the clouds of an array."""
+    array = np.load(path, allow_pickle=False)
+    if array.ndim not in (2, 3) or array.shape[-1] < 3 or array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"it holds an array of {array.shape} and type {array.dtype}; wanted are numbers, "
+            "N × 3 or M × N × 3"
+        )
+    if array.shape[-1] > 3:
+        changes["columns beyond x, y, z, which are not read"] += 1
+    clouds = array[None] if array.ndim == 2 else array
+    for number, cloud in enumerate(clouds, 1):
+        yield f"cloud {number}", Frame(torch.from_numpy(cloud[:, :3].astype(np.float32)))
+
+
+TYPES = {
+    "char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4",
+    "float": "f4", "double": "f8", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2",
+    "int32": "i4", "uint32": "u4", "float32": "f4", "float64": "f8",
+}  # fmt: skip
+"""Types of a .ply, as numpy writes them."""
+
+
+def _read_ply(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | _Unusable]]:
+    """Yield the vertices of a .ply."""
+    with path.open("rb") as file:
+        if file.readline().strip() != b"ply":
+            raise ValueError("it does not begin with 'ply'")
+        form, elements = "", list[tuple[str, int, list[tuple[str, str]]]]()
+        for raw in file:
+            words = raw.decode("ascii", "replace").split()
+            if not words or words[0] in ("comment", "obj_info"):
+                continue
+            if words[0] == "end_header":
+                break
+            if words[0] == "format":
+                form = words[1]
+            elif words[0] == "element":
+                elements.append((words[1], int(words[2]), []))
+            elif words[0] == "property":
+                elements[-1][2].append((words[-1], words[1]))
+        else:
+            raise ValueError("its head does not end")
+        if not elements or elements[0][0] != "vertex":
+            raise ValueError("its vertices do not come first")
+        _, count, named = elements[0]
+        names = [name for name, _ in named]
+        if not {"x", "y", "z"} <= set(names) or any(kind == "list" for _, kind in named):
+            raise ValueError("its vertices have no x, y and z")
+        if len(names) > 3:
+            changes["columns beyond x, y, z, which are not read"] += 1
+        if form == "ascii":
+            lines = [file.readline().split() for _ in range(count)]
+            if any(len(line) < len(names) for line in lines):
+                raise ValueError(f"it ends before its {count} vertices")
+            rows = np.array(
+                [[float(line[names.index(axis)]) for axis in "xyz"] for line in lines], np.float32
+            ).reshape(-1, 3)
+        else:
+            order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
+            if order is None:
+                raise ValueError(f"its format '{form}' is not known")
+            kinds = np.dtype([(name, order + TYPES[kind]) for name, kind in named])
+            data = file.read(kinds.itemsize * count)
+            if len(data) < kinds.itemsize * count:
+                raise ValueError(f"it ends before its {count} vertices")
+            vertices = np.frombuffer(data, kinds)
+            rows = np.stack([vertices[axis].astype(np.float32) for axis in "xyz"], 1)
+    yield "its vertices", Frame(torch.from_numpy(rows))
+
+
+READERS = {".xyz": _read_xyz, ".npy": _read_npy, ".ply": _read_ply}

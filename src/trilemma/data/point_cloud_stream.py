@@ -1,0 +1,75 @@
+"""Batches of point clouds of like size: little is computed for points that are not there."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from trilemma.core.batch import Condition, Examples
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Stream
+from trilemma.core.noise import Noise, mix
+
+__all__ = ["PointCloudStream"]
+
+WINDOW = 16
+"""Batches that are drawn together and sorted by size among themselves."""
+
+
+class PointCloudStream(Stream[Examples]):
+    """Goes through the clouds again and again, in a new order each time.
+
+    Epoch e is a permutation of the clouds made from (seed, e). Runs of `WINDOW` batches of it are
+    sorted by size and cut into batches, which are then put into a new order, so that the clouds
+    of a batch have about the same number of points; a batch is as wide as its largest. What does
+    not fill a last batch is filled from the beginning of the permutation. Batch k is a pure
+    function of the clouds, the seed and k.
+
+    Arguments:
+        x: Clouds, or codes of them, [M, N, D].
+        mask: Which points are there, [M, N].
+        batch: B, clouds a batch.
+        seed: Seed of the order and of the batches' noise.
+
+    Raises:
+        BadInput: There are fewer clouds than a batch holds.
+    """
+
+    def __init__(
+        self, x: Float[Tensor, "M N D"], mask: Bool[Tensor, "M N"], batch: int, seed: int
+    ) -> None:
+        if len(x) < batch:
+            raise BadInput(
+                f"there are {len(x)} training examples and a batch takes {batch}; "
+                f"give a batch of {len(x)} or fewer, or more data."
+            )
+        self.x, self.mask, self.size, self.seed = x, mask, batch, seed
+        self.points = mask.sum(1)
+        self._epoch, self._batches = -1, torch.empty(0, 0, dtype=torch.int64)
+
+    def batch(self, k: int) -> Examples:
+        """Return the k-th batch, with the points that are there as its condition."""
+        rows = self.rows(k)
+        most = int(self.points[rows].max())
+        noise = Noise.of(mix(self.seed, "noise", k), self.size)
+        return Examples(self.x[rows, :most], Condition(points=self.mask[rows, :most]), noise)
+
+    def rows(self, k: int) -> Tensor:
+        """Return which clouds the k-th batch holds, [B]."""
+        epoch, place = divmod(k, -(-len(self.x) // self.size))
+        if epoch != self._epoch:
+            self._epoch, self._batches = epoch, self._order(epoch)
+        return self._batches[place]
+
+    def _order(self, epoch: int) -> Tensor:
+        """Return the clouds of each batch of an epoch, [batches, B]."""
+        draw = torch.Generator().manual_seed(mix(self.seed, "order", epoch))
+        order = torch.randperm(len(self.x), generator=draw)
+        order = torch.cat([order, order[: -len(order) % self.size]])
+        batches = []
+        for window in order.split(WINDOW * self.size):
+            by_size = self.points[window].argsort(stable=True)
+            batches.append(window[by_size].view(-1, self.size))
+        every = torch.cat(batches)
+        return every[torch.randperm(len(every), generator=draw)]

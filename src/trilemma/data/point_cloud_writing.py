@@ -1,0 +1,56 @@
+"""Point clouds and molecules in space in files: .xyz, and .sdf with perceived bonds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.core.point_cloud import mask_of
+from trilemma.data.bond_perception import to_mol_in_space
+from trilemma.data.chemistry import NotUsable, chemistry
+
+__all__ = ["FORMS", "write"]
+
+FORMS = (".xyz", ".sdf")
+
+
+def write(x: Float[Tensor, "B N 4"], path: Path, form: str, elements: Sequence[str]) -> None:
+    """Write clouds to a file.
+
+    An .xyz has every cloud, points that are no atoms under the symbol X; an .sdf has molecules
+    with the bonds that their distances say, and leaves out what RDKit refuses.
+
+    Raises:
+        BadInput: An .sdf of points that are no atoms, or of molecules none of which is accepted.
+    """
+    if form == ".xyz":
+        path.write_text("".join(_frame(one, elements) for one in x.tolist()), encoding="utf-8")
+        return
+    if not elements:
+        raise BadInput("an .sdf holds molecules, and these are points; use .xyz or .npz.")
+    entries = []
+    for one in x.cpu():
+        try:
+            mol = to_mol_in_space(one, elements)
+        except NotUsable:
+            continue
+        entries.append(chemistry().MolToMolBlock(mol) + "$$$$\n")
+    if not entries and len(x):
+        raise BadInput(
+            f"RDKit accepts none of these {int(mask_of(x).any(1).sum())} molecules, so that an "
+            ".sdf would be empty; use .xyz, which holds atoms alone."
+        )
+    path.write_text("".join(entries), encoding="utf-8")
+
+
+def _frame(rows: Sequence[Sequence[float]], elements: Sequence[str]) -> str:
+    there = [row for row in rows if row[3] > 0]
+    lines = [
+        f"{elements[int(row[3]) - 1] if elements else 'X'} {row[0]:.6f} {row[1]:.6f} {row[2]:.6f}"
+        for row in there
+    ]
+    return "\n".join([str(len(there)), "trilemma", *lines]) + "\n"

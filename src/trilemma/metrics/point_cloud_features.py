@@ -1,0 +1,119 @@
+r"""Numbers that say what a point cloud is like, whatever its pose and the order of its points.
+
+    distances     quantiles of |x_i - x_j| over all pairs
+    reach         quantiles of |x_i - mean|
+    nearest       quantiles of the distance of each point to its nearest
+    axes          square roots of the eigenvalues of the covariance
+    size          n
+    molecules     atoms of each element; for each pair of elements the bonds an atom has, and the
+                  mean of their lengths
+
+Two clouds that differ by a rotation, a reflection, a translation or the names of their points have
+the same; a few that differ otherwise do too.
+
+Reference:
+    Shape distributions (Osada, Funkhouser, Chazelle & Dobkin, 2002), for the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.point_cloud import centred, mask_of, positions, types
+from trilemma.data.bond_perception import bond_orders
+from trilemma.data.dataset import DataSet
+
+__all__ = ["NAME", "describe", "standardised_features"]
+
+NAME = "shape"
+"""Of the extractor."""
+DISTANCES, REACH, NEAREST = 24, 12, 8
+"""Quantiles of each kind."""
+AT_ONCE = 512
+TAKEN = 4096
+"""Training clouds by which features are standardised at most."""
+
+
+def describe(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> Float[Tensor, "B F"]:
+    """Return the features of clouds.
+
+    Arguments:
+        x: Clouds in data units.
+        elements: What the types are; empty for points that are no atoms.
+    """
+    if not len(x):
+        return torch.zeros(0, dimension(elements))
+    return torch.cat([_described(part, elements) for part in x.float().split(AT_ONCE)])
+
+
+def dimension(elements: Sequence[str] = ()) -> int:
+    """Return F."""
+    kinds = len(elements)
+    return DISTANCES + REACH + NEAREST + 4 + kinds + kinds * (kinds + 1)
+
+
+def _described(x: Tensor, elements: Sequence[str]) -> Tensor:
+    mask = mask_of(x)
+    n = mask.sum(1)
+    at = centred(positions(x).nan_to_num(0.0), mask)
+    apart = (at[:, :, None] - at[:, None]).square().sum(-1).sqrt()
+    both = mask[:, :, None] & mask[:, None]
+    upper = both & torch.ones_like(both[0]).triu(1)
+    far = float("inf")
+    own = torch.eye(x.shape[1], dtype=torch.bool)
+    nearest = apart.masked_fill(~both | own, far).amin(2)
+    covariance = at.mT @ at / n.clamp_min(1)[:, None, None]
+    axes = torch.linalg.eigvalsh(covariance.double()).clamp_min(0).sqrt().to(x)
+    parts = [
+        _quantiles(apart.flatten(1), upper.flatten(1), DISTANCES),
+        _quantiles(at.norm(dim=2), mask, REACH),
+        _quantiles(nearest, mask & (nearest < far), NEAREST),
+        axes,
+        n[:, None].to(x),
+    ]
+    if elements:
+        parts += _chemical(x, apart, elements)
+    return torch.cat(parts, 1)
+
+
+def _quantiles(values: Float[Tensor, "B M"], here: Tensor, count: int) -> Float[Tensor, "B count"]:
+    """Return quantiles of the values that are there, from the least to the largest; 0 of none."""
+    ordered = values.masked_fill(~here, float("inf")).sort(1).values
+    last = (here.sum(1, keepdim=True) - 1).clamp_min(0)
+    place = torch.linspace(0, 1, count) * last
+    low = place.floor().long()
+    high = (low + 1).minimum(last)
+    share = place - low
+    found = ordered.gather(1, low) * (1 - share) + ordered.gather(1, high) * share
+    return found.nan_to_num(0.0, 0.0, 0.0)
+
+
+def _chemical(x: Tensor, apart: Tensor, elements: Sequence[str]) -> list[Tensor]:
+    """Return how many atoms of each element there are, and what bonds pairs of elements have."""
+    kinds = len(elements)
+    one_hot = F.one_hot(types(x), kinds + 1)[..., 1:].float()
+    joined = (bond_orders(x, elements) > 0).float()
+    bonds = one_hot.mT @ joined @ one_hot
+    lengths = one_hot.mT @ (joined * apart) @ one_hot
+    upper = torch.ones(kinds, kinds, dtype=torch.bool).triu()
+    share = (bonds / x[..., 3].bool().sum(1).clamp_min(1)[:, None, None])[:, upper]
+    mean = (lengths / bonds.clamp_min(1))[:, upper]
+    return [one_hot.sum(1), share, mean]
+
+
+def standardised_features(data: DataSet) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Return features in units of their deviation over training clouds, and how many there are."""
+    elements = data.domain.elements
+    known = describe(data.train.x[:: max(1, len(data.train) // TAKEN)], elements)
+    mean, wide = known.mean(0), known.std(0)
+    kept = wide > 1e-6 * (mean.abs() + 1)
+
+    def features(x: Tensor) -> Tensor:
+        return ((describe(x.cpu(), elements) - mean) / wide)[:, kept]
+
+    return features, int(kept.sum())

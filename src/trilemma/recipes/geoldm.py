@@ -1,0 +1,189 @@
+"""Molecules and other point clouds in space: an equivariant autoencoder, then a diffusion."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, Real
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage
+from trilemma.core.noise import mix
+from trilemma.core.point_cloud import mask_of
+from trilemma.data.dataset import DataSet
+from trilemma.data.point_cloud_stream import PointCloudStream
+from trilemma.families.diffusion import Diffusion
+from trilemma.families.geometric_diffusion import GeometricDiffusion, GeometricLatentDiffusion
+from trilemma.families.point_cloud_vae import PointCloudCodes, PointCloudVae, ScaledPointCloud
+from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
+from trilemma.maths.samplers import SAMPLERS
+from trilemma.maths.schedules import SCHEDULES
+from trilemma.maths.spaces import Centred
+from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser
+from trilemma.networks.prompts import Prompts
+from trilemma.recipes.recipe import Recipe
+
+__all__ = ["GeometricLatentDiffusing"]
+
+SHARE = 0.15
+"""Of the budget, for the autoencoder."""
+SIZES = 4096
+"""Training clouds whose sizes are kept, to be drawn from."""
+ENCODED_AT_ONCE = 512
+CHAIN = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometricLatentDiffusing(Recipe):
+    """Trains an equivariant autoencoder of point clouds, then diffuses its codes."""
+
+    name: ClassVar[str] = "geoldm"
+    family: ClassVar[str] = "geometric diffusion"
+    reference: ClassVar[str] = (
+        "Geometric Latent Diffusion Models for 3D Molecule Generation, Xu, Powers, Dror, Ermon & "
+        "Leskovec, 2023, arXiv:2305.01140"
+    )
+    kinds: ClassVar[tuple[str, ...]] = ("conformer", "point-cloud")
+    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps")
+    batch: int = 64
+    """Clouds an update, over all devices and accumulated parts together."""
+    lr: float = 2e-3
+    """Peak learning rate of AdamW."""
+    autoencoder: Literal["trained", "fixed", "none"] = "trained"
+    """The codes: of a trained encoder; of one that is never trained, as the paper's release has
+    it; or positions and one-hot types themselves, which is EDM."""
+    features: int = 2
+    """Numbers of each point's code beside its position."""
+    code_noise: float = 0.003
+    """Spread of the autoencoder's posterior, in units of the spread of positions."""
+    process: Literal["flow", "vp"] = "flow"
+    """Straight lines from noise to data, sampled in few steps; or the paper's chain of 1,000
+    variance-preserving steps, which predicts noise."""
+    prediction: Literal["clean", "edm", "velocity"] = "clean"
+    """What the network of `flow` gives; the clean estimate follows from each."""
+    times: Literal["uniform", "log-normal"] = "uniform"
+    """How often training sees each time of `flow`."""
+    width: int = 64
+    """Numbers of a point within the networks."""
+    layers: int = 4
+    """Layers of each network."""
+    sampler: Literal[
+        "auto", "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
+    ] = "auto"
+    """The way from noise to codes; auto: dpm++2m for flow, ancestral for vp."""
+    sample_steps: int = 0
+    """Steps of that way; 0: 50 for flow, 1,000 for vp."""
+
+    def model(self, domain: Domain) -> Model:
+        """Build the untrained model.
+
+        Raises:
+            BadInput: A field is out of its range, or clouds are too large.
+        """
+        self._refuse(domain)
+        first = self.first_stage(domain)
+        schedule = SCHEDULES["rectified" if self.process == "flow" else "cosine"]
+        known: dict[str, Prediction] = {
+            "edm": Edm(1.0),
+            "clean": Clean(),
+            "velocity": Velocity(schedule.power),
+        }
+        is_flow = self.process == "flow"
+        name = self.sampler if self.sampler != "auto" else "dpm++2m" if is_flow else "ancestral"
+        diffusion = Diffusion(
+            EgnnDenoiser(first.features, width=self.width, layers=self.layers),
+            Domain("point-cloud", first.shape, Real()),
+            schedule,
+            known[self.prediction] if is_flow else NoisePrediction(),
+            chain=0 if is_flow else CHAIN,
+            times=self.times if is_flow else "uniform",
+            label_dropout=0.0,
+            sampler=SAMPLERS[name](),
+            steps=self.sample_steps or (50 if is_flow else CHAIN),
+            prompts=Prompts(SIZES, points=domain.shape[0]),
+            space=Centred(),
+        )
+        if isinstance(first, PointCloudVae):
+            return GeometricLatentDiffusion(first, diffusion, domain)
+        return GeometricDiffusion(first, diffusion, domain)
+
+    def first_stage(self, domain: Domain) -> PointCloudCodes:
+        """Build what makes codes of clouds."""
+        if self.autoencoder == "none":
+            return ScaledPointCloud(domain)
+        kinds, width, layers = max(1, len(domain.elements)), self.width, self.layers
+        return PointCloudVae(
+            Egnn(kinds, self.features, width=width, layers=layers),
+            Egnn(self.features, kinds, width=width, layers=layers),
+            domain,
+            features=self.features,
+            noise=self.code_noise,
+            is_trained=self.autoencoder == "trained",
+        )
+
+    def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
+        """Return the training of the autoencoder, and that of the diffusion of its codes."""
+        assert isinstance(model, GeometricDiffusion)
+        mask = mask_of(data.train.x)
+        kept: list[Tensor] = []
+
+        def prepare() -> None:
+            kept[:] = [_codes(model.first_stage, data.train.x)]
+            device = model.position_scale.device
+            model.measure(kept[0].to(device), mask.to(device))
+            assert isinstance(model.diffusion.prompts, Prompts)
+            draw = torch.Generator().manual_seed(mix(seed, "sizes"))
+            order = torch.randperm(len(mask), generator=draw)  # a set may be sorted by size
+            model.diffusion.prompts.fill(Condition(points=mask[order[:SIZES]]))
+
+        def stream() -> PointCloudStream:
+            """Encode the data once: a step of training touches no encoder."""
+            z = kept.pop() if kept else _codes(model.first_stage, data.train.x)
+            device = model.position_scale.device
+            y = model.standardised(z.to(device), mask.to(device)).cpu()
+            return PointCloudStream(y, mask, self.batch, mix(seed, "codes"))
+
+        share = 1 - SHARE * (self.autoencoder != "none")
+        diffusion = Stage("diffusion", model.diffusion, stream, share=share, prepare=prepare)
+        if self.autoencoder == "none":
+            return [diffusion]
+
+        def clouds() -> PointCloudStream:
+            return PointCloudStream(data.train.x, mask, self.batch, seed)
+
+        return [Stage("autoencoder", model, clouds, share=SHARE), diffusion]
+
+    def _refuse(self, domain: Domain) -> None:
+        for name in ("width", "layers", "features"):
+            if getattr(self, name) < 1:
+                raise BadInput(f"--{name} takes 1 or more.")
+        if self.sample_steps < 0:
+            raise BadInput("--sample-steps takes 0 or more.")
+        if not 0 < self.code_noise < 1:
+            raise BadInput(
+                f"--code-noise {self.code_noise:g} was given; it is a share of the spread of "
+                "positions, above 0 and below 1."
+            )
+        if domain.shape[0] > LARGEST:
+            pairs = domain.shape[0] ** 2 * self.width * 4 * self.batch / 2**30
+            raise BadInput(
+                f"the largest cloud has {domain.shape[0]} points, and every pair of at most "
+                f"{LARGEST} is looked at: a layer would take {pairs:.1f} GiB."
+            )
+
+
+@torch.no_grad()
+def _codes(first: PointCloudCodes, x: Tensor) -> Tensor:
+    """Return the codes of resident clouds, on the CPU."""
+    device = first.device_of()
+    parts = []
+    for part in x.split(ENCODED_AT_ONCE):
+        most = int(mask_of(part).sum(1).max())
+        codes = first.codes(part[:, :most].to(device)).cpu()
+        parts.append(torch.nn.functional.pad(codes, (0, 0, 0, x.shape[1] - most)))
+    return torch.cat(parts)

@@ -1,0 +1,247 @@
+"""Pictures of point clouds and of molecules in space: sheets of many, real ones beside samples.
+
+Points are spheres, the farther ones smaller and paler; atoms have the colours of their elements,
+and bonds are drawn where their distances say so. Each cloud is turned so that its longest axis
+lies across. Pictures are Pillow images on white; nothing is written to disk here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.point_cloud import mask_of, positions, types
+from trilemma.data.bond_perception import bond_orders, spelt
+from trilemma.data.elements import COLOURS, RADII
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["beside", "denoising", "pairs", "sheet", "turning"]
+
+SHOWN = 36
+"""Clouds on a sheet at most."""
+SIDE, WORDS, GAP, HEAD = 170, 16, 8, 24
+"""Pixels of a panel, of the words below it, between panels, and of a title."""
+LETTERS = 26
+FINE = 2
+"""How much larger a picture is drawn than it is shown: edges are smooth then."""
+TILT = 0.35
+"""Radians by which a cloud is seen from above."""
+TILTED = torch.tensor(
+    [
+        [1.0, 0.0, 0.0],
+        [0.0, math.cos(TILT), -math.sin(TILT)],
+        [0.0, math.sin(TILT), math.cos(TILT)],
+    ]
+)
+TURNS, FILMED = 36, 12
+"""Frames of a turn, and clouds in a film."""
+INK, PLAIN = "#5b6470", "#2a6f97"
+DEPTH = 0.55
+"""How pale the farthest points are."""
+
+
+def sheet(
+    x: Float[Tensor, "B N 4"],
+    elements: Sequence[str] = (),
+    words: Sequence[str] | None = None,
+    columns: int | None = None,
+) -> Image:
+    """Draw clouds beside each other.
+
+    Arguments:
+        x: Clouds; the first `SHOWN` are drawn.
+        elements: What the types are; empty for points that are no atoms.
+        words: What stands below each; by default what a molecule is, or the number of points.
+        columns: Clouds in a row; about square by default.
+    """
+    x = x[:SHOWN].cpu().float()
+    captions = list(words) if words is not None else _words(x, elements)
+    return _drawn(x, elements, [_pose(one) for one in x], _reach(x), captions, columns)
+
+
+def turning(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> list[Image]:
+    """Draw clouds once around, a picture a step of the turn."""
+    x = x[:FILMED].cpu().float()
+    captions, reach, poses = _words(x, elements), _reach(x), [_pose(one) for one in x]
+    angles = [2 * math.pi * k / TURNS for k in range(TURNS)]
+    return [
+        _drawn(x, elements, [_turn(angle) @ pose for pose in poses], reach, captions)
+        for angle in angles
+    ]
+
+
+def denoising(states: Sequence[Tensor], elements: Sequence[str] = ()) -> list[Image]:
+    """Draw clouds on their way, each in the pose that suits its end.
+
+    Arguments:
+        states: [B, N, 4] each.
+        elements: What the types are.
+    """
+    states = [x[:FILMED].cpu().float() for x in states]
+    end = states[-1]
+    captions, reach, poses = _words(end, elements), _reach(end), [_pose(one) for one in end]
+    return [_drawn(x, elements, poses, reach, captions) for x in states]
+
+
+def _drawn(
+    x: Tensor,
+    elements: Sequence[str],
+    poses: Sequence[Tensor],
+    reach: float,
+    captions: Sequence[str],
+    columns: int | None = None,
+) -> Image:
+    panels = [_panel(one, elements, reach, pose) for one, pose in zip(x, poses, strict=True)]
+    return _laid(panels, captions, columns)
+
+
+def beside(real: Tensor, samples: Tensor, elements: Sequence[str] = (), columns: int = 4) -> Image:
+    """Draw real clouds at the left and as many samples at the right."""
+    count = min(len(real), len(samples), SHOWN)
+    halves = [
+        _titled(sheet(x[:count], elements, columns=columns), title)
+        for title, x in (("real", real), ("samples", samples))
+    ]
+    return _joined(halves, across=True)
+
+
+def pairs(samples: Tensor, below: Tensor, elements: Sequence[str] = (), columns: int = 6) -> Image:
+    """Draw each sample above the cloud that belongs to it."""
+    count = min(len(samples), len(below), SHOWN)
+    columns = max(1, min(columns, count))
+    rows = [
+        sheet(x[start : min(start + columns, count)], elements, columns=columns)
+        for start in range(0, count, columns)
+        for x in (samples, below)
+    ]
+    return _joined(rows, across=False)
+
+
+def _words(x: Tensor, elements: Sequence[str]) -> list[str]:
+    """Say what each cloud is."""
+    sizes = mask_of(x).sum(1).tolist()
+    if not elements:
+        return [f"{n} points" for n in sizes]
+    try:
+        named = spelt(x, elements)
+    except Exception:  # without RDKit a molecule is its size
+        return [f"{n} atoms" for n in sizes]
+    return [
+        f"{n} atoms: refused" if not smiles else smiles if whole else f"{smiles} + more"
+        for (smiles, whole), n in zip(named, sizes, strict=True)
+    ]
+
+
+def _reach(x: Tensor) -> float:
+    """Return how far from the middle the clouds of a sheet go, but for a few."""
+    far = positions(x).norm(dim=-1).amax(1)
+    far = far[far.isfinite()]
+    return max(float(far.quantile(0.9)) if len(far) else 1.0, 1e-6) * 0.95
+
+
+def _pose(x: Float[Tensor, "N 4"]) -> Float[Tensor, "3 3"]:
+    """Return the rotation that lays the longest axis across and the shortest towards the eye."""
+    at = positions(x)[mask_of(x)].double()
+    if len(at) < 3 or not bool(at.isfinite().all()):
+        return torch.eye(3)
+    at = at - at.mean(0)
+    axes = torch.linalg.eigh(at.T @ at).eigenvectors.flip(1)
+    axes[:, 2] *= torch.linalg.det(axes).sign()
+    return axes.T.float()
+
+
+def _turn(angle: float) -> Float[Tensor, "3 3"]:
+    """Return the rotation about the upright axis."""
+    cosine, sine = math.cos(angle), math.sin(angle)
+    return torch.tensor([[cosine, 0.0, sine], [0.0, 1.0, 0.0], [-sine, 0.0, cosine]])
+
+
+def _panel(x: Float[Tensor, "N 4"], elements: Sequence[str], reach: float, pose: Tensor) -> Image:
+    """Draw one cloud."""
+    from PIL import Image, ImageDraw
+
+    side = SIDE * FINE
+    picture = Image.new("RGB", (side, side), "white")
+    mask = mask_of(x)
+    if not bool(positions(x).isfinite().all()) or not bool(mask.any()):
+        return picture.resize((SIDE, SIDE))
+    pen = ImageDraw.Draw(picture)
+    at, kind = positions(x)[mask], types(x)[mask].tolist()
+    at = (at - at.mean(0)) @ (TILTED @ pose).T
+    scale = side / 2 / reach * 0.9
+    middle = side / 2
+    places = (at * torch.tensor([1.0, -1.0, 1.0]) * scale).clamp(-1.4 * middle, 1.4 * middle)
+    depth = ((at[:, 2] / reach + 1) / 2).clamp(0, 1).tolist()
+    across, down = (places[:, k] + middle for k in (0, 1))
+    across, down = across.tolist(), down.tolist()
+    shapes: list[tuple[float, int, int]] = [(depth[i], i, -1) for i in range(len(kind))]
+    if elements:
+        orders = bond_orders(x[None, : int(mask.sum())], elements)[0]
+        for i, j in orders.triu(1).nonzero().tolist():
+            shapes.append(((depth[i] + depth[j]) / 2 - 1e-3, i, j))
+    for far, i, j in sorted(shapes):
+        if j >= 0:
+            ends = [(across[i], down[i]), (across[j], down[j])]
+            pen.line(ends, fill=_paled("#888888", far), width=max(2, round(0.16 * scale)))
+            continue
+        element = str(elements[kind[i] - 1]) if elements else ""
+        size = (0.62 * RADII.get(element, 1.0) if elements else 0.035 * reach) * scale
+        size = max(size * (0.75 + 0.35 * far), 1.5)
+        colour = COLOURS.get(element, "#b060b0") if elements else PLAIN
+        box = [across[i] - size, down[i] - size, across[i] + size, down[i] + size]
+        pen.ellipse(box, fill=_paled(colour, far), outline=_paled("#444444", far))
+    return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+
+
+def _paled(colour: str, near: float) -> tuple[int, int, int]:
+    """Return a colour, the paler the farther it is."""
+    share = DEPTH * (1 - near)
+    parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    red, green, blue = (round(part + (255 - part) * share) for part in parts)
+    return red, green, blue
+
+
+def _laid(panels: Sequence[Image], captions: Sequence[str], columns: int | None) -> Image:
+    """Lay panels and their words out in rows."""
+    from PIL import Image, ImageDraw
+
+    columns = columns or max(1, math.ceil(len(panels) ** 0.5))
+    rows = max(1, -(-len(panels) // columns))
+    wide, high = SIDE + GAP, SIDE + WORDS + GAP
+    whole = Image.new("RGB", (columns * wide + GAP, rows * high + GAP), "white")
+    pen = ImageDraw.Draw(whole)
+    for k, (panel, caption) in enumerate(zip(panels, captions, strict=False)):
+        left, top = GAP + k % columns * wide, GAP + k // columns * high
+        whole.paste(panel, (left, top))
+        short = caption if len(caption) <= LETTERS else caption[: LETTERS - 1] + "…"
+        pen.text((left + SIDE / 2, top + SIDE), short, fill=INK, anchor="ma")
+    return whole
+
+
+def _titled(picture: Image, title: str) -> Image:
+    from PIL import Image, ImageDraw
+
+    whole = Image.new("RGB", (picture.width, picture.height + HEAD), "white")
+    whole.paste(picture, (0, HEAD))
+    ImageDraw.Draw(whole).text((GAP, HEAD / 2), title, fill=INK, anchor="lm")
+    return whole
+
+
+def _joined(pictures: Sequence[Image], *, across: bool) -> Image:
+    from PIL import Image
+
+    wide, high = [p.width for p in pictures], [p.height for p in pictures]
+    size = (sum(wide), max(high)) if across else (max(wide), sum(high))
+    whole = Image.new("RGB", size, "white")
+    at = 0
+    for picture in pictures:
+        whole.paste(picture, (at, 0) if across else (0, at))
+        at += picture.width if across else picture.height
+    return whole

@@ -1,0 +1,155 @@
+"""Metrics of molecules in space and of point clouds, against counts by loops."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from trilemma.core.point_cloud import mask_of, positions
+from trilemma.data import point_clouds, sources
+from trilemma.metrics import conformers, judge, point_cloud_features, trivial_point_clouds
+from trilemma.metrics import nearest_neighbour_accuracy as nearest
+from trilemma.metrics.cloud_reconstruction import reconstruction_errors
+
+
+@pytest.fixture(scope="module")
+def data():
+    return sources.load("qm9-small").viewed(("conformer",))
+
+
+def turned(x, seed=0):
+    """Rotate, move and reorder clouds."""
+    draw = torch.Generator().manual_seed(seed)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=draw)).Q
+    out = x.clone()
+    out[..., :3] = (x[..., :3] @ turn.T + 2.0) * mask_of(x)[..., None]
+    for row, one in enumerate(x):
+        n = int(mask_of(one).sum())
+        order = torch.randperm(n, generator=draw)
+        out[row, :n] = out[row, :n][order]
+    return out
+
+
+class TestGeometry:
+    def test_lengths_angles_and_dihedrals_by_loops(self, data):
+        x, elements = data.test.x[:6], data.domain.elements
+        joined = conformers.bond_orders(x, elements) > 0
+        want = {2: [], 3: [], 4: []}
+        for b, one in enumerate(x):
+            at = one[:, :3].double()
+            near = [joined[b, i].nonzero()[:, 0].tolist() for i in range(len(one))]
+            for j in range(len(one)):
+                for i in near[j]:
+                    if i < j:
+                        want[2].append(float((at[i] - at[j]).norm()))
+                    for k in near[j]:
+                        if i < k:
+                            u, v = at[i] - at[j], at[k] - at[j]
+                            want[3].append(
+                                math.degrees(math.acos(float(u @ v / u.norm() / v.norm())))
+                            )
+                        for m in near[k]:
+                            if k > j and i != k and m not in (j, i):
+                                p = torch.linalg.cross(at[i] - at[j], at[k] - at[j])
+                                q = torch.linalg.cross(at[m] - at[k], at[k] - at[j])
+                                c = float(p @ q / p.norm() / q.norm())
+                                want[4].append(math.degrees(math.acos(min(1.0, max(-1.0, c)))))
+        for size, of in (
+            (2, conformers.bonds_of),
+            (3, conformers.angles_of),
+            (4, conformers.dihedrals_of),
+        ):
+            found = of(x, elements)
+            values = torch.cat(list(found.values())).double().sort().values
+            assert all(len(kind) == size and kind <= kind[::-1] for kind in found)
+            assert len(values) == len(want[size])
+            assert torch.allclose(
+                values, torch.tensor(want[size]).double().sort().values, atol=0.1
+            )
+
+    def test_nothing_changes_with_the_pose(self, data):
+        x, elements = data.test.x[:40], data.domain.elements
+        for of in (conformers.bonds_of, conformers.angles_of, conformers.dihedrals_of):
+            one, other = of(x, elements), of(turned(x), elements)
+            assert one.keys() == other.keys()
+            gap, kinds = conformers.wasserstein_by_kind(one, other)
+            assert gap < 0.05
+            assert kinds > 2
+
+    def test_longer_bonds_are_seen(self, data):
+        x, elements = data.test.x[:60], data.domain.elements
+        longer = x.clone()
+        longer[..., :3] *= 1.02
+        gap, _ = conformers.wasserstein_by_kind(
+            conformers.bonds_of(longer, elements), conformers.bonds_of(x, elements)
+        )
+        assert 0.01 < gap < 0.05
+
+
+class TestFeatures:
+    def test_they_know_neither_pose_nor_order(self, data):
+        x, elements = data.test.x[:30], data.domain.elements
+        one = point_cloud_features.describe(x, elements)
+        other = point_cloud_features.describe(turned(x), elements)
+        assert one.shape[1] == point_cloud_features.dimension(elements)
+        assert torch.allclose(one, other, atol=2e-3)
+
+    def test_quantiles_by_numpy(self):
+        x = torch.zeros(1, 7, 4)
+        x[0, :5, :3] = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+        x[0, :5, 3] = 1
+        at = x[0, :5, :3] - x[0, :5, :3].mean(0)
+        apart = torch.pdist(at)
+        found = point_cloud_features.describe(x)[0]
+        want = torch.quantile(apart, torch.linspace(0, 1, point_cloud_features.DISTANCES))
+        assert torch.allclose(found[: point_cloud_features.DISTANCES], want, atol=1e-5)
+
+
+class TestNeighbours:
+    def test_chamfer_by_a_loop(self):
+        data = point_clouds.shapes3d()
+        at, mask = nearest.posed(data.test.x[:4])
+        found = nearest.chamfer(at[0][mask[0]], at, mask)
+        for k in range(4):
+            each = []
+            for turn in nearest.TURNS:
+                a, b = at[0][mask[0]] * turn, at[k][mask[k]]
+                d = torch.cdist(a, b).square()
+                each.append(float(d.amin(1).mean() + d.amin(0).mean()))
+            assert float(found[k]) == pytest.approx(min(each), abs=1e-5)
+        assert float(found[0]) == pytest.approx(0.0, abs=1e-5)
+
+    def test_half_of_one_set_and_all_of_noise(self):
+        data = point_clouds.shapes3d()
+        one, other = data.test.x[:40], data.train.x[:40]
+        assert 0.25 < nearest.accuracy(one, other) < 0.75
+        assert nearest.accuracy(trivial_point_clouds.normal(data, 40, 0), other) > 0.95
+        assert nearest.accuracy(turned(one), other) == pytest.approx(
+            nearest.accuracy(one, other), abs=0.08
+        )
+
+
+def test_all_metrics_of_real_molecules_say_that_they_are_real(data):
+    reference = judge.reference_for(data, n=100, seed=0)
+    found = judge.judge_samples(data.train.x[:100], reference)
+    assert found.metrics["connected_valid"].value > 0.95
+    assert found.metrics["atom_stability"].value > 0.98
+    assert found.metrics["unique"].value == 1.0
+    assert found.metrics["novel"].value < 0.1
+    assert found.metrics["copies"].value > 0.9  # they are the training molecules
+    assert found.metrics["bond_gap"].value < 0.02
+    assert found.metrics["atom_stability"].baselines["normal"] < 0.5
+    assert not [reason for reason in found.skipped.values() if "failed" in reason]
+
+
+def test_reconstruction_errors_count_points():
+    x = torch.zeros(1, 3, 4)
+    x[0, :2] = torch.tensor([[0.0, 0, 0, 1], [2.0, 0, 0, 2]])
+    y = x.clone()
+    y[0, 1] = torch.tensor([4.0, 0, 0, 1])
+    found = reconstruction_errors(x, y)
+    assert found["reconstruction_rmsd"] == pytest.approx(1.0)
+    assert found["type_accuracy"] == 0.5
+    assert positions(x).shape == (1, 3, 3)
