@@ -189,11 +189,15 @@ def _panel(x: Float[Tensor, "N 4"], elements: Sequence[str], reach: float, pose:
     for far, i, j in sorted(shapes):
         if j >= 0:
             ends = [(across[i], down[i]), (across[j], down[j])]
-            pen.line(ends, fill=_paled("#888888", far), width=max(2, round(0.16 * scale)))
+            pen.line(
+                ends,
+                fill=_paled("#888888", far),
+                width=min(max(2, round(0.16 * scale)), side // 20),
+            )
             continue
         element = str(elements[kind[i] - 1]) if elements else ""
         size = (0.62 * RADII.get(element, 1.0) if elements else 0.035 * reach) * scale
-        size = max(size * (0.75 + 0.35 * far), 1.5)
+        size = min(max(size * (0.75 + 0.35 * far), 1.5), side / 6)
         colour = COLOURS.get(element, "#b060b0") if elements else PLAIN
         box = [across[i] - size, down[i] - size, across[i] + size, down[i] + size]
         pen.ellipse(box, fill=_paled(colour, far), outline=_paled("#444444", far))
