@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from trilemma.core.errors import BadInput
+from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of, positions, sizes, types
 from trilemma.data import check, point_clouds, sources
 from trilemma.data.bond_perception import bond_orders, is_stable, spelt
 from trilemma.data.point_cloud_files import Contents, read_point_clouds
-from trilemma.data.point_cloud_stream import PointCloudStream
+from trilemma.data.point_cloud_stream import PointCloudStream, rotations
 from trilemma.data.point_cloud_writing import write
 
 WATER = "3\nwater\nO 0.0 0.0 0.119\nH 0.0 0.763 -0.477\nH 0.0 -0.763 -0.477\n"
@@ -266,6 +267,26 @@ class TestStream:
         assert sum(widths) / count < 0.9 * mask.shape[1]
         again = PointCloudStream(data.train.x, mask, 64, 0).batch(5)
         assert torch.equal(again.x, stream.batch(5).x)
+
+    def test_clouds_are_turned_anew_each_time_and_stay_themselves(self):
+        data = point_clouds.shapes3d()
+        mask = mask_of(data.train.x)
+        plain = PointCloudStream(data.train.x, mask, 32, 0).batch(3)
+        turned = PointCloudStream(data.train.x, mask, 32, 0, is_turned=True).batch(3)
+        again = PointCloudStream(data.train.x, mask, 32, 0, is_turned=True).batch(3)
+        assert torch.equal(turned.x, again.x)
+        apart = [torch.cdist(x[..., :3], x[..., :3]) for x in (plain.x, turned.x)]
+        assert torch.allclose(apart[0], apart[1], atol=1e-3)
+        assert not torch.allclose(plain.x, turned.x, atol=0.1)
+
+    def test_rotations_are_even_and_none_reflects(self):
+        turns = rotations(Noise.of(0, 20_000))
+        assert torch.allclose(torch.linalg.det(turns), torch.ones(20_000), atol=1e-4)
+        assert float(turns.mean(0).abs().max()) < 0.02
+        # Of even rotations the mean square of each entry is 1/3, and of a trace 1.
+        assert torch.allclose(turns.square().mean(0), torch.full((3, 3), 1 / 3), atol=0.01)
+        trace = turns.diagonal(dim1=1, dim2=2).sum(1)
+        assert float(trace.square().mean()) == pytest.approx(1.0, abs=0.03)
 
     def test_a_batch_larger_than_the_data_is_refused(self):
         x = torch.zeros(4, 3, 4)

@@ -15,6 +15,7 @@ from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
 from trilemma.data import cache, idx, packages, sources
 from trilemma.data.sources import NAMES, available, fetch, load
+from trilemma.metrics.metric import KINDS
 
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 installed = pytest.mark.skipif(not FASHION.is_dir(), reason="dataset-fashion-mnist is not here")
@@ -247,7 +248,7 @@ def test_digits_are_those_of_scikit_learn():
 def test_every_card_is_filled_in(name):
     card = NAMES[name]
     assert card.name == name
-    assert card.kind in ("image", "points", "graph", "molecule")
+    assert card.kind in KINDS
     assert all((card.description, card.origin, card.licence, card.how))
     if card.package is not None:
         assert card.package.sha256.keys() == idx.FILES.keys()

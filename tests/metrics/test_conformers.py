@@ -9,7 +9,14 @@ import torch
 
 from trilemma.core.point_cloud import mask_of, positions
 from trilemma.data import point_clouds, sources
-from trilemma.metrics import conformers, judge, point_cloud_features, trivial_point_clouds
+from trilemma.metrics import (
+    conformers,
+    judge,
+    point_cloud_features,
+    pose_checks,
+    strain,
+    trivial_point_clouds,
+)
 from trilemma.metrics import nearest_neighbour_accuracy as nearest
 from trilemma.metrics.cloud_reconstruction import reconstruction_errors
 
@@ -131,9 +138,46 @@ class TestNeighbours:
         )
 
 
-def test_all_metrics_of_real_molecules_say_that_they_are_real(data):
+class TestPhysics:
+    def test_real_molecules_lie_low_and_moved_ones_high(self, data):
+        elements = data.domain.elements
+        x = data.test.x[data.test.x[..., 3].bool().sum(1).argsort()[:3]]
+        low = strain.quantiles(strain.strains(x, elements))[1]
+        assert 0 <= low < 5
+        bent = x.clone()
+        bent[:, 1, 0] += 0.09
+        high = strain.quantiles(strain.strains(bent, elements))[1]
+        assert high > low + 0.5
+
+    def test_a_relaxation_goes_down_and_pieces_are_infinite(self, data):
+        water = torch.tensor([[0.0, 0, 0.119, 4], [0, 0.8, -0.477, 1], [0, -0.8, -0.477, 1]])
+        (one,) = strain.strains(water[None], data.domain.elements)
+        assert 0 < one < 30
+        two = torch.cat([water, water + torch.tensor([9.0, 0, 0, 0])])
+        assert strain.strains(two[None], data.domain.elements) == [math.inf]
+
+    def test_quartiles_with_infinities(self):
+        assert strain.quantiles([1.0, math.inf, math.inf]) == (1.0, math.inf, math.inf)
+        assert strain.quantiles([1.0] * 3 + [math.inf])[0] == 1.0
+
+    def test_checks_pass_real_molecules_and_name_what_fails(self, data):
+        x, elements = data.test.x[:5], data.domain.elements
+        assert pose_checks.passed(x, elements) == (5, {})
+        broken = x.clone()
+        broken[:, :, :3] *= 0.5
+        good, fails = pose_checks.passed(broken, elements)
+        assert good == 0
+        assert fails
+
+
+def test_all_metrics_of_real_molecules_say_that_they_are_real(data, monkeypatch):
+    monkeypatch.setattr(strain, "MOST", 4)
+    monkeypatch.setattr(strain, "REAL", 2)
+    monkeypatch.setattr(pose_checks, "REAL", 4)
     reference = judge.reference_for(data, n=100, seed=0)
     found = judge.judge_samples(data.train.x[:100], reference)
+    assert found.metrics["posebusters"].value > 0.95
+    assert found.metrics["strain"].value < 10
     assert found.metrics["connected_valid"].value > 0.95
     assert found.metrics["atom_stability"].value > 0.98
     assert found.metrics["unique"].value == 1.0

@@ -25,8 +25,12 @@ DATA = {
     "points": "two-moons",
     "graph": "community-small",
     "molecule": "qm9-small",
+    "conformer": "qm9-small",
+    "point-cloud": "shapes3d",
 }
-SLOW = {"ebm": {"sample_steps": 2, "chain_steps": 2}, "graphrl": {"episodes": 8, "width": 8}}
+SLOW = {"ebm": {"sample_steps": 2, "chain_steps": 2}, "graphrl": {"episodes": 8, "width": 8}} | {
+    "geoldm": {"width": 16, "layers": 1, "sample_steps": 2}
+}
 
 
 def few(data, rows):
@@ -45,7 +49,7 @@ def few(data, rows):
 
 @pytest.fixture(scope="module")
 def sets():
-    return {kind: few(sources.load(name), ROWS) for kind, name in DATA.items()}
+    return {kind: few(sources.load(name).viewed((kind,)), ROWS) for kind, name in DATA.items()}
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG))

@@ -98,7 +98,7 @@ def _ready(
 ) -> list[tuple[Ready, Tensor]]:
     """Read the samples of each NAME=PATH."""
     made: list[tuple[Ready, Tensor]] = []
-    taken = set(recipes or fitting(data))
+    taken = set(recipes or fitting(data.domain))
     for word in words:
         name, sign, path = word.partition("=")
         if not sign or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):

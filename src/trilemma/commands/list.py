@@ -25,7 +25,9 @@ def run(options: argparse.Namespace) -> None:
     if what == "data":
         return list_data(options)
     if what == "recipes":
-        small = {kind: sources.load(name).domain for kind, name in EXAMPLES.items()}
+        small = {
+            kind: sources.load(name).viewed((kind,)).domain for kind, name in EXAMPLES.items()
+        }
         rows = [
             {
                 "name": name,

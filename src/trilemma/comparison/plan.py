@@ -86,7 +86,7 @@ class Plan:
             BadInput: A recipe is unknown or named twice, or none fits the data; or a cell of the
                 grid cannot be built; or more samples are asked for than are ready.
         """
-        asked = tuple(recipes or fitting(data))
+        asked = tuple(recipes or fitting(data.domain))
         if len(set(asked)) < len(asked):
             raise BadInput(f"a recipe is named twice in {','.join(asked)}; name each once.")
         made = cells(asked, grid, settings, seed)

@@ -11,10 +11,17 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Stream
 from trilemma.core.noise import Noise, mix
 
-__all__ = ["PointCloudStream"]
+__all__ = ["PointCloudStream", "rotations"]
 
 WINDOW = 16
 """Batches that are drawn together and sorted by size among themselves."""
+
+
+def rotations(noise: Noise) -> Float[Tensor, "B 3 3"]:
+    """Draw a rotation for each row of the noise, evenly: Q of a normal matrix."""
+    q, r = torch.linalg.qr(noise.normal(3, 3))
+    q = q * r.diagonal(dim1=1, dim2=2).sign()[:, None]
+    return q * torch.linalg.det(q).sign()[:, None, None]
 
 
 class PointCloudStream(Stream[Examples]):
@@ -31,13 +38,20 @@ class PointCloudStream(Stream[Examples]):
         mask: Which points are there, [M, N].
         batch: B, clouds a batch.
         seed: Seed of the order and of the batches' noise.
+        is_turned: Whether each cloud is rotated at random, each time it comes.
 
     Raises:
         BadInput: There are fewer clouds than a batch holds.
     """
 
     def __init__(
-        self, x: Float[Tensor, "M N D"], mask: Bool[Tensor, "M N"], batch: int, seed: int
+        self,
+        x: Float[Tensor, "M N D"],
+        mask: Bool[Tensor, "M N"],
+        batch: int,
+        seed: int,
+        *,
+        is_turned: bool = False,
     ) -> None:
         if len(x) < batch:
             raise BadInput(
@@ -45,6 +59,7 @@ class PointCloudStream(Stream[Examples]):
                 f"give a batch of {len(x)} or fewer, or more data."
             )
         self.x, self.mask, self.size, self.seed = x, mask, batch, seed
+        self.is_turned = is_turned
         self.points = mask.sum(1)
         self._epoch, self._batches = -1, torch.empty(0, 0, dtype=torch.int64)
 
@@ -52,8 +67,11 @@ class PointCloudStream(Stream[Examples]):
         """Return the k-th batch, with the points that are there as its condition."""
         rows = self.rows(k)
         most = int(self.points[rows].max())
-        noise = Noise.of(mix(self.seed, "noise", k), self.size)
-        return Examples(self.x[rows, :most], Condition(points=self.mask[rows, :most]), noise)
+        noise, x = Noise.of(mix(self.seed, "noise", k), self.size), self.x[rows, :most]
+        if self.is_turned:
+            turns = rotations(noise.named("rotation"))
+            x = torch.cat([x[..., :3] @ turns, x[..., 3:]], dim=-1)
+        return Examples(x, Condition(points=self.mask[rows, :most]), noise)
 
     def rows(self, k: int) -> Tensor:
         """Return which clouds the k-th batch holds, [B]."""

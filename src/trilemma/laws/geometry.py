@@ -284,7 +284,7 @@ def samples() -> list[Law]:
 
 def likelihood() -> list[Law]:
     """The bound of Gaussian clouds is below their density, near it, and the same of all poses."""
-    count = 4096
+    count = 1500
     mask = _mask()[:1].expand(count, -1)[:, : SIZES[0]]
     model = _model()
     model.steps = FINE
@@ -296,14 +296,14 @@ def likelihood() -> list[Law]:
         2 * math.pi * SPREAD**2
     )
     found = model.bound(
-        x.float(), condition=condition, noise=Noise.of(6, count), draws=64
+        x.float(), condition=condition, noise=Noise.of(6, count), draws=32
     ).double()
     gap = exact - found
     error = float(gap.std() / math.sqrt(count))
     turn = _motion()[0]
     turned = torch.cat([x[..., :3] @ turn.T, x[..., 3:]], -1)
     also = model.bound(
-        turned.float(), condition=condition, noise=Noise.of(7, count), draws=64
+        turned.float(), condition=condition, noise=Noise.of(7, count), draws=32
     ).double()
     change = (also - found).mean()
     spread = float((also - found).std() / math.sqrt(count))

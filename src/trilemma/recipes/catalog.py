@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from trilemma.core.domain import Domain
 from trilemma.core.errors import nearest
-from trilemma.data.dataset import DataSet
 from trilemma.recipes.autoencoder import Autoencoding
 from trilemma.recipes.ddpm import Ddpm
 from trilemma.recipes.ebm import EnergyBased
@@ -55,10 +55,10 @@ def named(name: str) -> type[Recipe]:
     return CATALOG[name]
 
 
-def fitting(data: DataSet) -> list[str]:
-    """Name the recipes that fit data, as they are, and learn how they are distributed."""
+def fitting(domain: Domain) -> list[str]:
+    """Name the recipes that fit data of this domain and learn how they are distributed."""
     return [
         name
         for name, recipe in CATALOG.items()
-        if data.domain.kind in recipe.kinds and recipe.is_generator
+        if domain.kind in recipe.kinds and recipe.is_generator
     ]

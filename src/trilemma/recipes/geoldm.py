@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
@@ -25,6 +25,7 @@ from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.maths.spaces import Centred
 from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser
+from trilemma.networks.point_transformer import HEAD, PointTransformerDenoiser
 from trilemma.networks.prompts import Prompts
 from trilemma.recipes.recipe import Recipe
 
@@ -36,6 +37,8 @@ SIZES = 4096
 """Training clouds whose sizes are kept, to be drawn from."""
 ENCODED_AT_ONCE = 512
 CHAIN = 1000
+WIDTH, LAYERS = 64, 4
+"""Of the equivariant networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +71,12 @@ class GeometricLatentDiffusing(Recipe):
     """What the network of `flow` gives; the clean estimate follows from each."""
     times: Literal["uniform", "log-normal"] = "uniform"
     """How often training sees each time of `flow`."""
-    width: int = 64
-    """Numbers of a point within the networks."""
-    layers: int = 4
-    """Layers of each network."""
+    network: Literal["egnn", "transformer"] = "egnn"
+    """What denoises: an equivariant network, or a transformer of clouds turned at random."""
+    width: int = 0
+    """Numbers of a point within the networks; 0: 64, 128 of a transformer."""
+    layers: int = 0
+    """Layers of each network; 0: 4, 6 of a transformer."""
     sampler: Literal[
         "auto", "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
     ] = "auto"
@@ -96,7 +101,7 @@ class GeometricLatentDiffusing(Recipe):
         is_flow = self.process == "flow"
         name = self.sampler if self.sampler != "auto" else "dpm++2m" if is_flow else "ancestral"
         diffusion = Diffusion(
-            EgnnDenoiser(first.features, width=self.width, layers=self.layers),
+            self.denoiser(first.features),
             Domain("point-cloud", first.shape, Real()),
             schedule,
             known[self.prediction] if is_flow else NoisePrediction(),
@@ -116,7 +121,9 @@ class GeometricLatentDiffusing(Recipe):
         """Build what makes codes of clouds."""
         if self.autoencoder == "none":
             return ScaledPointCloud(domain)
-        kinds, width, layers = max(1, len(domain.elements)), self.width, self.layers
+        kinds = max(1, len(domain.elements))
+        width, layers = (self.width, self.layers) if self.network == "egnn" else (0, 0)
+        width, layers = width or WIDTH, layers or LAYERS
         return PointCloudVae(
             Egnn(kinds, self.features, width=width, layers=layers),
             Egnn(self.features, kinds, width=width, layers=layers),
@@ -125,6 +132,15 @@ class GeometricLatentDiffusing(Recipe):
             noise=self.code_noise,
             is_trained=self.autoencoder == "trained",
         )
+
+    def denoiser(self, features: int) -> nn.Module:
+        """Build the network that denoises codes of so many features."""
+        if self.network == "egnn":
+            return EgnnDenoiser(features, width=self.width or WIDTH, layers=self.layers or LAYERS)
+        width = self.width or 2 * WIDTH
+        if width % HEAD:
+            raise BadInput(f"--width {width} was given; of a transformer it is a multiple of 16.")
+        return PointTransformerDenoiser(features, width=width, layers=self.layers or 6)
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the training of the autoencoder, and that of the diffusion of its codes."""
@@ -146,7 +162,13 @@ class GeometricLatentDiffusing(Recipe):
             z = kept.pop() if kept else _codes(model.first_stage, data.train.x)
             device = model.position_scale.device
             y = model.standardised(z.to(device), mask.to(device)).cpu()
-            return PointCloudStream(y, mask, self.batch, mix(seed, "codes"))
+            return PointCloudStream(
+                y,
+                mask,
+                self.batch,
+                mix(seed, "codes"),
+                is_turned=self.network == "transformer",
+            )
 
         share = 1 - SHARE * (self.autoencoder != "none")
         diffusion = Stage("diffusion", model.diffusion, stream, share=share, prepare=prepare)
@@ -159,18 +181,18 @@ class GeometricLatentDiffusing(Recipe):
         return [Stage("autoencoder", model, clouds, share=SHARE), diffusion]
 
     def _refuse(self, domain: Domain) -> None:
-        for name in ("width", "layers", "features"):
-            if getattr(self, name) < 1:
-                raise BadInput(f"--{name} takes 1 or more.")
-        if self.sample_steps < 0:
-            raise BadInput("--sample-steps takes 0 or more.")
+        if self.features < 1:
+            raise BadInput("--features takes 1 or more.")
+        for name in ("width", "layers", "sample_steps"):
+            if getattr(self, name) < 0:
+                raise BadInput(f"--{name.replace('_', '-')} takes 0 or more.")
         if not 0 < self.code_noise < 1:
             raise BadInput(
                 f"--code-noise {self.code_noise:g} was given; it is a share of the spread of "
                 "positions, above 0 and below 1."
             )
         if domain.shape[0] > LARGEST:
-            pairs = domain.shape[0] ** 2 * self.width * 4 * self.batch / 2**30
+            pairs = domain.shape[0] ** 2 * (self.width or WIDTH) * 4 * self.batch / 2**30
             raise BadInput(
                 f"the largest cloud has {domain.shape[0]} points, and every pair of at most "
                 f"{LARGEST} is looked at: a layer would take {pairs:.1f} GiB."

@@ -1,0 +1,89 @@
+"""Networks on point clouds: behind one interface, and nothing is seen of what is not there."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.core.batch import Condition
+from trilemma.networks.egnn import Egnn, EgnnDenoiser
+from trilemma.networks.point_transformer import PointTransformerDenoiser
+
+
+def denoisers():
+    torch.manual_seed(0)
+    return [
+        EgnnDenoiser(2, width=16, layers=2),
+        EgnnDenoiser(2, width=16, layers=2, properties=1),
+        PointTransformerDenoiser(2, width=32, layers=2),
+    ]
+
+
+def shaken(network):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    return network
+
+
+MASK = torch.arange(9) < torch.tensor([[9], [4], [1]])
+
+
+@pytest.mark.parametrize("network", denoisers(), ids=lambda n: type(n).__name__)
+def test_padding_and_neighbours_in_the_batch_change_nothing(network):
+    network = shaken(network)
+    x = torch.randn(3, 9, 5) * MASK[..., None]
+    clock = torch.tensor([0.0, 1.0, -1.0])
+    whole = network(x, clock, Condition(points=MASK))
+    assert whole.shape == x.shape
+    assert float(whole[~MASK].abs().max()) == 0
+    alone = network(x[1:2], clock[1:2], Condition(points=MASK[1:2]))
+    assert torch.allclose(whole[1:2], alone, atol=1e-5)
+    filled = network(x + 5 * (~MASK)[..., None], clock, Condition(points=MASK))
+    assert torch.allclose(whole, filled, atol=1e-5)
+    assert float(whole[..., :3].sum(1).abs().max()) < 1e-4
+    assert float((whole - x).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("network", denoisers(), ids=lambda n: type(n).__name__)
+def test_the_order_of_points_is_the_order_of_answers(network):
+    network = shaken(network)
+    x, order = torch.randn(2, 6, 5), torch.randperm(6)
+    clock = torch.zeros(2)
+    assert torch.allclose(network(x, clock)[:, order], network(x[:, order], clock), atol=1e-5)
+
+
+def test_symmetry_is_of_one_of_them_alone():
+    turn = torch.linalg.qr(torch.randn(3, 3)).Q
+    x, clock = torch.randn(2, 6, 5), torch.zeros(2)
+    turned = torch.cat([x[..., :3] @ turn, x[..., 3:]], -1)
+    gaps = []
+    for network in map(shaken, (denoisers()[0], denoisers()[2])):
+        plain, moved = network(x, clock), network(turned, clock)
+        gaps.append(float((moved[..., :3] - plain[..., :3] @ turn).abs().max()))
+    assert gaps[0] < 1e-4 < 1e-2 < gaps[1]
+
+
+def test_properties_are_seen_where_they_are_said():
+    network = shaken(EgnnDenoiser(2, width=16, layers=2, properties=1))
+    x, clock = torch.randn(2, 6, 5), torch.zeros(2)
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    wanted = Condition(points=mask, properties=torch.tensor([[1.0], [-1.0]]))
+    silent = network(x, clock, Condition(points=mask))
+    assert not torch.allclose(network(x, clock, wanted), silent, atol=1e-3)
+    assert torch.allclose(network(x, clock, wanted.null()), silent, atol=1e-6)
+    assert wanted.unconditional().properties is None
+
+
+def test_pair_networks_may_be_separate():
+    torch.manual_seed(0)
+    counts = [
+        sum(p.numel() for p in Egnn(2, 2, width=16, layers=2, is_separate=separate).parameters())
+        for separate in (False, True)
+    ]
+    assert counts[1] > 1.3 * counts[0]
+    out, features = Egnn(2, 2, width=16, layers=2, is_separate=True)(
+        torch.randn(1, 4, 3), torch.randn(1, 4, 2), torch.ones(1, 4, dtype=torch.bool)
+    )
+    assert out.shape == (1, 4, 3)
+    assert features.shape == (1, 4, 2)
