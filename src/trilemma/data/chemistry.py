@@ -269,7 +269,8 @@ def scaffold(smiles: str) -> str:
     """Return the Bemis-Murcko scaffold: rings and what links them; '' where there is no ring."""
     from rdkit.Chem.Scaffolds import MurckoScaffold
 
-    return MurckoScaffold.MurckoScaffoldSmiles(mol=chemistry().MolFromSmiles(smiles))
+    with muted():
+        return MurckoScaffold.MurckoScaffoldSmiles(mol=chemistry().MolFromSmiles(smiles))
 
 
 def fingerprints(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> Tensor:
@@ -279,9 +280,10 @@ def fingerprints(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> Te
 
     make = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
     out = torch.zeros(len(smiles), bits)
-    for row, text in zip(out, smiles, strict=True):
-        if text:
-            row += torch.from_numpy(make.GetFingerprintAsNumPy(chem.MolFromSmiles(text)))
+    with muted():
+        for row, text in zip(out, smiles, strict=True):
+            if text:
+                row += torch.from_numpy(make.GetFingerprintAsNumPy(chem.MolFromSmiles(text)))
     return out
 
 

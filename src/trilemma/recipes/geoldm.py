@@ -46,7 +46,7 @@ class GeometricLatentDiffusing(Recipe):
     """Trains an equivariant autoencoder of point clouds, then diffuses its codes."""
 
     name: ClassVar[str] = "geoldm"
-    family: ClassVar[str] = "geometric diffusion"
+    family: ClassVar[str] = "molecule diffusion"
     reference: ClassVar[str] = (
         "Geometric Latent Diffusion Models for 3D Molecule Generation, Xu, Powers, Dror, Ermon & "
         "Leskovec, 2023, arXiv:2305.01140"
