@@ -35,8 +35,9 @@ def run(options: argparse.Namespace) -> None:
     names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
     for name in names or ():
         named(name)
-    options.data = sources.with_radius(options.data, options.ego_radius)
-    options.data = sources.with_columns(options.data, options.columns)
+    options.data = sources.declared(
+        options.data, radius=options.ego_radius, columns=options.columns
+    )
     grid = read_grid([*options.grid, *_seed_grid(options)])
     settings = read_settings([*options.settings, *_field_words(options.fields)])
     if "seed" in dict(grid) and options.seed and options.seeds is None:

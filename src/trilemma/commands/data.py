@@ -38,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
             path = oracles.fetch() if is_oracles else sources.fetch(options.name, progress)
         out(path)
         return 0
-    options.name = sources.with_radius(options.name, options.ego_radius)
-    wanted = sources.with_columns(options.name, options.columns)
+    wanted = sources.declared(options.name, radius=options.ego_radius, columns=options.columns)
     with counting("reading") as progress:
         report = data_check.check(wanted, size=options.size, progress=progress)
     if options.json:

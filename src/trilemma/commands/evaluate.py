@@ -66,8 +66,8 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
     if options.draws is not None:
         raise BadInput("--draws is of the bound of a model, and samples alone have none.")
     with at_work(options.device) as (stop, ranks):
-        source = sources.with_radius(options.data, options.ego_radius)
-        data = read_data(sources.with_columns(source, options.columns), options.size, ranks)
+        source = sources.declared(options.data, radius=options.ego_radius, columns=options.columns)
+        data = read_data(source, options.size, ranks)
         samples = ready(path, data)
         asked = options.samples
         if asked is not None and asked > len(samples):

@@ -24,8 +24,9 @@ def _own_budget(recipe: Recipe) -> Budget:
 def run(options: argparse.Namespace) -> None:
     """Make a run and train it."""
     recipe = parse(named(options.recipe), options.fields)
-    options.data = sources.with_radius(options.data, options.ego_radius)
-    options.data = sources.with_columns(options.data, options.columns)
+    options.data = sources.declared(
+        options.data, radius=options.ego_radius, columns=options.columns
+    )
     with at_work(options.device) as (stop, ranks):
         found = read_data(options.data, options.size, ranks)
         run, events = begin(

@@ -276,13 +276,13 @@ def _spatial(data: DataSet) -> dict[str, str]:
     own = torch.eye(x.shape[1], dtype=torch.bool)
     apart = apart.masked_fill(~(mask[:, :, None] & mask[:, None]) | own, torch.inf).amin(2)[mask]
     low, middle, high = (float(apart.quantile(q)) for q in (0.0, 0.5, 1.0))
-    unit = getattr(data.domain.values, "unit", "")
+    values = data.domain.values
+    unit = f" {values.unit}" if isinstance(values, Real) and values.unit else ""
+    spread = values.spread if isinstance(values, Real) else 1.0
     facts = {
-        "points" if unit == "" else "atoms": _range(point_cloud.sizes(x)),
-        "nearest": f"{low:.3g} to {high:.3g} {unit}, median {middle:.3g}, of {len(some):,} clouds",
-        "spread": f"{data.domain.values.spread:.4g} {unit} about the middle of each cloud"
-        if isinstance(data.domain.values, Real)
-        else "",
+        "atoms" if data.domain.elements else "points": _range(point_cloud.sizes(x)),
+        "nearest": f"{low:.3g} to {high:.3g}{unit}, median {middle:.3g}, of {len(some):,} clouds",
+        "spread": f"{spread:.4g}{unit} about the middle of each cloud",
     }
     if data.domain.elements:
         counts = torch.bincount(point_cloud.types(x).flatten())[1:].tolist()

@@ -54,6 +54,7 @@ __all__ = [
     "NAMES",
     "Source",
     "available",
+    "declared",
     "declared_molecules",
     "fetch",
     "is_named",
@@ -443,6 +444,18 @@ def declared_molecules(name_or_path: str) -> str | None:
             f"--columns says that {len(named)} columns are molecules; a set has one of them."
         )
     return named[0] if named else None
+
+
+def declared(name_or_path: str, *, radius: int | None, columns: str | None) -> str:
+    """Say in a data set's name all that is declared of it: a radius, and kinds of columns.
+
+    >>> declared("people.csv", radius=None, columns="age=real")
+    'people.csv@columns:age=real'
+
+    Raises:
+        BadInput: It does not take one of these.
+    """
+    return with_columns(with_radius(name_or_path, radius), columns)
 
 
 def with_radius(name_or_path: str, radius: int | None) -> str:
