@@ -1,0 +1,136 @@
+"""Geometric latent diffusion: its variants train and sample, and what it cannot do it says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from trilemma.cli import main
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, Real
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Bounded, Reconstructing
+from trilemma.core.noise import Noise
+from trilemma.core.point_cloud import mask_of, positions, sizes
+from trilemma.data import sources
+from trilemma.recipes.catalog import CATALOG
+from trilemma.recipes.runs import begin, load
+from trilemma.training.budget import Budget
+from trilemma.training.distributed import World
+from trilemma.training.signals import Stop
+
+SMALL = {"width": 16, "layers": 1, "sample_steps": 3, "batch": 16}
+VARIANTS = [
+    {},
+    {"autoencoder": "fixed"},
+    {"autoencoder": "none"},
+    {"process": "vp", "sample_steps": 5},
+    {"network": "transformer", "width": 32},
+    {"prediction": "velocity", "times": "log-normal", "sampler": "heun"},
+]
+
+
+@pytest.fixture(scope="module")
+def data():
+    whole = sources.load("qm9-small").viewed(("conformer",))
+    train, test = (
+        dataclasses.replace(part, x=part.x[:64], names=None) for part in (whole.train, whole.test)
+    )
+    return dataclasses.replace(whole, train=train, test=test)
+
+
+def train(path, data, steps=8, **fields):
+    run, events = begin(
+        CATALOG["geoldm"](**(SMALL | fields)),
+        data,
+        source="qm9-small",
+        path=path,
+        budget=Budget(steps=steps),
+        precision="fp32",
+        world=World.single(),
+        stop=Stop(),
+    )
+    return run, list(events)
+
+
+@pytest.mark.parametrize("fields", VARIANTS, ids=str)
+def test_variants_train_and_sample_centred_clouds_of_sizes_that_there_are(fields, data, tmp_path):
+    run, events = train(tmp_path / "run", data, **fields)
+    assert events[-1].kind == "done"
+    stages = {event.stage for event in events if event.kind == "step"}
+    assert ("autoencoder" in stages) == (fields.get("autoencoder") != "none")
+    model = load(run.path, warn=print).model
+    x = model.sample(12, noise=Noise.for_samples(0, 0, 12))
+    assert x.shape == (12, *data.domain.shape)
+    assert x.isfinite().all()
+    assert float(positions(x).sum(1).abs().max()) < 1e-3
+    assert set(sizes(x).tolist()) <= set(sizes(data.train.x).tolist())
+    assert int(x[..., 3].max()) <= len(data.domain.elements)
+    assert isinstance(model, Reconstructing) == (fields.get("autoencoder") != "none")
+    assert float(model.position_scale) != 1.0
+
+
+def test_a_size_that_is_asked_for_is_had(data, tmp_path):
+    run, _ = train(tmp_path / "run", data)
+    model = load(run.path, warn=print).model
+    points = torch.arange(data.domain.shape[0]) < torch.tensor([[5], [9]])
+    x = model.sample(2, condition=Condition(points=points), noise=Noise.of(0, 2))
+    assert sizes(x).tolist() == [5, 9]
+    states = model.path(2, frames=3, noise=Noise.of(0, 2))
+    assert torch.equal(states[-1], model.sample(2, noise=Noise.of(0, 2)))
+
+
+def test_the_bound_is_of_the_shape_alone(data, tmp_path):
+    run, _ = train(tmp_path / "run", data)
+    model = load(run.path, warn=print).model
+    assert isinstance(model, Bounded)
+    x = data.test.x[:6]
+    mask = mask_of(x)
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0))).Q
+    moved = x.clone()
+    moved[..., :3] = (positions(x) @ turn + 3.0) * mask[..., None]
+    one, other = (
+        torch.stack([model.bound(y, noise=Noise.of(k, 6)) for k in range(40)]) for y in (x, moved)
+    )
+    gap = (one - other).mean(0) / ((one - other).std(0) / 40**0.5)
+    assert float(gap.abs().max()) < 5
+    assert one.isfinite().all()
+
+
+def test_samples_are_written_as_molecules_in_space(data, tmp_path, capsys):
+    run, _ = train(tmp_path / "run", data)
+    for name in ("x.xyz", "x.npz", "x.png", "x.gif"):
+        out = tmp_path / name
+        assert main(["sample", str(run.path), "-n", "3", "--out", str(out)]) == 0
+        assert out.stat().st_size > 100
+    assert (
+        main(["sample", str(run.path), "-n", "2", "--steps", "2", "--out", str(tmp_path / "f")])
+        == 0
+    )
+    assert len(list((tmp_path / "f").glob("*.xyz"))) == 2
+    # After eight steps RDKit accepts none of them: that is said, and no empty file is written.
+    status = main(["sample", str(run.path), "-n", "3", "--out", str(tmp_path / "x.sdf")])
+    assert status in (0, 2)
+    assert (tmp_path / "x.sdf").exists() == (status == 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"code_noise": 0.0}, "above 0 and below 1"),
+        ({"features": 0}, "--features takes 1 or more"),
+        ({"sample_steps": -1}, "--sample-steps takes 0 or more"),
+        ({"network": "transformer", "width": 20}, "multiple of 16"),
+    ],
+)
+def test_fields_out_of_range_are_one_sentence(fields, words, data):
+    with pytest.raises(BadInput, match=words):
+        CATALOG["geoldm"](**fields).model(data.domain)
+
+
+def test_clouds_too_large_are_refused_with_the_memory_that_they_would_take():
+    domain = Domain("point-cloud", (900, 4), Real())
+    with pytest.raises(BadInput, match=r"900 points.*GiB"):
+        CATALOG["geoldm"]().model(domain)
