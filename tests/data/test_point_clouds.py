@@ -195,6 +195,35 @@ class TestSets:
         assert list(report.unreadable.values()) == [["bad.xyz line 1"]]
 
 
+class TestStructures:
+    def test_an_sdf_is_seen_as_graphs_and_in_space(self, tmp_path):
+        data = sources.load("qm9-small").viewed(("conformer",))
+        write(data.test.x[:40], tmp_path / "x.sdf", ".sdf", data.domain.elements)
+        graphs = sources.load(str(tmp_path / "x.sdf"))
+        assert graphs.domain.kind == "molecule"
+        space = graphs.viewed(("conformer",))
+        assert space.domain.elements[0] == "H"
+        assert len(space.train) + len(space.test) >= 38
+
+    def test_hydrogens_that_are_not_there_are_said_and_planes_are_left_out(self, tmp_path):
+        from rdkit import Chem
+        from rdkit.Chem import AllChem
+
+        blocks = []
+        for k, smiles in enumerate(["C" * n + "O" for n in range(1, 13)]):
+            mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+            AllChem.EmbedMolecule(mol, randomSeed=7)
+            blocks.append(Chem.MolToMolBlock(Chem.RemoveHs(mol), forceV3000=k % 2 == 0))
+        flat = Chem.MolFromSmiles("CCO")
+        AllChem.Compute2DCoords(flat)
+        blocks.append(Chem.MolToMolBlock(flat))
+        (tmp_path / "x.sdf").write_text("".join(f"{block}$$$$\n" for block in blocks))
+        data = sources.load(str(tmp_path / "x.sdf")).viewed(("conformer",))
+        assert data.domain.elements == ("C", "O")
+        assert any("none are added: 12" in note for note in data.notes)
+        assert any("drawn in the plane" in note and "entry 13" in note for note in data.notes)
+
+
 class TestBonds:
     def test_tables_by_a_loop(self):
         data = sources.load("qm9-small").viewed(("conformer",))

@@ -41,10 +41,12 @@ __all__ = [
     "Contents",
     "entries",
     "form",
+    "is_drawn",
     "is_molecules",
     "of_molecules",
     "read_molecules",
     "smiles_column",
+    "structures",
 ]
 
 SPELT, TABLES, DRAWN = (".smi", ".smiles"), (".csv", ".tsv"), (".sdf", ".mol")
@@ -253,12 +255,33 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, words[0].strip('"')
 
 
-def _structures(path: Path) -> Iterator[Any]:
+def _structures(path: Path, *, hydrogens: bool = False) -> Iterator[Any]:
     chem = chemistry()
     with muted():
         opens = gzip.open if path.name.lower().endswith(PACKED) else open
         with opens(path, "rb") as file:
-            yield from chem.ForwardSDMolSupplier(file)
+            yield from chem.ForwardSDMolSupplier(file, removeHs=not hydrogens)
+
+
+def is_drawn(path: Path) -> bool:
+    """Tell whether a file, or the files of a folder, have the places of atoms."""
+    if path.is_dir():
+        return any(form(p) in DRAWN for p in path.rglob("*") if p.is_file())
+    return form(path) in DRAWN
+
+
+def structures(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield every molecule of structure files as it stands there, hydrogens too, with its place.
+
+    None where RDKit reads none.
+    """
+    files = [path]
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in DRAWN)
+    for file in files:
+        prefix = f"{shown(file.name)} " if len(files) > 1 else ""
+        for number, mol in enumerate(_structures(file, hydrogens=True), 1):
+            yield f"{prefix}entry {number}", mol
 
 
 # Tables

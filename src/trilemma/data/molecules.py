@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +37,9 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.molecule import BOND_ORDERS, ELEMENTS
 from trilemma.core.noise import mix
-from trilemma.data import cache, point_clouds
+from trilemma.data import cache, point_cloud_files, point_clouds
 from trilemma.data.chemistry import (
+    UNREADABLE,
     Molecule,
     parsed,
     rdkit_version,
@@ -46,12 +47,12 @@ from trilemma.data.chemistry import (
     to_tensors,
 )
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.molecule_files import Contents, of_molecules
+from trilemma.data.molecule_files import Contents, of_molecules, structures
 from trilemma.data.packages import only, run_manager
 from trilemma.data.pictures import Progress
 from trilemma.data.split import is_test
 
-__all__ = ["MOSES", "dataset", "moses", "of_found", "qm9", "qm9_small"]
+__all__ = ["MOSES", "dataset", "in_space", "moses", "of_found", "qm9", "qm9_small"]
 
 ROOM = 48
 """Heavy atoms that there is room for at least."""
@@ -117,6 +118,35 @@ def of_found(contents: Contents, name: str) -> DataSet:
         raise BadInput(f"'{name}' holds no molecule that can be used: {why}.")
     note = f"canonical forms by RDKit {rdkit_version()}"
     return dataset(contents.molecules, name, notes=(*contents.notes(), note))
+
+
+def in_space(path: Path, name: str) -> DataSet:
+    """Make a data set of the molecules of structure files as they lie in space.
+
+    Raises:
+        BadInput: There are too few that have coordinates in space.
+    """
+    contents = point_cloud_files.Contents()
+    for where, mol in structures(path):
+        contents.entries += 1
+        try:
+            contents.frames.append(point_cloud_files.checked(_placed(mol, contents)))
+        except point_cloud_files.Unusable as reason:
+            contents.left_out.setdefault(str(reason), []).append(where)
+    return point_clouds.of_found(contents, name)
+
+
+def _placed(mol: Any, contents: point_cloud_files.Contents) -> point_cloud_files.Frame:  # noqa: ANN401
+    """Return the atoms of a molecule with their places."""
+    if mol is None:
+        raise point_cloud_files.Unusable(UNREADABLE)
+    if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
+        raise point_cloud_files.Unusable("is drawn in the plane, without places in space")
+    symbols = tuple(atom.GetSymbol() for atom in mol.GetAtoms())
+    if "H" not in symbols and any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):
+        contents.changes["molecules whose hydrogens are not in the file; none are added"] += 1
+    places = torch.tensor(mol.GetConformer().GetPositions(), dtype=torch.float32)
+    return point_cloud_files.Frame(places.view(-1, 3), symbols)
 
 
 # QM9

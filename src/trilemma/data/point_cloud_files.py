@@ -28,7 +28,16 @@ from trilemma.core.errors import BadInput
 from trilemma.data.elements import ISOTOPES, SYMBOLS, atomic_number
 from trilemma.data.pictures import Progress, shown
 
-__all__ = ["FORMS", "LARGEST", "Contents", "Frame", "is_point_clouds", "read_point_clouds"]
+__all__ = [
+    "FORMS",
+    "LARGEST",
+    "Contents",
+    "Frame",
+    "Unusable",
+    "checked",
+    "is_point_clouds",
+    "read_point_clouds",
+]
 
 MOLECULES, OBJECTS = (".xyz",), (".ply", ".npy")
 FORMS = (*MOLECULES, *OBJECTS)
@@ -85,7 +94,7 @@ class Contents:
         return float(torch.cat(each).median()) if each else None
 
 
-class _Unusable(Exception):
+class Unusable(Exception):
     """Why a frame is left out, in words that are equal for equal reasons."""
 
 
@@ -114,8 +123,8 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
             for where, frame in READERS[file.suffix.lower()](file, contents.changes):
                 contents.entries += 1
                 try:
-                    contents.frames.append(_checked(frame))
-                except _Unusable as reason:
+                    contents.frames.append(checked(frame))
+                except Unusable as reason:
                     contents.left_out.setdefault(str(reason), []).append(prefix + where)
         except (OSError, ValueError) as error:
             raise BadInput(f"'{shown(file.name)}' cannot be read: {error}.") from None
@@ -140,24 +149,28 @@ def _nearest(positions: Tensor) -> Tensor:
     return apart.fill_diagonal_(math.inf).min(1).values
 
 
-def _checked(frame: Frame | _Unusable) -> Frame:
-    """Return a frame that can be used, or raise why it cannot."""
-    if isinstance(frame, _Unusable):
+def checked(frame: Frame | Unusable) -> Frame:
+    """Return a frame that can be used.
+
+    Raises:
+        Unusable: It cannot be.
+    """
+    if isinstance(frame, Unusable):
         raise frame
     x = frame.positions
     what = "atoms" if frame.symbols else "points"
     if len(x) < 2:
-        raise _Unusable(f"has fewer than two {what}")
+        raise Unusable(f"has fewer than two {what}")
     if len(x) > LARGEST:
-        raise _Unusable(f"has more than {LARGEST} {what}, every pair of which is looked at")
+        raise Unusable(f"has more than {LARGEST} {what}, every pair of which is looked at")
     if not bool(x.isfinite().all()):
-        raise _Unusable("has a coordinate that is no finite number")
+        raise Unusable("has a coordinate that is no finite number")
     nearest = _nearest(x)
     if float(nearest.min()) < SAME:
-        raise _Unusable(f"has two {what} at one place")
+        raise Unusable(f"has two {what} at one place")
     low, high = NEAREST
     if frame.symbols and not (low <= float(nearest.min()) and float(nearest.max()) <= high):
-        raise _Unusable(
+        raise Unusable(
             f"has an atom whose nearest is not between {low:g} and {high:g} away, as in ångström"
         )
     return frame
@@ -166,7 +179,7 @@ def _checked(frame: Frame | _Unusable) -> Frame:
 # XYZ
 
 
-def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | _Unusable]]:
+def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
     """Yield the frames of an .xyz with the lines where they begin."""
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     at = 0
@@ -185,9 +198,9 @@ def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | 
         at += 2 + count
         try:
             if len(body) < count:
-                raise _Unusable("ends before the atoms that it counts")
+                raise Unusable("ends before the atoms that it counts")
             yield where, _xyz_frame(body, lines[at - count - 1], changes)
-        except _Unusable as reason:
+        except Unusable as reason:
             yield where, reason
             if len(body) == count and any(_is_count(line) for line in body):
                 raise ValueError(f"the count of {where} is wrong: another begins within") from None
@@ -225,19 +238,19 @@ def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Fram
     for line in body:
         words = line.replace(",", " ").split()
         if len(words) == place + 2 and kind == 0:
-            raise _Unusable("lies in the plane, with two coordinates")
+            raise Unusable("lies in the plane, with two coordinates")
         if len(words) < place + 3 or len(words) <= kind:
-            raise _Unusable("has a line without a symbol and three coordinates")
+            raise Unusable("has a line without a symbol and three coordinates")
         number = atomic_number(words[kind])
         if number is None:
-            raise _Unusable(f"has an unknown element: {shown(words[kind])}")
+            raise Unusable(f"has an unknown element: {shown(words[kind])}")
         if words[kind].capitalize() in ISOTOPES:
             changes["isotopes of hydrogen, read as hydrogen"] += 1
         symbols.append(SYMBOLS[number - 1])
         try:
             rows.append([float(w.replace("*^", "e")) for w in words[place : place + 3]])
         except ValueError:
-            raise _Unusable("has a coordinate that is no number") from None
+            raise Unusable("has a coordinate that is no number") from None
     return Frame(torch.tensor(rows, dtype=torch.float32).view(-1, 3), tuple(symbols))
 
 
@@ -264,7 +277,7 @@ def _columns(comment: str) -> tuple[int, int]:
 # Objects
 
 
-def _read_npy(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | _Unusable]]:
+def _read_npy(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
     """Yield the clouds of an array."""
     array = np.load(path, allow_pickle=False)
     if array.ndim not in (2, 3) or array.shape[-1] < 3 or array.dtype.kind not in "fiu":
@@ -287,7 +300,7 @@ TYPES = {
 """Types of a .ply, as numpy writes them."""
 
 
-def _read_ply(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | _Unusable]]:
+def _read_ply(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
     """Yield the vertices of a .ply."""
     with path.open("rb") as file:
         if file.readline().strip() != b"ply":

@@ -337,7 +337,13 @@ def load(
         if molecule_files.is_molecules(path, column):
             _no_size(path.name, size)
             read = molecule_files.read_molecules(path, column, progress)
-            return molecules.of_found(read, shown(path.resolve().name))
+            name = shown(path.resolve().name)
+            found = molecules.of_found(read, name)
+            if not molecule_files.is_drawn(path):
+                return found
+            return dataclasses.replace(
+                found, views={"conformer": lambda: molecules.in_space(path, name)}
+            )
         if table.is_table(path):
             _no_size(path.name, size)
             return table.dataset(path, kinds)
