@@ -123,6 +123,7 @@ def equivariance() -> list[Law]:
     return laws
 
 
+@torch.no_grad()
 def noise() -> list[Law]:
     """The network's noise is rotated and never translated, whatever the slide's last line says."""
     network = _loud(egnn.EgnnDenoiser(FEATURES, width=8, layers=2))
