@@ -113,6 +113,7 @@ def test_a_bound_that_forgets_the_prior_is_noticed(monkeypatch):
     assert not all(law.holds for law in laws.likelihood())
 
 
+@torch.no_grad()
 def test_nothing_is_near_zero():
     network = laws._loud(egnn.Egnn(2, 2, width=8, layers=2))
     assert isinstance(network, nn.Module)
