@@ -69,8 +69,8 @@ class GeometricLatentDiffusing(Recipe):
     variance-preserving steps, which predicts noise."""
     prediction: Literal["clean", "edm", "velocity"] = "clean"
     """What the network of `flow` gives; the clean estimate follows from each."""
-    times: Literal["uniform", "log-normal"] = "uniform"
-    """How often training sees each time of `flow`."""
+    times: Literal["log-normal", "uniform"] = "log-normal"
+    """How often training sees each time of `flow`: mostly small noise, or all alike."""
     network: Literal["egnn", "transformer"] = "egnn"
     """What denoises: an equivariant network, or a transformer of clouds turned at random."""
     width: int = 0
