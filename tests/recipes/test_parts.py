@@ -20,7 +20,12 @@ from trilemma.training.precision import Precision
 from trilemma.training.trainer import Settings, Trainer
 
 CPU = torch.device("cpu")
-DATA = {"points": "two-moons", "image": "digits", "graph": "community-small"}
+DATA = {
+    "points": "two-moons",
+    "image": "digits",
+    "graph": "community-small",
+    "conformer": "qm9-small",
+}
 
 
 def kinds(name):
@@ -39,7 +44,7 @@ CASES = [
 
 @cache
 def loaded(kind):
-    return sources.load(DATA[kind])
+    return sources.load(DATA[kind]).viewed((kind,))
 
 
 def gradients(recipe, data, parts):
