@@ -90,8 +90,8 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     pairs = None
     if samples is not None and nearest is not None:
         pairs = (samples[: len(nearest)], nearest)
-    shown = _exhibits(row, data, seen)
     if not (folder / "recipe.json").exists():  # it could not be trained, or is no run at all
+        shown = _exhibits(row, data, seen)
         return Entry(row, samples=samples, neighbours=pairs, exhibits=shown)
     run = Run.open(folder)
     events, given = run.events(), data
@@ -109,7 +109,7 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
             *_inside(run, data),
             *_told(run, events, data),
         ],
-        exhibits=shown,
+        exhibits=_exhibits(row, data, seen),
         settings=written(
             {"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]}
         ),

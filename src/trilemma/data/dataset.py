@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -80,6 +81,10 @@ class DataSet:
     """What every graph of the set is, where that is known."""
     views: Mapping[str, Callable[[], DataSet]] = field(default_factory=dict)
     """The same examples as data of another kind, such as molecules in space, by that kind."""
+
+    def __post_init__(self) -> None:
+        """Have each view made once, when it is first asked for."""
+        object.__setattr__(self, "views", {kind: cache(make) for kind, make in self.views.items()})
 
     def viewed(self, kinds: Sequence[str]) -> DataSet:
         """Return the data as the first of these kinds that they are; as they are where none is."""

@@ -87,10 +87,8 @@ class GeometricDiffusion(Model[Examples, Tensor]):
                 "the first stage gives codes that are not finite; train it again with a lower "
                 "--lr."
             )
-        space, wide = Centred(mask), z.double()
-        squares = space.total(
-            torch.cat([wide[..., :3].square(), 0 * wide[..., 3:]], -1), torch.zeros_like(wide)
-        ).sum()
+        wide = z.double()
+        squares = wide[..., :3].square().sum()
         degrees = (3 * (mask.sum(1) - 1)).sum().clamp_min(1)
         features = wide[..., 3:][mask]
         mean = features.mean(0)
@@ -204,8 +202,8 @@ class GeometricLatentDiffusion(GeometricDiffusion):
         space, mu = Centred(mask), first.encoded(at, one_hot, mask)
         z = first.drawn(mu, space, noise)
         log_x, log_h, _ = first.log_likelihood(z, at, one_hot, mask)
-        spread, nought = torch.full_like(mu, first.log_var), torch.zeros_like(mu)
-        log_q = space.total(log_normal(z, mu, spread), log_normal(nought, nought, spread))
+        spread = torch.full_like(mu, first.log_var)
+        log_q = space.total(log_normal(z, mu, spread), lambda: log_normal(mu, mu, spread))
         degrees = 3 * (mask.sum(1) - 1)
         volume = degrees * self.position_scale.log()
         volume = volume + mask.sum(1) * first.features * self.feature_scale.log()

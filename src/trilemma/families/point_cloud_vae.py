@@ -193,7 +193,7 @@ class PointCloudVae(PointCloudCodes):
         z = self.drawn(mu, space, batch.noise)
         log_x, log_h, error = self.log_likelihood(z, at, one_hot, mask)
         spread = torch.full_like(mu, self.log_var)
-        kl = space.total(kl_normal(mu, spread), kl_normal(torch.zeros_like(mu), spread))
+        kl = space.total(kl_normal(mu, spread), lambda: kl_normal(torch.zeros_like(mu), spread))
         points = mask.sum(1)
         each = (kl - log_x - log_h) / points
         return Loss(
@@ -224,8 +224,7 @@ class PointCloudVae(PointCloudCodes):
         """
         decoded, scores = self.decoder(z[..., :3], z[..., 3:], mask)
         log_var = 2 * self.log_scale.clamp(*map(math.log, SCALES)).expand_as(at)
-        zeros = torch.zeros_like(at)
-        density, at_zero = log_normal(at, decoded, log_var), log_normal(zeros, zeros, log_var)
-        log_x = Centred(mask).total(density, at_zero)
+        density = log_normal(at, decoded, log_var)
+        log_x = Centred(mask).total(density, lambda: log_normal(at, at, log_var))
         log_h = (scores.float().log_softmax(-1) * one_hot).flatten(1).sum(1)
         return log_x, log_h, (at - decoded).square().flatten(1).sum(1)

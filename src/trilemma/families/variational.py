@@ -193,8 +193,8 @@ class VariationalBound:
         alpha, sigma = self.schedule(torch.ones((), device=x.device))
         mean = alpha * self.domain.values.scale(x)
         log_var = (2 * sigma.log()).expand_as(mean)
-        at_zero = kl_normal(torch.zeros_like(mean), log_var)
-        return self.space.total(kl_normal(mean, log_var), at_zero)
+        zeros = torch.zeros_like(mean)
+        return self.space.total(kl_normal(mean, log_var), lambda: kl_normal(zeros, log_var))
 
     def step(
         self, x: Tensor, steps: Steps, place: Tensor, estimate: Estimate, noise: Noise
@@ -206,8 +206,8 @@ class VariationalBound:
         if self.variance == "posterior":
             fall = (steps.snr[place - 1] - steps.snr[place]).float()
             return fall / 2 * per_example((y - clean) ** 2)
-        at_zero = self.divergence(clean, clean, s, t, v)
-        return self.space.total(self.divergence(y, clean, s, t, v), at_zero)
+        each = self.divergence(y, clean, s, t, v)
+        return self.space.total(each, lambda: self.divergence(clean, clean, s, t, v))
 
     def divergence(
         self, y: Tensor, clean: Tensor, s: Tensor, t: Tensor, v: Tensor | None
@@ -233,10 +233,10 @@ class VariationalBound:
             return -per_example(discretised_normal_log_prob(x, clean, log_std, values.count))
         if isinstance(values, Columns):
             return -columns_log_prob(values, x, clean, log_std, NORMAL)
-        nought = torch.zeros_like(clean)
         each = log_normal(values.scale(x), clean, 2 * log_std) + values.log_volume
-        at_zero = log_normal(nought, nought, 2 * log_std) + values.log_volume
-        return -self.space.total(each, at_zero)
+        return -self.space.total(
+            each, lambda: log_normal(clean, clean, 2 * log_std) + values.log_volume
+        )
 
     def noised(self, y: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """Draw x_t of scaled examples."""

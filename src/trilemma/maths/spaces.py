@@ -22,6 +22,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -51,7 +52,7 @@ class Space(Protocol):
         ...
 
     def total(
-        self, each: Float[Tensor, "B ..."], at_zero: Float[Tensor, "B ..."]
+        self, each: Float[Tensor, "B ..."], at_zero: Callable[[], Float[Tensor, "B ..."]]
     ) -> Float[Tensor, " B"]:
         """Sum a term over the coordinates of the space.
 
@@ -59,7 +60,7 @@ class Space(Protocol):
             each: The term in each coordinate of a state of the space, which has the form
                 a + b u^2 in a coordinate u, with the same a and b in coordinates that the space
                 ties together.
-            at_zero: The same where u = 0: a.
+            at_zero: Gives the same where u = 0: a; asked where coordinates are tied alone.
         """
         ...
 
@@ -77,7 +78,7 @@ class Euclidean:
         return noise.normal(*shape)
 
     def total(
-        self, each: Float[Tensor, "B ..."], at_zero: Float[Tensor, "B ..."]
+        self, each: Float[Tensor, "B ..."], at_zero: Callable[[], Float[Tensor, "B ..."]]
     ) -> Float[Tensor, " B"]:
         """Sum over all coordinates."""
         return each.flatten(1).sum(1)
@@ -109,17 +110,17 @@ class Centred:
         return cat([at - mean, x[..., 3:]], dim=-1) * here
 
     def total(
-        self, each: Float[Tensor, "B N D"], at_zero: Float[Tensor, "B N D"]
+        self, each: Float[Tensor, "B N D"], at_zero: Callable[[], Float[Tensor, "B N D"]]
     ) -> Float[Tensor, " B"]:
         """Sum over the points that are there, and take the three coordinates of the mean off."""
         here = self._here(each)
-        tied = (at_zero[..., :3] * here).sum(-2) / here.sum(-2).clamp_min(1)
+        tied = (at_zero()[..., :3] * here).sum(-2) / here.sum(-2).clamp_min(1)
         return (each * here).flatten(1).sum(1) - tied.sum(1)
 
     def degrees(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, " B"]:
         """Return 3 (n - 1) + n F, the degrees of freedom of each state."""
         one = x.new_ones(()).expand_as(x)
-        return self.total(one, one)
+        return self.total(one, lambda: one)
 
     def _here(self, x: Tensor) -> Tensor:
         if self.mask is None:

@@ -34,6 +34,7 @@ from trilemma.data.bond_perception import bond_orders, is_stable, spelt
 from trilemma.data.chemistry import rdkit_version
 from trilemma.metrics.context import Context, Reference
 from trilemma.metrics.metric import NEAR_ONE, Memo, Metric, Unmeasured
+from trilemma.metrics.molecules import wasserstein
 from trilemma.metrics.score import Score, Trials
 from trilemma.metrics.trivial_point_clouds import TRIVIAL
 
@@ -226,15 +227,8 @@ def wasserstein_by_kind(samples: Geometry, test: Geometry) -> tuple[float, int]:
         if own is None or not len(own):
             gap += share * float((values - values.median()).abs().max())
             continue
-        gap += share * _distance(own, values)
+        gap += share * wasserstein(own, values)
     return gap / max(weight, 1e-12), kinds
-
-
-def _distance(x: Tensor, y: Tensor) -> float:
-    """Return the distance of order 1 of two samples of numbers."""
-    both, order = torch.cat([x, y]).double().sort()
-    step = torch.where(order < len(x), 1 / len(x), -1 / len(y)).double()
-    return (step.cumsum(0)[:-1].abs() * both.diff()).sum().item()
 
 
 def _gap(of: Callable[[Tensor, tuple[str, ...]], Geometry], what: str) -> Callable:

@@ -41,7 +41,16 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.point_cloud import centred
 
-__all__ = ["LARGEST", "Egnn", "EgnnDenoiser", "EgnnLayer", "PairNetwork"]
+__all__ = [
+    "LARGEST",
+    "TIMES",
+    "Egnn",
+    "EgnnDenoiser",
+    "EgnnLayer",
+    "PairNetwork",
+    "clock",
+    "trimmed",
+]
 
 LARGEST = 256
 """Points of a cloud at most: every pair of them is looked at."""
@@ -231,12 +240,9 @@ class EgnnDenoiser(nn.Module):
             condition: Which points are there; all without one. And the properties that are
                 wanted, in units of their spread.
         """
-        mask = None if condition is None else condition.points
-        if mask is None:
-            mask = x.new_ones(x.shape[:2], dtype=torch.bool)
         room = x.shape[1]
-        most = max(1, int(mask.sum(1).max()))  # points are packed: the others are computed in vain
-        x, mask = x[:, :most], mask[:, :most]
+        x, mask = trimmed(x, condition)
+        most = x.shape[1]
         told = [clock(log_snr)]
         if self.properties:
             told.append(self._wanted(condition, x))
@@ -264,6 +270,20 @@ TIMES = 3
 def clock(log_snr: Float[Tensor, " B"]) -> Float[Tensor, "B 3"]:
     """Return the log-SNR in numbers of about 1: itself, and the shares of signal at two scales."""
     return torch.stack([log_snr / 8, (log_snr / 2).sigmoid(), (log_snr / 6).sigmoid()], dim=1)
+
+
+def trimmed(
+    x: Float[Tensor, "B N D"], condition: Condition | None
+) -> tuple[Float[Tensor, "B n D"], Bool[Tensor, "B n"]]:
+    """Return states without the room that no cloud of the batch fills, and which points are there.
+
+    Points are packed, so that what is cut off would be computed in vain.
+    """
+    mask = None if condition is None else condition.points
+    if mask is None:
+        return x, x.new_ones(x.shape[:2], dtype=torch.bool)
+    most = max(1, int(mask.sum(1).max()))
+    return x[:, :most], mask[:, :most]
 
 
 def squared_distances(x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N N"]:

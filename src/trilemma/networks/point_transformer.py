@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.point_cloud import centred
-from trilemma.networks.egnn import TIMES, clock
+from trilemma.networks.egnn import TIMES, clock, trimmed
 
 __all__ = ["HEAD", "PointTransformerDenoiser"]
 
@@ -85,11 +85,9 @@ class PointTransformerDenoiser(nn.Module):
             log_snr: ln(alpha^2 / sigma^2) of each.
             condition: Which points there are; all without one.
         """
-        mask = None if condition is None else condition.points
-        if mask is None:
-            mask = x.new_ones(x.shape[:2], dtype=torch.bool)
-        room, most = x.shape[1], max(1, int(mask.sum(1).max()))
-        x, mask = x[:, :most], mask[:, :most]
+        room = x.shape[1]
+        x, mask = trimmed(x, condition)
+        most = x.shape[1]
         time = clock(log_snr)[:, None].expand(-1, most, -1)
         tokens = self.embedding(torch.cat([x, time], dim=-1))
         seen = mask[:, None, None] | ~mask.any(1)[:, None, None, None]

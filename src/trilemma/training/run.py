@@ -178,10 +178,10 @@ class Run:
         """
         line = json.dumps({"kind": kind, "time": round(time.time(), 3), **_plain(values)}) + "\n"
         path = self.path / "events.jsonl"
-        self._verify()
         try:
             handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
+                self._verify()  # as late as can be: a process may be stopped anywhere
                 if os.write(handle, line.encode()) < len(line.encode()):
                     raise OSError(28, "there is no space left on the device")
             finally:
