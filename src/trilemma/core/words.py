@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
-__all__ = ["brief", "count", "duration", "joined", "number", "written"]
+__all__ = ["brief", "count", "duration", "joined", "left_out", "number", "written"]
 
 
 def number(value: float | None) -> str:
@@ -84,6 +84,19 @@ def joined(names: Sequence[str], last: str = "and") -> str:
     if len(names) < 2:
         return "".join(names)
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def left_out(places: Mapping[str, Sequence[str]], most: int = 5) -> list[str]:
+    """Say what was left out, by its reason, and where the first of it stood.
+
+    >>> left_out({"is empty": ["line 3", "line 9"]})
+    ['left out, is empty (2): line 3, line 9']
+    """
+    sentences = []
+    for reason, where in places.items():
+        named = ", ".join(where[:most]) + (", …" if len(where) > most else "")
+        sentences.append(f"left out, {reason} ({len(where)}): {named}")
+    return sentences
 
 
 def written(plain: Mapping[str, object]) -> dict[str, str]:

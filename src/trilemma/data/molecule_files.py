@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.core.errors import BadInput
+from trilemma.core.words import left_out
 from trilemma.data.chemistry import (
     UNREADABLE,
     Molecule,
@@ -62,7 +63,6 @@ TRIED, ENOUGH = 50, 0.8
 TELLING = set("=#()[]123456789cnos")
 """A column of names or of plain letters is no column of SMILES, though many are readable as such:
 half of its cells must have one of these."""
-SHOWN = 5
 
 
 @dataclass
@@ -93,9 +93,7 @@ class Contents:
         if self.changes:
             words = ", ".join(f"{_CHANGED[name]} {n}" for name, n in sorted(self.changes.items()))
             sentences.append(f"changed to be used: {words}")
-        for reason, places in self.left_out.items():
-            named = ", ".join(places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
-            sentences.append(f"left out, {reason} ({len(places)}): {named}")
+        sentences += left_out(self.left_out)
         return sentences
 
 

@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
+from trilemma.core.words import left_out
 from trilemma.data.elements import ISOTOPES, SYMBOLS, atomic_number
 from trilemma.data.pictures import Progress, shown
 
@@ -50,7 +51,6 @@ BOHR = 1.7
 """Median distance of nearest atoms from which coordinates look like bohr."""
 SAME = 1e-3
 """Distance below which two points are at one place."""
-SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -77,9 +77,7 @@ class Contents:
     def notes(self) -> list[str]:
         """Say what was read otherwise, and left out."""
         sentences = [f"{what}: {count}" for what, count in sorted(self.changes.items())]
-        for reason, places in self.left_out.items():
-            named = ", ".join(places[:SHOWN]) + (", …" if len(places) > SHOWN else "")
-            sentences.append(f"left out, {reason} ({len(places)}): {named}")
+        sentences += left_out(self.left_out)
         nearest = self.nearest()
         if nearest is not None and BOHR < nearest < 2 * BOHR:
             sentences.append(

@@ -8,7 +8,6 @@ written to disk here.
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from trilemma.core.molecule import ELEMENTS, sizes
 from trilemma.data.chemistry import NotUsable, chemistry, to_mol
+from trilemma.report.panels import SIDE, joined, laid, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,11 +24,6 @@ __all__ = ["beside", "growth", "pairs", "sheet"]
 
 SHOWN = 36
 """Molecules on a sheet at most."""
-SIDE, WORDS, GAP, HEAD = 190, 18, 10, 24
-"""Pixels of a molecule's panel, of the words below it, between panels, and of a title."""
-LETTERS = 30
-"""Letters of the words below a panel at most."""
-INK = "#5b6470"
 
 
 def sheet(
@@ -47,7 +42,7 @@ def sheet(
     """
     x = x[:SHOWN].cpu()
     captions = list(words or _spelt(x, elements))
-    return _laid([_panel(one, elements) for one in x], captions, columns)
+    return laid([_panel(one, elements) for one in x], captions, columns)
 
 
 def beside(
@@ -56,7 +51,7 @@ def beside(
     """Draw real molecules at the left and as many samples at the right."""
     count = min(len(real), len(samples), SHOWN)
     halves = [
-        _laid(
+        laid(
             [_panel(one, elements) for one in x[:count].cpu()],
             _spelt(x[:count], elements),
             columns,
@@ -64,7 +59,7 @@ def beside(
         )
         for title, x in (("real", real), ("samples", samples))
     ]
-    return _joined(halves, across=True)
+    return joined(halves, across=True)
 
 
 def pairs(
@@ -78,8 +73,8 @@ def pairs(
         for x in (samples, nearest):
             part = x[start : min(start + columns, count)].cpu()
             panels = [_panel(one, elements) for one in part]
-            rows.append(_laid(panels, _spelt(part, elements), columns))
-    return _joined(rows, across=False)
+            rows.append(laid(panels, _spelt(part, elements), columns))
+    return joined(rows, across=False)
 
 
 def growth(frames: Sequence[Tensor], elements: Sequence[str] = ELEMENTS) -> list[Image]:
@@ -94,7 +89,7 @@ def growth(frames: Sequence[Tensor], elements: Sequence[str] = ELEMENTS) -> list
     pictures = []
     for x in frames:
         panels = [_panel(one, elements, at) for one, at in zip(x, places, strict=True)]
-        pictures.append(_laid(panels, [f"{int(n)} atoms" for n in sizes(x)], None))
+        pictures.append(laid(panels, [f"{int(n)} atoms" for n in sizes(x)], None))
     return pictures
 
 
@@ -104,10 +99,9 @@ def _spelt(x: Tensor, elements: Sequence[str]) -> list[str]:
 
 def _smiles(one: Tensor, elements: Sequence[str]) -> str:
     try:
-        text = chemistry().MolToSmiles(to_mol(one, elements))
+        return shortened(chemistry().MolToSmiles(to_mol(one, elements)))
     except NotUsable:
         return "not valid"
-    return text if len(text) <= LETTERS else text[: LETTERS - 1] + "…"
 
 
 def _places(one: Tensor, elements: Sequence[str]) -> Any:  # noqa: ANN401
@@ -159,44 +153,3 @@ def _panel(one: Tensor, elements: Sequence[str], places: Any = None) -> Image:  
     Draw.PrepareAndDrawMolecule(canvas, mol)
     canvas.FinishDrawing()
     return Image.open(io.BytesIO(canvas.GetDrawingText())).convert("RGB")
-
-
-def _laid(
-    panels: Sequence[Image], words: Sequence[str], columns: int | None, title: str = ""
-) -> Image:
-    """Lay panels out in rows, with words below each."""
-    from PIL import Image, ImageDraw
-
-    count = max(1, len(panels))
-    columns = columns or math.ceil(math.sqrt(count * 1.4))
-    columns = min(columns, count)
-    rows = math.ceil(count / columns)
-    head = HEAD if title else 0
-    size = (
-        columns * (SIDE + GAP) + GAP,
-        head + rows * (SIDE + WORDS + GAP) + GAP,
-    )
-    picture = Image.new("RGB", size, "white")
-    draw = ImageDraw.Draw(picture)
-    if title:
-        draw.text((GAP, 6), title, fill=INK, font_size=14)
-    for i, (panel, text) in enumerate(zip(panels, words, strict=True)):
-        across_ = GAP + i % columns * (SIDE + GAP)
-        top = head + GAP + i // columns * (SIDE + WORDS + GAP)
-        picture.paste(panel, (across_, top))
-        draw.text((across_ + SIDE / 2, top + SIDE + 2), text, fill=INK, anchor="ma", font_size=11)
-    return picture
-
-
-def _joined(pictures: Sequence[Image], *, across: bool) -> Image:
-    """Put pictures beside or below each other."""
-    from PIL import Image
-
-    wide, high = [p.width for p in pictures], [p.height for p in pictures]
-    size = (sum(wide), max(high)) if across else (max(wide), sum(high))
-    whole = Image.new("RGB", size, "white")
-    at = 0
-    for picture in pictures:
-        whole.paste(picture, (at, 0) if across else (0, at))
-        at += picture.width if across else picture.height
-    return whole

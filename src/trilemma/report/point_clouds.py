@@ -1,6 +1,6 @@
-"""Pictures of point clouds and of molecules in space: sheets of many, real ones beside samples.
+"""Pictures of point clouds and of molecules in space: sheets of many, films of the way and of a turn.
 
-Points are spheres, the farther ones smaller and paler; atoms have the colours of their elements,
+Points are spheres, farther ones smaller and paler; atoms have the colours of their elements,
 and bonds are drawn where their distances say so. Each cloud is turned so that its longest axis
 lies across. Pictures are Pillow images on white; nothing is written to disk here.
 """
@@ -18,17 +18,15 @@ from torch import Tensor
 from trilemma.core.point_cloud import mask_of, positions, types
 from trilemma.data.bond_perception import bond_orders, spelt
 from trilemma.data.elements import COLOURS, RADII
+from trilemma.report.panels import SIDE, joined, laid, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["beside", "denoising", "pairs", "sheet", "turning"]
+__all__ = ["denoising", "pairs", "sheet", "turning"]
 
 SHOWN = 36
 """Clouds on a sheet at most."""
-SIDE, WORDS, GAP, HEAD = 170, 16, 8, 24
-"""Pixels of a panel, of the words below it, between panels, and of a title."""
-LETTERS = 26
 FINE = 2
 """How much larger a picture is drawn than it is shown: edges are smooth then."""
 TILT = 0.35
@@ -42,7 +40,8 @@ TILTED = torch.tensor(
 )
 TURNS, FILMED = 36, 12
 """Frames of a turn, and clouds in a film."""
-INK, PLAIN = "#5b6470", "#2a6f97"
+PLAIN = "#2a6f97"
+"""Of points that are no atoms."""
 DEPTH = 0.55
 """How pale the farthest points are."""
 
@@ -99,17 +98,7 @@ def _drawn(
     columns: int | None = None,
 ) -> Image:
     panels = [_panel(one, elements, reach, pose) for one, pose in zip(x, poses, strict=True)]
-    return _laid(panels, captions, columns)
-
-
-def beside(real: Tensor, samples: Tensor, elements: Sequence[str] = (), columns: int = 4) -> Image:
-    """Draw real clouds at the left and as many samples at the right."""
-    count = min(len(real), len(samples), SHOWN)
-    halves = [
-        _titled(sheet(x[:count], elements, columns=columns), title)
-        for title, x in (("real", real), ("samples", samples))
-    ]
-    return _joined(halves, across=True)
+    return laid(panels, [shortened(words) for words in captions], columns)
 
 
 def pairs(samples: Tensor, below: Tensor, elements: Sequence[str] = (), columns: int = 6) -> Image:
@@ -121,7 +110,7 @@ def pairs(samples: Tensor, below: Tensor, elements: Sequence[str] = (), columns:
         for start in range(0, count, columns)
         for x in (samples, below)
     ]
-    return _joined(rows, across=False)
+    return joined(rows, across=False)
 
 
 def _words(x: Tensor, elements: Sequence[str]) -> list[str]:
@@ -210,42 +199,3 @@ def _paled(colour: str, near: float) -> tuple[int, int, int]:
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     red, green, blue = (round(part + (255 - part) * share) for part in parts)
     return red, green, blue
-
-
-def _laid(panels: Sequence[Image], captions: Sequence[str], columns: int | None) -> Image:
-    """Lay panels and their words out in rows."""
-    from PIL import Image, ImageDraw
-
-    columns = columns or max(1, math.ceil(len(panels) ** 0.5))
-    rows = max(1, -(-len(panels) // columns))
-    wide, high = SIDE + GAP, SIDE + WORDS + GAP
-    whole = Image.new("RGB", (columns * wide + GAP, rows * high + GAP), "white")
-    pen = ImageDraw.Draw(whole)
-    for k, (panel, caption) in enumerate(zip(panels, captions, strict=False)):
-        left, top = GAP + k % columns * wide, GAP + k // columns * high
-        whole.paste(panel, (left, top))
-        short = caption if len(caption) <= LETTERS else caption[: LETTERS - 1] + "…"
-        pen.text((left + SIDE / 2, top + SIDE), short, fill=INK, anchor="ma")
-    return whole
-
-
-def _titled(picture: Image, title: str) -> Image:
-    from PIL import Image, ImageDraw
-
-    whole = Image.new("RGB", (picture.width, picture.height + HEAD), "white")
-    whole.paste(picture, (0, HEAD))
-    ImageDraw.Draw(whole).text((GAP, HEAD / 2), title, fill=INK, anchor="lm")
-    return whole
-
-
-def _joined(pictures: Sequence[Image], *, across: bool) -> Image:
-    from PIL import Image
-
-    wide, high = [p.width for p in pictures], [p.height for p in pictures]
-    size = (sum(wide), max(high)) if across else (max(wide), sum(high))
-    whole = Image.new("RGB", size, "white")
-    at = 0
-    for picture in pictures:
-        whole.paste(picture, (at, 0) if across else (0, at))
-        at += picture.width if across else picture.height
-    return whole
