@@ -1,4 +1,4 @@
-"""Pictures of point clouds and of molecules in space: sheets of many, films of the way and of a turn.
+"""Pictures of point clouds and molecules in space: sheets, films of the way and of a turn.
 
 Points are spheres, farther ones smaller and paler; atoms have the colours of their elements,
 and bonds are drawn where their distances say so. Each cloud is turned so that its longest axis
