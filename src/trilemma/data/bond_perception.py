@@ -151,7 +151,7 @@ def spelt(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> list[tuple[str,
     As the field counts: the whole must be accepted by RDKit, radicals and all, and the largest
     fragment is spelt, without hydrogens and stereochemistry; '' of what is not accepted.
     """
-    chem, found = chemistry(), []
+    chem, spellings = chemistry(), []
     orders = torch.cat([bond_orders(part, elements) for part in x.cpu().split(1024)])
     for one, order in zip(x.cpu(), orders, strict=True):
         try:
@@ -159,7 +159,7 @@ def spelt(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> list[tuple[str,
             with muted():
                 smiles = chem.MolToSmiles(chem.RemoveHs(mol), isomericSmiles=False)
         except (NotUsable, chem.MolSanitizeException, RuntimeError, ValueError):
-            found.append(("", False))
+            spellings.append(("", False))
             continue
-        found.append((smiles, pieces == 1))
-    return found
+        spellings.append((smiles, pieces == 1))
+    return spellings

@@ -128,8 +128,8 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         """Return a condition that says which points there are, and these points."""
         points = None if condition is None else condition.points
         if points is None:
-            drawn = self.diffusion.asked(None, noise)
-            points = None if drawn is None else drawn.points
+            sizes = self.diffusion.asked(None, noise)
+            points = None if sizes is None else sizes.points
         assert points is not None
         return replace(condition or Condition(), points=points), points
 
@@ -200,15 +200,15 @@ class GeometricLatentDiffusion(GeometricDiffusion):
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
         at, one_hot, mask = first.scaled(x)
         space, mu = Centred(mask), first.encoded(at, one_hot, mask)
-        z = first.drawn(mu, space, noise)
+        z = first.sampled_codes(mu, space, noise)
         log_x, log_h, _ = first.log_likelihood(z, at, one_hot, mask)
         spread = torch.full_like(mu, first.log_var)
         log_q = space.total(log_normal(z, mu, spread), lambda: log_normal(mu, mu, spread))
         degrees = 3 * (mask.sum(1) - 1)
         volume = degrees * self.position_scale.log()
         volume = volume + mask.sum(1) * first.features * self.feature_scale.log()
-        said = replace(condition or Condition(), points=mask)
+        conditioned = replace(condition or Condition(), points=mask)
         prior = self.diffusion.bound(
-            self.standardised(z, mask), condition=said, noise=noise.named("diffusion")
+            self.standardised(z, mask), condition=conditioned, noise=noise.named("diffusion")
         )
         return log_x + log_h - log_q + prior - volume - degrees * math.log(first.spread)

@@ -190,7 +190,7 @@ class PointCloudVae(PointCloudCodes):
         assert batch.noise is not None
         at, one_hot, mask = self.scaled(batch.x)
         space, mu = Centred(mask), self.encoded(at, one_hot, mask)
-        z = self.drawn(mu, space, batch.noise)
+        z = self.sampled_codes(mu, space, batch.noise)
         log_x, log_h, error = self.log_likelihood(z, at, one_hot, mask)
         spread = torch.full_like(mu, self.log_var)
         kl = space.total(kl_normal(mu, spread), lambda: kl_normal(torch.zeros_like(mu), spread))
@@ -206,7 +206,7 @@ class PointCloudVae(PointCloudCodes):
             },
         )
 
-    def drawn(self, mu: Tensor, space: Centred, noise: Noise) -> Float[Tensor, "B N D"]:
+    def sampled_codes(self, mu: Tensor, space: Centred, noise: Noise) -> Float[Tensor, "B N D"]:
         """Draw z of q."""
         eps = space.normal(noise.named("code"), tuple(mu.shape[1:]))
         return reparameterise(mu, torch.full_like(mu, self.log_var), eps)

@@ -128,10 +128,10 @@ def noise() -> list[Law]:
     """The network's noise is rotated and never translated, whatever the slide's last line says."""
     network = _loud(egnn.EgnnDenoiser(FEATURES, width=8, layers=2))
     x, h = _clouds()
-    said, clock = Condition(points=_mask()), torch.tensor([-1.0, 0.5, 2.0]).double()
+    condition, clock = Condition(points=_mask()), torch.tensor([-1.0, 0.5, 2.0]).double()
     turn, shift = _motion()
-    plain = network(torch.cat([x, h], -1), clock, said)
-    moved = network(torch.cat([_moved(x, turn, shift), h], -1), clock, said)
+    plain = network(torch.cat([x, h], -1), clock, condition)
+    moved = network(torch.cat([_moved(x, turn, shift), h], -1), clock, condition)
     turned = torch.cat([plain[..., :3] @ turn.T, plain[..., 3:]], -1)
     slide = torch.cat([_moved(plain[..., :3], turn, shift), plain[..., 3:]], -1)
     away = (moved - slide).detach()[..., :3][_mask()].norm(dim=1)
@@ -271,14 +271,14 @@ def samples() -> list[Law]:
     condition, laws = Condition(points=_mask()), []
     for name in SAMPLERS:
         model = _model(name)
-        drawn = model.way(
+        way = model.way(
             model.space_of(condition).normal(Noise.of(0, len(SIZES)), (ROOM, 3 + FEATURES)),
             model.times(),
             condition,
             Noise.of(1, len(SIZES)),
         )
         with torch.no_grad():
-            worst = max(float(step.state[..., :3].sum(1).abs().max()) for step in drawn)
+            worst = max(float(step.state[..., :3].sum(1).abs().max()) for step in way)
         laws.append(equal(f"centre of mass on the way of {name}", SPACE, worst, 0, 1e-4))
     return laws
 
@@ -296,18 +296,18 @@ def likelihood() -> list[Law]:
     exact = -x.square().sum((1, 2)) / (2 * SPREAD**2) - degrees / 2 * math.log(
         2 * math.pi * SPREAD**2
     )
-    found = model.bound(
+    bounds = model.bound(
         x.float(), condition=condition, noise=Noise.of(6, count), draws=32
     ).double()
-    gap = exact - found
+    gap = exact - bounds
     error = float(gap.std() / math.sqrt(count))
     turn = _motion()[0]
     turned = torch.cat([x[..., :3] @ turn.T, x[..., 3:]], -1)
     also = model.bound(
         turned.float(), condition=condition, noise=Noise.of(7, count), draws=32
     ).double()
-    change = (also - found).mean()
-    spread = float((also - found).std() / math.sqrt(count))
+    change = (also - bounds).mean()
+    spread = float((also - bounds).std() / math.sqrt(count))
     return [
         at_most("bound of Gaussian clouds, above ln p", BOUND, -float(gap.mean()), 0.0, 4 * error),
         at_most("…and below it, nats", BOUND, float(gap.mean()), 0.0, 0.1 + 4 * error),

@@ -148,11 +148,11 @@ def _by_kind(kinds: Tensor, values: Tensor) -> Geometry:
     base, places = 64, range(kinds.shape[1] - 1, -1, -1)
     weights = torch.tensor([base**k for k in places])
     code = torch.minimum((kinds * weights).sum(1), (kinds.flip(1) * weights).sum(1))
-    found = {}
+    by_kind = {}
     for number in code.unique().tolist():
         key = tuple(number // base**k % base for k in places)
-        found[key] = values[code == number]
-    return found
+        by_kind[key] = values[code == number]
+    return by_kind
 
 
 def bonds_of(x: Float[Tensor, "B N 4"], elements: tuple[str, ...]) -> Geometry:

@@ -89,8 +89,8 @@ def _quantiles(values: Float[Tensor, "B M"], here: Tensor, count: int) -> Float[
     low = place.floor().long()
     high = (low + 1).minimum(last)
     share = place - low
-    found = ordered.gather(1, low) * (1 - share) + ordered.gather(1, high) * share
-    return found.nan_to_num(0.0, 0.0, 0.0)
+    interpolated = ordered.gather(1, low) * (1 - share) + ordered.gather(1, high) * share
+    return interpolated.nan_to_num(0.0, 0.0, 0.0)
 
 
 def _chemical(x: Tensor, apart: Tensor, elements: Sequence[str]) -> list[Tensor]:

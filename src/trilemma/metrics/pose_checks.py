@@ -96,14 +96,14 @@ def _measure(context: Context) -> Score:
     x = context.samples[:MOST]
     good, fails = passed(x, context.data.domain.elements)
     most = sorted(fails.items(), key=lambda item: -item[1])[:4]
-    said = ", ".join(f"{name} {count}" for name, count in most) or "none"
+    failures = ", ".join(f"{name} {count}" for name, count in most) or "none"
     return Score(
         good / len(x),
         floor=floor,
         baselines=trivial,
         n=len(x),
         protocol=f"share of {len(x)} samples that pass the checks of PoseBusters' configuration "
-        f"'mol' but the energy's; fail most often: {said}; floor: {REAL} test molecules; "
+        f"'mol' but the energy's; fail most often: {failures}; floor: {REAL} test molecules; "
         "interval: Wilson's",
     ).within(Trials(len(x)))
 

@@ -70,10 +70,10 @@ def strain_of(numbers: Sequence[int], at: Float[np.ndarray, "n 3"]) -> float:
 
     def energy(x: np.ndarray) -> tuple[float, np.ndarray]:
         calculator.update(positions=x.reshape(-1, 3))
-        found = calculator.singlepoint()
-        value = float(np.sum(found.get("energy")))
+        results = calculator.singlepoint()
+        value = float(np.sum(results.get("energy")))
         first.append(value)
-        return value, found.get("gradient").ravel()
+        return value, results.get("gradient").ravel()
 
     try:
         end = minimize(
@@ -90,17 +90,17 @@ def strain_of(numbers: Sequence[int], at: Float[np.ndarray, "n 3"]) -> float:
 
 def strains(x: Float[Tensor, "B N 4"], elements: Sequence[str], each: Any = None) -> list[float]:  # noqa: ANN401
     """Return the strain of molecules in space, infinite of what is none or in pieces."""
-    found = []
+    results = []
     for k, (one, (smiles, whole)) in enumerate(zip(x, spelt(x, elements), strict=True)):
         if each is not None:
             each(k)
         if not smiles or not whole:
-            found.append(math.inf)
+            results.append(math.inf)
             continue
         mask = mask_of(one)
         numbers = [SYMBOLS.index(elements[k - 1]) + 1 for k in types(one)[mask].tolist()]
-        found.append(strain_of(numbers, positions(one)[mask].double().numpy()))
-    return found
+        results.append(strain_of(numbers, positions(one)[mask].double().numpy()))
+    return results
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -48,9 +48,9 @@ def nearest_distance(x: Float[Tensor, "B N 4"]) -> float:
     apart = (at[:, :, None] - at[:, None]).square().sum(-1).sqrt()
     own = torch.eye(x.shape[1], dtype=torch.bool)
     apart = apart.masked_fill(~(mask[:, :, None] & mask[:, None]) | own, float("inf"))
-    found = apart.amin(2)[mask]
-    found = found[found.isfinite()]
-    return float(found.median()) if len(found) else 0.0
+    nearest = apart.amin(2)[mask]
+    nearest = nearest[nearest.isfinite()]
+    return float(nearest.median()) if len(nearest) else 0.0
 
 
 TRIVIAL: Mapping[str, Callable[[DataSet, int, int], Tensor]] = {

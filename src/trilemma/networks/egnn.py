@@ -243,10 +243,10 @@ class EgnnDenoiser(nn.Module):
         room = x.shape[1]
         x, mask = trimmed(x, condition)
         most = x.shape[1]
-        told = [clock(log_snr)]
+        conditioning = [clock(log_snr)]
         if self.properties:
-            told.append(self._wanted(condition, x))
-        shared = torch.cat(told, dim=1)[:, None].expand(-1, most, -1)
+            conditioning.append(self._wanted(condition, x))
+        shared = torch.cat(conditioning, dim=1)[:, None].expand(-1, most, -1)
         at, features = x[..., :3], x[..., 3:]
         moved, features = self.network(at, torch.cat([features, shared], dim=-1), mask)
         out = torch.cat([centred(moved - at, mask), features], dim=-1)
@@ -256,11 +256,11 @@ class EgnnDenoiser(nn.Module):
         """Return the wanted properties and a 1, or zeros where nothing is said."""
         if condition is None or condition.properties is None:
             return x.new_zeros(len(x), self.properties + 1)
-        given = condition.properties.to(x)
+        wanted = condition.properties.to(x)
         present = x.new_ones(len(x), 1)
         if condition.present is not None:
             present = condition.present[:, None].to(x)
-        return torch.cat([given * present, present], dim=1)
+        return torch.cat([wanted * present, present], dim=1)
 
 
 TIMES = 3

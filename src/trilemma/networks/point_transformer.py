@@ -47,8 +47,8 @@ class _Layer(nn.Module):
         rows, points, width = x.shape
         parts = self.projected(self.norms[0](x)).view(rows, points, 3, self.heads, HEAD)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        x = x + self.joined(found.transpose(1, 2).reshape(rows, points, width))
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        x = x + self.joined(attended.transpose(1, 2).reshape(rows, points, width))
         return x + self.narrow(F.gelu(self.wide(self.norms[1](x))))
 
 
