@@ -32,7 +32,7 @@ from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import available, load
 from trilemma.data.toy import TOYS
 from trilemma.maths.isomorphism import IsomorphismClasses
-from trilemma.metrics import copies
+from trilemma.metrics import copies, copy_evidence
 from trilemma.metrics.context import Context
 from trilemma.metrics.metric import Memo
 from trilemma.metrics.neighbours import radii
@@ -60,7 +60,7 @@ class World:
     words: str
     train: int
     test: int
-    trial: Callable[[int, int, float], dict[str, copies.Finding | tuple[float, float]]]
+    trial: Callable[[int, int, float], dict[str, copy_evidence.Finding | tuple[float, float]]]
 
 
 @dataclass(eq=False)
@@ -429,7 +429,9 @@ def graphs_of(words: str, draw_one: Callable[[torch.Generator], Tensor], limit: 
         }
         found = {}
         for name, (them, classes) in sets.items():
-            it = copies.found(*copies.graphs_counted(known, them, classes.tolist(), domain), 1.0)
+            it = copy_evidence.found(
+                *copies.graphs_counted(known, them, classes.tolist(), domain), 1.0
+            )
             found[name] = (float(it.alarm), it.value)
         return found
 

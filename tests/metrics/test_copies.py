@@ -11,7 +11,7 @@ from trilemma.core.domain import Column, Columns, Domain, Levels, Real
 from trilemma.core.graph import graph, stacked
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
-from trilemma.metrics import copies, copy_search
+from trilemma.metrics import copies, copy_evidence, copy_search
 from trilemma.metrics.context import Context
 from trilemma.metrics.copy_search import Search, coordinates
 from trilemma.metrics.graphs import graph_reference
@@ -224,7 +224,8 @@ def test_training_graphs_that_all_differ_do_not_make_suspects_of_test_graphs():
     held = graph_reference(data, n=60, seed=0)
     score = measured(data, again[30:], held)
     assert score.protocol.startswith("no alarm")
-    assert "30 of 30 test graphs" in score.protocol
+    assert score.value == 0
+    assert " 30 test graphs" in score.protocol
 
 
 def test_what_depends_on_the_data_alone_is_computed_once(plane, monkeypatch):
@@ -243,9 +244,9 @@ def test_the_search_in_many_coordinates_finds_what_all_distances_find():
     found = Search(soft, places).nearest(near)
     views = places.views(near)
     d = torch.stack([torch.cdist(view, places.of(soft)) for view in views.unbind(1)]).amin(0)
-    best = d.topk(4, largest=False)
+    best = d.topk(8, largest=False)
     assert torch.equal(found.row, best.indices[:, 0])
-    wanted = best.values[:, 0] / best.values[:, 3]
+    wanted = best.values[:, 0] / best.values[:, 7]
     assert (found.ratio - wanted).abs().quantile(0.9) < 0.02
 
 
@@ -284,4 +285,4 @@ def test_newcombe_of_his_table():
         ((56 / 70, 70, 48 / 80, 80), (0.0524, 0.3339)),
         ((0.0, 10, 0.0, 10), (-0.2775, 0.2775)),
     ):
-        assert copies.newcombe(*of) == pytest.approx(wanted, abs=2e-3)
+        assert copy_evidence.newcombe(*of) == pytest.approx(wanted, abs=2e-3)

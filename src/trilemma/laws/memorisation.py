@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Real
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.metrics import copies, copy_search, membership
+from trilemma.metrics import copy_evidence, copy_search, membership
 
 __all__ = ["CHECKS"]
 
@@ -30,7 +30,7 @@ def _uniform(*shape: int, seed: int) -> Tensor:
 
 
 def ratios_where_nobody_copies() -> list[Law]:
-    """On a circle and on a torus a share 1 - (1 - t^d)³ of the ratios is below t."""
+    """On a circle and on a torus a share 1 - (1 - t^d)⁷ of the ratios is below t."""
     laws = []
     for d in (1, 2):
         found: dict[float, list[float]] = {0.2: [], 0.5: []}
@@ -49,7 +49,7 @@ def ratios_where_nobody_copies() -> list[Law]:
                     f"ratios below {t} of fresh points in {d} dimension{'s' * (d > 1)}",
                     YOON,
                     values.mean().item(),
-                    1 - (1 - t**d) ** 3,
+                    1 - (1 - t**d) ** 7,
                     4 * error,
                 )
             )
@@ -93,10 +93,47 @@ def chances_order_by_order() -> list[Law]:
         for others in combinations(range(n + m), m):
             mark = others[a]
             below.append(mark - a)
+        tails = copy_evidence.tails(n, a, m)
         for k in range(n + 1):
             wanted = sum(count >= k for count in below) / len(below)
-            worst = max(worst, abs(copies.tail(k, n, a, m) - wanted))
-    return [equal("chance of so many copies, counted over all orders", FISHER, worst, 0, 1e-12)]
+            worst = max(worst, abs(tails[k].item() - wanted))
+    laws = [equal("chance of so many copies, counted over all orders", FISHER, worst, 0, 1e-12)]
+    return [*laws, _bins_order_by_order()]
+
+
+def _bins_order_by_order() -> Law:
+    """With thresholds at several of the others, p again, over all orders of both."""
+    n, m, marks = 5, 20, (0, 1)  # a sample is below the (mark + 1)-th of the others
+    others = copy_evidence.Known(
+        torch.arange(1.0, m + 1).double() / 64, torch.arange(1.0, m + 1).double(), m
+    )
+    every = [
+        tuple(sum(place - i <= mark for i, place in enumerate(mine)) for mark in marks)
+        for mine in combinations(range(n + m), n)
+    ]
+    # Fisher's test at either threshold, counted as well.
+    alone = [
+        {k: sum(counts[b] >= k for counts in every) / len(every) for k in range(n + 1)}
+        for b in range(len(marks))
+    ]
+
+    def evidence(counts: Sequence[int]) -> float:
+        return -sum(math.log(alone[b][k]) for b, k in enumerate(counts))
+
+    worst = 0.0
+    for first, second in ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (1, 3)):
+        ratio = torch.tensor([0.5] * first + [1.5] * (second - first)).double() / 64
+        found = copy_evidence.chance(ratio, n, others, 1e-3)
+        seen = evidence((first, second)) - 1e-9
+        wanted = sum(evidence(counts) >= seen for counts in every) / len(every)
+        worst = max(worst, abs(found - wanted))
+    return at_most(
+        "chance of so much evidence at two thresholds, counted over all orders",
+        FISHER,
+        worst,
+        0,
+        4 * math.sqrt(0.25 / copy_evidence.DRAWS),
+    )
 
 
 def shares_where_nobody_copies() -> list[Law]:
@@ -109,11 +146,12 @@ def shares_where_nobody_copies() -> list[Law]:
         at = (torch.rand(n, generator=draw) < 0.9).long()
         others = (torch.rand(m, generator=draw) < 0.3).long()
         mine, theirs = (
-            copies.Counted("", _ratios(rates[cell], draw), cell) for cell in (at, others)
+            copy_evidence.Counted("", _ratios(rates[cell], draw), cell) for cell in (at, others)
         )
-        share, _ = copies.expected(mine, [theirs], 0.1)
+        every = copy_evidence.known(mine, [theirs])
+        share = every.below(0.1) / every.count
         gaps.append((mine.near.ratio < 0.1).double().mean().item() - share)
-        alarms += copies.found(mine, [theirs]).alarm
+        alarms += copy_evidence.found(mine, [theirs]).alarm
     values = torch.tensor(gaps, dtype=torch.float64)
     error = values.std().item() / math.sqrt(trials)
     return [

@@ -13,28 +13,10 @@ without anybody copying is counted on A examples that are no copies,
     samples, weight 1/2                    against the other samples, where else A < n / 2
 
 Two of one set that are near are near to each other, and count once by their weights. All are
-counted in cells, sixteen by k-means (graphs: by the number of nodes), and weighed as samples lie
-in them, pi_c of the samples against A_c of the others,
-
-    R = sum_c pi_c a_c / A_c,       A = 1 / sum_c pi_c² / A_c,       a = R A,
-
-since of what a model leaves out nothing is to be said. Where k samples have a ratio below t,
-
-    p = P(K >= k),    K ~ Binomial(n, U),    U ~ Beta(a + 1, A - a),
-
-which is Fisher's exact test of a of A against k of n: U is the share below the (a + 1)-th of A.
-Samples with one nearest training example count once in k: an example that is repeated is no crowd
-of copies. Where one of the three kinds alone has significantly (1 %) more small ratios than the
-others together, as the training examples of 20 ladders cannot say what test ladders do, p is at
-least its own.
-
-t is .001, for exact copies (1 for graphs), then the smallest ratio of the A, and those of 0.2 and
-1 % of them; p is the least of these, times how many they are (Bonferroni). At p < .05 there is an
-*alarm*.
-
-The value is k / n - R at the t of the least p, at least 0, with the interval of a difference of
-two shares (Newcombe's, of Wilson's), which begins at 0 without an alarm. With one, k counts all
-samples below t. Copies whose ratio is above t are not in it: the share is so large at least.
+counted in cells, sixteen by k-means (graphs: by the number of nodes), and `copy_evidence` tests
+whether the samples have more small ratios than these have where the samples lie, at all thresholds
+together, .001, for exact copies (1 for graphs), among them. At p < .05 there is an *alarm*. The
+value is the share of samples below one threshold beyond what is expected there.
 
 What cannot be found: a copy with so much noise that new examples lie as near. Gaussian noise whose
 root mean square is half of the median distance of nearest neighbours moves the score of the best
@@ -43,19 +25,19 @@ test, one that knows an even density, by
     e sqrt(n V_d (d / pi)^(d/2) / ln 2)    standard deviations,
 
 V_d the volume of the unit ball, where a share e of n samples is copied: 0.8 in the plane for 1 %
-of 2,000, where 1.64 give an alarm half of the time; 3.2 in six dimensions, and more in images.
+of 2,000, where 1.64 give an alarm half of the time; 3.2 in six dimensions, and more in images. And
+how often ratios are small is known from A examples only: in eight dimensions, from 4,000 training
+and 1,000 test examples, nine of ten such thieves are found, and would be 199 of 200 if it were
+known without error.
 
 References:
     | Diffusion Probabilistic Models Generalize when They Fail to Memorize (Yoon et al., 2023)
     | A Non-Parametric Test to Detect Data-Copying in Generative Models (Meehan, Chaudhuri &
-      Dasgupta, 2020): cells, and samples against test examples
-    | Interval Estimation for the Difference Between Independent Proportions: Comparison of Eleven
-      Methods, method 10 (Newcombe, 1998)
+      Dasgupta, 2020)
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,186 +52,24 @@ from trilemma.core.graph import sizes
 from trilemma.core.noise import mix
 from trilemma.data.chemistry import to_smiles
 from trilemma.metrics.context import AT_ONCE, Context, Reference
+from trilemma.metrics.copy_evidence import EXACT, Counted, Finding, found
 from trilemma.metrics.copy_search import Nearest, Search, coordinates
 from trilemma.metrics.graphs import GraphReference
 from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured
 from trilemma.metrics.neighbours import CAP
-from trilemma.metrics.score import Exhibit, Score, wilson
+from trilemma.metrics.score import Exhibit, Score
 
-__all__ = ["ALARM", "METRICS", "Counted", "Finding", "found", "newcombe", "tail"]
+__all__ = ["METRICS"]
 
-EXACT = 1e-3
-"""Ratio below which a sample is an exact copy, up to rounding."""
-QUANTILES = (0.002, 0.01)
-"""Shares of those that are no copies whose ratios are thresholds."""
-ALARM = 0.05
-APART = 0.01
-"""Level at which one kind of them is taken to have more small ratios than the others."""
-HELD = 2000
-"""Test examples, and training examples, on which small ratios are counted at most."""
+HELD = 4000
+"""Test examples, and training examples, on which small ratios are counted at most; half as many
+where each is compared at nine places."""
 FEWEST = 20
 """Training examples, and samples, at least."""
 CELLS, ROUNDS = 16, 10
 """Cells, and rounds of k-means that make them."""
-LEAST = 0.5
-"""Weight that a cell has at least."""
 SHOWN = 10
 """Suspects that are shown at most."""
-
-
-@dataclass(frozen=True)
-class Counted:
-    """Examples with their ratios: samples, or some that are no copies."""
-
-    name: str
-    near: Nearest
-    cell: Int[Tensor, " Q"]
-    weight: float = 1.0
-    """Of each example; 1/2 where two of one set are near to each other."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What is said of a set of samples."""
-
-    value: float
-    low: float
-    high: float
-    p: float
-    """Of the least threshold, times the number of thresholds."""
-    threshold: float
-    below: int
-    """Samples with a ratio below it."""
-    distinct: int
-    """Training examples to which these are nearest."""
-    expected: float
-    """R, the share that is expected below it."""
-    known: float
-    """A, how many examples that are no copies this is known from."""
-    suspects: Int[Tensor, " S"]
-    """Samples below it, the nearest to each training example, in order; none without an alarm."""
-
-    @property
-    def alarm(self) -> bool:
-        """Tell whether there are more copies than chance makes."""
-        return self.p < ALARM
-
-
-def tail(k: int, n: int, a: float, known: float) -> float:
-    """Return P(K >= k) of K ~ Binomial(n, U), U ~ Beta(a + 1, known - a).
-
-    >>> round(tail(1, 2, 0, 2), 4), tail(0, 5, 1, 3), tail(3, 4, 2, 2)
-    (0.5, 1.0, 1.0)
-
-    Of two samples and two others, one of the samples is the first of four with a chance of 2 / 4.
-    """
-    if k <= 0 or known - a <= 0:
-        return 1.0
-    j = torch.arange(k, n + 1, dtype=torch.float64)
-    one, other = a + 1, known - a
-
-    def log_beta(x: Tensor | float, y: Tensor | float) -> Tensor:
-        p, q = torch.as_tensor(x).double(), torch.as_tensor(y).double()
-        return torch.lgamma(p) + torch.lgamma(q) - torch.lgamma(p + q)
-
-    choose = -log_beta(j + 1, n - j + 1) - math.log(n + 1)
-    terms = choose + log_beta(j + one, n - j + other) - log_beta(one, other)
-    return min(1.0, terms.logsumexp(0).exp().item())
-
-
-def newcombe(p: float, n: float, q: float, m: float) -> tuple[float, float]:
-    """Return the 95 % interval of p - q, shares of n and of m.
-
-    >>> [round(end, 4) for end in newcombe(56 / 70, 70, 48 / 80, 80)]
-    [0.0524, 0.3339]
-    """
-    (l1, u1), (l2, u2) = wilson(p, n), wilson(q, m)
-    low = math.hypot(p - l1, u2 - q)
-    return p - q - low, p - q + math.hypot(u1 - p, q - l2)
-
-
-def expected(samples: Counted, others: Sequence[Counted], t: float) -> tuple[float, float]:
-    """Return R and A of a threshold: the share expected below it, and of how many it is known."""
-    count = 1 + max(int(one.cell.max()) for one in (samples, *others))
-    share = torch.bincount(samples.cell, minlength=count).double() / len(samples.cell)
-    total, below = (torch.zeros(count, dtype=torch.float64) for _ in range(2))
-    for one in others:
-        total += one.weight * torch.bincount(one.cell, minlength=count)
-        below += one.weight * torch.bincount(one.cell[one.near.ratio < t], minlength=count)
-    total = total.clamp_min(LEAST)
-    return (share * below / total).sum().item(), 1 / (share.square() / total).sum().item()
-
-
-def thresholds(others: Sequence[Counted], first: float = EXACT) -> list[float]:
-    """Return the ratios below which samples are counted: `first`, and those that are near 0."""
-    ratio = torch.cat([one.near.ratio for one in others])
-    weight = torch.cat([torch.full_like(one.near.ratio, one.weight) for one in others])
-    ordered, order = ratio.sort()
-    upto = weight[order].cumsum(0) / weight.sum()
-    at = [0, *(int((upto < share).sum()) for share in QUANTILES)]
-    marks = {ordered[min(i, len(ordered) - 1)].item() for i in at}
-    return [first, *sorted(mark for mark in marks if EXACT < mark < 1)]
-
-
-def _chance(k: int, samples: Counted, others: Sequence[Counted], t: float) -> float:
-    """Return p of one threshold."""
-    n = len(samples.cell)
-
-    def by(some: Sequence[Counted]) -> float:
-        share, known = expected(samples, some, t)
-        return tail(k, n, share * known, known)
-
-    p = by(others)
-    if p >= ALARM or len(others) < 2:
-        return p
-    for one in others:
-        low, of = _below(one, t)
-        rest = [_below(other, t) for other in others if other is not one]
-        a, known = (sum(part) for part in zip(*rest, strict=True))
-        if low > 0 and tail(math.ceil(low), math.ceil(of), a, known) < APART:
-            p = max(p, by([one]))
-    return p
-
-
-def _below(one: Counted, t: float) -> tuple[float, float]:
-    below = int((one.near.ratio < t).sum())
-    return one.weight * below, one.weight * len(one.cell)
-
-
-def found(samples: Counted, others: Sequence[Counted], first: float = EXACT) -> Finding:
-    """Say how many of the samples are copies, beyond what the others show.
-
-    Arguments:
-        samples: n of them, n > 0.
-        others: Examples that are no copies, by kind.
-        first: The threshold that does not depend on them.
-    """
-    n, near = len(samples.cell), samples.near
-    marks = thresholds(others, first)
-    distinct = [len(near.row[near.ratio < t].unique()) for t in marks]
-    chances = [_chance(k, samples, others, t) for k, t in zip(distinct, marks, strict=True)]
-    best = min(range(len(marks)), key=chances.__getitem__)
-    t, p = marks[best], min(1.0, len(marks) * chances[best])
-    below = int((near.ratio < t).sum())
-    share, known = expected(samples, others, t)
-    seen = (below if p < ALARM else distinct[best]) / n
-    low, high = newcombe(seen, n, share, known)
-    suspects: dict[int, int] = {}
-    for i in near.ratio.argsort(stable=True)[: below if p < ALARM else 0].tolist():
-        suspects.setdefault(int(near.row[i]), i)
-    value = max(0.0, seen - share)
-    return Finding(
-        value,
-        min(max(0.0, low), value) if p < ALARM else 0.0,
-        max(0.0, min(1.0, high)),
-        p,
-        t,
-        below,
-        distinct[best],
-        share,
-        known,
-        torch.tensor(list(suspects.values()), dtype=torch.long),
-    )
 
 
 def cells(
@@ -285,10 +105,12 @@ class _Known:
 def _known(reference: Reference) -> _Known:
     data = reference.data
     train, test = data.train.x, data.test.x
-    search = Search(train, coordinates(data.domain, train))
+    places = coordinates(data.domain, train)
+    search = Search(train, places)
+    held = HELD if places.views(train[:1]).shape[1] == 1 else HELD // 2
     rows, tests = (
         torch.randperm(len(x), generator=torch.Generator().manual_seed(mix(reference.seed, name)))[
-            :HELD
+            :held
         ]
         for name, x in (("held back", train), ("unseen", test))
     )
@@ -467,7 +289,7 @@ def _protocol(
         f"isomorphic to a graph that is there once, and of which less than {it.threshold:.3g} of "
         "the training graphs are larger"
         if graph
-        else f"distance to the nearest below {it.threshold:.3g} of that to the fourth nearest"
+        else f"distance to the nearest below {it.threshold:.3g} of that to the eighth nearest"
     )
     counted = ", ".join(
         f"{int((one.near.ratio < it.threshold).sum())} of {len(one.cell)} {one.name}"

@@ -1,15 +1,15 @@
 r"""How near an example lies to one training example alone, in the data's own coordinates.
 
-    ratio(y) = d(y, x_1) / d(y, x_4)
+    ratio(y) = d(y, x_1) / d(y, x_8)
 
 with x_1, x_2, … the training examples in the order of their distance to y. It is 0 of a copy, and
 1 of what is in the training set twice (d(y, x_2) = 0): data repeat it by themselves. It has no
 unit, and where points lie evenly around y in d dimensions
 
-    P(ratio < t) = 1 - (1 - t^d)³,
+    P(ratio < t) = 1 - (1 - t^d)⁷,
 
 whatever their density: the volumes of the balls that reach to them are the arrivals of a Poisson
-process, and the three before the fourth are uniform given the fourth. So it is of a model that
+process, and the seven before the eighth are uniform given the eighth. So it is of a model that
 draws too widely or leaves modes out as of a right one, as long as what it draws is spread smoothly
 over the distances of training examples.
 
@@ -23,7 +23,7 @@ length of what they leave out,
 
     |a - b|² >= |P a - P b|² + (|a - P a| - |b - P b|)²,
 
-choose eight candidates, whose distances are computed in full.
+choose sixteen candidates, whose distances are computed in full.
 
 Reference:
     Diffusion Probabilistic Models Generalize when They Fail to Memorize (Yoon, Choi, Kwon & Ryu,
@@ -45,11 +45,11 @@ from trilemma.metrics.point_cloud_features import describe
 
 __all__ = ["Coordinates", "Nearest", "Search", "coordinates"]
 
-NEIGHBOURS = 4
+NEIGHBOURS = 8
 """The distance to which of the nearest is the measure of the first."""
 COMPONENTS = 64
 """Coordinates in which candidates are chosen; with no more than these the search is exact."""
-CANDIDATES = 8
+CANDIDATES = 16
 """Training examples whose distance is computed in full."""
 BASIS = 1024
 """Training examples of which the principal components are."""
@@ -74,7 +74,7 @@ class Nearest:
     """The nearest training example of each of Q examples."""
 
     ratio: Float[Tensor, " Q"]
-    """Distance to it over that to the fourth nearest, in [0, 1]."""
+    """Distance to it over that to the eighth nearest, in [0, 1]."""
     row: Int[Tensor, " Q"]
     """Which it is."""
 

@@ -1,0 +1,278 @@
+r"""Whether small ratios are more than unseen data have: a test of all thresholds at once.
+
+Of n samples and of examples that are no copies a ratio in [0, 1] is known, 0 for a copy. The
+examples count in cells, weighed as the samples lie in them: pi_c of the samples against A_c of the
+others,
+
+    R(t) = sum_c pi_c a_c(t) / A_c,       A = 1 / sum_c pi_c² / A_c,       a(t) = A R(t),
+
+since of what a model leaves out nothing is to be said. So they are A examples, of which a(t) have
+a ratio below t. Thresholds t_1 < … < t_B stand where a is 0, 1, 2, 4, … up to a sixteenth of A.
+Whatever the law of the ratios, where both have it the shares between the order statistics of A
+examples are those of a Dirichlet law, and the samples between them a draw from it,
+
+    U ~ Dirichlet(a(t_1) + 1, a(t_2) - a(t_1), …, A - a(t_B)),      K ~ Multinomial(n, U).
+
+Of each threshold alone Fisher's exact test speaks, of a of A against k of n,
+
+    p_b = P(K_1 + … + K_b >= k_b),      U_1 + … + U_b ~ Beta(a(t_b) + 1, A - a(t_b)),
+
+of all together his sum S = -Σ_b ln p_b, whose law is drawn, since counts below one threshold are
+below the next: p is the share of 10,000 draws in which S is as large. Samples with one nearest
+training example count once, by the smallest of their ratios: what is repeated is no crowd of
+copies. Where one kind of the others alone has significantly (.3 %) more small ratios than the rest
+together, as the training examples of 20 ladders cannot say what test ladders do, p is at least its
+own.
+
+The value is k / n - R at the threshold where that test of k samples says most, at least 0, with
+the interval of a difference of two shares (Newcombe's, of Wilson's), which begins at 0 without an
+alarm. With one, k counts all samples below it. Copies whose ratio is above are not in it: the
+share is so large at least.
+
+References:
+    | On the Interpretation of χ² from Contingency Tables, and the Calculation of P (Fisher, 1922)
+    | Statistical Methods for Research Workers, §21.1 (Fisher, 1932): the sum
+    | A Non-Parametric Test to Detect Data-Copying in Generative Models (Meehan, Chaudhuri &
+      Dasgupta, 2020): cells, and samples against test examples
+    | Interval Estimation for the Difference Between Independent Proportions: Comparison of Eleven
+      Methods, method 10 (Newcombe, 1998)
+    | Mathematical Statistics, §8.7 (Wilks, 1962): shares between order statistics
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from trilemma.metrics.copy_search import Nearest
+from trilemma.metrics.score import wilson
+
+__all__ = ["ALARM", "EXACT", "Counted", "Finding", "chance", "found", "newcombe", "tails"]
+
+EXACT = 1e-3
+"""Ratio below which a sample is an exact copy, up to rounding."""
+ALARM = 0.05
+APART = 0.003
+"""Level at which one kind of the others is taken to have more small ratios than the rest."""
+MARKS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+"""Examples below the thresholds."""
+DEEPEST = 1 / 16
+"""Share of the examples below a threshold at most, but for one that is given."""
+DRAWS = 10_000
+LEAST = 0.5
+"""Weight that a cell has at least."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Examples with their ratios: samples, or some that are no copies."""
+
+    name: str
+    near: Nearest
+    cell: Int[Tensor, " Q"]
+    weight: float = 1.0
+    """Of each example; 1/2 where two of one set are near to each other."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is said of a set of samples."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    """Of all thresholds together."""
+    threshold: float
+    """The one at which samples are counted."""
+    below: int
+    """Samples with a ratio below it."""
+    distinct: int
+    """Training examples to which these are nearest."""
+    expected: float
+    """R, the share that is expected below it."""
+    known: float
+    """A, how many examples that are no copies this is known from."""
+    suspects: Int[Tensor, " S"]
+    """Samples below it, the nearest to each training example, in order; none without an alarm."""
+
+    @property
+    def alarm(self) -> bool:
+        """Tell whether there are more copies than chance makes."""
+        return self.p < ALARM
+
+
+def tails(n: int, a: float, known: float) -> Float[Tensor, " n+1"]:
+    """Return P(K >= k) for k = 0 … n, of K ~ Binomial(n, U), U ~ Beta(a + 1, known - a).
+
+    >>> tails(2, 0, 2).mul(6).round().tolist()
+    [6.0, 3.0, 1.0]
+
+    Of two samples and two others, one of the samples is the first of four with a chance of 2 / 4,
+    and both before the others with one of 1 / 6.
+    """
+    if known - a <= 0:
+        return torch.ones(n + 1, dtype=torch.float64)
+    j = torch.arange(n + 1, dtype=torch.float64)
+    one, other = a + 1, known - a
+
+    def log_beta(x: Tensor | float, y: Tensor | float) -> Tensor:
+        p, q = torch.as_tensor(x).double(), torch.as_tensor(y).double()
+        return torch.lgamma(p) + torch.lgamma(q) - torch.lgamma(p + q)
+
+    choose = -log_beta(j + 1, n - j + 1) - math.log(n + 1)
+    terms = choose + log_beta(j + one, n - j + other) - log_beta(one, other)
+    upwards = terms.exp().flip(0).cumsum(0).flip(0).clamp(1e-300, 1)
+    return torch.where(j > 0, upwards, torch.ones_like(j))
+
+
+def newcombe(p: float, n: float, q: float, m: float) -> tuple[float, float]:
+    """Return the 95 % interval of p - q, shares of n and of m.
+
+    >>> [round(end, 4) for end in newcombe(56 / 70, 70, 48 / 80, 80)]
+    [0.0524, 0.3339]
+    """
+    (l1, u1), (l2, u2) = wilson(p, n), wilson(q, m)
+    low = math.hypot(p - l1, u2 - q)
+    return p - q - low, p - q + math.hypot(u1 - p, q - l2)
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the others say of where samples lie.
+
+    Arguments:
+        ratio: Of all others, in ascending order.
+        upto: How many of A have at most this ratio.
+        count: A. Of what lies in cells of the samples alone nothing is known.
+    """
+
+    ratio: Float[Tensor, " M"]
+    upto: Float[Tensor, " M"]
+    count: float
+
+    def below(self, t: float) -> float:
+        """Return a(t)."""
+        at = int(torch.searchsorted(self.ratio, t))
+        return self.upto[at - 1].item() if at else 0.0
+
+    def thresholds(self, first: float) -> list[float]:
+        """Return t_1 < … < t_B: `first`, and ratios below which 0, 1, 2, … of A lie.
+
+        Of thresholds below which as many lie the largest stands.
+        """
+        marks = [mark for mark in MARKS if mark <= max(1, DEEPEST * self.count)]
+        at = torch.searchsorted(self.upto, torch.tensor(marks).double() + 1e-9)
+        steps = {t for t in self.ratio[at.clamp_max(len(self.ratio) - 1)].tolist() if t < 1}
+        kept: dict[float, float] = {self.below(t): t for t in sorted(steps | {first})}
+        return sorted(kept.values())
+
+
+def known(samples: Counted, others: Sequence[Counted]) -> Known:
+    """Weigh the others as the samples lie in cells."""
+    count = 1 + max(int(one.cell.max()) for one in (samples, *others))
+    share = torch.bincount(samples.cell, minlength=count).double() / len(samples.cell)
+    total = torch.zeros(count, dtype=torch.float64)
+    for one in others:
+        total += one.weight * torch.bincount(one.cell, minlength=count)
+    total = total.clamp_min(LEAST)
+    size = 1 / (share.square() / total).sum().item()
+    weight = torch.cat([size * one.weight * (share / total)[one.cell] for one in others])
+    ratio, order = torch.cat([one.near.ratio for one in others]).sort(stable=True)
+    return Known(ratio, weight[order].cumsum(0), size)
+
+
+def _firsts(near: Nearest) -> Float[Tensor, " D"]:
+    """Return the least ratio of the samples that are nearest to each training example."""
+    rows, at = near.row.unique(return_inverse=True)
+    least = near.ratio.new_full((len(rows),), 2.0)
+    return least.scatter_reduce(0, at, near.ratio, "amin")
+
+
+def chance(
+    ratio: Float[Tensor, " D"], n: float, others: Known, first: float, weight: float = 1.0
+) -> float:
+    """Return p of all thresholds together.
+
+    Arguments:
+        ratio: Ratios that are counted.
+        n: Of how many they are, by their weights.
+        others: What they are held against.
+        first: The threshold that does not depend on them.
+        weight: Of each that is counted.
+    """
+    size = round(n)
+    marks = others.thresholds(first)
+    below = [others.below(t) for t in marks]
+    parts = np.diff(np.array([-1.0, *below, others.count]))
+    if parts[-1] <= 0:
+        return 1.0
+    logs = [-tails(size, a, others.count).log().numpy() for a in below]
+    seen = sum(log[int(weight * (ratio < t).sum())] for log, t in zip(logs, marks, strict=True))
+    draw = np.random.default_rng(0)
+    counts = draw.multinomial(size, draw.dirichlet(parts, DRAWS))[:, :-1].cumsum(1)
+    drawn = sum(log[counts[:, b]] for b, log in enumerate(logs))
+    return (1 + int((drawn >= seen - 1e-9).sum())) / (1 + DRAWS)
+
+
+def _together(samples: Counted, others: Sequence[Counted], first: float) -> float:
+    """Return p, against all others or against the kind of them that has the most."""
+    ratio, n = _firsts(samples.near), len(samples.cell)
+    p = chance(ratio, n, known(samples, others), first)
+    if p >= ALARM or len(others) < 2:
+        return p
+    for one in others:
+        rest = [_in_one_cell(other) for other in others if other is not one]
+        size = one.weight * len(one.cell)
+        against = known(_in_one_cell(one), rest)
+        if chance(one.near.ratio, size, against, first, one.weight) < APART:
+            p = max(p, chance(ratio, n, known(samples, [one]), first))
+    return p
+
+
+def _in_one_cell(one: Counted) -> Counted:
+    return Counted(one.name, one.near, torch.zeros_like(one.cell), one.weight)
+
+
+def found(samples: Counted, others: Sequence[Counted], first: float = EXACT) -> Finding:
+    """Say how many of the samples are copies, beyond what the others show.
+
+    Arguments:
+        samples: n of them, n > 0.
+        others: Examples that are no copies, by kind.
+        first: The threshold that does not depend on them.
+    """
+    n, near = len(samples.cell), samples.near
+    p, every, firsts = _together(samples, others, first), known(samples, others), _firsts(near)
+    size = every.count
+
+    def most(t: float) -> float:
+        return tails(n, every.below(t), size)[int((firsts < t).sum())].item()
+
+    t = min(sorted({first, *every.thresholds(first)}), key=most)
+    below, distinct = int((near.ratio < t).sum()), int((firsts < t).sum())
+    share = every.below(t) / size
+    seen = (below if p < ALARM else distinct) / n
+    low, high = newcombe(seen, n, share, size)
+    suspects: dict[int, int] = {}
+    for i in near.ratio.argsort(stable=True)[: below if p < ALARM else 0].tolist():
+        suspects.setdefault(int(near.row[i]), i)
+    value = max(0.0, seen - share)
+    return Finding(
+        value,
+        min(max(0.0, low), value) if p < ALARM else 0.0,
+        max(0.0, min(1.0, high)),
+        p,
+        t,
+        below,
+        distinct,
+        share,
+        size,
+        torch.tensor(list(suspects.values()), dtype=torch.long),
+    )
