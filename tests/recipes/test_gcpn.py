@@ -17,6 +17,7 @@ from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.properties import expression
 from trilemma.drawing import write_found
 from trilemma.families.ppo import PPO, BehaviourCloning, Settings
+from trilemma.networks import relational
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.judging import judge_run
 from trilemma.recipes.runs import begin, go_on, load, untrained
@@ -227,6 +228,45 @@ def test_the_adversarial_critic_is_a_player(data, tmp_path):
     assert any("critic/loss" in e.values for e in events if e.kind == "step")
 
 
+def test_a_sum_over_atoms_is_seen():
+    """Two molecules of the same atoms, in the same shares, differ by their sizes alone."""
+    h = torch.ones(2, 4, 3)
+    x = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    x[0, 0, 0] = x[1, range(4), range(4)] = 1
+    one, four = relational.pooled(h * (x.diagonal(dim1=1, dim2=2) > 0)[..., None], x)
+    assert torch.equal(one[:6], four[:6])
+    assert torch.equal(4 * one[6:], four[6:])
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({"reward": "qed"}, (256, 0.5, 0.03, 0.03, 0.25)),
+        ({"reward": "qed", "oracle_calls": 9}, (32, 4, 1.0, 0.01, 1.0)),
+        ({"reward": "plogp", "improve": True}, (32, 4, 1.0, 0.01, 1.0)),
+        ({"adversarial": 1.0}, (32, 4, 1.0, 0.01, 1.0)),
+        (
+            {"reward": "qed", "episodes": 8, "epochs": 2, "expert": 0.0, "entropy": 0.0},
+            (8, 2, 0.0, 0.0, 0.25),
+        ),
+    ],
+)
+def test_the_pace_is_that_of_the_budget_and_of_what_is_said(data, fields, wanted):
+    """And the policy's optimiser goes by it."""
+    made = CATALOG["gcpn"](**({"width": 16, "layers": 2} | fields))
+    stage = made.stages(untrained(made, data.domain, 0), data, 0)[-1]
+    settings = stage.model.settings
+    stream = stage.stream()
+    found = (
+        stream._episodes,
+        stream._batches / max(1, round(20 * stream._episodes / 512)),
+        settings.expert_weight,
+        settings.entropy_weight,
+        stage.model.objectives()[0].rate,
+    )
+    assert found == wanted
+
+
 def test_atoms_are_capped(data):
     policy = untrained(recipe(atoms=5), data.domain, 0)
     assert int(sizes(policy.sample(50, noise=Noise.of(0, 50))).max()) <= 5
@@ -243,6 +283,8 @@ def test_atoms_are_capped(data):
         ({"cloning": 1.0}, "from 0 to below 1"),
         ({"children": -1}, "--children takes 0 or more"),
         ({"width": 0}, "--width takes 1 or more"),
+        ({"episodes": -1}, "--episodes takes 0 or more"),
+        ({"expert": -2.0}, "--expert takes 0 or more"),
         ({"improve": True}, "there is none; try plogp"),
         ({"improve": True, "reward": "qed", "similarity": 2.0}, "it is from 0 to 1"),
         ({"improve": True, "reward": "qed", "asked": 0}, "takes 1 or more --asked"),

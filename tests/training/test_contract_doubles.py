@@ -231,3 +231,29 @@ def test_a_player_is_told_which_update_it_makes_and_how_much_is_done():
     for _ in range(3):
         trainer.step()
     assert told == [(0, 0.0), (1, 0.0), (2, 0.25), (3, 0.25), (4, 0.5), (5, 0.5)]
+
+
+def test_an_objective_takes_its_share_of_the_learning_rate():
+    """By a quarter of the rate its first update goes a quarter as far."""
+    gone = []
+    for rate in (1.0, 0.25):
+        model, (stage,) = build("variational")
+        (only,) = model.objectives()
+        stage.model.objectives = lambda only=only, rate=rate: [
+            dataclasses.replace(only, rate=rate)
+        ]
+        before = [p.detach().clone() for p in only.parameters]
+        trainer = Trainer(
+            model,
+            stage,
+            stage.stream(),
+            Settings(warmup=0),
+            device=CPU,
+            precision=Precision("fp32", False, ""),
+            total=4,
+        )
+        trainer.step()
+        gone.append([p.detach() - old for p, old in zip(only.parameters, before, strict=True)])
+    assert any(float(whole.abs().max()) > 0 for whole in gone[0])
+    for whole, part in zip(*gone, strict=True):
+        torch.testing.assert_close(part, whole / 4, rtol=1e-4, atol=1e-8)

@@ -88,6 +88,8 @@ class Objective(Generic[B]):
     whole: Callable[[B], B] | None = None
     """What becomes of a fresh batch, on the device, before processes and parts share its rows: for
     what has to see all of them, such as a pairing. Pure as the loss is."""
+    rate: float = 1.0
+    """Share of the learning rate that it takes."""
 
 
 class Model(nn.Module, ABC, Generic[B, X]):

@@ -71,6 +71,8 @@ class Settings:
     """lambda of the advantages."""
     expert_weight: float = 0.0
     """Weight of the cloning loss of the expert examples of a batch."""
+    rate: float = 1.0
+    """Share of the learning rate that the policy takes."""
     target_kl: float = 0.0
     """Divergence from the policy that acted at which its transitions are left; 0: never."""
 
@@ -244,7 +246,8 @@ class PPO(Model[T, Tensor], Generic[T]):
 
     def objectives(self) -> Sequence[Objective[T]]:
         """Return the policy, and its critic where there is one."""
-        players = [Objective("policy", self._loss, list(self.policy.network.parameters()))]
+        own = list(self.policy.network.parameters())
+        players = [Objective("policy", self._loss, own, rate=self.settings.rate)]
         if self.policy.critic is not None:
             own = list(self.policy.critic.parameters())
             players.append(Objective("critic", self._critic_loss, own, again=True))

@@ -5,7 +5,8 @@ With A_b[i, j] = 1 where atoms i and j share a bond of order b, and h a vector a
     m_i^b = sum_j A_b[i, j] h_j,       g = mean of h over the atoms that are there
     h_i <- h_i + W_2 relu(norm(W_1 [h_i, m_i^1, m_i^2, m_i^3, g]))
 
-and with z = [mean, largest] of h over the atoms of a molecule the heads are
+and with z = [mean, largest, sum / 20] of h over the atoms of a molecule, since what is sought may
+be a sum over atoms, such as logP or the weight, the heads are
 
     stop           MLP(z)
     first_i        MLP([h_i, z])
@@ -127,11 +128,13 @@ def _spread(
     return wide.unflatten(0, (batch, room))
 
 
-def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B 2H"]:
-    """Return mean and largest of a molecule's embeddings, which do not grow with its size."""
+def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B 3H"]:
+    """Return mean, largest and sum over twenty of a molecule's embeddings."""
     here = present(x)
-    mean = h.sum(1) / here.sum(1, keepdim=True).clamp_min(1)
-    return torch.cat([mean, torch.where(here[..., None], h, -torch.inf).amax(1)], 1)
+    total = h.sum(1)
+    mean = total / here.sum(1, keepdim=True).clamp_min(1)
+    largest = torch.where(here[..., None], h, -torch.inf).amax(1)
+    return torch.cat([mean, largest, total / 20], 1)
 
 
 class MoleculeHeads(nn.Module):
@@ -150,33 +153,33 @@ class MoleculeHeads(nn.Module):
         super().__init__()
         self.elements = elements
         self.embedding = RelationalEmbedding(feature_count(elements), width, layers)
-        self.stop_head = _perceptron(2 * width, width, 2)
-        self.first_head = _perceptron(3 * width, width, 1)
-        self.second_head = _perceptron(4 * width, width, 1)
-        self.new_head = _perceptron(3 * width, width, elements)
-        self.bond_head = _perceptron(4 * width, width, BOND_ORDERS)
+        self.stop_head = _perceptron(3 * width, width, 2)
+        self.first_head = _perceptron(4 * width, width, 1)
+        self.second_head = _perceptron(5 * width, width, 1)
+        self.new_head = _perceptron(4 * width, width, elements)
+        self.bond_head = _perceptron(5 * width, width, BOND_ORDERS)
         self.element = nn.Embedding(elements, width)
-        self.value_head = _perceptron(2 * width, width, 1) if valued else None
+        self.value_head = _perceptron(3 * width, width, 1) if valued else None
 
     def forward(
         self, x: UInt8[Tensor, "B N N"], free: Int[Tensor, "B N"], latest: Int[Tensor, " B"]
-    ) -> tuple[Float[Tensor, "B N H"], Float[Tensor, "B 2H"]]:
+    ) -> tuple[Float[Tensor, "B N H"], Float[Tensor, "B 3H"]]:
         """Return embeddings of atoms, and of whole molecules."""
         h = self.embedding(x, atom_features(x, free, latest, self.elements))
         return h, pooled(h, x).to(h.dtype)
 
-    def stop(self, z: Float[Tensor, "B 2H"]) -> Float[Tensor, "B 2"]:
+    def stop(self, z: Float[Tensor, "B 3H"]) -> Float[Tensor, "B 2"]:
         """Return logits of going on and of stopping."""
         return self.stop_head(z).float()
 
-    def first(self, h: Float[Tensor, "B N H"], z: Float[Tensor, "B 2H"]) -> Float[Tensor, "B N"]:
+    def first(self, h: Float[Tensor, "B N H"], z: Float[Tensor, "B 3H"]) -> Float[Tensor, "B N"]:
         """Return the logit of each atom to be the first."""
         return _of_atoms(self.first_head, h, z)
 
     def second(
         self,
         h: Float[Tensor, "B N H"],
-        z: Float[Tensor, "B 2H"],
+        z: Float[Tensor, "B 3H"],
         first: Int[Tensor, " B"],
     ) -> Float[Tensor, "B M"]:
         """Return the logit of each atom, and of each element of a new one: M = N + K."""
@@ -188,7 +191,7 @@ class MoleculeHeads(nn.Module):
     def bond(
         self,
         h: Float[Tensor, "B N H"],
-        z: Float[Tensor, "B 2H"],
+        z: Float[Tensor, "B 3H"],
         first: Int[Tensor, " B"],
         second: Int[Tensor, " B"],
     ) -> Float[Tensor, "B 3"]:
@@ -204,7 +207,7 @@ class MoleculeHeads(nn.Module):
         other = torch.where((second < 0)[:, None], new, _taken(h, second.clamp_min(0)))
         return self.bond_head(torch.cat([_taken(h, first), other, z], 1)).float()
 
-    def value(self, z: Float[Tensor, "B 2H"]) -> Float[Tensor, " B"]:
+    def value(self, z: Float[Tensor, "B 3H"]) -> Float[Tensor, " B"]:
         """Return what is expected to be gained from here."""
         if self.value_head is None:
             return torch.zeros(len(z), device=z.device)
@@ -224,7 +227,7 @@ class MoleculeCritic(nn.Module):
         super().__init__()
         self.elements = elements
         self.embedding = RelationalEmbedding(feature_count(elements), width, layers)
-        self.score = _perceptron(2 * width, width, 1)
+        self.score = _perceptron(3 * width, width, 1)
 
     def forward(self, x: UInt8[Tensor, "B N N"], free: Int[Tensor, "B N"]) -> Float[Tensor, " B"]:
         """Return a logit of each molecule, higher where it looks more real."""

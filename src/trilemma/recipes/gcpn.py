@@ -36,6 +36,26 @@ STATES = 4
 """States on the way to each molecule of a batch, of cloning."""
 CLONED = 1000
 """Updates of cloning where calls of an oracle are the budget."""
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a policy learns where nothing else is said."""
+
+    episodes: int
+    epochs: float
+    expert: float
+    entropy: float
+    rate: float
+    """Share of the learning rate."""
+
+
+BY_CALLS = Pace(32, 4, 1.0, 0.01, 1.0)
+"""Where calls of an oracle are the budget: what was asked is learnt from again and again. So too
+where a critic alone says what molecules are worth."""
+BY_TIME = Pace(256, 0.5, 0.03, 0.03, 0.25)
+"""Where a reward may be asked as often as one likes: many episodes, few updates on each
+collection."""
 LOWEST, LOOKED, EACH = 100, 10_000, 200
 """Molecules that are given where none are, molecules of the test part that are looked at for them,
 and calls for each."""
@@ -76,24 +96,28 @@ class MoleculeReinforced(Recipe):
     adversarial: float = 0.0
     """Weight of a critic's reward, which tells molecules that are built from the data."""
     expert: float = 1.0
-    """Weight of the experts' loss in reinforcement, beside the reward's."""
+    """Weight of the experts' loss in reinforcement, in units of the usual: 1 beside the reward's
+    where calls of an oracle are the budget, else .03."""
     replay: bool = True
     """Whether the best that were found are the experts of reinforcement; else the data are."""
     children: int = 1024
     """Children of the best that a genetic proposer makes for each collection; 0: none."""
     asked: int = 128
     """Molecules of each collection, of the policy's and the proposer's, that a surrogate of the
-    oracle chooses to be asked; 0: no surrogate, all are asked."""
-    episodes: int = 32
-    """Molecules that the policy builds for each collection."""
-    epochs: int = 4
-    """How often the transitions of a collection are learnt from."""
+    oracle chooses to be asked where its calls are the budget; 0: no surrogate, all are asked."""
+    episodes: int = 0
+    """Molecules that the policy builds for each collection; 0: 32 where calls of an oracle are the
+    budget, else 256."""
+    epochs: float = 0.0
+    """How often the transitions of a collection are learnt from; 0: 4 times where calls of an
+    oracle are the budget, else half of them."""
     clip_ratio: float = 0.2
     """How far the policy may go from the one that acted, as a ratio of probabilities."""
     target_kl: float = 0.03
     """Divergence from the policy that acted at which it plays anew; 0: only after all epochs."""
-    entropy: float = 0.01
-    """Weight of the policy's entropy."""
+    entropy: float = 1.0
+    """Weight of the policy's entropy, in units of the usual: .01 where calls of an oracle are the
+    budget, else .03."""
     start: str = ""
     """SMILES with which episodes begin, such as a scaffold, with commas between, or a file of
     molecules; empty: a carbon."""
@@ -124,7 +148,7 @@ class MoleculeReinforced(Recipe):
             calls = self._calls_each * (len(self._starts()) or LOWEST)
         if not calls:
             return 0
-        asked = self.asked or max(1, self.episodes // 2 + self.children)
+        asked = self.asked or max(1, self._pace.episodes // 2 + self.children)
         return self._cloned + self._batches * math.ceil(2 * calls / asked)
 
     @property
@@ -140,7 +164,25 @@ class MoleculeReinforced(Recipe):
     @property
     def _batches(self) -> int:
         """Return the batches of a collection: about twenty transitions a molecule."""
-        return self.epochs * max(1, round(20 * self.episodes / (8 * self.batch)))
+        pace = self._pace
+        return max(1, round(pace.epochs * max(1, round(20 * pace.episodes / (8 * self.batch)))))
+
+    @property
+    def _is_by_calls(self) -> bool:
+        """Tell whether calls of an oracle are the budget."""
+        return bool(self.oracle_calls) or self.improve
+
+    @property
+    def _pace(self) -> Pace:
+        """Return how the policy learns, by the fields where they say it."""
+        usual = BY_TIME if self.reward and not self._is_by_calls else BY_CALLS
+        return Pace(
+            self.episodes or usual.episodes,
+            self.epochs or usual.epochs,
+            usual.expert * self.expert,
+            usual.entropy * self.entropy,
+            usual.rate,
+        )
 
     @property
     def is_reinforced(self) -> bool:
@@ -192,8 +234,9 @@ class MoleculeReinforced(Recipe):
         settings = Settings(
             clip=self.clip_ratio,
             target_kl=self.target_kl,
-            entropy_weight=self.entropy,
-            expert_weight=self.expert,
+            entropy_weight=self._pace.entropy,
+            expert_weight=self._pace.expert,
+            rate=self._pace.rate,
         )
         learner: PPO[MoleculeTransitions] = PPO(model, settings)
 
@@ -249,7 +292,7 @@ class MoleculeReinforced(Recipe):
         return Rollouts(
             collect,
             MoleculeTransitions,
-            episodes=self.episodes,
+            episodes=self._pace.episodes,
             batch=8 * self.batch,
             batches=self._batches,
             seed=seed,
@@ -278,7 +321,7 @@ class MoleculeReinforced(Recipe):
             most=model.most,
             limit=model.limit,
             seed=mix(seed, "search"),
-            asked=self.asked,
+            asked=self.asked if self._is_by_calls else 0,
         )
 
     def _small(self, data: DataSet) -> list[int]:
@@ -309,7 +352,7 @@ class MoleculeReinforced(Recipe):
         return to_tensors(molecules, domain.shape[0])
 
     def _refuse(self, domain: Domain) -> None:
-        for name in ("width", "layers", "episodes", "epochs"):
+        for name in ("width", "layers"):
             if getattr(self, name) < 1:
                 raise BadInput(f"--{name} takes 1 or more.")
         for name in (
@@ -318,6 +361,8 @@ class MoleculeReinforced(Recipe):
             "expert",
             "children",
             "asked",
+            "episodes",
+            "epochs",
             "target_kl",
             "entropy",
         ):

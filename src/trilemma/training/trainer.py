@@ -227,7 +227,7 @@ class Trainer:
             if 0 < self.settings.clip < length:
                 scale = self.settings.clip / length
                 torch._foreach_mul_(gradients, scale)  # pyright: ignore[reportPrivateImportUsage]
-            optimiser.step(gradients, lr)
+            optimiser.step(gradients, objective.rate * lr)
             if objective.after is not None:
                 with torch.no_grad():
                     objective.after()
