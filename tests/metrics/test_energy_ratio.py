@@ -80,7 +80,7 @@ class TestMetric:
     """Which molecules are looked at, and what is said of them; the ratio itself is given."""
 
     @pytest.fixture(autouse=True)
-    def given(self, monkeypatch):
+    def cheap_ratio(self, monkeypatch):
         monkeypatch.setattr(checks, "MOST", 3)
         monkeypatch.setattr(checks, "energy_ratio", lambda mol, *_: (mol.GetNumAtoms() / 10, ""))
 
@@ -102,8 +102,8 @@ class TestMetric:
         assert score.baselines["normal"] < 0.5
         assert "share of 3 samples, drawn by the seed, that pass" in score.protocol
         assert "fail: refused 1; floor: 3 test molecules" in score.protocol
-        told = [step for step in steps if step[0] == "energy ratio"]
-        assert told[:3] == [("energy ratio", done, 3) for done in range(3)]
+        ours = [step for step in steps if step[0] == "energy ratio"]
+        assert ours[:3] == [("energy ratio", done, 3) for done in range(3)]
 
     def test_what_lies_above_the_limit_fails(self, data, monkeypatch):
         monkeypatch.setattr(checks, "energy_ratio", lambda *_: (100.5, ""))

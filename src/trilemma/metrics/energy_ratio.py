@@ -82,8 +82,8 @@ class Checked:
 def _parameters() -> tuple[float, int]:
     """Return limit and number of conformations of PoseBusters' configuration."""
     module = next(m for m in configuration()["modules"] if m["function"] == "energy_ratio")
-    told = module["parameters"]
-    return float(told["threshold_energy_ratio"]), int(told["ensemble_number_conformations"])
+    values = module["parameters"]
+    return float(values["threshold_energy_ratio"]), int(values["ensemble_number_conformations"])
 
 
 def energy_ratio(mol: Any, limit: float, conformations: int) -> tuple[float, str]:  # noqa: ANN401

@@ -71,8 +71,8 @@ class Scene:
             for name, table in zip(self.names, self.tables, strict=True)
         ]
         plain = json.dumps({"colours": dict(COLOURS), "molecules": molecules}, ensure_ascii=False)
-        held = element("script", Markup(plain.replace("<", "\\u003c")), type="application/json")
-        return element("div", still, held, class_="conformers")
+        data = element("script", Markup(plain.replace("<", "\\u003c")), type="application/json")
+        return element("div", still, data, class_="conformers")
 
 
 def scene(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> Scene | None:
