@@ -230,7 +230,7 @@ def _write(path: Path, plan: Plan, made: Table, data: DataSet) -> None:
     ]
     page = comparison_page(gallery.comparison(made, entries, data, path / "runs"))
     with drawing.whole(path / "report.html") as partial:
-        partial.write_text(page)
+        partial.write_text(page, encoding="utf-8")
 
 
 def _entry(folder: Path, row: Row, data: DataSet) -> Entry:

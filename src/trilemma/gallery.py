@@ -48,7 +48,7 @@ from trilemma.metrics.registry import quantity
 from trilemma.recipes.catalog import named
 from trilemma.recipes.judging import evaluation_of
 from trilemma.recipes.runs import Loaded, load
-from trilemma.report import charts, courses, figures, graphs, molecules, point_clouds
+from trilemma.report import charts, courses, figures, graphs, molecules, point_clouds, viewer
 from trilemma.report.diffusing import looks
 from trilemma.report.histograms import histograms, numbers
 from trilemma.report.html import run_page
@@ -96,7 +96,10 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     run = Run.open(folder)
     events, given = run.events(), data
     data = given.viewed((run.recipe["data"]["domain"]["kind"],))
+    scene = None
     if data is not given and samples is not None:  # a page shows examples of one kind as tensors
+        if data.domain.kind == "conformer":
+            scene = viewer.scene(samples, data.domain.elements)
         samples = figures.show(samples[:SHOWN], data.domain)
         pairs = None
     return Entry(
@@ -113,6 +116,7 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
         settings=written(
             {"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]}
         ),
+        scene=scene,
     )
 
 
@@ -176,7 +180,7 @@ def run_report(run: Run, data: DataSet) -> Path:
     )
     target = run.path / "report.html"
     with whole(target) as partial:
-        partial.write_text(page)
+        partial.write_text(page, encoding="utf-8")
     return target
 
 

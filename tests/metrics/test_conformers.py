@@ -11,6 +11,7 @@ from trilemma.core.point_cloud import mask_of, positions
 from trilemma.data import point_clouds, sources
 from trilemma.metrics import (
     conformers,
+    energy_ratio,
     judge,
     point_cloud_features,
     pose_checks,
@@ -174,9 +175,12 @@ def test_all_metrics_of_real_molecules_say_that_they_are_real(data, monkeypatch)
     monkeypatch.setattr(strain, "MOST", 4)
     monkeypatch.setattr(strain, "REAL", 2)
     monkeypatch.setattr(pose_checks, "REAL", 4)
+    monkeypatch.setattr(energy_ratio, "MOST", 3)
+    monkeypatch.setattr(energy_ratio, "energy_ratio", lambda *_: (1.0, ""))
     reference = judge.reference_for(data, n=100, seed=0)
     found = judge.judge_samples(data.train.x[:100], reference)
     assert found.metrics["posebusters"].value > 0.95
+    assert found.metrics["posebusters_energy"].value == 1.0
     assert found.metrics["strain"].value < 10
     assert found.metrics["connected_valid"].value > 0.95
     assert found.metrics["atom_stability"].value > 0.98

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.point_cloud import mask_of
-from trilemma.data.bond_perception import to_mol_in_space
+from trilemma.data.bond_perception import bond_orders, to_mol_in_space
 from trilemma.data.chemistry import NotUsable, chemistry
 
-__all__ = ["FORMS", "write"]
+__all__ = ["FORMS", "connection_table", "write"]
 
 FORMS = (".xyz", ".sdf")
 
@@ -45,6 +45,42 @@ def write(x: Float[Tensor, "B N 4"], path: Path, form: str, elements: Sequence[s
             ".sdf would be empty; use .xyz, which holds atoms alone."
         )
     path.write_text("".join(entries), encoding="utf-8")
+
+
+def connection_table(x: Float[Tensor, "N 4"], elements: Sequence[str]) -> str:
+    """Return one molecule as a connection table V2000, whether or not RDKit accepts it.
+
+    It is an entry of an .sdf without its last line: positions in ångström to four decimals, and
+    the bonds that their distances say.
+
+    Arguments:
+        x: Atoms in space, in ångström.
+        elements: What the types are.
+
+    Raises:
+        BadInput: There are more than 999 atoms or bonds, or positions that are not finite or
+            beyond 9,999 Å, which have no room in the table.
+    """
+    count = int(mask_of(x).sum())
+    rows = x[:count].tolist()
+    orders = bond_orders(x[None, :count].cpu(), elements)[0]
+    bonds = [(i, j, int(orders[i, j])) for i, j in orders.triu(1).nonzero().tolist()]
+    if max(count, len(bonds)) > 999 or not all(abs(v) < 9999 for row in rows for v in row[:3]):
+        raise BadInput("a connection table has room for 999 atoms and bonds within 9,999 Å.")
+    atoms = [
+        f"{a:10.4f}{b:10.4f}{c:10.4f} {elements[int(kind) - 1]:<3}" + " 0" + "  0" * 11
+        for a, b, c, kind in rows
+    ]
+    lines = [
+        "",
+        f"  trilemma{'3D':>12}",
+        "",
+        f"{count:3d}{len(bonds):3d}" + "  0" * 8 + "999 V2000",
+        *atoms,
+        *(f"{i + 1:3d}{j + 1:3d}{order:3d}  0" for i, j, order in bonds),
+        "M  END",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _frame(rows: Sequence[Sequence[float]], elements: Sequence[str]) -> str:

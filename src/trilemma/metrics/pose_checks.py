@@ -30,7 +30,7 @@ from trilemma.metrics.metric import NEAR_ONE, Metric, Unmeasured
 from trilemma.metrics.score import Score, Trials
 from trilemma.metrics.trivial_point_clouds import TRIVIAL
 
-__all__ = ["METRICS", "passed"]
+__all__ = ["METRICS", "configuration", "passed"]
 
 MOST, REAL = 500, 100
 """Samples, and molecules of the data and trivial ones, that are checked at most."""
@@ -40,15 +40,26 @@ MISSING = (
 )
 
 
-def _checks() -> Any:  # noqa: ANN401
-    """Return the checker without the energy's check, which takes seconds a molecule."""
+def configuration() -> dict[str, Any]:
+    """Return PoseBusters' configuration 'mol', of checks of a molecule alone.
+
+    Raises:
+        Unmeasured: PoseBusters is not installed.
+    """
     try:
         import posebusters
         import yaml
     except ImportError:
         raise Unmeasured(MISSING) from None
     plain = Path(posebusters.__file__).parent / "config" / "mol.yml"
-    config = yaml.safe_load(plain.read_text(encoding="utf-8"))
+    return yaml.safe_load(plain.read_text(encoding="utf-8"))
+
+
+def _checks() -> Any:  # noqa: ANN401
+    """Return the checker without the energy's check, which `energy_ratio` makes of a few."""
+    config = configuration()
+    import posebusters
+
     config["modules"] = [m for m in config["modules"] if m["function"] != "energy_ratio"]
     return posebusters.PoseBusters(config=config)
 

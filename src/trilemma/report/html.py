@@ -1,7 +1,8 @@
-"""Pages: one file each, pictures inline, nothing fetched and nothing run.
+"""Pages: one file each, pictures inline, nothing fetched.
 
 What a user named (classes, files, captions, recipes) is escaped by `markup.element`; the page's
-policy forbids scripts and every outside address besides.
+policy forbids scripts and every outside address besides. A page that shows molecules in space is
+allowed the two scripts of `report.viewer`, by their hashes, and no other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from trilemma.comparison.row import Row
 from trilemma.core.words import brief, count, duration, joined
 from trilemma.report.folded import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
-from trilemma.report.page import Comparison, Portrait
+from trilemma.report.page import Comparison, Portrait, scenes
 from trilemma.report.sections import (
     answers_section,
     curves_section,
@@ -29,6 +30,7 @@ from trilemma.report.sections import (
     task_section,
 )
 from trilemma.report.style import sheet
+from trilemma.report.viewer import STYLE, licence, script_policy, scripts
 
 __all__ = ["comparison_page", "run_page"]
 
@@ -63,8 +65,9 @@ def comparison_page(made: Comparison) -> str:
         *dict.fromkeys(row.of.device for row in rows if row.of.device),
         made.date or None,
     ]
+    turned = scenes(made)
     sections = (
-        ("samples", "Samples", samples_section(made)),
+        ("samples", "Samples", samples_section(made, turned)),
         ("answers", "Quality, coverage, speed", answers_section(alike, ranking)),
         ("table", "All figures", table_section(alike)),
         *(
@@ -84,6 +87,7 @@ def comparison_page(made: Comparison) -> str:
         element("p", made.verdict or ranking.verdict, class_="verdict"),
         element("p", " ".join(ranking.advice), class_="advice") if ranking.advice else None,
         _sections(sections),
+        has_viewers=any(turned),
     )
 
 
@@ -129,8 +133,9 @@ def run_page(run: Portrait) -> str:
         run.date or None,
     ]
     beside = Comparison(row.of.data, [entry], real=run.real, domain=run.domain)
+    turned = scenes(beside)
     sections = (
-        ("samples", "Samples", samples_section(beside)),
+        ("samples", "Samples", samples_section(beside, turned)),
         ("history", "On the way", history_section(run.history)),
         ("table", "Scores", scores_section(row)),
         ("curves", "Learning curves", curves_section([entry])),
@@ -145,6 +150,7 @@ def run_page(run: Portrait) -> str:
         _facts(facts),
         element("p", _in_short(row), class_="verdict"),
         _sections(sections),
+        has_viewers=any(turned),
     )
 
 
@@ -166,19 +172,34 @@ def _in_short(row: Row) -> str:
     return f"{'; '.join(parts)}."
 
 
-def _document(title: str, *body: Child) -> str:
+def _document(title: str, *body: Child, has_viewers: bool = False) -> str:
+    """Put a page together.
+
+    Arguments:
+        title: Of the page.
+        body: What it shows.
+        has_viewers: Whether molecules in space are among it, for which alone scripts are run.
+    """
+    texts = scripts() if has_viewers else ()
+    allowed = f"{POLICY}; {script_policy(texts)}" if texts else POLICY
     head = element(
         "head",
         element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        element("meta", http_equiv="Content-Security-Policy", content=allowed),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),
         element("meta", name="referrer", content="no-referrer"),
         element("title", title),
-        element("style", Markup(sheet())),
+        element("style", Markup(sheet() + (STYLE if texts else ""))),
     )
-    footer = element("footer", "Made by Trilemma. Everything on this page is in this one file.")
-    page = element("html", head, element("body", element("main", *body, footer)), lang="en")
+    notice = element("details", element("summary", "3Dmol.js: licence"), element("pre", licence()))
+    footer = element(
+        "footer",
+        "Made by Trilemma. Everything on this page is in this one file.",
+        notice if texts else None,
+    )
+    run = [element("script", Markup(text)) for text in texts]
+    page = element("html", head, element("body", element("main", *body, footer), run), lang="en")
     return f"<!doctype html>\n{page}\n"
 
 

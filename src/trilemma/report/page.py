@@ -14,6 +14,7 @@ from trilemma.core.event import Event
 from trilemma.data.dataset import DataSet
 from trilemma.report import graphs, molecules, point_clouds
 from trilemma.report.figures import grid, levels_of, neighbours, show
+from trilemma.report.viewer import Scene, scene
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -58,6 +59,8 @@ class Entry:
     """Fields of the recipe, by name, as they are shown; see `core.words.written`."""
     exhibits: Sequence[Picture] = ()
     """Examples that its scores are owed to most."""
+    scene: Scene | None = None
+    """Its samples in space, where the page's data are of another kind and samples a picture."""
 
     @property
     def recipe(self) -> str:
@@ -127,6 +130,19 @@ def shown(
     ranks = {x.ndim for x in every if isinstance(x, Tensor)}
     n = min([2000 if ranks <= {2} else GRAPHS if ranks == {3} else SHOWN, *counts])
     return n, [x[:n] if isinstance(x, Tensor) else x for x in every]
+
+
+def scenes(made: Comparison) -> list[Scene | None]:
+    """Return what can be turned: of the real examples, then of the samples of each entry."""
+    _, every = shown(made.real, [entry.samples for entry in made.entries])
+    kept = [None, *(entry.scene for entry in made.entries)]
+    domain = made.domain
+    if domain is None or domain.kind != "conformer":
+        return kept
+    return [
+        scene(x, domain.elements) if isinstance(x, Tensor) else other
+        for x, other in zip(every, kept, strict=True)
+    ]
 
 
 def drawn(

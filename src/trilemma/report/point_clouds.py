@@ -23,7 +23,7 @@ from trilemma.report.panels import SIDE, joined, laid, shortened
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["denoising", "pairs", "sheet", "turning"]
+__all__ = ["captions", "denoising", "pairs", "sheet", "turning"]
 
 SHOWN = 36
 """Clouds on a sheet at most."""
@@ -61,17 +61,17 @@ def sheet(
         columns: Clouds in a row; about square by default.
     """
     x = x[:SHOWN].cpu().float()
-    captions = list(words) if words is not None else _words(x, elements)
-    return _drawn(x, elements, [_pose(one) for one in x], _reach(x), captions, columns)
+    below = list(words) if words is not None else captions(x, elements)
+    return _drawn(x, elements, [_pose(one) for one in x], _reach(x), below, columns)
 
 
 def turning(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> list[Image]:
     """Draw clouds once around, a picture a step of the turn."""
     x = x[:FILMED].cpu().float()
-    captions, reach, poses = _words(x, elements), _reach(x), [_pose(one) for one in x]
+    below, reach, poses = captions(x, elements), _reach(x), [_pose(one) for one in x]
     angles = [2 * math.pi * k / TURNS for k in range(TURNS)]
     return [
-        _drawn(x, elements, [_turn(angle) @ pose for pose in poses], reach, captions)
+        _drawn(x, elements, [_turn(angle) @ pose for pose in poses], reach, below)
         for angle in angles
     ]
 
@@ -85,8 +85,8 @@ def denoising(states: Sequence[Tensor], elements: Sequence[str] = ()) -> list[Im
     """
     states = [x[:FILMED].cpu().float() for x in states]
     end = states[-1]
-    captions, reach, poses = _words(end, elements), _reach(end), [_pose(one) for one in end]
-    return [_drawn(x, elements, poses, reach, captions) for x in states]
+    below, reach, poses = captions(end, elements), _reach(end), [_pose(one) for one in end]
+    return [_drawn(x, elements, poses, reach, below) for x in states]
 
 
 def _drawn(
@@ -94,11 +94,11 @@ def _drawn(
     elements: Sequence[str],
     poses: Sequence[Tensor],
     reach: float,
-    captions: Sequence[str],
+    below: Sequence[str],
     columns: int | None = None,
 ) -> Image:
     panels = [_panel(one, elements, reach, pose) for one, pose in zip(x, poses, strict=True)]
-    return laid(panels, [shortened(words) for words in captions], columns)
+    return laid(panels, [shortened(words) for words in below], columns)
 
 
 def pairs(samples: Tensor, below: Tensor, elements: Sequence[str] = (), columns: int = 6) -> Image:
@@ -113,8 +113,8 @@ def pairs(samples: Tensor, below: Tensor, elements: Sequence[str] = (), columns:
     return joined(rows, across=False)
 
 
-def _words(x: Tensor, elements: Sequence[str]) -> list[str]:
-    """Say what each cloud is."""
+def captions(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> list[str]:
+    """Say what each cloud is: a molecule's SMILES, that RDKit refuses it, or how many points."""
     sizes = mask_of(x).sum(1).tolist()
     if not elements:
         return [f"{n} points" for n in sizes]

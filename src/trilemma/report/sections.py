@@ -27,6 +27,7 @@ from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
 from trilemma.report.tables import ARROWS, Cell, Line, columns, lines, mark
+from trilemma.report.viewer import HINT, Scene
 
 __all__ = [
     "answers_section",
@@ -50,10 +51,19 @@ def _named(entry: Entry) -> Markup:
     return element("span", glyph(entry.family), entry.recipe, class_="name")
 
 
-def samples_section(made: Comparison) -> Child:
-    """Show samples of each recipe beside as many real examples."""
+def samples_section(made: Comparison, turned: Sequence[Scene | None]) -> Child:
+    """Show samples of each recipe beside as many real examples.
+
+    Arguments:
+        made: What was compared.
+        turned: What can be turned, by `page.scenes`.
+    """
     n, (real, *samples) = shown(made.real, [entry.samples for entry in made.entries])
-    pictured = [(e, x) for e, x in zip(made.entries, samples, strict=True) if x is not None]
+    pictured = [
+        (e, x, scene)
+        for e, x, scene in zip(made.entries, samples, turned[1:], strict=True)
+        if x is not None
+    ]
     if not pictured and real is None:
         return None
     points = made.domain is not None and made.domain.kind == "points"
@@ -61,9 +71,9 @@ def samples_section(made: Comparison) -> Child:
     figures = []
     if real is not None:
         caption = element("figcaption", element("span", "Real data", class_="name"))
-        picture = image(drawn(real, made.domain), f"{n} real examples")
+        picture = _over(turned[0], image(drawn(real, made.domain), f"{n} real examples"))
         figures.append(element("figure", picture, caption, class_="real"))
-    for entry, x in pictured:
+    for entry, x, scene in pictured:
         measure = quality_metric([entry.row])
         found = entry.row.score(measure)
         words = [f"{measure} {brief(found.value)}"] if found else []
@@ -71,9 +81,8 @@ def samples_section(made: Comparison) -> Child:
         words += [f"{duration(seconds)} each"] if seconds is not None else []
         caption = element("figcaption", _named(entry), element("br"), " · ".join(words))
         alt = f"{n} samples of {entry.recipe}"
-        figures.append(
-            element("figure", image(drawn(x, made.domain, truth, entry.family), alt), caption)
-        )
+        picture = _over(scene, image(drawn(x, made.domain, truth, entry.family), alt))
+        figures.append(element("figure", picture, caption))
     kind = getattr(made.domain, "kind", "image")
     what = kind if kind == "points" else f"{kind}s"
     grid = "row samples" if len(figures) > 3 else "row three few"
@@ -82,7 +91,13 @@ def samples_section(made: Comparison) -> Child:
         note += " Grey: real data."
     if any(row.seeds for row in made.rows):
         note += f" {PICTURED}"
+    if any(turned):
+        note += f" {HINT}"
     return [element("p", note, class_="note"), element("div", figures, class_=grid)]
+
+
+def _over(scene: Scene | None, picture: Markup) -> Markup:
+    return picture if scene is None else scene.over(picture)
 
 
 def answers_section(rows: Sequence[Row], found: Ranking) -> Child:

@@ -1,0 +1,123 @@
+"""Molecules in space that a page lets its reader turn: 3Dmol.js, its few lines of use, the data.
+
+A page without such molecules has no script. One with them carries the library once, and runs it
+and `files/viewer.js` alone: the policy names both by their SHA-256, forbids `eval` and every
+connection, worker and outside address. The molecules stand in the page as connection tables in
+JSON, beside the still picture that is seen without scripts. The library's own search of the page
+for elements to fill, which could fetch files, is switched off.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+from jaxtyping import Float
+from torch import Tensor
+
+from trilemma.core.errors import BadInput
+from trilemma.data.elements import COLOURS
+from trilemma.data.point_cloud_writing import connection_table
+from trilemma.report.markup import Markup, element
+from trilemma.report.point_clouds import captions
+
+__all__ = ["HINT", "SHOWN", "STYLE", "Scene", "licence", "scene", "script_policy", "scripts"]
+
+SHOWN = 16
+"""Molecules of one model that can be turned."""
+HINT = (
+    "Molecules can be turned by dragging; Shift and drag, or Ctrl and the wheel, come nearer. "
+    "Bonds are told by distances."
+)
+STYLE = """
+.viewers {
+  display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(7.25rem, 1fr));
+}
+.viewers .canvas { position: relative; aspect-ratio: 1; overflow: hidden; border-radius: 3px; }
+.viewers .canvas { background: #fff; cursor: grab; touch-action: none; }
+.viewers span {
+  display: block; color: var(--soft); font-size: .75rem; text-align: center;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
+}
+.conformers button { font: inherit; font-size: .875rem; margin-top: .5rem; cursor: pointer; }
+figure:has(> .conformers.live) { grid-column: 1 / -1; }
+.conformers.live > img { display: none; }
+footer pre { overflow-x: auto; font-size: .7rem; }
+@media print {
+  .viewers, .conformers button { display: none; }
+  .conformers.live > img { display: block; }
+}
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Molecules in space, as a page holds them."""
+
+    names: tuple[str, ...]
+    """What stands below each."""
+    tables: tuple[str, ...]
+    """A connection table V2000 of each; '' of one that has no room in it."""
+
+    def over(self, still: Markup) -> Markup:
+        """Return the picture that is seen without scripts, with the molecules beside it."""
+        molecules = [
+            {"name": name, "table": table}
+            for name, table in zip(self.names, self.tables, strict=True)
+        ]
+        plain = json.dumps({"colours": dict(COLOURS), "molecules": molecules}, ensure_ascii=False)
+        data = element("script", Markup(plain.replace("<", "\\u003c")), type="application/json")
+        return element("div", still, data, class_="conformers")
+
+
+def scene(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> Scene | None:
+    """Return the first `SHOWN` molecules as a page holds them; None where there are none.
+
+    All are shown, also those that RDKit refuses.
+
+    Arguments:
+        x: Molecules in space, in ångström.
+        elements: What the types are.
+    """
+    x = x[:SHOWN].cpu().float()
+    if not len(x):
+        return None
+    return Scene(tuple(captions(x, elements)), tuple(_table(one, elements) for one in x))
+
+
+def _table(x: Tensor, elements: Sequence[str]) -> str:
+    try:
+        return connection_table(x, elements)
+    except BadInput:
+        return ""
+
+
+@cache
+def _read(name: str) -> str:
+    return (files("trilemma.report") / "files" / name).read_bytes().decode("utf-8")
+
+
+def scripts() -> tuple[str, str]:
+    """Return the scripts of a page with molecules in space, in their order: library and use."""
+    return _read("3Dmol-min.js"), _read("viewer.js")
+
+
+def licence() -> str:
+    """Return the licence of the library, which a page that carries it must carry."""
+    return _read("3Dmol-min.LICENSE.txt")
+
+
+def script_policy(texts: Sequence[str]) -> str:
+    """Return what a content security policy says of scripts: these texts alone, and no network.
+
+    >>> script_policy(["1"])[:64]
+    "script-src 'sha256-a4ayc/80/OGda4BO/1o/V0etpOqiLx1JwB5S3beHW0s='"
+    """
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in texts)
+    allowed = " ".join(f"'sha256-{value}'" for value in hashes)
+    return f"script-src {allowed}; connect-src 'none'; worker-src 'none'"
