@@ -132,7 +132,7 @@ def _bins_order_by_order() -> Law:
         FISHER,
         worst,
         0,
-        4 * math.sqrt(0.25 / copy_evidence.DRAWS),
+        4 * math.sqrt(0.25 / 10_000),  # of as many draws
     )
 
 
