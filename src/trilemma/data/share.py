@@ -17,7 +17,8 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
-from trilemma.data.dataset import DataSet, Split
+from trilemma.data.dataset import DataSet
+from trilemma.data.example_properties import statistics
 from trilemma.data.split import frequencies
 
 __all__ = ["SIGN", "parted", "share_of"]
@@ -69,7 +70,7 @@ def share_of(data: DataSet, percent: float) -> DataSet:
         )
     labels = data.train.labels
     rows = _order(whole, labels)[:n].sort().values
-    train = _taken(data.train, rows)
+    train = data.train.taken(rows)
     note = (
         f"{percent:g} % of the training examples: {n:,} of {whole:,}, "
         f"{'each class in its proportion, ' if labels is not None else ''}"
@@ -78,6 +79,12 @@ def share_of(data: DataSet, percent: float) -> DataSet:
     domain = data.domain
     if labels is not None:
         domain = dataclasses.replace(domain, frequencies=frequencies(train, domain.classes))
+    if train.properties is not None:
+        measured = tuple(
+            statistics(one.name, one.unit, values)
+            for one, values in zip(domain.properties, train.properties.unbind(1), strict=True)
+        )
+        domain = dataclasses.replace(domain, properties=measured)
     return dataclasses.replace(
         data,
         name=f"{data.name}{SIGN}{percent:g}%",
@@ -97,22 +104,3 @@ def _order(n: int, labels: Tensor | None) -> Tensor:
         turn = torch.randperm(count, generator=generator)
         place[members] = (turn.double() + 0.5) / count
     return torch.argsort(place, stable=True)
-
-
-def _taken(split: Split, rows: Tensor) -> Split:
-    """Return some rows of a split with all that belongs to them."""
-
-    def of(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[rows]
-
-    chosen = rows.tolist()
-    return dataclasses.replace(
-        split,
-        x=split.x[rows],
-        labels=of(split.labels),
-        shades=of(split.shades),
-        tokens=of(split.tokens),
-        mask=of(split.mask),
-        captions=None if split.captions is None else [split.captions[i] for i in chosen],
-        names=None if split.names is None else [split.names[i] for i in chosen],
-    )
