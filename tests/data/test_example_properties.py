@@ -12,7 +12,6 @@ from trilemma.core.errors import BadInput
 from trilemma.data import cache, check, qm9, sources
 from trilemma.data.example_properties import statistics, with_property, without_properties
 from trilemma.data.point_cloud_files import read_point_clouds
-from trilemma.data.share import share_of
 
 WATER = "3\n{}\nO 0.0 0.0 0.119\nH 0.0 {} -0.477\nH 0.0 -0.763 -0.477\n"
 
@@ -77,12 +76,6 @@ def test_what_a_model_is_not_told_is_no_part_of_its_data(data):
     changed = dataclasses.replace(data, train=other)
     assert without_properties(changed).fingerprint == bare.fingerprint
     assert changed.fingerprint != data.fingerprint
-
-
-def test_a_share_has_its_own_statistics(data):
-    part = share_of(data, 25)
-    assert part.train.properties.shape == (len(part.train), 8)
-    assert part.domain.properties[1] == statistics("alpha", "bohr³", part.train.properties[:, 1])
 
 
 def test_numbers_of_comments_are_properties(tmp_path):

@@ -18,7 +18,6 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
-from trilemma.data.example_properties import statistics
 from trilemma.data.split import frequencies
 
 __all__ = ["SIGN", "parted", "share_of"]
@@ -79,12 +78,6 @@ def share_of(data: DataSet, percent: float) -> DataSet:
     domain = data.domain
     if labels is not None:
         domain = dataclasses.replace(domain, frequencies=frequencies(train, domain.classes))
-    if train.properties is not None:
-        measured = tuple(
-            statistics(one.name, one.unit, values)
-            for one, values in zip(domain.properties, train.properties.unbind(1), strict=True)
-        )
-        domain = dataclasses.replace(domain, properties=measured)
     return dataclasses.replace(
         data,
         name=f"{data.name}{SIGN}{percent:g}%",
