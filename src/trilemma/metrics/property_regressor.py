@@ -90,6 +90,7 @@ class Regressor(nn.Module):
 
     counts: Tensor
     scale: Tensor
+    centres: Tensor
 
     def __init__(self, kinds: int, *, width: int = WIDTH, layers: int = LAYERS) -> None:
         super().__init__()
