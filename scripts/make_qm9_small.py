@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from trilemma.data.chemistry import NotUsable, parsed, standardised
+from trilemma.data.qm9 import PROPERTIES
 
 TO = Path(__file__).parent.parent / "src" / "trilemma" / "data" / "files" / "qm9-small.safetensors"
 PARTS = tuple(f"qm9pack/data/qm9_part{k}.csv" for k in (1, 2, 3))
@@ -25,8 +26,8 @@ CODES = {"H": 1, "C": 6, "N": 7, "O": 8, "F": 9}
 
 
 def main(wheel: str) -> None:
-    """Write SMILES, nuclear charges, coordinates in angstrom, atoms of each, and QM9's numbers."""
-    smiles, charges, places, counts, numbers = [], [], [], [], []
+    """Write SMILES, charges of nuclei, coordinates in ångström, properties, and QM9's numbers."""
+    smiles, charges, places, counts, properties, numbers = [], [], [], [], [], []
     csv.field_size_limit(1 << 24)
     row = 0
     with zipfile.ZipFile(wheel) as packed:
@@ -41,6 +42,7 @@ def main(wheel: str) -> None:
                     charges += [CODES[symbol.strip()] for symbol in elements]
                     places += ast.literal_eval(entry["XYZ_Ang"].replace("*^", "e"))
                     counts.append(len(elements))
+                    properties.append([one.of(entry) for one in PROPERTIES.values()])
                     numbers.append(int(entry["Index"]))
     text = bytearray("\n".join(smiles).encode())
     tensors = {
@@ -48,6 +50,7 @@ def main(wheel: str) -> None:
         "charges": torch.tensor(charges, dtype=torch.uint8),
         "positions": torch.tensor(places, dtype=torch.float32),
         "atoms": torch.tensor(counts, dtype=torch.uint8),
+        "properties": torch.tensor(properties, dtype=torch.float32),
         "index": torch.tensor(numbers, dtype=torch.int32),
     }
     save_file(tensors, TO)

@@ -167,8 +167,9 @@ def _parser() -> Parser:
     p.add_argument(
         "--cond",
         metavar="WHAT",
-        help="classes with commas between; captions with ; between; an image to be completed, "
-        "edited or enlarged; or a file of a graph to be completed",
+        help="classes with commas between; captions with ; between; values of a property, "
+        "alpha=70,80; an image to be completed, edited or enlarged; or a file of a graph to be "
+        "completed",
     )
     p.add_argument(
         "--mask",

@@ -8,14 +8,18 @@ import torch
 from trilemma.core.batch import Condition
 from trilemma.networks.egnn import Egnn, EgnnDenoiser
 from trilemma.networks.point_transformer import PointTransformerDenoiser
+from trilemma.networks.property_condition import PropertyCondition
 
 
 def denoisers():
     torch.manual_seed(0)
     return [
         EgnnDenoiser(2, width=16, layers=2),
-        EgnnDenoiser(2, width=16, layers=2, properties=1),
+        EgnnDenoiser(2, width=16, layers=2, properties=PropertyCondition([75.0], [8.0])),
         PointTransformerDenoiser(2, width=32, layers=2),
+        PointTransformerDenoiser(
+            2, width=32, layers=2, properties=PropertyCondition([75.0], [8.0])
+        ),
     ]
 
 
@@ -64,15 +68,31 @@ def test_symmetry_is_of_one_of_them_alone():
     assert gaps[0] < 1e-4 < 1e-2 < gaps[1]
 
 
-def test_properties_are_seen_where_they_are_said():
-    network = shaken(EgnnDenoiser(2, width=16, layers=2, properties=1))
+@pytest.mark.parametrize("kind", [EgnnDenoiser, PointTransformerDenoiser])
+def test_properties_are_seen_where_they_are_said(kind):
+    network = shaken(kind(2, width=16, layers=2, properties=PropertyCondition([75.0], [8.0])))
     x, clock = torch.randn(2, 6, 5), torch.zeros(2)
     mask = torch.ones(2, 6, dtype=torch.bool)
-    wanted = Condition(points=mask, properties=torch.tensor([[1.0], [-1.0]]))
+    wanted = Condition(points=mask, properties=torch.tensor([[83.0], [67.0]]))
     silent = network(x, clock, Condition(points=mask))
     assert not torch.allclose(network(x, clock, wanted), silent, atol=1e-3)
     assert torch.allclose(network(x, clock, wanted.null()), silent, atol=1e-6)
+    half = network(x, clock, wanted.dropped(torch.tensor([True, False])))
+    assert torch.allclose(half[0], silent[0], atol=1e-6)
+    assert torch.allclose(half[1], network(x, clock, wanted)[1], atol=1e-6)
     assert wanted.unconditional().properties is None
+
+
+def test_properties_are_told_in_units_of_their_deviation_and_nothing_is_not_the_mean():
+    told = PropertyCondition([75.0, 1.0], [8.0, 0.5])
+    x = torch.zeros(2, 3)
+    wanted = Condition(
+        properties=torch.tensor([[83.0, 0.5], [75.0, 1.0]]), present=torch.tensor([True, True])
+    )
+    assert told.width == 3
+    assert told(wanted, x).tolist() == [[1.0, -1.0, 1.0], [0.0, 0.0, 1.0]]
+    assert told(wanted.null(), x).tolist() == [[0.0] * 3] * 2
+    assert told(None, x).tolist() == [[0.0] * 3] * 2
 
 
 def test_pair_networks_may_be_separate():

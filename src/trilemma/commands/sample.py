@@ -16,14 +16,10 @@ from trilemma.core.model import Restoring
 from trilemma.data.given import HALVES, given_graph, is_image
 from trilemma.data.given import given as given_image
 from trilemma.recipes.catalog import named
+from trilemma.recipes.conditions import captions, conditions
 from trilemma.recipes.editing import editing
 from trilemma.recipes.fields import changed
-from trilemma.recipes.runs import (
-    Loaded,
-    captions,
-    conditions,
-    load,
-)
+from trilemma.recipes.runs import Loaded, load
 from trilemma.terminal import counting, out, warn
 from trilemma.training.distributed import World
 from trilemma.training.run import Run

@@ -23,8 +23,8 @@ def run(options: argparse.Namespace) -> None:
         for path in drawing.plots(kind, options.plots):
             out(path)
         return
-    data_set = sources.load(options.data or EXAMPLES[kind.kinds[0]]).viewed(kind.kinds)
     recipe = kind()
+    data_set = recipe.data_for(sources.load(options.data or EXAMPLES[kind.kinds[0]]))
     cost = drawing.cost_of_a_step(recipe, data_set)
     info = {
         "name": kind.name,

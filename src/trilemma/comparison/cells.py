@@ -125,9 +125,10 @@ def check(made: Sequence[Cell], data: DataSet) -> None:
             continue
         seen.add(cell.label)
         with _said_of(cell.label, bool(cell.fields)):
-            recipe, _ = cell.recipe.fitted(len(data.train), data.domain)
-            model = untrained(recipe, data.domain, cell.seed)
-            recipe.stages(model, data, cell.seed)[0].stream()
+            own = cell.recipe.data_for(data)
+            recipe, _ = cell.recipe.fitted(len(own.train), own.domain)
+            model = untrained(recipe, own.domain, cell.seed)
+            recipe.stages(model, own, cell.seed)[0].stream()
 
 
 @contextmanager

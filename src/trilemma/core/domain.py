@@ -30,7 +30,7 @@ from torch import Tensor
 from trilemma.core.columns import Column, Columns, Kind
 from trilemma.core.noise import Noise
 
-__all__ = ["Column", "Columns", "Domain", "Kind", "Levels", "Real"]
+__all__ = ["Column", "Columns", "Domain", "Kind", "Levels", "PropertyStatistics", "Real"]
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,24 @@ def _like(value: float | tuple[float, ...], x: Tensor) -> Tensor | float:
 
 
 @dataclass(frozen=True)
+class PropertyStatistics:
+    """A number that is known of every example, such as a molecule's dipole moment.
+
+    Mean, deviation and range are of the training examples; what is wanted of a sample is shown to
+    a network as (c - mean) / deviation.
+    """
+
+    name: str
+    unit: str = ""
+    mean: float = 0.0
+    deviation: float = 1.0
+    low: float = 0.0
+    """Least value of a training example."""
+    high: float = 0.0
+    """Greatest value of a training example."""
+
+
+@dataclass(frozen=True)
 class Domain:
     """The space in which a data set lies; all that a recipe needs to build a model for it."""
 
@@ -143,6 +161,8 @@ class Domain:
     """M of graphs: places that a node may look back in breadth-first order; 0 for other data."""
     elements: tuple[str, ...] = ()
     """Elements of molecules' atoms, the k-th of which k stands for; empty for other data."""
+    properties: tuple[PropertyStatistics, ...] = ()
+    """Properties of the examples, in the order of a split's columns; empty without any."""
 
     @property
     def dimensions(self) -> int:
@@ -181,7 +201,10 @@ class Domain:
         else:
             kind = "levels" if isinstance(self.values, Levels) else "real"
             values = {"type": kind, **asdict(self.values)}
-        return asdict(self) | {"values": values}
+        plain = asdict(self) | {"values": values}
+        if not self.properties:  # a record of examples without any does not name them
+            del plain["properties"]
+        return plain
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> Domain:
@@ -209,4 +232,5 @@ class Domain:
             plain["words"],
             plain["reach"],
             tuple(plain["elements"]),
+            tuple(PropertyStatistics(**one) for one in plain.get("properties", ())),
         )

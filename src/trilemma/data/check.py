@@ -293,6 +293,11 @@ def _spatial(data: DataSet) -> dict[str, str]:
             f"{float(stable.sum() / here.sum()):.2%} of the atoms, {float(whole):.2%} of the "
             f"molecules, of {len(some):,}"
         )
+    if data.domain.properties:
+        facts["properties"] = "; ".join(
+            f"{one.name} {one.low:.4g} to {one.high:.4g} {one.unit}".rstrip()
+            for one in data.domain.properties
+        )
     return facts
 
 

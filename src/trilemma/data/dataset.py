@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 import torch
@@ -35,10 +35,32 @@ class Split:
     """The captions as token indices, [N, M] int64, 0 where there is no token."""
     mask: Tensor | None = None
     """Which tokens are real, [N, M] bool."""
+    properties: Tensor | None = None
+    """Properties of each example in their units, [N, P] float32, in the order of the domain's;
+    NaN where one is missing."""
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.x)
+
+    def taken(self, rows: Tensor) -> Split:
+        """Return some examples, [K] int64, with all that belongs to them."""
+
+        def of(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[rows]
+
+        chosen = rows.tolist()
+        return replace(
+            self,
+            x=self.x[rows],
+            labels=of(self.labels),
+            shades=of(self.shades),
+            tokens=of(self.tokens),
+            mask=of(self.mask),
+            properties=of(self.properties),
+            captions=None if self.captions is None else [self.captions[i] for i in chosen],
+            names=None if self.names is None else [self.names[i] for i in chosen],
+        )
 
 
 @dataclass(frozen=True)
@@ -81,6 +103,9 @@ class DataSet:
     """What every graph of the set is, where that is known."""
     views: Mapping[str, Callable[[], DataSet]] = field(default_factory=dict)
     """The same examples as data of another kind, such as molecules in space, by that kind."""
+    aside: Split | None = None
+    """Training examples that a generator conditioned on a property does not see: a regressor of
+    the property is trained on them."""
 
     def __post_init__(self) -> None:
         """Have each view made once, when it is first asked for."""
@@ -102,8 +127,9 @@ class DataSet:
         It is compared on resuming a run.
         """
         digest = hashlib.sha256()
-        for split in (self.train, self.test):
-            for tensor in (split.x, split.labels, split.shades, split.tokens, split.mask):
+        for split in (self.train, self.test, *([] if self.aside is None else [self.aside])):
+            tensors = (split.x, split.labels, split.shades, split.tokens, split.mask)
+            for tensor in (*tensors, split.properties):
                 if tensor is not None:
                     digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
                     digest.update(tensor.contiguous().view(torch.uint8).numpy().data)

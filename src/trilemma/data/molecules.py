@@ -1,6 +1,6 @@
 r"""Sets of molecules: those that have a name, and what is made of files.
 
-    qm9-small   800 of QM9's molecules, shipped; also as they lie in space (`data.point_clouds`)
+    qm9-small   800 of QM9's molecules, shipped; also as they lie in space (`data.qm9`)
     qm9         all of QM9 in space, also as graphs
     moses       50,000 + 5,000 of MOSES's training and test molecules, found in somebody's package
 
@@ -37,6 +37,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.molecule import BOND_ORDERS, ELEMENTS
 from trilemma.core.noise import mix
 from trilemma.data import cache, point_cloud_files, point_clouds
+from trilemma.data import qm9 as tables
 from trilemma.data.chemistry import (
     UNREADABLE,
     Molecule,
@@ -156,9 +157,9 @@ def qm9_small() -> DataSet:
     with as_file(files("trilemma.data") / "files" / "qm9-small.safetensors") as path:
         spelt = load_file(path)["smiles"].numpy().tobytes().decode().split("\n")
     contents = of_molecules(spelt)
-    notes = (point_clouds.CITED, *contents.notes())
+    notes = (tables.CITED, *contents.notes())
     made = dataset(contents.molecules, "qm9-small", notes=notes)
-    return replace(made, views={"conformer": lambda: point_clouds.qm9_small(_canonical)})
+    return replace(made, views={"conformer": lambda: tables.qm9_small(_canonical)})
 
 
 def _canonical(smiles: str) -> str:
@@ -172,7 +173,7 @@ def qm9() -> DataSet:
     Raises:
         BadInput: It was not fetched.
     """
-    data = point_clouds.qm9()
+    data = tables.qm9()
     return replace(data, views={"molecule": lambda: _as_graphs(data)})
 
 

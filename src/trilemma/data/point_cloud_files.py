@@ -1,8 +1,9 @@
 r"""Point clouds and molecules in space as people have them.
 
     .xyz    a count, a comment, and a line an atom: symbol or atomic number and x y z in ångström;
-            several frames a file, extended XYZ by its `Properties=`, QM9's own with its lines
-            after the atoms and its exponents written *^
+            several frames a file, extended XYZ by its `Properties=`, with the numbers of its
+            comment, NAME=NUMBER, as properties of the frame; QM9's own with its lines after the
+            atoms and its exponents written *^
     .ply    the vertices of an object, as text or binary; other elements are not read
     .npy    N × 3, or M × N × 3 for M clouds; further columns are not read
 
@@ -12,10 +13,11 @@ with its place; nothing is changed in silence.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,6 +62,8 @@ class Frame:
     positions: Float[Tensor, "n 3"]
     symbols: tuple[str, ...] = ()
     """Of the atoms; empty for points that are none."""
+    properties: Mapping[str, float] = field(default_factory=dict)
+    """Numbers that the file says of the whole, by name."""
 
 
 @dataclass
@@ -249,7 +253,24 @@ def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Fram
             rows.append([float(w.replace("*^", "e")) for w in words[place : place + 3]])
         except ValueError:
             raise Unusable("has a coordinate that is no number") from None
-    return Frame(torch.tensor(rows, dtype=torch.float32).view(-1, 3), tuple(symbols))
+    at = torch.tensor(rows, dtype=torch.float32).view(-1, 3)
+    return Frame(at, tuple(symbols), _numbers(comment))
+
+
+SAID = re.compile(r"""(?:^|\s)([A-Za-z_][\w.-]*)=("[^"]*"|'[^']*'|\S+)""")
+
+
+def _numbers(comment: str) -> dict[str, float]:
+    """Return the numbers of an extended XYZ's comment; what is no single number is passed over.
+
+    >>> _numbers('energy=-3.5 pbc="T T F" Properties=species:S:1:pos:R:3 alpha="13.2" name=a')
+    {'energy': -3.5, 'alpha': 13.2}
+    """
+    numbers = {}
+    for name, text in SAID.findall(comment):
+        with contextlib.suppress(ValueError):
+            numbers[name] = float(text.strip("\"'"))
+    return numbers
 
 
 PROPERTIES = re.compile(r'Properties="?([^"\s]+)"?', re.IGNORECASE)

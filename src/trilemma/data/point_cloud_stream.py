@@ -38,6 +38,7 @@ class PointCloudStream(Stream[Examples]):
         mask: Which points are there, [M, N].
         batch: B, clouds a batch.
         seed: Seed of the order and of the batches' noise.
+        properties: Of each cloud, which become a part of its condition.
         is_turned: Whether each cloud is rotated at random, each time it comes.
 
     Raises:
@@ -51,6 +52,7 @@ class PointCloudStream(Stream[Examples]):
         batch: int,
         seed: int,
         *,
+        properties: Float[Tensor, "M P"] | None = None,
         is_turned: bool = False,
     ) -> None:
         if len(x) < batch:
@@ -59,19 +61,20 @@ class PointCloudStream(Stream[Examples]):
                 f"give a batch of {len(x)} or fewer, or more data."
             )
         self.x, self.mask, self.size, self.seed = x, mask, batch, seed
-        self.is_turned = is_turned
+        self.properties, self.is_turned = properties, is_turned
         self.points = mask.sum(1)
         self._epoch, self._batches = -1, torch.empty(0, 0, dtype=torch.int64)
 
     def batch(self, k: int) -> Examples:
-        """Return the k-th batch, with the points that are there as its condition."""
+        """Return the k-th batch; its condition: the points that are there, and properties."""
         rows = self.rows(k)
         most = int(self.points[rows].max())
         noise, x = Noise.of(mix(self.seed, "noise", k), self.size), self.x[rows, :most]
         if self.is_turned:
             turns = rotations(noise.named("rotation"))
             x = torch.cat([x[..., :3] @ turns, x[..., 3:]], dim=-1)
-        return Examples(x, Condition(points=self.mask[rows, :most]), noise)
+        wanted = None if self.properties is None else self.properties[rows]
+        return Examples(x, Condition(points=self.mask[rows, :most], properties=wanted), noise)
 
     def rows(self, k: int) -> Tensor:
         """Return which clouds the k-th batch holds, [B]."""

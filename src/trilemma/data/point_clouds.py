@@ -1,8 +1,8 @@
 r"""Sets of point clouds and of molecules in space: those that have a name, and what files hold.
 
-    qm9         130,831 molecules of up to nine heavy atoms with coordinates, found in a package
-    qm9-small   the same 800 molecules as the shipped graphs
     shapes3d    a dozen surfaces, drawn by chance: 64 to 128 points of each, turned at random
+
+and QM9, in `data.qm9`.
 
 A cloud is [N, 4] (`core.point_cloud`): positions, then the type. Molecules are of kind
 'conformer', their positions in ångström and hydrogens among their atoms; other clouds are of kind
@@ -10,49 +10,40 @@ A cloud is [N, 4] (`core.point_cloud`): positions, then the type. Molecules are 
 
     s² = sum |x_i|² / sum 3 (n - 1)        over the training clouds
 
-is the unit in which networks see them.
-
-References:
-    | Quantum chemistry structures and properties of 134 kilo molecules (Ramakrishnan, Dral, Rupp &
-      von Lilienfeld, 2014)
-    | E(n) Equivariant Graph Neural Networks (Garcia Satorras, Hoogeboom & Welling, 2021), for the
-      split of QM9 into 100,000, 17,748 and 13,083
+is the unit in which networks see them. Properties of molecules are of the files that have them.
 """
 
 from __future__ import annotations
 
-import ast
-import csv
 import hashlib
-import io
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import as_file, files
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file
 from torch import Tensor
 
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.core.point_cloud import centred, mask_of, positions, stacked
-from trilemma.data import cache
+from trilemma.core.words import joined
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.elements import SYMBOLS, atomic_number
-from trilemma.data.pictures import Progress
-from trilemma.data.point_cloud_files import Contents
+from trilemma.data.elements import SYMBOLS
+from trilemma.data.example_properties import statistics
+from trilemma.data.point_cloud_files import Contents, Frame
 from trilemma.data.split import is_test
-from trilemma.data.wheel import Wheel, WheelSet
 
-__all__ = ["QM9", "dataset", "of_found", "qm9", "qm9_small", "shapes3d"]
+__all__ = ["Properties", "assembled", "dataset", "of_found", "shapes3d"]
 
 FEWEST = 10
 TEST_SHARE = 0.2
 SHAPES_TRAIN, SHAPES_TEST = 2400, 600
+
+Properties = Mapping[str, tuple[str, Float[Tensor, " M"]]]
+"""Unit and values of each property, by its name; NaN where one is missing."""
 
 
 def dataset(
@@ -62,6 +53,7 @@ def dataset(
     *,
     elements: Sequence[str] = (),
     names: Sequence[str] | None = None,
+    properties: Properties | None = None,
     notes: Sequence[str] = (),
 ) -> DataSet:
     """Make a data set of clouds.
@@ -72,6 +64,7 @@ def dataset(
         name: Of the set.
         elements: What the types are; empty for points that are no atoms.
         names: What each is called, such as its SMILES.
+        properties: What is known of each.
         notes: What a reader should know.
 
     Raises:
@@ -85,20 +78,43 @@ def dataset(
     room = max(len(cloud) for cloud in clouds)
     x = stacked(clouds, room)
     x[..., :3] = centred(positions(x), mask_of(x))
-    parts = []
-    for rows in ((~held).nonzero()[:, 0], held.nonzero()[:, 0]):
-        called = None if names is None else [names[int(i)] for i in rows]
-        parts.append(Split(x[rows], names=called))
-    return _assembled(name, parts[0], parts[1], elements, notes)
+    sides = ((~held).nonzero()[:, 0], held.nonzero()[:, 0])
+    return assembled(name, Split(x, names=names), sides, elements, properties or {}, notes)
 
 
-def _assembled(
-    name: str, train: Split, test: Split, elements: Sequence[str], notes: Sequence[str]
+def assembled(
+    name: str,
+    every: Split,
+    sides: tuple[Tensor, Tensor],
+    elements: Sequence[str],
+    properties: Properties,
+    notes: Sequence[str],
 ) -> DataSet:
+    """Make a data set of clouds in one tensor.
+
+    Arguments:
+        name: Of the set.
+        every: All clouds, centred.
+        sides: Rows for training and for testing.
+        elements: What the types are; empty for points that are no atoms.
+        properties: What is known of each cloud.
+        notes: What a reader should know.
+    """
+    if properties:
+        table = torch.stack([values for _, values in properties.values()], 1)
+        every = replace(every, properties=table)
+    train, test = (every.taken(rows) for rows in sides)
     kind = "conformer" if elements else "point-cloud"
     unit = "Å" if elements else ""
     domain = Domain(
-        kind, (train.x.shape[1], 4), Real(0.0, _spread(train.x), unit), elements=tuple(elements)
+        kind,
+        (train.x.shape[1], 4),
+        Real(0.0, _spread(train.x), unit),
+        elements=tuple(elements),
+        properties=tuple(
+            statistics(called, measured_in, values[sides[0]])
+            for called, (measured_in, values) in properties.items()
+        ),
     )
     return DataSet(name, domain, train, test, notes)
 
@@ -129,136 +145,33 @@ def of_found(contents: Contents, name: str) -> DataSet:
         clouds.append(torch.cat([frame.positions, kinds], 1))
         keys.append(_hash(clouds[-1].numpy().tobytes()))
     held = is_test(keys, TEST_SHARE)
-    note = "split by content, a fifth for testing"
-    return dataset(clouds, held, name, elements=known, notes=(*contents.notes(), note))
+    properties = _of_comments(contents.frames)
+    notes = [*contents.notes(), "split by content, a fifth for testing", *_said(properties)]
+    return dataset(clouds, held, name, elements=known, properties=properties, notes=notes)
+
+
+def _of_comments(frames: Sequence[Frame]) -> Properties:
+    """Return what the frames' comments say, in the order of the names' first appearance."""
+    names = Counter(name for frame in frames for name in frame.properties)
+    return {
+        name: ("", torch.tensor([frame.properties.get(name, math.nan) for frame in frames]))
+        for name in names
+    }
+
+
+def _said(properties: Properties) -> list[str]:
+    """Name the properties, and of how many clouds each is missing."""
+    if not properties:
+        return []
+    each = []
+    for name, (_, values) in properties.items():
+        missing = int((~values.isfinite()).sum())
+        each.append(f"{name} (missing of {missing:,})" if missing else name)
+    return [f"properties by the comments: {joined(each)}"]
 
 
 def _hash(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
-
-
-# QM9
-
-ELEMENTS = ("H", "C", "N", "O", "F")
-CODES = {atomic_number(symbol): k for k, symbol in enumerate(ELEMENTS, 1)}
-CITED = (
-    "R. Ramakrishnan et al., Quantum chemistry structures and properties of 134 kilo molecules "
-    "(2014); CC0"
-)
-
-
-def qm9_small(names: Callable[[str], str]) -> DataSet:
-    """Load the shipped part of QM9 in space.
-
-    Arguments:
-        names: Gives a SMILES its canonical spelling, by which molecules are split as their graphs
-            are.
-    """
-    with as_file(files("trilemma.data") / "files" / "qm9-small.safetensors") as path:
-        kept = load_file(path)
-    spelt = [names(s) for s in kept["smiles"].numpy().tobytes().decode().split("\n")]
-    held = is_test([_hash(smiles.encode()) for smiles in spelt], TEST_SHARE)
-    clouds = _flat(kept["positions"], kept["charges"], kept["atoms"])
-    notes = (CITED, "split by molecule, a fifth for testing")
-    return dataset(clouds, held, "qm9-small", elements=ELEMENTS, names=spelt, notes=notes)
-
-
-def _flat(at: Tensor, charges: Tensor, atoms: Tensor) -> list[Tensor]:
-    """Return clouds of arrays that hold all atoms one after another."""
-    return list(_typed(at, charges).split(atoms.long().tolist()))
-
-
-def _typed(at: Tensor, charges: Tensor) -> Float[Tensor, "A 4"]:
-    """Put the types of atoms beside their positions."""
-    code = torch.zeros(128)
-    for number, k in CODES.items():
-        code[number or 0] = k
-    return torch.cat([at, code[charges.long()][:, None]], 1)
-
-
-MOLECULES = 130_831
-SPLIT = (100_000, 17_748, 13_083)
-"""Molecules for training, for validation and for testing."""
-TABLE = "qm9pack/data/qm9_part{}.csv"
-
-
-def _of_qm9(
-    read: Callable[[str], bytes], progress: Progress | None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Take atoms, positions and SMILES of the package's tables."""
-    charges, places, counts, spelt = bytearray(), [], bytearray(), []
-    csv.field_size_limit(1 << 24)
-    for part in (1, 2, 3):
-        for row in csv.DictReader(io.StringIO(read(TABLE.format(part)).decode())):
-            symbols = ast.literal_eval(row["Elements"])
-            charges += bytes(SYMBOLS.index(symbol) + 1 for symbol in symbols)
-            numbers = row["XYZ_Ang"].replace("*^", "e").replace("[", "").replace("]", "")
-            places.append(np.array(numbers.split(","), np.float32).reshape(-1, 3))
-            counts.append(len(symbols))
-            spelt.append(row["SMILES"])
-            if progress is not None and len(spelt) % 1000 == 0:
-                progress(len(spelt), MOLECULES)
-    text = bytearray("\n".join(spelt).encode())
-    return {
-        "positions": torch.from_numpy(np.concatenate(places)),
-        "charges": torch.frombuffer(charges, dtype=torch.uint8),
-        "atoms": torch.frombuffer(counts, dtype=torch.uint8),
-        "smiles": torch.frombuffer(text, dtype=torch.uint8),
-    }, {}
-
-
-QM9 = WheelSet(
-    "qm9",
-    Wheel(
-        "qm9pack",
-        "1.0.3",
-        {
-            TABLE.format(1): "19f0a5d595462d52cd82eef3370f3e9eb55a1f52cb14985657200349568deff3",
-            TABLE.format(2): "2bca113fdc0b28a13563c80ed9b240e934f3da6c64c64fe74ddb4f0f36036e61",
-            TABLE.format(3): "9c5efb5733d2af149db8d95d36ff198b4ffed12d9f7b344220a1e5877d5c6a43",
-        },
-    ),
-    _of_qm9,
-    f"qm9: {CITED}.",
-)
-
-
-def qm9() -> DataSet:
-    """Load what was fetched of QM9, with the split of the field.
-
-    Raises:
-        BadInput: It was not fetched.
-    """
-    kept = cache.read(QM9.kept)
-    if kept is None:
-        raise BadInput(
-            "data set 'qm9' is not on this machine; get it by 'trilemma data fetch qm9' "
-            f"({QM9.wheel.words}), or use 'qm9-small', which is shipped."
-        )
-    tensors = kept[0]
-    spelt = tensors["smiles"].numpy().tobytes().decode().split("\n")
-    x = _dense(tensors["positions"], tensors["charges"], tensors["atoms"])
-    order = torch.from_numpy(np.random.RandomState(0).permutation(len(spelt)))
-    train, _, test = order.split(list(SPLIT))
-    sides = [
-        Split(x[rows], names=tuple(spelt[i] for i in rows.tolist())) for rows in (train, test)
-    ]
-    notes = (
-        CITED,
-        "the field's split: 100,000 for training, 13,083 for testing; 17,748 for validation are "
-        "not used",
-    )
-    return _assembled("qm9", sides[0], sides[1], ELEMENTS, notes)
-
-
-def _dense(at: Tensor, charges: Tensor, atoms: Tensor) -> Float[Tensor, "M N 4"]:
-    """Lay arrays of all atoms into one tensor, centred."""
-    count = atoms.long()
-    x = torch.zeros(len(count), int(count.max()), 4)
-    here = torch.arange(x.shape[1]) < count[:, None]
-    x[here] = _typed(at, charges)
-    x[..., :3] = centred(positions(x), here)
-    return x
 
 
 # Shapes

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
-from trilemma.data.dataset import DataSet, Split
+from trilemma.data.dataset import DataSet
 from trilemma.data.split import frequencies
 
 __all__ = ["SIGN", "parted", "share_of"]
@@ -69,7 +69,7 @@ def share_of(data: DataSet, percent: float) -> DataSet:
         )
     labels = data.train.labels
     rows = _order(whole, labels)[:n].sort().values
-    train = _taken(data.train, rows)
+    train = data.train.taken(rows)
     note = (
         f"{percent:g} % of the training examples: {n:,} of {whole:,}, "
         f"{'each class in its proportion, ' if labels is not None else ''}"
@@ -97,22 +97,3 @@ def _order(n: int, labels: Tensor | None) -> Tensor:
         turn = torch.randperm(count, generator=generator)
         place[members] = (turn.double() + 0.5) / count
     return torch.argsort(place, stable=True)
-
-
-def _taken(split: Split, rows: Tensor) -> Split:
-    """Return some rows of a split with all that belongs to them."""
-
-    def of(values: Tensor | None) -> Tensor | None:
-        return None if values is None else values[rows]
-
-    chosen = rows.tolist()
-    return dataclasses.replace(
-        split,
-        x=split.x[rows],
-        labels=of(split.labels),
-        shades=of(split.shades),
-        tokens=of(split.tokens),
-        mask=of(split.mask),
-        captions=None if split.captions is None else [split.captions[i] for i in chosen],
-        names=None if split.names is None else [split.names[i] for i in chosen],
-    )

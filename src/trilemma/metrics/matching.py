@@ -185,16 +185,30 @@ def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
     return measure
 
 
-def draw(context: Context, told: Conditions, count: int, seed: int) -> Tensor:
-    """Draw samples of a seed with these conditions, shared out and gathered."""
+def draw(
+    context: Context,
+    told: Conditions,
+    count: int,
+    seed: int,
+    what: str = "captioned samples",
+) -> Tensor:
+    """Draw samples of a seed with these conditions, shared out and gathered.
+
+    Arguments:
+        context: With a model.
+        told: The conditions, by the sample's index.
+        count: How many.
+        seed: Seed of the samples.
+        what: What they are called while they are drawn.
+    """
     start, stop = context.share(count)
     parts = []
     for low in range(start, max(stop, start + 1), AT_ONCE):
         high = min(low + AT_ONCE, max(stop, start + 1))
-        context.told("captioned samples", low - start, stop - start)
+        context.told(what, low - start, stop - start)
         part = sampling.draw(context.asked, high - low, seed=seed, start=low, conditions=told)
         parts.append(part.cpu())
-    context.told("captioned samples", stop - start, stop - start)
+    context.told(what, stop - start, stop - start)
     return context.gathered(torch.cat(parts)[: stop - start], count)
 
 

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.point_cloud import centred
+from trilemma.networks.property_condition import PropertyCondition
 
 __all__ = [
     "LARGEST",
@@ -49,6 +50,7 @@ __all__ = [
     "EgnnLayer",
     "PairNetwork",
     "clock",
+    "shared_by_points",
     "trimmed",
 ]
 
@@ -215,15 +217,20 @@ class EgnnDenoiser(nn.Module):
         features: F, numbers of a point beside its position.
         width: Numbers of a point within the network.
         layers: How many layers.
-        properties: P, properties that a cloud may be asked to have.
+        properties: Reads the properties that a cloud is wanted to have; None: it has no say.
     """
 
     def __init__(
-        self, features: int, *, width: int = 64, layers: int = 4, properties: int = 0
+        self,
+        features: int,
+        *,
+        width: int = 64,
+        layers: int = 4,
+        properties: PropertyCondition | None = None,
     ) -> None:
         super().__init__()
         self.properties = properties
-        wanted = properties + (properties > 0)
+        wanted = 0 if properties is None else properties.width
         self.network = Egnn(features + TIMES + wanted, features, width=width, layers=layers)
 
     def forward(
@@ -238,29 +245,18 @@ class EgnnDenoiser(nn.Module):
             x: States, positions first.
             log_snr: ln(alpha^2 / sigma^2) of each.
             condition: Which points are there; all without one. And the properties that are
-                wanted, in units of their spread.
+                wanted, in their units.
         """
         room = x.shape[1]
         x, mask = trimmed(x, condition)
         most = x.shape[1]
-        conditioning = [clock(log_snr)]
-        if self.properties:
-            conditioning.append(self._wanted(condition, x))
-        shared = torch.cat(conditioning, dim=1)[:, None].expand(-1, most, -1)
+        shared = shared_by_points(log_snr, condition, self.properties)[:, None].expand(
+            -1, most, -1
+        )
         at, features = x[..., :3], x[..., 3:]
         moved, features = self.network(at, torch.cat([features, shared], dim=-1), mask)
         out = torch.cat([centred(moved - at, mask), features], dim=-1)
         return F.pad(out, (0, 0, 0, room - most))
-
-    def _wanted(self, condition: Condition | None, x: Tensor) -> Float[Tensor, "B Q"]:
-        """Return the wanted properties and a 1, or zeros where nothing is said."""
-        if condition is None or condition.properties is None:
-            return x.new_zeros(len(x), self.properties + 1)
-        wanted = condition.properties.to(x)
-        present = x.new_ones(len(x), 1)
-        if condition.present is not None:
-            present = condition.present[:, None].to(x)
-        return torch.cat([wanted * present, present], dim=1)
 
 
 TIMES = 3
@@ -270,6 +266,18 @@ TIMES = 3
 def clock(log_snr: Float[Tensor, " B"]) -> Float[Tensor, "B 3"]:
     """Return the log-SNR in numbers of about 1: itself, and the shares of signal at two scales."""
     return torch.stack([log_snr / 8, (log_snr / 2).sigmoid(), (log_snr / 6).sigmoid()], dim=1)
+
+
+def shared_by_points(
+    log_snr: Float[Tensor, " B"],
+    condition: Condition | None,
+    properties: PropertyCondition | None,
+) -> Float[Tensor, "B Q"]:
+    """Return what every point of a cloud is told: the time, and the properties that are wanted."""
+    time = clock(log_snr)
+    if properties is None:
+        return time
+    return torch.cat([time, properties(condition, time)], dim=1)
 
 
 def trimmed(

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.point_cloud import centred
-from trilemma.networks.egnn import TIMES, clock, trimmed
+from trilemma.networks.egnn import TIMES, shared_by_points, trimmed
+from trilemma.networks.property_condition import PropertyCondition
 
 __all__ = ["HEAD", "PointTransformerDenoiser"]
 
@@ -59,13 +60,23 @@ class PointTransformerDenoiser(nn.Module):
         features: F, numbers of a point beside its position.
         width: Numbers of a token, a multiple of 16.
         layers: How many layers.
+        properties: Reads the properties that a cloud is wanted to have; None: it has no say.
     """
 
-    def __init__(self, features: int, *, width: int = 128, layers: int = 6) -> None:
+    def __init__(
+        self,
+        features: int,
+        *,
+        width: int = 128,
+        layers: int = 6,
+        properties: PropertyCondition | None = None,
+    ) -> None:
         super().__init__()
         if width % HEAD:
             raise ValueError(f"a width of {width} was given; it is a multiple of {HEAD}.")
-        self.embedding = nn.Linear(3 + features + TIMES, width)
+        self.properties = properties
+        wanted = 0 if properties is None else properties.width
+        self.embedding = nn.Linear(3 + features + TIMES + wanted, width)
         self.layers = nn.ModuleList(_Layer(width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, 3 + features)
@@ -83,13 +94,14 @@ class PointTransformerDenoiser(nn.Module):
         Arguments:
             x: States, positions first.
             log_snr: ln(alpha^2 / sigma^2) of each.
-            condition: Which points there are; all without one.
+            condition: Which points there are; all without one. And the properties that are
+                wanted, in their units.
         """
         room = x.shape[1]
         x, mask = trimmed(x, condition)
         most = x.shape[1]
-        time = clock(log_snr)[:, None].expand(-1, most, -1)
-        tokens = self.embedding(torch.cat([x, time], dim=-1))
+        shared = shared_by_points(log_snr, condition, self.properties)
+        tokens = self.embedding(torch.cat([x, shared[:, None].expand(-1, most, -1)], dim=-1))
         seen = mask[:, None, None] | ~mask.any(1)[:, None, None, None]
         for layer in self.layers:
             tokens = layer(tokens, seen)

@@ -1,18 +1,26 @@
 """What samples are asked to be when nobody asks: conditions of the training data, kept in the run.
 
-A class can be drawn by its share alone. A caption or a small image cannot, so that a model keeps
-some of those that it was trained on, as buffers, and draws from them.
+A class can be drawn by its share alone. A caption, a small image, or the size of a cloud with its
+properties cannot, so that a model keeps some of those that it was trained on, as buffers, and
+draws from them. A size and a property are kept of one and the same cloud, so that draws of both
+are of their joint distribution, p(N, c).
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
 
-__all__ = ["Prompts"]
+__all__ = ["NEAR", "Prompts"]
+
+NEAR = 1 / 64
+"""Share of the kept clouds that are near to a wanted property."""
 
 
 class Prompts(nn.Module):
@@ -23,6 +31,7 @@ class Prompts(nn.Module):
         words: Tokens of a caption; 0 without captions.
         image: Shape of an image that goes with a sample; None without.
         points: Most points of a cloud, whose sizes are kept; 0 without clouds.
+        properties: P, properties of a cloud that are kept beside its size.
 
     >>> prompts = Prompts(4, words=2)
     >>> prompts.fill(Condition(tokens=torch.tensor([[1, 2], [3, 0]]),
@@ -35,6 +44,7 @@ class Prompts(nn.Module):
     mask: Tensor
     image: Tensor
     points: Tensor
+    properties: Tensor
 
     def __init__(
         self,
@@ -43,6 +53,7 @@ class Prompts(nn.Module):
         words: int = 0,
         image: tuple[int, ...] | None = None,
         points: int = 0,
+        properties: int = 0,
     ) -> None:
         super().__init__()
         self.rows = rows
@@ -53,6 +64,8 @@ class Prompts(nn.Module):
             self.register_buffer("image", torch.zeros(rows, *image, dtype=torch.uint8))
         if points:
             self.register_buffer("points", torch.ones(rows, points, dtype=torch.bool))
+        if properties:
+            self.register_buffer("properties", torch.zeros(rows, properties))
 
     @torch.no_grad()
     def fill(self, condition: Condition) -> None:
@@ -66,3 +79,19 @@ class Prompts(nn.Module):
         """Draw a condition for each row of the noise."""
         rows = noise.integers(self.rows)
         return Condition(**{name: kept[rows] for name, kept in self.named_buffers()})
+
+    def sizes_near(
+        self, properties: Float[Tensor, "B P"], noise: Noise
+    ) -> Bool[Tensor, "B points"]:
+        """Draw which points clouds of wanted properties have, p(N | c): of kept clouds near c.
+
+        Each is drawn from the `NEAR` of the kept rows whose properties lie nearest to the wanted
+        ones, in units of their deviation.
+        """
+        kept = self.properties
+        scale = kept.std(0, correction=0).clamp_min(1e-12)
+        apart = ((properties.to(kept)[:, None] - kept) / scale).square().sum(-1)
+        nearest = apart.argsort(dim=1, stable=True)
+        count = max(1, math.ceil(NEAR * self.rows))
+        chosen = noise.integers(count).to(nearest.device)
+        return self.points[nearest.gather(1, chosen[:, None])[:, 0]]

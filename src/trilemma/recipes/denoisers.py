@@ -148,7 +148,7 @@ def refuse_guidance(guidance: float, domain: Domain, dropout: float, *, told: bo
     """
     if guidance == 1:
         return
-    if not domain.classes and not domain.vocabulary:
+    if not (domain.classes or domain.vocabulary or domain.properties):
         raise BadInput(
             f"guidance {guidance:g} was given for data without classes or captions; leave it out."
         )

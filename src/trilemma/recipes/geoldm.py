@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
-from trilemma.core.domain import Domain, Real
-from trilemma.core.errors import BadInput
+from trilemma.core.domain import Domain, PropertyStatistics, Real
+from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
 from trilemma.core.point_cloud import mask_of
 from trilemma.data.dataset import DataSet
+from trilemma.data.example_properties import with_property
 from trilemma.data.point_cloud_stream import PointCloudStream
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.geometric_diffusion import GeometricDiffusion, GeometricLatentDiffusion
@@ -27,6 +28,8 @@ from trilemma.maths.spaces import Centred
 from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser
 from trilemma.networks.point_transformer import HEAD, PointTransformerDenoiser
 from trilemma.networks.prompts import Prompts
+from trilemma.networks.property_condition import PropertyCondition
+from trilemma.recipes.denoisers import refuse_guidance
 from trilemma.recipes.recipe import Recipe
 
 __all__ = ["GeometricLatentDiffusing"]
@@ -52,7 +55,7 @@ class GeometricLatentDiffusing(Recipe):
         "Leskovec, 2023, arXiv:2305.01140"
     )
     kinds: ClassVar[tuple[str, ...]] = ("conformer", "point-cloud")
-    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps")
+    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "guidance")
     batch: int = 64
     """Clouds an update, over all devices and accumulated parts together."""
     lr: float = 2e-3
@@ -83,13 +86,28 @@ class GeometricLatentDiffusing(Recipe):
     """The way from noise to codes; auto: dpm++2m for flow, ancestral for vp."""
     sample_steps: int = 0
     """Steps of that way; 0: 50 for flow, 1,000 for vp."""
+    property: str = ""
+    """A property of the data, such as alpha of qm9, that samples can be asked to have; half of
+    the training examples are then kept for the regressor by which that is judged."""
+    label_dropout: float = 0.1
+    """Share of examples whose property is hidden in training."""
+    guidance: float = 1.0
+    """Weight of the property: 1 obeys it, more exaggerates it, 0 ignores it."""
+
+    def data_for(self, data: DataSet) -> DataSet:
+        """Return the data in space, with one property and half of them where it is asked for."""
+        if not self.property:
+            return super().data_for(data)
+        return with_property(data.viewed(self.kinds), self.property)
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model.
 
         Raises:
-            BadInput: A field is out of its range, or clouds are too large.
+            BadInput: A field is out of its range, clouds are too large, or the property is not
+                known of them.
         """
+        domain = replace(domain, properties=self._told(domain))
         self._refuse(domain)
         first = self.first_stage(domain)
         schedule = SCHEDULES["rectified" if self.process == "flow" else "cosine"]
@@ -101,16 +119,17 @@ class GeometricLatentDiffusing(Recipe):
         is_flow = self.process == "flow"
         name = self.sampler if self.sampler != "auto" else "dpm++2m" if is_flow else "ancestral"
         diffusion = Diffusion(
-            self.denoiser(first.features),
+            self.denoiser(first.features, domain.properties),
             Domain("point-cloud", first.shape, Real()),
             schedule,
             known[self.prediction] if is_flow else NoisePrediction(),
             chain=0 if is_flow else CHAIN,
             times=self.times if is_flow else "uniform",
-            label_dropout=0.0,
+            label_dropout=self.label_dropout if domain.properties else 0.0,
             sampler=SAMPLERS[name](),
             steps=self.sample_steps or (50 if is_flow else CHAIN),
-            prompts=Prompts(SIZES, points=domain.shape[0]),
+            guidance=self.guidance,
+            prompts=Prompts(SIZES, points=domain.shape[0], properties=len(domain.properties)),
             space=Centred(),
         )
         if isinstance(first, PointCloudVae):
@@ -133,19 +152,24 @@ class GeometricLatentDiffusing(Recipe):
             is_trained=self.autoencoder == "trained",
         )
 
-    def denoiser(self, features: int) -> nn.Module:
-        """Build the network that denoises codes of so many features."""
+    def denoiser(self, features: int, properties: Sequence[PropertyStatistics] = ()) -> nn.Module:
+        """Build the network that denoises codes of so many features, told these properties."""
+        mean, deviation = ([getattr(p, k) for p in properties] for k in ("mean", "deviation"))
+        wanted = PropertyCondition(mean, deviation) if properties else None
         if self.network == "egnn":
-            return EgnnDenoiser(features, width=self.width or WIDTH, layers=self.layers or LAYERS)
+            width, layers = self.width or WIDTH, self.layers or LAYERS
+            return EgnnDenoiser(features, width=width, layers=layers, properties=wanted)
         width = self.width or 2 * WIDTH
         if width % HEAD:
             raise BadInput(f"--width {width} was given; of a transformer it is a multiple of 16.")
-        return PointTransformerDenoiser(features, width=width, layers=self.layers or 6)
+        layers = self.layers or 6
+        return PointTransformerDenoiser(features, width=width, layers=layers, properties=wanted)
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the training of the autoencoder, and that of the diffusion of its codes."""
         assert isinstance(model, GeometricDiffusion)
         mask = mask_of(data.train.x)
+        properties = data.train.properties if self.property else None
         kept: list[Tensor] = []
 
         def prepare() -> None:
@@ -155,7 +179,9 @@ class GeometricLatentDiffusing(Recipe):
             assert isinstance(model.diffusion.prompts, Prompts)
             draw = torch.Generator().manual_seed(mix(seed, "sizes"))
             order = torch.randperm(len(mask), generator=draw)  # a set may be sorted by size
-            model.diffusion.prompts.fill(Condition(points=mask[order[:SIZES]]))
+            rows = order[:SIZES]
+            wanted = None if properties is None else properties[rows]
+            model.diffusion.prompts.fill(Condition(points=mask[rows], properties=wanted))
 
         def stream() -> PointCloudStream:
             """Encode the data once: a step of training touches no encoder."""
@@ -167,6 +193,7 @@ class GeometricLatentDiffusing(Recipe):
                 mask,
                 self.batch,
                 mix(seed, "codes"),
+                properties=properties,
                 is_turned=self.network == "transformer",
             )
 
@@ -180,7 +207,24 @@ class GeometricLatentDiffusing(Recipe):
 
         return [Stage("autoencoder", model, clouds, share=SHARE), diffusion]
 
+    def _told(self, domain: Domain) -> tuple[PropertyStatistics, ...]:
+        """Return the property that the diffusion is told; none unless one is asked for."""
+        if not self.property:
+            return ()
+        known = {one.name: one for one in domain.properties}
+        if not known:
+            raise BadInput(f"--property {self.property} was given, and no property is known here.")
+        if self.property not in known:
+            raise nearest("property", self.property, known)
+        return (known[self.property],)
+
     def _refuse(self, domain: Domain) -> None:
+        if self.guidance != 1 and not domain.properties:
+            raise BadInput(
+                f"guidance {self.guidance:g} was given for a model that is told no property; "
+                "leave it out, or train with --property NAME."
+            )
+        refuse_guidance(self.guidance, domain, self.label_dropout)
         if self.features < 1:
             raise BadInput("--features takes 1 or more.")
         for name in ("width", "layers", "sample_steps"):

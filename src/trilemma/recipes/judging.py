@@ -106,11 +106,13 @@ def judge_run(
     same of both kinds is left out unless the reference is of its own kind.
     """
     n = samples or default_samples(data)
-    given, data = data, data.viewed((loaded.domain.kind,))
+    given, data = data.domain.kind, loaded.recipe.data_for(data.viewed((loaded.domain.kind,)))
     only = None
-    if given is not data and reference is not None:
-        only = shared(given.domain.kind, data.domain.kind)
+    if given != data.domain.kind and reference is not None:
+        only = shared(given, data.domain.kind)
         reference = None
+    if data.aside is not None and reference is not None and reference.data.aside is None:
+        reference = None  # its training examples are more than the generator has seen
     training = training_of(loaded, data)
     device = next(loaded.model.parameters()).device
     if reference is None:

@@ -12,6 +12,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
+from trilemma.data.example_properties import without_properties
 from trilemma.data.stream import ExampleStream
 
 __all__ = ["SMALL_BATCH", "Plot", "Recipe", "classes_told", "is_small", "updates_wanted"]
@@ -89,6 +90,14 @@ class Recipe(ABC):
     @abstractmethod
     def model(self, domain: Domain) -> Model:
         """Build the untrained model for data of this domain."""
+
+    def data_for(self, data: DataSet) -> DataSet:
+        """Return a data set as this recipe learns it: of its kind, and without properties.
+
+        Raises:
+            BadInput: The data lack what a field of the recipe asks of them.
+        """
+        return without_properties(data.viewed(self.kinds))
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the parts of training; one, on the data, unless a recipe says otherwise."""

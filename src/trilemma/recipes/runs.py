@@ -16,16 +16,14 @@ from typing import Any
 import torch
 
 from trilemma import __version__
-from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
-from trilemma.core.errors import BadInput, nearest
+from trilemma.core.errors import BadInput
 from trilemma.core.event import Event
 from trilemma.core.model import Model
 from trilemma.core.noise import mix
 from trilemma.core.words import joined
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
-from trilemma.data.text import tokenised, words
 from trilemma.recipes.catalog import named
 from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
@@ -42,8 +40,6 @@ from trilemma.training.trainer import Settings
 __all__ = [
     "Loaded",
     "begin",
-    "captions",
-    "conditions",
     "folder_name",
     "free_path",
     "go_on",
@@ -94,7 +90,7 @@ def begin(
     Everything that can be refused is refused before the directory is made. A batch that is larger
     than the training split is clamped to it, recorded so, and said by an event 'warning'.
     """
-    data = data.viewed(recipe.kinds)
+    data = recipe.data_for(data)
     recipe, note = recipe.fitted(len(data.train), data.domain, processes=world.size)
     model = untrained(recipe, data.domain, seed)
     world.shard(recipe.stages(model, data, seed)[0].stream().batch(0), recipe.accumulate)
@@ -170,7 +166,7 @@ def go_on(
     refuse_difference(record, {k: v for k, v in (asked or {}).items() if v is not None})
     _refuse_partial(run, *RECORD, "precision", "budget", "watch")
     recipe = _recipe(record, {})
-    data = _same(record, data or _load(record, source, progress)).viewed(recipe.kinds)
+    data = _same(recipe, record, data or _load(record, source, progress))
     if budget is None and run.is_untouched:
         budget = Budget(**record["budget"])
     model = untrained(recipe, data.domain, record["seed"])
@@ -210,9 +206,9 @@ def _load(record: Mapping[str, Any], source: str | None, progress: Progress | No
     return data.viewed((kept["domain"]["kind"],))
 
 
-def _same(record: Mapping[str, Any], data: DataSet) -> DataSet:
+def _same(recipe: Recipe, record: Mapping[str, Any], data: DataSet) -> DataSet:
     """Refuse other data than the run's, which may be another view of what is given."""
-    data = data.viewed((record["data"]["domain"]["kind"],))
+    data = recipe.data_for(data.viewed((record["data"]["domain"]["kind"],)))
     refuse_difference({"data": record["data"]["fingerprint"]}, {"data": data.fingerprint})
     return data
 
@@ -266,7 +262,7 @@ class Loaded:
 
     def same(self, data: DataSet) -> DataSet:
         """Return the data, and refuse others than the run's."""
-        return _same(self.run.recipe, data)
+        return _same(self.recipe, self.run.recipe, data)
 
 
 def load(
@@ -303,71 +299,3 @@ def load(
     model = untrained(recipe, domain, run.recipe["seed"])
     model.load_state_dict(dict(checkpoint.weights))
     return Loaded(run, recipe, domain, model.to(device).eval(), checkpoint.step)
-
-
-def conditions(
-    domain: Domain, text: str, warn: Callable[[str], None]
-) -> Callable[[int, int], Condition]:
-    """Read what samples are asked to be, to be taken in turn by the samples.
-
-    Classes by name or index with commas between; of data with captions, captions with semicolons
-    between, whose unknown words are named and count for nothing.
-
-    Arguments:
-        domain: The data's space.
-        text: Classes or captions.
-        warn: Told of unknown words.
-
-    Raises:
-        BadInput: The data have neither, or not this class; or a caption is empty.
-    """
-    if domain.vocabulary:
-        return _said(domain, captions(text), warn)
-    if not domain.classes:
-        raise BadInput("--cond names a class, and this run's data have none; leave it out.")
-    chosen = []
-    for word in (w.strip() for w in text.split(",")):
-        if word in domain.classes:
-            chosen.append(domain.classes.index(word))
-        elif word.isdecimal() and int(word) < len(domain.classes):
-            chosen.append(int(word))
-        else:
-            raise nearest("class", word, domain.classes)
-    labels = torch.tensor(chosen)
-    return lambda start, stop: Condition(label=labels[torch.arange(start, stop) % len(labels)])
-
-
-def captions(text: str) -> list[str]:
-    """Cut what is asked for into captions.
-
-    >>> captions("red heart; cat")
-    ['red heart', 'cat']
-    """
-    return [part.strip() for part in text.split(";")]
-
-
-def _said(
-    domain: Domain, asked: list[str], warn: Callable[[str], None]
-) -> Callable[[int, int], Condition]:
-    tokens, mask, unknown = tokenised(asked, domain.vocabulary, domain.words)
-    if not mask.any(1).all():
-        example = next(filter(str.isalpha, domain.vocabulary), domain.vocabulary[0])
-        raise BadInput(
-            "--cond has a caption without a word; say what is wanted, as in --cond "
-            f"'{example}', or leave --cond out."
-        )
-    if unknown:
-        warn(
-            f"not in the {len(domain.vocabulary):,} words of the training captions, and taken for "
-            f"words without a meaning: {', '.join(unknown)}"
-        )
-
-    unread = [word for caption in asked for word in words(caption)[domain.words :]]
-    if unread:
-        warn(f"captions have at most {domain.words} words here; not read: {', '.join(unread)}")
-
-    def rows(start: int, stop: int) -> Condition:
-        which = torch.arange(start, stop) % len(tokens)
-        return Condition(tokens=tokens[which], mask=mask[which])
-
-    return rows

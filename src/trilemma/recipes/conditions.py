@@ -1,0 +1,126 @@
+"""What samples are asked to be, read from one text: classes, captions or values of a property."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, PropertyStatistics
+from trilemma.core.errors import BadInput, nearest
+from trilemma.data.text import tokenised, words
+
+__all__ = ["captions", "conditions"]
+
+IN_SPACE = ("conformer", "point-cloud")
+
+
+def conditions(
+    domain: Domain, text: str, warn: Callable[[str], None]
+) -> Callable[[int, int], Condition]:
+    """Read what samples are asked to be, to be taken in turn by the samples.
+
+    Classes by name or index with commas between; of data with captions, captions with semicolons
+    between, whose unknown words are named and count for nothing; of molecules whose property the
+    model was told, values of it, as in alpha=70,80.
+
+    Arguments:
+        domain: The data's space.
+        text: Classes, captions or values of a property.
+        warn: Told of unknown words, and of values that no training example comes near.
+
+    Raises:
+        BadInput: The data have none of these, or not this class or property; a caption is empty,
+            or a value no finite number.
+    """
+    if domain.vocabulary:
+        return _said(domain, captions(text), warn)
+    if domain.properties:
+        return _valued(domain.properties[0], text, warn)
+    if domain.kind in IN_SPACE:
+        raise BadInput(
+            "--cond is a value of a property, and this run was told none; leave it out, or train "
+            "with --property NAME."
+        )
+    if not domain.classes:
+        raise BadInput("--cond names a class, and this run's data have none; leave it out.")
+    chosen = []
+    for word in (w.strip() for w in text.split(",")):
+        if word in domain.classes:
+            chosen.append(domain.classes.index(word))
+        elif word.isdecimal() and int(word) < len(domain.classes):
+            chosen.append(int(word))
+        else:
+            raise nearest("class", word, domain.classes)
+    labels = torch.tensor(chosen)
+    return lambda start, stop: Condition(label=labels[torch.arange(start, stop) % len(labels)])
+
+
+def _valued(
+    wanted: PropertyStatistics, text: str, warn: Callable[[str], None]
+) -> Callable[[int, int], Condition]:
+    """Read values of a property, as in alpha=70,80."""
+    name, sign, numbers = (part.strip() for part in text.partition("="))
+    example = f"--cond {wanted.name}={wanted.mean:.3g}"
+    if not sign:
+        raise BadInput(
+            f"--cond {text} was given, and this run takes NAME=NUMBER, as in {example}."
+        )
+    if name != wanted.name:
+        raise nearest("property of this run", name, [wanted.name])
+    values = []
+    for word in numbers.split(","):
+        try:
+            values.append(float(word))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            raise BadInput(
+                f"--cond {name} takes finite numbers, as in {example}, not '{word.strip()}'."
+            )
+    beyond = [v for v in values if not wanted.low <= v <= wanted.high]
+    if beyond:
+        warn(
+            f"{name} = {', '.join(f'{v:g}' for v in beyond)} lies outside of the training "
+            f"examples' {wanted.low:.4g} to {wanted.high:.4g} {wanted.unit}".rstrip()
+        )
+    asked = torch.tensor(values)[:, None]
+    return lambda start, stop: Condition(properties=asked[torch.arange(start, stop) % len(asked)])
+
+
+def captions(text: str) -> list[str]:
+    """Cut what is asked for into captions.
+
+    >>> captions("red heart; cat")
+    ['red heart', 'cat']
+    """
+    return [part.strip() for part in text.split(";")]
+
+
+def _said(
+    domain: Domain, asked: list[str], warn: Callable[[str], None]
+) -> Callable[[int, int], Condition]:
+    tokens, mask, unknown = tokenised(asked, domain.vocabulary, domain.words)
+    if not mask.any(1).all():
+        example = next(filter(str.isalpha, domain.vocabulary), domain.vocabulary[0])
+        raise BadInput(
+            "--cond has a caption without a word; say what is wanted, as in --cond "
+            f"'{example}', or leave --cond out."
+        )
+    if unknown:
+        warn(
+            f"not in the {len(domain.vocabulary):,} words of the training captions, and taken for "
+            f"words without a meaning: {', '.join(unknown)}"
+        )
+
+    unread = [word for caption in asked for word in words(caption)[domain.words :]]
+    if unread:
+        warn(f"captions have at most {domain.words} words here; not read: {', '.join(unread)}")
+
+    def rows(start: int, stop: int) -> Condition:
+        which = torch.arange(start, stop) % len(tokens)
+        return Condition(tokens=tokens[which], mask=mask[which])
+
+    return rows

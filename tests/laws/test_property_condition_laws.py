@@ -1,0 +1,140 @@
+"""The laws of a property as a condition hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.core.batch import Condition
+from trilemma.families import diffusion
+from trilemma.laws import property_condition as laws
+from trilemma.metrics import property_regressor
+from trilemma.networks import egnn, prompts
+from trilemma.networks.property_condition import PropertyCondition
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+DENOISER, TOLD = egnn.EgnnDenoiser.forward, PropertyCondition.forward
+DRAWN, REST = prompts.Prompts.forward, property_regressor.Regressor.rest
+
+
+def pulls(self, x, log_snr, condition=None):
+    """Move all points along x, the more the more is wanted."""
+    out = DENOISER(self, x, log_snr, condition)
+    if condition.properties is None:
+        return out
+    push = torch.zeros_like(out)
+    push[..., 0] = (condition.properties.to(out) / 75) * condition.points
+    return out + push
+
+
+def by_order(self, x, log_snr, condition=None):
+    """Tell the points of a cloud apart by their place."""
+    out = DENOISER(self, x, log_snr, condition)
+    place = torch.arange(x.shape[1]).to(out)[None, :, None]
+    return torch.cat([out[..., :3], out[..., 3:] + place], -1)
+
+
+def deaf(self, condition, x):
+    return TOLD(self, None, x)
+
+
+def never_hidden(self, condition, x):
+    """A hidden property that is told nevertheless."""
+    if condition is None or condition.properties is None:
+        return TOLD(self, condition, x)
+    return TOLD(self, Condition(properties=condition.properties), x)
+
+
+def raw(self, condition, x):
+    """A property in its unit."""
+    told = TOLD(self, condition, x)
+    if condition is None or condition.properties is None:
+        return told
+    return torch.cat([condition.properties.to(told) / 75, told[:, 1:]], 1)
+
+
+def guided_twice(conditional, unconditional, weight, over=(0.0, 1.0)):
+    """The line's weight counted from the conditional estimate."""
+
+    def denoise(x, t):
+        with_c, without = conditional(x, t), unconditional(x, t)
+        return with_c + (weight + 0.5) * (with_c - without)
+
+    return denoise
+
+
+def apart(self, noise):
+    """Sizes and properties drawn each for itself."""
+    one, other = DRAWN(self, noise.named("a")), DRAWN(self, noise.named("b"))
+    return Condition(points=one.points, properties=other.properties)
+
+
+def the_first(self, noise):
+    return Condition(
+        points=self.points[:1].expand(len(noise), -1),
+        properties=self.properties[:1].expand(len(noise), -1),
+    )
+
+
+def anywhere(self, properties, noise):
+    return self.points[noise.integers(self.rows)]
+
+
+def the_larger(self, properties, noise):
+    """Always clouds of as many points as the property rounded up."""
+    size = properties[:, 0].ceil()
+    return torch.arange(self.points.shape[1]) < size[:, None]
+
+
+def posed(self, x):
+    return REST(self, x) + x[..., 0].sum(1)
+
+
+def listed(self, x):
+    return REST(self, x) + x[:, 0, 3]
+
+
+def crowded(self, x):
+    """What is no atom counts."""
+    return REST(self, x) + x[..., 0].abs().sum(1) * 0 + float(x.shape[1]) + x[:, -1, 0]
+
+
+def squared(asked, found):
+    return float((asked - found).square().mean())
+
+
+BROKEN = [
+    ("symmetry", "eps(R x, h, c)", egnn.EgnnDenoiser, "forward", pulls),
+    ("symmetry", "points in another order", egnn.EgnnDenoiser, "forward", by_order),
+    ("symmetry", "…which is seen", PropertyCondition, "forward", deaf),
+    ("symmetry", "the mean of the noise", egnn.EgnnDenoiser, "forward", pulls),
+    ("absence", "not present is as none", PropertyCondition, "forward", never_hidden),
+    ("absence", "all properties hidden", PropertyCondition, "forward", never_hidden),
+    ("absence", "in other units", PropertyCondition, "forward", raw),
+    ("guidance", "guided by", diffusion, "guided", guided_twice),
+    ("joint_sizes", "p(N, c)", prompts.Prompts, "forward", apart),
+    ("joint_sizes", "p(N):", prompts.Prompts, "forward", the_first),
+    ("joint_sizes", "p(N | c):", prompts.Prompts, "sizes_near", anywhere),
+    ("joint_sizes", "p(N | c) between", prompts.Prompts, "sizes_near", the_larger),
+    ("regressor", "moved and reflected", property_regressor.Regressor, "rest", posed),
+    ("regressor", "in another order", property_regressor.Regressor, "rest", listed),
+    ("regressor", "in a larger room", property_regressor.Regressor, "rest", crowded),
+    ("regressor", "mean absolute error", laws, "mean_absolute_error", squared),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN]
+)
+def test_a_break_is_seen(check, law, where, name, broken, breaks):
+    breaks(laws, check, law, where, name, broken)
+
+
+def test_every_law_has_a_break(unbroken):
+    assert unbroken(laws, BROKEN) == []
