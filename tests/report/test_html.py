@@ -196,6 +196,16 @@ def test_pages_of_little(evaluate):
     assert "Not measured yet" in run_page(Portrait(entry(evaluate("a"))))
 
 
+def test_what_was_measured_and_not_ranked_is_said_so(evaluate):
+    """A run for a reward is ranked by that alone, and other scores may rank nothing."""
+    sought = evaluate("gcpn", "molecule policy", top10=0.9) | {"reward": "qed"}
+    page = run_page(Portrait(entry(sought)))
+    assert "By the reward ‘qed’ (top10): 1: gcpn 0.9" in page
+    other = run_page(Portrait(entry(evaluate("a", valid=1.0))))
+    assert "Its scores are below; none of them ranks it." in other
+    assert "Not measured yet" not in page + other
+
+
 def test_points_are_drawn(rows):
     x = torch.randn(100, 2)
     plane = Domain("points", (2,), Real())

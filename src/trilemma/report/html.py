@@ -167,6 +167,9 @@ def _in_short(row: Row) -> str:
         parts.append(f"{coverage_metric([row])} {brief(ranking.coverage[0].value)}")
     if ranking.speed:
         parts.append(f"{duration(ranking.speed[0].value)} a sample")
+    parts += [task.words.removesuffix(".") for task in ranking.tasks if task.places]
+    if not parts and row.of.metrics:
+        return "Its scores are below; none of them ranks it."
     if not parts:
         return "Not measured yet: ‘trilemma evaluate’ does."
     return f"{'; '.join(parts)}."
