@@ -3,6 +3,12 @@
 The denoiser of `geoldm`, 4 layers of 64, on molecules of one size: forward, backward and AdamW.
 *Separate* pair networks, one for messages and one for displacements, are EDM's; *shared* is the
 default. Each side does a step in turn, and what is kept is the median of the ratios of the rounds.
+
+With `--peer CHECKOUT` the released network of GeoLDM and EDM (`egnn_peer`) takes part, on
+molecules of `--data`: the same weights give the same outputs and gradients in float64; forward and
+backward on the same batches, padded to their largest; on batches as each side cuts them, ours of
+like size; and a step of its network alone, with Adam, beside our whole training step of
+`geoldm --autoencoder none`.
 """
 
 from __future__ import annotations
@@ -10,26 +16,53 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from benchmarks.egnn_peer import Released, ours_of, worst_difference
 from benchmarks.record import Section
+from benchmarks.turns import by_turns, ratio, repeated
 from trilemma.core.batch import Condition
-from trilemma.networks.egnn import EgnnDenoiser, EgnnLayer
+from trilemma.core.noise import Noise
+from trilemma.core.point_cloud import mask_of
+from trilemma.data import sources
+from trilemma.data.dataset import DataSet
+from trilemma.data.point_cloud_stream import PointCloudStream
+from trilemma.networks.egnn import Egnn, EgnnDenoiser, EgnnLayer
+from trilemma.recipes.geoldm import GeometricLatentDiffusing
+from trilemma.recipes.runs import untrained
+from trilemma.training.precision import choose
+from trilemma.training.trainer import Settings, Trainer
 
-ABOUT = "a training step of the equivariant network: pair networks, precision"
+ABOUT = "a training step of the equivariant network: pair networks, precision, the released one"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "molecules": (64, "molecules of a batch"),
     "atoms": (17, "atoms of each"),
     "rounds": (15, "rounds"),
+    "peer": ("", "folder of a checkout of the GitHub project MinkaiXu/GeoLDM"),
+    "data": ("qm9-small", "molecules that the released network and ours are given"),
 }
 WIDTH, LAYERS, FEATURES = 64, 4, 2
+GIVEN = FEATURES + 1
+"""Features of a point that the released network is given, with the time."""
+BATCHES = 8
+"""Batches that are gone through in turn."""
+CPU = torch.device("cpu")
 
 
 def main(options: Any) -> list[Section]:
-    """Time the variants in turns."""
+    """Time the variants in turns, and the released network where there is one."""
+    sections = [_variants(options)]
+    if options.peer:
+        sections += _beside_released(options)
+    return sections
+
+
+def _variants(options: Any) -> Section:
     sides = {
         "separate, fp32": _side(options, separate=True, half=False),
         "separate, bf16": _side(options, separate=True, half=True),
@@ -57,7 +90,7 @@ def main(options: Any) -> list[Section]:
         f"a training step of {options.molecules} molecules of {options.atoms} atoms, {LAYERS} "
         f"layers of {WIDTH}, median of {options.rounds} rounds by turns"
     )
-    return [Section(title, ["variant", "a step", "molecules a second", "times as fast"], rows)]
+    return Section(title, ["variant", "a step", "molecules a second", "times as fast"], rows)
 
 
 def _side(options: Any, *, separate: bool, half: bool) -> Callable[[], None]:
@@ -82,3 +115,143 @@ def _side(options: Any, *, separate: bool, half: bool) -> Callable[[], None]:
         optimiser.step()
 
     return step
+
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Positions, features, and which points are there."""
+
+
+def _beside_released(options: Any) -> list[Section]:
+    data = sources.load(options.data).viewed(("conformer",))
+    torch.manual_seed(0)
+    peer = Released(Path(options.peer), GIVEN, GIVEN, WIDTH, LAYERS)
+    as_drawn, alike = (_batches(data, options.molecules, by_size=by) for by in (False, True))
+    peer.network.double()
+    first = as_drawn[0]
+    apart = worst_difference(
+        peer, ours_of(peer, GIVEN, GIVEN), first[0].double(), first[1].double(), first[2]
+    )
+    peer.network.float()
+    same = ours_of(peer, GIVEN, GIVEN)
+    usual = Egnn(GIVEN, GIVEN, width=WIDTH, layers=LAYERS)
+    trainer = _trainer(data, options.molecules)
+    optimiser = torch.optim.Adam(peer.network.parameters(), 1e-4, amsgrad=True)
+    turn = iter(range(10**9))
+
+    def there(batches: list[Batch], back: bool) -> Callable[[], None]:
+        return lambda: _work(peer, peer.network, batches[next(turn) % BATCHES], back=back)
+
+    def here(mine: Egnn, batches: list[Batch], back: bool, half: bool) -> Callable[[], None]:
+        return lambda: _work(mine, mine, batches[next(turn) % BATCHES], back=back, half=half)
+
+    def released_step() -> None:
+        there(as_drawn, True)()
+        optimiser.step()
+
+    half = choose("auto", CPU, wanted=True).dtype == "bf16"
+    asked = {
+        "forward, the same batches": (
+            there(as_drawn, False),
+            {"its form, fp32": here(same, as_drawn, False, False)},
+        ),
+        "forward and backward, the same batches": (
+            there(as_drawn, True),
+            {"its form, fp32": here(same, as_drawn, True, False)},
+        ),
+        "forward, batches free": (
+            there(as_drawn, False),
+            {
+                "its form, fp32": here(same, alike, False, False),
+                "default": here(usual, alike, False, half),
+            },
+        ),
+        "forward and backward, batches free": (
+            there(as_drawn, True),
+            {
+                "its form, fp32": here(same, alike, True, False),
+                "default": here(usual, alike, True, half),
+            },
+        ),
+        "a step: its network and Adam, our whole step": (
+            released_step,
+            {"default": lambda: trainer.step()},
+        ),
+    }
+    rows, ratios, kept = [], {}, {}
+    for what, (theirs, ours) in asked.items():
+        sides = {"released": repeated(theirs, BATCHES)}
+        sides |= {name: repeated(work, BATCHES) for name, work in ours.items()}
+        seconds = by_turns(sides, options.rounds)
+        for name in ours:
+            found = ratio(seconds, peer="released", ours=name)
+            ratios[f"{what}: {name}"] = found
+            rows.append(
+                [
+                    what,
+                    name,
+                    f"{options.molecules / min(seconds['released']):,.0f}",
+                    f"{options.molecules / min(seconds[name]):,.0f}",
+                    str(found),
+                ]
+            )
+        kept |= {f"{what}: {name}": each for name, each in seconds.items()}
+    title = (
+        f"the released network on {data.name}, {options.molecules} molecules a batch, {LAYERS} "
+        f"layers of {WIDTH}; largest difference of outputs and gradients in float64: {apart:.1e}"
+    )
+    columns = ["what", "ours", "released, molecules/s", "ours, molecules/s", "times as fast"]
+    return [
+        Section(
+            title,
+            columns,
+            rows,
+            ratios=ratios,
+            seconds=kept,
+            peer=f"MinkaiXu/GeoLDM at {peer.commit}",
+        )
+    ]
+
+
+def _batches(data: DataSet, size: int, *, by_size: bool) -> list[Batch]:
+    """Return batches as wide as their largest: of random molecules, or of molecules alike."""
+    x = data.train.x
+    stream = PointCloudStream(x, mask_of(x), size, 0)
+    draw = torch.Generator().manual_seed(0)
+    made = []
+    for k in range(BATCHES):
+        rows = stream.rows(k) if by_size else torch.randperm(len(x), generator=draw)[:size]
+        mask = mask_of(x[rows])
+        most = int(mask.sum(1).max())
+        h = Noise.of(k, size).normal(most, GIVEN)
+        made.append((x[rows, :most, :3].float(), h, mask[:, :most]))
+    return made
+
+
+def _work(
+    network: Callable[..., tuple[Tensor, Tensor]],
+    owner: torch.nn.Module,
+    batch: Batch,
+    *,
+    back: bool,
+    half: bool = False,
+) -> None:
+    """Go forward, and back to the gradients of all weights."""
+    precision = torch.autocast("cpu", torch.bfloat16) if half else contextlib.nullcontext()
+    with precision, torch.set_grad_enabled(back):
+        moved, features = network(*batch)
+    if back:
+        owner.zero_grad()
+        (moved.square().mean() + features.float().square().mean()).backward()
+
+
+def _trainer(data: DataSet, size: int) -> Trainer:
+    recipe = GeometricLatentDiffusing(autoencoder="none", batch=size)
+    given = recipe.data_for(data)
+    model = untrained(recipe, given.domain, 0).train()
+    stages = recipe.stages(model, given, 0)
+    for stage in stages:
+        if stage.prepare is not None:
+            stage.prepare()
+    last = stages[-1]
+    chosen = choose("auto", CPU, wanted=True)
+    return Trainer(model, last, last.stream(), Settings.of(recipe), device=CPU, precision=chosen)

@@ -241,7 +241,7 @@ def test_a_sum_over_atoms_is_seen():
 @pytest.mark.parametrize(
     ("fields", "wanted"),
     [
-        ({"reward": "qed"}, (256, 0.5, 0.03, 0.03, 0.25)),
+        ({"reward": "qed"}, (256, 0.5, 0.01, 0.03, 0.25)),
         ({"reward": "qed", "oracle_calls": 9}, (32, 4, 1.0, 0.01, 1.0)),
         ({"reward": "plogp", "improve": True}, (32, 4, 1.0, 0.01, 1.0)),
         ({"adversarial": 1.0}, (32, 4, 1.0, 0.01, 1.0)),

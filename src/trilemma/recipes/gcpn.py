@@ -53,7 +53,7 @@ class Pace:
 BY_CALLS = Pace(32, 4, 1.0, 0.01, 1.0)
 """Where calls of an oracle are the budget: what was asked is learnt from again and again. So too
 where a critic alone says what molecules are worth."""
-BY_TIME = Pace(256, 0.5, 0.03, 0.03, 0.25)
+BY_TIME = Pace(256, 0.5, 0.01, 0.03, 0.25)
 """Where a reward may be asked as often as one likes: many episodes, few updates on each
 collection."""
 LOWEST, LOOKED, EACH = 100, 10_000, 200
@@ -97,7 +97,7 @@ class MoleculeReinforced(Recipe):
     """Weight of a critic's reward, which tells molecules that are built from the data."""
     expert: float = 1.0
     """Weight of the experts' loss in reinforcement, in units of the usual: 1 beside the reward's
-    where calls of an oracle are the budget, else .03."""
+    where calls of an oracle are the budget, else .01."""
     replay: bool = True
     """Whether the best that were found are the experts of reinforcement; else the data are."""
     children: int = 1024
