@@ -173,7 +173,7 @@ def worst_difference(released: Released, mine: Egnn, x: Tensor, h: Tensor, mask:
         assert at.grad is not None
         assert features.grad is not None
         found.append([moved * here, out * here, at.grad * here, features.grad * here])
-    gaps = [float((a - b).abs().max()) for a, b in zip(*found, strict=True)]
+    gaps = [float((a - b).detach().abs().max()) for a, b in zip(*found, strict=True)]
     for name, (value, columns) in released.weights_as_ours():
         gradient = mine.get_parameter(name).grad
         assert gradient is not None
