@@ -154,14 +154,16 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         prompts, source = self.diffusion.prompts, noise.named("prompt")
         assert prompts is not None
         if condition is None:
-            condition = prompts(source, least)
-        elif condition.points is None and condition.properties is not None:
+            sized: Condition = prompts(source, least)
+        elif condition.points is not None:
+            sized = condition
+        elif condition.properties is not None:
             points = prompts.sizes_near(condition.properties, source, least)  # type: ignore[operator]
-            condition = replace(condition, points=points)
-        elif condition.points is None:
-            condition = replace(condition, points=prompts(source, least).points)
-        assert condition.points is not None
-        return condition, condition.points
+            sized = replace(condition, points=points)
+        else:
+            sized = replace(condition, points=prompts(source, least).points)
+        assert sized.points is not None
+        return sized, sized.points
 
     @torch.no_grad()
     def sample(
