@@ -201,10 +201,22 @@ def test_the_pose_is_kept_without_an_autoencoder(plain):
     finally:
         del plain.clouds
     kept = int(sizes(TWO))
-    one, other = (positions(v)[:, :kept] for v in (drawn[0], done))
+    one, other = (positions(v)[:, :kept] for v in (drawn[-1], done))
     centre = one.mean(1, keepdim=True), other.mean(1, keepdim=True)
     assert float(((one - centre[0]) - (other - centre[1])).abs().max()) < 1e-4
-    assert float(positions(drawn[0]).sum(1).abs().max()) < 1e-4
+    assert float(positions(drawn[-1]).sum(1).abs().max()) < 1e-4
+
+
+def test_the_fragment_is_encoded_within_the_whole_at_each_step():
+    model, seen = build(), []
+    codes = model.first_stage.codes
+    model.first_stage.codes = lambda x: seen.append(x) or codes(x)
+    x = complete(model, 4)
+    assert len(seen) == SMALL["sample_steps"]
+    known = int(sizes(TWO))
+    for whole in seen:
+        assert torch.equal(whole[:, :known], TWO[:known].expand(4, known, 4))
+        assert torch.equal(mask_of(whole), mask_of(x))
 
 
 def test_a_fragment_that_no_training_cloud_exceeds_is_refused(plain):

@@ -1,7 +1,7 @@
 r"""A fragment that is kept while the rest of a cloud is drawn: inpainting in the centred space.
 
-The known points K have the codes f of the fragment, encoded alone and centred. Where it lies
-within the whole is not known, so that the states that agree with it are
+The known points K have the codes f of the fragment, centred. Where it lies within the whole is not
+known, so that the states that agree with it are
 
     A = {y : y_i = (f_x,i + t, f_h,i) for i in K and some t in R^3,  sum_i y_x,i = 0}.
 
@@ -14,6 +14,10 @@ takes the pose of the fragment, and P(R y; R f) = R P(y; f) for rotations and re
 noise and a network that turn, the completion of a turned fragment has the distribution of turned
 completions. The last step of a sampler is a clean estimate, so that the known points of a sample
 have the fragment's codes up to a translation, exactly.
+
+An encoder sees the neighbours of a point, so that f is not the fragment's alone: each clean
+estimate is decoded, the fragment put in the place of the known points, and their codes in this
+whole are f. Positions and types themselves, without an autoencoder, are the same in any whole.
 
 This draws approximately from p(rest | fragment): no network was trained to complete.
 

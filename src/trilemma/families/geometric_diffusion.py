@@ -234,8 +234,11 @@ class GeometricDiffusion(Model[Examples, Tensor]):
                 "the points that are asked for are not those of the fragment and at least one "
                 "more; ask for more of them."
             )
-        codes = self.standardised(self.first_stage.codes(fragment), kept)
-        agree = fragment_projection(codes, kept)
+
+        def agree(clean: Tensor, asked: Condition | None) -> Tensor:
+            whole = in_frame(self.clouds(clean, points), fragment, kept)
+            return fragment_projection(self.latents(whole), kept)(clean, asked)
+
         y = self.diffusion.inpaint(agree, condition=condition, noise=noise)
         return in_frame(self.clouds(y, points), fragment, kept)
 
