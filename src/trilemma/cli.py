@@ -168,8 +168,8 @@ def _parser() -> Parser:
         "--cond",
         metavar="WHAT",
         help="classes with commas between; captions with ; between; values of a property, "
-        "alpha=70,80; an image to be completed, edited or enlarged; or a file of a graph to be "
-        "completed",
+        "alpha=70,80; an image to be completed, edited or enlarged; or a file of a graph, or of "
+        "a fragment of a molecule in space (.xyz, .sdf), to be completed",
     )
     p.add_argument(
         "--mask",

@@ -123,7 +123,7 @@ def write_samples(
         ranks: The processes that share the work.
         stop: Tells when a signal asks for an end.
         progress: Called with (done, total).
-        given: An image or a graph, and where it is known: samples complete it.
+        given: An image, a graph or a fragment, and where it is known: samples complete it.
         patient: Whether sampling may take longer than five minutes.
         source: What is drawn from in the model's place, such as `recipes.editing.editing`.
         captions: What was asked for, to stand below the samples of a .png, in turn.
@@ -141,7 +141,7 @@ def write_samples(
         stop.check("sampling was stopped; nothing was written.")
 
     if form == ".gif" and (source is not None or given is not None):
-        what = "picture" if loaded.domain.kind == "image" else "graph"
+        what = {"image": "picture", "graph": "graph"}.get(loaded.domain.kind, "fragment")
         raise BadInput(
             f"what is made of a {what} has no way to show as a .gif; use "
             f"{target.with_suffix('.png').name}."

@@ -1,4 +1,4 @@
-"""Draws samples of a run, or makes something of an image or a graph that is given."""
+"""Draws samples of a run, or makes something of an image, graph or fragment that is given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from trilemma.commands.working import at_work
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
-from trilemma.data.given import HALVES, given_graph, is_image
+from trilemma.data.given import HALVES, given_fragment, given_graph, is_fragment, is_image
 from trilemma.data.given import given as given_image
 from trilemma.recipes.catalog import named
 from trilemma.recipes.conditions import captions, conditions
@@ -58,7 +58,7 @@ def _sample(
     stop: Stop,
     progress: Callable[[int, int], None],
 ) -> None:
-    """Draw examples, or what is to be made of an image or a graph that is given."""
+    """Draw examples, or what is to be made of an image, graph or fragment that is given."""
     cond, domain = options.cond or "", loaded.domain
     image = is_image(cond)
     for name in ("mask", "strength", "to"):
@@ -83,6 +83,9 @@ def _sample(
     elif cond and domain.kind == "graph":
         drawing.refuse_completion(loaded)
         given = given_graph(cond, domain)
+    elif is_fragment(cond):
+        given = given_fragment(cond, domain, warn)
+        drawing.refuse_completion(loaded)
     elif image:
         drawing.refuse_completion(loaded)
         given = _given(domain, cond, options.mask)

@@ -7,13 +7,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.model import Model
 from trilemma.core.noise import CHUNK, Noise
 
 __all__ = ["Conditions", "draw", "samples", "watched"]
+
+DEPTH = 3
+"""Levels of parts that are watched: a completion has a model, it a diffusion, it a network."""
 
 Conditions = Callable[[int, int], Condition]
 """Rows [start, stop) of the wanted conditions: a function of the sample's index alone."""
@@ -23,7 +26,8 @@ Conditions = Callable[[int, int], Condition]
 def watched(model: Model[Any, Any], check: Callable[[], None] | None) -> Iterator[None]:
     """Call `check` before each call of a part of the model, so that it may stop by raising.
 
-    A sample may take a thousand network calls: a signal should not wait for the last.
+    A sample may take a thousand network calls: a signal should not wait for the last. Parts are
+    those down to `DEPTH`, the deepest level at which networks lie.
     """
     if check is None:
         yield
@@ -32,7 +36,11 @@ def watched(model: Model[Any, Any], check: Callable[[], None] | None) -> Iterato
     def hook(*_: object) -> None:
         check()
 
-    parts = [part for child in model.children() for part in (child, *child.children())]
+    parts: list[nn.Module] = []
+    level: list[nn.Module] = [model]
+    for _ in range(DEPTH):
+        level = [part for whole in level for part in whole.children()]
+        parts += level
     handles = [part.register_forward_pre_hook(hook) for part in parts]
     try:
         yield

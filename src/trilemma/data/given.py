@@ -1,11 +1,13 @@
-"""An image of which a part is given, and the mask that says which part.
+"""Images, graphs and molecules of which a part is given, and what says which part.
 
-The mask is an image of the same size, white where something is to be drawn and black where the
-image is to be kept; or a word: `bottom`, `right`, `top` or `left` for the half to be drawn.
+The mask of an image is one of the same size, white where something is to be drawn and black where
+the image is to be kept; or a word: `bottom`, `right`, `top` or `left` for the half to be drawn.
+Of graphs and of molecules in space the whole file is known, and more is drawn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,21 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.data import graph_files
+from trilemma.core.point_cloud import mask_of, point_cloud
+from trilemma.core.words import joined
+from trilemma.data import fragment_files, graph_files
 from trilemma.data.images import SUFFIXES, Unusable, head, pixels
 from trilemma.data.pictures import shown
 
-__all__ = ["HALVES", "given", "given_graph", "in_levels", "is_image"]
+__all__ = [
+    "HALVES",
+    "given",
+    "given_fragment",
+    "given_graph",
+    "in_levels",
+    "is_fragment",
+    "is_image",
+]
 
 HALVES = ("bottom", "right", "top", "left")
 GREY = np.array([0.299, 0.587, 0.114])
@@ -27,6 +39,15 @@ GREY = np.array([0.299, 0.587, 0.114])
 def is_image(text: str) -> bool:
     """Tell whether a word is the path of an image rather than the name of a class."""
     return Path(text).suffix.lower() in SUFFIXES
+
+
+def is_fragment(text: str) -> bool:
+    """Tell whether a word is the path of a fragment in space.
+
+    >>> is_fragment("core.sdf"), is_fragment("alpha=80.5")
+    (True, False)
+    """
+    return Path(text).suffix.lower() in fragment_files.FORMS
 
 
 def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
@@ -86,6 +107,57 @@ def given_graph(path: str, domain: Domain) -> tuple[Tensor, Tensor]:
     x = graph_files.dense(one, limit)
     here = x.diagonal().bool()
     return x, here[:, None] & here
+
+
+def given_fragment(
+    path: str, domain: Domain, warn: Callable[[str], None]
+) -> tuple[Tensor, Tensor]:
+    """Read a fragment of a molecule, or of another point cloud, that is to be completed.
+
+    Arguments:
+        path: A file of one fragment, or of several whose mutual positions are kept.
+        domain: The space of the model's clouds.
+        warn: Told what was read as something else.
+
+    Returns:
+        The fragment where it lies, with room for as many points as the model's clouds have,
+        [N, 4], and where it is known: in the rows of its points, [N, 4] bool.
+
+    Raises:
+        BadInput: The data are no clouds, or points where the fragment is of atoms; the file holds
+            no fragment that can be used; it has an element that the data have not, or as many
+            points as the largest cloud.
+    """
+    name = shown(Path(path).name)
+    if domain.kind not in ("conformer", "point-cloud"):
+        raise BadInput(
+            f"--cond {shown(path)} is a file of a fragment in space, and this run's model, of "
+            f"data of kind '{domain.kind}', cannot complete one; give a run of molecules in space."
+        )
+    one, changes = fragment_files.read(Path(path))
+    for change in changes:
+        warn(f"'{name}' has {change}")
+    known, limit, count = domain.elements, domain.shape[0], len(one.positions)
+    if bool(one.symbols) != bool(known):
+        kinds = ("points that are no atoms", "atoms")
+        raise BadInput(
+            f"'{name}' holds {kinds[bool(one.symbols)]}, and this run's data are of "
+            f"{kinds[bool(known)]}; give a fragment of such."
+        )
+    if missing := sorted(set(one.symbols) - set(known)):
+        raise BadInput(
+            f"the fragment of '{name}' has {joined(missing)}, and this run's molecules are of "
+            f"{joined(known)} alone; give a fragment of these."
+        )
+    what = "atoms" if known else "points"
+    if count >= limit:
+        raise BadInput(
+            f"the fragment of '{name}' has {count:,} {what}, and this run's largest example has "
+            f"{limit:,}, so that there is nothing to be added; give a smaller one."
+        )
+    kinds_of_points = [known.index(symbol) + 1 for symbol in one.symbols] or None
+    x = point_cloud(one.positions, kinds_of_points, limit)
+    return x, mask_of(x)[:, None].expand(limit, 4)
 
 
 def in_levels(picture: np.ndarray, channels: int, values: Levels) -> Tensor:

@@ -38,6 +38,7 @@ __all__ = [
     "Frame",
     "Unusable",
     "checked",
+    "frames",
     "is_point_clouds",
     "read_point_clouds",
 ]
@@ -122,7 +123,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
     for done, file in enumerate(files, 1):
         prefix = f"{shown(file.name)} " if len(files) > 1 else ""
         try:
-            for where, frame in READERS[file.suffix.lower()](file, contents.changes):
+            for where, frame in frames(file, contents.changes):
                 contents.entries += 1
                 try:
                     contents.frames.append(checked(frame))
@@ -134,6 +135,20 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
         if progress is not None:
             progress(done, len(files))
     return contents
+
+
+def frames(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
+    """Yield the clouds of a file with their places in it, or why one of them cannot be read.
+
+    Arguments:
+        path: A file of one of `FORMS`.
+        changes: Counts what was read as something else.
+
+    Raises:
+        OSError: The file cannot be opened.
+        ValueError: It is none of its kind.
+    """
+    return READERS[path.suffix.lower()](path, changes)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -253,7 +268,7 @@ def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Fram
             rows.append([float(w.replace("*^", "e")) for w in words[place : place + 3]])
         except ValueError:
             raise Unusable("has a coordinate that is no number") from None
-    at = torch.tensor(rows, dtype=torch.float32).view(-1, 3)
+    at = torch.tensor(rows, dtype=torch.float32).view(len(rows), 3)
     return Frame(at, tuple(symbols), _numbers(comment))
 
 

@@ -86,6 +86,10 @@ class Editable(Model[Examples, Tensor], ABC):
         """Return the times of a sample's way."""
 
     @abstractmethod
+    def space_of(self, condition: Condition | None) -> Space:
+        """Return the space of examples of a condition."""
+
+    @abstractmethod
     def asked(self, condition: Condition | None, noise: Noise) -> Condition | None:
         """Return the condition, or one as the data have it where none is asked for."""
 
@@ -131,16 +135,31 @@ class Editable(Model[Examples, Tensor], ABC):
         drawn to fit.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        given, draws = self.domain.values.scale(x), noise.named("state")
+        given = self.domain.values.scale(x)
 
         def agree(clean: Tensor, _: Condition | None) -> Tensor:
             return torch.where(known, given, clean)
 
-        times = self.times()
-        state = self.space.normal(draws, self.domain.shape) * float(self.schedule(times[0])[1])
-        way = self.way(state, times, self.asked(condition, noise), draws, agree)
-        drawn = self.domain.values.unscale(deque(way, maxlen=1).pop().state)
+        drawn = self.inpaint(agree, condition=condition, noise=noise)
         return torch.where(known, x, drawn)
+
+    @torch.no_grad()
+    def inpaint(
+        self, agree: Agreement, *, condition: Condition | None = None, noise: Noise
+    ) -> Tensor:
+        """Return samples in data units on whose way clean estimates agree with what is known.
+
+        Arguments:
+            agree: Brings each clean estimate into agreement.
+            condition: What is sampled; None draws it as the data have it.
+            noise: A row a sample.
+        """
+        draws, times = noise.named("state"), self.times()
+        condition = self.asked(condition, noise)
+        state = self.space_of(condition).normal(draws, self.domain.shape)
+        state = state * float(self.schedule(times[0])[1])
+        way = self.way(state, times, condition, draws, agree)
+        return self.domain.values.unscale(deque(way, maxlen=1).pop().state)
 
     @torch.no_grad()
     def edit(

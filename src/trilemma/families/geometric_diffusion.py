@@ -10,7 +10,8 @@ p(y_x, y_h) = p(R y_x, y_h), and the mean of the positions is 0 at every step of
 The scales s_x and s_h, one number for the positions and one for all features, and the features'
 means m are measured on the training data between the stages. How many points a sample has is
 drawn from the training clouds: together with its property, p(N, c), where the diffusion is
-conditioned on one, and as p(N | c) of those near c, where c is asked for.
+conditioned on one, and as p(N | c) of those near c, where c is asked for. A fragment may be kept
+while the rest is drawn (`fragments`); sizes are then those of clouds that are larger than it.
 
 With an autoencoder that has a likelihood the whole has a bound,
 
@@ -32,7 +33,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trilemma.core.batch import Condition, Examples
@@ -42,6 +43,7 @@ from trilemma.core.model import Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of
 from trilemma.families.diffusion import Diffusion
+from trilemma.families.fragments import fragment_projection, in_frame
 from trilemma.families.point_cloud_vae import PointCloudCodes, PointCloudVae
 from trilemma.maths.distributions import log_normal
 from trilemma.maths.spaces import Centred
@@ -130,27 +132,38 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         """Return the properties that samples can be asked to have; none without a condition."""
         return self.domain.properties
 
-    def sized(self, condition: Condition | None, noise: Noise) -> tuple[Condition, Tensor]:
+    def sized(
+        self,
+        condition: Condition | None,
+        noise: Noise,
+        least: Int[Tensor, " B"] | None = None,
+    ) -> tuple[Condition, Bool[Tensor, "B N"]]:
         """Return a condition that says which points there are, and these points.
 
         Where nothing is said, all that is asked of a sample is drawn as the data have it; where a
         property is, sizes are those of training clouds near it.
+
+        Arguments:
+            condition: What is asked for.
+            noise: B rows.
+            least: Points that a cloud has at least, where its size is drawn; None: any number.
+
+        Raises:
+            BadInput: No training cloud has so many points.
         """
+        prompts, source = self.diffusion.prompts, noise.named("prompt")
+        assert prompts is not None
         if condition is None:
-            drawn = self.diffusion.asked(None, noise)
-            assert drawn is not None
-            assert drawn.points is not None
-            return drawn, drawn.points
-        points = condition.points
-        if points is None and condition.properties is not None:
-            prompts = self.diffusion.prompts
-            assert prompts is not None
-            points = prompts.sizes_near(condition.properties, noise.named("prompt"))  # type: ignore[operator]
-        elif points is None:
-            drawn = self.diffusion.asked(None, noise)
-            points = None if drawn is None else drawn.points
-        assert points is not None
-        return replace(condition, points=points), points
+            sized: Condition = prompts(source, least)
+        elif condition.points is not None:
+            sized = condition
+        elif condition.properties is not None:
+            points = prompts.sizes_near(condition.properties, source, least)  # type: ignore[operator]
+            sized = replace(condition, points=points)
+        else:
+            sized = replace(condition, points=prompts(source, least).points)
+        assert sized.points is not None
+        return sized, sized.points
 
     @torch.no_grad()
     def sample(
@@ -183,6 +196,51 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         condition, points = self.sized(condition, noise)
         states = self.diffusion.path(n, frames=frames, condition=condition, noise=noise)
         return [self.clouds(y, points) for y in states]
+
+    @torch.no_grad()
+    def complete(
+        self,
+        x: Float[Tensor, "B N 4"],
+        known: Bool[Tensor, "B N 4"],
+        *,
+        condition: Condition | None = None,
+        noise: Noise | None = None,
+    ) -> Float[Tensor, "B N 4"]:
+        """Return clouds in data units that hold a fragment as it lies: x where `known` is true.
+
+        The fragment may be in several pieces. Its points keep their positions, which are not
+        centred, and their types; the others are drawn around it.
+
+        Arguments:
+            x: The fragment's points in data units, anything else not being read.
+            known: True in the rows of its points, of which a sample has at least one more; where
+                nothing is known the clouds are samples.
+            condition: Which points there are, and wanted properties; None draws how many there
+                are as training clouds that are larger than the fragment have them.
+            noise: B rows.
+
+        Raises:
+            BadInput: No training cloud is larger than the fragment, or the points that are asked
+                for are not the fragment's and at least one more.
+        """
+        noise = Noise.fresh(len(x), x.device) if noise is None else noise
+        kept = known.all(-1) & mask_of(x)
+        fragment = torch.where(kept[..., None], x, 0.0)
+        last = (kept * torch.arange(1, x.shape[1] + 1, device=x.device)).amax(1)
+        least = torch.maximum(kept.sum(1) + 1, last) if bool(kept.any()) else None
+        condition, points = self.sized(condition, noise, least)
+        if not bool(((points | ~kept).all(1) & (points & ~kept).any(1)).all()):
+            raise BadInput(
+                "the points that are asked for are not those of the fragment and at least one "
+                "more; ask for more of them."
+            )
+
+        def agree(clean: Tensor, asked: Condition | None) -> Tensor:
+            whole = in_frame(self.clouds(clean, points), fragment, kept)
+            return fragment_projection(self.latents(whole), kept)(clean, asked)
+
+        y = self.diffusion.inpaint(agree, condition=condition, noise=noise)
+        return in_frame(self.clouds(y, points), fragment, kept)
 
 
 class GeometricLatentDiffusion(GeometricDiffusion):

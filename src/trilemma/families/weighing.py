@@ -6,7 +6,7 @@ Two likelihoods of the same denoiser, each named by how it was come by: the boun
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Callable
 
 import torch
@@ -20,7 +20,6 @@ from trilemma.families.editing import Editable
 from trilemma.families.probability_flow import ProbabilityFlow
 from trilemma.families.variational import VariationalBound, rows
 from trilemma.maths.distributions import log_normal, per_example
-from trilemma.maths.spaces import Space
 
 __all__ = ["Weighable"]
 
@@ -79,10 +78,6 @@ class Weighable(Editable, ABC):
     def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return ln SNR of x_1 … x_T, [T], and about `bound_terms`, [B, T + 1], by few calls."""
         return self.bounded("information").over_noise(x, self._estimator(None), noise, draws)
-
-    @abstractmethod
-    def space_of(self, condition: Condition | None) -> Space:
-        """Return the space of examples of a condition."""
 
     def bounded(self, spacing: str, condition: Condition | None = None) -> VariationalBound:
         """Return the bound of the model's chain, in the space of examples of a condition."""

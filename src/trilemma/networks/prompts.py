@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
+from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 
 __all__ = ["NEAR", "Prompts"]
@@ -75,23 +76,69 @@ class Prompts(nn.Module):
             rows = torch.arange(self.rows) % len(given)
             kept.copy_(given[rows.to(given.device)])
 
-    def forward(self, noise: Noise) -> Condition:
-        """Draw a condition for each row of the noise."""
-        rows = noise.integers(self.rows)
+    def forward(self, noise: Noise, least: Int[Tensor, " B"] | None = None) -> Condition:
+        """Draw a condition for each row of the noise.
+
+        Arguments:
+            noise: B rows.
+            least: Points that each cloud has at least, p(N, c | N >= least); None: any number.
+
+        Raises:
+            BadInput: No kept cloud has so many points.
+        """
+        if least is None:
+            rows = noise.integers(self.rows)
+        else:
+            enough = self._enough(least)
+            first = (~enough).to(torch.uint8).argsort(dim=1, stable=True)
+            rows = first.gather(1, _one_of(enough.sum(1), noise)[:, None])[:, 0]
         return Condition(**{name: kept[rows] for name, kept in self.named_buffers()})
 
     def sizes_near(
-        self, properties: Float[Tensor, "B P"], noise: Noise
+        self,
+        properties: Float[Tensor, "B P"],
+        noise: Noise,
+        least: Int[Tensor, " B"] | None = None,
     ) -> Bool[Tensor, "B points"]:
         """Draw which points clouds of wanted properties have, p(N | c): of kept clouds near c.
 
         Each is drawn from the `NEAR` of the kept rows whose properties lie nearest to the wanted
         ones, in units of their deviation.
+
+        Arguments:
+            properties: c, in their units.
+            noise: B rows.
+            least: Points that each cloud has at least, p(N | c, N >= least); None: any number.
+
+        Raises:
+            BadInput: No kept cloud has so many points.
         """
         kept = self.properties
         scale = kept.std(0, correction=0).clamp_min(1e-12)
         apart = ((properties.to(kept)[:, None] - kept) / scale).square().sum(-1)
-        nearest = apart.argsort(dim=1, stable=True)
         count = max(1, math.ceil(NEAR * self.rows))
-        chosen = noise.integers(count).to(nearest.device)
+        if least is None:
+            chosen = noise.integers(count).to(apart.device)
+        else:
+            enough = self._enough(least)
+            apart = apart.masked_fill(~enough, math.inf)
+            chosen = _one_of(enough.sum(1).clamp(max=count), noise)
+        nearest = apart.argsort(dim=1, stable=True)
         return self.points[nearest.gather(1, chosen[:, None])[:, 0]]
+
+    def _enough(self, least: Int[Tensor, " B"]) -> Bool[Tensor, "B rows"]:
+        """Tell which of the kept clouds have at least so many points."""
+        sizes = self.points.sum(1)
+        enough = sizes >= least.to(sizes.device)[:, None]
+        if not bool(enough.any(1).all()):
+            raise BadInput(
+                f"a cloud of {int(least.max()):,} points or more was asked for, and the training "
+                f"clouds that this run keeps have {int(sizes.max()):,} at most; ask for fewer."
+            )
+        return enough
+
+
+def _one_of(counts: Int[Tensor, " B"], noise: Noise) -> Int[Tensor, " B"]:
+    """Draw a whole number from 0 to below each count."""
+    u = noise.uniform().to(counts.device)
+    return (u * counts).long().minimum(counts - 1)

@@ -1,4 +1,4 @@
-"""Samples that are made from a user's own pictures and graphs: completed, edited, enlarged.
+"""Samples made from a user's own pictures, graphs and fragments: completed, edited, enlarged.
 
 A run's model draws new examples; what is made here keeps something of one that is given.
 Each is a model again, so that it is sampled as any other: sample i depends on nothing but the
@@ -90,9 +90,11 @@ def _refuse(loaded: Loaded, ability: type, what: str, hint: str = "") -> None:
 
 
 def refuse_completion(loaded: Loaded) -> None:
-    """Refuse an image or a graph to be completed where the run's model cannot."""
+    """Refuse an image, a graph or a fragment to be completed where the run's model cannot."""
     if loaded.domain.kind == "graph":
         _refuse(loaded, Completing, "complete a graph")
+    if loaded.domain.kind in ("conformer", "point-cloud"):
+        _refuse(loaded, Completing, "complete a fragment")
     _refuse(loaded, Completing, "complete an image", " --cond names a class here.")
 
 
@@ -100,11 +102,11 @@ def refuse_completion(loaded: Loaded) -> None:
 
 
 def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
-    """Return a model whose samples complete an image or a graph.
+    """Return a model whose samples complete an image, a graph or a fragment in space.
 
     Arguments:
         loaded: The run.
-        x: The image or the graph, [*shape], data units.
+        x: The image, the graph or the fragment, [*shape], data units.
         known: Where it is kept, [*shape] bool.
     """
     model = loaded.model

@@ -1,0 +1,81 @@
+"""A fragment that is to be completed, from a file: atoms in space, or points that are none.
+
+    .xyz .sdf .mol      atoms, in ångström; of an .sdf their elements and places alone
+    .ply .npy           points
+
+All atoms of the file are the fragment, in one piece or in several. None is added: an atom without
+a hydrogen is one at which the rest may be attached.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from trilemma.core.errors import BadInput
+from trilemma.data.chemistry import UNREADABLE
+from trilemma.data.molecule_files import structures
+from trilemma.data.pictures import shown
+from trilemma.data.point_cloud_files import FORMS as CLOUDS
+from trilemma.data.point_cloud_files import Frame, Unusable, checked, frames
+
+__all__ = ["FORMS", "read"]
+
+STRUCTURES = (".sdf", ".mol")
+FORMS = (*CLOUDS, *STRUCTURES)
+
+
+def read(path: Path) -> tuple[Frame, list[str]]:
+    """Read a file that holds one fragment.
+
+    Returns:
+        The fragment where it lies, and what was read as something else.
+
+    Raises:
+        BadInput: There is no such file, it cannot be read, it holds no atom or several frames, or
+            the frame cannot be used.
+    """
+    name, changes = shown(path.name), Counter[str]()
+    if not path.is_file():
+        raise BadInput(f"there is no file '{shown(str(path))}' with a fragment.")
+    try:
+        if path.suffix.lower() in STRUCTURES:
+            found = list(_placed(path))
+        else:
+            found = [frame for _, frame in frames(path, changes)]
+    except (OSError, ValueError) as error:
+        raise BadInput(f"'{name}' cannot be read: {error}.") from None
+    if len(found) > 1:
+        raise BadInput(
+            f"'{name}' holds {len(found):,} frames, and one is completed; give a file of one, "
+            "whose atoms may be of several fragments."
+        )
+    if not found or (isinstance(found[0], Frame) and not len(found[0].positions)):
+        raise BadInput(f"'{name}' holds no atom; a fragment has one or more.")
+    try:
+        return _usable(found[0]), list(changes)
+    except Unusable as reason:
+        raise BadInput(f"the fragment of '{name}' {reason}.") from None
+
+
+def _placed(path: Path) -> Iterator[Frame | Unusable]:
+    """Yield the atoms of the molecules of a structure file with their places."""
+    for _, mol in structures(path):
+        if mol is None or not mol.GetNumConformers():
+            yield Unusable(UNREADABLE)
+            continue
+        symbols = tuple(atom.GetSymbol() for atom in mol.GetAtoms())
+        at = torch.tensor(mol.GetConformer().GetPositions(), dtype=torch.float32)
+        yield Frame(at.view(len(symbols), 3), symbols)
+
+
+def _usable(frame: Frame | Unusable) -> Frame:
+    """Return a frame that can be used: as a cloud of data can, or a single point."""
+    if isinstance(frame, Frame) and len(frame.positions) == 1:
+        if not bool(frame.positions.isfinite().all()):
+            raise Unusable("has a coordinate that is no finite number")
+        return frame
+    return checked(frame)

@@ -1,0 +1,188 @@
+r"""Laws of a fragment that is kept while the rest of a cloud is drawn.
+
+All points of each cloud but one are known. Networks have weights that were drawn, so that nothing
+is near zero; a projection is looked at in float64, the way of a sampler in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from trilemma.core.batch import Condition
+from trilemma.core.domain import Domain, Real
+from trilemma.core.noise import Noise
+from trilemma.core.point_cloud import centred
+from trilemma.families import fragments
+from trilemma.families.diffusion import Diffusion
+from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.maths.predictions import Velocity
+from trilemma.maths.samplers import SAMPLERS
+from trilemma.maths.schedules import SCHEDULES
+from trilemma.maths.spaces import Centred
+from trilemma.networks.egnn import EgnnDenoiser
+
+__all__ = ["CHECKS"]
+
+INPAINTING = "lecture §8; Schneuing et al. 2022, arXiv:2210.13695, inpainting"
+NEAREST = "lecture §8; Wang, Yu & Zhang 2022, arXiv:2212.00490"
+SIZES = (6, 2, 4)
+"""Points of the clouds, of which all but one are known."""
+ROOM, FEATURES = 6, 2
+STEPS = 8
+AWAY = 3.0
+"""How far from the origin the fragment is given."""
+
+
+def _mask(missing: int = 0) -> Tensor:
+    return torch.arange(ROOM) < torch.tensor(SIZES)[:, None] - missing
+
+
+def _states(seed: int) -> Tensor:
+    """Return states of the centred space, float64."""
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(len(SIZES), ROOM, 3 + FEATURES, generator=draw, dtype=torch.float64)
+    x = x * _mask()[..., None]
+    return torch.cat([centred(x[..., :3], _mask()), x[..., 3:]], -1)
+
+
+def _fragment() -> Tensor:
+    """Return the codes of a fragment that lies away from the origin, float64."""
+    codes = _states(1)
+    return torch.cat([codes[..., :3] + AWAY, codes[..., 3:]], -1) * _mask(1)[..., None]
+
+
+def _rotation() -> Tensor:
+    draw = torch.Generator().manual_seed(2)
+    return torch.linalg.qr(torch.randn(3, 3, generator=draw, dtype=torch.float64)).Q
+
+
+def _turned(x: Tensor, turn: Tensor) -> Tensor:
+    return torch.cat([x[..., :3] @ turn.T, x[..., 3:]], -1)
+
+
+def _gap(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
+
+
+def _distances(x: Tensor) -> Tensor:
+    """Return the distances of each two known points, 0 elsewhere."""
+    kept = _mask(1)
+    apart = (x[:, :, None, :3] - x[:, None, :, :3]).norm(dim=-1)
+    return apart * (kept[:, :, None] & kept[:, None])
+
+
+def _network() -> nn.Module:
+    network = EgnnDenoiser(FEATURES, width=8, layers=2)
+    draw = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(0.4 * torch.randn(parameter.shape, generator=draw))
+    return network
+
+
+@torch.no_grad()
+def projection() -> list[Law]:
+    """A clean estimate becomes the nearest state with the fragment, wherever that was given."""
+    clean, codes, kept, condition = _states(0), _fragment(), _mask(1), Condition(points=_mask())
+    agree = fragments.fragment_projection(codes, kept)
+    near = agree(clean, condition)
+    # Another state that has the fragment: the change to it is at right angles to what was taken.
+    other = agree(_states(4), condition)
+    angles = ((near - clean) * (other - near)).sum((1, 2)).abs().max()
+    moved = torch.cat([codes[..., :3] - 5.0, codes[..., 3:]], -1)
+    also = fragments.fragment_projection(moved, kept)(clean, condition)
+    turn = _rotation()
+    turned = fragments.fragment_projection(_turned(codes, turn), kept)
+    found = turned(_turned(clean, turn), condition)
+    free = _mask() & ~kept
+    return [
+        equal("nearest: P P y = P y", NEAREST, _gap(agree(near, condition), near), 0, 1e-12),
+        equal("nearest: y - P y at right angles", NEAREST, float(angles), 0, 1e-10),
+        equal("what is not known stays", NEAREST, _gap(near[free], clean[free]), 0, 1e-12),
+        equal("a translated fragment is the same", INPAINTING, _gap(also, near), 0, 1e-12),
+        equal("P(R y; R f) = R P(y; f)", INPAINTING, _gap(found, _turned(near, turn)), 0, 1e-12),
+    ]
+
+
+@torch.no_grad()
+def completion() -> list[Law]:
+    """At every step the mean is 0, and at the end the known points are the fragment's."""
+    codes, kept, condition = _fragment().float(), _mask(1), Condition(points=_mask())
+    free, laws, schedule = _mask() & ~kept, [], SCHEDULES["rectified"]
+    for name, sampler in SAMPLERS.items():
+        model = Diffusion(
+            _network(),
+            Domain("point-cloud", (ROOM, 3 + FEATURES), Real()),
+            schedule,
+            Velocity(schedule.power),
+            chain=0,
+            label_dropout=0.0,
+            sampler=sampler(),
+            steps=STEPS,
+            space=Centred(),
+        )
+        ends = []
+        for seed in (0, 1):
+            start = model.space_of(condition).normal(Noise.of(seed, len(SIZES)), codes.shape[1:])
+            agree = fragments.fragment_projection(codes, kept)
+            way = model.way(start, model.times(), condition, Noise.of(9, len(SIZES)), agree)
+            states = [step.state for step in way]
+            ends.append(states[-1])
+        worst = max(float(state[..., :3].sum(1).abs().max()) for state in states)
+        apart = _gap(_distances(ends[-1]), _distances(codes))
+        features = _gap(ends[-1][..., 3:][kept], codes[..., 3:][kept])
+        laws += [
+            equal(f"mean of a cloud on its way, {name}", INPAINTING, worst, 0, 1e-4),
+            equal(f"distances of known points, {name}", INPAINTING, apart, 0, 1e-4),
+            equal(f"features of known points, {name}", INPAINTING, features, 0, 1e-4),
+            at_most(
+                f"other noise, another rest, {name}",
+                INPAINTING,
+                -_gap(ends[0][free], ends[1][free]),
+                0.0,
+                -1e-2,
+            ),
+        ]
+    return laws
+
+
+@torch.no_grad()
+def frame() -> list[Law]:
+    """A completion lies in the frame of the fragment, and nothing but a translation is done."""
+    kinds = torch.ones(len(SIZES), ROOM, 1, dtype=torch.float64)
+    drawn, given = (
+        torch.cat([x[..., :3], kinds], -1) * mask[..., None]
+        for x, mask in ((_states(5), _mask()), (_fragment(), _mask(1)))
+    )
+    kept, mask = _mask(1), _mask()
+    free = mask & ~kept
+    # What is drawn has the fragment already, elsewhere: then all distances stay.
+    has = torch.cat([given[..., :3] - AWAY / 2, given[..., 3:]], -1)
+    drawn = torch.where(kept[..., None], has, drawn)
+    done = fragments.in_frame(drawn, given, kept)
+    pairs = mask[:, :, None] & mask[:, None]
+    before, after = (
+        (x[:, :, None, :3] - x[:, None, :, :3]).norm(dim=-1) * pairs for x in (drawn, done)
+    )
+    shift = (done - drawn)[free][:, :3]
+    return [
+        equal(
+            "known points lie where they were given",
+            INPAINTING,
+            _gap(done[kept], given[kept]),
+            0,
+            0,
+        ),
+        equal("distances within a moved cloud", INPAINTING, _gap(after, before), 0, 1e-12),
+        equal(
+            "a cloud is moved with its fragment",
+            INPAINTING,
+            _gap(shift, torch.full_like(shift, AWAY / 2)),
+            0,
+            1e-12,
+        ),
+    ]
+
+
+CHECKS: tuple[Check, ...] = (projection, completion, frame)

@@ -1,0 +1,106 @@
+"""The laws of a kept fragment hold, and each fails when the code is broken."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trilemma.families import fragments
+from trilemma.laws import fragments as laws
+
+
+@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
+def test_laws_hold(check):
+    for law in check():
+        assert law.holds, law
+
+
+PROJECTION, IN_FRAME = fragments.fragment_projection, fragments.in_frame
+
+
+def pinned(codes, kept):
+    """A fragment that lies where it was given, whatever the rest does."""
+
+    def agree(clean, condition):
+        return torch.where(kept[..., None], codes, clean)
+
+    return agree
+
+
+def forgets(codes, kept):
+    """Clean estimates that stay as they are."""
+    return lambda clean, condition: clean
+
+
+def forgets_features(codes, kept):
+    agree = PROJECTION(codes, kept)
+    return lambda clean, condition: torch.cat(
+        [agree(clean, condition)[..., :3], clean[..., 3:]], -1
+    )
+
+
+def halfway(codes, kept):
+    """A step towards the fragment."""
+    agree = PROJECTION(codes, kept)
+    return lambda clean, condition: (agree(clean, condition) + clean) / 2
+
+
+def at_the_origin(codes, kept):
+    """A fragment about the origin, the rest moved so that the mean is 0."""
+
+    def agree(clean, condition):
+        at = codes[..., :3] - fragments.mean_position(codes, kept)
+        known = torch.cat([at, codes[..., 3:]], -1)
+        whole = torch.where(kept[..., None], known, clean)
+        shift = fragments.mean_position(whole, condition.points) * condition.points[..., None]
+        return torch.cat([whole[..., :3] - shift, whole[..., 3:]], -1)
+
+    return agree
+
+
+def posed(codes, kept):
+    """A rest that sees the axes."""
+    agree = PROJECTION(codes, kept)
+    return lambda clean, condition: agree(clean.abs(), condition)
+
+
+def squeezed(codes, kept):
+    """Always the same estimate."""
+    agree = PROJECTION(codes, kept)
+    return lambda clean, condition: agree(torch.zeros_like(clean), condition)
+
+
+def as_drawn(drawn, x, kept):
+    return drawn
+
+
+def placed_alone(drawn, x, kept):
+    """The fragment moved, the rest left behind."""
+    return torch.where(kept[..., None], x, drawn)
+
+
+BROKEN = [
+    ("projection", "nearest: P P y", fragments, "fragment_projection", halfway),
+    ("projection", "nearest: y - P y", fragments, "fragment_projection", at_the_origin),
+    ("projection", "what is not known stays", fragments, "fragment_projection", at_the_origin),
+    ("projection", "a translated fragment", fragments, "fragment_projection", pinned),
+    ("projection", "P(R y; R f)", fragments, "fragment_projection", posed),
+    ("completion", "mean of a cloud on its way", fragments, "fragment_projection", pinned),
+    ("completion", "distances of known points", fragments, "fragment_projection", forgets),
+    ("completion", "features of known points", fragments, "fragment_projection", forgets_features),
+    ("completion", "other noise, another rest", fragments, "fragment_projection", squeezed),
+    ("frame", "lie where they were given", fragments, "in_frame", as_drawn),
+    ("frame", "distances within", fragments, "in_frame", placed_alone),
+    ("frame", "moved with its fragment", fragments, "in_frame", placed_alone),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "law", "where", "name", "broken"), BROKEN, ids=[f"{b[0]}-{b[1]}" for b in BROKEN]
+)
+def test_a_break_is_seen(check, law, where, name, broken, breaks):
+    breaks(laws, check, law, where, name, broken)
+
+
+def test_every_law_has_a_break(unbroken):
+    assert unbroken(laws, BROKEN) == []
