@@ -79,7 +79,12 @@ def keep(name: str, options: Mapping[str, Any], sections: Sequence[Section]) -> 
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:
-    return [word for k, v in options.items() for word in (f"--{k}", str(v))]
+    """Write options as words; a folder of this machine by its name alone."""
+    return [
+        word
+        for k, v in options.items()
+        for word in (f"--{k}", Path(v).name if os.path.isabs(str(v)) else str(v))
+    ]
 
 
 def _cell(value: Any) -> str:

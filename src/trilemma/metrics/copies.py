@@ -26,9 +26,8 @@ test, one that knows an even density, by
 
 V_d the volume of the unit ball, where a share e of n samples is copied: 0.8 in the plane for 1 %
 of 2,000, where 1.64 give an alarm half of the time; 3.2 in six dimensions, and more in images. And
-how often ratios are small is known from A examples only: in eight dimensions, from 4,000 training
-and 1,000 test examples, nine of ten such thieves are found, and would be 199 of 200 if it were
-known without error.
+how often ratios are small is known from A examples only: what that costs is counted by
+`python -m benchmarks thief`.
 
 References:
     | Diffusion Probabilistic Models Generalize when They Fail to Memorize (Yoon et al., 2023)

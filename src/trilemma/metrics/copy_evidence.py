@@ -221,10 +221,16 @@ def chance(
     return (1 + int((drawn >= seen - 1e-9).sum())) / (1 + DRAWS)
 
 
-def _together(samples: Counted, others: Sequence[Counted], first: float) -> float:
+def _together(
+    samples: Counted,
+    others: Sequence[Counted],
+    ratio: Float[Tensor, " D"],
+    every: Known,
+    first: float,
+) -> float:
     """Return p, against all others or against the kind of them that has the most."""
-    ratio, n = _firsts(samples.near), len(samples.cell)
-    p = chance(ratio, n, known(samples, others), first)
+    n = len(samples.cell)
+    p = chance(ratio, n, every, first)
     if p >= ALARM or len(others) < 2:
         return p
     for one in others:
@@ -249,8 +255,8 @@ def found(samples: Counted, others: Sequence[Counted], first: float = EXACT) -> 
         first: The threshold that does not depend on them.
     """
     n, near = len(samples.cell), samples.near
-    p, every, firsts = _together(samples, others, first), known(samples, others), _firsts(near)
-    size = every.count
+    every, firsts = known(samples, others), _firsts(near)
+    p, size = _together(samples, others, firsts, every, first), every.count
 
     def most(t: float) -> float:
         return tails(n, every.below(t), size)[int((firsts < t).sum())].item()
