@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import refused
 from safetensors.torch import load_file
 
 from trilemma.cli import main
@@ -32,17 +33,6 @@ def trained(tmp_path_factory):
         words = ["train", name, "--steps", "4", "--batch", "32", "--run", str(folder / name)]
         assert main(words) == 0
     return folder
-
-
-def refused(capsys, *words: str) -> str:
-    """Run a command that must be refused in a sentence or two; return them."""
-    assert main(list(words)) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    last = said.err.strip().splitlines()[-1]
-    assert last.startswith("trilemma: ")
-    assert "Traceback" not in said.err
-    return last
 
 
 # --- what works ----------------------------------------------------------------------------------

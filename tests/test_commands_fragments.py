@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refused
 
 from trilemma.cli import main
 from trilemma.data.fragment_files import read
@@ -48,15 +49,6 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("linker.xyz").write_text(LINKER)
     return tmp_path
-
-
-def refused(capsys, *words: str) -> str:
-    """Run a command that must be refused in a sentence; return it."""
-    capsys.readouterr()
-    assert main(list(words)) == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("trilemma: ")
-    return last
 
 
 @pytest.mark.parametrize("name", ["geoldm", "edm"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refused
 
 from trilemma.cli import main
 from trilemma.recipes.runs import load
@@ -51,14 +52,6 @@ def picture(here):
     Image.fromarray(x).save("a.png")
     Image.fromarray(x.T.copy()).save("b.png")
     return "a.png"
-
-
-def refused(capsys, *words: str) -> str:
-    """Run a command that must be refused in a sentence; return it."""
-    assert main(list(words)) == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("trilemma: ")
-    return last
 
 
 def test_captions_are_taken_in_turn_and_unknown_words_are_named(runs, here, capsys):

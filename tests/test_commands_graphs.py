@@ -9,6 +9,7 @@ import networkx as nx
 import numpy as np
 import pytest
 from PIL import Image
+from refusals import refused
 from safetensors.torch import load_file
 
 from trilemma.cli import main
@@ -29,15 +30,6 @@ def run(tmp_path_factory):
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def refused(capsys, *words: str) -> str:
-    """Run a command that must be refused in a sentence; return it."""
-    capsys.readouterr()
-    assert main(list(words)) == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("trilemma: ")
-    return last
 
 
 def sample(run, *words):
