@@ -137,6 +137,11 @@ def test_noisy_copies_weigh_more_by_the_law_and_one_repeated_example_is_none():
     assert by_law.alarm
     assert by_law.p < by_counts.p / 3
     assert by_law.low < 0.02 < by_law.high
+    exact = copies.found(
+        counted(torch.cat([torch.zeros(20).double(), ratios(980, 6)])), others, smooth=True
+    )
+    assert exact.alarm
+    assert exact.value == pytest.approx(0.02, abs=0.003)
     once = counted(torch.cat([torch.zeros(1).double(), ratios(999, 5)]))
     assert not copies.found(once, others, smooth=True).alarm
     alarms = sum(

@@ -71,6 +71,8 @@ COUNTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 """Examples below the thresholds."""
 DEEPEST = 1 / 16
 """Share of the examples below a threshold at most, but for one that is given."""
+RAREST = 1e-9
+"""Share that is taken to be below a threshold at least, where a law knows it."""
 DOUBT = 5.0
 """How much less p may be by the law than by counting."""
 DRAWS = 10_000
@@ -259,9 +261,9 @@ def lawful(others: Known, first: float) -> Null | None:
     source = np.random.default_rng(0)
     shares = law.shares(at, source, DRAWS)
     # Of each threshold alone the Beta law of this mean and variance, as that of a of A examples.
-    mean, variance = shares.mean(0), shares.var(0)
+    mean, variance = shares.mean(0).clip(RAREST), shares.var(0).clip(RAREST**2)
     size = mean * (1 - mean) / variance - 1
-    ends = (mean * size - 1).tolist(), (size - 1).tolist()
+    ends = (mean * size - 1).clip(0).tolist(), (size - 1).tolist()
     marks = [Mark(*one) for one in zip(at, *ends, strict=True)]
     between = np.diff(shares, axis=1, prepend=0, append=1)
     null = Null(marks, between, source)
