@@ -30,6 +30,7 @@ ABOUT = "how near the discrepancy comes to a divergence that is known"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "repetitions": (10, "fresh draws of each planted share and each flaw"),
     "intervals": (100, "fresh draws of each world of an interval"),
+    "only": ("", "'cost' for the cost of one measurement alone"),
     "seed": (0, "seed of all draws"),
 }
 
@@ -216,6 +217,8 @@ def main(options: Any) -> list[Section]:
         *(lambda o, n=name: seeing(n, o) for name in WORLDS),
         holding,
     ):
+        if options.only == "cost" and made:
+            break
         made.append(make(options))
         print(made[-1].title, file=sys.stderr)
     return made

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from trilemma.laws import memorisation as laws
-from trilemma.metrics import copy_evidence, copy_search, membership
+from trilemma.metrics import copy_evidence, copy_law, copy_search, membership
 from trilemma.metrics.score import Trials
 
 
@@ -27,9 +28,9 @@ def one_less(n, a, known):
     return TAILS(n, max(a - 1, 0), known) if a else TAILS(n, 0, known + 1)
 
 
-def of_twice(ratio, n, *others):
+def of_twice(ratio, n, null):
     """What so many make of twice as many."""
-    return CHANCE(ratio, 2 * n, *others)
+    return CHANCE(ratio, 2 * n, null)
 
 
 def of_all_cells(samples, others):
@@ -57,6 +58,24 @@ def repeats_are_copies(self, views, near):
 def nowhere(self, at):
     """Bounds that choose no candidates."""
     return at * 0
+
+
+FITTED = copy_law.fitted
+
+
+def hill(t, dimension):
+    """Hill's power law, as far as a quarter of the examples."""
+    return np.asarray(t) ** dimension
+
+
+def known_from_twice(ratio, upto, count):
+    """A law of examples that count double."""
+    return FITTED(ratio, 2 * upto, 2 * count)
+
+
+def of_half(ratio, n, null):
+    """What so many make of half as many."""
+    return CHANCE(ratio, n / 2, null)
 
 
 PLACEMENTS = membership.placements
@@ -89,6 +108,10 @@ BROKEN = [
     ("chances_order_by_order", "so much evidence", copy_evidence, "chance", of_twice),
     ("shares_where_nobody_copies", "beyond R", copy_evidence, "known", of_all_cells),
     ("shares_where_nobody_copies", "alarms", copy_evidence, "known", of_all_cells),
+    ("law_of_small_ratios", "dimension of", copy_law, "below", hill),
+    ("law_of_small_ratios", "one in a thousand", copy_law, "below", hill),
+    ("law_of_small_ratios", "variance of the dim", copy_law, "fitted", known_from_twice),
+    ("law_of_small_ratios", "alarms by the law", copy_evidence, "chance", of_half),
     ("areas_pair_by_pair", "over all pairs", membership, "placements", ties_lost),
     ("areas_pair_by_pair", "sum to one", membership, "placements", ties_lost),
     ("areas_of_gaussians", "a deviation apart", membership, "placements", doubled),

@@ -106,6 +106,51 @@ def test_noisy_copies_in_many_dimensions_are_caught():
     assert measured(data, honest).protocol.startswith("no alarm")
 
 
+def ratios(n, seed, dimension=5.0):
+    below = torch.rand(n, generator=draw(seed), dtype=torch.float64)
+    return ((1 - (1 - below) ** (1 / 7)) ** (1 / dimension)).sort().values
+
+
+def law_of(ratio):
+    n = len(ratio)
+    every = copy_evidence.Known(ratio.sort().values, torch.arange(1.0, n + 1).double(), n)
+    return copy_evidence.lawful(every, copy_evidence.EXACT)
+
+
+def test_the_law_of_continuous_data_holds_where_they_are_continuous_alone():
+    few = ratios(1000, 0)
+    assert law_of(few) is not None
+    repeated, tied = few.clone(), few.clone()
+    repeated[-4:] = 0.01 * torch.arange(1, 5)
+    for other in (repeated, (tied * 100).round() / 100, few[:300], torch.rand(1000).double() ** 3):
+        assert law_of(other) is None
+
+
+def test_noisy_copies_weigh_more_by_the_law_and_one_repeated_example_is_none():
+    def counted(ratio, weight=1.0):
+        near = copy_search.Nearest(ratio, torch.arange(len(ratio)))
+        return copies.Counted("", near, torch.zeros(len(ratio)).long(), weight)
+
+    others = [counted(ratios(1000, 1))]
+    samples = counted(torch.cat([ratios(980, 2), ratios(20, 3) * 0.5]))
+    by_counts, by_law = (copies.found(samples, others, smooth=smooth) for smooth in (False, True))
+    assert by_law.alarm
+    assert by_law.p < by_counts.p / 3
+    assert by_law.low < 0.02 < by_law.high
+    exact = copies.found(
+        counted(torch.cat([torch.zeros(20).double(), ratios(980, 6)])), others, smooth=True
+    )
+    assert exact.alarm
+    assert exact.value == pytest.approx(0.02, abs=0.003)
+    once = counted(torch.cat([torch.zeros(1).double(), ratios(999, 5)]))
+    assert not copies.found(once, others, smooth=True).alarm
+    alarms = sum(
+        copies.found(counted(ratios(1000, seed)), others, smooth=True).alarm
+        for seed in range(10, 40)
+    )
+    assert alarms <= 5  # a chance of 1 % at a level of .05
+
+
 @pytest.fixture(scope="module")
 def digits():
     data = load("digits")

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Real
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.metrics import copy_evidence, copy_search, membership
+from trilemma.metrics import copy_evidence, copy_law, copy_search, membership
 
 __all__ = ["CHECKS"]
 
 YOON = "lecture §9; Yoon et al. 2023; Levina & Bickel 2004, §3"
 DELONG = "lecture §9; DeLong et al. 1988, eqs. 1 and 3"
+LEVINA = "lecture §9; Levina & Bickel 2004, §3; Hill 1975"
 FISHER = "lecture §9; Fisher 1922; Meehan et al. 2020, §3"
 
 
@@ -123,7 +124,7 @@ def _bins_order_by_order() -> Law:
     worst = 0.0
     for first, second in ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (1, 3)):
         ratio = torch.tensor([0.5] * first + [1.5] * (second - first)).double() / 64
-        found = copy_evidence.chance(ratio, n, others, 1e-3)
+        found = copy_evidence.chance(ratio, n, copy_evidence.counted(others, 1e-3))
         seen = evidence((first, second)) - 1e-9
         wanted = sum(evidence(counts) >= seen for counts in every) / len(every)
         worst = max(worst, abs(found - wanted))
@@ -173,6 +174,59 @@ def _ratios(rate: Tensor, draw: torch.Generator) -> copy_search.Nearest:
     return copy_search.Nearest(
         torch.where(low, 0.1 * ratio, 0.1 + 0.9 * ratio).double(), torch.arange(len(rate))
     )
+
+
+def law_of_small_ratios() -> list[Law]:
+    """Of ratios with the law, D is found with the deviation that is said, and alarms are rare."""
+    trials, n, m, d, deep = 100, 1500, 1200, 6.0, 1e-3
+    off, shares, alarms = [], [], 0
+    for seed in range(trials):
+        others, mine = (_by_law(d, _uniform(k, seed=2 * seed + i)) for i, k in enumerate((m, n)))
+        every = copy_evidence.Known(others.sort().values, torch.arange(1.0, m + 1).double(), m)
+        law = copy_law.fitted(every.ratio, every.upto, m)
+        assert law is not None
+        spread = math.sqrt(law.mass @ (law.grid - law.dimension) ** 2)
+        off.append((law.dimension - d) / spread)
+        shares.append(every.count * law.share(float(_by_law(d, torch.tensor(deep)))))
+        null = copy_evidence.lawful(every, copy_evidence.EXACT)
+        alarms += copy_evidence.chance(mine, n, null) < copy_evidence.ALARM
+    error = torch.tensor(off, dtype=torch.float64)
+    below = torch.tensor(shares, dtype=torch.float64)
+    return [
+        equal(
+            "dimension of ratios with the law, in deviations",
+            LEVINA,
+            error.mean().item(),
+            0,
+            4 / math.sqrt(trials),
+        ),
+        equal(
+            "variance of the dimension, over what is said of it",
+            LEVINA,
+            error.var().item(),
+            1,
+            4 * math.sqrt(2 / trials),
+        ),
+        equal(
+            "examples below a ratio that one in a thousand has",
+            LEVINA,
+            below.mean().item(),
+            m * deep,
+            0.05 * m * deep + 4 * below.std().item() / math.sqrt(trials),
+        ),
+        at_most(
+            "alarms by the law where nobody copies",
+            LEVINA,
+            alarms / trials,
+            copy_evidence.ALARM,
+            3 * math.sqrt(0.05 * 0.95 / trials),
+        ),
+    ]
+
+
+def _by_law(d: float, below: Tensor) -> Tensor:
+    """Return ratios below which these shares lie in d dimensions."""
+    return (1 - (1 - below) ** (1 / 7)) ** (1 / d)
 
 
 def areas_pair_by_pair() -> list[Law]:
@@ -238,6 +292,7 @@ CHECKS: Sequence[Check] = (
     ratios_of_copies,
     chances_order_by_order,
     shares_where_nobody_copies,
+    law_of_small_ratios,
     areas_pair_by_pair,
     areas_of_gaussians,
 )

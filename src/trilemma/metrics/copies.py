@@ -15,8 +15,9 @@ without anybody copying is counted on A examples that are no copies,
 Two of one set that are near are near to each other, and count once by their weights. All are
 counted in cells, sixteen by k-means (graphs: by the number of nodes), and `copy_evidence` tests
 whether the samples have more small ratios than these have where the samples lie, at all thresholds
-together, .001, for exact copies (1 for graphs), among them. At p < .05 there is an *alarm*. The
-value is the share of samples below one threshold beyond what is expected there.
+together, .001, for exact copies (1 for graphs), among them. Of points whose columns are all real
+R is known by a law that is fitted to the others, where they have it (`copy_law`). At p < .05 there
+is an *alarm*. The value is the share of samples below one threshold beyond what is expected there.
 
 What cannot be found: a copy with so much noise that new examples lie as near. Gaussian noise whose
 root mean square is half of the median distance of nearest neighbours moves the score of the best
@@ -261,7 +262,8 @@ def _measure(context: Context) -> Score:
         )
     graph = data.domain.kind in ("graph", "molecule")
     samples, others = BY_KIND.get(data.domain.kind, _of_examples)(context)
-    it = found(samples, others, 1.0 if graph else EXACT)
+    smooth = data.domain.kind == "points" and not data.domain.values.binned
+    it = found(samples, others, 1.0 if graph else EXACT, smooth=smooth)
     return Score(
         it.value,
         low=it.low,

@@ -24,6 +24,10 @@ copies. Where one kind of the others alone has significantly (.3 %) more small r
 together, as the training examples of 20 ladders cannot say what test ladders do, p is at least its
 own.
 
+Of points whose columns are all real the ratios have a law, by which R is known far better in the
+deep (`copy_law`). Where the others have it, U is drawn from it, and p is the p of this test, but
+at least a fifth of that by counting: what data repeat once, of which no law knows, is no alarm.
+
 The value is k / n - R at the threshold where that test of k samples says most, at least 0, with
 the interval of a difference of two shares (Newcombe's, of Wilson's), which begins at 0 without an
 alarm. With one, k counts all samples below it. Copies whose ratio is above are not in it: the
@@ -43,13 +47,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
+from trilemma.metrics import copy_law
 from trilemma.metrics.copy_search import Nearest
 from trilemma.metrics.score import wilson
 
@@ -60,10 +67,14 @@ EXACT = 1e-3
 ALARM = 0.05
 APART = 0.003
 """Level at which one kind of the others is taken to have more small ratios than the rest."""
-MARKS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
+COUNTS = (0, 1, 2, 4, 8, 16, 32, 64, 128)
 """Examples below the thresholds."""
 DEEPEST = 1 / 16
 """Share of the examples below a threshold at most, but for one that is given."""
+RAREST = 1e-9
+"""Share that is taken to be below a threshold at least, where a law knows it."""
+DOUBT = 5.0
+"""How much less p may be by the law than by counting."""
 DRAWS = 10_000
 LEAST = 0.5
 """Weight that a cell has at least."""
@@ -144,6 +155,17 @@ def newcombe(p: float, n: float, q: float, m: float) -> tuple[float, float]:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A threshold."""
+
+    t: float
+    below: float
+    """a, how many of `known` lie below it."""
+    known: float
+    """A."""
+
+
+@dataclass(frozen=True)
 class Known:
     """What the others say of where samples lie.
 
@@ -162,16 +184,12 @@ class Known:
         at = int(torch.searchsorted(self.ratio, t))
         return self.upto[at - 1].item() if at else 0.0
 
-    def thresholds(self, first: float) -> list[float]:
-        """Return t_1 < … < t_B: `first`, and ratios below which 0, 1, 2, … of A lie.
-
-        Of thresholds below which as many lie the largest stands.
-        """
-        marks = [mark for mark in MARKS if mark <= max(1, DEEPEST * self.count)]
-        at = torch.searchsorted(self.upto, torch.tensor(marks).double() + 1e-9)
+    def marks(self, first: float) -> list[Mark]:
+        """Return t_1 < … < t_B: `first`, and ratios below which 0, 1, 2, … of A lie."""
+        counts = [count for count in COUNTS if count <= max(1, DEEPEST * self.count)]
+        at = torch.searchsorted(self.upto, torch.tensor(counts).double() + 1e-9)
         steps = {t for t in self.ratio[at.clamp_max(len(self.ratio) - 1)].tolist() if t < 1}
-        kept: dict[float, float] = {self.below(t): t for t in sorted(steps | {first})}
-        return sorted(kept.values())
+        return [Mark(t, self.below(t), self.count) for t in sorted(steps | {first})]
 
 
 def known(samples: Counted, others: Sequence[Counted]) -> Known:
@@ -195,50 +213,96 @@ def _firsts(near: Nearest) -> Float[Tensor, " D"]:
     return least.scatter_reduce(0, at, near.ratio, "amin")
 
 
-def chance(
-    ratio: Float[Tensor, " D"], n: float, others: Known, first: float, weight: float = 1.0
-) -> float:
+@dataclass(frozen=True)
+class Null:
+    """What is expected where nobody copies.
+
+    Arguments:
+        marks: Thresholds t_1 < … < t_B.
+        shares: Draws of the shares between them, [DRAWS, B + 1]; they sum to 1.
+        source: Random numbers of what follows; each test begins with the same.
+    """
+
+    marks: Sequence[Mark]
+    shares: NDArray[np.float64]
+    source: np.random.Generator
+
+    def evidence(self, counts: Sequence[int], n: int) -> float:
+        """Return the share of draws of n samples with as large a sum as these counts have."""
+        logs = [-tails(n, mark.below, mark.known).log().numpy() for mark in self.marks]
+        seen = sum(log[count] for log, count in zip(logs, counts, strict=True))
+        below = deepcopy(self.source).multinomial(n, self.shares)[:, :-1].cumsum(1)
+        drawn = np.sum([log[below[:, b]] for b, log in enumerate(logs)], axis=0)
+        return (1 + int((drawn >= seen - 1e-9).sum())) / (1 + DRAWS)
+
+
+def counted(others: Known, first: float) -> Null | None:
+    """Return what the others' counts say; nothing where all lie below a threshold.
+
+    Of thresholds below which as many lie the largest stands.
+    """
+    marks = list({mark.below: mark for mark in others.marks(first)}.values())
+    parts = np.diff(np.array([-1.0, *(mark.below for mark in marks), others.count]))
+    if parts[-1] <= 0:
+        return None
+    source = np.random.default_rng(0)
+    return Null(marks, source.dirichlet(parts, DRAWS), source)
+
+
+def lawful(others: Known, first: float) -> Null | None:
+    """Return what the law says that is fitted to the others; nothing where it does not hold."""
+    law = copy_law.fitted(others.ratio, others.upto, others.count)
+    if law is None or law.distance > copy_law.FAR:
+        return None
+    counts = [count for count in COUNTS if 0 < count <= DEEPEST * law.count]
+    at = sorted({first, *(law.at(count / law.count) for count in counts)})
+    if at[-1] >= law.upto:
+        return None
+    source = np.random.default_rng(0)
+    shares = law.shares(at, source, DRAWS)
+    # Of each threshold alone the Beta law of this mean and variance, as that of a of A examples.
+    mean, variance = shares.mean(0).clip(RAREST), shares.var(0).clip(RAREST**2)
+    size = mean * (1 - mean) / variance - 1
+    ends = (mean * size - 1).clip(0).tolist(), (size - 1).tolist()
+    marks = [Mark(*one) for one in zip(at, *ends, strict=True)]
+    between = np.diff(shares, axis=1, prepend=0, append=1)
+    null = Null(marks, between, source)
+    own = [int(others.below(t)) for t in at]
+    return null if null.evidence(own, round(law.count)) >= copy_law.DEEP else None
+
+
+def chance(ratio: Float[Tensor, " D"], n: float, null: Null | None, weight: float = 1.0) -> float:
     """Return p of all thresholds together.
 
     Arguments:
         ratio: Ratios that are counted.
         n: Of how many they are, by their weights.
-        others: What they are held against.
-        first: The threshold that does not depend on them.
+        null: What is expected.
         weight: Of each that is counted.
     """
-    size = round(n)
-    marks = others.thresholds(first)
-    below = [others.below(t) for t in marks]
-    parts = np.diff(np.array([-1.0, *below, others.count]))
-    if parts[-1] <= 0:
+    if null is None:
         return 1.0
-    logs = [-tails(size, a, others.count).log().numpy() for a in below]
-    seen = sum(log[int(weight * (ratio < t).sum())] for log, t in zip(logs, marks, strict=True))
-    draw = np.random.default_rng(0)
-    counts = draw.multinomial(size, draw.dirichlet(parts, DRAWS))[:, :-1].cumsum(1)
-    drawn = sum(log[counts[:, b]] for b, log in enumerate(logs))
-    return (1 + int((drawn >= seen - 1e-9).sum())) / (1 + DRAWS)
+    return null.evidence([int(weight * (ratio < mark.t).sum()) for mark in null.marks], round(n))
 
 
 def _together(
     samples: Counted,
     others: Sequence[Counted],
     ratio: Float[Tensor, " D"],
-    every: Known,
+    null: Null | None,
     first: float,
 ) -> float:
     """Return p, against all others or against the kind of them that has the most."""
     n = len(samples.cell)
-    p = chance(ratio, n, every, first)
+    p = chance(ratio, n, null)
     if p >= ALARM or len(others) < 2:
         return p
     for one in others:
         rest = [_in_one_cell(other) for other in others if other is not one]
         size = one.weight * len(one.cell)
-        against = known(_in_one_cell(one), rest)
-        if chance(one.near.ratio, size, against, first, one.weight) < APART:
-            p = max(p, chance(ratio, n, known(samples, [one]), first))
+        against = counted(known(_in_one_cell(one), rest), first)
+        if chance(one.near.ratio, size, against, one.weight) < APART:
+            p = max(p, chance(ratio, n, counted(known(samples, [one]), first)))
     return p
 
 
@@ -246,24 +310,31 @@ def _in_one_cell(one: Counted) -> Counted:
     return Counted(one.name, one.near, torch.zeros_like(one.cell), one.weight)
 
 
-def found(samples: Counted, others: Sequence[Counted], first: float = EXACT) -> Finding:
+def found(
+    samples: Counted, others: Sequence[Counted], first: float = EXACT, *, smooth: bool = False
+) -> Finding:
     """Say how many of the samples are copies, beyond what the others show.
 
     Arguments:
         samples: n of them, n > 0.
         others: Examples that are no copies, by kind.
         first: The threshold that does not depend on them.
+        smooth: Whether ratios may have the law of continuous data.
     """
     n, near = len(samples.cell), samples.near
     every, firsts = known(samples, others), _firsts(near)
-    p, size = _together(samples, others, firsts, every, first), every.count
+    law = lawful(every, first) if smooth else None
+    p = _together(samples, others, firsts, counted(every, first), first)
+    if law is not None:
+        p = max(p / DOUBT, _together(samples, others, firsts, law, first))
+    marks = law.marks if law else every.marks(first)
 
-    def most(t: float) -> float:
-        return tails(n, every.below(t), size)[int((firsts < t).sum())].item()
+    def most(mark: Mark) -> float:
+        return tails(n, mark.below, mark.known)[int((firsts < mark.t).sum())].item()
 
-    t = min(sorted({first, *every.thresholds(first)}), key=most)
+    mark = min(marks, key=most)
+    t, size, share = mark.t, mark.known, mark.below / mark.known
     below, distinct = int((near.ratio < t).sum()), int((firsts < t).sum())
-    share = every.below(t) / size
     seen = (below if p < ALARM else distinct) / n
     low, high = newcombe(seen, n, share, size)
     suspects: dict[int, int] = {}
