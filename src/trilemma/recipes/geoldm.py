@@ -91,7 +91,7 @@ class GeometricLatentDiffusing(Recipe):
     sampler: Literal[
         "auto", "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
     ] = "auto"
-    """The way from noise to codes; auto: dpm++2m for flow, ancestral for vp."""
+    """The way from noise to codes; auto: ancestral, whose fresh noise mends what a step errs."""
     sample_steps: int = 0
     """Steps of that way; 0: 50 for flow, 1,000 for vp."""
     property: str = ""
@@ -126,7 +126,7 @@ class GeometricLatentDiffusing(Recipe):
             "velocity": Velocity(schedule.power),
         }
         is_flow = self.process == "flow"
-        name = self.sampler if self.sampler != "auto" else "dpm++2m" if is_flow else "ancestral"
+        name = self.sampler if self.sampler != "auto" else "ancestral"
         diffusion = Diffusion(
             self.denoiser(first.features, domain.properties),
             Domain("point-cloud", first.shape, Real()),
@@ -139,6 +139,7 @@ class GeometricLatentDiffusing(Recipe):
             label_dropout=self.label_dropout if domain.properties else 0.0,
             sampler=SAMPLERS[name](),
             steps=self.sample_steps or (50 if is_flow else CHAIN),
+            grid="karras" if is_flow and name == "ancestral" else "auto",
             guidance=self.guidance,
             prompts=Prompts(SIZES, points=domain.shape[0], properties=len(domain.properties)),
             space=Centred(),
