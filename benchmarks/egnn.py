@@ -1,8 +1,9 @@
 """A training step of the equivariant network, in its variants, by turns.
 
-The denoiser of `geoldm`, 4 layers of 64, on molecules of one size: forward, backward and AdamW.
-*Separate* pair networks, one for messages and one for displacements, are EDM's; *shared* is the
-default. Each side does a step in turn, and what is kept is the median of the ratios of the rounds.
+The denoiser of `geoldm` on molecules of one size: forward, backward and AdamW; 4 layers of 64 in
+the paper's form, with *separate* pair networks for messages and displacements, as in EDM, or one
+that is *shared*; and the *default*, with pairs narrower than points. Each side does a step in
+turn, and what is kept is the median of the ratios of the rounds.
 
 With `--peer CHECKOUT` the released network of GeoLDM and EDM (`egnn_peer`) takes part, on
 molecules of `--data`: the same weights give the same outputs and gradients in float64; forward and
@@ -32,8 +33,8 @@ from trilemma.core.point_cloud import mask_of
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.point_cloud_stream import PointCloudStream
-from trilemma.networks.egnn import Egnn, EgnnDenoiser, EgnnLayer
-from trilemma.recipes.geoldm import GeometricLatentDiffusing
+from trilemma.networks.egnn import Egnn, EgnnDenoiser, EgnnForm
+from trilemma.recipes.geoldm import DENOISER, GeometricLatentDiffusing
 from trilemma.recipes.runs import untrained
 from trilemma.training.precision import choose
 from trilemma.training.trainer import Settings, Trainer
@@ -47,6 +48,11 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "data": ("qm9-small", "molecules that the released network and ours are given"),
 }
 WIDTH, LAYERS, FEATURES = 64, 4, 2
+FORMS = {
+    "separate": EgnnForm(WIDTH, LAYERS, is_separate=True),
+    "shared": EgnnForm(WIDTH, LAYERS),
+    "default": DENOISER,
+}
 GIVEN = FEATURES + 1
 """Features of a point that the released network is given, with the time."""
 BATCHES = 8
@@ -64,10 +70,9 @@ def main(options: Any) -> list[Section]:
 
 def _variants(options: Any) -> Section:
     sides = {
-        "separate, fp32": _side(options, separate=True, half=False),
-        "separate, bf16": _side(options, separate=True, half=True),
-        "shared, fp32": _side(options, separate=False, half=False),
-        "shared, bf16": _side(options, separate=False, half=True),
+        f"{name}, {'bf16' if half else 'fp32'}": _side(options, form, half=half)
+        for name, form in FORMS.items()
+        for half in (False, True)
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for k in range(options.rounds + 2):
@@ -88,19 +93,15 @@ def _variants(options: Any) -> Section:
     ]
     title = (
         f"a training step of {options.molecules} molecules of {options.atoms} atoms, {LAYERS} "
-        f"layers of {WIDTH}, median of {options.rounds} rounds by turns"
+        f"layers of {WIDTH} (default: {DENOISER.layers} of {DENOISER.width}, a pair "
+        f"{DENOISER.pairs}), median of {options.rounds} rounds by turns"
     )
     return Section(title, ["variant", "a step", "molecules a second", "times as fast"], rows)
 
 
-def _side(options: Any, *, separate: bool, half: bool) -> Callable[[], None]:
+def _side(options: Any, form: EgnnForm, *, half: bool) -> Callable[[], None]:
     torch.manual_seed(0)
-    model = EgnnDenoiser(FEATURES, width=WIDTH, layers=LAYERS)
-    if separate:
-        network = model.network
-        network.layers = torch.nn.ModuleList(
-            EgnnLayer(WIDTH, is_separate=True) for _ in range(LAYERS)
-        )
+    model = EgnnDenoiser(FEATURES, form)
     optimiser = torch.optim.AdamW(model.parameters(), 1e-3, fused=True)
     x = torch.randn(options.molecules, options.atoms, 3 + FEATURES)
     points = torch.ones(options.molecules, options.atoms, dtype=torch.bool)
@@ -133,7 +134,7 @@ def _beside_released(options: Any) -> list[Section]:
     )
     peer.network.float()
     same = ours_of(peer, GIVEN, GIVEN)
-    usual = Egnn(GIVEN, GIVEN, width=WIDTH, layers=LAYERS)
+    usual = Egnn(GIVEN, GIVEN, DENOISER)
     trainer = _trainer(data, options.molecules)
     optimiser = torch.optim.Adam(peer.network.parameters(), 1e-4, amsgrad=True)
     turn = iter(range(10**9))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from trilemma.core.errors import BadInput
 from trilemma.core.point_cloud import centred
-from trilemma.networks.egnn import Egnn, PairNetwork
+from trilemma.networks.egnn import Egnn, EgnnForm, PairNetwork
 
 __all__ = ["REACH", "SUMMED", "Released", "ours_of", "worst_difference"]
 
@@ -130,15 +130,8 @@ def _cut(tensor: Tensor, columns: slice) -> Tensor:
 
 def ours_of(released: Released, inputs: int, outputs: int) -> Egnn:
     """Return our network of the same form, with its weights."""
-    mine = Egnn(
-        inputs,
-        outputs,
-        width=released.width,
-        layers=released.layers,
-        reach=REACH,
-        summed=SUMMED,
-        is_separate=True,
-    )
+    form = EgnnForm(released.width, released.layers, reach=REACH, summed=SUMMED, is_separate=True)
+    mine = Egnn(inputs, outputs, form)
     assert isinstance(mine.layers[0].messages, PairNetwork)
     dtype = next(released.network.parameters()).dtype
     state = {

@@ -23,9 +23,9 @@ PROJECTED, TOTAL = spaces.Centred.projected, spaces.Centred.total
 ENCODED = point_cloud_vae.PointCloudVae.encoded
 
 
-def sees_positions(self, x, h, initial, pairs, here):
+def sees_positions(self, x, h, *others):
     """Messages that see more than distances."""
-    return LAYER(self, x, h + x.mean(-1, keepdim=True), initial, pairs, here)
+    return LAYER(self, x, h + x.mean(-1, keepdim=True), *others)
 
 
 def sees_order(self, x, h, mask):
@@ -33,8 +33,9 @@ def sees_order(self, x, h, mask):
     return NETWORK(self, x, h + place, mask)
 
 
-def sees_padding(self, x, h, initial, pairs, here):
-    return LAYER(self, x, h, initial, torch.ones_like(pairs), torch.ones_like(here))
+def sees_padding(self, x, h, initial, pairs, here, basis):
+    everywhere = torch.ones_like(pairs), torch.ones_like(here)
+    return LAYER(self, x, h, initial, *everywhere, basis)
 
 
 def drifts(self, x, h, mask):
@@ -115,7 +116,7 @@ def test_a_bound_that_forgets_the_prior_is_noticed(monkeypatch):
 
 @torch.no_grad()
 def test_nothing_is_near_zero():
-    network = laws._loud(egnn.Egnn(2, 2, width=8, layers=2))
+    network = laws._loud(egnn.Egnn(2, 2, laws.FORM))
     assert isinstance(network, nn.Module)
     x, h = laws._clouds()
     moved, features = network(x, h, laws._mask())

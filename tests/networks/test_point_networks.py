@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from trilemma.core.batch import Condition
-from trilemma.networks.egnn import Egnn, EgnnDenoiser
+from trilemma.networks.egnn import Egnn, EgnnDenoiser, EgnnForm
 from trilemma.networks.point_transformer import PointTransformerDenoiser
 from trilemma.networks.property_condition import PropertyCondition
+
+PAPER = EgnnForm(width=16, layers=2)
+SMALL = EgnnForm(width=16, layers=2, pairs=8, basis=6, is_normed=True)
 
 
 def denoisers():
     torch.manual_seed(0)
     return [
-        EgnnDenoiser(2, width=16, layers=2),
-        EgnnDenoiser(2, width=16, layers=2, properties=PropertyCondition([75.0], [8.0])),
+        EgnnDenoiser(2, SMALL),
+        EgnnDenoiser(2, PAPER, properties=PropertyCondition([75.0], [8.0])),
         PointTransformerDenoiser(2, width=32, layers=2),
         PointTransformerDenoiser(
             2, width=32, layers=2, properties=PropertyCondition([75.0], [8.0])
@@ -70,7 +75,8 @@ def test_symmetry_is_of_one_of_them_alone():
 
 @pytest.mark.parametrize("kind", [EgnnDenoiser, PointTransformerDenoiser])
 def test_properties_are_seen_where_they_are_said(kind):
-    network = shaken(kind(2, width=16, layers=2, properties=PropertyCondition([75.0], [8.0])))
+    how = {"form": SMALL} if kind is EgnnDenoiser else {"width": 16, "layers": 2}
+    network = shaken(kind(2, **how, properties=PropertyCondition([75.0], [8.0])))
     x, clock = torch.randn(2, 6, 5), torch.zeros(2)
     mask = torch.ones(2, 6, dtype=torch.bool)
     wanted = Condition(points=mask, properties=torch.tensor([[83.0], [67.0]]))
@@ -98,11 +104,11 @@ def test_properties_are_told_in_units_of_their_deviation_and_nothing_is_not_the_
 def test_pair_networks_may_be_separate():
     torch.manual_seed(0)
     counts = [
-        sum(p.numel() for p in Egnn(2, 2, width=16, layers=2, is_separate=separate).parameters())
+        sum(p.numel() for p in Egnn(2, 2, replace(PAPER, is_separate=separate)).parameters())
         for separate in (False, True)
     ]
     assert counts[1] > 1.3 * counts[0]
-    out, features = Egnn(2, 2, width=16, layers=2, is_separate=True)(
+    out, features = Egnn(2, 2, replace(PAPER, is_separate=True))(
         torch.randn(1, 4, 3), torch.randn(1, 4, 2), torch.ones(1, 4, dtype=torch.bool)
     )
     assert out.shape == (1, 4, 3)

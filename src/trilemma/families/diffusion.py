@@ -9,7 +9,7 @@ the lecture's L_simple = E ||eps - eps_theta(x_t, t)||^2. In one unit for all pr
     L = E_t E_eps [ w(t) ||x - xhat(x_t, t)||^2 ]
     noise    w = SNR                        L_simple, whatever the network predicts
     bound    w = (SNR_{t-1} - SNR_t) T / 2  nats of the variational bound
-    min-snr  w = min(SNR, 5)                no step outweighs the others
+    min-snr  w = min(SNR, m)                no step outweighs the others
     own      w = the prediction's gain      its own mean square
 
 and with learned variances, the hybrid: L + (T / 1000) L_{t-1}, in nats a coordinate, with the
@@ -55,10 +55,10 @@ __all__ = ["WEIGHTINGS", "Diffusion"]
 
 WEIGHTINGS = ("own", "noise", "bound", "min-snr")
 """Weights of the loss: of what the network predicts; of the noise (L_simple); nats of the bound;
-of the noise, at most 5."""
+of the noise, at most m."""
 
 MOST = 5.0
-"""The SNR above which 'min-snr' ceases to weigh more."""
+"""m, the SNR above which 'min-snr' ceases to weigh more, as its paper has it."""
 
 UNTIMED = 1000
 """Steps of the bound, and cells of the weights, where training is in continuous time."""
@@ -76,6 +76,7 @@ class Diffusion(Weighable):
         chain: T, steps of the chain on which it is trained and bounded; 0 for continuous time.
         times: How training times are drawn, one of `maths.times.TIMES`.
         weighting: One of `WEIGHTINGS`.
+        most: m, the SNR above which 'min-snr' ceases to weigh more.
         variance: Of a step back, one of `VARIANCES`.
         frequencies: Of the waves that the network is shown beside x.
         label_dropout: Share of training examples whose condition is hidden.
@@ -102,6 +103,7 @@ class Diffusion(Weighable):
         chain: int = 1000,
         times: str = "uniform",
         weighting: str = "own",
+        most: float = MOST,
         variance: str = "posterior",
         frequencies: Sequence[float] = (),
         label_dropout: float = 0.1,
@@ -129,6 +131,7 @@ class Diffusion(Weighable):
         self.network, self.classifier, self.prompts = network, classifier, prompts
         self.domain, self.schedule, self.prediction = domain, schedule, prediction
         self.chain, self.drawing, self.weighting, self.variance = chain, times, weighting, variance
+        self.most = most
         self.steps, self.label_dropout, self.agree = chain or UNTIMED, label_dropout, agree
         self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
         self.guidance, self.over, self.space = guidance, over, space or Euclidean()
@@ -216,7 +219,7 @@ class Diffusion(Weighable):
         if self.weighting == "noise":
             return snr(t)
         if self.weighting == "min-snr":
-            return snr(t).clamp(max=MOST)
+            return snr(t).clamp(max=self.most)
         if not self.chain:
             return (training_times.falls(self.schedule, t, torch.exp) / 2).float()
         before = t - 1 / self.steps

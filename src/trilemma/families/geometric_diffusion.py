@@ -8,10 +8,14 @@ rotated and never translated. Noise and network being so, the samples' distribut
 p(y_x, y_h) = p(R y_x, y_h), and the mean of the positions is 0 at every step of every sampler.
 
 The scales s_x and s_h, one number for the positions and one for all features, and the features'
-means m are measured on the training data between the stages. How many points a sample has is
-drawn from the training clouds: together with its property, p(N, c), where the diffusion is
-conditioned on one, and as p(N | c) of those near c, where c is asked for. A fragment may be kept
-while the rest is drawn (`fragments`); sizes are then those of clouds that are larger than it.
+means m are measured on the training data between the stages. Positions then have a spread of 1
+and features one of 1/4, as in EDM: at the noise at which positions show what is bound to what,
+features are still open. Were they as large, they would be settled long before.
+
+How many points a sample has is drawn from the training clouds: together with its property,
+p(N, c), where the diffusion is conditioned on one, and as p(N | c) of those near c, where c is
+asked for. A fragment may be kept while the rest is drawn (`fragments`); sizes are then those of
+clouds that are larger than it.
 
 With an autoencoder that has a likelihood the whole has a bound,
 
@@ -51,8 +55,12 @@ from trilemma.maths.spaces import Centred
 __all__ = ["GeometricDiffusion", "GeometricLatentDiffusion"]
 
 
+FEATURES = 0.25
+"""Spread of the features, where that of the positions is 1."""
+
+
 class GeometricDiffusion(Model[Examples, Tensor]):
-    """Codes of clouds, and a diffusion over them in units of their spread.
+    """Codes of clouds, and a diffusion over them in units of their spread, features in quarters.
 
     Its own objectives are those of the codes; `diffusion` is a model of its own, trained in a
     later stage.
@@ -99,7 +107,7 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         self.position_scale.copy_((squares / degrees).sqrt())
         self.feature_mean.copy_(mean)
         # Features of clouds of one type are all alike: nothing is to be learnt of them.
-        self.feature_scale.copy_(spread if spread > 1e-6 else torch.ones(()))
+        self.feature_scale.copy_(spread / FEATURES if spread > 1e-6 else torch.ones(()))
         if not bool(self.position_scale > 0):
             raise BadInput("all points of every cloud lie at one place.")
 

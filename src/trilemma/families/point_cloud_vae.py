@@ -48,6 +48,10 @@ __all__ = ["PointCloudCodes", "PointCloudVae", "ScaledPointCloud"]
 
 SCALES = (1e-4, 1.0)
 """Least and largest c, in units of the spread of positions."""
+BORN = 0.01
+"""c at birth. Both networks are born as nearly the identity of positions, which a c of this size
+keeps: were it near 1, the prior would first draw the codes' positions together to a fifth, where
+the noise s weighs five times as much, and the diffusion would have to be as much finer."""
 
 
 class PointCloudCodes(Model[Examples, Tensor]):
@@ -160,7 +164,7 @@ class PointCloudVae(PointCloudCodes):
         super().__init__(domain, features)
         self.encoder, self.decoder, self.is_trained = encoder, decoder, is_trained
         self.log_var = 2 * math.log(noise)
-        self.log_scale = nn.Parameter(torch.tensor(math.log(0.3)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(BORN)))
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player."""

@@ -53,6 +53,7 @@ def _predictions(schedule: schedules.Schedule) -> dict[str, predictions.Predicti
         "noise": predictions.NoisePrediction(),
         "clean": predictions.Clean(),
         "velocity": predictions.Velocity(schedule.power),
+        "rest": predictions.Rest(0.6),
         "edm": predictions.Edm(0.6),
     }
 
@@ -167,7 +168,7 @@ def invertible() -> list[Law]:
     found, draw = [], torch.Generator().manual_seed(0)
     x, eps, off = (torch.randn(999, 2, generator=draw, dtype=torch.float64) for _ in range(3))
     t = torch.arange(1, 1000, dtype=torch.float64)[:, None] / 1000
-    for name in ("noise", "clean", "velocity", "edm"):
+    for name in _predictions(schedules.Cosine()):
         worst = ratio = 0.0
         for schedule in schedules.SCHEDULES.values():
             prediction = _predictions(schedule)[name]

@@ -20,7 +20,7 @@ from trilemma.maths.predictions import Velocity
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.maths.spaces import Centred
-from trilemma.networks.egnn import EgnnDenoiser
+from trilemma.networks.egnn import EgnnDenoiser, EgnnForm
 
 __all__ = ["CHECKS"]
 
@@ -73,7 +73,7 @@ def _distances(x: Tensor) -> Tensor:
 
 
 def _network() -> nn.Module:
-    network = EgnnDenoiser(FEATURES, width=8, layers=2)
+    network = EgnnDenoiser(FEATURES, EgnnForm(width=8, layers=2))
     draw = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -33,6 +33,7 @@ BOUND = "lecture §8; Hoogeboom et al. 2022, eq. 16"
 SIZES = (6, 2, 4)
 """Points of the clouds."""
 ROOM, FEATURES, KINDS = 6, 2, 3
+FORM = egnn.EgnnForm(width=8, layers=2, pairs=6, basis=5, is_normed=True)
 
 
 def _generator(name: int) -> torch.Generator:
@@ -81,7 +82,7 @@ def _gap(a: Tensor, b: Tensor) -> float:
 
 def equivariance() -> list[Law]:
     """Networks turn as clouds turn, are moved where they should, and know no order."""
-    network = _loud(egnn.Egnn(FEATURES, FEATURES, width=8, layers=2))
+    network = _loud(egnn.Egnn(FEATURES, FEATURES, FORM))
     x, h = _clouds()
     out, features = network(x, h, _mask())
     laws = []
@@ -126,7 +127,7 @@ def equivariance() -> list[Law]:
 @torch.no_grad()
 def noise() -> list[Law]:
     """The network's noise is rotated and never translated, whatever the slide's last line says."""
-    network = _loud(egnn.EgnnDenoiser(FEATURES, width=8, layers=2))
+    network = _loud(egnn.EgnnDenoiser(FEATURES, FORM))
     x, h = _clouds()
     condition, clock = Condition(points=_mask()), torch.tensor([-1.0, 0.5, 2.0]).double()
     turn, shift = _motion()
@@ -160,8 +161,8 @@ class _Vae(point_cloud_vae.PointCloudVae):
     def __init__(self) -> None:
         domain = Domain("conformer", (ROOM, 4), Real(0.0, 1.5, "Å"), elements=("H", "C", "O"))
         super().__init__(
-            _loud(egnn.Egnn(KINDS, FEATURES, width=8, layers=2), 3),
-            _loud(egnn.Egnn(FEATURES, KINDS, width=8, layers=2), 4),
+            _loud(egnn.Egnn(KINDS, FEATURES, FORM), 3),
+            _loud(egnn.Egnn(FEATURES, KINDS, FORM), 4),
             domain,
             features=FEATURES,
         )

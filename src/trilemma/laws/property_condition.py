@@ -21,7 +21,7 @@ from trilemma.maths.schedules import SCHEDULES
 from trilemma.maths.spaces import Centred
 from trilemma.metrics import property_regressor
 from trilemma.metrics.property_error import mean_absolute_error
-from trilemma.networks.egnn import EgnnDenoiser
+from trilemma.networks.egnn import EgnnDenoiser, EgnnForm
 from trilemma.networks.prompts import Prompts
 from trilemma.networks.property_condition import PropertyCondition
 
@@ -55,7 +55,7 @@ def _rotation() -> Tensor:
 def _network() -> nn.Module:
     """Return a denoiser that is told a property, with weights of a size that matters."""
     told = PropertyCondition([MEAN], [DEVIATION])
-    network = EgnnDenoiser(FEATURES, width=8, layers=2, properties=told).double()
+    network = EgnnDenoiser(FEATURES, EgnnForm(width=8, layers=2), properties=told).double()
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in network.parameters():

@@ -58,7 +58,8 @@ def _no_noise() -> Tensor:
 
 def _exact_predictions(schedule: schedules.Schedule) -> Sequence[predictions.Prediction]:
     velocity = predictions.Velocity(schedule.power)
-    return predictions.NoisePrediction(), predictions.Clean(), velocity, predictions.Edm(0.6)
+    standardised = predictions.Rest(0.6), predictions.Edm(0.6)
+    return predictions.NoisePrediction(), predictions.Clean(), velocity, *standardised
 
 
 def _gaussian(

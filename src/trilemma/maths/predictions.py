@@ -7,7 +7,8 @@ least becomes the clean estimate E[x | x_t]. Samplers and bounds see this estima
     noise      eps
     clean      x
     velocity   alpha^(p-1) eps - sigma^(p-1) x,  with alpha^p + sigma^p = 1
-    edm        the standardised rest after the best linear guess, for data of spread sigma_d
+    rest       what the best linear guess leaves of x, for data of spread sigma_d
+    edm        the same, standardised
 
 Velocity is the tangent of the curve on which the schedule runs: alpha eps - sigma x on the circle
 (p = 2, variance preserving), eps - x on the straight line (p = 1, rectified flow). In both,
@@ -39,7 +40,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Clean", "Edm", "NoisePrediction", "Prediction", "Velocity"]
+__all__ = ["Clean", "Edm", "NoisePrediction", "Prediction", "Rest", "Velocity"]
 
 
 class Prediction(Protocol):
@@ -188,3 +189,41 @@ class Edm:
     def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return 1 / c_out^2."""
         return (sigma * self.spread * self.scale(alpha, sigma)) ** -2
+
+
+@dataclass(frozen=True)
+class Rest:
+    """The network sees standardised input and gives what the best linear guess leaves.
+
+        E[x | x_t] = (alpha sigma_d^2 / v^2) x_t + F,       v^2 = alpha^2 sigma_d^2 + sigma^2,
+
+    `Edm` without the factor of F. An error of F is one of the clean estimate, at every noise
+    level: a loss of F's own mean square weighs large noise most, and a network whose finest
+    answers are coarser than the least noise is not asked for more.
+
+    Arguments:
+        spread: sigma_d, the root mean square of the scaled data.
+    """
+
+    faint: ClassVar[float] = math.inf
+    spread: float = 0.5
+
+    def scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return 1 / v."""
+        return (alpha**2 * self.spread**2 + sigma**2).rsqrt()
+
+    def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return x - c_skip x_t."""
+        return x - self._kept(alpha, sigma) * (alpha * x + sigma * noise)
+
+    def denoised(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return c_skip x_t + F."""
+        return self._kept(alpha, sigma) * x_t + output
+
+    def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return 1."""
+        return torch.ones_like(alpha)
+
+    def _kept(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return c_skip."""
+        return alpha * (self.spread * self.scale(alpha, sigma)) ** 2

@@ -20,18 +20,25 @@ Batches are dense: pairs are [B, N, N], and a mask says which points there are. 
 distances stay in the numbers that they come in; half precision is of products of features alone.
 The first layer of phi_e is linear in (h_i, h_j, distances) and computed for each point once,
 
-    W (h_i, h_j, d) = A h_i + B h_j + c d,
+    W (h_i, h_j, d) = A h_i + B h_j + C d,
 
-so that no array of N x N x 2 W numbers is made.
+so that no array of N x N x 2 W numbers is made. Pairs are many and points are few: a point may
+have more numbers than a pair (`EgnnForm.pairs`), which costs little time. And a distance may be
+seen as its square, which is the paper's, or by a basis of functions each of which is large at one
+distance, which tells 1.4 ångström from 1.5 more easily.
 
 References:
     E(n) Equivariant Graph Neural Networks (Garcia Satorras, Hoogeboom & Welling, 2021),
     arXiv:2102.09844.
     Equivariant Diffusion for Molecule Generation in 3D (Hoogeboom, Garcia Satorras, Vignac &
     Welling, 2022), arXiv:2203.17003: attention, normalised differences, two steps a layer.
+    SchNet (Schütt et al., 2017), arXiv:1706.08566: distances in a basis of Gaussians.
+    SemlaFlow (Irwin, Tibo, Janet & Olsson, 2024), arXiv:2406.07266: pairs narrower than points.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +52,10 @@ from trilemma.networks.property_condition import PropertyCondition
 __all__ = [
     "LARGEST",
     "TIMES",
+    "DistanceBasis",
     "Egnn",
     "EgnnDenoiser",
+    "EgnnForm",
     "EgnnLayer",
     "PairNetwork",
     "clock",
@@ -64,29 +73,89 @@ SUMMED = 10.0
 """c, about the number of the points whose messages are summed."""
 
 
-class PairNetwork(nn.Module):
-    """Two layers over pairs: (h_i, h_j, squared distances now and at first) to W numbers.
+FURTHEST = 5.0
+"""The largest distance that a basis tells from others, in units of the spread of positions."""
+
+
+@dataclass(frozen=True)
+class EgnnForm:
+    """How a network is built; by default as the paper has it, at a small size.
 
     Arguments:
-        width: W, numbers of a point and of a pair.
+        width: W, numbers of a point.
+        layers: How many layers.
+        pairs: P, numbers of a pair; 0: as many as of a point.
+        basis: K, Gaussians in which a distance is seen; 0: by its square.
+        is_normed: Whether a layer sees features of mean 0 and variance 1.
+        reach: r.
+        summed: c.
+        is_separate: Whether displacements are of a pair network of their own, of the features
+            after their update, as in EDM; else of the messages.
     """
 
-    def __init__(self, width: int) -> None:
+    width: int = 64
+    layers: int = 4
+    pairs: int = 0
+    basis: int = 0
+    is_normed: bool = False
+    reach: float = REACH
+    summed: float = SUMMED
+    is_separate: bool = False
+
+
+class DistanceBasis(nn.Module):
+    """Distances as numbers: K Gaussians at even distances, and the distance; or its square.
+
+        b_k(d) = exp(-(d - c_k)^2 / (2 s^2)),    c_k = 0, s, 2 s, …, 5
+
+    Arguments:
+        count: K; 0: the square alone.
+    """
+
+    centres: Tensor
+
+    def __init__(self, count: int) -> None:
         super().__init__()
-        self.receiver = nn.Linear(width, width)
-        self.sender = nn.Linear(width, width, bias=False)
-        self.distances = nn.Linear(2, width, bias=False)
-        self.second = nn.Linear(width, width)
+        self.numbers = count + 1
+        self.sharpness = (count - 1) / FURTHEST
+        self.register_buffer("centres", torch.linspace(0, FURTHEST, count), persistent=False)
+
+    def forward(self, squared: Float[Tensor, "B N N"]) -> Float[Tensor, "B N N K+1"]:
+        """Return the numbers of squared distances."""
+        if self.numbers == 1:
+            return squared[..., None]
+        d = (squared[..., None] + SMALLEST).sqrt()
+        waves = ((d - self.centres) * self.sharpness).square().mul(-0.5).exp()
+        return torch.cat([waves, d], dim=-1)
+
+
+class PairNetwork(nn.Module):
+    """Two layers over pairs: (h_i, h_j, distances now and at first) to P numbers.
+
+    Arguments:
+        form: Of the network.
+    """
+
+    def __init__(self, form: EgnnForm) -> None:
+        super().__init__()
+        pairs = form.pairs or form.width
+        self.receiver = nn.Linear(form.width, pairs)
+        self.sender = nn.Linear(form.width, pairs, bias=False)
+        self.distances = nn.Linear(2 * (form.basis + 1), pairs, bias=False)
+        self.second = nn.Linear(pairs, pairs)
 
     def forward(
         self,
         h: Float[Tensor, "B N W"],
-        squared: Float[Tensor, "B N N"],
-        initial: Float[Tensor, "B N N"],
-    ) -> Float[Tensor, "B N N W"]:
+        now: Float[Tensor, "B N N K"],
+        initial: Float[Tensor, "B N N K"],
+    ) -> Float[Tensor, "B N N P"]:
         """Return the pairs' numbers."""
-        now, first = self.distances.weight.unbind(1)  # not as a product, which may be in bf16
-        pairs = squared[..., None] * now + initial[..., None] * first
+        if now.shape[-1] == 1:  # squares are large and fine: not as a product, maybe in bf16
+            by_now, by_initial = self.distances.weight.unbind(1)
+            pairs = now * by_now + initial * by_initial
+        else:
+            pairs = self.distances(torch.cat([now, initial], dim=-1))
         pairs = pairs + self.receiver(h)[:, :, None] + self.sender(h)[:, None]
         return F.silu(self.second(F.silu(pairs)))
 
@@ -95,59 +164,53 @@ class EgnnLayer(nn.Module):
     """One update of features and positions.
 
     Arguments:
-        width: W, numbers of a point.
-        reach: r.
-        summed: c.
-        is_separate: Whether displacements are of a pair network of their own, of the features
-            after their update, as in EDM; else of the messages.
+        form: Of the network.
     """
 
-    def __init__(
-        self,
-        width: int,
-        reach: float = REACH,
-        summed: float = SUMMED,
-        *,
-        is_separate: bool = False,
-    ) -> None:
+    def __init__(self, form: EgnnForm) -> None:
         super().__init__()
-        self.reach, self.summed = reach, summed
-        self.messages = PairNetwork(width)
-        self.attention = nn.Linear(width, 1)
+        width, pairs = form.width, form.pairs or form.width
+        self.share, self.summed = form.reach / form.summed, form.summed
+        self.norm = nn.LayerNorm(width) if form.is_normed else nn.Identity()
+        self.messages = PairNetwork(form)
+        self.attention = nn.Linear(pairs, 1)
         self.update = nn.Sequential(
-            nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, width)
+            nn.Linear(width + pairs, width), nn.SiLU(), nn.Linear(width, width)
         )
-        self.displacements = PairNetwork(width) if is_separate else None
-        self.displacement = nn.Linear(width, 1, bias=False)
+        self.displacements = PairNetwork(form) if form.is_separate else None
+        self.displacement = nn.Linear(pairs, 1, bias=False)
         nn.init.xavier_uniform_(self.displacement.weight, gain=0.001)
 
     def forward(
         self,
         x: Float[Tensor, "B N 3"],
         h: Float[Tensor, "B N W"],
-        initial: Float[Tensor, "B N N"],
+        initial: Float[Tensor, "B N N K"],
         pairs: Float[Tensor, "B N N"],
         here: Float[Tensor, "B N 1"],
+        basis: DistanceBasis,
     ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N W"]]:
         """Return positions and features after the update.
 
         Arguments:
             x: Positions.
             h: Features.
-            initial: Squared distances of the positions that the network was given.
+            initial: Distances of the positions that the network was given, in the basis.
             pairs: 1 for pairs of two points that are there, else 0.
             here: 1 for points that are there, else 0.
+            basis: In which distances are seen.
         """
         apart = x[:, :, None] - x[:, None]
         squared = apart.square().sum(-1)
-        messages = self.messages(h, squared, initial)
+        now, seen = basis(squared), self.norm(h)
+        messages = self.messages(seen, now, initial)
         weights = self.attention(messages)[..., 0].sigmoid() * pairs
         received = (weights[:, :, None].to(messages) @ messages)[:, :, 0] / self.summed
-        h = (h + self.update(torch.cat([h, received], dim=-1))) * here
+        h = (h + self.update(torch.cat([seen, received], dim=-1))) * here
         if self.displacements is not None:
-            messages = self.displacements(h, squared, initial)
+            messages = self.displacements(self.norm(h), now, initial)
         pull = self.displacement(messages)[..., 0].to(x).tanh()
-        pull = pull * pairs * (self.reach / self.summed) / ((squared + SMALLEST).sqrt() + 1)
+        pull = pull * pairs * self.share / ((squared + SMALLEST).sqrt() + 1)
         return x + (pull[..., None] * apart).sum(2) * here, h
 
 
@@ -157,30 +220,15 @@ class Egnn(nn.Module):
     Arguments:
         inputs: Features of a point.
         outputs: Features that are given of a point.
-        width: W, numbers of a point within the network.
-        layers: How many layers.
-        reach: r.
-        summed: c.
-        is_separate: Whether displacements have a pair network of their own, as in EDM.
+        form: How it is built.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        *,
-        width: int = 64,
-        layers: int = 4,
-        reach: float = REACH,
-        summed: float = SUMMED,
-        is_separate: bool = False,
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, form: EgnnForm = EgnnForm()) -> None:
         super().__init__()
-        self.embedding = nn.Linear(inputs, width)
-        self.layers = nn.ModuleList(
-            EgnnLayer(width, reach, summed, is_separate=is_separate) for _ in range(layers)
-        )
-        self.output = nn.Linear(width, outputs)
+        self.embedding = nn.Linear(inputs, form.width)
+        self.basis = DistanceBasis(form.basis)
+        self.layers = nn.ModuleList(EgnnLayer(form) for _ in range(form.layers))
+        self.output = nn.Linear(form.width, outputs)
 
     def forward(
         self,
@@ -200,10 +248,10 @@ class Egnn(nn.Module):
         here = mask[..., None].to(x)
         apart = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         pairs = here * here.mT * apart
-        initial = squared_distances(x)
+        initial = self.basis(squared_distances(x))
         features, at = self.embedding(h) * here, x
         for layer in self.layers:
-            at, features = layer(at, features, initial, pairs, here)
+            at, features = layer(at, features, initial, pairs, here, self.basis)
         return (x + centred(at - x, mask)) * here, self.output(features) * here
 
 
@@ -215,23 +263,21 @@ class EgnnDenoiser(nn.Module):
 
     Arguments:
         features: F, numbers of a point beside its position.
-        width: Numbers of a point within the network.
-        layers: How many layers.
+        form: How the network is built.
         properties: Reads the properties that a cloud is wanted to have; None: it has no say.
     """
 
     def __init__(
         self,
         features: int,
+        form: EgnnForm,
         *,
-        width: int = 64,
-        layers: int = 4,
         properties: PropertyCondition | None = None,
     ) -> None:
         super().__init__()
         self.properties = properties
         wanted = 0 if properties is None else properties.width
-        self.network = Egnn(features + TIMES + wanted, features, width=width, layers=layers)
+        self.network = Egnn(features + TIMES + wanted, features, form)
 
     def forward(
         self,

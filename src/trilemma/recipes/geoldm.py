@@ -21,11 +21,11 @@ from trilemma.data.point_cloud_stream import PointCloudStream
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.geometric_diffusion import GeometricDiffusion, GeometricLatentDiffusion
 from trilemma.families.point_cloud_vae import PointCloudCodes, PointCloudVae, ScaledPointCloud
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
+from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Rest, Velocity
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.maths.spaces import Centred
-from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser
+from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser, EgnnForm
 from trilemma.networks.point_transformer import HEAD, PointTransformerDenoiser
 from trilemma.networks.prompts import Prompts
 from trilemma.networks.property_condition import PropertyCondition
@@ -40,8 +40,14 @@ SIZES = 4096
 """Training clouds whose sizes are kept, to be drawn from."""
 ENCODED_AT_ONCE = 512
 CHAIN = 1000
-WIDTH, LAYERS = 64, 4
-"""Of the equivariant networks."""
+WEIGHED = 100.0
+"""SNR up to which the loss weighs an error the more the less noise there is: bond lengths are
+settled at noise of a tenth of the spread."""
+DENOISER = EgnnForm(width=192, layers=6, pairs=32, basis=16, is_normed=True)
+CODER = EgnnForm(width=64, layers=4, pairs=32, basis=16, is_normed=True)
+"""The equivariant networks, and those of the autoencoder."""
+TRANSFORMER = 128, 6
+"""Width and layers of the other network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,20 +76,22 @@ class GeometricLatentDiffusing(Recipe):
     process: Literal["flow", "vp"] = "flow"
     """Straight lines from noise to data, sampled in few steps; or the paper's chain of 1,000
     variance-preserving steps, which predicts noise."""
-    prediction: Literal["clean", "edm", "velocity"] = "clean"
-    """What the network of `flow` gives; the clean estimate follows from each."""
+    prediction: Literal["rest", "clean", "edm", "velocity"] = "rest"
+    """What the network of `flow` gives; the clean estimate follows from each. Rest: what the best
+    linear guess leaves of it."""
     times: Literal["log-normal", "uniform"] = "log-normal"
     """How often training sees each time of `flow`: mostly small noise, or all alike."""
     network: Literal["egnn", "transformer"] = "egnn"
     """What denoises: an equivariant network, or a transformer of clouds turned at random."""
     width: int = 0
-    """Numbers of a point within the networks; 0: 64, 128 of a transformer."""
+    """Numbers of a point within the networks; 0: 192, of a transformer 128, of the autoencoder
+    64."""
     layers: int = 0
-    """Layers of each network; 0: 4, 6 of a transformer."""
+    """Layers of each network; 0: 6, of the autoencoder 4."""
     sampler: Literal[
         "auto", "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
     ] = "auto"
-    """The way from noise to codes; auto: dpm++2m for flow, ancestral for vp."""
+    """The way from noise to codes; auto: ancestral, whose fresh noise mends what a step errs."""
     sample_steps: int = 0
     """Steps of that way; 0: 50 for flow, 1,000 for vp."""
     property: str = ""
@@ -112,12 +120,13 @@ class GeometricLatentDiffusing(Recipe):
         first = self.first_stage(domain)
         schedule = SCHEDULES["rectified" if self.process == "flow" else "cosine"]
         known: dict[str, Prediction] = {
+            "rest": Rest(1.0),
             "edm": Edm(1.0),
             "clean": Clean(),
             "velocity": Velocity(schedule.power),
         }
         is_flow = self.process == "flow"
-        name = self.sampler if self.sampler != "auto" else "dpm++2m" if is_flow else "ancestral"
+        name = self.sampler if self.sampler != "auto" else "ancestral"
         diffusion = Diffusion(
             self.denoiser(first.features, domain.properties),
             Domain("point-cloud", first.shape, Real()),
@@ -125,9 +134,12 @@ class GeometricLatentDiffusing(Recipe):
             known[self.prediction] if is_flow else NoisePrediction(),
             chain=0 if is_flow else CHAIN,
             times=self.times if is_flow else "uniform",
+            weighting="min-snr" if is_flow else "own",
+            most=WEIGHED,
             label_dropout=self.label_dropout if domain.properties else 0.0,
             sampler=SAMPLERS[name](),
             steps=self.sample_steps or (50 if is_flow else CHAIN),
+            grid="karras" if is_flow and name == "ancestral" else "auto",
             guidance=self.guidance,
             prompts=Prompts(SIZES, points=domain.shape[0], properties=len(domain.properties)),
             space=Centred(),
@@ -141,11 +153,10 @@ class GeometricLatentDiffusing(Recipe):
         if self.autoencoder == "none":
             return ScaledPointCloud(domain)
         kinds = max(1, len(domain.elements))
-        width, layers = (self.width, self.layers) if self.network == "egnn" else (0, 0)
-        width, layers = width or WIDTH, layers or LAYERS
+        form = self._sized(CODER) if self.network == "egnn" else CODER
         return PointCloudVae(
-            Egnn(kinds, self.features, width=width, layers=layers),
-            Egnn(self.features, kinds, width=width, layers=layers),
+            Egnn(kinds, self.features, form),
+            Egnn(self.features, kinds, form),
             domain,
             features=self.features,
             noise=self.code_noise,
@@ -157,13 +168,15 @@ class GeometricLatentDiffusing(Recipe):
         mean, deviation = ([getattr(p, k) for p in properties] for k in ("mean", "deviation"))
         wanted = PropertyCondition(mean, deviation) if properties else None
         if self.network == "egnn":
-            width, layers = self.width or WIDTH, self.layers or LAYERS
-            return EgnnDenoiser(features, width=width, layers=layers, properties=wanted)
-        width = self.width or 2 * WIDTH
+            return EgnnDenoiser(features, self._sized(DENOISER), properties=wanted)
+        width, layers = self.width or TRANSFORMER[0], self.layers or TRANSFORMER[1]
         if width % HEAD:
             raise BadInput(f"--width {width} was given; of a transformer it is a multiple of 16.")
-        layers = self.layers or 6
         return PointTransformerDenoiser(features, width=width, layers=layers, properties=wanted)
+
+    def _sized(self, form: EgnnForm) -> EgnnForm:
+        """Return a form with the width and the number of layers that are asked for."""
+        return replace(form, width=self.width or form.width, layers=self.layers or form.layers)
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the training of the autoencoder, and that of the diffusion of its codes."""
@@ -236,7 +249,7 @@ class GeometricLatentDiffusing(Recipe):
                 "positions, above 0 and below 1."
             )
         if domain.shape[0] > LARGEST:
-            pairs = domain.shape[0] ** 2 * (self.width or WIDTH) * 4 * self.batch / 2**30
+            pairs = domain.shape[0] ** 2 * DENOISER.pairs * 4 * self.batch / 2**30
             raise BadInput(
                 f"the largest cloud has {domain.shape[0]} points, and every pair of at most "
                 f"{LARGEST} is looked at: a layer would take {pairs:.1f} GiB."
