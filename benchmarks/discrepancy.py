@@ -12,6 +12,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.environment import HERE
 from benchmarks.record import Section
+from trilemma.core.errors import nearest
 from trilemma.core.noise import mix
 from trilemma.data.sources import load
 from trilemma.metrics.extractors import extractor
@@ -30,7 +32,7 @@ ABOUT = "how near the discrepancy comes to a divergence that is known"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "repetitions": (10, "fresh draws of each planted share and each flaw"),
     "intervals": (100, "fresh draws of each world of an interval"),
-    "only": ("", "'cost' for the cost of one measurement alone"),
+    "only": ("", "one part alone: cost, shares, flaws or intervals"),
     "seed": (0, "seed of all draws"),
 }
 
@@ -209,18 +211,20 @@ def costing(options: Any) -> Section:
 
 def main(options: Any) -> list[Section]:
     """Measure."""
+    parts: dict[str, list[Callable[[Any], Section]]] = {
+        "cost": [costing],
+        "shares": [partial(shares, name) for name in WORLDS],
+        "flaws": [partial(seeing, name) for name in WORLDS],
+        "intervals": [holding],
+    }
+    if options.only and options.only not in parts:
+        raise nearest("part", options.only, parts)
     measured(torch.randn(50, 2), torch.randn(50, 2), 0)  # imports
     made: list[Section] = []
-    for make in (
-        costing,
-        *(lambda o, n=name: shares(n, o) for name in WORLDS),
-        *(lambda o, n=name: seeing(n, o) for name in WORLDS),
-        holding,
-    ):
-        if options.only == "cost" and made:
-            break
-        made.append(make(options))
-        print(made[-1].title, file=sys.stderr)
+    for name in [options.only] if options.only else parts:
+        for make in parts[name]:
+            made.append(make(options))
+            print(made[-1].title, file=sys.stderr)
     return made
 
 

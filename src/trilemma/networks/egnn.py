@@ -223,7 +223,7 @@ class Egnn(nn.Module):
         form: How it is built.
     """
 
-    def __init__(self, inputs: int, outputs: int, form: EgnnForm = EgnnForm()) -> None:
+    def __init__(self, inputs: int, outputs: int, form: EgnnForm) -> None:
         super().__init__()
         self.embedding = nn.Linear(inputs, form.width)
         self.basis = DistanceBasis(form.basis)
