@@ -74,9 +74,7 @@ class Rollouts(Stream[B]):
             self._renew(k)
         batch = self._minibatch(k)
         if k > self._first and self._is_stale is not None and self._is_stale(batch):
-            if (
-                self._is_spent
-            ):  # another collection would be worth nothing: this was the last batch
+            if self._is_spent:  # another collection is worth nothing: this was the last batch
                 self._first = self._next - self._batches
                 return batch
             self._renew(k)
