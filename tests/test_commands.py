@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from refusals import refused
 from safetensors.torch import load_file
 
 from trilemma.cli import main
+from trilemma.recipes import runs
 
 
 @pytest.fixture
@@ -321,6 +323,20 @@ def test_a_users_own_colour_pictures_go_all_the_way(here, capsys):
 
 
 # --- likelihood families -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [["sample"], ["evaluate"], ["resume", "--steps", "5"]])
+def test_weights_of_another_model_are_refused_in_a_sentence(trained, capsys, monkeypatch, command):
+    """As of a run whose recipe builds another network in this version."""
+    built = runs.untrained
+
+    def wider(recipe, domain, seed):
+        return built(dataclasses.replace(recipe, latent=recipe.latent + 1), domain, seed)
+
+    monkeypatch.setattr(runs, "untrained", wider)
+    said = refused(capsys, command[0], str(trained / "gan"), *command[1:])
+    assert str(trained / "gan") in said
+    assert "does not fit the model that the recipe builds now" in said
 
 
 @pytest.fixture(scope="module")

@@ -302,7 +302,7 @@ def _protocol(
     )
     return (
         f"{verdict}, p = {it.p:.2g}; {it.below} of {n} samples against {train} training examples, "
-        f"{by}, of {it.distinct} of these; {100 * it.expected:.2g} % expected, known from "
+        f"{by}, of {it.distinct} of these; {100 * it.expected:.2g} % expected, known as from "
         f"{it.known:.0f} ({counted}); interval: Newcombe's; floor: test examples, by construction"
     )
 

@@ -297,5 +297,5 @@ def load(
     domain = Domain.from_json(run.recipe["data"]["domain"])
     checkpoint = run.checkpoint(warn, whole=False)
     model = untrained(recipe, domain, run.recipe["seed"])
-    model.load_state_dict(dict(checkpoint.weights))
+    checkpoint.fill(model)
     return Loaded(run, recipe, domain, model.to(device).eval(), checkpoint.step)

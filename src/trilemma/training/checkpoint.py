@@ -30,7 +30,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from trilemma.core.errors import BadInput, Diverged
 
@@ -70,6 +70,21 @@ class Checkpoint:
     """Averaged weights and buffers of the whole model."""
     state: Mapping[str, Any]
     """What training needs beside them; empty where only the weights were asked for."""
+
+    def fill(self, model: nn.Module) -> None:
+        """Give a model these weights.
+
+        Raises:
+            BadInput: They are of another model.
+        """
+        try:
+            model.load_state_dict(dict(self.weights))
+        except RuntimeError as error:
+            what = str(error).splitlines()[-1].strip().removesuffix(".")
+            raise BadInput(
+                f"{self.path} does not fit the model that the recipe builds now ({what}); it was "
+                "changed, or written by another version of trilemma; train anew."
+            ) from error
 
 
 def write(

@@ -203,14 +203,14 @@ class _Fitting:
             self.warnings.append("nothing was saved yet, so training begins at step 0.")
             return None
         checkpoint = self.run.checkpoint(self.warnings.append)
+        checkpoint.fill(self.model)
         try:
-            self.model.load_state_dict(dict(checkpoint.weights))
             self.plan = Plan.load(checkpoint.state["plan"])
             set_random_state(checkpoint.state["trainer"]["random"])
         except (RuntimeError, KeyError, TypeError) as error:
             what = str(error).splitlines()[-1].strip()
             raise BadInput(
-                f"{checkpoint.path} does not fit the model that the recipe builds now: {what}"
+                f"{checkpoint.path} is not a state of this version's training: {what}"
             ) from error
         if len(self.plan.steps) != len(self.stages):
             raise BadInput(
@@ -314,7 +314,7 @@ class _Fitting:
         if stood.stage != self.plan.stage or stood.is_complete:
             raise self._lost(error) from error
         left = self.plan.total
-        self.model.load_state_dict(dict(checkpoint.weights))
+        checkpoint.fill(self.model)
         trainer.go_back(checkpoint.state["trainer"])
         self.plan.done = trainer.step_count
         self._alarms.forget()
