@@ -38,6 +38,8 @@ TILTED = torch.tensor(
         [0.0, math.sin(TILT), math.cos(TILT)],
     ]
 )
+SCATTERED = 1.5
+"""How much farther than nine clouds of ten one may go and still be shown whole."""
 TURNS, FILMED = 36, 12
 """Frames of a turn, and clouds in a film."""
 PLAIN = "#2a6f97"
@@ -129,10 +131,12 @@ def captions(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> list[st
 
 
 def _reach(x: Tensor) -> float:
-    """Return how far from the middle the clouds of a sheet go, but for a few."""
+    """Return how far from the middle clouds go, but for a few that are scattered."""
     far = positions(x).norm(dim=-1).amax(1)
     far = far[far.isfinite()]
-    return max(float(far.quantile(0.9)) if len(far) else 1.0, 1e-6) * 0.95
+    if not len(far):
+        return 1.0
+    return max(float(torch.minimum(far.max(), SCATTERED * far.quantile(0.9))), 1e-6)
 
 
 def _pose(x: Float[Tensor, "N 4"]) -> Float[Tensor, "3 3"]:
