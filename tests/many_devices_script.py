@@ -34,6 +34,12 @@ summing differ grows with the steps of AdamW, which are as long where a gradient
 rounding."""
 
 
+def talkers() -> int:
+    """Count the threads in which processes talk."""
+    names = (task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm"))
+    return sum(name == "pt_gloo_runloop" for name in names)
+
+
 def main() -> None:
     """Do this process's part."""
     torch.set_num_threads(1)
@@ -65,8 +71,11 @@ def main() -> None:
             mine = here.span(70)
             x = draw(model, len(mine), seed=3, start=mine.start)
             seen[name] = {"losses": losses, "samples": here.gather(x, 70).flatten(1).tolist()}
-        if here.is_main:
-            (folder / "seen.json").write_text(json.dumps(seen))
+        seen["talkers"] = [talkers()]
+        is_main = here.is_main
+    seen["talkers"].append(talkers())
+    if is_main:
+        (folder / "seen.json").write_text(json.dumps(seen))
 
 
 if __name__ == "__main__":

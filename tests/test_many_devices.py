@@ -65,3 +65,9 @@ def test_samples_are_those_of_one_process(name, seen):
     assert len(one) == 70
     differ = (one - two).abs() > 1e-4 * (1 + one.abs())
     assert differ.float().mean() < 2e-3  # a rounding to the next level, if any
+
+
+def test_what_processes_say_ends_with_their_world(seen):
+    """A thread that still held a tensor when the interpreter ended would end it with status -6."""
+    (alone, _), (during, after) = (s["talkers"] for s in seen)
+    assert alone == after == 0 < during

@@ -17,6 +17,8 @@ best made in `Objective.after`, which is not called for an update that is left o
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -241,6 +243,10 @@ def world(device: torch.device, *, minutes: float = 30.0) -> Iterator[World]:
             )
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
+    # Its functions take the group that there is when they are first imported as their default and
+    # hold it for ever, and `DistributedDataParallel` imports it. A group that is held keeps its
+    # threads, and one that still lets go of a tensor when the interpreter ends aborts the process.
+    importlib.import_module("torch.distributed.nn")
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo", timeout=timedelta(minutes=minutes)
     )
@@ -248,3 +254,4 @@ def world(device: torch.device, *, minutes: float = 30.0) -> Iterator[World]:
         yield World(dist.get_rank(), size, device)
     finally:
         dist.destroy_process_group()
+        gc.collect()  # a `DistributedDataParallel` holds the group, and itself
