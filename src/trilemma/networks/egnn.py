@@ -38,6 +38,7 @@ References:
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -151,13 +152,17 @@ class PairNetwork(nn.Module):
         initial: Float[Tensor, "B N N K"],
     ) -> Float[Tensor, "B N N P"]:
         """Return the pairs' numbers."""
-        if now.shape[-1] == 1:  # squares are large and fine: not as a product, maybe in bf16
-            by_now, by_initial = self.distances.weight.unbind(1)
-            pairs = now * by_now + initial * by_initial
-        else:
-            pairs = self.distances(torch.cat([now, initial], dim=-1))
-        pairs = pairs + self.receiver(h)[:, :, None] + self.sender(h)[:, None]
-        return F.silu(self.second(F.silu(pairs)))
+        pairs = self.receiver(h)[:, :, None] + self.sender(h)[:, None]
+        distances = torch.cat([now, initial], dim=-1)
+        is_square = now.shape[-1] == 1  # large and fine: never in bf16
+        with torch.autocast(h.device.type, enabled=False) if is_square else nullcontext():
+            pairs = torch.addmm(
+                (pairs.to(distances) if is_square else pairs).flatten(0, 2),
+                distances.flatten(0, 2),
+                self.distances.weight.T,
+            ).view_as(pairs)
+        alone = not torch.is_grad_enabled()  # then nothing is wanted of what was there before
+        return F.silu(self.second(F.silu(pairs, inplace=alone)), inplace=alone)
 
 
 class EgnnLayer(nn.Module):
