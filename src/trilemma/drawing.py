@@ -38,6 +38,7 @@ from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 
 __all__ = [
+    "FOUND",
     "contact_sheet",
     "cost_of_a_step",
     "plots",
@@ -60,6 +61,8 @@ OWN_FORMS = {
 }
 """Forms beside these, by kind of data."""
 IN_SPACE = ("conformer", "point-cloud")
+FOUND = "best.csv"
+"""Of a run that sought something: the best that it found."""
 FRAMES = 48
 AT_ONCE = 4 * CHUNK
 LONG = 300.0
@@ -241,7 +244,7 @@ def write_found(loaded: Loaded) -> Path | None:
         worth = model.call_scores().sort(descending=True).values[: len(best)].tolist()
         heads = ["smiles", model.seeks]
         rows = [[smiles, f"{v:.6g}"] for smiles, v in zip(best, worth, strict=True)]
-    target = loaded.run.path / "best.csv"
+    target = loaded.run.path / FOUND
     with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([heads, *rows])
     return target

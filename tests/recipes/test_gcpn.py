@@ -7,6 +7,7 @@ import csv
 import pytest
 import torch
 
+from trilemma.cli import main
 from trilemma.core.batch import Examples
 from trilemma.core.errors import BadInput
 from trilemma.core.molecule import sizes
@@ -141,7 +142,7 @@ def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
     )
 
 
-def test_given_molecules_are_improved(data, tmp_path):
+def test_given_molecules_are_improved(data, tmp_path, capsys):
     given = tmp_path / "given.smi"
     given.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nNCCCO\n")
     made = recipe(
@@ -161,6 +162,12 @@ def test_given_molecules_are_improved(data, tmp_path):
     for row in rows:
         assert float(row["plogp"]) > float(row["plogp before"])
         assert float(row["similarity"]) >= 0.4
+    capsys.readouterr()
+    drawn = str(tmp_path / "drawn.smi")
+    assert main(["sample", str(run.path), "-n", "3", "--out", drawn]) == 0
+    said = capsys.readouterr()
+    assert said.out.strip() == drawn
+    assert f"the best that it found stand in {run.path / 'best.csv'}" in said.err
     found = judge_run(
         loaded,
         loaded.same(data),

@@ -20,7 +20,7 @@ from trilemma.recipes.conditions import captions, conditions
 from trilemma.recipes.editing import editing
 from trilemma.recipes.fields import changed
 from trilemma.recipes.runs import Loaded, load
-from trilemma.terminal import counting, out, warn
+from trilemma.terminal import counting, out, say, warn
 from trilemma.training.distributed import World
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
@@ -48,6 +48,9 @@ def run(options: argparse.Namespace) -> None:
             _sample(loaded, options, target, ranks, stop, progress)
         if ranks.is_main:
             out(target)
+            found = loaded.run.path / drawing.FOUND
+            if found.exists():
+                say(f"these are new draws of the policy; the best that it found stand in {found}")
 
 
 def _sample(
