@@ -3,7 +3,8 @@
 Each file with `OPTIONS`, a dictionary of options with their defaults, is a benchmark; `ABOUT` says
 in a line what it measures, and `main(options)` returns the sections of its result. Where it runs
 beside a peer (`WITH_PEERS`), it runs in the benchmarks' environment. A table is printed, and
-results/NAME.json written.
+results/NAME.json written. Where one of several things is measured (`NAMED`, the option that says
+which), `python -m benchmarks NAME WHICH` is short for it, and results/NAME-WHICH.json is written.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ def main() -> int:
         interpreter = str(environment.python())
         os.environ |= {"PYTHONPATH": str(environment.ROOT), "TQDM_DISABLE": "1"}
         os.execv(interpreter, [interpreter, "-m", "benchmarks", *sys.argv[1:]])
+    which = there[name].get("NAMED")
+    if which and len(sys.argv) > 2 and not sys.argv[2].startswith("-"):
+        sys.argv.insert(2, f"--{which}")
     module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
     options = _options(name, module.OPTIONS)
     # Before torch is imported, and for the children too.
@@ -55,12 +59,13 @@ def main() -> int:
     import torch
 
     from benchmarks import record
-    from trilemma.core.errors import BadInput
+    from trilemma.core.errors import BadInput, Interrupted
 
     torch.set_num_threads(options.threads)
     try:
-        record.keep(name, vars(options), module.main(options))
-    except BadInput as error:
+        part = str(vars(options)[str(which)]) if which else ""
+        record.keep(name, vars(options), module.main(options), part=part)
+    except (BadInput, Interrupted) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return error.status
     return 0

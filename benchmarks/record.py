@@ -52,8 +52,10 @@ class Section:
         return {"title": self.title, "rows": rows, **_plain(self.data)}
 
 
-def keep(name: str, options: Mapping[str, Any], sections: Sequence[Section]) -> None:
-    """Print the sections, and write results/NAME.json."""
+def keep(
+    name: str, options: Mapping[str, Any], sections: Sequence[Section], *, part: str = ""
+) -> None:
+    """Print the sections, and write results/NAME.json, or results/NAME-PART.json."""
     for section in sections:
         section.show()
     given = {k: v for k, v in options.items() if k != "results"}
@@ -72,7 +74,7 @@ def keep(name: str, options: Mapping[str, Any], sections: Sequence[Section]) -> 
         },
         "sections": [section.to_json() for section in sections],
     }
-    path = Path(options["results"]) / f"{name}.json"
+    path = Path(options["results"]) / f"{'-'.join(filter(None, (name, part)))}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
     print(f"written to {os.path.relpath(path)}")

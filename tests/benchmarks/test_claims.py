@@ -1,0 +1,127 @@
+"""Claims as paired trials: what is trained together, what is gone on with, what decides."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import claims, paired
+from benchmarks.claims import Claim, known, outcome
+from benchmarks.paired import Side, trial
+from trilemma.comparison.row import Row
+from trilemma.core.errors import BadInput
+from trilemma.metrics.evaluation import Evaluation, Spent
+from trilemma.metrics.score import Score
+from trilemma.recipes.catalog import named
+from trilemma.recipes.fields import build
+
+SIDES = (Side("one", ("vae", "--width", "16")), Side("other", ("vae", "--width", "24")))
+
+
+def row(name, value, half):
+    score = Score(value=value, low=value - half, high=value + half, unit="", better="lower")
+    return Row(of=evaluation(name, {"fd": score}))
+
+
+def evaluation(name, metrics):
+    return Evaluation(
+        recipe=name,
+        family="",
+        data="",
+        n=1,
+        seed=0,
+        device="cpu",
+        threads=1,
+        step=1,
+        metrics=metrics,
+        skipped={},
+        cost=Spent(),
+    )
+
+
+def test_every_claim_names_recipes_with_fields_that_they_have():
+    assert {"augmentation", "r3gan"} <= set(known())
+    for claim in known().values():
+        names = [side.name for side in claim.sides]
+        assert {claim.ours, claim.against} <= set(names)
+        assert len(set(names)) == len(names)
+        for side in claim.sides:
+            fields = dict(zip(side.words[1::2], side.words[2::2], strict=True))
+            build(named(side.words[0]), {k.removeprefix("--"): v for k, v in fields.items()})
+
+
+@pytest.mark.parametrize(
+    ("ours", "against", "share", "reached"),
+    [
+        ((10, 1), (20, 2), 1.0, "yes"),
+        ((10, 6), (20, 6), 1.0, "no"),
+        ((20, 1), (10, 1), 1.0, "no"),
+        ((10, 6), (20, 6), 0.5, "yes"),
+        ((11, 1), (20, 1), 0.5, "no"),
+    ],
+)
+def test_what_decides(ours, against, share, reached):
+    claim = Claim("", ("digits",), SIDES, "one", "other", share=share)
+    found = outcome(claim, [row("one", *ours), row("other", *against)])
+    assert found[-1] == reached
+    assert found[-2] == f"{ours[0] / against[0]:.2f}"
+
+
+def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_path, monkeypatch):
+    asked = []
+
+    def together(commands, cores):
+        asked.append(
+            [
+                (run.name, words[0], core)
+                for (run, words), core in zip(commands, cores, strict=False)
+            ]
+        )
+        for run, words in commands:
+            run.mkdir(exist_ok=True)
+            kind = "done" if words[0] != "train" or run.name != "other-1" else "step"
+            if words[0] == "evaluate":
+                found = replace(evaluation("vae", {}), n=50)
+                (run / "evaluation.json").write_text(json.dumps(found.to_json()))
+            else:
+                (run / "latest").write_text("0")
+                (run / "events.jsonl").write_text(json.dumps({"kind": kind}) + "\n")
+
+    monkeypatch.setattr(paired, "_together", together)
+    given = {"data": "digits", "minutes": 1, "seeds": 2, "samples": 50, "cores": [4, 7]}
+    rows = trial(tmp_path / "t", SIDES, **given)
+    assert [r.name for r in rows] == ["one", "other"]
+    assert [r.seeds for r in rows] == [(0, 1), (0, 1)]
+    assert asked == [
+        [("one-0", "train", 4), ("other-0", "train", 7)],
+        [("other-1", "train", 4), ("one-1", "train", 7)],
+        [("one-0", "evaluate", 4), ("one-1", "evaluate", 7)],
+        [("other-0", "evaluate", 4), ("other-1", "evaluate", 7)],
+    ]
+    asked.clear()
+    trial(tmp_path / "t", SIDES, **given)
+    assert asked == [[], [("other-1", "resume", 4)]]  # it was cut off; what is measured stays
+    with pytest.raises(BadInput, match="another trial"):
+        trial(tmp_path / "t", SIDES, **(given | {"minutes": 2}))
+
+
+def test_a_training_that_fails_is_a_sentence(tmp_path):
+    with pytest.raises(BadInput, match=r"'trilemma train vae --wdith 3 .* ended with 2: .*wdith"):
+        trial(
+            tmp_path / "t",
+            (Side("one", ("vae", "--wdith", "3")),),
+            data="digits",
+            minutes=0.01,
+            seeds=1,
+            samples=50,
+            cores=[min(os.sched_getaffinity(0))],
+        )
+
+
+def test_an_unknown_claim_names_the_known():
+    options = type("Options", (), {"claim": "augmentaton", "minutes": 0, "samples": 0})
+    with pytest.raises(BadInput, match="did you mean 'augmentation'"):
+        claims.main(options)
