@@ -14,13 +14,14 @@ import numpy as np
 from trilemma.core.event import Event
 from trilemma.core.words import brief
 from trilemma.report.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
+from trilemma.report.charts import lines
 from trilemma.report.palette import hue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curves", "health", "heat", "quality", "series"]
+__all__ = ["critic", "curves", "health", "heat", "quality", "series"]
 
 Curve: TypeAlias = "tuple[np.ndarray, np.ndarray]"
 """Steps, and the values there."""
@@ -244,6 +245,29 @@ def quality(events: Sequence[Event], family: str = "") -> tuple[str, str]:
         "many training examples measured alike; the table's own fd is by another count."
     )
     return write(figure, "fd as training goes on"), said
+
+
+def critic(events: Sequence[Event]) -> tuple[str, str]:
+    """Draw how real a critic finds examples that it has seen, that it has not, and samples.
+
+    Returns:
+        The chart and what to say beside it; both empty where fewer than two previews told it.
+    """
+    told = [e for e in events if e.kind == "preview" and e.number("score_test") is not None]
+    if len(told) < 2:
+        return "", ""
+    names = {"training": "score_train", "test": "score_test", "samples": "score_samples"}
+    scores = {name: [e.number(key) or 0.0 for e in told] for name, key in names.items()}
+    r = told[-1].number("overfitting")
+    last = "at the end it tells training examples and samples by no more than chance"
+    if r is not None:
+        last = f"at the end r = {r:.2f}, where 0 is right and 1 is all by heart"
+    said = (
+        "Mean score by the critic (averaged weights). Test examples are unseen: where their line "
+        f"leaves that of the training examples for that of the samples, it has learnt these by "
+        f"heart; {last}."
+    )
+    return lines([e.step for e in told], scores, "step", "the critic's score"), said
 
 
 def heat(
