@@ -47,7 +47,13 @@ def advanced(made, *, episodes=0, most=400):
 @pytest.mark.parametrize("least", [0.0, 0.5])
 def test_each_is_improved_within_the_similarity_and_its_calls(least):
     made = searched(least=least)
+    begun = searched(least=least)
+    assert begun.spent == 0
+    advanced(begun, most=1)
+    assert begun.spent == pytest.approx(sum(p.calls for p in begun.pools) / 20 / len(begun.pools))
+    assert 0 < begun.spent < 1
     assert advanced(made) < 400
+    assert made.spent == 1
     worth = expression("plogp")
     for pool, smiles in zip(made.pools, to_smiles(made.improved()), strict=True):
         assert 0 < pool.calls <= 20

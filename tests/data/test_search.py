@@ -54,10 +54,13 @@ class TestOracle:
         assert asked.seen == ["CCO", "CCN", "C"]
         assert list(oracle.scores) == ["CCO", "CCN", "C"]
         assert not oracle.is_spent
+        assert oracle.spent == 0  # of any number
 
     def test_a_budget_is_not_exceeded(self):
         asked = Asked()
         oracle = CountedOracle(asked, "size", calls=2)
+        assert oracle(["C"]) == [1]
+        assert search(oracle).spent == oracle.spent == 0.5
         assert oracle(["C", "CC", "CCC", "C"]) == [1, 2, None, 1]
         assert oracle.is_spent
         assert oracle(["CCCC", "CC"]) == [None, 2]

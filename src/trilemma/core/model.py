@@ -488,8 +488,16 @@ class Stream(ABC, Generic[B]):
         """Return the k-th global batch, k = 0, 1, 2, … in order."""
 
     @property
+    def spent(self) -> float:
+        """Return the share of a budget of its own that is spent, such as calls of an oracle.
+
+        0 where it has none. The time that is left is told by it.
+        """
+        return 0.0
+
+    @property
     def is_over(self) -> bool:
-        """Tell whether a budget of its own is spent, such as calls of an oracle; ends a stage."""
+        """Tell whether that budget is spent and what it gave was used, which ends a stage."""
         return False
 
     def state_dict(self) -> dict[str, Any]:

@@ -113,6 +113,12 @@ class ConstrainedSearch(Search):
         """Tell whether no given molecule has a call left, or a use for one."""
         return bool(self.pools) and not self._open()
 
+    @property
+    def spent(self) -> float:
+        """Return the mean share of its calls that a given molecule has spent or cannot use."""
+        rest = sum(1 - it.calls / self.each for it in self._open())
+        return 1 - rest / len(self.pools) if self.pools else 0.0
+
     def open(self, x: UInt8[Tensor, "B N N"]) -> None:
         """Ask what the given molecules are worth, and nothing of the data; a pool each."""
         spelt = to_smiles(self.given, self.elements)

@@ -59,6 +59,11 @@ class Rollouts(Stream[B]):
         self._search, self._next = search, 0
 
     @property
+    def spent(self) -> float:
+        """Return the share of the search's calls that is spent; 0 where nothing is sought."""
+        return 0.0 if self._search is None else self._search.spent
+
+    @property
     def is_over(self) -> bool:
         """Tell whether the calls of the search's oracle are spent, and what they gave was used."""
         return self._is_spent and self._next - self._first >= self._batches

@@ -72,7 +72,12 @@ class CountedOracle:
     @property
     def is_spent(self) -> bool:
         """Tell whether no call is left."""
-        return 0 < self.calls <= len(self.scores)
+        return self.spent >= 1
+
+    @property
+    def spent(self) -> float:
+        """Return the share of the calls that is spent; 0 of any number."""
+        return len(self.scores) / self.calls if self.calls else 0.0
 
     def __call__(self, smiles: Sequence[str]) -> list[float | None]:
         """Return what molecules are worth: 0 for '', None for what there was no call left for.
@@ -180,6 +185,11 @@ class Search:
     def is_spent(self) -> bool:
         """Tell whether no call is left."""
         return self.oracle.is_spent
+
+    @property
+    def spent(self) -> float:
+        """Return the share of the calls that is spent."""
+        return self.oracle.spent
 
     def open(self, x: UInt8[Tensor, "B N N"]) -> None:
         """Ask what the molecules of the data are worth with which a search begins."""

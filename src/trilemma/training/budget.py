@@ -34,6 +34,8 @@ RECENT = 0.1
 """Share of a stage's time whose steps say how long a step takes now."""
 SPARE = 0.02
 """Share of a stage's time for which nothing is planned anew where the steps have run out."""
+ENOUGH = 0.05
+"""Share of a stream's own budget by which it is known how long the rest will take."""
 OVERTIME = 1.1
 """How much more time than asked for a slower machine may take."""
 MARKS = tuple(m * 10**e for e in range(9) for m in (1, 2, 5))
@@ -204,14 +206,17 @@ class Plan:
         """Tell whether one step more would end when the time, and a tenth more, is over."""
         return self.limit is not None and now + step - self.began >= OVERTIME * self.allotted
 
-    def left(self, now: float, step: float) -> float:
+    def left(self, now: float, step: float, spent: float = 0.0) -> float:
         """Estimate the seconds of training until the run ends, all stages together.
 
         Arguments:
             now: The training clock.
             step: Seconds of a step.
+            spent: Share that is spent of a budget that the stage's stream has of its own.
         """
         here = (self.target - self.done) * step if self.target is not None else None
+        if spent > ENOUGH and here is not None:
+            here = min(here, (now - self.began) * max(0.0, 1 - spent) / spent)
         if self.limit is not None:
             rest = max(0.0, self.since + self.limit - now)
             most = max(0.0, self.since + OVERTIME * self.limit - now)

@@ -334,7 +334,7 @@ class _Fitting:
         values |= {
             "seconds": round(now, 3),
             "examples_per_second": round(rate, 1),
-            "left": round(plan.left(now, pace), 1),
+            "left": round(plan.left(now, pace, trainer.stream.spent), 1),
         }
         hundredth = max(1, (plan.target or 10**9) // 100)
         log = plan.total <= 20 or now - self._logged_when >= 1 or plan.done % hundredth == 0
