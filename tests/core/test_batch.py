@@ -22,6 +22,14 @@ def test_rows_cut_everything_alike():
     assert torch.equal(part.noise.normal(1), batch().noise.normal(1)[2:5])
 
 
+def test_rows_in_another_order_are_the_same_rows():
+    order = torch.tensor([4, 0, 3])
+    part = batch().reordered(order)
+    assert part.x.tolist() == [[8, 9], [0, 1], [6, 7]]
+    assert part.condition.label.tolist() == [4, 0, 3]
+    assert torch.equal(part.noise.normal(1), batch().noise.normal(1)[order])
+
+
 def test_rows_are_views():
     whole = batch()
     whole[1:3].x.zero_()

@@ -82,6 +82,25 @@ def test_a_size_that_is_asked_for_is_had(data, tmp_path):
     assert torch.equal(states[-1], model.sample(2, noise=Noise.of(0, 2)))
 
 
+def test_clouds_of_like_size_are_drawn_together_and_are_the_same(data, tmp_path, monkeypatch):
+    run, _ = train(tmp_path / "run", data)
+    model = load(run.path, warn=print).model
+    seen = []
+    real = model.diffusion.sample
+
+    def sample(n, *, condition, noise):
+        seen.append(condition.points.sum(1).tolist())
+        return real(n, condition=condition, noise=noise)
+
+    monkeypatch.setattr(model.diffusion, "sample", sample)
+    monkeypatch.setattr("trilemma.families.geometric_diffusion.TOGETHER", 5)
+    parts = model.sample(12, noise=Noise.of(0, 12))
+    assert [len(points) for points in seen] == [5, 5, 2]
+    assert [n for points in seen for n in points] == sorted(sizes(parts).tolist())
+    monkeypatch.setattr("trilemma.families.geometric_diffusion.TOGETHER", 12)
+    assert torch.allclose(parts, model.sample(12, noise=Noise.of(0, 12)), atol=1e-4)
+
+
 def test_the_bound_is_of_the_shape_alone(data, tmp_path):
     run, _ = train(tmp_path / "run", data)
     model = load(run.path, warn=print).model

@@ -35,6 +35,16 @@ class Rows:
         """Take a run of rows, as views."""
         return self._each(lambda value: value[rows])
 
+    def reordered(self, order: Tensor) -> Self:
+        """Take rows in another order, or some of them: row i is then row order[i]."""
+        return self._each(
+            lambda value: (
+                value[order.to(value.device)]
+                if isinstance(value, Tensor)
+                else value.reordered(order)
+            )
+        )
+
     def to(self, device: torch.device | str) -> Self:
         """Move every tensor, and where noise is drawn."""
         return self._each(lambda value: value.to(device))

@@ -55,6 +55,8 @@ from trilemma.maths.spaces import Centred
 __all__ = ["GeometricDiffusion", "GeometricLatentDiffusion"]
 
 
+TOGETHER = 32
+"""Samples of like size that are drawn together: a network computes what the largest needs."""
 FEATURES = 0.25
 """Spread of the features, where that of the positions is 1."""
 
@@ -187,7 +189,10 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         """
         noise = Noise.fresh(n, self.position_scale.device) if noise is None else noise
         condition, points = self.sized(condition, noise)
-        y = self.diffusion.sample(n, condition=condition, noise=noise)
+        y = torch.empty(n, *self.diffusion.domain.shape, device=points.device)
+        for rows in points.sum(1).argsort(stable=True).split(TOGETHER):
+            of, drawn = condition.reordered(rows), noise.reordered(rows)
+            y[rows] = self.diffusion.sample(len(rows), condition=of, noise=drawn)
         return self.clouds(y, points)
 
     @torch.no_grad()

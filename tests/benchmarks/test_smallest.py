@@ -1,0 +1,64 @@
+"""Every benchmark runs once at its smallest; one that needs what is not here says what."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks import environment
+from benchmarks.__main__ import known
+
+PIXEL = ("ddpm", "--data", "digits", "--width", "16", "--steps", "2")
+KNOWN = known()
+RUNS = {
+    "samplers": {"run": PIXEL},
+    "sampling-peer": {"run": PIXEL},
+    "latent": {
+        "run": ("latent-diffusion", "--data", "digits", "--size", "8", "--steps", "2"),
+        "pixel": PIXEL,
+    },
+    "sr3": {"diffusion": ("sr3", "--data", "digits", "--steps", "2")},
+}
+"""Trainings of which a benchmark wants the runs, by option."""
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_it_says_how_small_it_can_be(name):
+    constants = KNOWN[name]
+    options, smallest = constants["OPTIONS"], constants["SMALLEST"]
+    assert smallest
+    for option, value in smallest.items():
+        assert type(value) is type(options[option][0]) or isinstance(options[option][0], float)
+        assert value != options[option][0]
+
+
+def run(*words):
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=environment.ROOT, capture_output=True, text=True
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KNOWN)
+def test_it_runs(name, tmp_path):
+    constants = KNOWN[name]
+    if constants.get("WITH_PEERS") and not (environment.PLACE / "built").exists():
+        pytest.skip("the benchmarks' environment is not built: python -m benchmarks ddpm-step")
+    given = {**constants["SMALLEST"], "threads": 1, "results": str(tmp_path / "results")}
+    if "out" in constants["OPTIONS"]:
+        given["out"] = str(tmp_path / "out")
+    for option, words in RUNS.get(name, {}).items():
+        given[option] = str(tmp_path / option)
+        trained = run("trilemma", "train", *words, "--run", given[option])
+        assert trained.returncode == 0, trained.stderr
+    done = run(
+        "benchmarks", name, *(word for k, v in given.items() for word in (f"--{k}", str(v)))
+    )
+    if done.returncode == 2 and "data fetch" in done.stderr:
+        pytest.skip(done.stderr.strip().splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-2000:]
+    (written,) = (tmp_path / "results").glob("*.json")
+    assert all(section["rows"] for section in json.loads(written.read_text())["sections"])
