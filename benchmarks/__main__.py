@@ -1,16 +1,18 @@
 """`python -m benchmarks NAME [--OPTION VALUE …]`: one benchmark, in its environment.
 
 Each file with `OPTIONS`, a dictionary of options with their defaults, is a benchmark; `ABOUT` says
-in a line what it measures, and `main(options)` returns the sections of its result. Where it runs
-beside a peer (`WITH_PEERS`), it runs in the benchmarks' environment. A table is printed, and
-results/NAME.json written. Where one of several things is measured (`NAMED`, the option that says
-which), `python -m benchmarks NAME WHICH` is short for it, and results/NAME-WHICH.json is written.
+in a line what it measures, `SMALLEST` the options with which all of it runs once and soon, and
+`main(options)` returns the sections of its result. Where it runs beside a peer (`WITH_PEERS`), it
+runs in the benchmarks' environment. A table is printed, and results/NAME.json written. Where one
+of several things is measured (`NAMED`, the option that says which), `python -m benchmarks NAME
+WHICH` is short for it, and results/NAME-WHICH.json is written.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib
 import os
 import sys
@@ -27,11 +29,17 @@ def known() -> dict[str, dict[str, object]]:
             target = node.targets[0] if isinstance(node, ast.Assign) else None
             target = node.target if isinstance(node, ast.AnnAssign) else target
             if isinstance(target, ast.Name):
-                value = getattr(node, "value", None)
-                names[target.id] = value.value if isinstance(value, ast.Constant) else None
+                names[target.id] = _plain(node)
         if "OPTIONS" in names:
             found[path.stem.replace("_", "-")] = names
     return found
+
+
+def _plain(node: ast.stmt) -> object:
+    """Return what is assigned, if it is written out; else None."""
+    with contextlib.suppress(ValueError):
+        return ast.literal_eval(getattr(node, "value", None) or ast.Constant(None))
+    return None
 
 
 def main() -> int:

@@ -35,6 +35,8 @@ OPTIONS = {
     "precision": ("auto", "fp32, bf16 or auto"),
     "augment": ("colour+translation+cutout", "parts of DiffAugment"),
 }
+SMALLEST = {"rounds": 1, "batch": 16}
+"""Options with which all of it runs once, soon."""
 
 CPU = torch.device("cpu")
 GOAL = 0.05

@@ -5,8 +5,8 @@ losses, which its Trainer calls for every batch; torch-mimicry by the `train_ste
 networks, `n_dis` of the critic's for one of the generator's. Batches come from memory. Their
 trainers' loggers, data loaders and schedulers are left out, which is to their favour: ours logs.
 
-Neither is patched. torchgan imports torchvision to write pictures; the stand-in of the benchmarks'
-environment has its place. torch-mimicry's package imports, when it is itself imported, TensorFlow
+Neither is patched. torchgan imports torchvision to write pictures; a stand-in has its place
+(`torchvision_stand_in`). torch-mimicry's package imports, when it is itself imported, TensorFlow
 (for scores), torchvision and TensorBoard (for logs), none of which a training step touches: its
 package and the part `training` are entered in `sys.modules` as packages without contents, and the
 modules that make up a step are then imported from their files as they stand.
@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.torchvision_stand_in import standing_in
 from trilemma.core.errors import BadInput
 
 __all__ = ["PEERS", "Peer"]
@@ -65,8 +66,9 @@ def torchgan(options: Any, critic_steps: int = 1) -> Peer:
     """Return torchgan's DCGAN with its default sizes, the minimax losses and Adam."""
     os.environ |= {"TENSORBOARD_LOGGING": "0", "VISDOM_LOGGING": "0"}
     try:
-        from torchgan.losses import MinimaxDiscriminatorLoss, MinimaxGeneratorLoss
-        from torchgan.models import DCGANDiscriminator, DCGANGenerator
+        with standing_in():
+            from torchgan.losses import MinimaxDiscriminatorLoss, MinimaxGeneratorLoss
+            from torchgan.models import DCGANDiscriminator, DCGANGenerator
     except ImportError as error:
         raise _absent("torchgan", error) from error
     generator, critic = DCGANGenerator(), DCGANDiscriminator()

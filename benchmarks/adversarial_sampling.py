@@ -30,6 +30,8 @@ OPTIONS = {
     "rounds": (7, "rounds that are kept"),
     "images": (10_000, "images of a turn"),
 }
+SMALLEST = {"rounds": 1, "images": 100}
+"""Options with which all of it runs once, soon."""
 
 AT_ONCE = 4 * CHUNK
 """Images of a call, as `core.sampling` takes them."""

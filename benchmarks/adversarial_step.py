@@ -52,6 +52,8 @@ OPTIONS = {
     "generator": (256, "channels of torch-mimicry's generator"),
     "critic": (128, "channels of torch-mimicry's critic"),
 }
+SMALLEST = {"rounds": 1, "batch": 16, "generator": 32, "critic": 32}
+"""Options with which all of it runs once, soon."""
 
 CPU = torch.device("cpu")
 SHAPE = (3, 32, 32)

@@ -2,6 +2,7 @@
 
 Such a process holds one side alone, so that its peak memory is that side's and no side warms up
 another's caches. Arguments and result pass as JSON, the result as the last line of stdout.
+`at_once` runs several at the same time, each alone on a core.
 """
 
 from __future__ import annotations
@@ -12,17 +13,53 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-__all__ = ["call", "peak_memory"]
+from trilemma.core.errors import BadInput
+
+__all__ = ["at_once", "call", "peak_memory"]
 
 
 def call(module: str, function: str, *arguments: Any) -> Any:
     """Run `benchmarks.MODULE.FUNCTION(*arguments)` in a new process and return its result."""
-    command = [sys.executable, "-m", "benchmarks.child", module, function, json.dumps(arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        _command(module, function, arguments), stdout=subprocess.PIPE, text=True, check=True
+    )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def at_once(module: str, function: str, each: Sequence[Sequence[Any]]) -> list[Any]:
+    """Run `benchmarks.MODULE.FUNCTION(*arguments)` for each at the same time, a core each.
+
+    Raises:
+        BadInput: There are fewer cores than that, or one of them failed.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < len(each):
+        raise BadInput(f"{len(each)} sides are to run at once, and there are {len(cores)} cores.")
+    alone = os.environ | {"OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            _command(module, function, arguments),
+            env=alone,
+            preexec_fn=partial(os.sched_setaffinity, 0, {core}),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for arguments, core in zip(each, cores, strict=False)
+    ]
+    said = [process.communicate()[0] for process in started]
+    for process, arguments in zip(started, each, strict=True):
+        if process.returncode:
+            raise BadInput(f"{module} {arguments[0]} ended with {process.returncode}.")
+    return [json.loads(text.splitlines()[-1]) for text in said]
+
+
+def _command(module: str, function: str, arguments: Sequence[Any]) -> list[str]:
+    return [sys.executable, "-m", "benchmarks.child", module, function, json.dumps(arguments)]
 
 
 def peak_memory() -> int:

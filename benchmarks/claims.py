@@ -2,11 +2,11 @@
 
 `python -m benchmarks claims NAME` trains the sides of one claim at the same time, each alone on a
 core (`benchmarks/paired.py`), for as long as the claim says, with three seeds, measures them, and
-says whether what was wanted is reached:
+says of everything that was wanted of one side whether it is reached:
 
-    below     the mean of `ours` over its seeds lies below that of `against`, and their Student's
-              intervals do not touch
-    a share   the mean of `ours` is at most so many times that of `against`
+    of another side    its mean over the seeds is better, and the Student's intervals of the two do
+                       not touch; or it is at most, or at least, so many times the other's
+    of none            it is at most, or at least, so much
 
 Every file of `benchmarks/claimed/` is a claim. Stopped at any moment, the same command goes on.
 `python -m benchmarks.claims RESULT …` prints the page of results.
@@ -27,6 +27,7 @@ from benchmarks.paired import Side, trial
 from benchmarks.record import Section
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput, nearest
+from trilemma.metrics.score import Score
 
 ABOUT = "what the lecture says of an idea, as a paired trial over seeds; goes on by itself"
 NAMED = "claim"
@@ -37,8 +38,28 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "seeds": (3, "training seeds"),
     "samples": (0, "measured of each; 0: as the claim says"),
 }
+SMALLEST = {"claim": "augmentation", "minutes": 0.02, "seeds": 1, "samples": 64}
+"""Options with which all of it runs once, soon."""
 BESIDE = ("discrepancy", "coverage", "precision")
-"""Metrics that stand beside the one that decides."""
+"""Metrics that stand beside those that decide."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is wanted of a side.
+
+    Arguments:
+        side: The side of which it is said.
+        metric: A metric or a cost, such as sample_seconds_each; which way is better it knows.
+        against: The side that it is compared with; none: `limit` is of the value itself.
+        limit: How many times what `against` has it is to be at most, or at least; 1: better,
+            beyond the intervals.
+    """
+
+    side: str
+    metric: str
+    against: str = ""
+    limit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -48,25 +69,20 @@ class Claim:
     Arguments:
         says: What it says, and where.
         data: Data sets on which it is tried.
-        sides: What is compared.
-        ours: The side that is said to be better.
-        against: The other.
+        sides: What is trained.
+        wanted: What decides.
         minutes: Of training of each side.
         samples: Measured of each.
-        metric: What decides; lower is better.
-        share: `ours` is wanted to have at most so many times what `against` has; 1: below it,
-            beyond the intervals.
+        measuring: Further options of `trilemma evaluate`.
     """
 
     says: str
     data: tuple[str, ...]
     sides: tuple[Side, ...]
-    ours: str
-    against: str
+    wanted: tuple[Wanted, ...]
     minutes: float = 10
     samples: int = 2000
-    metric: str = "fd"
-    share: float = 1.0
+    measuring: tuple[str, ...] = ()
 
 
 def known() -> dict[str, Claim]:
@@ -96,28 +112,55 @@ def main(options: Any) -> list[Section]:
             minutes=minutes,
             seeds=options.seeds,
             samples=samples,
+            measuring=claim.measuring,
         )
+        outcomes += [[data, *outcome(wanted, rows)] for wanted in claim.wanted]
         title = f"{data}, {minutes:g} minutes, {samples} samples"
-        sections.append(_measured(title, claim.metric, rows))
-        outcomes.append([data, *outcome(claim, rows)])
-    heads = ["data", "wanted", "ours", "against", "ratio", "reached"]
+        metrics = dict.fromkeys([*(wanted.metric for wanted in claim.wanted), *BESIDE])
+        sections.append(_measured(title, list(metrics), rows))
+    heads = ["data", "side", "wanted", "value", "against", "ratio", "reached"]
     return [Section(claim.says, heads, outcomes), *sections]
 
 
-def outcome(claim: Claim, rows: list[Row]) -> tuple[str, str, str, str, str]:
-    """Say what was wanted of a claim, both values, their ratio, and whether it is reached."""
-    by_name = {row.name: row.score(claim.metric) for row in rows}
-    ours, against = by_name[claim.ours], by_name[claim.against]
-    if ours is None or against is None:
-        raise BadInput(f"'{claim.metric}' was not measured of both sides.")
-    ratio = ours.value / against.value
-    if claim.share == 1:
-        wanted = f"{claim.metric} below {claim.against}, beyond the intervals"
-        is_reached = ours.high < against.low
+def outcome(wanted: Wanted, rows: list[Row]) -> tuple[str, ...]:
+    """Say of what was wanted whether it is reached, and by which values."""
+    by_name = {row.name: row for row in rows}
+    ours = _value(by_name[wanted.side], wanted.metric)
+    is_lower = ours.better == "lower"
+    word = "at most" if is_lower else "at least"
+    if not wanted.against:
+        is_reached = ours.value <= wanted.limit if is_lower else ours.value >= wanted.limit
+        asked = f"{wanted.metric} {word} {wanted.limit:g}"
+        return wanted.side, asked, _shown(ours), "", "", _yes(is_reached)
+    other = _value(by_name[wanted.against], wanted.metric)
+    ratio = ours.value / other.value
+    if wanted.limit == 1:
+        asked = f"{wanted.metric} better than {wanted.against}'s, beyond the intervals"
+        is_reached = ours.high < other.low if is_lower else ours.low > other.high
     else:
-        wanted = f"{claim.metric} at most {claim.share:g} of {claim.against}"
-        is_reached = ratio <= claim.share
-    return wanted, _shown(ours), _shown(against), f"{ratio:.2f}", "yes" if is_reached else "no"
+        asked = f"{wanted.metric} {word} {wanted.limit:g} of {wanted.against}'s"
+        is_reached = ratio <= wanted.limit if is_lower else ratio >= wanted.limit
+    return wanted.side, asked, _shown(ours), _shown(other), f"{ratio:.2f}", _yes(is_reached)
+
+
+def _value(row: Row, metric: str) -> Score:
+    """Return a score, or a cost as one, of which less is better.
+
+    Raises:
+        BadInput: It was not measured.
+    """
+    found, spent = row.score(metric), row.spent(metric)
+    if found is None and spent is not None:
+        low, high = row.spent_between(metric) or (spent, spent)
+        found = Score(value=spent, low=low, high=high, better="lower")
+    if found is None:
+        why = row.of.skipped.get(metric, "nothing has that name")
+        raise BadInput(f"'{metric}' was not measured of '{row.name}': {why}.")
+    return found
+
+
+def _yes(is_reached: bool) -> str:
+    return "yes" if is_reached else "no"
 
 
 def _shown(score: Any) -> str:
@@ -126,8 +169,7 @@ def _shown(score: Any) -> str:
     return f"{score.value:.3g} ({score.low:.3g} … {score.high:.3g})"
 
 
-def _measured(title: str, metric: str, rows: list[Row]) -> Section:
-    metrics = [metric, *BESIDE]
+def _measured(title: str, metrics: list[str], rows: list[Row]) -> Section:
     cells = [
         [
             row.name,

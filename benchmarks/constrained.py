@@ -43,6 +43,8 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "calls": (200, "calls a molecule"),
     "seed": (0, "seed of the search"),
 }
+SMALLEST = {"data": "qm9-small", "molecules": 2, "similarities": "0.4", "calls": 4}
+"""Options with which all of it runs once, soon."""
 MOST = 38
 """Heavy atoms at most."""
 

@@ -8,8 +8,9 @@ planned to end where the time ends; images are not mirrored; and they are sample
 in `steps` steps, for a thousand would take hours. What those would cost is given by proportion.
 Ours is told the classes in training, as its default is; the peers' loops know none.
 
-One side after another, each in a process of its own, on the same cores. One program measures all:
-`trilemma.metrics`, the same extractor, seed, n and test split.
+A paired trial: ours and a peer train and sample at the same time, each alone on a core and one
+thread; in the next turn, of another seed, with the cores exchanged. One program measures all:
+`trilemma.metrics`, the same extractor, n and test split.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.child import call, peak_memory
+from benchmarks.child import at_once, peak_memory
 from benchmarks.environment import ROOT
 from benchmarks.record import Section
 from trilemma.data.sources import load
@@ -38,40 +40,64 @@ ABOUT = "what the same minutes of training buy: fd, and seconds a sample"
 WITH_PEERS = True
 OPTIONS = {
     "minutes": (20.0, "minutes of training of each side"),
-    "samples": (2000, "samples measured"),
+    "samples": (500, "samples measured"),
     "steps": (50, "steps of the peers' DDIM"),
-    "again": (0, "1 keeps sides that were trained before with these options"),
+    "turns": (2, "turns of each pair, each with a seed of its own"),
+    "again": (0, "1 keeps turns that were trained before with these options"),
 }
+SMALLEST = {"minutes": 0.05, "samples": 64, "steps": 2, "turns": 1}
+"""Options with which all of it runs once, soon."""
 
 DATA, SIZE, AT_ONCE, CHAIN = "fashion-mnist", 28, 250, 1000
 OURS, DIFFUSERS, DDPM_PYTORCH = "ours", "diffusers", "denoising-diffusion-pytorch"
+PEERS = (DIFFUSERS, DDPM_PYTORCH)
+Told = dict[str, dict[str, Any]]
+"""What a side took, by its name."""
 METRICS = ("fd", "kd", "precision", "recall", "density", "coverage", "nearest_train_ratio")
 
 
 def main(options: Any) -> list[Section]:
-    """Train, sample and measure each side."""
+    """Train, sample and measure each pair in turns."""
     folder = ROOT / "runs" / "benchmarks" / f"ddpm-{options.minutes:g}-minutes"
     folder.mkdir(parents=True, exist_ok=True)
-    told = {}
-    for name in (OURS, DIFFUSERS, DDPM_PYTORCH):
-        note = folder / f"{name}.json"
-        asked = [options.minutes, options.samples, options.steps]
-        if not (options.again and note.exists() and json.loads(note.read_text())[0] == asked):
-            given = call("ddpm_quality", "side", name, *asked, str(folder))
-            note.write_text(json.dumps([asked, given]))
-        told[name] = json.loads(note.read_text())[1]
-    return [_quality(told, folder, options), _cost(told)]
+    sections = []
+    for peer in PEERS:
+        told = [_turn(peer, turn, folder, options) for turn in range(options.turns)]
+        sections += [_quality(peer, told, folder, options), _cost(told)]
+    return sections
 
 
-def side(name: str, minutes: float, samples: int, steps: int, folder: str) -> dict[str, float]:
-    """Train one side, keep its samples in the folder, and return what they took."""
-    sides = {OURS: ours, DIFFUSERS: diffusers, DDPM_PYTORCH: ddpm_pytorch}
-    seconds, told = sides[name](minutes, samples, steps, Path(folder) / f"{name}.safetensors")
+def _turn(peer: str, turn: int, folder: Path, options: Any) -> Told:
+    """Train both sides at once, or read what they took before."""
+    note = folder / f"{peer}-{turn}.json"
+    asked = [options.minutes, options.samples, options.steps]
+    if not (options.again and note.exists() and json.loads(note.read_text())[0] == asked):
+        pair = (OURS, peer) if turn % 2 == 0 else (peer, OURS)
+        each = [[name, turn, *asked, str(_samples(folder, peer, turn, name))] for name in pair]
+        given = dict(zip(pair, at_once("ddpm_quality", "side", each), strict=True))
+        note.write_text(json.dumps([asked, given]))
+    told = json.loads(note.read_text())[1]
+    return {name: told[name] for name in (OURS, peer)}
+
+
+def _samples(folder: Path, peer: str, turn: int, name: str) -> Path:
+    return folder / f"{peer}-{turn}-{name}.safetensors"
+
+
+def side(
+    name: str, seed: int, minutes: float, samples: int, steps: int, to: str
+) -> dict[str, float]:
+    """Train one side, keep its samples, and return what they took."""
+    torch.manual_seed(seed)
+    sides = {OURS: partial(ours, seed), DIFFUSERS: diffusers, DDPM_PYTORCH: ddpm_pytorch}
+    seconds, told = sides[name](minutes, samples, steps, Path(to))
     memory = {"peak_memory_bytes": peak_memory()}
     return {**told, "sample_seconds_each": seconds / samples, **memory}
 
 
-def ours(minutes: float, samples: int, steps: int, to: Path) -> tuple[float, dict[str, float]]:
+def ours(
+    seed: int, minutes: float, samples: int, steps: int, to: Path
+) -> tuple[float, dict[str, float]]:
     """Train the recipe `ddpm` through the very functions of the command line."""
     from trilemma.core.sampling import draw
     from trilemma.recipes.ddpm import Ddpm
@@ -87,6 +113,7 @@ def ours(minutes: float, samples: int, steps: int, to: Path) -> tuple[float, dic
             recipe,
             load(DATA),
             source=DATA,
+            seed=seed,
             path=Path(folder) / "run",
             budget=Budget(minutes=minutes),
             world=World.single(),
@@ -181,30 +208,38 @@ def _told(
     }
 
 
-def _quality(told: dict[str, Any], folder: Path, options: Any) -> Section:
+def _quality(peer: str, told: Sequence[Told], folder: Path, options: Any) -> Section:
     data = load(DATA)
     made = extractor(None, data, n=options.samples)
     against = feature_reference(data, made, n=options.samples, seed=0)
-    scores, floors = {}, {}
-    for name in told:
-        drawn = load_file(folder / f"{name}.safetensors")["x"]
-        found = judge_samples(drawn, against, only=METRICS)
-        scores[name] = {metric: score.to_json() for metric, score in found.metrics.items()}
-        floors |= {metric: score.floor for metric, score in found.metrics.items()}
-        told[name]["skipped"] = found.skipped
+    scores: dict[str, list[dict[str, Any]]] = {OURS: [], peer: []}
+    floors = {}
+    for turn, sides in enumerate(told):
+        for name in sides:
+            drawn = load_file(_samples(folder, peer, turn, name))["x"]
+            found = judge_samples(drawn, against, only=METRICS)
+            scores[name].append({key: score.to_json() for key, score in found.metrics.items()})
+            floors |= {metric: score.floor for metric, score in found.metrics.items()}
+            sides[name]["skipped"] = found.skipped
     rows = [
         (
             metric,
-            *(_shown(found.get(metric)) for found in scores.values()),
+            *("; ".join(_shown(one.get(metric)) for one in each) for each in scores.values()),
             _floor(floors.get(metric)),
         )
         for metric in METRICS
     ]
-    fd = {name: found["fd"]["value"] for name, found in scores.items() if "fd" in found}
-    if fd.keys() == told.keys():
-        rows.append(("fd, of ours", *(f"{value / fd[OURS]:.2f}" for value in fd.values()), ""))
-    title = f"{options.samples} samples after {options.minutes:g} minutes; features: {made!r}"
-    return Section(title, ["metric", *told, "floor"], rows, scores=scores)
+    fd = {
+        name: [one["fd"]["value"] for one in each if "fd" in one] for name, each in scores.items()
+    }
+    if all(len(values) == len(told) for values in fd.values()):
+        ratios = [f"{p / o:.1f}" for o, p in zip(fd[OURS], fd[peer], strict=True)]
+        rows.append(("fd, of ours", "1", "; ".join(ratios), ""))
+    title = (
+        f"{options.samples} samples after {options.minutes:g} minutes of a core, turn by turn; "
+        f"features: {made!r}"
+    )
+    return Section(title, ["metric", OURS, peer, "floor"], rows, scores=scores)
 
 
 def _floor(value: float | None) -> str:
@@ -217,22 +252,27 @@ def _shown(score: dict[str, Any] | None) -> str:
     return f"{score['value']:.3g} ({score['low']:.3g} to {score['high']:.3g})"
 
 
-def _cost(told: dict[str, Any]) -> Section:
-    mine = told[OURS]["sample_seconds_each"]
-    for name, cost in told.items():
-        cost["sample_of_ours"] = cost["sample_seconds_each"] / mine
-        chain = 1 if name == OURS else CHAIN / cost["calls"]
-        cost["default_sample_of_ours"] = cost["sample_of_ours"] * chain
+def _cost(told: Sequence[Told]) -> Section:
+    for sides in told:
+        mine = sides[OURS]["sample_seconds_each"]
+        for name, cost in sides.items():
+            cost["sample_of_ours"] = cost["sample_seconds_each"] / mine
+            chain = 1 if name == OURS else CHAIN / cost["calls"]
+            cost["default_sample_of_ours"] = cost["sample_of_ours"] * chain
     lines = {
         "parameters": lambda c: f"{c['parameters'] / 1e6:.2f} M",
-        "updates": lambda c: c["updates"],
-        "examples seen": lambda c: c["examples"],
+        "updates": lambda c: f"{c['updates']:,}",
+        "examples seen": lambda c: f"{c['examples']:,}",
         "minutes of training": lambda c: f"{c['train_seconds'] / 60:.1f}",
-        "network calls a sample": lambda c: c["calls"],
+        "network calls a sample": lambda c: str(c["calls"]),
         "milliseconds a sample": lambda c: f"{1e3 * c['sample_seconds_each']:.2f}",
         "a sample's time, of ours": lambda c: f"{c['sample_of_ours']:.1f}",
         "the same, with the peers' 1,000 steps": lambda c: f"{c['default_sample_of_ours']:.0f}",
         "peak memory with sampling, MiB": lambda c: f"{c['peak_memory_bytes'] / 2**20:.0f}",
     }
-    rows = [(what, *(say(cost) for cost in told.values())) for what, say in lines.items()]
-    return Section("What it cost", ["", *told], rows, costs=told)
+    names = list(told[0])
+    rows = [
+        (what, *("; ".join(dict.fromkeys(say(sides[name]) for sides in told)) for name in names))
+        for what, say in lines.items()
+    ]
+    return Section("What it cost", ["", *names], rows, costs=list(told))

@@ -49,6 +49,8 @@ OPTIONS = {
     "steps": (3, "steps of a side in its turn"),
     "batch": (64, "images a step"),
 }
+SMALLEST = {"rounds": 2, "steps": 1, "batch": 8}
+"""Options with which all of it runs once, soon."""
 
 SIZE = 32
 CPU = torch.device("cpu")

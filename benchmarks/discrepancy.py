@@ -35,6 +35,8 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "only": ("", "one part alone: cost, shares, flaws or intervals"),
     "seed": (0, "seed of all draws"),
 }
+SMALLEST = {"repetitions": 1, "intervals": 2}
+"""Options with which all of it runs once, soon."""
 
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.5, 0.8, 1.0)
 N = 1000

@@ -8,8 +8,9 @@ turn, and what is kept is the median of the ratios of the rounds.
 With `--peer CHECKOUT` the released network of GeoLDM and EDM (`egnn_peer`) takes part, on
 molecules of `--data`: the same weights give the same outputs and gradients in float64; forward and
 backward on the same batches, padded to their largest; on batches as each side cuts them, ours of
-like size; and a step of its network alone, with Adam, beside our whole training step of
-`geoldm --autoencoder none`.
+like size; a step of its network alone, with Adam, beside our whole training step of
+`geoldm --autoencoder none`; and its network's part of 1,000 steps of sampling beside all of 50 of
+ours.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from benchmarks.turns import by_turns, ratio, repeated
 from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of
+from trilemma.core.sampling import draw
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.point_cloud_stream import PointCloudStream
@@ -47,12 +49,16 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "peer": ("", "folder of a checkout of the GitHub project MinkaiXu/GeoLDM"),
     "data": ("qm9-small", "molecules that the released network and ours are given"),
 }
+SMALLEST = {"rounds": 1, "molecules": 8}
+"""Options with which all of it runs once, soon."""
 WIDTH, LAYERS, FEATURES = 64, 4, 2
 FORMS = {
     "separate": EgnnForm(WIDTH, LAYERS, is_separate=True),
     "shared": EgnnForm(WIDTH, LAYERS),
     "default": DENOISER,
 }
+CHAIN, STEPS = 1000, 50
+"""Evaluations of the released sampler, and steps of ours."""
 GIVEN = FEATURES + 1
 """Features of a point that the released network is given, with the time."""
 BATCHES = 8
@@ -178,23 +184,30 @@ def _beside_released(options: Any) -> list[Section]:
             {"default": lambda: trainer.step()},
         ),
     }
+    turns = {
+        what: {
+            "released": repeated(theirs, BATCHES),
+            **{name: repeated(work, BATCHES) for name, work in ours.items()},
+        }
+        for what, (theirs, ours) in asked.items()
+    }
+    chain, draws = repeated(there(as_drawn, False), BATCHES), iter(range(10**9))
+    turns[f"a batch of samples: its {CHAIN:,} evaluations, by proportion; our {STEPS} steps"] = {
+        "released": lambda: CHAIN * chain(),
+        "default, fp32": repeated(
+            lambda: draw(trainer.model, options.molecules, seed=next(draws)), 1
+        ),
+    }
     rows, ratios, kept = [], {}, {}
-    for what, (theirs, ours) in asked.items():
-        sides = {"released": repeated(theirs, BATCHES)}
-        sides |= {name: repeated(work, BATCHES) for name, work in ours.items()}
+    for what, sides in turns.items():
         seconds = by_turns(sides, options.rounds)
-        for name in ours:
+        for name in list(sides)[1:]:
             found = ratio(seconds, peer="released", ours=name)
             ratios[f"{what}: {name}"] = found
-            rows.append(
-                [
-                    what,
-                    name,
-                    f"{options.molecules / min(seconds['released']):,.0f}",
-                    f"{options.molecules / min(seconds[name]):,.0f}",
-                    str(found),
-                ]
-            )
+            rates = [
+                f"{options.molecules / min(seconds[side]):,.3g}" for side in ("released", name)
+            ]
+            rows.append([what, name, *rates, str(found)])
         kept |= {f"{what}: {name}": each for name, each in seconds.items()}
     title = (
         f"the released network on {data.name}, {options.molecules} molecules a batch, {LAYERS} "
@@ -213,14 +226,18 @@ def _beside_released(options: Any) -> list[Section]:
     ]
 
 
+def _rate(each: float) -> str:
+    return f"{each:,.0f}" if each >= 10 else f"{each:.2g}"
+
+
 def _batches(data: DataSet, size: int, *, by_size: bool) -> list[Batch]:
     """Return batches as wide as their largest: of random molecules, or of molecules alike."""
     x = data.train.x
     stream = PointCloudStream(x, mask_of(x), size, 0)
-    draw = torch.Generator().manual_seed(0)
+    source = torch.Generator().manual_seed(0)
     made = []
     for k in range(BATCHES):
-        rows = stream.rows(k) if by_size else torch.randperm(len(x), generator=draw)[:size]
+        rows = stream.rows(k) if by_size else torch.randperm(len(x), generator=source)[:size]
         mask = mask_of(x[rows])
         most = int(mask.sum(1).max())
         h = Noise.of(k, size).normal(most, GIVEN)
@@ -246,7 +263,7 @@ def _work(
 
 
 def _trainer(data: DataSet, size: int) -> Trainer:
-    recipe = GeometricLatentDiffusing(autoencoder="none", batch=size)
+    recipe = GeometricLatentDiffusing(autoencoder="none", batch=size, sample_steps=STEPS)
     given = recipe.data_for(data)
     model = untrained(recipe, given.domain, 0).train()
     stages = recipe.stages(model, given, 0)

@@ -1,15 +1,14 @@
 """The second environment, `.venv-bench`: Trilemma and the named peers in one interpreter.
 
 Everything is pinned (constraints.txt, requirements.txt). torch comes first, so that no peer pulls
-another build of it. denoising-diffusion-pytorch asks for torchvision, which does not load beside
-the CPU build of torch; it is installed without its dependencies, and torchvision_stand_in.py takes
-torchvision's place. Imports the standard library alone, for nothing is installed yet.
+another build of it. Some peers ask for torchvision, which does not load beside the CPU build of
+torch; they are installed without their dependencies, and torchvision_stand_in.py takes its place
+while they are imported. Imports the standard library alone, for nothing is installed yet.
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import sys
 import venv
@@ -44,7 +43,6 @@ PARTS = (
     ROOT / "pyproject.toml",
     ROOT / "constraints.txt",
     HERE / "requirements.txt",
-    HERE / "torchvision_stand_in.py",
     HERE / "environment.py",
 )
 
@@ -67,16 +65,9 @@ def python() -> Path:
     _install(interpreter, *constrained, "--editable", str(ROOT))
     _install(interpreter, *constrained, "--requirement", str(HERE / "requirements.txt"))
     _install(interpreter, "--no-deps", *ALONE)
-    shutil.copy(HERE / "torchvision_stand_in.py", _packages(interpreter) / "torchvision.py")
     stamp.write_text(made_of)
     return interpreter
 
 
 def _install(interpreter: Path, *what: str) -> None:
     subprocess.run([interpreter, "-m", "pip", "install", "--quiet", *what], check=True)
-
-
-def _packages(interpreter: Path) -> Path:
-    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    told = subprocess.run([interpreter, "-c", asked], capture_output=True, text=True, check=True)
-    return Path(told.stdout.strip())

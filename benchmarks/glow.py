@@ -38,6 +38,8 @@ OPTIONS = {
     "layers": (8, "couplings"),
     "width": (128, "units of a hidden layer"),
 }
+SMALLEST = {"rounds": 2, "repeat": 1, "images": 8}
+"""Options with which all of it runs once, soon."""
 
 PEER = "normflows"
 

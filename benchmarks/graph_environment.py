@@ -26,6 +26,8 @@ OPTIONS = {
     "steps": (2000, "steps that are timed"),
     "sets": (1000, "graphs of each of two sets that are compared"),
 }
+SMALLEST = {"graphs": 16, "steps": 40, "sets": 20}
+"""Options with which all of it runs once, soon."""
 
 
 def main(options: Any) -> list[Section]:

@@ -41,6 +41,8 @@ OPTIONS = {
     "draws": ("32,256", "graphs drawn together"),
     "run": ("", "a trained run of graphrnn with its default networks, on the only set"),
 }
+SMALLEST = {"sets": "grid", "rounds": 1, "batch": 4, "draws": "4"}
+"""Options with which all of it runs once, soon."""
 
 CPU = torch.device("cpu")
 REACH = {"grid": 40, "community": 100, "ladder": 10, "community-small": 20}

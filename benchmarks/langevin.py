@@ -28,6 +28,8 @@ OPTIONS = {
     "chains": (64, "chains that walk"),
     "steps": (5, "steps of each side in its turn"),
 }
+SMALLEST = {"rounds": 1, "chains": 4, "steps": 1}
+"""Options with which all of it runs once, soon."""
 
 SHAPE, ETA = (1, 28, 28), 0.005
 OURS, WEIGHTS, ALONE = "ours", "with gradients of the weights", "one chain after another"

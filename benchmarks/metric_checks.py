@@ -40,6 +40,8 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "quick": (0, "1: one repetition of 150 samples, to see that all runs"),
     "seed": (0, "seed of all draws"),
 }
+SMALLEST = {"quick": 1}
+"""Options with which all of it runs once, soon."""
 
 SIDES = {
     "precision": FIDELITY,

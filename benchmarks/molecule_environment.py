@@ -33,6 +33,8 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "rounds": (5, "rounds"),
     "start": ("", "data whose molecules are built on; empty: a carbon"),
 }
+SMALLEST = {"molecules": 16, "rounds": 1}
+"""Options with which all of it runs once, soon."""
 
 
 def main(options: Any) -> list[Section]:

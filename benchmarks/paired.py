@@ -54,6 +54,7 @@ def trial(
     minutes: float,
     seeds: int,
     samples: int,
+    measuring: Sequence[str] = (),
     cores: Sequence[int] | None = None,
 ) -> list[Row]:
     """Train and measure the sides, each with every seed.
@@ -65,6 +66,7 @@ def trial(
         minutes: Of training, each.
         seeds: 0 … seeds - 1.
         samples: Measured of each.
+        measuring: Further options of `trilemma evaluate`.
         cores: On which they are trained; all that this process may use.
 
     Returns:
@@ -86,7 +88,7 @@ def trial(
     runs = [_run(folder, side, seed) for side in sides for seed in range(seeds)]
     for at_once in _parts([run for run in runs if not _is_measured(run, samples)], len(cores)):
         say(f"measuring {', '.join(run.name for run in at_once)}")
-        asked = ("--samples", str(samples), *DEVICE)
+        asked = ("--samples", str(samples), *measuring, *DEVICE)
         _together([(run, ("evaluate", str(run), *asked)) for run in at_once], cores)
     found = {run: Evaluation.from_json(_read(run / "evaluation.json") or {}) for run in runs}
     return groups(

@@ -56,6 +56,8 @@ OPTIONS = {
     "heads": (2, "its heads, on both sides"),
     "peer": ("", "folder of a checkout of pytorch-generative; empty leaves its step out"),
 }
+SMALLEST = {"rounds": 1, "images": 2, "passes": 1, "batch": 2, "depth": 2}
+"""Options with which all of it runs once, soon."""
 
 CPU = torch.device("cpu")
 BINARY = Domain("image", (1, 28, 28), Levels(2))

@@ -54,6 +54,8 @@ OPTIONS = {
     "test": (10_000, "test images on which nats are measured"),
     "minutes": (2.0, "minutes of training before nats are measured; 0 leaves them out"),
 }
+SMALLEST = {"rounds": 1, "images": 2, "blocks": 2, "batch": 4, "test": 16, "minutes": 0.02}
+"""Options with which all of it runs once, soon."""
 
 CPU = torch.device("cpu")
 BINARY = Domain("image", (1, 28, 28), Levels(2))

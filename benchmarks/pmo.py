@@ -68,6 +68,14 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "data": ("moses", "where the first molecules are from"),
     "out": ("pmo", "folder of the runs, to be gone on with"),
 }
+SMALLEST = {
+    "tasks": "qed",
+    "methods": "gcpn,screening",
+    "seeds": 1,
+    "calls": 40,
+    "data": "qm9-small",
+}
+"""Options with which all of it runs once, soon."""
 MOST = 45
 """Heavy atoms at most, of every method that builds."""
 TASKS: Mapping[str, str] = {

@@ -39,6 +39,8 @@ OPTIONS = {
     "peers": ("nflows,zuko", "which peers, by commas"),
     "compile": (1, "whether ours is also compiled"),
 }
+SMALLEST = {"rounds": 1, "times": 1, "compile": 0}
+"""Options with which all of it runs once, soon."""
 
 TAIL = 5.0
 """zuko's splines end here and nowhere else."""

@@ -21,8 +21,9 @@ from benchmarks.turns import by_turns, ratio
 from trilemma.core.errors import BadInput
 
 ABOUT = "--help, and the way from the command to the first training step"
-WITH_PEERS = True
 OPTIONS = {"rounds": (7, "times that each is started")}
+SMALLEST = {"rounds": 1}
+"""Options with which all of it runs once, soon."""
 
 TORCH, HELP, LIST, STEP = (
     "import torch",

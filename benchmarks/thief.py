@@ -46,6 +46,8 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "only": ("", "worlds with this in their name"),
     "seed": (0, "seed of all draws"),
 }
+SMALLEST = {"trials": 1, "samples": 200, "only": "plane"}
+"""Options with which all of it runs once, soon."""
 COLUMNS = ("who", "alarms", "of", "share", "low", "high", "value")
 HONEST = "honest"
 

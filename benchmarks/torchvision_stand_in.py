@@ -1,20 +1,29 @@
-"""The part of torchvision that denoising-diffusion-pytorch uses, with Pillow.
+"""The part of torchvision that peers use, with Pillow, for as long as they are imported.
 
 torchvision's wheel does not load beside the CPU build of torch ("operator torchvision::nms does
-not exist"). This file is copied into the benchmarks' environment as `torchvision.py`. It does what
-torchvision does for Pillow images: it calls Pillow.
+not exist"). Within `standing_in()` this module has its name; afterwards nothing has, for
+torchmetrics takes whatever has it for the whole. It does what torchvision does for Pillow images:
+it calls Pillow.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy
 import torch
 from PIL import Image
+
+
+def standing_in() -> AbstractContextManager[Any]:
+    """Be torchvision within this context."""
+    return mock.patch.dict(sys.modules, {"torchvision": sys.modules[__name__]})
 
 
 class Compose:

@@ -51,6 +51,8 @@ OPTIONS = {
     "minutes": (2.0, "minutes of training before the bound is measured"),
     "examples": (60_000, "training examples of an epoch"),
 }
+SMALLEST = {"rounds": 1, "minutes": 0.02, "examples": 600}
+"""Options with which all of it runs once, soon."""
 
 BATCH, LATENT, WIDTH, SHAPE = 64, 10, 512, (1, 28, 28)
 CPU = torch.device("cpu")

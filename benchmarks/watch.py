@@ -37,6 +37,8 @@ OPTIONS = {
     "minutes": (3.0, "minutes of a training"),
     "rounds": (1, "trainings of each side"),
 }
+SMALLEST = {"minutes": 0.05}
+"""Options with which all of it runs once, soon."""
 
 WATCHED, ALONE = "with looks", "without"
 

@@ -1,6 +1,6 @@
 """A critic with few real examples learns them by heart; changed alike, they are more."""
 
-from benchmarks.claims import Claim
+from benchmarks.claims import Claim, Wanted
 from benchmarks.paired import Side
 
 CLAIM = Claim(
@@ -10,6 +10,5 @@ CLAIM = Claim(
         Side("plain", ("gan",)),
         Side("augmented", ("gan", "--augment", "colour+translation+cutout")),
     ),
-    ours="augmented",
-    against="plain",
+    wanted=(Wanted("augmented", "fd", "plain"),),
 )

@@ -9,21 +9,23 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import claims, paired
-from benchmarks.claims import Claim, known, outcome
+from benchmarks.claims import Wanted, known, outcome
 from benchmarks.paired import Side, trial
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput
 from trilemma.metrics.evaluation import Evaluation, Spent
+from trilemma.metrics.registry import quantity
 from trilemma.metrics.score import Score
 from trilemma.recipes.catalog import named
-from trilemma.recipes.fields import build
+from trilemma.recipes.fields import parse
 
 SIDES = (Side("one", ("vae", "--width", "16")), Side("other", ("vae", "--width", "24")))
 
 
-def row(name, value, half):
-    score = Score(value=value, low=value - half, high=value + half, unit="", better="lower")
-    return Row(of=evaluation(name, {"fd": score}))
+def row(name, value, half, better="lower", seconds=None):
+    score = Score(value=value, low=value - half, high=value + half, unit="", better=better)
+    made = evaluation(name, {"fd": score})
+    return Row(of=replace(made, cost=Spent(sample_seconds_each=seconds)))
 
 
 def evaluation(name, metrics):
@@ -42,32 +44,55 @@ def evaluation(name, metrics):
     )
 
 
-def test_every_claim_names_recipes_with_fields_that_they_have():
-    assert {"augmentation", "r3gan"} <= set(known())
-    for claim in known().values():
-        names = [side.name for side in claim.sides]
-        assert {claim.ours, claim.against} <= set(names)
-        assert len(set(names)) == len(names)
-        for side in claim.sides:
-            fields = dict(zip(side.words[1::2], side.words[2::2], strict=True))
-            build(named(side.words[0]), {k.removeprefix("--"): v for k, v in fields.items()})
+@pytest.mark.parametrize("claim", known().values(), ids=known())
+def test_every_claim_names_recipes_with_fields_that_they_have(claim):
+    names = [side.name for side in claim.sides]
+    assert len(set(names)) == len(names)
+    for wanted in claim.wanted:
+        assert {wanted.side, wanted.against or wanted.side} <= set(names)
+        assert quantity(wanted.metric).name
+    for side in claim.sides:
+        words = list(side.words[1:])
+        if "--size" in words:  # of the data
+            del words[words.index("--size") : words.index("--size") + 2]
+        parse(named(side.words[0]), words)
 
 
 @pytest.mark.parametrize(
-    ("ours", "against", "share", "reached"),
+    ("one", "other", "better", "limit", "reached"),
     [
-        ((10, 1), (20, 2), 1.0, "yes"),
-        ((10, 6), (20, 6), 1.0, "no"),
-        ((20, 1), (10, 1), 1.0, "no"),
-        ((10, 6), (20, 6), 0.5, "yes"),
-        ((11, 1), (20, 1), 0.5, "no"),
+        ((10, 1), (20, 2), "lower", 1.0, "yes"),
+        ((10, 6), (20, 6), "lower", 1.0, "no"),
+        ((20, 1), (10, 1), "lower", 1.0, "no"),
+        ((20, 1), (10, 1), "higher", 1.0, "yes"),
+        ((10, 6), (20, 6), "lower", 0.5, "yes"),
+        ((11, 1), (20, 1), "lower", 0.5, "no"),
+        ((22, 1), (10, 1), "higher", 2.0, "yes"),
     ],
 )
-def test_what_decides(ours, against, share, reached):
-    claim = Claim("", ("digits",), SIDES, "one", "other", share=share)
-    found = outcome(claim, [row("one", *ours), row("other", *against)])
+def test_what_decides_between_two(one, other, better, limit, reached):
+    rows = [row("one", *one, better), row("other", *other, better)]
+    found = outcome(Wanted("one", "fd", "other", limit), rows)
     assert found[-1] == reached
-    assert found[-2] == f"{ours[0] / against[0]:.2f}"
+    assert found[-2] == f"{one[0] / other[0]:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("value", "better", "limit", "reached"),
+    [(10, "lower", 10, "yes"), (11, "lower", 10, "no"), (-79, "higher", -80, "yes")],
+)
+def test_what_decides_of_one(value, better, limit, reached):
+    assert outcome(Wanted("one", "fd", limit=limit), [row("one", value, 1, better)])[-1] == reached
+
+
+def test_a_cost_decides_too_and_what_was_not_measured_is_said():
+    rows = [row("one", 1, 0, seconds=0.1), row("other", 1, 0, seconds=0.5)]
+    assert outcome(Wanted("one", "sample_seconds_each", "other", 0.25), rows)[-2:] == (
+        "0.20",
+        "yes",
+    )
+    with pytest.raises(BadInput, match="'modes' was not measured of 'one'"):
+        outcome(Wanted("one", "modes", limit=1), rows)
 
 
 def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_path, monkeypatch):
