@@ -101,6 +101,16 @@ def test_clouds_of_like_size_are_drawn_together_and_are_the_same(data, tmp_path,
     assert torch.allclose(parts, model.sample(12, noise=Noise.of(0, 12)), atol=1e-4)
 
 
+def test_reconstruction_is_of_codes_with_their_noise(data, tmp_path):
+    run, _ = train(tmp_path / "run", data, code_noise=0.05)
+    model = load(run.path, warn=print).model
+    x, noise = data.test.x[:32], Noise.of(0, 32)
+    mean, drawn = model.reconstruct(x), model.reconstruct(x, noise=noise)
+    apart = (positions(drawn) - positions(mean)).square().sum(-1)[mask_of(x)].mean().sqrt()
+    assert apart == pytest.approx(0.05 * 3**0.5 * data.domain.values.spread, rel=0.3)
+    assert torch.equal(model.reconstruct(x), mean)
+
+
 def test_the_bound_is_of_the_shape_alone(data, tmp_path):
     run, _ = train(tmp_path / "run", data)
     model = load(run.path, warn=print).model

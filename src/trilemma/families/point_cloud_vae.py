@@ -189,6 +189,13 @@ class PointCloudVae(PointCloudCodes):
         at, scores = self.decoder(z[..., :3], z[..., 3:], mask)
         return self.assembled(at, scores, mask)
 
+    def reconstruct(self, x: Tensor, *, noise: Noise | None = None) -> Tensor:
+        """Return the clouds of codes of q, with its noise; of its mean where none is given."""
+        z, mask = self.codes(x), mask_of(x)
+        if noise is not None:
+            z = self.sampled_codes(z, Centred(mask), noise)
+        return self.clouds(z, mask)
+
     def loss(self, batch: Examples) -> Loss:
         """Return the negative bound with a standard normal prior, in nats a point."""
         assert batch.noise is not None

@@ -1,7 +1,7 @@
 r"""What a first stage keeps of point clouds: where their points lie, and what they are.
 
     reconstruction_rmsd   root mean square over the points of test clouds of |x_i - y_i|, both
-                          centred, in the units of the data
+                          centred, in the units of the data; y is of codes with their noise
     type_accuracy         share of points whose type comes back
 
 Points keep their order and clouds their pose on the way through an equivariant autoencoder, so
