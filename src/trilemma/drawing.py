@@ -114,6 +114,7 @@ def write_samples(
     patient: bool = False,
     source: Model | None = None,
     captions: Sequence[str] = (),
+    warn: Callable[[str], None] | None = None,
 ) -> Path:
     """Draw n samples and write them in the form of the target's name.
 
@@ -130,6 +131,7 @@ def write_samples(
         patient: Whether sampling may take longer than five minutes.
         source: What is drawn from in the model's place, such as `recipes.editing.editing`.
         captions: What was asked for, to stand below the samples of a .png, in turn.
+        warn: Told of samples that the form has no room for.
 
     Returns:
         The path written.
@@ -176,7 +178,12 @@ def write_samples(
     elif ranks.is_main and given and form == ".png" and loaded.domain.kind == "graph":
         save_picture(graphs.change(given[0].expand_as(everything), everything), target)
     elif ranks.is_main:
-        _write(everything, form, target, loaded.domain)
+        out = _write(everything, form, target, loaded.domain)
+        if out and warn is not None:
+            warn(
+                f"{out} of {len(everything)} samples are not in {target.name}: RDKit refuses "
+                "them, mostly for bonds that are more than an atom can have; an .xyz has all."
+            )
     return target
 
 
@@ -283,12 +290,13 @@ def write_enlarged(
     return target
 
 
-def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
+def _write(x: Tensor, form: str, target: Path, domain: Domain) -> int:
+    """Write samples, and return how many the form had no room for."""
     if form == ".png":
         save_picture(figures.show(x, domain), target)
     elif domain.kind in IN_SPACE and form in OWN_FORMS[domain.kind]:
         with whole(target) as partial:
-            point_cloud_writing.write(x, partial, form, domain.elements)
+            return point_cloud_writing.write(x, partial, form, domain.elements)
     elif form in OWN_FORMS["graph"]:
         with whole(target) as partial:
             graph_writing.write(x, partial, form)
@@ -307,6 +315,7 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> None:
             save_file({"x": x.contiguous()}, partial)
     else:
         _folder(x, target, domain)
+    return 0
 
 
 def _rows(x: Tensor, path: Path, domain: Domain, names: Sequence[str] = ()) -> None:

@@ -15,6 +15,7 @@ from trilemma.core.model import Bounded, Reconstructing
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of, positions, sizes
 from trilemma.data import sources
+from trilemma.families.geometric_diffusion import GeometricDiffusion
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training.budget import Budget
@@ -143,6 +144,17 @@ def test_samples_are_written_as_molecules_in_space(data, tmp_path, capsys):
     status = main(["sample", str(run.path), "-n", "3", "--out", str(tmp_path / "x.sdf")])
     assert status in (0, 2)
     assert (tmp_path / "x.sdf").exists() == (status == 0)
+
+
+def test_molecules_that_an_sdf_has_no_room_for_are_counted(data, tmp_path, capsys, monkeypatch):
+    run, _ = train(tmp_path / "run", data)
+    x = data.test.x[:3].clone()
+    x[1, :, :3] *= 0.6  # all atoms are bonded to each other
+    monkeypatch.setattr(GeometricDiffusion, "sample", lambda *_, **__: x)
+    out = tmp_path / "x.sdf"
+    assert main(["sample", str(run.path), "-n", "3", "--out", str(out)]) == 0
+    assert out.read_text().count("$$$$") == 2
+    assert "1 of 3 samples are not in x.sdf: RDKit refuses them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

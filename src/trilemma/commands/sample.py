@@ -107,6 +107,7 @@ def _sample(
         options.yes,
         source=source,
         captions=captions(cond) if wanted is not None and domain.vocabulary else (),
+        warn=warn,
     )
 
 

@@ -18,18 +18,21 @@ __all__ = ["FORMS", "connection_table", "write"]
 FORMS = (".xyz", ".sdf")
 
 
-def write(x: Float[Tensor, "B N 4"], path: Path, form: str, elements: Sequence[str]) -> None:
+def write(x: Float[Tensor, "B N 4"], path: Path, form: str, elements: Sequence[str]) -> int:
     """Write clouds to a file.
 
     An .xyz has every cloud, points that are no atoms under the symbol X; an .sdf has molecules
     with the bonds that their distances say, and leaves out what RDKit refuses.
+
+    Returns:
+        How many were left out.
 
     Raises:
         BadInput: An .sdf of points that are no atoms, or of molecules none of which is accepted.
     """
     if form == ".xyz":
         path.write_text("".join(_frame(one, elements) for one in x.tolist()), encoding="utf-8")
-        return
+        return 0
     if not elements:
         raise BadInput("an .sdf holds molecules, and these are points; use .xyz or .npz.")
     entries = []
@@ -45,6 +48,7 @@ def write(x: Float[Tensor, "B N 4"], path: Path, form: str, elements: Sequence[s
             ".sdf would be empty; use .xyz, which holds atoms alone."
         )
     path.write_text("".join(entries), encoding="utf-8")
+    return len(x) - len(entries)
 
 
 def connection_table(x: Float[Tensor, "N 4"], elements: Sequence[str]) -> str:
