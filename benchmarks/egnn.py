@@ -204,9 +204,7 @@ def _beside_released(options: Any) -> list[Section]:
         for name in list(sides)[1:]:
             found = ratio(seconds, peer="released", ours=name)
             ratios[f"{what}: {name}"] = found
-            rates = [
-                f"{options.molecules / min(seconds[side]):,.3g}" for side in ("released", name)
-            ]
+            rates = [_rate(options.molecules / min(seconds[side])) for side in ("released", name)]
             rows.append([what, name, *rates, str(found)])
         kept |= {f"{what}: {name}": each for name, each in seconds.items()}
     title = (
