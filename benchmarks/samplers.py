@@ -42,7 +42,7 @@ from trilemma.maths.grids import GRIDS
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
-from trilemma.metrics.frechet import frechet_distance, frechet_spread
+from trilemma.metrics.frechet import frechet_chance, frechet_distance
 from trilemma.recipes.runs import Loaded, load
 
 ABOUT = "all samplers × steps on one trained run: fd, seconds, what a sampler adds"
@@ -174,7 +174,8 @@ class Judge:
     def fd(self, features: Tensor) -> tuple[float, float]:
         """Return the distance and the half width of its interval."""
         value = frechet_distance(features, self.against.test)
-        return value, 1.96 * frechet_spread(features, self.against.test, seed=SEED)
+        low, high = frechet_chance(features, self.against.test).reach()
+        return value, (low + high) / 2
 
     def of(self, x: Tensor) -> tuple[float, float]:
         """Return the distance of examples in data units."""

@@ -59,7 +59,7 @@ OPTIONS = {
     "photo": ("", "a picture for the large one; none takes a mosaic of test images"),
     "tiles": (16, "tiles in one evaluation"),
 }
-SMALLEST = {"images": 50, "few": 2, "tiles": 2}
+SMALLEST = {"images": 130, "few": 2, "tiles": 2}
 """Options with which all of it runs once, soon."""
 
 STEPS, MANY = (5, 10, 20, 50), 1000

@@ -125,6 +125,11 @@ def test_resume_goes_on_to_more_steps(here, capsys):
     assert (Path("r") / "latest").read_text().strip() == "step_5"
 
 
+@pytest.mark.parametrize("words", [("--out", "x"), ("--out=x",)])
+def test_train_says_where_its_run_goes(words, capsys):
+    assert "--run DIR" in refused(capsys, "train", "vae", *words)
+
+
 def test_compare_goes_on_where_it_stopped(here, capsys):
     words = ["compare", "--recipes", "gan,vae", "--minutes", "0.02", "--samples", "150", "--json"]
     assert main(words) == 0

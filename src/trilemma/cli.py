@@ -274,6 +274,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"unknown option '{rest[0]}' for {options.verb}; "
                 f"see 'trilemma {options.verb} --help'."
             )
+        if options.verb == "train" and any(word.split("=")[0] == "--out" for word in rest):
+            raise UsageError("train puts its run where --run DIR says; it has no --out.")
         options.fields = rest
         return commands.run(options)
     except UsageError as error:
