@@ -22,8 +22,8 @@ from trilemma.recipes.fields import parse
 SIDES = (Side("one", ("vae", "--width", "16")), Side("other", ("vae", "--width", "24")))
 
 
-def row(name, value, half, better="lower", seconds=None):
-    score = Score(value=value, low=value - half, high=value + half, unit="", better=better)
+def row(name, value, half, better="lower", seconds=None, seeds=3):
+    score = Score(value=value, low=value - half, high=value + half, better=better, seeds=seeds)
     made = evaluation(name, {"fd": score})
     return Row(of=replace(made, cost=Spent(sample_seconds_each=seconds)))
 
@@ -75,6 +75,11 @@ def test_what_decides_between_two(one, other, better, limit, reached):
     found = outcome(Wanted("one", "fd", "other", limit), rows)
     assert found[-1] == reached
     assert found[-2] == f"{one[0] / other[0]:.2f}"
+
+
+def test_of_one_seed_nothing_is_claimed():
+    rows = [row("one", 10, 1, seeds=0), row("other", 20, 1)]
+    assert "seeds" in outcome(Wanted("one", "fd", "other"), rows)[-1]
 
 
 @pytest.mark.parametrize(
