@@ -49,7 +49,7 @@ OPTIONS = {
     "rounds": (3, "rounds of the times"),
     "timed": (64, "samples that are drawn in a turn"),
 }
-SMALLEST = {"samples": 64, "steps": "2", "rounds": 1, "timed": 4}
+SMALLEST = {"samples": 130, "steps": "2", "rounds": 1, "timed": 4}
 """Options with which all of it runs once, soon."""
 
 GOAL, AT_ONCE = 4.0, 256

@@ -57,7 +57,7 @@ OPTIONS = {
     "rounds": (7, "rounds of the times beside network calls; 0 leaves them out"),
     "timed": (256, "samples that are drawn together for these times, in 10 steps"),
 }
-SMALLEST = {"samples": 64, "steps": "2", "samplers": "ddim", "grids": 2, "rounds": 1, "timed": 4}
+SMALLEST = {"samples": 130, "steps": "2", "samplers": "ddim", "grids": 2, "rounds": 1, "timed": 4}
 """Options with which all of it runs once, soon."""
 
 SEED, CHAIN, SHORT, GOAL, NEAR = 0, 1000, 10, 0.02, 0.10

@@ -65,7 +65,7 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
     "sets": ("", "data sets with one of these, commas between, in their name; all by default"),
     "long": (0.0, "minutes after which the named recipe is looked at again; 0: not at all"),
 }
-SMALLEST = {"minutes": 0.01, "fresh": 1, "samples": 64, "sets": "two-moons"}
+SMALLEST = {"minutes": 0.01, "fresh": 1, "samples": 130, "sets": "two-moons"}
 """Options with which all of it runs once, soon."""
 
 PLANE = ("vae", "gan", "spline-flow", "ddpm")

@@ -21,7 +21,7 @@ RUNS = {
         "run": ("latent-diffusion", "--data", "digits", "--steps", "2"),
         "pixel": PIXEL,
     },
-    "sr3": {"diffusion": ("sr3", "--data", "digits", "--steps", "2")},
+    "sr3": {"diffusion": ("sr3", "--data", "fashion-mnist", "--steps", "2")},
 }
 """Trainings of which a benchmark wants the runs, by option."""
 
@@ -62,6 +62,8 @@ def test_it_runs(name, tmp_path):
     for option, words in RUNS.get(name, {}).items():
         given[option] = str(tmp_path / option)
         trained = run("trilemma", "train", *words, "--run", given[option])
+        if trained.returncode == 2 and "data fetch" in trained.stderr:
+            pytest.skip(trained.stderr.strip().splitlines()[-1])
         assert trained.returncode == 0, trained.stderr
     done = run(
         "benchmarks", name, *(word for k, v in given.items() for word in (f"--{k}", str(v)))
