@@ -144,7 +144,7 @@ def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
 
 def test_given_molecules_are_improved(data, tmp_path, capsys):
     given = tmp_path / "given.smi"
-    given.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nNCCCO\n")
+    given.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nNCCCO\nC[N+](=O)[O-] nitromethane\n")
     made = recipe(
         reward="plogp",
         improve=True,
@@ -154,7 +154,9 @@ def test_given_molecules_are_improved(data, tmp_path, capsys):
         cloning=0.0,
     )
     assert made.start.count(",") == 1  # the file's molecules, so that the run needs no file
+    assert any("--start: " in said and "charge" in said for said in made.notes())
     run, events = train(tmp_path / "run", made, data, 300)
+    assert set(made.notes()) <= {e.values.get("message") for e in events}
     assert "the calls of the oracle are spent" in [e.values.get("reason") for e in events]
     loaded = load(run.path, warn=pytest.fail)
     rows = list(csv.DictReader(write_found(loaded).open()))

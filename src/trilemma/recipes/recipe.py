@@ -91,6 +91,10 @@ class Recipe(ABC):
     def model(self, domain: Domain) -> Model:
         """Build the untrained model for data of this domain."""
 
+    def notes(self) -> Sequence[str]:
+        """Say what a user should know of what was given, such as what of it cannot be used."""
+        return ()
+
     def data_for(self, data: DataSet) -> DataSet:
         """Return a data set as this recipe learns it: of its kind, and without properties.
 

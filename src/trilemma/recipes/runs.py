@@ -114,7 +114,7 @@ def begin(
         "watch": watch,
     }
     run = _made(path, record, world)
-    notes = [note] if note else []
+    notes = [*([note] if note else []), *recipe.notes()]
     return run, _train(run, recipe, model, data, budget, chosen, world, stop, notes, resume=False)
 
 
