@@ -20,7 +20,7 @@ from typing import Any
 
 from trilemma.core.errors import BadInput
 
-__all__ = ["at_once", "call", "peak_memory"]
+__all__ = ["alone", "at_once", "call", "peak_memory"]
 
 
 def call(module: str, function: str, *arguments: Any) -> Any:
@@ -40,22 +40,25 @@ def at_once(module: str, function: str, each: Sequence[Sequence[Any]]) -> list[A
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < len(each):
         raise BadInput(f"{len(each)} sides are to run at once, and there are {len(cores)} cores.")
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            _command(module, function, arguments),
-            env=alone,
-            preexec_fn=partial(os.sched_setaffinity, 0, {core}),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+    processes = [
+        alone(_command(module, function, arguments), core, stdout=subprocess.PIPE, text=True)
         for arguments, core in zip(each, cores, strict=False)
     ]
-    said = [process.communicate()[0] for process in started]
-    for process, arguments in zip(started, each, strict=True):
+    outputs = [process.communicate()[0] for process in processes]
+    for process, arguments in zip(processes, each, strict=True):
         if process.returncode:
             raise BadInput(f"{module} {arguments[0]} ended with {process.returncode}.")
-    return [json.loads(text.splitlines()[-1]) for text in said]
+    return [json.loads(text.splitlines()[-1]) for text in outputs]
+
+
+def alone(command: Sequence[str], core: int, **options: Any) -> subprocess.Popen[Any]:
+    """Start a command on one core and one thread; `options` are those of `Popen`."""
+    return subprocess.Popen(
+        command,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=partial(os.sched_setaffinity, 0, {core}),
+        **options,
+    )
 
 
 def _command(module: str, function: str, arguments: Sequence[Any]) -> list[str]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import claimed
+from benchmarks.markdown import as_table
 from benchmarks.paired import Side, trial
 from benchmarks.record import Section
 from trilemma.comparison.row import Row
@@ -154,24 +155,22 @@ def _value(row: Row, metric: str) -> Score:
     Raises:
         BadInput: It was not measured.
     """
-    found, spent = row.score(metric), row.spent(metric)
-    if found is None and spent is not None:
-        low, high = row.spent_between(metric) or (spent, spent)
-        found = Score(value=spent, low=low, high=high, better="lower")
-    if found is None:
-        why = row.of.skipped.get(metric, "nothing has that name")
+    score, cost = row.score(metric), row.spent(metric)
+    if score is None and cost is not None:
+        low, high = row.spent_between(metric) or (cost, cost)
+        score = Score(value=cost, low=low, high=high, better="lower")
+    if score is None:
+        why = row.of.skipped.get(metric, "nothing has that name").rstrip(".")
         raise BadInput(f"'{metric}' was not measured of '{row.name}': {why}.")
-    return found
+    return score
 
 
 def _yes(is_reached: bool) -> str:
     return "yes" if is_reached else "no"
 
 
-def _shown(score: Any) -> str:
-    if score is None:
-        return "-"
-    return f"{score.value:.3g} ({score.low:.3g} … {score.high:.3g})"
+def _shown(score: Score | None) -> str:
+    return "-" if score is None else f"{score.value:.3g} ({score.low:.3g} … {score.high:.3g})"
 
 
 def _measured(title: str, metrics: list[str], rows: list[Row]) -> Section:
@@ -188,26 +187,22 @@ def _measured(title: str, metrics: list[str], rows: list[Row]) -> Section:
     return Section(title, ["side", *metrics, "updates", "seeds"], [*cells, floor])
 
 
-def _floor(score: Any) -> str:
+def _floor(score: Score | None) -> str:
     return "-" if score is None or score.floor is None else f"{score.floor:.3g}"
 
 
 def _page(results: list[dict[str, Any]]) -> str:
     parts = ["# The lecture's claims, tried", ""]
     for result in results:
-        where = result["environment"]
+        environment = result["environment"]
         parts += [f"    {result['command']}", ""]
         parts += [
-            f"Commit {where['commit']}, {where['processor']}, 1 thread a side, no accelerator, "
-            f"{result['date'][:10]}.",
+            f"Commit {environment['commit']}, {environment['processor']}, 1 thread a side, "
+            f"no accelerator, {result['date'][:10]}.",
             "",
         ]
         for section in result["sections"]:
-            heads = list(section["rows"][0])
-            parts += [f"**{section['title']}**", "", f"| {' | '.join(heads)} |"]
-            parts += [f"|{' --- |' * len(heads)}"]
-            parts += [f"| {' | '.join(map(str, row.values()))} |" for row in section["rows"]]
-            parts += [""]
+            parts += [f"**{section['title']}**", "", *as_table(section["rows"]), ""]
     return "\n".join(parts)
 
 

@@ -11,7 +11,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.environment import HERE
+from benchmarks.markdown import as_table
 from benchmarks.record import Section
 from trilemma.core.errors import nearest
 from trilemma.core.noise import mix
@@ -250,14 +251,8 @@ def page(result: Mapping[str, Any]) -> str:
         "",
     ]
     for part in parts:
-        head = list(part["rows"][0])
-        lines += [f"**{part['title']}**", "", _line(head), _line(["---"] * len(head))]
-        lines += [_line(list(row.values())) for row in part["rows"]] + [""]
+        lines += [f"**{part['title']}**", "", *as_table(part["rows"]), ""]
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.environment import HERE
 from benchmarks.interval_worlds import WORLDS, World
+from benchmarks.markdown import line
 from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
@@ -144,23 +145,19 @@ def page(result: Mapping[str, Any]) -> str:
     ]
     head = ("metric", "estimand", "held %", "below", "above", "width", "outside of 92 to 98 %")
     for part in parts:
-        lines += [f"**{part['title']}**", "", _line(head), _line(["---"] * len(head))]
+        lines += [f"**{part['title']}**", "", line(head), line(["---"] * len(head))]
         for row in part["rows"]:
             cells = [row[c] for c in COLUMNS if c != "n"]
             cells[0] = f"`{cells[0]}`"
             if row["says"]:
                 cells[2] = f"**{cells[2]}**"
-            lines.append(_line(cells))
+            lines.append(line(cells))
         lines.append("")
     counted_here = {row["metric"] for row in rows}
     rest = dict.fromkeys(one.name for one in metrics() if one.name not in counted_here)
     names = ", ".join(f"`{name}`" for name in rest)
     lines += [f"In no world here: {names}.", ""]
     return "\n".join(lines)
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from benchmarks.environment import HERE
+from benchmarks.markdown import as_table, line
 from benchmarks.metric_worlds import BOTH, CHECKS, COPYING, DIVERSITY, FIDELITY, Case, Check
 from benchmarks.record import Section
 from trilemma.core.domain import Domain, Real
@@ -252,29 +253,24 @@ def page(result: Mapping[str, Any]) -> str:
         "",
         f"Sides: {', '.join(f'`{k}` {v}' for k, v in table['sides'].items())}.",
         "",
-        _line(["check", *(f"`{name}`" for name in names)]),
-        _line(["---"] * (len(names) + 1)),
+        line(["check", *(f"`{name}`" for name in names)]),
+        line(["---"] * (len(names) + 1)),
     ]
     for row in table["rows"]:
         cells = [f"**{row[k]}**" if row[k] == FAILED else row[k] for k in names]
-        lines.append(_line([row["check"], *cells]))
+        lines.append(line([row["check"], *cells]))
     lines += ["", f"*{ASKED_NOTHING}*: nothing is asked of this side there.", ""]
     for title, part in (("What fails, and how", wrong), ("What is asked", asked)):
         lines += [f"## {title}", ""]
         if not part["rows"]:
             lines += ["Nothing.", ""]
             continue
-        lines += [_line(part["rows"][0]), _line(["---"] * len(part["rows"][0]))]
-        lines += [_line(row.values()) for row in part["rows"]]
+        lines += as_table(part["rows"])
         lines.append("")
     if table["not_judged"]:
         names_of = ", ".join(f"`{name}`" for name in table["not_judged"])
         lines += [f"Not judged, for want of a value in these worlds or of a side: {names_of}.", ""]
     return "\n".join(lines)
-
-
-def _line(cells: Any) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -19,13 +19,13 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
+from benchmarks.child import alone
 from trilemma.comparison.groups import groups
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput, Interrupted
-from trilemma.metrics.evaluation import Evaluation
+from trilemma.recipes.judging import evaluation_of
 from trilemma.terminal import say
 
 __all__ = ["Side", "trial"]
@@ -90,12 +90,12 @@ def trial(
         say(f"measuring {', '.join(run.name for run in at_once)}")
         asked = ("--samples", str(samples), *measuring, *DEVICE)
         _together([(run, ("evaluate", str(run), *asked)) for run in at_once], cores)
-    found = {run: Evaluation.from_json(_read(run / "evaluation.json") or {}) for run in runs}
     return groups(
         [
-            replace(found[_run(folder, side, seed)], label=side.name, seed=seed)
+            replace(evaluation, label=side.name, seed=seed)
             for side in sides
             for seed in range(seeds)
+            if (evaluation := evaluation_of(_run(folder, side, seed))) is not None
         ]
     )
 
@@ -126,45 +126,36 @@ def _together(commands: Sequence[tuple[Path, tuple[str, ...]]], cores: Sequence[
         BadInput: One of them ended in an error.
         Interrupted: They were stopped; the runs are saved.
     """
-    alone = os.environ | {"OMP_NUM_THREADS": "1"}
-    started = []
+    processes = []
     for (run, words), core in zip(commands, cores, strict=False):
-        with (run.parent / f"{run.name}.log").open("a") as log:
-            started.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "trilemma", *words],
-                    env=alone,
-                    preexec_fn=partial(os.sched_setaffinity, 0, {core}),
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                )
-            )
+        command = [sys.executable, "-m", "trilemma", *words]
+        with _log(run).open("a") as log:
+            processes.append(alone(command, core, stdout=log, stderr=subprocess.STDOUT))
     try:
-        statuses = [process.wait() for process in started]
-    except KeyboardInterrupt:  # the terminal has told them too
-        for process in started:
+        statuses = [process.wait() for process in processes]
+    except KeyboardInterrupt:  # the terminal has interrupted them too
+        for process in processes:
             process.wait()
         raise Interrupted(signal.SIGINT, "the same command goes on.") from None
     for (run, words), status in zip(commands, statuses, strict=False):
         if status:
-            said = (run.parent / f"{run.name}.log").read_text().strip().splitlines()
-            raise BadInput(f"'trilemma {' '.join(words)}' ended with {status}: {said[-1]}")
+            last = _log(run).read_text().strip().splitlines()[-1]
+            raise BadInput(f"'trilemma {' '.join(words)}' ended with {status}: {last}")
+
+
+def _log(run: Path) -> Path:
+    return run.parent / f"{run.name}.log"
 
 
 def _is_measured(run: Path, samples: int) -> bool:
-    found = _read(run / "evaluation.json")
-    return found is not None and found["n"] == samples
-
-
-def _read(path: Path) -> dict | None:
-    return json.loads(path.read_text()) if path.exists() else None
+    evaluation = evaluation_of(run)
+    return evaluation is not None and evaluation.n == samples
 
 
 def _refuse_another(folder: Path, asked: dict) -> None:
     """Say in the folder what is tried there, or see that it is the same."""
     target = folder / "trial.json"
-    there = _read(target)
-    if there is not None and there != asked:
+    if target.exists() and json.loads(target.read_text()) != asked:
         raise BadInput(f"{folder} holds another trial; give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(asked, indent=2))

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.environment import HERE
+from benchmarks.markdown import line
 from benchmarks.record import Section
 from trilemma.core.domain import Column, Columns, Domain, Levels, Real
 from trilemma.core.errors import BadInput
@@ -538,7 +539,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _section(part: Mapping[str, Any]) -> list[str]:
     lines = [f"**{part['title']}**", ""]
-    lines += [_line(("samples", "alarms", "% (interval)", "value")), _line(["---"] * 4)]
+    lines += [line(("samples", "alarms", "% (interval)", "value")), line(["---"] * 4)]
     for row in part["rows"]:
         share, low, high = (100 * float(row[key]) for key in ("share", "low", "high"))
         cells = (
@@ -547,12 +548,8 @@ def _section(part: Mapping[str, Any]) -> list[str]:
             f"{share:.0f} ({low:.1f} to {high:.1f})",
             f"{float(row['value']):.4f}",
         )
-        lines.append(_line(cells))
+        lines.append(line(cells))
     return [*lines, ""]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.environment import HERE
+from benchmarks.markdown import as_table
 from benchmarks.record import Section
 from trilemma import compare as comparing
 from trilemma.comparison.groups import groups
@@ -422,8 +423,9 @@ def _together(results: Sequence[Mapping[str, Any]]) -> list[str]:
                 ):
                     if found := re.match(r"(\d+) of (\d+)", row[head]):
                         total.yes, total.of = total.yes + int(found[1]), total.of + int(found[2])
-    rows = [f"| {name} | {' | '.join(map(str, each))} |" for name, each in sums.items()]
-    return [f"|  | {' | '.join(heads)} |", f"|{' --- |' * 3}", *rows]
+    return as_table(
+        [{"": name, **dict(zip(heads, each, strict=True))} for name, each in sums.items()]
+    )
 
 
 def _of_one(result: Mapping[str, Any]) -> list[str]:
@@ -437,10 +439,7 @@ def _of_one(result: Mapping[str, Any]) -> list[str]:
         *([result["note"]] if "note" in result else []),
     ]
     for section in result["sections"]:
-        heads = list(section["rows"][0]) if section["rows"] else []
-        parts += ["", f"**{section['title']}**", "", f"| {' | '.join(heads)} |"]
-        parts.append(f"|{' --- |' * len(heads)}")
-        parts += [f"| {' | '.join(row.values())} |" for row in section["rows"]]
+        parts += ["", f"**{section['title']}**", "", *as_table(section["rows"])]
         for name, broken in section.get("broken", {}).items():
             if broken:
                 parts += ["", f"Did not hold on {name}: {'; '.join(broken)}."]

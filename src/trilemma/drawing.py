@@ -38,7 +38,7 @@ from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 
 __all__ = [
-    "FOUND",
+    "BEST_FILE",
     "contact_sheet",
     "cost_of_a_step",
     "plots",
@@ -61,7 +61,7 @@ OWN_FORMS = {
 }
 """Forms beside these, by kind of data."""
 IN_SPACE = ("conformer", "point-cloud")
-FOUND = "best.csv"
+BEST_FILE = "best.csv"
 """Of a run that sought something: the best that it found."""
 FRAMES = 48
 AT_ONCE = 4 * CHUNK
@@ -178,10 +178,10 @@ def write_samples(
     elif ranks.is_main and given and form == ".png" and loaded.domain.kind == "graph":
         save_picture(graphs.change(given[0].expand_as(everything), everything), target)
     elif ranks.is_main:
-        out = _write(everything, form, target, loaded.domain)
-        if out and warn is not None:
+        omitted = _write(everything, form, target, loaded.domain)
+        if omitted and warn is not None:
             warn(
-                f"{out} of {len(everything)} samples are not in {target.name}: RDKit refuses "
+                f"{omitted} of {len(everything)} samples are not in {target.name}: RDKit refuses "
                 "them, mostly for bonds that are more than an atom can have; an .xyz has all."
             )
     return target
@@ -251,7 +251,7 @@ def write_found(loaded: Loaded) -> Path | None:
         worth = model.call_scores().sort(descending=True).values[: len(best)].tolist()
         heads = ["smiles", model.seeks]
         rows = [[smiles, f"{v:.6g}"] for smiles, v in zip(best, worth, strict=True)]
-    target = loaded.run.path / FOUND
+    target = loaded.run.path / BEST_FILE
     with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([heads, *rows])
     return target

@@ -309,12 +309,11 @@ def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
         said = [f"Step {e.step:,}: {e.values['message']}" for e in alerts[:4]]
         caption = " ".join(said) if said else "No alert: neither collapse nor a dead critic."
         pictures.append(Picture("health of the game", drawn, caption))
-    for title, (drawn, said) in (
-        ("what the critic knows", courses.critic(events)),
-        ("fd as training goes on", courses.quality(events, family)),
-    ):
-        if drawn:
-            pictures.append(Picture(title, drawn, said))
+    charts_of = {
+        "overfitting of the critic": courses.critic(events),
+        "fd as training goes on": courses.quality(events, family),
+    }
+    pictures += [Picture(title, *chart) for title, chart in charts_of.items() if chart[0]]
     return [*pictures, *_kept(events, data), *_counts(events, data, family)]
 
 

@@ -169,7 +169,7 @@ def test_given_molecules_are_improved(data, tmp_path, capsys):
     assert main(["sample", str(run.path), "-n", "3", "--out", drawn]) == 0
     said = capsys.readouterr()
     assert said.out.strip() == drawn
-    assert f"the best that it found stand in {run.path / 'best.csv'}" in said.err
+    assert f"the best molecules found are in {run.path / 'best.csv'}" in said.err
     found = judge_run(
         loaded,
         loaded.same(data),

@@ -10,7 +10,7 @@ from torch import nn
 
 from trilemma.core.event import Event
 from trilemma.data.sources import load
-from trilemma.recipes.overfitting import BY_HEART, critic_scores, known_by_heart
+from trilemma.recipes.overfitting import CriticOverfitting, critic_scores
 from trilemma.recipes.preview import SETTLED, Previews
 from trilemma.report import courses
 from trilemma.training.run import Run
@@ -19,17 +19,17 @@ from trilemma.training.run import Run
 class Critic(nn.Module):
     """Draws blank images; its score of an example is given by its first pixel."""
 
-    def __init__(self, score):
+    def __init__(self, score, conditional=False):
         super().__init__()
         self.weight, self._score = nn.Parameter(torch.zeros(1)), score
-        self.asked = []
+        self.conditional, self.conditions = conditional, []
 
     def sample(self, n, *, condition=None, noise=None):
-        self.asked.append(condition)
+        self.conditions.append(condition)
         return torch.zeros(n, 1, 8, 8, dtype=torch.uint8)
 
     def score(self, x, *, condition=None):
-        self.asked.append(condition)
+        self.conditions.append(condition)
         first = x.flatten(1)[:, 0].long()
         return torch.tensor(self._score, dtype=torch.float32)[first]
 
@@ -48,10 +48,9 @@ def data():
     [([0, 4, 4], 0.0), ([0, 0, 4], 1.0), ([-1, 1, 3], 0.5), ([0, 5, 4], -0.25)],
 )
 def test_the_share_is_that_of_the_scores(scores, r, data):
-    found = critic_scores(Critic(scores), data, 0)
-    assert found["overfitting"] == pytest.approx(r)
-    assert [found[f"score_{k}"] for k in ("samples", "test", "train")] == scores
-    assert bool(known_by_heart(r, data)) == (r >= BY_HEART)
+    measured = critic_scores(Critic(scores), data, 0)
+    assert measured["overfitting"] == pytest.approx(r)
+    assert [measured[f"score_{k}"] for k in ("samples", "test", "train")] == scores
 
 
 def test_what_is_told_apart_by_chance_alone_has_no_share(data):
@@ -59,32 +58,42 @@ def test_what_is_told_apart_by_chance_alone_has_no_share(data):
     assert "overfitting" not in critic_scores(Critic([2, 0, 1]), data, 0)
 
 
-def test_a_critic_that_is_told_classes_is_told_them_of_every_example(data):
+def test_a_conditional_critic_has_the_class_of_every_example(data):
+    critic = Critic([0, 1, 2], conditional=True)
+    critic_scores(critic, data, 0)
+    samples, train, test, fake = (c.label for c in critic.conditions)
+    assert torch.equal(samples, test)
+    assert torch.equal(fake, test)
+    assert not torch.equal(train, test)
     critic = Critic([0, 1, 2])
-    critic_scores(critic, data, 0, is_told=True)
-    samples, seen, unseen, made = (c.label for c in critic.asked)
-    assert torch.equal(samples, unseen)
-    assert torch.equal(made, unseen)
-    assert not torch.equal(seen, unseen)
+    critic_scores(critic, data, 0)
+    assert critic.conditions == [None] * 4
 
 
-def previews(tmp_path, model, data):
+def test_it_warns_after_the_warm_up_where_it_lasts(data):
+    look, trouble, none = CriticOverfitting(data, 0, warm_up=500), [0, 0, 4], [0, 4, 4]
+    steps = [(trouble, 200), (trouble, 400), (none, 500), (trouble, 600), (trouble, 700)]
+    warned = ["alarms" in look(Critic(scores), step) for scores, step in steps]
+    assert warned == [False, False, False, False, True]
+
+
+def test_the_threshold_is_that_of_the_warning(data):
+    for scores, is_warned in (([0, 40, 100], True), ([0, 41, 100], False)):
+        look = CriticOverfitting(data, 0, warm_up=0)
+        look(Critic(scores), 1)
+        assert ("alarms" in look(Critic(scores), 2)) == is_warned
+
+
+def test_previews_of_a_critic_have_its_scores_and_warning(tmp_path, data):
     run = Run.create(tmp_path / "run", {"name": "gan", "seed": 0}, {})
-    made = Previews(run, model, data, 0)
-    made.is_counted = False
-    return made
-
-
-@pytest.mark.parametrize(("scores", "is_told"), [([0, 0, 4], True), ([0, 4, 4], False)])
-def test_a_lasting_trouble_is_told(scores, is_told, data, tmp_path):
-    made = previews(tmp_path, Critic(scores), data)
-    early = made(Critic(scores), 200)
-    assert "alarms" not in early
-    late = made(Critic(scores), 2 * SETTLED)
-    assert ("overfitting" in late.get("alarms", {})) == is_told
-    if is_told:
-        said = late["alarms"]["overfitting"]
-        assert f"its {len(data.train):,} training examples by heart" in said
+    critic = Critic([0, 0, 4])
+    previews = Previews(run, critic, data, 0)
+    previews.is_counted = False
+    assert "alarms" not in previews(critic, 200)
+    event = previews(critic, 2 * SETTLED)
+    assert event["overfitting"] == 1
+    said = event["alarms"]["overfitting"]
+    assert f"its {len(data.train):,} training examples by heart" in said
 
 
 def test_the_chart_has_a_line_for_each_and_says_the_share():

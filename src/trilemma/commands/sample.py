@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> None:
             _sample(loaded, options, target, ranks, stop, progress)
         if ranks.is_main:
             out(target)
-            found = loaded.run.path / drawing.FOUND
-            if found.exists():
-                say(f"these are new draws of the policy; the best that it found stand in {found}")
+            best = loaded.run.path / drawing.BEST_FILE
+            if best.exists():
+                say(f"these are new samples of the policy; the best molecules found are in {best}")
 
 
 def _sample(

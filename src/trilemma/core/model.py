@@ -213,6 +213,9 @@ class Energetic(Protocol):
 class Scoring(Protocol):
     """Has a critic that tells how real an example looks."""
 
+    conditional: bool
+    """Whether samples and scores are conditioned on the class."""
+
     def score(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
         """Return a number of examples in data units, higher where they look more real.
 

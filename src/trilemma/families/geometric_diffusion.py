@@ -189,11 +189,14 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         """
         noise = Noise.fresh(n, self.position_scale.device) if noise is None else noise
         condition, points = self.sized(condition, noise)
-        y = torch.empty(n, *self.diffusion.domain.shape, device=points.device)
-        for rows in points.sum(1).argsort(stable=True).split(TOGETHER):
-            of, drawn = condition.reordered(rows), noise.reordered(rows)
-            y[rows] = self.diffusion.sample(len(rows), condition=of, noise=drawn)
-        return self.clouds(y, points)
+        by_size = points.sum(1).argsort(stable=True)
+        batches = [
+            self.diffusion.sample(
+                len(rows), condition=condition.reordered(rows), noise=noise.reordered(rows)
+            )
+            for rows in by_size.split(TOGETHER)
+        ]
+        return self.clouds(torch.cat(batches)[by_size.argsort()], points)
 
     @torch.no_grad()
     def path(

@@ -66,10 +66,10 @@ __all__ = [
 
 LARGEST = 256
 """Points of a cloud at most: every pair of them is looked at."""
-AT_ONCE = 2**23
-"""Numbers of pairs that are computed together. An array above 32 MiB is memory that the C library
-asks the system for anew each time, which clears it page by page: of 64 clouds of 96 points at once
-a training step took three times as long."""
+AT_ONCE = 8_000_000
+"""Numbers of pairs that are computed together, at most. An array of 32 MiB, which 2^23 numbers in
+float32 are, is memory that the C library asks the system for anew each time, which clears it page
+by page: of 64 clouds of 96 points at once a training step took three times as long."""
 SMALLEST = 1e-8
 """Added to squared distances before their root is taken, whose slope is infinite at 0."""
 REACH = 5.0
@@ -238,7 +238,8 @@ class Egnn(nn.Module):
         self.basis = DistanceBasis(form.basis)
         self.layers = nn.ModuleList(EgnnLayer(form) for _ in range(form.layers))
         self.output = nn.Linear(form.width, outputs)
-        self.pairs = form.pairs or form.width
+        self.widest = max(form.pairs or form.width, 2 * self.basis.numbers)
+        """Numbers of a pair in the largest array."""
 
     def forward(
         self,
@@ -256,7 +257,7 @@ class Egnn(nn.Module):
             h: Features.
             mask: Which points are there.
         """
-        parts = min(len(x), -(-len(x) * x.shape[1] ** 2 * self.pairs // AT_ONCE))
+        parts = min(len(x), -(-len(x) * x.shape[1] ** 2 * self.widest // AT_ONCE))
         if parts > 1:
             each = zip(x.chunk(parts), h.chunk(parts), mask.chunk(parts), strict=True)
             moved, features = zip(*(self._moved(*part) for part in each), strict=True)

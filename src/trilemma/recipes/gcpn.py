@@ -71,7 +71,7 @@ class MoleculeReinforced(Recipe):
         "Graph Convolutional Policy Network for Goal-Directed Molecular Graph Generation, You, "
         "Liu, Ying, Pande & Leskovec, 2018, arXiv:1806.02473"
     )
-    _said: ClassVar[Sequence[str]] = ()
+    _notes: ClassVar[Sequence[str]] = ()
     kinds: ClassVar[tuple[str, ...]] = ("molecule",)
     bf16: ClassVar[bool] = False
 
@@ -133,13 +133,13 @@ class MoleculeReinforced(Recipe):
     def __post_init__(self) -> None:
         """Read the molecules of --start where it is a file: a recipe knows them by itself."""
         if self.start and "," not in self.start and Path(self.start).is_file():
-            found = read_molecules(Path(self.start))
-            object.__setattr__(self, "_said", [f"--start: {note}" for note in found.notes()])
-            object.__setattr__(self, "start", ",".join(one.smiles for one in found.molecules))
+            file = read_molecules(Path(self.start))
+            object.__setattr__(self, "_notes", [f"--start: {note}" for note in file.notes()])
+            object.__setattr__(self, "start", ",".join(one.smiles for one in file.molecules))
 
     def notes(self) -> Sequence[str]:
         """Say what of the molecules of --start cannot be used, and what was changed of them."""
-        return self._said
+        return self._notes
 
     @property
     def goal(self) -> str | None:

@@ -1,4 +1,4 @@
-r"""How much of its training examples a critic knows by heart.
+r"""Overfitting of a critic: how much of its training examples it knows by heart.
 
 With D the critic's score, x a training example, y a test example that it has not seen, and s a
 sample,
@@ -7,7 +7,7 @@ sample,
 
 is 0 where unseen examples look as real as those that it has seen, and 1 where they look like
 samples: then its score says whether an example was seen, and nothing of how samples differ from
-the data. Where training examples and samples are told apart by less than chance, there is no r.
+the data. Where training examples and samples differ by less than chance, there is no r.
 
 Reference:
     Training Generative Adversarial Networks with Limited Data (Karras, Aittala, Hellsten, Laine,
@@ -17,6 +17,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,66 +27,88 @@ from trilemma.core.model import Model, Scoring
 from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet, Split
 
-__all__ = ["AS_MANY", "BY_HEART", "critic_scores", "known_by_heart"]
+__all__ = ["CriticOverfitting", "critic_scores"]
 
-AS_MANY = 128
+EXAMPLES = 128
 """Examples of each kind that are scored, at most."""
-BY_HEART = 0.6
-"""The r from which on a critic is said to know its examples by heart."""
-SURELY = 2.0
-"""Standard errors by which training examples and samples are to differ."""
+THRESHOLD = 0.6
+"""The r from which on a critic is said to overfit."""
+STANDARD_ERRORS = 2.0
+"""By how many training examples and samples are to differ."""
 
 
 @torch.no_grad()
-def critic_scores(
-    model: Model, data: DataSet, seed: int, *, is_told: bool = False
-) -> dict[str, float]:
+def critic_scores(model: Model, data: DataSet, seed: int) -> dict[str, float]:
     """Score training examples, test examples and samples.
 
     Arguments:
-        model: A model that is `Scoring`.
+        model: A model that is `Scoring`. Samples of a conditional one have the classes of the
+            test examples.
         data: What it learns from, with a test split.
         seed: Of the samples.
-        is_told: Whether the critic is told classes; samples then have those of the test examples.
 
     Returns:
         'score_train', 'score_test' and 'score_samples', the means, and 'overfitting', r; without
-        it where training examples and samples are not told apart.
+        it where training examples and samples do not differ.
     """
     assert isinstance(model, Scoring)
-    n = min(AS_MANY, len(data.train), len(data.test))
+    n = min(EXAMPLES, len(data.train), len(data.test))
     noise = Noise.for_samples(seed, 0, n, next(model.parameters()).device)
-    seen, unseen = (_some(split, n, noise.device) for split in (data.train, data.test))
-    told = [Condition(label=label) if is_told else None for _, label in (seen, unseen)]
-    samples = model.sample(n, condition=told[1], noise=noise)
-    known = model.score(seen[0], condition=told[0]).double()
-    unknown = model.score(unseen[0], condition=told[1]).double()
-    made = model.score(samples, condition=told[1]).double()
-    gap = float(known.mean() - made.mean())
-    found = {
-        "score_train": float(known.mean()),
-        "score_test": float(unknown.mean()),
-        "score_samples": float(made.mean()),
+    x, x_condition = _examples(data.train, n, noise.device, conditional=model.conditional)
+    y, y_condition = _examples(data.test, n, noise.device, conditional=model.conditional)
+    samples = model.sample(n, condition=y_condition, noise=noise)
+    train = model.score(x, condition=x_condition).double()
+    test = model.score(y, condition=y_condition).double()
+    fake = model.score(samples, condition=y_condition).double()
+    scores = {
+        "score_train": float(train.mean()),
+        "score_test": float(test.mean()),
+        "score_samples": float(fake.mean()),
     }
-    chance = math.sqrt(float(known.var() + made.var()) / n) if n > 1 else math.inf
-    if gap > SURELY * chance:
-        found["overfitting"] = (found["score_train"] - found["score_test"]) / gap
-    return {name: float(f"{value:.4g}") for name, value in found.items()}
+    margin = scores["score_train"] - scores["score_samples"]
+    standard_error = math.sqrt(float(train.var() + fake.var()) / n) if n > 1 else math.inf
+    if margin > STANDARD_ERRORS * standard_error:
+        scores["overfitting"] = (scores["score_train"] - scores["score_test"]) / margin
+    return {name: float(f"{value:.4g}") for name, value in scores.items()}
 
 
-def known_by_heart(r: float, data: DataSet) -> str:
-    """Say that a critic knows its examples by heart; empty where it does not."""
-    if r < BY_HEART:
-        return ""
-    help_ = ", or --augment colour+translation+cutout" if data.domain.kind == "image" else ""
-    return (
-        f"the critic knows its {len(data.train):,} training examples by heart: others look to it "
-        f"like samples (r = {r:.2f}, 0 is right, 1 the worst); more data help{help_}."
-    )
+class CriticOverfitting:
+    """Looks at a critic now and then, and warns where it overfits twice in a row.
+
+    Arguments:
+        data: What the critic learns from, with a test split.
+        seed: Of the samples.
+        warm_up: Step from which on it warns.
+    """
+
+    def __init__(self, data: DataSet, seed: int, *, warm_up: int) -> None:
+        self.data, self.seed, self.warm_up = data, seed, warm_up
+        self._was_overfitting = False
+
+    def __call__(self, model: Model, step: int) -> dict[str, Any]:
+        """Return `critic_scores`, and 'alarms' with a sentence where there is one."""
+        scores = critic_scores(model, self.data, self.seed)
+        r = scores.get("overfitting", 0.0)
+        is_lasting = r >= THRESHOLD and self._was_overfitting and step >= self.warm_up
+        self._was_overfitting = r >= THRESHOLD
+        return scores | ({"alarms": {"overfitting": self._warning(r)}} if is_lasting else {})
+
+    def _warning(self, r: float) -> str:
+        is_image = self.data.domain.kind == "image"
+        augment = ", or --augment colour+translation+cutout" if is_image else ""
+        return (
+            f"the critic knows its {len(self.data.train):,} training examples by heart: others "
+            f"look to it like samples (r = {r:.2f}, 0 is right, 1 the worst); more data "
+            f"help{augment}."
+        )
 
 
-def _some(split: Split, n: int, device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """Take n examples, evenly spaced, and their classes."""
+def _examples(
+    split: Split, n: int, device: torch.device, *, conditional: bool
+) -> tuple[Tensor, Condition | None]:
+    """Take n examples, evenly spaced, and the condition on their classes."""
     rows = torch.arange(n) * (len(split) // n)
-    labels = None if split.labels is None else split.labels[rows].to(device)
-    return split.x[rows].to(device), labels
+    labels = split.labels
+    if not conditional or labels is None:
+        return split.x[rows].to(device), None
+    return split.x[rows].to(device), Condition(label=labels[rows].to(device))

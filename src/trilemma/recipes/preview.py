@@ -8,7 +8,7 @@ each picture stands
     modes       how many samples look like each class, where a classifier of the data is shipped,
                 or lie at each centre of a mixture of Gaussians, and how many classes are seen
 
-Of a critic it is seen whether it knows its training examples by heart (`recipes/overfitting.py`).
+Whether a critic overfits is measured with each picture (`recipes/overfitting.py`).
 For a model that is `Watched` the classes are counted more often, and from step `SETTLED` on they
 are judged: too few of them, twice in a row, is a collapse, though the variance may be large still.
 With n samples and classes of shares f_k, sum_k 1 - (1 - f_k)^n classes are to be expected.
@@ -55,7 +55,7 @@ from trilemma.metrics.cloud_reconstruction import reconstruction_errors
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.metrics.reconstruction import psnr
-from trilemma.recipes.overfitting import critic_scores, known_by_heart
+from trilemma.recipes.overfitting import CriticOverfitting
 from trilemma.recipes.watch import Watch
 from trilemma.report import figures, point_clouds
 from trilemma.training.allowance import FIRST, Allowance, Moment
@@ -135,9 +135,11 @@ class Previews:
         self.is_filmed = plane and isinstance(model, Scoring)
         self.is_counted = mode_count(data) > 0
         self.is_judged = self.is_counted and isinstance(model, Watched)
-        self.is_scored = isinstance(model, Scoring) and len(data.test) > 0
-        self.is_told = bool(run.recipe.get("fields", {}).get("conditional"))
-        self._was_poor = self._was_known = False
+        self._was_poor = False
+        is_scored = isinstance(model, Scoring) and len(data.test) > 0
+        self._overfitting = (
+            CriticOverfitting(data, self.seed, warm_up=SETTLED) if is_scored else None
+        )
         self._clock = clock
         self._watch = Watch(data, self.seed, clock) if watch else None
         self._allowance = Allowance()
@@ -229,10 +231,11 @@ class Previews:
             found |= self._counted(x, step)
         if isinstance(model, Reconstructing) and is_pictured:
             found |= self._reconstructed(model, step)
-        if self.is_scored and is_pictured:
-            scored = self._scored(model, step)
-            alarms = {**found.get("alarms", {}), **scored.get("alarms", {})}
-            found |= scored | ({"alarms": alarms} if alarms else {})
+        if self._overfitting is not None and is_pictured:
+            scores = self._overfitting(model, step)
+            if alarms := found.get("alarms", {}) | scores.pop("alarms", {}):
+                found["alarms"] = alarms
+            found |= scores
         return found
 
     def _count(self, model: Model, is_pictured: bool) -> int:
@@ -281,15 +284,6 @@ class Previews:
         if in_space:
             return {name: round(v, 5) for name, v in reconstruction_errors(x, again).items()}
         return {"reconstruction_psnr": round(float(psnr(x, again, levels - 1).mean()), 2)}
-
-    def _scored(self, model: Model, step: int) -> dict[str, Any]:
-        """See whether a critic knows its training examples by heart, and warn where it lasts."""
-        found: dict[str, Any] = {}
-        found |= critic_scores(model, self.data, self.seed, is_told=self.is_told)
-        trouble = known_by_heart(found.get("overfitting", 0.0), self.data)
-        is_lasting = bool(trouble) and self._was_known and step >= SETTLED
-        self._was_known = bool(trouble)
-        return found | ({"alarms": {"overfitting": trouble}} if is_lasting else {})
 
     # What is in the samples
 

@@ -253,21 +253,21 @@ def critic(events: Sequence[Event]) -> tuple[str, str]:
     Returns:
         The chart and what to say beside it; both empty where fewer than two previews told it.
     """
-    told = [e for e in events if e.kind == "preview" and e.number("score_test") is not None]
-    if len(told) < 2:
+    previews = [e for e in events if e.kind == "preview" and e.number("score_test") is not None]
+    if len(previews) < 2:
         return "", ""
     names = {"training": "score_train", "test": "score_test", "samples": "score_samples"}
-    scores = {name: [e.number(key) or 0.0 for e in told] for name, key in names.items()}
-    r = told[-1].number("overfitting")
-    last = "at the end it tells training examples and samples by no more than chance"
+    scores = {name: [e.number(key) or 0.0 for e in previews] for name, key in names.items()}
+    r = previews[-1].number("overfitting")
+    end = "at the end training examples and samples differ by no more than chance"
     if r is not None:
-        last = f"at the end r = {r:.2f}, where 0 is right and 1 is all by heart"
-    said = (
+        end = f"at the end r = {r:.2f}, where 0 is right and 1 is all by heart"
+    caption = (
         "Mean score by the critic (averaged weights). Test examples are unseen: where their line "
-        f"leaves that of the training examples for that of the samples, it has learnt these by "
-        f"heart; {last}."
+        "leaves that of the training examples for that of the samples, the critic overfits; "
+        f"{end}."
     )
-    return lines([e.step for e in told], scores, "step", "the critic's score"), said
+    return lines([e.step for e in previews], scores, "step", "the critic's score"), caption
 
 
 def heat(
