@@ -260,16 +260,8 @@ class Egnn(nn.Module):
         parts = min(len(x), -(-len(x) * x.shape[1] ** 2 * self.widest // AT_ONCE))
         if parts > 1:
             each = zip(x.chunk(parts), h.chunk(parts), mask.chunk(parts), strict=True)
-            moved, features = zip(*(self._moved(*part) for part in each), strict=True)
+            moved, features = zip(*(self.forward(*part) for part in each), strict=True)
             return torch.cat(moved), torch.cat(features)
-        return self._moved(x, h, mask)
-
-    def _moved(
-        self,
-        x: Float[Tensor, "B N 3"],
-        h: Float[Tensor, "B N F"],
-        mask: Bool[Tensor, "B N"],
-    ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N G"]]:
         here = mask[..., None].to(x)
         apart = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         pairs = here * here.mT * apart
