@@ -135,3 +135,25 @@ def test_a_batch_in_parts_is_the_batch(at_once, monkeypatch):
         assert torch.allclose(one, other, atol=1e-6)
     (again,) = torch.autograd.grad(parts[1].square().sum(), x)
     assert torch.allclose(slope, again, atol=1e-5)
+
+
+def test_clouds_of_unlike_size_are_computed_in_rooms_of_their_own(monkeypatch):
+    network, sizes = shaken(Egnn(2, 3, SMALL)), torch.tensor([9, 1, 2, 1] * 5)
+    mask = torch.arange(9) < sizes[:, None]
+    x, h = torch.randn(20, 9, 3, requires_grad=True), torch.randn(20, 9, 2)
+    seen = []
+    monkeypatch.setattr(
+        network.layers[0],
+        "forward",
+        lambda *parts, real=network.layers[0].forward: seen.append(parts[0].shape) or real(*parts),
+    )
+    parts = network(x, h, mask)
+    assert [tuple(shape) for shape in seen] == [(5, 1, 3), (5, 1, 3), (5, 2, 3), (5, 9, 3)]
+    (slope,) = torch.autograd.grad(parts[1].square().sum(), x)
+    monkeypatch.setattr("trilemma.networks.egnn.UNEVEN", 100)
+    whole = network(x, h, mask)
+    assert tuple(seen[-1]) == (20, 9, 3)
+    for one, other in zip(whole, parts, strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+    (again,) = torch.autograd.grad(whole[1].square().sum(), x)
+    assert torch.allclose(slope, again, atol=1e-5)

@@ -43,7 +43,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
@@ -70,6 +70,9 @@ AT_ONCE = 8_000_000
 """Numbers of pairs that are computed together, at most. An array of 32 MiB, which 2^23 numbers in
 float32 are, is memory that the C library asks the system for anew each time, which clears it page
 by page: of 64 clouds of 96 points at once a training step took three times as long."""
+PARTS, UNEVEN = 4, 1.5
+"""Parts in which a batch is computed where its room has more than so many times the pairs that
+there are."""
 SMALLEST = 1e-8
 """Added to squared distances before their root is taken, whose slope is infinite at 0."""
 REACH = 5.0
@@ -249,19 +252,26 @@ class Egnn(nn.Module):
     ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N G"]]:
         """Return positions, which move as the given ones do, and features, which stay.
 
-        The mean of the positions stays where it is. Of large clouds a part of the batch is taken
-        at a time.
+        The mean of the positions stays where it is. A batch is computed in parts where that takes
+        less time: of large clouds, and of clouds that differ much in size.
 
         Arguments:
             x: Positions.
             h: Features.
             mask: Which points are there.
         """
-        parts = min(len(x), -(-len(x) * x.shape[1] ** 2 * self.widest // AT_ONCE))
-        if parts > 1:
-            each = zip(x.chunk(parts), h.chunk(parts), mask.chunk(parts), strict=True)
-            moved, features = zip(*(self.forward(*part) for part in each), strict=True)
-            return torch.cat(moved), torch.cat(features)
+        parts = self._parts(mask)
+        if len(parts) == 1:
+            return self._whole(x, h, mask)
+        each = [self._part(x, h, mask, rows) for rows in parts]
+        back = torch.cat(parts).argsort()
+        moved, features = (torch.cat(one)[back] for one in zip(*each, strict=True))
+        return moved, features
+
+    def _whole(
+        self, x: Float[Tensor, "B N 3"], h: Float[Tensor, "B N F"], mask: Bool[Tensor, "B N"]
+    ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N G"]]:
+        """Compute a batch at once."""
         here = mask[..., None].to(x)
         apart = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         pairs = here * here.mT * apart
@@ -270,6 +280,28 @@ class Egnn(nn.Module):
         for layer in self.layers:
             at, features = layer(at, features, initial, pairs, here, self.basis)
         return (x + centred(at - x, mask)) * here, self.output(features) * here
+
+    def _parts(self, mask: Bool[Tensor, "B N"]) -> list[Int[Tensor, " b"]]:
+        """Return the rows that are computed together, of clouds of like size.
+
+        All pairs of the room of a part are computed, there or not. A processor has the less to
+        do the smaller that room is; a GPU does it all at once.
+        """
+        count, room = mask.shape
+        sizes, pairs = extents(mask), count * room**2
+        parts = -(-pairs * self.widest // AT_ONCE)
+        if mask.device.type == "cpu" and count >= PARTS**2:
+            parts = max(parts, PARTS if pairs > UNEVEN * int(sizes.square().sum()) else 1)
+        return list(sizes.argsort(stable=True).chunk(min(max(parts, 1), count)))
+
+    def _part(
+        self, x: Tensor, h: Tensor, mask: Tensor, rows: Int[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b N 3"], Float[Tensor, "b N G"]]:
+        """Compute some rows, in the room that they fill."""
+        room = x.shape[1]
+        most = max(1, int(extents(mask[rows]).max()))
+        moved, features = self._whole(x[rows, :most], h[rows, :most], mask[rows, :most])
+        return F.pad(moved, (0, 0, 0, room - most)), F.pad(features, (0, 0, 0, room - most))
 
 
 class EgnnDenoiser(nn.Module):
@@ -355,6 +387,11 @@ def trimmed(
         return x, x.new_ones(x.shape[:2], dtype=torch.bool)
     most = max(1, int(mask.sum(1).max()))
     return x[:, :most], mask[:, :most]
+
+
+def extents(mask: Bool[Tensor, "B N"]) -> Int[Tensor, " B"]:
+    """Return how many places of each cloud are needed: up to the last point that is there."""
+    return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(1)
 
 
 def squared_distances(x: Float[Tensor, "B N 3"]) -> Float[Tensor, "B N N"]:
