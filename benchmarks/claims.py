@@ -43,8 +43,8 @@ SMALLEST = {"claim": "augmentation", "minutes": 0.02, "seeds": 1, "samples": 200
 """Options with which all of it runs once, soon."""
 SEEDS = 2
 """From so many on their interval says anything of another training."""
-BESIDE = ("discrepancy", "coverage", "precision")
-"""Metrics that stand beside those that decide."""
+ALWAYS = "discrepancy"
+"""A metric that stands beside those that decide."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Wanted:
     Arguments:
         side: The side of which it is said.
         metric: A metric or a cost, such as sample_seconds_each; which way is better it knows.
-        against: The side that it is compared with; none: `limit` is of the value itself.
+        against: The side that it is compared with, or a baseline of the metric; none: `limit` is
+            of the value itself.
         limit: How many times what `against` has it is to be at most, or at least; 1: better,
             beyond the intervals.
     """
@@ -77,6 +78,7 @@ class Claim:
         minutes: Of training of each side.
         samples: Measured of each.
         measuring: Further options of `trilemma evaluate`.
+        beside: Metrics that stand beside those that decide.
     """
 
     says: str
@@ -86,6 +88,7 @@ class Claim:
     minutes: float = 10
     samples: int = 2000
     measuring: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ("coverage", "precision")
 
 
 def known() -> dict[str, Claim]:
@@ -119,7 +122,9 @@ def main(options: Any) -> list[Section]:
         )
         outcomes += [[data, *outcome(wanted, rows)] for wanted in claim.wanted]
         title = f"{data}, {minutes:g} minutes, {samples} samples"
-        metrics = dict.fromkeys([*(wanted.metric for wanted in claim.wanted), *BESIDE])
+        metrics = dict.fromkeys(
+            [*(wanted.metric for wanted in claim.wanted), ALWAYS, *claim.beside]
+        )
         sections.append(_measured(title, list(metrics), rows))
     heads = ["data", "side", "wanted", "value", "against", "ratio", "reached"]
     return [Section(claim.says, heads, outcomes), *sections]
@@ -135,7 +140,10 @@ def outcome(wanted: Wanted, rows: list[Row]) -> tuple[str, ...]:
         is_reached = ours.value <= wanted.limit if is_lower else ours.value >= wanted.limit
         asked = f"{wanted.metric} {word} {wanted.limit:g}"
         return wanted.side, asked, _shown(ours), "", "", _yes(is_reached)
-    other = _value(by_name[wanted.against], wanted.metric)
+    if wanted.against in by_name:
+        other = _value(by_name[wanted.against], wanted.metric)
+    else:
+        other = _baseline(ours, wanted)
     ratio = ours.value / other.value
     if wanted.limit == 1:
         asked = f"{wanted.metric} better than {wanted.against}'s, beyond the intervals"
@@ -147,6 +155,14 @@ def outcome(wanted: Wanted, rows: list[Row]) -> tuple[str, ...]:
         asked = f"{wanted.metric} {word} {wanted.limit:g} of {wanted.against}'s"
         is_reached = ratio <= wanted.limit if is_lower else ratio >= wanted.limit
     return wanted.side, asked, _shown(ours), _shown(other), f"{ratio:.2f}", _yes(is_reached)
+
+
+def _baseline(ours: Score, wanted: Wanted) -> Score:
+    """Return a baseline of a score as one: it has no interval, and is no matter of seeds."""
+    if wanted.against not in ours.baselines:
+        raise BadInput(f"'{wanted.metric}' has no baseline '{wanted.against}'.")
+    value = ours.baselines[wanted.against]
+    return Score(value=value, low=value, high=value, better=ours.better, seeds=ours.seeds)
 
 
 def _value(row: Row, metric: str) -> Score:

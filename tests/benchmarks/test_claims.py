@@ -19,6 +19,8 @@ from trilemma.metrics.score import Score
 from trilemma.recipes.catalog import named
 from trilemma.recipes.fields import parse
 
+BASELINES = ("bicubic",)
+"""What no side is, and a metric names."""
 SIDES = (Side("one", ("vae", "--width", "16")), Side("other", ("vae", "--width", "24")))
 
 
@@ -49,7 +51,8 @@ def test_every_claim_names_recipes_with_fields_that_they_have(claim):
     names = [side.name for side in claim.sides]
     assert len(set(names)) == len(names)
     for wanted in claim.wanted:
-        assert {wanted.side, wanted.against or wanted.side} <= set(names)
+        assert wanted.side in names
+        assert wanted.against in {*names, *BASELINES, ""}
         assert quantity(wanted.metric).name
     for side in claim.sides:
         words = list(side.words[1:])
@@ -75,6 +78,21 @@ def test_what_decides_between_two(one, other, better, limit, reached):
     found = outcome(Wanted("one", "fd", "other", limit), rows)
     assert found[-1] == reached
     assert found[-2] == f"{one[0] / other[0]:.2f}"
+
+
+def test_a_baseline_is_no_matter_of_its_seeds():
+    ours = row("one", 10, 1)
+    ours = replace(
+        ours,
+        of=replace(
+            ours.of, metrics={"fd": replace(ours.score("fd"), baselines={"bicubic": 10.5})}
+        ),
+    )
+    found = outcome(Wanted("one", "fd", "bicubic"), [ours])
+    assert found[-2:] == ("0.95", "no")
+    assert outcome(Wanted("one", "fd", "bicubic", 0.96), [ours])[-1] == "yes"
+    with pytest.raises(BadInput, match="no baseline 'cubic'"):
+        outcome(Wanted("one", "fd", "cubic"), [ours])
 
 
 def test_of_one_seed_nothing_is_claimed():

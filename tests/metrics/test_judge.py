@@ -19,6 +19,8 @@ from trilemma.metrics.features import feature_reference
 from trilemma.metrics.judge import calls, judge, judge_samples
 from trilemma.metrics.metric import Metric
 from trilemma.metrics.registry import metrics
+from trilemma.metrics.restoration import bicubic
+from trilemma.metrics.restoration import test_images as true_images
 from trilemma.metrics.score import Score
 from trilemma.metrics.trivial_densities import baselines
 
@@ -298,6 +300,11 @@ def test_a_model_that_enlarges_is_measured_by_what_it_restored():
     assert good.metrics["consistency"].value == 100 > poor.metrics["consistency"].value
     assert good.cost.network_calls_each == 1
     assert good.metrics["fd"].n == 300
+    true = true_images(data, 300, 0)
+    beside = judge_samples(bicubic(true[..., ::2, ::2], 2, 16), against, only=("fd",))
+    for found in (good, poor):
+        assert found.metrics["fd"].baselines["bicubic"] == beside.metrics["fd"].value
+        assert found.metrics["discrepancy"].baselines["bicubic"] > 0.1
 
 
 class Streaming(Gaussian):

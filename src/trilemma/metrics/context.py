@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -92,6 +92,8 @@ class Context(Memo):
     """Shares likelihoods and captioned samples among processes."""
     progress: Progress | None = None
     check: Check | None = None
+    baselines: Mapping[str, Tensor] = field(default_factory=dict)
+    """Samples of trivial models of what this one was asked, by name, beside those of the data."""
 
     @property
     def data(self) -> DataSet:

@@ -38,7 +38,7 @@ from trilemma.core.domain import Columns
 from trilemma.core.noise import mix
 from trilemma.data.chemistry import fingerprints, to_smiles
 from trilemma.metrics.context import Context
-from trilemma.metrics.features import FRESH_ROWS, FeatureReference, Seen, seen
+from trilemma.metrics.features import FRESH_ROWS, FeatureReference, Seen, seen, stand_ins
 from trilemma.metrics.graph_statistics import Statistics
 from trilemma.metrics.graphs import GraphReference, Graphs, graphs
 from trilemma.metrics.held_out import FOLDS, HeldOut, bound_chance, held_out
@@ -201,10 +201,12 @@ def _mark(it: Measured) -> float | None:
 
 
 def _score(context: Context) -> Score:
-    it: Measured = graphs(context) if context.data.domain.kind == "graph" else seen(context)
+    is_graph = context.data.domain.kind == "graph"
+    it: Measured = graphs(context) if is_graph else seen(context)
     against, told = it.against, it.once(_told)
     chance = bound_chance(told)
-    marks = {name: _mark(other) for name, other in against.stand_ins.items()}
+    others = against.stand_ins if is_graph else stand_ins(context)
+    marks = {name: _mark(other) for name, other in others.items()}
     score = Score(
         _value(it),
         floor=_mark(against.real),

@@ -50,6 +50,7 @@ __all__ = [
     "matched",
     "of_features",
     "seen",
+    "stand_ins",
 ]
 
 FEATURED = ("image", "points", "molecule", "conformer", "point-cloud")
@@ -193,6 +194,16 @@ def _seen(context: Context) -> Seen:
     return context.reference.look(context.samples)
 
 
+def stand_ins(context: Context) -> dict[str, Seen]:
+    """Return the baselines by name: of the data, and of what this model was asked."""
+    return {**seen(context).against.stand_ins, **context.once(_own)}
+
+
+def _own(context: Context) -> dict[str, Seen]:
+    assert isinstance(context.reference, FeatureReference)
+    return {name: context.reference.look(x) for name, x in context.baselines.items()}
+
+
 def matched(it: Seen) -> int:
     """Return how many samples are measured, where as many as the stand-ins are."""
     return len(it.matched)
@@ -227,7 +238,7 @@ def of_features(
             floor=_mark(against.real, value),
             baselines={
                 name: mark
-                for name, other in against.stand_ins.items()
+                for name, other in stand_ins(context).items()
                 if (mark := _mark(other, value)) is not None
             },
             n=n(it),

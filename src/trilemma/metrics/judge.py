@@ -275,7 +275,7 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
     cost = {"sample_seconds_each": seconds / len(mine), "network_calls_each": evaluated}
     context.samples = context.gathered(mine[: stop - start], count)
     if is_restoring:
-        context.samples = restoration.enlarge(
+        made = restoration.enlarge(
             model,
             context.data,
             n=n,
@@ -283,7 +283,9 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
             device=context.device,
             check=context.check,
             progress=context.progress,
-        ).large
+        )
+        context.samples = made.large
+        context.baselines = {"bicubic": restoration.bicubic(made.small, model.scale, made.top)}
     return cost
 
 
