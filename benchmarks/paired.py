@@ -15,7 +15,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from benchmarks.child import alone
 from trilemma.comparison.groups import groups
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput, Interrupted
-from trilemma.recipes.judging import evaluation_of
+from trilemma.metrics.evaluation import Evaluation
 from trilemma.terminal import say
 
 __all__ = ["Side", "trial"]
@@ -40,10 +39,14 @@ class Side:
     Arguments:
         name: Its name in the table.
         words: What follows `trilemma train`: a recipe, and its fields.
+        of: The side whose runs this one draws from otherwise, instead of training; none: its own.
+        drawing: Then what follows `trilemma sample`.
     """
 
     name: str
-    words: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    of: str = ""
+    drawing: tuple[str, ...] = ()
 
 
 def trial(
@@ -77,25 +80,36 @@ def trial(
     """
     cores = sorted(os.sched_getaffinity(0)) if cores is None else cores
     _refuse_another(folder, {"data": data, "minutes": minutes, "sides": _plain(sides)})
+    trained = [side for side in sides if not side.of]
     for seed in range(seeds):
-        first = seed % len(sides)
-        for at_once in _parts([*sides[first:], *sides[:first]], len(cores)):
+        first = seed % len(trained)
+        for at_once in _parts([*trained[first:], *trained[:first]], len(cores)):
             say(f"{folder.name}, seed {seed}: {', '.join(side.name for side in at_once)}")
             asked = [
                 _training(_run(folder, side, seed), side, data, minutes, seed) for side in at_once
             ]
             _together([one for one in asked if one is not None], cores)
-    runs = [_run(folder, side, seed) for side in sides for seed in range(seeds)]
-    for at_once in _parts([run for run in runs if not _is_measured(run, samples)], len(cores)):
-        say(f"measuring {', '.join(run.name for run in at_once)}")
-        asked = ("--samples", str(samples), *measuring, *DEVICE)
-        _together([(run, ("evaluate", str(run), *asked)) for run in at_once], cores)
+    drawn = [
+        _drawing(folder, side, seed, samples) for side in sides if side.of for seed in range(seeds)
+    ]
+    for at_once in _parts([one for one in drawn if one is not None], len(cores)):
+        say(f"drawing {', '.join(target.name for target, _ in at_once)}")
+        _together(at_once, cores)
+    runs = [(side, _run(folder, side, seed)) for side in sides for seed in range(seeds)]
+    unmeasured = [(side, run) for side, run in runs if not _is_measured(run, samples)]
+    for at_once in _parts(unmeasured, len(cores)):
+        say(f"measuring {', '.join(run.name for _, run in at_once)}")
+        _together(
+            [(run, _measuring(side, run, data, samples, measuring)) for side, run in at_once],
+            cores,
+            kept=True,
+        )
     return groups(
         [
             replace(evaluation, label=side.name, seed=seed)
             for side in sides
             for seed in range(seeds)
-            if (evaluation := evaluation_of(_run(folder, side, seed))) is not None
+            if (evaluation := _evaluation(_run(folder, side, seed))) is not None
         ]
     )
 
@@ -117,10 +131,40 @@ def _training(
     return run, ("resume", str(run), *DEVICE)
 
 
-def _together(commands: Sequence[tuple[Path, tuple[str, ...]]], cores: Sequence[int]) -> None:
+def _drawing(
+    folder: Path, side: Side, seed: int, samples: int
+) -> tuple[Path, tuple[str, ...]] | None:
+    """Return the command that draws from the run of another side; None where it is done."""
+    target = _run(folder, side, seed)
+    if _samples(target).exists():
+        return None
+    run = folder / f"{side.of}-{seed}"
+    asked = ("-n", str(samples), *side.drawing, "--yes", "--out", str(_samples(target)))
+    return target, ("sample", str(run), *asked, *DEVICE)
+
+
+def _measuring(
+    side: Side, run: Path, data: str, samples: int, measuring: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the command that measures a run, or what was drawn of one."""
+    what = ("evaluate", str(_samples(run)), "--data", data) if side.of else ("evaluate", str(run))
+    return (*what, "--samples", str(samples), *measuring, "--json", *DEVICE)
+
+
+def _samples(target: Path) -> Path:
+    return target.with_name(f"{target.name}.npz")
+
+
+def _found(run: Path) -> Path:
+    return run.with_name(f"{run.name}.json")
+
+
+def _together(
+    commands: Sequence[tuple[Path, tuple[str, ...]]], cores: Sequence[int], *, kept: bool = False
+) -> None:
     """Run commands of `trilemma` at the same time, each alone on a core, and wait for all.
 
-    What a command says is kept beside its run.
+    What a command says is kept beside its run; with `kept`, what it answers in a file.
 
     Raises:
         BadInput: One of them ended in an error.
@@ -129,8 +173,10 @@ def _together(commands: Sequence[tuple[Path, tuple[str, ...]]], cores: Sequence[
     processes = []
     for (run, words), core in zip(commands, cores, strict=False):
         command = [sys.executable, "-m", "trilemma", *words]
-        with _log(run).open("a") as log:
-            processes.append(alone(command, core, stdout=log, stderr=subprocess.STDOUT))
+        with _log(run).open("a") as log, (_found(run) if kept else _log(run)).open("a") as answer:
+            if kept:
+                answer.truncate(0)
+            processes.append(alone(command, core, stdout=answer, stderr=log))
     try:
         statuses = [process.wait() for process in processes]
     except KeyboardInterrupt:  # the terminal has interrupted them too
@@ -148,8 +194,16 @@ def _log(run: Path) -> Path:
 
 
 def _is_measured(run: Path, samples: int) -> bool:
-    evaluation = evaluation_of(run)
+    evaluation = _evaluation(run)
     return evaluation is not None and evaluation.n == samples
+
+
+def _evaluation(run: Path) -> Evaluation | None:
+    """Read what was measured; nothing where nothing was, or where it was cut off."""
+    try:
+        return Evaluation.from_json(json.loads(_found(run).read_text()))
+    except (OSError, ValueError, BadInput):
+        return None
 
 
 def _refuse_another(folder: Path, asked: dict) -> None:
@@ -162,7 +216,7 @@ def _refuse_another(folder: Path, asked: dict) -> None:
 
 
 def _plain(sides: Sequence[Side]) -> list[list[str]]:
-    return [[side.name, *side.words] for side in sides]
+    return [[side.name, *side.words, side.of, *side.drawing] for side in sides]
 
 
 def _parts(rows: Sequence, size: int) -> list[Sequence]:

@@ -55,6 +55,9 @@ def test_every_claim_names_recipes_with_fields_that_they_have(claim):
         assert wanted.against in {*names, *BASELINES, ""}
         assert quantity(wanted.metric).name
     for side in claim.sides:
+        if side.of:
+            assert [one.of for one in claim.sides if one.name == side.of] == [""]
+            continue
         words = list(side.words[1:])
         if "--size" in words:  # of the data
             del words[words.index("--size") : words.index("--size") + 2]
@@ -118,11 +121,13 @@ def test_a_cost_decides_too_and_what_was_not_measured_is_said():
         outcome(Wanted("one", "modes", limit=1), rows)
 
 
-def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_path, monkeypatch):
-    asked = []
+@pytest.fixture
+def asked(monkeypatch):
+    """Return what is run at once, in order; nothing is, but a mark of it is left."""
+    kept = []
 
-    def together(commands, cores):
-        asked.append(
+    def together(commands, cores, **_):
+        kept.append(
             [
                 (run.name, words[0], core)
                 for (run, words), core in zip(commands, cores, strict=False)
@@ -133,14 +138,22 @@ def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_p
             kind = "done" if words[0] != "train" or run.name != "other-1" else "step"
             if words[0] == "evaluate":
                 found = replace(evaluation("vae", {}), n=50)
-                (run / "evaluation.json").write_text(json.dumps(found.to_json()))
+                run.with_name(f"{run.name}.json").write_text(json.dumps(found.to_json()))
+            elif words[0] == "sample":
+                run.with_name(f"{run.name}.npz").touch()
             else:
                 (run / "latest").write_text("0")
                 (run / "events.jsonl").write_text(json.dumps({"kind": kind}) + "\n")
 
     monkeypatch.setattr(paired, "_together", together)
-    given = {"data": "digits", "minutes": 1, "seeds": 2, "samples": 50, "cores": [4, 7]}
-    rows = trial(tmp_path / "t", SIDES, **given)
+    return kept
+
+
+GIVEN = {"data": "digits", "minutes": 1, "seeds": 2, "samples": 50, "cores": [4, 7]}
+
+
+def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_path, asked):
+    rows = trial(tmp_path / "t", SIDES, **GIVEN)
     assert [r.name for r in rows] == ["one", "other"]
     assert [r.seeds for r in rows] == [(0, 1), (0, 1)]
     assert asked == [
@@ -150,10 +163,39 @@ def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_p
         [("other-0", "evaluate", 4), ("other-1", "evaluate", 7)],
     ]
     asked.clear()
-    trial(tmp_path / "t", SIDES, **given)
+    trial(tmp_path / "t", SIDES, **GIVEN)
     assert asked == [[], [("other-1", "resume", 4)]]  # it was cut off; what is measured stays
     with pytest.raises(BadInput, match="another trial"):
-        trial(tmp_path / "t", SIDES, **(given | {"minutes": 2}))
+        trial(tmp_path / "t", SIDES, **(GIVEN | {"minutes": 2}))
+
+
+def test_a_side_may_draw_otherwise_from_the_runs_of_another(tmp_path, asked):
+    slow = Side("slow", of="one", drawing=("--steps", "1000"))
+    rows = trial(tmp_path / "t", (SIDES[0], slow), **GIVEN)
+    assert [r.name for r in rows] == ["one", "slow"]
+    assert asked == [
+        [("one-0", "train", 4)],
+        [("one-1", "train", 4)],
+        [("slow-0", "sample", 4), ("slow-1", "sample", 7)],
+        [("one-0", "evaluate", 4), ("one-1", "evaluate", 7)],
+        [("slow-0", "evaluate", 4), ("slow-1", "evaluate", 7)],
+    ]
+
+
+@pytest.mark.slow
+def test_samples_drawn_otherwise_are_measured_as_those_of_the_run(tmp_path):
+    slow = Side("slow", of="one", drawing=("--steps", "3"))
+    sides = (Side("one", ("ddpm", "--width", "8", "--sample_steps", "3")), slow)
+    one, other = trial(
+        tmp_path / "t",
+        sides,
+        data="digits",
+        minutes=0.01,
+        seeds=1,
+        samples=130,
+        cores=[min(os.sched_getaffinity(0))],
+    )
+    assert one.score("fd").value == pytest.approx(other.score("fd").value)
 
 
 def test_a_training_that_fails_is_a_sentence(tmp_path):
