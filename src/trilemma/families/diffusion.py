@@ -44,7 +44,7 @@ from trilemma.families.probability_flow import PROBED
 from trilemma.families.variational import VARIANCES, reverse_variance, rows
 from trilemma.families.weighing import Weighable
 from trilemma.maths import times as training_times
-from trilemma.maths.grids import GRIDS, grid
+from trilemma.maths.grids import GRIDS, LEVELS, grid
 from trilemma.maths.guidance import classifier_guided, guided
 from trilemma.maths.predictions import Prediction
 from trilemma.maths.samplers import Ddim, Sampler
@@ -83,6 +83,8 @@ class Diffusion(Weighable):
         sampler: The way from noise to data.
         steps: Steps of that way.
         grid: How they are spaced, one of `GRIDS`; 'auto' takes the sampler's own.
+        between: The largest and the smallest noise level of that way, in units of the signal,
+            where it is spaced by them.
         guidance: Weight of the condition: 1 obeys, more exaggerates, 0 ignores.
         over: Times (from, to) between which guidance acts.
         classifier: (x_t scaled, log-SNR) to logits of the classes, trained along; samples are
@@ -110,6 +112,7 @@ class Diffusion(Weighable):
         sampler: Sampler | None = None,
         steps: int = 50,
         grid: str = "auto",
+        between: tuple[float, float] = LEVELS,
         guidance: float = 1.0,
         over: tuple[float, float] = (0.0, 1.0),
         classifier: nn.Module | None = None,
@@ -134,6 +137,7 @@ class Diffusion(Weighable):
         self.most = most
         self.steps, self.label_dropout, self.agree = chain or UNTIMED, label_dropout, agree
         self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
+        self.between = between
         self.guidance, self.over, self.space = guidance, over, space or Euclidean()
         exact = domain.dimensions <= PROBED
         self.ode_by = "ODE estimate" if exact else "ODE estimate, Hutchinson"
@@ -323,7 +327,8 @@ class Diffusion(Weighable):
     def times(self) -> Float[Tensor, " n"]:
         """Return the times of a sample's way."""
         kind = self.sampler.grid if self.grid == "auto" else self.grid
-        return grid(self.schedule, self.sample_steps, kind)
+        most, least = self.between
+        return grid(self.schedule, self.sample_steps, kind, most=most, least=least)
 
     def way(
         self,

@@ -29,10 +29,12 @@ from torch import Tensor
 
 from trilemma.maths.schedules import Schedule, Tabulated
 
-__all__ = ["GRIDS", "amplitudes", "grid"]
+__all__ = ["GRIDS", "LEVELS", "amplitudes", "grid"]
 
 GRIDS = ("uniform", "log-snr", "karras")
 """How a sampler's steps may be spaced."""
+LEVELS = (80.0, 0.002)
+"""The largest and the smallest noise level: of images, whose large forms outlast much noise."""
 
 
 def grid(
@@ -40,8 +42,8 @@ def grid(
     steps: int,
     kind: str = "uniform",
     *,
-    most: float = 80.0,
-    least: float = 0.002,
+    most: float = LEVELS[0],
+    least: float = LEVELS[1],
     rho: float = 7.0,
 ) -> Float[Tensor, " n"]:
     """Return falling times t_0 > … > t_steps = 0, float64.
