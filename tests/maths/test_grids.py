@@ -9,6 +9,7 @@ import torch
 
 from trilemma.maths.grids import GRIDS, amplitudes, grid
 from trilemma.maths.schedules import SCHEDULES, Cosine, Linear, Rectified
+from trilemma.maths.times import log_normal
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 50])
@@ -53,7 +54,19 @@ def test_the_levels_of_karras():
     assert found.tolist() == pytest.approx(wanted, rel=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["log-snr", "karras"])
+def test_log_normal_steps_are_as_dense_as_training_times():
+    """As many levels as training draws lie below each level, between the ends."""
+    schedule = Rectified()
+    found = levels(schedule, grid(schedule, 1001, "log-normal", most=5, least=0.01))
+    t = log_normal(torch.randn(200_000, generator=torch.Generator().manual_seed(0)), schedule)
+    drawn = levels(schedule, torch.cat([t.double(), t.new_zeros(1)]))
+    drawn = drawn[(drawn > 0.01) & (drawn < 5)]
+    for level in (0.05, 0.2, 0.3, 1.0, 2.0):
+        share = float((drawn < level).double().mean())
+        assert float((found < level).double().mean()) == pytest.approx(share, abs=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["log-snr", "karras", "log-normal"])
 def test_ends_can_be_moved_but_not_out_of_the_schedule(kind):
     schedule = Linear()
     found = levels(schedule, grid(schedule, 5, kind, most=3, least=0.1))

@@ -4,10 +4,12 @@ Steps even in t are even in nothing that matters. A step's error depends on how 
 level s = sigma / alpha falls in it, so the better grids are laid out in s, from the largest level
 s_0 to the smallest s_{n-1}, and end with a leap to s = 0, where the state is the clean estimate:
 
-    uniform    t_i = 1 - i / n
-    log-snr    ln s_i evenly spaced; ln SNR = -2 ln s
-    karras     s_i^(1/rho) evenly spaced: rho -> infinity is log-snr, rho = 7 spends more of the
-               steps on small noise than on large
+    uniform      t_i = 1 - i / n
+    log-snr      ln s_i evenly spaced; ln SNR = -2 ln s
+    karras       s_i^(1/rho) evenly spaced: rho -> infinity is log-snr, rho = 7 spends more of the
+                 steps on small noise than on large
+    log-normal   Phi((ln s_i + 1.2) / 1.2) evenly spaced: as dense as the training times of that
+                 name (`maths.times`), most of the steps where most is decided
 
 A model trained on a chain of T steps has seen no noise below that of its first step, so that no
 grid goes there; nor does one begin above `most`, where nothing is left to be seen of the data.
@@ -21,17 +23,20 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.distributions import Normal
 
 from trilemma.maths.schedules import Schedule, Tabulated
+from trilemma.maths.times import DEVIATION, MEAN
 
 __all__ = ["GRIDS", "LEVELS", "amplitudes", "grid"]
 
-GRIDS = ("uniform", "log-snr", "karras")
+GRIDS = ("uniform", "log-snr", "karras", "log-normal")
 """How a sampler's steps may be spaced."""
 LEVELS = (80.0, 0.002)
 """The largest and the smallest noise level: of images, whose large forms outlast much noise."""
@@ -53,7 +58,7 @@ def grid(
     Arguments:
         schedule: Where noise levels s = sigma / alpha are looked up.
         steps: How many steps, 1 or more.
-        kind: 'uniform', 'log-snr' or 'karras'.
+        kind: One of `GRIDS`.
         most: Largest noise level, if the schedule has a larger one; not for 'uniform'.
         least: Smallest noise level before 0, if the schedule has a smaller one.
         rho: Exponent of 'karras'.
@@ -84,10 +89,20 @@ def _even_in_noise(
     ends = (sigma / alpha).clamp(least, most)
     if not ends[0] > ends[1]:
         raise ValueError(f"noise from {most:g} down to {least:g} was asked for; it has to fall.")
-    ends = ends.log() if kind == "log-snr" else ends ** (1 / rho)
-    even = torch.lerp(ends[0], ends[1], torch.linspace(0, 1, steps, dtype=torch.float64))
-    log_level = even if kind == "log-snr" else rho * even.log()
-    return torch.cat([schedule.time_of(-2 * log_level), even.new_zeros(1)])
+    laid, back = _scale(kind, rho)
+    first, last = laid(ends.log())
+    even = torch.lerp(first, last, torch.linspace(0, 1, steps, dtype=torch.float64))
+    return torch.cat([schedule.time_of(-2 * back(even)), even.new_zeros(1)])
+
+
+def _scale(kind: str, rho: float) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """Return what of ln s is evenly spaced, and ln s of it."""
+    if kind == "log-normal":
+        normal = Normal(MEAN, DEVIATION)
+        return normal.cdf, normal.icdf
+    if kind == "karras":
+        return (lambda log_level: (log_level / rho).exp()), (lambda even: rho * even.log())
+    return (lambda log_level: log_level), (lambda even: even)
 
 
 def amplitudes(schedule: Schedule, times: Tensor) -> tuple[list[float], list[float], list[float]]:

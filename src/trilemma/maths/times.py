@@ -28,10 +28,21 @@ from torch import Tensor
 
 from trilemma.maths.schedules import Schedule
 
-__all__ = ["TIMES", "falls", "importance", "log_normal", "on_chain", "uniform"]
+__all__ = [
+    "DEVIATION",
+    "MEAN",
+    "TIMES",
+    "falls",
+    "importance",
+    "log_normal",
+    "on_chain",
+    "uniform",
+]
 
 TIMES = ("uniform", "log-normal", "importance")
 """How training times are drawn."""
+MEAN, DEVIATION = -1.2, 1.2
+"""Of the logarithm of the noise level, as EDM has them."""
 
 EVEN = 0.02
 """Share of importance-sampled continuous times that is even in t, so that no weight explodes."""
@@ -62,8 +73,8 @@ def log_normal(
     schedule: Schedule,
     chain: int = 0,
     *,
-    mean: float = -1.2,
-    deviation: float = 1.2,
+    mean: float = MEAN,
+    deviation: float = DEVIATION,
 ) -> Float[Tensor, " B"]:
     """Return times at which ln(sigma / alpha) = mean + deviation z, as near as the schedule goes.
 

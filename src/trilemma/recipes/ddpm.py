@@ -80,7 +80,7 @@ class Ddpm(Recipe):
     """The way from noise to data."""
     sample_steps: int = 10
     """Steps of that way; heun evaluates the network twice in each."""
-    grid: Literal["auto", "uniform", "log-snr", "karras"] = "auto"
+    grid: Literal["auto", "uniform", "log-snr", "karras", "log-normal"] = "auto"
     """How these steps are spaced; auto: as is usual for the sampler."""
     eta: float = 0.0
     """Noise put back on the way: in ddim 0 none, 1 as much as ancestral; in euler, heun: churn."""

@@ -45,8 +45,8 @@ WEIGHED = 100.0
 settled at noise of a tenth of the spread."""
 BETWEEN = 5.0, 0.01
 """Noise levels of a sample's way: beyond 5 times the spread of positions nothing is seen of a
-cloud, and at a hundredth nothing is left open. What is bound to what is settled between 0.2 and 1,
-where a way that begins at 80 makes one step of seven."""
+cloud, and at a hundredth nothing is left open. What is bound to what is settled between 0.2 and 1:
+the log-normal grid makes half of its steps there, and one that is even from 80 on one of seven."""
 DENOISER = EgnnForm(width=192, layers=6, pairs=32, basis=16, is_normed=True)
 CODER = EgnnForm(width=64, layers=4, pairs=32, basis=16, is_normed=True)
 """The equivariant networks, and those of the autoencoder."""
@@ -143,7 +143,7 @@ class GeometricLatentDiffusing(Recipe):
             label_dropout=self.label_dropout if domain.properties else 0.0,
             sampler=SAMPLERS[name](),
             steps=self.sample_steps or (50 if is_flow else CHAIN),
-            grid="karras" if is_flow and name == "ancestral" else "auto",
+            grid="log-normal" if is_flow and name == "ancestral" else "auto",
             between=BETWEEN,
             guidance=self.guidance,
             prompts=Prompts(SIZES, points=domain.shape[0], properties=len(domain.properties)),
