@@ -268,6 +268,7 @@ def test_a_judge_of_graphs(data, against):
         "active_units",
         "bits_per_dim",
         "improvement_gain",
+        "gain_over_greedy",
     }
 
 

@@ -80,10 +80,14 @@ class Bare(Memo):
         self.data = data
 
 
-def found(data, check=None, model=None):
+def context(data, check=None, model=None):
     model = model or Joins()
-    about = Context(samples=data.test.x, reference=Bare(data), seed=0, model=model, check=check)
-    with watched(model, check):
+    return Context(samples=data.test.x, reference=Bare(data), seed=0, model=model, check=check)
+
+
+def found(data, check=None, model=None):
+    about = context(data, check, model)
+    with watched(about.model, check):
         return module.improvement(about)
 
 
@@ -94,6 +98,30 @@ def test_parts_change_no_number(data, monkeypatch):
     assert whole.baselines["greedy"] > max(
         whole.baselines[name] for name in ("random", "lowest degree product")
     )
+
+
+class Greedily(Joins):
+    """Does what greedy does."""
+
+    def improve(self, x, *, noise=None):
+        seed = module.mix(0, "seen")
+        added = torch.full((len(x),), ADDED)
+        return module.greedy(x, added, lambda y: self.worth(y, seed=seed), 0)[0]
+
+
+def test_pairs_tell_what_means_do_not(data):
+    about = context(data, model=Greedily())
+    score, more = module.improvement(about), module.over_greedy(about)
+    assert score.high > score.value > score.low
+    assert (more.value, more.low, more.high) == (0, 0, 0)
+    less = module.over_greedy(context(data))
+    assert less.value == pytest.approx(
+        found(data).value - found(data).baselines["greedy"], abs=1e-12
+    )
+    assert less.baselines["random"] == pytest.approx(
+        found(data).baselines["random"] - found(data).baselines["greedy"], abs=1e-12
+    )
+    assert set(less.baselines) == {"random", "lowest degree product"}
 
 
 def test_greedy_is_the_best_of_all_pairs_each_time(data):

@@ -1,7 +1,7 @@
 """Many devices: everything that a process knows of the others.
 
-`torchrun --nproc-per-node 2 -m trilemma train …` starts the processes. Each computes its rows of
-the same global batch, and torch's `DistributedDataParallel` averages the gradients: losses are
+`torchrun --nproc-per-node 2 -m -- trilemma train …` starts the processes. Each computes its rows
+of the same global batch, and torch's `DistributedDataParallel` averages the gradients: losses are
 means over examples, so the mean over equal shards is the loss of the whole.
 
 One `DistributedDataParallel` stands around each *objective*: a module whose parameters are
