@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks import claimed
 from benchmarks.markdown import as_table
-from benchmarks.paired import Side, trial
+from benchmarks.paired import Side, on_the_way, trial
 from benchmarks.record import Section
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput, nearest
@@ -43,6 +43,8 @@ SMALLEST = {"claim": "augmentation", "minutes": 0.02, "seeds": 1, "samples": 200
 """Options with which all of it runs once, soon."""
 SEEDS = 2
 """From so many on their interval says anything of another training."""
+SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
+"""Of the training, at which a number is told that was measured on the way."""
 ALWAYS = "discrepancy"
 """A metric that stands beside those that decide."""
 
@@ -79,6 +81,7 @@ class Claim:
         samples: Measured of each.
         measuring: Further options of `trilemma evaluate`.
         beside: Metrics that stand beside those that decide.
+        watched: What is measured on the way, with pictures; 'fd' of 256 samples.
     """
 
     says: str
@@ -89,6 +92,7 @@ class Claim:
     samples: int = 2000
     measuring: tuple[str, ...] = ()
     beside: tuple[str, ...] = ("coverage", "precision")
+    watched: tuple[str, ...] = ()
 
 
 def known() -> dict[str, Claim]:
@@ -119,6 +123,7 @@ def main(options: Any) -> list[Section]:
             seeds=options.seeds,
             samples=samples,
             measuring=claim.measuring,
+            watched="fd" in claim.watched,
         )
         outcomes += [[data, *outcome(wanted, rows)] for wanted in claim.wanted]
         title = f"{data}, {minutes:g} minutes, {samples} samples"
@@ -126,6 +131,10 @@ def main(options: Any) -> list[Section]:
             [*(wanted.metric for wanted in claim.wanted), ALWAYS, *claim.beside]
         )
         sections.append(_measured(title, list(metrics), rows))
+        folder = Path(options.out) / f"{options.claim}-{data}"
+        sections += [
+            _way(folder, claim, data, minutes, options.seeds, what) for what in claim.watched
+        ]
     heads = ["data", "side", "wanted", "value", "against", "ratio", "reached"]
     return [Section(claim.says, heads, outcomes), *sections]
 
@@ -201,6 +210,17 @@ def _measured(title: str, metrics: list[str], rows: list[Row]) -> Section:
     ]
     floor = ["floor", *(_floor(rows[0].score(name)) for name in metrics), "", ""]
     return Section(title, ["side", *metrics, "updates", "seeds"], [*cells, floor])
+
+
+def _way(folder: Path, claim: Claim, data: str, minutes: float, seeds: int, what: str) -> Section:
+    """Say how a number went over the training, in the mean over seeds."""
+    rows = []
+    for side in claim.sides:
+        if not side.of:
+            course = on_the_way(folder, side, seeds, what, SHARES)
+            rows.append([side.name, *("-" if v is None else f"{v:.3g}" for v in course)])
+    heads = [f"{share * minutes:.3g} min" for share in SHARES]
+    return Section(f"{data}: {what} on the way, mean over seeds", ["side", *heads], rows)
 
 
 def _floor(score: Score | None) -> str:

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.child import alone
 from trilemma.comparison.groups import groups
@@ -26,8 +27,9 @@ from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput, Interrupted
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.terminal import say
+from trilemma.training.run import Run
 
-__all__ = ["Side", "trial"]
+__all__ = ["Side", "on_the_way", "trial"]
 
 DEVICE = ("--device", "cpu")
 
@@ -58,6 +60,7 @@ def trial(
     seeds: int,
     samples: int,
     measuring: Sequence[str] = (),
+    watched: bool = False,
     cores: Sequence[int] | None = None,
 ) -> list[Row]:
     """Train and measure the sides, each with every seed.
@@ -70,6 +73,7 @@ def trial(
         seeds: 0 … seeds - 1.
         samples: Measured of each.
         measuring: Further options of `trilemma evaluate`.
+        watched: Whether the Fréchet distance is measured on the way, beside the minutes.
         cores: On which they are trained; all that this process may use.
 
     Returns:
@@ -86,7 +90,8 @@ def trial(
         for at_once in _parts([*trained[first:], *trained[:first]], len(cores)):
             say(f"{folder.name}, seed {seed}: {', '.join(side.name for side in at_once)}")
             asked = [
-                _training(_run(folder, side, seed), side, data, minutes, seed) for side in at_once
+                _training(_run(folder, side, seed), side, data, minutes, seed, watched)
+                for side in at_once
             ]
             _together([one for one in asked if one is not None], cores)
     drawn = [
@@ -119,16 +124,48 @@ def _run(folder: Path, side: Side, seed: int) -> Path:
 
 
 def _training(
-    run: Path, side: Side, data: str, minutes: float, seed: int
+    run: Path, side: Side, data: str, minutes: float, seed: int, watched: bool
 ) -> tuple[Path, tuple[str, ...]] | None:
     """Return the command that trains a run to its end; None where it is there."""
     if not (run / "latest").exists():
         asked = ("--data", data, "--minutes", f"{minutes:g}", "--seed", str(seed))
-        return run, ("train", *side.words, *asked, "--run", str(run), *DEVICE)
+        watch = ("--watch",) if watched else ()
+        return run, ("train", *side.words, *asked, "--run", str(run), *watch, *DEVICE)
     events = (run / "events.jsonl").read_text().splitlines()
     if any(json.loads(line)["kind"] == "done" for line in events):
         return None
     return run, ("resume", str(run), *DEVICE)
+
+
+def on_the_way(
+    folder: Path, side: Side, seeds: int, what: str, shares: Sequence[float]
+) -> list[float | None]:
+    """Return the mean over seeds of what was measured with pictures, by shares of the training.
+
+    Of each run the last picture of that share or before counts; None where one has none yet.
+
+    Arguments:
+        folder: Of the trial.
+        side: Whose runs.
+        seeds: How many.
+        what: A number of the events of pictures, such as 'fd' or 'overfitting'.
+        shares: Of the updates, above 0 and up to 1.
+    """
+    courses = []
+    for seed in range(seeds):
+        events = Run(_run(folder, side, seed), {}, {}).events()
+        total = max((event.step for event in events), default=0)
+        shown = [(e.step, e.number(what)) for e in events if e.kind == "preview"]
+        known = [(step, value) for step, value in shown if value is not None]
+        courses.append([_last(known, share * total) for share in shares])
+    return [
+        None if None in values else fmean(v for v in values if v is not None)
+        for values in zip(*courses, strict=True)
+    ]
+
+
+def _last(known: Sequence[tuple[int, float]], step: float) -> float | None:
+    return next((value for at, value in reversed(known) if at <= step), None)
 
 
 def _drawing(

@@ -11,4 +11,5 @@ CLAIM = Claim(
         Side("augmented", ("gan", "--augment", "colour+translation+cutout")),
     ),
     wanted=(Wanted("augmented", "fd", "plain"),),
+    watched=("fd", "overfitting"),
 )

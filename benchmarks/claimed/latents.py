@@ -16,5 +16,6 @@ CLAIM = Claim(
         Wanted("latents", "sample_seconds_each", "pixels", 0.25),
     ),
     minutes=30,
+    watched=("fd",),
     samples=500,
 )

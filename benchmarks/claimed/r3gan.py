@@ -8,4 +8,5 @@ CLAIM = Claim(
     data=("fashion-mnist",),
     sides=(Side("dcgan", ("gan", "--network", "dcgan", "--ema", "0")), Side("r3gan", ("r3gan",))),
     wanted=(Wanted("r3gan", "fd", "dcgan", 0.5),),
+    watched=("fd", "overfitting"),
 )

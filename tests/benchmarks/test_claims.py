@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import replace
 
@@ -167,6 +168,21 @@ def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_p
     assert asked == [[], [("other-1", "resume", 4)]]  # it was cut off; what is measured stays
     with pytest.raises(BadInput, match="another trial"):
         trial(tmp_path / "t", SIDES, **(GIVEN | {"minutes": 2}))
+
+
+def test_what_was_measured_on_the_way_is_told_by_shares(tmp_path):
+    for seed, values in enumerate(([8, 6, 4], [10, 8, 2])):
+        run = tmp_path / f"one-{seed}"
+        run.mkdir()
+        lines = [{"kind": "preview", "step": 0}, {"kind": "preview", "step": 5, "fd": math.nan}]
+        lines += [
+            {"kind": "preview", "step": step, "fd": value}
+            for step, value in zip((10, 50, 100), values, strict=True)
+        ]
+        lines += [{"kind": "done", "step": 100}]
+        (run / "events.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+    course = paired.on_the_way(tmp_path, SIDES[0], 2, "fd", (0.05, 0.125, 0.5, 0.75, 1.0))
+    assert course == [None, 9, 7, 7, 3]
 
 
 def test_a_side_may_draw_otherwise_from_the_runs_of_another(tmp_path, asked):
