@@ -45,8 +45,6 @@ SEEDS = 2
 """From so many on their interval says anything of another training."""
 SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 """Of the training, at which a number is told that was measured on the way."""
-ALWAYS = "discrepancy"
-"""A metric that stands beside those that decide."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,14 @@ class Wanted:
             of the value itself.
         limit: How many times what `against` has it is to be at most, or at least; 1: better,
             beyond the intervals.
+        beyond: Whether the whole interval has to lie beyond a limit of the value itself.
     """
 
     side: str
     metric: str
     against: str = ""
     limit: float = 1.0
+    beyond: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,7 @@ class Claim:
         minutes: Of training of each side.
         samples: Measured of each.
         measuring: Further options of `trilemma evaluate`.
+        judged_by: A module of benchmarks that measures instead, by its `judged`.
         beside: Metrics that stand beside those that decide.
         watched: What is measured on the way, with pictures; 'fd' of 256 samples.
     """
@@ -91,7 +92,8 @@ class Claim:
     minutes: float = 10
     samples: int = 2000
     measuring: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ("coverage", "precision")
+    judged_by: str = ""
+    beside: tuple[str, ...] = ("discrepancy", "coverage", "precision")
     watched: tuple[str, ...] = ()
 
 
@@ -123,13 +125,12 @@ def main(options: Any) -> list[Section]:
             seeds=options.seeds,
             samples=samples,
             measuring=claim.measuring,
+            judged_by=claim.judged_by,
             watched="fd" in claim.watched,
         )
         outcomes += [[data, *outcome(wanted, rows)] for wanted in claim.wanted]
         title = f"{data}, {minutes:g} minutes, {samples} samples"
-        metrics = dict.fromkeys(
-            [*(wanted.metric for wanted in claim.wanted), ALWAYS, *claim.beside]
-        )
+        metrics = dict.fromkeys([*(wanted.metric for wanted in claim.wanted), *claim.beside])
         sections.append(_measured(title, list(metrics), rows))
         folder = Path(options.out) / f"{options.claim}-{data}"
         sections += [
@@ -146,8 +147,10 @@ def outcome(wanted: Wanted, rows: list[Row]) -> tuple[str, ...]:
     is_lower = ours.better == "lower"
     word = "at most" if is_lower else "at least"
     if not wanted.against:
-        is_reached = ours.value <= wanted.limit if is_lower else ours.value >= wanted.limit
-        asked = f"{wanted.metric} {word} {wanted.limit:g}"
+        low, high = (ours.low, ours.high) if wanted.beyond else (ours.value, ours.value)
+        is_reached = high <= wanted.limit if is_lower else low >= wanted.limit
+        interval = ", with its interval" if wanted.beyond else ""
+        asked = f"{wanted.metric} {word} {wanted.limit:g}{interval}"
         return wanted.side, asked, _shown(ours), "", "", _yes(is_reached)
     if wanted.against in by_name:
         other = _value(by_name[wanted.against], wanted.metric)

@@ -31,7 +31,7 @@ from trilemma.training.run import Run
 
 __all__ = ["Side", "on_the_way", "trial"]
 
-DEVICE = ("--device", "cpu")
+TRILEMMA, DEVICE = ("trilemma",), ("--device", "cpu")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def trial(
     seeds: int,
     samples: int,
     measuring: Sequence[str] = (),
+    judged_by: str = "",
     watched: bool = False,
     cores: Sequence[int] | None = None,
 ) -> list[Row]:
@@ -73,6 +74,8 @@ def trial(
         seeds: 0 … seeds - 1.
         samples: Measured of each.
         measuring: Further options of `trilemma evaluate`.
+        judged_by: A module of benchmarks whose `judged(run, samples)` gives an evaluation, where
+            `trilemma evaluate` does not measure what is asked; none: it does.
         watched: Whether the Fréchet distance is measured on the way, beside the minutes.
         cores: On which they are trained; all that this process may use.
 
@@ -105,7 +108,15 @@ def trial(
     for at_once in _parts(unmeasured, len(cores)):
         say(f"measuring {', '.join(run.name for _, run in at_once)}")
         _together(
-            [(run, _measuring(side, run, data, samples, measuring)) for side, run in at_once],
+            [
+                (
+                    run,
+                    _judging(judged_by, run, samples)
+                    if judged_by
+                    else _measuring(side, run, data, samples, measuring),
+                )
+                for side, run in at_once
+            ],
             cores,
             kept=True,
         )
@@ -130,11 +141,11 @@ def _training(
     if not (run / "latest").exists():
         asked = ("--data", data, "--minutes", f"{minutes:g}", "--seed", str(seed))
         watch = ("--watch",) if watched else ()
-        return run, ("train", *side.words, *asked, "--run", str(run), *watch, *DEVICE)
+        return run, (*TRILEMMA, "train", *side.words, *asked, "--run", str(run), *watch, *DEVICE)
     events = (run / "events.jsonl").read_text().splitlines()
     if any(json.loads(line)["kind"] == "done" for line in events):
         return None
-    return run, ("resume", str(run), *DEVICE)
+    return run, (*TRILEMMA, "resume", str(run), *DEVICE)
 
 
 def on_the_way(
@@ -177,7 +188,7 @@ def _drawing(
         return None
     run = folder / f"{side.of}-{seed}"
     asked = ("-n", str(samples), *side.drawing, "--yes", "--out", str(_samples(target)))
-    return target, ("sample", str(run), *asked, *DEVICE)
+    return target, (*TRILEMMA, "sample", str(run), *asked, *DEVICE)
 
 
 def _measuring(
@@ -185,7 +196,12 @@ def _measuring(
 ) -> tuple[str, ...]:
     """Return the command that measures a run, or what was drawn of one."""
     what = ("evaluate", str(_samples(run)), "--data", data) if side.of else ("evaluate", str(run))
-    return (*what, "--samples", str(samples), *measuring, "--json", *DEVICE)
+    return (*TRILEMMA, *what, "--samples", str(samples), *measuring, "--json", *DEVICE)
+
+
+def _judging(module: str, run: Path, samples: int) -> tuple[str, ...]:
+    """Return the command by which a module of benchmarks measures a run."""
+    return ("benchmarks.child", module, "judged", json.dumps([str(run), samples]))
 
 
 def _samples(target: Path) -> Path:
@@ -199,7 +215,7 @@ def _found(run: Path) -> Path:
 def _together(
     commands: Sequence[tuple[Path, tuple[str, ...]]], cores: Sequence[int], *, kept: bool = False
 ) -> None:
-    """Run commands of `trilemma` at the same time, each alone on a core, and wait for all.
+    """Run modules of Python at the same time, each alone on a core, and wait for all.
 
     What a command says is kept beside its run; with `kept`, what it answers in a file.
 
@@ -209,7 +225,7 @@ def _together(
     """
     processes = []
     for (run, words), core in zip(commands, cores, strict=False):
-        command = [sys.executable, "-m", "trilemma", *words]
+        command = [sys.executable, "-m", *words]
         with _log(run).open("a") as log, (_found(run) if kept else _log(run)).open("a") as answer:
             if kept:
                 answer.truncate(0)
@@ -223,7 +239,7 @@ def _together(
     for (run, words), status in zip(commands, statuses, strict=False):
         if status:
             last = _log(run).read_text().strip().splitlines()[-1]
-            raise BadInput(f"'trilemma {' '.join(words)}' ended with {status}: {last}")
+            raise BadInput(f"'{' '.join(words)}' ended with {status}: {last}")
 
 
 def _log(run: Path) -> Path:

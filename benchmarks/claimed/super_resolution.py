@@ -17,5 +17,5 @@ CLAIM = Claim(
     ),
     minutes=20,
     samples=1000,
-    beside=("psnr", "ssim"),
+    beside=("psnr", "ssim", "precision"),
 )

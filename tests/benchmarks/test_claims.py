@@ -20,7 +20,7 @@ from trilemma.metrics.score import Score
 from trilemma.recipes.catalog import named
 from trilemma.recipes.fields import parse
 
-BASELINES = ("bicubic",)
+BASELINES = ("bicubic", "lowest degree product", "random")
 """What no side is, and a metric names."""
 SIDES = (Side("one", ("vae", "--width", "16")), Side("other", ("vae", "--width", "24")))
 
@@ -130,17 +130,17 @@ def asked(monkeypatch):
     def together(commands, cores, **_):
         kept.append(
             [
-                (run.name, words[0], core)
+                (run.name, words[1], core)
                 for (run, words), core in zip(commands, cores, strict=False)
             ]
         )
         for run, words in commands:
             run.mkdir(exist_ok=True)
-            kind = "done" if words[0] != "train" or run.name != "other-1" else "step"
-            if words[0] == "evaluate":
+            kind = "done" if words[1] != "train" or run.name != "other-1" else "step"
+            if words[1] in ("evaluate", "claimed.judge"):
                 found = replace(evaluation("vae", {}), n=50)
                 run.with_name(f"{run.name}.json").write_text(json.dumps(found.to_json()))
-            elif words[0] == "sample":
+            elif words[1] == "sample":
                 run.with_name(f"{run.name}.npz").touch()
             else:
                 (run / "latest").write_text("0")
@@ -168,6 +168,18 @@ def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_p
     assert asked == [[], [("other-1", "resume", 4)]]  # it was cut off; what is measured stays
     with pytest.raises(BadInput, match="another trial"):
         trial(tmp_path / "t", SIDES, **(GIVEN | {"minutes": 2}))
+
+
+def test_a_module_may_measure_instead(tmp_path, asked):
+    trial(tmp_path / "t", SIDES[:1], **GIVEN, judged_by="claimed.judge")
+    assert asked[-1] == [("one-0", "claimed.judge", 4), ("one-1", "claimed.judge", 7)]
+
+
+def test_an_interval_may_have_to_lie_beyond_a_limit():
+    rows = [row("one", 0.1, 0.2, "higher")]
+    assert outcome(Wanted("one", "fd", limit=0), rows)[-1] == "yes"
+    assert outcome(Wanted("one", "fd", limit=0, beyond=True), rows)[-1] == "no"
+    assert outcome(Wanted("one", "fd", limit=-0.1, beyond=True), rows)[-1] == "yes"
 
 
 def test_what_was_measured_on_the_way_is_told_by_shares(tmp_path):

@@ -1,0 +1,54 @@
+"""A policy that has learnt looks further ahead than a rule that takes the best next edge."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.claims import Claim, Wanted
+from benchmarks.paired import Side
+from trilemma.data import sources
+from trilemma.metrics.evaluation import Evaluation
+from trilemma.metrics.judge import judge
+from trilemma.recipes.judging import training_of
+from trilemma.recipes.runs import load
+
+DATA, NODES = "barabasi-albert", 20
+CLAIM = Claim(
+    says="a policy makes networks of twice the size, which it has not seen, more robust than a "
+    "greedy rule does (§9)",
+    data=(DATA,),
+    sides=(Side("policy", ("graphrl", "--size", str(NODES), "--task", "robust")),),
+    wanted=(
+        Wanted("policy", "gain_over_greedy", limit=0, beyond=True),
+        Wanted("policy", "improvement_gain", "lowest degree product"),
+        Wanted("policy", "improvement_gain", "random"),
+    ),
+    minutes=20,
+    samples=64,
+    judged_by="claimed.robust_networks",
+    beside=(),
+)
+
+
+def judged(run: str, samples: int) -> dict[str, Any]:
+    """Let a trained policy improve networks of twice the size of those that it has seen."""
+    loaded = load(Path(run), warn=print)
+    data = sources.load(DATA, size=2 * NODES)
+    found = judge(
+        loaded.model,
+        data,
+        n=samples,
+        seed=0,
+        only={"improvement_gain", "gain_over_greedy"},
+    )
+    return Evaluation(
+        recipe=loaded.recipe.name,
+        family=loaded.recipe.family,
+        data=data.name,
+        n=samples,
+        seed=0,
+        step=loaded.step,
+        training=training_of(loaded, data),
+        metrics=found.metrics,
+        skipped=found.skipped,
+        cost=found.cost,
+    ).to_json()
