@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -70,7 +68,7 @@ def test_consistency_is_what_was_asked_for():
     x = images()
     for consistent, worst in ((True, 1.0), (False, 20.0)):
         regression = model(1.0, consistent=consistent)
-        regression.pairing.spread_weights[0] = 2 * math.log(0.1)
+        regression.pairing.spread.fill_(0.1)
         small = regression.shrink(x)
         gap = (reduced(regression.restore(small).float(), 4) - small.float()).abs().mean()
         assert (gap < worst) == consistent or not consistent

@@ -65,14 +65,6 @@ def test_another_spread_and_another_rest_are_seen(monkeypatch):
     assert broken(laws.rests, "E r^2")
 
 
-def test_a_spread_that_is_the_same_everywhere_is_seen(monkeypatch):
-    def fitted(log_energy, rest, step):
-        return torch.stack([rest.square().mean().log(), torch.zeros(())])
-
-    monkeypatch.setattr(restoration, "fitted", fitted)
-    assert broken(laws.rests, "no slope")
-
-
 def test_estimates_that_do_not_agree_are_seen(monkeypatch):
     monkeypatch.setattr(restoration, "agreed", lambda x, y, factor: x)
     assert broken(laws.rests, "agree")

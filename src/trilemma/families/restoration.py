@@ -2,17 +2,13 @@ r"""Super-resolution: draw a large image x that goes with a small one y (SR3).
 
     y = A x, rounded                     the small image, `maths.resize`
     u = bicubic enlargement of y         what everybody can guess
-    r = (x - u) / s(u)                   the rest, in units of what is usual where u varies so much
+    r = (x - u) / s                      the rest, s its root mean square over training images
     r_t = alpha_t r + sigma_t eps        what is diffused; the network is told r_t, u and ln SNR_t
 
 So SR3 is `Diffusion` with a network that reads the small image, of the rest instead of the image:
 the rest has mean 0 and spread 1 by construction, so that no step is spent on finding again what y
-says already, and an untrained network gives the bicubic image and no tint of its own.
-
-The spread s is one of each pixel (`maths.local_spread`), for y says where it knows little: with
-one for all, the rest of a sky is a thirtieth of the noise in which it is first seen, and what a
-network misses of that noise stays and is seen as grain, the more the more steps are made. As u is
-known, diffusing r is diffusing x by a noise that is large where x is open.
+says already, and an untrained network gives the bicubic image and no tint of its own. As u is
+known, diffusing r or x is the same process on another clock.
 
 With `consistent`, each clean estimate is brought into agreement with y before the sampler uses it,
 
@@ -41,12 +37,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition, Examples
-from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
-from trilemma.maths.local_spread import fitted, local_energy, local_spread
 from trilemma.maths.predictions import Prediction
 from trilemma.maths.resize import agreed, enlarged, reduced
 from trilemma.maths.samplers import Sampler
@@ -69,13 +64,13 @@ class Pairing(nn.Module):
     [[[16, 16], [16, 16]]]
     """
 
-    spread_weights: Tensor
+    spread: Tensor
 
     def __init__(self, domain: Domain, scale: int, *, consistent: bool = True) -> None:
         super().__init__()
         _refuse(domain, scale)
         self.domain, self.scale, self.consistent = domain, scale, consistent
-        self.register_buffer("spread_weights", torch.zeros(2))
+        self.register_buffer("spread", torch.ones(()))
 
     @property
     def small_shape(self) -> tuple[int, int, int]:
@@ -103,44 +98,28 @@ class Pairing(nn.Module):
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
-        """Measure how s follows from u, on training images in data units."""
-        up = self._up(self.shrink(x))
-        rest = self.domain.values.scale(x) - up
-        self.spread_weights.copy_(fitted(self._energy(up), rest, self._step))
-
-    def spread(self, up: Float[Tensor, "B C H W"]) -> Float[Tensor, "B 1 H W"]:
-        """Return s of the pixels of enlargements, scaled."""
-        return local_spread(self._energy(up), self.spread_weights)
-
-    def _energy(self, up: Tensor) -> Tensor:
-        return local_energy(up, 2 * self.scale + 1, self._step)
-
-    @property
-    def _step(self) -> float:
-        """Return the step between levels, scaled."""
-        values = self.domain.values
-        return 2 / (values.count - 1) if isinstance(values, Levels) else 0.0
+        """Measure s, the root mean square of x - u, on training images in data units."""
+        large, small = self.domain.values.scale(x), self.shrink(x)
+        rest = large - self._up(small)
+        self.spread.copy_(rest.square().mean().sqrt().clamp_min(1e-3))
 
     def rest(self, x: Tensor, small: Tensor) -> Float[Tensor, "B C H W"]:
         """Return r = (x - u) / s of large images in data units."""
-        up = self._up(small)
-        return (self.domain.values.scale(x) - up) / self.spread(up)
+        return (self.domain.values.scale(x) - self._up(small)) / self.spread
 
     def whole(self, rest: Float[Tensor, "B C H W"], small: Tensor) -> Tensor:
         """Return the image u + s r in data units."""
-        up = self._up(small)
-        return self.domain.values.unscale(up + self.spread(up) * rest)
+        return self.domain.values.unscale(self._up(small) + self.spread * rest)
 
     def believable(
         self, rest: Float[Tensor, "B C H W"], small: Tensor
     ) -> Float[Tensor, "B C H W"]:
         """Return an estimate of r within the range of levels and, if wanted, agreeing with y."""
         up = self._up(small)
-        spread = self.spread(up)
-        x = (up + spread * rest).clamp(-1, 1)
+        x = (up + self.spread * rest).clamp(-1, 1)
         if self.consistent:
             x = agreed(x, self.domain.values.scale(small), self.scale)
-        return (x - up) / spread
+        return (x - up) / self.spread
 
     def _up(self, small: Tensor) -> Tensor:
         return enlarged(self.domain.values.scale(small), self.scale)

@@ -98,7 +98,7 @@ class Sr3(Recipe):
         mirror = self.mirror and not data.domain.classes
 
         def prepare() -> None:
-            some = _some(data.train.x, LOOKED_AT, seed).to(pairing.spread_weights.device)
+            some = _some(data.train.x, LOOKED_AT, seed).to(pairing.spread.device)
             pairing.fit(some)
             assert isinstance(prompts, Prompts)
             prompts.fill(Condition(image=pairing.shrink(some[:KEPT])))
