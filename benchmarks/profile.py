@@ -1,0 +1,313 @@
+"""Where the time of a training step and of sampling goes, for every recipe.
+
+Every stage of every recipe is trained for a few steps on the data of its kind, at its defaults,
+and samples are drawn. Of the time of each, by torch's profiler, the share of
+
+    matrices      products and convolutions: what a processor's matrix units do
+    arithmetic    all other arithmetic: activations, norms, sums
+    memory        copies, concatenations, gathers, fills: numbers that are only moved
+    noise         random numbers
+    optimiser     the update, the gradient's norm and clipping, the averaged weights
+    Python        what is left: Python, and torch's way to the kernels
+
+and beside them how much of the machine's best kernel it is: the operations of all matrix products
+and convolutions, forward and backward, as torch counts them, by the time without the profiler,
+over those of a product of two matrices of 2,048 numbers a side in the same precision. The
+profiler makes small operations slower, so that shares of small networks' kernels are somewhat too
+large.
+
+`python -m benchmarks.profile RESULT` prints the page of results.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.markdown import as_table
+from benchmarks.record import Section
+from trilemma.core.errors import BadInput
+from trilemma.core.model import Model, Stage
+from trilemma.core.sampling import draw
+from trilemma.data import sources
+from trilemma.data.dataset import DataSet
+from trilemma.recipes.catalog import CATALOG, named
+from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.runs import untrained
+from trilemma.training.precision import Precision, choose
+from trilemma.training.trainer import Settings, Trainer
+
+ABOUT = "where a step and a sample of every recipe spend their time"
+OPTIONS: dict[str, tuple[float | int | str, str]] = {
+    "recipes": ("", "recipes, with commas; empty takes all"),
+    "steps": (20, "steps of a stage, and as many before them that are not looked at"),
+    "samples": (16, "samples that are drawn together"),
+}
+SMALLEST = {"recipes": "vae", "steps": 2, "samples": 2}
+"""Options with which all of it runs once, soon."""
+
+DATA = {
+    "image": "fashion-mnist",
+    "points": "two-moons",
+    "molecule": "qm9-small",
+    "conformer": "qm9-small",
+    "graph": "community-small",
+}
+"""On what recipes are looked at; the first kind that a recipe takes decides."""
+SIDE, TRIALS = 2048, 5
+"""Of the matrices of the best kernel, and how often they are multiplied."""
+CPU = torch.device("cpu")
+GROUPS = ("matrices", "arithmetic", "memory", "noise", "optimiser")
+"""What an operation may be; Python is what is left."""
+KNOWN = {
+    "matrices": (
+        "mm",
+        "addmm",
+        "bmm",
+        "baddbmm",
+        "dot",
+        "mv",
+        "addmv",
+        "linear",
+        "convolution",
+        "rnn",
+        "lstm",
+        "gru",
+        "attention",
+        "mkldnn",
+    ),
+    "memory": (
+        "copy",
+        "clone",
+        "cat",
+        "stack",
+        "contiguous",
+        "pad",
+        "index",
+        "gather",
+        "scatter",
+        "slice",
+        "select",
+        "fill",
+        "zero",
+        "empty",
+        "unfold",
+        "im2col",
+        "col2im",
+        "narrow",
+        "embedding",
+        "repeat",
+        "roll",
+        "flip",
+        "sort",
+        "nonzero",
+        "masked",
+        "where",
+        "shuffle",
+    ),
+    "noise": (
+        "normal",
+        "uniform",
+        "rand",
+        "randn",
+        "randint",
+        "random",
+        "randperm",
+        "bernoulli",
+        "exponential",
+        "multinomial",
+        "dropout",
+    ),
+    "optimiser": ("adam", "adamw", "foreach", "lerp"),
+}
+"""Words within the names of operations by which they are told; all others are arithmetic."""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Where time went.
+
+    Arguments:
+        seconds: Of one repetition, without the profiler.
+        shares: Of the profiled time, by group; the rest is Python's.
+        operations: Of matrix products and convolutions in one repetition.
+    """
+
+    seconds: float
+    shares: dict[str, float]
+    operations: float
+
+
+def main(options: Any) -> list[Section]:
+    """Look at all stages and at sampling."""
+    recipes = [named(name) for name in filter(None, options.recipes.split(","))]
+    recipes = recipes or list(CATALOG.values())
+    if options.steps < 1 or options.samples < 1:
+        raise BadInput("--steps and --samples take 1 or more.")
+    best = {dtype: _best(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    training, sampling = [], []
+    for kind in recipes:
+        recipe = kind()
+        steps, drawn = _of(recipe, options, best)
+        training += steps
+        sampling.append(drawn)
+    peak = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in _named(best))
+    heads = ["recipe", "data", "stage", "precision", "ms", "examples/s", *GROUPS, "Python"]
+    heads += ["of the best kernel"]
+    title = f"a training step; the best kernel: {peak} thousand million operations a second"
+    drawn_heads = ["recipe", "data", "ms a sample", *GROUPS, "Python", "of the best kernel"]
+    return [
+        Section(title, heads, training),
+        Section(f"{options.samples} samples together", drawn_heads, sampling),
+    ]
+
+
+def _of(
+    recipe: Recipe, options: Any, best: dict[torch.dtype, float]
+) -> tuple[list[list[str]], list[str]]:
+    """Return the rows of a recipe's stages, and that of its sampling."""
+    data = _data(recipe)
+    model = untrained(recipe, data.domain, 0).train()
+    precision = choose("auto", CPU, wanted=recipe.bf16)
+    rows = []
+    for stage in recipe.stages(model, data, 0):
+        found = _stage(recipe, model, stage, precision, options.steps)
+        dtype = torch.bfloat16 if precision.dtype == "bf16" else torch.float32
+        rows.append(
+            [
+                recipe.name,
+                data.name,
+                stage.name,
+                precision.dtype,
+                f"{1e3 * found.seconds:.1f}",
+                f"{recipe.batch / found.seconds:,.0f}",
+                *_shares(found, best[dtype]),
+            ]
+        )
+    model.eval()
+
+    def sample() -> None:
+        draw(model, options.samples, seed=0)
+
+    found = _spent(sample, before=1, times=1)
+    each = f"{1e3 * found.seconds / options.samples:.2f}"
+    return rows, [recipe.name, data.name, each, *_shares(found, best[torch.float32])]
+
+
+def _data(recipe: Recipe) -> DataSet:
+    kind = next(kind for kind in recipe.kinds if kind in DATA)
+    return recipe.data_for(sources.load(DATA[kind]).viewed(recipe.kinds))
+
+
+def _stage(recipe: Recipe, model: Model, stage: Stage, precision: Precision, steps: int) -> Spent:
+    if stage.prepare is not None:
+        stage.prepare()
+    settings = Settings.of(recipe)
+    trainer = Trainer(model, stage, stage.stream(), settings, device=CPU, precision=precision)
+    return _spent(trainer.step, before=steps, times=steps)
+
+
+def _spent(work: Callable[[], object], *, before: int, times: int) -> Spent:
+    """Repeat work: without the profiler, with it, and once to count."""
+    for _ in range(before):
+        work()
+    seconds = []
+    for _ in range(times):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    with profile(activities=[ProfilerActivity.CPU]) as seen:
+        start = time.perf_counter()
+        for _ in range(times):
+            work()
+        whole = time.perf_counter() - start
+    groups = grouped((event.key, event.self_cpu_time_total) for event in seen.key_averages())
+    counter = FlopCounterMode(display=False)
+    with counter:
+        work()
+    shares = {name: groups[name] / 1e6 / whole for name in GROUPS}
+    return Spent(median(seconds), shares, float(counter.get_total_flops()))
+
+
+def grouped(events: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Return the time of operations by group.
+
+    Arguments:
+        events: Names of operations, and what each took itself. What is no operation, such as a
+            mark of the autograd engine, is Python's and torch's own.
+
+    >>> grouped([("aten::addmm", 3.0), ("aten::silu", 1.0), ("autograd::engine", 9.0)])
+    {'matrices': 3.0, 'arithmetic': 1.0, 'memory': 0.0, 'noise': 0.0, 'optimiser': 0.0}
+    """
+    found = dict.fromkeys(GROUPS, 0.0)
+    for name, took in events:
+        if name.startswith("aten::"):
+            found[group_of(name.removeprefix("aten::"))] += took
+    return found
+
+
+def group_of(operation: str) -> str:
+    """Return what an operation is.
+
+    >>> group_of("_foreach_norm"), group_of("convolution_backward"), group_of("normal_")
+    ('optimiser', 'matrices', 'noise')
+    """
+    words = set(operation.strip("_").split("_"))
+    for group in ("optimiser", "matrices", "noise", "memory"):
+        if any(known in words for known in KNOWN[group]):
+            return group
+    return "arithmetic"
+
+
+def _shares(found: Spent, best: float) -> list[str]:
+    python = max(0.0, 1 - sum(found.shares.values()))
+    shares = [*(found.shares[name] for name in GROUPS), python]
+    return [
+        *(f"{share:.0%}" for share in shares),
+        f"{found.operations / found.seconds / best:.1%}",
+    ]
+
+
+def _best(dtype: torch.dtype) -> float:
+    """Return the operations a second of a product of two large matrices."""
+    a, b = torch.randn(SIDE, SIDE).to(dtype), torch.randn(SIDE, SIDE).to(dtype)
+    _ = a @ b
+    seconds = []
+    for _ in range(TRIALS):
+        start = time.perf_counter()
+        _ = a @ b
+        seconds.append(time.perf_counter() - start)
+    return 2 * SIDE**3 / min(seconds)
+
+
+def _named(best: dict[torch.dtype, float]) -> list[tuple[str, float]]:
+    return [(str(dtype).removeprefix("torch."), rate) for dtype, rate in best.items()]
+
+
+def _page(results: Sequence[dict[str, Any]]) -> str:
+    parts = ["# Where time goes", ""]
+    for result in results:
+        environment = result["environment"]
+        parts += [f"    {result['command']}", ""]
+        parts += [
+            f"Commit {environment['commit']}, {environment['processor']}, "
+            f"{environment['threads']} threads, no accelerator, {result['date'][:10]}.",
+            "",
+        ]
+        for section in result["sections"]:
+            parts += [f"**{section['title']}**", "", *as_table(section["rows"]), ""]
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(_page([json.loads(Path(name).read_text()) for name in sys.argv[1:]]))
