@@ -181,7 +181,7 @@ def _of(
     precision = choose("auto", CPU, wanted=recipe.bf16)
     rows = []
     for stage in recipe.stages(model, data, 0):
-        found = _stage(recipe, model, stage, precision, options.steps)
+        found, rows_of_step = _stage(recipe, model, stage, precision, options.steps)
         dtype = torch.bfloat16 if precision.dtype == "bf16" else torch.float32
         rows.append(
             [
@@ -190,7 +190,7 @@ def _of(
                 stage.name,
                 precision.dtype,
                 f"{1e3 * found.seconds:.1f}",
-                f"{recipe.batch / found.seconds:,.0f}",
+                f"{rows_of_step / found.seconds:,.0f}",
                 *_shares(found, best[dtype]),
             ]
         )
@@ -209,12 +209,16 @@ def _data(recipe: Recipe) -> DataSet:
     return recipe.data_for(sources.load(DATA[kind]).viewed(recipe.kinds))
 
 
-def _stage(recipe: Recipe, model: Model, stage: Stage, precision: Precision, steps: int) -> Spent:
+def _stage(
+    recipe: Recipe, model: Model, stage: Stage, precision: Precision, steps: int
+) -> tuple[Spent, float]:
+    """Return what a step takes, and its examples."""
     if stage.prepare is not None:
         stage.prepare()
     settings = Settings.of(recipe)
     trainer = Trainer(model, stage, stage.stream(), settings, device=CPU, precision=precision)
-    return _spent(trainer.step, before=steps, times=steps)
+    found = _spent(trainer.step, before=steps, times=steps)
+    return found, trainer.examples / trainer.step_count
 
 
 def _spent(work: Callable[[], object], *, before: int, times: int) -> Spent:
