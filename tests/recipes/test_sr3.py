@@ -166,3 +166,16 @@ def test_what_cannot_be_trained_is_refused(domain, given, saying):
     recipe = Sr3(**given)
     with pytest.raises(BadInput, match=saying):
         untrained(recipe, domain, 0)
+
+
+def test_with_a_lower_temperature_samples_differ_less(trained, digits):
+    small = trained["diffusion"].shrink(digits.test.x[:8])
+    apart = []
+    for temperature in (0.0, 0.5, 1.0):
+        model = untrained(Sr3(temperature=temperature), digits.domain, 0).eval()
+        model.load_state_dict(trained["diffusion"].state_dict())
+        one, other = (model.restore(small, noise=Noise.of(seed, 8)).float() for seed in (0, 1))
+        apart.append(float((one - other).abs().mean()))
+    assert 0 == apart[0] < 0.8 * apart[1] < 0.8 * apart[2]
+    with pytest.raises(BadInput, match="temperature 3 was given; it takes 0 to 2"):
+        untrained(Sr3(temperature=3), digits.domain, 0)

@@ -85,6 +85,8 @@ class Diffusion(Weighable):
         grid: How they are spaced, one of `GRIDS`; 'auto' takes the sampler's own.
         between: The largest and the smallest noise level of that way, in units of the signal,
             where it is spaced by them.
+        temperature: Of the noise of that way: below 1 samples are nearer to the mean of what may
+            be, and less various.
         guidance: Weight of the condition: 1 obeys, more exaggerates, 0 ignores.
         over: Times (from, to) between which guidance acts.
         classifier: (x_t scaled, log-SNR) to logits of the classes, trained along; samples are
@@ -113,6 +115,7 @@ class Diffusion(Weighable):
         steps: int = 50,
         grid: str = "auto",
         between: tuple[float, float] = LEVELS,
+        temperature: float = 1.0,
         guidance: float = 1.0,
         over: tuple[float, float] = (0.0, 1.0),
         classifier: nn.Module | None = None,
@@ -137,7 +140,7 @@ class Diffusion(Weighable):
         self.most = most
         self.steps, self.label_dropout, self.agree = chain or UNTIMED, label_dropout, agree
         self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
-        self.between = between
+        self.between, self.temperature = between, temperature
         self.guidance, self.over, self.space = guidance, over, space or Euclidean()
         exact = domain.dimensions <= PROBED
         self.ode_by = "ODE estimate" if exact else "ODE estimate, Hutchinson"
@@ -308,7 +311,8 @@ class Diffusion(Weighable):
         draws = noise.named("state")
         times, condition = self.times(), self.asked(condition, noise)
         x = self.space_of(condition).normal(draws, self.domain.shape)
-        return self.way(x * float(self.schedule(times[0])[1]), times, condition, draws)
+        spread = self.temperature * float(self.schedule(times[0])[1])
+        return self.way(x * spread, times, condition, draws)
 
     def space_of(self, condition: Condition | None) -> Space:
         """Return the space of examples of a condition: that of clouds depends on their size."""
@@ -357,7 +361,7 @@ class Diffusion(Weighable):
             self.schedule,
             x,
             times,
-            lambda: self.space_of(condition).normal(draws, tuple(x.shape[1:])),
+            lambda: self.temperature * self.space_of(condition).normal(draws, tuple(x.shape[1:])),
             variance=None if self.variance == "posterior" else variance,
         )
         for t, state in zip(times[:-1].tolist(), states, strict=True):

@@ -136,6 +136,7 @@ class SuperResolution(Model[Examples, Tensor]):
         prompts: Gives small images for samples that nobody asked for.
         sampler: The way from noise to the rest.
         steps: Steps of that way.
+        temperature: Of the noise of that way.
     """
 
     def __init__(
@@ -148,9 +149,10 @@ class SuperResolution(Model[Examples, Tensor]):
         prompts: nn.Module,
         sampler: Sampler | None = None,
         steps: int = 10,
+        temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        self.pairing, self.prompts = pairing, prompts
+        self.pairing, self.prompts, self.temperature = pairing, prompts, temperature
         self._choices = schedule, prediction, sampler
         self.diffusion = self._over(pairing.domain.shape, network, steps)
 
@@ -187,6 +189,7 @@ class SuperResolution(Model[Examples, Tensor]):
             label_dropout=0.0,
             sampler=sampler,
             steps=steps,
+            temperature=self.temperature,
             agree=believable,
         )
 

@@ -45,7 +45,12 @@ class Sr3(Recipe):
     )
     kinds: ClassVar[tuple[str, ...]] = ("image",)
     is_generator: ClassVar[bool] = False
-    at_sampling: ClassVar[tuple[str, ...]] = ("sampler", "sample_steps", "consistent")
+    at_sampling: ClassVar[tuple[str, ...]] = (
+        "sampler",
+        "sample_steps",
+        "temperature",
+        "consistent",
+    )
 
     batch: int = 32
     """Examples an update, over all devices and accumulated parts together."""
@@ -69,9 +74,14 @@ class Sr3(Recipe):
     """The way from noise to data."""
     sample_steps: int = 10
     """Steps of that way; heun evaluates the network twice in each."""
+    temperature: float = 1.0
+    """Of the noise that is turned into what the small image leaves open: 1 draws all of it, 0
+    none, and between them there is less grain and less detail."""
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
+        if not 0 <= self.temperature <= 2:
+            raise BadInput(f"--temperature {self.temperature:g} was given; it takes 0 to 2.")
         if domain.kind == "image" and not isinstance(domain.values, Levels):
             raise BadInput("images of real numbers cannot be enlarged; give images of levels.")
         pairing = Pairing(domain, self.scale, consistent=self.consistent)
@@ -89,6 +99,7 @@ class Sr3(Recipe):
             prompts=prompts,
             sampler=SAMPLERS[self.sampler](),
             steps=self.sample_steps,
+            temperature=self.temperature,
         )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
