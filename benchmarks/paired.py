@@ -87,16 +87,13 @@ def trial(
     """
     cores = sorted(os.sched_getaffinity(0)) if cores is None else cores
     _refuse_another(folder, {"data": data, "minutes": minutes, "sides": _plain(sides)})
-    trained = [side for side in sides if not side.of]
-    for seed in range(seeds):
-        first = seed % len(trained)
-        for at_once in _parts([*trained[first:], *trained[:first]], len(cores)):
-            say(f"{folder.name}, seed {seed}: {', '.join(side.name for side in at_once)}")
-            asked = [
-                _training(_run(folder, side, seed), side, data, minutes, seed, watched)
-                for side in at_once
-            ]
-            _together([one for one in asked if one is not None], cores)
+    for at_once in _parts(_turns(sides, seeds), len(cores)):
+        say(f"{folder.name}: {', '.join(f'{side.name}-{seed}' for side, seed in at_once)}")
+        asked = [
+            _training(_run(folder, side, seed), side, data, minutes, seed, watched)
+            for side, seed in at_once
+        ]
+        _together([one for one in asked if one is not None], cores)
     drawn = [
         _drawing(folder, side, seed, samples) for side in sides if side.of for seed in range(seeds)
     ]
@@ -128,6 +125,16 @@ def trial(
             if (evaluation := _evaluation(_run(folder, side, seed))) is not None
         ]
     )
+
+
+def _turns(sides: Sequence[Side], seeds: int) -> list[tuple[Side, int]]:
+    """Return what is trained, in order: with each seed another side comes first."""
+    trained = [side for side in sides if not side.of]
+    return [
+        (trained[(place + seed) % len(trained)], seed)
+        for seed in range(seeds)
+        for place in range(len(trained))
+    ]
 
 
 def _run(folder: Path, side: Side, seed: int) -> Path:

@@ -202,8 +202,7 @@ def test_a_side_may_draw_otherwise_from_the_runs_of_another(tmp_path, asked):
     rows = trial(tmp_path / "t", (SIDES[0], slow), **GIVEN)
     assert [r.name for r in rows] == ["one", "slow"]
     assert asked == [
-        [("one-0", "train", 4)],
-        [("one-1", "train", 4)],
+        [("one-0", "train", 4), ("one-1", "train", 7)],
         [("slow-0", "sample", 4), ("slow-1", "sample", 7)],
         [("one-0", "evaluate", 4), ("one-1", "evaluate", 7)],
         [("slow-0", "evaluate", 4), ("slow-1", "evaluate", 7)],
