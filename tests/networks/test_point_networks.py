@@ -157,3 +157,9 @@ def test_clouds_of_unlike_size_are_computed_in_rooms_of_their_own(monkeypatch):
         assert torch.allclose(one, other, atol=1e-6)
     (again,) = torch.autograd.grad(whole[1].square().sum(), x)
     assert torch.allclose(slope, again, atol=1e-5)
+
+
+def test_of_no_clouds_nothing_is_given():
+    moved, features = Egnn(2, 3, SMALL)(torch.zeros(0, 4, 3), torch.zeros(0, 4, 2), MASK[:0, :4])
+    assert moved.shape == (0, 4, 3)
+    assert features.shape == (0, 4, 3)

@@ -292,7 +292,7 @@ class Egnn(nn.Module):
         parts = -(-pairs * self.widest // AT_ONCE)
         if mask.device.type == "cpu" and count >= PARTS**2:
             parts = max(parts, PARTS if pairs > UNEVEN * int(sizes.square().sum()) else 1)
-        return list(sizes.argsort(stable=True).chunk(min(max(parts, 1), count)))
+        return list(sizes.argsort(stable=True).chunk(max(min(parts, count), 1)))
 
     def _part(
         self, x: Tensor, h: Tensor, mask: Tensor, rows: Int[Tensor, " b"]
