@@ -181,7 +181,7 @@ def _of(
     precision = choose("auto", CPU, wanted=recipe.bf16)
     rows = []
     for stage in recipe.stages(model, data, 0):
-        found, rows_of_step = _stage(recipe, model, stage, precision, options.steps)
+        spent, examples = _stage(recipe, model, stage, precision, options.steps)
         dtype = torch.bfloat16 if precision.dtype == "bf16" else torch.float32
         rows.append(
             [
@@ -189,9 +189,9 @@ def _of(
                 data.name,
                 stage.name,
                 precision.dtype,
-                f"{1e3 * found.seconds:.1f}",
-                f"{rows_of_step / found.seconds:,.0f}",
-                *_shares(found, best[dtype]),
+                f"{1e3 * spent.seconds:.1f}",
+                f"{examples / spent.seconds:,.0f}",
+                *_shares(spent, best[dtype]),
             ]
         )
     model.eval()
@@ -199,9 +199,9 @@ def _of(
     def sample() -> None:
         draw(model, options.samples, seed=0)
 
-    found = _spent(sample, before=1, times=1)
-    each = f"{1e3 * found.seconds / options.samples:.2f}"
-    return rows, [recipe.name, data.name, each, *_shares(found, best[torch.float32])]
+    spent = _spent(sample, before=1, times=1)
+    each = f"{1e3 * spent.seconds / options.samples:.2f}"
+    return rows, [recipe.name, data.name, each, *_shares(spent, best[torch.float32])]
 
 
 def _data(recipe: Recipe) -> DataSet:
@@ -217,8 +217,8 @@ def _stage(
         stage.prepare()
     settings = Settings.of(recipe)
     trainer = Trainer(model, stage, stage.stream(), settings, device=CPU, precision=precision)
-    found = _spent(trainer.step, before=steps, times=steps)
-    return found, trainer.examples / trainer.step_count
+    spent = _spent(trainer.step, before=steps, times=steps)
+    return spent, trainer.examples / trainer.step_count
 
 
 def _spent(work: Callable[[], object], *, before: int, times: int) -> Spent:
@@ -253,11 +253,11 @@ def grouped(events: Iterable[tuple[str, float]]) -> dict[str, float]:
     >>> grouped([("aten::addmm", 3.0), ("aten::silu", 1.0), ("autograd::engine", 9.0)])
     {'matrices': 3.0, 'arithmetic': 1.0, 'memory': 0.0, 'noise': 0.0, 'optimiser': 0.0}
     """
-    found = dict.fromkeys(GROUPS, 0.0)
-    for name, took in events:
+    totals = dict.fromkeys(GROUPS, 0.0)
+    for name, seconds in events:
         if name.startswith("aten::"):
-            found[group_of(name.removeprefix("aten::"))] += took
-    return found
+            totals[group_of(name.removeprefix("aten::"))] += seconds
+    return totals
 
 
 def group_of(operation: str) -> str:
@@ -273,12 +273,12 @@ def group_of(operation: str) -> str:
     return "arithmetic"
 
 
-def _shares(found: Spent, best: float) -> list[str]:
-    python = max(0.0, 1 - sum(found.shares.values()))
-    shares = [*(found.shares[name] for name in GROUPS), python]
+def _shares(spent: Spent, best: float) -> list[str]:
+    python = max(0.0, 1 - sum(spent.shares.values()))
+    shares = [*(spent.shares[name] for name in GROUPS), python]
     return [
         *(f"{share:.0%}" for share in shares),
-        f"{found.operations / found.seconds / best:.1%}",
+        f"{spent.operations / spent.seconds / best:.1%}",
     ]
 
 

@@ -102,31 +102,31 @@ def gains(context: Context) -> Gains:
 
 def improvement(context: Context) -> Score:
     """Measure what a model makes of test graphs."""
-    found = context.once(gains)
+    result = context.once(gains)
     return Score(
-        float(found.ours.mean()),
+        float(result.ours.mean()),
         unit=context.asked.improves,
-        baselines={name: float(other.mean()) for name, other in found.others.items()},
-        n=len(found.ours),
-        protocol=found.protocol,
-    ).within(mean_chance(found.ours))
+        baselines={name: float(other.mean()) for name, other in result.others.items()},
+        n=len(result.ours),
+        protocol=result.protocol,
+    ).within(mean_chance(result.ours))
 
 
 def over_greedy(context: Context) -> Score:
     """Measure what a model gains more than greedy, graph by graph."""
-    found = context.once(gains)
-    theirs = found.others["greedy"]
-    more = found.ours - theirs
+    result = context.once(gains)
+    theirs = result.others["greedy"]
+    more = result.ours - theirs
     return Score(
         float(more.mean()),
         unit=context.asked.improves,
         baselines={
             name: float((other - theirs).mean())
-            for name, other in found.others.items()
+            for name, other in result.others.items()
             if name != "greedy"
         },
         n=len(more),
-        protocol=f"differences of the gains of the same graph; {found.protocol}",
+        protocol=f"differences of the gains of the same graph; {result.protocol}",
     ).within(mean_chance(more))
 
 

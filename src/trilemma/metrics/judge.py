@@ -275,7 +275,7 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
     cost = {"sample_seconds_each": seconds / len(mine), "network_calls_each": evaluated}
     context.samples = context.gathered(mine[: stop - start], count)
     if is_restoring:
-        made = restoration.enlarge(
+        restored = restoration.enlarge(
             model,
             context.data,
             n=n,
@@ -284,8 +284,10 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
             check=context.check,
             progress=context.progress,
         )
-        context.samples = made.large
-        context.baselines = {"bicubic": restoration.bicubic(made.small, model.scale, made.top)}
+        context.samples = restored.large
+        context.baselines = {
+            "bicubic": restoration.bicubic(restored.small, model.scale, restored.top)
+        }
     return cost
 
 
