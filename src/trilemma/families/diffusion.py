@@ -83,7 +83,7 @@ class Diffusion(Weighable):
         sampler: The way from noise to data.
         steps: Steps of that way.
         grid: How they are spaced, one of `GRIDS`; 'auto' takes the sampler's own.
-        between: The largest and the smallest noise level of that way, in units of the signal,
+        noise_range: The largest and the smallest noise level of that way, in units of the signal,
             where it is spaced by them.
         temperature: Of the noise of that way: below 1 samples are nearer to the mean of what may
             be, and less various.
@@ -114,7 +114,7 @@ class Diffusion(Weighable):
         sampler: Sampler | None = None,
         steps: int = 50,
         grid: str = "auto",
-        between: tuple[float, float] = LEVELS,
+        noise_range: tuple[float, float] = LEVELS,
         temperature: float = 1.0,
         guidance: float = 1.0,
         over: tuple[float, float] = (0.0, 1.0),
@@ -140,7 +140,7 @@ class Diffusion(Weighable):
         self.most = most
         self.steps, self.label_dropout, self.agree = chain or UNTIMED, label_dropout, agree
         self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
-        self.between, self.temperature = between, temperature
+        self.noise_range, self.temperature = noise_range, temperature
         self.guidance, self.over, self.space = guidance, over, space or Euclidean()
         exact = domain.dimensions <= PROBED
         self.ode_by = "ODE estimate" if exact else "ODE estimate, Hutchinson"
@@ -331,7 +331,7 @@ class Diffusion(Weighable):
     def times(self) -> Float[Tensor, " n"]:
         """Return the times of a sample's way."""
         kind = self.sampler.grid if self.grid == "auto" else self.grid
-        most, least = self.between
+        most, least = self.noise_range
         return grid(self.schedule, self.sample_steps, kind, most=most, least=least)
 
     def way(

@@ -43,7 +43,7 @@ CHAIN = 1000
 WEIGHED = 100.0
 """SNR up to which the loss weighs an error the more the less noise there is: bond lengths are
 settled at noise of a tenth of the spread."""
-BETWEEN = 5.0, 0.01
+NOISE_RANGE = 5.0, 0.01
 """Noise levels of a sample's way: beyond 5 times the spread of positions nothing is seen of a
 cloud, and at a hundredth nothing is left open. What is bound to what is settled between 0.2 and 1:
 the log-normal grid makes half of its steps there, and one that is even from 80 on one of seven."""
@@ -144,7 +144,7 @@ class GeometricLatentDiffusing(Recipe):
             sampler=SAMPLERS[name](),
             steps=self.sample_steps or (50 if is_flow else CHAIN),
             grid="log-normal" if is_flow and name == "ancestral" else "auto",
-            between=BETWEEN,
+            noise_range=NOISE_RANGE,
             guidance=self.guidance,
             prompts=Prompts(SIZES, points=domain.shape[0], properties=len(domain.properties)),
             space=Centred(),
