@@ -235,7 +235,7 @@ class TestImproving:
     @pytest.fixture
     def improver(self):
         torch.manual_seed(0)
-        return GraphPolicy(ActNetwork(width=8, layers=1, budget=4), DOMAIN, budget=0.5, starts=4)
+        return GraphPolicy(ActNetwork(width=8, layers=1, budget=0.5), DOMAIN, budget=0.5, starts=4)
 
     def test_adds_its_share_of_edges(self, improver, real):
         after = improver.improve(real[:3])

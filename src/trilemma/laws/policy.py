@@ -25,7 +25,7 @@ ROBUST = "Darvariu, Hailes & Musolesi 2021, section 3"
 NODES, ACTS = 3, 4
 
 
-def _network(budget: int = 0) -> networks.ActNetwork:
+def _network(budget: float = 0.0) -> networks.ActNetwork:
     """Return a network with weights large enough that no act is as likely as another."""
     network_ = networks.ActNetwork(width=5, layers=2, budget=budget)
     draw = torch.Generator().manual_seed(0)
@@ -67,7 +67,7 @@ def gradient() -> list[Law]:
     """All episodes: the surrogate's gradient where the policy has not moved, and the exact one."""
     laws = []
     for (start, grows), name in zip(_starts(), ("growing", "with a budget"), strict=True):
-        network = _network(0 if grows else 2)
+        network = _network(0 if grows else 2 / 3)
         weights = [w for k, w in network.named_parameters() if not k.startswith("value")]
         expected, estimate = torch.zeros(()), torch.zeros(())
         for acts, end in _episodes(start, grows):
@@ -108,7 +108,7 @@ def masks() -> list[Law]:
     forbidden = rest = 0.0
     broken = 0
     for start, grows in _starts():
-        network = _network(0 if grows else 2)
+        network = _network(0 if grows else 2 / 3)
         for acts, end in _episodes(start, grows):
             for state, _ in acts:
                 logits, _ = network(state.x, state.current_node, state.remaining)
@@ -245,7 +245,7 @@ def symmetry() -> list[Law]:
     x = graphs.graph(5, [(0, 1), (1, 2), (2, 3), (3, 1)], 7)[None]
     order = torch.tensor([[3, 0, 4, 2, 1, 5, 6]])
     y = graphs.reordered(x, order)
-    embed, network = networks.Embedding(networks.features(x).shape[2], 6, 2), _network(3)
+    embed, network = networks.Embedding(networks.features(x).shape[2], 6, 2), _network(0.5)
     h, g = (embed(z, networks.features(z)) for z in (x, y))
     current_node, remaining = torch.tensor([2]), torch.tensor([2])
     _, value = network(x, current_node, remaining)

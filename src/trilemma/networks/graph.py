@@ -22,6 +22,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from trilemma.core.graph import sizes
+
 __all__ = ["ActNetwork", "Embedding", "GraphCritic", "features"]
 
 DEGREES = 12
@@ -99,10 +101,10 @@ class ActNetwork(nn.Module):
     Arguments:
         width: H.
         layers: Rounds of messages.
-        budget: Edges at most that a graph may still get, where that is told; 0 where graphs grow.
+        budget: Edges that a graph gets, as a share of its own; 0 where graphs grow.
     """
 
-    def __init__(self, *, width: int = 64, layers: int = 3, budget: int = 0) -> None:
+    def __init__(self, *, width: int = 64, layers: int = 3, budget: float = 0.0) -> None:
         super().__init__()
         self.budget = budget
         self.embed = Embedding(FEATURES + 2 + RECENT + 1, width, layers)
@@ -144,7 +146,7 @@ class ActNetwork(nn.Module):
         here = x.diagonal(dim1=1, dim2=2).bool()
         is_held = (positions == current_node[:, None]).float()
         if self.budget:
-            share = (remaining.float() / self.budget)[:, None].expand(-1, room)
+            share = self._left_over(x, remaining)[:, None].expand(-1, room)
             recent = torch.zeros(*here.shape, RECENT, device=x.device)
             age = torch.zeros_like(share)
         else:
@@ -155,6 +157,12 @@ class ActNetwork(nn.Module):
             share = torch.zeros_like(age)
         combined = torch.cat([torch.stack([is_held, share, age], -1), recent], -1)
         return combined * here[..., None]
+
+    def _left_over(self, x: Tensor, remaining: Tensor) -> Float[Tensor, " B"]:
+        """Return which share of its budget a graph still has: 1 at first, whatever its size."""
+        edges = (x.sum((1, 2), dtype=torch.int64) - sizes(x)) // 2
+        whole = (edges + remaining).float() * self.budget / (1 + self.budget)
+        return remaining.float() / whole.clamp_min(1)
 
 
 class GraphCritic(nn.Module):

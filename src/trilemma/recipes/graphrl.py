@@ -90,8 +90,7 @@ class GraphReinforced(Recipe):
         """
         self._refuse(domain)
         if self.task == "robust":
-            most = domain.shape[0] * (domain.shape[0] - 1) // 2
-            network = ActNetwork(width=self.width, layers=self.layers, budget=max(1, most // 20))
+            network = ActNetwork(width=self.width, layers=self.layers, budget=self.budget)
             return GraphPolicy(
                 network,
                 domain,
