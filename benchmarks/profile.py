@@ -32,7 +32,8 @@ from typing import Any
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from benchmarks.markdown import as_table
 from benchmarks.record import Section
@@ -236,11 +237,32 @@ def _spent(work: Callable[[], object], *, before: int, times: int) -> Spent:
             work()
         whole = time.perf_counter() - start
     groups = grouped((event.key, event.self_cpu_time_total) for event in seen.key_averages())
-    counter = FlopCounterMode(display=False)
-    with counter:
+    with Operations() as counter:
         work()
     shares = {name: groups[name] / 1e6 / whole for name in GROUPS}
-    return Spent(median(seconds), shares, float(counter.get_total_flops()))
+    return Spent(median(seconds), shares, float(counter.total))
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations of matrix products and convolutions, forward and backward.
+
+    Torch's own counter follows modules by hooks, which a gradient within a loss does not bear.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Let an operation happen, and count what it takes."""
+        given = kwargs or {}
+        out = func(*args, **given)
+        count = flop_registry.get(func._overloadpacket)
+        if count is not None:
+            self.total += count(*args, **given, out_val=out)
+        return out
 
 
 def grouped(events: Iterable[tuple[str, float]]) -> dict[str, float]:
