@@ -72,7 +72,7 @@ class Sr3(Recipe):
         "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
     ] = "dpm++2m"
     """The way from noise to data."""
-    sample_steps: int = 10
+    sample_steps: int = 5
     """Steps of that way; heun evaluates the network twice in each."""
     temperature: float = 1.0
     """Of the noise that is turned into what the small image leaves open: 1 draws all of it, 0
