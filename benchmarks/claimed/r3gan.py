@@ -4,8 +4,8 @@ from benchmarks.claims import Claim, Wanted
 from benchmarks.paired import Side
 
 DCGAN = ("gan", "--network", "dcgan", "--ema", "0")
-"""Without averaged weights. As its paper has it, it has no penalty, and a low rate; with our R1 and
-our rate it is a stronger opponent."""
+"""Without averaged weights. In its paper's form it has no penalty and a low learning rate; with
+R1 and the recipe's rate it is a stronger opponent."""
 CLAIM = Claim(
     says="R3GAN is simpler and better than a DCGAN (§4)",
     data=("fashion-mnist",),
