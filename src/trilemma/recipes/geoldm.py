@@ -34,7 +34,7 @@ from trilemma.recipes.recipe import Recipe
 
 __all__ = ["GeometricLatentDiffusing"]
 
-SHARE = 0.1
+SHARE = 0.15
 """Of the budget, for the autoencoder."""
 SIZES = 4096
 """Training clouds whose sizes are kept, to be drawn from."""
