@@ -15,7 +15,6 @@ Every file of `benchmarks/claimed/` is a claim. Stopped at any moment, the same 
 from __future__ import annotations
 
 import importlib
-import json
 import pkgutil
 import sys
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import claimed
-from benchmarks.markdown import as_table
+from benchmarks.markdown import as_page
 from benchmarks.paired import Side, on_the_way, trial
 from benchmarks.record import Section
 from trilemma.comparison.row import Row
@@ -230,20 +229,5 @@ def _floor(score: Score | None) -> str:
     return "-" if score is None or score.floor is None else f"{score.floor:.3g}"
 
 
-def _page(results: list[dict[str, Any]]) -> str:
-    parts = ["# The lecture's claims, tried", ""]
-    for result in results:
-        environment = result["environment"]
-        parts += [f"    {result['command']}", ""]
-        parts += [
-            f"Commit {environment['commit']}, {environment['processor']}, 1 thread a side, "
-            f"no accelerator, {result['date'][:10]}.",
-            "",
-        ]
-        for section in result["sections"]:
-            parts += [f"**{section['title']}**", "", *as_table(section["rows"]), ""]
-    return "\n".join(parts)
-
-
 if __name__ == "__main__":
-    print(_page([json.loads(Path(name).read_text()) for name in sys.argv[1:]]))
+    print(as_page("The lecture's claims, tried", sys.argv[1:], "1 thread a side"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
-__all__ = ["as_table", "line"]
+__all__ = ["as_page", "as_table", "line"]
 
 
 def line(cells: Iterable[object]) -> str:
@@ -17,3 +19,27 @@ def as_table(rows: Sequence[Mapping[str, object]]) -> list[str]:
     if not rows:
         return []
     return [line(rows[0]), line(["---"] * len(rows[0])), *(line(row.values()) for row in rows)]
+
+
+def as_page(title: str, names: Iterable[str], threads: str = "") -> str:
+    """Return a page of results, as they are kept: command, where and when, and their tables.
+
+    Arguments:
+        title: Of the page.
+        names: Files of results.
+        threads: How many there were, where it is not the number that the record has.
+    """
+    parts = [f"# {title}", ""]
+    for name in names:
+        result = json.loads(Path(name).read_text())
+        environment = result["environment"]
+        used = threads or f"{environment['threads']} threads"
+        parts += [f"    {result['command']}", ""]
+        parts += [
+            f"Commit {environment['commit']}, {environment['processor']}, {used}, "
+            f"no accelerator, {result['date'][:10]}.",
+            "",
+        ]
+        for section in result["sections"]:
+            parts += [f"**{section['title']}**", "", *as_table(section["rows"]), ""]
+    return "\n".join(parts)

@@ -21,12 +21,10 @@ makes small operations slower, so that shares of small networks' kernels are som
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -35,7 +33,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.markdown import as_table
+from benchmarks.markdown import as_page
 from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
@@ -329,20 +327,5 @@ def _named(best: dict[torch.dtype, float]) -> list[tuple[str, float]]:
     return [(str(dtype).removeprefix("torch."), rate) for dtype, rate in best.items()]
 
 
-def _page(results: Sequence[dict[str, Any]]) -> str:
-    parts = ["# Where time goes", ""]
-    for result in results:
-        environment = result["environment"]
-        parts += [f"    {result['command']}", ""]
-        parts += [
-            f"Commit {environment['commit']}, {environment['processor']}, "
-            f"{environment['threads']} threads, no accelerator, {result['date'][:10]}.",
-            "",
-        ]
-        for section in result["sections"]:
-            parts += [f"**{section['title']}**", "", *as_table(section["rows"]), ""]
-    return "\n".join(parts)
-
-
 if __name__ == "__main__":
-    print(_page([json.loads(Path(name).read_text()) for name in sys.argv[1:]]))
+    print(as_page("Where time goes", sys.argv[1:]))

@@ -15,6 +15,7 @@ from benchmarks.__main__ import known
 PIXEL = ("ddpm", "--data", "digits", "--width", "16", "--steps", "2")
 KNOWN = known()
 RUNS = {
+    "class-balance": {"runs": ("gan", "--data", "digits", "--steps", "2")},
     "samplers": {"run": PIXEL},
     "sampling-peer": {"run": PIXEL},
     "latent": {
