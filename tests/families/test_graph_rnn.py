@@ -57,39 +57,52 @@ def test_one_graph_at_a_time_gives_the_same(form, some):
         torch.testing.assert_close(model.ordered_log_prob(x[i : i + 1])[0], together[i])
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_what_is_drawn_is_as_probable_as_its_draws_were(form):
+@pytest.mark.parametrize("form", [form for form in FORMS if form[2]])
+def test_edges_are_drawn_by_the_logits_of_the_likelihood(form, monkeypatch):
     """The likelihood sees the same networks, hints and memories as the drawing did."""
-    model, seen = model_of(*form), []
-    links = model.links
-    step = links.step if hasattr(links, "step") else links.forward
+    model, rows, taught = model_of(*form), [], []
+    draw, forward = model.links.draw, model.links.forward
 
-    def listening(*given):
-        found = step(*given)
-        logits = found[0] if isinstance(found, tuple) else found
-        seen.append(logits.flatten())
-        return found
+    def drawing(h, window, chances, known, standing):
+        bits = draw(h, window, chances, known, standing)
+        rows.append((int(window), chances[0], bits[0].bool()))
+        return bits
 
-    if hasattr(links, "step"):
-        links.step = listening
-    else:
-        links.forward = listening
+    monkeypatch.setattr(model.links, "draw", drawing)
+    monkeypatch.setattr(
+        model.links, "forward", lambda *told: taught.append(forward(*told)) or taught[-1]
+    )
+    cells = edges_drawn = seed = 0
+    while cells < 300:
+        rows.clear(), taught.clear()
+        seed += 1
+        with torch.no_grad():
+            model.ordered_log_prob(model.sample(1, noise=Noise.of(seed, 1)))
+        rows.sort(key=lambda row: -row[0])  # as the likelihood packs them
+        cell = [(slot, i) for slot in range(rows[0][0]) for i in range(len(rows))]
+        cell = [(slot, i) for slot, i in cell if slot < rows[i][0]]
+        chances = torch.stack([rows[i][1][slot] for slot, i in cell])
+        drawn = torch.stack([rows[i][2][slot] for slot, i in cell])
+        assert torch.equal(chances < taught[0].sigmoid(), drawn)
+        cells, edges_drawn = cells + len(drawn), edges_drawn + int(drawn.sum())
+    assert 20 < edges_drawn < cells - 20
+
+
+def test_independent_edges_are_drawn_by_the_logits_of_the_likelihood(monkeypatch):
+    model, seen = model_of(chained=False), []
+    forward = model.links.forward
+    monkeypatch.setattr(model.links, "forward", lambda h: seen.append(forward(h)) or seen[-1])
     with torch.no_grad():
         x = next(
             x
             for x in (model.sample(1, noise=Noise.of(i, 1)) for i in range(50))
             if int(sizes(x)) > 4 or seen.clear()
         )
-        drawn = torch.cat(seen).sort().values
+        drawn = torch.cat([logits.flatten() for logits in seen]).sort().values
         seen.clear()
-        if hasattr(links, "step"):
-            del links.step
-            forward = links.forward
-            links.forward = lambda *given: seen.append(forward(*given)) or seen[-1]
         model.ordered_log_prob(x)
-        taught = torch.cat([s.flatten() for s in seen]).sort().values
+    taught = torch.cat([logits.flatten() for logits in seen]).sort().values
     assert len(drawn) > 3
-    # Rows of all places of a window, if they are drawn independently, also beyond its end.
     torch.testing.assert_close(drawn, taught)
 
 

@@ -103,14 +103,15 @@ class Links(Protocol):
         """Return the logits of all edges of many rows, packed."""
         ...
 
-    def begin(self, h: Tensor) -> State:
-        """Return the states before the first edge."""
-        ...
-
-    def step(
-        self, before: Tensor, known: Tensor | None, standing: Tensor | None, state: State
-    ) -> tuple[Tensor, State]:
-        """Return one edge's logits, and the states after it."""
+    def draw(
+        self,
+        h: Tensor,
+        window: Tensor,
+        chances: Tensor,
+        known: Tensor | None,
+        standing: Tensor | None,
+    ) -> Tensor:
+        """Return the edges of each row over its window, drawn one after another."""
         ...
 
     def known(self, itself: Tensor | None, left: Tensor | None) -> Tensor | None:
@@ -173,7 +174,7 @@ class GraphRnn(Model[Examples, Tensor]):
         super().__init__()
         self.nodes, self.links, self.domain = nodes, links, domain
         self.limit, self.reach = domain.shape[-1], domain.reach
-        self.is_chained = hasattr(links, "begin")
+        self.is_chained = hasattr(links, "draw")
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player: nats of the graphs in random breadth-first orders."""
@@ -389,7 +390,7 @@ class GraphRnn(Model[Examples, Tensor]):
             again = chances[:, -1] < nodes.component(h).float().sigmoid()
             growth.open(place, left)
             if self.is_chained:
-                bits = self._drawn(links, growth, h, chances)
+                bits = self._drawn(links, growth, h, chances[:, :-1])
             else:
                 within = growth.slots < growth.window[:, None]
                 bits = (chances[:, :-1] < self.links(h).float().sigmoid()) & within
@@ -407,32 +408,12 @@ class GraphRnn(Model[Examples, Tensor]):
         return growth.x
 
     def _drawn(self, links: Links, growth: Growth, h: Tensor, chances: Tensor) -> Tensor:
-        """Draw rows edge by edge, those with the widest windows first."""
-        window, widest = growth.window.sort(descending=True, stable=True)
-        ends = window.tolist()
-        bits = torch.zeros(len(window), self.reach, dtype=torch.int64, device=h.device)
-        chances, state = chances[widest], links.begin(h[widest])
-        before = torch.full_like(window, BEGIN)
-        itself = standing = told = left = None
+        """Draw rows edge by edge."""
+        widest = int(growth.window.max())
+        older = growth.older(widest)
+        itself = standing = left = None
         if links.hints:
-            itself, standing = growth.hints(links, widest, ends[0])
+            itself, standing = growth.hints(links, older)
         if growth.left is not None:
-            left = growth.left[growth.live[widest, None], growth.older(ends[0])[widest]]
-        known = links.known(itself, left)
-        first = torch.full_like(window, ends[0])  # no edge yet
-        rows, going = torch.arange(len(window), device=h.device), len(ends)
-        for slot in range(ends[0]):
-            while ends[going - 1] <= slot:
-                going -= 1
-            if going < len(before):
-                before, first, rows = before[:going], first[:going], rows[:going]
-                state = tuple(layer[:going] for layer in state)
-            if standing is not None:
-                told = standing[rows, first, slot]
-            here = None if known is None else known[:going, slot]
-            logits, state = links.step(before, here, told, state)
-            before = (chances[:going, slot] < logits.float().sigmoid()).long()
-            bits[:going, slot] = before
-            if links.hints:
-                first = torch.where(before.bool() & (first == ends[0]), slot, first)
-        return torch.zeros_like(bits).index_copy(0, widest, bits)
+            left = growth.left[growth.live[:, None], older]
+        return links.draw(h, growth.window, chances, links.known(itself, left), standing)

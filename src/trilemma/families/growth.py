@@ -108,33 +108,28 @@ class Growth:
         return (self._place - self.window[:, None] + slot).clamp_max(self._place - 1)
 
     def hints(
-        self, links: Hinting, rows: Int[Tensor, " K"], widest: int
+        self, links: Hinting, older: Int[Tensor, "K W"]
     ) -> tuple[Int[Tensor, "K W 2"], Int[Tensor, "K V W"]]:
         """Return what is known of candidates: their degrees, and their standing to each parent.
 
         Arguments:
             links: Makes codes of degrees, edges and numbers of shared neighbours.
-            rows: The rows wanted, in this order.
-            widest: W, places of the widest window.
+            older: The candidates, by `older`.
 
         Returns:
-            Codes of every candidate itself, and for each place of a parent, and a last one that
-            stands for none yet, of every candidate's standing to it, 0 up to the parent itself.
+            Codes of every candidate itself; and how each of the last W nodes, the newest last,
+            stands to each of them, with a last row of zeros that stands for no parent yet.
         """
         if self._joined is None or self._shared is None:  # before the second node
             room = (len(self.live), self.reach, self.reach)
             self._joined = torch.zeros(room, device=self.live.device)
             self._shared = torch.zeros(room, device=self.live.device)
-        graph, slot = self.live[rows], self.slots[:widest]
-        older = self.older(widest)[rows]
-        place = older - self._place + self.reach
-        pairs = rows[:, None, None], place[:, :, None], place[:, None, :]
-        degree, friends = self._degree[graph[:, None], older], self._oldest[graph[:, None], older]
-        among = self._degree[graph[:, None, None], friends.clamp_min(0)]
+        graph, low = self.live[:, None], self.reach - older.shape[1]
+        degree, friends = self._degree[graph, older], self._oldest[graph, older]
+        among = self._degree[graph[..., None], friends.clamp_min(0)]
         itself = links.codes(degree, *extremes(among, friends))
-        standing = links.standing(self._joined[pairs].long(), self._shared[pairs].long())
-        standing = standing * (slot > slot[:, None])
-        return itself, torch.nn.functional.pad(standing, (0, 0, 0, 1))
+        standing = links.standing(self._joined[:, low:, low:], self._shared[:, low:, low:])
+        return itself, torch.nn.functional.pad(standing.int(), (0, 0, 0, 1))
 
     def close(self, bits: UInt8[Tensor, "K M"], again: Tensor) -> Tensor | None:
         """Add a node with the edges of a row, or end.

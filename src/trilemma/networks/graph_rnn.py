@@ -21,8 +21,11 @@ References:
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from trilemma.networks.memory import RememberingRecurrence
@@ -34,6 +37,8 @@ BEGIN = 2
 """Stands for the edge before the first of a window."""
 EXACT, DEGREES = 12, 16
 """Degrees below EXACT have codes of their own; larger ones share the others by octaves."""
+BOUNDS = torch.tensor([*range(1, EXACT), *(EXACT << k for k in range(DEGREES - EXACT))])
+"""The least degree of each code but the first."""
 SHARED = 8
 """Numbers of shared neighbours that are told apart."""
 STANDINGS = 1 + 2 * SHARED
@@ -77,8 +82,7 @@ def degree_code(degree: Int[Tensor, "*C"]) -> Int[Tensor, "*C"]:
     >>> degree_code(torch.tensor([0, 3, 11, 12, 24, 5000])).tolist()
     [0, 3, 11, 12, 13, 15]
     """
-    octaves = (degree.clamp_min(EXACT).double() / EXACT).log2().floor().long()
-    return torch.where(degree < EXACT, degree, (EXACT + octaves).clamp_max(DEGREES - 1))
+    return torch.bucketize(degree, BOUNDS.to(degree.device), right=True)
 
 
 class NodeRecurrence(nn.Module):
@@ -224,32 +228,70 @@ class LinkRecurrence(nn.Module):
             told = told + self.toward(standing)
         return self.leave(self.rnn(told.relu(), counts, state))[:, 0]
 
-    def begin(self, h: Float[Tensor, "R H"]) -> State:
-        """Return the states before the first edge of each row."""
-        return self.enter(h).chunk(self.rnn.layers, 1)
-
-    def step(
+    def draw(
         self,
-        before: Int[Tensor, " R"],
-        known: Float[Tensor, "R E"] | None,
-        standing: Int[Tensor, " R"] | None,
-        state: State,
-    ) -> tuple[Float[Tensor, " R"], State]:
-        """Return the logits of one edge of each row, and the states after it.
+        h: Float[Tensor, "R H"],
+        window: Int[Tensor, " R"],
+        chances: Float[Tensor, "R M"],
+        known: Float[Tensor, "R W E"] | None,
+        standing: Int[Tensor, "R V W"] | None,
+    ) -> UInt8[Tensor, "R M"]:
+        """Draw rows edge by edge: an edge where its chance lies below the sigmoid of its logit.
+
+        An edge costs the recurrence and little else. What it is told of the edge before and of
+        the candidate's standing is one row of a table; chances are compared as logits; rows lie
+        with the widest windows first, so that those that go on are the first ones.
 
         Arguments:
-            before: The edge before each, or BEGIN.
+            h: The graph's state before each row.
+            window: Width of each row's window, W at most.
+            chances: Uniform numbers.
             known: What is told of the candidates from the start of the row, by `known`.
-            standing: Codes of how candidates stand to the parent; read with hints alone.
-            state: All layers' states.
+            standing: Codes of how each of the last W nodes stands to each of them, the newest
+                last, and a last row of zeros for no parent yet, V = W + 1; read with hints alone.
         """
-        told = self.before(before)
-        if known is not None:
-            told = told + known
-        if self.toward is not None:
-            told = told + self.toward(standing)
-        state = self.rnn.step(told.relu(), state)
-        return self.leave(state[-1])[:, 0], state
+        window, widest = window.sort(descending=True, stable=True)
+        ends, wide, stands = window.tolist(), 0, None
+        going = len(ends)
+        with torch.autocast(h.device.type, enabled=False):
+            table = self.before.weight
+            limits = chances[widest].logit().T.contiguous()
+            bits = torch.zeros_like(limits, dtype=torch.bool)
+            cells = self.rnn.cells()
+            state = list(self.enter(h[widest].to(table.dtype)).chunk(len(cells), 1))
+            inner, outer = cast(nn.Linear, self.leave[0]), cast(nn.Linear, self.leave[2])
+            if known is not None:
+                known = known.transpose(0, 1).index_select(1, widest)
+            place = first = window  # of the codes of the parent, and of the oldest node, if told
+            if self.toward is not None and standing is not None:
+                table = (table[:, None] + self.toward.weight).flatten(0, 1)
+                stands, wide = standing.flatten(), standing.shape[-1]
+                first = widest * standing[0].numel() + (wide - window)
+                place, first = first + wide * wide, first + wide * (wide - window)
+            codes = len(table) // (BEGIN + 1)
+            code = torch.full_like(window, BEGIN * codes)
+            for slot in range(max(ends, default=0)):
+                while ends[going - 1] <= slot:
+                    going -= 1
+                if going < len(code):
+                    code, place, first = code[:going], place[:going], first[:going]
+                    state = [layer[:going] for layer in state]
+                if stands is not None:
+                    code = code + stands.take(place + slot)
+                x = table.index_select(0, code)
+                if known is not None:
+                    x = x + known[slot, :going]
+                x = x.relu()
+                for layer, cell in enumerate(cells):
+                    x = state[layer] = torch.gru_cell(x, state[layer], *cell)
+                x = F.linear(x, inner.weight, inner.bias).relu()
+                logits = F.linear(x, outer.weight, outer.bias)[:, 0]
+                drawn = bits[slot, :going] = logits > limits[slot, :going]
+                code = drawn * codes
+                if stands is not None:  # the first edge of a row leads to the parent
+                    place = torch.where(drawn, torch.minimum(place, first + slot * wide), place)
+        found = bits.T.to(torch.uint8)
+        return torch.zeros_like(found).index_copy(0, widest, found)
 
     def known(
         self, itself: Int[Tensor, "*C 2"] | None, left: Float[Tensor, "*C E"] | None

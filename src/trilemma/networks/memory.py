@@ -75,15 +75,13 @@ class RememberingRecurrence(nn.Module):
         self, x: Float[Tensor, "R I"], heard: Float[Tensor, "R E"], h: Float[Tensor, "R H"]
     ) -> Float[Tensor, "R H"]:
         """Return the states after one more node, which hears so much."""
-        dtype = self.leave.weight.dtype
+        dtype, cell = self.leave.weight.dtype, self.cell
         with torch.autocast(x.device.type, enabled=False):
-            cell, h = self.cell, h.to(dtype)
-            gates = nn.functional.linear(x.to(dtype), cell.weight_ih, cell.bias_ih)
-            r_in, z_in, n_in = (gates + self.hear(heard.to(dtype))).chunk(3, 1)
-            told = nn.functional.linear(h, cell.weight_hh, cell.bias_hh)
-            r_h, z_h, n_h = told.chunk(3, 1)
-            r, z = (r_in + r_h).sigmoid(), (z_in + z_h).sigmoid()
-            return torch.lerp((n_in + r * n_h).tanh(), h, z)
+            told = torch.cat([x.to(dtype), heard.to(dtype)], 1)
+            inner = torch.cat([cell.weight_ih, self.hear.weight], 1)
+            return torch.gru_cell(
+                told, h.to(dtype), inner, cell.weight_hh, cell.bias_ih, cell.bias_hh
+            )
 
     def left(self, h: Float[Tensor, "R H"]) -> Float[Tensor, "R E"]:
         """Return what nodes with these states leave."""

@@ -81,12 +81,17 @@ class Recurrent(nn.Module):
                 return self._stepped(x, state)
         return self._stepped(x, state)
 
-    def _stepped(self, x: Tensor, state: Sequence[Tensor]) -> State:
+    def cells(self) -> list[list[Tensor]]:
+        """Return each layer's weights, in the order in which `torch.gru_cell` takes them."""
         # All layers' weights in order, without a search by their names.
-        after, weights = [], cast(list[Tensor], self.gru._flat_weights)
-        x = x.to(weights[0].dtype)
-        for layer, h in enumerate(state):
-            x = torch.gru_cell(x, h.to(x.dtype), *weights[4 * layer : 4 * layer + 4])
+        weights = cast(list[Tensor], self.gru._flat_weights)
+        return [weights[4 * layer : 4 * layer + 4] for layer in range(self.layers)]
+
+    def _stepped(self, x: Tensor, state: Sequence[Tensor]) -> State:
+        after, cells = [], self.cells()
+        x = x.to(cells[0][0].dtype)
+        for h, cell in zip(state, cells, strict=True):
+            x = torch.gru_cell(x, h.to(x.dtype), *cell)
             after.append(x)
         return tuple(after)
 
