@@ -14,7 +14,7 @@ from trilemma.core.model import Scoring, Watched, capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.gan import Gan
-from trilemma.maths.adversarial import LOSSES, PENALTIES, Ramp, pulling_away, value
+from trilemma.maths.adversarial import LOSSES, PENALTIES, Governor, Ramp, pulling_away, value
 from trilemma.networks.adversarial import (
     ImageCritic,
     ImageGenerator,
@@ -378,6 +378,43 @@ def test_real_and_fake_go_through_the_same_augmentation():
     model.generator_loss(given)
     assert len(seen) == 4
     assert all(torch.equal(u, seen[0][0]) and share == 0.4 for u, share in seen)
+
+
+class Counting(nn.Module):
+    """Keeps the shares that it is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.shares = []
+
+    def forward(self, x, noise, share):
+        self.shares.append(share)
+        return x
+
+
+def test_a_critic_that_is_sure_of_its_examples_sees_more_of_them_changed():
+    augment = Counting()
+    model = made(augment=augment, augment_share=Governor(updates=10))
+    critic, generator = model.objectives()
+    for r, expected in [(0.9, 0.0), (0.9, 0.1), (0.2, 0.2), (0.2, 0.1)]:
+        critic.before(0, 0.0)
+        terms = critic.loss(batch()).terms
+        generator.loss(batch())
+        assert set(augment.shares) == {expected}
+        assert float(terms["augmented"]) == pytest.approx(expected)
+        assert -1 <= float(terms["sure"]) <= 1
+        augment.shares.clear()
+        critic.observe({"sure": r})
+    again = made(augment=augment, augment_share=Governor(updates=10))
+    again.load_state_dict(model.state_dict())
+    again.objectives()[0].before(0, 0.0)
+    again.critic_loss(batch())
+    assert set(augment.shares) == {0.0}  # 0.2 - 2 / 10
+    model.get_buffer("augmented").fill_(0.5)
+    again.load_state_dict(model.state_dict())
+    again.objectives()[0].before(0, 0.0)
+    again.generator_loss(batch())
+    assert augment.shares[-1] == 0.5
 
 
 def test_augmented_games_can_be_differentiated_twice():

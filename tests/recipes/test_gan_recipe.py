@@ -72,6 +72,8 @@ def test_every_loss_can_be_chosen_and_brings_what_it_needs(loss, name):
         ({"network": "dcgan", "ema": 0.0}, "moons", "for images"),
         ({"augment": "colour"}, "moons", "pixels"),
         ({"augment": "color"}, "digits", "colour"),
+        ({"adaptive": True}, "digits", "it is 'none'"),
+        ({"adaptive": True, "augment": "cutout", "loss": "lsgan"}, "digits", "one of ns"),
         ({"conditional": True}, "moons", "without classes"),
     ],
 )

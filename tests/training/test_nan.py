@@ -23,6 +23,7 @@ class Sick(Variational):
     def __init__(self, bad, kind="loss") -> None:
         super().__init__()
         self.bad, self.kind, self.calls, self.afters = bad, kind, 0, 0
+        self.observed = []
 
     def loss(self, batch):
         loss = super().loss(batch)
@@ -39,7 +40,8 @@ class Sick(Variational):
         self.afters += 1
 
     def objectives(self):
-        return [Objective("model", self.loss, list(self.parameters()), after=self.after)]
+        kept = {"after": self.after, "observe": self.observed.append}
+        return [Objective("model", self.loss, list(self.parameters()), **kept)]
 
 
 def trainer_of(model, **settings):
@@ -60,7 +62,7 @@ def test_one_bad_update_changes_nothing_and_is_counted(kind):
     model = Sick(lambda call: call == 3, kind)
     trainer = trainer_of(model)
     for _ in range(2):
-        trainer.step()
+        last = trainer.step()
 
     def state():
         moments = trainer.optimisers["model"]
@@ -72,6 +74,8 @@ def test_one_bad_update_changes_nothing_and_is_counted(kind):
     assert all(torch.equal(a, b) for a, b in zip(before, state(), strict=True))
     assert (event.values["skipped"], trainer.skipped, model.afters) == (1, 1, afters)
     assert trainer.average.count == 2
+    assert len(model.observed) == 2
+    assert model.observed[-1]["loss"] == last.values["model/loss"]
     assert trainer.is_troubled
     assert (trainer.step_count, trainer.drawn) == (3, 3)  # the batch is behind us all the same
     event = trainer.step()

@@ -80,6 +80,9 @@ class Objective(Generic[B]):
     after: Callable[[], None] | None = None
     """Called after each update, e.g. to clip a critic's weights; not after one that was left out
     because it was not finite. The place to write buffers."""
+    observe: Callable[[Mapping[str, float]], None] | None = None
+    """Called after `after` with the loss and its terms, means over all processes: for what follows
+    from how the game stands."""
     before: Callable[[int, float], None] | None = None
     """Told before each update which of the stage's it is, from 0, and which share of the stage is
     done, from 0 to 1 (0 while the number of steps is not known): for weights that change."""

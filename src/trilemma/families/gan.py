@@ -10,7 +10,9 @@ for one of G. Each update of D has a batch and noise of its own; G has those of 
 so that its fakes are made once for both. The penalty may be taken in every k-th update only, k
 times as heavy; its weight γ may fall during training. T is a differentiable random augmentation,
 one and the same for real and fake, in both players (Zhao et al.): a generator that copied the data
-would not be told from it. PT, for critics that are autoencoders, pushes the codes of fakes apart.
+would not be told from it. It may change a share of the rows only, which rises with training or
+follows how sure the critic is of its training examples (`Governor`). PT, for critics that are
+autoencoders, pushes the codes of fakes apart.
 
 Both players live in scaled space. Data on levels are spread over their bins there, and a sample is
 the level in whose bin the generator's output lies: otherwise the critic would tell data by their
@@ -46,6 +48,7 @@ from trilemma.maths.adversarial import (
     LOSSES,
     PENALTIES,
     AdversarialLoss,
+    Governor,
     Penalty,
     Ramp,
     pulling_away,
@@ -70,7 +73,7 @@ class Gan(Model[Examples, Tensor]):
         gamma: γ, its weight, over the share of training that is done.
         every: k, updates of the critic from one penalty to the next.
         augment: T, given examples, noise and the share of rows that it changes; None for none.
-        augment_share: That share, over the share of training that is done.
+        augment_share: That share, over the share of training that is done; or what governs it.
         after: Called after each update of the critic, to hold its weights in bounds.
         critic_steps: Updates of the critic for each of the generator.
         pulling_away: λ, weight of PT.
@@ -92,7 +95,7 @@ class Gan(Model[Examples, Tensor]):
         gamma: Ramp | float = 1.0,
         every: int = 1,
         augment: nn.Module | None = None,
-        augment_share: Ramp | float = 1.0,
+        augment_share: Ramp | Governor | float = 1.0,
         after: Callable[[], None] | None = None,
         critic_steps: int = 1,
         pulling_away: float = 0.0,
@@ -113,9 +116,14 @@ class Gan(Model[Examples, Tensor]):
         self.generator, self.critic, self.augment = generator, critic, augment
         self.domain, self.latent, self.conditional = domain, latent, conditional
         self.game, self.penalty, self.every = loss, penalty, every
-        self.gamma, self.augment_share = _ramp(gamma), _ramp(augment_share)
+        self.gamma = _ramp(gamma)
+        self.governor = augment_share if isinstance(augment_share, Governor) else None
+        self.augment_share = None if isinstance(augment_share, Governor) else _ramp(augment_share)
+        if self.governor is not None:
+            self.register_buffer("augmented", torch.zeros((), dtype=torch.float64))
         self.after, self.critic_steps, self.pulling_away = after, critic_steps, pulling_away
         self._update, self._share = 0, 0.0
+        self._changed = 0.0 if self.augment_share is None else self.augment_share(0.0)
         self._made: tuple[Examples, Tensor] | None = None
 
     def objectives(self) -> Sequence[Objective[Examples]]:
@@ -134,6 +142,7 @@ class Gan(Model[Examples, Tensor]):
                 repeat=self.critic_steps,
                 before=self._told,
                 after=self.after,
+                observe=None if self.governor is None else self._govern,
             ),
             Objective(
                 "generator", self.generator_loss, list(self.generator.parameters()), again=True
@@ -150,6 +159,8 @@ class Gan(Model[Examples, Tensor]):
         real, fake = self._scores(x, batch), self._scores(generated, batch)
         game = self.game.critic(real, fake).mean()
         terms = {"game": game, "real": real.mean(), "fake": fake.mean()}
+        if self.governor is not None:
+            terms |= {"sure": real.sign().mean(), "augmented": real.new_tensor(self._changed)}
         if not due:
             return Loss(game, _detached(terms))
         at = {"real": (real, x), "fake": (fake, generated)}
@@ -211,6 +222,14 @@ class Gan(Model[Examples, Tensor]):
 
     def _told(self, update: int, share: float) -> None:
         self._update, self._share = update, share
+        if self.augment_share is not None:
+            self._changed = self.augment_share(share)
+        else:
+            self._changed = float(self.get_buffer("augmented"))
+
+    def _govern(self, terms: Mapping[str, float]) -> None:
+        assert self.governor is not None
+        self.get_buffer("augmented").fill_(self.governor(self._changed, terms["sure"]))
 
     def _real(self, batch: Examples) -> Tensor:
         """Return the real examples in scaled space."""
@@ -242,7 +261,7 @@ class Gan(Model[Examples, Tensor]):
         """Return T(x), with the same T for every x of a batch's row."""
         if self.augment is None:
             return x
-        return self.augment(x, _noise(batch).named("augment"), self.augment_share(self._share))
+        return self.augment(x, _noise(batch).named("augment"), self._changed)
 
     def _scores(self, x: Tensor, batch: Examples) -> Tensor:
         """Return D(T(x)) in float32 at least, as losses want it."""

@@ -62,6 +62,7 @@ __all__ = [
     "LOSSES",
     "PENALTIES",
     "AdversarialLoss",
+    "Governor",
     "Penalty",
     "Place",
     "Ramp",
@@ -332,3 +333,35 @@ class Ramp:
         """Return the number when `share` of training is done, along half a cosine."""
         way = 0.5 - 0.5 * math.cos(math.pi * min(share / self.over, 1.0))
         return self.start + (self.end - self.start) * way
+
+
+@dataclass(frozen=True)
+class Governor:
+    r"""Moves the share of augmented rows against how sure the critic is of its training examples.
+
+    With r = E[sign D(T(x))] over the training examples of an update, 0 for a critic that is
+    undecided about them and 1 for one that takes all of them for real,
+
+        p <- clip(p + sign(r - target) / updates, 0, most)
+
+    so that rows are changed only as far as the critic knows its examples. Up to `most`, below 1,
+    enough rows stay as they are for unchanged data to be the one optimum.
+
+    Reference:
+        Training Generative Adversarial Networks with Limited Data (Karras, Aittala, Hellsten,
+        Laine, Lehtinen & Aila, 2020), arXiv:2006.06676, section 3.2.
+
+    >>> governor = Governor(updates=10)
+    >>> governor(0.0, 0.9), governor(0.0, 0.3), governor(0.75, 0.9)
+    (0.1, 0.0, 0.8)
+    """
+
+    target: float = 0.6
+    updates: int = 1500
+    """Updates of the critic that it takes from 0 to 1."""
+    most: float = 0.8
+
+    def __call__(self, share: float, r: float) -> float:
+        """Return the share for the next update."""
+        step = ((r > self.target) - (r < self.target)) / self.updates
+        return min(max(share + step, 0.0), self.most)

@@ -12,7 +12,7 @@ import torch
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.families.gan import Gan
-from trilemma.maths.adversarial import LOSSES, PENALTIES, energy_based
+from trilemma.maths.adversarial import LOSSES, PENALTIES, Governor, energy_based
 from trilemma.networks.augment import DiffAugment
 from trilemma.recipes.players import Game, bounds, players
 from trilemma.recipes.recipe import Plot
@@ -21,6 +21,8 @@ __all__ = ["AdversarialNet"]
 
 GAMMA = 0.08
 """The usual weight of the other penalties, over the root of the number of coordinates."""
+SIGNED = ("ns", "saturating", "hinge")
+"""Losses whose critic is undecided at a score of 0."""
 WEIGHT = {"gp": 20.0, "clip": 0.01}
 """γ of the gradient penalty (twice Gulrajani's λ), and the largest weight left by clipping."""
 
@@ -49,6 +51,8 @@ class AdversarialNet(Game):
     """Updates of the critic from one penalty to the next, which is so much the heavier."""
     critic_steps: int = 1
     """Updates of the critic for each of the generator."""
+    adaptive: bool = False
+    """Whether --augment changes only as many rows as keep the critic unsure of its examples."""
     margin: float = 0.25
     """Of ebgan: the energy up to which the critic pushes fakes."""
     pulling_away: float = 0.0
@@ -77,6 +81,7 @@ class AdversarialNet(Game):
             gamma=gamma,
             every=self.every,
             augment=augment,
+            augment_share=Governor() if self.adaptive else 1.0,
             after=bounds(critic, penalty, gamma),
             critic_steps=self.critic_steps,
             pulling_away=self.pulling_away,
@@ -116,6 +121,16 @@ class AdversarialNet(Game):
         if self.loss != "ebgan" and (self.margin != type(self).margin or self.pulling_away):
             what = "--pulling-away" if self.pulling_away else "--margin"
             raise BadInput(f"{what} belongs to --loss ebgan, and the loss is {self.loss}.")
+        if self.adaptive and self.augment.strip() == "none":
+            raise BadInput(
+                "--adaptive true says how many rows --augment changes, and it is 'none'; give "
+                "--augment colour+translation+cutout, or some of these."
+            )
+        if self.adaptive and self.loss not in SIGNED:
+            raise BadInput(
+                f"--adaptive true reads off the sign of the critic's scores how sure it is, and "
+                f"under --loss {self.loss} a sign means nothing; take one of {', '.join(SIGNED)}."
+            )
         if penalty in ("none", "spectral") and self.gamma:
             raise BadInput(
                 f"--gamma {self.gamma:g} weighs a penalty, and --penalty {penalty} has no weight."

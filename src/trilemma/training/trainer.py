@@ -231,6 +231,8 @@ class Trainer:
             if objective.after is not None:
                 with torch.no_grad():
                     objective.after()
+            if objective.observe is not None:
+                objective.observe(dict(zip(names, numbers, strict=True)))
             self.streaks[objective.name] = 0
         else:
             self._skip(objective)
