@@ -67,6 +67,7 @@ class DpmSolver1:
     order: ClassVar[int] = 1
     calls: ClassVar[int] = 1
     grid: ClassVar[str] = "uniform"
+    fresh: ClassVar[str] = ""
 
     def __call__(
         self,
@@ -88,6 +89,7 @@ class DpmSolver2:
     order: ClassVar[int] = 2
     calls: ClassVar[int] = 1
     grid: ClassVar[str] = "uniform"
+    fresh: ClassVar[str] = ""
 
     def __call__(
         self,
@@ -112,6 +114,7 @@ class DpmSolver3:
     order: ClassVar[int] = 2
     calls: ClassVar[int] = 1
     grid: ClassVar[str] = "uniform"
+    fresh: ClassVar[str] = ""
 
     def __call__(
         self,
@@ -142,6 +145,7 @@ class UniPc:
     order: ClassVar[int] = 3
     calls: ClassVar[int] = 1
     grid: ClassVar[str] = "uniform"
+    fresh: ClassVar[str] = ""
 
     def __call__(
         self,

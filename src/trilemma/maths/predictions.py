@@ -33,6 +33,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -40,7 +41,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Clean", "Edm", "NoisePrediction", "Prediction", "Rest", "Velocity"]
+from trilemma.maths.schedules import Schedule
+
+__all__ = [
+    "PREDICTIONS",
+    "Clean",
+    "Edm",
+    "NoisePrediction",
+    "Prediction",
+    "Rest",
+    "Velocity",
+]
 
 
 class Prediction(Protocol):
@@ -223,3 +234,13 @@ class Rest(Edm):
     def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return 1."""
         return torch.ones_like(alpha)
+
+
+PREDICTIONS: Mapping[str, Callable[[Schedule, float], Prediction]] = {
+    "noise": lambda schedule, spread: NoisePrediction(),
+    "clean": lambda schedule, spread: Clean(),
+    "velocity": lambda schedule, spread: Velocity(schedule.power),
+    "edm": lambda schedule, spread: Edm(spread),
+    "rest": lambda schedule, spread: Rest(spread),
+}
+"""By name, for a schedule and the spread of the data."""

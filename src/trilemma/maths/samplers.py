@@ -63,6 +63,8 @@ class Sampler(Protocol):
     """Clean estimates asked for in a step."""
     grid: ClassVar[str]
     """The grid on which it does best; see `grids.py`."""
+    fresh: ClassVar[str]
+    """Its field that says how much fresh noise is put back on the way; "": there is none."""
 
     def __call__(
         self,
@@ -97,6 +99,7 @@ class Ancestral:
     order: ClassVar[int] = 0
     calls: ClassVar[int] = 1
     grid: ClassVar[str] = "uniform"
+    fresh: ClassVar[str] = ""
 
     def __call__(
         self,
@@ -129,6 +132,7 @@ class Ddim:
     order: ClassVar[int] = 1
     calls: ClassVar[int] = 1
     grid: ClassVar[str] = "uniform"
+    fresh: ClassVar[str] = "eta"
 
     def __call__(
         self,
@@ -170,6 +174,7 @@ class Euler:
     order: ClassVar[int] = 1
     calls: ClassVar[int] = 1
     grid: ClassVar[str] = "karras"
+    fresh: ClassVar[str] = "churn"
 
     def __call__(
         self,
@@ -202,6 +207,7 @@ class Heun:
     order: ClassVar[int] = 2
     calls: ClassVar[int] = 2
     grid: ClassVar[str] = "karras"
+    fresh: ClassVar[str] = "churn"
 
     def __call__(
         self,
@@ -222,7 +228,7 @@ class Heun:
             yield x
 
 
-SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
+SAMPLERS: Mapping[str, type[Sampler]] = {
     "ancestral": Ancestral,
     "ddim": Ddim,
     "euler": Euler,
@@ -232,8 +238,7 @@ SAMPLERS: Mapping[str, Callable[..., Sampler]] = {
     "dpm++3m": DpmSolver3,
     "unipc": UniPc,
 }
-"""`ddim` takes eta, `euler` and `heun` take churn, lowest, highest and inflate, `unipc` points;
-each has a default."""
+"""By name; the fields of each have defaults."""
 
 
 def _posteriors(schedule: Schedule, times: Tensor) -> list[list[float]]:

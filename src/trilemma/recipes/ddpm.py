@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -13,20 +13,24 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.diffusion import Diffusion
+from trilemma.families.diffusion import WEIGHTINGS, Diffusion
+from trilemma.families.variational import VARIANCES
+from trilemma.maths.grids import GRIDS
+from trilemma.maths.predictions import PREDICTIONS
+from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
+from trilemma.maths.times import TIMES
 from trilemma.maths.waves import of_levels
 from trilemma.networks.noisy import NoisyClassifier
 from trilemma.recipes.denoisers import (
     denoiser,
     fill,
     interval,
-    prediction,
     prompts,
     refuse_guidance,
     sampler,
 )
-from trilemma.recipes.recipe import Plot, Recipe
+from trilemma.recipes.recipe import Choice, Plot, Recipe
 
 __all__ = ["Ddpm"]
 
@@ -57,30 +61,28 @@ class Ddpm(Recipe):
     width: int = 0
     """Channels at the finest size, or units of a layer for points; 0: 32 below 24 pixels, 48
     from there, 192 for a transformer, 128 for points."""
-    schedule: Literal["linear", "cosine", "rectified"] = "cosine"
+    schedule: Annotated[str, Choice(SCHEDULES)] = "cosine"
     """How signal is exchanged for noise."""
-    prediction: Literal["noise", "clean", "velocity", "edm"] = "velocity"
+    prediction: Annotated[str, Choice(PREDICTIONS)] = "velocity"
     """What the network is asked for."""
     chain: int = 1000
     """T, steps of the chain that it is trained on; 0 for continuous time."""
-    times: Literal["uniform", "log-normal", "importance"] = "uniform"
+    times: Annotated[str, Choice(TIMES)] = "uniform"
     """Training times: even, mostly in the middle, or by their part in the bound."""
-    weighting: Literal["own", "noise", "bound", "min-snr"] = "own"
+    weighting: Annotated[str, Choice(WEIGHTINGS)] = "own"
     """Unit of the loss: the prediction's, the noise's (L_simple), nats of the bound (the network
     then sees single levels too), or the noise's up to an SNR of 5."""
-    variance: Literal["posterior", "upper", "learned"] = "posterior"
+    variance: Annotated[str, Choice(VARIANCES)] = "posterior"
     """Variance of a step back: the posterior's, the chain's, or between, learned by the bound."""
     label_dropout: float = 0.1
     """Share of examples whose class or caption is hidden in training."""
     classifier: bool = False
     """Train a classifier of noisy examples along, whose gradient then is the guidance."""
-    sampler: Literal[
-        "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
-    ] = "unipc"
+    sampler: Annotated[str, Choice(SAMPLERS)] = "unipc"
     """The way from noise to data."""
     sample_steps: int = 10
     """Steps of that way; heun evaluates the network twice in each."""
-    grid: Literal["auto", "uniform", "log-snr", "karras", "log-normal"] = "auto"
+    grid: Annotated[str, Choice(GRIDS, "auto")] = "auto"
     """How these steps are spaced; auto: as is usual for the sampler."""
     eta: float = 0.0
     """Noise put back on the way: in ddim 0 none, 1 as much as ancestral; in euler, heun: churn."""
@@ -106,7 +108,7 @@ class Ddpm(Recipe):
             ),
             domain,
             schedule,
-            prediction(self.prediction, schedule, 0.5 if levels else 1.0),
+            PREDICTIONS[self.prediction](schedule, 0.5 if levels else 1.0),
             chain=self.chain,
             times=self.times,
             weighting=self.weighting,

@@ -10,9 +10,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Velocity
 from trilemma.maths.samplers import SAMPLERS, Sampler
-from trilemma.maths.schedules import Schedule
 from trilemma.networks.patch_transformer import PatchTransformer
 from trilemma.networks.prompts import Prompts
 from trilemma.networks.text import Context
@@ -24,7 +22,6 @@ __all__ = [
     "denoiser",
     "fill",
     "interval",
-    "prediction",
     "prompts",
     "refuse_guidance",
     "sampler",
@@ -107,32 +104,24 @@ def fill(room: nn.Module | None, split: Split) -> None:
         room.fill(Condition(tokens=split.tokens, mask=split.mask))
 
 
-def prediction(name: str, schedule: Schedule, spread: float) -> Prediction:
-    """Return what a network is asked for, by its name; `spread` is that of the scaled data."""
-    made: dict[str, Prediction] = {
-        "noise": NoisePrediction(),
-        "clean": Clean(),
-        "velocity": Velocity(schedule.power),
-        "edm": Edm(spread),
-    }
-    return made[name]
+def sampler(name: str, noise: float = 0.0) -> Sampler:
+    """Return a sampler by its name.
 
-
-def sampler(name: str, eta: float) -> Sampler:
-    """Return a sampler; `eta` is DDIM's, and the churn of euler and heun.
+    Arguments:
+        name: In `SAMPLERS`.
+        noise: How much fresh noise it puts back on the way: DDIM's eta, the churn of others.
 
     Raises:
         BadInput: The sampler has no chance in it, or has all of it.
     """
     kind = SAMPLERS[name]
-    if name == "ddim":
-        return kind(eta)
-    if name in ("euler", "heun"):
-        return kind(churn=eta)
-    if eta:
+    if kind.fresh:
+        return kind(**{kind.fresh: noise})
+    if noise:
+        able = [other for other, made in SAMPLERS.items() if made.fresh]
         raise BadInput(
-            f"--eta {eta:g} was given for {name}, which has no such choice; ddim, euler and heun "
-            "put noise back."
+            f"--eta {noise:g} was given for {name}, which has no such choice; "
+            f"{', '.join(able[:-1])} and {able[-1]} put noise back."
         )
     return kind()
 

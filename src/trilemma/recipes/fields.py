@@ -13,10 +13,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_type_hints
 
 from trilemma.core.errors import BadInput, nearest
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["Field", "build", "changed", "fields", "parse"]
 
@@ -69,13 +69,18 @@ def _meanings(recipe: type) -> Mapping[str, str]:
 
 def fields(recipe: type[Recipe]) -> list[Field]:
     """Return the recipe's own fields first, then those that all recipes have."""
-    hints, meanings = get_type_hints(recipe), _meanings(recipe)
+    hints, meanings = get_type_hints(recipe, include_extras=True), _meanings(recipe)
     shared = {f.name for f in dataclasses.fields(Recipe)}
     ordered = sorted(dataclasses.fields(recipe), key=lambda f: f.name in shared)
     found = []
     for field in ordered:
-        hint = hints[field.name]
+        hint, *marks = (
+            get_args(hints[field.name])
+            if get_origin(hints[field.name]) is Annotated
+            else (hints[field.name],)
+        )
         choices = get_args(hint) if get_origin(hint) is Literal else ()
+        choices = next((mark.names for mark in marks if isinstance(mark, Choice)), choices)
         kind = type(choices[0]) if choices else hint
         found.append(Field(field.name, kind, field.default, choices, meanings[field.name]))
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar
 
 import torch
 
@@ -12,11 +12,11 @@ from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.continuous import placed
-from trilemma.families.flow_matching import FlowMatching
-from trilemma.maths.ode import refined
+from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
+from trilemma.maths.ode import SOLVERS, refined
 from trilemma.maths.waves import of_levels
 from trilemma.recipes.denoisers import denoiser, refuse_guidance
-from trilemma.recipes.recipe import Plot, Recipe
+from trilemma.recipes.recipe import Choice, Plot, Recipe
 
 __all__ = ["FlowMatchingRecipe"]
 
@@ -39,13 +39,13 @@ class FlowMatchingRecipe(Recipe):
     width: int = 0
     """Channels at the finest size, or units of a layer for points; 0: 32 below 24 pixels, 48
     from there, 128 for points."""
-    pairing: Literal["independent", "optimal-transport"] = "independent"
+    pairing: Annotated[str, Choice(PAIRINGS)] = "independent"
     """Which noise is led to which example: any, or the nearest by an assignment in the batch."""
-    times: Literal["likelihood", "uniform", "logit-normal"] = "likelihood"
+    times: Annotated[str, Choice(TIMES)] = "likelihood"
     """Training times: half uniform and half near the data, all uniform, or around the middle."""
     label_dropout: float = 0.1
     """Share of examples whose class is hidden in training."""
-    sampler: Literal["euler", "midpoint", "heun", "rk4", "dopri5"] = "heun"
+    sampler: Annotated[str, Choice(SOLVERS)] = "heun"
     """The solver that draws samples; dopri5 chooses its own steps."""
     sample_steps: int = 10
     """Its steps; midpoint and heun evaluate the network twice in each, rk4 four times."""

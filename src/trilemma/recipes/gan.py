@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 
@@ -15,7 +15,7 @@ from trilemma.families.gan import Gan
 from trilemma.maths.adversarial import LOSSES, PENALTIES, Governor, energy_based
 from trilemma.networks.augment import DiffAugment
 from trilemma.recipes.players import Game, bounds, players
-from trilemma.recipes.recipe import Plot
+from trilemma.recipes.recipe import Choice, Plot
 
 __all__ = ["AdversarialNet"]
 
@@ -40,9 +40,9 @@ class AdversarialNet(Game):
     """Peak learning rate of AdamW, for both players."""
     network: Literal["residual", "dcgan"] = "residual"
     """Residual blocks without normalisation, or DCGAN's layers with batch normalisation."""
-    loss: Literal["ns", "saturating", "wgan", "lsgan", "hinge", "ebgan", "rsgan"] = "ns"
+    loss: Annotated[str, Choice(LOSSES)] = "ns"
     """What the players make small."""
-    penalty: Literal["auto", "none", "gp", "r1", "r2", "r1+r2", "clip", "spectral"] = "auto"
+    penalty: Annotated[str, Choice(PENALTIES, "auto")] = "auto"
     """What holds the critic's slope in bounds; auto: gp for wgan, none for ebgan, else r1."""
     gamma: float = 0.0
     """Weight of the penalty, for clip the largest weight; 0: 0.08 times the root of the number

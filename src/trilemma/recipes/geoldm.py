@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +21,17 @@ from trilemma.data.point_cloud_stream import PointCloudStream
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.geometric_diffusion import GeometricDiffusion, GeometricLatentDiffusion
 from trilemma.families.point_cloud_vae import PointCloudCodes, PointCloudVae, ScaledPointCloud
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Prediction, Rest, Velocity
+from trilemma.maths.predictions import PREDICTIONS
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.maths.spaces import Centred
+from trilemma.maths.times import TIMES
 from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser, EgnnForm
 from trilemma.networks.point_transformer import HEAD, PointTransformerDenoiser
 from trilemma.networks.prompts import Prompts
 from trilemma.networks.property_condition import PropertyCondition
-from trilemma.recipes.denoisers import refuse_guidance
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.denoisers import refuse_guidance, sampler
+from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["GeometricLatentDiffusing"]
 
@@ -80,10 +81,10 @@ class GeometricLatentDiffusing(Recipe):
     process: Literal["flow", "vp"] = "flow"
     """Straight lines from noise to data, sampled in few steps; or the paper's chain of 1,000
     variance-preserving steps, which predicts noise."""
-    prediction: Literal["rest", "clean", "edm", "velocity"] = "rest"
+    prediction: Annotated[str, Choice(PREDICTIONS)] = "rest"
     """What the network of `flow` gives; the clean estimate follows from each. Rest: what the best
     linear guess leaves of it."""
-    times: Literal["log-normal", "uniform"] = "log-normal"
+    times: Annotated[str, Choice(TIMES)] = "log-normal"
     """How often training sees each time of `flow`: mostly small noise, or all alike."""
     network: Literal["egnn", "transformer"] = "egnn"
     """What denoises: an equivariant network, or a transformer of clouds turned at random."""
@@ -92,9 +93,7 @@ class GeometricLatentDiffusing(Recipe):
     64."""
     layers: int = 0
     """Layers of each network; 0: 6, of the autoencoder 4."""
-    sampler: Literal[
-        "auto", "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
-    ] = "auto"
+    sampler: Annotated[str, Choice(SAMPLERS, "auto")] = "auto"
     """The way from noise to codes; auto: ancestral, whose fresh noise mends what a step errs."""
     sample_steps: int = 0
     """Steps of that way; 0: 50 for flow, 1,000 for vp."""
@@ -123,25 +122,19 @@ class GeometricLatentDiffusing(Recipe):
         self._refuse(domain)
         first = self.first_stage(domain)
         schedule = SCHEDULES["rectified" if self.process == "flow" else "cosine"]
-        known: dict[str, Prediction] = {
-            "rest": Rest(1.0),
-            "edm": Edm(1.0),
-            "clean": Clean(),
-            "velocity": Velocity(schedule.power),
-        }
         is_flow = self.process == "flow"
         name = self.sampler if self.sampler != "auto" else "ancestral"
         diffusion = Diffusion(
             self.denoiser(first.features, domain.properties),
             Domain("point-cloud", first.shape, Real()),
             schedule,
-            known[self.prediction] if is_flow else NoisePrediction(),
+            PREDICTIONS[self.prediction if is_flow else "noise"](schedule, 1.0),
             chain=0 if is_flow else CHAIN,
             times=self.times if is_flow else "uniform",
             weighting="min-snr" if is_flow else "own",
             most=WEIGHED,
             label_dropout=self.label_dropout if domain.properties else 0.0,
-            sampler=SAMPLERS[name](),
+            sampler=sampler(name),
             steps=self.sample_steps or (50 if is_flow else CHAIN),
             grid="log-normal" if is_flow and name == "ancestral" else "auto",
             noise_range=NOISE_RANGE,

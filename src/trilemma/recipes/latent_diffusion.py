@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -33,8 +33,8 @@ from trilemma.networks.first_stage import (
 )
 from trilemma.networks.text import Context
 from trilemma.networks.unet import UNet
-from trilemma.recipes.denoisers import WIDE, context, fill, prompts, refuse_guidance
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.denoisers import WIDE, context, fill, prompts, refuse_guidance, sampler
+from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["LatentDiffusing"]
 
@@ -79,9 +79,7 @@ class LatentDiffusing(Recipe):
     """What the denoiser is told; auto: captions where there are some, else classes."""
     label_dropout: float = 0.1
     """Share of examples whose condition is hidden in training."""
-    sampler: Literal[
-        "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
-    ] = "dpm++2m"
+    sampler: Annotated[str, Choice(SAMPLERS)] = "dpm++2m"
     """The way from noise to codes."""
     sample_steps: int = 20
     """Steps of that way; heun evaluates the network twice in each."""
@@ -106,7 +104,7 @@ class LatentDiffusing(Recipe):
             schedule,
             Velocity(schedule.power),
             label_dropout=self.label_dropout if context is not None else 0.0,
-            sampler=SAMPLERS[self.sampler](),
+            sampler=sampler(self.sampler),
             steps=self.sample_steps,
             guidance=self.guidance,
             prompts=prompts(domain) if told == "text" else None,

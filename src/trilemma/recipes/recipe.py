@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -15,7 +15,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.example_properties import without_properties
 from trilemma.data.stream import ExampleStream
 
-__all__ = ["SMALL_BATCH", "Plot", "Recipe", "classes_told", "is_small", "updates_wanted"]
+__all__ = ["SMALL_BATCH", "Choice", "Plot", "Recipe", "classes_told", "is_small", "updates_wanted"]
 
 
 LEAST = 200
@@ -40,6 +40,26 @@ class Plot:
     """What the curves are."""
     log: bool = False
     """Whether the upright axis is logarithmic."""
+
+
+class Choice:
+    """What a field of names may be: the names of a registry, looked up when they are asked for.
+
+    `sampler: Annotated[str, Choice(SAMPLERS)]` takes every sampler that is registered, those of a
+    plug-in among them.
+
+    Arguments:
+        registry: Its keys, or itself, are the names.
+        others: Further names, which stand before them: "auto", "none".
+    """
+
+    def __init__(self, registry: Collection[str], *others: str) -> None:
+        self.registry, self.others = registry, others
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the names."""
+        return tuple(dict.fromkeys((*self.others, *self.registry)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -18,12 +18,13 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 from trilemma.families.regression import Regression
 from trilemma.families.restoration import Pairing, SuperResolution
+from trilemma.maths.predictions import PREDICTIONS
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.networks.enlarge import Reading
 from trilemma.networks.prompts import Prompts
-from trilemma.recipes.denoisers import denoiser, prediction
-from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.denoisers import denoiser, sampler
+from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["Pairs", "Sr3"]
 
@@ -64,13 +65,11 @@ class Sr3(Recipe):
     """Channels at the finest size; 0: 32 below 24 pixels, 48 from there."""
     mirror: bool = True
     """Turn training images left to right by chance; images with classes are never turned."""
-    schedule: Literal["linear", "cosine", "rectified"] = "cosine"
+    schedule: Annotated[str, Choice(SCHEDULES)] = "cosine"
     """How signal is exchanged for noise."""
-    prediction: Literal["noise", "clean", "velocity", "edm"] = "velocity"
+    prediction: Annotated[str, Choice(PREDICTIONS)] = "velocity"
     """What the network is asked for."""
-    sampler: Literal[
-        "ancestral", "ddim", "euler", "heun", "dpm++1", "dpm++2m", "dpm++3m", "unipc"
-    ] = "dpm++2m"
+    sampler: Annotated[str, Choice(SAMPLERS)] = "dpm++2m"
     """The way from noise to data."""
     sample_steps: int = 5
     """Steps of that way; heun evaluates the network twice in each."""
@@ -95,9 +94,9 @@ class Sr3(Recipe):
             network,
             pairing,
             schedule,
-            prediction(self.prediction, schedule, 1.0),
+            PREDICTIONS[self.prediction](schedule, 1.0),
             prompts=prompts,
-            sampler=SAMPLERS[self.sampler](),
+            sampler=sampler(self.sampler),
             steps=self.sample_steps,
             temperature=self.temperature,
         )
