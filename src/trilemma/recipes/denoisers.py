@@ -109,13 +109,13 @@ def fill(room: nn.Module | None, split: Split) -> None:
 
 def prediction(name: str, schedule: Schedule, spread: float) -> Prediction:
     """Return what a network is asked for, by its name; `spread` is that of the scaled data."""
-    made: dict[str, Prediction] = {
+    predictions: dict[str, Prediction] = {
         "noise": NoisePrediction(),
         "clean": Clean(),
         "velocity": Velocity(schedule.power),
         "edm": Edm(spread),
     }
-    return made[name]
+    return predictions[name]
 
 
 def sampler(name: str, eta: float) -> Sampler:
