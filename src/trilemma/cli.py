@@ -34,13 +34,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what was wrong, what may have been meant, and where help is."""
         if (
-            found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+            match := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         ) is not None:
-            given, known = found[1], re.findall(r"'(.*?)'", found[2])
-            close = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
-            meant = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+            value, choices = match[1], re.findall(r"'(.*?)'", match[2])
+            close_matches = difflib.get_close_matches(value, choices, n=1, cutoff=0.4)
+            suggestion = (
+                f"did you mean '{close_matches[0]}'?"
+                if close_matches
+                else f"known: {', '.join(choices)}"
+            )
             raise UsageError(
-                f"unknown {message.split(':')[0].split()[-1].lower()} '{given}'; {meant}"
+                f"unknown {message.split(':')[0].split()[-1].lower()} '{value}'; {suggestion}"
             )
         raise UsageError(f"{message}; see '{self.prog} --help'.")
 
@@ -52,8 +56,8 @@ def _above_zero(kind: type) -> Callable[[str], float]:
         except ValueError:
             value = 0
         if not 0 < value < float("inf"):
-            wanted = "a whole number above 0" if kind is int else "a number above 0"
-            raise argparse.ArgumentTypeError(f"it takes {wanted}, not '{text}'")
+            expected = "a whole number above 0" if kind is int else "a number above 0"
+            raise argparse.ArgumentTypeError(f"it takes {expected}, not '{text}'")
         return value
 
     return parse
@@ -89,9 +93,11 @@ def _parser() -> Parser:
     json = argparse.ArgumentParser(add_help=False)
     json.add_argument("--json", action="store_true", help="one JSON object on stdout")
     budget = argparse.ArgumentParser(add_help=False)
-    share = budget.add_mutually_exclusive_group()
-    share.add_argument("--steps", type=_above_zero(int), metavar="N", help="updates to train for")
-    share.add_argument(
+    budget_group = budget.add_mutually_exclusive_group()
+    budget_group.add_argument(
+        "--steps", type=_above_zero(int), metavar="N", help="updates to train for"
+    )
+    budget_group.add_argument(
         "--minutes", type=_above_zero(float), metavar="M", help="minutes of training alone"
     )
     machine = argparse.ArgumentParser(add_help=False)
@@ -265,18 +271,18 @@ def _parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in argv
     try:
-        options, rest = _parser().parse_known_args(words)
-        if rest and options.verb not in ("train", "sample", "compare"):
+        options, extra_args = _parser().parse_known_args(argv)
+        if extra_args and options.verb not in ("train", "sample", "compare"):
             raise UsageError(
-                f"unknown option '{rest[0]}' for {options.verb}; "
+                f"unknown option '{extra_args[0]}' for {options.verb}; "
                 f"see 'trilemma {options.verb} --help'."
             )
-        if options.verb == "train" and any(word.split("=")[0] == "--out" for word in rest):
+        if options.verb == "train" and any(word.split("=")[0] == "--out" for word in extra_args):
             raise UsageError("train puts its run where --run DIR says; it has no --out.")
-        options.fields = rest
+        options.fields = extra_args
         return commands.run(options)
     except UsageError as error:
         if debug:

@@ -139,10 +139,12 @@ def compare(
             f"{runs} {'training' if runs == 1 else 'trainings'} of {plan.minutes:g} minutes: "
             f"{runs * plan.minutes:g} minutes in all, and the measuring"
         )
-    if counted := len(cells) - runs:
-        say(f"{counted} {'training' if counted == 1 else 'trainings'} by calls of a reward")
+    if reward_runs := len(cells) - runs:
+        say(
+            f"{reward_runs} {'training' if reward_runs == 1 else 'trainings'} by calls of a reward"
+        )
     claims = Claims(path / "claims", Worker.here(world.device, world.size))
-    before = _stamp(path / "report.html")
+    stamp_before = _stamp(path / "report.html")
     if world.is_main:
         _join(path, plan, claims, stop)
     world.barrier()
@@ -158,12 +160,12 @@ def compare(
     for one in plan.ready:
         with _claimed(claims, one.folder, stop, waiting):
             outcomes.append(race.ready(one, (ready or {})[one.name]))
-    made = table(plan, outcomes)
+    comparison_table = table(plan, outcomes)
     with _claimed(claims, "report", stop, waiting):
-        if _stamp(path / "report.html") == before or not _is_written(path, made):
+        if _stamp(path / "report.html") == stamp_before or not _is_written(path, comparison_table):
             say(f"looking into the models for {path / 'report.html'} …")
-            _write(path, plan, made, data)
-    return made
+            _write(path, plan, comparison_table, data)
+    return comparison_table
 
 
 def _join(path: Path, plan: Plan, claims: Claims, stop: Stop) -> None:
@@ -201,10 +203,10 @@ def _claimed(
 def _stamp(path: Path) -> tuple[int, int]:
     """Return what changes when a file is written anew."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return 0, 0
-    return found.st_ino, found.st_mtime_ns
+    return stat.st_ino, stat.st_mtime_ns
 
 
 def _is_written(path: Path, made: Table) -> bool:
@@ -245,12 +247,12 @@ def _entry(folder: Path, row: Row, data: DataSet) -> Entry:
 
 def _pictured(plan: Plan, made: Table) -> list[str]:
     """Name the folder that is looked at for each row: of the first seed that was measured."""
-    beside = [ready.folder for ready in plan.ready]
+    ready_folders = [ready.folder for ready in plan.ready]
     if not plan.seeds:
-        return [cell.folder for cell in plan.cells()] + beside
+        return [cell.folder for cell in plan.cells()] + ready_folders
     chosen: dict[str, tuple[bool, str]] = {}
     for cell, run in zip(plan.cells(), made.runs, strict=False):
         measured = bool(run.metrics)
         if cell.label not in chosen or measured > chosen[cell.label][0]:
             chosen[cell.label] = measured, cell.folder
-    return [folder for _, folder in chosen.values()] + beside
+    return [folder for _, folder in chosen.values()] + ready_folders

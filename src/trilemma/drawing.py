@@ -155,33 +155,33 @@ def write_samples(
         return _animation(loaded, n, seed, conditions, target, check)
     if not patient:
         _refuse_long(loaded.model, n)
-    mine = ranks.span(n)
-    parts, done = [], 0
-    drawn = samples(
+    local_range = ranks.span(n)
+    parts, n_drawn = [], 0
+    batches = samples(
         source or (loaded.model if given is None else completing(loaded, *given)),
-        mine.start,
-        mine.stop,
+        local_range.start,
+        local_range.stop,
         seed=seed,
         conditions=conditions,
         check=check,
     )
-    for x in drawn:
+    for x in batches:
         parts.append(x.cpu())
-        done += len(x)
-        progress(done, len(mine))
-    here = torch.cat(parts) if parts else torch.empty(0, *loaded.domain.shape)
-    everything = ranks.gather(here, n)
+        n_drawn += len(x)
+        progress(n_drawn, len(local_range))
+    local_samples = torch.cat(parts) if parts else torch.empty(0, *loaded.domain.shape)
+    all_samples = ranks.gather(local_samples, n)
     if ranks.is_main and captions and form == ".png" and loaded.domain.kind == "image":
-        words = [captions[i % len(captions)] for i in range(len(everything))]
+        sample_captions = [captions[i % len(captions)] for i in range(len(all_samples))]
         levels = figures.levels_of(loaded.domain)
-        save_picture(captioned(everything, words, levels), target)
+        save_picture(captioned(all_samples, sample_captions, levels), target)
     elif ranks.is_main and given and form == ".png" and loaded.domain.kind == "graph":
-        save_picture(graphs.change(given[0].expand_as(everything), everything), target)
+        save_picture(graphs.change(given[0].expand_as(all_samples), all_samples), target)
     elif ranks.is_main:
-        omitted = _write(everything, form, target, loaded.domain)
+        omitted = _write(all_samples, form, target, loaded.domain)
         if omitted and warn is not None:
             warn(
-                f"{omitted} of {len(everything)} samples are not in {target.name}: RDKit refuses "
+                f"{omitted} of {len(all_samples)} samples are not in {target.name}: RDKit refuses "
                 "them, mostly for bonds that are more than an atom can have; an .xyz has all."
             )
     return target
@@ -189,12 +189,12 @@ def write_samples(
 
 def _known_form(target: Path, domain: Domain, n: int = 1) -> str:
     """Return the form that a name asks for, and refuse one that is not made or has no place."""
-    form, own = target.suffix.lower(), OWN_FORMS.get(domain.kind, ())
-    if form not in FORMS and form not in own:
-        known = ", ".join((".png", ".gif", *own, ".npz", ".safetensors"))
+    form, domain_forms = target.suffix.lower(), OWN_FORMS.get(domain.kind, ())
+    if form not in FORMS and form not in domain_forms:
+        supported_forms = ", ".join((".png", ".gif", *domain_forms, ".npz", ".safetensors"))
         raise BadInput(
             f"'{target.name}' asks for {form}, and this run does not make such things; "
-            f"use {known} or the name of a folder."
+            f"use {supported_forms} or the name of a folder."
         )
     graph_writing.check_form(form, target.name, n)
     if form == "" and target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -206,9 +206,9 @@ def _refuse_long(model: Model, n: int) -> None:
     """Refuse what would take long, and say how long."""
     if not isinstance(model, Sequential):
         return
-    together = min(n, AT_ONCE)
+    batch_size = min(n, AT_ONCE)
     with torch.no_grad():
-        seconds = model.sampling_seconds(together) * -(-n // together)
+        seconds = model.sampling_seconds(batch_size) * -(-n // batch_size)
     if seconds > LONG:
         raise BadInput(
             f"{n} samples would take about {seconds / 60:.0f} minutes, for this model draws one "
@@ -245,25 +245,25 @@ def write_found(loaded: Loaded) -> Path | None:
         return None
     elements = loaded.domain.elements
     if isinstance(model, Constrained) and model.constrained:
-        heads, rows = _changed(model, elements)
+        header, rows = _changed(model, elements)
     else:
         best = to_smiles(model.best_found(), elements)
-        worth = model.call_scores().sort(descending=True).values[: len(best)].tolist()
-        heads = ["smiles", model.seeks]
-        rows = [[smiles, f"{v:.6g}"] for smiles, v in zip(best, worth, strict=True)]
+        scores = model.call_scores().sort(descending=True).values[: len(best)].tolist()
+        header = ["smiles", model.seeks]
+        rows = [[smiles, f"{v:.6g}"] for smiles, v in zip(best, scores, strict=True)]
     target = loaded.run.path / BEST_FILE
     with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([heads, *rows])
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
     return target
 
 
 def _changed(model: Constrained, elements: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     reward = expression(model.seeks)
-    spelt = [to_smiles(x, elements) for x in (model.given(), model.improved())]
-    before, after = (reward([parsed(s) for s in smiles]) for smiles in spelt)
+    smiles_lists = [to_smiles(x, elements) for x in (model.given(), model.improved())]
+    before, after = (reward([parsed(s) for s in smiles]) for smiles in smiles_lists)
     rows = [
         [s, f"{v:.6g}", t, f"{w:.6g}", f"{similarity(s, t):.3f}"]
-        for s, v, t, w in zip(spelt[0], before, spelt[1], after, strict=True)
+        for s, v, t, w in zip(smiles_lists[0], before, smiles_lists[1], after, strict=True)
     ]
     what = model.seeks
     return ["given", f"{what} before", "smiles", what, "similarity"], rows
@@ -406,8 +406,8 @@ def plots(kind: type[Recipe], folder: Path) -> list[Path]:
     for name, plot in kind.plots().items():
         path = folder / f"{kind.name}-{name.replace(' ', '-')}.svg"
         with whole(path) as partial:
-            drawn = charts.lines(plot.x, plot.ys, plot.across, plot.up, plot.log)
-            partial.write_text(drawn.replace("currentColor", "#333"))
+            svg = charts.lines(plot.x, plot.ys, plot.across, plot.up, plot.log)
+            partial.write_text(svg.replace("currentColor", "#333"))
         paths.append(path)
     return paths
 

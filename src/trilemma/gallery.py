@@ -84,20 +84,21 @@ MEASURED = 64
 
 def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     """Gather a run for a page: its figures, samples, neighbours, curves, and what it is inside."""
-    kept = folder / "evaluation.safetensors"
-    seen = load_file(kept) if kept.exists() else {}
-    samples, nearest = seen.get("samples"), seen.get("nearest")
+    evaluation_file = folder / "evaluation.safetensors"
+    tensors = load_file(evaluation_file) if evaluation_file.exists() else {}
+    samples, nearest = tensors.get("samples"), tensors.get("nearest")
     pairs = None
     if samples is not None and nearest is not None:
         pairs = (samples[: len(nearest)], nearest)
     if not (folder / "recipe.json").exists():  # it could not be trained, or is no run at all
-        shown = _exhibits(row, data, seen)
-        return Entry(row, samples=samples, neighbours=pairs, exhibits=shown)
+        exhibits = _exhibits(row, data, tensors)
+        return Entry(row, samples=samples, neighbours=pairs, exhibits=exhibits)
     run = Run.open(folder)
-    events, given = run.events(), data
-    data = given.viewed((run.recipe["data"]["domain"]["kind"],))
+    events, original = run.events(), data
+    data = original.viewed((run.recipe["data"]["domain"]["kind"],))
     scene = None
-    if data is not given and samples is not None:  # a page shows examples of one kind as tensors
+    # a page shows examples of one kind as tensors
+    if data is not original and samples is not None:
         if data.domain.kind == "conformer":
             scene = viewer.scene(samples, data.domain.elements)
         samples = figures.show(samples[:SHOWN], data.domain)
@@ -108,11 +109,11 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
         neighbours=pairs,
         events=events,
         pictures=[
-            *_alike(run, data, seen.get("samples")),
+            *_alike(run, data, tensors.get("samples")),
             *_inside(run, data),
             *_told(run, events, data),
         ],
-        exhibits=_exhibits(row, data, seen),
+        exhibits=_exhibits(row, data, tensors),
         settings=written(
             {"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]}
         ),
@@ -122,22 +123,22 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
 
 def _exhibits(row: Row, data: DataSet, seen: Mapping[str, Tensor]) -> list[Picture]:
     """Draw the examples that scores are owed to most, with the training examples beside them."""
-    made = []
+    pictures = []
     for name, score in row.of.metrics.items():
-        samples, beside = seen.get(f"{name}.samples"), seen.get(f"{name}.beside")
+        samples, training_examples = seen.get(f"{name}.samples"), seen.get(f"{name}.beside")
         if score.exhibit is None or samples is None or not len(samples):
             continue
-        drawn = exhibit(samples, beside, data)
-        made.append(Picture(quantity(name).label, drawn, score.exhibit.sentence, wide=True))
-    return made
+        image = exhibit(samples, training_examples, data)
+        pictures.append(Picture(quantity(name).label, image, score.exhibit.sentence, wide=True))
+    return pictures
 
 
 def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Path) -> Comparison:
     """Gather a comparison for its page."""
     environment: dict[str, Any] = {}
-    for found in sorted(folder.glob("[!.]*/environment.json")):
+    for environment_file in sorted(folder.glob("[!.]*/environment.json")):
         with contextlib.suppress(OSError, ValueError):
-            environment = json.loads(found.read_text())
+            environment = json.loads(environment_file.read_text())
             break
     return Comparison(
         data=table.plan.data,
@@ -155,19 +156,26 @@ def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Pa
 
 def run_report(run: Run, data: DataSet) -> Path:
     """Write a run's report.html: its evaluation if there is one, its curves, its pictures."""
-    told = run.recipe
-    data = data.viewed((told["data"]["domain"]["kind"],))
-    bare = Evaluation(recipe=told["name"], data=told["data"]["name"], seed=told["seed"])
-    found = entry(run.path, Row(of=evaluation_of(run.path) or bare), data)
+    recipe = run.recipe
+    data = data.viewed((recipe["data"]["domain"]["kind"],))
+    empty_evaluation = Evaluation(
+        recipe=recipe["name"], data=recipe["data"]["name"], seed=recipe["seed"]
+    )
+    report_entry = entry(run.path, Row(of=evaluation_of(run.path) or empty_evaluation), data)
     previews = sorted((run.path / "samples").glob("step_*.png"))
-    if found.samples is None and previews:
+    if report_entry.samples is None and previews:
         with Image.open(previews[-1]) as last:
-            found = Entry(
-                found.row, last.copy(), None, found.events, found.pictures, found.settings
+            report_entry = Entry(
+                report_entry.row,
+                last.copy(),
+                None,
+                report_entry.events,
+                report_entry.pictures,
+                report_entry.settings,
             )
     page = run_page(
         Portrait(
-            found,
+            report_entry,
             real=data.test.x[:2000] if data.domain.kind == "points" else data.test.x[:64],
             domain=data.domain,
             environment=written(run.environment),
@@ -191,12 +199,12 @@ def _alike(run: Run, data: DataSet, samples: Tensor | None) -> list[Picture]:
     if data.domain.kind != "graph" or samples is None:
         return []
     family, real = named(run.recipe["name"]).family, data.test.x[:MEASURED]
-    drawn = histograms(real, samples[:MEASURED], family)
-    words = (
+    chart = histograms(real, samples[:MEASURED], family)
+    caption = (
         f"{len(real)} test graphs (grey) and {len(samples[:MEASURED])} samples (line). Nodes "
         "count so that every graph counts once; the last bar holds what lies beyond."
     )
-    return [Picture("degrees, clustering, sizes and pieces", drawn, words)]
+    return [Picture("degrees, clustering, sizes and pieces", chart, caption)]
 
 
 def _described(run: Run, data: DataSet, samples: Tensor) -> list[Picture]:
@@ -204,37 +212,37 @@ def _described(run: Run, data: DataSet, samples: Tensor) -> list[Picture]:
 
     def values(x: Tensor) -> dict[str, Tensor]:
         mols = [parsed(s) for s in to_smiles(x, data.domain.elements) if s]
-        found = {"heavy atoms": torch.tensor([float(mol.GetNumAtoms()) for mol in mols])}
+        properties = {"heavy atoms": torch.tensor([float(mol.GetNumAtoms()) for mol in mols])}
         for name in ("logp", "qed", "weight"):
-            found[name] = torch.tensor(PROPERTIES[name].of(mols))
-        return {name: value.double() for name, value in found.items()}
+            properties[name] = torch.tensor(PROPERTIES[name].of(mols))
+        return {name: value.double() for name, value in properties.items()}
 
-    real, made = data.test.x[:MEASURED], samples[:MEASURED]
-    if not any(to_smiles(made, data.domain.elements)):
+    real, generated = data.test.x[:MEASURED], samples[:MEASURED]
+    if not any(to_smiles(generated, data.domain.elements)):
         return []
-    drawn = numbers(values(real), values(made), named(run.recipe["name"]).family)
-    words = f"{len(real)} test molecules (grey) and {len(made)} samples (line)."
-    return [Picture("sizes and properties", drawn, words)]
+    chart = numbers(values(real), values(generated), named(run.recipe["name"]).family)
+    caption = f"{len(real)} test molecules (grey) and {len(generated)} samples (line)."
+    return [Picture("sizes and properties", chart, caption)]
 
 
 def _changed(model: Constrained, domain: Domain) -> list[Picture]:
     """Draw given molecules and what they have become, those that gained most first."""
-    given, improved = model.given(), model.improved()
+    originals, improved = model.given(), model.improved()
     if not len(improved):
         return []
     reward = expression(model.seeks)
     before, after = (
         torch.tensor(reward([parsed(s) for s in to_smiles(x, domain.elements)]))
-        for x in (given, improved)
+        for x in (originals, improved)
     )
     order = (before - after).argsort(stable=True)[:PAIRED]
-    picture = molecules.pairs(improved[order], given[order], domain.elements)
+    picture = molecules.pairs(improved[order], originals[order], domain.elements)
     gains = (after - before).tolist()
-    said = (
+    caption = (
         f"Above what became of {len(order)} given molecules, below these themselves; for all "
         f"{len(gains)} of them {model.seeks} rose by {min(gains):.2f} to {max(gains):.2f}."
     )
-    return [Picture("given molecules, improved", picture, said, wide=True)]
+    return [Picture("given molecules, improved", picture, caption, wide=True)]
 
 
 def _sought(model: Seeking, domain: Domain) -> list[Picture]:
@@ -242,16 +250,16 @@ def _sought(model: Seeking, domain: Domain) -> list[Picture]:
     scores, best = model.call_scores(), model.best_found()
     if not len(scores):
         return []
-    top = scores.double().sort(descending=True).values[: len(best)].tolist()
-    words = [f"{value:.3f}" for value in top[:BEST]]
-    picture = molecules.sheet(best[:BEST], domain.elements, words)
-    calls, courses_of = best_so_far(scores, 1)[0], {}
+    top_scores = scores.double().sort(descending=True).values[: len(best)].tolist()
+    labels = [f"{value:.3f}" for value in top_scores[:BEST]]
+    picture = molecules.sheet(best[:BEST], domain.elements, labels)
+    calls, curves = best_so_far(scores, 1)[0], {}
     for k in (1, 10, 100):
-        courses_of[f"top {k}"] = best_so_far(scores, k)[1]
-    chart = charts.lines(calls, courses_of, "calls of the reward", model.seeks)
-    said = f"Of {len(scores):,} different molecules that were asked, by {model.seeks}."
+        curves[f"top {k}"] = best_so_far(scores, k)[1]
+    chart = charts.lines(calls, curves, "calls of the reward", model.seeks)
+    caption = f"Of {len(scores):,} different molecules that were asked, by {model.seeks}."
     return [
-        Picture("the best that were found", picture, said, wide=True),
+        Picture("the best that were found", picture, caption, wide=True),
         Picture("the best so far", chart, "Means of the best so far, over calls."),
     ]
 
@@ -303,12 +311,14 @@ def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Draw what training told on the way: a game's health and its film, classes of samples."""
     pictures = [*_game(run, events, data)]
     family = named(run.recipe["name"]).family
-    drawn = courses.health(events, family)
-    if drawn:
+    health_chart = courses.health(events, family)
+    if health_chart:
         alerts = [e for e in events if e.kind == "alert"]
-        said = [f"Step {e.step:,}: {e.values['message']}" for e in alerts[:4]]
-        caption = " ".join(said) if said else "No alert: neither collapse nor a dead critic."
-        pictures.append(Picture("health of the game", drawn, caption))
+        messages = [f"Step {e.step:,}: {e.values['message']}" for e in alerts[:4]]
+        caption = (
+            " ".join(messages) if messages else "No alert: neither collapse nor a dead critic."
+        )
+        pictures.append(Picture("health of the game", health_chart, caption))
     charts_of = {
         "overfitting of the critic": courses.critic(events),
         "fd as training goes on": courses.quality(events, family),
@@ -319,37 +329,44 @@ def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
 
 def _kept(events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Draw how many of the previews' graphs kept the rule of the data, as training went on."""
-    told = [e for e in events if e.kind == "preview" and "valid" in e.values]
-    if len(told) < 2 or data.rule is None:
+    previews = [e for e in events if e.kind == "preview" and "valid" in e.values]
+    if len(previews) < 2 or data.rule is None:
         return []
-    shares = {"valid": [e.values["valid"] for e in told]}
-    drawn = charts.lines([e.step for e in told], shares, "step", "share of the samples")
-    return [Picture("samples that keep the rule", drawn, f"A graph {data.rule.words}.")]
+    shares = {"valid": [e.values["valid"] for e in previews]}
+    chart = charts.lines([e.step for e in previews], shares, "step", "share of the samples")
+    return [Picture("samples that keep the rule", chart, f"A graph {data.rule.words}.")]
 
 
 def _counts(events: Sequence[Event], data: DataSet, family: str) -> list[Picture]:
     """Draw which classes the previews' samples had, or how many where there are too many."""
-    told = [e for e in events if e.kind == "preview" and "classes" in e.values]
-    told = [told[i] for i in _spaced(len(told), COLUMNS)]
-    if len(told) < 2:
+    previews = [e for e in events if e.kind == "preview" and "classes" in e.values]
+    previews = [previews[i] for i in _spaced(len(previews), COLUMNS)]
+    if len(previews) < 2:
         return []
-    steps, last = [e.step for e in told], told[-1].values
+    steps, last = [e.step for e in previews], previews[-1].values
     what = "Centres that have some of" if data.centres else "Classes that a classifier sees in"
-    said = (
+    caption = (
         f"{what} {last['samples']:,} samples of the averaged weights; {last['classes']:,} at the "
         "end."
     )
-    kinds = len(last.get("modes", ()))
-    if 1 < kinds <= ROWS and all(len(e.values.get("modes", ())) == kinds for e in told):
+    num_classes = len(last.get("modes", ()))
+    if 1 < num_classes <= ROWS and all(
+        len(e.values.get("modes", ())) == num_classes for e in previews
+    ):
         names, shares = data.domain.classes, data.domain.frequencies
         if data.centres is not None:
-            names, shares = [str(k + 1) for k in range(kinds)], [1 / kinds] * kinds
-        drawn = courses.heat(steps, [e.values["modes"] for e in told], names, shares, family)
-        said += " A dot: none."
+            names, shares = (
+                [str(k + 1) for k in range(num_classes)],
+                [1 / num_classes] * num_classes,
+            )
+        chart = courses.heat(steps, [e.values["modes"] for e in previews], names, shares, family)
+        caption += " A dot: none."
     else:
-        seen = {"classes": [e.values["classes"] for e in told]}
-        drawn = charts.lines(steps, seen, "step", f"classes seen in {last['samples']} samples")
-    return [Picture("classes of the samples", drawn, said)]
+        class_counts = {"classes": [e.values["classes"] for e in previews]}
+        chart = charts.lines(
+            steps, class_counts, "step", f"classes seen in {last['samples']} samples"
+        )
+    return [Picture("classes of the samples", chart, caption)]
 
 
 def _spaced(count: int, most: int) -> list[int]:
@@ -365,12 +382,12 @@ def _spaced(count: int, most: int) -> list[int]:
 
 def _game(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Make the film of a game on the plane, and keep it as game.gif."""
-    reached = max((e.step for e in events), default=0)
+    last_step = max((e.step for e in events), default=0)
     paths = [
         (int(path.stem.removeprefix("game_")), path)
         for path in sorted((run.path / "samples").glob("game_*.safetensors"))
     ]
-    paths = [(step, path) for step, path in paths if step <= reached]
+    paths = [(step, path) for step, path in paths if step <= last_step]
     if len(paths) < 2:
         return []
     paths = [paths[i] for i in _spaced(len(paths), FILMED)]
@@ -380,36 +397,38 @@ def _game(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
         frames = [load_file(path) for _, path in paths]
         with whole(target) as partial:
             partial.write_bytes(figures.film([step for step, _ in paths], frames, data.train.x))
-    said = (
+    caption = (
         "Samples (orange) over data (grey). Green is where the critic's score is higher, purple "
         "where it is lower, on each frame's own scale; arrows: where it pulls the samples. The "
         "file is game.gif."
     )
-    return [Picture("the game", target.read_bytes(), said)]
+    return [Picture("the game", target.read_bytes(), caption)]
 
 
 def _plane(loaded: Loaded, data: DataSet) -> list[Picture]:
     """Draw the model's density beside the true one, and its samples beside the data."""
     x = data.test.x
     low, high = x.min(0).values, x.max(0).values
-    centre, reach = (low + high) / 2, float((high - low).max()) * 0.6
-    line = torch.linspace(-reach, reach, GRID)
-    at = torch.cartesian_prod(line, line).flip(1) + centre
-    area = (2 * reach / (GRID - 1)) ** 2
-    panels, said = {}, []
+    centre, half_width = (low + high) / 2, float((high - low).max()) * 0.6
+    axis = torch.linspace(-half_width, half_width, GRID)
+    grid_points = torch.cartesian_prod(axis, axis).flip(1) + centre
+    cell_area = (2 * half_width / (GRID - 1)) ** 2
+    panels, notes = {}, []
     if data.truth is not None:
-        panels["true density"] = data.truth(at).exp().view(GRID, GRID)
-    log_p = _log_density(loaded.model, at)
+        panels["true density"] = data.truth(grid_points).exp().view(GRID, GRID)
+    log_p = _log_density(loaded.model, grid_points)
     if log_p is not None:
         if not isinstance(loaded.model, Density):
-            log_p = log_p - (log_p.logsumexp(0) + math.log(area))
-            said.append("normalised on the grid")
+            log_p = log_p - (log_p.logsumexp(0) + math.log(cell_area))
+            notes.append("normalised on the grid")
         panels["model's density"] = log_p.exp().view(GRID, GRID)
-        said.append(f"the model's sums to {float(log_p.exp().sum() * area):.3f} over the frame")
+        notes.append(
+            f"the model's sums to {float(log_p.exp().sum() * cell_area):.3f} over the frame"
+        )
     scatters = {"data": x[:3000], "samples": draw(loaded.model, 3000, seed=0)}
-    frame = [float(c + s * reach) for c in centre for s in (-1, 1)]
+    frame = [float(c + s * half_width) for c in centre for s in (-1, 1)]
     picture = figures.densities(panels, scatters, frame)
-    caption = "; ".join(["All in one frame, and the densities on one scale", *said]) + "."
+    caption = "; ".join(["All in one frame, and the densities on one scale", *notes]) + "."
     return [Picture("density and samples", picture, caption)]
 
 
@@ -431,30 +450,33 @@ def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
     assert isinstance(model, Coded)
     x = data.test.x[:LOOKED_AT]
     z = codes(model.encode, x)
-    plane, how = z, "The code's two numbers"
+    projection, description = z, "The code's two numbers"
     if z.shape[1] > 2:
         centred = z - z.mean(0)
-        plane = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
-        how = f"The two principal directions of {z.shape[1]} numbers"
+        projection = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
+        description = f"The two principal directions of {z.shape[1]} numbers"
     labels = labels[:LOOKED_AT] if labels is not None else None
-    caption = f"{how}, of {len(z):,} test examples."
+    caption = f"{description}, of {len(z):,} test examples."
     if labels is not None and data.extractor in SHIPPED and not isinstance(model, Reconstructing):
         classify = classifier(data.extractor, data.domain).classify
-        tears = torn(z, labels, model.decode, classify, neighbours=NEIGHBOURS)
+        discontinuities = torn(z, labels, model.decode, classify, neighbours=NEIGHBOURS)
         caption += (
-            f" Between neighbouring codes of one class, {tears.torn:,} of {tears.pairs:,} "
-            f"midpoints ({tears.fraction:.1%}) decode to another class."
+            f" Between neighbouring codes of one class, {discontinuities.torn:,} of "
+            f"{discontinuities.pairs:,} midpoints ({discontinuities.fraction:.1%}) "
+            "decode to another class."
         )
     classes = loaded.domain.classes
-    pictures = [Picture("map of the codes", charts.latent_map(plane, labels, classes), caption)]
+    pictures = [
+        Picture("map of the codes", charts.latent_map(projection, labels, classes), caption)
+    ]
     if data.domain.kind == "image":
         start, stop = _ends(labels, len(z))
-        between = model.decode(walk(z[start], z[stop], 12))
+        interpolation = model.decode(walk(z[start], z[stop], 12))
         levels = figures.levels_of(data.domain)
         pictures.append(
             Picture(
                 "a walk between two codes",
-                figures.walk(between, levels),
+                figures.walk(interpolation, levels),
                 "The straight way between the codes of two test examples, decoded.",
             )
         )
@@ -465,8 +487,8 @@ def _ends(labels: Tensor | None, count: int) -> tuple[int, int]:
     """Choose two examples, of different classes where there are any."""
     if labels is None:
         return 0, count - 1
-    other = (labels != labels[0]).nonzero()
-    return 0, int(other[0]) if len(other) else count - 1
+    other_class_rows = (labels != labels[0]).nonzero()
+    return 0, int(other_class_rows[0]) if len(other_class_rows) else count - 1
 
 
 def _way(loaded: Loaded) -> list[Picture]:
@@ -484,10 +506,10 @@ def _growth(loaded: Loaded) -> list[Picture]:
     assert isinstance(model, Gradual)
     states = model.path(GROWN, frames=GROWING, noise=Noise.for_samples(0, 0, GROWN))
     if loaded.domain.kind == "molecule":
-        said = "Each atom stands where it stands in the end."
-        return [Picture("molecules as they grow", figures.way(states, loaded.domain), said)]
-    said = "Each node stands where it stands in the end; its colour: neighbours so far."
-    return [Picture("graphs as they grow", figures.way(states, loaded.domain), said)]
+        caption = "Each atom stands where it stands in the end."
+        return [Picture("molecules as they grow", figures.way(states, loaded.domain), caption)]
+    caption = "Each node stands where it stands in the end; its colour: neighbours so far."
+    return [Picture("graphs as they grow", figures.way(states, loaded.domain), caption)]
 
 
 def _denoising(loaded: Loaded) -> list[Picture]:
@@ -496,10 +518,10 @@ def _denoising(loaded: Loaded) -> list[Picture]:
     assert isinstance(model, Gradual)
     states = model.path(GROWN, frames=GROWING, noise=Noise.for_samples(0, 0, GROWN))
     film = figures.way([x.cpu() for x in states], domain)
-    turn = figures.animation(point_clouds.turning(states[-1], domain.elements), 60, 60)
+    rotation = figures.animation(point_clouds.turning(states[-1], domain.elements), 60, 60)
     return [
         Picture("from noise to clouds", film, "Decoded states on the way; the pose is kept."),
-        Picture("samples, turning", turn, "Once around the upright axis."),
+        Picture("samples, turning", rotation, "Once around the upright axis."),
     ]
 
 
@@ -517,8 +539,8 @@ def _improved(model: Improving, data: DataSet) -> list[Picture]:
     """Draw test graphs with what a model adds to them."""
     before = data.test.x[:IMPROVED]
     after = model.improve(before, noise=Noise.for_samples(0, 0, len(before)))
-    said = f"Red: edges that the policy adds to unseen graphs, for more {model.improves}."
-    return [Picture("added edges", graphs.change(before, after, 3), said)]
+    caption = f"Red: edges that the policy adds to unseen graphs, for more {model.improves}."
+    return [Picture("added edges", graphs.change(before, after, 3), caption)]
 
 
 def _round_trip(loaded: Loaded, part: Invertible, data: DataSet) -> list[Picture]:
@@ -526,9 +548,9 @@ def _round_trip(loaded: Loaded, part: Invertible, data: DataSet) -> list[Picture
     x = data.test.x[:64]
     errors = part.depth_errors(loaded.domain.values.dequantise(x, Noise.of(0, len(x))))
     depth = list(range(1, len(errors) + 1))
-    drawn = charts.lines(depth, {"error": errors.tolist()}, "layers", "largest error", True)
-    said = (
+    chart = charts.lines(depth, {"error": errors.tolist()}, "layers", "largest error", True)
+    caption = (
         f"max |y − f⁻¹(f(y))| of {len(x)} test examples in float32 after so many layers and back; "
         f"after all of them {float(errors[-1]):.2g}, data of spread about 1."
     )
-    return [Picture("there and back", drawn, said)]
+    return [Picture("there and back", chart, caption)]

@@ -59,13 +59,15 @@ def _plain(value: Any) -> Any:  # noqa: ANN401
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Give a table, on stdout."""
-    made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    rich_table = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold"
+    )
     for i, column in enumerate(columns):
-        made.add_column(column, overflow="fold", no_wrap=i == 0)
+        rich_table.add_column(column, overflow="fold", no_wrap=i == 0)
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        rich_table.add_row(*(str(cell) for cell in row))
     width = None if sys.stdout.isatty() else 140
-    Console(highlight=False, width=width).print(made, markup=False)
+    Console(highlight=False, width=width).print(rich_table, markup=False)
 
 
 def show_table(made: Table) -> None:
@@ -130,9 +132,12 @@ class counting:
                 self.task = self.bar.add_task(self.title, total=total)
             self.bar.update(self.task, completed=done, total=total)
         elif now - self.told > 10 and done:
-            self.told, gone = now, now - self.started
-            left = gone / done * (total - done)
-            say(f"{self.title}: {done:,} of {total:,}, {done / gone:,.1f}/s, {left:,.0f} s left")
+            self.told, elapsed = now, now - self.started
+            remaining = elapsed / done * (total - done)
+            say(
+                f"{self.title}: {done:,} of {total:,}, {done / elapsed:,.1f}/s, "
+                f"{remaining:,.0f} s left"
+            )
 
 
 class Steps:

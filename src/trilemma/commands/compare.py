@@ -43,10 +43,10 @@ def run(options: argparse.Namespace) -> None:
     if "seed" in dict(grid) and options.seed and options.seeds is None:
         raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
     with at_work(options.device) as (stop, ranks):
-        found = read_data(options.data, options.size, ranks)
-        beside = _ready(options.ready, found, names)
+        data = read_data(options.data, options.size, ranks)
+        ready_samples = _ready(options.ready, data, names)
         plan = Plan.of(
-            found,
+            data,
             options.data,
             size=options.size,
             recipes=names,
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> None:
             precision=options.precision,
             grid=grid,
             settings=settings,
-            ready=[one for one, _ in beside],
+            ready=[one for one, _ in ready_samples],
         )
         path = comparing.place(plan, options.out)
 
@@ -66,31 +66,31 @@ def run(options: argparse.Namespace) -> None:
             with counting(title) as progress:
                 yield progress.named
 
-        made = comparing.compare(
+        comparison_table = comparing.compare(
             plan,
-            found,
+            data,
             path,
             world=ranks,
             stop=stop,
             watch=lambda title, events: watched(title, events, ranks),
             progress=measuring,
             say=say if ranks.is_main else lambda _: None,
-            ready={one.name: samples for one, samples in beside},
+            ready={one.name: samples for one, samples in ready_samples},
         )
         if not ranks.is_main:
             return
         if options.json:
-            as_json(made.to_json())
+            as_json(comparison_table.to_json())
             say(path / "report.html")
         else:
-            alike = [row for row in made.rows if not row.of.reward]
-            for part in terminal_tables(alike, width=_width()):
-                show_table(part)
-            for task in made.ranking.tasks:
+            unrewarded_rows = [row for row in comparison_table.rows if not row.of.reward]
+            for rich_table in terminal_tables(unrewarded_rows, width=_width()):
+                show_table(rich_table)
+            for task in comparison_table.ranking.tasks:
                 title = f"Reward: {task.reward}"
-                for part in terminal_tables(task.rows, title, width=_width()):
-                    show_table(part)
-            out(made.ranking.words)
+                for rich_table in terminal_tables(task.rows, title, width=_width()):
+                    show_table(rich_table)
+            out(comparison_table.ranking.words)
             out(path / "report.html")
 
 
@@ -98,8 +98,8 @@ def _ready(
     words: Sequence[str], data: DataSet, recipes: Sequence[str] | None
 ) -> list[tuple[Ready, Tensor]]:
     """Read the samples of each NAME=PATH."""
-    made: list[tuple[Ready, Tensor]] = []
-    taken = set(recipes or fitting(data.domain))
+    ready_samples: list[tuple[Ready, Tensor]] = []
+    used_names = set(recipes or fitting(data.domain))
     for word in words:
         name, sign, path = word.partition("=")
         if not sign or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
@@ -107,12 +107,12 @@ def _ready(
                 f"--with '{word}' was given; give NAME=PATH, a name of letters and digits and the "
                 "file or folder of the samples."
             )
-        if name in taken:
+        if name in used_names:
             raise BadInput(f"--with names '{name}', which is another row; give another name.")
-        taken.add(name)
+        used_names.add(name)
         samples = ready(Path(path).expanduser(), data)
-        made.append((Ready.of(name, path, samples), samples))
-    return made
+        ready_samples.append((Ready.of(name, path, samples), samples))
+    return ready_samples
 
 
 def _seed_grid(options: argparse.Namespace) -> list[str]:
@@ -129,16 +129,16 @@ def _field_words(words: Sequence[str]) -> list[str]:
     >>> _field_words(["--batch", "64", "--kl-warmup=5"])
     ['batch=64', 'kl-warmup=5']
     """
-    settings, rest = [], list(words)
-    while rest:
-        word = rest.pop(0)
+    settings, remaining = [], list(words)
+    while remaining:
+        word = remaining.pop(0)
         name, sign, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name:
             raise BadInput(f"'{word}' is no option of compare; see 'trilemma compare --help'.")
         if not sign:
-            if not rest or rest[0].startswith("--"):
+            if not remaining or remaining[0].startswith("--"):
                 raise BadInput(f"--{name} was given without a value; give --{name} VALUE.")
-            value = rest.pop(0)
+            value = remaining.pop(0)
         settings.append(f"{name}={value}")
     return settings
 

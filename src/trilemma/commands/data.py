@@ -38,9 +38,9 @@ def run(options: argparse.Namespace) -> int:
             path = oracles.fetch() if is_oracles else sources.fetch(options.name, progress)
         out(path)
         return 0
-    wanted = sources.declared(options.name, radius=options.ego_radius, columns=options.columns)
+    source = sources.declared(options.name, radius=options.ego_radius, columns=options.columns)
     with counting("reading") as progress:
-        report = data_check.check(wanted, size=options.size, progress=progress)
+        report = data_check.check(source, size=options.size, progress=progress)
     if options.json:
         as_json(report.to_json())
     else:

@@ -12,13 +12,13 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> int:
     """Tell what is here, how fast it is, what is broken and what to do."""
-    found = examine()
+    report = examine()
     if options.json:
-        as_json(found)
+        as_json(report)
     else:
-        table("doctor", ["what", "found"], [[k, v] for k, v in found["facts"].items()])
-        for problem in found["problems"]:
+        table("doctor", ["what", "found"], [[k, v] for k, v in report["facts"].items()])
+        for problem in report["problems"]:
             warn(problem)
-        if not found["problems"]:
+        if not report["problems"]:
             out("nothing is broken.")
     return 0

@@ -33,10 +33,10 @@ def run(options: argparse.Namespace) -> None:
     with at_work(options.device) as (stop, ranks):
         loaded = load(options.run, warn=warn, device=ranks.device)
         record = loaded.run.recipe["data"]
-        where = sources.moved(options.data or record["source"], record["source"])
-        data_set = loaded.same(read_data(where, record["size"], ranks))
+        location = sources.moved(options.data or record["source"], record["source"])
+        data_set = loaded.same(read_data(location, record["size"], ranks))
         with counting("measuring") as progress:
-            found = judge_run(
+            evaluation = judge_run(
                 loaded,
                 data_set,
                 samples=options.samples,
@@ -50,9 +50,9 @@ def run(options: argparse.Namespace) -> None:
             return
         gallery.run_report(loaded.run, data_set)
         if options.json:
-            as_json(found.to_json())
+            as_json(evaluation.to_json())
         else:
-            _show(found)
+            _show(evaluation)
 
 
 def _evaluate_ready(options: argparse.Namespace) -> None:
@@ -69,16 +69,18 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
         source = sources.declared(options.data, radius=options.ego_radius, columns=options.columns)
         data = read_data(source, options.size, ranks)
         samples = ready(path, data)
-        asked = options.samples
-        if asked is not None and asked > len(samples):
-            raise BadInput(f"--samples {asked} was given, and {path} holds {len(samples)}.")
+        requested_count = options.samples
+        if requested_count is not None and requested_count > len(samples):
+            raise BadInput(
+                f"--samples {requested_count} was given, and {path} holds {len(samples)}."
+            )
         with counting("measuring") as progress:
-            found = judge_ready(
+            evaluation = judge_ready(
                 path.stem,
                 path,
                 samples,
                 data,
-                n=asked or min(len(samples), default_samples(data)),
+                n=requested_count or min(len(samples), default_samples(data)),
                 seed=options.seed,
                 check=lambda: stop.check("measuring was stopped; nothing was written."),
                 progress=progress.named,
@@ -86,14 +88,14 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
         if not ranks.is_main:
             return
         if options.json:
-            as_json(found.to_json())
+            as_json(evaluation.to_json())
         else:
-            _show(found)
+            _show(evaluation)
 
 
 def _show(found: Evaluation) -> None:
     """Give an evaluation as a table."""
-    lesser = variants()
+    variant_names = variants()
     table(
         f"{found.recipe} on {found.data} ({found.split}), n = {found.n:,}, "
         f"seed {found.seed}, {found.device}",
@@ -109,7 +111,7 @@ def _show(found: Evaluation) -> None:
                 number(s.floor),
                 ", ".join(f"{k} {number(v)}" for k, v in s.baselines.items()),
             ]
-            for name, s in sorted(found.metrics.items(), key=lambda item: item[0] in lesser)
+            for name, s in sorted(found.metrics.items(), key=lambda item: item[0] in variant_names)
         ],
     )
     for name, reason in found.skipped.items():
@@ -117,5 +119,5 @@ def _show(found: Evaluation) -> None:
     if cost := found.cost.known():
         out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in cost.items()))
     longest = sorted(found.seconds.items(), key=lambda item: -item[1])[:4]
-    said = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
-    out(f"measuring: {duration(sum(found.seconds.values()))}, of which {said}")
+    longest_steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
+    out(f"measuring: {duration(sum(found.seconds.values()))}, of which {longest_steps}")

@@ -17,15 +17,15 @@ def run(options: argparse.Namespace) -> None:
     with at_work(options.device) as (stop, ranks):
         run = Run.open(options.run)
         record = run.recipe["data"]
-        where = sources.moved(options.data or record["source"], record["source"])
-        found = read_data(where, record["size"], ranks)
+        location = sources.moved(options.data or record["source"], record["source"])
+        data = read_data(location, record["size"], ranks)
         run, events = go_on(
             options.run,
             budget=budget_of(options),
-            data=found,
+            data=data,
             asked={"name": options.recipe, "seed": options.seed},
             world=ranks,
             stop=stop,
         )
         watched(run.recipe["name"], events, ranks)
-        report_run(run, found, ranks)
+        report_run(run, data, ranks)

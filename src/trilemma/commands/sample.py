@@ -67,7 +67,7 @@ def _sample(
     for name in ("mask", "strength", "to"):
         if getattr(options, name) is not None and not image:
             raise BadInput(f"--{name} goes with --cond IMAGE, of which something is made.")
-    given = source = wanted = None
+    completion = source = requested = None
     if image and options.to is not None:
         drawing.write_between(loaded, cond, options.to, min(options.n, ROW), target)
         return
@@ -85,28 +85,28 @@ def _sample(
         source = editing(loaded, cond, options.strength)
     elif cond and domain.kind == "graph":
         drawing.refuse_completion(loaded)
-        given = given_graph(cond, domain)
+        completion = given_graph(cond, domain)
     elif is_fragment(cond):
-        given = given_fragment(cond, domain, warn)
+        completion = given_fragment(cond, domain, warn)
         drawing.refuse_completion(loaded)
     elif image:
         drawing.refuse_completion(loaded)
-        given = _given(domain, cond, options.mask)
+        completion = _given(domain, cond, options.mask)
     elif options.cond is not None:
-        wanted = conditions(domain, cond, warn)
+        requested = conditions(domain, cond, warn)
     drawing.write_samples(
         loaded,
         options.n,
         options.seed,
-        wanted,
+        requested,
         target,
         ranks,
         stop,
         progress,
-        given,
+        completion,
         options.yes,
         source=source,
-        captions=captions(cond) if wanted is not None and domain.vocabulary else (),
+        captions=captions(cond) if requested is not None and domain.vocabulary else (),
         warn=warn,
     )
 

@@ -28,12 +28,12 @@ def run(options: argparse.Namespace) -> None:
         options.data, radius=options.ego_radius, columns=options.columns
     )
     with at_work(options.device) as (stop, ranks):
-        found = read_data(options.data, options.size, ranks)
+        data = read_data(options.data, options.size, ranks)
         run, events = begin(
             recipe,
-            found,
+            data,
             source=options.data,
-            path=options.run or free_path(recipe.name, found.name),
+            path=options.run or free_path(recipe.name, data.name),
             budget=budget_of(options) or _own_budget(recipe),
             seed=options.seed,
             size=options.size,
@@ -45,4 +45,4 @@ def run(options: argparse.Namespace) -> None:
         if ranks.is_main:
             say(f"{run.path}: {run.recipe['precision']['reason']}")
         watched(recipe.name, events, ranks)
-        report_run(run, found, ranks)
+        report_run(run, data, ranks)

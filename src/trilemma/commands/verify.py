@@ -24,12 +24,12 @@ def run(options: argparse.Namespace) -> int:
         checks = library_laws()
     rows = []
     with counting("laws") as progress:
-        for done, check in enumerate(checks, 1):
+        for finished, check in enumerate(checks, 1):
             rows += [
                 {**dataclasses.asdict(law), "holds": law.holds, "seconds": seconds}
                 for law, seconds in timed([check])
             ]
-            progress(done, len(checks))
+            progress(finished, len(checks))
     holds = all(row["holds"] for row in rows)
     if options.json:
         as_json({"holds": holds, "laws": rows})

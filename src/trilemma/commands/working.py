@@ -26,8 +26,8 @@ __all__ = ["at_work", "budget_of", "read_data", "report_run", "watched"]
 def at_work(device: str) -> Iterator[tuple[Stop, World]]:
     """Listen to signals, and join the processes that torchrun started, if it did."""
     chosen = choose_device(device)
-    together = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    with listening(patience=5.0 if together else 0.0) as stop, world(chosen) as ranks:
+    is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    with listening(patience=5.0 if is_distributed else 0.0) as stop, world(chosen) as ranks:
         yield stop, ranks
 
 
@@ -43,8 +43,8 @@ def report_run(run: Run, data: DataSet, ranks: World) -> None:
     if ranks.is_main:
         say(f"looking into it for {run.path / 'report.html'} …")
         gallery.run_report(run, data)
-        if (found := drawing.write_found(load(run.path, warn=say))) is not None:
-            say(f"{found}: the best that were found")
+        if (best_file := drawing.write_found(load(run.path, warn=say))) is not None:
+            say(f"{best_file}: the best that were found")
         out(run.path)
 
 
@@ -53,10 +53,10 @@ def read_data(name: str, size: int | None, ranks: World) -> DataSet:
     if not ranks.is_main:
         return sources.load(name, size=size)
     with counting(f"reading {name}") as progress:
-        found = sources.load(name, size=size, progress=progress)
-    for note in found.notes:
-        say(f"{found.name}: {note}")
-    return found
+        data_set = sources.load(name, size=size, progress=progress)
+    for note in data_set.notes:
+        say(f"{data_set.name}: {note}")
+    return data_set
 
 
 def watched(title: str, events: Iterator[Event], ranks: World) -> None:
@@ -68,30 +68,30 @@ def watched(title: str, events: Iterator[Event], ranks: World) -> None:
     total = None
     with Steps(title) as steps:
         for event in events:
-            told = event.values
+            values = event.values
             if event.kind == "step":
-                terms = {k: v for k, v in told.items() if "/" in k and not k.endswith("/norm")}
-                alone = len({k.split("/")[0] for k in terms}) == 1
+                terms = {k: v for k, v in values.items() if "/" in k and not k.endswith("/norm")}
+                is_single = len({k.split("/")[0] for k in terms}) == 1
                 steps(
                     event.stage,
                     event.step,
                     total,
-                    {k.split("/")[1] if alone else k: v for k, v in terms.items()},
-                    told["examples_per_second"],
-                    told["left"],
+                    {k.split("/")[1] if is_single else k: v for k, v in terms.items()},
+                    values["examples_per_second"],
+                    values["left"],
                 )
             elif event.kind == "plan":
-                say(f"{title}: {told['steps']:,} steps planned for {told['seconds']:,.0f} s")
-            elif event.kind == "preview" and "reconstruction_psnr" in told:
-                close = told["reconstruction_psnr"]
-                say(f"{title}: step {event.step:,}: the first stage reconstructs to {close} dB")
+                say(f"{title}: {values['steps']:,} steps planned for {values['seconds']:,.0f} s")
+            elif event.kind == "preview" and "reconstruction_psnr" in values:
+                psnr = values["reconstruction_psnr"]
+                say(f"{title}: step {event.step:,}: the first stage reconstructs to {psnr} dB")
             elif event.kind == "skipped":
                 say(f"{title}: step {event.step}: an update was not finite and was left out")
             elif event.kind == "warning":
-                warn(told["message"])
+                warn(values["message"])
             elif event.kind == "alert":
-                warn(f"step {event.step:,}: {told['message']}")
+                warn(f"step {event.step:,}: {values['message']}")
             elif event.kind == "resumed":
-                say(f"{title}: going on from {told['path']}")
+                say(f"{title}: going on from {values['path']}")
             elif event.kind == "stopped":
-                say(f"{title}: stopped at step {event.step}: {told['reason']}")
+                say(f"{title}: stopped at step {event.step}: {values['reason']}")

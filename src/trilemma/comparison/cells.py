@@ -52,17 +52,17 @@ def read_grid(words: Sequence[str]) -> Grid:
     Raises:
         BadInput: A word has another form, or a field or one of its values is named twice.
     """
-    found: dict[str, tuple[str, ...]] = {}
+    grid: dict[str, tuple[str, ...]] = {}
     for word in words:
         name, values = _parted(word, "--grid", "FIELD=A,B,…", "loss=ns,saturating")
         each = tuple(value.strip() for value in values.split(","))
         if not all(each):
             raise BadInput(f"--grid {word} has an empty value; give {name}=A,B,… without gaps.")
-        if name in found:
+        if name in grid:
             raise BadInput(f"--grid {name} is given twice; put all its values into one list.")
-        found[name] = each
+        grid[name] = each
         _once(name, _seeds(each) if name == "seed" else each)
-    return tuple(found.items())
+    return tuple(grid.items())
 
 
 def read_settings(words: Sequence[str]) -> Settings:
@@ -74,17 +74,17 @@ def read_settings(words: Sequence[str]) -> Settings:
     Raises:
         BadInput: A word has another form, a field is named twice, or it is the seed.
     """
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for word in words:
         name, value = _parted(word, "--set", "FIELD=VALUE", "width=32")
         if not value:
             raise BadInput(f"--set {word} has no value; give {name}=VALUE.")
         if name == "seed":
             raise BadInput("the seed is no field of a recipe; give it with --seed.")
-        if name in found:
+        if name in settings:
             raise BadInput(f"--set {name} is given twice; give it once.")
-        found[name] = value
-    return tuple(found.items())
+        settings[name] = value
+    return tuple(settings.items())
 
 
 def cells(recipes: Sequence[str], grid: Grid, settings: Settings, seed: int) -> list[Cell]:
@@ -101,16 +101,16 @@ def cells(recipes: Sequence[str], grid: Grid, settings: Settings, seed: int) -> 
     """
     _refuse_both(grid, settings)
     for name in recipes:
-        known = {field.name for field in fields(named(name))}
-        for asked, _ in (*grid, *settings):
-            if asked not in known and asked != "seed":
-                raise nearest(f"field of recipe '{name}'", asked, known)
-    made: list[Cell] = []
+        field_names = {field.name for field in fields(named(name))}
+        for field_name, _ in (*grid, *settings):
+            if field_name not in field_names and field_name != "seed":
+                raise nearest(f"field of recipe '{name}'", field_name, field_names)
+    built: list[Cell] = []
     for name in recipes:
         for values in itertools.product(*(each for _, each in grid)):
             chosen = dict(zip((field for field, _ in grid), values, strict=True))
-            made.append(_cell(name, chosen, settings, seed, made))
-    return made
+            built.append(_cell(name, chosen, settings, seed, built))
+    return built
 
 
 def check(made: Sequence[Cell], data: DataSet) -> None:
@@ -119,16 +119,16 @@ def check(made: Sequence[Cell], data: DataSet) -> None:
     Raises:
         BadInput: One cannot be built; the sentence begins with its label.
     """
-    seen = set()
+    checked_labels = set()
     for cell in made:
-        if cell.label in seen:
+        if cell.label in checked_labels:
             continue
-        seen.add(cell.label)
+        checked_labels.add(cell.label)
         with _said_of(cell.label, bool(cell.fields)):
-            own = cell.recipe.data_for(data)
-            recipe, _ = cell.recipe.fitted(len(own.train), own.domain)
-            model = untrained(recipe, own.domain, cell.seed)
-            recipe.stages(model, own, cell.seed)[0].stream()
+            cell_data = cell.recipe.data_for(data)
+            recipe, _ = cell.recipe.fitted(len(cell_data.train), cell_data.domain)
+            model = untrained(recipe, cell_data.domain, cell.seed)
+            recipe.stages(model, cell_data, cell.seed)[0].stream()
 
 
 @contextmanager
@@ -145,29 +145,29 @@ def _said_of(label: str, wanted: bool) -> Iterator[None]:
 def _cell(
     name: str, chosen: dict[str, str], settings: Settings, seed: int, before: Sequence[Cell]
 ) -> Cell:
-    several = "seed" in chosen
-    if several:
+    has_own_seed = "seed" in chosen
+    if has_own_seed:
         seed = int(chosen.pop("seed"))
     words = [f"--{field}={value}" for field, value in (*settings, *chosen.items())]
     label = " ".join([name, *(f"{field}={value}" for field, value in chosen.items())])
     with _said_of(label, bool(chosen)):
         recipe = parse(named(name), words)
     typed = {field: getattr(recipe, field) for field in chosen}
-    title = f"{label} seed={seed}" if several else label
-    for other in before:
-        if (type(recipe), typed, seed) == (type(other.recipe), other.fields, other.seed):
-            raise BadInput(f"{title} is the same as {other.title}; name each value once.")
-    folder, taken = folder_name(title), [cell.folder for cell in before]
+    title = f"{label} seed={seed}" if has_own_seed else label
+    for earlier in before:
+        if (type(recipe), typed, seed) == (type(earlier.recipe), earlier.fields, earlier.seed):
+            raise BadInput(f"{title} is the same as {earlier.title}; name each value once.")
+    folder, used_folders = folder_name(title), [cell.folder for cell in before]
     number = 2
-    while folder in taken:
+    while folder in used_folders:
         folder, number = f"{folder_name(title)}-{number}", number + 1
     return Cell(recipe, label, title, folder, typed, seed)
 
 
 def _parted(word: str, option: str, form: str, example: str) -> tuple[str, str]:
-    name, sign, values = word.partition("=")
+    name, separator, values = word.partition("=")
     name = name.strip().removeprefix("--").replace("-", "_")
-    if not sign or not name:
+    if not separator or not name:
         raise BadInput(f"{option} takes {form}, such as {option} {example}, not '{word}'.")
     return name, values.strip()
 
@@ -180,9 +180,9 @@ def _seeds(values: Sequence[str]) -> list[str]:
 
 
 def _once(name: str, values: Sequence[str]) -> None:
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise BadInput(f"--grid {name} has the value {twice} twice; name each value once.")
+    duplicate = next((value for value in values if values.count(value) > 1), None)
+    if duplicate is not None:
+        raise BadInput(f"--grid {name} has the value {duplicate} twice; name each value once.")
 
 
 def _refuse_both(grid: Grid, settings: Settings) -> None:

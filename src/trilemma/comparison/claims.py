@@ -162,27 +162,27 @@ class Claims:
         Arguments:
             names: Claims that need cores.
         """
-        me = self.worker
-        beside = [
+        own_worker = self.worker
+        neighbours = [
             status.owner
             for status in self.status(*names).values()
             if not status.is_free
             and status.owner is not None
-            and status.owner.token != me.token
-            and status.owner.is_beside(me)
+            and status.owner.token != own_worker.token
+            and status.owner.is_beside(own_worker)
         ]
-        rivals = [w for w in beside if w.device == me.device != "cpu"]
+        rivals = [w for w in neighbours if w.device == own_worker.device != "cpu"]
         if rivals:
             return rivals
-        sharing = [w for w in beside if set(w.cores) & set(me.cores)]
-        cores = set(me.cores).union(*(w.cores for w in sharing))
-        needed = me.cores_needed + sum(w.cores_needed for w in sharing)
+        sharing = [w for w in neighbours if set(w.cores) & set(own_worker.cores)]
+        cores = set(own_worker.cores).union(*(w.cores for w in sharing))
+        needed = own_worker.cores_needed + sum(w.cores_needed for w in sharing)
         return sharing if needed > len(cores) else []
 
     def owners(self, name: str, before: int) -> list[Worker]:
         """Return who had the claims of a name before a generation."""
-        each = [Worker.from_json(self._lines(self.path(name, g))[0]) for g in range(1, before)]
-        return [owner for owner in each if owner is not None]
+        workers = [Worker.from_json(self._lines(self.path(name, g))[0]) for g in range(1, before)]
+        return [owner for owner in workers if owner is not None]
 
     def path(self, name: str, generation: int) -> Path:
         """Return the file of a claim."""
@@ -232,8 +232,8 @@ class Claims:
         except OSError:
             return 0.0, 0.0
         beat = (stat.st_mtime_ns, stat.st_size)
-        seen, since = self._observed.get(path, (None, now))
-        if seen != beat:
+        last_beat, since = self._observed.get(path, (None, now))
+        if last_beat != beat:
             self._observed[path] = beat, now
             since = now
         return now - since, time.time() - stat.st_mtime
@@ -249,9 +249,9 @@ class Claims:
             raise BadInput(
                 f"{self.folder} cannot be read: {error.strerror}; give another --out."
             ) from error
-        for file in names:
-            name, _, rest = file.partition(".")
-            number = rest.removesuffix(".json")
+        for filename in names:
+            name, _, suffix = filename.partition(".")
+            number = suffix.removesuffix(".json")
             if number.isdecimal():
                 last[name] = max(last.get(name, 0), int(number))
         return last
@@ -350,11 +350,11 @@ class Claim:
 
     def _refuse(self) -> None:
         if self._lost:
-            after = self.claims.path(self.name, self.generation + 1)
-            owner = Worker.from_json(self.claims._lines(after)[0])
-            who = owner.seen_by(self.claims.worker) if owner else "another process"
+            next_path = self.claims.path(self.name, self.generation + 1)
+            owner = Worker.from_json(self.claims._lines(next_path)[0])
+            owner_name = owner.seen_by(self.claims.worker) if owner else "another process"
             raise Taken(
-                f"{self.name} was taken over by {who}, since this process gave no sign for "
+                f"{self.name} was taken over by {owner_name}, since this process gave no sign for "
                 f"{duration(self.claims.stale)}; it writes nothing more of it."
             )
 

@@ -41,7 +41,7 @@ def groups(runs: Sequence[Evaluation]) -> list[Row]:
     members: dict[str, list[Evaluation]] = {}
     for run in runs:
         members.setdefault(run.label or run.recipe, []).append(run)
-    return [_group(own) for own in members.values()]
+    return [_group(group_runs) for group_runs in members.values()]
 
 
 def _group(runs: Sequence[Evaluation]) -> Row:
@@ -67,33 +67,33 @@ def _group(runs: Sequence[Evaluation]) -> Row:
 
 def _training(runs: Sequence[Evaluation]) -> Training | None:
     """Return what training took in the mean, and the state of the run that went least far."""
-    each = [run.training for run in runs if run.training]
-    if not each:
+    trainings = [run.training for run in runs if run.training]
+    if not trainings:
         return None
     return replace(
-        min(each, key=lambda t: (STATES.index(t.state), t.updates)),
-        seconds=statistics.fmean(t.seconds for t in each),
-        examples=round(statistics.fmean(t.examples for t in each)),
-        epochs=statistics.fmean(t.epochs for t in each),
+        min(trainings, key=lambda t: (STATES.index(t.state), t.updates)),
+        seconds=statistics.fmean(t.seconds for t in trainings),
+        examples=round(statistics.fmean(t.examples for t in trainings)),
+        epochs=statistics.fmean(t.epochs for t in trainings),
     )
 
 
 def _skipped(runs: Sequence[Evaluation], scores: Mapping[str, None]) -> dict[str, str]:
     """Keep why a score is missing: from all seeds, or from those whose run failed."""
-    found: dict[str, list[str]] = {}
+    reasons_by_score: dict[str, list[str]] = {}
     for run in runs:
         for key, reason in run.skipped.items():
             if not run.metrics:
-                found.setdefault(key, []).append(f"seed {run.seed}: {reason}")
+                reasons_by_score.setdefault(key, []).append(f"seed {run.seed}: {reason}")
             elif key not in scores:
-                found.setdefault(key, []).append(reason)
-    return {key: " ".join(dict.fromkeys(reasons)) for key, reasons in found.items()}
+                reasons_by_score.setdefault(key, []).append(reason)
+    return {key: " ".join(dict.fromkeys(reasons)) for key, reasons in reasons_by_score.items()}
 
 
 def _cost(runs: Sequence[Evaluation], name: str) -> Over:
-    known = _finite(run.cost.known().get(name) for run in runs)
-    mean, sd, n = _spread(known)
-    low, high = (min(known), max(known)) if known else (None, None)
+    values = _finite(run.cost.known().get(name) for run in runs)
+    mean, sd, n = _spread(values)
+    low, high = (min(values), max(values)) if values else (None, None)
     return Over(mean=mean, sd=sd, n=n, low=low, high=high)
 
 
@@ -110,15 +110,17 @@ def _spread(known: Sequence[float]) -> tuple[float | None, float | None, int]:
 def _score(name: str, found: Sequence[Score]) -> Score:
     """Return the mean of a score with its interval."""
     mean, sd, n = _spread(_finite(score.value for score in found))
-    single = next((score for score in found if math.isfinite(score.value)), found[0])
+    template = next((score for score in found if math.isfinite(score.value)), found[0])
     value = math.nan if mean is None else mean
-    made = replace(single, value=value, spread=sd, seeds=n, interval=OF_THE_RUN)
+    averaged = replace(template, value=value, spread=sd, seeds=n, interval=OF_THE_RUN)
     if sd is None:
-        return made
-    reach = student(n - 1) * sd / math.sqrt(n)
-    made = replace(made, low=value - reach, high=value + reach, interval=OVER_SEEDS)
+        return averaged
+    half_width = student(n - 1) * sd / math.sqrt(n)
+    averaged = replace(
+        averaged, low=value - half_width, high=value + half_width, interval=OVER_SEEDS
+    )
     declared = metric(name)
-    return declared.cut(made) if declared else made
+    return declared.cut(averaged) if declared else averaged
 
 
 def to_json(row: Row) -> dict[str, Any]:
@@ -156,17 +158,17 @@ def _mean_to_json(score: Score) -> dict[str, object]:
 
 def over_seeds(rows: Sequence[Row]) -> str:
     """Say what the intervals are where rows stand for several seeds."""
-    several: dict[int, list[str]] = {}
+    names_by_seeds: dict[int, list[str]] = {}
     for row in rows:
         if row.seeds:
             scores = row.of.metrics
             counted = scores.get("fd") or next(iter(scores.values()), None)
-            several.setdefault(counted.seeds if counted else 0, []).append(row.name)
-    single = several.pop(1, [])
-    several.pop(0, None)
-    if not several:
+            names_by_seeds.setdefault(counted.seeds if counted else 0, []).append(row.name)
+    single = names_by_seeds.pop(1, [])
+    names_by_seeds.pop(0, None)
+    if not names_by_seeds:
         return "Intervals are those of the single run of each." if single else ""
-    counts = joined([str(n) for n in sorted(several)], "or")
+    counts = joined([str(n) for n in sorted(names_by_seeds)], "or")
     words = (
         f"Values are means over {counts} seeds, and intervals are Student's for the mean at 95 %"
     )

@@ -81,7 +81,7 @@ def coverage_metric(rows: Sequence[Row]) -> str:
 
 
 def _first(what: str, rows: Sequence[Row]) -> str:
-    return next((one for one in ranking(what) if any(row.score(one) for row in rows)), "")
+    return next((m for m in ranking(what) if any(row.score(m) for row in rows)), "")
 
 
 def score_range(row: Row, metric: str) -> tuple[float, float, float]:
@@ -104,8 +104,8 @@ def _time(row: Row) -> tuple[float, float, float]:
     seconds, between = row.spent(SPEED.name), row.spent_between(SPEED.name)
     if seconds is None or seconds <= 0 or between is None:
         return math.nan, math.nan, math.nan
-    wide = math.sqrt(SPEED_TIE)
-    return seconds, min(seconds / wide, between[0]), max(seconds * wide, between[1])
+    tie_factor = math.sqrt(SPEED_TIE)
+    return seconds, min(seconds / tie_factor, between[0]), max(seconds * tie_factor, between[1])
 
 
 def score_places(rows: Sequence[Row], metric: str, better: str) -> tuple[Place, ...]:
@@ -125,11 +125,11 @@ def likelihood_places(rows: Sequence[Row]) -> tuple[Place, ...]:
     never certainly worse than one that is known in another way.
     """
     scores = [row.score(LIKELIHOOD) for row in rows]
-    alike = len({_kind(score) for score in scores if score})
+    n_kinds = len({_kind(score) for score in scores if score})
     ranges = []
     for row, score in zip(rows, scores, strict=True):
         value, low, high = _range_of(score)
-        open_end = alike > 1 and score is not None and score.is_bound
+        open_end = n_kinds > 1 and score is not None and score.is_bound
         ranges.append((row, value, low, math.inf if open_end else high))
     return _places(ranges, "higher")
 
@@ -144,16 +144,16 @@ def _places(scored: Sequence[tuple[Row, float, float, float]], better: str) -> t
         for row, *values in scored
         if math.isfinite(values[0])
     ]
-    made = [
+    ranked = [
         replace(
-            one,
-            place=1 + sum(other.beats(one, better) for other in finite),
-            last=len(finite) - sum(one.beats(other, better) for other in finite),
+            candidate,
+            place=1 + sum(rival.beats(candidate, better) for rival in finite),
+            last=len(finite) - sum(candidate.beats(rival, better) for rival in finite),
         )
-        for one in finite
+        for candidate in finite
     ]
     sign = 1 if better == "lower" else -1
-    return tuple(sorted(made, key=lambda p: (p.place, p.last, sign * p.value)))
+    return tuple(sorted(ranked, key=lambda p: (p.place, p.last, sign * p.value)))
 
 
 def floor(rows: Sequence[Row], metric: str) -> float | None:
@@ -164,9 +164,9 @@ def floor(rows: Sequence[Row], metric: str) -> float | None:
 
 def baselines(rows: Sequence[Row], metric: str) -> dict[str, float]:
     """Return what trivial models score, by name."""
-    found: dict[str, float] = {}
+    trivial_scores: dict[str, float] = {}
     for row in rows:
         score = row.score(metric)
         for name, value in (score.trivial if score else {}).items():
-            found.setdefault(stand_in(name), value)
-    return found
+            trivial_scores.setdefault(stand_in(name), value)
+    return trivial_scores

@@ -86,15 +86,15 @@ class Plan:
             BadInput: A recipe is unknown or named twice, or none fits the data; or a cell of the
                 grid cannot be built; or more samples are asked for than are ready.
         """
-        asked = tuple(recipes or fitting(data.domain))
-        if len(set(asked)) < len(asked):
-            raise BadInput(f"a recipe is named twice in {','.join(asked)}; name each once.")
-        made = cells(asked, grid, settings, seed)
-        refusals = {name: _refusal(name, grid, settings, seed, data) for name in asked}
+        requested = tuple(recipes or fitting(data.domain))
+        if len(set(requested)) < len(requested):
+            raise BadInput(f"a recipe is named twice in {','.join(requested)}; name each once.")
+        grid_cells = cells(requested, grid, settings, seed)
+        refusals = {name: _refusal(name, grid, settings, seed, data) for name in requested}
         names = tuple(name for name, refusal in refusals.items() if refusal is None)
         left_out = tuple(f"{name} is left out: {e}" for name, e in refusals.items() if e)
         if not names:
-            check(made, data)
+            check(grid_cells, data)
             raise BadInput(" ".join(left_out))
         return cls(
             source,
@@ -152,9 +152,9 @@ def _refusal(
 ) -> BadInput | None:
     """Return why a recipe cannot take the data, if it cannot."""
     try:
-        seen = data.viewed(named(name).kinds)
-        named(name)().check(seen.domain)
-        check(cells([name], grid, settings, seed), seen)
+        view = data.viewed(named(name).kinds)
+        named(name)().check(view.domain)
+        check(cells([name], grid, settings, seed), view)
     except BadInput as error:
         return error
     return None

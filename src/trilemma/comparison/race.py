@@ -106,21 +106,21 @@ class Race:
         """
         cells = self.plan.cells()
         with Waiting(self.say, self.progress) as waiting, contextlib.closing(self):
-            while (turn := self._agreed(cells, waiting)) != DONE:
-                if turn == WAIT:
+            while (choice := self._agreed(cells, waiting)) != DONE:
+                if choice == WAIT:
                     pause(self.stop)
                     continue
                 waiting.over()
                 with self.claim or contextlib.nullcontext():
-                    self._work(cells[turn])
+                    self._work(cells[choice])
         return [self.named(cell) for cell in cells if cell.folder in self.outcomes]
 
     def named(self, cell: Cell) -> Evaluation:
         """Return the outcome of a cell, and say which of the grid it is, if there is one."""
-        found = self.outcomes[cell.folder]
+        evaluation = self.outcomes[cell.folder]
         if not self.plan.grid:
-            return found
-        return replace(found, label=cell.label, fields=cell.fields)
+            return evaluation
+        return replace(evaluation, label=cell.label, fields=cell.fields)
 
     def close(self) -> None:
         """Leave the queue for cores."""
@@ -130,16 +130,16 @@ class Race:
 
     def _agreed(self, cells: Sequence[Cell], waiting: Waiting) -> int:
         """Let the main process choose, and all of its world know."""
-        turn = FOLLOW
+        choice = FOLLOW
         if self.world.is_main and not self.stop:
-            turn = self._turn(cells, waiting)
-        said, asked = self.world.agree(turn, self.stop.signal)
-        if asked:
+            choice = self._turn(cells, waiting)
+        agreed_choice, stop_signal = self.world.agree(choice, self.stop.signal)
+        if stop_signal:
             if self.claim is not None:
                 self.claim.end("stopped")
-            name = signal.Signals(int(asked)).name
-            raise Interrupted(int(asked), f"{name}: {STOPPED}")
-        return int(said)
+            signal_name = signal.Signals(int(stop_signal)).name
+            raise Interrupted(int(stop_signal), f"{signal_name}: {STOPPED}")
+        return int(agreed_choice)
 
     def _turn(self, cells: Sequence[Cell], waiting: Waiting) -> int:
         """Claim the next free cell: return its number, or WAIT, or DONE."""
@@ -178,8 +178,8 @@ class Race:
             if cell.folder in self.outcomes:
                 continue
             status = self.claims.status(cell.folder)[cell.folder]
-            if (kept := self.kept(cell)) is not None:
-                self.outcomes[cell.folder] = kept
+            if (evaluation := self.kept(cell)) is not None:
+                self.outcomes[cell.folder] = evaluation
                 self.say(f"{cell.title}: measured already, {self.runs / cell.folder}")
             elif status.failure is not None:
                 self.outcomes[cell.folder] = _failed(cell, self.plan, status.failure)
@@ -199,42 +199,48 @@ class Race:
 
     def _waited_for(self, cells: Sequence[Cell], status: Mapping[str, Status]) -> tuple[str, str]:
         """Say what is waited for: what of it stays the same, and all of it."""
-        brief, whole = [], []
+        short_items, full_items = [], []
         for cell in cells:
-            now = status[cell.folder]
+            cell_status = status[cell.folder]
             if self._is_busy(cell):
-                who = self.busy[cell.folder][1]
+                owner_name = self.busy[cell.folder][1]
             else:
-                who = now.owner.seen_by(self.claims.worker) if now.owner else "another process"
-            silent = now.silence > 3 * self.claims.beat and not now.is_free
-            sign = f", no sign for {duration(now.silence)}" if silent else ""
-            brief.append(f"{cell.title} ({who})")
-            whole.append(f"{cell.title} ({who}{sign})")
-        ready = f"{len(self.outcomes)} of {len(self.plan.cells())} are ready; waiting for "
-        return joined(brief), ready + joined(whole)
+                owner_name = (
+                    cell_status.owner.seen_by(self.claims.worker)
+                    if cell_status.owner
+                    else "another process"
+                )
+            is_silent = cell_status.silence > 3 * self.claims.beat and not cell_status.is_free
+            silence_note = f", no sign for {duration(cell_status.silence)}" if is_silent else ""
+            short_items.append(f"{cell.title} ({owner_name})")
+            full_items.append(f"{cell.title} ({owner_name}{silence_note})")
+        prefix = f"{len(self.outcomes)} of {len(self.plan.cells())} are ready; waiting for "
+        return joined(short_items), prefix + joined(full_items)
 
     def _crowded(self, crowd: Sequence[Worker]) -> tuple[str, str]:
         """Say why no cell is begun though one is free."""
-        me = self.claims.worker
-        names = joined([worker.seen_by(me) for worker in crowd])
-        if me.device != "cpu" and any(worker.device == me.device for worker in crowd):
+        own_worker = self.claims.worker
+        names = joined([worker.seen_by(own_worker) for worker in crowd])
+        if own_worker.device != "cpu" and any(
+            worker.device == own_worker.device for worker in crowd
+        ):
             text = f"waiting for the accelerator, on which {names} works"
         else:
-            cores = len(set(me.cores).union(*(worker.cores for worker in crowd)))
-            taken = sum(worker.cores_needed for worker in crowd)
+            cores = len(set(own_worker.cores).union(*(worker.cores for worker in crowd)))
+            busy_threads = sum(worker.cores_needed for worker in crowd)
             text = (
                 f"waiting for free cores, so that minutes stay equal: {names} works with "
-                f"{_threads(taken)}, this process would add {me.cores_needed}, and they have "
-                f"{cores} cores (OMP_NUM_THREADS sets how many threads)"
+                f"{_threads(busy_threads)}, this process would add {own_worker.cores_needed}, and "
+                f"they have {cores} cores (OMP_NUM_THREADS sets how many threads)"
             )
         return text, text
 
     def _work(self, cell: Cell) -> None:
         """Train and measure the claimed cell; its outcome is kept, unless the claim was lost."""
-        claim, alone = self.claim, self.world.size == 1
+        claim, is_single_process = self.claim, self.world.size == 1
         if claim is not None and claim.previous is not None:
-            who = claim.previous.seen_by(self.claims.worker)
-            self.say(f"{cell.title}: {who}, which worked on it, is gone; taking over")
+            previous_owner = claim.previous.seen_by(self.claims.worker)
+            self.say(f"{cell.title}: {previous_owner}, which worked on it, is gone; taking over")
         try:
             self.outcomes[cell.folder] = self.measured(cell)
         except (Diverged, RanAway) as error:
@@ -243,17 +249,19 @@ class Race:
             if claim is not None:
                 claim.end("failed", reason=str(error))
         except Taken as error:
-            if not alone:  # the others of this world know nothing of it, and wait in vain
+            if (
+                not is_single_process
+            ):  # the others of this world know nothing of it, and wait in vain
                 raise
             self.say(f"{cell.title}: {error}")
         except InUse as error:
-            if not alone:
+            if not is_single_process:
                 raise
             self.busy[cell.folder] = time.monotonic() + AGAIN, str(error).split(";")[0]
             if claim is not None:
                 claim.end("stopped")
         except BadInput as error:
-            if not alone or claim is None or not claim.is_lost:
+            if not is_single_process or claim is None or not claim.is_lost:
                 raise
             self.say(f"{cell.title}: {error}")
         finally:
@@ -273,10 +281,10 @@ class Race:
             reason = f"{error} (Move {folder} away to train it anew.)"
             self.say(f"{cell.title}: {reason}")
             return _failed(cell, self.plan, reason)
-        found = self.judged(cell)
+        evaluation = self.judged(cell)
         if self.world.is_main:
             self.done(run)
-        return found
+        return evaluation
 
     def kept(self, cell: Cell) -> Evaluation | None:
         """Return the measurement of a cell, if there is one, whole, and the one that is wanted."""
@@ -288,19 +296,24 @@ class Race:
             Run.open(folder)
         except (OSError, ValueError, SafetensorError, BadInput):
             return None
-        found = evaluation_of(folder)
-        if found is None or (found.n, found.seed) != (self.plan.samples, cell.seed):
+        evaluation = evaluation_of(folder)
+        if evaluation is None or (evaluation.n, evaluation.seed) != (self.plan.samples, cell.seed):
             return None
-        return found
+        return evaluation
 
     def trained(self, cell: Cell) -> Run:
         """Train a cell in its folder, or go on with it."""
         plan, folder = self.plan, self.runs / cell.folder
-        both = {"data": self.data, "source": plan.source, "world": self.world, "stop": self.stop}
+        shared_arguments = {
+            "data": self.data,
+            "source": plan.source,
+            "world": self.world,
+            "stop": self.stop,
+        }
         self._clear(cell)
         if folder.exists():
-            asked = {"name": cell.recipe.name, "seed": cell.seed}
-            run, events = go_on(folder, asked=asked, **both)
+            requested = {"name": cell.recipe.name, "seed": cell.seed}
+            run, events = go_on(folder, asked=requested, **shared_arguments)
         else:
             run, events = begin(
                 cell.recipe,
@@ -309,7 +322,7 @@ class Race:
                 budget=self.budget(cell),
                 seed=cell.seed,
                 precision=plan.precision,
-                **both,
+                **shared_arguments,
             )
         if self.claim is not None:
             run.verify = self.claim.verify
@@ -345,8 +358,8 @@ class Race:
     def judged(self, cell: Cell) -> Evaluation:
         """Measure a trained cell."""
         loaded = load(self.runs / cell.folder, warn=self.say, device=self.world.device)
-        against = self.reference()
-        with self.progress(cell.title) as told:
+        reference = self.reference()
+        with self.progress(cell.title) as progress:
             return judge_run(
                 loaded,
                 self.data,
@@ -354,24 +367,27 @@ class Race:
                 seed=cell.seed,
                 world=self.world,
                 check=self.check,
-                progress=told,
-                reference=against,
+                progress=progress,
+                reference=reference,
             )
 
     def ready(self, ready: Ready, samples: Tensor) -> Evaluation:
         """Measure samples that another program made, unless they were measured before."""
         folder = self.runs / ready.folder
-        found = evaluation_of(folder)
-        asked = (self.plan.samples, self.plan.seed, ready.path)
-        if found is not None and (found.n, found.seed, found.source) == asked:
+        evaluation = evaluation_of(folder)
+        requested = (self.plan.samples, self.plan.seed, ready.path)
+        if (
+            evaluation is not None
+            and (evaluation.n, evaluation.seed, evaluation.source) == requested
+        ):
             self.say(f"{ready.name}: measured already, {folder}")
-            return found
+            return evaluation
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{folder} cannot be made: {error.strerror}.") from None
-        against = self.reference()
-        with self.progress(ready.name) as told:
+        reference = self.reference()
+        with self.progress(ready.name) as progress:
             return judge_ready(
                 ready.name,
                 Path(ready.path),
@@ -379,22 +395,22 @@ class Race:
                 self.data,
                 n=self.plan.samples,
                 seed=self.plan.seed,
-                reference=against,
+                reference=reference,
                 keep=folder,
                 check=self.check,
-                progress=told,
+                progress=progress,
             )
 
     def reference(self) -> Reference:
         """Return what all are held against, made when it is first asked for."""
         if self.against is None:
-            with self.progress(self.data.name) as told:
+            with self.progress(self.data.name) as progress:
                 self.against = reference_for(
                     self.data,
                     n=self.plan.samples,
                     seed=self.plan.seed,
                     device=self.world.device,
-                    progress=told,
+                    progress=progress,
                     check=self.check,
                 )
         return self.against

@@ -47,11 +47,15 @@ class Task:
         """Say who reached what, and what others reach who have not learnt."""
         if not self.places:
             return f"By the reward ‘{self.reward}’ nothing was measured."
-        told = [f"{p.span}: {p.recipe} {brief(p.value)}" for p in self.places]
-        marks = baselines(self.rows, self.measure)
-        beside = joined([f"{name} {brief(value)}" for name, value in marks.items()])
-        others = f", beside {beside}" if beside else ""
-        return f"By the reward ‘{self.reward}’ ({self.measure}): {joined(told)}{others}."
+        results = [f"{p.span}: {p.recipe} {brief(p.value)}" for p in self.places]
+        baseline_values = baselines(self.rows, self.measure)
+        baseline_text = joined(
+            [f"{name} {brief(value)}" for name, value in baseline_values.items()]
+        )
+        baseline_clause = f", beside {baseline_text}" if baseline_text else ""
+        return (
+            f"By the reward ‘{self.reward}’ ({self.measure}): {joined(results)}{baseline_clause}."
+        )
 
     def to_json(self) -> dict[str, object]:
         """Return plain values."""
@@ -108,10 +112,10 @@ def rank(rows: Sequence[Row]) -> Ranking:
     coverage = score_places(ranked, name, "higher")
     speed = speed_places(ranked)
     choice, verdict, why_not = choose(rows, quality, coverage, speed, name, measure)
-    alike = [row for row in rows if not row.of.reward]
+    without_reward = [row for row in rows if not row.of.reward]
     rewarded = tasks(rows)
     advice = (
-        *_advice(alike, ranked, choice, quality, coverage, speed, name, measure),
+        *_advice(without_reward, ranked, choice, quality, coverage, speed, name, measure),
         *(task.words for task in rewarded),
     )
     return Ranking(
@@ -133,24 +137,26 @@ def tasks(rows: Sequence[Row]) -> tuple[Task, ...]:
     for row in rows:
         if row.of.reward:
             by_reward.setdefault(row.of.reward, []).append(row)
-    made = []
-    for reward, own in by_reward.items():
-        measure = next((m for m in ranking(REWARD) if any(row.score(m) for row in own)), "")
-        able = [row for row in own if is_trained(row, rows)]
-        places = score_places(able, measure, quantity(measure).better) if measure else ()
-        made.append(Task(reward, measure, tuple(own), places))
-    return tuple(made)
+    ranked_tasks = []
+    for reward, reward_rows in by_reward.items():
+        measure = next(
+            (m for m in ranking(REWARD) if any(row.score(m) for row in reward_rows)), ""
+        )
+        trained_rows = [row for row in reward_rows if is_trained(row, rows)]
+        ranks = score_places(trained_rows, measure, quantity(measure).better) if measure else ()
+        ranked_tasks.append(Task(reward, measure, tuple(reward_rows), ranks))
+    return tuple(ranked_tasks)
 
 
 def _frontier(quality: Sequence[Place], speed: Sequence[Place]) -> tuple[str, ...]:
     seconds = {p.recipe: p.value for p in speed}
-    both = [(seconds[p.recipe], p.value, p.recipe) for p in quality if p.recipe in seconds]
-    kept = [
-        one
-        for one in both
-        if not any(o[0] <= one[0] and o[1] <= one[1] and o[:2] != one[:2] for o in both)
+    points = [(seconds[p.recipe], p.value, p.recipe) for p in quality if p.recipe in seconds]
+    frontier = [
+        point
+        for point in points
+        if not any(o[0] <= point[0] and o[1] <= point[1] and o[:2] != point[:2] for o in points)
     ]
-    return tuple(recipe for _, _, recipe in sorted(kept))
+    return tuple(recipe for _, _, recipe in sorted(frontier))
 
 
 def _at(places: Sequence[Place], recipe: str) -> Place | None:
@@ -188,19 +194,19 @@ def _advice(
 
 
 def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place], measure: str) -> str:
-    own = _at(speed, choice)
-    if own is None:
+    own_rank = _at(speed, choice)
+    if own_rank is None:
         return ""
-    fast = {p.recipe: p for p in speed if p.value * FASTER <= own.value}
-    rivals = [p for p in quality if p.recipe in fast]
+    faster = {p.recipe: p for p in speed if p.value * FASTER <= own_rank.value}
+    rivals = [p for p in quality if p.recipe in faster]
     if not rivals:
         return ""
     rival = min(rivals, key=lambda p: p.value)
-    seconds = fast[rival.recipe].value
-    times = own.value / seconds
+    seconds = faster[rival.recipe].value
+    speedup = own_rank.value / seconds
     return (
-        f"Take {rival.recipe} when {duration(own.value)} a sample is too long: it needs "
-        f"{duration(seconds)}, {brief(round(times, 0 if times >= 10 else 1))} times less, "
+        f"Take {rival.recipe} when {duration(own_rank.value)} a sample is too long: it needs "
+        f"{duration(seconds)}, {brief(round(speedup, 0 if speedup >= 10 else 1))} times less, "
         f"at {measure} {brief(rival.value)}."
     )
 
@@ -211,82 +217,85 @@ def _likeliest(rows: Sequence[Row]) -> str:
     Of a model that is known by a bound alone the truth may lie higher: such are named apart,
     unless their bounds are as high as the best.
     """
-    places = likelihood_places(rows)
-    if len(places) < 2:
+    ranks = likelihood_places(rows)
+    if len(ranks) < 2:
         return ""
-    how = {row.name: score for row in rows if (score := row.score(LIKELIHOOD))}
-    best = max(places, key=lambda p: p.value)
-    first = [p.recipe for p in places if how[p.recipe].high >= best.low]
-    above = [p.recipe for p in places if p.place == 1 and p.recipe not in first]
-    told = [f"{name} ({_nats(how[name])})" for name in first]
-    alike = ", which their intervals do not tell apart" if len(first) > 1 else ""
-    more = f"; of {joined(above)} a bound alone is known, and the truth may lie higher"
-    return f"Unseen data are most probable to {joined(told)}{alike}{more if above else ''}."
+    scores = {row.name: score for row in rows if (score := row.score(LIKELIHOOD))}
+    best = max(ranks, key=lambda p: p.value)
+    likeliest = [p.recipe for p in ranks if scores[p.recipe].high >= best.low]
+    bound_only = [p.recipe for p in ranks if p.place == 1 and p.recipe not in likeliest]
+    phrases = [f"{name} ({_nats(scores[name])})" for name in likeliest]
+    tie_note = ", which their intervals do not tell apart" if len(likeliest) > 1 else ""
+    bound_note = f"; of {joined(bound_only)} a bound alone is known, and the truth may lie higher"
+    return (
+        f"Unseen data are most probable to {joined(phrases)}{tie_note}"
+        f"{bound_note if bound_only else ''}."
+    )
 
 
 def _nats(found: Score) -> str:
-    sign = "≥ " if found.is_bound else ""
-    return f"{sign}{LIKELIEST.written(found.value)} nats, {found.by or 'exact'}"
+    prefix = "≥ " if found.is_bound else ""
+    return f"{prefix}{LIKELIEST.written(found.value)} nats, {found.by or 'exact'}"
 
 
 def _wider(choice: str, coverage: Sequence[Place], name: str) -> str:
-    own = _at(coverage, choice)
-    if own is None or own.place == 1:
+    own_rank = _at(coverage, choice)
+    if own_rank is None or own_rank.place == 1:
         return ""
     rival = coverage[0]
     return (
         f"Take {rival.recipe} when nothing may be left out: {name} {brief(rival.value)} "
-        f"against {brief(own.value)}."
+        f"against {brief(own_rank.value)}."
     )
 
 
 def _beaten(quality: Sequence[Place], coverage: Sequence[Place], speed: Sequence[Place]) -> str:
     def worse(recipe: str, rival: str) -> bool:
-        for places, better in ((quality, "lower"), (coverage, "higher"), (speed, "lower")):
-            one, other = _at(places, recipe), _at(places, rival)
-            if one is None or other is None or not other.beats(one, better):
+        for ranks, better in ((quality, "lower"), (coverage, "higher"), (speed, "lower")):
+            candidate, rival_rank = _at(ranks, recipe), _at(ranks, rival)
+            if candidate is None or rival_rank is None or not rival_rank.beats(candidate, better):
                 return False
         return True
 
     names = [p.recipe for p in quality]
     beaten: dict[str, list[str]] = {}
-    for one in names:
-        rival = next((r for r in names if worse(one, r)), None)
+    for candidate in names:
+        rival = next((r for r in names if worse(candidate, r)), None)
         if rival is not None:
-            beaten.setdefault(rival, []).append(one)
+            beaten.setdefault(rival, []).append(candidate)
     return " ".join(
-        f"Beaten by {rival} in quality, coverage and speed: {joined(poor)}."
-        for rival, poor in beaten.items()
+        f"Beaten by {rival} in quality, coverage and speed: {joined(losers)}."
+        for rival, losers in beaten.items()
     )
 
 
 def _trivial(rows: Sequence[Row], quality: Sequence[Place], measure: str) -> str:
     """Name the recipes that do no better than a baseline that has learned nothing."""
-    marks = baselines(rows, measure)
-    if not marks:
+    baseline_values = baselines(rows, measure)
+    if not baseline_values:
         return ""
-    name, value = min(marks.items(), key=lambda item: item[1])
-    poor = [p.recipe for p in quality if p.value >= value]
-    if not poor:
+    name, value = min(baseline_values.items(), key=lambda item: item[1])
+    below_baseline = [p.recipe for p in quality if p.value >= value]
+    if not below_baseline:
         return ""
-    one = joined(poor)
+    listing = joined(below_baseline)
     return (
-        f"Mind that {one} {'does' if len(poor) == 1 else 'do'} no better than the trivial "
-        f"baseline ‘{name}’ ({measure} {brief(value)})."
+        f"Mind that {listing} {'does' if len(below_baseline) == 1 else 'do'} no better than the "
+        f"trivial baseline ‘{name}’ ({measure} {brief(value)})."
     )
 
 
 def _copies(rows: Sequence[Row]) -> str:
     """Name the recipes of whose samples more are training examples than chance makes."""
-    told = [
+    phrases = [
         f"{100 * score.value:.2g} % of {row.name}"
         for row in rows
         if (score := row.score("copies")) is not None and score.low > 0
     ]
-    if not told:
+    if not phrases:
         return ""
     return (
-        f"Mind copies: of the samples, {joined(told)} are training examples again, beyond what "
+        f"Mind copies: of the samples, {joined(phrases)} are training examples again, beyond what "
         "unseen data repeat; they are shown beside their originals."
     )
 
@@ -296,8 +305,8 @@ def _missing(rows: Sequence[Row], measure: str) -> str:
     absent = [row.name for row in rows if row.score(measure) is None]
     if not absent or len(rows) < 2:
         return ""
-    one = len(absent) == 1
+    is_single = len(absent) == 1
     return (
-        f"{joined(absent)} {'has' if one else 'have'} no {measure} and "
-        f"{'is' if one else 'are'} not ranked by quality."
+        f"{joined(absent)} {'has' if is_single else 'have'} no {measure} and "
+        f"{'is' if is_single else 'are'} not ranked by quality."
     )

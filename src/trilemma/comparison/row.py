@@ -60,9 +60,9 @@ class Row:
         """Return the score of a name, if it has one with a value; 'likelihood' is its tightest."""
         metrics = self.of.metrics
         if name == LIKELIHOOD:
-            name = next((one for one in ranking(LIKELIHOOD) if one in metrics), "")
-        found = metrics.get(name)
-        return found if found is not None and math.isfinite(found.value) else None
+            name = next((m for m in ranking(LIKELIHOOD) if m in metrics), "")
+        entry = metrics.get(name)
+        return entry if entry is not None and math.isfinite(entry.value) else None
 
     def spent(self, name: str) -> float | None:
         """Return a cost, or what training took, if it was measured."""

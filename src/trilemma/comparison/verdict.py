@@ -103,9 +103,9 @@ def _none(reason: str) -> tuple[None, str, str]:
 
 
 def _without_quality(rows: Sequence[Row], measure: str) -> str:
-    short = [row for row in rows if _is_short(row)]
-    if short:
-        return _short_words(short)
+    undertrained = [row for row in rows if _is_short(row)]
+    if undertrained:
+        return _short_words(undertrained)
     if rows and all(row.of.reward for row in rows):
         return "a reward is a task, and is compared with nothing but itself"
     return f"no recipe has an {measure} that could be ranked, so there is no ground to choose on"
@@ -115,23 +115,23 @@ def _why_not(rows: Sequence[Row], quality: Sequence[Place], best: Place, measure
     """Return the first reason not to choose; nothing where there is none."""
     by_name = {row.name: row for row in rows}
     counts = [row.of.test_examples for row in rows if row.of.test_examples is not None]
-    few = [count for count in counts if count < FEWEST_TEST]
-    if few:
+    small_counts = [count for count in counts if count < FEWEST_TEST]
+    if small_counts:
         return (
-            f"there are {few[0]} test examples, and fewer than {FEWEST_TEST} cannot tell models "
-            "apart; give more data"
+            f"there are {small_counts[0]} test examples, and fewer than {FEWEST_TEST} cannot tell "
+            "models apart; give more data"
         )
     if len(quality) < 2:
-        short = [row for row in rows if _is_short(row)]
-        if short:
-            return f"only {best.recipe} was trained for long enough; {_short_words(short)}"
+        undertrained = [row for row in rows if _is_short(row)]
+        if undertrained:
+            return f"only {best.recipe} was trained for long enough; {_short_words(undertrained)}"
         return f"only {best.recipe} was measured, and a choice needs a second recipe"
-    poor = _not_better_than(rows, best, measure)
-    if poor:
-        return poor
-    near = [p.recipe for p in quality if p is not best and not _apart(best, p, by_name, measure)]
-    if near:
-        return _near_words([best.recipe, *near], [by_name[n] for n in near], measure)
+    reason = _not_better_than(rows, best, measure)
+    if reason:
+        return reason
+    tied = [p.recipe for p in quality if p is not best and not _apart(best, p, by_name, measure)]
+    if tied:
+        return _near_words([best.recipe, *tied], [by_name[n] for n in tied], measure)
     return _copied(by_name[best.recipe]) or _contradiction(rows, quality, best, measure)
 
 
@@ -192,14 +192,16 @@ def _contradiction(
 ) -> str:
     """Say where another measure of quality certainly prefers another."""
     ranked = {p.recipe for p in quality}
-    for second in (m for m in metrics() if measure in m.second_to):
-        places = score_places([r for r in rows if r.name in ranked], second.name, second.better)
-        own = next((p for p in places if p.recipe == best.recipe), None)
-        rival = next((p for p in places if own and p.beats(own, second.better)), None)
+    for secondary in (m for m in metrics() if measure in m.second_to):
+        ranks = score_places(
+            [r for r in rows if r.name in ranked], secondary.name, secondary.better
+        )
+        own_rank = next((p for p in ranks if p.recipe == best.recipe), None)
+        rival = next((p for p in ranks if own_rank and p.beats(own_rank, secondary.better)), None)
         if rival is not None:
             return (
-                f"{measure} prefers {best.recipe}, and {second.name} {rival.recipe}: the measures "
-                "contradict"
+                f"{measure} prefers {best.recipe}, and {secondary.name} {rival.recipe}: the "
+                "measures contradict"
             )
     return ""
 
@@ -218,14 +220,14 @@ def _once_trained(rows: Sequence[Row], best: Place, measure: str) -> str:
 def _also(best: Place, coverage: Sequence[Place], speed: Sequence[Place], name: str) -> str:
     c = next((p for p in coverage if p.recipe == best.recipe), None)
     s = next((p for p in speed if p.recipe == best.recipe), None)
-    parts = []
+    phrases = []
     if c and c.place == 1 and len(coverage) > 1:
-        much = "as much of them as any" if c.tied else "the most of them"
-        parts.append(f"it covers {much} ({name} {brief(c.value)})")
+        coverage_phrase = "as much of them as any" if c.tied else "the most of them"
+        phrases.append(f"it covers {coverage_phrase} ({name} {brief(c.value)})")
     if s and s.place == 1 and len(speed) > 1:
-        fast = "none samples faster" if s.tied else "it samples fastest"
-        parts.append(f"{fast} ({duration(s.value)} each)")
-    return "".join(f", and {part}" for part in parts)
+        speed_phrase = "none samples faster" if s.tied else "it samples fastest"
+        phrases.append(f"{speed_phrase} ({duration(s.value)} each)")
+    return "".join(f", and {part}" for part in phrases)
 
 
 # Training
@@ -233,23 +235,23 @@ def _also(best: Place, coverage: Sequence[Place], speed: Sequence[Place], name: 
 
 def unranked_words(rows: Sequence[Row]) -> list[str]:
     """Say of which rows the training forbids or weakens a place; a sentence each kind."""
-    said = []
-    short = [row for row in rows if _is_short(row)]
-    if short:
-        said.append(f"Not ranked: {_short_words(short)}.")
+    sentences = []
+    undertrained = [row for row in rows if _is_short(row)]
+    if undertrained:
+        sentences.append(f"Not ranked: {_short_words(undertrained)}.")
     falling = [row.name for row in rows if row.training and row.training.state == "falling"]
     if falling:
-        said.append(
+        sentences.append(
             f"Still improving when the time was over: {joined(falling)}; more minutes may change "
             "the places."
         )
     elsewhere = [row.name for row in rows if _is_elsewhere(row, rows)]
     if elsewhere:
-        said.append(
+        sentences.append(
             f"Not ranked: {joined(elsewhere)}, trained with other threads or on another processor "
             "than the rest."
         )
-    return said
+    return sentences
 
 
 def _is_short(row: Row) -> bool:
@@ -258,13 +260,13 @@ def _is_short(row: Row) -> bool:
 
 def _short_words(rows: Sequence[Row]) -> str:
     """Say how many updates were made, how many are wanted, and which minutes would do."""
-    each = {row.name: row.training for row in rows if row.training}
-    said = [
+    training_by_name = {row.name: row.training for row in rows if row.training}
+    phrases = [
         f"{name} made {t.updates:,} of the {t.wanted:,} updates it takes"
-        for name, t in each.items()
+        for name, t in training_by_name.items()
     ]
-    minutes = max(t.seconds / 60 * t.wanted / max(t.updates, 1) for t in each.values())
-    return f"{joined(said)}; --minutes {_rounded_up(1.1 * minutes):g} would do"
+    minutes = max(t.seconds / 60 * t.wanted / max(t.updates, 1) for t in training_by_name.values())
+    return f"{joined(phrases)}; --minutes {_rounded_up(1.1 * minutes):g} would do"
 
 
 def _rounded_up(minutes: float) -> float:
@@ -281,9 +283,12 @@ def _rounded_up(minutes: float) -> float:
 
 def _is_elsewhere(row: Row, rows: Sequence[Row]) -> bool:
     """Tell whether a row was trained under other conditions than most."""
-    every = [found for other in rows if (found := _conditions(other))]
-    own = _conditions(row)
-    return own is not None and own != Counter(every).most_common(1)[0][0]
+    all_conditions = [conditions for peer in rows if (conditions := _conditions(peer))]
+    own_conditions = _conditions(row)
+    return (
+        own_conditions is not None
+        and own_conditions != Counter(all_conditions).most_common(1)[0][0]
+    )
 
 
 def _conditions(row: Row) -> tuple[str, int] | None:

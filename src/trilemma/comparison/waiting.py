@@ -46,11 +46,11 @@ class Waiting:
             what: By which a change is noticed, and what is said.
             total: How many cells there are.
         """
-        brief, text = what
+        short_text, text = what
         now = time.monotonic()
-        if brief != self._last or now - self._when > REPEATED:
+        if short_text != self._last or now - self._when > REPEATED:
             self.say(text)
-            self._last, self._when = brief, now
+            self._last, self._when = short_text, now
         if self._bar is None:
             self._bar = self._shown.enter_context(self.progress("waiting"))
         self._bar("for other processes", 0, total)

@@ -118,8 +118,8 @@ class Condition(Rows):
 
     def dropped(self, drop: Tensor) -> Condition:
         """Silence the rows where `drop`, [B] bool, is true."""
-        here = ~drop if self.present is None else self.present & ~drop
-        return dataclasses.replace(self, present=here)
+        present = ~drop if self.present is None else self.present & ~drop
+        return dataclasses.replace(self, present=present)
 
 
 @dataclass(frozen=True)

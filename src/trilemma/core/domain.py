@@ -211,20 +211,20 @@ class Domain:
         """Make a domain from `to_json`'s values."""
         values = dict(plain["values"])
         kind = values.pop("type")
-        made: Levels | Real | Columns
+        value_space: Levels | Real | Columns
         if kind == "columns":
-            made = Columns.from_json(values)
+            value_space = Columns.from_json(values)
         elif kind == "levels":
-            made = Levels(**values)
+            value_space = Levels(**values)
         else:
-            parts: dict[str, Any] = {
+            arguments: dict[str, Any] = {
                 k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
             }
-            made = Real(**parts)
+            value_space = Real(**arguments)
         return cls(
             plain["kind"],
             tuple(plain["shape"]),
-            made,
+            value_space,
             tuple(plain["classes"]),
             tuple(plain["frequencies"]),
             tuple(plain["columns"]),
@@ -232,5 +232,5 @@ class Domain:
             plain["words"],
             plain["reach"],
             tuple(plain["elements"]),
-            tuple(PropertyStatistics(**one) for one in plain.get("properties", ())),
+            tuple(PropertyStatistics(**statistics) for statistics in plain.get("properties", ())),
         )

@@ -29,9 +29,9 @@ class Event:
     @classmethod
     def from_json(cls, line: Mapping[str, Any]) -> Event:
         """Read a line of `events.jsonl`; what it lacks is '', and step 0."""
-        rest = {name: value for name, value in line.items() if name not in _OWN}
+        values = {name: value for name, value in line.items() if name not in _OWN}
         kind, step, stage = (line.get(name) for name in _OWN)
-        return cls(str(kind or ""), step if isinstance(step, int) else 0, str(stage or ""), rest)
+        return cls(str(kind or ""), step if isinstance(step, int) else 0, str(stage or ""), values)
 
     def number(self, name: str) -> float | None:
         """Return a value where it is a finite number."""

@@ -66,8 +66,8 @@ def stacked(
     graphs: Sequence[UInt8[Tensor, "_ _"]], limit: int | None = None
 ) -> UInt8[Tensor, "B N N"]:
     """Lay graphs of different sizes into one tensor; N is the largest unless a limit is given."""
-    room = limit or max(len(x) for x in graphs)
-    out = torch.zeros(len(graphs), room, room, dtype=torch.uint8)
+    padded_size = limit or max(len(x) for x in graphs)
+    out = torch.zeros(len(graphs), padded_size, padded_size, dtype=torch.uint8)
     for row, x in zip(out, graphs, strict=True):
         row[: len(x), : len(x)] = x
     return out

@@ -94,8 +94,8 @@ def free_valence(x: UInt8[Tensor, "*B N N"], valence: Int[Tensor, " K"]) -> Int[
     >>> free_valence(molecule([1, 3], [(0, 1, 2)], limit=3), valences()).tolist()
     [2, 0, 0]
     """
-    own = atoms(x).long()
-    return valence[own] - (x.sum(-1, dtype=torch.int64) - own)
+    elements = atoms(x).long()
+    return valence[elements] - (x.sum(-1, dtype=torch.int64) - elements)
 
 
 def molecule(
@@ -111,10 +111,10 @@ def molecule(
     >>> molecule([1, 3], [(0, 1, 1)]).tolist()
     [[1, 1], [1, 3]]
     """
-    room = limit or len(codes)
-    rows = [[0] * room for _ in range(room)]
+    padded_size = limit or len(codes)
+    rows = [[0] * padded_size for _ in range(padded_size)]
     for i, code in enumerate(codes):
         rows[i][i] = code
     for i, j, order in bonded:
         rows[i][j] = rows[j][i] = order
-    return torch.tensor(rows, dtype=torch.uint8).view(room, room)
+    return torch.tensor(rows, dtype=torch.uint8).view(padded_size, padded_size)

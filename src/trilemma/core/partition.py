@@ -79,7 +79,10 @@ class LogPartition:
         Arguments:
             error: Standard error of that number, independent of the chains.
         """
-        ends = (self.lower, self.lower_error), (self.upper, self.upper_error)
-        (low, low_error), (high, high_error) = sorted(ends)
-        reach = NORMAL_95 * math.hypot(low_error, error), NORMAL_95 * math.hypot(high_error, error)
-        return low - reach[0], high + reach[1]
+        bounds = (self.lower, self.lower_error), (self.upper, self.upper_error)
+        (low, low_error), (high, high_error) = sorted(bounds)
+        half_widths = (
+            NORMAL_95 * math.hypot(low_error, error),
+            NORMAL_95 * math.hypot(high_error, error),
+        )
+        return low - half_widths[0], high + half_widths[1]

@@ -57,8 +57,10 @@ def centred(
     """
     if mask is None:
         return x - x.mean(-2, keepdim=True)
-    here = mask[..., None].to(x)
-    return (x - (x * here).sum(-2, keepdim=True) / here.sum(-2, keepdim=True).clamp_min(1)) * here
+    point_mask = mask[..., None].to(x)
+    return (
+        x - (x * point_mask).sum(-2, keepdim=True) / point_mask.sum(-2, keepdim=True).clamp_min(1)
+    ) * point_mask
 
 
 def point_cloud(
@@ -73,16 +75,16 @@ def point_cloud(
         kinds: The type of each; 1 by default.
         limit: N; the number of points by default.
     """
-    at = torch.as_tensor(coordinates, dtype=torch.float32).view(-1, 3)
-    out = torch.zeros(limit or len(at), 4)
-    out[: len(at), :3] = at
-    out[: len(at), 3] = 1.0 if kinds is None else torch.as_tensor(kinds).float()
+    positions = torch.as_tensor(coordinates, dtype=torch.float32).view(-1, 3)
+    out = torch.zeros(limit or len(positions), 4)
+    out[: len(positions), :3] = positions
+    out[: len(positions), 3] = 1.0 if kinds is None else torch.as_tensor(kinds).float()
     return out
 
 
 def stacked(clouds: Sequence[Float[Tensor, "n 4"]], limit: int) -> Float[Tensor, "B N 4"]:
     """Lay clouds into one tensor."""
     out = torch.zeros(len(clouds), limit, 4)
-    for row, one in zip(out, clouds, strict=True):
-        row[: len(one)] = one
+    for row, cloud in zip(out, clouds, strict=True):
+        row[: len(cloud)] = cloud
     return out

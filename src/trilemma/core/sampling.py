@@ -36,12 +36,12 @@ def watched(model: Model[Any, Any], check: Callable[[], None] | None) -> Iterato
     def hook(*_: object) -> None:
         check()
 
-    parts: list[nn.Module] = []
-    level: list[nn.Module] = [model]
+    modules: list[nn.Module] = []
+    siblings: list[nn.Module] = [model]
     for _ in range(DEPTH):
-        level = [part for whole in level for part in whole.children()]
-        parts += level
-    handles = [part.register_forward_pre_hook(hook) for part in parts]
+        siblings = [module for parent in siblings for module in parent.children()]
+        modules += siblings
+    handles = [module.register_forward_pre_hook(hook) for module in modules]
     try:
         yield
     finally:
@@ -81,8 +81,8 @@ def samples(
             condition = conditions(low, high).to(device) if conditions is not None else None
             noise = Noise.for_samples(seed, low, high, device)
             with torch.no_grad(), watched(model, check):
-                drawn = model.sample(high - low, condition=condition, noise=noise)
-            yield drawn
+                batch = model.sample(high - low, condition=condition, noise=noise)
+            yield batch
     finally:
         for module, training in modes:
             module.training = training
@@ -98,5 +98,5 @@ def draw(
     check: Callable[[], None] | None = None,
 ) -> Tensor:
     """Draw samples [start, start + n) of a seed, on the CPU, [n, *shape]."""
-    drawn = samples(model, start, start + n, seed=seed, conditions=conditions, check=check)
-    return torch.cat([x.cpu() for x in drawn])
+    batches = samples(model, start, start + n, seed=seed, conditions=conditions, check=check)
+    return torch.cat([x.cpu() for x in batches])

@@ -93,9 +93,9 @@ def left_out(places: Mapping[str, Sequence[str]], most: int = 5) -> list[str]:
     ['left out, is empty (2): line 3, line 9']
     """
     sentences = []
-    for reason, where in places.items():
-        named = ", ".join(where[:most]) + (", …" if len(where) > most else "")
-        sentences.append(f"left out, {reason} ({len(where)}): {named}")
+    for reason, locations in places.items():
+        listing = ", ".join(locations[:most]) + (", …" if len(locations) > most else "")
+        sentences.append(f"left out, {reason} ({len(locations)}): {listing}")
     return sentences
 
 

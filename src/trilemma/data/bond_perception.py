@@ -65,9 +65,11 @@ def _limits(elements: Sequence[str]) -> Float[Tensor, "3 K K"]:
     count = len(elements) + 1
     out = torch.zeros(3, count, count)
     for order, (table, margin) in enumerate(zip((SINGLE, DOUBLE, TRIPLE), MARGINS, strict=True)):
-        for i, one in enumerate(elements, 1):
-            for j, other in enumerate(elements, 1):
-                length = table.get(one, {}).get(other) or table.get(other, {}).get(one)
+        for i, element_a in enumerate(elements, 1):
+            for j, element_b in enumerate(elements, 1):
+                length = table.get(element_a, {}).get(element_b) or table.get(element_b, {}).get(
+                    element_a
+                )
                 if length is not None:
                     out[order, i, j] = (length + margin) / 100
     return out
@@ -86,11 +88,15 @@ def bond_orders(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> Int[Tenso
     >>> bond_orders(x, ("C",))[0].tolist()
     [[0, 3, 0], [3, 0, 0], [0, 0, 0]]
     """
-    at, kind = positions(x), types(x)
-    apart = (at[:, :, None] - at[:, None]).square().sum(-1).sqrt()
-    limits = _limits(elements).to(x)[:, kind[:, :, None], kind[:, None]]
-    near = apart < limits
-    order = near[0].long() + (near[0] & near[1]) + (near[0] & near[1] & near[2])
+    coordinates, atom_types = positions(x), types(x)
+    distances = (coordinates[:, :, None] - coordinates[:, None]).square().sum(-1).sqrt()
+    limits = _limits(elements).to(x)[:, atom_types[:, :, None], atom_types[:, None]]
+    below_limit = distances < limits
+    order = (
+        below_limit[0].long()
+        + (below_limit[0] & below_limit[1])
+        + (below_limit[0] & below_limit[1] & below_limit[2])
+    )
     return order * (1 - torch.eye(x.shape[1], dtype=torch.long, device=x.device))
 
 
@@ -118,7 +124,7 @@ def to_mol_in_space(
     """
     chem = chemistry()
     orders = bond_orders(x[None].cpu(), elements)[0] if orders is None else orders
-    kinds = (None, chem.BondType.SINGLE, chem.BondType.DOUBLE, chem.BondType.TRIPLE)
+    bond_types = (None, chem.BondType.SINGLE, chem.BondType.DOUBLE, chem.BondType.TRIPLE)
     editable, rows = chem.RWMol(), x.tolist()
     count = int(mask_of(x).sum())
     for row in rows[:count]:
@@ -126,7 +132,7 @@ def to_mol_in_space(
         atom.SetNoImplicit(True)  # hydrogens are among the atoms: none is added
         editable.AddAtom(atom)
     for i, j in orders[:count, :count].triu(1).nonzero().tolist():
-        editable.AddBond(i, j, kinds[int(orders[i, j])])
+        editable.AddBond(i, j, bond_types[int(orders[i, j])])
     conformer = chem.Conformer(count)
     for i, row in enumerate(rows[:count]):
         conformer.SetAtomPosition(i, row[:3])

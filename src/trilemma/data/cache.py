@@ -27,8 +27,10 @@ FACTS, HASH = "facts", "hash"
 
 def folder() -> Path:
     """Return where converted data are kept: $XDG_CACHE_HOME/trilemma or ~/.cache/trilemma."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    home = Path(given) if os.path.isabs(given) else Path(os.path.expanduser("~")) / ".cache"
+    cache_home = os.environ.get("XDG_CACHE_HOME", "")
+    home = (
+        Path(cache_home) if os.path.isabs(cache_home) else Path(os.path.expanduser("~")) / ".cache"
+    )
     return home / "trilemma"
 
 
@@ -39,27 +41,27 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
         OSError: The file could not be written.
     """
     text = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
-    whole = {name: t.contiguous() for name, t in tensors.items()} | {FACTS: text}
-    whole[HASH] = _digest(whole)
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
+    contents = {name: t.contiguous() for name, t in tensors.items()} | {FACTS: text}
+    contents[HASH] = _digest(contents)
+    temp_path = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(whole, aside)
-        aside.replace(path)
+        save_file(contents, temp_path)
+        temp_path.replace(path)
     except SafetensorError as error:
         raise OSError(str(error)) from error
     finally:
         with contextlib.suppress(OSError):
-            aside.unlink()
+            temp_path.unlink()
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Return what `write` was given, or None where there is no such file or it is damaged."""
     try:
-        whole = load_file(path)
-        if not torch.equal(whole.pop(HASH), _digest(whole)):
+        contents = load_file(path)
+        if not torch.equal(contents.pop(HASH), _digest(contents)):
             return None
-        return whole, json.loads(whole.pop(FACTS).numpy().tobytes())
+        return contents, json.loads(contents.pop(FACTS).numpy().tobytes())
     except (OSError, SafetensorError, KeyError, ValueError):
         return None
 

@@ -32,30 +32,37 @@ def captions(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list
     Raises:
         BadInput: A line cannot be read or lacks `file_name` or `caption`.
     """
-    there = [folder / f"metadata.{kind}" for kind in ("jsonl", "csv")]
-    there = [path for path in there if path.is_file()]
-    if not there:
+    metadata_files = [folder / f"metadata.{kind}" for kind in ("jsonl", "csv")]
+    metadata_files = [path for path in metadata_files if path.is_file()]
+    if not metadata_files:
         return None, []
-    read = _json_lines if there[0].suffix == ".jsonl" else _csv_rows
-    given: dict[str, str] = {}
+    reader = _json_lines if metadata_files[0].suffix == ".jsonl" else _csv_rows
+    caption_by_file: dict[str, str] = {}
     try:
-        for place, row in read(there[0]):
+        for location, row in reader(metadata_files[0]):
             column = next((c for c in COLUMNS if isinstance(row.get(c), str)), None)
             if column is None or not isinstance(row.get("file_name"), str):
-                raise BadInput(f"{place} lacks 'file_name' or 'caption'; both are wanted as text.")
-            given[_plain(row["file_name"])] = row[column].strip()
+                raise BadInput(
+                    f"{location} lacks 'file_name' or 'caption'; both are wanted as text."
+                )
+            caption_by_file[_plain(row["file_name"])] = row[column].strip()
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"'{there[0]}' cannot be read as UTF-8 text: {error}.") from None
-    said = [given.get(_plain(name), "") for name in names]
+        raise BadInput(f"'{metadata_files[0]}' cannot be read as UTF-8 text: {error}.") from None
+    caption_list = [caption_by_file.get(_plain(name), "") for name in names]
     notes = []
-    if len(there) > 1:
-        notes.append(f"captions are from {there[0].name}; {there[1].name} was not read")
-    silent, stray = said.count(""), len(given.keys() - {_plain(name) for name in names})
-    if silent:
-        notes.append(f"no caption for {silent} of {len(said)} images")
-    if stray:
-        notes.append(f"captions of files that are not among the images: {stray}")
-    return (said if silent < len(said) else None), notes
+    if len(metadata_files) > 1:
+        notes.append(
+            f"captions are from {metadata_files[0].name}; {metadata_files[1].name} was not read"
+        )
+    missing, unmatched = (
+        caption_list.count(""),
+        len(caption_by_file.keys() - {_plain(name) for name in names}),
+    )
+    if missing:
+        notes.append(f"no caption for {missing} of {len(caption_list)} images")
+    if unmatched:
+        notes.append(f"captions of files that are not among the images: {unmatched}")
+    return (caption_list if missing < len(caption_list) else None), notes
 
 
 def _plain(name: str) -> str:
@@ -68,14 +75,14 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            place = f"'{path}', line {number},"
+            location = f"'{path}', line {number},"
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError):
-                raise BadInput(f"{place} is not JSON; each line is one object.") from None
+                raise BadInput(f"{location} is not JSON; each line is one object.") from None
             if not isinstance(row, dict):
-                raise BadInput(f"{place} is not a JSON object with 'file_name' and 'caption'.")
-            yield place, row
+                raise BadInput(f"{location} is not a JSON object with 'file_name' and 'caption'.")
+            yield location, row
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -80,23 +80,25 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return the report for people to read, a fact a line."""
-        said = [f"{self.name}: {'can be used' if self.holds else self.problem}"]
-        said.append("examples: " + _list(self.counts))
+        report_lines = [f"{self.name}: {'can be used' if self.holds else self.problem}"]
+        report_lines.append("examples: " + _list(self.counts))
         if self.domain is not None:
-            said.append(f"each: {self.domain.kind} of shape {self.domain.shape}")
+            report_lines.append(f"each: {self.domain.kind} of shape {self.domain.shape}")
         if self.sizes:
-            said.append("sizes: " + _list(self.sizes))
+            report_lines.append("sizes: " + _list(self.sizes))
         if self.classes:
-            said.append(f"{len(self.classes)} classes: " + _list(self.classes))
+            report_lines.append(f"{len(self.classes)} classes: " + _list(self.classes))
         if self.captions:
-            some = self.captions[:: -(-len(self.captions) // 5)]
-            said.append("captions, for example: " + ", ".join(f'"{text}"' for text in some))
+            examples = self.captions[:: -(-len(self.captions) // 5)]
+            report_lines.append(
+                "captions, for example: " + ", ".join(f'"{text}"' for text in examples)
+            )
         for reason, names in self.unreadable.items():
-            said.append(f"unreadable, {reason} ({len(names)}): {', '.join(names)}")
+            report_lines.append(f"unreadable, {reason} ({len(names)}): {', '.join(names)}")
         if self.duplicates:
-            said.append("copies: " + _list(self.duplicates))
-        said += [f"{name}: {found}" for name, found in self.facts.items()]
-        return [*said, *self.notes]
+            report_lines.append("copies: " + _list(self.duplicates))
+        report_lines += [f"{name}: {fact}" for name, fact in self.facts.items()]
+        return [*report_lines, *self.notes]
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the contact sheet as plain values."""
@@ -140,27 +142,27 @@ def check(
         return _of_molecules(path, column, progress)
     if path is None or table.is_table(path) or idx.find(path):
         return _report(load(name_or_path, size=size))
-    found = pictures(path, size=size, progress=progress)
+    images = pictures(path, size=size, progress=progress)
     try:
-        return _report(folder.dataset(path, found), found)
+        return _report(folder.dataset(path, images), images)
     except BadInput as error:
         return Report(
             name=path.resolve().name,
             problem=str(error),
-            counts={"files": found.files},
-            sizes=found.sizes,
-            unreadable=found.unreadable,
-            sheet=found.x[: SHEET["image"]],
+            counts={"files": images.files},
+            sizes=images.sizes,
+            unreadable=images.unreadable,
+            sheet=images.x[: SHEET["image"]],
         )
 
 
 def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Report:
     """Look through files of graphs."""
-    found = graph_files.found(path, progress)
+    contents = graph_files.found(path, progress)
     try:
         report = _report(load(name_or_path))
     except BadInput as error:
-        usable = [one for one in found.graphs if one.nodes <= graph_files.LARGEST]
+        usable = [one for one in contents.graphs if one.nodes <= graph_files.LARGEST]
         first = [graph_files.dense(one) for one in usable[: SHEET["graph"]]]
         sheet = stacked(first) if first else None
         size = (max(1, max((len(x) for x in first), default=1)),) * 2
@@ -168,30 +170,34 @@ def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Repo
             name=path.resolve().name,
             problem=str(error),
             domain=Domain("graph", size, Levels(2)),
-            counts={"files": found.files, "graphs": len(found.graphs)},
-            unreadable=found.unreadable,
+            counts={"files": contents.files, "graphs": len(contents.graphs)},
+            unreadable=contents.unreadable,
             sheet=sheet,
         )
-    counts = {**report.counts, "files": found.files}
-    notes = [note for note in report.notes if note not in found.left_out()]
-    return dataclasses.replace(report, counts=counts, unreadable=found.unreadable, notes=notes)
+    counts = {**report.counts, "files": contents.files}
+    notes = [note for note in report.notes if note not in contents.left_out()]
+    return dataclasses.replace(report, counts=counts, unreadable=contents.unreadable, notes=notes)
 
 
 def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> Report:
     """Look through files of molecules."""
-    found = molecule_files.read_molecules(path, column, progress)
+    contents = molecule_files.read_molecules(path, column, progress)
     name = path.resolve().name
-    counts = {"files": found.files, "entries": found.entries, "usable": len(found.molecules)}
+    counts = {
+        "files": contents.files,
+        "entries": contents.entries,
+        "usable": len(contents.molecules),
+    }
     try:
-        report = _report(molecules.of_found(found, name))
+        report = _report(molecules.of_found(contents, name))
     except BadInput as error:
-        return Report(name, str(error), counts=counts, unreadable=found.left_out)
+        return Report(name, str(error), counts=counts, unreadable=contents.left_out)
     left_out = [note for note in report.notes if not note.startswith("left out, ")]
-    copies = {**report.duplicates, "spelt again": found.again}
+    copies = {**report.duplicates, "spelt again": contents.again}
     return dataclasses.replace(
         report,
         counts={**report.counts, **counts},
-        unreadable=found.left_out,
+        unreadable=contents.left_out,
         duplicates=copies,
         notes=left_out,
     )
@@ -199,16 +205,16 @@ def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> 
 
 def _of_point_clouds(path: Path, progress: Progress | None) -> Report:
     """Look through files of point clouds or of molecules in space."""
-    found = point_cloud_files.read_point_clouds(path, progress)
+    contents = point_cloud_files.read_point_clouds(path, progress)
     name = path.resolve().name
-    counts = {"files": found.files, "entries": found.entries, "usable": len(found.frames)}
+    counts = {"files": contents.files, "entries": contents.entries, "usable": len(contents.frames)}
     try:
-        report = _report(point_clouds.of_found(found, name))
+        report = _report(point_clouds.of_found(contents, name))
     except BadInput as error:
-        return Report(name, str(error), counts=counts, unreadable=found.left_out)
+        return Report(name, str(error), counts=counts, unreadable=contents.left_out)
     notes = [note for note in report.notes if not note.startswith("left out, ")]
     return dataclasses.replace(
-        report, counts={**report.counts, **counts}, unreadable=found.left_out, notes=notes
+        report, counts={**report.counts, **counts}, unreadable=contents.left_out, notes=notes
     )
 
 
@@ -220,8 +226,8 @@ def _duplicates(data: DataSet) -> dict[str, int]:
     if data.domain.kind != "graph":
         return duplicates(content_hashes(data.train.x), content_hashes(data.test.x))
     classes = IsomorphismClasses()
-    found = duplicates(classes.of(data.train.x), classes.of(data.test.x))
-    return found | ({"undecided": classes.undecided} if classes.undecided else {})
+    counts = duplicates(classes.of(data.train.x), classes.of(data.test.x))
+    return counts | ({"undecided": classes.undecided} if classes.undecided else {})
 
 
 def _facts(data: DataSet) -> dict[str, str]:
@@ -232,20 +238,20 @@ def _facts(data: DataSet) -> dict[str, str]:
         return _spatial(data)
     if data.domain.kind != "graph":
         return {}
-    both = [data.train.x, data.test.x]
-    nodes = torch.cat([sizes(x) for x in both])
-    edges = torch.cat([adjacency(x).sum((1, 2), dtype=torch.int64) // 2 for x in both])
-    pieces = torch.cat([graphs.component_counts(x) for x in both])
-    alone = int((pieces > 1).sum())
+    split_graphs = [data.train.x, data.test.x]
+    nodes = torch.cat([sizes(x) for x in split_graphs])
+    edges = torch.cat([adjacency(x).sum((1, 2), dtype=torch.int64) // 2 for x in split_graphs])
+    component_counts = torch.cat([graphs.component_counts(x) for x in split_graphs])
+    disconnected = int((component_counts > 1).sum())
     facts = {
         "nodes": _range(nodes),
         "edges": _range(edges),
-        "components": f"{_range(pieces)}; graphs in several pieces: {alone}",
+        "components": f"{_range(component_counts)}; graphs in several pieces: {disconnected}",
         "M": f"{data.domain.reach} places back in breadth-first order",
     }
     if data.rule is not None:
-        kept = torch.cat([data.rule.holds(x) for x in both])
-        facts["rule"] = f"{data.rule.words}: {int(kept.sum())} of {len(kept)}"
+        satisfies_rule = torch.cat([data.rule.holds(x) for x in split_graphs])
+        facts["rule"] = f"{data.rule.words}: {int(satisfies_rule.sum())} of {len(satisfies_rule)}"
     return facts
 
 
@@ -254,15 +260,15 @@ def _chemical(data: DataSet) -> dict[str, str]:
     x = torch.cat([data.train.x, data.test.x])
     codes = molecule.atoms(x).flatten()
     counts = torch.bincount(codes, minlength=len(data.domain.elements) + 1)[1:]
-    joined = (molecule.bonds(x) > 0).sum((1, 2)) // 2
+    bond_counts = (molecule.bonds(x) > 0).sum((1, 2)) // 2
     orders = torch.bincount(molecule.bonds(x).flatten(), minlength=4)[1:4] // 2
-    kinds = zip(("single", "double", "triple"), orders.tolist(), strict=True)
-    present = zip(data.domain.elements, counts.tolist(), strict=True)
+    order_counts = zip(("single", "double", "triple"), orders.tolist(), strict=True)
+    element_counts = zip(data.domain.elements, counts.tolist(), strict=True)
     return {
         "heavy atoms": _range(molecule.sizes(x)),
-        "elements": _list({name: n for name, n in present if n}),
-        "bonds, kekulised": _list(dict(kinds)),
-        "rings": _range(joined - molecule.sizes(x) + 1),
+        "elements": _list({name: n for name, n in element_counts if n}),
+        "bonds, kekulised": _list(dict(order_counts)),
+        "rings": _range(bond_counts - molecule.sizes(x) + 1),
         "room": f"{data.domain.shape[0]} heavy atoms of a molecule that is built",
     }
 
@@ -270,28 +276,31 @@ def _chemical(data: DataSet) -> dict[str, str]:
 def _spatial(data: DataSet) -> dict[str, str]:
     """Say how large clouds are, of which points, and how near these lie."""
     x = torch.cat([data.train.x, data.test.x])
-    some = x[:: max(1, len(x) // SOME)]
-    mask = point_cloud.mask_of(some)
-    apart = torch.cdist(some[..., :3], some[..., :3])
-    own = torch.eye(x.shape[1], dtype=torch.bool)
-    apart = apart.masked_fill(~(mask[:, :, None] & mask[:, None]) | own, torch.inf).amin(2)[mask]
-    low, middle, high = (float(apart.quantile(q)) for q in (0.0, 0.5, 1.0))
+    sample = x[:: max(1, len(x) // SOME)]
+    mask = point_cloud.mask_of(sample)
+    distances = torch.cdist(sample[..., :3], sample[..., :3])
+    is_self = torch.eye(x.shape[1], dtype=torch.bool)
+    distances = distances.masked_fill(
+        ~(mask[:, :, None] & mask[:, None]) | is_self, torch.inf
+    ).amin(2)[mask]
+    low, median, high = (float(distances.quantile(q)) for q in (0.0, 0.5, 1.0))
     values = data.domain.values
     unit = f" {values.unit}" if isinstance(values, Real) and values.unit else ""
     spread = values.spread if isinstance(values, Real) else 1.0
     facts = {
         "atoms" if data.domain.elements else "points": _range(point_cloud.sizes(x)),
-        "nearest": f"{low:.3g} to {high:.3g}{unit}, median {middle:.3g}, of {len(some):,} clouds",
+        "nearest": f"{low:.3g} to {high:.3g}{unit}, median {median:.3g}, "
+        f"of {len(sample):,} clouds",
         "spread": f"{spread:.4g}{unit} about the middle of each cloud",
     }
     if data.domain.elements:
         counts = torch.bincount(point_cloud.types(x).flatten())[1:].tolist()
         facts["elements"] = _list(dict(zip(data.domain.elements, counts, strict=False)))
-        stable, here = bond_perception.is_stable(some, data.domain.elements)
-        whole = (stable | ~here).all(1).double().mean()
+        stable, is_atom = bond_perception.is_stable(sample, data.domain.elements)
+        molecule_stability = (stable | ~is_atom).all(1).double().mean()
         facts["stable by distances"] = (
-            f"{float(stable.sum() / here.sum()):.2%} of the atoms, {float(whole):.2%} of the "
-            f"molecules, of {len(some):,}"
+            f"{float(stable.sum() / is_atom.sum()):.2%} of the atoms, "
+            f"{float(molecule_stability):.2%} of the molecules, of {len(sample):,}"
         )
     if data.domain.properties:
         facts["properties"] = "; ".join(
@@ -302,8 +311,8 @@ def _spatial(data: DataSet) -> dict[str, str]:
 
 
 def _range(values: Tensor) -> str:
-    low, middle, high = (int(values.double().quantile(q)) for q in (0.0, 0.5, 1.0))
-    return f"{low} to {high}, median {middle}"
+    low, median, high = (int(values.double().quantile(q)) for q in (0.0, 0.5, 1.0))
+    return f"{low} to {high}, median {median}"
 
 
 def _list(counts: Mapping[str, int], most: int = 12) -> str:
@@ -316,8 +325,8 @@ def _report(data: DataSet, found: Pictures | None = None) -> Report:
     sizes = {"x".join(map(str, reversed(data.domain.shape[1:]))): sum(counts.values())}
     if data.domain.kind != "image":
         sizes = {}
-    shown = _evenly(data)
-    said = data.train.captions
+    sheet_rows = _evenly(data)
+    captions = data.train.captions
     return Report(
         name=data.name,
         domain=data.domain,
@@ -328,8 +337,8 @@ def _report(data: DataSet, found: Pictures | None = None) -> Report:
         duplicates=_duplicates(data),
         facts=_facts(data),
         notes=data.notes,
-        sheet=data.train.x[shown],
-        captions=[said[int(i)] for i in shown] if said is not None else [],
+        sheet=data.train.x[sheet_rows],
+        captions=[captions[int(i)] for i in sheet_rows] if captions is not None else [],
     )
 
 
@@ -347,14 +356,18 @@ def _evenly(data: DataSet) -> Tensor:
     Those of a class are taken at equal distances, since neighbours are often alike: variants of an
     emoji, patches of a photograph.
     """
-    room, labels = SHEET[data.domain.kind], data.train.labels
+    sheet_size, labels = SHEET[data.domain.kind], data.train.labels
     if labels is None:
         labels = torch.zeros(len(data.train), dtype=torch.int64)
     classes = max(1, len(data.domain.classes))
     members = [(labels == c).nonzero().flatten() for c in range(classes)]
     # Classes take turns: those of a few examples give all, and leave their room to the others.
-    turns = torch.cat([torch.arange(len(m)) * classes + c for c, m in enumerate(members)])
-    counts = torch.bincount(turns.sort().values[:room] % classes, minlength=classes).tolist()
+    interleaved_ranks = torch.cat(
+        [torch.arange(len(m)) * classes + c for c, m in enumerate(members)]
+    )
+    counts = torch.bincount(
+        interleaved_ranks.sort().values[:sheet_size] % classes, minlength=classes
+    ).tolist()
     chosen = [
         m[torch.arange(k) * len(m) // max(k, 1)] for m, k in zip(members, counts, strict=True)
     ]

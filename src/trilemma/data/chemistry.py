@@ -146,10 +146,10 @@ def standardised(
                 mol, changes = _changed(mol)
                 smiles = chem.MolToSmiles(mol)
             # In the order of the canonical spelling, so that one molecule is one tensor.
-            again = chem.MolFromSmiles(smiles)
-            if again is None:
+            reparsed = chem.MolFromSmiles(smiles)
+            if reparsed is None:
                 raise NotUsable(UNREADABLE)
-            x = _tensor(again, elements, most)
+            x = _tensor(reparsed, elements, most)
             if not _is_plain(smiles) and to_smiles(x[None], elements)[0] != smiles:
                 raise NotUsable("has a valence that hydrogens do not fill")
         except (chem.MolSanitizeException, RuntimeError):
@@ -212,8 +212,8 @@ def _tensor(mol: Mol, elements: Sequence[str], most: int | None) -> Tensor:
     if not mol.GetNumHeavyAtoms():
         raise NotUsable("has no heavy atom")
     symbols = [atom.GetSymbol() for atom in atoms]
-    if foreign := sorted(set(symbols) - set(elements)):
-        raise NotUsable(f"has atoms outside the vocabulary: {', '.join(foreign)}")
+    if unknown_elements := sorted(set(symbols) - set(elements)):
+        raise NotUsable(f"has atoms outside the vocabulary: {', '.join(unknown_elements)}")
     if any(atom.GetFormalCharge() for atom in atoms):
         raise NotUsable("has charges that cannot be neutralised")
     if most is not None and len(atoms) > most:
@@ -238,13 +238,13 @@ def to_mol(x: UInt8[Tensor, "N N"], elements: Sequence[str] = ELEMENTS) -> Mol:
     chem = chemistry()
     editable = chem.RWMol()
     rows = x.tolist()
-    there = [i for i in range(len(rows)) if rows[i][i]]
-    at = {i: editable.AddAtom(chem.Atom(elements[rows[i][i] - 1])) for i in there}
-    kinds = (None, chem.BondType.SINGLE, chem.BondType.DOUBLE, chem.BondType.TRIPLE)
-    for i in there:
-        for j in there:
+    atom_rows = [i for i in range(len(rows)) if rows[i][i]]
+    atom_index = {i: editable.AddAtom(chem.Atom(elements[rows[i][i] - 1])) for i in atom_rows}
+    bond_types = (None, chem.BondType.SINGLE, chem.BondType.DOUBLE, chem.BondType.TRIPLE)
+    for i in atom_rows:
+        for j in atom_rows:
             if j > i and rows[i][j]:
-                editable.AddBond(at[i], at[j], kinds[rows[i][j]])
+                editable.AddBond(atom_index[i], atom_index[j], bond_types[rows[i][j]])
     with muted():
         try:
             chem.SanitizeMol(editable)
@@ -255,13 +255,13 @@ def to_mol(x: UInt8[Tensor, "N N"], elements: Sequence[str] = ELEMENTS) -> Mol:
 
 def to_smiles(x: UInt8[Tensor, "B N N"], elements: Sequence[str] = ELEMENTS) -> list[str]:
     """Return canonical SMILES; '' for what RDKit does not accept, and for no atoms."""
-    chem, spelt = chemistry(), []
+    chem, smiles_list = chemistry(), []
     for one in x.cpu():
         try:
-            spelt.append(chem.MolToSmiles(to_mol(one, elements)))
+            smiles_list.append(chem.MolToSmiles(to_mol(one, elements)))
         except NotUsable:
-            spelt.append("")
-    return spelt
+            smiles_list.append("")
+    return smiles_list
 
 
 @lru_cache(maxsize=2**14)
@@ -278,12 +278,12 @@ def fingerprints(smiles: Sequence[str], radius: int = 2, bits: int = 2048) -> Te
     chem = chemistry()
     from rdkit.Chem import rdFingerprintGenerator
 
-    make = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=radius, fpSize=bits)
     out = torch.zeros(len(smiles), bits)
     with muted():
         for row, text in zip(out, smiles, strict=True):
             if text:
-                row += torch.from_numpy(make.GetFingerprintAsNumPy(chem.MolFromSmiles(text)))
+                row += torch.from_numpy(generator.GetFingerprintAsNumPy(chem.MolFromSmiles(text)))
     return out
 
 
@@ -297,9 +297,9 @@ def laid_out(mol: Mol) -> str:
 
 def to_tensors(molecules: Iterable[Molecule], limit: int | None = None) -> UInt8[Tensor, "B N N"]:
     """Lay molecules into one tensor; N is the largest unless a limit is given."""
-    each = [one.x for one in molecules]
-    room = limit or max((len(x) for x in each), default=1)
-    out = torch.zeros(len(each), room, room, dtype=torch.uint8)
-    for row, x in zip(out, each, strict=True):
+    matrices = [one.x for one in molecules]
+    size = limit or max((len(x) for x in matrices), default=1)
+    out = torch.zeros(len(matrices), size, size, dtype=torch.uint8)
+    for row, x in zip(out, matrices, strict=True):
         row[: len(x), : len(x)] = x
     return out

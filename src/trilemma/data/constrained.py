@@ -66,9 +66,9 @@ class Pool:
         """Take in what was asked."""
         self.seen |= set(smiles)
         self.calls += len(smiles)
-        both, all_scores = torch.cat([self.x, x]), [*self.scores, *scores]
+        molecules, all_scores = torch.cat([self.x, x]), [*self.scores, *scores]
         order = sorted(range(len(all_scores)), key=lambda i: -all_scores[i])[:POOLED]
-        self.x, self.scores = both[order], [all_scores[i] for i in order]
+        self.x, self.scores = molecules[order], [all_scores[i] for i in order]
 
 
 class ConstrainedSearch(Search):
@@ -116,13 +116,15 @@ class ConstrainedSearch(Search):
     @property
     def spent(self) -> float:
         """Return the mean share of its calls that a given molecule has spent or cannot use."""
-        rest = sum(1 - it.calls / self.each for it in self._open())
-        return 1 - rest / len(self.pools) if self.pools else 0.0
+        unspent = sum(1 - pool.calls / self.each for pool in self._open())
+        return 1 - unspent / len(self.pools) if self.pools else 0.0
 
     def open(self, x: UInt8[Tensor, "B N N"]) -> None:
         """Ask what the given molecules are worth, and nothing of the data; a pool each."""
-        spelt = to_smiles(self.given, self.elements)
-        for x, smiles, value in zip(self.given, spelt, self.oracle(spelt), strict=True):
+        given_smiles = to_smiles(self.given, self.elements)
+        for x, smiles, value in zip(
+            self.given, given_smiles, self.oracle(given_smiles), strict=True
+        ):
             self.pools.append(Pool(smiles, value or 0.0, x[None], [value or 0.0], {smiles}))
 
     def starts(self, count: int, number: int) -> UInt8[Tensor, "B N N"]:
@@ -132,13 +134,13 @@ class ConstrainedSearch(Search):
             count: B.
             number: Of the advance that is to come.
         """
-        source = random.Random(mix(self.seed, "parts", number))
-        turns, found = self._turns(number), []
+        rng = random.Random(mix(self.seed, "parts", number))
+        pools, fragments = self._turns(number), []
         for i in range(count):
-            pool = turns[i % len(turns)]
-            (row,) = source.choices(range(len(pool.x)), rank_weights(pool.scores))
-            found.append(part(pool.x[row], source))
-        return torch.stack(found)
+            pool = pools[i % len(pools)]
+            (row,) = rng.choices(range(len(pool.x)), rank_weights(pool.scores))
+            fragments.append(part(pool.x[row], rng))
+        return torch.stack(fragments)
 
     def advance(self, x: UInt8[Tensor, "B N N"], count: int, number: int) -> Float[Tensor, " B"]:
         """Propose children and ask, for those whose turn it is.
@@ -153,11 +155,11 @@ class ConstrainedSearch(Search):
         """
         assert self.surrogate is not None
         self.surrogate.learn(self.oracle.scores, number)
-        turns = self._turns(number)
+        pools = self._turns(number)
         gains = torch.zeros(len(x), dtype=torch.float64)
-        for i, pool in enumerate(turns):
-            built = x[i :: len(turns)].cpu()
-            gains[i :: len(turns)] = self._turn(pool, built, count // len(turns), mix(number, i))
+        for i, pool in enumerate(pools):
+            built = x[i :: len(pools)].cpu()
+            gains[i :: len(pools)] = self._turn(pool, built, count // len(pools), mix(number, i))
         return gains.to(x.device)
 
     def replay(self, noise: Noise) -> UInt8[Tensor, "B N N"]:
@@ -169,12 +171,12 @@ class ConstrainedSearch(Search):
         return torch.stack([pool.x[0] for pool in self.pools]) if self.pools else self.given
 
     def _open(self) -> list[Pool]:
-        return [it for it in self.pools if it.calls < self.each and it.barren < PATIENCE]
+        return [pool for pool in self.pools if pool.calls < self.each and pool.barren < PATIENCE]
 
     def _turns(self, number: int) -> list[Pool]:
-        there = self._open() or self.pools
-        count = min(TURNS, len(there))
-        return [there[(number * count + i) % len(there)] for i in range(count)]
+        open_pools = self._open() or self.pools
+        count = min(TURNS, len(open_pools))
+        return [open_pools[(number * count + i) % len(open_pools)] for i in range(count)]
 
     def _turn(self, pool: Pool, built: Tensor, count: int, number: int) -> Tensor:
         """Give one of them its turn, and return what built molecules gain."""
@@ -187,25 +189,27 @@ class ConstrainedSearch(Search):
             most=self.most,
             seed=mix(self.seed, "children", number),
         )
-        both = torch.cat([built, proposed])
-        spelt = to_smiles(both, self.elements)
-        bits = self.surrogate.fingerprints([pool.smiles, *spelt])
-        alike = (tanimoto(bits[1:], bits[:1])[:, 0] >= self.least).tolist()
-        fresh: dict[str, int] = {}
-        for i, smiles in enumerate(spelt):
-            if smiles and alike[i] and smiles not in pool.seen:
-                fresh.setdefault(smiles, i)
-        names = list(fresh)
+        candidates = torch.cat([built, proposed])
+        candidate_smiles = to_smiles(candidates, self.elements)
+        fingerprint_bits = self.surrogate.fingerprints([pool.smiles, *candidate_smiles])
+        is_similar = (
+            tanimoto(fingerprint_bits[1:], fingerprint_bits[:1])[:, 0] >= self.least
+        ).tolist()
+        row_by_smiles: dict[str, int] = {}
+        for i, smiles in enumerate(candidate_smiles):
+            if smiles and is_similar[i] and smiles not in pool.seen:
+                row_by_smiles.setdefault(smiles, i)
+        names = list(row_by_smiles)
         calls = min(max(1, self.asked // TURNS), self.each - pool.calls)
         chosen = [names[i] for i in self.surrogate.choose(names, calls, number)] if calls else []
         pool.barren = 0 if chosen else pool.barren + 1
         if chosen:
-            rows = [fresh[smiles] for smiles in chosen]
-            pool.add(both[rows], chosen, self._score(both[rows], chosen).tolist())
-        values = self.surrogate.mean(spelt[: len(built)])
-        for i, smiles in enumerate(spelt[: len(built)]):
+            rows = [row_by_smiles[smiles] for smiles in chosen]
+            pool.add(candidates[rows], chosen, self._score(candidates[rows], chosen).tolist())
+        values = self.surrogate.mean(candidate_smiles[: len(built)])
+        for i, smiles in enumerate(candidate_smiles[: len(built)]):
             values[i] = self.oracle.scores.get(smiles, values[i].item())
-            if not smiles or not alike[i]:
+            if not smiles or not is_similar[i]:
                 values[i] = pool.before
         return (values - pool.before).clamp_min(0)
 

@@ -34,7 +34,7 @@ class Debian:
 
     def holds(self, root: Path) -> bool:
         """Tell whether all the files lie below a root, whatever is in them."""
-        return all((root / place).is_file() for place in self.sha256)
+        return all((root / path).is_file() for path in self.sha256)
 
     def files(self, root: Path) -> dict[str, bytes]:
         """Read the files below a root.
@@ -42,27 +42,27 @@ class Debian:
         Raises:
             BadInput: One cannot be read, or is not the one that is known.
         """
-        read = {}
-        for place, wanted in self.sha256.items():
+        contents = {}
+        for path, expected_hash in self.sha256.items():
             try:
-                content = (root / place).read_bytes()
+                content = (root / path).read_bytes()
             except OSError as error:
                 raise BadInput(
-                    f"'{root / place}' of the package {self.name} cannot be read ({error})"
+                    f"'{root / path}' of the package {self.name} cannot be read ({error})"
                 ) from None
-            found = hashlib.sha256(content).hexdigest()
-            if found != wanted:
+            actual_hash = hashlib.sha256(content).hexdigest()
+            if actual_hash != expected_hash:
                 raise BadInput(
-                    f"'{root / place}' is not the file that is known: its sha256 is "
-                    f"{found[:16]}…, wanted is {wanted[:16]}…; nothing of it was used"
+                    f"'{root / path}' is not the file that is known: its sha256 is "
+                    f"{actual_hash[:16]}…, wanted is {expected_hash[:16]}…; nothing of it was used"
                 )
-            read[place] = content
-        return read
+            contents[path] = content
+        return contents
 
     def licence(self, root: Path) -> str:
         """Return what the package says of its licence."""
-        text = root / "usr" / "share" / "doc" / self.name / "copyright"
-        return text.read_text("utf-8", "replace") if text.is_file() else ""
+        path = root / "usr" / "share" / "doc" / self.name / "copyright"
+        return path.read_text("utf-8", "replace") if path.is_file() else ""
 
     def get(self, into: Path) -> Path:
         """Have apt put the package into a folder and unpack it there; return the root."""
@@ -109,16 +109,16 @@ class Bundle:
         Raises:
             BadInput: It is not on this machine, or the files are not those that are known.
         """
-        kept = self._read()
-        if kept is not None:
-            return kept
+        cached = self._read()
+        if cached is not None:
+            return cached
         if not self._installed():
             raise BadInput(f"data set '{self.name}' is not on this machine; {self.ways}.")
         roots = [(package, self.root) for package in self.packages]
-        made = self._made(roots)
+        converted = self._made(roots)
         with suppress(OSError):  # a cache that cannot be written costs only time
-            self._write(made, roots)
-        return made
+            self._write(converted, roots)
+        return converted
 
     def fetch(self) -> Path:
         """Get the packages, unless what they give is kept already; return where it is kept.
@@ -129,14 +129,14 @@ class Bundle:
         """
         if self._read() is not None:
             return self.kept
-        with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
+        with tempfile.TemporaryDirectory(prefix="trilemma-") as temp_folder:
             try:
-                roots = list(self._roots(Path(aside)))
-                made = self._made(roots)
+                roots = list(self._roots(Path(temp_folder)))
+                converted = self._made(roots)
             except BadInput as error:
                 raise BadInput(f"{str(error).rstrip('.')}; {self.ways}.") from None
             try:
-                self._write(made, roots)
+                self._write(converted, roots)
             except OSError as error:
                 raise BadInput(
                     f"'{self.kept}' cannot be written ({error}); set XDG_CACHE_HOME to a folder "
@@ -155,9 +155,9 @@ class Bundle:
                     package.files(self.root)
                     yield package, self.root
                     continue
-            into = aside / package.name
-            into.mkdir()
-            yield package, package.get(into)
+            folder = aside / package.name
+            folder.mkdir()
+            yield package, package.get(folder)
 
     def _made(self, roots: Sequence[tuple[Debian, Path]]) -> Mapping[str, Tensor]:
         files: dict[str, bytes] = {}
@@ -166,13 +166,13 @@ class Bundle:
         return self.convert(files)
 
     def _read(self) -> Mapping[str, Tensor] | None:
-        kept = cache.read(self.kept)
-        return kept[0] if kept is not None and kept[1] == self._facts() else None
+        cached = cache.read(self.kept)
+        return cached[0] if cached is not None and cached[1] == self._facts() else None
 
     def _write(self, made: Mapping[str, Tensor], roots: Sequence[tuple[Debian, Path]]) -> None:
         cache.write(self.kept, made, self._facts())
-        terms = [f"{package.name}\n\n{package.licence(root)}" for package, root in roots]
-        text = f"{'=' * 80}\n".join(terms)
+        licences = [f"{package.name}\n\n{package.licence(root)}" for package, root in roots]
+        text = f"{'=' * 80}\n".join(licences)
         self.kept.with_name(f"{self.name}.LICENSE.txt").write_text(text, encoding="utf-8")
 
     def _facts(self) -> dict[str, object]:

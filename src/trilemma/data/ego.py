@@ -39,8 +39,8 @@ EGOS = {"ego": (3, 50, 400, None), "ego-small": (1, 4, 18, 200)}
 def citeseer() -> Path | None:
     """Return where the network lies, if it is here."""
     shared = Path("shared") / "data"
-    places = [cache.folder(), Path(), shared, Path("..") / shared]
-    return next((place / FILE for place in places if (place / FILE).is_file()), None)
+    folders = [cache.folder(), Path(), shared, Path("..") / shared]
+    return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
 
 
 def named(name: str) -> DataSet:
@@ -57,13 +57,13 @@ def named(name: str) -> DataSet:
             "network of your own by --data FILE.edges --ego-radius 3."
         )
     radius, least, most, count = EGOS[name]
-    found = egos(_largest_component(read(path)), radius, least, most)
+    ego_graphs = egos(_largest_component(read(path)), radius, least, most)
     if count is not None:
-        draw = torch.Generator().manual_seed(mix(name))
-        chosen = torch.randperm(len(found), generator=draw)[:count].sort().values
-        found = [found[int(i)] for i in chosen]
+        generator = torch.Generator().manual_seed(mix(name))
+        chosen = torch.randperm(len(ego_graphs), generator=generator)[:count].sort().values
+        ego_graphs = [ego_graphs[int(i)] for i in chosen]
     note = f"radius {radius}, {least} to {most} nodes, of citeseer's largest component"
-    return dataset(found, name, notes=(note,))
+    return dataset(ego_graphs, name, notes=(note,))
 
 
 def neighbourhoods(one: Plain, name: str, radius: int, notes: Sequence[str] = ()) -> DataSet:
@@ -74,49 +74,51 @@ def neighbourhoods(one: Plain, name: str, radius: int, notes: Sequence[str] = ()
     """
     if radius < 1:
         raise BadInput(f"--ego-radius {radius} was given; it takes 1 or more.")
-    found = egos(one, radius, 2, LARGEST)
-    note = f"ego graphs of radius {radius} around each of {one.nodes:,} nodes: {len(found):,}"
-    left = one.nodes - len(found)
-    more = [f"left out, of one node or more than {LARGEST:,}: {left}"] if left else []
-    return dataset(found, name, notes=(*notes, note, *more))
+    ego_graphs = egos(one, radius, 2, LARGEST)
+    note = f"ego graphs of radius {radius} around each of {one.nodes:,} nodes: {len(ego_graphs):,}"
+    dropped = one.nodes - len(ego_graphs)
+    extra_notes = [f"left out, of one node or more than {LARGEST:,}: {dropped}"] if dropped else []
+    return dataset(ego_graphs, name, notes=(*notes, note, *extra_notes))
 
 
 def egos(one: Plain, radius: int, least: int, most: int) -> list[Tensor]:
     """Return the ego graph around each node that has so many nodes, the centre first."""
-    start, around = _neighbours(one)
-    found, place = [], np.full(one.nodes, -1, dtype=np.int64)
+    offsets, neighbours = _neighbours(one)
+    ego_graphs, local_index = [], np.full(one.nodes, -1, dtype=np.int64)
     for centre in range(one.nodes):
-        members = _within(centre, radius, most, start, around)
+        members = _within(centre, radius, most, offsets, neighbours)
         if not least <= len(members) <= most:
             continue
-        place[members] = np.arange(len(members))
-        near = np.concatenate([around[start[m] : start[m + 1]] for m in members])
-        own = np.repeat(members, [start[m + 1] - start[m] for m in members])
-        kept = place[near] >= 0
-        joined = np.stack([place[own[kept]], place[near[kept]]], 1)
-        found.append(graph(len(members), torch.from_numpy(joined)))
-        place[members] = -1
-    return found
+        local_index[members] = np.arange(len(members))
+        targets = np.concatenate([neighbours[offsets[m] : offsets[m + 1]] for m in members])
+        sources = np.repeat(members, [offsets[m + 1] - offsets[m] for m in members])
+        is_member = local_index[targets] >= 0
+        edges = np.stack([local_index[sources[is_member]], local_index[targets[is_member]]], 1)
+        ego_graphs.append(graph(len(members), torch.from_numpy(edges)))
+        local_index[members] = -1
+    return ego_graphs
 
 
 def _neighbours(one: Plain) -> tuple[np.ndarray, np.ndarray]:
     """Return where each node's neighbours begin, and all neighbours one after another."""
-    both = np.concatenate([one.edges, one.edges[:, ::-1]])
-    order = np.argsort(both[:, 0], kind="stable")
-    start = np.searchsorted(both[order, 0], np.arange(one.nodes + 1))
-    return start, both[order, 1]
+    directed_edges = np.concatenate([one.edges, one.edges[:, ::-1]])
+    order = np.argsort(directed_edges[:, 0], kind="stable")
+    offsets = np.searchsorted(directed_edges[order, 0], np.arange(one.nodes + 1))
+    return offsets, directed_edges[order, 1]
 
 
 def _within(
     centre: int, radius: int, most: int, start: np.ndarray, around: np.ndarray
 ) -> np.ndarray:
     """Return the nodes within some edges of a centre; a few more than `most` if there are more."""
-    members = edge = np.array([centre])
+    members = frontier = np.array([centre])
     for _ in range(radius):
-        near = np.concatenate([around[start[m] : start[m + 1]] for m in edge] or [edge[:0]])
-        edge = np.setdiff1d(near, members)
-        members = np.concatenate([members, edge])
-        if not len(edge) or len(members) > most:
+        neighbours = np.concatenate(
+            [around[start[m] : start[m + 1]] for m in frontier] or [frontier[:0]]
+        )
+        frontier = np.setdiff1d(neighbours, members)
+        members = np.concatenate([members, frontier])
+        if not len(frontier) or len(members) > most:
             break
     return members
 
@@ -131,7 +133,7 @@ def _largest_component(one: Plain) -> Plain:
         if (lower == label).all():
             break
         label = lower
-    kept = label == np.bincount(label).argmax()
-    place = np.cumsum(kept) - 1
-    inside = kept[one.edges[:, 0]]
-    return Plain(int(kept.sum()), place[one.edges[inside]])
+    in_largest = label == np.bincount(label).argmax()
+    new_index = np.cumsum(in_largest) - 1
+    is_inside = in_largest[one.edges[:, 0]]
+    return Plain(int(in_largest.sum()), new_index[one.edges[is_inside]])

@@ -103,17 +103,17 @@ def parsed(text: str) -> list[Emoji]:
     Raises:
         BadInput: There is nothing of the kind in it.
     """
-    group, found = "", []
+    group, emoji_list = "", []
     for line in text.splitlines():
         if line.startswith(GROUP):
             group = line.removeprefix(GROUP).strip()
-        elif line_found := LINE.match(line):
-            points = tuple(int(code, 16) for code in line_found[1].split())
+        elif match := LINE.match(line):
+            points = tuple(int(code, 16) for code in match[1].split())
             if len({point for point in points if point in TONES}) < 2:
-                found.append(Emoji(points, line_found[2].strip(), group))
-    if not found:
+                emoji_list.append(Emoji(points, match[2].strip(), group))
+    if not emoji_list:
         raise BadInput("the list of emoji holds no names; a file emoji-test.txt is wanted.")
-    return found
+    return emoji_list
 
 
 def base(points: Sequence[int]) -> tuple[int, ...]:
@@ -122,22 +122,22 @@ def base(points: Sequence[int]) -> tuple[int, ...]:
     >>> [hex(p) for p in base([0x1F469, 0x1F3FE, 0x200D, 0x1F692])]  # woman firefighter, dark
     ['0x1f9d1', '0x1f692']
     """
-    kept: list[int] = []
+    base_points: list[int] = []
     for point in points:
         if point in (JOINER, VARIATION, *SIGNS) or point in TONES or point in HAIR:
             continue
-        kept.extend(ALIKE.get(point, (point,)))
-    if len(kept) > 1 and set(kept) <= {PERSON, CHILD}:
+        base_points.extend(ALIKE.get(point, (point,)))
+    if len(base_points) > 1 and set(base_points) <= {PERSON, CHILD}:
         return (FAMILY,)
     # A gender sign may be all there is: the characters ♀ and ♂ themselves.
-    return tuple(kept) or tuple(point for point in points if point != VARIATION)
+    return tuple(base_points) or tuple(point for point in points if point != VARIATION)
 
 
 def _kept(files: Mapping[str, bytes]) -> dict[str, Tensor]:
     """Keep the two files as they are, that every size can be drawn from them."""
     return {
-        name: torch.frombuffer(bytearray(files[place]), dtype=torch.uint8)
-        for name, place in (("font", FONT), ("names", NAMES))
+        name: torch.frombuffer(bytearray(files[path]), dtype=torch.uint8)
+        for name, path in (("font", FONT), ("names", NAMES))
     }
 
 
@@ -173,8 +173,8 @@ def dataset(size: int | None = None) -> DataSet:
             f"pixels, such as {USUAL} or 64."
         )
     path = BUNDLE.kept.with_name(f"emoji-{side}.safetensors")
-    made = cache.read(path)
-    if made is None or made[1].get("form") != FORM:
+    cached = cache.read(path)
+    if cached is None or cached[1].get("form") != FORM:
         files = BUNDLE.tensors()
         listed = parsed(files["names"].numpy().tobytes().decode())
         x, pictures = _drawn(files["font"].numpy().tobytes(), listed, side)
@@ -183,19 +183,19 @@ def dataset(size: int | None = None) -> DataSet:
             "emoji": [(e.codes, e.name, e.group) for e in listed],
             "test": sides(listed, pictures).tolist(),
         }
-        made = {"x": x}, facts
+        cached = {"x": x}, facts
         with suppress(OSError):  # a cache that cannot be written costs only time
-            cache.write(path, *made)
-    return _dataset(made[0]["x"], made[1]["emoji"], torch.tensor(made[1]["test"]))
+            cache.write(path, *cached)
+    return _dataset(cached[0]["x"], cached[1]["emoji"], torch.tensor(cached[1]["test"]))
 
 
 def _drawn(font: bytes, listed: Sequence[Emoji], side: int) -> tuple[Tensor, list[bytes]]:
     """Draw all, [N, 3, side, side] uint8, and hash each picture at the font's own size."""
-    letters = _letters(font)
+    loaded_font = _letters(font)
     x = np.empty((len(listed), 3, side, side), np.uint8)
     pictures = []
     for i, emoji in enumerate(listed):
-        native = draw(letters, emoji.text)
+        native = draw(loaded_font, emoji.text)
         pictures.append(hashlib.blake2b(native.tobytes(), digest_size=8).digest())
         small = native.resize((side, side), Image.Resampling.BICUBIC) if side != NATIVE else native
         x[i] = np.asarray(small).transpose(2, 0, 1)
@@ -232,10 +232,10 @@ def draw(font: ImageFont.FreeTypeFont, text: str) -> Image.Image:
     if font.getlength(text) > ADVANCE:
         codes = "-".join(f"{ord(c):04X}" for c in text)
         raise BadInput(f"the emoji font has no one picture for {codes}; get the font again.")
-    wide = Image.new("RGB", (ADVANCE, NATIVE), "white")
-    ImageDraw.Draw(wide).text((0, 0), text, font=font, embedded_color=True, anchor="lt")
+    canvas = Image.new("RGB", (ADVANCE, NATIVE), "white")
+    ImageDraw.Draw(canvas).text((0, 0), text, font=font, embedded_color=True, anchor="lt")
     margin = (ADVANCE - NATIVE) // 2
-    return wide.crop((margin, 0, margin + NATIVE, NATIVE))
+    return canvas.crop((margin, 0, margin + NATIVE, NATIVE))
 
 
 def sides(listed: Sequence[Emoji], pictures: Sequence[bytes]) -> Tensor:
@@ -246,18 +246,18 @@ def sides(listed: Sequence[Emoji], pictures: Sequence[bytes]) -> Tensor:
         pictures: A hash of each one's picture; characters that share one are taken for one.
     """
     bases = [base(emoji.points) for emoji in listed]
-    leader: dict[tuple[int, ...], tuple[int, ...]] = {b: b for b in bases}
+    parent: dict[tuple[int, ...], tuple[int, ...]] = {b: b for b in bases}
 
     def led(b: tuple[int, ...]) -> tuple[int, ...]:
-        while leader[b] != b:
-            b = leader[b]
+        while parent[b] != b:
+            b = parent[b]
         return b
 
     first: dict[bytes, tuple[int, ...]] = {}
     for b, picture in zip(bases, pictures, strict=True):
-        one, other = sorted((led(first.setdefault(picture, b)), led(b)))
-        leader[other] = one
-    hashes = {b: _hash(led(b)) for b in leader}
+        low_root, high_root = sorted((led(first.setdefault(picture, b)), led(b)))
+        parent[high_root] = low_root
+    hashes = {b: _hash(led(b)) for b in parent}
     return is_test([hashes[b] for b in bases], TEST_SHARE)
 
 
@@ -269,27 +269,27 @@ def _hash(character: Sequence[int]) -> int:
 def _dataset(x: Tensor, listed: Sequence[Sequence[str]], test: Tensor) -> DataSet:
     codes, captions, groups = zip(*listed, strict=True)
     classes = tuple(dict.fromkeys(groups))
-    place = {group: i for i, group in enumerate(classes)}
-    labels = torch.tensor([place[group] for group in groups])
+    class_index = {group: i for i, group in enumerate(classes)}
+    labels = torch.tensor([class_index[group] for group in groups])
 
     def part(rows: Tensor) -> Split:
         chosen = rows.nonzero().flatten()
-        places = chosen.tolist()
+        indices = chosen.tolist()
         return Split(
-            x[chosen], labels[chosen], [captions[i] for i in places], [codes[i] for i in places]
+            x[chosen], labels[chosen], [captions[i] for i in indices], [codes[i] for i in indices]
         )
 
-    train, held = part(~test), part(test)
+    train, test_split = part(~test), part(test)
     shares = frequencies(train, classes)
     domain = Domain("image", tuple(x.shape[1:]), Levels(256), classes, shares)
     notes = (
         f"{ORIGIN}; licence: {LICENCE}",
         f"split by character, all variants on one side: {_counts(train, classes)} for training; "
-        f"{_counts(held, classes)} for testing",
-        f"with a skin tone: {_toned(train)} of {len(train)} for training, {_toned(held)} of "
-        f"{len(held)} for testing; sequences of two different skin tones are left out",
+        f"{_counts(test_split, classes)} for testing",
+        f"with a skin tone: {_toned(train)} of {len(train)} for training, {_toned(test_split)} of "
+        f"{len(test_split)} for testing; sequences of two different skin tones are left out",
     )
-    return with_words(DataSet("emoji", domain, train, held, notes))
+    return with_words(DataSet("emoji", domain, train, test_split, notes))
 
 
 def _counts(split: Split, classes: Sequence[str]) -> str:

@@ -34,11 +34,13 @@ def statistics(name: str, unit: str, values: Float[Tensor, " N"]) -> PropertySta
     >>> statistics("mu", "D", torch.tensor([1.0, 3.0, torch.nan])).mean
     2.0
     """
-    known = values.double()[values.isfinite()]
-    if not len(known):
+    finite_values = values.double()[values.isfinite()]
+    if not len(finite_values):
         return PropertyStatistics(name, unit)
-    mean, deviation = float(known.mean()), float(known.std(correction=0))
-    return PropertyStatistics(name, unit, mean, deviation, float(known.min()), float(known.max()))
+    mean, deviation = float(finite_values.mean()), float(finite_values.std(correction=0))
+    return PropertyStatistics(
+        name, unit, mean, deviation, float(finite_values.min()), float(finite_values.max())
+    )
 
 
 def without_properties(data: DataSet) -> DataSet:
@@ -83,21 +85,22 @@ def with_property(data: DataSet, name: str) -> DataSet:
     assert data.train.properties is not None
     assert data.test.properties is not None
     train, test = data.train.properties[:, column], data.test.properties[:, column]
-    every = torch.cat([train, test])
-    if bad := int((~every.isfinite()).sum()):
+    all_values = torch.cat([train, test])
+    if bad := int((~all_values.isfinite()).sum()):
         raise BadInput(
-            f"property '{name}' is missing, or no finite number, of {bad:,} of the {len(every):,} "
-            f"examples of '{data.name}'; give it of every one, or leave those out."
+            f"property '{name}' is missing, or no finite number, of {bad:,} of the "
+            f"{len(all_values):,} examples of '{data.name}'; give it of every one, or leave those "
+            "out."
         )
     if len(train) < FEWEST:
         raise BadInput(
             f"'{data.name}' has {len(train)} training examples, and {FEWEST} or more are needed "
             "with --property: half of them are kept for the regressor by which it is judged."
         )
-    draw = torch.Generator().manual_seed(mix("property halves", len(train)))
-    order = torch.randperm(len(train), generator=draw)
+    generator = torch.Generator().manual_seed(mix("property halves", len(train)))
+    order = torch.randperm(len(train), generator=generator)
     half = len(train) // 2
-    aside, rows = order[:half].sort().values, order[half:].sort().values
+    regressor_rows, rows = order[:half].sort().values, order[half:].sort().values
     measured = statistics(name, data.domain.properties[column].unit, train[rows])
     if not measured.deviation > 0:
         raise BadInput(
@@ -106,7 +109,7 @@ def with_property(data: DataSet, name: str) -> DataSet:
         )
     parts = [
         dataclasses.replace(part, properties=part.properties[:, column : column + 1])
-        for part in (data.train.taken(rows), data.test, data.train.taken(aside))
+        for part in (data.train.taken(rows), data.test, data.train.taken(regressor_rows))
         if part.properties is not None
     ]
     note = (

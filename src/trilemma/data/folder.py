@@ -41,40 +41,44 @@ def dataset(folder: Path, found: Pictures) -> DataSet:
             the same, or the captions cannot be read.
     """
     notes = _use(folder, found)
-    classes, indices, more = _classes(folder, found.names)
+    classes, indices, extra_notes = _classes(folder, found.names)
     hashes = content_hashes(found.x)
     order = sorted(range(len(hashes)), key=lambda i: (hashes[i], indices[i], found.names[i]))
     hashes, names = [hashes[i] for i in order], [found.names[i] for i in order]
     labels = [indices[i] for i in order]
     test = is_test(hashes, TEST_SHARE, labels)
-    said, about_captions = captions(folder, names)
+    caption_texts, caption_notes = captions(folder, names)
     x = found.x[torch.tensor(order)]
 
     def part(rows: Tensor) -> Split:
-        places = rows.nonzero().flatten()
+        positions = rows.nonzero().flatten()
         return Split(
-            x[places],
-            torch.tensor(labels)[places] if classes else None,
-            [said[i] for i in places.tolist()] if said is not None else None,
-            [shown(names[i]) for i in places.tolist()],
+            x[positions],
+            torch.tensor(labels)[positions] if classes else None,
+            [caption_texts[i] for i in positions.tolist()] if caption_texts is not None else None,
+            [shown(names[i]) for i in positions.tolist()],
         )
 
-    train, held = part(~test), part(test)
+    train, test_split = part(~test), part(test)
     copies = len(hashes) - len(set(hashes))
     if copies:
-        more.append(f"copies of another image, on the same side of the split: {copies}")
+        extra_notes.append(f"copies of another image, on the same side of the split: {copies}")
     warning = split_warning(hashes, test.tolist(), TEST_SHARE)
-    more += [warning] if warning else []
-    more.append(f"split by content: {len(train)} for training, {len(held)} for testing")
+    extra_notes += [warning] if warning else []
+    extra_notes.append(
+        f"split by content: {len(train)} for training, {len(test_split)} for testing"
+    )
     shape = tuple(x.shape[1:])
     domain = Domain("image", shape, Levels(256), classes, frequencies(train, classes))
     name = shown(folder.resolve().name) or "folder"
-    return with_words(DataSet(name, domain, train, held, (*notes, *more, *about_captions)))
+    return with_words(
+        DataSet(name, domain, train, test_split, (*notes, *extra_notes, *caption_notes))
+    )
 
 
 def _use(folder: Path, found: Pictures) -> list[str]:
     """Refuse what cannot be used; say what was done to the rest."""
-    bad = [f"{name} ({why})" for why, names in found.unreadable.items() for name in names]
+    bad = [f"{name} ({reason})" for reason, names in found.unreadable.items() for name in names]
     first = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
     if len(bad) > UNUSABLE_SHARE * found.files:
         raise BadInput(
@@ -118,23 +122,27 @@ def _classes(
     Returns:
         Names of the classes; the class of each file, 0 without classes; notes.
     """
-    of = [name.split("/", 1)[0] if "/" in name else "" for name in names]
-    counts = Counter(of)
+    class_folders = [name.split("/", 1)[0] if "/" in name else "" for name in names]
+    counts = Counter(class_folders)
     classes = sorted(counts)
-    why = ""
+    reason = ""
     if classes == [""]:
         return (), [0] * len(names), []
     if counts[""]:
-        why = f"beside the folders: {_images(counts[''])}"
+        reason = f"beside the folders: {_images(counts[''])}"
     elif len(classes) == 1:
-        why = f"all images are in one folder; if the folders in it are classes, give {classes[0]}"
+        reason = (
+            f"all images are in one folder; if the folders in it are classes, give {classes[0]}"
+        )
     elif {name.lower() for name in classes} <= NOT_CLASSES:
-        why = f"'{shown(classes[0])}' is a part, not a class; give '{shown(folder / classes[0])}'"
+        reason = (
+            f"'{shown(classes[0])}' is a part, not a class; give '{shown(folder / classes[0])}'"
+        )
     elif len(classes) > len(names) / 2:
-        why = f"{len(classes)} folders hold {len(names)} images, fewer than two each"
-    if why:
-        return (), [0] * len(names), [f"folders are not taken for classes: {why}"]
-    place = {name: i for i, name in enumerate(classes)}
+        reason = f"{len(classes)} folders hold {len(names)} images, fewer than two each"
+    if reason:
+        return (), [0] * len(names), [f"folders are not taken for classes: {reason}"]
+    class_index = {name: i for i, name in enumerate(classes)}
     single = [shown(name) for name in classes if counts[name] == 1]
     notes = []
     if single:
@@ -142,4 +150,4 @@ def _classes(
             f"classes with one image, which is for training: {', '.join(single[:5])}"
             + (", …" if len(single) > 5 else "")
         )
-    return tuple(map(shown, classes)), [place[name] for name in of], notes
+    return tuple(map(shown, classes)), [class_index[name] for name in class_folders], notes

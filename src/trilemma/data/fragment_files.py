@@ -43,20 +43,20 @@ def read(path: Path) -> tuple[Frame, list[str]]:
         raise BadInput(f"there is no file '{shown(str(path))}' with a fragment.")
     try:
         if path.suffix.lower() in STRUCTURES:
-            found = list(_placed(path))
+            frame_list = list(_placed(path))
         else:
-            found = [frame for _, frame in frames(path, changes)]
+            frame_list = [frame for _, frame in frames(path, changes)]
     except (OSError, ValueError) as error:
         raise BadInput(f"'{name}' cannot be read: {error}.") from None
-    if len(found) > 1:
+    if len(frame_list) > 1:
         raise BadInput(
-            f"'{name}' holds {len(found):,} frames, and one is completed; give a file of one, "
-            "whose atoms may be of several fragments."
+            f"'{name}' holds {len(frame_list):,} frames, and one is completed; give a file of "
+            "one, whose atoms may be of several fragments."
         )
-    if not found or (isinstance(found[0], Frame) and not len(found[0].positions)):
+    if not frame_list or (isinstance(frame_list[0], Frame) and not len(frame_list[0].positions)):
         raise BadInput(f"'{name}' holds no atom; a fragment has one or more.")
     try:
-        return _usable(found[0]), list(changes)
+        return _usable(frame_list[0]), list(changes)
     except Unusable as reason:
         raise BadInput(f"the fragment of '{name}' {reason}.") from None
 
@@ -68,8 +68,8 @@ def _placed(path: Path) -> Iterator[Frame | Unusable]:
             yield Unusable(UNREADABLE)
             continue
         symbols = tuple(atom.GetSymbol() for atom in mol.GetAtoms())
-        at = torch.tensor(mol.GetConformer().GetPositions(), dtype=torch.float32)
-        yield Frame(at.view(len(symbols), 3), symbols)
+        coordinates = torch.tensor(mol.GetConformer().GetPositions(), dtype=torch.float32)
+        yield Frame(coordinates.view(len(symbols), 3), symbols)
 
 
 def _usable(frame: Frame | Unusable) -> Frame:

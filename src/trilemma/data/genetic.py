@@ -53,8 +53,8 @@ def rank_weights(worth: Sequence[float]) -> list[float]:
     """
     weights = [1 / (SHARPNESS * len(worth) + rank) for rank in range(len(worth))]
     start = 0
-    for _, alike in groupby(worth):
-        stop = start + sum(1 for _ in alike)
+    for _, group in groupby(worth):
+        stop = start + sum(1 for _ in group)
         weights[start:stop] = [sum(weights[start:stop]) / (stop - start)] * (stop - start)
         start = stop
     return weights
@@ -79,25 +79,25 @@ def children(
         most: Atoms that a child may have.
         seed: Seed of all choices.
     """
-    source, room = random.Random(seed), parents.shape[-1]
+    rng, size = random.Random(seed), parents.shape[-1]
     weights = rank_weights(worth)
     rows = range(len(parents))
-    looked: dict[int, Bonded] = {}
+    bonded_by_row: dict[int, Bonded] = {}
     offspring: list[Matrix] = []
     for _ in range(8 * count):
         if len(offspring) == count:
             break
-        pair = source.choices(rows, weights, k=2)
+        pair = rng.choices(rows, weights, k=2)
         for row in pair:
-            if row not in looked:
-                looked[row] = Bonded.of(_trimmed(parents[row].tolist()))
-        one, other = (looked[row] for row in pair)
-        new = child(one, other, valence=valence, most=most, source=source)
+            if row not in bonded_by_row:
+                bonded_by_row[row] = Bonded.of(_trimmed(parents[row].tolist()))
+        first, second = (bonded_by_row[row] for row in pair)
+        new = child(first, second, valence=valence, most=most, source=rng)
         if new is not None:
             offspring.append(new)
-    out = torch.zeros(len(offspring), room, room, dtype=torch.uint8)
-    for into, x in zip(out, offspring, strict=True):
-        into[: len(x), : len(x)] = torch.tensor(x, dtype=torch.uint8)
+    out = torch.zeros(len(offspring), size, size, dtype=torch.uint8)
+    for padded, x in zip(out, offspring, strict=True):
+        padded[: len(x), : len(x)] = torch.tensor(x, dtype=torch.uint8)
     return out
 
 
@@ -115,16 +115,16 @@ def child(
 
 def part(x: UInt8[Tensor, "N N"], source: random.Random) -> UInt8[Tensor, "N N"]:
     """Return the larger part of a molecule that is cut at a bond in no ring, or all of it."""
-    it, out = Bonded.of(_trimmed(x.tolist())), torch.zeros_like(x)
-    n = len(it.x)
-    sides = [_reached(it.near, a, [(a, b)]) for a, b in it.single]
-    cuts = [side for side, (_, b) in zip(sides, it.single, strict=True) if not side >> b & 1]
+    molecule, out = Bonded.of(_trimmed(x.tolist())), torch.zeros_like(x)
+    n = len(molecule.x)
+    sides = [_reached(molecule.near, a, [(a, b)]) for a, b in molecule.single]
+    cuts = [side for side, (_, b) in zip(sides, molecule.single, strict=True) if not side >> b & 1]
     if not cuts:
         return x
     side = source.choice(cuts)
     larger = side if 2 * side.bit_count() >= n else ~side & ((1 << n) - 1)
-    kept, _ = _part(it.x, larger)
-    out[: len(kept), : len(kept)] = torch.tensor(kept, dtype=x.dtype)
+    fragment, _ = _part(molecule.x, larger)
+    out[: len(fragment), : len(fragment)] = torch.tensor(fragment, dtype=x.dtype)
     return out
 
 
@@ -152,13 +152,13 @@ def _reached(near: Sequence[int], start: int, cut: Sequence[tuple[int, int]] = (
         for a, b in cut:
             near[a] &= ~(1 << b)
             near[b] &= ~(1 << a)
-    seen = fresh = 1 << start
-    while fresh:
-        lowest = fresh & -fresh
-        found = near[lowest.bit_length() - 1] & ~seen
-        seen |= found
-        fresh = (fresh ^ lowest) | found
-    return seen
+    visited = frontier = 1 << start
+    while frontier:
+        lowest = frontier & -frontier
+        neighbours = near[lowest.bit_length() - 1] & ~visited
+        visited |= neighbours
+        frontier = (frontier ^ lowest) | neighbours
+    return visited
 
 
 def _part(x: Matrix, keep: int) -> tuple[Matrix, dict[int, int]]:
@@ -186,23 +186,23 @@ class Bonded(NamedTuple):
 
 def _cut(it: Bonded, source: random.Random, at_ring: bool) -> tuple[Matrix, list[int]] | None:
     """Cut a molecule, and return a part with the atoms at which it was cut."""
-    x, near, single = it.x, it.near, list(it.single)
+    x, neighbours, single = it.x, it.near, list(it.single)
     source.shuffle(single)
     for a, b in single[:TRIES]:
-        side = _reached(near, a, [(a, b)])
+        side = _reached(neighbours, a, [(a, b)])
         if (side >> b & 1) != at_ring:
             continue
         if not at_ring:
-            part, now = _part(x, side)
-            return part, [now[a]]
+            part, new_index = _part(x, side)
+            return part, [new_index[a]]
         for c, d in single:
             if (c, d) == (a, b):
                 continue
-            side = _reached(near, a, [(a, b), (c, d)])
+            side = _reached(neighbours, a, [(a, b), (c, d)])
             if side >> b & 1 or (side >> c & 1) == (side >> d & 1):
                 continue
-            part, now = _part(x, side)
-            return part, [now[a], now[c if side >> c & 1 else d]]
+            part, new_index = _part(x, side)
+            return part, [new_index[a], new_index[c if side >> c & 1 else d]]
     return None
 
 
@@ -220,18 +220,18 @@ def crossover(one: Bonded, other: Bonded, *, most: int, source: random.Random) -
         one_part, other_part = (_cut(x, source, at_ring) for x in (one, other))
         if one_part is None or other_part is None:
             continue
-        (a, ends), (b, others) = one_part, other_part
+        (a, first_ends), (b, second_ends) = one_part, other_part
         n = len(a) + len(b)
         if n > most or n < 2:
             continue
         x = [[*row, *([0] * len(b))] for row in a] + [[*([0] * len(a)), *row] for row in b]
-        source.shuffle(others)
-        pairs = [(i, len(a) + j) for i, j in zip(ends, others, strict=True)]
+        source.shuffle(second_ends)
+        pairs = [(i, len(a) + j) for i, j in zip(first_ends, second_ends, strict=True)]
         if len(set(pairs)) < len(pairs):
             continue
         for i, j in pairs:
             x[i][j] = x[j][i] = 1
-        if at_ring and ends[0] == ends[1] and others[0] == others[1]:
+        if at_ring and first_ends[0] == first_ends[1] and second_ends[0] == second_ends[1]:
             continue
         return x
     return None
@@ -241,15 +241,15 @@ def crossover(one: Bonded, other: Bonded, *, most: int, source: random.Random) -
 
 
 def _add_atom(x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random) -> None:
-    open_ = [i for i, bonds in enumerate(free) if bonds]
-    if not open_:
+    open_atoms = [i for i, bonds in enumerate(free) if bonds]
+    if not open_atoms:
         return
-    at = source.choice(open_)
+    atom = source.choice(open_atoms)
     for row in x:
         row.append(0)
     x.append([0] * (len(x) + 1))
     x[-1][-1] = source.choice(codes)
-    x[-1][at] = x[at][-1] = 1
+    x[-1][atom] = x[atom][-1] = 1
 
 
 def _insert_atom(
@@ -273,37 +273,37 @@ def _delete_atom(
 ) -> None:
     if len(x) < 3:
         return
-    at = source.randrange(len(x))
-    near = [j for j, order in enumerate(x[at]) if order and j != at]
-    if len(near) == 2 and not x[near[0]][near[1]]:
-        a, b = near
+    atom = source.randrange(len(x))
+    neighbours = [j for j, order in enumerate(x[atom]) if order and j != atom]
+    if len(neighbours) == 2 and not x[neighbours[0]][neighbours[1]]:
+        a, b = neighbours
         x[a][b] = x[b][a] = 1  # its neighbours are joined in its place
     for row in x:
-        del row[at]
-    del x[at]
+        del row[atom]
+    del x[atom]
 
 
 def _change_atom(
     x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
 ) -> None:
-    at = source.randrange(len(x))
-    x[at][at] = source.choice([code for code in codes if code != x[at][at]] or codes)
+    atom = source.randrange(len(x))
+    x[atom][atom] = source.choice([code for code in codes if code != x[atom][atom]] or codes)
 
 
 def _change_bond(
     x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
 ) -> None:
-    joined = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j]]
-    if joined:
-        a, b = source.choice(joined)
+    bonds = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j]]
+    if bonds:
+        a, b = source.choice(bonds)
         x[a][b] = x[b][a] = source.choice([k for k in (1, 2, 3) if k != x[a][b]])
 
 
 def _close_ring(
     x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
 ) -> None:
-    open_ = [i for i, bonds in enumerate(free) if bonds]
-    pairs = [(i, j) for i in open_ for j in open_ if j < i and not x[i][j]]
+    open_atoms = [i for i, bonds in enumerate(free) if bonds]
+    pairs = [(i, j) for i in open_atoms for j in open_atoms if j < i and not x[i][j]]
     if pairs:
         a, b = source.choice(pairs)
         x[a][b] = x[b][a] = 1
@@ -312,9 +312,9 @@ def _close_ring(
 def _open_ring(
     x: Matrix, free: Sequence[int], codes: Sequence[int], source: random.Random
 ) -> None:
-    joined = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j]]
-    if joined:
-        a, b = source.choice(joined)
+    bonds = [(i, j) for i in range(len(x)) for j in range(i) if x[i][j]]
+    if bonds:
+        a, b = source.choice(bonds)
         x[a][b] = x[b][a] = 0
 
 

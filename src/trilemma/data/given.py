@@ -69,19 +69,19 @@ def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
         raise BadInput("--cond with an image completes images, and this run's data are points.")
     channels, height, width = domain.shape
     x = in_levels(_read(image, "the image", height, width), channels, domain.values)
-    drawn = torch.zeros(height, width, dtype=torch.bool)
+    inpaint_mask = torch.zeros(height, width, dtype=torch.bool)
     if mask in HALVES:
         rows, columns = slice(None), slice(None)
         if mask in ("bottom", "top"):
             rows = slice(height // 2, None) if mask == "bottom" else slice(height // 2)
         else:
             columns = slice(width // 2, None) if mask == "right" else slice(width // 2)
-        drawn[rows, columns] = True
+        inpaint_mask[rows, columns] = True
     else:
-        drawn = torch.from_numpy(_read(mask, "the mask", height, width).mean(-1) >= 128)
-    if not drawn.any():
+        inpaint_mask = torch.from_numpy(_read(mask, "the mask", height, width).mean(-1) >= 128)
+    if not inpaint_mask.any():
         raise BadInput(f"the mask '{shown(mask)}' is black all over, so nothing is to be drawn.")
-    return x, (~drawn).expand(channels, height, width)
+    return x, (~inpaint_mask).expand(channels, height, width)
 
 
 def given_graph(path: str, domain: Domain) -> tuple[Tensor, Tensor]:
@@ -98,15 +98,15 @@ def given_graph(path: str, domain: Domain) -> tuple[Tensor, Tensor]:
     Raises:
         BadInput: The file holds no graph, or one that is as large as the model's largest.
     """
-    one, limit = graph_files.read(Path(path)), domain.shape[0]
-    if one.nodes >= limit:
+    network, limit = graph_files.read(Path(path)), domain.shape[0]
+    if network.nodes >= limit:
         raise BadInput(
-            f"the graph '{shown(path)}' has {one.nodes:,} nodes, and this run's graphs have "
+            f"the graph '{shown(path)}' has {network.nodes:,} nodes, and this run's graphs have "
             f"{limit:,} at most, so that there is nothing to be added; give a smaller one."
         )
-    x = graph_files.dense(one, limit)
-    here = x.diagonal().bool()
-    return x, here[:, None] & here
+    x = graph_files.dense(network, limit)
+    is_node = x.diagonal().bool()
+    return x, is_node[:, None] & is_node
 
 
 def given_fragment(
@@ -134,29 +134,29 @@ def given_fragment(
             f"--cond {shown(path)} is a file of a fragment in space, and this run's model, of "
             f"data of kind '{domain.kind}', cannot complete one; give a run of molecules in space."
         )
-    one, changes = fragment_files.read(Path(path))
+    fragment, changes = fragment_files.read(Path(path))
     for change in changes:
         warn(f"'{name}' has {change}")
-    known, limit, count = domain.elements, domain.shape[0], len(one.positions)
-    if bool(one.symbols) != bool(known):
+    elements, limit, count = domain.elements, domain.shape[0], len(fragment.positions)
+    if bool(fragment.symbols) != bool(elements):
         kinds = ("points that are no atoms", "atoms")
         raise BadInput(
-            f"'{name}' holds {kinds[bool(one.symbols)]}, and this run's data are of "
-            f"{kinds[bool(known)]}; give a fragment of such."
+            f"'{name}' holds {kinds[bool(fragment.symbols)]}, and this run's data are of "
+            f"{kinds[bool(elements)]}; give a fragment of such."
         )
-    if missing := sorted(set(one.symbols) - set(known)):
+    if missing := sorted(set(fragment.symbols) - set(elements)):
         raise BadInput(
             f"the fragment of '{name}' has {joined(missing)}, and this run's molecules are of "
-            f"{joined(known)} alone; give a fragment of these."
+            f"{joined(elements)} alone; give a fragment of these."
         )
-    what = "atoms" if known else "points"
+    what = "atoms" if elements else "points"
     if count >= limit:
         raise BadInput(
             f"the fragment of '{name}' has {count:,} {what}, and this run's largest example has "
             f"{limit:,}, so that there is nothing to be added; give a smaller one."
         )
-    kinds_of_points = [known.index(symbol) + 1 for symbol in one.symbols] or None
-    x = point_cloud(one.positions, kinds_of_points, limit)
+    kinds_of_points = [elements.index(symbol) + 1 for symbol in fragment.symbols] or None
+    x = point_cloud(fragment.positions, kinds_of_points, limit)
     return x, mask_of(x)[:, None].expand(limit, 4)
 
 
@@ -174,11 +174,11 @@ def _read(path: str, what: str, height: int, width: int) -> np.ndarray:
         hint = f"; a mask is a file or one of {', '.join(HALVES)}" if what == "the mask" else ""
         raise BadInput(f"there is no file '{name}' for {what}{hint}.")
     try:
-        found = head(Path(path))
-        if (found.width, found.height) != (width, height):
+        image_head = head(Path(path))
+        if (image_head.width, image_head.height) != (width, height):
             raise BadInput(
-                f"{what} '{name}' is {found.width} by {found.height} pixels, and the model's "
-                f"images are {width} by {height}; resize it first."
+                f"{what} '{name}' is {image_head.width} by {image_head.height} pixels, and the "
+                f"model's images are {width} by {height}; resize it first."
             )
         return pixels(Path(path), width).transpose(1, 2, 0)
     except Unusable as error:

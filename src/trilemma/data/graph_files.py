@@ -76,13 +76,13 @@ class Found:
 
     def notes(self) -> list[str]:
         """Say what was left out of the graphs."""
-        said = []
+        sentences = []
         loops = [g.loops for g in self.graphs if g.loops]
         parallel = [g.parallel for g in self.graphs if g.parallel]
         if loops:
-            said.append(f"self-loops dropped: {sum(loops)} in {_graphs(len(loops))}")
+            sentences.append(f"self-loops dropped: {sum(loops)} in {_graphs(len(loops))}")
         if parallel:
-            said.append(
+            sentences.append(
                 f"parallel edges taken for one: {sum(parallel)} in {_graphs(len(parallel))}"
             )
         for what, count in (
@@ -90,16 +90,16 @@ class Found:
             ("weighted", sum(g.is_weighted for g in self.graphs)),
         ):
             if count:
-                said.append(f"{what} in the file and taken for un{what}: {_graphs(count)}")
-        return said + self.left_out()
+                sentences.append(f"{what} in the file and taken for un{what}: {_graphs(count)}")
+        return sentences + self.left_out()
 
     def left_out(self) -> list[str]:
         """Say which files could not be used, by reason."""
-        said = []
+        sentences = []
         for reason, names in self.unreadable.items():
-            named = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            said.append(f"left out, {reason} ({len(names)}): {named}")
-        return said
+            examples = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
+            sentences.append(f"left out, {reason} ({len(names)}): {examples}")
+        return sentences
 
 
 def _graphs(count: int) -> str:
@@ -116,15 +116,15 @@ def is_graphs(path: Path) -> bool:
     """
     if not path.is_dir():
         return path.suffix.lower() in FORMS
-    seen = Counter(p.suffix.lower() for p in path.rglob("*") if is_seen(p, path))
-    images = sum(seen[suffix] for suffix in SUFFIXES)
-    own = sum(seen[suffix] for suffix in FORMS if suffix != ".json")
-    if images and own:
+    suffix_counts = Counter(p.suffix.lower() for p in path.rglob("*") if is_seen(p, path))
+    image_count = sum(suffix_counts[suffix] for suffix in SUFFIXES)
+    graph_count = sum(suffix_counts[suffix] for suffix in FORMS if suffix != ".json")
+    if image_count and graph_count:
         raise BadInput(
-            f"'{shown(path.resolve().name)}' holds {images} images and {own} files of graphs; "
-            "give a folder that holds one of the two."
+            f"'{shown(path.resolve().name)}' holds {image_count} images and {graph_count} files "
+            "of graphs; give a folder that holds one of the two."
         )
-    return bool(own or (seen[".json"] and not images))
+    return bool(graph_count or (suffix_counts[".json"] and not image_count))
 
 
 def is_seen(path: Path, under: Path) -> bool:
@@ -142,22 +142,22 @@ def found(path: Path, progress: Progress | None = None) -> Found:
     """
     files = [path]
     if path.is_dir():
-        here = sorted(p for p in path.rglob("*") if is_seen(p, path))
-        files = [p for p in here if p.suffix.lower() in FORMS]
-    seen = Found(files=len(files))
-    for done, file in enumerate(files, 1):
+        all_files = sorted(p for p in path.rglob("*") if is_seen(p, path))
+        files = [p for p in all_files if p.suffix.lower() in FORMS]
+    contents = Found(files=len(files))
+    for processed, file in enumerate(files, 1):
         name = shown(str(file.relative_to(path)) if path.is_dir() else file.name)
         try:
-            for at, one in enumerate(_parsed(file)):
-                seen.graphs.append(one)
-                seen.names.append(f"{name} {at + 1}" if at else name)
+            for index, one in enumerate(_parsed(file)):
+                contents.graphs.append(one)
+                contents.names.append(f"{name} {index + 1}" if index else name)
         except Unreadable as error:
             if not path.is_dir():
                 raise BadInput(f"'{name}' cannot be used: {error}.") from None
-            seen.unreadable.setdefault(str(error), []).append(name)
+            contents.unreadable.setdefault(str(error), []).append(name)
         if progress is not None:
-            progress(done, len(files))
-    return seen
+            progress(processed, len(files))
+    return contents
 
 
 def read(path: Path) -> Plain:
@@ -201,9 +201,11 @@ def plain(
     ends = np.asarray(list(pairs), dtype=np.int64).reshape(-1, 2)
     loops = ends[:, 0] == ends[:, 1]
     ends = ends[~loops]
-    once = np.unique(np.sort(ends, axis=1), axis=0)
-    repeated = len(np.unique(ends, axis=0)) if is_directed else len(once)
-    return Plain(nodes, once, int(loops.sum()), len(ends) - repeated, is_directed, is_weighted)
+    unique_edges = np.unique(np.sort(ends, axis=1), axis=0)
+    repeated = len(np.unique(ends, axis=0)) if is_directed else len(unique_edges)
+    return Plain(
+        nodes, unique_edges, int(loops.sum()), len(ends) - repeated, is_directed, is_weighted
+    )
 
 
 def of_network(network: Any) -> Plain:  # noqa: ANN401
@@ -214,13 +216,13 @@ def of_network(network: Any) -> Plain:  # noqa: ANN401
     """
     if len(network) < 2:
         raise Unreadable("an empty graph" if not len(network) else "a single node")
-    place = {node: i for i, node in enumerate(network)}
+    node_index = {node: i for i, node in enumerate(network)}
     edges = list(network.edges(data=True))
     return plain(
-        len(place),
-        ((place[a], place[b]) for a, b, _ in edges),
+        len(node_index),
+        ((node_index[a], node_index[b]) for a, b, _ in edges),
         is_directed=network.is_directed(),
-        is_weighted=any("weight" in told for *_, told in edges),
+        is_weighted=any("weight" in attributes for *_, attributes in edges),
     )
 
 
@@ -230,15 +232,15 @@ def of_networks(networks: Sequence[Any], name: str) -> Found:
     Raises:
         BadInput: One is empty, a single node, or too large.
     """
-    seen = Found()
-    for at, network in enumerate(networks, 1):
+    contents = Found()
+    for number, network in enumerate(networks, 1):
         try:
-            seen.graphs.append(of_network(network))
+            contents.graphs.append(of_network(network))
         except Unreadable as error:
-            raise BadInput(f"graph {at} of '{name}' cannot be used: {error}.") from None
-    if large := too_large(seen.graphs):
-        raise BadInput(f"'{name}': {large}")
-    return seen
+            raise BadInput(f"graph {number} of '{name}' cannot be used: {error}.") from None
+    if problem := too_large(contents.graphs):
+        raise BadInput(f"'{name}': {problem}")
+    return contents
 
 
 def _parsed(path: Path) -> list[Plain]:
@@ -284,8 +286,8 @@ def _networks(reads: str) -> Callable[[Path], list[Plain]]:
         try:
             if reads == "read_graphml":
                 # The reader alone gives all graphs of a file; the function knows old headers.
-                found = list(networkx.GraphMLReader()(path=path))
-                return [of_network(one) for one in found or [networkx.read_graphml(path)]]
+                networks = list(networkx.GraphMLReader()(path=path))
+                return [of_network(one) for one in networks or [networkx.read_graphml(path)]]
             return [of_network(getattr(networkx, reads)(path))]
         except (Unreadable, OSError):
             raise
@@ -300,17 +302,17 @@ def _json(path: Path) -> list[Plain]:
     import networkx
 
     try:
-        told = json.loads(path.read_text("utf-8-sig"))
+        document = json.loads(path.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"it is cut short or damaged ({_said(error)})") from None
     graphs = []
-    for at, one in enumerate(told if isinstance(told, list) else [told], 1):
+    for number, one in enumerate(document if isinstance(document, list) else [document], 1):
         try:
             key = "edges" if "edges" in one else "links"
             graphs.append(of_network(networkx.node_link_graph(one, edges=key)))
         except (KeyError, TypeError, ValueError, AttributeError, networkx.NetworkXError) as error:
             raise Unreadable(
-                f"graph {at} is no node-link data, with 'nodes' and 'edges' ({_said(error)})"
+                f"graph {number} is no node-link data, with 'nodes' and 'edges' ({_said(error)})"
             ) from None
     return graphs
 

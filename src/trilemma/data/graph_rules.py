@@ -28,18 +28,18 @@ def distances(x: Tensor, start: Tensor) -> Tensor:
     Returns:
         N for nodes that are not reached.
     """
-    room = x.shape[-1]
-    joined = adjacency(x).float()
-    seen = torch.nn.functional.one_hot(start, room).float()
-    far, edge = torch.full(x.shape[:2], room), seen
-    far[seen.bool()] = 0
-    for step in range(1, room):
-        edge = torch.bmm(edge[:, None], joined)[:, 0].clamp_max(1) * (1 - seen)
-        if not edge.any():
+    size = x.shape[-1]
+    adjacent = adjacency(x).float()
+    visited = torch.nn.functional.one_hot(start, size).float()
+    hops, frontier = torch.full(x.shape[:2], size), visited
+    hops[visited.bool()] = 0
+    for step in range(1, size):
+        frontier = torch.bmm(frontier[:, None], adjacent)[:, 0].clamp_max(1) * (1 - visited)
+        if not frontier.any():
             break
-        far[edge.bool()] = step
-        seen = seen + edge
-    return far
+        hops[frontier.bool()] = step
+        visited = visited + frontier
+    return hops
 
 
 def is_grid(x: Tensor) -> Tensor:
@@ -50,31 +50,42 @@ def is_grid(x: Tensor) -> Tensor:
     If these places are different, n of them, and exactly nodes of neighbouring places are joined,
     the graph is that grid.
     """
-    return torch.cat([_is_grid(some) for some in x.split(max(1, AT_ONCE // x.shape[1] ** 2))])
+    return torch.cat([_is_grid(chunk) for chunk in x.split(max(1, AT_ONCE // x.shape[1] ** 2))])
 
 
 def _is_grid(x: Tensor) -> Tensor:
-    n, joined, room = sizes(x), adjacency(x), x.shape[-1]
-    here = x.diagonal(dim1=1, dim2=2).bool()
-    degree = joined.sum(2, dtype=torch.int64)
-    corner = here & (degree == 2)
+    n, adjacent, size = sizes(x), adjacency(x), x.shape[-1]
+    is_node = x.diagonal(dim1=1, dim2=2).bool()
+    degree = adjacent.sum(2, dtype=torch.int64)
+    corner = is_node & (degree == 2)
     a = corner.long().argmax(1)
-    far = distances(x, a)
-    near = torch.where(corner & (far > 0), far, room)
-    b = near.argmin(1)
-    side = near.gather(1, b[:, None])
-    other = distances(x, b)
-    twice = far - other + side
-    column, row = twice // 2, far - twice // 2
-    whole = (twice % 2 == 0) & (column >= 0) & (column <= side) & (row >= 0) & (row < room)
-    place = torch.where(here & whole, row * (room + 1) + column, -1 - torch.arange(room))
-    different = place.sort(1).values.diff(dim=1).ne(0).all(1)
-    apart = (row[:, :, None] - row[:, None]).abs() + (column[:, :, None] - column[:, None]).abs()
-    both = here[:, :, None] & here[:, None]
-    same = ((apart == 1) == joined.bool()) | ~both
-    full = (side[:, 0] + 1) * (torch.where(here, row, 0).amax(1) + 1) == n
+    d_a = distances(x, a)
+    corner_distance = torch.where(corner & (d_a > 0), d_a, size)
+    b = corner_distance.argmin(1)
+    side = corner_distance.gather(1, b[:, None])
+    d_b = distances(x, b)
+    doubled_column = d_a - d_b + side
+    column, row = doubled_column // 2, d_a - doubled_column // 2
+    is_valid = (
+        (doubled_column % 2 == 0) & (column >= 0) & (column <= side) & (row >= 0) & (row < size)
+    )
+    cell = torch.where(is_node & is_valid, row * (size + 1) + column, -1 - torch.arange(size))
+    are_distinct = cell.sort(1).values.diff(dim=1).ne(0).all(1)
+    manhattan = (row[:, :, None] - row[:, None]).abs() + (
+        column[:, :, None] - column[:, None]
+    ).abs()
+    pair_mask = is_node[:, :, None] & is_node[:, None]
+    edges_match = ((manhattan == 1) == adjacent.bool()) | ~pair_mask
+    is_complete = (side[:, 0] + 1) * (torch.where(is_node, row, 0).amax(1) + 1) == n
     corners = corner.sum(1) == 4
-    return corners & different & (whole | ~here).all(1) & same.flatten(1).all(1) & full & (n > 3)
+    return (
+        corners
+        & are_distinct
+        & (is_valid | ~is_node).all(1)
+        & edges_match.flatten(1).all(1)
+        & is_complete
+        & (n > 3)
+    )
 
 
 def is_ladder(x: Tensor) -> Tensor:
@@ -86,8 +97,8 @@ def is_ladder(x: Tensor) -> Tensor:
 def is_connected(x: Tensor) -> Tensor:
     """Tell which graphs are in one piece."""
     start = torch.zeros(len(x), dtype=torch.int64)
-    here = x.diagonal(dim1=1, dim2=2).bool()
-    return ((distances(x, start) < x.shape[-1]) | ~here).all(1) & (sizes(x) > 0)
+    is_node = x.diagonal(dim1=1, dim2=2).bool()
+    return ((distances(x, start) < x.shape[-1]) | ~is_node).all(1) & (sizes(x) > 0)
 
 
 def has_communities(x: Tensor) -> Tensor:
@@ -97,21 +108,30 @@ def has_communities(x: Tensor) -> Tensor:
     third of the nodes or more, and within the parts pairs are joined at least `DENSER` times as
     often as between them.
     """
-    joined = adjacency(x).double()
-    here = x.diagonal(dim1=1, dim2=2).bool()
-    degree = joined.sum(2)
+    adjacent = adjacency(x).double()
+    is_node = x.diagonal(dim1=1, dim2=2).bool()
+    degree = adjacent.sum(2)
     scale = torch.where(degree > 0, degree, 1).rsqrt()
-    laplacian = -scale[:, :, None] * joined * scale[:, None]
-    laplacian.diagonal(dim1=1, dim2=2).copy_(torch.where(here, 1.0, 3.0))
-    second = torch.linalg.eigh(laplacian).eigenvectors[:, :, 1]
-    one, two = here & (second * scale >= 0), here & (second * scale < 0)
-    counts = torch.stack([one.sum(1), two.sum(1)]).double()
-    within = _pairs(joined, one, one) + _pairs(joined, two, two)
-    between = 2 * _pairs(joined, one, two)
-    inner = (counts * (counts - 1)).sum(0).clamp_min(1)
-    outer = (2 * counts[0] * counts[1]).clamp_min(1)
+    laplacian = -scale[:, :, None] * adjacent * scale[:, None]
+    laplacian.diagonal(dim1=1, dim2=2).copy_(torch.where(is_node, 1.0, 3.0))
+    eigenvector = torch.linalg.eigh(laplacian).eigenvectors[:, :, 1]
+    community_a, community_b = (
+        is_node & (eigenvector * scale >= 0),
+        is_node & (eigenvector * scale < 0),
+    )
+    counts = torch.stack([community_a.sum(1), community_b.sum(1)]).double()
+    within_edges = _pairs(adjacent, community_a, community_a) + _pairs(
+        adjacent, community_b, community_b
+    )
+    between_edges = 2 * _pairs(adjacent, community_a, community_b)
+    within_pairs = (counts * (counts - 1)).sum(0).clamp_min(1)
+    between_pairs = (2 * counts[0] * counts[1]).clamp_min(1)
     balanced = 3 * counts.amin(0) >= sizes(x)
-    return is_connected(x) & balanced & (within / inner >= DENSER * between / outer)
+    return (
+        is_connected(x)
+        & balanced
+        & (within_edges / within_pairs >= DENSER * between_edges / between_pairs)
+    )
 
 
 def _pairs(joined: Tensor, a: Tensor, b: Tensor) -> Tensor:

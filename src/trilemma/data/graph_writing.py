@@ -27,9 +27,9 @@ def network(x: Tensor) -> Any:  # noqa: ANN401
     """Return one graph as networkx's."""
     import networkx
 
-    made = networkx.empty_graph(int(sizes(x)))
-    made.add_edges_from(edges(x).tolist())
-    return made
+    nx_graph = networkx.empty_graph(int(sizes(x)))
+    nx_graph.add_edges_from(edges(x).tolist())
+    return nx_graph
 
 
 def check_form(form: str, name: str, count: int) -> None:

@@ -110,59 +110,63 @@ def _replaced(name: str, listed: Callable[[], list[Tensor]], size: int | None) -
     """Return draws from all graphs of a set, with replacement, each with the same probability."""
 
     def draw(count: int) -> list[Tensor]:
-        chance, graphs = torch.Generator().manual_seed(mix(name, "test")), listed()
-        return [graphs[i] for i in torch.randint(len(graphs), (count,), generator=chance).tolist()]
+        generator, graphs = torch.Generator().manual_seed(mix(name, "test")), listed()
+        return [
+            graphs[i] for i in torch.randint(len(graphs), (count,), generator=generator).tolist()
+        ]
 
     return Fresh(draw, instead=True)
 
 
 def grid(rows: int, columns: int) -> Tensor:
     """Make a grid of rows × columns nodes."""
-    at = torch.arange(rows * columns).view(rows, columns)
-    across = torch.stack([at[:, :-1].flatten(), at[:, 1:].flatten()], 1)
-    down = torch.stack([at[:-1].flatten(), at[1:].flatten()], 1)
-    return graph(rows * columns, torch.cat([across, down]))
+    index = torch.arange(rows * columns).view(rows, columns)
+    horizontal = torch.stack([index[:, :-1].flatten(), index[:, 1:].flatten()], 1)
+    vertical = torch.stack([index[:-1].flatten(), index[1:].flatten()], 1)
+    return graph(rows * columns, torch.cat([horizontal, vertical]))
 
 
 def _communities(
     least: int, most: int, each: int, chance: float, size: int | None
 ) -> list[Tensor]:
-    draw = torch.Generator().manual_seed(mix("community", least, most, size or 0))
+    generator = torch.Generator().manual_seed(mix("community", least, most, size or 0))
     if size is not None:
         half = size // 2
-        return [_community(half, chance, draw) for _ in range((most - least + 1) * each)]
-    return [_community(k, chance, draw) for k in range(least, most + 1) for _ in range(each)]
+        return [_community(half, chance, generator) for _ in range((most - least + 1) * each)]
+    return [_community(k, chance, generator) for k in range(least, most + 1) for _ in range(each)]
 
 
 def _more_communities(least: int, most: int, chance: float, size: int | None) -> Fresh:
     """Return draws of two communities, at random of `least` … `most` nodes where no size is."""
 
     def draw(count: int) -> list[Tensor]:
-        stream = torch.Generator().manual_seed(mix("community", least, most, size or 0, "test"))
-        halves = torch.randint(least, most + 1, (count,), generator=stream)
+        generator = torch.Generator().manual_seed(mix("community", least, most, size or 0, "test"))
+        halves = torch.randint(least, most + 1, (count,), generator=generator)
         if size is not None:
             halves = torch.full((count,), size // 2)
-        return [_community(k, chance, stream) for k in halves.tolist()]
+        return [_community(k, chance, generator) for k in halves.tolist()]
 
     return Fresh(draw)
 
 
 def _community(k: int, chance: float, draw: torch.Generator) -> Tensor:
     """Make two communities of k nodes, and keep the largest component."""
-    within = torch.zeros(2 * k, 2 * k)
+    within_edges = torch.zeros(2 * k, 2 * k)
     for low in (0, k):
-        within[low : low + k, low : low + k] = torch.rand(k, k, generator=draw) < chance
-    between = torch.randint(k, (max(1, math.ceil(k / 10)), 2), generator=draw)
-    x = graph(2 * k, torch.cat([within.triu(1).nonzero(), between + torch.tensor([0, k])]))
+        within_edges[low : low + k, low : low + k] = torch.rand(k, k, generator=draw) < chance
+    between_edges = torch.randint(k, (max(1, math.ceil(k / 10)), 2), generator=draw)
+    x = graph(
+        2 * k, torch.cat([within_edges.triu(1).nonzero(), between_edges + torch.tensor([0, k])])
+    )
     return largest_component(x)
 
 
 def largest_component(x: Tensor) -> Tensor:
     """Return the largest component of one graph as a graph of its own."""
     label = components(x[None])[0][: len(x)]
-    which = label.bincount().argmax()
-    kept = (label == which).nonzero()[:, 0]
-    return x[kept][:, kept]
+    largest_label = label.bincount().argmax()
+    members = (label == largest_label).nonzero()[:, 0]
+    return x[members][:, members]
 
 
 def components(x: Tensor) -> Tensor:
@@ -171,11 +175,11 @@ def components(x: Tensor) -> Tensor:
     >>> components(graph(4, [(1, 3)])[None]).tolist()
     [[0, 1, 2, 1]]
     """
-    room = x.shape[-1]
-    label = torch.arange(room).expand(x.shape[:2])
-    joined = x.bool() | torch.eye(room, dtype=torch.bool)
+    size = x.shape[-1]
+    label = torch.arange(size).expand(x.shape[:2])
+    adjacent = x.bool() | torch.eye(size, dtype=torch.bool)
     while True:
-        lower = torch.where(joined, label[:, None, :], room).amin(2)
+        lower = torch.where(adjacent, label[:, None, :], size).amin(2)
         lower = lower.gather(1, lower)
         if torch.equal(lower, label):
             return label
@@ -184,10 +188,12 @@ def components(x: Tensor) -> Tensor:
 
 def component_counts(x: Tensor) -> Tensor:
     """Return in how many pieces each graph is, [B]."""
-    part = max(1, AT_ONCE // x.shape[1] ** 2)
-    own = torch.arange(x.shape[-1])
-    found = [((components(some) == own) & _here(some)).sum(1) for some in x.split(part)]
-    return torch.cat(found)
+    chunk_size = max(1, AT_ONCE // x.shape[1] ** 2)
+    node_ids = torch.arange(x.shape[-1])
+    counts = [
+        ((components(chunk) == node_ids) & _here(chunk)).sum(1) for chunk in x.split(chunk_size)
+    ]
+    return torch.cat(counts)
 
 
 def _here(x: Tensor) -> Tensor:
@@ -195,27 +201,27 @@ def _here(x: Tensor) -> Tensor:
 
 
 def _scale_free(size: int | None) -> list[Tensor]:
-    draw = torch.Generator().manual_seed(mix("barabasi-albert", size or 0))
+    generator = torch.Generator().manual_seed(mix("barabasi-albert", size or 0))
     if size is None:
-        return [preferential(n, 4, draw) for n in range(100, 200) for _ in range(5)]
+        return [preferential(n, 4, generator) for n in range(100, 200) for _ in range(5)]
     new = 4 if size >= 100 else 2
-    return [preferential(size, new, draw) for _ in range(500)]
+    return [preferential(size, new, generator) for _ in range(500)]
 
 
 def preferential(n: int, new: int, draw: torch.Generator) -> Tensor:
     """Make a graph of n nodes by preferential attachment, each node coming with `new` edges."""
     ends: list[int] = []
-    joined: list[tuple[int, int]] = []
+    edges: list[tuple[int, int]] = []
     targets = list(range(new))
     for node in range(new, n):
-        joined += [(node, target) for target in targets]
+        edges += [(node, target) for target in targets]
         ends += targets + [node] * new
         chosen: dict[int, None] = {}
         while len(chosen) < new:
-            at = torch.randint(len(ends), (new,), generator=draw).tolist()
-            chosen |= dict.fromkeys(ends[i] for i in at)
+            picks = torch.randint(len(ends), (new,), generator=draw).tolist()
+            chosen |= dict.fromkeys(ends[i] for i in picks)
         targets = list(chosen)[:new]
-    return graph(n, joined)
+    return graph(n, edges)
 
 
 GRAPHS: Mapping[str, Made] = {
@@ -265,12 +271,12 @@ def made(name: str, size: int | None = None) -> DataSet:
     if size is not None and size < 8:
         raise BadInput(f"--size {size} was given; '{name}' takes 8 nodes or more.")
     graphs = source.graphs(size)
-    many = f", as many as published: {len(graphs)}" if size is None else ""
+    count_note = f", as many as published: {len(graphs)}" if size is None else ""
     return dataset(
         graphs,
         name,
         rule=source.rule,
-        notes=(f"made from a fixed seed{many}",),
+        notes=(f"made from a fixed seed{count_note}",),
         fresh=source.fresh(size) if source.fresh is not None else None,
     )
 
@@ -301,45 +307,45 @@ def dataset(
             "are needed, to learn from and to measure against; give more graphs, or one large "
             "graph with --ego-radius R, whose neighbourhoods are then the examples."
         )
-    held = math.ceil(TEST_SHARE * len(graphs))
-    if held >= FEWEST_TEST:
+    test_count = math.ceil(TEST_SHARE * len(graphs))
+    if test_count >= FEWEST_TEST:
         fresh = None
-    kept = 0 if fresh is not None and fresh.instead else held
-    drawn = fresh.draw(FEWEST_TEST - kept) if fresh is not None else []
-    x = stacked([*graphs, *drawn])
+    retained_count = 0 if fresh is not None and fresh.instead else test_count
+    fresh_graphs = fresh.draw(FEWEST_TEST - retained_count) if fresh is not None else []
+    x = stacked([*graphs, *fresh_graphs])
     colours = colour_hash(x).tolist()
     order = _by_hash(colours[: len(graphs)])
-    train = Split(x[order[held:]])
-    test = Split(x[[*order[:kept], *range(len(graphs), len(x))]])
+    train = Split(x[order[test_count:]])
+    test = Split(x[[*order[:retained_count], *range(len(graphs), len(x))]])
     kinds, undecided = _kinds(x, colours)
     copies = len(graphs) - len(set(kinds[: len(graphs)]))
     reach = reach_of(train.x)
-    said = [*notes, "split by graph, whatever the order of its nodes, a fifth for testing"]
+    sentences = [*notes, "split by graph, whatever the order of its nodes, a fifth for testing"]
     if fresh is not None:
-        said[-1] += f": {len(train)} and {held}"
-        learnt = {kinds[i] for i in order[held:]}
-        met = sum(kind in learnt for kind in kinds[len(graphs) :])
-        said.append(_of_fresh(fresh, len(graphs), held, len(drawn), met))
-    said.append(
+        sentences[-1] += f": {len(train)} and {test_count}"
+        train_kinds = {kinds[i] for i in order[test_count:]}
+        overlap = sum(kind in train_kinds for kind in kinds[len(graphs) :])
+        sentences.append(_of_fresh(fresh, len(graphs), test_count, len(fresh_graphs), overlap))
+    sentences.append(
         f"M = {reach}: the widest window of {_orders(train.x)} random breadth-first orders of "
         "each training graph, and a tenth"
     )
     if copies:
-        of = "" if fresh is None else f", of the first {len(graphs)}"
-        said.append(f"the same as another but for the order of nodes{of}: {copies}")
+        scope = "" if fresh is None else f", of the first {len(graphs)}"
+        sentences.append(f"the same as another but for the order of nodes{scope}: {copies}")
     if undecided:
-        said.append(f"pairs of graphs that may be the same, not decided: {undecided}")
+        sentences.append(f"pairs of graphs that may be the same, not decided: {undecided}")
     domain = Domain("graph", tuple(x.shape[1:]), Levels(2), reach=reach)
-    return DataSet(name, domain, train, test, said, rule=rule)
+    return DataSet(name, domain, train, test, sentences, rule=rule)
 
 
 def _by_hash(colours: Sequence[int]) -> list[int]:
     """Return the rows of graphs in the order of their hashes, the smallest first."""
-    seen: Counter[int] = Counter()
+    occurrences: Counter[int] = Counter()
     hashes = []
     for colour in colours:
-        hashes.append(mix("split", colour, seen[colour]))
-        seen[colour] += 1
+        hashes.append(mix("split", colour, occurrences[colour]))
+        occurrences[colour] += 1
     return sorted(range(len(hashes)), key=hashes.__getitem__)
 
 
@@ -353,16 +359,16 @@ def _of_fresh(fresh: Fresh, first: int, held: int, drawn: int, met: int) -> str:
         drawn: Test graphs that were drawn.
         met: How many of these are training graphs.
     """
-    these = f"these {held}, which are too few to tell models apart"
+    held_out_text = f"these {held}, which are too few to tell models apart"
     if fresh.instead:
         return (
-            f"in the place of {these}: {drawn} test graphs drawn from all {first} with "
+            f"in the place of {held_out_text}: {drawn} test graphs drawn from all {first} with "
             "replacement; a draw of the rule may be a training graph, and as is meant "
             f"{met} of {drawn} are, whatever the order of nodes"
         )
     return (
-        f"beside {these}: {drawn} more test graphs, drawn by the same rule from another stream of "
-        f"the seed; as it chances {met} of them are training graphs"
+        f"beside {held_out_text}: {drawn} more test graphs, drawn by the same rule from another "
+        f"stream of the seed; as it chances {met} of them are training graphs"
     )
 
 
@@ -373,8 +379,8 @@ def _kinds(x: Tensor, colours: Sequence[int]) -> tuple[list[int], int]:
         x: Graphs.
         colours: Their hashes, which the same graphs share.
     """
-    seen, kinds, classes = Counter(colours), list(range(-len(x), 0)), IsomorphismClasses()
-    rows = [i for i, colour in enumerate(colours) if seen[colour] > 1]
+    colour_counts, kinds, classes = Counter(colours), list(range(-len(x), 0)), IsomorphismClasses()
+    rows = [i for i, colour in enumerate(colours) if colour_counts[colour] > 1]
     for row, kind in zip(rows, classes.of(x[rows]), strict=True):
         kinds[row] = kind
     return kinds, classes.undecided
@@ -386,19 +392,21 @@ def of_networks(networks: Sequence[Any], name: str = "graphs") -> DataSet:
     Raises:
         BadInput: There are too few, or one is empty, a single node, or too large.
     """
-    found = graph_files.of_networks(networks, name)
-    return dataset([graph_files.dense(one) for one in found.graphs], name, notes=found.notes())
+    contents = graph_files.of_networks(networks, name)
+    return dataset(
+        [graph_files.dense(one) for one in contents.graphs], name, notes=contents.notes()
+    )
 
 
 def reach_of(x: Tensor) -> int:
     """Return M of training graphs: the widest window seen, and a tenth."""
-    draw = torch.Generator().manual_seed(mix("reach"))
-    found, part = 0, max(1, AT_ONCE // x.shape[1] ** 2)
+    generator = torch.Generator().manual_seed(mix("reach"))
+    max_window, chunk_size = 0, max(1, AT_ONCE // x.shape[1] ** 2)
     for _ in range(_orders(x)):
-        for some in x.split(part):
-            u = torch.rand(some.shape[:2], generator=draw)
-            found = max(found, widest(some, u))
-    return max(0, min(math.ceil(1.1 * found), int(sizes(x).max()) - 1))
+        for chunk in x.split(chunk_size):
+            u = torch.rand(chunk.shape[:2], generator=generator)
+            max_window = max(max_window, widest(chunk, u))
+    return max(0, min(math.ceil(1.1 * max_window), int(sizes(x).max()) - 1))
 
 
 def _orders(x: Tensor) -> int:

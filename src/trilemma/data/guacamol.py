@@ -94,13 +94,13 @@ def _kinds() -> Mapping[str, Callable[[Any], Any]]:
     from rdkit.Chem.Pharm2D import Generate, Gobbi_Pharm2D
 
     features = make.GetMorganFeatureAtomInvGen()
-    counts = {
+    generators = {
         "ECFC4": make.GetMorganGenerator(radius=2),
         "ECFC6": make.GetMorganGenerator(radius=3),
         "FCFC4": make.GetMorganGenerator(radius=2, atomInvariantsGenerator=features),
         "AP": make.GetAtomPairGenerator(maxDistance=10),
     }
-    kinds = {name: one.GetSparseCountFingerprint for name, one in counts.items()}
+    kinds = {name: one.GetSparseCountFingerprint for name, one in generators.items()}
     return {**kinds, "PHCO": lambda mol: Generate.Gen2DFingerprint(mol, Gobbi_Pharm2D.factory)}
 
 
@@ -110,10 +110,11 @@ def like(smiles: str, kind: str, bring: Bring = up_to(1.0)) -> Part:  # noqa: B0
     def part() -> Score:
         from rdkit import DataStructs
 
-        make = _kinds()[kind]
-        wanted = make(target(smiles))
+        make_fingerprint = _kinds()[kind]
+        target_fingerprint = make_fingerprint(target(smiles))
         return lambda mols: [
-            bring(DataStructs.TanimotoSimilarity(wanted, make(mol))) for mol in mols
+            bring(DataStructs.TanimotoSimilarity(target_fingerprint, make_fingerprint(mol)))
+            for mol in mols
         ]
 
     return part
@@ -133,8 +134,8 @@ def pattern(smarts: str, there: bool = True) -> Part:
     """Return 1 where a pattern is there, or where it is not."""
 
     def part() -> Score:
-        wanted = chemistry().MolFromSmarts(smarts)
-        return each(lambda mol: float(mol.HasSubstructMatch(wanted) == there))
+        query = chemistry().MolFromSmarts(smarts)
+        return each(lambda mol: float(mol.HasSubstructMatch(query) == there))
 
     return part
 

@@ -36,15 +36,15 @@ LARGEST = 1 << 31
 
 def find(folder: Path) -> dict[str, Path] | None:
     """Find the four files in a folder, raw or gzipped; None unless all are there."""
-    found = {}
+    paths = {}
     for part, name in FILES.items():
         spellings = (name, name.replace("-idx", ".idx"))
-        there = [folder / (s + end) for s in spellings for end in ("", ".gz")]
-        path = next((p for p in there if p.is_file()), None)
+        candidates = [folder / (s + end) for s in spellings for end in ("", ".gz")]
+        path = next((p for p in candidates if p.is_file()), None)
         if path is None:
             return None
-        found[part] = path
-    return found
+        paths[part] = path
+    return paths
 
 
 def read(path: Path, sha256: str | None = None) -> Tensor:
@@ -62,8 +62,8 @@ def read(path: Path, sha256: str | None = None) -> Tensor:
     """
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-            start = file.read(4)
-            axes = start[3] if len(start) == 4 and start[:3] == b"\0\0\x08" else 0
+            magic = file.read(4)
+            axes = magic[3] if len(magic) == 4 and magic[:3] == b"\0\0\x08" else 0
             lengths = file.read(4 * axes)
             shape = struct.unpack(f">{axes}I", lengths) if axes in (1, 3) else ()
             if not shape or math.prod(shape) > LARGEST:
@@ -74,11 +74,11 @@ def read(path: Path, sha256: str | None = None) -> Tensor:
     if len(values) != math.prod(shape):
         raise BadInput(f"'{path}' does not hold the {math.prod(shape)} bytes it says it does.")
     if sha256 is not None:
-        found = hashlib.sha256(start + lengths + values).hexdigest()
-        if found != sha256:
+        actual_hash = hashlib.sha256(magic + lengths + values).hexdigest()
+        if actual_hash != sha256:
             raise BadInput(
-                f"'{path}' is not the file that is known: its sha256 is {found[:16]}…, wanted is "
-                f"{sha256[:16]}…; nothing of it was used."
+                f"'{path}' is not the file that is known: its sha256 is {actual_hash[:16]}…, "
+                f"wanted is {sha256[:16]}…; nothing of it was used."
             )
     return torch.frombuffer(values, dtype=torch.uint8).view(shape)
 

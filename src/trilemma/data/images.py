@@ -93,10 +93,10 @@ def pixels(path: Path, size: int) -> np.ndarray:
 def _opened(path: Path):  # noqa: ANN202
     """Open an image and turn whatever goes wrong with it into a reason."""
     try:
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
+        file_stat = os.stat(path)
+        if not stat.S_ISREG(file_stat.st_mode):
             raise Unusable("no ordinary file")
-        if about.st_size == 0:
+        if file_stat.st_size == 0:
             raise Unusable("empty file")
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
@@ -116,8 +116,8 @@ def _opened(path: Path):  # noqa: ANN202
     except FileNotFoundError:
         raise Unusable("a link to nothing") from None
     except OSError as error:
-        loop = error.errno == errno.ELOOP
-        raise Unusable("a link to nothing" if loop else "damaged or cut short") from None
+        is_loop = error.errno == errno.ELOOP
+        raise Unusable("a link to nothing" if is_loop else "damaged or cut short") from None
     except Exception:  # Pillow's decoders raise SyntaxError, ValueError, EOFError, …
         raise Unusable("damaged or cut short") from None
 
@@ -150,8 +150,8 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     """Scale 16-bit grey to 8 bits; Pillow has reduced 16-bit colour already."""
     if not image.mode.startswith("I"):
         return image
-    wide = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    values = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

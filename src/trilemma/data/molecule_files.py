@@ -158,21 +158,21 @@ def read_molecules(
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in FORMS)
-    seen: set[str] = set()
-    for done, file in enumerate(files, 1):
+    seen_smiles: set[str] = set()
+    for processed, file in enumerate(files, 1):
         try:
             _read(
                 file,
                 column,
                 contents,
-                seen,
+                seen_smiles,
                 prefix=f"{shown(file.name)} " if len(files) > 1 else "",
             )
         except (OSError, EOFError) as error:
             raise BadInput(f"'{shown(file.name)}' cannot be read ({error}).") from None
         contents.files += 1
         if progress is not None:
-            progress(done, len(files))
+            progress(processed, len(files))
     return contents
 
 
@@ -201,10 +201,12 @@ def of_molecules(molecules: Iterable[Any]) -> Contents:
         BadInput: RDKit is not installed.
     """
     chemistry()
-    contents, seen = Contents(), set[str]()
+    contents, seen_smiles = Contents(), set[str]()
     for number, one in enumerate(molecules, 1):
-        read = (lambda text=one: parsed(text)) if isinstance(one, str) else (lambda mol=one: mol)
-        _take(read, f"number {number}", contents, seen)
+        read_one = (
+            (lambda text=one: parsed(text)) if isinstance(one, str) else (lambda mol=one: mol)
+        )
+        _take(read_one, f"number {number}", contents, seen_smiles)
     return contents
 
 
@@ -256,8 +258,8 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def _structures(path: Path, *, hydrogens: bool = False) -> Iterator[Any]:
     chem = chemistry()
     with muted():
-        opens = gzip.open if path.name.lower().endswith(PACKED) else open
-        with opens(path, "rb") as file:
+        open_file = gzip.open if path.name.lower().endswith(PACKED) else open
+        with open_file(path, "rb") as file:
             yield from chem.ForwardSDMolSupplier(file, removeHs=not hydrogens)
 
 
@@ -289,9 +291,9 @@ def _rows(path: Path) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
     """Return the header of a table, and its rows with their line numbers."""
     file = _opened(path)
     first = file.readline()
-    mark = max("\t;,", key=first.count)
-    reader = csv.reader(file, delimiter=mark)
-    header = next(csv.reader([first], delimiter=mark), [])
+    delimiter = max("\t;,", key=first.count)
+    reader = csv.reader(file, delimiter=delimiter)
+    header = next(csv.reader([first], delimiter=delimiter), [])
 
     def rows() -> Iterator[tuple[int, list[str]]]:
         with file:
@@ -310,16 +312,16 @@ def smiles_column(path: Path) -> str | None:
     """
     header, rows = _rows(path)
     first = [cells for _, cells in zip(range(TRIED), (cells for _, cells in rows), strict=False)]
-    by_name = [name for known in NAMED for name in header if name.lower() == known]
-    like = [name for i, name in enumerate(header) if _is_spelt(_column(first, i))]
-    if named := [name for name in by_name if name in like or not like]:
-        return named[0]
-    if len(like) > 1:
+    by_name = [name for standard_name in NAMED for name in header if name.lower() == standard_name]
+    smiles_like = [name for i, name in enumerate(header) if _is_spelt(_column(first, i))]
+    if matches := [name for name in by_name if name in smiles_like or not smiles_like]:
+        return matches[0]
+    if len(smiles_like) > 1:
         raise BadInput(
-            f"'{shown(path.name)}' has {len(like)} columns of SMILES ({', '.join(like)}); say "
-            f"which one by --columns '{like[0]}=molecule'."
+            f"'{shown(path.name)}' has {len(smiles_like)} columns of SMILES "
+            f"({', '.join(smiles_like)}); say which one by --columns '{smiles_like[0]}=molecule'."
         )
-    return like[0] if like else None
+    return smiles_like[0] if smiles_like else None
 
 
 def _column(rows: Sequence[Sequence[str]], index: int) -> list[str]:
@@ -332,14 +334,14 @@ def _is_spelt(cells: Sequence[str]) -> bool:
         return False
     if all(cell.replace(".", "", 1).lstrip("+-").isdigit() for cell in cells):
         return False
-    good = 0
+    readable = 0
     for cell in cells:
         try:
             parsed(cell)
-            good += 1
+            readable += 1
         except (NotUsable, BadInput):
             continue
-    return good >= ENOUGH * len(cells)
+    return readable >= ENOUGH * len(cells)
 
 
 def _cells(path: Path, column: str | None, contents: Contents) -> Iterator[tuple[int, str]]:
@@ -356,9 +358,9 @@ def _cells(path: Path, column: str | None, contents: Contents) -> Iterator[tuple
             f"'{name}' has no column '{shown(chosen)}'; it has "
             f"{', '.join(map(shown, header[:8]))}."
         )
-    rest = len(header) - 1
+    unread = len(header) - 1
     sentences = f"column '{shown(chosen)}' is read as molecules"
-    contents.read_as.append(sentences + (f"; {rest} others are not read" if rest else ""))
+    contents.read_as.append(sentences + (f"; {unread} others are not read" if unread else ""))
     index = header.index(chosen)
     for line, cells in rows:
         if index < len(cells) and cells[index].strip():

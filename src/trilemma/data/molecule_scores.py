@@ -121,11 +121,11 @@ def passes(mol: Any) -> float:  # noqa: ANN401
 def penalised_log_p(mol: Any) -> float:  # noqa: ANN401
     """Return penalised logP, each part standardised by ZINC's mean and deviation."""
     rings = mol.GetRingInfo().AtomRings()
-    beyond = max((len(ring) for ring in rings), default=6) - 6
+    excess = max((len(ring) for ring in rings), default=6) - 6
     return (
         (log_p(mol) - 2.4570953396190123) / 1.434324401111988
         + (3.0525811293166134 - synthetic_accessibility(mol)) / 0.8335207024513095
-        + (0.0485696876403053 - max(beyond, 0)) / 0.2860212110245455
+        + (0.0485696876403053 - max(excess, 0)) / 0.2860212110245455
     )
 
 
@@ -155,10 +155,10 @@ def similar(smiles: str) -> Score:
     """Return Tanimoto similarity to a molecule, Morgan bits of radius 2."""
     from rdkit import DataStructs
 
-    make = _fingerprints(2)
-    wanted = make.GetFingerprint(target(smiles))
+    generator = _fingerprints(2)
+    target_fingerprint = generator.GetFingerprint(target(smiles))
     return lambda mols: DataStructs.BulkTanimotoSimilarity(
-        wanted, [make.GetFingerprint(mol) for mol in mols]
+        target_fingerprint, [generator.GetFingerprint(mol) for mol in mols]
     )
 
 
@@ -166,10 +166,10 @@ def rediscover(smiles: str) -> Score:
     """Return Tanimoto similarity of sparse counts of radius 2 (ECFC4)."""
     from rdkit import DataStructs
 
-    make = _fingerprints(2)
-    wanted = make.GetSparseCountFingerprint(target(smiles))
+    generator = _fingerprints(2)
+    target_fingerprint = generator.GetSparseCountFingerprint(target(smiles))
     return lambda mols: DataStructs.BulkTanimotoSimilarity(
-        wanted, [make.GetSparseCountFingerprint(mol) for mol in mols]
+        target_fingerprint, [generator.GetSparseCountFingerprint(mol) for mol in mols]
     )
 
 
@@ -178,15 +178,15 @@ def isomer(formula: str) -> Score:
     parts = re.findall(r"([A-Z][a-z]?)(\d*)", formula)
     if not parts or "".join(a + b for a, b in parts) != formula:
         raise BadInput(f"isomer({formula}) has no formula such as C7H8N2O2.")
-    wanted: Counter[str] = Counter()
+    target_counts: Counter[str] = Counter()
     for symbol, count in parts:
-        wanted[symbol] += int(count or 1)
+        target_counts[symbol] += int(count or 1)
 
     def of(mol: Any) -> float:  # noqa: ANN401
-        whole = chemistry().AddHs(mol)
-        have = Counter(atom.GetSymbol() for atom in whole.GetAtoms())
-        gaps = [(have[symbol] - count, 1.0) for symbol, count in wanted.items()]
-        gaps.append((whole.GetNumAtoms() - sum(wanted.values()), 2.0))
+        with_hydrogens = chemistry().AddHs(mol)
+        atom_counts = Counter(atom.GetSymbol() for atom in with_hydrogens.GetAtoms())
+        gaps = [(atom_counts[symbol] - count, 1.0) for symbol, count in target_counts.items()]
+        gaps.append((with_hydrogens.GetNumAtoms() - sum(target_counts.values()), 2.0))
         each = [math.exp(-0.5 * (gap / sigma) ** 2) for gap, sigma in gaps]
         return math.prod(each) ** (1 / len(each))
 
@@ -195,5 +195,5 @@ def isomer(formula: str) -> Score:
 
 def scaffold(smiles: str) -> Score:
     """Return 1 where a substructure is there, else 0."""
-    wanted = target(smiles)
-    return each(lambda mol: float(mol.HasSubstructMatch(wanted)))
+    substructure = target(smiles)
+    return each(lambda mol: float(mol.HasSubstructMatch(substructure)))

@@ -81,10 +81,11 @@ def dataset(
             f"'{name}' holds {len(molecules)} molecule{'s' * (len(molecules) != 1)} that can be "
             f"used, and {FEWEST} or more are needed, to learn from and to measure against."
         )
-    held = is_test([_hash(one.smiles) for one in molecules], TEST_SHARE)
-    x, spelt = to_tensors(molecules), [one.smiles for one in molecules]
+    test_mask = is_test([_hash(one.smiles) for one in molecules], TEST_SHARE)
+    x, smiles_list = to_tensors(molecules), [one.smiles for one in molecules]
     parts = [
-        (x[rows], [spelt[i] for i in rows.nonzero()[:, 0].tolist()]) for rows in (~held, held)
+        (x[rows], [smiles_list[i] for i in rows.nonzero()[:, 0].tolist()])
+        for rows in (~test_mask, test_mask)
     ]
     note = "split by molecule, whatever its spelling, a fifth for testing"
     return _assembled(name, parts, (*notes, note))
@@ -94,12 +95,12 @@ def _assembled(
     name: str, parts: Sequence[tuple[Tensor, Sequence[str]]], notes: Sequence[str]
 ) -> DataSet:
     """Make a data set of molecules and their SMILES, for training and for testing."""
-    room = max(ROOM, *(x.shape[-1] for x, _ in parts))
+    size = max(ROOM, *(x.shape[-1] for x, _ in parts))
     train, test = (
-        Split(F.pad(x, (0, room - x.shape[-1]) * 2), names=tuple(spelt)) for x, spelt in parts
+        Split(F.pad(x, (0, size - x.shape[-1]) * 2), names=tuple(smiles)) for x, smiles in parts
     )
     count = max(len(ELEMENTS), BOND_ORDERS) + 1
-    domain = Domain("molecule", (room, room), Levels(count), elements=ELEMENTS)
+    domain = Domain("molecule", (size, size), Levels(count), elements=ELEMENTS)
     return DataSet(name, domain, train, test, notes)
 
 
@@ -114,8 +115,8 @@ def of_found(contents: Contents, name: str) -> DataSet:
         BadInput: There is too little of it; says why molecules were left out.
     """
     if not contents.molecules:
-        why = "; ".join(contents.notes()) or "it is empty"
-        raise BadInput(f"'{name}' holds no molecule that can be used: {why}.")
+        reason = "; ".join(contents.notes()) or "it is empty"
+        raise BadInput(f"'{name}' holds no molecule that can be used: {reason}.")
     note = f"canonical forms by RDKit {rdkit_version()}"
     return dataset(contents.molecules, name, notes=(*contents.notes(), note))
 
@@ -127,12 +128,12 @@ def in_space(path: Path, name: str) -> DataSet:
         BadInput: There are too few that have coordinates in space.
     """
     contents = point_cloud_files.Contents()
-    for where, mol in structures(path):
+    for location, mol in structures(path):
         contents.entries += 1
         try:
             contents.frames.append(point_cloud_files.checked(_placed(mol, contents)))
         except point_cloud_files.Unusable as reason:
-            contents.left_out.setdefault(str(reason), []).append(where)
+            contents.left_out.setdefault(str(reason), []).append(location)
     return point_clouds.of_found(contents, name)
 
 
@@ -145,8 +146,8 @@ def _placed(mol: Any, contents: point_cloud_files.Contents) -> point_cloud_files
     symbols = tuple(atom.GetSymbol() for atom in mol.GetAtoms())
     if "H" not in symbols and any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):
         contents.changes["molecules whose hydrogens are not in the file; none are added"] += 1
-    places = torch.tensor(mol.GetConformer().GetPositions(), dtype=torch.float32)
-    return point_cloud_files.Frame(places.view(-1, 3), symbols)
+    coordinates = torch.tensor(mol.GetConformer().GetPositions(), dtype=torch.float32)
+    return point_cloud_files.Frame(coordinates.view(-1, 3), symbols)
 
 
 # QM9
@@ -155,11 +156,11 @@ def _placed(mol: Any, contents: point_cloud_files.Contents) -> point_cloud_files
 def qm9_small() -> DataSet:
     """Load the shipped part of QM9 as graphs."""
     with as_file(files("trilemma.data") / "files" / "qm9-small.safetensors") as path:
-        spelt = load_file(path)["smiles"].numpy().tobytes().decode().split("\n")
-    contents = of_molecules(spelt)
+        smiles_list = load_file(path)["smiles"].numpy().tobytes().decode().split("\n")
+    contents = of_molecules(smiles_list)
     notes = (tables.CITED, *contents.notes())
-    made = dataset(contents.molecules, "qm9-small", notes=notes)
-    return replace(made, views={"conformer": lambda: tables.qm9_small(_canonical)})
+    data = dataset(contents.molecules, "qm9-small", notes=notes)
+    return replace(data, views={"conformer": lambda: tables.qm9_small(_canonical)})
 
 
 def _canonical(smiles: str) -> str:
@@ -202,10 +203,10 @@ def _of_moses(
     tensors: dict[str, Tensor] = {}
     notes: list[str] = []
     for part, count in PARTS.items():
-        spelt = _first_column(gzip.decompress(read(TABLES[part])).decode())
-        draw = torch.Generator().manual_seed(mix(0, "moses", part))
-        rows = torch.randperm(len(spelt), generator=draw)[:count].sort().values
-        contents = of_molecules(_counted([spelt[i] for i in rows.tolist()], progress))
+        smiles_list = _first_column(gzip.decompress(read(TABLES[part])).decode())
+        generator = torch.Generator().manual_seed(mix(0, "moses", part))
+        rows = torch.randperm(len(smiles_list), generator=generator)[:count].sort().values
+        contents = of_molecules(_counted([smiles_list[i] for i in rows.tolist()], progress))
         text = "\n".join(one.smiles for one in contents.molecules).encode()
         tensors[f"{part}.smiles"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         tensors[f"{part}.x"] = to_tensors(contents.molecules)
@@ -231,10 +232,10 @@ MOSES = WheelSet(
 
 def _counted(spelt: Sequence[str], progress: Progress | None) -> Iterator[str]:
     """Yield what there is, and tell now and then how much of it is done."""
-    for done, text in enumerate(spelt, 1):
+    for processed, text in enumerate(spelt, 1):
         yield text
-        if progress is not None and (done % 200 == 0 or done == len(spelt)):
-            progress(done, len(spelt))
+        if progress is not None and (processed % 200 == 0 or processed == len(spelt)):
+            progress(processed, len(spelt))
 
 
 def moses() -> DataSet:
@@ -243,17 +244,17 @@ def moses() -> DataSet:
     Raises:
         BadInput: It was not.
     """
-    kept = cache.read(MOSES.kept)
-    if kept is None:
+    cached = cache.read(MOSES.kept)
+    if cached is None:
         raise BadInput(
             "data set 'moses' is not on this machine; get it by 'trilemma data fetch moses' "
             f"({MOSES.wheel.words}), or give a .smi file of your own."
         )
-    tensors, facts = kept
+    tensors, facts = cached
     parts = []
     for part in PARTS:
-        spelt = tensors[f"{part}.smiles"].numpy().tobytes().decode().split("\n")
-        parts.append((tensors[f"{part}.x"], spelt))
+        smiles_list = tensors[f"{part}.smiles"].numpy().tobytes().decode().split("\n")
+        parts.append((tensors[f"{part}.x"], smiles_list))
     notes = (
         "D. Polykovskiy et al., Molecular Sets (MOSES), 2020; MIT",
         f"{len(parts[0][1]):,} of 1,584,663 training and {len(parts[1][1]):,} of 176,074 test "

@@ -121,19 +121,20 @@ def _forest(model: Inert) -> dict[str, Array]:
     columns: dict[str, list[Array]] = {
         k: [] for k in ("left", "right", "feature", "threshold", "p")
     }
-    roots, at = [], 0
+    roots, offset = [], 0
     for tree in model.state["estimators_"]:
         nodes, values = tree.state["tree_"].state["nodes"], tree.state["tree_"].state["values"]
         values = values[:, 0, :]
-        roots.append(at)
-        own = np.arange(at, at + len(nodes))
+        roots.append(offset)
+        node_ids = np.arange(offset, offset + len(nodes))
         for side in ("left", "right"):
             child = nodes[f"{side}_child"]
-            columns[side].append(np.where(child < 0, own, child + at))  # a leaf leads to itself
+            # a leaf leads to itself
+            columns[side].append(np.where(child < 0, node_ids, child + offset))
         columns["feature"].append(np.maximum(nodes["feature"], 0))
         columns["threshold"].append(nodes["threshold"])
         columns["p"].append(values[:, 1] / values.sum(1))
-        at += len(nodes)
+        offset += len(nodes)
     arrays = {name: np.concatenate(parts) for name, parts in columns.items()}
     kinds = {"left": np.int32, "right": np.int32, "feature": np.int32, "threshold": np.float32}
     return {name: x.astype(kinds.get(name, np.float64)) for name, x in arrays.items()} | {
@@ -178,16 +179,16 @@ def fetch() -> Path:
     """
     if all(kept.read(_path(name)) is not None for name in ORACLES):
         return kept.folder()
-    with _wheel().opened() as read:
+    with _wheel().opened() as read_file:
         for name, oracle in ORACLES.items():
-            _keep(name, read(f"{FOLDER}/{name}.pkl"), oracle)
+            _keep(name, read_file(f"{FOLDER}/{name}.pkl"), oracle)
     _arrays.cache_clear()
     return kept.folder()
 
 
 def _wheel() -> Wheel:
-    known = {f"{FOLDER}/{name}.pkl": oracle.sha256 for name, oracle in ORACLES.items()}
-    return Wheel(PACKAGE, VERSION, known)
+    hashes = {f"{FOLDER}/{name}.pkl": oracle.sha256 for name, oracle in ORACLES.items()}
+    return Wheel(PACKAGE, VERSION, hashes)
 
 
 def _keep(name: str, raw: bytes, oracle: Oracle) -> None:
@@ -200,10 +201,10 @@ def _keep(name: str, raw: bytes, oracle: Oracle) -> None:
 
 @cache
 def _arrays(name: str) -> Mapping[str, Array]:
-    stored = kept.read(_path(name))
-    if stored is None:
+    cached = kept.read(_path(name))
+    if cached is None:
         raise BadInput(f"the oracle '{name}' is not on this machine; get it by {HOW}.")
-    return {key: x.numpy() for key, x in stored[0].items()}
+    return {key: x.numpy() for key, x in cached[0].items()}
 
 
 # Asking
@@ -214,34 +215,34 @@ def by_forest(name: str, mols: Sequence[Any]) -> list[float]:
     from rdkit.Chem import rdFingerprintGenerator
 
     trees = _arrays(name)
-    make = rdFingerprintGenerator.GetMorganGenerator(radius=3, fpSize=BITS)
-    x = np.stack([make.GetFingerprintAsNumPy(mol) for mol in mols]).astype(np.float32)
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=3, fpSize=BITS)
+    x = np.stack([generator.GetFingerprintAsNumPy(mol) for mol in mols]).astype(np.float32)
     rows = np.arange(len(x))[:, None]
     node = np.broadcast_to(trees["roots"], (len(x), len(trees["roots"]))).copy()
     while True:
         goes_left = x[rows, trees["feature"][node]] <= trees["threshold"][node]
-        after = np.where(goes_left, trees["left"][node], trees["right"][node])
-        if np.array_equal(after, node):
+        next_node = np.where(goes_left, trees["left"][node], trees["right"][node])
+        if np.array_equal(next_node, node):
             return trees["p"][node].mean(1).tolist()
-        node = after
+        node = next_node
 
 
 def by_machine(name: str, mols: Sequence[Any]) -> list[float]:
     """Return Platt's probability of the class of actives."""
     from rdkit.Chem import rdFingerprintGenerator
 
-    it = _arrays(name)
-    make = rdFingerprintGenerator.GetMorganGenerator(
+    arrays = _arrays(name)
+    generator = rdFingerprintGenerator.GetMorganGenerator(
         radius=3,
         atomInvariantsGenerator=rdFingerprintGenerator.GetMorganFeatureAtomInvGen(),
     )
     x = np.zeros((len(mols), BITS), dtype=np.float32)
     for row, mol in zip(x, mols, strict=True):
-        for index, count in make.GetSparseCountFingerprint(mol).GetNonzeroElements().items():
+        for index, count in generator.GetSparseCountFingerprint(mol).GetNonzeroElements().items():
             row[index % BITS] += count
-    vectors, (shift, a, b, gamma) = it["vectors"], it["numbers"]
+    vectors, (intercept, a, b, gamma) = arrays["vectors"], arrays["numbers"]
     squares = (x**2).sum(1)[:, None] + (vectors**2).sum(1) - 2 * x @ vectors.T
-    value = np.exp(-gamma * squares.astype(np.float64)) @ it["weights"] + shift
+    value = np.exp(-gamma * squares.astype(np.float64)) @ arrays["weights"] + intercept
     return (1 / (1 + np.exp(a * value + b))).tolist()
 
 

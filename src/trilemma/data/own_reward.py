@@ -33,9 +33,9 @@ def own(text: str) -> Score:
         BadInput: There is no such file or function, or the file cannot be run.
     """
     words, _, count = text.partition(",")
-    place, sign, name = words.strip("'\" ").rpartition(":")
-    path = Path(place).expanduser()
-    if not sign or path.suffix != ".py":
+    filename, separator, name = words.strip("'\" ").rpartition(":")
+    path = Path(filename).expanduser()
+    if not separator or path.suffix != ".py":
         raise BadInput(f"python({text}) was given; write python(FILE.py:NAME).")
     if count.strip() and not count.strip().isdecimal():
         raise BadInput(f"python({text}): '{count.strip()}' is no number of processes.")
@@ -54,10 +54,10 @@ def own(text: str) -> Score:
     function = getattr(module, name, None)
     if not callable(function):
         raise BadInput(f"python({text}): '{path}' has no function '{name}'.")
-    asked: Callable[[list[str]], Any] = function
+    reward_function: Callable[[list[str]], Any] = function
 
     def of(mols: Sequence[Any]) -> list[float]:
-        answers = asked([chemistry().MolToSmiles(mol) for mol in mols])
+        answers = reward_function([chemistry().MolToSmiles(mol) for mol in mols])
         return [float(value) for value in answers]
 
     return Asked(words, int(count)) if count.strip() and int(count) else of

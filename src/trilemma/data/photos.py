@@ -75,13 +75,13 @@ PLACES: Mapping[str, str] = {name: MATE.format(name) for name in MATE_PHOTOS} | 
 
 def _kept(files: Mapping[str, bytes]) -> dict[str, Tensor]:
     """Decode the photographs and reduce them to every long side, as PHOTO@LONGSIDE."""
-    kept = {}
-    for name, place in PLACES.items():
-        with Image.open(io.BytesIO(files[place]), formats=("JPEG",)) as image:
+    photos = {}
+    for name, path in PLACES.items():
+        with Image.open(io.BytesIO(files[path]), formats=("JPEG",)) as image:
             pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
         for longest in (LONGEST, *SCALES):
-            kept[f"{name}@{longest}"] = reduced(torch.from_numpy(pixels), longest)
-    return kept
+            photos[f"{name}@{longest}"] = reduced(torch.from_numpy(pixels), longest)
+    return photos
 
 
 BUNDLE = Bundle(
@@ -134,25 +134,25 @@ def cut(photo: Tensor, size: int, times: int = 1) -> tuple[Tensor, list[tuple[in
     top, left = (height - size) % step // 2, (width - size) % step // 2
     squares = photo[:, top:, left:].unfold(1, size, step).unfold(2, size, step)
     _, down, across = squares.shape[:3]
-    places = [(left + j * step, top + i * step) for i in range(down) for j in range(across)]
-    return squares.permute(1, 2, 0, 3, 4), places
+    corners = [(left + j * step, top + i * step) for i in range(down) for j in range(across)]
+    return squares.permute(1, 2, 0, 3, 4), corners
 
 
 def patches(photos: Mapping[str, Tensor], size: int) -> Split:
     """Cut photographs, PHOTO@LONGSIDE, into patches; each is named PHOTO@LONGSIDE+LEFT+TOP."""
-    cuts = [cut(photo, size, SCALES[int(at.rpartition("@")[2])]) for at, photo in photos.items()]
+    cuts = [cut(photo, size, SCALES[int(key.rpartition("@")[2])]) for key, photo in photos.items()]
     names = [
-        f"{at}+{left}+{top}"
-        for at, (_, places) in zip(photos, cuts, strict=True)
-        for left, top in places
+        f"{key}+{left}+{top}"
+        for key, (_, corners) in zip(photos, cuts, strict=True)
+        for left, top in corners
     ]
     # One copy of each pixel; NumPy is three times as fast as torch at short runs of bytes.
     x = np.empty((len(names), 3, size, size), np.uint8)
     start = 0
-    for squares, places in cuts:
-        part = x[start : start + len(places)]
+    for squares, corners in cuts:
+        part = x[start : start + len(corners)]
         part.reshape(squares.shape)[...] = squares.numpy()
-        start += len(places)
+        start += len(corners)
     return Split(torch.from_numpy(x), names=names)
 
 
@@ -172,7 +172,7 @@ def dataset(size: int | None = None) -> DataSet:
         )
     photos = BUNDLE.tensors()
     train, test = (
-        patches({at: photos[at] for name in _names(part) for at in _scaled(name)}, side)
+        patches({key: photos[key] for name in _names(part) for key in _scaled(name)}, side)
         for part in ("train", "test")
     )
     notes = (
@@ -212,5 +212,5 @@ def _scaled(name: str) -> list[str]:
 def _names(split: str) -> Sequence[str]:
     if split not in ("train", "test"):
         raise BadInput(f"there is no split '{split}' of the photographs; give 'train' or 'test'.")
-    held = split == "test"
-    return sorted((n for n in PLACES if (n in TEST) == held), key=str.lower)
+    is_test = split == "test"
+    return sorted((n for n in PLACES if (n in TEST) == is_test), key=str.lower)

@@ -88,31 +88,33 @@ def pictures(
         os.listdir(folder)
     except OSError as error:
         raise BadInput(f"the folder '{shown(folder)}' cannot be read: {error.strerror}.") from None
-    shut: list[str] = []
-    files = sorted(_walk(folder, shut.append))
+    forbidden: list[str] = []
+    files = sorted(_walk(folder, forbidden.append))
     names = [name for name in files if name.lower().endswith(SUFFIXES)]
-    others = Counter(
+    suffix_counts = Counter(
         os.path.splitext(name)[1].lower() or "without suffix"
         for name in files
         if not name.lower().endswith((*SUFFIXES, "metadata.jsonl", "metadata.csv"))
     )
     if not names:
-        found = ", ".join(f"{n} {suffix}" for suffix, n in others.most_common(4)) or "no files"
-        raise BadInput(
-            f"the folder '{shown(folder)}' holds no images ({found}); wanted are files named "
-            f"{', '.join(SUFFIXES)} in it or in folders below it."
+        suffix_summary = (
+            ", ".join(f"{n} {suffix}" for suffix, n in suffix_counts.most_common(4)) or "no files"
         )
-    kept = cache.folder() / "folders" / _cache_name(folder, size)
+        raise BadInput(
+            f"the folder '{shown(folder)}' holds no images ({suffix_summary}); wanted are files "
+            f"named {', '.join(SUFFIXES)} in it or in folders below it."
+        )
+    cache_path = cache.folder() / "folders" / _cache_name(folder, size)
     key = _key(folder, names)
-    made = _from_cache(kept, key)
-    if made is None:
-        made = _decoded(folder, names, size, progress)
+    decoded = _from_cache(cache_path, key)
+    if decoded is None:
+        decoded = _decoded(folder, names, size, progress)
         with suppress(OSError):  # a cache that cannot be written costs only time
-            _to_cache(kept, key, made)
-    unreadable = dict(made.unreadable)
-    if shut:
-        unreadable["a folder that may not be read"] = [shown(name) for name in shut]
-    return replace(made, unreadable=unreadable, others=dict(others))
+            _to_cache(cache_path, key, decoded)
+    unreadable = dict(decoded.unreadable)
+    if forbidden:
+        unreadable["a folder that may not be read"] = [shown(name) for name in forbidden]
+    return replace(decoded, unreadable=unreadable, others=dict(suffix_counts))
 
 
 def _walk(
@@ -123,8 +125,8 @@ def _walk(
 ) -> Iterator[str]:
     """Yield files relative to the folder; tell `shut` of folders that cannot be entered."""
     try:
-        about = os.stat(folder / below)
-        identity = (about.st_dev, about.st_ino)
+        folder_stat = os.stat(folder / below)
+        identity = (folder_stat.st_dev, folder_stat.st_ino)
         if identity in above:  # a link back to a folder in which it lies
             return
         entries = list(os.scandir(folder / below))
@@ -148,35 +150,35 @@ def _decoded(
     heads: dict[str, Head] = {}
     with warnings.catch_warnings():  # Pillow warns of what is reported here by name
         warnings.simplefilter("ignore")
-        for name, found in _tried(lambda name: head(folder / name), names):
-            if isinstance(found, Head):
-                heads[name] = found
+        for name, outcome in _tried(lambda name: head(folder / name), names):
+            if isinstance(outcome, Head):
+                heads[name] = outcome
             else:
-                bad.setdefault(str(found), []).append(name)
+                bad.setdefault(str(outcome), []).append(name)
         side = size or _own_size(heads.values())
         x = _room(len(heads), side)
         usable: list[str] = []
         # Decoded images come back in order, so that each takes the next place.
-        for done, (name, found) in enumerate(
+        for processed, (name, outcome) in enumerate(
             _tried(lambda name: pixels(folder / name, side), list(heads)), 1
         ):
-            if isinstance(found, np.ndarray):
-                x[len(usable)] = found
+            if isinstance(outcome, np.ndarray):
+                x[len(usable)] = outcome
                 usable.append(name)
             else:
-                bad.setdefault(str(found), []).append(name)
-            if progress is not None and (done % 50 == 0 or done == len(heads)):
-                progress(done, len(heads))
+                bad.setdefault(str(outcome), []).append(name)
+            if progress is not None and (processed % 50 == 0 or processed == len(heads)):
+                progress(processed, len(heads))
     x = x[: len(usable)]
     if (x[:, 0] == x[:, 1]).all() and (x[:, 0] == x[:, 2]).all():
         x = np.ascontiguousarray(x[:, :1])
-    known = [heads[name] for name in usable]
+    usable_heads = [heads[name] for name in usable]
     return Pictures(
         torch.from_numpy(x),
         tuple(usable),
-        dict(Counter(f"{h.width}x{h.height}" for h in known).most_common()),
+        dict(Counter(f"{h.width}x{h.height}" for h in usable_heads).most_common()),
         {reason: [shown(name) for name in sorted(files)] for reason, files in bad.items()},
-        dict(Counter(trait for h in known for trait in h.traits).most_common()),
+        dict(Counter(trait for h in usable_heads for trait in h.traits).most_common()),
     )
 
 
@@ -207,20 +209,21 @@ def _own_size(heads: Iterable[Head]) -> int:
 
 
 def _room(count: int, side: int) -> np.ndarray:
-    wanted = count * 3 * side * side
+    required_bytes = count * 3 * side * side
     with suppress(ValueError, OSError, AttributeError):  # where the system does not tell
-        there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if wanted > there // 2:
+        total_memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if required_bytes > total_memory // 2:
             raise BadInput(
-                f"{count} images of {side} by {side} pixels take {wanted / 1e9:.1f} GB and this "
-                f"machine has {there / 1e9:.1f}; give a smaller --size or fewer images."
+                f"{count} images of {side} by {side} pixels take {required_bytes / 1e9:.1f} GB "
+                f"and this machine has {total_memory / 1e9:.1f}; give a smaller --size or fewer "
+                "images."
             )
     return np.empty((count, 3, side, side), np.uint8)
 
 
 def _cache_name(folder: Path, size: int | None) -> str:
-    where = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
-    return f"{where}-{size or 'own'}.safetensors"
+    path_digest = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()
+    return f"{path_digest}-{size or 'own'}.safetensors"
 
 
 def _key(folder: Path, names: Sequence[str]) -> str:
@@ -228,8 +231,8 @@ def _key(folder: Path, names: Sequence[str]) -> str:
     digest = hashlib.blake2b(str(FORM).encode(), digest_size=16)
     for name in names:
         try:
-            about = os.stat(folder / name)
-            state = (about.st_size, about.st_mtime_ns, os.access(folder / name, os.R_OK))
+            file_stat = os.stat(folder / name)
+            state = (file_stat.st_size, file_stat.st_mtime_ns, os.access(folder / name, os.R_OK))
         except OSError:
             state = (-1, 0, False)
         digest.update(os.fsencode(name) + f"\0{state}\0".encode())
@@ -248,12 +251,12 @@ def _to_cache(path: Path, key: str, made: Pictures) -> None:
 
 
 def _from_cache(path: Path, key: str) -> Pictures | None:
-    there = cache.read(path)
-    if there is None or there[1].get("key") != key:
+    cached = cache.read(path)
+    if cached is None or cached[1].get("key") != key:
         return None
-    facts = there[1]
+    facts = cached[1]
     return Pictures(
-        there[0]["x"],
+        cached[0]["x"],
         tuple(facts["names"]),
         facts["sizes"],
         facts["unreadable"],

@@ -93,8 +93,8 @@ class Contents:
 
     def nearest(self) -> float | None:
         """Return the median distance of an atom to its nearest; None without atoms."""
-        each = [_nearest(one.positions) for one in self.frames[:500] if one.symbols]
-        return float(torch.cat(each).median()) if each else None
+        nearest_distances = [_nearest(one.positions) for one in self.frames[:500] if one.symbols]
+        return float(torch.cat(nearest_distances).median()) if nearest_distances else None
 
 
 class Unusable(Exception):
@@ -120,20 +120,20 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
     """
     contents = Contents()
     files = _files(path) if path.is_dir() else [path]
-    for done, file in enumerate(files, 1):
+    for processed, file in enumerate(files, 1):
         prefix = f"{shown(file.name)} " if len(files) > 1 else ""
         try:
-            for where, frame in frames(file, contents.changes):
+            for location, frame in frames(file, contents.changes):
                 contents.entries += 1
                 try:
                     contents.frames.append(checked(frame))
                 except Unusable as reason:
-                    contents.left_out.setdefault(str(reason), []).append(prefix + where)
+                    contents.left_out.setdefault(str(reason), []).append(prefix + location)
         except (OSError, ValueError) as error:
             raise BadInput(f"'{shown(file.name)}' cannot be read: {error}.") from None
         contents.files += 1
         if progress is not None:
-            progress(done, len(files))
+            progress(processed, len(files))
     return contents
 
 
@@ -153,17 +153,17 @@ def frames(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unu
 
 def _files(folder: Path) -> list[Path]:
     """Return the files of the first kind that a folder has."""
-    every = sorted(p for p in folder.rglob("*") if p.is_file())
+    all_files = sorted(p for p in folder.rglob("*") if p.is_file())
     for kinds in (MOLECULES, OBJECTS):
-        found = [p for p in every if p.suffix.lower() in kinds]
-        if found:
-            return found
+        matches = [p for p in all_files if p.suffix.lower() in kinds]
+        if matches:
+            return matches
     return []
 
 
 def _nearest(positions: Tensor) -> Tensor:
-    apart = torch.cdist(positions.double(), positions.double())
-    return apart.fill_diagonal_(math.inf).min(1).values
+    distances = torch.cdist(positions.double(), positions.double())
+    return distances.fill_diagonal_(math.inf).min(1).values
 
 
 def checked(frame: Frame | Unusable) -> Frame:
@@ -199,43 +199,45 @@ def checked(frame: Frame | Unusable) -> Frame:
 def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
     """Yield the frames of an .xyz with the lines where they begin."""
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    at = 0
-    while at < len(lines):
-        if not lines[at].strip():
-            at += 1
+    index = 0
+    while index < len(lines):
+        if not lines[index].strip():
+            index += 1
             continue
-        head = lines[at].split()
+        head = lines[index].split()
         if len(head) != 1 or not head[0].isdecimal():
             raise ValueError(
-                f"line {at + 1} is no count of atoms; a frame is a count, a comment and that many "
-                "lines of a symbol and three coordinates"
+                f"line {index + 1} is no count of atoms; a frame is a count, a comment and that "
+                "many lines of a symbol and three coordinates"
             )
-        count, where = int(head[0]), f"line {at + 1}"
-        body = lines[at + 2 : at + 2 + count]
-        at += 2 + count
+        count, location = int(head[0]), f"line {index + 1}"
+        body = lines[index + 2 : index + 2 + count]
+        index += 2 + count
         try:
             if len(body) < count:
                 raise Unusable("ends before the atoms that it counts")
-            yield where, _xyz_frame(body, lines[at - count - 1], changes)
+            yield location, _xyz_frame(body, lines[index - count - 1], changes)
         except Unusable as reason:
-            yield where, reason
+            yield location, reason
             if len(body) == count and any(_is_count(line) for line in body):
-                raise ValueError(f"the count of {where} is wrong: another begins within") from None
-        at = _after(lines, at)
+                raise ValueError(
+                    f"the count of {location} is wrong: another begins within"
+                ) from None
+        index = _after(lines, index)
 
 
 def _after(lines: Sequence[str], at: int) -> int:
     """Return where the next frame begins: QM9's own has its frequencies and names after it."""
-    rest = [k for k in range(at, min(at + 4, len(lines))) if lines[k].strip()]
-    if not rest or _is_count(lines[rest[0]]):
+    nonblank = [k for k in range(at, min(at + 4, len(lines))) if lines[k].strip()]
+    if not nonblank or _is_count(lines[nonblank[0]]):
         return at
-    if _is_atom(lines[rest[0]]):
-        raise ValueError(f"line {rest[0] + 1} is an atom beyond the count of its frame")
-    ahead = next((k for k in range(at, min(at + 4, len(lines))) if _is_count(lines[k])), None)
-    if ahead is None and len([k for k in range(at, len(lines)) if lines[k].strip()]) <= 3:
+    if _is_atom(lines[nonblank[0]]):
+        raise ValueError(f"line {nonblank[0] + 1} is an atom beyond the count of its frame")
+    next_frame = next((k for k in range(at, min(at + 4, len(lines))) if _is_count(lines[k])), None)
+    if next_frame is None and len([k for k in range(at, len(lines)) if lines[k].strip()]) <= 3:
         return len(lines)
-    if ahead is not None:
-        return ahead
+    if next_frame is not None:
+        return next_frame
     return at
 
 
@@ -250,26 +252,26 @@ def _is_atom(line: str) -> bool:
 
 
 def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Frame:
-    kind, place = _columns(comment)
+    symbol_column, x_column = _columns(comment)
     symbols, rows = [], []
     for line in body:
         words = line.replace(",", " ").split()
-        if len(words) == place + 2 and kind == 0:
+        if len(words) == x_column + 2 and symbol_column == 0:
             raise Unusable("lies in the plane, with two coordinates")
-        if len(words) < place + 3 or len(words) <= kind:
+        if len(words) < x_column + 3 or len(words) <= symbol_column:
             raise Unusable("has a line without a symbol and three coordinates")
-        number = atomic_number(words[kind])
+        number = atomic_number(words[symbol_column])
         if number is None:
-            raise Unusable(f"has an unknown element: {shown(words[kind])}")
-        if words[kind].capitalize() in ISOTOPES:
+            raise Unusable(f"has an unknown element: {shown(words[symbol_column])}")
+        if words[symbol_column].capitalize() in ISOTOPES:
             changes["isotopes of hydrogen, read as hydrogen"] += 1
         symbols.append(SYMBOLS[number - 1])
         try:
-            rows.append([float(w.replace("*^", "e")) for w in words[place : place + 3]])
+            rows.append([float(w.replace("*^", "e")) for w in words[x_column : x_column + 3]])
         except ValueError:
             raise Unusable("has a coordinate that is no number") from None
-    at = torch.tensor(rows, dtype=torch.float32).view(len(rows), 3)
-    return Frame(at, tuple(symbols), _numbers(comment))
+    coordinates = torch.tensor(rows, dtype=torch.float32).view(len(rows), 3)
+    return Frame(coordinates, tuple(symbols), _numbers(comment))
 
 
 SAID = re.compile(r"""(?:^|\s)([A-Za-z_][\w.-]*)=("[^"]*"|'[^']*'|\S+)""")
@@ -297,15 +299,15 @@ def _columns(comment: str) -> tuple[int, int]:
     >>> _columns("Properties=id:I:1:pos:R:3:species:S:1"), _columns("water")
     ((4, 1), (0, 1))
     """
-    found = PROPERTIES.search(comment)
-    if found is None:
+    match = PROPERTIES.search(comment)
+    if match is None:
         return 0, 1
-    parts, at, where = found[1].split(":"), 0, {}
+    parts, offset, columns = match[1].split(":"), 0, {}
     for name, width in zip(parts[0::3], parts[2::3], strict=False):
-        where[name.lower()] = at
-        at += int(width) if width.isdecimal() else 1
-    kind = where.get("species", where.get("z", where.get("numbers", 0)))
-    return kind, where.get("pos", 1)
+        columns[name.lower()] = offset
+        offset += int(width) if width.isdecimal() else 1
+    symbol_column = columns.get("species", columns.get("z", columns.get("numbers", 0)))
+    return symbol_column, columns.get("pos", 1)
 
 
 # Objects
@@ -356,9 +358,11 @@ def _read_ply(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | 
             raise ValueError("its head does not end")
         if not elements or elements[0][0] != "vertex":
             raise ValueError("its vertices do not come first")
-        _, count, named = elements[0]
-        names = [name for name, _ in named]
-        if not {"x", "y", "z"} <= set(names) or any(kind == "list" for _, kind in named):
+        _, count, vertex_properties = elements[0]
+        names = [name for name, _ in vertex_properties]
+        if not {"x", "y", "z"} <= set(names) or any(
+            kind == "list" for _, kind in vertex_properties
+        ):
             raise ValueError("its vertices have no x, y and z")
         if len(names) > 3:
             changes["columns beyond x, y, z, which are not read"] += 1
@@ -373,11 +377,13 @@ def _read_ply(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | 
             order = {"binary_little_endian": "<", "binary_big_endian": ">"}.get(form)
             if order is None:
                 raise ValueError(f"its format '{form}' is not known")
-            kinds = np.dtype([(name, order + TYPES[kind]) for name, kind in named])
-            data = file.read(kinds.itemsize * count)
-            if len(data) < kinds.itemsize * count:
+            vertex_dtype = np.dtype(
+                [(name, order + TYPES[kind]) for name, kind in vertex_properties]
+            )
+            data = file.read(vertex_dtype.itemsize * count)
+            if len(data) < vertex_dtype.itemsize * count:
                 raise ValueError(f"it ends before its {count} vertices")
-            vertices = np.frombuffer(data, kinds)
+            vertices = np.frombuffer(data, vertex_dtype)
             rows = np.stack([vertices[axis].astype(np.float32) for axis in "xyz"], 1)
     yield "its vertices", Frame(torch.from_numpy(rows))
 

@@ -68,29 +68,31 @@ class PointCloudStream(Stream[Examples]):
     def batch(self, k: int) -> Examples:
         """Return the k-th batch; its condition: the points that are there, and properties."""
         rows = self.rows(k)
-        most = int(self.points[rows].max())
-        noise, x = Noise.of(mix(self.seed, "noise", k), self.size), self.x[rows, :most]
+        max_points = int(self.points[rows].max())
+        noise, x = Noise.of(mix(self.seed, "noise", k), self.size), self.x[rows, :max_points]
         if self.is_turned:
-            turns = rotations(noise.named("rotation"))
-            x = torch.cat([x[..., :3] @ turns, x[..., 3:]], dim=-1)
-        wanted = None if self.properties is None else self.properties[rows]
-        return Examples(x, Condition(points=self.mask[rows, :most], properties=wanted), noise)
+            rotation_matrices = rotations(noise.named("rotation"))
+            x = torch.cat([x[..., :3] @ rotation_matrices, x[..., 3:]], dim=-1)
+        properties = None if self.properties is None else self.properties[rows]
+        return Examples(
+            x, Condition(points=self.mask[rows, :max_points], properties=properties), noise
+        )
 
     def rows(self, k: int) -> Tensor:
         """Return which clouds the k-th batch holds, [B]."""
-        epoch, place = divmod(k, -(-len(self.x) // self.size))
+        epoch, index = divmod(k, -(-len(self.x) // self.size))
         if epoch != self._epoch:
             self._epoch, self._batches = epoch, self._order(epoch)
-        return self._batches[place]
+        return self._batches[index]
 
     def _order(self, epoch: int) -> Tensor:
         """Return the clouds of each batch of an epoch, [batches, B]."""
-        draw = torch.Generator().manual_seed(mix(self.seed, "order", epoch))
-        order = torch.randperm(len(self.x), generator=draw)
+        generator = torch.Generator().manual_seed(mix(self.seed, "order", epoch))
+        order = torch.randperm(len(self.x), generator=generator)
         order = torch.cat([order, order[: -len(order) % self.size]])
         batches = []
         for window in order.split(WINDOW * self.size):
             by_size = self.points[window].argsort(stable=True)
             batches.append(window[by_size].view(-1, self.size))
-        every = torch.cat(batches)
-        return every[torch.randperm(len(every), generator=draw)]
+        all_batches = torch.cat(batches)
+        return all_batches[torch.randperm(len(all_batches), generator=generator)]

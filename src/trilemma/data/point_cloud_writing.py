@@ -88,9 +88,9 @@ def connection_table(x: Float[Tensor, "N 4"], elements: Sequence[str]) -> str:
 
 
 def _frame(rows: Sequence[Sequence[float]], elements: Sequence[str]) -> str:
-    there = [row for row in rows if row[3] > 0]
+    atoms = [row for row in rows if row[3] > 0]
     lines = [
         f"{elements[int(row[3]) - 1] if elements else 'X'} {row[0]:.6f} {row[1]:.6f} {row[2]:.6f}"
-        for row in there
+        for row in atoms
     ]
-    return "\n".join([str(len(there)), "trilemma", *lines]) + "\n"
+    return "\n".join([str(len(atoms)), "trilemma", *lines]) + "\n"

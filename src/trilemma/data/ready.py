@@ -116,24 +116,24 @@ def _array(path: Path) -> np.ndarray:
     name = _named(path)
     try:
         if path.suffix.lower() == ".npy":
-            found = {KEY: np.load(path, allow_pickle=False)}
+            arrays = {KEY: np.load(path, allow_pickle=False)}
         elif path.suffix.lower() == ".npz":
-            with np.load(path, allow_pickle=False) as several:
-                found = {key: several[key] for key in several.files}
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {key: archive[key] for key in archive.files}
         else:
-            found = {key: value.numpy() for key, value in load_file(path).items()}
+            arrays = {key: value.numpy() for key, value in load_file(path).items()}
     except (OSError, ValueError, TypeError, EOFError, SafetensorError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadInput(f"{name} cannot be read as an array: {reason}.") from None
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if KEY not in found:
-        names = ", ".join(sorted(shown(key) for key in found)) or "none"
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    if KEY not in arrays:
+        names = ", ".join(sorted(shown(key) for key in arrays)) or "none"
         raise BadInput(
             f"{name} holds several arrays ({names}), and none is named '{KEY}'; name the samples "
             "so, or write them alone."
         )
-    return found[KEY]
+    return arrays[KEY]
 
 
 def _numbers(array: np.ndarray, name: str) -> None:
@@ -162,12 +162,12 @@ def _images(array: np.ndarray, domain: Domain, name: str) -> Tensor:
             f"whole levels 0 … {top}; scale and round them to levels yourself, as they would be "
             "written to a picture."
         )
-    form = array.shape[1:]
-    if form == (height, width) and channels == 1:
+    image_shape = array.shape[1:]
+    if image_shape == (height, width) and channels == 1:
         array = array[:, None]
-    elif form == (height, width, channels) and form != (channels, height, width):
+    elif image_shape == (height, width, channels) and image_shape != (channels, height, width):
         array = array.transpose(0, 3, 1, 2)
-    elif form != (channels, height, width):
+    elif image_shape != (channels, height, width):
         raise BadInput(
             f"{name} is an array {_shape(array.shape)}, and the data's images are {width} by "
             f"{height} with {channels} channel{'s' * (channels != 1)}: [N, {channels}, {height}, "
@@ -197,22 +197,22 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
 
     def read(file: Path) -> Tensor | str:
         try:
-            found = head(file)
-            if (found.width, found.height) != (width, height):
+            image_head = head(file)
+            if (image_head.width, image_head.height) != (width, height):
                 return (
-                    f"is {found.width} by {found.height} pixels, and the data's images are "
-                    f"{width} by {height}; nothing is resized here"
+                    f"is {image_head.width} by {image_head.height} pixels, and the data's images "
+                    f"are {width} by {height}; nothing is resized here"
                 )
             return in_levels(pixels(file, width).transpose(1, 2, 0), channels, domain.values)  # type: ignore[arg-type]
         except Unusable as error:
             return f"cannot be used: {error}"
 
     with ThreadPoolExecutor(4) as pool:
-        made = list(pool.map(read, files))
-    for file, one in zip(files, made, strict=True):
+        decoded = list(pool.map(read, files))
+    for file, one in zip(files, decoded, strict=True):
         if isinstance(one, str):
             raise BadInput(f"'{shown(file.relative_to(path))}' in {_named(path)} {one}.")
-    return torch.stack([one for one in made if isinstance(one, Tensor)])
+    return torch.stack([one for one in decoded if isinstance(one, Tensor)])
 
 
 # Points and tables
@@ -244,14 +244,16 @@ def _rows(path: Path, domain: Domain) -> Tensor:
         raise BadInput(f"{name} has {len(names)} columns, and the data have {size}.")
     values = domain.values
     categories = [c.categories for c in values.columns] if isinstance(values, Columns) else ()
-    made = np.empty((len(lines), size), dtype=np.float32)
+    numbers = np.empty((len(lines), size), dtype=np.float32)
     for row, (line, cells) in enumerate(lines):
         if len(cells) != size:
             raise BadInput(f"line {line} of {name} has {len(cells)} values, not {size}.")
         for i, cell in enumerate(cells):
-            known = categories[i] if categories else ()
-            made[row, i] = _value(cell, known, f"line {line} of {name}, column '{names[i]}'")
-    x = torch.from_numpy(made)
+            column_categories = categories[i] if categories else ()
+            numbers[row, i] = _value(
+                cell, column_categories, f"line {line} of {name}, column '{names[i]}'"
+            )
+    x = torch.from_numpy(numbers)
     _refuse_fractions(x, domain, names, name)
     return x
 
@@ -260,8 +262,8 @@ def _value(cell: str, categories: Sequence[str], where: str) -> float:
     if categories:
         if cell in categories:
             return float(categories.index(cell))
-        some = ", ".join(shown(word) for word in categories[:6])
-        raise BadInput(f"{where}: '{shown(cell)}' is none of the data's categories ({some}).")
+        examples = ", ".join(shown(word) for word in categories[:6])
+        raise BadInput(f"{where}: '{shown(cell)}' is none of the data's categories ({examples}).")
     try:
         number = float(np.float32(cell))
     except ValueError:
@@ -281,11 +283,11 @@ def _refuse_columns(names: Sequence[str], wanted: Sequence[str], name: str) -> N
             f"{name} has its columns in another order than the data: '{shown(names[first])}' "
             f"where '{shown(wanted[first])}' was wanted; write them as {order}."
         )
-    more = [shown(word) for word in names if word not in wanted]
-    fewer = [shown(word) for word in wanted if word not in names]
-    said = [f"lacks {', '.join(fewer)}"] if fewer else []
-    said += [f"has {', '.join(more)} beside"] if more else []
-    raise BadInput(f"{name} {' and '.join(said)}; the data's columns are {order}.")
+    extra = [shown(word) for word in names if word not in wanted]
+    missing = [shown(word) for word in wanted if word not in names]
+    problems = [f"lacks {', '.join(missing)}"] if missing else []
+    problems += [f"has {', '.join(extra)} beside"] if extra else []
+    raise BadInput(f"{name} {' and '.join(problems)}; the data's columns are {order}.")
 
 
 def _refuse_fractions(x: Tensor, domain: Domain, names: Sequence[str], name: str) -> None:
@@ -294,14 +296,16 @@ def _refuse_fractions(x: Tensor, domain: Domain, names: Sequence[str], name: str
     if not isinstance(values, Columns):
         return
     for i, column in enumerate(values.columns):
-        own = x[:, i]
-        if column.kind != "real" and bool((own != own.floor()).any()):
-            bad = float(own[own != own.floor()][0])
+        column_values = x[:, i]
+        if column.kind != "real" and bool((column_values != column_values.floor()).any()):
+            bad = float(column_values[column_values != column_values.floor()][0])
             raise BadInput(
                 f"column '{shown(names[i])}' of {name} holds {bad:.6g}, and the data's are whole "
                 "numbers; round them yourself."
             )
-        if column.kind == "category" and bool(((own < 0) | (own >= column.count)).any()):
+        if column.kind == "category" and bool(
+            ((column_values < 0) | (column_values >= column.count)).any()
+        ):
             raise BadInput(
                 f"column '{shown(names[i])}' of {name} holds codes beyond the data's "
                 f"{column.count} categories, 0 … {column.count - 1}."
@@ -313,15 +317,15 @@ def _refuse_fractions(x: Tensor, domain: Domain, names: Sequence[str], name: str
 
 def _graphs(path: Path, domain: Domain) -> Tensor:
     limit = domain.shape[0]
-    found = graph_files.found(path)
-    if found.unreadable:
-        why, names = next(iter(found.unreadable.items()))
-        raise BadInput(f"'{names[0]}' in {_named(path)} cannot be used: {why}.")
-    if not found.graphs:
+    contents = graph_files.found(path)
+    if contents.unreadable:
+        reason, names = next(iter(contents.unreadable.items()))
+        raise BadInput(f"'{names[0]}' in {_named(path)} cannot be used: {reason}.")
+    if not contents.graphs:
         raise BadInput(f"the folder {_named(path)} holds no graphs; {_WANTED['graph']}.")
-    for name, one in zip(found.names, found.graphs, strict=True):
+    for name, one in zip(contents.names, contents.graphs, strict=True):
         _refuse_large(one.nodes, limit, f"'{name}'")
-    return stacked([graph_files.dense(one, limit) for one in found.graphs])
+    return stacked([graph_files.dense(one, limit) for one in contents.graphs])
 
 
 def _adjacencies(array: np.ndarray, domain: Domain, name: str) -> Tensor:
@@ -344,10 +348,10 @@ def _adjacencies(array: np.ndarray, domain: Domain, name: str) -> Tensor:
     order = x.diagonal(dim1=1, dim2=2).sort(dim=1, descending=True, stable=True).indices
     x = x.gather(1, order[:, :, None].expand_as(x)).gather(2, order[:, None, :].expand_as(x))
     _refuse_large(int(x.diagonal(dim1=1, dim2=2).sum(1).max()) if len(x) else 0, limit, name)
-    made = torch.zeros(len(x), limit, limit, dtype=torch.uint8)
+    padded = torch.zeros(len(x), limit, limit, dtype=torch.uint8)
     side = min(limit, x.shape[1])
-    made[:, :side, :side] = x[:, :side, :side]
-    return made
+    padded[:, :side, :side] = x[:, :side, :side]
+    return padded
 
 
 def _refuse_large(nodes: int, limit: int, name: str) -> None:
@@ -366,19 +370,19 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _molecules(path: Path, domain: Domain) -> Tensor:
     """Read molecules, each as often as it stands there; what is none at all has no atoms."""
-    name, room = _named(path), domain.shape[0]
+    name, size = _named(path), domain.shape[0]
     entries = list(molecule_files.entries(path))
-    x = torch.zeros(len(entries), room, room, dtype=torch.uint8)
+    x = torch.zeros(len(entries), size, size, dtype=torch.uint8)
     refused: dict[str, int] = {}
     for row, one in zip(x, entries, strict=True):
         if one is None:
             continue
         try:
-            made = standardised(one, elements=domain.elements, most=room).x
+            matrix = standardised(one, elements=domain.elements, most=size).x
         except NotUsable as reason:
             refused[str(reason)] = refused.get(str(reason), 0) + 1
             continue
-        row[: len(made), : len(made)] = made
+        row[: len(matrix), : len(matrix)] = matrix
     if refused:
         reason, count = max(refused.items(), key=lambda item: item[1])
         raise BadInput(
@@ -398,8 +402,8 @@ def _matrices(array: np.ndarray, domain: Domain, name: str) -> Tensor:
             "wanted: elements on the diagonal, orders of bonds beside it."
         )
     x = torch.from_numpy(array.astype(np.int64))
-    known = len(domain.elements)
-    if bool((x != x.transpose(1, 2)).any()) or int(x.min()) < 0 or int(x.max()) > known:
+    element_count = len(domain.elements)
+    if bool((x != x.transpose(1, 2)).any()) or int(x.min()) < 0 or int(x.max()) > element_count:
         raise BadInput(f"{name} holds matrices that are no molecules.")
     return x.to(torch.uint8)
 
@@ -436,14 +440,14 @@ def _frames(path: Path, domain: Domain) -> Tensor:
         clouds.append(point_cloud.point_cloud(frame.positions, kinds))
     if not clouds:
         return torch.zeros(0, *domain.shape)
-    room = max(len(one) for one in clouds)
-    return _roomy(point_cloud.stacked(clouds, room), domain)
+    size = max(len(one) for one in clouds)
+    return _roomy(point_cloud.stacked(clouds, size), domain)
 
 
 def _roomy(x: Tensor, domain: Domain) -> Tensor:
     """Give clouds at least the room of the data, and centre them."""
-    room = max(0, domain.shape[0] - x.shape[1])
-    x = torch.nn.functional.pad(x, (0, 0, 0, room))
+    padding = max(0, domain.shape[0] - x.shape[1])
+    x = torch.nn.functional.pad(x, (0, 0, 0, padding))
     x[..., :3] = point_cloud.centred(x[..., :3], point_cloud.mask_of(x))
     return x
 
@@ -461,11 +465,11 @@ _OF_ARRAYS = {
 def _refuse_data(x: Tensor, data: DataSet, path: Path) -> None:
     """Refuse the data themselves, which would be the best samples there are."""
     train, test = content_hashes(data.train.x), content_hashes(data.test.x)
-    copied = _share(content_hashes(x), {*train, *test})
-    if copied >= COPIED and _share(test, set(train)) < SHARED:
+    copied_share = _share(content_hashes(x), {*train, *test})
+    if copied_share >= COPIED and _share(test, set(train)) < SHARED:
         raise BadInput(
-            f"{copied:.0%} of the samples in {_named(path)} are examples of '{data.name}' as they "
-            "are; samples of a model were wanted."
+            f"{copied_share:.0%} of the samples in {_named(path)} are examples of '{data.name}' "
+            "as they are; samples of a model were wanted."
         )
 
 

@@ -116,11 +116,11 @@ class CountedOracle:
         if not problem:
             return float(answers[0])
         self.failed += 1
-        asked = len(self.scores) + self.failed
-        if asked >= FEWEST and self.failed > BEARABLE * asked:
+        attempts = len(self.scores) + self.failed
+        if attempts >= FEWEST and self.failed > BEARABLE * attempts:
             raise BadInput(
-                f"the reward '{self.name}' failed for {self.failed} of {asked} molecules, lately "
-                f"for {smiles}: it {problem}."
+                f"the reward '{self.name}' failed for {self.failed} of {attempts} molecules, "
+                f"lately for {smiles}: it {problem}."
             )
         return 0.0
 
@@ -133,8 +133,8 @@ def start_rows(rows: int, seed: int, count: int = STARTED) -> Int[Tensor, " R"]:
         seed: Of the search.
         count: How many it begins with.
     """
-    draw = torch.Generator().manual_seed(mix(seed, "start set", rows))
-    return torch.randperm(rows, generator=draw)[:count]
+    generator = torch.Generator().manual_seed(mix(seed, "start set", rows))
+    return torch.randperm(rows, generator=generator)[:count]
 
 
 def _is_number(value: Any) -> bool:  # noqa: ANN401
@@ -228,21 +228,21 @@ class Search:
             if count and len(self.best):
                 self.score(self._fitting(self.propose(count, number)))
             return self.score(x)
-        spelt = to_smiles(x, self.elements)
+        policy_smiles = to_smiles(x, self.elements)
         rounds = -(-self.asked // AT_ONCE)
         for k in range(rounds):
-            turn = number * rounds + k
-            self.surrogate.learn(self.oracle.scores, turn)
+            round_number = number * rounds + k
+            self.surrogate.learn(self.oracle.scores, round_number)
             if self.oracle.is_spent:
                 break
-            both = x.cpu()
+            candidates = x.cpu()
             if count and len(self.best):
-                proposed = self.propose(max(1, count // rounds), turn)
-                both = torch.cat([both, self._fitting(proposed)])
-            names = [*spelt, *to_smiles(both[len(x) :], self.elements)]
-            self._ask(both, names, -(-self.asked // rounds), turn)
-        values = self.surrogate.mean(spelt)
-        for i, smiles in enumerate(spelt):
+                proposed = self.propose(max(1, count // rounds), round_number)
+                candidates = torch.cat([candidates, self._fitting(proposed)])
+            names = [*policy_smiles, *to_smiles(candidates[len(x) :], self.elements)]
+            self._ask(candidates, names, -(-self.asked // rounds), round_number)
+        values = self.surrogate.mean(policy_smiles)
+        for i, smiles in enumerate(policy_smiles):
             if not smiles or smiles in self.oracle.scores:
                 values[i] = self.oracle.scores.get(smiles, 0.0)
         return values.to(x.device)
@@ -252,48 +252,50 @@ class Search:
         if not self._patterns:
             return x
         mols = [_read(smiles) for smiles in to_smiles(x, self.elements)]
-        return x[[any(mol.HasSubstructMatch(it) for it in self._patterns) for mol in mols]]
+        return x[
+            [any(mol.HasSubstructMatch(pattern) for pattern in self._patterns) for mol in mols]
+        ]
 
     def _ask(self, x: Tensor, spelt: Sequence[str], count: int, number: int) -> None:
         """Ask what the surrogate chooses among candidates."""
         assert self.surrogate is not None
-        fresh: dict[str, int] = {}
+        row_by_smiles: dict[str, int] = {}
         for i, smiles in enumerate(spelt):
             if smiles and smiles not in self.oracle.scores:
-                fresh.setdefault(smiles, i)
-        names = list(fresh)
-        rows = [fresh[names[i]] for i in self.surrogate.choose(names, count, number)]
+                row_by_smiles.setdefault(smiles, i)
+        names = list(row_by_smiles)
+        rows = [row_by_smiles[names[i]] for i in self.surrogate.choose(names, count, number)]
         self._score(x[rows], [spelt[i] for i in rows])
 
     def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
-        fresh: dict[str, int] = {}
+        row_by_smiles: dict[str, int] = {}
         for i, (smiles, value) in enumerate(zip(spelt, answers, strict=True)):
             if smiles and value is not None and smiles not in self._known:
-                fresh.setdefault(smiles, i)
-        if not fresh:
+                row_by_smiles.setdefault(smiles, i)
+        if not row_by_smiles:
             return
-        self._known |= fresh.keys()
-        rows = list(fresh.values())
+        self._known |= row_by_smiles.keys()
+        rows = list(row_by_smiles.values())
         scores = [*self.best_scores, *(float(answers[i] or 0.0) for i in rows)]
-        both = torch.cat([self.best, x[rows]])
+        candidates = torch.cat([self.best, x[rows]])
         order = sorted(range(len(scores)), key=lambda i: -scores[i])[:KEPT]
-        self.best, self.best_scores = both[order], [scores[i] for i in order]
-        self._pool(torch.cat([self.pool, x[rows]]), [*self.pool_names, *fresh])
+        self.best, self.best_scores = candidates[order], [scores[i] for i in order]
+        self._pool(torch.cat([self.pool, x[rows]]), [*self.pool_names, *row_by_smiles])
 
     def _pool(self, x: Tensor, names: Sequence[str]) -> None:
         """Put the best into the pool, few of each scaffold."""
-        scores, alike = self.oracle.scores, Counter[str]()
-        kept: list[int] = []
+        scores, scaffold_counts = self.oracle.scores, Counter[str]()
+        pool_rows: list[int] = []
         for i in sorted(range(len(names)), key=lambda i: -scores[names[i]]):
-            if len(kept) >= KEPT and scores[names[i]] < scores[names[kept[-1]]]:
+            if len(pool_rows) >= KEPT and scores[names[i]] < scores[names[pool_rows[-1]]]:
                 break
-            kind = scaffold(names[i]) or names[i]
-            alike[kind] += 1
-            if alike[kind] <= ALIKE:
-                kept.append(i)
-            if len(kept) == MOST:
+            scaffold_key = scaffold(names[i]) or names[i]
+            scaffold_counts[scaffold_key] += 1
+            if scaffold_counts[scaffold_key] <= ALIKE:
+                pool_rows.append(i)
+            if len(pool_rows) == MOST:
                 break
-        self.pool, self.pool_names = x[kept], [names[i] for i in kept]
+        self.pool, self.pool_names = x[pool_rows], [names[i] for i in pool_rows]
 
     def replay(self, noise: Noise) -> UInt8[Tensor, "B N N"]:
         """Draw one of the pool for each row of the noise, by the weights of their ranks."""

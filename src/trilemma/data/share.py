@@ -37,15 +37,15 @@ def parted(text: str) -> tuple[str, float | None]:
     Raises:
         BadInput: What follows the sign is not a share above 0 and up to 100 %.
     """
-    name, sign, asked = text.partition(SIGN)
-    if not sign:
+    name, separator, share_text = text.partition(SIGN)
+    if not separator:
         return text, None
-    found = PERCENT.fullmatch(asked)
-    percent = float(found[1]) if found else 0.0
+    match = PERCENT.fullmatch(share_text)
+    percent = float(match[1]) if match else 0.0
     if not 0 < percent <= 100:
         raise BadInput(
-            f"'{SIGN}{asked[:20]}' is no share of a data set; give more than 0 and at most 100 "
-            f"percent, as in '{name}{SIGN}10%'."
+            f"'{SIGN}{share_text[:20]}' is no share of a data set; give more than 0 and at most "
+            f"100 percent, as in '{name}{SIGN}10%'."
         )
     return name, percent
 
@@ -60,18 +60,18 @@ def share_of(data: DataSet, percent: float) -> DataSet:
     Raises:
         BadInput: The share holds no example, or fewer than there are classes.
     """
-    n, whole = round(percent / 100 * len(data.train)), len(data.train)
+    n, total = round(percent / 100 * len(data.train)), len(data.train)
     least = max(1, len(data.domain.classes))
     if n < least:
         raise BadInput(
-            f"{percent:g} % of the {whole:,} training examples of '{data.name}' is {n}, and "
-            f"{least} are needed; ask for {SIGN}{-(-1000 * least // whole) / 10:g}% or more."
+            f"{percent:g} % of the {total:,} training examples of '{data.name}' is {n}, and "
+            f"{least} are needed; ask for {SIGN}{-(-1000 * least // total) / 10:g}% or more."
         )
     labels = data.train.labels
-    rows = _order(whole, labels)[:n].sort().values
+    rows = _order(total, labels)[:n].sort().values
     train = data.train.taken(rows)
     note = (
-        f"{percent:g} % of the training examples: {n:,} of {whole:,}, "
+        f"{percent:g} % of the training examples: {n:,} of {total:,}, "
         f"{'each class in its proportion, ' if labels is not None else ''}"
         "the first of an order drawn from a fixed seed; the test split is whole"
     )
@@ -89,11 +89,11 @@ def share_of(data: DataSet, percent: float) -> DataSet:
 
 def _order(n: int, labels: Tensor | None) -> Tensor:
     """Return the fixed order of n examples, in which classes are evenly spread, [n]."""
-    place = torch.empty(n, dtype=torch.float64)
+    position = torch.empty(n, dtype=torch.float64)
     for label in [None] if labels is None else labels.unique().tolist():
         members = torch.arange(n) if labels is None else (labels == label).nonzero().flatten()
         count = len(members)
         generator = torch.Generator().manual_seed(mix("share", str(label), count))
-        turn = torch.randperm(count, generator=generator)
-        place[members] = (turn.double() + 0.5) / count
-    return torch.argsort(place, stable=True)
+        permutation = torch.randperm(count, generator=generator)
+        position[members] = (permutation.double() + 0.5) / count
+    return torch.argsort(position, stable=True)

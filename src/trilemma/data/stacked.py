@@ -51,8 +51,8 @@ def stacked(data: DataSet, name: str) -> DataSet:
 
 def _stack(x: Tensor, part: str) -> Tensor:
     """Return [N, 3, H, W] of [N, 1, H, W]; channel c is x in the c-th order."""
-    made = x.new_empty(len(x), CHANNELS, *x.shape[2:])
+    stacked_images = x.new_empty(len(x), CHANNELS, *x.shape[2:])
     for c in range(CHANNELS):
         generator = torch.Generator().manual_seed(mix("stacked", part, c))
-        made[:, c] = x[torch.randperm(len(x), generator=generator), 0]
-    return made
+        stacked_images[:, c] = x[torch.randperm(len(x), generator=generator), 0]
+    return stacked_images

@@ -52,18 +52,18 @@ class ExampleStream(Stream[Examples]):
 
     def _condition(self, rows: Tensor) -> Condition | None:
         split = self.split
-        told = {"label": split.labels, "tokens": split.tokens, "mask": split.mask}
-        parts = {name: value[rows] for name, value in told.items() if value is not None}
+        fields = {"label": split.labels, "tokens": split.tokens, "mask": split.mask}
+        parts = {name: value[rows] for name, value in fields.items() if value is not None}
         return Condition(**parts) if parts else None
 
     def rows(self, k: int) -> Tensor:
         """Return which examples the k-th batch holds, [B]."""
         start, parts = k * self.size, []
         while start < (k + 1) * self.size:
-            epoch, place = divmod(start, len(self.split))
-            stop = min(len(self.split), place + (k + 1) * self.size - start)
-            parts.append(self._permutation(epoch)[place:stop])
-            start += stop - place
+            epoch, offset = divmod(start, len(self.split))
+            stop = min(len(self.split), offset + (k + 1) * self.size - start)
+            parts.append(self._permutation(epoch)[offset:stop])
+            start += stop - offset
         return torch.cat(parts)
 
     def _permutation(self, epoch: int) -> Tensor:

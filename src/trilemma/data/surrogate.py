@@ -53,10 +53,12 @@ class Surrogate:
         names, y = list(scores), torch.tensor(list(scores.values()), dtype=torch.float64)
         order = y.argsort(descending=True, stable=True)
         if len(order) > LEARNT:
-            draw = torch.Generator().manual_seed(mix(self._seed, "learnt", number))
-            rest = order[LEARNT // 2 :]
-            drawn = rest[torch.randperm(len(rest), generator=draw)[: LEARNT - LEARNT // 2]]
-            order = torch.cat([order[: LEARNT // 2], drawn])
+            generator = torch.Generator().manual_seed(mix(self._seed, "learnt", number))
+            remainder = order[LEARNT // 2 :]
+            sampled = remainder[
+                torch.randperm(len(remainder), generator=generator)[: LEARNT - LEARNT // 2]
+            ]
+            order = torch.cat([order[: LEARNT // 2], sampled])
         self._bits = {one: bits for one, bits in self._bits.items() if one in scores}
         self._asked = self.fingerprints([names[i] for i in order.tolist()])
         self._posterior = Posterior(tanimoto(self._asked, self._asked), y[order], NOISE)
@@ -77,11 +79,14 @@ class Surrogate:
         assert self._posterior is not None
         if not smiles:
             return []
-        bits = self.fingerprints(smiles)
-        draw = torch.Generator().manual_seed(mix(self._seed, "thompson", number))
-        eps = torch.randn(count, len(bits), generator=draw, dtype=torch.float64)
-        across, own = tanimoto(bits, self._asked), tanimoto(bits, bits)
-        return thompson(self._posterior.draws(across, own, eps)).tolist()
+        candidate_bits = self.fingerprints(smiles)
+        generator = torch.Generator().manual_seed(mix(self._seed, "thompson", number))
+        eps = torch.randn(count, len(candidate_bits), generator=generator, dtype=torch.float64)
+        cross_kernel, candidate_kernel = (
+            tanimoto(candidate_bits, self._asked),
+            tanimoto(candidate_bits, candidate_bits),
+        )
+        return thompson(self._posterior.draws(cross_kernel, candidate_kernel, eps)).tolist()
 
     def fingerprints(self, smiles: Sequence[str]) -> Float[Tensor, "M D"]:
         """Return fingerprints, those of molecules that were seen lately without making them."""

@@ -90,16 +90,16 @@ def dataset(path: Path, kinds: Mapping[str, str] | None = None) -> DataSet:
             another word in nearly every row, there are too few rows, or no such column.
     """
     name = shown(path.name)
-    names, found = lines(path, name)
-    _rectangular(names, found, name)
+    names, rows = lines(path, name)
+    _rectangular(names, rows, name)
     kinds = _known(kinds or {}, names, name)
-    where = [f"line {line} of '{name}'" for line, _ in found]
-    read = {
-        column: _read(column, [cells[i] for _, cells in found], where, kinds.get(column))
+    locations = [f"line {line} of '{name}'" for line, _ in rows]
+    column_values = {
+        column: _read(column, [cells[i] for _, cells in rows], locations, kinds.get(column))
         for i, column in enumerate(names)
         if kinds.get(column) != DROP
     }
-    return _assembled(name, read, kinds)
+    return _assembled(name, column_values, kinds)
 
 
 def of_arrays(
@@ -130,13 +130,15 @@ def of_arrays(
             "of one length."
         )
     _enough(len(arrays[0]), name)
-    where = [f"row {i} of '{name}'" for i in range(1, len(arrays[0]) + 1)]
-    read = {
-        column: _read(column, [_text(value) for value in array.tolist()], where, kinds.get(column))
+    locations = [f"row {i} of '{name}'" for i in range(1, len(arrays[0]) + 1)]
+    column_values = {
+        column: _read(
+            column, [_text(value) for value in array.tolist()], locations, kinds.get(column)
+        )
         for column, array in zip(names, arrays, strict=True)
         if kinds.get(column) != DROP
     }
-    return _assembled(name, read, kinds)
+    return _assembled(name, column_values, kinds)
 
 
 def _text(value: object) -> str:
@@ -173,9 +175,9 @@ class _Values:
             return ""
         if self.kind == "whole":
             return f" {self.x.min():.0f} to {self.x.max():.0f}"
-        some = ", ".join(f"'{shown(word)}'" for word in self.categories[:NAMED])
-        rest = ", …" if len(self.categories) > NAMED else ""
-        return f" ({len(self.categories)}: {some}{rest})"
+        examples = ", ".join(f"'{shown(word)}'" for word in self.categories[:NAMED])
+        ellipsis = ", …" if len(self.categories) > NAMED else ""
+        return f" ({len(self.categories)}: {examples}{ellipsis})"
 
 
 def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | None) -> _Values:
@@ -189,13 +191,15 @@ def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | N
         return _categories(column, cells, numbers, where[0])
     for position, cell, number in zip(where, cells, numbers, strict=True):
         if number is None or not math.isfinite(number):
-            other = number is None and kind is None
-            raise _unusable(position, column, f"'{shown(cell)}' is no finite number", words=other)
+            suggest_words = number is None and kind is None
+            raise _unusable(
+                position, column, f"'{shown(cell)}' is no finite number", words=suggest_words
+            )
     x = np.array(numbers, dtype=np.float64)
-    whole = x == np.floor(x)
+    is_whole = x == np.floor(x)
     fits = np.abs(x).max() <= LARGEST and x.max() - x.min() < CELLS
-    if kind == "whole" and not whole.all():
-        first = int(np.argmin(whole))
+    if kind == "whole" and not is_whole.all():
+        first = int(np.argmin(is_whole))
         raise _unusable(where[first], column, f"'{shown(cells[first])}' is no whole number")
     if kind == "whole" and not fits:
         raise BadInput(
@@ -203,9 +207,9 @@ def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | N
             f"{x.max():.0f}, more than 32 bits tell apart: at most {CELLS:,} whole numbers, none "
             f"beyond {LARGEST:,}; divide it, subtract a constant, or declare it real."
         )
-    as_whole: Kind = "whole" if whole.all() and fits and kind != "real" else "real"
-    values = _Values(as_whole, x)
-    if whole.all() and not fits and kind is None:
+    column_kind: Kind = "whole" if is_whole.all() and fits and kind != "real" else "real"
+    values = _Values(column_kind, x)
+    if is_whole.all() and not fits and kind is None:
         values.note = (
             f"column '{shown(column)}' holds whole numbers that reach too far for 32 bits; it is "
             "read as real, and its density is one of numbers between them too"
@@ -217,9 +221,9 @@ def _categories(
     column: str, cells: Sequence[str], numbers: Sequence[float | None], first: str
 ) -> _Values:
     """Give words their codes."""
-    of = dict(zip(cells, numbers, strict=True))
+    number_of = dict(zip(cells, numbers, strict=True))
     numeric = all(number is not None for number in numbers)
-    names = sorted(of, key=lambda word: (of[word] if numeric else 0.0, word))  # type: ignore[arg-type,return-value]
+    names = sorted(number_of, key=lambda word: (number_of[word] if numeric else 0.0, word))  # type: ignore[arg-type,return-value]
     if 2 * len(names) > len(cells):
         raise BadInput(
             f"column '{shown(column)}' of {first.partition(' of ')[2]} holds {len(names)} "
@@ -232,19 +236,19 @@ def _categories(
 
 def _unusable(where: str, column: str, what: str, *, words: bool = False) -> BadInput:
     name = shown(column)
-    read = f", or read all of it as words (--columns '{name}=category')" if words else ""
+    hint = f", or read all of it as words (--columns '{name}=category')" if words else ""
     return BadInput(
         f"{where}, column '{name}': {what}; mend or remove the row, or leave out the column "
-        f"(--columns '{name}={DROP}'){read}."
+        f"(--columns '{name}={DROP}'){hint}."
     )
 
 
 def _known(kinds: Mapping[str, str], names: Sequence[str], name: str) -> dict[str, str]:
     """Refuse names that stand twice, kinds of columns that are not there, and an empty table."""
-    twice = [column for i, column in enumerate(names) if column in names[:i]]
-    if twice:
+    repeated = [column for i, column in enumerate(names) if column in names[:i]]
+    if repeated:
         raise BadInput(
-            f"'{name}' has two columns '{shown(twice[0])}'; give each a name of its own."
+            f"'{name}' has two columns '{shown(repeated[0])}'; give each a name of its own."
         )
     for column, kind in kinds.items():
         if column not in names:
@@ -282,20 +286,20 @@ def _assembled(name: str, read: Mapping[str, _Values], kinds: Mapping[str, str])
 
 def _notes(read: Mapping[str, _Values], kinds: Mapping[str, str]) -> list[str]:
     """Say how each column was read, and why."""
-    why: Mapping[Kind, str] = {
+    explanations: Mapping[Kind, str] = {
         "real": "numbers",
         "whole": "every value is a whole number",
         "category": "words",
     }
     notes = []
     for kind in KINDS:
-        said = [
+        descriptions = [
             shown(column) + values.said() + (" as declared" if column in kinds else "")
             for column, values in read.items()
             if values.kind == kind
         ]
-        if said:
-            notes.append(f"{kind} columns ({why[kind]}): {', '.join(said)}")
+        if descriptions:
+            notes.append(f"{kind} columns ({explanations[kind]}): {', '.join(descriptions)}")
     if any(values.kind != "real" for values in read.values()):
         notes.append(
             "whole numbers and categories are spread over cells, so that a density gives a bound"
@@ -338,20 +342,20 @@ def lines(path: Path, name: str) -> tuple[list[str], list[tuple[int, list[str]]]
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"'{name}' cannot be read as text ({error}); give a .csv file.") from None
     head = text.split("\n", 1)[0]
-    mark = max(",;\t", key=head.count)
-    reader = csv.reader(text.splitlines(), delimiter=mark)
-    found = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
-    if not found:
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    if not rows:
         raise BadInput(f"'{name}' is empty; give a .csv file with a row an example.")
-    first = found[0][1]
+    first = rows[0][1]
     if len(first) > WIDEST:
         raise BadInput(
             f"'{name}' has {len(first)} columns, and a table of at most {WIDEST} was wanted."
         )
     if any(_number(cell) is not None for cell in first):
-        return [f"column {i}" for i in range(1, len(first) + 1)], found
+        return [f"column {i}" for i in range(1, len(first) + 1)], rows
     names = [cell or f"column {i}" for i, cell in enumerate(first, 1)]
-    return names, found[1:]
+    return names, rows[1:]
 
 
 def _rectangular(

@@ -94,15 +94,17 @@ def tokenised(
             "captions can be read only with the words of training captions; "
             "use data with captions, such as 'emoji'."
         )
-    place = {word: i for i, word in enumerate(vocabulary, 1)}
+    token_index = {word: i for i, word in enumerate(vocabulary, 1)}
     tokens = torch.zeros(len(captions), length, dtype=torch.int64)
     mask = torch.zeros(len(captions), length, dtype=torch.bool)
     unknown: dict[str, None] = {}
     for row, caption in enumerate(captions):
-        said = words(caption)[:length]
-        unknown.update(dict.fromkeys(word for word in said if word not in place))
-        tokens[row, : len(said)] = torch.tensor([place.get(word, 0) for word in said]).long()
-        mask[row, : len(said)] = True
+        caption_words = words(caption)[:length]
+        unknown.update(dict.fromkeys(word for word in caption_words if word not in token_index))
+        tokens[row, : len(caption_words)] = torch.tensor(
+            [token_index.get(word, 0) for word in caption_words]
+        ).long()
+        mask[row, : len(caption_words)] = True
     return tokens, mask, list(unknown)
 
 
@@ -114,22 +116,27 @@ def with_words(data: DataSet, longest: int = LONGEST) -> DataSet:
             returned as it is.
         longest: Words of a caption at most.
     """
-    known = vocabulary(data.train.captions or ())
-    if not known:
+    train_vocabulary = vocabulary(data.train.captions or ())
+    if not train_vocabulary:
         return data
     parts = (data.train, data.test)
     counts = [len(words(caption)) for part in parts for caption in part.captions or ()]
     length = min(longest, max(counts))
-    train, _ = _spoken(data.train, known, length)
-    test, unknown = _spoken(data.test, known, length)
-    notes = [f"captions: {len(known):,} words in the training captions, at most {length} in one"]
-    cut = sum(n > length for n in counts)
-    if cut:
-        notes.append(f"captions longer than {length} words, of which the rest is not read: {cut}")
+    train, _ = _spoken(data.train, train_vocabulary, length)
+    test, unknown = _spoken(data.test, train_vocabulary, length)
+    notes = [
+        f"captions: {len(train_vocabulary):,} words in the training captions, at most {length} in "
+        "one"
+    ]
+    truncated = sum(n > length for n in counts)
+    if truncated:
+        notes.append(
+            f"captions longer than {length} words, of which the rest is not read: {truncated}"
+        )
     if unknown:
         first = ", ".join(unknown[:5]) + (", …" if len(unknown) > 5 else "")
         notes.append(f"words that only test captions have: {len(unknown)} ({first})")
-    domain = dataclasses.replace(data.domain, vocabulary=known, words=length)
+    domain = dataclasses.replace(data.domain, vocabulary=train_vocabulary, words=length)
     return dataclasses.replace(
         data, domain=domain, train=train, test=test, notes=(*data.notes, *notes)
     )

@@ -59,8 +59,8 @@ def mixture_log_prob(x: Tensor, centres: Tensor, weights: Tensor, deviation: flo
         ln p(x), [N].
     """
     square = torch.cdist(x, centres.to(x), compute_mode="donot_use_mm_for_euclid_dist") ** 2
-    each = -square / (2 * deviation**2) - math.log(2 * math.pi * deviation**2)
-    return torch.logsumexp(each + weights.to(x).log(), dim=1)
+    component_log_prob = -square / (2 * deviation**2) - math.log(2 * math.pi * deviation**2)
+    return torch.logsumexp(component_log_prob + weights.to(x).log(), dim=1)
 
 
 def _gaussians(centres: Tensor, deviation: float, description: str) -> Toy:
@@ -112,10 +112,10 @@ def _roll(u: Tensor) -> Tensor:
 
 
 def _board_draw(noise: Noise) -> Tensor:
-    square, place = noise.integers(8), noise.uniform(2)
+    square, offset = noise.integers(8), noise.uniform(2)
     row = square // 2
     column = 2 * (square % 2) + row % 2
-    return torch.stack([column - 2 + place[:, 0], row - 2 + place[:, 1]], dim=-1)
+    return torch.stack([column - 2 + offset[:, 0], row - 2 + offset[:, 1]], dim=-1)
 
 
 def _board_log_prob(x: Tensor) -> Tensor:

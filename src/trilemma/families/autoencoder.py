@@ -58,8 +58,8 @@ class Autoencoder(Model[Examples, Tensor]):
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player of the first stage."""
-        trained = [*self.encoder.parameters(), *self.decoder.parameters()]
-        return [Objective("autoencoder", self.loss, trained)]
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
+        return [Objective("autoencoder", self.loss, parameters)]
 
     def loss(self, batch: Examples) -> Loss:
         """Return the mean over examples of ||x - xhat||^2, in scaled units."""

@@ -228,10 +228,10 @@ class Autoregressive(Model[Examples, Tensor]):
     ) -> Float[Tensor, "B C H W"]:
         """Return ln p(x_i | what is before it in the order) at the place of each number."""
         levels = self.fold(self._checked(x))
-        each = self.head.log_prob(
+        log_probs = self.head.log_prob(
             levels.permute(0, 2, 3, 1), self.distributions(levels, condition=condition)
         )
-        return self.unfold(each.permute(0, 3, 1, 2))
+        return self.unfold(log_probs.permute(0, 3, 1, 2))
 
     def distributions(
         self, levels: Tensor, *, condition: Condition | None = None
@@ -282,9 +282,9 @@ class Autoregressive(Model[Examples, Tensor]):
                 f"'known' of shape {tuple(known.shape)} and type {known.dtype} was given for "
                 f"examples of shape {tuple(x.shape)}; give a truth value for each number."
             )
-        given = self._checked(torch.where(known, x, torch.zeros_like(x)))
-        kept = (self._line(known), self._line(given))
-        return _last(self._cells(self._uniform(len(x), noise), condition, kept))
+        levels = self._checked(torch.where(known, x, torch.zeros_like(x)))
+        observed = (self._line(known), self._line(levels))
+        return _last(self._cells(self._uniform(len(x), noise), condition, observed))
 
     @torch.no_grad()
     def path(
@@ -298,11 +298,11 @@ class Autoregressive(Model[Examples, Tensor]):
         """Return about `frames` states of the picture as it fills up, the rest at level 0."""
         cells = math.prod(self.grid)
         count = max(2, min(frames, cells + 1))
-        kept = {round(i * cells / (count - 1)) for i in range(count)}
+        frame_indices = {round(i * cells / (count - 1)) for i in range(count)}
         u = self._uniform(n, noise)
         empty = torch.zeros(n, *self.domain.shape, dtype=torch.uint8, device=u.device)
         states = enumerate(self._cells(u, condition), start=1)
-        return [empty, *(draw() for i, draw in states if i in kept)]
+        return [empty, *(draw() for i, draw in states if i in frame_indices)]
 
     @torch.no_grad()
     def sampling_seconds(self, n: int) -> float:
@@ -338,16 +338,16 @@ class Autoregressive(Model[Examples, Tensor]):
             kept: Which numbers are known, and their levels, laid out as u is.
         """
         levels = torch.zeros(u.shape, dtype=torch.uint8, device=u.device)
-        before = None
-        for place in range(len(u)):
-            h = told(place, before)
-            before = h.new_zeros(u.shape[2], self.numbers)
+        previous = None
+        for position in range(len(u)):
+            h = told(position, previous)
+            previous = h.new_zeros(u.shape[2], self.numbers)
             for d in range(self.numbers):
-                drawn = self.head.draw(u[place, d], _exact(self.cell(h, before, d)))
+                level = self.head.draw(u[position, d], _exact(self.cell(h, previous, d)))
                 if kept is not None:
-                    drawn = torch.where(kept[0][place, d], kept[1][place, d], drawn)
-                levels[place, d] = drawn
-                before[:, d] = self.domain.values.scale(drawn)
+                    level = torch.where(kept[0][position, d], kept[1][position, d], level)
+                levels[position, d] = level
+                previous[:, d] = self.domain.values.scale(level)
             yield lambda: self._picture(levels)
 
     # Layout
@@ -385,9 +385,9 @@ class Autoregressive(Model[Examples, Tensor]):
                 f"{tuple(self.domain.shape)}; give images of that size."
             )
         if x.is_floating_point() or (len(x) and not 0 <= int(x.min()) <= int(x.max()) <= top):
-            held = "real numbers" if x.is_floating_point() else f"levels up to {int(x.max())}"
+            values = "real numbers" if x.is_floating_point() else f"levels up to {int(x.max())}"
             raise BadInput(
-                f"examples with {held} were given, and this model knows the levels 0 to {top}; "
+                f"examples with {values} were given, and this model knows the levels 0 to {top}; "
                 f"give data on {top + 1} levels."
             )
         return x

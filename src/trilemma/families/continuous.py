@@ -117,8 +117,8 @@ class Placed(Model[Examples, Tensor]):
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player."""
-        whole = self.coupled if isinstance(self.inner, Coupling) else None
-        return [Objective("density", self.loss, list(self.parameters()), whole=whole)]
+        batch_coupling = self.coupled if isinstance(self.inner, Coupling) else None
+        return [Objective("density", self.loss, list(self.parameters()), whole=batch_coupling)]
 
     def coupled(self, batch: Examples) -> Examples:
         """Return a whole batch, each example with the noise that goes with it.
@@ -164,8 +164,8 @@ class Shown(Placed):
         """Return about `frames` states from noise to `sample`'s examples, in data units."""
         noise = noise or Noise.fresh(n, next(self.parameters()).device)
         assert isinstance(self.inner, Gradual)
-        way = self.inner.path(n, frames=frames, condition=condition, noise=noise)
-        return [self.domain.values.quantise(sound(y)) for y in way]
+        states = self.inner.path(n, frames=frames, condition=condition, noise=noise)
+        return [self.domain.values.quantise(sound(y)) for y in states]
 
 
 class OnReals(Placed):
@@ -180,8 +180,8 @@ class OnReals(Placed):
         """Return the mean cost."""
         assert batch.noise is not None
         y = self.domain.values.scale(batch.x)
-        each, terms = self.inner.cost(y, condition=batch.condition, noise=batch.noise[:])
-        return Loss(each.mean(), terms)
+        costs, terms = self.inner.cost(y, condition=batch.condition, noise=batch.noise[:])
+        return Loss(costs.mean(), terms)
 
     def log_prob(self, x: Tensor, *, condition: Condition | None = None) -> Float[Tensor, " B"]:
         """Return ln p(x) in nats, about the data as they lie in the file."""
@@ -209,8 +209,8 @@ class OnLevels(Placed):
         assert batch.noise is not None
         noise = batch.noise[:]
         y, log_q = self.spread(batch.x, noise)
-        each, terms = self.inner.cost(y, condition=batch.condition, noise=noise)
-        return Loss((each + log_q).mean(), terms)
+        costs, terms = self.inner.cost(y, condition=batch.condition, noise=noise)
+        return Loss((costs + log_q).mean(), terms)
 
     def spread(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
         """Return the y of x + u, which of levels is 2 (x + u) / L - 1, and ln q(u|x)."""
@@ -259,8 +259,8 @@ class Tightened(OnLevels):
     ) -> Float[Tensor, " B"]:
         """Return the bound with k draws of u, in nats per example."""
         noise = noise or Noise.fresh(len(x), x.device)
-        each = [self.log_weight(x, condition, noise) for _ in range(k)]
-        return self.domain.at_most_certain(torch.stack(each).logsumexp(0) - math.log(k))
+        log_weights = [self.log_weight(x, condition, noise) for _ in range(k)]
+        return self.domain.at_most_certain(torch.stack(log_weights).logsumexp(0) - math.log(k))
 
 
 def placed(

@@ -63,11 +63,13 @@ class Denoiser:
     ) -> tuple[Tensor, Tensor | None]:
         """Return what the network predicts, and v of a learned variance."""
         alpha, sigma = self.schedule(t)
-        seen = self.prediction.scale(rows(alpha, x), rows(sigma, x)) * x
+        inputs = self.prediction.scale(rows(alpha, x), rows(sigma, x)) * x
         if self.frequencies:
-            spread = (sigma / alpha).expand(len(x))
-            seen = torch.cat([seen, *waves(x / rows(alpha, x), spread, self.frequencies)], dim=1)
-        output = self.network(seen, self.clock(t, len(x)), condition).float()
+            noise_level = (sigma / alpha).expand(len(x))
+            inputs = torch.cat(
+                [inputs, *waves(x / rows(alpha, x), noise_level, self.frequencies)], dim=1
+            )
+        output = self.network(inputs, self.clock(t, len(x)), condition).float()
         if not self.is_learned:
             return output, None
         output, v = output.chunk(2, dim=1)

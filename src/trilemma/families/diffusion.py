@@ -126,14 +126,14 @@ class Diffusion(Weighable):
     ) -> None:
         super().__init__()
         _refuse(chain, steps, label_dropout, over)
-        for kind, given, known in (
+        for kind, value, choices in (
             ("times", times, training_times.TIMES),
             ("weighting", weighting, WEIGHTINGS),
             ("variance", variance, VARIANCES),
             ("grid", grid, ("auto", *GRIDS)),
         ):
-            if given not in known:
-                raise nearest(kind, given, known)
+            if value not in choices:
+                raise nearest(kind, value, choices)
         self.network, self.classifier, self.prompts = network, classifier, prompts
         self.domain, self.schedule, self.prediction = domain, schedule, prediction
         self.chain, self.drawing, self.weighting, self.variance = chain, times, weighting, variance
@@ -158,11 +158,13 @@ class Diffusion(Weighable):
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the denoiser, and the classifier where there is one."""
-        players = [Objective("denoiser", self.loss, list(self.network.parameters()))]
+        objective_list = [Objective("denoiser", self.loss, list(self.network.parameters()))]
         if self.classifier is not None:
-            known = list(self.classifier.parameters())
-            players.append(Objective("classifier", self.classification, known, again=True))
-        return players
+            parameters = list(self.classifier.parameters())
+            objective_list.append(
+                Objective("classifier", self.classification, parameters, again=True)
+            )
+        return objective_list
 
     def loss(self, batch: Examples) -> Loss:
         """Return the weighted mean square error of the prediction, per coordinate.
@@ -179,15 +181,15 @@ class Diffusion(Weighable):
         error = (self.prediction.target(x, noise, alpha, sigma) - output).square()
         error = error.flatten(1).mean(1)
         gain = self.prediction.gain(alpha, sigma).flatten()
-        told = {"clean": (error.detach() / gain).mean()}
+        terms = {"clean": (error.detach() / gain).mean()}
         if self.weighting != "own":
             error = error * self._weight(t) / gain
         if v is not None:
             clean = self.prediction.denoised(output, x_t, alpha, sigma).detach()
             hybrid = self._hybrid(x, clean, t, v)
-            told["variance"] = hybrid.detach().mean()
+            terms["variance"] = hybrid.detach().mean()
             error = error + hybrid * (self.steps / 1000)
-        return Loss((error * weight).mean(), told)
+        return Loss((error * weight).mean(), terms)
 
     def classification(self, batch: Examples) -> Loss:
         """Return the cross-entropy of the classifier on noisy examples, in nats."""
@@ -229,18 +231,18 @@ class Diffusion(Weighable):
             return snr(t).clamp(max=self.most)
         if not self.chain:
             return (training_times.falls(self.schedule, t, torch.exp) / 2).float()
-        before = t - 1 / self.steps
-        first = before < 0.5 / self.steps
-        finer = torch.where(first, 2 * snr(t), snr(torch.where(first, t, before)))
-        return (finer - snr(t)) * (self.steps / 2)
+        previous = t - 1 / self.steps
+        is_first = previous < 0.5 / self.steps
+        previous_snr = torch.where(is_first, 2 * snr(t), snr(torch.where(is_first, t, previous)))
+        return (previous_snr - snr(t)) * (self.steps / 2)
 
     def _hybrid(self, x: Tensor, clean: Tensor, t: Tensor, v: Tensor) -> Float[Tensor, " B"]:
         """Return L_{t-1} in nats a coordinate; the first step, whose variance is fixed, has 0."""
         s = t - 1 / self.steps
-        first = s < 0.5 / self.steps
-        s = torch.where(first, t / 2, s)
-        each = self.bounded("time").divergence(x, clean, s, t, v).flatten(1).mean(1)
-        return torch.where(first, 0.0, each)
+        is_first = s < 0.5 / self.steps
+        s = torch.where(is_first, t / 2, s)
+        divergence = self.bounded("time").divergence(x, clean, s, t, v).flatten(1).mean(1)
+        return torch.where(is_first, 0.0, divergence)
 
     # The clean estimate
 
@@ -285,8 +287,8 @@ class Diffusion(Weighable):
         noise: Noise | None = None,
     ) -> Sequence[Tensor]:
         """Return about `frames` states from noise to `sample`'s examples, in data units."""
-        way = self.estimates(n, frames=frames, condition=condition, noise=noise)
-        return [state for _, state, _ in way]
+        estimates = self.estimates(n, frames=frames, condition=condition, noise=noise)
+        return [state for _, state, _ in estimates]
 
     @torch.no_grad()
     def estimates(
@@ -299,10 +301,10 @@ class Diffusion(Weighable):
     ) -> Sequence[tuple[float, Tensor, Tensor]]:
         """Return t, x_t and E[x | x_t] at about `frames` steps of the way, in data units."""
         count = max(2, min(frames, self.sample_steps + 1))
-        kept = {round(i * self.sample_steps / (count - 1)) for i in range(count)}
+        frame_indices = {round(i * self.sample_steps / (count - 1)) for i in range(count)}
         unscale = self.domain.values.unscale
-        way = enumerate(self._drawn(n, condition, noise))
-        return [(s.t, unscale(s.state), unscale(s.clean)) for i, s in way if i in kept]
+        steps = enumerate(self._drawn(n, condition, noise))
+        return [(s.t, unscale(s.state), unscale(s.clean)) for i, s in steps if i in frame_indices]
 
     def _drawn(self, n: int, condition: Condition | None, noise: Noise | None) -> Iterator[Step]:
         """Yield the places on the way of n samples, from noise to data."""
@@ -372,16 +374,18 @@ class Diffusion(Weighable):
     def _guided(self, condition: Condition | None) -> Guided:
         """Return the denoiser of samples."""
         if condition is None:
-            alone = Told(self.denoiser, None)
-            return Guided(alone, (alone,))
-        told = Told(self.denoiser, condition)
-        alone = Told(self.denoiser, condition.unconditional())
+            unconditional = Told(self.denoiser, None)
+            return Guided(unconditional, (unconditional,))
+        conditional = Told(self.denoiser, condition)
+        unconditional = Told(self.denoiser, condition.unconditional())
         if self.classifier is not None:
-            named = self._named(condition)
-            way = classifier_guided(alone, named, self.schedule, self.guidance)
-            return Guided(way, (alone,))
-        way = guided(told, alone, self.guidance, self.over)
-        return Guided(way, (alone, told))
+            class_log_prob = self._named(condition)
+            denoise = classifier_guided(
+                unconditional, class_log_prob, self.schedule, self.guidance
+            )
+            return Guided(denoise, (unconditional,))
+        denoise = guided(conditional, unconditional, self.guidance, self.over)
+        return Guided(denoise, (unconditional, conditional))
 
     def _named(self, condition: Condition) -> Callable[[Tensor, Tensor], Float[Tensor, " B"]]:
         """Return (x_t, t) -> ln p(class | x_t) by the classifier."""
@@ -401,11 +405,11 @@ class Diffusion(Weighable):
         """Return x_t at `frames` times from 0 to 1, evenly spaced, in data units."""
         y = self.domain.values.scale(x)
         eps = self.space.normal(noise, self.domain.shape)
-        found = []
+        states = []
         for t in torch.linspace(0, 1, frames, dtype=torch.float64):
             alpha, sigma = (rows(number, y) for number in self.schedule(t))
-            found.append(self.domain.values.unscale(alpha * y + sigma * eps))
-        return found
+            states.append(self.domain.values.unscale(alpha * y + sigma * eps))
+        return states
 
     @torch.no_grad()
     def score_field(

@@ -113,11 +113,11 @@ class Editable(Model[Examples, Tensor], ABC):
         codes = [flow.noise_of(scale(x)).flatten(1) for x in (a, b)]
         u, v = (z / z.norm(dim=1, keepdim=True) for z in codes)
         angle = (u * v).sum(1, keepdim=True).clamp(-1, 1).acos().clamp(min=1e-4)
-        way = []
-        for share in torch.linspace(0, 1, count).tolist():
-            parts = ((1 - share) * angle).sin(), (share * angle).sin()
-            way.append((parts[0] * codes[0] + parts[1] * codes[1]) / angle.sin())
-        y = flow.data_of(torch.cat(way).unflatten(1, self.domain.shape))
+        latents = []
+        for fraction in torch.linspace(0, 1, count).tolist():
+            parts = ((1 - fraction) * angle).sin(), (fraction * angle).sin()
+            latents.append((parts[0] * codes[0] + parts[1] * codes[1]) / angle.sin())
+        y = flow.data_of(torch.cat(latents).unflatten(1, self.domain.shape))
         return self.domain.values.unscale(y).unflatten(0, (count, len(a)))
 
     @torch.no_grad()
@@ -135,13 +135,13 @@ class Editable(Model[Examples, Tensor], ABC):
         drawn to fit.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        given = self.domain.values.scale(x)
+        scaled_x = self.domain.values.scale(x)
 
         def agree(clean: Tensor, _: Condition | None) -> Tensor:
-            return torch.where(known, given, clean)
+            return torch.where(known, scaled_x, clean)
 
-        drawn = self.inpaint(agree, condition=condition, noise=noise)
-        return torch.where(known, x, drawn)
+        samples = self.inpaint(agree, condition=condition, noise=noise)
+        return torch.where(known, x, samples)
 
     @torch.no_grad()
     def inpaint(
@@ -158,8 +158,8 @@ class Editable(Model[Examples, Tensor], ABC):
         condition = self.asked(condition, noise)
         state = self.space_of(condition).normal(draws, self.domain.shape)
         state = state * float(self.schedule(times[0])[1])
-        way = self.way(state, times, condition, draws, agree)
-        return self.domain.values.unscale(deque(way, maxlen=1).pop().state)
+        steps = self.way(state, times, condition, draws, agree)
+        return self.domain.values.unscale(deque(steps, maxlen=1).pop().state)
 
     @torch.no_grad()
     def edit(
@@ -176,9 +176,9 @@ class Editable(Model[Examples, Tensor], ABC):
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
         draws, y = noise.named("state"), self.domain.values.scale(x)
         eps = self.space.normal(draws, self.domain.shape)
-        left = self.times()
+        times = self.times()
         start = torch.tensor([strength], dtype=torch.float64)
         alpha, sigma = (rows(number, y) for number in self.schedule(start[0]))
-        left = torch.cat([start, left[left < strength - 1e-9]])
-        way = self.way(alpha * y + sigma * eps, left, self.asked(condition, noise), draws)
-        return self.domain.values.unscale(deque(way, maxlen=1).pop().state)
+        times = torch.cat([start, times[times < strength - 1e-9]])
+        steps = self.way(alpha * y + sigma * eps, times, self.asked(condition, noise), draws)
+        return self.domain.values.unscale(deque(steps, maxlen=1).pop().state)

@@ -167,22 +167,30 @@ class Energy(Model[Examples, Tensor]):
             *self._draws(noise.named("pilot")),
             pilot_steps=max(self.ais_steps // 4, 20),
         )
-        up = forward(self.standard_energy, self.base(), plan, *self._draws(noise.named("forward")))
+        forward_run = forward(
+            self.standard_energy, self.base(), plan, *self._draws(noise.named("forward"))
+        )
         draws = self._draws(noise.named("reverse"))
         enough = len(noise) / 4
-        if effective_size(up.log_weights) >= enough:
-            start = up.y[resampled(up.log_weights, noise.named("again").uniform())]
+        if effective_size(forward_run.log_weights) >= enough:
+            start = forward_run.y[
+                resampled(forward_run.log_weights, noise.named("again").uniform())
+            ]
         else:
             start = self._settled(noise.named("start"), plan.etas[-1], draws)
-        down = reverse(self.standard_energy, self.base(), plan, start, *draws)
-        lower, upper = log_mean_exp(up.log_weights), -log_mean_exp(down.log_weights)
-        upper_error = log_mean_error(down.log_weights)
-        if effective_size(down.log_weights) < enough:  # one chain, perhaps astray, has it all
-            upper = -float(down.log_weights.mean())
-            upper_error = float(down.log_weights.std()) / math.sqrt(len(noise))
+        reverse_run = reverse(self.standard_energy, self.base(), plan, start, *draws)
+        lower, upper = (
+            log_mean_exp(forward_run.log_weights),
+            -log_mean_exp(reverse_run.log_weights),
+        )
+        upper_error = log_mean_error(reverse_run.log_weights)
+        # Below this one chain, perhaps astray, has it all.
+        if effective_size(reverse_run.log_weights) < enough:
+            upper = -float(reverse_run.log_weights.mean())
+            upper_error = float(reverse_run.log_weights.std()) / math.sqrt(len(noise))
         scale = float(self.spread.log().sum())  # from u to y
         return LogPartition(
-            lower + scale, upper + scale, log_mean_error(up.log_weights), upper_error
+            lower + scale, upper + scale, log_mean_error(forward_run.log_weights), upper_error
         )
 
     def sample(
@@ -207,12 +215,14 @@ class Energy(Model[Examples, Tensor]):
         """Return about `frames` states of the chains, the last without its noise, data units."""
         _refuse(condition)
         noise = noise or Noise.fresh(n, self.mean.device)
-        shown = torch.linspace(0, self.sample_steps, max(frames, 2)).round().int().tolist()[:-1]
-        found, u = [], torch.empty(0)
+        frame_steps = (
+            torch.linspace(0, self.sample_steps, max(frames, 2)).round().int().tolist()[:-1]
+        )
+        states, u = [], torch.empty(0)
         for step, u in enumerate(self.walk(noise)):
-            if frames > 1 and step in shown:
-                found.append(self._in_data_units(u))
-        return [*found, self._in_data_units(self.denoised(u))]
+            if frames > 1 and step in frame_steps:
+                states.append(self._in_data_units(u))
+        return [*states, self._in_data_units(self.denoised(u))]
 
     def denoised(self, u: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
         """Return E[u | u~] = u~ - sigma^2 grad E(u~)."""
@@ -294,15 +304,15 @@ class Contrastive(Energy):
             (f.detach() + _half_square(u)).mean() for f, u in ((f_data, data), (f_chains, chains))
         ]
         gap = energies[0] - energies[1]
-        beyond = ~(gap.abs() <= self.gap)
-        value = torch.where(beyond, math.nan, value)
+        has_diverged = ~(gap.abs() <= self.gap)
+        value = torch.where(has_diverged, math.nan, value)
         return Loss(value, {"data": energies[0], "chains": energies[1], "gap": gap})
 
     def begun(self, slots: Int[Tensor, " B"], noise: Noise) -> Float[Tensor, "B ..."]:
         """Return the buffer's rows, or for a share of them the Gaussian's draws."""
-        anew = noise.uniform() < self.restart
+        is_restarted = noise.uniform() < self.restart
         start = noise.normal(*self.domain.shape)
-        return torch.where(_tall(anew, start), start, self.chains[slots])
+        return torch.where(_tall(is_restarted, start), start, self.chains[slots])
 
     def advanced(self, u: Float[Tensor, "B ..."], noise: Noise) -> Float[Tensor, "B ..."]:
         """Return the chains after an update's Langevin steps."""
@@ -335,8 +345,8 @@ class Contrastive(Energy):
         u = self.chains[noise.integers(len(self.chains))]
         yield u
         for _ in range(self.sample_steps):
-            seen = look(self.standard_energy, u)
-            u = proposal(seen, self.step_size, noise.normal(*self.domain.shape))
+            evaluation = look(self.standard_energy, u)
+            u = proposal(evaluation, self.step_size, noise.normal(*self.domain.shape))
             yield u
 
     def _remember(self, noise: Noise, slots: Tensor, chains: Tensor) -> None:
@@ -366,29 +376,29 @@ class Matched(Energy):
         data = self.standardise(batch.x, noise)
         sigma = self.sigma * (LARGEST / self.sigma) ** noise.uniform()
         eps = noise.normal(*self.domain.shape)
-        each = self.mismatch(data, sigma, eps)
+        errors = self.mismatch(data, sigma, eps)
         low = sigma < (self.sigma * LARGEST) ** 0.5
-        value = each.mean()
-        return Loss(value, {"low": (each * low).detach().mean() * 2})
+        value = errors.mean()
+        return Loss(value, {"low": (errors * low).detach().mean() * 2})
 
     def mismatch(
         self, u: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"], eps: Float[Tensor, "B ..."]
     ) -> Float[Tensor, " B"]:
         """Return || sigma grad E(u + sigma eps, sigma) - eps ||^2 / D, differentiable."""
-        wide = _tall(sigma, u)
+        sigmas = _tall(sigma, u)
         with torch.enable_grad():
-            noisy = (u + wide * eps).requires_grad_()
+            noisy = (u + sigmas * eps).requires_grad_()
             energies = self.levelled_energy(noisy, sigma)
-            (slope,) = torch.autograd.grad(energies.sum(), noisy, create_graph=True)
-        return (wide * slope - eps).flatten(1).square().mean(1)
+            (gradient,) = torch.autograd.grad(energies.sum(), noisy, create_graph=True)
+        return (sigmas * gradient - eps).flatten(1).square().mean(1)
 
     def levelled_energy(
         self, u: Float[Tensor, "N ..."], sigma: Float[Tensor, " N"]
     ) -> Float[Tensor, " N"]:
         """Return E(u, sigma)."""
-        whole = 1 + sigma.square()
-        f = self.network(u / _tall(whole.sqrt(), u), -2 * sigma.log())
-        return _half_square(u) / whole + f / sigma
+        total_variance = 1 + sigma.square()
+        f = self.network(u / _tall(total_variance.sqrt(), u), -2 * sigma.log())
+        return _half_square(u) / total_variance + f / sigma
 
     def standard_energy(self, u: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:
         """Return E at the smallest sigma."""
@@ -396,8 +406,8 @@ class Matched(Energy):
 
     def base(self) -> Gaussian:
         """Return N(0, (1 + sigma^2) I)."""
-        wide = torch.full_like(self.spread, 1 + self.sigma**2).sqrt()
-        return Gaussian(torch.zeros_like(self.mean), wide)
+        std = torch.full_like(self.spread, 1 + self.sigma**2).sqrt()
+        return Gaussian(torch.zeros_like(self.mean), std)
 
     def walk(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
         """Fall from the largest noise to the smallest, some Langevin steps at each level."""
@@ -408,9 +418,9 @@ class Matched(Energy):
             level = step * LEVELS // self.sample_steps
             sigma = LARGEST * (self.sigma / LARGEST) ** (level / (LEVELS - 1))
             at = self._level(sigma, u)
-            seen = look(lambda v, at=at: self.levelled_energy(v, at), u)
+            evaluation = look(lambda v, at=at: self.levelled_energy(v, at), u)
             eta = self.step_size * (sigma / self.sigma) ** 2
-            u = proposal(seen, eta, noise.normal(*shape))
+            u = proposal(evaluation, eta, noise.normal(*shape))
             yield u
 
     def _level(self, sigma: float, u: Tensor) -> Tensor:

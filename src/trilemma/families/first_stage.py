@@ -107,8 +107,8 @@ class FirstStage(Model[Examples, Tensor]):
             raise BadInput("a critic wants a weight above 0, and a weight wants a critic.")
         self.encoder, self.decoder, self.critic = encoder, decoder, critic
         self.domain, self.shape, self.regulariser = domain, tuple(shape), regulariser
-        own = KL_WEIGHT if regulariser == "kl" else COMMITMENT
-        self.weight = own if weight is None else weight
+        default_weight = KL_WEIGHT if regulariser == "kl" else COMMITMENT
+        self.weight = default_weight if weight is None else weight
         self.critic_weight = critic_weight
         self.distance: Distance | None = None
         """d, set for training alone: no part of the model's state."""
@@ -128,11 +128,11 @@ class FirstStage(Model[Examples, Tensor]):
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player, or the critic, who moves first, and the autoencoder."""
-        trained = [*self.encoder.parameters(), *self.decoder.parameters()]
+        parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
         autoencoder = Objective(
             "autoencoder",
             self.loss,
-            trained,
+            parameters,
             before=self._told,
             after=self._renew_vectors if self.regulariser == "vq" else None,
             again=self.critic is not None,
@@ -165,16 +165,16 @@ class FirstStage(Model[Examples, Tensor]):
             terms["game"] = self._game(xhat)
             value = value + self.critic_weight * terms["game"]
         if self.regulariser == "vq":
-            places = self._places(z.detach())
-            terms["vectors_used"] = quantisation.perplexity(places, CODES)
+            indices = self._places(z.detach())
+            terms["vectors_used"] = quantisation.perplexity(indices, CODES)
         return Loss(value, {name: term.detach() for name, term in terms.items()})
 
     def critic_loss(self, batch: Examples) -> Loss:
         """Return the critic's loss; until its share of the stage has come, nought."""
         assert self.critic is not None
         if self._share < CRITIC_FROM:
-            nought = 0 * torch.stack([p.sum() for p in self.critic.parameters()]).sum()
-            return Loss(nought, {"real": nought.detach(), "fake": nought.detach()})
+            zero = 0 * torch.stack([p.sum() for p in self.critic.parameters()]).sum()
+            return Loss(zero, {"real": zero.detach(), "fake": zero.detach()})
         y = self.domain.values.scale(batch.x)
         with torch.no_grad():
             xhat = self.decoder(self._coded(y, batch.noise, training=False)[0]).float()
@@ -237,16 +237,16 @@ class FirstStage(Model[Examples, Tensor]):
         """
         if not self._seen:
             return
-        z, places = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        z, indices = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
         if self._update > 0:
-            counts, sums = quantisation.moved(self.counts, self.sums, z, places, MEMORY)
-            which = quantisation.dead(counts, DEAD)
+            counts, sums = quantisation.moved(self.counts, self.sums, z, indices, MEMORY)
+            is_dead = quantisation.dead(counts, DEAD)
         else:
             counts, sums = self.counts, self.sums
-            which = torch.ones_like(counts, dtype=torch.bool)
+            is_dead = torch.ones_like(counts, dtype=torch.bool)
         draws = Noise.of(mix("vectors", self._update), CODES, z.device)
-        counts, sums = quantisation.revived(counts, sums, which, z[draws.integers(len(z))])
+        counts, sums = quantisation.revived(counts, sums, is_dead, z[draws.integers(len(z))])
         self.counts.copy_(counts)
         self.sums.copy_(sums)
 

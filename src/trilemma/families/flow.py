@@ -89,12 +89,12 @@ class NormalizingFlow(Continuous):
         if condition is not None and self.embedding is not None:
             condition = condition.partly_hidden(self.label_dropout, noise)
         prior, log_det = self._terms(y, condition)
-        each = -(prior + log_det)
+        nll = -(prior + log_det)
         terms = {"prior": prior.detach().mean(), "log_det": log_det.detach().mean()}
         if self.log_volume is not None:
-            nats = each.detach().mean() / self.dimensions - self.log_volume
+            nats = nll.detach().mean() / self.dimensions - self.log_volume
             terms["bits"] = nats / math.log(2)
-        return each, terms
+        return nll, terms
 
     def log_density(
         self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
@@ -118,8 +118,8 @@ class NormalizingFlow(Continuous):
     ) -> Float[Tensor, "B ..."]:
         """Return the y of a flat z; it is computed without gradients."""
         with torch.no_grad():
-            told = self._told(condition, len(z))
-            return self.bijection.inverse(z.unflatten(1, self.latent), told)
+            cond_embedding = self._told(condition, len(z))
+            return self.bijection.inverse(z.unflatten(1, self.latent), cond_embedding)
 
     @torch.no_grad()
     def start(self, y: Tensor, *, condition: Condition | None = None) -> None:
@@ -143,9 +143,9 @@ class NormalizingFlow(Continuous):
 
     def _round_trip(self, y: Tensor, depth: int, condition: Condition | None) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
-            told = self._told(condition, len(y))
-            back = self.bijection.round_trip(y, depth, told)
-        return (y - back).abs().flatten(1).amax(1)
+            cond_embedding = self._told(condition, len(y))
+            reconstruction = self.bijection.round_trip(y, depth, cond_embedding)
+        return (y - reconstruction).abs().flatten(1).amax(1)
 
     def _terms(
         self, y: Tensor, condition: Condition | None
@@ -173,13 +173,13 @@ class VariationalDequantiser(Dequantiser):
 
     def forward(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
         """Return u in [0, 1) and ln q(u|x), for x in data units."""
-        told = self.context(x.float() * (2 / (self.levels - 1)) - 1)
+        context = self.context(x.float() * (2 / (self.levels - 1)) - 1)
         eps = noise.normal(*x.shape[1:])
-        h, log_det = self.bijection(eps, told)
+        h, log_det = self.bijection(eps, context)
         log_q = _standard(eps) - log_det - _standard(h)
         return torch.special.ndtr(h).clamp(max=1 - 2**-24), log_q
 
 
 def _standard(z: Tensor) -> Float[Tensor, " B"]:
-    nought = torch.zeros((), dtype=z.dtype, device=z.device)
-    return per_example(log_normal(z, nought, nought))
+    zero = torch.zeros((), dtype=z.dtype, device=z.device)
+    return per_example(log_normal(z, zero, zero))

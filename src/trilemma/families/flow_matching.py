@@ -109,13 +109,13 @@ class FlowMatching(Continuous):
         tolerance: float = TOLERANCE,
     ) -> None:
         super().__init__()
-        for kind, given, known in (
+        for kind, value, choices in (
             ("pairing", pairing, PAIRINGS),
             ("times", times, TIMES),
             ("sampler", solver, ode.SOLVERS),
         ):
-            if given not in known:
-                raise nearest(kind, given, known)
+            if value not in choices:
+                raise nearest(kind, value, choices)
         if steps < 1 or probes < 0:
             raise BadInput(
                 f"{steps} sample steps and {probes} probes were given; give 1 step or more, and 0 "
@@ -146,10 +146,10 @@ class FlowMatching(Continuous):
         noise = 1 - t
         log_snr = (2 * (t.log() - noise.log())).clamp(*self.clock)
         scale = (t**2 * self.spread**2 + noise**2).rsqrt()
-        seen = torch.cat([_rows(scale, y) * y, *waves(y, noise, self.frequencies)], dim=1)
-        rest = self.network(seen, log_snr.to(y), condition)[:, : y.shape[1]].to(y)
+        inputs = torch.cat([_rows(scale, y) * y, *waves(y, noise, self.frequencies)], dim=1)
+        network_output = self.network(inputs, log_snr.to(y), condition)[:, : y.shape[1]].to(y)
         linear = (t * self.spread**2 - noise) * scale**2
-        return _rows(linear, y) * y + _rows(self.spread * scale, y) * rest
+        return _rows(linear, y) * y + _rows(self.spread * scale, y) * network_output
 
     # Training
 
@@ -161,10 +161,10 @@ class FlowMatching(Continuous):
         eps = noise.named("noise").normal(*y.shape[1:]).to(y)
         if condition is not None:
             condition = condition.partly_hidden(self.label_dropout, noise)
-        share = _rows(t, y)
-        gap = self.velocity((1 - share) * eps + share * y, t, condition) - (y - eps)
-        each = gap.square().flatten(1).mean(1)
-        return each, {"velocity": each.detach().mean()}
+        t_rows = _rows(t, y)
+        gap = self.velocity((1 - t_rows) * eps + t_rows * y, t, condition) - (y - eps)
+        errors = gap.square().flatten(1).mean(1)
+        return errors, {"velocity": errors.detach().mean()}
 
     def coupled(self, y: Tensor, label: Tensor | None, noise: Noise) -> Noise:
         """Return the noise in the order in which its rows are led to those of y, a whole batch."""
@@ -205,11 +205,11 @@ class FlowMatching(Continuous):
             times = torch.linspace(0, 1, max(2, frames), device=state.device)
             return [state, *(y for (y,) in self._adaptive(state, condition, times))]
         count = max(2, min(frames, self.steps + 1))
-        kept = {round(i * self.steps / (count - 1)) for i in range(count)}
+        frame_indices = {round(i * self.steps / (count - 1)) for i in range(count)}
         times = ode.refined(torch.linspace(0, 1, self.steps + 1), max(self.finest, SAMPLED))
         states = ode.fixed(self._field(condition), (state,), times, ode.SOLVERS[self.solver])
-        found = [state] if 0 in kept else []
-        return found + [y for i, (y,) in enumerate(states, 1) if i in kept]
+        initial = [state] if 0 in frame_indices else []
+        return initial + [y for i, (y,) in enumerate(states, 1) if i in frame_indices]
 
     def _adaptive(
         self, state: Tensor, condition: Condition | None, times: Tensor
@@ -238,8 +238,8 @@ class FlowMatching(Continuous):
         def told(y: Tensor, t: Tensor) -> Tensor:
             return self.velocity(y, t, condition)
 
-        way = alone if condition is None else guided(told, alone, self.guidance)
-        return lambda t, state: (way(state[0], t),)
+        velocity = alone if condition is None else guided(told, alone, self.guidance)
+        return lambda t, state: (velocity(state[0], t),)
 
     # The density
 
@@ -253,10 +253,10 @@ class FlowMatching(Continuous):
         self, y: Tensor, *, condition: Condition | None = None, noise: Noise | None = None
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Return ln p(y) and its standard error over the probes: 0 if exact, unknown for one."""
-        each = self.estimates(y, condition=condition, noise=noise)
+        estimates = self.estimates(y, condition=condition, noise=noise)
         if not self.probes:
-            return each[:, 0], torch.zeros_like(each[:, 0])
-        return each.mean(1), ode.standard_error(each)
+            return estimates[:, 0], torch.zeros_like(estimates[:, 0])
+        return estimates.mean(1), ode.standard_error(estimates)
 
     @torch.no_grad()
     def estimates(
@@ -277,7 +277,7 @@ class FlowMatching(Continuous):
             velocity = self.velocity(y, ode.refined(u, self.finest), condition)
             return _rows(ode.refined_rate(u, self.finest), y) * velocity
 
-        start, gained = carried(
+        start, log_prob_change = carried(
             slope,
             y,
             torch.tensor([1.0, 0.0], dtype=torch.float64),
@@ -285,8 +285,8 @@ class FlowMatching(Continuous):
             probes=self.probes,
             tolerance=self.tolerance,
         )
-        nought = torch.zeros_like(start)
-        return per_example(log_normal(start, nought, nought))[:, None] - gained
+        zeros = torch.zeros_like(start)
+        return per_example(log_normal(start, zeros, zeros))[:, None] - log_prob_change
 
 
 SAMPLED = 0.1

@@ -51,8 +51,8 @@ def mean_position(x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float
     >>> mean_position(x, torch.tensor([[True, True, False]])).tolist()
     [[[1.0, 0.0, 0.0]]]
     """
-    here = mask[..., None].to(x)
-    return (x[..., :3] * here).sum(-2, keepdim=True) / here.sum(-2, keepdim=True).clamp_min(1)
+    weight = mask[..., None].to(x)
+    return (x[..., :3] * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp_min(1)
 
 
 def fragment_projection(codes: Float[Tensor, "B N D"], kept: Bool[Tensor, "B N"]) -> Agreement:
@@ -70,10 +70,10 @@ def fragment_projection(codes: Float[Tensor, "B N D"], kept: Bool[Tensor, "B N"]
     fragment = Centred(kept).projected(codes)
 
     def agree(clean: Tensor, condition: Condition | None) -> Tensor:
-        at = fragment[..., :3] + mean_position(clean, kept)
-        known = torch.cat([at, fragment[..., 3:]], dim=-1)
+        positions = fragment[..., :3] + mean_position(clean, kept)
+        target = torch.cat([positions, fragment[..., 3:]], dim=-1)
         space = Centred(None if condition is None else condition.points)
-        return space.projected(torch.where(kept[..., None], known, clean))
+        return space.projected(torch.where(kept[..., None], target, clean))
 
     return agree
 
@@ -89,5 +89,5 @@ def in_frame(
         kept: Which points are the fragment's.
     """
     shift = mean_position(x, kept) - mean_position(drawn, kept)
-    at = (drawn[..., :3] + shift) * mask_of(drawn)[..., None]
-    return torch.where(kept[..., None], x, torch.cat([at, drawn[..., 3:]], dim=-1))
+    positions = (drawn[..., :3] + shift) * mask_of(drawn)[..., None]
+    return torch.where(kept[..., None], x, torch.cat([positions, drawn[..., 3:]], dim=-1))

@@ -102,10 +102,10 @@ class Gan(Model[Examples, Tensor]):
         conditional: bool = False,
     ) -> None:
         super().__init__()
-        given = getattr(critic, "score", "number")
-        if given != loss.score:
+        kind = getattr(critic, "score", "number")
+        if kind != loss.score:
             raise BadInput(
-                f"the loss wants a critic that gives {_SCORES[loss.score]}, and {_SCORES[given]} "
+                f"the loss wants a critic that gives {_SCORES[loss.score]}, and {_SCORES[kind]} "
                 "is what this one gives; choose another loss or another critic."
             )
         if pulling_away and loss.score != "energy":
@@ -163,13 +163,15 @@ class Gan(Model[Examples, Tensor]):
             terms |= {"sure": real.sign().mean(), "augmented": real.new_tensor(self._changed)}
         if not due:
             return Loss(game, _detached(terms))
-        at = {"real": (real, x), "fake": (fake, generated)}
+        scored = {"real": (real, x), "fake": (fake, generated)}
         if "between" in due:
             u = _rows(_noise(batch).named("between").uniform(), x)
             between = (u * x + (1 - u) * generated).requires_grad_()
-            at["between"] = self._scores(between, batch), between
-        slopes = [squared_slope(*at[place]) for place in due]
-        costs = torch.stack([self.penalty.cost(slope).mean() for slope in slopes])
+            scored["between"] = self._scores(between, batch), between
+        squared_norms = [squared_slope(*scored[name]) for name in due]
+        costs = torch.stack(
+            [self.penalty.cost(squared_norm).mean() for squared_norm in squared_norms]
+        )
         penalty = gamma * costs.sum()
         return Loss(game + penalty, _detached(terms | {"penalty": penalty}))
 
@@ -188,8 +190,8 @@ class Gan(Model[Examples, Tensor]):
         terms = {"game": game, "fake": fake.mean(), "variance": self._variance(generated, batch)}
         if codes is None:
             return Loss(game, _detached(terms))
-        apart = self.pulling_away * pulling_away(codes.float())
-        return Loss(game + apart, _detached(terms | {"apart": apart}))
+        pulling_away_term = self.pulling_away * pulling_away(codes.float())
+        return Loss(game + pulling_away_term, _detached(terms | {"apart": pulling_away_term}))
 
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
@@ -242,8 +244,8 @@ class Gan(Model[Examples, Tensor]):
 
     def _fixed(self, batch: Examples) -> Tensor:
         """Return fakes that the critic sees; its last update makes them for the generator too."""
-        last = self._update % self.critic_steps == self.critic_steps - 1
-        if not (self.training and last and torch.is_grad_enabled()):
+        is_last = self._update % self.critic_steps == self.critic_steps - 1
+        if not (self.training and is_last and torch.is_grad_enabled()):
             with torch.no_grad():
                 return self._fake(batch)
         self._made = batch, self._fake(batch)
@@ -251,8 +253,8 @@ class Gan(Model[Examples, Tensor]):
 
     def _moving(self, batch: Examples) -> Tensor:
         """Return fakes to be differentiated: those that were made of this very batch, if any."""
-        made, self._made = self._made, None
-        return made[1] if made is not None and made[0] is batch else self._fake(batch)
+        cached, self._made = self._made, None
+        return cached[1] if cached is not None and cached[0] is batch else self._fake(batch)
 
     def _of(self, batch: Examples) -> Condition | None:
         return batch.condition if self.conditional else None

@@ -176,8 +176,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         environment = self.environment
         if not hasattr(self, "starts"):
             return environment.reset(len(noise), self.limit)
-        which = noise.named("starts").integers(len(self.starts)).to(self.starts.device)
-        return environment.reset_from(self.starts[which])
+        indices = noise.named("starts").integers(len(self.starts)).to(self.starts.device)
+        return environment.reset_from(self.starts[indices])
 
     # The policy
 
@@ -195,18 +195,18 @@ class MoleculePolicy(Model[Examples, Tensor]):
             u: Uniform numbers, one for each part; None takes the likeliest.
             action: What was done; then nothing is drawn.
         """
-        room = max(1, min(int(state.size.max()) + 1, state.x.shape[1]))
+        max_atoms = max(1, min(int(state.size.max()) + 1, state.x.shape[1]))
         rules = self.environment
         # Only as much of the matrices as any molecule fills is looked at.
-        seen = State(
-            state.x[:, :room, :room],
-            state.free[:, :room],
+        cropped = State(
+            state.x[:, :max_atoms, :max_atoms],
+            state.free[:, :max_atoms],
             state.size,
             state.latest,
             state.remaining,
             state.done,
         )
-        h, z = self.network(seen.x, seen.free, seen.latest)
+        h, z = self.network(cropped.x, cropped.free, cropped.latest)
         rows = torch.arange(len(h), device=h.device)
         parts: list[Tensor] = []
         log_probs: list[Tensor] = []
@@ -221,48 +221,53 @@ class MoleculePolicy(Model[Examples, Tensor]):
             log_probs.append(log_prob)
             return fixed
 
-        first_mask = rules.first_mask(seen)
-        stop_mask = rules.stop_mask(seen, first_mask)
+        first_mask = rules.first_mask(cropped)
+        stop_mask = rules.stop_mask(cropped, first_mask)
         stop = take(self.network.stop(z), stop_mask, _part(action, 0), 0)
         first = take(self.network.first(h, z), first_mask, _part(action, 1), 1)
-        old, new = rules.second_mask(seen, first)
+        atom_mask, element_mask = rules.second_mask(cropped, first)
         fixed = _part(action, 2)
         if fixed is not None:  # -k, a new atom of element k, stands after the atoms
-            fixed = torch.where(fixed < 0, room - fixed - 1, fixed)
+            fixed = torch.where(fixed < 0, max_atoms - fixed - 1, fixed)
         logits = self.network.second(h, z, first)
-        second = take(logits, torch.cat([old, new], 1), fixed, 2)
-        second = torch.where(second < room, second, room - second - 1)
+        second = take(logits, torch.cat([atom_mask, element_mask], 1), fixed, 2)
+        second = torch.where(second < max_atoms, second, max_atoms - second - 1)
         fixed = _part(action, 3)
         logits = self.network.bond(h, z, first, second)
         take(
             logits,
-            rules.bond_mask(seen, first, second),
+            rules.bond_mask(cropped, first, second),
             None if fixed is None else fixed - 1,
             3,
         )
-        goes = stop == 0
-        each = [log_prob[rows, part] for log_prob, part in zip(log_probs, parts, strict=True)]
-        spread = [entropy(log_prob) for log_prob in log_probs]
-        best = [
+        continues = stop == 0
+        part_log_probs = [
+            log_prob[rows, part] for log_prob, part in zip(log_probs, parts, strict=True)
+        ]
+        entropies = [entropy(log_prob) for log_prob in log_probs]
+        is_likeliest = [
             part == log_prob.argmax(1) for log_prob, part in zip(log_probs, parts, strict=True)
         ]
         actions = torch.stack([stop, first, second, parts[3] + 1], 1)
         return Chosen(
             actions if action is None else action,
-            each[0] + torch.where(goes, each[1] + each[2] + each[3], 0.0),
-            spread[0] + torch.where(goes, spread[1] + spread[2] + spread[3], 0.0),
+            part_log_probs[0]
+            + torch.where(
+                continues, part_log_probs[1] + part_log_probs[2] + part_log_probs[3], 0.0
+            ),
+            entropies[0] + torch.where(continues, entropies[1] + entropies[2] + entropies[3], 0.0),
             self.network.value(z),
-            best[0] & (~goes | (best[1] & best[2] & best[3])),
+            is_likeliest[0] & (~continues | (is_likeliest[1] & is_likeliest[2] & is_likeliest[3])),
         )
 
     def evaluate(self, transitions: MoleculeTransitions) -> tuple[Tensor, Tensor, Tensor]:
         """Return ln pi of the actions, entropies, and values."""
-        it = transitions
-        size = sizes(it.x)
-        free = free_valence(it.x, self.valence)
-        done = torch.zeros_like(it.latest, dtype=torch.bool)
-        state = State(it.x, free, size, it.latest, it.remaining, done)
-        output = self.choose(state, action=it.action)
+        batch = transitions
+        size = sizes(batch.x)
+        free = free_valence(batch.x, self.valence)
+        is_done = torch.zeros_like(batch.latest, dtype=torch.bool)
+        state = State(batch.x, free, size, batch.latest, batch.remaining, is_done)
+        output = self.choose(state, action=batch.action)
         return output.log_prob, output.entropy, output.value
 
     def expert_nats(
@@ -275,10 +280,10 @@ class MoleculePolicy(Model[Examples, Tensor]):
             noise: Draws orders and actions.
             states: States on the way to each molecule.
         """
-        room = max(1, int(sizes(x).max()))
-        x = x[:, :room, :room]
+        max_atoms = max(1, int(sizes(x).max()))
+        x = x[:, :max_atoms, :max_atoms]
         # As many numbers whatever the largest of these is, so that shares of a batch agree.
-        u = noise.named("order").uniform(self.limit)[:, :room].to(x.device)
+        u = noise.named("order").uniform(self.limit)[:, :max_atoms].to(x.device)
         y = reordered(x, breadth_first(x, _carbon_first(x, u)))
         y = y.repeat_interleave(states, 0)
         where = noise.named("act").uniform(states).flatten().to(x.device)
@@ -373,7 +378,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         with playing(self):
             start = self.begin(noise) if starts is None else self.environment.reset_from(starts)
             end, steps = self._played(start, noise)
-        gains = checked(reward, end.x).float()
+        final_rewards = checked(reward, end.x).float()
         count, length = len(end), len(steps)
         device = end.x.device
         active = torch.zeros(length, count, dtype=torch.bool, device=device)
@@ -381,11 +386,11 @@ class MoleculePolicy(Model[Examples, Tensor]):
         for t, (rows, _, output) in enumerate(steps):
             active[t, rows] = True
             values[t, rows] = output.value
-        last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
-        rewards = last * gains
+        is_last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
+        rewards = is_last * final_rewards
         rewards = rewards + active * (step_reward / self.most)
-        weighed = weigh(rewards, values, active, settings)
-        # Steps hold those alone that were played, in the order of `weighed.played`.
+        weighted = weigh(rewards, values, active, settings)
+        # Steps hold those alone that were played, in the order of `weighted.played`.
         states = [state for _, state, _ in steps]
         return MoleculeTransitions(
             x=torch.cat([state.x for state in states]),
@@ -393,11 +398,11 @@ class MoleculePolicy(Model[Examples, Tensor]):
             remaining=torch.cat([state.remaining for state in states]),
             action=torch.cat([output.action for *_, output in steps]),
             old=torch.cat([output.log_prob for *_, output in steps]),
-            advantage=weighed.advantage,
-            returns=weighed.returns,
-            real=real[weighed.episode],
-            built=end.x[weighed.episode],
-            reward=gains[weighed.episode],
+            advantage=weighted.advantage,
+            returns=weighted.returns,
+            real=real[weighted.episode],
+            built=end.x[weighted.episode],
+            reward=final_rewards[weighted.episode],
         )
 
 

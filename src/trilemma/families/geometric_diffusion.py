@@ -100,10 +100,10 @@ class GeometricDiffusion(Model[Examples, Tensor]):
                 "the first stage gives codes that are not finite; train it again with a lower "
                 "--lr."
             )
-        wide = z.double()
-        squares = wide[..., :3].square().sum()
+        z_double = z.double()
+        squares = z_double[..., :3].square().sum()
         degrees = (3 * (mask.sum(1) - 1)).sum().clamp_min(1)
-        features = wide[..., 3:][mask]
+        features = z_double[..., 3:][mask]
         mean = features.mean(0)
         spread = (features - mean).square().mean().sqrt()
         self.position_scale.copy_((squares / degrees).sqrt())
@@ -240,23 +240,27 @@ class GeometricDiffusion(Model[Examples, Tensor]):
                 for are not the fragment's and at least one more.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        kept = known.all(-1) & mask_of(x)
-        fragment = torch.where(kept[..., None], x, 0.0)
-        last = (kept * torch.arange(1, x.shape[1] + 1, device=x.device)).amax(1)
-        least = torch.maximum(kept.sum(1) + 1, last) if bool(kept.any()) else None
-        condition, points = self.sized(condition, noise, least)
-        if not bool(((points | ~kept).all(1) & (points & ~kept).any(1)).all()):
+        fragment_mask = known.all(-1) & mask_of(x)
+        fragment = torch.where(fragment_mask[..., None], x, 0.0)
+        last_index = (fragment_mask * torch.arange(1, x.shape[1] + 1, device=x.device)).amax(1)
+        min_points = (
+            torch.maximum(fragment_mask.sum(1) + 1, last_index)
+            if bool(fragment_mask.any())
+            else None
+        )
+        condition, points = self.sized(condition, noise, min_points)
+        if not bool(((points | ~fragment_mask).all(1) & (points & ~fragment_mask).any(1)).all()):
             raise BadInput(
                 "the points that are asked for are not those of the fragment and at least one "
                 "more; ask for more of them."
             )
 
         def agree(clean: Tensor, asked: Condition | None) -> Tensor:
-            whole = in_frame(self.clouds(clean, points), fragment, kept)
-            return fragment_projection(self.latents(whole), kept)(clean, asked)
+            clouds = in_frame(self.clouds(clean, points), fragment, fragment_mask)
+            return fragment_projection(self.latents(clouds), fragment_mask)(clean, asked)
 
         y = self.diffusion.inpaint(agree, condition=condition, noise=noise)
-        return in_frame(self.clouds(y, points), fragment, kept)
+        return in_frame(self.clouds(y, points), fragment, fragment_mask)
 
 
 class GeometricLatentDiffusion(GeometricDiffusion):
@@ -291,10 +295,10 @@ class GeometricLatentDiffusion(GeometricDiffusion):
         """
         first = self.first_stage
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        at, one_hot, mask = first.scaled(x)
-        space, mu = Centred(mask), first.encoded(at, one_hot, mask)
+        positions, one_hot, mask = first.scaled(x)
+        space, mu = Centred(mask), first.encoded(positions, one_hot, mask)
         z = first.sampled_codes(mu, space, noise)
-        log_x, log_h, _ = first.log_likelihood(z, at, one_hot, mask)
+        log_x, log_h, _ = first.log_likelihood(z, positions, one_hot, mask)
         spread = torch.full_like(mu, first.log_var)
         log_q = space.total(log_normal(z, mu, spread), lambda: log_normal(mu, mu, spread))
         degrees = 3 * (mask.sum(1) - 1)

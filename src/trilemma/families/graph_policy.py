@@ -105,15 +105,15 @@ class GraphPolicy(Model[Examples, Tensor]):
 
     def edges_for(self, x: UInt8[Tensor, "B N N"]) -> Int[Tensor, " B"]:
         """Return how many edges each graph gets: the budget's share of its own, at least one."""
-        own = (x.sum((1, 2), dtype=torch.int64) - sizes(x)) // 2
-        return (own.double() * self.budget).round().long().clamp_min(1)
+        num_edges = (x.sum((1, 2), dtype=torch.int64) - sizes(x)) // 2
+        return (num_edges.double() * self.budget).round().long().clamp_min(1)
 
     def begin(self, noise: Noise) -> State:
         """Begin as many graphs as the noise has rows."""
         if self.grows:
             return reset(len(noise), self.limit, self.steps, noise.device)
-        which = noise.named("starts").integers(len(self.starts))
-        x = self.starts[which]
+        indices = noise.named("starts").integers(len(self.starts))
+        x = self.starts[indices]
         return reset_from(x, self.edges_for(x))
 
     def log_probs(self, state: State) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
@@ -182,10 +182,12 @@ class GraphPolicy(Model[Examples, Tensor]):
 
     def evaluate(self, transitions: GraphTransitions) -> tuple[Tensor, Tensor, Tensor]:
         """Return ln pi of the actions, entropies, and values."""
-        it = transitions
-        done = torch.zeros_like(it.action, dtype=torch.bool)
-        log_probs, value = self.log_probs(State(it.x, it.current_node, it.remaining, done))
-        return log_probs.gather(1, it.action[:, None])[:, 0], entropy(log_probs), value
+        batch = transitions
+        is_done = torch.zeros_like(batch.action, dtype=torch.bool)
+        log_probs, value = self.log_probs(
+            State(batch.x, batch.current_node, batch.remaining, is_done)
+        )
+        return log_probs.gather(1, batch.action[:, None])[:, 0], entropy(log_probs), value
 
     def expert_nats(
         self, x: Tensor, noise: Noise, states: int
@@ -233,24 +235,24 @@ class GraphPolicy(Model[Examples, Tensor]):
     ) -> GraphTransitions:
         steps = []
         state = self.begin(noise) if self.grows else reset_from(real, self.edges_for(real))
-        first = state.x
+        initial_x = state.x
         while not bool(state.done.all()):
             log_probs, value = self.log_probs(state)
             action = chosen(log_probs, noise.uniform())
-            old = log_probs.gather(1, action[:, None])[:, 0]
-            steps.append((state, action, old, value))
+            old_log_prob = log_probs.gather(1, action[:, None])[:, 0]
+            steps.append((state, action, old_log_prob, value))
             state = step(state, action, self.grows)
-        gains = checked(reward, state.x)
+        final_rewards = checked(reward, state.x)
         if not self.grows:
-            gains = gains - checked(reward, first)
+            final_rewards = final_rewards - checked(reward, initial_x)
         active = torch.stack([~s.done for s, *_ in steps])
         # The reward comes with an episode's last action.
-        last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
+        is_last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
         values = torch.stack([v for *_, v in steps])
-        weighed = weigh(last * gains.float(), values, active, settings)
+        weighted = weigh(is_last * final_rewards.float(), values, active, settings)
 
         def of(parts: list[Tensor]) -> Tensor:
-            return torch.stack(parts).flatten(0, 1)[weighed.played]
+            return torch.stack(parts).flatten(0, 1)[weighted.played]
 
         return GraphTransitions(
             x=of([s.x for s, *_ in steps]),
@@ -258,9 +260,9 @@ class GraphPolicy(Model[Examples, Tensor]):
             remaining=of([s.remaining for s, *_ in steps]),
             action=of([a for _, a, *_ in steps]),
             old=of([o for _, _, o, _ in steps]),
-            advantage=weighed.advantage,
-            returns=weighed.returns,
-            real=real[weighed.episode],
-            built=state.x[weighed.episode],
-            reward=gains.float()[weighed.episode],
+            advantage=weighted.advantage,
+            returns=weighted.returns,
+            real=real[weighted.episode],
+            built=state.x[weighted.episode],
+            reward=final_rewards.float()[weighted.episode],
         )

@@ -143,18 +143,18 @@ class Rows:
     @classmethod
     def of(cls, x: UInt8[Tensor, "B N N"], reach: int) -> Rows:
         """Cut graphs in breadth-first order into rows."""
-        room = x.shape[-1]
-        place = torch.arange(room, device=x.device)
+        max_nodes = x.shape[-1]
+        positions = torch.arange(max_nodes, device=x.device)
         parent, size = parents(x), sizes(x)
-        before = parent.roll(1, dims=1)
-        before[:, 0] = 0
-        window = (place - before).clamp_max(reach) * (place <= size[:, None])
-        slot = torch.arange(min(reach, max(room - 1, 1)), device=x.device)
-        older = place[:, None] - window[..., None] + slot
-        within = slot < window[..., None]
-        bits = x.gather(2, torch.where(within, older, 0)) * within
-        held = bits.sum((1, 2), dtype=torch.int64)
-        lost = adjacency(x).sum((1, 2), dtype=torch.int64) // 2 - held
+        previous_parent = parent.roll(1, dims=1)
+        previous_parent[:, 0] = 0
+        window = (positions - previous_parent).clamp_max(reach) * (positions <= size[:, None])
+        slot = torch.arange(min(reach, max(max_nodes - 1, 1)), device=x.device)
+        older = positions[:, None] - window[..., None] + slot
+        in_window = slot < window[..., None]
+        bits = x.gather(2, torch.where(in_window, older, 0)) * in_window
+        window_edges = bits.sum((1, 2), dtype=torch.int64)
+        lost = adjacency(x).sum((1, 2), dtype=torch.int64) // 2 - window_edges
         return cls(F.pad(bits, (0, reach - bits.shape[-1])), window, parent, size, lost)
 
 
@@ -215,58 +215,58 @@ class GraphRnn(Model[Examples, Tensor]):
     ) -> Float[Tensor, " B"]:
         """Return a lower bound of ln p of labelled graphs, by k random orders each."""
         noise = noise or Noise.fresh(len(x), x.device)
-        found = []
+        log_weights = []
         for _ in range(k):
             y = self._ordered(x, noise)
-            found.append(self.ordered_log_prob(y) - log_chance(y))
-        names = torch.lgamma(sizes(x).double() + 1)
-        return torch.stack(found).logsumexp(0) - math.log(k) - names
+            log_weights.append(self.ordered_log_prob(y) - log_chance(y))
+        log_factorial = torch.lgamma(sizes(x).double() + 1)
+        return torch.stack(log_weights).logsumexp(0) - math.log(k) - log_factorial
 
     def _nats(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return -ln p of the edges and of the ends of graphs in breadth-first order, [B] each."""
         rows = Rows.of(y, self.reach)
-        h, left = self._states(y, rows)
-        which, place = self._rows(rows)
-        state = h[which, place - 1]
+        h, node_memory = self._states(y, rows)
+        graph, node = self._rows(rows)
+        state = h[graph, node - 1]
         if self.is_chained:
-            of_row = self._chained(y, rows, which, place, state, left)
+            row_nats = self._chained(y, rows, graph, node, state, node_memory)
         else:
             logits = self.links(state)
-            bits = rows.bits[which, place].to(logits.dtype)
+            bits = rows.bits[graph, node].to(logits.dtype)
             cost = F.binary_cross_entropy_with_logits(logits, bits, reduction="none")
             slot = torch.arange(self.reach, device=y.device)
-            of_row = (cost * (slot < rows.window[which, place, None])).sum(1)
-        empty = ~rows.bits[which, place].bool().any(1)
-        more = (place < rows.size[which]).to(state.dtype)
+            row_nats = (cost * (slot < rows.window[graph, node, None])).sum(1)
+        empty = ~rows.bits[graph, node].bool().any(1)
+        continues = (node < rows.size[graph]).to(state.dtype)
         end = F.binary_cross_entropy_with_logits(
-            cast(Nodes, self.nodes).component(state), more, reduction="none"
+            cast(Nodes, self.nodes).component(state), continues, reduction="none"
         )
-        nothing = of_row.new_zeros(len(y))
+        zeros = row_nats.new_zeros(len(y))
         return (
-            nothing.index_add(0, which, of_row),
-            nothing.index_add(0, which, (end * empty).to(of_row.dtype)),
+            zeros.index_add(0, graph, row_nats),
+            zeros.index_add(0, graph, (end * empty).to(row_nats.dtype)),
         )
 
     def _states(self, y: Tensor, rows: Rows) -> tuple[Float[Tensor, "B N H"], Tensor | None]:
         """Return h after every node, zeros where there is none, and what every node leaves."""
         order = rows.size.argsort(descending=True, stable=True)
         steps = torch.arange(rows.bits.shape[1], device=order.device)
-        there = steps[:, None] < rows.size[order]
-        step, sequence = there.nonzero(as_tuple=True)
-        counts = there.sum(1)
+        is_present = steps[:, None] < rows.size[order]
+        step, sequence = is_present.nonzero(as_tuple=True)
+        counts = is_present.sum(1)
         counts, graph = counts[counts > 0].cpu(), order[sequence]
         bits, window = rows.bits[graph, step], rows.window[graph, step]
-        h, left = self.nodes(bits, window, adjacency(y)[order], counts)
+        h, node_memory = self.nodes(bits, window, adjacency(y)[order], counts)
         out = h.new_zeros(*rows.window.shape, h.shape[-1]).index_put((graph, step), h)
-        return out, None if left is None else left[order.argsort()]
+        return out, None if node_memory is None else node_memory[order.argsort()]
 
     def _rows(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Return graph and place of all rows after the first node's, the widest window first."""
-        place = torch.arange(rows.window.shape[1], device=rows.window.device)
-        wanted = (place > 0) & (place <= rows.size[:, None])
-        which, at = wanted.nonzero(as_tuple=True)
-        widest = rows.window[which, at].argsort(descending=True, stable=True)
-        return which[widest], at[widest]
+        positions = torch.arange(rows.window.shape[1], device=rows.window.device)
+        is_row = (positions > 0) & (positions <= rows.size[:, None])
+        graph, node = is_row.nonzero(as_tuple=True)
+        widest = rows.window[graph, node].argsort(descending=True, stable=True)
+        return graph[widest], node[widest]
 
     def _chained(
         self,
@@ -281,18 +281,18 @@ class GraphRnn(Model[Examples, Tensor]):
         links = cast(Links, self.links)
         window = rows.window[which, place]
         slot = torch.arange(int(window.max()) if len(window) else 0, device=y.device)
-        there = slot[:, None] < window
-        step, row = there.nonzero(as_tuple=True)
+        valid_mask = slot[:, None] < window
+        step, row = valid_mask.nonzero(as_tuple=True)
         bits = rows.bits[which, place]
         edge = bits[row, step]
-        before = torch.where(step > 0, bits[row, (step - 1).clamp_min(0)], BEGIN).long()
+        previous_edge = torch.where(step > 0, bits[row, (step - 1).clamp_min(0)], BEGIN).long()
         itself = standing = None
         which, place = which[row], place[row]
         if links.hints:
             itself, standing = self._hints(y, rows, which, place, step)
         if left is not None:
             left = left[which, place - window[row] + step]
-        logits = links(state, before, itself, standing, left, there.sum(1).cpu())
+        logits = links(state, previous_edge, itself, standing, left, valid_mask.sum(1).cpu())
         cost = F.binary_cross_entropy_with_logits(logits, edge.to(logits.dtype), reduction="none")
         return cost.new_zeros(len(state)).index_add(0, row, cost)
 
@@ -300,20 +300,24 @@ class GraphRnn(Model[Examples, Tensor]):
         self, y: Tensor, rows: Rows, which: Tensor, place: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the codes of every cell's candidate, as far as the graph is known by then."""
-        joined = adjacency(y)
+        edges = adjacency(y)
         older = place - rows.window[which, place] + step
-        degrees = joined.cumsum(2, dtype=torch.int16)
+        degrees = edges.cumsum(2, dtype=torch.int16)
         degree = degrees[which, older, place - 1].long()
-        friends = oldest(joined)[which, older]
-        among = degrees[which[:, None], friends.clamp_min(0), (place - 1)[:, None]].long()
-        parent, at = rows.parent, torch.arange(y.shape[-1], device=y.device)
-        beside = joined.gather(1, parent[..., None].expand_as(joined)) * (at < at[:, None])
-        shared = torch.bmm(beside.float(), joined.float())[which, place, older].long()
+        oldest_neighbours = oldest(edges)[which, older]
+        neighbour_degrees = degrees[
+            which[:, None], oldest_neighbours.clamp_min(0), (place - 1)[:, None]
+        ].long()
+        parent, positions = rows.parent, torch.arange(y.shape[-1], device=y.device)
+        parent_neighbours = edges.gather(1, parent[..., None].expand_as(edges)) * (
+            positions < positions[:, None]
+        )
+        shared = torch.bmm(parent_neighbours.float(), edges.float())[which, place, older].long()
         first = parent[which, place]
-        near = joined[which, first, older].long()
+        parent_edge = edges[which, first, older].long()
         links = cast(Links, self.links)
-        itself = links.codes(degree, *extremes(among, friends))
-        standing = links.standing(near, shared)
+        itself = links.codes(degree, *extremes(neighbour_degrees, oldest_neighbours))
+        standing = links.standing(parent_edge, shared)
         return itself, torch.where((older > first) & (first < place), standing, 0)
 
     # Drawing
@@ -346,21 +350,21 @@ class GraphRnn(Model[Examples, Tensor]):
                 reaches further back than M.
         """
         noise = noise or Noise.fresh(len(x), x.device)
-        given = (x * known.to(x.dtype)).to(torch.uint8)
-        count = sizes(given)
+        partial_graphs = (x * known.to(x.dtype)).to(torch.uint8)
+        count = sizes(partial_graphs)
         if bool((count == 0).any()):
             raise BadInput("the given graph has no nodes; give a graph to be completed.")
-        order = breadth_first(given, noise.named("order").uniform(x.shape[-1]))
-        first = reordered(given, order)
-        if bool((Rows.of(first, self.reach).lost > 0).any()):
+        order = breadth_first(partial_graphs, noise.named("order").uniform(x.shape[-1]))
+        ordered = reordered(partial_graphs, order)
+        if bool((Rows.of(ordered, self.reach).lost > 0).any()):
             raise BadInput(
                 f"the given graph joins nodes that are more than {self.reach} places apart in "
                 "breadth-first order, which no graph of the training data does; give another."
             )
-        back = torch.where(
+        inverse_order = torch.where(
             torch.arange(x.shape[-1], device=x.device) < count[:, None], order.argsort(1), order
         )
-        return reordered(self._grown(noise, first), back)
+        return reordered(self._grown(noise, ordered), inverse_order)
 
     def path(
         self,
@@ -372,11 +376,11 @@ class GraphRnn(Model[Examples, Tensor]):
     ) -> Sequence[Tensor]:
         """Return about `frames` states of n graphs on their way from one node to all of them."""
         x = self.sample(n, noise=noise)
-        most, place = int(sizes(x).max()), torch.arange(self.limit, device=x.device)
+        max_nodes, positions = int(sizes(x).max()), torch.arange(self.limit, device=x.device)
         states = []
-        for count in sorted({max(1, round(most * (f + 1) / frames)) for f in range(frames)}):
-            here = (place < count).to(x.dtype)
-            states.append(x * here * here[:, None])
+        for count in sorted({max(1, round(max_nodes * (f + 1) / frames)) for f in range(frames)}):
+            node_mask = (positions < count).to(x.dtype)
+            states.append(x * node_mask * node_mask[:, None])
         return states
 
     def _grown(self, noise: Noise, given: Tensor | None) -> Tensor:
@@ -384,25 +388,25 @@ class GraphRnn(Model[Examples, Tensor]):
         growth = Growth(len(noise), self.limit, self.reach, nodes.memory, next(self.parameters()))
         state = nodes.begin(len(noise))
         forced = None if given is None else Rows.of(given, self.reach)
-        for place in range(1, self.limit):
-            h, left, state = nodes.step(growth.bits, growth.window, growth.heard, state)
-            chances = noise.uniform(self.reach + 1)[growth.live]
-            again = chances[:, -1] < nodes.component(h).float().sigmoid()
-            growth.open(place, left)
+        for node in range(1, self.limit):
+            h, node_memory, state = nodes.step(growth.bits, growth.window, growth.heard, state)
+            u = noise.uniform(self.reach + 1)[growth.live]
+            starts_component = u[:, -1] < nodes.component(h).float().sigmoid()
+            growth.open(node, node_memory)
             if self.is_chained:
-                bits = self._drawn(links, growth, h, chances[:, :-1])
+                bits = self._drawn(links, growth, h, u[:, :-1])
             else:
-                within = growth.slots < growth.window[:, None]
-                bits = (chances[:, :-1] < self.links(h).float().sigmoid()) & within
+                in_window = growth.slots < growth.window[:, None]
+                bits = (u[:, :-1] < self.links(h).float().sigmoid()) & in_window
             if forced is not None:
-                known = place < forced.size[growth.live]
+                is_forced = node < forced.size[growth.live]
                 bits = torch.where(
-                    known[:, None], forced.bits[growth.live, place].bool(), bits.bool()
+                    is_forced[:, None], forced.bits[growth.live, node].bool(), bits.bool()
                 )
-                again = again | known
-            kept = growth.close(bits.to(torch.uint8), again)
-            if kept is not None:
-                state = tuple(layer[kept] for layer in state)
+                starts_component = starts_component | is_forced
+            survivors = growth.close(bits.to(torch.uint8), starts_component)
+            if survivors is not None:
+                state = tuple(layer[survivors] for layer in state)
             if not len(growth.live):
                 break
         return growth.x
@@ -411,9 +415,9 @@ class GraphRnn(Model[Examples, Tensor]):
         """Draw rows edge by edge."""
         widest = int(growth.window.max())
         older = growth.older(widest)
-        itself = standing = left = None
+        itself = standing = node_memory = None
         if links.hints:
             itself, standing = growth.hints(links, older)
         if growth.left is not None:
-            left = growth.left[growth.live[:, None], older]
-        return links.draw(h, growth.window, chances, links.known(itself, left), standing)
+            node_memory = growth.left[growth.live[:, None], older]
+        return links.draw(h, growth.window, chances, links.known(itself, node_memory), standing)

@@ -22,23 +22,23 @@ OLDEST = 3
 
 def oldest(joined: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N K"]:
     """Return the oldest neighbours of each node among those that came before it; -1 for none."""
-    room = joined.shape[-1]
-    place = torch.arange(room, device=joined.device)
-    count = min(OLDEST, room)
-    rank = torch.where(joined.bool() & (place < place[:, None]), place, room)
-    found = rank.topk(count, dim=2, largest=False, sorted=True).values
-    found = torch.nn.functional.pad(found, (0, OLDEST - count), value=room)
-    return torch.where(found < room, found, -1)
+    max_nodes = joined.shape[-1]
+    positions = torch.arange(max_nodes, device=joined.device)
+    count = min(OLDEST, max_nodes)
+    rank = torch.where(joined.bool() & (positions < positions[:, None]), positions, max_nodes)
+    neighbours = rank.topk(count, dim=2, largest=False, sorted=True).values
+    neighbours = torch.nn.functional.pad(neighbours, (0, OLDEST - count), value=max_nodes)
+    return torch.where(neighbours < max_nodes, neighbours, -1)
 
 
 def extremes(
     degrees: Int[Tensor, "*C K"], friends: Int[Tensor, "*C K"]
 ) -> tuple[Int[Tensor, "*C"], Int[Tensor, "*C"]]:
     """Return the least and the largest degree among those that are there; 0 where none is."""
-    there = friends >= 0
-    most = torch.where(there, degrees, 0).amax(-1)
-    least = torch.where(there, degrees, torch.iinfo(torch.int64).max).amin(-1)
-    return torch.where(there.any(-1), least, 0), most
+    valid_mask = friends >= 0
+    most = torch.where(valid_mask, degrees, 0).amax(-1)
+    least = torch.where(valid_mask, degrees, torch.iinfo(torch.int64).max).amin(-1)
+    return torch.where(valid_mask.any(-1), least, 0), most
 
 
 class Hinting(Protocol):
@@ -121,13 +121,13 @@ class Growth:
             stands to each of them, with a last row of zeros that stands for no parent yet.
         """
         if self._joined is None or self._shared is None:  # before the second node
-            room = (len(self.live), self.reach, self.reach)
-            self._joined = torch.zeros(room, device=self.live.device)
-            self._shared = torch.zeros(room, device=self.live.device)
+            shape = (len(self.live), self.reach, self.reach)
+            self._joined = torch.zeros(shape, device=self.live.device)
+            self._shared = torch.zeros(shape, device=self.live.device)
         graph, low = self.live[:, None], self.reach - older.shape[1]
-        degree, friends = self._degree[graph, older], self._oldest[graph, older]
-        among = self._degree[graph[..., None], friends.clamp_min(0)]
-        itself = links.codes(degree, *extremes(among, friends))
+        degree, neighbours = self._degree[graph, older], self._oldest[graph, older]
+        neighbour_degrees = self._degree[graph[..., None], neighbours.clamp_min(0)]
+        itself = links.codes(degree, *extremes(neighbour_degrees, neighbours))
         standing = links.standing(self._joined[:, low:, low:], self._shared[:, low:, low:])
         return itself, torch.nn.functional.pad(standing.int(), (0, 0, 0, 1))
 
@@ -141,44 +141,49 @@ class Growth:
         Returns:
             Which rows go on, [K'], or None if all do.
         """
-        place, found = self._place, bits.bool().any(1)
-        goes = found | again
-        kept = None
+        node, has_edges = self._place, bits.bool().any(1)
+        continues = has_edges | again
+        survivors = None
         self.bits = bits
-        if not bool(goes.all()):
-            kept = goes.nonzero()[:, 0]
-            self.live, self.window = self.live[kept], self.window[kept]
-            self.bits, found = bits[kept], found[kept]
+        if not bool(continues.all()):
+            survivors = continues.nonzero()[:, 0]
+            self.live, self.window = self.live[survivors], self.window[survivors]
+            self.bits, has_edges = bits[survivors], has_edges[survivors]
             if self._joined is not None and self._shared is not None:
-                self._joined, self._shared = self._joined[kept], self._shared[kept]
+                self._joined, self._shared = self._joined[survivors], self._shared[survivors]
         first = self.bits.argmax(1)
-        self._parent = torch.where(found, place - self.window + first, place)
+        self._parent = torch.where(has_edges, node - self.window + first, node)
         self._join()
-        return kept
+        return survivors
 
     def _join(self) -> None:
-        place, live = self._place, self.live
+        node, live = self._place, self.live
         older = self.older(self.reach)
         if self.left is not None:
-            beside = self.left[live[:, None], older]
-            self.heard = torch.bmm(self.bits[:, None].to(beside.dtype), beside)[:, 0]
-        row = torch.zeros(len(live), place, dtype=torch.uint8, device=live.device)
+            window_values = self.left[live[:, None], older]
+            self.heard = torch.bmm(self.bits[:, None].to(window_values.dtype), window_values)[:, 0]
+        row = torch.zeros(len(live), node, dtype=torch.uint8, device=live.device)
         row.scatter_add_(1, older, self.bits)
-        self._lower[live, place, :place] = row
-        self._lower[live, place, place] = 1
-        low = max(0, place - self.reach)
-        near = row[:, low:]
+        self._lower[live, node, :node] = row
+        self._lower[live, node, node] = 1
+        low = max(0, node - self.reach)
+        window_row = row[:, low:]
         if self._joined is not None and self._shared is not None:
-            now = torch.nn.functional.pad(near.float(), (self.reach - near.shape[1], 0))
-            beside = torch.bmm(now[:, None], self._joined)[:, 0]
-            self._shared.baddbmm_(now[:, :, None], now[:, None])
-            self._joined, self._shared = _moved(self._joined, now), _moved(self._shared, beside)
+            padded_row = torch.nn.functional.pad(
+                window_row.float(), (self.reach - window_row.shape[1], 0)
+            )
+            window_values = torch.bmm(padded_row[:, None], self._joined)[:, 0]
+            self._shared.baddbmm_(padded_row[:, :, None], padded_row[:, None])
+            self._joined, self._shared = (
+                _moved(self._joined, padded_row),
+                _moved(self._shared, window_values),
+            )
         rank = torch.where(self.bits.bool(), older, self.limit)
-        found = rank.topk(min(OLDEST, self.reach), dim=1, largest=False, sorted=True).values
-        known = torch.where(found < self.limit, found, -1)
-        self._oldest[live, place, : known.shape[1]] = known
-        self._degree[live, low:place] += near
-        self._degree[live, place] = near.sum(1, dtype=torch.int64)
+        neighbours = rank.topk(min(OLDEST, self.reach), dim=1, largest=False, sorted=True).values
+        oldest_neighbours = torch.where(neighbours < self.limit, neighbours, -1)
+        self._oldest[live, node, : oldest_neighbours.shape[1]] = oldest_neighbours
+        self._degree[live, low:node] += window_row
+        self._degree[live, node] = window_row.sum(1, dtype=torch.int64)
 
 
 def _moved(pairs: Tensor, row: Tensor) -> Tensor:

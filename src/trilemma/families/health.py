@@ -74,12 +74,12 @@ def alarms(history: Sequence[Mapping[str, float]], energy: bool = False) -> Mapp
     recent = history[-WINDOW:]
     if len(recent) < WINDOW:
         return {}
-    found = {
+    sentences = {
         "collapse": _collapse(recent),
         "sure critic": _sure(recent, energy),
         "dead critic": _dead(recent, energy),
     }
-    return {kind: sentence for kind, sentence in found.items() if sentence}
+    return {kind: sentence for kind, sentence in sentences.items() if sentence}
 
 
 def _collapse(recent: Sequence[Mapping[str, float]]) -> str:
@@ -118,26 +118,26 @@ def _sure(recent: Sequence[Mapping[str, float]], energy: bool) -> str:
 def _dead(recent: Sequence[Mapping[str, float]], energy: bool) -> str:
     rows = _columns(recent, "critic/real", "critic/fake", "critic/norm", "generator/norm")
     constant = [
-        _is_constant(real, fake) and slope <= FLAT * max(abs(real), abs(fake))
-        for real, fake, _, slope in rows
+        _is_constant(real, fake) and g_norm <= FLAT * max(abs(real), abs(fake))
+        for real, fake, _, g_norm in rows
     ]
-    still = [
-        own < NOTHING and slope < NOTHING and slope >= SATURATED * abs(real - fake)
-        for real, fake, own, slope in rows
+    vanished = [
+        d_norm < NOTHING and g_norm < NOTHING and g_norm >= SATURATED * abs(real - fake)
+        for real, fake, d_norm, g_norm in rows
     ]
-    if not (_lasts(constant) or _lasts(still)):
+    if not (_lasts(constant) or _lasts(vanished)):
         return ""
-    real, fake, own, slope = (median(column) for column in zip(*rows, strict=True))
+    real, fake, d_norm, g_norm = (median(column) for column in zip(*rows, strict=True))
     return (
         f"dead critic: it tells nothing any more ({_scores(real, fake, energy)}; gradients of "
-        f"norm {own:.2g} in the critic and {slope:.2g} in the generator). Try a lower --lr, "
+        f"norm {d_norm:.2g} in the critic and {g_norm:.2g} in the generator). Try a lower --lr, "
         "--penalty r1 in place of none or clip, a smaller --gamma, or another --loss."
     )
 
 
 def _scores(real: float, fake: float, energy: bool) -> str:
-    what = "energy" if energy else "score"
-    return f"{what} {real:.3g} on data and {fake:.3g} on fakes"
+    noun = "energy" if energy else "score"
+    return f"{noun} {real:.3g} on data and {fake:.3g} on fakes"
 
 
 def _is_constant(real: float, fake: float) -> bool:

@@ -67,16 +67,16 @@ def whitening(z: Float[Tensor, "N c h w"]) -> tuple[Tensor, Tensor]:
             "the first stage gives codes that are not finite; train it again with a lower --lr, "
             "or with --precision fp32."
         )
-    wide = z.double()
-    mean, std = wide.mean((0, 2, 3)), wide.std((0, 2, 3), correction=0)
-    dull = [
+    z_double = z.double()
+    mean, std = z_double.mean((0, 2, 3)), z_double.std((0, 2, 3), correction=0)
+    constant = [
         i
         for i, (m, s) in enumerate(zip(mean, std, strict=True))
         if s <= SMALLEST * (m.abs() + SMALLEST)
     ]
-    if dull:
+    if constant:
         raise BadInput(
-            f"the first stage gives every image the same code in {len(dull)} of {len(std)} "
+            f"the first stage gives every image the same code in {len(constant)} of {len(std)} "
             "channels, as if it was not trained; give more --steps, or fewer --code-channels."
         )
     return mean[:, None, None].to(z.dtype), std[:, None, None].to(z.dtype)
@@ -218,8 +218,8 @@ class LatentDiffusion(Model[Examples, Tensor]):
         noise: Noise | None = None,
     ) -> Sequence[tuple[float, Tensor, Tensor]]:
         """Return t, y_t and E[y | y_t] at about `frames` steps of `sample`'s way, decoded."""
-        way = self.diffusion.estimates(n, frames=frames, condition=condition, noise=noise)
-        return [(t, self.images(state), self.images(clean)) for t, state, clean in way]
+        trajectory = self.diffusion.estimates(n, frames=frames, condition=condition, noise=noise)
+        return [(t, self.images(state), self.images(clean)) for t, state, clean in trajectory]
 
     def score_field(
         self, x: Tensor, t: float, *, condition: Condition | None = None
@@ -292,11 +292,11 @@ class ToldLatentDiffusion(LatentDiffusion):
         """
         if self.diffusion.guidance == 0:
             raise BadInput("guidance 0 never reads the condition; give --guidance 1 or more.")
-        found: list[Tensor] = []
-        with self._looking(found):
+        attention_maps: list[Tensor] = []
+        with self._looking(attention_maps):
             x = self.sample(len(condition), condition=condition, noise=noise)
         tokens = 1 if condition.tokens is None else condition.tokens.shape[1]
-        return x, torch.stack(found).mean(0)[:, self.first : self.first + tokens]
+        return x, torch.stack(attention_maps).mean(0)[:, self.first : self.first + tokens]
 
     @contextmanager
     def _looking(self, found: list[Tensor]) -> Iterator[None]:
@@ -309,8 +309,8 @@ class ToldLatentDiffusion(LatentDiffusion):
             def called(module: nn.Module, given: tuple, named: dict, output: Tensor) -> None:
                 condition = named.get("condition", given[2] if len(given) > 2 else None)
                 if condition is not None:
-                    whole = maps.over((grid[0] * scale, grid[1] * scale))
-                    found.append(whole[:, :, :height, :width])
+                    attention_map = maps.over((grid[0] * scale, grid[1] * scale))
+                    found.append(attention_map[:, :, :height, :width])
                 maps.clear()
 
             handle = network.register_forward_hook(called, with_kwargs=True)

@@ -98,11 +98,11 @@ def columns_log_prob(
         half = (0.5 / spread[cells]).to(mean.dtype)
         lowest, highest = (end[:, cells] for end in values.ends(x))
         centre = y[:, cells] - mean[:, cells]
-        each = family.in_bin(centre, half, log_scale[:, cells], lowest, highest)
-        total = total + per_example(each)
+        log_probs = family.in_bin(centre, half, log_scale[:, cells], lowest, highest)
+        total = total + per_example(log_probs)
     if not cells.all():
-        each = family.density(y[:, ~cells], mean[:, ~cells], log_scale[:, ~cells])
-        total = total + per_example(each - spread[~cells].log().to(mean.dtype))
+        log_probs = family.density(y[:, ~cells], mean[:, ~cells], log_scale[:, ~cells])
+        total = total + per_example(log_probs - spread[~cells].log().to(mean.dtype))
     return total
 
 
@@ -138,11 +138,11 @@ class Bernoulli(Likelihood):
     def __init__(self, domain: Domain) -> None:
         super().__init__(domain)
         if not isinstance(domain.values, Levels) or domain.values.count != 2:
-            held = _describe(domain)
-            other = "discretised-logistic or gaussian" if domain.values.binned else "gaussian"
+            kind = _describe(domain)
+            choices = "discretised-logistic or gaussian" if domain.values.binned else "gaussian"
             raise BadInput(
-                f"likelihood 'bernoulli' was given for {held}, and it is a distribution of two "
-                f"levels only; give --likelihood {other}."
+                f"likelihood 'bernoulli' was given for {kind}, and it is a distribution of two "
+                f"levels only; give --likelihood {choices}."
             )
 
     def log_prob(self, x: Tensor, f: Tensor) -> Tensor:
@@ -260,9 +260,9 @@ def likelihood(name: str, domain: Domain, *, c: float = 0.0) -> Likelihood:
         BadInput: The name is unknown or the likelihood is none of such data.
     """
     if name == "auto":
-        two = isinstance(domain.values, Levels) and domain.values.count == 2
-        many = "discretised-logistic" if domain.values.binned else "gaussian"
-        name = "bernoulli" if two else many
+        is_binary = isinstance(domain.values, Levels) and domain.values.count == 2
+        non_binary = "discretised-logistic" if domain.values.binned else "gaussian"
+        name = "bernoulli" if is_binary else non_binary
     if name not in LIKELIHOODS:
         raise nearest("likelihood", name, ["auto", *LIKELIHOODS])
     return Gaussian(domain, c) if name == "gaussian" else LIKELIHOODS[name](domain)

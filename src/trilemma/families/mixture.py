@@ -81,13 +81,13 @@ class Mixture(Model[Examples, Tensor]):
         self.location.copy_(x.double().mean(0))
         self.scale.copy_(spread.clamp_min(1e-4 * spread.max().clamp_min(1e-6)))
         uniform = noise.uniform(self.components)[0].to(x.device)
-        found = fit_gaussians((x - self.location) / self.scale, uniform)
-        diagonal = found.gaussians.factors.diagonal(dim1=1, dim2=2)
-        self.logits.copy_(found.gaussians.log_weights)
-        self.means.copy_(found.gaussians.means)
-        self.below.copy_(found.gaussians.factors.tril(-1))
+        fitted = fit_gaussians((x - self.location) / self.scale, uniform)
+        diagonal = fitted.gaussians.factors.diagonal(dim1=1, dim2=2)
+        self.logits.copy_(fitted.gaussians.log_weights)
+        self.means.copy_(fitted.gaussians.means)
+        self.below.copy_(fitted.gaussians.factors.tril(-1))
         self.log_diagonal.copy_((diagonal - FLOOR).clamp_min(1e-6).log())
-        return found
+        return fitted
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player."""
@@ -112,5 +112,5 @@ class Mixture(Model[Examples, Tensor]):
         """Draw points."""
         noise = noise or Noise.fresh(n, self.means.device)
         gaussians = self.gaussians()
-        which = gaussians.components(noise.uniform())
-        return gaussians.at(which, noise.normal(self.dimensions)) * self.scale + self.location
+        components = gaussians.components(noise.uniform())
+        return gaussians.at(components, noise.normal(self.dimensions)) * self.scale + self.location

@@ -95,8 +95,8 @@ class PointCloudCodes(Model[Examples, Tensor]):
     def assembled(self, at: Tensor, scores: Tensor, mask: Tensor) -> Float[Tensor, "B N 4"]:
         """Return clouds of scaled positions and scores of the types, the highest of which wins."""
         kinds = scores.argmax(-1, keepdim=True) + 1
-        here = mask[..., None].to(at)
-        return torch.cat([at * self.spread, kinds.to(at)], dim=-1) * here
+        weights = mask[..., None].to(at)
+        return torch.cat([at * self.spread, kinds.to(at)], dim=-1) * weights
 
     @torch.no_grad()
     def sample(
@@ -131,8 +131,8 @@ class ScaledPointCloud(PointCloudCodes):
 
     def codes(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, "B N D"]:
         """Return scaled positions and one-hot types."""
-        at, one_hot, _ = self.scaled(x)
-        return torch.cat([at, one_hot], dim=-1)
+        positions, one_hot, _ = self.scaled(x)
+        return torch.cat([positions, one_hot], dim=-1)
 
     def clouds(self, z: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Tensor:
         """Return clouds whose types are those of the largest number."""
@@ -168,17 +168,17 @@ class PointCloudVae(PointCloudCodes):
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player."""
-        trained = [*self.decoder.parameters(), self.log_scale]
+        parameters = [*self.decoder.parameters(), self.log_scale]
         if self.is_trained:
-            trained += self.encoder.parameters()
-        return [Objective("autoencoder", self.loss, trained)]
+            parameters += self.encoder.parameters()
+        return [Objective("autoencoder", self.loss, parameters)]
 
     def encoded(self, at: Tensor, one_hot: Tensor, mask: Tensor) -> Float[Tensor, "B N D"]:
         """Return mu of scaled clouds as they lie."""
-        moved, features = self.encoder(at, one_hot, mask)
+        mean_positions, features = self.encoder(at, one_hot, mask)
         if not self.is_trained:
-            moved, features = at, features.detach()
-        return torch.cat([moved, features], dim=-1)
+            mean_positions, features = at, features.detach()
+        return torch.cat([mean_positions, features], dim=-1)
 
     def codes(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, "B N D"]:
         """Return mu, the mean of q."""
@@ -186,8 +186,8 @@ class PointCloudVae(PointCloudCodes):
 
     def clouds(self, z: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Tensor:
         """Return the mean of p(x | z) and the likeliest types."""
-        at, scores = self.decoder(z[..., :3], z[..., 3:], mask)
-        return self.assembled(at, scores, mask)
+        positions, scores = self.decoder(z[..., :3], z[..., 3:], mask)
+        return self.assembled(positions, scores, mask)
 
     def reconstruct(self, x: Tensor, *, noise: Noise | None = None) -> Tensor:
         """Return the clouds of codes of q, with its noise; of its mean where none is given."""
@@ -199,16 +199,16 @@ class PointCloudVae(PointCloudCodes):
     def loss(self, batch: Examples) -> Loss:
         """Return the negative bound with a standard normal prior, in nats a point."""
         assert batch.noise is not None
-        at, one_hot, mask = self.scaled(batch.x)
-        space, mu = Centred(mask), self.encoded(at, one_hot, mask)
+        positions, one_hot, mask = self.scaled(batch.x)
+        space, mu = Centred(mask), self.encoded(positions, one_hot, mask)
         z = self.sampled_codes(mu, space, batch.noise)
-        log_x, log_h, error = self.log_likelihood(z, at, one_hot, mask)
+        log_x, log_h, error = self.log_likelihood(z, positions, one_hot, mask)
         spread = torch.full_like(mu, self.log_var)
         kl = space.total(kl_normal(mu, spread), lambda: kl_normal(torch.zeros_like(mu), spread))
         points = mask.sum(1)
-        each = (kl - log_x - log_h) / points
+        losses = (kl - log_x - log_h) / points
         return Loss(
-            each.mean(),
+            losses.mean(),
             {
                 "kl": (kl / points).detach().mean(),
                 "positions": (-log_x / points).detach().mean(),

@@ -213,8 +213,8 @@ class BehaviourCloning(Model[Examples, Tensor]):
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player; values are left for later."""
         network = self.policy.network
-        own = [p for name, p in network.named_parameters() if not name.startswith("value")]
-        return [Objective("policy", self._loss, own)]
+        parameters = [p for name, p in network.named_parameters() if not name.startswith("value")]
+        return [Objective("policy", self._loss, parameters)]
 
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
@@ -246,12 +246,12 @@ class PPO(Model[T, Tensor], Generic[T]):
 
     def objectives(self) -> Sequence[Objective[T]]:
         """Return the policy, and its critic where there is one."""
-        own = list(self.policy.network.parameters())
-        players = [Objective("policy", self._loss, own, rate=self.settings.rate)]
+        parameters = list(self.policy.network.parameters())
+        objective_list = [Objective("policy", self._loss, parameters, rate=self.settings.rate)]
         if self.policy.critic is not None:
-            own = list(self.policy.critic.parameters())
-            players.append(Objective("critic", self._critic_loss, own, again=True))
-        return players
+            parameters = list(self.policy.critic.parameters())
+            objective_list.append(Objective("critic", self._critic_loss, parameters, again=True))
+        return objective_list
 
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None

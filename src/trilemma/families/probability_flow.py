@@ -91,13 +91,15 @@ def carried(
 
     def joined(time: Tensor, state: ode.State) -> ode.State:
         """Let y and, D times, ln p / D decide on the step together."""
-        moved, gained = field(time, (state[0][:, :dimensions].unflatten(1, shape), state[1]))
-        share = gained.mean(1, keepdim=True).expand(-1, dimensions) / dimensions
-        return torch.cat([moved.flatten(1), share], 1), gained
+        velocity, log_prob_gain = field(
+            time, (state[0][:, :dimensions].unflatten(1, shape), state[1])
+        )
+        log_prob_share = log_prob_gain.mean(1, keepdim=True).expand(-1, dimensions) / dimensions
+        return torch.cat([velocity.flatten(1), log_prob_share], 1), log_prob_gain
 
     start = torch.cat([y.flatten(1), torch.zeros_like(y.flatten(1))], 1)
     try:
-        way = ode.adaptive(
+        solution = ode.adaptive(
             joined,
             (start, y.new_zeros(len(y), max(1, probes))),
             ends,
@@ -107,8 +109,8 @@ def carried(
         )
     except ode.TooManyCalls as error:
         raise BadInput(f"the likelihood by an ODE was given up: {error}") from None
-    state, gained = way.states[-1]
-    return state[:, :dimensions].unflatten(1, shape), gained
+    state, log_prob_gain = solution.states[-1]
+    return state[:, :dimensions].unflatten(1, shape), log_prob_gain
 
 
 @dataclass(frozen=True)
@@ -144,23 +146,23 @@ class ProbabilityFlow:
         angles, dimensions = self.angles(), x_1[0].numel()
         first, last = (self._length(a) for a in (angles[0], angles[-1]))
         probes = 0 if dimensions <= PROBED else 1
-        u, gained = carried(self._slope, x_1 / first, angles[[0, -1]], noise, probes=probes)
+        u, log_prob_gain = carried(self._slope, x_1 / first, angles[[0, -1]], noise, probes=probes)
         spread = torch.full_like(u, -2 * math.log(last))
         end = per_example(log_normal(u, torch.zeros_like(u), spread))
-        return end - gained[:, 0] - dimensions * math.log(first)
+        return end - log_prob_gain[:, 0] - dimensions * math.log(first)
 
     def angles(self) -> Float[Tensor, " n"]:
         """Return phi from the finest noise to the end, float64."""
         end = float(self.schedule.log_snr(torch.ones((), dtype=torch.float64)))
         dense = torch.linspace(self.finest, end, 4001, dtype=torch.float64)
         angle = torch.atan((-dense / 2).exp())
-        told = -torch.nn.functional.softplus(dense)
-        a, b = ((c - c[0]) / (c[-1] - c[0]) for c in (angle, told))
-        place = (a + b) / 2
-        wanted = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
-        i = torch.searchsorted(place, wanted).clamp(1, len(place) - 1)
-        share = (wanted - place[i - 1]) / (place[i] - place[i - 1])
-        return torch.lerp(angle[i - 1], angle[i], share)
+        information = -torch.nn.functional.softplus(dense)
+        a, b = ((c - c[0]) / (c[-1] - c[0]) for c in (angle, information))
+        coordinate = (a + b) / 2
+        targets = torch.linspace(0, 1, self.steps + 1, dtype=torch.float64)
+        i = torch.searchsorted(coordinate, targets).clamp(1, len(coordinate) - 1)
+        fraction = (targets - coordinate[i - 1]) / (coordinate[i] - coordinate[i - 1])
+        return torch.lerp(angle[i - 1], angle[i], fraction)
 
     # What it is made of
 

@@ -64,17 +64,17 @@ class Regression(Model[Examples, Tensor]):
         assert batch.condition is not None
         assert batch.condition.image is not None
         small = batch.condition.image
-        rest = self.pairing.rest(batch.x, small)
-        return Loss((rest - self._mean(small, self.network)).square().mean())
+        residual = self.pairing.rest(batch.x, small)
+        return Loss((residual - self._mean(small, self.network)).square().mean())
 
     def _mean(self, small: Tensor, network: nn.Module) -> Tensor:
         """Return what the network takes E[r | y] for."""
         rows, channels, height, width = small.shape
-        nothing = torch.zeros(
+        zeros = torch.zeros(
             rows, channels, height * self.scale, width * self.scale, device=small.device
         )
         level = torch.full((rows,), LEVEL, device=small.device)
-        return network(nothing, level, Condition(image=small)).float()
+        return network(zeros, level, Condition(image=small)).float()
 
     @torch.no_grad()
     def sample(
@@ -110,5 +110,5 @@ class Regression(Model[Examples, Tensor]):
             steps: Not looked at: there is one step.
             network: What is asked instead of the model's network, e.g. one that works in tiles.
         """
-        rest = self._mean(small, network or self.network)
-        return self.pairing.whole(self.pairing.believable(rest, small), small)
+        residual = self._mean(small, network or self.network)
+        return self.pairing.whole(self.pairing.believable(residual, small), small)

@@ -100,8 +100,8 @@ class Pairing(nn.Module):
     def fit(self, x: Tensor) -> None:
         """Measure s, the root mean square of x - u, on training images in data units."""
         large, small = self.domain.values.scale(x), self.shrink(x)
-        rest = large - self._up(small)
-        self.spread.copy_(rest.square().mean().sqrt().clamp_min(1e-3))
+        residual = large - self._up(small)
+        self.spread.copy_(residual.square().mean().sqrt().clamp_min(1e-3))
 
     def rest(self, x: Tensor, small: Tensor) -> Float[Tensor, "B C H W"]:
         """Return r = (x - u) / s of large images in data units."""
@@ -115,11 +115,11 @@ class Pairing(nn.Module):
         self, rest: Float[Tensor, "B C H W"], small: Tensor
     ) -> Float[Tensor, "B C H W"]:
         """Return an estimate of r within the range of levels and, if wanted, agreeing with y."""
-        up = self._up(small)
-        x = (up + self.spread * rest).clamp(-1, 1)
+        upsampled = self._up(small)
+        x = (upsampled + self.spread * rest).clamp(-1, 1)
         if self.consistent:
             x = agreed(x, self.domain.values.scale(small), self.scale)
-        return (x - up) / self.spread
+        return (x - upsampled) / self.spread
 
     def _up(self, small: Tensor) -> Tensor:
         return enlarged(self.domain.values.scale(small), self.scale)
@@ -201,8 +201,8 @@ class SuperResolution(Model[Examples, Tensor]):
         """Return the mean square error of the prediction of the rest, per coordinate."""
         assert batch.condition is not None
         assert batch.condition.image is not None
-        rest = self.pairing.rest(batch.x, batch.condition.image)
-        return self.diffusion.loss(dataclasses.replace(batch, x=rest))
+        residual = self.pairing.rest(batch.x, batch.condition.image)
+        return self.diffusion.loss(dataclasses.replace(batch, x=residual))
 
     @torch.no_grad()
     def sample(
@@ -215,8 +215,10 @@ class SuperResolution(Model[Examples, Tensor]):
             condition: Their small images; None takes some of the training split.
             noise: n rows.
         """
-        noise, wanted, small = asked(n, condition, noise, self.prompts)
-        return self.pairing.whole(self.diffusion.sample(n, condition=wanted, noise=noise), small)
+        noise, image_condition, small = asked(n, condition, noise, self.prompts)
+        return self.pairing.whole(
+            self.diffusion.sample(n, condition=image_condition, noise=noise), small
+        )
 
     @torch.no_grad()
     def path(
@@ -228,8 +230,8 @@ class SuperResolution(Model[Examples, Tensor]):
         noise: Noise | None = None,
     ) -> Sequence[Tensor]:
         """Return about `frames` images u + s r_t, from noise over u to the sample."""
-        noise, wanted, small = asked(n, condition, noise, self.prompts)
-        states = self.diffusion.path(n, frames=frames, condition=wanted, noise=noise)
+        noise, image_condition, small = asked(n, condition, noise, self.prompts)
+        states = self.diffusion.path(n, frames=frames, condition=image_condition, noise=noise)
         return [self.pairing.whole(state, small) for state in states]
 
     def shrink(self, x: Tensor) -> Tensor:
@@ -260,8 +262,8 @@ class SuperResolution(Model[Examples, Tensor]):
             network or self.network,
             steps or self.diffusion.sample_steps,
         )
-        rest = diffusion.sample(len(small), condition=Condition(image=small), noise=noise)
-        return self.pairing.whole(rest, small)
+        residual = diffusion.sample(len(small), condition=Condition(image=small), noise=noise)
+        return self.pairing.whole(residual, small)
 
 
 def asked(

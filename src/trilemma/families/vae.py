@@ -86,8 +86,8 @@ class Posterior:
 
     def log_ratio(self, z: Float[Tensor, "B J"]) -> Float[Tensor, " B"]:
         """Return ln N(z; 0, I) - ln q(z|x)."""
-        nought = torch.zeros_like(z)
-        return per_example(log_normal(z, nought, nought) - log_normal(z, self.mu, self.log_var))
+        zeros = torch.zeros_like(z)
+        return per_example(log_normal(z, zeros, zeros) - log_normal(z, self.mu, self.log_var))
 
 
 @dataclass(frozen=True)
@@ -198,12 +198,12 @@ class Variational(Model[Examples, Tensor]):
         condition = batch.condition
         if self.embed is not None and condition is not None:
             condition = condition.partly_hidden(HIDDEN, batch.noise)
-        found = self._seen(batch.x, condition, noise)
-        reconstruction = self.likelihood.log_prob(batch.x, found.f).mean()
-        each = found.posterior.kl_of_units()
-        kl = per_example(each).mean()
-        paid = per_example(self.grouped(each).clamp_min(self.free_bits)).mean()
-        value = -reconstruction + self._weight() * (paid if self.free_bits else kl)
+        inferred = self._seen(batch.x, condition, noise)
+        reconstruction = self.likelihood.log_prob(batch.x, inferred.f).mean()
+        kl_of_units = inferred.posterior.kl_of_units()
+        kl = per_example(kl_of_units).mean()
+        free_bits_kl = per_example(self.grouped(kl_of_units).clamp_min(self.free_bits)).mean()
+        value = -reconstruction + self._weight() * (free_bits_kl if self.free_bits else kl)
         terms = {
             "distortion": -reconstruction.detach(),
             "kl": kl.detach(),
@@ -226,8 +226,8 @@ class Variational(Model[Examples, Tensor]):
         self, x: Float[Tensor, "B ..."], noise: Noise, condition: Condition | None = None
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Return ln p(x|z) for one z of each example, and KL(q(z|x) || p(z))."""
-        found = self._seen(x, condition, noise)
-        return self.likelihood.log_prob(x, found.f), found.posterior.kl()
+        inferred = self._seen(x, condition, noise)
+        return self.likelihood.log_prob(x, inferred.f), inferred.posterior.kl()
 
     def bound(
         self,
@@ -282,13 +282,17 @@ class Variational(Model[Examples, Tensor]):
     def _importance(
         self, x: Tensor, k: int, condition: Condition | None, noise: Noise
     ) -> Float[Tensor, " B"]:
-        told = self._told(condition, len(x))
-        features, total = self.features(x, told), None
-        each = max(1, self.together // len(x))
-        for done in range(0, k, each):
+        cond_embedding = self._told(condition, len(x))
+        features, total = self.features(x, cond_embedding), None
+        chunk_size = max(1, self.together // len(x))
+        for start in range(0, k, chunk_size):
             # One draw after another, whatever their number: their cutting changes nothing.
-            eps = [noise.normal(self.latent) for _ in range(min(each, k - done))]
-            part = self._log_weights(x, features, torch.stack(eps, 1), told).double().logsumexp(1)
+            eps = [noise.normal(self.latent) for _ in range(min(chunk_size, k - start))]
+            part = (
+                self._log_weights(x, features, torch.stack(eps, 1), cond_embedding)
+                .double()
+                .logsumexp(1)
+            )
             total = part if total is None else torch.logaddexp(total, part)
         assert total is not None
         return (total - math.log(k)).to(features[0].dtype)
@@ -298,11 +302,11 @@ class Variational(Model[Examples, Tensor]):
     ) -> Float[Tensor, "B k"]:
         """Return ln p(x, z) / q(z|x) for the z of eps, [B, k, J]."""
         k = eps.shape[1]
-        many = [feature.repeat_interleave(k, 0) for feature in features]
+        repeated = [feature.repeat_interleave(k, 0) for feature in features]
         told = None if told is None else told.repeat_interleave(k, 0)
-        found = self.inferred(many, eps.flatten(0, 1), told)
-        log_x = self.likelihood.log_prob(x.repeat_interleave(k, 0), found.f)
-        return (log_x + found.posterior.log_ratio(found.z)).view(len(x), k)
+        inferred = self.inferred(repeated, eps.flatten(0, 1), told)
+        log_x = self.likelihood.log_prob(x.repeat_interleave(k, 0), inferred.f)
+        return (log_x + inferred.posterior.log_ratio(inferred.z)).view(len(x), k)
 
     # Codes
 
@@ -310,11 +314,11 @@ class Variational(Model[Examples, Tensor]):
         self, x: Float[Tensor, "B ..."], *, noise: Noise | None = None
     ) -> Float[Tensor, "B J"]:
         """Return the mean of q, of each unit given the means above, or with noise a draw."""
-        told = self._told(None, len(x))
-        features = self.features(x, told)
+        cond_embedding = self._told(None, len(x))
+        features = self.features(x, cond_embedding)
         eps = torch.zeros(len(x), self.latent, device=x.device)
         eps = eps.to(features[0].dtype) if noise is None else noise.normal(self.latent)
-        return self.inferred(features, eps, told).z
+        return self.inferred(features, eps, cond_embedding).z
 
     def decode(self, z: Float[Tensor, "B J"]) -> Tensor:
         """Return the middle of p(x|z), in data units."""
@@ -341,8 +345,8 @@ class Variational(Model[Examples, Tensor]):
         noise, rows = noise or Noise.fresh(len(x), x.device), self.together
         total = torch.zeros(self.latent, device=x.device)
         for low in range(0, len(x), rows):
-            found = self._seen(x[low : low + rows], None, noise[low : low + rows])
-            total = total + found.posterior.kl_of_units().sum(0)
+            inferred = self._seen(x[low : low + rows], None, noise[low : low + rows])
+            total = total + inferred.posterior.kl_of_units().sum(0)
         active = int((self.active_units(x) > ACTIVE).sum())
         return Activity(active, self.latent, total / len(x))
 
@@ -363,8 +367,10 @@ class Variational(Model[Examples, Tensor]):
 
     def _seen(self, x: Tensor, condition: Condition | None, noise: Noise) -> Inferred:
         """Return one z of each example."""
-        told = self._told(condition, len(x))
-        return self.inferred(self.features(x, told), noise.normal(self.latent), told)
+        cond_embedding = self._told(condition, len(x))
+        return self.inferred(
+            self.features(x, cond_embedding), noise.normal(self.latent), cond_embedding
+        )
 
     def _told(self, condition: Condition | None, rows: int) -> Float[Tensor, "B E"] | None:
         return None if self.embed is None else self.embed(condition, rows)
@@ -400,8 +406,8 @@ class Vae(Variational):
     ) -> Posterior:
         """Return q(z|x) of data in data units."""
         y = self.domain.values.scale(x)
-        found = self.encoder(y) if told is None else self.encoder(y, told)
-        return Posterior(*found.float().chunk(2, dim=1))
+        parameters = self.encoder(y) if told is None else self.encoder(y, told)
+        return Posterior(*parameters.float().chunk(2, dim=1))
 
     def features(self, x: Tensor, told: Tensor | None) -> tuple[Tensor, ...]:
         """Return mu and ln sigma^2."""

@@ -182,8 +182,8 @@ class VariationalBound:
         edges = torch.linspace(0, count, min(draws, count) + 1).round().long().tolist()
         between = []
         for low, high in pairwise(edges):
-            place = torch.full((len(x),), (low + high) // 2 + 1, device=x.device)
-            term = self.step(x, steps, place, estimate, noise)
+            index = torch.full((len(x),), (low + high) // 2 + 1, device=x.device)
+            term = self.step(x, steps, index, estimate, noise)
             between.append(term[:, None].expand(-1, high - low))
         first = self.reconstruction(x, steps, estimate, noise)[:, None]
         return steps.snr.log(), torch.cat([first, *between, self.prior(x)[:, None]], dim=1)
@@ -206,8 +206,8 @@ class VariationalBound:
         if self.variance == "posterior":
             fall = (steps.snr[place - 1] - steps.snr[place]).float()
             return fall / 2 * per_example((y - clean) ** 2)
-        each = self.divergence(y, clean, s, t, v)
-        return self.space.total(each, lambda: self.divergence(clean, clean, s, t, v))
+        divergence = self.divergence(y, clean, s, t, v)
+        return self.space.total(divergence, lambda: self.divergence(clean, clean, s, t, v))
 
     def divergence(
         self, y: Tensor, clean: Tensor, s: Tensor, t: Tensor, v: Tensor | None
@@ -233,9 +233,9 @@ class VariationalBound:
             return -per_example(discretised_normal_log_prob(x, clean, log_std, values.count))
         if isinstance(values, Columns):
             return -columns_log_prob(values, x, clean, log_std, NORMAL)
-        each = log_normal(values.scale(x), clean, 2 * log_std) + values.log_volume
+        log_density = log_normal(values.scale(x), clean, 2 * log_std) + values.log_volume
         return -self.space.total(
-            each, lambda: log_normal(clean, clean, 2 * log_std) + values.log_volume
+            log_density, lambda: log_normal(clean, clean, 2 * log_std) + values.log_volume
         )
 
     def noised(self, y: Tensor, t: Tensor, noise: Noise) -> Tensor:

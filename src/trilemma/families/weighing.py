@@ -112,10 +112,10 @@ class Weighable(Editable, ABC):
         alpha, sigma = (rows(number, y) for number in self.schedule(t))
         x_1 = alpha * y + sigma * eps
         spread = (2 * sigma.log()).expand_as(y)
-        drawn = per_example(log_normal(x_1, alpha * y, spread))
+        log_q = per_example(log_normal(x_1, alpha * y, spread))
         clean = self._estimator(condition)(x_1, t)[0]
         decoded = bound.decoded(x, clean, torch.tensor(flow.finest, dtype=torch.float64).exp())
-        return self.domain.at_most_certain(flow.log_prob(x_1, noise) - drawn - decoded)
+        return self.domain.at_most_certain(flow.log_prob(x_1, noise) - log_q - decoded)
 
     def flow(self, condition: Condition | None = None) -> ProbabilityFlow:
         """Return the probability flow, from the noise at which the bound's chain begins."""

@@ -60,8 +60,8 @@ def descended(
     critic = torch.full_like(p, start)
     for _ in range(steps):
         critic.requires_grad_()
-        (slope,) = torch.autograd.grad(over_pairs(loss, critic, critic, p, q), critic)
-        critic = (critic - step * slope).detach()
+        (gradient,) = torch.autograd.grad(over_pairs(loss, critic, critic, p, q), critic)
+        critic = (critic - step * gradient).detach()
     return critic
 
 
@@ -71,14 +71,14 @@ def descended(
 def optimal_critic() -> Sequence[Law]:
     """Find the best critic by descent and compare it, and its value, with the formulas."""
     p, q = distributions()
-    found = descended(adversarial.LOSSES["ns"].critic, p, q, step=5)
-    gap = (found.sigmoid() - p / (p + q)).abs().max()
+    critic = descended(adversarial.LOSSES["ns"].critic, p, q, step=5)
+    gap = (critic.sigmoid() - p / (p + q)).abs().max()
     formula = adversarial.optimal_critic(p, q)
     best = over_pairs(adversarial.value, formula, formula, p, q)
     divergence = adversarial.jensen_shannon(p, q)
     m = (p + q) / 2
     kl = (p * (p / m).log()).sum() + (q * (q / m).log()).sum()
-    same = adversarial.optimal_critic(p, p)
+    equal_critic = adversarial.optimal_critic(p, p)
     return [
         equals(
             "the best critic found by descent: s(D) = p_data / (p_data + p_g)", GAN, gap, 0, 1e-7
@@ -86,7 +86,7 @@ def optimal_critic() -> Sequence[Law]:
         equals(
             "its value, found by descent, is 2 JSD - ln 4",
             GAN,
-            over_pairs(adversarial.value, found, found, p, q),
+            over_pairs(adversarial.value, critic, critic, p, q),
             2 * divergence - math.log(4),
             1e-12,
         ),
@@ -94,7 +94,7 @@ def optimal_critic() -> Sequence[Law]:
         equals(
             "V(D*) = -ln 4 where p_g = p_data",
             GAN,
-            over_pairs(adversarial.value, same, same, p, p),
+            over_pairs(adversarial.value, equal_critic, equal_critic, p, p),
             -math.log(4),
             1e-12,
         ),
@@ -131,25 +131,25 @@ def _cost(name: str, w: Tensor, x: Tensor) -> Tensor:
     penalty = adversarial.PENALTIES[name]
     costs = []
     for _ in penalty.places:
-        at = x.detach().requires_grad_()
-        costs.append(penalty.cost(adversarial.squared_slope(at @ w + 3, at)).mean())
+        inputs = x.detach().requires_grad_()
+        costs.append(penalty.cost(adversarial.squared_slope(inputs @ w + 3, inputs)).mean())
     return torch.stack(costs).sum()
 
 
 def penalty() -> Sequence[Law]:
     """Compute slopes, and what penalties charge for them, for critics whose slope is known."""
-    seeded = torch.Generator().manual_seed(5)
-    x = torch.randn(7, 3, generator=seeded, dtype=torch.float64, requires_grad=True)
+    generator = torch.Generator().manual_seed(5)
+    x = torch.randn(7, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
     a = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
     linear = adversarial.squared_slope(x @ w, x)
     bowl = adversarial.squared_slope(a / 2 * x.square().sum(1), x)
-    (in_w,) = torch.autograd.grad(linear.mean() / 2, w)
-    (in_a,) = torch.autograd.grad(bowl.mean(), a)
+    (grad_w,) = torch.autograd.grad(linear.mean() / 2, w)
+    (grad_a,) = torch.autograd.grad(bowl.mean(), a)
     x, w, scale = x.detach(), w.detach(), a.item()
     mean_square, norm = x.square().sum(1).mean(), w.norm()
-    free = {"r1": 0 * w, "r2": 0 * w, "r1+r2": 0 * w, "gp": w / norm}
-    known = {"r1": 0.5, "r2": 0.5, "r1+r2": 1.0, "gp": 0.5}
+    minimisers = {"r1": 0 * w, "r2": 0 * w, "r1+r2": 0 * w, "gp": w / norm}
+    coefficients = {"r1": 0.5, "r2": 0.5, "r1+r2": 1.0, "gp": 0.5}
     laws = [
         equals("‖∇D‖² of D = w·x is ‖w‖²", R1, linear.detach().max(), w @ w, 1e-12),
         equals(
@@ -159,18 +159,18 @@ def penalty() -> Sequence[Law]:
             scale**2 * mean_square,
             1e-12,
         ),
-        equals("its derivative in a is 2 a E‖x‖²", R1, in_a, 2 * scale * mean_square, 1e-12),
-        equals("the gradient of ‖∇D‖²/2 in w is w", R1, (in_w - w).norm(), 0, 1e-12),
+        equals("its derivative in a is 2 a E‖x‖²", R1, grad_a, 2 * scale * mean_square, 1e-12),
+        equals("the gradient of ‖∇D‖²/2 in w is w", R1, (grad_w - w).norm(), 0, 1e-12),
     ]
-    for name, still in free.items():
+    for name, minimiser in minimisers.items():
         source, c = (GP, 1) if name == "gp" else (R1, 0)
         laws += [
-            equals(f"{name} of D of slope {c} is 0", source, _cost(name, still, x), 0, 1e-12),
+            equals(f"{name} of D of slope {c} is 0", source, _cost(name, minimiser, x), 0, 1e-12),
             equals(
-                f"{name} of D = w·x costs {known[name]:g} γ (‖w‖ - {c})²",
+                f"{name} of D = w·x costs {coefficients[name]:g} γ (‖w‖ - {c})²",
                 source,
                 _cost(name, w, x),
-                known[name] * (norm - c).square(),
+                coefficients[name] * (norm - c).square(),
                 1e-11,
             ),
         ]
@@ -205,15 +205,17 @@ def codes_apart() -> Sequence[Law]:
 
 def ramp() -> Sequence[Law]:
     """Read a ramp at its ends, at its middle and on its way."""
-    fall = adversarial.Ramp(2.0, 0.5, over=0.4)
+    schedule = adversarial.Ramp(2.0, 0.5, over=0.4)
     shares = torch.linspace(0, 1, 51, dtype=torch.float64).tolist()
-    way = torch.tensor([fall(share) for share in shares], dtype=torch.float64)
+    values = torch.tensor([schedule(share) for share in shares], dtype=torch.float64)
     source = "lecture §4; Huang et al. 2024"
     return [
-        equals("a ramp begins at its first number", source, fall(0.0), 2, 1e-12),
-        equals("a ramp is halfway at half its share", source, fall(0.2), 1.25, 1e-12),
-        equals("a ramp stays at its last number", source, way[20:].sub(0.5).abs().max(), 0, 1e-12),
-        at_most("a falling ramp never rises", source, float(way.diff().max()), 0),
+        equals("a ramp begins at its first number", source, schedule(0.0), 2, 1e-12),
+        equals("a ramp is halfway at half its share", source, schedule(0.2), 1.25, 1e-12),
+        equals(
+            "a ramp stays at its last number", source, values[20:].sub(0.5).abs().max(), 0, 1e-12
+        ),
+        at_most("a falling ramp never rises", source, float(values.diff().max()), 0),
     ]
 
 
@@ -227,13 +229,13 @@ def _dirac(name: str, penalty: str, gamma: float) -> Callable[[Tensor], Tensor]:
     def velocity(state: Tensor) -> Tensor:
         theta, psi = state[:1], state[1:]
         critic = loss.critic(psi * 0, psi * theta)
-        for place in term.places:
-            x = (0 * theta if place == "real" else theta).detach()[:, None].requires_grad_()
+        for location in term.places:
+            x = (0 * theta if location == "real" else theta).detach()[:, None].requires_grad_()
             critic = critic + gamma * term.cost(adversarial.squared_slope((psi * x).squeeze(1), x))
-        in_psi = torch.autograd.grad(critic.sum(), psi, create_graph=True)[0]
-        mover = loss.generator(psi * theta, psi * 0 if loss.paired else None).sum()
-        in_theta = torch.autograd.grad(mover, theta, create_graph=True)[0]
-        return -torch.cat([in_theta, in_psi])
+        grad_psi = torch.autograd.grad(critic.sum(), psi, create_graph=True)[0]
+        generator_loss = loss.generator(psi * theta, psi * 0 if loss.paired else None).sum()
+        grad_theta = torch.autograd.grad(generator_loss, theta, create_graph=True)[0]
+        return -torch.cat([grad_theta, grad_psi])
 
     return velocity
 
@@ -252,12 +254,12 @@ def dirac_game() -> Sequence[Law]:
         jacobian = torch.autograd.functional.jacobian(_dirac(name, penalty, gamma), origin)
         return torch.linalg.eigvals(jacobian).real.max().item()
 
-    gamma, known = 0.3, {"R1": -0.15, "R2": -0.15, "R1+R2": -0.3}
+    gamma, growth_rates = 0.3, {"R1": -0.15, "R2": -0.15, "R1+R2": -0.3}
     laws = []
     for name in ("ns", "rsgan", "wgan"):
-        free = rate(name, "none", 0.0)
-        laws.append(equals(f"{name}, Dirac game: growth rate 0", R1, free, 0, 1e-9))
-        for term, growth in known.items():
+        undamped = rate(name, "none", 0.0)
+        laws.append(equals(f"{name}, Dirac game: growth rate 0", R1, undamped, 0, 1e-9))
+        for term, growth in growth_rates.items():
             damping = "-γ" if term == "R1+R2" else "-γ/2"
             title = f"{name}, Dirac game with {term}: growth rate {damping}"
             laws.append(equals(title, R1, rate(name, term.lower(), gamma), growth, 1e-9))
@@ -337,19 +339,19 @@ def penalised_game() -> Sequence[Law]:
 
     def gan(critic: nn.Module, name: str, every: int = 1) -> Gan:
         term, weight = adversarial.PENALTIES[name], adversarial.Ramp(gamma, gamma)
-        maker = _Maker(fake)
-        return Gan(maker, critic, domain, 2, penalty=term, gamma=weight, every=every)
+        generator = _Maker(fake)
+        return Gan(generator, critic, domain, 2, penalty=term, gamma=weight, every=every)
 
     bowl, linear = _Bowl(a, torch.zeros(1)), _Bowl(0.0, torch.tensor([-2.5]))
-    between = ((3 * a - 1) ** 3 - (a - 1) ** 3) / (6 * a) / 2  # (a y - 1)²/2 over y in [1, 3]
-    known = {
+    cost_between = ((3 * a - 1) ** 3 - (a - 1) ** 3) / (6 * a) / 2  # (a y - 1)²/2 over y in [1, 3]
+    cases = {
         "r1": ("the slope at data", a**2 * 9 / 2, 1e-5),
         "r2": ("the slope at fakes", a**2 / 2, 1e-5),
         "r1+r2": ("the slopes at both", a**2 * 10 / 2, 1e-5),
-        "gp": ("the slope evenly between data and fakes", between, 0.15),
+        "gp": ("the slope evenly between data and fakes", cost_between, 0.15),
     }
-    nothing = _charged(gan(bowl, "none"), batch)
-    each = [_charged(gan(linear, "r1", 4), batch, update) for update in range(4)]
+    unpenalised = _charged(gan(bowl, "none"), batch)
+    charges = [_charged(gan(linear, "r1", 4), batch, update) for update in range(4)]
     return [
         *(
             equals(
@@ -369,17 +371,17 @@ def penalised_game() -> Sequence[Law]:
                 gamma * cost,
                 tolerance,
             )
-            for name, (where, cost, tolerance) in known.items()
+            for name, (where, cost, tolerance) in cases.items()
         ),
-        equals("GAN: without a penalty its loss is the game", GAN, nothing, 0, 0),
+        equals("GAN: without a penalty its loss is the game", GAN, unpenalised, 0, 0),
         equals(
             "GAN: a penalty at every 4th update weighs as much as one at each",
             EVERY,
-            sum(each) / 4,
+            sum(charges) / 4,
             gamma / 2 * 2.5**2,
             1e-5,
         ),
-        equals("GAN: between those there is no penalty", EVERY, max(map(abs, each[1:])), 0, 0),
+        equals("GAN: between those there is no penalty", EVERY, max(map(abs, charges[1:])), 0, 0),
     ]
 
 

@@ -120,19 +120,25 @@ def formula() -> list[Law]:
     heads = []
     for q, k, v in zip(
         attend.ask.weight.chunk(attend.heads),
-        *(part.chunk(attend.heads) for part in attend.answer.weight.chunk(2)),
+        *(weight.chunk(attend.heads) for weight in attend.answer.weight.chunk(2)),
         strict=True,
     ):
         scores = (z @ q.T) @ (tokens @ k.T).transpose(1, 2) / len(q) ** 0.5
-        share = scores.masked_fill(~SEEN[:, None], -torch.inf).exp()
-        heads.append(share / share.sum(2, keepdim=True) @ (tokens @ v.T))
-    wanted = x + attend.out(torch.cat(heads, dim=2)).transpose(1, 2).unflatten(2, SIDES)
-    plain = attend(x, tokens, SEEN)
+        exp_scores = scores.masked_fill(~SEEN[:, None], -torch.inf).exp()
+        heads.append(exp_scores / exp_scores.sum(2, keepdim=True) @ (tokens @ v.T))
+    expected = x + attend.out(torch.cat(heads, dim=2)).transpose(1, 2).unflatten(2, SIDES)
+    output = attend(x, tokens, SEEN)
     with kept_maps(attend):
-        watched = attend(x, tokens, SEEN)
+        recorded_output = attend(x, tokens, SEEN)
     return [
-        equal("x + W_O softmax(Q K^T / sqrt d) V", LECTURE, _gap(plain, wanted), 0, 1e-12),
-        equal("recording the weights changes nothing", LECTURE, _gap(plain, watched), 0, 1e-12),
+        equal("x + W_O softmax(Q K^T / sqrt d) V", LECTURE, _gap(output, expected), 0, 1e-12),
+        equal(
+            "recording the weights changes nothing",
+            LECTURE,
+            _gap(output, recorded_output),
+            0,
+            1e-12,
+        ),
     ]
 
 
@@ -142,13 +148,15 @@ def probability() -> list[Law]:
     x, tokens = _features()
     with kept_maps(attend) as maps:
         attend(x, tokens, SEEN)
-    (share,) = maps
-    hidden = share.masked_fill(SEEN[:, None, None], 0)
-    total = (share * SEEN[:, None, None]).sum(3)
+    (weights,) = maps
+    masked_weights = weights.masked_fill(SEEN[:, None, None], 0)
+    total = (weights * SEEN[:, None, None]).sum(3)
     return [
         equal("weights of the seen tokens sum to 1", LECTURE, _gap(total, total**0), 0, 1e-12),
-        at_most("weights are not negative", LECTURE, -float(share.min()), 0),
-        equal("the weight of a masked token is 0", LECTURE, float(hidden.abs().max()), 0, 0),
+        at_most("weights are not negative", LECTURE, -float(weights.min()), 0),
+        equal(
+            "the weight of a masked token is 0", LECTURE, float(masked_weights.abs().max()), 0, 0
+        ),
     ]
 
 
@@ -156,83 +164,87 @@ def permutation() -> list[Law]:
     """Tokens are a set: their order is told by their places, or not at all."""
     attend, order = _cross(), torch.tensor([3, 0, 4, 2, 1])
     x, tokens = _features()
-    there = attend(x, tokens, SEEN)
-    back = attend(x, tokens[:, order], SEEN[:, order])
+    output = attend(x, tokens, SEEN)
+    permuted_output = attend(x, tokens[:, order], SEEN[:, order])
     name = "tokens permuted with their masks: cross-attention gives the same"
-    found = [equal(name, LECTURE, _gap(there, back), 0, 1e-12)]
+    laws = [equal(name, LECTURE, _gap(output, permuted_output), 0, 1e-12)]
 
-    tau, said = _made(_context), _captions()
-    assert said.tokens is not None
-    plain = tau(said, ROWS)[0]
+    tau, cond = _made(_context), _captions()
+    assert cond.tokens is not None
+    plain = tau(cond, ROWS)[0]
     tau.places.copy_(tau.places[order])
-    moved = tau(replace(said, tokens=said.tokens[:, order], mask=SEEN[:, order]), ROWS)[0]
+    permuted = tau(replace(cond, tokens=cond.tokens[:, order], mask=SEEN[:, order]), ROWS)[0]
     first = tau.first_word
-    gap = max(_gap(moved[:, first:], plain[:, first:][:, order]), _gap(moved[:, 0], plain[:, 0]))
-    found.append(
+    gap = max(
+        _gap(permuted[:, first:], plain[:, first:][:, order]), _gap(permuted[:, 0], plain[:, 0])
+    )
+    laws.append(
         equal("words permuted with their places: tau's tokens move along", LECTURE, gap, 0, 1e-12)
     )
-    plain = tau(said, ROWS)[0]
-    moved = tau(replace(said, tokens=said.tokens.flip(1), mask=SEEN), ROWS)[0]
-    told = float(_gap(plain[2, first:], moved[2, first:].flip(0)) > 1e-3)
-    found.append(equal("words permuted alone: tau tells the order", LECTURE, told, 1, 0))
-    return found
+    plain = tau(cond, ROWS)[0]
+    permuted = tau(replace(cond, tokens=cond.tokens.flip(1), mask=SEEN), ROWS)[0]
+    order_matters = float(_gap(plain[2, first:], permuted[2, first:].flip(0)) > 1e-3)
+    laws.append(equal("words permuted alone: tau tells the order", LECTURE, order_matters, 1, 0))
+    return laws
 
 
 def blind() -> list[Law]:
     """What is masked changes nothing that can be seen."""
     attend = _cross()
     x, tokens = _features()
-    other = torch.where(SEEN[:, :, None], tokens, 100 * tokens.flip(0) + 7)
-    gap = _gap(attend(x, tokens, SEEN), attend(x, other, SEEN))
-    found = [equal("masked tokens changed: cross-attention", LECTURE, gap, 0, 0)]
+    changed_tokens = torch.where(SEEN[:, :, None], tokens, 100 * tokens.flip(0) + 7)
+    gap = _gap(attend(x, tokens, SEEN), attend(x, changed_tokens, SEEN))
+    laws = [equal("masked tokens changed: cross-attention", LECTURE, gap, 0, 0)]
 
     tokens.requires_grad_()
-    drawn = _normal(6, ROWS, CHANNELS, *SIDES)
-    (slope,) = torch.autograd.grad((attend(x, tokens, SEEN) * drawn).sum(), tokens)
+    cotangent = _normal(6, ROWS, CHANNELS, *SIDES)
+    (gradient,) = torch.autograd.grad((attend(x, tokens, SEEN) * cotangent).sum(), tokens)
     name = "d cross-attention / d masked token"
-    found.append(equal(name, LECTURE, float(slope[~SEEN].abs().max()), 0, 0))
+    laws.append(equal(name, LECTURE, float(gradient[~SEEN].abs().max()), 0, 0))
 
-    said = _captions()
-    assert said.tokens is not None
-    changed = replace(said, tokens=torch.where(SEEN, said.tokens, 1 + said.tokens % WORDS))
-    shorter = Condition(said.label, said.tokens[:, :4], SEEN[:, :4])
-    longer = replace(said, mask=SEEN & (torch.arange(LENGTH) < 4))
+    cond = _captions()
+    assert cond.tokens is not None
+    changed = replace(cond, tokens=torch.where(SEEN, cond.tokens, 1 + cond.tokens % WORDS))
+    shorter = Condition(cond.label, cond.tokens[:, :4], SEEN[:, :4])
+    longer = replace(cond, mask=SEEN & (torch.arange(LENGTH) < 4))
     for name, network in _denoisers().items():
-        gap = _gap(_said(network, said), _said(network, changed))
-        found.append(equal(f"masked words changed: {name} with tau", LECTURE, gap, 0, 0))
+        gap = _gap(_said(network, cond), _said(network, changed))
+        laws.append(equal(f"masked words changed: {name} with tau", LECTURE, gap, 0, 0))
         gap = _gap(_said(network, shorter), _said(network, longer))
-        found.append(equal(f"empty places behind a caption: {name}", LECTURE, gap, 0, 1e-12))
-    return found
+        laws.append(equal(f"empty places behind a caption: {name}", LECTURE, gap, 0, 1e-12))
+    return laws
 
 
 def silence() -> list[Law]:
     """A row that says nothing is a row without condition; one that says something is heard."""
-    found, said, others = [], _captions(), _captions(seed=9)
-    others = replace(others, label=(torch.arange(ROWS) + 1) % CLASSES)
-    second = torch.arange(ROWS) == 1
+    laws, cond, other_cond = [], _captions(), _captions(seed=9)
+    other_cond = replace(other_cond, label=(torch.arange(ROWS) + 1) % CLASSES)
+    is_second = torch.arange(ROWS) == 1
     for name, network in _denoisers().items():
-        nothing = _said(network, None)
-        gap = _gap(_said(network, said.null()), nothing)
-        found.append(equal(f"nothing said = no condition: {name}", LECTURE, gap, 0, 1e-12))
-        here, there = (_said(network, what.dropped(second)) for what in (said, others))
-        gap = max(_gap(here[1], there[1]), _gap(here[1], nothing[1]))
-        found.append(equal(f"a hidden row knows no token: {name}", LECTURE, gap, 0, 1e-12))
-        apart = (here - there).flatten(1).abs().amax(1)[~second]
-        told = float((apart > 1e-3).double().mean())
-        found.append(equal(f"a row that is not hidden does: {name}", LECTURE, told, 1, 0))
-    return found
+        unconditional = _said(network, None)
+        gap = _gap(_said(network, cond.null()), unconditional)
+        laws.append(equal(f"nothing said = no condition: {name}", LECTURE, gap, 0, 1e-12))
+        outputs, other_outputs = (
+            _said(network, condition.dropped(is_second)) for condition in (cond, other_cond)
+        )
+        gap = max(_gap(outputs[1], other_outputs[1]), _gap(outputs[1], unconditional[1]))
+        laws.append(equal(f"a hidden row knows no token: {name}", LECTURE, gap, 0, 1e-12))
+        differences = (outputs - other_outputs).flatten(1).abs().amax(1)[~is_second]
+        changed_share = float((differences > 1e-3).double().mean())
+        laws.append(equal(f"a row that is not hidden does: {name}", LECTURE, changed_share, 1, 0))
+    return laws
 
 
 def beginnings() -> list[Law]:
     """A new network is silent where it will speak, and passes on what it was given."""
     network = _made(_patches, new=True)
-    said = float(_said(network, _captions()).abs().max())
-    h, told = _normal(7, ROWS, 4, 16), _made(_context)(_captions(), ROWS)
-    gap = max(_gap(block(h, _normal(8, ROWS, 16), (2, 2), told), h) for block in network.blocks)
+    largest_output = float(_said(network, _captions()).abs().max())
+    h, context = _normal(7, ROWS, 4, 16), _made(_context)(_captions(), ROWS)
+    gap = max(_gap(block(h, _normal(8, ROWS, 16), (2, 2), context), h) for block in network.blocks)
     attend = _made(lambda: CrossAttention(CHANNELS, WIDTH, head=16), new=True)
     x, tokens = _features()
     return [
-        equal("a new patch transformer says zero", TRANSFORMER, said, 0, 0),
+        equal("a new patch transformer says zero", TRANSFORMER, largest_output, 0, 0),
         equal("a new block with gated norms is the identity", TRANSFORMER, gap, 0, 0),
         equal(
             "a new cross-attention is the identity",
@@ -247,17 +259,19 @@ def beginnings() -> list[Law]:
 def places() -> list[Law]:
     """Where a patch is: <p(a), p(b)> depends on a - b alone, and no two places are alike."""
     rows, columns = 5, 7
-    at = patch_transformer.places((rows, columns), 16)
-    product_of = (at @ at.T).reshape(rows, columns, rows, columns)
+    encodings = patch_transformer.places((rows, columns), 16)
+    products = (encodings @ encodings.T).reshape(rows, columns, rows, columns)
     gap = max(
-        float((product_of[i, j, i + r, j + c] - product_of[0, 0, r, c]).abs())
+        float((products[i, j, i + r, j + c] - products[0, 0, r, c]).abs())
         for r, c in product(range(rows), range(columns))
         for i, j in product(range(rows - r), range(columns - c))
     )
-    apart = (at[:, None] - at[None]).norm(dim=2) + torch.eye(len(at))
+    distances = (encodings[:, None] - encodings[None]).norm(dim=2) + torch.eye(len(encodings))
     return [
         equal("<p(a), p(b)> depends on a - b alone", TRANSFORMER, gap, 0, 1e-12),
-        equal("no two places are alike", TRANSFORMER, float((apart > 0.1).double().mean()), 1, 0),
+        equal(
+            "no two places are alike", TRANSFORMER, float((distances > 0.1).double().mean()), 1, 0
+        ),
     ]
 
 

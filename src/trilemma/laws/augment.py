@@ -58,8 +58,8 @@ def slope() -> Sequence[Law]:
         def read(x: Tensor, T: DiffAugment = T) -> Tensor:
             return (weights * T(x, noise).tanh()).sum()
 
-        at = x.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(read(at), at)
+        inputs = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(read(inputs), inputs)
         gaps = [
             (gradient * d).sum() - (read(x + 1e-5 * d) - read(x - 1e-5 * d)) / 2e-5
             for d in directions
@@ -87,13 +87,13 @@ def translation_keeps() -> Sequence[Law]:
     x, noise = _images(2, 4000), Noise.of(4, 4000)
     T = _made(("translation",), x)
     x = x + torch.rand(x.shape, generator=_seeded(10), dtype=WIDE)  # up to the edge
-    moved, behind = T(x, noise), T.background.expand_as(x)
+    moved, background = T(x, noise), T.background.expand_as(x)
     gaps = []
     for a, b in itertools.product((-1, 0, 1), repeat=2):  # 1/8 of a side of 8 is one pixel
-        whole = torch.nn.functional.pad(x - behind, (1, 1, 1, 1))[
+        shifted = torch.nn.functional.pad(x - background, (1, 1, 1, 1))[
             ..., 1 - a : 9 - a, 1 - b : 9 - b
         ]
-        gaps.append((whole + behind - moved).flatten(1).abs().amax(1))
+        gaps.append((shifted + background - moved).flatten(1).abs().amax(1))
     nearest = torch.stack(gaps).min(0)
     shares = nearest.indices.bincount(minlength=9) / len(x)
     return [
@@ -114,7 +114,7 @@ def translation_keeps() -> Sequence[Law]:
         equal(
             "translation: a picture of the background is unchanged",
             SOURCE,
-            (T(behind, noise) - behind).abs().max().item(),
+            (T(background, noise) - background).abs().max().item(),
             0,
             0,
         ),
@@ -210,16 +210,16 @@ def copies_are_not_told() -> Sequence[Law]:
     T = _made(PARTS, x)
     critics = [_critic(x, seed) for seed in range(8)]
     real, fake = paired(T, x, noise)
-    relative = [LOSSES["rsgan"].critic(D(real), D(fake)).mean().item() for D in critics]
+    losses = [LOSSES["rsgan"].critic(D(real), D(fake)).mean().item() for D in critics]
     gaps = [(D(real) - D(fake)).abs().max().item() for D in critics]
-    told = [_gap(D, *real_alone(T, x, noise)) for D in critics]
-    made = T(x, noise)  # a generator that makes changed images, and is not augmented itself
-    changed = [_gap(D, real_alone(T, x, noise)[0], made) for D in critics]
+    unpaired_gaps = [_gap(D, *real_alone(T, x, noise)) for D in critics]
+    augmented = T(x, noise)  # a generator that makes changed images, and is not augmented itself
+    augmented_gaps = [_gap(D, real_alone(T, x, noise)[0], augmented) for D in critics]
     return [
         equal(
             "one T on data and copies: rsgan's loss is ln 2 for any critic",
             SOURCE,
-            max(relative, key=lambda loss: abs(loss - math.log(2))),
+            max(losses, key=lambda loss: abs(loss - math.log(2))),
             math.log(2),
             1e-12,
         ),
@@ -227,13 +227,13 @@ def copies_are_not_told() -> Sequence[Law]:
         at_most(
             "T on data alone: each of 8 random critics gives copies another mean score",
             SOURCE,
-            -min(told),
+            -min(unpaired_gaps),
             -1e-3,
         ),
         equal(
             "T on data alone: what cannot be told is the changed image",
             SOURCE,
-            max(changed),
+            max(augmented_gaps),
             0,
             1e-12,
         ),
@@ -247,33 +247,33 @@ def the_optimum_stays() -> Sequence[Law]:
     """
     x, noise = _images(1, 1500), Noise.of(8, 1500)
     T = _made(PARTS, x)
-    ours = paired(T, x, noise)
-    broken = real_alone(T, x, noise)
-    others = T(x, noise), T(x, noise.named("other draws"))
+    shared_draw = paired(T, x, noise)
+    real_only = real_alone(T, x, noise)
+    fresh_draws = T(x, noise), T(x, noise.named("other draws"))
     weaker = T(x, noise), T(x, noise.named("other draws"), 0.3)
     low, high = math.log(2) - 0.02, math.log(2)
     return [
         equal(
             "one T on data and copies: the undecided critic has no slope",
             SOURCE,
-            _pull(*ours).item(),
+            _pull(*shared_draw).item(),
             0,
             1e-12,
         ),
         at_most(
             "T on data alone: the undecided critic is pulled away",
             SOURCE,
-            -_pull(*broken).item(),
+            -_pull(*real_only).item(),
             -0.01,
         ),
         at_most(
             "other draws of T on copies: a fitted critic tells nothing on new rows",
             SOURCE,
-            high - _told(*others),
+            high - _told(*fresh_draws),
             0,
             0.005,
         ),
-        at_most("T on data alone: a fitted critic tells new rows", SOURCE, _told(*broken), low),
+        at_most("T on data alone: a fitted critic tells new rows", SOURCE, _told(*real_only), low),
         at_most(
             "a weaker T on copies: a fitted critic tells new rows", SOURCE, _told(*weaker), low
         ),
@@ -338,10 +338,12 @@ def _told(real: Tensor, fake: Tensor) -> float:
     fit, new = gap[::2], gap[1::2]
     w = gap.new_zeros(4)
     for _ in range(20):
-        told = (fit @ w).sigmoid()
-        slope = -(1 - told) @ fit / len(fit) + 1e-3 * w
-        bend = fit.T * (told * (1 - told)) @ fit / len(fit) + 1e-3 * torch.eye(4, dtype=w.dtype)
-        w = w - torch.linalg.solve(bend, slope)
+        probability = (fit @ w).sigmoid()
+        gradient = -(1 - probability) @ fit / len(fit) + 1e-3 * w
+        hessian = fit.T * (probability * (1 - probability)) @ fit / len(fit) + 1e-3 * torch.eye(
+            4, dtype=w.dtype
+        )
+        w = w - torch.linalg.solve(hessian, gradient)
     return LOSSES["rsgan"].critic(new @ w, torch.zeros_like(new[:, 0])).mean().item()
 
 

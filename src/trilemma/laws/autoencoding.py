@@ -179,18 +179,18 @@ def importance_order() -> list[Law]:
     exact_draws = model.importance_bound(x, 3, noise=Noise.of(0, 4))
     constant = float((exact_draws - linear_log_prob(x, w, b, c)).abs().max())
     _disturb(model)
-    many = x.repeat(400, 1)
+    repeated = x.repeat(400, 1)
 
     def mean(k: int) -> float:
-        return float(model.importance_bound(many, k, noise=Noise.of(3, len(many))).mean())
+        return float(model.importance_bound(repeated, k, noise=Noise.of(3, len(repeated))).mean())
 
-    elbo, few, more = float(_elbo(model, x).mean()), mean(8), mean(64)
+    elbo, bound_8, bound_64 = float(_elbo(model, x).mean()), mean(8), mean(64)
     exact = float(linear_log_prob(x, w, b, c).mean())
     source = "lecture §3; Burda, Grosse & Salakhutdinov 2016, theorem 1"
     return [
-        at_most("ELBO <= importance bound, k = 8", source, elbo, few),
-        at_most("importance bound rises from k = 8 to k = 64", source, few, more),
-        at_most("importance bound, k = 64 <= ln p(x)", source, more, exact, 0.01),
+        at_most("ELBO <= importance bound, k = 8", source, elbo, bound_8),
+        at_most("importance bound rises from k = 8 to k = 64", source, bound_8, bound_64),
+        at_most("importance bound, k = 64 <= ln p(x)", source, bound_64, exact, 0.01),
         equal("every weight is p(x) where q is the posterior", source, constant, 0, 1e-4),
     ]
 
@@ -202,7 +202,7 @@ def loss_as_squares() -> list[Law]:
     _disturb(model)
     model.beta = 1.7
     parameters = list(model.parameters())
-    found = model.loss(Examples(x=x, noise=Noise.of(noise, 16)))
+    loss = model.loss(Examples(x=x, noise=Noise.of(noise, 16)))
 
     mu, log_var = model.encoder(x).chunk(2, 1)
     z = mu + (log_var / 2).exp() * Noise.of(noise, 16).normal(J)
@@ -212,7 +212,7 @@ def loss_as_squares() -> list[Law]:
     gap = sum(
         float((a - g).abs().max())
         for a, g in zip(
-            torch.autograd.grad(found.value, parameters),
+            torch.autograd.grad(loss.value, parameters),
             torch.autograd.grad(by_hand, parameters),
             strict=True,
         )
@@ -225,21 +225,21 @@ def loss_as_squares() -> list[Law]:
         equal(
             "loss - (C ||x - f(z)||^2 + beta KL) = D/2 ln(2 pi c), C = 1 / (2 c)",
             source,
-            float((found.value - by_hand).detach()),
+            float((loss.value - by_hand).detach()),
             constant,
             1e-3,
         ),
         equal(
             "loss = distortion + beta KL",
             source,
-            float(found.terms["distortion"] + 1.7 * found.terms["kl"]),
-            float(found.value.detach()),
+            float(loss.terms["distortion"] + 1.7 * loss.terms["kl"]),
+            float(loss.value.detach()),
             1e-3,
         ),
         equal(
             "bound = -(distortion + KL), whatever beta",
             source,
-            float(-found.terms["distortion"] - found.terms["kl"]),
+            float(-loss.terms["distortion"] - loss.terms["kl"]),
             float(bound.detach()),
             1e-3,
         ),
@@ -252,13 +252,13 @@ def levels_sum_to_one() -> list[Law]:
     laws = []
     for name, count in (("bernoulli", 2), ("gaussian", 17), ("discretised-logistic", 256)):
         domain = Domain("points", (1,), Levels(count))
-        made = likelihoods.likelihood(name, domain, c=0.003)
+        likelihood = likelihoods.likelihood(name, domain, c=0.003)
         x = torch.arange(count, dtype=torch.uint8)[:, None]
         sums = []
-        for place in (-1.7, -0.4, 0.013, 0.99):
+        for location in (-1.7, -0.4, 0.013, 0.99):
             for scale in (-6.0, 0.0, 4.0):
-                f = torch.tensor([[place, scale][: made.outputs]]).expand(count, -1)
-                sums.append(made.log_prob(x, f).exp().sum())
+                f = torch.tensor([[location, scale][: likelihood.outputs]]).expand(count, -1)
+                sums.append(likelihood.log_prob(x, f).exp().sum())
         worst = max(sums, key=lambda s: abs(float(s) - 1))
         laws.append(
             equal(
@@ -282,15 +282,15 @@ def tails() -> list[Law]:
     }
     for name, function in functions.items():
         worst = 0.0
-        for spread in (-7.0, -4.0, -1.0, 2.0):
-            for place in (-3.0, 0.2, 1.0):
-                m = torch.full((256,), place, requires_grad=True)
-                s = torch.full((256,), spread, requires_grad=True)
+        for log_scale in (-7.0, -4.0, -1.0, 2.0):
+            for location in (-3.0, 0.2, 1.0):
+                m = torch.full((256,), location, requires_grad=True)
+                s = torch.full((256,), log_scale, requires_grad=True)
                 value = function(levels, m, s, 256)
-                slopes = torch.autograd.grad(value.sum(), [m, s])
+                gradients = torch.autograd.grad(value.sum(), [m, s])
                 exact = function(levels, m.double(), s.double(), 256)
                 error = ((value - exact).abs() / (1 + exact.abs())).max()
-                finite = all(bool(slope.isfinite().all()) for slope in slopes)
+                finite = all(bool(gradient.isfinite().all()) for gradient in gradients)
                 worst = max(worst, float(error.detach())) if finite else math.nan
         laws.append(
             equal(
@@ -318,16 +318,18 @@ def principal_components() -> list[Law]:
     """A linear autoencoder, trained to the end, against the sum of the discarded variances."""
     draw = _generator(4)
     spreads = torch.tensor([2.0, 1.6, 0.9, 0.6, 0.4])
-    turn = torch.linalg.qr(torch.randn(D, D, generator=draw))[0]
-    x = torch.randn(200, D, generator=draw) * spreads @ turn
+    rotation = torch.linalg.qr(torch.randn(D, D, generator=draw))[0]
+    x = torch.randn(200, D, generator=draw) * spreads @ rotation
     x = x - x.mean(0)
     (objective,) = _autoencoder().objectives()
-    batch, speeds = Examples(x=x), [torch.zeros_like(p) for p in objective.parameters]
+    batch, velocities = Examples(x=x), [torch.zeros_like(p) for p in objective.parameters]
     for _ in range(300):  # gradient descent with momentum
-        slopes = torch.autograd.grad(objective.loss(batch).value, objective.parameters)
+        gradients = torch.autograd.grad(objective.loss(batch).value, objective.parameters)
         with torch.no_grad():
-            for parameter, speed, slope in zip(objective.parameters, speeds, slopes, strict=True):
-                parameter.add_(speed.mul_(0.9).sub_(0.02 * slope))
+            for parameter, velocity, gradient in zip(
+                objective.parameters, velocities, gradients, strict=True
+            ):
+                parameter.add_(velocity.mul_(0.9).sub_(0.02 * gradient))
     discarded = torch.linalg.eigvalsh(x.double().T @ x.double() / len(x))[: D - J].sum()
     return [
         equal(
@@ -368,19 +370,19 @@ def mixture_density() -> list[Law]:
     x = _three().float()
     model = Mixture(2, 3)
     model.fit(x, Noise.of(0, 1))
-    side = torch.linspace(-9, 9, 200)
-    grid = torch.cartesian_prod(side, side)
-    mass = float(model.log_prob(grid).double().exp().sum() * (side[1] - side[0]) ** 2)
+    axis = torch.linspace(-9, 9, 200)
+    grid = torch.cartesian_prod(axis, axis)
+    mass = float(model.log_prob(grid).double().exp().sum() * (axis[1] - axis[0]) ** 2)
 
     gaussian = Mixture(2, 1)
     gaussian.fit(x, Noise.of(0, 1))
     factor = gaussian.gaussians().factors[0] * gaussian.scale[:, None]
     mean = gaussian.gaussians().means[0] * gaussian.scale + gaussian.location
-    off = (mean - x.mean(0)).abs().max()
-    off = off + (factor @ factor.T - torch.cov(x.T, correction=0)).abs().max()
+    gap = (mean - x.mean(0)).abs().max()
+    gap = gap + (factor @ factor.T - torch.cov(x.T, correction=0)).abs().max()
     return [
         equal("a mixture's density integrates to one", "lecture §2", mass, 1, 1e-3),
-        equal("a fitted Gaussian has the sample's moments", "lecture §2", float(off), 0, 1e-4),
+        equal("a fitted Gaussian has the sample's moments", "lecture §2", float(gap), 0, 1e-4),
     ]
 
 
@@ -389,8 +391,8 @@ def mixture_climbs() -> list[Law]:
     """Expectation-maximisation: the largest fall of the likelihood over its steps is none."""
     x = _three()
     uniform = Noise.of(3, 1).uniform(4)[0]
-    way = mixtures.fit_gaussians(x, uniform, strength=0.0, steps=25).log_likelihood
-    fall = max(a - b for a, b in pairwise(way))
+    log_likelihoods = mixtures.fit_gaussians(x, uniform, strength=0.0, steps=25).log_likelihood
+    fall = max(a - b for a, b in pairwise(log_likelihoods))
     return [
         at_most(
             "expectation-maximisation never lowers the likelihood",
@@ -402,8 +404,8 @@ def mixture_climbs() -> list[Law]:
         at_most(
             "and gains from its start",
             "lecture §2; Dempster, Laird & Rubin 1977, theorem 1",
-            way[0],
-            way[-1],
+            log_likelihoods[0],
+            log_likelihoods[-1],
             -1e-3,
         ),
     ]

@@ -75,10 +75,10 @@ def sums_to_one() -> list[Law]:
 
 
 def _order(model: family.Autoregressive) -> Tensor:
-    """Return the place of each folded number in the order of drawing, [D_cell, h, w]."""
+    """Return the position of each folded number in the order of drawing, [D_cell, h, w]."""
     height, width = model.grid
-    place = torch.arange(height * width).view(1, height, width) * model.numbers
-    return place + torch.arange(model.numbers)[:, None, None]
+    position = torch.arange(height * width).view(1, height, width) * model.numbers
+    return position + torch.arange(model.numbers)[:, None, None]
 
 
 def _influence(model: family.Autoregressive) -> Tensor:
@@ -93,10 +93,10 @@ def _influence(model: family.Autoregressive) -> Tensor:
         weights = torch.rand(f.shape, generator=draw, dtype=torch.float64) + 0.5
         return (f * weights).sum(-1).flatten()  # cells, then numbers: the order of drawing
 
-    slopes = torch.autograd.functional.jacobian(parameters, start)
-    found = slopes.abs().flatten(1)
-    by_order = torch.empty_like(found)
-    by_order[:, _order(model).flatten()] = found
+    jacobian = torch.autograd.functional.jacobian(parameters, start)
+    magnitudes = jacobian.abs().flatten(1)
+    by_order = torch.empty_like(magnitudes)
+    by_order[:, _order(model).flatten()] = magnitudes
     return by_order
 
 
@@ -107,21 +107,21 @@ def causality() -> list[Law]:
         for channels, patch in ((1, 1), (2, 2)):
             side = 6 if patch == 1 else 8
             model = _model(name, (channels, side, side), patch=patch, blocks=3)
-            slopes = _influence(model)
-            earlier = torch.ones_like(slopes).tril(-1).bool()
+            influence = _influence(model)
+            earlier = torch.ones_like(influence).tril(-1).bool()
             case = f"{name}, {channels} channels, patch {patch}"
             laws += [
                 equal(
                     f"no number's distribution depends on itself or a later one: {case}",
                     SOURCE,
-                    float(slopes[~earlier].max()),
+                    float(influence[~earlier].max()),
                     0,
                     0,
                 ),
                 equal(
                     f"every number's distribution depends on all earlier ones: {case}",
                     GATED,
-                    float((slopes[earlier] == 0).double().mean()),
+                    float((influence[earlier] == 0).double().mean()),
                     0,
                     0,
                 ),
@@ -161,13 +161,13 @@ def cache() -> list[Law]:
 
 def _gap_of_steps(model: family.Autoregressive, x: Tensor) -> float:
     y = model._scaled(model.fold(x))
-    whole, cells = model.trunk(y).flatten(2), y.flatten(2)
+    full_pass, cells = model.trunk(y).flatten(2), y.flatten(2)
     trunk = model.trunk
     assert isinstance(trunk, masked.ConvolutionalTrunk)
     state, gap = trunk.start(len(x), None, x.device), 0.0
-    for place in range(cells.shape[2]):
-        h = trunk.step(state, place, cells[:, :, place - 1] if place else None)
-        gap = max(gap, float((h - whole[:, :, place]).abs().max()))
+    for index in range(cells.shape[2]):
+        h = trunk.step(state, index, cells[:, :, index - 1] if index else None)
+        gap = max(gap, float((h - full_pass[:, :, index]).abs().max()))
     return gap
 
 
@@ -181,9 +181,9 @@ def stepwise() -> list[Law]:
         total = torch.zeros(8, dtype=torch.float64)
         levels, order = model.fold(x), _order(model)
         for i in range(order.numel()):
-            hidden = torch.where(order >= i, torch.zeros_like(levels), levels)
+            prefix = torch.where(order >= i, torch.zeros_like(levels), levels)
             d, row, column = (int(k) for k in (order == i).nonzero()[0])
-            f = model.distributions(hidden)[:, row, column, d]
+            f = model.distributions(prefix)[:, row, column, d]
             total += model.head.log_prob(levels[:, d, row, column], f)
         gap = float((model.log_prob(x) - total).abs().max())
         laws.append(
@@ -201,29 +201,29 @@ def stepwise() -> list[Law]:
 @torch.no_grad()
 def draws() -> list[Law]:
     """Evenly spaced uniform numbers: the share of each level against its probability."""
-    laws, many = [], 20_000
-    u = (torch.arange(many, dtype=torch.float64) + 0.5) / many
+    laws, count = [], 20_000
+    u = (torch.arange(count, dtype=torch.float64) + 0.5) / count
     draw = torch.Generator().manual_seed(2)
-    found: tuple[tuple[str, heads.Head], ...] = (
+    cases: tuple[tuple[str, heads.Head], ...] = (
         ("bernoulli", heads.Bernoulli()),
         ("categorical", heads.Categorical(7)),
         ("mixture", heads.Mixture(12, 3)),
     )
-    for name, head in found:
+    for name, head in cases:
         worst = 0.0
         for _ in range(4):
             f = torch.randn(head.parameters, generator=draw, dtype=torch.float64)
             levels = torch.arange(head.count)
-            wanted = head.log_prob(levels, f.expand(head.count, -1)).exp()
-            drawn = head.draw(u, f.expand(many, -1)).long()
-            share = torch.bincount(drawn, minlength=head.count).double() / many
-            worst = max(worst, float((share - wanted).abs().max()))
+            expected = head.log_prob(levels, f.expand(head.count, -1)).exp()
+            samples = head.draw(u, f.expand(count, -1)).long()
+            frequencies = torch.bincount(samples, minlength=head.count).double() / count
+            worst = max(worst, float((frequencies - expected).abs().max()))
         laws.append(
             at_most(
                 f"levels are drawn with their probabilities (largest gap): {name}",
                 "lecture §5; inverse distribution function",
                 worst,
-                8 / many,
+                8 / count,
             )
         )
     return laws
@@ -235,29 +235,29 @@ def completion() -> list[Law]:
     model = _model("categorical", (1, 2, 2))
     start = torch.tensor([2, 0], dtype=torch.uint8)
     images = _all_images(model)
-    fitting = images[(images.flatten(1)[:, :2] == start).all(1)]
-    wanted = model.log_prob(fitting).softmax(0)
-    many = 20_000
-    x = torch.zeros(many, 1, 2, 2, dtype=torch.uint8)
+    consistent = images[(images.flatten(1)[:, :2] == start).all(1)]
+    expected = model.log_prob(consistent).softmax(0)
+    count = 20_000
+    x = torch.zeros(count, 1, 2, 2, dtype=torch.uint8)
     x[:, 0, 0] = start
-    known = torch.zeros_like(x, dtype=torch.bool)
-    known[:, 0, 0] = True
-    drawn = model.complete(x, known, noise=Noise.of(4, many)).flatten(1)
-    same = (drawn[:, None] == fitting.flatten(1)).all(2).double()
-    off = float((same.mean(0) - wanted).abs().max())
+    known_mask = torch.zeros_like(x, dtype=torch.bool)
+    known_mask[:, 0, 0] = True
+    completions = model.complete(x, known_mask, noise=Noise.of(4, count)).flatten(1)
+    matches = (completions[:, None] == consistent.flatten(1)).all(2).double()
+    gap = float((matches.mean(0) - expected).abs().max())
     return [
         equal(
             "a completion keeps what is known (share that differs)",
             SOURCE,
-            float((drawn[:, :2] != start).double().mean()),
+            float((completions[:, :2] != start).double().mean()),
             0,
             0,
         ),
         at_most(
             "completions of a beginning follow p(rest | beginning) (largest gap)",
             SOURCE,
-            off,
-            4 * math.sqrt(0.25 / many),
+            gap,
+            4 * math.sqrt(0.25 / count),
         ),
     ]
 

@@ -78,6 +78,6 @@ def timed(checks: Iterable[Check]) -> Iterator[tuple[Law, float]]:
     """Run checks one after another; yield each law with its share of the check's seconds."""
     for check in checks:
         start = time.perf_counter()
-        found = check()
-        seconds = (time.perf_counter() - start) / max(len(found), 1)
-        yield from ((law, seconds) for law in found)
+        laws = check()
+        seconds = (time.perf_counter() - start) / max(len(laws), 1)
+        yield from ((law, seconds) for law in laws)

@@ -47,11 +47,11 @@ def _normal(*shape: int, seed: int) -> Tensor:
 
 def _layer(weight: Tensor, bias: Tensor) -> nn.Linear:
     """Return y = W x + b."""
-    made = nn.Linear(weight.shape[1], weight.shape[0])
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
     with torch.no_grad():
-        made.weight.copy_(weight)
-        made.bias.copy_(bias)
-    return made
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
 
 
 def _posterior(g: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -69,8 +69,8 @@ def _flat(scales: Sequence[float], **options: float) -> tuple[Vae, Tensor, Tenso
     covariance, gain, offset = _posterior(g, b)
     log_var = covariance.diagonal().log()
     encoder = _layer(torch.cat([gain, torch.zeros(j, D)]), torch.cat([offset, log_var]))
-    given = Gaussian(POINTS, C)
-    return Vae(encoder, _layer(g, b), POINTS, j, likelihood=given, **options), g, b
+    likelihood = Gaussian(POINTS, C)
+    return Vae(encoder, _layer(g, b), POINTS, j, likelihood=likelihood, **options), g, b
 
 
 class _Up(nn.Module):
@@ -92,26 +92,26 @@ def _two(**options: float) -> tuple[HierarchicalVae, Tensor, Tensor]:
     w, b = 0.8 * _normal(D, 2, seed=2), _normal(D, seed=1)
     g = torch.stack([w[:, 0] + A * w[:, 1], SPREAD * w[:, 1]], 1)
     s, gain, offset = _posterior(g, b)
-    slope = float(s[1, 0] / s[0, 0])
-    none, nought = torch.zeros(1, D), torch.zeros(1)
-    top = _layer(torch.cat([gain[:1], none]), torch.stack([offset[0], s[0, 0].log()]))
-    below = _layer(gain[1:] - slope * gain[:1], offset[1:] - slope * offset[:1])
-    first = _layer(torch.cat([torch.ones(1, 1), w[:, :1]]), torch.cat([nought, b]))
-    prior = torch.zeros(2, 1 + D)
-    prior[0, 0] = A
-    known = torch.zeros(2, 2 + D)
-    known[0, 0], known[0, -1] = slope, 1.0
-    left = (s[1, 1] - s[1, 0] ** 2 / s[0, 0]).log()
+    coefficient = float(s[1, 0] / s[0, 0])
+    zero_row, zero = torch.zeros(1, D), torch.zeros(1)
+    top = _layer(torch.cat([gain[:1], zero_row]), torch.stack([offset[0], s[0, 0].log()]))
+    below = _layer(gain[1:] - coefficient * gain[:1], offset[1:] - coefficient * offset[:1])
+    first = _layer(torch.cat([torch.ones(1, 1), w[:, :1]]), torch.cat([zero, b]))
+    prior_weight = torch.zeros(2, 1 + D)
+    prior_weight[0, 0] = A
+    posterior_weight = torch.zeros(2, 2 + D)
+    posterior_weight[0, 0], posterior_weight[0, -1] = coefficient, 1.0
+    residual_log_var = (s[1, 1] - s[1, 0] ** 2 / s[0, 0]).log()
     level = Level(
-        _layer(prior, torch.tensor([0.0, 2 * math.log(SPREAD)])),
-        _layer(known, torch.stack([torch.zeros(()), left])),
+        _layer(prior_weight, torch.tensor([0.0, 2 * math.log(SPREAD)])),
+        _layer(posterior_weight, torch.stack([torch.zeros(()), residual_log_var])),
         _layer(torch.cat([torch.zeros(1, 1), w[:, 1:]]), torch.zeros(1 + D)),
         (1,),
     )
     last = _layer(torch.cat([torch.zeros(D, 1), torch.eye(D)], 1), torch.zeros(D))
     down = Down(1, first, [level], [last], [1])
-    given = Gaussian(POINTS, C)
-    return HierarchicalVae(_Up(top, below), down, POINTS, likelihood=given, **options), g, b
+    likelihood = Gaussian(POINTS, C)
+    return HierarchicalVae(_Up(top, below), down, POINTS, likelihood=likelihood, **options), g, b
 
 
 def _exact(x: Tensor, g: Tensor, b: Tensor) -> Tensor:
@@ -130,32 +130,32 @@ def _disturb(model: Variational) -> None:
     with torch.no_grad():
         changed = list(model.get_submodule("encoder").parameters())
         if isinstance(model, HierarchicalVae):
-            below = model.get_submodule("decoder.levels.0.posterior")
-            changed += [below.get_parameter("weight")[:1], below.get_parameter("bias")]
-        for place, parameter in enumerate(changed):
-            parameter.add_(0.3 * _normal(*parameter.shape, seed=10 + place))
+            posterior = model.get_submodule("decoder.levels.0.posterior")
+            changed += [posterior.get_parameter("weight")[:1], posterior.get_parameter("bias")]
+        for index, parameter in enumerate(changed):
+            parameter.add_(0.3 * _normal(*parameter.shape, seed=10 + index))
 
 
 def _elbo(model: Variational, x: Tensor) -> Tensor:
     """Return E_q of `bound`, exactly, [B]."""
-    each = 2 * model.latent
-    rows = x.repeat_interleave(each, 0)
-    return model.bound(rows, noise=Cubature.of(0, len(rows))).view(len(x), each).mean(1)
+    nodes = 2 * model.latent
+    rows = x.repeat_interleave(nodes, 0)
+    return model.bound(rows, noise=Cubature.of(0, len(rows))).view(len(x), nodes).mean(1)
 
 
 def _gap(model: Variational, x: Tensor, g: Tensor, b: Tensor) -> Tensor:
     """Return KL(q(u|x) || p(u|x)) from q's moments, [B]."""
-    each = 2 * model.latent
-    rows = x.repeat_interleave(each, 0)
-    u = model.encode(rows, noise=Cubature.of(0, len(rows))).view(len(x), each, -1)
+    nodes = 2 * model.latent
+    rows = x.repeat_interleave(nodes, 0)
+    u = model.encode(rows, noise=Cubature.of(0, len(rows))).view(len(x), nodes, -1)
     mean = u.mean(1)
     centred = u - mean[:, None]
-    covariance = centred.transpose(1, 2) @ centred / each
+    covariance = centred.transpose(1, 2) @ centred / nodes
     s, gain, offset = _posterior(g, b)
-    between = mean - (x @ gain.T + offset)
+    difference = mean - (x @ gain.T + offset)
     inverse = torch.linalg.inv(s)
     traces = (inverse @ covariance).diagonal(dim1=1, dim2=2).sum(1)
-    distances = ((between @ inverse) * between).sum(1)
+    distances = ((difference @ inverse) * difference).sum(1)
     logs = torch.logdet(s) - torch.logdet(covariance)
     return 0.5 * (traces + distances - mean.shape[1] + logs)
 
@@ -217,8 +217,8 @@ def level_terms() -> list[Law]:
     gap = (kl - sum(by_hand).flatten()).abs().max()  # type: ignore[union-attr]
     bound = model.bound(x, noise=noise[:])
     lower = m + s * (d + (0.5 * r).exp() * eps[:, 1:])
-    made = model.get_submodule("decoder.rests.0")(h + level.get_submodule("enter")(lower))
-    log_x = normal(made, math.sqrt(C)).log_prob(x).sum(1)
+    decoded = model.get_submodule("decoder.rests.0")(h + level.get_submodule("enter")(lower))
+    log_x = normal(decoded, math.sqrt(C)).log_prob(x).sum(1)
     source = "Sønderby et al. 2016, eq. 5; Vahdat & Kautz 2020, eq. 2"
     return [
         equal("KL of a level does not depend on its unit", source, float(gap), 0, 1e-4),
@@ -246,12 +246,12 @@ def levels_importance() -> list[Law]:
     x = 1.5 * _normal(4, D, seed=6)
     constant = model.importance_bound(x, 3, noise=Noise.of(0, 4)) - _exact(x, g, b)
     _disturb(model)
-    many = x.repeat(300, 1)
+    repeated = x.repeat(300, 1)
 
     def mean(k: int) -> float:
-        return float(model.importance_bound(many, k, noise=Noise.of(7, len(many))).mean())
+        return float(model.importance_bound(repeated, k, noise=Noise.of(7, len(repeated))).mean())
 
-    few, more, source = mean(4), mean(64), "Burda, Grosse & Salakhutdinov 2016, theorem 1"
+    bound_4, bound_64, source = mean(4), mean(64), "Burda, Grosse & Salakhutdinov 2016, theorem 1"
     exact = float(_exact(x, g, b).mean())
     return [
         equal(
@@ -261,9 +261,9 @@ def levels_importance() -> list[Law]:
             0,
             1e-4,
         ),
-        at_most("two levels: ELBO <= bound of 4", source, float(_elbo(model, x).mean()), few),
-        at_most("two levels: bound of 4 <= of 64", source, few, more),
-        at_most("two levels: bound of 64 <= ln p(x)", source, more, exact, 0.02),
+        at_most("two levels: ELBO <= bound of 4", source, float(_elbo(model, x).mean()), bound_4),
+        at_most("two levels: bound of 4 <= of 64", source, bound_4, bound_64),
+        at_most("two levels: bound of 64 <= ln p(x)", source, bound_64, exact, 0.02),
     ]
 
 
@@ -274,9 +274,9 @@ def cutting() -> list[Law]:
     for name, model in (("one level", _flat((1.5, 0.7))[0]), ("two levels", _two()[0])):
         _disturb(model)
         x = _normal(5, D, seed=8)
-        whole = model.importance_bound(x, 23, noise=Noise.of(9, 5))
+        reference = model.importance_bound(x, 23, noise=Noise.of(9, 5))
         model.together = 3
-        gap = (model.importance_bound(x, 23, noise=Noise.of(9, 5)) - whole).abs().max()
+        gap = (model.importance_bound(x, 23, noise=Noise.of(9, 5)) - reference).abs().max()
         laws.append(
             equal(
                 f"{name}: cutting examples and draws changes no importance bound",
@@ -300,17 +300,17 @@ def free_bits() -> list[Law]:
         posterior = model.inferred(
             model.features(batch.x, None), Noise.of(12, 16).normal(model.latent), None
         ).posterior
-        least = float(posterior.kl_of_units().min())
-        short = (1 - posterior.kl_of_units()).clamp_min(0).sum(1).mean()
+        smallest_kl = float(posterior.kl_of_units().min())
+        shortfall = (1 - posterior.kl_of_units()).clamp_min(0).sum(1).mean()
         loss = {}
-        for bits in (0.9 * least, 1.0):
+        for bits in (0.9 * smallest_kl, 1.0):
             model.free_bits = bits
             loss[bits] = float(model.loss(batch).value)
         laws += [
             equal(
                 f"free bits of {name} that none falls short of change no loss",
                 source,
-                loss[0.9 * least],
+                loss[0.9 * smallest_kl],
                 -bound,
                 1e-4,
             ),
@@ -318,7 +318,7 @@ def free_bits() -> list[Law]:
                 f"one free nat of {name}: loss = -bound + what each falls short",
                 source,
                 loss[1.0],
-                -bound + float(short),
+                -bound + float(shortfall),
                 1e-3,
             ),
             at_most(f"free bits of {name} never lower the loss", source, -bound, loss[1.0], 1e-4),
@@ -353,7 +353,7 @@ def active_units() -> list[Law]:
     flat, g, b = _flat((1.5, 0.7, 0.0))
     s = _posterior(g, b)[0].diagonal()
     x = _typical(g, b)
-    found = flat.latent_activity(x, Noise.of(0, len(x)))
+    activity = flat.latent_activity(x, Noise.of(0, len(x)))
     two, g, b = _two()
     means = two.active_units(_typical(g, b))
     source = "Burda, Grosse & Salakhutdinov 2016, section 5.2"
@@ -372,11 +372,11 @@ def active_units() -> list[Law]:
             0,
             1e-4,
         ),
-        equal("a unit that decodes to nothing is not active", source, found.active, 2, 0),
+        equal("a unit that decodes to nothing is not active", source, activity.active, 2, 0),
         equal(
             "mean KL of a unit = -1/2 ln Var(z_j|x)",
             source,
-            float((found.kl + 0.5 * s.log()).abs().max()),
+            float((activity.kl + 0.5 * s.log()).abs().max()),
             0,
             1e-4,
         ),

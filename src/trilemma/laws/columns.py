@@ -98,11 +98,11 @@ class _Cells(Continuous):
     ) -> Float[Tensor, " B"]:
         v = LOCATION + SPREAD * y.double()
         cell = v.floor()
-        each = [
+        log_p = [
             CHANCE[d].log()[cell[:, d].long().clamp(0, COUNT[d] - 1)] + SPREAD[d].log()
             for d in range(3)
         ]
-        return torch.stack(each, 1).sum(1) + self.profile((v - cell).clamp(1e-9, 1)).sum(1)
+        return torch.stack(log_p, 1).sum(1) + self.profile((v - cell).clamp(1e-9, 1)).sum(1)
 
     def cost(
         self, y: Tensor, *, condition: Condition | None, noise: Noise
@@ -135,11 +135,11 @@ def attained() -> list[Law]:
     """The perfect density attains the entropy, and others lose what their shape costs."""
     x, chance = _rows()
     flat = _over(_power(0)).bound(x, noise=Noise.of(0, len(x)))
-    many, much = x.repeat(50, 1), chance.repeat(50)
+    repeated, repeated_chance = x.repeat(50, 1), chance.repeat(50)
     steep = _over(_power(1))
-    single = [steep.bound(many, noise=Noise.of(i, len(many))) for i in range(1, 5)]
-    once = torch.stack(single).mean(0)
-    often = steep.importance_bound(many, 64, noise=Noise.of(2, len(many)))
+    bounds = [steep.bound(repeated, noise=Noise.of(i, len(repeated))) for i in range(1, 5)]
+    mean_bound = torch.stack(bounds).mean(0)
+    importance_bound = steep.importance_bound(repeated, 64, noise=Noise.of(2, len(repeated)))
     return [
         equal(
             "E of the bound of a perfect dequantised density = -entropy of the table, nats",
@@ -158,21 +158,21 @@ def attained() -> list[Law]:
         equal(
             "one that is not flat over its cells loses E ln p(u) of each column",
             WHERE,
-            _mean(once, much),
+            _mean(mean_bound, repeated_chance),
             TRUTH + 3 * (math.log(2) - 1),
             0.02,
         ),
         at_most(
             "64 draws of u win it back, and nothing above",
             "Burda, Grosse & Salakhutdinov 2016",
-            _mean(often, much),
+            _mean(importance_bound, repeated_chance),
             TRUTH,
         ),
         at_most(
             "to within 0.05 nats",
             "Burda, Grosse & Salakhutdinov 2016",
             TRUTH,
-            _mean(often, much),
+            _mean(importance_bound, repeated_chance),
             0.05,
         ),
     ]
@@ -182,24 +182,24 @@ def attained() -> list[Law]:
 def never_above() -> list[Law]:
     """Of what can be counted no draw says more than that it is certain."""
     x, chance = _rows()
-    many, much = x.repeat(50, 1), chance.repeat(50)
+    repeated, repeated_chance = x.repeat(50, 1), chance.repeat(50)
     bounds = []
     for n in (20, 60):
-        model, noise = _over(_power(n)), Noise.of(n, len(many))
-        bound = model.bound(many, noise=noise)
-        more = model.importance_bound(many, 4, noise=noise)
-        bounds.append((bound, more))
+        model, noise = _over(_power(n)), Noise.of(n, len(repeated))
+        bound = model.bound(repeated, noise=noise)
+        importance_bound = model.importance_bound(repeated, 4, noise=noise)
+        bounds.append((bound, importance_bound))
     return [
         at_most(
             "no bound of whole numbers and categories is above 0, however steep the model",
             WHERE,
-            max(float(part.max()) for pair in bounds for part in pair),
+            max(float(nats.max()) for pair in bounds for nats in pair),
             0,
         ),
         at_most(
             "and cut at 0 they are bounds as before: largest mean, nats",
             WHERE,
-            max(_mean(part, much) for pair in bounds for part in pair),
+            max(_mean(nats, repeated_chance) for pair in bounds for nats in pair),
             TRUTH,
         ),
     ]
@@ -241,7 +241,7 @@ def mixed() -> list[Law]:
     x = torch.cartesian_prod(torch.tensor([0.0, 1.0]), torch.linspace(-2, 4, 25))
     bound = model.bound(x, noise=Noise.of(0, len(x)))
     exact = _coin_and_real(x[:, 0].double(), x[:, 1].double())
-    back = columns.quantise(columns.dequantise(x, Noise.of(1, len(x))))
+    restored = columns.quantise(columns.dequantise(x, Noise.of(1, len(x))))
     return [
         equal(
             "a perfect density of a coin beside a real number is ln P(k) + ln p(x | k)",
@@ -253,7 +253,7 @@ def mixed() -> list[Law]:
         equal(
             "and a mixed row comes back from it (largest gap)",
             WHERE,
-            float((back - x).abs().max()),
+            float((restored - x).abs().max()),
             0,
             1e-5,
         ),
@@ -268,7 +268,7 @@ def drawn() -> list[Law]:
         float((values.quantise(values.in_bin(x, torch.full_like(x, u))) != x).float().mean())
         for u in (0.001, 0.25, 0.5, 0.999)
     ]
-    far = values.quantise(torch.tensor([[-9.0, -9, -9], [30.0, 30, 30]])).double()
+    out_of_range = values.quantise(torch.tensor([[-9.0, -9, -9], [30.0, 30, 30]])).double()
     n = 20_000
     rows = _over(_power(0)).sample(n, noise=Noise.of(3, n)).long()
     gap = max(
@@ -288,7 +288,7 @@ def drawn() -> list[Law]:
         equal(
             "what is drawn beyond the table ends at its last number (largest gap)",
             WHERE,
-            float((far - ends).abs().max()),
+            float((out_of_range - ends).abs().max()),
             0,
             0,
         ),
@@ -306,20 +306,20 @@ def drawn() -> list[Law]:
 def decoded() -> list[Law]:
     """Decoders give each cell its integral, and all rows together one."""
     domain, (x, _) = _domain(), _rows()
-    middle, log_scale = torch.tensor([[0.4, -0.9, 0.3]]), torch.tensor([[-0.7, 0.2, -0.1]])
+    mean, log_scale = torch.tensor([[0.4, -0.9, 0.3]]), torch.tensor([[-0.7, 0.2, -0.1]])
     gaussian, logistic = Gaussian(domain, c=0.3), Logistic(domain)
     # The decoder's second half is its log-scale, less the 2 from which it starts.
-    of = {
-        "gaussian": (gaussian, middle),
-        "logistic": (logistic, torch.cat([middle, log_scale + 2], 1)),
+    decoders = {
+        "gaussian": (gaussian, mean),
+        "logistic": (logistic, torch.cat([mean, log_scale + 2], 1)),
     }
-    laws, inside = [], torch.tensor([[1.0, 4.0, 5.0]])
-    m, cell = LOCATION + SPREAD * middle.double(), inside.double()
-    for name, (model, f) in of.items():
+    laws, row = [], torch.tensor([[1.0, 4.0, 5.0]])
+    m, cell = LOCATION + SPREAD * mean.double(), row.double()
+    for name, (model, f) in decoders.items():
         total = model.log_prob(x, f.expand(len(x), -1)).double().exp().sum()
         scale = SPREAD * (math.sqrt(0.3) if name == "gaussian" else log_scale.double().exp())
-        below = torch.special.ndtr if name == "gaussian" else torch.sigmoid
-        upper, lower = below((cell + 1 - m) / scale), below((cell - m) / scale)
+        cdf = torch.special.ndtr if name == "gaussian" else torch.sigmoid
+        upper, lower = cdf((cell + 1 - m) / scale), cdf((cell - m) / scale)
         upper[:, 0] = 1.0  # the coin's 1 is its last cell
         by_hand = (upper - lower).log().sum()
         laws += [
@@ -333,7 +333,7 @@ def decoded() -> list[Law]:
             equal(
                 f"ln P of a row under a {name} decoder, by its distribution function",
                 DECODER,
-                float(model.log_prob(inside, f)),
+                float(model.log_prob(row, f)),
                 float(by_hand),
                 1e-4,
             ),
@@ -352,9 +352,9 @@ class _Exact(nn.Module):
         alpha, sigma = (torch.sigmoid(s * log_snr.double()).sqrt()[:, None] for s in (1, -1))
         y, clean = x.double(), []
         for d in range(2):
-            at = (torch.arange(COUNT[d]) + 0.5 - LOCATION[d]) / SPREAD[d]
-            gap = (y[:, d, None] - alpha * at) / sigma
-            clean.append(((-gap.square() / 2).softmax(-1) * at).sum(-1))
+            centres = (torch.arange(COUNT[d]) + 0.5 - LOCATION[d]) / SPREAD[d]
+            gap = (y[:, d, None] - alpha * centres) / sigma
+            clean.append(((-gap.square() / 2).softmax(-1) * centres).sum(-1))
         return ((y - alpha * torch.stack(clean, 1)) / sigma).float() + self.extra * x
 
 

@@ -133,9 +133,9 @@ class _Given(Noise):
 
     def named(self, name: str) -> _Given:
         """Return the numbers of one use."""
-        found = _Given(**self.numbers)
-        found.name = name
-        return found
+        noise = _Given(**self.numbers)
+        noise.name = name
+        return noise
 
     def normal(self, *shape: int) -> Tensor:
         """Return what was given."""
@@ -146,8 +146,8 @@ class _Given(Noise):
 
 def _hermite(n: int = 60) -> tuple[Tensor, Tensor]:
     """Return nodes and weights of means over N(0, 1), from the recurrence's eigenvalues."""
-    off = torch.arange(1, n, dtype=torch.float64).sqrt()
-    nodes, vectors = torch.linalg.eigh(torch.diag(off, 1) + torch.diag(off, -1))
+    off_diagonal = torch.arange(1, n, dtype=torch.float64).sqrt()
+    nodes, vectors = torch.linalg.eigh(torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1))
     return nodes, vectors[0] ** 2
 
 
@@ -174,8 +174,8 @@ def orders() -> list[Law]:
     truth = _after("dopri5", 300)
     laws = []
     for name, method in ode.SOLVERS.items():
-        fewer, more = ((_after(name, n) - truth).norm() for n in (32, 64))
-        measured = float((fewer / more).log2())
+        coarse_error, fine_error = ((_after(name, n) - truth).norm() for n in (32, 64))
+        measured = float((coarse_error / fine_error).log2())
         source = "Hairer, Nørsett & Wanner 1993, section II.1"
         laws.append(equal(f"order of convergence of {name}", source, measured, method.order, 0.35))
     return laws
@@ -186,16 +186,19 @@ def chosen_steps() -> list[Law]:
     """The adaptive solver keeps its tolerance, and treats each row by itself."""
     begin = torch.tensor([[1.0, 0.2], [0.1, 0.0], [-2.0, 1.0]], dtype=torch.float64)
     times = torch.tensor([0.0, 1.0, 3.0])
-    found = ode.adaptive(_pendulum, (begin,), times, relative=1e-6, absolute=1e-6)
-    alone = ode.adaptive(_pendulum, (begin[:1],), times, relative=1e-6, absolute=1e-6)
-    gap = _largest(found.states[-1][0][:1] - _after("dopri5", 300))
-    row = max(_largest(a[0][:1] - b[0]) for a, b in zip(found.states, alone.states, strict=True))
-    between = _largest(found.states[0][0][:1] - _after("dopri5", 100, 1.0))
+    solution = ode.adaptive(_pendulum, (begin,), times, relative=1e-6, absolute=1e-6)
+    single_solution = ode.adaptive(_pendulum, (begin[:1],), times, relative=1e-6, absolute=1e-6)
+    gap = _largest(solution.states[-1][0][:1] - _after("dopri5", 300))
+    row_gap = max(
+        _largest(a[0][:1] - b[0])
+        for a, b in zip(solution.states, single_solution.states, strict=True)
+    )
+    interpolation_gap = _largest(solution.states[0][0][:1] - _after("dopri5", 100, 1.0))
     source = "Dormand & Prince 1980; Hairer, Nørsett & Wanner 1993, section II.4"
     return [
         at_most("adaptive dopri5: error <= 20 times the tolerance", source, gap, 2e-5),
-        at_most("adaptive dopri5: error between steps", source, between, 1e-3),
-        equal("adaptive dopri5: a row alone = the row among others", source, row, 0, 1e-12),
+        at_most("adaptive dopri5: error between steps", source, interpolation_gap, 1e-3),
+        equal("adaptive dopri5: a row alone = the row among others", source, row_gap, 0, 1e-12),
     ]
 
 
@@ -221,12 +224,12 @@ def traces() -> list[Law]:
     _, exact = ode.exact_trace(_swirl, y)
     signs = torch.tensor(list(product((-1.0, 1.0), repeat=4)), dtype=torch.float64)
     probes = signs[:, None].expand(16, 5, 4)
-    _, each = ode.hutchinson(_swirl, y, probes)
-    both = jacobians + jacobians.mT
-    off = both.square().sum((1, 2)) - both.diagonal(dim1=1, dim2=2).square().sum(1)
-    variance = each.var(1, unbiased=False)
-    some = each[:, torch.randint(16, (4000, 8), generator=_generator(4))]
-    stated = ode.standard_error(some.flatten(0, 1)).square().mean()
+    _, estimates = ode.hutchinson(_swirl, y, probes)
+    sym = jacobians + jacobians.mT
+    off_diagonal = sym.square().sum((1, 2)) - sym.diagonal(dim1=1, dim2=2).square().sum(1)
+    variance = estimates.var(1, unbiased=False)
+    subsets = estimates[:, torch.randint(16, (4000, 8), generator=_generator(4))]
+    stated_variance = ode.standard_error(subsets.flatten(0, 1)).square().mean()
     return [
         equal(
             "exact divergence = trace of autograd's Jacobian",
@@ -238,21 +241,21 @@ def traces() -> list[Law]:
         equal(
             "Hutchinson: mean of r^T J r over all probes = trace",
             TRACE,
-            _largest(each.mean(1) - trace),
+            _largest(estimates.mean(1) - trace),
             0,
             1e-10,
         ),
         equal(
             "Hutchinson: variance of r^T J r = 1/2 sum_{i != j} (J_ij + J_ji)^2",
             TRACE,
-            _largest(variance / (off / 2) - 1),
+            _largest(variance / (off_diagonal / 2) - 1),
             0,
             1e-10,
         ),
         equal(
             "Hutchinson: the stated error of 8 probes has the square Var / 8",
             TRACE,
-            float(stated / (variance.mean() / 8)),
+            float(stated_variance / (variance.mean() / 8)),
             1,
             0.02,
         ),
@@ -269,8 +272,8 @@ def parameterisation() -> list[Law]:
     y, t = _points(9), torch.linspace(0.05, 0.95, 9).double()
     alpha, sigma = t[:, None], 1 - t[:, None]
     edm = predictions.Edm(0.8)
-    rest = model.network(edm.scale(alpha, sigma) * y, 2 * (t / (1 - t)).log(), None)
-    clean = edm.denoised(rest, y, alpha, sigma)
+    network_output = model.network(edm.scale(alpha, sigma) * y, 2 * (t / (1 - t)).log(), None)
+    clean = edm.denoised(network_output, y, alpha, sigma)
     gap = _largest(model.velocity(y, t) - (clean - y) / sigma)
     return [
         equal("velocity = (E[y | y_t] - y_t) / (1 - t)", "arXiv:2206.00364, table 1", gap, 0, 1e-9)
@@ -286,28 +289,30 @@ def minimiser() -> list[Law]:
     t = torch.full((2 * rows,), time, dtype=torch.float64)
     eps = nodes.repeat(2)
     noise = _Given(time=t, noise=eps)
-    along = [lambda y: y, lambda y: y**2, torch.sin, torch.ones_like]
-    dose = torch.zeros(len(along), dtype=torch.float64, requires_grad=True)
+    directions = [lambda y: y, lambda y: y**2, torch.sin, torch.ones_like]
+    coefficients = torch.zeros(len(directions), dtype=torch.float64, requires_grad=True)
 
     def disturbed(y: Tensor, t: Tensor) -> Tensor:
-        extra = [a * g(y) for a, g in zip(dose, along, strict=True)]
-        return _two_values(y, t) + torch.stack(extra).sum(0)
+        perturbation = [a * g(y) for a, g in zip(coefficients, directions, strict=True)]
+        return _two_values(y, t) + torch.stack(perturbation).sum(0)
 
     model = _model(disturbed, 1)
     model.clock = (-70.0, 70.0)
-    each, _ = model.cost(y, condition=None, noise=noise)
-    value = (each * weights).sum()
-    (slope,) = torch.autograd.grad(value, dose)
+    costs, _ = model.cost(y, condition=None, noise=noise)
+    value = (costs * weights).sum()
+    (gradient,) = torch.autograd.grad(value, coefficients)
     y_t = (1 - time) * eps[:, None] + time * y
     velocity = _two_values(y_t, torch.tensor(time, dtype=torch.float64))
-    left = (((y - eps[:, None]) ** 2 - velocity**2)[:, 0] * weights).sum()
+    residual_variance = (((y - eps[:, None]) ** 2 - velocity**2)[:, 0] * weights).sum()
     return [
-        equal("flow matching: no slope at v = E[y - eps | y_t]", FLOW, _largest(slope), 0, 1e-6),
+        equal(
+            "flow matching: no slope at v = E[y - eps | y_t]", FLOW, _largest(gradient), 0, 1e-6
+        ),
         equal(
             "flow matching: least cost = E|y - eps|^2 - E|v|^2",
             FLOW,
             float(value.detach()),
-            float(left),
+            float(residual_variance),
             1e-6,
         ),
     ]
@@ -317,20 +322,20 @@ def minimiser() -> list[Law]:
 def continuity() -> list[Law]:
     """Along a flow ln p_t changes by -div v; at its end stand the data."""
     model, eps = _model(steps=30), _points(6)
-    nought = torch.zeros_like(eps)
+    zeros = torch.zeros_like(eps)
     field = ode.with_divergence(lambda t, y: model.velocity(y, t), ode.exact_trace)
-    state = (eps, log_normal(eps, nought, nought).sum(1, keepdim=True))
+    state = (eps, log_normal(eps, zeros, zeros).sum(1, keepdim=True))
     times = torch.linspace(0, 1, 31).double()
     gaps = []
-    way = ode.fixed(field, state, times, ode.SOLVERS["rk4"])
-    for t, (y, log_p) in zip(times[1:], way, strict=True):
+    trajectory = ode.fixed(field, state, times, ode.SOLVERS["rk4"])
+    for t, (y, log_p) in zip(times[1:], trajectory, strict=True):
         log_variance = 2 * _width(t).log().expand_as(y)
         exact = log_normal(y, (t * MEAN).expand_as(y), log_variance).sum(1)
         gaps.append(_largest(log_p[:, 0] - exact))
-    drawn = model.draw(6, noise=_Given(state=eps))
-    density = model.log_density(drawn)
-    variance = 2 * SPREAD.log().expand_as(drawn)
-    exact = log_normal(drawn, MEAN.expand_as(drawn), variance).sum(1)
+    samples = model.draw(6, noise=_Given(state=eps))
+    density = model.log_density(samples)
+    variance = 2 * SPREAD.log().expand_as(samples)
+    exact = log_normal(samples, MEAN.expand_as(samples), variance).sum(1)
     return [
         equal(
             "d/dt ln p_t along the flow = -div v (largest gap of ln p_t on the way)",
@@ -342,7 +347,7 @@ def continuity() -> list[Law]:
         equal(
             "the flow of Gaussian data takes eps to m + S eps",
             FLOW,
-            _largest(drawn - (MEAN + SPREAD * eps)),
+            _largest(samples - (MEAN + SPREAD * eps)),
             0,
             1e-5,
         ),
@@ -365,16 +370,16 @@ def mass() -> list[Law]:
 def _spike(y: Tensor, t: Tensor) -> Tensor:
     """Return the velocity of data half of which lie at one place, coordinate by coordinate."""
     variance = t[..., None] ** 2 * WIDTHS**2 + (1 - t[..., None]) ** 2
-    away = y[..., None] - t[..., None] * PLACES
-    weight = (HALVES.log() - variance.log() / 2 - away**2 / variance / 2).softmax(-1)
-    slope = (t[..., None] * WIDTHS**2 - (1 - t[..., None])) / variance
-    return (weight * (PLACES + slope * away)).sum(-1)
+    offsets = y[..., None] - t[..., None] * PLACES
+    weight = (HALVES.log() - variance.log() / 2 - offsets**2 / variance / 2).softmax(-1)
+    coefficient = (t[..., None] * WIDTHS**2 - (1 - t[..., None])) / variance
+    return (weight * (PLACES + coefficient * offsets)).sum(-1)
 
 
 def _spiked(y: Tensor) -> Tensor:
     """Return ln p of such data."""
-    each = log_normal(y[..., None], PLACES, 2 * WIDTHS.log()) + HALVES.log()
-    return each.logsumexp(-1).sum(1)
+    log_terms = log_normal(y[..., None], PLACES, 2 * WIDTHS.log()) + HALVES.log()
+    return log_terms.logsumexp(-1).sum(1)
 
 
 @torch.no_grad()
@@ -385,28 +390,36 @@ def density() -> list[Law]:
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     y = torch.cat([PLACES + WIDTHS * z, (PLACES + WIDTHS * z).flip(1)])
     exact, noise = _spiked(y), Noise.of(0, len(y))
-    found = model.log_density(y)
+    log_density = model.log_density(y)
     model.probes = 2  # the Jacobian is diagonal: an estimate of its trace has no spread
     estimated = model.log_density(y, noise=noise)
     small = family.FlowMatching(_Small(), (2,), finest=0.05, probes=2)
-    many = _points(64)
-    whole = small.log_density(many, noise=Noise.of(1, 64))
-    alone = small.log_density(many[5:7], noise=Noise.of(1, 64)[5:7])
-    same = many[:1].expand(4000, 2)
-    guessed = small.log_density(same, noise=Noise.of(2, 4000))
+    points = _points(64)
+    batch_log_density = small.log_density(points, noise=Noise.of(1, 64))
+    rows_log_density = small.log_density(points[5:7], noise=Noise.of(1, 64)[5:7])
+    copies = points[:1].expand(4000, 2)
+    probe_estimates = small.log_density(copies, noise=Noise.of(2, 4000))
     small.probes = 0
-    off = float(guessed.mean() - small.log_density(many[:1])[0])
+    bias = float(probe_estimates.mean() - small.log_density(points[:1])[0])
     return [
-        equal("ln p by the flow of spiked data", CONTINUOUS, _typical(found - exact), 0, 0.05),
+        equal(
+            "ln p by the flow of spiked data", CONTINUOUS, _typical(log_density - exact), 0, 0.05
+        ),
         equal("ln p by probes of spiked data", TRACE, _typical(estimated - exact), 0, 0.05),
         equal(
             "ln p by probes, in mean = ln p by the exact divergence",
             TRACE,
-            off,
+            bias,
             0,
-            4 * float(guessed.std()) / math.sqrt(4000) + 5e-3,
+            4 * float(probe_estimates.std()) / math.sqrt(4000) + 5e-3,
         ),
-        equal("ln p by the flow: a row alone", CONTINUOUS, _largest(whole[5:7] - alone), 0, 1e-9),
+        equal(
+            "ln p by the flow: a row alone",
+            CONTINUOUS,
+            _largest(batch_log_density[5:7] - rows_log_density),
+            0,
+            1e-9,
+        ),
     ]
 
 
@@ -418,18 +431,20 @@ def pairing() -> list[Law]:
     a, b = _points(6), _points(6, seed=2)
     cost = transport.square_distance(a, b)
     best = min(sum(float(cost[i, j]) for i, j in enumerate(p)) for p in permutations(range(6)))
-    found = transport.paired(a, b)
-    reached = float((a - b[found]).square().sum())
-    many, others = _points(100), 2 * _points(100, seed=2) + 1
-    pairs = transport.paired(many, others)
-    apart, near = (float((many - o).square().sum()) for o in (others, others[pairs]))
+    assignment = transport.paired(a, b)
+    assignment_cost = float((a - b[assignment]).square().sum())
+    x, y = _points(100), 2 * _points(100, seed=2) + 1
+    pairs = transport.paired(x, y)
+    independent_cost, paired_cost = (float((x - o).square().sum()) for o in (y, y[pairs]))
     kinds = torch.arange(100) % 3
-    strayed = kinds[transport.paired(many, others, kinds)] != kinds
+    strayed = kinds[transport.paired(x, y, kinds)] != kinds
     missing = 100 - len(pairs.unique())
     return [
-        equal("pairing: cost = least of all permutations", PAIRS, reached, best, 1e-9),
+        equal("pairing: cost = least of all permutations", PAIRS, assignment_cost, best, 1e-9),
         equal("pairing: a permutation (points left out)", PAIRS, missing, 0, 0),
-        at_most("pairing: cost / that of independent pairs", PAIRS, near / apart, 0.9),
+        at_most(
+            "pairing: cost / that of independent pairs", PAIRS, paired_cost / independent_cost, 0.9
+        ),
         equal("pairing: pairs of two kinds", PAIRS, int(strayed.sum()), 0, 0),
     ]
 

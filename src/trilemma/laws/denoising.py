@@ -53,23 +53,23 @@ def _model(schedule: schedules.Schedule | None = None, **options: object) -> Dif
 def drawing() -> list[Law]:
     """Times of another density, weighted by what they lack, leave a mean as it was."""
     u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
-    found, schedule = [], schedules.Linear()
+    laws, schedule = [], schedules.Linear()
     for chain in (50, 0):
         t, weight = times.importance(u, schedule, chain)
-        even = times.uniform(u.float(), chain)
-        a, b = (float((value**2).double().mean()) for value in (even, t * weight.sqrt()))
+        uniform_times = times.uniform(u.float(), chain)
+        a, b = (float((value**2).double().mean()) for value in (uniform_times, t * weight.sqrt()))
         name = f"importance-sampled times, {f'chain of {chain}' if chain else 'continuous'}"
         mean = float(weight.double().mean())
-        found.append(equal(f"{name}: E[1/p] = 1", WHERE, mean, 1, 1e-3))
-        found.append(equal(f"{name}: E[t^2 / p] = E_uniform[t^2]", WHERE, b, a, 1e-3))
+        laws.append(equal(f"{name}: E[1/p] = 1", WHERE, mean, 1, 1e-3))
+        laws.append(equal(f"{name}: E[t^2 / p] = E_uniform[t^2]", WHERE, b, a, 1e-3))
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)
     gap = 0.0
-    for kind in (schedules.Cosine(), schedules.Rectified()):
-        level = -kind.log_snr(times.log_normal(z, kind)) / 2
+    for noise_schedule in (schedules.Cosine(), schedules.Rectified()):
+        level = -noise_schedule.log_snr(times.log_normal(z, noise_schedule)) / 2
         gap = max(gap, float((level - (1.2 * z - 1.2)).abs().max()))
     name = "log-normal times: ln(sigma / alpha) = -1.2 + 1.2 z"
-    found.append(equal(name, "arXiv:2206.00364, table 1", gap, 0, 2e-3))
-    return found
+    laws.append(equal(name, "arXiv:2206.00364, table 1", gap, 0, 2e-3))
+    return laws
 
 
 def weighted() -> list[Law]:
@@ -83,38 +83,38 @@ def weighted() -> list[Law]:
 
 def variances() -> list[Law]:
     """A learned variance is between the posterior's and the chain's, and costs as the KL does."""
-    schedule, like = schedules.Cosine(), torch.zeros(1, D, dtype=torch.float64)
+    schedule, template = schedules.Cosine(), torch.zeros(1, D, dtype=torch.float64)
     s, t = (torch.tensor(v, dtype=torch.float64) for v in (0.39, 0.4))
     tilde = schedules.posterior(schedule, s, t)[2]
     _, beta = schedules.transition(schedule, s, t)
-    found = []
+    laws = []
     for v, expected, name in ((0.0, tilde, "beta~"), (1.0, beta, "beta")):
-        given = torch.full_like(like, v)
-        made = reverse_variance(schedule, s, t, "learned", given, like)
-        gap = float((made / expected - 1).abs().max())
-        found.append(equal(f"learned variance at v = {v:g} is {name}", WHERE, gap, 0, 1e-9))
+        interpolation = torch.full_like(template, v)
+        variance = reverse_variance(schedule, s, t, "learned", interpolation, template)
+        gap = float((variance / expected - 1).abs().max())
+        laws.append(equal(f"learned variance at v = {v:g} is {name}", WHERE, gap, 0, 1e-9))
     x, clean = torch.randn(2, 5, D, generator=torch.Generator().manual_seed(0)).double()
     learned = VariationalBound(schedule, POINTS, Euclidean(), 100, "learned", "time")
     cost = learned.divergence(x, clean, s, t, torch.zeros_like(x))
     snr = [(a / b) ** 2 for a, b in (schedule(s), schedule(t))]
-    short = (snr[0] - snr[1]) / 2 * (x - clean) ** 2
+    closed_form = (snr[0] - snr[1]) / 2 * (x - clean) ** 2
     name = "L_{t-1} with S = beta~ = (SNR_{t-1} - SNR_t) / 2 |x - xhat|^2"
-    found.append(equal(name, WHERE, float((cost - short).abs().max()), 0, 1e-8))
+    laws.append(equal(name, WHERE, float((cost - closed_form).abs().max()), 0, 1e-8))
     best = learned.divergence(x, x, s, t, torch.zeros_like(x)).abs().max()
-    found.append(equal("L_{t-1} = 0 at the posterior itself", WHERE, float(best), 0, 1e-9))
+    laws.append(equal("L_{t-1} = 0 at the posterior itself", WHERE, float(best), 0, 1e-9))
     noise = _Cubature()
     upper = _model(chain=200, variance="upper").bound_terms(noise.x, noise=noise)
     name = "bound with S = beta <= E ln p(x)"
-    found.append(at_most(name, WHERE, -float(upper.sum(1).mean()), TRUTH))
-    return found
+    laws.append(at_most(name, WHERE, -float(upper.sum(1).mean()), TRUTH))
+    return laws
 
 
 def flow() -> list[Law]:
     """The probability flow of the exact denoiser is the Gaussian's, there and back."""
     where = "arXiv:2011.13456, 4.3"
     model, x = _model(), (MEAN + SPREAD * torch.tensor([[1.0, -1.0], [-0.4, 0.9]])).float()
-    short = schedules.Linear(last=0.01)  # ends early, so that alpha_1 m is not next to nothing
-    alpha, sigma = short(torch.ones((), dtype=torch.float64))
+    truncated = schedules.Linear(last=0.01)  # ends early, so that alpha_1 m is not next to nothing
+    alpha, sigma = truncated(torch.ones((), dtype=torch.float64))
     v = (alpha**2 * SPREAD**2 + sigma**2).sqrt()
     exact = alpha * MEAN + v * (x - MEAN) / SPREAD
     noise = _Cubature()
@@ -122,7 +122,7 @@ def flow() -> list[Law]:
         equal(
             "code of x = alpha_1 m + v_1 (x - m) / s",
             where,
-            _gap(_model(short).encode(x), exact),
+            _gap(_model(truncated).encode(x), exact),
             0,
             5e-3,
         ),
@@ -162,26 +162,26 @@ class _Erring(torch.nn.Module):
 @torch.no_grad()
 def erring() -> list[Law]:
     """A network's small error is a small error of samples, of codes and of their way back."""
-    found, twice = [], torch.arange(4).repeat(2)
-    x = Noise.of(1, 4).reordered(twice).normal(D)
+    laws, row_pairs = [], torch.arange(4).repeat(2)
+    x = Noise.of(1, 4).reordered(row_pairs).normal(D)
     for name in _predictions(schedules.Cosine()):
-        moved = {"samples": 0.0, "codes and their way back": 0.0}
+        errors = {"samples": 0.0, "codes and their way back": 0.0}
         for schedule in schedules.SCHEDULES.values():
             prediction = _predictions(schedule)[name]
             model = Diffusion(_Erring(schedule, prediction), POINTS, schedule, prediction)
-            drawn = []
+            samples = []
             for sampler in samplers.SAMPLERS.values():
                 model.sampler, model.sample_steps = sampler(), 10
-                drawn.append(model.sample(8, noise=Noise.of(0, 4).reordered(twice)))
+                samples.append(model.sample(8, noise=Noise.of(0, 4).reordered(row_pairs)))
             codes = [model.encode(x), model.decode(x)]
-            for kind, answers in zip(moved, (drawn, codes), strict=True):
-                gaps = [_gap(answer[4:], answer[:4]) / ERROR for answer in answers]
-                moved[kind] = max(moved[kind], *gaps)
-        found += [
+            for kind, outputs in zip(errors, (samples, codes), strict=True):
+                gaps = [_gap(output[4:], output[:4]) / ERROR for output in outputs]
+                errors[kind] = max(errors[kind], *gaps)
+        laws += [
             at_most(f"{name} off by e: {kind} off by 20 e at most", WHERE, gap, 20)
-            for kind, gap in moved.items()
+            for kind, gap in errors.items()
         ]
-    return found
+    return laws
 
 
 class _OfLevels(torch.nn.Module):
@@ -214,7 +214,7 @@ def flow_of_levels() -> list[Law]:
     nats = model.ode_log_prob(x, noise=Noise.of(0, COUNT))
     bits = -nats / math.log(2)
     error = float(bits.std()) / math.sqrt(COUNT)
-    alone = model.ode_log_prob(x[:3], noise=Noise.of(0, COUNT)[:3])
+    subset_nats = model.ode_log_prob(x[:3], noise=Noise.of(0, COUNT)[:3])
     return [
         at_most(
             "entropy of 256 levels <= bits of the flow of their denoiser",
@@ -226,7 +226,7 @@ def flow_of_levels() -> list[Law]:
         equal(
             "ln p(x) by the flow does not depend on the batch",
             where,
-            _gap(alone, nats[:3]),
+            _gap(subset_nats, nats[:3]),
             0,
             1e-4,
         ),
@@ -239,16 +239,16 @@ def fineness() -> list[Law]:
     Every other level is as likely as any of them. What a chain begins at is decoded by a normal
     distribution as wide as its noise: were it as wide as a bin, a half of it would lie in gaps.
     """
-    found = []
+    laws = []
     column = Columns((Column("whole", location=8.5, spread=8.0, count=17),))
     cases = ((Levels(256), 256, 0), (Levels(17), 17, 0), (Levels(17), 17, 1000), (column, 17, 0))
     for values, count, chain in cases:
-        domain, kept = Domain("points", (1,), values), range(0, count, 2)
+        domain, levels = Domain("points", (1,), values), range(0, count, 2)
         network, schedule = _OfLevels(count, 2), schedules.Linear()
         model = Diffusion(network, domain, schedule, predictions.NoisePrediction(), chain=chain)
-        x = torch.tensor(kept, dtype=torch.uint8)[:, None].repeat(ROWS // len(kept), 1)
+        x = torch.tensor(levels, dtype=torch.uint8)[:, None].repeat(ROWS // len(levels), 1)
         x = x.float() if values is column else x
-        noise, entropy = Noise.of(0, len(x)), math.log2(len(kept))
+        noise, entropy = Noise.of(0, len(x)), math.log2(len(levels))
         time = f"chain of {chain}" if chain else "continuous time"
         time = f"a column, {time}" if values is column else time
         for kind, nats in (
@@ -257,7 +257,7 @@ def fineness() -> list[Law]:
         ):
             bits = -nats.double() / math.log(2)
             error = float(bits.std()) / math.sqrt(len(bits))
-            found += [
+            laws += [
                 at_most(
                     f"{kind}, {time}: bits of every other of {count} levels <= their entropy + .2",
                     WHERE,
@@ -271,7 +271,7 @@ def fineness() -> list[Law]:
                     float(bits.mean()) + 0.005 + 2 * error,
                 ),
             ]
-    return found
+    return laws
 
 
 class _Doubtful(_Perfect):
@@ -284,7 +284,7 @@ class _Doubtful(_Perfect):
 
 def hybrid() -> list[Law]:
     """With learned variances the loss is L_simple + .001 (L_1 + … + L_{T-1}) / D."""
-    found, schedule = [], schedules.Linear()
+    laws, schedule = [], schedules.Linear()
     for steps in (25, 100):
         noise = _Cubature(copies=steps)
         model = Diffusion(
@@ -302,44 +302,49 @@ def hybrid() -> list[Law]:
         simple = (alpha**2 * SPREAD**2 / spread).mean()
         _, of_clean, tilde = schedules.posterior(schedule, t[:-1], t[1:])
         _, beta = schedules.transition(schedule, t[:-1], t[1:])
-        own = beta**V * tilde ** (1 - V)
+        learned_variance = beta**V * tilde ** (1 - V)
         error = (SPREAD**2 * sigma**2 / spread)[1:]
-        terms = (tilde / own - 1 - (tilde / own).log() + of_clean**2 * error / own) / 2
+        terms = (
+            tilde / learned_variance
+            - 1
+            - (tilde / learned_variance).log()
+            + of_clean**2 * error / learned_variance
+        ) / 2
         weight = (loss - float(simple)) * D / float(terms.sum())
         name = f"weight of L_1 + … + L_{{T-1}} in the hybrid loss, T = {steps}"
-        found.append(equal(name, "arXiv:2102.09672, equation 16", weight, 1e-3, 2e-5))
-    return found
+        laws.append(equal(name, "arXiv:2102.09672, equation 16", weight, 1e-3, 2e-5))
+    return laws
 
 
 def edited() -> list[Law]:
     """A completion keeps what is known, and a way between two examples begins and ends at them."""
     model, generator = _model(steps=10), torch.Generator().manual_seed(0)
     x, y = (MEAN + SPREAD * torch.randn(2, 6, D, generator=generator)).float()
-    known = torch.tensor([True, False]).expand(6, D)
-    done = model.complete(x, known, noise=Noise.of(0, 6))
-    nothing = model.complete(x, torch.zeros_like(known), noise=Noise.of(0, 6))
-    way = model.between(x, y, 3)
-    noised = model.edit(x, 1.0, noise=Noise.of(0, 6)) - model.sample(6, noise=Noise.of(0, 6))
+    known_mask = torch.tensor([True, False]).expand(6, D)
+    completed = model.complete(x, known_mask, noise=Noise.of(0, 6))
+    unconstrained = model.complete(x, torch.zeros_like(known_mask), noise=Noise.of(0, 6))
+    interpolation = model.between(x, y, 3)
+    difference = model.edit(x, 1.0, noise=Noise.of(0, 6)) - model.sample(6, noise=Noise.of(0, 6))
     return [
-        equal("a completion keeps what is known", WHERE, _gap(done[:, 0], x[:, 0]), 0, 0),
+        equal("a completion keeps what is known", WHERE, _gap(completed[:, 0], x[:, 0]), 0, 0),
         equal(
             "with nothing known it is a sample",
             WHERE,
-            _gap(nothing, model.sample(6, noise=Noise.of(0, 6))),
+            _gap(unconstrained, model.sample(6, noise=Noise.of(0, 6))),
             0,
             1e-6,
         ),
         equal(
             "the way between two examples begins and ends at them",
             "arXiv:2010.02502, 5.3",
-            max(_gap(way[0], x), _gap(way[-1], y)),
+            max(_gap(interpolation[0], x), _gap(interpolation[-1], y)),
             0,
             5e-3,
         ),
         equal(
             "an edit of strength 1 keeps nothing: it is a sample",
             "arXiv:2108.01073",
-            float(noised.abs().max()),
+            float(difference.abs().max()),
             0,
             1e-2,
         ),

@@ -102,15 +102,17 @@ def _model(steps: int, schedule: schedules.Schedule | None = None) -> Diffusion:
 
 def forward() -> list[Law]:
     """Step by step, the chain gives q(x_t | x_0), and abar is a product that runs to t."""
-    found = []
+    laws = []
     for name, schedule in schedules.SCHEDULES.items():
         c = schedules.chain(schedule, 100)
-        kept = variance = worst = 0.0
+        running_abar = variance = worst = 0.0
         for t in range(100):
-            kept = (kept if t else 1.0) * float(c.alphas[t])
+            running_abar = (running_abar if t else 1.0) * float(c.alphas[t])
             variance = float(c.alphas[t]) * variance + float(c.betas[t])
-            worst = max(worst, abs(kept - float(c.abar[t])), abs(variance - float(c.noise[t])))
-        found.append(
+            worst = max(
+                worst, abs(running_abar - float(c.abar[t])), abs(variance - float(c.noise[t]))
+            )
+        laws.append(
             equal(
                 f"{name}: 100 steps of q(x_t|x_{{t-1}}) give q(x_t|x_0)", LECTURE, worst, 0, 1e-9
             )
@@ -118,25 +120,29 @@ def forward() -> list[Law]:
     betas = schedules.Linear().betas()
     abar = torch.stack([(1 - betas[:t]).prod() for t in range(1, 1001)])
     gap = _largest(schedules.chain(schedules.Linear(), 1000).abar - abar)
-    found.append(equal("abar_t = prod_{i<=t} (1 - beta_i)", LECTURE, gap, 0, 1e-12))
-    return found
+    laws.append(equal("abar_t = prod_{i<=t} (1 - beta_i)", LECTURE, gap, 0, 1e-12))
+    return laws
 
 
 def backward() -> list[Law]:
     """The posterior by Bayes' rule, and its mean in three forms."""
     c = schedules.chain(schedules.Linear(), 1000)
-    before = torch.cat([torch.zeros(1, dtype=torch.float64), c.times])[1:-1]
-    of_state, of_clean, variance = schedules.posterior(schedules.Linear(), before, c.times[1:])
-    beta, alpha, abar, earlier = c.betas[1:], c.alphas[1:], c.abar[1:], c.abar[:-1]
+    previous_times = torch.cat([torch.zeros(1, dtype=torch.float64), c.times])[1:-1]
+    of_state, of_clean, variance = schedules.posterior(
+        schedules.Linear(), previous_times, c.times[1:]
+    )
+    beta, alpha, abar, previous_abar = c.betas[1:], c.alphas[1:], c.abar[1:], c.abar[:-1]
     draw = torch.Generator().manual_seed(0)
     x, eps = (torch.randn(999, generator=draw, dtype=torch.float64) for _ in range(2))
     x_t = abar.sqrt() * x + (1 - abar).sqrt() * eps
     mean = of_state * x_t + of_clean * x
 
-    precision = alpha / beta + 1 / (1 - earlier)
-    bayes = (alpha.sqrt() / beta * x_t + earlier.sqrt() / (1 - earlier) * x) / precision
-    lecture = alpha.sqrt() * (1 - earlier) / (1 - abar) * x_t
-    lecture = lecture + earlier.sqrt() * beta / (1 - abar) * x
+    precision = alpha / beta + 1 / (1 - previous_abar)
+    bayes = (
+        alpha.sqrt() / beta * x_t + previous_abar.sqrt() / (1 - previous_abar) * x
+    ) / precision
+    lecture = alpha.sqrt() * (1 - previous_abar) / (1 - abar) * x_t
+    lecture = lecture + previous_abar.sqrt() * beta / (1 - abar) * x
     noise = (x_t - beta / (1 - abar).sqrt() * eps) / alpha.sqrt()
     where = f"{LECTURE}, equations 6, 7 and 11"
     return [
@@ -149,24 +155,26 @@ def backward() -> list[Law]:
 
 def ends() -> list[Law]:
     """SNR falls, from data to noise."""
-    found, t = [], torch.linspace(0, 1, 1001, dtype=torch.float64)
+    laws, t = [], torch.linspace(0, 1, 1001, dtype=torch.float64)
     for name, schedule in schedules.SCHEDULES.items():
         alpha, sigma = schedule(t)
         rise = float(schedule.log_snr(t[1:]).diff().max())
         ends = max(abs(float(alpha[0]) - 1), abs(float(sigma[0])), float(alpha[-1]))
         on_curve = _largest(alpha**schedule.power + sigma**schedule.power - 1)
-        found += [
+        laws += [
             at_most(f"{name}: SNR never rises (largest step of its logarithm)", LECTURE, rise, 0),
             at_most(f"{name}: starts as data, ends as noise", LECTURE, ends, 0, 0.01),
             equal(f"{name}: alpha^p + sigma^p = 1", LECTURE, on_curve, 0, 1e-9),
         ]
-    return found
+    return laws
 
 
 def invertible() -> list[Law]:
     """Every prediction's target means x, and its error is gain times that of x."""
-    found, draw = [], torch.Generator().manual_seed(0)
-    x, eps, off = (torch.randn(999, 2, generator=draw, dtype=torch.float64) for _ in range(3))
+    laws, draw = [], torch.Generator().manual_seed(0)
+    x, eps, perturbation = (
+        torch.randn(999, 2, generator=draw, dtype=torch.float64) for _ in range(3)
+    )
     t = torch.arange(1, 1000, dtype=torch.float64)[:, None] / 1000
     for name in _predictions(schedules.Cosine()):
         worst = ratio = 0.0
@@ -176,36 +184,36 @@ def invertible() -> list[Law]:
             x_t = alpha * x + sigma * eps
             target = prediction.target(x, eps, alpha, sigma)
             clean = prediction.denoised(target, x_t, alpha, sigma)
-            error = x - prediction.denoised(target + off, x_t, alpha, sigma)
+            error = x - prediction.denoised(target + perturbation, x_t, alpha, sigma)
             worst = max(worst, _largest(clean - x))
-            gain = prediction.gain(alpha, sigma) * error**2 / off**2
+            gain = prediction.gain(alpha, sigma) * error**2 / perturbation**2
             ratio = max(ratio, _largest(gain - 1))
-        found += [
+        laws += [
             equal(f"{name}: denoised(target) = x", "arXiv:2206.00364, table 1", worst, 0, 1e-9),
             equal(f"{name}: error = gain x error of x", "arXiv:2202.00512", ratio, 0, 1e-6),
         ]
-    return found
+    return laws
 
 
 def bounded() -> list[Law]:
     """On Gaussian data the bound's terms are known; they add up, and stay below ln p."""
-    found, where = [], f"{LECTURE}, equation 5"
+    laws, where = [], f"{LECTURE}, equation 5"
     noise = _Cubature()
     truth = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
     gaps = {}
     for spacing, steps in product(("time", "information"), (25, 75, 300)):
         terms = _model(steps).bound_terms(noise.x, noise=noise, spacing=spacing).mean(0)
         gap = gaps[spacing, steps] = truth + float(terms.sum())
-        found.append(
+        laws.append(
             at_most(f"bound <= E ln p(x), {steps} steps even in {spacing}", where, -gap, 0)
         )
-    short = schedules.Linear(last=0.01)  # ends early, so that L_T is not next to nothing
-    terms = _model(25, short).bound_terms(noise.x, noise=noise, spacing="time").mean(0)
-    off = _largest(terms.double() - _terms(25, short))
-    found.append(equal("L_0, …, L_T: each against its closed form", where, off, 0, 1e-4))
+    truncated = schedules.Linear(last=0.01)  # ends early, so that L_T is not next to nothing
+    terms = _model(25, truncated).bound_terms(noise.x, noise=noise, spacing="time").mean(0)
+    terms_gap = _largest(terms.double() - _terms(25, truncated))
+    laws.append(equal("L_0, …, L_T: each against its closed form", where, terms_gap, 0, 1e-4))
     gap = gaps["information", 25]
     half = gaps["information", 75] / 2
-    found.append(
+    laws.append(
         at_most(
             "gap of the bound at T = 300, against half of that at 75",
             where,
@@ -213,11 +221,11 @@ def bounded() -> list[Law]:
             half,
         )
     )
-    many = _Cubature(copies=400)
-    drawn = float(_model(25).bound(many.x, noise=_Strata(many)).mean())
+    cubature = _Cubature(copies=400)
+    estimate = float(_model(25).bound(cubature.x, noise=_Strata(cubature)).mean())
     name = "bound with terms drawn = sum of all terms"
-    found.append(equal(name, where, drawn, truth - gap, 0.02))
-    return found
+    laws.append(equal(name, where, estimate, truth - gap, 0.02))
+    return laws
 
 
 class _Strata(_Cubature):
@@ -253,12 +261,18 @@ def simple() -> list[Law]:
     model, noise = _model(steps), _Cubature(copies=50)
     loss = model.loss(Examples(noise.x, noise=noise)).value
     extra = model.network.get_parameter("extra")
-    (slope,) = torch.autograd.grad(loss, extra)
+    (gradient,) = torch.autograd.grad(loss, extra)
     alpha, sigma = schedules.Linear()(torch.arange(1, steps + 1).double()[:, None] / steps)
-    left = (alpha**2 * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2)).mean()
+    residual_variance = (alpha**2 * SPREAD**2 / (alpha**2 * SPREAD**2 + sigma**2)).mean()
     return [
-        equal("L_simple's slope at eps = E[eps|x_t]", where, float(slope), 0, 1e-5),
-        equal("L_simple there = E Var[eps|x_t]", where, float(loss.detach()), float(left), 1e-4),
+        equal("L_simple's slope at eps = E[eps|x_t]", where, float(gradient), 0, 1e-5),
+        equal(
+            "L_simple there = E Var[eps|x_t]",
+            where,
+            float(loss.detach()),
+            float(residual_variance),
+            1e-4,
+        ),
     ]
 
 

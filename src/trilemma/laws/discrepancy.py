@@ -53,11 +53,13 @@ def bound_of_known_distributions() -> list[Law]:
         equal("bound by p / (p + q) is the divergence", GOODFELLOW, _bound(best), exact, 1e-12),
         equal("bound by 1/2 is zero", GOODFELLOW, _bound(torch.full((6,), 0.5)), 0, 1e-12),
     ]
-    for i, wide in enumerate((0.01, 0.1, 1.0)):
+    for i, scale in enumerate((0.01, 0.1, 1.0)):
         odds = best.clamp(1e-3, 1 - 1e-3).logit()
-        other = (odds + wide * torch.randn(6, generator=draw, dtype=torch.float64)).sigmoid()
+        classifier = (odds + scale * torch.randn(6, generator=draw, dtype=torch.float64)).sigmoid()
         laws.append(
-            at_most(f"bound by other classifier {i} is less", GOODFELLOW, _bound(other), exact)
+            at_most(
+                f"bound by other classifier {i} is less", GOODFELLOW, _bound(classifier), exact
+            )
         )
     return laws
 
@@ -77,22 +79,22 @@ def curve_of_a_planted_share() -> list[Law]:
 def calibration_of_calibrated_odds() -> list[Law]:
     """Right odds stay, twice too large ones are halved, and no probability is 0 or 1."""
     odds = np.linspace(-4, 4, 81)
-    right = 1 / (1 + np.exp(-odds))
+    calibrated = 1 / (1 + np.exp(-odds))
     rows, labels = np.repeat(odds, 2), np.tile([1, 0], len(odds))
-    weights = 1e7 * np.stack([right, 1 - right], 1).ravel()
-    found = {
+    weights = 1e7 * np.stack([calibrated, 1 - calibrated], 1).ravel()
+    curves = {
         "odds that are right": held_out.logistic_curve(rows, labels, weights)(odds),
         "odds twice as large": held_out.logistic_curve(2 * rows, labels, weights)(2 * odds),
     }
     laws = [
-        equal(f"calibration of {name}", PLATT, np.abs(d - right).max(), 0, 1e-5)
-        for name, d in found.items()
+        equal(f"calibration of {name}", PLATT, np.abs(d - calibrated).max(), 0, 1e-5)
+        for name, d in curves.items()
     ]
     # 20 samples and 20 of the data, and odds that never err: Platt's target for either.
-    apart = np.repeat([1.0, -1.0], 20)
-    sides = (apart > 0).astype(int)
-    least = held_out.logistic_curve(apart, sides, np.ones(40))(np.array([-9.0])).item()
-    laws.append(equal("least probability after 20 of a side", PLATT, least, 1 / 22, 1e-6))
+    separated_odds = np.repeat([1.0, -1.0], 20)
+    sides = (separated_odds > 0).astype(int)
+    smallest = held_out.logistic_curve(separated_odds, sides, np.ones(40))(np.array([-9.0])).item()
+    laws.append(equal("least probability after 20 of a side", PLATT, smallest, 1 / 22, 1e-6))
     return laws
 
 

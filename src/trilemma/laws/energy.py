@@ -57,8 +57,8 @@ class _Gaussian(nn.Module):
     def forward(self, scaled: Tensor, log_snr: Tensor) -> Tensor:
         variance = (-log_snr).exp()
         square = (1 + variance) * scaled.square().sum(1)
-        wanted = self.precision / (self.c + variance) - 1 / (1 + variance)
-        return variance.sqrt() * square * wanted / 2
+        coefficient = self.precision / (self.c + variance) - 1 / (1 + variance)
+        return variance.sqrt() * square * coefficient / 2
 
 
 def _draws(seed: int, n: int = CHAINS, *shape: int) -> tuple[langevin.Draw, langevin.Draw]:
@@ -79,13 +79,15 @@ def ula_bias() -> list[Law]:
     k, eta, variance = 2.0, 0.3, 0.1
 
     def step(y: float, xi: float) -> float:
-        at = torch.tensor([[y]], dtype=torch.float64)
-        shaken = torch.tensor([[xi]], dtype=torch.float64)
-        return float(langevin.ula(lambda z: k * z.square().sum(1) / 2, at, eta, lambda: shaken))
+        position = torch.tensor([[y]], dtype=torch.float64)
+        noise = torch.tensor([[xi]], dtype=torch.float64)
+        return float(
+            langevin.ula(lambda z: k * z.square().sum(1) / 2, position, eta, lambda: noise)
+        )
 
-    decay, shake = step(1.0, 0.0), step(0.0, 1.0)  # the step is linear in y and xi
+    decay, noise_gain = step(1.0, 0.0), step(0.0, 1.0)  # the step is linear in y and xi
     for _ in range(200):
-        variance = decay**2 * variance + shake**2
+        variance = decay**2 * variance + noise_gain**2
     return [
         equal(
             "ULA on E = k y^2 / 2 rests at the variance (1/k) / (1 - eta k / 2)",
@@ -124,27 +126,30 @@ def mala_unbiased() -> list[Law]:
 def detailed_balance() -> list[Law]:
     """MALA's ratio, both ways between pairs of states, and against densities written out."""
     normal, _ = _draws(1)
-    eta, here, there = 0.2, langevin.look(_wavy, normal()), langevin.look(_wavy, normal())
-    way, back = langevin.log_ratio(here, there, eta), langevin.log_ratio(there, here, eta)
+    eta, first, second = 0.2, langevin.look(_wavy, normal()), langevin.look(_wavy, normal())
+    forward_ratio, backward_ratio = (
+        langevin.log_ratio(first, second, eta),
+        langevin.log_ratio(second, first, eta),
+    )
 
     def log_q(end: langevin.Seen, start: langevin.Seen) -> Tensor:
         mean = start.y - eta * start.slope
         return torch.distributions.Normal(mean, math.sqrt(2 * eta)).log_prob(end.y).sum(1)
 
-    exact = here.energy - there.energy + log_q(here, there) - log_q(there, here)
+    exact = first.energy - second.energy + log_q(first, second) - log_q(second, first)
     source = f"{LECTURE}; Metropolis et al. 1953, Hastings 1970"
     return [
         equal(
             "ln ratio from y to y' = -(ln ratio from y' to y)",
             source,
-            float((way + back).abs().max()),
+            float((forward_ratio + backward_ratio).abs().max()),
             0,
             1e-9,
         ),
         equal(
             "ln ratio = ln p(y') q(y|y') - ln p(y) q(y'|y)",
             source,
-            float((way - exact).abs().max()),
+            float((forward_ratio - exact).abs().max()),
             0,
             1e-9,
         ),
@@ -233,12 +238,16 @@ def interval_of_a_quartic_well() -> list[Law]:
     n = GROUPS * GROUP
     plan = annealing.pilot(energy, base, 8, *_draws(11, 64, 1))
     normal, uniform = _draws(12, n, 1)
-    up = annealing.forward(energy, base, plan, normal, uniform)
-    at = torch.searchsorted(log_density.softmax(0).cumsum(0), uniform()).clamp(max=len(grid) - 1)
-    down = annealing.reverse(energy, base, plan, grid[at, None], normal, uniform)
-    groups = zip(up.log_weights.split(GROUP), down.log_weights.split(GROUP), strict=True)
-    found = [_sandwich(forth, back) for forth, back in groups]
-    intervals = [ln_z.interval() for ln_z in found]
+    forward_run = annealing.forward(energy, base, plan, normal, uniform)
+    indices = torch.searchsorted(log_density.softmax(0).cumsum(0), uniform()).clamp(
+        max=len(grid) - 1
+    )
+    reverse_run = annealing.reverse(energy, base, plan, grid[indices, None], normal, uniform)
+    groups = zip(
+        forward_run.log_weights.split(GROUP), reverse_run.log_weights.split(GROUP), strict=True
+    )
+    estimates = [_sandwich(forward, reverse) for forward, reverse in groups]
+    intervals = [ln_z.interval() for ln_z in estimates]
     missed = sum(not low <= exact <= high for low, high in intervals) / GROUPS
     source = f"{LECTURE}; Grosse, Ghahramani & Adams 2015"
     return [
@@ -246,7 +255,7 @@ def interval_of_a_quartic_well() -> list[Law]:
         at_most(
             "share of sound runs of AIS whose two sides are said to cross",
             source,
-            sum(ln_z.crosses for ln_z in found) / GROUPS,
+            sum(ln_z.crosses for ln_z in estimates) / GROUPS,
             0.01,
         ),
         at_most(
@@ -362,14 +371,14 @@ def contrastive_gradient() -> list[Law]:
     cross = math.sqrt(2 / k) * torch.eye(2, dtype=torch.float64)
     model.chains.copy_(torch.cat([cross, -cross]))
     x = torch.tensor([[0.4, 1.0], [-0.3, 2.0], [1.1, 0.2], [0.0, -0.7]])
-    found = model.loss(Examples(x=x, noise=Noise.of(0, n)))
+    loss = model.loss(Examples(x=x, noise=Noise.of(0, n)))
     parameters = list(model.parameters())
-    slopes = torch.autograd.grad(found.value, parameters)
-    at, b = quadratic.k, quadratic.b
-    log_z = torch.log(2 * math.pi / at) + b.square().sum() / (2 * at)
+    gradients = torch.autograd.grad(loss.value, parameters)
+    precision, b = quadratic.k, quadratic.b
+    log_z = torch.log(2 * math.pi / precision) + b.square().sum() / (2 * precision)
     likelihood = (model.standard_energy(x.double()) + log_z).mean()
     exact = torch.autograd.grad(likelihood, parameters)
-    gap = max(float((a - e).abs().max()) for a, e in zip(slopes, exact, strict=True))
+    gap = max(float((a - e).abs().max()) for a, e in zip(gradients, exact, strict=True))
     return [
         equal(
             "the contrastive gradient at exact negatives = the gradient of -ln p",
@@ -386,8 +395,8 @@ def denoising_minimum() -> list[Law]:
     c, sigma, n = 0.6, 0.5, 512
     model = Matched(_Gaussian(c), PLANE, sigma=sigma).double()
     u, eps = _moments(n)
-    each = model.mismatch(math.sqrt(c) * u, torch.full((n,), sigma).double(), eps)
-    (slope,) = torch.autograd.grad(each.mean(), [model.network.precision], retain_graph=True)  # type: ignore[union-attr]
+    losses = model.mismatch(math.sqrt(c) * u, torch.full((n,), sigma).double(), eps)
+    (gradient,) = torch.autograd.grad(losses.mean(), [model.network.precision], retain_graph=True)  # type: ignore[union-attr]
     noisy = math.sqrt(c) * u + sigma * eps
     score = langevin.look(
         lambda v: model.levelled_energy(v, torch.full((n,), sigma).double()), noisy
@@ -395,12 +404,16 @@ def denoising_minimum() -> list[Law]:
     source = f"{LECTURE}; Vincent 2011, equation 11"
     return [
         equal(
-            "denoising score matching does not slope at the smoothed score", source, slope, 0, 1e-6
+            "denoising score matching does not slope at the smoothed score",
+            source,
+            gradient,
+            0,
+            1e-6,
         ),
         equal(
             "and its least value is c / (c + sigma^2), of 1 without a model",
             source,
-            float(each.mean().detach()),
+            float(losses.mean().detach()),
             c / (c + sigma**2),
             1e-6,
         ),
@@ -417,8 +430,8 @@ def denoising_minimum() -> list[Law]:
 def _moments(n: int) -> tuple[Tensor, Tensor]:
     """Return two sets of numbers [n, 2] with exactly the second moments of N(0, I)."""
     draw = torch.Generator().manual_seed(8)
-    both = torch.randn(n, 4, generator=draw, dtype=torch.float64)
-    white = torch.linalg.qr(both)[0] * math.sqrt(n)
+    samples = torch.randn(n, 4, generator=draw, dtype=torch.float64)
+    white = torch.linalg.qr(samples)[0] * math.sqrt(n)
     return white[:, :2], white[:, 2:]
 
 

@@ -60,9 +60,9 @@ def _image_coupling(channels: int, **given: bool) -> Bijection:
 
 
 def _point_coupling(size: int, **given: bool) -> Bijection:
-    kept = size // 2
-    network = MLP(kept, 2 * (size - kept), width=8, depth=1)
-    return coupling.AffineCoupling(network, kept, **given)
+    identity_size = size // 2
+    network = MLP(identity_size, 2 * (size - identity_size), width=8, depth=1)
+    return coupling.AffineCoupling(network, identity_size, **given)
 
 
 def _vector_flow(size: int, steps: int, first: Sequence[Bijection] = ()) -> NormalizingFlow:
@@ -79,23 +79,23 @@ def _vector_flow(size: int, steps: int, first: Sequence[Bijection] = ()) -> Norm
 
 def _layers() -> Mapping[str, tuple[Bijection, tuple[int, ...]]]:
     """Return each kind of layer, disturbed, and the shape that it is given."""
-    image, few = (4, 2, 2), (5,)
+    image_shape, vector_shape = (4, 2, 2), (5,)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(2)
-        made: dict[str, tuple[Bijection, tuple[int, ...]]] = {
-            "ActNorm": (bijections.ActNorm(4), image),
-            "1x1 convolution": (bijections.Invertible1x1(4), image),
-            "LU mixing of a vector": (bijections.Invertible1x1(5), few),
-            "permutation": (bijections.Permutation(4), image),
+        layers: dict[str, tuple[Bijection, tuple[int, ...]]] = {
+            "ActNorm": (bijections.ActNorm(4), image_shape),
+            "1x1 convolution": (bijections.Invertible1x1(4), image_shape),
+            "LU mixing of a vector": (bijections.Invertible1x1(5), vector_shape),
+            "permutation": (bijections.Permutation(4), image_shape),
             "squeeze": (bijections.Squeeze(), (1, 4, 4)),
-            "unsqueeze": (bijections.Unsqueeze(), image),
-            "logit": (bijections.Logit(0.05), few),
-            "marginals": (bijections.Marginals(4, 7), image),
-            "coupling of channels": (_image_coupling(4, flip=True), image),
+            "unsqueeze": (bijections.Unsqueeze(), image_shape),
+            "logit": (bijections.Logit(0.05), vector_shape),
+            "marginals": (bijections.Marginals(4, 7), image_shape),
+            "coupling of channels": (_image_coupling(4, flip=True), image_shape),
             "coupling of squares": (_image_coupling(1, chessboard=True), (1, 4, 4)),
-            "coupling of a vector": (_point_coupling(5), few),
+            "coupling of a vector": (_point_coupling(5), vector_shape),
         }
-    return {k: (_as_bijection(_disturbed(b)), shape) for k, (b, shape) in made.items()}
+    return {k: (_as_bijection(_disturbed(b)), shape) for k, (b, shape) in layers.items()}
 
 
 def _as_bijection(module: nn.Module) -> Bijection:
@@ -153,10 +153,10 @@ def determinants() -> list[Law]:
         )
         for name, (layer, shape) in _layers().items()
     ]
-    whole = _log_det_gap(_glow(), _points(2, 1, 4, 4))
+    flow_gap = _log_det_gap(_glow(), _points(2, 1, 4, 4))
     return [
         *laws,
-        equal("ln|det| of a flow of two levels = its Jacobian's", SOURCE, whole, 0, 1e-8),
+        equal("ln|det| of a flow of two levels = its Jacobian's", SOURCE, flow_gap, 0, 1e-8),
     ]
 
 
@@ -172,8 +172,8 @@ def inverses() -> list[Law]:
         )
         for name, (layer, shape) in _layers().items()
     ]
-    whole = _inverse_gap(_glow(), _points(4, 1, 4, 4))
-    return [*laws, equal("inverse of a flow of two levels undoes it", SOURCE, whole, 0, 1e-8)]
+    flow_gap = _inverse_gap(_glow(), _points(4, 1, 4, 4))
+    return [*laws, equal("inverse of a flow of two levels undoes it", SOURCE, flow_gap, 0, 1e-8)]
 
 
 @torch.no_grad()
@@ -182,17 +182,21 @@ def factors() -> list[Law]:
     draw = torch.Generator().manual_seed(5)
     w = torch.randn(6, 6, generator=draw, dtype=torch.float64)
     p, lower, upper, s = transforms.lu_factors(w)
-    again = transforms.lu_matrix(p, lower, upper, s)
+    reconstructed = transforms.lu_matrix(p, lower, upper, s)
     product = transforms.lu_inverse(p, lower, upper, s) @ w
-    places = 49
-    by_hand = places * torch.linalg.slogdet(w)[1]
-    found = transforms.lu_log_det(s.abs().log(), places)
-    one = torch.eye(6, dtype=torch.float64)
+    num_pixels = 49
+    by_hand = num_pixels * torch.linalg.slogdet(w)[1]
+    log_det = transforms.lu_log_det(s.abs().log(), num_pixels)
+    identity = torch.eye(6, dtype=torch.float64)
     return [
-        equal("P L (U + diag s) = W", GLOW, float((again - w).abs().max()), 0, 1e-12),
-        equal("H W sum ln|s| = H W ln|det W|", GLOW, float(found), float(by_hand), 1e-9),
+        equal("P L (U + diag s) = W", GLOW, float((reconstructed - w).abs().max()), 0, 1e-12),
+        equal("H W sum ln|s| = H W ln|det W|", GLOW, float(log_det), float(by_hand), 1e-9),
         equal(
-            "two triangular solves invert W", GLOW, float((product - one).abs().max()), 0, 1e-10
+            "two triangular solves invert W",
+            GLOW,
+            float((product - identity).abs().max()),
+            0,
+            1e-10,
         ),
     ]
 
@@ -202,8 +206,8 @@ def _grid(nodes: int, edges: Sequence[float], axes: int) -> tuple[Tensor, Tensor
     x, w = _legendre(nodes)
     starts = torch.tensor(edges[:-1], dtype=torch.float64)[:, None]
     widths = torch.tensor(edges, dtype=torch.float64).diff()[:, None]
-    places, weights = (starts + widths * (x + 1) / 2).flatten(), (widths * w / 2).flatten()
-    points = torch.cartesian_prod(*[places] * axes)
+    positions, weights = (starts + widths * (x + 1) / 2).flatten(), (widths * w / 2).flatten()
+    points = torch.cartesian_prod(*[positions] * axes)
     return points, torch.cartesian_prod(*[weights] * axes).prod(1)
 
 
@@ -233,10 +237,10 @@ def _dequantiser() -> VariationalDequantiser:
         inner = coupling.Chain(
             [_told_coupling(), bijections.ActNorm(2), _told_coupling(flip=True)]
         )
-        made = VariationalDequantiser(inner, MLP(2, 3, width=8, depth=1), COUNT)
-    _disturbed(made, size=0.2)
-    made.float()
-    return made
+        dequantiser = VariationalDequantiser(inner, MLP(2, 3, width=8, depth=1), COUNT)
+    _disturbed(dequantiser, size=0.2)
+    dequantiser.float()
+    return dequantiser
 
 
 def _told_coupling(**given: bool) -> Bijection:
@@ -253,8 +257,8 @@ def levels() -> list[Law]:
     unit, weights = _grid(12, [0.0, 1.0], 2)
     width = float(edges[1] - edges[0])
     y = edges[x.long()][:, None] + width * unit
-    inside = inner.log_density(y.flatten(0, 1)).view(len(x), -1).exp()
-    exact = (inside * weights).sum(1).log() + 2 * math.log(width)
+    densities = inner.log_density(y.flatten(0, 1)).view(len(x), -1).exp()
+    exact = (densities * weights).sum(1).log() + 2 * math.log(width)
     laws = [
         at_most(
             "P(x), integrated over bins, sums to at most one", LEVELS, float(exact.exp().sum()), 1
@@ -262,12 +266,14 @@ def levels() -> list[Law]:
     ]
     inner.float()
     domain, rows = Domain("points", (2,), Levels(COUNT)), 3000
-    many = x.repeat_interleave(rows, 0)
+    repeated = x.repeat_interleave(rows, 0)
     for name, dequantiser in (("even", UniformDequantiser()), ("learned", _dequantiser())):
         model = Tightened(inner, domain, dequantiser)
-        each = model.bound(many, noise=Noise.of(7, len(many))).view(len(x), rows).double()
-        mean, spread = each.mean(1), each.std(1) / math.sqrt(rows)
-        weight = (each.logsumexp(1) - math.log(rows) - exact).abs().max()
+        bounds = (
+            model.bound(repeated, noise=Noise.of(7, len(repeated))).view(len(x), rows).double()
+        )
+        mean, spread = bounds.mean(1), bounds.std(1) / math.sqrt(rows)
+        weight = (bounds.logsumexp(1) - math.log(rows) - exact).abs().max()
         laws += [
             at_most(
                 f"bound by {name} dequantisation <= ln P(x), largest excess over 9 images",
@@ -324,14 +330,14 @@ def spreading() -> list[Law]:
     for name, spread in _ways().items():
         y, weight = spread(x, Noise.of(11, len(x)))
         below = (y[:, :, None] <= corners).double()
-        found = (below[:, 0] * weight[:, None]).T @ below[:, 1] / len(x)
+        cdf = (below[:, 0] * weight[:, None]).T @ below[:, 1] / len(x)
         exact = torch.outer((corners + 1) / 2, (corners + 1) / 2)
         strayed = Levels(COUNT).quantise(y) != x
         laws += [
             equal(
                 f"dequantisation {name}: levels alike often fill [-1, 1]^2 evenly",
                 LEVELS,
-                float((found - exact).abs().max()),
+                float((cdf - exact).abs().max()),
                 0,
                 0.03,
             ),
@@ -367,12 +373,14 @@ def images() -> list[Law]:
     s, weights = _grid(5, [-edge, middle - 2, middle, middle + 2, edge], 4)
     y = first.inverse(s.view(-1, 1, 2, 2))
     value = flow.log_density(y) - first(y)[1]
-    which = ((y.flatten(1) > 0) * torch.tensor([8, 4, 2, 1])).sum(1)
-    each = torch.zeros(16, dtype=torch.float64).index_add_(0, which, value.exp() * weights)
+    image_index = ((y.flatten(1) > 0) * torch.tensor([8, 4, 2, 1])).sum(1)
+    probabilities = torch.zeros(16, dtype=torch.float64).index_add_(
+        0, image_index, value.exp() * weights
+    )
     name = "P of the 16 images of 2 x 2 bits adds up to"
     return [
-        at_most(f"{name} at most one", LEVELS, float(each.sum()), 1),
-        equal(f"{name} one, but for the ends", LEVELS, float(each.sum()), 1, 1e-3),
+        at_most(f"{name} at most one", LEVELS, float(probabilities.sum()), 1),
+        equal(f"{name} one, but for the ends", LEVELS, float(probabilities.sum()), 1, 1e-3),
     ]
 
 

@@ -67,9 +67,9 @@ def _gap(a: Tensor, b: Tensor) -> float:
 
 def _distances(x: Tensor) -> Tensor:
     """Return the distances of each two known points, 0 elsewhere."""
-    kept = _mask(1)
-    apart = (x[:, :, None, :3] - x[:, None, :, :3]).norm(dim=-1)
-    return apart * (kept[:, :, None] & kept[:, None])
+    known_mask = _mask(1)
+    distances = (x[:, :, None, :3] - x[:, None, :, :3]).norm(dim=-1)
+    return distances * (known_mask[:, :, None] & known_mask[:, None])
 
 
 def _network() -> nn.Module:
@@ -84,32 +84,47 @@ def _network() -> nn.Module:
 @torch.no_grad()
 def projection() -> list[Law]:
     """A clean estimate becomes the nearest state with the fragment, wherever that was given."""
-    clean, codes, kept, condition = _states(0), _fragment(), _mask(1), Condition(points=_mask())
-    agree = fragments.fragment_projection(codes, kept)
-    near = agree(clean, condition)
+    clean, codes, known_mask, condition = (
+        _states(0),
+        _fragment(),
+        _mask(1),
+        Condition(points=_mask()),
+    )
+    project = fragments.fragment_projection(codes, known_mask)
+    nearest = project(clean, condition)
     # Another state that has the fragment: the change to it is at right angles to what was taken.
-    other = agree(_states(4), condition)
-    angles = ((near - clean) * (other - near)).sum((1, 2)).abs().max()
-    moved = torch.cat([codes[..., :3] - 5.0, codes[..., 3:]], -1)
-    also = fragments.fragment_projection(moved, kept)(clean, condition)
-    turn = _rotation()
-    turned = fragments.fragment_projection(_turned(codes, turn), kept)
-    found = turned(_turned(clean, turn), condition)
-    free = _mask() & ~kept
+    alternative = project(_states(4), condition)
+    inner_products = ((nearest - clean) * (alternative - nearest)).sum((1, 2)).abs().max()
+    translated_codes = torch.cat([codes[..., :3] - 5.0, codes[..., 3:]], -1)
+    translated = fragments.fragment_projection(translated_codes, known_mask)(clean, condition)
+    rotation = _rotation()
+    project_rotated = fragments.fragment_projection(_turned(codes, rotation), known_mask)
+    rotated_nearest = project_rotated(_turned(clean, rotation), condition)
+    free = _mask() & ~known_mask
     return [
-        equal("nearest: P P y = P y", NEAREST, _gap(agree(near, condition), near), 0, 1e-12),
-        equal("nearest: y - P y at right angles", NEAREST, float(angles), 0, 1e-10),
-        equal("what is not known stays", NEAREST, _gap(near[free], clean[free]), 0, 1e-12),
-        equal("a translated fragment is the same", INPAINTING, _gap(also, near), 0, 1e-12),
-        equal("P(R y; R f) = R P(y; f)", INPAINTING, _gap(found, _turned(near, turn)), 0, 1e-12),
+        equal(
+            "nearest: P P y = P y", NEAREST, _gap(project(nearest, condition), nearest), 0, 1e-12
+        ),
+        equal("nearest: y - P y at right angles", NEAREST, float(inner_products), 0, 1e-10),
+        equal("what is not known stays", NEAREST, _gap(nearest[free], clean[free]), 0, 1e-12),
+        equal(
+            "a translated fragment is the same", INPAINTING, _gap(translated, nearest), 0, 1e-12
+        ),
+        equal(
+            "P(R y; R f) = R P(y; f)",
+            INPAINTING,
+            _gap(rotated_nearest, _turned(nearest, rotation)),
+            0,
+            1e-12,
+        ),
     ]
 
 
 @torch.no_grad()
 def completion() -> list[Law]:
     """At every step the mean is 0, and at the end the known points are the fragment's."""
-    codes, kept, condition = _fragment().float(), _mask(1), Condition(points=_mask())
-    free, laws, schedule = _mask() & ~kept, [], SCHEDULES["rectified"]
+    codes, known_mask, condition = _fragment().float(), _mask(1), Condition(points=_mask())
+    free, laws, schedule = _mask() & ~known_mask, [], SCHEDULES["rectified"]
     for name, sampler in SAMPLERS.items():
         model = Diffusion(
             _network(),
@@ -125,17 +140,19 @@ def completion() -> list[Law]:
         ends = []
         for seed in (0, 1):
             start = model.space_of(condition).normal(Noise.of(seed, len(SIZES)), codes.shape[1:])
-            agree = fragments.fragment_projection(codes, kept)
-            way = model.way(start, model.times(), condition, Noise.of(9, len(SIZES)), agree)
-            states = [step.state for step in way]
+            project = fragments.fragment_projection(codes, known_mask)
+            trajectory = model.way(
+                start, model.times(), condition, Noise.of(9, len(SIZES)), project
+            )
+            states = [step.state for step in trajectory]
             ends.append(states[-1])
         worst = max(float(state[..., :3].sum(1).abs().max()) for state in states)
-        apart = _gap(_distances(ends[-1]), _distances(codes))
-        features = _gap(ends[-1][..., 3:][kept], codes[..., 3:][kept])
+        distance_gap = _gap(_distances(ends[-1]), _distances(codes))
+        feature_gap = _gap(ends[-1][..., 3:][known_mask], codes[..., 3:][known_mask])
         laws += [
             equal(f"mean of a cloud on its way, {name}", INPAINTING, worst, 0, 1e-4),
-            equal(f"distances of known points, {name}", INPAINTING, apart, 0, 1e-4),
-            equal(f"features of known points, {name}", INPAINTING, features, 0, 1e-4),
+            equal(f"distances of known points, {name}", INPAINTING, distance_gap, 0, 1e-4),
+            equal(f"features of known points, {name}", INPAINTING, feature_gap, 0, 1e-4),
             at_most(
                 f"other noise, another rest, {name}",
                 INPAINTING,
@@ -151,30 +168,36 @@ def completion() -> list[Law]:
 def frame() -> list[Law]:
     """A completion lies in the frame of the fragment, and nothing but a translation is done."""
     kinds = torch.ones(len(SIZES), ROOM, 1, dtype=torch.float64)
-    drawn, given = (
+    samples, fragment = (
         torch.cat([x[..., :3], kinds], -1) * mask[..., None]
         for x, mask in ((_states(5), _mask()), (_fragment(), _mask(1)))
     )
-    kept, mask = _mask(1), _mask()
-    free = mask & ~kept
+    known_mask, mask = _mask(1), _mask()
+    free = mask & ~known_mask
     # What is drawn has the fragment already, elsewhere: then all distances stay.
-    has = torch.cat([given[..., :3] - AWAY / 2, given[..., 3:]], -1)
-    drawn = torch.where(kept[..., None], has, drawn)
-    done = fragments.in_frame(drawn, given, kept)
+    translated = torch.cat([fragment[..., :3] - AWAY / 2, fragment[..., 3:]], -1)
+    samples = torch.where(known_mask[..., None], translated, samples)
+    completed = fragments.in_frame(samples, fragment, known_mask)
     pairs = mask[:, :, None] & mask[:, None]
-    before, after = (
-        (x[:, :, None, :3] - x[:, None, :, :3]).norm(dim=-1) * pairs for x in (drawn, done)
+    distances_before, distances_after = (
+        (x[:, :, None, :3] - x[:, None, :, :3]).norm(dim=-1) * pairs for x in (samples, completed)
     )
-    shift = (done - drawn)[free][:, :3]
+    shift = (completed - samples)[free][:, :3]
     return [
         equal(
             "known points lie where they were given",
             INPAINTING,
-            _gap(done[kept], given[kept]),
+            _gap(completed[known_mask], fragment[known_mask]),
             0,
             0,
         ),
-        equal("distances within a moved cloud", INPAINTING, _gap(after, before), 0, 1e-12),
+        equal(
+            "distances within a moved cloud",
+            INPAINTING,
+            _gap(distances_after, distances_before),
+            0,
+            1e-12,
+        ),
         equal(
             "a cloud is moved with its fragment",
             INPAINTING,

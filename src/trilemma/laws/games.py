@@ -169,10 +169,10 @@ def best_critics() -> Sequence[Law]:
     p, q = distributions(5)
     laws = []
     for name, loss in adversarial.LOSSES.items():
-        formula, (how, found) = _best(name, p, q), _search(name, p, q)
+        formula, (how, numerical) = _best(name, p, q), _search(name, p, q)
         what, value, divergence = _measures(name, p, q)
-        gap = found - formula - (found - formula)[0] * (name == "rsgan")
-        losses = [over_pairs(loss.critic, critic, critic, p, q) for critic in (formula, found)]
+        gap = numerical - formula - (numerical - formula)[0] * (name == "rsgan")
+        losses = [over_pairs(loss.critic, critic, critic, p, q) for critic in (formula, numerical)]
         laws += [
             _equal(name, f"the best critic, found {how}, is {what}", gap.abs().max(), 0, 1e-6),
             _equal(name, f"the loss of {what} is {value}", losses[0], divergence),
@@ -185,12 +185,14 @@ def level_energies() -> Sequence[Law]:
     """Play EBGAN at p_g = p_data, where any constant energy up to the margin is an equilibrium."""
     p, _ = distributions(5)
     margin = 1.6
-    game, named = adversarial.energy_based(margin), adversarial.LOSSES["ebgan"]
+    game, default_game = adversarial.energy_based(margin), adversarial.LOSSES["ebgan"]
     energy = margin * torch.linspace(0, 1, 5, dtype=p.dtype)
     level = energy[:, None].expand(-1, len(p))
     critic = over_pairs(game.critic, level, level, p, p) - margin
     generator = over_pairs(lambda _, fake: game.generator(fake, None), level, level, p, p) - energy
-    unlike = adversarial.energy_based(MARGIN).critic(energy, energy) - named.critic(energy, energy)
+    unlike = adversarial.energy_based(MARGIN).critic(energy, energy) - default_game.critic(
+        energy, energy
+    )
     title = "where p_g = p_data the loss of any constant energy up to m is m"
     return [
         _equal("ebgan", title, critic.abs().max()),
@@ -207,15 +209,17 @@ def free_constants() -> Sequence[Law]:
     critics = adversarial.optimal_critic(p, q) + shift
     blind = over_pairs(rsgan.critic, critics, critics, p, q).diff()
     steep = 1000 * _steepest(p, q)
-    far = over_pairs(wgan.critic, steep, steep, p, q)
+    steep_loss = over_pairs(wgan.critic, steep, steep, p, q)
     scores = torch.linspace(-6, 6, 9, dtype=p.dtype)
     real, fake = torch.meshgrid(scores, scores, indexing="ij")
     critic = wgan.critic(-real, -fake) - (real - fake)
     generator = wgan.generator(-scores, None) - scores
     return [
         _equal("rsgan", "a critic with 7 more for everything has the same loss", blind),
-        _equal("wgan", "1000 D* has the loss -1000 W_1", far, -1000 * _wasserstein(p, q), 1e-9),
-        _at_most("wgan", "a critic without a bound has no lowest loss", far, -10),
+        _equal(
+            "wgan", "1000 D* has the loss -1000 W_1", steep_loss, -1000 * _wasserstein(p, q), 1e-9
+        ),
+        _at_most("wgan", "a critic without a bound has no lowest loss", steep_loss, -10),
         _equal("wgan", "with D for -D its critic makes r - f small", critic.abs().max()),
         _equal("wgan", "with D for -D its generator makes f small", generator.abs().max()),
     ]
@@ -260,11 +264,13 @@ def slopes() -> Sequence[Law]:
         cost = loss.generator(fake, real if loss.paired else None)
         (pulls[name],) = torch.autograd.grad(cost.sum(), fake)
         critic, generator, *signs = _signs(name, real.detach(), fake.detach())
-        right = (up.sign() == signs[0]) & (down.sign() == signs[1])
-        moved = pulls[name].sign() == signs[2]
+        critic_matches = (up.sign() == signs[0]) & (down.sign() == signs[1])
+        generator_matches = pulls[name].sign() == signs[2]
         laws += [
-            _equal(name, f"the critic's descent {critic}", right.double().mean(), 1),
-            _equal(name, f"the generator's descent {generator}", moved.double().mean(), 1),
+            _equal(name, f"the critic's descent {critic}", critic_matches.double().mean(), 1),
+            _equal(
+                name, f"the generator's descent {generator}", generator_matches.double().mean(), 1
+            ),
         ]
     ratio = pulls["saturating"] / pulls["ns"] / grid.exp()
     title = "its generator's slope is s(f) / (1 - s(f)) times that of ns"
@@ -278,9 +284,9 @@ def sure_critics() -> Sequence[Law]:
         loss = adversarial.LOSSES[name]
         fake = torch.tensor([score], dtype=torch.float64, requires_grad=True)
         cost = loss.generator(fake, -fake.detach() if loss.paired else None)
-        (found,) = torch.autograd.grad(cost.sum(), fake)
-        words = f"the generator's slope where the critic is sure of a fake (f = {score:g})"
-        laws.append(_equal(name, f"{words} is {slope:g}", found, slope, 3e-3))
+        (gradient,) = torch.autograd.grad(cost.sum(), fake)
+        title = f"the generator's slope where the critic is sure of a fake (f = {score:g})"
+        laws.append(_equal(name, f"{title} is {slope:g}", gradient, slope, 3e-3))
     return laws
 
 
@@ -305,14 +311,17 @@ def players_progress() -> Sequence[Law]:
     nearer = [q + t * (p - q) for t in torch.linspace(0, 1, 6, dtype=p.dtype)]
     laws = []
     for name, loss in adversarial.LOSSES.items():
-        start, apart, sign = (MARGIN / 2, "below", -1) if name == "ebgan" else (0, "above", 1)
+        start, direction, sign = (MARGIN / 2, "below", -1) if name == "ebgan" else (0, "above", 1)
         step = partial(descended, loss.critic, p, q, step=0.05, start=start)
         gaps = torch.stack([(p - q) @ step(steps=steps) for steps in range(0, 12, 2)]) * sign
         costs = torch.stack([_cost(name, _best(name, p, q), p, fakes) for fakes in nearer])
         shrinks, costlier = (-gaps).diff().max(), costs.diff().max()
         laws += [
             _at_most(
-                name, f"each step of its critic puts data further {apart} fakes", shrinks, -1e-4
+                name,
+                f"each step of its critic puts data further {direction} fakes",
+                shrinks,
+                -1e-4,
             ),
             _at_most(
                 name, "its generator's loss falls as fakes become more real", costlier, -1e-4
@@ -346,8 +355,8 @@ def _descends(name: str, p: Tensor, q: Tensor) -> tuple[str, Tensor]:
 def _in_logits(at: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     """Compute the gradient of loss(q) in the logits of q."""
     logits = at.log().clone().requires_grad_()
-    (slope,) = torch.autograd.grad(loss(logits.softmax(-1)), logits)
-    return slope
+    (gradient,) = torch.autograd.grad(loss(logits.softmax(-1)), logits)
+    return gradient
 
 
 def generator_descends_a_divergence() -> Sequence[Law]:

@@ -42,12 +42,12 @@ def actions_of(
     """List all actions but stops of a batch of states: rows of the states, and the actions."""
     row, first = (rules.first_mask(state) & rules.stop_mask(state)[:, :1]).nonzero().unbind(1)
     old, new = rules.second_mask(state[row], first)
-    room = old.shape[1]
-    at, second = torch.cat([old, new], 1).nonzero().unbind(1)
-    second = torch.where(second < room, second, room - second - 1)
-    row, first = row[at], first[at]
-    at, bond = rules.bond_mask(state[row], first, second).nonzero().unbind(1)
-    row, first, second = row[at], first[at], second[at]
+    padded_size = old.shape[1]
+    indices, second = torch.cat([old, new], 1).nonzero().unbind(1)
+    second = torch.where(second < padded_size, second, padded_size - second - 1)
+    row, first = row[indices], first[indices]
+    indices, bond = rules.bond_mask(state[row], first, second).nonzero().unbind(1)
+    row, first, second = row[indices], first[indices], second[indices]
     return row, torch.stack([torch.zeros_like(first), first, second, bond + 1], 1)
 
 
@@ -61,11 +61,11 @@ def reachable(most: int, alphabet: tuple[str, ...] = ALPHABET) -> Iterator[build
     while len(state):
         yield state
         row, action = actions_of(rules, state)
-        after = rules.step(state[row], action)
-        _, index = after.x.flatten(1).unique(dim=0, return_inverse=True)
+        next_state = rules.step(state[row], action)
+        _, index = next_state.x.flatten(1).unique(dim=0, return_inverse=True)
         first = torch.full((int(index.max()) + 1 if len(index) else 0,), len(index))
         first = first.scatter_reduce(0, index, torch.arange(len(index)), "amin")
-        state = after[first]
+        state = next_state[first]
 
 
 def _policy(most: int, steps: int = 0) -> gcpn.MoleculePolicy:
@@ -109,17 +109,17 @@ def heads() -> list[Law]:
     """All actions of states of two and three atoms."""
     policy, rules = _policy(ATOMS), _environment(ATOMS)
     states = [state for _, state in zip(range(3), reachable(ATOMS), strict=False)]
-    gap = apart = 0.0
+    gap = factor_gap = 0.0
     for state in states:
         row, action = actions_of(rules, state)
         stop = torch.zeros(len(state), 4, dtype=torch.int64)
         stop[:, 0], stop[:, 3] = 1, 1
-        every = torch.cat([row, torch.arange(len(state))])
-        output = policy.choose(state[every], action=torch.cat([action, stop]))
-        total = torch.zeros(len(state)).index_add(0, every, output.log_prob.exp())
+        all_rows = torch.cat([row, torch.arange(len(state))])
+        output = policy.choose(state[all_rows], action=torch.cat([action, stop]))
+        total = torch.zeros(len(state)).index_add(0, all_rows, output.log_prob.exp())
         gap = max(gap, float((total - 1).abs().max()))
-        alone = _chain(policy, state[row], action)
-        apart = max(apart, float((output.log_prob[: len(row)] - alone).abs().max()))
+        factored = _chain(policy, state[row], action)
+        factor_gap = max(factor_gap, float((output.log_prob[: len(row)] - factored).abs().max()))
     return [
         equal(
             "probabilities of all actions that valence allows sum to one (largest gap)",
@@ -131,7 +131,7 @@ def heads() -> list[Law]:
         equal(
             "that of an action is the product of its heads' (largest gap of ln)",
             SOURCE,
-            apart,
+            factor_gap,
             0,
             1e-5,
         ),
@@ -143,19 +143,21 @@ def _chain(policy: gcpn.MoleculePolicy, state: building.State, action: Tensor) -
     rules, heads = policy.environment, policy.network
     h, z = heads(state.x, state.free, state.latest)
     _, first, second, bond = action.unbind(1)
-    room = state.x.shape[1]
+    padded_size = state.x.shape[1]
     old, new = rules.second_mask(state, first)
-    index = torch.where(second < 0, room - second - 1, second)
-    parts = (
+    index = torch.where(second < 0, padded_size - second - 1, second)
+    factors = (
         (heads.stop(z), rules.stop_mask(state), torch.zeros_like(first)),
         (heads.first(h, z), rules.first_mask(state), first),
         (heads.second(h, z, first), torch.cat([old, new], 1), index),
         (heads.bond(h, z, first, second), rules.bond_mask(state, first, second), bond - 1),
     )
     total = torch.zeros(len(action))
-    for logits, mask, chosen in parts:
-        open_ = torch.where(mask, logits, -torch.inf)
-        total += (open_ - open_.logsumexp(1, keepdim=True)).gather(1, chosen[:, None])[:, 0]
+    for logits, mask, chosen in factors:
+        masked_logits = torch.where(mask, logits, -torch.inf)
+        total += (masked_logits - masked_logits.logsumexp(1, keepdim=True)).gather(
+            1, chosen[:, None]
+        )[:, 0]
     return total
 
 
@@ -169,9 +171,9 @@ def _episodes(rules: building.MoleculeEnvironment, state: building.State) -> Ite
         return
     _, actions = actions_of(rules, state)
     for action in (*actions, torch.tensor([1, 0, 0, 1])):
-        after = rules.step(state, action[None])
-        for rest, end in _episodes(rules, after):
-            yield [(state, action[None]), *rest], end
+        next_state = rules.step(state, action[None])
+        for later_steps, end in _episodes(rules, next_state):
+            yield [(state, action[None]), *later_steps], end
 
 
 def gradient() -> list[Law]:
@@ -181,13 +183,15 @@ def gradient() -> list[Law]:
     weights = [w for k, w in policy.network.named_parameters() if not k.startswith("value")]
     expected, estimate = torch.zeros(()), torch.zeros(())
     for actions, end in _episodes(rules, rules.reset(1, 3)):
-        worth = float(end.x.sum()) ** 1.5
+        reward = float(end.x.sum()) ** 1.5
         log_probs = torch.stack(
             [_log_prob(policy, rules, state, action) for state, action in actions]
         )
         chance = log_probs.sum().exp()
-        expected = expected + chance * worth
-        gain = ppo.surrogate(log_probs, log_probs.detach(), torch.full_like(log_probs, worth), 0.2)
+        expected = expected + chance * reward
+        gain = ppo.surrogate(
+            log_probs, log_probs.detach(), torch.full_like(log_probs, reward), 0.2
+        )
         estimate = estimate + chance.detach() * gain.sum()
     exact, estimated = (
         torch.autograd.grad(value, weights, retain_graph=True, materialize_grads=True)
@@ -231,8 +235,8 @@ def experts() -> list[Law]:
         u = torch.tensor([[0.1, 0.8, 0.3, 0.6, 0.2, 0.9]])
         y = reordered(x, orders.breadth_first(x, u))
         steps = int((molecules.bonds(y) > 0).sum()) // 2 + 1
-        at = (torch.arange(steps) + 0.5) / steps
-        states, actions = building.expert_action(y.expand(steps, 6, 6), rules.valence, at)
+        fractions = (torch.arange(steps) + 0.5) / steps
+        states, actions = building.expert_action(y.expand(steps, 6, 6), rules.valence, fractions)
         state = rules.reset(1, 6, int(y[0, 0, 0]))
         for step, action in enumerate(actions):
             wrong += int((state.x[0] != states.x[step]).sum())
@@ -249,35 +253,40 @@ def symmetry() -> list[Law]:
     policy, rules = _policy(6), _environment(6)
     x = molecules.molecule([1, 1, 2, 1], [(0, 1, 1), (1, 2, 1), (1, 3, 2)], 6)[None]
     order = torch.tensor([[2, 0, 3, 1, 4, 5]])
-    where = order.argsort(1)[0]
+    inverse_order = order.argsort(1)[0]
     y = reordered(x, order)
-    state, other = rules.reset_from(x), rules.reset_from(y)
-    other = replace(other, latest=where[state.latest])
+    state, permuted_state = rules.reset_from(x), rules.reset_from(y)
+    permuted_state = replace(permuted_state, latest=inverse_order[state.latest])
     row, action = actions_of(rules, state)
-    moved = action.clone()
-    moved[:, 1] = where[action[:, 1]]
-    moved[:, 2] = torch.where(action[:, 2] < 0, action[:, 2], where[action[:, 2].clamp_min(0)])
-    one, two = policy.choose(state[row], action=action), policy.choose(other[row], action=moved)
+    permuted_action = action.clone()
+    permuted_action[:, 1] = inverse_order[action[:, 1]]
+    permuted_action[:, 2] = torch.where(
+        action[:, 2] < 0, action[:, 2], inverse_order[action[:, 2].clamp_min(0)]
+    )
+    original, permuted = (
+        policy.choose(state[row], action=action),
+        policy.choose(permuted_state[row], action=permuted_action),
+    )
     critic = relational.MoleculeCritic(elements=2, width=5, layers=2)
     return [
         equal(
             "atoms in another order have the same actions, as likely (largest gap of ln)",
             SOURCE,
-            float((one.log_prob - two.log_prob).abs().max()),
+            float((original.log_prob - permuted.log_prob).abs().max()),
             0,
             1e-5,
         ),
         equal(
             "and a value that does not know the order (gap)",
             SOURCE,
-            float((one.value - two.value).abs().max()),
+            float((original.value - permuted.value).abs().max()),
             0,
             1e-5,
         ),
         equal(
             "nor does a critic (gap)",
             SOURCE,
-            float((critic(x, state.free) - critic(y, other.free)).abs()),
+            float((critic(x, state.free) - critic(y, permuted_state.free)).abs()),
             0,
             1e-5,
         ),
@@ -307,20 +316,24 @@ def areas() -> list[Law]:
 
 def expected() -> list[Law]:
     """What a surrogate expects is the joint normal's conditional, by its precision."""
-    draw, noise, asked = torch.Generator().manual_seed(0), 0.1, 6
+    draw, noise, num_observed = torch.Generator().manual_seed(0), 0.1, 6
     bits = (torch.rand(9, 24, generator=draw) < 0.3).double()
-    y = torch.randn(asked, generator=draw, dtype=torch.float64) * 3 + 2
+    y = torch.randn(num_observed, generator=draw, dtype=torch.float64) * 3 + 2
     k = gaussian_process.tanimoto(bits, bits)
-    within, across, own = k[:asked, :asked], k[asked:, :asked], k[asked:, asked:]
-    posterior = gaussian_process.Posterior(within, y, noise)
-    joint = k + torch.diag(torch.tensor([noise] * asked + [0.0] * (len(k) - asked)))
+    observed_kernel, cross_kernel, query_kernel = (
+        k[:num_observed, :num_observed],
+        k[num_observed:, :num_observed],
+        k[num_observed:, num_observed:],
+    )
+    posterior = gaussian_process.Posterior(observed_kernel, y, noise)
+    joint = k + torch.diag(torch.tensor([noise] * num_observed + [0.0] * (len(k) - num_observed)))
     precision = torch.linalg.inv(joint.double())
-    spread = torch.linalg.inv(precision[asked:, asked:])
-    weights = -spread @ precision[asked:, :asked]
+    spread = torch.linalg.inv(precision[num_observed:, num_observed:])
+    weights = -spread @ precision[num_observed:, :num_observed]
     mean, scale = y.mean(), y.std(correction=0)
     # As many standard normal numbers as places, one at a time, give the root of a covariance.
-    eps = torch.eye(len(own), dtype=torch.float64)
-    root = posterior.draws(across, own, eps) - posterior.mean(across)
+    eps = torch.eye(len(query_kernel), dtype=torch.float64)
+    root = posterior.draws(cross_kernel, query_kernel, eps) - posterior.mean(cross_kernel)
     covariance = scale**2 * spread
     sets = [set(row.nonzero()[:, 0].tolist()) for row in bits]
     by_sets = torch.tensor(
@@ -329,11 +342,11 @@ def expected() -> list[Law]:
     return [
         equal(
             "what a surrogate expects is the conditional mean of the joint normal", GP,
-            (posterior.mean(across) - (mean + weights @ (y - mean))).abs().max(), 0, 1e-9,
+            (posterior.mean(cross_kernel) - (mean + weights @ (y - mean))).abs().max(), 0, 1e-9,
         ),
         equal(
             "and its covariance the conditional one", GP,
-            (posterior.covariance(across, own) - covariance).abs().max(), 0, 1e-9,
+            (posterior.covariance(cross_kernel, query_kernel) - covariance).abs().max(), 0, 1e-9,
         ),
         equal(
             "drawn functions have it", GP, (root.T @ root - covariance).abs().max(), 0, 1e-4

@@ -46,18 +46,18 @@ def _mask() -> Tensor:
 
 def _clouds(seed: int = 0, columns: int = FEATURES) -> tuple[Tensor, Tensor]:
     """Return positions and features, zeros where there is no point."""
-    draw, here = _generator(seed), _mask()[..., None]
-    x = torch.randn(len(SIZES), ROOM, 3, generator=draw, dtype=torch.float64) * here
-    h = torch.randn(len(SIZES), ROOM, columns, generator=draw, dtype=torch.float64) * here
+    draw, is_present = _generator(seed), _mask()[..., None]
+    x = torch.randn(len(SIZES), ROOM, 3, generator=draw, dtype=torch.float64) * is_present
+    h = torch.randn(len(SIZES), ROOM, columns, generator=draw, dtype=torch.float64) * is_present
     return x, h
 
 
 def _motion(seed: int = 1, *, reflects: bool = False) -> tuple[Tensor, Tensor]:
     """Return a rotation, or one with a reflection, and a translation."""
     draw = _generator(seed)
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=draw, dtype=torch.float64)).Q
-    turn = turn * torch.linalg.det(turn).sign()
-    return -turn if reflects else turn, torch.randn(3, generator=draw, dtype=torch.float64)
+    rotation = torch.linalg.qr(torch.randn(3, 3, generator=draw, dtype=torch.float64)).Q
+    rotation = rotation * torch.linalg.det(rotation).sign()
+    return -rotation if reflects else rotation, torch.randn(3, generator=draw, dtype=torch.float64)
 
 
 def _loud(network: nn.Module, seed: int = 2) -> nn.Module:
@@ -87,36 +87,36 @@ def equivariance() -> list[Law]:
     out, features = network(x, h, _mask())
     laws = []
     for reflects, what in ((False, "rotated and translated"), (True, "reflected")):
-        turn, shift = _motion(reflects=reflects)
-        moved, same = network(_moved(x, turn, shift), h, _mask())
+        rotation, shift = _motion(reflects=reflects)
+        moved, moved_features = network(_moved(x, rotation, shift), h, _mask())
         laws += [
             equal(
                 f"positions of clouds {what}",
                 EGNN,
-                _gap(moved, _moved(out, turn, shift)),
+                _gap(moved, _moved(out, rotation, shift)),
                 0,
                 1e-10,
             ),
-            equal(f"features of clouds {what}", EGNN, _gap(same, features), 0, 1e-10),
+            equal(f"features of clouds {what}", EGNN, _gap(moved_features, features), 0, 1e-10),
         ]
     order = torch.tensor([1, 0, 2, 3, 4, 5])
-    swapped, named = network(x[:, order], h[:, order], _mask())
+    swapped, swapped_features = network(x[:, order], h[:, order], _mask())
     laws.append(
         equal(
             "points in another order",
             EGNN,
-            _gap(swapped, out[:, order]) + _gap(named, features[:, order]),
+            _gap(swapped, out[:, order]) + _gap(swapped_features, features[:, order]),
             0,
             1e-10,
         )
     )
     filled = x + (~_mask())[..., None] * 7.0
-    also, again = network(filled, h + (~_mask())[..., None] * 3.0, _mask())
+    filled_out, filled_features = network(filled, h + (~_mask())[..., None] * 3.0, _mask())
     laws.append(
         equal(
             "what is no point changes nothing",
             EGNN,
-            _gap(also, out) + _gap(again, features),
+            _gap(filled_out, out) + _gap(filled_features, features),
             0,
             1e-10,
         )
@@ -130,18 +130,18 @@ def noise() -> list[Law]:
     network = _loud(egnn.EgnnDenoiser(FEATURES, FORM))
     x, h = _clouds()
     condition, clock = Condition(points=_mask()), torch.tensor([-1.0, 0.5, 2.0]).double()
-    turn, shift = _motion()
+    rotation, shift = _motion()
     plain = network(torch.cat([x, h], -1), clock, condition)
-    moved = network(torch.cat([_moved(x, turn, shift), h], -1), clock, condition)
-    turned = torch.cat([plain[..., :3] @ turn.T, plain[..., 3:]], -1)
-    slide = torch.cat([_moved(plain[..., :3], turn, shift), plain[..., 3:]], -1)
-    away = (moved - slide).detach()[..., :3][_mask()].norm(dim=1)
+    moved = network(torch.cat([_moved(x, rotation, shift), h], -1), clock, condition)
+    turned = torch.cat([plain[..., :3] @ rotation.T, plain[..., 3:]], -1)
+    slide = torch.cat([_moved(plain[..., :3], rotation, shift), plain[..., 3:]], -1)
+    errors = (moved - slide).detach()[..., :3][_mask()].norm(dim=1)
     return [
         equal("eps(R x + t, h) = (R eps_x, eps_h)", PAPER, _gap(moved, turned), 0, 1e-10),
         equal(
             "the slide's R eps + t errs by |t|",
             PAPER,
-            float(away.mean()),
+            float(errors.mean()),
             float(shift.norm()),
             1e-9,
         ),
@@ -171,32 +171,40 @@ class _Vae(point_cloud_vae.PointCloudVae):
 
 def codes() -> list[Law]:
     """Encoder and decoder act on clouds as they lie, and an invariant code has lost the pose."""
-    vae, (x, one_hot), (turn, shift) = _Vae(), _clouds(5, KINDS), _motion()
+    vae, (x, one_hot), (rotation, shift) = _Vae(), _clouds(5, KINDS), _motion()
     mask = _mask()
     with torch.no_grad():
         z = vae.encoded(x, one_hot, mask)
-        moved = vae.encoded(_moved(x, turn, shift), one_hot, mask)
-        wanted = torch.cat([_moved(z[..., :3], turn, shift), z[..., 3:]], -1)
-        back, scores = vae.decoder(z[..., :3], z[..., 3:], mask)
-        again, same = vae.decoder(_moved(z[..., :3], turn, shift), z[..., 3:], mask)
+        moved = vae.encoded(_moved(x, rotation, shift), one_hot, mask)
+        expected = torch.cat([_moved(z[..., :3], rotation, shift), z[..., 3:]], -1)
+        decoded, scores = vae.decoder(z[..., :3], z[..., 3:], mask)
+        moved_decoded, moved_scores = vae.decoder(
+            _moved(z[..., :3], rotation, shift), z[..., 3:], mask
+        )
         # An invariant code: distances to the middle. Two poses of a cloud have one code, so that
         # whatever is decoded errs for one of them by half of their distance at least.
-        apart = centred(x, mask).norm(dim=-1)
-        other = centred(_moved(x, turn, shift), mask).norm(dim=-1)
+        invariant = centred(x, mask).norm(dim=-1)
+        moved_invariant = centred(_moved(x, rotation, shift), mask).norm(dim=-1)
     return [
-        equal("E(R x + t, h) = (R z_x + t, z_h)", PAPER, _gap(moved, wanted), 0, 1e-10),
+        equal("E(R x + t, h) = (R z_x + t, z_h)", PAPER, _gap(moved, expected), 0, 1e-10),
         equal(
             "D(R z_x + t, z_h) = (R x + t, h)",
             PAPER,
-            _gap(again, _moved(back, turn, shift)) + _gap(same, scores),
+            _gap(moved_decoded, _moved(decoded, rotation, shift)) + _gap(moved_scores, scores),
             0,
             1e-10,
         ),
-        equal("an invariant code of two poses is one code", PAPER, _gap(other, apart), 0, 1e-10),
+        equal(
+            "an invariant code of two poses is one code",
+            PAPER,
+            _gap(moved_invariant, invariant),
+            0,
+            1e-10,
+        ),
         at_most(
             "…so that a pose must be carried apart: no decoder gives both back",
             PAPER,
-            -float((centred(_moved(x, turn, shift), mask) - centred(x, mask)).norm() / 2),
+            -float((centred(_moved(x, rotation, shift), mask) - centred(x, mask)).norm() / 2),
             0.0,
             -0.1,
         ),
@@ -207,12 +215,12 @@ def centre() -> list[Law]:
     """The centred space is a projection; its normal density counts 3 (n - 1) coordinates."""
     mask = _mask()
     space, x = spaces.Centred(mask), torch.cat(_clouds(), -1)
-    once = space.projected(x)
+    projected = space.projected(x)
     shifted = space.projected(
         torch.cat([_moved(x[..., :3], torch.eye(3).double(), _motion()[1]), x[..., 3:]], -1)
     )
     points = torch.tensor(SIZES).double()
-    wanted = 3 * (points - 1) + FEATURES * points
+    expected_degrees = 3 * (points - 1) + FEATURES * points
     # The trace of the projection, by what it makes of the unit vectors of all coordinates.
     size = ROOM * (3 + FEATURES)
     unit = torch.eye(size, dtype=torch.float64).view(size, ROOM, 3 + FEATURES)
@@ -225,10 +233,10 @@ def centre() -> list[Law]:
         ]
     )
     return [
-        equal("P P x = P x", SPACE, _gap(space.projected(once), once), 0, 1e-12),
-        equal("translations drop out of it", SPACE, _gap(shifted, once), 0, 1e-12),
-        equal("degrees of freedom", SPACE, _gap(space.degrees(x), wanted), 0, 1e-12),
-        equal("…are the trace of the projection", SPACE, _gap(trace, wanted), 0, 1e-12),
+        equal("P P x = P x", SPACE, _gap(space.projected(projected), projected), 0, 1e-12),
+        equal("translations drop out of it", SPACE, _gap(shifted, projected), 0, 1e-12),
+        equal("degrees of freedom", SPACE, _gap(space.degrees(x), expected_degrees), 0, 1e-12),
+        equal("…are the trace of the projection", SPACE, _gap(trace, expected_degrees), 0, 1e-12),
     ]
 
 
@@ -272,14 +280,14 @@ def samples() -> list[Law]:
     condition, laws = Condition(points=_mask()), []
     for name in SAMPLERS:
         model = _model(name)
-        way = model.way(
+        trajectory = model.way(
             model.space_of(condition).normal(Noise.of(0, len(SIZES)), (ROOM, 3 + FEATURES)),
             model.times(),
             condition,
             Noise.of(1, len(SIZES)),
         )
         with torch.no_grad():
-            worst = max(float(step.state[..., :3].sum(1).abs().max()) for step in way)
+            worst = max(float(step.state[..., :3].sum(1).abs().max()) for step in trajectory)
         laws.append(equal(f"centre of mass on the way of {name}", SPACE, worst, 0, 1e-4))
     return laws
 
@@ -302,13 +310,13 @@ def likelihood() -> list[Law]:
     ).double()
     gap = exact - bounds
     error = float(gap.std() / math.sqrt(count))
-    turn = _motion()[0]
-    turned = torch.cat([x[..., :3] @ turn.T, x[..., 3:]], -1)
-    also = model.bound(
+    rotation = _motion()[0]
+    turned = torch.cat([x[..., :3] @ rotation.T, x[..., 3:]], -1)
+    turned_bounds = model.bound(
         turned.float(), condition=condition, noise=Noise.of(7, count), draws=32
     ).double()
-    change = (also - bounds).mean()
-    spread = float((also - bounds).std() / math.sqrt(count))
+    change = (turned_bounds - bounds).mean()
+    spread = float((turned_bounds - bounds).std() / math.sqrt(count))
     return [
         at_most("bound of Gaussian clouds, above ln p", BOUND, -float(gap.mean()), 0.0, 4 * error),
         at_most("…and below it, nats", BOUND, float(gap.mean()), 0.0, 0.1 + 4 * error),

@@ -38,27 +38,29 @@ KERNELS = (
 def _random(count: int, n: int, *, seed: int, limit: int | None = None) -> Tensor:
     """Return graphs of up to n nodes whose pairs are joined with different chances."""
     draw = torch.Generator().manual_seed(seed)
-    made = []
+    graph_list = []
     for _ in range(count):
         nodes = int(torch.randint(1, n + 1, (), generator=draw))
         chance = torch.rand((), generator=draw)
-        made.append(graph(nodes, (torch.rand(nodes, nodes, generator=draw) < chance).nonzero()))
-    return stacked(made, limit or n)
+        graph_list.append(
+            graph(nodes, (torch.rand(nodes, nodes, generator=draw) < chance).nonzero())
+        )
+    return stacked(graph_list, limit or n)
 
 
 def _shuffled(x: Tensor, seed: int) -> Tensor:
     """Put the nodes of each graph into another order."""
     draw = torch.Generator().manual_seed(seed)
-    away = torch.arange(x.shape[1]) >= sizes(x)[:, None]
-    return reordered(x, (torch.rand(x.shape[:2], generator=draw) + 2 * away).argsort(1))
+    is_padding = torch.arange(x.shape[1]) >= sizes(x)[:, None]
+    return reordered(x, (torch.rand(x.shape[:2], generator=draw) + 2 * is_padding).argsort(1))
 
 
 def _histograms(count: int, bins: int, points: int, *, seed: int) -> Tensor:
     """Return histograms of so many points each."""
     draw = torch.Generator().manual_seed(seed)
     chances = torch.rand(count, bins, generator=draw)
-    drawn = chances.multinomial(points, replacement=True, generator=draw)
-    return torch.nn.functional.one_hot(drawn, bins).sum(1).double() / points
+    samples = chances.multinomial(points, replacement=True, generator=draw)
+    return torch.nn.functional.one_hot(samples, bins).sum(1).double() / points
 
 
 def discrepancy_of_sets() -> list[Law]:
@@ -66,10 +68,16 @@ def discrepancy_of_sets() -> list[Law]:
     x, y = _histograms(30, 40, 50, seed=0), _histograms(20, 40, 5, seed=1)
     laws = []
     for kernel in KERNELS:
-        same, other = mmd.mmd(x, x.flip(0), kernel), mmd.mmd(x, y, kernel)
+        equal_sets, different_sets = mmd.mmd(x, x.flip(0), kernel), mmd.mmd(x, y, kernel)
         laws += [
-            equal(f"discrepancy of equal sets, {kernel}", GRETTON, same, 0, 1e-12),
-            equal(f"discrepancy of different sets, {kernel}", GRETTON, float(other > 0), 1, 0),
+            equal(f"discrepancy of equal sets, {kernel}", GRETTON, equal_sets, 0, 1e-12),
+            equal(
+                f"discrepancy of different sets, {kernel}",
+                GRETTON,
+                float(different_sets > 0),
+                1,
+                0,
+            ),
         ]
     return laws
 
@@ -80,18 +88,20 @@ def statistics_of_discrepancy() -> list[Law]:
     laws = []
     for kernel in KERNELS:
         v, u = mmd.mmd(x, y, kernel), mmd.mmd(x, y, kernel, unbiased=True)
-        own = sum((1 - _off_diagonal(kernel(z, z))) / len(z) for z in (x, y))
+        diagonal = sum((1 - _off_diagonal(kernel(z, z))) / len(z) for z in (x, y))
         laws.append(
-            equal(f"V = U + (1 - u_x) / n + (1 - u_y) / m, {kernel}", GRETTON, v, u + own, 1e-12)
+            equal(
+                f"V = U + (1 - u_x) / n + (1 - u_y) / m, {kernel}", GRETTON, v, u + diagonal, 1e-12
+            )
         )
-    found = torch.tensor(
+    estimates = torch.tensor(
         [
             mmd.mmd(z[:6], z[6:], mmd.Kernel("tv", 0.3), unbiased=True)
             for z in _histograms(400 * 12, 5, 4, seed=2).split(12)
         ]
     ).double()
-    error = found.std().item() / math.sqrt(len(found))
-    mean = found.mean().item()
+    error = estimates.std().item() / math.sqrt(len(estimates))
+    mean = estimates.mean().item()
     laws.append(equal("U-statistic is unbiased at n = 6", GRETTON, mean, 0, 4 * error))
     return laws
 
@@ -106,9 +116,9 @@ def distance_of_histograms() -> list[Law]:
     points, bins = 60, 25
     x, y = (_histograms(8, bins, points, seed=seed) for seed in (0, 1))
     closed = mmd.distances(x, y, "emd")
-    place = torch.arange(bins).double()
+    positions = torch.arange(bins).double()
     first, second = (
-        torch.stack([place.repeat_interleave((row * points).round().long()) for row in z])
+        torch.stack([positions.repeat_interleave((row * points).round().long()) for row in z])
         for z in (x, y)
     )
     matched = (first[:, None] - second[None]).abs().mean(2)
@@ -125,9 +135,9 @@ def distance_of_histograms() -> list[Law]:
 def places_by_hand() -> list[Law]:
     """Counts of all 15 places equal those of looking at every subgraph, on small graphs."""
     x = _random(24, 8, seed=0)
-    found = places.orbits(x)
+    counts = places.orbits(x)
     by_hand = torch.stack([_looked_at(one) for one in x])
-    worst = (found - by_hand).abs().amax((0, 1))
+    worst = (counts - by_hand).abs().amax((0, 1))
     names = ("an edge", "a path of three", "a path of three", "a triangle")
     names += ("a path of four",) * 2 + ("a star",) * 2 + ("a square",)
     names += ("a triangle with a tail",) * 3 + ("a square with a diagonal",) * 2
@@ -144,9 +154,9 @@ def _looked_at(x: Tensor) -> Tensor:
     a = adjacency(x)
     for size in (2, 3, 4):
         for chosen in combinations(range(int(sizes(x))), size):
-            part = a[list(chosen)][:, list(chosen)].long()
-            degrees = part.sum(1).tolist()
-            if bool(part.double().add(torch.eye(size)).matrix_power(size).gt(0).all()):
+            subgraph = a[list(chosen)][:, list(chosen)].long()
+            degrees = subgraph.sum(1).tolist()
+            if bool(subgraph.double().add(torch.eye(size)).matrix_power(size).gt(0).all()):
                 for node, degree in zip(chosen, degrees, strict=True):
                     counts[node, PLACE[tuple(sorted(degrees)), degree]] += 1
     return counts
@@ -177,11 +187,11 @@ def sums_over_places() -> list[Law]:
     x = _random(30, 40, seed=1)
     total = places.orbits(x).sum(1)
     a = adjacency(x).double()
-    joined = torch.tensor([len(edges(one)) for one in x]).double()
+    num_edges = torch.tensor([len(edges(one)) for one in x]).double()
     walks = torch.linalg.matrix_power(a, 3).diagonal(dim1=1, dim2=2).sum(1)
-    laws = [_zero("sum of place 0 is twice the edges", total[:, 0] - 2 * joined)]
+    laws = [_zero("sum of place 0 is twice the edges", total[:, 0] - 2 * num_edges)]
     laws.append(_zero("sum of place 3 is half the closed walks of three", total[:, 3] - walks / 2))
-    for one, other, times in (
+    for one, partner, times in (
         (1, 2, 2),
         (4, 5, 1),
         (6, 7, 3),
@@ -189,8 +199,8 @@ def sums_over_places() -> list[Law]:
         (10, 11, 2),
         (12, 13, 1),
     ):
-        gap = total[:, one] - times * total[:, other]
-        laws.append(_zero(f"place {one} is as frequent as place {other}, times {times}", gap))
+        gap = total[:, one] - times * total[:, partner]
+        laws.append(_zero(f"place {one} is as frequent as place {partner}, times {times}", gap))
     return laws
 
 
@@ -201,16 +211,16 @@ def _zero(name: str, gap: Tensor) -> Law:
 def statistics_know_no_order() -> list[Law]:
     """All statistics are the same in any order of the nodes, and with any padding."""
     x = _random(40, 14, seed=2)
-    right = graph_statistics.statistics(x)
-    others = {
+    reference = graph_statistics.statistics(x)
+    variants = {
         "in another order": _shuffled(x, 0),
         "with padding": torch.nn.functional.pad(x, (0, 5, 0, 5)),
     }
     laws = []
-    for how, other in others.items():
-        of = graph_statistics.statistics(other)
+    for how, variant in variants.items():
+        statistics = graph_statistics.statistics(variant)
         for name in ("degree", "clustering", "orbit", "spectral"):
-            a, b = getattr(right, name), getattr(of, name)
+            a, b = getattr(reference, name), getattr(statistics, name)
             b, beyond = b[:, : a.shape[1]], b[:, a.shape[1] :]
             gap = (a - b).abs().max().item() + beyond.abs().sum().item()
             laws.append(equal(f"{name} of graphs {how}", YOU, gap, 0, 1e-12))
@@ -220,17 +230,23 @@ def statistics_know_no_order() -> list[Law]:
 def known_statistics() -> list[Law]:
     """Shares sum to one; spectra of the complete graph and of the square are known."""
     x = _random(20, 9, seed=3)
-    of = graph_statistics.statistics(x)
+    statistics = graph_statistics.statistics(x)
     laws = [
-        equal(f"shares of {name} sum to one", YOU, _worst(getattr(of, name).sum(1) - 1), 0, 1e-12)
+        equal(
+            f"shares of {name} sum to one",
+            YOU,
+            _worst(getattr(statistics, name).sum(1) - 1),
+            0,
+            1e-12,
+        )
         for name in ("degree", "clustering", "spectral")
     ]
     complete = graph_statistics.spectra(graph(5, list(combinations(range(5), 2)))[None])[0]
     square = graph_statistics.spectra(graph(4, [(0, 1), (1, 2), (2, 3), (3, 0)])[None])[0]
-    wanted = torch.tensor([0, 5 / 4, 5 / 4, 5 / 4, 5 / 4]).double()
+    expected = torch.tensor([0, 5 / 4, 5 / 4, 5 / 4, 5 / 4]).double()
     two_parts = torch.tensor([0.0, 1, 1, 2]).double()
     laws.append(
-        equal("spectrum of five nodes all joined", CHUNG, _worst(complete - wanted), 0, 1e-7)
+        equal("spectrum of five nodes all joined", CHUNG, _worst(complete - expected), 0, 1e-7)
     )
     laws.append(equal("spectrum of a square", CHUNG, _worst(square - two_parts), 0, 1e-7))
     return laws
@@ -244,15 +260,18 @@ def isomorphism_is_exact() -> list[Law]:
     """Other orders are the same graph; graphs that refinement cannot tell apart are not."""
     x = _random(40, 9, seed=4)
     classes = isomorphism.IsomorphismClasses()
-    first, again = classes.of(x), classes.of(_shuffled(x, 1))
-    moved = sum(one != other for one, other in zip(first, again, strict=True))
+    original_classes, shuffled_classes = classes.of(x), classes.of(_shuffled(x, 1))
+    moved = sum(
+        label != shuffled_label
+        for label, shuffled_label in zip(original_classes, shuffled_classes, strict=True)
+    )
     hexagon = graph(6, [(i, (i + 1) % 6) for i in range(6)])
     triangles = graph(6, [(0, 1), (1, 2), (2, 0), (3, 4), (4, 5), (5, 3)])
     pair = isomorphism.IsomorphismClasses().of(stacked([hexagon, triangles]))
     every = stacked([graph(4, list(chosen)) for chosen in _edge_sets(4)])
     count = len(set(isomorphism.IsomorphismClasses().of(every)))
     cubic = stacked([_cubic(30, seed) for seed in range(6)])
-    both = isomorphism.IsomorphismClasses().of(torch.cat([cubic, _shuffled(cubic, 2)]))
+    cubic_classes = isomorphism.IsomorphismClasses().of(torch.cat([cubic, _shuffled(cubic, 2)]))
     return [
         equal("graphs in another order are of another class", MCKAY, moved, 0, 0),
         equal("classes of a hexagon and of two triangles", MCKAY, len(set(pair)), 2, 0),
@@ -260,12 +279,16 @@ def isomorphism_is_exact() -> list[Law]:
         equal(
             "classes of six random 3-regular graphs of 30 nodes, each in two orders",
             "Bollobás 1982: nearly all have no symmetry; McKay 1981",
-            len(set(both)),
+            len(set(cubic_classes)),
             6,
             0,
         ),
         equal(
-            "of which another order changes", MCKAY, sum(a != b for a, b in _halves(both)), 0, 0
+            "of which another order changes",
+            MCKAY,
+            sum(a != b for a, b in _halves(cubic_classes)),
+            0,
+            0,
         ),
     ]
 

@@ -50,29 +50,33 @@ def _model(kind: str = KINDS[0], reach: int = NODES - 1) -> family.GraphRnn:
 
 def _ordered(most: int = NODES, room: int = NODES) -> Tensor:
     """List every ordered graph of one to so many nodes."""
-    found = []
+    ordered_graphs = []
     for n in range(1, most + 1):
         pairs = list(itertools.combinations(range(n), 2))
         for chosen in itertools.product((False, True), repeat=len(pairs)):
-            joined = [pair for pair, here in zip(pairs, chosen, strict=True) if here]
-            found.append(graphs.graph(n, joined, room))
-    return torch.stack(found)
+            joined = [pair for pair, has_edge in zip(pairs, chosen, strict=True) if has_edge]
+            ordered_graphs.append(graphs.graph(n, joined, room))
+    return torch.stack(ordered_graphs)
 
 
 def _every_order(x: Tensor) -> Tensor:
     """Return one graph of n nodes in all n! orders."""
-    n, room = int(graphs.sizes(x)), len(x)
-    ways = [[*way, *range(n, room)] for way in itertools.permutations(range(n))]
-    return graphs.reordered(x.expand(len(ways), room, room), torch.tensor(ways))
+    n, padded_size = int(graphs.sizes(x)), len(x)
+    permutations = [
+        [*permutation, *range(n, padded_size)] for permutation in itertools.permutations(range(n))
+    ]
+    return graphs.reordered(
+        x.expand(len(permutations), padded_size, padded_size), torch.tensor(permutations)
+    )
 
 
 @torch.no_grad()
 def sums_to_one() -> list[Law]:
     """Each edge network, also with a window that is too narrow for some graphs."""
     laws = []
-    for kind, reach in (*((kind, NODES - 1) for kind in KINDS), (KINDS[0], 2)):
-        total = float(_model(kind, reach).ordered_log_prob(_ordered()).exp().sum())
-        name = f"p sums to one over all ordered graphs of up to four nodes: {kind}, M = {reach}"
+    for kind, window in (*((kind, NODES - 1) for kind in KINDS), (KINDS[0], 2)):
+        total = float(_model(kind, window).ordered_log_prob(_ordered()).exp().sum())
+        name = f"p sums to one over all ordered graphs of up to four nodes: {kind}, M = {window}"
         laws.append(equal(name, SOURCE, total, 1, 1e-9))
     return laws
 
@@ -84,17 +88,17 @@ def breadth_first_orders() -> list[Law]:
     for x in _ordered():
         if int(graphs.sizes(x)) < NODES:
             continue
-        many = x.expand(len(ranks), NODES, NODES)
-        order = orders.breadth_first(many, ranks)
-        y = graphs.reordered(many, order)
+        copies = x.expand(len(ranks), NODES, NODES)
+        order = orders.breadth_first(copies, ranks)
+        y = graphs.reordered(copies, order)
         wrong += int((~orders.is_breadth_first(y)).sum())
-        place = torch.arange(NODES)
-        distance = (place[:, None] - place) * graphs.adjacency(y).tril(-1)
+        positions = torch.arange(NODES)
+        distance = (positions[:, None] - positions) * graphs.adjacency(y).tril(-1)
         beyond += int((distance.amax(2) > orders.windows(y)).sum())
-        seen = Counter(map(tuple, order.tolist()))
+        order_counts = Counter(map(tuple, order.tolist()))
         chance = orders.log_chance(y).exp()
-        for way, q in zip(map(tuple, order.tolist()), chance.tolist(), strict=True):
-            gap = max(gap, abs(q - seen[way] / len(ranks)))
+        for node_order, q in zip(map(tuple, order.tolist()), chance.tolist(), strict=True):
+            gap = max(gap, abs(q - order_counts[node_order] / len(ranks)))
     return [
         equal(
             "parents never go back in a breadth-first order (orders in which one does)",
@@ -129,8 +133,12 @@ def only_breadth_first_orders() -> list[Law]:
     for one in x:
         n = int(graphs.sizes(one))
         ranks = torch.tensor(list(itertools.permutations(range(NODES)))) / NODES
-        found = orders.breadth_first(_every_order(one)[:1].expand(len(ranks), NODES, NODES), ranks)
-        reachable.append(any(way[:n] == list(range(n)) for way in found.tolist()))
+        bfs_orders = orders.breadth_first(
+            _every_order(one)[:1].expand(len(ranks), NODES, NODES), ranks
+        )
+        reachable.append(
+            any(node_order[:n] == list(range(n)) for node_order in bfs_orders.tolist())
+        )
     differ = int((possible != torch.tensor(reachable)).sum())
     return [
         equal(
@@ -152,26 +160,26 @@ def bounds() -> list[Law]:
     every = _every_order(x)
     exact = float(model.ordered_log_prob(every).logsumexp(0)) - math.lgamma(NODES + 1)
     count = 4000
-    many = x.expand(count, NODES, NODES)
-    one = model.bound(many, noise=Noise.of(1, count))
-    several = model.importance_bound(many[:500], 64, noise=Noise.of(2, 500))
+    copies = x.expand(count, NODES, NODES)
+    single_bound = model.bound(copies, noise=Noise.of(1, count))
+    importance_bound = model.importance_bound(copies[:500], 64, noise=Noise.of(2, 500))
     swapped = model.bound(every[-1].expand(count, NODES, NODES), noise=Noise.of(3, count))
-    error = 4 * float(one.std()) / math.sqrt(count)
-    weights = float((one - exact).exp().mean())
-    spread = 4 * float((one - exact).exp().std()) / math.sqrt(count)
+    error = 4 * float(single_bound.std()) / math.sqrt(count)
+    weights = float((single_bound - exact).exp().mean())
+    spread = 4 * float((single_bound - exact).exp().std()) / math.sqrt(count)
     return [
         at_most(
             "bound <= ln p(labelled graph), in mean over orders, nats",
             SOURCE,
-            float(one.mean()),
+            float(single_bound.mean()),
             exact,
             0,
         ),
         at_most(
             "bound by one order <= bound by 64 orders, nats",
             SOURCE,
-            float(one.mean()),
-            float(several.mean()),
+            float(single_bound.mean()),
+            float(importance_bound.mean()),
             0,
         ),
         equal(
@@ -184,7 +192,7 @@ def bounds() -> list[Law]:
         equal(
             "bound by 64 orders comes near ln p(labelled graph), nats",
             SOURCE,
-            float(several.mean()),
+            float(importance_bound.mean()),
             exact,
             0.05,
         ),
@@ -192,7 +200,7 @@ def bounds() -> list[Law]:
             "the bound does not know the labels: other labels, nats",
             SOURCE,
             float(swapped.mean()),
-            float(one.mean()),
+            float(single_bound.mean()),
             2 * error,
         ),
     ]
@@ -202,17 +210,17 @@ def bounds() -> list[Law]:
 def draws() -> list[Law]:
     """Each edge network: what is drawn has the probabilities that the likelihood says."""
     every, laws, count = _ordered(), [], 8192
-    places = {tuple(x.flatten().tolist()): i for i, x in enumerate(every)}
+    index_of = {tuple(x.flatten().tolist()): i for i, x in enumerate(every)}
     for kind in KINDS:
         model = _model(kind)
         expected = model.ordered_log_prob(every).exp() * count
-        drawn = model.sample(count, noise=Noise.for_samples(0, 0, count))
-        seen = torch.zeros(len(every), dtype=torch.float64)
-        for row in drawn.flatten(1).tolist():
-            seen[places[tuple(row)]] += 1
-        kept = expected > 5
-        chi = float(((seen - expected)[kept] ** 2 / expected[kept]).sum())
-        freedom = int(kept.sum())
+        samples = model.sample(count, noise=Noise.for_samples(0, 0, count))
+        observed = torch.zeros(len(every), dtype=torch.float64)
+        for row in samples.flatten(1).tolist():
+            observed[index_of[tuple(row)]] += 1
+        is_frequent = expected > 5
+        chi = float(((observed - expected)[is_frequent] ** 2 / expected[is_frequent]).sum())
+        freedom = int(is_frequent.sum())
         laws.append(
             at_most(
                 f"samples have the probabilities of the likelihood (chi-squared): {kind}",
@@ -222,7 +230,7 @@ def draws() -> list[Law]:
                 5 * math.sqrt(2 * freedom),
             )
         )
-        never = float(seen[expected == 0].sum())
+        never = float(observed[expected == 0].sum())
         laws.append(
             equal(f"what has no probability is not drawn (samples): {kind}", SOURCE, never, 0, 0)
         )
@@ -234,17 +242,19 @@ def completions() -> list[Law]:
     """A path of three nodes is completed."""
     model, count = _model(), 64
     x = graphs.graph(3, [(0, 1), (1, 2)], NODES).expand(count, NODES, NODES)
-    known = torch.zeros(NODES, NODES, dtype=torch.bool)
-    known[:3, :3] = True
-    known = known.expand(count, NODES, NODES)
-    found = model.complete(x, known, noise=Noise.of(0, count))
-    differ = int((found[known] != x[known]).sum())
-    more = float((graphs.sizes(found) > 3).double().mean())
+    known_mask = torch.zeros(NODES, NODES, dtype=torch.bool)
+    known_mask[:3, :3] = True
+    known_mask = known_mask.expand(count, NODES, NODES)
+    completed = model.complete(x, known_mask, noise=Noise.of(0, count))
+    differ = int((completed[known_mask] != x[known_mask]).sum())
+    grown_share = float((graphs.sizes(completed) > 3).double().mean())
     return [
         equal(
             "a completed graph keeps what was given (entries that differ)", SOURCE, differ, 0, 0
         ),
-        at_most("some given graphs grow further (share that does not)", SOURCE, 1 - more, 0.99),
+        at_most(
+            "some given graphs grow further (share that does not)", SOURCE, 1 - grown_share, 0.99
+        ),
     ]
 
 
@@ -260,13 +270,13 @@ def recurrence() -> list[Law]:
         for weight in torch_layer.parameters():
             weight.copy_(normal(*weight.shape))
     counts = torch.tensor([3, 3, 2, 1])
-    x, start, wanted = normal(9, 3), normal(2, 3, 4), normal(9, 4).detach()
+    x, start, cotangent = normal(9, 3), normal(2, 3, 4), normal(9, 4).detach()
     packed = torch.nn.utils.rnn.PackedSequence(x, counts)
     ours, theirs = torch_layer(x, counts, start), torch_layer.gru(packed, start)[0].data
-    into = [x, start, *torch_layer.parameters()]
-    slopes = zip(
-        torch.autograd.grad((ours * wanted).sum(), into),
-        torch.autograd.grad((theirs * wanted).sum(), into),
+    inputs = [x, start, *torch_layer.parameters()]
+    gradients = zip(
+        torch.autograd.grad((ours * cotangent).sum(), inputs),
+        torch.autograd.grad((theirs * cotangent).sum(), inputs),
         strict=True,
     )
     source = "Cho et al. 2014, eq. 5 to 8"
@@ -281,7 +291,7 @@ def recurrence() -> list[Law]:
         equal(
             "so do its slopes (largest gap)",
             source,
-            max(float((a - b).abs().max()) for a, b in slopes),
+            max(float((a - b).abs().max()) for a, b in gradients),
             0,
             1e-10,
         ),

@@ -120,36 +120,36 @@ def kl_term() -> list[Law]:
 def quantising() -> list[Law]:
     """Quantisation takes the nearest vector and hands the decoder's gradient on."""
     vectors, z = _draws("vectors", 12, 3), _draws("points", 40, 3)
-    places = quantisation.nearest(z, vectors)
-    apart = (z[:, None] - vectors[None]).square().sum(2)
-    chosen = apart.gather(1, places[:, None])[:, 0]
+    indices = quantisation.nearest(z, vectors)
+    distances = (z[:, None] - vectors[None]).square().sum(2)
+    chosen = distances.gather(1, indices[:, None])[:, 0]
     decoder = nn.Sequential(nn.Linear(3, 5), nn.SiLU(), nn.Linear(5, 2)).double()
     with torch.no_grad():
         for i, weight in enumerate(decoder.parameters()):
             weight.copy_(_draws(f"decoder {i}", 1, *weight.shape)[0])
-    q = vectors[places].requires_grad_()
+    q = vectors[indices].requires_grad_()
     (at_vector,) = torch.autograd.grad(decoder(q).sin().sum(), q)
     code = z.clone().requires_grad_()
-    through = quantisation.straight_through(code, vectors[places])
+    through = quantisation.straight_through(code, vectors[indices])
     (at_code,) = torch.autograd.grad(decoder(through).sin().sum(), code)
     counts, sums = torch.ones(12).double(), vectors.clone()
     for _ in range(400):
-        counts, sums = quantisation.moved(counts, sums, z, places, 0.9)
+        counts, sums = quantisation.moved(counts, sums, z, indices, 0.9)
     moved = quantisation.codebook(counts, sums)
-    used = [k for k in range(12) if bool((places == k).any())]
-    means = torch.stack([z[places == k].mean(0) for k in used])
+    used = [k for k in range(12) if bool((indices == k).any())]
+    means = torch.stack([z[indices == k].mean(0) for k in used])
     return [
         equal(
             "no vector is nearer than the chosen one",
             QUANTISED,
-            _largest(chosen - apart.min(1).values),
+            _largest(chosen - distances.min(1).values),
             0,
             0,
         ),
         equal(
             "what is quantised is the vector in value",
             QUANTISED,
-            _largest(through - vectors[places]),
+            _largest(through - vectors[indices]),
             0,
             1e-12,
         ),
@@ -180,11 +180,13 @@ def perception() -> list[Law]:
     distance = networks.Perception(layers, (1, 3), size=16)
     x, y = _draws("x", 2, 3, 8, 8).float(), _draws("y", 2, 3, 8, 8).float()
     source = "arXiv:1801.03924, equation 1"
-    apart = distance(x, y)
+    distance_xy = distance(x, y)
     return [
         equal("d(x, x) = 0", source, _largest(distance(x, x)), 0, 0),
-        equal("d(x, y) = d(y, x)", source, _largest(apart - distance(y, x)), 0, 1e-6),
-        at_most("d(x, y) > 0 for other images (0.01 at least)", source, 0.01, float(apart.min())),
+        equal("d(x, y) = d(y, x)", source, _largest(distance_xy - distance(y, x)), 0, 1e-6),
+        at_most(
+            "d(x, y) > 0 for other images (0.01 at least)", source, 0.01, float(distance_xy.min())
+        ),
     ]
 
 
@@ -192,22 +194,22 @@ def condition() -> list[Law]:
     """A condition reaches the sample through cross-attention, and in no other way."""
     network = _told()
     x, log_snr = _draws("states", 3, *SHAPE).float(), torch.zeros(3)
-    said = Condition(
+    cond = Condition(
         tokens=torch.tensor([[1, 2], [3, 4], [5, 6]]), mask=torch.ones(3, 2, dtype=torch.bool)
     )
-    silent, loud = network(x, log_snr, None), network(x, log_snr, said)
-    partly = network(x, log_snr, said.dropped(torch.tensor([True, False, True])))
-    mixed = torch.stack([silent[0], loud[1], silent[2]])
+    unconditional, conditional = network(x, log_snr, None), network(x, log_snr, cond)
+    partly_dropped = network(x, log_snr, cond.dropped(torch.tensor([True, False, True])))
+    expected = torch.stack([unconditional[0], conditional[1], unconditional[2]])
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if ".answer." in name:
                 weight.zero_()
-    deaf = network(x, log_snr, said) - network(x, log_snr, None)
+    difference = network(x, log_snr, cond) - network(x, log_snr, None)
     return [
         equal(
             "a row whose condition is hidden is as one without",
             "arXiv:2207.12598, section 3.2",
-            _largest(partly - mixed),
+            _largest(partly_dropped - expected),
             0,
             1e-5,
         ),
@@ -215,10 +217,14 @@ def condition() -> list[Law]:
             "a condition that is told changes the answer (0.01 at least)",
             LECTURE,
             1e-2,
-            _largest(loud - silent),
+            _largest(conditional - unconditional),
         ),
         equal(
-            "without keys and values of tau(y) it changes nothing", LECTURE, _largest(deaf), 0, 0
+            "without keys and values of tau(y) it changes nothing",
+            LECTURE,
+            _largest(difference),
+            0,
+            0,
         ),
     ]
 
@@ -229,8 +235,8 @@ def _told() -> UNet:
     network = UNet(2, width=16, multipliers=(1, 2), patch=1, context=context)
     with torch.no_grad():
         for name, weight in network.named_parameters():
-            drawn = _draws(name, 1, *weight.shape)[0]
-            weight.copy_(drawn.float() * (0.5 if weight.dim() < 2 else weight[0].numel() ** -0.5))
+            values = _draws(name, 1, *weight.shape)[0]
+            weight.copy_(values.float() * (0.5 if weight.dim() < 2 else weight[0].numel() ** -0.5))
     return network
 
 

@@ -34,15 +34,15 @@ def ratios_where_nobody_copies() -> list[Law]:
     """On a circle and on a torus a share 1 - (1 - t^d)⁷ of the ratios is below t."""
     laws = []
     for d in (1, 2):
-        found: dict[float, list[float]] = {0.2: [], 0.5: []}
+        shares_below: dict[float, list[float]] = {0.2: [], 0.5: []}
         for seed in range(16):
-            turns = 2 * math.pi * _uniform(900, d, seed=seed)
-            x = torch.cat([turns.cos(), turns.sin()], 1)
-            places = copy_search.Coordinates(_same, _one_view)
-            near = copy_search.Search(x[:500], places).nearest(x[500:])
-            for t, shares in found.items():
-                shares.append((near.ratio < t).double().mean().item())
-        for t, shares in found.items():
+            angles = 2 * math.pi * _uniform(900, d, seed=seed)
+            x = torch.cat([angles.cos(), angles.sin()], 1)
+            coordinates = copy_search.Coordinates(_same, _one_view)
+            neighbours = copy_search.Search(x[:500], coordinates).nearest(x[500:])
+            for t, shares in shares_below.items():
+                shares.append((neighbours.ratio < t).double().mean().item())
+        for t, shares in shares_below.items():
             values = torch.tensor(shares, dtype=torch.float64)
             error = values.std().item() / math.sqrt(len(values))
             laws.append(
@@ -70,13 +70,13 @@ def ratios_of_copies() -> list[Law]:
     x = torch.randint(
         256, (40, 1, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
-    places = copy_search.coordinates(Domain("image", (1, 12, 12), Real()), x)
-    search = copy_search.Search(x, places)
+    coordinates = copy_search.coordinates(Domain("image", (1, 12, 12), Real()), x)
+    search = copy_search.Search(x, coordinates)
     moved = x.roll((1, -1), (2, 3))
     points = _uniform(40, 3, seed=1).float()
-    twice = torch.cat([points, points[:5]])
-    of = copy_search.coordinates(Domain("points", (3,), Real()), twice)
-    doubled = copy_search.Search(twice, of).nearest(points)
+    with_repeats = torch.cat([points, points[:5]])
+    repeat_coordinates = copy_search.coordinates(Domain("points", (3,), Real()), with_repeats)
+    doubled = copy_search.Search(with_repeats, repeat_coordinates).nearest(points)
     return [
         equal("ratio of copied images", YOON, search.nearest(x).ratio.max().item(), 0, 0),
         equal("ratio of shifted images", YOON, search.nearest(moved).ratio.max().item(), 0, 0),
@@ -91,13 +91,13 @@ def chances_order_by_order() -> list[Law]:
     worst = 0.0
     for a in range(m):
         below = []
-        for others in combinations(range(n + m), m):
-            mark = others[a]
+        for other_positions in combinations(range(n + m), m):
+            mark = other_positions[a]
             below.append(mark - a)
         tails = copy_evidence.tails(n, a, m)
         for k in range(n + 1):
-            wanted = sum(count >= k for count in below) / len(below)
-            worst = max(worst, abs(tails[k].item() - wanted))
+            expected = sum(count >= k for count in below) / len(below)
+            worst = max(worst, abs(tails[k].item() - expected))
     laws = [equal("chance of so many copies, counted over all orders", FISHER, worst, 0, 1e-12)]
     return [*laws, _bins_order_by_order()]
 
@@ -105,29 +105,32 @@ def chances_order_by_order() -> list[Law]:
 def _bins_order_by_order() -> Law:
     """With thresholds at several of the others, p again, over all orders of both."""
     n, m, marks = 5, 20, (0, 1)  # a sample is below the (mark + 1)-th of the others
-    others = copy_evidence.Known(
+    reference = copy_evidence.Known(
         torch.arange(1.0, m + 1).double() / 64, torch.arange(1.0, m + 1).double(), m
     )
-    every = [
-        tuple(sum(place - i <= mark for i, place in enumerate(mine)) for mark in marks)
-        for mine in combinations(range(n + m), n)
+    all_counts = [
+        tuple(
+            sum(position - i <= mark for i, position in enumerate(sample_positions))
+            for mark in marks
+        )
+        for sample_positions in combinations(range(n + m), n)
     ]
     # Fisher's test at either threshold, counted as well.
-    alone = [
-        {k: sum(counts[b] >= k for counts in every) / len(every) for k in range(n + 1)}
+    single_p = [
+        {k: sum(counts[b] >= k for counts in all_counts) / len(all_counts) for k in range(n + 1)}
         for b in range(len(marks))
     ]
 
     def evidence(counts: Sequence[int]) -> float:
-        return -sum(math.log(alone[b][k]) for b, k in enumerate(counts))
+        return -sum(math.log(single_p[b][k]) for b, k in enumerate(counts))
 
     worst = 0.0
     for first, second in ((0, 1), (1, 1), (0, 2), (1, 2), (2, 2), (1, 3)):
         ratio = torch.tensor([0.5] * first + [1.5] * (second - first)).double() / 64
-        found = copy_evidence.chance(ratio, n, copy_evidence.counted(others, 1e-3))
-        seen = evidence((first, second)) - 1e-9
-        wanted = sum(evidence(counts) >= seen for counts in every) / len(every)
-        worst = max(worst, abs(found - wanted))
+        p_value = copy_evidence.chance(ratio, n, copy_evidence.counted(reference, 1e-3))
+        threshold = evidence((first, second)) - 1e-9
+        expected = sum(evidence(counts) >= threshold for counts in all_counts) / len(all_counts)
+        worst = max(worst, abs(p_value - expected))
     return at_most(
         "chance of so much evidence at two thresholds, counted over all orders",
         FISHER,
@@ -144,13 +147,14 @@ def shares_where_nobody_copies() -> list[Law]:
     for seed in range(trials):
         draw = torch.Generator().manual_seed(seed)
         # The samples lie in the second cell nearly all, the others in the first.
-        at = (torch.rand(n, generator=draw) < 0.9).long()
-        others = (torch.rand(m, generator=draw) < 0.3).long()
+        cells = (torch.rand(n, generator=draw) < 0.9).long()
+        other_cells = (torch.rand(m, generator=draw) < 0.3).long()
         mine, theirs = (
-            copy_evidence.Counted("", _ratios(rates[cell], draw), cell) for cell in (at, others)
+            copy_evidence.Counted("", _ratios(rates[cell], draw), cell)
+            for cell in (cells, other_cells)
         )
-        every = copy_evidence.known(mine, [theirs])
-        share = every.below(0.1) / every.count
+        reference = copy_evidence.known(mine, [theirs])
+        share = reference.below(0.1) / reference.count
         gaps.append((mine.near.ratio < 0.1).double().mean().item() - share)
         alarms += copy_evidence.found(mine, [theirs]).alarm
     values = torch.tensor(gaps, dtype=torch.float64)
@@ -179,18 +183,22 @@ def _ratios(rate: Tensor, draw: torch.Generator) -> copy_search.Nearest:
 def law_of_small_ratios() -> list[Law]:
     """Of ratios with the law, D is found with the deviation that is said, and alarms are rare."""
     trials, n, m, d, deep = 100, 1500, 1200, 6.0, 1e-3
-    off, shares, alarms = [], [], 0
+    deviations, shares, alarms = [], [], 0
     for seed in range(trials):
-        others, mine = (_by_law(d, _uniform(k, seed=2 * seed + i)) for i, k in enumerate((m, n)))
-        every = copy_evidence.Known(others.sort().values, torch.arange(1.0, m + 1).double(), m)
-        law = copy_law.fitted(every.ratio, every.upto, m)
+        other_ratios, ratios = (
+            _by_law(d, _uniform(k, seed=2 * seed + i)) for i, k in enumerate((m, n))
+        )
+        reference = copy_evidence.Known(
+            other_ratios.sort().values, torch.arange(1.0, m + 1).double(), m
+        )
+        law = copy_law.fitted(reference.ratio, reference.upto, m)
         assert law is not None
         spread = math.sqrt(law.mass @ (law.grid - law.dimension) ** 2)
-        off.append((law.dimension - d) / spread)
-        shares.append(every.count * law.share(float(_by_law(d, torch.tensor(deep)))))
-        null = copy_evidence.lawful(every, 1e-3)
-        alarms += copy_evidence.chance(mine, n, null) < 0.05
-    error = torch.tensor(off, dtype=torch.float64)
+        deviations.append((law.dimension - d) / spread)
+        shares.append(reference.count * law.share(float(_by_law(d, torch.tensor(deep)))))
+        null = copy_evidence.lawful(reference, 1e-3)
+        alarms += copy_evidence.chance(ratios, n, null) < 0.05
+    error = torch.tensor(deviations, dtype=torch.float64)
     below = torch.tensor(shares, dtype=torch.float64)
     return [
         equal(
@@ -235,19 +243,19 @@ def areas_pair_by_pair() -> list[Law]:
     train = torch.randint(6, (41,), generator=draw).double() + 1
     test = torch.randint(6, (30,), generator=draw).double()
     pairs = [1.0 * (x > y) + 0.5 * (x == y) for x in train.tolist() for y in test.tolist()]
-    found = membership.auc(train, test)
+    area = membership.auc(train, test)
     return [
         equal(
             "area under the curve, counted over all pairs with ties",
             DELONG,
-            found,
+            area,
             sum(pairs) / len(pairs),
             1e-12,
         ),
         equal(
             "areas of members and of the others, which sum to one",
             DELONG,
-            found + membership.auc(test, train),
+            area + membership.auc(test, train),
             1,
             1e-12,
         ),
@@ -265,14 +273,14 @@ def areas_of_gaussians() -> list[Law]:
         area = membership.auc(train, test)
         areas.append(area)
         variances.append(area * (1 - area) / membership.auc_trials(train, test).n)
-    found, variance = torch.tensor(areas).double(), torch.tensor(variances).double()
-    error = found.std().item() / math.sqrt(trials)
-    ratio = variance.mean().item() / found.var().item()
+    area_values, variance = torch.tensor(areas).double(), torch.tensor(variances).double()
+    error = area_values.std().item() / math.sqrt(trials)
+    ratio = variance.mean().item() / area_values.var().item()
     return [
         equal(
             "area of Gaussian scores that lie a deviation apart",
             DELONG,
-            found.mean().item(),
+            area_values.mean().item(),
             (1 + math.erf(0.5)) / 2,
             4 * error,
         ),

@@ -100,11 +100,15 @@ def kernel_is_unbiased() -> list[Law]:
         frechet.kernel_distance(_normal(8, 4, seed=2 * i), _normal(8, 4, seed=2 * i + 1))
         for i in range(400)
     ]
-    found = torch.tensor(values, dtype=torch.float64)
-    error = found.std().item() / math.sqrt(len(found))
+    distances = torch.tensor(values, dtype=torch.float64)
+    error = distances.std().item() / math.sqrt(len(distances))
     return [
         equal(
-            "kernel distance is unbiased at n = 8", BINKOWSKI, found.mean().item(), 0, 4 * error
+            "kernel distance is unbiased at n = 8",
+            BINKOWSKI,
+            distances.mean().item(),
+            0,
+            4 * error,
         ),
     ]
 
@@ -112,7 +116,7 @@ def kernel_is_unbiased() -> list[Law]:
 def neighbours_of_known_sets() -> list[Law]:
     """Identical sets cover each other wholly, far sets not at all."""
     x = _normal(64, 8)
-    same, far = coverage.manifold(x, x), coverage.manifold(x + 1000, x)
+    identical, distant = coverage.manifold(x, x), coverage.manifold(x + 1000, x)
     laws = []
     for name, source in (
         ("precision", KYNKAANNIEMI),
@@ -120,12 +124,14 @@ def neighbours_of_known_sets() -> list[Law]:
         ("coverage", NAEEM),
     ):
         laws += [
-            equal(f"{name} of identical sets", source, getattr(same, name).mean().item(), 1, 0),
-            equal(f"{name} of far sets", source, getattr(far, name).mean().item(), 0, 0),
+            equal(
+                f"{name} of identical sets", source, getattr(identical, name).mean().item(), 1, 0
+            ),
+            equal(f"{name} of far sets", source, getattr(distant, name).mean().item(), 0, 0),
         ]
     # Each point lies in its own ball, and each ball holds its own point and 5 others.
     laws.append(
-        equal("density of identical sets", NAEEM, same.density.mean().item(), 6 / 5, 1e-12)
+        equal("density of identical sets", NAEEM, identical.density.mean().item(), 6 / 5, 1e-12)
     )
     return laws
 
@@ -133,20 +139,32 @@ def neighbours_of_known_sets() -> list[Law]:
 def clipped_density_of_known_sets() -> list[Law]:
     """A line of points at whole numbers, samples beside its end, and one example far off."""
     line = torch.arange(20, dtype=torch.float64)[:, None]
-    beside = torch.full((10, 1), -0.5, dtype=torch.float64)
+    samples = torch.full((10, 1), -0.5, dtype=torch.float64)
     # Radii are 3 but at the ends, and hence their median. Within 3 of a point lie 6 others, of
     # the ends 3, 4 and 5; within 3 of -1/2 lie 3.
-    own = (16 + 2 * (3 + 4) / 5) / 20
-    end = clipped.clipped_density(beside, line)
-    half = clipped.clipped_density(torch.cat([beside, beside + 1e4]), line)
+    normaliser = (16 + 2 * (3 + 4) / 5) / 20
+    end_density = clipped.clipped_density(samples, line)
+    half_density = clipped.clipped_density(torch.cat([samples, samples + 1e4]), line)
     lonely = torch.cat([line, line[:1] + 1e6])
     return [
-        equal("clipped density beside the end of a line", SALVY, end, 3 / 5 / own, 1e-12),
-        equal("clipped density, half of the samples far off", SALVY, 2 * half, end, 1e-12),
+        equal(
+            "clipped density beside the end of a line",
+            SALVY,
+            end_density,
+            3 / 5 / normaliser,
+            1e-12,
+        ),
+        equal(
+            "clipped density, half of the samples far off",
+            SALVY,
+            2 * half_density,
+            end_density,
+            1e-12,
+        ),
         equal(
             "clipped density of samples in the ball of one example far off",
             SALVY,
-            clipped.clipped_density(beside + 1e6 + 500, lonely),
+            clipped.clipped_density(samples + 1e6 + 500, lonely),
             0,
             0,
         ),
@@ -161,26 +179,26 @@ def clipped_coverage_of_known_shares() -> list[Law]:
     def counted(m: int) -> float:
         """Return f(m) from the orders in which m samples and n - 1 examples come."""
         orders = math.comb(n - 1 + m, m)
-        ways = [math.comb(j + 4, j) * math.comb(m - j + n - 6, m - j) for j in range(m + 1)]
-        return sum(min(j, 5) * way for j, way in enumerate(ways)) / (5 * orders)
+        weights = [math.comb(j + 4, j) * math.comb(m - j + n - 6, m - j) for j in range(m + 1)]
+        return sum(min(j, 5) * w for j, w in enumerate(weights)) / (5 * orders)
 
     gap = max(abs(f[m].item() - counted(m)) for m in range(count + 1))
-    back = [clipped.good(f[m].item(), f) - m / count for m in range(count + 1)]
+    round_trip = [clipped.good(f[m].item(), f) - m / count for m in range(count + 1)]
 
     values = []
     for i in range(100):
         x, y = _normal(n, 3, seed=2 * i).exp(), _normal(count, 3, seed=2 * i + 1).exp()
         y[16:] += 1e4
         values.append(clipped.clip(coverage.manifold(y, x).held))
-    found = torch.tensor(values, dtype=torch.float64)
-    error = found.std().item() / math.sqrt(len(found))
+    scores = torch.tensor(values, dtype=torch.float64)
+    error = scores.std().item() / math.sqrt(len(scores))
     return [
         equal("clipped coverage: f by the orders of the points", SALVY, gap, 0, 1e-12),
-        equal("clipped coverage: g undoes f", SALVY, max(map(abs, back)), 0, 1e-12),
+        equal("clipped coverage: g undoes f", SALVY, max(map(abs, round_trip)), 0, 1e-12),
         equal(
             "clipped coverage: 16 good samples of 24, in the mean over draws",
             SALVY,
-            found.mean().item(),
+            scores.mean().item(),
             counted(16),
             4 * error,
         ),
@@ -219,8 +237,8 @@ def shape_of_known_sets() -> list[Law]:
         shape.energy_distance(_normal(6, 2, seed=2 * i), _normal(9, 2, seed=2 * i + 1))
         for i in range(400)
     ]
-    found = torch.tensor(values, dtype=torch.float64)
-    error = found.std().item() / math.sqrt(len(found))
+    distances = torch.tensor(values, dtype=torch.float64)
+    error = distances.std().item() / math.sqrt(len(distances))
     return [
         equal(
             "energy distance of two point masses",
@@ -232,7 +250,7 @@ def shape_of_known_sets() -> list[Law]:
         equal(
             "energy distance is unbiased at n = 6, m = 9",
             SZEKELY,
-            found.mean().item(),
+            distances.mean().item(),
             0,
             4 * error,
         ),
@@ -259,22 +277,22 @@ def bits_of_uniform_noise() -> list[Law]:
     for count in (17, 256):
         nats = torch.full((4,), -64 * math.log(count), dtype=torch.float64)
         domain = Domain("image", (1, 8, 8), Levels(count))
-        told = likelihood.Likelihood(nats, "exact", "ln p(x)")
+        log_likelihood = likelihood.Likelihood(nats, "exact", "ln p(x)")
         uniform = {"uniform": trivial_densities.uniform(64, count)}
-        in_nats = likelihood.in_nats(told, domain, baselines=uniform)
-        found = likelihood.in_bits(in_nats, "log_prob", domain)
+        in_nats = likelihood.in_nats(log_likelihood, domain, baselines=uniform)
+        bits = likelihood.in_bits(in_nats, "log_prob", domain)
         laws += [
             equal(
                 f"bits per dimension of uniform noise, {count} levels",
                 THEIS,
-                found.value,
+                bits.value,
                 math.log2(count),
                 1e-12,
             ),
             equal(
                 f"bits per dimension of the uniform baseline, {count} levels",
                 THEIS,
-                found.baselines["uniform"],
+                bits.baselines["uniform"],
                 math.log2(count),
                 1e-12,
             ),
@@ -284,14 +302,14 @@ def bits_of_uniform_noise() -> list[Law]:
 
 def divergence_of_gaussians() -> list[Law]:
     """KL(N(m, s²) ‖ N(0, 1)) = (m² + s² - 1) / 2 - ln s, over the quantiles of the first."""
-    at = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
+    probabilities = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000
     laws = []
     for m, s in ((1.5, 1.0), (0.0, 0.5), (-1.0, 2.0)):
         model, truth = torch.distributions.Normal(m, s), torch.distributions.Normal(0.0, 1.0)
-        x = m + s * torch.special.ndtri(at)
-        found = divergence.excess(model.log_prob(x), truth.log_prob(x)).mean().item()
+        x = m + s * torch.special.ndtri(probabilities)
+        estimate = divergence.excess(model.log_prob(x), truth.log_prob(x)).mean().item()
         exact = (m * m + s * s - 1) / 2 - math.log(s)
-        laws.append(equal(f"KL to the truth of N({m:g}, {s:g}²)", KULLBACK, found, exact, 2e-3))
+        laws.append(equal(f"KL to the truth of N({m:g}, {s:g}²)", KULLBACK, estimate, exact, 2e-3))
     return laws
 
 

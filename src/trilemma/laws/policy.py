@@ -49,8 +49,8 @@ def _episodes(state: graph_environment.State, grows: bool) -> Iterator[Episode]:
         yield [], state
         return
     for act in graph_environment.action_mask(state, grows)[0].nonzero()[:, 0].tolist():
-        after = graph_environment.step(state, torch.tensor([act]), grows)
-        for acts, end in _episodes(after, grows):
+        next_state = graph_environment.step(state, torch.tensor([act]), grows)
+        for acts, end in _episodes(next_state, grows):
             yield [(state, act), *acts], end
 
 
@@ -71,17 +71,20 @@ def gradient() -> list[Law]:
         weights = [w for k, w in network.named_parameters() if not k.startswith("value")]
         expected, estimate = torch.zeros(()), torch.zeros(())
         for acts, end in _episodes(start, grows):
-            worth = float(end.x.sum()) ** 1.5 + float(end.x[0, 0].sum())
+            reward = float(end.x.sum()) ** 1.5 + float(end.x[0, 0].sum())
             log_probs = []
             for state, act in acts:
                 logits, _ = network(state.x, state.current_node, state.remaining)
-                may = graph_environment.action_mask(state, grows)
-                log_probs.append(ppo.masked_log_probs(logits, may)[0, act])
-            log_probs_ = torch.stack(log_probs)
-            chance = log_probs_.sum().exp()
-            expected = expected + chance * worth
+                allowed = graph_environment.action_mask(state, grows)
+                log_probs.append(ppo.masked_log_probs(logits, allowed)[0, act])
+            stacked_log_probs = torch.stack(log_probs)
+            chance = stacked_log_probs.sum().exp()
+            expected = expected + chance * reward
             gain = ppo.surrogate(
-                log_probs_, log_probs_.detach(), torch.full_like(log_probs_, worth), 0.2
+                stacked_log_probs,
+                stacked_log_probs.detach(),
+                torch.full_like(stacked_log_probs, reward),
+                0.2,
             )
             estimate = estimate + chance.detach() * gain.sum()
         exact = _gradients(expected, weights)
@@ -105,17 +108,17 @@ def gradient() -> list[Law]:
 @torch.no_grad()
 def masks() -> list[Law]:
     """All states that can be reached."""
-    forbidden = rest = 0.0
+    forbidden = sum_gap = 0.0
     broken = 0
     for start, grows in _starts():
         network = _network(0 if grows else 2 / 3)
         for acts, end in _episodes(start, grows):
             for state, _ in acts:
                 logits, _ = network(state.x, state.current_node, state.remaining)
-                may = graph_environment.action_mask(state, grows)
-                chance = ppo.masked_log_probs(logits, may).exp()
-                forbidden = max(forbidden, float(chance[~may].max()))
-                rest = max(rest, abs(float(chance[may].sum()) - 1))
+                allowed = graph_environment.action_mask(state, grows)
+                chance = ppo.masked_log_probs(logits, allowed).exp()
+                forbidden = max(forbidden, float(chance[~allowed].max()))
+                sum_gap = max(sum_gap, abs(float(chance[allowed].sum()) - 1))
             for x in (*(state.x[0] for state, _ in acts), end.x[0]):
                 n = int(x.diagonal().sum())
                 simple = torch.equal(x, x.T) and int(x.max()) == 1
@@ -125,7 +128,7 @@ def masks() -> list[Law]:
         equal(
             "acts that are not allowed have probability zero (largest)", SOURCE, forbidden, 0, 0
         ),
-        equal("the others' probabilities sum to one (largest gap)", SOURCE, rest, 0, 1e-6),
+        equal("the others' probabilities sum to one (largest gap)", SOURCE, sum_gap, 0, 1e-6),
         equal(
             "no state that can be reached is other than a simple graph (states)",
             SOURCE,
@@ -144,9 +147,9 @@ def experts() -> list[Law]:
         y = graphs.reordered(x, orders.breadth_first(x, torch.tensor([[0.4, 0.1, 0.3, 0.2]])))
         steps = int(graphs.adjacency(y).sum()) // 2 + 1
         steps += int((orders.parents(y)[0, 1:] == torch.arange(1, 4)).sum())
-        at = (torch.arange(steps) + 0.5) / steps
+        fractions = (torch.arange(steps) + 0.5) / steps
         _, acts = graph_environment.expert_action(
-            y.expand(steps, 4, 4), orders.parents(y).expand(steps, 4), at
+            y.expand(steps, 4, 4), orders.parents(y).expand(steps, 4), fractions
         )
         state = graph_environment.reset(1, 4, 100)
         for act in acts:
@@ -161,25 +164,25 @@ def weighing() -> list[Law]:
     draw = torch.Generator().manual_seed(0)
     values = torch.randn(5, 3, generator=draw, dtype=torch.float64)
     rewards = torch.randn(5, 3, generator=draw, dtype=torch.float64)
-    there = torch.arange(5)[:, None] < torch.tensor([5, 3, 1])
-    rewards = rewards * there
-    whole = ppo.advantages(rewards, values, there, decay=1.0)
+    step_mask = torch.arange(5)[:, None] < torch.tensor([5, 3, 1])
+    rewards = rewards * step_mask
+    lambda_one = ppo.advantages(rewards, values, step_mask, decay=1.0)
     returns = rewards.flip(0).cumsum(0).flip(0)
-    one = ppo.advantages(rewards, values, there, decay=0.0)
-    later = torch.cat([values[1:] * there[1:], torch.zeros(1, 3, dtype=torch.float64)])
-    log_probs_ = (rewards + later - values) * there
+    lambda_zero = ppo.advantages(rewards, values, step_mask, decay=0.0)
+    next_values = torch.cat([values[1:] * step_mask[1:], torch.zeros(1, 3, dtype=torch.float64)])
+    td_errors = (rewards + next_values - values) * step_mask
     return [
         equal(
             "advantages with lambda 1 are return less value (largest gap)",
             GAE,
-            float((whole - (returns - values) * there).abs().max()),
+            float((lambda_one - (returns - values) * step_mask).abs().max()),
             0,
             1e-12,
         ),
         equal(
             "advantages with lambda 0 are errors of one step (largest gap)",
             GAE,
-            float((one - log_probs_).abs().max()),
+            float((lambda_zero - td_errors).abs().max()),
             0,
             1e-12,
         ),
@@ -192,14 +195,14 @@ def clipping() -> list[Law]:
     advantage = torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0, -1.0], dtype=torch.float64)
     log_prob = ratio.log().requires_grad_()
     gain = ppo.surrogate(log_prob, torch.zeros_like(ratio), advantage, 0.2)
-    (slope,) = torch.autograd.grad(gain.sum(), log_prob)
-    wanted = torch.tensor([0.5, 0.0, 1.0, -1.0, 0.0, -1.5], dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(gain.sum(), log_prob)
+    expected = torch.tensor([0.5, 0.0, 1.0, -1.0, 0.0, -1.5], dtype=torch.float64)
     return [
         equal(
             "the clip stops the slope where the ratio has gone too far the right way "
             "(largest gap)",
             PPO,
-            float((slope - wanted).abs().max()),
+            float((gradient - expected).abs().max()),
             0,
             1e-12,
         )
@@ -249,7 +252,7 @@ def symmetry() -> list[Law]:
     h, g = (embed(z, networks.features(z)) for z in (x, y))
     current_node, remaining = torch.tensor([2]), torch.tensor([2])
     _, value = network(x, current_node, remaining)
-    _, other = network(y, order.argsort(1)[:, 2], remaining)
+    _, permuted_value = network(y, order.argsort(1)[:, 2], remaining)
     critic = networks.GraphCritic(width=6, layers=2)
     return [
         equal(
@@ -262,7 +265,7 @@ def symmetry() -> list[Law]:
         equal(
             "a state's value does not know the order of nodes (gap)",
             SOURCE,
-            float((value - other).abs()),
+            float((value - permuted_value).abs()),
             0,
             1e-5,
         ),

@@ -54,8 +54,8 @@ def _rotation() -> Tensor:
 
 def _network() -> nn.Module:
     """Return a denoiser that is told a property, with weights of a size that matters."""
-    told = PropertyCondition([MEAN], [DEVIATION])
-    network = EgnnDenoiser(FEATURES, EgnnForm(width=8, layers=2), properties=told).double()
+    properties = PropertyCondition([MEAN], [DEVIATION])
+    network = EgnnDenoiser(FEATURES, EgnnForm(width=8, layers=2), properties=properties).double()
     draw = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -88,18 +88,18 @@ def _gap(a: Tensor, b: Tensor) -> float:
 def symmetry() -> list[Law]:
     """A wanted property is the same for every pose and point, so that symmetry is kept."""
     network, x, clock = _network(), _states(), torch.tensor([-1.0, 0.5, 2.0]).double()
-    turn = _rotation()
+    rotation = _rotation()
     plain = network(x, clock, _wanted())
-    turned = torch.cat([x[..., :3] @ turn.T, x[..., 3:]], -1)
-    wanted = torch.cat([plain[..., :3] @ turn.T, plain[..., 3:]], -1)
-    silent = network(x, clock, Condition(points=_mask()))
+    turned = torch.cat([x[..., :3] @ rotation.T, x[..., 3:]], -1)
+    expected = torch.cat([plain[..., :3] @ rotation.T, plain[..., 3:]], -1)
+    unconditional = network(x, clock, Condition(points=_mask()))
     order = torch.tensor([1, 0, 2, 3, 4, 5])
     swapped = network(x[:, order], clock, _wanted())
     return [
         equal(
             "eps(R x, h, c) = R eps(x, h, c)",
             PAPER,
-            _gap(network(turned, clock, _wanted()), wanted),
+            _gap(network(turned, clock, _wanted()), expected),
             0,
             1e-10,
         ),
@@ -110,7 +110,7 @@ def symmetry() -> list[Law]:
             0,
             1e-10,
         ),
-        at_most("…which is seen", PAPER, -_gap(plain, silent), 0.0, -1e-2),
+        at_most("…which is seen", PAPER, -_gap(plain, unconditional), 0.0, -1e-2),
         equal(
             "the mean of the noise of each cloud, under a property",
             PAPER,
@@ -125,13 +125,13 @@ def symmetry() -> list[Law]:
 def absence() -> list[Law]:
     """A hidden property is as none: the same answers, and the same loss of training."""
     network, x, clock = _network(), _states(), torch.zeros(len(SIZES)).double()
-    silent = network(x, clock, Condition(points=_mask()))
+    unconditional = network(x, clock, Condition(points=_mask()))
     units = torch.tensor(WANTED)[:, None] * 2.0
     scaled = Condition(points=_mask(), properties=units)
-    other = _network()
-    assert isinstance(other.properties, PropertyCondition)
-    other.properties.mean.mul_(2.0)
-    other.properties.deviation.mul_(2.0)
+    rescaled_network = _network()
+    assert isinstance(rescaled_network.properties, PropertyCondition)
+    rescaled_network.properties.mean.mul_(2.0)
+    rescaled_network.properties.deviation.mul_(2.0)
     batch = Examples(x, _wanted(), Noise.of(0, len(SIZES)))
     bare = Examples(x, Condition(points=_mask()), Noise.of(0, len(SIZES)))
     dropped = _model(dropout=1.0).loss(batch).value
@@ -139,7 +139,7 @@ def absence() -> list[Law]:
         equal(
             "a property that is not present is as none",
             GUIDANCE,
-            _gap(network(x, clock, _wanted().null()), silent),
+            _gap(network(x, clock, _wanted().null()), unconditional),
             0,
             1e-12,
         ),
@@ -153,7 +153,7 @@ def absence() -> list[Law]:
         equal(
             "a property in other units, with its mean and deviation, is the same",
             PAPER,
-            _gap(other(x, clock, scaled), network(x, clock, _wanted())),
+            _gap(rescaled_network(x, clock, scaled), network(x, clock, _wanted())),
             0,
             1e-6,
         ),
@@ -170,9 +170,9 @@ def guidance() -> list[Law]:
     laws = []
     for weight in (0.0, 1.0, 2.5):
         model = _model(weight)
-        found = model.denoiser.cut(model._guided(_wanted())(x, t))
+        guided = model.denoiser.cut(model._guided(_wanted())(x, t))
         line = without + weight * (with_c - without)
-        laws.append(equal(f"guided by {weight:g}", GUIDANCE, _gap(found, line), 0, 1e-5))
+        laws.append(equal(f"guided by {weight:g}", GUIDANCE, _gap(guided, line), 0, 1e-5))
     return laws
 
 
@@ -195,21 +195,25 @@ def joint_sizes() -> list[Law]:
             properties=(sizes + inner).float()[:, None],
         )
     )
-    drawn = prompts(Noise.of(0, count))
-    assert drawn.points is not None
-    assert drawn.properties is not None
-    apart = (drawn.properties[:, 0].round() - drawn.points.sum(1)).abs().max()
-    share = (drawn.points.sum(1) == 3).double().mean()
+    samples = prompts(Noise.of(0, count))
+    assert samples.points is not None
+    assert samples.properties is not None
+    size_gap = (samples.properties[:, 0].round() - samples.points.sum(1)).abs().max()
+    share = (samples.points.sum(1) == 3).double().mean()
     near = prompts.sizes_near(torch.full((count, 1), 3.1), Noise.of(1, count)).sum(1)
     # Half-way between clouds of 2 and of 3 points, as many of either are the nearest.
-    between = prompts.sizes_near(torch.full((count, 1), 2.5), Noise.of(2, count)).sum(1)
+    between_sizes = prompts.sizes_near(torch.full((count, 1), 2.5), Noise.of(2, count)).sum(1)
     error = 4 * math.sqrt(0.25 / count)
     return [
-        equal("p(N, c): a size and a property of one cloud", PAPER, float(apart), 0, 1e-6),
+        equal("p(N, c): a size and a property of one cloud", PAPER, float(size_gap), 0, 1e-6),
         equal("p(N): as the data have it", PAPER, float(share), 0.25, error),
         equal("p(N | c): the size of clouds near c", PAPER, float((near - 3).abs().max()), 0, 0),
         equal(
-            "p(N | c) between two sizes", PAPER, float((between == 2).double().mean()), 0.5, error
+            "p(N | c) between two sizes",
+            PAPER,
+            float((between_sizes == 2).double().mean()),
+            0.5,
+            error,
         ),
     ]
 
@@ -223,12 +227,12 @@ def regressor() -> list[Law]:
         parameter.copy_(0.4 * torch.randn(parameter.shape, generator=draw).double())
     kinds = torch.randint(1, 3, (len(SIZES), ROOM, 1), generator=draw)
     x = torch.cat([_states()[..., :3], kinds.double()], -1) * _mask()[..., None]
-    plain, turn = network(x), -_rotation()
-    moved = torch.cat([(x[..., :3] @ turn.T + 3.0) * _mask()[..., None], x[..., 3:]], -1)
+    plain, reflection = network(x), -_rotation()
+    moved = torch.cat([(x[..., :3] @ reflection.T + 3.0) * _mask()[..., None], x[..., 3:]], -1)
     order = torch.tensor([1, 0, 2, 3, 4, 5])
-    roomy = torch.nn.functional.pad(x, (0, 0, 0, 3))
-    far = x + (~_mask())[..., None] * torch.tensor([9.0, 1.0, 2.0, 0.0]).double()
-    asked, found = torch.tensor([1.0, 4.0, -2.0]), torch.tensor([2.0, 4.5, -5.0])
+    padded = torch.nn.functional.pad(x, (0, 0, 0, 3))
+    filled = x + (~_mask())[..., None] * torch.tensor([9.0, 1.0, 2.0, 0.0]).double()
+    requested, predicted = torch.tensor([1.0, 4.0, -2.0]), torch.tensor([2.0, 4.5, -5.0])
     return [
         equal(
             "property of a cloud moved and reflected", PAPER, _gap(network(moved), plain), 0, 1e-10
@@ -243,12 +247,16 @@ def regressor() -> list[Law]:
         equal(
             "property in a larger room, and of what is no point",
             PAPER,
-            _gap(network(roomy), plain) + _gap(network(far), plain),
+            _gap(network(padded), plain) + _gap(network(filled), plain),
             0,
             1e-10,
         ),
         equal(
-            "mean absolute error of three", PAPER, mean_absolute_error(asked, found), 1.5, 1e-12
+            "mean absolute error of three",
+            PAPER,
+            mean_absolute_error(requested, predicted),
+            1.5,
+            1e-12,
         ),
     ]
 

@@ -65,26 +65,28 @@ def resizing() -> list[Law]:
 def agreement() -> list[Law]:
     """Agreement meets the small image, and touches nothing that it leaves open."""
     x, y = _draw(2, 3, 24, 32), _draw(2, 3, 6, 8, seed=1)
-    met = resize.agreed(x, y, SCALE)
-    change = met - x
-    said = resize.spread_back(resize.reduced(change, SCALE), SCALE)
-    twice = resize.agreed(met, y, SCALE)
+    corrected = resize.agreed(x, y, SCALE)
+    change = corrected - x
+    projected = resize.spread_back(resize.reduced(change, SCALE), SCALE)
+    corrected_twice = resize.agreed(corrected, y, SCALE)
     return [
         equal(
             "A (x + A^+ (y - A x)) = y",
             DDNM,
-            _largest(resize.reduced(met, SCALE) - y),
+            _largest(resize.reduced(corrected, SCALE) - y),
             0,
             1e-12,
         ),
         equal(
             "agreement leaves the null space of A alone, (1 - A^+ A)(xhat' - xhat) = 0",
             DDNM,
-            _largest(change - said),
+            _largest(change - projected),
             0,
             1e-12,
         ),
-        equal("agreeing twice = agreeing once", DDNM, _largest(twice - met), 0, 1e-12),
+        equal(
+            "agreeing twice = agreeing once", DDNM, _largest(corrected_twice - corrected), 0, 1e-12
+        ),
     ]
 
 
@@ -140,8 +142,8 @@ def conditioned() -> list[Law]:
     state = _draw(2, 3, SIDE, SIDE).float()
 
     def given(x: Tensor, small: Tensor) -> Tensor:
-        rest = model.pairing.rest(x, small)
-        batch = Examples(x, Condition(image=small), _Leading(rest, state, 0.4))
+        residual = model.pairing.rest(x, small)
+        batch = Examples(x, Condition(image=small), _Leading(residual, state, 0.4))
         model.loss(batch)
         return inner.given.pop()
 
@@ -155,8 +157,8 @@ def conditioned() -> list[Law]:
     target = x.clone().requires_grad_()
     output = given(target, paired(target))
     (leak,) = torch.autograd.grad((output * output.detach()).sum(), target)
-    other = _with_the_same_small_image(x)
-    differs = float((other != x).float().mean())
+    other_target = _with_the_same_small_image(x)
+    differs = float((other_target != x).float().mean())
     return [
         equal(
             "the gradient of what SR3's network gives with respect to the target, given x_t, is 0",
@@ -169,7 +171,7 @@ def conditioned() -> list[Law]:
             f"targets that differ in {differs:.0%} of their numbers and share small image and "
             "x_t get one answer",
             SR3,
-            _largest(given(other, paired(other)) - given(x, small)),
+            _largest(given(other_target, paired(other_target)) - given(x, small)),
             0,
             1e-5,
         ),
@@ -183,17 +185,17 @@ def conditioned() -> list[Law]:
 
 
 def _with_the_same_small_image(x: Tensor) -> Tensor:
-    """Return x with up to six levels more or less at each place where y does not show it."""
+    """Return x with up to six levels more or less at each pixel where y does not show it."""
     shrink = restoration.Pairing(IMAGES, SCALE).shrink
-    small, same = shrink(x), x.clone()
-    for place in range(SIDE * SIDE):
-        row, column = divmod(place, SIDE)
-        trial = same.clone()
+    small, changed = shrink(x), x.clone()
+    for pixel in range(SIDE * SIDE):
+        row, column = divmod(pixel, SIDE)
+        trial = changed.clone()
         trial[..., row, column] += 6 - 12 * ((row + column) % 2)
         unseen = (shrink(trial) == small).flatten(2).all(2) & (trial >= 0).flatten(2).all(2)
         unseen &= (trial <= 255).flatten(2).all(2)
-        same = torch.where(unseen[:, :, None, None], trial, same)
-    return same
+        changed = torch.where(unseen[:, :, None, None], trial, changed)
+    return changed
 
 
 class _Equivariant(nn.Module):
@@ -223,7 +225,7 @@ def tiles() -> list[Law]:
             total[start : start + tile] += weight
         unity = max(unity, _largest(total - 1))
     network, x, level = _Equivariant(), _draw(2, 2, 75, 110), torch.zeros(2)
-    whole = network(x, level)
+    untiled = network(x, level)
     tiled = enlarge.Tiled(network, 32, 12, at_once=5)(x, level)
     return [
         equal(
@@ -232,7 +234,7 @@ def tiles() -> list[Law]:
         equal(
             "tiles of a translation-equivariant network = the whole",
             "images of any size, in tiles",
-            _largest(tiled - whole),
+            _largest(tiled - untiled),
             0,
             1e-12,
         ),
@@ -263,20 +265,22 @@ def regression() -> list[Law]:
     x = shade.view(-1, 1, 1, 1) + stripe.view(-1, 1, 1, 1) * torch.outer(pattern, pattern)
     x = x.to(torch.uint8)
     small = shade.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-    rest = pairing.rest(x, small)
+    residual = pairing.rest(x, small)
     network = _Table()
     model = Regression(network, pairing, prompts=Prompts(1, image=pairing.small_shape))
     with torch.no_grad():
-        network.answer.copy_(torch.stack([rest[:3].mean(0), rest[3:].mean(0)]))
+        network.answer.copy_(torch.stack([residual[:3].mean(0), residual[3:].mean(0)]))
     batch = Examples(x, Condition(image=small), Noise.of(0, len(x)))
     loss = model.loss(batch).value
-    (slope,) = torch.autograd.grad(loss, network.answer)
-    least = sum(float(((part - part.mean(0)) ** 2).sum()) for part in (rest[:3], rest[3:]))
+    (gradient,) = torch.autograd.grad(loss, network.answer)
+    least_loss = sum(
+        float(((group - group.mean(0)) ** 2).sum()) for group in (residual[:3], residual[3:])
+    )
     return [
         equal(
             "the regression's minimiser is E[r | y]: the loss's gradient there is 0",
             f"{SR3}, section 4",
-            _largest(slope),
+            _largest(gradient),
             0,
             1e-7,
         ),
@@ -284,22 +288,22 @@ def regression() -> list[Law]:
             "the regression's least loss = Var[r | y], per coordinate",
             f"{SR3}, section 4",
             float(loss.detach()),
-            least / rest.numel(),
+            least_loss / residual.numel(),
             1e-7,
         ),
     ]
 
 
 def rests() -> list[Law]:
-    """The rest and the bicubic image together are the image, and estimates are kept in range."""
+    """The residual and the bicubic image together are the image; estimates are kept in range."""
     pairing = restoration.Pairing(IMAGES, SCALE)
     levels = torch.Generator().manual_seed(4)
     x = torch.randint(256, (2, 3, SIDE, SIDE), generator=levels, dtype=torch.uint8)
     pairing.fit(x)
     small = pairing.shrink(x)
-    rest = pairing.rest(x, small)
-    gap = (pairing.whole(rest, small).float() - x.float()).abs().max()
-    power = float(rest.square().mean())
+    residual = pairing.rest(x, small)
+    gap = (pairing.whole(residual, small).float() - x.float()).abs().max()
+    power = float(residual.square().mean())
     believed = pairing.believable(_draw(*x.shape).float(), small)
     image = resize.enlarged(pairing.domain.values.scale(small), SCALE)
     y = resize.reduced(image + pairing.spread * believed, SCALE)

@@ -80,9 +80,9 @@ def _gaussian(
 def _joint(x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
     """Return ln p(k, x_t) up to a constant and E[x | x_t, k] of the mixture, [..., 2] each."""
     v2 = alpha**2 * SPREADS**2 + sigma**2
-    away = x[..., None] - alpha * MEANS
+    deviation = x[..., None] - alpha * MEANS
     clean = (alpha * SPREADS**2 * x[..., None] + sigma**2 * MEANS) / v2
-    return SHARES.log() - 0.5 * v2.log() - 0.5 * away**2 / v2, clean
+    return SHARES.log() - 0.5 * v2.log() - 0.5 * deviation**2 / v2, clean
 
 
 def _mixture(schedule: schedules.Schedule) -> samplers.Denoise:
@@ -106,8 +106,8 @@ def _quantile(p: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
     low, high = torch.full_like(p, -10), torch.full_like(p, 10)
     for _ in range(60):
         middle = (low + high) / 2
-        short = _below(middle, alpha, sigma) < p
-        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+        is_below = _below(middle, alpha, sigma) < p
+        low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
     return high
 
 
@@ -135,7 +135,7 @@ def _impulses(
 
 def one_law() -> list[Law]:
     """Whatever the schedule, the prediction and the sampler, the same distribution comes out."""
-    ways: dict[str, tuple[samplers.Sampler, float]] = {
+    cases: dict[str, tuple[samplers.Sampler, float]] = {
         "ancestral": (samplers.Ancestral(), 0.2),
         "ddim": (samplers.Ddim(), 0.1),
         "ddim, eta = 0.5": (samplers.Ddim(0.5), 0.12),
@@ -148,8 +148,8 @@ def one_law() -> list[Law]:
         "dpm++3m": (multistep.DpmSolver3(), 0.02),
         "unipc": (multistep.UniPc(), 0.02),
     }
-    found = []
-    for name, (sampler, tolerance) in ways.items():
+    laws = []
+    for name, (sampler, tolerance) in cases.items():
         worst = 0.0
         for schedule in schedules.SCHEDULES.values():
             times = grids.grid(schedule, 24, sampler.grid)
@@ -158,8 +158,8 @@ def one_law() -> list[Law]:
                 worst = max(worst, _largest(mean - MEAN), _largest(spread - SPREAD))
         words = f"{name}: mean and deviation over 3 schedules x 4 predictions, 24 steps"
         source = f"lecture 6; {PAPERS[name.split(',')[0]]}"
-        found.append(equal(words, source, worst, 0, tolerance))
-    return found
+        laws.append(equal(words, source, worst, 0, tolerance))
+    return laws
 
 
 def implicit() -> list[Law]:
@@ -170,8 +170,8 @@ def implicit() -> list[Law]:
 
     def states(sampler: samplers.Sampler, schedule: schedules.Schedule, kind: str) -> Tensor:
         numbers, times = iter(z), grids.grid(schedule, 12, kind)
-        way = sampler(_mixture(schedule), schedule, start, times, lambda: next(numbers))
-        return torch.stack(list(way))
+        run = sampler(_mixture(schedule), schedule, start, times, lambda: next(numbers))
+        return torch.stack(list(run))
 
     pairs: dict[str, tuple[samplers.Sampler, samplers.Sampler, str]] = {
         "DDIM(eta = 1) = ancestral": (samplers.Ddim(1.0), samplers.Ancestral(), "2010.02502, 4.1"),
@@ -182,13 +182,13 @@ def implicit() -> list[Law]:
             "2211.01095, 4.1",
         ),
     }
-    found = []
-    for words, (one, other, place) in pairs.items():
-        ways = product(schedules.SCHEDULES.values(), grids.GRIDS)
-        gap = max(_largest(states(one, *way) - states(other, *way)) for way in ways)
+    laws = []
+    for words, (first, second, paper) in pairs.items():
+        runs = product(schedules.SCHEDULES.values(), grids.GRIDS)
+        gap = max(_largest(states(first, *run) - states(second, *run)) for run in runs)
         name = f"{words}, state by state over all schedules and grids"
-        found.append(equal(name, f"arXiv:{place}", gap, 0, 1e-9))
-    return found
+        laws.append(equal(name, f"arXiv:{paper}", gap, 0, 1e-9))
+    return laws
 
 
 def _error(sampler: samplers.Sampler, schedule: schedules.Schedule, steps: int) -> float:
@@ -204,7 +204,7 @@ def _error(sampler: samplers.Sampler, schedule: schedules.Schedule, steps: int) 
 
 def orders() -> list[Law]:
     """The samplers that follow the probability flow converge at their order."""
-    ways: dict[str, samplers.Sampler] = {
+    solvers: dict[str, samplers.Sampler] = {
         "ddim": samplers.Ddim(),
         "euler": samplers.Euler(),
         "heun": samplers.Heun(),
@@ -214,28 +214,28 @@ def orders() -> list[Law]:
         "unipc": multistep.UniPc(),
         "unipc, points = 2": multistep.UniPc(2),
     }
-    found, errors = [], {}
+    laws, errors = [], {}
     for name, schedule in (("cosine", schedules.Cosine()), ("rectified", schedules.Rectified())):
-        for kind, sampler in ways.items():
+        for kind, sampler in solvers.items():
             coarse, fine = (_error(sampler, schedule, steps) for steps in (40, 80))
             errors[kind] = fine
-            short = sampler.order - math.log2(coarse / fine)
+            shortfall = sampler.order - math.log2(coarse / fine)
             words = f"{kind}, {name}: order of convergence {sampler.order}"
             source = PAPERS[kind.split(",")[0]]
             if kind in ("dpm++3m", "unipc"):  # what they owe to their first steps is small
-                found.append(at_most(f"{words} or more, what is short", source, short, 0, 0.1))
+                laws.append(at_most(f"{words} or more, what is short", source, shortfall, 0, 0.1))
             else:
-                found.append(equal(f"{words}, what is short", source, short, 0, 0.2))
+                laws.append(equal(f"{words}, what is short", source, shortfall, 0, 0.2))
         for better, worse in (("dpm++3m", "dpm++2m"), ("unipc", "unipc, points = 2")):
             words = f"{better}, {name}: error, at most half of that of {worse}"
             source = PAPERS[better]
-            found.append(at_most(words, source, errors[better], errors[worse] / 2))
-    return found
+            laws.append(at_most(words, source, errors[better], errors[worse] / 2))
+    return laws
 
 
 def drawn() -> list[Law]:
     """Of a mixture, every sampler draws the whole distribution."""
-    ways: dict[str, tuple[samplers.Sampler, float]] = {
+    cases: dict[str, tuple[samplers.Sampler, float]] = {
         "ancestral": (samplers.Ancestral(), 0.04),
         "ddim": (samplers.Ddim(), 0.025),
         "euler": (samplers.Euler(), 0.05),
@@ -249,31 +249,31 @@ def drawn() -> list[Law]:
     mean = (SHARES * MEANS).sum()
     deviation = ((SHARES * (MEANS**2 + SPREADS**2)).sum() - mean**2).sqrt()
     alpha, sigma = schedule(torch.zeros((), dtype=torch.float64))
-    found = []
-    for name, (sampler, tolerance) in ways.items():
+    laws = []
+    for name, (sampler, tolerance) in cases.items():
         draw, n = torch.Generator().manual_seed(0), 4000 if tolerance >= 0.03 else 500
-        even = (torch.arange(n, dtype=torch.float64) + 0.5) / n
+        probabilities = (torch.arange(n, dtype=torch.float64) + 0.5) / n
 
         def noise(draw: torch.Generator = draw, n: int = n) -> Tensor:
             return torch.randn(n, generator=draw, dtype=torch.float64)
 
         times = grids.grid(schedule, 50, sampler.grid)
-        x = _quantile(even, *schedule(times[0]))
+        x = _quantile(probabilities, *schedule(times[0]))
         *_, last = sampler(_mixture(schedule), schedule, x, times, noise)
-        gap = _largest(_below(last.sort().values, alpha, sigma) - even)
+        gap = _largest(_below(last.sort().values, alpha, sigma) - probabilities)
         moments = max(abs(float(last.mean() - mean)), abs(float(last.std() - deviation)))
         source = PAPERS[name.split(",")[0]]
-        found += [
+        laws += [
             equal(f"{name}: P(sample < x) of a mixture, 50 steps", source, gap, 0, tolerance),
             equal(f"{name}: mean and deviation of a mixture", source, moments, 0, tolerance),
         ]
-    return found
+    return laws
 
 
 def intervals() -> list[Law]:
     """Guidance acts in its interval alone; elsewhere the condition is obeyed."""
     x = torch.ones(4, 2)
-    found = []
+    laws = []
     cases = {
         (1.0, 0.5): ("1 is the conditional estimate", 2.0),
         (0.0, 0.5): ("0 is the unconditional estimate", 5.0),
@@ -282,28 +282,32 @@ def intervals() -> list[Law]:
         (0.0, 0.9): ("0 is the conditional estimate after its interval", 2.0),
     }
     for (weight, t), (words, expected) in cases.items():
-        way = guidance.guided(lambda x, t: 2 * x, lambda x, t: 5 * x, weight, over=(0.2, 0.8))
-        gap = _largest(way(x, torch.tensor(t)) - expected)
+        guided_denoiser = guidance.guided(
+            lambda x, t: 2 * x, lambda x, t: 5 * x, weight, over=(0.2, 0.8)
+        )
+        gap = _largest(guided_denoiser(x, torch.tensor(t)) - expected)
         source = "arXiv:2207.12598; arXiv:2404.07724"
-        found.append(equal(f"guidance with weight {words}", source, gap, 0, 1e-6))
-    return found
+        laws.append(equal(f"guidance with weight {words}", source, gap, 0, 1e-6))
+    return laws
 
 
 def classified() -> list[Law]:
     """The true classifier turns the mixture's denoiser into that of one component."""
-    found, x = [], torch.linspace(-3, 3, 25, dtype=torch.float64)
+    laws, x = [], torch.linspace(-3, 3, 25, dtype=torch.float64)
     for name, schedule in schedules.SCHEDULES.items():
 
         def log_prob(x: Tensor, t: Tensor, schedule: schedules.Schedule = schedule) -> Tensor:
             return _joint(x, *schedule(t))[0].log_softmax(-1)[..., 0]
 
-        way = guidance.classifier_guided(_mixture(schedule), log_prob, schedule, 1.0)
+        guided_denoiser = guidance.classifier_guided(_mixture(schedule), log_prob, schedule, 1.0)
         worst = 0.0
         for t in torch.tensor([0.05, 0.3, 0.6, 0.9], dtype=torch.float64):
-            worst = max(worst, _largest(way(x, t) - _joint(x, *schedule(t))[1][..., 0]))
+            worst = max(
+                worst, _largest(guided_denoiser(x, t) - _joint(x, *schedule(t))[1][..., 0])
+            )
         words = f"{name}: E[x|x_t] + sigma^2/alpha grad ln p(c|x_t) = E[x|x_t, c]"
-        found.append(equal(words, "arXiv:2105.05233, 4.2", worst, 0, 1e-9))
-    return found
+        laws.append(equal(words, "arXiv:2105.05233, 4.2", worst, 0, 1e-9))
+    return laws
 
 
 CHECKS: Sequence[Check] = (one_law, implicit, orders, drawn, intervals, classified)

@@ -43,15 +43,15 @@ def _disturb(module: nn.Module, seed: int = 2) -> None:
     module.double()
     gentle = {id(p) for m in module.modules() if isinstance(m, Mixing) for p in m.parameters()}
     with torch.no_grad():
-        for place, parameter in enumerate(module.parameters()):
+        for index, parameter in enumerate(module.parameters()):
             size = 0.2 if id(parameter) in gentle else 0.3
-            parameter.copy_(size * _normal(seed + place, *parameter.shape))
+            parameter.copy_(size * _normal(seed + index, *parameter.shape))
 
 
 def _layers() -> dict[str, tuple[Bijection, int]]:
     """Return each kind of layer, told a vector of 3, with its number of coordinates."""
     sizes = {"bins": BINS, "tail": TAIL, "width": 12, "depth": 2, "condition": 3}
-    made: dict[str, tuple[Bijection, int]] = {
+    layers: dict[str, tuple[Bijection, int]] = {
         "a coupling": (SplineCoupling(5, **sizes), 5),
         "a coupling the other way round": (SplineCoupling(5, second=False, **sizes), 5),
         "an autoregressive layer": (SplineAutoregressive(5, **sizes), 5),
@@ -59,29 +59,29 @@ def _layers() -> dict[str, tuple[Bijection, int]]:
         "a flow of couplings": (SplineFlow(4, structure="coupling", layers=2, **sizes), 4),
         "a flow of autoregressive layers": (SplineFlow(3, mixing="reversal", **sizes), 3),
     }
-    for module, _ in made.values():
+    for module, _ in layers.values():
         _disturb(module)
-    return made
+    return layers
 
 
 @torch.no_grad()
 def spline_inverse() -> list[Law]:
     """There and back, and the logarithms of the slopes there and back."""
-    given, x = _knots(400), _points(400)
-    y, log_slope = splines.forward(x, given)
-    back, log_back = splines.inverse(y, given)
+    knots, x = _knots(400), _points(400)
+    y, log_slope = splines.forward(x, knots)
+    restored, inverse_log_slope = splines.inverse(y, knots)
     return [
         equal(
             "a spline's inverse undoes it",
             f"{PAPER}, eqs. 6-8",
-            float((back - x).abs().max()),
+            float((restored - x).abs().max()),
             0,
             1e-9,
         ),
         equal(
             "ln dx/dy = -ln dy/dx",
             f"{PAPER}, eq. 5",
-            float((log_back + log_slope).abs().max()),
+            float((inverse_log_slope + log_slope).abs().max()),
             0,
             1e-9,
         ),
@@ -90,10 +90,10 @@ def spline_inverse() -> list[Law]:
 
 def spline_slope() -> list[Law]:
     """The closed form of the slope against automatic differentiation."""
-    given, x = _knots(400), _points(400).requires_grad_()
-    y, log_slope = splines.forward(x, given)
-    (slope,) = torch.autograd.grad(y.sum(), x)
-    gap = (slope.log() - log_slope).abs().max()
+    knots, x = _knots(400), _points(400).requires_grad_()
+    y, log_slope = splines.forward(x, knots)
+    (derivative,) = torch.autograd.grad(y.sum(), x)
+    gap = (derivative.log() - log_slope).abs().max()
     return [
         equal(
             "a spline's slope = its derivative by automatic differentiation",
@@ -108,12 +108,12 @@ def spline_slope() -> list[Law]:
 @torch.no_grad()
 def spline_rises() -> list[Law]:
     """The least step of y along a fine line of x, and whether the knots are met."""
-    given = _knots(50)
+    knots = _knots(50)
     line = torch.linspace(-1.2 * TAIL, 1.2 * TAIL, 4001, dtype=torch.float64)
-    y = splines.forward(line[:, None].expand(-1, 50), given)[0]
-    x_k, y_k, d_k = given.points
-    met, log_slope = splines.forward(x_k, given)
-    off = (met - y_k).abs().max() + (log_slope - d_k.log())[1:-1].abs().max()
+    y = splines.forward(line[:, None].expand(-1, 50), knots)[0]
+    x_k, y_k, d_k = knots.points
+    y_at_knots, log_slope = splines.forward(x_k, knots)
+    knot_gap = (y_at_knots - y_k).abs().max() + (log_slope - d_k.log())[1:-1].abs().max()
     return [
         at_most(
             "a spline rises everywhere",
@@ -125,7 +125,7 @@ def spline_rises() -> list[Law]:
         equal(
             "a spline meets its knots with their slopes",
             f"{PAPER}, section 3.1; Gregory & Delbourgo 1982",
-            float(off),
+            float(knot_gap),
             0,
             1e-8,
         ),
@@ -134,18 +134,24 @@ def spline_rises() -> list[Law]:
 
 def spline_tails() -> list[Law]:
     """Identity beyond the ends; value and slope from within approach those of the identity."""
-    given = _knots(60)
-    far = torch.tensor([-50.0, -TAIL - 1e-3, TAIL + 1e-3, 1e6], dtype=torch.float64)[:, None]
-    wide = far.expand(-1, 60).clone().requires_grad_()
-    y, log_slope = splines.forward(wide, given)
-    (slope,) = torch.autograd.grad((y + log_slope).sum(), wide)
-    beyond = (y - far).abs().max() + log_slope.abs().max() + (slope - 1).abs().max()
+    knots = _knots(60)
+    outside = torch.tensor([-50.0, -TAIL - 1e-3, TAIL + 1e-3, 1e6], dtype=torch.float64)[:, None]
+    inputs = outside.expand(-1, 60).clone().requires_grad_()
+    y, log_slope = splines.forward(inputs, knots)
+    (gradient,) = torch.autograd.grad((y + log_slope).sum(), inputs)
+    outside_gap = (y - outside).abs().max() + log_slope.abs().max() + (gradient - 1).abs().max()
     step = 1e-11
     near = torch.tensor([-TAIL + step, TAIL - step], dtype=torch.float64)[:, None]
-    y, log_slope = splines.forward(near.expand(-1, 60), given)
+    y, log_slope = splines.forward(near.expand(-1, 60), knots)
     source = f"{PAPER}, section 3.1"
     return [
-        equal("beyond its ends a spline is the identity", source, float(beyond.detach()), 0, 1e-9),
+        equal(
+            "beyond its ends a spline is the identity",
+            source,
+            float(outside_gap.detach()),
+            0,
+            1e-9,
+        ),
         equal(
             "at its ends a spline's value goes on smoothly",
             source,
@@ -167,9 +173,11 @@ def jacobians() -> list[Law]:
     """Each layer's log-determinant against the Jacobian by automatic differentiation."""
     laws = []
     for name, (layer, dimensions) in _layers().items():
-        y, told = _normal(7, 6, dimensions), _normal(8, 6, 3)
-        _, log_det = layer(y, told)
-        exact = [torch.linalg.slogdet(_jacobian(layer, y[i], told[i]))[1] for i in range(len(y))]
+        y, condition = _normal(7, 6, dimensions), _normal(8, 6, 3)
+        _, log_det = layer(y, condition)
+        exact = [
+            torch.linalg.slogdet(_jacobian(layer, y[i], condition[i]))[1] for i in range(len(y))
+        ]
         gap = (log_det - torch.stack(exact)).abs().max()
         laws.append(
             equal(
@@ -184,9 +192,9 @@ def jacobians() -> list[Law]:
 
 
 def _jacobian(layer: Bijection, y: Tensor, told: Tensor) -> Tensor:
-    found = torch.autograd.functional.jacobian(lambda v: layer(v[None], told[None])[0][0], y)
-    assert isinstance(found, Tensor)
-    return found
+    jacobian = torch.autograd.functional.jacobian(lambda v: layer(v[None], told[None])[0][0], y)
+    assert isinstance(jacobian, Tensor)
+    return jacobian
 
 
 @torch.no_grad()
@@ -194,9 +202,9 @@ def inverses() -> list[Law]:
     """Each layer, there and back."""
     laws = []
     for name, (layer, dimensions) in _layers().items():
-        y, told = 2 * _normal(9, 50, dimensions), _normal(10, 50, 3)
-        back = layer.inverse(layer(y, told)[0], told)
-        gap = float((back - y).abs().max())
+        y, condition = 2 * _normal(9, 50, dimensions), _normal(10, 50, 3)
+        restored = layer.inverse(layer(y, condition)[0], condition)
+        gap = float((restored - y).abs().max())
         laws.append(equal(f"{name}: its inverse undoes it", f"{PAPER}, section 2", gap, 0, 1e-7))
     return laws
 
@@ -204,24 +212,24 @@ def inverses() -> list[Law]:
 def causality() -> list[Law]:
     """The gradient of each spline's knots by the coordinates that may not bend it."""
     laws = []
-    for told in (False, True):
-        size = {"bins": BINS, "tail": TAIL, "width": 13, "condition": 3 if told else 0}
+    for conditioned in (False, True):
+        size = {"bins": BINS, "tail": TAIL, "width": 13, "condition": 3 if conditioned else 0}
         layer = SplineAutoregressive(5, **size)
         _disturb(layer)
         y = _normal(11, 4, 5).requires_grad_()
-        points = layer.knots(y, _normal(12, 4, 3) if told else None).points
-        slopes = [
+        points = layer.knots(y, _normal(12, 4, 3) if conditioned else None).points
+        gradients = [
             torch.autograd.grad(points[:, :, i].sum(), y, retain_graph=True)[0] for i in range(5)
         ]
-        by = torch.stack(slopes).abs().amax(1)  # [spline, coordinate]
-        kind = "told a condition" if told else "told nothing"
+        influence = torch.stack(gradients).abs().amax(1)  # [spline, coordinate]
+        kind = "told a condition" if conditioned else "told nothing"
         source = "lecture §5; Germain et al. 2015, section 3"
-        least = min(float(by[i, :i].min()) for i in range(1, 5))
+        least = min(float(influence[i, :i].min()) for i in range(1, 5))
         laws += [
             equal(
                 f"a spline is bent by no coordinate from its own on ({kind})",
                 source,
-                float(by.triu().max()),
+                float(influence.triu().max()),
                 0,
                 0,
             ),

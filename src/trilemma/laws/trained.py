@@ -35,24 +35,24 @@ LOOK = 64
 
 def trained_laws(model: Model[Any, Any], x: Tensor) -> Sequence[Check]:
     """Return the checks that apply to a model, on some test examples in data units."""
-    look = x[:LOOK].to(next(model.parameters()).device)
+    batch = x[:LOOK].to(next(model.parameters()).device)
     checks: list[Check] = [partial(_samples, model)]
     if isinstance(model, Bounded):
-        checks.append(partial(_bounds, model, look))
+        checks.append(partial(_bounds, model, batch))
     if isinstance(model, Gradual):
         checks.append(partial(_path, model))
     if isinstance(model, Coded):
-        checks.append(partial(_codes, model, look))
-    if isinstance(model, Completing) and look.dim() == 4:
-        checks.append(partial(_completions, model, look))
+        checks.append(partial(_codes, model, batch))
+    if isinstance(model, Completing) and batch.dim() == 4:
+        checks.append(partial(_completions, model, batch))
     if isinstance(model, Ordered) and isinstance(model, Density):
-        checks.append(partial(_order, model, look))
+        checks.append(partial(_order, model, batch))
     if isinstance(model, Energetic) and isinstance(model, Partitioned):
         checks.append(partial(_partition, model))
     checks += [
-        partial(_inverse, part, model.domain.values.dequantise(look, Noise.of(3, len(look))))  # type: ignore[union-attr]
-        for part in model.children()
-        if isinstance(part, Invertible)
+        partial(_inverse, child, model.domain.values.dequantise(batch, Noise.of(3, len(batch))))  # type: ignore[union-attr]
+        for child in model.children()
+        if isinstance(child, Invertible)
     ]
     return checks
 
@@ -65,24 +65,24 @@ def _share_that_differs(a: Tensor, b: Tensor) -> float:
 
 
 def _samples(model: Model[Any, Any]) -> list[Law]:
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    many = draw(model, 70, seed=0)
-    few = draw(model, 3, seed=0)
-    changed = sum(not torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    place = "core contract"
+    weights_before = {name: value.clone() for name, value in model.state_dict().items()}
+    samples = draw(model, 70, seed=0)
+    first_samples = draw(model, 3, seed=0)
+    changed = sum(not torch.equal(v, weights_before[k]) for k, v in model.state_dict().items())
+    source = "core contract"
     return [
         equal(
             "sample i is the same for n = 3 and n = 70 (share of values that differ)",
-            place,
-            _share_that_differs(few, many[:3]),
+            source,
+            _share_that_differs(first_samples, samples[:3]),
             0,
             1e-3,
         ),
-        equal("sampling changes no weight (tensors changed)", place, changed, 0, 0),
+        equal("sampling changes no weight (tensors changed)", source, changed, 0, 0),
         equal(
             "samples are finite (share that is not)",
-            place,
-            float((~many.float().isfinite()).float().mean()),
+            source,
+            float((~samples.float().isfinite()).float().mean()),
             0,
             0,
         ),
@@ -106,14 +106,16 @@ def _bounds(model: Bounded, x: Tensor) -> list[Law]:
                 )
             )
         if isinstance(model, Tightening):
-            many = model.importance_bound(x, 16, noise=Noise.of(2, len(x), x.device)).double()
+            importance_bound = model.importance_bound(
+                x, 16, noise=Noise.of(2, len(x), x.device)
+            ).double()
             laws.append(
                 at_most(
                     "ELBO <= importance-weighted bound of 16, in mean, nats",
                     "lecture §3; Burda, Grosse & Salakhutdinov 2016",
                     float(bound.mean()),
-                    float(many.mean()),
-                    3 * float((bound - many).std()) / math.sqrt(len(x)),
+                    float(importance_bound.mean()),
+                    3 * float((bound - importance_bound).std()) / math.sqrt(len(x)),
                 )
             )
         laws.append(
@@ -146,30 +148,32 @@ def _path(model: Gradual) -> list[Law]:
 
 def _codes(model: Coded, x: Tensor) -> list[Law]:
     with torch.no_grad():
-        one, again = model.encode(x[:8]), model.encode(x)[:8]
-    gap = float((one - again).abs().max() / (1 + again.abs().max()))
+        subset_codes, batch_codes = model.encode(x[:8]), model.encode(x)[:8]
+    gap = float((subset_codes - batch_codes).abs().max() / (1 + batch_codes.abs().max()))
     return [equal("a code does not depend on its batch (largest gap)", "lecture §2", gap, 0, 1e-4)]
 
 
 def _completions(model: Completing, x: Tensor) -> list[Law]:
-    x, known = x[:8], torch.zeros_like(x[:8], dtype=torch.bool)
-    known[:, :, : x.shape[2] // 2] = True
+    x, known_mask = x[:8], torch.zeros_like(x[:8], dtype=torch.bool)
+    known_mask[:, :, : x.shape[2] // 2] = True
     with torch.no_grad():
-        done = model.complete(x, known, noise=Noise.of(4, len(x), x.device))
-        again = model.complete(x, torch.zeros_like(known), noise=Noise.of(4, len(x), x.device))
-        drawn = model.sample(len(x), noise=Noise.of(4, len(x), x.device))  # type: ignore[attr-defined]
+        completed = model.complete(x, known_mask, noise=Noise.of(4, len(x), x.device))
+        unconstrained = model.complete(
+            x, torch.zeros_like(known_mask), noise=Noise.of(4, len(x), x.device)
+        )
+        samples = model.sample(len(x), noise=Noise.of(4, len(x), x.device))  # type: ignore[attr-defined]
     return [
         equal(
             "a completion keeps what is known (share of known values changed)",
             "lecture §5",
-            float((done != x)[known].float().mean()),
+            float((completed != x)[known_mask].float().mean()),
             0,
             0,
         ),
         equal(
             "with nothing known it is a sample (share of values that differ)",
             "lecture §5",
-            _share_that_differs(again, drawn),
+            _share_that_differs(unconstrained, samples),
             0,
             1e-3,
         ),
@@ -180,30 +184,33 @@ def _order(model: Any, x: Tensor) -> list[Law]:  # noqa: ANN401
     """Change the lower part of images: what is said of the upper must not move."""
     x = x[:8]
     rows = x.shape[2] // 2 - (x.shape[2] // 2) % 4  # a multiple of every cell's side
-    other = x.clone()
-    other[:, :, rows:] = x.flip(0)[:, :, rows:]
+    changed = x.clone()
+    changed[:, :, rows:] = x.flip(0)[:, :, rows:]
     with torch.no_grad():
-        one, two = model.conditionals(x).double(), model.conditionals(other).double()
-        whole = model.log_prob(x).double()
+        original_terms, changed_terms = (
+            model.conditionals(x).double(),
+            model.conditionals(changed).double(),
+        )
+        log_prob = model.log_prob(x).double()
     return [
         equal(
             "what comes later changes nothing said before (largest change, nats)",
             "lecture §5; van den Oord, Kalchbrenner & Kavukcuoglu 2016",
-            float((one - two)[:, :, :rows].abs().max()),
+            float((original_terms - changed_terms)[:, :, :rows].abs().max()),
             0,
             1e-4,
         ),
         equal(
             "and something said after (1 if so)",
             "lecture §5",
-            float((one - two)[:, :, rows:].abs().max() > 1e-6),
+            float((original_terms - changed_terms)[:, :, rows:].abs().max() > 1e-6),
             1,
             0,
         ),
         equal(
             "ln p(x) is the sum of its conditionals (largest gap, nats)",
             "lecture §5",
-            float((one.flatten(1).sum(1) - whole).abs().max()),
+            float((original_terms.flatten(1).sum(1) - log_prob).abs().max()),
             0,
             1e-2,
         ),

@@ -33,8 +33,8 @@ def _trunk(patch: int, *, classes: int = CLASSES) -> CausalTransformer:
     numbers, grid = GRIDS[patch]
     with torch.random.fork_rng([]):
         torch.manual_seed(patch)
-        made = CausalTransformer(numbers, grid, width=16, depth=2, heads=2, classes=classes)
-    return made.double().requires_grad_(False)
+        trunk = CausalTransformer(numbers, grid, width=16, depth=2, heads=2, classes=classes)
+    return trunk.double().requires_grad_(False)
 
 
 def _cells(patch: int, rows: int = ROWS) -> Tensor:
@@ -55,52 +55,52 @@ def _classes(rows: int = ROWS) -> Condition:
 
 def _stepped(trunk: CausalTransformer, cells: Tensor, condition: Condition | None) -> Tensor:
     """Return h of every cell, one step after another, [B, width, N]."""
-    line, before, found = cells.flatten(2), None, []
+    sequence, previous, outputs = cells.flatten(2), None, []
     memory = trunk.start(len(cells), condition, cells.device)
-    for place in range(line.shape[2]):
-        found.append(trunk.step(memory, place, before))
-        before = line[:, :, place]
-    return torch.stack(found, 2)
+    for index in range(sequence.shape[2]):
+        outputs.append(trunk.step(memory, index, previous))
+        previous = sequence[:, :, index]
+    return torch.stack(outputs, 2)
 
 
 def _influence(patch: int) -> Tensor:
     """Return the sizes of d h_i / d x_j, [i, j], the largest over the numbers of cell j."""
     trunk, cells = _trunk(patch), _cells(patch, 1).requires_grad_()
     h = trunk(cells, _classes(1)).flatten(2)[0]
-    of_places = _weights(h[None]) @ h
-    found = [torch.autograd.grad(v, cells, retain_graph=True)[0] for v in of_places]
-    return torch.stack(found).flatten(3)[:, 0].abs().amax(1)
+    position_sums = _weights(h[None]) @ h
+    gradients = [torch.autograd.grad(v, cells, retain_graph=True)[0] for v in position_sums]
+    return torch.stack(gradients).flatten(3)[:, 0].abs().amax(1)
 
 
 def causality() -> list[Law]:
     """A cell's h knows the cells before it, all of them, and nothing of itself or later ones."""
-    found = []
+    laws = []
     for patch in GRIDS:
         influence = _influence(patch)
         n = len(influence)
         late = float(influence.triu().max())
         heard = int((influence.tril(-1) > 0).sum())
-        place, paper = f"cells of {patch} x {patch}", f"{LECTURE}; arXiv:1706.03762, section 3.2.3"
+        case, paper = f"cells of {patch} x {patch}", f"{LECTURE}; arXiv:1706.03762, section 3.2.3"
         pairs = n * (n - 1) / 2
-        found += [
-            equal(f"dh_i/dx_j = 0 for all j >= i, {place}", paper, late, 0, 0),
-            equal(f"dh_i/dx_j != 0 for every pair j < i, {place}", paper, heard, pairs, 0),
+        laws += [
+            equal(f"dh_i/dx_j = 0 for all j >= i, {case}", paper, late, 0, 0),
+            equal(f"dh_i/dx_j != 0 for every pair j < i, {case}", paper, heard, pairs, 0),
         ]
-    return found
+    return laws
 
 
 @torch.no_grad()
 def cached() -> list[Law]:
     """One step after another gives what one pass gives, with a class and without."""
-    found = []
+    laws = []
     for patch in GRIDS:
         trunk, cells, worst = _trunk(patch), _cells(patch), 0.0
         for condition in (None, _classes()):
-            whole = trunk(cells, condition).flatten(2)
-            worst = max(worst, float((_stepped(trunk, cells, condition) - whole).abs().max()))
+            full_pass = trunk(cells, condition).flatten(2)
+            worst = max(worst, float((_stepped(trunk, cells, condition) - full_pass).abs().max()))
         name = f"h by cached steps = h by one pass, cells of {patch} x {patch}"
-        found.append(equal(name, f"{LECTURE}: cached sampling", worst, 0, 1e-10))
-    return found
+        laws.append(equal(name, f"{LECTURE}: cached sampling", worst, 0, 1e-10))
+    return laws
 
 
 def strangers() -> list[Law]:
@@ -108,14 +108,14 @@ def strangers() -> list[Law]:
     trunk, cells = _trunk(2), _cells(2).requires_grad_()
     h = trunk(cells, _classes())[1]
     (gradient,) = torch.autograd.grad((_weights(h[None]) @ h.flatten(1)).sum(), cells)
-    others = float(gradient[[0, 2]].abs().max())
+    cross_gradient = float(gradient[[0, 2]].abs().max())
     with torch.no_grad():
         together = _stepped(trunk, cells, _classes())[1:2]
         alone = _stepped(trunk, cells[1:2], _classes()[1:2])
-    apart = float((together - alone).abs().max())
+    step_gap = float((together - alone).abs().max())
     return [
-        equal("dh(row a)/dx(row b) = 0", LECTURE, others, 0, 0),
-        equal("steps of a row alone = steps of it among others", LECTURE, apart, 0, 1e-12),
+        equal("dh(row a)/dx(row b) = 0", LECTURE, cross_gradient, 0, 0),
+        equal("steps of a row alone = steps of it among others", LECTURE, step_gap, 0, 1e-12),
     ]
 
 
@@ -123,12 +123,12 @@ def strangers() -> list[Law]:
 def conditions() -> list[Law]:
     """Every cell hears the class; no class is one vector, however it is said."""
     trunk, cells = _trunk(2), _cells(2, 1)
-    said = [trunk(cells, Condition(label=torch.tensor([k]))).flatten(2) for k in range(CLASSES)]
+    outputs = [trunk(cells, Condition(label=torch.tensor([k]))).flatten(2) for k in range(CLASSES)]
     pairs = [(a, b) for a in range(CLASSES) for b in range(a)]
-    heard = sum(int(((said[a] - said[b]).abs().amax((0, 1)) > 1e-6).sum()) for a, b in pairs)
+    heard = sum(int(((outputs[a] - outputs[b]).abs().amax((0, 1)) > 1e-6).sum()) for a, b in pairs)
     null = trunk(cells, _classes(1).null()) - trunk(cells, None)
-    among = min(float((trunk(cells, None).flatten(2) - h).abs().max()) for h in said)
-    silent = float(null.abs().max()) + float(among < 1e-6)
+    among = min(float((trunk(cells, None).flatten(2) - h).abs().max()) for h in outputs)
+    null_gap = float(null.abs().max()) + float(among < 1e-6)
     return [
         equal(
             "h differs at every cell between every two classes",
@@ -137,7 +137,7 @@ def conditions() -> list[Law]:
             len(pairs) * cells[0, 0].numel(),
             0,
         ),
-        equal("h of an absent class = h of no class, and of no other", LECTURE, silent, 0, 0),
+        equal("h of an absent class = h of no class, and of no other", LECTURE, null_gap, 0, 0),
     ]
 
 
@@ -145,15 +145,15 @@ def conditions() -> list[Law]:
 def rotation() -> list[Law]:
     """The product of a turned query and a turned key depends on the way between them."""
     rows, columns, numbers = 4, 5, 8
-    turn = transformer.turns((rows, columns), numbers)
+    rotations = transformer.turns((rows, columns), numbers)
     draw = torch.Generator().manual_seed(9)
     q, k = torch.randn(2, numbers, generator=draw, dtype=torch.float64)
     everywhere = torch.stack([q, k])[None, None, :, None].expand(1, rows * columns, 2, 1, numbers)
-    turned = transformer.rotated(everywhere, turn)[0, :, :, 0]
+    turned = transformer.rotated(everywhere, rotations)[0, :, :, 0]
     products = (turned[:, 0] @ turned[:, 1].T).view(rows, columns, rows, columns)
     lengths = (turned.norm(dim=2) - torch.stack([q.norm(), k.norm()])).abs().max()
     inside = products[:-1, :-1, :-1, :-1] - products[1:, 1:, 1:, 1:]
-    told = min(
+    smallest_change = min(
         float((products[0, 0, 0, 0] - products[0, 0, 0, 1:]).abs().min()),
         float((products[0, 0, 0, 0] - products[0, 0, 1:, 0]).abs().min()),
     )
@@ -161,7 +161,7 @@ def rotation() -> list[Law]:
     return [
         equal("<R_a q, R_b k> = <R_(a+c) q, R_(b+c) k>", paper, moved, 0, 1e-12),
         equal("|R_a q| = |q|", paper, float(lengths), 0, 1e-12),
-        equal("rows and columns change the product", paper, float(told > 1e-3), 1, 0),
+        equal("rows and columns change the product", paper, float(smallest_change > 1e-3), 1, 0),
     ]
 
 

@@ -141,8 +141,8 @@ def jensen_shannon(p: Float[Tensor, "*B K"], q: Float[Tensor, "*B K"]) -> Float[
         q: The same.
     """
     m = (p + q) / 2
-    both = torch.xlogy(p, p) - torch.xlogy(p, m) + torch.xlogy(q, q) - torch.xlogy(q, m)
-    return both.sum(-1) / 2
+    kl_terms = torch.xlogy(p, p) - torch.xlogy(p, m) + torch.xlogy(q, q) - torch.xlogy(q, m)
+    return kl_terms.sum(-1) / 2
 
 
 def total_variation(p: Float[Tensor, "*B K"], q: Float[Tensor, "*B K"]) -> Float[Tensor, "*B"]:
@@ -295,9 +295,9 @@ def squared_slope(score: Float[Tensor, " B"], x: Float[Tensor, "B ..."]) -> Scor
         score: D(x), where no example's score depends on another example.
         x: The examples, which must require a gradient.
     """
-    (slope,) = torch.autograd.grad(score.sum(), x, create_graph=True)
-    wide = slope.to(torch.promote_types(slope.dtype, torch.float32))
-    return wide.square().flatten(1).sum(1)
+    (gradient,) = torch.autograd.grad(score.sum(), x, create_graph=True)
+    promoted = gradient.to(torch.promote_types(gradient.dtype, torch.float32))
+    return promoted.square().flatten(1).sum(1)
 
 
 def pulling_away(codes: Float[Tensor, "B F"]) -> Float[Tensor, ""]:
@@ -331,8 +331,8 @@ class Ramp:
 
     def __call__(self, share: float) -> float:
         """Return the number when `share` of training is done, along half a cosine."""
-        way = 0.5 - 0.5 * math.cos(math.pi * min(share / self.over, 1.0))
-        return self.start + (self.end - self.start) * way
+        progress = 0.5 - 0.5 * math.cos(math.pi * min(share / self.over, 1.0))
+        return self.start + (self.end - self.start) * progress
 
 
 @dataclass(frozen=True)

@@ -132,12 +132,15 @@ class _Chains:
 
     def step(self, beta: float, eta: float, xi: Tensor, uniform: Tensor) -> Tensor:
         """Make a MALA step at a temperature; return which proposals were taken."""
-        now = _mixed(self.first, self.last, beta)
-        y = proposal(now, eta, xi)
+        current = _mixed(self.first, self.last, beta)
+        y = proposal(current, eta, xi)
         first, last = self.base.look(y), look(self.energy, y)
-        take = accepted(log_ratio(now, _mixed(first, last, beta), eta), uniform)
-        self.first, self.last = _kept(take, self.first, first), _kept(take, self.last, last)
-        return take
+        is_accepted = accepted(log_ratio(current, _mixed(first, last, beta), eta), uniform)
+        self.first, self.last = (
+            _kept(is_accepted, self.first, first),
+            _kept(is_accepted, self.last, last),
+        )
+        return is_accepted
 
 
 def forward(energy: Energy, base: Gaussian, plan: Plan, normal: Draw, uniform: Draw) -> Annealed:
@@ -150,8 +153,8 @@ def forward(energy: Energy, base: Gaussian, plan: Plan, normal: Draw, uniform: D
         normal: Draws standard normal numbers, [N, ...].
         uniform: Draws numbers in [0, 1), [N].
     """
-    places = range(1, len(plan.betas))
-    return _annealed(_Chains(energy, base, base.at(normal())), plan, places, normal, uniform)
+    indices = range(1, len(plan.betas))
+    return _annealed(_Chains(energy, base, base.at(normal())), plan, indices, normal, uniform)
 
 
 def reverse(
@@ -172,8 +175,8 @@ def reverse(
         normal: Draws standard normal numbers, [N, ...].
         uniform: Draws numbers in [0, 1), [N].
     """
-    places = range(len(plan.betas) - 2, -1, -1)
-    return _annealed(_Chains(energy, base, y), plan, places, normal, uniform)
+    indices = range(len(plan.betas) - 2, -1, -1)
+    return _annealed(_Chains(energy, base, y), plan, indices, normal, uniform)
 
 
 def pilot(
@@ -249,15 +252,15 @@ def resampled(log_weights: Float[Tensor, " N"], uniform: Float[Tensor, " N"]) ->
 def _annealed(chains: _Chains, plan: Plan, places: range, normal: Draw, uniform: Draw) -> Annealed:
     """Go through the temperatures at `places`; the first and last need no step of their own."""
     log_weights = torch.zeros_like(chains.fall)
-    taken, moves, before = 0.0, 0, plan.betas[places[0] - places.step]
-    for place in places:
-        beta = plan.betas[place]
-        log_weights = log_weights + (beta - before) * chains.fall
-        if place != places[-1]:
-            take = chains.step(beta, plan.etas[place], normal(), uniform())
-            taken, moves = taken + float(take.float().mean()), moves + 1
-        before = beta
-    return Annealed(log_weights, chains.last.y, taken / max(moves, 1))
+    acceptance, moves, previous_beta = 0.0, 0, plan.betas[places[0] - places.step]
+    for index in places:
+        beta = plan.betas[index]
+        log_weights = log_weights + (beta - previous_beta) * chains.fall
+        if index != places[-1]:
+            is_accepted = chains.step(beta, plan.etas[index], normal(), uniform())
+            acceptance, moves = acceptance + float(is_accepted.float().mean()), moves + 1
+        previous_beta = beta
+    return Annealed(log_weights, chains.last.y, acceptance / max(moves, 1))
 
 
 def _mixed(first: Seen, last: Seen, beta: float) -> Seen:
@@ -288,22 +291,24 @@ def _planned(
     betas: Sequence[float], log_etas: Sequence[float], spreads: Sequence[float], steps: int
 ) -> Plan:
     """Put T temperatures where half of the way is thermodynamic length, half the pilot's own."""
-    given = torch.tensor(betas, dtype=torch.float64)
+    pilot_betas = torch.tensor(betas, dtype=torch.float64)
     width = torch.tensor(spreads, dtype=torch.float64)
-    length = torch.cat([given[:1], ((width[1:] + width[:-1]) / 2 * given.diff()).cumsum(0)])
-    way = torch.linspace(0, 1, len(given), dtype=torch.float64)
+    length = torch.cat(
+        [pilot_betas[:1], ((width[1:] + width[:-1]) / 2 * pilot_betas.diff()).cumsum(0)]
+    )
+    coordinate = torch.linspace(0, 1, len(pilot_betas), dtype=torch.float64)
     if float(length[-1]) > 0 and bool(length.isfinite().all()):
-        way = (length / length[-1] + way) / 2
-    wanted = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
-    found = _interpolated(wanted, way, given)
-    etas = _interpolated(found, given, torch.tensor(log_etas, dtype=torch.float64)).exp()
-    found[0], found[-1] = 0.0, 1.0
-    return Plan(found.tolist(), etas.tolist())
+        coordinate = (length / length[-1] + coordinate) / 2
+    targets = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+    new_betas = _interpolated(targets, coordinate, pilot_betas)
+    etas = _interpolated(new_betas, pilot_betas, torch.tensor(log_etas, dtype=torch.float64)).exp()
+    new_betas[0], new_betas[-1] = 0.0, 1.0
+    return Plan(new_betas.tolist(), etas.tolist())
 
 
 def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
     """Return y(at), linear between the points (x, y) with rising x."""
-    right = torch.searchsorted(x, at).clamp(1, len(x) - 1)
-    left = right - 1
-    share = ((at - x[left]) / (x[right] - x[left])).clamp(0, 1)
-    return y[left] + share * (y[right] - y[left])
+    upper = torch.searchsorted(x, at).clamp(1, len(x) - 1)
+    lower = upper - 1
+    fraction = ((at - x[lower]) / (x[upper] - x[lower])).clamp(0, 1)
+    return y[lower] + fraction * (y[upper] - y[lower])

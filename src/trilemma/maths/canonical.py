@@ -62,20 +62,20 @@ def canonical(
 def _ordered(
     x: UInt8[Tensor, "b n n"], check: Callable[[], None] | None
 ) -> tuple[Int[Tensor, "b n"], Int[Tensor, " b"]]:
-    here = x.diagonal(dim1=1, dim2=2).bool()
+    node_mask = x.diagonal(dim1=1, dim2=2).bool()
     owner, first, second = edge_ends(x)
     colour, hashes = _stable(x, first, second)
     while len(tied := (colour.sort(1).values.diff(dim=1) == 0).any(1).nonzero()[:, 0]):
         if check is not None:
             check()
-        within = torch.isin(owner, tied)
-        owner, first, second = owner[within], first[within], second[within]
+        in_tied = torch.isin(owner, tied)
+        owner, first, second = owner[in_tied], first[in_tied], second[in_tied]
         node = first_tied(colour[tied])
         colour[tied, node] = mixed(colour[tied, node] + SECOND)
         colour = refined(colour, first, second, tied)
     by_colour = colour.argsort(1)
-    away = torch.where(here.gather(1, by_colour), 0, by_colour + 1)
-    return by_colour.gather(1, away.argsort(dim=1, stable=True)), hashes
+    sort_key = torch.where(node_mask.gather(1, by_colour), 0, by_colour + 1)
+    return by_colour.gather(1, sort_key.argsort(dim=1, stable=True)), hashes
 
 
 def stable_colours(x: UInt8[Tensor, "b n n"]) -> Int[Tensor, "b n"]:
@@ -86,11 +86,11 @@ def stable_colours(x: UInt8[Tensor, "b n n"]) -> Int[Tensor, "b n"]:
 
 def _stable(x: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     """Return stable colours with twins told apart, and the hash of those without."""
-    here = x.diagonal(dim1=1, dim2=2).bool()
-    place = torch.arange(x.shape[1], device=x.device)
+    node_mask = x.diagonal(dim1=1, dim2=2).bool()
+    positions = torch.arange(x.shape[1], device=x.device)
     # Nodes that are not there have colours of their own, which no refinement makes equal.
-    colour = refined(torch.where(here, 0, place + 1), first, second)
-    hashes = hash_of(colour, here)
+    colour = refined(torch.where(node_mask, 0, positions + 1), first, second)
+    hashes = hash_of(colour, node_mask)
     for own in (0, 1):
         colour = _twins(colour, own, first, second)
     return refined(colour, first, second), hashes
@@ -105,9 +105,9 @@ def hash_of(colour: Int[Tensor, "b n"], here: Tensor | None = None) -> Int[Tenso
 def edge_ends(x: UInt8[Tensor, "b n n"]) -> tuple[Tensor, Tensor, Tensor]:
     """Return graph and both ends of all edges, each twice, the nodes of all graphs in a row."""
     graph, i, j = x.nonzero(as_tuple=True)
-    apart = i != j
-    graph = graph[apart]
-    return graph, graph * x.shape[1] + i[apart], graph * x.shape[1] + j[apart]
+    is_edge = i != j
+    graph = graph[is_edge]
+    return graph, graph * x.shape[1] + i[is_edge], graph * x.shape[1] + j[is_edge]
 
 
 def _around(value: Int[Tensor, "b n"], first: Tensor, second: Tensor) -> Int[Tensor, "b n"]:
@@ -156,11 +156,13 @@ def _twins(colour: Int[Tensor, "b n"], own: int, first: Tensor, second: Tensor) 
         first: One end of every edge.
         second: Its other end.
     """
-    place = torch.arange(colour.shape[1], device=colour.device).expand_as(colour).contiguous()
-    name, order = (_around(place, first, second) + own * mixed(place)).sort(dim=1, stable=True)
-    begins = torch.ones_like(name, dtype=torch.bool)
-    begins[:, 1:] = name.diff(dim=1) != 0
-    rank = place - torch.where(begins, place, 0).cummax(1).values
+    positions = torch.arange(colour.shape[1], device=colour.device).expand_as(colour).contiguous()
+    neighbourhood, order = (_around(positions, first, second) + own * mixed(positions)).sort(
+        dim=1, stable=True
+    )
+    is_first = torch.ones_like(neighbourhood, dtype=torch.bool)
+    is_first[:, 1:] = neighbourhood.diff(dim=1) != 0
+    rank = positions - torch.where(is_first, positions, 0).cummax(1).values
     rank = torch.zeros_like(rank).scatter_(1, order, rank)
     return torch.where(rank > 0, mixed(colour + SECOND * rank), colour)
 
@@ -168,6 +170,6 @@ def _twins(colour: Int[Tensor, "b n"], own: int, first: Tensor, second: Tensor) 
 def first_tied(colour: Int[Tensor, "b n"]) -> Int[Tensor, " b"]:
     """Return a node of the least colour that several nodes have."""
     ordered = colour.sort(1).values
-    again = (ordered.diff(dim=1) == 0).byte().argmax(1)
-    least = ordered.gather(1, again[:, None])
+    first_repeat = (ordered.diff(dim=1) == 0).byte().argmax(1)
+    least = ordered.gather(1, first_repeat[:, None])
     return (colour == least).byte().argmax(1)

@@ -135,24 +135,28 @@ class Mixture(Head):
     def log_prob(self, levels: Tensor, f: Tensor) -> Tensor:
         """Return ln sum_j pi_j P_j(level)."""
         logits, mean, log_scale = self._parts(f)
-        each = discretised_logistic_log_prob(levels.unsqueeze(-1), mean, log_scale, self.count)
-        return (logits.log_softmax(-1) + each).logsumexp(-1)
+        log_probs = discretised_logistic_log_prob(
+            levels.unsqueeze(-1), mean, log_scale, self.count
+        )
+        return (logits.log_softmax(-1) + log_probs).logsumexp(-1)
 
     def draw(self, u: Tensor, f: Tensor) -> Tensor:
         """Return the level at the inverse of the logistic into whose interval u falls."""
         logits, mean, log_scale = self._parts(f)
-        share, u = logits.softmax(-1), u.unsqueeze(-1)
-        below = share.cumsum(-1) - share
+        weights, u = logits.softmax(-1), u.unsqueeze(-1)
+        below = weights.cumsum(-1) - weights
         chosen = (u >= below[..., 1:]).sum(-1, keepdim=True)
-        limits = torch.finfo(share.dtype)
-        within = (u - below.gather(-1, chosen)) / share.gather(-1, chosen).clamp_min(limits.tiny)
-        reach = within.clamp(limits.eps, 1 - limits.eps).logit()
-        y = mean.gather(-1, chosen) + log_scale.gather(-1, chosen).exp() * reach
+        limits = torch.finfo(weights.dtype)
+        component_u = (u - below.gather(-1, chosen)) / weights.gather(-1, chosen).clamp_min(
+            limits.tiny
+        )
+        standard_draw = component_u.clamp(limits.eps, 1 - limits.eps).logit()
+        y = mean.gather(-1, chosen) + log_scale.gather(-1, chosen).exp() * standard_draw
         top = self.count - 1
         return ((y.squeeze(-1) + 1) * (top / 2)).round_().clamp_(0, top).to(torch.uint8)
 
     def _parts(self, f: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return logits, places and log-scales, [..., K] each."""
         logits, mean, log_scale = f.chunk(3, dim=-1)
-        first = torch.linspace(-1, 1, self.components, dtype=f.dtype, device=f.device)
-        return logits, mean + first, (log_scale - 2).clamp(SMALLEST, 3)
+        offsets = torch.linspace(-1, 1, self.components, dtype=f.dtype, device=f.device)
+        return logits, mean + offsets, (log_scale - 2).clamp(SMALLEST, 3)

@@ -179,19 +179,19 @@ def normal_bin_log_prob(
     inverse = (-log_std).exp()
     middle, width = -centre.abs() * inverse, 2 * half * inverse
 
-    narrow = width * middle.abs().clamp_min(1) < 0.1
-    safe = torch.where(narrow, torch.ones_like(width), width)
-    log_upper = torch.special.log_ndtr(middle + safe / 2)
-    gap = log_upper - torch.special.log_ndtr(middle - safe / 2)
+    is_narrow = width * middle.abs().clamp_min(1) < 0.1
+    safe_width = torch.where(is_narrow, torch.ones_like(width), width)
+    log_upper = torch.special.log_ndtr(middle + safe_width / 2)
+    gap = log_upper - torch.special.log_ndtr(middle - safe_width / 2)
     wide_value = log_upper + _log1mexp(gap.clamp_min(torch.finfo(gap.dtype).tiny))
-    slim = torch.where(narrow, width, torch.zeros_like(width))
-    near = torch.where(narrow, middle, torch.zeros_like(middle))
+    narrow_width = torch.where(is_narrow, width, torch.zeros_like(width))
+    narrow_middle = torch.where(is_narrow, middle, torch.zeros_like(middle))
     narrow_value = (
-        log_normal(near, torch.zeros_like(near), torch.zeros_like(near))
+        log_normal(narrow_middle, torch.zeros_like(narrow_middle), torch.zeros_like(narrow_middle))
         + width.log()
-        + torch.log1p(slim**2 * (near**2 - 1) / 24)
+        + torch.log1p(narrow_width**2 * (narrow_middle**2 - 1) / 24)
     )
-    inside = torch.where(narrow, narrow_value, wide_value)
+    inside = torch.where(is_narrow, narrow_value, wide_value)
 
     below_upper = torch.special.log_ndtr((centre + half) * inverse)
     above_lower = torch.special.log_ndtr((half - centre) * inverse)

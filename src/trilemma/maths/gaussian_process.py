@@ -40,9 +40,9 @@ def tanimoto(a: Float[Tensor, "M D"], b: Float[Tensor, "N D"]) -> Float[Tensor, 
     >>> tanimoto(torch.tensor([[1.0, 1, 0]]), torch.tensor([[1.0, 0, 1], [1, 1, 0]])).tolist()
     [[0.3333333333333333, 1.0]]
     """
-    both = (a @ b.T).double()
-    either = (a * a).sum(1).double()[:, None] + (b * b).sum(1).double() - both
-    return torch.where(either > 0, both / either.clamp_min(1e-12), 1.0)
+    intersection = (a @ b.T).double()
+    union = (a * a).sum(1).double()[:, None] + (b * b).sum(1).double() - intersection
+    return torch.where(union > 0, intersection / union.clamp_min(1e-12), 1.0)
 
 
 class Posterior:
@@ -78,8 +78,8 @@ class Posterior:
             across: Covariances with what was asked.
             own: Covariances among themselves.
         """
-        known = torch.linalg.solve_triangular(self._root, across.T, upper=False)
-        return self.scale**2 * (own - known.T @ known)
+        whitened = torch.linalg.solve_triangular(self._root, across.T, upper=False)
+        return self.scale**2 * (own - whitened.T @ whitened)
 
     def draws(
         self,
@@ -107,9 +107,9 @@ def thompson(draws: Float[Tensor, "S M"]) -> Int[Tensor, " S"]:
     [1, 2]
     """
     draws = draws.clone()
-    taken = []
+    selected = []
     for i in range(min(draws.shape)):
         best = draws[i].argmax()
-        taken.append(best)
+        selected.append(best)
         draws[:, best] = -torch.inf
-    return torch.stack(taken) if taken else torch.zeros(0, dtype=torch.int64)
+    return torch.stack(selected) if selected else torch.zeros(0, dtype=torch.int64)

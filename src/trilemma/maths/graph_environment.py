@@ -65,8 +65,10 @@ def reset(count: int, limit: int, steps: int, device: torch.device | str = "cpu"
     """
     x = torch.zeros(count, limit, limit, dtype=torch.uint8, device=device)
     x[:, 0, 0] = 1
-    whole = torch.full((count,), steps, device=device)
-    return State(x, torch.zeros_like(whole), whole, torch.zeros_like(whole, dtype=torch.bool))
+    remaining = torch.full((count,), steps, device=device)
+    return State(
+        x, torch.zeros_like(remaining), remaining, torch.zeros_like(remaining, dtype=torch.bool)
+    )
 
 
 def reset_from(x: UInt8[Tensor, "B N N"], budget: Int[Tensor, " B"]) -> State:
@@ -78,8 +80,8 @@ def reset_from(x: UInt8[Tensor, "B N N"], budget: Int[Tensor, " B"]) -> State:
 
 def _open(state: State) -> Bool[Tensor, "B N"]:
     """Tell which nodes are there and not joined to all others."""
-    here = state.x.diagonal(dim1=1, dim2=2).bool()
-    return here & (state.x.sum(2, dtype=torch.int64) < here.sum(1, keepdim=True))
+    node_mask = state.x.diagonal(dim1=1, dim2=2).bool()
+    return node_mask & (state.x.sum(2, dtype=torch.int64) < node_mask.sum(1, keepdim=True))
 
 
 def action_mask(state: State, grows: bool) -> Bool[Tensor, "B A"]:
@@ -89,49 +91,51 @@ def action_mask(state: State, grows: bool) -> Bool[Tensor, "B A"]:
     >>> [i for i, can in enumerate(mask.tolist()) if can]  # a joined node, one alone, stop
     [2, 4, 5]
     """
-    batch, room = state.x.shape[:2]
+    batch, max_nodes = state.x.shape[:2]
     rows = torch.arange(batch, device=state.x.device)
-    here = state.x.diagonal(dim1=1, dim2=2).bool()
-    held = state.current_node >= 0
-    join = here & ~state.x[rows, state.current_node.clamp_min(0)].bool() & held[:, None]
-    may = torch.zeros(batch, 2 * room + 2, dtype=torch.bool, device=state.x.device)
+    node_mask = state.x.diagonal(dim1=1, dim2=2).bool()
+    has_current = state.current_node >= 0
+    join = (
+        node_mask & ~state.x[rows, state.current_node.clamp_min(0)].bool() & has_current[:, None]
+    )
+    mask = torch.zeros(batch, 2 * max_nodes + 2, dtype=torch.bool, device=state.x.device)
     if grows:
-        space = (here.sum(1) < room) & (state.remaining > 1)
-        may[:, :room] = join & (state.remaining > 1)[:, None]
-        may[:, room : 2 * room] = here & space[:, None]
-        may[:, 2 * room] = space
-        may[:, 2 * room + 1] = True
+        can_grow = (node_mask.sum(1) < max_nodes) & (state.remaining > 1)
+        mask[:, :max_nodes] = join & (state.remaining > 1)[:, None]
+        mask[:, max_nodes : 2 * max_nodes] = node_mask & can_grow[:, None]
+        mask[:, 2 * max_nodes] = can_grow
+        mask[:, 2 * max_nodes + 1] = True
     else:
-        may[:, :room] = join
-        may[:, room : 2 * room] = _open(state) & ~held[:, None]
-    may &= ~state.done[:, None]
-    may[:, 2 * room + 1] |= state.done
-    return may
+        mask[:, :max_nodes] = join
+        mask[:, max_nodes : 2 * max_nodes] = _open(state) & ~has_current[:, None]
+    mask &= ~state.done[:, None]
+    mask[:, 2 * max_nodes + 1] |= state.done
+    return mask
 
 
 def step(state: State, action: Int[Tensor, " B"], grows: bool) -> State:
     """Return the states after an action each, which must be possible."""
-    room = state.x.shape[1]
+    max_nodes = state.x.shape[1]
     x, current_node = state.x.clone(), state.current_node.clone()
     size = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64)
-    joins = action < room
-    takes = (action >= room) & (action < 2 * room)
-    alone = action == 2 * room
-    other = action % room
+    joins = action < max_nodes
+    takes = (action >= max_nodes) & (action < 2 * max_nodes)
+    adds_isolated = action == 2 * max_nodes
+    target_node = action % max_nodes
     if grows:
-        current_node = torch.where(takes | alone, size, current_node)
-        new = (takes | alone).nonzero()[:, 0]
-        x[new, size[new], size[new]] = 1
-        tied = (joins | takes).nonzero()[:, 0]
+        current_node = torch.where(takes | adds_isolated, size, current_node)
+        grown_rows = (takes | adds_isolated).nonzero()[:, 0]
+        x[grown_rows, size[grown_rows], size[grown_rows]] = 1
+        edge_rows = (joins | takes).nonzero()[:, 0]
     else:
-        tied = joins.nonzero()[:, 0]
-    x[tied, current_node[tied], other[tied]] = 1
-    x[tied, other[tied], current_node[tied]] = 1
+        edge_rows = joins.nonzero()[:, 0]
+    x[edge_rows, current_node[edge_rows], target_node[edge_rows]] = 1
+    x[edge_rows, target_node[edge_rows], current_node[edge_rows]] = 1
     if grows:
         remaining = state.remaining - (~state.done).long()
-        done = state.done | (action == 2 * room + 1) | (remaining < 1)
-        return State(x, current_node, remaining, done)
-    current_node = torch.where(takes, other, torch.where(joins, -1, current_node))
+        is_done = state.done | (action == 2 * max_nodes + 1) | (remaining < 1)
+        return State(x, current_node, remaining, is_done)
+    current_node = torch.where(takes, target_node, torch.where(joins, -1, current_node))
     after = State(x, current_node, state.remaining - joins.long(), state.done)
     spent = (after.remaining < 1) | ~_open(after).any(1)
     return replace(after, done=state.done | (joins & spent))
@@ -152,8 +156,8 @@ def expert_action(
     Returns:
         The states before the actions, and the actions.
     """
-    batch, room = x.shape[:2]
-    positions = torch.arange(room, device=x.device)
+    batch, max_nodes = x.shape[:2]
+    positions = torch.arange(max_nodes, device=x.device)
     n = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64)
     lower = x.bool() & (positions < positions[:, None])
     edges = lower.sum(2, dtype=torch.int64)
@@ -165,24 +169,26 @@ def expert_action(
     node = (after <= chosen[:, None]).sum(1)  # whose action it is; n for the stop
     node = torch.where(chosen == total - 1, n, node)
     rows = torch.arange(batch, device=x.device)
-    at = node.clamp_max(room - 1)
-    first_at = torch.where(at > 0, after[rows, (at - 1).clamp_min(0)], 0)
+    clamped_node = node.clamp_max(max_nodes - 1)
+    first_at = torch.where(clamped_node > 0, after[rows, (clamped_node - 1).clamp_min(0)], 0)
     which = torch.where(node < n, chosen - first_at, 0)
-    rank = lower[rows, at].cumsum(1)
-    wanted = (lower[rows, at] & (rank == which[:, None] + 1)).long().argmax(1)
-    known = positions < node[:, None]
-    partial = x * known[:, :, None] * known[:, None]
-    partly = (which > 0) & (node < n)
-    row = (lower[rows, at] & (rank <= which[:, None]) & partly[:, None]).to(torch.uint8)
-    some = partly.nonzero()[:, 0]
-    partial[some, at[some]] = row[some]
-    partial[some, :, at[some]] = row[some]
-    partial[some, at[some], at[some]] = 1
-    is_root = (parent[rows, at] == at) & (node < n)
-    action = torch.where(partly, wanted, room + wanted)
-    action = torch.where(is_root, 2 * room, action)
-    action = torch.where(node >= n, 2 * room + 1, action)
-    current_node = torch.where(partly, at, node - 1)
-    remaining = torch.full_like(current_node, room * room)
-    done = torch.zeros_like(current_node, dtype=torch.bool)
-    return State(partial, current_node, remaining, done), action
+    rank = lower[rows, clamped_node].cumsum(1)
+    target_node = (lower[rows, clamped_node] & (rank == which[:, None] + 1)).long().argmax(1)
+    node_mask = positions < node[:, None]
+    partial = x * node_mask[:, :, None] * node_mask[:, None]
+    is_partial = (which > 0) & (node < n)
+    row = (lower[rows, clamped_node] & (rank <= which[:, None]) & is_partial[:, None]).to(
+        torch.uint8
+    )
+    partial_rows = is_partial.nonzero()[:, 0]
+    partial[partial_rows, clamped_node[partial_rows]] = row[partial_rows]
+    partial[partial_rows, :, clamped_node[partial_rows]] = row[partial_rows]
+    partial[partial_rows, clamped_node[partial_rows], clamped_node[partial_rows]] = 1
+    is_root = (parent[rows, clamped_node] == clamped_node) & (node < n)
+    action = torch.where(is_partial, target_node, max_nodes + target_node)
+    action = torch.where(is_root, 2 * max_nodes, action)
+    action = torch.where(node >= n, 2 * max_nodes + 1, action)
+    current_node = torch.where(is_partial, clamped_node, node - 1)
+    remaining = torch.full_like(current_node, max_nodes * max_nodes)
+    is_done = torch.zeros_like(current_node, dtype=torch.bool)
+    return State(partial, current_node, remaining, is_done), action

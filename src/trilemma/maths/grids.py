@@ -89,10 +89,10 @@ def _even_in_noise(
     ends = (sigma / alpha).clamp(least, most)
     if not ends[0] > ends[1]:
         raise ValueError(f"noise from {most:g} down to {least:g} was asked for; it has to fall.")
-    laid, back = _scale(kind, rho)
-    first, last = laid(ends.log())
-    even = torch.lerp(first, last, torch.linspace(0, 1, steps, dtype=torch.float64))
-    return torch.cat([schedule.time_of(-2 * back(even)), even.new_zeros(1)])
+    transform, inverse_transform = _scale(kind, rho)
+    first, last = transform(ends.log())
+    grid = torch.lerp(first, last, torch.linspace(0, 1, steps, dtype=torch.float64))
+    return torch.cat([schedule.time_of(-2 * inverse_transform(grid)), grid.new_zeros(1)])
 
 
 def _scale(kind: str, rho: float) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:

@@ -93,7 +93,7 @@ def classifier_guided(
         alpha, sigma = schedule(t)
         with torch.enable_grad():
             state = x.detach().requires_grad_()
-            (slope,) = torch.autograd.grad(log_prob(state, t).sum(), state)
-        return denoise(x, t) + (weight * sigma**2 / alpha).to(x) * slope
+            (gradient,) = torch.autograd.grad(log_prob(state, t).sum(), state)
+        return denoise(x, t) + (weight * sigma**2 / alpha).to(x) * gradient
 
     return toward

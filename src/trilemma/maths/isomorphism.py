@@ -92,13 +92,13 @@ class IsomorphismClasses:
         x = x.cpu()
         order, hashes = canonical(x, check)
         classes = []
-        for one, places, colours in zip(x, order, hashes.tolist(), strict=True):
+        for graph, permutation, graph_hash in zip(x, order, hashes.tolist(), strict=True):
             check()
-            n = int(one.diagonal().sum())
-            ordered = one[places[:n]][:, places[:n]]
+            n = int(graph.diagonal().sum())
+            ordered = graph[permutation[:n]][:, permutation[:n]]
             form = n, ordered.triu(1).nonzero().short().numpy().tobytes()
             if form not in self._by_form:
-                self._by_form[form] = self._class_of(_Member(ordered.clone()), colours, check)
+                self._by_form[form] = self._class_of(_Member(ordered.clone()), graph_hash, check)
             classes.append(self._by_form[form])
         return classes
 
@@ -106,14 +106,14 @@ class IsomorphismClasses:
         """Return the class of a form that was not seen before."""
         alike = self._by_colours.setdefault(colours, [])
         remaining, open_pairs = min(self.budget, self._left), 0
-        for other in alike:
-            if member.invariant(self.budget, check) != other.invariant(self.budget, check):
+        for candidate in alike:
+            if member.invariant(self.budget, check) != candidate.invariant(self.budget, check):
                 continue
-            search = _Search(other, member, remaining // 2, check)
+            search = _Search(candidate, member, remaining // 2, check)
             same = search.run()
             remaining, self._left = remaining - search.spent, self._left - search.spent
             if same:
-                return other.number
+                return candidate.number
             open_pairs += same is None
         member.number = self.count
         alike.append(member)
@@ -149,15 +149,15 @@ class _Member:
         self, colour: Int[Tensor, " n"], nodes: Int[Tensor, " c"], check: Check
     ) -> Iterator[tuple[Int[Tensor, "c n"], Int[Tensor, " c"]]]:
         """Yield, part by part, the stable colours once a node has its own, and their hashes."""
-        for some in nodes.split(max(1, AT_ONCE // (len(colour) + len(self.first) + 1))):
+        for chunk in nodes.split(max(1, AT_ONCE // (len(colour) + len(self.first) + 1))):
             check()
-            rows = torch.arange(len(some))
-            many = colour.repeat(len(some), 1)
-            many[rows, some] = mixed(many[rows, some] + SECOND)
+            rows = torch.arange(len(chunk))
+            colours = colour.repeat(len(chunk), 1)
+            colours[rows, chunk] = mixed(colours[rows, chunk] + SECOND)
             shift = (rows * len(colour))[:, None]
             first, second = (self.first + shift).flatten(), (self.second + shift).flatten()
-            many = refined(many, first, second)
-            yield many, hash_of(many)
+            colours = refined(colours, first, second)
+            yield colours, hash_of(colours)
 
     def invariant(self, budget: int, check: Check) -> int:
         """Return the invariant of step 2; 0 for graphs of more nodes than the budget."""
@@ -175,8 +175,8 @@ class _Member:
             colour = self.colour()
             path = [(colour, int(hash_of(colour[None])))]
             while len(colour.unique()) < len(colour):
-                ((many, hashes),) = self.individualised(colour, first_tied(colour[None]), check)
-                colour = many[0]
+                ((colours, hashes),) = self.individualised(colour, first_tied(colour[None]), check)
+                colour = colours[0]
                 path.append((colour, int(hashes)))
             self._path = path
         return self._path
@@ -220,14 +220,14 @@ class _Search:
 
     def _children(self, colour: Tensor, level: int) -> Iterator[Tensor]:
         """Yield colours after an individualisation that have the hash of the path's."""
-        was = self.path[level][0]
-        node = first_tied(was[None])
-        candidates = (colour == was[node]).nonzero()[:, 0]
-        for many, hashes in self.other.individualised(colour, candidates, self.check):
-            self.spent += len(many)
+        path_colour = self.path[level][0]
+        node = first_tied(path_colour[None])
+        candidates = (colour == path_colour[node]).nonzero()[:, 0]
+        for colours, hashes in self.other.individualised(colour, candidates, self.check):
+            self.spent += len(colours)
             if self.spent > self.budget:
                 return
-            yield from many[hashes == self.path[level + 1][1]]
+            yield from colours[hashes == self.path[level + 1][1]]
 
     def _same_matrix(self, colour: Tensor) -> bool:
         """Compare the matrices with their nodes in the order of colours, which all differ."""

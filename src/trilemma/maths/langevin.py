@@ -65,8 +65,8 @@ def look(energy: Energy, y: Float[Tensor, "N ..."]) -> Seen:
     with torch.enable_grad():
         y = y.detach().requires_grad_()
         values = energy(y)
-        (slope,) = torch.autograd.grad(values.sum(), y)
-    return Seen(y.detach(), values.detach(), slope)
+        (gradient,) = torch.autograd.grad(values.sum(), y)
+    return Seen(y.detach(), values.detach(), gradient)
 
 
 def proposal(
@@ -78,9 +78,9 @@ def proposal(
 
 def log_ratio(now: Seen, then: Seen, eta: float | Tensor) -> Float[Tensor, " N"]:
     """Return Metropolis's r = ln [p(y') q(y|y') / p(y) q(y'|y)] for the way from now to then."""
-    there = _log_step(now, then, eta)
-    back = _log_step(then, now, eta)
-    return now.energy - then.energy + back - there
+    log_forward = _log_step(now, then, eta)
+    log_backward = _log_step(then, now, eta)
+    return now.energy - then.energy + log_backward - log_forward
 
 
 def accepted(r: Float[Tensor, " N"], uniform: Float[Tensor, " N"]) -> Bool[Tensor, " N"]:
@@ -132,13 +132,13 @@ def mala(
     Returns:
         Where the chains stand then, and the share of proposals that each took.
     """
-    now, taken = look(energy, y), torch.zeros(len(y), device=y.device)
+    current, accept_count = look(energy, y), torch.zeros(len(y), device=y.device)
     for _ in range(steps):
-        then = look(energy, proposal(now, eta, normal()))
-        take = accepted(log_ratio(now, then, eta), uniform())
-        now = _moved(take, now, then)
-        taken = taken + take
-    return now.y, taken / max(steps, 1)
+        proposed = look(energy, proposal(current, eta, normal()))
+        is_accepted = accepted(log_ratio(current, proposed, eta), uniform())
+        current = _moved(is_accepted, current, proposed)
+        accept_count = accept_count + is_accepted
+    return current.y, accept_count / max(steps, 1)
 
 
 def stationary_variance(k: float, eta: float) -> float:

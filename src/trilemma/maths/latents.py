@@ -45,8 +45,8 @@ def walk(start: Tensor, stop: Tensor, steps: int) -> Tensor:
     >>> walk(torch.tensor([0.0]), torch.tensor([1.0]), 3).flatten().tolist()
     [0.0, 0.5, 1.0]
     """
-    share = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[:, None]
-    return (1 - share) * start + share * stop
+    fraction = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[:, None]
+    return (1 - fraction) * start + fraction * stop
 
 
 def torn(
@@ -78,18 +78,18 @@ def torn(
         with torch.no_grad():
             return torch.cat([classify(decode(part)) for part in points.split(at_once)])
 
-    right = seen(z) == labels
+    is_correct = seen(z) == labels
     pairs = bad = 0
-    for label in labels[right].unique():
-        own = z[right & (labels == label)]
-        if len(own) < 2:
+    for label in labels[is_correct].unique():
+        class_codes = z[is_correct & (labels == label)]
+        if len(class_codes) < 2:
             continue
         if neighbours is None:
-            middle = (own + own.roll(1, 0)) / 2
+            middle = (class_codes + class_codes.roll(1, 0)) / 2
         else:
-            apart = torch.cdist(own, own).fill_diagonal_(float("inf"))
-            partner = apart.topk(min(neighbours, len(own) - 1), largest=False).indices
-            middle = ((own[:, None] + own[partner]) / 2).flatten(0, 1)
+            distances = torch.cdist(class_codes, class_codes).fill_diagonal_(float("inf"))
+            partner = distances.topk(min(neighbours, len(class_codes) - 1), largest=False).indices
+            middle = ((class_codes[:, None] + class_codes[partner]) / 2).flatten(0, 1)
         between = seen(middle)
         pairs += len(between)
         bad += int((between != label).sum())

@@ -46,8 +46,8 @@ class Gaussians:
 
     def joint(self, x: Tensor) -> Tensor:
         """Return ln w_k + ln N(x; mu_k, Sigma_k), [B, K]."""
-        apart = (x[:, None] - self.means).movedim(0, -1)  # [K, D, B]
-        white = torch.linalg.solve_triangular(self.factors, apart, upper=False)
+        residuals = (x[:, None] - self.means).movedim(0, -1)  # [K, D, B]
+        white = torch.linalg.solve_triangular(self.factors, residuals, upper=False)
         log_det = self.factors.diagonal(dim1=1, dim2=2).log().sum(1)
         inside = x.shape[1] * LOG_TWO_PI + (white**2).sum(1).T
         return self.log_weights - log_det - 0.5 * inside
@@ -106,8 +106,8 @@ def em_step(x: Tensor, old: Gaussians, prior: Tensor, strength: float) -> tuple[
     """
     joint = torch.cat([old.joint(part) for part in x.split(AT_ONCE)])
     log_prob = joint.logsumexp(1)
-    share = (joint - log_prob[:, None]).exp()  # r, [N, K]
-    return _maximise(x, share, old.means, prior, strength), log_prob.mean()
+    responsibilities = (joint - log_prob[:, None]).exp()  # r, [N, K]
+    return _maximise(x, responsibilities, old.means, prior, strength), log_prob.mean()
 
 
 def fit_gaussians(
@@ -136,21 +136,21 @@ def fit_gaussians(
 
     starts = spread_out(points, uniform.double())
     nearest = torch.cdist(points, starts).argmin(1)
-    share = torch.nn.functional.one_hot(nearest, parts).double()
-    gaussians = _maximise(points, share, starts, prior, max(strength, 1.0))
+    responsibilities = torch.nn.functional.one_hot(nearest, parts).double()
+    gaussians = _maximise(points, responsibilities, starts, prior, max(strength, 1.0))
 
-    way: list[float] = []
+    log_likelihoods: list[float] = []
     for _ in range(steps):
         gaussians, value = em_step(points, gaussians, prior, strength)
-        way.append(float(value))
-        if len(way) > 1 and abs(way[-1] - way[-2]) < 1e-4:
+        log_likelihoods.append(float(value))
+        if len(log_likelihoods) > 1 and abs(log_likelihoods[-1] - log_likelihoods[-2]) < 1e-4:
             break
     fitted = Gaussians(
         gaussians.log_weights.to(x.dtype),
         gaussians.means.to(x.dtype),
         gaussians.factors.to(x.dtype),
     )
-    return Fit(fitted, tuple(way))
+    return Fit(fitted, tuple(log_likelihoods))
 
 
 def _maximise(
@@ -166,8 +166,8 @@ def _maximise(
     means = torch.where(empty[:, None], old_means, (share.T @ x) / counts[:, None])
     factors = []
     for k in range(parts):
-        apart = x - means[k]
-        scatter = (share[:, k, None] * apart).T @ apart
+        residuals = x - means[k]
+        scatter = (share[:, k, None] * residuals).T @ residuals
         factors.append(
             torch.linalg.cholesky((scatter + strength * prior) / (counts[k] + strength))
         )

@@ -143,19 +143,19 @@ class MoleculeEnvironment:
         """
         rows = torch.arange(len(first), device=first.device)
         # x[first, first] is its element, so that it is no partner of itself.
-        old = (state.x[rows, first] == 0) & (state.free > 0)
-        grows = (state.size < self.most) & (state.free[rows, first] > 0)
-        return old, grows[:, None].expand(-1, self.elements)
+        atom_mask = (state.x[rows, first] == 0) & (state.free > 0)
+        can_grow = (state.size < self.most) & (state.free[rows, first] > 0)
+        return atom_mask, can_grow[:, None].expand(-1, self.elements)
 
     def bond_mask(
         self, state: State, first: Int[Tensor, " B"], second: Int[Tensor, " B"]
     ) -> Bool[Tensor, "B 3"]:
         """Tell which orders the bond may have."""
         rows = torch.arange(len(first), device=first.device)
-        own = state.free[rows, first]
-        old = state.free[rows, second.clamp_min(0)]
-        new = self.valence.to(second.device)[(-second).clamp_min(0)]
-        least = torch.minimum(own, torch.where(second < 0, new, old))
+        first_free = state.free[rows, first]
+        second_free = state.free[rows, second.clamp_min(0)]
+        new_valence = self.valence.to(second.device)[(-second).clamp_min(0)]
+        least = torch.minimum(first_free, torch.where(second < 0, new_valence, second_free))
         return torch.arange(1, 4, device=first.device) <= least[:, None]
 
     def step(self, state: State, action: Int[Tensor, "B 4"]) -> State:
@@ -164,16 +164,16 @@ class MoleculeEnvironment:
         acts = (stop == 0) & ~state.done
         grows = acts & (second < 0)
         x, free = state.x.clone(), state.free.clone()
-        new = grows.nonzero()[:, 0]
-        at, code = state.size[new], -second[new]
-        x[new, at, at] = code.to(torch.uint8)
-        free[new, at] = self.valence.to(x.device)[code]
+        grown_rows = grows.nonzero()[:, 0]
+        new_atom, code = state.size[grown_rows], -second[grown_rows]
+        x[grown_rows, new_atom, new_atom] = code.to(torch.uint8)
+        free[grown_rows, new_atom] = self.valence.to(x.device)[code]
         rows = acts.nonzero()[:, 0]
-        one, order = first[rows], bond[rows]
-        other = torch.where(second[rows] < 0, state.size[rows], second[rows])
-        x[rows, one, other] = x[rows, other, one] = order.to(torch.uint8)
-        free[rows, one] -= order
-        free[rows, other] -= order
+        first_atom, order = first[rows], bond[rows]
+        second_atom = torch.where(second[rows] < 0, state.size[rows], second[rows])
+        x[rows, first_atom, second_atom] = x[rows, second_atom, first_atom] = order.to(torch.uint8)
+        free[rows, first_atom] -= order
+        free[rows, second_atom] -= order
         remaining = state.remaining - (~state.done).long()
         return State(
             x,
@@ -202,8 +202,8 @@ def expert_action(
     Returns:
         The states before the actions, and the actions.
     """
-    batch, room = x.shape[:2]
-    positions = torch.arange(room, device=x.device)
+    batch, max_atoms = x.shape[:2]
+    positions = torch.arange(max_atoms, device=x.device)
     rows = torch.arange(batch, device=x.device)
     codes = x.diagonal(dim1=1, dim2=2).long()
     n = (codes > 0).sum(1)
@@ -213,13 +213,13 @@ def expert_action(
     chosen = (u.double() * total).long().clamp_max(total - 1)
     after = actions.cumsum(1)
     is_stop = chosen == total - 1
-    atom = torch.where(is_stop, n - 1, (after <= chosen[:, None]).sum(1)).clamp(0, room - 1)
+    atom = torch.where(is_stop, n - 1, (after <= chosen[:, None]).sum(1)).clamp(0, max_atoms - 1)
     before = torch.where(atom > 0, after[rows, (atom - 1).clamp_min(0)], 0)
     # Which of the atom's bonds comes now, from 0; all of them are there where it is to stop.
-    which = torch.where(is_stop, actions[rows, atom], chosen - before)
+    bond_index = torch.where(is_stop, actions[rows, atom], chosen - before)
     rank = lower[rows, atom].long().cumsum(1)
-    partner = (lower[rows, atom] & (rank == which[:, None] + 1)).long().argmax(1)
-    grows = (which == 0) & ~is_stop
+    partner = (lower[rows, atom] & (rank == bond_index[:, None] + 1)).long().argmax(1)
+    grows = (bond_index == 0) & ~is_stop
     order = x[rows, atom, partner].long()
     action = torch.stack(
         [
@@ -231,20 +231,26 @@ def expert_action(
         1,
     )
     action = torch.where(is_stop[:, None], action.new_tensor([1, 0, 0, 1]), action)
-    there = torch.where(grows[:, None], positions < atom[:, None], positions <= atom[:, None]).to(
-        x.dtype
-    )
-    state = x * there[:, :, None] * there[:, None]
+    node_mask = torch.where(
+        grows[:, None], positions < atom[:, None], positions <= atom[:, None]
+    ).to(x.dtype)
+    state = x * node_mask[:, :, None] * node_mask[:, None]
     # Of the atom itself only the bonds that have come.
-    some = (~grows & ~is_stop).nonzero()[:, 0]
-    row = torch.where(rank[some] <= which[some, None], x[some, atom[some]], 0)
-    row = torch.where(positions == atom[some, None], x[some, atom[some]], row)
-    row = torch.where(positions <= atom[some, None], row, 0).to(x.dtype)
-    state[some, atom[some]] = row
-    state[some, :, atom[some]] = row
+    partial_rows = (~grows & ~is_stop).nonzero()[:, 0]
+    row = torch.where(
+        rank[partial_rows] <= bond_index[partial_rows, None],
+        x[partial_rows, atom[partial_rows]],
+        0,
+    )
+    row = torch.where(
+        positions == atom[partial_rows, None], x[partial_rows, atom[partial_rows]], row
+    )
+    row = torch.where(positions <= atom[partial_rows, None], row, 0).to(x.dtype)
+    state[partial_rows, atom[partial_rows]] = row
+    state[partial_rows, :, atom[partial_rows]] = row
     size = torch.where(grows, atom, atom + 1)
-    own = state.diagonal(dim1=1, dim2=2).long()
-    free = valence.to(x.device)[own] - (state.sum(2, dtype=torch.int64) - own)
-    steps = torch.full_like(size, room * room)
-    done = torch.zeros_like(is_stop)
-    return State(state, free, size, (size - 1).clamp_min(0), steps, done), action
+    state_codes = state.diagonal(dim1=1, dim2=2).long()
+    free = valence.to(x.device)[state_codes] - (state.sum(2, dtype=torch.int64) - state_codes)
+    steps = torch.full_like(size, max_atoms * max_atoms)
+    is_done = torch.zeros_like(is_stop)
+    return State(state, free, size, (size - 1).clamp_min(0), steps, is_done), action

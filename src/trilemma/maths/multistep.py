@@ -157,14 +157,19 @@ class UniPc:
         variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
         """Yield the predicted states."""
-        known: deque[Tensor] = deque(maxlen=self.points + 1)
-        begin, last = x, None
+        estimates: deque[Tensor] = deque(maxlen=self.points + 1)
+        start, previous_step = x, None
         for t, step in zip(times, _steps(schedule, times, self.points, lower=True), strict=False):
-            known.appendleft(denoise(x, t))
-            if last is not None and last.h < math.inf:
-                begin = _taken(begin, last, known, _weights([1.0, *last.places], last.h))
-            x = _taken(begin, step, known, _weights(step.places, step.h))
-            last = step
+            estimates.appendleft(denoise(x, t))
+            if previous_step is not None and previous_step.h < math.inf:
+                start = _taken(
+                    start,
+                    previous_step,
+                    estimates,
+                    _weights([1.0, *previous_step.places], previous_step.h),
+                )
+            x = _taken(start, step, estimates, _weights(step.places, step.h))
+            previous_step = step
             yield x
 
 
@@ -192,25 +197,25 @@ def _steps(schedule: Schedule, times: Tensor, order: int, *, lower: bool) -> lis
         lower: Whether the step k before the last, on a way to t = 0, has no more than order k + 1.
     """
     alphas, sigmas, clock = amplitudes(schedule, times)
-    found, n = [], len(clock) - 1
+    steps, n = [], len(clock) - 1
     for i in range(n):
         h = clock[i + 1] - clock[i]
-        this = min(order, i + 1, n - i if lower and sigmas[-1] == 0 else order)
-        while this > 1 and not (h < math.inf and clock[i - this + 1] > -math.inf):
-            this -= 1
-        places = [(clock[i - j] - clock[i]) / h if j else 0.0 for j in range(this)]
-        found.append(_Step(sigmas[i + 1] / sigmas[i], alphas[i + 1], h, places))
-    return found
+        step_order = min(order, i + 1, n - i if lower and sigmas[-1] == 0 else order)
+        while step_order > 1 and not (h < math.inf and clock[i - step_order + 1] > -math.inf):
+            step_order -= 1
+        taus = [(clock[i - j] - clock[i]) / h if j else 0.0 for j in range(step_order)]
+        steps.append(_Step(sigmas[i + 1] / sigmas[i], alphas[i + 1], h, taus))
+    return steps
 
 
 def _remembering(
     denoise: Denoise, x: Tensor, times: Tensor, steps: Sequence[_Step], curvature: float = 1.0
 ) -> Iterator[Tensor]:
     """Take each step with the estimates known by then; M_2 counts with the given factor."""
-    known: deque[Tensor] = deque(maxlen=3)
+    estimates: deque[Tensor] = deque(maxlen=3)
     for t, step in zip(times, steps, strict=False):
-        known.appendleft(denoise(x, t))
-        x = _taken(x, step, known, _weights(step.places, step.h, curvature))
+        estimates.appendleft(denoise(x, t))
+        x = _taken(x, step, estimates, _weights(step.places, step.h, curvature))
         yield x
 
 
@@ -232,19 +237,19 @@ def _moments(h: float, count: int) -> list[float]:
     if count <= 2:
         return [first, first / 2][:count]
     if h >= 1:
-        found = [first]
+        moments = [first]
         for n in range(1, count):
-            found.append(1 - n / h * found[-1])
-        return found
+            moments.append(1 - n / h * moments[-1])
+        return moments
     # Upwards, the recurrence would lose all digits of a small step; downwards it gains them.
     term = top = h / count
     for j in range(16):
         term *= -h / (count + 1 + j)
         top += term
-    found = [top]
+    moments = [top]
     for n in range(count - 1, 0, -1):
-        found.append((1 - found[-1]) * h / n)
-    return found[::-1]
+        moments.append((1 - moments[-1]) * h / n)
+    return moments[::-1]
 
 
 def _weights(places: Sequence[float], h: float, curvature: float = 1.0) -> list[float]:
@@ -257,11 +262,11 @@ def _weights(places: Sequence[float], h: float, curvature: float = 1.0) -> list[
     """
     moments = _moments(h, len(places))
     moments[2:3] = [curvature * moment for moment in moments[2:3]]
-    found = []
-    for j, own in enumerate(places):
+    weights = []
+    for j, tau in enumerate(places):
         polynomial = [1.0]  # coefficients of 1, tau, tau^2, …
-        for other in (*places[:j], *places[j + 1 :]):
+        for other_tau in (*places[:j], *places[j + 1 :]):
             shifted = zip((0.0, *polynomial), (*polynomial, 0.0), strict=True)
-            polynomial = [(low - other * high) / (own - other) for low, high in shifted]
-        found.append(sum(c * m for c, m in zip(polynomial, moments, strict=True)))
-    return found
+            polynomial = [(low - other_tau * high) / (tau - other_tau) for low, high in shifted]
+        weights.append(sum(c * m for c, m in zip(polynomial, moments, strict=True)))
+    return weights

@@ -176,8 +176,10 @@ def fixed(
     """
     rows, device = len(state[0]), state[0].device
     for t, after in pairwise(times.tolist()):
-        begin = torch.full((rows,), t, dtype=torch.float64, device=device)
-        state, _ = _step(field, method, begin, torch.full_like(begin, after - t), state)
+        start_times = torch.full((rows,), t, dtype=torch.float64, device=device)
+        state, _ = _step(
+            field, method, start_times, torch.full_like(start_times, after - t), state
+        )
         yield state
 
 
@@ -193,8 +195,8 @@ def _step(
     slopes: list[State] = [] if first is None else [first]
     nodes = method.nodes
     for i in range(len(slopes), method.calls):
-        place = _along(state, h, slopes, method.stages[i])
-        slopes.append(field(t + nodes[i] * h, place))
+        stage_state = _along(state, h, slopes, method.stages[i])
+        slopes.append(field(t + nodes[i] * h, stage_state))
     return _along(state, h, slopes, method.weights), slopes
 
 
@@ -202,11 +204,11 @@ def _along(
     state: State, h: Float[Tensor, " B"], slopes: Sequence[State], weights: Sequence[float]
 ) -> State:
     """Return y + h sum_j w_j k_j for each tensor of the state."""
-    moved = []
+    states = []
     for i, y in enumerate(state):
         parts = [w * k[i] for w, k in zip(weights, slopes, strict=False) if w]
-        moved.append(y + _rows(h, y) * sum(parts[1:], parts[0]) if parts else y)
-    return tuple(moved)
+        states.append(y + _rows(h, y) * sum(parts[1:], parts[0]) if parts else y)
+    return tuple(states)
 
 
 def _rows(number: Float[Tensor, " B"], y: Tensor) -> Tensor:
@@ -258,35 +260,35 @@ def adaptive(
     t = torch.full((rows,), stops[0], dtype=torch.float64, device=device)
     slope, calls, rejected = field(t, state), 1, 0
     h = (stops[-1] - stops[0]) * _first_step(state[0], slope[0], absolute, relative)
-    found = [state] * (len(stops) - 1)
+    states = [state] * (len(stops) - 1)
     while True:
-        left = stops[-1] - t
-        if not bool((left != 0).any()):
-            return Solution(found, calls, rejected)
+        remaining = stops[-1] - t
+        if not bool((remaining != 0).any()):
+            return Solution(states, calls, rejected)
         if calls + 6 > most:
             raise TooManyCalls(
-                f"{int((left != 0).sum())} of {rows} rows have not arrived after {calls} "
+                f"{int((remaining != 0).sum())} of {rows} rows have not arrived after {calls} "
                 f"evaluations with tolerance {max(relative, absolute):g}."
             )
-        h = torch.where(h.abs() < left.abs(), h, left)
-        after, slopes = _step(field, method, t, h, state, slope)
-        arrived = torch.where(h == left, torch.full_like(t, stops[-1]), t + h)
-        ahead = field(arrived, after)
+        h = torch.where(h.abs() < remaining.abs(), h, remaining)
+        new_state, slopes = _step(field, method, t, h, state, slope)
+        new_t = torch.where(h == remaining, torch.full_like(t, stops[-1]), t + h)
+        new_slope = field(new_t, new_state)
         calls += 6
-        error = _error(method, h, state[0], after[0], [k[0] for k in (*slopes, ahead)])
-        error = _size(error, state[0], after[0], absolute, relative)
-        fine = (error <= 1) & (left != 0)
-        rejected += int((~fine & (left != 0)).sum())
+        error = _error(method, h, state[0], new_state[0], [k[0] for k in (*slopes, new_slope)])
+        error = _size(error, state[0], new_state[0], absolute, relative)
+        is_accepted = (error <= 1) & (remaining != 0)
+        rejected += int((~is_accepted & (remaining != 0)).sum())
         for i, stop in enumerate(stops[1:]):
-            reached = fine & ((stop - t).abs() <= h.abs()) & ((stop - t) * h > 0)
+            reached = is_accepted & ((stop - t).abs() <= h.abs()) & ((stop - t) * h > 0)
             if bool(reached.any()):
                 share = torch.where(reached, (stop - t) / torch.where(h == 0, 1, h), 1.0)
-                between = _between(share, h, state, after, slope, ahead)
-                found[i] = _where(reached, between, found[i])
-        state, slope = _where(fine, after, state), _where(fine, ahead, slope)
-        t = torch.where(fine, arrived, t)
-        longer = (0.9 * error.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
-        h = h * torch.where(error.isfinite(), longer, 0.2)
+                interpolated = _between(share, h, state, new_state, slope, new_slope)
+                states[i] = _where(reached, interpolated, states[i])
+        state, slope = _where(is_accepted, new_state, state), _where(is_accepted, new_slope, slope)
+        t = torch.where(is_accepted, new_t, t)
+        factor = (0.9 * error.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
+        h = h * torch.where(error.isfinite(), factor, 0.2)
 
 
 def _first_step(y: Tensor, slope: Tensor, absolute: float, relative: float) -> Tensor:
@@ -304,22 +306,22 @@ def _size(x: Tensor, y: Tensor, other: Tensor, absolute: float, relative: float)
 def _error(method: Tableau, h: Tensor, y: Tensor, after: Tensor, slopes: list[Tensor]) -> Tensor:
     """Return h sum_i (b_i - bhat_i) k_i."""
     parts = zip(method.weights, method.embedded, slopes, strict=True)
-    gap = torch.zeros_like(after)
-    for weight, other, slope in parts:
-        gap = gap + (weight - other) * slope
-    return _rows(h, y) * gap
+    weighted_sum = torch.zeros_like(after)
+    for weight, embedded_weight, slope in parts:
+        weighted_sum = weighted_sum + (weight - embedded_weight) * slope
+    return _rows(h, y) * weighted_sum
 
 
 def _between(
     share: Tensor, h: Tensor, state: State, after: State, slope: State, ahead: State
 ) -> State:
     """Return Hermite's cubic at a share of each row's step; at 1 it is `after` exactly."""
-    made = []
+    interpolated = []
     for y, z, k, q in zip(state, after, slope, ahead, strict=True):
         s, step = _rows(share, y), _rows(h, y)
-        bend = s * (s - 1) * ((1 - 2 * s) * (z - y) + step * ((s - 1) * k + s * q))
-        made.append(torch.where(s == 1, z, torch.lerp(y, z, s) + bend))
-    return tuple(made)
+        correction = s * (s - 1) * ((1 - 2 * s) * (z - y) + step * ((s - 1) * k + s * q))
+        interpolated.append(torch.where(s == 1, z, torch.lerp(y, z, s) + correction))
+    return tuple(interpolated)
 
 
 def _where(chosen: Tensor, one: State, other: State) -> State:
@@ -361,8 +363,8 @@ def exact_trace(
         parts = value.flatten(1).sum(0)
         diagonal = []
         for i, part in enumerate(parts):
-            (slope,) = torch.autograd.grad(part, y, retain_graph=i + 1 < len(parts))
-            diagonal.append(slope.flatten(1)[:, i])
+            (gradient,) = torch.autograd.grad(part, y, retain_graph=i + 1 < len(parts))
+            diagonal.append(gradient.flatten(1)[:, i])
     return value.detach(), torch.stack(diagonal).sum(0)[:, None]
 
 
@@ -381,13 +383,13 @@ def hutchinson(
     with torch.enable_grad():
         y = y.detach().requires_grad_()
         value = f(y)
-        found = []
+        estimates = []
         for i, probe in enumerate(probes):
-            more = i + 1 < len(probes)
-            said = (value * probe.to(value)).sum()
-            (product,) = torch.autograd.grad(said, y, retain_graph=more)
-            found.append((product * probe).flatten(1).sum(1))
-    return value.detach(), torch.stack(found, dim=1)
+            retain = i + 1 < len(probes)
+            inner_product = (value * probe.to(value)).sum()
+            (product,) = torch.autograd.grad(inner_product, y, retain_graph=retain)
+            estimates.append((product * probe).flatten(1).sum(1))
+    return value.detach(), torch.stack(estimates, dim=1)
 
 
 def standard_error(each: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:

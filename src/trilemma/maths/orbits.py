@@ -131,17 +131,19 @@ def _complete(on_edge: Float[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
     if dense.shape[1] <= SMALL:
         rows = max(1, LISTED // dense.shape[1] ** 3)
         return torch.cat([_of_all_pairs(a) for a in dense.to(on_edge.dtype).split(rows)])
-    found = torch.zeros(on_edge.shape[:2], dtype=torch.float64, device=on_edge.device)
+    totals = torch.zeros(on_edge.shape[:2], dtype=torch.float64, device=on_edge.device)
     for row in dense.any((1, 2)).nonzero()[:, 0].tolist():
         a = dense[row].to(on_edge.dtype)
         for edges in dense[row].triu(1).nonzero().split(max(1, LISTED // len(a))):
-            both = a[edges[:, 0]] * a[edges[:, 1]]
-            count = _sum((both @ a) * both) / 2
-            found[row].index_add_(0, edges.flatten(), count.repeat_interleave(2))
-    return found / 3  # by each of the three edges at a node
+            common = a[edges[:, 0]] * a[edges[:, 1]]
+            count = _sum((common @ a) * common) / 2
+            totals[row].index_add_(0, edges.flatten(), count.repeat_interleave(2))
+    return totals / 3  # by each of the three edges at a node
 
 
 def _of_all_pairs(a: Float[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
     """Count them from all pairs of nodes at once, which few nodes have few of."""
-    both = a[:, :, None] * a[:, None] * a[..., None]
-    return ((both.flatten(1, 2) @ a).view_as(both) * both).sum((2, 3), dtype=torch.float64) / 6
+    common = a[:, :, None] * a[:, None] * a[..., None]
+    return ((common.flatten(1, 2) @ a).view_as(common) * common).sum(
+        (2, 3), dtype=torch.float64
+    ) / 6

@@ -61,36 +61,38 @@ def widest(x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]) -> int:
     >>> widest(path, torch.tensor([[0.5, 0.1, 0.9]]))
     2
     """
-    place = torch.arange(u.shape[1], device=x.device)
-    before = _visited(x, u)[1].roll(1, dims=1)
-    before[:, :1] = 0
-    here = x.diagonal(dim1=1, dim2=2).long()
-    return int(((place - before) * here).max()) if here.numel() else 0
+    positions = torch.arange(u.shape[1], device=x.device)
+    previous_parent = _visited(x, u)[1].roll(1, dims=1)
+    previous_parent[:, :1] = 0
+    node_mask = x.diagonal(dim1=1, dim2=2).long()
+    return int(((positions - previous_parent) * node_mask).max()) if node_mask.numel() else 0
 
 
 def _visited(
     x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]
 ) -> tuple[Int[Tensor, "B N"], Int[Tensor, "B N"]]:
     """Return the node that comes at each place, and the place of its parent: itself where none."""
-    batch, room = u.shape
+    batch, max_nodes = u.shape
     rows = torch.arange(batch, device=x.device)
-    here = x.diagonal(dim1=1, dim2=2).bool()
-    joined, u = x.bool(), u.double()
+    node_mask = x.diagonal(dim1=1, dim2=2).bool()
+    edges, u = x.bool(), u.double()
     # When a node comes: [0, N) by its parent's place, [N, N + 1) unreached, then who is not there.
-    key = torch.where(here, room + u, 2.0 * room + torch.arange(room, device=x.device))
-    order = torch.arange(room, device=x.device).repeat(batch, 1)
+    key = torch.where(
+        node_mask, max_nodes + u, 2.0 * max_nodes + torch.arange(max_nodes, device=x.device)
+    )
+    order = torch.arange(max_nodes, device=x.device).repeat(batch, 1)
     parent = order.clone()
-    most = int(here.sum(1).max()) if batch else 0
-    for place in range(most):
+    max_size = int(node_mask.sum(1).max()) if batch else 0
+    for position in range(max_size):
         chosen = key.argmin(1)
-        came = key[rows, chosen]
-        order[:, place] = chosen
-        parent[:, place] = came.clamp_max(place).long()
-        key[rows, chosen] = 4.0 * room
-        reached = joined[rows, chosen] & (key >= room) & (key < room + 1)
-        key = torch.where(reached, place + u, key)
-    if most < room:
-        order[:, most:] = key.argsort(1)[:, : room - most]
+        chosen_key = key[rows, chosen]
+        order[:, position] = chosen
+        parent[:, position] = chosen_key.clamp_max(position).long()
+        key[rows, chosen] = 4.0 * max_nodes
+        reached = edges[rows, chosen] & (key >= max_nodes) & (key < max_nodes + 1)
+        key = torch.where(reached, position + u, key)
+    if max_size < max_nodes:
+        order[:, max_size:] = key.argsort(1)[:, : max_nodes - max_size]
     return order, parent
 
 
@@ -100,10 +102,10 @@ def parents(x: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N"]:
     >>> parents(torch.ones(1, 3, 3, dtype=torch.uint8)).tolist()
     [[0, 0, 0]]
     """
-    room = x.shape[-1]
-    place = torch.arange(room, device=x.device)
-    earlier = x.bool() & (place < place[:, None])
-    return torch.where(earlier, place, place[:, None]).amin(-1)
+    max_nodes = x.shape[-1]
+    positions = torch.arange(max_nodes, device=x.device)
+    earlier = x.bool() & (positions < positions[:, None])
+    return torch.where(earlier, positions, positions[:, None]).amin(-1)
 
 
 def windows(x: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N"]:
@@ -112,11 +114,11 @@ def windows(x: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N"]:
     >>> windows(torch.ones(1, 3, 3, dtype=torch.uint8)).tolist()
     [[0, 1, 2]]
     """
-    here = x.diagonal(dim1=1, dim2=2).long()
-    place = torch.arange(x.shape[-1], device=x.device)
-    before = parents(x).roll(1, dims=1)
-    before[:, 0] = 0
-    return (place - before) * here
+    node_mask = x.diagonal(dim1=1, dim2=2).long()
+    positions = torch.arange(x.shape[-1], device=x.device)
+    previous_parent = parents(x).roll(1, dims=1)
+    previous_parent[:, 0] = 0
+    return (positions - previous_parent) * node_mask
 
 
 def is_breadth_first(x: UInt8[Tensor, "B N N"]) -> Bool[Tensor, " B"]:
@@ -126,9 +128,9 @@ def is_breadth_first(x: UInt8[Tensor, "B N N"]) -> Bool[Tensor, " B"]:
     >>> is_breadth_first(star).item()
     False
     """
-    here = x.diagonal(dim1=1, dim2=2).bool()
-    back = parents(x).diff(dim=1) < 0
-    return ~(back & here[:, 1:]).any(1)
+    node_mask = x.diagonal(dim1=1, dim2=2).bool()
+    decreases = parents(x).diff(dim=1) < 0
+    return ~(decreases & node_mask[:, 1:]).any(1)
 
 
 def log_chance(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
@@ -138,10 +140,10 @@ def log_chance(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
     >>> round(chance * 6, 9)  # a start of three, then two children in either order
     1.0
     """
-    here = x.diagonal(dim1=1, dim2=2).bool()
-    parent, place = parents(x), torch.arange(x.shape[-1], device=x.device)
-    begins = (parent == place) & here
-    left = (here.sum(1, keepdim=True) - place).clamp_min(1).double()
-    child = (here & ~begins).double()
-    children = torch.zeros_like(child).scatter_add_(1, parent, child)
-    return -(left.log() * begins).sum(1) - torch.lgamma(children + 1).sum(1)
+    node_mask = x.diagonal(dim1=1, dim2=2).bool()
+    parent, positions = parents(x), torch.arange(x.shape[-1], device=x.device)
+    is_root = (parent == positions) & node_mask
+    remaining = (node_mask.sum(1, keepdim=True) - positions).clamp_min(1).double()
+    is_child = (node_mask & ~is_root).double()
+    children = torch.zeros_like(is_child).scatter_add_(1, parent, is_child)
+    return -(remaining.log() * is_root).sum(1) - torch.lgamma(children + 1).sum(1)

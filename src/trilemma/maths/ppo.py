@@ -106,8 +106,8 @@ def standardised(advantage: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
     >>> standardised(torch.tensor([3.0])).item()
     0.0
     """
-    apart = advantage - advantage.mean()
-    return apart / (advantage.std(correction=min(1, len(advantage) - 1)) + 1e-8)
+    centred = advantage - advantage.mean()
+    return centred / (advantage.std(correction=min(1, len(advantage) - 1)) + 1e-8)
 
 
 def advantages(

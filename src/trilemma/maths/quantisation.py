@@ -74,9 +74,9 @@ def moved(
         places: k of each.
         decay: d, in [0, 1).
     """
-    seen = torch.bincount(places, minlength=len(counts)).to(counts)
-    total = torch.zeros_like(sums).index_add_(0, places, z.to(sums))
-    return torch.lerp(seen, counts, decay), torch.lerp(total, sums, decay)
+    batch_counts = torch.bincount(places, minlength=len(counts)).to(counts)
+    batch_sums = torch.zeros_like(sums).index_add_(0, places, z.to(sums))
+    return torch.lerp(batch_counts, counts, decay), torch.lerp(batch_sums, sums, decay)
 
 
 def dead(counts: Float[Tensor, " K"], share: float) -> Bool[Tensor, " K"]:
@@ -109,5 +109,5 @@ def perplexity(places: Int[Tensor, " N"], size: int) -> Float[Tensor, ""]:
     >>> round(perplexity(torch.tensor([0, 1, 0, 1]), 8).item(), 4)
     2.0
     """
-    share = torch.bincount(places, minlength=size).float() / max(len(places), 1)
-    return torch.exp(-torch.xlogy(share, share).sum())
+    frequencies = torch.bincount(places, minlength=size).float() / max(len(places), 1)
+    return torch.exp(-torch.xlogy(frequencies, frequencies).sum())

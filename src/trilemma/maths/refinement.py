@@ -41,25 +41,25 @@ def colour_hash(x: UInt8[Tensor, "B N N"], rounds: int = ROUNDS) -> Int[Tensor, 
     >>> colour_hash(path).item() == colour_hash(other).item()
     True
     """
-    part = max(1, AT_ONCE // max(1, x.shape[1] ** 2))
-    return torch.cat([_hashed(some, rounds) for some in x.split(part)])
+    chunk_size = max(1, AT_ONCE // max(1, x.shape[1] ** 2))
+    return torch.cat([_hashed(chunk, rounds) for chunk in x.split(chunk_size)])
 
 
 def _hashed(x: Tensor, rounds: int) -> Tensor:
-    here = x.diagonal(dim1=1, dim2=2).long()
+    node_mask = x.diagonal(dim1=1, dim2=2).long()
     # Parts of 16 bits, whose sums over thousands of nodes a double holds exactly.
-    joined = x.double()
-    joined.diagonal(dim1=1, dim2=2).zero_()
-    colour = mixed(joined.sum(2).long() + 1) * here
+    adjacency = x.double()
+    adjacency.diagonal(dim1=1, dim2=2).zero_()
+    colour = mixed(adjacency.sum(2).long() + 1) * node_mask
     for _ in range(rounds):
-        colour = mixed(colour + FIRST * _summed(joined, colour)) * here
-    return mixed(mixed(colour).mul(here).sum(1) + SECOND * here.sum(1))
+        colour = mixed(colour + FIRST * _summed(adjacency, colour)) * node_mask
+    return mixed(mixed(colour).mul(node_mask).sum(1) + SECOND * node_mask.sum(1))
 
 
 def _summed(joined: Tensor, colour: Tensor) -> Tensor:
     """Return the sum of the mixed colours of each node's neighbours, modulo 2^64."""
-    each = mixed(colour)
-    parts = torch.stack([(each >> shift) & 0xFFFF for shift in (0, 16, 32, 48)], -1)
+    hashes = mixed(colour)
+    parts = torch.stack([(hashes >> shift) & 0xFFFF for shift in (0, 16, 32, 48)], -1)
     sums = torch.bmm(joined, parts.double()).long()
     return (sums << torch.tensor([0, 16, 32, 48], device=sums.device)).sum(-1)
 

@@ -46,17 +46,17 @@ def resizing(source: int, target: int) -> Float[Tensor, "target source"]:
     ratio = source / target
     stretch = max(ratio, 1.0)
     centre = (torch.arange(target, dtype=torch.float64) + 0.5) * ratio
-    place = torch.arange(source, dtype=torch.float64) + 0.5
-    weight = _keys((place - centre[:, None]) / stretch)
+    positions = torch.arange(source, dtype=torch.float64) + 0.5
+    weight = _keys((positions - centre[:, None]) / stretch)
     return weight / weight.sum(1, keepdim=True)
 
 
 def _keys(distance: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Return Keys' cubic: 1 at 0, and 0 at ±1 and from ±2 on."""
     d, a = distance.abs(), KEYS
-    near = ((a + 2) * d - (a + 3)) * d * d + 1
-    far = a * (((d - 5) * d + 8) * d - 4)
-    return torch.where(d < 1, near, torch.where(d < 2, far, torch.zeros_like(d)))
+    inner = ((a + 2) * d - (a + 3)) * d * d + 1
+    outer = a * (((d - 5) * d + 8) * d - 4)
+    return torch.where(d < 1, inner, torch.where(d < 2, outer, torch.zeros_like(d)))
 
 
 @lru_cache(maxsize=64)

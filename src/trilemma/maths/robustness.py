@@ -35,11 +35,11 @@ def orders(
         u: Uniform numbers.
         removal: 'random' or 'targeted'.
     """
-    here = x.diagonal(dim1=1, dim2=2).bool()
+    node_mask = x.diagonal(dim1=1, dim2=2).bool()
     key = u.double()
     if removal == "targeted":
         key = key - x.sum(2, dtype=torch.int64)[:, None]
-    return torch.where(here[:, None], key, torch.inf).argsort(dim=2, stable=True)
+    return torch.where(node_mask[:, None], key, torch.inf).argsort(dim=2, stable=True)
 
 
 def critical_fraction(
@@ -51,38 +51,38 @@ def critical_fraction(
     order reaches a later one through nodes that come no earlier than itself: k is found from the
     back, by the pieces that form as nodes return.
     """
-    batch, count, room = order.shape
+    batch, count, max_nodes = order.shape
     out = torch.zeros(batch, count, dtype=torch.float64, device=x.device)
-    part = max(1, AT_ONCE // max(1, count * room * room))
-    for low in range(0, batch, part):
-        rows = slice(low, low + part)
+    chunk_size = max(1, AT_ONCE // max(1, count * max_nodes * max_nodes))
+    for low in range(0, batch, chunk_size):
+        rows = slice(low, low + chunk_size)
         out[rows] = _fractions(x[rows], order[rows])
     return out
 
 
 def _fractions(x: Tensor, order: Tensor) -> Tensor:
-    batch, count, room = order.shape
+    batch, count, max_nodes = order.shape
     n = x.diagonal(dim1=1, dim2=2).sum(1, dtype=torch.int64)
-    many = x[:, None].expand(batch, count, room, room)
-    moved = many.gather(2, order[..., None].expand_as(many))
-    moved = moved.gather(3, order[:, :, None].expand_as(many)).flatten(0, 1).bool()
+    expanded = x[:, None].expand(batch, count, max_nodes, max_nodes)
+    permuted = expanded.gather(2, order[..., None].expand_as(expanded))
+    permuted = permuted.gather(3, order[:, :, None].expand_as(expanded)).flatten(0, 1).bool()
     size = n.repeat_interleave(count)
-    place = torch.arange(room, device=x.device)
-    label = place.expand(len(moved), room).clone()
-    pieces = torch.zeros(len(moved), dtype=torch.int64, device=x.device)
-    first = torch.full_like(pieces, room)
+    positions = torch.arange(max_nodes, device=x.device)
+    label = positions.expand(len(permuted), max_nodes).clone()
+    pieces = torch.zeros(len(permuted), dtype=torch.int64, device=x.device)
+    first = torch.full_like(pieces, max_nodes)
     # Nodes return, the last that went first; label: the earliest node of each one's piece so far.
     for k in reversed(range(int(n.max()) if batch else 0)):
-        there = k < size
-        joined = moved[:, k] & (place > k) & (place < size[:, None])
-        touched = torch.zeros(len(moved), room + 1, dtype=torch.bool, device=x.device)
-        touched.scatter_(1, torch.where(joined, label, room), True)
-        touched[:, room] = False
-        merged = touched.gather(1, label) & (place > k)
-        pieces = torch.where(there, pieces + 1 - touched.sum(1), pieces)
-        label = torch.where(merged & there[:, None], k, label)
+        is_present = k < size
+        neighbours = permuted[:, k] & (positions > k) & (positions < size[:, None])
+        touched = torch.zeros(len(permuted), max_nodes + 1, dtype=torch.bool, device=x.device)
+        touched.scatter_(1, torch.where(neighbours, label, max_nodes), True)
+        touched[:, max_nodes] = False
+        merged = touched.gather(1, label) & (positions > k)
+        pieces = torch.where(is_present, pieces + 1 - touched.sum(1), pieces)
+        label = torch.where(merged & is_present[:, None], k, label)
         # After k removals the nodes from k on are left.
-        first = torch.where(there & (pieces > 1), k, first)
+        first = torch.where(is_present & (pieces > 1), k, first)
     fraction = torch.where(first < size, first.double() / size.clamp_min(1), 1.0)
     return fraction.view(batch, count)
 
@@ -98,5 +98,5 @@ def robustness(
     0.25
     """
     kinds = ("random", "targeted") if removal == "both" else (removal,)
-    found = [critical_fraction(x, orders(x, u, kind)).mean(1) for kind in kinds]
-    return torch.stack(found).mean(0)
+    fractions = [critical_fraction(x, orders(x, u, kind)).mean(1) for kind in kinds]
+    return torch.stack(fractions).mean(0)

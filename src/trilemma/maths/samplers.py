@@ -148,8 +148,8 @@ class Ddim:
         _, _, spreads = _posteriors(schedule, times)
         for i, t in enumerate(times[:-1]):
             fresh = self.eta**2 * spreads[i]
-            kept = math.sqrt(max(sigma[i + 1] ** 2 - fresh, 0)) / sigma[i]
-            x = kept * x + (alpha[i + 1] - kept * alpha[i]) * denoise(x, t)
+            sigma_ratio = math.sqrt(max(sigma[i + 1] ** 2 - fresh, 0)) / sigma[i]
+            x = sigma_ratio * x + (alpha[i + 1] - sigma_ratio * alpha[i]) * denoise(x, t)
             if fresh > 0:
                 x = x + math.sqrt(fresh) * noise()
             yield x
@@ -264,30 +264,32 @@ class _Step:
 
     def back(self, x: Tensor, inflate: float, noise: Callable[[], Tensor]) -> Tensor:
         """Return a draw from q(x_t | x), x being where the last step ended."""
-        kept, fresh = self.again
-        return kept * x + fresh * inflate * noise() if fresh > 0 else x
+        alpha_ts, sigma_ts = self.again
+        return alpha_ts * x + sigma_ts * inflate * noise() if sigma_ts > 0 else x
 
 
 def _lifted(
     schedule: Schedule, times: Tensor, churn: float, lowest: float, highest: float
 ) -> Iterator[_Step]:
     """Yield the steps, each lifted by gamma = min(churn / steps, sqrt(2) - 1) where it may be."""
-    begin, end = times[:-1].double().cpu(), times[1:]
-    lifted = begin
+    start_times, end_times = times[:-1].double().cpu(), times[1:]
+    lifted = start_times
     if churn > 0:
-        alpha, sigma = schedule(begin)
+        alpha, sigma = schedule(start_times)
         level = sigma / alpha
-        gamma = min(churn / len(begin), math.sqrt(2) - 1)
-        above = schedule.time_of(-2 * (level * (1 + gamma)).log())
-        lifted = torch.where((lowest <= level) & (level <= highest), above, begin)
-    again, fresh = (number.tolist() for number in transition(schedule, begin, lifted))
+        gamma = min(churn / len(start_times), math.sqrt(2) - 1)
+        lifted_times = schedule.time_of(-2 * (level * (1 + gamma)).log())
+        lifted = torch.where((lowest <= level) & (level <= highest), lifted_times, start_times)
+    alpha_ts, variance_ts = (
+        number.tolist() for number in transition(schedule, start_times, lifted)
+    )
     alphas, sigmas, _ = amplitudes(schedule, lifted)
-    ahead, behind, _ = amplitudes(schedule, end)
+    end_alphas, end_sigmas, _ = amplitudes(schedule, end_times)
     starts = lifted.to(times) if churn > 0 else times
-    for i in range(len(begin)):
-        kept = behind[i] / sigmas[i]
-        of_clean = ahead[i] - kept * alphas[i]
-        ratio = kept * alphas[i] / ahead[i]
+    for i in range(len(start_times)):
+        sigma_ratio = end_sigmas[i] / sigmas[i]
+        of_clean = end_alphas[i] - sigma_ratio * alphas[i]
+        ratio = sigma_ratio * alphas[i] / end_alphas[i]
         of_change = of_clean / (2 * ratio) if ratio > 0 else math.inf
-        noisy = (again[i], math.sqrt(fresh[i]) if fresh[i] > 0 else 0.0)
-        yield _Step(starts[i], end[i], noisy, kept, of_clean, of_change)
+        noisy = (alpha_ts[i], math.sqrt(variance_ts[i]) if variance_ts[i] > 0 else 0.0)
+        yield _Step(starts[i], end_times[i], noisy, sigma_ratio, of_clean, of_change)

@@ -85,10 +85,10 @@ class Tabulated(Schedule):
     def __call__(self, t: Float[Tensor, "*shape"]) -> tuple[Tensor, Tensor]:
         """Return alpha = sqrt(abar) and sigma = sqrt(1 - abar)."""
         table = _log_abar(self, t.device, t.dtype)
-        place = t * self.steps
-        low = place.floor().clamp(0, self.steps - 1)
+        position = t * self.steps
+        low = position.floor().clamp(0, self.steps - 1)
         i = low.long()
-        log_abar = torch.lerp(table[i], table[i + 1], place - low)
+        log_abar = torch.lerp(table[i], table[i + 1], position - low)
         return (log_abar / 2).exp(), (-torch.expm1(log_abar)).sqrt()
 
     def time_of(self, log_snr: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -96,8 +96,8 @@ class Tabulated(Schedule):
         table = _log_abar(self, log_snr.device, torch.float64)
         log_abar = -torch.nn.functional.softplus(-log_snr.double())
         i = torch.searchsorted(-table, -log_abar).clamp(1, self.steps)
-        share = (table[i - 1] - log_abar) / (table[i - 1] - table[i])
-        return ((i - 1 + share) / self.steps).clamp(EARLIEST, 1)
+        fraction = (table[i - 1] - log_abar) / (table[i - 1] - table[i])
+        return ((i - 1 + fraction) / self.steps).clamp(EARLIEST, 1)
 
 
 @lru_cache(maxsize=32)

@@ -58,13 +58,13 @@ def auc_top(
     0.75
     """
     scores = scores[:calls]
-    last, area, before = 0.0, 0.0, 0
+    previous, area, previous_mark = 0.0, 0.0, 0
     for mark in range(every, min(calls, len(scores)) + 1, every):
-        now = top(scores[:mark], k)
-        area += (last + now) / 2 * (mark - before)
-        last, before = now, mark
+        current = top(scores[:mark], k)
+        area += (previous + current) / 2 * (mark - previous_mark)
+        previous, previous_mark = current, mark
     if len(scores) < calls:  # the last mean is held
-        now = top(scores, k)
-        area += (last + now) / 2 * (len(scores) - before)
-        area += now * (calls - len(scores))
+        current = top(scores, k)
+        area += (previous + current) / 2 * (len(scores) - previous_mark)
+        area += current * (calls - len(scores))
     return area / calls

@@ -104,18 +104,18 @@ class Centred:
 
     def projected(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return the nearest state of the space: the mean taken off, zeros where no point is."""
-        here = self._here(x)
-        at = x[..., :3]
-        mean = (at * here).sum(-2, keepdim=True) / here.sum(-2, keepdim=True).clamp_min(1)
-        return cat([at - mean, x[..., 3:]], dim=-1) * here
+        mask = self._here(x)
+        positions = x[..., :3]
+        mean = (positions * mask).sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)
+        return cat([positions - mean, x[..., 3:]], dim=-1) * mask
 
     def total(
         self, each: Float[Tensor, "B N D"], at_zero: Callable[[], Float[Tensor, "B N D"]]
     ) -> Float[Tensor, " B"]:
         """Sum over the points that are there, and take the three coordinates of the mean off."""
-        here = self._here(each)
-        tied = (at_zero()[..., :3] * here).sum(-2) / here.sum(-2).clamp_min(1)
-        return (each * here).flatten(1).sum(1) - tied.sum(1)
+        mask = self._here(each)
+        tied = (at_zero()[..., :3] * mask).sum(-2) / mask.sum(-2).clamp_min(1)
+        return (each * mask).flatten(1).sum(1) - tied.sum(1)
 
     def degrees(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, " B"]:
         """Return 3 (n - 1) + n F, the degrees of freedom of each state."""

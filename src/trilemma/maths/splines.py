@@ -60,10 +60,10 @@ class Knots:
         """Return x and y of the knots, and the slopes there."""
         bins = self.shares.shape[1]
         sizes = (1 - LEAST) * self.shares + LEAST / bins
-        nought = torch.zeros_like(sizes[:, :1])
-        places = self.tail * (2 * torch.cat([nought, sizes.cumsum(1)], 1) - 1)
-        slopes = torch.cat([nought[0], self.bends, nought[0]])
-        return torch.cat([places, _slope(slopes)[None]])
+        zeros = torch.zeros_like(sizes[:, :1])
+        knot_positions = self.tail * (2 * torch.cat([zeros, sizes.cumsum(1)], 1) - 1)
+        slopes = torch.cat([zeros[0], self.bends, zeros[0]])
+        return torch.cat([knot_positions, _slope(slopes)[None]])
 
 
 def knots(raw: Float[Tensor, "P ..."], tail: float) -> Knots:
@@ -98,11 +98,11 @@ def forward(
             them.
     """
     nearest = x.clamp(-given.tail, given.tail)
-    place = nearest / (2 * given.tail) + 0.5
-    (x0, y0), (w, h), (d0, d1) = _bin(place, given, 0)
-    value, log_slope = _rational(((place - x0) / w).clamp(0, 1), h / w, d0, d1)
-    within, y = x == nearest, given.tail * (2 * (y0 + h * value) - 1)
-    return torch.where(within, y, x), torch.where(within, log_slope, 0.0)
+    position = nearest / (2 * given.tail) + 0.5
+    (x0, y0), (w, h), (d0, d1) = _bin(position, given, 0)
+    value, log_slope = _rational(((position - x0) / w).clamp(0, 1), h / w, d0, d1)
+    is_inside, y = x == nearest, given.tail * (2 * (y0 + h * value) - 1)
+    return torch.where(is_inside, y, x), torch.where(is_inside, log_slope, 0.0)
 
 
 def inverse(
@@ -115,15 +115,15 @@ def inverse(
         given: Knots for each of them.
     """
     nearest = y.clamp(-given.tail, given.tail)
-    place = nearest / (2 * given.tail) + 0.5
-    (x0, y0), (w, h), (d0, d1) = _bin(place, given, 1)
-    s, r = h / w, ((place - y0) / h).clamp(0, 1)
+    position = nearest / (2 * given.tail) + 0.5
+    (x0, y0), (w, h), (d0, d1) = _bin(position, given, 1)
+    s, r = h / w, ((position - y0) / h).clamp(0, 1)
     a = s - d0 + r * (d0 + d1 - 2 * s)
     b = s - a
     root = (b * b + 4 * a * s * r).clamp(min=torch.finfo(b.dtype).tiny).sqrt()
     t = (2 * s * r / (b + root)).clamp(0, 1)
-    within, x = y == nearest, given.tail * (2 * (x0 + w * t) - 1)
-    return torch.where(within, x, y), torch.where(within, -_rational(t, s, d0, d1)[1], 0.0)
+    is_inside, x = y == nearest, given.tail * (2 * (x0 + w * t) - 1)
+    return torch.where(is_inside, x, y), torch.where(is_inside, -_rational(t, s, d0, d1)[1], 0.0)
 
 
 def _bin(
@@ -146,18 +146,20 @@ def _bin(
     start = (shares[:, :-1] * passed).sum(1) * (1 - LEAST) + index.to(place.dtype) * (LEAST / bins)
     size = shares.gather(1, index.expand(2, *index.shape)).squeeze(1)
     pair = torch.cat([index - 1, index])
-    near = bends.gather(0, pair.clamp(0, bins - 2))
-    slopes = _slope(torch.where((pair >= 0) & (pair < bins - 1), near, 0.0))
+    knot_bends = bends.gather(0, pair.clamp(0, bins - 2))
+    slopes = _slope(torch.where((pair >= 0) & (pair < bins - 1), knot_bends, 0.0))
     return start, size * (1 - LEAST) + LEAST / bins, slopes
 
 
 def _beside(t: Tensor, kept: int, place: Tensor) -> Tensor:
     """Spread all axes of a tensor but some first ones over those of another."""
-    first, rest = t.shape[:kept], t.shape[kept:]
-    if rest == place.shape:
+    leading_shape, trailing_shape = t.shape[:kept], t.shape[kept:]
+    if trailing_shape == place.shape:
         return t
-    missing = [1] * (place.dim() - len(rest))
-    return t.reshape(*first, *missing, *rest).expand(*first, *place.shape)
+    missing = [1] * (place.dim() - len(trailing_shape))
+    return t.reshape(*leading_shape, *missing, *trailing_shape).expand(
+        *leading_shape, *place.shape
+    )
 
 
 def _slope(bend: Tensor) -> Tensor:
@@ -167,9 +169,9 @@ def _slope(bend: Tensor) -> Tensor:
 
 def _rational(t: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
     """Return the share of a bin's height that is reached at t, and ln dy/dx there."""
-    left = 1 - t
-    u = t * left
-    below = s + (d0 + d1 - 2 * s) * u
-    value = t * (s * t + d0 * left) / below
-    above = d1 * (t * t) + 2 * s * u + d0 * (left * left)
-    return value, (above * (s / below) ** 2).log()
+    one_minus_t = 1 - t
+    u = t * one_minus_t
+    denominator = s + (d0 + d1 - 2 * s) * u
+    value = t * (s * t + d0 * one_minus_t) / denominator
+    derivative_numerator = d1 * (t * t) + 2 * s * u + d0 * (one_minus_t * one_minus_t)
+    return value, (derivative_numerator * (s / denominator) ** 2).log()

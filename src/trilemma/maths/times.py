@@ -101,10 +101,10 @@ def importance(
     """
     if not chain:
         return _continuous(u, schedule)
-    share = _shares(schedule, chain, u.device)
-    edges = share.cumsum(0)
+    weights = _shares(schedule, chain, u.device)
+    edges = weights.cumsum(0)
     i = torch.bucketize(u.double() * edges[-1], edges[:-1], right=True)
-    return ((i + 1) / chain).float(), (1 / (share[i] * chain)).float()
+    return ((i + 1) / chain).float(), (1 / (weights[i] * chain)).float()
 
 
 def falls(schedule: Schedule, t: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
@@ -120,8 +120,8 @@ def _continuous(u: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
     """Return times even in ln(1 + SNR), but for a share of them even in t, and 1 / p(t)."""
     softplus, table = torch.nn.functional.softplus, _levels(schedule, u.device)
     first, last = softplus(-2 * table[[0, -1]])
-    place = ((u.double() - EVEN) / (1 - EVEN)).clamp(min=0)
-    t = _time_at(table, -torch.lerp(first, last, place).expm1().log() / 2)
+    fraction = ((u.double() - EVEN) / (1 - EVEN)).clamp(min=0)
+    t = _time_at(table, -torch.lerp(first, last, fraction).expm1().log() / 2)
     t = torch.where(u < EVEN, 1 - u.double() / EVEN, t)
     density = falls(schedule, t, softplus) / (first - last)
     return t.float(), (1 / (EVEN + (1 - EVEN) * density)).float()
@@ -152,6 +152,6 @@ def _shares(schedule: Schedule, steps: int, device: torch.device) -> Float[Tenso
     t = torch.arange(1, steps + 1, dtype=torch.float64, device=device) / steps
     after = torch.nn.functional.softplus(schedule.log_snr(t))
     before = torch.cat([after[:1] + 2 * torch.log(torch.tensor(2.0)).double(), after[:-1]])
-    share = (before - after).clamp(min=0)
-    share = share / share.sum()
-    return (share + 1e-3 / steps) / (1 + 1e-3)
+    weights = (before - after).clamp(min=0)
+    weights = weights / weights.sum()
+    return (weights + 1e-3 / steps) / (1 + 1e-3)

@@ -162,8 +162,8 @@ def logit(y: Tensor, alpha: float) -> tuple[Tensor, Float[Tensor, " B"]]:
     inner = 1 - 2 * alpha
     p = alpha + inner * (y + 1) / 2
     log_p, log_rest = p.log(), (-p).log1p()
-    each = math.log(inner / 2) - log_p - log_rest
-    return log_p - log_rest, each.flatten(1).sum(1)
+    log_det = math.log(inner / 2) - log_p - log_rest
+    return log_p - log_rest, log_det.flatten(1).sum(1)
 
 
 def logit_inverse(z: Tensor, alpha: float) -> Tensor:
@@ -181,11 +181,11 @@ def piecewise(
         weights: Share of each bin, a row for each channel, of sum one.
     """
     bins = weights.shape[1]
-    place = (y.clamp(-1, 1) + 1) * (bins / 2)
-    k = place.detach().floor().clamp_(0, bins - 1)
-    below = weights.cumsum(1) - weights
-    share, base = _of_channel(weights, k), _of_channel(below, k)
-    return base + share * (place - k), share.log() + math.log(bins / 2)
+    position = (y.clamp(-1, 1) + 1) * (bins / 2)
+    k = position.detach().floor().clamp_(0, bins - 1)
+    cdf_below = weights.cumsum(1) - weights
+    weight, cdf_start = _of_channel(weights, k), _of_channel(cdf_below, k)
+    return cdf_start + weight * (position - k), weight.log() + math.log(bins / 2)
 
 
 def piecewise_inverse(
@@ -193,12 +193,12 @@ def piecewise_inverse(
 ) -> Float[Tensor, "B C ..."]:
     """Undo `piecewise`, p in [0, 1]."""
     bins = weights.shape[1]
-    above = weights.cumsum(1)
+    cdf = weights.cumsum(1)
     flat = p.transpose(0, 1).flatten(1)
-    k = torch.searchsorted(above, flat.contiguous()).clamp_(max=bins - 1)
-    share = weights.gather(1, k)
-    inside = ((flat - (above.gather(1, k) - share)) / share).clamp(0, 1)
-    y = (k + inside) * (2 / bins) - 1
+    k = torch.searchsorted(cdf, flat.contiguous()).clamp_(max=bins - 1)
+    weight = weights.gather(1, k)
+    fraction = ((flat - (cdf.gather(1, k) - weight)) / weight).clamp(0, 1)
+    y = (k + fraction) * (2 / bins) - 1
     return y.unflatten(1, (p.shape[0], *p.shape[2:])).transpose(0, 1)
 
 

@@ -66,16 +66,16 @@ def paired(
     >>> paired(torch.tensor([[0.0], [5.0]]), torch.tensor([[4.0], [1.0]])).tolist()
     [1, 0]
     """
-    found = torch.empty(len(a), dtype=torch.long)
+    permutation = torch.empty(len(a), dtype=torch.long)
     groups = [torch.arange(len(a))]
     if kinds is not None:
         kinds = kinds.cpu()
         groups = [(kinds == kind).nonzero()[:, 0] for kind in kinds.unique()]
     for group in groups:
         for rows in group.split(AT_ONCE):
-            here = rows.to(a.device)
-            found[rows] = rows[assignment(square_distance(a[here], b[here]))]
-    return found.to(a.device)
+            device_rows = rows.to(a.device)
+            permutation[rows] = rows[assignment(square_distance(a[device_rows], b[device_rows]))]
+    return permutation.to(a.device)
 
 
 def assignment(cost: Float[Tensor, "n n"]) -> Int[Tensor, " n"]:
@@ -132,7 +132,7 @@ def _bid(
 
     A row that loses its column thereby bids at once, if the price fell, or stays free.
     """
-    left, queue, budget = [], free[::-1], 4 * len(rows)
+    unassigned, queue, budget = [], free[::-1], 4 * len(rows)
     while queue:
         row, budget = queue.pop(), budget - 1
         reduced = [c - p for c, p in zip(rows[row], v, strict=True)]
@@ -142,7 +142,7 @@ def _bid(
         gain = min(reduced) - best
         loser = of_column[column]
         if loser >= 0 and (gain <= 0 or budget < 0):
-            left.append(row)
+            unassigned.append(row)
             continue
         if math.isfinite(gain):
             v[column] -= gain
@@ -150,7 +150,7 @@ def _bid(
         if loser >= 0:
             of_row[loser] = -1
             queue.append(loser)
-    return left
+    return unassigned
 
 
 def _augment(

@@ -34,12 +34,12 @@ def waves(
         noise: Deviation of the noise in each row, by which the waves are blurred.
         frequencies: Angular, in units of 1 / y.
     """
-    found = []
+    features = []
     for frequency in frequencies:
-        seen = torch.exp(-((frequency * noise) ** 2) / 2).to(y)
-        seen = seen.view(-1, *([1] * (y.dim() - 1)))
-        found += [seen * (frequency * y).sin(), seen * (frequency * y).cos()]
-    return found
+        damping = torch.exp(-((frequency * noise) ** 2) / 2).to(y)
+        damping = damping.view(-1, *([1] * (y.dim() - 1)))
+        features += [damping * (frequency * y).sin(), damping * (frequency * y).cos()]
+    return features
 
 
 def of_levels(count: int, most: int = 4) -> tuple[float, ...]:
@@ -48,9 +48,9 @@ def of_levels(count: int, most: int = 4) -> tuple[float, ...]:
     >>> len(of_levels(256)), len(of_levels(17))
     (3, 2)
     """
-    found: list[float] = []
+    frequencies: list[float] = []
     period = 2 / count
-    while period < 0.5 and len(found) < most:
-        found.append(2 * math.pi / period)
+    while period < 0.5 and len(frequencies) < most:
+        frequencies.append(2 * math.pi / period)
         period *= 4
-    return tuple(found)
+    return tuple(frequencies)

@@ -18,12 +18,12 @@ def active_units(context: Context) -> Score:
     x = context.test
     with torch.no_grad():
         noise = Noise.for_samples(mix(context.seed, "codes"), 0, len(x), context.device)
-        found = context.asked.latent_activity(x.to(context.device), noise)
+        activity = context.asked.latent_activity(x.to(context.device), noise)
     return Score(
-        found.active,
-        low=found.active,
-        high=found.active,
-        unit=f"of {found.units}",
+        activity.active,
+        low=activity.active,
+        high=activity.active,
+        unit=f"of {activity.units}",
         n=len(x),
         protocol="numbers of the code whose mean varies over test examples by more than 0.01 "
         f"(Burda, Grosse & Salakhutdinov, 2016), {len(x)} examples",

@@ -80,22 +80,27 @@ def summed(block: Callable[[slice], Tensor], n: int, *, within: bool = False) ->
         n: Number of rows.
         within: Whether the other set is the same.
     """
-    rows, columns, square, own = [], torch.zeros(()), 0.0, 0.0
+    rows, columns, square, diagonal_mean = [], torch.zeros(()), 0.0, 0.0
     m = n
     for start in range(0, n, ROWS):
-        part = block(slice(start, start + ROWS)).double()
-        m = part.shape[1]
+        block_values = block(slice(start, start + ROWS)).double()
+        m = block_values.shape[1]
         if within:
-            mine = part.diagonal(start)
-            own += mine.sum().item() / n
-            part = part.clone()
-            part.diagonal(start).zero_()
-        rows.append(part.sum(1))
-        columns = columns + part.sum(0)
-        square += part.square().sum().item()
-    less = 1 if within else 0
-    over_rows, over_columns = max(m - less, 1), max(n - less, 1)
-    return Sums(torch.cat(rows) / over_rows, columns / over_columns, square / (n * over_rows), own)
+            diagonal = block_values.diagonal(start)
+            diagonal_mean += diagonal.sum().item() / n
+            block_values = block_values.clone()
+            block_values.diagonal(start).zero_()
+        rows.append(block_values.sum(1))
+        columns = columns + block_values.sum(0)
+        square += block_values.square().sum().item()
+    self_pairs = 1 if within else 0
+    pairs_per_row, pairs_per_column = max(m - self_pairs, 1), max(n - self_pairs, 1)
+    return Sums(
+        torch.cat(rows) / pairs_per_row,
+        columns / pairs_per_column,
+        square / (n * pairs_per_row),
+        diagonal_mean,
+    )
 
 
 def discrepancy(xx: Sums, xy: Sums, yy: Sums) -> float:
@@ -117,8 +122,8 @@ def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:
     f, g = share_x * xx.rows - xy.rows, share_y * yy.rows - xy.columns
     if min(n, m) < 2:
         return Chance(math.inf)
-    found, skew = linear_chance(2 * f, 2 * g)
-    by_chance = 4 * (
+    linear_variance, skew = linear_chance(2 * f, 2 * g)
+    linear_bias = 4 * (
         (share_x**2 * xx.variance / n + xy.variance / m) / n
         + (share_y**2 * yy.variance / m + xy.variance / n) / m
     )
@@ -127,6 +132,8 @@ def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:
         + 2 * share_y**2 * yy.variance / m**2
         + 4 * xy.variance / (n * m)
     )
-    whole = xx.mean * (n - 1) / n + xx.own / n + yy.mean * (m - 1) / m + yy.own / m - 2 * xy.mean
-    slope = skew + (found / whole if whole > 0 else 0.0)
-    return Chance(max(found - by_chance, 0.0) + quadratic, slope)
+    v_statistic = (
+        xx.mean * (n - 1) / n + xx.own / n + yy.mean * (m - 1) / m + yy.own / m - 2 * xy.mean
+    )
+    slope = skew + (linear_variance / v_statistic if v_statistic > 0 else 0.0)
+    return Chance(max(linear_variance - linear_bias, 0.0) + quadratic, slope)

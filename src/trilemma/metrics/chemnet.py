@@ -49,15 +49,15 @@ def _loaded(device: str) -> tuple[Any, Any]:
 @torch.no_grad()
 def chemnet(smiles: Sequence[str], device: torch.device | str = "cpu") -> Float[Tensor, "N 512"]:
     """Return the features of canonical SMILES; zeros of ''."""
-    network, encoded = _loaded(str(device))
-    out = torch.zeros(len(smiles), FEATURES)
+    network, encode = _loaded(str(device))
+    features = torch.zeros(len(smiles), FEATURES)
     rows = [i for i, text in enumerate(smiles) if text]
     for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
-        data = encoded([smiles[i] for i in part], canonize=False)
-        x = torch.stack([torch.as_tensor(data[i]) for i in range(len(part))])
-        out[part] = network(x.transpose(1, 2).float().to(device)).cpu()
-    return out
+        chunk = rows[start : start + AT_ONCE]
+        data = encode([smiles[i] for i in chunk], canonize=False)
+        x = torch.stack([torch.as_tensor(data[i]) for i in range(len(chunk))])
+        features[chunk] = network(x.transpose(1, 2).float().to(device)).cpu()
+    return features
 
 
 def chemnet_features(x: Tensor, domain: Domain, device: torch.device | str) -> Tensor:

@@ -42,8 +42,8 @@ class Classifier(nn.Module):
 
         def block(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
             convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
-            after = [nn.BatchNorm2d(outputs)] if normalise else []
-            return [convolution, *after, nn.ReLU()]
+            norm_layers = [nn.BatchNorm2d(outputs)] if normalise else []
+            return [convolution, *norm_layers, nn.ReLU()]
 
         self.convolutions = nn.Sequential(
             *block(channels, 32, 5, stride),
@@ -71,14 +71,14 @@ class Classifier(nn.Module):
         """Return the same function without normalisation layers, in evaluation mode."""
         first = self.convolutions[0]
         assert isinstance(first, nn.Conv2d)
-        plain = Classifier.__new__(Classifier)
-        nn.Module.__init__(plain)
+        network = Classifier.__new__(Classifier)
+        nn.Module.__init__(network)
         layers: list[nn.Module] = []
         for layer in self.convolutions.eval():
             if isinstance(layer, nn.BatchNorm2d):
                 layers[-1] = fuse_conv_bn_eval(layers[-1], layer)  # type: ignore[type-var]
             else:
                 layers.append(layer)
-        plain.convolutions = nn.Sequential(*layers)
-        plain.embedding, plain.logits = self.embedding, self.logits
-        return plain.eval()
+        network.convolutions = nn.Sequential(*layers)
+        network.embedding, network.logits = self.embedding, self.logits
+        return network.eval()

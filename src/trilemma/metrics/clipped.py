@@ -79,16 +79,16 @@ def expected(count: int, n: int) -> Float[Tensor, " M+1"]:
     """
     m = torch.arange(count + 1, dtype=torch.float64)[:, None]
     j = torch.arange(K, dtype=torch.float64)
-    left = (m - j).clamp_min(0)
-    chosen = _log_beta(K + j, n - K + left) - _log_beta(K, n - K)
-    ways = (m + 1).lgamma() - (j + 1).lgamma() - (left + 1).lgamma()
-    shares = torch.where(m >= j, (ways + chosen).exp(), 0.0)
-    return 1 - (shares * (K - j)).sum(1) / K
+    remaining = (m - j).clamp_min(0)
+    log_beta_ratio = _log_beta(K + j, n - K + remaining) - _log_beta(K, n - K)
+    log_binomial = (m + 1).lgamma() - (j + 1).lgamma() - (remaining + 1).lgamma()
+    probabilities = torch.where(m >= j, (log_binomial + log_beta_ratio).exp(), 0.0)
+    return 1 - (probabilities * (K - j)).sum(1) / K
 
 
 def _log_beta(a: Tensor | float, b: Tensor | float) -> Tensor:
-    one, other = (torch.as_tensor(z, dtype=torch.float64) for z in (a, b))
-    return one.lgamma() + other.lgamma() - (one + other).lgamma()
+    alpha, beta = (torch.as_tensor(z, dtype=torch.float64) for z in (a, b))
+    return alpha.lgamma() + beta.lgamma() - (alpha + beta).lgamma()
 
 
 def good(value: float, f: Float[Tensor, " M+1"]) -> float:
@@ -100,8 +100,8 @@ def good(value: float, f: Float[Tensor, " M+1"]) -> float:
     (0.25, 1.5)
     """
     m = len(f) - 1
-    at = torch.tensor(value, dtype=f.dtype)
-    i = min(max(int(torch.searchsorted(f, at, right=True)) - 1, 0), m - 1)
+    value_tensor = torch.tensor(value, dtype=f.dtype)
+    i = min(max(int(torch.searchsorted(f, value_tensor, right=True)) - 1, 0), m - 1)
     return (i + (value - f[i].item()) / (f[i + 1] - f[i]).item()) / m
 
 
@@ -127,15 +127,20 @@ class Scale:
 
 
 def _ratios(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> dict[str, float]:
-    wide = radii(reference, K)
-    narrow = narrowed(wide)
-    kept = {"dtype": torch.float64, "device": samples.device}
-    crowd, held = torch.zeros(len(samples), **kept), torch.zeros(len(reference), **kept)
+    example_radii = radii(reference, K)
+    clipped_radii = narrowed(example_radii)
+    tensor_kwargs = {"dtype": torch.float64, "device": samples.device}
+    crowd, ball_counts = (
+        torch.zeros(len(samples), **tensor_kwargs),
+        torch.zeros(len(reference), **tensor_kwargs),
+    )
     for start, d in distances(samples, reference):
-        crowd[start : start + len(d)] = (d <= narrow).sum(1).double()
-        held += (d <= wide).sum(0)
-    scale = Scale(clip(own_crowd(reference, narrow)), expected(len(samples), len(reference)))
-    return scale.read(crowd, held)
+        crowd[start : start + len(d)] = (d <= clipped_radii).sum(1).double()
+        ball_counts += (d <= example_radii).sum(0)
+    scale = Scale(
+        clip(own_crowd(reference, clipped_radii)), expected(len(samples), len(reference))
+    )
+    return scale.read(crowd, ball_counts)
 
 
 def clipped_density(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> float:
@@ -161,8 +166,8 @@ class _Scaled:
 
 
 def _read(it: Seen) -> dict[str, float]:
-    scale, each = it.against.once(_Scaled(len(it.pair[1]))), it.once(points)
-    return scale.read(each.crowd, each.held)
+    scale, manifold = it.against.once(_Scaled(len(it.pair[1]))), it.once(points)
+    return scale.read(manifold.crowd, manifold.held)
 
 
 def _spreads(it: Seen) -> dict[str, float | Trials]:

@@ -34,30 +34,30 @@ __all__ = ["METRICS", "reconstruction_errors"]
 def _square_errors(x: Tensor, y: Tensor) -> Float[Tensor, " N"]:
     """Return the mean over the points of each cloud of |x_i - y_i|²."""
     mask = mask_of(x)
-    apart = centred(positions(x), mask) - centred(positions(y), mask)
-    return apart.double().square().sum((1, 2)) / sizes(x).clamp_min(1)
+    differences = centred(positions(x), mask) - centred(positions(y), mask)
+    return differences.double().square().sum((1, 2)) / sizes(x).clamp_min(1)
 
 
 def reconstruction_errors(x: Tensor, y: Tensor) -> dict[str, float]:
     """Return the root mean square distance and the share of right types of reconstructions."""
     mask = mask_of(x)
-    right = (types(x) == types(y))[mask].double().mean()
-    error = (_square_errors(x, y) * sizes(x)).sum() / sizes(x).sum().clamp_min(1)
-    return {"reconstruction_rmsd": float(error.sqrt()), "type_accuracy": float(right)}
+    accuracy = (types(x) == types(y))[mask].double().mean()
+    mean_square = (_square_errors(x, y) * sizes(x)).sum() / sizes(x).sum().clamp_min(1)
+    return {"reconstruction_rmsd": float(mean_square.sqrt()), "type_accuracy": float(accuracy)}
 
 
 def _rmsd(context: Context) -> Score:
     x, y = context.test, context.once(again)
-    each = _square_errors(x, y)
-    square = Score(each.mean().item()).within(mean_chance(each))
-    alike = _square_errors(x, torch.cat([0 * positions(x), x[..., 3:]], -1)).mean().sqrt()
+    square_errors = _square_errors(x, y)
+    mean_square = Score(square_errors.mean().item()).within(mean_chance(square_errors))
+    baseline = _square_errors(x, torch.cat([0 * positions(x), x[..., 3:]], -1)).mean().sqrt()
     unit = getattr(context.data.domain.values, "unit", "")
     return Score(
-        math.sqrt(max(square.value, 0.0)),
+        math.sqrt(max(mean_square.value, 0.0)),
         unit=unit,
-        low=max(square.low, 0.0) ** 0.5,
-        high=max(square.high, 0.0) ** 0.5,
-        baselines={"all points in the middle": float(alike)},
+        low=max(mean_square.low, 0.0) ** 0.5,
+        high=max(mean_square.high, 0.0) ** 0.5,
+        baselines={"all points in the middle": float(baseline)},
         n=len(x),
         protocol=f"root of the mean over {len(x)} test clouds of the mean square distance of a "
         "point from where it comes back, both centred, from the mean of the code; interval: "
@@ -69,16 +69,16 @@ def _type_accuracy(context: Context) -> Score:
     x, y = context.test, context.once(again)
     mask = mask_of(x)
     counts = torch.bincount(types(context.data.train.x).flatten())[1:]
-    most = int(counts.argmax()) + 1
-    usual = float((types(x)[mask] == most).double().mean())
-    right = (types(x) == types(y))[mask].double()
+    commonest = int(counts.argmax()) + 1
+    baseline = float((types(x)[mask] == commonest).double().mean())
+    correct = (types(x) == types(y))[mask].double()
     return Score(
-        right.mean().item(),
-        baselines={"the commonest type": usual},
+        correct.mean().item(),
+        baselines={"the commonest type": baseline},
         n=len(x),
-        protocol=f"share of {len(right):,} points of {len(x)} test clouds whose type comes back; "
-        "interval: Wilson's, of points",
-    ).within(Trials(len(right)))
+        protocol=f"share of {len(correct):,} points of {len(x)} test clouds whose type comes "
+        "back; interval: Wilson's, of points",
+    ).within(Trials(len(correct)))
 
 
 def _needs() -> Need:

@@ -72,12 +72,12 @@ class Known(Memo):
 def _known(reference: Reference) -> Known:
     data, count = reference.data, min(reference.n, MOST)
     elements = data.domain.elements
-    draw = torch.Generator().manual_seed(reference.seed)
-    tests = torch.randperm(len(data.test), generator=draw)[:MOST]
-    rows = torch.randperm(len(data.train), generator=draw)[:count]
+    generator = torch.Generator().manual_seed(reference.seed)
+    test_rows = torch.randperm(len(data.test), generator=generator)[:MOST]
+    train_rows = torch.randperm(len(data.train), generator=generator)[:count]
     return Known(
-        Conformers(data.test.x[tests], elements),
-        Conformers(data.train.x[rows], elements),
+        Conformers(data.test.x[test_rows], elements),
+        Conformers(data.train.x[train_rows], elements),
         {
             name: Conformers(make(data, count, reference.seed), elements)
             for name, make in TRIVIAL.items()
@@ -91,8 +91,8 @@ def _samples(context: Context) -> Conformers:
 
 def _stable(it: Conformers) -> tuple[int, int, int]:
     atoms = total = molecules = 0
-    for part in it.x.split(1024):
-        stable, mask = is_stable(part, it.elements)
+    for chunk in it.x.split(1024):
+        stable, mask = is_stable(chunk, it.elements)
         atoms += int(stable.sum())
         total += int(mask.sum())
         molecules += int(((stable | ~mask).all(1) & mask.any(1)).sum())
@@ -113,24 +113,24 @@ def _connected(it: Conformers) -> tuple[float, int]:
 
 
 def _whole(it: Conformers) -> int:
-    return sum(whole for smiles, whole in spelt(it.x, it.elements) if smiles)
+    return sum(connected for smiles, connected in spelt(it.x, it.elements) if smiles)
 
 
 def _share(
     of: Callable[[Conformers], tuple[float, int]], what: str, by: Callable[[], str]
 ) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
-        it, known = context.once(_samples), context.reference.once(_known)
-        value, n = of(it)
+        samples, references = context.once(_samples), context.reference.once(_known)
+        value, n = of(samples)
         return Score(
             value,
-            floor=of(known.test)[0],
-            baselines={name: of(other)[0] for name, other in known.stand_ins.items()},
-            n=len(it.x),
-            protocol=f"{what}, {n:,} of {len(it.x):,} samples{by()}; bonds by the distances and "
-            f"margins (10, 5, 3 pm) of EDM; floor: {len(known.test.x):,} test molecules; "
+            floor=of(references.test)[0],
+            baselines={name: of(baseline)[0] for name, baseline in references.stand_ins.items()},
+            n=len(samples.x),
+            protocol=f"{what}, {n:,} of {len(samples.x):,} samples{by()}; bonds by the distances "
+            f"and margins (10, 5, 3 pm) of EDM; floor: {len(references.test.x):,} test molecules; "
             "interval: Wilson's, of molecules",
-        ).within(Trials(len(it.x)))
+        ).within(Trials(len(samples.x)))
 
     return measure
 
@@ -145,34 +145,40 @@ def _by_kind(kinds: Tensor, values: Tensor) -> Geometry:
     """Sort values by the rows of types they belong to, and by their mirror images alike."""
     if not len(values):
         return {}
-    base, places = 64, range(kinds.shape[1] - 1, -1, -1)
-    weights = torch.tensor([base**k for k in places])
-    code = torch.minimum((kinds * weights).sum(1), (kinds.flip(1) * weights).sum(1))
+    base, exponents = 64, range(kinds.shape[1] - 1, -1, -1)
+    weights = torch.tensor([base**k for k in exponents])
+    codes = torch.minimum((kinds * weights).sum(1), (kinds.flip(1) * weights).sum(1))
     by_kind = {}
-    for number in code.unique().tolist():
-        key = tuple(number // base**k % base for k in places)
-        by_kind[key] = values[code == number]
+    for kind_code in codes.unique().tolist():
+        key = tuple(kind_code // base**k % base for k in exponents)
+        by_kind[key] = values[codes == kind_code]
     return by_kind
 
 
 def bonds_of(x: Float[Tensor, "B N 4"], elements: tuple[str, ...]) -> Geometry:
     """Return the lengths of all bonds, by the types of their ends."""
-    joined = bond_orders(x, elements) > 0
-    b, i, j = (joined & torch.ones_like(joined[0]).triu(1)).nonzero(as_tuple=True)
-    at, kind = positions(x), types(x)
-    return _by_kind(torch.stack([kind[b, i], kind[b, j]], 1), (at[b, i] - at[b, j]).norm(dim=1))
+    bonded = bond_orders(x, elements) > 0
+    b, i, j = (bonded & torch.ones_like(bonded[0]).triu(1)).nonzero(as_tuple=True)
+    coords, atom_types = positions(x), types(x)
+    return _by_kind(
+        torch.stack([atom_types[b, i], atom_types[b, j]], 1),
+        (coords[b, i] - coords[b, j]).norm(dim=1),
+    )
 
 
 def angles_of(x: Float[Tensor, "B N 4"], elements: tuple[str, ...]) -> Geometry:
     """Return the angles between two bonds of an atom in degrees, by the types of the three."""
-    joined = bond_orders(x, elements) > 0
-    at, kind = positions(x), types(x)
-    triples = joined[:, :, :, None] & joined[:, :, None, :]  # centre, one end, the other
-    triples &= torch.ones_like(joined[0]).triu(1)
+    bonded = bond_orders(x, elements) > 0
+    coords, atom_types = positions(x), types(x)
+    triples = bonded[:, :, :, None] & bonded[:, :, None, :]  # centre, one end, the other
+    triples &= torch.ones_like(bonded[0]).triu(1)
     b, c, i, j = triples.nonzero(as_tuple=True)
-    one, other = at[b, i] - at[b, c], at[b, j] - at[b, c]
-    cosine = torch.nn.functional.cosine_similarity(one, other, dim=1).clamp(-1, 1)
-    return _by_kind(torch.stack([kind[b, i], kind[b, c], kind[b, j]], 1), cosine.acos().rad2deg())
+    first_bond, second_bond = coords[b, i] - coords[b, c], coords[b, j] - coords[b, c]
+    cosine = torch.nn.functional.cosine_similarity(first_bond, second_bond, dim=1).clamp(-1, 1)
+    return _by_kind(
+        torch.stack([atom_types[b, i], atom_types[b, c], atom_types[b, j]], 1),
+        cosine.acos().rad2deg(),
+    )
 
 
 def dihedrals_of(x: Float[Tensor, "B N 4"], elements: tuple[str, ...]) -> Geometry:
@@ -180,32 +186,34 @@ def dihedrals_of(x: Float[Tensor, "B N 4"], elements: tuple[str, ...]) -> Geomet
 
     Their signs are left out, as networks that do not see reflections cannot tell them.
     """
-    joined = bond_orders(x, elements) > 0
-    at, kind = positions(x), types(x)
-    b, j, k = (joined & torch.ones_like(joined[0]).triu(1)).nonzero(as_tuple=True)
-    before, after = joined[b, j].clone(), joined[b, k].clone()
+    bonded = bond_orders(x, elements) > 0
+    coords, atom_types = positions(x), types(x)
+    b, j, k = (bonded & torch.ones_like(bonded[0]).triu(1)).nonzero(as_tuple=True)
+    neighbours_j, neighbours_k = bonded[b, j].clone(), bonded[b, k].clone()
     rows = torch.arange(len(b))
-    before[rows, k], after[rows, j] = False, False
-    r, i, m = (before[:, :, None] & after[:, None, :]).nonzero(as_tuple=True)
+    neighbours_j[rows, k], neighbours_k[rows, j] = False, False
+    r, i, m = (neighbours_j[:, :, None] & neighbours_k[:, None, :]).nonzero(as_tuple=True)
     keep = i != m
     r, i, m = r[keep], i[keep], m[keep]
     b, j, k = b[r], j[r], k[r]
-    along = at[b, k] - at[b, j]
-    one = torch.linalg.cross(at[b, i] - at[b, j], along)
-    other = torch.linalg.cross(at[b, m] - at[b, k], along)
-    cosine = torch.nn.functional.cosine_similarity(one, other, dim=1).clamp(-1, 1)
-    kinds = torch.stack([kind[b, i], kind[b, j], kind[b, k], kind[b, m]], 1)
+    axis = coords[b, k] - coords[b, j]
+    first_normal = torch.linalg.cross(coords[b, i] - coords[b, j], axis)
+    second_normal = torch.linalg.cross(coords[b, m] - coords[b, k], axis)
+    cosine = torch.nn.functional.cosine_similarity(first_normal, second_normal, dim=1).clamp(-1, 1)
+    kinds = torch.stack(
+        [atom_types[b, i], atom_types[b, j], atom_types[b, k], atom_types[b, m]], 1
+    )
     return _by_kind(kinds, cosine.acos().rad2deg())
 
 
 def _gathered(
     it: Conformers, of: Callable[[Tensor, tuple[str, ...]], Geometry]
 ) -> dict[tuple[int, ...], Tensor]:
-    parts: dict[tuple[int, ...], list[Tensor]] = {}
-    for part in it.x[:MOST].split(256):
-        for kind, values in of(part, it.elements).items():
-            parts.setdefault(kind, []).append(values)
-    return {kind: torch.cat(values) for kind, values in parts.items()}
+    chunks_by_kind: dict[tuple[int, ...], list[Tensor]] = {}
+    for chunk in it.x[:MOST].split(256):
+        for kind, values in of(chunk, it.elements).items():
+            chunks_by_kind.setdefault(kind, []).append(values)
+    return {kind: torch.cat(values) for kind, values in chunks_by_kind.items()}
 
 
 def wasserstein_by_kind(samples: Geometry, test: Geometry) -> tuple[float, int]:
@@ -223,11 +231,11 @@ def wasserstein_by_kind(samples: Geometry, test: Geometry) -> tuple[float, int]:
             continue
         kinds += 1
         weight += share
-        own = samples.get(kind)
-        if own is None or not len(own):
+        sample_values = samples.get(kind)
+        if sample_values is None or not len(sample_values):
             gap += share * float((values - values.median()).abs().max())
             continue
-        gap += share * wasserstein(own, values)
+        gap += share * wasserstein(sample_values, values)
     return gap / max(weight, 1e-12), kinds
 
 
@@ -236,22 +244,22 @@ def _gap(of: Callable[[Tensor, tuple[str, ...]], Geometry], what: str) -> Callab
         return _gathered(it, of)
 
     def measure(context: Context) -> Score:
-        it, known = context.once(_samples), context.reference.once(_known)
-        test = known.test.once(geometry)
+        it, references = context.once(_samples), context.reference.once(_known)
+        test = references.test.once(geometry)
         if not test:
             raise Unmeasured(f"test molecules have no {what}")
         value, kinds = wasserstein_by_kind(it.once(geometry), test)
         return Score(
             value,
-            floor=wasserstein_by_kind(known.real.once(geometry), test)[0],
+            floor=wasserstein_by_kind(references.real.once(geometry), test)[0],
             baselines={
-                name: wasserstein_by_kind(other.once(geometry), test)[0]
-                for name, other in known.stand_ins.items()
+                name: wasserstein_by_kind(baseline.once(geometry), test)[0]
+                for name, baseline in references.stand_ins.items()
             },
             n=min(len(it.x), MOST),
             protocol=f"Wasserstein distance of order 1 of {what}, in mean over {kinds} kinds "
             f"(types of the atoms) with {OFTEN:.0%} of the test molecules' at least, by their "
-            f"shares; {min(len(it.x), MOST):,} samples against {len(known.test.x):,} test "
+            f"shares; {min(len(it.x), MOST):,} samples against {len(references.test.x):,} test "
             "molecules; floor: training molecules; no interval",
         )
 

@@ -118,8 +118,8 @@ class Context(Memo):
 
     def share(self, n: int) -> tuple[int, int]:
         """Return the rows [start, stop) of n that this process computes."""
-        mine = range(n) if self.world is None else self.world.span(n)
-        return mine.start, mine.stop
+        rows = range(n) if self.world is None else self.world.span(n)
+        return rows.start, rows.stop
 
     def gathered(self, mine: Tensor, n: int) -> Tensor:
         """Return the n rows of all processes."""

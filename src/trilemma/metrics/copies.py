@@ -80,8 +80,10 @@ def cells(
     for _ in range(ROUNDS):
         nearest = torch.cdist(points, centres).argmin(1)
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
-        size = torch.bincount(nearest, minlength=len(centres))
-        centres = torch.where(size[:, None] > 0, sums / size.clamp_min(1)[:, None], centres)
+        cell_sizes = torch.bincount(nearest, minlength=len(centres))
+        centres = torch.where(
+            cell_sizes[:, None] > 0, sums / cell_sizes.clamp_min(1)[:, None], centres
+        )
     return centres, torch.cdist(points, centres).argmin(1)
 
 
@@ -98,49 +100,57 @@ class _Known:
 
     def cell_of(self, x: Tensor) -> Int[Tensor, " N"]:
         """Return the cell of each example."""
-        at = (self.search.low(self.search.places.of(part)) for part in x.split(AT_ONCE))
-        return torch.cat([torch.cdist(part, self.centres).argmin(1) for part in at])
+        coords = (self.search.low(self.search.places.of(chunk)) for chunk in x.split(AT_ONCE))
+        return torch.cat([torch.cdist(chunk, self.centres).argmin(1) for chunk in coords])
 
 
 def _known(reference: Reference) -> _Known:
     data = reference.data
     train, test = data.train.x, data.test.x
-    places = coordinates(data.domain, train)
-    search = Search(train, places)
-    held = HELD if places.views(train[:1]).shape[1] == 1 else HELD // 2
-    rows, tests = (
+    coords = coordinates(data.domain, train)
+    search = Search(train, coords)
+    row_limit = HELD if coords.views(train[:1]).shape[1] == 1 else HELD // 2
+    train_rows, test_rows = (
         torch.randperm(len(x), generator=torch.Generator().manual_seed(mix(reference.seed, name)))[
-            :held
+            :row_limit
         ]
         for name, x in (("held back", train), ("unseen", test))
     )
-    centres, cell = cells(search.low(search.places.of(train[rows])))
-    known = _Known(search, centres, ())
-    others = (
-        Counted("test examples", search.nearest(test[tests]), known.cell_of(test[tests])),
-        Counted("training examples", search.nearest(train[rows], without=rows), cell, 0.5),
+    centres, cell = cells(search.low(search.places.of(train[train_rows])))
+    training_index = _Known(search, centres, ())
+    controls = (
+        Counted(
+            "test examples",
+            search.nearest(test[test_rows]),
+            training_index.cell_of(test[test_rows]),
+        ),
+        Counted(
+            "training examples", search.nearest(train[train_rows], without=train_rows), cell, 0.5
+        ),
     )
-    return replace(known, others=tuple(one for one in others if len(one.cell)))
+    return replace(
+        training_index, others=tuple(control for control in controls if len(control.cell))
+    )
 
 
 def _of_examples(context: Context) -> tuple[Counted, list[Counted]]:
     x, data = context.samples[:CAP], context.data
     if x.is_floating_point() and not x.isfinite().all():
-        bad = int((~x.isfinite().flatten(1).all(1)).sum())
-        raise Unmeasured(f"{bad} of {len(x)} samples are not finite numbers")
-    known: _Known = context.reference.once(_known)
+        nonfinite_count = int((~x.isfinite().flatten(1).all(1)).sum())
+        raise Unmeasured(f"{nonfinite_count} of {len(x)} samples are not finite numbers")
+    training_index: _Known = context.reference.once(_known)
 
     def each(done: int) -> None:
         context.told("copies", done, len(x))
 
-    cell = known.cell_of(x)
-    samples = Counted("samples", known.search.nearest(x, each=each), cell)
-    others = list(known.others)
-    if _wanted(others, data.domain, len(x), len(data.train)):
-        among = Search(x, known.search.places)
-        near = among.nearest(x, without=torch.arange(len(x)))
-        others.append(Counted("samples", near, cell, 0.5))
-    return samples, others
+    cell = training_index.cell_of(x)
+    samples = Counted("samples", training_index.search.nearest(x, each=each), cell)
+    controls = list(training_index.others)
+    if _wanted(controls, data.domain, len(x), len(data.train)):
+        sample_search = Search(x, training_index.search.places)
+        neighbours = sample_search.nearest(x, without=torch.arange(len(x)))
+        controls.append(Counted("samples", neighbours, cell, 0.5))
+    return samples, controls
 
 
 def _wanted(others: Sequence[Counted], domain: Domain, n: int, train: int) -> bool:
@@ -149,9 +159,9 @@ def _wanted(others: Sequence[Counted], domain: Domain, n: int, train: int) -> bo
     Where values can be counted, chance repeats an example the more often the more there are, so
     that there must be as many samples as training examples.
     """
-    few = sum(one.weight * len(one.cell) for one in others) < n / 2
-    counted = domain.kind != "image" and domain.values.binned
-    return few and (n >= train or not counted)
+    too_few = sum(control.weight * len(control.cell) for control in others) < n / 2
+    is_discrete = domain.kind != "image" and domain.values.binned
+    return too_few and (n >= train or not is_discrete)
 
 
 # Graphs.
@@ -173,9 +183,11 @@ class _Kinds:
         self, name: str, x: Tensor, hits: Sequence[bool], rows: Sequence[int], weight: float
     ) -> Counted:
         """Return graphs, with the share of larger training graphs where they are copies."""
-        smaller = torch.searchsorted(self.extents, _extents(x), right=True)
-        larger = 1 - smaller.double() / len(self.extents)
-        ratio = torch.where(torch.tensor(hits, dtype=torch.bool), larger, torch.ones(()).double())
+        smaller_count = torch.searchsorted(self.extents, _extents(x), right=True)
+        larger_share = 1 - smaller_count.double() / len(self.extents)
+        ratio = torch.where(
+            torch.tensor(hits, dtype=torch.bool), larger_share, torch.ones(()).double()
+        )
         cell = torch.bucketize(sizes(x).double(), self.marks)
         return Counted(name, Nearest(ratio, torch.tensor(rows, dtype=torch.long)), cell, weight)
 
@@ -186,20 +198,23 @@ class _Kinds:
 
     def among(self, name: str, x: Tensor, kinds: Sequence[int]) -> Counted:
         """Return graphs of a set, each compared with the others."""
-        times = Counter(kinds)
-        hits = [times[kind] == 2 for kind in kinds]
+        class_counts = Counter(kinds)
+        hits = [class_counts[kind] == 2 for kind in kinds]
         return self.counted(name, x, hits, [0] * len(hits), 0.5)
 
 
 def kinds(train: tuple[Tensor, Sequence[int]], test: tuple[Tensor, Sequence[int]]) -> _Kinds:
     """Return what is known of graphs and their isomorphism classes."""
-    (x, classes), times = train, Counter(train[1])
-    once = {kind: row for row, kind in enumerate(classes) if times[kind] == 1}
-    share = torch.arange(1, CELLS, dtype=torch.float64) / CELLS
-    marks = sizes(x).double().quantile(share).unique()
-    bare = _Kinds(once, marks, _extents(x).sort().values, ())
-    others = bare.against("test graphs", *test), bare.among("training graphs", *train)
-    return replace(bare, others=others)
+    (x, classes), class_counts = train, Counter(train[1])
+    unique_rows = {kind: row for row, kind in enumerate(classes) if class_counts[kind] == 1}
+    quantile_levels = torch.arange(1, CELLS, dtype=torch.float64) / CELLS
+    size_quantiles = sizes(x).double().quantile(quantile_levels).unique()
+    graph_kinds = _Kinds(unique_rows, size_quantiles, _extents(x).sort().values, ())
+    controls = (
+        graph_kinds.against("test graphs", *test),
+        graph_kinds.among("training graphs", *train),
+    )
+    return replace(graph_kinds, others=controls)
 
 
 def _extents(x: Tensor) -> Int[Tensor, " N"]:
@@ -209,69 +224,69 @@ def _extents(x: Tensor) -> Int[Tensor, " N"]:
 
 def _known_kinds(reference: GraphReference) -> _Kinds:
     train, test = reference.data.train.x, reference.data.test.x
-    of = partial(reference.known.of, check=reference.check)
-    return kinds((train, of(train)), (test, of(test)))
+    classes_of = partial(reference.known.of, check=reference.check)
+    return kinds((train, classes_of(train)), (test, classes_of(test)))
 
 
 def graphs_counted(
     known: _Kinds, x: Tensor, classes: Sequence[int], domain: Domain
 ) -> tuple[Counted, list[Counted]]:
     """Return sampled graphs, and what they are held against."""
-    others = list(known.others)
-    if _wanted(others, domain, len(x), len(known.extents)):
-        others.append(known.among("samples", x, classes))
-    return known.against("samples", x, classes), others
+    controls = list(known.others)
+    if _wanted(controls, domain, len(x), len(known.extents)):
+        controls.append(known.among("samples", x, classes))
+    return known.against("samples", x, classes), controls
 
 
 def _of_graphs(context: Context) -> tuple[Counted, list[Counted]]:
     reference, x = context.reference, context.samples[:CAP]
     assert isinstance(reference, GraphReference)
-    known: _Kinds = reference.once(_known_kinds)
+    graph_kinds: _Kinds = reference.once(_known_kinds)
     classes = reference.known.of(x, reference.check)
-    return graphs_counted(known, x, classes, context.data.domain)
+    return graphs_counted(graph_kinds, x, classes, context.data.domain)
 
 
 def _molecule_kinds(reference: Reference) -> tuple[_Kinds, dict[str, int]]:
     """Return what is known of training molecules, with a number for each SMILES."""
-    data, number = reference.data, {}
-    parts = []
+    data, smiles_ids = reference.data, {}
+    labelled_splits = []
     for split in (data.train, data.test):
-        spelt = split.names or to_smiles(split.x, data.domain.elements)
-        classes = [number.setdefault(smiles, len(number)) for smiles in spelt]
-        parts.append(((split.x > 0).to(torch.uint8), classes))
-    return kinds(*parts), number
+        smiles_list = split.names or to_smiles(split.x, data.domain.elements)
+        classes = [smiles_ids.setdefault(smiles, len(smiles_ids)) for smiles in smiles_list]
+        labelled_splits.append(((split.x > 0).to(torch.uint8), classes))
+    return kinds(*labelled_splits), smiles_ids
 
 
 def _of_molecules(context: Context) -> tuple[Counted, list[Counted]]:
     """Return sampled molecules, which are copies where their canonical SMILES are."""
     x = context.samples[:CAP]
-    known, number = context.reference.once(_molecule_kinds)
-    spelt = to_smiles(x, context.data.domain.elements)
-    number = dict(number)
-    classes = [number.setdefault(smiles, len(number)) for smiles in spelt]
-    return graphs_counted(known, (x > 0).to(torch.uint8), classes, context.data.domain)
+    graph_kinds, smiles_ids = context.reference.once(_molecule_kinds)
+    smiles_list = to_smiles(x, context.data.domain.elements)
+    smiles_ids = dict(smiles_ids)
+    classes = [smiles_ids.setdefault(smiles, len(smiles_ids)) for smiles in smiles_list]
+    return graphs_counted(graph_kinds, (x > 0).to(torch.uint8), classes, context.data.domain)
 
 
 def _measure(context: Context) -> Score:
     data = context.data
-    train = len(data.train)
-    if min(train, context.n) < FEWEST:
+    train_count = len(data.train)
+    if min(train_count, context.n) < FEWEST:
         raise Unmeasured(
-            f"{context.n} samples and {train} training examples are too few to tell copies from "
-            f"chance; take at least {FEWEST} of each"
+            f"{context.n} samples and {train_count} training examples are too few to tell copies "
+            f"from chance; take at least {FEWEST} of each"
         )
     graph = data.domain.kind in ("graph", "molecule")
-    samples, others = BY_KIND.get(data.domain.kind, _of_examples)(context)
+    samples, controls = BY_KIND.get(data.domain.kind, _of_examples)(context)
     smooth = data.domain.kind == "points" and not data.domain.values.binned
-    it = found(samples, others, 1.0 if graph else EXACT, smooth=smooth)
+    finding = found(samples, controls, 1.0 if graph else EXACT, smooth=smooth)
     return Score(
-        it.value,
-        low=it.low,
-        high=it.high,
+        finding.value,
+        low=finding.low,
+        high=finding.high,
         floor=0.0,
         n=len(samples.cell),
-        protocol=_protocol(it, samples, others, train, graph=graph),
-        exhibit=_exhibit(it, samples, graph=graph),
+        protocol=_protocol(finding, samples, controls, train_count, graph=graph),
+        exhibit=_exhibit(finding, samples, graph=graph),
     )
 
 
@@ -286,24 +301,25 @@ def _protocol(
     it: Finding, samples: Counted, others: Sequence[Counted], train: int, *, graph: bool
 ) -> str:
     n = len(samples.cell)
-    by = (
+    criterion = (
         f"isomorphic to a graph that is there once, and of which less than {it.threshold:.3g} of "
         "the training graphs are larger"
         if graph
         else f"distance to the nearest below {it.threshold:.3g} of that to the eighth nearest"
     )
-    counted = ", ".join(
-        f"{int((one.near.ratio < it.threshold).sum())} of {len(one.cell)} {one.name}"
-        + (" among themselves" if one.weight < 1 else "")
-        for one in others
+    control_counts = ", ".join(
+        f"{int((control.near.ratio < it.threshold).sum())} of {len(control.cell)} {control.name}"
+        + (" among themselves" if control.weight < 1 else "")
+        for control in others
     )
     verdict = (
         "alarm: more than chance makes" if it.alarm else "no alarm: no more than chance makes"
     )
     return (
         f"{verdict}, p = {it.p:.2g}; {it.below} of {n} samples against {train} training examples, "
-        f"{by}, of {it.distinct} of these; {100 * it.expected:.2g} % expected, known as from "
-        f"{it.known:.0f} ({counted}); interval: Newcombe's; floor: test examples, by construction"
+        f"{criterion}, of {it.distinct} of these; {100 * it.expected:.2g} % expected, known as "
+        f"from {it.known:.0f} ({control_counts}); interval: Newcombe's; floor: test examples, by "
+        "construction"
     )
 
 

@@ -131,16 +131,16 @@ def tails(n: int, a: float, known: float) -> Float[Tensor, " n+1"]:
     if known - a <= 0:
         return torch.ones(n + 1, dtype=torch.float64)
     j = torch.arange(n + 1, dtype=torch.float64)
-    one, other = a + 1, known - a
+    alpha, beta = a + 1, known - a
 
     def log_beta(x: Tensor | float, y: Tensor | float) -> Tensor:
         p, q = torch.as_tensor(x).double(), torch.as_tensor(y).double()
         return torch.lgamma(p) + torch.lgamma(q) - torch.lgamma(p + q)
 
-    choose = -log_beta(j + 1, n - j + 1) - math.log(n + 1)
-    terms = choose + log_beta(j + one, n - j + other) - log_beta(one, other)
-    upwards = terms.exp().flip(0).cumsum(0).flip(0).clamp(1e-300, 1)
-    return torch.where(j > 0, upwards, torch.ones_like(j))
+    log_binomial = -log_beta(j + 1, n - j + 1) - math.log(n + 1)
+    terms = log_binomial + log_beta(j + alpha, n - j + beta) - log_beta(alpha, beta)
+    tail_sums = terms.exp().flip(0).cumsum(0).flip(0).clamp(1e-300, 1)
+    return torch.where(j > 0, tail_sums, torch.ones_like(j))
 
 
 def newcombe(p: float, n: float, q: float, m: float) -> tuple[float, float]:
@@ -181,36 +181,43 @@ class Known:
 
     def below(self, t: float) -> float:
         """Return a(t)."""
-        at = int(torch.searchsorted(self.ratio, t))
-        return self.upto[at - 1].item() if at else 0.0
+        index = int(torch.searchsorted(self.ratio, t))
+        return self.upto[index - 1].item() if index else 0.0
 
     def marks(self, first: float) -> list[Mark]:
         """Return t_1 < … < t_B: `first`, and ratios below which 0, 1, 2, … of A lie."""
         counts = [count for count in COUNTS if count <= max(1, DEEPEST * self.count)]
-        at = torch.searchsorted(self.upto, torch.tensor(counts).double() + 1e-9)
-        steps = {t for t in self.ratio[at.clamp_max(len(self.ratio) - 1)].tolist() if t < 1}
-        return [Mark(t, self.below(t), self.count) for t in sorted(steps | {first})]
+        indices = torch.searchsorted(self.upto, torch.tensor(counts).double() + 1e-9)
+        thresholds = {
+            t for t in self.ratio[indices.clamp_max(len(self.ratio) - 1)].tolist() if t < 1
+        }
+        return [Mark(t, self.below(t), self.count) for t in sorted(thresholds | {first})]
 
 
 def known(samples: Counted, others: Sequence[Counted]) -> Known:
     """Weigh the others as the samples lie in cells."""
-    count = 1 + max(int(one.cell.max()) for one in (samples, *others))
-    share = torch.bincount(samples.cell, minlength=count).double() / len(samples.cell)
-    total = torch.zeros(count, dtype=torch.float64)
-    for one in others:
-        total += one.weight * torch.bincount(one.cell, minlength=count)
-    total = total.clamp_min(LEAST)
-    size = 1 / (share.square() / total).sum().item()
-    weight = torch.cat([size * one.weight * (share / total)[one.cell] for one in others])
-    ratio, order = torch.cat([one.near.ratio for one in others]).sort(stable=True)
-    return Known(ratio, weight[order].cumsum(0), size)
+    cell_count = 1 + max(int(group.cell.max()) for group in (samples, *others))
+    sample_shares = torch.bincount(samples.cell, minlength=cell_count).double() / len(samples.cell)
+    control_weights = torch.zeros(cell_count, dtype=torch.float64)
+    for group in others:
+        control_weights += group.weight * torch.bincount(group.cell, minlength=cell_count)
+    control_weights = control_weights.clamp_min(LEAST)
+    effective_count = 1 / (sample_shares.square() / control_weights).sum().item()
+    weight = torch.cat(
+        [
+            effective_count * group.weight * (sample_shares / control_weights)[group.cell]
+            for group in others
+        ]
+    )
+    ratio, order = torch.cat([group.near.ratio for group in others]).sort(stable=True)
+    return Known(ratio, weight[order].cumsum(0), effective_count)
 
 
 def _firsts(near: Nearest) -> Float[Tensor, " D"]:
     """Return the least ratio of the samples that are nearest to each training example."""
-    rows, at = near.row.unique(return_inverse=True)
-    least = near.ratio.new_full((len(rows),), 2.0)
-    return least.scatter_reduce(0, at, near.ratio, "amin")
+    rows, inverse = near.row.unique(return_inverse=True)
+    least_ratios = near.ratio.new_full((len(rows),), 2.0)
+    return least_ratios.scatter_reduce(0, inverse, near.ratio, "amin")
 
 
 @dataclass(frozen=True)
@@ -229,11 +236,15 @@ class Null:
 
     def evidence(self, counts: Sequence[int], n: int) -> float:
         """Return the share of draws of n samples with as large a sum as these counts have."""
-        logs = [-tails(n, mark.below, mark.known).log().numpy() for mark in self.marks]
-        seen = sum(log[count] for log, count in zip(logs, counts, strict=True))
-        below = deepcopy(self.source).multinomial(n, self.shares)[:, :-1].cumsum(1)
-        drawn = np.sum([log[below[:, b]] for b, log in enumerate(logs)], axis=0)
-        return (1 + int((drawn >= seen - 1e-9).sum())) / (1 + DRAWS)
+        surprisals = [-tails(n, mark.below, mark.known).log().numpy() for mark in self.marks]
+        observed_sum = sum(
+            surprisal[count] for surprisal, count in zip(surprisals, counts, strict=True)
+        )
+        simulated_counts = deepcopy(self.source).multinomial(n, self.shares)[:, :-1].cumsum(1)
+        simulated_sums = np.sum(
+            [surprisal[simulated_counts[:, b]] for b, surprisal in enumerate(surprisals)], axis=0
+        )
+        return (1 + int((simulated_sums >= observed_sum - 1e-9).sum())) / (1 + DRAWS)
 
 
 def counted(others: Known, first: float) -> Null | None:
@@ -242,11 +253,11 @@ def counted(others: Known, first: float) -> Null | None:
     Of thresholds below which as many lie the largest stands.
     """
     marks = list({mark.below: mark for mark in others.marks(first)}.values())
-    parts = np.diff(np.array([-1.0, *(mark.below for mark in marks), others.count]))
-    if parts[-1] <= 0:
+    concentration = np.diff(np.array([-1.0, *(mark.below for mark in marks), others.count]))
+    if concentration[-1] <= 0:
         return None
-    source = np.random.default_rng(0)
-    return Null(marks, source.dirichlet(parts, DRAWS), source)
+    rng = np.random.default_rng(0)
+    return Null(marks, rng.dirichlet(concentration, DRAWS), rng)
 
 
 def lawful(others: Known, first: float) -> Null | None:
@@ -255,20 +266,20 @@ def lawful(others: Known, first: float) -> Null | None:
     if law is None or law.distance > copy_law.FAR:
         return None
     counts = [count for count in COUNTS if 0 < count <= DEEPEST * law.count]
-    at = sorted({first, *(law.at(count / law.count) for count in counts)})
-    if at[-1] >= law.upto:
+    thresholds = sorted({first, *(law.at(count / law.count) for count in counts)})
+    if thresholds[-1] >= law.upto:
         return None
-    source = np.random.default_rng(0)
-    shares = law.shares(at, source, DRAWS)
+    rng = np.random.default_rng(0)
+    shares = law.shares(thresholds, rng, DRAWS)
     # Of each threshold alone the Beta law of this mean and variance, as that of a of A examples.
     mean, variance = shares.mean(0).clip(RAREST), shares.var(0).clip(RAREST**2)
-    size = mean * (1 - mean) / variance - 1
-    ends = (mean * size - 1).clip(0).tolist(), (size - 1).tolist()
-    marks = [Mark(*one) for one in zip(at, *ends, strict=True)]
-    between = np.diff(shares, axis=1, prepend=0, append=1)
-    null = Null(marks, between, source)
-    own = [int(others.below(t)) for t in at]
-    return null if null.evidence(own, round(law.count)) >= copy_law.DEEP else None
+    beta_size = mean * (1 - mean) / variance - 1
+    beta_parameters = (mean * beta_size - 1).clip(0).tolist(), (beta_size - 1).tolist()
+    marks = [Mark(*values) for values in zip(thresholds, *beta_parameters, strict=True)]
+    bin_shares = np.diff(shares, axis=1, prepend=0, append=1)
+    null = Null(marks, bin_shares, rng)
+    own_counts = [int(others.below(t)) for t in thresholds]
+    return null if null.evidence(own_counts, round(law.count)) >= copy_law.DEEP else None
 
 
 def chance(ratio: Float[Tensor, " D"], n: float, null: Null | None, weight: float = 1.0) -> float:
@@ -297,12 +308,12 @@ def _together(
     p = chance(ratio, n, null)
     if p >= ALARM or len(others) < 2:
         return p
-    for one in others:
-        rest = [_in_one_cell(other) for other in others if other is not one]
-        size = one.weight * len(one.cell)
-        against = counted(known(_in_one_cell(one), rest), first)
-        if chance(one.near.ratio, size, against, one.weight) < APART:
-            p = max(p, chance(ratio, n, counted(known(samples, [one]), first)))
+    for control in others:
+        other_controls = [_in_one_cell(peer) for peer in others if peer is not control]
+        size = control.weight * len(control.cell)
+        leave_one_out_null = counted(known(_in_one_cell(control), other_controls), first)
+        if chance(control.near.ratio, size, leave_one_out_null, control.weight) < APART:
+            p = max(p, chance(ratio, n, counted(known(samples, [control]), first)))
     return p
 
 
@@ -322,25 +333,25 @@ def found(
         smooth: Whether ratios may have the law of continuous data.
     """
     n, near = len(samples.cell), samples.near
-    every, firsts = known(samples, others), _firsts(near)
-    law = lawful(every, first) if smooth else None
-    p = _together(samples, others, firsts, counted(every, first), first)
+    pooled, least_ratios = known(samples, others), _firsts(near)
+    law = lawful(pooled, first) if smooth else None
+    p = _together(samples, others, least_ratios, counted(pooled, first), first)
     if law is not None:
-        p = max(p / DOUBT, _together(samples, others, firsts, law, first))
-    marks = law.marks if law else every.marks(first)
+        p = max(p / DOUBT, _together(samples, others, least_ratios, law, first))
+    marks = law.marks if law else pooled.marks(first)
 
     def most(mark: Mark) -> float:
-        return tails(n, mark.below, mark.known)[int((firsts < mark.t).sum())].item()
+        return tails(n, mark.below, mark.known)[int((least_ratios < mark.t).sum())].item()
 
     mark = min(marks, key=most)
-    t, size, share = mark.t, mark.known, mark.below / mark.known
-    below, distinct = int((near.ratio < t).sum()), int((firsts < t).sum())
-    seen = (below if p < ALARM else distinct) / n
-    low, high = newcombe(seen, n, share, size)
+    t, control_count, expected_share = mark.t, mark.known, mark.below / mark.known
+    below, distinct = int((near.ratio < t).sum()), int((least_ratios < t).sum())
+    observed_share = (below if p < ALARM else distinct) / n
+    low, high = newcombe(observed_share, n, expected_share, control_count)
     suspects: dict[int, int] = {}
     for i in near.ratio.argsort(stable=True)[: below if p < ALARM else 0].tolist():
         suspects.setdefault(int(near.row[i]), i)
-    value = max(0.0, seen - share)
+    value = max(0.0, observed_share - expected_share)
     return Finding(
         value,
         min(max(0.0, low), value) if p < ALARM else 0.0,
@@ -349,7 +360,7 @@ def found(
         t,
         below,
         distinct,
-        share,
-        size,
+        expected_share,
+        control_count,
         torch.tensor(list(suspects.values()), dtype=torch.long),
     )

@@ -89,8 +89,8 @@ class Law:
     def at(self, share: float) -> float:
         """Return the ratio t <= u below which this share of all lies."""
         d = self.dimension
-        inside = share / (self.weight / self.count) * below(self.upto, d).item()
-        return float((-math.expm1(math.log1p(-inside) / 7)) ** (1 / d))
+        conditional_share = share / (self.weight / self.count) * below(self.upto, d).item()
+        return float((-math.expm1(math.log1p(-conditional_share) / 7)) ** (1 / d))
 
     def share(self, t: float) -> float:
         """Return R(t) at the means of D and R(u), t <= u."""
@@ -116,21 +116,21 @@ def fitted(ratio: Float[Tensor, " M"], upto: Float[Tensor, " M"], count: float) 
     last = int(torch.searchsorted(upto, SHARE * count))
     if last >= len(ratio):
         return None
-    u, on = ratio[last].item(), weights[:last] > 0
-    t, w = ratio[:last][on].numpy(), weights[:last][on].numpy()
+    u, mask = ratio[last].item(), weights[:last] > 0
+    t, w = ratio[:last][mask].numpy(), weights[:last][mask].numpy()
     k = float(w.sum())
     if k < LEAST or t[0] <= 0 or not t[-1] < u < 1 or (np.diff(t) <= 0).any():
         return None
     hill = k / float(w @ np.log(u / t))
     grid = hill * np.exp(np.linspace(-WIDTH, WIDTH, GRID))
     # ln F_D'(t) = ln 7 D + (D - 1) ln t + 6 ln (1 - t^D); what knows no D is left out.
-    inside = k * np.log(grid) + grid * float(w @ np.log(t))
-    inside += 6 * np.log1p(-(t ** grid[:, None])) @ w
-    score = inside - k * np.log(below(u, grid))
-    mass = np.exp(score - score.max())
+    log_density_sum = k * np.log(grid) + grid * float(w @ np.log(t))
+    log_density_sum += 6 * np.log1p(-(t ** grid[:, None])) @ w
+    log_likelihood = log_density_sum - k * np.log(below(u, grid))
+    mass = np.exp(log_likelihood - log_likelihood.max())
     mass /= mass.sum()
     d = float(grid @ mass)
-    far = np.cumsum(w) / k - below(t, d) / below(u, d)
-    distance = max(far.max(), (w / k - far).max())
-    many = k**2 / float(w @ w)
-    return Law(u, k, count, grid, mass, float(distance) * math.sqrt(many))
+    cdf_difference = np.cumsum(w) / k - below(t, d) / below(u, d)
+    distance = max(cdf_difference.max(), (w / k - cdf_difference).max())
+    effective_size = k**2 / float(w @ w)
+    return Law(u, k, count, grid, mass, float(distance) * math.sqrt(effective_size))

@@ -91,25 +91,25 @@ def coordinates(domain: Domain, train: Tensor) -> Coordinates:
         train: Training examples [N, *shape], data units: the deviations are theirs.
     """
     if domain.kind in ("conformer", "point-cloud"):
-        known = describe(train, domain.elements)
-        wide = known.std(0, correction=0)
-        kept = wide > 1e-6 * (known.mean(0).abs() + 1)
+        train_features = describe(train, domain.elements)
+        std = train_features.std(0, correction=0)
+        varying = std > 1e-6 * (train_features.mean(0).abs() + 1)
 
         def shape(x: Tensor) -> Tensor:
-            return describe(x, domain.elements)[:, kept].double() / wide[kept]
+            return describe(x, domain.elements)[:, varying].double() / std[varying]
 
         return Coordinates(shape, lambda x: shape(x)[:, None])
     if domain.kind == "image":
         small = min(domain.shape[1:]) < LEAST_SIDE
         return Coordinates(_flat, _alone) if small else Coordinates(_inside, _nine_places)
-    split = torch.tensor([kind == "category" for kind in domain.kinds])
-    wide = train.double().std(0, correction=0)
-    deviation = torch.where(wide > 0, wide, torch.ones_like(wide))[~split]
-    codes = [int(train[:, i].amax()) + 1 for i in split.nonzero()[:, 0].tolist()]
+    is_category = torch.tensor([kind == "category" for kind in domain.kinds])
+    std = train.double().std(0, correction=0)
+    deviation = torch.where(std > 0, std, torch.ones_like(std))[~is_category]
+    category_counts = [int(train[:, i].amax()) + 1 for i in is_category.nonzero()[:, 0].tolist()]
 
     def of(x: Tensor) -> Tensor:
-        parts = [x[:, ~split].double() / deviation]
-        for i, count in zip(split.nonzero()[:, 0].tolist(), codes, strict=True):
+        parts = [x[:, ~is_category].double() / deviation]
+        for i, count in zip(is_category.nonzero()[:, 0].tolist(), category_counts, strict=True):
             # A category that no training example has is a place of its own.
             code = x[:, i].long().clamp(0, count)
             parts.append(one_hot(code, count + 1) * 0.5**0.5)
@@ -132,12 +132,12 @@ def _inside(x: Tensor) -> Tensor:
 
 def _nine_places(x: Tensor) -> Tensor:
     height, width = x.shape[-2] - 2, x.shape[-1] - 2
-    places = [
+    crops = [
         _flat(x[..., down : down + height, right : right + width])
         for down in range(3)
         for right in range(3)
     ]
-    return torch.stack(places, 1)
+    return torch.stack(crops, 1)
 
 
 class Search:
@@ -152,27 +152,27 @@ class Search:
         self.x, self.places = x, places
         self.centre = places.of(x[:1]).new_zeros(())
         self.basis: Tensor | None = None
-        every = places.of(x[torch.arange(0, len(x), -(-len(x) // BASIS))])
-        self.centre = every.mean(0)
-        if every.shape[1] > COMPONENTS:
-            about = (every - self.centre).double()
-            values, vectors = torch.linalg.eigh(about @ about.T)
-            kept = (values > 1e-9 * values[-1].clamp_min(1e-30)).nonzero()[:, 0][1 - COMPONENTS :]
-            self.basis = (about.T @ vectors[:, kept] / values[kept].sqrt()).to(every.dtype)
-        rows = max(1, ENTRIES // every.shape[1])
-        known = torch.cat([self.low(places.of(part)) for part in x.split(rows)])
+        subset = places.of(x[torch.arange(0, len(x), -(-len(x) // BASIS))])
+        self.centre = subset.mean(0)
+        if subset.shape[1] > COMPONENTS:
+            centred = (subset - self.centre).double()
+            values, vectors = torch.linalg.eigh(centred @ centred.T)
+            top = (values > 1e-9 * values[-1].clamp_min(1e-30)).nonzero()[:, 0][1 - COMPONENTS :]
+            self.basis = (centred.T @ vectors[:, top] / values[top].sqrt()).to(subset.dtype)
+        chunk_size = max(1, ENTRIES // subset.shape[1])
+        projected = torch.cat([self.low(places.of(chunk)) for chunk in x.split(chunk_size)])
         # |a - b|² as one product, of (-2 a, |a|², 1) and (b, 1, |b|²).
-        square = known.square().sum(1, keepdim=True)
-        self.factor = torch.cat([known, torch.ones_like(square), square], 1).T.contiguous()
+        square = projected.square().sum(1, keepdim=True)
+        self.factor = torch.cat([projected, torch.ones_like(square), square], 1).T.contiguous()
 
     def low(self, at: Float[Tensor, "*B D"]) -> Float[Tensor, "*B F"]:
         """Return coordinates whose distances are at most those of places."""
-        about = at - self.centre
+        centred = at - self.centre
         if self.basis is None:
-            return about
-        inside = about @ self.basis
-        beyond = about.square().sum(-1) - inside.square().sum(-1)
-        return torch.cat([inside, beyond.clamp_min(0).sqrt()[..., None]], -1)
+            return centred
+        projected = centred @ self.basis
+        residual = centred.square().sum(-1) - projected.square().sum(-1)
+        return torch.cat([projected, residual.clamp_min(0).sqrt()[..., None]], -1)
 
     def nearest(
         self,
@@ -189,46 +189,54 @@ class Search:
             each: Told after each part how many are done.
         """
         ratios, rows = [torch.empty(0).double()], [torch.empty(0).long()]
-        wide = self.places.views(self.x[:1]).shape[2]
-        at_once = max(1, ENTRIES // max(len(self.x), CANDIDATES * wide))
-        for start in range(0, len(x), at_once):
-            part = slice(start, start + at_once)
-            views = self.places.views(x[part])
-            d = self._lower(self.low(views))
+        dimension = self.places.views(self.x[:1]).shape[2]
+        chunk_size = max(1, ENTRIES // max(len(self.x), CANDIDATES * dimension))
+        for start in range(0, len(x), chunk_size):
+            chunk = slice(start, start + chunk_size)
+            views = self.places.views(x[chunk])
+            lower_bounds = self._lower(self.low(views))
             if without is not None:
-                d[torch.arange(len(d)), without[part]] = torch.inf
-            enough = min(CANDIDATES, len(self.x) - (without is not None))
-            near = d.topk(enough, dim=1, largest=False).indices
-            full = self._full(views, near)
-            found = full.topk(min(NEIGHBOURS, enough), dim=1, largest=False)
-            away = found.values.double()
-            alone = away[:, 1] > 0
-            ratios.append(torch.where(alone, away[:, 0] / away[:, -1], torch.ones(()).double()))
-            rows.append(near.gather(1, found.indices[:, :1])[:, 0])
+                lower_bounds[torch.arange(len(lower_bounds)), without[chunk]] = torch.inf
+            candidate_count = min(CANDIDATES, len(self.x) - (without is not None))
+            candidates = lower_bounds.topk(candidate_count, dim=1, largest=False).indices
+            candidate_distances = self._full(views, candidates)
+            closest = candidate_distances.topk(
+                min(NEIGHBOURS, candidate_count), dim=1, largest=False
+            )
+            distances = closest.values.double()
+            second_nonzero = distances[:, 1] > 0
+            ratios.append(
+                torch.where(
+                    second_nonzero, distances[:, 0] / distances[:, -1], torch.ones(()).double()
+                )
+            )
+            rows.append(candidates.gather(1, closest.indices[:, :1])[:, 0])
             if each is not None:
-                each(start + len(d))
+                each(start + len(lower_bounds))
         return Nearest(torch.cat(ratios), torch.cat(rows))
 
     def _lower(self, views: Float[Tensor, "B S F"]) -> Float[Tensor, "B N"]:
         """Return lower bounds of squared distances, the least of all shifts."""
         square = views.square().sum(-1, keepdim=True)
         product = torch.cat([-2 * views, square, torch.ones_like(square)], -1).unbind(1)
-        least = views.new_empty(len(views), len(self.x))
+        lower_bounds = views.new_empty(len(views), len(self.x))
         for start in range(0, len(self.x), BLOCK):  # so that what is compared stays at hand
-            some = self.factor[:, start : start + BLOCK]
-            part = product[0] @ some
+            block = self.factor[:, start : start + BLOCK]
+            bound = product[0] @ block
             for view in product[1:]:
-                torch.minimum(part, view @ some, out=part)
-            least[:, start : start + BLOCK] = part
-        return least
+                torch.minimum(bound, view @ block, out=bound)
+            lower_bounds[:, start : start + BLOCK] = bound
+        return lower_bounds
 
     def _full(
         self, views: Float[Tensor, "B S D"], near: Int[Tensor, "B C"]
     ) -> Float[Tensor, "B C"]:
         """Return distances to candidates, those of the nearest shift."""
-        there = self.places.of(self.x[near.flatten()]).view(*near.shape, -1)
+        candidate_coords = self.places.of(self.x[near.flatten()]).view(*near.shape, -1)
         return (
-            torch.stack([(view[:, None] - there).square().sum(-1) for view in views.unbind(1)])
+            torch.stack(
+                [(view[:, None] - candidate_coords).square().sum(-1) for view in views.unbind(1)]
+            )
             .amin(0)
             .sqrt()
         )

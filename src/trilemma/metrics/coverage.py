@@ -54,23 +54,23 @@ class Manifold:
 
 def manifold(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> Manifold:
     """Return each point's part in precision, recall (k = 3), density and coverage (k = 5)."""
-    near, wide, own = radii(reference, 3), radii(reference, 5), radii(samples, 3)
-    narrow = narrowed(wide)
+    radii_k3, radii_k5, sample_radii = radii(reference, 3), radii(reference, 5), radii(samples, 3)
+    clipped_radii = narrowed(radii_k5)
     m, n = len(samples), len(reference)
-    kept = {"dtype": torch.float64, "device": samples.device}
-    precision, density, crowd = (torch.zeros(m, **kept) for _ in range(3))
-    recall, held = torch.zeros(n, **kept), torch.zeros(n, **kept)
-    closest = torch.full((n,), torch.inf, **kept)
+    tensor_kwargs = {"dtype": torch.float64, "device": samples.device}
+    precision, density, crowd = (torch.zeros(m, **tensor_kwargs) for _ in range(3))
+    recall, ball_counts = torch.zeros(n, **tensor_kwargs), torch.zeros(n, **tensor_kwargs)
+    closest = torch.full((n,), torch.inf, **tensor_kwargs)
     for start, d in distances(samples, reference):
         rows = slice(start, start + len(d))
-        precision[rows] = (d <= near).any(1).double()
-        inside = d <= wide
-        density[rows] = inside.sum(1).double() / 5
-        crowd[rows] = (d <= narrow).sum(1).double()
-        held += inside.sum(0)
-        recall = torch.maximum(recall, (d <= own[rows, None]).any(0).double())
+        precision[rows] = (d <= radii_k3).any(1).double()
+        in_ball = d <= radii_k5
+        density[rows] = in_ball.sum(1).double() / 5
+        crowd[rows] = (d <= clipped_radii).sum(1).double()
+        ball_counts += in_ball.sum(0)
+        recall = torch.maximum(recall, (d <= sample_radii[rows, None]).any(0).double())
         closest = torch.minimum(closest, d.amin(0))
-    return Manifold(precision, recall, density, (closest <= wide).double(), crowd, held)
+    return Manifold(precision, recall, density, (closest <= radii_k5).double(), crowd, ball_counts)
 
 
 def narrowed(wide: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
@@ -89,14 +89,14 @@ def points(it: Seen) -> Manifold:
 
 def density(samples: Float[Tensor, "M F"], reference: Float[Tensor, "N F"]) -> float:
     """Return the density alone."""
-    wide = radii(reference, 5)
-    inside = sum((d <= wide).sum().item() for _, d in distances(samples, reference))
-    return inside / (5 * len(samples))
+    radii_k5 = radii(reference, 5)
+    pair_count = sum((d <= radii_k5).sum().item() for _, d in distances(samples, reference))
+    return pair_count / (5 * len(samples))
 
 
 def _means(samples: Tensor, test: Tensor) -> dict[str, float]:
-    each = manifold(samples, test)
-    return {name: getattr(each, name).mean().item() for name in SHARES}
+    per_point = manifold(samples, test)
+    return {name: getattr(per_point, name).mean().item() for name in SHARES}
 
 
 def _density_alone(samples: Tensor, test: Tensor) -> dict[str, float]:

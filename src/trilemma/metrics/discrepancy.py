@@ -77,8 +77,8 @@ class Rows:
 
 def _samples(it: Measured) -> Rows:
     """Return at most `CAP` samples, drawn by the seed: files are often sorted."""
-    of = it.matched if isinstance(it, Seen) else it.of
-    which = _drawn(len(of), it.against.seed)
+    examples = it.matched if isinstance(it, Seen) else it.of
+    which = _drawn(len(examples), it.against.seed)
     if isinstance(it, Seen) and it.against.data.domain.kind == "molecule":
         features = _chemical(it.x[which], it.against)
         return Rows(which, features, _names(features))
@@ -139,13 +139,13 @@ def _frequent(against: FeatureReference) -> dict[int, Tensor]:
     """Return the most frequent categories of each column of categories, by its place."""
     values, train = against.data.domain.values, against.data.train.x
     assert isinstance(values, Columns)
-    found = {}
+    frequent = {}
     for column, kind in enumerate(values.kinds):
         if kind == "category":
             codes, counts = train[:, column].unique(return_counts=True)
             order = counts.argsort(descending=True, stable=True)
-            found[column] = codes[order[:CATEGORIES]]
-    return found
+            frequent[column] = codes[order[:CATEGORIES]]
+    return frequent
 
 
 def graph_features(of: Statistics) -> Float[Tensor, "B F"]:
@@ -174,18 +174,20 @@ def _told(it: Measured) -> HeldOut:
     Raises:
         Unmeasured: There are too few.
     """
-    one, other = it.once(_samples), it.against.once(_tests)
-    least = min(len(one.which), len(other.which))
-    if least < FEWEST:
+    samples, tests = it.once(_samples), it.against.once(_tests)
+    fewest = min(len(samples.which), len(tests.which))
+    if fewest < FEWEST:
         raise Unmeasured(
-            f"{len(one.which)} samples and {len(other.which)} test examples are too few for "
+            f"{len(samples.which)} samples and {len(tests.which)} test examples are too few for "
             f"classifiers to learn from some and be asked of others; take at least {FEWEST} of "
             "each."
         )
-    known: dict[bytes, int] = {}
-    groups = [known.setdefault(name, len(known)) for name in (*one.names, *other.names)]
-    width = max(one.features.shape[1], other.features.shape[1])
-    x, y = (F.pad(of.features, (0, width - of.features.shape[1])) for of in (one, other))
+    group_ids: dict[bytes, int] = {}
+    groups = [
+        group_ids.setdefault(name, len(group_ids)) for name in (*samples.names, *tests.names)
+    ]
+    width = max(samples.features.shape[1], tests.features.shape[1])
+    x, y = (F.pad(rows.features, (0, width - rows.features.shape[1])) for rows in (samples, tests))
     return held_out(x, y, torch.tensor(groups), seed=it.against.seed)
 
 
@@ -202,45 +204,51 @@ def _mark(it: Measured) -> float | None:
 
 def _score(context: Context) -> Score:
     is_graph = context.data.domain.kind == "graph"
-    it: Measured = graphs(context) if is_graph else seen(context)
-    against, told = it.against, it.once(_told)
-    chance = bound_chance(told)
-    others = against.stand_ins if is_graph else stand_ins(context)
-    marks = {name: _mark(other) for name, other in others.items()}
+    measured: Measured = graphs(context) if is_graph else seen(context)
+    against, predictions = measured.against, measured.once(_told)
+    chance = bound_chance(predictions)
+    baseline_sets = against.stand_ins if is_graph else stand_ins(context)
+    baseline_values = {name: _mark(baseline) for name, baseline in baseline_sets.items()}
     score = Score(
-        _value(it),
+        _value(measured),
         floor=_mark(against.real),
-        baselines={name: mark for name, mark in marks.items() if mark is not None},
-        n=len(told.on_samples),
-        protocol=_protocol(it, told),
+        baselines={name: value for name, value in baseline_values.items() if value is not None},
+        n=len(predictions.on_samples),
+        protocol=_protocol(measured, predictions),
     ).within(chance)
-    return replace(score, exhibit=_exhibit(it, told) if score.low > 0 else None)
+    return replace(score, exhibit=_exhibit(measured, predictions) if score.low > 0 else None)
 
 
 def _protocol(it: Measured, told: HeldOut) -> str:
-    what = f"features {it.against.extractor!r}" if isinstance(it, Seen) else "graph statistics"
+    feature_note = (
+        f"features {it.against.extractor!r}" if isinstance(it, Seen) else "graph statistics"
+    )
     if it.against.data.domain.kind == "molecule":
-        what = "Morgan fingerprints of radius 2, 2,048 bits"
-    chosen = ", ".join(f"{name} {count}" for name, count in Counter(told.chosen).most_common())
-    whole = len(it.matched) if isinstance(it, Seen) else len(it)
-    drawn = f", of {whole:,} drawn by the seed," if whole > len(told.on_samples) else ""
+        feature_note = "Morgan fingerprints of radius 2, 2,048 bits"
+    classifier_counts = ", ".join(
+        f"{name} {count}" for name, count in Counter(told.chosen).most_common()
+    )
+    sample_count = len(it.matched) if isinstance(it, Seen) else len(it)
+    subset_note = (
+        f", of {sample_count:,} drawn by the seed," if sample_count > len(told.on_samples) else ""
+    )
     return (
-        f"{len(told.on_samples)} samples{drawn} against {len(told.on_data)} test examples, "
+        f"{len(told.on_samples)} samples{subset_note} against {len(told.on_data)} test examples, "
         f"at most {CAP:,} of each; lower bound on the Jensen–Shannon divergence, bits, cut at 0; "
         f"{FOLDS} folds, identical rows in one, classifier and calibration chosen within the "
-        f"others: {chosen}; {what}; seed {it.against.seed}; interval: {FRESH_ROWS}, by the "
-        "held-out rows and Nadeau and Bengio's correction, cut at 0 and 1; floor: as many "
-        "training examples"
+        f"others: {classifier_counts}; {feature_note}; seed {it.against.seed}; interval: "
+        f"{FRESH_ROWS}, by the held-out rows and Nadeau and Bengio's correction, cut at 0 and 1; "
+        "floor: as many training examples"
     )
 
 
 def _exhibit(it: Measured, told: HeldOut) -> Exhibit:
     """Name the samples that are surest to be samples, as rows of all samples."""
     order = told.on_samples.argsort(descending=True, stable=True)[:SHOWN]
-    least = told.on_samples[order[-1]].item()
+    least_probability = told.on_samples[order[-1]].item()
     return Exhibit(
         f"The {len(order)} samples that classifiers which had not seen them are surest are "
-        f"samples and not data: {100 * math.floor(100 * least) / 100:.0f} % or more",
+        f"samples and not data: {100 * math.floor(100 * least_probability) / 100:.0f} % or more",
         tuple(it.once(_samples).which[order].tolist()),
     )
 

@@ -49,13 +49,15 @@ def kl_to_truth(context: Context) -> Score:
     if data.truth is None:
         raise Unmeasured("the density of the data is not known")
     with torch.no_grad():
-        parts = [context.asked.log_prob(part.to(context.device)) for part in x.split(AT_ONCE)]
-    each = excess(torch.cat([part.cpu() for part in parts]), data.truth(x))
-    beyond = int((~each.isfinite()).sum())
-    if beyond:
-        raise Unmeasured(f"{beyond} of {len(x)} samples lie where there are no data, or no model")
+        parts = [context.asked.log_prob(chunk.to(context.device)) for chunk in x.split(AT_ONCE)]
+    log_ratios = excess(torch.cat([chunk.cpu() for chunk in parts]), data.truth(x))
+    nonfinite_count = int((~log_ratios.isfinite()).sum())
+    if nonfinite_count:
+        raise Unmeasured(
+            f"{nonfinite_count} of {len(x)} samples lie where there are no data, or no model"
+        )
     return Score(
-        each.mean().item(),
+        log_ratios.mean().item(),
         floor=0.0,
         baselines={"normal": context.reference.once(_of_normal)},
         n=len(x),
@@ -64,19 +66,19 @@ def kl_to_truth(context: Context) -> Score:
         f"{context.seed}; interval: Student's, of a "
         f"skewed mean; floor: that of the truth itself; "
         f"normal: a Gaussian with the training moments, {len(data.test)} draws",
-    ).within(mean_chance(each))
+    ).within(mean_chance(log_ratios))
 
 
 def _of_normal(reference: Reference) -> float:
     """Return the divergence of a Gaussian with the training moments, of fixed draws."""
     data = reference.data
     assert data.truth is not None
-    known = normal(data.train.x)
+    gaussian = normal(data.train.x)
     noise = torch.randn(
         data.test.x.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
-    drawn = known.mean + noise @ known.scale_tril.T
-    return excess(known.log_prob(drawn), data.truth(drawn)).mean().item()
+    samples = gaussian.mean + noise @ gaussian.scale_tril.T
+    return excess(gaussian.log_prob(samples), data.truth(samples)).mean().item()
 
 
 METRICS = (

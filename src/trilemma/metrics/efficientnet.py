@@ -75,13 +75,13 @@ class _Block(nn.Module):
         self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int
     ) -> None:
         super().__init__()
-        wide = inputs * expansion
-        expand = [_Convolution(inputs, wide, 1), nn.ReLU6()] if expansion > 1 else []
+        expanded_channels = inputs * expansion
+        expand = [_Convolution(inputs, expanded_channels, 1), nn.ReLU6()] if expansion > 1 else []
         self.layers = nn.Sequential(
             *expand,
-            _Convolution(wide, wide, kernel, stride, depthwise=True),
+            _Convolution(expanded_channels, expanded_channels, kernel, stride, depthwise=True),
             nn.ReLU6(),
-            _Convolution(wide, outputs, 1),
+            _Convolution(expanded_channels, outputs, 1),
         )
         self.skips = stride == 1 and inputs == outputs
 
@@ -129,10 +129,10 @@ def prepared(y: Tensor, size: int = SIZE) -> Tensor:
 
 def weights_file() -> Path | None:
     """Return where the package keeps the weights, or None where it is not installed."""
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
         return None
-    path = Path(found.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+    path = Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
     return path if path.is_file() else None
 
 
@@ -153,8 +153,8 @@ def pretrained(path: Path) -> EfficientNetLite0:
     network = EfficientNetLite0()
     convolutions = [m for m in network.modules() if isinstance(m, _Convolution)]
     weights = [(k, v) for k, v in state.items() if v.ndim == 4]
-    scales = [k.removesuffix(".running_var") for k in state if k.endswith(".running_var")]
-    for convolution, (_, weight), norm in zip(convolutions, weights, scales, strict=True):
+    norm_names = [k.removesuffix(".running_var") for k in state if k.endswith(".running_var")]
+    for convolution, (_, weight), norm in zip(convolutions, weights, norm_names, strict=True):
         gain = state[f"{norm}.weight"] / (state[f"{norm}.running_var"] + 1e-3).sqrt()
         convolution.weight.copy_(weight * gain[:, None, None, None])
         assert convolution.bias is not None

@@ -80,8 +80,8 @@ def directions(dimensions: int, seed: int = 0) -> Float[Tensor, "D L"]:
     if dimensions == 1:
         return torch.ones(1, 1, dtype=torch.float64)
     if dimensions == 2:
-        turn = torch.arange(DIRECTIONS, dtype=torch.float64) * torch.pi / DIRECTIONS
-        return torch.stack([turn.cos(), turn.sin()])
+        angles = torch.arange(DIRECTIONS, dtype=torch.float64) * torch.pi / DIRECTIONS
+        return torch.stack([angles.cos(), angles.sin()])
     generator = torch.Generator().manual_seed(mix(seed, "directions", dimensions))
     w = torch.randn(dimensions, DIRECTIONS, generator=generator, dtype=torch.float64)
     return w / w.norm(dim=0)
@@ -104,10 +104,10 @@ def _squared(a: Float[Tensor, "N L"], b: Float[Tensor, "M L"]) -> float:
     """Return the mean over columns of the squared Wasserstein distance of sorted values."""
     jumps = torch.cat([torch.arange(1, len(z) + 1).double() / len(z) for z in (a, b)])
     ends = jumps.sort().values
-    width = torch.diff(ends, prepend=ends.new_zeros(1))
-    middle = ends - width / 2
+    interval_widths = torch.diff(ends, prepend=ends.new_zeros(1))
+    middle = ends - interval_widths / 2
     p, q = (z[(middle * len(z)).long().clamp_max(len(z) - 1)] for z in (a, b))
-    return ((p - q).square() * width[:, None]).sum(0).mean().item()
+    return ((p - q).square() * interval_widths[:, None]).sum(0).mean().item()
 
 
 def sliced_spread(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], *, seed: int) -> float:
@@ -129,18 +129,20 @@ def sliced_spread(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], *, seed: int
     squared = _squared(a.values, b.values)
     if squared <= 0:
         return 0.0
-    found = _potential(*a, b.values).var().item() / n + _potential(*b, a.values).var().item() / m
+    linear_variance = (
+        _potential(*a, b.values).var().item() / n + _potential(*b, a.values).var().item() / m
+    )
     generator, half, projected = (
         torch.Generator().manual_seed(mix(seed, "halves", m)), m // 2, y.double() @ w
     )  # fmt: skip
-    apart = []
+    split_distances = []
     for _ in range(HALVES):
         order = torch.randperm(m, generator=generator)
-        parts = order[:half], order[half:]
-        apart.append(_squared(*(projected[rows].sort(0).values for rows in parts)))
+        halves = order[:half], order[half:]
+        split_distances.append(_squared(*(projected[rows].sort(0).values for rows in halves)))
     rows = (1 / n + 1 / m) / (1 / half + 1 / (m - half))
-    quadratic = torch.tensor(apart).double().var().item() * rows**2
-    return math.sqrt((max(found - 2 * quadratic, 0.0) + quadratic) / (4 * squared))
+    quadratic = torch.tensor(split_distances).double().var().item() * rows**2
+    return math.sqrt((max(linear_variance - 2 * quadratic, 0.0) + quadratic) / (4 * squared))
 
 
 def _potential(a: Tensor, order: Tensor, b: Tensor) -> Float[Tensor, " N"]:

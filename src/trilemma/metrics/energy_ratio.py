@@ -131,14 +131,14 @@ def energy_ratios(
     logging.getLogger("posebusters").setLevel(logging.ERROR)
     ratios: list[float] = []
     reasons: list[str] = []
-    began = time.monotonic()
-    for done, one in enumerate(x):
+    start_time = time.monotonic()
+    for index, molecule in enumerate(x):
         if each is not None:
-            each(done)
-        if done and time.monotonic() - began > seconds:
+            each(index)
+        if index and time.monotonic() - start_time > seconds:
             break
         try:
-            mol = to_mol_in_space(one, elements)
+            mol = to_mol_in_space(molecule, elements)
         except NotUsable:
             ratio, reason = math.nan, REFUSED
         else:
@@ -150,8 +150,8 @@ def energy_ratios(
 
 def _chosen(x: Tensor, seed: int) -> Tensor:
     """Draw molecules by the seed."""
-    draw = torch.Generator().manual_seed(mix(seed, "energy ratio"))
-    return x[torch.randperm(len(x), generator=draw)[:MOST]]
+    generator = torch.Generator().manual_seed(mix(seed, "energy ratio"))
+    return x[torch.randperm(len(x), generator=generator)[:MOST]]
 
 
 @dataclass(frozen=True)
@@ -185,22 +185,22 @@ def _measure(context: Context) -> Score:
         context.told("energy ratio", done, len(x))
 
     checked = energy_ratios(x, context.data.domain.elements, each, SECONDS)
-    known = context.reference.once(_Marking(each))
-    real, count = known.real, len(checked.ratios)
+    baseline_checks = context.reference.once(_Marking(each))
+    real, count = baseline_checks.real, len(checked.ratios)
     finite = sorted(ratio for ratio in checked.ratios if math.isfinite(ratio))
-    fails = Counter(checked.reasons)
-    fails["above the limit"] = len(finite) - checked.passed
-    failures = ", ".join(f"{name} {n}" for name, n in fails.most_common() if n) or "none"
+    failure_counts = Counter(checked.reasons)
+    failure_counts["above the limit"] = len(finite) - checked.passed
+    failures = ", ".join(f"{name} {n}" for name, n in failure_counts.most_common() if n) or "none"
     median = f"; median ratio {finite[len(finite) // 2]:.3g}" if finite else ""
-    cut = f", of {len(x)}, in {SECONDS:.0f} s" if count < len(x) else ""
+    subset_note = f", of {len(x)}, in {SECONDS:.0f} s" if count < len(x) else ""
     low, high = wilson(real.share, len(real.ratios))
     return Score(
         checked.share,
         floor=real.share,
-        baselines={name: other.share for name, other in known.trivial.items()},
+        baselines={name: baseline.share for name, baseline in baseline_checks.trivial.items()},
         n=count,
-        protocol=f"share of {count} samples, drawn by the seed{cut}, that pass PoseBusters' "
-        f"energy check: UFF energy at most {checked.limit:g} times the mean of "
+        protocol=f"share of {count} samples, drawn by the seed{subset_note}, that pass "
+        f"PoseBusters' energy check: UFF energy at most {checked.limit:g} times the mean of "
         f"{checked.conformations} relaxed conformations{median}; fail: {failures}; floor: "
         f"{len(real.ratios)} test molecules, {low:.2f} to {high:.2f}; interval: Wilson's",
     ).within(Trials(count))

@@ -108,15 +108,17 @@ class Evaluation:
             BadInput: It is something else, or of an earlier version.
         """
         try:
-            known = {f.name for f in fields(cls)}
-            read = {key: value for key, value in plain.items() if key in known}
+            field_names = {f.name for f in fields(cls)}
+            field_values = {key: value for key, value in plain.items() if key in field_names}
             metrics = {str(k): Score.from_json(v) for k, v in plain["metrics"].items()}
-            made = cls(**{**read, "metrics": metrics, "cost": Spent(), "training": None})
+            evaluation = cls(
+                **{**field_values, "metrics": metrics, "cost": Spent(), "training": None}
+            )
             training = plain["training"]
             if {"n", "seed"} - set(plain):
                 raise KeyError("n, seed")
             return replace(
-                made,
+                evaluation,
                 cost=Spent(**plain["cost"]),
                 training=Training(**training) if training else None,
                 skipped={str(k): str(v) for k, v in plain["skipped"].items()},

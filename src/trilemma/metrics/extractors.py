@@ -155,7 +155,7 @@ class Extractor:
                 f"extractor '{self.name}' names no classes; those that do: "
                 f"{', '.join(f'classifier-{name}' for name in CLASSIFIERS)}."
             )
-        parts = [self._classes(part.to(self.device)).cpu() for part in features.split(ROWS)]
+        parts = [self._classes(chunk.to(self.device)).cpu() for chunk in features.split(ROWS)]
         return torch.cat(parts) if len(features) else torch.empty(0, dtype=torch.int64)
 
     def projected(self, dimension: int) -> Extractor:
@@ -166,7 +166,7 @@ class Extractor:
                 f"give a number from 1 to {self.dimension - 1}."
             )
         rotation = _rotation(self.dimension, dimension).to(self.device)
-        made = Extractor(
+        projection = Extractor(
             f"{self.name}/{dimension}",
             dimension,
             lambda x: self._features(x).float() @ rotation,
@@ -176,8 +176,8 @@ class Extractor:
             accuracy=self.accuracy,
             device=self.device,
         )
-        made._whole = self._whole
-        return made
+        projection._whole = self._whole
+        return projection
 
 
 def _rotation(features: int, dimension: int) -> Float[Tensor, "F D"]:
@@ -211,18 +211,18 @@ def extractor(
     """
     if data.domain.kind == "graph":
         raise BadInput("graphs have no features; they are measured by their statistics.")
-    given = name if name is not None else _choice(data)
-    base, _, part = given.partition("/")
+    requested = name if name is not None else _choice(data)
+    base, _, suffix = requested.partition("/")
     base = f"classifier-{base}" if base in CLASSIFIERS else base
-    made = _made(base, data, torch.device(device))
-    if part:
-        if not part.isdecimal():
-            raise BadInput(f"'{given}' should end in a number of features, as in '{base}/64'.")
-        return made.projected(int(part))
-    room = min(len(data.test), n if n is not None else len(data.test)) // 2
-    if made.dimension > 64 and room < made.dimension:
-        return made.projected(max(8, 2 ** int(math.log2(max(room, 1)))))
-    return made
+    base_extractor = _made(base, data, torch.device(device))
+    if suffix:
+        if not suffix.isdecimal():
+            raise BadInput(f"'{requested}' should end in a number of features, as in '{base}/64'.")
+        return base_extractor.projected(int(suffix))
+    max_dimension = min(len(data.test), n if n is not None else len(data.test)) // 2
+    if base_extractor.dimension > 64 and max_dimension < base_extractor.dimension:
+        return base_extractor.projected(max(8, 2 ** int(math.log2(max(max_dimension, 1)))))
+    return base_extractor
 
 
 def _choice(data: DataSet) -> str:
@@ -242,11 +242,11 @@ def _made(name: str, data: DataSet, device: torch.device) -> Extractor:
     if name == "coordinates":
         return _coordinates(data.domain)
     if name.startswith("classifier-"):
-        known = name.removeprefix("classifier-")
-        if known in SHIPPED:
-            return classifier(known, data.domain, device=device)
-        if known in STACKED:
-            return _stacked(known, data.domain, device)
+        dataset_name = name.removeprefix("classifier-")
+        if dataset_name in SHIPPED:
+            return classifier(dataset_name, data.domain, device=device)
+        if dataset_name in STACKED:
+            return _stacked(dataset_name, data.domain, device)
     if name == "efficientnet-lite0":
         return _efficientnet(data.domain, device)
     if name == chemnet.NAME:
@@ -274,11 +274,11 @@ def _shape(data: DataSet) -> Extractor:
         raise BadInput(
             f"'{point_cloud_features.NAME}' is for point clouds, and these are {data.domain.kind}."
         )
-    of, count = point_cloud_features.standardised_features(data)
+    features_of, count = point_cloud_features.standardised_features(data)
     return Extractor(
         point_cloud_features.NAME,
         count,
-        of,
+        features_of,
         note="Quantiles of distances, axes and bonds, whatever the pose, in units of their "
         "deviation over training clouds.",
     )
@@ -310,14 +310,14 @@ def classifier(
     recorded, path = SHIPPED[name], folder / f"{name}.safetensors"
     if not path.is_file():
         raise BadInput(f"{path} is missing; scripts/train_classifier.py {name} makes it.")
-    plain = path.read_bytes()
-    digest = hashlib.sha256(plain).hexdigest()
+    file_bytes = path.read_bytes()
+    digest = hashlib.sha256(file_bytes).hexdigest()
     if digest != recorded["sha256"]:
         raise BadInput(
             f"{path} has sha256 {digest[:12]}… instead of {str(recorded['sha256'])[:12]}…; "
             "reinstall Trilemma, or record the new hash in SHIPPED if you trained it anew."
         )
-    weights = load(plain)
+    weights = load(file_bytes)
     channels, classes = weights["convolutions.0.weight"].shape[1], len(weights["logits.bias"])
     side = 8 if name == "digits" else 28
     if domain.shape != (channels, side, side):
@@ -353,27 +353,32 @@ def _stacked(name: str, domain: Domain, device: torch.device) -> Extractor:
             f"'classifier-{name}' sees images of shape {(CHANNELS, 28, 28)}, and these are "
             f"{domain.shape}; ask for 'efficientnet-lite0' or 'random-conv'."
         )
-    one = classifier(single, dataclasses.replace(domain, shape=shape), device=device)
+    digit_extractor = classifier(single, dataclasses.replace(domain, shape=shape), device=device)
 
     def features(x: Tensor) -> Tensor:
-        return one._features(x.flatten(0, 1)[:, None]).unflatten(0, (-1, CHANNELS)).flatten(1)
+        return (
+            digit_extractor._features(x.flatten(0, 1)[:, None])
+            .unflatten(0, (-1, CHANNELS))
+            .flatten(1)
+        )
 
     def classes(found: Tensor) -> Tensor:
-        assert one._classes is not None
-        digits = one._classes(found.unflatten(1, (CHANNELS, -1)).flatten(0, 1))
+        assert digit_extractor._classes is not None
+        digits = digit_extractor._classes(found.unflatten(1, (CHANNELS, -1)).flatten(0, 1))
         first, second, third = digits.unflatten(0, (-1, CHANNELS)).unbind(1)
-        return (first * one.count + second) * one.count + third
+        return (first * digit_extractor.count + second) * digit_extractor.count + third
 
-    accuracy = one.accuracy**CHANNELS
+    accuracy = digit_extractor.accuracy**CHANNELS
     return Extractor(
         f"classifier-{name}",
-        CHANNELS * one.dimension,
+        CHANNELS * digit_extractor.dimension,
         features,
         note=f"Last layer but one of a classifier of {single} on each channel, side by side: "
-        f"{one.accuracy:.2%} right on a digit of the test split, so {accuracy:.2%} on three.",
-        sha256=one.sha256,
+        f"{digit_extractor.accuracy:.2%} right on a digit of the test split, so {accuracy:.2%} on "
+        "three.",
+        sha256=digit_extractor.sha256,
         classes=classes,
-        count=one.count**CHANNELS,
+        count=digit_extractor.count**CHANNELS,
         accuracy=accuracy,
         device=device,
     )
@@ -420,8 +425,8 @@ def _random_convolutions(domain: Domain, device: torch.device) -> Extractor:
     weights = b"".join(p.detach().cpu().numpy().tobytes() for p in network.parameters())
 
     def features(x: Tensor) -> Tensor:
-        out = network(domain.values.scale(x))
-        return torch.cat([out.mean((2, 3)), out.std((2, 3))], dim=1)
+        activations = network(domain.values.scale(x))
+        return torch.cat([activations.mean((2, 3)), activations.std((2, 3))], dim=1)
 
     missing = (
         "" if weights_file() else " The extra 'features' (efficientnet-lite0) is not installed."

@@ -95,14 +95,14 @@ class Seen(Memo):
         Raises:
             Unmeasured: They are too few to have neighbours.
         """
-        one, other = self.matched, self.against.test
-        m = min(len(one), len(other), CAP)
+        samples, tests = self.matched, self.against.test
+        m = min(len(samples), len(tests), CAP)
         if m < FEWEST:
             raise Unmeasured(
-                f"{len(one)} samples and {len(other)} test examples are too few; "
+                f"{len(samples)} samples and {len(tests)} test examples are too few; "
                 f"take at least {FEWEST} of each."
             )
-        return one[:m], other[:m]
+        return samples[:m], tests[:m]
 
 
 @dataclass(eq=False)
@@ -155,8 +155,8 @@ class FeatureReference(Memo):
             Unmeasured: Some are not finite numbers.
         """
         if x.is_floating_point() and not x.isfinite().all():
-            bad = int((~x.isfinite().flatten(1).all(1)).sum())
-            raise Unmeasured(f"{bad} of {len(x)} samples are not finite numbers")
+            nonfinite_count = int((~x.isfinite().flatten(1).all(1)).sum())
+            raise Unmeasured(f"{nonfinite_count} of {len(x)} samples are not finite numbers")
         features = self.extractor(x)
         return Seen(x, features, *_nearest(features, self))
 
@@ -173,8 +173,8 @@ class FeatureReference(Memo):
 def _nearest(
     features: Tensor, against: FeatureReference
 ) -> tuple[Tensor, FeatureReference, Tensor]:
-    away, near = nearest(features, against.train)
-    return away, against, near
+    distances, indices = nearest(features, against.train)
+    return distances, against, indices
 
 
 def _real(against: FeatureReference) -> Seen:
@@ -231,21 +231,21 @@ def of_features(
     """
 
     def measure(context: Context) -> Score:
-        it = seen(context)
-        against = it.against
+        samples = seen(context)
+        against = samples.against
         score = Score(
-            it.once(value),
+            samples.once(value),
             floor=_mark(against.real, value),
             baselines={
-                name: mark
-                for name, other in stand_ins(context).items()
-                if (mark := _mark(other, value)) is not None
+                name: baseline_value
+                for name, baseline in stand_ins(context).items()
+                if (baseline_value := _mark(baseline, value)) is not None
             },
-            n=n(it),
-            protocol=f"{protocol(it)}; features {against.extractor!r}; seed {against.seed}; "
-            f"interval: {interval(it)}; floor: as many {floor}",
+            n=n(samples),
+            protocol=f"{protocol(samples)}; features {against.extractor!r}; seed {against.seed}; "
+            f"interval: {interval(samples)}; floor: as many {floor}",
         )
-        return score.within(deviation(it))
+        return score.within(deviation(samples))
 
     return measure
 
@@ -293,31 +293,46 @@ def feature_reference(
 
     test_rows = _order(len(data.test), seed, "test")[:TEST]
     test = features(data.test.x[test_rows], "test examples")
-    most = MOLECULES if data.domain.kind == "molecule" else TRAIN
-    rows = _order(len(data.train), seed, "train")[:most]
+    train_limit = MOLECULES if data.domain.kind == "molecule" else TRAIN
+    rows = _order(len(data.train), seed, "train")[:train_limit]
     train = features(data.train.x[rows], "training examples")
-    usual = nearest(test[:CAP], train)[0]
-    made: dict[str, Seen] = {}
+    test_distances = nearest(test[:CAP], train)[0]
+    baseline_sets: dict[str, Seen] = {}
     against = FeatureReference(
-        data, extractor, n, seed, test, test_rows, train, rows, usual, stand_ins=made
+        data,
+        extractor,
+        n,
+        seed,
+        test,
+        test_rows,
+        train,
+        rows,
+        test_distances,
+        stand_ins=baseline_sets,
     )
     count = against.count
     if data.domain.kind in STAND_INS:
         for name, make in STAND_INS[data.domain.kind].items():
             x = make(data, count, seed)
-            found = features(x, name)
-            made[name] = Seen(x, found, nearest(found, train)[0], against)
+            baseline_features = features(x, name)
+            baseline_sets[name] = Seen(
+                x, baseline_features, nearest(baseline_features, train)[0], against
+            )
         return against
-    one = _mean(data)[None]
-    alike = features(one, "the mean")
-    repeated = one.expand(count, *data.domain.shape), alike.expand(count, -1)
-    made["mean"] = Seen(*repeated, nearest(alike, train)[0].expand(count), against)
-    others = {"noise": _noise(data, count, seed)}
+    mean_example = _mean(data)[None]
+    mean_features = features(mean_example, "the mean")
+    repeated = mean_example.expand(count, *data.domain.shape), mean_features.expand(count, -1)
+    baseline_sets["mean"] = Seen(
+        *repeated, nearest(mean_features, train)[0].expand(count), against
+    )
+    baseline_samples = {"noise": _noise(data, count, seed)}
     if data.domain.kind == "points":
-        others["normal"] = _normal(data, count, seed)
-    for name, x in others.items():
-        found = features(x, name)
-        made[name] = Seen(x, found, nearest(found, train)[0], against)
+        baseline_samples["normal"] = _normal(data, count, seed)
+    for name, x in baseline_samples.items():
+        baseline_features = features(x, name)
+        baseline_sets[name] = Seen(
+            x, baseline_features, nearest(baseline_features, train)[0], against
+        )
     return against
 
 
@@ -336,8 +351,8 @@ def _order(count: int, seed: int, name: str) -> Tensor:
 def _mean(data: DataSet) -> Tensor:
     """Return the training mean in data units."""
     total = torch.zeros(data.domain.shape, dtype=torch.float64)
-    for part in data.train.x.split(4096):
-        total += part.double().sum(0)
+    for chunk in data.train.x.split(4096):
+        total += chunk.double().sum(0)
     mean = total / len(data.train)
     return mean.round().to(data.train.x.dtype) if isinstance(data.domain.values, Levels) else mean
 
@@ -349,20 +364,20 @@ def _noise(data: DataSet, n: int, seed: int) -> Tensor:
         shape = (n, *data.domain.shape)
         return torch.randint(values.count, shape, generator=generator, dtype=torch.uint8)
     low, high = data.train.x.amin(0), data.train.x.amax(0)
-    share = torch.rand(n, *data.domain.shape, generator=generator)
+    uniform = torch.rand(n, *data.domain.shape, generator=generator)
     if isinstance(values, Columns):  # of whole numbers and categories, all of them alike
-        spread_over = torch.where(values.in_cells(share), 1.0, 0.0)
-        v = low + (high - low + spread_over) * share
-        return torch.where(values.in_cells(share), v.floor().minimum(high), v)
-    return low + (high - low) * share
+        cell_width = torch.where(values.in_cells(uniform), 1.0, 0.0)
+        v = low + (high - low + cell_width) * uniform
+        return torch.where(values.in_cells(uniform), v.floor().minimum(high), v)
+    return low + (high - low) * uniform
 
 
 def _normal(data: DataSet, n: int, seed: int) -> Tensor:
     """Draw from a Gaussian with the training moments, [n, D]."""
-    known = normal(data.train.x)
+    gaussian = normal(data.train.x)
     generator = torch.Generator().manual_seed(mix(seed, "normal"))
     noise = torch.randn(n, *data.domain.shape, generator=generator, dtype=torch.float64)
-    drawn = (known.mean + noise @ known.scale_tril.T).to(data.train.x.dtype)
+    samples = (gaussian.mean + noise @ gaussian.scale_tril.T).to(data.train.x.dtype)
     values = data.domain.values
     # Of whole numbers and categories the nearest: no trivial model is told by its fractions.
-    return values.unscale(values.scale(drawn)) if isinstance(values, Columns) else drawn
+    return values.unscale(values.scale(samples)) if isinstance(values, Columns) else samples

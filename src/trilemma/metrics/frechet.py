@@ -138,11 +138,11 @@ def frechet_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"
     x, y = samples.double(), reference.double()
     a, b = moments(x), moments(y)
     n, m = len(x), len(y)
-    (of_x, distance), (of_y, _) = _linear(x, a, b), _linear(y, b, a)
+    (influence_x, distance), (influence_y, _) = _linear(x, a, b), _linear(y, b, a)
     quadratic = 2 * _centred_variance(x, y, a, b) * (1 / n + 1 / m) ** 2
-    found, skew = linear_chance(of_x, of_y)
-    slope = skew + (found / distance if distance > 0 else 0.0)
-    return Chance(max(found - 2 * quadratic, 0.0) + quadratic, slope)
+    linear_variance, skew = linear_chance(influence_x, influence_y)
+    slope = skew + (linear_variance / distance if distance > 0 else 0.0)
+    return Chance(max(linear_variance - 2 * quadratic, 0.0) + quadratic, slope)
 
 
 def _linear(x: Tensor, a: Moments, b: Moments) -> tuple[Tensor, float]:
@@ -150,12 +150,12 @@ def _linear(x: Tensor, a: Moments, b: Moments) -> tuple[Tensor, float]:
     values, vectors = torch.linalg.eigh(a.covariance)
     values = values.clamp_min(0)
     root = vectors * values.sqrt()
-    inner, turned = torch.linalg.eigh(root.T @ b.covariance @ root)
-    middle = (turned * inner.clamp_min(0).sqrt()) @ turned.T
+    inner_values, inner_vectors = torch.linalg.eigh(root.T @ b.covariance @ root)
+    middle = (inner_vectors * inner_values.clamp_min(0).sqrt()) @ inner_vectors.T
     z, shift = x - a.mean, a.mean - b.mean
-    there = values > values.max() * NEGLIGIBLE
-    white = (z @ vectors) * torch.where(there, values.clamp_min(LEAST).rsqrt(), 0.0)
-    f = 2 * z @ shift + z.square().sum(1) - ((white @ middle) * white).sum(1)
+    significant = values > values.max() * NEGLIGIBLE
+    whitened = (z @ vectors) * torch.where(significant, values.clamp_min(LEAST).rsqrt(), 0.0)
+    f = 2 * z @ shift + z.square().sum(1) - ((whitened @ middle) * whitened).sum(1)
     traces = a.covariance.trace() + b.covariance.trace() - 2 * middle.trace()
     return f, (shift.square().sum() + traces).item()
 
@@ -165,12 +165,12 @@ def _centred_variance(x: Tensor, y: Tensor, a: Moments, b: Moments) -> float:
     values, vectors = torch.linalg.eigh((a.covariance + b.covariance) / 2)
     sums = values[:, None].clamp_min(0) + values.clamp_min(0)
     weights = 0.5 / sums.clamp_min(max(values.max().item() * NEGLIGIBLE, LEAST))
-    most = PAIRED if x.shape[1] <= 256 else PAIRED // 2
-    k = min(len(x), len(y), most // 2)
+    max_rows = PAIRED if x.shape[1] <= 256 else PAIRED // 2
+    k = min(len(x), len(y), max_rows // 2)
     z = torch.cat([(x - a.mean)[:k], (y - b.mean)[:k]]) @ vectors
 
     def block(rows: slice) -> Tensor:
-        products = (part[:, None] * z for part in z[rows].split(max(ENTRIES // z.numel(), 1)))
+        products = (chunk[:, None] * z for chunk in z[rows].split(max(ENTRIES // z.numel(), 1)))
         return torch.cat([u.sum(2) + ((u @ weights) * u).sum(2) for u in products])
 
     return summed(block, len(z), within=True).variance
@@ -217,8 +217,8 @@ def _kd(it: Seen) -> float:
 def rows_of(it: Seen) -> str:
     """Say how many samples stand against as many test examples."""
     m = len(it.pair[0])
-    most = " (the most that are taken)" if m == CAP else ""
-    return f"{m} samples against {m} test examples{most}"
+    cap_note = " (the most that are taken)" if m == CAP else ""
+    return f"{m} samples against {m} test examples{cap_note}"
 
 
 _of_samples = of_features(

@@ -68,19 +68,19 @@ Values = dict[str, float]
 
 def values(it: Graphs) -> Values:
     """Return every metric but shares that the numbers of graphs allow."""
-    of, against = it.of, it.against
-    found: Values = {}
-    for metric, gram in _grams(of, against):
-        found[metric] = gram.squared()
-        if len(of) > 1:
-            found[f"{metric}_u"] = gram.squared(unbiased=True)
-    found["mmd"] = sum(found[name] for name in MEAN) / len(MEAN)
-    means = of.nodes.double().mean() / against.test.nodes.double().mean()
-    found["size_gap"] = abs(means.item() - 1)
-    near = Near.of(of, against.test)
+    samples, against = it.of, it.against
+    metric_values: Values = {}
+    for metric, gram in _grams(samples, against):
+        metric_values[metric] = gram.squared()
+        if len(samples) > 1:
+            metric_values[f"{metric}_u"] = gram.squared(unbiased=True)
+    metric_values["mmd"] = sum(metric_values[name] for name in MEAN) / len(MEAN)
+    size_ratio = samples.nodes.double().mean() / against.test.nodes.double().mean()
+    metric_values["size_gap"] = abs(size_ratio.item() - 1)
+    near = Near.of(samples, against.test)
     if near is not None:
-        found |= near.measured(torch.arange(len(of)), torch.arange(len(against.test)))
-    return found
+        metric_values |= near.measured(torch.arange(len(samples)), torch.arange(len(against.test)))
+    return metric_values
 
 
 def _grams(of: Statistics, against: GraphReference) -> Iterator[tuple[str, Gram]]:
@@ -92,32 +92,35 @@ def _grams(of: Statistics, against: GraphReference) -> Iterator[tuple[str, Gram]
 
 def chances(it: Graphs) -> dict[str, float | Chance | Trials]:
     """Return the chance in all metrics but shares, over fresh samples and fresh test graphs."""
-    of, against = it.of, it.against
-    found: dict[str, float | Chance | Trials] = {}
-    mean: list[Gram] = []
-    for metric, gram in _grams(of, against):
-        found[metric] = gram.chance()
-        if len(of) > 1:
-            found[f"{metric}_u"] = gram.chance(unbiased=True)
+    samples, against = it.of, it.against
+    metric_chances: dict[str, float | Chance | Trials] = {}
+    mean_grams: list[Gram] = []
+    for metric, gram in _grams(samples, against):
+        metric_chances[metric] = gram.chance()
+        if len(samples) > 1:
+            metric_chances[f"{metric}_u"] = gram.chance(unbiased=True)
         if metric in MEAN:
-            mean.append(gram)
+            mean_grams.append(gram)
     # The mean of the discrepancies is that of the mean of the kernels.
     xx, xy, yy = (
-        torch.stack([getattr(gram, part) for gram in mean]).mean(0) for part in ("xx", "xy", "yy")
+        torch.stack([getattr(gram, block) for gram in mean_grams]).mean(0)
+        for block in ("xx", "xy", "yy")
     )
-    found["mmd"] = Gram(xx, xy, yy).chance()
-    found["size_gap"] = _gap_deviation(of.nodes.double(), against.test.nodes.double())
-    near = Near.of(of, against.test)
+    metric_chances["mmd"] = Gram(xx, xy, yy).chance()
+    metric_chances["size_gap"] = _gap_deviation(
+        samples.nodes.double(), against.test.nodes.double()
+    )
+    near = Near.of(samples, against.test)
     if near is not None:
-        found |= subset_spreads(
-            torch.arange(len(of)),
+        metric_chances |= subset_spreads(
+            torch.arange(len(samples)),
             torch.arange(len(against.test)),
             near.measured,
             seed=against.seed,
             shares=("coverage",),
             least=NEAREST + 1,
         )
-    return found
+    return metric_chances
 
 
 def _gap_deviation(x: Float[Tensor, " N"], y: Float[Tensor, " M"]) -> float:
@@ -152,11 +155,11 @@ class Near:
         m = min(len(rows), len(columns))
         columns = columns[:m]
         radius = self.among[columns][:, columns].sort(1).values[:, NEAREST]
-        within = self.across[rows][:, columns] <= radius + CLOSE
-        parts = within[: len(within) // m * m].view(-1, m, m)
+        in_ball = self.across[rows][:, columns] <= radius + CLOSE
+        blocks = in_ball[: len(in_ball) // m * m].view(-1, m, m)
         return {
-            "coverage": parts.any(1).double().mean().item(),
-            "density": within.double().sum().item() / (NEAREST * len(rows)),
+            "coverage": blocks.any(1).double().mean().item(),
+            "density": in_ball.double().sum().item() / (NEAREST * len(rows)),
         }
 
 
@@ -164,20 +167,22 @@ def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], 
     """Make the metric of one of `distances`."""
 
     def measure(context: Context) -> Score:
-        it = graphs(context)
-        against = it.against
-        found = it.once(values)
-        if name not in found:
-            raise Unmeasured(f"{len(it)} samples and {len(against.test)} test graphs are too few")
-        marks = {k: other.once(values) for k, other in against.stand_ins.items()}
+        samples = graphs(context)
+        against = samples.against
+        metric_values = samples.once(values)
+        if name not in metric_values:
+            raise Unmeasured(
+                f"{len(samples)} samples and {len(against.test)} test graphs are too few"
+            )
+        baseline_values = {k: baseline.once(values) for k, baseline in against.stand_ins.items()}
         return Score(
-            found[name],
+            metric_values[name],
             floor=against.real.once(values).get(name),
-            baselines={k: mark[name] for k, mark in marks.items() if name in mark},
-            n=len(it),
-            protocol=f"{words(it)}; {bare(it)}; seed {against.seed}; interval: "
+            baselines={k: scores[name] for k, scores in baseline_values.items() if name in scores},
+            n=len(samples),
+            protocol=f"{words(samples)}; {bare(samples)}; seed {against.seed}; interval: "
             f"{_interval(name)}; floor: {len(against.real)} training graphs",
-        ).within(it.once(chances)[name])
+        ).within(samples.once(chances)[name])
 
     return measure
 
@@ -191,10 +196,11 @@ def _interval(name: str) -> str:
 
 
 def _parts(it: Graphs) -> str:
-    each = min(len(it), len(it.against.test))
+    part_size = min(len(it), len(it.against.test))
     return (
-        f"{each} samples at a time against {each} test graphs, mean of {len(it) // each} such "
-        f"parts, {NEAREST} neighbours, joint distance of the four statistics"
+        f"{part_size} samples at a time against {part_size} test graphs, mean of "
+        f"{len(it) // part_size} such parts, {NEAREST} neighbours, joint distance of the four "
+        "statistics"
     )
 
 

@@ -32,25 +32,25 @@ __all__ = ["METRICS", "shares"]
 def shares(it: Graphs) -> dict[str, Tensor]:
     """Tell of each graph whether it is unique, novel and valid."""
     against = it.against
-    seen: set[int] = set()
+    visited: set[int] = set()
     unique, novel = [], []
     for kind in against.known.of(it.x, against.check):
-        unique.append(kind not in seen)
+        unique.append(kind not in visited)
         novel.append(kind not in against.kinds)
-        seen.add(kind)
-    each = {"unique": torch.tensor(unique), "novel": torch.tensor(novel)}
+        visited.add(kind)
+    flags = {"unique": torch.tensor(unique), "novel": torch.tensor(novel)}
     if against.data.rule is not None:
-        each["valid"] = against.data.rule.holds(it.x)
-        each["valid_unique_novel"] = each["valid"] & each["unique"] & each["novel"]
-    return each
+        flags["valid"] = against.data.rule.holds(it.x)
+        flags["valid_unique_novel"] = flags["valid"] & flags["unique"] & flags["novel"]
+    return flags
 
 
 def _share(name: str) -> Callable[[Context], Score]:
     """Make the metric of one of `shares`."""
 
     def measure(context: Context) -> Score:
-        it = graphs(context)
-        against = it.against
+        samples = graphs(context)
+        against = samples.against
         rule = against.data.rule
         if "valid" in name and rule is None:
             raise Unmeasured(f"no rule is known of the graphs of '{against.data.name}'")
@@ -58,17 +58,20 @@ def _share(name: str) -> Callable[[Context], Score]:
         def value(other: Graphs) -> float:
             return other.once(shares)[name].double().mean().item()
 
-        share, tests = value(it), against.real_tests
-        kept = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
-        beside = f" against {len(against.data.train)} training graphs" if "novel" in name else ""
+        share, tests = value(samples), against.real_tests
+        validity_note = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
+        training_note = (
+            f" against {len(against.data.train)} training graphs" if "novel" in name else ""
+        )
         return Score(
             share,
             floor=value(tests),
             baselines={k: value(other) for k, other in against.stand_ins.items()},
-            n=len(it),
-            protocol=f"{len(it)} samples{beside}{kept}; {bare(it)}; seed {against.seed}; "
-            f"interval: Wilson's; floor: {len(tests.x)} test graphs{_undecided(name, against)}",
-        ).within(Trials(len(it)))
+            n=len(samples),
+            protocol=f"{len(samples)} samples{training_note}{validity_note}; {bare(samples)}; "
+            f"seed {against.seed}; interval: Wilson's; floor: {len(tests.x)} test "
+            f"graphs{_undecided(name, against)}",
+        ).within(Trials(len(samples)))
 
     return measure
 

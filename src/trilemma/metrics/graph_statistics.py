@@ -78,39 +78,39 @@ def statistics(
     >>> [round(share, 3) for share in of.degree[0].tolist()], of.nodes.item(), of.edges.item()
     ([0.0, 0.667, 0.333], 3, 2)
     """
-    found = {
+    tensors = {
         "degree": torch.zeros(*x.shape[:2], dtype=torch.float64),
         "clustering": torch.zeros(len(x), CLUSTERING_BINS, dtype=torch.float64),
         "orbit": torch.zeros(len(x), PLACES, dtype=torch.float64),
         "spectral": torch.zeros(len(x), SPECTRAL_BINS, dtype=torch.float64),
         "edges": torch.zeros(len(x), dtype=torch.int64),
     }
-    done = 0
+    finished = 0
     for rows, n in by_size(x, ENTRIES):
         for name, value in _of_chunk(x[rows, :n, :n]).items():
             if name == "degree":
-                found[name][rows, :n] = value
+                tensors[name][rows, :n] = value
             else:
-                found[name][rows] = value
-        done += len(rows)
+                tensors[name][rows] = value
+        finished += len(rows)
         if each is not None:
-            each(done)
-    return Statistics(**found, nodes=sizes(x))
+            each(finished)
+    return Statistics(**tensors, nodes=sizes(x))
 
 
 def _of_chunk(x: UInt8[Tensor, "b n n"]) -> dict[str, Tensor]:
     """Return the statistics of graphs of like size."""
     x, n = x.clone(), x.shape[-1]
     x[:, 0, 0] = 1  # a graph without nodes counts as one node
-    counts, there = orbits(x), torch.arange(n) < sizes(x)[:, None]
+    counts, node_mask = orbits(x), torch.arange(n) < sizes(x)[:, None]
     degree, triangles = counts[..., 0].long(), counts[..., 3].long()
     pairs = (degree * (degree - 1)).clamp_min(1)
-    joined = (2 * CLUSTERING_BINS * triangles // pairs).clamp_max(CLUSTERING_BINS - 1)
+    clustering_bins = (2 * CLUSTERING_BINS * triangles // pairs).clamp_max(CLUSTERING_BINS - 1)
     return {
-        "degree": _shares(degree, there, n),
-        "clustering": _shares(joined, there, CLUSTERING_BINS),
-        "orbit": counts.sum(1) / there.sum(1, keepdim=True),
-        "spectral": _shares(_bins(spectra(x)), there, SPECTRAL_BINS),
+        "degree": _shares(degree, node_mask, n),
+        "clustering": _shares(clustering_bins, node_mask, CLUSTERING_BINS),
+        "orbit": counts.sum(1) / node_mask.sum(1, keepdim=True),
+        "spectral": _shares(_bins(spectra(x)), node_mask, SPECTRAL_BINS),
         "edges": degree.sum(1) // 2,
     }
 
@@ -132,12 +132,12 @@ def spectra(x: UInt8[Tensor, "B n n"]) -> Float[Tensor, "B n"]:
     [[0.0, 2.0]]
     """
     a = x.double()
-    there = a.diagonal(dim1=1, dim2=2).clone()
+    node_mask = a.diagonal(dim1=1, dim2=2).clone()
     a.diagonal(dim1=1, dim2=2).zero_()
     degree = a.sum(-1)
     scale = degree.clamp_min(1).rsqrt()
     laplacian = -a * scale[:, None] * scale[..., None]
-    laplacian.diagonal(dim1=1, dim2=2).copy_((degree > 0) + BEYOND * (1 - there))
+    laplacian.diagonal(dim1=1, dim2=2).copy_((degree > 0) + BEYOND * (1 - node_mask))
     return torch.linalg.eigvalsh(laplacian).clamp(0.0, HIGHEST)
 
 

@@ -111,9 +111,9 @@ class GraphReference(Memo):
 
     def neighbours(self, context: Context) -> Tensor:
         """Return the training graphs nearest to the first samples."""
-        of = graphs(context).of[:SHOWN]
-        near = self.train_rows[joint_distance(of, self.train).argmin(1)]
-        return self.data.train.x[near]
+        samples = graphs(context).of[:SHOWN]
+        nearest_rows = self.train_rows[joint_distance(samples, self.train).argmin(1)]
+        return self.data.train.x[nearest_rows]
 
 
 def _real(against: GraphReference) -> Graphs:
@@ -177,15 +177,25 @@ def graph_reference(
     grams = {
         metric: kernel(*(getattr(test, statistic),) * 2) for metric, statistic, kernel in kernels()
     }
-    known = IsomorphismClasses()
-    kinds = frozenset(known.of(data.train.x, check))
-    made: dict[str, Graphs] = {}
+    isomorphism_classes = IsomorphismClasses()
+    kinds = frozenset(isomorphism_classes.of(data.train.x, check))
+    baseline_graphs: dict[str, Graphs] = {}
     against = GraphReference(
-        data, n, seed, test, train, rows, grams, known, kinds, stand_ins=made, check=check
+        data,
+        n,
+        seed,
+        test,
+        train,
+        rows,
+        grams,
+        isomorphism_classes,
+        kinds,
+        stand_ins=baseline_graphs,
+        check=check,
     )
     for name, make in TRIVIAL.items():
         x = make(data.train.x, min(n, MOST), seed)
-        made[name] = Graphs(x, of(x, name), against)
+        baseline_graphs[name] = Graphs(x, of(x, name), against)
     return against
 
 

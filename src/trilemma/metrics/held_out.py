@@ -107,8 +107,12 @@ def planted(share: float) -> float:
     >>> planted(0.0), planted(1.0), round(planted(0.2), 4)
     (0.0, 1.0, 0.108)
     """
-    kept, middle = 1 - share, 1 - share / 2
-    return (-math.log2(middle) + (kept * math.log2(kept / middle) if kept else 0.0) + share) / 2
+    data_share, middle = 1 - share, 1 - share / 2
+    return (
+        -math.log2(middle)
+        + (data_share * math.log2(data_share / middle) if data_share else 0.0)
+        + share
+    ) / 2
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,9 @@ def bound_chance(it: HeldOut) -> Chance:
     """
     samples, data = _terms(it.on_samples, it.on_data)
     variance, slope = linear_chance(samples, data)
-    wider = math.sqrt(1 + FOLDS / (FOLDS - 1))
-    learned = 1 / ((len(samples) + len(data)) * math.log(2))
-    return Chance(wider**2 * (variance + learned**2), wider * slope)
+    correction = math.sqrt(1 + FOLDS / (FOLDS - 1))
+    parameter_std = 1 / ((len(samples) + len(data)) * math.log(2))
+    return Chance(correction**2 * (variance + parameter_std**2), correction * slope)
 
 
 def dealt(groups: Labels, labels: Labels, seed: int) -> Labels:
@@ -153,16 +157,16 @@ def dealt(groups: Labels, labels: Labels, seed: int) -> Labels:
         labels: 1 of samples, 0 of data: each is dealt out evenly.
         seed: Seed of the order.
     """
-    source = np.random.default_rng(mix(seed, "folds", len(labels)))
+    rng = np.random.default_rng(mix(seed, "folds", len(labels)))
     counts = np.bincount(groups)
-    alone = np.flatnonzero(counts[groups] > FOLDS)
+    single_rows = np.flatnonzero(counts[groups] > FOLDS)
     unit = groups.astype(np.int64)
-    unit[alone] = counts.size + np.arange(len(alone))
-    names, first, unit = np.unique(unit, return_index=True, return_inverse=True)
-    order = source.permutation(len(names))
+    unit[single_rows] = counts.size + np.arange(len(single_rows))
+    units, first, unit = np.unique(unit, return_index=True, return_inverse=True)
+    order = rng.permutation(len(units))
     order = order[np.argsort(labels[first[order]], kind="stable")]
-    fold = np.empty(len(names), dtype=np.int64)
-    fold[order] = np.arange(len(names)) % FOLDS
+    fold = np.empty(len(units), dtype=np.int64)
+    fold[order] = np.arange(len(units)) % FOLDS
     return fold[unit]
 
 
@@ -189,40 +193,42 @@ def held_out(
     # Of few rows threads wait for each other for longer than they work.
     with threadpool_limits(torch.get_num_threads() if len(x) >= THREADED else 1):
         d, chosen = _by_folds(x, labels, fold)
-    found = torch.from_numpy(d)
-    return HeldOut(found[: len(samples)], found[len(samples) :], chosen)
+    probabilities = torch.from_numpy(d)
+    return HeldOut(probabilities[: len(samples)], probabilities[len(samples) :], chosen)
 
 
 def _by_folds(x: Array, labels: Labels, fold: Labels) -> tuple[Array, tuple[str, ...]]:
     # [classifier][fold, row]: what the fit that left out this fold and the row's own says.
-    said = {name: np.zeros((FOLDS, len(x))) for name in CLASSIFIERS}
+    log_odds = {name: np.zeros((FOLDS, len(x))) for name in CLASSIFIERS}
     for i, j in combinations(range(FOLDS), 2):
-        out = (fold == i) | (fold == j)
-        seen, asked = np.flatnonzero(~out), np.flatnonzero(out)
-        if len(np.unique(labels[seen])) < 2:
+        is_held_out = (fold == i) | (fold == j)
+        train_rows, test_rows = np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+        if len(np.unique(labels[train_rows])) < 2:
             continue
-        other = np.where(fold[asked] == i, j, i)
-        known, fresh = narrowed(x[seen], x[asked])
+        other_fold = np.where(fold[test_rows] == i, j, i)
+        x_train, x_test = narrowed(x[train_rows], x[test_rows])
         for name, fit in CLASSIFIERS.items():
-            odds = fit(known, labels[seen], _even(labels[seen]))(fresh)
-            said[name][other, asked] = np.clip(odds, -LIMIT, LIMIT)
-    said[TOGETHER] = np.mean(list(said.values()), axis=0)
+            odds = fit(x_train, labels[train_rows], _even(labels[train_rows]))(x_test)
+            log_odds[name][other_fold, test_rows] = np.clip(odds, -LIMIT, LIMIT)
+    log_odds[TOGETHER] = np.mean(list(log_odds.values()), axis=0)
     d, chosen = np.full(len(x), 0.5), []
     for i in range(FOLDS):
-        inside = fold != i
-        best, name, made, by = 1.0, NOTHING, None, ""
-        for classifier, odds in said.items():
+        fit_mask = fold != i
+        best_loss, name, best_calibrate, best_classifier = 1.0, NOTHING, None, ""
+        for classifier, odds in log_odds.items():
             for curve, calibrate in CALIBRATIONS.items():
-                loss = _inner_loss(odds[i, inside], labels[inside], fold[inside], calibrate)
-                if loss < best:
-                    best, name = loss, f"{classifier}, {curve}"
-                    made, by = calibrate, classifier
+                loss = _inner_loss(odds[i, fit_mask], labels[fit_mask], fold[fit_mask], calibrate)
+                if loss < best_loss:
+                    best_loss, name = loss, f"{classifier}, {curve}"
+                    best_calibrate, best_classifier = calibrate, classifier
         chosen.append(name)
-        if made is not None:
-            curve = made(said[by][i, inside], labels[inside], _even(labels[inside]))
-            asked = ~inside
-            fits = [said[by][j, asked] for j in range(FOLDS) if j != i]
-            d[asked] = np.mean([curve(odds) for odds in fits], axis=0)
+        if best_calibrate is not None:
+            curve = best_calibrate(
+                log_odds[best_classifier][i, fit_mask], labels[fit_mask], _even(labels[fit_mask])
+            )
+            test_rows = ~fit_mask
+            fits = [log_odds[best_classifier][j, test_rows] for j in range(FOLDS) if j != i]
+            d[test_rows] = np.mean([curve(odds) for odds in fits], axis=0)
     return d, tuple(chosen)
 
 
@@ -236,19 +242,19 @@ def narrowed(seen: Array, asked: Array) -> tuple[Array, Array]:
     if seen.shape[1] <= WIDE:
         return seen, asked
     mean = seen.mean(0)
-    about = (seen - mean).astype(np.float32)
+    centred = (seen - mean).astype(np.float32)
     start = np.random.default_rng(0).standard_normal((seen.shape[1], WIDE + 8))
     basis = start.astype(np.float32)
     for _ in range(3):
-        basis = np.linalg.qr(about.T @ (about @ basis))[0]
-    turn = np.linalg.eigh(np.cov((about @ basis).T))[1][:, ::-1][:, :WIDE]
-    basis = basis @ turn.astype(np.float32)
+        basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
+    rotation = np.linalg.eigh(np.cov((centred @ basis).T))[1][:, ::-1][:, :WIDE]
+    basis = basis @ rotation.astype(np.float32)
 
     def look(x: Array) -> Array:
         z = (x - mean).astype(np.float32)
-        inside = z @ basis
-        rest = np.linalg.norm(z - inside @ basis.T, axis=1)
-        return np.concatenate([inside, rest[:, None]], 1).astype(np.float64)
+        projected = z @ basis
+        residual = np.linalg.norm(z - projected @ basis.T, axis=1)
+        return np.concatenate([projected, residual[:, None]], 1).astype(np.float64)
 
     return look(seen), look(asked)
 
@@ -263,10 +269,12 @@ def _inner_loss(odds: Array, labels: Labels, fold: Labels, calibrate: Scorer) ->
     """Return the logarithmic loss in bits, each fold calibrated by the others; sides alike."""
     d = np.full(len(odds), 0.5)
     for j in np.unique(fold):
-        own, rest = fold == j, fold != j
-        d[own] = calibrate(odds[rest], labels[rest], _even(labels[rest]))(odds[own])
-    right = np.where(labels == 1, d, 1 - d)
-    return float(-np.average(np.log2(right), weights=_even(labels)))
+        in_fold, outside_fold = fold == j, fold != j
+        d[in_fold] = calibrate(
+            odds[outside_fold], labels[outside_fold], _even(labels[outside_fold])
+        )(odds[in_fold])
+    correct_probability = np.where(labels == 1, d, 1 - d)
+    return float(-np.average(np.log2(correct_probability), weights=_even(labels)))
 
 
 # Calibrations: logarithmic odds to probabilities.
@@ -284,20 +292,20 @@ def logistic_curve(odds: Array, labels: Labels, weights: Array) -> Callable[[Arr
         z = rows @ at
         return float(weights @ (np.logaddexp(0, z) - target * z) + at @ at / 2e4)
 
-    now = loss(at)
+    current_loss = loss(at)
     for _ in range(50):
         d = _sigmoid(rows @ at)
-        slope = rows.T @ (weights * (d - target)) + at / 1e4
-        bend = (rows * (weights * d * (1 - d))[:, None]).T @ rows + np.eye(2) / 1e4
-        step = np.linalg.solve(bend, slope)
-        while (then := loss(at - step)) > now and np.abs(step).max() > 1e-9:
+        gradient = rows.T @ (weights * (d - target)) + at / 1e4
+        hessian = (rows * (weights * d * (1 - d))[:, None]).T @ rows + np.eye(2) / 1e4
+        step = np.linalg.solve(hessian, gradient)
+        while (next_loss := loss(at - step)) > current_loss and np.abs(step).max() > 1e-9:
             step = step / 2
-        at, gained, now = at - step, now - then, then
-        if gained < 1e-9 * max(now, 1.0):
+        at, decrease, current_loss = at - step, current_loss - next_loss, next_loss
+        if decrease < 1e-9 * max(current_loss, 1.0):
             break
     a, b = at
-    least = 1 / (half + 2)
-    return lambda s: np.clip(_sigmoid(a * s / scale + b), least, 1 - least)
+    min_probability = 1 / (half + 2)
+    return lambda s: np.clip(_sigmoid(a * s / scale + b), min_probability, 1 - min_probability)
 
 
 def _sigmoid(z: Array) -> Array:
@@ -308,15 +316,15 @@ def monotone_steps(odds: Array, labels: Labels, weights: Array) -> Callable[[Arr
     """Fit the best step function that never falls, each step (W_1 + 1) / (W + 2) of its weight."""
     from sklearn.isotonic import isotonic_regression
 
-    at, where = np.unique(odds, return_inverse=True)
-    mass = np.bincount(where, weights)
-    ones = np.bincount(where, weights * labels)
-    level = isotonic_regression(ones / mass, sample_weight=mass)
-    first = np.flatnonzero(np.diff(level, prepend=-1.0) > 1e-12)
-    mass, ones = (np.add.reduceat(each, first) for each in (mass, ones))
-    edges = (at[first[1:]] + at[first[1:] - 1]) / 2
-    step = (ones + 1) / (mass + 2)
-    return lambda s: step[np.searchsorted(edges, s)]
+    unique_odds, inverse = np.unique(odds, return_inverse=True)
+    weight_sums = np.bincount(inverse, weights)
+    ones = np.bincount(inverse, weights * labels)
+    level = isotonic_regression(ones / weight_sums, sample_weight=weight_sums)
+    step_starts = np.flatnonzero(np.diff(level, prepend=-1.0) > 1e-12)
+    weight_sums, ones = (np.add.reduceat(sums, step_starts) for sums in (weight_sums, ones))
+    edges = (unique_odds[step_starts[1:]] + unique_odds[step_starts[1:] - 1]) / 2
+    step_values = (ones + 1) / (weight_sums + 2)
+    return lambda s: step_values[np.searchsorted(edges, s)]
 
 
 CALIBRATIONS: dict[str, Scorer] = {"logistic curve": logistic_curve, "steps": monotone_steps}
@@ -329,11 +337,11 @@ def linear(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]
     """Fit logistic regression on standardised features and their squares."""
     from sklearn.linear_model import LogisticRegression
 
-    mean, spread = x.mean(0), x.std(0)
-    spread = np.where(spread > 1e-9 * (1 + np.abs(mean)), spread, np.inf)
+    mean, std = x.mean(0), x.std(0)
+    std = np.where(std > 1e-9 * (1 + np.abs(mean)), std, np.inf)
 
     def widened(x: Array) -> Array:
-        z = ((x - mean) / spread).clip(-10, 10)
+        z = ((x - mean) / std).clip(-10, 10)
         return np.concatenate([z, z**2 - 1], 1)
 
     fitted = LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
@@ -364,15 +372,15 @@ def trees(x: Array, labels: Labels, _: Array) -> Callable[[Array], Array]:
 def nearest(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
     """Count the sides among the √R nearest of R rows, each row by its weight."""
     mean, mass = x.mean(0), torch.from_numpy(weights)
-    seen = torch.from_numpy(x - mean).float()
-    own = mass * torch.from_numpy(labels)
+    train_points = torch.from_numpy(x - mean).float()
+    positive_mass = mass * torch.from_numpy(labels)
     k = max(3, round(math.sqrt(len(x))))
 
     def odds(x: Array) -> Array:
-        about = torch.from_numpy(x - mean).float()
-        near = torch.cdist(about, seen).topk(k, dim=1, largest=False).indices
-        ones, whole = own[near].sum(1), mass[near].sum(1)
-        return ((ones + 0.5) / (whole - ones + 0.5)).log().numpy()
+        query_points = torch.from_numpy(x - mean).float()
+        neighbours = torch.cdist(query_points, train_points).topk(k, dim=1, largest=False).indices
+        positive_weight, total_weight = positive_mass[neighbours].sum(1), mass[neighbours].sum(1)
+        return ((positive_weight + 0.5) / (total_weight - positive_weight + 0.5)).log().numpy()
 
     return odds
 

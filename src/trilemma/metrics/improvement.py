@@ -67,14 +67,14 @@ def gains(context: Context) -> Gains:
     x = context.test[:MOST].to(context.device)
     noise = Noise.for_samples(mix(seed, "improve"), 0, len(x), context.device)
     with torch.no_grad():
-        after = model.improve(x, noise=noise)
-    added = (adjacency(after).sum((1, 2), dtype=torch.int64) - adjacency(x).sum((1, 2))) // 2
+        improved = model.improve(x, noise=noise)
+    added = (adjacency(improved).sum((1, 2), dtype=torch.int64) - adjacency(x).sum((1, 2))) // 2
 
     def worth(name: str, *numbers: int) -> Worth:
-        own = mix(seed, name, *numbers)
+        reward_seed = mix(seed, name, *numbers)
 
         def asked(y: Tensor) -> Tensor:
-            return _in_parts(y, lambda part: model.worth(part, seed=own), check)
+            return _in_parts(y, lambda part: model.worth(part, seed=reward_seed), check)
 
         return asked
 
@@ -83,19 +83,19 @@ def gains(context: Context) -> Gains:
         return torch.as_tensor(total).double().cpu() / JUDGED
 
     before = judged(x)
-    others: dict[str, Tensor] = {}
-    looks = 0
-    for done, (name, other) in enumerate(OTHERS.items(), 1):
-        found, looked = other(x, added, worth("seen"), seed, check)
-        others[name] = judged(found) - before
-        looks = max(looks, looked)
-        context.told(f"improving by {name}", done, len(OTHERS))
+    baseline_gains: dict[str, Tensor] = {}
+    max_looks = 0
+    for finished, (name, method) in enumerate(OTHERS.items(), 1):
+        baseline_graphs, look_count = method(x, added, worth("seen"), seed, check)
+        baseline_gains[name] = judged(baseline_graphs) - before
+        max_looks = max(max_looks, look_count)
+        context.told(f"improving by {name}", finished, len(OTHERS))
     return Gains(
-        judged(after) - before,
-        others,
+        judged(improved) - before,
+        baseline_gains,
         f"mean gain of {len(x)} test graphs, {float(added.double().mean()):.1f} edges "
         f"added to each; worth before {float(before.mean()):.4f}, judged by {JUDGED} seeds that "
-        f"nobody chose by; greedy looked at {looks:,} worths, the model at none; seed {seed}; "
+        f"nobody chose by; greedy looked at {max_looks:,} worths, the model at none; seed {seed}; "
         "interval: Student's, of a skewed mean",
     )
 
@@ -106,7 +106,7 @@ def improvement(context: Context) -> Score:
     return Score(
         float(result.ours.mean()),
         unit=context.asked.improves,
-        baselines={name: float(other.mean()) for name, other in result.others.items()},
+        baselines={name: float(gain.mean()) for name, gain in result.others.items()},
         n=len(result.ours),
         protocol=result.protocol,
     ).within(mean_chance(result.ours))
@@ -115,19 +115,19 @@ def improvement(context: Context) -> Score:
 def over_greedy(context: Context) -> Score:
     """Measure what a model gains more than greedy, graph by graph."""
     result = context.once(gains)
-    theirs = result.others["greedy"]
-    more = result.ours - theirs
+    greedy_gains = result.others["greedy"]
+    advantage = result.ours - greedy_gains
     return Score(
-        float(more.mean()),
+        float(advantage.mean()),
         unit=context.asked.improves,
         baselines={
-            name: float((other - theirs).mean())
-            for name, other in result.others.items()
+            name: float((gain - greedy_gains).mean())
+            for name, gain in result.others.items()
             if name != "greedy"
         },
-        n=len(more),
+        n=len(advantage),
         protocol=f"differences of the gains of the same graph; {result.protocol}",
-    ).within(mean_chance(more))
+    ).within(mean_chance(advantage))
 
 
 def _at_once(x: Tensor) -> int:
@@ -137,11 +137,11 @@ def _at_once(x: Tensor) -> int:
 
 def _in_parts(x: Tensor, worth: Worth, check: Check) -> Tensor:
     """Return what graphs are worth, looking whether to stop before each part of them."""
-    found = []
-    for part in x.split(_at_once(x)):
+    values = []
+    for chunk in x.split(_at_once(x)):
         check()
-        found.append(worth(part))
-    return torch.cat(found)
+        values.append(worth(chunk))
+    return torch.cat(values)
 
 
 def _pairs(x: Tensor) -> Tensor:
@@ -159,24 +159,26 @@ def _joined(x: Tensor, pair: Tensor) -> Tensor:
 
 def _each_joined(x: Tensor, pairs: Tensor) -> Tensor:
     """Return a graph once for each of some pairs, with that pair joined, [P, N, N]."""
-    many, at = x.repeat(len(pairs), 1, 1), torch.arange(len(pairs), device=x.device)
-    many[at, pairs[:, 0], pairs[:, 1]] = 1
-    many[at, pairs[:, 1], pairs[:, 0]] = 1
-    return many
+    graphs, rows = x.repeat(len(pairs), 1, 1), torch.arange(len(pairs), device=x.device)
+    graphs[rows, pairs[:, 0], pairs[:, 1]] = 1
+    graphs[rows, pairs[:, 1], pairs[:, 0]] = 1
+    return graphs
 
 
 def random_pairs(
     x: Tensor, added: Tensor, worth: Worth, seed: int, check: Check = never
 ) -> tuple[Tensor, int]:
     """Join pairs by chance."""
-    draw, out = torch.Generator().manual_seed(mix(seed, "random edges")), []
-    for one, count in zip(x, added.tolist(), strict=True):
+    generator, out = torch.Generator().manual_seed(mix(seed, "random edges")), []
+    for graph, count in zip(x, added.tolist(), strict=True):
         check()
-        pairs = _pairs(one)
-        chosen = pairs[torch.randperm(len(pairs), generator=draw)[:count].to(pairs.device)]
-        y = one.clone()
-        y[chosen[:, 0], chosen[:, 1]] = 1
-        y[chosen[:, 1], chosen[:, 0]] = 1
+        pairs = _pairs(graph)
+        chosen_pairs = pairs[
+            torch.randperm(len(pairs), generator=generator)[:count].to(pairs.device)
+        ]
+        y = graph.clone()
+        y[chosen_pairs[:, 0], chosen_pairs[:, 1]] = 1
+        y[chosen_pairs[:, 1], chosen_pairs[:, 0]] = 1
         out.append(y)
     return torch.stack(out), 0
 
@@ -186,15 +188,15 @@ def lowest_product(
 ) -> tuple[Tensor, int]:
     """Join the pair whose degrees have the least product, again and again."""
     out = []
-    for one, count in zip(x, added.tolist(), strict=True):
+    for graph, count in zip(x, added.tolist(), strict=True):
         for _ in range(count):
             check()
-            pairs, degree = _pairs(one), adjacency(one).sum(1, dtype=torch.int64)
+            pairs, degree = _pairs(graph), adjacency(graph).sum(1, dtype=torch.int64)
             if not len(pairs):
                 break
             product = degree[pairs[:, 0]] * degree[pairs[:, 1]]
-            one = _joined(one, pairs[product.argmin()])
-        out.append(one)
+            graph = _joined(graph, pairs[product.argmin()])
+        out.append(graph)
     return torch.stack(out), 0
 
 
@@ -210,20 +212,20 @@ def greedy(
         seed: Of chances; there are none here.
         check: Called before each look at a part of the pairs; raises to stop.
     """
-    out, looks = [], 0
-    for one, count in zip(x, added.tolist(), strict=True):
+    out, evaluations = [], 0
+    for graph, count in zip(x, added.tolist(), strict=True):
         for _ in range(count):
-            pairs = _pairs(one)
+            pairs = _pairs(graph)
             if not len(pairs):
                 break
-            looks += len(pairs)
-            seen = []
-            for some in pairs.split(_at_once(x)):
+            evaluations += len(pairs)
+            values = []
+            for pair_chunk in pairs.split(_at_once(x)):
                 check()
-                seen.append(worth(_each_joined(one, some)))
-            one = _joined(one, pairs[torch.cat(seen).argmax()])
-        out.append(one)
-    return torch.stack(out), looks
+                values.append(worth(_each_joined(graph, pair_chunk)))
+            graph = _joined(graph, pairs[torch.cat(values).argmax()])
+        out.append(graph)
+    return torch.stack(out), evaluations
 
 
 OTHERS = {"random": random_pairs, "lowest degree product": lowest_product, "greedy": greedy}

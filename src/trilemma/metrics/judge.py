@@ -93,8 +93,10 @@ def reference_for(
                 "leave the extractor out."
             )
         return graph_reference(data, n=n, seed=seed, progress=progress, check=check)
-    made = named(extractor, data, n=n, device=device)
-    return feature_reference(data, made, n=n, seed=seed, progress=progress, check=check)
+    feature_extractor = named(extractor, data, n=n, device=device)
+    return feature_reference(
+        data, feature_extractor, n=n, seed=seed, progress=progress, check=check
+    )
 
 
 def judge(
@@ -139,8 +141,8 @@ def judge(
     if n < 1:
         raise BadInput(f"{n} samples cannot be measured; give 1 or more, 1000 for stable numbers.")
     if reference is None:
-        made = {"n": n, "seed": seed, "device": device, "extractor": extractor}
-        reference = reference_for(data, **made, progress=progress, check=check)
+        reference_kwargs = {"n": n, "seed": seed, "device": device, "extractor": extractor}
+        reference = reference_for(data, **reference_kwargs, progress=progress, check=check)
     context = Context(
         samples=data.test.x[:0],
         reference=reference,
@@ -153,21 +155,21 @@ def judge(
         check=check,
     )
     with sampling.watched(model, check):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         cost = _draw(context, draw or _by_index(model, seed), n)
-        spent = time.perf_counter() - began
-        found = _asked(context, only)
+        sampling_seconds = time.perf_counter() - start_time
+        judgement = _asked(context, only)
     return Judgement(
-        metrics=found.metrics,
-        skipped=found.skipped,
-        seconds={"samples": spent, **found.seconds},
+        metrics=judgement.metrics,
+        skipped=judgement.skipped,
+        seconds={"samples": sampling_seconds, **judgement.seconds},
         cost=Spent(
             **cost,
             parameters=sum(p.numel() for p in model.parameters()),
             peak_memory_bytes=_peak_memory(torch.device(device)),
         ),
-        samples=found.samples,
-        neighbours=found.neighbours,
+        samples=judgement.samples,
+        neighbours=judgement.neighbours,
     )
 
 
@@ -209,13 +211,13 @@ def _asked(context: Context, only: Collection[str] | None) -> Judgement:
         is_about = kind in metric.kinds and (metric.needs is None or context.model is not None)
         if not (is_wanted and is_about):
             continue
-        began = time.perf_counter()
-        found = answer(metric, context)
-        seconds[metric.name] = time.perf_counter() - began
-        if isinstance(found, Score):
-            scores[metric.name] = found
+        start_time = time.perf_counter()
+        outcome = answer(metric, context)
+        seconds[metric.name] = time.perf_counter() - start_time
+        if isinstance(outcome, Score):
+            scores[metric.name] = outcome
         else:
-            skipped[metric.name] = found
+            skipped[metric.name] = outcome
     return Judgement(
         metrics=scores,
         skipped=skipped,
@@ -256,24 +258,24 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
     count = min(n, CHUNK) if is_restoring else n
     start, stop = context.share(count)
     parts: list[Tensor] = []
-    seconds, evaluated = 0.0, 0.0
+    seconds, network_calls = 0.0, 0.0
     for low in range(start, max(stop, start + 1), AT_ONCE):
         high = min(low + AT_ONCE, max(stop, start + 1))
         if context.check is not None:
             context.check()
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         if low == start:
             with calls(context.asked) as rows:
                 parts.append(draw(low, high).cpu())
-            evaluated = max(rows.values(), default=0) / (high - low)
+            network_calls = max(rows.values(), default=0) / (high - low)
         else:
             parts.append(draw(low, high).cpu())
-        seconds += time.perf_counter() - began
+        seconds += time.perf_counter() - start_time
         if context.progress is not None:
             context.progress("samples", high - start, stop - start)
-    mine = torch.cat(parts)
-    cost = {"sample_seconds_each": seconds / len(mine), "network_calls_each": evaluated}
-    context.samples = context.gathered(mine[: stop - start], count)
+    own_samples = torch.cat(parts)
+    cost = {"sample_seconds_each": seconds / len(own_samples), "network_calls_each": network_calls}
+    context.samples = context.gathered(own_samples[: stop - start], count)
     if is_restoring:
         restored = restoration.enlarge(
             model,

@@ -136,11 +136,11 @@ def each(
     model.eval()
     try:
         for low in range(0, len(x), AT_ONCE):
-            part = x[low : low + AT_ONCE].to(device)
+            chunk = x[low : low + AT_ONCE].to(device)
             first = start + low
-            noise = Noise.for_samples(mix(seed, "bound"), first, first + len(part), device)
+            noise = Noise.for_samples(mix(seed, "bound"), first, first + len(chunk), device)
             with torch.no_grad():
-                yield _asked(model, kind, part, noise, k).double().cpu()
+                yield _asked(model, kind, chunk, noise, k).double().cpu()
     finally:
         model.train(training)
 
@@ -180,16 +180,18 @@ def told(
         k: Draws of 'importance_bound'.
         levels: Whether values lie in bins, so that a density gives a bound.
     """
-    how = estimate(model)
+    estimator = estimate(model)
     if kind == "ode":
-        solved = str(getattr(model, "ode_by", "ODE estimate, Hutchinson"))
-        about = f"ln p(x) by the probability flow, {solved}, noise seed {seed}"
-        return Likelihood(nats, solved, f"{about}, dequantised" if levels else about)
+        solver_name = str(getattr(model, "ode_by", "ODE estimate, Hutchinson"))
+        about = f"ln p(x) by the probability flow, {solver_name}, noise seed {seed}"
+        return Likelihood(nats, solver_name, f"{about}, dequantised" if levels else about)
     if kind == "log_prob":
-        return Likelihood(nats, how, "ln p(x)" + ("" if how == "exact" else f" by {how}"))
+        return Likelihood(
+            nats, estimator, "ln p(x)" + ("" if estimator == "exact" else f" by {estimator}")
+        )
     kind_of_bound = "variational bound" if isinstance(model, Flowing) else "lower bound"
     # What a solver gives with finite steps may err to either side.
-    bound = kind_of_bound if how == "exact" else f"{how}, estimate"
+    bound = kind_of_bound if estimator == "exact" else f"{estimator}, estimate"
     if kind == "bound":
         return Likelihood(nats, bound, f"bound of ln p(x), noise seed {seed}")
     if kind == "importance_bound":
@@ -224,17 +226,19 @@ def _asking(kind: str) -> Callable[[Context], Likelihood]:
         x = context.test[:BY_ODE] if kind == "ode" else context.test
         start, stop = context.share(len(x))
         model, seed = context.asked, context.seed
-        parts, done = [torch.empty(0, dtype=torch.float64)], 0
-        for part in each(
+        parts, finished = [torch.empty(0, dtype=torch.float64)], 0
+        for chunk in each(
             model, kind, x[start:stop], start, seed=seed, device=context.device, k=context.draws
         ):
-            parts.append(part)
-            done += len(part)
-            context.told(NAMES.get(kind, kind), done, stop - start)
+            parts.append(chunk)
+            finished += len(chunk)
+            context.told(NAMES.get(kind, kind), finished, stop - start)
         nats = context.gathered(torch.cat(parts), len(x))
         domain = context.data.domain
-        found = told(model, kind, nats, seed=seed, k=context.draws, levels=domain.values.binned)
-        return replace(found, nats=domain.at_most_certain(found.nats))
+        likelihood = told(
+            model, kind, nats, seed=seed, k=context.draws, levels=domain.values.binned
+        )
+        return replace(likelihood, nats=domain.at_most_certain(likelihood.nats))
 
     return ask
 
@@ -264,9 +268,11 @@ def _in_nats(ask: Callable[[Context], Likelihood]) -> Callable[[Context], Score]
     """Make the metric of a likelihood."""
 
     def measure(context: Context) -> Score:
-        found, data = ask(context), context.data
-        marks = context.reference.once(_trivial)
-        return in_nats(found, data.domain, baselines=marks, floor=context.once(_truth))
+        likelihood, data = ask(context), context.data
+        trivial_values = context.reference.once(_trivial)
+        return in_nats(
+            likelihood, data.domain, baselines=trivial_values, floor=context.once(_truth)
+        )
 
     return measure
 
@@ -300,25 +306,25 @@ def in_nats(
         Unmeasured: Some of them are not finite.
     """
     nats = found.nats.double()
-    n, bad = len(nats), int((~nats.isfinite()).sum())
-    if bad:
-        raise Unmeasured(f"not a finite number for {bad} of {n} test examples")
-    of = (
+    n, nonfinite_count = len(nats), int((~nats.isfinite()).sum())
+    if nonfinite_count:
+        raise Unmeasured(f"not a finite number for {nonfinite_count} of {n} test examples")
+    example_note = (
         "labelled test graphs"
         if domain.kind == "graph"
         else "test examples as they lie in the file"
     )
-    error = nats.std().item() / math.sqrt(n) if n > 1 else math.inf
+    standard_error = nats.std().item() / math.sqrt(n) if n > 1 else math.inf
     score = Score(
         nats.mean().item(),
         floor=floor,
         baselines=baselines,
         n=n,
         by=found.by,
-        protocol=f"mean {found.about}, of {n} {of}, without condition; interval: Student's, of a "
-        "skewed mean",
+        protocol=f"mean {found.about}, of {n} {example_note}, without condition; interval: "
+        "Student's, of a skewed mean",
     ).within(mean_chance(nats))
-    score = _beside(score, found.partition, error)
+    score = _beside(score, found.partition, standard_error)
     if not domain.values.discrete:
         return score
     # A probability is at most 1.
@@ -369,15 +375,15 @@ def in_bits(nats: Score, source: str, domain: Domain) -> Score:
 
 
 def _tightest_in_bits(context: Context) -> Score:
-    why = Unmeasured("the model gives neither a density nor a bound")
+    failure = Unmeasured("the model gives neither a density nor a bound")
     for metric in TIGHT:
         assert metric.needs is not None
         if metric.needs.has(context.model):
             try:
                 return in_bits(metric.measure(context), metric.name, context.data.domain)
             except Unmeasured as reason:
-                why = reason
-    raise why
+                failure = reason
+    raise failure
 
 
 def _ode_in_bits(context: Context) -> Score:

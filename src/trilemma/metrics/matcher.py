@@ -118,15 +118,15 @@ def matcher(
     assert file is not None, "asked only where there is no obstacle"
     key = _fingerprint(data, file.read_bytes())
     path = cache.folder() / "matchers" / f"{key}.safetensors"
-    kept = cache.read(path)
-    if kept is None:
+    cached = cache.read(path)
+    if cached is None:
         tensors = _features(data, torch.device(device), progress, check)
         trained = _trained(data.train, len(data.domain.vocabulary), tensors, progress, check)
         tensors |= {f"weights.{name}": value for name, value in trained.items()}
         with contextlib.suppress(OSError):
             cache.write(path, tensors, {"data": data.name, "version": VERSION})
     else:
-        tensors = kept[0]
+        tensors = cached[0]
 
     def part(start: str) -> dict[str, Tensor]:
         return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}
@@ -164,14 +164,14 @@ def _features(
     check: Callable[[], None] | None,
 ) -> dict[str, Tensor]:
     """Return rows and features, in halves of float32, of the images that have a caption."""
-    found = {}
+    tensors = {}
     for name, split in (("train", data.train), ("test", data.test)):
         rows = with_caption(split)
-        order = torch.Generator().manual_seed(mix("matcher", name, len(rows)))
-        rows = rows[torch.randperm(len(rows), generator=order)[: ROWS[name]]]
+        generator = torch.Generator().manual_seed(mix("matcher", name, len(rows)))
+        rows = rows[torch.randperm(len(rows), generator=generator)[: ROWS[name]]]
         features = seen(data, split.x[rows], device, f"captioned {name} images", progress, check)
-        found |= {f"rows.{name}": rows, f"features.{name}": features.half()}
-    return found
+        tensors |= {f"rows.{name}": rows, f"features.{name}": features.half()}
+    return tensors
 
 
 @torch.no_grad()
@@ -210,37 +210,44 @@ def _trained(
     assert split.mask is not None
     features, rows = tensors["features.train"].float(), tensors["rows.train"]
     tokens, mask = split.tokens[rows], split.mask[rows]
-    same = numbers(tokens, mask)
-    draw = torch.Generator().manual_seed(mix("matcher", VERSION))
+    caption_ids = numbers(tokens, mask)
+    generator = torch.Generator().manual_seed(mix("matcher", VERSION))
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=draw)
+        return torch.randn(*shape, generator=generator)
 
-    fixed = {"mean": features.mean(0), "spread": features.std(0, correction=0) + 1e-2}
-    learnt = {
+    statistics = {"mean": features.mean(0), "spread": features.std(0, correction=0) + 1e-2}
+    parameters = {
         "inner": normal(features.shape[1], HIDDEN) * features.shape[1] ** -0.5,
         "bias": torch.zeros(HIDDEN),
         "outer": normal(HIDDEN, WIDTH) * HIDDEN**-0.5,
         "words": normal(words + 1, WIDTH) * WIDTH**-0.5,
         "sharpness": torch.tensor(2.3),
     }
-    for value in learnt.values():
+    for value in parameters.values():
         value.requires_grad_()
-    optimiser = torch.optim.AdamW(learnt.values(), LR, weight_decay=1e-2)
-    size = min(BATCH, len(rows))
+    optimiser = torch.optim.AdamW(parameters.values(), LR, weight_decay=1e-2)
+    batch_size = min(BATCH, len(rows))
     for step in range(STEPS):
         if check is not None and step % 10 == 0:
             check()
-        at = torch.randperm(len(rows), generator=draw)[:size]
-        noisy = features[at] + JITTER * fixed["spread"] * normal(size, features.shape[1])
-        kept = torch.rand(mask[at].shape, generator=draw) >= DROPPED
-        kept = mask[at] & (kept | ~(mask[at] & kept).any(1, keepdim=True))
-        u, v = _images(fixed | learnt, noisy), _captions(learnt, tokens[at], kept)
-        logits = learnt["sharpness"].clamp(max=4.6).exp() * (u @ v.T)
-        twins = (same[at, None] == same[at]) & ~torch.eye(size, dtype=torch.bool)
-        logits = logits.masked_fill(twins, -torch.inf)
-        right = torch.arange(size)
-        loss = (cross_entropy(logits, right) + cross_entropy(logits.T, right)) / 2
+        batch = torch.randperm(len(rows), generator=generator)[:batch_size]
+        noisy_features = features[batch] + JITTER * statistics["spread"] * normal(
+            batch_size, features.shape[1]
+        )
+        token_mask = torch.rand(mask[batch].shape, generator=generator) >= DROPPED
+        token_mask = mask[batch] & (token_mask | ~(mask[batch] & token_mask).any(1, keepdim=True))
+        u, v = (
+            _images(statistics | parameters, noisy_features),
+            _captions(parameters, tokens[batch], token_mask),
+        )
+        logits = parameters["sharpness"].clamp(max=4.6).exp() * (u @ v.T)
+        duplicates = (caption_ids[batch, None] == caption_ids[batch]) & ~torch.eye(
+            batch_size, dtype=torch.bool
+        )
+        logits = logits.masked_fill(duplicates, -torch.inf)
+        targets = torch.arange(batch_size)
+        loss = (cross_entropy(logits, targets) + cross_entropy(logits.T, targets)) / 2
         for group in optimiser.param_groups:
             group["lr"] = LR * min(1.0, (step + 1) / 20, 2 * (1 - step / STEPS))
         optimiser.zero_grad()
@@ -248,10 +255,10 @@ def _trained(
         optimiser.step()
         if progress is not None:
             progress("training the matcher", step + 1, STEPS)
-    return {name: value.detach() for name, value in (fixed | learnt).items()}
+    return {name: value.detach() for name, value in (statistics | parameters).items()}
 
 
 def numbers(tokens: Tensor, mask: Tensor) -> Tensor:
     """Number captions: equal captions have the same number, [N]."""
-    shown = torch.where(mask, tokens, -1)
-    return torch.unique(shown, dim=0, return_inverse=True)[1]
+    masked_tokens = torch.where(mask, tokens, -1)
+    return torch.unique(masked_tokens, dim=0, return_inverse=True)[1]

@@ -44,8 +44,8 @@ MOST = 500
 def asked(matched: Matcher, split: str, n: int, seed: int) -> Tensor:
     """Return the places among `matched.rows[split]` of the n captions that are asked for."""
     count = len(matched.rows[split])
-    order = torch.Generator().manual_seed(mix(seed, "captions", split))
-    return torch.randperm(count, generator=order)[: min(n, count)]
+    generator = torch.Generator().manual_seed(mix(seed, "captions", split))
+    return torch.randperm(count, generator=generator)[: min(n, count)]
 
 
 def conditions(split: Split, rows: Tensor, captions: Tensor | None = None) -> Conditions:
@@ -56,14 +56,14 @@ def conditions(split: Split, rows: Tensor, captions: Tensor | None = None) -> Co
         rows: Example of each sample, going round.
         captions: Example whose caption is given instead.
     """
-    said = rows if captions is None else captions
+    caption_rows = rows if captions is None else captions
 
     def told(start: int, stop: int) -> Condition:
         assert split.tokens is not None
         assert split.mask is not None
-        at = torch.arange(start, stop) % len(rows)
-        own, caption = rows[at], said[at]
-        label = split.labels[own] if split.labels is not None else None
+        indices = torch.arange(start, stop) % len(rows)
+        example_rows, caption = rows[indices], caption_rows[indices]
+        label = split.labels[example_rows] if split.labels is not None else None
         return Condition(label=label, tokens=split.tokens[caption], mask=split.mask[caption])
 
     return told
@@ -72,13 +72,15 @@ def conditions(split: Split, rows: Tensor, captions: Tensor | None = None) -> Co
 def listens(model: Model[Any, Any], split: Split) -> bool:
     """Tell whether samples change with the caption, other things being equal."""
     rows = with_caption(split)[:64]
-    other = rows.roll(len(rows) // 2)
-    few = min(8, len(rows))
-    one, two = (
-        sampling.draw(model, few, seed=0, conditions=conditions(split, rows, said))
-        for said in (rows, other)
+    shuffled_rows = rows.roll(len(rows) // 2)
+    sample_count = min(8, len(rows))
+    own_samples, shuffled_samples = (
+        sampling.draw(
+            model, sample_count, seed=0, conditions=conditions(split, rows, caption_rows)
+        )
+        for caption_rows in (rows, shuffled_rows)
     )
-    return not torch.equal(one, two)
+    return not torch.equal(own_samples, shuffled_samples)
 
 
 def hits(
@@ -98,19 +100,19 @@ def hits(
         own: [n], which is the image's own.
         seed: Seed of the others.
     """
-    distinct, at = torch.unique(number, return_inverse=True)
-    first = torch.zeros(len(distinct), dtype=torch.int64)
-    first[at.flip(0)] = torch.arange(len(number)).flip(0)
-    order = torch.Generator().manual_seed(mix(seed, "others"))
-    found = torch.empty(len(images), dtype=torch.float64)
+    distinct, inverse = torch.unique(number, return_inverse=True)
+    first_index = torch.zeros(len(distinct), dtype=torch.int64)
+    first_index[inverse.flip(0)] = torch.arange(len(number)).flip(0)
+    generator = torch.Generator().manual_seed(mix(seed, "others"))
+    scores = torch.empty(len(images), dtype=torch.float64)
     for i, image in enumerate(images):
-        others = torch.randperm(len(distinct), generator=order)[:CHOICES]
-        others = others[others != at[own[i]]][: CHOICES - 1]
-        near = captions[first[others]] @ image
-        mine = captions[own[i]] @ image
-        ties = int(((near - mine).abs() <= 1e-6).sum())
-        found[i] = float((near <= mine + 1e-6).all()) / (1 + ties)
-    return found
+        distractors = torch.randperm(len(distinct), generator=generator)[:CHOICES]
+        distractors = distractors[distractors != inverse[own[i]]][: CHOICES - 1]
+        distractor_scores = captions[first_index[distractors]] @ image
+        own_score = captions[own[i]] @ image
+        ties = int(((distractor_scores - own_score).abs() <= 1e-6).sum())
+        scores[i] = float((distractor_scores <= own_score + 1e-6).all()) / (1 + ties)
+    return scores
 
 
 def _obstacle(context: Context) -> str:
@@ -151,36 +153,40 @@ def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
         assert split.mask is not None
         rows = matched.rows[name]
         tokens, mask = split.tokens[rows], split.mask[rows]
-        number = numbers(tokens, mask)
-        different = len(number.unique())
-        if different < CHOICES:
+        caption_ids = numbers(tokens, mask)
+        distinct_count = len(caption_ids.unique())
+        if distinct_count < CHOICES:
             raise Unmeasured(
-                f"the {name} split has {different} different captions, and one in {CHOICES} "
+                f"the {name} split has {distinct_count} different captions, and one in {CHOICES} "
                 f"wants {CHOICES}"
             )
-        own = asked(matched, name, min(context.n, MOST), seed)
-        drawn = draw(context, conditions(split, rows[own]), len(own), mix(seed, metric))
-        if drawn.is_floating_point() and not drawn.isfinite().all():
+        own_rows = asked(matched, name, min(context.n, MOST), seed)
+        samples = draw(
+            context, conditions(split, rows[own_rows]), len(own_rows), mix(seed, metric)
+        )
+        if samples.is_floating_point() and not samples.isfinite().all():
             raise Unmeasured("some samples are not finite numbers")
         device = torch.device(context.device)
-        features = seen(data, drawn, device, "captioned samples", context.progress, context.check)
+        features = seen(
+            data, samples, device, "captioned samples", context.progress, context.check
+        )
         captions = matched.captions(tokens, mask)
         images = matched.images(features)
-        right = hits(images, captions, number, own, seed=seed)
-        wrong = _strangers(number, own, seed)
-        shuffled = hits(images, captions, number, wrong, seed=seed)
-        real = matched.images(matched.features[name][own])
+        own_hits = hits(images, captions, caption_ids, own_rows, seed=seed)
+        shuffled_rows = _strangers(caption_ids, own_rows, seed)
+        shuffled_hits = hits(images, captions, caption_ids, shuffled_rows, seed=seed)
+        real_images = matched.images(matched.features[name][own_rows])
         return Score(
-            right.mean().item(),
-            floor=hits(real, captions, number, own, seed=seed).mean().item(),
-            baselines={"shuffled": shuffled.mean().item()},
-            n=len(own),
-            protocol=f"{len(own)} samples drawn with captions of the {name} split; nearest of "
-            f"{CHOICES} captions ({different} different ones) to a matcher of efficientnet-lite0 "
-            f"and a bag of words, trained on the training split, sha256 "
-            f"{matched.sha256[:8]}; floor: {len(own)} real images; seed {seed}; interval: "
+            own_hits.mean().item(),
+            floor=hits(real_images, captions, caption_ids, own_rows, seed=seed).mean().item(),
+            baselines={"shuffled": shuffled_hits.mean().item()},
+            n=len(own_rows),
+            protocol=f"{len(own_rows)} samples drawn with captions of the {name} split; nearest "
+            f"of {CHOICES} captions ({distinct_count} different ones) to a matcher of "
+            f"efficientnet-lite0 and a bag of words, trained on the training split, sha256 "
+            f"{matched.sha256[:8]}; floor: {len(own_rows)} real images; seed {seed}; interval: "
             "Wilson's",
-        ).within(Trials(len(own)))
+        ).within(Trials(len(own_rows)))
 
     return measure
 
@@ -206,20 +212,20 @@ def draw(
     for low in range(start, max(stop, start + 1), AT_ONCE):
         high = min(low + AT_ONCE, max(stop, start + 1))
         context.told(what, low - start, stop - start)
-        part = sampling.draw(context.asked, high - low, seed=seed, start=low, conditions=told)
-        parts.append(part.cpu())
+        chunk = sampling.draw(context.asked, high - low, seed=seed, start=low, conditions=told)
+        parts.append(chunk.cpu())
     context.told(what, stop - start, stop - start)
     return context.gathered(torch.cat(parts)[: stop - start], count)
 
 
 def _strangers(number: Tensor, own: Tensor, seed: int) -> Tensor:
     """Return for each the place of a caption that is not its own, drawn by the seed."""
-    order = torch.Generator().manual_seed(mix(seed, "strangers"))
-    found = own.clone()
-    for i, mine in enumerate(own.tolist()):
-        while number[found[i]] == number[mine]:
-            found[i] = torch.randint(len(number), (), generator=order)
-    return found
+    generator = torch.Generator().manual_seed(mix(seed, "strangers"))
+    mismatched = own.clone()
+    for i, own_row in enumerate(own.tolist()):
+        while number[mismatched[i]] == number[own_row]:
+            mismatched[i] = torch.randint(len(number), (), generator=generator)
+    return mismatched
 
 
 TOLD = Need(

@@ -121,11 +121,13 @@ def _rows(context: Context, most: int) -> tuple[Tensor, int]:
 def _by_likelihood(context: Context, kind: str) -> Both:
     """Ask the model for likelihoods, those of test examples once for all metrics."""
     model = context.asked
-    by = estimate(model)
-    slow = isinstance(model, Flowing | Gradual) or by != "exact"
-    solved = kind == "log_prob" and "ODE" in by
-    most = MOST if not slow or kind == "energy" else MOST_SOLVED if solved else MOST_SLOW
-    rows, m = _rows(context, most)
+    estimator = estimate(model)
+    is_slow = isinstance(model, Flowing | Gradual) or estimator != "exact"
+    by_ode = kind == "log_prob" and "ODE" in estimator
+    max_examples = (
+        MOST if not is_slow or kind == "energy" else MOST_SOLVED if by_ode else MOST_SLOW
+    )
+    rows, m = _rows(context, max_examples)
     train = _asked(context, kind, context.data.train.x[rows])
     if kind == "energy":
         return train, _asked(context, kind, context.test[:m])
@@ -135,49 +137,50 @@ def _by_likelihood(context: Context, kind: str) -> Both:
 
 def _asked(context: Context, kind: str, x: Tensor) -> Tensor:
     start, stop = context.share(len(x))
-    parts, done = [torch.empty(0, dtype=torch.float64)], 0
-    for part in likelihood.each(
+    parts, finished = [torch.empty(0, dtype=torch.float64)], 0
+    for chunk in likelihood.each(
         context.asked, kind, x[start:stop], start, seed=context.seed, device=context.device
     ):
-        parts.append(part)
-        done += len(part)
-        context.told("membership", done, stop - start)
+        parts.append(chunk)
+        finished += len(chunk)
+        context.told("membership", finished, stop - start)
     return context.gathered(torch.cat(parts), len(x))
 
 
 def _by_reconstruction(context: Context) -> Both:
     rows, m = _rows(context, MOST)
-    places = coordinates(context.data.domain, context.data.train.x)
+    coords = coordinates(context.data.domain, context.data.train.x)
 
     def lost(x: Tensor, y: Tensor) -> Tensor:
         parts = zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
         return torch.cat(
-            [(places.of(a) - places.of(b)).square().sum(1).double() for a, b in parts]
+            [(coords.of(a) - coords.of(b)).square().sum(1).double() for a, b in parts]
         )
 
     x = context.data.train.x[rows]
-    made = reconstructed(
+    reconstructions = reconstructed(
         context.asked, x, seed=context.seed, device=context.device, check=context.check
     )
-    return -lost(x, made), -lost(context.test[:m], context.once(again)[:m])
+    return -lost(x, reconstructions), -lost(context.test[:m], context.once(again)[:m])
 
 
 def _by_distance(context: Context) -> Both:
     samples, against = context.samples[:CAP], context.reference
     if isinstance(against, GraphReference):
         _, m = _rows(context, MOST_GRAPHS)
-        drawn = graphs(context).of[:CAP]
+        sample_statistics = graphs(context).of[:CAP]
         train, test = (
-            -joint_distance(known[:m], drawn).amin(1) for known in (against.train, against.test)
+            -joint_distance(split_statistics[:m], sample_statistics).amin(1)
+            for split_statistics in (against.train, against.test)
         )
         return train, test
     if samples.is_floating_point() and not samples.isfinite().all():
         raise Unmeasured("some of the samples are not finite numbers")
     rows, m = _rows(context, MOST)
-    places = coordinates(context.data.domain, context.data.train.x)
-    at = places.of(samples)
-    both = context.data.train.x[rows], context.test[:m]
-    train, test = (-nearest(places.of(x), at)[0] for x in both)
+    coords = coordinates(context.data.domain, context.data.train.x)
+    sample_coords = coords.of(samples)
+    splits = context.data.train.x[rows], context.test[:m]
+    train, test = (-nearest(coords.of(x), sample_coords)[0] for x in splits)
     return train, test
 
 

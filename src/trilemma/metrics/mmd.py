@@ -63,15 +63,15 @@ def distances(
     >>> distances(p, p.flip(1), "emd").item(), distances(p, p.flip(1), "tv").item()
     (2.0, 1.0)
     """
-    most = max(x.shape[1], y.shape[1])
-    one = F.pad(x.double(), (0, most - x.shape[1]))
-    other = one if y is x else F.pad(y.double(), (0, most - y.shape[1]))
+    length = max(x.shape[1], y.shape[1])
+    padded_x = F.pad(x.double(), (0, length - x.shape[1]))
+    padded_y = padded_x if y is x else F.pad(y.double(), (0, length - y.shape[1]))
     if kind == "gaussian":
-        return _apart(one, other, 2)
+        return _apart(padded_x, padded_y, 2)
     if kind == "tv":
-        return _apart(one, other, 1) / 2
-    summed = one.cumsum(1)
-    return _apart(summed, summed if y is x else other.cumsum(1), 1) * width
+        return _apart(padded_x, padded_y, 1) / 2
+    cumulative = padded_x.cumsum(1)
+    return _apart(cumulative, cumulative if y is x else padded_y.cumsum(1), 1) * width
 
 
 def _apart(x: Tensor, y: Tensor, p: int) -> Float[Tensor, "N M"]:
@@ -79,8 +79,8 @@ def _apart(x: Tensor, y: Tensor, p: int) -> Float[Tensor, "N M"]:
     if y is not x:
         return torch.cdist(x, y, p=p, compute_mode="donot_use_mm_for_euclid_dist")
     upper = x.new_zeros(len(x), len(x))
-    above = torch.ones_like(upper, dtype=torch.bool).triu(1)
-    upper.masked_scatter_(above, torch.pdist(x, p=p))
+    upper_mask = torch.ones_like(upper, dtype=torch.bool).triu(1)
+    upper.masked_scatter_(upper_mask, torch.pdist(x, p=p))
     return upper + upper.T
 
 
@@ -121,8 +121,8 @@ class Gram:
 
     def squared(self, *, unbiased: bool = False) -> float:
         """Return MMD²; `unbiased`: as U-statistic, without the pairs of a graph with itself."""
-        within = _within(self.xx, unbiased) + _within(self.yy, unbiased)
-        return within - 2 * self.xy.mean().item()
+        within_means = _within(self.xx, unbiased) + _within(self.yy, unbiased)
+        return within_means - 2 * self.xy.mean().item()
 
     def chance(self, *, unbiased: bool = False) -> Chance:
         """Return the chance in MMD² over fresh rows of both sets."""
@@ -159,11 +159,11 @@ def mmd(
     >>> mmd(x, x, Kernel("tv", 1.0)), mmd(x, x.flip(1)[:2], Kernel("tv", 1.0)) > 0
     (0.0, True)
     """
-    least = 2 if unbiased else 1
-    if min(len(x), len(y)) < least:
+    min_rows = 2 if unbiased else 1
+    if min(len(x), len(y)) < min_rows:
         raise BadInput(
             f"sets of {len(x)} and {len(y)} were given, and "
-            f"{'a U-statistic' if unbiased else 'a discrepancy'} wants {least} or more of each."
+            f"{'a U-statistic' if unbiased else 'a discrepancy'} wants {min_rows} or more of each."
         )
     gram = Gram(kernel(x, x), kernel(x, y), kernel(y, y))
     return gram.squared(unbiased=unbiased)

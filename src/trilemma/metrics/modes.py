@@ -180,32 +180,38 @@ def modes_of(
     if mode_count(data) == 0:
         return None
     name = f"classifier-{data.extractor}"
-    own = made if made.name == name else extractor(name, data, device=made.device)
-    taken = rows if rows is not None else torch.arange(len(data.test))
-    if features is not None and own is made:
-        which = own.sort(features)
+    classifier = made if made.name == name else extractor(name, data, device=made.device)
+    test_rows = rows if rows is not None else torch.arange(len(data.test))
+    if features is not None and classifier is made:
+        which = classifier.sort(features)
     else:
-        which = own.classify(data.test.x[taken])
-    expected, shares = _shares(which, own.count, data.extractor in STACKED)
-    hashed = f"{own.name} (sha256 {own.sha256[:8]}, {_accuracy(data, own, which, taken)})"
+        which = classifier.classify(data.test.x[test_rows])
+    expected, shares = _shares(which, classifier.count, data.extractor in STACKED)
+    classifier_note = (
+        f"{classifier.name} (sha256 {classifier.sha256[:8]}, "
+        f"{_accuracy(data, classifier, which, test_rows)})"
+    )
     return Modes(
-        own.count,
-        own.classify,
+        classifier.count,
+        classifier.classify,
         expected,
-        words=f"the {'triple of classes' if data.extractor in STACKED else 'class'} by {hashed}",
+        words=f"the {'triple of classes' if data.extractor in STACKED else 'class'} by "
+        f"{classifier_note}",
         shares=shares,
-        of_features=own.sort if own is made else None,
+        of_features=classifier.sort if classifier is made else None,
         counted=len(which),
         channels=CHANNELS if data.extractor in STACKED else 1,
     )
 
 
 def _gaussians(centres: Centres) -> Modes:
-    at, reach = centres.at.double(), REACH * centres.deviation
-    count, dimensions = at.shape
+    centre_points, radius = centres.at.double(), REACH * centres.deviation
+    count, dimensions = centre_points.shape
 
     def distances(x: Tensor) -> Tensor:
-        return torch.cdist(x.double().cpu(), at, compute_mode="donot_use_mm_for_euclid_dist")
+        return torch.cdist(
+            x.double().cpu(), centre_points, compute_mode="donot_use_mm_for_euclid_dist"
+        )
 
     half = torch.tensor([dimensions / 2, REACH**2 / 2], dtype=torch.float64)
     return Modes(
@@ -214,7 +220,7 @@ def _gaussians(centres: Centres) -> Modes:
         torch.full((count,), 1 / count, dtype=torch.float64),
         words=f"the nearest of {count} centres, good within {REACH:g} deviations of it",
         shares="equal",
-        good=lambda x: distances(x).amin(1) <= reach,
+        good=lambda x: distances(x).amin(1) <= radius,
         true_good=torch.special.gammainc(half[0], half[1]).item(),
     )
 
@@ -225,12 +231,12 @@ def _shares(which: Tensor, count: int, independent: bool) -> tuple[Tensor, str]:
     if not independent:
         e = torch.bincount(which, minlength=count).double() + 0.5
         return e / e.sum(), f"those of {n:,} test examples by the same classifier, counts plus 1/2"
-    parts = []
-    for place in range(CHANNELS):
-        digit = which // CLASSES ** (CHANNELS - 1 - place) % CLASSES
-        part = torch.bincount(digit, minlength=CLASSES).double() + 0.5
-        parts.append(part / part.sum())
-    return torch.cartesian_prod(*parts).prod(1), (
+    channel_shares = []
+    for channel in range(CHANNELS):
+        digit = which // CLASSES ** (CHANNELS - 1 - channel) % CLASSES
+        counts = torch.bincount(digit, minlength=CLASSES).double() + 0.5
+        channel_shares.append(counts / counts.sum())
+    return torch.cartesian_prod(*channel_shares).prod(1), (
         f"the products of the channels' shares among {n:,} test examples by the same classifier, "
         "counts plus 1/2"
     )
@@ -239,10 +245,12 @@ def _shares(which: Tensor, count: int, independent: bool) -> tuple[Tensor, str]:
 def _accuracy(data: DataSet, own: Extractor, which: Tensor, rows: Tensor) -> str:
     """Say how often the classifier is right: measured where there are labels, else as recorded."""
     if data.test.labels is not None:
-        right = (which == data.test.labels[rows]).double().mean().item()
-        return f"{right:.2%} right on {len(rows):,} test examples"
-    one = own.accuracy ** (1 / CHANNELS)
-    return f"{one:.2%} right on a digit of the test split, so {own.accuracy:.2%} on three"
+        accuracy = (which == data.test.labels[rows]).double().mean().item()
+        return f"{accuracy:.2%} right on {len(rows):,} test examples"
+    digit_accuracy = own.accuracy ** (1 / CHANNELS)
+    return (
+        f"{digit_accuracy:.2%} right on a digit of the test split, so {own.accuracy:.2%} on three"
+    )
 
 
 def reverse_kl(counts: Float[Tensor, "*B K"], expected: Float[Tensor, " K"]) -> Tensor:
@@ -265,14 +273,14 @@ class Sorted:
 
 
 def _modes(against: FeatureReference) -> Modes:
-    found = modes_of(
+    modes = modes_of(
         against.data, against.extractor, rows=against.test_rows, features=against.test
     )
-    if found is None:
+    if modes is None:
         raise Unmeasured(
             "the data have no modes to count: no shipped classifier, no known centres"
         )
-    return found
+    return modes
 
 
 def sort(it: Seen) -> Sorted:
@@ -309,12 +317,12 @@ def mode_kl(it: Sorted) -> float:
 
 def reached_interval(it: Sorted) -> tuple[float, float]:
     """Return the interval of `reached`."""
-    value, most = reached(it), float(it.modes.count)
-    found = Score(value).within(
+    value, total_modes = reached(it), float(it.modes.count)
+    score = Score(value).within(
         _count_chance(it.tally.counts(it.modes.count), len(it.tally.which))
     )
-    high = found.high if value == most else max(found.high, value + UNSEEN)
-    return max(found.low, 0.0), min(high, most)
+    high = score.high if value == total_modes else max(score.high, value + UNSEEN)
+    return max(score.low, 0.0), min(high, total_modes)
 
 
 def good_interval(it: Sorted) -> tuple[float, float]:
@@ -324,16 +332,16 @@ def good_interval(it: Sorted) -> tuple[float, float]:
 
 def kl_interval(it: Sorted) -> tuple[float, float]:
     """Return the interval of `mode_kl`."""
-    found = Score(mode_kl(it)).within(_kl_chance(it.tally, it.modes))
-    return found.low, found.high
+    score = Score(mode_kl(it)).within(_kl_chance(it.tally, it.modes))
+    return score.low, score.high
 
 
 def _count_chance(counts: Int[Tensor, " K"], n: int) -> Chance:
     """Return the chance in the number of modes with at least one of n samples."""
     f = torch.bincount(counts.clamp_max(DAMPED + 1), minlength=DAMPED + 2).tolist()
     series = sum((-1) ** (j + 1) * f[j] * _damping(j) for j in range(1, DAMPED + 1))
-    lost = torch.exp(-counts.double())
-    with_counts = (lost * (1 - lost)).sum().item()
+    unseen_probability = torch.exp(-counts.double())
+    with_counts = (unseen_probability * (1 - unseen_probability)).sum().item()
     if sum(f[1 : DAMPED + 1]) >= MANY:
         with_counts /= 2
     variance = max(series - f[1] ** 2 / n, with_counts)
@@ -350,19 +358,27 @@ def _kl_chance(tally: Tally, modes: Modes) -> Chance:
     n, e = len(tally.which), modes.expected
     g = torch.bincount(tally.which, minlength=modes.count).double() / n
     value = reverse_kl(g, e).item()
-    seen = g > 0
-    logs = torch.where(seen, (g / e).clamp_min(torch.finfo(torch.float64).tiny).log(), 0.0)
-    apart = logs - g @ logs
-    found, third, rate = (g @ apart**2).item() / n, (g @ apart**3).item() / n**2, 1 / n
+    occupied = g > 0
+    logs = torch.where(occupied, (g / e).clamp_min(torch.finfo(torch.float64).tiny).log(), 0.0)
+    centred_logs = logs - g @ logs
+    linear_variance, third_moment, rate = (
+        (g @ centred_logs**2).item() / n,
+        (g @ centred_logs**3).item() / n**2,
+        1 / n,
+    )
     if modes.counted:
         square, cube = _over_test(g, modes)
-        found += square / modes.counted
-        third += cube / modes.counted**2
+        linear_variance += square / modes.counted
+        third_moment += cube / modes.counted**2
         rate += 1 / modes.counted
-    often = int((torch.bincount(tally.which, minlength=modes.count) >= OFTEN).sum())
-    quadratic = max(often - 1, 0) * rate**2 / 2
-    slope = found / value + third / found if min(value, found) > 0 else 0.0
-    return Chance(max(found - 2 * quadratic, 0.0) + quadratic, slope)
+    frequent_count = int((torch.bincount(tally.which, minlength=modes.count) >= OFTEN).sum())
+    quadratic = max(frequent_count - 1, 0) * rate**2 / 2
+    slope = (
+        linear_variance / value + third_moment / linear_variance
+        if min(value, linear_variance) > 0
+        else 0.0
+    )
+    return Chance(max(linear_variance - 2 * quadratic, 0.0) + quadratic, slope)
 
 
 def _over_test(g: Float[Tensor, " K"], modes: Modes) -> tuple[float, float]:
@@ -371,12 +387,12 @@ def _over_test(g: Float[Tensor, " K"], modes: Modes) -> tuple[float, float]:
     cells = (CLASSES,) * modes.channels if modes.channels > 1 else (modes.count,)
     for channel in range(modes.channels):
         share, expected = g.view(cells), modes.expected.view(cells)
-        others = [c for c in range(modes.channels) if c != channel]
-        if others:
-            share, expected = share.sum(others), expected.sum(others)
-        says = 1 - share / expected
-        square += (expected @ says**2).item()
-        cube += (expected @ says**3).item()
+        other_channels = [c for c in range(modes.channels) if c != channel]
+        if other_channels:
+            share, expected = share.sum(other_channels), expected.sum(other_channels)
+        influence = 1 - share / expected
+        square += (expected @ influence**2).item()
+        cube += (expected @ influence**3).item()
     return square, cube
 
 
@@ -389,20 +405,20 @@ def _of_modes(
     """Make a metric of a function of sorted samples."""
 
     def measure(context: Context) -> Score:
-        looked = seen(context)
-        it, against = looked.once(sort), looked.against
-        n = len(it.tally.which)
-        low, high = interval(it)
+        seen_samples = seen(context)
+        sorted_samples, against = seen_samples.once(sort), seen_samples.against
+        n = len(sorted_samples.tally.which)
+        low, high = interval(sorted_samples)
         return Score(
-            value(it),
+            value(sorted_samples),
             low,
             high,
-            unit=unit(it),
+            unit=unit(sorted_samples),
             floor=value(against.real.once(sort)),
-            baselines={k: value(other.once(sort)) for k, other in against.stand_ins.items()},
+            baselines={k: value(baseline.once(sort)) for k, baseline in against.stand_ins.items()},
             n=n,
-            protocol=f"{words(it)}; mode: {it.modes.words}; seed {against.seed}; floor: "
-            f"{against.count} training examples",
+            protocol=f"{words(sorted_samples)}; mode: {sorted_samples.modes.words}; seed "
+            f"{against.seed}; floor: {against.count} training examples",
         )
 
     return measure

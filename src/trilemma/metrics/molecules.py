@@ -106,10 +106,10 @@ def _known_of(reference: Reference) -> Known:
     in_space = data.domain.kind == "conformer"
     train: Sequence[str] = data.train.names or _spell(data.train.x[:LISTED], data.domain)
     # Of molecules in space the spelling depends on how bonds are told: as of samples.
-    named = None if in_space else data.test.names
-    test: Sequence[str] = named or _spell(data.test.x[:MOST], data.domain)
-    draw = torch.Generator().manual_seed(mix(seed, "molecules"))
-    order = torch.randperm(len(train), generator=draw)[: min(n, len(train))]
+    test_names = None if in_space else data.test.names
+    test: Sequence[str] = test_names or _spell(data.test.x[:MOST], data.domain)
+    generator = torch.Generator().manual_seed(mix(seed, "molecules"))
+    order = torch.randperm(len(train), generator=generator)[: min(n, len(train))]
     trivial = trivial_point_clouds.TRIVIAL if in_space else TRIVIAL
     baselines = {
         name: Spelt(_spell(make(data, min(n, MOST), seed), data.domain))
@@ -156,16 +156,19 @@ def _share(
     of: Callable[[Spelt, Known], tuple[float, int]], what: str
 ) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
-        it, known = context.once(spelt_of), known_of(context)
-        value, n = of(it, known)
+        samples, references = context.once(spelt_of), known_of(context)
+        value, n = of(samples, references)
         if not n:
             raise Unmeasured("there is no valid molecule among the samples")
         return Score(
             value,
-            floor=of(known.test, known)[0],
-            baselines={name: of(other, known)[0] for name, other in known.stand_ins.items()},
+            floor=of(references.test, references)[0],
+            baselines={
+                name: of(baseline, references)[0]
+                for name, baseline in references.stand_ins.items()
+            },
             n=n,
-            protocol=f"{what}, of {n}; {version()}; floor: {len(known.test.smiles)} test "
+            protocol=f"{what}, of {n}; {version()}; floor: {len(references.test.smiles)} test "
             "molecules; interval: Wilson's",
         ).within(Trials(n))
 
@@ -185,27 +188,30 @@ def internal_diversity(bits: Float[Tensor, "N F"]) -> float:
     >>> internal_diversity(torch.tensor([[1.0, 1.0, 0.0], [1.0, 0.0, 0.0]]))
     0.5
     """
-    n, similar = len(bits), tanimoto(bits, bits)
-    return 1 - ((similar.sum() - similar.diagonal().sum()) / (n * (n - 1))).item()
+    n, similarities = len(bits), tanimoto(bits, bits)
+    return 1 - ((similarities.sum() - similarities.diagonal().sum()) / (n * (n - 1))).item()
 
 
 def diversity_spread(bits: Tensor) -> float:
     """Return the standard deviation of a mean over pairs: twice that of a mean of row means."""
-    n, similar = len(bits), tanimoto(bits, bits)
-    rows = (similar.sum(1) - similar.diagonal()) / (n - 1)
+    n, similarities = len(bits), tanimoto(bits, bits)
+    rows = (similarities.sum(1) - similarities.diagonal()) / (n - 1)
     return 2 * (rows.std() / math.sqrt(n)).item()
 
 
 def _diversity(context: Context) -> Score:
-    it, known = context.once(spelt_of), known_of(context)
-    if len(it.valid) < 2:
+    samples, references = context.once(spelt_of), known_of(context)
+    if len(samples.valid) < 2:
         raise Unmeasured("fewer than two samples are valid")
-    bits = it.once(_bits)
+    bits = samples.once(_bits)
     return Score(
         internal_diversity(bits),
-        floor=internal_diversity(known.test.once(_bits)) if len(known.test.valid) > 1 else None,
+        floor=internal_diversity(references.test.once(_bits))
+        if len(references.test.valid) > 1
+        else None,
         baselines={
-            name: internal_diversity(other.once(_bits)) for name, other in known.stand_ins.items()
+            name: internal_diversity(baseline.once(_bits))
+            for name, baseline in references.stand_ins.items()
         },
         n=len(bits),
         protocol=f"1 - mean Tanimoto similarity of all pairs of {len(bits)} valid samples, Morgan "
@@ -218,9 +224,9 @@ def _diversity(context: Context) -> Score:
 
 
 def _scaffolds(it: Spelt) -> Counter[str]:
-    found = Counter(scaffold(smiles) for smiles in it.valid[:MOST])
-    found.pop("", None)
-    return found
+    counts = Counter(scaffold(smiles) for smiles in it.valid[:MOST])
+    counts.pop("", None)
+    return counts
 
 
 def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:
@@ -229,30 +235,30 @@ def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     >>> cosine({"a": 3, "b": 4}, {"b": 2})
     0.8
     """
-    both = sum(count * other.get(name, 0) for name, count in one.items())
+    dot_product = sum(count * other.get(name, 0) for name, count in one.items())
     lengths = [math.sqrt(sum(count**2 for count in x.values())) for x in (one, other)]
-    return both / (lengths[0] * lengths[1]) if all(lengths) else 0.0
+    return dot_product / (lengths[0] * lengths[1]) if all(lengths) else 0.0
 
 
 def _scaffold_similarity(context: Context) -> Score:
-    it, known = context.once(spelt_of), known_of(context)
-    test = known.test.once(_scaffolds)
+    samples, references = context.once(spelt_of), known_of(context)
+    test = references.test.once(_scaffolds)
     if not test:
         raise Unmeasured("no test molecule has a ring, so there are no scaffolds")
 
     def value(other: Spelt) -> float:
         return cosine(other.once(_scaffolds), test)
 
-    n, rings = min(len(it.valid), MOST), sum(it.once(_scaffolds).values())
+    n, rings = min(len(samples.valid), MOST), sum(samples.once(_scaffolds).values())
     return Score(
-        value(it),
-        floor=value(known.real),
-        baselines={name: value(other) for name, other in known.stand_ins.items()},
+        value(samples),
+        floor=value(references.real),
+        baselines={name: value(other) for name, other in references.stand_ins.items()},
         n=n,
         protocol=f"cosine between counts of Bemis-Murcko scaffolds of {n} samples, {rings} with "
-        f"rings and {len(it.once(_scaffolds))} scaffolds, and of "
-        f"{min(len(known.test.valid), MOST)} test molecules, {len(test)} scaffolds; molecules "
-        f"without rings have none; {version()}; floor: training molecules; no interval",
+        f"rings and {len(samples.once(_scaffolds))} scaffolds, and of "
+        f"{min(len(references.test.valid), MOST)} test molecules, {len(test)} scaffolds; "
+        f"molecules without rings have none; {version()}; floor: training molecules; no interval",
     )
 
 
@@ -264,28 +270,28 @@ def _moments(it: Spelt) -> Moments:
 
 
 def _fcd(context: Context) -> Score:
-    it, known = context.once(spelt_of), known_of(context)
-    if len(it.valid) < 2 or len(known.test.valid) < 2:
+    samples, references = context.once(spelt_of), known_of(context)
+    if len(samples.valid) < 2 or len(references.test.valid) < 2:
         raise Unmeasured("fewer than two molecules are valid")
-    test = known.test.once(_moments)
+    test = references.test.once(_moments)
 
     def value(other: Spelt) -> float:
         return frechet(other.once(_moments), test)
 
     note = ""
-    if min(len(it.valid), len(known.test.valid)) < 2 * FEATURES:
+    if min(len(samples.valid), len(references.test.valid)) < 2 * FEATURES:
         note = (
             f"; so few molecules cannot fill the covariance of {FEATURES} features: read it "
             "against its floor alone"
         )
     return Score(
-        value(it),
-        floor=value(known.real),
-        baselines={name: value(other) for name, other in known.stand_ins.items()},
-        n=len(it.valid),
-        protocol=f"Fréchet distance of {len(it.valid)} valid samples to {len(known.test.valid)} "
-        f"test molecules in ChemNet's {FEATURES} features; floor: {len(known.real.smiles)} "
-        f"training molecules{note}; no interval",
+        value(samples),
+        floor=value(references.real),
+        baselines={name: value(other) for name, other in references.stand_ins.items()},
+        n=len(samples.valid),
+        protocol=f"Fréchet distance of {len(samples.valid)} valid samples to "
+        f"{len(references.test.valid)} test molecules in ChemNet's {FEATURES} features; floor: "
+        f"{len(references.real.smiles)} training molecules{note}; no interval",
     )
 
 
@@ -295,10 +301,10 @@ def wasserstein(x: Float[Tensor, " N"], y: Float[Tensor, " M"]) -> float:
     >>> wasserstein(torch.tensor([0.0, 2.0]), torch.tensor([1.0, 3.0]))
     1.0
     """
-    both, order = torch.cat([x, y]).double().sort()
-    step = torch.where(order < len(x), 1 / len(x), -1 / len(y)).double()
-    gaps = both.diff()
-    return (step.cumsum(0)[:-1].abs() * gaps).sum().item()
+    pooled, order = torch.cat([x, y]).double().sort()
+    cdf_steps = torch.where(order < len(x), 1 / len(x), -1 / len(y)).double()
+    gaps = pooled.diff()
+    return (cdf_steps.cumsum(0)[:-1].abs() * gaps).sum().item()
 
 
 def _described(name: str) -> Callable[[Spelt], Tensor]:
@@ -313,24 +319,24 @@ def _gap(name: str) -> Callable[[Context], Score]:
     of = _described(name)
 
     def measure(context: Context) -> Score:
-        it, known = context.once(spelt_of), known_of(context)
-        test = known.test.once(of)
+        samples, references = context.once(spelt_of), known_of(context)
+        test = references.test.once(of)
         spread = float(test.std())
-        if not it.valid or not spread > 0:
+        if not samples.valid or not spread > 0:
             raise Unmeasured(f"{name} does not vary, or no sample is valid")
 
         def value(other: Spelt) -> float:
             return wasserstein(other.once(of), test) / spread
 
         return Score(
-            value(it),
-            floor=value(known.real),
-            baselines={other: value(x) for other, x in known.stand_ins.items()},
-            n=min(len(it.valid), MOST),
+            value(samples),
+            floor=value(references.real),
+            baselines={other: value(x) for other, x in references.stand_ins.items()},
+            n=min(len(samples.valid), MOST),
             protocol=f"Wasserstein distance of order 1 between {name} of "
-            f"{min(len(it.valid), MOST)} samples and of {min(len(known.test.valid), MOST)} test "
-            f"molecules, over the latter's standard deviation {spread:.3g}; floor: training "
-            "molecules; no interval",
+            f"{min(len(samples.valid), MOST)} samples and of "
+            f"{min(len(references.test.valid), MOST)} test molecules, over the latter's standard "
+            f"deviation {spread:.3g}; floor: training molecules; no interval",
         )
 
     return measure

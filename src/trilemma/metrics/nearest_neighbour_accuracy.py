@@ -39,10 +39,10 @@ TURNS = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
 def posed(x: Float[Tensor, "B N 4"]) -> tuple[Float[Tensor, "B N 3"], Tensor]:
     """Return positions along the principal axes of each cloud, right-handed, and the mask."""
     mask = mask_of(x)
-    at = centred(positions(x), mask)
-    axes = torch.linalg.eigh((at.mT @ at).double()).eigenvectors.flip(2)
+    coords = centred(positions(x), mask)
+    axes = torch.linalg.eigh((coords.mT @ coords).double()).eigenvectors.flip(2)
     axes[:, :, 2] *= torch.linalg.det(axes).sign()[:, None]
-    return at @ axes.to(at), mask
+    return coords @ axes.to(coords), mask
 
 
 def chamfer(
@@ -57,35 +57,39 @@ def chamfer(
     """
     best = torch.full((len(b),), torch.inf)
     count = mask.sum(1).clamp_min(1)
-    for turn in TURNS.to(a):
-        apart = torch.cdist((a * turn).expand(len(b), -1, -1), b).square()
-        there = apart.masked_fill(~mask[:, None], torch.inf).amin(2).mean(1)
-        back = (apart.amin(1) * mask).sum(1) / count
-        best = torch.minimum(best, there + back)
+    for rotation in TURNS.to(a):
+        square_distances = torch.cdist((a * rotation).expand(len(b), -1, -1), b).square()
+        forward = square_distances.masked_fill(~mask[:, None], torch.inf).amin(2).mean(1)
+        backward = (square_distances.amin(1) * mask).sum(1) / count
+        best = torch.minimum(best, forward + backward)
     return best
 
 
 def accuracy(one: Float[Tensor, "B N 4"], other: Float[Tensor, "B M 4"]) -> float:
     """Return the share of clouds whose nearest other cloud is of their own side."""
-    sides = [posed(one), posed(other)]
-    room = max(at.shape[1] for at, _ in sides)
-    at = torch.cat([torch.nn.functional.pad(a, (0, 0, 0, room - a.shape[1])) for a, _ in sides])
-    mask = torch.cat([torch.nn.functional.pad(m, (0, room - m.shape[1])) for _, m in sides])
-    apart = torch.full((len(at), len(at)), torch.inf)
-    for i in range(len(at) - 1):  # a half turn is its own inverse: the distance is the same back
-        apart[i, i + 1 :] = chamfer(at[i][mask[i]], at[i + 1 :], mask[i + 1 :])
-    apart = torch.minimum(apart, apart.T)
-    own = torch.arange(len(at)) < len(one)
-    return float((own[apart.argmin(1)] == own).double().mean())
+    posed_clouds = [posed(one), posed(other)]
+    max_points = max(xyz.shape[1] for xyz, _ in posed_clouds)
+    xyz = torch.cat(
+        [torch.nn.functional.pad(a, (0, 0, 0, max_points - a.shape[1])) for a, _ in posed_clouds]
+    )
+    mask = torch.cat(
+        [torch.nn.functional.pad(m, (0, max_points - m.shape[1])) for _, m in posed_clouds]
+    )
+    distances = torch.full((len(xyz), len(xyz)), torch.inf)
+    for i in range(len(xyz) - 1):  # a half turn is its own inverse: the distance is the same back
+        distances[i, i + 1 :] = chamfer(xyz[i][mask[i]], xyz[i + 1 :], mask[i + 1 :])
+    distances = torch.minimum(distances, distances.T)
+    is_first = torch.arange(len(xyz)) < len(one)
+    return float((is_first[distances.argmin(1)] == is_first).double().mean())
 
 
 def _marks(reference: Reference) -> tuple[Tensor, float, dict[str, float]]:
     """Return test clouds, and the accuracies of training clouds and of trivial ones."""
     data, seed = reference.data, reference.seed
-    draw = torch.Generator().manual_seed(mix(seed, "nearest neighbours"))
+    generator = torch.Generator().manual_seed(mix(seed, "nearest neighbours"))
     count = min(MOST, len(data.test), len(data.train), reference.n)
-    test = data.test.x[torch.randperm(len(data.test), generator=draw)[:count]]
-    train = data.train.x[torch.randperm(len(data.train), generator=draw)[:count]]
+    test = data.test.x[torch.randperm(len(data.test), generator=generator)[:count]]
+    train = data.train.x[torch.randperm(len(data.train), generator=generator)[:count]]
     trivial = {name: accuracy(make(data, count, seed), test) for name, make in TRIVIAL.items()}
     return test, accuracy(train, test), trivial
 

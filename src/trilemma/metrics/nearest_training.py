@@ -27,9 +27,9 @@ def nearest_ratio(samples: Float[Tensor, " M"], test: Float[Tensor, " N"]) -> fl
     >>> nearest_ratio(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([4.0, 4.0]))
     0.5
     """
-    usual = test.double().quantile(0.5)
+    test_median = test.double().quantile(0.5)
     return (
-        samples.double().quantile(0.5) / usual.clamp_min(torch.finfo(torch.float64).tiny)
+        samples.double().quantile(0.5) / test_median.clamp_min(torch.finfo(torch.float64).tiny)
     ).item()
 
 
@@ -40,11 +40,11 @@ def nearest_ratio_spread(
 
     Both are redrawn with replacement, of one seed each; the training examples stay.
     """
-    above, below = (
+    sample_medians, test_medians = (
         z.double()[redrawn(len(z), seed=mix(seed, side))].quantile(0.5, dim=1)
         for side, z in (("samples", samples), ("test", test))
     )
-    return (above / below.clamp_min(torch.finfo(torch.float64).tiny)).std().item()
+    return (sample_medians / test_medians.clamp_min(torch.finfo(torch.float64).tiny)).std().item()
 
 
 def _ratio(it: Seen) -> float:

@@ -56,10 +56,11 @@ def nearest(
     [1]
     """
     centre = y.double().mean(0)
-    moved, about = (y - centre).float(), (x - centre).float()
-    square, rows = moved.square().sum(1), max(1, ENTRIES // len(y))
-    found = [
-        torch.addmm(square, part, moved.T, alpha=-2).argmin(1) for part in about.split(rows)
+    centred_y, centred_x = (y - centre).float(), (x - centre).float()
+    square_norms, chunk_size = centred_y.square().sum(1), max(1, ENTRIES // len(y))
+    index_chunks = [
+        torch.addmm(square_norms, chunk, centred_y.T, alpha=-2).argmin(1)
+        for chunk in centred_x.split(chunk_size)
     ] or [torch.empty(0, dtype=torch.int64)]
-    which = torch.cat(found)
-    return (x.double() - y[which].double()).norm(dim=1), which
+    indices = torch.cat(index_chunks)
+    return (x.double() - y[indices].double()).norm(dim=1), indices

@@ -48,7 +48,7 @@ def describe(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> Float[T
     """
     if not len(x):
         return torch.zeros(0, dimension(elements))
-    return torch.cat([_described(part, elements) for part in x.float().split(AT_ONCE)])
+    return torch.cat([_described(chunk, elements) for chunk in x.float().split(AT_ONCE)])
 
 
 def dimension(elements: Sequence[str] = ()) -> int:
@@ -60,24 +60,24 @@ def dimension(elements: Sequence[str] = ()) -> int:
 def _described(x: Tensor, elements: Sequence[str]) -> Tensor:
     mask = mask_of(x)
     n = mask.sum(1)
-    at = centred(positions(x).nan_to_num(0.0), mask)
-    apart = (at[:, :, None] - at[:, None]).square().sum(-1).sqrt()
-    both = mask[:, :, None] & mask[:, None]
-    upper = both & torch.ones_like(both[0]).triu(1)
-    far = float("inf")
-    own = torch.eye(x.shape[1], dtype=torch.bool)
-    nearest = apart.masked_fill(~both | own, far).amin(2)
-    covariance = at.mT @ at / n.clamp_min(1)[:, None, None]
+    coords = centred(positions(x).nan_to_num(0.0), mask)
+    distances = (coords[:, :, None] - coords[:, None]).square().sum(-1).sqrt()
+    pair_mask = mask[:, :, None] & mask[:, None]
+    upper_pairs = pair_mask & torch.ones_like(pair_mask[0]).triu(1)
+    infinity = float("inf")
+    diagonal = torch.eye(x.shape[1], dtype=torch.bool)
+    nearest = distances.masked_fill(~pair_mask | diagonal, infinity).amin(2)
+    covariance = coords.mT @ coords / n.clamp_min(1)[:, None, None]
     axes = torch.linalg.eigvalsh(covariance.double()).clamp_min(0).sqrt().to(x)
     parts = [
-        _quantiles(apart.flatten(1), upper.flatten(1), DISTANCES),
-        _quantiles(at.norm(dim=2), mask, REACH),
-        _quantiles(nearest, mask & (nearest < far), NEAREST),
+        _quantiles(distances.flatten(1), upper_pairs.flatten(1), DISTANCES),
+        _quantiles(coords.norm(dim=2), mask, REACH),
+        _quantiles(nearest, mask & (nearest < infinity), NEAREST),
         axes,
         n[:, None].to(x),
     ]
     if elements:
-        parts += _chemical(x, apart, elements)
+        parts += _chemical(x, distances, elements)
     return torch.cat(parts, 1)
 
 
@@ -85,11 +85,11 @@ def _quantiles(values: Float[Tensor, "B M"], here: Tensor, count: int) -> Float[
     """Return quantiles of the values that are there, from the least to the largest; 0 of none."""
     ordered = values.masked_fill(~here, float("inf")).sort(1).values
     last = (here.sum(1, keepdim=True) - 1).clamp_min(0)
-    place = torch.linspace(0, 1, count) * last
-    low = place.floor().long()
+    position = torch.linspace(0, 1, count) * last
+    low = position.floor().long()
     high = (low + 1).minimum(last)
-    share = place - low
-    interpolated = ordered.gather(1, low) * (1 - share) + ordered.gather(1, high) * share
+    weight = position - low
+    interpolated = ordered.gather(1, low) * (1 - weight) + ordered.gather(1, high) * weight
     return interpolated.nan_to_num(0.0, 0.0, 0.0)
 
 
@@ -97,9 +97,9 @@ def _chemical(x: Tensor, apart: Tensor, elements: Sequence[str]) -> list[Tensor]
     """Return how many atoms of each element there are, and what bonds pairs of elements have."""
     kinds = len(elements)
     one_hot = F.one_hot(types(x), kinds + 1)[..., 1:].float()
-    joined = (bond_orders(x, elements) > 0).float()
-    bonds = one_hot.mT @ joined @ one_hot
-    lengths = one_hot.mT @ (joined * apart) @ one_hot
+    bonded = (bond_orders(x, elements) > 0).float()
+    bonds = one_hot.mT @ bonded @ one_hot
+    lengths = one_hot.mT @ (bonded * apart) @ one_hot
     upper = torch.ones(kinds, kinds, dtype=torch.bool).triu()
     share = (bonds / x[..., 3].bool().sum(1).clamp_min(1)[:, None, None])[:, upper]
     mean = (lengths / bonds.clamp_min(1))[:, upper]
@@ -109,11 +109,11 @@ def _chemical(x: Tensor, apart: Tensor, elements: Sequence[str]) -> list[Tensor]
 def standardised_features(data: DataSet) -> tuple[Callable[[Tensor], Tensor], int]:
     """Return features in units of their deviation over training clouds, and how many there are."""
     elements = data.domain.elements
-    known = describe(data.train.x[:: max(1, len(data.train) // TAKEN)], elements)
-    mean, wide = known.mean(0), known.std(0)
-    kept = wide > 1e-6 * (mean.abs() + 1)
+    train_features = describe(data.train.x[:: max(1, len(data.train) // TAKEN)], elements)
+    mean, std = train_features.mean(0), train_features.std(0)
+    varying = std > 1e-6 * (mean.abs() + 1)
 
     def features(x: Tensor) -> Tensor:
-        return ((describe(x.cpu(), elements) - mean) / wide)[:, kept]
+        return ((describe(x.cpu(), elements) - mean) / std)[:, varying]
 
-    return features, int(kept.sum())
+    return features, int(varying.sum())

@@ -51,8 +51,8 @@ def configuration() -> dict[str, Any]:
         import yaml
     except ImportError:
         raise Unmeasured(MISSING) from None
-    plain = Path(posebusters.__file__).parent / "config" / "mol.yml"
-    return yaml.safe_load(plain.read_text(encoding="utf-8"))
+    config_path = Path(posebusters.__file__).parent / "config" / "mol.yml"
+    return yaml.safe_load(config_path.read_text(encoding="utf-8"))
 
 
 def _checks() -> Any:  # noqa: ANN401
@@ -71,29 +71,29 @@ def passed(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> tuple[int, dic
         x: Molecules in space, ångström.
         elements: What the types are.
     """
-    checks, mols, refused = _checks(), [], 0
-    for one in x:
+    checks, mols, refused_count = _checks(), [], 0
+    for molecule in x:
         try:
-            mols.append(to_mol_in_space(one, elements))
+            mols.append(to_mol_in_space(molecule, elements))
         except NotUsable:
-            refused += 1
-    fails = {"RDKit": refused} if refused else {}
+            refused_count += 1
+    failure_counts = {"RDKit": refused_count} if refused_count else {}
     if not mols:
-        return 0, fails
+        return 0, failure_counts
     logging.getLogger("posebusters").setLevel(logging.ERROR)
     with muted():
         report = checks.bust(mols, None, None, full_report=False)
     for name in report.columns:
-        bad = int((~report[name].astype(bool)).sum())
-        if bad:
-            fails[str(name)] = bad
-    return int(report.astype(bool).all(axis=1).sum()), fails
+        failed_count = int((~report[name].astype(bool)).sum())
+        if failed_count:
+            failure_counts[str(name)] = failed_count
+    return int(report.astype(bool).all(axis=1).sum()), failure_counts
 
 
 def _marks(reference: Reference) -> tuple[float, dict[str, float]]:
     data = reference.data
-    draw = torch.Generator().manual_seed(mix(reference.seed, "pose checks"))
-    rows = torch.randperm(len(data.test), generator=draw)[:REAL]
+    generator = torch.Generator().manual_seed(mix(reference.seed, "pose checks"))
+    rows = torch.randperm(len(data.test), generator=generator)[:REAL]
 
     def share(x: Tensor) -> float:
         return passed(x, data.domain.elements)[0] / max(len(x), 1)
@@ -105,11 +105,11 @@ def _marks(reference: Reference) -> tuple[float, dict[str, float]]:
 def _measure(context: Context) -> Score:
     floor, trivial = context.reference.once(_marks)
     x = context.samples[:MOST]
-    good, fails = passed(x, context.data.domain.elements)
-    most = sorted(fails.items(), key=lambda item: -item[1])[:4]
-    failures = ", ".join(f"{name} {count}" for name, count in most) or "none"
+    pass_count, failure_counts = passed(x, context.data.domain.elements)
+    most_frequent = sorted(failure_counts.items(), key=lambda item: -item[1])[:4]
+    failures = ", ".join(f"{name} {count}" for name, count in most_frequent) or "none"
     return Score(
-        good / len(x),
+        pass_count / len(x),
         floor=floor,
         baselines=trivial,
         n=len(x),

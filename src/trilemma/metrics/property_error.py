@@ -60,10 +60,12 @@ def median_by_size(split: Split, wanted: Int[Tensor, " n"]) -> Float[Tensor, " n
         wanted: Numbers of points.
     """
     assert split.properties is not None
-    known = sizes(split.x)
-    each = known.unique()
-    medians = torch.stack([split.properties[known == n, 0].quantile(0.5) for n in each])
-    nearest = (wanted[:, None] - each).abs().argmin(1)
+    cloud_sizes = sizes(split.x)
+    distinct_sizes = cloud_sizes.unique()
+    medians = torch.stack(
+        [split.properties[cloud_sizes == n, 0].quantile(0.5) for n in distinct_sizes]
+    )
+    nearest = (wanted[:, None] - distinct_sizes).abs().argmin(1)
     return medians[nearest]
 
 
@@ -72,37 +74,43 @@ def _measure(context: Context) -> Score:
     if data.aside is None:
         raise Unmeasured("no training examples were kept for a regressor; train with --property")
     assert data.test.properties is not None
-    (asked_for,) = data.domain.properties
-    order = torch.Generator().manual_seed(mix(context.seed, "property"))
-    rows = torch.randperm(len(data.test), generator=order)[: min(context.n, MOST)]
-    real, wanted = data.test.x[rows], data.test.properties[rows]
+    (target_property,) = data.domain.properties
+    generator = torch.Generator().manual_seed(mix(context.seed, "property"))
+    rows = torch.randperm(len(data.test), generator=generator)[: min(context.n, MOST)]
+    real, requested = data.test.x[rows], data.test.properties[rows]
 
     def conditions(start: int, stop: int) -> Condition:
-        at = torch.arange(start, stop) % len(rows)
-        return Condition(points=mask_of(real[at]), properties=wanted[at])
+        indices = torch.arange(start, stop) % len(rows)
+        return Condition(points=mask_of(real[indices]), properties=requested[indices])
 
     network, sha256 = regressor(
         data, device=context.device, progress=context.progress, check=context.check
     )
     seed = mix(context.seed, "property_error")
-    samples = draw(context, conditions, len(rows), seed, f"samples of wanted {asked_for.name}")
+    samples = draw(
+        context, conditions, len(rows), seed, f"samples of wanted {target_property.name}"
+    )
     if not bool(samples.isfinite().all()):
         raise Unmeasured("some samples are not finite numbers")
-    asked = wanted[:, 0]
-    of_real = predicted(network, real, context.device)
-    errors = (asked.double() - predicted(network, samples, context.device).double()).abs()
-    shuffled = asked[torch.randperm(len(asked), generator=order)]
+    requested_values = requested[:, 0]
+    real_predictions = predicted(network, real, context.device)
+    errors = (
+        requested_values.double() - predicted(network, samples, context.device).double()
+    ).abs()
+    shuffled = requested_values[torch.randperm(len(requested_values), generator=generator)]
     return Score(
         float(errors.mean()),
-        unit=asked_for.unit,
-        floor=mean_absolute_error(asked, of_real),
+        unit=target_property.unit,
+        floor=mean_absolute_error(requested_values, real_predictions),
         baselines={
-            "U-bound": mean_absolute_error(shuffled, of_real),
-            "#Atoms": mean_absolute_error(asked, median_by_size(data.aside, sizes(real))),
+            "U-bound": mean_absolute_error(shuffled, real_predictions),
+            "#Atoms": mean_absolute_error(
+                requested_values, median_by_size(data.aside, sizes(real))
+            ),
         },
         n=len(rows),
-        protocol=f"mean absolute error of {asked_for.name}: {len(rows):,} samples asked for the "
-        "property and the number of atoms of as many test molecules; by an invariant graph "
+        protocol=f"mean absolute error of {target_property.name}: {len(rows):,} samples asked for "
+        "the property and the number of atoms of as many test molecules; by an invariant graph "
         f"network trained on {len(data.aside):,} training molecules that the generator has not "
         f"seen, sha256 {sha256[:8]}; floor: the L-bound, these test molecules themselves; "
         "U-bound: their properties shuffled; #Atoms: the median of molecules as large; interval: "

@@ -117,27 +117,29 @@ class Regressor(nn.Module):
     def rest(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, " B"]:
         """Return what the counts leave, in units of its deviation."""
         mask = mask_of(x)
-        here = mask[..., None].to(x)
-        at = positions(x) * here
-        squared = (at[:, :, None] - at[:, None]).square().sum(-1)
+        atom_mask = mask[..., None].to(x)
+        coords = positions(x) * atom_mask
+        squared = (coords[:, :, None] - coords[:, None]).square().sum(-1)
         step = FAR / (GAUSSIANS - 1)
-        apart = (squared + 1e-12).sqrt()[..., None] - self.centres
-        apart = (-(apart / step).square() / 2).exp()
-        pairs = here * here.mT * (1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
-        apart = apart * pairs[..., None]
+        distance_features = (squared + 1e-12).sqrt()[..., None] - self.centres
+        distance_features = (-(distance_features / step).square() / 2).exp()
+        pairs = (
+            atom_mask * atom_mask.mT * (1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device))
+        )
+        distance_features = distance_features * pairs[..., None]
         h = self.embedding(self.one_hot(x))
         for layer in self.layers:
-            h = layer(h, apart)
-        return (self.output(h) * here)[..., 0].sum(1) / SUMMED
+            h = layer(h, distance_features)
+        return (self.output(h) * atom_mask)[..., 0].sum(1) / SUMMED
 
     @torch.no_grad()
     def fit_counts(self, x: Float[Tensor, "M N 4"], values: Float[Tensor, " M"]) -> None:
         """Set a by least squares, and s."""
         counts = F.pad(self.one_hot(x).sum(1), (0, 1), value=1.0).double()
         weights = torch.linalg.pinv(counts) @ values.double()
-        left = (values.double() - counts @ weights).std(correction=0)
+        residual_std = (values.double() - counts @ weights).std(correction=0)
         self.counts.copy_(weights)
-        self.scale.copy_(left.clamp_min(1e-6 * (1 + weights.abs().max())))
+        self.scale.copy_(residual_std.clamp_min(1e-6 * (1 + weights.abs().max())))
 
 
 def regressor(
@@ -156,22 +158,22 @@ def regressor(
         check: Called now and then in training; raises to stop.
     """
     path = cache.folder() / "regressors" / f"{_fingerprint(data)}.safetensors"
-    made = Regressor(len(data.domain.elements))
-    kept = cache.read(path)
-    if kept is None:
+    network = Regressor(len(data.domain.elements))
+    cached = cache.read(path)
+    if cached is None:
         assert data.aside is not None
-        made = trained(data.aside, data.domain, device=device, progress=progress, check=check)
-        tensors = {name: value.cpu() for name, value in made.state_dict().items()}
+        network = trained(data.aside, data.domain, device=device, progress=progress, check=check)
+        tensors = {name: value.cpu() for name, value in network.state_dict().items()}
         with contextlib.suppress(OSError):
             facts = {"data": data.name, "property": data.domain.properties[0].name}
             cache.write(path, tensors, {**facts, "version": VERSION})
     else:
-        tensors = kept[0]
-        made.load_state_dict(tensors)
+        tensors = cached[0]
+        network.load_state_dict(tensors)
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(tensors[name].contiguous().numpy().tobytes())
-    return made.requires_grad_(False).to(device).eval(), digest.hexdigest()
+    return network.requires_grad_(False).to(device).eval(), digest.hexdigest()
 
 
 def _fingerprint(data: DataSet) -> str:
@@ -204,29 +206,29 @@ def trained(
     """
     assert split.properties is not None
     values, count = split.properties[:, 0], len(split)
-    size = min(max(BATCH[0], count // 200), BATCH[1], count)
-    steps = steps or min(MOST, max(FEWEST, math.ceil(PASSES * count / size)))
+    batch_size = min(max(BATCH[0], count // 200), BATCH[1], count)
+    steps = steps or min(MOST, max(FEWEST, math.ceil(PASSES * count / batch_size)))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix("property regressor", VERSION))
         network = Regressor(len(domain.elements))
     network.fit_counts(split.x, values)
     network.to(device)
-    draw = torch.Generator().manual_seed(mix("property regressor", VERSION, count))
+    generator = torch.Generator().manual_seed(mix("property regressor", VERSION, count))
     optimiser = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
         if check is not None and step % 10 == 0:
             check()
-        if len(order) < size:
-            order = torch.randperm(count, generator=draw)
-        rows, order = order[:size], order[size:]
+        if len(order) < batch_size:
+            order = torch.randperm(count, generator=generator)
+        rows, order = order[:batch_size], order[batch_size:]
         x = split.x[rows]
         x = x[:, : int(sizes(x).max())].to(device)
-        wanted = (values[rows].to(device) - network.of_counts(x)) / network.scale
-        loss = (network.rest(x) - wanted).abs().mean()
+        targets = (values[rows].to(device) - network.of_counts(x)) / network.scale
+        loss = (network.rest(x) - targets).abs().mean()
         for group in optimiser.param_groups:
-            falls = (1 + math.cos(math.pi * step / steps)) / 2
-            group["lr"] = LR * min(1.0, (step + 1) / 20) * falls
+            decay = (1 + math.cos(math.pi * step / steps)) / 2
+            group["lr"] = LR * min(1.0, (step + 1) / 20) * decay
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -242,7 +244,7 @@ def predicted(
 ) -> Float[Tensor, " M"]:
     """Return the property of molecules on the CPU, some at a time."""
     parts = [torch.empty(0)]
-    for part in x.split(AT_ONCE):
-        most = max(1, int(sizes(part).max()))
-        parts.append(network(part[:, :most].to(device)).cpu())
+    for chunk in x.split(AT_ONCE):
+        max_atoms = max(1, int(sizes(chunk).max()))
+        parts.append(network(chunk[:, :max_atoms].to(device)).cpu())
     return torch.cat(parts)

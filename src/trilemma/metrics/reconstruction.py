@@ -68,10 +68,10 @@ def reconstructed(
         for start in range(0, len(x), AT_ONCE):
             if check is not None:
                 check()
-            part = x[start : start + AT_ONCE].to(device)
-            stop = start + len(part)
+            chunk = x[start : start + AT_ONCE].to(device)
+            stop = start + len(chunk)
             noise = Noise.for_samples(mix(seed, "reconstruction"), start, stop, device)
-            parts.append(model.reconstruct(part, noise=noise).cpu())
+            parts.append(model.reconstruct(chunk, noise=noise).cpu())
     return torch.cat(parts)
 
 
@@ -95,15 +95,15 @@ def first_stage_psnr(context: Context) -> Score:
     values, x = context.data.domain.values, context.test
     if not isinstance(values, Levels):
         raise Unmeasured("real numbers have no range")
-    each = psnr(x, context.once(again), values.count - 1)
+    psnr_values = psnr(x, context.once(again), values.count - 1)
     return Score(
-        each.mean().item(),
+        psnr_values.mean().item(),
         baselines={"mean": psnr(x, _mean(context.data), values.count - 1).mean().item()},
         n=len(x),
         protocol=f"mean over {len(x)} test examples of the peak signal-to-noise ratio of what the "
         f"first stage makes of them, range {values.count - 1}; interval: Student's, of a skewed "
         "mean",
-    ).within(mean_chance(each))
+    ).within(mean_chance(psnr_values))
 
 
 def psnr(x: Tensor, y: Tensor, span: float) -> Float[Tensor, " N"]:
@@ -123,20 +123,20 @@ def round_trip(context: Context) -> Score:
     and encodes in as many.
     """
     data = context.data
-    most = MOST_IN_STEPS if isinstance(context.model, Gradual) else MOST
-    x = context.test[:most]
+    max_examples = MOST_IN_STEPS if isinstance(context.model, Gradual) else MOST
+    x = context.test[:max_examples]
     model = context.asked
     with _asked(model):
-        back = model.decode(model.encode(x.to(context.device))).cpu()
+        decoded = model.decode(model.encode(x.to(context.device))).cpu()
     unit = _unit(data)
 
     def error(y: Tensor) -> Tensor:
         scale = _plain(data.domain)
         return ((scale(x) - scale(y)) / unit).flatten(1).square().mean(1)
 
-    each = error(back)
-    value = each.mean().sqrt().item()
-    square = Score(each.mean().item()).within(mean_chance(each))
+    square_errors = error(decoded)
+    value = square_errors.mean().sqrt().item()
+    mean_square = Score(square_errors.mean().item()).within(mean_chance(square_errors))
     levels = isinstance(data.domain.values, Levels)
     what = "range" if levels else "training data's standard deviation"
     return Score(
@@ -144,8 +144,8 @@ def round_trip(context: Context) -> Score:
         unit=f"share of the {what.split()[-1]}",
         baselines={"mean": error(_mean(data)).mean().sqrt().item()},
         n=len(x),
-        low=max(square.low, 0.0) ** 0.5,
-        high=square.high**0.5,
+        low=max(mean_square.low, 0.0) ** 0.5,
+        high=mean_square.high**0.5,
         protocol=f"root mean square of x - decode(encode(x)) over {len(x)} test examples, as a "
         f"share of the {what}; interval: Student's, of a skewed mean of squares",
     )
@@ -169,8 +169,8 @@ def _unit(data: DataSet) -> float:
 def _mean(data: DataSet) -> Tensor:
     """Return the training mean, one row, in data units but not rounded."""
     total = torch.zeros(data.domain.shape, dtype=torch.float64)
-    for part in data.train.x.split(4096):
-        total += part.double().sum(0)
+    for chunk in data.train.x.split(4096):
+        total += chunk.double().sum(0)
     return (total / len(data.train))[None]
 
 

@@ -43,11 +43,11 @@ SECTIONS = (
 
 def discovered() -> list[Metric]:
     """Import every module of the room, and gather what each declares, in the order of names."""
-    found: list[Metric] = []
+    declared_metrics: list[Metric] = []
     for module in sorted(pkgutil.iter_modules(room.__path__), key=lambda m: m.name):
         declared = importlib.import_module(f"{room.__name__}.{module.name}")
-        found += getattr(declared, "METRICS", ())
-    return found
+        declared_metrics += getattr(declared, "METRICS", ())
+    return declared_metrics
 
 
 def _place(one: Metric) -> tuple[int, int]:
@@ -62,12 +62,12 @@ def ordered(found: Sequence[Metric]) -> tuple[Metric, ...]:
     Raises:
         ValueError: Two metrics of one kind of data have one name.
     """
-    seen: set[tuple[str, str]] = set()
-    for one in found:
-        for kind in one.kinds:
-            if (one.name, kind) in seen:
-                raise ValueError(f"two metrics of the kind '{kind}' are called {one.name}")
-            seen.add((one.name, kind))
+    registered: set[tuple[str, str]] = set()
+    for entry in found:
+        for kind in entry.kinds:
+            if (entry.name, kind) in registered:
+                raise ValueError(f"two metrics of the kind '{kind}' are called {entry.name}")
+            registered.add((entry.name, kind))
     return tuple(sorted(found, key=_place))
 
 
@@ -79,16 +79,16 @@ def metrics() -> tuple[Metric, ...]:
 
 def metric(name: str) -> Metric | None:
     """Return the metric of a name, the first if kinds of data share it."""
-    return next((one for one in metrics() if one.name == name), None)
+    return next((entry for entry in metrics() if entry.name == name), None)
 
 
 @cache
 def quantities() -> Mapping[str, Quantity]:
     """Return what stands in tables, by name and in order: metrics, the likeliest, costs."""
-    found: dict[str, Quantity] = {}
-    for each in (*metrics(), LIKELIEST, *COSTS):
-        found.setdefault(each.name, each)
-    return MappingProxyType(found)
+    by_name: dict[str, Quantity] = {}
+    for entry in (*metrics(), LIKELIEST, *COSTS):
+        by_name.setdefault(entry.name, entry)
+    return MappingProxyType(by_name)
 
 
 def quantity(name: str) -> Quantity:
@@ -99,10 +99,10 @@ def quantity(name: str) -> Quantity:
 @cache
 def ranking(what: str) -> tuple[str, ...]:
     """Name the metrics that rank something, the one that is asked first in front."""
-    return tuple(dict.fromkeys(one.name for one in metrics() if one.ranks == what))
+    return tuple(dict.fromkeys(entry.name for entry in metrics() if entry.ranks == what))
 
 
 @cache
 def variants() -> frozenset[str]:
     """Name the metrics that ask again what another asks."""
-    return frozenset(one.name for one in metrics() if one.variant_of)
+    return frozenset(entry.name for entry in metrics() if entry.variant_of)

@@ -91,7 +91,7 @@ def enlarge(
         BadInput: There are no test examples, or they are not of levels.
     """
     true, top = test_images(data, n, seed), _top(data)
-    small = torch.cat([model.shrink(part.to(device)).cpu() for part in true.split(AT_ONCE)])
+    small = torch.cat([model.shrink(chunk.to(device)).cpu() for chunk in true.split(AT_ONCE)])
     large = restored(model, small, seed=seed, device=device, check=check, progress=progress)
     return Enlarged(large, true, small, top)
 
@@ -127,10 +127,10 @@ def restored(
     try:
         with torch.no_grad(), sampling.watched(model, check):  # type: ignore[arg-type]
             for low in range(0, len(small), AT_ONCE):
-                part = small[low : low + AT_ONCE].to(device)
-                high = low + len(part)
+                chunk = small[low : low + AT_ONCE].to(device)
+                high = low + len(chunk)
                 noise = Noise.for_samples(mix(seed, "restore"), low, high, device)
-                parts.append(model.restore(part, noise=noise).cpu())
+                parts.append(model.restore(chunk, noise=noise).cpu())
                 if progress is not None:
                     progress("restored", high, len(small))
     finally:
@@ -159,11 +159,11 @@ def compared(
     def each(large: Tensor) -> dict[str, Tensor]:
         return _each(large, it.true, it.small, shrink, it.top)
 
-    beside = {name: each(other) for name, other in baselines.items()}
+    baseline_values = {name: each(baseline) for name, baseline in baselines.items()}
     return {
         name: Score(
             values.mean().item(),
-            baselines={other: v[name].mean().item() for other, v in beside.items()},
+            baselines={baseline: v[name].mean().item() for baseline, v in baseline_values.items()},
             n=len(it.large),
             protocol=_protocol(name, it.large, seed),
         ).within(mean_chance(values))
@@ -175,12 +175,12 @@ def _each(
     large: Tensor, true: Tensor, small: Tensor, shrink: Callable[[Tensor], Tensor], top: int
 ) -> dict[str, Float[Tensor, " n"]]:
     """Return each metric of each image."""
-    again = torch.cat([shrink(part) for part in large.split(AT_ONCE)])
+    shrunk = torch.cat([shrink(chunk) for chunk in large.split(AT_ONCE)])
     means = [x.double().flatten(2).mean(2) for x in (large, true)]
     return {
         "psnr": _psnr(large, true, top),
         "ssim": _ssim(large, true, top),
-        "consistency": _psnr(again, small, top),
+        "consistency": _psnr(shrunk, small, top),
         "colour_shift": (means[0] - means[1]).abs().mean(1),
     }
 
@@ -189,10 +189,10 @@ def _psnr(x: Tensor, y: Tensor, top: int) -> Float[Tensor, " n"]:
     # Its import takes long, and is needed here alone.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
-    each = peak_signal_noise_ratio(
+    values = peak_signal_noise_ratio(
         x.float(), y.float(), data_range=float(top), reduction="none", dim=(1, 2, 3)
     )
-    return each.clamp(max=MOST)
+    return values.clamp(max=MOST)
 
 
 def _ssim(x: Tensor, y: Tensor, top: int) -> Float[Tensor, " n"]:
@@ -205,11 +205,11 @@ def _ssim(x: Tensor, y: Tensor, top: int) -> Float[Tensor, " n"]:
 def _window(side: int) -> Float[Tensor, "k k"]:
     """Return the weights of a window: the usual Gaussian, or a square for small images."""
     if side >= GAUSSIAN:
-        at = torch.arange(GAUSSIAN, dtype=torch.float64) - GAUSSIAN // 2
-        line = torch.exp(-at.square() / (2 * 1.5**2))
+        offsets = torch.arange(GAUSSIAN, dtype=torch.float64) - GAUSSIAN // 2
+        profile = torch.exp(-offsets.square() / (2 * 1.5**2))
     else:
-        line = torch.ones(min(SQUARE, side - 1 + side % 2), dtype=torch.float64)
-    weights = torch.outer(line, line)
+        profile = torch.ones(min(SQUARE, side - 1 + side % 2), dtype=torch.float64)
+    weights = torch.outer(profile, profile)
     return weights / weights.sum()
 
 
@@ -249,7 +249,7 @@ def _restored(context: Context) -> dict[str, Score]:
     model, data = context.asked, context.data
     true, top = test_images(data, context.n, context.seed), _top(data)
     small = torch.cat(
-        [model.shrink(part.to(context.device)).cpu() for part in true.split(AT_ONCE)]
+        [model.shrink(chunk.to(context.device)).cpu() for chunk in true.split(AT_ONCE)]
     )
     return compared(
         Enlarged(context.samples, true, small, top),

@@ -196,13 +196,13 @@ class Score:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        read = {f.name: plain[f.name] for f in fields(cls) if f.name not in OPTIONAL}
-        several = {key: plain[key] for key in OPTIONAL if key in plain}
-        if "exhibit" in several:
-            several["exhibit"] = Exhibit.from_json(several["exhibit"])
+        required = {f.name: plain[f.name] for f in fields(cls) if f.name not in OPTIONAL}
+        optional = {key: plain[key] for key in OPTIONAL if key in plain}
+        if "exhibit" in optional:
+            optional["exhibit"] = Exhibit.from_json(optional["exhibit"])
         ends = {key: _number(plain[key]) for key in ("value", "low", "high")}
-        marks = {str(k): _number(v) for k, v in plain["baselines"].items()}
-        return cls(**{**read, **several, **ends, "baselines": marks})
+        baselines = {str(k): _number(v) for k, v in plain["baselines"].items()}
+        return cls(**{**required, **optional, **ends, "baselines": baselines})
 
 
 OPTIONAL = frozenset({"spread", "seeds", "interval", "exhibit"})
@@ -217,13 +217,13 @@ def stand_in(name: str) -> str:
     >>> stand_in("noise")
     'uniform noise'
     """
-    known = {
+    full_names = {
         "noise": "uniform noise",
         "mean": "training mean",
         "reconstruction": "first stage alone",
         "shuffled": "captions shuffled",
     }
-    return known.get(name, name)
+    return full_names.get(name, name)
 
 
 def _number(value: object) -> float:
@@ -334,30 +334,30 @@ def subset_spreads(
     Reference:
         Subsampling (Politis, Romano & Wolf, 1999)
     """
-    fewer = min(len(x), len(y))
-    share = min(max(part, FEWEST / fewer), 0.5, SUBSET / max(len(x), len(y)))
-    share = max(share, least / fewer)
+    smaller_size = min(len(x), len(y))
+    share = min(max(part, FEWEST / smaller_size), 0.5, SUBSET / max(len(x), len(y)))
+    share = max(share, least / smaller_size)
     if share >= 1:
         return dict.fromkeys(measure(x, y), math.inf)
     b, c = (max(least, int(share * len(z))) for z in (x, y))
     generator = torch.Generator().manual_seed(mix(seed, "subsets", len(x), len(y)))
     values: dict[str, list[float]] = {}
     for _ in range(SUBSETS):
-        one = x[torch.randperm(len(x), generator=generator)[:b]]
-        other = y[torch.randperm(len(y), generator=generator)[:c]]
-        for name, value in measure(one, other).items():
+        subset_x = x[torch.randperm(len(x), generator=generator)[:b]]
+        subset_y = y[torch.randperm(len(y), generator=generator)[:c]]
+        for name, value in measure(subset_x, subset_y).items():
             values.setdefault(name, []).append(value)
-    found: dict[str, float | Trials] = {}
-    for name, each in values.items():
-        over = torch.tensor(each).double()
-        variance, mean = over.var().item() * share / (1 - share), over.mean().item()
+    deviations: dict[str, float | Trials] = {}
+    for name, measured in values.items():
+        repeats = torch.tensor(measured).double()
+        variance, mean = repeats.var().item() * share / (1 - share), repeats.mean().item()
         if name not in shares:
-            found[name] = math.sqrt(variance)
+            deviations[name] = math.sqrt(variance)
         elif variance > 0:
-            found[name] = Trials(mean * (1 - mean) / variance)
+            deviations[name] = Trials(mean * (1 - mean) / variance)
         else:
-            found[name] = Trials(min(len(x), len(y)))
-    return found
+            deviations[name] = Trials(min(len(x), len(y)))
+    return deviations
 
 
 def wilson(share: float, n: float) -> tuple[float, float]:
@@ -372,8 +372,8 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     """
     z2 = NORMAL_95**2 / n
     middle = (share + z2 / 2) / (1 + z2)
-    reach = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
-    low = min(middle - reach, RARE.get(round(share * n), 1.0 * n) / n)
-    high = max(middle + reach, 1 - RARE.get(round((1 - share) * n), 1.0 * n) / n)
+    half_width = math.sqrt(share * (1 - share) * z2 + z2**2 / 4) / (1 + z2)
+    low = min(middle - half_width, RARE.get(round(share * n), 1.0 * n) / n)
+    high = max(middle + half_width, 1 - RARE.get(round((1 - share) * n), 1.0 * n) / n)
     # The share is within by the formula, and so it shall be after rounding.
     return min(max(low, 0.0), share), max(min(high, 1.0), share)

@@ -44,19 +44,19 @@ __all__ = ["METRICS"]
 
 def _worths(context: Context) -> dict[str, float | Tensor]:
     """Return what others are worth by the reward that is sought: data, chance, alkanes."""
-    reward, known = expression(context.asked.seeks), known_of(context)
-    calls = max(1, len(context.asked.call_scores()))
-    train = [s for s in known.real.smiles if s][: min(SCREENED, calls)]
+    reward, references = expression(context.asked.seeks), known_of(context)
+    call_count = max(1, len(context.asked.call_scores()))
+    train = [s for s in references.real.smiles if s][: min(SCREENED, call_count)]
     baselines: dict[str, float | Tensor] = {
         f"screening of {len(train)} training molecules": _asked(reward, train)
     }
-    chance = known.stand_ins["random"].different[: min(SCREENED, calls)]
-    baselines[f"{len(chance)} molecules of chance"] = _asked(reward, chance)
+    random_molecules = references.stand_ins["random"].different[: min(SCREENED, call_count)]
+    baselines[f"{len(random_molecules)} molecules of chance"] = _asked(reward, random_molecules)
     limit = context.asked.most
     for how, alkane in (("straight", _straight), ("branched", _branched)):
         chains = _padded([alkane(n) for n in range(1, limit + 1)], limit)
-        spelt = to_smiles(chains, context.data.domain.elements)
-        baselines[f"{how} alkanes up to C{limit}"] = _asked(reward, spelt)
+        smiles = to_smiles(chains, context.data.domain.elements)
+        baselines[f"{how} alkanes up to C{limit}"] = _asked(reward, smiles)
     return baselines
 
 
@@ -72,10 +72,10 @@ def _branched(n: int) -> Tensor:
 
 
 def _padded(each: Sequence[Tensor], limit: int) -> Tensor:
-    out = torch.zeros(len(each), limit, limit, dtype=torch.uint8)
-    for row, x in zip(out, each, strict=True):
+    padded = torch.zeros(len(each), limit, limit, dtype=torch.uint8)
+    for row, x in zip(padded, each, strict=True):
         row[: len(x), : len(x)] = x
-    return out
+    return padded
 
 
 def _asked(reward: Callable[[Sequence[object]], list[float]], smiles: Sequence[str]) -> Tensor:
@@ -97,11 +97,11 @@ def _calls(context: Context) -> Tensor:
 def _top(k: int) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
         model, scores = context.asked, _calls(context)
-        others = context.once(_worths)
+        baseline_scores = context.once(_worths)
         return Score(
             top(scores, k),
             unit=model.seeks,
-            baselines={name: top(torch.as_tensor(x), k) for name, x in others.items()},
+            baselines={name: top(torch.as_tensor(x), k) for name, x in baseline_scores.items()},
             n=min(k, len(scores)),
             protocol=f"mean of the best {min(k, len(scores))} of {len(scores):,} different "
             f"molecules that were asked in training; at most {model.most} heavy atoms; "
@@ -113,36 +113,40 @@ def _top(k: int) -> Callable[[Context], Score]:
 
 def _auc(context: Context) -> Score:
     model, scores = context.asked, _calls(context)
-    others = context.once(_worths)
-    held = "" if len(scores) >= CALLS else f"; stopped after {len(scores):,}, the last mean held"
+    baseline_scores = context.once(_worths)
+    stop_note = (
+        "" if len(scores) >= CALLS else f"; stopped after {len(scores):,}, the last mean held"
+    )
     return Score(
         auc_top(scores),
         unit=model.seeks,
-        baselines={name: auc_top(torch.as_tensor(x)) for name, x in others.items()},
+        baselines={name: auc_top(torch.as_tensor(x)) for name, x in baseline_scores.items()},
         n=len(scores),
-        protocol=f"mean of the best ten so far, by trapezoids every 100 of {CALLS:,} calls{held}; "
-        "no interval: one training",
+        protocol=f"mean of the best ten so far, by trapezoids every 100 of {CALLS:,} "
+        f"calls{stop_note}; no interval: one training",
     )
 
 
 def _reward(context: Context) -> Score:
-    model, it, known = context.asked, context.once(spelt_of), known_of(context)
+    model, samples, references = context.asked, context.once(spelt_of), known_of(context)
     reward = expression(model.seeks)
-    valid = it.valid[:MOST]
-    worths = torch.zeros(len(it.smiles[:MOST]), dtype=torch.float64)
-    worths[: len(valid)] = _asked(reward, valid)
-    train = [s for s in known.real.smiles if s][:SCREENED]
+    valid = samples.valid[:MOST]
+    rewards = torch.zeros(len(samples.smiles[:MOST]), dtype=torch.float64)
+    rewards[: len(valid)] = _asked(reward, valid)
+    train = [s for s in references.real.smiles if s][:SCREENED]
     return Score(
-        worths.mean().item(),
+        rewards.mean().item(),
         unit=model.seeks,
         baselines={
             "training molecules": _asked(reward, train).mean().item(),
-            "chance": _asked(reward, known.stand_ins["random"].valid[:SCREENED]).mean().item(),
+            "chance": _asked(reward, references.stand_ins["random"].valid[:SCREENED])
+            .mean()
+            .item(),
         },
-        n=len(worths),
-        protocol=f"mean over {len(worths)} fresh samples, {len(it.different)} of them different; "
-        "interval: Student's",
-    ).within(mean_chance(worths))
+        n=len(rewards),
+        protocol=f"mean over {len(rewards)} fresh samples, {len(samples.different)} of them "
+        "different; interval: Student's",
+    ).within(mean_chance(rewards))
 
 
 def _hits(context: Context) -> tuple[list[str], int]:
@@ -151,20 +155,24 @@ def _hits(context: Context) -> tuple[list[str], int]:
     Raises:
         Unmeasured: The reward may be more than 1, so that nothing says what a success is.
     """
-    model, it = context.asked, context.once(spelt_of)
+    model, samples = context.asked, context.once(spelt_of)
     if "[" not in model.seeks and "scaffold(" not in model.seeks:
         raise Unmeasured("the reward names no band such as logp[5, 5.5], so nothing is a success")
-    smiles = list(dict.fromkeys(s for s in it.smiles[:MOST] if s))
-    worth = _asked(expression(model.seeks), smiles)
-    full = max(1.0, float(worth.max())) if len(worth) else 1.0
-    met = [s for s, value in zip(smiles, worth.tolist(), strict=True) if value >= full - 1e-9]
-    return met, len(it.smiles[:MOST])
+    smiles = list(dict.fromkeys(s for s in samples.smiles[:MOST] if s))
+    rewards = _asked(expression(model.seeks), smiles)
+    success_level = max(1.0, float(rewards.max())) if len(rewards) else 1.0
+    successes = [
+        s
+        for s, value in zip(smiles, rewards.tolist(), strict=True)
+        if value >= success_level - 1e-9
+    ]
+    return successes, len(samples.smiles[:MOST])
 
 
 def _success(context: Context) -> Score:
-    met, n = context.once(_hits)
+    successes, n = context.once(_hits)
     return Score(
-        len(met) / max(n, 1),
+        len(successes) / max(n, 1),
         n=n,
         protocol=f"share of {n} samples that are within all bands, each molecule once: what is "
         "drawn again is a failure; interval: Wilson's",
@@ -172,15 +180,15 @@ def _success(context: Context) -> Score:
 
 
 def _success_diversity(context: Context) -> Score:
-    met, _ = context.once(_hits)
-    if len(met) < 2:
+    successes, _ = context.once(_hits)
+    if len(successes) < 2:
         raise Unmeasured("fewer than two samples are within all bands")
-    bits = fingerprints(met)
+    bits = fingerprints(successes)
     return Score(
         internal_diversity(bits),
-        n=len(met),
-        protocol=f"1 - mean Tanimoto similarity of all pairs of the {len(met)} samples within all "
-        "bands, Morgan fingerprints of radius 2",
+        n=len(successes),
+        protocol=f"1 - mean Tanimoto similarity of all pairs of the {len(successes)} samples "
+        "within all bands, Morgan fingerprints of radius 2",
     ).within(diversity_spread(bits))
 
 
@@ -191,17 +199,20 @@ def _changes(context: Context) -> tuple[Tensor, Tensor, Tensor]:
         Unmeasured: Training has not come so far.
     """
     model, elements = context.asked, context.data.domain.elements
-    given, improved = model.given(), model.improved()
+    initial, improved = model.given(), model.improved()
     if not len(improved):
         raise Unmeasured("training has not come to the given molecules yet")
-    reward, spelt = expression(model.seeks), [to_smiles(x, elements) for x in (given, improved)]
-    before, after = (_asked(reward, smiles) for smiles in spelt)
-    alike = [similarity(s, t) for s, t in zip(*spelt, strict=True)]
-    return before, after, torch.tensor(alike)
+    reward, smiles_lists = (
+        expression(model.seeks),
+        [to_smiles(x, elements) for x in (initial, improved)],
+    )
+    before, after = (_asked(reward, smiles) for smiles in smiles_lists)
+    similarities = [similarity(s, t) for s, t in zip(*smiles_lists, strict=True)]
+    return before, after, torch.tensor(similarities)
 
 
 def _improvement(context: Context) -> Score:
-    before, after, alike = context.once(_changes)
+    before, after, similarities = context.once(_changes)
     gains = after - before
     return Score(
         gains.mean().item(),
@@ -210,8 +221,8 @@ def _improvement(context: Context) -> Score:
         n=len(gains),
         protocol=f"mean of {len(gains)} given molecules, standard deviation "
         f"{gains.std().item():.2f}, of {before.mean().item():.2f} before; similarity "
-        f"{alike.mean().item():.2f} in mean, at least {alike.min().item():.2f}; {version()}; "
-        "interval: Student's, over the given molecules",
+        f"{similarities.mean().item():.2f} in mean, at least {similarities.min().item():.2f}; "
+        f"{version()}; interval: Student's, over the given molecules",
     ).within(mean_chance(gains))
 
 

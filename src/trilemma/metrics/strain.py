@@ -66,17 +66,17 @@ def strain_of(numbers: Sequence[int], at: Float[np.ndarray, "n 3"]) -> float:
 
     calculator = _calculator()("GFN2-xTB", np.array(numbers), np.asarray(at, float) / BOHR)
     calculator.set("verbosity", 0)
-    first: list[float] = []
+    energies: list[float] = []
 
     def energy(x: np.ndarray) -> tuple[float, np.ndarray]:
         calculator.update(positions=x.reshape(-1, 3))
         results = calculator.singlepoint()
         value = float(np.sum(results.get("energy")))
-        first.append(value)
+        energies.append(value)
         return value, results.get("gradient").ravel()
 
     try:
-        end = minimize(
+        optimum = minimize(
             energy,
             np.asarray(at, float).ravel() / BOHR,
             jac=True,
@@ -85,22 +85,22 @@ def strain_of(numbers: Sequence[int], at: Float[np.ndarray, "n 3"]) -> float:
         )
     except RuntimeError:  # the electrons did not come to agree
         return math.inf
-    return KCAL * (first[0] - float(end.fun)) if end.success else math.inf
+    return KCAL * (energies[0] - float(optimum.fun)) if optimum.success else math.inf
 
 
 def strains(x: Float[Tensor, "B N 4"], elements: Sequence[str], each: Any = None) -> list[float]:  # noqa: ANN401
     """Return the strain of molecules in space, infinite of what is none or in pieces."""
-    results = []
-    for k, (one, (smiles, whole)) in enumerate(zip(x, spelt(x, elements), strict=True)):
+    strain_values = []
+    for k, (molecule, (smiles, connected)) in enumerate(zip(x, spelt(x, elements), strict=True)):
         if each is not None:
             each(k)
-        if not smiles or not whole:
-            results.append(math.inf)
+        if not smiles or not connected:
+            strain_values.append(math.inf)
             continue
-        mask = mask_of(one)
-        numbers = [SYMBOLS.index(elements[k - 1]) + 1 for k in types(one)[mask].tolist()]
-        results.append(strain_of(numbers, positions(one)[mask].double().numpy()))
-    return results
+        mask = mask_of(molecule)
+        numbers = [SYMBOLS.index(elements[k - 1]) + 1 for k in types(molecule)[mask].tolist()]
+        strain_values.append(strain_of(numbers, positions(molecule)[mask].double().numpy()))
+    return strain_values
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, float, float]:
@@ -118,8 +118,8 @@ def _marks(reference: Reference) -> tuple[list[float], dict[str, list[float]]]:
     """Return the strains of test molecules and of trivial ones."""
     data = reference.data
     elements = data.domain.elements
-    draw = torch.Generator().manual_seed(mix(reference.seed, "strain"))
-    rows = torch.randperm(len(data.test), generator=draw)[:REAL]
+    generator = torch.Generator().manual_seed(mix(reference.seed, "strain"))
+    rows = torch.randperm(len(data.test), generator=generator)[:REAL]
     return strains(data.test.x[rows], elements), {
         name: strains(make(data, REAL, reference.seed), elements) for name, make in TRIVIAL.items()
     }

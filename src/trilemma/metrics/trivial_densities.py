@@ -51,15 +51,15 @@ def erdos_renyi(train: Tensor, test: Tensor) -> float:
     >>> round(erdos_renyi(one, one), 4)  # ln(3 / 4) + ln(1 / 2)
     -0.9808
     """
-    n, joined = sizes(train), adjacency(train).sum((1, 2)).double() / 2
+    n, edge_counts = sizes(train), adjacency(train).sum((1, 2)).double() / 2
     pairs = n.double() * (n - 1) / 2
-    share = joined.sum() / pairs.sum().clamp_min(1)
+    density = edge_counts.sum() / pairs.sum().clamp_min(1)
     counts = torch.bincount(n, minlength=train.shape[-1] + 1)[1:] + 1
     m, edges = sizes(test), adjacency(test).sum((1, 2)).double() / 2
-    of_size = (counts.double() / counts.sum()).log()[m - 1]
-    without = m.double() * (m - 1) / 2 - edges
-    of_edges = torch.xlogy(edges, share) + torch.xlogy(without, 1 - share)
-    return (of_size + of_edges).mean().item()
+    size_log_prob = (counts.double() / counts.sum()).log()[m - 1]
+    non_edges = m.double() * (m - 1) / 2 - edges
+    edge_log_prob = torch.xlogy(edges, density) + torch.xlogy(non_edges, 1 - density)
+    return (size_log_prob + edge_log_prob).mean().item()
 
 
 def _histogram(train: Split, test: Split, count: int) -> float:
@@ -69,13 +69,13 @@ def _histogram(train: Split, test: Split, count: int) -> float:
 
     def counts(split: Split) -> Tensor:
         total = torch.zeros(dimensions * count, dtype=torch.float64)
-        for part in split.x.split(4096):
-            places = part.flatten(1).long() + offset
-            total += torch.bincount(places.flatten(), minlength=len(total))
+        for chunk in split.x.split(4096):
+            indices = chunk.flatten(1).long() + offset
+            total += torch.bincount(indices.flatten(), minlength=len(total))
         return total
 
-    share = (counts(train) + 1) / (len(train) + count)
-    return (counts(test) @ share.log() / len(test)).item()
+    probabilities = (counts(train) + 1) / (len(train) + count)
+    return (counts(test) @ probabilities.log() / len(test)).item()
 
 
 def normal(train: Tensor) -> torch.distributions.MultivariateNormal:
@@ -104,6 +104,6 @@ def independent(data: DataSet) -> float:
             total += float((counts / counts.sum()).log()[(test - column.low).long()].mean())
         else:
             mean, variance = train.mean(), train.var(correction=0)
-            each = -0.5 * ((test - mean).square() / variance + (2 * math.pi * variance).log())
-            total += float(each.mean())
+            log_probs = -0.5 * ((test - mean).square() / variance + (2 * math.pi * variance).log())
+            total += float(log_probs.mean())
     return total

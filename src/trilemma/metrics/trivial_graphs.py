@@ -31,28 +31,32 @@ def erdos_renyi(
     train: UInt8[Tensor, "T N N"], count: int, seed: int
 ) -> UInt8[Tensor, "count N N"]:
     """Draw graphs of training sizes whose pairs are joined with the mean density of that size."""
-    draw = torch.Generator().manual_seed(mix(seed, "erdos-renyi"))
-    n, edges = _drawn(train, count, draw)
-    share = edges / (n * (n - 1) / 2).clamp_min(1)
-    room = train.shape[-1]
-    joined = (torch.rand(count, room, room, generator=draw) < share[:, None, None]).triu(1)
-    here = torch.arange(room) < n[:, None]
-    joined = (joined | joined.transpose(1, 2)) & here[:, None] & here[:, :, None]
-    return joined.to(torch.uint8) + torch.diag_embed(here.to(torch.uint8))
+    generator = torch.Generator().manual_seed(mix(seed, "erdos-renyi"))
+    n, edges = _drawn(train, count, generator)
+    density = edges / (n * (n - 1) / 2).clamp_min(1)
+    max_nodes = train.shape[-1]
+    edge_mask = (
+        torch.rand(count, max_nodes, max_nodes, generator=generator) < density[:, None, None]
+    ).triu(1)
+    node_mask = torch.arange(max_nodes) < n[:, None]
+    edge_mask = (
+        (edge_mask | edge_mask.transpose(1, 2)) & node_mask[:, None] & node_mask[:, :, None]
+    )
+    return edge_mask.to(torch.uint8) + torch.diag_embed(node_mask.to(torch.uint8))
 
 
 def barabasi_albert(
     train: UInt8[Tensor, "T N N"], count: int, seed: int
 ) -> UInt8[Tensor, "count N N"]:
     """Grow graphs of training sizes by preferential attachment, with about as many edges."""
-    draw = torch.Generator().manual_seed(mix(seed, "barabasi-albert"))
-    n, edges = _drawn(train, count, draw)
-    made = []
-    for nodes, joined in zip(n.tolist(), edges.tolist(), strict=True):
+    generator = torch.Generator().manual_seed(mix(seed, "barabasi-albert"))
+    n, edges = _drawn(train, count, generator)
+    graphs = []
+    for nodes, edge_count in zip(n.tolist(), edges.tolist(), strict=True):
         # m (n - m) edges: the smaller root.
-        root = (nodes - max(nodes**2 - 4 * joined, 0.0) ** 0.5) / 2
-        made.append(preferential(nodes, min(max(1, round(root)), nodes - 1), draw))
-    return stacked(made, train.shape[-1])
+        root = (nodes - max(nodes**2 - 4 * edge_count, 0.0) ** 0.5) / 2
+        graphs.append(preferential(nodes, min(max(1, round(root)), nodes - 1), generator))
+    return stacked(graphs, train.shape[-1])
 
 
 def _drawn(
@@ -60,11 +64,11 @@ def _drawn(
 ) -> tuple[Int[Tensor, " count"], Float[Tensor, " count"]]:
     """Draw sizes from the training sizes, and return the mean edges of graphs of each."""
     n = sizes(train)
-    joined = adjacency(train).sum((1, 2)).double() / 2
-    graphs = torch.bincount(n).double().clamp_min(1)
-    mean = torch.bincount(n, joined) / graphs
-    chosen = n[torch.randint(len(n), (count,), generator=draw)]
-    return chosen, mean[chosen]
+    edge_counts = adjacency(train).sum((1, 2)).double() / 2
+    graph_counts = torch.bincount(n).double().clamp_min(1)
+    mean_edges = torch.bincount(n, edge_counts) / graph_counts
+    sampled_sizes = n[torch.randint(len(n), (count,), generator=draw)]
+    return sampled_sizes, mean_edges[sampled_sizes]
 
 
 TRIVIAL: Mapping[str, Callable[[Tensor, int, int], Tensor]] = {

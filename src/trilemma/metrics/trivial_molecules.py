@@ -27,31 +27,38 @@ def random_molecules(data: DataSet, count: int, seed: int) -> UInt8[Tensor, "cou
     Atoms are added to atoms drawn evenly, by elements as frequent as in the data; then as many
     bonds more as a training molecule of the size has beyond those of a tree.
     """
-    draw = torch.Generator().manual_seed(mix(seed, "random molecules"))
+    generator = torch.Generator().manual_seed(mix(seed, "random molecules"))
     train = data.train.x
-    which = torch.randint(len(train), (count,), generator=draw)
-    size = sizes(train[which])
-    joined = (bonds(train[which]) > 0).sum((1, 2)) // 2
-    more = (joined - size + 1).clamp_min(0)
+    rows = torch.randint(len(train), (count,), generator=generator)
+    size = sizes(train[rows])
+    bond_counts = (bonds(train[rows]) > 0).sum((1, 2)) // 2
+    extra_bonds = (bond_counts - size + 1).clamp_min(0)
     shares = torch.bincount(atoms(train).flatten(), minlength=len(data.domain.elements) + 1)[1:]
-    rules = MoleculeEnvironment(valences(data.domain.elements), train.shape[-1], 10**6)
-    state = rules.reset(count, train.shape[-1])
-    total = size - 1 + more
-    for turn in range(int(total.max()) if count else 0):
-        grows = state.size < size
-        mask = rules.first_mask(state)
-        first = _drawn(mask.double(), draw)
-        old, new = rules.second_mask(state, first)
-        weights = torch.cat([old.double() * (~grows)[:, None], new * shares * grows[:, None]], 1)
-        second = _drawn(weights, draw)
-        room = old.shape[1]
-        is_open = mask.any(1) & (weights.sum(1) > 0) & (turn < total)
-        second = torch.where(second < room, second, room - second - 1)
+    environment = MoleculeEnvironment(valences(data.domain.elements), train.shape[-1], 10**6)
+    state = environment.reset(count, train.shape[-1])
+    total = size - 1 + extra_bonds
+    for step_index in range(int(total.max()) if count else 0):
+        is_growing = state.size < size
+        mask = environment.first_mask(state)
+        first = _drawn(mask.double(), generator)
+        old, new = environment.second_mask(state, first)
+        weights = torch.cat(
+            [old.double() * (~is_growing)[:, None], new * shares * is_growing[:, None]], 1
+        )
+        second = _drawn(weights, generator)
+        max_nodes = old.shape[1]
+        is_open = mask.any(1) & (weights.sum(1) > 0) & (step_index < total)
+        second = torch.where(second < max_nodes, second, max_nodes - second - 1)
         bond = torch.ones_like(first)
         stop = (~is_open).long()
-        after = rules.step(state, torch.stack([stop, first, second, bond], 1))
+        next_state = environment.step(state, torch.stack([stop, first, second, bond], 1))
         state = type(state)(
-            after.x, after.free, after.size, after.latest, after.remaining, state.done
+            next_state.x,
+            next_state.free,
+            next_state.size,
+            next_state.latest,
+            next_state.remaining,
+            state.done,
         )
     return state.x
 
@@ -65,13 +72,13 @@ def _drawn(weights: Tensor, draw: torch.Generator) -> Tensor:
 
 def alkanes(data: DataSet, count: int, seed: int) -> UInt8[Tensor, "count N N"]:
     """Return straight chains of carbon of training molecules' sizes."""
-    draw = torch.Generator().manual_seed(mix(seed, "alkanes"))
+    generator = torch.Generator().manual_seed(mix(seed, "alkanes"))
     train = data.train.x
-    size = sizes(train[torch.randint(len(train), (count,), generator=draw)])
+    size = sizes(train[torch.randint(len(train), (count,), generator=generator)])
     positions = torch.arange(train.shape[-1])
-    there = positions < size[:, None]
-    x = torch.diag_embed(there.to(torch.uint8))
-    link = (there[:, 1:]).to(torch.uint8)
+    node_mask = positions < size[:, None]
+    x = torch.diag_embed(node_mask.to(torch.uint8))
+    link = (node_mask[:, 1:]).to(torch.uint8)
     x[:, positions[1:], positions[:-1]] = link
     x[:, positions[:-1], positions[1:]] = link
     return x

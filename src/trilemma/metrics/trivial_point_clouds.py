@@ -23,32 +23,32 @@ MOVED = 0.1
 
 def normal(data: DataSet, count: int, seed: int) -> Float[Tensor, "count N 4"]:
     """Scatter the points of training clouds."""
-    draw = torch.Generator().manual_seed(mix(seed, "normal clouds"))
-    x = data.train.x[torch.randint(len(data.train), (count,), generator=draw)].clone()
+    generator = torch.Generator().manual_seed(mix(seed, "normal clouds"))
+    x = data.train.x[torch.randint(len(data.train), (count,), generator=generator)].clone()
     mask = mask_of(x)
     spread = float(positions(x).square().sum() / (3 * mask.sum()).clamp_min(1)) ** 0.5
-    x[..., :3] = centred(spread * torch.randn(x[..., :3].shape, generator=draw), mask)
+    x[..., :3] = centred(spread * torch.randn(x[..., :3].shape, generator=generator), mask)
     return x
 
 
 def perturbed(data: DataSet, count: int, seed: int) -> Float[Tensor, "count N 4"]:
     """Move the points of training clouds a little."""
-    draw = torch.Generator().manual_seed(mix(seed, "perturbed clouds"))
-    x = data.train.x[torch.randint(len(data.train), (count,), generator=draw)].clone()
+    generator = torch.Generator().manual_seed(mix(seed, "perturbed clouds"))
+    x = data.train.x[torch.randint(len(data.train), (count,), generator=generator)].clone()
     mask = mask_of(x)
     step = MOVED * nearest_distance(x[:200])
-    noise = step / 3**0.5 * torch.randn(x[..., :3].shape, generator=draw)
+    noise = step / 3**0.5 * torch.randn(x[..., :3].shape, generator=generator)
     x[..., :3] = centred(positions(x) + noise, mask)
     return x
 
 
 def nearest_distance(x: Float[Tensor, "B N 4"]) -> float:
     """Return the median distance of a point to its nearest."""
-    at, mask = positions(x), mask_of(x)
-    apart = (at[:, :, None] - at[:, None]).square().sum(-1).sqrt()
-    own = torch.eye(x.shape[1], dtype=torch.bool)
-    apart = apart.masked_fill(~(mask[:, :, None] & mask[:, None]) | own, float("inf"))
-    nearest = apart.amin(2)[mask]
+    coords, mask = positions(x), mask_of(x)
+    distances = (coords[:, :, None] - coords[:, None]).square().sum(-1).sqrt()
+    diagonal = torch.eye(x.shape[1], dtype=torch.bool)
+    distances = distances.masked_fill(~(mask[:, :, None] & mask[:, None]) | diagonal, float("inf"))
+    nearest = distances.amin(2)[mask]
     nearest = nearest[nearest.isfinite()]
     return float(nearest.median()) if len(nearest) else 0.0
 

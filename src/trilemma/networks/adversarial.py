@@ -195,19 +195,23 @@ class ImageGenerator(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
         )
-        self.turns = nn.ModuleList(_turn(now, later) for now, later in pairwise(channels))
+        self.turns = nn.ModuleList(
+            _turn(in_channels, out_channels) for in_channels, out_channels in pairwise(channels)
+        )
         self.last = _scaled(nn.Conv2d(channels[-1], shape[0] * self.fold**2, 3, padding=1), 0.5)
         # The pixels of one position start alike, as an enlargement: no checkerboard.
-        alike = self.last.weight.data[:: self.fold**2].repeat_interleave(self.fold**2, dim=0)
-        self.last.weight.data.copy_(alike)
+        repeated = self.last.weight.data[:: self.fold**2].repeat_interleave(self.fold**2, dim=0)
+        self.last.weight.data.copy_(repeated)
 
     def forward(
         self, z: Float[Tensor, "B Z"], condition: Condition | None = None
     ) -> Float[Tensor, "B C H W"]:
         """Return images [B, C, H, W] for standard normal noise and the classes that are wanted."""
         h = self.blocks[0](self.first(self.beside(z, condition)).unflatten(1, self.base))
-        for turn, blocks, size in zip(self.turns, self.blocks[1:], self.sizes[1:], strict=True):
-            h = blocks(F.interpolate(turn(h), size=size, mode="nearest"))
+        for transition, blocks, size in zip(
+            self.turns, self.blocks[1:], self.sizes[1:], strict=True
+        ):
+            h = blocks(F.interpolate(transition(h), size=size, mode="nearest"))
         y = F.pixel_shuffle(self.last(_bend(h)), self.fold)
         y = y[..., : self.shape[1], : self.shape[2]]
         return y.tanh() + LEAK * y
@@ -251,19 +255,21 @@ class ImageCritic(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
         )
-        self.turns = nn.ModuleList(_turn(now, later) for now, later in pairwise(channels))
+        self.turns = nn.ModuleList(
+            _turn(in_channels, out_channels) for in_channels, out_channels in pairwise(channels)
+        )
         self.projection = Projection(classes)
-        inner = channels[-1] * math.prod(sizes[-1])
-        self.last = _scaled(nn.Linear(inner, self.projection.inputs), 0.5)
+        flat_size = channels[-1] * math.prod(sizes[-1])
+        self.last = _scaled(nn.Linear(flat_size, self.projection.inputs), 0.5)
 
     def forward(
         self, x: Float[Tensor, "B C H W"], condition: Condition | None = None
     ) -> Float[Tensor, " B"]:
         """Return scores [B] for images near [-1, 1], as images of their classes."""
-        odd = (0, -x.shape[3] % self.fold, 0, -x.shape[2] % self.fold)
-        h = self.blocks[0](self.first(F.pad(x, odd) if any(odd) else x))
-        for turn, blocks in zip(self.turns, self.blocks[1:], strict=True):
-            h = blocks(turn(F.avg_pool2d(h, 2, ceil_mode=True)))
+        padding = (0, -x.shape[3] % self.fold, 0, -x.shape[2] % self.fold)
+        h = self.blocks[0](self.first(F.pad(x, padding) if any(padding) else x))
+        for transition, blocks in zip(self.turns, self.blocks[1:], strict=True):
+            h = blocks(transition(F.avg_pool2d(h, 2, ceil_mode=True)))
         return self.projection(self.last(_bend(h).flatten(1)), condition)
 
 

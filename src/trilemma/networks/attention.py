@@ -90,15 +90,15 @@ def gathered(
     mask: Bool[Tensor, "B M"] | None = None,
 ) -> Float[Tensor, "B heads N d"]:
     """Return sum_j a_ij v_j with the `weights` a, in the way that is fast where it runs."""
-    half = q.is_cpu and q.dtype in (torch.bfloat16, torch.float16)
-    if half and q.shape[2] * k.shape[2] <= PLAIN:
+    is_half = q.is_cpu and q.dtype in (torch.bfloat16, torch.float16)
+    if is_half and q.shape[2] * k.shape[2] <= PLAIN:
         return weights(q, k, mask).to(v.dtype) @ v
-    seen = None if mask is None else mask[:, None, None]
-    if not half:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    attn_mask = None if mask is None else mask[:, None, None]
+    if not is_half:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
     with torch.autocast("cpu", enabled=False):
         exact = (part.float() for part in (q, k, v))
-        return F.scaled_dot_product_attention(*exact, attn_mask=seen).to(v.dtype)
+        return F.scaled_dot_product_attention(*exact, attn_mask=attn_mask).to(v.dtype)
 
 
 class Attention(nn.Module):
@@ -120,8 +120,8 @@ class Attention(nn.Module):
         """Return the same shape."""
         parts = self.project(self.before(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
         q, k, v = (_split(part, self.heads) for part in parts)
-        mixed = gathered(q, k, v)
-        return x + self.out(_joined(mixed).transpose(1, 2).unflatten(2, x.shape[2:]))
+        attended = gathered(q, k, v)
+        return x + self.out(_joined(attended).transpose(1, 2).unflatten(2, x.shape[2:]))
 
 
 class SelfAttention(nn.Module):
@@ -186,12 +186,12 @@ class CrossAttention(nn.Module):
         q = _split(self.ask(self.before(x).flatten(2).transpose(1, 2)), self.heads)
         k, v = (_split(part, self.heads) for part in self.answer(tokens).chunk(2, dim=2))
         if self.kept is None:
-            mixed = gathered(q, k, v, mask)
+            attended = gathered(q, k, v, mask)
         else:
-            share = weights(q, k, mask)
-            self.kept.keep(share, (x.shape[2], x.shape[3]))
-            mixed = share.to(v.dtype) @ v
-        return x + self.out(_joined(mixed)).transpose(1, 2).unflatten(2, x.shape[2:])
+            attn_weights = weights(q, k, mask)
+            self.kept.keep(attn_weights, (x.shape[2], x.shape[3]))
+            attended = attn_weights.to(v.dtype) @ v
+        return x + self.out(_joined(attended)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 class Maps(list[Tensor]):
@@ -245,15 +245,17 @@ def kept_maps(network: nn.Module) -> Iterator[Maps]:
         A list of [B, heads, H W, M], float32 or finer, detached, in order of the calls; empty
         where the network has no cross-attention. Afterwards it can still be read.
     """
-    found = [module for module in network.modules() if isinstance(module, CrossAttention)]
-    before, maps = [module.kept for module in found], Maps()
+    cross_attentions = [
+        module for module in network.modules() if isinstance(module, CrossAttention)
+    ]
+    previous_maps, maps = [module.kept for module in cross_attentions], Maps()
     try:
-        for module in found:
+        for module in cross_attentions:
             module.kept = maps
         yield maps
     finally:
-        for module, earlier in zip(found, before, strict=True):
-            module.kept = earlier
+        for module, previous in zip(cross_attentions, previous_maps, strict=True):
+            module.kept = previous
 
 
 def group_norm(channels: int) -> nn.GroupNorm:

@@ -86,12 +86,12 @@ class DiffAugment(nn.Module):
     def _ranges(self, sides: Sequence[int]) -> tuple[list[tuple[float, float, float]], ...]:
         """Return for each part, and each number it draws: range, lowest, what changes nothing."""
         colour = [(1.0, -0.5, 0.0), (2.0, 0.0, 1.0), (1.0, 0.5, 1.0)]
-        far = [(side + 4) // 8 for side in sides]
-        translation = [(2.0 * most + 1, -float(most), 0.0) for most in far]
+        max_shifts = [(side + 4) // 8 for side in sides]
+        translation = [(2.0 * max_shift + 1, -float(max_shift), 0.0) for max_shift in max_shifts]
         # A hole with an even side has its middle between two pixels, or at an end.
         cutout = [
-            (float(side + 1 - half % 2), -float(half // 2), float(side))
-            for side, half in zip(sides, self.hole, strict=True)
+            (float(side + 1 - hole_side % 2), -float(hole_side // 2), float(side))
+            for side, hole_side in zip(sides, self.hole, strict=True)
         ]
         return colour, translation, cutout
 
@@ -110,25 +110,25 @@ class DiffAugment(nn.Module):
         if not self.parts or share <= 0:
             return x
         chosen = None if share >= 1 else noise.named("share").uniform() < share
-        y, shown = x.to(torch.promote_types(x.dtype, torch.float32)), None
+        y, visible_mask = x.to(torch.promote_types(x.dtype, torch.float32)), None
         if "colour" in self.parts:
             y = recolour(y, *self._drawn("colour", noise, chosen).unbind(1))
         if "translation" in self.parts:
             shift = self._drawn("translation", noise, chosen).floor_().long()
-            y, shown = translate(y, shift), window(shift, y.shape[2:], y)
+            y, visible_mask = translate(y, shift), window(shift, y.shape[2:], y)
         if "cutout" in self.parts:
-            first = self._drawn("cutout", noise, chosen).floor_().long()
-            kept = 1 - window(first, self.hole, y)
-            shown = kept if shown is None else shown * kept
-        return (y if shown is None else _over(self.background, y, shown)).to(x.dtype)
+            corner = self._drawn("cutout", noise, chosen).floor_().long()
+            cutout_mask = 1 - window(corner, self.hole, y)
+            visible_mask = cutout_mask if visible_mask is None else visible_mask * cutout_mask
+        return (y if visible_mask is None else _over(self.background, y, visible_mask)).to(x.dtype)
 
     def _drawn(
         self, part: str, noise: Noise, chosen: Bool[Tensor, " B"] | None
     ) -> Float[Tensor, "B K"]:
         """Draw a part's numbers, uniformly over their ranges; neutral ones where not chosen."""
         extent, lowest, neutral = self.get_buffer(f"_{part}")
-        drawn = torch.addcmul(lowest, noise.named(part).uniform(len(lowest)), extent)
-        return drawn if chosen is None else torch.where(chosen[:, None], drawn, neutral)
+        samples = torch.addcmul(lowest, noise.named(part).uniform(len(lowest)), extent)
+        return samples if chosen is None else torch.where(chosen[:, None], samples, neutral)
 
 
 def recolour(
@@ -155,8 +155,8 @@ def recolour(
         return torch.addcmul((1 - c) * mean + b, x, c)
     grey = x.mean(1, keepdim=True)
     mean = grey.sum((2, 3), keepdim=True) / pixels
-    rest = torch.addcmul((1 - c) * mean + b, grey, c * (1 - s))
-    return torch.addcmul(rest, x, c * s)
+    offset = torch.addcmul((1 - c) * mean + b, grey, c * (1 - s))
+    return torch.addcmul(offset, x, c * s)
 
 
 def translate(x: Images, shift: Int[Tensor, "B 2"]) -> Images:
@@ -184,9 +184,9 @@ def window(first: Int[Tensor, "B 2"], size: Sequence[int], x: Images) -> Float[T
         size: Its sides (h, w).
         x: The images, for their size and dtype.
     """
-    place = torch.arange(max(x.shape[2:]), device=x.device) - first[:, :, None]
-    within = ((place >= 0) & (place < place.new_tensor(size)[:, None])).to(x.dtype)
-    row, column = within[:, 0, : x.shape[2], None], within[:, 1, None, : x.shape[3]]
+    offset = torch.arange(max(x.shape[2:]), device=x.device) - first[:, :, None]
+    inside_mask = ((offset >= 0) & (offset < offset.new_tensor(size)[:, None])).to(x.dtype)
+    row, column = inside_mask[:, 0, : x.shape[2], None], inside_mask[:, 1, None, : x.shape[3]]
     return (row * column)[:, None]  # of numbers: an outer product of truths takes 4 times as long
 
 

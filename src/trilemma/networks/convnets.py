@@ -36,10 +36,10 @@ def sizes(height: int, width: int) -> list[tuple[int, int]]:
             f"images of {height} x {width} pixels were given, and convolutional networks want "
             "8 x 8 or more; give --network mlp, or larger images."
         )
-    found = [(height, width)]
-    while min(found[-1]) > 4:
-        found.append((-(-found[-1][0] // 2), -(-found[-1][1] // 2)))
-    return found[1:] if min(height, width) >= 16 else found
+    resolutions = [(height, width)]
+    while min(resolutions[-1]) > 4:
+        resolutions.append((-(-resolutions[-1][0] // 2), -(-resolutions[-1][1] // 2)))
+    return resolutions[1:] if min(height, width) >= 16 else resolutions
 
 
 class Block(nn.Module):
@@ -73,16 +73,16 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         channels, height, breadth = shape
-        ladder = sizes(height, breadth)
-        widths = _widths(width, len(ladder))
-        stride = 1 if ladder[0] == (height, breadth) else 2
+        resolutions = sizes(height, breadth)
+        widths = _widths(width, len(resolutions))
+        stride = 1 if resolutions[0] == (height, breadth) else 2
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, stride, padding=1)]
-        for i, wide in enumerate(widths):
+        for i, out_channels in enumerate(widths):
             if i:
-                layers.append(nn.Conv2d(widths[i - 1], wide, 3, 2, padding=1))
-            layers.extend(Block(wide) for _ in range(depth))
+                layers.append(nn.Conv2d(widths[i - 1], out_channels, 3, 2, padding=1))
+            layers.extend(Block(out_channels) for _ in range(depth))
         self.layers = nn.Sequential(*layers)
-        self.last = nn.Linear(widths[-1] * ladder[-1][0] * ladder[-1][1], outputs)
+        self.last = nn.Linear(widths[-1] * resolutions[-1][0] * resolutions[-1][1], outputs)
         self.activation = nn.SiLU()
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B N"]:
@@ -109,7 +109,7 @@ class Decoder(nn.Module):
         widths = _widths(width, len(self.ladder))[::-1]
         self.first = nn.Linear(inputs, widths[0] * self.ladder[0][0] * self.ladder[0][1])
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(wide) for _ in range(depth))) for wide in widths
+            nn.Sequential(*(Block(block_width) for _ in range(depth))) for block_width in widths
         )
         self.joints = nn.ModuleList(
             nn.Conv2d(coarse, fine, 3, padding=1) for coarse, fine in pairwise(widths)

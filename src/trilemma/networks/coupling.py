@@ -134,8 +134,8 @@ class AffineCoupling(Bijection):
 
     def _halves(self, y: Tensor) -> tuple[Tensor, Tensor]:
         if self.flip:
-            other = y.shape[1] - self.kept
-            return y[:, other:], y[:, :other]
+            split_index = y.shape[1] - self.kept
+            return y[:, split_index:], y[:, :split_index]
         return y[:, : self.kept], y[:, self.kept :]
 
     def _whole(self, a: Tensor, b: Tensor) -> Tensor:
@@ -172,14 +172,14 @@ class Chain(Bijection):
 
     def round_trip(self, y: Tensor, depth: int, told: Tensor | None = None) -> Tensor:
         """Return y after the first `depth` layers and back."""
-        done: list[Bijection] = []
+        applied_layers: list[Bijection] = []
         for layer in self.layers:
             if depth < layer.depth:
                 y = layer.round_trip(y, depth, told)
                 break
             y, depth = layer(y, told)[0], depth - layer.depth
-            done.append(layer)
-        for layer in reversed(done):
+            applied_layers.append(layer)
+        for layer in reversed(applied_layers):
             y = layer.inverse(y, told)
         return y
 
@@ -212,14 +212,14 @@ class MultiScale(Bijection):
         self, y: Tensor, told: Tensor | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
         """Return z, flat, what left first in front."""
-        total, left = exact(y).new_zeros(len(y)), []
+        total, latents = exact(y).new_zeros(len(y)), []
         for level in self.levels:
             y, log_det = level(y, told)
             total = total + log_det
             if level is not self.levels[-1]:
-                y, leaving = y.chunk(2, 1)
-                left.append(leaving.flatten(1))
-        return torch.cat([*left, y.flatten(1)], 1), total
+                y, factored_out = y.chunk(2, 1)
+                latents.append(factored_out.flatten(1))
+        return torch.cat([*latents, y.flatten(1)], 1), total
 
     def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B C H W"]:
         """Return images."""
@@ -237,26 +237,26 @@ class MultiScale(Bijection):
 
     def round_trip(self, y: Tensor, depth: int, told: Tensor | None = None) -> Tensor:
         """Return y after the first `depth` layers and back."""
-        done: list[tuple[Bijection, Tensor]] = []
+        applied_levels: list[tuple[Bijection, Tensor]] = []
         for level in self.levels:
             if depth <= level.depth:
                 y = level.round_trip(y, depth, told)
                 break
-            (y, leaving), depth = level(y, told)[0].chunk(2, 1), depth - level.depth
-            done.append((level, leaving))
-        for level, leaving in reversed(done):
-            y = level.inverse(torch.cat([y, leaving], 1), told)
+            (y, factored_out), depth = level(y, told)[0].chunk(2, 1), depth - level.depth
+            applied_levels.append((level, factored_out))
+        for level, factored_out in reversed(applied_levels):
+            y = level.inverse(torch.cat([y, factored_out], 1), told)
         return y
 
     def start(self, y: Tensor, told: Tensor | None = None) -> Tensor:
         """Start each level from what stays of the one before."""
-        left = []
+        latents = []
         for level in self.levels:
             y = level.start(y, told)
             if level is not self.levels[-1]:
-                y, leaving = y.chunk(2, 1)
-                left.append(leaving.flatten(1))
-        return torch.cat([*left, y.flatten(1)], 1)
+                y, factored_out = y.chunk(2, 1)
+                latents.append(factored_out.flatten(1))
+        return torch.cat([*latents, y.flatten(1)], 1)
 
 
 def _silence(layer: nn.Module) -> None:

@@ -79,8 +79,8 @@ class DcganGenerator(nn.Module):
         self.first = nn.Linear(self.beside.outputs, math.prod(self.base), bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels)
         self.layers = nn.ModuleList(
-            nn.ConvTranspose2d(now, later, 4, 2, 1, bias=False)
-            for now, later in pairwise(channels)
+            nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False)
+            for in_channels, out_channels in pairwise(channels)
         )
         self.layers.append(nn.ConvTranspose2d(channels[-1], shape[0], 4, 2, 1))
         _start(self)
@@ -90,8 +90,10 @@ class DcganGenerator(nn.Module):
     ) -> Float[Tensor, "B C H W"]:
         """Return images [B, C, H, W] for standard normal noise and the classes that are wanted."""
         h = self.first(self.beside(z, condition)).unflatten(1, self.base)
-        for norm, layer, (high, wide) in zip(self.norms, self.layers, self.sizes[1:], strict=True):
-            h = layer(F.relu(norm(h)))[..., :high, :wide]
+        for norm, layer, (height, width) in zip(
+            self.norms, self.layers, self.sizes[1:], strict=True
+        ):
+            h = layer(F.relu(norm(h)))[..., :height, :width]
         return h.tanh()
 
 
@@ -131,10 +133,10 @@ class DcganCritic(nn.Module):
             sides, halvings = (sides[0] // 2, sides[1] // 2), halvings + 1
         channels = _channels(width, halvings)
         layers: list[nn.Module] = []
-        for now, later in pairwise((shape[0], *channels)):
+        for in_channels, out_channels in pairwise((shape[0], *channels)):
             is_normed = normalise and bool(layers)
-            layers.append(nn.Conv2d(now, later, 4, 2, 1, bias=not is_normed))
-            layers.extend([nn.BatchNorm2d(later)] if is_normed else [])
+            layers.append(nn.Conv2d(in_channels, out_channels, 4, 2, 1, bias=not is_normed))
+            layers.extend([nn.BatchNorm2d(out_channels)] if is_normed else [])
             layers.append(nn.LeakyReLU(SLOPE))
         self.layers = nn.Sequential(*layers)
         self.projection = Projection(classes)

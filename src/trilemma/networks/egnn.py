@@ -168,8 +168,8 @@ class PairNetwork(nn.Module):
                 distances.flatten(0, 2),
                 self.distances.weight.T,
             ).view_as(pairs)
-        alone = not torch.is_grad_enabled()  # then nothing is wanted of what was there before
-        return F.silu(self.second(F.silu(pairs, inplace=alone)), inplace=alone)
+        inplace = not torch.is_grad_enabled()  # then nothing is wanted of what was there before
+        return F.silu(self.second(F.silu(pairs, inplace=inplace)), inplace=inplace)
 
 
 class EgnnLayer(nn.Module):
@@ -212,18 +212,20 @@ class EgnnLayer(nn.Module):
             here: 1 for points that are there, else 0.
             basis: In which distances are seen.
         """
-        apart = x[:, :, None] - x[:, None]
-        squared = apart.square().sum(-1)
-        now, seen = basis(squared), self.norm(h)
-        messages = self.messages(seen, now, initial)
+        differences = x[:, :, None] - x[:, None]
+        squared = differences.square().sum(-1)
+        distance_features, normed_h = basis(squared), self.norm(h)
+        messages = self.messages(normed_h, distance_features, initial)
         weights = self.attention(messages)[..., 0].sigmoid() * pairs
-        received = (weights[:, :, None].to(messages) @ messages)[:, :, 0] / self.summed
-        h = (h + self.update(torch.cat([seen, received], dim=-1))) * here
+        aggregated = (weights[:, :, None].to(messages) @ messages)[:, :, 0] / self.summed
+        h = (h + self.update(torch.cat([normed_h, aggregated], dim=-1))) * here
         if self.displacements is not None:
-            messages = self.displacements(self.norm(h), now, initial)
-        pull = self.displacement(messages)[..., 0].to(x).tanh()
-        pull = pull * pairs * self.share / ((squared + SMALLEST).sqrt() + 1)
-        return x + (pull[..., None] * apart).sum(2) * here, h
+            messages = self.displacements(self.norm(h), distance_features, initial)
+        displacement_weights = self.displacement(messages)[..., 0].to(x).tanh()
+        displacement_weights = (
+            displacement_weights * pairs * self.share / ((squared + SMALLEST).sqrt() + 1)
+        )
+        return x + (displacement_weights[..., None] * differences).sum(2) * here, h
 
 
 class Egnn(nn.Module):
@@ -263,23 +265,27 @@ class Egnn(nn.Module):
         parts = self._parts(mask)
         if len(parts) == 1:
             return self._whole(x, h, mask)
-        each = [self._part(x, h, mask, rows) for rows in parts]
-        back = torch.cat(parts).argsort()
-        moved, features = (torch.cat(one)[back] for one in zip(*each, strict=True))
-        return moved, features
+        outputs = [self._part(x, h, mask, rows) for rows in parts]
+        inverse_order = torch.cat(parts).argsort()
+        positions, features = (
+            torch.cat(tensors)[inverse_order] for tensors in zip(*outputs, strict=True)
+        )
+        return positions, features
 
     def _whole(
         self, x: Float[Tensor, "B N 3"], h: Float[Tensor, "B N F"], mask: Bool[Tensor, "B N"]
     ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N G"]]:
         """Compute a batch at once."""
-        here = mask[..., None].to(x)
-        apart = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
-        pairs = here * here.mT * apart
+        point_mask = mask[..., None].to(x)
+        off_diagonal = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        pairs = point_mask * point_mask.mT * off_diagonal
         initial = self.basis(squared_distances(x))
-        features, at = self.embedding(h) * here, x
+        features, positions = self.embedding(h) * point_mask, x
         for layer in self.layers:
-            at, features = layer(at, features, initial, pairs, here, self.basis)
-        return (x + centred(at - x, mask)) * here, self.output(features) * here
+            positions, features = layer(
+                positions, features, initial, pairs, point_mask, self.basis
+            )
+        return (x + centred(positions - x, mask)) * point_mask, self.output(features) * point_mask
 
     def _parts(self, mask: Bool[Tensor, "B N"]) -> list[Int[Tensor, " b"]]:
         """Return the rows that are computed together, of clouds of like size.
@@ -287,8 +293,8 @@ class Egnn(nn.Module):
         All pairs of the room of a part are computed, there or not. A processor has the less to
         do the smaller that room is; a GPU does it all at once.
         """
-        count, room = mask.shape
-        sizes, pairs = extents(mask), count * room**2
+        count, padded_size = mask.shape
+        sizes, pairs = extents(mask), count * padded_size**2
         parts = -(-pairs * self.widest // AT_ONCE)
         if mask.device.type == "cpu" and count >= PARTS**2:
             parts = max(parts, PARTS if pairs > UNEVEN * int(sizes.square().sum()) else 1)
@@ -298,10 +304,14 @@ class Egnn(nn.Module):
         self, x: Tensor, h: Tensor, mask: Tensor, rows: Int[Tensor, " b"]
     ) -> tuple[Float[Tensor, "b N 3"], Float[Tensor, "b N G"]]:
         """Compute some rows, in the room that they fill."""
-        room = x.shape[1]
-        most = max(1, int(extents(mask[rows]).max()))
-        moved, features = self._whole(x[rows, :most], h[rows, :most], mask[rows, :most])
-        return F.pad(moved, (0, 0, 0, room - most)), F.pad(features, (0, 0, 0, room - most))
+        padded_size = x.shape[1]
+        trimmed_size = max(1, int(extents(mask[rows]).max()))
+        positions, features = self._whole(
+            x[rows, :trimmed_size], h[rows, :trimmed_size], mask[rows, :trimmed_size]
+        )
+        return F.pad(positions, (0, 0, 0, padded_size - trimmed_size)), F.pad(
+            features, (0, 0, 0, padded_size - trimmed_size)
+        )
 
 
 class EgnnDenoiser(nn.Module):
@@ -325,8 +335,8 @@ class EgnnDenoiser(nn.Module):
     ) -> None:
         super().__init__()
         self.properties = properties
-        wanted = 0 if properties is None else properties.width
-        self.network = Egnn(features + TIMES + wanted, features, form)
+        property_width = 0 if properties is None else properties.width
+        self.network = Egnn(features + TIMES + property_width, features, form)
 
     def forward(
         self,
@@ -342,16 +352,18 @@ class EgnnDenoiser(nn.Module):
             condition: Which points are there; all without one. And the properties that are
                 wanted, in their units.
         """
-        room = x.shape[1]
+        padded_size = x.shape[1]
         x, mask = trimmed(x, condition)
-        most = x.shape[1]
+        trimmed_size = x.shape[1]
         shared = shared_by_points(log_snr, condition, self.properties)[:, None].expand(
-            -1, most, -1
+            -1, trimmed_size, -1
         )
-        at, features = x[..., :3], x[..., 3:]
-        moved, features = self.network(at, torch.cat([features, shared], dim=-1), mask)
-        out = torch.cat([centred(moved - at, mask), features], dim=-1)
-        return F.pad(out, (0, 0, 0, room - most))
+        positions, features = x[..., :3], x[..., 3:]
+        new_positions, features = self.network(
+            positions, torch.cat([features, shared], dim=-1), mask
+        )
+        out = torch.cat([centred(new_positions - positions, mask), features], dim=-1)
+        return F.pad(out, (0, 0, 0, padded_size - trimmed_size))
 
 
 TIMES = 3
@@ -385,8 +397,8 @@ def trimmed(
     mask = None if condition is None else condition.points
     if mask is None:
         return x, x.new_ones(x.shape[:2], dtype=torch.bool)
-    most = max(1, int(mask.sum(1).max()))
-    return x[:, :most], mask[:, :most]
+    trimmed_size = max(1, int(mask.sum(1).max()))
+    return x[:, :trimmed_size], mask[:, :trimmed_size]
 
 
 def extents(mask: Bool[Tensor, "B N"]) -> Int[Tensor, " B"]:

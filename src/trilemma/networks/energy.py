@@ -111,12 +111,12 @@ class ImageEnergy(nn.Module):
             y: Images near [-1, 1].
             log_snr: -2 ln sigma of each, for a network that is told noise levels.
         """
-        told = None if self.level is None else F.silu(self.level(log_snr))
+        level_embedding = None if self.level is None else F.silu(self.level(log_snr))
         h = self.stem(y)
         for i, (halve, blocks) in enumerate(zip(self.halve, self.blocks, strict=True)):
             h = halve(F.silu(h))
-            if told is not None:
-                h = h + self.shifts[i](told)[:, :, None, None]
+            if level_embedding is not None:
+                h = h + self.shifts[i](level_embedding)[:, :, None, None]
             h = blocks(h)
         return _whole(self.last, F.silu(h).flatten(1))
 
@@ -165,10 +165,10 @@ class PointEnergy(nn.Module):
             log_snr: -2 ln sigma of each, for a network that is told noise levels.
         """
         with torch.autocast(y.device.type, enabled=False):
-            told = None if self.level is None else F.silu(self.level(log_snr))
+            level_embedding = None if self.level is None else F.silu(self.level(log_snr))
             angles = y @ self.frequencies
             features = torch.cat([y, angles.cos(), angles.sin()], dim=1)
-            return self.last(F.silu(self.layers(features, told))).squeeze(1)
+            return self.last(F.silu(self.layers(features, level_embedding))).squeeze(1)
 
 
 def _whole(layer: nn.Linear, h: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:

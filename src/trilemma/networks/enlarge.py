@@ -117,33 +117,35 @@ class Tiled(nn.Module):
                 f"an image of {width}x{height} pixels is smaller than the tiles of {self.tile}."
             )
         rows, columns = (self._axis(side, x) for side in (height, width))
-        squares = [(b, r, c) for b in range(len(x)) for r, c in product(rows, columns)]
+        tile_corners = [(b, r, c) for b in range(len(x)) for r, c in product(rows, columns)]
         total: Tensor | None = None
-        for part in _runs(squares, self.at_once):
-            cut = torch.stack([x[b, :, r : r + self.tile, c : c + self.tile] for b, r, c in part])
-            given = self._asked(cut, log_snr[[b for b, _, _ in part]])
+        for batch in _runs(tile_corners, self.at_once):
+            tiles = torch.stack(
+                [x[b, :, r : r + self.tile, c : c + self.tile] for b, r, c in batch]
+            )
+            predictions = self._asked(tiles, log_snr[[b for b, _, _ in batch]])
             if total is None:
-                total = given.new_zeros(len(x), given.shape[1], height, width)
-            for (b, r, c), answer in zip(part, given, strict=True):
+                total = predictions.new_zeros(len(x), predictions.shape[1], height, width)
+            for (b, r, c), prediction in zip(batch, predictions, strict=True):
                 weight = rows[r][:, None] * columns[c]
-                total[b, :, r : r + self.tile, c : c + self.tile] += weight * answer
+                total[b, :, r : r + self.tile, c : c + self.tile] += weight * prediction
         assert total is not None
         return total
 
     def _asked(self, cut: Tensor, log_snr: Tensor) -> Tensor:
         if self.check is not None:
             self.check()
-        given = self.network(cut, log_snr)
-        return given if given.dtype == torch.float64 else given.float()
+        prediction = self.network(cut, log_snr)
+        return prediction if prediction.dtype == torch.float64 else prediction.float()
 
     def _axis(self, length: int, x: Tensor) -> dict[int, Tensor]:
         """Return the weights of each tile along one axis, by its first pixel."""
-        found = window(length, self.tile, self.overlap)
+        tile_weights = window(length, self.tile, self.overlap)
         return {
             start: weight.to(
                 x.device, torch.float64 if x.dtype == torch.float64 else torch.float32
             )
-            for start, weight in found.items()
+            for start, weight in tile_weights.items()
         }
 
 
@@ -164,18 +166,22 @@ def window(length: int, tile: int, overlap: int) -> dict[int, Float[Tensor, " ti
     side by side, or share pixels equally where the side does not divide.
     """
     starts, margin = places(length, tile, overlap), overlap // 4
-    place = torch.arange(tile, dtype=torch.float64) + 0.5
-    inner = max(overlap - 2 * margin, 1)
-    rise = ((place - margin) / inner).clamp(0, 1) if overlap else torch.ones_like(place)
-    rise = (torch.pi / 2 * rise).sin() ** 2
+    pixel_centres = torch.arange(tile, dtype=torch.float64) + 0.5
+    ramp_width = max(overlap - 2 * margin, 1)
+    ramp = (
+        ((pixel_centres - margin) / ramp_width).clamp(0, 1)
+        if overlap
+        else torch.ones_like(pixel_centres)
+    )
+    ramp = (torch.pi / 2 * ramp).sin() ** 2
     weights = {}
     total = torch.zeros(length, dtype=torch.float64)
     for start in starts:
-        weight = torch.ones_like(place)
+        weight = torch.ones_like(pixel_centres)
         if start > 0:
-            weight = weight * rise
+            weight = weight * ramp
         if start + tile < length:
-            weight = weight * rise.flip(0)
+            weight = weight * ramp.flip(0)
         weights[start] = weight
         total[start : start + tile] += weight
     return {start: w / total[start : start + tile] for start, w in weights.items()}

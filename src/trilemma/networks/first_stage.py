@@ -220,8 +220,8 @@ class Perception:
     def __init__(
         self, layers: Sequence[nn.Module], taps: Sequence[int], *, size: int = 64
     ) -> None:
-        kept = copy.deepcopy(nn.Sequential(*layers[: max(taps) + 1]))
-        self.layers = kept.eval().requires_grad_(False)
+        trunk = copy.deepcopy(nn.Sequential(*layers[: max(taps) + 1]))
+        self.layers = trunk.eval().requires_grad_(False)
         self.taps, self.size = frozenset(taps), size
 
     def __call__(
@@ -237,9 +237,9 @@ class Perception:
 
     def _maps(self, y: Tensor) -> Iterator[Tensor]:
         h = self._prepared(y)
-        for place, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.layers):
             h = layer(h)
-            if place in self.taps:
+            if index in self.taps:
                 yield h
 
     def _prepared(self, y: Tensor) -> Tensor:

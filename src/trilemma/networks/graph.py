@@ -35,15 +35,15 @@ FEATURES = DEGREES + 3
 
 def features(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N F"]:
     """Return what is told of every node: its degree, and the graph's size and density."""
-    here = x.diagonal(dim1=1, dim2=2)
-    n = here.sum(1, dtype=torch.int64)
-    degree = x.sum(2, dtype=torch.int64) - here
+    node_mask = x.diagonal(dim1=1, dim2=2)
+    n = node_mask.sum(1, dtype=torch.int64)
+    degree = x.sum(2, dtype=torch.int64) - node_mask
     codes = F.one_hot(degree.clamp_max(DEGREES - 1), DEGREES).float()
     size = (n.float() / x.shape[1])[:, None].expand_as(degree)
     share = degree.float() / (n[:, None] - 1).clamp_min(1)
     mean = (degree.sum(1) / n.clamp_min(1)).float()[:, None].expand_as(degree) / DEGREES
     combined = torch.cat([codes, torch.stack([size, share, mean], -1)], -1)
-    return combined * here[..., None]
+    return combined * node_mask[..., None]
 
 
 class Embedding(nn.Module):
@@ -66,17 +66,19 @@ class Embedding(nn.Module):
         self, x: UInt8[Tensor, "B N N"], inputs: Float[Tensor, "B N F"]
     ) -> Float[Tensor, "B N H"]:
         """Return an embedding of each node, zero for those that are not there."""
-        here = x.diagonal(dim1=1, dim2=2).to(inputs.dtype)[..., None]
-        joined = x.to(inputs.dtype) - torch.diag_embed(here[..., 0])
-        scale = (1 + joined.sum(2, keepdim=True)).rsqrt()
-        count = here.sum(1, keepdim=True).clamp_min(1)
-        h = self.enter(inputs) * here
-        for hear, norm, leave in zip(self.hear, self.norms, self.leave, strict=True):
-            sums = joined.to(h.dtype) @ h * scale
-            most = _most(h, joined)
+        node_mask = x.diagonal(dim1=1, dim2=2).to(inputs.dtype)[..., None]
+        adjacency = x.to(inputs.dtype) - torch.diag_embed(node_mask[..., 0])
+        scale = (1 + adjacency.sum(2, keepdim=True)).rsqrt()
+        count = node_mask.sum(1, keepdim=True).clamp_min(1)
+        h = self.enter(inputs) * node_mask
+        for message, norm, update in zip(self.hear, self.norms, self.leave, strict=True):
+            neighbour_sums = adjacency.to(h.dtype) @ h * scale
+            neighbour_max = _most(h, adjacency)
             mean = (h.sum(1, keepdim=True) / count).expand_as(h)
-            new = hear(torch.cat([h, sums.to(h.dtype), most, mean.to(h.dtype)], -1))
-            h = (h + leave(norm(new).relu())) * here
+            new = message(
+                torch.cat([h, neighbour_sums.to(h.dtype), neighbour_max, mean.to(h.dtype)], -1)
+            )
+            h = (h + update(norm(new).relu())) * node_mask
         return h
 
 
@@ -89,10 +91,10 @@ def _most(h: Tensor, joined: Tensor) -> Tensor:
 
 def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B 2H"]:
     """Return mean and largest of a graph's embeddings, which do not grow with its size."""
-    here = x.diagonal(dim1=1, dim2=2)
-    mean = h.sum(1) / here.sum(1, keepdim=True).clamp_min(1)
-    most = torch.where(here[..., None].bool(), h, -torch.inf).amax(1)
-    return torch.cat([mean, most], 1)
+    node_mask = x.diagonal(dim1=1, dim2=2)
+    mean = h.sum(1) / node_mask.sum(1, keepdim=True).clamp_min(1)
+    maximum = torch.where(node_mask[..., None].bool(), h, -torch.inf).amax(1)
+    return torch.cat([mean, maximum], 1)
 
 
 class ActNetwork(nn.Module):
@@ -130,39 +132,43 @@ class ActNetwork(nn.Module):
             x, torch.cat([features(x), self._state_features(x, current_node, remaining)], -1)
         )
         rows = torch.arange(len(x), device=x.device)
-        held = h[rows, current_node.clamp_min(0)] * (current_node >= 0)[:, None].to(h.dtype)
-        whole = torch.cat([pooled(h, x).to(h.dtype), held], 1)
-        mean = whole[:, : h.shape[2]]
-        wide = torch.cat([mean, held], 1)[:, None].expand(-1, h.shape[1], -1)
-        join = self.join(torch.cat([h, wide, h * held[:, None]], -1))[..., 0]
-        take = self.take(torch.cat([h, wide], -1))[..., 0]
-        logits = torch.cat([join, take, self.alone(whole)], 1)
-        return logits.float(), self.value(whole)[:, 0].float()
+        current_embedding = h[rows, current_node.clamp_min(0)] * (current_node >= 0)[:, None].to(
+            h.dtype
+        )
+        graph_embedding = torch.cat([pooled(h, x).to(h.dtype), current_embedding], 1)
+        mean = graph_embedding[:, : h.shape[2]]
+        context = torch.cat([mean, current_embedding], 1)[:, None].expand(-1, h.shape[1], -1)
+        join_logits = self.join(torch.cat([h, context, h * current_embedding[:, None]], -1))[
+            ..., 0
+        ]
+        take_logits = self.take(torch.cat([h, context], -1))[..., 0]
+        logits = torch.cat([join_logits, take_logits, self.alone(graph_embedding)], 1)
+        return logits.float(), self.value(graph_embedding)[:, 0].float()
 
     def _state_features(self, x: Tensor, current_node: Tensor, remaining: Tensor) -> Tensor:
         """Tell which node is the current one, which were the latest, and how much is left."""
-        room = x.shape[1]
-        positions = torch.arange(room, device=x.device)
-        here = x.diagonal(dim1=1, dim2=2).bool()
-        is_held = (positions == current_node[:, None]).float()
+        padded_size = x.shape[1]
+        positions = torch.arange(padded_size, device=x.device)
+        node_mask = x.diagonal(dim1=1, dim2=2).bool()
+        is_current = (positions == current_node[:, None]).float()
         if self.budget:
-            share = self._left_over(x, remaining)[:, None].expand(-1, room)
-            recent = torch.zeros(*here.shape, RECENT, device=x.device)
+            share = self._left_over(x, remaining)[:, None].expand(-1, padded_size)
+            recent = torch.zeros(*node_mask.shape, RECENT, device=x.device)
             age = torch.zeros_like(share)
         else:
-            n = here.sum(1, keepdim=True)
-            since = (n - 1 - positions).clamp(0, RECENT)
-            recent = F.one_hot(since, RECENT + 1)[..., :RECENT].float()
+            n = node_mask.sum(1, keepdim=True)
+            steps_since = (n - 1 - positions).clamp(0, RECENT)
+            recent = F.one_hot(steps_since, RECENT + 1)[..., :RECENT].float()
             age = positions / n.clamp_min(1)
             share = torch.zeros_like(age)
-        combined = torch.cat([torch.stack([is_held, share, age], -1), recent], -1)
-        return combined * here[..., None]
+        combined = torch.cat([torch.stack([is_current, share, age], -1), recent], -1)
+        return combined * node_mask[..., None]
 
     def _left_over(self, x: Tensor, remaining: Tensor) -> Float[Tensor, " B"]:
         """Return which share of its budget a graph still has: 1 at first, whatever its size."""
         edges = (x.sum((1, 2), dtype=torch.int64) - sizes(x)) // 2
-        whole = (edges + remaining).float() * self.budget / (1 + self.budget)
-        return remaining.float() / whole.clamp_min(1)
+        initial_budget = (edges + remaining).float() * self.budget / (1 + self.budget)
+        return remaining.float() / initial_budget.clamp_min(1)
 
 
 class GraphCritic(nn.Module):

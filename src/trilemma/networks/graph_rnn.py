@@ -104,8 +104,10 @@ class NodeRecurrence(nn.Module):
         self.reach, self.hidden, self.memory = reach, hidden, memory
         self.embed = nn.Sequential(nn.Linear(reach + 2, width), nn.ReLU())
         self.first = RememberingRecurrence(width, hidden, memory) if memory else None
-        above = layers - 1 if memory else layers
-        self.rnn = Recurrent(hidden if memory else width, hidden, above) if above else None
+        upper_layers = layers - 1 if memory else layers
+        self.rnn = (
+            Recurrent(hidden if memory else width, hidden, upper_layers) if upper_layers else None
+        )
         self.again = nn.Linear(hidden, 1)
 
     def forward(
@@ -123,16 +125,16 @@ class NodeRecurrence(nn.Module):
             joined: The graphs' matrices, [R, N, N], zeros on the diagonal.
             counts: k_t, graphs with a node t.
         """
-        x, left = self.embed(self._told(bits, window)), None
+        x, node_messages = self.embed(self._told(bits, window)), None
         if self.first is not None:
-            x, left = self.first(x, joined, counts, self.reach)
-        return (x if self.rnn is None else self.rnn(x, counts)), left
+            x, node_messages = self.first(x, joined, counts, self.reach)
+        return (x if self.rnn is None else self.rnn(x, counts)), node_messages
 
     def begin(self, rows: int) -> State:
         """Return the states before the first row."""
         zero = self.again.weight.new_zeros(rows, self.hidden)
-        above = 0 if self.rnn is None else self.rnn.layers
-        return (zero,) * (above + (self.first is not None))
+        upper_layers = 0 if self.rnn is None else self.rnn.layers
+        return (zero,) * (upper_layers + (self.first is not None))
 
     def step(
         self, bits: Tensor, window: Int[Tensor, " R"], heard: Tensor | None, state: State
@@ -145,15 +147,15 @@ class NodeRecurrence(nn.Module):
             heard: Sum of what its neighbours left, [R, E]; None without a memory.
             state: All layers' states.
         """
-        x, left = self.embed(self._told(bits, window)), None
-        after: State = ()
+        x, node_message = self.embed(self._told(bits, window)), None
+        next_state: State = ()
         if self.first is not None:
             assert heard is not None
             x = self.first.step(x, heard, state[0])
-            left, after, state = self.first.left(x), (x,), state[1:]
+            node_message, next_state, state = self.first.left(x), (x,), state[1:]
         if self.rnn is not None:
-            after = (*after, *self.rnn.step(x, state))
-        return after[len(after) - 1], left, after
+            next_state = (*next_state, *self.rnn.step(x, state))
+        return next_state[len(next_state) - 1], node_message, next_state
 
     def component(self, h: Float[Tensor, "R H"]) -> Float[Tensor, " R"]:
         """Return the logit of another component after a row without edges, which else ends all."""
@@ -161,8 +163,8 @@ class NodeRecurrence(nn.Module):
 
     def _told(self, bits: Tensor, window: Tensor) -> Tensor:
         weight = self.again.weight
-        told = torch.stack([window / self.reach, window == 0], -1)
-        return torch.cat([bits.to(weight.dtype), told.to(weight.dtype)], -1)
+        window_features = torch.stack([window / self.reach, window == 0], -1)
+        return torch.cat([bits.to(weight.dtype), window_features.to(weight.dtype)], -1)
 
 
 class LinkRecurrence(nn.Module):
@@ -189,9 +191,9 @@ class LinkRecurrence(nn.Module):
     ) -> None:
         super().__init__()
         self.hints = hints
-        inner = max(hidden, given // 2)
+        enter_width = max(hidden, given // 2)
         self.enter = nn.Sequential(
-            nn.Linear(given, inner), nn.ReLU(), nn.Linear(inner, layers * hidden)
+            nn.Linear(given, enter_width), nn.ReLU(), nn.Linear(enter_width, layers * hidden)
         )
         self.before = nn.Embedding(BEGIN + 1, width)
         self.itself = nn.Embedding(DEGREES**2, width) if hints else None
@@ -221,12 +223,12 @@ class LinkRecurrence(nn.Module):
             counts: k_t, rows whose windows have a place t.
         """
         state = self.enter(h).unflatten(1, (self.rnn.layers, -1)).transpose(0, 1)
-        told, known = self.before(before), self.known(itself, left)
-        if known is not None:
-            told = told + known
+        inputs, candidate_embedding = self.before(before), self.known(itself, left)
+        if candidate_embedding is not None:
+            inputs = inputs + candidate_embedding
         if self.toward is not None:
-            told = told + self.toward(standing)
-        return self.leave(self.rnn(told.relu(), counts, state))[:, 0]
+            inputs = inputs + self.toward(standing)
+        return self.leave(self.rnn(inputs.relu(), counts, state))[:, 0]
 
     def draw(
         self,
@@ -250,61 +252,76 @@ class LinkRecurrence(nn.Module):
             standing: Codes of how each of the last W nodes stands to each of them, the newest
                 last, and a last row of zeros for no parent yet, V = W + 1; read with hints alone.
         """
-        window, widest = window.sort(descending=True, stable=True)
-        ends, wide, stands = window.tolist(), 0, None
-        going = len(ends)
+        window, order = window.sort(descending=True, stable=True)
+        window_widths, n_candidates, standing_codes = window.tolist(), 0, None
+        n_active = len(window_widths)
         with torch.autocast(h.device.type, enabled=False):
             table = self.before.weight
-            limits = chances[widest].logit().T.contiguous()
-            bits = torch.zeros_like(limits, dtype=torch.bool)
+            thresholds = chances[order].logit().T.contiguous()
+            bits = torch.zeros_like(thresholds, dtype=torch.bool)
             cells = self.rnn.cells()
-            state = list(self.enter(h[widest].to(table.dtype)).chunk(len(cells), 1))
-            inner, outer = cast(nn.Linear, self.leave[0]), cast(nn.Linear, self.leave[2])
+            state = list(self.enter(h[order].to(table.dtype)).chunk(len(cells), 1))
+            hidden_layer, output_layer = (
+                cast(nn.Linear, self.leave[0]),
+                cast(nn.Linear, self.leave[2]),
+            )
             if known is not None:
-                known = known.transpose(0, 1).index_select(1, widest)
-            place = first = window  # of the codes of the parent, and of the oldest node, if told
+                known = known.transpose(0, 1).index_select(1, order)
+            # Where the codes of the parent and of the oldest node begin, if they are read.
+            parent_offset = oldest_offset = window
             if self.toward is not None and standing is not None:
                 table = (table[:, None] + self.toward.weight).flatten(0, 1)
-                stands, wide = standing.flatten(), standing.shape[-1]
-                first = widest * standing[0].numel() + (wide - window)
-                place, first = first + wide * wide, first + wide * (wide - window)
-            codes = len(table) // (BEGIN + 1)
-            code = torch.full_like(window, BEGIN * codes)
-            for slot in range(max(ends, default=0)):
-                while ends[going - 1] <= slot:
-                    going -= 1
-                if going < len(code):
-                    code, place, first = code[:going], place[:going], first[:going]
-                    state = [layer[:going] for layer in state]
-                if stands is not None:
-                    code = code + stands.take(place + slot)
+                standing_codes, n_candidates = standing.flatten(), standing.shape[-1]
+                oldest_offset = order * standing[0].numel() + (n_candidates - window)
+                parent_offset, oldest_offset = (
+                    oldest_offset + n_candidates * n_candidates,
+                    oldest_offset + n_candidates * (n_candidates - window),
+                )
+            n_codes = len(table) // (BEGIN + 1)
+            code = torch.full_like(window, BEGIN * n_codes)
+            for column in range(max(window_widths, default=0)):
+                while window_widths[n_active - 1] <= column:
+                    n_active -= 1
+                if n_active < len(code):
+                    code, parent_offset, oldest_offset = (
+                        code[:n_active],
+                        parent_offset[:n_active],
+                        oldest_offset[:n_active],
+                    )
+                    state = [layer[:n_active] for layer in state]
+                if standing_codes is not None:
+                    code = code + standing_codes.take(parent_offset + column)
                 x = table.index_select(0, code)
                 if known is not None:
-                    x = x + known[slot, :going]
+                    x = x + known[column, :n_active]
                 x = x.relu()
                 for layer, cell in enumerate(cells):
                     x = state[layer] = torch.gru_cell(x, state[layer], *cell)
-                x = F.linear(x, inner.weight, inner.bias).relu()
-                logits = F.linear(x, outer.weight, outer.bias)[:, 0]
-                drawn = bits[slot, :going] = logits > limits[slot, :going]
-                code = drawn * codes
-                if stands is not None:  # the first edge of a row leads to the parent
-                    place = torch.where(drawn, torch.minimum(place, first + slot * wide), place)
-        found = bits.T.to(torch.uint8)
-        return torch.zeros_like(found).index_copy(0, widest, found)
+                x = F.linear(x, hidden_layer.weight, hidden_layer.bias).relu()
+                logits = F.linear(x, output_layer.weight, output_layer.bias)[:, 0]
+                is_edge = bits[column, :n_active] = logits > thresholds[column, :n_active]
+                code = is_edge * n_codes
+                if standing_codes is not None:  # the first edge of a row leads to the parent
+                    parent_offset = torch.where(
+                        is_edge,
+                        torch.minimum(parent_offset, oldest_offset + column * n_candidates),
+                        parent_offset,
+                    )
+        sorted_rows = bits.T.to(torch.uint8)
+        return torch.zeros_like(sorted_rows).index_copy(0, order, sorted_rows)
 
     def known(
         self, itself: Int[Tensor, "*C 2"] | None, left: Float[Tensor, "*C E"] | None
     ) -> Float[Tensor, "*C W"] | None:
         """Return the embedding of what is known of candidates before a row is drawn."""
-        told = None
+        embedding = None
         if self.itself is not None and self.around is not None:
             assert itself is not None
-            told = self.itself(itself[..., 0]) + self.around(itself[..., 1])
+            embedding = self.itself(itself[..., 0]) + self.around(itself[..., 1])
         if self.recall is not None and left is not None:
             recalled = self.recall(left)
-            told = recalled if told is None else told + recalled
-        return told
+            embedding = recalled if embedding is None else embedding + recalled
+        return embedding
 
     def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
         """Return the codes of candidates, as `codes_of` makes them."""

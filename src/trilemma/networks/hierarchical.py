@@ -79,8 +79,8 @@ class Level(nn.Module):
         u = eps.unflatten(1, self.shape)
         shift = log_var = torch.zeros_like(u)
         if finding is not None:
-            found = self.posterior(torch.cat([h, finding], 1)).float()
-            shift, log_var = found.chunk(2, 1)
+            posterior_params = self.posterior(torch.cat([h, finding], 1)).float()
+            shift, log_var = posterior_params.chunk(2, 1)
             u = reparameterise(shift, log_var, u)
         mean, log_spread = self.prior(h).float().chunk(2, 1)
         h = h + self.enter(reparameterise(mean, log_spread, u))
@@ -143,14 +143,14 @@ class Down(nn.Module):
             shift, log_var = features[0].float().chunk(2, 1)
             u = reparameterise(shift, log_var, u)
         h = self.first(u if told is None else torch.cat([u, told], 1))
-        found, done = [(u, shift, log_var)], 0
-        for rest, stop in zip(self.rests, self.stops, strict=True):
-            for place in range(done, stop):
-                finding = None if features is None else features[place + 1]
-                h, *parts = self.levels[place](h, eps[place + 1], finding)
-                found.append((parts[0], parts[1], parts[2]))
-            h, done = rest(h), stop
-        u, shift, log_var = (torch.cat(parts, 1) for parts in zip(*found, strict=True))
+        level_latents, first_level = [(u, shift, log_var)], 0
+        for stage, stop in zip(self.rests, self.stops, strict=True):
+            for level in range(first_level, stop):
+                finding = None if features is None else features[level + 1]
+                h, *parts = self.levels[level](h, eps[level + 1], finding)
+                level_latents.append((parts[0], parts[1], parts[2]))
+            h, first_level = stage(h), stop
+        u, shift, log_var = (torch.cat(parts, 1) for parts in zip(*level_latents, strict=True))
         return h, u, shift, log_var
 
 
@@ -170,18 +170,18 @@ class ConvUp(nn.Module):
     ) -> None:
         super().__init__()
         channels, *size = shape
-        ladder = sizes(size[0], size[1])
-        widths = _widths(width, len(ladder))
-        stride = 1 if ladder[0] == tuple(size) else 2
+        resolutions = sizes(size[0], size[1])
+        widths = _widths(width, len(resolutions))
+        stride = 1 if resolutions[0] == tuple(size) else 2
         self.stem = nn.Conv2d(channels, width, 3, stride, padding=1)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(wide) for _ in range(depth))) for wide in widths
+            nn.Sequential(*(Block(block_width) for _ in range(depth))) for block_width in widths
         )
         self.joints = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, 2, padding=1) for fine, coarse in pairwise(widths)
         )
-        self.last = _silent(nn.Linear(widths[-1] * math.prod(ladder[-1]), 2 * latent))
-        self.places, self.activation = places(levels, len(ladder)), nn.SiLU()
+        self.last = _silent(nn.Linear(widths[-1] * math.prod(resolutions[-1]), 2 * latent))
+        self.places, self.activation = places(levels, len(resolutions)), nn.SiLU()
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, ...]:
         """Return the top's d and r, [B, 2 J], then a map for each level, from the top down."""
@@ -189,7 +189,7 @@ class ConvUp(nn.Module):
         for joint, stage in zip(self.joints, list(self.stages)[1:], strict=True):
             maps.append(stage(joint(maps[-1])))
         top = self.last(self.activation(maps[-1]).flatten(1))
-        return top, *(maps[-1 - place] for place in self.places)
+        return top, *(maps[-1 - index] for index in self.places)
 
 
 class _Finer(nn.Module):
@@ -239,28 +239,28 @@ def conv_down(
         depth: Residual blocks at each size.
         condition: Width of the condition vector; 0 for none.
     """
-    planes, *size = shape
-    ladder = sizes(size[0], size[1])[::-1]
-    widths = _widths(width, len(ladder))[::-1]
-    shuffle = 1 if ladder[-1] == tuple(size) else 2
-    count = widths[0] * math.prod(ladder[0])
+    image_channels, *size = shape
+    resolutions = sizes(size[0], size[1])[::-1]
+    widths = _widths(width, len(resolutions))[::-1]
+    shuffle = 1 if resolutions[-1] == tuple(size) else 2
+    count = widths[0] * math.prod(resolutions[0])
     first = nn.Sequential(
-        nn.Linear(latent + condition, count), nn.Unflatten(1, (widths[0], *ladder[0]))
+        nn.Linear(latent + condition, count), nn.Unflatten(1, (widths[0], *resolutions[0]))
     )
-    where = places(levels, len(ladder))
-    stages = [nn.Sequential(*(Block(wide) for _ in range(depth))) for wide in widths]
+    size_indices = places(levels, len(resolutions))
+    stages = [nn.Sequential(*(Block(block_width) for _ in range(depth))) for block_width in widths]
     rests: list[nn.Module] = [
-        _Finer(stages[i], nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), ladder[i + 1])
-        for i in range(len(ladder) - 1)
+        _Finer(stages[i], nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), resolutions[i + 1])
+        for i in range(len(resolutions) - 1)
     ]
-    last = nn.Conv2d(widths[-1], planes * shuffle**2, 3, padding=1)
+    last = nn.Conv2d(widths[-1], image_channels * shuffle**2, 3, padding=1)
     rests.append(_Image(stages[-1], last, shuffle, size))
     return Down(
         latent,
         first,
-        [_map_level(widths[i], channels, ladder[i]) for i in where],
+        [_map_level(widths[i], channels, resolutions[i]) for i in size_indices],
         rests,
-        [sum(place <= i for place in where) for i in range(len(ladder))],
+        [sum(size_index <= i for size_index in size_indices) for i in range(len(resolutions))],
     )
 
 
@@ -284,8 +284,8 @@ class VectorUp(nn.Module):
 
     def forward(self, x: Float[Tensor, "B ..."]) -> tuple[Tensor, ...]:
         """Return the top's d and r, [B, 2 J], then a vector for each level below."""
-        found = self.activation(self.layers(x))
-        return self.last(found), *([found] * (self.levels - 1))
+        hidden = self.activation(self.layers(x))
+        return self.last(hidden), *([hidden] * (self.levels - 1))
 
 
 class _More(nn.Module):

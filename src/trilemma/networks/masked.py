@@ -218,13 +218,13 @@ class _Walk:
         self.from_above = []
         for i, block in enumerate(trunk.blocks):
             assert isinstance(block, Block)
-            kept, d = self.rows[i], block.spacing
-            kept[:, :, :-1] = kept[:, :, 1:].clone()
-            kept[:, :, -1, d:-d] = v[:, :, 0]
-            sums = F.conv2d(kept, block.down.weight.detach(), dilation=d)
+            row_buffer, d = self.rows[i], block.spacing
+            row_buffer[:, :, :-1] = row_buffer[:, :, 1:].clone()
+            row_buffer[:, :, -1, d:-d] = v[:, :, 0]
+            sums = F.conv2d(row_buffer, block.down.weight.detach(), dilation=d)
             v = v + F.glu(sums + self.told_v[i][:, :, None, None], 1)
-            given = v[:, :, 0].permute(2, 0, 1) @ self.across[i] + self.told_h[i]
-            self.from_above.append(given.view(columns, -1, 2 * trunk.width).unbind(0))
+            v_to_h = v[:, :, 0].permute(2, 0, 1) @ self.across[i] + self.told_h[i]
+            self.from_above.append(v_to_h.view(columns, -1, 2 * trunk.width).unbind(0))
 
     def cell(self, row: int, column: int) -> Tensor:
         """Compute h of a cell, [n, F]: two matrix products a block."""
@@ -266,10 +266,10 @@ class Masked(nn.Linear):
     def first(self, x: Float[Tensor, "... J"], low: int, high: int) -> Tensor:
         """Return groups low … high - 1, of which the last sees all that is given of x."""
         rows = slice(low * self.outputs, high * self.outputs)
-        seen = slice(x.shape[-1])
-        weight = self.weight[rows, seen]
+        columns = slice(x.shape[-1])
+        weight = self.weight[rows, columns]
         if high - low > 1:  # one group sees all that is given, and needs no mask
-            weight = weight * self.mask[rows, seen]
+            weight = weight * self.mask[rows, columns]
         return F.linear(x, weight, self.bias[rows] if self.own else None)
 
 

@@ -77,10 +77,10 @@ class RememberingRecurrence(nn.Module):
         """Return the states after one more node, which hears so much."""
         dtype, cell = self.leave.weight.dtype, self.cell
         with torch.autocast(x.device.type, enabled=False):
-            told = torch.cat([x.to(dtype), heard.to(dtype)], 1)
-            inner = torch.cat([cell.weight_ih, self.hear.weight], 1)
+            inputs = torch.cat([x.to(dtype), heard.to(dtype)], 1)
+            input_weights = torch.cat([cell.weight_ih, self.hear.weight], 1)
             return torch.gru_cell(
-                told, h.to(dtype), inner, cell.weight_hh, cell.bias_ih, cell.bias_hh
+                inputs, h.to(dtype), input_weights, cell.weight_hh, cell.bias_ih, cell.bias_hh
             )
 
     def left(self, h: Float[Tensor, "R H"]) -> Float[Tensor, "R E"]:
@@ -108,93 +108,135 @@ class _Remembering(torch.autograd.Function):
         reach: int,
     ) -> tuple[Tensor, Tensor]:
         """Keep r, z, n, W_hn h + b_hn and s of every step."""
-        cells, hidden, memory = len(x), w_state.shape[1], w_leave.shape[0]
-        gates = x.new_empty(3, cells, hidden)
-        fresh, before, out = (x.new_empty(cells, hidden) for _ in range(3))
-        sums = x.new_empty(cells, memory)
-        left = x.new_zeros(len(joined), joined.shape[1], memory)
-        inner, outer = w_in.view(3, hidden, -1), w_state.view(3, hidden, hidden)
-        hear = w_hear.view(3, hidden, memory).transpose(1, 2)
-        added = b_in.view(3, hidden).clone()
-        added[:2] += b_state.view(3, hidden)[:2]
+        n_cells, hidden_size, message_size = len(x), w_state.shape[1], w_leave.shape[0]
+        gates = x.new_empty(3, n_cells, hidden_size)
+        hidden_terms, previous_states, states = (
+            x.new_empty(n_cells, hidden_size) for _ in range(3)
+        )
+        heard_sums = x.new_empty(n_cells, message_size)
+        node_messages = x.new_zeros(len(joined), joined.shape[1], message_size)
+        input_weights, state_weights = (
+            w_in.view(3, hidden_size, -1),
+            w_state.view(3, hidden_size, hidden_size),
+        )
+        message_weights = w_hear.view(3, hidden_size, message_size).transpose(1, 2)
+        biases = b_in.view(3, hidden_size).clone()
+        biases[:2] += b_state.view(3, hidden_size)[:2]
         for gate in range(3):
-            torch.addmm(added[gate], x, inner[gate].T, out=gates[gate])
-        of_rz, of_n, b_n = outer[:2].transpose(1, 2), outer[2].T, b_state[2 * hidden :]
-        h, low = x.new_zeros(counts[0], hidden), 0
-        for place, count in enumerate(counts):
-            here, since = slice(low, low + count), max(0, place - reach)
+            torch.addmm(biases[gate], x, input_weights[gate].T, out=gates[gate])
+        weights_rz, weights_n, b_n = (
+            state_weights[:2].transpose(1, 2),
+            state_weights[2].T,
+            b_state[2 * hidden_size :],
+        )
+        h, offset = x.new_zeros(counts[0], hidden_size), 0
+        for t, count in enumerate(counts):
+            step_slice, window_start = slice(offset, offset + count), max(0, t - reach)
             h = h[:count]
-            before[here] = h
-            if place:
-                row = joined[:count, place, None, since:place]
-                s = torch.bmm(row, left[:count, since:place])[:, 0]
-                sums[here] = s
-                gates[:, here].baddbmm_(s.expand(3, count, memory), hear)
+            previous_states[step_slice] = h
+            if t:
+                row = joined[:count, t, None, window_start:t]
+                s = torch.bmm(row, node_messages[:count, window_start:t])[:, 0]
+                heard_sums[step_slice] = s
+                gates[:, step_slice].baddbmm_(s.expand(3, count, message_size), message_weights)
             else:
-                sums[here] = 0
-            r, z = gates[:2, here].baddbmm_(h.expand(2, count, hidden), of_rz).sigmoid_()
-            told = torch.addmm(b_n, h, of_n, out=fresh[here])
-            n = gates[2, here].addcmul_(r, told).tanh_()
-            h = torch.lerp(n, h, z, out=out[here])
-            left[:count, place] = torch.addmm(b_leave, h, w_leave.T)
-            low += count
+                heard_sums[step_slice] = 0
+            r, z = (
+                gates[:2, step_slice]
+                .baddbmm_(h.expand(2, count, hidden_size), weights_rz)
+                .sigmoid_()
+            )
+            hidden_term = torch.addmm(b_n, h, weights_n, out=hidden_terms[step_slice])
+            n = gates[2, step_slice].addcmul_(r, hidden_term).tanh_()
+            h = torch.lerp(n, h, z, out=states[step_slice])
+            node_messages[:count, t] = torch.addmm(b_leave, h, w_leave.T)
+            offset += count
         ctx.save_for_backward(
-            x, joined, w_in, w_state, w_hear, w_leave, gates, fresh, before, out, sums
+            x,
+            joined,
+            w_in,
+            w_state,
+            w_hear,
+            w_leave,
+            gates,
+            hidden_terms,
+            previous_states,
+            states,
+            heard_sums,
         )
         ctx.counts, ctx.reach = counts, reach
-        return out, left
+        return states, node_messages
 
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Go back; what a node left is sloped by whoever heard it later, and by who asked."""
-        slope, at_left = slopes
-        x, joined, w_in, w_state, w_hear, w_leave, gates, fresh, before, out, sums = (
-            ctx.saved_tensors
+        grad_states, grad_messages = slopes
+        (
+            x,
+            joined,
+            w_in,
+            w_state,
+            w_hear,
+            w_leave,
+            gates,
+            hidden_terms,
+            previous_states,
+            states,
+            heard_sums,
+        ) = ctx.saved_tensors
+        n_cells, hidden_size, message_size = *hidden_terms.shape, w_leave.shape[0]
+        grad_gates, grad_hidden_terms = torch.empty_like(gates), torch.empty_like(hidden_terms)
+        grad_messages_packed = x.new_empty(n_cells, message_size)
+        grad_messages = grad_messages.clone()
+        input_weights, state_weights = (
+            w_in.view(3, hidden_size, -1),
+            w_state.view(3, hidden_size, hidden_size),
         )
-        cells, hidden, memory = *fresh.shape, w_leave.shape[0]
-        of_gates, told = torch.empty_like(gates), torch.empty_like(fresh)
-        of_left = x.new_empty(cells, memory)
-        at_left = at_left.clone()
-        inner, outer = w_in.view(3, hidden, -1), w_state.view(3, hidden, hidden)
-        hear = w_hear.view(3, hidden, memory)
-        carried = x.new_zeros(ctx.counts[0], hidden)
-        high = cells
-        for place in reversed(range(len(ctx.counts))):
-            count, since = ctx.counts[place], max(0, place - ctx.reach)
-            here = slice(high - count, high)
-            r, z, n = gates[:, here]
-            of_r, of_z, of_n = of_gates[:, here]
-            of_left[here] = at_left[:count, place]
-            d = carried[:count].add_(slope[here]).addmm_(of_left[here], w_leave)
-            kept = d * z
-            torch.sub(d, kept, out=of_n)
-            of_n.addcmul_(of_n * n, n, value=-1)
-            torch.mul(of_n, r, out=told[here])
-            torch.mul(told[here], fresh[here], out=of_r)
-            of_r.addcmul_(of_r, r, value=-1)
-            torch.addcmul(kept, kept, z, value=-1, out=of_z)
-            of_z.mul_(before[here] - n)
-            torch.addmm(kept, of_r, outer[0], out=d)
-            d.addmm_(of_z, outer[1]).addmm_(told[here], outer[2])
-            if place:
-                of_s = torch.bmm(of_gates[:, here], hear).sum(0)
-                row = joined[:count, place, since:place, None]
-                at_left[:count, since:place].baddbmm_(row, of_s[:, None])
-            high -= count
-        at_state = (of_gates[0], of_gates[1], told)
-        of_x = of_gates[0] @ inner[0] if ctx.needs_input_grad[0] else None
-        if of_x is not None:
-            of_x.addmm_(of_gates[1], inner[1]).addmm_(of_gates[2], inner[2])
+        message_weights = w_hear.view(3, hidden_size, message_size)
+        grad_carried = x.new_zeros(ctx.counts[0], hidden_size)
+        end = n_cells
+        for t in reversed(range(len(ctx.counts))):
+            count, window_start = ctx.counts[t], max(0, t - ctx.reach)
+            step_slice = slice(end - count, end)
+            r, z, n = gates[:, step_slice]
+            grad_r, grad_z, grad_n = grad_gates[:, step_slice]
+            grad_messages_packed[step_slice] = grad_messages[:count, t]
+            d = (
+                grad_carried[:count]
+                .add_(grad_states[step_slice])
+                .addmm_(grad_messages_packed[step_slice], w_leave)
+            )
+            d_times_z = d * z
+            torch.sub(d, d_times_z, out=grad_n)
+            grad_n.addcmul_(grad_n * n, n, value=-1)
+            torch.mul(grad_n, r, out=grad_hidden_terms[step_slice])
+            torch.mul(grad_hidden_terms[step_slice], hidden_terms[step_slice], out=grad_r)
+            grad_r.addcmul_(grad_r, r, value=-1)
+            torch.addcmul(d_times_z, d_times_z, z, value=-1, out=grad_z)
+            grad_z.mul_(previous_states[step_slice] - n)
+            torch.addmm(d_times_z, grad_r, state_weights[0], out=d)
+            d.addmm_(grad_z, state_weights[1]).addmm_(
+                grad_hidden_terms[step_slice], state_weights[2]
+            )
+            if t:
+                grad_s = torch.bmm(grad_gates[:, step_slice], message_weights).sum(0)
+                row = joined[:count, t, window_start:t, None]
+                grad_messages[:count, window_start:t].baddbmm_(row, grad_s[:, None])
+            end -= count
+        grad_state_gates = (grad_gates[0], grad_gates[1], grad_hidden_terms)
+        grad_x = grad_gates[0] @ input_weights[0] if ctx.needs_input_grad[0] else None
+        if grad_x is not None:
+            grad_x.addmm_(grad_gates[1], input_weights[1]).addmm_(grad_gates[2], input_weights[2])
         return (
-            of_x,
+            grad_x,
             None,
-            torch.cat([gate.T @ x for gate in of_gates]),
-            torch.cat([gate.T @ before for gate in at_state]),
-            of_gates.sum(1).view(-1),
-            torch.cat([gate.sum(0) for gate in at_state]),
-            torch.cat([gate.T @ sums for gate in of_gates]),
-            of_left.T @ out,
-            of_left.sum(0),
+            torch.cat([gate.T @ x for gate in grad_gates]),
+            torch.cat([gate.T @ previous_states for gate in grad_state_gates]),
+            grad_gates.sum(1).view(-1),
+            torch.cat([gate.sum(0) for gate in grad_state_gates]),
+            torch.cat([gate.T @ heard_sums for gate in grad_gates]),
+            grad_messages_packed.T @ states,
+            grad_messages_packed.sum(0),
             None,
             None,
         )

@@ -129,8 +129,10 @@ class PatchTransformer(nn.Module):
         self.context = context
         self.enter = nn.Linear((inputs or channels) * patch**2, width)
         self.register_buffer("positions", places(self.grid, width).float(), persistent=False)
-        seen = 0 if context is None else width_of(context)
-        self.blocks = nn.ModuleList(Block(width, width // head, seen) for _ in range(depth))
+        context_width = 0 if context is None else width_of(context)
+        self.blocks = nn.ModuleList(
+            Block(width, width // head, context_width) for _ in range(depth)
+        )
         self.after = silent(nn.Linear(width, 2 * width))
         self.leave = silent(nn.Linear(width, (outputs or channels) * patch**2))
 
@@ -160,11 +162,11 @@ class PatchTransformer(nn.Module):
         if self.wanted is not None:
             e = e + self.wanted(condition, len(x))
         e = F.silu(e)
-        told = None if self.context is None else self.context(condition, len(x))
+        context = None if self.context is None else self.context(condition, len(x))
         h = self.enter(F.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2))
         h = h + self.positions.to(h.dtype)
         for block in self.blocks:
-            h = block(h, e, self.grid, told)
+            h = block(h, e, self.grid, context)
         h = self.leave(_modulated(h, *self.after(e)[:, None].chunk(2, dim=2)))
         return F.pixel_shuffle(h.transpose(1, 2).unflatten(2, self.grid), self.patch)
 
@@ -179,8 +181,8 @@ def places(grid: tuple[int, int], width: int) -> Float[Tensor, "N width"]:
         width: Numbers of a vector, a multiple of 4.
     """
     frequencies = BASE ** -torch.linspace(0, 1, width // 4, dtype=torch.float64)
-    at = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64) for side in grid))
-    angles = at[:, :, None] * frequencies
+    positions = torch.cartesian_prod(*(torch.arange(side, dtype=torch.float64) for side in grid))
+    angles = positions[:, :, None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=2).flatten(1)
 
 

@@ -75,8 +75,8 @@ class PointTransformerDenoiser(nn.Module):
         if width % HEAD:
             raise ValueError(f"a width of {width} was given; it is a multiple of {HEAD}.")
         self.properties = properties
-        wanted = 0 if properties is None else properties.width
-        self.embedding = nn.Linear(3 + features + TIMES + wanted, width)
+        property_width = 0 if properties is None else properties.width
+        self.embedding = nn.Linear(3 + features + TIMES + property_width, width)
         self.layers = nn.ModuleList(_Layer(width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, 3 + features)
@@ -97,14 +97,16 @@ class PointTransformerDenoiser(nn.Module):
             condition: Which points there are; all without one. And the properties that are
                 wanted, in their units.
         """
-        room = x.shape[1]
+        padded_size = x.shape[1]
         x, mask = trimmed(x, condition)
-        most = x.shape[1]
+        trimmed_size = x.shape[1]
         shared = shared_by_points(log_snr, condition, self.properties)
-        tokens = self.embedding(torch.cat([x, shared[:, None].expand(-1, most, -1)], dim=-1))
-        seen = mask[:, None, None] | ~mask.any(1)[:, None, None, None]
+        tokens = self.embedding(
+            torch.cat([x, shared[:, None].expand(-1, trimmed_size, -1)], dim=-1)
+        )
+        attn_mask = mask[:, None, None] | ~mask.any(1)[:, None, None, None]
         for layer in self.layers:
-            tokens = layer(tokens, seen)
+            tokens = layer(tokens, attn_mask)
         out = (x + self.output(self.norm(tokens)).to(x)) * mask[..., None]
         out = torch.cat([centred(out[..., :3], mask), out[..., 3:]], dim=-1)
-        return F.pad(out, (0, 0, 0, room - most))
+        return F.pad(out, (0, 0, 0, padded_size - trimmed_size))

@@ -71,10 +71,10 @@ class Prompts(nn.Module):
     @torch.no_grad()
     def fill(self, condition: Condition) -> None:
         """Keep rows of a condition, from the first; fewer than are kept go round."""
-        for name, kept in self.named_buffers():
-            given = getattr(condition, name)
-            rows = torch.arange(self.rows) % len(given)
-            kept.copy_(given[rows.to(given.device)])
+        for name, buffer in self.named_buffers():
+            values = getattr(condition, name)
+            rows = torch.arange(self.rows) % len(values)
+            buffer.copy_(values[rows.to(values.device)])
 
     def forward(self, noise: Noise, least: Int[Tensor, " B"] | None = None) -> Condition:
         """Draw a condition for each row of the noise.
@@ -89,10 +89,10 @@ class Prompts(nn.Module):
         if least is None:
             rows = noise.integers(self.rows)
         else:
-            enough = self._enough(least)
-            first = (~enough).to(torch.uint8).argsort(dim=1, stable=True)
-            rows = first.gather(1, _one_of(enough.sum(1), noise)[:, None])[:, 0]
-        return Condition(**{name: kept[rows] for name, kept in self.named_buffers()})
+            is_large_enough = self._enough(least)
+            order = (~is_large_enough).to(torch.uint8).argsort(dim=1, stable=True)
+            rows = order.gather(1, _one_of(is_large_enough.sum(1), noise)[:, None])[:, 0]
+        return Condition(**{name: buffer[rows] for name, buffer in self.named_buffers()})
 
     def sizes_near(
         self,
@@ -113,29 +113,33 @@ class Prompts(nn.Module):
         Raises:
             BadInput: No kept cloud has so many points.
         """
-        kept = self.properties
-        scale = kept.std(0, correction=0).clamp_min(1e-12)
-        apart = ((properties.to(kept)[:, None] - kept) / scale).square().sum(-1)
+        stored_properties = self.properties
+        scale = stored_properties.std(0, correction=0).clamp_min(1e-12)
+        distances = (
+            ((properties.to(stored_properties)[:, None] - stored_properties) / scale)
+            .square()
+            .sum(-1)
+        )
         count = max(1, math.ceil(NEAR * self.rows))
         if least is None:
-            chosen = noise.integers(count).to(apart.device)
+            chosen = noise.integers(count).to(distances.device)
         else:
-            enough = self._enough(least)
-            apart = apart.masked_fill(~enough, math.inf)
-            chosen = _one_of(enough.sum(1).clamp(max=count), noise)
-        nearest = apart.argsort(dim=1, stable=True)
+            is_large_enough = self._enough(least)
+            distances = distances.masked_fill(~is_large_enough, math.inf)
+            chosen = _one_of(is_large_enough.sum(1).clamp(max=count), noise)
+        nearest = distances.argsort(dim=1, stable=True)
         return self.points[nearest.gather(1, chosen[:, None])[:, 0]]
 
     def _enough(self, least: Int[Tensor, " B"]) -> Bool[Tensor, "B rows"]:
         """Tell which of the kept clouds have at least so many points."""
         sizes = self.points.sum(1)
-        enough = sizes >= least.to(sizes.device)[:, None]
-        if not bool(enough.any(1).all()):
+        is_large_enough = sizes >= least.to(sizes.device)[:, None]
+        if not bool(is_large_enough.any(1).all()):
             raise BadInput(
                 f"a cloud of {int(least.max()):,} points or more was asked for, and the training "
                 f"clouds that this run keeps have {int(sizes.max()):,} at most; ask for fewer."
             )
-        return enough
+        return is_large_enough
 
 
 def _one_of(counts: Int[Tensor, " B"], noise: Noise) -> Int[Tensor, " B"]:

@@ -55,8 +55,8 @@ class PropertyCondition(nn.Module):
         """
         if condition is None or condition.properties is None:
             return x.new_zeros(len(x), self.width)
-        wanted = (condition.properties.to(self.mean) - self.mean) / self.deviation
-        present = wanted.new_ones(len(x), 1)
+        standardised = (condition.properties.to(self.mean) - self.mean) / self.deviation
+        present = standardised.new_ones(len(x), 1)
         if condition.present is not None:
-            present = condition.present[:, None].to(wanted)
-        return torch.cat([wanted * present, present], dim=1).to(x)
+            present = condition.present[:, None].to(standardised)
+        return torch.cat([standardised * present, present], dim=1).to(x)

@@ -76,10 +76,10 @@ class Reconstructor(nn.Module):
     def seen(self, x: Float[Tensor, "B ..."], condition: Condition | None = None) -> Seen:
         """Return energies [B], float32 at least, and codes [B, F] as the encoder gives them."""
         codes = self.encoder(x)
-        told = codes if self.embed is None else codes + self.embed(condition, len(x))
-        again = self.decoder(told)
-        exact = torch.promote_types(x.dtype, torch.float32)
-        gap = again.to(exact) - x.to(exact)
+        decoder_input = codes if self.embed is None else codes + self.embed(condition, len(x))
+        reconstruction = self.decoder(decoder_input)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        gap = reconstruction.to(dtype) - x.to(dtype)
         return gap.square().flatten(1).mean(1), codes
 
 

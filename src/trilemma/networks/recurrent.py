@@ -88,12 +88,12 @@ class Recurrent(nn.Module):
         return [weights[4 * layer : 4 * layer + 4] for layer in range(self.layers)]
 
     def _stepped(self, x: Tensor, state: Sequence[Tensor]) -> State:
-        after, cells = [], self.cells()
+        next_state, cells = [], self.cells()
         x = x.to(cells[0][0].dtype)
         for h, cell in zip(state, cells, strict=True):
             x = torch.gru_cell(x, h.to(x.dtype), *cell)
-            after.append(x)
-        return tuple(after)
+            next_state.append(x)
+        return tuple(next_state)
 
     def _weights(self, layer: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         w_in, w_state, b_in, b_state = (
@@ -122,70 +122,88 @@ class _Recurrence(torch.autograd.Function):
         counts: list[int],
     ) -> Tensor:
         """Keep r, z, n and W_hn h + b_hn of every step."""
-        cells, hidden = len(x), start.shape[1]
-        gates = x.new_empty(3, cells, hidden)
-        fresh, before, out = (x.new_empty(cells, hidden) for _ in range(3))
-        inner, outer = w_in.view(3, hidden, -1), w_state.view(3, hidden, hidden)
-        added = b_in.view(3, hidden).clone()
-        added[:2] += b_state.view(3, hidden)[:2]
+        n_cells, hidden_size = len(x), start.shape[1]
+        gates = x.new_empty(3, n_cells, hidden_size)
+        hidden_terms, previous_states, states = (
+            x.new_empty(n_cells, hidden_size) for _ in range(3)
+        )
+        input_weights, state_weights = (
+            w_in.view(3, hidden_size, -1),
+            w_state.view(3, hidden_size, hidden_size),
+        )
+        biases = b_in.view(3, hidden_size).clone()
+        biases[:2] += b_state.view(3, hidden_size)[:2]
         for gate in range(3):
-            torch.addmm(added[gate], x, inner[gate].T, out=gates[gate])
-        of_rz, of_n, b_n = outer[:2].transpose(1, 2), outer[2].T, b_state[2 * hidden :]
-        h, low = start, 0
+            torch.addmm(biases[gate], x, input_weights[gate].T, out=gates[gate])
+        weights_rz, weights_n, b_n = (
+            state_weights[:2].transpose(1, 2),
+            state_weights[2].T,
+            b_state[2 * hidden_size :],
+        )
+        h, offset = start, 0
         for count in counts:
-            here = slice(low, low + count)
+            step_slice = slice(offset, offset + count)
             h = h[:count]
-            before[here] = h
-            r, z = gates[:2, here].baddbmm_(h.expand(2, count, hidden), of_rz).sigmoid_()
-            told = torch.addmm(b_n, h, of_n, out=fresh[here])
-            n = gates[2, here].addcmul_(r, told).tanh_()
-            h = torch.lerp(n, h, z, out=out[here])
-            low += count
-        ctx.save_for_backward(x, w_in, w_state, gates, fresh, before)
+            previous_states[step_slice] = h
+            r, z = (
+                gates[:2, step_slice]
+                .baddbmm_(h.expand(2, count, hidden_size), weights_rz)
+                .sigmoid_()
+            )
+            hidden_term = torch.addmm(b_n, h, weights_n, out=hidden_terms[step_slice])
+            n = gates[2, step_slice].addcmul_(r, hidden_term).tanh_()
+            h = torch.lerp(n, h, z, out=states[step_slice])
+            offset += count
+        ctx.save_for_backward(x, w_in, w_state, gates, hidden_terms, previous_states)
         ctx.counts, ctx.rows = counts, len(start)
-        return out
+        return states
 
     @staticmethod
     def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Go back from the slope d of h'; the slopes of the gates' arguments are these.
+        """Go back from the gradient d of h'; the gradients of the gates' arguments are these.
 
         n: d (1 - z) (1 - n²),   times r where it meets W_hn h
         r: d (1 - z) (1 - n²) r (1 - r) (W_hn h + b_hn)
         z: d z (1 - z) (h - n)
         """
-        (slope,) = slopes
-        x, w_in, w_state, gates, fresh, before = ctx.saved_tensors
-        cells, hidden = fresh.shape
-        of_gates, told = torch.empty_like(gates), torch.empty_like(fresh)
-        inner, outer = w_in.view(3, hidden, -1), w_state.view(3, hidden, hidden)
-        carried = x.new_zeros(ctx.rows, hidden)
-        high = cells
+        (grad_states,) = slopes
+        x, w_in, w_state, gates, hidden_terms, previous_states = ctx.saved_tensors
+        n_cells, hidden_size = hidden_terms.shape
+        grad_gates, grad_hidden_terms = torch.empty_like(gates), torch.empty_like(hidden_terms)
+        input_weights, state_weights = (
+            w_in.view(3, hidden_size, -1),
+            w_state.view(3, hidden_size, hidden_size),
+        )
+        grad_carried = x.new_zeros(ctx.rows, hidden_size)
+        end = n_cells
         for count in reversed(ctx.counts):
-            here = slice(high - count, high)
-            r, z, n = gates[:, here]
-            of_r, of_z, of_n = of_gates[:, here]
-            d = carried[:count].add_(slope[here])
-            kept = d * z
-            torch.sub(d, kept, out=of_n)
-            of_n.addcmul_(of_n * n, n, value=-1)
-            torch.mul(of_n, r, out=told[here])
-            torch.mul(told[here], fresh[here], out=of_r)
-            of_r.addcmul_(of_r, r, value=-1)
-            torch.addcmul(kept, kept, z, value=-1, out=of_z)
-            of_z.mul_(before[here] - n)
-            torch.addmm(kept, of_r, outer[0], out=d)
-            d.addmm_(of_z, outer[1]).addmm_(told[here], outer[2])
-            high -= count
-        at_state = (of_gates[0], of_gates[1], told)
-        of_x = of_gates[0] @ inner[0] if ctx.needs_input_grad[0] else None
-        if of_x is not None:
-            of_x.addmm_(of_gates[1], inner[1]).addmm_(of_gates[2], inner[2])
+            step_slice = slice(end - count, end)
+            r, z, n = gates[:, step_slice]
+            grad_r, grad_z, grad_n = grad_gates[:, step_slice]
+            d = grad_carried[:count].add_(grad_states[step_slice])
+            d_times_z = d * z
+            torch.sub(d, d_times_z, out=grad_n)
+            grad_n.addcmul_(grad_n * n, n, value=-1)
+            torch.mul(grad_n, r, out=grad_hidden_terms[step_slice])
+            torch.mul(grad_hidden_terms[step_slice], hidden_terms[step_slice], out=grad_r)
+            grad_r.addcmul_(grad_r, r, value=-1)
+            torch.addcmul(d_times_z, d_times_z, z, value=-1, out=grad_z)
+            grad_z.mul_(previous_states[step_slice] - n)
+            torch.addmm(d_times_z, grad_r, state_weights[0], out=d)
+            d.addmm_(grad_z, state_weights[1]).addmm_(
+                grad_hidden_terms[step_slice], state_weights[2]
+            )
+            end -= count
+        grad_state_gates = (grad_gates[0], grad_gates[1], grad_hidden_terms)
+        grad_x = grad_gates[0] @ input_weights[0] if ctx.needs_input_grad[0] else None
+        if grad_x is not None:
+            grad_x.addmm_(grad_gates[1], input_weights[1]).addmm_(grad_gates[2], input_weights[2])
         return (
-            of_x,
-            carried,
-            torch.cat([gate.T @ x for gate in of_gates]),
-            torch.cat([gate.T @ before for gate in at_state]),
-            of_gates.sum(1).view(-1),
-            torch.cat([gate.sum(0) for gate in at_state]),
+            grad_x,
+            grad_carried,
+            torch.cat([gate.T @ x for gate in grad_gates]),
+            torch.cat([gate.T @ previous_states for gate in grad_state_gates]),
+            grad_gates.sum(1).view(-1),
+            torch.cat([gate.sum(0) for gate in grad_state_gates]),
             None,
         )

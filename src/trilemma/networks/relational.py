@@ -55,11 +55,11 @@ def atom_features(
         elements: K.
     """
     codes = atoms(x)
-    here = codes > 0
+    atom_mask = codes > 0
     positions = torch.arange(x.shape[1], device=x.device)
-    degree = (x > 0).sum(2) - here.long()
-    size = here.sum(1, keepdim=True)
-    is_latest = torch.zeros_like(here) if latest is None else positions == latest[:, None]
+    degree = (x > 0).sum(2) - atom_mask.long()
+    size = atom_mask.sum(1, keepdim=True)
+    is_latest = torch.zeros_like(atom_mask) if latest is None else positions == latest[:, None]
     features = torch.cat(
         [
             F.one_hot(codes.long(), elements + 1)[..., 1:],
@@ -70,7 +70,7 @@ def atom_features(
         2,
     ).float()
     scale = (size.float() / 20)[:, :, None].expand(-1, x.shape[1], -1)
-    return torch.cat([features, scale], 2) * here[..., None]
+    return torch.cat([features, scale], 2) * atom_mask[..., None]
 
 
 def feature_count(elements: int) -> int:
@@ -100,40 +100,49 @@ class RelationalEmbedding(nn.Module):
         self, x: UInt8[Tensor, "B N N"], features: Float[Tensor, "B N F"]
     ) -> Float[Tensor, "B N H"]:
         """Return an embedding of each atom, zero for those that are not there."""
-        room = x.shape[1]
-        there = present(x).flatten().nonzero()[:, 0]
-        off = ~torch.eye(room, dtype=torch.bool, device=x.device)
+        padded_size = x.shape[1]
+        atom_indices = present(x).flatten().nonzero()[:, 0]
+        off_diagonal = ~torch.eye(padded_size, dtype=torch.bool, device=x.device)
         orders = torch.arange(1, BOND_ORDERS + 1, device=x.device)[:, None, None]
-        bonded = ((x[:, None] == orders) & off).to(features.dtype).flatten(1, 2)
+        bonded = ((x[:, None] == orders) & off_diagonal).to(features.dtype).flatten(1, 2)
         share = present(x).to(features.dtype)
         share = share / share.sum(1, keepdim=True).clamp_min(1)
         # Layers see the atoms that are there: on the way to a molecule half of the places are not.
-        h = self.enter(features.flatten(0, 1).index_select(0, there))
+        h = self.enter(features.flatten(0, 1).index_select(0, atom_indices))
         for message, norm, update in zip(self.message, self.norms, self.update, strict=True):
-            wide = _spread(h, there, x)
-            heard = (bonded.to(h.dtype) @ wide).unflatten(1, (BOND_ORDERS, room))
-            heard = heard.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, there)
-            mean = (share[:, None].to(h.dtype) @ wide)[:, 0].index_select(0, there // room)
-            new = message(torch.cat([h, heard.to(h.dtype), mean.to(h.dtype)], 1))
+            padded_h = _spread(h, atom_indices, x)
+            neighbour_sums = (bonded.to(h.dtype) @ padded_h).unflatten(
+                1, (BOND_ORDERS, padded_size)
+            )
+            neighbour_sums = (
+                neighbour_sums.transpose(1, 2)
+                .flatten(2)
+                .flatten(0, 1)
+                .index_select(0, atom_indices)
+            )
+            mean = (share[:, None].to(h.dtype) @ padded_h)[:, 0].index_select(
+                0, atom_indices // padded_size
+            )
+            new = message(torch.cat([h, neighbour_sums.to(h.dtype), mean.to(h.dtype)], 1))
             h = h + update(norm(new).relu())
-        return _spread(h, there, x)
+        return _spread(h, atom_indices, x)
 
 
 def _spread(
     h: Float[Tensor, "A H"], there: Int[Tensor, " A"], x: UInt8[Tensor, "B N N"]
 ) -> Float[Tensor, "B N H"]:
     """Put rows of the atoms that are there in their places, zeros in the others."""
-    batch, room = x.shape[:2]
-    wide = h.new_zeros(batch * room, h.shape[1]).index_copy(0, there, h)
-    return wide.unflatten(0, (batch, room))
+    batch, padded_size = x.shape[:2]
+    padded_h = h.new_zeros(batch * padded_size, h.shape[1]).index_copy(0, there, h)
+    return padded_h.unflatten(0, (batch, padded_size))
 
 
 def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B 3H"]:
     """Return mean, largest and sum over twenty of a molecule's embeddings."""
-    here = present(x)
+    atom_mask = present(x)
     total = h.sum(1)
-    mean = total / here.sum(1, keepdim=True).clamp_min(1)
-    largest = torch.where(here[..., None], h, -torch.inf).amax(1)
+    mean = total / atom_mask.sum(1, keepdim=True).clamp_min(1)
+    largest = torch.where(atom_mask[..., None], h, -torch.inf).amax(1)
     return torch.cat([mean, largest, total / 20], 1)
 
 
@@ -183,10 +192,10 @@ class MoleculeHeads(nn.Module):
         first: Int[Tensor, " B"],
     ) -> Float[Tensor, "B M"]:
         """Return the logit of each atom, and of each element of a new one: M = N + K."""
-        one = _taken(h, first)
-        wide = torch.cat([one, z], 1)
-        old = _of_atoms(self.second_head, h, wide)
-        return torch.cat([old, self.new_head(wide).float()], 1)
+        first_embedding = _taken(h, first)
+        context = torch.cat([first_embedding, z], 1)
+        atom_logits = _of_atoms(self.second_head, h, context)
+        return torch.cat([atom_logits, self.new_head(context).float()], 1)
 
     def bond(
         self,
@@ -203,9 +212,11 @@ class MoleculeHeads(nn.Module):
             first: An atom.
             second: Another; -k for a new one of the k-th element.
         """
-        new = self.element((-second - 1).clamp_min(0)).to(h.dtype)
-        other = torch.where((second < 0)[:, None], new, _taken(h, second.clamp_min(0)))
-        return self.bond_head(torch.cat([_taken(h, first), other, z], 1)).float()
+        element_embedding = self.element((-second - 1).clamp_min(0)).to(h.dtype)
+        second_embedding = torch.where(
+            (second < 0)[:, None], element_embedding, _taken(h, second.clamp_min(0))
+        )
+        return self.bond_head(torch.cat([_taken(h, first), second_embedding, z], 1)).float()
 
     def value(self, z: Float[Tensor, "B 3H"]) -> Float[Tensor, " B"]:
         """Return what is expected to be gained from here."""
@@ -246,9 +257,9 @@ def _of_atoms(
     first, activation, last = head
     assert isinstance(first, nn.Linear)
     width = h.shape[2]
-    near = F.linear(h, first.weight[:, :width])
-    far = F.linear(wide, first.weight[:, width:], first.bias)
-    return last(activation(near + far[:, None]))[..., 0].float()
+    atom_term = F.linear(h, first.weight[:, :width])
+    context_term = F.linear(wide, first.weight[:, width:], first.bias)
+    return last(activation(atom_term + context_term[:, None]))[..., 0].float()
 
 
 def _taken(h: Float[Tensor, "B N H"], at: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:

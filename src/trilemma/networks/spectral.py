@@ -130,11 +130,11 @@ def _largest_pair(matrix: Float[Tensor, "N M"]) -> tuple[Tensor, Tensor]:
 
     From the largest eigenvalue of W W' or W' W, the smaller one, in float64.
     """
-    wide = matrix.shape[0] <= matrix.shape[1]
-    w = matrix.double() if wide else matrix.double().T
+    is_wide = matrix.shape[0] <= matrix.shape[1]
+    w = matrix.double() if is_wide else matrix.double().T
     u = torch.linalg.eigh(w @ w.T).eigenvectors[:, -1]
     v = _unit(u @ w, torch.full_like(w[0], w.shape[1] ** -0.5))
-    u, v = (u, v) if wide else (v, u)
+    u, v = (u, v) if is_wide else (v, u)
     return u.to(matrix.dtype), v.to(matrix.dtype)
 
 

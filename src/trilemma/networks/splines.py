@@ -107,9 +107,19 @@ class Bender(nn.Module):
         self.outputs = outputs
         numbers, masks = 3 * bins - 1, [None] * (depth + 1)
         if ordered:
-            place, degree = torch.arange(1, inputs + 1), degrees(inputs, width, condition > 0)
-            first, inner = degree[:, None] >= place, degree[:, None] >= degree
-            masks = [first, *[inner] * (depth - 1), (place[:, None] > degree).repeat(numbers, 1)]
+            input_degrees, hidden_degrees = (
+                torch.arange(1, inputs + 1),
+                degrees(inputs, width, condition > 0),
+            )
+            first_mask, inner_mask = (
+                hidden_degrees[:, None] >= input_degrees,
+                hidden_degrees[:, None] >= hidden_degrees,
+            )
+            masks = [
+                first_mask,
+                *[inner_mask] * (depth - 1),
+                (input_degrees[:, None] > hidden_degrees).repeat(numbers, 1),
+            ]
         self.hidden = nn.ModuleList(
             Masked(width if i else inputs, width, masks[i]) for i in range(depth)
         )
@@ -177,24 +187,26 @@ class SplineCoupling(Bijection):
         self.second, self.tail = second, tail
         half = dimensions // 2
         self.sizes = (half, dimensions - half)
-        given, bent = self.sizes if second else self.sizes[::-1]
-        self.network = Bender(given, bent, ordered=False, **network)
+        identity_size, transformed_size = self.sizes if second else self.sizes[::-1]
+        self.network = Bender(identity_size, transformed_size, ordered=False, **network)
 
     def forward(
         self, y: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
         """Return z and ln |det dz/dy|."""
-        given, bent = self._halves(y)
-        bent, log_slope = splines.forward(bent.T, self._knots(given, told))
-        return self._joined(given, bent.T), log_slope.sum(0)
+        identity_half, transformed_half = self._halves(y)
+        transformed_half, log_slope = splines.forward(
+            transformed_half.T, self._knots(identity_half, told)
+        )
+        return self._joined(identity_half, transformed_half.T), log_slope.sum(0)
 
     def inverse(
         self, z: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Return y."""
-        given, bent = self._halves(z)
-        bent, _ = splines.inverse(bent.T, self._knots(given, told))
-        return self._joined(given, bent.T)
+        identity_half, transformed_half = self._halves(z)
+        transformed_half, _ = splines.inverse(transformed_half.T, self._knots(identity_half, told))
+        return self._joined(identity_half, transformed_half.T)
 
     def _halves(self, y: Tensor) -> tuple[Tensor, Tensor]:
         first, second = y.split(self.sizes, 1)
@@ -244,9 +256,9 @@ class SplineAutoregressive(Bijection):
         """Return y, one coordinate after another, all rows together."""
         y = torch.zeros_like(z)
         for i in range(self.dimensions):
-            given = splines.knots(self.network(y, told, only=i), self.tail)
-            found, _ = splines.inverse(z[:, i][None], given)
-            y = torch.cat([y[:, :i], found.T, y[:, i + 1 :]], 1)
+            knots = splines.knots(self.network(y, told, only=i), self.tail)
+            coordinate, _ = splines.inverse(z[:, i][None], knots)
+            y = torch.cat([y[:, :i], coordinate.T, y[:, i + 1 :]], 1)
         return y
 
     def knots(self, y: Float[Tensor, "B D"], told: Tensor | None = None) -> splines.Knots:

@@ -126,20 +126,20 @@ class Context(nn.Module):
         Raises:
             BadInput: Captions are longer than `length`.
         """
-        said = Condition() if condition is None else condition
+        cond = Condition() if condition is None else condition
         parts = [self.start.expand(rows, 1, -1)]
-        seen = [torch.ones(rows, 1, dtype=torch.bool, device=self.start.device)]
+        token_masks = [torch.ones(rows, 1, dtype=torch.bool, device=self.start.device)]
         if self.classes is not None:
-            label, known = self._label(said, rows)
+            label, part_mask = self._label(cond, rows)
             parts.append(self.classes(label))
-            seen.append(known)
+            token_masks.append(part_mask)
         if self.words is not None:
-            ids, known = self._caption(said, rows)
+            ids, part_mask = self._caption(cond, rows)
             parts.append(self.words(ids) + self.places)
-            seen.append(known)
-        x, mask = torch.cat(parts, dim=1), torch.cat(seen, dim=1)
-        if said.present is not None:
-            mask = torch.cat([mask[:, :1], mask[:, 1:] & said.present[:, None]], dim=1)
+            token_masks.append(part_mask)
+        x, mask = torch.cat(parts, dim=1), torch.cat(token_masks, dim=1)
+        if cond.present is not None:
+            mask = torch.cat([mask[:, :1], mask[:, 1:] & cond.present[:, None]], dim=1)
         for layer in self.layers:
             x = layer(x, mask)
         return self.after(x) * mask[:, :, None], mask
@@ -154,16 +154,16 @@ class Context(nn.Module):
     def _caption(self, said: Condition, rows: int) -> tuple[Tensor, Tensor]:
         """Return words and which are seen, [B, M] each, as long as the longest may be."""
         if said.tokens is None:
-            nothing = torch.zeros(rows, self.length, dtype=torch.int64, device=self.start.device)
-            return nothing, nothing.bool()
-        given, free = said.tokens, self.length - said.tokens.shape[1]
-        if free < 0:
+            zeros = torch.zeros(rows, self.length, dtype=torch.int64, device=self.start.device)
+            return zeros, zeros.bool()
+        tokens, padding = said.tokens, self.length - said.tokens.shape[1]
+        if padding < 0:
             raise BadInput(
-                f"captions of {given.shape[1]} words were given to a network that reads "
+                f"captions of {tokens.shape[1]} words were given to a network that reads "
                 f"{self.length}; give at most its first {self.length}."
             )
-        mask = torch.ones_like(given, dtype=torch.bool) if said.mask is None else said.mask
-        ids, mask = (nn.functional.pad(part, (0, free)) for part in (given, mask))
+        mask = torch.ones_like(tokens, dtype=torch.bool) if said.mask is None else said.mask
+        ids, mask = (nn.functional.pad(part, (0, padding)) for part in (tokens, mask))
         return ids.masked_fill(~mask, 0), mask
 
 

@@ -86,8 +86,8 @@ class Block(nn.Module):
         """Return the tokens, each having looked at those up to itself."""
         q, k, v = self.asked(x, turn)
         with torch.autocast(x.device.type, enabled=False):
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.answered(x, mixed)
+            attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.answered(x, attended)
 
     def step(
         self, x: Float[Tensor, "n 1 width"], turn: Tensor, keys: Tensor, values: Tensor, place: int
@@ -95,19 +95,19 @@ class Block(nn.Module):
         """Return one token, and keep its key and value, [n, heads, N, d], for the next."""
         q, k, v = self.asked(x, turn)
         keys[:, :, place : place + 1], values[:, :, place : place + 1] = k, v
-        known, scale = slice(place + 1), q.shape[3] ** -0.5
+        past, scale = slice(place + 1), q.shape[3] ** -0.5
         # For one query there is nothing to fuse: plain products read the memory faster.
-        share = (scale * q @ keys[:, :, known].transpose(2, 3)).softmax(3)
-        return self.answered(x, share @ values[:, :, known])
+        attention = (scale * q @ keys[:, :, past].transpose(2, 3)).softmax(3)
+        return self.answered(x, attention @ values[:, :, past])
 
     def asked(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, [B, heads, N, d]."""
-        parts = self.project(self.before(x)).unflatten(2, (3, self.heads, -1))
-        exact = parts.to(torch.promote_types(parts.dtype, torch.float32))
+        qkv = self.project(self.before(x)).unflatten(2, (3, self.heads, -1))
+        promoted = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
         # In half precision, attention's backward pass on a CPU takes six times as long.
-        kept = exact.dtype if x.is_cpu else parts.dtype
-        q, k = rotated(exact[:, :, :2], turn).to(kept).permute(2, 0, 3, 1, 4)
-        return q, k, exact[:, :, 2].to(kept).transpose(1, 2)
+        dtype = promoted.dtype if x.is_cpu else qkv.dtype
+        q, k = rotated(promoted[:, :, :2], turn).to(dtype).permute(2, 0, 3, 1, 4)
+        return q, k, promoted[:, :, 2].to(dtype).transpose(1, 2)
 
     def answered(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Return the tokens after what they gathered, [B, heads, N, d], and the perceptron."""
@@ -174,8 +174,8 @@ class CausalTransformer(nn.Module):
             condition: What the rows are to be.
         """
         sequence = cells.flatten(2).transpose(1, 2)
-        seen = torch.cat([_later(sequence, s) for s in self.back], dim=2)
-        x = self.tokens(seen, self.told(condition, len(cells)))
+        shifted_inputs = torch.cat([_later(sequence, s) for s in self.back], dim=2)
+        x = self.tokens(shifted_inputs, self.told(condition, len(cells)))
         for block in self.blocks:
             x = block(x, self.turn)
         return self.after(x).transpose(1, 2).unflatten(2, self.grid)
@@ -184,10 +184,10 @@ class CausalTransformer(nn.Module):
         self, n: int, condition: Condition | None = None, device: torch.device | str = "cpu"
     ) -> Memory:
         """Return the memory of n rows of which nothing is drawn yet."""
-        places, dtype = math.prod(self.grid), self.start_token.dtype
-        shape = (len(self.blocks), n, self.heads, places, self.width // self.heads)
+        sequence_length, dtype = math.prod(self.grid), self.start_token.dtype
+        shape = (len(self.blocks), n, self.heads, sequence_length, self.width // self.heads)
         keys, values = (torch.empty(shape, device=device, dtype=dtype) for _ in range(2))
-        cells = torch.zeros(places, n, self.numbers, device=device, dtype=dtype)
+        cells = torch.zeros(sequence_length, n, self.numbers, device=device, dtype=dtype)
         return Memory(cells, keys, values, self.told(condition, n))
 
     def step(
@@ -202,9 +202,9 @@ class CausalTransformer(nn.Module):
         """
         if before is not None:
             memory.cells[place - 1] = before
-        nothing = torch.zeros_like(memory.cells[0])
-        near = [memory.cells[place - s] if place >= s else nothing for s in self.back]
-        x = self.tokens(torch.cat(near, dim=1)[:, None], memory.told, first=place == 0)
+        zeros = torch.zeros_like(memory.cells[0])
+        context = [memory.cells[place - s] if place >= s else zeros for s in self.back]
+        x = self.tokens(torch.cat(context, dim=1)[:, None], memory.told, first=place == 0)
         turn = self.turn[place : place + 1]
         for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
             x = cast(Block, block).step(x, turn, keys, values, place)
@@ -245,8 +245,8 @@ def turns(grid: tuple[int, int], numbers: int) -> Tensor:
         numbers: Numbers d of a head, a multiple of 4.
     """
     frequencies = BASE ** -torch.linspace(0, 1, numbers // 4, dtype=torch.float64)
-    places = torch.cartesian_prod(*(torch.arange(side) for side in grid))
-    angles = (places[:, :, None] * frequencies).flatten(1)
+    positions = torch.cartesian_prod(*(torch.arange(side) for side in grid))
+    angles = (positions[:, :, None] * frequencies).flatten(1)
     return torch.polar(torch.ones_like(angles), angles)
 
 

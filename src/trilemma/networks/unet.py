@@ -118,21 +118,21 @@ class UNet(nn.Module):
         context: nn.Module | None = None,
     ) -> None:
         super().__init__()
-        widths, told = [width * m for m in multipliers], 4 * width
+        widths, embedding_width = [width * m for m in multipliers], 4 * width
         self.patch = patch
         self.multiple = patch * 2 ** (len(widths) - 1)
-        self.noise_level = LogSnrEmbedding(told)
-        self.wanted = ConditionEmbedding(classes, told) if classes else None
+        self.noise_level = LogSnrEmbedding(embedding_width)
+        self.wanted = ConditionEmbedding(classes, embedding_width) if classes else None
         self.enter = nn.Conv2d(channels * patch**2, width, 3, padding=1)
 
-        self.down = nn.ModuleList(Stack(w, w, blocks, told) for w in widths)
+        self.down = nn.ModuleList(Stack(w, w, blocks, embedding_width) for w in widths)
         self.shrink = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths)
         )
         bottom = widths[-1]
-        self.middle = Block(bottom, bottom, told)
+        self.middle = Block(bottom, bottom, embedding_width)
         self.attend = Attention(bottom) if attention else None
-        self.up = nn.ModuleList(Stack(2 * w, w, blocks, told) for w in widths)
+        self.up = nn.ModuleList(Stack(2 * w, w, blocks, embedding_width) for w in widths)
         self.enlarge = nn.ModuleList(
             nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths)
         )
@@ -169,21 +169,21 @@ class UNet(nn.Module):
         h = self.enter(F.pixel_unshuffle(x, self.patch))
         h = h.contiguous(memory_format=_layout(self))
 
-        told = None if self.context is None else self.context(condition, len(x))
-        bridges: list[Tensor] = []
+        context_tokens = None if self.context is None else self.context(condition, len(x))
+        skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
-            h = self._asked(f"down_{level}", blocks(h, e), told)
-            bridges.append(h)
+            h = self._asked(f"down_{level}", blocks(h, e), context_tokens)
+            skips.append(h)
         h = self.middle(h, e)
         if self.attend is not None:
             h = self.attend(h)
-        h = self._asked("middle", h, told)
+        h = self._asked("middle", h, context_tokens)
         for level in reversed(range(len(self.up))):
             if level < len(self.enlarge):
                 h = F.interpolate(self.enlarge[level](h), scale_factor=2.0, mode="nearest")
-            h = self.up[level](torch.cat([h, bridges[level]], dim=1), e)
-            h = self._asked(f"up_{level}", h, told)
+            h = self.up[level](torch.cat([h, skips[level]], dim=1), e)
+            h = self._asked(f"up_{level}", h, context_tokens)
         h = F.pixel_shuffle(self.leave(F.silu(self.after(h))), self.patch)
         return h[:, :, :height, :width]
 
@@ -241,8 +241,12 @@ class Perceptron(nn.Module):
 def _asking(widths: Sequence[int]) -> list[tuple[str, int]]:
     """Return where pixels ask the condition, with their channels there."""
     coarsest = list(enumerate(widths))[-2:]
-    ways = [(f"{way}_{level}", width) for way in ("down", "up") for level, width in coarsest]
-    return [*ways, ("middle", widths[-1])]
+    sites = [
+        (f"{direction}_{level}", width)
+        for direction in ("down", "up")
+        for level, width in coarsest
+    ]
+    return [*sites, ("middle", widths[-1])]
 
 
 def _layout(network: UNet) -> torch.memory_format:

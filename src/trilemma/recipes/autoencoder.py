@@ -57,11 +57,14 @@ class Autoencoding(Recipe):
     def fitted(self, rows: int, domain: Domain, *, processes: int = 1) -> tuple[Self, str]:
         """Choose a batch no larger than the data, and the mixture no finer."""
         recipe, note = super().fitted(rows, domain, processes=processes)
-        most = max(1, rows // 4)
-        if self.prior == "gaussian" or self.components <= most:
+        max_components = max(1, rows // 4)
+        if self.prior == "gaussian" or self.components <= max_components:
             return recipe, note
-        said = f"a mixture of {self.components} Gaussians has {most} now, for {rows} examples."
-        return replace(recipe, components=most), f"{note} {said}".strip()
+        message = (
+            f"a mixture of {self.components} Gaussians has {max_components} now, for {rows} "
+            "examples."
+        )
+        return replace(recipe, components=max_components), f"{note} {message}".strip()
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
@@ -79,8 +82,8 @@ class Autoencoding(Recipe):
 
         def fit() -> None:
             source = Noise.of(mix(seed, "codes"), len(data.train))
-            some = source.uniform().argsort()[:FITTED]
-            z = _codes(model, data.train.x[some])
+            rows = source.uniform().argsort()[:FITTED]
+            z = _codes(model, data.train.x[rows])
             model.prior.fit(z, Noise.of(mix(seed, "mixture"), 1))
 
         return [
@@ -141,6 +144,6 @@ def _codes(model: Autoencoder, x: Tensor) -> Tensor:
     """Return the codes of resident examples, on the CPU, whatever mode the model is in."""
     device, training = next(model.parameters()).device, model.training
     model.eval()
-    found = codes(lambda part: model.encode(part.to(device)).cpu(), x)
+    latents = codes(lambda part: model.encode(part.to(device)).cpu(), x)
     model.train(training)
-    return found
+    return latents

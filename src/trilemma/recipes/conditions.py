@@ -46,15 +46,15 @@ def conditions(
         )
     if not domain.classes:
         raise BadInput("--cond names a class, and this run's data have none; leave it out.")
-    chosen = []
+    class_indices = []
     for word in (w.strip() for w in text.split(",")):
         if word in domain.classes:
-            chosen.append(domain.classes.index(word))
+            class_indices.append(domain.classes.index(word))
         elif word.isdecimal() and int(word) < len(domain.classes):
-            chosen.append(int(word))
+            class_indices.append(int(word))
         else:
             raise nearest("class", word, domain.classes)
-    labels = torch.tensor(chosen)
+    labels = torch.tensor(class_indices)
     return lambda start, stop: Condition(label=labels[torch.arange(start, stop) % len(labels)])
 
 
@@ -80,14 +80,16 @@ def _valued(
             raise BadInput(
                 f"--cond {name} takes finite numbers, as in {example}, not '{word.strip()}'."
             )
-    beyond = [v for v in values if not wanted.low <= v <= wanted.high]
-    if beyond:
+    out_of_range = [v for v in values if not wanted.low <= v <= wanted.high]
+    if out_of_range:
         warn(
-            f"{name} = {', '.join(f'{v:g}' for v in beyond)} lies outside of the training "
+            f"{name} = {', '.join(f'{v:g}' for v in out_of_range)} lies outside of the training "
             f"examples' {wanted.low:.4g} to {wanted.high:.4g} {wanted.unit}".rstrip()
         )
-    asked = torch.tensor(values)[:, None]
-    return lambda start, stop: Condition(properties=asked[torch.arange(start, stop) % len(asked)])
+    requested_values = torch.tensor(values)[:, None]
+    return lambda start, stop: Condition(
+        properties=requested_values[torch.arange(start, stop) % len(requested_values)]
+    )
 
 
 def captions(text: str) -> list[str]:
@@ -115,12 +117,15 @@ def _said(
             f"words without a meaning: {', '.join(unknown)}"
         )
 
-    unread = [word for caption in asked for word in words(caption)[domain.words :]]
-    if unread:
-        warn(f"captions have at most {domain.words} words here; not read: {', '.join(unread)}")
+    truncated_words = [word for caption in asked for word in words(caption)[domain.words :]]
+    if truncated_words:
+        warn(
+            f"captions have at most {domain.words} words here; not read: "
+            f"{', '.join(truncated_words)}"
+        )
 
     def rows(start: int, stop: int) -> Condition:
-        which = torch.arange(start, stop) % len(tokens)
-        return Condition(tokens=tokens[which], mask=mask[which])
+        index = torch.arange(start, stop) % len(tokens)
+        return Condition(tokens=tokens[index], mask=mask[index])
 
     return rows

@@ -95,10 +95,10 @@ class EnergyBased(Recipe):
 
     def network(self, domain: Domain) -> nn.Module:
         """Return f for the domain."""
-        told = self.training == "dsm"
+        noise_conditional = self.training == "dsm"
         if domain.kind == "points":
-            return PointEnergy(domain.dimensions, width=self.width or 128, told=told)
-        return ImageEnergy(domain.shape, width=self.width or 32, told=told)
+            return PointEnergy(domain.dimensions, width=self.width or 128, told=noise_conditional)
+        return ImageEnergy(domain.shape, width=self.width or 32, told=noise_conditional)
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the one part of training; before it the Gaussian is set from the data."""

@@ -74,12 +74,12 @@ class _Derived(Model):
 
 def able(ability: type, domain: Domain) -> str:
     """Say which recipes of the catalogue have an ability on such data."""
-    found = []
+    recipe_names = []
     for name, kind in CATALOG.items():
         with suppress(BadInput):
             if isinstance(untrained(kind(), domain, 0), ability):
-                found.append(name)
-    return f"{joined(found)} can" if found else "no recipe can, on such data"
+                recipe_names.append(name)
+    return f"{joined(recipe_names)} can" if recipe_names else "no recipe can, on such data"
 
 
 def _refuse(loaded: Loaded, ability: type, what: str, hint: str = "") -> None:
@@ -114,8 +114,8 @@ def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
     x, known = (v.to(_device(model)) for v in (x, known))
 
     def make(n: int, condition: Condition | None, noise: Noise | None) -> Tensor:
-        given, kept = x.expand(n, *x.shape), known.expand(n, *x.shape)
-        return model.complete(given, kept, condition=condition, noise=noise)
+        inputs, known_mask = x.expand(n, *x.shape), known.expand(n, *x.shape)
+        return model.complete(inputs, known_mask, condition=condition, noise=noise)
 
     return _Derived(model, make)
 
@@ -250,10 +250,10 @@ def picture(path: str | Path, domain: Domain) -> Tensor:
         )
     _there(path)
     try:
-        found = pixels(Path(path), width).transpose(1, 2, 0)
+        pixel_values = pixels(Path(path), width).transpose(1, 2, 0)
     except Unusable as error:
         raise BadInput(f"the image '{shown(str(path))}' cannot be used: {error}.") from None
-    return in_levels(found, channels, domain.values)
+    return in_levels(pixel_values, channels, domain.values)
 
 
 def photo(path: str | Path) -> Tensor:
@@ -270,8 +270,8 @@ def photo(path: str | Path) -> Tensor:
             is_grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
             frame = image
             if image.mode.startswith("I"):
-                deep = np.asarray(image).astype(np.uint32)
-                frame = Image.fromarray((deep * 255 // 65535).astype(np.uint8))
+                wide_values = np.asarray(image).astype(np.uint32)
+                frame = Image.fromarray((wide_values * 255 // 65535).astype(np.uint8))
             with suppress(Exception):  # damaged EXIF: the image is taken as it lies
                 frame = ImageOps.exif_transpose(frame)
             if frame.has_transparency_data:

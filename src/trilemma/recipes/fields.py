@@ -53,18 +53,18 @@ class Field:
 @cache
 def _meanings(recipe: type) -> Mapping[str, str]:
     """Read what stands below each field, once: threads of Python 3.11 may not parse at once."""
-    found: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for kind in reversed([c for c in recipe.__mro__ if dataclasses.is_dataclass(c)]):
-        (page,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-        assert isinstance(page, ast.ClassDef)
-        for statement, after in zip(page.body, page.body[1:], strict=False):
+        (class_def,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        assert isinstance(class_def, ast.ClassDef)
+        for statement, after in zip(class_def.body, class_def.body[1:], strict=False):
             if (
                 isinstance(statement, ast.AnnAssign)
                 and isinstance(after, ast.Expr)
                 and isinstance(after.value, ast.Constant)
             ):
-                found[ast.unparse(statement.target)] = " ".join(str(after.value.value).split())
-    return found
+                meanings[ast.unparse(statement.target)] = " ".join(str(after.value.value).split())
+    return meanings
 
 
 def fields(recipe: type[Recipe]) -> list[Field]:
@@ -72,7 +72,7 @@ def fields(recipe: type[Recipe]) -> list[Field]:
     hints, meanings = get_type_hints(recipe, include_extras=True), _meanings(recipe)
     shared = {f.name for f in dataclasses.fields(Recipe)}
     ordered = sorted(dataclasses.fields(recipe), key=lambda f: f.name in shared)
-    found = []
+    recipe_fields = []
     for field in ordered:
         hint, *marks = (
             get_args(hints[field.name])
@@ -82,8 +82,8 @@ def fields(recipe: type[Recipe]) -> list[Field]:
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         choices = next((mark.names for mark in marks if isinstance(mark, Choice)), choices)
         kind = type(choices[0]) if choices else hint
-        found.append(Field(field.name, kind, field.default, choices, meanings[field.name]))
-    return found
+        recipe_fields.append(Field(field.name, kind, field.default, choices, meanings[field.name]))
+    return recipe_fields
 
 
 def _convert(field: Field, text: str) -> Any:  # noqa: ANN401
@@ -119,39 +119,39 @@ def changed(recipe: type[Recipe], arguments: Sequence[str]) -> dict[str, Any]:
     Raises:
         BadInput: A field is unknown (the nearest is named) or a value is of the wrong kind.
     """
-    known = {field.name: field for field in fields(recipe)}
+    fields_by_name = {field.name: field for field in fields(recipe)}
     parser = _Parser(prog=recipe.name, add_help=False, allow_abbrev=False)
-    for name in known:
+    for name in fields_by_name:
         parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", dest=name)
-    given, rest = parser.parse_known_args(list(arguments))
-    if rest:
-        word = rest[0].split("=")[0]
+    namespace, extra_args = parser.parse_known_args(list(arguments))
+    if extra_args:
+        word = extra_args[0].split("=")[0]
         if word.startswith("--"):
-            raise nearest(f"field of recipe '{recipe.name}'", word[2:], known)
+            raise nearest(f"field of recipe '{recipe.name}'", word[2:], fields_by_name)
         raise BadInput(f"'{word}' is not an option; fields are given as --FIELD VALUE.")
-    values = {name: text for name, text in vars(given).items() if text is not None}
-    return {name: _convert(known[name], text) for name, text in values.items()}
+    values = {name: text for name, text in vars(namespace).items() if text is not None}
+    return {name: _convert(fields_by_name[name], text) for name, text in values.items()}
 
 
 def build(recipe: type[Recipe], values: Mapping[str, Any]) -> Recipe:
     """Build a recipe from plain values, refusing unknown names and impossible numbers."""
-    known = {field.name: field for field in fields(recipe)}
+    fields_by_name = {field.name: field for field in fields(recipe)}
     for name, value in values.items():
-        if name not in known:
-            raise nearest(f"field of recipe '{recipe.name}'", name, known)
-        if known[name].choices and value not in known[name].choices:
-            raise nearest(name, str(value), known[name].choices)
+        if name not in fields_by_name:
+            raise nearest(f"field of recipe '{recipe.name}'", name, fields_by_name)
+        if fields_by_name[name].choices and value not in fields_by_name[name].choices:
+            raise nearest(name, str(value), fields_by_name[name].choices)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            smallest = 1 if name in POSITIVE and known[name].default != 0 else 0
+            smallest = 1 if name in POSITIVE and fields_by_name[name].default != 0 else 0
             if not smallest <= value < float("inf"):
                 raise BadInput(f"--{name} takes a number from {smallest}, not {value}.")
-    made = recipe(**values)
-    if made.batch % made.accumulate:
+    instance = recipe(**values)
+    if instance.batch % instance.accumulate:
         raise BadInput(
-            f"--accumulate {made.accumulate} must divide the batch of {made.batch} evenly."
+            f"--accumulate {instance.accumulate} must divide the batch of {instance.batch} evenly."
         )
-    if not 0 <= made.ema < 1:
-        raise BadInput(f"--ema is a decay from 0 to below 1, not {made.ema}.")
-    if made.lr <= 0:
-        raise BadInput(f"--lr takes a number above 0, not {made.lr}.")
-    return made
+    if not 0 <= instance.ema < 1:
+        raise BadInput(f"--ema is a decay from 0 to below 1, not {instance.ema}.")
+    if instance.lr <= 0:
+        raise BadInput(f"--lr takes a number above 0, not {instance.lr}.")
+    return instance

@@ -156,19 +156,19 @@ class AdversarialNet(Game):
         # Scores (real, fake) at which the other part of the critic's loss costs nothing.
         idle = {"ns": (1e4, -1e4), "lsgan": (1.0, 0.0), "hinge": (1e4, -1e4), "ebgan": (0.0, 1e4)}
         score = torch.linspace(-3, 3, 241)
-        nought = torch.zeros_like(score)
+        zeros = torch.zeros_like(score)
         critic, generator = {}, {}
         for name, loss in LOSSES.items():
-            at = score.where(score >= 0, torch.nan) if loss.score == "energy" else score
-            generator[name] = loss.generator(at, nought).tolist()
+            valid_score = score.where(score >= 0, torch.nan) if loss.score == "energy" else score
+            generator[name] = loss.generator(valid_score, zeros).tolist()
             if name in idle:
                 real, fake = idle[name]
-                critic[f"{name}, real"] = loss.critic(at, nought + fake).tolist()
-                critic[f"{name}, fake"] = loss.critic(nought + real, at).tolist()
+                critic[f"{name}, real"] = loss.critic(valid_score, zeros + fake).tolist()
+                critic[f"{name}, fake"] = loss.critic(zeros + real, valid_score).tolist()
             elif name != "saturating":  # its critic's loss is that of ns
-                critic[f"{name}, real - fake"] = loss.critic(score, nought).tolist()
-        x, across = score.tolist(), "score of the critic, D"
+                critic[f"{name}, real - fake"] = loss.critic(score, zeros).tolist()
+        x, x_label = score.tolist(), "score of the critic, D"
         return {
-            "critic": Plot(x, critic, across, "loss of the critic"),
-            "generator": Plot(x, generator, across, "loss of the generator"),
+            "critic": Plot(x, critic, x_label, "loss of the critic"),
+            "generator": Plot(x, generator, x_label, "loss of the generator"),
         }

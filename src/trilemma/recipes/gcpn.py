@@ -154,8 +154,8 @@ class MoleculeReinforced(Recipe):
             calls = self._calls_each * (len(self._starts()) or LOWEST)
         if not calls:
             return 0
-        asked = self.asked or max(1, self._pace.episodes // 2 + self.children)
-        return self._cloned + self._batches * math.ceil(2 * calls / asked)
+        calls_per_collection = self.asked or max(1, self._pace.episodes // 2 + self.children)
+        return self._cloned + self._batches * math.ceil(2 * calls / calls_per_collection)
 
     @property
     def _cloned(self) -> int:
@@ -181,13 +181,13 @@ class MoleculeReinforced(Recipe):
     @property
     def _pace(self) -> Pace:
         """Return how the policy learns, by the fields where they say it."""
-        usual = BY_TIME if self.reward and not self._is_by_calls else BY_CALLS
+        defaults = BY_TIME if self.reward and not self._is_by_calls else BY_CALLS
         return Pace(
-            self.episodes or usual.episodes,
-            self.epochs or usual.epochs,
-            usual.expert * self.expert,
-            usual.entropy * self.entropy,
-            usual.rate,
+            self.episodes or defaults.episodes,
+            self.epochs or defaults.epochs,
+            defaults.expert * self.expert,
+            defaults.entropy * self.entropy,
+            defaults.rate,
         )
 
     @property
@@ -341,8 +341,8 @@ class MoleculeReinforced(Recipe):
             raise BadInput(f"no molecule of the test part has at most --atoms {self.atoms}.")
         x = data.test.x[rows]
         names = to_smiles(x, data.domain.elements)
-        worth = torch.tensor(expression(self.reward)([parsed(s) for s in names]))
-        return x[worth.argsort(stable=True)[:LOWEST]]
+        rewards = torch.tensor(expression(self.reward)([parsed(s) for s in names]))
+        return x[rewards.argsort(stable=True)[:LOWEST]]
 
     def _starts(self) -> list[str]:
         return [word.strip() for word in self.start.split(",") if word.strip()]

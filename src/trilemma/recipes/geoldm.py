@@ -164,13 +164,15 @@ class GeometricLatentDiffusing(Recipe):
     def denoiser(self, features: int, properties: Sequence[PropertyStatistics] = ()) -> nn.Module:
         """Build the network that denoises codes of so many features, told these properties."""
         mean, deviation = ([getattr(p, k) for p in properties] for k in ("mean", "deviation"))
-        wanted = PropertyCondition(mean, deviation) if properties else None
+        property_condition = PropertyCondition(mean, deviation) if properties else None
         if self.network == "egnn":
-            return EgnnDenoiser(features, self._sized(DENOISER), properties=wanted)
+            return EgnnDenoiser(features, self._sized(DENOISER), properties=property_condition)
         width, layers = self.width or TRANSFORMER[0], self.layers or TRANSFORMER[1]
         if width % HEAD:
             raise BadInput(f"--width {width} was given; of a transformer it is a multiple of 16.")
-        return PointTransformerDenoiser(features, width=width, layers=layers, properties=wanted)
+        return PointTransformerDenoiser(
+            features, width=width, layers=layers, properties=property_condition
+        )
 
     def _sized(self, form: EgnnForm) -> EgnnForm:
         """Return a form with the width and the number of layers that are asked for."""
@@ -181,22 +183,22 @@ class GeometricLatentDiffusing(Recipe):
         assert isinstance(model, GeometricDiffusion)
         mask = mask_of(data.train.x)
         properties = data.train.properties if self.property else None
-        kept: list[Tensor] = []
+        code_cache: list[Tensor] = []
 
         def prepare() -> None:
-            kept[:] = [_codes(model.first_stage, data.train.x)]
+            code_cache[:] = [_codes(model.first_stage, data.train.x)]
             device = model.position_scale.device
-            model.measure(kept[0].to(device), mask.to(device))
+            model.measure(code_cache[0].to(device), mask.to(device))
             assert isinstance(model.diffusion.prompts, Prompts)
-            draw = torch.Generator().manual_seed(mix(seed, "sizes"))
-            order = torch.randperm(len(mask), generator=draw)  # a set may be sorted by size
+            generator = torch.Generator().manual_seed(mix(seed, "sizes"))
+            order = torch.randperm(len(mask), generator=generator)  # a set may be sorted by size
             rows = order[:SIZES]
-            wanted = None if properties is None else properties[rows]
-            model.diffusion.prompts.fill(Condition(points=mask[rows], properties=wanted))
+            row_properties = None if properties is None else properties[rows]
+            model.diffusion.prompts.fill(Condition(points=mask[rows], properties=row_properties))
 
         def stream() -> PointCloudStream:
             """Encode the data once: a step of training touches no encoder."""
-            z = kept.pop() if kept else _codes(model.first_stage, data.train.x)
+            z = code_cache.pop() if code_cache else _codes(model.first_stage, data.train.x)
             device = model.position_scale.device
             y = model.standardised(z.to(device), mask.to(device)).cpu()
             return PointCloudStream(
@@ -222,12 +224,12 @@ class GeometricLatentDiffusing(Recipe):
         """Return the property that the diffusion is told; none unless one is asked for."""
         if not self.property:
             return ()
-        known = {one.name: one for one in domain.properties}
-        if not known:
+        available_properties = {one.name: one for one in domain.properties}
+        if not available_properties:
             raise BadInput(f"--property {self.property} was given, and no property is known here.")
-        if self.property not in known:
-            raise nearest("property", self.property, known)
-        return (known[self.property],)
+        if self.property not in available_properties:
+            raise nearest("property", self.property, available_properties)
+        return (available_properties[self.property],)
 
     def _refuse(self, domain: Domain) -> None:
         if self.guidance != 1 and not domain.properties:
@@ -260,7 +262,7 @@ def _codes(first: PointCloudCodes, x: Tensor) -> Tensor:
     device = first.device_of()
     parts = []
     for part in x.split(ENCODED_AT_ONCE):
-        most = int(mask_of(part).sum(1).max())
-        codes = first.codes(part[:, :most].to(device)).cpu()
-        parts.append(torch.nn.functional.pad(codes, (0, 0, 0, x.shape[1] - most)))
+        max_points = int(mask_of(part).sum(1).max())
+        codes = first.codes(part[:, :max_points].to(device)).cpu()
+        parts.append(torch.nn.functional.pad(codes, (0, 0, 0, x.shape[1] - max_points)))
     return torch.cat(parts)

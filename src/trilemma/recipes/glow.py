@@ -79,15 +79,19 @@ class Glow(Recipe):
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
         classes = len(domain.classes) if self.conditional else 0
-        told = TOLD if classes else 0
-        even = isinstance(domain.values, Levels) and self.dequantisation == "uniform"
-        body = self.image(domain, told) if domain.kind == "image" else self.points(domain, told)
+        cond_width = TOLD if classes else 0
+        is_uniform = isinstance(domain.values, Levels) and self.dequantisation == "uniform"
+        body = (
+            self.image(domain, cond_width)
+            if domain.kind == "image"
+            else self.points(domain, cond_width)
+        )
         flow = NormalizingFlow(
             Chain([*self.first(domain), body]),
             domain.shape,
             ConditionEmbedding(classes, TOLD) if classes else None,
             temperature=self.temperature,
-            log_volume=domain.values.log_volume if even else None,
+            log_volume=domain.values.log_volume if is_uniform else None,
         )
         return placed(flow, domain, self.dequantiser(domain))
 
@@ -135,17 +139,17 @@ class Glow(Recipe):
     def count(self, domain: Domain) -> int:
         """Return how many times an image is squeezed."""
         sides = domain.shape[1:]
-        most = 0
-        while all(side % 2 ** (most + 1) == 0 for side in sides):
-            most += 1
-        if max(self.levels, 1) > most:
+        max_levels = 0
+        while all(side % 2 ** (max_levels + 1) == 0 for side in sides):
+            max_levels += 1
+        if max(self.levels, 1) > max_levels:
             raise BadInput(
-                f"images of {sides[0]} x {sides[1]} pixels can be halved {most} times, and "
+                f"images of {sides[0]} x {sides[1]} pixels can be halved {max_levels} times, and "
                 f"{max(self.levels, 1)} levels were asked for; give sides that are multiples of "
                 f"{2 ** max(self.levels, 1)}, or fewer --levels."
             )
-        wanted = max(1, (min(sides) // 4).bit_length() - 1)
-        return self.levels or min(most, wanted, 3)
+        preferred_levels = max(1, (min(sides) // 4).bit_length() - 1)
+        return self.levels or min(max_levels, preferred_levels, 3)
 
     def first(self, domain: Domain) -> list[Bijection]:
         """Return the layer that takes bounded values to the real line, if there is one."""
@@ -215,15 +219,19 @@ class Glow(Recipe):
         places: bool = False,
     ) -> AffineCoupling:
         """Return an affine coupling with a network of its own."""
-        kept = channels // 2
-        inputs, outputs = (channels, channels) if squares else (kept, channels - kept)
+        identity_channels = channels // 2
+        inputs, outputs = (
+            (channels, channels) if squares else (identity_channels, channels - identity_channels)
+        )
         width = self.width or 64
         network: nn.Module
         if image:
             network = Convolutions(inputs, 2 * outputs, width=width, condition=told, places=places)
         else:
             network = MLP(inputs, 2 * outputs, width=width, depth=2, condition=told)
-        return AffineCoupling(network, kept, flip=flip, chessboard=squares, bound=self.bound_scale)
+        return AffineCoupling(
+            network, identity_channels, flip=flip, chessboard=squares, bound=self.bound_scale
+        )
 
     def dequantiser(self, domain: Domain) -> Dequantiser | None:
         """Return the learned dequantiser, if it is wanted."""
@@ -262,8 +270,8 @@ def start(model: Model, data: DataSet, seed: int) -> None:
     assert isinstance(model, OnLevels | OnReals)
     assert isinstance(model.inner, NormalizingFlow)
     source = Noise.of(mix(seed, "start"), len(data.train))
-    some = source.uniform().argsort()[:STARTED]
-    x = data.train.x[some].to(next(model.parameters()).device)
+    rows = source.uniform().argsort()[:STARTED]
+    x = data.train.x[rows].to(next(model.parameters()).device)
     with torch.no_grad():
         if isinstance(model, OnLevels):
             y, _ = model.spread(x, Noise.of(mix(seed, "spread"), len(x), x.device))

@@ -147,8 +147,8 @@ class GraphReinforced(Recipe):
     ) -> Rollouts[GraphTransitions]:
         def collect(noise: Noise, number: int) -> GraphTransitions:
             device = next(model.parameters()).device
-            which = noise.named("real").integers(len(graphs))
-            real = graphs[which].to(device)
+            rows = noise.named("real").integers(len(graphs))
+            real = graphs[rows].to(device)
             return model.collect(noise.to(device), real, reward, learner.settings)
 
         return Rollouts(
@@ -187,8 +187,8 @@ class GraphReinforced(Recipe):
 
     def _refuse_full(self, data: DataSet) -> None:
         n = sizes(data.train.x)
-        own = adjacency(data.train.x).sum((1, 2), dtype=torch.int64)
-        if bool((own == n * (n - 1)).all()):
+        degree_sums = adjacency(data.train.x).sum((1, 2), dtype=torch.int64)
+        if bool((degree_sums == n * (n - 1)).all()):
             raise BadInput(
                 "all training graphs are complete, and no edge can be added; give other networks."
             )
@@ -202,8 +202,8 @@ def robust_reward(removal: str, seed: int, count: int = ORDERS) -> Reward:
     """
 
     def reward(x: Tensor) -> Tensor:
-        draw = torch.Generator().manual_seed(seed)
-        u = torch.rand(count, x.shape[1], generator=draw).to(x.device)
+        generator = torch.Generator().manual_seed(seed)
+        u = torch.rand(count, x.shape[1], generator=generator).to(x.device)
         return robustness(x, u.expand(len(x), count, x.shape[1]), removal)
 
     return reward

@@ -62,20 +62,20 @@ def training_of(loaded: Loaded, data: DataSet) -> Training | None:
     last = next((e for e in reversed(events) if e.kind in ("done", "step")), None)
     if last is None:
         return None
-    told = last.values
-    seconds = told.get("train_seconds", told.get("seconds", 0.0))
-    examples = told.get("examples", told.get("examples_per_second", 0.0) * seconds)
-    wanted = updates_wanted(loaded.recipe, len(data.train))
-    where = environments(loaded.run)[-1]
+    values = last.values
+    seconds = values.get("train_seconds", values.get("seconds", 0.0))
+    examples = values.get("examples", values.get("examples_per_second", 0.0) * seconds)
+    target_updates = updates_wanted(loaded.recipe, len(data.train))
+    environment = environments(loaded.run)[-1]
     return Training(
         seconds=seconds,
-        updates=told.get("updates", last.step),
+        updates=values.get("updates", last.step),
         examples=round(examples),
-        epochs=told.get("epochs", examples / len(data.train)),
-        state=training_state(events, wanted),
-        wanted=wanted,
-        processor=where.get("processor", ""),
-        threads=where.get("threads", 0),
+        epochs=values.get("epochs", examples / len(data.train)),
+        state=training_state(events, target_updates),
+        wanted=target_updates,
+        processor=environment.get("processor", ""),
+        threads=environment.get("threads", 0),
     )
 
 
@@ -106,10 +106,10 @@ def judge_run(
     same of both kinds is left out unless the reference is of its own kind.
     """
     n = samples or default_samples(data)
-    given, data = data.domain.kind, loaded.recipe.data_for(data.viewed((loaded.domain.kind,)))
+    data_kind, data = data.domain.kind, loaded.recipe.data_for(data.viewed((loaded.domain.kind,)))
     only = None
-    if given != data.domain.kind and reference is not None:
-        only = shared(given, data.domain.kind)
+    if data_kind != data.domain.kind and reference is not None:
+        only = shared(data_kind, data.domain.kind)
         reference = None
     if data.aside is not None and reference is not None and reference.data.aside is None:
         reference = None  # its training examples are more than the generator has seen
@@ -119,7 +119,7 @@ def judge_run(
         reference = reference_for(
             data, n=n, seed=seed, device=device, progress=progress, check=check
         )
-    found = judge(
+    judgement = judge(
         loaded.model,
         data,
         n=n,
@@ -132,7 +132,7 @@ def judge_run(
         check=check,
         only=only,
     )
-    made = Evaluation(
+    evaluation = Evaluation(
         recipe=loaded.recipe.name,
         family=loaded.recipe.family,
         data=data.name,
@@ -146,15 +146,15 @@ def judge_run(
         training=training,
         extractor=reference.name,
         extractor_note=reference.note,
-        metrics=found.metrics,
-        skipped=found.skipped,
-        cost=_with_training(found.cost, training),
-        seconds=found.seconds,
+        metrics=judgement.metrics,
+        skipped=judgement.skipped,
+        cost=_with_training(judgement.cost, training),
+        seconds=judgement.seconds,
     )
     check()
     if world.is_main:
-        _keep(loaded.run.path, made, data, found)
-    return made
+        _keep(loaded.run.path, evaluation, data, judgement)
+    return evaluation
 
 
 def judge_ready(
@@ -188,8 +188,8 @@ def judge_ready(
         reference = reference_for(data, n=n, seed=seed, progress=progress, check=check)
     generator = torch.Generator().manual_seed(mix(seed, "ready samples"))
     rows = torch.randperm(len(samples), generator=generator)[:n].sort().values
-    found = judge_samples(samples[rows], reference, progress=progress, check=check)
-    made = Evaluation(
+    judgement = judge_samples(samples[rows], reference, progress=progress, check=check)
+    evaluation = Evaluation(
         recipe=name,
         data=data.name,
         n=len(rows),
@@ -199,14 +199,14 @@ def judge_ready(
         source=str(source),
         extractor=reference.name,
         extractor_note=reference.note,
-        metrics=found.metrics,
-        skipped=found.skipped,
-        seconds=found.seconds,
+        metrics=judgement.metrics,
+        skipped=judgement.skipped,
+        seconds=judgement.seconds,
     )
     check()
     if keep is not None:
-        _keep(keep, made, data, found)
-    return made
+        _keep(keep, evaluation, data, judgement)
+    return evaluation
 
 
 def _with_training(cost: Spent, training: Training | None) -> Spent:
@@ -220,14 +220,14 @@ def _with_training(cost: Spent, training: Training | None) -> Spent:
 def _keep(folder: Path, made: Evaluation, data: DataSet, found: Judgement) -> None:
     """Write both files in a folder, each whole or not at all."""
     samples = found.samples
-    shown = {"samples": samples[: 2000 if samples.dim() == 2 else 64].contiguous()}
-    shown["nearest"] = found.neighbours.contiguous()
+    tensors = {"samples": samples[: 2000 if samples.dim() == 2 else 64].contiguous()}
+    tensors["nearest"] = found.neighbours.contiguous()
     for name, score in found.metrics.items():
         if (exhibit := score.exhibit) is not None:
-            shown[f"{name}.samples"] = samples[list(exhibit.samples)].contiguous()
-            shown[f"{name}.beside"] = data.train.x[list(exhibit.beside)].contiguous()
+            tensors[f"{name}.samples"] = samples[list(exhibit.samples)].contiguous()
+            tensors[f"{name}.beside"] = data.train.x[list(exhibit.beside)].contiguous()
     try:
-        save_file(shown, folder / "evaluation.safetensors.tmp")
+        save_file(tensors, folder / "evaluation.safetensors.tmp")
         os.replace(folder / "evaluation.safetensors.tmp", folder / "evaluation.safetensors")
         (folder / "evaluation.json.tmp").write_text(json.dumps(made.to_json(), indent=2))
         os.replace(folder / "evaluation.json.tmp", folder / "evaluation.json")

@@ -90,11 +90,11 @@ class LatentDiffusing(Recipe):
         """Build the untrained model."""
         self.check(domain)
         first = self.first_stage(domain)
-        told = self.told(domain)
+        cond_kind = self.told(domain)
         if self.guidance != 1:
-            self._can_guide(told, domain)
+            self._can_guide(cond_kind, domain)
         inner = Domain("image", first.shape, Real())
-        if told == "class":
+        if cond_kind == "class":
             inner = replace(inner, classes=domain.classes, frequencies=domain.frequencies)
         context = self.context(domain)
         schedule = SCHEDULES["cosine"]
@@ -107,7 +107,7 @@ class LatentDiffusing(Recipe):
             sampler=sampler(self.sampler),
             steps=self.sample_steps,
             guidance=self.guidance,
-            prompts=prompts(domain) if told == "text" else None,
+            prompts=prompts(domain) if cond_kind == "text" else None,
         )
         if context is None:
             return LatentDiffusion(first, diffusion, domain)
@@ -116,7 +116,7 @@ class LatentDiffusing(Recipe):
             diffusion,
             domain,
             recorded=kept_maps,
-            first=context.first_word if told == "text" else 1,
+            first=context.first_word if cond_kind == "text" else 1,
         )
 
     def first_stage(self, domain: Domain) -> FirstStage:
@@ -124,12 +124,12 @@ class LatentDiffusing(Recipe):
         depth, height, breadth = domain.shape
         factor = self.factor or _factor(height, breadth)
         width = self.channels or (48 if factor == 2 else 32)
-        usual = 8 if depth > 1 and factor > 2 else 4
-        latent = self.code_channels or max(1, min(usual, depth * factor**2 // 2))
+        default_channels = 8 if depth > 1 and factor > 2 else 4
+        latent = self.code_channels or max(1, min(default_channels, depth * factor**2 // 2))
         size = {"factor": factor, "width": width}
-        given = 2 * latent if self.regulariser == "kl" else latent
+        encoder_channels = 2 * latent if self.regulariser == "kl" else latent
         return FirstStage(
-            CodeEncoder(domain.shape, given, **size),
+            CodeEncoder(domain.shape, encoder_channels, **size),
             CodeDecoder(latent, domain.shape, **size),
             domain,
             (latent, height // factor, breadth // factor),
@@ -146,7 +146,7 @@ class LatentDiffusing(Recipe):
         """
         has = {"text": bool(domain.words and domain.vocabulary), "class": bool(domain.classes)}
         if self.condition == "auto":
-            return next((name for name, there in has.items() if there), "none")
+            return next((name for name, is_available in has.items() if is_available), "none")
         if self.condition != "none" and not has[self.condition]:
             raise BadInput(
                 f"--condition {self.condition} was given for data without "
@@ -156,10 +156,10 @@ class LatentDiffusing(Recipe):
 
     def context(self, domain: Domain) -> Context | None:
         """Build tau, which reads the condition; None where there is none."""
-        told = self.told(domain)
-        if told == "text":
+        cond_kind = self.told(domain)
+        if cond_kind == "text":
             return context(domain)
-        return Context(WIDE, classes=len(domain.classes)) if told == "class" else None
+        return Context(WIDE, classes=len(domain.classes)) if cond_kind == "class" else None
 
     def denoiser(self, shape: tuple[int, ...], context: nn.Module | None) -> UNet:
         """Build the denoiser of codes: halved while they divide, to 4 places a side or so."""
@@ -180,23 +180,23 @@ class LatentDiffusing(Recipe):
         assert isinstance(model, LatentDiffusion)
         if self.perceptual:
             model.first_stage.judge(_perception(), self.perceptual)
-        found: list[Tensor] = []
+        code_cache: list[Tensor] = []
 
         def prepare() -> None:
-            found[:] = [_codes(model.first_stage, data.train.x)]
-            model.measure(found[0].to(model.mean.device))
+            code_cache[:] = [_codes(model.first_stage, data.train.x)]
+            model.measure(code_cache[0].to(model.mean.device))
             fill(model.diffusion.prompts, data.train)
 
         def stream() -> ExampleStream:
             """Encode the data once: a step of training touches no encoder."""
-            z = found.pop() if found else _codes(model.first_stage, data.train.x)
+            z = code_cache.pop() if code_cache else _codes(model.first_stage, data.train.x)
             y = (z - model.mean.cpu()) / model.std.cpu()
-            told = self.told(data.domain)
+            cond_kind = self.told(data.domain)
             split = Split(
                 y,
-                labels=data.train.labels if told == "class" else None,
-                tokens=data.train.tokens if told == "text" else None,
-                mask=data.train.mask if told == "text" else None,
+                labels=data.train.labels if cond_kind == "class" else None,
+                tokens=data.train.tokens if cond_kind == "text" else None,
+                mask=data.train.mask if cond_kind == "text" else None,
             )
             return ExampleStream(split, self.batch, mix(seed, "codes"))
 
@@ -221,8 +221,10 @@ class LatentDiffusing(Recipe):
 
 def _factor(height: int, breadth: int) -> int:
     """Return the factor for a size: 2 below 24 pixels, 4 from there, or what divides it."""
-    wanted = 2 if min(height, breadth) < 24 else 4
-    return next((f for f in reversed(factors(height, breadth)) if f <= wanted), wanted)
+    preferred_factor = 2 if min(height, breadth) < 24 else 4
+    return next(
+        (f for f in reversed(factors(height, breadth)) if f <= preferred_factor), preferred_factor
+    )
 
 
 @functools.cache
@@ -245,6 +247,6 @@ def _codes(first: FirstStage, x: Tensor) -> Tensor:
     """Return the codes of resident images, on the CPU, whatever mode the model is in."""
     device, training = next(first.parameters()).device, first.training
     first.eval()
-    found = codes(lambda part: first.codes(part.to(device)).cpu(), x, at_once=256)
+    latents = codes(lambda part: first.codes(part.to(device)).cpu(), x, at_once=256)
     first.train(training)
-    return found
+    return latents

@@ -84,5 +84,5 @@ class PixelTransformer(Recipe):
 def _patch(height: int, width: int) -> int:
     """Return the smallest side of a cell that leaves `CELLS` or fewer, or the largest up to 4."""
     sides = [p for p in (1, 2, 3, 4) if math.gcd(height, width) % p == 0]
-    few = [p for p in sides if height * width <= CELLS * p * p]
-    return min(few, default=max(sides))
+    allowed_sides = [p for p in sides if height * width <= CELLS * p * p]
+    return min(allowed_sides, default=max(sides))

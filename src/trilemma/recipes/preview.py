@@ -171,8 +171,8 @@ class Previews:
 
     def _between(self, step: int) -> bool:
         """Tell whether there is something to be seen between two pictures."""
-        here = FRAMES[bisect.bisect_left(FRAMES, step) % len(FRAMES)] == step
-        return here and (self.is_filmed or (self.is_judged and step >= SETTLED))
+        is_frame = FRAMES[bisect.bisect_left(FRAMES, step) % len(FRAMES)] == step
+        return is_frame and (self.is_filmed or (self.is_judged and step >= SETTLED))
 
     @torch.no_grad()
     def __call__(self, model: Model, step: int) -> Mapping[str, Any]:
@@ -199,16 +199,16 @@ class Previews:
             self._is_waiting, self._last_picture = False, step
         seconds = math.inf if moment is None else self._allowance.seconds(moment)
         try:
-            found = self._looked_at(model, step, is_pictured, seconds)
+            metrics = self._looked_at(model, step, is_pictured, seconds)
         finally:
-            took = self._clock() - start
-            self._costs.add(took, is_pictured=is_pictured)
+            elapsed = self._clock() - start
+            self._costs.add(elapsed, is_pictured=is_pictured)
             if moment is not None:
-                self._allowance.pay(moment, took)
+                self._allowance.pay(moment, elapsed)
         if self._watch is not None and moment is not None and moment.is_end:
             self._watch.advance(moment.trained)
-            found |= self._watch(model, step)
-        return found
+            metrics |= self._watch(model, step)
+        return metrics
 
     def _looked_at(
         self, model: Model, step: int, is_pictured: bool, seconds: float
@@ -218,25 +218,25 @@ class Previews:
         count = self._count(model, is_pictured)
         x = self._drawn(model, count, seconds)
         if is_pictured:
-            shown = x[: DRAWN[self.data.domain.kind]]
-            picture = figures.show(shown.cpu(), self.data.domain)
+            examples = x[: DRAWN[self.data.domain.kind]]
+            picture = figures.show(examples.cpu(), self.data.domain)
             _replace(self.folder / f"step_{step:08d}.png", lambda p: picture.save(p, format="PNG"))
         if self.is_filmed and isinstance(model, Scoring):
             frame = self._frame(model, x[:COUNTED])
             _replace(self.folder / f"game_{step:08d}.safetensors", lambda p: save_file(frame, p))
-        found: dict[str, Any] = {"n": len(x), **self._told(x)}
+        metrics: dict[str, Any] = {"n": len(x), **self._told(x)}
         if len(x) < count:
-            found["n_wanted"] = count
+            metrics["n_wanted"] = count
         if self.is_counted:
-            found |= self._counted(x, step)
+            metrics |= self._counted(x, step)
         if isinstance(model, Reconstructing) and is_pictured:
-            found |= self._reconstructed(model, step)
+            metrics |= self._reconstructed(model, step)
         if self._overfitting is not None and is_pictured:
             scores = self._overfitting(model, step)
-            if alarms := found.get("alarms", {}) | scores.pop("alarms", {}):
-                found["alarms"] = alarms
-            found |= scores
-        return found
+            if alarms := metrics.get("alarms", {}) | scores.pop("alarms", {}):
+                metrics["alarms"] = alarms
+            metrics |= scores
+        return metrics
 
     def _count(self, model: Model, is_pictured: bool) -> int:
         """Return how many examples are wanted."""
@@ -272,18 +272,20 @@ class Previews:
         """Show what a first stage makes of test images, and how near it comes."""
         x = self.data.test.x[:: max(1, len(self.data.test) // SHOWN)][:SHOWN]
         noise = Noise.for_samples(self.seed, 0, len(x), next(model.parameters()).device)  # type: ignore[attr-defined]
-        again = model.reconstruct(x.to(noise.device), noise=noise).cpu()
+        reconstruction = model.reconstruct(x.to(noise.device), noise=noise).cpu()
         levels = figures.levels_of(self.data.domain)
         in_space = self.data.domain.kind in ("conformer", "point-cloud")
         if in_space:
-            picture = point_clouds.pairs(x, again, self.data.domain.elements, SHOWN)
+            picture = point_clouds.pairs(x, reconstruction, self.data.domain.elements, SHOWN)
         else:
-            picture = figures.grid(torch.cat([x, again]), levels, SHOWN)
+            picture = figures.grid(torch.cat([x, reconstruction]), levels, SHOWN)
         path = self.folder / f"first_{step:08d}.png"
         _replace(path, lambda p: picture.save(p, format="PNG"))
         if in_space:
-            return {name: round(v, 5) for name, v in reconstruction_errors(x, again).items()}
-        return {"reconstruction_psnr": round(float(psnr(x, again, levels - 1).mean()), 2)}
+            return {
+                name: round(v, 5) for name, v in reconstruction_errors(x, reconstruction).items()
+            }
+        return {"reconstruction_psnr": round(float(psnr(x, reconstruction, levels - 1).mean()), 2)}
 
     # What is in the samples
 
@@ -297,10 +299,10 @@ class Previews:
             return {"variance": round(self._spread(x) / self._data_spread, 4)}
         x = x.cpu()
         edges = adjacency(x).sum((1, 2)).double() / 2
-        found = {"nodes": float(sizes(x).double().mean()), "edges": float(edges.mean())}
+        metrics = {"nodes": float(sizes(x).double().mean()), "edges": float(edges.mean())}
         if self.data.rule is not None:
-            found["valid"] = float(self.data.rule.holds(x).double().mean())
-        return {name: round(value, 4) for name, value in found.items()}
+            metrics["valid"] = float(self.data.rule.holds(x).double().mean())
+        return {name: round(value, 4) for name, value in metrics.items()}
 
     def _spread(self, x: Tensor) -> float:
         scaled = self.data.domain.values.scale(x.cpu()).flatten(1).double()
@@ -312,10 +314,12 @@ class Previews:
 
     @cached_property
     def _modes(self) -> Modes:
-        made = extractor(None, self.data)
-        found = modes_of(self.data, made, rows=torch.arange(min(SORTED, len(self.data.test))))
-        assert found is not None, "only asked of data that have modes"
-        return found
+        feature_extractor = extractor(None, self.data)
+        modes = modes_of(
+            self.data, feature_extractor, rows=torch.arange(min(SORTED, len(self.data.test)))
+        )
+        assert modes is not None, "only asked of data that have modes"
+        return modes
 
     @cached_property
     def _names(self) -> tuple[str, ...]:
@@ -329,14 +333,14 @@ class Previews:
     def _counted(self, x: Tensor, step: int) -> Mapping[str, Any]:
         """Count the samples of each class, and judge the counts of a game."""
         modes = self._modes.sort(x.cpu()).counts(self._modes.count)
-        found: dict[str, Any] = {"classes": int((modes > 0).sum()), "samples": len(x)}
+        metrics: dict[str, Any] = {"classes": int((modes > 0).sum()), "samples": len(x)}
         if len(modes) <= LISTED:
-            found["modes"] = modes.tolist()
+            metrics["modes"] = modes.tolist()
         if not self.is_judged or step < SETTLED:
-            return found
+            return metrics
         trouble = too_few(modes, self._modes.expected, self._names)
         is_lasting, self._was_poor = bool(trouble) and self._was_poor, bool(trouble)
-        return found | ({"alarms": {"collapse": trouble}} if is_lasting else {})
+        return metrics | ({"alarms": {"collapse": trouble}} if is_lasting else {})
 
     # The game on the plane
 
@@ -345,19 +349,23 @@ class Previews:
         corners = self._frame_of_data.tolist()
         across = torch.linspace(corners[0], corners[1], GRID)
         up = torch.linspace(corners[2], corners[3], GRID)
-        at = torch.cartesian_prod(up, across).flip(1).to(x.device)
+        grid_points = torch.cartesian_prod(up, across).flip(1).to(x.device)
         with torch.enable_grad():
-            moved = x.detach().clone().requires_grad_()
-            (slope,) = torch.autograd.grad(model.score(moved).sum(), moved)
-        kept = {"score": model.score(at).view(GRID, GRID), "samples": x, "slope": slope}
-        plain = {k: v.detach().float().cpu().contiguous() for k, v in kept.items()}
+            inputs = x.detach().clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(model.score(inputs).sum(), inputs)
+        tensors = {
+            "score": model.score(grid_points).view(GRID, GRID),
+            "samples": x,
+            "slope": gradient,
+        }
+        plain = {k: v.detach().float().cpu().contiguous() for k, v in tensors.items()}
         return {**plain, "frame": self._frame_of_data}
 
     @cached_property
     def _frame_of_data(self) -> Tensor:
         low, high = self.data.train.x.min(0).values, self.data.train.x.max(0).values
-        centre, reach = (low + high) / 2, float((high - low).max()) * 0.6
-        return torch.tensor([float(c + s * reach) for c in centre for s in (-1, 1)])
+        centre, half_width = (low + high) / 2, float((high - low).max()) * 0.6
+        return torch.tensor([float(c + s * half_width) for c in centre for s in (-1, 1)])
 
 
 @dataclass
@@ -407,9 +415,9 @@ class _Costs:
         n, seconds = self._parts[-1]
         if len(self._parts) == 1:
             return seconds * count / n
-        before, took = self._parts[-2]
-        each = max((seconds - took) / max(n - before, 1), seconds / n / 4)
-        return seconds + each * (count - n)
+        previous_n, previous_seconds = self._parts[-2]
+        seconds_each = max((seconds - previous_seconds) / max(n - previous_n, 1), seconds / n / 4)
+        return seconds + seconds_each * (count - n)
 
     def drew(self, n: int, seconds: float) -> None:
         """Record one part of a drawing."""
@@ -449,14 +457,14 @@ def too_few(modes: Tensor, frequencies: Tensor, names: tuple[str, ...]) -> str:
     >>> too_few(torch.tensor([60, 4]), torch.tensor([0.5, 0.5]), ("cat", "dog"))
     ''
     """
-    n, seen = int(modes.sum()), int((modes > 0).sum())
+    n, num_seen = int(modes.sum()), int((modes > 0).sum())
     if n < PREVIEWS:
         return ""
     largest = int(modes.argmax())
     share = float(modes[largest]) / n
     crowded = share > CROWDED and share > OVER * float(frequencies.max())
     expected = expected_classes(frequencies, n)
-    if not crowded and seen >= SEEN * expected:
+    if not crowded and num_seen >= SEEN * expected:
         return ""
     missing = [name for name, count in zip(names, modes.tolist(), strict=True) if not count]
     if len(missing) > NAMED:
@@ -464,7 +472,7 @@ def too_few(modes: Tensor, frequencies: Tensor, names: tuple[str, ...]) -> str:
     else:
         listed = joined(missing) or "none"
     return (
-        f"collapse: {share:.0%} of {n} samples look like '{names[largest]}', and {seen:,} of "
+        f"collapse: {share:.0%} of {n} samples look like '{names[largest]}', and {num_seen:,} of "
         f"{len(names):,} classes are seen ({expected:,.0f} to be expected); missing: {listed}. "
         "Try --penalty r1 or r1+r2 with a larger --gamma, a lower --lr, or --loss rsgan."
     )
@@ -483,12 +491,15 @@ def _chemical(x: Tensor) -> dict[str, Any]:
 def _in_space(x: Tensor, elements: Sequence[str]) -> dict[str, Any]:
     """Say how large clouds are, how far their points lie, and how many atoms are stable."""
     mask = point_cloud.mask_of(x)
-    far = point_cloud.positions(x)[mask].square().sum(1).mean().sqrt()
-    found = {"points": round(float(mask.sum(1).double().mean()), 2), "reach": round(float(far), 4)}
+    rms_distance = point_cloud.positions(x)[mask].square().sum(1).mean().sqrt()
+    metrics = {
+        "points": round(float(mask.sum(1).double().mean()), 2),
+        "reach": round(float(rms_distance), 4),
+    }
     if elements:
-        stable, here = is_stable(x, elements)
-        found["stable_atoms"] = round(float(stable.sum() / here.sum().clamp_min(1)), 4)
-    return found
+        stable, atom_mask = is_stable(x, elements)
+        metrics["stable_atoms"] = round(float(stable.sum() / atom_mask.sum().clamp_min(1)), 4)
+    return metrics
 
 
 def _replace(target: Path, write: Any) -> None:  # noqa: ANN401

@@ -151,23 +151,23 @@ class Recipe(ABC):
         Raises:
             BadInput: There are fewer examples than processes.
         """
-        wanted = self.batch_for(domain)
-        if wanted <= rows and self.batch:
+        batch_size = self.batch_for(domain)
+        if batch_size <= rows and self.batch:
             return self, ""
         if rows < processes:
             raise BadInput(
                 f"there are {rows} training examples, and {processes} processes take at least "
                 "one each; give more data, or fewer processes."
             )
-        most = min(wanted, rows)
-        accumulate = max(1, min(self.accumulate, most // processes))
-        batch = max(most - most % (accumulate * processes), processes)
+        max_batch = min(batch_size, rows)
+        accumulate = max(1, min(self.accumulate, max_batch // processes))
+        batch = max(max_batch - max_batch % (accumulate * processes), processes)
         note = (
-            f"a batch of recipe '{self.name}' takes {wanted} examples, and there are {rows} to "
-            f"train on; it takes {batch} now."
+            f"a batch of recipe '{self.name}' takes {batch_size} examples, and there are {rows} "
+            f"to train on; it takes {batch} now."
         )
         recipe = replace(self, batch=batch, accumulate=accumulate)
-        return recipe, note if rows < wanted else ""
+        return recipe, note if rows < batch_size else ""
 
     @property
     def steps(self) -> int:

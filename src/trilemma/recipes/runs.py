@@ -200,10 +200,10 @@ def _refuse_partial(run: Run, *names: str) -> None:
 
 def _load(record: Mapping[str, Any], source: str | None, progress: Progress | None) -> DataSet:
     """Load a run's data."""
-    kept = record["data"]
-    where = sources.moved(source or kept["source"], kept["source"])
-    data = sources.load(where, size=kept["size"], progress=progress)
-    return data.viewed((kept["domain"]["kind"],))
+    data_record = record["data"]
+    location = sources.moved(source or data_record["source"], data_record["source"])
+    data = sources.load(location, size=data_record["size"], progress=progress)
+    return data.viewed((data_record["domain"]["kind"],))
 
 
 def _same(recipe: Recipe, record: Mapping[str, Any], data: DataSet) -> DataSet:

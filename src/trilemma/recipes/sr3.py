@@ -108,10 +108,10 @@ class Sr3(Recipe):
         mirror = self.mirror and not data.domain.classes
 
         def prepare() -> None:
-            some = _some(data.train.x, LOOKED_AT, seed).to(pairing.spread.device)
-            pairing.fit(some)
+            images = _some(data.train.x, LOOKED_AT, seed).to(pairing.spread.device)
+            pairing.fit(images)
             assert isinstance(prompts, Prompts)
-            prompts.fill(Condition(image=pairing.shrink(some[:KEPT])))
+            prompts.fill(Condition(image=pairing.shrink(images[:KEPT])))
 
         def stream() -> Stream[Examples]:
             return Pairs(ExampleStream(data.train, self.batch, seed), pairing, mirror=mirror)

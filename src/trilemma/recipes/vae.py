@@ -104,9 +104,9 @@ class VariationalAutoencoder(Recipe):
         classes = classes_told(domain, self.conditional)
         if self.levels < 1:
             raise BadInput(f"levels {self.levels} was given; give 1, or more for a hierarchy.")
-        given = likelihood(self.likelihood, domain, c=self.c)
+        distribution = likelihood(self.likelihood, domain, c=self.c)
         options: dict[str, Any] = {
-            "likelihood": given,
+            "likelihood": distribution,
             "embed": ConditionEmbedding(classes, TOLD) if classes else None,
             "beta": self.beta,
             "free_bits": self.free_bits,
@@ -114,8 +114,10 @@ class VariationalAutoencoder(Recipe):
             "draw": self.drawn(domain),
         }
         if self.levels > 1:
-            return HierarchicalVae(*self._hierarchy(domain, given.outputs), domain, **options)
-        encoder, decoder = self._pair(domain, given.outputs)
+            return HierarchicalVae(
+                *self._hierarchy(domain, distribution.outputs), domain, **options
+            )
+        encoder, decoder = self._pair(domain, distribution.outputs)
         return Vae(encoder, decoder, domain, self.latent, **options)
 
     def drawn(self, domain: Domain) -> str:
@@ -126,23 +128,23 @@ class VariationalAutoencoder(Recipe):
 
     def _pair(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Return encoder and decoder of one level."""
-        told = TOLD if self.conditional else 0
-        wanted = _Networks(
+        cond_width = TOLD if self.conditional else 0
+        settings = _Networks(
             self.network,
             channels=self.width or 32,
             blocks=self.depth or 1,
             units=self.width or 128,
             layers=self.depth or 3,
         )
-        codes = (2 * self.latent, self.latent + told)
-        encoder, decoder = networks(wanted, domain, codes=codes, outputs=outputs)
-        if not told:
+        codes = (2 * self.latent, self.latent + cond_width)
+        encoder, decoder = networks(settings, domain, codes=codes, outputs=outputs)
+        if not cond_width:
             return encoder, decoder
-        return ToldEncoder(encoder, domain.shape, told), ToldDecoder(decoder)
+        return ToldEncoder(encoder, domain.shape, cond_width), ToldDecoder(decoder)
 
     def _hierarchy(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Return the way up and the way down of several levels."""
-        told = TOLD if self.conditional else 0
+        cond_width = TOLD if self.conditional else 0
         shape = (outputs * domain.shape[0], *domain.shape[1:])
         large = domain.kind == "image" and min(domain.shape[1:]) >= 16
         shared: dict[str, int] = {"levels": self.levels}
@@ -152,9 +154,9 @@ class VariationalAutoencoder(Recipe):
             shared |= {"width": self.width or 32, "depth": self.depth or 1}
             channels = max(1, self.latent // 8)
             up: nn.Module = ConvUp(domain.shape, self.latent, **shared)
-            down = conv_down(shape, self.latent, channels=channels, condition=told, **shared)
+            down = conv_down(shape, self.latent, channels=channels, condition=cond_width, **shared)
         else:
             shared |= {"width": self.width or 128, "depth": self.depth or 3}
             up = VectorUp(domain.dimensions, self.latent, **shared)
-            down = vector_down(shape, self.latent, condition=told, **shared)
-        return (ToldEncoder(up, domain.shape, told) if told else up), down
+            down = vector_down(shape, self.latent, condition=cond_width, **shared)
+        return (ToldEncoder(up, domain.shape, cond_width) if cond_width else up), down

@@ -97,8 +97,8 @@ class Watch:
 
     def is_asked(self) -> bool:
         """Tell whether the last answer of `due` was yes, and take it back."""
-        asked, self._is_asked = self._is_asked, False
-        return asked
+        requested, self._is_asked = self._is_asked, False
+        return requested
 
     def affords(self) -> bool:
         """Tell whether what comes next fits into its share of the training so far."""
@@ -118,9 +118,9 @@ class Watch:
         Returns:
             'fd' and the like of a look; nothing where the time is not enough for one.
         """
-        found: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         if step == self._looked:
-            return found
+            return metrics
         try:
             if self._extractor is None and self.affords():
                 self._accounted(lambda: self._begin(model))
@@ -130,55 +130,55 @@ class Watch:
                     self._accounted(self._learn)
             if self._test is not None and self.affords():
                 self._took = max(
-                    self._took, self._accounted(lambda: found.update(self._look(model)))
+                    self._took, self._accounted(lambda: metrics.update(self._look(model)))
                 )
                 self._next, self._looked = GROWTH * self._trained, step
         except BadInput as refusal:
             self._is_over = True
             return {"fd_skipped": str(refusal)}
-        return found
+        return metrics
 
     def _accounted(self, work: Callable[[], None]) -> float:
-        began = self._clock()
+        start = self._clock()
         try:
             work()
         finally:
-            took = self._clock() - began
-            self.spent += took
-        return took
+            elapsed = self._clock() - start
+            self.spent += elapsed
+        return elapsed
 
     def _begin(self, model: Model) -> None:
         """Make the extractor, and learn how long features and samples take."""
         device = next(model.parameters()).device
-        made = extractor(None, self.data, n=SEEN_BY, device=device)
-        few = self.data.test.x[:FIRST]
-        made(few)  # the first time is slow
-        began = self._clock()
-        made(few)
-        self._row = (self._clock() - began) / len(few)
+        feature_extractor = extractor(None, self.data, n=SEEN_BY, device=device)
+        test_examples = self.data.test.x[:FIRST]
+        feature_extractor(test_examples)  # the first time is slow
+        start = self._clock()
+        feature_extractor(test_examples)
+        self._row = (self._clock() - start) / len(test_examples)
         if self._sample == 0:
-            began = self._clock()
+            start = self._clock()
             model.sample(FIRST, noise=Noise.for_samples(self.seed, 0, FIRST, device))
-            self._sample = (self._clock() - began) / FIRST
-        self._extractor = made
+            self._sample = (self._clock() - start) / FIRST
+        self._extractor = feature_extractor
 
     def _rows(self) -> Tensor:
-        order = torch.Generator().manual_seed(self.seed)
-        return torch.randperm(len(self.data.test), generator=order)[:HELD_AGAINST]
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randperm(len(self.data.test), generator=generator)[:HELD_AGAINST]
 
     def _learn(self) -> None:
         """Take the features of the test split, and the distance of training examples to it."""
         assert self._extractor is not None
         test = self._extractor(self.data.test.x[self._rows()])
-        order = torch.Generator().manual_seed(self.seed)
-        real = torch.randperm(len(self.data.train), generator=order)[:SEEN_BY]
-        self._floor = frechet_distance(self._extractor(self.data.train.x[real]), test)
+        generator = torch.Generator().manual_seed(self.seed)
+        train_rows = torch.randperm(len(self.data.train), generator=generator)[:SEEN_BY]
+        self._floor = frechet_distance(self._extractor(self.data.train.x[train_rows]), test)
         self._test = test
 
     def _look(self, model: Model) -> Mapping[str, Any]:
         assert self._extractor is not None
         assert self._test is not None
-        began, device = self._clock(), next(model.parameters()).device
+        start, device = self._clock(), next(model.parameters()).device
         x = model.sample(SEEN_BY, noise=Noise.for_samples(self.seed, 0, SEEN_BY, device))
         if x.is_floating_point() and not x.isfinite().all():
             return {"fd_skipped": "some samples are not finite numbers"}
@@ -187,5 +187,5 @@ class Watch:
             "fd_n": len(x),
             "fd_floor": self._floor,
             "fd_by": self._extractor.name,
-            "took_fd": self._clock() - began,
+            "took_fd": self._clock() - start,
         }

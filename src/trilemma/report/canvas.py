@@ -65,13 +65,13 @@ Box: TypeAlias = tuple[float, float, float, float]
 
 def along(axes: Axes, path: Sequence[tuple[float, float]]) -> list[Box]:
     """Return small boxes along a line and its corners, for labels to keep clear of."""
-    at = [axes.transData.transform(p) for p in path]
-    spots = [
+    pixels = [axes.transData.transform(p) for p in path]
+    points = [
         a + (b - a) * part
-        for a, b in itertools.pairwise(at)
+        for a, b in itertools.pairwise(pixels)
         for part in np.linspace(0, 1, 2 + int(np.hypot(*(b - a)) / 6))
     ]
-    return [(x - 3, y - 3, x + 3, y + 3) for x, y in spots]
+    return [(x - 3, y - 3, x + 3, y + 3) for x, y in points]
 
 
 def labels(
@@ -95,20 +95,20 @@ def labels(
     frame = axes.get_window_extent()
     spots = [axes.transData.transform(at) for _, at, _ in names]
     marks = [(float(x), float(y)) for x, y in spots]
-    taken: list[Box] = [*boxes, *((x - 6, y - 6, x + 6, y + 6) for x, y in marks)]
+    occupied_boxes: list[Box] = [*boxes, *((x - 6, y - 6, x + 6, y + 6) for x, y in marks)]
     limit = (frame.x0, frame.y0, frame.x1, frame.y1)
 
     def crowd(i: int) -> int:
-        return sum(math.dist(marks[i], other) < 60 for other in marks)
+        return sum(math.dist(marks[i], mark) < 60 for mark in marks)
 
-    found: dict[int, Box] = {}
+    label_boxes: dict[int, Box] = {}
     for i in sorted(range(len(names)), key=lambda i: (-crowd(i), marks[i])):
         text, _, colour = names[i]
-        box, far = _free(marks[i], _width(text), taken, limit)
-        taken.append(box)
-        found[i] = box
-        _written(axes, text, marks[i], box, colour, far)
-    return [found[i] for i in range(len(names))]
+        box, is_far = _free(marks[i], _width(text), occupied_boxes, limit)
+        occupied_boxes.append(box)
+        label_boxes[i] = box
+        _written(axes, text, marks[i], box, colour, is_far)
+    return [label_boxes[i] for i in range(len(names))]
 
 
 def _width(text: str) -> float:
@@ -132,20 +132,20 @@ def _free(
         )
         return 30 * outside + hits
 
-    (x, y), high = mark, 13.0
-    best, least, away = (x, y, x + wide, y + high), math.inf, False
-    for reach in (9.0, 16.0, 26.0, 38.0, 52.0, 68.0, 86.0, 106.0, 130.0):
-        for turn in (0.0, math.pi, *(math.pi * k / 8 for k in range(1, 16) if k != 8)):
-            cx, cy = x + reach * math.cos(turn), y + 1.25 * reach * math.sin(turn)
-            lean = (1 - math.cos(turn)) / 2  # the text ends at its mark where it is at its left
+    (x, y), height = mark, 13.0
+    best, min_penalty, is_far = (x, y, x + wide, y + height), math.inf, False
+    for radius in (9.0, 16.0, 26.0, 38.0, 52.0, 68.0, 86.0, 106.0, 130.0):
+        for angle in (0.0, math.pi, *(math.pi * k / 8 for k in range(1, 16) if k != 8)):
+            cx, cy = x + radius * math.cos(angle), y + 1.25 * radius * math.sin(angle)
+            lean = (1 - math.cos(angle)) / 2  # the text ends at its mark where it is at its left
             left = cx - wide * lean
-            box = (left, cy - high / 2, left + wide, cy + high / 2)
-            price = cost(box) + reach / 3
-            if reach > 16 and price < least:
-                price += 60 * _crossed(mark, box, taken)
-            if price < least:
-                best, least, away = box, price, reach > 16
-    return best, away
+            box = (left, cy - height / 2, left + wide, cy + height / 2)
+            penalty = cost(box) + radius / 3
+            if radius > 16 and penalty < min_penalty:
+                penalty += 60 * _crossed(mark, box, taken)
+            if penalty < min_penalty:
+                best, min_penalty, is_far = box, penalty, radius > 16
+    return best, is_far
 
 
 def _crossed(mark: tuple[float, float], box: Box, taken: Sequence[Box]) -> int:
@@ -206,10 +206,12 @@ def end_labels(
             (min(max(height, frame.y0), frame.y1) if math.isfinite(height) else frame.y0, text)
         )
     heights.sort()
-    for (_, text), at in zip(heights, _apart([h for h, _ in heights], frame.y1), strict=True):
+    for (_, text), position in zip(
+        heights, _apart([h for h, _ in heights], frame.y1), strict=True
+    ):
         axes.annotate(
             text,
-            (1.0, (at - frame.y0) / frame.height),
+            (1.0, (position - frame.y0) / frame.height),
             (5, 0),
             xycoords="axes fraction",
             textcoords="offset points",
@@ -227,12 +229,12 @@ def _apart(heights: Sequence[float], top: float, room: float = 13.0) -> list[flo
     >>> _apart([0.0, 95.0, 100.0], top=100.0)
     [0.0, 87.0, 100.0]
     """
-    placed: list[float] = []
+    positions: list[float] = []
     for height in heights:
-        placed.append(max(height, placed[-1] + room) if placed else height)
-    for i in reversed(range(len(placed))):
-        placed[i] = min(placed[i], top - room * (len(placed) - 1 - i))
-    return placed
+        positions.append(max(height, positions[-1] + room) if positions else height)
+    for i in reversed(range(len(positions))):
+        positions[i] = min(positions[i], top - room * (len(positions) - 1 - i))
+    return positions
 
 
 def ticks(axes: Axes) -> None:

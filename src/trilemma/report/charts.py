@@ -62,24 +62,24 @@ def frontier(rows: Sequence[Row]) -> str:
 
     ranking, measure = rank(rows), quality_metric(rows)
     seconds = {p.recipe: p.value for p in ranking.speed}
-    shown = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0]
+    plotted_recipes = [p for p in ranking.quality if seconds.get(p.recipe, 0) > 0]
     figure, axes = make_axes(430, 370)
     axes.set_xscale("log")
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("time for one sample")
     axes.set_ylabel(measure)
     marks = {"real data": floor(rows, measure)}
-    poor = baselines(rows, measure)
-    if poor:
-        name = min(poor, key=lambda k: poor[k])
-        marks[name] = poor[name]
-    heights = [p.value for p in shown] + [v for v in marks.values() if v is not None]
-    if not shown:
+    baseline_scores = baselines(rows, measure)
+    if baseline_scores:
+        name = min(baseline_scores, key=lambda k: baseline_scores[k])
+        marks[name] = baseline_scores[name]
+    heights = [p.value for p in plotted_recipes] + [v for v in marks.values() if v is not None]
+    if not plotted_recipes:
         axes.set_yscale("log")
         axes.set_xlim(1e-5, 1)
         axes.set_ylim(1, 1000)
         return write(figure, "quality against speed")
-    xs = [seconds[p.recipe] for p in shown]
+    xs = [seconds[p.recipe] for p in plotted_recipes]
     axes.set_xlim(min(xs) / 4, max(xs) * 8)
     _scale_heights(axes, heights)
     axes.xaxis.set_major_formatter(lambda value, _: duration(value))
@@ -91,7 +91,7 @@ def frontier(rows: Sequence[Row]) -> str:
         if value is not None:
             axes.axhline(value, color=INK, alpha=0.45, lw=0.9, dashes=(4, 3))
             boxes.append(_level(axes, f"{name}, {brief(value)}", value))
-    best = [p for name in ranking.frontier for p in shown if p.recipe == name]
+    best = [p for name in ranking.frontier for p in plotted_recipes if p.recipe == name]
     axes.plot(
         [seconds[p.recipe] for p in best],
         [p.value for p in best],
@@ -102,13 +102,13 @@ def frontier(rows: Sequence[Row]) -> str:
     )
     boxes += along(axes, [(seconds[p.recipe], p.value) for p in best])
     names = []
-    for p in shown:
+    for p in plotted_recipes:
         colour = hue(p.family)
-        at = (seconds[p.recipe], p.value)
+        point = (seconds[p.recipe], p.value)
         ends = [max(p.low, axes.get_ylim()[0]), p.high]
-        axes.plot([at[0]] * 2, ends, color=colour.light, lw=2, alpha=0.5)
-        axes.plot(*at, marker=colour.marker, ms=9, color=colour.light, ls="none", mew=0)
-        names.append((short(p.recipe), at, colour.light))
+        axes.plot([point[0]] * 2, ends, color=colour.light, lw=2, alpha=0.5)
+        axes.plot(*point, marker=colour.marker, ms=9, color=colour.light, ls="none", mew=0)
+        names.append((short(p.recipe), point, colour.light))
     labels(axes, names, boxes)
     return write(figure, "quality against speed")
 
@@ -154,10 +154,10 @@ def trilemma_scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]
     A score that is missing is nan.
     """
     ranking, measure = rank(rows), quality_metric(rows)
-    poor, real = baselines(rows, measure), floor(rows, measure)
+    baseline_scores, real_floor = baselines(rows, measure), floor(rows, measure)
     values = [p.value for p in ranking.quality if p.value > 0]
-    worst = max(list(poor.values()) or [2 * v for v in values], default=math.nan)
-    best = real if real and real > 0 else min(values, default=math.nan)
+    worst = max(list(baseline_scores.values()) or [2 * v for v in values], default=math.nan)
+    best = real_floor if real_floor and real_floor > 0 else min(values, default=math.nan)
     most = floor(rows, coverage_metric(rows)) or 1.0
 
     def part(value: float, bottom: float, top: float) -> float:
@@ -166,18 +166,18 @@ def trilemma_scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]
     def log(value: float) -> float:
         return math.log(value) if value > 0 else math.nan
 
-    found = {}
+    scores = {}
     for row in rows:
         name = row.name
         q, c, s = (ranking.place(which, name) for which in ("quality", "coverage", "speed"))
-        found[name] = (
+        scores[name] = (
             part(log(max(q.value, best)), log(worst), log(best))
             if q and worst > best
             else math.nan,
             part(c.value, 0.0, most) if c else math.nan,
             part(log(s.value), log(SLOW), log(FAST)) if s else math.nan,
         )
-    return found
+    return scores
 
 
 def triangle(rows: Sequence[Row], shown: str | None = None) -> str:
@@ -196,12 +196,12 @@ def triangle(rows: Sequence[Row], shown: str | None = None) -> str:
     axes.set_xlim(-1.22, 1.22)
     axes.set_ylim(-0.75, 1.25)
     corners = np.array([(math.cos(a), math.sin(a)) for a in np.radians([90, 210, 330])])
-    for reach in (0.25, 0.5, 0.75, 1.0):
-        ring = np.vstack([corners, corners[:1]]) * reach
-        axes.plot(*ring.T, color=INK, alpha=0.5 if reach == 1 else 0.16, lw=0.9)
+    for radius in (0.25, 0.5, 0.75, 1.0):
+        ring = np.vstack([corners, corners[:1]]) * radius
+        axes.plot(*ring.T, color=INK, alpha=0.5 if radius == 1 else 0.16, lw=0.9)
     for corner in corners:
         axes.plot([0, corner[0]], [0, corner[1]], color=INK, alpha=0.16, lw=0.9)
-    small = 12
+    font_size = 12
     for name, corner, ha, va in zip(
         ("quality", "coverage", "speed"),
         corners,
@@ -210,11 +210,13 @@ def triangle(rows: Sequence[Row], shown: str | None = None) -> str:
         strict=True,
     ):
         x = corner[0] * (0.93 if va == "top" else 1)
-        axes.text(x, corner[1] * 1.08, name, ha=ha, va=va, fontsize=small, color=INK, alpha=0.85)
+        axes.text(
+            x, corner[1] * 1.08, name, ha=ha, va=va, fontsize=font_size, color=INK, alpha=0.85
+        )
     order = sorted(scores, key=lambda name: name == shown)
     for name in order:
-        reach = np.nan_to_num(np.array(scores[name]), nan=0.0)
-        shape = corners * reach[:, None]
+        radius = np.nan_to_num(np.array(scores[name]), nan=0.0)
+        shape = corners * radius[:, None]
         colour = hue(families[name])
         if shown is not None and name != shown:
             axes.fill(*shape.T, fill=False, edgecolor=INK, alpha=0.2, lw=0.9)
@@ -222,8 +224,10 @@ def triangle(rows: Sequence[Row], shown: str | None = None) -> str:
         strength = 0.3 if shown is not None else 0.1
         axes.fill(*shape.T, facecolor=colour.light, edgecolor="none", alpha=strength)
         axes.fill(*shape.T, fill=False, edgecolor=colour.light, lw=2)
-        known = shape[~np.isnan(scores[name])]
-        axes.plot(*known.T, marker=colour.marker, ls="none", ms=6, color=colour.light, mew=0)
+        valid_corners = shape[~np.isnan(scores[name])]
+        axes.plot(
+            *valid_corners.T, marker=colour.marker, ls="none", ms=6, color=colour.light, mew=0
+        )
     return write(figure, f"quality, coverage and speed of {shown or 'all recipes'}")
 
 
@@ -281,24 +285,24 @@ def bound_terms(
     """
     y = np.asarray([float(v) for v in terms])
     figure, axes = make_axes(460, 270)
-    where = None if log_snr is None else np.asarray([float(v) for v in log_snr])
-    if where is not None and (len(where) != len(y) - 1 or len(y) < 3):
-        where = None
-    if where is None:
+    log_snr_values = None if log_snr is None else np.asarray([float(v) for v in log_snr])
+    if log_snr_values is not None and (len(log_snr_values) != len(y) - 1 or len(y) < 3):
+        log_snr_values = None
+    if log_snr_values is None:
         edges, heights = np.arange(len(y) + 1) - 0.5, y
         axes.set_xlabel("t")
         axes.set_ylabel(unit)
     else:
-        edges, heights = _density(y[1:-1], where)
+        edges, heights = _density(y[1:-1], log_snr_values)
         axes.set_xlabel("log-SNR: from data at the left to noise at the right")
         axes.set_ylabel(f"{unit} / unit of log-SNR")
     axes.stairs(np.maximum(heights, 0), edges, fill=True, color=hue(family).light, lw=0)
     positive = heights[heights > 0]
-    if where is None and len(positive) and positive.max() / positive.min() > 50:
+    if log_snr_values is None and len(positive) and positive.max() / positive.min() > 50:
         axes.set_yscale("log")
         axes.set_ylim(positive.min() / 1.5, positive.max() * 1.5)
     axes.margins(x=0.02)
-    if where is not None:
+    if log_snr_values is not None:
         axes.invert_xaxis()
     ticks(axes)
     axes.set_title(_summed(y, unit), loc="left", fontsize=11, color=INK, alpha=0.85)
@@ -377,28 +381,28 @@ def _merged(ys: Mapping[str, Sequence[float]]) -> dict[str, Sequence[float]]:
     >>> list(_merged({"a": [0.0, 1.0], "b": [0.0, 2.0], "c": [0.0, 1.0]}))
     ['a = c', 'b']
     """
-    found: list[tuple[str, Sequence[float]]] = []
+    merged_lines: list[tuple[str, Sequence[float]]] = []
     for name, y in ys.items():
-        for i, (known, other) in enumerate(found):
-            if len(y) == len(other) and np.allclose(y, other, 1e-5, 1e-5, equal_nan=True):
-                found[i] = (f"{known} = {name}", other)
+        for i, (label, values) in enumerate(merged_lines):
+            if len(y) == len(values) and np.allclose(y, values, 1e-5, 1e-5, equal_nan=True):
+                merged_lines[i] = (f"{label} = {name}", values)
                 break
         else:
-            found.append((name, y))
-    return dict(found)
+            merged_lines.append((name, y))
+    return dict(merged_lines)
 
 
 def _frame(axes: Axes, ys: Mapping[str, Sequence[float]]) -> None:
     """Let one line that shoots up leave the frame, where it would press the others flat."""
-    ends = [(min(good), max(good)) for y in ys.values() if (good := _finite(y))]
+    ends = [(min(finite), max(finite)) for y in ys.values() if (finite := _finite(y))]
     if len(ends) < 3:
         return
     low, high = sorted(end[0] for end in ends), sorted(end[1] for end in ends)
-    usual = high[len(high) // 2] - low[len(low) // 2]
-    if usual > 0 and high[-1] - low[0] > 3 * usual:
+    typical_range = high[len(high) // 2] - low[len(low) // 2]
+    if typical_range > 0 and high[-1] - low[0] > 3 * typical_range:
         axes.set_ylim(
-            max(low[0], low[len(low) // 2] - usual) - 0.05 * usual,
-            min(high[-1], high[len(high) // 2] + usual) + 0.05 * usual,
+            max(low[0], low[len(low) // 2] - typical_range) - 0.05 * typical_range,
+            min(high[-1], high[len(high) // 2] + typical_range) + 0.05 * typical_range,
         )
 
 

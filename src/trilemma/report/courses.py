@@ -38,24 +38,24 @@ def series(events: Sequence[Event]) -> dict[str, Curve]:
     >>> series([Event("step", 1, "", {"critic/loss": 2.0})])["critic loss"][1].tolist()
     [2.0]
     """
-    found = _series(events)
-    return {f"{o} {t.replace('_', ' ')}": c for (o, t), c in found.items() if t != "norm"}
+    term_curves = _series(events)
+    return {f"{o} {t.replace('_', ' ')}": c for (o, t), c in term_curves.items() if t != "norm"}
 
 
 def _series(events: Sequence[Event], terms: Sequence[str] = ()) -> dict[tuple[str, str], Curve]:
     """Read (steps, values) by (objective, term), of all terms or of these."""
-    found: dict[tuple[str, str], list[tuple[float, float]]] = {}
-    several = len({event.stage for event in events if event.stage}) > 1
+    points: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    has_stages = len({event.stage for event in events if event.stage}) > 1
     for event in events:
         if event.kind != "step":
             continue
-        stage = f"{event.stage}·".lstrip("·") if several else ""
+        stage = f"{event.stage}·".lstrip("·") if has_stages else ""
         for key, value in event.values.items():
             objective, _, term = key.partition("/")
             if term and (not terms or term in terms) and isinstance(value, int | float):
-                pairs = found.setdefault((f"{stage}{objective}", term), [])
+                pairs = points.setdefault((f"{stage}{objective}", term), [])
                 pairs.append((float(event.step), float(value)))
-    return {name: tuple(np.array(pairs).T) for name, pairs in found.items()}
+    return {name: tuple(np.array(pairs).T) for name, pairs in points.items()}
 
 
 def curves(events: Sequence[Event], family: str = "") -> str:
@@ -70,13 +70,18 @@ def curves(events: Sequence[Event], family: str = "") -> str:
         family: Whose colour it takes.
     """
     groups: dict[str, dict[str, Curve]] = {}
-    apart = {t for panel in HEALTH for t in panel.terms} if _critic(_series(events)) else set()
+    health_terms = (
+        {t for panel in HEALTH for t in panel.terms} if _critic(_series(events)) else set()
+    )
     for name, curve in series(events).items():
         objective, _, term = name.partition(" ")
-        if term in apart:
+        if term in health_terms:
             continue
         terms = groups.setdefault(objective, {})
-        if not any(np.array_equal(curve[1], known[1], equal_nan=True) for known in terms.values()):
+        if not any(
+            np.array_equal(curve[1], existing_curve[1], equal_nan=True)
+            for existing_curve in terms.values()
+        ):
             terms[term] = curve
     panels = len(groups) or 1
     figure, panel = make_axes(430, 150 * panels + 40, rows=panels)
@@ -131,16 +136,16 @@ def health(events: Sequence[Event], family: str = "") -> str:
         events: Events of a run; those of kind 'alert' are marked where they came.
         family: Whose colour the generator and its fakes take; data and the critic are dashed.
     """
-    told = _series(events, ("real", "fake", "norm", "variance"))
-    critic = _critic(told)
+    term_curves = _series(events, ("real", "fake", "norm", "variance"))
+    critic = _critic(term_curves)
     if critic is None:
         return ""
     alerts = [(e.step, str(e.values.get("trouble", ""))) for e in events if e.kind == "alert"]
-    chosen = [(panel, _of_panel(panel, told, critic)) for panel in HEALTH]
-    chosen = [(panel, found) for panel, found in chosen if found]
+    chosen = [(panel, _of_panel(panel, term_curves, critic)) for panel in HEALTH]
+    chosen = [(panel, panel_curves) for panel, panel_curves in chosen if panel_curves]
     figure, rows = make_axes(430, 125 * len(chosen) + 40, rows=len(chosen))
-    for axes, (panel, found) in zip(np.atleast_1d(rows), chosen, strict=True):
-        _health_panel(figure, axes, panel, found, alerts, hue(family).light)
+    for axes, (panel, panel_curves) in zip(np.atleast_1d(rows), chosen, strict=True):
+        _health_panel(figure, axes, panel, panel_curves, alerts, hue(family).light)
     np.atleast_1d(rows)[-1].set_xlabel("step")
     return write(figure, "health of the game")
 
@@ -212,10 +217,10 @@ def quality(events: Sequence[Event], family: str = "") -> tuple[str, str]:
         The chart and what to say beside it; both empty where fewer than two previews did.
     """
     previews = [e for e in events if e.kind == "preview"]
-    told = [(e.step, fd) for e in previews if (fd := e.number("fd")) is not None]
-    if len(told) < 2:
+    fd_points = [(e.step, fd) for e in previews if (fd := e.number("fd")) is not None]
+    if len(fd_points) < 2:
         return "", ""
-    steps, values = [step for step, _ in told], [fd for _, fd in told]
+    steps, values = [step for step, _ in fd_points], [fd for _, fd in fd_points]
     last = next(e for e in reversed(previews) if e.number("fd") is not None)
     real = last.number("fd_floor")
     floor = real if real and real > 0 else None
@@ -239,12 +244,12 @@ def quality(events: Sequence[Event], family: str = "") -> tuple[str, str]:
     ticks(axes)
     by = f" in the features of {last.values['fd_by']}" if last.values.get("fd_by") else ""
     of = f" of {count:,} samples" if isinstance(count, int) else ""
-    said = (
+    caption = (
         f"Fréchet distance{of} of the averaged weights to test examples{by}, seen on the way. Few "
         "samples give a larger fd than many: compare it with itself, and with the dashed line, as "
         "many training examples measured alike; the table's own fd is by another count."
     )
-    return write(figure, "fd as training goes on"), said
+    return write(figure, "fd as training goes on"), caption
 
 
 def critic(events: Sequence[Event]) -> tuple[str, str]:
@@ -288,33 +293,33 @@ def heat(
     """
     table = np.asarray(counts, float)
     table = table / np.maximum(table.sum(1, keepdims=True), 1)
-    top = min(3 * max([*expected, 1 / max(len(names), 1)]), 1.0)
-    places = [float(t) for t in range(len(table))]
+    full_share = min(3 * max([*expected, 1 / max(len(names), 1)]), 1.0)
+    positions = [float(t) for t in range(len(table))]
     labels = [f"{step:,}" for step in steps]
     if len(expected):
         table = np.vstack([table, np.asarray(expected, float)])
-        places, labels = [*places, 1.05 * len(places) + 0.3], [*labels, "data"]
+        positions, labels = [*positions, 1.05 * len(positions) + 0.3], [*labels, "data"]
     figure, axes = make_axes(460, 17 * len(names) + 60)
     colour = hue(family).light
-    for at, shares in zip(places, table, strict=True):
+    for position, shares in zip(positions, table, strict=True):
         for k, share in enumerate(shares):
-            strength = float(min(share / top, 1))
-            across = (at - 0.47, at + 0.47)
+            strength = float(min(share / full_share, 1))
+            across = (position - 0.47, position + 0.47)
             axes.fill_between(across, k - 0.45, k + 0.45, color=colour, alpha=strength, lw=0)
             if not share:
-                axes.plot(at, k, marker=".", ms=2.5, color=INK, alpha=0.4, mew=0)
+                axes.plot(position, k, marker=".", ms=2.5, color=INK, alpha=0.4, mew=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), [short(str(name)) for name in names], parse_math=False)
-    every, last = -(-len(steps) // 9), len(steps) - 1
-    told = [i for i in range(len(places)) if i > last or (last - i) % every == 0]
-    axes.set_xticks([places[i] for i in told], [labels[i] for i in told])
-    axes.set_xlim(-0.6, places[-1] + 0.6)
+    stride, last = -(-len(steps) // 9), len(steps) - 1
+    tick_indices = [i for i in range(len(positions)) if i > last or (last - i) % stride == 0]
+    axes.set_xticks([positions[i] for i in tick_indices], [labels[i] for i in tick_indices])
+    axes.set_xlim(-0.6, positions[-1] + 0.6)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
     axes.tick_params(length=0)
     axes.set_xlabel("step")
     axes.set_title(
-        f"share of the samples; full colour from {top:.0%}",
+        f"share of the samples; full colour from {full_share:.0%}",
         loc="left",
         fontsize=11,
         color=INK,
@@ -327,10 +332,10 @@ def heat(
 def _smooth(y: np.ndarray) -> np.ndarray:
     """Return a running mean whose window is a fortieth of the curve, whole at both ends."""
     window = max(1, len(y) // 40)
-    good = np.isfinite(y)
+    finite = np.isfinite(y)
     kernel = np.ones(2 * window + 1)
-    weight = np.convolve(good.astype(float), kernel, "same")[: len(y)]
-    total = np.convolve(np.where(good, y, 0.0), kernel, "same")[: len(y)]
+    weight = np.convolve(finite.astype(float), kernel, "same")[: len(y)]
+    total = np.convolve(np.where(finite, y, 0.0), kernel, "same")[: len(y)]
     if len(y) < len(kernel):
         return y
     return np.divide(total, weight, out=np.full(len(y), np.nan), where=weight > 0)
@@ -341,8 +346,8 @@ def _robust(axes: Axes, values: np.ndarray) -> None:
     if len(values) < 20:
         return
     low, high = np.percentile(values, [0.2, 99.5])
-    room = (high - low) * 0.06
+    margin = (high - low) * 0.06
     if axes.get_yscale() == "log":
         axes.set_ylim(low / 1.15, high * 1.15)
     elif high > low:
-        axes.set_ylim(low - room, high + room)
+        axes.set_ylim(low - margin, high + margin)

@@ -85,12 +85,12 @@ def _forward(subject: Subject) -> list[Picture]:
     above = [f"t = {t:.2f}" for t in times]
     if subject.is_image:
         lines = [torch.stack([s[i] for s in states]) for i in range(len(x))]
-        drawn = strips(lines, subject.levels, above=above)
+        image = strips(lines, subject.levels, above=above)
     else:
         frame = plane.frame_of(*states)
-        drawn = plane.clouds([states], frame, above=above, family=subject.family)
-    said = "Test examples, and the same with ever more noise: what the model learns to undo."
-    return [Picture("the forward chain", drawn, said, wide=True)]
+        image = plane.clouds([states], frame, above=above, family=subject.family)
+    caption = "Test examples, and the same with ever more noise: what the model learns to undo."
+    return [Picture("the forward chain", image, caption, wide=True)]
 
 
 def _reverse(subject: Subject) -> list[Picture]:
@@ -102,24 +102,29 @@ def _reverse(subject: Subject) -> list[Picture]:
         condition = subject.condition(subject.rows(n))
         n = min(n, len(subject.data.test))
     frames = ACROSS if subject.is_image else 6
-    way = subject.model.estimates(
+    trajectory = subject.model.estimates(
         n, frames=frames, condition=condition, noise=Noise.for_samples(0, 0, n)
     )
-    above = [f"t = {t:.2f}" for t, _, _ in way]
+    above = [f"t = {t:.2f}" for t, _, _ in trajectory]
     names = ("xₜ", "E[x | xₜ]")
     if subject.is_image:
-        chains = [torch.stack([s[1] for s in way], 1), torch.stack([s[2] for s in way], 1)]
+        chains = [
+            torch.stack([s[1] for s in trajectory], 1),
+            torch.stack([s[2] for s in trajectory], 1),
+        ]
         lines = [chain[i] for i in range(n) for chain in chains]
-        drawn = strips(lines, subject.levels, left=names * n, above=above, together=2)
+        image = strips(lines, subject.levels, left=names * n, above=above, together=2)
     else:
-        lines = [[s[1] for s in way], [s[2] for s in way]]
+        lines = [[s[1] for s in trajectory], [s[2] for s in trajectory]]
         frame = plane.frame_of(*lines[0], subject.data.test.x[:POINTS])
-        drawn = plane.clouds(lines, frame, left=names, above=above, family=subject.family)
-    said = (
+        image = plane.clouds(lines, frame, left=names, above=above, family=subject.family)
+    caption = (
         "Above the state on the way from noise to a sample, below what the model expects of it: "
         "the mean of all data that could lie behind, blurred while much is open."
     )
-    return [Picture("the reverse chain, and what is expected on the way", drawn, said, wide=True)]
+    return [
+        Picture("the reverse chain, and what is expected on the way", image, caption, wide=True)
+    ]
 
 
 def _score(subject: Subject) -> list[Picture]:
@@ -133,16 +138,16 @@ def _score(subject: Subject) -> list[Picture]:
     scaled = [domain.values.scale(states[round(10 * t)]) for t in TIMES]
     frame = plane.frame_of(*scaled)
     across, up = (torch.linspace(frame[i], frame[i + 1], ARROWS + 2)[1:-1] for i in (0, 2))
-    at = torch.cartesian_prod(across, up)
+    grid_points = torch.cartesian_prod(across, up)
     panels = [
-        plane.Field(f"t = {t:g}", points, at, model.score_field(at, t))
+        plane.Field(f"t = {t:g}", points, grid_points, model.score_field(grid_points, t))
         for t, points in zip(TIMES, scaled, strict=True)
     ]
-    said = (
+    caption = (
         "∇ ln pₜ as learnt (arrows) over the density of data with the noise of time t (green); "
         "each panel has its own scale of length."
     )
-    return [Picture("the score field", plane.fields(panels, frame), said, wide=True)]
+    return [Picture("the score field", plane.fields(panels, frame), caption, wide=True)]
 
 
 def _few_or_many(subject: Subject) -> list[Picture]:
@@ -154,27 +159,31 @@ def _few_or_many(subject: Subject) -> list[Picture]:
     if isinstance(subject.model, Restoring):
         n = min(n, len(subject.data.test))
         condition = subject.condition(subject.rows(n))
-    made: dict[int, Tensor] = {}
+    samples_by_steps: dict[int, Tensor] = {}
     for steps in STEPS:
         try:
             model = subject.at_steps(steps)
         except BadInput:  # more than this sampler's schedule has
             continue
-        made[steps] = model.sample(n, condition=condition, noise=Noise.for_samples(0, 0, n))
-    if len(made) < 2:
+        samples_by_steps[steps] = model.sample(
+            n, condition=condition, noise=Noise.for_samples(0, 0, n)
+        )
+    if len(samples_by_steps) < 2:
         return []
-    names = [f"{steps} steps" for steps in made]
+    names = [f"{steps} steps" for steps in samples_by_steps]
     if in_space:
-        rows = torch.cat(list(made.values()))
-        drawn = point_clouds.sheet(rows, subject.data.domain.elements, columns=n)
-        said = f"A row each: {', '.join(names)}; the same noise in each."
-        return [Picture("few or many steps", drawn, said, wide=True)]
+        rows = torch.cat(list(samples_by_steps.values()))
+        image = point_clouds.sheet(rows, subject.data.domain.elements, columns=n)
+        caption = f"A row each: {', '.join(names)}; the same noise in each."
+        return [Picture("few or many steps", image, caption, wide=True)]
     if subject.is_image:
-        drawn = strips(list(made.values()), subject.levels, left=names)
+        image = strips(list(samples_by_steps.values()), subject.levels, left=names)
     else:
         frame = plane.frame_of(subject.data.test.x[:POINTS])
-        drawn = plane.clouds([list(made.values())], frame, above=names, family=subject.family)
-    return [Picture("few or many steps", drawn, "The same noise in each.", wide=True)]
+        image = plane.clouds(
+            [list(samples_by_steps.values())], frame, above=names, family=subject.family
+        )
+    return [Picture("few or many steps", image, "The same noise in each.", wide=True)]
 
 
 # The bound
@@ -184,24 +193,24 @@ def _terms(subject: Subject) -> list[Picture]:
     model = subject.model
     if not isinstance(model, Termwise):
         return []
-    x, where = subject.data.test.x[:TERMS], None
+    x, log_snr = subject.data.test.x[:TERMS], None
     if isinstance(model, Timed):
         x = subject.data.test.x[: 4 * TERMS]
-        where, terms = model.bound_over_noise(x, draws=DRAWS, noise=Noise.of(0, len(x)))
+        log_snr, terms = model.bound_over_noise(x, draws=DRAWS, noise=Noise.of(0, len(x)))
     else:
         terms = model.bound_terms(x, noise=Noise.of(0, len(x)))
     terms = terms.double().mean(0)
     bits = terms / (math.log(2) * subject.data.domain.dimensions)
     bits = -bits if bits.sum() < 0 and subject.is_image else bits
     total, ends = float(bits.sum()), (float(bits[0]), float(bits[-1]))
-    drawn = charts.bound_terms(
+    chart = charts.bound_terms(
         bits.tolist(),
         subject.family or "diffusion",
-        log_snr=None if where is None else where.tolist(),
+        log_snr=None if log_snr is None else log_snr.tolist(),
     )
-    said = (
+    caption = (
         f"L₀ {brief(ends[0])}, those between {brief(total - sum(ends))}, the last "
         f"{brief(ends[1])}: together {total:.3f} bits per dimension, mean of {len(x)} test "
         "examples."
     )
-    return [Picture("the bound, term by term", drawn, said)]
+    return [Picture("the bound, term by term", chart, caption)]

@@ -53,18 +53,18 @@ def _completed(subject: Subject) -> list[Picture]:
     x = subject.data.test.x[rows]
     if isinstance(model, Sequential) and model.sampling_seconds(2 * len(x)) > PATIENCE:
         return []
-    known = torch.zeros_like(x, dtype=torch.bool)
-    known[:, :, : x.shape[2] // 2] = True
+    observed_mask = torch.zeros_like(x, dtype=torch.bool)
+    observed_mask[:, :, : x.shape[2] // 2] = True
     condition = subject.condition(rows)
-    ways = [
-        model.complete(x, known, condition=condition, noise=Noise.of(seed, len(x)))
+    completions = [
+        model.complete(x, observed_mask, condition=condition, noise=Noise.of(seed, len(x)))
         for seed in (0, 1)
     ]
-    lines = [halved(x, known, subject.levels), *ways, x]
+    lines = [halved(x, observed_mask, subject.levels), *completions, x]
     names = ("given", "completed", "again", "original")
-    drawn = strips(lines, subject.levels, left=names)
-    said = "The upper half of test examples is given, and the lower drawn twice."
-    return [Picture("half an image completed", drawn, said, wide=True)]
+    image = strips(lines, subject.levels, left=names)
+    caption = "The upper half of test examples is given, and the lower drawn twice."
+    return [Picture("half an image completed", image, caption, wide=True)]
 
 
 def _edited(subject: Subject) -> list[Picture]:
@@ -81,8 +81,8 @@ def _edited(subject: Subject) -> list[Picture]:
         ),
     ]
     names = ("original", *(f"strength {strength:g}" for strength in STRENGTHS))
-    said = "Test examples after noise up to time ‘strength’, and the way back (SDEdit)."
-    return [Picture("edits", strips(lines, subject.levels, left=names), said, wide=True)]
+    caption = "Test examples after noise up to time ‘strength’, and the way back (SDEdit)."
+    return [Picture("edits", strips(lines, subject.levels, left=names), caption, wide=True)]
 
 
 def _between(subject: Subject) -> list[Picture]:
@@ -95,15 +95,15 @@ def _between(subject: Subject) -> list[Picture]:
         return []
     half = len(x) // 2
     frames = 6
-    way = model.between(x[:half], x[half : 2 * half], frames)
-    said = "The ways between pairs of test examples through their codes in noise space."
+    interpolation = model.between(x[:half], x[half : 2 * half], frames)
+    caption = "The ways between pairs of test examples through their codes in noise space."
     if subject.is_image:
-        drawn = strips(list(way.transpose(0, 1)), subject.levels)
+        image = strips(list(interpolation.transpose(0, 1)), subject.levels)
     else:
-        above = [f"{i / max(len(way) - 1, 1):.1f}" for i in range(len(way))]
+        above = [f"{i / max(len(interpolation) - 1, 1):.1f}" for i in range(len(interpolation))]
         frame = plane.frame_of(subject.data.test.x[:POINTS], room=0.25)
-        drawn = plane.clouds([list(way)], frame, above=above, family=subject.family)
-    return [Picture("between two examples", drawn, said, wide=True)]
+        image = plane.clouds([list(interpolation)], frame, above=above, family=subject.family)
+    return [Picture("between two examples", image, caption, wide=True)]
 
 
 def _there_and_back(subject: Subject) -> list[Picture]:
@@ -116,28 +116,28 @@ def _there_and_back(subject: Subject) -> list[Picture]:
     rows = subject.rows(2 * EXAMPLES if subject.is_image else POINTS)
     x = subject.data.test.x[rows]
     codes = model.encode(x)
-    back = model.decode(codes)
-    error = (back.double() - x.double()).abs()
+    decoded = model.decode(codes)
+    error = (decoded.double() - x.double()).abs()
     if subject.is_image:
         levels = subject.levels
-        apart = (error / max(levels - 1, 1) * 255).round().to(torch.uint8)
-        apart = apart if levels == 256 else (error.clamp(max=levels - 1)).to(torch.uint8)
-        drawn = strips([x, back, apart], levels, left=("original", "back", "difference"))
-        said = (
+        difference = (error / max(levels - 1, 1) * 255).round().to(torch.uint8)
+        difference = difference if levels == 256 else (error.clamp(max=levels - 1)).to(torch.uint8)
+        image = strips([x, decoded, difference], levels, left=("original", "back", "difference"))
+        caption = (
             f"Test examples, and what comes back from their codes in noise space: wrong by "
             f"{brief(float(error.mean()))} of {levels} levels in mean, "
             f"{brief(float(error.max()))} at most."
         )
     else:
-        flat = codes.view(len(x), -1)
-        frame = plane.frame_of(x, flat)
+        flat_codes = codes.view(len(x), -1)
+        frame = plane.frame_of(x, flat_codes)
         above = ("data", "codes", "back")
-        drawn = plane.clouds([[x, flat, back]], frame, above=above, family=subject.family)
-        said = (
+        image = plane.clouds([[x, flat_codes, decoded]], frame, above=above, family=subject.family)
+        caption = (
             f"Wrong by {brief(float(error.mean()))} in mean and {brief(float(error.max()))} at "
             "most, of data as they lie in the file."
         )
-    return [Picture("there and back", drawn, said, wide=True)]
+    return [Picture("there and back", image, caption, wide=True)]
 
 
 # Words
@@ -151,9 +151,9 @@ def _spoken(subject: Subject) -> list[Picture]:
     if not split.captions or split.tokens is None or split.mask is None:
         return []
     first: dict[str, int] = {}
-    for place, caption in enumerate(split.captions):
-        if caption.strip() and bool(split.mask[place].any()):
-            first.setdefault(caption, place)
+    for index, caption in enumerate(split.captions):
+        if caption.strip() and bool(split.mask[index].any()):
+            first.setdefault(caption, index)
     rows = torch.tensor(list(first.values())[:: max(1, len(first) // SAID)][:SAID])
     if not len(rows):
         return []
@@ -161,31 +161,33 @@ def _spoken(subject: Subject) -> list[Picture]:
     assert condition is not None
     samples, weights = model.attention(condition, noise=Noise.for_samples(0, 0, len(rows)))
     captions = [str(split.captions[int(i)]) for i in rows]
-    said = "Captions of test examples, none of which were trained on, and one sample for each."
+    description = (
+        "Captions of test examples, none of which were trained on, and one sample for each."
+    )
     pictures = [
         Picture(
             "drawn for captions",
             captioned(samples, captions, subject.levels, columns=6),
-            said,
+            description,
             wide=True,
         )
     ]
     maps, words = [], []
     for row, weight in zip(rows.tolist()[:EXAMPLES], weights, strict=False):
-        said_here = _words(split.tokens[row], domain.vocabulary)
-        places = [
+        caption_words = _words(split.tokens[row], domain.vocabulary)
+        word_positions = [
             j
-            for j, word in enumerate(said_here)
+            for j, word in enumerate(caption_words)
             if bool(split.mask[row, j]) and (word == "?" or any(c.isalnum() for c in word))
         ][:WORDS]
-        maps.append(weight[places])
-        words.append([said_here[j] for j in places])
-    drawn = attended(samples[: len(maps)], maps, words, subject.levels)
-    said = (
+        maps.append(weight[word_positions])
+        words.append([caption_words[j] for j in word_positions])
+    image = attended(samples[: len(maps)], maps, words, subject.levels)
+    description = (
         "Where each word was looked at while the image was drawn, in mean over layers, heads and "
         "steps; beside the word its mean weight. A row has one scale."
     )
-    return [*pictures, Picture("attention, word by word", drawn, said, wide=True)]
+    return [*pictures, Picture("attention, word by word", image, description, wide=True)]
 
 
 def _words(tokens: Tensor, vocabulary: Sequence[str]) -> list[str]:
@@ -205,16 +207,16 @@ def _first_stage(subject: Subject) -> list[Picture]:
     if not isinstance(model, Reconstructing) or not subject.is_image:
         return []
     x = subject.data.test.x[subject.rows(3 * EXAMPLES)]
-    back = model.reconstruct(x)
-    error = (back.double() - x.double()).square().mean()
+    reconstruction = model.reconstruct(x)
+    error = (reconstruction.double() - x.double()).square().mean()
     top = max(subject.levels - 1, 1)
-    said = (
+    caption = (
         "Test examples above, below what is left of them after the first stage: "
         f"{10 * math.log10(top**2 / max(float(error), 1e-12)):.1f} dB PSNR. No sample can be "
         "sharper than this."
     )
-    drawn = strips([x, back], subject.levels, left=("original", "reconstructed"))
-    return [Picture("the first stage", drawn, said, wide=True)]
+    image = strips([x, reconstruction], subject.levels, left=("original", "reconstructed"))
+    return [Picture("the first stage", image, caption, wide=True)]
 
 
 def _restored(subject: Subject) -> list[Picture]:
@@ -223,13 +225,13 @@ def _restored(subject: Subject) -> list[Picture]:
         return []
     x = subject.data.test.x[subject.rows(2 * EXAMPLES)]
     small = model.shrink(x)
-    ways = [model.restore(small, noise=Noise.for_samples(k, 0, len(x))) for k in (0, 1)]
+    restorations = [model.restore(small, noise=Noise.for_samples(k, 0, len(x))) for k in (0, 1)]
     pixels = small.repeat_interleave(model.scale, 2).repeat_interleave(model.scale, 3)
-    lines = [pixels, _bicubic(small, model.scale, subject.levels), *ways, x]
+    lines = [pixels, _bicubic(small, model.scale, subject.levels), *restorations, x]
     names = ("small", "bicubic", "restored", "again", "original")
-    drawn = strips(lines, subject.levels, left=names)
-    said = f"Test examples made {model.scale} times smaller, and large again: drawn twice."
-    return [Picture("small images made large", drawn, said, wide=True)]
+    image = strips(lines, subject.levels, left=names)
+    caption = f"Test examples made {model.scale} times smaller, and large again: drawn twice."
+    return [Picture("small images made large", image, caption, wide=True)]
 
 
 def _bicubic(small: Tensor, scale: int, levels: int) -> Tensor:
@@ -238,13 +240,13 @@ def _bicubic(small: Tensor, scale: int, levels: int) -> Tensor:
 
     top, (height, width) = max(levels - 1, 1), small.shape[-2:]
     size = (width * scale, height * scale)
-    shown = small.detach().cpu().float() * (255 / top)
+    grey_values = small.detach().cpu().float() * (255 / top)
     planes = [
         [
             np.asarray(Image.fromarray(channel.numpy()).resize(size, Image.Resampling.BICUBIC))
             for channel in one
         ]
-        for one in shown
+        for one in grey_values
     ]
     shades = torch.from_numpy(np.array(planes))
     return (shades * (top / 255)).round().clamp(0, top).to(torch.uint8)

@@ -80,12 +80,12 @@ def grid(
     >>> grid(torch.full((4, 1, 8, 8), 16), levels=17, scale=2).size
     (34, 34)
     """
-    shown = tiles(images, levels)
-    columns = columns or math.ceil(math.sqrt(len(shown)))
-    columns = min(columns, len(shown))
+    pixels = tiles(images, levels)
+    columns = columns or math.ceil(math.sqrt(len(pixels)))
+    columns = min(columns, len(pixels))
     if scale is None:
-        scale = max(1, round((WIDTH - gap * (columns - 1)) / (columns * shown.shape[2])))
-    return _image(_mosaic(_enlarge(shown, scale), columns, gap))
+        scale = max(1, round((WIDTH - gap * (columns - 1)) / (columns * pixels.shape[2])))
+    return _image(_mosaic(_enlarge(pixels, scale), columns, gap))
 
 
 def neighbours(
@@ -111,8 +111,8 @@ def neighbours(
             "each sample needs one neighbour of its own shape."
         )
     columns = min(columns or 12, len(above))
-    wide = above.shape[2]
-    scale = scale or max(1, (WIDTH - 3 * GAP * (columns - 1)) // (columns * wide))
+    width = above.shape[2]
+    scale = scale or max(1, (WIDTH - 3 * GAP * (columns - 1)) // (columns * width))
     above, below = _enlarge(above, scale), _enlarge(below, scale)
     between = np.zeros((len(above), 1, *above.shape[2:]), np.uint8)
     return _image(_mosaic(np.concatenate([above, between, below], 1), columns, 3 * GAP))
@@ -141,24 +141,28 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
     """
     from matplotlib.figure import Figure
 
-    here = _plane(x)
-    below = None if truth is None or not len(truth) else _plane(truth)
+    coordinates = _plane(x)
+    background = None if truth is None or not len(truth) else _plane(truth)
     figure = Figure(figsize=(size / 100, size / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    area = max(1.0, min(16.0, 8000 / max(len(here), 1)))
-    if below is not None:
-        axes.scatter(*below.T, s=area * 1.5, color="#c4c4c4", linewidths=0)
+    area = max(1.0, min(16.0, 8000 / max(len(coordinates), 1)))
+    if background is not None:
+        axes.scatter(*background.T, s=area * 1.5, color="#c4c4c4", linewidths=0)
     axes.scatter(
-        *here.T, s=area, color=hue(family).light if family else "#3a3a3a", linewidths=0, alpha=0.7
+        *coordinates.T,
+        s=area,
+        color=hue(family).light if family else "#3a3a3a",
+        linewidths=0,
+        alpha=0.7,
     )
-    frame = here if below is None else below
+    frame = coordinates if background is None else background
     frame = frame[np.isfinite(frame).all(axis=1)]
     if len(frame):
         low, high = frame.min(0), frame.max(0)
-        centre, reach = (low + high) / 2, max(float((high - low).max()), 1e-6) * 0.58
-        axes.set_xlim(centre[0] - reach, centre[0] + reach)
-        axes.set_ylim(centre[1] - reach, centre[1] + reach)
+        centre, half_width = (low + high) / 2, max(float((high - low).max()), 1e-6) * 0.58
+        axes.set_xlim(centre[0] - half_width, centre[0] + half_width)
+        axes.set_ylim(centre[1] - half_width, centre[1] + half_width)
     return _agg(figure)
 
 
@@ -175,13 +179,13 @@ def pairs(
     """
     from matplotlib.figure import Figure
 
-    here = x.detach().cpu().float().numpy()
-    below = here if truth is None or not len(truth) else truth.detach().cpu().float().numpy()
-    count, colour = min(here.shape[1], 6), hue(family).light if family else "#3a3a3a"
+    values = x.detach().cpu().float().numpy()
+    reference = values if truth is None or not len(truth) else truth.detach().cpu().float().numpy()
+    count, colour = min(values.shape[1], 6), hue(family).light if family else "#3a3a3a"
     figure = Figure(figsize=(WIDTH / 100, WIDTH / 100), dpi=100)
     grid = figure.subplots(count, count, squeeze=False)
     figure.subplots_adjust(0.06, 0.06, 0.99, 0.99, 0.06, 0.06)
-    low, high = (np.nanpercentile(below, q, axis=0) for q in (0.5, 99.5))
+    low, high = (np.nanpercentile(reference, q, axis=0) for q in (0.5, 99.5))
     margin = 0.15 * (high - low) + 1e-9
     for row in range(count):
         for column in range(count):
@@ -193,13 +197,15 @@ def pairs(
                 left, right = axes.get_xlim()
                 bins = np.linspace(left, right, 40)
                 if truth is not None:
-                    axes.hist(below[:, row], bins, density=True, color="#c4c4c4")
-                axes.hist(here[:, row], bins, density=True, histtype="step", color=colour)
+                    axes.hist(reference[:, row], bins, density=True, color="#c4c4c4")
+                axes.hist(values[:, row], bins, density=True, histtype="step", color=colour)
             else:
                 axes.set_ylim(low[row] - margin[row], high[row] + margin[row])
                 if truth is not None:
-                    axes.scatter(below[:, column], below[:, row], 2, "#c4c4c4", linewidths=0)
-                axes.scatter(here[:, column], here[:, row], 2, colour, linewidths=0, alpha=0.6)
+                    axes.scatter(
+                        reference[:, column], reference[:, row], 2, "#c4c4c4", linewidths=0
+                    )
+                axes.scatter(values[:, column], values[:, row], 2, colour, linewidths=0, alpha=0.6)
             if row == count - 1 and column < len(names):
                 axes.set_xlabel(names[column][:16], fontsize=7)
             if column == 0 and row < len(names):
@@ -277,17 +283,17 @@ def film(
 
     if not frames:
         raise BadInput("a film needs at least one frame, and none was given.")
-    line = 24
-    figure = Figure(figsize=(size / 100, (size + line) / 100), dpi=100)
-    axes = figure.add_axes((0, 0, 1, size / (size + line)))
-    behind = _plane(data[:600])
+    title_height = 24
+    figure = Figure(figsize=(size / 100, (size + title_height) / 100), dpi=100)
+    axes = figure.add_axes((0, 0, 1, size / (size + title_height)))
+    background = _plane(data[:600])
     pictures = []
     for step, frame in zip(steps, frames, strict=True):
         axes.clear()
         axes.set_axis_off()
         figure.texts.clear()
-        low, high = _game(axes, frame, behind)
-        above = 1 - 0.55 * line / (size + line)
+        low, high = _game(axes, frame, background)
+        above = 1 - 0.55 * title_height / (size + title_height)
         figure.text(0.02, above, f"step {step:,}", va="center", fontsize=9)
         scale = f"score {brief(low)} … {brief(high)}"
         figure.text(0.98, above, scale, va="center", ha="right", fontsize=9)
@@ -301,7 +307,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
 
     left, right, bottom, top = frame["frame"].tolist()
     score = frame["score"].double().nan_to_num(0, 0, 0).numpy()
-    samples, slope = _plane(frame["samples"]), _plane(frame["slope"])
+    samples, gradient = _plane(frame["samples"]), _plane(frame["slope"])
     across = np.linspace(left, right, score.shape[1])
     up = np.linspace(bottom, top, score.shape[0])
 
@@ -317,21 +323,29 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
 
     real, fake = seen(data), seen(samples)
     middle = (np.median(real) + np.median(fake if len(fake) else real)) / 2
-    far = float(np.quantile(np.abs(score - middle), 0.9))
-    near = float(np.quantile(np.abs(np.concatenate([real, fake]) - middle), 0.9))
+    grid_spread = float(np.quantile(np.abs(score - middle), 0.9))
+    example_spread = float(np.quantile(np.abs(np.concatenate([real, fake]) - middle), 0.9))
     # Between the two: hills and valleys where the players are, without drowning them in far ones.
-    reach = max(math.sqrt(far * max(near, far / 50)), 1e-12)
+    score_range = max(math.sqrt(grid_spread * max(example_spread, grid_spread / 50)), 1e-12)
     colours = LinearSegmentedColormap.from_list("game", SURFACE)
-    levels = np.linspace(middle - reach, middle + reach, 15)
+    levels = np.linspace(middle - score_range, middle + score_range, 15)
     axes.contourf(across, up, score, levels, cmap=colours, extend="both")
     axes.scatter(*data.T, s=5, color="#5c5c5c", linewidths=0, alpha=0.45)
     axes.scatter(*samples.T, s=10, color=hue("gan").light, linewidths=0, alpha=0.9)
-    length = np.linalg.norm(slope, axis=1)
-    long = np.quantile(length[np.isfinite(length)], 0.95) if np.isfinite(length).any() else 0
-    if long > 0:
-        most = 0.09 * (right - left)
+    length = np.linalg.norm(gradient, axis=1)
+    reference_length = (
+        np.quantile(length[np.isfinite(length)], 0.95) if np.isfinite(length).any() else 0
+    )
+    if reference_length > 0:
+        max_length = 0.09 * (right - left)
         arrow = (
-            slope * (np.minimum(length, long) / np.maximum(length, 1e-30) / long * most)[:, None]
+            gradient
+            * (
+                np.minimum(length, reference_length)
+                / np.maximum(length, 1e-30)
+                / reference_length
+                * max_length
+            )[:, None]
         )
         axes.quiver(
             *samples[:ARROWS].T,
@@ -345,7 +359,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
         )
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
-    return middle - reach, middle + reach
+    return middle - score_range, middle + score_range
 
 
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:
@@ -412,9 +426,9 @@ def animation(frames: Sequence[Image], milliseconds: int = 80, hold: int = 1500)
         raise BadInput("an animation needs at least one picture, and none was given.")
     flat = []
     for frame in frames:
-        see_through = frame.convert("RGBA")
-        white = Image.new("RGBA", see_through.size, "white")
-        flat.append(Image.alpha_composite(white, see_through).convert("RGB"))
+        rgba = frame.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        flat.append(Image.alpha_composite(white, rgba).convert("RGB"))
     if all(frame.mode in ("L", "LA") for frame in frames):
         flat = [frame.convert("L") for frame in flat]
     file = io.BytesIO()
@@ -434,8 +448,8 @@ def tiles(images: Tensor, levels: int) -> np.ndarray:
         )
     top = max(levels - 1, 1)
     x = images.detach().cpu().double().nan_to_num(0).clamp(0, top)
-    shown = (x * (255 / top)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return np.concatenate([shown, np.full((*shown.shape[:3], 1), 255, np.uint8)], -1)
+    pixels = (x * (255 / top)).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return np.concatenate([pixels, np.full((*pixels.shape[:3], 1), 255, np.uint8)], -1)
 
 
 def _enlarge(tiles: np.ndarray, scale: int) -> np.ndarray:

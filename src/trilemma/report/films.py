@@ -31,11 +31,11 @@ def shared(
     """
     from PIL import Image
 
-    few = pictures[:: max(1, len(pictures) // 8)]
-    wide, high = pictures[0].size
-    strip = Image.new("RGB", (wide * len(few), high))
-    for i, picture in enumerate(few):
-        strip.paste(picture, (i * wide, 0))
+    sampled_frames = pictures[:: max(1, len(pictures) // 8)]
+    width, height = pictures[0].size
+    strip = Image.new("RGB", (width * len(sampled_frames), height))
+    for i, picture in enumerate(sampled_frames):
+        strip.paste(picture, (i * width, 0))
     median = Image.Quantize.MEDIANCUT
     palette = chosen(strip) if chosen else strip.quantize(COLOURS, method=median)
     flat = [p.quantize(palette=palette, dither=Image.Dither.NONE) for p in pictures]

@@ -20,10 +20,10 @@ LONGEST = 4
 
 def variants(rows: Sequence[Row]) -> Markup | None:
     """Lay out the variants that some row has: a line each, a column a row, and what is trivial."""
-    found = {name for row in rows for name in row.of.metrics} & registry.variants()
-    if not found:
+    variant_names = {name for row in rows for name in row.of.metrics} & registry.variants()
+    if not variant_names:
         return None
-    names = [name for name in quantities() if name in found]
+    names = [name for name in quantities() if name in variant_names]
     marks = list(dict.fromkeys(mark for name in names for mark in baselines(rows, name)))
     heads = [
         *([glyph(row.family), row.name] for row in rows),
@@ -55,7 +55,7 @@ def variants(rows: Sequence[Row]) -> Markup | None:
 def _cells(rows: Sequence[Row], name: str, marks: Sequence[str]) -> list[Markup]:
     trivial = baselines(rows, name)
     values = [
-        *(found.value if (found := row.score(name)) else None for row in rows),
+        *(score.value if (score := row.score(name)) else None for row in rows),
         floor(rows, name),
         *(trivial.get(mark) for mark in marks),
     ]
@@ -66,9 +66,9 @@ def protocols(rows: Sequence[Row]) -> Markup | None:
     """List in full how each score was measured."""
     uses: dict[tuple[str, str], None] = {}
     for row in rows:
-        for name, found in row.of.metrics.items():
-            if found.protocol and name not in registry.variants():
-                uses[quantity(name).label, found.protocol] = None
+        for name, score in row.of.metrics.items():
+            if score.protocol and name not in registry.variants():
+                uses[quantity(name).label, score.protocol] = None
     if not uses:
         return None
     items = [(element("dt", label), element("dd", words)) for label, words in uses]
@@ -78,14 +78,22 @@ def protocols(rows: Sequence[Row]) -> Markup | None:
 
 def spent(rows: Sequence[Row]) -> Markup | None:
     """Say where measuring spent its time: the parts that took longest, in the mean of the rows."""
-    each = [row.of.seconds for row in rows if row.of.seconds]
-    if not each:
+    timings = [row.of.seconds for row in rows if row.of.seconds]
+    if not timings:
         return None
-    total = {name: sum(took.get(name, 0.0) for took in each) for took in each for name in took}
+    total = {
+        name: sum(seconds.get(name, 0.0) for seconds in timings)
+        for seconds in timings
+        for name in seconds
+    }
     longest = sorted(total, key=lambda name: -total[name])[:LONGEST]
-    said = [f"{quantity(name).label} {duration(total[name] / len(each))}" for name in longest]
-    whole = duration(sum(total.values()) / len(each))
-    words = f"Measuring took {whole}{' each' if len(rows) > 1 else ''}: {joined(said)}."
+    longest_parts = [
+        f"{quantity(name).label} {duration(total[name] / len(timings))}" for name in longest
+    ]
+    total_time = duration(sum(total.values()) / len(timings))
+    words = (
+        f"Measuring took {total_time}{' each' if len(rows) > 1 else ''}: {joined(longest_parts)}."
+    )
     return element("p", words, class_="note")
 
 

@@ -91,11 +91,11 @@ def pairs(samples: Tensor, nearest: Tensor, columns: int = 6) -> Image:
         rows += [samples[start:stop], nearest[start:stop]]
     panels = [[_Panel.of(one) for one in x.cpu()] for x in rows]
     height = _height([panel for row in panels for panel in row])
-    drawn = [
+    row_images = [
         _laid([p.picture(height) for p in row], _words(x), columns)
         for row, x in zip(panels, rows, strict=True)
     ]
-    return _flat(_with_key(_stacked(drawn, together=2)))
+    return _flat(_with_key(_stacked(row_images, together=2)))
 
 
 def growth(frames: Sequence[Tensor]) -> list[Image]:
@@ -135,10 +135,10 @@ def _added(one: Tensor, more: Tensor) -> str:
     >>> _added(graph(2, [(0, 1)], limit=3), graph(3, [(0, 1), (1, 2)]))
     '2 + 1 nodes, 1 + 1 edges'
     """
-    nodes, joined = int(sizes(one)), len(edges(one))
-    fresh, came = int(sizes(more)) - nodes, len(edges(more)) - joined
-    size = f"{nodes:,} + {fresh:,} nodes" if fresh else _count(nodes, "node")
-    return f"{size}, {joined:,} + {came:,} edges"
+    nodes, num_edges = int(sizes(one)), len(edges(one))
+    new_nodes, new_edges = int(sizes(more)) - nodes, len(edges(more)) - num_edges
+    size = f"{nodes:,} + {new_nodes:,} nodes" if new_nodes else _count(nodes, "node")
+    return f"{size}, {num_edges:,} + {new_edges:,} edges"
 
 
 def _few(x: Tensor) -> Tensor:
@@ -201,13 +201,13 @@ class _Panel:
     def film(self, states: Sequence[Tensor], height: int) -> Iterator[Image]:
         """Draw the graph on its way to what it is."""
         canvas = _Canvas(self, height, FILMED)
-        known: set[tuple[int, int]] = set()
+        drawn_edges: set[tuple[int, int]] = set()
         for x in states:
-            joined = self._joined(x)
-            if not known <= set(joined):
-                canvas, known = _Canvas(self, height, FILMED), set()
-            canvas.join([pair for pair in joined if pair not in known], LINE)
-            known = set(joined)
+            edge_pairs = self._joined(x)
+            if not drawn_edges <= set(edge_pairs):
+                canvas, drawn_edges = _Canvas(self, height, FILMED), set()
+            canvas.join([pair for pair in edge_pairs if pair not in drawn_edges], LINE)
+            drawn_edges = set(edge_pairs)
             yield canvas.shown(_degrees(x))
 
     @staticmethod
@@ -288,12 +288,12 @@ def _colour(degree: int) -> str:
     >>> _colour(0), _colour(4), _colour(6), _colour(400)
     ('#fdb42f', '#c23b81', '#a42095', '#3b0399')
     """
-    known = sorted(DEGREES)
-    d = min(max(degree, known[0]), known[-1])
-    low, high = max(k for k in known if k <= d), min(k for k in known if k >= d)
-    part = math.log(d / low) / math.log(high / low) if high > low else 0.0
+    stops = sorted(DEGREES)
+    d = min(max(degree, stops[0]), stops[-1])
+    low, high = max(k for k in stops if k <= d), min(k for k in stops if k >= d)
+    fraction = math.log(d / low) / math.log(high / low) if high > low else 0.0
     ends = [[int(DEGREES[k][i : i + 2], 16) for i in (1, 3, 5)] for k in (low, high)]
-    mixed = [round(a + part * (b - a)) for a, b in zip(*ends, strict=True)]
+    mixed = [round(a + fraction * (b - a)) for a, b in zip(*ends, strict=True)]
     return "#" + "".join(f"{value:02x}" for value in mixed)
 
 
@@ -303,8 +303,8 @@ def _colour(degree: int) -> str:
 def _height(panels: Sequence[_Panel]) -> int:
     """Return how high panels are, for the highest drawing to fit: graphs are often flat."""
     most = 0.0
-    for wide, high in (panel.span for panel in panels):
-        most = max(most, high / max(wide, high, 2.0))
+    for width, height in (panel.span for panel in panels):
+        most = max(most, height / max(width, height, 2.0))
     return round(SIDE * min(1.0, max(most * (1 - 2 * MARGIN) + 2 * MARGIN, 0.34)))
 
 
@@ -325,8 +325,8 @@ def _laid(
     count = max(len(pictures), 1)
     columns = columns or math.ceil(math.sqrt(count))
     columns, rows = columns if count > columns else count, -(-count // columns)
-    high = pictures[0].height if pictures else SIDE // 3
-    step_x, step_y = SIDE + GAP, high + WORDS + GAP
+    height = pictures[0].height if pictures else SIDE // 3
+    step_x, step_y = SIDE + GAP, height + WORDS + GAP
     head = WORDS + 6 if title else 0
     canvas, pen = _blank(columns * step_x + GAP, rows * step_y + GAP + head)
     if title:
@@ -334,7 +334,7 @@ def _laid(
     for i, (picture, text) in enumerate(zip(pictures, words, strict=True)):
         left, top = GAP + i % columns * step_x, head + GAP + i // columns * step_y
         canvas.paste(picture, (left, top))
-        pen.text((left + SIDE / 2, top + high + 2), text, fill=INK, font=_font(), anchor="ma")
+        pen.text((left + SIDE / 2, top + height + 2), text, fill=INK, font=_font(), anchor="ma")
     return canvas
 
 
@@ -347,26 +347,26 @@ def _blank(width: int, height: int) -> tuple[Image, ImageDraw]:
 
 def _joined(halves: Sequence[Image]) -> Image:
     """Put pictures side by side, with a line between."""
-    apart = 2 * GAP
-    wide = sum(half.width + apart for half in halves) - apart
-    canvas, pen = _blank(wide, max(half.height for half in halves))
-    left = 0
+    spacing = 2 * GAP
+    width = sum(half.width + spacing for half in halves) - spacing
+    canvas, pen = _blank(width, max(half.height for half in halves))
+    x = 0
     for half in halves:
-        if left:
-            pen.line([(left - GAP, GAP), (left - GAP, canvas.height - GAP)], fill="#d5d9de")
-        canvas.paste(half, (left, 0))
-        left += half.width + apart
+        if x:
+            pen.line([(x - GAP, GAP), (x - GAP, canvas.height - GAP)], fill="#d5d9de")
+        canvas.paste(half, (x, 0))
+        x += half.width + spacing
     return canvas
 
 
 def _stacked(rows: Sequence[Image], together: int) -> Image:
     """Put pictures below each other, with a line after each few that belong together."""
-    apart = [GAP if i and i % together == 0 else 0 for i in range(len(rows))]
+    gaps = [GAP if i and i % together == 0 else 0 for i in range(len(rows))]
     canvas, pen = _blank(
-        max(row.width for row in rows), sum(row.height for row in rows) + sum(apart)
+        max(row.width for row in rows), sum(row.height for row in rows) + sum(gaps)
     )
     top = 0
-    for row, gap in zip(rows, apart, strict=True):
+    for row, gap in zip(rows, gaps, strict=True):
         if gap:
             pen.line([(GAP, top + gap // 2), (canvas.width - GAP, top + gap // 2)], fill="#d5d9de")
         canvas.paste(row, (0, top + gap))
@@ -383,15 +383,15 @@ def _with_key(
     middle, font = picture.height + KEY / 2 - 4, _font()
     last = max(DEGREES)
     colours = colours or {f"{k} or more" if k == last else f"{k}": c for k, c in DEGREES.items()}
-    wide = [18 + font.getlength(name) for name in colours]
+    widths = [18 + font.getlength(name) for name in colours]
     head = font.getlength(title) + 12 if title else 0.0
-    left = max(GAP, (canvas.width - sum(wide) - head) / 2)
-    pen.text((left, middle), title, fill=INK, font=font, anchor="lm")
-    left += head
-    for (name, colour), own in zip(colours.items(), wide, strict=True):
-        pen.ellipse([left - 3, middle - 3, left + 3, middle + 3], fill=colour)
-        pen.text((left + 7, middle), name, fill=INK, font=font, anchor="lm")
-        left += own
+    x = max(GAP, (canvas.width - sum(widths) - head) / 2)
+    pen.text((x, middle), title, fill=INK, font=font, anchor="lm")
+    x += head
+    for (name, colour), width in zip(colours.items(), widths, strict=True):
+        pen.ellipse([x - 3, middle - 3, x + 3, middle + 3], fill=colour)
+        pen.text((x + 7, middle), name, fill=INK, font=font, anchor="lm")
+        x += width
     return canvas
 
 
@@ -406,10 +406,10 @@ def palette(picture: Image) -> Image:
     """Return an image whose palette has the colours of a picture, rare ones too, and white."""
     from PIL import Image
 
-    found = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
-    values = found.getpalette() or []
+    quantised_image = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+    values = quantised_image.getpalette() or []
     for i in range(0, len(values), 3):
         if min(values[i : i + 3]) >= PALE:
             values[i : i + 3] = [255, 255, 255]
-    found.putpalette(values)
-    return found
+    quantised_image.putpalette(values)
+    return quantised_image

@@ -44,16 +44,22 @@ def histograms(
 ) -> str:
     """Draw four histograms of real graphs, grey, and of samples, in their family's colour."""
     figure, panels = make_axes(640, 430, 2, 2)
-    drawn = (
+    measures = (
         ("neighbours of a node", _degrees, False),
         ("share of its neighbours that are joined", _clustered, True),
         ("nodes of a graph", _sizes, False),
         ("pieces of a graph", _pieces, False),
     )
     colour = hue(family).light
-    for axes, (name, measure, is_share) in zip(panels.flat, drawn, strict=True):
-        both = [measure(x.cpu()) for x in (real, samples)]
-        _bars(axes, both, colour, _edges([values for values, _ in both], is_share), is_share)
+    for axes, (name, measure, is_share) in zip(panels.flat, measures, strict=True):
+        weighted_values = [measure(x.cpu()) for x in (real, samples)]
+        _bars(
+            axes,
+            weighted_values,
+            colour,
+            _edges([values for values, _ in weighted_values], is_share),
+            is_share,
+        )
         axes.set_xlabel(name)
         ticks(axes)
     _labelled(panels, colour)
@@ -75,8 +81,12 @@ def numbers(
     figure, panels = make_axes(640, 430, 2, 2)
     colour = hue(family).light
     for axes, name in zip(panels.flat, real, strict=False):
-        both = [_once(values[values.isfinite()]) for values in (real[name], samples[name])]
-        _bars(axes, both, colour, _even([values for values, _ in both]), True)
+        weighted_values = [
+            _once(values[values.isfinite()]) for values in (real[name], samples[name])
+        ]
+        _bars(
+            axes, weighted_values, colour, _even([values for values, _ in weighted_values]), True
+        )
         axes.set_xlabel(name)
         ticks(axes)
     _labelled(panels, colour)
@@ -88,15 +98,17 @@ def _labelled(panels: Any, colour: str) -> None:  # noqa: ANN401
         row[0].set_ylabel("share")
     words = {"real": (INK, 0.55), "samples": (colour, 1.0)}
     for i, (text, (ink, alpha)) in enumerate(words.items()):
-        place = (0.97, 0.95 - 0.11 * i)
+        position = (0.97, 0.95 - 0.11 * i)
         style = {"color": ink, "alpha": alpha, "weight": "bold", "ha": "right", "va": "top"}
-        panels[0, 0].text(*place, text, transform=panels[0, 0].transAxes, **style)
+        panels[0, 0].text(*position, text, transform=panels[0, 0].transAxes, **style)
 
 
 def _even(values: list[Tensor]) -> Tensor:
     """Return the ends of bars of one width over nearly all of the values."""
-    every = torch.cat([v for v in values if len(v)] or [torch.zeros(1, dtype=torch.float64)])
-    low, high = (float(every.quantile(q)) for q in (1 - MOST, MOST))
+    pooled_values = torch.cat(
+        [v for v in values if len(v)] or [torch.zeros(1, dtype=torch.float64)]
+    )
+    low, high = (float(pooled_values.quantile(q)) for q in (1 - MOST, MOST))
     return torch.linspace(low, max(high, low + 1e-6), SHARES + 1, dtype=torch.float64)
 
 
@@ -128,8 +140,8 @@ def _degrees(x: Tensor) -> Weighed:
 
 
 def _clustered(x: Tensor) -> Weighed:
-    found = clustering(x)
-    return _each(found, found.isfinite() & _here(x))
+    coefficients = clustering(x)
+    return _each(coefficients, coefficients.isfinite() & _here(x))
 
 
 def _sizes(x: Tensor) -> Weighed:
@@ -169,10 +181,10 @@ def _edges(values: list[Tensor], is_share: bool) -> Tensor:
     """
     if is_share:
         return torch.linspace(0, 1, SHARES + 1, dtype=torch.float64)
-    known = [v for v in values if len(v)] or [torch.zeros(1, dtype=torch.float64)]
-    low = min(float(v.min()) for v in known)
-    high = max(float(v.quantile(MOST, interpolation="higher")) for v in known)
+    nonempty = [v for v in values if len(v)] or [torch.zeros(1, dtype=torch.float64)]
+    low = min(float(v.min()) for v in nonempty)
+    high = max(float(v.quantile(MOST, interpolation="higher")) for v in nonempty)
     high = max(high, low + FEWEST - 1)
-    wide = -(-(high - low + 1) // BARS)
-    count = int((high - low) // wide) + 1
-    return low - 0.5 + wide * torch.arange(count + 1, dtype=torch.float64)
+    bin_width = -(-(high - low + 1) // BARS)
+    count = int((high - low) // bin_width) + 1
+    return low - 0.5 + bin_width * torch.arange(count + 1, dtype=torch.float64)

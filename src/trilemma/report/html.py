@@ -52,7 +52,7 @@ def comparison_page(made: Comparison) -> str:
     """
     made = _in_order(made)
     rows, ranking = made.rows, rank(made.rows)
-    alike = [row for row in rows if not row.of.reward]
+    unrewarded_rows = [row for row in rows if not row.of.reward]
     ready = [row.name for row in rows if row.of.source]
     n = len(rows) - len(ready)
     noun = "variant" if any(row.of.fields for row in rows) else "recipe"
@@ -68,8 +68,8 @@ def comparison_page(made: Comparison) -> str:
     turned = scenes(made)
     sections = (
         ("samples", "Samples", samples_section(made, turned)),
-        ("answers", "Quality, coverage, speed", answers_section(alike, ranking)),
-        ("table", "All figures", table_section(alike)),
+        ("answers", "Quality, coverage, speed", answers_section(unrewarded_rows, ranking)),
+        ("table", "All figures", table_section(unrewarded_rows)),
         *(
             (f"reward-{i}", f"Reward: {task.reward}", task_section(task))
             for i, task in enumerate(ranking.tasks, 1)
@@ -108,9 +108,12 @@ def _seeds(seed: int | Sequence[int] | None) -> str | None:
 
 def _in_order(made: Comparison) -> Comparison:
     """Put the entries in the order of their quality; those without come last, as they were."""
-    places = {p.recipe: i for i, p in enumerate(rank(made.rows).quality)}
+    rank_by_recipe = {p.recipe: i for i, p in enumerate(rank(made.rows).quality)}
     return replace(
-        made, entries=sorted(made.entries, key=lambda e: places.get(e.recipe, len(places)))
+        made,
+        entries=sorted(
+            made.entries, key=lambda e: rank_by_recipe.get(e.recipe, len(rank_by_recipe))
+        ),
     )
 
 
@@ -132,15 +135,15 @@ def run_page(run: Portrait) -> str:
         row.of.device or None,
         run.date or None,
     ]
-    beside = Comparison(row.of.data, [entry], real=run.real, domain=run.domain)
-    turned = scenes(beside)
+    comparison = Comparison(row.of.data, [entry], real=run.real, domain=run.domain)
+    turned = scenes(comparison)
     sections = (
-        ("samples", "Samples", samples_section(beside, turned)),
+        ("samples", "Samples", samples_section(comparison, turned)),
         ("history", "On the way", history_section(run.history)),
         ("table", "Scores", scores_section(row)),
         ("curves", "Learning curves", curves_section([entry])),
         ("exhibits", "What gives samples away", exhibits_section([entry])),
-        ("neighbours", "Nearest training examples", neighbours_section(beside)),
+        ("neighbours", "Nearest training examples", neighbours_section(comparison)),
         ("inside", "Inside the model", inside_section([entry])),
         ("details", "Settings", details_section([entry], run.environment, run.notes)),
     )
@@ -161,8 +164,8 @@ def _in_short(row: Row) -> str:
         p, measure = ranking.quality[0], quality_metric([row])
         real = floor([row], measure)
         span = "" if p.low == p.high else f", between {brief(p.low)} and {brief(p.high)}"
-        beside = "" if real is None else f" (real data: {brief(real)})"
-        parts.append(f"{measure} {brief(p.value)}{span}{beside}")
+        reference = "" if real is None else f" (real data: {brief(real)})"
+        parts.append(f"{measure} {brief(p.value)}{span}{reference}")
     if ranking.coverage:
         parts.append(f"{coverage_metric([row])} {brief(ranking.coverage[0].value)}")
     if ranking.speed:

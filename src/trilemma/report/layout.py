@@ -42,44 +42,44 @@ APART = 1.5
 def hops(x: UInt8[Tensor, "N N"]) -> Float[Tensor, "n n"]:
     """Return the number of edges between all nodes of one graph; infinite between components."""
     n = int(sizes(x))
-    joined = adjacency(x)[:n, :n].float().cpu().to_sparse()
-    far = torch.full((n, n), math.inf)
-    far.fill_diagonal_(0)
-    front = torch.eye(n)
+    adjacency_matrix = adjacency(x)[:n, :n].float().cpu().to_sparse()
+    distances = torch.full((n, n), math.inf)
+    distances.fill_diagonal_(0)
+    frontier = torch.eye(n)
     for step in range(1, n):
-        fresh = (torch.sparse.mm(joined, front) > 0) & far.isinf()
-        if not fresh.any():
+        newly_reached = (torch.sparse.mm(adjacency_matrix, frontier) > 0) & distances.isinf()
+        if not newly_reached.any():
             break
-        far[fresh] = step
-        front = fresh.float()
-    return far
+        distances[newly_reached] = step
+        frontier = newly_reached.float()
+    return distances
 
 
 def layout(x: UInt8[Tensor, "N N"]) -> Float[Tensor, "n 2"]:
     """Return where each node of one graph is drawn, in lengths of an edge."""
-    far = hops(x)
-    at = torch.zeros(len(far), 2)
-    parts = _components(far)
+    distances = hops(x)
+    positions = torch.zeros(len(distances), 2)
+    components = _components(distances)
     boxes = []
-    for members in parts:
-        placed = _placed(far[members][:, members])
-        low = placed.amin(0)
-        at[members] = placed - low
-        boxes.append((placed - low).amax(0))
-    for members, corner in zip(parts, _packed(boxes), strict=True):
-        at[members] += corner
-    return at
+    for members in components:
+        component_positions = _placed(distances[members][:, members])
+        low = component_positions.amin(0)
+        positions[members] = component_positions - low
+        boxes.append((component_positions - low).amax(0))
+    for members, corner in zip(components, _packed(boxes), strict=True):
+        positions[members] += corner
+    return positions
 
 
 def _components(far: Tensor) -> list[Int[Tensor, " k"]]:
     """List the components, the largest first."""
-    found, left = [], set(range(len(far)))
+    components, unvisited = [], set(range(len(far)))
     for node in range(len(far)):
-        if node in left:
+        if node in unvisited:
             members = far[node].isfinite().nonzero()[:, 0]
-            left -= set(members.tolist())
-            found.append(members)
-    return sorted(found, key=len, reverse=True)
+            unvisited -= set(members.tolist())
+            components.append(members)
+    return sorted(components, key=len, reverse=True)
 
 
 def _placed(far: Tensor) -> Tensor:
@@ -88,16 +88,18 @@ def _placed(far: Tensor) -> Tensor:
     if n == 1:
         return torch.zeros(1, 2)
     d = far.double() if n <= EXACT else far
-    at = _scaled(d)
+    positions = _scaled(d)
     weight = torch.where(d > 0, d, 1.0).pow(-2)
     weight.fill_diagonal_(0)
     root = torch.linalg.cholesky(torch.diag(weight.sum(1)) - weight + 1 / n)
     pulled = weight * d
     for _ in range(next(rounds for most, rounds in ROUNDS if n <= most)):
-        apart = torch.cdist(at, at)
-        pull = torch.where(apart > 1e-6, pulled / apart.clamp_min(1e-6), 0.0)
-        at = torch.cholesky_solve(pull.sum(1, keepdim=True) * at - pull @ at, root)
-    return _upright(at).float()
+        distances = torch.cdist(positions, positions)
+        pull = torch.where(distances > 1e-6, pulled / distances.clamp_min(1e-6), 0.0)
+        positions = torch.cholesky_solve(
+            pull.sum(1, keepdim=True) * positions - pull @ positions, root
+        )
+    return _upright(positions).float()
 
 
 def _scaled(d: Tensor) -> Tensor:
@@ -106,39 +108,39 @@ def _scaled(d: Tensor) -> Tensor:
     squares = d * d
     mean = squares.mean(0)
     values, vectors = _leading(-0.5 * (squares - mean - mean[:, None] + mean.mean()))
-    at = vectors * values.clamp_min(1e-9).sqrt()
+    positions = vectors * values.clamp_min(1e-9).sqrt()
     # A little of the order keeps nodes apart that all distances take for one.
-    turn = torch.arange(n, dtype=d.dtype) * 2.399963
-    return at + 0.05 * torch.stack([turn.cos(), turn.sin()], 1)
+    angle = torch.arange(n, dtype=d.dtype) * 2.399963
+    return positions + 0.05 * torch.stack([angle.cos(), angle.sin()], 1)
 
 
 def _leading(a: Tensor) -> tuple[Tensor, Tensor]:
     """Return the two largest eigenvalues of a symmetric matrix, and their vectors."""
     n = len(a)
     if n > EXACT:
-        place = torch.arange(n, dtype=a.dtype)[:, None] + 1
-        some = torch.linalg.qr(torch.cos(place * torch.arange(1, 7))).Q
+        index = torch.arange(n, dtype=a.dtype)[:, None] + 1
+        basis = torch.linalg.qr(torch.cos(index * torch.arange(1, 7))).Q
         for _ in range(TURNS):
-            some = torch.linalg.qr(a @ some).Q
-        values, turn = torch.linalg.eigh(some.T @ a @ some)
-        return values[-2:], (some @ turn)[:, -2:]
+            basis = torch.linalg.qr(a @ basis).Q
+        values, rotation = torch.linalg.eigh(basis.T @ a @ basis)
+        return values[-2:], (basis @ rotation)[:, -2:]
     values, vectors = torch.linalg.eigh(a)
     return values[-2:], vectors[:, -2:]
 
 
 def _upright(at: Tensor) -> Tensor:
     """Turn a drawing so that it fills its box best: its box is then the smallest."""
-    best, least = at, math.inf
-    for turn in torch.linspace(0, math.pi / 2, 19, dtype=at.dtype)[:-1]:
-        c, s = turn.cos(), turn.sin()
-        turned = at @ torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
-        wide, high = (turned.amax(0) - turned.amin(0)).tolist()
-        if wide * high + 0.1 * max(wide, high) < least - 1e-6:
-            best, least = turned, wide * high + 0.1 * max(wide, high)
-    wide, high = (best.amax(0) - best.amin(0)).tolist()
-    if high > wide:
-        best, wide, high = best.flip(1), high, wide
-    return best if wide < LONG * (high + 1) else _wound(best, wide, high)
+    best, smallest = at, math.inf
+    for angle in torch.linspace(0, math.pi / 2, 19, dtype=at.dtype)[:-1]:
+        c, s = angle.cos(), angle.sin()
+        rotated = at @ torch.stack([torch.stack([c, -s]), torch.stack([s, c])])
+        width, height = (rotated.amax(0) - rotated.amin(0)).tolist()
+        if width * height + 0.1 * max(width, height) < smallest - 1e-6:
+            best, smallest = rotated, width * height + 0.1 * max(width, height)
+    width, height = (best.amax(0) - best.amin(0)).tolist()
+    if height > width:
+        best, width, height = best.flip(1), height, width
+    return best if width < LONG * (height + 1) else _wound(best, width, height)
 
 
 def _wound(at: Tensor, wide: float, high: float) -> Tensor:
@@ -147,9 +149,9 @@ def _wound(at: Tensor, wide: float, high: float) -> Tensor:
     along, across = at[:, 0] - low[0], at[:, 1] - low[1]
     pitch = high + 2.0
     # The area of a band as long as the way is what lies within the spiral's radius.
-    begun = pitch
-    radius = (begun**2 + along * pitch / math.pi).sqrt()
-    angle = 2 * math.pi * (radius - begun) / pitch
+    inner_radius = pitch
+    radius = (inner_radius**2 + along * pitch / math.pi).sqrt()
+    angle = 2 * math.pi * (radius - inner_radius) / pitch
     return torch.stack([angle.cos(), angle.sin()], 1) * (radius + across)[:, None]
 
 
@@ -158,12 +160,12 @@ def _packed(boxes: list[Tensor]) -> list[Tensor]:
     if not boxes:
         return []
     area = sum(float((box[0] + APART) * (box[1] + APART)) for box in boxes)
-    room = max(float(boxes[0][0]) + APART, math.sqrt(area) * 1.2)
-    corners, x, y, high = [], 0.0, 0.0, 0.0
+    row_width = max(float(boxes[0][0]) + APART, math.sqrt(area) * 1.2)
+    corners, x, y, row_height = [], 0.0, 0.0, 0.0
     for box in boxes:
-        wide = float(box[0]) + APART
-        if x and x + wide > room:
-            x, y, high = 0.0, y + high, 0.0
+        width = float(box[0]) + APART
+        if x and x + width > row_width:
+            x, y, row_height = 0.0, y + row_height, 0.0
         corners.append(torch.tensor([x, y]))
-        x, high = x + wide, max(high, float(box[1]) + APART)
+        x, row_height = x + width, max(row_height, float(box[1]) + APART)
     return corners

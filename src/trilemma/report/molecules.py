@@ -85,10 +85,13 @@ def growth(frames: Sequence[Tensor], elements: Sequence[str] = ELEMENTS) -> list
         elements: What the codes of atoms stand for.
     """
     frames = [x[:SHOWN].cpu() for x in frames]
-    places = [_places(one, elements) for one in frames[-1]]
+    coordinates = [_places(one, elements) for one in frames[-1]]
     pictures = []
     for x in frames:
-        panels = [_panel(one, elements, at) for one, at in zip(x, places, strict=True)]
+        panels = [
+            _panel(one, elements, atom_positions)
+            for one, atom_positions in zip(x, coordinates, strict=True)
+        ]
         pictures.append(laid(panels, [f"{int(n)} atoms" for n in sizes(x)], None))
     return pictures
 
@@ -134,10 +137,10 @@ def _panel(one: Tensor, elements: Sequence[str], places: Any = None) -> Image:  
     options.padding, options.bondLineWidth = 0.06, 2
     if places is not None:
         chem = chemistry()
-        kept = chem.Conformer(mol.GetNumAtoms())
+        conformer = chem.Conformer(mol.GetNumAtoms())
         for i in range(mol.GetNumAtoms()):
-            kept.SetAtomPosition(i, Point3D(*map(float, places[i])))
-        mol.AddConformer(kept)
+            conformer.SetAtomPosition(i, Point3D(*map(float, places[i])))
+        mol.AddConformer(conformer)
         low, high = places[:, :2].min(0), places[:, :2].max(0)
         from rdkit.Geometry import Point2D
 

@@ -125,23 +125,23 @@ def shown(
     Returns:
         The number, and the real examples followed by the samples.
     """
-    every = [real, *drawn]
-    counts = [len(x) for x in every if isinstance(x, Tensor) and len(x)]
-    ranks = {x.ndim for x in every if isinstance(x, Tensor)}
-    n = min([2000 if ranks <= {2} else GRAPHS if ranks == {3} else SHOWN, *counts])
-    return n, [x[:n] if isinstance(x, Tensor) else x for x in every]
+    examples = [real, *drawn]
+    counts = [len(x) for x in examples if isinstance(x, Tensor) and len(x)]
+    ndims = {x.ndim for x in examples if isinstance(x, Tensor)}
+    n = min([2000 if ndims <= {2} else GRAPHS if ndims == {3} else SHOWN, *counts])
+    return n, [x[:n] if isinstance(x, Tensor) else x for x in examples]
 
 
 def scenes(made: Comparison) -> list[Scene | None]:
     """Return what can be turned: of the real examples, then of the samples of each entry."""
-    _, every = shown(made.real, [entry.samples for entry in made.entries])
-    kept = [None, *(entry.scene for entry in made.entries)]
+    _, examples = shown(made.real, [entry.samples for entry in made.entries])
+    fallbacks = [None, *(entry.scene for entry in made.entries)]
     domain = made.domain
     if domain is None or domain.kind != "conformer":
-        return kept
+        return fallbacks
     return [
-        scene(x, domain.elements) if isinstance(x, Tensor) else other
-        for x, other in zip(every, kept, strict=True)
+        scene(x, domain.elements) if isinstance(x, Tensor) else fallback
+        for x, fallback in zip(examples, fallbacks, strict=True)
     ]
 
 
@@ -156,10 +156,10 @@ def drawn(
 
 def pairs(entry: Entry, domain: Domain | None) -> Image | None:
     """Draw an entry's samples above their nearest training examples, where it has them."""
-    found = entry.neighbours
-    if not isinstance(found, tuple):
-        return found
-    samples, nearest = found
+    nearest_pair = entry.neighbours
+    if not isinstance(nearest_pair, tuple):
+        return nearest_pair
+    samples, nearest = nearest_pair
     if samples.ndim < 3 or not len(samples):
         return None
     return _above(samples[:PAIRS], nearest[:PAIRS], domain)

@@ -43,10 +43,10 @@ def laid(
     if title:
         draw.text((GAP, 6), title, fill=INK, font_size=14)
     for i, (panel, text) in enumerate(zip(panels, words, strict=True)):
-        across_ = GAP + i % columns * (SIDE + GAP)
-        top = head + GAP + i // columns * (SIDE + WORDS + GAP)
-        picture.paste(panel, (across_, top))
-        draw.text((across_ + SIDE / 2, top + SIDE + 2), text, fill=INK, anchor="ma", font_size=11)
+        x = GAP + i % columns * (SIDE + GAP)
+        y = head + GAP + i // columns * (SIDE + WORDS + GAP)
+        picture.paste(panel, (x, y))
+        draw.text((x + SIDE / 2, y + SIDE + 2), text, fill=INK, anchor="ma", font_size=11)
     return picture
 
 
@@ -54,11 +54,11 @@ def joined(pictures: Sequence[Image], *, across: bool) -> Image:
     """Put pictures beside or below each other."""
     from PIL import Image
 
-    wide, high = [p.width for p in pictures], [p.height for p in pictures]
-    size = (sum(wide), max(high)) if across else (max(wide), sum(high))
-    whole = Image.new("RGB", size, "white")
-    at = 0
+    widths, heights = [p.width for p in pictures], [p.height for p in pictures]
+    size = (sum(widths), max(heights)) if across else (max(widths), sum(heights))
+    canvas = Image.new("RGB", size, "white")
+    offset = 0
     for picture in pictures:
-        whole.paste(picture, (at, 0) if across else (0, at))
-        at += picture.width if across else picture.height
-    return whole
+        canvas.paste(picture, (offset, 0) if across else (0, offset))
+        offset += picture.width if across else picture.height
+    return canvas

@@ -44,14 +44,14 @@ class Field:
 
 def frame_of(*clouds: Tensor, room: float = 0.1) -> Frame:
     """Return a square that holds all but the most outlying thousandth of points [N, 2]."""
-    every = np.concatenate([_flat(x) for x in clouds])
-    every = every[np.isfinite(every).all(1)]
-    if not len(every):
+    points = np.concatenate([_flat(x) for x in clouds])
+    points = points[np.isfinite(points).all(1)]
+    if not len(points):
         return (-1.0, 1.0, -1.0, 1.0)
-    low, high = np.quantile(every, 0.0005, 0), np.quantile(every, 0.9995, 0)
-    centre, reach = (low + high) / 2, max(float((high - low).max()), 1e-6) * (0.5 + room)
-    left, bottom = (centre - reach).tolist()
-    return (left, left + 2 * reach, bottom, bottom + 2 * reach)
+    low, high = np.quantile(points, 0.0005, 0), np.quantile(points, 0.9995, 0)
+    centre, half_width = (low + high) / 2, max(float((high - low).max()), 1e-6) * (0.5 + room)
+    left, bottom = (centre - half_width).tolist()
+    return (left, left + 2 * half_width, bottom, bottom + 2 * half_width)
 
 
 def clouds(
@@ -111,17 +111,17 @@ def fields(panels: Sequence[Field], frame: Frame) -> Image:
             extent=frame,
             interpolation="bilinear",
         )
-        at, arrows = _flat(panel.at), _flat(panel.arrows)
-        good = np.isfinite(arrows).all(1)
-        at, arrows = at[good], arrows[good]
+        positions, arrows = _flat(panel.at), _flat(panel.arrows)
+        finite = np.isfinite(arrows).all(1)
+        positions, arrows = positions[finite], arrows[finite]
         length = np.linalg.norm(arrows, axis=1)
-        long = float(np.quantile(length, 0.95)) if len(length) else 0.0
-        if long > 0:
-            apart = (frame[1] - frame[0]) / max(np.sqrt(len(at)), 1)
-            share = np.sqrt(np.minimum(length / long, 1)) * 0.95 * apart
-            arrows = arrows / np.maximum(length, 1e-30)[:, None] * share[:, None]
+        reference_length = float(np.quantile(length, 0.95)) if len(length) else 0.0
+        if reference_length > 0:
+            spacing = (frame[1] - frame[0]) / max(np.sqrt(len(positions)), 1)
+            scaled_length = np.sqrt(np.minimum(length / reference_length, 1)) * 0.95 * spacing
+            arrows = arrows / np.maximum(length, 1e-30)[:, None] * scaled_length[:, None]
             axes.quiver(
-                *at.T,
+                *positions.T,
                 *arrows.T,
                 angles="xy",
                 scale_units="xy",
@@ -139,8 +139,8 @@ def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
     x = x[np.isfinite(x).all(1)]
     edges = [np.linspace(frame[i], frame[i + 1], CELLS + 1) for i in (2, 0)]
     count = np.histogram2d(x[:, 1], x[:, 0], edges)[0]
-    reach = np.arange(-int(4 * SMOOTH), int(4 * SMOOTH) + 1)
-    kernel = np.exp(-(reach**2) / (2 * SMOOTH**2))
+    offsets = np.arange(-int(4 * SMOOTH), int(4 * SMOOTH) + 1)
+    kernel = np.exp(-(offsets**2) / (2 * SMOOTH**2))
     for _ in range(2):
         count = np.stack([np.convolve(line, kernel, "same") for line in count]).T
     return count / max(float(np.quantile(count, 0.995)), 1e-12)
@@ -153,10 +153,10 @@ def _panels(
     from matplotlib.figure import Figure
 
     side, margin, head = (wide - 0.3 * left) / columns, 0.3 * left, 0.28 * above
-    high = rows * side + head
-    figure = Figure(figsize=(wide, high), dpi=100)
+    height = rows * side + head
+    figure = Figure(figsize=(wide, height), dpi=100)
     grid = figure.subplots(rows, columns, squeeze=False)
-    figure.subplots_adjust(margin / wide, 0.004, 0.998, 1 - head / high, 0.03, 0.03)
+    figure.subplots_adjust(margin / wide, 0.004, 0.998, 1 - head / height, 0.03, 0.03)
     return figure, [list(row) for row in grid]
 
 

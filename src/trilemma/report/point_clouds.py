@@ -121,31 +121,31 @@ def captions(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> list[st
     if not elements:
         return [f"{n} points" for n in sizes]
     try:
-        named = spelt(x, elements)
+        spellings = spelt(x, elements)
     except Exception:  # without RDKit a molecule is its size
         return [f"{n} atoms" for n in sizes]
     return [
-        f"{n} atoms: refused" if not smiles else smiles if whole else f"{smiles} + more"
-        for (smiles, whole), n in zip(named, sizes, strict=True)
+        f"{n} atoms: refused" if not smiles else smiles if is_connected else f"{smiles} + more"
+        for (smiles, is_connected), n in zip(spellings, sizes, strict=True)
     ]
 
 
 def _reach(x: Tensor) -> float:
     """Return how far from the middle clouds go, but for a few that are scattered."""
-    far = positions(x).norm(dim=-1).amax(1)
-    far = far[far.isfinite()]
-    if not len(far):
+    distances = positions(x).norm(dim=-1).amax(1)
+    distances = distances[distances.isfinite()]
+    if not len(distances):
         return 1.0
-    return max(float(torch.minimum(far.max(), SCATTERED * far.quantile(0.9))), 1e-6)
+    return max(float(torch.minimum(distances.max(), SCATTERED * distances.quantile(0.9))), 1e-6)
 
 
 def _pose(x: Float[Tensor, "N 4"]) -> Float[Tensor, "3 3"]:
     """Return the rotation that lays the longest axis across and the shortest towards the eye."""
-    at = positions(x)[mask_of(x)].double()
-    if len(at) < 3 or not bool(at.isfinite().all()):
+    points = positions(x)[mask_of(x)].double()
+    if len(points) < 3 or not bool(points.isfinite().all()):
         return torch.eye(3)
-    at = at - at.mean(0)
-    axes = torch.linalg.eigh(at.T @ at).eigenvectors.flip(1)
+    points = points - points.mean(0)
+    axes = torch.linalg.eigh(points.T @ points).eigenvectors.flip(1)
     axes[:, 2] *= torch.linalg.det(axes).sign()
     return axes.T.float()
 
@@ -166,34 +166,36 @@ def _panel(x: Float[Tensor, "N 4"], elements: Sequence[str], reach: float, pose:
     if not bool(positions(x).isfinite().all()) or not bool(mask.any()):
         return picture.resize((SIDE, SIDE))
     pen = ImageDraw.Draw(picture)
-    at, kind = positions(x)[mask], types(x)[mask].tolist()
-    at = (at - at.mean(0)) @ (TILTED @ pose).T
+    coordinates, kind = positions(x)[mask], types(x)[mask].tolist()
+    coordinates = (coordinates - coordinates.mean(0)) @ (TILTED @ pose).T
     scale = side / 2 / reach * 0.9
     middle = side / 2
-    places = (at * torch.tensor([1.0, -1.0, 1.0]) * scale).clamp(-1.4 * middle, 1.4 * middle)
-    depth = ((at[:, 2] / reach + 1) / 2).clamp(0, 1).tolist()
-    across, down = (places[:, k] + middle for k in (0, 1))
+    pixel_positions = (coordinates * torch.tensor([1.0, -1.0, 1.0]) * scale).clamp(
+        -1.4 * middle, 1.4 * middle
+    )
+    depth = ((coordinates[:, 2] / reach + 1) / 2).clamp(0, 1).tolist()
+    across, down = (pixel_positions[:, k] + middle for k in (0, 1))
     across, down = across.tolist(), down.tolist()
     shapes: list[tuple[float, int, int]] = [(depth[i], i, -1) for i in range(len(kind))]
     if elements:
         orders = bond_orders(x[None, : int(mask.sum())], elements)[0]
         for i, j in orders.triu(1).nonzero().tolist():
             shapes.append(((depth[i] + depth[j]) / 2 - 1e-3, i, j))
-    for far, i, j in sorted(shapes):
+    for nearness, i, j in sorted(shapes):
         if j >= 0:
             ends = [(across[i], down[i]), (across[j], down[j])]
             pen.line(
                 ends,
-                fill=_paled("#888888", far),
+                fill=_paled("#888888", nearness),
                 width=min(max(2, round(0.16 * scale)), side // 20),
             )
             continue
         element = str(elements[kind[i] - 1]) if elements else ""
         size = (0.62 * RADII.get(element, 1.0) if elements else 0.035 * reach) * scale
-        size = min(max(size * (0.75 + 0.35 * far), 1.5), side / 6)
+        size = min(max(size * (0.75 + 0.35 * nearness), 1.5), side / 6)
         colour = COLOURS.get(element, "#b060b0") if elements else PLAIN
         box = [across[i] - size, down[i] - size, across[i] + size, down[i] + size]
-        pen.ellipse(box, fill=_paled(colour, far), outline=_paled("#444444", far))
+        pen.ellipse(box, fill=_paled(colour, nearness), outline=_paled("#444444", nearness))
     return picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 

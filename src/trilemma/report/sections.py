@@ -75,8 +75,8 @@ def samples_section(made: Comparison, turned: Sequence[Scene | None]) -> Child:
         figures.append(element("figure", picture, caption, class_="real"))
     for entry, x, scene in pictured:
         measure = quality_metric([entry.row])
-        found = entry.row.score(measure)
-        words = [f"{measure} {brief(found.value)}"] if found else []
+        score = entry.row.score(measure)
+        words = [f"{measure} {brief(score.value)}"] if score else []
         seconds = entry.row.spent(SPEED.name)
         words += [f"{duration(seconds)} each"] if seconds is not None else []
         caption = element("figcaption", _named(entry), element("br"), " · ".join(words))
@@ -116,10 +116,12 @@ def answers_section(rows: Sequence[Row], found: Ranking) -> Child:
             "div",
             element("h3", title),
             element("div", f"{quantity(metric).label}: {words}", class_="small"),
-            element("ol", [_place(p, metric, reach[p.recipe][i]) for p in places], class_="rank"),
+            element(
+                "ol", [_place(p, metric, reach[p.recipe][i]) for p in standings], class_="rank"
+            ),
         )
-        for title, metric, words, places, i in lists
-        if places
+        for title, metric, words, standings, i in lists
+        if standings
     ]
     note = (
         "A place is a span: from one more than the number of recipes certainly better, to all "
@@ -166,10 +168,10 @@ def task_section(task: Task) -> Child:
         "A reward is a task: these leave the data on purpose, and are compared with nothing but "
         "one another."
     )
-    places = [_place(p, task.measure, math.nan) for p in task.places]
+    items = [_place(p, task.measure, math.nan) for p in task.places]
     return [
         element("p", note, class_="note"),
-        element("ol", places, class_="rank") if places else None,
+        element("ol", items, class_="rank") if items else None,
         table_section(task.rows),
     ]
 
@@ -277,11 +279,11 @@ def _protocol(rows: Sequence[Row]) -> str:
         facts.append(f"{split} split")
     seeds = list(dict.fromkeys(s for row in rows for s in row.seeds or (row.of.seed,)))
     if seeds:
-        said = joined([str(seed) for seed in seeds])
-        facts.append(f"{'seed' if len(seeds) == 1 else 'seeds'} {said}")
+        seed_names = joined([str(seed) for seed in seeds])
+        facts.append(f"{'seed' if len(seeds) == 1 else 'seeds'} {seed_names}")
     if device := every(row.of.device for row in rows):
         facts.append(f"on {device}")
-    scores = [found for row in rows for found in row.of.metrics.values()]
+    scores = [metric_score for row in rows for metric_score in row.of.metrics.values()]
     used = [re.search(r"features (?:of )?([^;]+)", score.protocol) for score in scores]
     if extractors := every(match[1].strip() for match in used if match):
         facts.append(f"features of {extractors}")
@@ -310,19 +312,19 @@ def _explained(names: Sequence[str]) -> Markup | None:
 
 def _skipped(rows: Sequence[Row]) -> Child:
     """Say what was not measured and why; recipes with the same reasons stand together."""
-    alike: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    rows_by_reasons: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in rows:
         by_reason: dict[str, list[str]] = {}
         for name, reason in row.of.skipped.items():
             by_reason.setdefault(reason, []).append(quantity(name).label)
         reasons = tuple((", ".join(names), reason) for reason, names in by_reason.items())
-        alike.setdefault(reasons, []).append(row)
+        rows_by_reasons.setdefault(reasons, []).append(row)
     items = []
-    for reasons, same in alike.items():
-        every = [element("div", glyph(row.family), row.name) for row in same]
-        told = [element("div", f"{names}: {reason}") for names, reason in reasons]
-        if told:
-            items.append((element("dt", every), element("dd", told)))
+    for reasons, same in rows_by_reasons.items():
+        recipe_items = [element("div", glyph(row.family), row.name) for row in same]
+        reason_items = [element("div", f"{names}: {reason}") for names, reason in reasons]
+        if reason_items:
+            items.append((element("dt", recipe_items), element("dd", reason_items)))
     if not items:
         return None
     return [element("h3", "Not measured"), element("dl", items)]
@@ -333,27 +335,27 @@ def scores_section(row: Row) -> Child:
     metrics, cost = row.of.metrics, row.of.cost.known()
     if not metrics and not cost:
         return None
-    units = any(found.unit for found in metrics.values())
-    marks = list(dict.fromkeys(b for found in metrics.values() for b in found.baselines))
+    units = any(score.unit for score in metrics.values())
+    marks = list(dict.fromkeys(b for score in metrics.values() for b in score.baselines))
     body = []
-    shown = [name for name in columns([row]) if name in metrics]
-    for name in [*shown, *(name for name in ranking(LIKELIHOOD) if name in metrics)]:
-        found, about = metrics[name], quantity(name)
+    column_names = [name for name in columns([row]) if name in metrics]
+    for name in [*column_names, *(name for name in ranking(LIKELIHOOD) if name in metrics)]:
+        score, about = metrics[name], quantity(name)
         interval = (
-            f"{about.written(found.low)} to {about.written(found.high)}"
-            if math.isfinite(found.low) and math.isfinite(found.high)
+            f"{about.written(score.low)} to {about.written(score.high)}"
+            if math.isfinite(score.low) and math.isfinite(score.high)
             else None
         )
-        value = mark(name, found) + about.written(found.value)
+        value = mark(name, score) + about.written(score.value)
         body.append(
             element(
                 "tr",
                 element("th", f"{about.label} {ARROWS.get(about.better, '')}", scope="row"),
                 element("td", element("b", value)),
                 element("td", interval),
-                element("td", about.written(found.floor)),
-                [element("td", about.written(found.baselines.get(m))) for m in marks],
-                element("td", found.unit, class_="text") if units else None,
+                element("td", about.written(score.floor)),
+                [element("td", about.written(score.baselines.get(m))) for m in marks],
+                element("td", score.unit, class_="text") if units else None,
             )
         )
     costs = [
@@ -439,25 +441,30 @@ def neighbours_section(made: Comparison) -> Child:
 def exhibits_section(entries: Sequence[Entry]) -> Child:
     """Show the examples that scores are owed to, and what may be concluded of copies."""
     figures = [_picture(p, entry) for entry in entries for p in entry.exhibits]
-    asked = [
-        one
-        for one in metrics()
-        if one.section == MEMORISED and any(entry.row.score(one.name) for entry in entries)
+    memorisation_metrics = [
+        metric
+        for metric in metrics()
+        if metric.section == MEMORISED and any(entry.row.score(metric.name) for entry in entries)
     ]
-    told = [
-        element("p", element("strong", one.label), f": {one.meaning} {one.failure}", class_="note")
-        for one in asked
+    notes = [
+        element(
+            "p",
+            element("strong", metric.label),
+            f": {metric.meaning} {metric.failure}",
+            class_="note",
+        )
+        for metric in memorisation_metrics
     ]
     if not figures:
-        return told or None
-    return [*told, element("div", figures, class_="row whole")]
+        return notes or None
+    return [*notes, element("div", figures, class_="row whole")]
 
 
 def inside_section(entries: Sequence[Entry]) -> Child:
     """Show what belongs to one recipe alone."""
-    every = [(p, _picture(p, entry)) for entry in entries for p in entry.pictures]
-    small = [figure for picture, figure in every if not picture.wide]
-    large = [figure for picture, figure in every if picture.wide]
+    rendered_pictures = [(p, _picture(p, entry)) for entry in entries for p in entry.pictures]
+    small = [figure for picture, figure in rendered_pictures if not picture.wide]
+    large = [figure for picture, figure in rendered_pictures if picture.wide]
     parts: list[Child] = []
     if small:
         parts.append(element("div", small, class_=_wide(small)))
@@ -475,11 +482,11 @@ def _picture(picture: Picture, entry: Entry | None = None) -> Markup:
         element("br") if picture.caption else None,
         picture.caption or None,
     )
-    shown = image(picture.image, picture.title)
+    content = image(picture.image, picture.title)
     if picture.wide:
         words = {"tabindex": "0", "role": "region", "aria_label": picture.title}
-        shown = element("div", shown, class_="scroll", **words)
-    return element("figure", shown, caption)
+        content = element("div", content, class_="scroll", **words)
+    return element("figure", content, caption)
 
 
 def _wide(figures: Sequence[Markup]) -> str:

@@ -142,24 +142,24 @@ def attended(
     from PIL import Image
 
     height, width = images.shape[-2:]
-    most = max((len(m) for m in maps), default=0)
-    scale = max(1, min(WIDE // ((most + 1) * width), 144 // width))
+    max_words = max((len(m) for m in maps), default=0)
+    scale = max(1, min(WIDE // ((max_words + 1) * width), 144 // width))
     side_x, side_y = width * scale, height * scale
     step_x, step_y = side_x + 6, side_y + LINE + 10
-    canvas = _canvas((most + 1) * step_x - 6, len(images) * step_y - 8)
+    canvas = _canvas((max_words + 1) * step_x - 6, len(images) * step_y - 8)
     for i, tile in enumerate(_pictures(images, levels, scale)):
         top = i * step_y + LINE + 2
         canvas.paste(tile, (0, top))
-        heat = maps[i].detach().cpu().double().nan_to_num(0).numpy()
-        peak = max(float(heat.max(initial=0)), 1e-12)
-        for j, (one, word) in enumerate(zip(heat, words[i], strict=True)):
-            shades = (colormaps["magma"](one / peak)[..., :3] * 255).astype(np.uint8)
-            drawn = Image.fromarray(shades).resize((side_x, side_y), Image.Resampling.BICUBIC)
+        weights = maps[i].detach().cpu().double().nan_to_num(0).numpy()
+        peak = max(float(weights.max(initial=0)), 1e-12)
+        for j, (weight, word) in enumerate(zip(weights, words[i], strict=True)):
+            shades = (colormaps["magma"](weight / peak)[..., :3] * 255).astype(np.uint8)
+            heat_map = Image.fromarray(shades).resize((side_x, side_y), Image.Resampling.BICUBIC)
             left = (j + 1) * step_x
-            canvas.paste(drawn, (left, top))
-            share = f" {one.mean():.0%}"
-            said = _fitted(word, side_x - _wide(share), 1)[0] + share
-            _write(canvas, [said], left + side_x / 2, i * step_y, "ma")
+            canvas.paste(heat_map, (left, top))
+            share = f" {weight.mean():.0%}"
+            label = _fitted(word, side_x - _wide(share), 1)[0] + share
+            _write(canvas, [label], left + side_x / 2, i * step_y, "ma")
     return canvas
 
 
@@ -167,10 +167,10 @@ def _pictures(images: Tensor, levels: int, scale: int) -> list[Any]:
     """Return each image enlarged, as a Pillow image of mode RGBA."""
     from PIL import Image
 
-    found = tiles(images, levels).repeat(scale, 1).repeat(scale, 2)
-    if found.shape[-1] == 2:
-        found = found[..., [0, 0, 0, 1]]
-    return [Image.fromarray(one) for one in found]
+    pixels = tiles(images, levels).repeat(scale, 1).repeat(scale, 2)
+    if pixels.shape[-1] == 2:
+        pixels = pixels[..., [0, 0, 0, 1]]
+    return [Image.fromarray(one) for one in pixels]
 
 
 def _canvas(width: float, height: float) -> Any:  # noqa: ANN401
@@ -206,16 +206,16 @@ def _fitted(text: str, width: float, lines: int) -> list[str]:
     >>> _fitted("one two three", 1000, 2), _fitted("one two three", 20, 1)[0][-1]
     (['one two three'], '…')
     """
-    made: list[str] = [""]
+    wrapped_lines: list[str] = [""]
     for word in text.split():
-        longer = f"{made[-1]} {word}".strip()
-        if not made[-1] or _wide(longer) <= width:
-            made[-1] = longer
+        longer = f"{wrapped_lines[-1]} {word}".strip()
+        if not wrapped_lines[-1] or _wide(longer) <= width:
+            wrapped_lines[-1] = longer
         else:
-            made.append(word)
-    if len(made) > lines:
-        made = [*made[: lines - 1], " ".join(made[lines - 1 :])]
-    return [_cut(line, width) for line in made]
+            wrapped_lines.append(word)
+    if len(wrapped_lines) > lines:
+        wrapped_lines = [*wrapped_lines[: lines - 1], " ".join(wrapped_lines[lines - 1 :])]
+    return [_cut(line, width) for line in wrapped_lines]
 
 
 def _cut(line: str, width: float) -> str:

@@ -98,15 +98,15 @@ class Subject:
         if not self.is_image or split.labels is None:
             return torch.arange(min(n, len(split)))
         firsts: dict[int, list[int]] = {}
-        for place, label in enumerate(split.labels[:1000].tolist()):
-            firsts.setdefault(label, []).append(place)
-        turns = [
-            members[turn]
-            for turn in range(n)
+        for index, label in enumerate(split.labels[:1000].tolist()):
+            firsts.setdefault(label, []).append(index)
+        interleaved_rows = [
+            members[k]
+            for k in range(n)
             for _, members in sorted(firsts.items())
-            if turn < len(members)
+            if k < len(members)
         ]
-        return torch.tensor(turns[:n])
+        return torch.tensor(interleaved_rows[:n])
 
     def condition(self, rows: Tensor) -> Condition | None:
         """Return what test examples are, as the model is told it: for what is made of them."""

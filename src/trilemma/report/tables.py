@@ -61,25 +61,27 @@ def columns(rows: Sequence[Row], *, every: bool = False) -> list[str]:
     The likelihoods, of which a row may have several, are one column: the tightest that it has.
     Variants of other scores are left out unless `every` asks for them.
     """
-    found = {name for row in rows for name in row.of.metrics}
+    metric_names = {name for row in rows for name in row.of.metrics}
     if not every:
-        found -= variants()
+        metric_names -= variants()
     tightest = ranking(LIKELIHOOD)
-    known = [name for name in quantities() if name in found]
-    known = list(dict.fromkeys(LIKELIHOOD if name in tightest else name for name in known))
-    others = sorted(found - set(quantities()))
+    ordered_names = [name for name in quantities() if name in metric_names]
+    ordered_names = list(
+        dict.fromkeys(LIKELIHOOD if name in tightest else name for name in ordered_names)
+    )
+    unregistered_names = sorted(metric_names - set(quantities()))
     costs = [c for c in COST if any(row.spent(c) is not None for row in rows)]
-    return known + others + costs
+    return ordered_names + unregistered_names + costs
 
 
 def lines(rows: Sequence[Row]) -> list[Line]:
     """Lay the table out: the recipes in the order given, the floor, the baselines."""
     names = columns(rows)
     best = {name: _best(rows, name) for name in names}
-    made = []
+    table_lines = []
     for i, row in enumerate(rows):
         cells = {name: _cell(row, name, i in best[name]) for name in names}
-        made.append(Line(row.name, row.family, "recipe", cells))
+        table_lines.append(Line(row.name, row.family, "recipe", cells))
     scores = [name for name in names if name not in COST]
     floors = {name: floor(rows, name) for name in scores}
     if any(value is not None for value in floors.values()):
@@ -88,16 +90,18 @@ def lines(rows: Sequence[Row]) -> list[Line]:
             for name, value in floors.items()
             if value is not None
         }
-        made.append(Line("real data", "", "floor", cells))
+        table_lines.append(Line("real data", "", "floor", cells))
     marks = {name: baselines(rows, name) for name in scores}
-    for baseline in dict.fromkeys(b for found in marks.values() for b in found):
+    for baseline in dict.fromkeys(
+        b for baseline_scores in marks.values() for b in baseline_scores
+    ):
         cells = {
-            name: Cell(quantity(name).written(found[baseline]))
-            for name, found in marks.items()
-            if baseline in found
+            name: Cell(quantity(name).written(baseline_scores[baseline]))
+            for name, baseline_scores in marks.items()
+            if baseline in baseline_scores
         }
-        made.append(Line(baseline, "", "baseline", cells))
-    return made
+        table_lines.append(Line(baseline, "", "baseline", cells))
+    return table_lines
 
 
 def rows_to_csv(rows: Sequence[Row]) -> str:
@@ -136,11 +140,12 @@ def rows_to_csv(rows: Sequence[Row]) -> str:
             **({"label": row.name} if labelled else {}),
         }
         for name in scores:
-            found = row.score(name)
+            measurement = row.score(name)
             if name == LIKELIHOOD:
-                line["likelihood_by"] = found.by if found else ""
+                line["likelihood_by"] = measurement.by if measurement else ""
             line |= {
-                f"{name}{end}": _plain(getattr(found, part, None)) for end, part in parts.items()
+                f"{name}{end}": _plain(getattr(measurement, part, None))
+                for end, part in parts.items()
             }
         line |= {name: _plain(row.spent(name)) for name in costs}
         if state:
@@ -152,8 +157,8 @@ def rows_to_csv(rows: Sequence[Row]) -> str:
         plain = {name: _plain(value) for name, value in floors.items()}
         writer.writerow({"kind": "floor", "recipe": "real data", **shared, **plain})
     marks = {name: baselines(rows, name) for name in scores}
-    for baseline in dict.fromkeys(b for found in marks.values() for b in found):
-        plain = {name: _plain(found.get(baseline)) for name, found in marks.items()}
+    for baseline in dict.fromkeys(b for measurement in marks.values() for b in measurement):
+        plain = {name: _plain(measurement.get(baseline)) for name, measurement in marks.items()}
         writer.writerow({"kind": "baseline", "recipe": _inert(baseline), **shared, **plain})
     return file.getvalue()
 
@@ -171,17 +176,17 @@ def terminal_tables(rows: Sequence[Row], title: str = "", width: int = 80) -> li
     Returns:
         Tables of `rich`.
     """
-    made = lines(rows)
+    table_lines = lines(rows)
     names = columns(rows)
-    across = _heads(made)
-    down = [_head(name) for name in names]
-    cells = [[_text(line.cells.get(name, Cell(""))) for line in made] for name in names]
-    dim = [line.kind != "recipe" for line in made]
+    line_heads = _heads(table_lines)
+    metric_heads = [_head(name) for name in names]
+    cells = [[_text(line.cells.get(name, Cell(""))) for line in table_lines] for name in names]
+    dim = [line.kind != "recipe" for line in table_lines]
     title = title or _about_spread(rows)
     if any(row.of.label for row in rows):
-        turned = [list(column) for column in zip(*cells, strict=True)]
-        return _blocks(title, across, down, turned, width, dim_lines=dim)
-    return _blocks(title, down, across, cells, width, dim_columns=dim)
+        transposed_cells = [list(column) for column in zip(*cells, strict=True)]
+        return _blocks(title, line_heads, metric_heads, transposed_cells, width, dim_lines=dim)
+    return _blocks(title, metric_heads, line_heads, cells, width, dim_columns=dim)
 
 
 def _heads(made: Sequence[Line]) -> list[Text]:
@@ -240,21 +245,21 @@ def _blocks(
     """
     from rich.table import Table
 
-    first = max((head.cell_len for head in heads), default=0)
-    wide = [
+    first_width = max((head.cell_len for head in heads), default=0)
+    widths = [
         max((_wide(text) for text in (column, *(line[i] for line in cells))), default=0)
         for i, column in enumerate(columns)
     ]
-    made: list[Table] = []
-    for block in _fitting(wide, width - first):
+    tables: list[Table] = []
+    for block in _fitting(widths, width - first_width):
         table = Table(
-            title=None if made else title or None,
+            title=None if tables else title or None,
             title_justify="left",
             box=None,
             pad_edge=False,
             padding=(0, 1),
         )
-        table.add_column("", no_wrap=True, min_width=first)
+        table.add_column("", no_wrap=True, min_width=first_width)
         for i in block:
             style = "dim" if dim_columns and dim_columns[i] else ""
             table.add_column(columns[i], justify="right", style=style, no_wrap=True)
@@ -263,8 +268,8 @@ def _blocks(
                 continue
             style = "dim" if dim_lines and dim_lines[i] else ""
             table.add_row(head, *(line[k] for k in block), style=style)
-        made.append(table)
-    return made
+        tables.append(table)
+    return tables
 
 
 def _wide(text: Text) -> int:
@@ -279,12 +284,12 @@ def _fitting(wide: Sequence[int], room: int) -> list[list[int]]:
     """
     blocks: list[list[int]] = [[]]
     used = 0
-    for i, own in enumerate(wide):
-        if blocks[-1] and used + own + 2 > room:
+    for i, column_width in enumerate(wide):
+        if blocks[-1] and used + column_width + 2 > room:
             blocks.append([])
             used = 0
         blocks[-1].append(i)
-        used += own + 2
+        used += column_width + 2
     return blocks
 
 
@@ -305,16 +310,18 @@ def _cell(row: Row, name: str, best: bool) -> Cell:
         state = row.training.state if row.training and name == "updates" else ""
         by = state if state in ("warming up", "falling") else ""
         return Cell(about.written(row.spent(name)), best=best, by=by)
-    found = row.score(name)
-    if found is None:
-        asked = ranking(LIKELIHOOD)[0] if name == LIKELIHOOD else name
-        return Cell("–", reason=row.of.skipped.get(asked, ""))
-    spread = _finite(found.spread)
-    more = "" if spread is None else f" ± {_deviation(name, found.value, spread)}"
-    ends = _finite(found.low), _finite(found.high)
+    score = row.score(name)
+    if score is None:
+        metric_name = ranking(LIKELIHOOD)[0] if name == LIKELIHOOD else name
+        return Cell("–", reason=row.of.skipped.get(metric_name, ""))
+    spread = _finite(score.spread)
+    spread_text = "" if spread is None else f" ± {_deviation(name, score.value, spread)}"
+    ends = _finite(score.low), _finite(score.high)
     interval = "" if None in ends else f"{about.written(ends[0])}–{about.written(ends[1])}"
-    by = found.by if name == LIKELIHOOD else ""
-    return Cell(mark(name, found) + about.written(found.value) + more, interval, best, by=by)
+    by = score.by if name == LIKELIHOOD else ""
+    return Cell(
+        mark(name, score) + about.written(score.value) + spread_text, interval, best, by=by
+    )
 
 
 def _deviation(name: str, value: float, spread: float) -> str:
@@ -338,14 +345,14 @@ def _best(rows: Sequence[Row], name: str) -> set[int]:
         return set()
     spans = {}
     for i, row in enumerate(rows):
-        found = _span(row, name)
-        if found is None:
+        span = _span(row, name)
+        if span is None:
             continue
-        value, low, high = found
+        value, low, high = span
         if better == "one":
-            away = [abs(math.log(max(v, 1e-9))) for v in (value, low, high)]
-            inside = low <= 1 <= high
-            spans[i] = (0.0 if inside else min(away), max(away))
+            distances = [abs(math.log(max(v, 1e-9))) for v in (value, low, high)]
+            contains_one = low <= 1 <= high
+            spans[i] = (0.0 if contains_one else min(distances), max(distances))
         elif better == "lower":
             spans[i] = (low, high)
         else:
@@ -358,8 +365,8 @@ def _best(rows: Sequence[Row], name: str) -> set[int]:
 def _span(row: Row, name: str) -> tuple[float, float, float] | None:
     """Return the value of a score or cost, and where it may lie."""
     if name not in COST:
-        found = row.score(name)
-        return found and score_range(row, name)
+        score = row.score(name)
+        return score and score_range(row, name)
     value, between = row.spent(name), row.spent_between(name)
     if value is None or between is None:
         return None

@@ -47,12 +47,12 @@ class AdamW:
             self.first = [torch.zeros_like(p) for p in self.parameters]
             self.second = [torch.zeros_like(p) for p in self.parameters]
         self.count = torch.zeros((), device=self.parameters[0].device)
-        places = range(len(self.parameters))
-        large = [i for i in places if decay and self.parameters[i].dim() > 1]
-        small = sorted({*places} - {*large})
+        indices = range(len(self.parameters))
+        decayed = [i for i in indices if decay and self.parameters[i].dim() > 1]
+        undecayed = sorted({*indices} - {*decayed})
         self._groups = [
             (group, _taken(self.parameters, group), weight)
-            for group, weight in ((large, decay), (small, 0.0))
+            for group, weight in ((decayed, decay), (undecayed, 0.0))
             if group
         ]
 
@@ -65,14 +65,14 @@ class AdamW:
             lr: Learning rate of this step.
         """
         self.count += 1
-        for places, parameters, decay in self._groups:
+        for indices, parameters, decay in self._groups:
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
                 parameters,
-                _taken(gradients, places),
-                _taken(self.first, places),
-                _taken(self.second, places),
+                _taken(gradients, indices),
+                _taken(self.first, indices),
+                _taken(self.second, indices),
                 [],
-                [self.count] * len(places),
+                [self.count] * len(indices),
                 lr=lr,
                 beta1=self.betas[0],
                 beta2=self.betas[1],
@@ -89,9 +89,12 @@ class AdamW:
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gave."""
-        for mine, theirs in ((self.first, state["first"]), (self.second, state["second"])):
-            for moment, found in zip(mine, theirs, strict=True):
-                moment.copy_(found)
+        for moments, saved_moments in (
+            (self.first, state["first"]),
+            (self.second, state["second"]),
+        ):
+            for moment, saved_moment in zip(moments, saved_moments, strict=True):
+                moment.copy_(saved_moment)
         self.count.copy_(state["count"])
 
 

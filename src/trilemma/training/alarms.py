@@ -51,16 +51,18 @@ class Alarms:
         self._history.append(values)
         if step % EVERY or step < WARM or len(self._history) < WINDOW:
             return {}
-        found = self._model.alarms(tuple(self._history))
-        news = {k: text for k, text in found.items() if step - self._last.get(k, -QUIET) >= QUIET}
-        self._last |= dict.fromkeys(found, step)
-        return news
+        alarms = self._model.alarms(tuple(self._history))
+        new_alarms = {
+            k: text for k, text in alarms.items() if step - self._last.get(k, -QUIET) >= QUIET
+        }
+        self._last |= dict.fromkeys(alarms, step)
+        return new_alarms
 
     def shown(self, found: Mapping[str, str]) -> Mapping[str, str]:
         """Take the troubles that a preview found, and return those that the one before did not."""
-        news = {kind: text for kind, text in found.items() if kind not in self._drawn}
+        new_alarms = {kind: text for kind, text in found.items() if kind not in self._drawn}
         self._drawn = set(found)
-        return news
+        return new_alarms
 
     def forget(self) -> None:
         """Begin anew, as after going back to a checkpoint."""

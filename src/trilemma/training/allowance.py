@@ -76,12 +76,12 @@ class Allowance:
         3.0
         """
         credit = CREDIT if moment.asked is None else min(CREDIT, SHARE * moment.asked)
-        rest = max(0.0, credit - self.overdrawn)
+        remaining = max(0.0, credit - self.overdrawn)
         if moment.is_end:
-            rest = max(rest, LAST)
+            remaining = max(remaining, LAST)
         elif moment.step <= FIRST[-1]:
-            rest /= sum(step >= moment.step for step in FIRST)
-        return max(self._share(moment), rest)
+            remaining /= sum(step >= moment.step for step in FIRST)
+        return max(self._share(moment), remaining)
 
     def pay(self, moment: Moment, took: float) -> None:
         """Record what a preview took."""

@@ -64,10 +64,10 @@ class Budget:
     def split(self, shares: Sequence[float]) -> list[int]:
         """Share the steps out, at least one each."""
         assert self.steps is not None
-        whole = [max(1, math.floor(self.steps * share / sum(shares))) for share in shares]
+        stage_steps = [max(1, math.floor(self.steps * share / sum(shares))) for share in shares]
         largest = max(range(len(shares)), key=lambda i: shares[i])
-        whole[largest] = max(1, whole[largest] + self.steps - sum(whole))
-        return whole
+        stage_steps[largest] = max(1, stage_steps[largest] + self.steps - sum(stage_steps))
+        return stage_steps
 
 
 @dataclass
@@ -114,8 +114,8 @@ class Plan:
     @classmethod
     def load(cls, state: Mapping[str, Any]) -> Plan:
         """Take what `state` gave."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in state.items() if name in known})
+        field_names = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in state.items() if name in field_names})
 
     def state(self) -> dict[str, Any]:
         """Return plain values."""
@@ -153,7 +153,7 @@ class Plan:
             else:
                 self.begin(self.spent)
             return
-        rest = len(self.steps) - self.stage - 1
+        later_stages = len(self.steps) - self.stage - 1
         if budget.steps <= self.total:
             raise BadInput(
                 f"--steps {budget.steps} was given and the run has done {self.total}; "
@@ -162,7 +162,7 @@ class Plan:
         self.limit = None
         split = budget.split(self.shares)
         self.steps[self.stage :] = [max(split[self.stage], self.done), *split[self.stage + 1 :]]
-        if not rest:
+        if not later_stages:
             self.steps[self.stage] = budget.steps - self.before
         elif self.is_complete:
             self.steps[self.stage] = self.done
@@ -171,8 +171,8 @@ class Plan:
         """Give the present stage its part of the time that is left."""
         self.began, self.corrections = now, 0
         if self.limit is not None:
-            left = max(0.0, self.since + self.limit - now)
-            self.allotted = left * self.shares[self.stage] / sum(self.shares[self.stage :])
+            remaining = max(0.0, self.since + self.limit - now)
+            self.allotted = remaining * self.shares[self.stage] / sum(self.shares[self.stage :])
 
     def advance(self, examples: int, skipped: int) -> None:
         """Go on to the next stage."""
@@ -196,11 +196,11 @@ class Plan:
         The first plan takes the middle of the measured steps, for the first are often slow;
         corrections take the mean of the recent ones, for they are to add up to the time.
         """
-        step = max(pace.middle if self.target is None else pace.mean, 1e-9)
+        step_seconds = max(pace.middle if self.target is None else pace.mean, 1e-9)
         self.corrections = self._passed(now)
-        rest = self._rest(now)
-        most = (rest + (OVERTIME - 1) * self.allotted) / step
-        return self.done + max(0, min(round(rest / step), math.floor(most)))
+        remaining = self._rest(now)
+        max_steps = (remaining + (OVERTIME - 1) * self.allotted) / step_seconds
+        return self.done + max(0, min(round(remaining / step_seconds), math.floor(max_steps)))
 
     def is_overdue(self, now: float, step: float = 0.0) -> bool:
         """Tell whether one step more would end when the time, and a tenth more, is over."""
@@ -214,14 +214,20 @@ class Plan:
             step: Seconds of a step.
             spent: Share that is spent of a budget that the stage's stream has of its own.
         """
-        here = (self.target - self.done) * step if self.target is not None else None
-        if spent > ENOUGH and here is not None:
-            here = min(here, (now - self.began) * max(0.0, 1 - spent) / spent)
+        stage_seconds = (self.target - self.done) * step if self.target is not None else None
+        if spent > ENOUGH and stage_seconds is not None:
+            stage_seconds = min(stage_seconds, (now - self.began) * max(0.0, 1 - spent) / spent)
         if self.limit is not None:
-            rest = max(0.0, self.since + self.limit - now)
-            most = max(0.0, self.since + OVERTIME * self.limit - now)
-            return min(here, most) if here is not None and self.is_last else rest
-        return ((here or 0) + sum(n or 0 for n in self.steps[self.stage + 1 :]) * step) or 0.0
+            remaining = max(0.0, self.since + self.limit - now)
+            upper_bound = max(0.0, self.since + OVERTIME * self.limit - now)
+            return (
+                min(stage_seconds, upper_bound)
+                if stage_seconds is not None and self.is_last
+                else remaining
+            )
+        return (
+            (stage_seconds or 0) + sum(n or 0 for n in self.steps[self.stage + 1 :]) * step
+        ) or 0.0
 
     def _rest(self, now: float) -> float:
         """Return the seconds that are left for this stage."""

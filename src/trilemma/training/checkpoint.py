@@ -80,10 +80,10 @@ class Checkpoint:
         try:
             model.load_state_dict(dict(self.weights))
         except RuntimeError as error:
-            what = str(error).splitlines()[-1].strip().removesuffix(".")
+            reason = str(error).splitlines()[-1].strip().removesuffix(".")
             raise BadInput(
-                f"{self.path} does not fit the model that the recipe builds now ({what}); it was "
-                "changed, or written by another version of trilemma; train anew."
+                f"{self.path} does not fit the model that the recipe builds now ({reason}); it "
+                "was changed, or written by another version of trilemma; train anew."
             ) from error
 
 
@@ -142,18 +142,22 @@ def read(folder: Path, manifest: Mapping[str, Any], *, whole: bool = True) -> Ch
         Damaged: A file is missing, cut short, changed or from elsewhere.
     """
     try:
-        said = json.loads((folder / "manifest.json").read_bytes())
-        files, step, stage = said["files"], int(said["step"]), str(said["stage"])
+        stored_manifest = json.loads((folder / "manifest.json").read_bytes())
+        files, step, stage = (
+            stored_manifest["files"],
+            int(stored_manifest["step"]),
+            str(stored_manifest["stage"]),
+        )
         expected = {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except FileNotFoundError:
         raise Damaged(f"{folder / 'manifest.json'} is missing") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise Damaged(f"{folder / 'manifest.json'} is not a manifest") from None
     for key, value in {**manifest, "step": _step(folder)}.items():
-        if said.get(key) != value:
+        if stored_manifest.get(key) != value:
             raise Damaged(
                 f"{folder / 'manifest.json'} belongs elsewhere: its {key} is "
-                f"{said.get(key)!r}, not {value!r}"
+                f"{stored_manifest.get(key)!r}, not {value!r}"
             )
     if not {"model.safetensors", "state.pt"} <= set(expected):
         raise Damaged(f"{folder / 'manifest.json'} does not list the checkpoint's files")
@@ -208,11 +212,11 @@ def _step(folder: Path) -> int:
 
 def _tensors(weights: Mapping[str, Tensor]) -> bytes:
     """Serialise; tied weights are written under each of their names."""
-    apart = {
+    copies = {
         name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for name, tensor in weights.items()
     }
-    return safetensors.torch.save(apart, metadata={"format": "pt"})
+    return safetensors.torch.save(copies, metadata={"format": "pt"})
 
 
 def _state(state: Mapping[str, Any]) -> memoryview:

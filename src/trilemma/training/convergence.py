@@ -70,14 +70,14 @@ def still_falls(steps: Sequence[float], losses: Sequence[float]) -> bool:
         return False
     first, last = steps[0], steps[-1]
     late, middle = (first + share * (last - first) for share in (2 / 3, 1 / 3))
-    third = [(k, loss) for k, loss in zip(steps, losses, strict=True) if k >= late]
-    before = [loss for k, loss in zip(steps, losses, strict=True) if middle <= k < late]
-    if len(third) < FEWEST:
+    last_third = [(k, loss) for k, loss in zip(steps, losses, strict=True) if k >= late]
+    middle_third = [loss for k, loss in zip(steps, losses, strict=True) if middle <= k < late]
+    if len(last_third) < FEWEST:
         return False
-    fall, error = _fall([k for k, _ in third], [loss for _, loss in third])
-    level = sum(loss for _, loss in third) / len(third)
-    lost = sum(before) / len(before) - level if before else 0.0
-    return fall > ERRORS * error and fall > RELATIVE * max(abs(level), lost)
+    fall, error = _fall([k for k, _ in last_third], [loss for _, loss in last_third])
+    level = sum(loss for _, loss in last_third) / len(last_third)
+    earlier_fall = sum(middle_third) / len(middle_third) - level if middle_third else 0.0
+    return fall > ERRORS * error and fall > RELATIVE * max(abs(level), earlier_fall)
 
 
 def _curve(events: Sequence[Event]) -> tuple[list[float], list[float]]:
@@ -86,8 +86,8 @@ def _curve(events: Sequence[Event]) -> tuple[list[float], list[float]]:
     if len(names) != 1:
         return [], []
     (name,) = names
-    known = [(e.step, loss) for e in events if (loss := e.number(name)) is not None]
-    return [k for k, _ in known], [loss for _, loss in known]
+    points = [(e.step, loss) for e in events if (loss := e.number(name)) is not None]
+    return [k for k, _ in points], [loss for _, loss in points]
 
 
 def _fall(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
@@ -95,6 +95,6 @@ def _fall(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
     n, mean_x, mean_y = len(x), sum(x) / len(x), sum(y) / len(y)
     spread = sum((a - mean_x) ** 2 for a in x)
     slope = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True)) / spread
-    rest = sum((b - mean_y - slope * (a - mean_x)) ** 2 for a, b in zip(x, y, strict=True))
-    reach = x[-1] - x[0]
-    return -slope * reach, reach * math.sqrt(rest / (n - 2) / spread)
+    residual_sum = sum((b - mean_y - slope * (a - mean_x)) ** 2 for a, b in zip(x, y, strict=True))
+    x_range = x[-1] - x[0]
+    return -slope * x_range, x_range * math.sqrt(residual_sum / (n - 2) / spread)

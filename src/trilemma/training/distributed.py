@@ -83,13 +83,13 @@ class World:
         """Join the rows that each process computed of its `span(n)`, in order, [n, …]."""
         if self.size == 1:
             return rows
-        most = max(len(self.span(n, rank)) for rank in range(self.size))
-        mine = rows.new_zeros(most, *rows.shape[1:]).to(self.device)
-        mine[: len(rows)] = rows
-        parts = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(parts, mine)
-        kept = [part[: len(self.span(n, rank))] for rank, part in enumerate(parts)]
-        return torch.cat(kept).to(rows.device)
+        max_rows = max(len(self.span(n, rank)) for rank in range(self.size))
+        padded = rows.new_zeros(max_rows, *rows.shape[1:]).to(self.device)
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        trimmed = [part[: len(self.span(n, rank))] for rank, part in enumerate(parts)]
+        return torch.cat(trimmed).to(rows.device)
 
     def mean(self, value: Tensor) -> Tensor:
         """Average a tensor over the processes."""
@@ -102,18 +102,18 @@ class World:
         """Take the largest that any process says, for each value; all get the same answer."""
         if self.size == 1:
             return values
-        said = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(said, dist.ReduceOp.MAX)
-        return tuple(said.tolist())
+        maxima = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(maxima, dist.ReduceOp.MAX)
+        return tuple(maxima.tolist())
 
     def align(self, model: nn.Module) -> None:
         """Give every process the main one's parameters and buffers."""
         if self.size > 1:
             with torch.no_grad():
                 for tensor in (*model.parameters(), *model.buffers()):
-                    held = tensor.detach().contiguous()
-                    dist.broadcast(held, 0)
-                    tensor.copy_(held)
+                    values = tensor.detach().contiguous()
+                    dist.broadcast(values, 0)
+                    tensor.copy_(values)
 
     def barrier(self) -> None:
         """Wait until every process is here."""
@@ -124,8 +124,8 @@ class World:
         """Make an objective's loss one whose gradient is averaged over the processes."""
         if self.size == 1:
             return Player(objective.loss)
-        shared = DistributedDataParallel(_Objective(objective))
-        return Player(shared, shared.no_sync)
+        ddp = DistributedDataParallel(_Objective(objective))
+        return Player(ddp, ddp.no_sync)
 
 
 class Player:
@@ -153,8 +153,8 @@ class _Objective(nn.Module):
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
-        for place, parameter in enumerate(objective.parameters):
-            self.register_parameter(str(place), parameter)
+        for index, parameter in enumerate(objective.parameters):
+            self.register_parameter(str(index), parameter)
         self._loss = objective.loss
 
     def forward(self, batch: Rows) -> tuple[Tensor, dict[str, Tensor]]:
@@ -197,20 +197,20 @@ class Buffers:
         self._remember(changed)
 
     def _is_touched(self, name: str, buffer: Tensor) -> bool:
-        known, version, _ = self._seen[name]
-        return buffer is not known or buffer._version != version
+        remembered, version, _ = self._seen[name]
+        return buffer is not remembered or buffer._version != version
 
     def _merge(self, buffer: Tensor, before: Tensor) -> None:
-        mine = buffer != before
-        writers = mine.to(torch.int32)
+        changed_mask = buffer != before
+        writers = changed_mask.to(torch.int32)
         dist.all_reduce(writers)
         if buffer.is_floating_point():
-            total = torch.where(mine, buffer, torch.zeros_like(buffer))
+            total = torch.where(changed_mask, buffer, torch.zeros_like(buffer))
             dist.all_reduce(total)
             merged = total / writers.clamp(min=1)
         else:
             low = torch.iinfo(torch.int64).min
-            merged = torch.where(mine, buffer.long(), low)
+            merged = torch.where(changed_mask, buffer.long(), low)
             dist.all_reduce(merged, dist.ReduceOp.MAX)
         buffer.copy_(torch.where(writers > 0, merged.to(buffer.dtype), before))
 

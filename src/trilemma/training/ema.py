@@ -80,5 +80,5 @@ class Average:
 
     def _swap(self) -> None:
         self._is_applied = not self._is_applied
-        for place, parameter in enumerate(self.parameters):
-            self.values[place], parameter.data = parameter.data, self.values[place]
+        for index, parameter in enumerate(self.parameters):
+            self.values[index], parameter.data = parameter.data, self.values[index]

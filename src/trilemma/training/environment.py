@@ -33,7 +33,9 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         "trilemma": __version__,
         "commit": commit(),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "packages": {
+            name: version for name in PACKAGES if (version := _version(name)) is not None
+        },
         "platform": f"{platform.system()} {platform.machine()}",
         "flags": [flag for flag in TELLING if flag in processor().flags],
         **machine(device),
@@ -76,11 +78,11 @@ def environments(run: Run) -> list[Mapping[str, Any]]:
 
 def commit() -> str | None:
     """Return the commit of the package's own checkout, with '+' where it was changed since."""
-    here = Path(__file__).parents[1]
+    package_path = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *words],
+            ["git", "-C", str(package_path), *words],
             capture_output=True,
             text=True,
             check=True,

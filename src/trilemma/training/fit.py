@@ -186,9 +186,9 @@ class _Fitting:
             state = checkpoint.state["trainer"]
         while not self.plan.is_complete or not self.plan.is_last:
             if self.plan.is_complete:
-                (asked,) = self.world.agree(self.stop.signal)
-                if asked:
-                    yield from self._interrupted(int(asked))
+                (stop_signal,) = self.world.agree(self.stop.signal)
+                if stop_signal:
+                    yield from self._interrupted(int(stop_signal))
                 examples, skipped = self._counts(checkpoint)
                 self.plan.advance(examples, skipped)
             yield from self._stage(state)
@@ -208,9 +208,9 @@ class _Fitting:
             self.plan = Plan.load(checkpoint.state["plan"])
             set_random_state(checkpoint.state["trainer"]["random"])
         except (RuntimeError, KeyError, TypeError) as error:
-            what = str(error).splitlines()[-1].strip()
+            reason = str(error).splitlines()[-1].strip()
             raise BadInput(
-                f"{checkpoint.path} is not a state of this version's training: {what}"
+                f"{checkpoint.path} is not a state of this version's training: {reason}"
             ) from error
         if len(self.plan.steps) != len(self.stages):
             raise BadInput(
@@ -270,7 +270,7 @@ class _Fitting:
             if plan.done and pace.mean:
                 yield from self._shown()
             now = self.watch.training
-            asked, due, overdue, save, is_over = self.world.agree(
+            stop_signal, due, overdue, save, is_over = self.world.agree(
                 self.stop.signal,
                 plan.is_due(now, pace),
                 plan.done > 0 and plan.is_overdue(now, pace.mean),
@@ -287,8 +287,8 @@ class _Fitting:
                 yield self._event("stopped", reason="the calls of the oracle are spent")
             if plan.target is not None and plan.done >= plan.target:
                 return
-            if asked:
-                yield from self._interrupted(int(asked))
+            if stop_signal:
+                yield from self._interrupted(int(stop_signal))
             if save or due:
                 yield from self._save()
             before = self.watch.training
@@ -310,17 +310,17 @@ class _Fitting:
             raise self._lost(error) from error
         self.world.barrier()
         checkpoint = self.run.checkpoint(self.warnings.append)
-        stood = Plan.load(checkpoint.state["plan"])
-        if stood.stage != self.plan.stage or stood.is_complete:
+        saved_plan = Plan.load(checkpoint.state["plan"])
+        if saved_plan.stage != self.plan.stage or saved_plan.is_complete:
             raise self._lost(error) from error
-        left = self.plan.total
+        failed_step = self.plan.total
         checkpoint.fill(self.model)
         trainer.go_back(checkpoint.state["trainer"])
         self.plan.done = trainer.step_count
         self._alarms.forget()
         yield self._event(
             "warning",
-            message=f"{error} Went back from step {left} to the checkpoint of step "
+            message=f"{error} Went back from step {failed_step} to the checkpoint of step "
             f"{checkpoint.step}, with other batches and {trainer.caution:g} of the learning rate "
             f"({self._returns} of {RETURNS} times).",
         )
@@ -341,8 +341,10 @@ class _Fitting:
         if log:
             self._logged_when = now
         if skipped:
-            bad = {k: v for k, v in event.values.items() if k.endswith(("/loss", "/norm"))}
-            yield self._event("skipped", updates=skipped, in_all=trainer.skipped, **bad)
+            skipped_values = {
+                k: v for k, v in event.values.items() if k.endswith(("/loss", "/norm"))
+            }
+            yield self._event("skipped", updates=skipped, in_all=trainer.skipped, **skipped_values)
         yield self._event("step", log=log, **values)
 
     def _planned(self, pace: Pace) -> Iterator[Event]:

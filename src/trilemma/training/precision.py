@@ -83,16 +83,16 @@ def choose(asked: str, device: torch.device, *, wanted: bool = True) -> Precisio
     """
     if asked not in ("auto", "fp32", "bf16"):
         raise nearest("precision", asked, ("auto", "fp32", "bf16"))
-    fast, finding = _bf16(device)
+    is_fast, finding = _bf16(device)
     channels_last = device.type == "cuda" or (
         device.type == "cpu" and "avx512f" in processor().flags
     )
     if asked == "fp32":
         return Precision("fp32", channels_last, "float32, as asked.")
     if asked == "bf16":
-        doubt = "" if fast else f", though {finding}, so that it is slow here"
+        doubt = "" if is_fast else f", though {finding}, so that it is slow here"
         return Precision("bf16", channels_last, f"bfloat16, as asked{doubt}.")
-    if not fast:
+    if not is_fast:
         return Precision("fp32", channels_last, f"float32: {finding}.")
     if not wanted:
         return Precision(
@@ -140,13 +140,13 @@ def processor() -> Processor:
 def _bf16(device: torch.device) -> tuple[bool, str]:
     """Tell whether bfloat16 is fast on a device, and what that rests on."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-        return fast, f"the GPU {'computes' if fast else 'does not compute'} in bfloat16"
+        is_fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return is_fast, f"the GPU {'computes' if is_fast else 'does not compute'} in bfloat16"
     if device.type != "cpu":
         return False, f"bfloat16 was not measured on devices of type '{device.type}'"
-    found = [flag for flag in FAST if flag in processor().flags]
-    if not found:
+    fast_flags = [flag for flag in FAST if flag in processor().flags]
+    if not fast_flags:
         return False, "the processor has neither AVX-512 bf16 nor AMX"
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False, "torch does not use the processor's bfloat16 instructions"
-    return True, f"the processor has {', '.join(found)}"
+    return True, f"the processor has {', '.join(fast_flags)}"

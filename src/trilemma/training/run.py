@@ -85,28 +85,28 @@ class Run:
             BadInput: Something is there already, or the place may not be written.
         """
         path = Path(path)
-        taken = BadInput(
+        exists_error = BadInput(
             f"{path} exists already, and a new run never overwrites an old one; "
             "give another --run, or go on with it by 'trilemma resume'."
         )
         if os.path.lexists(path):
-            raise taken
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            raise exists_error
+        partial_path = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
+            shutil.rmtree(partial_path, ignore_errors=True)
+            partial_path.mkdir()
             for folder in ("samples", "checkpoints"):
-                (partial / folder).mkdir()
-            write_file(partial / "environment.json", _text(environment))
-            write_file(partial / "events.jsonl", b"")
-            write_file(partial / "recipe.json", _text(recipe))
-            sync_folder(partial)
-            os.rename(partial, path)
+                (partial_path / folder).mkdir()
+            write_file(partial_path / "environment.json", _text(environment))
+            write_file(partial_path / "events.jsonl", b"")
+            write_file(partial_path / "recipe.json", _text(recipe))
+            sync_folder(partial_path)
+            os.rename(partial_path, path)
             sync_folder(path.parent)
         except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise taken if path.is_dir() else unwritable(path, error) from error
+            shutil.rmtree(partial_path, ignore_errors=True)
+            raise exists_error if path.is_dir() else unwritable(path, error) from error
         return cls.open(path)
 
     @classmethod
@@ -118,8 +118,8 @@ class Run:
         """
         path = Path(path)
         if not path.is_dir():
-            what = "is a file" if path.exists() else "does not exist"
-            raise BadInput(f"{path} {what}; give the directory that 'trilemma train' printed.")
+            problem = "is a file" if path.exists() else "does not exist"
+            raise BadInput(f"{path} {problem}; give the directory that 'trilemma train' printed.")
         if not os.path.exists(path / "recipe.json"):
             raise BadInput(
                 f"{path} is not a run directory, for it has no recipe.json; "
@@ -221,9 +221,9 @@ class Run:
         """
         checkpoints = self.path / "checkpoints"
         folder = checkpoints / f"step_{step}"
-        before = self._kept
-        if before in (None, folder):
-            before = next((p for p in found(checkpoints) if p != folder), None)
+        previous = self._kept
+        if previous in (None, folder):
+            previous = next((p for p in found(checkpoints) if p != folder), None)
         self._verify()
         write(folder, {"step": step, "stage": stage, **self._identity()}, weights, state)
         self._verify()
@@ -233,9 +233,9 @@ class Run:
             sync_folder(self.path)
         except OSError as error:
             raise unwritable(self.path / "latest", error, f"{folder} is whole") from error
-        for old in checkpoints.iterdir():
-            if old not in (folder, before):
-                shutil.rmtree(old, ignore_errors=True)
+        for stale in checkpoints.iterdir():
+            if stale not in (folder, previous):
+                shutil.rmtree(stale, ignore_errors=True)
         self._kept = folder
         return folder
 
@@ -346,18 +346,18 @@ class Run:
         return quiet > QUIET
 
     def _busy(self, holder: Mapping[str, Any]) -> InUse:
-        who = f"process {holder.get('pid', '?')}"
+        holder_name = f"process {holder.get('pid', '?')}"
         if holder.get("host") not in (None, socket.gethostname()):
-            who += f" on {holder['host']}"
+            holder_name += f" on {holder['host']}"
         return InUse(
-            f"{self.path} is in use by {who}; wait until it ends, or stop it with SIGTERM "
+            f"{self.path} is in use by {holder_name}; wait until it ends, or stop it with SIGTERM "
             f"(if it is gone, remove {self.path / 'lock'})."
         )
 
     def _clear(self) -> None:
         """Remove unfinished checkpoints and the last line of the log if it was cut off."""
-        for left in (self.path / "checkpoints").glob("*.tmp"):
-            shutil.rmtree(left, ignore_errors=True)
+        for unfinished in (self.path / "checkpoints").glob("*.tmp"):
+            shutil.rmtree(unfinished, ignore_errors=True)
         log = self.path / "events.jsonl"
         if log.exists():
             data = log.read_bytes()
@@ -379,11 +379,11 @@ def refuse_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> 
     Traceback (most recent call last):
     trilemma.core.errors.BadInput: a run goes on only as what it began; it differs in seed: 0 → 1.
     """
-    before, after = _flat(recorded), _flat(asked)
+    recorded_values, requested_values = _flat(recorded), _flat(asked)
     differing = [
-        f"{name}: {json.dumps(before.get(name))} → {json.dumps(value)}"
-        for name, value in after.items()
-        if before.get(name) != value
+        f"{name}: {json.dumps(recorded_values.get(name))} → {json.dumps(value)}"
+        for name, value in requested_values.items()
+        if recorded_values.get(name) != value
     ]
     if differing:
         raise BadInput(

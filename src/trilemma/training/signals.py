@@ -69,9 +69,9 @@ def listening(patience: float = 0.0) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = {n: signal.signal(n, heard) for n in (signal.SIGINT, signal.SIGTERM)}
+    previous_handlers = {n: signal.signal(n, heard) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)

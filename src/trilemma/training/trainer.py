@@ -75,9 +75,9 @@ def factor(step: int, total: int | None, warmup: int) -> float:
     """
     if total is None:
         return min(1.0, (step + 1) / max(warmup, 1))
-    rise = min(1.0, (step + 1) / max(min(warmup, total // 5), 1))
+    warmup_factor = min(1.0, (step + 1) / max(min(warmup, total // 5), 1))
     cosine = 0.5 * (1 + math.cos(math.pi * min(step / total, 1.0)))
-    return rise * (LAST + (1 - LAST) * cosine)
+    return warmup_factor * (LAST + (1 - LAST) * cosine)
 
 
 class Trainer:
@@ -147,11 +147,13 @@ class Trainer:
         skipped, values = 0, {"lr": self.settings.lr * scale}
         share = min(self.step_count / total, 1.0) if total else 0.0
         for objective in self.objectives:
-            for turn in range(objective.repeat):
+            for repetition in range(objective.repeat):
                 if objective.before is not None:
-                    objective.before(self.step_count * objective.repeat + turn, share)
-                found = self._update(objective, values["lr"])
-                values |= {f"{objective.name}/{key}": found[key] for key in found}
+                    objective.before(self.step_count * objective.repeat + repetition, share)
+                update_metrics = self._update(objective, values["lr"])
+                values |= {
+                    f"{objective.name}/{key}": update_metrics[key] for key in update_metrics
+                }
                 skipped += self.streaks[objective.name] > 0
         if skipped:
             values["skipped"] = skipped
@@ -210,9 +212,9 @@ class Trainer:
         The model must hold what `weights` gave at the time.
         """
         self.average.restart()
-        drawn, skipped, caution = self.drawn, self.skipped, self.caution
+        batches_drawn, skipped, caution = self.drawn, self.skipped, self.caution
         self.load_state_dict(state)
-        self.drawn, self.skipped, self.caution = drawn, skipped, caution / 2
+        self.drawn, self.skipped, self.caution = batches_drawn, skipped, caution / 2
         self.streaks = dict.fromkeys(self.streaks, 0)
 
     def _update(self, objective: Objective, lr: float) -> dict[str, float]:
@@ -243,22 +245,24 @@ class Trainer:
         self, objective: Objective, parameters: list[Tensor]
     ) -> tuple[Tensor, list[str]]:
         """Leave the gradient in the parameters; return the loss and its terms, [1 + terms]."""
-        parts, player = self.settings.accumulate, self.players[objective.name]
-        again = objective.again and self._rows is not None
-        rows: Any = self._rows if again else self._next(parts, objective)
-        size, report, names = len(rows) // parts, None, []
-        for part in range(parts):
-            piece = rows if parts == 1 else rows[part * size : (part + 1) * size]
-            with player.gathering(last=part == parts - 1):
+        n_parts, player = self.settings.accumulate, self.players[objective.name]
+        reuse_batch = objective.again and self._rows is not None
+        rows: Any = self._rows if reuse_batch else self._next(n_parts, objective)
+        size, report, names = len(rows) // n_parts, None, []
+        for part in range(n_parts):
+            micro_batch = rows if n_parts == 1 else rows[part * size : (part + 1) * size]
+            with player.gathering(last=part == n_parts - 1):
                 with self.precision.autocast(self.device):
-                    value, terms = player(piece)
-                mean = value if parts == 1 else value / parts
+                    value, terms = player(micro_batch)
+                mean = value if n_parts == 1 else value / n_parts
                 mean.backward(inputs=parameters)
             names = ["loss", *terms]
-            found = torch.stack([t.detach().float().reshape(()) for t in (value, *terms.values())])
-            report = found if report is None else report + found
+            part_report = torch.stack(
+                [t.detach().float().reshape(()) for t in (value, *terms.values())]
+            )
+            report = part_report if report is None else report + part_report
         assert report is not None
-        return self.world.mean(report if parts == 1 else report / parts), names
+        return self.world.mean(report if n_parts == 1 else report / n_parts), names
 
     def _next(self, parts: int, objective: Objective) -> Any:  # noqa: ANN401
         """Draw the next batch, and take this process's rows."""
