@@ -21,7 +21,7 @@ from benchmarks.record import Section
 from benchmarks.turns import by_turns, ratio, repeated
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.families.continuous import OnLevels
+from trilemma.families.dequantised_density import OnLevels
 from trilemma.families.flow import NormalizingFlow
 from trilemma.networks.bijections import Invertible1x1
 from trilemma.networks.coupling import AffineCoupling, Chain

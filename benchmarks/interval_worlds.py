@@ -19,7 +19,7 @@ from trilemma.core.model import Model, Objective
 from trilemma.core.noise import mix
 from trilemma.core.partition import LogPartition
 from trilemma.data.dataset import DataSet, Rule, Split
-from trilemma.maths import annealing
+from trilemma.maths import ais
 from trilemma.metrics import likelihood, modes, restoration
 from trilemma.metrics.context import Context, Reference
 from trilemma.metrics.extractors import extractor
@@ -231,11 +231,11 @@ GRID = torch.linspace(-4, 4, 4001, dtype=torch.float64)
 
 
 @cache
-def _wells() -> tuple[annealing.Gaussian, annealing.Plan, Tensor, float]:
+def _wells() -> tuple[ais.Gaussian, ais.Plan, Tensor, float]:
     """Return base, plan, cumulative shares over the grid, and ln Z."""
     source = generator(0, "pilot")
-    base = annealing.Gaussian(torch.zeros(1).double(), torch.ones(1).double())
-    plan = annealing.pilot(
+    base = ais.Gaussian(torch.zeros(1).double(), torch.ones(1).double())
+    plan = ais.pilot(
         energy,
         base,
         8,
@@ -264,13 +264,13 @@ def of_wells(words: str, *, n: int, chains: int) -> World:
         def drawn(count: int) -> Tensor:
             return GRID[torch.searchsorted(cumulated, uniform(count)).clamp(max=4000), None]
 
-        up = annealing.forward(energy, base, plan, normal, uniform).log_weights
-        down = annealing.reverse(energy, base, plan, drawn(chains), normal, uniform).log_weights
+        up = ais.forward(energy, base, plan, normal, uniform).log_weights
+        down = ais.reverse(energy, base, plan, drawn(chains), normal, uniform).log_weights
         ln_z = LogPartition(
-            annealing.log_mean_exp(up),
-            -annealing.log_mean_exp(down),
-            annealing.log_mean_error(up),
-            annealing.log_mean_error(down),
+            ais.log_mean_exp(up),
+            -ais.log_mean_exp(down),
+            ais.log_mean_error(up),
+            ais.log_mean_error(down),
         )
         nats = -energy(drawn(n)) - ln_z.middle
         found = {"log_prob": likelihood.Likelihood(nats, "AIS interval", "", ln_z)}

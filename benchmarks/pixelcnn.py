@@ -35,7 +35,7 @@ from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
 from trilemma.families.autoregressive import Autoregressive, draw_by_whole_passes, head
-from trilemma.networks.masked import CellPerceptron, ConvolutionalTrunk
+from trilemma.networks.pixelcnn import CellPerceptron, ConvolutionalTrunk
 from trilemma.recipes.pixelcnn import PixelCnn
 from trilemma.training.budget import Budget
 from trilemma.training.fit import fit

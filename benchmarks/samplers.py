@@ -38,8 +38,8 @@ from trilemma.core.noise import Noise
 from trilemma.core.sampling import samples
 from trilemma.data.dataset import DataSet
 from trilemma.families.diffusion import Diffusion
-from trilemma.maths.grids import GRIDS
 from trilemma.maths.samplers import SAMPLERS
+from trilemma.maths.sampling_grids import GRIDS
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.frechet import frechet_chance, frechet_distance

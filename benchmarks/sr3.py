@@ -48,7 +48,7 @@ from trilemma.metrics.restoration import (
     restored,
     test_images,
 )
-from trilemma.networks.enlarge import enlarge, places
+from trilemma.networks.tiling import enlarge, places
 from trilemma.recipes.runs import Loaded, load
 
 ABOUT = "what SR3 restores in few and many steps, beside bicubic and a regressor"

@@ -24,8 +24,8 @@ from trilemma.core.model import Model
 from trilemma.data.sources import load
 from trilemma.recipes import runs
 from trilemma.recipes.catalog import named
+from trilemma.recipes.online_frechet_distance import SHARE, Watch
 from trilemma.recipes.preview import Previews
-from trilemma.recipes.watch import SHARE, Watch
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop

@@ -18,7 +18,7 @@ from trilemma.core.model import Coded, Completing, Editing
 from trilemma.core.noise import Noise
 from trilemma.recipes.runs import load
 from trilemma.report import figures
-from trilemma.report.strips import strips
+from trilemma.report.image_strips import strips
 
 SHOWN = 8
 

@@ -8,7 +8,7 @@ from benchmarks.paired import Side
 from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.judge import judge
-from trilemma.recipes.judging import training_of
+from trilemma.recipes.evaluate import training_of
 from trilemma.recipes.runs import load
 
 DATA, NODES = "barabasi-albert", 20

@@ -33,7 +33,7 @@ from trilemma.recipes.editing import blended, completing, enlarged, refuse_compl
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import Loaded, untrained
 from trilemma.report import charts, figures, graphs
-from trilemma.report.strips import captioned
+from trilemma.report.image_strips import captioned
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 

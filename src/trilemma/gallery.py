@@ -40,20 +40,28 @@ from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import PROPERTIES, expression
 from trilemma.drawing import whole
-from trilemma.maths.latents import codes, torn, walk
+from trilemma.maths.latent_space import codes, torn, walk
 from trilemma.maths.search import best_so_far
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.extractors import SHIPPED, classifier
 from trilemma.metrics.registry import quantity
 from trilemma.recipes.catalog import named
-from trilemma.recipes.judging import evaluation_of
+from trilemma.recipes.evaluate import evaluation_of
 from trilemma.recipes.runs import Loaded, load
-from trilemma.report import charts, courses, figures, graphs, molecules, point_clouds, viewer
-from trilemma.report.diffusing import looks
+from trilemma.report import (
+    charts,
+    figures,
+    graphs,
+    molecules,
+    point_clouds,
+    training_curves,
+    viewer,
+)
+from trilemma.report.diffusion_views import looks
 from trilemma.report.histograms import histograms, numbers
 from trilemma.report.html import run_page
+from trilemma.report.model_view import Estimating, Subject
 from trilemma.report.page import Comparison, Entry, Picture, Portrait, exhibit
-from trilemma.report.subject import Estimating, Subject
 from trilemma.training.run import Run
 
 __all__ = ["comparison", "entry", "run_report"]
@@ -311,7 +319,7 @@ def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Draw what training told on the way: a game's health and its film, classes of samples."""
     pictures = [*_game(run, events, data)]
     family = named(run.recipe["name"]).family
-    health_chart = courses.health(events, family)
+    health_chart = training_curves.health(events, family)
     if health_chart:
         alerts = [e for e in events if e.kind == "alert"]
         messages = [f"Step {e.step:,}: {e.values['message']}" for e in alerts[:4]]
@@ -320,8 +328,8 @@ def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
         )
         pictures.append(Picture("health of the game", health_chart, caption))
     charts_of = {
-        "overfitting of the critic": courses.critic(events),
-        "fd as training goes on": courses.quality(events, family),
+        "overfitting of the critic": training_curves.critic(events),
+        "fd as training goes on": training_curves.quality(events, family),
     }
     pictures += [Picture(title, *chart) for title, chart in charts_of.items() if chart[0]]
     return [*pictures, *_kept(events, data), *_counts(events, data, family)]
@@ -359,7 +367,9 @@ def _counts(events: Sequence[Event], data: DataSet, family: str) -> list[Picture
                 [str(k + 1) for k in range(num_classes)],
                 [1 / num_classes] * num_classes,
             )
-        chart = courses.heat(steps, [e.values["modes"] for e in previews], names, shares, family)
+        chart = training_curves.heat(
+            steps, [e.values["modes"] for e in previews], names, shares, family
+        )
         caption += " A dot: none."
     else:
         class_counts = {"classes": [e.values["classes"] for e in previews]}

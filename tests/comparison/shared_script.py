@@ -17,7 +17,7 @@ from trilemma.cli import main
 from trilemma.comparison import race
 from trilemma.comparison.claims import Claims
 from trilemma.metrics.evaluation import Evaluation
-from trilemma.recipes.judging import training_of
+from trilemma.recipes.evaluate import training_of
 from trilemma.report.page import Entry
 
 

@@ -13,7 +13,7 @@ import torch
 
 from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
-from trilemma.data import cache, idx, packages, sources
+from trilemma.data import cache, idx, package_source, sources
 from trilemma.data.sources import NAMES, available, fetch, load
 from trilemma.metrics.metric import KINDS
 
@@ -71,7 +71,7 @@ def manager(monkeypatch):
         package = replace(NAMES[name].package, sha256=known, places=lambda: [])
         monkeypatch.setitem(sources.NAMES, name, replace(NAMES[name], package=package))
     made = Manager(content)
-    monkeypatch.setattr(packages.subprocess, "run", made.run)
+    monkeypatch.setattr(package_source.subprocess, "run", made.run)
     return made
 
 

@@ -18,8 +18,8 @@ from trilemma.families.autoregressive import (
     draw_by_whole_passes,
     head,
 )
-from trilemma.maths.cells import Bernoulli, Categorical, Mixture
-from trilemma.networks.masked import CellPerceptron, ConvolutionalTrunk
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Mixture
+from trilemma.networks.pixelcnn import CellPerceptron, ConvolutionalTrunk
 from trilemma.recipes.pixelcnn import PixelCnn
 
 GREY = Domain("image", (1, 8, 8), Levels(17), ("a", "b"), (0.5, 0.5))

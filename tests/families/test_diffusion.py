@@ -15,7 +15,7 @@ from trilemma.core.model import capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.diffusion import WEIGHTINGS, Diffusion
-from trilemma.families.variational import SPACINGS
+from trilemma.families.diffusion_bound import SPACINGS
 from trilemma.laws import diffusion as ground
 from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Velocity
 from trilemma.maths.samplers import Ancestral, Ddim, Heun

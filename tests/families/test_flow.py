@@ -15,7 +15,7 @@ from trilemma.core.model import capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data import sources
-from trilemma.families.continuous import placed
+from trilemma.families.dequantised_density import placed
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.networks.bijections import ActNorm, Invertible1x1
 from trilemma.networks.coupling import AffineCoupling, Chain

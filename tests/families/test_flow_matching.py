@@ -14,10 +14,10 @@ from trilemma.core.errors import BadInput, RanAway
 from trilemma.core.model import Bounded, Density, Tightening, estimate
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
-from trilemma.families.continuous import placed
+from trilemma.families.dequantised_density import placed
 from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
 from trilemma.maths import ode
-from trilemma.maths.waves import waves
+from trilemma.maths.fourier_features import waves
 from trilemma.networks.unet import Perceptron, UNet
 
 IMAGES = Domain("image", (1, 8, 8), Levels(17), ("a", "b", "c"), (0.5, 0.2, 0.3))

@@ -22,7 +22,7 @@ from trilemma.networks.adversarial import (
     PointGenerator,
 )
 from trilemma.networks.augment import DiffAugment
-from trilemma.networks.reconstruction import ImageReconstructor, PointReconstructor
+from trilemma.networks.energy_critics import ImageReconstructor, PointReconstructor
 
 GREY = Domain("image", (1, 8, 8), Levels(17))
 POINT = Domain("points", (2,), Real(1.0, 3.0))

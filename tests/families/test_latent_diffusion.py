@@ -23,8 +23,8 @@ from trilemma.families.latent_diffusion import LatentDiffusion, ToldLatentDiffus
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.networks.attention import kept_maps
+from trilemma.networks.condition_encoder import Context
 from trilemma.networks.first_stage import CodeDecoder, CodeEncoder
-from trilemma.networks.text import Context
 from trilemma.networks.unet import UNet
 
 DOMAIN = Domain("image", (1, 12, 12), Levels(17), vocabulary=("a", "b", "c"), words=3)

@@ -10,7 +10,7 @@ import torch
 from trilemma.laws import attention as laws
 from trilemma.networks import attention, patch_transformer
 from trilemma.networks.attention import CrossAttention, SelfAttention
-from trilemma.networks.text import Context
+from trilemma.networks.condition_encoder import Context
 
 GATHERED, WEIGHTS, PLACES = attention.gathered, attention.weights, patch_transformer.places
 CROSS, SELF = CrossAttention.forward, SelfAttention.forward

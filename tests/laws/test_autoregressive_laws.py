@@ -7,8 +7,8 @@ import torch
 
 from trilemma.families import autoregressive as family
 from trilemma.laws import autoregressive as laws
-from trilemma.maths import cells
-from trilemma.networks import masked
+from trilemma.maths import pixel_distributions
+from trilemma.networks import pixelcnn
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -17,10 +17,20 @@ def test_laws_hold(check):
         assert law.holds, law
 
 
-MASKED, FIRST, PAD = masked.Masked.__init__, masked.Masked.first, masked.F.pad
-BEGIN, CELL = masked._Walk.begin, masked._Walk.cell
-DRAWS = {kind: kind.draw for kind in (cells.Bernoulli, cells.Categorical, cells.Mixture)}
-BERNOULLI, LOGISTIC = cells.bernoulli_log_prob, cells.discretised_logistic_log_prob
+MASKED, FIRST, PAD = pixelcnn.Masked.__init__, pixelcnn.Masked.first, pixelcnn.F.pad
+BEGIN, CELL = pixelcnn._Walk.begin, pixelcnn._Walk.cell
+DRAWS = {
+    kind: kind.draw
+    for kind in (
+        pixel_distributions.Bernoulli,
+        pixel_distributions.Categorical,
+        pixel_distributions.Mixture,
+    )
+}
+BERNOULLI, LOGISTIC = (
+    pixel_distributions.bernoulli_log_prob,
+    pixel_distributions.discretised_logistic_log_prob,
+)
 CONDITIONALS, MODEL = family.Autoregressive.conditionals, laws._model
 
 
@@ -79,25 +89,55 @@ def unkept(self, u, condition, kept=None):
 CELLS = family.Autoregressive._cells
 
 BROKEN = [
-    ("sums_to_one", "bernoulli", cells, "bernoulli_log_prob", lambda x, f: 2 * BERNOULLI(x, f)),
-    ("sums_to_one", "categorical", cells.Categorical, "log_prob", flat_log_prob),
+    (
+        "sums_to_one",
+        "bernoulli",
+        pixel_distributions,
+        "bernoulli_log_prob",
+        lambda x, f: 2 * BERNOULLI(x, f),
+    ),
+    ("sums_to_one", "categorical", pixel_distributions.Categorical, "log_prob", flat_log_prob),
     (
         "sums_to_one",
         "mixture",
-        cells,
+        pixel_distributions,
         "discretised_logistic_log_prob",
         lambda x, m, s, count: LOGISTIC(x, m, s, count + 1),
     ),
-    ("causality", "itself or a later", masked.F, "pad", ahead),
+    ("causality", "itself or a later", pixelcnn.F, "pad", ahead),
     ("causality", "all earlier", laws, "_model", shallow),
-    ("cache", "cached samples", masked._Walk, "begin", forgetful),
-    ("cache", "whole pass = h of the steps", masked._Walk, "begin", forgetful),
+    ("cache", "cached samples", pixelcnn._Walk, "begin", forgetful),
+    ("cache", "whole pass = h of the steps", pixelcnn._Walk, "begin", forgetful),
     ("stepwise", "one by one", family.Autoregressive, "conditionals", crossed),
-    ("draws", "bernoulli", cells.Bernoulli, "draw", squared(cells.Bernoulli)),
-    ("draws", "categorical", cells.Categorical, "draw", squared(cells.Categorical)),
-    ("draws", "mixture", cells.Mixture, "draw", squared(cells.Mixture)),
+    (
+        "draws",
+        "bernoulli",
+        pixel_distributions.Bernoulli,
+        "draw",
+        squared(pixel_distributions.Bernoulli),
+    ),
+    (
+        "draws",
+        "categorical",
+        pixel_distributions.Categorical,
+        "draw",
+        squared(pixel_distributions.Categorical),
+    ),
+    (
+        "draws",
+        "mixture",
+        pixel_distributions.Mixture,
+        "draw",
+        squared(pixel_distributions.Mixture),
+    ),
     ("completion", "keeps", family.Autoregressive, "_cells", unkept),
-    ("completion", "p(rest", cells.Categorical, "draw", squared(cells.Categorical)),
+    (
+        "completion",
+        "p(rest",
+        pixel_distributions.Categorical,
+        "draw",
+        squared(pixel_distributions.Categorical),
+    ),
 ]
 
 
@@ -112,7 +152,7 @@ def test_each_law_can_fail(breaks, check, law, where, name, broken):
 
 @pytest.mark.parametrize(("law", "broken"), [("itself or", looser), ("all earlier", tighter)])
 def test_masks_inside_a_cell_can_be_wrong(monkeypatch, law, broken):
-    monkeypatch.setattr(masked.Masked, "__init__", broken)
+    monkeypatch.setattr(pixelcnn.Masked, "__init__", broken)
     found = [f for f in laws.causality() if law in f.name and "patch 2" in f.name]
     assert found
     assert not any(law.holds for law in found), found

@@ -9,8 +9,8 @@ import torch
 
 from trilemma.core.columns import Columns
 from trilemma.core.domain import Domain
-from trilemma.families import likelihood, probability_flow, variational
-from trilemma.families.continuous import OnLevels, Tightened
+from trilemma.families import diffusion_bound, likelihood, probability_flow
+from trilemma.families.dequantised_density import OnLevels, Tightened
 from trilemma.laws import columns as laws
 
 
@@ -22,7 +22,7 @@ def test_laws_hold(check):
 
 IN_BIN, SCALE, QUANTISE = Columns.in_bin, Columns.scale, Columns.quantise
 VOLUME, CELLS, ENDS = Columns.log_volume, Columns.in_cells, Columns.ends
-IMPORTANCE, DECODED = Tightened.importance_bound, variational.VariationalBound.decoded
+IMPORTANCE, DECODED = Tightened.importance_bound, diffusion_bound.VariationalBound.decoded
 LOG_PROB, OF_COLUMNS = probability_flow.ProbabilityFlow.log_prob, likelihood.columns_log_prob
 
 
@@ -105,11 +105,11 @@ BREAKS = [
     ("P of all rows under a gaussian", likelihood, "columns_log_prob", densities),
     ("ln P of a row under a gaussian", likelihood, "columns_log_prob", wider),
     ("ln P of a row under a logistic", likelihood, "columns_log_prob", wider),
-    ("bound of a diffusion", variational.VariationalBound, "decoded",
+    ("bound of a diffusion", diffusion_bound.VariationalBound, "decoded",
      lambda *a: DECODED(*a) - 0.2),
-    ("and by little under it with", variational.VariationalBound, "decoded",
+    ("and by little under it with", diffusion_bound.VariationalBound, "decoded",
      lambda *a: DECODED(*a) + 0.2),
-    ("no term's sum", variational.VariationalBound, "decoded", lambda *a: DECODED(*a) - 9),
+    ("no term's sum", diffusion_bound.VariationalBound, "decoded", lambda *a: DECODED(*a) - 9),
     ("the flow of the exact denoiser", probability_flow.ProbabilityFlow, "log_prob",
      lambda *a: LOG_PROB(*a) + 0.2),
     ("and by little under it too", probability_flow.ProbabilityFlow, "log_prob",

@@ -9,7 +9,7 @@ import torch
 
 from trilemma.families.flow_matching import FlowMatching
 from trilemma.laws import continuous as laws
-from trilemma.maths import ode, transport
+from trilemma.maths import minibatch_optimal_transport, ode
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -29,7 +29,7 @@ HUTCHINSON = ode.hutchinson
 ERROR = ode.standard_error
 ALONG = ode._along
 ADAPTIVE = ode.adaptive
-PAIRED = transport.paired
+PAIRED = minibatch_optimal_transport.paired
 
 
 def with_weights(name):
@@ -120,10 +120,10 @@ BROKEN = [
     ("density", "by probes of spiked", ode, "_size", of_the_state_alone),
     ("density", "in mean = ln p by the exact", ode, "hutchinson", halved),
     ("density", "by the flow: a row alone", ode, "_size", together),
-    ("pairing", "least of all", transport, "paired", as_they_come),
-    ("pairing", "left out", transport, "paired", same_for_all),
-    ("pairing", "independent pairs", transport, "paired", as_they_come),
-    ("pairing", "two kinds", transport, "paired", of_any_kind),
+    ("pairing", "least of all", minibatch_optimal_transport, "paired", as_they_come),
+    ("pairing", "left out", minibatch_optimal_transport, "paired", same_for_all),
+    ("pairing", "independent pairs", minibatch_optimal_transport, "paired", as_they_come),
+    ("pairing", "two kinds", minibatch_optimal_transport, "paired", of_any_kind),
 ]
 
 

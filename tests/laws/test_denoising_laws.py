@@ -8,9 +8,9 @@ import math
 import pytest
 import torch
 
-from trilemma.families import denoiser, diffusion, editing, probability_flow, variational
+from trilemma.families import denoiser, diffusion, diffusion_bound, editing, probability_flow
 from trilemma.laws import denoising as laws
-from trilemma.maths import predictions, times
+from trilemma.maths import predictions, training_times
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -27,25 +27,27 @@ def broken(check, saying):
 
 
 def test_times_without_their_weight_are_seen(monkeypatch):
-    whole = times.importance
+    whole = training_times.importance
 
     def importance(*args):
         t, weight = whole(*args)
         return t, torch.ones_like(weight)
 
-    monkeypatch.setattr(times, "importance", importance)
+    monkeypatch.setattr(training_times, "importance", importance)
     assert broken(laws.drawing, "t^2") == 2
 
 
 def test_weights_of_another_mean_are_seen(monkeypatch):
-    whole = times.importance
-    monkeypatch.setattr(times, "importance", lambda *a: (whole(*a)[0], 1.1 * whole(*a)[1]))
+    whole = training_times.importance
+    monkeypatch.setattr(
+        training_times, "importance", lambda *a: (whole(*a)[0], 1.1 * whole(*a)[1])
+    )
     assert broken(laws.drawing, "E[1/p]") == 2
 
 
 def test_times_around_another_level_are_seen(monkeypatch):
-    whole = times.log_normal
-    monkeypatch.setattr(times, "log_normal", lambda z, kind: whole(z, kind, mean=-1.0))
+    whole = training_times.log_normal
+    monkeypatch.setattr(training_times, "log_normal", lambda z, kind: whole(z, kind, mean=-1.0))
     assert broken(laws.drawing, "log-normal") == 1
 
 
@@ -65,17 +67,21 @@ def test_a_variance_the_wrong_way_round_is_seen(monkeypatch, v, saying):
 
 @pytest.mark.parametrize("saying", ["S = beta~ = ", "at the posterior itself"])
 def test_another_divergence_is_seen(monkeypatch, saying):
-    whole = variational.VariationalBound.divergence
+    whole = diffusion_bound.VariationalBound.divergence
     monkeypatch.setattr(
-        variational.VariationalBound, "divergence", lambda self, *args: whole(self, *args) + 1e-3
+        diffusion_bound.VariationalBound,
+        "divergence",
+        lambda self, *args: whole(self, *args) + 1e-3,
     )
     assert broken(laws.variances, saying) == 1
 
 
 def test_an_upper_variance_that_costs_too_little_is_seen(monkeypatch):
-    whole = variational.VariationalBound.divergence
+    whole = diffusion_bound.VariationalBound.divergence
     monkeypatch.setattr(
-        variational.VariationalBound, "divergence", lambda self, *args: 0.5 * whole(self, *args)
+        diffusion_bound.VariationalBound,
+        "divergence",
+        lambda self, *args: 0.5 * whole(self, *args),
     )
     assert broken(laws.variances, "S = beta <=") == 1
 
@@ -159,13 +165,13 @@ def test_a_solver_that_flatters_is_seen(monkeypatch):
 @pytest.mark.parametrize("kind", ["bound", "flow"])
 def test_a_chain_that_begins_at_another_noise_is_seen(monkeypatch, kind, times):
     """Four times coarser it cannot tell levels apart; finer, it costs no bits and is no harm."""
-    whole = variational._narrowest
+    whole = diffusion_bound._narrowest
 
     def narrowest(domain):
         width = whole(domain)
         return None if width is None else width * times
 
-    monkeypatch.setattr(variational, "_narrowest", narrowest)
+    monkeypatch.setattr(diffusion_bound, "_narrowest", narrowest)
     assert broken(laws.fineness, f"{kind}, continuous time: bits") == (2 if times > 1 else 0)
     assert broken(laws.fineness, f"{kind}, chain of 1000: bits") == (1 if times > 1 else 0)
     assert broken(laws.fineness, f"{kind}, a column, ") == (1 if times > 1 else 0)
@@ -173,9 +179,9 @@ def test_a_chain_that_begins_at_another_noise_is_seen(monkeypatch, kind, times):
 
 @pytest.mark.parametrize("kind", ["bound", "flow"])
 def test_bits_that_are_too_few_are_seen(monkeypatch, kind):
-    whole = variational.VariationalBound.decoded
+    whole = diffusion_bound.VariationalBound.decoded
     monkeypatch.setattr(
-        variational.VariationalBound, "decoded", lambda self, *args: whole(self, *args) - 0.3
+        diffusion_bound.VariationalBound, "decoded", lambda self, *args: whole(self, *args) - 0.3
     )
     assert broken(laws.fineness, f"{kind}, continuous time: entropy") == 2
     assert broken(laws.fineness, f"{kind}, chain of 1000: entropy") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.families.variational import VariationalBound
+from trilemma.families.diffusion_bound import VariationalBound
 from trilemma.laws import diffusion as laws
 from trilemma.maths import schedules
 from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Rest, Velocity

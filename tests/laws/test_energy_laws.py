@@ -8,7 +8,7 @@ import torch
 from trilemma.core.partition import LogPartition
 from trilemma.families import energy
 from trilemma.laws import energy as laws
-from trilemma.maths import annealing, langevin
+from trilemma.maths import ais, langevin
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -22,7 +22,7 @@ LOG_STEP = langevin._log_step
 PROPOSAL = langevin.proposal
 ACCEPTED = langevin.accepted
 LOOK = langevin.look
-BASE_LOOK = annealing.Gaussian.look
+BASE_LOOK = ais.Gaussian.look
 LEVELLED = energy.Matched.levelled_energy
 LEARNED = energy.Contrastive.learned
 STANDARD = energy.Contrastive.standard_energy
@@ -48,16 +48,16 @@ def unnormalised(self, y):
 
 def half_weights(chains, plan, places, normal, uniform):
     found = ANNEALED(chains, plan, places, normal, uniform)
-    return annealing.Annealed(found.log_weights / 2, found.y, found.acceptance)
+    return ais.Annealed(found.log_weights / 2, found.y, found.acceptance)
 
 
 def shifted(chains, plan, places, normal, uniform):
     """Weights of a run whose sign is wrong on the way back."""
     found = ANNEALED(chains, plan, places, normal, uniform)
-    return annealing.Annealed(-found.log_weights, found.y, found.acceptance)
+    return ais.Annealed(-found.log_weights, found.y, found.acceptance)
 
 
-ANNEALED = annealing._annealed
+ANNEALED = ais._annealed
 
 
 def raised(amount):
@@ -65,22 +65,22 @@ def raised(amount):
 
     def annealed(chains, plan, places, normal, uniform):
         found = ANNEALED(chains, plan, places, normal, uniform)
-        return annealing.Annealed(found.log_weights + amount, found.y, found.acceptance)
+        return ais.Annealed(found.log_weights + amount, found.y, found.acceptance)
 
     return annealed
 
 
-REVERSE = annealing.reverse
-FORWARD = annealing.forward
+REVERSE = ais.reverse
+FORWARD = ais.forward
 
 
 def back_without_the_last_temperature(energy, base, plan, y, normal, uniform):
-    short = annealing.Plan(plan.betas[1:], plan.etas[1:])
+    short = ais.Plan(plan.betas[1:], plan.etas[1:])
     return REVERSE(energy, base, short, y, normal, uniform)
 
 
 def forth_without_the_last_temperature(energy, base, plan, normal, uniform):
-    short = annealing.Plan(plan.betas[:-1], plan.etas[:-1])
+    short = ais.Plan(plan.betas[:-1], plan.etas[:-1])
     return FORWARD(energy, base, short, normal, uniform)
 
 
@@ -122,12 +122,12 @@ BROKEN = [
     ("mala_unbiased", "and does move", langevin, "accepted", lambda r, u: r > 9),
     ("detailed_balance", "ln ratio from", langevin, "log_ratio", one_way),
     ("detailed_balance", "ln ratio = ", langevin, "log_ratio", without_ways),
-    ("partition_of_a_quadratic", "forward", annealing.Gaussian, "look", unnormalised),
-    ("partition_of_a_quadratic", "reverse", annealing, "_annealed", half_weights),
-    ("partition_of_a_quadratic", "mean ln w", annealing, "_annealed", raised(0.5)),
-    ("partition_of_a_mixture", "forward", annealing, "_annealed", shifted),
-    ("partition_of_a_mixture", "reverse", annealing.Gaussian, "look", unnormalised),
-    ("partition_of_a_mixture", "mean ln w", annealing, "_annealed", raised(0.5)),
+    ("partition_of_a_quadratic", "forward", ais.Gaussian, "look", unnormalised),
+    ("partition_of_a_quadratic", "reverse", ais, "_annealed", half_weights),
+    ("partition_of_a_quadratic", "mean ln w", ais, "_annealed", raised(0.5)),
+    ("partition_of_a_mixture", "forward", ais, "_annealed", shifted),
+    ("partition_of_a_mixture", "reverse", ais.Gaussian, "look", unnormalised),
+    ("partition_of_a_mixture", "mean ln w", ais, "_annealed", raised(0.5)),
     (
         "partition_against_a_grid",
         "forward",
@@ -135,22 +135,22 @@ BROKEN = [
         "energy",
         lambda self, x: ENERGY(self, x) + 0.2,
     ),
-    ("partition_against_a_grid", "reverse", annealing, "_annealed", half_weights),
+    ("partition_against_a_grid", "reverse", ais, "_annealed", half_weights),
     (
         "every_temperature_counts",
         "an energy raised by c: ln w' =",
-        annealing,
+        ais,
         "reverse",
         back_without_the_last_temperature,
     ),
     (
         "every_temperature_counts",
         "an energy raised by c: ln w =",
-        annealing,
+        ais,
         "forward",
         forth_without_the_last_temperature,
     ),
-    ("interval_of_a_quartic_well", "share of 95 %", annealing, "log_mean_error", no_chance),
+    ("interval_of_a_quartic_well", "share of 95 %", ais, "log_mean_error", no_chance),
     ("interval_of_a_quartic_well", "share of 95 %", LogPartition, "interval", points_alone),
     ("interval_of_a_quartic_well", "the interval of", LogPartition, "interval", points_alone),
     (
@@ -160,8 +160,8 @@ BROKEN = [
         "crosses",
         property(without_errors),
     ),
-    ("interval_of_a_quartic_well", "share of sound", annealing, "log_mean_error", no_chance),
-    ("error_of_a_log_mean", "standard error", annealing, "log_mean_error", of_one_chain),
+    ("interval_of_a_quartic_well", "share of sound", ais, "log_mean_error", no_chance),
+    ("error_of_a_log_mean", "standard error", ais, "log_mean_error", of_one_chain),
     ("contrastive_gradient", "the contrastive", energy.Contrastive, "loss", one_sided),
     ("denoising_minimum", "denoising score", energy.Matched, "levelled_energy", no_noise_level),
     ("denoising_minimum", "and its least", energy.Matched, "levelled_energy", no_noise_level),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from trilemma.families import diffusion, point_cloud_vae, variational
+from trilemma.families import diffusion, diffusion_bound, point_cloud_vae
 from trilemma.laws import geometry as laws
 from trilemma.maths import spaces
 from trilemma.networks import egnn
@@ -109,7 +109,7 @@ def test_a_broken_part_is_noticed(check, owner, name, broken, monkeypatch):
 
 def test_a_bound_that_forgets_the_prior_is_noticed(monkeypatch):
     monkeypatch.setattr(
-        variational.VariationalBound, "prior", lambda self, x: -3 * torch.ones(len(x))
+        diffusion_bound.VariationalBound, "prior", lambda self, x: -3 * torch.ones(len(x))
     )
     assert not all(law.holds for law in laws.likelihood())
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from trilemma.families import graph_rnn as family
-from trilemma.families import growth
+from trilemma.families import graph_sampling_state
 from trilemma.laws import graph_rnn as laws
-from trilemma.maths import orders
+from trilemma.maths import bfs_orders
 from trilemma.networks import recurrent
 
 
@@ -21,9 +21,9 @@ def test_laws_hold(check):
 
 
 ROWS, GROWN = family.Rows.of, family.GraphRnn._grown
-WINDOWS, CHANCE, ORDER = orders.windows, orders.log_chance, orders.breadth_first
+WINDOWS, CHANCE, ORDER = bfs_orders.windows, bfs_orders.log_chance, bfs_orders.breadth_first
 BACKWARD, NATS = recurrent._Recurrence.backward, family.GraphRnn._nats
-CLOSE, OPEN = growth.Growth.close, growth.Growth.open
+CLOSE, OPEN = graph_sampling_state.Growth.close, graph_sampling_state.Growth.open
 
 
 def any_order(x, u):
@@ -95,9 +95,9 @@ def by_label(x, u):
 
 
 BROKEN = [
-    ("breadth_first_orders", "parents never go back", orders, "breadth_first", any_order),
-    ("breadth_first_orders", "no edge reaches beyond", orders, "windows", narrow),
-    ("breadth_first_orders", "q(order | graph) is", orders, "log_chance", uniform),
+    ("breadth_first_orders", "parents never go back", bfs_orders, "breadth_first", any_order),
+    ("breadth_first_orders", "no edge reaches beyond", bfs_orders, "windows", narrow),
+    ("breadth_first_orders", "q(order | graph) is", bfs_orders, "log_chance", uniform),
     ("only_breadth_first_orders", "has probability", family.Rows, "of", lossless),
     ("sums_to_one", "sums to one", family.GraphRnn, "_nats", endless),
     ("bounds", "bound <= ln p", family, "log_chance", lambda x: CHANCE(x) - 1),
@@ -111,8 +111,8 @@ BROKEN = [
         lambda self, x, noise: self.importance_bound(x, 1, noise=noise) + 1,
     ),
     ("bounds", "does not know the labels", family, "breadth_first", by_label),
-    ("draws", "have the probabilities", growth.Growth, "close", steady),
-    ("draws", "not drawn", growth.Growth, "open", wide),
+    ("draws", "have the probabilities", graph_sampling_state.Growth, "close", steady),
+    ("draws", "not drawn", graph_sampling_state.Growth, "open", wide),
     ("completions", "keeps what was given", family.GraphRnn, "_grown", forgetful),
     ("completions", "grow further", family.GraphRnn, "_grown", finished),
     ("recurrence", "run by hand equals", torch, "lerp", lambda a, b, w, out: out.copy_(b)),

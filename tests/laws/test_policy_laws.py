@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trilemma.laws import policy as laws
-from trilemma.maths import graph_environment, ppo, robustness
+from trilemma.maths import graph_environment, network_robustness, ppo
 from trilemma.networks import graph as networks
 
 
@@ -22,7 +22,7 @@ MAY, STEP, EXPERT, LOG_PROBS = (
     graph_environment.expert_action,
     ppo.masked_log_probs,
 )
-ADVANTAGES, ORDERS, FEATURES = ppo.advantages, robustness.orders, networks.features
+ADVANTAGES, ORDERS, FEATURES = ppo.advantages, network_robustness.orders, networks.features
 EMBED, POOLED = networks.Embedding.forward, networks.pooled
 
 
@@ -104,7 +104,7 @@ def early(x, order):
     return robustness_of(x, order) * 0.5
 
 
-robustness_of = robustness.critical_fraction
+robustness_of = network_robustness.critical_fraction
 
 BROKEN = [
     ("masks", "not allowed", ppo, "masked_log_probs", leaky),
@@ -123,10 +123,10 @@ BROKEN = [
     ("symmetry", "value does not know", networks, "pooled", first),
     ("symmetry", "nor does a critic", networks, "pooled", first),
     ("symmetry", "not there", networks.Embedding, "forward", crowded),
-    ("withstanding", "star", robustness, "orders", backwards),
-    ("withstanding", "two pieces", robustness, "critical_fraction", always_whole),
-    ("withstanding", "complete", robustness, "critical_fraction", early),
-    ("withstanding", "path", robustness, "critical_fraction", early),
+    ("withstanding", "star", network_robustness, "orders", backwards),
+    ("withstanding", "two pieces", network_robustness, "critical_fraction", always_whole),
+    ("withstanding", "complete", network_robustness, "critical_fraction", early),
+    ("withstanding", "path", network_robustness, "critical_fraction", early),
 ]
 
 

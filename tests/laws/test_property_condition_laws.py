@@ -9,7 +9,7 @@ from trilemma.core.batch import Condition
 from trilemma.families import diffusion
 from trilemma.laws import property_condition as laws
 from trilemma.metrics import property_regressor
-from trilemma.networks import egnn, prompts
+from trilemma.networks import egnn, prompt_pool
 from trilemma.networks.property_condition import PropertyCondition
 
 
@@ -20,7 +20,7 @@ def test_laws_hold(check):
 
 
 DENOISER, TOLD = egnn.EgnnDenoiser.forward, PropertyCondition.forward
-DRAWN, REST = prompts.Prompts.forward, property_regressor.Regressor.rest
+DRAWN, REST = prompt_pool.Prompts.forward, property_regressor.Regressor.rest
 
 
 def pulls(self, x, log_snr, condition=None):
@@ -118,10 +118,10 @@ BROKEN = [
     ("absence", "all properties hidden", PropertyCondition, "forward", never_hidden),
     ("absence", "in other units", PropertyCondition, "forward", raw),
     ("guidance", "guided by", diffusion, "guided", guided_twice),
-    ("joint_sizes", "p(N, c)", prompts.Prompts, "forward", apart),
-    ("joint_sizes", "p(N):", prompts.Prompts, "forward", the_first),
-    ("joint_sizes", "p(N | c):", prompts.Prompts, "sizes_near", anywhere),
-    ("joint_sizes", "p(N | c) between", prompts.Prompts, "sizes_near", the_larger),
+    ("joint_sizes", "p(N, c)", prompt_pool.Prompts, "forward", apart),
+    ("joint_sizes", "p(N):", prompt_pool.Prompts, "forward", the_first),
+    ("joint_sizes", "p(N | c):", prompt_pool.Prompts, "sizes_near", anywhere),
+    ("joint_sizes", "p(N | c) between", prompt_pool.Prompts, "sizes_near", the_larger),
     ("regressor", "moved and reflected", property_regressor.Regressor, "rest", posed),
     ("regressor", "in another order", property_regressor.Regressor, "rest", listed),
     ("regressor", "in a larger room", property_regressor.Regressor, "rest", crowded),

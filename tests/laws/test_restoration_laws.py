@@ -9,11 +9,11 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.core.model import Loss
-from trilemma.families import regression as regressing
-from trilemma.families import restoration
+from trilemma.families import super_resolution
+from trilemma.families import super_resolution_regression as regressing
 from trilemma.laws import restoration as laws
 from trilemma.maths import resize
-from trilemma.networks import enlarge
+from trilemma.networks import tiling
 
 
 @pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
@@ -59,14 +59,16 @@ def test_agreement_that_moves_the_null_space_is_seen(monkeypatch):
 
 
 def test_another_spread_and_another_rest_are_seen(monkeypatch):
-    whole = restoration.Pairing.rest
-    monkeypatch.setattr(restoration.Pairing, "rest", lambda self, x, s: 1.2 * whole(self, x, s))
+    whole = super_resolution.Pairing.rest
+    monkeypatch.setattr(
+        super_resolution.Pairing, "rest", lambda self, x, s: 1.2 * whole(self, x, s)
+    )
     assert broken(laws.rests, "u + s r")
     assert broken(laws.rests, "E r^2")
 
 
 def test_estimates_that_do_not_agree_are_seen(monkeypatch):
-    monkeypatch.setattr(restoration, "agreed", lambda x, y, factor: x)
+    monkeypatch.setattr(super_resolution, "agreed", lambda x, y, factor: x)
     assert broken(laws.rests, "agree")
 
 
@@ -77,7 +79,7 @@ def test_a_leak_of_the_target_is_seen(monkeypatch):
         picked = batch.x[..., ::4, ::4]
         return dataclasses.replace(batch, condition=Condition(image=picked))
 
-    monkeypatch.setattr(restoration.Pairing, "paired", paired)
+    monkeypatch.setattr(super_resolution.Pairing, "paired", paired)
     assert broken(laws.conditioned, "gradient")
 
 
@@ -88,39 +90,39 @@ def test_a_leak_by_levels_is_seen(monkeypatch):
         picked = batch.x[..., ::4, ::4].detach().to(torch.uint8)
         return dataclasses.replace(batch, condition=Condition(image=picked))
 
-    monkeypatch.setattr(restoration.Pairing, "paired", paired)
+    monkeypatch.setattr(super_resolution.Pairing, "paired", paired)
     assert broken(laws.conditioned, "share small image")
 
 
 def test_a_network_that_does_not_look_is_seen(monkeypatch):
-    monkeypatch.setattr(enlarge.Reading, "_up", lambda self, x, c: torch.zeros_like(x))
+    monkeypatch.setattr(tiling.Reading, "_up", lambda self, x, c: torch.zeros_like(x))
     assert broken(laws.conditioned, "another small image")
 
 
 def test_windows_that_do_not_sum_to_one_are_seen(monkeypatch):
-    whole = enlarge.window
+    whole = tiling.window
 
     def window(length, tile, overlap):
         return {start: 1.01 * weight for start, weight in whole(length, tile, overlap).items()}
 
-    monkeypatch.setattr(enlarge, "window", window)
+    monkeypatch.setattr(tiling, "window", window)
     assert broken(laws.tiles, "sum to one")
     assert broken(laws.tiles, "the whole")
 
 
 def test_tiles_that_trust_their_edges_are_seen(monkeypatch):
-    whole = enlarge.window
+    whole = tiling.window
 
     def window(length, tile, overlap):
         return whole(length, tile, 0) if overlap < 12 else _even(length, tile, overlap)
 
     def _even(length, tile, overlap):
-        starts, total = enlarge.places(length, tile, overlap), torch.zeros(length).double()
+        starts, total = tiling.places(length, tile, overlap), torch.zeros(length).double()
         for start in starts:
             total[start : start + tile] += 1
         return {start: 1 / total[start : start + tile] for start in starts}
 
-    monkeypatch.setattr(enlarge, "window", window)
+    monkeypatch.setattr(tiling, "window", window)
     assert broken(laws.tiles, "the whole")
     assert not broken(laws.tiles, "sum to one")
 

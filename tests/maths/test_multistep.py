@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from trilemma.maths import multistep
-from trilemma.maths.grids import grid
 from trilemma.maths.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
+from trilemma.maths.sampling_grids import grid
 from trilemma.maths.schedules import Cosine, Linear, Rectified
 
 

@@ -10,8 +10,8 @@ import math
 import pytest
 import torch
 
-from trilemma.maths.grids import GRIDS, grid
 from trilemma.maths.samplers import SAMPLERS, Ancestral, Ddim, Euler, Heun
+from trilemma.maths.sampling_grids import GRIDS, grid
 from trilemma.maths.schedules import SCHEDULES, Cosine, Linear, Rectified, transition
 
 

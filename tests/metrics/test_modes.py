@@ -31,7 +31,7 @@ from trilemma.metrics.modes import (
     reached_interval,
     reverse_kl,
 )
-from trilemma.recipes.judging import default_samples
+from trilemma.recipes.evaluate import default_samples
 
 CACHE = Path.home() / ".cache"
 here = pytest.mark.skipif(

@@ -6,7 +6,7 @@ import torch
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.data import sources
-from trilemma.networks.reconstruction import ImageReconstructor, PointReconstructor
+from trilemma.networks.energy_critics import ImageReconstructor, PointReconstructor
 
 SHAPES = [(1, 8, 8), (1, 9, 13), (1, 28, 28), (3, 32, 32), (2,), (7,)]
 

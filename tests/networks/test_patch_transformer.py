@@ -8,8 +8,8 @@ import torch
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.networks.attention import kept_maps
+from trilemma.networks.condition_encoder import Context
 from trilemma.networks.patch_transformer import PatchTransformer, places
-from trilemma.networks.text import Context
 
 
 def awake(network):

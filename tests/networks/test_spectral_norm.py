@@ -12,7 +12,7 @@ from trilemma.core.batch import Condition
 from trilemma.maths.adversarial import squared_slope
 from trilemma.networks.adversarial import ImageCritic, PointCritic
 from trilemma.networks.dcgan import DcganCritic
-from trilemma.networks.reconstruction import ImageReconstructor
+from trilemma.networks.energy_critics import ImageReconstructor
 from trilemma.networks.spectral import Unit, clamp, constrain, renew
 
 CRITICS = {

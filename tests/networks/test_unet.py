@@ -7,7 +7,7 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.networks.attention import CrossAttention
-from trilemma.networks.text import Context
+from trilemma.networks.condition_encoder import Context
 from trilemma.networks.unet import Perceptron, UNet
 
 

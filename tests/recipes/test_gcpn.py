@@ -20,7 +20,7 @@ from trilemma.drawing import write_found
 from trilemma.families.ppo import PPO, BehaviourCloning, Settings
 from trilemma.networks import relational
 from trilemma.recipes.catalog import CATALOG
-from trilemma.recipes.judging import judge_run
+from trilemma.recipes.evaluate import judge_run
 from trilemma.recipes.runs import begin, go_on, load, untrained
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World

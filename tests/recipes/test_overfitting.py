@@ -12,7 +12,7 @@ from trilemma.core.event import Event
 from trilemma.data.sources import load
 from trilemma.recipes.overfitting import CriticOverfitting, critic_scores
 from trilemma.recipes.preview import SETTLED, Previews
-from trilemma.report import courses
+from trilemma.report import training_curves
 from trilemma.training.run import Run
 
 
@@ -101,7 +101,7 @@ def test_the_chart_has_a_line_for_each_and_says_the_share():
         names = ("score_train", "score_test", "score_samples", "overfitting")
         return Event("preview", step, "model", dict(zip(names, scores, strict=False)))
 
-    assert courses.critic([event(1, 1.0, 0.5, 0.0, 0.5)]) == ("", "")
-    drawn, said = courses.critic([event(1, 1.0, 0.9, 0.0), event(2, 2.0, 0.5, 0.0, 0.75)])
+    assert training_curves.critic([event(1, 1.0, 0.5, 0.0, 0.5)]) == ("", "")
+    drawn, said = training_curves.critic([event(1, 1.0, 0.9, 0.0), event(2, 2.0, 0.5, 0.0, 0.75)])
     assert all(word in drawn for word in ("training", "test", "samples"))
     assert "r = 0.75" in said

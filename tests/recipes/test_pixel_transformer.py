@@ -14,7 +14,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.autoregressive import draw_by_whole_passes
-from trilemma.maths.cells import Bernoulli, Categorical, Mixture
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Mixture
 from trilemma.recipes.fields import fields
 from trilemma.recipes.pixel_transformer import PixelTransformer, _patch
 

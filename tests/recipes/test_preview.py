@@ -17,7 +17,7 @@ from trilemma.core.errors import RanAway
 from trilemma.data import sources
 from trilemma.data.dataset import Split
 from trilemma.metrics.evaluation import Evaluation
-from trilemma.recipes import watch
+from trilemma.recipes import online_frechet_distance
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
 from trilemma.recipes.runs import begin, untrained
@@ -281,7 +281,7 @@ def watched(run, data, clock, monkeypatch, *, sample=0.002, row=0.0005, noise=0.
         return draw(n, **told)
 
     model.sample = slow_draw
-    real = watch.extractor
+    real = online_frechet_distance.extractor
 
     def slow_extractor(*given, **told):
         made = real(*given, **told)
@@ -295,7 +295,7 @@ def watched(run, data, clock, monkeypatch, *, sample=0.002, row=0.0005, noise=0.
         clock.pass_by(0.5)
         return made
 
-    monkeypatch.setattr(watch, "extractor", slow_extractor)
+    monkeypatch.setattr(online_frechet_distance, "extractor", slow_extractor)
     return Previews(run, model, data, 0, watch=True, clock=clock), model
 
 
@@ -323,7 +323,7 @@ def test_a_watch_never_takes_more_than_a_tenth(run, digits, monkeypatch, sample,
     clock = Clock()
     previews, model = watched(run, digits, clock, monkeypatch, sample=sample, row=row, noise=0.2)
     looks, most = trained(previews, model, clock, 12_000)
-    assert most <= watch.SHARE
+    assert most <= online_frechet_distance.SHARE
     if sample < 0.4:
         assert looks
     for (_, before, _), (_, after, _) in itertools.pairwise(looks):
@@ -477,9 +477,9 @@ def test_data_too_few_for_a_distance_are_said_once(run, digits, monkeypatch):
 
 
 def test_watching_does_not_change_training(tmp_path, ring, monkeypatch):
-    monkeypatch.setattr(watch, "GUESS", 0.0)
-    monkeypatch.setattr(watch, "GROWTH", 1.0)
-    monkeypatch.setattr(watch, "SHARE", 1e9)
+    monkeypatch.setattr(online_frechet_distance, "GUESS", 0.0)
+    monkeypatch.setattr(online_frechet_distance, "GROWTH", 1.0)
+    monkeypatch.setattr(online_frechet_distance, "SHARE", 1e9)
     weights = []
     for is_watched in (False, True):
         run = Run.create(tmp_path / str(is_watched), {"name": "vae", "seed": 0}, {})

@@ -13,7 +13,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data import sources
 from trilemma.metrics.judge import judge
-from trilemma.networks.enlarge import enlarge
+from trilemma.networks.tiling import enlarge
 from trilemma.recipes.runs import untrained
 from trilemma.recipes.sr3 import Sr3
 from trilemma.training.precision import choose

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from trilemma.core.event import Event
-from trilemma.report import charts, courses
+from trilemma.report import charts, training_curves
 from trilemma.report.palette import FAMILIES, OTHER, hue
 
 
@@ -43,7 +43,7 @@ def every(settled):
         "frontier": given.frontier(rows),
         "triangle": given.triangle(rows),
         "one": given.triangle(rows, "vae"),
-        "curves": courses.curves(log, "gan"),
+        "curves": training_curves.curves(log, "gan"),
         "map": charts.latent_map(codes, torch.arange(50) % 3, ("a", "b", "c")),
         "terms": charts.bound_terms([3.0, 1.0, 0.5, 0.001]),
         "lines": charts.lines([0, 1], {"data": [0, 1], "samples": [1, 0]}, "score", "loss"),
@@ -103,14 +103,14 @@ def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
 
 def test_series_reads_steps_alone():
     log = [*events(critic__loss=4.0, critic__norm=1.0), Event("done", 99, "", {"a/b": 1.0})]
-    found = courses.series(log)
+    found = training_curves.series(log)
     assert list(found) == ["critic loss"]
     assert found["critic loss"][1][:2].tolist() == [4.0, 2.0]
 
 
 def test_series_tells_stages_apart():
     log = [Event("step", 1, s, {"model/loss": 1.0}) for s in ("first", "second")]
-    assert list(courses.series(log)) == ["first·model loss", "second·model loss"]
+    assert list(training_curves.series(log)) == ["first·model loss", "second·model loss"]
 
 
 def test_curves_name_each_term(every):
@@ -121,16 +121,18 @@ def test_curves_name_each_term(every):
 def test_curves_survive_what_is_not_finite():
     losses = [math.nan if k % 3 else 1.0 + k for k in range(50)]
     log = [Event("step", k, "", {"model/loss": loss}) for k, loss in enumerate(losses)]
-    assert "<svg" in courses.curves(log)
-    assert "<svg" in courses.curves([Event("step", 1, "", {"model/loss": math.inf})])
-    assert "<svg" in courses.curves([])
+    assert "<svg" in training_curves.curves(log)
+    assert "<svg" in training_curves.curves([Event("step", 1, "", {"model/loss": math.inf})])
+    assert "<svg" in training_curves.curves([])
 
 
 def test_names_are_no_formulas(evaluate):
     name = r"$\frac{$ & <b>"
     rows = [evaluate(name, fd=2.0, coverage=0.5, seconds=1e-3), evaluate("b", fd=9.0, seconds=1)]
     made = [given.frontier(rows), given.triangle(rows, name)]
-    made.append(courses.curves([Event("step", k, "", {f"{name}/{name}": 1.0}) for k in range(3)]))
+    made.append(
+        training_curves.curves([Event("step", k, "", {f"{name}/{name}": 1.0}) for k in range(3)])
+    )
     made.append(charts.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
     made.append(charts.lines([0, 1], {name: [0, 1]}))
     for svg in made:
@@ -187,40 +189,40 @@ def game(steps=100, alerts=()):
 
 
 def test_health_of_a_game_has_its_panels_and_marks_alerts():
-    svg = courses.health(list(game(alerts=[(40, "collapse")])), "gan")
+    svg = training_curves.health(list(game(alerts=[(40, "collapse")])), "gan")
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     for text in ("score of the critic", "gradient norm", "variance of fakes", "data", "fakes"):
         assert text in words(svg)
     for text in ("critic", "generator", "collapse"):
         assert text in words(svg)
-    assert courses.WARNING in svg
-    assert courses.WARNING not in courses.health(list(game()), "gan")
+    assert training_curves.WARNING in svg
+    assert training_curves.WARNING not in training_curves.health(list(game()), "gan")
 
 
 def test_health_is_decided_by_what_events_hold():
-    assert courses.health([], "gan") == ""
-    assert courses.health(list(events(model__loss=1.0, model__norm=2.0)), "gan") == ""
+    assert training_curves.health([], "gan") == ""
+    assert training_curves.health(list(events(model__loss=1.0, model__norm=2.0)), "gan") == ""
     lone = [
         replace(e, values={k: v for k, v in e.values.items() if "generator" not in k})
         for e in game()
     ]
-    assert courses.health(lone, "gan") == ""
+    assert training_curves.health(lone, "gan") == ""
     odd = [told(e, {"critic/fake": math.nan, "generator/norm": 0.0}) for e in game()]
-    assert "<svg" in courses.health(odd, "vae")
+    assert "<svg" in training_curves.health(odd, "vae")
 
 
 def test_curves_leave_to_health_what_is_its_own():
-    said = words(courses.curves(list(game()), "gan"))
+    said = words(training_curves.curves(list(game()), "gan"))
     assert "penalty" in said
     assert "variance" not in said
     assert "real" not in said
-    plain = words(courses.curves(list(events(model__real=1.0, model__fake=2.0)), "vae"))
+    plain = words(training_curves.curves(list(events(model__real=1.0, model__fake=2.0)), "vae"))
     assert "real" in plain
 
 
 def test_heat_names_classes_and_steps_and_shows_shares():
     names = ["cat", "dog", "a name that is far too long to stand here"]
-    svg = courses.heat([1, 1000], [[4, 0, 0], [2, 1, 1]], names, [0.5, 0.25, 0.25], "gan")
+    svg = training_curves.heat([1, 1000], [[4, 0, 0], [2, 1, 1]], names, [0.5, 0.25, 0.25], "gan")
     said = words(svg)
     for text in ("cat", "dog", "1,000", "data", "100%"):
         assert text in said
@@ -228,8 +230,8 @@ def test_heat_names_classes_and_steps_and_shows_shares():
     shades = re.findall(r"opacity: ([\d.]+)", svg)
     assert len(set(shades)) >= 3
     assert hue("gan").light in svg
-    assert "data" not in words(courses.heat([1], [[1, 0]], ["a", "b"]))
-    assert "<svg" in courses.heat([1], [[0, 0]], ["$a_1$", "b"])
+    assert "data" not in words(training_curves.heat([1], [[1, 0]], ["a", "b"]))
+    assert "<svg" in training_curves.heat([1], [[0, 0]], ["$a_1$", "b"])
 
 
 def test_lines_that_are_the_same_are_one_with_both_names():
@@ -294,23 +296,23 @@ def test_fd_is_drawn_where_previews_measured_it():
         Event("preview", 10**k, "", {"variance": 1.0, "fd": 900.0 / (k + 1), "fd_n": 512})
         for k in range(5)
     ]
-    svg, said = courses.quality(log, "diffusion")
+    svg, said = training_curves.quality(log, "diffusion")
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert "fd, n = 512" in words(svg)
     assert "512 samples" in said
     assert "180" in words(svg)
     floored = [told(e, {"fd_floor": 42.0, "fd_by": "digits-classifier"}) for e in log]
-    svg, said = courses.quality(floored, "diffusion")
+    svg, said = training_curves.quality(floored, "diffusion")
     assert "real data, 42" in words(svg)
     assert "digits-classifier" in said
 
 
 def test_fd_is_left_out_where_nothing_measured_it():
-    assert courses.quality([]) == ("", "")
+    assert training_curves.quality([]) == ("", "")
     lone = [Event("preview", 1, "", {"fd": 3.0}), Event("preview", 2)]
-    assert courses.quality(lone) == ("", "")
+    assert training_curves.quality(lone) == ("", "")
     odd = [Event("preview", k, "", {"fd": math.nan}) for k in (1, 2, 3)]
-    assert courses.quality(odd) == ("", "")
+    assert training_curves.quality(odd) == ("", "")
 
 
 def test_terms_of_a_bound_are_named_and_add_up():

@@ -13,7 +13,7 @@ from trilemma.core.batch import Condition, Examples, Rows
 from trilemma.core.domain import Domain, Real
 from trilemma.core.model import Loss, Model, Objective, Stage, Stream
 from trilemma.core.noise import Noise, mix
-from trilemma.families.continuous import placed
+from trilemma.families.dequantised_density import placed
 from trilemma.families.flow_matching import FlowMatching
 from trilemma.networks.unet import Perceptron
 

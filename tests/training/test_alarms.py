@@ -9,7 +9,7 @@ import torch
 from awkward_clients import Points, Variational, one
 
 from trilemma.data import sources
-from trilemma.families import health
+from trilemma.families import gan_diagnostics
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.runs import begin, go_on
 from trilemma.training.alarms import EVERY, QUIET, WARM, WINDOW, Alarms
@@ -81,7 +81,7 @@ def test_what_a_preview_finds_is_told_until_one_does_not():
 
 
 def test_as_many_steps_are_kept_as_are_judged():
-    assert WINDOW == health.WINDOW
+    assert WINDOW == gan_diagnostics.WINDOW
 
 
 def test_a_model_that_is_not_watched_is_not_asked():

@@ -12,7 +12,7 @@ from trilemma.data import sources
 from trilemma.data.ready import ready
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.registry import variants
-from trilemma.recipes.judging import default_samples, judge_ready, judge_run
+from trilemma.recipes.evaluate import default_samples, judge_ready, judge_run
 from trilemma.recipes.runs import load
 from trilemma.terminal import as_json, counting, out, table, warn
 

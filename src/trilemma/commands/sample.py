@@ -13,8 +13,14 @@ from trilemma.commands.working import at_work
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
-from trilemma.data.given import HALVES, given_fragment, given_graph, is_fragment, is_image
-from trilemma.data.given import given as given_image
+from trilemma.data.completion_inputs import (
+    HALVES,
+    given_fragment,
+    given_graph,
+    is_fragment,
+    is_image,
+)
+from trilemma.data.completion_inputs import given as given_image
 from trilemma.recipes.catalog import named
 from trilemma.recipes.conditions import captions, conditions
 from trilemma.recipes.editing import editing

@@ -14,7 +14,7 @@ from trilemma.comparison.cells import Cell, Grid, Settings, cells, check
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.catalog import fitting, named
-from trilemma.recipes.judging import default_samples
+from trilemma.recipes.evaluate import default_samples
 
 __all__ = ["Plan", "Ready"]
 

@@ -36,7 +36,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import Reference
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.judge import reference_for
-from trilemma.recipes.judging import evaluation_of, judge_ready, judge_run
+from trilemma.recipes.evaluate import evaluation_of, judge_ready, judge_run
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World

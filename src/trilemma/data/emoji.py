@@ -34,7 +34,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.data import cache
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.debian import Bundle, Debian
+from trilemma.data.debian_source import Bundle, Debian
 from trilemma.data.split import frequencies, is_test
 from trilemma.data.text import with_words
 

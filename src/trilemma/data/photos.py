@@ -21,7 +21,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.debian import Bundle, Debian
+from trilemma.data.debian_source import Bundle, Debian
 
 __all__ = [
     "BUNDLE", "LICENCE", "ORIGIN", "SIZES", "TEST", "USUAL", "cut", "dataset", "reduced",

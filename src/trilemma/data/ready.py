@@ -29,8 +29,8 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import stacked
 from trilemma.data import graph_files, molecule_files, point_cloud_files, table
 from trilemma.data.chemistry import NotUsable, standardised
+from trilemma.data.completion_inputs import in_levels
 from trilemma.data.dataset import DataSet
-from trilemma.data.given import in_levels
 from trilemma.data.images import SUFFIXES, Unusable, head, pixels
 from trilemma.data.pictures import shown
 from trilemma.data.split import content_hashes

@@ -41,14 +41,14 @@ from trilemma.data import (
     qm9,
     table,
 )
-from trilemma.data.binary import binarised
+from trilemma.data.binarised_mnist import binarised
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.debian import Bundle
-from trilemma.data.packages import FASHION_MNIST, MNIST, Package
+from trilemma.data.debian_source import Bundle
+from trilemma.data.package_source import FASHION_MNIST, MNIST, Package
 from trilemma.data.pictures import Progress, pictures, shown
-from trilemma.data.share import SIGN, parted, share_of
 from trilemma.data.split import content_hashes, frequencies, is_test
-from trilemma.data.stacked import stacked
+from trilemma.data.stacked_mnist import stacked
+from trilemma.data.subset import SIGN, parted, share_of
 from trilemma.data.toy import TOYS, points
 from trilemma.data.wheel import WheelSet
 

@@ -9,7 +9,7 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stream
 from trilemma.core.noise import Noise, mix
-from trilemma.data.binary import drawn
+from trilemma.data.binarised_mnist import drawn
 from trilemma.data.dataset import Split
 
 __all__ = ["ExampleStream"]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.data import cache
-from trilemma.data.packages import only, run_manager
+from trilemma.data.package_source import only, run_manager
 from trilemma.data.pictures import Progress
 
 __all__ = ["Wheel", "WheelSet", "keep"]

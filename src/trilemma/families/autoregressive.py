@@ -13,7 +13,7 @@ part, a quarter as often. Three pieces are joined:
 
     trunk   a causal network over the grid: what is known before a cell, as a vector h
     cell    a small causal network inside a cell: parameters of each number's distribution
-    head    the distribution (maths/cells.py)
+    head    the distribution (maths/pixel_distributions.py)
 
 One pass of both networks gives every factor, hence ln p(x). Drawing takes the cells in turn. A
 trunk keeps what it computed for earlier cells and adds what the last one changes, so that all
@@ -47,7 +47,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.maths.cells import Bernoulli, Categorical, Head, Mixture
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Head, Mixture
 
 __all__ = ["HEADS", "Autoregressive", "Cell", "Trunk", "draw_by_whole_passes", "head"]
 

@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
-from trilemma.families.variational import rows
+from trilemma.families.diffusion_bound import rows
+from trilemma.maths.fourier_features import waves
 from trilemma.maths.predictions import Prediction
 from trilemma.maths.samplers import Denoise
 from trilemma.maths.schedules import Schedule
-from trilemma.maths.waves import waves
 
 __all__ = ["Denoiser", "Guided", "Told"]
 

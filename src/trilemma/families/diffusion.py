@@ -39,15 +39,15 @@ from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Loss, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.denoiser import Denoiser, Guided, Told
+from trilemma.families.diffusion_bound import VARIANCES, reverse_variance, rows
+from trilemma.families.diffusion_likelihood import Weighable
 from trilemma.families.editing import Agreement, Step
 from trilemma.families.probability_flow import PROBED
-from trilemma.families.variational import VARIANCES, reverse_variance, rows
-from trilemma.families.weighing import Weighable
-from trilemma.maths import times as training_times
-from trilemma.maths.grids import GRIDS, LEVELS, grid
+from trilemma.maths import training_times as training_times
 from trilemma.maths.guidance import classifier_guided, guided
 from trilemma.maths.predictions import Prediction
 from trilemma.maths.samplers import Ddim, Sampler
+from trilemma.maths.sampling_grids import GRIDS, LEVELS, grid
 from trilemma.maths.schedules import Schedule
 from trilemma.maths.spaces import Euclidean, Space
 
@@ -74,7 +74,7 @@ class Diffusion(Weighable):
         schedule: t to (alpha, sigma).
         prediction: What the network's output means.
         chain: T, steps of the chain on which it is trained and bounded; 0 for continuous time.
-        times: How training times are drawn, one of `maths.times.TIMES`.
+        times: How training times are drawn, one of `maths.training_times.TIMES`.
         weighting: One of `WEIGHTINGS`.
         most: m, the SNR above which 'min-snr' ceases to weigh more.
         variance: Of a step back, one of `VARIANCES`.

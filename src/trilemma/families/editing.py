@@ -29,8 +29,8 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.core.noise import Noise
+from trilemma.families.diffusion_bound import rows
 from trilemma.families.probability_flow import ProbabilityFlow
-from trilemma.families.variational import rows
 from trilemma.maths.schedules import Schedule
 from trilemma.maths.spaces import Space
 

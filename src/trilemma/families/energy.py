@@ -55,8 +55,8 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise, mix
 from trilemma.core.partition import LogPartition
-from trilemma.families.continuous import sound
-from trilemma.maths.annealing import (
+from trilemma.families.dequantised_density import sound
+from trilemma.maths.ais import (
     Gaussian,
     effective_size,
     forward,

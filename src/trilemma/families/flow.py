@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
-from trilemma.families.continuous import Continuous, Dequantiser
+from trilemma.families.dequantised_density import Continuous, Dequantiser
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.transforms import Bijection, exact
 

@@ -49,13 +49,13 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput, RanAway, nearest
 from trilemma.core.noise import Noise
-from trilemma.families.continuous import Continuous
+from trilemma.families.dequantised_density import Continuous
 from trilemma.families.probability_flow import TOLERANCE, carried
 from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
+from trilemma.maths.fourier_features import waves
 from trilemma.maths.guidance import guided
-from trilemma.maths.transport import paired
-from trilemma.maths.waves import waves
+from trilemma.maths.minibatch_optimal_transport import paired
 
 __all__ = ["PAIRINGS", "TIMES", "FlowMatching"]
 

@@ -43,7 +43,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.health import alarms
+from trilemma.families.gan_diagnostics import alarms
 from trilemma.maths.adversarial import (
     LOSSES,
     PENALTIES,
@@ -219,7 +219,7 @@ class Gan(Model[Examples, Tensor]):
         return -score if self.game.score == "energy" else score
 
     def alarms(self, history: Sequence[Mapping[str, float]]) -> Mapping[str, str]:
-        """Return what goes wrong in the game, by what its steps told; see `families.health`."""
+        """Return what goes wrong in the game, by its terms; see `families.gan_diagnostics`."""
         return alarms(history, energy=self.game.score == "energy")
 
     def _told(self, update: int, share: float) -> None:

@@ -49,8 +49,8 @@ from trilemma.families.ppo import (
     playing,
     weigh,
 )
+from trilemma.maths.bfs_orders import breadth_first
 from trilemma.maths.molecule_environment import MoleculeEnvironment, State, expert_action
-from trilemma.maths.orders import breadth_first
 from trilemma.maths.ppo import chosen, entropy, masked_log_probs
 
 __all__ = ["MoleculePolicy", "MoleculeTransitions"]

@@ -36,6 +36,7 @@ from trilemma.families.ppo import (
     playing,
     weigh,
 )
+from trilemma.maths.bfs_orders import breadth_first, parents
 from trilemma.maths.graph_environment import (
     State,
     action_mask,
@@ -44,7 +45,6 @@ from trilemma.maths.graph_environment import (
     reset_from,
     step,
 )
-from trilemma.maths.orders import breadth_first, parents
 from trilemma.maths.ppo import chosen, entropy, masked_log_probs
 
 __all__ = ["GraphPolicy", "GraphTransitions"]

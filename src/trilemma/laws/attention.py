@@ -24,8 +24,8 @@ from trilemma.core.batch import Condition
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.networks import patch_transformer
 from trilemma.networks.attention import CrossAttention, kept_maps
+from trilemma.networks.condition_encoder import Context
 from trilemma.networks.patch_transformer import PatchTransformer
-from trilemma.networks.text import Context
 from trilemma.networks.unet import UNet
 
 __all__ = ["CHECKS"]

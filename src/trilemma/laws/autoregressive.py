@@ -15,8 +15,8 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families import autoregressive as family
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import cells as heads
-from trilemma.networks import masked
+from trilemma.maths import pixel_distributions as heads
+from trilemma.networks import pixelcnn
 
 __all__ = ["CHECKS"]
 
@@ -38,8 +38,8 @@ def _model(
     channels, height, width = shape
     head, numbers = family.head(name, domain, components=2), channels * patch**2
     grid = (height // patch, width // patch)
-    trunk = masked.ConvolutionalTrunk(numbers, grid, width=6, blocks=blocks)
-    cell = masked.CellPerceptron(6, numbers, head.parameters, units=5)
+    trunk = pixelcnn.ConvolutionalTrunk(numbers, grid, width=6, blocks=blocks)
+    cell = pixelcnn.CellPerceptron(6, numbers, head.parameters, units=5)
     model = family.Autoregressive(trunk, cell, head, domain, patch).double()
     draw = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -163,7 +163,7 @@ def _gap_of_steps(model: family.Autoregressive, x: Tensor) -> float:
     y = model._scaled(model.fold(x))
     full_pass, cells = model.trunk(y).flatten(2), y.flatten(2)
     trunk = model.trunk
-    assert isinstance(trunk, masked.ConvolutionalTrunk)
+    assert isinstance(trunk, pixelcnn.ConvolutionalTrunk)
     state, gap = trunk.start(len(x), None, x.device), 0.0
     for index in range(cells.shape[2]):
         h = trunk.step(state, index, cells[:, :, index - 1] if index else None)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Column, Columns, Domain
 from trilemma.core.noise import Noise
-from trilemma.families.continuous import Continuous, OnLevels, Tightened, placed
+from trilemma.families.dequantised_density import Continuous, OnLevels, Tightened, placed
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.likelihood import Gaussian, Logistic
 from trilemma.laws.law import Check, Law, at_most, equal

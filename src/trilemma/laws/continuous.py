@@ -24,7 +24,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
 from trilemma.families import flow_matching as family
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import ode, predictions, transport
+from trilemma.maths import minibatch_optimal_transport, ode, predictions
 from trilemma.maths.distributions import log_normal
 from trilemma.networks.layers import MLP
 
@@ -429,15 +429,15 @@ def density() -> list[Law]:
 def pairing() -> list[Law]:
     """The pairing is a permutation, the best of all, and keeps to its kinds."""
     a, b = _points(6), _points(6, seed=2)
-    cost = transport.square_distance(a, b)
+    cost = minibatch_optimal_transport.square_distance(a, b)
     best = min(sum(float(cost[i, j]) for i, j in enumerate(p)) for p in permutations(range(6)))
-    assignment = transport.paired(a, b)
+    assignment = minibatch_optimal_transport.paired(a, b)
     assignment_cost = float((a - b[assignment]).square().sum())
     x, y = _points(100), 2 * _points(100, seed=2) + 1
-    pairs = transport.paired(x, y)
+    pairs = minibatch_optimal_transport.paired(x, y)
     independent_cost, paired_cost = (float((x - o).square().sum()) for o in (y, y[pairs]))
     kinds = torch.arange(100) % 3
-    strayed = kinds[transport.paired(x, y, kinds)] != kinds
+    strayed = kinds[minibatch_optimal_transport.paired(x, y, kinds)] != kinds
     missing = 100 - len(pairs.unique())
     return [
         equal("pairing: cost = least of all permutations", PAIRS, assignment_cost, best, 1e-9),

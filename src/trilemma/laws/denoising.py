@@ -20,10 +20,10 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
-from trilemma.families.variational import VariationalBound, reverse_variance
+from trilemma.families.diffusion_bound import VariationalBound, reverse_variance
 from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import predictions, samplers, schedules, times
+from trilemma.maths import predictions, samplers, schedules, training_times
 from trilemma.maths.spaces import Euclidean
 
 __all__ = ["CHECKS"]
@@ -55,8 +55,8 @@ def drawing() -> list[Law]:
     u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
     laws, schedule = [], schedules.Linear()
     for chain in (50, 0):
-        t, weight = times.importance(u, schedule, chain)
-        uniform_times = times.uniform(u.float(), chain)
+        t, weight = training_times.importance(u, schedule, chain)
+        uniform_times = training_times.uniform(u.float(), chain)
         a, b = (float((value**2).double().mean()) for value in (uniform_times, t * weight.sqrt()))
         name = f"importance-sampled times, {f'chain of {chain}' if chain else 'continuous'}"
         mean = float(weight.double().mean())
@@ -65,7 +65,7 @@ def drawing() -> list[Law]:
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)
     gap = 0.0
     for noise_schedule in (schedules.Cosine(), schedules.Rectified()):
-        level = -noise_schedule.log_snr(times.log_normal(z, noise_schedule)) / 2
+        level = -noise_schedule.log_snr(training_times.log_normal(z, noise_schedule)) / 2
         gap = max(gap, float((level - (1.2 * z - 1.2)).abs().max()))
     name = "log-normal times: ln(sigma / alpha) = -1.2 + 1.2 z"
     laws.append(equal(name, "arXiv:2206.00364, table 1", gap, 0, 2e-3))

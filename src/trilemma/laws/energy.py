@@ -22,7 +22,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.partition import LogPartition
 from trilemma.families.energy import Contrastive, Matched
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import annealing, langevin
+from trilemma.maths import ais, langevin
 from trilemma.networks.energy import PointEnergy
 
 __all__ = ["CHECKS"]
@@ -159,16 +159,16 @@ def detailed_balance() -> list[Law]:
 def partition_of_a_quadratic() -> list[Law]:
     """Z = (2 pi / k)^(D/2), from both sides, the reverse chains begun at exact draws."""
     k, dims = 4.0, 5
-    base = annealing.Gaussian(torch.zeros(dims).double(), torch.ones(dims).double())
+    base = ais.Gaussian(torch.zeros(dims).double(), torch.ones(dims).double())
 
     def energy(y: Tensor) -> Tensor:
         return k * y.square().sum(1) / 2
 
     exact = dims / 2 * math.log(2 * math.pi / k)
-    plan = annealing.pilot(energy, base, TEMPERATURES // 2, *_draws(2, 32, dims))
+    plan = ais.pilot(energy, base, TEMPERATURES // 2, *_draws(2, 32, dims))
     normal, uniform = _draws(3, CHAINS, dims)
-    up = annealing.forward(energy, base, plan, normal, uniform)
-    down = annealing.reverse(energy, base, plan, normal() / math.sqrt(k), normal, uniform)
+    up = ais.forward(energy, base, plan, normal, uniform)
+    down = ais.reverse(energy, base, plan, normal() / math.sqrt(k), normal, uniform)
     return _both_ways("a quadratic, (2 pi / k)^(D/2)", up, down, exact)
 
 
@@ -177,35 +177,35 @@ def partition_of_a_mixture() -> list[Law]:
     centres = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, -1.5]], dtype=torch.float64)
     weights = torch.tensor([2.5, 1.5, 1.0], dtype=torch.float64)
     width = 0.5
-    base = annealing.Gaussian(torch.zeros(2).double(), 1.5 * torch.ones(2).double())
+    base = ais.Gaussian(torch.zeros(2).double(), 1.5 * torch.ones(2).double())
 
     def energy(y: Tensor) -> Tensor:
         square = (y[:, None] - centres).square().sum(2) / (2 * width**2)
         return -(weights.log() - square - math.log(2 * math.pi * width**2)).logsumexp(1)
 
-    plan = annealing.pilot(energy, base, TEMPERATURES, *_draws(4, 32))
+    plan = ais.pilot(energy, base, TEMPERATURES, *_draws(4, 32))
     normal, uniform = _draws(5)
-    up = annealing.forward(energy, base, plan, normal, uniform)
+    up = ais.forward(energy, base, plan, normal, uniform)
     which = torch.multinomial(
         weights, CHAINS, replacement=True, generator=torch.Generator().manual_seed(6)
     )
     exact_draws = centres[which] + width * normal()
-    down = annealing.reverse(energy, base, plan, exact_draws, normal, uniform)
+    down = ais.reverse(energy, base, plan, exact_draws, normal, uniform)
     return _both_ways("a mixture, the sum of its weights", up, down, math.log(5))
 
 
 def every_temperature_counts() -> list[Law]:
     """E = E_0 + c: whatever the chains do, every weight is -c, if no temperature is left out."""
     rise = 3.0
-    base = annealing.Gaussian(torch.zeros(2).double(), torch.ones(2).double())
-    plan = annealing.Plan([0.0, 0.3, 0.4, 0.8, 1.0], [0.1] * 5)
+    base = ais.Gaussian(torch.zeros(2).double(), torch.ones(2).double())
+    plan = ais.Plan([0.0, 0.3, 0.4, 0.8, 1.0], [0.1] * 5)
 
     def energy(y: Tensor) -> Tensor:
         return base.look(y).energy + rise
 
     normal, uniform = _draws(10, 8)
-    up = annealing.forward(energy, base, plan, normal, uniform)
-    down = annealing.reverse(energy, base, plan, normal(), normal, uniform)
+    up = ais.forward(energy, base, plan, normal, uniform)
+    down = ais.reverse(energy, base, plan, normal(), normal, uniform)
     source = f"{LECTURE}; Neal 2001"
     return [
         equal(
@@ -227,7 +227,7 @@ def every_temperature_counts() -> list[Law]:
 
 def interval_of_a_quartic_well() -> list[Law]:
     """How often the 95 % interval holds ln Z of two unlike wells, a sum over a grid."""
-    base = annealing.Gaussian(torch.zeros(1).double(), torch.ones(1).double())
+    base = ais.Gaussian(torch.zeros(1).double(), torch.ones(1).double())
 
     def energy(y: Tensor) -> Tensor:
         return ((y.square() - 1).square() * 2 + 0.3 * y).sum(1)
@@ -236,13 +236,13 @@ def interval_of_a_quartic_well() -> list[Law]:
     log_density = -energy(grid[:, None])
     exact = float(log_density.logsumexp(0)) + math.log(float(grid[1] - grid[0]))
     n = GROUPS * GROUP
-    plan = annealing.pilot(energy, base, 8, *_draws(11, 64, 1))
+    plan = ais.pilot(energy, base, 8, *_draws(11, 64, 1))
     normal, uniform = _draws(12, n, 1)
-    forward_run = annealing.forward(energy, base, plan, normal, uniform)
+    forward_run = ais.forward(energy, base, plan, normal, uniform)
     indices = torch.searchsorted(log_density.softmax(0).cumsum(0), uniform()).clamp(
         max=len(grid) - 1
     )
-    reverse_run = annealing.reverse(energy, base, plan, grid[indices, None], normal, uniform)
+    reverse_run = ais.reverse(energy, base, plan, grid[indices, None], normal, uniform)
     groups = zip(
         forward_run.log_weights.split(GROUP), reverse_run.log_weights.split(GROUP), strict=True
     )
@@ -269,10 +269,10 @@ def interval_of_a_quartic_well() -> list[Law]:
 
 def _sandwich(forth: Tensor, back: Tensor) -> LogPartition:
     return LogPartition(
-        annealing.log_mean_exp(forth),
-        -annealing.log_mean_exp(back),
-        annealing.log_mean_error(forth),
-        annealing.log_mean_error(back),
+        ais.log_mean_exp(forth),
+        -ais.log_mean_exp(back),
+        ais.log_mean_error(forth),
+        ais.log_mean_error(back),
     )
 
 
@@ -284,26 +284,22 @@ def error_of_a_log_mean() -> list[Law]:
         equal(
             "standard error of ln mean w = deviation of w over (mean of w, root of n)",
             f"{LECTURE}; the delta method",
-            annealing.log_mean_error(log_weights),
+            ais.log_mean_error(log_weights),
             math.sqrt(n / (n - 1)) / (2 * math.sqrt(n)),
             1e-9,
         )
     ]
 
 
-def _both_ways(
-    name: str, up: annealing.Annealed, down: annealing.Annealed, exact: float
-) -> list[Law]:
+def _both_ways(name: str, up: ais.Annealed, down: ais.Annealed, exact: float) -> list[Law]:
     """State that both estimates are right, and on which sides they lie."""
     source = f"{LECTURE}; Neal 2001; Grosse, Ghahramani & Adams 2015"
-    low = annealing.log_mean_exp(up.log_weights)
-    high = -annealing.log_mean_exp(down.log_weights)
+    low = ais.log_mean_exp(up.log_weights)
+    high = -ais.log_mean_exp(down.log_weights)
 
-    def room(run: annealing.Annealed) -> float:
+    def room(run: ais.Annealed) -> float:
         n = len(run.log_weights)
-        return (
-            4 / math.sqrt(n) * math.sqrt(max(n / annealing.effective_size(run.log_weights), 1) - 1)
-        )
+        return 4 / math.sqrt(n) * math.sqrt(max(n / ais.effective_size(run.log_weights), 1) - 1)
 
     return [
         equal(f"forward annealing gives ln Z of {name}", source, low, exact, room(up) + 1e-3),

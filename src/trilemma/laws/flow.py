@@ -17,7 +17,12 @@ from torch import Tensor, nn
 
 from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families.continuous import Dequantiser, OnLevels, Tightened, UniformDequantiser
+from trilemma.families.dequantised_density import (
+    Dequantiser,
+    OnLevels,
+    Tightened,
+    UniformDequantiser,
+)
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.maths import transforms

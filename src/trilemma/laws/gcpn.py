@@ -17,7 +17,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import reordered
 from trilemma.families import gcpn
 from trilemma.laws.law import Check, Law, equal
-from trilemma.maths import gaussian_process, orders, ppo, search
+from trilemma.maths import bfs_orders, gaussian_process, ppo, search
 from trilemma.maths import molecule_environment as building
 from trilemma.networks import relational
 
@@ -233,7 +233,7 @@ def experts() -> list[Law]:
     ):
         x = molecules.molecule(codes, bonds, 6)[None]
         u = torch.tensor([[0.1, 0.8, 0.3, 0.6, 0.2, 0.9]])
-        y = reordered(x, orders.breadth_first(x, u))
+        y = reordered(x, bfs_orders.breadth_first(x, u))
         steps = int((molecules.bonds(y) > 0).sum()) // 2 + 1
         fractions = (torch.arange(steps) + 0.5) / steps
         states, actions = building.expert_action(y.expand(steps, 6, 6), rules.valence, fractions)

@@ -17,7 +17,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families import graph_rnn as family
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import orders
+from trilemma.maths import bfs_orders
 from trilemma.networks import graph_rnn as networks
 from trilemma.networks import recurrent
 
@@ -89,14 +89,14 @@ def breadth_first_orders() -> list[Law]:
         if int(graphs.sizes(x)) < NODES:
             continue
         copies = x.expand(len(ranks), NODES, NODES)
-        order = orders.breadth_first(copies, ranks)
+        order = bfs_orders.breadth_first(copies, ranks)
         y = graphs.reordered(copies, order)
-        wrong += int((~orders.is_breadth_first(y)).sum())
+        wrong += int((~bfs_orders.is_breadth_first(y)).sum())
         positions = torch.arange(NODES)
         distance = (positions[:, None] - positions) * graphs.adjacency(y).tril(-1)
-        beyond += int((distance.amax(2) > orders.windows(y)).sum())
+        beyond += int((distance.amax(2) > bfs_orders.windows(y)).sum())
         order_counts = Counter(map(tuple, order.tolist()))
-        chance = orders.log_chance(y).exp()
+        chance = bfs_orders.log_chance(y).exp()
         for node_order, q in zip(map(tuple, order.tolist()), chance.tolist(), strict=True):
             gap = max(gap, abs(q - order_counts[node_order] / len(ranks)))
     return [
@@ -133,11 +133,11 @@ def only_breadth_first_orders() -> list[Law]:
     for one in x:
         n = int(graphs.sizes(one))
         ranks = torch.tensor(list(itertools.permutations(range(NODES)))) / NODES
-        bfs_orders = orders.breadth_first(
+        node_orders = bfs_orders.breadth_first(
             _every_order(one)[:1].expand(len(ranks), NODES, NODES), ranks
         )
         reachable.append(
-            any(node_order[:n] == list(range(n)) for node_order in bfs_orders.tolist())
+            any(node_order[:n] == list(range(n)) for node_order in node_orders.tolist())
         )
     differ = int((possible != torch.tensor(reachable)).sum())
     return [

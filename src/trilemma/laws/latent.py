@@ -20,7 +20,7 @@ from trilemma.maths import distributions, quantisation
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.networks import first_stage as networks
-from trilemma.networks.text import Context
+from trilemma.networks.condition_encoder import Context
 from trilemma.networks.unet import UNet
 
 __all__ = ["CHECKS"]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trilemma.core import graph as graphs
 from trilemma.laws.law import Check, Law, equal
-from trilemma.maths import graph_environment, orders, ppo, robustness
+from trilemma.maths import bfs_orders, graph_environment, network_robustness, ppo
 from trilemma.networks import graph as networks
 
 __all__ = ["CHECKS"]
@@ -144,12 +144,12 @@ def experts() -> list[Law]:
     wrong = 0
     for joined in ([(0, 1), (1, 2), (0, 2), (2, 3)], [(0, 1)], [(0, 1), (0, 2), (0, 3)]):
         x = graphs.graph(4, joined)[None]
-        y = graphs.reordered(x, orders.breadth_first(x, torch.tensor([[0.4, 0.1, 0.3, 0.2]])))
+        y = graphs.reordered(x, bfs_orders.breadth_first(x, torch.tensor([[0.4, 0.1, 0.3, 0.2]])))
         steps = int(graphs.adjacency(y).sum()) // 2 + 1
-        steps += int((orders.parents(y)[0, 1:] == torch.arange(1, 4)).sum())
+        steps += int((bfs_orders.parents(y)[0, 1:] == torch.arange(1, 4)).sum())
         fractions = (torch.arange(steps) + 0.5) / steps
         _, acts = graph_environment.expert_action(
-            y.expand(steps, 4, 4), orders.parents(y).expand(steps, 4), fractions
+            y.expand(steps, 4, 4), bfs_orders.parents(y).expand(steps, 4), fractions
         )
         state = graph_environment.reset(1, 4, 100)
         for act in acts:
@@ -286,7 +286,7 @@ def withstanding() -> list[Law]:
 
     def of(n: int, joined: list[tuple[int, int]], removal: str) -> float:
         u = torch.rand(1, 64, 9, generator=draw)
-        return float(robustness.robustness(graphs.graph(n, joined, 9)[None], u, removal))
+        return float(network_robustness.robustness(graphs.graph(n, joined, 9)[None], u, removal))
 
     star = [(0, i) for i in range(1, 9)]
     full = [(i, j) for i in range(6) for j in range(i)]

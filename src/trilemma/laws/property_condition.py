@@ -22,7 +22,7 @@ from trilemma.maths.spaces import Centred
 from trilemma.metrics import property_regressor
 from trilemma.metrics.property_error import mean_absolute_error
 from trilemma.networks.egnn import EgnnDenoiser, EgnnForm
-from trilemma.networks.prompts import Prompts
+from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.property_condition import PropertyCondition
 
 __all__ = ["CHECKS"]

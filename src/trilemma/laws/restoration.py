@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families import restoration
-from trilemma.families.regression import Regression
+from trilemma.families import super_resolution
+from trilemma.families.super_resolution_regression import Regression
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.maths import resize
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import Cosine
-from trilemma.networks import enlarge
-from trilemma.networks.prompts import Prompts
+from trilemma.networks import tiling
+from trilemma.networks.prompt_pool import Prompts
 
 __all__ = ["CHECKS"]
 
@@ -123,13 +123,13 @@ class _Leading(Noise):
         return self
 
 
-def _model() -> tuple[restoration.SuperResolution, _Mixing]:
+def _model() -> tuple[super_resolution.SuperResolution, _Mixing]:
     inner = _Mixing()
-    pairing = restoration.Pairing(IMAGES, SCALE)
+    pairing = super_resolution.Pairing(IMAGES, SCALE)
     prompts = Prompts(1, image=pairing.small_shape)
-    network = enlarge.Reading(inner, IMAGES, SCALE)
+    network = tiling.Reading(inner, IMAGES, SCALE)
     return (
-        restoration.SuperResolution(network, pairing, Cosine(), Velocity(2), prompts=prompts),
+        super_resolution.SuperResolution(network, pairing, Cosine(), Velocity(2), prompts=prompts),
         inner,
     )
 
@@ -186,7 +186,7 @@ def conditioned() -> list[Law]:
 
 def _with_the_same_small_image(x: Tensor) -> Tensor:
     """Return x with up to six levels more or less at each pixel where y does not show it."""
-    shrink = restoration.Pairing(IMAGES, SCALE).shrink
+    shrink = super_resolution.Pairing(IMAGES, SCALE).shrink
     small, changed = shrink(x), x.clone()
     for pixel in range(SIDE * SIDE):
         row, column = divmod(pixel, SIDE)
@@ -221,12 +221,12 @@ def tiles() -> list[Law]:
     unity = 0.0
     for length, tile, overlap in ((64, 64, 16), (100, 64, 16), (257, 32, 8), (90, 32, 31)):
         total = torch.zeros(length, dtype=torch.float64)
-        for start, weight in enlarge.window(length, tile, overlap).items():
+        for start, weight in tiling.window(length, tile, overlap).items():
             total[start : start + tile] += weight
         unity = max(unity, _largest(total - 1))
     network, x, level = _Equivariant(), _draw(2, 2, 75, 110), torch.zeros(2)
     untiled = network(x, level)
-    tiled = enlarge.Tiled(network, 32, 12, at_once=5)(x, level)
+    tiled = tiling.Tiled(network, 32, 12, at_once=5)(x, level)
     return [
         equal(
             "weights of blended tiles sum to one", "images of any size, in tiles", unity, 0, 1e-12
@@ -258,7 +258,7 @@ class _Table(nn.Module):
 def regression() -> list[Law]:
     """Of two small images with several large ones each, least squares gives the means."""
     domain = Domain("image", (1, 4, 4), Levels(17))
-    pairing = restoration.Pairing(domain, 2)
+    pairing = super_resolution.Pairing(domain, 2)
     shade = torch.tensor([3.0, 3.0, 3.0, 13.0, 13.0])
     stripe = torch.tensor([2.0, 2.0, -2.0, 2.0, -1.0])
     pattern = torch.tensor([1.0, -1.0, -1.0, 1.0])
@@ -296,7 +296,7 @@ def regression() -> list[Law]:
 
 def rests() -> list[Law]:
     """The residual and the bicubic image together are the image; estimates are kept in range."""
-    pairing = restoration.Pairing(IMAGES, SCALE)
+    pairing = super_resolution.Pairing(IMAGES, SCALE)
     levels = torch.Generator().manual_seed(4)
     x = torch.randint(256, (2, 3, SIDE, SIDE), generator=levels, dtype=torch.uint8)
     pairing.fit(x)

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from trilemma.laws.law import Check, Law, at_most, equal
-from trilemma.maths import grids, guidance, multistep, predictions, samplers, schedules
+from trilemma.maths import guidance, multistep, predictions, samplers, sampling_grids, schedules
 
 __all__ = ["CHECKS"]
 
@@ -152,7 +152,7 @@ def one_law() -> list[Law]:
     for name, (sampler, tolerance) in cases.items():
         worst = 0.0
         for schedule in schedules.SCHEDULES.values():
-            times = grids.grid(schedule, 24, sampler.grid)
+            times = sampling_grids.grid(schedule, 24, sampler.grid)
             for prediction in _exact_predictions(schedule):
                 mean, spread = _impulses(sampler, schedule, prediction, times)
                 worst = max(worst, _largest(mean - MEAN), _largest(spread - SPREAD))
@@ -169,7 +169,7 @@ def implicit() -> list[Law]:
     z = torch.randn(12, 8, generator=draw, dtype=torch.float64)
 
     def states(sampler: samplers.Sampler, schedule: schedules.Schedule, kind: str) -> Tensor:
-        numbers, times = iter(z), grids.grid(schedule, 12, kind)
+        numbers, times = iter(z), sampling_grids.grid(schedule, 12, kind)
         run = sampler(_mixture(schedule), schedule, start, times, lambda: next(numbers))
         return torch.stack(list(run))
 
@@ -184,7 +184,7 @@ def implicit() -> list[Law]:
     }
     laws = []
     for words, (first, second, paper) in pairs.items():
-        runs = product(schedules.SCHEDULES.values(), grids.GRIDS)
+        runs = product(schedules.SCHEDULES.values(), sampling_grids.GRIDS)
         gap = max(_largest(states(first, *run) - states(second, *run)) for run in runs)
         name = f"{words}, state by state over all schedules and grids"
         laws.append(equal(name, f"arXiv:{paper}", gap, 0, 1e-9))
@@ -257,7 +257,7 @@ def drawn() -> list[Law]:
         def noise(draw: torch.Generator = draw, n: int = n) -> Tensor:
             return torch.randn(n, generator=draw, dtype=torch.float64)
 
-        times = grids.grid(schedule, 50, sampler.grid)
+        times = sampling_grids.grid(schedule, 50, sampler.grid)
         x = _quantile(probabilities, *schedule(times[0]))
         *_, last = sampler(_mixture(schedule), schedule, x, times, noise)
         gap = _largest(_below(last.sort().values, alpha, sigma) - probabilities)

@@ -1,9 +1,9 @@
 r"""An order of a graph's nodes that is the same whichever order they lie in, nearly always.
 
-Colours are refined (`maths.refinement`) until no class of nodes of one colour splits any more.
-Nodes with the same neighbours are told apart anyhow, since exchanging them changes nothing. Then a
-node of the class with the least colour, among classes of several nodes, gets a colour of its own,
-and so on until all differ: their order is the canonical one.
+Colours are refined (`maths.weisfeiler_lehman`) until no class of nodes of one colour splits any
+more. Nodes with the same neighbours are told apart anyhow, since exchanging them changes nothing.
+Then a node of the class with the least colour, among classes of several nodes, gets a colour of
+its own, and so on until all differ: their order is the canonical one.
 
 Where the nodes of a class are alike, which the refinement of most graphs attains (of all trees and
 nearly all graphs, of grids and ladders), it does not matter which was taken, and graphs that are
@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from trilemma.maths.orbits import by_size
-from trilemma.maths.refinement import FIRST, SECOND, mixed
+from trilemma.maths.graphlets import by_size
+from trilemma.maths.weisfeiler_lehman import FIRST, SECOND, mixed
 
 __all__ = ["canonical", "edge_ends", "first_tied", "hash_of", "refined", "stable_colours"]
 

@@ -44,7 +44,7 @@ from trilemma.maths.canonical import (
     refined,
     stable_colours,
 )
-from trilemma.maths.refinement import SECOND, mixed
+from trilemma.maths.weisfeiler_lehman import SECOND, mixed
 
 __all__ = ["IsomorphismClasses"]
 

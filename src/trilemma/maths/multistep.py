@@ -50,8 +50,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from trilemma.maths.grids import amplitudes
 from trilemma.maths.guidance import Denoise
+from trilemma.maths.sampling_grids import amplitudes
 from trilemma.maths.schedules import Schedule
 
 __all__ = ["DpmSolver1", "DpmSolver2", "DpmSolver3", "UniPc"]

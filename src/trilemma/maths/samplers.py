@@ -46,9 +46,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from trilemma.maths.grids import amplitudes
 from trilemma.maths.guidance import Denoise
 from trilemma.maths.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
+from trilemma.maths.sampling_grids import amplitudes
 from trilemma.maths.schedules import Schedule, posterior, transition
 
 __all__ = ["SAMPLERS", "Ancestral", "Ddim", "Denoise", "Euler", "Heun", "Sampler"]
@@ -62,7 +62,7 @@ class Sampler(Protocol):
     calls: ClassVar[int]
     """Clean estimates asked for in a step."""
     grid: ClassVar[str]
-    """The grid on which it does best; see `grids.py`."""
+    """The grid on which it does best; see `sampling_grids.py`."""
     fresh: ClassVar[str]
     """Its field that says how much fresh noise is put back on the way; "": there is none."""
 

@@ -33,7 +33,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
-from trilemma.data.stacked import CHANNELS
+from trilemma.data.stacked_mnist import CHANNELS
 from trilemma.metrics import chemnet, point_cloud_features
 from trilemma.metrics.classifier import Classifier
 from trilemma.metrics.efficientnet import PACKAGE, prepared, pretrained, weights_file

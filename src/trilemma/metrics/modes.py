@@ -63,7 +63,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trilemma.data.dataset import Centres, DataSet
-from trilemma.data.stacked import CHANNELS
+from trilemma.data.stacked_mnist import CHANNELS
 from trilemma.metrics.context import Context
 from trilemma.metrics.extractors import CLASSIFIERS, STACKED, Extractor, extractor
 from trilemma.metrics.features import FEATURED, FeatureReference, Seen, seen

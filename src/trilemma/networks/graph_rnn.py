@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from trilemma.networks.memory import RememberingRecurrence
+from trilemma.networks.graph_gru import RememberingRecurrence
 from trilemma.networks.recurrent import Recurrent, State
 
 __all__ = ["BEGIN", "IndependentLinks", "LinkRecurrence", "NodeRecurrence"]
@@ -94,7 +94,7 @@ class NodeRecurrence(nn.Module):
         hidden: H, numbers of a state.
         layers: Layers.
         memory: E, numbers that a node leaves for those that will be joined to it
-            (`networks.memory`); 0: none, as in the paper.
+            (`networks.graph_gru`); 0: none, as in the paper.
     """
 
     def __init__(

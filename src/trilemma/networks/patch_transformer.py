@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.networks.attention import CrossAttention, SelfAttention, silent
+from trilemma.networks.condition_encoder import width_of
 from trilemma.networks.layers import ConditionEmbedding, LogSnrEmbedding
-from trilemma.networks.text import width_of
 
 __all__ = ["Block", "PatchTransformer", "places"]
 

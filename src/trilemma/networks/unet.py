@@ -37,8 +37,8 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.networks.attention import Attention, CrossAttention, group_norm, silent
+from trilemma.networks.condition_encoder import width_of
 from trilemma.networks.layers import MLP, ConditionEmbedding, LogSnrEmbedding
-from trilemma.networks.text import width_of
 
 __all__ = ["Block", "Perceptron", "Stack", "UNet"]
 

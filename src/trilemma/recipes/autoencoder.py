@@ -15,7 +15,7 @@ from trilemma.data.dataset import DataSet, Split
 from trilemma.data.stream import ExampleStream
 from trilemma.families.autoencoder import Autoencoder
 from trilemma.families.mixture import Mixture
-from trilemma.maths.latents import codes
+from trilemma.maths.latent_space import codes
 from trilemma.networks.convnets import Decoder, Encoder
 from trilemma.networks.layers import MLP
 from trilemma.recipes.recipe import Recipe

@@ -14,15 +14,15 @@ from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 from trilemma.families.diffusion import WEIGHTINGS, Diffusion
-from trilemma.families.variational import VARIANCES
-from trilemma.maths.grids import GRIDS
+from trilemma.families.diffusion_bound import VARIANCES
+from trilemma.maths.fourier_features import of_levels
 from trilemma.maths.predictions import PREDICTIONS
 from trilemma.maths.samplers import SAMPLERS
+from trilemma.maths.sampling_grids import GRIDS
 from trilemma.maths.schedules import SCHEDULES
-from trilemma.maths.times import TIMES
-from trilemma.maths.waves import of_levels
-from trilemma.networks.noisy import NoisyClassifier
-from trilemma.recipes.denoisers import (
+from trilemma.maths.training_times import TIMES
+from trilemma.networks.noisy_classifier import NoisyClassifier
+from trilemma.recipes.diffusion_networks import (
     denoiser,
     fill,
     interval,

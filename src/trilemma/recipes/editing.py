@@ -23,11 +23,11 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Completing, Editing, Model, Objective, Restoring
 from trilemma.core.noise import Noise
 from trilemma.core.words import joined
-from trilemma.data.given import in_levels
+from trilemma.data.completion_inputs import in_levels
 from trilemma.data.images import Unusable, head, pixels
 from trilemma.data.pictures import shown
 from trilemma.maths.samplers import SAMPLERS
-from trilemma.networks.enlarge import enlarge, places
+from trilemma.networks.tiling import enlarge, places
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import Loaded, untrained
 

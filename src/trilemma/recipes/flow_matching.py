@@ -11,11 +11,11 @@ import torch
 from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
-from trilemma.families.continuous import placed
+from trilemma.families.dequantised_density import placed
 from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
+from trilemma.maths.fourier_features import of_levels
 from trilemma.maths.ode import SOLVERS, refined
-from trilemma.maths.waves import of_levels
-from trilemma.recipes.denoisers import denoiser, refuse_guidance
+from trilemma.recipes.diffusion_networks import denoiser, refuse_guidance
 from trilemma.recipes.recipe import Choice, Plot, Recipe
 
 __all__ = ["FlowMatchingRecipe"]

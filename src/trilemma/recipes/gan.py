@@ -14,7 +14,7 @@ from trilemma.core.errors import BadInput
 from trilemma.families.gan import Gan
 from trilemma.maths.adversarial import LOSSES, PENALTIES, Governor, energy_based
 from trilemma.networks.augment import DiffAugment
-from trilemma.recipes.players import Game, bounds, players
+from trilemma.recipes.gan_networks import Game, bounds, players
 from trilemma.recipes.recipe import Choice, Plot
 
 __all__ = ["AdversarialNet"]

@@ -25,12 +25,12 @@ from trilemma.maths.predictions import PREDICTIONS
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.maths.spaces import Centred
-from trilemma.maths.times import TIMES
+from trilemma.maths.training_times import TIMES
 from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser, EgnnForm
 from trilemma.networks.point_transformer import HEAD, PointTransformerDenoiser
-from trilemma.networks.prompts import Prompts
+from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.property_condition import PropertyCondition
-from trilemma.recipes.denoisers import refuse_guidance, sampler
+from trilemma.recipes.diffusion_networks import refuse_guidance, sampler
 from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["GeometricLatentDiffusing"]

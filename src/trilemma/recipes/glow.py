@@ -15,7 +15,7 @@ from trilemma.core.model import Model, Stage
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.continuous import Dequantiser, OnLevels, OnReals, placed
+from trilemma.families.dequantised_density import Dequantiser, OnLevels, OnReals, placed
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.maths.transforms import Bijection
 from trilemma.networks.bijections import (

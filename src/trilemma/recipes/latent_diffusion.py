@@ -18,12 +18,13 @@ from trilemma.data.stream import ExampleStream
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.first_stage import FirstStage
 from trilemma.families.latent_diffusion import LatentDiffusion, ToldLatentDiffusion
-from trilemma.maths.latents import codes
+from trilemma.maths.latent_space import codes
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.metrics.efficientnet import PACKAGE, pretrained, weights_file
 from trilemma.networks.attention import kept_maps
+from trilemma.networks.condition_encoder import Context
 from trilemma.networks.first_stage import (
     CodeDecoder,
     CodeEncoder,
@@ -31,9 +32,15 @@ from trilemma.networks.first_stage import (
     Perception,
     factors,
 )
-from trilemma.networks.text import Context
 from trilemma.networks.unet import UNet
-from trilemma.recipes.denoisers import WIDE, context, fill, prompts, refuse_guidance, sampler
+from trilemma.recipes.diffusion_networks import (
+    WIDE,
+    context,
+    fill,
+    prompts,
+    refuse_guidance,
+    sampler,
+)
 from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["LatentDiffusing"]

@@ -10,7 +10,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
-from trilemma.networks.masked import CellPerceptron
+from trilemma.networks.pixelcnn import CellPerceptron
 from trilemma.networks.transformer import CausalTransformer
 from trilemma.recipes.recipe import Recipe, classes_told
 

@@ -25,7 +25,7 @@ The first ones, and those of samplers so slow that it would be long until the sh
 fewer examples: 2, then as many as make 8, 32, 128 …, until what comes next is expected to take too
 long.
 
-Watched, a run measures itself on the way besides (`recipes/watch.py`).
+Watched, a run measures itself on the way besides (`recipes/online_frechet_distance.py`).
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ from trilemma.metrics.cloud_reconstruction import reconstruction_errors
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.metrics.reconstruction import psnr
+from trilemma.recipes.online_frechet_distance import Watch
 from trilemma.recipes.overfitting import CriticOverfitting
-from trilemma.recipes.watch import Watch
 from trilemma.report import figures, point_clouds
 from trilemma.training.allowance import FIRST, Allowance, Moment
 from trilemma.training.budget import is_mark

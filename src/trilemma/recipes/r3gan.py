@@ -11,7 +11,7 @@ from trilemma.core.errors import BadInput
 from trilemma.families.gan import Gan
 from trilemma.maths.adversarial import LOSSES, PENALTIES, Ramp
 from trilemma.networks.augment import DiffAugment
-from trilemma.recipes.players import Game, players
+from trilemma.recipes.gan_networks import Game, players
 
 __all__ = ["R3Gan"]
 

@@ -10,7 +10,7 @@ import torch
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
-from trilemma.families.continuous import placed
+from trilemma.families.dequantised_density import placed
 from trilemma.families.flow import NormalizingFlow
 from trilemma.networks.layers import ConditionEmbedding
 from trilemma.networks.splines import SplineFlow

@@ -16,14 +16,14 @@ from trilemma.core.model import Model, Stage, Stream
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.regression import Regression
-from trilemma.families.restoration import Pairing, SuperResolution
+from trilemma.families.super_resolution import Pairing, SuperResolution
+from trilemma.families.super_resolution_regression import Regression
 from trilemma.maths.predictions import PREDICTIONS
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
-from trilemma.networks.enlarge import Reading
-from trilemma.networks.prompts import Prompts
-from trilemma.recipes.denoisers import denoiser, sampler
+from trilemma.networks.prompt_pool import Prompts
+from trilemma.networks.tiling import Reading
+from trilemma.recipes.diffusion_networks import denoiser, sampler
 from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["Pairs", "Sr3"]

@@ -29,10 +29,10 @@ from trilemma.core.model import (
 )
 from trilemma.core.noise import Noise
 from trilemma.core.words import brief
-from trilemma.report import plane
+from trilemma.report import scatter
+from trilemma.report.image_strips import attended, captioned, halved, strips
+from trilemma.report.model_view import EXAMPLES, POINTS, Subject
 from trilemma.report.page import Picture
-from trilemma.report.strips import attended, captioned, halved, strips
-from trilemma.report.subject import EXAMPLES, POINTS, Subject
 
 __all__ = ["EDITS"]
 
@@ -101,8 +101,8 @@ def _between(subject: Subject) -> list[Picture]:
         image = strips(list(interpolation.transpose(0, 1)), subject.levels)
     else:
         above = [f"{i / max(len(interpolation) - 1, 1):.1f}" for i in range(len(interpolation))]
-        frame = plane.frame_of(subject.data.test.x[:POINTS], room=0.25)
-        image = plane.clouds([list(interpolation)], frame, above=above, family=subject.family)
+        frame = scatter.frame_of(subject.data.test.x[:POINTS], room=0.25)
+        image = scatter.clouds([list(interpolation)], frame, above=above, family=subject.family)
     return [Picture("between two examples", image, caption, wide=True)]
 
 
@@ -130,9 +130,11 @@ def _there_and_back(subject: Subject) -> list[Picture]:
         )
     else:
         flat_codes = codes.view(len(x), -1)
-        frame = plane.frame_of(x, flat_codes)
+        frame = scatter.frame_of(x, flat_codes)
         above = ("data", "codes", "back")
-        image = plane.clouds([[x, flat_codes, decoded]], frame, above=above, family=subject.family)
+        image = scatter.clouds(
+            [[x, flat_codes, decoded]], frame, above=above, family=subject.family
+        )
         caption = (
             f"Wrong by {brief(float(error.mean()))} in mean and {brief(float(error.max()))} at "
             "most, of data as they lie in the file."

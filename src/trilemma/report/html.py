@@ -14,7 +14,7 @@ from trilemma.comparison.places import coverage_metric, floor, quality_metric
 from trilemma.comparison.ranking import rank
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, count, duration, joined
-from trilemma.report.folded import details_section
+from trilemma.report.details import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Comparison, Portrait, scenes
 from trilemma.report.sections import (

@@ -19,14 +19,14 @@ from trilemma.metrics.cost import SPEED
 from trilemma.metrics.metric import LIKELIHOOD, MEMORISED, Metric
 from trilemma.metrics.registry import metrics, quantity, ranking, variants
 from trilemma.metrics.score import stand_in
-from trilemma.report import folded
+from trilemma.report import details
 from trilemma.report.charts import frontier, triangle, trilemma_scores
-from trilemma.report.courses import curves, series
-from trilemma.report.folded import protocols, spent
+from trilemma.report.details import protocols, spent
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
 from trilemma.report.palette import hue
 from trilemma.report.tables import ARROWS, Cell, Line, columns, lines, mark
+from trilemma.report.training_curves import curves, series
 from trilemma.report.viewer import HINT, Scene
 
 __all__ = [
@@ -211,7 +211,7 @@ def table_section(rows: Sequence[Row]) -> Child:
     return [
         element("div", table, class_="scroll", tabindex="0", role="region", aria_label="Figures"),
         _explained(names),
-        folded.variants(rows),
+        details.variants(rows),
         _skipped(rows),
         protocols(rows),
         spent(rows),
@@ -383,7 +383,7 @@ def scores_section(row: Row) -> Child:
         if body
         else None,
         _explained([name for name in metrics if name not in variants()]),
-        folded.variants([row]),
+        details.variants([row]),
         element("h3", "Cost") if costs else None,
         element("div", element("table", element("tbody", costs)), class_="scroll cost")
         if costs

@@ -9,7 +9,7 @@ from PIL import Image
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
-from trilemma.data.given import given, is_image
+from trilemma.data.completion_inputs import given, is_image
 
 GREY = Domain("image", (1, 8, 8), Levels(17))
 

@@ -7,7 +7,7 @@ import torch
 from trilemma.core.domain import Levels
 from trilemma.core.noise import Noise
 from trilemma.data import sources
-from trilemma.data.binary import binarised, drawn
+from trilemma.data.binarised_mnist import binarised, drawn
 from trilemma.data.stream import ExampleStream
 
 

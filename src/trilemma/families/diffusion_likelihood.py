@@ -16,9 +16,9 @@ from torch import Tensor
 from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
 from trilemma.families.denoiser import Denoiser
+from trilemma.families.diffusion_bound import VariationalBound, rows
 from trilemma.families.editing import Editable
 from trilemma.families.probability_flow import ProbabilityFlow
-from trilemma.families.variational import VariationalBound, rows
 from trilemma.maths.distributions import log_normal, per_example
 
 __all__ = ["Weighable"]

@@ -25,7 +25,7 @@ from trilemma.networks.adversarial import (
 )
 from trilemma.networks.augment import DiffAugment, background, parts_of
 from trilemma.networks.dcgan import DcganCritic, DcganGenerator
-from trilemma.networks.reconstruction import ImageReconstructor, PointReconstructor
+from trilemma.networks.energy_critics import ImageReconstructor, PointReconstructor
 from trilemma.networks.spectral import clamp, constrain, renew
 from trilemma.recipes.recipe import Recipe, classes_told
 

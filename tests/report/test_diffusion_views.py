@@ -14,9 +14,9 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Split
-from trilemma.report import edits, plane, strips
-from trilemma.report.diffusing import looks
-from trilemma.report.subject import Estimating, Subject
+from trilemma.report import edits, image_strips, scatter
+from trilemma.report.diffusion_views import looks
+from trilemma.report.model_view import Estimating, Subject
 
 LEVELS = 17
 
@@ -173,7 +173,7 @@ def test_a_diffusion_of_images_is_drawn_whole(channels):
     assert "wrong by 0 of 17 levels" in found["there and back"].caption
     for picture in found.values():
         if not isinstance(picture.image, str):
-            assert 300 < picture.image.width <= strips.WIDE + 4
+            assert 300 < picture.image.width <= image_strips.WIDE + 4
 
 
 def test_examples_are_of_different_classes_and_are_told_as_they_are():
@@ -280,7 +280,7 @@ def test_one_test_example_is_enough():
 
 def test_strips_keep_pixels_and_order():
     rows = [torch.full((3, 1, 2, 2), v, dtype=torch.uint8) for v in (0, 8, 16)]
-    image = strips.strips(rows, LEVELS, scale=2)
+    image = image_strips.strips(rows, LEVELS, scale=2)
     found = np.asarray(image)
     assert found.shape == (3 * 4 + 2 * 2, 3 * 4 + 2 * 2, 4)
     assert [int(found[i * 6 + 1, 1, 0]) for i in range(3)] == [0, 128, 255]
@@ -289,10 +289,12 @@ def test_strips_keep_pixels_and_order():
 
 def test_strips_have_their_words():
     rows = [torch.zeros(2, 1, 8, 8, dtype=torch.uint8)] * 2
-    bare = strips.strips(rows, LEVELS, scale=4)
-    told = strips.strips(rows, LEVELS, scale=4, left=("one", "two"), above=("a", "b"), together=1)
+    bare = image_strips.strips(rows, LEVELS, scale=4)
+    told = image_strips.strips(
+        rows, LEVELS, scale=4, left=("one", "two"), above=("a", "b"), together=1
+    )
     assert told.width > bare.width + 20
-    assert told.height > bare.height + strips.LINE
+    assert told.height > bare.height + image_strips.LINE
     margin = np.asarray(told)[:, : told.width - bare.width - 1]
     assert (margin[..., 3] > 0).any()
 
@@ -300,7 +302,7 @@ def test_strips_have_their_words():
 @pytest.mark.parametrize("rows", [[], [torch.zeros(2, 1, 4, 4), torch.zeros(3, 1, 4, 4)]])
 def test_strips_of_unequal_rows_are_refused(rows):
     with pytest.raises(BadInput, match="rows of images"):
-        strips.strips(rows)
+        image_strips.strips(rows)
 
 
 def test_a_caption_stands_below_each_image():
@@ -312,31 +314,31 @@ def test_a_caption_stands_below_each_image():
         "c",
         "d",
     ]
-    image = strips.captioned(x, words, columns=3)
+    image = image_strips.captioned(x, words, columns=3)
     found = np.asarray(image)
     assert found.shape[1] >= 3 * 96
     below = found[100:125, :96, 3]
     assert (below > 0).any()
     with pytest.raises(BadInput, match="one for each"):
-        strips.captioned(x, words[:2])
+        image_strips.captioned(x, words[:2])
 
 
 def test_long_texts_are_cut_to_their_width():
     for lines in (1, 2, 3):
-        made = strips._fitted("a caption that goes on and on " * 4, 90, lines)
+        made = image_strips._fitted("a caption that goes on and on " * 4, 90, lines)
         assert len(made) == lines
-        assert all(strips._wide(line) <= 90 for line in made)
+        assert all(image_strips._wide(line) <= 90 for line in made)
         assert made[-1].endswith("…")
-    assert strips._fitted("", 50, 2) == [""]
+    assert image_strips._fitted("", 50, 2) == [""]
 
 
 def test_attention_is_brightest_where_it_is_largest():
     x = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     maps = torch.zeros(2, 4, 4)
     maps[0, 0, 0], maps[1] = 1.0, 0.5
-    found = np.asarray(strips.attended(x, [maps], [["red", "heart"]], LEVELS)).astype(int)
+    found = np.asarray(image_strips.attended(x, [maps], [["red", "heart"]], LEVELS)).astype(int)
     side = (found.shape[1] - 12) // 3
-    top = strips.LINE + 2
+    top = image_strips.LINE + 2
     first = found[top : top + side, side + 6 : 2 * side + 6, :3].sum(-1)
     assert first[: side // 8, : side // 8].mean() > 2 * first[side // 2 :, side // 2 :].mean()
 
@@ -346,15 +348,15 @@ def test_attention_is_brightest_where_it_is_largest():
 
 def test_clouds_lie_in_one_frame():
     x = torch.randn(300, 2)
-    image = plane.clouds([[x, x + 1]], plane.frame_of(x, x + 1), above=("a", "b"))
+    image = scatter.clouds([[x, x + 1]], scatter.frame_of(x, x + 1), above=("a", "b"))
     assert 1.5 < image.width / image.height < 2.2
     with pytest.raises(BadInput, match="equal rows"):
-        plane.clouds([[x], [x, x]], (-1, 1, -1, 1))
+        scatter.clouds([[x], [x, x]], (-1, 1, -1, 1))
 
 
 def test_a_frame_survives_what_is_not_finite():
-    assert plane.frame_of(torch.full((3, 2), float("nan"))) == (-1.0, 1.0, -1.0, 1.0)
-    left, right, bottom, top = plane.frame_of(
+    assert scatter.frame_of(torch.full((3, 2), float("nan"))) == (-1.0, 1.0, -1.0, 1.0)
+    left, right, bottom, top = scatter.frame_of(
         torch.tensor([[0.0, 0.0], [4.0, 2.0], [1e9, np.nan]])
     )
     assert left < 0
@@ -367,8 +369,8 @@ def test_fields_are_drawn_where_arrows_are_finite():
     at = torch.cartesian_prod(torch.linspace(-2, 2, 6), torch.linspace(-2, 2, 6))
     arrows: Tensor = -at
     arrows[0] = float("inf")
-    image = plane.fields([plane.Field("t = 0.1", x, at, arrows)] * 3, (-3, 3, -3, 3))
+    image = scatter.fields([scatter.Field("t = 0.1", x, at, arrows)] * 3, (-3, 3, -3, 3))
     dark = np.asarray(image).max(-1) < 60
     assert dark.sum() > 100
-    nothing = plane.fields([plane.Field("t", x, at, torch.zeros_like(at))], (-3, 3, -3, 3))
+    nothing = scatter.fields([scatter.Field("t", x, at, torch.zeros_like(at))], (-3, 3, -3, 3))
     assert nothing.width > 500

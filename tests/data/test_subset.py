@@ -10,8 +10,8 @@ import torch
 
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
-from trilemma.data.share import parted, share_of
 from trilemma.data.sources import available, fetch, is_named, load
+from trilemma.data.subset import parted, share_of
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from trilemma.maths.transport import AT_ONCE, assignment, paired, square_distance
+from trilemma.maths.minibatch_optimal_transport import AT_ONCE, assignment, paired, square_distance
 
 
 def costs(n, d, seed=0):

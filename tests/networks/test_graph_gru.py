@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.networks.memory import RememberingRecurrence, _Remembering
+from trilemma.networks.graph_gru import RememberingRecurrence, _Remembering
 
 COUNTS, REACH, NODES = torch.tensor([3, 3, 2, 1]), 2, 5
 

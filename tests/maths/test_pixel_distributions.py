@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.maths.cells import Bernoulli, Categorical, Mixture
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Mixture
 
 HEADS = [
     Bernoulli(),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from trilemma.maths.latents import codes, torn, walk
+from trilemma.maths.latent_space import codes, torn, walk
 
 
 def test_walk_holds_both_ends():

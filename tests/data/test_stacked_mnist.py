@@ -14,7 +14,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import NAMES, available, load
-from trilemma.data.stacked import stacked
+from trilemma.data.stacked_mnist import stacked
 
 CACHE = Path.home() / ".cache"
 here = pytest.mark.skipif(

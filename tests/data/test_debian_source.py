@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from trilemma.core.errors import BadInput
-from trilemma.data import cache, packages
-from trilemma.data.debian import Bundle, Debian
+from trilemma.data import cache, package_source
+from trilemma.data.debian_source import Bundle, Debian
 
 CONTENT = {"one": b"first", "other": b"second"}
 
@@ -58,7 +58,7 @@ def apt(monkeypatch):
             name = command[2].partition("_")[0]
             lay(Path(cwd) / command[3], name, has[name])
 
-    monkeypatch.setattr(packages.subprocess, "run", run)
+    monkeypatch.setattr(package_source.subprocess, "run", run)
     return has, asked
 
 

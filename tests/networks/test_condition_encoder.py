@@ -7,7 +7,7 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.networks.text import Context
+from trilemma.networks.condition_encoder import Context
 
 WORDS = torch.tensor([[5, 2, 0, 0], [1, 0, 0, 0], [3, 3, 4, 9]])
 MASK = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()

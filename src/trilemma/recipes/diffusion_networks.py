@@ -11,9 +11,9 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
 from trilemma.maths.samplers import SAMPLERS, Sampler
+from trilemma.networks.condition_encoder import Context
 from trilemma.networks.patch_transformer import PatchTransformer
-from trilemma.networks.prompts import Prompts
-from trilemma.networks.text import Context
+from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.unet import Perceptron, UNet
 
 __all__ = [

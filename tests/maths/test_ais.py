@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from trilemma.maths import annealing
+from trilemma.maths import ais
 
 
 def draws(n, *shape, seed=0):
@@ -17,7 +17,7 @@ def draws(n, *shape, seed=0):
 
 
 def base(dims=3, std=1.0):
-    return annealing.Gaussian(torch.zeros(dims).double(), torch.full((dims,), std).double())
+    return ais.Gaussian(torch.zeros(dims).double(), torch.full((dims,), std).double())
 
 
 def energy(y):
@@ -28,7 +28,7 @@ EXACT = 1.5 * math.log(math.pi / 3)
 
 
 def test_the_start_is_normalised():
-    gaussian = annealing.Gaussian(torch.tensor([0.3, -1.0]), torch.tensor([0.5, 2.0]))
+    gaussian = ais.Gaussian(torch.tensor([0.3, -1.0]), torch.tensor([0.5, 2.0]))
     y = torch.randn(6, 2)
     seen = gaussian.look(y)
     exact = torch.distributions.Normal(gaussian.mean, gaussian.std).log_prob(y).sum(1)
@@ -39,47 +39,47 @@ def test_the_start_is_normalised():
 
 
 def test_one_spread_for_all_coordinates_will_do():
-    one = annealing.Gaussian(torch.zeros(2, 3), torch.tensor(0.7))
-    each = annealing.Gaussian(torch.zeros(2, 3), torch.full((2, 3), 0.7))
+    one = ais.Gaussian(torch.zeros(2, 3), torch.tensor(0.7))
+    each = ais.Gaussian(torch.zeros(2, 3), torch.full((2, 3), 0.7))
     y = torch.randn(4, 2, 3)
     torch.testing.assert_close(one.look(y).energy, each.look(y).energy)
 
 
 def test_the_base_itself_is_found_without_error():
     own = base()
-    plan = annealing.pilot(lambda y: own.look(y).energy, own, 10, *draws(8, 3))
-    found = annealing.forward(lambda y: own.look(y).energy, own, plan, *draws(8, 3, seed=1))
+    plan = ais.pilot(lambda y: own.look(y).energy, own, 10, *draws(8, 3))
+    found = ais.forward(lambda y: own.look(y).energy, own, plan, *draws(8, 3, seed=1))
     assert float(found.log_weights.abs().max()) < 1e-9
 
 
 def test_both_ways_close_on_the_truth_with_more_temperatures():
     widths = []
     for steps in (10, 80):
-        plan = annealing.pilot(energy, base(), steps, *draws(64, 3))
+        plan = ais.pilot(energy, base(), steps, *draws(64, 3))
         normal, uniform = draws(128, 3, seed=1)
-        up = annealing.forward(energy, base(), plan, normal, uniform)
+        up = ais.forward(energy, base(), plan, normal, uniform)
         begun = 0.5 + normal() / math.sqrt(6)
-        down = annealing.reverse(energy, base(), plan, begun, normal, uniform)
+        down = ais.reverse(energy, base(), plan, begun, normal, uniform)
         low, high = float(up.log_weights.mean()), -float(down.log_weights.mean())
         assert low < EXACT < high
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
-    assert annealing.log_mean_exp(up.log_weights) == pytest.approx(EXACT, abs=0.1)
+    assert ais.log_mean_exp(up.log_weights) == pytest.approx(EXACT, abs=0.1)
 
 
 def test_the_plan_goes_from_nought_to_one_and_takes_six_in_ten():
-    plan = annealing.pilot(energy, base(), 60, *draws(64, 3))
+    plan = ais.pilot(energy, base(), 60, *draws(64, 3))
     assert len(plan.betas) == len(plan.etas) == 61
     assert plan.betas[0] == 0
     assert plan.betas[-1] == 1
     assert all(a < b for a, b in zip(plan.betas, plan.betas[1:], strict=False))
     assert all(eta > 0 for eta in plan.etas)
-    found = annealing.forward(energy, base(), plan, *draws(256, 3, seed=2))
+    found = ais.forward(energy, base(), plan, *draws(256, 3, seed=2))
     assert 0.5 < found.acceptance < 0.75
 
 
 def test_a_pilot_may_be_shorter_than_the_plan():
-    plan = annealing.pilot(energy, base(), 60, *draws(16, 3), pilot_steps=20)
+    plan = ais.pilot(energy, base(), 60, *draws(16, 3), pilot_steps=20)
     assert len(plan.betas) == 61
 
 
@@ -90,38 +90,38 @@ def test_a_temperature_costs_one_evaluation():
         calls.append(len(y))
         return energy(y)
 
-    plan = annealing.Plan([0.0, 0.25, 0.5, 1.0], [0.1] * 4)
-    annealing.forward(counted, base(), plan, *draws(8, 3))
+    plan = ais.Plan([0.0, 0.25, 0.5, 1.0], [0.1] * 4)
+    ais.forward(counted, base(), plan, *draws(8, 3))
     assert calls == [8, 8, 8]  # where it begins, and at the two temperatures between
 
 
 def test_the_weights_of_one_jump_are_importance_weights():
-    plan = annealing.Plan([0.0, 1.0], [0.1, 0.1])
+    plan = ais.Plan([0.0, 1.0], [0.1, 0.1])
     normal, uniform = draws(8, 3)
-    found = annealing.forward(energy, base(), plan, normal, uniform)
+    found = ais.forward(energy, base(), plan, normal, uniform)
     y = draws(8, 3)[0]()
     torch.testing.assert_close(found.log_weights, base().look(y).energy - energy(y))
-    back = annealing.reverse(energy, base(), plan, y, normal, uniform)
+    back = ais.reverse(energy, base(), plan, y, normal, uniform)
     torch.testing.assert_close(back.log_weights, energy(y) - base().look(y).energy)
 
 
 def test_effective_size_counts_weights():
-    assert annealing.effective_size(torch.tensor([0.0, 0.0, -math.inf])) == pytest.approx(2)
-    assert annealing.log_mean_exp(torch.tensor([1.0, 1.0])) == pytest.approx(1)
-    assert annealing.log_mean_exp(torch.tensor([1000.0, 1000.0])) == pytest.approx(1000)
+    assert ais.effective_size(torch.tensor([0.0, 0.0, -math.inf])) == pytest.approx(2)
+    assert ais.log_mean_exp(torch.tensor([1.0, 1.0])) == pytest.approx(1)
+    assert ais.log_mean_exp(torch.tensor([1000.0, 1000.0])) == pytest.approx(1000)
 
 
 def test_chains_are_drawn_again_by_their_weights():
     log_weights = torch.tensor([0.0, -math.inf, math.log(3.0)])
-    drawn = annealing.resampled(log_weights, (torch.arange(400) + 0.5) / 400)
+    drawn = ais.resampled(log_weights, (torch.arange(400) + 0.5) / 400)
     assert torch.bincount(drawn, minlength=3).tolist() == [100, 0, 300]
 
 
 def test_the_error_of_a_log_mean_is_its_deviation_over_repetitions():
     log_weights = 0.5 * torch.randn(4000, 64, generator=torch.Generator().manual_seed(0)).double()
-    errors = torch.tensor([annealing.log_mean_error(w) for w in log_weights])
+    errors = torch.tensor([ais.log_mean_error(w) for w in log_weights])
     deviation = (log_weights.logsumexp(1) - math.log(64)).std()
     assert errors.mean() == pytest.approx(float(deviation), rel=0.04)
-    assert annealing.log_mean_error(torch.zeros(1)) == math.inf
-    shifted = annealing.log_mean_error(log_weights[0] - 5000)
+    assert ais.log_mean_error(torch.zeros(1)) == math.inf
+    shifted = ais.log_mean_error(log_weights[0] - 5000)
     assert shifted == pytest.approx(float(errors[0]), rel=1e-6)

@@ -22,11 +22,10 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring, Termwise
 from trilemma.core.noise import Noise
 from trilemma.core.words import brief
-from trilemma.report import charts, plane, point_clouds
+from trilemma.report import charts, point_clouds, scatter
 from trilemma.report.edits import EDITS
-from trilemma.report.page import Picture
-from trilemma.report.strips import strips
-from trilemma.report.subject import (
+from trilemma.report.image_strips import strips
+from trilemma.report.model_view import (
     ACROSS,
     EXAMPLES,
     POINTS,
@@ -36,6 +35,7 @@ from trilemma.report.subject import (
     Subject,
     Timed,
 )
+from trilemma.report.page import Picture
 
 __all__ = ["looks"]
 
@@ -87,8 +87,8 @@ def _forward(subject: Subject) -> list[Picture]:
         lines = [torch.stack([s[i] for s in states]) for i in range(len(x))]
         image = strips(lines, subject.levels, above=above)
     else:
-        frame = plane.frame_of(*states)
-        image = plane.clouds([states], frame, above=above, family=subject.family)
+        frame = scatter.frame_of(*states)
+        image = scatter.clouds([states], frame, above=above, family=subject.family)
     caption = "Test examples, and the same with ever more noise: what the model learns to undo."
     return [Picture("the forward chain", image, caption, wide=True)]
 
@@ -116,8 +116,8 @@ def _reverse(subject: Subject) -> list[Picture]:
         image = strips(lines, subject.levels, left=names * n, above=above, together=2)
     else:
         lines = [[s[1] for s in trajectory], [s[2] for s in trajectory]]
-        frame = plane.frame_of(*lines[0], subject.data.test.x[:POINTS])
-        image = plane.clouds(lines, frame, left=names, above=above, family=subject.family)
+        frame = scatter.frame_of(*lines[0], subject.data.test.x[:POINTS])
+        image = scatter.clouds(lines, frame, left=names, above=above, family=subject.family)
     caption = (
         "Above the state on the way from noise to a sample, below what the model expects of it: "
         "the mean of all data that could lie behind, blurred while much is open."
@@ -136,18 +136,18 @@ def _score(subject: Subject) -> list[Picture]:
     x = subject.data.train.x[: 2 * POINTS]
     states = model.forward_path(x, frames=11, noise=Noise.of(0, len(x)))
     scaled = [domain.values.scale(states[round(10 * t)]) for t in TIMES]
-    frame = plane.frame_of(*scaled)
+    frame = scatter.frame_of(*scaled)
     across, up = (torch.linspace(frame[i], frame[i + 1], ARROWS + 2)[1:-1] for i in (0, 2))
     grid_points = torch.cartesian_prod(across, up)
     panels = [
-        plane.Field(f"t = {t:g}", points, grid_points, model.score_field(grid_points, t))
+        scatter.Field(f"t = {t:g}", points, grid_points, model.score_field(grid_points, t))
         for t, points in zip(TIMES, scaled, strict=True)
     ]
     caption = (
         "∇ ln pₜ as learnt (arrows) over the density of data with the noise of time t (green); "
         "each panel has its own scale of length."
     )
-    return [Picture("the score field", plane.fields(panels, frame), caption, wide=True)]
+    return [Picture("the score field", scatter.fields(panels, frame), caption, wide=True)]
 
 
 def _few_or_many(subject: Subject) -> list[Picture]:
@@ -179,8 +179,8 @@ def _few_or_many(subject: Subject) -> list[Picture]:
     if subject.is_image:
         image = strips(list(samples_by_steps.values()), subject.levels, left=names)
     else:
-        frame = plane.frame_of(subject.data.test.x[:POINTS])
-        image = plane.clouds(
+        frame = scatter.frame_of(subject.data.test.x[:POINTS])
+        image = scatter.clouds(
             [list(samples_by_steps.values())], frame, above=names, family=subject.family
         )
     return [Picture("few or many steps", image, "The same noise in each.", wide=True)]

@@ -13,7 +13,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.maths.resize import enlarged
-from trilemma.networks.enlarge import Reading, Tiled, enlarge, places, window
+from trilemma.networks.tiling import Reading, Tiled, enlarge, places, window
 
 COLOUR = Domain("image", (3, 16, 16), Levels(256))
 GREY = Domain("image", (1, 16, 16), Levels(17))

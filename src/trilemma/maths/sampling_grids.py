@@ -9,7 +9,7 @@ s_0 to the smallest s_{n-1}, and end with a leap to s = 0, where the state is th
     karras       s_i^(1/rho) evenly spaced: rho -> infinity is log-snr, rho = 7 spends more of the
                  steps on small noise than on large
     log-normal   Phi((ln s_i + 1.2) / 1.2) evenly spaced: as dense as the training times of that
-                 name (`maths.times`), most of the steps where most is decided
+                 name (`maths.training_times`), most of the steps where most is decided
 
 A model trained on a chain of T steps has seen no noise below that of its first step, so that no
 grid goes there; nor does one begin above `most`, where nothing is left to be seen of the data.
@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from trilemma.maths.schedules import Schedule, Tabulated
-from trilemma.maths.times import DEVIATION, MEAN
+from trilemma.maths.training_times import DEVIATION, MEAN
 
 __all__ = ["GRIDS", "LEVELS", "amplitudes", "grid"]
 

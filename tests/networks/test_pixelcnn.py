@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from trilemma.core.batch import Condition
-from trilemma.networks.masked import Block, CellPerceptron, ConvolutionalTrunk, Masked
+from trilemma.networks.pixelcnn import Block, CellPerceptron, ConvolutionalTrunk, Masked
 
 GRIDS = [(1, 1), (1, 6), (6, 1), (5, 7)]
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from trilemma.families.health import WINDOW, alarms
+from trilemma.families.gan_diagnostics import WINDOW, alarms
 
 
 def history(steps=WINDOW, seed=0, **given):
