@@ -54,8 +54,8 @@ def main(options: Any) -> list[Section]:
 def _trainer(recipe: AdversarialNet, data: Any, precision: str) -> Trainer:
     torch.manual_seed(0)
     model = recipe.model(data.domain).train()
-    chosen = choose(precision, CPU, wanted=recipe.bf16)
-    chosen.place(model, CPU)
+    chosen = choose(precision, CPU, prefer_bf16=recipe.bf16)
+    chosen.to_device(model, CPU)
     stream = ExampleStream(data.train, recipe.batch, 0)
     stage = Stage("model", model, lambda: stream)
     return Trainer(model, stage, stream, Settings.of(recipe), device=CPU, precision=chosen)

@@ -102,7 +102,7 @@ def ours(peer: Peer, x: Tensor, batch: int, precision: str = "fp32") -> Trainer:
         critic_steps=peer.critic_steps,
     ).train()
     chosen = choose(precision, CPU)
-    chosen.place(model, CPU)
+    chosen.to_device(model, CPU)
     stream = ExampleStream(Split(x), batch, 0)
     stage = Stage("model", model, lambda: stream)
     settings = Settings(lr=peer.lr, betas=peer.betas, warmup=1, clip=0.0)
@@ -134,7 +134,7 @@ def _same(name: str, build: Callable[[], Peer], x: Tensor, options: Any) -> Sect
     trainer = ours(peer, x, CHECKED_IMAGES)
     told, said = [], []
     for _ in range(CHECKED):
-        first = trainer.drawn
+        first = trainer.batches_drawn
         values = trainer.step().values
         said += [values["critic/loss"], values["generator/loss"]]
         with _given(trainer, peer, first) as batches:
@@ -154,7 +154,7 @@ def _same(name: str, build: Callable[[], Peer], x: Tensor, options: Any) -> Sect
 @contextmanager
 def _given(trainer: Trainer, peer: Peer, first: int) -> Iterator[Iterator[Tensor]]:
     """Give the peer the batches and the noise of our last step, whose first batch is told."""
-    batches = [trainer.stream.batch(k) for k in range(first, trainer.drawn)]
+    batches = [trainer.stream.batch(k) for k in range(first, trainer.batches_drawn)]
     if len(batches) == peer.critic_steps:  # the generator's update was on the critic's last one
         batches.append(batches[-1])
     drawn = [b.noise.named("latent").normal(peer.latent).double() for b in batches]

@@ -112,12 +112,12 @@ def _improved(
         most=MOST,
         limit=data.domain.shape[0],
         seed=options.seed,
-        asked=128,
+        surrogate_queries=128,
     )
-    search.open(search.given[:0])
+    search.open(search.start_molecules[:0])
     number = 0
     while not search.is_spent and number < 20 * options.calls:
-        search.advance(search.given[:0], 1024, number)
+        search.advance(search.start_molecules[:0], 1024, number)
         number += 1
     return to_smiles(search.improved(), data.domain.elements)
 

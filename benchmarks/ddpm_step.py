@@ -126,7 +126,7 @@ def ours(name: str, x: Tensor, batch: int) -> Side:
     domain = Domain("image", (1, SIZE, SIZE), Levels(256))
     model = Diffusion(network, domain, Linear(), NoisePrediction())
     chosen = precision(name)
-    chosen.place(model, CPU)
+    chosen.to_device(model, CPU)
     model.train()
     stream = ExampleStream(Split(x), batch, 0)
     stage = Stage("model", model, lambda: stream)

@@ -155,7 +155,7 @@ def _beside_released(options: Any) -> list[Section]:
         there(as_drawn, True)()
         optimiser.step()
 
-    half = choose("auto", CPU, wanted=True).dtype == "bf16"
+    half = choose("auto", CPU, prefer_bf16=True).dtype == "bf16"
     asked = {
         "forward, the same batches": (
             there(as_drawn, False),
@@ -269,5 +269,5 @@ def _trainer(data: DataSet, size: int) -> Trainer:
         if stage.prepare is not None:
             stage.prepare()
     last = stages[-1]
-    chosen = choose("auto", CPU, wanted=True)
+    chosen = choose("auto", CPU, prefer_bf16=True)
     return Trainer(model, last, last.stream(), Settings.of(recipe), device=CPU, precision=chosen)

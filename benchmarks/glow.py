@@ -54,7 +54,7 @@ class Perceptron(nn.Module):
         )
         self.last = nn.Linear(width, outputs)
 
-    def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, cond: Tensor | None = None) -> Tensor:
         """Return shift and log-scale."""
         return self.last(self.hidden(x))
 

@@ -98,7 +98,7 @@ def _networks(data: DataSet) -> list[Any]:
 def _trainer(recipe: GraphRecurrent, data: DataSet) -> Trainer:
     model = untrained(recipe, data.domain, 0).train()
     stage = recipe.stages(model, data, 0)[0]
-    chosen = choose("fp32", CPU, wanted=False)
+    chosen = choose("fp32", CPU, prefer_bf16=False)
     settings = Settings.of(recipe)
     return Trainer(model, stage, stage.stream(), settings, device=CPU, precision=chosen)
 

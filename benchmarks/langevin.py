@@ -40,7 +40,7 @@ def network() -> nn.Module:
     torch.manual_seed(0)
     made = EnergyBased().network(Domain("image", SHAPE, Levels(256)))
     nn.init.normal_(made.last.weight, std=0.05)  # type: ignore[union-attr]
-    choose("fp32", torch.device("cpu")).place(made, torch.device("cpu"))
+    choose("fp32", torch.device("cpu")).to_device(made, torch.device("cpu"))
     return made
 
 

@@ -150,7 +150,7 @@ def _steps(x: Tensor, options: Any) -> Section:
 
 def _trainer(x: Tensor, precision: str, options: Any) -> Trainer:
     model, chosen = _model(options), choose(precision, CPU)
-    chosen.place(model, CPU)
+    chosen.to_device(model, CPU)
     stream = ExampleStream(Split(x), options.batch, 0)
     stage = Stage("model", model.train(), lambda: stream)
     settings = Settings.of(recipe(options))

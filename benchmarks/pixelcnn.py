@@ -193,7 +193,7 @@ def _check_same(options: Any) -> None:
 
 def _trainer(model: Autoregressive, x: Tensor, batch: int) -> Trainer:
     chosen, stream = choose("auto", CPU), Binarised(x, batch)
-    chosen.place(model, CPU)
+    chosen.to_device(model, CPU)
     stage = Stage("model", model.train(), lambda: stream)
     settings = Settings.of(PixelCnn(batch=batch))
     return Trainer(model, stage, stream, settings, device=CPU, precision=chosen, total=10**6)

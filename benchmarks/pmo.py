@@ -217,7 +217,7 @@ def _by_proposer(reward: str, seed: int, data: DataSet, calls: int, asked: int =
         most=MOST,
         limit=data.domain.shape[0],
         seed=seed,
-        asked=asked,
+        surrogate_queries=asked,
     )
     search.score(data.train.x[start_rows(len(data.train), seed)])
     number = 0

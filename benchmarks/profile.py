@@ -40,7 +40,7 @@ from trilemma.core.model import Model, Stage
 from trilemma.core.sampling import draw
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
-from trilemma.recipes.catalog import CATALOG, named
+from trilemma.recipes.catalog import CATALOG, recipe_class
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import untrained
 from trilemma.training.precision import Precision, choose
@@ -149,7 +149,7 @@ class Spent:
 
 def main(options: Any) -> list[Section]:
     """Look at all stages and at sampling."""
-    recipes = [named(name) for name in filter(None, options.recipes.split(","))]
+    recipes = [recipe_class(name) for name in filter(None, options.recipes.split(","))]
     recipes = recipes or list(CATALOG.values())
     if options.steps < 1 or options.samples < 1:
         raise BadInput("--steps and --samples take 1 or more.")
@@ -177,7 +177,7 @@ def _of(
     """Return the rows of a recipe's stages, and that of its sampling."""
     data = _data(recipe)
     model = untrained(recipe, data.domain, 0).train()
-    precision = choose("auto", CPU, wanted=recipe.bf16)
+    precision = choose("auto", CPU, prefer_bf16=recipe.bf16)
     rows = []
     for stage in recipe.stages(model, data, 0):
         spent, examples = _stage(recipe, model, stage, precision, options.steps)

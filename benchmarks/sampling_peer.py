@@ -149,7 +149,7 @@ def drawn(model: Diffusion, peer: Peer, n: int) -> Tensor:
     for low in range(0, n, AT_ONCE):
         noise = Noise.for_samples(SEED, low, min(low + AT_ONCE, n))
         x = noise.named("state").normal(*model.domain.shape)
-        condition = model.asked(None, noise)
+        condition = model.resolve_condition(None, noise)
         x = driven(model, made(model, peer), x, condition, peer.is_cut)
         parts.append(model.domain.values.unscale(x))
     return torch.cat(parts)
@@ -172,7 +172,7 @@ def _same(model: Diffusion) -> float:
 
     noise = Noise.for_samples(SEED, 0, 8)
     x = noise.named("state").normal(*model.domain.shape)
-    condition = model.asked(None, noise)
+    condition = model.resolve_condition(None, noise)
     scheduler = made(model, Peer(DDIMScheduler, 10), clip_sample=False)
     theirs = driven(model, scheduler, x, condition, is_cut=False)
     times = torch.cat([(scheduler.timesteps.double() + 1) / STEPS, torch.zeros(1).double()])

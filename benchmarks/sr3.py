@@ -48,7 +48,7 @@ from trilemma.metrics.restoration import (
     restored,
     test_images,
 )
-from trilemma.networks.tiling import enlarge, places
+from trilemma.networks.tiling import enlarge, tile_starts
 from trilemma.recipes.runs import Loaded, load
 
 ABOUT = "what SR3 restores in few and many steps, beside bicubic and a regressor"
@@ -227,7 +227,7 @@ def _seam(image: Tensor, side: int) -> float:
     for picture in (image.float(), image.float().transpose(1, 2)):
         step = (picture[..., 1:] - picture[..., :-1]).abs().mean((0, 1))
         shared = torch.zeros(len(step), dtype=torch.bool)
-        for start in places(picture.shape[-1], side, side // 4)[1:]:
+        for start in tile_starts(picture.shape[-1], side, side // 4)[1:]:
             shared[start : start + side // 4] = True
         parts.append(step[shared].mean() / step[~shared].mean())
     return float(sum(parts) / 2)

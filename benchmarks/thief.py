@@ -432,7 +432,7 @@ def graphs_of(words: str, draw_one: Callable[[torch.Generator], Tensor], limit: 
         }
         found = {}
         for name, (them, classes) in sets.items():
-            it = copy_evidence.found(
+            it = copy_evidence.find_copies(
                 *copies.graphs_counted(known, them, classes.tolist(), domain), 1.0
             )
             found[name] = (float(it.alarm), it.value)

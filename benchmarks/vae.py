@@ -152,7 +152,7 @@ def _epochs(x: Tensor, options: Any) -> Section:
 
 def _our_trainer(x: Tensor, precision: str) -> Trainer:
     model, chosen = ours(), choose(precision, CPU)
-    chosen.place(model, CPU)
+    chosen.to_device(model, CPU)
     stream = ExampleStream(Split(x), BATCH, 0)
     stage = Stage("model", model.train(), lambda: stream)
     return Trainer(model, stage, stream, SETTINGS, device=CPU, precision=chosen, total=10**6)

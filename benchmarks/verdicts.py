@@ -42,8 +42,8 @@ from benchmarks.markdown import as_table
 from benchmarks.record import Section
 from trilemma import compare as comparing
 from trilemma.comparison.groups import groups
-from trilemma.comparison.places import coverage_metric, quality_metric, score_places
 from trilemma.comparison.plan import Plan
+from trilemma.comparison.ranks import coverage_metric, quality_metric, score_ranks
 from trilemma.comparison.row import Row
 from trilemma.comparison.table import Table
 from trilemma.comparison.verdict import WIDENED, is_ranked
@@ -135,7 +135,7 @@ def claims(rows: Sequence[Row]) -> list[Claim]:
     ranked = [row for row in rows if is_ranked(row, rows)]
     made = []
     for name in dict.fromkeys((quality_metric(ranked), coverage_metric(ranked))):
-        places = score_places(ranked, name, quantity(name).better)
+        places = score_ranks(ranked, name, quantity(name).better)
         made += [
             Claim(name, a.recipe, b.recipe)
             for a, b in permutations(places, 2)
@@ -231,7 +231,7 @@ class Trials:
             return comparing.compare(
                 plan,
                 self.data,
-                comparing.place(plan, self.folder / f"{label}-{seed}"),
+                comparing.choose_folder(plan, self.folder / f"{label}-{seed}"),
                 world=ranks,
                 stop=self.stop,
                 watch=lambda _, events: deque(events, maxlen=0),  # nobody watches
@@ -243,7 +243,7 @@ class Trials:
 @contextmanager
 def _measuring(title: str) -> Any:
     with counting(title) as progress:
-        yield progress.named
+        yield progress.update
 
 
 def main(options: Any) -> list[Section]:

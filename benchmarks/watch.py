@@ -23,7 +23,7 @@ from benchmarks.turns import by_turns, ratio
 from trilemma.core.model import Model
 from trilemma.data.sources import load
 from trilemma.recipes import runs
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.online_frechet_distance import SHARE, Watch
 from trilemma.recipes.preview import Previews
 from trilemma.training.budget import Budget
@@ -103,7 +103,7 @@ def trained(recipe: str, data: str, minutes: float, is_watched: bool) -> dict[st
     began, ended, updates = 0.0, 0.0, 0
     with tempfile.TemporaryDirectory() as folder, _clocked(spent, is_watched):
         _, events = runs.begin(
-            named(recipe)(),
+            recipe_class(recipe)(),
             load(data),
             source=data,
             path=Path(folder) / "run",

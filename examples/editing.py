@@ -46,7 +46,7 @@ def main(path: Path) -> None:
     print(f"there and back: wrong by {error.mean():.3g} levels in mean, {error.max():.3g} at most")
 
     rows = {"given": x, "completed": completed, "varied": varied, "between": between, "back": back}
-    picture = strips(list(rows.values()), figures.levels_of(run.domain), left=list(rows))
+    picture = strips(list(rows.values()), figures.levels_of(run.domain), row_labels=list(rows))
     picture.save("editing.png")
 
 

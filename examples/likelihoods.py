@@ -54,7 +54,7 @@ def main() -> None:
     known = torch.zeros_like(x[:8], dtype=torch.bool)
     known[:, :, :4] = True
     rows = [model.complete(x[:8], known, noise=Noise.of(seed, 8)) for seed in range(4)]
-    figures.walk(torch.stack([x[:8], *rows]), 17).save(Path("finished-digits.png"))
+    figures.sequences(torch.stack([x[:8], *rows]), 17).save(Path("finished-digits.png"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from trilemma.cli import main
 from trilemma.core.graph import adjacency, sizes
-from trilemma.data.graph_files import found
+from trilemma.data.graph_files import read_graphs
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_every_form_holds_the_same_graphs(run, here):
 
 def test_one_graph_goes_into_a_file_of_one(run, here, capsys):
     sample(run, "-n", "1", "--out", "a.graphml")
-    assert len(found(Path("a.graphml")).graphs) == 1
+    assert len(read_graphs(Path("a.graphml")).graphs) == 1
     said = refused(capsys, "sample", str(run), "-n", "3", "--out", "b.edges")
     assert "holds one graph, and 3 were asked for" in said
     assert not Path("b.edges").exists()
@@ -74,7 +74,7 @@ def test_a_graph_that_is_given_is_kept(run, here, capsys):
     Path("part.edges").write_text("10 11\n11 12\n12 10\n12 13\n")
     sample(run, "--cond", "part.edges", "-n", "8", "--out", "a.safetensors")
     x = load_file("a.safetensors")["x"]
-    given = found(Path("part.edges")).graphs[0]
+    given = read_graphs(Path("part.edges")).graphs[0]
     pairs = {tuple(pair) for pair in given.edges.tolist()}
     for one in x:
         first = adjacency(one)[:4, :4]

@@ -37,18 +37,18 @@ from trilemma.training.distributed import World
 from trilemma.training.run import Run
 from trilemma.training.signals import Stop
 
-__all__ = ["compare", "place"]
+__all__ = ["choose_folder", "compare"]
 
 
-def place(plan: Plan, asked: Path | None, root: Path = Path("comparisons")) -> Path:
-    """Choose the folder: the one asked for, an unfinished one of the same plan, or a new one.
+def choose_folder(plan: Plan, requested: Path | None, root: Path = Path("comparisons")) -> Path:
+    """Choose the folder: the requested one, an unfinished one of the same plan, or a new one.
 
     Raises:
-        BadInput: The folder asked for holds something else, or cannot be read.
+        BadInput: The requested folder holds something else, or cannot be read.
     """
-    if asked is not None:
-        _refuse_another(plan, asked)
-        return asked
+    if requested is not None:
+        _refuse_another(plan, requested)
+        return requested
     stem = folder_name(Path(plan.data).name)
     number = 1
     while (path := root / f"{stem}-{number:03d}").exists():
@@ -143,16 +143,16 @@ def compare(
         say(
             f"{reward_runs} {'training' if reward_runs == 1 else 'trainings'} by calls of a reward"
         )
-    claims = Claims(path / "claims", Worker.here(world.device, world.size))
+    claims = Claims(path / "claims", Worker.current(world.device, world.size))
     stamp_before = _stamp(path / "report.html")
     if world.is_main:
         _join(path, plan, claims, stop)
     world.barrier()
 
-    def done(run: Run) -> None:
+    def write_report(run: Run) -> None:
         gallery.run_report(run, data)
 
-    race = Race(plan, data, path / "runs", claims, world, stop, watch, progress, say, done)
+    race = Race(plan, data, path / "runs", claims, world, stop, watch, progress, say, write_report)
     outcomes = race.finish()
     if not world.is_main:
         return table(plan, outcomes)
@@ -178,7 +178,7 @@ def _join(path: Path, plan: Plan, claims: Claims, stop: Stop) -> None:
     if not target.exists():
         with _claimed(claims, "plan", stop):
             if not target.exists():
-                with drawing.whole(target) as partial:
+                with drawing.atomic_write(target) as partial:
                     partial.write_text(json.dumps(plan.to_json(), indent=2))
     _refuse_another(plan, path)
 
@@ -193,7 +193,7 @@ def _claimed(
             stop.check(STOPPED)
             owner = claims.status(name)[name].owner
             if waiting is not None and owner is not None:
-                text = f"waiting for the {name}, which {owner.seen_by(claims.worker)} writes"
+                text = f"waiting for the {name}, which {owner.name_for(claims.worker)} writes"
                 waiting.tell((text, text), 1)
             pause(stop)
     with claim:
@@ -209,29 +209,31 @@ def _stamp(path: Path) -> tuple[int, int]:
     return stat.st_ino, stat.st_mtime_ns
 
 
-def _is_written(path: Path, made: Table) -> bool:
+def _is_written(path: Path, comparison_table: Table) -> bool:
     """Tell whether the table in the folder is this one."""
     try:
-        return json.loads((path / "table.json").read_text()) == json.loads(made.text())
+        return json.loads((path / "table.json").read_text()) == json.loads(comparison_table.text())
     except (OSError, ValueError):
         return False
 
 
-def _write(path: Path, plan: Plan, made: Table, data: DataSet) -> None:
+def _write(path: Path, plan: Plan, comparison_table: Table, data: DataSet) -> None:
     """Write table.csv, groups.csv, table.json and report.html, the page last."""
-    with drawing.whole(path / "table.csv") as partial:
-        partial.write_text(rows_to_csv(each(made.runs)))
-    with drawing.whole(path / "table.json") as partial:
-        partial.write_text(made.text())
+    with drawing.atomic_write(path / "table.csv") as partial:
+        partial.write_text(rows_to_csv(each(comparison_table.runs)))
+    with drawing.atomic_write(path / "table.json") as partial:
+        partial.write_text(comparison_table.text())
     if plan.seeds:
-        with drawing.whole(path / "groups.csv") as partial:
-            partial.write_text(rows_to_csv(made.rows))
+        with drawing.atomic_write(path / "groups.csv") as partial:
+            partial.write_text(rows_to_csv(comparison_table.rows))
     entries = [
         _entry(path / "runs" / folder, row, data)
-        for row, folder in zip(made.rows, _pictured(plan, made), strict=True)
+        for row, folder in zip(
+            comparison_table.rows, _pictured(plan, comparison_table), strict=True
+        )
     ]
-    page = comparison_page(gallery.comparison(made, entries, data, path / "runs"))
-    with drawing.whole(path / "report.html") as partial:
+    page = comparison_page(gallery.comparison(comparison_table, entries, data, path / "runs"))
+    with drawing.atomic_write(path / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")
 
 
@@ -245,13 +247,13 @@ def _entry(folder: Path, row: Row, data: DataSet) -> Entry:
         return Entry(row)
 
 
-def _pictured(plan: Plan, made: Table) -> list[str]:
+def _pictured(plan: Plan, comparison_table: Table) -> list[str]:
     """Name the folder that is looked at for each row: of the first seed that was measured."""
     ready_folders = [ready.folder for ready in plan.ready]
     if not plan.seeds:
         return [cell.folder for cell in plan.cells()] + ready_folders
     chosen: dict[str, tuple[bool, str]] = {}
-    for cell, run in zip(plan.cells(), made.runs, strict=False):
+    for cell, run in zip(plan.cells(), comparison_table.runs, strict=False):
         measured = bool(run.metrics)
         if cell.label not in chosen or measured > chosen[cell.label][0]:
             chosen[cell.label] = measured, cell.folder

@@ -39,12 +39,12 @@ from trilemma.training.signals import Stop
 
 __all__ = [
     "BEST_FILE",
+    "atomic_write",
     "contact_sheet",
     "cost_of_a_step",
     "plots",
     "refuse_completion",
     "save_picture",
-    "whole",
     "write_between",
     "write_enlarged",
     "write_found",
@@ -70,7 +70,7 @@ LONG = 300.0
 
 
 @contextmanager
-def whole(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """Give a name to write to, which becomes the target only when all is written.
 
     Raises:
@@ -97,7 +97,7 @@ def whole(target: Path) -> Iterator[Path]:
 
 def save_picture(picture: Any, target: Path) -> None:  # noqa: ANN401
     """Write a picture as PNG."""
-    with whole(target) as partial:
+    with atomic_write(target) as partial:
         picture.save(partial, format="PNG")
 
 
@@ -110,7 +110,7 @@ def write_samples(
     ranks: World,
     stop: Stop,
     progress: Callable[[int, int], None],
-    given: tuple[Tensor, Tensor] | None = None,
+    completion: tuple[Tensor, Tensor] | None = None,
     patient: bool = False,
     source: Model | None = None,
     captions: Sequence[str] = (),
@@ -127,7 +127,7 @@ def write_samples(
         ranks: The processes that share the work.
         stop: Tells when a signal asks for an end.
         progress: Called with (done, total).
-        given: An image, a graph or a fragment, and where it is known: samples complete it.
+        completion: An image, a graph or a fragment, and where it is known: samples complete it.
         patient: Whether sampling may take longer than five minutes.
         source: What is drawn from in the model's place, such as `recipes.editing.editing`.
         captions: What was asked for, to stand below the samples of a .png, in turn.
@@ -145,7 +145,7 @@ def write_samples(
     def check() -> None:
         stop.check("sampling was stopped; nothing was written.")
 
-    if form == ".gif" and (source is not None or given is not None):
+    if form == ".gif" and (source is not None or completion is not None):
         what = {"image": "picture", "graph": "graph"}.get(loaded.domain.kind, "fragment")
         raise BadInput(
             f"what is made of a {what} has no way to show as a .gif; use "
@@ -158,7 +158,7 @@ def write_samples(
     local_range = ranks.span(n)
     parts, n_drawn = [], 0
     batches = samples(
-        source or (loaded.model if given is None else completing(loaded, *given)),
+        source or (loaded.model if completion is None else completing(loaded, *completion)),
         local_range.start,
         local_range.stop,
         seed=seed,
@@ -175,8 +175,8 @@ def write_samples(
         sample_captions = [captions[i % len(captions)] for i in range(len(all_samples))]
         levels = figures.levels_of(loaded.domain)
         save_picture(captioned(all_samples, sample_captions, levels), target)
-    elif ranks.is_main and given and form == ".png" and loaded.domain.kind == "graph":
-        save_picture(graphs.change(given[0].expand_as(all_samples), all_samples), target)
+    elif ranks.is_main and completion and form == ".png" and loaded.domain.kind == "graph":
+        save_picture(graphs.change(completion[0].expand_as(all_samples), all_samples), target)
     elif ranks.is_main:
         omitted = _write(all_samples, form, target, loaded.domain)
         if omitted and warn is not None:
@@ -221,12 +221,12 @@ def write_between(loaded: Loaded, a: str | Path, b: str | Path, count: int, targ
     x = blended(loaded, a, b, count)
     form, levels = target.suffix.lower(), figures.levels_of(loaded.domain)
     if form == ".gif":
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             there_and_back = [*x, *x.flip(0)[1:]]
             pictures = [figures.grid(one[None], levels) for one in there_and_back]
             partial.write_bytes(figures.animation(pictures))
     elif form == ".png":
-        save_picture(figures.walk(x, levels), target)
+        save_picture(figures.sequences(x, levels), target)
     else:
         _write(x, _known_form(target, loaded.domain), target, loaded.domain)
     return target
@@ -252,14 +252,14 @@ def write_found(loaded: Loaded) -> Path | None:
         header = ["smiles", model.seeks]
         rows = [[smiles, f"{v:.6g}"] for smiles, v in zip(best, scores, strict=True)]
     target = loaded.run.path / BEST_FILE
-    with whole(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(target) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
     return target
 
 
 def _changed(model: Constrained, elements: Sequence[str]) -> tuple[list[str], list[list[str]]]:
     reward = expression(model.seeks)
-    smiles_lists = [to_smiles(x, elements) for x in (model.given(), model.improved())]
+    smiles_lists = [to_smiles(x, elements) for x in (model.originals(), model.improved())]
     before, after = (reward([parsed(s) for s in smiles]) for smiles in smiles_lists)
     rows = [
         [s, f"{v:.6g}", t, f"{w:.6g}", f"{similarity(s, t):.3f}"]
@@ -295,23 +295,23 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> int:
     if form == ".png":
         save_picture(figures.show(x, domain), target)
     elif domain.kind in IN_SPACE and form in OWN_FORMS[domain.kind]:
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             return point_cloud_writing.write(x, partial, form, domain.elements)
     elif form in OWN_FORMS["graph"]:
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             graph_writing.write(x, partial, form)
     elif form in OWN_FORMS["molecule"]:
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             molecule_writing.write(x, partial, form, domain.elements)
     elif form == ".csv":
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
             _rows(x, partial, domain, names)
     elif form == ".npz":
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             np.savez_compressed(partial, x=x.numpy())
     elif form == ".safetensors":
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             save_file({"x": x.contiguous()}, partial)
     else:
         _folder(x, target, domain)
@@ -381,8 +381,8 @@ def _animation(
         path = model.path(
             n, frames=FRAMES, condition=condition, noise=Noise.for_samples(seed, 0, n, device)
         )
-    with whole(target) as partial:
-        partial.write_bytes(figures.way([x.cpu() for x in path], loaded.domain))
+    with atomic_write(target) as partial:
+        partial.write_bytes(figures.trajectory([x.cpu() for x in path], loaded.domain))
     return target
 
 
@@ -405,14 +405,14 @@ def plots(kind: type[Recipe], folder: Path) -> list[Path]:
     paths = []
     for name, plot in kind.plots().items():
         path = folder / f"{kind.name}-{name.replace(' ', '-')}.svg"
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             svg = charts.lines(plot.x, plot.ys, plot.across, plot.up, plot.log)
             partial.write_text(svg.replace("currentColor", "#333"))
         paths.append(path)
     return paths
 
 
-class _Whole(nullcontext):
+class _NoTracker(nullcontext):
     """Stands for the tracker of modules: all is counted as one."""
 
     parents = frozenset(("Global",))
@@ -423,7 +423,7 @@ def cost_of_a_step(recipe: Recipe, data: DataSet) -> dict[str, int]:
     model = untrained(recipe, data.domain, 0)
     counter = FlopCounterMode(display=False)
     # A gradient of a gradient (R1) is more than its tracker of modules can follow.
-    counter.mod_tracker = _Whole()  # pyright: ignore[reportAttributeAccessIssue]
+    counter.mod_tracker = _NoTracker()  # pyright: ignore[reportAttributeAccessIssue]
     stage = recipe.stages(model, data, 0)[0]
     stream = stage.stream()
     with counter:

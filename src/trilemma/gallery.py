@@ -39,13 +39,13 @@ from trilemma.core.words import written
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import PROPERTIES, expression
-from trilemma.drawing import whole
-from trilemma.maths.latent_space import codes, torn, walk
+from trilemma.drawing import atomic_write
+from trilemma.maths.latent_space import codes, discontinuities, interpolate
 from trilemma.maths.search import best_so_far
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.extractors import SHIPPED, classifier
 from trilemma.metrics.registry import quantity
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.evaluate import evaluation_of
 from trilemma.recipes.runs import Loaded, load
 from trilemma.report import (
@@ -57,7 +57,7 @@ from trilemma.report import (
     training_curves,
     viewer,
 )
-from trilemma.report.diffusion_views import looks
+from trilemma.report.diffusion_views import views
 from trilemma.report.histograms import histograms, numbers
 from trilemma.report.html import run_page
 from trilemma.report.model_view import Estimating, Subject
@@ -84,7 +84,7 @@ GROWN, GROWING = 9, 40
 """Graphs that are shown as they grow, and frames of that."""
 IMPROVED = 9
 """Test graphs that are shown with what a model added."""
-SHOWN = 36
+MAX_SAMPLES = 36
 """Samples of another kind than the page's data that are drawn."""
 MEASURED = 64
 """Real graphs and samples behind a histogram."""
@@ -109,7 +109,7 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     if data is not original and samples is not None:
         if data.domain.kind == "conformer":
             scene = viewer.scene(samples, data.domain.elements)
-        samples = figures.show(samples[:SHOWN], data.domain)
+        samples = figures.show(samples[:MAX_SAMPLES], data.domain)
         pairs = None
     return Entry(
         row,
@@ -119,7 +119,7 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
         pictures=[
             *_alike(run, data, tensors.get("samples")),
             *_inside(run, data),
-            *_told(run, events, data),
+            *_training_pictures(run, events, data),
         ],
         exhibits=_exhibits(row, data, tensors),
         settings=written(
@@ -129,11 +129,11 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
     )
 
 
-def _exhibits(row: Row, data: DataSet, seen: Mapping[str, Tensor]) -> list[Picture]:
+def _exhibits(row: Row, data: DataSet, tensors: Mapping[str, Tensor]) -> list[Picture]:
     """Draw the examples that scores are owed to most, with the training examples beside them."""
     pictures = []
     for name, score in row.of.metrics.items():
-        samples, training_examples = seen.get(f"{name}.samples"), seen.get(f"{name}.beside")
+        samples, training_examples = tensors.get(f"{name}.samples"), tensors.get(f"{name}.beside")
         if score.exhibit is None or samples is None or not len(samples):
             continue
         image = exhibit(samples, training_examples, data)
@@ -195,7 +195,7 @@ def run_report(run: Run, data: DataSet) -> Path:
         )
     )
     target = run.path / "report.html"
-    with whole(target) as partial:
+    with atomic_write(target) as partial:
         partial.write_text(page, encoding="utf-8")
     return target
 
@@ -206,7 +206,7 @@ def _alike(run: Run, data: DataSet, samples: Tensor | None) -> list[Picture]:
         return _described(run, data, samples)
     if data.domain.kind != "graph" or samples is None:
         return []
-    family, real = named(run.recipe["name"]).family, data.test.x[:MEASURED]
+    family, real = recipe_class(run.recipe["name"]).family, data.test.x[:MEASURED]
     chart = histograms(real, samples[:MEASURED], family)
     caption = (
         f"{len(real)} test graphs (grey) and {len(samples[:MEASURED])} samples (line). Nodes "
@@ -228,14 +228,14 @@ def _described(run: Run, data: DataSet, samples: Tensor) -> list[Picture]:
     real, generated = data.test.x[:MEASURED], samples[:MEASURED]
     if not any(to_smiles(generated, data.domain.elements)):
         return []
-    chart = numbers(values(real), values(generated), named(run.recipe["name"]).family)
+    chart = numbers(values(real), values(generated), recipe_class(run.recipe["name"]).family)
     caption = f"{len(real)} test molecules (grey) and {len(generated)} samples (line)."
     return [Picture("sizes and properties", chart, caption)]
 
 
 def _changed(model: Constrained, domain: Domain) -> list[Picture]:
     """Draw given molecules and what they have become, those that gained most first."""
-    originals, improved = model.given(), model.improved()
+    originals, improved = model.originals(), model.improved()
     if not len(improved):
         return []
     reward = expression(model.seeks)
@@ -295,7 +295,7 @@ def _inside(run: Run, data: DataSet) -> list[Picture]:
         for part in loaded.model.children():
             if isinstance(part, Invertible):
                 pictures += _round_trip(loaded, part, data)
-        pictures += looks(_subject(run, loaded, data))
+        pictures += views(_subject(run, loaded, data))
     return pictures
 
 
@@ -306,7 +306,7 @@ def _has_map(model: Model) -> bool:
 
 def _subject(run: Run, loaded: Loaded, data: DataSet) -> Subject:
     """Return what is drawn of a run by its abilities: its model, also with other steps."""
-    kind = named(run.recipe["name"])
+    kind = recipe_class(run.recipe["name"])
     has_steps = "sample_steps" in kind.at_sampling and isinstance(loaded.model, Gradual)
 
     def at_steps(steps: int) -> Model:
@@ -315,10 +315,10 @@ def _subject(run: Run, loaded: Loaded, data: DataSet) -> Subject:
     return Subject(loaded.model, data, kind.family, at_steps if has_steps else None)
 
 
-def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
-    """Draw what training told on the way: a game's health and its film, classes of samples."""
+def _training_pictures(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
+    """Draw what the events of training say: a game's health and its film, classes of samples."""
     pictures = [*_game(run, events, data)]
-    family = named(run.recipe["name"]).family
+    family = recipe_class(run.recipe["name"]).family
     health_chart = training_curves.health(events, family)
     if health_chart:
         alerts = [e for e in events if e.kind == "alert"]
@@ -332,10 +332,10 @@ def _told(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
         "fd as training goes on": training_curves.quality(events, family),
     }
     pictures += [Picture(title, *chart) for title, chart in charts_of.items() if chart[0]]
-    return [*pictures, *_kept(events, data), *_counts(events, data, family)]
+    return [*pictures, *_valid_shares(events, data), *_counts(events, data, family)]
 
 
-def _kept(events: Sequence[Event], data: DataSet) -> list[Picture]:
+def _valid_shares(events: Sequence[Event], data: DataSet) -> list[Picture]:
     """Draw how many of the previews' graphs kept the rule of the data, as training went on."""
     previews = [e for e in events if e.kind == "preview" and "valid" in e.values]
     if len(previews) < 2 or data.rule is None:
@@ -405,7 +405,7 @@ def _game(run: Run, events: Sequence[Event], data: DataSet) -> list[Picture]:
     newest = max(path.stat().st_mtime for _, path in paths)
     if not target.exists() or target.stat().st_mtime < newest:
         frames = [load_file(path) for _, path in paths]
-        with whole(target) as partial:
+        with atomic_write(target) as partial:
             partial.write_bytes(figures.film([step for step, _ in paths], frames, data.train.x))
     caption = (
         "Samples (orange) over data (grey). Green is where the critic's score is higher, purple "
@@ -455,7 +455,7 @@ def _log_density(model: Model, x: Tensor) -> Tensor | None:
 
 
 def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
-    """Draw the map of the codes, a walk between two classes, and count what is torn."""
+    """Draw the map of the codes, interpolate between two classes, and count discontinuities."""
     model, labels = loaded.model, data.test.labels
     assert isinstance(model, Coded)
     x = data.test.x[:LOOKED_AT]
@@ -469,10 +469,10 @@ def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
     caption = f"{description}, of {len(z):,} test examples."
     if labels is not None and data.extractor in SHIPPED and not isinstance(model, Reconstructing):
         classify = classifier(data.extractor, data.domain).classify
-        discontinuities = torn(z, labels, model.decode, classify, neighbours=NEIGHBOURS)
+        breaks = discontinuities(z, labels, model.decode, classify, neighbours=NEIGHBOURS)
         caption += (
-            f" Between neighbouring codes of one class, {discontinuities.torn:,} of "
-            f"{discontinuities.pairs:,} midpoints ({discontinuities.fraction:.1%}) "
+            f" Between neighbouring codes of one class, {breaks.count:,} of "
+            f"{breaks.pairs:,} midpoints ({breaks.fraction:.1%}) "
             "decode to another class."
         )
     classes = loaded.domain.classes
@@ -481,12 +481,12 @@ def _codes(loaded: Loaded, data: DataSet) -> list[Picture]:
     ]
     if data.domain.kind == "image":
         start, stop = _ends(labels, len(z))
-        interpolation = model.decode(walk(z[start], z[stop], 12))
+        interpolation = model.decode(interpolate(z[start], z[stop], 12))
         levels = figures.levels_of(data.domain)
         pictures.append(
             Picture(
                 "a walk between two codes",
-                figures.walk(interpolation, levels),
+                figures.sequences(interpolation, levels),
                 "The straight way between the codes of two test examples, decoded.",
             )
         )
@@ -501,12 +501,12 @@ def _ends(labels: Tensor | None, count: int) -> tuple[int, int]:
     return 0, int(other_class_rows[0]) if len(other_class_rows) else count - 1
 
 
-def _way(loaded: Loaded) -> list[Picture]:
+def _sampling_states(loaded: Loaded) -> list[Picture]:
     model = loaded.model
     assert isinstance(model, Gradual)
     frames = model.path(1, frames=12, noise=Noise.for_samples(0, 0, 1))
     levels = figures.levels_of(loaded.domain)
-    strip = figures.walk(torch.cat(list(frames)).cpu(), levels)
+    strip = figures.sequences(torch.cat(list(frames)).cpu(), levels)
     return [Picture("from noise to a sample", strip, "States on the way, one sample.")]
 
 
@@ -517,9 +517,11 @@ def _growth(loaded: Loaded) -> list[Picture]:
     states = model.path(GROWN, frames=GROWING, noise=Noise.for_samples(0, 0, GROWN))
     if loaded.domain.kind == "molecule":
         caption = "Each atom stands where it stands in the end."
-        return [Picture("molecules as they grow", figures.way(states, loaded.domain), caption)]
+        return [
+            Picture("molecules as they grow", figures.trajectory(states, loaded.domain), caption)
+        ]
     caption = "Each node stands where it stands in the end; its colour: neighbours so far."
-    return [Picture("graphs as they grow", figures.way(states, loaded.domain), caption)]
+    return [Picture("graphs as they grow", figures.trajectory(states, loaded.domain), caption)]
 
 
 def _denoising(loaded: Loaded) -> list[Picture]:
@@ -527,7 +529,7 @@ def _denoising(loaded: Loaded) -> list[Picture]:
     model, domain = loaded.model, loaded.domain
     assert isinstance(model, Gradual)
     states = model.path(GROWN, frames=GROWING, noise=Noise.for_samples(0, 0, GROWN))
-    film = figures.way([x.cpu() for x in states], domain)
+    film = figures.trajectory([x.cpu() for x in states], domain)
     rotation = figures.animation(point_clouds.turning(states[-1], domain.elements), 60, 60)
     return [
         Picture("from noise to clouds", film, "Decoded states on the way; the pose is kept."),
@@ -536,7 +538,7 @@ def _denoising(loaded: Loaded) -> list[Picture]:
 
 
 WAYS = {
-    "image": _way,
+    "image": _sampling_states,
     "graph": _growth,
     "molecule": _growth,
     "conformer": _denoising,

@@ -70,9 +70,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     Console(highlight=False, width=width).print(rich_table, markup=False)
 
 
-def show_table(made: Table) -> None:
-    """Give a table that is made already, on stdout."""
-    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(made)
+def show_table(rich_table: Table) -> None:
+    """Print a finished table, on stdout."""
+    Console(highlight=False, width=None if sys.stdout.isatty() else 140).print(rich_table)
 
 
 def _progress(*columns: TextColumn) -> Progress:
@@ -90,14 +90,14 @@ def _progress(*columns: TextColumn) -> Progress:
 
 
 class counting:
-    """Show progress over a known number of things; calls with (done, total).
+    """Show progress over a known number of things; called with (completed, total).
 
     Off a terminal it prints a line every ten seconds instead of a bar.
     """
 
     def __init__(self, what: str) -> None:
         self.what, self.now = what, ""
-        self.started = self.told = time.monotonic()
+        self.started = self.last_shown = time.monotonic()
         self.bar = _progress() if _people.is_terminal else None
         self.task = None
 
@@ -117,25 +117,25 @@ class counting:
         if self.bar:
             self.bar.stop()
 
-    def named(self, what: str, done: int, total: int) -> None:
-        """Tell how far something else is, under its own name."""
-        if what != self.now:
-            self.now, self.task = what, None
-            self.started = self.told = time.monotonic()
-        self(done, total)
+    def update(self, title: str, completed: int, total: int) -> None:
+        """Show how far a task is, under its own title."""
+        if title != self.now:
+            self.now, self.task = title, None
+            self.started = self.last_shown = time.monotonic()
+        self(completed, total)
 
-    def __call__(self, done: int, total: int) -> None:
-        """Tell how far it is."""
+    def __call__(self, completed: int, total: int) -> None:
+        """Show how far it is."""
         now = time.monotonic()
         if self.bar:
             if self.task is None:
                 self.task = self.bar.add_task(self.title, total=total)
-            self.bar.update(self.task, completed=done, total=total)
-        elif now - self.told > 10 and done:
-            self.told, elapsed = now, now - self.started
-            remaining = elapsed / done * (total - done)
+            self.bar.update(self.task, completed=completed, total=total)
+        elif now - self.last_shown > 10 and completed:
+            self.last_shown, elapsed = now, now - self.started
+            remaining = elapsed / completed * (total - completed)
             say(
-                f"{self.title}: {done:,} of {total:,}, {done / elapsed:,.1f}/s, "
+                f"{self.title}: {completed:,} of {total:,}, {completed / elapsed:,.1f}/s, "
                 f"{remaining:,.0f} s left"
             )
 
@@ -144,7 +144,7 @@ class Steps:
     """Show training: step, terms of the loss, examples a second, time left."""
 
     def __init__(self, title: str) -> None:
-        self.title, self.told = title, 0.0
+        self.title, self.last_shown = title, 0.0
         self.bar = (
             _progress(TextColumn("{task.fields[note]}", markup=False))
             if _people.is_terminal
@@ -170,7 +170,7 @@ class Steps:
         total: int | None,
         terms: Mapping[str, float],
         rate: float,
-        left: float | None,
+        seconds_left: float | None,
     ) -> None:
         """Tell where training is."""
         note = "  ".join(f"{name} {value:.4g}" for name, value in terms.items())
@@ -183,8 +183,8 @@ class Steps:
                 total=total,
                 note=f"step {step:,}  {note}  {pace}",
             )
-        elif step <= 2 or time.monotonic() - self.told > 10:
-            self.told = time.monotonic()
+        elif step <= 2 or time.monotonic() - self.last_shown > 10:
+            self.last_shown = time.monotonic()
             ends = f" of {total:,}" if total else ""
-            wait = f", {left:,.0f} s left" if left is not None else ""
+            wait = f", {seconds_left:,.0f} s left" if seconds_left is not None else ""
             say(f"{self.title} · {stage} · step {step:,}{ends}  {note}  {pace}{wait}")

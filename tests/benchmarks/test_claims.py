@@ -17,7 +17,7 @@ from trilemma.core.errors import BadInput
 from trilemma.metrics.evaluation import Evaluation, Spent
 from trilemma.metrics.registry import quantity
 from trilemma.metrics.score import Score
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.fields import parse
 
 BASELINES = ("bicubic", "lowest degree product", "random")
@@ -62,7 +62,7 @@ def test_every_claim_names_recipes_with_fields_that_they_have(claim):
         words = list(side.words[1:])
         if "--size" in words:  # of the data
             del words[words.index("--size") : words.index("--size") + 2]
-        parse(named(side.words[0]), words)
+        parse(recipe_class(side.words[0]), words)
 
 
 @pytest.mark.parametrize(

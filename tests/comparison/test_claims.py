@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from trilemma.comparison import claims as module
-from trilemma.comparison.claims import Claims, Taken
+from trilemma.comparison.claims import ClaimLost, Claims
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput
 from trilemma.training.run import InUse, Run
 
-HERE = Worker.here(torch.device("cpu"))
+HERE = Worker.current(torch.device("cpu"))
 TWO = dataclasses.replace(HERE, threads=1, cores=(0, 1))
 """A process with one thread on two cores."""
 RACERS = 8
@@ -209,7 +209,7 @@ def test_a_killed_process_is_replaced_when_it_has_missed_its_beats(folder, taken
         "import sys, torch; from pathlib import Path\n"
         "from trilemma.comparison.claims import Claims\n"
         "from trilemma.comparison.worker import Worker\n"
-        "claim = Claims(Path(sys.argv[1]), Worker.here(torch.device('cpu'))).take('cell')\n"
+        "claim = Claims(Path(sys.argv[1]), Worker.current(torch.device('cpu'))).take('cell')\n"
         "print(claim.generation, flush=True); sys.stdin.read()"
     )
     child = subprocess.Popen(
@@ -275,9 +275,9 @@ def test_who_lost_a_claim_is_stopped_and_ends_nothing(folder, taken):
     claim.verify()
     lose(claim)
     before = {path.name: path.read_text() for path in folder.iterdir()}
-    with pytest.raises(Taken, match=f"process {os.getpid()}"):
+    with pytest.raises(ClaimLost, match=f"process {os.getpid()}"):
         claim.verify()
-    with pytest.raises(Taken):
+    with pytest.raises(ClaimLost):
         claim.check()
     claim.end("done")
     assert {path.name: path.read_text() for path in folder.iterdir()} == before
@@ -289,7 +289,7 @@ def test_a_check_looks_into_the_files_when_it_has_not_for_long(folder, taken):
     claim = taken(folder, "cell", beat=5.0, clock=clock)
     lose(claim)
     clock.now = 6.0  # as after a pause of the whole process
-    with pytest.raises(Taken):
+    with pytest.raises(ClaimLost):
         claim.check()
 
 
@@ -305,7 +305,7 @@ def test_the_heart_notices_too(folder, taken):
 def test_a_claim_whose_file_was_removed_is_lost(folder, taken):
     claim = taken(folder, "cell")
     (folder / "cell.1.json").unlink()
-    with pytest.raises(Taken, match="another process"):
+    with pytest.raises(ClaimLost, match="another process"):
         claim.verify()
 
 
@@ -322,7 +322,7 @@ def test_while_the_file_server_is_away_a_claim_holds_until_it_may_be_stale(
     clock.now = 59.0
     claim.verify()
     clock.now = 61.0
-    with pytest.raises(Taken):
+    with pytest.raises(ClaimLost):
         claim.verify()
     monkeypatch.undo()
 
@@ -345,9 +345,9 @@ def test_a_run_is_not_written_by_who_lost_its_claim(run, folder, taken):
     other.save(6, "model", weights, {})
     other.event("step", step=6)
     log = (run.path / "events.jsonl").read_text()
-    with pytest.raises(Taken):
+    with pytest.raises(ClaimLost):
         run.event("step", step=2)
-    with pytest.raises(Taken):
+    with pytest.raises(ClaimLost):
         run.save(2, "model", weights, {})
     assert (run.path / "events.jsonl").read_text() == log
     assert (run.path / "latest").read_text() == "step_6\n"
@@ -369,7 +369,7 @@ def test_a_save_that_was_overtaken_removes_no_newer_checkpoint(run, folder, take
         other.save(6, "model", weights, {})
 
     monkeypatch.setattr("trilemma.training.run.write", slow)
-    with pytest.raises(Taken):
+    with pytest.raises(ClaimLost):
         run.save(2, "model", weights, {})
     assert (run.path / "latest").read_text() == "step_6\n"
     assert {"step_5", "step_6"} <= {p.name for p in (run.path / "checkpoints").iterdir()}

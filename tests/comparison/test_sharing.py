@@ -34,7 +34,7 @@ from trilemma.training.run import InUse, Run
 from trilemma.training.signals import Stop
 
 SCRIPT = Path(__file__).with_name("shared_script.py")
-HERE = dataclasses.replace(Worker.here(torch.device("cpu")), threads=1, cores=(0, 1))
+HERE = dataclasses.replace(Worker.current(torch.device("cpu")), threads=1, cores=(0, 1))
 QUICK = ["compare", "--data", "two-moons", "--minutes", "0.005", "--samples", "100"]
 SMALL = [*QUICK, "--recipes", "gan", "--set", "width=16", "--set", "batch=16"]
 
@@ -360,7 +360,7 @@ def test_a_failure_is_kept_for_all_and_tried_once(plan, moons, tmp_path):
 
 
 def test_a_run_in_which_somebody_trains_by_hand_comes_last(plan, moons, tmp_path, monkeypatch):
-    monkeypatch.setattr("trilemma.comparison.race.AGAIN", 0.5)
+    monkeypatch.setattr("trilemma.comparison.race.RETRY_SECONDS", 0.5)
     tries = []
 
     def busy(race, cell, run):
@@ -552,9 +552,9 @@ def test_an_evaluation_that_is_not_whole_is_not_taken(breaks, finished, tmp_path
     out = broken(finished, tmp_path)
     race = real(out, moons)
     (cell,) = race.plan.cells()
-    assert race.kept(cell).metrics["fd"].value > 0
+    assert race.existing_evaluation(cell).metrics["fd"].value > 0
     breaks(out / "runs" / "gan")
-    assert race.kept(cell) is None
+    assert race.existing_evaluation(cell) is None
 
 
 def test_it_is_made_anew_without_training(finished, tmp_path, moons):
@@ -588,22 +588,22 @@ def test_a_comparison_claimed_by_a_dead_process_goes_on(finished, tmp_path, no_p
 
 
 def test_a_folder_that_is_empty_is_as_good_as_none(plan, tmp_path):
-    assert comparing.place(plan, tmp_path) == tmp_path
+    assert comparing.choose_folder(plan, tmp_path) == tmp_path
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(BadInput, match="is not this comparison"):
-        comparing.place(plan, tmp_path)
+        comparing.choose_folder(plan, tmp_path)
 
 
 def test_an_unfinished_comparison_is_joined_and_another_is_not(plan, tmp_path):
-    place = comparing.place(plan, None, tmp_path)
+    place = comparing.choose_folder(plan, None, tmp_path)
     assert place.name == "two-moons-001"
     place.mkdir()
     (place / "comparison.json").write_text(json.dumps(plan.to_json()))
-    assert comparing.place(plan, None, tmp_path) == place
+    assert comparing.choose_folder(plan, None, tmp_path) == place
     other = dataclasses.replace(plan, minutes=2.0)
-    assert comparing.place(other, None, tmp_path).name == "two-moons-002"
+    assert comparing.choose_folder(other, None, tmp_path).name == "two-moons-002"
     (place / "comparison.json").write_text("{")
-    assert comparing.place(plan, None, tmp_path).name == "two-moons-002"
+    assert comparing.choose_folder(plan, None, tmp_path).name == "two-moons-002"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")

@@ -55,7 +55,7 @@ def test_tokens_travel_with_their_mask():
 
 
 def test_classes_are_drawn_by_their_frequencies():
-    label = Condition.drawn((0.5, 0.2, 0.3), Noise.of(0, 4000)).label
+    label = Condition.sample((0.5, 0.2, 0.3), Noise.of(0, 4000)).label
     share = torch.bincount(label, minlength=3) / 4000
     torch.testing.assert_close(share, torch.tensor([0.5, 0.2, 0.3]), atol=0.03, rtol=0)
 

@@ -7,16 +7,16 @@ import torch
 from trilemma.core.domain import Levels
 from trilemma.core.noise import Noise
 from trilemma.data import sources
-from trilemma.data.binarised_mnist import binarised, drawn
+from trilemma.data.binarised_mnist import binarised, sample_binary
 from trilemma.data.stream import ExampleStream
 
 
 def test_the_share_of_white_is_the_grey():
     grey = torch.full((4000, 1, 2, 2), 64, dtype=torch.uint8)
-    white = drawn(grey, 255, Noise.of(0, 4000)).float().mean()
+    white = sample_binary(grey, 255, Noise.of(0, 4000)).float().mean()
     assert abs(white - 64 / 255) < 0.01
     ends = torch.tensor([0, 255], dtype=torch.uint8).view(1, 1, 1, 2).repeat(100, 1, 1, 1)
-    assert (drawn(ends, 255, Noise.of(1, 100)) == ends // 255).all()
+    assert (sample_binary(ends, 255, Noise.of(1, 100)) == ends // 255).all()
 
 
 def test_static_is_always_the_same_and_dynamic_is_drawn_anew():

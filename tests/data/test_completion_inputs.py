@@ -9,7 +9,7 @@ from PIL import Image
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
-from trilemma.data.completion_inputs import given, is_image
+from trilemma.data.completion_inputs import is_image, read_image_with_mask
 
 GREY = Domain("image", (1, 8, 8), Levels(17))
 
@@ -24,7 +24,7 @@ def test_levels_and_mask_are_read_exactly(tmp_path):
     image = saved(tmp_path / "a.png", (levels * 255 / 16).round())
     hole = np.zeros((8, 8))
     hole[2:4, 5] = 255
-    x, known = given(image, saved(tmp_path / "m.png", hole), GREY)
+    x, known = read_image_with_mask(image, saved(tmp_path / "m.png", hole), GREY)
     assert torch.equal(x[0], levels.to(torch.uint8))
     assert known.shape == (1, 8, 8)
     assert torch.equal(~known[0], torch.from_numpy(hole > 0))
@@ -40,7 +40,7 @@ def test_levels_and_mask_are_read_exactly(tmp_path):
     ],
 )
 def test_halves_have_names(tmp_path, word, drawn):
-    _, known = given(saved(tmp_path / "a.png", np.zeros((8, 8))), word, GREY)
+    _, known = read_image_with_mask(saved(tmp_path / "a.png", np.zeros((8, 8))), word, GREY)
     assert not known[0][drawn].any()
     assert int(known.sum()) == 32
 
@@ -49,7 +49,7 @@ def test_colours_keep_their_channels(tmp_path):
     pixels = np.zeros((8, 8, 3))
     pixels[..., 2] = 200
     domain = Domain("image", (3, 8, 8), Levels(256))
-    x, known = given(saved(tmp_path / "a.png", pixels), "bottom", domain)
+    x, known = read_image_with_mask(saved(tmp_path / "a.png", pixels), "bottom", domain)
     assert x[:, 0, 0].tolist() == [0, 0, 200]
     assert known.shape == (3, 8, 8)
 
@@ -58,17 +58,17 @@ def test_what_does_not_fit_is_refused(tmp_path):
     image = saved(tmp_path / "a.png", np.zeros((8, 8)))
     other = saved(tmp_path / "b.png", np.zeros((9, 8)))
     with pytest.raises(BadInput, match=r"the mask '.*b.png' is 8 by 9 pixels"):
-        given(image, other, GREY)
+        read_image_with_mask(image, other, GREY)
     with pytest.raises(BadInput, match=r"the image .* is 8 by 9 pixels, .* 8 by 8; resize"):
-        given(other, "bottom", GREY)
+        read_image_with_mask(other, "bottom", GREY)
     with pytest.raises(BadInput, match="black all over"):
-        given(image, image, GREY)
+        read_image_with_mask(image, image, GREY)
     with pytest.raises(BadInput, match="a mask is a file or one of bottom"):
-        given(image, "lower", GREY)
+        read_image_with_mask(image, "lower", GREY)
     with pytest.raises(BadInput, match="are points"):
-        given(image, "bottom", Domain("points", (2,), Real()))
+        read_image_with_mask(image, "bottom", Domain("points", (2,), Real()))
     (tmp_path / "c.png").write_bytes(b"no image")
     with pytest.raises(BadInput, match="cannot be used"):
-        given(str(tmp_path / "c.png"), "bottom", GREY)
+        read_image_with_mask(str(tmp_path / "c.png"), "bottom", GREY)
     assert is_image("x.PNG")
     assert not is_image("7")

@@ -29,16 +29,16 @@ def searched(worth=None, *, least=0.4, each=20, given=GIVEN, asked=32):
         most=38,
         limit=38,
         seed=0,
-        asked=asked,
+        surrogate_queries=asked,
     )
-    made.open(made.given[:0])
+    made.open(made.start_molecules[:0])
     return made
 
 
 def advanced(made, *, episodes=0, most=400):
     number = 0
     while not made.is_spent and number < most:
-        x = made.starts(episodes, number) if episodes else made.given[:0]
+        x = made.starts(episodes, number) if episodes else made.start_molecules[:0]
         made.advance(x, 64, number)
         number += 1
     return number
@@ -108,12 +108,12 @@ def test_it_goes_on_exactly_from_its_state():
     whole, first = searched(each=12, asked=16), searched(each=12, asked=16)
     advanced(whole)
     for number in range(2):
-        first.advance(first.given[:0], 64, number)
+        first.advance(first.start_molecules[:0], 64, number)
     second = searched(each=12, asked=16)
     second.load_state_dict(first.state_dict())
     number = 2
     while not second.is_spent:
-        second.advance(second.given[:0], 64, number)
+        second.advance(second.start_molecules[:0], 64, number)
         number += 1
     assert torch.equal(whole.improved(), second.improved())
     assert whole.oracle.scores == second.oracle.scores

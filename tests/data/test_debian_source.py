@@ -86,7 +86,7 @@ def test_installed_packages_are_used_and_kept(bundle, apt, own_cache):
         lay(bundle.root, name, content)
     assert bundle.available()
     assert bytes(bundle.tensors()["one"].tolist()) == b"first"
-    assert bundle.kept.is_file()
+    assert bundle.cache_path.is_file()
     (bundle.root / place("one")).unlink()
     assert bytes(bundle.tensors()["one"].tolist()) == b"first"
     assert apt[1] == []
@@ -132,8 +132,8 @@ def test_what_another_form_has_left_is_not_used(bundle, apt):
         later.tensors()
     later.fetch()
     assert len(apt[1]) == 8
-    bundle.kept.write_bytes(b"damaged")
-    assert cache.read(bundle.kept) is None
+    bundle.cache_path.write_bytes(b"damaged")
+    assert cache.read(bundle.cache_path) is None
     bundle.fetch()
     assert len(apt[1]) == 12
 

@@ -226,7 +226,7 @@ def test_a_sequence_that_the_font_does_not_join_is_refused():
 @pytest.mark.skipif(not REAL.is_file(), reason="'trilemma data fetch emoji' was not called here")
 def test_the_real_emoji(own_cache):
     own_cache.mkdir()
-    emoji.BUNDLE.kept.symlink_to(REAL)
+    emoji.BUNDLE.cache_path.symlink_to(REAL)
     if (drawn := REAL.with_name("emoji-32.safetensors")).is_file():
         (own_cache / drawn.name).symlink_to(drawn)
     data = sources.load("emoji", size=32)

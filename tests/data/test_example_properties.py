@@ -139,7 +139,7 @@ def test_a_kept_file_without_properties_is_refused_and_made_anew(tmp_path, monke
     assert float(tensors["properties"][0, 4]) == pytest.approx(0.5 * qm9.HARTREE)
     assert tensors["positions"][1].tolist() == pytest.approx([0, 0.763, -0.477])
     old = {name: value for name, value in tensors.items() if name != "properties"}
-    cache.write(qm9.QM9.kept, old, facts)
+    cache.write(qm9.QM9.cache_path, old, facts)
     with pytest.raises(BadInput, match="as an earlier version kept it, without properties"):
         sources.load("qm9")
 

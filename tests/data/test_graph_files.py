@@ -155,7 +155,7 @@ def test_all_graphs_of_one_graphml_file_are_read(tmp_path):
     text = path.read_text()
     one = text[text.index("<graph ") : text.index("</graph>") + len("</graph>")]
     path.write_text(text.replace(one, one + one))
-    assert [g.nodes for g in graph_files.found(path).graphs] == [4, 4]
+    assert [g.nodes for g in graph_files.read_graphs(path).graphs] == [4, 4]
 
 
 class TestFoldersOfOtherThings:

@@ -7,7 +7,7 @@ import torch
 
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph, stacked
-from trilemma.data.graph_files import dense, found
+from trilemma.data.graph_files import dense, read_graphs
 from trilemma.data.graph_writing import MANY, SINGLE, network, write
 
 PATH = [(0, 1), (1, 2), (2, 3)]
@@ -17,7 +17,7 @@ PATH = [(0, 1), (1, 2), (2, 3)]
 def test_one_graph_comes_back(form, tmp_path):
     x = graph(4, PATH, limit=6)
     write(x[None], tmp_path / f"a{form}", form)
-    (one,) = found(tmp_path / f"a{form}").graphs
+    (one,) = read_graphs(tmp_path / f"a{form}").graphs
     assert torch.equal(dense(one, 6), x)
 
 
@@ -25,7 +25,7 @@ def test_one_graph_comes_back(form, tmp_path):
 def test_many_graphs_come_back_in_their_order(form, tmp_path):
     x = stacked([graph(4, PATH), graph(3, [(0, 2)]), graph(2, [])], limit=5)
     write(x, tmp_path / f"a{form}", form)
-    again = found(tmp_path / f"a{form}").graphs
+    again = read_graphs(tmp_path / f"a{form}").graphs
     assert torch.equal(stacked([dense(one) for one in again], 5), x)
 
 
@@ -42,7 +42,7 @@ def test_a_list_of_edges_refuses_a_node_without_one(tmp_path):
     with pytest.raises(BadInput, match="without an edge"):
         write(x[None], tmp_path / "a.edges", ".edges")
     write(x[None], tmp_path / "a.graphml", ".graphml")
-    assert found(tmp_path / "a.graphml").graphs[0].nodes == 4
+    assert read_graphs(tmp_path / "a.graphml").graphs[0].nodes == 4
 
 
 def test_a_network_has_the_nodes_and_edges():

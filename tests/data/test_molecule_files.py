@@ -55,7 +55,7 @@ def test_what_is_left_out_is_counted_with_its_line(write):
     held = read_molecules(write("a.smi", "CCO\nOCC\nxx\nC[N+](=O)[O-]\nCC(=O)[O-].[Na+]\n[Au]\n"))
     assert spelt(held) == ["CCO", "CC(=O)O"]
     assert held.entries == 6
-    assert held.again == 1
+    assert held.duplicates == 1
     assert held.left_out["does not parse or kekulise"] == ["line 3"]
     assert held.left_out["has charges that cannot be neutralised"] == ["line 4"]
     said = " ".join(held.notes())
@@ -109,7 +109,7 @@ def test_structure_files(tmp_path, version):
                 writer.write(mol, confId=conformer.GetId())
     held = read_molecules(path)
     assert spelt(held) == ["CCO", "c1ccccc1"]
-    assert held.again == 2  # another conformer is the same graph
+    assert held.duplicates == 2  # another conformer is the same graph
 
 
 def test_molecules_of_a_program():

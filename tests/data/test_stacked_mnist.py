@@ -54,7 +54,7 @@ def test_no_classes_its_own_extractor_and_the_same_each_time():
 
 
 def test_where_mnist_is_absent_the_sentence_says_how_to_get_it(monkeypatch):
-    nowhere = replace(NAMES["mnist"].package, places=lambda: [])
+    nowhere = replace(NAMES["mnist"].package, candidate_folders=lambda: [])
     for name in ("mnist", "stacked-mnist"):
         monkeypatch.setitem(sources.NAMES, name, replace(NAMES[name], package=nowhere))
     assert not available("stacked-mnist")

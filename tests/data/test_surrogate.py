@@ -56,6 +56,6 @@ def test_it_learns_from_the_best_and_some_others(monkeypatch):
     made = Surrogate(0)
     made.learn(scores(CHAINS), 0)
     best = sorted(scores(CHAINS), key=lambda name: -scores(CHAINS)[name])[:5]
-    told = {tuple(row.tolist()) for row in made._asked}
-    assert len(made._asked) == 10
+    told = {tuple(row.tolist()) for row in made._train_fingerprints}
+    assert len(made._train_fingerprints) == 10
     assert {tuple(row.tolist()) for row in fingerprints(best)} <= told

@@ -124,7 +124,7 @@ def test_loss_is_minus_log_prob_and_says_its_bits():
 @torch.no_grad()
 def test_labels_are_hidden_from_a_share_of_the_examples():
     given = batch(n=400)
-    model = made(classes=2, hidden=0.25)
+    model = made(classes=2, label_dropout=0.25)
     exact = [model.log_prob(given.x, condition=c) for c in (given.condition, None)]
     drop = given.noise.named("hidden").uniform() < 0.25
     assert 60 < int(drop.sum()) < 140
@@ -232,7 +232,7 @@ def test_heads_by_name():
         (lambda: made().log_prob(torch.zeros(2, 1, 8, 8)), "real numbers"),
         (lambda: made().log_prob(torch.zeros(2, 1, 8, 7, dtype=torch.uint8)), "(1, 8, 7)"),
         (lambda: made().loss(Examples(200 + images(), None, Noise.of(0, 12))), "levels up to"),
-        (lambda: made().complete(images(), torch.ones(12, 1, 8, 8)), "'known' of shape"),
+        (lambda: made().complete(images(), torch.ones(12, 1, 8, 8)), "a mask of shape"),
     ],
 )
 def test_nonsense_is_refused(given, words):
@@ -255,7 +255,7 @@ def test_the_recipe_chooses_its_cells(shape, patch):
 
 
 def test_the_recipe_tells_the_class_only_if_asked():
-    assert PixelCnn().model(GREY).trunk.wanted is None
+    assert PixelCnn().model(GREY).trunk.class_embedding is None
     model = PixelCnn(conditional=True).model(GREY)
     given = batch()
     model.loss(given).value.backward()

@@ -12,7 +12,7 @@ from trilemma.core.errors import BadInput, RanAway
 from trilemma.core.model import Partitioned, capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
-from trilemma.families.energy import Contrastive, Matched, places
+from trilemma.families.energy import Contrastive, Matched, distinct_indices
 from trilemma.networks.energy import ImageEnergy, PointEnergy
 
 GREY = Domain("image", (1, 8, 8), Levels(17))
@@ -28,7 +28,7 @@ def contrastive(domain=GREY, **kept):
 
 def matched(domain=GREY, **kept):
     kind = ImageEnergy if domain is GREY else PointEnergy
-    network = kind(domain.shape if domain is GREY else 2, width=8, told=True)
+    network = kind(domain.shape if domain is GREY else 2, width=8, noise_conditional=True)
     nn.init.normal_(network.last.weight, std=0.05)
     return Matched(network, domain, sample_steps=40, ais_steps=30, step_size=0.002, **kept)
 
@@ -101,7 +101,7 @@ def test_samples_do_not_depend_on_their_number_and_end_the_path(make, domain):
 def test_chains_move_only_after_an_update():
     model, given = contrastive(restart=0.0), batch()
     (objective,) = model.objectives()
-    before, slots = model.chains.clone(), places(given.noise, 40)
+    before, slots = model.chains.clone(), distinct_indices(given.noise, 40)
     objective.loss(given)
     assert torch.equal(model.chains, before)
     with torch.no_grad():
@@ -120,7 +120,7 @@ def test_chains_of_an_update_that_was_left_out_are_forgotten():
     before = model.chains.clone()
     model.keep()
     moved = (model.chains != before).flatten(1).any(1).nonzero().flatten()
-    assert set(moved.tolist()) == set(places(Noise.of(2, 12), 40).tolist())
+    assert set(moved.tolist()) == set(distinct_indices(Noise.of(2, 12), 40).tolist())
 
 
 def test_parts_of_a_batch_move_their_chains_together():
@@ -137,11 +137,13 @@ def test_parts_of_a_batch_move_their_chains_together():
 
 def test_places_of_a_batch_are_all_different_and_belong_to_rows():
     noise = Noise.of(5, 30)
-    whole = places(noise, 40)
+    whole = distinct_indices(noise, 40)
     assert len(set(whole.tolist())) == 30
-    assert torch.equal(torch.cat([places(noise[:11], 40), places(noise[11:], 40)]), whole)
+    assert torch.equal(
+        torch.cat([distinct_indices(noise[:11], 40), distinct_indices(noise[11:], 40)]), whole
+    )
     with pytest.raises(BadInput, match="--chains 30"):
-        places(noise, 20)
+        distinct_indices(noise, 20)
 
 
 def test_energies_that_part_make_the_loss_no_number():
@@ -157,7 +159,7 @@ def test_energies_that_part_make_the_loss_no_number():
 def test_a_share_of_chains_is_begun_anew(restart, share):
     model = contrastive(restart=restart, chains=400)
     model.chains.fill_(7.0)
-    begun = model.begun(places(Noise.of(0, 400), 400), Noise.of(1, 400))
+    begun = model.initial_chains(distinct_indices(Noise.of(0, 400), 400), Noise.of(1, 400))
     kept = (begun == 7).flatten(1).all(1).float().mean()
     assert 1 - float(kept) == pytest.approx(share, abs=0.1)
 
@@ -263,11 +265,11 @@ def test_chains_that_ran_away_are_no_samples():
 @pytest.mark.parametrize("make", [contrastive, matched])
 def test_a_condition_is_refused(make):
     model = make()
-    told = Condition(label=torch.zeros(2, dtype=torch.int64))
+    condition = Condition(label=torch.zeros(2, dtype=torch.int64))
     with pytest.raises(BadInput, match="without classes"):
-        model.sample(2, condition=told)
+        model.sample(2, condition=condition)
     with pytest.raises(BadInput, match="without classes"):
-        model.energy(batch(n=2).x, condition=told)
+        model.energy(batch(n=2).x, condition=condition)
 
 
 def test_bf16_chains_train_in_float32_sums():

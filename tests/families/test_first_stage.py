@@ -77,7 +77,7 @@ def test_codes_are_sampled_in_training_and_means_outside():
 
 def test_half_precision_gives_finite_losses_in_float32():
     model = made(critic=0.1)
-    model._told(1, 0.9)
+    model._set_progress(1, 0.9)
     with torch.autocast("cpu", torch.bfloat16):
         for objective in model.objectives():
             loss = objective.loss(batch())
@@ -156,7 +156,7 @@ def test_looking_leaves_no_trace():
     state = {k: v.clone() for k, v in model.state_dict().items()}
     model.loss(batch())
     model.reconstruct(batch().x)
-    assert not model._seen
+    assert not model._batch_codes
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
 
 
@@ -164,7 +164,7 @@ def test_the_critic_begins_after_a_share_of_the_stage():
     model = made(critic=0.1)
     names = [o.name for o in model.objectives()]
     assert names == ["critic", "autoencoder"]
-    assert model.objectives()[1].again
+    assert model.objectives()[1].reuse_batch
     critic, autoencoder = model.objectives()
     critic.before(0, 0.0)
     early = critic.loss(batch())

@@ -15,7 +15,7 @@ from trilemma.core.model import capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data import sources
-from trilemma.families.dequantised_density import placed
+from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.networks.bijections import ActNorm, Invertible1x1
 from trilemma.networks.coupling import AffineCoupling, Chain
@@ -53,7 +53,7 @@ def test_the_density_is_the_base_and_the_change_of_volume():
 
 def test_over_a_domain_the_density_is_about_the_data_as_they_lie():
     flow, x = disturb(made()), torch.randn(6, 2) * 3 + 1
-    model = placed(flow, POINT)
+    model = dequantised_density(flow, POINT)
     expected = flow.log_density((x - 1) / 3) - 2 * math.log(3)
     assert torch.allclose(model.log_prob(x), expected, atol=1e-5)
     assert {"sample", "density"} <= set(capabilities(model))
@@ -142,7 +142,7 @@ def test_a_model_that_cannot_be_inverted_says_so():
     with torch.no_grad():
         flow.bijection.layers[0].log_scale.fill_(-20.0)
     with pytest.raises(RanAway, match="cannot be followed"):
-        placed(flow, POINT).sample(3, noise=Noise.of(0, 3))
+        dequantised_density(flow, POINT).sample(3, noise=Noise.of(0, 3))
 
 
 def dequantiser(levels=5):
@@ -163,7 +163,7 @@ def test_a_learned_dequantiser_starts_even_and_stays_in_its_bin():
 
 def test_each_draw_of_an_importance_bound_has_its_own_u():
     domain = Domain("points", (2,), Levels(5))
-    model = placed(disturb(made()), domain, disturb(dequantiser()))
+    model = dequantised_density(disturb(made()), domain, disturb(dequantiser()))
     x, noise = torch.randint(5, (8, 2)).to(torch.uint8), Noise.of(0, 8)
     one, two = model.bound(x, noise=noise), model.bound(x, noise=noise)
     assert not torch.allclose(one, two)

@@ -14,7 +14,7 @@ from trilemma.core.errors import BadInput, RanAway
 from trilemma.core.model import Bounded, Density, Tightening, estimate
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
-from trilemma.families.dequantised_density import placed
+from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
 from trilemma.maths import ode
 from trilemma.maths.fourier_features import waves
@@ -48,7 +48,10 @@ def batch(n=8, seed=0):
 
 
 def test_how_the_likelihood_is_come_by():
-    on_levels, on_reals = placed(images(), IMAGES), placed(points(), POINTS)
+    on_levels, on_reals = (
+        dequantised_density(images(), IMAGES),
+        dequantised_density(points(), POINTS),
+    )
     assert (estimate(on_levels), estimate(on_reals)) == ("ODE, Hutchinson", "ODE")
     assert isinstance(on_levels, Bounded)
     assert not isinstance(on_levels, Tightening)
@@ -57,7 +60,7 @@ def test_how_the_likelihood_is_come_by():
 
 @pytest.mark.parametrize("times", TIMES)
 def test_loss_is_a_mean_over_rows_and_a_function_of_the_batch(times):
-    model, whole = placed(images(times=times), IMAGES), batch()
+    model, whole = dequantised_density(images(times=times), IMAGES), batch()
     value = model.loss(whole).value
     assert value == model.loss(batch()).value
     parts = torch.stack([model.loss(whole[:4]).value, model.loss(whole[4:]).value])
@@ -67,12 +70,12 @@ def test_loss_is_a_mean_over_rows_and_a_function_of_the_batch(times):
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
 def test_every_parameter_gets_a_gradient_and_the_loss_falls(pairing):
-    model, given = placed(images(pairing=pairing), IMAGES), batch(16)
+    model, given = dequantised_density(images(pairing=pairing), IMAGES), batch(16)
     (objective,) = model.objectives()
     optimiser, losses = torch.optim.Adam(objective.parameters, 3e-3), []
     for _ in range(20):
         optimiser.zero_grad()
-        loss = objective.loss(objective.whole(given))
+        loss = objective.loss(objective.transform_batch(given))
         loss.value.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters)
         optimiser.step()
@@ -162,7 +165,7 @@ def test_pairing_shortens_the_lines_and_keeps_classes_apart():
 
 @pytest.mark.parametrize("solver", ode.SOLVERS)
 def test_samples_are_levels_and_do_not_depend_on_their_number(solver):
-    model = placed(images(solver=solver), IMAGES)
+    model = dequantised_density(images(solver=solver), IMAGES)
     many = draw(model, 70, seed=1)
     assert many.dtype == torch.uint8
     assert many.shape == (70, 1, 8, 8)
@@ -296,7 +299,10 @@ def test_conditions_reach_the_density():
 
 def test_density_of_reals_is_about_their_own_unit():
     inner, x = points(), torch.randn(6, 2)
-    model, plain = placed(inner, POINTS), placed(inner, Domain("points", (2,), Real()))
+    model, plain = (
+        dequantised_density(inner, POINTS),
+        dequantised_density(inner, Domain("points", (2,), Real())),
+    )
     torch.testing.assert_close(
         model.log_prob(2 * x), plain.log_prob(x) - 2 * math.log(2), rtol=1e-4, atol=1e-4
     )
@@ -308,14 +314,14 @@ def test_density_of_all_levels_is_at_most_a_probability():
     torch.manual_seed(0)
     network = Perceptron(1, width=16)
     torch.nn.init.normal_(network.layers.last.weight, std=0.3)
-    model = placed(FlowMatching(network, (1,), spread=0.5, finest=1e-2), domain)
+    model = dequantised_density(FlowMatching(network, (1,), spread=0.5, finest=1e-2), domain)
     x = torch.arange(4, dtype=torch.uint8)[:, None].repeat(200, 1)
     mean = model.bound(x, noise=Noise.of(0, 800)).view(200, 4).mean(0)
     assert 1e-3 < float(mean.exp().sum()) < 1
 
 
 def test_half_precision_trains_and_does_not_lose_fine_levels():
-    model = placed(images(), IMAGES)
+    model = dequantised_density(images(), IMAGES)
     with torch.autocast("cpu", torch.bfloat16):
         loss = model.loss(batch()).value
     assert loss.dtype == torch.float32

@@ -297,7 +297,7 @@ def test_the_fakes_of_one_batch_are_made_once_for_both_players(again):
     calls = []
     model.generator.register_forward_hook(lambda *_: calls.append(1))
     (critic, generator) = model.objectives()
-    assert generator.again
+    assert generator.reuse_batch
     for turn in range(2):
         critic.before(turn, 0.0)
         model.critic_loss(batch(seed=turn))
@@ -327,7 +327,9 @@ def test_a_critic_of_the_wrong_kind_is_refused():
 def test_the_pulling_away_term_is_of_the_codes_of_fakes():
     model, given = made(loss=LOSSES["ebgan"], penalty=PENALTIES["none"], pulling_away=0.3), batch()
     found = model.generator_loss(given)
-    energy, codes = model.critic.seen(model.generator(given.noise.named("latent").normal(4)), None)
+    energy, codes = model.critic.energy_and_codes(
+        model.generator(given.noise.named("latent").normal(4)), None
+    )
     torch.testing.assert_close(found.value, energy.mean() + 0.3 * pulling_away(codes))
 
 

@@ -13,7 +13,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, edges, graph, reordered, sizes, stacked
 from trilemma.core.noise import Noise
-from trilemma.families.graph_rnn import GraphRnn, Rows
+from trilemma.families.graph_rnn import AdjacencyRows, GraphRnn
 from trilemma.maths.bfs_orders import breadth_first, is_breadth_first
 from trilemma.networks.graph_rnn import IndependentLinks, LinkRecurrence, NodeRecurrence
 
@@ -63,8 +63,8 @@ def test_edges_are_drawn_by_the_logits_of_the_likelihood(form, monkeypatch):
     model, rows, taught = model_of(*form), [], []
     draw, forward = model.links.draw, model.links.forward
 
-    def drawing(h, window, chances, known, standing):
-        bits = draw(h, window, chances, known, standing)
+    def drawing(h, window, chances, candidate_embedding, standing):
+        bits = draw(h, window, chances, candidate_embedding, standing)
         rows.append((int(window), chances[0], bits[0].bool()))
         return bits
 
@@ -122,7 +122,7 @@ def test_draws_are_simple_graphs_in_breadth_first_order(form):
 
 def test_rows_hold_all_edges(some):
     x = reordered(some, breadth_first(some, torch.rand(len(some), NODES)))
-    rows = Rows.of(x, NODES - 1)
+    rows = AdjacencyRows.of(x, NODES - 1)
     assert torch.equal(rows.bits.sum((1, 2), dtype=torch.int64), adjacency(x).sum((1, 2)) // 2)
     assert not rows.lost.any()
 

@@ -15,11 +15,11 @@ from trilemma.families.likelihood import likelihood
 from trilemma.families.vae import Vae
 from trilemma.networks.convnets import sizes
 from trilemma.networks.hierarchical import (
+    ConditionalEncoder,
     ConvUp,
-    ToldEncoder,
     VectorUp,
     conv_down,
-    places,
+    size_indices,
     vector_down,
 )
 from trilemma.networks.layers import ConditionEmbedding
@@ -29,13 +29,13 @@ BINARY = Domain("image", (1, 20, 18), Levels(2))
 POINT = Domain("points", (2,), Real(1.0, 3.0))
 
 
-def conv(domain=GREY, levels=3, told=0, **kept):
+def conv(domain=GREY, levels=3, cond_width=0, **kept):
     given = likelihood("auto", domain)
     shape = (given.outputs * domain.shape[0], *domain.shape[1:])
     shared = {"levels": levels, "width": 8}
     up = ConvUp(domain.shape, 4, **shared)
-    down = conv_down(shape, 4, channels=2, condition=told, **shared)
-    up = ToldEncoder(up, domain.shape, told) if told else up
+    down = conv_down(shape, 4, channels=2, condition=cond_width, **shared)
+    up = ConditionalEncoder(up, domain.shape, cond_width) if cond_width else up
     return HierarchicalVae(up, down, domain, likelihood=given, **kept)
 
 
@@ -158,7 +158,7 @@ def test_free_bits_are_each_levels():
 
 
 def test_a_class_can_be_told():
-    model = conv(told=6, embed=ConditionEmbedding(2, 6))
+    model = conv(cond_width=6, embed=ConditionEmbedding(2, 6))
     x = batch(GREY).x
     given = Examples(x, Condition(label=torch.arange(12) % 2), Noise.of(0, 12))
     gradients = torch.autograd.grad(model.loss(given).value, list(model.parameters()))
@@ -185,7 +185,7 @@ def test_half_precision_trains():
 
 
 def test_one_level_below_the_top_is_a_map_at_a_middle_size():
-    assert places(2, len(sizes(28, 28))) == [1]
+    assert size_indices(2, len(sizes(28, 28))) == [1]
     model = conv(BINARY, 4)
     assert [level.shape for level in model.decoder.levels] == [(2, 3, 3), (2, 5, 5), (2, 10, 9)]
 

@@ -19,10 +19,14 @@ from trilemma.core.model import (
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.first_stage import FirstStage
-from trilemma.families.latent_diffusion import LatentDiffusion, ToldLatentDiffusion, whitening
+from trilemma.families.latent_diffusion import (
+    ConditionalLatentDiffusion,
+    LatentDiffusion,
+    whitening,
+)
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import SCHEDULES
-from trilemma.networks.attention import kept_maps
+from trilemma.networks.attention import record_maps
 from trilemma.networks.condition_encoder import Context
 from trilemma.networks.first_stage import CodeDecoder, CodeEncoder
 from trilemma.networks.unet import UNet
@@ -30,7 +34,7 @@ from trilemma.networks.unet import UNet
 DOMAIN = Domain("image", (1, 12, 12), Levels(17), vocabulary=("a", "b", "c"), words=3)
 
 
-def made(told=True, guidance=1.0, multipliers=(1, 2)):
+def made(is_conditional=True, guidance=1.0, multipliers=(1, 2)):
     torch.manual_seed(0)
     first = FirstStage(
         CodeEncoder(DOMAIN.shape, 4, factor=2, width=8),
@@ -38,7 +42,7 @@ def made(told=True, guidance=1.0, multipliers=(1, 2)):
         DOMAIN,
         (2, 6, 6),
     )
-    context = Context(16, words=3, length=3, depth=1, head=16) if told else None
+    context = Context(16, words=3, length=3, depth=1, head=16) if is_conditional else None
     network = UNet(2, width=16, multipliers=multipliers, patch=1, context=context)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)
@@ -51,9 +55,9 @@ def made(told=True, guidance=1.0, multipliers=(1, 2)):
         steps=3,
         guidance=guidance,
     )
-    if not told:
+    if not is_conditional:
         return LatentDiffusion(first, diffusion, DOMAIN)
-    return ToldLatentDiffusion(first, diffusion, DOMAIN, recorded=kept_maps)
+    return ConditionalLatentDiffusion(first, diffusion, DOMAIN, recorded=record_maps)
 
 
 def images(rows=8):
@@ -69,7 +73,7 @@ def test_abilities():
     for kind in (Coded, Gradual, Reconstructing, Diffusing, Editing):
         assert isinstance(made(), kind)
     assert isinstance(made(), Explaining)
-    assert not isinstance(made(told=False), Explaining)
+    assert not isinstance(made(is_conditional=False), Explaining)
 
 
 def test_everything_is_in_data_units():
@@ -182,7 +186,7 @@ def test_attention_wants_a_condition_that_is_read():
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    model = made(told=False)
+    model = made(is_conditional=False)
     other = FirstStage(
         CodeEncoder(DOMAIN.shape, 4, factor=4, width=8),
         CodeDecoder(2, DOMAIN.shape, factor=4, width=8),

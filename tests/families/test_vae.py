@@ -197,22 +197,22 @@ def test_warm_up_counts_updates_in_a_buffer():
     assert made().objectives()[0].after is None
 
 
-class Told(nn.Module):
+class Conditional(nn.Module):
     """A network of a code or an image and a vector."""
 
     def __init__(self, network):
         super().__init__()
         self.network = network
 
-    def forward(self, x, told):
-        return self.network(x, told)
+    def forward(self, x, cond):
+        return self.network(x, cond)
 
 
 def conditional():
     domain = Domain("image", (1, 8, 8), Levels(17), ("a", "b", "c"), (0.0, 0.9, 0.1))
     given = likelihood("gaussian", domain)
-    encoder = Told(MLP(64, 8, width=32, condition=5))
-    decoder = Told(MLP(4, (1, 8, 8), width=32, condition=5))
+    encoder = Conditional(MLP(64, 8, width=32, condition=5))
+    decoder = Conditional(MLP(4, (1, 8, 8), width=32, condition=5))
     embed = ConditionEmbedding(3, 5)
     return Vae(encoder, decoder, domain, 4, likelihood=given, embed=embed)
 
@@ -233,8 +233,8 @@ def test_a_class_is_told_and_hidden_from_a_tenth():
     assert table[1].abs().sum() == 0
     hidden = given.noise.named("hidden").uniform() < 0.1
     assert 20 < int(hidden.sum()) < 65
-    told = given.condition.dropped(hidden)
-    by_hand = -model.bound(given.x, condition=told, noise=given.noise[:]).mean()
+    cond = given.condition.dropped(hidden)
+    by_hand = -model.bound(given.x, condition=cond, noise=given.noise[:]).mean()
     torch.testing.assert_close(loss.value, by_hand)
 
 

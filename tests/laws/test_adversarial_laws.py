@@ -14,8 +14,8 @@ from trilemma.laws import adversarial as laws
 from trilemma.maths import adversarial
 
 LOSSES, PENALTIES = adversarial.LOSSES, adversarial.PENALTIES
-SLOPE, APART, RAMP = (
-    adversarial.squared_slope,
+SQUARED_GRADIENT_NORM, APART, RAMP = (
+    adversarial.squared_gradient_norm,
     adversarial.pulling_away,
     adversarial.Ramp.__call__,
 )
@@ -50,13 +50,13 @@ def part(name, found):
 
 def heavy_cost(self, squared):
     """Forget the half."""
-    return (squared.clamp_min(1e-12).sqrt() - self.slope).square()
+    return (squared.clamp_min(1e-12).sqrt() - self.target_norm).square()
 
 
 def one_sided_loss(self, batch):
     """Take the point between data and fakes to be a datum."""
     penalty = self.penalty
-    self.penalty = dataclasses.replace(penalty, places=("real",) if penalty.places else ())
+    self.penalty = dataclasses.replace(penalty, points=("real",) if penalty.points else ())
     try:
         return CRITIC_LOSS(self, batch)
     finally:
@@ -80,7 +80,7 @@ def charging_loss(self, batch):
 
 def undamped(score, x):
     """Give a slope without a gradient."""
-    return SLOPE(score, x).detach() + 0 * score
+    return SQUARED_GRADIENT_NORM(score, x).detach() + 0 * score
 
 
 BROKEN = [
@@ -111,20 +111,20 @@ BROKEN = [
     (
         "penalty",
         ("of D = w·x is", "E‖∇D‖² of", "derivative in a", "in w is w"),
-        part("squared_slope", lambda score, x: SLOPE(score, x).sqrt()),
+        part("squared_gradient_norm", lambda score, x: SQUARED_GRADIENT_NORM(score, x).sqrt()),
     ),
     (
         "penalty",
         tuple(f"{name} of D of slope" for name in ("r1", "r2", "r1+r2", "gp")),
-        part("squared_slope", lambda score, x: SLOPE(score, x) + 1),
+        part("squared_gradient_norm", lambda score, x: SQUARED_GRADIENT_NORM(score, x) + 1),
     ),
     (
         "penalty",
         tuple(f"{name} of D = w·x" for name in ("r1", "r2", "r1+r2", "gp")),
         (adversarial.Penalty, "cost", heavy_cost),
     ),
-    ("penalty", ("gp of D of slope", "gp of D = w·x"), charged("gp", slope=0.0)),
-    ("penalty", ("r1+r2 of D = w·x",), charged("r1+r2", places=("real",))),
+    ("penalty", ("gp of D of slope", "gp of D = w·x"), charged("gp", target_norm=0.0)),
+    ("penalty", ("r1+r2 of D = w·x",), charged("r1+r2", points=("real",))),
     (
         "codes_apart",
         ("orthogonal",),
@@ -155,7 +155,7 @@ BROKEN = [
         (
             "dirac_game",
             tuple(f"{name}, Dirac game with {term}:" for term in ("R1", "R2", "R1+R2")),
-            part("squared_slope", undamped),
+            part("squared_gradient_norm", undamped),
         )
         for name in ("ns", "rsgan", "wgan")
     ),
@@ -178,7 +178,7 @@ BROKEN = [
     (
         "undamped_wasserstein",
         ("with R1:", "with R2:", "with R1+R2:"),
-        part("squared_slope", undamped),
+        part("squared_gradient_norm", undamped),
     ),
     (
         "penalised_game",
@@ -196,7 +196,7 @@ BROKEN = [
     (
         "penalised_game",
         ("linear critic: r1", "bowl: r1 ", "every 4th"),
-        (gan, "squared_slope", lambda score, x: 2 * SLOPE(score, x)),
+        (gan, "squared_gradient_norm", lambda score, x: 2 * SQUARED_GRADIENT_NORM(score, x)),
     ),
     ("penalised_game", ("bowl: gp",), (gan.Gan, "critic_loss", one_sided_loss)),
     ("penalised_game", ("without a penalty",), (gan.Gan, "critic_loss", charging_loss)),

@@ -12,7 +12,8 @@ from trilemma.networks import attention, patch_transformer
 from trilemma.networks.attention import CrossAttention, SelfAttention
 from trilemma.networks.condition_encoder import Context
 
-GATHERED, WEIGHTS, PLACES = attention.gathered, attention.weights, patch_transformer.places
+ATTENTION, WEIGHTS = attention.dot_product_attention, attention.weights
+ENCODINGS = patch_transformer.position_encodings
 CROSS, SELF = CrossAttention.forward, SelfAttention.forward
 CONTEXT = Context.forward
 
@@ -26,11 +27,11 @@ def test_laws_hold(check):
 
 
 def sharp(q, k, v, mask=None):
-    return GATHERED(2 * q, k, v, mask)
+    return ATTENTION(2 * q, k, v, mask)
 
 
 def ordered(q, k, v, mask=None):
-    return GATHERED(q, k, v * torch.arange(v.shape[2]).to(v)[:, None], mask)
+    return ATTENTION(q, k, v * torch.arange(v.shape[2]).to(v)[:, None], mask)
 
 
 def unmasked(self, x, tokens, mask=None):
@@ -42,7 +43,7 @@ def in_line(self, x, mask=None):
 
 
 def bag(self, condition, rows):
-    self.places.zero_()
+    self.position_embedding.zero_()
     return CONTEXT(self, condition, rows)
 
 
@@ -62,20 +63,20 @@ def deaf(self, condition, rows):
 
 
 def squares(grid, width):
-    return PLACES(grid, width) * torch.arange(1, 1 + grid[0] * grid[1])[:, None]
+    return ENCODINGS(grid, width) * torch.arange(1, 1 + grid[0] * grid[1])[:, None]
 
 
 def rows_alone(grid, width):
-    return PLACES((grid[0], 1), width).repeat_interleave(grid[1], 0)
+    return ENCODINGS((grid[0], 1), width).repeat_interleave(grid[1], 0)
 
 
 BROKEN = [
-    ("formula", "x + W_O", attention, "gathered", sharp),
+    ("formula", "x + W_O", attention, "dot_product_attention", sharp),
     ("formula", "recording", attention, "weights", lambda q, k, mask: WEIGHTS(2 * q, k, mask)),
     ("probability", "sum to 1", attention, "weights", lambda q, k, mask: WEIGHTS(q, k, mask) / 2),
     ("probability", "negative", attention, "weights", lambda q, k, mask: q @ k.transpose(2, 3)),
     ("probability", "is 0", attention, "weights", lambda q, k, mask: WEIGHTS(q, k)),
-    ("permutation", "with their masks", attention, "gathered", ordered),
+    ("permutation", "with their masks", attention, "dot_product_attention", ordered),
     ("permutation", "with their places", SelfAttention, "forward", in_line),
     ("permutation", "permuted alone", Context, "forward", bag),
     ("blind", "masked tokens changed", CrossAttention, "forward", unmasked),
@@ -85,11 +86,11 @@ BROKEN = [
     ("silence", "nothing said", Context, "forward", unhidden),
     ("silence", "a hidden row", Context, "forward", unhidden),
     ("silence", "not hidden", Context, "forward", deaf),
-    ("beginnings", "says zero", patch_transformer, "silent", lambda layer: layer),
-    ("beginnings", "gated norms", patch_transformer, "silent", lambda layer: layer),
-    ("beginnings", "a new cross-attention", attention, "silent", lambda layer: layer),
-    ("places", "a - b alone", patch_transformer, "places", squares),
-    ("places", "alike", patch_transformer, "places", rows_alone),
+    ("beginnings", "says zero", patch_transformer, "zero_init", lambda layer: layer),
+    ("beginnings", "gated norms", patch_transformer, "zero_init", lambda layer: layer),
+    ("beginnings", "a new cross-attention", attention, "zero_init", lambda layer: layer),
+    ("position_encoding", "a - b alone", patch_transformer, "position_encodings", squares),
+    ("position_encoding", "alike", patch_transformer, "position_encodings", rows_alone),
 ]
 
 

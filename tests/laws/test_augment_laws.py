@@ -20,7 +20,7 @@ RECOLOUR = augment.recolour
 TRANSLATE = augment.translate
 WINDOW = augment.window
 OVER = augment._over
-DRAWN = DiffAugment._drawn
+DRAWN = DiffAugment._sample_part
 FORWARD = DiffAugment.forward
 
 
@@ -41,15 +41,15 @@ def twice(x, shift):
     return 2 * TRANSLATE(x, shift)
 
 
-def leaking(behind, x, shown):
-    return OVER(behind, x, torch.ones_like(shown))
+def leaking(behind, x, visible_mask):
+    return OVER(behind, x, torch.ones_like(visible_mask))
 
 
 RIGHT = {calm: RECOLOUR, twice: TRANSLATE, leaking: OVER}
 
 
-def leaking_through(behind, x, shown):
-    return OVER(behind, x, shown) + 0.1 * (x - x.detach())
+def leaking_through(behind, x, visible_mask):
+    return OVER(behind, x, visible_mask) + 0.1 * (x - x.detach())
 
 
 def about_the_brightest(x, b, s, c):
@@ -60,12 +60,12 @@ def towards_the_bright_side(x, shift):
     return TRANSLATE(x, shift + (x[:, 0, 3, 3] > 0.3).long()[:, None])
 
 
-def squared(behind, x, shown):
-    return OVER(behind, x * x, shown)
+def squared(behind, x, visible_mask):
+    return OVER(behind, x * x, visible_mask)
 
 
-def mid_grey(behind, x, shown):
-    return OVER(0 * behind, x, shown)
+def mid_grey(behind, x, visible_mask):
+    return OVER(0 * behind, x, visible_mask)
 
 
 def other_way(x, shift):
@@ -130,10 +130,10 @@ def now_and_then(self, x, noise, share=1.0):
 
 
 BROKEN = [
-    ("slope", "colour: the gradient", augment, "recolour", straight_through(calm)),
-    ("slope", "translation: the gradient", augment, "translate", straight_through(twice)),
-    ("slope", "cutout: the gradient", augment, "_over", leaking_through),
-    ("slope", "all parts: the gradient", augment, "_over", straight_through(leaking)),
+    ("gradients", "colour: the gradient", augment, "recolour", straight_through(calm)),
+    ("gradients", "translation: the gradient", augment, "translate", straight_through(twice)),
+    ("gradients", "cutout: the gradient", augment, "_over", leaking_through),
+    ("gradients", "all parts: the gradient", augment, "_over", straight_through(leaking)),
     ("one_affine_function", "colour: one noise", augment, "recolour", about_the_brightest),
     (
         "one_affine_function",
@@ -145,20 +145,20 @@ BROKEN = [
     ("one_affine_function", "cutout: one noise", augment, "_over", squared),
     ("one_affine_function", "all parts: one noise", DiffAugment, "forward", new_numbers),
     ("translation_keeps", "pixels that stay", augment, "translate", other_way),
-    ("translation_keeps", "has its share", DiffAugment, "_drawn", lopsided),
+    ("translation_keeps", "has its share", DiffAugment, "_sample_part", lopsided),
     ("translation_keeps", "translation: a picture of the background", augment, "_over", mid_grey),
     ("cutout_covers", "a number is kept", augment, "_over", mid_grey),
-    ("cutout_covers", "the mean share", DiffAugment, "_drawn", inside_alone),
+    ("cutout_covers", "the mean share", DiffAugment, "_sample_part", inside_alone),
     ("cutout_covers", "the most that is covered", augment, "window", wider),
     ("cutout_covers", "cutout: a picture of the background", augment, "_over", mid_grey),
     ("colour_in_turn", "one sum, three channels", augment, "recolour", dimmed_first),
     ("colour_in_turn", "one sum, three channels", augment, "recolour", clamped_contrast),
     ("colour_in_turn", "one sum on one channel", augment, "recolour", clamped_contrast),
     ("colour_in_turn", "where there is one", augment, "recolour", saturated_about_the_mean),
-    ("copies_are_not_told", "rsgan's loss", laws, "paired", laws.real_alone),
-    ("copies_are_not_told", "their scores", DiffAugment, "forward", every_other),
-    ("copies_are_not_told", "each of 8 random critics", DiffAugment, "forward", nothing),
-    ("copies_are_not_told", "the changed image", DiffAugment, "forward", new_numbers),
+    ("copies_are_indistinguishable", "rsgan's loss", laws, "paired", laws.real_alone),
+    ("copies_are_indistinguishable", "their scores", DiffAugment, "forward", every_other),
+    ("copies_are_indistinguishable", "each of 8 random critics", DiffAugment, "forward", nothing),
+    ("copies_are_indistinguishable", "the changed image", DiffAugment, "forward", new_numbers),
     ("the_optimum_stays", "has no slope", laws, "paired", laws.real_alone),
     ("the_optimum_stays", "is pulled away", laws, "real_alone", laws.paired),
     ("the_optimum_stays", "other draws", DiffAugment, "forward", now_and_then),
@@ -199,7 +199,7 @@ def test_swapping_T_between_real_and_fake_is_seen(monkeypatch, wrong):
 
     for broken in (fake_alone, shuffled, other_draws, weaker):
         monkeypatch.setattr(laws, "paired", broken)
-        (found,) = [law for law in laws.copies_are_not_told() if wrong in law.name]
+        (found,) = [law for law in laws.copies_are_indistinguishable() if wrong in law.name]
         assert not found.holds, (broken.__name__, found)
 
 

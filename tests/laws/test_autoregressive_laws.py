@@ -18,7 +18,7 @@ def test_laws_hold(check):
 
 
 MASKED, FIRST, PAD = pixelcnn.Masked.__init__, pixelcnn.Masked.first, pixelcnn.F.pad
-BEGIN, CELL = pixelcnn._Walk.begin, pixelcnn._Walk.cell
+BEGIN, CELL = pixelcnn._SamplingState.begin, pixelcnn._SamplingState.cell
 DRAWS = {
     kind: kind.draw
     for kind in (
@@ -82,7 +82,7 @@ def squared(kind):
     return lambda self, u, f: DRAWS[kind](self, u**2, f)
 
 
-def unkept(self, u, condition, kept=None):
+def unkept(self, u, condition, observed=None):
     return CELLS(self, u, condition, None)
 
 
@@ -106,8 +106,8 @@ BROKEN = [
     ),
     ("causality", "itself or a later", pixelcnn.F, "pad", ahead),
     ("causality", "all earlier", laws, "_model", shallow),
-    ("cache", "cached samples", pixelcnn._Walk, "begin", forgetful),
-    ("cache", "whole pass = h of the steps", pixelcnn._Walk, "begin", forgetful),
+    ("cache", "cached samples", pixelcnn._SamplingState, "begin", forgetful),
+    ("cache", "whole pass = h of the steps", pixelcnn._SamplingState, "begin", forgetful),
     ("stepwise", "one by one", family.Autoregressive, "conditionals", crossed),
     (
         "draws",

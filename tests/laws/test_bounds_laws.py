@@ -38,16 +38,16 @@ def too_likely(*given):
     return LOG_NORMAL(*given) + 0.1
 
 
-def top_only(self, features, eps, told):
-    found = INFERRED(self, features, eps, told)
+def top_only(self, features, eps, cond):
+    found = INFERRED(self, features, eps, cond)
     kept = torch.tensor([1.0, 0.0])
     return vae.Inferred(
         found.f, found.z, vae.Posterior(found.posterior.mu * kept, found.posterior.log_var * kept)
     )
 
 
-def first_draws_of_a_part(self, x, features, eps, told):
-    found = LOG_WEIGHTS(self, x, features, eps, told)
+def first_draws_of_a_part(self, x, features, eps, cond):
+    found = LOG_WEIGHTS(self, x, features, eps, cond)
     return found[:, :1].expand_as(found)
 
 

@@ -88,9 +88,11 @@ def test_an_upper_variance_that_costs_too_little_is_seen(monkeypatch):
 
 @pytest.mark.parametrize("saying", ["code of x", "entropy"])
 def test_another_flow_is_seen(monkeypatch, saying):
-    whole = probability_flow.ProbabilityFlow._slope
+    whole = probability_flow.ProbabilityFlow._velocity
     monkeypatch.setattr(
-        probability_flow.ProbabilityFlow, "_slope", lambda self, phi, u: 0.6 * whole(self, phi, u)
+        probability_flow.ProbabilityFlow,
+        "_velocity",
+        lambda self, phi, u: 0.6 * whole(self, phi, u),
     )
     assert broken(laws.flow, saying) == 1
 

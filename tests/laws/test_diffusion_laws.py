@@ -8,7 +8,7 @@ import torch
 from trilemma.families.diffusion_bound import VariationalBound
 from trilemma.laws import diffusion as laws
 from trilemma.maths import schedules
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Rest, Velocity
+from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Residual, Velocity
 from trilemma.maths.schedules import Cosine, Rectified
 
 
@@ -80,7 +80,7 @@ def test_another_schedule_is_seen(monkeypatch, change, saying):
     assert broken(laws.ends, saying)
 
 
-@pytest.mark.parametrize("kind", [NoisePrediction, Clean, Velocity, Rest, Edm])
+@pytest.mark.parametrize("kind", [NoisePrediction, Clean, Velocity, Residual, Edm])
 def test_another_estimate_is_seen(monkeypatch, kind):
     whole, name = kind.denoised, {NoisePrediction: "noise"}.get(kind, kind.__name__.lower())
 

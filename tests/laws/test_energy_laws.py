@@ -21,16 +21,16 @@ LOG_RATIO = langevin.log_ratio
 LOG_STEP = langevin._log_step
 PROPOSAL = langevin.proposal
 ACCEPTED = langevin.accepted
-LOOK = langevin.look
-BASE_LOOK = ais.Gaussian.look
+EVALUATE = langevin.evaluate
+BASE_EVALUATE = ais.Gaussian.evaluate
 LEVELLED = energy.Matched.levelled_energy
 LEARNED = energy.Contrastive.learned
 STANDARD = energy.Contrastive.standard_energy
 ENERGY = energy.Energy.energy
 
 
-def short_of_noise(seen, eta, xi):
-    return seen.y - eta * seen.slope + eta**0.5 * xi
+def short_of_noise(state, eta, xi):
+    return state.y - eta * state.gradient + eta**0.5 * xi
 
 
 def without_ways(now, then, eta):
@@ -42,18 +42,18 @@ def one_way(now, then, eta):
 
 
 def unnormalised(self, y):
-    seen = BASE_LOOK(self, y)
-    return langevin.Seen(seen.y, seen.energy + 0.3, seen.slope)
+    state = BASE_EVALUATE(self, y)
+    return langevin.ChainState(state.y, state.energy + 0.3, state.gradient)
 
 
-def half_weights(chains, plan, places, normal, uniform):
-    found = ANNEALED(chains, plan, places, normal, uniform)
+def half_weights(chains, plan, indices, normal, uniform):
+    found = ANNEALED(chains, plan, indices, normal, uniform)
     return ais.Annealed(found.log_weights / 2, found.y, found.acceptance)
 
 
-def shifted(chains, plan, places, normal, uniform):
+def shifted(chains, plan, indices, normal, uniform):
     """Weights of a run whose sign is wrong on the way back."""
-    found = ANNEALED(chains, plan, places, normal, uniform)
+    found = ANNEALED(chains, plan, indices, normal, uniform)
     return ais.Annealed(-found.log_weights, found.y, found.acceptance)
 
 
@@ -63,8 +63,8 @@ ANNEALED = ais._annealed
 def raised(amount):
     """Make every weight larger, as a chain that forgets a temperature does."""
 
-    def annealed(chains, plan, places, normal, uniform):
-        found = ANNEALED(chains, plan, places, normal, uniform)
+    def annealed(chains, plan, indices, normal, uniform):
+        found = ANNEALED(chains, plan, indices, normal, uniform)
         return ais.Annealed(found.log_weights + amount, found.y, found.acceptance)
 
     return annealed
@@ -122,11 +122,11 @@ BROKEN = [
     ("mala_unbiased", "and does move", langevin, "accepted", lambda r, u: r > 9),
     ("detailed_balance", "ln ratio from", langevin, "log_ratio", one_way),
     ("detailed_balance", "ln ratio = ", langevin, "log_ratio", without_ways),
-    ("partition_of_a_quadratic", "forward", ais.Gaussian, "look", unnormalised),
+    ("partition_of_a_quadratic", "forward", ais.Gaussian, "evaluate", unnormalised),
     ("partition_of_a_quadratic", "reverse", ais, "_annealed", half_weights),
     ("partition_of_a_quadratic", "mean ln w", ais, "_annealed", raised(0.5)),
     ("partition_of_a_mixture", "forward", ais, "_annealed", shifted),
-    ("partition_of_a_mixture", "reverse", ais.Gaussian, "look", unnormalised),
+    ("partition_of_a_mixture", "reverse", ais.Gaussian, "evaluate", unnormalised),
     ("partition_of_a_mixture", "mean ln w", ais, "_annealed", raised(0.5)),
     (
         "partition_against_a_grid",

@@ -42,23 +42,23 @@ def logit_without_slope(y, alpha):
 
 
 def flat_pieces(y, weights):
-    f, log_slope = PIECEWISE(y, weights)
-    return f, torch.zeros_like(log_slope)
+    f, log_derivative = PIECEWISE(y, weights)
+    return f, torch.zeros_like(log_derivative)
 
 
-def actnorm_of_one_place(self, y, told=None):
+def actnorm_of_one_place(self, y, cond=None):
     return ACTNORM(self, y)[0], self.log_scale.sum().expand(len(y))
 
 
-def stretched(self, y, told=None):
+def stretched(self, y, cond=None):
     return 2 * y[:, self.order], y.new_zeros(len(y))
 
 
-def squeezed_and_halved(self, y, told=None):
+def squeezed_and_halved(self, y, cond=None):
     return transforms.squeeze(y) / 2, y.new_zeros(len(y))
 
 
-def unsqueezed_and_halved(self, y, told=None):
+def unsqueezed_and_halved(self, y, cond=None):
     return transforms.unsqueeze(y) / 2, y.new_zeros(len(y))
 
 
@@ -83,11 +83,11 @@ def over_two_bins(self, x, noise):
     return self.in_bin(x, 2 * noise.uniform(*x.shape[1:]))
 
 
-def unsqueezed_too_small(self, z, told=None):
+def unsqueezed_too_small(self, z, cond=None):
     return transforms.unsqueeze(z) / 2
 
 
-def squeezed_too_small(self, z, told=None):
+def squeezed_too_small(self, z, cond=None):
     return transforms.squeeze(z) / 2
 
 
@@ -111,7 +111,7 @@ def transposed_inverse(p, lower, upper, s):
     return INVERSE(p.T, lower, upper, s)
 
 
-def untold(self, z, told=None):
+def unconditional(self, z, cond=None):
     return z
 
 
@@ -122,7 +122,7 @@ def same(z, *rest):
 BREAKS = [
     # determinants
     ("ln|det| of ActNorm", bijections.ActNorm, "forward", actnorm_of_one_place),
-    ("ln|det| of 1x1", bijections, "lu_log_det", lambda log_s, places=1: log_s.sum()),
+    ("ln|det| of 1x1", bijections, "lu_log_det", lambda log_s, position_count=1: log_s.sum()),
     ("ln|det| of LU mixing", bijections, "lu_log_det", lambda *a: 2 * LOG_DET(*a)),
     ("ln|det| of permutation", bijections.Permutation, "forward", stretched),
     ("ln|det| of squeeze", bijections.Squeeze, "forward", squeezed_and_halved),
@@ -134,10 +134,10 @@ BREAKS = [
     ("ln|det| of coupling of a vector", coupling, "affine", half_volume),
     ("ln|det| of a flow of two levels", coupling, "affine", half_volume),
     # inverses
-    ("inverse of ActNorm", bijections.ActNorm, "inverse", untold),
+    ("inverse of ActNorm", bijections.ActNorm, "inverse", unconditional),
     ("inverse of 1x1", bijections, "lu_inverse", MATRIX),
     ("inverse of LU mixing", bijections, "lu_inverse", MATRIX),
-    ("inverse of permutation", bijections.Permutation, "inverse", untold),
+    ("inverse of permutation", bijections.Permutation, "inverse", unconditional),
     ("inverse of squeeze", bijections.Squeeze, "inverse", unsqueezed_too_small),
     ("inverse of unsqueeze", bijections.Unsqueeze, "inverse", squeezed_too_small),
     ("inverse of logit", bijections, "logit_inverse", lambda z, a: LOGIT_INVERSE(z, a / 2)),
@@ -148,7 +148,7 @@ BREAKS = [
     ("inverse of a flow of two levels", coupling, "affine_inverse", lambda z, t, s: z - t),
     # the LU form
     ("P L (U", transforms, "lu_matrix", transposed),
-    ("H W sum", transforms, "lu_log_det", lambda log_s, places=1: log_s.sum()),
+    ("H W sum", transforms, "lu_log_det", lambda log_s, position_count=1: log_s.sum()),
     ("two triangular solves", transforms, "lu_inverse", transposed_inverse),
     # the whole
     ("the density of a flow integrates", flow, "_standard", denser),

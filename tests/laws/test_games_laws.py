@@ -160,16 +160,16 @@ BROKEN = [
     ("free_constants", ("wgan: with D for -D its generator",), negated("wgan")),
     *(
         (
-            "slopes",
+            "gradients",
             (f"{name}: the critic's descent",),
             breaks(name),
         )
         for name in NAMES
         for breaks in (upside_down, swapped)
     ),
-    *(("slopes", (f"{name}: the generator's descent",), negated(name)) for name in NAMES),
+    *(("gradients", (f"{name}: the generator's descent",), negated(name)) for name in NAMES),
     (
-        "slopes",
+        "gradients",
         ("saturating: its generator",),
         generator("saturating", LOSSES["ns"].generator),
     ),
@@ -261,7 +261,7 @@ def test_every_law_is_broken_once():
 def test_every_loss_of_the_library_has_its_laws():
     """A new loss is refused until its best critic is known here."""
     assert set(laws.SOURCES) == set(LOSSES)
-    for check in (laws.best_critics, laws.slopes, laws.generator_descends_a_divergence):
+    for check in (laws.best_critics, laws.gradients, laws.generator_descends_a_divergence):
         assert {law.name.split(":")[0] for law in check()} == set(LOSSES)
 
 
@@ -273,7 +273,7 @@ def test_names_are_told_apart():
 
 def test_the_line_agrees_with_optimal_transport():
     ot = pytest.importorskip("ot")
-    at = laws.PLACES[:, None]
+    at = laws.POINTS[:, None]
     cost = (at - at.T).abs().numpy()
     seeded = torch.Generator().manual_seed(11)
     for _ in range(10):

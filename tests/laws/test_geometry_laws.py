@@ -33,8 +33,8 @@ def sees_order(self, x, h, mask):
     return NETWORK(self, x, h + place, mask)
 
 
-def sees_padding(self, x, h, initial, pairs, here, basis):
-    everywhere = torch.ones_like(pairs), torch.ones_like(here)
+def sees_padding(self, x, h, initial, pairs, point_mask, basis):
+    everywhere = torch.ones_like(pairs), torch.ones_like(point_mask)
     return LAYER(self, x, h, initial, *everywhere, basis)
 
 

@@ -17,7 +17,7 @@ def test_laws_hold(check):
         assert law.holds, law
 
 
-WITHIN, DISTANCES, ORBITS = mmd._within, mmd.distances, places._counted
+WITHIN, DISTANCES, ORBITS = mmd._mean_over_pairs, mmd.distances, places._counted
 CHUNK, SPECTRA = graph_statistics._of_chunk, graph_statistics.spectra
 
 
@@ -99,15 +99,15 @@ def never(self):
 
 
 BROKEN = [
-    ("discrepancy_of_sets", "of equal sets", mmd, "_within", lopsided),
+    ("discrepancy_of_sets", "of equal sets", mmd, "_mean_over_pairs", lopsided),
     ("discrepancy_of_sets", "of different sets", mmd, "distances", blind),
-    ("statistics_of_discrepancy", "V = U +", mmd, "_within", with_itself),
-    ("statistics_of_discrepancy", "unbiased", mmd, "_within", with_itself),
+    ("statistics_of_discrepancy", "V = U +", mmd, "_mean_over_pairs", with_itself),
+    ("statistics_of_discrepancy", "unbiased", mmd, "_mean_over_pairs", with_itself),
     ("distance_of_histograms", "earth mover's", mmd, "distances", of_shares),
     ("distance_of_histograms", "total variation", mmd, "distances", of_shares),
     *[
         ("places_by_hand", f"place {i} in ", places, "_counted", shifted(i))
-        for i in range(places.PLACES)
+        for i in range(places.ORBITS)
     ],
     ("sums_over_places", "sum of place 0", places, "_counted", shifted(0)),
     ("sums_over_places", "sum of place 3", places, "_counted", shifted(3)),

@@ -20,10 +20,13 @@ def test_laws_hold(check):
         assert law.holds, law
 
 
-ROWS, GROWN = family.Rows.of, family.GraphRnn._grown
+ROWS, GROWN = family.AdjacencyRows.of, family.GraphRnn._grow
 WINDOWS, CHANCE, ORDER = bfs_orders.windows, bfs_orders.log_chance, bfs_orders.breadth_first
 BACKWARD, NATS = recurrent._Recurrence.backward, family.GraphRnn._nats
-CLOSE, OPEN = graph_sampling_state.Growth.close, graph_sampling_state.Growth.open
+CLOSE, OPEN = (
+    graph_sampling_state.GraphSamplingState.close,
+    graph_sampling_state.GraphSamplingState.open,
+)
 
 
 def any_order(x, u):
@@ -48,10 +51,10 @@ def lossless(x, reach):
     return dataclasses.replace(rows, lost=torch.zeros_like(rows.lost))
 
 
-def wide(self, place, left=None):
+def wide(self, node, node_messages=None):
     """Graphs that grow edges to any earlier node."""
-    OPEN(self, place, left)
-    self.window = torch.full_like(self._parent, place)
+    OPEN(self, node, node_messages)
+    self.window = torch.full_like(self._parent, node)
 
 
 def endless(self, y):
@@ -60,19 +63,19 @@ def endless(self, y):
     return links, 0 * ends
 
 
-def steady(self, bits, again):
+def steady(self, bits, starts_component):
     """Graphs that never begin another component."""
-    return CLOSE(self, bits, torch.zeros_like(again))
+    return CLOSE(self, bits, torch.zeros_like(starts_component))
 
 
-def forgetful(self, noise, given):
+def forgetful(self, noise, partial_graphs):
     """Completions that start from nothing."""
     return GROWN(self, noise, None)
 
 
-def finished(self, noise, given):
+def finished(self, noise, partial_graphs):
     """Completions that add nothing."""
-    return given if given is not None else GROWN(self, noise, None)
+    return partial_graphs if partial_graphs is not None else GROWN(self, noise, None)
 
 
 def without_reset(ctx, *slopes):
@@ -98,7 +101,7 @@ BROKEN = [
     ("breadth_first_orders", "parents never go back", bfs_orders, "breadth_first", any_order),
     ("breadth_first_orders", "no edge reaches beyond", bfs_orders, "windows", narrow),
     ("breadth_first_orders", "q(order | graph) is", bfs_orders, "log_chance", uniform),
-    ("only_breadth_first_orders", "has probability", family.Rows, "of", lossless),
+    ("only_breadth_first_orders", "has probability", family.AdjacencyRows, "of", lossless),
     ("sums_to_one", "sums to one", family.GraphRnn, "_nats", endless),
     ("bounds", "bound <= ln p", family, "log_chance", lambda x: CHANCE(x) - 1),
     ("bounds", "in mean: ratio", family, "log_chance", skewed),
@@ -111,10 +114,10 @@ BROKEN = [
         lambda self, x, noise: self.importance_bound(x, 1, noise=noise) + 1,
     ),
     ("bounds", "does not know the labels", family, "breadth_first", by_label),
-    ("draws", "have the probabilities", graph_sampling_state.Growth, "close", steady),
-    ("draws", "not drawn", graph_sampling_state.Growth, "open", wide),
-    ("completions", "keeps what was given", family.GraphRnn, "_grown", forgetful),
-    ("completions", "grow further", family.GraphRnn, "_grown", finished),
+    ("draws", "have the probabilities", graph_sampling_state.GraphSamplingState, "close", steady),
+    ("draws", "not drawn", graph_sampling_state.GraphSamplingState, "open", wide),
+    ("completions", "keeps what was given", family.GraphRnn, "_grow", forgetful),
+    ("completions", "grow further", family.GraphRnn, "_grow", finished),
     ("recurrence", "run by hand equals", torch, "lerp", lambda a, b, w, out: out.copy_(b)),
     (
         "recurrence",

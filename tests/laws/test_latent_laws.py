@@ -88,9 +88,9 @@ def test_a_condition_that_is_not_hidden_is_seen(monkeypatch):
     assert broken(laws.condition, "hidden")
 
 
-def test_a_network_that_is_not_told_is_seen(monkeypatch):
+def test_a_network_that_ignores_the_condition_is_seen(monkeypatch):
     monkeypatch.setattr(CrossAttention, "forward", lambda self, x, tokens, mask=None: x)
-    assert broken(laws.condition, "told")
+    assert broken(laws.condition, "changes the output")
 
 
 def test_another_way_of_the_condition_is_seen(monkeypatch):

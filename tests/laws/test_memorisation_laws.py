@@ -19,7 +19,7 @@ def test_laws_hold(check):
         assert law.holds, law
 
 
-TAILS, KNOWN, CHANCE = copy_evidence.tails, copy_evidence.known, copy_evidence.chance
+TAILS, KNOWN, CHANCE = copy_evidence.tails, copy_evidence.weigh_controls, copy_evidence.chance
 FULL = copy_search.Search._full
 
 
@@ -106,8 +106,8 @@ BROKEN = [
     ("ratios_of_copies", "there once", copy_search.Search, "low", nowhere),
     ("chances_order_by_order", "so many copies", copy_evidence, "tails", one_less),
     ("chances_order_by_order", "so much evidence", copy_evidence, "chance", of_twice),
-    ("shares_where_nobody_copies", "beyond R", copy_evidence, "known", of_all_cells),
-    ("shares_where_nobody_copies", "alarms", copy_evidence, "known", of_all_cells),
+    ("shares_where_nobody_copies", "beyond R", copy_evidence, "weigh_controls", of_all_cells),
+    ("shares_where_nobody_copies", "alarms", copy_evidence, "weigh_controls", of_all_cells),
     ("law_of_small_ratios", "dimension of", copy_law, "below", hill),
     ("law_of_small_ratios", "one in a thousand", copy_law, "below", hill),
     ("law_of_small_ratios", "variance of the dim", copy_law, "fitted", known_from_twice),

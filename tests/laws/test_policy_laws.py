@@ -73,19 +73,21 @@ def never(log_prob, old, advantage, clip):
     return torch.zeros_like(advantage, dtype=torch.bool)
 
 
-def endless(rewards, values, there, *, gamma=1.0, decay=0.95):
+def endless(rewards, values, mask, *, gamma=1.0, decay=0.95):
     """Episodes whose ends are not seen."""
-    return ADVANTAGES(rewards, values, torch.ones_like(there), gamma=gamma, decay=decay)
+    return ADVANTAGES(rewards, values, torch.ones_like(mask), gamma=gamma, decay=decay)
 
 
 def placed(x):
     """Features that tell a node's place."""
-    told = FEATURES(x)
-    return told + torch.arange(told.shape[1])[:, None] * (told.sum(-1, keepdim=True) > 0)
+    features = FEATURES(x)
+    return features + torch.arange(features.shape[1])[:, None] * (
+        features.sum(-1, keepdim=True) > 0
+    )
 
 
-def crowded(self, x, told):
-    return EMBED(self, x, told) + 1.0
+def crowded(self, x, features):
+    return EMBED(self, x, features) + 1.0
 
 
 def first(h, x):

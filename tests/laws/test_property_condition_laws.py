@@ -19,8 +19,8 @@ def test_laws_hold(check):
         assert law.holds, law
 
 
-DENOISER, TOLD = egnn.EgnnDenoiser.forward, PropertyCondition.forward
-DRAWN, REST = prompt_pool.Prompts.forward, property_regressor.Regressor.rest
+DENOISER, CONDITION = egnn.EgnnDenoiser.forward, PropertyCondition.forward
+DRAWN, REST = prompt_pool.Prompts.forward, property_regressor.Regressor.residual
 
 
 def pulls(self, x, log_snr, condition=None):
@@ -41,22 +41,22 @@ def by_order(self, x, log_snr, condition=None):
 
 
 def deaf(self, condition, x):
-    return TOLD(self, None, x)
+    return CONDITION(self, None, x)
 
 
 def never_hidden(self, condition, x):
-    """A hidden property that is told nevertheless."""
+    """A hidden property that is encoded nevertheless."""
     if condition is None or condition.properties is None:
-        return TOLD(self, condition, x)
-    return TOLD(self, Condition(properties=condition.properties), x)
+        return CONDITION(self, condition, x)
+    return CONDITION(self, Condition(properties=condition.properties), x)
 
 
 def raw(self, condition, x):
     """A property in its unit."""
-    told = TOLD(self, condition, x)
+    embedding = CONDITION(self, condition, x)
     if condition is None or condition.properties is None:
-        return told
-    return torch.cat([condition.properties.to(told) / 75, told[:, 1:]], 1)
+        return embedding
+    return torch.cat([condition.properties.to(embedding) / 75, embedding[:, 1:]], 1)
 
 
 def guided_twice(conditional, unconditional, weight, over=(0.0, 1.0)):

@@ -59,9 +59,9 @@ def test_agreement_that_moves_the_null_space_is_seen(monkeypatch):
 
 
 def test_another_spread_and_another_rest_are_seen(monkeypatch):
-    whole = super_resolution.Pairing.rest
+    whole = super_resolution.Pairing.residual
     monkeypatch.setattr(
-        super_resolution.Pairing, "rest", lambda self, x, s: 1.2 * whole(self, x, s)
+        super_resolution.Pairing, "residual", lambda self, x, s: 1.2 * whole(self, x, s)
     )
     assert broken(laws.rests, "u + s r")
     assert broken(laws.rests, "E r^2")
@@ -117,7 +117,7 @@ def test_tiles_that_trust_their_edges_are_seen(monkeypatch):
         return whole(length, tile, 0) if overlap < 12 else _even(length, tile, overlap)
 
     def _even(length, tile, overlap):
-        starts, total = tiling.places(length, tile, overlap), torch.zeros(length).double()
+        starts, total = tiling.tile_starts(length, tile, overlap), torch.zeros(length).double()
         for start in starts:
             total[start : start + tile] += 1
         return {start: 1 / total[start : start + tile] for start in starts}
@@ -130,7 +130,7 @@ def test_tiles_that_trust_their_edges_are_seen(monkeypatch):
 def test_another_loss_of_the_regression_is_seen(monkeypatch):
     def loss(self, batch):
         small = batch.condition.image
-        rest = self.pairing.rest(batch.x, small)
+        rest = self.pairing.residual(batch.x, small)
         return Loss((rest - self._mean(small, self.network)).abs().mean())
 
     monkeypatch.setattr(regressing.Regression, "loss", loss)

@@ -52,7 +52,7 @@ def misled(monkeypatch, wrong):
 def test_samplers_that_shrink_are_seen(monkeypatch):
     misled(monkeypatch, lambda clean: 0.7 * clean)
     assert broken(laws.one_law, "") == (0, 11)
-    assert broken(laws.drawn, "") == (0, 16)
+    assert broken(laws.whole_distribution, "") == (0, 16)
 
 
 def test_a_flipped_velocity_is_seen(monkeypatch):
@@ -72,7 +72,7 @@ def test_churn_of_too_much_noise_is_seen(monkeypatch, kind):
     assert broken(laws.one_law, f"{name}, churn") == (0, 1)
     assert broken(laws.one_law, f"{name}:") == (1, 0)
     if kind is Heun:
-        assert broken(laws.drawn, "heun, churn") == (0, 2)
+        assert broken(laws.whole_distribution, "heun, churn") == (0, 2)
 
 
 def test_an_ancestral_sampler_without_noise_is_seen(monkeypatch):
@@ -137,14 +137,20 @@ def test_a_wrong_moment_is_seen(monkeypatch):
 def test_another_guidance_is_seen(monkeypatch):
     whole = guidance.guided
     monkeypatch.setattr(
-        guidance, "guided", lambda told, alone, w, over: whole(alone, told, w, over)
+        guidance,
+        "guided",
+        lambda conditional, unconditional, w, over: whole(unconditional, conditional, w, over),
     )
     assert broken(laws.intervals, "guidance") == (0, 5)
 
 
 def test_guidance_without_its_interval_is_seen(monkeypatch):
     whole = guidance.guided
-    monkeypatch.setattr(guidance, "guided", lambda told, alone, w, over: whole(told, alone, w))
+    monkeypatch.setattr(
+        guidance,
+        "guided",
+        lambda conditional, unconditional, w, over: whole(conditional, unconditional, w),
+    )
     assert broken(laws.intervals, "guidance with weight 3 is the conditional") == (0, 1)
     assert broken(laws.intervals, "guidance with weight 0 is the conditional") == (0, 1)
 

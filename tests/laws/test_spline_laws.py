@@ -20,12 +20,12 @@ FORWARD = splines.forward
 INVERSE = splines.inverse
 KNOTS = splines.knots
 RATIONAL = splines._rational
-SLOPE = splines._slope
+DERIVATIVE = splines._derivative
 
 
 def steeper(x, given):
-    y, log_slope = FORWARD(x, given)
-    return y, log_slope + 0.1
+    y, log_derivative = FORWARD(x, given)
+    return y, log_derivative + 0.1
 
 
 def clamped(x, given):
@@ -33,13 +33,13 @@ def clamped(x, given):
 
 
 def aside(y, given):
-    x, log_slope = INVERSE(y, given)
-    return x + 0.01, log_slope
+    x, log_derivative = INVERSE(y, given)
+    return x + 0.01, log_derivative
 
 
 def unsigned(y, given):
-    x, log_slope = INVERSE(y, given)
-    return x, -log_slope
+    x, log_derivative = INVERSE(y, given)
+    return x, -log_derivative
 
 
 def swapped(t, s, d0, d1):
@@ -47,41 +47,41 @@ def swapped(t, s, d0, d1):
 
 
 def falling(x, given):
-    y, log_slope = FORWARD(x, given)
-    return -y, log_slope
+    y, log_derivative = FORWARD(x, given)
+    return -y, log_derivative
 
 
 def short(x, given):
-    y, log_slope = FORWARD(x, given)
-    return torch.where(x.abs() < given.tail, 0.9 * y, y), log_slope
+    y, log_derivative = FORWARD(x, given)
+    return torch.where(x.abs() < given.tail, 0.9 * y, y), log_derivative
 
 
 def bent_ends(bend):
-    return 2 * SLOPE(bend)
+    return 2 * DERIVATIVE(bend)
 
 
 def shifted(t, s, d0, d1):
-    value, log_slope = RATIONAL(t, s, d0, d1)
-    return 0.99 * value, log_slope
+    value, log_derivative = RATIONAL(t, s, d0, d1)
+    return 0.99 * value, log_derivative
 
 
 def unmasked(self, some=None):
     return self.weight[some or slice(None)]
 
 
-def blind(dimensions, width, told):
+def blind(dimensions, width, cond):
     return torch.ones(width, dtype=torch.long)
 
 
 BROKEN = [
     ("spline_inverse", "undoes", splines, "_rational", swapped),
     ("spline_inverse", "ln dx/dy", splines, "inverse", unsigned),
-    ("spline_slope", "automatic", splines, "forward", steeper),
+    ("spline_derivative", "automatic", splines, "forward", steeper),
     ("spline_rises", "rises", splines, "forward", falling),
     ("spline_rises", "meets its knots", splines, "_rational", shifted),
     ("spline_tails", "beyond", splines, "forward", clamped),
     ("spline_tails", "value", splines, "forward", short),
-    ("spline_tails", "slope goes on", splines, "_slope", bent_ends),
+    ("spline_tails", "slope goes on", splines, "_derivative", bent_ends),
     ("jacobians", "a coupling: ln", splines, "forward", steeper),
     ("jacobians", "a coupling the other way round: ln", splines, "forward", steeper),
     ("jacobians", "an autoregressive layer: ln", splines, "forward", steeper),
@@ -97,19 +97,19 @@ BROKEN = [
         "a flow of couplings: its",
         networks.Mixing,
         "inverse",
-        lambda self, z, told=None: z,
+        lambda self, z, cond=None: z,
     ),
     (
         "inverses",
         "a flow of autoregressive layers: its",
         networks.Reversal,
         "inverse",
-        lambda self, z, told=None: z,
+        lambda self, z, cond=None: z,
     ),
-    ("causality", "own on (told nothing)", networks.Masked, "present", unmasked),
-    ("causality", "own on (told a condition)", networks.Masked, "present", unmasked),
-    ("causality", "before it (told nothing)", networks, "degrees", blind),
-    ("causality", "before it (told a condition)", networks, "degrees", blind),
+    ("causality", "own on (unconditional)", networks.Masked, "present", unmasked),
+    ("causality", "own on (conditional)", networks.Masked, "present", unmasked),
+    ("causality", "before it (unconditional)", networks, "degrees", blind),
+    ("causality", "before it (conditional)", networks, "degrees", blind),
     ("mass", "(coupling)", splines, "forward", steeper),
     ("mass", "(autoregressive)", splines, "forward", steeper),
 ]

@@ -41,9 +41,9 @@ class Ordering(Model):
     def log_prob(self, x, *, condition=None):
         return self.conditionals(x).flatten(1).sum(1) + self.adds
 
-    def complete(self, x, known, *, condition=None, noise=None):
+    def complete(self, x, mask, *, condition=None, noise=None):
         drawn = self.sample(len(x), noise=noise)
-        return drawn if self.forgets else torch.where(known, x, drawn)
+        return drawn if self.forgets else torch.where(mask, x, drawn)
 
 
 class Guess(Model):

@@ -40,14 +40,14 @@ def functional(attention):
     )
 
 
-def forgetful(self, x, turn, keys, values, place):
-    if place:
-        values[:, :, place - 1] = 0
-    return STEP(self, x, turn, keys, values, place)
+def forgetful(self, x, turn, keys, values, position):
+    if position:
+        values[:, :, position - 1] = 0
+    return STEP(self, x, turn, keys, values, position)
 
 
-def sociable(self, x, turn, keys, values, place):
-    return STEP(self, x + 0.01 * x.mean(0), turn, keys, values, place)
+def sociable(self, x, turn, keys, values, position):
+    return STEP(self, x + 0.01 * x.mean(0), turn, keys, values, position)
 
 
 def quadratic(grid, numbers):
@@ -60,8 +60,8 @@ def unwary(self, condition, rows):
     return EMBED(self, said, rows)
 
 
-def late(self, memory, place, before):
-    return WHOLE_STEP(self, memory, max(place - 1, 0), before)
+def late(self, memory, position, before):
+    return WHOLE_STEP(self, memory, max(position - 1, 0), before)
 
 
 BROKEN = [
@@ -91,9 +91,15 @@ BROKEN = [
     ),
     ("strangers", "dh(row a)", transformer, "_later", lambda s, by: LATER(s, by) + s.mean(0)),
     ("strangers", "steps of a row", Block, "step", sociable),
-    ("conditions", "every two classes", CausalTransformer, "told", lambda *_: torch.zeros(1, 16)),
+    (
+        "conditions",
+        "every two classes",
+        CausalTransformer,
+        "embed_condition",
+        lambda *_: torch.zeros(1, 16),
+    ),
     ("conditions", "absent", ConditionEmbedding, "forward", unwary),
-    ("conditions", "absent", CausalTransformer, "told", lambda *_: torch.zeros(1, 16)),
+    ("conditions", "absent", CausalTransformer, "embed_condition", lambda *_: torch.zeros(1, 16)),
     ("rotation", "R_(a+c)", transformer, "turns", quadratic),
     ("rotation", "|R_a q|", transformer, "rotated", lambda x, turn: 1.1 * ROTATED(x, turn)),
     (

@@ -16,7 +16,7 @@ from trilemma.maths.adversarial import (
     jensen_shannon,
     optimal_critic,
     pulling_away,
-    squared_slope,
+    squared_gradient_norm,
     total_variation,
     value,
 )
@@ -124,21 +124,21 @@ def test_divergence_of_what_never_meets_is_the_logarithm_of_two():
     assert jensen_shannon(p, p).item() == 0
 
 
-def test_slope_is_differentiable_in_the_weights():
+def test_gradient_norm_is_differentiable_in_the_weights():
     layer = torch.nn.Linear(3, 4).double()
     head = torch.randn(4, dtype=torch.float64)
     x = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
 
     def penalty(weight):
         score = torch.tanh(x @ weight.T + layer.bias.detach()) @ head
-        return squared_slope(score, x).mean()
+        return squared_gradient_norm(score, x).mean()
 
     assert torch.autograd.gradcheck(penalty, (layer.weight,))
 
 
 def test_slope_of_half_precision_is_summed_in_single():
     x = torch.ones(1, 4096, dtype=torch.bfloat16, requires_grad=True)
-    found = squared_slope((x * 1.0).sum(1), x)
+    found = squared_gradient_norm((x * 1.0).sum(1), x)
     assert found.dtype == torch.float32
     assert found.item() == 4096
 
@@ -156,14 +156,14 @@ def test_total_variation_goes_from_nought_to_one():
 def test_penalties_have_finite_gradients_on_a_flat_critic(name):
     x = torch.ones(3, 2, requires_grad=True)
     w = torch.zeros(2, requires_grad=True)
-    cost = PENALTIES[name].cost(squared_slope(x @ w, x))
+    cost = PENALTIES[name].cost(squared_gradient_norm(x @ w, x))
     (slope,) = torch.autograd.grad(cost.sum(), w)
     assert cost.isfinite().all()
     assert slope.isfinite().all()
 
 
 def test_where_each_penalty_is_taken():
-    places = {name: penalty.places for name, penalty in PENALTIES.items()}
+    places = {name: penalty.points for name, penalty in PENALTIES.items()}
     assert places == {
         "none": (),
         "r1": ("real",),
@@ -173,10 +173,10 @@ def test_where_each_penalty_is_taken():
         "clip": (),
         "spectral": (),
     }
-    assert {name for name, penalty in PENALTIES.items() if penalty.slope} == {"gp"}
+    assert {name for name, penalty in PENALTIES.items() if penalty.target_norm} == {"gp"}
 
 
-def test_a_penalty_is_half_the_squared_distance_from_its_slope():
+def test_a_penalty_is_half_the_squared_distance_from_its_target_norm():
     slopes = torch.tensor([0.0, 0.5, 1.0, 3.0], dtype=torch.float64)
     for wanted in (0.0, 1.0, 2.0):
         found = Penalty(("real",), wanted).cost(slopes.square())

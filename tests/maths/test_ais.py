@@ -30,25 +30,25 @@ EXACT = 1.5 * math.log(math.pi / 3)
 def test_the_start_is_normalised():
     gaussian = ais.Gaussian(torch.tensor([0.3, -1.0]), torch.tensor([0.5, 2.0]))
     y = torch.randn(6, 2)
-    seen = gaussian.look(y)
+    state = gaussian.evaluate(y)
     exact = torch.distributions.Normal(gaussian.mean, gaussian.std).log_prob(y).sum(1)
-    torch.testing.assert_close(seen.energy, -exact)
+    torch.testing.assert_close(state.energy, -exact)
     y.requires_grad_()
-    (slope,) = torch.autograd.grad(gaussian.look(y).energy.sum(), y)
-    torch.testing.assert_close(seen.slope, slope)
+    (slope,) = torch.autograd.grad(gaussian.evaluate(y).energy.sum(), y)
+    torch.testing.assert_close(state.gradient, slope)
 
 
 def test_one_spread_for_all_coordinates_will_do():
     one = ais.Gaussian(torch.zeros(2, 3), torch.tensor(0.7))
     each = ais.Gaussian(torch.zeros(2, 3), torch.full((2, 3), 0.7))
     y = torch.randn(4, 2, 3)
-    torch.testing.assert_close(one.look(y).energy, each.look(y).energy)
+    torch.testing.assert_close(one.evaluate(y).energy, each.evaluate(y).energy)
 
 
 def test_the_base_itself_is_found_without_error():
     own = base()
-    plan = ais.pilot(lambda y: own.look(y).energy, own, 10, *draws(8, 3))
-    found = ais.forward(lambda y: own.look(y).energy, own, plan, *draws(8, 3, seed=1))
+    plan = ais.pilot(lambda y: own.evaluate(y).energy, own, 10, *draws(8, 3))
+    found = ais.forward(lambda y: own.evaluate(y).energy, own, plan, *draws(8, 3, seed=1))
     assert float(found.log_weights.abs().max()) < 1e-9
 
 
@@ -100,9 +100,9 @@ def test_the_weights_of_one_jump_are_importance_weights():
     normal, uniform = draws(8, 3)
     found = ais.forward(energy, base(), plan, normal, uniform)
     y = draws(8, 3)[0]()
-    torch.testing.assert_close(found.log_weights, base().look(y).energy - energy(y))
+    torch.testing.assert_close(found.log_weights, base().evaluate(y).energy - energy(y))
     back = ais.reverse(energy, base(), plan, y, normal, uniform)
-    torch.testing.assert_close(back.log_weights, energy(y) - base().look(y).energy)
+    torch.testing.assert_close(back.log_weights, energy(y) - base().evaluate(y).energy)
 
 
 def test_effective_size_counts_weights():

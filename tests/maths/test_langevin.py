@@ -29,18 +29,18 @@ def test_a_step_is_the_formula():
     torch.testing.assert_close(step, 0.9 * y + math.sqrt(0.2) * xi)
 
 
-def test_looking_gives_the_energy_and_its_slope_detached():
+def test_looking_gives_the_energy_and_its_gradient_detached():
     y = torch.randn(4, 3, requires_grad=True)
-    seen = langevin.look(quadratic, y)
-    torch.testing.assert_close(seen.slope, y.detach())
-    torch.testing.assert_close(seen.energy, quadratic(y).detach())
-    assert not any(t.requires_grad for t in (seen.y, seen.energy, seen.slope))
+    state = langevin.evaluate(quadratic, y)
+    torch.testing.assert_close(state.gradient, y.detach())
+    torch.testing.assert_close(state.energy, quadratic(y).detach())
+    assert not any(t.requires_grad for t in (state.y, state.energy, state.gradient))
 
 
 def test_looking_works_where_gradients_are_off():
     with torch.no_grad():
         torch.testing.assert_close(
-            langevin.look(quadratic, torch.ones(1, 2)).slope.sum(), torch.tensor(2.0)
+            langevin.evaluate(quadratic, torch.ones(1, 2)).gradient.sum(), torch.tensor(2.0)
         )
 
 
@@ -57,10 +57,10 @@ def test_no_gradient_of_a_parameter_is_formed():
         return counter.get_total_flops()
 
     forward = work(lambda: energy(y))
-    assert work(lambda: langevin.look(energy, y)) <= 2 * forward
+    assert work(lambda: langevin.evaluate(energy, y)) <= 2 * forward
     assert work(lambda: energy(y.requires_grad_()).sum().backward()) > 2.9 * forward
     kernel.grad = weight.grad = None
-    langevin.look(energy, y)
+    langevin.evaluate(energy, y)
     assert kernel.grad is None
     assert weight.grad is None
 

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import torch
 
-from trilemma.maths.latent_space import codes, torn, walk
+from trilemma.maths.latent_space import codes, discontinuities, interpolate
 
 
-def test_walk_holds_both_ends():
+def test_interpolation_holds_both_ends():
     a, b = torch.randn(2, 3)
-    way = walk(a, b, 5)
+    way = interpolate(a, b, 5)
     torch.testing.assert_close(way[0], a)
     torch.testing.assert_close(way[-1], b)
     torch.testing.assert_close(way[2], (a + b) / 2)
@@ -21,20 +21,20 @@ def test_codes_come_in_order_and_without_gradient():
     assert not found.requires_grad
 
 
-def test_torn_counts_a_class_that_is_cut_in_two():
+def test_discontinuities_count_a_class_that_is_cut_in_two():
     """Class 0 lies on both sides of class 1: what lies between them is class 1."""
 
     def classify(x):
         return (x[:, 0].abs() < 0.5).long()
 
     z = torch.tensor([[-1.0], [1.0], [0.0], [0.2]])
-    found = torn(z, torch.tensor([0, 0, 1, 1]), lambda z: z, classify, neighbours=1)
-    assert (found.pairs, found.torn) == (4, 2)
-    whole = torn(z[2:], torch.tensor([1, 1]), lambda z: z, classify)
-    assert (whole.pairs, whole.torn, whole.fraction) == (2, 0, 0.0)
+    found = discontinuities(z, torch.tensor([0, 0, 1, 1]), lambda z: z, classify, neighbours=1)
+    assert (found.pairs, found.count) == (4, 2)
+    whole = discontinuities(z[2:], torch.tensor([1, 1]), lambda z: z, classify)
+    assert (whole.pairs, whole.count, whole.fraction) == (2, 0, 0.0)
 
 
-def test_torn_pairs_far_codes_too():
+def test_discontinuities_pair_far_codes_too():
     """Two halves of class 0 far apart, class 1 between: neighbours see nothing of it."""
 
     def classify(x):
@@ -42,18 +42,20 @@ def test_torn_pairs_far_codes_too():
 
     z = torch.tensor([[-1.0], [1.0], [-1.1], [1.1]])
     labels = torch.zeros(4, dtype=torch.int64)
-    assert torn(z, labels, lambda z: z, classify, neighbours=1).fraction == 0
-    assert torn(z, labels, lambda z: z, classify, neighbours=None).fraction == 1
+    assert discontinuities(z, labels, lambda z: z, classify, neighbours=1).fraction == 0
+    assert discontinuities(z, labels, lambda z: z, classify, neighbours=None).fraction == 1
 
 
-def test_torn_leaves_out_what_is_not_reproduced():
+def test_discontinuities_leave_out_what_is_not_reproduced():
     z = torch.tensor([[-1.0], [-2.0], [3.0]])
-    found = torn(z, torch.tensor([0, 0, 0]), lambda z: z, lambda x: (x[:, 0] > 0).long())
+    found = discontinuities(
+        z, torch.tensor([0, 0, 0]), lambda z: z, lambda x: (x[:, 0] > 0).long()
+    )
     assert found.pairs == 2
 
 
-def test_torn_of_nothing_is_nothing():
-    found = torn(
+def test_discontinuities_of_nothing_are_none():
+    found = discontinuities(
         torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), lambda z: z, lambda x: x[:, 0].long()
     )
     assert (found.pairs, found.fraction) == (0, 0.0)

@@ -63,21 +63,21 @@ def test_a_constant_estimate_is_followed_exactly(sampler):
 )
 def test_orders_rise_and_fall(steps, lower, orders):
     found = multistep._steps(Cosine(), grid(Cosine(), steps), 3, lower=lower)
-    assert [len(step.places) for step in found] == orders
+    assert [len(step.taus) for step in found] == orders
 
 
 def test_a_way_that_stops_before_the_data_keeps_its_order():
     times = grid(Cosine(), 8)[:-2]
     found = multistep._steps(Cosine(), times, 3, lower=True)
-    assert [len(step.places) for step in found] == [1, 2, 3, 3, 3, 3]
+    assert [len(step.taus) for step in found] == [1, 2, 3, 3, 3, 3]
 
 
 def test_pure_noise_is_not_a_place():
     """At alpha = 0 the log-SNR is minus infinity: its estimate cannot be interpolated."""
     times = grid(Rectified(last=1.0), 5)
     found = multistep._steps(Rectified(last=1.0), times, 3, lower=False)
-    assert [len(step.places) for step in found] == [1, 1, 2, 3, 1]
-    assert all(math.isfinite(tau) for step in found for tau in step.places)
+    assert [len(step.taus) for step in found] == [1, 1, 2, 3, 1]
+    assert all(math.isfinite(tau) for step in found for tau in step.taus)
 
 
 def test_unipc_corrects_with_what_it_saw():

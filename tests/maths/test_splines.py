@@ -19,9 +19,9 @@ def normal(*shape, seed=0, scale=1.0, dtype=torch.float32):
 def test_noughts_make_the_identity():
     x = torch.linspace(-6, 6, 101)
     given = splines.knots(torch.zeros(23, 101), 4.0)
-    y, log_slope = splines.forward(x, given)
+    y, log_derivative = splines.forward(x, given)
     assert torch.allclose(y, x, atol=1e-5)
-    assert log_slope.abs().max() < 1e-5
+    assert log_derivative.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("bins", [2, 3, 16, 40])
@@ -41,8 +41,8 @@ def test_knots_rise_from_end_to_end(bins):
 def test_any_leading_axes(shape):
     given, x = splines.knots(normal(11, *shape), 3.0), normal(*shape, seed=1, scale=2.0)
     for there in (splines.forward, splines.inverse):
-        value, log_slope = there(x, given)
-        assert value.shape == log_slope.shape == shape
+        value, log_derivative = there(x, given)
+        assert value.shape == log_derivative.shape == shape
 
 
 def test_knots_may_be_shared():
@@ -59,20 +59,20 @@ def test_knots_may_be_shared():
 def test_there_and_back(dtype):
     given = splines.knots(normal(47, 5000, dtype=dtype), 4.0)
     x = normal(5000, seed=1, scale=2.0, dtype=dtype)
-    y, log_slope = splines.forward(x, given)
+    y, log_derivative = splines.forward(x, given)
     back, log_back = splines.inverse(y, given)
     fine = 5e-3 if dtype == torch.float32 else 1e-10
-    assert y.dtype == log_slope.dtype == dtype
+    assert y.dtype == log_derivative.dtype == dtype
     assert (back - x).abs().max() < fine
-    assert (log_slope + log_back).abs().max() < 10 * fine
+    assert (log_derivative + log_back).abs().max() < 10 * fine
 
 
 def test_knots_themselves_and_the_ends_are_met():
     given = splines.knots(normal(14, 20), 3.0)
     x, y, slopes = given.points
-    value, log_slope = splines.forward(x, given)
+    value, log_derivative = splines.forward(x, given)
     assert torch.allclose(value, y, atol=1e-5)
-    assert torch.allclose(log_slope, slopes.log(), atol=1e-3)
+    assert torch.allclose(log_derivative, slopes.log(), atol=1e-3)
     assert torch.allclose(splines.inverse(y, given)[0], x, atol=1e-5)
 
 
@@ -82,10 +82,10 @@ def test_gradients_are_finite_wherever_points_and_knots_lie(there, scale):
     ends = torch.tensor([-4.0, 4.0, -4.0 - 1e-6, 4.0 + 1e-6, 0.0, 1e4, -1e30, 3e38])
     x = torch.cat([ends, normal(2000, scale=4.0)]).requires_grad_()
     raw = normal(23, len(x), seed=1, scale=scale).requires_grad_()
-    value, log_slope = there(x, splines.knots(raw, 4.0))
+    value, log_derivative = there(x, splines.knots(raw, 4.0))
     assert value.isfinite().all()
-    assert log_slope.isfinite().all()
-    by_x, by_raw = torch.autograd.grad((value.clamp(-9, 9) + log_slope).sum(), [x, raw])
+    assert log_derivative.isfinite().all()
+    by_x, by_raw = torch.autograd.grad((value.clamp(-9, 9) + log_derivative).sum(), [x, raw])
     assert by_x.isfinite().all()
     assert by_raw.isfinite().all()
     assert (by_raw[:, 5:8] == 0).all()  # far out no knot matters
@@ -94,9 +94,9 @@ def test_gradients_are_finite_wherever_points_and_knots_lie(there, scale):
 def test_far_out_it_is_the_identity_bit_for_bit():
     x = torch.tensor([-1e30, -77.7, 4.0000005, 5.0, 1e5])
     for there in (splines.forward, splines.inverse):
-        value, log_slope = there(x, splines.knots(normal(23, 5), 4.0))
+        value, log_derivative = there(x, splines.knots(normal(23, 5), 4.0))
         assert torch.equal(value, x)
-        assert (log_slope == 0).all()
+        assert (log_derivative == 0).all()
 
 
 def test_agrees_with_zuko():
@@ -109,10 +109,10 @@ def test_agrees_with_zuko():
     given = splines.through(points)
     assert torch.allclose(given.points, points, atol=1e-9)
     x = normal(300, seed=4, scale=2.0, dtype=torch.float64)
-    y, log_slope = splines.forward(x, given)
+    y, log_derivative = splines.forward(x, given)
     their_y, their_slope = theirs.call_and_ladj(x)
     assert torch.allclose(y, their_y, atol=1e-12)
-    assert torch.allclose(log_slope, their_slope, atol=1e-12)
+    assert torch.allclose(log_derivative, their_slope, atol=1e-12)
     assert torch.allclose(splines.inverse(x, given)[0], theirs.inv(x), atol=1e-9)
 
 
@@ -120,6 +120,6 @@ def test_a_spline_of_two_bins_by_hand():
     """Knots (-1, -1), (0, 1/2), (1, 1) with slopes 1, 1, 1, at x = -1/2."""
     points = torch.tensor([[-1.0, 0, 1], [-1, 0.5, 1], [1, 1, 1]]).double()
     # s = 3/2, t = 1/2, u = 1/4: below = 3/2 - 1/4
-    y, log_slope = splines.forward(torch.tensor(-0.5).double(), splines.through(points))
+    y, log_derivative = splines.forward(torch.tensor(-0.5).double(), splines.through(points))
     assert y.item() == pytest.approx(-1 + 1.5 * (1.5 / 4 + 1 / 4) / 1.25)
-    assert log_slope.item() == pytest.approx(math.log(2.25 * (0.25 + 0.75 + 0.25) / 1.25**2))
+    assert log_derivative.item() == pytest.approx(math.log(2.25 * (0.25 + 0.75 + 0.25) / 1.25**2))

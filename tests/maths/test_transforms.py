@@ -87,18 +87,18 @@ def test_logit_is_finite_at_the_ends_and_knows_its_slope(alpha):
 def test_pieces_are_a_distribution_function():
     weights = torch.tensor([[0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.25, 0.25]]).double()
     y = torch.tensor([[-1.0, -0.5, 0.0, 0.25, 1.0]] * 2).double().T.contiguous()
-    f, log_slope = piecewise(y, weights)
+    f, log_derivative = piecewise(y, weights)
     expected = [[0.0, 0.0], [0.7, 0.25], [0.8, 0.5], [0.85, 0.625], [1.0, 1.0]]
     assert torch.allclose(f, torch.tensor(expected).double())
-    assert log_slope[0].exp().tolist() == pytest.approx([1.4, 0.5])
+    assert log_derivative[0].exp().tolist() == pytest.approx([1.4, 0.5])
     assert torch.allclose(piecewise_inverse(f, weights), y)
 
 
 def test_pieces_on_images_of_several_channels_come_back():
     weights = torch.rand(3, 17).double().softmax(1)
     y = torch.rand(5, 3, 4, 6).double() * 2 - 1
-    f, log_slope = piecewise(y, weights)
-    assert f.shape == log_slope.shape == y.shape
+    f, log_derivative = piecewise(y, weights)
+    assert f.shape == log_derivative.shape == y.shape
     assert torch.allclose(piecewise_inverse(f, weights), y)
     # each channel has its own
     alone, _ = piecewise(y[:, 1:2], weights[1:2])
@@ -106,5 +106,5 @@ def test_pieces_on_images_of_several_channels_come_back():
 
 
 def test_even_pieces_change_volume_by_the_width_of_the_box():
-    _, log_slope = piecewise(torch.rand(2, 1, 3), torch.full((1, 5), 0.2))
-    assert torch.allclose(log_slope, torch.full((2, 1, 3), -math.log(2)))
+    _, log_derivative = piecewise(torch.rand(2, 1, 3), torch.full((1, 5), 0.2))
+    assert torch.allclose(log_derivative, torch.full((2, 1, 3), -math.log(2)))

@@ -150,7 +150,7 @@ def reference():
 def test_the_judge_measures_the_same(reference: FeatureReference):
     samples = 1.4 * normal(150, 2, seed=2)
     found = judge_samples(samples, reference, only=NAMES).metrics
-    pair = reference.look(samples).pair
+    pair = reference.extract(samples).pair
     for measure in (clipped_density, clipped_coverage):
         score = found[measure.__name__]
         assert score.value == pytest.approx(measure(*pair), abs=1e-12)
@@ -165,7 +165,7 @@ def test_what_the_examples_alone_decide_is_made_once(reference, monkeypatch):
     made = []
     right = clipped.own_crowd
     judge_samples(normal(150, 2, seed=2), reference, only=NAMES)
-    rows = len(reference.look(normal(150, 2)).pair[1])
+    rows = len(reference.extract(normal(150, 2)).pair[1])
 
     def told(x, narrow):
         made.append(len(x))

@@ -70,12 +70,12 @@ def test_one_in_a_hundred_points_is_caught_and_shown(plane):
     assert 0 < score.low < score.value == pytest.approx(0.01, abs=0.006)
     assert score.low < 0.01 < score.high
     shown = score.exhibit
-    assert len(shown.samples) == len(shown.beside) == 10
+    assert len(shown.samples) == len(shown.training_rows) == 10
     assert all(row - 1980 == beside - 100 for row, beside in zip(*_pairs(shown), strict=True))
 
 
 def _pairs(shown):
-    return shown.samples, shown.beside
+    return shown.samples, shown.training_rows
 
 
 def test_nothing_but_copies_has_a_share_near_one(plane):
@@ -113,7 +113,9 @@ def ratios(n, seed, dimension=5.0):
 
 def law_of(ratio):
     n = len(ratio)
-    every = copy_evidence.Known(ratio.sort().values, torch.arange(1.0, n + 1).double(), n)
+    every = copy_evidence.WeightedControls(
+        ratio.sort().values, torch.arange(1.0, n + 1).double(), n
+    )
     return copy_evidence.lawful(every, copy_evidence.EXACT)
 
 
@@ -133,19 +135,21 @@ def test_noisy_copies_weigh_more_by_the_law_and_one_repeated_example_is_none():
 
     others = [counted(ratios(1000, 1))]
     samples = counted(torch.cat([ratios(980, 2), ratios(20, 3) * 0.5]))
-    by_counts, by_law = (copies.found(samples, others, smooth=smooth) for smooth in (False, True))
+    by_counts, by_law = (
+        copies.find_copies(samples, others, smooth=smooth) for smooth in (False, True)
+    )
     assert by_law.alarm
     assert by_law.p < by_counts.p / 3
     assert by_law.low < 0.02 < by_law.high
-    exact = copies.found(
+    exact = copies.find_copies(
         counted(torch.cat([torch.zeros(20).double(), ratios(980, 6)])), others, smooth=True
     )
     assert exact.alarm
     assert exact.value == pytest.approx(0.02, abs=0.003)
     once = counted(torch.cat([torch.zeros(1).double(), ratios(999, 5)]))
-    assert not copies.found(once, others, smooth=True).alarm
+    assert not copies.find_copies(once, others, smooth=True).alarm
     alarms = sum(
-        copies.found(counted(ratios(1000, seed)), others, smooth=True).alarm
+        copies.find_copies(counted(ratios(1000, seed)), others, smooth=True).alarm
         for seed in range(10, 40)
     )
     assert alarms <= 5  # a chance of 1 % at a level of .05
@@ -255,7 +259,7 @@ def test_copied_graphs_are_caught_and_innocent_ones_are_not():
         stolen[i] = stolen[i][turned][:, turned]
     score = measured(data, with_copies(honest, stolen), held)
     assert score.protocol.startswith("alarm")
-    assert max(score.exhibit.beside) < 12
+    assert max(score.exhibit.training_rows) < 12
     for innocent in (honest, honest[:1].expand(400, 24, 24)):
         assert measured(data, innocent, held).protocol.startswith("no alarm")
 
@@ -320,8 +324,8 @@ def test_one_kind_of_others_with_far_more_small_ratios_counts_alone():
         )
 
     samples = counted(30, 100)
-    assert copies.found(samples, [counted(0, 500, 0.5), counted(5, 100)]).alarm
-    assert not copies.found(samples, [counted(0, 500, 0.5), counted(30, 100)]).alarm
+    assert copies.find_copies(samples, [counted(0, 500, 0.5), counted(5, 100)]).alarm
+    assert not copies.find_copies(samples, [counted(0, 500, 0.5), counted(30, 100)]).alarm
 
 
 def test_newcombe_of_his_table():

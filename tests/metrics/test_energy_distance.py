@@ -102,7 +102,7 @@ def held(distance, interval, shift, repetitions=100, m=60):
     scores = []
     for seed in range(repetitions):
         x, y = normal(80, 2, seed) + shift, normal(m, 2, 1000 + seed)
-        scores.append(Score(distance(x, y)).within(interval(x, y)))
+        scores.append(Score(distance(x, y)).with_interval(interval(x, y)))
     mean = sum(s.value for s in scores) / repetitions
     return sum(s.low <= mean <= s.high for s in scores) / repetitions
 

@@ -123,7 +123,7 @@ class TestIntervals:
         for seed in range(300):
             draw = torch.Generator().manual_seed(seed)
             x, y = drawn(90, f, draw, shift), drawn(m, f, draw)
-            scores.append(Score(distance(x, y)).within(chance(x, y)))
+            scores.append(Score(distance(x, y)).with_interval(chance(x, y)))
         mean = sum(s.value for s in scores) / len(scores)
         held = sum(s.low <= mean <= s.high for s in scores) / len(scores)
         assert 0.92 <= held <= 0.985
@@ -144,7 +144,7 @@ class TestIntervals:
             pytest.skip("its kernel is divided by the number of features")
         found, wanted = chance(pad(x), pad(y)), chance(x, y)
         assert found.variance == pytest.approx(wanted.variance, rel=1e-6)
-        assert found.slope == pytest.approx(wanted.slope, rel=1e-6)
+        assert found.variance_slope == pytest.approx(wanted.variance_slope, rel=1e-6)
 
     def test_one_image_again_and_again(self, distance, chance):
         draw = torch.Generator().manual_seed(0)

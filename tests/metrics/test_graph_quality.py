@@ -82,8 +82,8 @@ def test_copies_are_not_novel_and_repetitions_not_unique(data, against):
     assert scores["unique"].value == 0.5
     assert scores["valid"].value == 1
     assert scores["valid_unique_novel"].value == 0
-    kinds = against.known.of(x)
-    assert against.known.of(near[:10]) == kinds  # each is nearest to what it copies
+    kinds = against.isomorphism_classes.of(x)
+    assert against.isomorphism_classes.of(near[:10]) == kinds  # each is nearest to what it copies
 
 
 def test_trivial_graphs_lie_above_the_floor(data, against):

@@ -148,13 +148,13 @@ def test_others_hear_a_stop_before_each_edge(name, data):
     def worth(y):
         return model.worth(y, seed=0)
 
-    module.OTHERS[name](x, added, worth, 0, whole)
+    module.RULES[name](x, added, worth, 0, whole)
     assert whole.asked == 3 * ADDED
     looks = len(model.looks)
     for at in range(1, whole.asked + 1):
         model.looks.clear()
         with pytest.raises(Stopped):
-            module.OTHERS[name](x, added, worth, 0, Stop(at))
+            module.RULES[name](x, added, worth, 0, Stop(at))
         assert len(model.looks) == (at - 1 if looks else 0)
 
 
@@ -178,7 +178,7 @@ def test_the_whole_hears_a_stop_wherever_it_is(data):
     found(data, whole, model)
     # One for each edge of the model's own, one before each part of worths, one before each edge
     # of the others or each graph of chance.
-    judged = (2 + len(module.OTHERS)) * module.JUDGED
+    judged = (2 + len(module.RULES)) * module.JUDGED
     assert len(model.looks) == judged + 3 * ADDED
     assert whole.asked >= ADDED + len(model.looks) + 3 * ADDED + 3
     for at in range(1, whole.asked + 1):

@@ -164,7 +164,7 @@ def test_what_is_declared_stands_in_the_score(data, monkeypatch):
         better="higher",
         unit="share",
         most=1.0,
-        measure=lambda context: Score(0.9).within(0.1),
+        measure=lambda context: Score(0.9).with_interval(0.1),
     )
     monkeypatch.setattr("trilemma.metrics.judge.metrics", lambda: (extra,))
     score = judge(Gaussian(), data, n=9, seed=0).metrics["extra"]

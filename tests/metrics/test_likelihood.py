@@ -102,7 +102,7 @@ def asked(model, n=50, draws=64):
 
 
 def mean_of(nats, kind="bound", domain=None, **marks):
-    told = likelihood.told(Bounding(), kind, nats, seed=0)
+    told = likelihood.make_likelihood(Bounding(), kind, nats, seed=0)
     marks = {"baselines": {}, **marks}
     return likelihood.in_nats(told, domain or levels().domain, **marks)
 
@@ -151,7 +151,7 @@ def test_an_estimated_partition_widens_the_interval():
 def test_estimates_that_contradict_each_other_are_told_by_their_errors(ln_z, said):
     model = Guessing()
     model.ln_z = ln_z
-    about = likelihood.told(model, "energy", torch.zeros(3), seed=0).about
+    about = likelihood.make_likelihood(model, "energy", torch.zeros(3), seed=0).about
     assert said in about
     assert ("cross" in about) == bool(said)
 
@@ -169,10 +169,10 @@ def test_both_ways_of_one_network_are_told_apart():
     assert bits.value == pytest.approx(-nats / 9 / math.log(2))
     assert bits.better == "lower"
     # A bound alone is called what it was, and a model may say how its equation is solved.
-    alone = likelihood.told(Bounding(), "bound", torch.zeros(3), seed=0)
+    alone = likelihood.make_likelihood(Bounding(), "bound", torch.zeros(3), seed=0)
     assert alone.by == "lower bound"
     model.ode_by = "ODE"
-    assert likelihood.told(model, "ode", torch.zeros(3), seed=0).by == "ODE"
+    assert likelihood.make_likelihood(model, "ode", torch.zeros(3), seed=0).by == "ODE"
 
 
 def test_the_number_of_draws_is_recorded():

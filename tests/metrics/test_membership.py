@@ -139,9 +139,9 @@ def test_the_noise_is_that_of_test_examples(data):
     model = Below(data)
     reference = feature_reference(data, extractor("coordinates", data), n=200, seed=0)
     context = Context(samples=data.train.x[:200], reference=reference, seed=0, model=model)
-    context.once(likelihood.ASKED["bound"])
+    context.once(likelihood.MEASURES["bound"])
     of_test = model.drawn
-    membership._asked(context, "bound", data.train.x[:200])
+    membership._log_likelihoods(context, "bound", data.train.x[:200])
     assert torch.equal(model.drawn, of_test)
 
 

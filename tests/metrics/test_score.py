@@ -34,7 +34,9 @@ def test_json_has_the_documented_fields_and_no_nan():
 
 
 def test_json_is_read_as_it_was_written():
-    score = Score(2.0, floor=1.0, unit="nats", n=3, baselines={"mean": 4.0}, by="exact").within(1)
+    score = Score(
+        2.0, floor=1.0, unit="nats", n=3, baselines={"mean": 4.0}, by="exact"
+    ).with_interval(1)
     assert Score.from_json(json.loads(json.dumps(score.to_json()))) == score
     several = replace(score, spread=0.5, seeds=3, interval="over seeds")
     assert Score.from_json(several.to_json()) == several
@@ -60,7 +62,7 @@ def test_the_ends_solve_their_equation():
 
 def test_of_zeros_and_ones_a_mean_has_wilsons_interval():
     x = (torch.arange(2000) < 60).double()
-    score = Score(x.mean().item()).within(mean_chance(x))
+    score = Score(x.mean().item()).with_interval(mean_chance(x))
     low, high = wilson(0.03, 2000)
     assert score.low == pytest.approx(low, rel=0.01)
     assert score.high == pytest.approx(high, rel=0.01)
@@ -71,7 +73,7 @@ def test_a_mean_of_few_is_held_as_often_as_it_says():
 
     def score(draw):
         x = torch.randn(5, generator=draw)
-        return Score(x.mean().item()).within(mean_chance(x))
+        return Score(x.mean().item()).with_interval(mean_chance(x))
 
     assert 0.935 < held(score, 0.0) < 0.97
 
@@ -81,13 +83,13 @@ def test_a_skewed_mean_is_held_as_often_as_it_says():
 
     def score(draw):
         x = torch.empty(15).exponential_(generator=draw)
-        return Score(x.mean().item()).within(mean_chance(x))
+        return Score(x.mean().item()).with_interval(mean_chance(x))
 
     assert 0.92 < held(score, 1.0) < 0.97
 
 
 def test_one_value_says_nothing_of_its_mean():
-    score = Score(3.0).within(mean_chance(torch.tensor([3.0])))
+    score = Score(3.0).with_interval(mean_chance(torch.tensor([3.0])))
     assert (score.low, score.high) == (-math.inf, math.inf)
 
 
@@ -112,13 +114,13 @@ def test_a_share_is_held_though_it_be_rare(p):
 
     def score(draw):
         share = (torch.rand(100, generator=draw) < p).double().mean().item()
-        return Score(share).within(Trials(100))
+        return Score(share).with_interval(Trials(100))
 
     assert held(score, p) > 0.925
 
 
 def test_a_share_of_all_is_not_sure():
-    score = Score(1.0).within(Trials(50))
+    score = Score(1.0).with_interval(Trials(50))
     assert score.high == 1
     assert 0.9 < score.low < 0.95
 
@@ -141,7 +143,7 @@ def test_subsets_of_a_share_tell_how_many_trials_it_is():
 def test_where_no_subset_can_be_measured_nothing_is_known():
     x = torch.rand(6, 2)
     found = subset_spreads(x, x, lambda a, b: {"gap": 0.5}, seed=0, least=6)
-    score = Score(0.5).within(found["gap"])
+    score = Score(0.5).with_interval(found["gap"])
     assert (score.low, score.high) == (-math.inf, math.inf)
     fewest = []
     subset_spreads(

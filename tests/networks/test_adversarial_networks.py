@@ -5,9 +5,9 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.maths.adversarial import squared_slope
+from trilemma.maths.adversarial import squared_gradient_norm
 from trilemma.networks.adversarial import (
-    Beside,
+    ConditionedNoise,
     ImageCritic,
     ImageGenerator,
     PointCritic,
@@ -78,7 +78,7 @@ def test_the_penalty_in_bf16_has_the_gradient_of_the_one_in_fp32(shape):
     def gradient(mixed):
         x = data.clone().requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-            penalty = squared_slope(critic(x).float(), x).mean()
+            penalty = squared_gradient_norm(critic(x).float(), x).mean()
         assert penalty.dtype == torch.float32
         found = torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True)
         return torch.cat([g.flatten() for g in found if g is not None])
@@ -169,9 +169,9 @@ def test_the_projection_is_linear_in_the_vector_of_the_class():
 
 def test_parts_without_classes_have_no_parameters():
     z = torch.randn(2, 5)
-    assert not list(Beside(5, 0).parameters())
+    assert not list(ConditionedNoise(5, 0).parameters())
     assert not list(Projection(0).parameters())
-    assert Beside(5, 0)(z) is z
+    assert ConditionedNoise(5, 0)(z) is z
     assert torch.equal(Projection(0)(z), z[:, 0])
 
 

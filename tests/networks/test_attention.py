@@ -12,8 +12,8 @@ from trilemma.networks.attention import (
     CrossAttention,
     Maps,
     SelfAttention,
-    gathered,
-    kept_maps,
+    dot_product_attention,
+    record_maps,
     weights,
 )
 
@@ -42,18 +42,20 @@ def test_every_way_gives_the_same(monkeypatch, mask, dtype, near, plain):
     monkeypatch.setattr(attention, "PLAIN", plain)
     q, k, v = parts(dtype=dtype)
     exact = weights(q.double(), k.double(), mask) @ v.double()
-    found = gathered(q, k, v, mask)
+    found = dot_product_attention(q, k, v, mask)
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), exact, atol=near, rtol=near)
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(gathered(q, k, v, mask).double(), exact, atol=0.03, rtol=0.03)
+        torch.testing.assert_close(
+            dot_product_attention(q, k, v, mask).double(), exact, atol=0.03, rtol=0.03
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_who_sees_nothing_gathers_nothing(dtype):
     q, k, v = (part.requires_grad_() for part in parts(dtype=dtype))
     mask = SEEN & torch.tensor([[True], [False], [True]])
-    found = gathered(q, k, v, mask)
+    found = dot_product_attention(q, k, v, mask)
     assert not found[1].any()
     assert found[0].any()
     found.sum().backward()
@@ -104,7 +106,7 @@ def test_pixels_that_ask_get_what_answers():
     tokens = torch.eye(32)[None, :5]
     kinds = torch.tensor([[0, 3, 1], [4, 2, 0]])
     x = torch.eye(32)[kinds].permute(2, 0, 1)[None]
-    with kept_maps(attend) as maps:
+    with record_maps(attend) as maps:
         out = attend(x, tokens, None)
     torch.testing.assert_close(out, 2 * x)
     assert (maps.over((2, 3)).argmax(1)[0] == kinds).all()
@@ -124,7 +126,7 @@ class Two(nn.Module):
 
 def test_maps_come_in_the_order_of_the_calls():
     network, tokens = Two(), torch.randn(3, 5, 12, requires_grad=True)
-    with kept_maps(network) as maps:
+    with record_maps(network) as maps:
         network(tokens, SEEN)
     network(tokens, SEEN)
     assert [tuple(share.shape) for share in maps] == [(3, 2, 6, 5), (3, 2, 24, 5)]
@@ -140,20 +142,20 @@ def test_maps_come_in_the_order_of_the_calls():
 
 def test_maps_are_not_kept_after_an_error_and_blocks_can_be_nested():
     network, tokens = Two(), torch.randn(3, 5, 12)
-    with pytest.raises(RuntimeError), kept_maps(network):
+    with pytest.raises(RuntimeError), record_maps(network):
         raise RuntimeError
-    with kept_maps(network) as outer:
+    with record_maps(network) as outer:
         network(tokens, SEEN)
-        with kept_maps(network.first) as inner:
+        with record_maps(network.first) as inner:
             network(tokens, SEEN)
         network(tokens, SEEN)
     assert (len(outer), len(inner)) == (5, 1)
-    assert network.first.kept is network.second.kept is None
-    assert "kept" not in network.first.state_dict()
+    assert network.first.recorder is network.second.recorder is None
+    assert "recorder" not in network.first.state_dict()
 
 
 def test_a_network_without_questions_has_no_maps():
-    with kept_maps(Attention(16)) as maps:
+    with record_maps(Attention(16)) as maps:
         pass
     assert maps == []
     assert isinstance(maps, Maps)
@@ -161,7 +163,7 @@ def test_a_network_without_questions_has_no_maps():
 
 def test_recording_under_autocast():
     network, tokens = Two(), torch.randn(3, 5, 12)
-    with torch.autocast("cpu", torch.bfloat16), kept_maps(network) as maps:
+    with torch.autocast("cpu", torch.bfloat16), record_maps(network) as maps:
         network(tokens, SEEN)
     for share in maps:
         assert share.dtype == torch.float32

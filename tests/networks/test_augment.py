@@ -14,7 +14,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Block, Noise
 from trilemma.families.gan import Gan
-from trilemma.maths.adversarial import LOSSES, PENALTIES, squared_slope
+from trilemma.maths.adversarial import LOSSES, PENALTIES, squared_gradient_norm
 from trilemma.networks import augment
 from trilemma.networks.adversarial import ImageCritic, ImageGenerator
 from trilemma.networks.augment import PARTS, DiffAugment, background, parts_of
@@ -212,7 +212,7 @@ def test_can_be_differentiated_twice(shape, parts):
 def test_a_penalty_on_the_slope_goes_through_it():
     T, critic = DiffAugment(PARTS, (1, 8, 8)), ImageCritic((1, 8, 8), width=4)
     x = images((1, 8, 8)).requires_grad_()
-    slope = squared_slope(critic(T(x, Noise.of(0, 8))), x).sum()
+    slope = squared_gradient_norm(critic(T(x, Noise.of(0, 8))), x).sum()
     gradients = torch.autograd.grad(slope, list(critic.parameters()), allow_unused=True)
     assert any(g is not None and g.abs().sum() > 0 for g in gradients)
 

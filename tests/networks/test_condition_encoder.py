@@ -84,7 +84,7 @@ def test_words_classes_and_order_are_told_apart():
 def test_an_unknown_word_starts_as_one_that_means_nothing():
     tau = both(depth=0)
     unknown = Condition(tokens=torch.zeros(1, 4, dtype=torch.int64))
-    torch.testing.assert_close(tau(unknown, 1)[0][0, 2:], tau.after(tau.places))
+    torch.testing.assert_close(tau(unknown, 1)[0][0, 2:], tau.after(tau.position_embedding))
 
 
 @pytest.mark.parametrize("said", [Condition(LABELS, WORDS, MASK), Condition(LABELS), None])
@@ -107,7 +107,7 @@ def test_bf16_is_near():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "nothing can be said"),
+        ({}, "nothing to condition on"),
         ({"words": 5}, "both or none"),
         ({"classes": 2, "length": 5}, "both or none"),
         ({"classes": 2, "head": 24}, "such as 24"),

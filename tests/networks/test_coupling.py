@@ -18,9 +18,9 @@ from trilemma.networks.coupling import AffineCoupling, Chain, Convolutions, Mult
 from trilemma.networks.layers import MLP
 
 
-def image_coupling(channels=4, *, chessboard=False, condition=0, places=False, **given):
+def image_coupling(channels=4, *, chessboard=False, condition=0, per_position=False, **given):
     a, b = (channels, channels) if chessboard else (channels // 2, channels - channels // 2)
-    network = Convolutions(a, 2 * b, width=6, condition=condition, places=places)
+    network = Convolutions(a, 2 * b, width=6, condition=condition, per_position=per_position)
     return AffineCoupling(network, channels // 2, chessboard=chessboard, **given)
 
 
@@ -132,13 +132,13 @@ def test_no_coupling_stretches_beyond_its_bound():
     assert torch.allclose(layer(y)[1], torch.full((2,), 0.5 * 2 * 16))
 
 
-def test_convolutions_are_told_a_vector_or_a_map():
+def test_convolutions_take_a_vector_or_a_map_as_condition():
     y = torch.randn(2, 4, 4, 6)
-    for told, places in ((torch.randn(2, 3), False), (torch.randn(2, 3, 4, 6), True)):
-        layer = disturb(image_coupling(condition=3, places=places))
-        z, _ = layer(y, told)
-        assert not torch.allclose(z, layer(y, -told)[0])
-        assert torch.allclose(layer.inverse(z, told), y, atol=1e-5)
+    for cond, per_position in ((torch.randn(2, 3), False), (torch.randn(2, 3, 4, 6), True)):
+        layer = disturb(image_coupling(condition=3, per_position=per_position))
+        z, _ = layer(y, cond)
+        assert not torch.allclose(z, layer(y, -cond)[0])
+        assert torch.allclose(layer.inverse(z, cond), y, atol=1e-5)
 
 
 def two_levels(channels=1):
@@ -172,7 +172,7 @@ def test_round_trips_of_every_depth_come_back():
         assert torch.allclose(flow.round_trip(y, depth), y, atol=1e-5)
     # a layer whose inverse is wrong shows from its own depth on
     broken = flow.layers[1].levels[0].layers[2]
-    broken.inverse = lambda z, told=None: z
+    broken.inverse = lambda z, cond=None: z
     wrong = [bool((flow.round_trip(y, k) - y).abs().max() > 1e-3) for k in range(9)]
     assert wrong == [False] * 4 + [True] * 5
 

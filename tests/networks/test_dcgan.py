@@ -6,7 +6,7 @@ from torch import nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.maths.adversarial import squared_slope
+from trilemma.maths.adversarial import squared_gradient_norm
 from trilemma.networks.dcgan import DcganCritic, DcganGenerator
 
 SHAPES = [(1, 8, 8), (1, 9, 13), (3, 17, 30), (1, 28, 28), (3, 32, 32), (3, 64, 64)]
@@ -120,7 +120,7 @@ def test_a_penalty_can_be_differentiated_in_bf16():
     critic = DcganCritic((1, 28, 28), width=8, normalise=False)
     x = (torch.rand(8, 1, 28, 28) * 2 - 1).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        penalty = squared_slope(critic(x).float(), x).mean()
+        penalty = squared_gradient_norm(critic(x).float(), x).mean()
     gradients = torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True)
     assert all(g is None or g.isfinite().all() for g in gradients)
 

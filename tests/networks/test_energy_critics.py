@@ -23,7 +23,7 @@ def test_energies_codes_and_gradients(shape, classes):
     assert critic.score == "energy"
     x = torch.rand(5, *shape) * 2 - 1
     said = Condition(label=torch.tensor([0, 1, 1, 0, 0]))
-    energy, codes = critic.seen(x, said)
+    energy, codes = critic.energy_and_codes(x, said)
     assert energy.shape == (5,)
     assert (energy > 0).all()
     assert len(codes) == 5
@@ -37,7 +37,7 @@ def test_energies_codes_and_gradients(shape, classes):
 def test_the_energy_is_the_mean_square_of_the_error(shape):
     critic = made(shape)
     x = torch.rand(5, *shape) * 2 - 1
-    energy, codes = critic.seen(x)
+    energy, codes = critic.energy_and_codes(x)
     again = critic.decoder(codes)
     gap = torch.stack([((a - b) ** 2).mean() for a, b in zip(again, x, strict=True)])
     torch.testing.assert_close(energy, gap)
@@ -72,7 +72,7 @@ def test_classes_move_the_code(shape):
     torch.nn.init.normal_(critic.embed.table.weight)
     assert not torch.allclose(critic(x, said), critic(x))
     torch.testing.assert_close(critic(x, said.null()), critic(x))
-    assert torch.equal(critic.seen(x, said)[1], critic.seen(x)[1])
+    assert torch.equal(critic.energy_and_codes(x, said)[1], critic.energy_and_codes(x)[1])
     free = made(shape)
     assert torch.equal(free(x, said), free(x))
 
@@ -80,7 +80,7 @@ def test_classes_move_the_code(shape):
 @pytest.mark.parametrize(("dimensions", "code"), [(2, 1), (3, 1), (7, 3), (50, 25)])
 def test_codes_of_points_are_narrow(dimensions, code):
     critic = PointReconstructor((dimensions,), width=8)
-    assert critic.seen(torch.randn(4, dimensions))[1].shape == (4, code)
+    assert critic.energy_and_codes(torch.randn(4, dimensions))[1].shape == (4, code)
 
 
 @pytest.mark.parametrize(("dimensions", "code"), [(1, 0), (2, 2), (3, 5)])

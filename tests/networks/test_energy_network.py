@@ -16,10 +16,10 @@ def woken(network):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("told", [False, True])
-def test_one_number_for_each_image(shape, told):
-    network = woken(ImageEnergy(shape, width=8, told=told))
-    level = torch.zeros(3) if told else None
+@pytest.mark.parametrize("noise_conditional", [False, True])
+def test_one_number_for_each_image(shape, noise_conditional):
+    network = woken(ImageEnergy(shape, width=8, noise_conditional=noise_conditional))
+    level = torch.zeros(3) if noise_conditional else None
     y = torch.randn(3, *shape)
     assert network(y, level).shape == (3,)
     torch.testing.assert_close(
@@ -46,8 +46,8 @@ def test_blocks_are_added(depth):
 @pytest.mark.parametrize(
     ("network", "shape"),
     [
-        (ImageEnergy((1, 8, 8), width=8, told=True), (1, 8, 8)),
-        (PointEnergy(2, width=16, told=True), (2,)),
+        (ImageEnergy((1, 8, 8), width=8, noise_conditional=True), (1, 8, 8)),
+        (PointEnergy(2, width=16, noise_conditional=True), (2,)),
     ],
 )
 def test_noise_levels_are_told_apart_and_slopes_have_slopes(network, shape):

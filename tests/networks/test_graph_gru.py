@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.networks.graph_gru import RememberingRecurrence, _Remembering
+from trilemma.networks.graph_gru import GraphGRU, _GraphGRUFunction
 
 COUNTS, REACH, NODES = torch.tensor([3, 3, 2, 1]), 2, 5
 
@@ -13,7 +13,7 @@ COUNTS, REACH, NODES = torch.tensor([3, 3, 2, 1]), 2, 5
 @pytest.fixture
 def layer():
     torch.manual_seed(0)
-    return RememberingRecurrence(3, 4, 2).double()
+    return GraphGRU(3, 4, 2).double()
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def weights(layer):
 
 def test_slopes_equal_differences(layer, joined, x):
     def both(x, *of_layer):
-        return _Remembering.apply(x, joined, *of_layer, COUNTS.tolist(), REACH)
+        return _GraphGRUFunction.apply(x, joined, *of_layer, COUNTS.tolist(), REACH)
 
     assert torch.autograd.gradcheck(both, [x, *weights(layer)])
 
@@ -55,7 +55,7 @@ def test_steps_equal_the_whole(layer, joined, x):
         state = layer.step(x[low : low + count], heard, state[:count])
         torch.testing.assert_close(state, h[low : low + count])
         memory = memory.clone()
-        memory[:count, place] = layer.left(state)
+        memory[:count, place] = layer.message(state)
         low += count
     torch.testing.assert_close(memory, left)
 

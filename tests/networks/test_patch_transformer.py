@@ -7,9 +7,9 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.networks.attention import kept_maps
+from trilemma.networks.attention import record_maps
 from trilemma.networks.condition_encoder import Context
-from trilemma.networks.patch_transformer import PatchTransformer, places
+from trilemma.networks.patch_transformer import PatchTransformer, position_encodings
 
 
 def awake(network):
@@ -87,7 +87,7 @@ def test_where_a_patch_is_matters():
     network, x = awake(small()), torch.randn(1, 1, 8, 8)
     moved = network(x.roll(2, 3), torch.zeros(1)).roll(-2, 3)
     assert not torch.allclose(moved, network(x, torch.zeros(1)), atol=1e-3)
-    assert places((3, 5), 16).shape == (15, 16)
+    assert position_encodings((3, 5), 16).shape == (15, 16)
 
 
 @pytest.mark.parametrize("which", ["level", "class", "caption"])
@@ -127,7 +127,7 @@ def test_every_parameter_has_a_gradient(said):
 
 def test_maps_of_its_questions():
     network = awake(told(shape=(1, 8, 12)))
-    with kept_maps(network) as maps:
+    with record_maps(network) as maps:
         network(torch.randn(3, 1, 8, 12), torch.zeros(3), captions())
     assert [tuple(share.shape) for share in maps] == [(3, 2, 24, 4)] * 2
     assert maps.sides == [(4, 6)] * 2

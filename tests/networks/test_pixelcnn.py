@@ -79,7 +79,7 @@ def test_a_condition_reaches_every_block():
     network(torch.zeros(1, 2, 5, 7, dtype=torch.float64), said).pow(2).sum().backward()
     for block in network.blocks:
         assert isinstance(block, Block)
-        assert block.told.weight.grad.abs().sum() > 0
+        assert block.cond_layer.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("numbers", [1, 2, 12])

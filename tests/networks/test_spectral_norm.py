@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from trilemma.core.batch import Condition
-from trilemma.maths.adversarial import squared_slope
+from trilemma.maths.adversarial import squared_gradient_norm
 from trilemma.networks.adversarial import ImageCritic, PointCritic
 from trilemma.networks.dcgan import DcganCritic
 from trilemma.networks.energy_critics import ImageReconstructor
@@ -107,7 +107,7 @@ def test_every_parameter_gets_a_gradient_also_through_a_penalty():
     x = IMAGE.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         score = critic(x, said)
-        loss = score.float().mean() + squared_slope(score.float(), x).mean()
+        loss = score.float().mean() + squared_gradient_norm(score.float(), x).mean()
     gradients = torch.autograd.grad(loss, list(critic.parameters()))
     assert all(g.isfinite().all() for g in gradients)
 

@@ -39,12 +39,12 @@ def test_a_flow_is_inverted_and_trains_whole(structure, mixing, dimensions, cond
     flow = SplineFlow(
         dimensions, structure=structure, mixing=mixing, layers=2, condition=condition, **SIZES
     )
-    y, told = torch.randn(40, dimensions), torch.randn(40, 4) if condition else None
-    z, log_det = bent(flow, 0.1)(y, told)
+    y, cond = torch.randn(40, dimensions), torch.randn(40, 4) if condition else None
+    z, log_det = bent(flow, 0.1)(y, cond)
     assert z.shape == y.shape
     assert log_det.shape == (40,)
     assert z.dtype == log_det.dtype == torch.float32
-    assert (flow.inverse(z, told) - y).abs().max() < 1e-3
+    assert (flow.inverse(z, cond) - y).abs().max() < 1e-3
     gradients = torch.autograd.grad((z.square().sum(1) - log_det).mean(), [*flow.parameters()])
     assert all(g.isfinite().all() for g in gradients)
 
@@ -73,9 +73,9 @@ def test_a_coupling_of_one_coordinate_is_refused():
 
 
 @pytest.mark.parametrize(("dimensions", "width"), [(1, 5), (2, 5), (6, 16), (20, 7)])
-@pytest.mark.parametrize("told", [False, True])
-def test_degrees_name_coordinates_that_another_one_follows(dimensions, width, told):
-    found = degrees(dimensions, width, told)
+@pytest.mark.parametrize("is_conditional", [False, True])
+def test_degrees_name_coordinates_that_another_one_follows(dimensions, width, is_conditional):
+    found = degrees(dimensions, width, is_conditional)
     assert len(found) == width
     assert found.min() >= 0
     assert found.max() < max(dimensions, 1)

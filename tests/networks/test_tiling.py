@@ -13,7 +13,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.maths.resize import enlarged
-from trilemma.networks.tiling import Reading, Tiled, enlarge, places, window
+from trilemma.networks.tiling import Reading, Tiled, enlarge, tile_starts, window
 
 COLOUR = Domain("image", (3, 16, 16), Levels(256))
 GREY = Domain("image", (1, 16, 16), Levels(17))
@@ -73,7 +73,7 @@ def test_no_condition_and_an_absent_one_are_the_same():
     ("length", "tile", "overlap"), [(64, 64, 16), (65, 64, 16), (500, 64, 16), (70, 32, 0)]
 )
 def test_tiles_cover_every_pixel_with_weights_that_sum_to_one(length, tile, overlap):
-    starts = places(length, tile, overlap)
+    starts = tile_starts(length, tile, overlap)
     assert starts[0] == 0
     assert starts[-1] == length - tile
     assert all(b - a <= tile - overlap for a, b in pairwise(starts))
@@ -129,9 +129,9 @@ def test_tiles_that_disagree_are_blended_without_seams():
     x = x + torch.linspace(0, 1, 320)
     blended = Tiled(Normalising(), 64, 16)(x, torch.zeros(1))
     hard = Tiled(Normalising(), 64, 0)(x, torch.zeros(1))
-    shared = [p for s in places(320, 64, 16)[1:] for p in range(s, s + 16)]
+    shared = [p for s in tile_starts(320, 64, 16)[1:] for p in range(s, s + 16)]
     assert seam(blended, shared) < 1.15
-    assert seam(hard, places(320, 64, 0)[1:]) > 1.5
+    assert seam(hard, tile_starts(320, 64, 0)[1:]) > 1.5
 
 
 def test_a_photo_in_tiles_is_the_whole_one():

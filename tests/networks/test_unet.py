@@ -136,7 +136,7 @@ def test_captions_are_heard_through_attention_alone():
     ],
 )
 def test_the_two_coarsest_levels_and_the_middle_ask(multipliers, places):
-    assert list(told(multipliers=multipliers).asking) == places
+    assert list(told(multipliers=multipliers).cross_attentions) == places
 
 
 def test_nothing_said_is_no_condition():
@@ -164,7 +164,7 @@ def test_a_told_row_depends_on_that_row_alone(layout):
 def test_features_keep_their_layout_through_the_questions():
     network = awake(told()).to(memory_format=torch.channels_last)
     seen = []
-    for module in network.asking.values():
+    for module in network.cross_attentions.values():
         module.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
     network(torch.randn(3, 1, 16, 16), torch.zeros(3), captions())
     assert len(seen) == 5

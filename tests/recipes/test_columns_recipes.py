@@ -135,9 +135,9 @@ def test_columns_that_are_all_real_keep_an_exact_density():
 )
 def test_a_vae_chooses_a_decoder_of_cells_and_draws_from_it(domain, kind):
     assert isinstance(likelihood("auto", domain), kind)
-    assert VariationalAutoencoder().drawn(domain) == "sample"
-    assert VariationalAutoencoder(draw="mean").drawn(domain) == "mean"
-    assert VariationalAutoencoder().drawn(Domain("points", (1,), Real())) == "mean"
+    assert VariationalAutoencoder().draw_mode(domain) == "sample"
+    assert VariationalAutoencoder(draw="mean").draw_mode(domain) == "mean"
+    assert VariationalAutoencoder().draw_mode(Domain("points", (1,), Real())) == "mean"
 
 
 @pytest.mark.parametrize("of", [Gaussian, Logistic])

@@ -100,7 +100,7 @@ def test_captions_reach_the_denoiser_and_are_kept_for_samples():
     data = DataSet("said", domain, split, split)
     (stage,) = Ddpm(batch=2).stages(model, data, 0)
     stage.prepare()
-    drawn = model.asked(None, Noise.of(0, 64)).tokens
+    drawn = model.resolve_condition(None, Noise.of(0, 64)).tokens
     assert {tuple(row) for row in drawn.tolist()} == {(2, 1), (1, 0)}
     assert model.sample(3, noise=Noise.of(0, 3)).shape == (3, 1, 8, 8)
 

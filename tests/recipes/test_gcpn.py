@@ -188,7 +188,7 @@ def test_the_lowest_of_the_test_part_are_given_where_none_are(data, tmp_path):
     run, _ = train(tmp_path / "run", made, data, 1)
     model = load(run.path, warn=pytest.fail).model
     worth = sorted(expression("plogp")([parsed(s) for s in data.test.names]))
-    given = sorted(expression("plogp")([parsed(s) for s in to_smiles(model.given())]))
+    given = sorted(expression("plogp")([parsed(s) for s in to_smiles(model.originals())]))
     assert given == pytest.approx(worth[: len(given)])
     assert len(given) == min(100, len(data.test))
 
@@ -196,7 +196,7 @@ def test_the_lowest_of_the_test_part_are_given_where_none_are(data, tmp_path):
 def test_given_molecules_have_room(data, tmp_path):
     made = recipe(reward="plogp", improve=True, oracle_calls=1, children=16, cloning=0.0, atoms=7)
     run, _ = train(tmp_path / "run", made, data, 1)
-    given = load(run.path, warn=pytest.fail).model.given()
+    given = load(run.path, warn=pytest.fail).model.originals()
     assert 0 < len(given) <= 100
     assert int(sizes(given).max()) <= 7
     with pytest.raises(BadInput, match="at most --atoms 2"):

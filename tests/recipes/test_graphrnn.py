@@ -34,7 +34,7 @@ def test_papers_sizes_have_the_papers_parameters():
     recipe = CATALOG["graphrnn"](hints=False, memory=0, **sizes)
     model = recipe.model(Domain("graph", (361, 361), Levels(2), reach=40))
     kinds = {type(m).__name__ for m in model.modules()}
-    assert "RememberingRecurrence" not in kinds
+    assert "GraphGRU" not in kinds
     nodes = sum(p.numel() for p in model.nodes.rnn.parameters())
     assert nodes == 3 * 128 * (64 + 128 + 2) + 3 * (3 * 128 * (128 + 128 + 2))
 

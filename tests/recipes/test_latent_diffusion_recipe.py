@@ -72,7 +72,7 @@ def test_codes_fit_the_images(channels, side, factor, shape):
 
 
 @pytest.mark.parametrize(
-    ("given", "asked", "told"),
+    ("given", "asked", "expected"),
     [
         ({"words": 3, "classes": ("a", "b")}, "auto", "text"),
         ({"words": 3, "classes": ("a", "b")}, "class", "class"),
@@ -81,13 +81,13 @@ def test_codes_fit_the_images(channels, side, factor, shape):
         ({"words": 3}, "none", "none"),
     ],
 )
-def test_what_it_is_told(given, asked, told):
+def test_what_it_is_told(given, asked, expected):
     recipe, space = small(condition=asked), domain(1, 8, **given)
-    assert recipe.told(space) == told
+    assert recipe.condition_kind(space) == expected
     model = recipe.model(space)
-    assert isinstance(model, Explaining) == (told != "none")
-    assert (model.diffusion.prompts is not None) == (told == "text")
-    assert bool(model.diffusion.domain.classes) == (told == "class")
+    assert isinstance(model, Explaining) == (expected != "none")
+    assert (model.diffusion.prompts is not None) == (expected == "text")
+    assert bool(model.diffusion.domain.classes) == (expected == "class")
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_what_it_is_told(given, asked, told):
     [
         ({"factor": 8}, {}, "give 2, 4"),
         ({"factor": 3}, {}, "give 2, 4"),
-        ({"guidance": 2.0}, {}, "told nothing"),
-        ({"guidance": 2.0, "condition": "none"}, {"words": 3}, "told nothing"),
+        ({"guidance": 2.0}, {}, "unconditional"),
+        ({"guidance": 2.0, "condition": "none"}, {"words": 3}, "unconditional"),
         ({"guidance": 2.0, "label_dropout": 0.0}, {"words": 3}, "label dropout 0"),
         ({"condition": "text"}, {"classes": ("a", "b")}, "without captions"),
         ({"condition": "class"}, {"words": 3}, "without classes"),

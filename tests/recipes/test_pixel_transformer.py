@@ -50,7 +50,7 @@ def test_fits(name, patch, grid, width):
     domain = DOMAINS[name]
     model = PixelTransformer().model(domain)
     assert (model.patch, model.grid, model.trunk.width) == (patch, grid, width)
-    assert model.trunk.wanted is None
+    assert model.trunk.class_embedding is None
     x = model.sample(2, noise=Noise.of(0, 2))
     assert x.shape == (2, *domain.shape)
     assert x.dtype == torch.uint8
@@ -104,7 +104,7 @@ def test_the_class_is_heard_and_its_hiding_is_learned():
     assert not torch.equal(model.log_prob(x, condition=said), model.log_prob(x))
     assert torch.equal(model.log_prob(x, condition=said.null()), model.log_prob(x))
     loss = model.loss(Examples(x, said, Noise.of(0, 64)))
-    (gradient,) = torch.autograd.grad(loss.value, model.trunk.wanted.table.weight)
+    (gradient,) = torch.autograd.grad(loss.value, model.trunk.class_embedding.table.weight)
     assert gradient[-1].any()
 
 

@@ -453,11 +453,11 @@ def test_a_picture_that_cannot_be_drawn_is_not_tried_at_every_step(run, digits):
 
 def test_parts_of_a_drawing_are_the_whole(run, digits):
     previews, model, _ = slow(run, digits, 1e-6)
-    whole = previews._drawn(model, 64, 1e9)
+    whole = previews._sample(model, 64, 1e9)
     assert previews._costs.n == 64
     fresh, model, _ = slow(run, digits, 1e-6)
     assert fresh._costs.drawing(64) == float("inf")
-    parts = fresh._drawn(model, 64, 1.0)
+    parts = fresh._sample(model, 64, 1.0)
     assert (parts != whole).float().mean() < 1e-3
 
 

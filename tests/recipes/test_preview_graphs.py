@@ -10,7 +10,7 @@ from PIL import Image
 from trilemma import gallery
 from trilemma.data import sources
 from trilemma.recipes.graphrnn import GraphRecurrent
-from trilemma.recipes.preview import DRAWN, Previews
+from trilemma.recipes.preview import PREVIEW_SAMPLES, Previews
 from trilemma.recipes.runs import untrained
 from trilemma.training.run import Run
 
@@ -41,7 +41,7 @@ def test_numbers_are_those_of_the_graphs(run, small):
     drawn = model(small)
     drawn.sample = lambda n, **_: small.train.x[:n]
     found = Previews(run, drawn, small, 0)(drawn, 1)
-    x = small.train.x[: DRAWN["graph"]]
+    x = small.train.x[: PREVIEW_SAMPLES["graph"]]
     here = x.diagonal(dim1=1, dim2=2).sum()
     assert found["nodes"] == pytest.approx(float(here) / len(x))
     assert found["edges"] == pytest.approx(float(x.sum() - here) / 2 / len(x))

@@ -66,7 +66,7 @@ def test_pairs_are_a_pure_function_of_the_seed_and_digits_are_not_mirrored(digit
 def test_the_rest_has_spread_one_and_prompts_are_filled(digits):
     model, stream = prepared(digits)
     batch = stream.batch(0)
-    rest = model.pairing.rest(batch.x, batch.condition.image)
+    rest = model.pairing.residual(batch.x, batch.condition.image)
     assert 0.8 < rest.square().mean() < 1.2
     assert model.prompts.image.flatten(1).sum(1).min() > 0
     value = model.loss(batch).value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trilemma.comparison import places, ranking
+from trilemma.comparison import ranking, ranks
 from trilemma.comparison.groups import groups
 from trilemma.comparison.row import Row
 from trilemma.metrics.evaluation import Evaluation
@@ -29,7 +29,7 @@ def rank(plain):
 
 
 def quality_metric(plain):
-    return places.quality_metric(every(plain))
+    return ranks.quality_metric(every(plain))
 
 
 def lines(plain):

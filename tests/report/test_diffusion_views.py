@@ -15,7 +15,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Split
 from trilemma.report import edits, image_strips, scatter
-from trilemma.report.diffusion_views import looks
+from trilemma.report.diffusion_views import views
 from trilemma.report.model_view import Estimating, Subject
 
 LEVELS = 17
@@ -66,9 +66,9 @@ class Diffuser(Bare):
     def decode(self, z):
         return self.domain.values.unscale(z.unflatten(1, self.domain.shape))
 
-    def complete(self, x, known, *, condition=None, noise=None):
+    def complete(self, x, mask, *, condition=None, noise=None):
         self.told.append(condition)
-        return torch.where(known, x, self.made(len(x), noise))
+        return torch.where(mask, x, self.made(len(x), noise))
 
     def edit(self, x, strength, *, condition=None, noise=None):
         self.told.append(condition)
@@ -135,7 +135,7 @@ def points(dimensions=2):
 
 
 def drawn(model, data, **more):
-    return {p.title: p for p in looks(Subject(model, data, "diffusion", **more))}
+    return {p.title: p for p in views(Subject(model, data, "diffusion", **more))}
 
 
 def test_a_model_that_can_nothing_is_left_alone():
@@ -182,7 +182,7 @@ def test_examples_are_of_different_classes_and_are_told_as_they_are():
     subject = Subject(model, data)
     rows = subject.rows(5)
     assert data.test.labels[rows].tolist() == [0, 1, 2, 0, 1]
-    looks(subject)
+    views(subject)
     told = [c.label for c in model.told if c is not None]
     assert told
     assert all(label.tolist() == [0, 1, 2, 0, 1, 2, 0, 1] for label in told)
@@ -244,7 +244,7 @@ def test_captions_and_words_are_drawn_of_a_model_that_explains():
     assert {"drawn for captions", "attention, word by word", "the first stage"} <= set(found)
     condition = next(c for c in model.told if c is not None and c.tokens is not None)
     assert condition.label is None
-    assert len(condition) <= edits.SAID
+    assert len(condition) <= edits.MAX_CAPTIONS
     assert "there and back" not in found  # its codes are the first stage's
 
 
@@ -291,7 +291,7 @@ def test_strips_have_their_words():
     rows = [torch.zeros(2, 1, 8, 8, dtype=torch.uint8)] * 2
     bare = image_strips.strips(rows, LEVELS, scale=4)
     told = image_strips.strips(
-        rows, LEVELS, scale=4, left=("one", "two"), above=("a", "b"), together=1
+        rows, LEVELS, scale=4, row_labels=("one", "two"), column_labels=("a", "b"), together=1
     )
     assert told.width > bare.width + 20
     assert told.height > bare.height + image_strips.LINE
@@ -348,7 +348,7 @@ def test_attention_is_brightest_where_it_is_largest():
 
 def test_clouds_lie_in_one_frame():
     x = torch.randn(300, 2)
-    image = scatter.clouds([[x, x + 1]], scatter.frame_of(x, x + 1), above=("a", "b"))
+    image = scatter.clouds([[x, x + 1]], scatter.frame_of(x, x + 1), column_labels=("a", "b"))
     assert 1.5 < image.width / image.height < 2.2
     with pytest.raises(BadInput, match="equal rows"):
         scatter.clouds([[x], [x, x]], (-1, 1, -1, 1))

@@ -69,8 +69,8 @@ def test_neighbours_stand_below():
         figures.neighbours(above, above[:1])
 
 
-def test_walk_has_a_strip_each():
-    image = figures.walk(torch.zeros(3, 7, 1, 4, 4, dtype=torch.uint8), scale=1)
+def test_sequences_have_a_strip_each():
+    image = figures.sequences(torch.zeros(3, 7, 1, 4, 4, dtype=torch.uint8), scale=1)
     assert image.size == (7 * 4 + 6, 3 * 4 + 2)
 
 

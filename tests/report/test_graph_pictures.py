@@ -12,7 +12,7 @@ from PIL import Image
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import graph, stacked
 from trilemma.report import figures, graphs
-from trilemma.report.graphs import beside, change, growth, pairs, sheet
+from trilemma.report.graphs import change, growth, pairs, sheet, side_by_side
 
 RED = (214, 40, 57)
 
@@ -46,14 +46,14 @@ def test_graphs_without_nodes_or_edges_break_nothing(few):
         assert sheet(x).width > 0
         assert pairs(x, x).width > 0
         assert change(x, x).width > 0
-        assert beside(x, x).width > 0
+        assert side_by_side(x, x).width > 0
         assert len(growth([x, x])) == 2
 
 
 def test_a_sheet_has_at_most_so_many_and_few_large_ones():
     x = graph(2, [(0, 1)])[None].repeat(50, 1, 1)
-    assert sheet(x).size == sheet(x[: graphs.SHOWN]).size
-    assert len(graphs._few(torch.zeros(9, 2000, 2000, dtype=torch.uint8))) == 4
+    assert sheet(x).size == sheet(x[: graphs.MAX_GRAPHS]).size
+    assert len(graphs._head(torch.zeros(9, 2000, 2000, dtype=torch.uint8))) == 4
 
 
 def test_flat_graphs_take_less_room():
@@ -113,7 +113,7 @@ def test_what_is_gone_from_a_frame_is_gone_from_the_picture():
 def test_a_way_of_graphs_is_a_film_with_their_colours():
     domain, last = Domain("graph", (4, 4), Levels(2)), graph(4, [(0, 1), (1, 2), (2, 3)])
     here = [(torch.arange(4) < n).to(torch.uint8) for n in (1, 2, 3, 4)]
-    made = figures.way([(last * h * h[:, None])[None] for h in here], domain)
+    made = figures.trajectory([(last * h * h[:, None])[None] for h in here], domain)
     film = Image.open(io.BytesIO(made))
     assert film.n_frames == 4
     assert film.convert("RGB").getpixel((0, 0)) == (255, 255, 255)

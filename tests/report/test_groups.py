@@ -50,7 +50,7 @@ def test_rows_without_labels_go_by_their_recipe(rows):
 
 def test_the_verdict_ranks_means_and_says_what_intervals_are(seeded_rows):
     found = rank(seeded_rows)
-    assert [(p.recipe, p.place) for p in found.quality] == [
+    assert [(p.recipe, p.best) for p in found.quality] == [
         ("gan loss=wgan", 1),
         ("gan loss=ns", 1),  # three seeds know the mean too poorly to tell
     ]
@@ -71,10 +71,10 @@ def test_a_tie_over_seeds_asks_for_more_seeds(runs):
 def test_runs_that_overlap_in_speed_are_a_tie(runs):
     for row, seconds in zip(runs, (1e-3, 4e-3, 4e-3, 1e-3), strict=True):
         row["cost"] = {"sample_seconds_each": seconds}
-    assert [p.place for p in rank(grouped(runs)).speed] == [1, 1]
+    assert [p.best for p in rank(grouped(runs)).speed] == [1, 1]
     for row in runs[:3]:
         row["cost"] = {"sample_seconds_each": 4e-3}
-    assert [p.place for p in rank(grouped(runs)).speed] == [1, 2]
+    assert [p.best for p in rank(grouped(runs)).speed] == [1, 2]
 
 
 def test_the_page_of_a_grid(runs):

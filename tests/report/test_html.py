@@ -14,7 +14,7 @@ from trilemma.core.event import Event
 from trilemma.core.words import written
 from trilemma.report import figures
 from trilemma.report.html import comparison_page, run_page
-from trilemma.report.page import Comparison, Picture, Portrait, shown
+from trilemma.report.page import Comparison, Picture, Portrait, equal_counts
 
 EVIL = '<img src=x onerror="alert(1)">'
 VOID = ("meta", "img", "br")
@@ -214,7 +214,9 @@ def test_points_are_drawn(rows):
 
 
 def test_nobody_is_shown_with_more():
-    n, cut = shown(torch.zeros(80, 1, 4, 4), [torch.zeros(70, 1, 4, 4), torch.zeros(9, 1, 4, 4)])
+    n, cut = equal_counts(
+        torch.zeros(80, 1, 4, 4), [torch.zeros(70, 1, 4, 4), torch.zeros(9, 1, 4, 4)]
+    )
     assert n == 9
     assert [len(x) for x in cut] == [9, 9, 9]
 

@@ -9,7 +9,7 @@ from given import rank
 
 
 def order(places):
-    return [(p.recipe, p.place) for p in places]
+    return [(p.recipe, p.best) for p in places]
 
 
 def test_ranks_the_three_corners(rows):
@@ -48,7 +48,7 @@ def test_places_are_spans_where_intervals_overlap_in_a_chain(evaluate):
 
 def test_narrow_intervals_are_no_tie(evaluate):
     found = rank([evaluate("a", fd=20, wide=1), evaluate("b", fd=23, wide=1)])
-    assert [p.place for p in found.quality] == [1, 2]
+    assert [p.best for p in found.quality] == [1, 2]
     assert "tie" not in found.verdict
 
 
@@ -84,7 +84,7 @@ def test_trivial_and_copying_models_are_called_out(rows, evaluate):
 def test_missing_scores_leave_a_row_out(rows, evaluate):
     found = rank([*rows, evaluate("silent", seconds=1e-6), evaluate("nan", fd=math.nan)])
     assert "silent" not in [p.recipe for p in found.quality]
-    assert found.place("speed", "silent").place == 1
+    assert found.rank_of("speed", "silent").best == 1
     assert "silent and nan have no fd" in found.words
 
 

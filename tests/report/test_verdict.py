@@ -135,7 +135,7 @@ def test_a_reward_is_ranked_by_what_was_reached_and_never_by_likeness(pair, eval
     found = rank([*pair, *others])
     assert found.choice == "a"
     assert [p.recipe for p in found.quality] == ["a", "b"]
-    assert [(t.reward, [p.recipe for p in t.places]) for t in found.tasks] == [
+    assert [(t.reward, [p.recipe for p in t.ranks]) for t in found.tasks] == [
         ("robustness", ["strong", "weak"]),
         ("logP", ["other"]),
     ]

@@ -135,7 +135,7 @@ class TestPolicy:
 class TestScene:
     def test_samples_and_real_examples_stand_in_the_page(self, page, data, broken):
         real, samples = Reader(page).held
-        assert len(real["molecules"]) == len(samples["molecules"]) == viewer.SHOWN
+        assert len(real["molecules"]) == len(samples["molecules"]) == viewer.MAX_SCENES
         assert "refused" in samples["molecules"][0]["name"]
         assert samples["molecules"][0]["table"]
         assert not samples["molecules"][15]["table"]

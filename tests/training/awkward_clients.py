@@ -13,7 +13,7 @@ from trilemma.core.batch import Condition, Examples, Rows
 from trilemma.core.domain import Domain, Real
 from trilemma.core.model import Loss, Model, Objective, Stage, Stream
 from trilemma.core.noise import Noise, mix
-from trilemma.families.dequantised_density import placed
+from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow_matching import FlowMatching
 from trilemma.networks.unet import Perceptron
 
@@ -447,7 +447,7 @@ class Ordered(Model):
 def coupled() -> Model:
     inner = FlowMatching(Perceptron(2, width=16), (2,), pairing="optimal-transport")
     torch.nn.init.normal_(inner.network.layers.last.weight, std=0.1)
-    return placed(inner, Domain("points", (2,), Real()))
+    return dequantised_density(inner, Domain("points", (2,), Real()))
 
 
 def one(model: Model, stream) -> list[Stage]:

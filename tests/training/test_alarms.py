@@ -77,7 +77,7 @@ def test_a_run_that_goes_on_is_watched_when_its_window_is_full():
 def test_what_a_preview_finds_is_told_until_one_does_not():
     watch = Alarms(Variational())
     bad = {"collapse": "one class."}
-    assert [bool(watch.shown(f)) for f in (bad, bad, {}, bad)] == [True, False, False, True]
+    assert [bool(watch.previewed(f)) for f in (bad, bad, {}, bad)] == [True, False, False, True]
 
 
 def test_as_many_steps_are_kept_as_are_judged():

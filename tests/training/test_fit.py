@@ -312,19 +312,22 @@ def test_few_slow_steps_end_in_time_too(desk, step):
 def test_the_time_that_is_left_follows_from_a_budget_of_the_stream_s_own():
     plan = Plan.of(Budget(steps=1000), [1.0])
     plan.begin(100.0)
-    plan.done = 50
-    assert plan.left(110.0, 0.2) == pytest.approx(950 * 0.2)
-    assert plan.left(110.0, 0.2, 0.25) == pytest.approx(30.0)  # a quarter took ten seconds
-    assert plan.left(110.0, 0.2, 0.01) == pytest.approx(950 * 0.2)  # too little to tell by
-    assert plan.left(110.0, 0.001, 0.25) == pytest.approx(0.95)  # the steps end before
-    assert plan.left(110.0, 0.2, 1.0) == 0
+    plan.steps_done = 50
+    assert plan.remaining_seconds(110.0, 0.2) == pytest.approx(950 * 0.2)
+    # a quarter took ten seconds
+    assert plan.remaining_seconds(110.0, 0.2, 0.25) == pytest.approx(30.0)
+    # too little to tell by
+    assert plan.remaining_seconds(110.0, 0.2, 0.01) == pytest.approx(950 * 0.2)
+    # the steps end before
+    assert plan.remaining_seconds(110.0, 0.001, 0.25) == pytest.approx(0.95)
+    assert plan.remaining_seconds(110.0, 0.2, 1.0) == 0
 
 
 def test_stages_share_the_time():
     plan = Plan.of(Budget(minutes=1.0), [1.0, 3.0])
     plan.begin(2.0)
     assert plan.allotted == pytest.approx(14.5)
-    plan.done, pace = 4, Pace(window=1e9)
+    plan.steps_done, pace = 4, Pace(window=1e9)
     for _ in range(10):
         pace.add(0.5)
     assert not plan.is_due(3.0, pace)

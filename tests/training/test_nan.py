@@ -77,7 +77,8 @@ def test_one_bad_update_changes_nothing_and_is_counted(kind):
     assert len(model.observed) == 2
     assert model.observed[-1]["loss"] == last.values["model/loss"]
     assert trainer.is_troubled
-    assert (trainer.step_count, trainer.drawn) == (3, 3)  # the batch is behind us all the same
+    # the batch is behind us all the same
+    assert (trainer.step_count, trainer.batches_drawn) == (3, 3)
     event = trainer.step()
     assert "skipped" not in event.values
     assert not trainer.is_troubled
@@ -131,7 +132,7 @@ def test_going_back_restores_weights_and_averages():
         trainer.step()
     model.load_state_dict(weights)
     trainer.go_back(state)
-    assert (trainer.step_count, trainer.drawn, trainer.caution) == (4, 9, 0.5)
+    assert (trainer.step_count, trainer.batches_drawn, trainer.caution) == (4, 9, 0.5)
     assert all(torch.equal(weights[k], v) for k, v in trainer.weights().items())
     raw = dict(model.named_parameters())
     assert all(torch.equal(v, raw[k]) for k, v in state["raw"].items())

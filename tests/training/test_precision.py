@@ -49,10 +49,10 @@ def test_auto_keeps_to_float32_where_torch_does_not_use_the_flag(having):
 
 def test_a_recipe_may_keep_float32_and_says_so(having):
     having(AVX512 | {"avx512_bf16"})
-    kept = choose("auto", CPU, wanted=False)
+    kept = choose("auto", CPU, prefer_bf16=False)
     assert kept.dtype == "fp32"
     assert "recipe" in kept.reason
-    assert choose("bf16", CPU, wanted=False).dtype == "bf16"
+    assert choose("bf16", CPU, prefer_bf16=False).dtype == "bf16"
 
 
 def test_what_is_asked_for_is_done_with_a_word_of_doubt(having):
@@ -75,7 +75,7 @@ def test_autocast_computes_in_the_chosen_numbers():
 def test_place_lays_images_out_and_keeps_the_parameters():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Linear(4, 4))
     parameters = list(model.parameters())
-    precision.Precision("fp32", True, "").place(model, CPU)
+    precision.Precision("fp32", True, "").to_device(model, CPU)
     assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
 

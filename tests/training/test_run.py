@@ -148,7 +148,7 @@ def test_a_checkpoint_is_read_back_bit_for_bit(run):
     assert torch.equal(found.weights["w"], WEIGHTS["w"])
     assert found.weights["count"].dtype == torch.int64
     assert found.state == {"step": 2}
-    assert run.checkpoint(lambda _: None, whole=False).state == {}
+    assert run.checkpoint(lambda _: None, with_state=False).state == {}
 
 
 def test_tied_and_strided_weights_are_kept(run):

@@ -20,7 +20,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.ready import ready
-from trilemma.recipes.catalog import fitting, named
+from trilemma.recipes.catalog import fitting, recipe_class
 from trilemma.report.tables import terminal_tables
 from trilemma.terminal import as_json, counting, out, say, show_table
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> None:
     """Train and measure several recipes alike, and say which to use."""
     names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
     for name in names or ():
-        named(name)
+        recipe_class(name)
     options.data = sources.declared(
         options.data, radius=options.ego_radius, columns=options.columns
     )
@@ -59,12 +59,12 @@ def run(options: argparse.Namespace) -> None:
             settings=settings,
             ready=[one for one, _ in ready_samples],
         )
-        path = comparing.place(plan, options.out)
+        path = comparing.choose_folder(plan, options.out)
 
         @contextmanager
         def measuring(title: str) -> Iterator[Callable[[str, int, int], None]]:
             with counting(title) as progress:
-                yield progress.named
+                yield progress.update
 
         comparison_table = comparing.compare(
             plan,

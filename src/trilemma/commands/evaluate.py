@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
                 draws=options.draws,
                 world=ranks,
                 check=lambda: stop.check("measuring was stopped; nothing was written."),
-                progress=progress.named,
+                progress=progress.update,
             )
         if not ranks.is_main:
             return
@@ -83,7 +83,7 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
                 n=requested_count or min(len(samples), default_samples(data)),
                 seed=options.seed,
                 check=lambda: stop.check("measuring was stopped; nothing was written."),
-                progress=progress.named,
+                progress=progress.update,
             )
         if not ranks.is_main:
             return
@@ -93,16 +93,16 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
             _show(evaluation)
 
 
-def _show(found: Evaluation) -> None:
+def _show(evaluation: Evaluation) -> None:
     """Give an evaluation as a table."""
     variant_names = variants()
     table(
-        f"{found.recipe} on {found.data} ({found.split}), n = {found.n:,}, "
-        f"seed {found.seed}, {found.device}",
+        f"{evaluation.recipe} on {evaluation.data} ({evaluation.split}), n = {evaluation.n:,}, "
+        f"seed {evaluation.seed}, {evaluation.device}",
         ["metric", "value", "95 % interval", "unit", "by", "better", "floor", "baselines"],
         [
             [
-                f"{name}({found.extractor})" if name in ("fd", "kd") else name,
+                f"{name}({evaluation.extractor})" if name in ("fd", "kd") else name,
                 number(s.value),
                 f"{number(s.low)} … {number(s.high)}",
                 s.unit,
@@ -111,13 +111,15 @@ def _show(found: Evaluation) -> None:
                 number(s.floor),
                 ", ".join(f"{k} {number(v)}" for k, v in s.baselines.items()),
             ]
-            for name, s in sorted(found.metrics.items(), key=lambda item: item[0] in variant_names)
+            for name, s in sorted(
+                evaluation.metrics.items(), key=lambda item: item[0] in variant_names
+            )
         ],
     )
-    for name, reason in found.skipped.items():
+    for name, reason in evaluation.skipped.items():
         out(f"{name}: not measured: {reason}")
-    if cost := found.cost.known():
+    if cost := evaluation.cost.measured():
         out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in cost.items()))
-    longest = sorted(found.seconds.items(), key=lambda item: -item[1])[:4]
+    longest = sorted(evaluation.seconds.items(), key=lambda item: -item[1])[:4]
     longest_steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
-    out(f"measuring: {duration(sum(found.seconds.values()))}, of which {longest_steps}")
+    out(f"measuring: {duration(sum(evaluation.seconds.values()))}, of which {longest_steps}")

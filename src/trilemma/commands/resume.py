@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> None:
             options.run,
             budget=budget_of(options),
             data=data,
-            asked={"name": options.recipe, "seed": options.seed},
+            requested={"name": options.recipe, "seed": options.seed},
             world=ranks,
             stop=stop,
         )

@@ -15,13 +15,13 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
 from trilemma.data.completion_inputs import (
     HALVES,
-    given_fragment,
-    given_graph,
     is_fragment,
     is_image,
+    read_fragment,
+    read_graph,
 )
-from trilemma.data.completion_inputs import given as given_image
-from trilemma.recipes.catalog import named
+from trilemma.data.completion_inputs import read_image_with_mask as given_image
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.conditions import captions, conditions
 from trilemma.recipes.editing import editing
 from trilemma.recipes.fields import changed
@@ -39,7 +39,7 @@ ROW = 16
 
 def run(options: argparse.Namespace) -> None:
     """Draw samples and write them in the form that the name asks for."""
-    kind = named(Run.open(options.run).recipe["name"])
+    kind = recipe_class(Run.open(options.run).recipe["name"])
     chosen = changed(kind, options.fields) | {
         "sample_steps": options.steps,
         "sampler": options.sampler,
@@ -91,13 +91,13 @@ def _sample(
         source = editing(loaded, cond, options.strength)
     elif cond and domain.kind == "graph":
         drawing.refuse_completion(loaded)
-        completion = given_graph(cond, domain)
+        completion = read_graph(cond, domain)
     elif is_fragment(cond):
-        completion = given_fragment(cond, domain, warn)
+        completion = read_fragment(cond, domain, warn)
         drawing.refuse_completion(loaded)
     elif image:
         drawing.refuse_completion(loaded)
-        completion = _given(domain, cond, options.mask)
+        completion = _image_to_complete(domain, cond, options.mask)
     elif options.cond is not None:
         requested = conditions(domain, cond, warn)
     drawing.write_samples(
@@ -117,7 +117,7 @@ def _sample(
     )
 
 
-def _given(domain: Domain, cond: str, mask: str | None) -> tuple[Tensor, Tensor]:
+def _image_to_complete(domain: Domain, cond: str, mask: str | None) -> tuple[Tensor, Tensor]:
     """Read an image to be completed, and where it is known."""
     if mask is None:
         raise BadInput(

@@ -8,7 +8,7 @@ from trilemma import drawing
 from trilemma.commands.data import EXAMPLES
 from trilemma.core.model import capabilities
 from trilemma.data import sources
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.fields import fields
 from trilemma.recipes.runs import untrained
 from trilemma.terminal import as_json, out, table
@@ -18,7 +18,7 @@ __all__ = ["run"]
 
 def run(options: argparse.Namespace) -> None:
     """Show a recipe's fields, parameters, and what a step costs."""
-    kind = named(options.recipe)
+    kind = recipe_class(options.recipe)
     if options.plots:
         for path in drawing.plots(kind, options.plots):
             out(path)

@@ -6,7 +6,7 @@ import argparse
 
 from trilemma.commands.working import at_work, budget_of, read_data, report_run, watched
 from trilemma.data import sources
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.fields import parse
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import begin, free_path
@@ -23,7 +23,7 @@ def _own_budget(recipe: Recipe) -> Budget:
 
 def run(options: argparse.Namespace) -> None:
     """Make a run and train it."""
-    recipe = parse(named(options.recipe), options.fields)
+    recipe = parse(recipe_class(options.recipe), options.fields)
     options.data = sources.declared(
         options.data, radius=options.ego_radius, columns=options.columns
     )

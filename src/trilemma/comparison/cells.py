@@ -15,7 +15,7 @@ from typing import Any
 
 from trilemma.core.errors import BadInput, nearest
 from trilemma.data.dataset import DataSet
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.fields import fields, parse
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import folder_name, untrained
@@ -101,7 +101,7 @@ def cells(recipes: Sequence[str], grid: Grid, settings: Settings, seed: int) -> 
     """
     _refuse_both(grid, settings)
     for name in recipes:
-        field_names = {field.name for field in fields(named(name))}
+        field_names = {field.name for field in fields(recipe_class(name))}
         for field_name, _ in (*grid, *settings):
             if field_name not in field_names and field_name != "seed":
                 raise nearest(f"field of recipe '{name}'", field_name, field_names)
@@ -113,18 +113,18 @@ def cells(recipes: Sequence[str], grid: Grid, settings: Settings, seed: int) -> 
     return built
 
 
-def check(made: Sequence[Cell], data: DataSet) -> None:
+def check(built_cells: Sequence[Cell], data: DataSet) -> None:
     """Build the model and the stream of every cell, so that none is refused later.
 
     Raises:
         BadInput: One cannot be built; the sentence begins with its label.
     """
     checked_labels = set()
-    for cell in made:
+    for cell in built_cells:
         if cell.label in checked_labels:
             continue
         checked_labels.add(cell.label)
-        with _said_of(cell.label, bool(cell.fields)):
+        with _label_errors(cell.label, bool(cell.fields)):
             cell_data = cell.recipe.data_for(data)
             recipe, _ = cell.recipe.fitted(len(cell_data.train), cell_data.domain)
             model = untrained(recipe, cell_data.domain, cell.seed)
@@ -132,12 +132,12 @@ def check(made: Sequence[Cell], data: DataSet) -> None:
 
 
 @contextmanager
-def _said_of(label: str, wanted: bool) -> Iterator[None]:
-    """Let a refusal begin with the label, where that is wanted."""
+def _label_errors(label: str, enabled: bool) -> Iterator[None]:
+    """Begin the message of a refusal with the label, where that is enabled."""
     try:
         yield
     except BadInput as error:
-        if not wanted:
+        if not enabled:
             raise
         raise BadInput(f"{label}: {error}") from None
 
@@ -150,8 +150,8 @@ def _cell(
         seed = int(chosen.pop("seed"))
     words = [f"--{field}={value}" for field, value in (*settings, *chosen.items())]
     label = " ".join([name, *(f"{field}={value}" for field, value in chosen.items())])
-    with _said_of(label, bool(chosen)):
-        recipe = parse(named(name), words)
+    with _label_errors(label, bool(chosen)):
+        recipe = parse(recipe_class(name), words)
     typed = {field: getattr(recipe, field) for field in chosen}
     title = f"{label} seed={seed}" if has_own_seed else label
     for earlier in before:

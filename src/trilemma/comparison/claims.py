@@ -39,7 +39,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.words import duration
 from trilemma.training.checkpoint import unwritable
 
-__all__ = ["BEAT", "STALE", "Claim", "Claims", "Status", "Taken"]
+__all__ = ["BEAT", "STALE", "Claim", "ClaimLost", "Claims", "Status"]
 
 BEAT = 5.0
 """Seconds between two heartbeats."""
@@ -49,7 +49,7 @@ MISSED = 2
 """Beats that a process which is dead to all appearances must have missed besides."""
 
 
-class Taken(BadInput):
+class ClaimLost(BadInput):
     """Another process took the claim over, so that this one may write nothing more."""
 
 
@@ -169,7 +169,7 @@ class Claims:
             if not status.is_free
             and status.owner is not None
             and status.owner.token != own_worker.token
-            and status.owner.is_beside(own_worker)
+            and status.owner.shares_machine(own_worker)
         ]
         rivals = [w for w in neighbours if w.device == own_worker.device != "cpu"]
         if rivals:
@@ -292,7 +292,7 @@ class Claim:
         """See that the claim still holds, by its file if the last look was long ago.
 
         Raises:
-            Taken: Another process has taken it over.
+            ClaimLost: Another process has taken it over.
         """
         if self.claims.clock() - self._verified > self.claims.beat:
             self.verify()
@@ -302,7 +302,7 @@ class Claim:
         """See in the files that the claim still holds.
 
         Raises:
-            Taken: Another process has taken it over.
+            ClaimLost: Another process has taken it over.
         """
         now, claims = self.claims.clock(), self.claims
         try:
@@ -352,8 +352,8 @@ class Claim:
         if self._lost:
             next_path = self.claims.path(self.name, self.generation + 1)
             owner = Worker.from_json(self.claims._lines(next_path)[0])
-            owner_name = owner.seen_by(self.claims.worker) if owner else "another process"
-            raise Taken(
+            owner_name = owner.name_for(self.claims.worker) if owner else "another process"
+            raise ClaimLost(
                 f"{self.name} was taken over by {owner_name}, since this process gave no sign for "
                 f"{duration(self.claims.stale)}; it writes nothing more of it."
             )
@@ -362,7 +362,7 @@ class Claim:
         while not self._over.wait(self.claims.beat):
             with contextlib.suppress(OSError):
                 os.utime(self.path)
-            with contextlib.suppress(Taken):
+            with contextlib.suppress(ClaimLost):
                 self.verify()
             if self._lost:
                 return

@@ -46,7 +46,7 @@ def groups(runs: Sequence[Evaluation]) -> list[Row]:
 
 def _group(runs: Sequence[Evaluation]) -> Row:
     scores = dict.fromkeys(key for run in runs for key in run.metrics)
-    names = dict.fromkeys(key for run in runs for key in run.cost.known())
+    names = dict.fromkeys(key for run in runs for key in run.cost.measured())
     costs = {key: _cost(runs, key) for key in names}
     of = replace(
         runs[0],
@@ -91,7 +91,7 @@ def _skipped(runs: Sequence[Evaluation], scores: Mapping[str, None]) -> dict[str
 
 
 def _cost(runs: Sequence[Evaluation], name: str) -> Over:
-    values = _finite(run.cost.known().get(name) for run in runs)
+    values = _finite(run.cost.measured().get(name) for run in runs)
     mean, sd, n = _spread(values)
     low, high = (min(values), max(values)) if values else (None, None)
     return Over(mean=mean, sd=sd, n=n, low=low, high=high)
@@ -101,16 +101,16 @@ def _finite(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None and math.isfinite(value)]
 
 
-def _spread(known: Sequence[float]) -> tuple[float | None, float | None, int]:
+def _spread(values: Sequence[float]) -> tuple[float | None, float | None, int]:
     """Return mean, sample standard deviation and number."""
-    mean = statistics.fmean(known) if known else None
-    return mean, statistics.stdev(known) if len(known) > 1 else None, len(known)
+    mean = statistics.fmean(values) if values else None
+    return mean, statistics.stdev(values) if len(values) > 1 else None, len(values)
 
 
-def _score(name: str, found: Sequence[Score]) -> Score:
+def _score(name: str, scores: Sequence[Score]) -> Score:
     """Return the mean of a score with its interval."""
-    mean, sd, n = _spread(_finite(score.value for score in found))
-    template = next((score for score in found if math.isfinite(score.value)), found[0])
+    mean, sd, n = _spread(_finite(score.value for score in scores))
+    template = next((score for score in scores if math.isfinite(score.value)), scores[0])
     value = math.nan if mean is None else mean
     averaged = replace(template, value=value, spread=sd, seeds=n, interval=OF_THE_RUN)
     if sd is None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from trilemma.comparison.cells import Cell, Grid, Settings, cells, check
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import DataSet
-from trilemma.recipes.catalog import fitting, named
+from trilemma.recipes.catalog import fitting, recipe_class
 from trilemma.recipes.evaluate import default_samples
 
 __all__ = ["Plan", "Ready"]
@@ -134,17 +134,17 @@ class Plan:
         }
 
 
-def _count(asked: int | None, usual: int, ready: Sequence[Ready]) -> int:
+def _count(requested: int | None, default: int, ready: Sequence[Ready]) -> int:
     """Return how many samples are measured of each row."""
     if not ready:
-        return asked or usual
+        return requested or default
     fewest = min(ready, key=lambda one: one.count)
-    if asked is not None and asked > fewest.count:
+    if requested is not None and requested > fewest.count:
         raise BadInput(
-            f"--samples {asked} was given, and '{fewest.name}' has {fewest.count} samples; give "
-            f"at most {fewest.count}, so that all are measured alike."
+            f"--samples {requested} was given, and '{fewest.name}' has {fewest.count} samples; "
+            f"give at most {fewest.count}, so that all are measured alike."
         )
-    return asked or min(usual, fewest.count)
+    return requested or min(default, fewest.count)
 
 
 def _refusal(
@@ -152,8 +152,8 @@ def _refusal(
 ) -> BadInput | None:
     """Return why a recipe cannot take the data, if it cannot."""
     try:
-        view = data.viewed(named(name).kinds)
-        named(name)().check(view.domain)
+        view = data.viewed(recipe_class(name).kinds)
+        recipe_class(name)().check(view.domain)
         check(cells([name], grid, settings, seed), view)
     except BadInput as error:
         return error

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from trilemma.comparison.cells import Cell
-from trilemma.comparison.claims import Claim, Claims, Status, Taken
+from trilemma.comparison.claims import Claim, ClaimLost, Claims, Status
 from trilemma.comparison.plan import Plan, Ready
 from trilemma.comparison.waiting import STOPPED, Progress, Waiting, pause
 from trilemma.comparison.worker import Worker
@@ -49,7 +49,7 @@ Watch = Callable[[str, Iterator[Event]], None]
 
 DONE, WAIT, FOLLOW = -2, -1, -3
 """What a process is to do, where it is not the number of a cell."""
-AGAIN = 10.0
+RETRY_SECONDS = 10.0
 """Seconds until a run is tried again in which another process trains without a claim."""
 
 
@@ -67,7 +67,7 @@ class Race:
         watch: Shows a training by its events.
         progress: Makes, for a title, what shows a measurement.
         say: Tells people something.
-        done: Told of each run that was measured here.
+        on_measured: Called with each run that was measured here.
         against: What all are held against, once it was made.
         claim: What this process works on, in the main process of its world.
         queued: Its place as the next to whom cores become free.
@@ -85,7 +85,7 @@ class Race:
     watch: Watch
     progress: Callable[[str], AbstractContextManager[Progress]]
     say: Callable[[str], None]
-    done: Callable[[Run], None]
+    on_measured: Callable[[Run], None]
     against: Reference | None = None
     claim: Claim | None = None
     queued: Claim | None = None
@@ -113,9 +113,9 @@ class Race:
                 waiting.over()
                 with self.claim or contextlib.nullcontext():
                     self._work(cells[choice])
-        return [self.named(cell) for cell in cells if cell.folder in self.outcomes]
+        return [self.labelled_outcome(cell) for cell in cells if cell.folder in self.outcomes]
 
-    def named(self, cell: Cell) -> Evaluation:
+    def labelled_outcome(self, cell: Cell) -> Evaluation:
         """Return the outcome of a cell, and say which of the grid it is, if there is one."""
         evaluation = self.outcomes[cell.folder]
         if not self.plan.grid:
@@ -164,7 +164,7 @@ class Race:
             claim = self.claims.take(cell.folder)
             if claim is None:
                 continue
-            if self.claims.crowd(names) or self.kept(cell) is not None:
+            if self.claims.crowd(names) or self.existing_evaluation(cell) is not None:
                 claim.end("stopped")
                 return WAIT
             self.close()
@@ -178,7 +178,7 @@ class Race:
             if cell.folder in self.outcomes:
                 continue
             status = self.claims.status(cell.folder)[cell.folder]
-            if (evaluation := self.kept(cell)) is not None:
+            if (evaluation := self.existing_evaluation(cell)) is not None:
                 self.outcomes[cell.folder] = evaluation
                 self.say(f"{cell.title}: measured already, {self.runs / cell.folder}")
             elif status.failure is not None:
@@ -192,7 +192,7 @@ class Race:
             owner = status[cell.folder].owner
             if owner is not None and (cell.folder, owner.token) not in self.noticed:
                 self.noticed.add((cell.folder, owner.token))
-                self.say(f"{cell.title}: {owner.seen_by(self.claims.worker)} works on it")
+                self.say(f"{cell.title}: {owner.name_for(self.claims.worker)} works on it")
 
     def _is_busy(self, cell: Cell) -> bool:
         return time.monotonic() < self.busy.get(cell.folder, (0.0, ""))[0]
@@ -206,7 +206,7 @@ class Race:
                 owner_name = self.busy[cell.folder][1]
             else:
                 owner_name = (
-                    cell_status.owner.seen_by(self.claims.worker)
+                    cell_status.owner.name_for(self.claims.worker)
                     if cell_status.owner
                     else "another process"
                 )
@@ -220,7 +220,7 @@ class Race:
     def _crowded(self, crowd: Sequence[Worker]) -> tuple[str, str]:
         """Say why no cell is begun though one is free."""
         own_worker = self.claims.worker
-        names = joined([worker.seen_by(own_worker) for worker in crowd])
+        names = joined([worker.name_for(own_worker) for worker in crowd])
         if own_worker.device != "cpu" and any(
             worker.device == own_worker.device for worker in crowd
         ):
@@ -239,7 +239,7 @@ class Race:
         """Train and measure the claimed cell; its outcome is kept, unless the claim was lost."""
         claim, is_single_process = self.claim, self.world.size == 1
         if claim is not None and claim.previous is not None:
-            previous_owner = claim.previous.seen_by(self.claims.worker)
+            previous_owner = claim.previous.name_for(self.claims.worker)
             self.say(f"{cell.title}: {previous_owner}, which worked on it, is gone; taking over")
         try:
             self.outcomes[cell.folder] = self.measured(cell)
@@ -248,7 +248,7 @@ class Race:
             self.outcomes[cell.folder] = _failed(cell, self.plan, str(error))
             if claim is not None:
                 claim.end("failed", reason=str(error))
-        except Taken as error:
+        except ClaimLost as error:
             if (
                 not is_single_process
             ):  # the others of this world know nothing of it, and wait in vain
@@ -257,7 +257,7 @@ class Race:
         except InUse as error:
             if not is_single_process:
                 raise
-            self.busy[cell.folder] = time.monotonic() + AGAIN, str(error).split(";")[0]
+            self.busy[cell.folder] = time.monotonic() + RETRY_SECONDS, str(error).split(";")[0]
             if claim is not None:
                 claim.end("stopped")
         except BadInput as error:
@@ -273,7 +273,7 @@ class Race:
         existed = folder.exists()
         try:
             run = self.trained(cell)
-        except (InUse, Taken):
+        except (InUse, ClaimLost):
             raise
         except BadInput as error:
             if not existed or isinstance(error.__cause__, OSError):
@@ -283,11 +283,11 @@ class Race:
             return _failed(cell, self.plan, reason)
         evaluation = self.judged(cell)
         if self.world.is_main:
-            self.done(run)
+            self.on_measured(run)
         return evaluation
 
-    def kept(self, cell: Cell) -> Evaluation | None:
-        """Return the measurement of a cell, if there is one, whole, and the one that is wanted."""
+    def existing_evaluation(self, cell: Cell) -> Evaluation | None:
+        """Return a cell's evaluation, if there is a complete one of its seed and samples."""
         folder = self.runs / cell.folder
         try:
             if (samples := folder / "evaluation.safetensors").exists():
@@ -313,7 +313,7 @@ class Race:
         self._clear(cell)
         if folder.exists():
             requested = {"name": cell.recipe.name, "seed": cell.seed}
-            run, events = go_on(folder, asked=requested, **shared_arguments)
+            run, events = go_on(folder, requested=requested, **shared_arguments)
         else:
             run, events = begin(
                 cell.recipe,

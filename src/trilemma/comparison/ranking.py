@@ -1,6 +1,6 @@
 """Who is first in quality, in coverage and in speed, what to choose, and when to choose otherwise.
 
-Places are spans (`places`); what is chosen, and where nothing is, stands in `verdict`.
+Ranks are spans (`ranks`); what is chosen, and where nothing is, stands in `verdict`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trilemma.comparison.groups import over_seeds
-from trilemma.comparison.places import (
-    Place,
+from trilemma.comparison.ranks import (
+    Rank,
     baselines,
     coverage_metric,
-    likelihood_places,
+    likelihood_ranks,
     quality_metric,
-    score_places,
-    speed_places,
+    score_ranks,
+    speed_ranks,
 )
 from trilemma.comparison.row import Row
 from trilemma.comparison.verdict import choose, is_ranked, is_trained, unranked_words
@@ -40,14 +40,14 @@ class Task:
     measure: str
     """The score of what was reached; "" where none was measured."""
     rows: tuple[Row, ...]
-    places: tuple[Place, ...]
+    ranks: tuple[Rank, ...]
 
     @property
     def words(self) -> str:
         """Say who reached what, and what others reach who have not learnt."""
-        if not self.places:
+        if not self.ranks:
             return f"By the reward ‘{self.reward}’ nothing was measured."
-        results = [f"{p.span}: {p.recipe} {brief(p.value)}" for p in self.places]
+        results = [f"{p.span}: {p.recipe} {brief(p.value)}" for p in self.ranks]
         baseline_values = baselines(self.rows, self.measure)
         baseline_text = joined(
             [f"{name} {brief(value)}" for name, value in baseline_values.items()]
@@ -63,7 +63,7 @@ class Task:
             "reward": self.reward,
             "metric": self.measure,
             "places": [
-                {"recipe": p.recipe, "place": p.span, "value": p.value} for p in self.places
+                {"recipe": p.recipe, "place": p.span, "value": p.value} for p in self.ranks
             ],
         }
 
@@ -72,9 +72,9 @@ class Task:
 class Ranking:
     """The three rankings, what to choose, and why."""
 
-    quality: tuple[Place, ...]
-    coverage: tuple[Place, ...]
-    speed: tuple[Place, ...]
+    quality: tuple[Rank, ...]
+    coverage: tuple[Rank, ...]
+    speed: tuple[Rank, ...]
     frontier: tuple[str, ...]
     """Recipes that no other beats in both quality and speed, from fast to slow."""
     choice: str | None
@@ -92,7 +92,7 @@ class Ranking:
         """Return the verdict and the advice in one paragraph."""
         return " ".join((self.verdict, *self.advice))
 
-    def place(self, ranking: str, recipe: str) -> Place | None:
+    def rank_of(self, ranking: str, recipe: str) -> Rank | None:
         """Find a recipe in 'quality', 'coverage' or 'speed'."""
         return next((p for p in getattr(self, ranking) if p.recipe == recipe), None)
 
@@ -108,9 +108,9 @@ def rank(rows: Sequence[Row]) -> Ranking:
     """
     ranked = [row for row in rows if is_ranked(row, rows)]
     name, measure = coverage_metric(ranked), quality_metric(ranked)
-    quality = score_places(ranked, measure, "lower")
-    coverage = score_places(ranked, name, "higher")
-    speed = speed_places(ranked)
+    quality = score_ranks(ranked, measure, "lower")
+    coverage = score_ranks(ranked, name, "higher")
+    speed = speed_ranks(ranked)
     choice, verdict, why_not = choose(rows, quality, coverage, speed, name, measure)
     without_reward = [row for row in rows if not row.of.reward]
     rewarded = tasks(rows)
@@ -143,12 +143,12 @@ def tasks(rows: Sequence[Row]) -> tuple[Task, ...]:
             (m for m in ranking(REWARD) if any(row.score(m) for row in reward_rows)), ""
         )
         trained_rows = [row for row in reward_rows if is_trained(row, rows)]
-        ranks = score_places(trained_rows, measure, quantity(measure).better) if measure else ()
+        ranks = score_ranks(trained_rows, measure, quantity(measure).better) if measure else ()
         ranked_tasks.append(Task(reward, measure, tuple(reward_rows), ranks))
     return tuple(ranked_tasks)
 
 
-def _frontier(quality: Sequence[Place], speed: Sequence[Place]) -> tuple[str, ...]:
+def _frontier(quality: Sequence[Rank], speed: Sequence[Rank]) -> tuple[str, ...]:
     seconds = {p.recipe: p.value for p in speed}
     points = [(seconds[p.recipe], p.value, p.recipe) for p in quality if p.recipe in seconds]
     frontier = [
@@ -159,17 +159,17 @@ def _frontier(quality: Sequence[Place], speed: Sequence[Place]) -> tuple[str, ..
     return tuple(recipe for _, _, recipe in sorted(frontier))
 
 
-def _at(places: Sequence[Place], recipe: str) -> Place | None:
-    return next((p for p in places if p.recipe == recipe), None)
+def _rank_of(ranks: Sequence[Rank], recipe: str) -> Rank | None:
+    return next((p for p in ranks if p.recipe == recipe), None)
 
 
 def _advice(
     rows: Sequence[Row],
     ranked: Sequence[Row],
     choice: str | None,
-    quality: Sequence[Place],
-    coverage: Sequence[Place],
-    speed: Sequence[Place],
+    quality: Sequence[Rank],
+    coverage: Sequence[Rank],
+    speed: Sequence[Rank],
     name: str,
     measure: str,
 ) -> tuple[str, ...]:
@@ -193,8 +193,8 @@ def _advice(
     return tuple(sentence for sentence in (*otherwise, *always) if sentence)
 
 
-def _faster(choice: str, quality: Sequence[Place], speed: Sequence[Place], measure: str) -> str:
-    own_rank = _at(speed, choice)
+def _faster(choice: str, quality: Sequence[Rank], speed: Sequence[Rank], measure: str) -> str:
+    own_rank = _rank_of(speed, choice)
     if own_rank is None:
         return ""
     faster = {p.recipe: p for p in speed if p.value * FASTER <= own_rank.value}
@@ -217,13 +217,13 @@ def _likeliest(rows: Sequence[Row]) -> str:
     Of a model that is known by a bound alone the truth may lie higher: such are named apart,
     unless their bounds are as high as the best.
     """
-    ranks = likelihood_places(rows)
+    ranks = likelihood_ranks(rows)
     if len(ranks) < 2:
         return ""
     scores = {row.name: score for row in rows if (score := row.score(LIKELIHOOD))}
     best = max(ranks, key=lambda p: p.value)
     likeliest = [p.recipe for p in ranks if scores[p.recipe].high >= best.low]
-    bound_only = [p.recipe for p in ranks if p.place == 1 and p.recipe not in likeliest]
+    bound_only = [p.recipe for p in ranks if p.best == 1 and p.recipe not in likeliest]
     phrases = [f"{name} ({_nats(scores[name])})" for name in likeliest]
     tie_note = ", which their intervals do not tell apart" if len(likeliest) > 1 else ""
     bound_note = f"; of {joined(bound_only)} a bound alone is known, and the truth may lie higher"
@@ -233,14 +233,14 @@ def _likeliest(rows: Sequence[Row]) -> str:
     )
 
 
-def _nats(found: Score) -> str:
-    prefix = "≥ " if found.is_bound else ""
-    return f"{prefix}{LIKELIEST.written(found.value)} nats, {found.by or 'exact'}"
+def _nats(score: Score) -> str:
+    prefix = "≥ " if score.is_bound else ""
+    return f"{prefix}{LIKELIEST.written(score.value)} nats, {score.by or 'exact'}"
 
 
-def _wider(choice: str, coverage: Sequence[Place], name: str) -> str:
-    own_rank = _at(coverage, choice)
-    if own_rank is None or own_rank.place == 1:
+def _wider(choice: str, coverage: Sequence[Rank], name: str) -> str:
+    own_rank = _rank_of(coverage, choice)
+    if own_rank is None or own_rank.best == 1:
         return ""
     rival = coverage[0]
     return (
@@ -249,10 +249,10 @@ def _wider(choice: str, coverage: Sequence[Place], name: str) -> str:
     )
 
 
-def _beaten(quality: Sequence[Place], coverage: Sequence[Place], speed: Sequence[Place]) -> str:
+def _beaten(quality: Sequence[Rank], coverage: Sequence[Rank], speed: Sequence[Rank]) -> str:
     def worse(recipe: str, rival: str) -> bool:
         for ranks, better in ((quality, "lower"), (coverage, "higher"), (speed, "lower")):
-            candidate, rival_rank = _at(ranks, recipe), _at(ranks, rival)
+            candidate, rival_rank = _rank_of(ranks, recipe), _rank_of(ranks, rival)
             if candidate is None or rival_rank is None or not rival_rank.beats(candidate, better):
                 return False
         return True
@@ -269,7 +269,7 @@ def _beaten(quality: Sequence[Place], coverage: Sequence[Place], speed: Sequence
     )
 
 
-def _trivial(rows: Sequence[Row], quality: Sequence[Place], measure: str) -> str:
+def _trivial(rows: Sequence[Row], quality: Sequence[Rank], measure: str) -> str:
     """Name the recipes that do no better than a baseline that has learned nothing."""
     baseline_values = baselines(rows, measure)
     if not baseline_values:

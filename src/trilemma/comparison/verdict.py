@@ -26,7 +26,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from trilemma.comparison.places import Place, baselines, floor, score_places
+from trilemma.comparison.ranks import Rank, baselines, floor, score_ranks
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.registry import metrics
@@ -58,9 +58,9 @@ def is_trained(row: Row, rows: Sequence[Row]) -> bool:
 
 def choose(
     rows: Sequence[Row],
-    quality: Sequence[Place],
-    coverage: Sequence[Place],
-    speed: Sequence[Place],
+    quality: Sequence[Rank],
+    coverage: Sequence[Rank],
+    speed: Sequence[Rank],
     name: str,
     measure: str,
 ) -> tuple[str | None, str, str | None]:
@@ -111,7 +111,7 @@ def _without_quality(rows: Sequence[Row], measure: str) -> str:
     return f"no recipe has an {measure} that could be ranked, so there is no ground to choose on"
 
 
-def _why_not(rows: Sequence[Row], quality: Sequence[Place], best: Place, measure: str) -> str:
+def _why_not(rows: Sequence[Row], quality: Sequence[Rank], best: Rank, measure: str) -> str:
     """Return the first reason not to choose; nothing where there is none."""
     by_name = {row.name: row for row in rows}
     counts = [row.of.test_examples for row in rows if row.of.test_examples is not None]
@@ -145,11 +145,11 @@ def _copied(row: Row) -> str:
     )
 
 
-def _best(quality: Sequence[Place]) -> Place:
-    return min(quality, key=lambda p: (p.place, p.value))
+def _best(quality: Sequence[Rank]) -> Rank:
+    return min(quality, key=lambda p: (p.best, p.value))
 
 
-def _not_better_than(rows: Sequence[Row], best: Place, measure: str) -> str:
+def _not_better_than(rows: Sequence[Row], best: Rank, measure: str) -> str:
     for mark, value in sorted(baselines(rows, measure).items(), key=lambda item: item[1]):
         if best.high >= value:
             return (
@@ -160,17 +160,17 @@ def _not_better_than(rows: Sequence[Row], best: Place, measure: str) -> str:
     return ""
 
 
-def _apart(best: Place, other: Place, rows: Mapping[str, Row], measure: str) -> bool:
+def _apart(best: Rank, rival: Rank, rows: Mapping[str, Row], measure: str) -> bool:
     """Tell whether two trainings of other seeds would be in the same order, for all we know."""
-    return _widened(best, rows, measure).beats(_widened(other, rows, measure), "lower")
+    return _widened(best, rows, measure).beats(_widened(rival, rows, measure), "lower")
 
 
-def _widened(place: Place, rows: Mapping[str, Row], measure: str) -> Place:
-    row = rows[place.recipe]
+def _widened(rank: Rank, rows: Mapping[str, Row], measure: str) -> Rank:
+    row = rows[rank.recipe]
     if row.of.source or _is_over_seeds(row, measure):  # ready samples are not trained again
-        return place
-    low = place.value - WIDENED * (place.value - place.low)
-    return replace(place, low=low, high=place.value + WIDENED * (place.high - place.value))
+        return rank
+    low = rank.value - WIDENED * (rank.value - rank.low)
+    return replace(rank, low=low, high=rank.value + WIDENED * (rank.high - rank.value))
 
 
 def _is_over_seeds(row: Row, measure: str) -> bool:
@@ -178,8 +178,8 @@ def _is_over_seeds(row: Row, measure: str) -> bool:
     return score is not None and score.spread is not None
 
 
-def _near_words(names: Sequence[str], others: Sequence[Row], measure: str) -> str:
-    if any(_is_over_seeds(row, measure) for row in others):
+def _near_words(names: Sequence[str], rivals: Sequence[Row], measure: str) -> str:
+    if any(_is_over_seeds(row, measure) for row in rivals):
         return f"{joined(names)} cannot be told apart by {measure}; measure with more seeds"
     return (
         f"{joined(names)} lie within the noise of another training seed by {measure}; measure "
@@ -187,13 +187,11 @@ def _near_words(names: Sequence[str], others: Sequence[Row], measure: str) -> st
     )
 
 
-def _contradiction(
-    rows: Sequence[Row], quality: Sequence[Place], best: Place, measure: str
-) -> str:
+def _contradiction(rows: Sequence[Row], quality: Sequence[Rank], best: Rank, measure: str) -> str:
     """Say where another measure of quality certainly prefers another."""
     ranked = {p.recipe for p in quality}
     for secondary in (m for m in metrics() if measure in m.second_to):
-        ranks = score_places(
+        ranks = score_ranks(
             [r for r in rows if r.name in ranked], secondary.name, secondary.better
         )
         own_rank = next((p for p in ranks if p.recipe == best.recipe), None)
@@ -206,7 +204,7 @@ def _contradiction(
     return ""
 
 
-def _once_trained(rows: Sequence[Row], best: Place, measure: str) -> str:
+def _once_trained(rows: Sequence[Row], best: Rank, measure: str) -> str:
     """Say of a choice by single runs what it is worth."""
     row = next(row for row in rows if row.name == best.recipe)
     if row.of.source or _is_over_seeds(row, measure):
@@ -217,14 +215,14 @@ def _once_trained(rows: Sequence[Row], best: Place, measure: str) -> str:
     )
 
 
-def _also(best: Place, coverage: Sequence[Place], speed: Sequence[Place], name: str) -> str:
+def _also(best: Rank, coverage: Sequence[Rank], speed: Sequence[Rank], name: str) -> str:
     c = next((p for p in coverage if p.recipe == best.recipe), None)
     s = next((p for p in speed if p.recipe == best.recipe), None)
     phrases = []
-    if c and c.place == 1 and len(coverage) > 1:
+    if c and c.best == 1 and len(coverage) > 1:
         coverage_phrase = "as much of them as any" if c.tied else "the most of them"
         phrases.append(f"it covers {coverage_phrase} ({name} {brief(c.value)})")
-    if s and s.place == 1 and len(speed) > 1:
+    if s and s.best == 1 and len(speed) > 1:
         speed_phrase = "none samples faster" if s.tied else "it samples fastest"
         phrases.append(f"{speed_phrase} ({duration(s.value)} each)")
     return "".join(f", and {part}" for part in phrases)

@@ -35,7 +35,7 @@ class Waiting:
         progress: Callable[[str], AbstractContextManager[Progress]],
     ) -> None:
         self.say, self.progress = say, progress
-        self._shown = contextlib.ExitStack()
+        self._exit_stack = contextlib.ExitStack()
         self._bar: Progress | None = None
         self._last, self._when = "", 0.0
 
@@ -52,12 +52,12 @@ class Waiting:
             self.say(text)
             self._last, self._when = short_text, now
         if self._bar is None:
-            self._bar = self._shown.enter_context(self.progress("waiting"))
+            self._bar = self._exit_stack.enter_context(self.progress("waiting"))
         self._bar("for other processes", 0, total)
 
     def over(self) -> None:
         """Show that it is over."""
-        self._shown.close()
+        self._exit_stack.close()
         self._bar, self._last = None, ""
 
     def __enter__(self) -> Waiting:

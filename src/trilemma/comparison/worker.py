@@ -37,7 +37,7 @@ class Worker:
     """'cpu', or which accelerator."""
 
     @classmethod
-    def here(cls, device: torch.device, processes: int = 1) -> Worker:
+    def current(cls, device: torch.device, processes: int = 1) -> Worker:
         """Describe this process.
 
         Arguments:
@@ -77,7 +77,7 @@ class Worker:
         """Name the claim of being the next to whom this machine's cores become free."""
         return f"next-{self.boot[:8] or self.host.replace('.', '-')}"
 
-    def is_beside(self, other: Worker) -> bool:
+    def shares_machine(self, other: Worker) -> bool:
         """Tell whether both run on one machine."""
         if self.boot and other.boot:
             return self.boot == other.boot
@@ -85,7 +85,7 @@ class Worker:
 
     def is_known_dead(self, other: Worker) -> bool:
         """Tell whether another worker ran on this one's machine and is no more."""
-        if not self.is_beside(other) or self.namespace != other.namespace:
+        if not self.shares_machine(other) or self.namespace != other.namespace:
             return False
         try:
             os.kill(other.pid, 0)
@@ -95,7 +95,7 @@ class Worker:
             pass
         return started(other.pid) != other.started
 
-    def seen_by(self, other: Worker) -> str:
+    def name_for(self, other: Worker) -> str:
         """Name the process, and its machine where that is another than the other worker's."""
         name = f"process {self.pid}"
         return name if self.host == other.host else f"{name} on {self.host}"

@@ -104,8 +104,8 @@ class Condition(Rows):
         return dataclasses.replace(self, present=nothing)
 
     @classmethod
-    def drawn(cls, frequencies: Sequence[float], noise: Noise) -> Condition:
-        """Draw classes by their frequencies, one for each row of the noise."""
+    def sample(cls, frequencies: Sequence[float], noise: Noise) -> Condition:
+        """Sample classes by their frequencies, one for each row of the noise."""
         u = noise.uniform()
         edges = torch.tensor(frequencies, device=u.device).cumsum(0)[:-1]
         return cls(label=torch.bucketize(u, edges, right=True))

@@ -1,6 +1,6 @@
 r"""What one example is: its shape, its values and its classes.
 
-Densities are told about the data as they lie in the file. Networks want numbers near [-1, 1].
+Densities are those of the data as they lie in the file. Networks want numbers near [-1, 1].
 Between the two stands one affine map, kept here with its log-determinant, so that every family's
 `log_prob` and `bound` are about the same thing and can stand in one column.
 

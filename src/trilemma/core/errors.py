@@ -38,13 +38,13 @@ class Interrupted(Exception):
         self.status = 128 + signal
 
 
-def nearest(kind: str, given: str, known: Iterable[str]) -> BadInput:
-    """Make the error for an unknown name: it names the nearest known one.
+def nearest(kind: str, name: str, choices: Iterable[str]) -> BadInput:
+    """Make the error for an unknown name: it names the nearest of the choices.
 
     >>> str(nearest("recipe", "dppm", ["vae", "ddpm"]))
     "unknown recipe 'dppm'; did you mean 'ddpm'? Known: ddpm, vae."
     """
-    names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.4)
+    names = sorted(choices)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
     hint = f"; did you mean '{close[0]}'?" if close else "."
-    return BadInput(f"unknown {kind} '{given}'{hint} Known: {', '.join(names)}.")
+    return BadInput(f"unknown {kind} '{name}'{hint} Known: {', '.join(names)}.")

@@ -1,4 +1,4 @@
-"""What happens in training: one event after another, as it is told and as a run keeps it."""
+"""What happens in training: one event after another, as it is reported and as a run keeps it."""
 
 from __future__ import annotations
 

@@ -73,10 +73,10 @@ class Objective(Generic[B]):
 
     name: str
     loss: Callable[[B], Loss]
-    """A pure function of the weights, the batch with its noise, and what `before` was told."""
+    """A pure function of the weights, the batch with its noise, and what `before` was given."""
     parameters: Sequence[nn.Parameter]
     repeat: int = 1
-    """Updates a step, each on a fresh batch unless `again` says otherwise."""
+    """Updates a step, each on a fresh batch unless `reuse_batch` says otherwise."""
     after: Callable[[], None] | None = None
     """Called after each update, e.g. to clip a critic's weights; not after one that was left out
     because it was not finite. The place to write buffers."""
@@ -84,13 +84,14 @@ class Objective(Generic[B]):
     """Called after `after` with the loss and its terms, means over all processes: for what follows
     from how the game stands."""
     before: Callable[[int, float], None] | None = None
-    """Told before each update which of the stage's it is, from 0, and which share of the stage is
-    done, from 0 to 1 (0 while the number of steps is not known): for weights that change."""
-    again: bool = False
-    """Whether its batch is that of the update before, so that what was made of it serves again."""
-    whole: Callable[[B], B] | None = None
-    """What becomes of a fresh batch, on the device, before processes and parts share its rows: for
-    what has to see all of them, such as a pairing. Pure as the loss is."""
+    """Called before each update with its number in the stage, from 0, and the share of the stage
+    that is done, from 0 to 1 (0 while the number of steps is not known): for weights that
+    change."""
+    reuse_batch: bool = False
+    """Whether it takes the batch of the update before, so that what was computed is reused."""
+    transform_batch: Callable[[B], B] | None = None
+    """Applied to a fresh batch, on the device, before its rows are sharded over processes and
+    parts: for what needs all of them, such as a pairing. Pure as the loss is."""
     rate: float = 1.0
     """Share of the learning rate that it takes."""
 
@@ -235,7 +236,7 @@ class Watched(Protocol):
         """Return a sentence by kind of trouble, such as 'collapse'; empty where all is well.
 
         Arguments:
-            history: What the latest steps told of the objectives ('critic/real', …), oldest first.
+            history: The objectives' terms in the latest steps ('critic/real', …), oldest first.
         """
         ...
 
@@ -251,17 +252,24 @@ class Partitioned(Protocol):
 
 @runtime_checkable
 class Completing(Protocol):
-    """Draws the rest of an example of which a part is given."""
+    """Completes an example of which a part is given (inpainting)."""
 
     def complete(
         self,
         x: Tensor,
-        known: Tensor,
+        mask: Tensor,
         *,
         condition: Condition | None = None,
         noise: Noise | None = None,
     ) -> Tensor:
-        """Return examples that equal x, [B, *shape] in data units, where `known` is true."""
+        """Return examples that equal x, [B, *shape] in data units, where `mask` is true.
+
+        Arguments:
+            x: What is given, data units; not read elsewhere.
+            mask: True where x is given, x's shape.
+            condition: What the examples are to be.
+            noise: B rows.
+        """
         ...
 
 
@@ -394,14 +402,14 @@ class Seeking(Protocol):
 
 @runtime_checkable
 class Constrained(Protocol):
-    """Was given examples to be made worth more, each of which is to stay like itself."""
+    """Improves given examples, each of which is to stay similar to itself."""
 
     seeks: str
     constrained: bool
     """Whether that was its task."""
 
-    def given(self) -> Tensor:
-        """Return the given examples, data units."""
+    def originals(self) -> Tensor:
+        """Return the examples that were to be improved, data units."""
         ...
 
     def improved(self) -> Tensor:
@@ -497,7 +505,7 @@ class Stream(ABC, Generic[B]):
     def spent(self) -> float:
         """Return the share of a budget of its own that is spent, such as calls of an oracle.
 
-        0 where it has none. The time that is left is told by it.
+        0 where it has none. The time that is left is estimated by it.
         """
         return 0.0
 

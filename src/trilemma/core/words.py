@@ -86,14 +86,14 @@ def joined(names: Sequence[str], last: str = "and") -> str:
     return f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
-def left_out(places: Mapping[str, Sequence[str]], most: int = 5) -> list[str]:
+def left_out(locations_by_reason: Mapping[str, Sequence[str]], most: int = 5) -> list[str]:
     """Say what was left out, by its reason, and where the first of it stood.
 
     >>> left_out({"is empty": ["line 3", "line 9"]})
     ['left out, is empty (2): line 3, line 9']
     """
     sentences = []
-    for reason, locations in places.items():
+    for reason, locations in locations_by_reason.items():
         listing = ", ".join(locations[:most]) + (", …" if len(locations) > most else "")
         sentences.append(f"left out, {reason} ({len(locations)}): {listing}")
     return sentences

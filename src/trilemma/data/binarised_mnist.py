@@ -20,7 +20,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet, Split
 
-__all__ = ["binarised", "drawn"]
+__all__ = ["binarised", "sample_binary"]
 
 ROWS = 10_000
 """Images drawn together; part of what the seed means."""
@@ -40,7 +40,7 @@ def binarised(data: DataSet, name: str, *, dynamic: bool) -> DataSet:
 
     def fixed(split: Split, part: str) -> Split:
         parts = [
-            drawn(x, top, Noise.of(mix("binarised", data.name, part, i), len(x)))
+            sample_binary(x, top, Noise.of(mix("binarised", data.name, part, i), len(x)))
             for i, x in enumerate(split.x.split(ROWS))
         ]
         return dataclasses.replace(split, x=torch.cat(parts))
@@ -58,8 +58,8 @@ def binarised(data: DataSet, name: str, *, dynamic: bool) -> DataSet:
     return DataSet(name, domain, train, test, (*data.notes, note), data.extractor)
 
 
-def drawn(x: Tensor, top: int, noise: Noise) -> Tensor:
-    """Draw black and white images from grey ones.
+def sample_binary(x: Tensor, top: int, noise: Noise) -> Tensor:
+    """Sample black and white images, with the grey levels as probabilities of white.
 
     Arguments:
         x: Levels 0 … top, [N, C, H, W] uint8.

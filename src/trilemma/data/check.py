@@ -29,7 +29,7 @@ from trilemma.data import (
 )
 from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
-from trilemma.data.sources import declared_molecules, is_named, load, place
+from trilemma.data.sources import declared_molecules, is_named, load, resolve_path
 from trilemma.data.split import content_hashes, duplicates
 from trilemma.maths.isomorphism import IsomorphismClasses
 
@@ -132,7 +132,7 @@ def check(
     Raises:
         BadInput: There is nothing that could be looked through.
     """
-    path = None if is_named(name_or_path) else place(name_or_path)
+    path = None if is_named(name_or_path) else resolve_path(name_or_path)
     if path is not None and graph_files.is_graphs(path):
         return _of_graphs(name_or_path, path, progress)
     if path is not None and point_cloud_files.is_point_clouds(path):
@@ -158,7 +158,7 @@ def check(
 
 def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Report:
     """Look through files of graphs."""
-    contents = graph_files.found(path, progress)
+    contents = graph_files.read_graphs(path, progress)
     try:
         report = _report(load(name_or_path))
     except BadInput as error:
@@ -193,7 +193,7 @@ def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> 
     except BadInput as error:
         return Report(name, str(error), counts=counts, unreadable=contents.left_out)
     left_out = [note for note in report.notes if not note.startswith("left out, ")]
-    copies = {**report.duplicates, "spelt again": contents.again}
+    copies = {**report.duplicates, "spelt again": contents.duplicates}
     return dataclasses.replace(
         report,
         counts={**report.counts, **counts},
@@ -320,7 +320,7 @@ def _list(counts: Mapping[str, int], most: int = 12) -> str:
     return ", ".join(first + ["…"] * (len(counts) > most))
 
 
-def _report(data: DataSet, found: Pictures | None = None) -> Report:
+def _report(data: DataSet, images: Pictures | None = None) -> Report:
     counts = {"train": len(data.train), "test": len(data.test)}
     sizes = {"x".join(map(str, reversed(data.domain.shape[1:]))): sum(counts.values())}
     if data.domain.kind != "image":
@@ -330,10 +330,10 @@ def _report(data: DataSet, found: Pictures | None = None) -> Report:
     return Report(
         name=data.name,
         domain=data.domain,
-        counts=counts | ({"files": found.files} if found is not None else {}),
-        sizes=found.sizes if found is not None else sizes,
+        counts=counts | ({"files": images.files} if images is not None else {}),
+        sizes=images.sizes if images is not None else sizes,
         classes=_classes(data),
-        unreadable=found.unreadable if found is not None else {},
+        unreadable=images.unreadable if images is not None else {},
         duplicates=_duplicates(data),
         facts=_facts(data),
         notes=data.notes,

@@ -2,7 +2,7 @@
 
 The mask of an image is one of the same size, white where something is to be drawn and black where
 the image is to be kept; or a word: `bottom`, `right`, `top` or `left` for the half to be drawn.
-Of graphs and of molecules in space the whole file is known, and more is drawn.
+Of graphs and of molecules in space the whole file is given, and more is drawn.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from trilemma.core.point_cloud import mask_of, point_cloud
 from trilemma.core.words import joined
 from trilemma.data import fragment_files, graph_files
 from trilemma.data.images import SUFFIXES, Unusable, head, pixels
-from trilemma.data.pictures import shown
+from trilemma.data.pictures import printable
 
 __all__ = [
     "HALVES",
-    "given",
-    "given_fragment",
-    "given_graph",
     "in_levels",
     "is_fragment",
     "is_image",
+    "read_fragment",
+    "read_graph",
+    "read_image_with_mask",
 ]
 
 HALVES = ("bottom", "right", "top", "left")
@@ -50,7 +50,7 @@ def is_fragment(text: str) -> bool:
     return Path(text).suffix.lower() in fragment_files.FORMS
 
 
-def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
+def read_image_with_mask(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
     """Read an image and its mask.
 
     Arguments:
@@ -59,7 +59,7 @@ def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
         domain: The space of the model's images.
 
     Returns:
-        The image in data units, [C, H, W], and where it is known, [C, H, W] bool.
+        The image in data units, [C, H, W], and the mask, [C, H, W] bool, true where it is given.
 
     Raises:
         BadInput: A file cannot be read or has another size than the model's images, or the mask
@@ -80,11 +80,13 @@ def given(image: str, mask: str, domain: Domain) -> tuple[Tensor, Tensor]:
     else:
         inpaint_mask = torch.from_numpy(_read(mask, "the mask", height, width).mean(-1) >= 128)
     if not inpaint_mask.any():
-        raise BadInput(f"the mask '{shown(mask)}' is black all over, so nothing is to be drawn.")
+        raise BadInput(
+            f"the mask '{printable(mask)}' is black all over, so nothing is to be drawn."
+        )
     return x, (~inpaint_mask).expand(channels, height, width)
 
 
-def given_graph(path: str, domain: Domain) -> tuple[Tensor, Tensor]:
+def read_graph(path: str, domain: Domain) -> tuple[Tensor, Tensor]:
     """Read a graph that is to be completed.
 
     Arguments:
@@ -101,17 +103,15 @@ def given_graph(path: str, domain: Domain) -> tuple[Tensor, Tensor]:
     network, limit = graph_files.read(Path(path)), domain.shape[0]
     if network.nodes >= limit:
         raise BadInput(
-            f"the graph '{shown(path)}' has {network.nodes:,} nodes, and this run's graphs have "
-            f"{limit:,} at most, so that there is nothing to be added; give a smaller one."
+            f"the graph '{printable(path)}' has {network.nodes:,} nodes, and this run's graphs "
+            f"have {limit:,} at most, so that there is nothing to be added; give a smaller one."
         )
     x = graph_files.dense(network, limit)
     is_node = x.diagonal().bool()
     return x, is_node[:, None] & is_node
 
 
-def given_fragment(
-    path: str, domain: Domain, warn: Callable[[str], None]
-) -> tuple[Tensor, Tensor]:
+def read_fragment(path: str, domain: Domain, warn: Callable[[str], None]) -> tuple[Tensor, Tensor]:
     """Read a fragment of a molecule, or of another point cloud, that is to be completed.
 
     Arguments:
@@ -128,10 +128,10 @@ def given_fragment(
             no fragment that can be used; it has an element that the data have not, or as many
             points as the largest cloud.
     """
-    name = shown(Path(path).name)
+    name = printable(Path(path).name)
     if domain.kind not in ("conformer", "point-cloud"):
         raise BadInput(
-            f"--cond {shown(path)} is a file of a fragment in space, and this run's model, of "
+            f"--cond {printable(path)} is a file of a fragment in space, and this run's model, of "
             f"data of kind '{domain.kind}', cannot complete one; give a run of molecules in space."
         )
     fragment, changes = fragment_files.read(Path(path))
@@ -169,7 +169,7 @@ def in_levels(picture: np.ndarray, channels: int, values: Levels) -> Tensor:
 
 def _read(path: str, what: str, height: int, width: int) -> np.ndarray:
     """Read an image of exactly this size, [H, W, 3]."""
-    name = shown(path)
+    name = printable(path)
     if not Path(path).exists():
         hint = f"; a mask is a file or one of {', '.join(HALVES)}" if what == "the mask" else ""
         raise BadInput(f"there is no file '{name}' for {what}{hint}.")

@@ -50,21 +50,21 @@ def similarity(one: str, other: str) -> float:
 
 @dataclass
 class Pool:
-    """What is known of one given molecule."""
+    """The state of the search that starts from one molecule."""
 
     smiles: str
     before: float
     x: UInt8[Tensor, "K N N"]
     """The best that are similar enough, the best first; the given one is among them at first."""
     scores: list[float]
-    seen: set[str] = field(default_factory=set)
+    evaluated: set[str] = field(default_factory=set)
     calls: int = 0
     barren: int = 0
     """Turns in a row that had no candidate."""
 
     def add(self, x: Tensor, smiles: Sequence[str], scores: Sequence[float]) -> None:
-        """Take in what was asked."""
-        self.seen |= set(smiles)
+        """Take in molecules that were evaluated, and their scores."""
+        self.evaluated |= set(smiles)
         self.calls += len(smiles)
         molecules, all_scores = torch.cat([self.x, x]), [*self.scores, *scores]
         order = sorted(range(len(all_scores)), key=lambda i: -all_scores[i])[:POOLED]
@@ -75,17 +75,18 @@ class ConstrainedSearch(Search):
     """Improves molecules, each by itself.
 
     Arguments:
-        oracle: Is asked, for any number of calls.
-        given: S molecules.
+        oracle: The objective, without a limit of calls.
+        start_molecules: S molecules.
         least: Similarity that must stay.
         each: Calls a given molecule; it is not counted itself.
-        elements, valence, most, limit, seed, asked: As of `Search`; asked is 1 or more.
+        elements, valence, most, limit, seed: As of `Search`.
+        surrogate_queries: As of `Search`, 1 or more.
     """
 
     def __init__(
         self,
         oracle: CountedOracle,
-        given: UInt8[Tensor, "S N N"],
+        start_molecules: UInt8[Tensor, "S N N"],
         *,
         least: float,
         each: int,
@@ -94,7 +95,7 @@ class ConstrainedSearch(Search):
         most: int,
         limit: int,
         seed: int,
-        asked: int,
+        surrogate_queries: int,
     ) -> None:
         super().__init__(
             oracle,
@@ -103,9 +104,9 @@ class ConstrainedSearch(Search):
             most=most,
             limit=limit,
             seed=seed,
-            asked=asked,
+            surrogate_queries=surrogate_queries,
         )
-        self.given, self.least, self.each = given.cpu(), least, each
+        self.start_molecules, self.least, self.each = start_molecules.cpu(), least, each
         self.pools: list[Pool] = []
 
     @property
@@ -121,9 +122,9 @@ class ConstrainedSearch(Search):
 
     def open(self, x: UInt8[Tensor, "B N N"]) -> None:
         """Ask what the given molecules are worth, and nothing of the data; a pool each."""
-        given_smiles = to_smiles(self.given, self.elements)
+        given_smiles = to_smiles(self.start_molecules, self.elements)
         for x, smiles, value in zip(
-            self.given, given_smiles, self.oracle(given_smiles), strict=True
+            self.start_molecules, given_smiles, self.oracle(given_smiles), strict=True
         ):
             self.pools.append(Pool(smiles, value or 0.0, x[None], [value or 0.0], {smiles}))
 
@@ -168,7 +169,9 @@ class ConstrainedSearch(Search):
 
     def improved(self) -> UInt8[Tensor, "S N N"]:
         """Return the best of each; the given one where nothing better was found."""
-        return torch.stack([pool.x[0] for pool in self.pools]) if self.pools else self.given
+        return (
+            torch.stack([pool.x[0] for pool in self.pools]) if self.pools else self.start_molecules
+        )
 
     def _open(self) -> list[Pool]:
         return [pool for pool in self.pools if pool.calls < self.each and pool.barren < PATIENCE]
@@ -197,10 +200,10 @@ class ConstrainedSearch(Search):
         ).tolist()
         row_by_smiles: dict[str, int] = {}
         for i, smiles in enumerate(candidate_smiles):
-            if smiles and is_similar[i] and smiles not in pool.seen:
+            if smiles and is_similar[i] and smiles not in pool.evaluated:
                 row_by_smiles.setdefault(smiles, i)
         names = list(row_by_smiles)
-        calls = min(max(1, self.asked // TURNS), self.each - pool.calls)
+        calls = min(max(1, self.surrogate_queries // TURNS), self.each - pool.calls)
         chosen = [names[i] for i in self.surrogate.choose(names, calls, number)] if calls else []
         pool.barren = 0 if chosen else pool.barren + 1
         if chosen:
@@ -216,7 +219,7 @@ class ConstrainedSearch(Search):
     def state_dict(self) -> dict[str, Any]:
         """Return all calls in order, and the pools."""
         pools = [
-            {**vars(pool), "seen": sorted(pool.seen), "scores": list(pool.scores)}
+            {**vars(pool), "evaluated": sorted(pool.evaluated), "scores": list(pool.scores)}
             for pool in self.pools
         ]
         return {**super().state_dict(), "pools": pools}
@@ -224,4 +227,6 @@ class ConstrainedSearch(Search):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gave."""
         super().load_state_dict(state)
-        self.pools = [Pool(**{**pool, "seen": set(pool["seen"])}) for pool in state["pools"]]
+        self.pools = [
+            Pool(**{**pool, "evaluated": set(pool["evaluated"])}) for pool in state["pools"]
+        ]

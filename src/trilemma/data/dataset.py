@@ -43,7 +43,7 @@ class Split:
         """Return the number of examples."""
         return len(self.x)
 
-    def taken(self, rows: Tensor) -> Split:
+    def select(self, rows: Tensor) -> Split:
         """Return some examples, [K] int64, with all that belongs to them."""
 
         def of(values: Tensor | None) -> Tensor | None:

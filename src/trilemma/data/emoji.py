@@ -133,7 +133,7 @@ def base(points: Sequence[int]) -> tuple[int, ...]:
     return tuple(base_points) or tuple(point for point in points if point != VARIATION)
 
 
-def _kept(files: Mapping[str, bytes]) -> dict[str, Tensor]:
+def _files_as_tensors(files: Mapping[str, bytes]) -> dict[str, Tensor]:
     """Keep the two files as they are, that every size can be drawn from them."""
     return {
         name: torch.frombuffer(bytearray(files[path]), dtype=torch.uint8)
@@ -153,7 +153,7 @@ BUNDLE = Bundle(
             {NAMES: "8445f23ac8388e096be19d0262e14fceff856ff52093f2356dc89485f1a853db"},
         ),
     ),
-    _kept,
+    _files_as_tensors,
 )
 
 
@@ -172,12 +172,12 @@ def dataset(size: int | None = None) -> DataSet:
             f"--size {side} is not offered for 'emoji'; give {SIZES.start} to {SIZES.stop - 1} "
             f"pixels, such as {USUAL} or 64."
         )
-    path = BUNDLE.kept.with_name(f"emoji-{side}.safetensors")
+    path = BUNDLE.cache_path.with_name(f"emoji-{side}.safetensors")
     cached = cache.read(path)
     if cached is None or cached[1].get("form") != FORM:
         files = BUNDLE.tensors()
         listed = parsed(files["names"].numpy().tobytes().decode())
-        x, pictures = _drawn(files["font"].numpy().tobytes(), listed, side)
+        x, pictures = _render(files["font"].numpy().tobytes(), listed, side)
         facts = {
             "form": FORM,
             "emoji": [(e.codes, e.name, e.group) for e in listed],
@@ -189,7 +189,7 @@ def dataset(size: int | None = None) -> DataSet:
     return _dataset(cached[0]["x"], cached[1]["emoji"], torch.tensor(cached[1]["test"]))
 
 
-def _drawn(font: bytes, listed: Sequence[Emoji], side: int) -> tuple[Tensor, list[bytes]]:
+def _render(font: bytes, listed: Sequence[Emoji], side: int) -> tuple[Tensor, list[bytes]]:
     """Draw all, [N, 3, side, side] uint8, and hash each picture at the font's own size."""
     loaded_font = _letters(font)
     x = np.empty((len(listed), 3, side, side), np.uint8)

@@ -109,7 +109,7 @@ def with_property(data: DataSet, name: str) -> DataSet:
         )
     parts = [
         dataclasses.replace(part, properties=part.properties[:, column : column + 1])
-        for part in (data.train.taken(rows), data.test, data.train.taken(regressor_rows))
+        for part in (data.train.select(rows), data.test, data.train.select(regressor_rows))
         if part.properties is not None
     ]
     note = (

@@ -21,7 +21,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.data.captions import captions
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.pictures import Pictures, shown
+from trilemma.data.pictures import Pictures, printable
 from trilemma.data.split import content_hashes, frequencies, is_test, split_warning
 from trilemma.data.text import with_words
 
@@ -33,22 +33,22 @@ TEST_SHARE, UNUSABLE_SHARE = 0.1, 0.01
 NOT_CLASSES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
-def dataset(folder: Path, found: Pictures) -> DataSet:
+def dataset(folder: Path, images: Pictures) -> DataSet:
     """Make a data set of a folder's images.
 
     Raises:
         BadInput: More than one file in a hundred cannot be used, there are too few, they are all
             the same, or the captions cannot be read.
     """
-    notes = _use(folder, found)
-    classes, indices, extra_notes = _classes(folder, found.names)
-    hashes = content_hashes(found.x)
-    order = sorted(range(len(hashes)), key=lambda i: (hashes[i], indices[i], found.names[i]))
-    hashes, names = [hashes[i] for i in order], [found.names[i] for i in order]
+    notes = _use(folder, images)
+    classes, indices, extra_notes = _classes(folder, images.names)
+    hashes = content_hashes(images.x)
+    order = sorted(range(len(hashes)), key=lambda i: (hashes[i], indices[i], images.names[i]))
+    hashes, names = [hashes[i] for i in order], [images.names[i] for i in order]
     labels = [indices[i] for i in order]
     test = is_test(hashes, TEST_SHARE, labels)
     caption_texts, caption_notes = captions(folder, names)
-    x = found.x[torch.tensor(order)]
+    x = images.x[torch.tensor(order)]
 
     def part(rows: Tensor) -> Split:
         positions = rows.nonzero().flatten()
@@ -56,7 +56,7 @@ def dataset(folder: Path, found: Pictures) -> DataSet:
             x[positions],
             torch.tensor(labels)[positions] if classes else None,
             [caption_texts[i] for i in positions.tolist()] if caption_texts is not None else None,
-            [shown(names[i]) for i in positions.tolist()],
+            [printable(names[i]) for i in positions.tolist()],
         )
 
     train, test_split = part(~test), part(test)
@@ -70,42 +70,42 @@ def dataset(folder: Path, found: Pictures) -> DataSet:
     )
     shape = tuple(x.shape[1:])
     domain = Domain("image", shape, Levels(256), classes, frequencies(train, classes))
-    name = shown(folder.resolve().name) or "folder"
+    name = printable(folder.resolve().name) or "folder"
     return with_words(
         DataSet(name, domain, train, test_split, (*notes, *extra_notes, *caption_notes))
     )
 
 
-def _use(folder: Path, found: Pictures) -> list[str]:
+def _use(folder: Path, images: Pictures) -> list[str]:
     """Refuse what cannot be used; say what was done to the rest."""
-    bad = [f"{name} ({reason})" for reason, names in found.unreadable.items() for name in names]
+    bad = [f"{name} ({reason})" for reason, names in images.unreadable.items() for name in names]
     first = ", ".join(bad[:3]) + (", …" if len(bad) > 3 else "")
-    if len(bad) > UNUSABLE_SHARE * found.files:
+    if len(bad) > UNUSABLE_SHARE * images.files:
         raise BadInput(
-            f"{len(bad)} of {found.files} images in '{shown(folder)}' cannot be used, more than "
-            f"{UNUSABLE_SHARE:.0%}: {first}; mend or remove them ('trilemma data check' lists "
-            "them all)."
+            f"{len(bad)} of {images.files} images in '{printable(folder)}' cannot be used, more "
+            f"than {UNUSABLE_SHARE:.0%}: {first}; mend or remove them ('trilemma data check' "
+            "lists them all)."
         )
-    if len(found.names) < FEWEST:
+    if len(images.names) < FEWEST:
         raise BadInput(
-            f"the folder '{shown(folder)}' holds {len(found.names)} usable images; at least "
+            f"the folder '{printable(folder)}' holds {len(images.names)} usable images; at least "
             f"{FEWEST} are wanted, and some hundreds to learn from."
         )
-    side = found.x.shape[-1]
+    side = images.x.shape[-1]
     notes = []
-    if set(found.sizes) != {f"{side}x{side}"}:
+    if set(images.sizes) != {f"{side}x{side}"}:
         notes.append(
             f"cut to their centre square and resized to {side} by {side} (--size sets this); "
-            f"sizes found: {', '.join(list(found.sizes)[:4])}{', …' * (len(found.sizes) > 4)}"
+            f"sizes found: {', '.join(list(images.sizes)[:4])}{', …' * (len(images.sizes) > 4)}"
         )
-    small = sum(n for size, n in found.sizes.items() if min(map(int, size.split("x"))) < side)
+    small = sum(n for size, n in images.sizes.items() if min(map(int, size.split("x"))) < side)
     if small:
         notes.append(f"smaller than {side} pixels and enlarged: {_images(small)}")
-    notes += [f"{what}: {_images(n)}" for what, n in found.converted.items()]
+    notes += [f"{what}: {_images(n)}" for what, n in images.converted.items()]
     if bad:
-        notes.append(f"left out {len(bad)} of {found.files} images: {first}")
-    if found.others:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in list(found.others.items())[:4])
+        notes.append(f"left out {len(bad)} of {images.files} images: {first}")
+    if images.other_files:
+        kinds = ", ".join(f"{n} {suffix}" for suffix, n in list(images.other_files.items())[:4])
         notes.append(f"files that are no images of a known kind were left out: {kinds}")
     return notes
 
@@ -135,19 +135,18 @@ def _classes(
             f"all images are in one folder; if the folders in it are classes, give {classes[0]}"
         )
     elif {name.lower() for name in classes} <= NOT_CLASSES:
-        reason = (
-            f"'{shown(classes[0])}' is a part, not a class; give '{shown(folder / classes[0])}'"
-        )
+        part = printable(classes[0])
+        reason = f"'{part}' is a part, not a class; give '{printable(folder / classes[0])}'"
     elif len(classes) > len(names) / 2:
         reason = f"{len(classes)} folders hold {len(names)} images, fewer than two each"
     if reason:
         return (), [0] * len(names), [f"folders are not taken for classes: {reason}"]
     class_index = {name: i for i, name in enumerate(classes)}
-    single = [shown(name) for name in classes if counts[name] == 1]
+    single = [printable(name) for name in classes if counts[name] == 1]
     notes = []
     if single:
         notes.append(
             f"classes with one image, which is for training: {', '.join(single[:5])}"
             + (", …" if len(single) > 5 else "")
         )
-    return tuple(map(shown, classes)), [class_index[name] for name in class_folders], notes
+    return tuple(map(printable, classes)), [class_index[name] for name in class_folders], notes

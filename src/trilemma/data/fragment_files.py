@@ -18,7 +18,7 @@ import torch
 from trilemma.core.errors import BadInput
 from trilemma.data.chemistry import UNREADABLE
 from trilemma.data.molecule_files import structures
-from trilemma.data.pictures import shown
+from trilemma.data.pictures import printable
 from trilemma.data.point_cloud_files import FORMS as CLOUDS
 from trilemma.data.point_cloud_files import Frame, Unusable, checked, frames
 
@@ -38,12 +38,12 @@ def read(path: Path) -> tuple[Frame, list[str]]:
         BadInput: There is no such file, it cannot be read, it holds no atom or several frames, or
             the frame cannot be used.
     """
-    name, changes = shown(path.name), Counter[str]()
+    name, changes = printable(path.name), Counter[str]()
     if not path.is_file():
-        raise BadInput(f"there is no file '{shown(str(path))}' with a fragment.")
+        raise BadInput(f"there is no file '{printable(str(path))}' with a fragment.")
     try:
         if path.suffix.lower() in STRUCTURES:
-            frame_list = list(_placed(path))
+            frame_list = list(_frames(path))
         else:
             frame_list = [frame for _, frame in frames(path, changes)]
     except (OSError, ValueError) as error:
@@ -61,8 +61,8 @@ def read(path: Path) -> tuple[Frame, list[str]]:
         raise BadInput(f"the fragment of '{name}' {reason}.") from None
 
 
-def _placed(path: Path) -> Iterator[Frame | Unusable]:
-    """Yield the atoms of the molecules of a structure file with their places."""
+def _frames(path: Path) -> Iterator[Frame | Unusable]:
+    """Yield the atoms of the molecules of a structure file with their positions."""
     for _, mol in structures(path):
         if mol is None or not mol.GetNumConformers():
             yield Unusable(UNREADABLE)

@@ -102,12 +102,12 @@ def children(
 
 
 def child(
-    one: Bonded, other: Bonded, *, valence: Sequence[int], most: int, source: random.Random
+    first: Bonded, second: Bonded, *, valence: Sequence[int], most: int, source: random.Random
 ) -> Matrix | None:
     """Return a child of two molecules, or of the first alone; None where none was found."""
-    new = crossover(one, other, most=most, source=source)
+    new = crossover(first, second, most=most, source=source)
     if new is None:
-        return mutated(one.x, valence=valence, most=most, source=source)
+        return mutated(first.x, valence=valence, most=most, source=source)
     if source.random() < MUTATES:
         return mutated(new, valence=valence, most=most, source=source) or new
     return new
@@ -206,18 +206,18 @@ def _cut(it: Bonded, source: random.Random, at_ring: bool) -> tuple[Matrix, list
     return None
 
 
-def crossover(one: Bonded, other: Bonded, *, most: int, source: random.Random) -> Matrix | None:
+def crossover(first: Bonded, second: Bonded, *, most: int, source: random.Random) -> Matrix | None:
     """Join a part of one molecule to a part of another; None where that was not found.
 
     Arguments:
-        one: A molecule.
-        other: Another.
+        first: A molecule.
+        second: Another.
         most: Atoms that a child may have.
         source: Of all choices.
     """
     for _ in range(TRIES):
         at_ring = source.random() < 0.5
-        one_part, other_part = (_cut(x, source, at_ring) for x in (one, other))
+        one_part, other_part = (_cut(x, source, at_ring) for x in (first, second))
         if one_part is None or other_part is None:
             continue
         (a, first_ends), (b, second_ends) = one_part, other_part

@@ -26,20 +26,20 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph
 from trilemma.data.images import SUFFIXES
-from trilemma.data.pictures import Progress, shown
+from trilemma.data.pictures import Progress, printable
 
 __all__ = [
     "FORMS",
     "LARGEST",
-    "Found",
+    "Contents",
     "Plain",
     "dense",
-    "found",
     "is_graphs",
     "is_seen",
     "of_networks",
     "plain",
     "read",
+    "read_graphs",
     "too_large",
 ]
 
@@ -65,7 +65,7 @@ class Plain:
 
 
 @dataclass
-class Found:
+class Contents:
     """What a file or a folder holds."""
 
     graphs: list[Plain] = field(default_factory=list)
@@ -121,8 +121,8 @@ def is_graphs(path: Path) -> bool:
     graph_count = sum(suffix_counts[suffix] for suffix in FORMS if suffix != ".json")
     if image_count and graph_count:
         raise BadInput(
-            f"'{shown(path.resolve().name)}' holds {image_count} images and {graph_count} files "
-            "of graphs; give a folder that holds one of the two."
+            f"'{printable(path.resolve().name)}' holds {image_count} images and {graph_count} "
+            "files of graphs; give a folder that holds one of the two."
         )
     return bool(graph_count or (suffix_counts[".json"] and not image_count))
 
@@ -134,7 +134,7 @@ def is_seen(path: Path, under: Path) -> bool:
     )
 
 
-def found(path: Path, progress: Progress | None = None) -> Found:
+def read_graphs(path: Path, progress: Progress | None = None) -> Contents:
     """Read all graphs of a file, or of the files in a folder and below it.
 
     Raises:
@@ -144,9 +144,9 @@ def found(path: Path, progress: Progress | None = None) -> Found:
     if path.is_dir():
         all_files = sorted(p for p in path.rglob("*") if is_seen(p, path))
         files = [p for p in all_files if p.suffix.lower() in FORMS]
-    contents = Found(files=len(files))
+    contents = Contents(files=len(files))
     for processed, file in enumerate(files, 1):
-        name = shown(str(file.relative_to(path)) if path.is_dir() else file.name)
+        name = printable(str(file.relative_to(path)) if path.is_dir() else file.name)
         try:
             for index, one in enumerate(_parsed(file)):
                 contents.graphs.append(one)
@@ -167,14 +167,14 @@ def read(path: Path) -> Plain:
         BadInput: There is no such file, or it holds none or several.
     """
     if not path.is_file():
-        raise BadInput(f"there is no file '{shown(str(path))}' with a graph.")
+        raise BadInput(f"there is no file '{printable(str(path))}' with a graph.")
     if path.suffix.lower() not in FORMS:
         raise BadInput(
-            f"'{shown(path.name)}' is no file of a graph; give one of {', '.join(FORMS)}."
+            f"'{printable(path.name)}' is no file of a graph; give one of {', '.join(FORMS)}."
         )
-    graphs = found(path).graphs
+    graphs = read_graphs(path).graphs
     if len(graphs) != 1:
-        raise BadInput(f"'{shown(path.name)}' holds {len(graphs)} graphs, and one was wanted.")
+        raise BadInput(f"'{printable(path.name)}' holds {len(graphs)} graphs, and one was wanted.")
     return graphs[0]
 
 
@@ -226,13 +226,13 @@ def of_network(network: Any) -> Plain:  # noqa: ANN401
     )
 
 
-def of_networks(networks: Sequence[Any], name: str) -> Found:
+def of_networks(networks: Sequence[Any], name: str) -> Contents:
     """Take networkx graphs of any kind.
 
     Raises:
         BadInput: One is empty, a single node, or too large.
     """
-    contents = Found()
+    contents = Contents()
     for number, network in enumerate(networks, 1):
         try:
             contents.graphs.append(of_network(network))
@@ -264,8 +264,8 @@ def _edges(path: Path) -> list[Plain]:
             raise Unreadable(f"line {number} has one number, and an edge has two")
         if not all(re.fullmatch(r"-?\d{1,18}", word) for word in words[:2]):
             raise Unreadable(
-                f"line {number} names its nodes '{shown(' '.join(words[:2]))}', and whole numbers "
-                "were wanted"
+                f"line {number} names its nodes '{printable(' '.join(words[:2]))}', and whole "
+                "numbers were wanted"
             )
         pairs.append((int(words[0]), int(words[1])))
         weights += len(words) > 2
@@ -293,7 +293,7 @@ def _networks(reads: str) -> Callable[[Path], list[Plain]]:
             raise
         except Exception as error:
             # Parsers of markup raise whatever comes; the file is at fault, and says so.
-            raise Unreadable(f"it is cut short or damaged ({_said(error)})") from None
+            raise Unreadable(f"it is cut short or damaged ({_first_line(error)})") from None
 
     return parse
 
@@ -304,7 +304,7 @@ def _json(path: Path) -> list[Plain]:
     try:
         document = json.loads(path.read_text("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"it is cut short or damaged ({_said(error)})") from None
+        raise Unreadable(f"it is cut short or damaged ({_first_line(error)})") from None
     graphs = []
     for number, one in enumerate(document if isinstance(document, list) else [document], 1):
         try:
@@ -312,7 +312,8 @@ def _json(path: Path) -> list[Plain]:
             graphs.append(of_network(networkx.node_link_graph(one, edges=key)))
         except (KeyError, TypeError, ValueError, AttributeError, networkx.NetworkXError) as error:
             raise Unreadable(
-                f"graph {number} is no node-link data, with 'nodes' and 'edges' ({_said(error)})"
+                f"graph {number} is no node-link data, with 'nodes' and 'edges' "
+                f"({_first_line(error)})"
             ) from None
     return graphs
 
@@ -328,13 +329,13 @@ def _graph6(path: Path) -> list[Plain]:
         try:
             graphs.append(of_network(networkx.from_graph6_bytes(line)))
         except (ValueError, networkx.NetworkXError, IndexError) as error:
-            raise Unreadable(f"line {number} is no graph6 ({_said(error)})") from None
+            raise Unreadable(f"line {number} is no graph6 ({_first_line(error)})") from None
     return graphs
 
 
-def _said(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     """Return the first words of an error, without its full stop."""
-    return shown((str(error).splitlines() or [type(error).__name__])[0][:80]).rstrip(".")
+    return printable((str(error).splitlines() or [type(error).__name__])[0][:80]).rstrip(".")
 
 
 FORMS: dict[str, Callable[[Path], list[Plain]]] = {

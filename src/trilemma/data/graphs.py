@@ -66,7 +66,15 @@ from trilemma.maths.bfs_orders import widest
 from trilemma.maths.isomorphism import IsomorphismClasses
 from trilemma.maths.weisfeiler_lehman import colour_hash
 
-__all__ = ["GRAPHS", "Made", "component_counts", "components", "dataset", "made", "of_networks"]
+__all__ = [
+    "GRAPHS",
+    "SyntheticSet",
+    "component_counts",
+    "components",
+    "dataset",
+    "generate",
+    "of_networks",
+]
 
 TEST_SHARE = 0.2
 ORDERS, AT_ONCE = 100, 1 << 24
@@ -86,7 +94,7 @@ class Fresh:
 
 
 @dataclass(frozen=True)
-class Made:
+class SyntheticSet:
     """A set that is made by a rule."""
 
     description: str
@@ -191,12 +199,13 @@ def component_counts(x: Tensor) -> Tensor:
     chunk_size = max(1, AT_ONCE // x.shape[1] ** 2)
     node_ids = torch.arange(x.shape[-1])
     counts = [
-        ((components(chunk) == node_ids) & _here(chunk)).sum(1) for chunk in x.split(chunk_size)
+        ((components(chunk) == node_ids) & _node_mask(chunk)).sum(1)
+        for chunk in x.split(chunk_size)
     ]
     return torch.cat(counts)
 
 
-def _here(x: Tensor) -> Tensor:
+def _node_mask(x: Tensor) -> Tensor:
     return x.diagonal(dim1=1, dim2=2).bool()
 
 
@@ -224,33 +233,33 @@ def preferential(n: int, new: int, draw: torch.Generator) -> Tensor:
     return graph(n, edges)
 
 
-GRAPHS: Mapping[str, Made] = {
-    "grid": Made(
+GRAPHS: Mapping[str, SyntheticSet] = {
+    "grid": SyntheticSet(
         "80 of the published 100 grids of 10×10 to 19×19 nodes, and 50 drawn for testing",
         _grids,
         rules.GRID,
         fresh=partial(_replaced, "grid", _grids),
     ),
-    "ladder": Made(
+    "ladder": SyntheticSet(
         "80 of the published 101 ladders of 200 to 400 nodes, and 50 drawn for testing",
         _ladders,
         rules.LADDER,
         fresh=partial(_replaced, "ladder", _ladders),
     ),
-    "community": Made(
+    "community": SyntheticSet(
         "510 graphs of two communities, 60 to 160 nodes",
         lambda size: _communities(30, 80, 10, 0.3, size),
         rules.COMMUNITIES,
         True,
     ),
-    "community-small": Made(
+    "community-small": SyntheticSet(
         "100 graphs of two communities, 12 to 20 nodes, and 30 more for testing",
         lambda size: _communities(6, 10, 20, 0.8, size),
         rules.COMMUNITIES,
         True,
         partial(_more_communities, 6, 10, 0.8),
     ),
-    "barabasi-albert": Made(
+    "barabasi-albert": SyntheticSet(
         "500 graphs grown by preferential attachment, 100 to 199 nodes (--size: all of one size)",
         _scale_free,
         rules.CONNECTED,
@@ -259,7 +268,7 @@ GRAPHS: Mapping[str, Made] = {
 }
 
 
-def made(name: str, size: int | None = None) -> DataSet:
+def generate(name: str, size: int | None = None) -> DataSet:
     """Make a named set.
 
     Raises:
@@ -349,26 +358,26 @@ def _by_hash(colours: Sequence[int]) -> list[int]:
     return sorted(range(len(hashes)), key=hashes.__getitem__)
 
 
-def _of_fresh(fresh: Fresh, first: int, held: int, drawn: int, met: int) -> str:
+def _of_fresh(fresh: Fresh, first: int, held_out_count: int, test_count: int, met: int) -> str:
     """Say which test graphs were drawn, why, and how many of them are training graphs.
 
     Arguments:
         fresh: Where they are from.
         first: Graphs that were split.
-        held: How many of these were held out.
-        drawn: Test graphs that were drawn.
+        held_out_count: How many of these were held out.
+        test_count: Test graphs that were drawn.
         met: How many of these are training graphs.
     """
-    held_out_text = f"these {held}, which are too few to tell models apart"
+    held_out_text = f"these {held_out_count}, which are too few to tell models apart"
     if fresh.instead:
         return (
-            f"in the place of {held_out_text}: {drawn} test graphs drawn from all {first} with "
-            "replacement; a draw of the rule may be a training graph, and as is meant "
-            f"{met} of {drawn} are, whatever the order of nodes"
+            f"in the place of {held_out_text}: {test_count} test graphs drawn from all {first} "
+            "with replacement; a draw of the rule may be a training graph, and as is meant "
+            f"{met} of {test_count} are, whatever the order of nodes"
         )
     return (
-        f"beside {held_out_text}: {drawn} more test graphs, drawn by the same rule from another "
-        f"stream of the seed; as it chances {met} of them are training graphs"
+        f"beside {held_out_text}: {test_count} more test graphs, drawn by the same rule from "
+        f"another stream of the seed; as it chances {met} of them are training graphs"
     )
 
 

@@ -130,12 +130,12 @@ def same(score: Callable[[Any], float], smiles: str, sigma: float) -> Part:
     return lambda: _brought(each(score), gaussian(score(target(smiles)), sigma))
 
 
-def pattern(smarts: str, there: bool = True) -> Part:
-    """Return 1 where a pattern is there, or where it is not."""
+def pattern(smarts: str, present: bool = True) -> Part:
+    """Return 1 where a pattern is present, or, with `present=False`, where it is absent."""
 
     def part() -> Score:
         query = chemistry().MolFromSmarts(smarts)
-        return each(lambda mol: float(mol.HasSubstructMatch(query) == there))
+        return each(lambda mol: float(mol.HasSubstructMatch(query) == present))
 
     return part
 
@@ -263,15 +263,15 @@ TASKS: Mapping[str, Task] = {
         "the same kernel with other decorations",
         (
             like(HOP, "PHCO", up_to(0.85)),
-            pattern("CS([#6])(=O)=O", there=False),
-            pattern("[#7]-c1ccc2ncsc2c1", there=False),
+            pattern("CS([#6])(=O)=O", present=False),
+            pattern("[#7]-c1ccc2ncsc2c1", present=False),
             pattern(KERNEL),
         ),
         _arithmetic,
     ),
     "scaffold_hop": Task(
         "the same decorations on another kernel",
-        (like(HOP, "PHCO", up_to(0.75)), pattern(CHAIN), pattern(KERNEL, there=False)),
+        (like(HOP, "PHCO", up_to(0.75)), pattern(CHAIN), pattern(KERNEL, present=False)),
         _arithmetic,
     ),
 }

@@ -34,7 +34,7 @@ from trilemma.data.chemistry import (
     parsed,
     standardised,
 )
-from trilemma.data.pictures import Progress, shown
+from trilemma.data.pictures import Progress, printable
 
 __all__ = [
     "FORMS",
@@ -50,8 +50,12 @@ __all__ = [
     "structures",
 ]
 
-SPELT, TABLES, DRAWN = (".smi", ".smiles"), (".csv", ".tsv"), (".sdf", ".mol")
-FORMS = (*SPELT, *DRAWN)
+SMILES_SUFFIXES, TABLE_SUFFIXES, STRUCTURE_SUFFIXES = (
+    (".smi", ".smiles"),
+    (".csv", ".tsv"),
+    (".sdf", ".mol"),
+)
+FORMS = (*SMILES_SUFFIXES, *STRUCTURE_SUFFIXES)
 """Suffixes that can only be molecules."""
 PACKED = ".gz"
 LARGEST = 100
@@ -78,17 +82,17 @@ class Contents:
     """Places by reason."""
     changes: Counter[str] = field(default_factory=Counter)
     """Molecules by what was changed of them."""
-    again: int = 0
-    """Entries that are a molecule that came before."""
+    duplicates: int = 0
+    """Entries whose molecule came before."""
     read_as: list[str] = field(default_factory=list)
     """How tables were read."""
 
     def notes(self) -> list[str]:
         """Say what was left out, changed, and met again."""
         sentences = list(self.read_as)
-        if self.again:
+        if self.duplicates:
             sentences.append(
-                f"the same molecule as one before, however spelt, and left out: {self.again}"
+                f"the same molecule as one before, however spelt, and left out: {self.duplicates}"
             )
         if self.changes:
             words = ", ".join(f"{_CHANGED[name]} {n}" for name, n in sorted(self.changes.items()))
@@ -118,7 +122,7 @@ def is_molecules(path: Path, column: str | None = None) -> bool:
     kind = form(path)
     if kind in FORMS:
         return True
-    if kind not in TABLES:
+    if kind not in TABLE_SUFFIXES:
         return False
     return column is not None or smiles_column(path) is not None
 
@@ -166,10 +170,10 @@ def read_molecules(
                 column,
                 contents,
                 seen_smiles,
-                prefix=f"{shown(file.name)} " if len(files) > 1 else "",
+                prefix=f"{printable(file.name)} " if len(files) > 1 else "",
             )
         except (OSError, EOFError) as error:
-            raise BadInput(f"'{shown(file.name)}' cannot be read ({error}).") from None
+            raise BadInput(f"'{printable(file.name)}' cannot be read ({error}).") from None
         contents.files += 1
         if progress is not None:
             progress(processed, len(files))
@@ -183,10 +187,10 @@ def entries(path: Path) -> Iterator[Any]:
         files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in FORMS)
     for file in files:
         kind = form(file)
-        if kind in DRAWN:
+        if kind in STRUCTURE_SUFFIXES:
             yield from _structures(file)
             continue
-        cells = _lines(file) if kind in SPELT else _cells(file, None, Contents())
+        cells = _lines(file) if kind in SMILES_SUFFIXES else _cells(file, None, Contents())
         for _, text in cells:
             try:
                 yield parsed(text)
@@ -210,24 +214,31 @@ def of_molecules(molecules: Iterable[Any]) -> Contents:
     return contents
 
 
-def _read(path: Path, column: str | None, contents: Contents, seen: set[str], prefix: str) -> None:
+def _read(
+    path: Path, column: str | None, contents: Contents, seen_smiles: set[str], prefix: str
+) -> None:
     kind = form(path)
-    if kind in DRAWN:
+    if kind in STRUCTURE_SUFFIXES:
         for number, mol in enumerate(_structures(path), 1):
-            _take(lambda mol=mol: _there(mol), f"{prefix}entry {number}", contents, seen)
+            _take(
+                lambda mol=mol: _require_molecule(mol),
+                f"{prefix}entry {number}",
+                contents,
+                seen_smiles,
+            )
         return
-    cells = _lines(path) if kind in SPELT else _cells(path, column, contents)
+    cells = _lines(path) if kind in SMILES_SUFFIXES else _cells(path, column, contents)
     for line, text in cells:
-        _take(lambda text=text: parsed(text), f"{prefix}line {line}", contents, seen)
+        _take(lambda text=text: parsed(text), f"{prefix}line {line}", contents, seen_smiles)
 
 
-def _there(mol: Any) -> Any:  # noqa: ANN401
+def _require_molecule(mol: Any) -> Any:  # noqa: ANN401
     if mol is None:
         raise NotUsable(UNREADABLE)
     return mol
 
 
-def _take(read: Callable[[], Any], where: str, contents: Contents, seen: set[str]) -> None:
+def _take(read: Callable[[], Any], where: str, contents: Contents, seen_smiles: set[str]) -> None:
     """Read one molecule, and count what came of it."""
     contents.entries += 1
     try:
@@ -235,10 +246,10 @@ def _take(read: Callable[[], Any], where: str, contents: Contents, seen: set[str
     except NotUsable as reason:
         contents.left_out.setdefault(str(reason), []).append(where)
         return
-    if one.smiles in seen:
-        contents.again += 1
+    if one.smiles in seen_smiles:
+        contents.duplicates += 1
         return
-    seen.add(one.smiles)
+    seen_smiles.add(one.smiles)
     contents.molecules.append(one)
     contents.changes.update(one.changes)
 
@@ -266,8 +277,8 @@ def _structures(path: Path, *, hydrogens: bool = False) -> Iterator[Any]:
 def is_drawn(path: Path) -> bool:
     """Tell whether a file, or the files of a folder, have the places of atoms."""
     if path.is_dir():
-        return any(form(p) in DRAWN for p in path.rglob("*") if p.is_file())
-    return form(path) in DRAWN
+        return any(form(p) in STRUCTURE_SUFFIXES for p in path.rglob("*") if p.is_file())
+    return form(path) in STRUCTURE_SUFFIXES
 
 
 def structures(path: Path) -> Iterator[tuple[str, Any]]:
@@ -277,9 +288,9 @@ def structures(path: Path) -> Iterator[tuple[str, Any]]:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in DRAWN)
+        files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in STRUCTURE_SUFFIXES)
     for file in files:
-        prefix = f"{shown(file.name)} " if len(files) > 1 else ""
+        prefix = f"{printable(file.name)} " if len(files) > 1 else ""
         for number, mol in enumerate(_structures(file, hydrogens=True), 1):
             yield f"{prefix}entry {number}", mol
 
@@ -318,7 +329,7 @@ def smiles_column(path: Path) -> str | None:
         return matches[0]
     if len(smiles_like) > 1:
         raise BadInput(
-            f"'{shown(path.name)}' has {len(smiles_like)} columns of SMILES "
+            f"'{printable(path.name)}' has {len(smiles_like)} columns of SMILES "
             f"({', '.join(smiles_like)}); say which one by --columns '{smiles_like[0]}=molecule'."
         )
     return smiles_like[0] if smiles_like else None
@@ -345,21 +356,21 @@ def _is_spelt(cells: Sequence[str]) -> bool:
 
 
 def _cells(path: Path, column: str | None, contents: Contents) -> Iterator[tuple[int, str]]:
-    name = shown(path.name)
+    name = printable(path.name)
     chosen = column or smiles_column(path)
     header, rows = _rows(path)
     if chosen is None:
         raise BadInput(
             f"'{name}' has no column of SMILES; name one by --columns NAME=molecule, of "
-            f"{', '.join(map(shown, header[:8]))}."
+            f"{', '.join(map(printable, header[:8]))}."
         )
     if chosen not in header:
         raise BadInput(
-            f"'{name}' has no column '{shown(chosen)}'; it has "
-            f"{', '.join(map(shown, header[:8]))}."
+            f"'{name}' has no column '{printable(chosen)}'; it has "
+            f"{', '.join(map(printable, header[:8]))}."
         )
     unread = len(header) - 1
-    sentences = f"column '{shown(chosen)}' is read as molecules"
+    sentences = f"column '{printable(chosen)}' is read as molecules"
     contents.read_as.append(sentences + (f"; {unread} others are not read" if unread else ""))
     index = header.index(chosen)
     for line, cells in rows:

@@ -131,14 +131,14 @@ def in_space(path: Path, name: str) -> DataSet:
     for location, mol in structures(path):
         contents.entries += 1
         try:
-            contents.frames.append(point_cloud_files.checked(_placed(mol, contents)))
+            contents.frames.append(point_cloud_files.checked(_frame(mol, contents)))
         except point_cloud_files.Unusable as reason:
             contents.left_out.setdefault(str(reason), []).append(location)
     return point_clouds.of_found(contents, name)
 
 
-def _placed(mol: Any, contents: point_cloud_files.Contents) -> point_cloud_files.Frame:  # noqa: ANN401
-    """Return the atoms of a molecule with their places."""
+def _frame(mol: Any, contents: point_cloud_files.Contents) -> point_cloud_files.Frame:  # noqa: ANN401
+    """Return the atoms of a molecule with their positions."""
     if mol is None:
         raise point_cloud_files.Unusable(UNREADABLE)
     if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
@@ -244,7 +244,7 @@ def moses() -> DataSet:
     Raises:
         BadInput: It was not.
     """
-    cached = cache.read(MOSES.kept)
+    cached = cache.read(MOSES.cache_path)
     if cached is None:
         raise BadInput(
             "data set 'moses' is not on this machine; get it by 'trilemma data fetch moses' "

@@ -37,7 +37,7 @@ import torch
 from numpy.typing import NDArray
 
 from trilemma.core.errors import BadInput
-from trilemma.data import cache as kept
+from trilemma.data import cache as data_cache
 from trilemma.data.wheel import Wheel, keep
 
 __all__ = ["HOW", "NAME", "ORACLES", "Oracle", "available", "fetch", "restricted"]
@@ -163,7 +163,7 @@ def _machine(model: Inert) -> dict[str, Array]:
 
 
 def _path(name: str) -> Path:
-    return kept.folder() / f"oracle-{name}.safetensors"
+    return data_cache.folder() / f"oracle-{name}.safetensors"
 
 
 def available(name: str) -> bool:
@@ -177,13 +177,13 @@ def fetch() -> Path:
     Raises:
         BadInput: pip is missing or fails, or a file is not the one that is known.
     """
-    if all(kept.read(_path(name)) is not None for name in ORACLES):
-        return kept.folder()
+    if all(data_cache.read(_path(name)) is not None for name in ORACLES):
+        return data_cache.folder()
     with _wheel().opened() as read_file:
         for name, oracle in ORACLES.items():
             _keep(name, read_file(f"{FOLDER}/{name}.pkl"), oracle)
     _arrays.cache_clear()
-    return kept.folder()
+    return data_cache.folder()
 
 
 def _wheel() -> Wheel:
@@ -201,7 +201,7 @@ def _keep(name: str, raw: bytes, oracle: Oracle) -> None:
 
 @cache
 def _arrays(name: str) -> Mapping[str, Array]:
-    cached = kept.read(_path(name))
+    cached = data_cache.read(_path(name))
     if cached is None:
         raise BadInput(f"the oracle '{name}' is not on this machine; get it by {HOW}.")
     return {key: x.numpy() for key, x in cached[0].items()}

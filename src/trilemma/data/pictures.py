@@ -26,7 +26,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data import cache
 from trilemma.data.images import SUFFIXES, Head, Unusable, head, pixels
 
-__all__ = ["Pictures", "Progress", "pictures", "shown"]
+__all__ = ["Pictures", "Progress", "pictures", "printable"]
 
 FORM = 1
 """Number of this way of decoding; a cache made by another is not used."""
@@ -54,8 +54,8 @@ class Pictures:
     """Files that cannot be used, by reason."""
     converted: Mapping[str, int] = field(default_factory=dict)
     """How many had to be converted, by what was done."""
-    others: Mapping[str, int] = field(default_factory=dict)
-    """How many files are no images, by suffix."""
+    other_files: Mapping[str, int] = field(default_factory=dict)
+    """Number of files that are no images, by suffix."""
 
     @property
     def files(self) -> int:
@@ -63,7 +63,7 @@ class Pictures:
         return len(self.names) + sum(len(names) for names in self.unreadable.values())
 
 
-def shown(name: str | Path) -> str:
+def printable(name: str | Path) -> str:
     """Return a file's name so that it can be printed, whatever bytes it is made of."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
@@ -87,9 +87,11 @@ def pictures(
     try:
         os.listdir(folder)
     except OSError as error:
-        raise BadInput(f"the folder '{shown(folder)}' cannot be read: {error.strerror}.") from None
+        raise BadInput(
+            f"the folder '{printable(folder)}' cannot be read: {error.strerror}."
+        ) from None
     forbidden: list[str] = []
-    files = sorted(_walk(folder, forbidden.append))
+    files = sorted(_image_files(folder, forbidden.append))
     names = [name for name in files if name.lower().endswith(SUFFIXES)]
     suffix_counts = Counter(
         os.path.splitext(name)[1].lower() or "without suffix"
@@ -101,8 +103,8 @@ def pictures(
             ", ".join(f"{n} {suffix}" for suffix, n in suffix_counts.most_common(4)) or "no files"
         )
         raise BadInput(
-            f"the folder '{shown(folder)}' holds no images ({suffix_summary}); wanted are files "
-            f"named {', '.join(SUFFIXES)} in it or in folders below it."
+            f"the folder '{printable(folder)}' holds no images ({suffix_summary}); wanted are "
+            f"files named {', '.join(SUFFIXES)} in it or in folders below it."
         )
     cache_path = cache.folder() / "folders" / _cache_name(folder, size)
     key = _key(folder, names)
@@ -113,17 +115,17 @@ def pictures(
             _to_cache(cache_path, key, decoded)
     unreadable = dict(decoded.unreadable)
     if forbidden:
-        unreadable["a folder that may not be read"] = [shown(name) for name in forbidden]
-    return replace(decoded, unreadable=unreadable, others=dict(suffix_counts))
+        unreadable["a folder that may not be read"] = [printable(name) for name in forbidden]
+    return replace(decoded, unreadable=unreadable, other_files=dict(suffix_counts))
 
 
-def _walk(
+def _image_files(
     folder: Path,
     shut: Callable[[str], None],
     below: str = "",
     above: tuple[tuple[int, int], ...] = (),
 ) -> Iterator[str]:
-    """Yield files relative to the folder; tell `shut` of folders that cannot be entered."""
+    """Yield files relative to the folder; `shut` is called for folders that cannot be entered."""
     try:
         folder_stat = os.stat(folder / below)
         identity = (folder_stat.st_dev, folder_stat.st_ino)
@@ -138,7 +140,7 @@ def _walk(
             continue
         name = f"{below}/{entry.name}" if below else entry.name
         if os.path.isdir(entry.path):
-            yield from _walk(folder, shut, name, (*above, identity))
+            yield from _image_files(folder, shut, name, (*above, identity))
         else:
             yield name
 
@@ -177,7 +179,7 @@ def _decoded(
         torch.from_numpy(x),
         tuple(usable),
         dict(Counter(f"{h.width}x{h.height}" for h in usable_heads).most_common()),
-        {reason: [shown(name) for name in sorted(files)] for reason, files in bad.items()},
+        {reason: [printable(name) for name in sorted(files)] for reason, files in bad.items()},
         dict(Counter(trait for h in usable_heads for trait in h.traits).most_common()),
     )
 
@@ -239,15 +241,15 @@ def _key(folder: Path, names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _to_cache(path: Path, key: str, made: Pictures) -> None:
+def _to_cache(path: Path, key: str, images: Pictures) -> None:
     facts = {
         "key": key,
-        "names": made.names,
-        "sizes": made.sizes,
-        "unreadable": made.unreadable,
-        "converted": made.converted,
+        "names": images.names,
+        "sizes": images.sizes,
+        "unreadable": images.unreadable,
+        "converted": images.converted,
     }
-    cache.write(path, {"x": made.x}, facts)
+    cache.write(path, {"x": images.x}, facts)
 
 
 def _from_cache(path: Path, key: str) -> Pictures | None:

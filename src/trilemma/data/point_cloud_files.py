@@ -29,7 +29,7 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.words import left_out
 from trilemma.data.elements import ISOTOPES, SYMBOLS, atomic_number
-from trilemma.data.pictures import Progress, shown
+from trilemma.data.pictures import Progress, printable
 
 __all__ = [
     "FORMS",
@@ -121,7 +121,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
     contents = Contents()
     files = _files(path) if path.is_dir() else [path]
     for processed, file in enumerate(files, 1):
-        prefix = f"{shown(file.name)} " if len(files) > 1 else ""
+        prefix = f"{printable(file.name)} " if len(files) > 1 else ""
         try:
             for location, frame in frames(file, contents.changes):
                 contents.entries += 1
@@ -130,7 +130,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
                 except Unusable as reason:
                     contents.left_out.setdefault(str(reason), []).append(prefix + location)
         except (OSError, ValueError) as error:
-            raise BadInput(f"'{shown(file.name)}' cannot be read: {error}.") from None
+            raise BadInput(f"'{printable(file.name)}' cannot be read: {error}.") from None
         contents.files += 1
         if progress is not None:
             progress(processed, len(files))
@@ -262,7 +262,7 @@ def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Fram
             raise Unusable("has a line without a symbol and three coordinates")
         number = atomic_number(words[symbol_column])
         if number is None:
-            raise Unusable(f"has an unknown element: {shown(words[symbol_column])}")
+            raise Unusable(f"has an unknown element: {printable(words[symbol_column])}")
         if words[symbol_column].capitalize() in ISOTOPES:
             changes["isotopes of hydrogen, read as hydrogen"] += 1
         symbols.append(SYMBOLS[number - 1])
@@ -274,7 +274,7 @@ def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Fram
     return Frame(coordinates, tuple(symbols), _numbers(comment))
 
 
-SAID = re.compile(r"""(?:^|\s)([A-Za-z_][\w.-]*)=("[^"]*"|'[^']*'|\S+)""")
+KEY_VALUE = re.compile(r"""(?:^|\s)([A-Za-z_][\w.-]*)=("[^"]*"|'[^']*'|\S+)""")
 
 
 def _numbers(comment: str) -> dict[str, float]:
@@ -284,7 +284,7 @@ def _numbers(comment: str) -> dict[str, float]:
     {'energy': -3.5, 'alpha': 13.2}
     """
     numbers = {}
-    for name, text in SAID.findall(comment):
+    for name, text in KEY_VALUE.findall(comment):
         with contextlib.suppress(ValueError):
             numbers[name] = float(text.strip("\"'"))
     return numbers

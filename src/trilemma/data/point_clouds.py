@@ -48,7 +48,7 @@ Properties = Mapping[str, tuple[str, Float[Tensor, " M"]]]
 
 def dataset(
     clouds: Sequence[Float[Tensor, "n 4"]],
-    held: Tensor,
+    test_mask: Tensor,
     name: str,
     *,
     elements: Sequence[str] = (),
@@ -60,7 +60,7 @@ def dataset(
 
     Arguments:
         clouds: Of any size, with types 1, 2, ….
-        held: Which are for testing, [M] bool.
+        test_mask: Which are for testing, [M] bool.
         name: Of the set.
         elements: What the types are; empty for points that are no atoms.
         names: What each is called, such as its SMILES.
@@ -78,7 +78,7 @@ def dataset(
     size = max(len(cloud) for cloud in clouds)
     x = stacked(clouds, size)
     x[..., :3] = centred(positions(x), mask_of(x))
-    sides = ((~held).nonzero()[:, 0], held.nonzero()[:, 0])
+    sides = ((~test_mask).nonzero()[:, 0], test_mask.nonzero()[:, 0])
     return assembled(name, Split(x, names=names), sides, elements, properties or {}, notes)
 
 
@@ -103,7 +103,7 @@ def assembled(
     if properties:
         table = torch.stack([values for _, values in properties.values()], 1)
         every = replace(every, properties=table)
-    train, test = (every.taken(rows) for rows in sides)
+    train, test = (every.select(rows) for rows in sides)
     kind = "conformer" if elements else "point-cloud"
     unit = "Å" if elements else ""
     domain = Domain(
@@ -146,7 +146,11 @@ def of_found(contents: Contents, name: str) -> DataSet:
         keys.append(_hash(clouds[-1].numpy().tobytes()))
     test_mask = is_test(keys, TEST_SHARE)
     properties = _of_comments(contents.frames)
-    notes = [*contents.notes(), "split by content, a fifth for testing", *_said(properties)]
+    notes = [
+        *contents.notes(),
+        "split by content, a fifth for testing",
+        *_property_notes(properties),
+    ]
     return dataset(clouds, test_mask, name, elements=elements, properties=properties, notes=notes)
 
 
@@ -159,7 +163,7 @@ def _of_comments(frames: Sequence[Frame]) -> Properties:
     }
 
 
-def _said(properties: Properties) -> list[str]:
+def _property_notes(properties: Properties) -> list[str]:
     """Name the properties, and of how many clouds each is missing."""
     if not properties:
         return []

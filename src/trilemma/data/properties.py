@@ -134,15 +134,15 @@ def _split(text: str, sign: str) -> list[str]:
     return [part.strip() for part in (*parts, text[start:])]
 
 
-def _product(text: str, whole: str) -> Score:
+def _product(text: str, full_text: str) -> Score:
     weight, factors = 1.0, []
     for part in _split(text, "*"):
         try:
             weight *= float(part)
         except ValueError:
-            factors.append(_factor(part, whole))
+            factors.append(_factor(part, full_text))
     if not factors:
-        raise BadInput(f"--reward '{whole}' has a part without a property: '{text}'.")
+        raise BadInput(f"--reward '{full_text}' has a part without a property: '{text}'.")
 
     def of(mols: Mols) -> list[float]:
         columns = [factor(mols) for factor in factors]
@@ -151,17 +151,19 @@ def _product(text: str, whole: str) -> Score:
     return of
 
 
-def _factor(text: str, whole: str) -> Score:
+def _factor(text: str, full_text: str) -> Score:
     if band := re.fullmatch(r"([a-z0-9-]+)\s*\[([^,\]]+),([^,\]]+)\]", text):
         try:
             low, high = float(band[2]), float(band[3])
         except ValueError:
             raise BadInput(
-                f"--reward '{whole}': '{text}' is no band such as logp[5, 5.5]."
+                f"--reward '{full_text}': '{text}' is no band such as logp[5, 5.5]."
             ) from None
         if not low < high:
-            raise BadInput(f"--reward '{whole}': the band {text} must rise, as in logp[5, 5.5].")
-        return _within(_property(band[1]), low, high)
+            raise BadInput(
+                f"--reward '{full_text}': the band {text} must rise, as in logp[5, 5.5]."
+            )
+        return _band_score(_property(band[1]), low, high)
     if call := re.fullmatch(r"([a-z]+)\((.+)\)", text, re.DOTALL):
         if call[1] not in FUNCTIONS:
             raise nearest("function of a reward", call[1], FUNCTIONS)
@@ -175,7 +177,7 @@ def _property(name: str) -> Score:
     return PROPERTIES[name].of
 
 
-def _within(of: Score, low: float, high: float) -> Score:
+def _band_score(of: Score, low: float, high: float) -> Score:
     reach = max(high - low, 1.0)
     return lambda mols: [
         max(0.0, 1 - max(low - value, value - high, 0.0) / reach) for value in of(mols)

@@ -107,7 +107,7 @@ def qm9_small(names: Callable[[str], str]) -> DataSet:
         "qm9-small",
         elements=ELEMENTS,
         names=smiles_list,
-        properties=_named(tensors["properties"]),
+        properties=_to_properties(tensors["properties"]),
         notes=(CITED, "split by molecule, a fifth for testing"),
     )
 
@@ -116,8 +116,8 @@ def _hash(content: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")
 
 
-def _named(table: Float[Tensor, "M P"]) -> Properties:
-    """Put names and units to the columns in which properties are kept."""
+def _to_properties(table: Float[Tensor, "M P"]) -> Properties:
+    """Return the columns of the table as properties, by name and with their units."""
     columns = zip(PROPERTIES.items(), table.unbind(1), strict=True)
     return {name: (one.unit, values) for (name, one), values in columns}
 
@@ -210,7 +210,7 @@ def qm9() -> DataSet:
     )
     examples = Split(x, names=smiles_list)
     return assembled(
-        "qm9", examples, (train, test), ELEMENTS, _named(tensors["properties"]), notes
+        "qm9", examples, (train, test), ELEMENTS, _to_properties(tensors["properties"]), notes
     )
 
 

@@ -32,7 +32,7 @@ from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.dataset import DataSet
 from trilemma.data.images import SUFFIXES, Unusable, head, pixels
-from trilemma.data.pictures import shown
+from trilemma.data.pictures import printable
 from trilemma.data.split import content_hashes
 
 __all__ = ["ARRAYS", "FEWEST", "ready"]
@@ -62,10 +62,10 @@ def ready(path: Path, data: DataSet) -> Tensor:
             that is no number, is too little, or is the training data.
     """
     if not path.exists():
-        raise BadInput(f"there is no file or folder '{shown(path)}' with samples.")
+        raise BadInput(f"there is no file or folder '{printable(path)}' with samples.")
     kind = data.domain.kind
     if path.suffix.lower() in ARRAYS and path.is_file():
-        x = _OF_ARRAYS[kind](_array(path), data.domain, _named(path))
+        x = _OF_ARRAYS[kind](_array(path), data.domain, _quoted_name(path))
     elif kind == "graph" and (path.is_dir() or path.suffix.lower() in graph_files.FORMS):
         x = _graphs(path, data.domain)
     elif kind == "molecule" and molecule_files.is_molecules(path):
@@ -77,17 +77,17 @@ def ready(path: Path, data: DataSet) -> Tensor:
     elif kind == "image" and path.is_dir():
         x = _pictures(path, data.domain)
     else:
-        raise BadInput(f"{_named(path)} is {_what(path)}; {_WANTED[kind]}.")
+        raise BadInput(f"{_quoted_name(path)} is {_what(path)}; {_EXPECTED[kind]}.")
     if len(x) < FEWEST:
         raise BadInput(
-            f"{_named(path)} holds {len(x)} samples, and fewer than {FEWEST} measure nothing; "
-            "draw some hundreds at least."
+            f"{_quoted_name(path)} holds {len(x)} samples, and fewer than {FEWEST} measure "
+            "nothing; draw some hundreds at least."
         )
     _refuse_data(x, data, path)
     return x
 
 
-_WANTED = {
+_EXPECTED = {
     "image": f"samples of images are a folder of pictures, or an array ({', '.join(ARRAYS)})",
     "points": f"samples of rows are a .csv, or an array ({', '.join(ARRAYS)})",
     "graph": "samples of graphs are a folder or a file of graphs "
@@ -101,8 +101,8 @@ _WANTED = {
 }
 
 
-def _named(path: Path) -> str:
-    return f"'{shown(path.name) or shown(path)}'"
+def _quoted_name(path: Path) -> str:
+    return f"'{printable(path.name) or printable(path)}'"
 
 
 def _what(path: Path) -> str:
@@ -113,7 +113,7 @@ def _what(path: Path) -> str:
 
 def _array(path: Path) -> np.ndarray:
     """Read the array of a file; pickled objects are not unfolded."""
-    name = _named(path)
+    name = _quoted_name(path)
     try:
         if path.suffix.lower() == ".npy":
             arrays = {KEY: np.load(path, allow_pickle=False)}
@@ -128,7 +128,7 @@ def _array(path: Path) -> np.ndarray:
     if len(arrays) == 1:
         return next(iter(arrays.values()))
     if KEY not in arrays:
-        names = ", ".join(sorted(shown(key) for key in arrays)) or "none"
+        names = ", ".join(sorted(printable(key) for key in arrays)) or "none"
         raise BadInput(
             f"{name} holds several arrays ({names}), and none is named '{KEY}'; name the samples "
             "so, or write them alone."
@@ -191,8 +191,8 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
     )
     if not files:
         raise BadInput(
-            f"the folder {_named(path)} holds no pictures ({', '.join(SUFFIXES)}); "
-            f"{_WANTED['image']}."
+            f"the folder {_quoted_name(path)} holds no pictures ({', '.join(SUFFIXES)}); "
+            f"{_EXPECTED['image']}."
         )
 
     def read(file: Path) -> Tensor | str:
@@ -211,7 +211,7 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
         decoded = list(pool.map(read, files))
     for file, one in zip(files, decoded, strict=True):
         if isinstance(one, str):
-            raise BadInput(f"'{shown(file.relative_to(path))}' in {_named(path)} {one}.")
+            raise BadInput(f"'{printable(file.relative_to(path))}' in {_quoted_name(path)} {one}.")
     return torch.stack([one for one in decoded if isinstance(one, Tensor)])
 
 
@@ -236,8 +236,8 @@ def _points(array: np.ndarray, domain: Domain, name: str) -> Tensor:
 
 
 def _rows(path: Path, domain: Domain) -> Tensor:
-    name, size = _named(path), domain.shape[0]
-    names, lines = table.lines(path, shown(path.name))
+    name, size = _quoted_name(path), domain.shape[0]
+    names, lines = table.lines(path, printable(path.name))
     if domain.columns:
         _refuse_columns(names, domain.columns, name)
     elif len(names) != size:
@@ -262,29 +262,31 @@ def _value(cell: str, categories: Sequence[str], where: str) -> float:
     if categories:
         if cell in categories:
             return float(categories.index(cell))
-        examples = ", ".join(shown(word) for word in categories[:6])
-        raise BadInput(f"{where}: '{shown(cell)}' is none of the data's categories ({examples}).")
+        examples = ", ".join(printable(word) for word in categories[:6])
+        raise BadInput(
+            f"{where}: '{printable(cell)}' is none of the data's categories ({examples})."
+        )
     try:
         number = float(np.float32(cell))
     except ValueError:
         number = np.nan
     if not np.isfinite(number):
-        raise BadInput(f"{where}: '{shown(cell)}' is no finite number.")
+        raise BadInput(f"{where}: '{printable(cell)}' is no finite number.")
     return number
 
 
-def _refuse_columns(names: Sequence[str], wanted: Sequence[str], name: str) -> None:
-    if list(names) == list(wanted):
+def _refuse_columns(names: Sequence[str], expected: Sequence[str], name: str) -> None:
+    if list(names) == list(expected):
         return
-    order = ", ".join(shown(word) for word in wanted)
-    if sorted(names) == sorted(wanted):
-        first = next(i for i, (a, b) in enumerate(zip(names, wanted, strict=True)) if a != b)
+    order = ", ".join(printable(word) for word in expected)
+    if sorted(names) == sorted(expected):
+        first = next(i for i, (a, b) in enumerate(zip(names, expected, strict=True)) if a != b)
         raise BadInput(
-            f"{name} has its columns in another order than the data: '{shown(names[first])}' "
-            f"where '{shown(wanted[first])}' was wanted; write them as {order}."
+            f"{name} has its columns in another order than the data: '{printable(names[first])}' "
+            f"where '{printable(expected[first])}' was wanted; write them as {order}."
         )
-    extra = [shown(word) for word in names if word not in wanted]
-    missing = [shown(word) for word in wanted if word not in names]
+    extra = [printable(word) for word in names if word not in expected]
+    missing = [printable(word) for word in expected if word not in names]
     problems = [f"lacks {', '.join(missing)}"] if missing else []
     problems += [f"has {', '.join(extra)} beside"] if extra else []
     raise BadInput(f"{name} {' and '.join(problems)}; the data's columns are {order}.")
@@ -300,14 +302,14 @@ def _refuse_fractions(x: Tensor, domain: Domain, names: Sequence[str], name: str
         if column.kind != "real" and bool((column_values != column_values.floor()).any()):
             bad = float(column_values[column_values != column_values.floor()][0])
             raise BadInput(
-                f"column '{shown(names[i])}' of {name} holds {bad:.6g}, and the data's are whole "
-                "numbers; round them yourself."
+                f"column '{printable(names[i])}' of {name} holds {bad:.6g}, and the data's are "
+                "whole numbers; round them yourself."
             )
         if column.kind == "category" and bool(
             ((column_values < 0) | (column_values >= column.count)).any()
         ):
             raise BadInput(
-                f"column '{shown(names[i])}' of {name} holds codes beyond the data's "
+                f"column '{printable(names[i])}' of {name} holds codes beyond the data's "
                 f"{column.count} categories, 0 … {column.count - 1}."
             )
 
@@ -317,12 +319,12 @@ def _refuse_fractions(x: Tensor, domain: Domain, names: Sequence[str], name: str
 
 def _graphs(path: Path, domain: Domain) -> Tensor:
     limit = domain.shape[0]
-    contents = graph_files.found(path)
+    contents = graph_files.read_graphs(path)
     if contents.unreadable:
         reason, names = next(iter(contents.unreadable.items()))
-        raise BadInput(f"'{names[0]}' in {_named(path)} cannot be used: {reason}.")
+        raise BadInput(f"'{names[0]}' in {_quoted_name(path)} cannot be used: {reason}.")
     if not contents.graphs:
-        raise BadInput(f"the folder {_named(path)} holds no graphs; {_WANTED['graph']}.")
+        raise BadInput(f"the folder {_quoted_name(path)} holds no graphs; {_EXPECTED['graph']}.")
     for name, one in zip(contents.names, contents.graphs, strict=True):
         _refuse_large(one.nodes, limit, f"'{name}'")
     return stacked([graph_files.dense(one, limit) for one in contents.graphs])
@@ -370,7 +372,7 @@ def _shape(shape: Sequence[int]) -> str:
 
 def _molecules(path: Path, domain: Domain) -> Tensor:
     """Read molecules, each as often as it stands there; what is none at all has no atoms."""
-    name, size = _named(path), domain.shape[0]
+    name, size = _quoted_name(path), domain.shape[0]
     entries = list(molecule_files.entries(path))
     x = torch.zeros(len(entries), size, size, dtype=torch.uint8)
     refused: dict[str, int] = {}
@@ -433,8 +435,8 @@ def _frames(path: Path, domain: Domain) -> Tensor:
     for frame in contents.frames:
         if domain.elements and not (frame.symbols and set(frame.symbols) <= set(code)):
             raise BadInput(
-                f"{_named(path)} has atoms beside {', '.join(domain.elements)}, of which the data "
-                "consist."
+                f"{_quoted_name(path)} has atoms beside {', '.join(domain.elements)}, of which "
+                "the data consist."
             )
         kinds = [code[symbol] for symbol in frame.symbols] if domain.elements else None
         clouds.append(point_cloud.point_cloud(frame.positions, kinds))
@@ -468,10 +470,10 @@ def _refuse_data(x: Tensor, data: DataSet, path: Path) -> None:
     copied_share = _share(content_hashes(x), {*train, *test})
     if copied_share >= COPIED and _share(test, set(train)) < SHARED:
         raise BadInput(
-            f"{copied_share:.0%} of the samples in {_named(path)} are examples of '{data.name}' "
-            "as they are; samples of a model were wanted."
+            f"{copied_share:.0%} of the samples in {_quoted_name(path)} are examples of "
+            f"'{data.name}' as they are; samples of a model were wanted."
         )
 
 
-def _share(hashes: Sequence[int], known: set[int]) -> float:
-    return sum(one in known for one in hashes) / max(1, len(hashes))
+def _share(hashes: Sequence[int], reference_hashes: set[int]) -> float:
+    return sum(one in reference_hashes for one in hashes) / max(1, len(hashes))

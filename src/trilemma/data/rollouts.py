@@ -55,7 +55,7 @@ class Rollouts(Stream[B]):
     ) -> None:
         self._collect, self._kind = collect, kind
         self._episodes, self._size, self._batches, self._seed = episodes, batch, batches, seed
-        self._number, self._first, self._kept, self._is_stale = -1, 0, None, is_stale
+        self._number, self._first, self._transitions, self._is_stale = -1, 0, None, is_stale
         self._search, self._next = search, 0
 
     @property
@@ -75,7 +75,7 @@ class Rollouts(Stream[B]):
     def batch(self, k: int) -> B:
         """Return the k-th batch; a collection is made where the one before has ended."""
         self._next = k + 1
-        if self._kept is None or k - self._first >= self._batches:
+        if self._transitions is None or k - self._first >= self._batches:
             self._renew(k)
         batch = self._minibatch(k)
         if k > self._first and self._is_stale is not None and self._is_stale(batch):
@@ -90,24 +90,26 @@ class Rollouts(Stream[B]):
         """Make a collection whose first batch is the k-th."""
         self._number, self._first = self._number + 1, k
         noise = Noise.of(mix(self._seed, "episodes", k), self._episodes)
-        self._kept = self._collect(noise, self._number).to("cpu")
+        self._transitions = self._collect(noise, self._number).to("cpu")
 
     def _minibatch(self, k: int) -> B:
-        assert self._kept is not None
+        assert self._transitions is not None
         order = torch.Generator().manual_seed(mix(self._seed, "minibatch", k))
-        rows = torch.randint(len(self._kept), (self._size,), generator=order)
+        rows = torch.randint(len(self._transitions), (self._size,), generator=order)
         fields: dict[str, Any] = {name: value[rows] for name, value in self._fields().items()}
         noise = Noise.of(mix(self._seed, "batch", k), self._size)
         return self._kind(**(fields | {"noise": noise}))
 
     def _fields(self) -> dict[str, torch.Tensor]:
         """Return the tensors of the collection by name."""
-        values = {f.name: getattr(self._kept, f.name) for f in dataclasses.fields(self._kind)}
+        values = {
+            f.name: getattr(self._transitions, f.name) for f in dataclasses.fields(self._kind)
+        }
         return {name: x for name, x in values.items() if isinstance(x, torch.Tensor)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the collection in use."""
-        if self._kept is None:
+        if self._transitions is None:
             return {}
         state = {
             "number": self._number,
@@ -128,7 +130,7 @@ class Rollouts(Stream[B]):
         try:
             self._number, self._first = int(state["number"]), int(state["first"])
             self._next = int(state["next"])
-            self._kept = self._kind(**state["transitions"])
+            self._transitions = self._kind(**state["transitions"])
             if self._search is not None:
                 self._search.load_state_dict(state["search"])
         except (KeyError, TypeError):

@@ -43,7 +43,7 @@ STARTED = 128
 """Molecules of the data that are asked at first."""
 AT_ONCE = 32
 """Molecules that are asked at most before the surrogate learns again."""
-KEPT = 300
+POOL = 300
 """Molecules that are kept, and those of the pool."""
 MOST = 3000
 """Molecules of a pool whose last are all worth the same, as all are within a band."""
@@ -89,10 +89,10 @@ class CountedOracle:
         if self.calls:
             new = new[: self.calls - len(self.scores)]
         if new:
-            self.scores |= dict(zip(new, self._asked(new), strict=True))
+            self.scores |= dict(zip(new, self._evaluate(new), strict=True))
         return [self.scores.get(s) if s else 0.0 for s in smiles]
 
-    def _asked(self, smiles: Sequence[str]) -> list[float]:
+    def _evaluate(self, smiles: Sequence[str]) -> list[float]:
         mols = [_read(s) for s in smiles]
         try:
             answers = list(self._worth(mols))
@@ -156,7 +156,8 @@ class Search:
         most: Atoms of a child at most.
         limit: N.
         seed: Seed of children and of replay.
-        asked: How many molecules a surrogate chooses to be asked each time; 0: no surrogate.
+        surrogate_queries: Oracle calls each time, on molecules that a surrogate chooses; 0: no
+            surrogate.
         keep: SMILES of scaffolds of which one must stay; whatever has none is not asked.
     """
 
@@ -169,17 +170,20 @@ class Search:
         most: int,
         limit: int,
         seed: int,
-        asked: int = 0,
+        surrogate_queries: int = 0,
         keep: Sequence[str] = (),
     ) -> None:
         self._patterns = [parsed(smiles) for smiles in keep]
-        self.asked, self.surrogate = asked, Surrogate(seed) if asked else None
+        self.surrogate_queries, self.surrogate = (
+            surrogate_queries,
+            Surrogate(seed) if surrogate_queries else None,
+        )
         self.oracle, self.elements = oracle, tuple(elements)
         self.valence, self.most, self.seed = tuple(valence), most, seed
         self.best = torch.zeros(0, limit, limit, dtype=torch.uint8)
         self.best_scores: list[float] = []
         self.pool, self.pool_names = self.best, list[str]()
-        self._known: set[str] = set()
+        self._scored_smiles: set[str] = set()
 
     @property
     def is_spent(self) -> bool:
@@ -229,7 +233,7 @@ class Search:
                 self.score(self._fitting(self.propose(count, number)))
             return self.score(x)
         policy_smiles = to_smiles(x, self.elements)
-        rounds = -(-self.asked // AT_ONCE)
+        rounds = -(-self.surrogate_queries // AT_ONCE)
         for k in range(rounds):
             round_number = number * rounds + k
             self.surrogate.learn(self.oracle.scores, round_number)
@@ -240,7 +244,7 @@ class Search:
                 proposed = self.propose(max(1, count // rounds), round_number)
                 candidates = torch.cat([candidates, self._fitting(proposed)])
             names = [*policy_smiles, *to_smiles(candidates[len(x) :], self.elements)]
-            self._ask(candidates, names, -(-self.asked // rounds), round_number)
+            self._ask(candidates, names, -(-self.surrogate_queries // rounds), round_number)
         values = self.surrogate.mean(policy_smiles)
         for i, smiles in enumerate(policy_smiles):
             if not smiles or smiles in self.oracle.scores:
@@ -270,15 +274,15 @@ class Search:
     def _keep(self, x: Tensor, spelt: Sequence[str], answers: Sequence[float | None]) -> None:
         row_by_smiles: dict[str, int] = {}
         for i, (smiles, value) in enumerate(zip(spelt, answers, strict=True)):
-            if smiles and value is not None and smiles not in self._known:
+            if smiles and value is not None and smiles not in self._scored_smiles:
                 row_by_smiles.setdefault(smiles, i)
         if not row_by_smiles:
             return
-        self._known |= row_by_smiles.keys()
+        self._scored_smiles |= row_by_smiles.keys()
         rows = list(row_by_smiles.values())
         scores = [*self.best_scores, *(float(answers[i] or 0.0) for i in rows)]
         candidates = torch.cat([self.best, x[rows]])
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])[:KEPT]
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])[:POOL]
         self.best, self.best_scores = candidates[order], [scores[i] for i in order]
         self._pool(torch.cat([self.pool, x[rows]]), [*self.pool_names, *row_by_smiles])
 
@@ -287,7 +291,7 @@ class Search:
         scores, scaffold_counts = self.oracle.scores, Counter[str]()
         pool_rows: list[int] = []
         for i in sorted(range(len(names)), key=lambda i: -scores[names[i]]):
-            if len(pool_rows) >= KEPT and scores[names[i]] < scores[names[pool_rows[-1]]]:
+            if len(pool_rows) >= POOL and scores[names[i]] < scores[names[pool_rows[-1]]]:
                 break
             scaffold_key = scaffold(names[i]) or names[i]
             scaffold_counts[scaffold_key] += 1
@@ -341,4 +345,4 @@ class Search:
         self.oracle.failed = state["failed"]
         self.best, self.best_scores = state["best"], list(state["best_scores"])
         self.pool, self.pool_names = state["pool"], list(state["pool_names"])
-        self._known = set(state["smiles"])
+        self._scored_smiles = set(state["smiles"])

@@ -45,7 +45,7 @@ from trilemma.data.binarised_mnist import binarised
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.debian_source import Bundle
 from trilemma.data.package_source import FASHION_MNIST, MNIST, Package
-from trilemma.data.pictures import Progress, pictures, shown
+from trilemma.data.pictures import Progress, pictures, printable
 from trilemma.data.split import content_hashes, frequencies, is_test
 from trilemma.data.stacked_mnist import stacked
 from trilemma.data.subset import SIGN, parted, share_of
@@ -86,14 +86,14 @@ class Source:
     """The grey data set of which this one is made."""
     bundle: Bundle | WheelSet | None = None
     """The files that it is made of, where they are not idx files."""
-    made: Callable[[], DataSet] | None = None
+    loader: Callable[[], DataSet] | None = None
     """Load it, where it is neither idx files nor offered at several sizes."""
     at: Callable[[int | None], DataSet] | None = None
     """Load it at a size, or at its usual one; None for a set that has one size."""
 
     @property
-    def kept(self) -> Path:
-        """Return where its converted files are kept."""
+    def cache_path(self) -> Path:
+        """Return the path of its converted files in the cache."""
         return cache.folder() / f"{self.grey or self.name}.safetensors"
 
     def available(self) -> bool:
@@ -102,7 +102,7 @@ class Source:
             return self.bundle.available()
         if self.name in ego.EGOS:
             return ego.citeseer() is not None
-        return self.package is None or self.kept.is_file() or bool(self.package.installed())
+        return self.package is None or self.cache_path.is_file() or bool(self.package.installed())
 
 
 DIGITS = tuple("0123456789")
@@ -129,7 +129,7 @@ def _computed() -> dict[str, Source]:
             origin,
             "none needed",
             "made when asked for",
-            at=partial(graphs.made, name) if generated.has_sizes else None,
+            at=partial(graphs.generate, name) if generated.has_sizes else None,
         )
         for name, generated in graphs.GRAPHS.items()
     }
@@ -241,7 +241,7 @@ NAMES: Mapping[str, Source] = {
         "and properties of 134 kilo molecules (2014)",
         "CC0",
         "shipped with the package",
-        made=molecules.qm9_small,
+        loader=molecules.qm9_small,
     ),
     "qm9": Source(
         "qm9",
@@ -252,7 +252,7 @@ NAMES: Mapping[str, Source] = {
         "CC0",
         "trilemma data fetch qm9 (PyPI package qm9pack 1.0.3)",
         bundle=qm9.QM9,
-        made=molecules.qm9,
+        loader=molecules.qm9,
     ),
     "shapes3d": Source(
         "shapes3d",
@@ -262,7 +262,7 @@ NAMES: Mapping[str, Source] = {
         "formulas",
         "none needed",
         "made when asked for",
-        made=point_clouds.shapes3d,
+        loader=point_clouds.shapes3d,
     ),
     "moses": Source(
         "moses",
@@ -272,12 +272,12 @@ NAMES: Mapping[str, Source] = {
         "MIT",
         "trilemma data fetch moses (PyPI package molsets 0.3.1)",
         bundle=molecules.MOSES,
-        made=molecules.moses,
+        loader=molecules.moses,
     ),
 } | _computed()
 
 
-MADE: Mapping[str, Callable[[DataSet, str], DataSet]] = {
+DERIVED: Mapping[str, Callable[[DataSet, str], DataSet]] = {
     "mnist-static": partial(binarised, dynamic=False),
     "mnist-dynamic": partial(binarised, dynamic=True),
     "stacked-mnist": stacked,
@@ -321,25 +321,25 @@ def load(
         BadInput: There is no such name or folder, it is not on this machine, or it cannot be used.
     """
     if not is_named(name_or_path):
-        path, kinds = place(name_or_path), _kinds(name_or_path)
+        path, kinds = resolve_path(name_or_path), _kinds(name_or_path)
         radius = _radius(name_or_path)
         if kinds is not None and not table.is_table(path):
             raise BadInput(
-                f"--columns says what the columns of a table are, and '{shown(path.name)}' is "
+                f"--columns says what the columns of a table are, and '{printable(path.name)}' is "
                 "none; leave it out, or give a .csv."
             )
         if graph_files.is_graphs(path) or radius is not None:
             _no_size(path.name, size)
-            return of_files(graph_files.found(path, progress), path, radius)
+            return of_files(graph_files.read_graphs(path, progress), path, radius)
         if point_cloud_files.is_point_clouds(path):
             _no_size(path.name, size)
             clouds = point_cloud_files.read_point_clouds(path, progress)
-            return point_clouds.of_found(clouds, shown(path.resolve().name))
+            return point_clouds.of_found(clouds, printable(path.resolve().name))
         column = declared_molecules(name_or_path)
         if molecule_files.is_molecules(path, column):
             _no_size(path.name, size)
             contents = molecule_files.read_molecules(path, column, progress)
-            name = shown(path.resolve().name)
+            name = printable(path.resolve().name)
             data = molecules.of_found(contents, name)
             if not molecule_files.is_drawn(path):
                 return data
@@ -358,35 +358,35 @@ def load(
     if source.at is None:
         _no_size(name_or_path, size)
     if percent is None:
-        return _whole(source, size)
+        return _load_full(source, size)
     if source.kind != "image":
         raise BadInput(f"a share is of images, and '{name}' is {source.kind}; leave '@' out.")
-    return share_of(_whole(source, size), percent)
+    return share_of(_load_full(source, size), percent)
 
 
-def _whole(source: Source, size: int | None) -> DataSet:
+def _load_full(source: Source, size: int | None) -> DataSet:
     if source.at is not None:
-        return _beside(source.name, partial(source.at, size))
-    if source.made is not None:
-        return source.made()
+        return _load_with_hint(source.name, partial(source.at, size))
+    if source.loader is not None:
+        return source.loader()
     if source.kind == "points":
         return points(source.name)
     if source.name in ego.EGOS:
-        return ego.named(source.name)
+        return ego.load(source.name)
     if source.kind == "graph":
-        return graphs.made(source.name)
+        return graphs.generate(source.name)
     if source.package is None:
         return _digits(source)
     if source.grey:
-        return MADE[source.name](_grey(source, source.package), source.name)
+        return DERIVED[source.name](_grey(source, source.package), source.name)
     return _packaged(source, source.package)
 
 
-def _beside(name: str, made: Callable[[], DataSet]) -> DataSet:
+def _load_with_hint(name: str, loader: Callable[[], DataSet]) -> DataSet:
     """Load a data set whose name somebody's folder may have too, and say how that one is meant."""
     hint = f"your own folder '{name}' is meant by './{name}'" if os.path.isdir(name) else ""
     try:
-        data = made()
+        data = loader()
     except BadInput as error:
         if not hint:
             raise
@@ -406,7 +406,7 @@ def _grey(source: Source, package: Package) -> DataSet:
     return _packaged(grey, grey.package or package)
 
 
-def place(path: str) -> Path:
+def resolve_path(path: str) -> Path:
     """Return the folder or the table that a path leads to.
 
     Raises:
@@ -418,7 +418,7 @@ def place(path: str) -> Path:
         return Path(expanded)
     if os.path.exists(expanded):
         raise BadInput(
-            f"'{shown(path)}' is a file; wanted is a folder of images or graphs, a .csv of "
+            f"'{printable(path)}' is a file; wanted is a folder of images or graphs, a .csv of "
             f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}), of molecules "
             f"({', '.join(molecule_files.FORMS)}) or of point clouds "
             f"({', '.join(point_cloud_files.FORMS)}), or a name."
@@ -426,8 +426,8 @@ def place(path: str) -> Path:
     if os.sep in path or path.startswith((".", "~")) or _is_file_of(Path(path)):
         what = "file" if _is_file_of(Path(path)) else "folder"
         raise BadInput(
-            f"there is no {what} '{shown(path)}'; give a folder of images or graphs, a .csv of "
-            f"numbers, a file of graphs or molecules, or a name ({', '.join(sorted(NAMES))})."
+            f"there is no {what} '{printable(path)}'; give a folder of images or graphs, a .csv "
+            f"of numbers, a file of graphs or molecules, or a name ({', '.join(sorted(NAMES))})."
         )
     raise nearest("data set", path.partition(SIGN)[0], NAMES)
 
@@ -534,26 +534,26 @@ def _kinds(path: str) -> dict[str, str] | None:
     return table.declared(match[1]) if match else None
 
 
-def of_files(found: graph_files.Found, path: Path, radius: int | None = None) -> DataSet:
+def of_files(contents: graph_files.Contents, path: Path, radius: int | None = None) -> DataSet:
     """Make a data set of the graphs that were found in files.
 
     Raises:
         BadInput: There are none, too few, or one is too large; or a radius is given with several.
     """
-    name = shown(path.resolve().name)
-    if not found.graphs:
-        raise BadInput(f"'{name}' holds no graph that can be used: {'; '.join(found.notes())}.")
+    name = printable(path.resolve().name)
+    if not contents.graphs:
+        raise BadInput(f"'{name}' holds no graph that can be used: {'; '.join(contents.notes())}.")
     if radius is not None:
-        if len(found.graphs) > 1:
+        if len(contents.graphs) > 1:
             raise BadInput(
-                f"--ego-radius takes one network, and '{name}' holds {len(found.graphs)} graphs; "
-                "leave it out."
+                f"--ego-radius takes one network, and '{name}' holds {len(contents.graphs)} "
+                "graphs; leave it out."
             )
-        return ego.neighbourhoods(found.graphs[0], name, radius, found.notes())
-    if problem := graph_files.too_large(found.graphs):
+        return ego.neighbourhoods(contents.graphs[0], name, radius, contents.notes())
+    if problem := graph_files.too_large(contents.graphs):
         raise BadInput(f"'{name}': {problem}")
-    adjacencies = [graph_files.dense(one) for one in found.graphs]
-    return graphs.dataset(adjacencies, name, notes=found.notes())
+    adjacencies = [graph_files.dense(one) for one in contents.graphs]
+    return graphs.dataset(adjacencies, name, notes=contents.notes())
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
@@ -581,8 +581,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     if source.package is None:
         with as_file(_shipped(source.name)) as path:
             return path
-    if cache.read(source.kept) is not None:
-        return source.kept
+    if cache.read(source.cache_path) is not None:
+        return source.cache_path
     for data_folder in source.package.installed():
         try:
             return _convert(source, source.package, data_folder, keep=True)[1]
@@ -594,7 +594,9 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
                 source, source.package, source.package.get(Path(temp_folder)), keep=True
             )[1]
         except BadInput as error:
-            raise BadInput(f"{str(error).rstrip('.')}; {_ways(source, source.package)}") from None
+            raise BadInput(
+                f"{str(error).rstrip('.')}; {_install_hint(source, source.package)}"
+            ) from None
 
 
 def _source(name: str) -> Source:
@@ -604,7 +606,7 @@ def _source(name: str) -> Source:
     return NAMES[name]
 
 
-def _ways(source: Source, package: Package) -> str:
+def _install_hint(source: Source, package: Package) -> str:
     return (
         f"three ways to get it: 'trilemma data fetch {source.name}', the {package.manager} "
         f"package {package.name} ('{package.install}'), or the path of a folder of your own "
@@ -615,8 +617,8 @@ def _ways(source: Source, package: Package) -> str:
 def _no_size(name: str, size: int | None) -> None:
     if size is not None:
         raise BadInput(
-            f"--size is for folders of images, 'emoji' and 'photos'; '{shown(name)}' has its own "
-            "size."
+            f"--size is for folders of images, 'emoji' and 'photos'; '{printable(name)}' has its "
+            "own size."
         )
 
 
@@ -642,14 +644,15 @@ def _digits(source: Source) -> DataSet:
 
 
 def _packaged(source: Source, package: Package) -> DataSet:
-    cached = cache.read(source.kept)
+    cached = cache.read(source.cache_path)
     if cached is not None:
         tensors: Mapping[str, Tensor] = cached[0]
     else:
         folders = package.installed()
         if not folders:
             raise BadInput(
-                f"data set '{source.name}' is not on this machine; {_ways(source, package)}"
+                f"data set '{source.name}' is not on this machine; "
+                f"{_install_hint(source, package)}"
             )
         tensors = _convert(source, package, folders[0], keep=False)[0]
     notes = (f"{source.origin}; licence: {source.licence}", "the authors' own split")
@@ -657,26 +660,26 @@ def _packaged(source: Source, package: Package) -> DataSet:
 
 
 def _convert(
-    source: Source, package: Package, there: Path, *, keep: bool
+    source: Source, package: Package, folder: Path, *, keep: bool
 ) -> tuple[dict[str, Tensor], Path]:
     """Read the files, verified, and put them into the cache.
 
     Arguments:
         source: The data set.
         package: Its package.
-        there: Where the package's files lie.
+        folder: Where the package's files lie.
         keep: Whether a cache that cannot be written is an error.
     """
-    paths = idx.find(there)
+    paths = idx.find(folder)
     if paths is None:
         raise BadInput(f"the package {package.name} does not hold the four idx files")
     tensors = {part: idx.read(path, package.sha256[part]) for part, path in paths.items()}
-    cache_path = source.kept
+    cache_path = source.cache_path
     header = f"{source.name}: {source.origin}. Licence: {source.licence}.\n"
     try:
         cache.write(cache_path, tensors, {"sha256": dict(package.sha256)})
         cache_path.with_name(f"{source.name}.LICENSE.txt").write_text(
-            f"{header}What the package {package.name} says:\n\n{package.licence(there)}",
+            f"{header}What the package {package.name} says:\n\n{package.licence(folder)}",
             encoding="utf-8",
         )
     except OSError as error:
@@ -690,4 +693,6 @@ def _convert(
 
 def _own_idx(path: Path) -> DataSet:
     tensors = {part: idx.read(file) for part, file in (idx.find(path) or {}).items()}
-    return idx.images(shown(path.resolve().name), tensors, notes=("idx files; their own split",))
+    return idx.images(
+        printable(path.resolve().name), tensors, notes=("idx files; their own split",)
+    )

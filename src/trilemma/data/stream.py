@@ -9,7 +9,7 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stream
 from trilemma.core.noise import Noise, mix
-from trilemma.data.binarised_mnist import drawn
+from trilemma.data.binarised_mnist import sample_binary
 from trilemma.data.dataset import Split
 
 __all__ = ["ExampleStream"]
@@ -47,7 +47,7 @@ class ExampleStream(Stream[Examples]):
         if shades is None:
             x = self.split.x[rows]
         else:
-            x = drawn(shades[rows], self.split.top, noise.named("black and white"))
+            x = sample_binary(shades[rows], self.split.top, noise.named("black and white"))
         return Examples(x, self._condition(rows), noise)
 
     def _condition(self, rows: Tensor) -> Condition | None:

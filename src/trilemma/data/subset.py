@@ -69,7 +69,7 @@ def share_of(data: DataSet, percent: float) -> DataSet:
         )
     labels = data.train.labels
     rows = _order(total, labels)[:n].sort().values
-    train = data.train.taken(rows)
+    train = data.train.select(rows)
     note = (
         f"{percent:g} % of the training examples: {n:,} of {total:,}, "
         f"{'each class in its proportion, ' if labels is not None else ''}"

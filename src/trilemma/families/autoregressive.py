@@ -86,14 +86,14 @@ class Trunk(Protocol[S]):
         """Return an empty state for n rows, whatever the trunk keeps between steps."""
         ...
 
-    def step(self, state: S, place: int, before: Float[Tensor, "n D"] | None) -> Tensor:
+    def step(self, state: S, position: int, before: Float[Tensor, "n D"] | None) -> Tensor:
         """Return h of one cell, [n, width]; the same as the whole pass gives there.
 
         Arguments:
-            state: From `start`, changed in place; of one walk from the first cell to the last.
-            place: Raster index of the cell; called with 0, 1, 2, ….
-            before: Scaled numbers of cell `place - 1`; None at place 0. It may be overwritten
-                after the call.
+            state: From `start`, changed in place; of one pass from the first cell to the last.
+            position: Raster index of the cell; called with 0, 1, 2, ….
+            before: Scaled numbers of cell `position - 1`; None at position 0. It may be
+                overwritten after the call.
         """
         ...
 
@@ -102,14 +102,14 @@ class Cell(Protocol):
     """A network inside a cell: number d's parameters see h and the numbers before d."""
 
     def __call__(
-        self, h: Float[Tensor, "... F"], numbers: Float[Tensor, "... D"], place: int | None = None
+        self, h: Float[Tensor, "... F"], numbers: Float[Tensor, "... D"], index: int | None = None
     ) -> Tensor:
         """Return the parameters of all numbers, [..., D_cell, P], or of one, [..., P].
 
         Arguments:
             h: What the trunk says of the cell.
-            numbers: The cell's scaled numbers; those from `place` on are not looked at.
-            place: Index of the one number that is wanted; None for all.
+            numbers: The cell's scaled numbers; those from `index` on are not read.
+            index: Which one number's parameters to return; None for all.
         """
         ...
 
@@ -151,7 +151,7 @@ def head(name: str, domain: Domain, *, components: int = 5) -> Head:
 class Autoregressive(Model[Examples, Tensor]):
     """A trunk, a cell network and a head: p(x) as a product of conditionals.
 
-    Without a condition, a model that was told classes uses its null, which the examples whose
+    Without a condition, a conditional model uses its null, which the examples whose
     class was hidden have trained: `sample` and `log_prob` are about the same p(x).
 
     Arguments:
@@ -160,7 +160,7 @@ class Autoregressive(Model[Examples, Tensor]):
         head: The distribution of one number.
         domain: Where the data lie: images on levels.
         patch: Side p of a cell in pixels; it divides both sides of the images.
-        hidden: Share of training examples whose condition is hidden.
+        label_dropout: Share of training examples whose condition is hidden.
     """
 
     likelihood_by = "exact"
@@ -173,7 +173,7 @@ class Autoregressive(Model[Examples, Tensor]):
         domain: Domain,
         patch: int = 1,
         *,
-        hidden: float = 0.1,
+        label_dropout: float = 0.1,
     ) -> None:
         super().__init__()
         if domain.kind != "image" or not isinstance(domain.values, Levels):
@@ -193,7 +193,7 @@ class Autoregressive(Model[Examples, Tensor]):
                 "they have to be as many."
             )
         self.trunk, self.cell, self.head = trunk, cell, head
-        self.domain, self.patch, self.hidden = domain, patch, hidden
+        self.domain, self.patch, self.label_dropout = domain, patch, label_dropout
         self.grid = (height // patch, width // patch)
         self.numbers = channels * patch**2
 
@@ -208,7 +208,7 @@ class Autoregressive(Model[Examples, Tensor]):
         condition = batch.condition
         if condition is not None:
             assert batch.noise is not None
-            condition = condition.partly_hidden(self.hidden, batch.noise)
+            condition = condition.partly_hidden(self.label_dropout, batch.noise)
         nats = -self.log_prob(batch.x, condition=condition).mean()
         bits = nats.detach() / (self.domain.dimensions * math.log(2))
         return Loss(nats, {"bits_per_dim": bits})
@@ -258,32 +258,32 @@ class Autoregressive(Model[Examples, Tensor]):
     def complete(
         self,
         x: Tensor,
-        known: Bool[Tensor, "B C H W"],
+        mask: Bool[Tensor, "B C H W"],
         *,
         condition: Condition | None = None,
         noise: Noise | None = None,
     ) -> Tensor:
-        """Return examples that equal x where `known`, and are drawn in order elsewhere.
+        """Return examples that equal x where `mask` is true, and are drawn in order elsewhere.
 
         What is known later in the order does not influence what is drawn earlier: with the upper
         rows of cells known this is a draw from p(rest | known); with the lower known it is not.
 
         Arguments:
             x: Data units, [B, C, H, W].
-            known: Which numbers are given.
+            mask: True where x is given.
             condition: What they are to be.
             noise: B rows.
 
         Raises:
             BadInput: Other shapes than the domain's, or other levels where x is known.
         """
-        if known.shape != x.shape or known.dtype != torch.bool:
+        if mask.shape != x.shape or mask.dtype != torch.bool:
             raise BadInput(
-                f"'known' of shape {tuple(known.shape)} and type {known.dtype} was given for "
+                f"a mask of shape {tuple(mask.shape)} and type {mask.dtype} was given for "
                 f"examples of shape {tuple(x.shape)}; give a truth value for each number."
             )
-        levels = self._checked(torch.where(known, x, torch.zeros_like(x)))
-        observed = (self._line(known), self._line(levels))
+        levels = self._checked(torch.where(mask, x, torch.zeros_like(x)))
+        observed = (self._line(mask), self._line(levels))
         return _last(self._cells(self._uniform(len(x), noise), condition, observed))
 
     @torch.no_grad()
@@ -317,35 +317,37 @@ class Autoregressive(Model[Examples, Tensor]):
         self,
         u: Float[Tensor, "cells D n"],
         condition: Condition | None,
-        kept: tuple[Tensor, Tensor] | None = None,
+        observed: tuple[Tensor, Tensor] | None = None,
     ) -> Iterator[Callable[[], Tensor]]:
         """Draw cell after cell by the trunk's steps; yield how to get the picture so far."""
         trunk = cast("Trunk[object]", self.trunk)
         state = trunk.start(u.shape[2], condition, u.device)
-        yield from self._turns(u, lambda place, before: trunk.step(state, place, before), kept)
+        yield from self._turns(
+            u, lambda position, before: trunk.step(state, position, before), observed
+        )
 
     def _turns(
         self,
         u: Float[Tensor, "cells D n"],
-        told: Callable[[int, Tensor | None], Tensor],
-        kept: tuple[Tensor, Tensor] | None = None,
+        compute_hidden: Callable[[int, Tensor | None], Tensor],
+        observed: tuple[Tensor, Tensor] | None = None,
     ) -> Iterator[Callable[[], Tensor]]:
         """Draw cell after cell.
 
         Arguments:
             u: A uniform number for each number of x.
-            told: (place, scaled numbers of the cell before) to h of the cell.
-            kept: Which numbers are known, and their levels, laid out as u is.
+            compute_hidden: (position, scaled numbers of the cell before) to h of the cell.
+            observed: Which numbers are known, and their levels, laid out as u is.
         """
         levels = torch.zeros(u.shape, dtype=torch.uint8, device=u.device)
         previous = None
         for position in range(len(u)):
-            h = told(position, previous)
+            h = compute_hidden(position, previous)
             previous = h.new_zeros(u.shape[2], self.numbers)
             for d in range(self.numbers):
                 level = self.head.draw(u[position, d], _exact(self.cell(h, previous, d)))
-                if kept is not None:
-                    level = torch.where(kept[0][position, d], kept[1][position, d], level)
+                if observed is not None:
+                    level = torch.where(observed[0][position, d], observed[1][position, d], level)
                 levels[position, d] = level
                 previous[:, d] = self.domain.values.scale(level)
             yield lambda: self._picture(levels)
@@ -406,12 +408,12 @@ def draw_by_whole_passes(
     weight = next(model.trunk.parameters())
     grid = torch.zeros(n, model.numbers, *model.grid, dtype=weight.dtype, device=weight.device)
 
-    def told(place: int, before: Tensor | None) -> Tensor:
+    def compute_hidden(position: int, before: Tensor | None) -> Tensor:
         if before is not None:
-            grid.flatten(2)[:, :, place - 1] = before
-        return model.trunk(grid, condition).flatten(2)[:, :, place]
+            grid.flatten(2)[:, :, position - 1] = before
+        return model.trunk(grid, condition).flatten(2)[:, :, position]
 
-    return _last(model._turns(u, told))
+    return _last(model._turns(u, compute_hidden))
 
 
 def _last(states: Iterator[Callable[[], Tensor]]) -> Tensor:

@@ -24,7 +24,7 @@ from trilemma.maths.predictions import Prediction
 from trilemma.maths.samplers import Denoise
 from trilemma.maths.schedules import Schedule
 
-__all__ = ["Denoiser", "Guided", "Told"]
+__all__ = ["ConditionedDenoiser", "Denoiser", "Guided"]
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ class Denoiser:
         return clean.clamp(-1, 1) if self.is_cut else clean
 
 
-class Told:
-    """A denoiser that is told one condition, and remembers v of a learned variance."""
+class ConditionedDenoiser:
+    """A denoiser with a fixed condition; it remembers v of a learned variance."""
 
     def __init__(self, denoiser: Denoiser, condition: Condition | None) -> None:
         self.denoiser, self.condition = denoiser, condition
@@ -100,14 +100,14 @@ class Told:
 class Guided:
     """A denoiser made of denoisers; v is that of the last of them that was asked."""
 
-    def __init__(self, way: Denoise, parts: Sequence[Told]) -> None:
-        self.way, self.parts = way, parts
+    def __init__(self, denoise: Denoise, parts: Sequence[ConditionedDenoiser]) -> None:
+        self.denoise, self.parts = denoise, parts
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         """Return the guided estimate, uncut."""
         for part in self.parts:
             part.v = None
-        return self.way(x, t)
+        return self.denoise(x, t)
 
     @property
     def v(self) -> Tensor | None:

@@ -48,7 +48,7 @@ __all__ = [
     "OnReals",
     "Tightened",
     "UniformDequantiser",
-    "placed",
+    "dequantised_density",
     "sound",
 ]
 
@@ -104,7 +104,7 @@ class UniformDequantiser(Dequantiser):
         return noise.uniform(*x.shape[1:]), torch.zeros(len(x), device=x.device)
 
 
-class Placed(Model[Examples, Tensor]):
+class DomainDensity(Model[Examples, Tensor]):
     """A continuous density over a domain: what reals and levels share."""
 
     def __init__(self, inner: Continuous, domain: Domain) -> None:
@@ -118,7 +118,11 @@ class Placed(Model[Examples, Tensor]):
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the one player."""
         batch_coupling = self.coupled if isinstance(self.inner, Coupling) else None
-        return [Objective("density", self.loss, list(self.parameters()), whole=batch_coupling)]
+        return [
+            Objective(
+                "density", self.loss, list(self.parameters()), transform_batch=batch_coupling
+            )
+        ]
 
     def coupled(self, batch: Examples) -> Examples:
         """Return a whole batch, each example with the noise that goes with it.
@@ -150,7 +154,7 @@ class Placed(Model[Examples, Tensor]):
         return self.domain.values.quantise(sound(y))
 
 
-class Shown(Placed):
+class GradualDensity(DomainDensity):
     """One whose draws can be looked at on the way."""
 
     def path(
@@ -168,7 +172,7 @@ class Shown(Placed):
         return [self.domain.values.quantise(sound(y)) for y in states]
 
 
-class OnReals(Placed):
+class OnReals(DomainDensity):
     """A continuous density of real-valued data.
 
     Arguments:
@@ -189,7 +193,7 @@ class OnReals(Placed):
         return self.inner.log_density(y, condition=condition) + self.volume
 
 
-class OnLevels(Placed):
+class OnLevels(DomainDensity):
     """A continuous density of data on levels or with columns in cells, through a dequantiser.
 
     Arguments:
@@ -235,11 +239,11 @@ class OnLevels(Placed):
         return self.inner.log_density(y, condition=condition, noise=noise) - log_q + self.volume
 
 
-class ShownOnReals(Shown, OnReals):
+class GradualOnReals(GradualDensity, OnReals):
     """Real-valued data whose draws can be looked at on the way."""
 
 
-class ShownOnLevels(Shown, OnLevels):
+class GradualOnLevels(GradualDensity, OnLevels):
     """Data on levels whose draws can be looked at on the way."""
 
 
@@ -263,16 +267,16 @@ class Tightened(OnLevels):
         return self.domain.at_most_certain(torch.stack(log_weights).logsumexp(0) - math.log(k))
 
 
-def placed(
+def dequantised_density(
     inner: Continuous, domain: Domain, dequantiser: Dequantiser | None = None
 ) -> OnReals | OnLevels:
     """Put a density over a domain: exact on reals, a bound where some values lie in bins."""
     gradual = isinstance(inner, Gradual)
     if not domain.values.binned:
-        return (ShownOnReals if gradual else OnReals)(inner, domain)
+        return (GradualOnReals if gradual else OnReals)(inner, domain)
     if inner.likelihood_by == "exact":
         return Tightened(inner, domain, dequantiser)
-    return (ShownOnLevels if gradual else OnLevels)(inner, domain, dequantiser)
+    return (GradualOnLevels if gradual else OnLevels)(inner, domain, dequantiser)
 
 
 def sound(y: Tensor) -> Tensor:

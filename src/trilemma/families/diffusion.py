@@ -38,9 +38,9 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Loss, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.denoiser import Denoiser, Guided, Told
+from trilemma.families.denoiser import ConditionedDenoiser, Denoiser, Guided
 from trilemma.families.diffusion_bound import VARIANCES, reverse_variance, rows
-from trilemma.families.diffusion_likelihood import Weighable
+from trilemma.families.diffusion_likelihood import DiffusionLikelihood
 from trilemma.families.editing import Agreement, Step
 from trilemma.families.probability_flow import PROBED
 from trilemma.maths import training_times as training_times
@@ -64,7 +64,7 @@ UNTIMED = 1000
 """Steps of the bound, and cells of the weights, where training is in continuous time."""
 
 
-class Diffusion(Weighable):
+class Diffusion(DiffusionLikelihood):
     """A denoising network, a schedule and a prediction, trained together; sampled in steps.
 
     Arguments:
@@ -162,7 +162,7 @@ class Diffusion(Weighable):
         if self.classifier is not None:
             parameters = list(self.classifier.parameters())
             objective_list.append(
-                Objective("classifier", self.classification, parameters, again=True)
+                Objective("classifier", self.classification, parameters, reuse_batch=True)
             )
         return objective_list
 
@@ -274,7 +274,7 @@ class Diffusion(Weighable):
             condition: What they are to be; None draws it as the data have it.
             noise: n rows.
         """
-        last = deque(self._drawn(n, condition, noise), maxlen=1).pop()
+        last = deque(self._sample_trajectory(n, condition, noise), maxlen=1).pop()
         return self.domain.values.unscale(last.state)
 
     @torch.no_grad()
@@ -303,31 +303,33 @@ class Diffusion(Weighable):
         count = max(2, min(frames, self.sample_steps + 1))
         frame_indices = {round(i * self.sample_steps / (count - 1)) for i in range(count)}
         unscale = self.domain.values.unscale
-        steps = enumerate(self._drawn(n, condition, noise))
+        steps = enumerate(self._sample_trajectory(n, condition, noise))
         return [(s.t, unscale(s.state), unscale(s.clean)) for i, s in steps if i in frame_indices]
 
-    def _drawn(self, n: int, condition: Condition | None, noise: Noise | None) -> Iterator[Step]:
-        """Yield the places on the way of n samples, from noise to data."""
+    def _sample_trajectory(
+        self, n: int, condition: Condition | None, noise: Noise | None
+    ) -> Iterator[Step]:
+        """Yield the steps of n samples' trajectories, from noise to data."""
         device = next(self.network.parameters()).device
         noise = Noise.fresh(n, device) if noise is None else noise
         draws = noise.named("state")
-        times, condition = self.times(), self.asked(condition, noise)
+        times, condition = self.times(), self.resolve_condition(condition, noise)
         x = self.space_of(condition).normal(draws, self.domain.shape)
         spread = self.temperature * float(self.schedule(times[0])[1])
-        return self.way(x * spread, times, condition, draws)
+        return self.trajectory(x * spread, times, condition, draws)
 
     def space_of(self, condition: Condition | None) -> Space:
         """Return the space of examples of a condition: that of clouds depends on their size."""
         return self.space.masked(None if condition is None else condition.points)
 
-    def asked(self, condition: Condition | None, noise: Noise) -> Condition | None:
-        """Return the condition, or one as the data have it where none is asked for."""
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return the condition, or for None one drawn as the data have it."""
         if condition is not None:
             return condition
         if self.prompts is not None:
             return self.prompts(noise.named("prompt"))
         if self.domain.classes:
-            return Condition.drawn(self.domain.frequencies, noise.named("label"))
+            return Condition.sample(self.domain.frequencies, noise.named("label"))
         return None
 
     def times(self) -> Float[Tensor, " n"]:
@@ -336,7 +338,7 @@ class Diffusion(Weighable):
         most, least = self.noise_range
         return grid(self.schedule, self.sample_steps, kind, most=most, least=least)
 
-    def way(
+    def trajectory(
         self,
         x: Tensor,
         times: Float[Tensor, " n"],
@@ -374,12 +376,12 @@ class Diffusion(Weighable):
     def _guided(self, condition: Condition | None) -> Guided:
         """Return the denoiser of samples."""
         if condition is None:
-            unconditional = Told(self.denoiser, None)
+            unconditional = ConditionedDenoiser(self.denoiser, None)
             return Guided(unconditional, (unconditional,))
-        conditional = Told(self.denoiser, condition)
-        unconditional = Told(self.denoiser, condition.unconditional())
+        conditional = ConditionedDenoiser(self.denoiser, condition)
+        unconditional = ConditionedDenoiser(self.denoiser, condition.unconditional())
         if self.classifier is not None:
-            class_log_prob = self._named(condition)
+            class_log_prob = self._class_log_prob(condition)
             denoise = classifier_guided(
                 unconditional, class_log_prob, self.schedule, self.guidance
             )
@@ -387,7 +389,9 @@ class Diffusion(Weighable):
         denoise = guided(conditional, unconditional, self.guidance, self.over)
         return Guided(denoise, (unconditional, conditional))
 
-    def _named(self, condition: Condition) -> Callable[[Tensor, Tensor], Float[Tensor, " B"]]:
+    def _class_log_prob(
+        self, condition: Condition
+    ) -> Callable[[Tensor, Tensor], Float[Tensor, " B"]]:
         """Return (x_t, t) -> ln p(class | x_t) by the classifier."""
         label, classifier = condition.label, self.classifier
         assert classifier is not None

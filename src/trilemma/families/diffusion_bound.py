@@ -141,7 +141,7 @@ class VariationalBound:
         alpha, sigma = self.schedule(times)
         return Steps(times.to(device), ((alpha / sigma) ** 2).to(device))
 
-    def drawn(
+    def estimate_bound(
         self, x: Tensor, estimate: Estimate, noise: Noise, draws: int
     ) -> Float[Tensor, " B"]:
         """Return an unbiased estimate of minus the sum of all terms.
@@ -197,14 +197,14 @@ class VariationalBound:
         return self.space.total(kl_normal(mean, log_var), lambda: kl_normal(zeros, log_var))
 
     def step(
-        self, x: Tensor, steps: Steps, place: Tensor, estimate: Estimate, noise: Noise
+        self, x: Tensor, steps: Steps, index: Tensor, estimate: Estimate, noise: Noise
     ) -> Float[Tensor, " B"]:
-        """Return L_{t-1} at the given places in the chain, [B], for one x_t of each example."""
+        """Return L_{t-1} at these indices of the chain, [B], for one x_t of each example."""
         y = self.domain.values.scale(x)
-        s, t = steps.times[place - 1], steps.times[place]
+        s, t = steps.times[index - 1], steps.times[index]
         clean, v = estimate(self.noised(y, t.float(), noise), t.float())
         if self.variance == "posterior":
-            fall = (steps.snr[place - 1] - steps.snr[place]).float()
+            fall = (steps.snr[index - 1] - steps.snr[index]).float()
             return fall / 2 * per_example((y - clean) ** 2)
         divergence = self.divergence(y, clean, s, t, v)
         return self.space.total(divergence, lambda: self.divergence(clean, clean, s, t, v))

@@ -21,10 +21,10 @@ from trilemma.families.editing import Editable
 from trilemma.families.probability_flow import ProbabilityFlow
 from trilemma.maths.distributions import log_normal, per_example
 
-__all__ = ["Weighable"]
+__all__ = ["DiffusionLikelihood"]
 
 
-class Weighable(Editable, ABC):
+class DiffusionLikelihood(Editable, ABC):
     """A model that walks from noise to data and knows how probable data are."""
 
     denoiser: Denoiser
@@ -55,7 +55,9 @@ class Weighable(Editable, ABC):
             spacing: How the chain's steps are spaced: 'information' or 'time'.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        return self.bounded(spacing, condition).drawn(x, self._estimator(condition), noise, draws)
+        return self.bounded(spacing, condition).estimate_bound(
+            x, self._estimator(condition), noise, draws
+        )
 
     @torch.no_grad()
     def bound_terms(

@@ -59,7 +59,7 @@ class Editable(Model[Examples, Tensor], ABC):
     space: Space
 
     @abstractmethod
-    def way(
+    def trajectory(
         self,
         x: Tensor,
         times: Float[Tensor, " n"],
@@ -90,8 +90,8 @@ class Editable(Model[Examples, Tensor], ABC):
         """Return the space of examples of a condition."""
 
     @abstractmethod
-    def asked(self, condition: Condition | None, noise: Noise) -> Condition | None:
-        """Return the condition, or one as the data have it where none is asked for."""
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return the condition, or for None one drawn as the data have it."""
 
     @torch.no_grad()
     def encode(self, x: Tensor, *, noise: Noise | None = None) -> Float[Tensor, "B Z"]:
@@ -124,24 +124,24 @@ class Editable(Model[Examples, Tensor], ABC):
     def complete(
         self,
         x: Tensor,
-        known: Tensor,
+        mask: Tensor,
         *,
         condition: Condition | None = None,
         noise: Noise | None = None,
     ) -> Tensor:
-        """Return examples that equal x, [B, *shape] in data units, where `known` is true.
+        """Return examples that equal x, [B, *shape] in data units, where `mask` is true.
 
-        On the way each clean estimate takes x's place where x is known, so that the rest is
+        On the way each clean estimate takes x's place where x is given, so that the rest is
         drawn to fit.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
         scaled_x = self.domain.values.scale(x)
 
         def agree(clean: Tensor, _: Condition | None) -> Tensor:
-            return torch.where(known, scaled_x, clean)
+            return torch.where(mask, scaled_x, clean)
 
         samples = self.inpaint(agree, condition=condition, noise=noise)
-        return torch.where(known, x, samples)
+        return torch.where(mask, x, samples)
 
     @torch.no_grad()
     def inpaint(
@@ -155,10 +155,10 @@ class Editable(Model[Examples, Tensor], ABC):
             noise: A row a sample.
         """
         draws, times = noise.named("state"), self.times()
-        condition = self.asked(condition, noise)
+        condition = self.resolve_condition(condition, noise)
         state = self.space_of(condition).normal(draws, self.domain.shape)
         state = state * float(self.schedule(times[0])[1])
-        steps = self.way(state, times, condition, draws, agree)
+        steps = self.trajectory(state, times, condition, draws, agree)
         return self.domain.values.unscale(deque(steps, maxlen=1).pop().state)
 
     @torch.no_grad()
@@ -180,5 +180,7 @@ class Editable(Model[Examples, Tensor], ABC):
         start = torch.tensor([strength], dtype=torch.float64)
         alpha, sigma = (rows(number, y) for number in self.schedule(start[0]))
         times = torch.cat([start, times[times < strength - 1e-9]])
-        steps = self.way(alpha * y + sigma * eps, times, self.asked(condition, noise), draws)
+        steps = self.trajectory(
+            alpha * y + sigma * eps, times, self.resolve_condition(condition, noise), draws
+        )
         return self.domain.values.unscale(deque(steps, maxlen=1).pop().state)

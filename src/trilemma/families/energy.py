@@ -66,7 +66,7 @@ from trilemma.maths.ais import (
     resampled,
     reverse,
 )
-from trilemma.maths.langevin import Draw, look, mala, proposal, ula
+from trilemma.maths.langevin import Draw, evaluate, mala, proposal, ula
 
 __all__ = ["Contrastive", "Energy", "Matched"]
 
@@ -116,11 +116,11 @@ class Energy(Model[Examples, Tensor]):
 
     @abstractmethod
     def base(self) -> Gaussian:
-        """Return the Gaussian of u that E is where f is nought."""
+        """Return the Gaussian of u that E is where f is zero."""
 
     @abstractmethod
-    def walk(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
-        """Yield the states of a sample on its way, u, without its last step."""
+    def langevin_chain(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
+        """Yield the states of a sample's chain, u, without its last step."""
 
     def fit_base(self, x: Tensor) -> None:
         """Set m and s from data in data units.
@@ -219,19 +219,19 @@ class Energy(Model[Examples, Tensor]):
             torch.linspace(0, self.sample_steps, max(frames, 2)).round().int().tolist()[:-1]
         )
         states, u = [], torch.empty(0)
-        for step, u in enumerate(self.walk(noise)):
+        for step, u in enumerate(self.langevin_chain(noise)):
             if frames > 1 and step in frame_steps:
                 states.append(self._in_data_units(u))
         return [*states, self._in_data_units(self.denoised(u))]
 
     def denoised(self, u: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
         """Return E[u | u~] = u~ - sigma^2 grad E(u~)."""
-        return u - self.sigma**2 * look(self.standard_energy, u).slope
+        return u - self.sigma**2 * evaluate(self.standard_energy, u).gradient
 
     def _settled(self, noise: Noise, eta: float, draws: tuple[Draw, Draw]) -> Tensor:
         """Return samples walked on by MALA; small steps free chains that stand on steep slopes."""
         u = torch.empty(0)
-        for u in self.walk(noise):  # noqa: B007
+        for u in self.langevin_chain(noise):  # noqa: B007
             pass
         for share in (0.01, 0.1, 1.0) * 2:
             u, _ = mala(
@@ -258,7 +258,7 @@ class Contrastive(Energy):
         restart: Share of chains begun anew at the Gaussian, an update.
         regulariser: a, weight of the squared energies.
         gap: Nats by which the mean energies of data and chains may part.
-        given: As for `Energy`.
+        kwargs: As for `Energy`.
     """
 
     chains: Tensor
@@ -274,9 +274,9 @@ class Contrastive(Energy):
         restart: float = 0.05,
         regulariser: float = 0.01,
         gap: float = 100.0,
-        **given: float,
+        **kwargs: float,
     ) -> None:
-        super().__init__(network, domain, **given)  # type: ignore[arg-type]
+        super().__init__(network, domain, **kwargs)  # type: ignore[arg-type]
         self.chain_steps, self.temperature, self.restart = chain_steps, temperature, restart
         self.regulariser, self.gap = regulariser, gap
         self.register_buffer("chains", torch.randn(chains, *domain.shape))
@@ -293,8 +293,8 @@ class Contrastive(Energy):
         noise, shape = batch.noise[:], self.domain.shape
         data = self.standardise(batch.x, noise)
         data = data + self.sigma * noise.normal(*shape)
-        slots = places(noise, len(self.chains))
-        chains = self.advanced(self.begun(slots, noise), noise)
+        slots = distinct_indices(noise, len(self.chains))
+        chains = self.advanced(self.initial_chains(slots, noise), noise)
         self._remember(noise, slots, chains)
 
         f_data, f_chains = self.learned(torch.cat([data, chains])).chunk(2)
@@ -308,7 +308,7 @@ class Contrastive(Energy):
         value = torch.where(has_diverged, math.nan, value)
         return Loss(value, {"data": energies[0], "chains": energies[1], "gap": gap})
 
-    def begun(self, slots: Int[Tensor, " B"], noise: Noise) -> Float[Tensor, "B ..."]:
+    def initial_chains(self, slots: Int[Tensor, " B"], noise: Noise) -> Float[Tensor, "B ..."]:
         """Return the buffer's rows, or for a share of them the Gaussian's draws."""
         is_restarted = noise.uniform() < self.restart
         start = noise.normal(*self.domain.shape)
@@ -340,12 +340,12 @@ class Contrastive(Energy):
         """Return N(0, I)."""
         return Gaussian(torch.zeros_like(self.mean), torch.ones_like(self.spread))
 
-    def walk(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
+    def langevin_chain(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
         """Walk on from rows of the buffer."""
         u = self.chains[noise.integers(len(self.chains))]
         yield u
         for _ in range(self.sample_steps):
-            evaluation = look(self.standard_energy, u)
+            evaluation = evaluate(self.standard_energy, u)
             u = proposal(evaluation, self.step_size, noise.normal(*self.domain.shape))
             yield u
 
@@ -409,7 +409,7 @@ class Matched(Energy):
         std = torch.full_like(self.spread, 1 + self.sigma**2).sqrt()
         return Gaussian(torch.zeros_like(self.mean), std)
 
-    def walk(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
+    def langevin_chain(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
         """Fall from the largest noise to the smallest, some Langevin steps at each level."""
         shape = self.domain.shape
         u = math.sqrt(1 + LARGEST**2) * noise.normal(*shape)
@@ -418,7 +418,7 @@ class Matched(Energy):
             level = step * LEVELS // self.sample_steps
             sigma = LARGEST * (self.sigma / LARGEST) ** (level / (LEVELS - 1))
             at = self._level(sigma, u)
-            evaluation = look(lambda v, at=at: self.levelled_energy(v, at), u)
+            evaluation = evaluate(lambda v, at=at: self.levelled_energy(v, at), u)
             eta = self.step_size * (sigma / self.sigma) ** 2
             u = proposal(evaluation, eta, noise.normal(*shape))
             yield u
@@ -427,7 +427,7 @@ class Matched(Energy):
         return torch.full((len(u),), sigma, dtype=u.dtype, device=u.device)
 
 
-def places(noise: Noise, high: int) -> Int[Tensor, " B"]:
+def distinct_indices(noise: Noise, high: int) -> Int[Tensor, " B"]:
     """Draw for each row of a batch a number in [0, high), no two of a batch the same.
 
     So no two processes write the same row of a buffer, and none its own twice.
@@ -459,6 +459,6 @@ def _tall(rows: Float[Tensor, " N"], like: Tensor) -> Tensor:
 def _refuse(condition: Condition | None) -> None:
     if condition is not None:
         raise BadInput(
-            "this energy was trained without classes and cannot be told what to draw; "
+            "this energy was trained without classes and cannot draw a given one; "
             "use it without a condition."
         )

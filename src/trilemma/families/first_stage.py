@@ -118,7 +118,7 @@ class FirstStage(Model[Examples, Tensor]):
             self.register_buffer("counts", torch.ones(CODES))
             self.register_buffer("sums", torch.randn(CODES, self.shape[0]))
         self._update, self._share = 0, 0.0
-        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._batch_codes: list[tuple[Tensor, Tensor]] = []
 
     # Training
 
@@ -133,9 +133,9 @@ class FirstStage(Model[Examples, Tensor]):
             "autoencoder",
             self.loss,
             parameters,
-            before=self._told,
+            before=self._set_progress,
             after=self._renew_vectors if self.regulariser == "vq" else None,
-            again=self.critic is not None,
+            reuse_batch=self.critic is not None,
         )
         if self.critic is None:
             return [autoencoder]
@@ -143,7 +143,7 @@ class FirstStage(Model[Examples, Tensor]):
             "critic",
             self.critic_loss,
             list(self.critic.parameters()),
-            before=self._told,
+            before=self._set_progress,
             after=getattr(self.critic, "renew", None),
         )
         return [critic, autoencoder]
@@ -165,12 +165,12 @@ class FirstStage(Model[Examples, Tensor]):
             terms["game"] = self._game(xhat)
             value = value + self.critic_weight * terms["game"]
         if self.regulariser == "vq":
-            indices = self._places(z.detach())
+            indices = self._code_indices(z.detach())
             terms["vectors_used"] = quantisation.perplexity(indices, CODES)
         return Loss(value, {name: term.detach() for name, term in terms.items()})
 
     def critic_loss(self, batch: Examples) -> Loss:
-        """Return the critic's loss; until its share of the stage has come, nought."""
+        """Return the critic's loss; until its share of the stage has come, zero."""
         assert self.critic is not None
         if self._share < CRITIC_FROM:
             zero = 0 * torch.stack([p.sum() for p in self.critic.parameters()]).sum()
@@ -203,7 +203,7 @@ class FirstStage(Model[Examples, Tensor]):
             return reparameterise(mu, log_var, eps), per_example(kl_normal(mu, log_var))
         if training and self.training and torch.is_grad_enabled():
             flat = _flat(output.detach())
-            self._seen.append((flat, quantisation.nearest(flat, self.vectors)))
+            self._batch_codes.append((flat, quantisation.nearest(flat, self.vectors)))
         q = self.quantised(output.detach())
         price = per_example((output - q).square())
         return quantisation.straight_through(output, q), price
@@ -223,22 +223,22 @@ class FirstStage(Model[Examples, Tensor]):
         q = self.vectors[quantisation.nearest(_flat(z.float()), self.vectors)]
         return q.view(rows, height, width, -1).permute(0, 3, 1, 2).contiguous()
 
-    def _places(self, z: Tensor) -> Int[Tensor, " N"]:
+    def _code_indices(self, z: Tensor) -> Int[Tensor, " N"]:
         return quantisation.nearest(_flat(z), self.vectors)
 
-    def _told(self, update: int, share: float) -> None:
+    def _set_progress(self, update: int, share: float) -> None:
         self._update, self._share = update, share
-        self._seen.clear()
+        self._batch_codes.clear()
 
     def _renew_vectors(self) -> None:
         """Move the vectors towards the codes of the update, and set dead ones anew.
 
         At the first update all are: codes of data are a better start than numbers from nowhere.
         """
-        if not self._seen:
+        if not self._batch_codes:
             return
-        z, indices = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
-        self._seen.clear()
+        z, indices = (torch.cat(parts) for parts in zip(*self._batch_codes, strict=True))
+        self._batch_codes.clear()
         if self._update > 0:
             counts, sums = quantisation.moved(self.counts, self.sums, z, indices, MEMORY)
             is_dead = quantisation.dead(counts, DEAD)

@@ -2,14 +2,14 @@ r"""The normalizing flow: a density by an invertible map to the standard normal.
 
     z = f(y),  z ~ N(0, I)     ln p(y) = ln N(f(y); 0, I) + ln |det dz/dy|     y = f^-1(z)
 
-f is a `Bijection`; the loss is -ln p(y) itself. Told a class, f is another map for each class, and
-a tenth of the labels is hidden in training, so that "no class" has a map and a density too.
+f is a `Bijection`; the loss is -ln p(y) itself. With classes, f is another map for each, and a
+tenth of the labels is hidden in training, so that "no class" has a map and a density too.
 
 An inverse in float32 is not exact, and errors grow with the layers that they pass:
 `inverse_error` and `depth_errors` measure it.
 
 Levels are reached by spreading each over its bin. The `VariationalDequantiser` learns how, by a
-flow that is told the image,
+flow conditioned on the image,
 
     eps ~ N(0, I),  h = g(eps; x),  u = Phi(h)
     ln q(u|x) = ln N(eps; 0, I) - ln |det dh/deps| - ln N(h; 0, I),
@@ -47,7 +47,7 @@ class NormalizingFlow(Continuous):
     """A density of y through a bijection to the standard normal.
 
     Arguments:
-        bijection: y to z, told the vector of a class where there is an embedding.
+        bijection: y to z, conditioned on a class's vector where there is an embedding.
         shape: Shape of one y.
         embedding: A condition and the number of rows to [B, E], or None.
         label_dropout: Share of examples whose class is hidden in training.
@@ -79,7 +79,7 @@ class NormalizingFlow(Continuous):
         self.log_volume = log_volume
         self.dimensions = math.prod(shape)
         with torch.no_grad():  # the shape in which the bijection wants its z back
-            z, _ = bijection(torch.zeros(1, *shape), self._told(None, 1))
+            z, _ = bijection(torch.zeros(1, *shape), self._embed_condition(None, 1))
         self.latent = tuple(z.shape[1:])
 
     def cost(
@@ -111,20 +111,20 @@ class NormalizingFlow(Continuous):
         self, y: Float[Tensor, "B ..."], *, condition: Condition | None = None
     ) -> Float[Tensor, "B D"]:
         """Return z, flat."""
-        return self.bijection(y, self._told(condition, len(y)))[0].flatten(1)
+        return self.bijection(y, self._embed_condition(condition, len(y)))[0].flatten(1)
 
     def decode(
         self, z: Float[Tensor, "B D"], *, condition: Condition | None = None
     ) -> Float[Tensor, "B ..."]:
         """Return the y of a flat z; it is computed without gradients."""
         with torch.no_grad():
-            cond_embedding = self._told(condition, len(z))
+            cond_embedding = self._embed_condition(condition, len(z))
             return self.bijection.inverse(z.unflatten(1, self.latent), cond_embedding)
 
     @torch.no_grad()
     def start(self, y: Tensor, *, condition: Condition | None = None) -> None:
         """Set what starts from data, layer after layer, from one fixed batch."""
-        self.bijection.start(y, self._told(condition, len(y)))
+        self.bijection.start(y, self._embed_condition(condition, len(y)))
 
     @torch.no_grad()
     def inverse_error(
@@ -143,7 +143,7 @@ class NormalizingFlow(Continuous):
 
     def _round_trip(self, y: Tensor, depth: int, condition: Condition | None) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
-            cond_embedding = self._told(condition, len(y))
+            cond_embedding = self._embed_condition(condition, len(y))
             reconstruction = self.bijection.round_trip(y, depth, cond_embedding)
         return (y - reconstruction).abs().flatten(1).amax(1)
 
@@ -151,10 +151,12 @@ class NormalizingFlow(Continuous):
         self, y: Tensor, condition: Condition | None
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Return ln N(z; 0, I) and ln|det dz/dy|."""
-        z, log_det = self.bijection(y, self._told(condition, len(y)))
+        z, log_det = self.bijection(y, self._embed_condition(condition, len(y)))
         return _standard(exact(z)), exact(log_det)
 
-    def _told(self, condition: Condition | None, rows: int) -> Float[Tensor, "B E"] | None:
+    def _embed_condition(
+        self, condition: Condition | None, rows: int
+    ) -> Float[Tensor, "B E"] | None:
         return None if self.embedding is None else self.embedding(condition, rows)
 
 
@@ -162,8 +164,8 @@ class VariationalDequantiser(Dequantiser):
     """Learns how to spread levels over their bins.
 
     Arguments:
-        bijection: eps, [B, *shape], to h in the same shape; told what `context` gives.
-        context: Scaled data, [B, *shape], to what the bijection is told.
+        bijection: eps, [B, *shape], to h in the same shape; conditioned on what `context` gives.
+        context: Scaled data, [B, *shape], to the bijection's condition.
         levels: How many levels there are.
     """
 

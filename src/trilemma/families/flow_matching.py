@@ -25,7 +25,7 @@ and the velocity is not known before the noise 1 - t is below w:
   networks do not see a difference of w in a number near 1. The factor is that by which the noise
   blurs the wave, so that a network is not shown noise.
 - *Times are drawn and steps are taken evenly in ln(1 - t + d)*: `refined`. The steps of a density
-  are chosen for each example by itself, by the error of y and of ln p together: `carried`.
+  are chosen for each example by itself, by the error of y and of ln p together: `integrate_flow`.
 
 References:
     Flow Matching for Generative Modeling, Lipman, Chen, Ben-Hamu, Nickel & Le, 2022
@@ -50,7 +50,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput, RanAway, nearest
 from trilemma.core.noise import Noise
 from trilemma.families.dequantised_density import Continuous
-from trilemma.families.probability_flow import TOLERANCE, carried
+from trilemma.families.probability_flow import TOLERANCE, integrate_flow
 from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.fourier_features import waves
@@ -199,7 +199,7 @@ class FlowMatching(Continuous):
     ) -> list[Tensor]:
         """Return about `frames` states on the way from noise to `draw`'s y."""
         if condition is None and self.shares:
-            condition = Condition.drawn(self.shares, noise.named("label"))
+            condition = Condition.sample(self.shares, noise.named("label"))
         state = noise.named("state").normal(*self.shape)
         if self.solver == "dopri5":
             times = torch.linspace(0, 1, max(2, frames), device=state.device)
@@ -230,15 +230,19 @@ class FlowMatching(Continuous):
             ) from problem
 
     def _field(self, condition: Condition | None) -> ode.Field:
-        """Return the slope of samples, guided."""
+        """Return the guided velocity of samples."""
 
-        def alone(y: Tensor, t: Tensor) -> Tensor:
+        def unconditional(y: Tensor, t: Tensor) -> Tensor:
             return self.velocity(y, t, None)
 
-        def told(y: Tensor, t: Tensor) -> Tensor:
+        def conditional(y: Tensor, t: Tensor) -> Tensor:
             return self.velocity(y, t, condition)
 
-        velocity = alone if condition is None else guided(told, alone, self.guidance)
+        velocity = (
+            unconditional
+            if condition is None
+            else guided(conditional, unconditional, self.guidance)
+        )
         return lambda t, state: (velocity(state[0], t),)
 
     # The density
@@ -273,12 +277,12 @@ class FlowMatching(Continuous):
             noise: Draws the probes; without, they are the same at each call.
         """
 
-        def slope(u: Tensor, y: Tensor) -> Tensor:
-            velocity = self.velocity(y, ode.refined(u, self.finest), condition)
-            return _rows(ode.refined_rate(u, self.finest), y) * velocity
+        def velocity(u: Tensor, y: Tensor) -> Tensor:
+            v = self.velocity(y, ode.refined(u, self.finest), condition)
+            return _rows(ode.refined_rate(u, self.finest), y) * v
 
-        start, log_prob_change = carried(
-            slope,
+        start, log_prob_change = integrate_flow(
+            velocity,
             y,
             torch.tensor([1.0, 0.0], dtype=torch.float64),
             noise or Noise.of(0, len(y), y.device),

@@ -55,39 +55,43 @@ def mean_position(x: Float[Tensor, "B N D"], mask: Bool[Tensor, "B N"]) -> Float
     return (x[..., :3] * weight).sum(-2, keepdim=True) / weight.sum(-2, keepdim=True).clamp_min(1)
 
 
-def fragment_projection(codes: Float[Tensor, "B N D"], kept: Bool[Tensor, "B N"]) -> Agreement:
+def fragment_projection(
+    codes: Float[Tensor, "B N D"], fragment_mask: Bool[Tensor, "B N"]
+) -> Agreement:
     """Return the projection of clean estimates onto the states that agree with a fragment.
 
     Arguments:
-        codes: f, positions first, in the units of the diffusion's states; read where `kept` is
-            true, and wherever the fragment lies.
-        kept: K. Where it has no point a clean estimate stays as it is.
+        codes: f, positions first, in the units of the diffusion's states; read where
+            `fragment_mask` is true, and wherever the fragment lies.
+        fragment_mask: K. Where it has no point a clean estimate stays as it is.
 
     Returns:
         (clean estimate [B, N, D] of the centred space, condition that says which points there
         are) to the nearest state of the space that has the fragment.
     """
-    fragment = Centred(kept).projected(codes)
+    fragment = Centred(fragment_mask).projected(codes)
 
     def agree(clean: Tensor, condition: Condition | None) -> Tensor:
-        positions = fragment[..., :3] + mean_position(clean, kept)
+        positions = fragment[..., :3] + mean_position(clean, fragment_mask)
         target = torch.cat([positions, fragment[..., 3:]], dim=-1)
         space = Centred(None if condition is None else condition.points)
-        return space.projected(torch.where(kept[..., None], target, clean))
+        return space.projected(torch.where(fragment_mask[..., None], target, clean))
 
     return agree
 
 
 def in_frame(
-    drawn: Float[Tensor, "B N 4"], x: Float[Tensor, "B N 4"], kept: Bool[Tensor, "B N"]
+    clouds: Float[Tensor, "B N 4"], x: Float[Tensor, "B N 4"], fragment_mask: Bool[Tensor, "B N"]
 ) -> Float[Tensor, "B N 4"]:
     """Return clouds in the frame of a fragment: translated, with the fragment's points as given.
 
     Arguments:
-        drawn: Clouds in data units, in the fragment's pose.
+        clouds: Clouds in data units, in the fragment's pose.
         x: The fragment, in data units.
-        kept: Which points are the fragment's.
+        fragment_mask: Which points are the fragment's.
     """
-    shift = mean_position(x, kept) - mean_position(drawn, kept)
-    positions = (drawn[..., :3] + shift) * mask_of(drawn)[..., None]
-    return torch.where(kept[..., None], x, torch.cat([positions, drawn[..., 3:]], dim=-1))
+    shift = mean_position(x, fragment_mask) - mean_position(clouds, fragment_mask)
+    positions = (clouds[..., :3] + shift) * mask_of(clouds)[..., None]
+    return torch.where(
+        fragment_mask[..., None], x, torch.cat([positions, clouds[..., 3:]], dim=-1)
+    )

@@ -1,6 +1,6 @@
 r"""Generative adversarial networks: a generator against a critic.
 
-    x = G(z, y), z ~ N(0, I);    D: (x, y) -> a score;    y a class, where one is told
+    x = G(z, y), z ~ N(0, I);    D: (x, y) -> a score;    y a class, in a conditional GAN
 
     critic:     min_D  E[ℓ_D(D(T(x)), D(T(G(z))))] + k γ/2 E(‖∇_x D(T(x))‖ - c)²     (G fixed)
     generator:  min_G  E[ℓ_G(D(T(G(z))), D(T(x)))] + λ PT(codes of T(G(z)))           (D fixed)
@@ -52,7 +52,7 @@ from trilemma.maths.adversarial import (
     Penalty,
     Ramp,
     pulling_away,
-    squared_slope,
+    squared_gradient_norm,
 )
 
 __all__ = ["Gan"]
@@ -69,7 +69,7 @@ class Gan(Model[Examples, Tensor]):
         domain: What an example is.
         latent: Z, width of the noise.
         loss: What the players make small, one of `maths.adversarial.LOSSES`.
-        penalty: On the critic's slope, one of `maths.adversarial.PENALTIES`.
+        penalty: On the critic's gradient, one of `maths.adversarial.PENALTIES`.
         gamma: γ, its weight, over the share of training that is done.
         every: k, updates of the critic from one penalty to the next.
         augment: T, given examples, noise and the share of rows that it changes; None for none.
@@ -77,7 +77,7 @@ class Gan(Model[Examples, Tensor]):
         after: Called after each update of the critic, to hold its weights in bounds.
         critic_steps: Updates of the critic for each of the generator.
         pulling_away: λ, weight of PT.
-        conditional: Whether the players are told the class.
+        conditional: Whether generator and critic are conditioned on the class.
 
     Raises:
         BadInput: The critic does not give what the loss wants.
@@ -124,15 +124,15 @@ class Gan(Model[Examples, Tensor]):
         self.after, self.critic_steps, self.pulling_away = after, critic_steps, pulling_away
         self._update, self._share = 0, 0.0
         self._changed = 0.0 if self.augment_share is None else self.augment_share(0.0)
-        self._made: tuple[Examples, Tensor] | None = None
+        self._fake_cache: tuple[Examples, Tensor] | None = None
 
     def objectives(self) -> Sequence[Objective[Examples]]:
         """Return the critic, who moves first, and the generator.
 
         Raises:
-            BadInput: The penalty wants the critic's slope to be differentiable, and it is not.
+            BadInput: The penalty wants the critic's gradient to be differentiable, and it is not.
         """
-        if self.penalty.places:
+        if self.penalty.points:
             self._differentiate_twice()
         return [
             Objective(
@@ -140,12 +140,15 @@ class Gan(Model[Examples, Tensor]):
                 self.critic_loss,
                 list(self.critic.parameters()),
                 repeat=self.critic_steps,
-                before=self._told,
+                before=self._set_progress,
                 after=self.after,
                 observe=None if self.governor is None else self._govern,
             ),
             Objective(
-                "generator", self.generator_loss, list(self.generator.parameters()), again=True
+                "generator",
+                self.generator_loss,
+                list(self.generator.parameters()),
+                reuse_batch=True,
             ),
         ]
 
@@ -153,7 +156,7 @@ class Gan(Model[Examples, Tensor]):
         """Compute E[ℓ_D] and, where it is due, the penalty, with the generator fixed."""
         x, generated = self._real(batch), self._fixed(batch)
         gamma = self.gamma(self._share) * self.every
-        due = self.penalty.places if gamma and self._update % self.every == 0 else ()
+        due = self.penalty.points if gamma and self._update % self.every == 0 else ()
         x.requires_grad_("real" in due)
         generated.requires_grad_("fake" in due)
         real, fake = self._scores(x, batch), self._scores(generated, batch)
@@ -168,7 +171,7 @@ class Gan(Model[Examples, Tensor]):
             u = _rows(_noise(batch).named("between").uniform(), x)
             between = (u * x + (1 - u) * generated).requires_grad_()
             scored["between"] = self._scores(between, batch), between
-        squared_norms = [squared_slope(*scored[name]) for name in due]
+        squared_norms = [squared_gradient_norm(*scored[name]) for name in due]
         costs = torch.stack(
             [self.penalty.cost(squared_norm).mean() for squared_norm in squared_norms]
         )
@@ -179,7 +182,9 @@ class Gan(Model[Examples, Tensor]):
         """Compute E[ℓ_G], to be differentiated in the generator's weights alone."""
         generated, codes = self._moving(batch), None
         if self.pulling_away:
-            fake, codes = self.critic.seen(self._augmented(generated, batch), self._of(batch))  # type: ignore[operator]
+            fake, codes = self.critic.energy_and_codes(
+                self._augmented(generated, batch), self._of(batch)
+            )  # type: ignore[operator]
         else:
             fake = self._scores(generated, batch)
         real = None
@@ -203,13 +208,13 @@ class Gan(Model[Examples, Tensor]):
         """
         if condition is not None and not self.conditional:
             raise BadInput(
-                "this GAN was trained without classes and cannot be told what to draw; "
+                "this GAN was trained without classes and cannot draw a given one; "
                 "sample it without a condition, or train one with --conditional true."
             )
         device = next(self.generator.parameters()).device
         noise = noise if noise is not None else Noise.fresh(n, device)
         if self.conditional and condition is None:
-            condition = Condition.drawn(self.domain.frequencies, noise.named("label"))
+            condition = Condition.sample(self.domain.frequencies, noise.named("label"))
         y = self.generator(noise.normal(self.latent), condition)
         return self.domain.values.quantise(y)
 
@@ -222,7 +227,7 @@ class Gan(Model[Examples, Tensor]):
         """Return what goes wrong in the game, by its terms; see `families.gan_diagnostics`."""
         return alarms(history, energy=self.game.score == "energy")
 
-    def _told(self, update: int, share: float) -> None:
+    def _set_progress(self, update: int, share: float) -> None:
         self._update, self._share = update, share
         if self.augment_share is not None:
             self._changed = self.augment_share(share)
@@ -248,12 +253,12 @@ class Gan(Model[Examples, Tensor]):
         if not (self.training and is_last and torch.is_grad_enabled()):
             with torch.no_grad():
                 return self._fake(batch)
-        self._made = batch, self._fake(batch)
-        return self._made[1].detach()
+        self._fake_cache = batch, self._fake(batch)
+        return self._fake_cache[1].detach()
 
     def _moving(self, batch: Examples) -> Tensor:
         """Return fakes to be differentiated: those that were made of this very batch, if any."""
-        cached, self._made = self._made, None
+        cached, self._fake_cache = self._fake_cache, None
         return cached[1] if cached is not None and cached[0] is batch else self._fake(batch)
 
     def _of(self, batch: Examples) -> Condition | None:
@@ -278,7 +283,7 @@ class Gan(Model[Examples, Tensor]):
         return of[0] / of[1].clamp_min(1e-12)
 
     def _differentiate_twice(self) -> None:
-        """Try whether the critic's slope has a gradient."""
+        """Check that the critic's gradient is differentiable."""
         parameters = list(self.critic.parameters())
         like = {"device": parameters[0].device, "dtype": parameters[0].dtype}
         x = torch.zeros(2, *self.domain.shape, **like, requires_grad=True)
@@ -286,11 +291,11 @@ class Gan(Model[Examples, Tensor]):
         self.critic.eval()  # nothing is to be remembered of this
         try:
             # Not `inputs=`: that would leave out the very layer that has something to say.
-            squared_slope(self.critic(x, None), x).sum().backward()
+            squared_gradient_norm(self.critic(x, None), x).sum().backward()
         except RuntimeError as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise BadInput(
-                "the penalty asks for the gradient of the critic's slope, and a layer of this "
+                "the penalty needs the critic's second derivatives, and a layer of this "
                 f"critic has none ({reason}); leave the penalty out, clip the weights, or use "
                 "layers that can be differentiated twice."
             ) from error

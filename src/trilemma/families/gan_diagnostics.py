@@ -1,4 +1,4 @@
-r"""Whether an adversarial game goes wrong, told from the numbers of its last steps.
+r"""Whether an adversarial game goes wrong, by the numbers of its last steps.
 
 A step tells, as means over its batch, the critic's scores r = D(x) and f = D(G(z)), the norms
 |g_D| and |g_G| of both players' gradients before clipping, and the spread
@@ -16,7 +16,7 @@ troubles show in them; each must hold over a whole window of `WINDOW` steps, in 
                    data, and yet the loss hardly changes with G's weights. It has saturated: with
                    the saturating loss |g_G| carries the factor s(f), nearly 0 for a sure D.
     dead critic    |r - f| and |g_G| both below 1e-4 of the scores' size max(|r|, |f|): D gives
-                   everything one score; its slope is nil, and nobody learns. Or both norms are
+                   everything one score; its gradient is zero, and nobody learns. Or both norms are
                    below 1e-7: less than the ε of AdamW can tell from nothing.
 
 The last two compare scores with scores and with their derivatives, so that they mean the same for
@@ -53,7 +53,7 @@ GROWTH = 1.25
 SATURATED = 5e-3
 """Gradient of the generator, over the gap between the scores, below which its loss is flat."""
 FLAT = 1e-4
-"""Gap and slope, over the size of the scores, below which a critic is constant."""
+"""Gap and gradient, over the size of the scores, below which a critic is constant."""
 NOTHING = 1e-7
 """Gradients' norms that an optimiser cannot tell from 0."""
 
@@ -62,7 +62,7 @@ def alarms(history: Sequence[Mapping[str, float]], energy: bool = False) -> Mapp
     """Return a sentence by kind of trouble; empty where all is well, or too little is known.
 
     Arguments:
-        history: What the last steps told, oldest first: 'critic/real', 'critic/fake',
+        history: The terms of the last steps, oldest first: 'critic/real', 'critic/fake',
             'critic/norm', 'generator/norm' and 'generator/variance'; steps with a number missing
             or not finite are passed over by what needs it.
         energy: Whether the critic's scores are energies, low on data.
@@ -146,11 +146,11 @@ def _is_constant(real: float, fake: float) -> bool:
 
 
 def _columns(recent: Sequence[Mapping[str, float]], *names: str) -> list[tuple[float, ...]]:
-    """Return these numbers of each step that told them all, and all of them finite."""
+    """Return these numbers of each step that has them all, and all of them finite."""
     rows = [tuple(step.get(name, math.nan) for name in names) for step in recent]
     return [row for row in rows if all(map(math.isfinite, row))]
 
 
-def _lasts(shown: Sequence[bool]) -> bool:
-    """Tell whether something showed through a whole window."""
-    return sum(shown) >= PERSISTENT * WINDOW
+def _lasts(flags: Sequence[bool]) -> bool:
+    """Tell whether a symptom lasted through a whole window."""
+    return sum(flags) >= PERSISTENT * WINDOW

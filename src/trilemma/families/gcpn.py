@@ -46,8 +46,8 @@ from trilemma.families.ppo import (
     Settings,
     Transitions,
     checked,
+    estimate_advantages,
     playing,
-    weigh,
 )
 from trilemma.maths.bfs_orders import breadth_first
 from trilemma.maths.molecule_environment import MoleculeEnvironment, State, expert_action
@@ -121,12 +121,12 @@ class MoleculePolicy(Model[Examples, Tensor]):
         self.changed: Tensor
         if constrained:
             self.register_buffer("changed", torch.zeros(starts, *domain.shape, dtype=torch.uint8))
-        self.asked: Tensor
-        self.asked_count: Tensor
+        self.oracle_scores: Tensor
+        self.oracle_call_count: Tensor
         self.best: Tensor
         if seeks:
-            self.register_buffer("asked", torch.zeros(CALLS))
-            self.register_buffer("asked_count", torch.zeros((), dtype=torch.int64))
+            self.register_buffer("oracle_scores", torch.zeros(CALLS))
+            self.register_buffer("oracle_call_count", torch.zeros((), dtype=torch.int64))
             self.register_buffer("best", torch.zeros(BEST, *domain.shape, dtype=torch.uint8))
 
     @property
@@ -139,15 +139,15 @@ class MoleculePolicy(Model[Examples, Tensor]):
         return BehaviourCloning(self).objectives()
 
     def remember(self, scores: Sequence[float], best: UInt8[Tensor, "S N N"]) -> None:
-        """Keep what was asked of an oracle, in order, and the best that was found."""
+        """Keep the scores of an oracle's calls, in order, and the best molecules."""
         count = min(len(scores), CALLS)
-        self.asked[:count] = torch.tensor(scores[:count])
-        self.asked_count.fill_(count)
+        self.oracle_scores[:count] = torch.tensor(scores[:count])
+        self.oracle_call_count.fill_(count)
         self.best[: len(best)] = best[:BEST]
 
     def call_scores(self) -> Float[Tensor, " C"]:
         """Return what different molecules were worth, in the order in which they were asked."""
-        return self.asked[: int(self.asked_count)]
+        return self.oracle_scores[: int(self.oracle_call_count)]
 
     def best_found(self) -> UInt8[Tensor, "S N N"]:
         """Return the best of them, the best first."""
@@ -158,7 +158,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         rows = torch.arange(len(self.starts)) % len(x)
         self.starts.copy_(x[rows])
 
-    def given(self) -> UInt8[Tensor, "S N N"]:
+    def originals(self) -> UInt8[Tensor, "S N N"]:
         """Return the molecules that are to be made worth more."""
         return self.starts[sizes(self.changed) > 0]
 
@@ -389,7 +389,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         is_last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
         rewards = is_last * final_rewards
         rewards = rewards + active * (step_reward / self.most)
-        weighted = weigh(rewards, values, active, settings)
+        weighted = estimate_advantages(rewards, values, active, settings)
         # Steps hold those alone that were played, in the order of `weighted.played`.
         states = [state for _, state, _ in steps]
         return MoleculeTransitions(
@@ -420,10 +420,10 @@ def _carbon_first(x: Tensor, u: Tensor) -> Tensor:
 def _with(end: State, rows: Tensor, state: State) -> State:
     """Return the states of all molecules with those of some rows put in."""
 
-    def put(whole: Tensor, part: Tensor) -> Tensor:
-        whole = whole.clone()
-        whole[rows] = part
-        return whole
+    def put(full: Tensor, part: Tensor) -> Tensor:
+        full = full.clone()
+        full[rows] = part
+        return full
 
     return State(
         put(end.x, state.x),

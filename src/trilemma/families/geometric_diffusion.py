@@ -217,20 +217,20 @@ class GeometricDiffusion(Model[Examples, Tensor]):
     def complete(
         self,
         x: Float[Tensor, "B N 4"],
-        known: Bool[Tensor, "B N 4"],
+        mask: Bool[Tensor, "B N 4"],
         *,
         condition: Condition | None = None,
         noise: Noise | None = None,
     ) -> Float[Tensor, "B N 4"]:
-        """Return clouds in data units that hold a fragment as it lies: x where `known` is true.
+        """Return clouds in data units that hold a fragment as it lies: x where `mask` is true.
 
         The fragment may be in several pieces. Its points keep their positions, which are not
         centred, and their types; the others are drawn around it.
 
         Arguments:
             x: The fragment's points in data units, anything else not being read.
-            known: True in the rows of its points, of which a sample has at least one more; where
-                nothing is known the clouds are samples.
+            mask: True in the rows of its points, of which a sample has at least one more; where
+                it is false everywhere the clouds are samples.
             condition: Which points there are, and wanted properties; None draws how many there
                 are as training clouds that are larger than the fragment have them.
             noise: B rows.
@@ -240,7 +240,7 @@ class GeometricDiffusion(Model[Examples, Tensor]):
                 for are not the fragment's and at least one more.
         """
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
-        fragment_mask = known.all(-1) & mask_of(x)
+        fragment_mask = mask.all(-1) & mask_of(x)
         fragment = torch.where(fragment_mask[..., None], x, 0.0)
         last_index = (fragment_mask * torch.arange(1, x.shape[1] + 1, device=x.device)).amax(1)
         min_points = (
@@ -255,9 +255,11 @@ class GeometricDiffusion(Model[Examples, Tensor]):
                 "more; ask for more of them."
             )
 
-        def agree(clean: Tensor, asked: Condition | None) -> Tensor:
+        def agree(clean: Tensor, sample_condition: Condition | None) -> Tensor:
             clouds = in_frame(self.clouds(clean, points), fragment, fragment_mask)
-            return fragment_projection(self.latents(clouds), fragment_mask)(clean, asked)
+            return fragment_projection(self.latents(clouds), fragment_mask)(
+                clean, sample_condition
+            )
 
         y = self.diffusion.inpaint(agree, condition=condition, noise=noise)
         return in_frame(self.clouds(y, points), fragment, fragment_mask)

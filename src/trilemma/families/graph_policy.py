@@ -33,8 +33,8 @@ from trilemma.families.ppo import (
     Settings,
     Transitions,
     checked,
+    estimate_advantages,
     playing,
-    weigh,
 )
 from trilemma.maths.bfs_orders import breadth_first, parents
 from trilemma.maths.graph_environment import (
@@ -249,7 +249,7 @@ class GraphPolicy(Model[Examples, Tensor]):
         # The reward comes with an episode's last action.
         is_last = active & ~torch.cat([active[1:], torch.zeros_like(active[:1])])
         values = torch.stack([v for *_, v in steps])
-        weighted = weigh(is_last * final_rewards.float(), values, active, settings)
+        weighted = estimate_advantages(is_last * final_rewards.float(), values, active, settings)
 
         def of(parts: list[Tensor]) -> Tensor:
             return torch.stack(parts).flatten(0, 1)[weighted.played]

@@ -49,26 +49,26 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, reordered, sizes
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.graph_sampling_state import Growth, extremes, oldest
+from trilemma.families.graph_sampling_state import GraphSamplingState, extremes, oldest
 from trilemma.maths.bfs_orders import breadth_first, log_chance, parents
 
 __all__ = ["GraphRnn", "Links", "Nodes"]
 
 State = tuple[Tensor, ...]
 BEGIN = 2
-"""What the edge network is told before the first edge of a row; 0 and 1 are edges."""
+"""The edge network's input before the first edge of a row; 0 and 1 are edges."""
 
 
 class Nodes(Protocol):
     """The node network: `networks.graph_rnn.NodeRecurrence` or its like."""
 
     memory: int
-    """E, numbers that a node leaves; 0: none."""
+    """E, numbers of a node's message; 0: none."""
 
     def __call__(
         self, bits: Tensor, window: Tensor, joined: Tensor, counts: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """Return h after each of many graphs' rows, packed, and what each node leaves."""
+        """Return h after each of many graphs' rows, packed, and each node's message."""
         ...
 
     def begin(self, rows: int) -> State:
@@ -76,9 +76,9 @@ class Nodes(Protocol):
         ...
 
     def step(
-        self, bits: Tensor, window: Tensor, heard: Tensor | None, state: State
+        self, bits: Tensor, window: Tensor, message_sum: Tensor | None, state: State
     ) -> tuple[Tensor, Tensor | None, State]:
-        """Return h after one more row, what its node leaves, and the states."""
+        """Return h after one more row, its node's message, and the states."""
         ...
 
     def component(self, h: Tensor) -> Tensor:
@@ -97,7 +97,7 @@ class Links(Protocol):
         before: Tensor,
         itself: Tensor | None,
         standing: Tensor | None,
-        left: Tensor | None,
+        node_messages: Tensor | None,
         counts: Tensor,
     ) -> Tensor:
         """Return the logits of all edges of many rows, packed."""
@@ -108,27 +108,29 @@ class Links(Protocol):
         h: Tensor,
         window: Tensor,
         chances: Tensor,
-        known: Tensor | None,
+        candidate_embedding: Tensor | None,
         standing: Tensor | None,
     ) -> Tensor:
         """Return the edges of each row over its window, drawn one after another."""
         ...
 
-    def known(self, itself: Tensor | None, left: Tensor | None) -> Tensor | None:
-        """Return what is told of candidates from the start of a row."""
+    def embed_candidates(
+        self, itself: Tensor | None, node_messages: Tensor | None
+    ) -> Tensor | None:
+        """Return the embedding of what is known of candidates at the start of a row."""
         ...
 
     def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
-        """Return what is told of candidates themselves, [..., 2]."""
+        """Return the codes of candidates themselves, [..., 2]."""
         ...
 
     def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
-        """Return what is told of candidates' standing to the parent; 0 for no parent."""
+        """Return the codes of candidates' standing to the parent; 0 for no parent."""
         ...
 
 
 @dataclass(frozen=True)
-class Rows:
+class AdjacencyRows:
     """All rows of a batch of graphs in breadth-first order, and the last one that ends each."""
 
     bits: UInt8[Tensor, "B N M"]
@@ -141,7 +143,7 @@ class Rows:
     """Edges that are older than the window allows."""
 
     @classmethod
-    def of(cls, x: UInt8[Tensor, "B N N"], reach: int) -> Rows:
+    def of(cls, x: UInt8[Tensor, "B N N"], reach: int) -> AdjacencyRows:
         """Cut graphs in breadth-first order into rows."""
         max_nodes = x.shape[-1]
         positions = torch.arange(max_nodes, device=x.device)
@@ -196,7 +198,9 @@ class GraphRnn(Model[Examples, Tensor]):
     def ordered_log_prob(self, x: UInt8[Tensor, "B N N"]) -> Float[Tensor, " B"]:
         """Return ln p of graphs in the order in which their nodes lie; -inf where it is none."""
         links, ends = self._nats(x)
-        never = Rows.of(x, self.reach).lost > 0  # so it is in every order but breadth-first ones
+        never = (
+            AdjacencyRows.of(x, self.reach).lost > 0
+        )  # so it is in every order but breadth-first ones
         return torch.where(never, -math.inf, -(links + ends).double())
 
     def bound(
@@ -224,12 +228,12 @@ class GraphRnn(Model[Examples, Tensor]):
 
     def _nats(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return -ln p of the edges and of the ends of graphs in breadth-first order, [B] each."""
-        rows = Rows.of(y, self.reach)
-        h, node_memory = self._states(y, rows)
+        rows = AdjacencyRows.of(y, self.reach)
+        h, node_messages = self._states(y, rows)
         graph, node = self._rows(rows)
         state = h[graph, node - 1]
         if self.is_chained:
-            row_nats = self._chained(y, rows, graph, node, state, node_memory)
+            row_nats = self._chained(y, rows, graph, node, state, node_messages)
         else:
             logits = self.links(state)
             bits = rows.bits[graph, node].to(logits.dtype)
@@ -247,8 +251,10 @@ class GraphRnn(Model[Examples, Tensor]):
             zeros.index_add(0, graph, (end * empty).to(row_nats.dtype)),
         )
 
-    def _states(self, y: Tensor, rows: Rows) -> tuple[Float[Tensor, "B N H"], Tensor | None]:
-        """Return h after every node, zeros where there is none, and what every node leaves."""
+    def _states(
+        self, y: Tensor, rows: AdjacencyRows
+    ) -> tuple[Float[Tensor, "B N H"], Tensor | None]:
+        """Return h after every node, zeros where there is none, and every node's message."""
         order = rows.size.argsort(descending=True, stable=True)
         steps = torch.arange(rows.bits.shape[1], device=order.device)
         is_present = steps[:, None] < rows.size[order]
@@ -256,12 +262,12 @@ class GraphRnn(Model[Examples, Tensor]):
         counts = is_present.sum(1)
         counts, graph = counts[counts > 0].cpu(), order[sequence]
         bits, window = rows.bits[graph, step], rows.window[graph, step]
-        h, node_memory = self.nodes(bits, window, adjacency(y)[order], counts)
+        h, node_messages = self.nodes(bits, window, adjacency(y)[order], counts)
         out = h.new_zeros(*rows.window.shape, h.shape[-1]).index_put((graph, step), h)
-        return out, None if node_memory is None else node_memory[order.argsort()]
+        return out, None if node_messages is None else node_messages[order.argsort()]
 
-    def _rows(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Return graph and place of all rows after the first node's, the widest window first."""
+    def _rows(self, rows: AdjacencyRows) -> tuple[Tensor, Tensor]:
+        """Return graph and node of all rows after the first node's, the widest window first."""
         positions = torch.arange(rows.window.shape[1], device=rows.window.device)
         is_row = (positions > 0) & (positions <= rows.size[:, None])
         graph, node = is_row.nonzero(as_tuple=True)
@@ -271,54 +277,56 @@ class GraphRnn(Model[Examples, Tensor]):
     def _chained(
         self,
         y: Tensor,
-        rows: Rows,
-        which: Tensor,
-        place: Tensor,
+        rows: AdjacencyRows,
+        graph: Tensor,
+        node: Tensor,
         state: Tensor,
-        left: Tensor | None,
+        node_messages: Tensor | None,
     ) -> Tensor:
         """Return -ln p of rows whose edges come one after another."""
         links = cast(Links, self.links)
-        window = rows.window[which, place]
+        window = rows.window[graph, node]
         slot = torch.arange(int(window.max()) if len(window) else 0, device=y.device)
         valid_mask = slot[:, None] < window
         step, row = valid_mask.nonzero(as_tuple=True)
-        bits = rows.bits[which, place]
+        bits = rows.bits[graph, node]
         edge = bits[row, step]
         previous_edge = torch.where(step > 0, bits[row, (step - 1).clamp_min(0)], BEGIN).long()
         itself = standing = None
-        which, place = which[row], place[row]
+        graph, node = graph[row], node[row]
         if links.hints:
-            itself, standing = self._hints(y, rows, which, place, step)
-        if left is not None:
-            left = left[which, place - window[row] + step]
-        logits = links(state, previous_edge, itself, standing, left, valid_mask.sum(1).cpu())
+            itself, standing = self._hints(y, rows, graph, node, step)
+        if node_messages is not None:
+            node_messages = node_messages[graph, node - window[row] + step]
+        logits = links(
+            state, previous_edge, itself, standing, node_messages, valid_mask.sum(1).cpu()
+        )
         cost = F.binary_cross_entropy_with_logits(logits, edge.to(logits.dtype), reduction="none")
         return cost.new_zeros(len(state)).index_add(0, row, cost)
 
     def _hints(
-        self, y: Tensor, rows: Rows, which: Tensor, place: Tensor, step: Tensor
+        self, y: Tensor, rows: AdjacencyRows, graph: Tensor, node: Tensor, step: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the codes of every cell's candidate, as far as the graph is known by then."""
         edges = adjacency(y)
-        older = place - rows.window[which, place] + step
+        older = node - rows.window[graph, node] + step
         degrees = edges.cumsum(2, dtype=torch.int16)
-        degree = degrees[which, older, place - 1].long()
-        oldest_neighbours = oldest(edges)[which, older]
+        degree = degrees[graph, older, node - 1].long()
+        oldest_neighbours = oldest(edges)[graph, older]
         neighbour_degrees = degrees[
-            which[:, None], oldest_neighbours.clamp_min(0), (place - 1)[:, None]
+            graph[:, None], oldest_neighbours.clamp_min(0), (node - 1)[:, None]
         ].long()
         parent, positions = rows.parent, torch.arange(y.shape[-1], device=y.device)
         parent_neighbours = edges.gather(1, parent[..., None].expand_as(edges)) * (
             positions < positions[:, None]
         )
-        shared = torch.bmm(parent_neighbours.float(), edges.float())[which, place, older].long()
-        first = parent[which, place]
-        parent_edge = edges[which, first, older].long()
+        shared = torch.bmm(parent_neighbours.float(), edges.float())[graph, node, older].long()
+        first = parent[graph, node]
+        parent_edge = edges[graph, first, older].long()
         links = cast(Links, self.links)
         itself = links.codes(degree, *extremes(neighbour_degrees, oldest_neighbours))
         standing = links.standing(parent_edge, shared)
-        return itself, torch.where((older > first) & (first < place), standing, 0)
+        return itself, torch.where((older > first) & (first < node), standing, 0)
 
     # Drawing
 
@@ -327,12 +335,12 @@ class GraphRnn(Model[Examples, Tensor]):
     ) -> Tensor:
         """Draw n graphs, [n, N, N]; the nodes lie in the order in which they came."""
         noise = noise or Noise.fresh(n, next(self.parameters()).device)
-        return self._grown(noise, None)
+        return self._grow(noise, None)
 
     def complete(
         self,
         x: Tensor,
-        known: Tensor,
+        mask: Tensor,
         *,
         condition: Condition | None = None,
         noise: Noise | None = None,
@@ -341,22 +349,22 @@ class GraphRnn(Model[Examples, Tensor]):
 
         Arguments:
             x: The given graphs, [B, N, N]; each is taken in a random breadth-first order.
-            known: [B, N, N], true between the nodes that are given: the first ones.
+            mask: True where x is given, [B, N, N]: between its first nodes.
             condition: Not read.
             noise: B rows.
 
         Raises:
-            BadInput: A given graph is empty, what is known are not its first nodes, or an order
+            BadInput: A given graph is empty, the mask is not that of its first nodes, or an order
                 reaches further back than M.
         """
         noise = noise or Noise.fresh(len(x), x.device)
-        partial_graphs = (x * known.to(x.dtype)).to(torch.uint8)
+        partial_graphs = (x * mask.to(x.dtype)).to(torch.uint8)
         count = sizes(partial_graphs)
         if bool((count == 0).any()):
             raise BadInput("the given graph has no nodes; give a graph to be completed.")
         order = breadth_first(partial_graphs, noise.named("order").uniform(x.shape[-1]))
         ordered = reordered(partial_graphs, order)
-        if bool((Rows.of(ordered, self.reach).lost > 0).any()):
+        if bool((AdjacencyRows.of(ordered, self.reach).lost > 0).any()):
             raise BadInput(
                 f"the given graph joins nodes that are more than {self.reach} places apart in "
                 "breadth-first order, which no graph of the training data does; give another."
@@ -364,7 +372,7 @@ class GraphRnn(Model[Examples, Tensor]):
         inverse_order = torch.where(
             torch.arange(x.shape[-1], device=x.device) < count[:, None], order.argsort(1), order
         )
-        return reordered(self._grown(noise, ordered), inverse_order)
+        return reordered(self._grow(noise, ordered), inverse_order)
 
     def path(
         self,
@@ -383,41 +391,49 @@ class GraphRnn(Model[Examples, Tensor]):
             states.append(x * node_mask * node_mask[:, None])
         return states
 
-    def _grown(self, noise: Noise, given: Tensor | None) -> Tensor:
+    def _grow(self, noise: Noise, partial_graphs: Tensor | None) -> Tensor:
         nodes, links = cast(Nodes, self.nodes), cast(Links, self.links)
-        growth = Growth(len(noise), self.limit, self.reach, nodes.memory, next(self.parameters()))
+        graphs = GraphSamplingState(
+            len(noise), self.limit, self.reach, nodes.memory, next(self.parameters())
+        )
         state = nodes.begin(len(noise))
-        forced = None if given is None else Rows.of(given, self.reach)
+        forced = None if partial_graphs is None else AdjacencyRows.of(partial_graphs, self.reach)
         for node in range(1, self.limit):
-            h, node_memory, state = nodes.step(growth.bits, growth.window, growth.heard, state)
-            u = noise.uniform(self.reach + 1)[growth.live]
+            h, node_messages, state = nodes.step(
+                graphs.bits, graphs.window, graphs.message_sum, state
+            )
+            u = noise.uniform(self.reach + 1)[graphs.live]
             starts_component = u[:, -1] < nodes.component(h).float().sigmoid()
-            growth.open(node, node_memory)
+            graphs.open(node, node_messages)
             if self.is_chained:
-                bits = self._drawn(links, growth, h, u[:, :-1])
+                bits = self._draw_edges(links, graphs, h, u[:, :-1])
             else:
-                in_window = growth.slots < growth.window[:, None]
+                in_window = graphs.slots < graphs.window[:, None]
                 bits = (u[:, :-1] < self.links(h).float().sigmoid()) & in_window
             if forced is not None:
-                is_forced = node < forced.size[growth.live]
+                is_forced = node < forced.size[graphs.live]
                 bits = torch.where(
-                    is_forced[:, None], forced.bits[growth.live, node].bool(), bits.bool()
+                    is_forced[:, None], forced.bits[graphs.live, node].bool(), bits.bool()
                 )
                 starts_component = starts_component | is_forced
-            survivors = growth.close(bits.to(torch.uint8), starts_component)
+            survivors = graphs.close(bits.to(torch.uint8), starts_component)
             if survivors is not None:
                 state = tuple(layer[survivors] for layer in state)
-            if not len(growth.live):
+            if not len(graphs.live):
                 break
-        return growth.x
+        return graphs.x
 
-    def _drawn(self, links: Links, growth: Growth, h: Tensor, chances: Tensor) -> Tensor:
+    def _draw_edges(
+        self, links: Links, graphs: GraphSamplingState, h: Tensor, chances: Tensor
+    ) -> Tensor:
         """Draw rows edge by edge."""
-        widest = int(growth.window.max())
-        older = growth.older(widest)
-        itself = standing = node_memory = None
+        widest = int(graphs.window.max())
+        older = graphs.older(widest)
+        itself = standing = node_messages = None
         if links.hints:
-            itself, standing = growth.hints(links, older)
-        if growth.left is not None:
-            node_memory = growth.left[growth.live[:, None], older]
-        return links.draw(h, growth.window, chances, links.known(itself, node_memory), standing)
+            itself, standing = graphs.hints(links, older)
+        if graphs.node_messages is not None:
+            node_messages = graphs.node_messages[graphs.live[:, None], older]
+        return links.draw(
+            h, graphs.window, chances, links.embed_candidates(itself, node_messages), standing
+        )

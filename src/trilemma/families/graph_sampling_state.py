@@ -2,7 +2,7 @@
 
 All graphs are at the same node. Those that end leave: `live` names the ones that go on, and what
 is kept of each row follows it. Matrices stay where they are and only get rows; of the last M
-nodes, which alone can be joined to the next, small matrices are kept beside, that move on with
+nodes, which alone can be joined to the next, there are also small matrices, that move on with
 each node.
 """
 
@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-__all__ = ["OLDEST", "Growth", "extremes", "oldest"]
+__all__ = ["OLDEST", "GraphSamplingState", "extremes", "oldest"]
 
 OLDEST = 3
-"""Of so many neighbours of a candidate, the oldest ones, the extreme degrees are told."""
+"""Of how many neighbours of a candidate, the oldest ones, the extreme degrees are coded."""
 
 
 def oldest(joined: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N K"]:
@@ -45,22 +45,22 @@ class Hinting(Protocol):
     """Makes codes of what is known of candidates."""
 
     def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
-        """Return what is told of candidates themselves, [..., 2]."""
+        """Return the codes of candidates themselves, [..., 2]."""
         ...
 
     def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
-        """Return what is told of candidates' standing to the parent."""
+        """Return the codes of candidates' standing to the parent."""
         ...
 
 
-class Growth:
+class GraphSamplingState:
     """Graphs on their way, each begun with one node.
 
     Arguments:
         count: B, graphs.
         limit: N, nodes of a graph at most.
         reach: M, widest window.
-        memory: E, numbers that each node leaves; 0: none.
+        memory: E, numbers of each node's message; 0: none.
         like: A weight, on whose device and in whose numbers memories are kept.
     """
 
@@ -77,10 +77,10 @@ class Growth:
         self.window = torch.zeros(count, dtype=torch.int64, device=device)
         """Nodes that the present one may be joined to, [K]."""
         self.slots = torch.arange(reach, device=device)
-        self.left = like.new_zeros(count, limit, memory) if memory else None
-        """What each node left, [B, N, E]."""
-        self.heard = like.new_zeros(count, memory) if memory else None
-        """Sum of what the neighbours of the last node left, [K, E]."""
+        self.node_messages = like.new_zeros(count, limit, memory) if memory else None
+        """The message of each node, [B, N, E]."""
+        self.message_sum = like.new_zeros(count, memory) if memory else None
+        """Sum of the messages of the last node's neighbours, [K, E]."""
         self._parent = torch.zeros(count, dtype=torch.int64, device=device)
         self._degree = torch.zeros(count, limit, dtype=torch.int64, device=device)
         self._oldest = torch.full((count, limit, OLDEST), -1, device=device)
@@ -88,24 +88,24 @@ class Growth:
         """Of the last M nodes, the latest at the end: which are joined, [K, M, M], for hints."""
         self._shared: Tensor | None = None
         """How many neighbours two of them share, [K, M, M]."""
-        self._place = 0
+        self._node = 0
 
     @property
     def x(self) -> UInt8[Tensor, "B N N"]:
         """Return the graphs as they are."""
         return self._lower | self._lower.transpose(1, 2)
 
-    def open(self, place: int, left: Tensor | None = None) -> None:
-        """Go to the next node; `left` is what the one before leaves, [K, E]."""
-        self._place = place
-        self.window = (place - self._parent).clamp_max(self.reach)
-        if self.left is not None and left is not None:
-            self.left[self.live, place - 1] = left.to(self.left.dtype)
+    def open(self, node: int, node_messages: Tensor | None = None) -> None:
+        """Go to the next node; `node_messages` are those of the one before, [K, E]."""
+        self._node = node
+        self.window = (node - self._parent).clamp_max(self.reach)
+        if self.node_messages is not None and node_messages is not None:
+            self.node_messages[self.live, node - 1] = node_messages.to(self.node_messages.dtype)
 
     def older(self, widest: int) -> Int[Tensor, "K W"]:
         """Return which nodes lie in the windows; after a window's end its last one."""
         slot = self.slots[:widest]
-        return (self._place - self.window[:, None] + slot).clamp_max(self._place - 1)
+        return (self._node - self.window[:, None] + slot).clamp_max(self._node - 1)
 
     def hints(
         self, links: Hinting, older: Int[Tensor, "K W"]
@@ -131,18 +131,18 @@ class Growth:
         standing = links.standing(self._joined[:, low:, low:], self._shared[:, low:, low:])
         return itself, torch.nn.functional.pad(standing.int(), (0, 0, 0, 1))
 
-    def close(self, bits: UInt8[Tensor, "K M"], again: Tensor) -> Tensor | None:
+    def close(self, bits: UInt8[Tensor, "K M"], starts_component: Tensor) -> Tensor | None:
         """Add a node with the edges of a row, or end.
 
         Arguments:
             bits: Edges of each row over its window.
-            again: Whether a row without edges begins a component, [K] bool.
+            starts_component: Whether a row without edges begins a component, [K] bool.
 
         Returns:
             Which rows go on, [K'], or None if all do.
         """
-        node, has_edges = self._place, bits.bool().any(1)
-        continues = has_edges | again
+        node, has_edges = self._node, bits.bool().any(1)
+        continues = has_edges | starts_component
         survivors = None
         self.bits = bits
         if not bool(continues.all()):
@@ -157,11 +157,13 @@ class Growth:
         return survivors
 
     def _join(self) -> None:
-        node, live = self._place, self.live
+        node, live = self._node, self.live
         older = self.older(self.reach)
-        if self.left is not None:
-            window_values = self.left[live[:, None], older]
-            self.heard = torch.bmm(self.bits[:, None].to(window_values.dtype), window_values)[:, 0]
+        if self.node_messages is not None:
+            window_values = self.node_messages[live[:, None], older]
+            self.message_sum = torch.bmm(
+                self.bits[:, None].to(window_values.dtype), window_values
+            )[:, 0]
         row = torch.zeros(len(live), node, dtype=torch.uint8, device=live.device)
         row.scatter_add_(1, older, self.bits)
         self._lower[live, node, :node] = row

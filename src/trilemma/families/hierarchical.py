@@ -46,12 +46,12 @@ class WayDown(Protocol):
     sizes: tuple[int, ...]
     """Numbers of each level's code, from the top down."""
 
-    def __call__(self, u: Tensor, told: Tensor | None = None) -> Tensor:
+    def __call__(self, u: Tensor, cond: Tensor | None = None) -> Tensor:
         """Return what the code u, [B, J], decodes to."""
         ...
 
     def infer(
-        self, eps: Tensor, features: Sequence[Tensor], told: Tensor | None = None
+        self, eps: Tensor, features: Sequence[Tensor], cond: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what u = d + e^(r / 2) eps decodes to, and u, d and r, [B, J] each."""
         ...
@@ -65,7 +65,7 @@ class HierarchicalVae(Variational):
         decoder: The way down, a `WayDown` that is also a module.
         domain: Where the data lie.
         likelihood: What the decoder's numbers mean.
-        given: Further arguments of `Variational`; free bits are each level's.
+        kwargs: Further arguments of `Variational`; free bits are each level's.
     """
 
     def __init__(
@@ -75,25 +75,25 @@ class HierarchicalVae(Variational):
         domain: Domain,
         *,
         likelihood: Likelihood,
-        **given: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
         sizes: tuple[int, ...] = decoder.sizes  # type: ignore[assignment]
-        super().__init__(domain, sum(sizes), likelihood=likelihood, **given)
+        super().__init__(domain, sum(sizes), likelihood=likelihood, **kwargs)
         self.encoder, self.decoder, self.sizes = encoder, decoder, sizes
 
-    def features(self, x: Tensor, told: Tensor | None) -> tuple[Tensor, ...]:
+    def features(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, ...]:
         """Return what the encoder finds for each level."""
         y = self.domain.values.scale(x)
-        return tuple(self.encoder(y) if told is None else self.encoder(y, told))
+        return tuple(self.encoder(y) if cond is None else self.encoder(y, cond))
 
-    def inferred(self, features: Sequence[Tensor], eps: Tensor, told: Tensor | None) -> Inferred:
+    def inferred(self, features: Sequence[Tensor], eps: Tensor, cond: Tensor | None) -> Inferred:
         """Go down once with the encoder's findings."""
-        f, u, shift, log_var = self.decoder.infer(eps, features, told)  # type: ignore[operator]
+        f, u, shift, log_var = self.decoder.infer(eps, features, cond)  # type: ignore[operator]
         return Inferred(f, u, Posterior(shift, log_var))
 
-    def generated(self, z: Tensor, told: Tensor | None) -> Tensor:
+    def generated(self, z: Tensor, cond: Tensor | None) -> Tensor:
         """Go down once without them."""
-        return self.decoder(z, told)
+        return self.decoder(z, cond)
 
     def grouped(self, kl: Tensor) -> Tensor:
         """Return the KL of each level: its units share its free bits."""

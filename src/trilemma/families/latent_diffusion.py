@@ -8,7 +8,7 @@ numbers at a quarter of the sides; so each of its steps costs as much less. Diff
 of mean 0 and variance 1, and a first stage gives codes of any scale: m and s are mean and spread
 of each channel over all training data, measured once between the stages and kept in the run.
 
-The network is told a condition y through cross-attention: places of the codes ask, tokens that a
+The network reads a condition y through cross-attention: places of the codes ask, tokens that a
 small network tau makes of a class or a caption answer,
 
     softmax(Q K^T / sqrt d) V,    Q = W_Q phi(z_i),  K = W_K tau(y),  V = W_V tau(y),
@@ -43,7 +43,7 @@ from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.first_stage import FirstStage
 
-__all__ = ["LatentDiffusion", "Maps", "ToldLatentDiffusion", "whitening"]
+__all__ = ["ConditionalLatentDiffusion", "LatentDiffusion", "Maps", "whitening"]
 
 SMALLEST = 1e-6
 """Spread of a channel, relative to its size, below which it counts as constant."""
@@ -251,8 +251,8 @@ class LatentDiffusion(Model[Examples, Tensor]):
         return self.images(y.flatten(0, 1)).unflatten(0, (count, -1))
 
 
-class ToldLatentDiffusion(LatentDiffusion):
-    """Latent diffusion whose network is told a condition through cross-attention.
+class ConditionalLatentDiffusion(LatentDiffusion):
+    """Latent diffusion whose network reads a condition through cross-attention.
 
     Arguments:
         first_stage: Images to codes and back.
@@ -293,27 +293,27 @@ class ToldLatentDiffusion(LatentDiffusion):
         if self.diffusion.guidance == 0:
             raise BadInput("guidance 0 never reads the condition; give --guidance 1 or more.")
         attention_maps: list[Tensor] = []
-        with self._looking(attention_maps):
+        with self._record_attention(attention_maps):
             x = self.sample(len(condition), condition=condition, noise=noise)
         tokens = 1 if condition.tokens is None else condition.tokens.shape[1]
         return x, torch.stack(attention_maps).mean(0)[:, self.first : self.first + tokens]
 
     @contextmanager
-    def _looking(self, found: list[Tensor]) -> Iterator[None]:
+    def _record_attention(self, attention_maps: list[Tensor]) -> Iterator[None]:
         """Collect the mean map [B, L, H, W] of each call of the network that reads a condition."""
         network, (height, width) = self.diffusion.network, self.domain.shape[1:]
         grid = tuple(self._padded(side) for side in self.first_stage.shape[1:])
         scale = height // self.first_stage.shape[1]
         with self.recorded(network) as maps:
 
-            def called(module: nn.Module, given: tuple, named: dict, output: Tensor) -> None:
-                condition = named.get("condition", given[2] if len(given) > 2 else None)
+            def record(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> None:
+                condition = kwargs.get("condition", args[2] if len(args) > 2 else None)
                 if condition is not None:
                     attention_map = maps.over((grid[0] * scale, grid[1] * scale))
-                    found.append(attention_map[:, :, :height, :width])
+                    attention_maps.append(attention_map[:, :, :height, :width])
                 maps.clear()
 
-            handle = network.register_forward_hook(called, with_kwargs=True)
+            handle = network.register_forward_hook(record, with_kwargs=True)
             try:
                 yield
             finally:

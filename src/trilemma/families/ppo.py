@@ -48,8 +48,8 @@ __all__ = [
     "Settings",
     "Transitions",
     "checked",
+    "estimate_advantages",
     "playing",
-    "weigh",
 ]
 
 Reward = Callable[[Tensor], Tensor]
@@ -163,23 +163,23 @@ def playing(policy: nn.Module) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Weighed:
-    """What transitions are worth, episode after episode."""
+class AdvantageEstimates:
+    """Advantages and returns of transitions, episode after episode."""
 
     played: Tensor
-    """Places, t B + episode, of the transitions that were played."""
+    """Indices, t B + episode, of the transitions that were played."""
     episode: Tensor
     """Of each of these."""
     advantage: Float[Tensor, " R"]
     returns: Float[Tensor, " R"]
 
 
-def weigh(
+def estimate_advantages(
     rewards: Float[Tensor, "T B"],
     values: Float[Tensor, "T B"],
     active: Bool[Tensor, "T B"],
     settings: Settings,
-) -> Weighed:
+) -> AdvantageEstimates:
     """Return standardised advantages and returns of all transitions that were played.
 
     Arguments:
@@ -190,7 +190,7 @@ def weigh(
     """
     estimates = advantages(rewards, values, active, gamma=settings.gamma, decay=settings.decay)
     played = active.flatten().nonzero()[:, 0]
-    return Weighed(
+    return AdvantageEstimates(
         played,
         played % active.shape[1],
         standardised(estimates.flatten()[played]),
@@ -250,7 +250,9 @@ class PPO(Model[T, Tensor], Generic[T]):
         objective_list = [Objective("policy", self._loss, parameters, rate=self.settings.rate)]
         if self.policy.critic is not None:
             parameters = list(self.policy.critic.parameters())
-            objective_list.append(Objective("critic", self._critic_loss, parameters, again=True))
+            objective_list.append(
+                Objective("critic", self._critic_loss, parameters, reuse_batch=True)
+            )
         return objective_list
 
     def sample(

@@ -17,10 +17,10 @@ and data, of which x_1 = alpha_1 x + sigma_1 eps is a noisy view, are bounded as
 
 with the last step p(x | x_1) of the variational bound, cut into bins where data are levels.
 
-The solver of a density (`carried`, of any flow) chooses the steps of each example by itself, by
-the error of u and of ln p together, so that an example's likelihood does not depend on its batch.
-u alone would not do: it moves smoothly where its divergence does not, and ln p comes out too
-large.
+The solver of a density (`integrate_flow`, of any flow) chooses the steps of each example by
+itself, by the error of u and of ln p together, so that an example's likelihood does not depend on
+its batch. u alone would not do: it moves smoothly where its divergence does not, and ln p comes
+out too large.
 
 References:
     Score-Based Generative Modeling through Stochastic Differential Equations, Song,
@@ -45,7 +45,7 @@ from trilemma.maths import ode
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.schedules import Schedule
 
-__all__ = ["PROBED", "TOLERANCE", "ProbabilityFlow", "carried"]
+__all__ = ["PROBED", "TOLERANCE", "ProbabilityFlow", "integrate_flow"]
 
 TOLERANCE = 3e-4
 """Root mean square of a step's error in u and in ln p / D: below .005 bits a dimension in all."""
@@ -55,8 +55,8 @@ PROBED = 16
 """Coordinates above which the divergence is estimated by a probe instead of computed."""
 
 
-def carried(
-    slope: ode.Velocity,
+def integrate_flow(
+    velocity: ode.Velocity,
     y: Float[Tensor, "B ..."],
     ends: Float[Tensor, "2"],
     noise: Noise,
@@ -64,14 +64,14 @@ def carried(
     probes: int,
     tolerance: float = TOLERANCE,
 ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, "B K"]]:
-    """Return where a flow carries y, and what ln p gains on the way: - integral of div slope.
+    """Return where a flow carries y, and what ln p gains on the way: - integral of div velocity.
 
     By dopri5, its steps chosen for each row by the error of y and, as much as all coordinates
     together, of ln p / D. A row keeps its probes all the way: drawn anew for each evaluation they
     would spread less, but their spread would pass for an error of the steps.
 
     Arguments:
-        slope: (time, [B] float64; y) -> dy/dtime.
+        velocity: v, (time, [B] float64; y) -> dy/dtime.
         y: Where the rows begin.
         ends: The times from which and to which they are carried.
         noise: B rows, draws the probes.
@@ -87,15 +87,13 @@ def carried(
     def trace(f: Callable[[Tensor], Tensor], y: Tensor) -> tuple[Tensor, Tensor]:
         return ode.hutchinson(f, y, signs) if probes else ode.exact_trace(f, y)
 
-    field = ode.with_divergence(slope, trace)
+    field = ode.with_divergence(velocity, trace)
 
     def joined(time: Tensor, state: ode.State) -> ode.State:
         """Let y and, D times, ln p / D decide on the step together."""
-        velocity, log_prob_gain = field(
-            time, (state[0][:, :dimensions].unflatten(1, shape), state[1])
-        )
+        dy, log_prob_gain = field(time, (state[0][:, :dimensions].unflatten(1, shape), state[1]))
         log_prob_share = log_prob_gain.mean(1, keepdim=True).expand(-1, dimensions) / dimensions
-        return torch.cat([velocity.flatten(1), log_prob_share], 1), log_prob_gain
+        return torch.cat([dy.flatten(1), log_prob_share], 1), log_prob_gain
 
     start = torch.cat([y.flatten(1), torch.zeros_like(y.flatten(1))], 1)
     try:
@@ -146,7 +144,9 @@ class ProbabilityFlow:
         angles, dimensions = self.angles(), x_1[0].numel()
         first, last = (self._length(a) for a in (angles[0], angles[-1]))
         probes = 0 if dimensions <= PROBED else 1
-        u, log_prob_gain = carried(self._slope, x_1 / first, angles[[0, -1]], noise, probes=probes)
+        u, log_prob_gain = integrate_flow(
+            self._velocity, x_1 / first, angles[[0, -1]], noise, probes=probes
+        )
         spread = torch.full_like(u, -2 * math.log(last))
         end = per_example(log_normal(u, torch.zeros_like(u), spread))
         return end - log_prob_gain[:, 0] - dimensions * math.log(first)
@@ -173,7 +173,7 @@ class ProbabilityFlow:
     def _time(self, angle: Tensor) -> Tensor:
         return _time_at(self.schedule, float(angle))
 
-    def _slope(self, phi: Float[Tensor, " B"], u: Tensor) -> Tensor:
+    def _velocity(self, phi: Float[Tensor, " B"], u: Tensor) -> Tensor:
         """Return du / dphi, each row at its own angle."""
         angle = phi.double()
         if bool((angle == angle[0]).all()):  # of a grid that is the same for all
@@ -185,7 +185,7 @@ class ProbabilityFlow:
         return (_rows(angle.cos(), u) * u - clean) / _rows(angle.sin(), u)
 
     def _field(self) -> ode.Field:
-        return lambda phi, state: (self._slope(phi, state[0]),)
+        return lambda phi, state: (self._velocity(phi, state[0]),)
 
     def _solved(self, field: ode.Field, state: ode.State, angles: Tensor) -> ode.State:
         return deque(ode.fixed(field, state, angles, ode.SOLVERS[self.solver]), maxlen=1).pop()

@@ -2,13 +2,13 @@ r"""Super-resolution: draw a large image x that goes with a small one y (SR3).
 
     y = A x, rounded                     the small image, `maths.resize`
     u = bicubic enlargement of y         what everybody can guess
-    r = (x - u) / s                      the rest, s its root mean square over training images
-    r_t = alpha_t r + sigma_t eps        what is diffused; the network is told r_t, u and ln SNR_t
+    r = (x - u) / s                      the residual, s its root mean square over training images
+    r_t = alpha_t r + sigma_t eps        what is diffused; the network reads r_t, u and ln SNR_t
 
-So SR3 is `Diffusion` with a network that reads the small image, of the rest instead of the image:
-the rest has mean 0 and spread 1 by construction, so that no step is spent on finding again what y
-says already, and an untrained network gives the bicubic image and no tint of its own. As u is
-known, diffusing r or x is the same process on another clock.
+So SR3 is `Diffusion` with a network that reads the small image, of the residual instead of the
+image: the residual has mean 0 and spread 1 by construction, so that no step is spent on finding
+again what y says already, and an untrained network gives the bicubic image and no tint of its own.
+As u is known, diffusing r or x is the same process on another clock.
 
 With `consistent`, each clean estimate is brought into agreement with y before the sampler uses it,
 
@@ -47,7 +47,7 @@ from trilemma.maths.resize import agreed, enlarged, reduced
 from trilemma.maths.samplers import Sampler
 from trilemma.maths.schedules import Schedule
 
-__all__ = ["Pairing", "SuperResolution", "asked"]
+__all__ = ["Pairing", "SuperResolution", "sampling_inputs"]
 
 
 class Pairing(nn.Module):
@@ -103,20 +103,20 @@ class Pairing(nn.Module):
         residual = large - self._up(small)
         self.spread.copy_(residual.square().mean().sqrt().clamp_min(1e-3))
 
-    def rest(self, x: Tensor, small: Tensor) -> Float[Tensor, "B C H W"]:
+    def residual(self, x: Tensor, small: Tensor) -> Float[Tensor, "B C H W"]:
         """Return r = (x - u) / s of large images in data units."""
         return (self.domain.values.scale(x) - self._up(small)) / self.spread
 
-    def whole(self, rest: Float[Tensor, "B C H W"], small: Tensor) -> Tensor:
+    def from_residual(self, residual: Float[Tensor, "B C H W"], small: Tensor) -> Tensor:
         """Return the image u + s r in data units."""
-        return self.domain.values.unscale(self._up(small) + self.spread * rest)
+        return self.domain.values.unscale(self._up(small) + self.spread * residual)
 
-    def believable(
-        self, rest: Float[Tensor, "B C H W"], small: Tensor
+    def constrain(
+        self, residual: Float[Tensor, "B C H W"], small: Tensor
     ) -> Float[Tensor, "B C H W"]:
-        """Return an estimate of r within the range of levels and, if wanted, agreeing with y."""
+        """Return an estimate of r within the range of levels, if `consistent` agreeing with y."""
         upsampled = self._up(small)
-        x = (upsampled + self.spread * rest).clamp(-1, 1)
+        x = (upsampled + self.spread * residual).clamp(-1, 1)
         if self.consistent:
             x = agreed(x, self.domain.values.scale(small), self.scale)
         return (x - upsampled) / self.spread
@@ -126,15 +126,15 @@ class Pairing(nn.Module):
 
 
 class SuperResolution(Model[Examples, Tensor]):
-    """SR3: `Diffusion` of the rest, whose network reads the small image.
+    """SR3: `Diffusion` of the residual, whose network reads the small image.
 
     Arguments:
         network: (r_t [B, C, H, W], log-SNR [B], condition with its image) to [B, C, H, W].
         pairing: Large images and small ones.
         schedule: t to (alpha, sigma).
         prediction: What the network's output means.
-        prompts: Gives small images for samples that nobody asked for.
-        sampler: The way from noise to the rest.
+        prompts: Gives small images for samples without a condition.
+        sampler: The way from noise to the residual.
         steps: Steps of that way.
         temperature: Of the noise of that way.
     """
@@ -175,10 +175,10 @@ class SuperResolution(Model[Examples, Tensor]):
         """Return the diffusion of rests of a shape."""
         schedule, prediction, sampler = self._choices
 
-        def believable(rest: Tensor, condition: Condition | None) -> Tensor:
+        def constrain(residual: Tensor, condition: Condition | None) -> Tensor:
             assert condition is not None
             assert condition.image is not None
-            return self.pairing.believable(rest, condition.image)
+            return self.pairing.constrain(residual, condition.image)
 
         return Diffusion(
             network,
@@ -190,7 +190,7 @@ class SuperResolution(Model[Examples, Tensor]):
             sampler=sampler,
             steps=steps,
             temperature=self.temperature,
-            agree=believable,
+            agree=constrain,
         )
 
     def objectives(self) -> Sequence[Objective[Examples]]:
@@ -198,10 +198,10 @@ class SuperResolution(Model[Examples, Tensor]):
         return [Objective("denoiser", self.loss, list(self.network.parameters()))]
 
     def loss(self, batch: Examples) -> Loss:
-        """Return the mean square error of the prediction of the rest, per coordinate."""
+        """Return the mean square error of the prediction of the residual, per coordinate."""
         assert batch.condition is not None
         assert batch.condition.image is not None
-        residual = self.pairing.rest(batch.x, batch.condition.image)
+        residual = self.pairing.residual(batch.x, batch.condition.image)
         return self.diffusion.loss(dataclasses.replace(batch, x=residual))
 
     @torch.no_grad()
@@ -215,8 +215,8 @@ class SuperResolution(Model[Examples, Tensor]):
             condition: Their small images; None takes some of the training split.
             noise: n rows.
         """
-        noise, image_condition, small = asked(n, condition, noise, self.prompts)
-        return self.pairing.whole(
+        noise, image_condition, small = sampling_inputs(n, condition, noise, self.prompts)
+        return self.pairing.from_residual(
             self.diffusion.sample(n, condition=image_condition, noise=noise), small
         )
 
@@ -230,9 +230,9 @@ class SuperResolution(Model[Examples, Tensor]):
         noise: Noise | None = None,
     ) -> Sequence[Tensor]:
         """Return about `frames` images u + s r_t, from noise over u to the sample."""
-        noise, image_condition, small = asked(n, condition, noise, self.prompts)
+        noise, image_condition, small = sampling_inputs(n, condition, noise, self.prompts)
         states = self.diffusion.path(n, frames=frames, condition=image_condition, noise=noise)
-        return [self.pairing.whole(state, small) for state in states]
+        return [self.pairing.from_residual(state, small) for state in states]
 
     def shrink(self, x: Tensor) -> Tensor:
         """Return the small images, [B, C, H / scale, W / scale], of large ones, data units."""
@@ -253,7 +253,7 @@ class SuperResolution(Model[Examples, Tensor]):
             small: [B, C, h, w], data units.
             noise: B rows.
             steps: Steps of the sampler; None takes the model's own.
-            network: What is asked instead of the model's network, e.g. one that works in tiles.
+            network: Used in place of the model's network, e.g. one that works in tiles.
         """
         noise = Noise.fresh(len(small), small.device) if noise is None else noise
         height, width = (side * self.scale for side in small.shape[-2:])
@@ -263,10 +263,10 @@ class SuperResolution(Model[Examples, Tensor]):
             steps or self.diffusion.sample_steps,
         )
         residual = diffusion.sample(len(small), condition=Condition(image=small), noise=noise)
-        return self.pairing.whole(residual, small)
+        return self.pairing.from_residual(residual, small)
 
 
-def asked(
+def sampling_inputs(
     n: int, condition: Condition | None, noise: Noise | None, prompts: nn.Module
 ) -> tuple[Noise, Condition, Tensor]:
     """Return noise, a condition with a small image for each of n samples, and these images.

@@ -3,7 +3,7 @@ r"""Super-resolution by least squares: what SR3 is compared with.
     L = E ||r - f(u)||^2 per coordinate,   least where f(u) = E[r | y]
 
 The rest r, the bicubic image u and the small image y are those of `families.super_resolution`; f
-is the same network, shown nothing for r_t and told one noise level, so that it costs the same and
+is the same network, given zeros for r_t and one noise level, so that it costs the same and
 learns in the same time. Its answer is the mean of all large images that go with y, which no other
 answer beats in PSNR, and which is blurred: where y leaves a choice, it takes the middle.
 
@@ -24,12 +24,12 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.super_resolution import Pairing, asked
+from trilemma.families.super_resolution import Pairing, sampling_inputs
 
 __all__ = ["Regression"]
 
 LEVEL = -20.0
-"""The log-SNR that the network is told: all noise and no signal."""
+"""The network's log-SNR: all noise and no signal."""
 
 
 class Regression(Model[Examples, Tensor]):
@@ -38,7 +38,7 @@ class Regression(Model[Examples, Tensor]):
     Arguments:
         network: (zeros [B, C, H, W], log-SNR [B], condition with its image) to [B, C, H, W].
         pairing: Large images and small ones.
-        prompts: Gives small images for samples that nobody asked for.
+        prompts: Gives small images for samples without a condition.
     """
 
     def __init__(self, network: nn.Module, pairing: Pairing, *, prompts: nn.Module) -> None:
@@ -64,7 +64,7 @@ class Regression(Model[Examples, Tensor]):
         assert batch.condition is not None
         assert batch.condition.image is not None
         small = batch.condition.image
-        residual = self.pairing.rest(batch.x, small)
+        residual = self.pairing.residual(batch.x, small)
         return Loss((residual - self._mean(small, self.network)).square().mean())
 
     def _mean(self, small: Tensor, network: nn.Module) -> Tensor:
@@ -87,7 +87,7 @@ class Regression(Model[Examples, Tensor]):
             condition: Their small images; None takes some of the training split.
             noise: n rows.
         """
-        return self.restore(asked(n, condition, noise, self.prompts)[2])
+        return self.restore(sampling_inputs(n, condition, noise, self.prompts)[2])
 
     def shrink(self, x: Tensor) -> Tensor:
         """Return the small images, [B, C, H / scale, W / scale], of large ones, data units."""
@@ -108,7 +108,7 @@ class Regression(Model[Examples, Tensor]):
             small: [B, C, h, w], data units.
             noise: Not looked at: there is one answer.
             steps: Not looked at: there is one step.
-            network: What is asked instead of the model's network, e.g. one that works in tiles.
+            network: Used in place of the model's network, e.g. one that works in tiles.
         """
         residual = self._mean(small, network or self.network)
-        return self.pairing.whole(self.pairing.believable(residual, small), small)
+        return self.pairing.from_residual(self.pairing.constrain(residual, small), small)

@@ -56,10 +56,10 @@ __all__ = ["ACTIVE", "Posterior", "Vae", "Variational"]
 ACTIVE = 0.01
 """Variance over examples from which a unit's mean counts as saying something (Burda et al.)."""
 HIDDEN = 0.1
-"""Share of training examples whose class is hidden from a model that is told classes."""
+"""Share of training examples whose class is hidden from a conditional model."""
 MEMORY = 2**26
 """Numbers that decoding may hold at once, about 256 MB."""
-KEPT = 64
+BUFFERS = 64
 """Numbers that decoding holds for each number of the decoder's output, roughly."""
 LARGEST = 1024
 """Examples decoded together at most: more are no faster."""
@@ -108,9 +108,9 @@ class Variational(Model[Examples, Tensor]):
         domain: Where the data lie.
         latent: J, numbers of a code.
         likelihood: What the decoder's numbers mean.
-        embed: Condition and number of rows to vectors [B, E], which encoder and decoder are then
-            told as their second argument; in training a tenth of the conditions is hidden. None
-            for a model that is told nothing.
+        embed: Condition and number of rows to vectors [B, E], the second argument of encoder and
+            decoder; in training a tenth of the conditions is hidden. None for an unconditional
+            model.
         beta: Weight of KL in the loss; 1 for the bound itself.
         free_bits: Nats lambda that each unit, or each level of several, may spend for nothing:
             the loss counts max(KL, lambda) of each example. Kingma et al. take the mean over the
@@ -154,14 +154,14 @@ class Variational(Model[Examples, Tensor]):
         self.domain, self.latent, self.beta, self.draw = domain, latent, beta, draw
         self.free_bits, self.kl_warmup = free_bits, kl_warmup
         outputs = domain.dimensions * likelihood.outputs
-        self.together = max(1, min(LARGEST, MEMORY // (KEPT * outputs)))
+        self.together = max(1, min(LARGEST, MEMORY // (BUFFERS * outputs)))
         """Examples decoded together where many are; changes memory and nothing else."""
         if kl_warmup:
             self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     @abstractmethod
     def features(
-        self, x: Float[Tensor, "B ..."], told: Float[Tensor, "B E"] | None
+        self, x: Float[Tensor, "B ..."], cond: Float[Tensor, "B E"] | None
     ) -> tuple[Tensor, ...]:
         """Return what the encoder finds in x: all that q needs, computed once for many z."""
 
@@ -170,13 +170,13 @@ class Variational(Model[Examples, Tensor]):
         self,
         features: Sequence[Tensor],
         eps: Float[Tensor, "B J"],
-        told: Float[Tensor, "B E"] | None,
+        cond: Float[Tensor, "B E"] | None,
     ) -> Inferred:
         """Return the z of standard normal numbers under q."""
 
     @abstractmethod
     def generated(
-        self, z: Float[Tensor, "B J"], told: Float[Tensor, "B E"] | None
+        self, z: Float[Tensor, "B J"], cond: Float[Tensor, "B E"] | None
     ) -> Float[Tensor, "B ..."]:
         """Return what the likelihood is around."""
 
@@ -198,7 +198,7 @@ class Variational(Model[Examples, Tensor]):
         condition = batch.condition
         if self.embed is not None and condition is not None:
             condition = condition.partly_hidden(HIDDEN, batch.noise)
-        inferred = self._seen(batch.x, condition, noise)
+        inferred = self._sample_posterior(batch.x, condition, noise)
         reconstruction = self.likelihood.log_prob(batch.x, inferred.f).mean()
         kl_of_units = inferred.posterior.kl_of_units()
         kl = per_example(kl_of_units).mean()
@@ -226,7 +226,7 @@ class Variational(Model[Examples, Tensor]):
         self, x: Float[Tensor, "B ..."], noise: Noise, condition: Condition | None = None
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
         """Return ln p(x|z) for one z of each example, and KL(q(z|x) || p(z))."""
-        inferred = self._seen(x, condition, noise)
+        inferred = self._sample_posterior(x, condition, noise)
         return self.likelihood.log_prob(x, inferred.f), inferred.posterior.kl()
 
     def bound(
@@ -238,7 +238,7 @@ class Variational(Model[Examples, Tensor]):
     ) -> Float[Tensor, " B"]:
         """Return an unbiased estimate of the ELBO by one z, in nats per example.
 
-        Without a condition it is about the model's own p(x), also where it was told classes.
+        Without a condition it is about the model's own p(x), also where it is conditional.
         """
         reconstruction, kl = self.terms(x, noise or Noise.fresh(len(x), x.device), condition)
         return reconstruction - kl
@@ -282,7 +282,7 @@ class Variational(Model[Examples, Tensor]):
     def _importance(
         self, x: Tensor, k: int, condition: Condition | None, noise: Noise
     ) -> Float[Tensor, " B"]:
-        cond_embedding = self._told(condition, len(x))
+        cond_embedding = self._embed_condition(condition, len(x))
         features, total = self.features(x, cond_embedding), None
         chunk_size = max(1, self.together // len(x))
         for start in range(0, k, chunk_size):
@@ -298,13 +298,13 @@ class Variational(Model[Examples, Tensor]):
         return (total - math.log(k)).to(features[0].dtype)
 
     def _log_weights(
-        self, x: Tensor, features: Sequence[Tensor], eps: Tensor, told: Tensor | None
+        self, x: Tensor, features: Sequence[Tensor], eps: Tensor, cond: Tensor | None
     ) -> Float[Tensor, "B k"]:
         """Return ln p(x, z) / q(z|x) for the z of eps, [B, k, J]."""
         k = eps.shape[1]
         repeated = [feature.repeat_interleave(k, 0) for feature in features]
-        told = None if told is None else told.repeat_interleave(k, 0)
-        inferred = self.inferred(repeated, eps.flatten(0, 1), told)
+        cond = None if cond is None else cond.repeat_interleave(k, 0)
+        inferred = self.inferred(repeated, eps.flatten(0, 1), cond)
         log_x = self.likelihood.log_prob(x.repeat_interleave(k, 0), inferred.f)
         return (log_x + inferred.posterior.log_ratio(inferred.z)).view(len(x), k)
 
@@ -314,7 +314,7 @@ class Variational(Model[Examples, Tensor]):
         self, x: Float[Tensor, "B ..."], *, noise: Noise | None = None
     ) -> Float[Tensor, "B J"]:
         """Return the mean of q, of each unit given the means above, or with noise a draw."""
-        cond_embedding = self._told(None, len(x))
+        cond_embedding = self._embed_condition(None, len(x))
         features = self.features(x, cond_embedding)
         eps = torch.zeros(len(x), self.latent, device=x.device)
         eps = eps.to(features[0].dtype) if noise is None else noise.normal(self.latent)
@@ -322,7 +322,7 @@ class Variational(Model[Examples, Tensor]):
 
     def decode(self, z: Float[Tensor, "B J"]) -> Tensor:
         """Return the middle of p(x|z), in data units."""
-        return self.likelihood.mean(self.generated(z, self._told(None, len(z))))
+        return self.likelihood.mean(self.generated(z, self._embed_condition(None, len(z))))
 
     @torch.no_grad()
     def active_units(self, x: Float[Tensor, "B ..."]) -> Float[Tensor, " J"]:
@@ -345,7 +345,7 @@ class Variational(Model[Examples, Tensor]):
         noise, rows = noise or Noise.fresh(len(x), x.device), self.together
         total = torch.zeros(self.latent, device=x.device)
         for low in range(0, len(x), rows):
-            inferred = self._seen(x[low : low + rows], None, noise[low : low + rows])
+            inferred = self._sample_posterior(x[low : low + rows], None, noise[low : low + rows])
             total = total + inferred.posterior.kl_of_units().sum(0)
         active = int((self.active_units(x) > ACTIVE).sum())
         return Activity(active, self.latent, total / len(x))
@@ -357,22 +357,24 @@ class Variational(Model[Examples, Tensor]):
     ) -> Tensor:
         """Draw z from N(0, I), and x by `draw`, in data units.
 
-        A model that is told classes draws them by their frequencies where none are given.
+        A conditional model draws classes by their frequencies where none are given.
         """
         noise = noise or Noise.fresh(n, next(self.parameters()).device)
         if condition is None and self.embed is not None and self.domain.classes:
-            condition = Condition.drawn(self.domain.frequencies, noise.named("label"))
-        f = self.generated(noise.normal(self.latent), self._told(condition, n))
+            condition = Condition.sample(self.domain.frequencies, noise.named("label"))
+        f = self.generated(noise.normal(self.latent), self._embed_condition(condition, n))
         return self.likelihood.mean(f) if self.draw == "mean" else self.likelihood.draw(f, noise)
 
-    def _seen(self, x: Tensor, condition: Condition | None, noise: Noise) -> Inferred:
+    def _sample_posterior(self, x: Tensor, condition: Condition | None, noise: Noise) -> Inferred:
         """Return one z of each example."""
-        cond_embedding = self._told(condition, len(x))
+        cond_embedding = self._embed_condition(condition, len(x))
         return self.inferred(
             self.features(x, cond_embedding), noise.normal(self.latent), cond_embedding
         )
 
-    def _told(self, condition: Condition | None, rows: int) -> Float[Tensor, "B E"] | None:
+    def _embed_condition(
+        self, condition: Condition | None, rows: int
+    ) -> Float[Tensor, "B E"] | None:
         return None if self.embed is None else self.embed(condition, rows)
 
 
@@ -385,7 +387,7 @@ class Vae(Variational):
         domain: Where the data lie.
         latent: J, numbers of a code.
         likelihood: What the decoder's numbers mean.
-        given: Further arguments of `Variational`.
+        kwargs: Further arguments of `Variational`.
     """
 
     def __init__(
@@ -396,33 +398,33 @@ class Vae(Variational):
         latent: int,
         *,
         likelihood: Likelihood,
-        **given: Any,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(domain, latent, likelihood=likelihood, **given)
+        super().__init__(domain, latent, likelihood=likelihood, **kwargs)
         self.encoder, self.decoder = encoder, decoder
 
     def posterior(
-        self, x: Float[Tensor, "B ..."], told: Float[Tensor, "B E"] | None = None
+        self, x: Float[Tensor, "B ..."], cond: Float[Tensor, "B E"] | None = None
     ) -> Posterior:
         """Return q(z|x) of data in data units."""
         y = self.domain.values.scale(x)
-        parameters = self.encoder(y) if told is None else self.encoder(y, told)
+        parameters = self.encoder(y) if cond is None else self.encoder(y, cond)
         return Posterior(*parameters.float().chunk(2, dim=1))
 
-    def features(self, x: Tensor, told: Tensor | None) -> tuple[Tensor, ...]:
+    def features(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, ...]:
         """Return mu and ln sigma^2."""
-        posterior = self.posterior(x, told)
+        posterior = self.posterior(x, cond)
         return posterior.mu, posterior.log_var
 
-    def inferred(self, features: Sequence[Tensor], eps: Tensor, told: Tensor | None) -> Inferred:
+    def inferred(self, features: Sequence[Tensor], eps: Tensor, cond: Tensor | None) -> Inferred:
         """Return z = mu + sigma eps, and what it decodes to."""
         posterior = Posterior(*features)
         z = posterior.at(eps)
-        return Inferred(self.generated(z, told), z, posterior)
+        return Inferred(self.generated(z, cond), z, posterior)
 
-    def generated(self, z: Tensor, told: Tensor | None) -> Tensor:
+    def generated(self, z: Tensor, cond: Tensor | None) -> Tensor:
         """Return the decoder's numbers."""
-        return self.decoder(z) if told is None else self.decoder(z, told)
+        return self.decoder(z) if cond is None else self.decoder(z, cond)
 
     def grouped(self, kl: Tensor) -> Tensor:
         """Return the KL of each unit: every one has its own free bits."""

@@ -123,27 +123,29 @@ def critic_ascends_the_value() -> Sequence[Law]:
     ]
 
 
-# --- What keeps the critic's slope in bounds --------------------------------------------------
+# --- Penalties on the critic's gradient --------------------------------------------------------
 
 
 def _cost(name: str, w: Tensor, x: Tensor) -> Tensor:
     """Compute a penalty, γ = 1, of the critic D(x) = w·x + 3, at every place that it names."""
     penalty = adversarial.PENALTIES[name]
     costs = []
-    for _ in penalty.places:
+    for _ in penalty.points:
         inputs = x.detach().requires_grad_()
-        costs.append(penalty.cost(adversarial.squared_slope(inputs @ w + 3, inputs)).mean())
+        costs.append(
+            penalty.cost(adversarial.squared_gradient_norm(inputs @ w + 3, inputs)).mean()
+        )
     return torch.stack(costs).sum()
 
 
 def penalty() -> Sequence[Law]:
-    """Compute slopes, and what penalties charge for them, for critics whose slope is known."""
+    """Compute gradient norms, and their penalties, for critics whose gradient is known."""
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(7, 3, generator=generator, dtype=torch.float64, requires_grad=True)
     w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
     a = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
-    linear = adversarial.squared_slope(x @ w, x)
-    bowl = adversarial.squared_slope(a / 2 * x.square().sum(1), x)
+    linear = adversarial.squared_gradient_norm(x @ w, x)
+    bowl = adversarial.squared_gradient_norm(a / 2 * x.square().sum(1), x)
     (grad_w,) = torch.autograd.grad(linear.mean() / 2, w)
     (grad_a,) = torch.autograd.grad(bowl.mean(), a)
     x, w, scale = x.detach(), w.detach(), a.item()
@@ -229,9 +231,11 @@ def _dirac(name: str, penalty: str, gamma: float) -> Callable[[Tensor], Tensor]:
     def velocity(state: Tensor) -> Tensor:
         theta, psi = state[:1], state[1:]
         critic = loss.critic(psi * 0, psi * theta)
-        for location in term.places:
+        for location in term.points:
             x = (0 * theta if location == "real" else theta).detach()[:, None].requires_grad_()
-            critic = critic + gamma * term.cost(adversarial.squared_slope((psi * x).squeeze(1), x))
+            critic = critic + gamma * term.cost(
+                adversarial.squared_gradient_norm((psi * x).squeeze(1), x)
+            )
         grad_psi = torch.autograd.grad(critic.sum(), psi, create_graph=True)[0]
         generator_loss = loss.generator(psi * theta, psi * 0 if loss.paired else None).sum()
         grad_theta = torch.autograd.grad(generator_loss, theta, create_graph=True)[0]
@@ -310,7 +314,7 @@ class _Maker(nn.Module):
 
 
 class _Bowl(nn.Module):
-    """D(x) = a ‖x‖²/2 + w·x, of the slope a x + w."""
+    """D(x) = a ‖x‖²/2 + w·x, of the gradient a x + w."""
 
     score = "number"
 
@@ -332,7 +336,7 @@ def _charged(gan: Gan, batch: Examples, update: int = 0) -> float:
 
 
 def penalised_game() -> Sequence[Law]:
-    """Find the penalty in the critic's loss of the family, for critics whose slope is known."""
+    """Find the penalty in the critic's loss of the family, for critics whose gradient is known."""
     domain, gamma, a = Domain("points", (1,), Real(location=1.0, spread=2.0)), 0.8, 1.5
     x, fake = torch.full((4096, 1), 7.0), torch.ones(1)  # the data lie at 3 in scaled space
     batch = Examples(x=x, noise=Noise.of(0, len(x)))

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.laws.law import Check, Law, at_most, equal
 from trilemma.networks import patch_transformer
-from trilemma.networks.attention import CrossAttention, kept_maps
+from trilemma.networks.attention import CrossAttention, record_maps
 from trilemma.networks.condition_encoder import Context
 from trilemma.networks.patch_transformer import PatchTransformer
 from trilemma.networks.unet import UNet
@@ -35,10 +35,10 @@ TRANSFORMER = "arXiv:2212.09748, section 3.2 (adaLN-Zero)"
 ROWS, CHANNELS, WIDTH, WORDS, LENGTH, CLASSES = 3, 32, 16, 20, 5, 4
 N = TypeVar("N", bound=nn.Module)
 SIDES = (3, 4)
-SEEN = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
+MASK = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
 
 
-def _made(make: Callable[[], N], *, new: bool = False) -> N:
+def _build(make: Callable[[], N], *, new: bool = False) -> N:
     """Return a network in float64; unless it is to be new, with weights of 0.3 z everywhere."""
     with torch.random.fork_rng([]):
         torch.manual_seed(3)
@@ -60,14 +60,14 @@ def _features() -> tuple[Tensor, Tensor]:
 
 
 def _cross() -> CrossAttention:
-    return _made(lambda: CrossAttention(CHANNELS, WIDTH, head=16))
+    return _build(lambda: CrossAttention(CHANNELS, WIDTH, head=16))
 
 
 def _captions(seed: int = 4) -> Condition:
     """Return captions of which some words are not real, with classes."""
     draw = torch.Generator().manual_seed(seed)
     words = torch.randint(1, WORDS + 1, (ROWS, LENGTH), generator=draw)
-    return Condition(label=torch.arange(ROWS) % CLASSES, tokens=words, mask=SEEN)
+    return Condition(label=torch.arange(ROWS) % CLASSES, tokens=words, mask=MASK)
 
 
 def _context() -> Context:
@@ -100,10 +100,10 @@ def _patches() -> PatchTransformer:
 
 
 def _denoisers() -> dict[str, nn.Module]:
-    return {"U-Net": _made(_unet), "patch transformer": _made(_patches)}
+    return {"U-Net": _build(_unet), "patch transformer": _build(_patches)}
 
 
-def _said(network: nn.Module, condition: Condition | None) -> Tensor:
+def _predict(network: nn.Module, condition: Condition | None) -> Tensor:
     levels = torch.linspace(-2, 2, ROWS, dtype=torch.float64)
     return network(_normal(5, ROWS, 1, 8, 8), levels, condition)
 
@@ -124,12 +124,12 @@ def formula() -> list[Law]:
         strict=True,
     ):
         scores = (z @ q.T) @ (tokens @ k.T).transpose(1, 2) / len(q) ** 0.5
-        exp_scores = scores.masked_fill(~SEEN[:, None], -torch.inf).exp()
+        exp_scores = scores.masked_fill(~MASK[:, None], -torch.inf).exp()
         heads.append(exp_scores / exp_scores.sum(2, keepdim=True) @ (tokens @ v.T))
     expected = x + attend.out(torch.cat(heads, dim=2)).transpose(1, 2).unflatten(2, SIDES)
-    output = attend(x, tokens, SEEN)
-    with kept_maps(attend):
-        recorded_output = attend(x, tokens, SEEN)
+    output = attend(x, tokens, MASK)
+    with record_maps(attend):
+        recorded_output = attend(x, tokens, MASK)
     return [
         equal("x + W_O softmax(Q K^T / sqrt d) V", LECTURE, _gap(output, expected), 0, 1e-12),
         equal(
@@ -146,11 +146,11 @@ def probability() -> list[Law]:
     """The weights of a place are a probability over the tokens that are seen."""
     attend = _cross()
     x, tokens = _features()
-    with kept_maps(attend) as maps:
-        attend(x, tokens, SEEN)
+    with record_maps(attend) as maps:
+        attend(x, tokens, MASK)
     (weights,) = maps
-    masked_weights = weights.masked_fill(SEEN[:, None, None], 0)
-    total = (weights * SEEN[:, None, None]).sum(3)
+    masked_weights = weights.masked_fill(MASK[:, None, None], 0)
+    total = (weights * MASK[:, None, None]).sum(3)
     return [
         equal("weights of the seen tokens sum to 1", LECTURE, _gap(total, total**0), 0, 1e-12),
         at_most("weights are not negative", LECTURE, -float(weights.min()), 0),
@@ -164,16 +164,16 @@ def permutation() -> list[Law]:
     """Tokens are a set: their order is told by their places, or not at all."""
     attend, order = _cross(), torch.tensor([3, 0, 4, 2, 1])
     x, tokens = _features()
-    output = attend(x, tokens, SEEN)
-    permuted_output = attend(x, tokens[:, order], SEEN[:, order])
+    output = attend(x, tokens, MASK)
+    permuted_output = attend(x, tokens[:, order], MASK[:, order])
     name = "tokens permuted with their masks: cross-attention gives the same"
     laws = [equal(name, LECTURE, _gap(output, permuted_output), 0, 1e-12)]
 
-    tau, cond = _made(_context), _captions()
+    tau, cond = _build(_context), _captions()
     assert cond.tokens is not None
     plain = tau(cond, ROWS)[0]
-    tau.places.copy_(tau.places[order])
-    permuted = tau(replace(cond, tokens=cond.tokens[:, order], mask=SEEN[:, order]), ROWS)[0]
+    tau.position_embedding.copy_(tau.position_embedding[order])
+    permuted = tau(replace(cond, tokens=cond.tokens[:, order], mask=MASK[:, order]), ROWS)[0]
     first = tau.first_word
     gap = max(
         _gap(permuted[:, first:], plain[:, first:][:, order]), _gap(permuted[:, 0], plain[:, 0])
@@ -182,7 +182,7 @@ def permutation() -> list[Law]:
         equal("words permuted with their places: tau's tokens move along", LECTURE, gap, 0, 1e-12)
     )
     plain = tau(cond, ROWS)[0]
-    permuted = tau(replace(cond, tokens=cond.tokens.flip(1), mask=SEEN), ROWS)[0]
+    permuted = tau(replace(cond, tokens=cond.tokens.flip(1), mask=MASK), ROWS)[0]
     order_matters = float(_gap(plain[2, first:], permuted[2, first:].flip(0)) > 1e-3)
     laws.append(equal("words permuted alone: tau tells the order", LECTURE, order_matters, 1, 0))
     return laws
@@ -192,25 +192,25 @@ def blind() -> list[Law]:
     """What is masked changes nothing that can be seen."""
     attend = _cross()
     x, tokens = _features()
-    changed_tokens = torch.where(SEEN[:, :, None], tokens, 100 * tokens.flip(0) + 7)
-    gap = _gap(attend(x, tokens, SEEN), attend(x, changed_tokens, SEEN))
+    changed_tokens = torch.where(MASK[:, :, None], tokens, 100 * tokens.flip(0) + 7)
+    gap = _gap(attend(x, tokens, MASK), attend(x, changed_tokens, MASK))
     laws = [equal("masked tokens changed: cross-attention", LECTURE, gap, 0, 0)]
 
     tokens.requires_grad_()
     cotangent = _normal(6, ROWS, CHANNELS, *SIDES)
-    (gradient,) = torch.autograd.grad((attend(x, tokens, SEEN) * cotangent).sum(), tokens)
+    (gradient,) = torch.autograd.grad((attend(x, tokens, MASK) * cotangent).sum(), tokens)
     name = "d cross-attention / d masked token"
-    laws.append(equal(name, LECTURE, float(gradient[~SEEN].abs().max()), 0, 0))
+    laws.append(equal(name, LECTURE, float(gradient[~MASK].abs().max()), 0, 0))
 
     cond = _captions()
     assert cond.tokens is not None
-    changed = replace(cond, tokens=torch.where(SEEN, cond.tokens, 1 + cond.tokens % WORDS))
-    shorter = Condition(cond.label, cond.tokens[:, :4], SEEN[:, :4])
-    longer = replace(cond, mask=SEEN & (torch.arange(LENGTH) < 4))
+    changed = replace(cond, tokens=torch.where(MASK, cond.tokens, 1 + cond.tokens % WORDS))
+    shorter = Condition(cond.label, cond.tokens[:, :4], MASK[:, :4])
+    longer = replace(cond, mask=MASK & (torch.arange(LENGTH) < 4))
     for name, network in _denoisers().items():
-        gap = _gap(_said(network, cond), _said(network, changed))
+        gap = _gap(_predict(network, cond), _predict(network, changed))
         laws.append(equal(f"masked words changed: {name} with tau", LECTURE, gap, 0, 0))
-        gap = _gap(_said(network, shorter), _said(network, longer))
+        gap = _gap(_predict(network, shorter), _predict(network, longer))
         laws.append(equal(f"empty places behind a caption: {name}", LECTURE, gap, 0, 1e-12))
     return laws
 
@@ -221,11 +221,11 @@ def silence() -> list[Law]:
     other_cond = replace(other_cond, label=(torch.arange(ROWS) + 1) % CLASSES)
     is_second = torch.arange(ROWS) == 1
     for name, network in _denoisers().items():
-        unconditional = _said(network, None)
-        gap = _gap(_said(network, cond.null()), unconditional)
+        unconditional = _predict(network, None)
+        gap = _gap(_predict(network, cond.null()), unconditional)
         laws.append(equal(f"nothing said = no condition: {name}", LECTURE, gap, 0, 1e-12))
         outputs, other_outputs = (
-            _said(network, condition.dropped(is_second)) for condition in (cond, other_cond)
+            _predict(network, condition.dropped(is_second)) for condition in (cond, other_cond)
         )
         gap = max(_gap(outputs[1], other_outputs[1]), _gap(outputs[1], unconditional[1]))
         laws.append(equal(f"a hidden row knows no token: {name}", LECTURE, gap, 0, 1e-12))
@@ -237,11 +237,11 @@ def silence() -> list[Law]:
 
 def beginnings() -> list[Law]:
     """A new network is silent where it will speak, and passes on what it was given."""
-    network = _made(_patches, new=True)
-    largest_output = float(_said(network, _captions()).abs().max())
-    h, context = _normal(7, ROWS, 4, 16), _made(_context)(_captions(), ROWS)
+    network = _build(_patches, new=True)
+    largest_output = float(_predict(network, _captions()).abs().max())
+    h, context = _normal(7, ROWS, 4, 16), _build(_context)(_captions(), ROWS)
     gap = max(_gap(block(h, _normal(8, ROWS, 16), (2, 2), context), h) for block in network.blocks)
-    attend = _made(lambda: CrossAttention(CHANNELS, WIDTH, head=16), new=True)
+    attend = _build(lambda: CrossAttention(CHANNELS, WIDTH, head=16), new=True)
     x, tokens = _features()
     return [
         equal("a new patch transformer says zero", TRANSFORMER, largest_output, 0, 0),
@@ -249,17 +249,17 @@ def beginnings() -> list[Law]:
         equal(
             "a new cross-attention is the identity",
             LECTURE,
-            _gap(attend(x, tokens, SEEN), x),
+            _gap(attend(x, tokens, MASK), x),
             0,
             0,
         ),
     ]
 
 
-def places() -> list[Law]:
-    """Where a patch is: <p(a), p(b)> depends on a - b alone, and no two places are alike."""
+def position_encoding() -> list[Law]:
+    """Encodings of positions: <p(a), p(b)> depends on a - b alone, and no two are alike."""
     rows, columns = 5, 7
-    encodings = patch_transformer.places((rows, columns), 16)
+    encodings = patch_transformer.position_encodings((rows, columns), 16)
     products = (encodings @ encodings.T).reshape(rows, columns, rows, columns)
     gap = max(
         float((products[i, j, i + r, j + c] - products[0, 0, r, c]).abs())
@@ -282,5 +282,5 @@ CHECKS: Sequence[Check] = (
     blind,
     silence,
     beginnings,
-    places,
+    position_encoding,
 )

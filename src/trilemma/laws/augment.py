@@ -23,12 +23,12 @@ from trilemma.networks.augment import PARTS, DiffAugment
 __all__ = [
     "CHECKS",
     "colour_in_turn",
-    "copies_are_not_told",
+    "copies_are_indistinguishable",
     "cutout_covers",
+    "gradients",
     "one_affine_function",
     "paired",
     "real_alone",
-    "slope",
     "the_optimum_stays",
     "translation_keeps",
 ]
@@ -47,13 +47,13 @@ def real_alone(T: DiffAugment, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]
     return T(x, noise), x.clone()
 
 
-def slope() -> Sequence[Law]:
+def gradients() -> Sequence[Law]:
     """Compare T's gradient with finite differences in random directions, part by part."""
     x, noise = _images(3, 6), Noise.of(1, 6)
     weights, *directions = torch.randn(5, *x.shape, generator=_seeded(2), dtype=WIDE)
     laws = []
     for parts in (*((part,) for part in PARTS), PARTS):
-        T = _made(parts, x)
+        T = _augmentation(parts, x)
 
         def read(x: Tensor, T: DiffAugment = T) -> Tensor:
             return (weights * T(x, noise).tanh()).sum()
@@ -74,7 +74,7 @@ def one_affine_function() -> Sequence[Law]:
     x, y, noise = _images(3, 64), _images(3, 64, seed=9), Noise.of(3, 64)
     laws = []
     for parts in (*((part,) for part in PARTS), PARTS):
-        T = _made(parts, x)
+        T = _augmentation(parts, x)
         mixed = T(1.7 * x - 0.7 * y, noise)
         gap = (mixed - 1.7 * T(x, noise) + 0.7 * T(y, noise)).abs().max().item()
         name = f"{_called(parts)}: one noise is one affine function of the image"
@@ -85,7 +85,7 @@ def one_affine_function() -> Sequence[Law]:
 def translation_keeps() -> Sequence[Law]:
     """Look for the move of each image among all moves, built by cutting and filling."""
     x, noise = _images(2, 4000), Noise.of(4, 4000)
-    T = _made(("translation",), x)
+    T = _augmentation(("translation",), x)
     x = x + torch.rand(x.shape, generator=_seeded(10), dtype=WIDE)  # up to the edge
     moved, background = T(x, noise), T.background.expand_as(x)
     gaps = []
@@ -124,7 +124,7 @@ def translation_keeps() -> Sequence[Law]:
 def cutout_covers() -> Sequence[Law]:
     """Count the pixels that are cut out of images of 8 x 8, over many draws."""
     x, noise = _images(2, 10000), Noise.of(5, 10000)
-    T = _made(("cutout",), x)
+    T = _augmentation(("cutout",), x)
     cut, behind = T(x, noise), T.background.expand_as(x)
     covered = (T(behind + 1, noise) == behind).all(1).to(WIDE).mean((1, 2))
     # Windows of 4 begin at -2 … 6; along a side they cover so many of 8 pixels in mean.
@@ -204,10 +204,10 @@ def colour_in_turn() -> Sequence[Law]:
     ]
 
 
-def copies_are_not_told() -> Sequence[Law]:
+def copies_are_indistinguishable() -> Sequence[Law]:
     """Let a generator copy the data row by row, and random critics look at both through T."""
     x, noise = _images(1, 64), Noise.of(7, 64)
-    T = _made(PARTS, x)
+    T = _augmentation(PARTS, x)
     critics = [_critic(x, seed) for seed in range(8)]
     real, fake = paired(T, x, noise)
     losses = [LOSSES["rsgan"].critic(D(real), D(fake)).mean().item() for D in critics]
@@ -241,12 +241,12 @@ def copies_are_not_told() -> Sequence[Law]:
 
 
 def the_optimum_stays() -> Sequence[Law]:
-    """Compute the slope of ns's critic where it is undecided, which is best for copies.
+    """Compute the gradient of ns's critic where it is undecided, which is best for copies.
 
     Then fit critics on some rows and ask them about others: what they tell there is no chance.
     """
     x, noise = _images(1, 1500), Noise.of(8, 1500)
-    T = _made(PARTS, x)
+    T = _augmentation(PARTS, x)
     shared_draw = paired(T, x, noise)
     real_only = real_alone(T, x, noise)
     fresh_draws = T(x, noise), T(x, noise.named("other draws"))
@@ -269,13 +269,21 @@ def the_optimum_stays() -> Sequence[Law]:
         at_most(
             "other draws of T on copies: a fitted critic tells nothing on new rows",
             SOURCE,
-            high - _told(*fresh_draws),
+            high - _critic_loss(*fresh_draws),
             0,
             0.005,
         ),
-        at_most("T on data alone: a fitted critic tells new rows", SOURCE, _told(*real_only), low),
         at_most(
-            "a weaker T on copies: a fitted critic tells new rows", SOURCE, _told(*weaker), low
+            "T on data alone: a fitted critic tells new rows",
+            SOURCE,
+            _critic_loss(*real_only),
+            low,
+        ),
+        at_most(
+            "a weaker T on copies: a fitted critic tells new rows",
+            SOURCE,
+            _critic_loss(*weaker),
+            low,
         ),
     ]
 
@@ -293,7 +301,7 @@ def _images(channels: int, n: int, seed: int = 0) -> Tensor:
     return x
 
 
-def _made(parts: Sequence[str], x: Tensor) -> DiffAugment:
+def _augmentation(parts: Sequence[str], x: Tensor) -> DiffAugment:
     """Return T with the background of x."""
     T = DiffAugment(parts, tuple(x.shape[1:])).to(x.dtype)
     T.fill(augment.background(x))
@@ -325,14 +333,14 @@ def _features(x: Tensor) -> Tensor:
 
 
 def _pull(real: Tensor, fake: Tensor) -> Tensor:
-    """Return the size of the slope of ns's critic D = w·features at w = 0."""
+    """Return the norm of the gradient of ns's critic D = w·features at w = 0."""
     w = torch.zeros(4, dtype=real.dtype, requires_grad=True)
     loss = LOSSES["ns"].critic(_features(real) @ w, _features(fake) @ w).mean()
     (gradient,) = torch.autograd.grad(loss, w)
     return gradient.norm()
 
 
-def _told(real: Tensor, fake: Tensor) -> float:
+def _critic_loss(real: Tensor, fake: Tensor) -> float:
     """Fit D = w·features by Newton's method on half of the rows; return rsgan's loss on others."""
     gap = _features(real) - _features(fake)
     fit, new = gap[::2], gap[1::2]
@@ -348,11 +356,11 @@ def _told(real: Tensor, fake: Tensor) -> float:
 
 
 CHECKS: Sequence[Check] = (
-    slope,
+    gradients,
     one_affine_function,
     translation_keeps,
     cutout_covers,
     colour_in_turn,
-    copies_are_not_told,
+    copies_are_indistinguishable,
     the_optimum_stays,
 )

@@ -23,7 +23,12 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Column, Columns, Domain
 from trilemma.core.noise import Noise
-from trilemma.families.dequantised_density import Continuous, OnLevels, Tightened, placed
+from trilemma.families.dequantised_density import (
+    Continuous,
+    OnLevels,
+    Tightened,
+    dequantised_density,
+)
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.likelihood import Gaussian, Logistic
 from trilemma.laws.law import Check, Law, at_most, equal
@@ -121,7 +126,7 @@ def _power(n: int) -> Callable[[Tensor], Tensor]:
 
 
 def _over(profile: Callable[[Tensor], Tensor]) -> Tightened:
-    model = placed(_Cells(profile), _domain())
+    model = dequantised_density(_Cells(profile), _domain())
     assert isinstance(model, Tightened)
     return model
 
@@ -236,7 +241,7 @@ def mixed() -> list[Law]:
     columns = Columns(
         (Column("whole", *standards[0], low=0, count=2), Column("real", *standards[1]))
     )
-    model = placed(_Mixed(), Domain("points", (2,), columns))
+    model = dequantised_density(_Mixed(), Domain("points", (2,), columns))
     assert isinstance(model, OnLevels)
     x = torch.cartesian_prod(torch.tensor([0.0, 1.0]), torch.linspace(-2, 4, 25))
     bound = model.bound(x, noise=Noise.of(0, len(x)))
@@ -261,7 +266,7 @@ def mixed() -> list[Law]:
 
 
 @torch.no_grad()
-def drawn() -> list[Law]:
+def quantised_samples() -> list[Law]:
     """Every place of a cell is its number, and samples are rows of the table."""
     values, (x, _) = _columns(), _rows()
     lost = [
@@ -402,4 +407,4 @@ def diffused() -> list[Law]:
     ]
 
 
-CHECKS: Sequence[Check] = (attained, never_above, mixed, drawn, decoded, diffused)
+CHECKS: Sequence[Check] = (attained, never_above, mixed, quantised_samples, decoded, diffused)

@@ -38,7 +38,7 @@ MEAN = torch.tensor([0.4, -0.7], dtype=torch.float64)
 SPREAD = torch.tensor([0.5, 1.3], dtype=torch.float64)
 SHARE = 0.3
 HALVES = torch.tensor([0.5, 0.5], dtype=torch.float64)
-PLACES = torch.tensor([-0.9, 0.5], dtype=torch.float64)
+CENTRES = torch.tensor([-0.9, 0.5], dtype=torch.float64)
 WIDTHS = torch.tensor([0.002, 0.3], dtype=torch.float64)
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
@@ -76,19 +76,19 @@ def _two_values(y: Tensor, t: Tensor) -> Tensor:
     return ((t * y / (1 - t) ** 2 + half).tanh() - y) / (1 - t)
 
 
-class _Known(nn.Module):
+class _Perfect(nn.Module):
     """A perfect network: gives the F for which the model's velocity is a given one."""
 
     def __init__(self, velocity: Velocity, spread: float) -> None:
         super().__init__()
-        self.known, self.spread = velocity, spread
+        self.velocity, self.spread = velocity, spread
 
-    def forward(self, seen: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
+    def forward(self, x: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
         t, noise = (log_snr[:, None] / 2).sigmoid(), (-log_snr[:, None] / 2).sigmoid()
         scale = (t**2 * self.spread**2 + noise**2).rsqrt()
-        y = seen / scale
+        y = x / scale
         linear = (t * self.spread**2 - noise) * scale**2
-        return (self.known(y, t) - linear * y) / (self.spread * scale)
+        return (self.velocity(y, t) - linear * y) / (self.spread * scale)
 
 
 class _Small(nn.Module):
@@ -102,13 +102,13 @@ class _Small(nn.Module):
             noise = torch.randn(parameter.shape, generator=draw, dtype=torch.float64)
             parameter.data = 0.3 * noise
 
-    def forward(self, seen: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
-        return self.layers(torch.cat([seen, log_snr[:, None] / 8], dim=1))
+    def forward(self, x: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
+        return self.layers(torch.cat([x, log_snr[:, None] / 8], dim=1))
 
 
 def _model(velocity: Velocity = _gaussian, d: int = 2, steps: int = 20) -> family.FlowMatching:
     """Return the model of a known velocity, with a clock that goes to both ends."""
-    network = _Known(velocity, 0.8)
+    network = _Perfect(velocity, 0.8)
     model = family.FlowMatching(
         network,
         (d,),
@@ -123,7 +123,7 @@ def _model(velocity: Velocity = _gaussian, d: int = 2, steps: int = 20) -> famil
     return model
 
 
-class _Given(Noise):
+class _FixedNoise(Noise):
     """Noise whose numbers are given, by the name of their use."""
 
     def __init__(self, **numbers: Tensor) -> None:
@@ -131,9 +131,9 @@ class _Given(Noise):
         super().__init__(Noise.of(0, rows).blocks)
         self.numbers, self.name = numbers, ""
 
-    def named(self, name: str) -> _Given:
+    def named(self, name: str) -> _FixedNoise:
         """Return the numbers of one use."""
-        noise = _Given(**self.numbers)
+        noise = _FixedNoise(**self.numbers)
         noise.name = name
         return noise
 
@@ -288,7 +288,7 @@ def minimiser() -> list[Law]:
     weights = torch.cat([SHARE * weights, (1 - SHARE) * weights])
     t = torch.full((2 * rows,), time, dtype=torch.float64)
     eps = nodes.repeat(2)
-    noise = _Given(time=t, noise=eps)
+    noise = _FixedNoise(time=t, noise=eps)
     directions = [lambda y: y, lambda y: y**2, torch.sin, torch.ones_like]
     coefficients = torch.zeros(len(directions), dtype=torch.float64, requires_grad=True)
 
@@ -332,7 +332,7 @@ def continuity() -> list[Law]:
         log_variance = 2 * _width(t).log().expand_as(y)
         exact = log_normal(y, (t * MEAN).expand_as(y), log_variance).sum(1)
         gaps.append(_largest(log_p[:, 0] - exact))
-    samples = model.draw(6, noise=_Given(state=eps))
+    samples = model.draw(6, noise=_FixedNoise(state=eps))
     density = model.log_density(samples)
     variance = 2 * SPREAD.log().expand_as(samples)
     exact = log_normal(samples, MEAN.expand_as(samples), variance).sum(1)
@@ -370,25 +370,25 @@ def mass() -> list[Law]:
 def _spike(y: Tensor, t: Tensor) -> Tensor:
     """Return the velocity of data half of which lie at one place, coordinate by coordinate."""
     variance = t[..., None] ** 2 * WIDTHS**2 + (1 - t[..., None]) ** 2
-    offsets = y[..., None] - t[..., None] * PLACES
+    offsets = y[..., None] - t[..., None] * CENTRES
     weight = (HALVES.log() - variance.log() / 2 - offsets**2 / variance / 2).softmax(-1)
     coefficient = (t[..., None] * WIDTHS**2 - (1 - t[..., None])) / variance
-    return (weight * (PLACES + coefficient * offsets)).sum(-1)
+    return (weight * (CENTRES + coefficient * offsets)).sum(-1)
 
 
 def _spiked(y: Tensor) -> Tensor:
     """Return ln p of such data."""
-    log_terms = log_normal(y[..., None], PLACES, 2 * WIDTHS.log()) + HALVES.log()
+    log_terms = log_normal(y[..., None], CENTRES, 2 * WIDTHS.log()) + HALVES.log()
     return log_terms.logsumexp(-1).sum(1)
 
 
 @torch.no_grad()
 def density() -> list[Law]:
     """With the steps that each row chooses by itself, ln p of known data is what it is."""
-    model = family.FlowMatching(_Known(_spike, 0.8), (2,), spread=0.8)
+    model = family.FlowMatching(_Perfect(_spike, 0.8), (2,), spread=0.8)
     model.clock = (-70.0, 70.0)
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
-    y = torch.cat([PLACES + WIDTHS * z, (PLACES + WIDTHS * z).flip(1)])
+    y = torch.cat([CENTRES + WIDTHS * z, (CENTRES + WIDTHS * z).flip(1)])
     exact, noise = _spiked(y), Noise.of(0, len(y))
     log_density = model.log_density(y)
     model.probes = 2  # the Jacobian is diagonal: an estimate of its trace has no spread

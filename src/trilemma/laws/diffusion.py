@@ -53,7 +53,7 @@ def _predictions(schedule: schedules.Schedule) -> dict[str, predictions.Predicti
         "noise": predictions.NoisePrediction(),
         "clean": predictions.Clean(),
         "velocity": predictions.Velocity(schedule.power),
-        "rest": predictions.Rest(0.6),
+        "rest": predictions.Residual(0.6),
         "edm": predictions.Edm(0.6),
     }
 

@@ -126,14 +126,18 @@ def mala_unbiased() -> list[Law]:
 def detailed_balance() -> list[Law]:
     """MALA's ratio, both ways between pairs of states, and against densities written out."""
     normal, _ = _draws(1)
-    eta, first, second = 0.2, langevin.look(_wavy, normal()), langevin.look(_wavy, normal())
+    eta, first, second = (
+        0.2,
+        langevin.evaluate(_wavy, normal()),
+        langevin.evaluate(_wavy, normal()),
+    )
     forward_ratio, backward_ratio = (
         langevin.log_ratio(first, second, eta),
         langevin.log_ratio(second, first, eta),
     )
 
-    def log_q(end: langevin.Seen, start: langevin.Seen) -> Tensor:
-        mean = start.y - eta * start.slope
+    def log_q(end: langevin.ChainState, start: langevin.ChainState) -> Tensor:
+        mean = start.y - eta * start.gradient
         return torch.distributions.Normal(mean, math.sqrt(2 * eta)).log_prob(end.y).sum(1)
 
     exact = first.energy - second.energy + log_q(first, second) - log_q(second, first)
@@ -201,7 +205,7 @@ def every_temperature_counts() -> list[Law]:
     plan = ais.Plan([0.0, 0.3, 0.4, 0.8, 1.0], [0.1] * 5)
 
     def energy(y: Tensor) -> Tensor:
-        return base.look(y).energy + rise
+        return base.evaluate(y).energy + rise
 
     normal, uniform = _draws(10, 8)
     up = ais.forward(energy, base, plan, normal, uniform)
@@ -394,9 +398,9 @@ def denoising_minimum() -> list[Law]:
     losses = model.mismatch(math.sqrt(c) * u, torch.full((n,), sigma).double(), eps)
     (gradient,) = torch.autograd.grad(losses.mean(), [model.network.precision], retain_graph=True)  # type: ignore[union-attr]
     noisy = math.sqrt(c) * u + sigma * eps
-    score = langevin.look(
+    score = langevin.evaluate(
         lambda v: model.levelled_energy(v, torch.full((n,), sigma).double()), noisy
-    ).slope
+    ).gradient
     source = f"{LECTURE}; Vincent 2011, equation 11"
     return [
         equal(

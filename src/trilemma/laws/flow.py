@@ -57,17 +57,17 @@ def _points(*shape: int, seed: int = 1) -> Tensor:
     return torch.rand(*shape, generator=draw, dtype=torch.float64) * 1.9 - 0.95
 
 
-def _image_coupling(channels: int, **given: bool) -> Bijection:
-    squares = given.get("chessboard", False)
+def _image_coupling(channels: int, **kwargs: bool) -> Bijection:
+    squares = kwargs.get("chessboard", False)
     a, b = (channels, channels) if squares else (channels // 2, channels - channels // 2)
     network = coupling.Convolutions(a, 2 * b, width=4)
-    return coupling.AffineCoupling(network, channels // 2, **given)
+    return coupling.AffineCoupling(network, channels // 2, **kwargs)
 
 
-def _point_coupling(size: int, **given: bool) -> Bijection:
+def _point_coupling(size: int, **kwargs: bool) -> Bijection:
     identity_size = size // 2
     network = MLP(identity_size, 2 * (size - identity_size), width=8, depth=1)
-    return coupling.AffineCoupling(network, identity_size, **given)
+    return coupling.AffineCoupling(network, identity_size, **kwargs)
 
 
 def _vector_flow(size: int, steps: int, first: Sequence[Bijection] = ()) -> NormalizingFlow:
@@ -240,7 +240,7 @@ def _dequantiser() -> VariationalDequantiser:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
         inner = coupling.Chain(
-            [_told_coupling(), bijections.ActNorm(2), _told_coupling(flip=True)]
+            [_conditional_coupling(), bijections.ActNorm(2), _conditional_coupling(flip=True)]
         )
         dequantiser = VariationalDequantiser(inner, MLP(2, 3, width=8, depth=1), COUNT)
     _disturbed(dequantiser, size=0.2)
@@ -248,9 +248,9 @@ def _dequantiser() -> VariationalDequantiser:
     return dequantiser
 
 
-def _told_coupling(**given: bool) -> Bijection:
+def _conditional_coupling(**kwargs: bool) -> Bijection:
     network = MLP(1, 2, width=8, depth=1, condition=3)
-    return coupling.AffineCoupling(network, 1, **given)
+    return coupling.AffineCoupling(network, 1, **kwargs)
 
 
 @torch.no_grad()
@@ -297,7 +297,7 @@ def levels() -> list[Law]:
     return laws
 
 
-def _ways() -> Mapping[str, Callable[[Tensor, Noise], tuple[Tensor, Tensor]]]:
+def _dequantisations() -> Mapping[str, Callable[[Tensor, Noise], tuple[Tensor, Tensor]]]:
     """Return every way of spreading levels: (x, noise) to y and the weight of each row."""
     domain = Domain("points", (2,), Levels(COUNT))
     flow = _vector_flow(2, 1)
@@ -332,7 +332,7 @@ def spreading() -> list[Law]:
     x = torch.tensor(list(itertools.product(range(COUNT), repeat=2)), dtype=torch.uint8)
     x = x.repeat(10_000, 1)
     laws, corners = [], torch.linspace(-1, 1, 25)
-    for name, spread in _ways().items():
+    for name, spread in _dequantisations().items():
         y, weight = spread(x, Noise.of(11, len(x)))
         below = (y[:, :, None] <= corners).double()
         cdf = (below[:, 0] * weight[:, None]).T @ below[:, 1] / len(x)

@@ -141,7 +141,7 @@ def completion() -> list[Law]:
         for seed in (0, 1):
             start = model.space_of(condition).normal(Noise.of(seed, len(SIZES)), codes.shape[1:])
             project = fragments.fragment_projection(codes, known_mask)
-            trajectory = model.way(
+            trajectory = model.trajectory(
                 start, model.times(), condition, Noise.of(9, len(SIZES)), project
             )
             states = [step.state for step in trajectory]

@@ -51,18 +51,18 @@ SOURCES: Mapping[str, str] = {
 }
 MARGIN = 1.0
 """That of the named ebgan."""
-PLACES = torch.tensor([0.0, 0.3, 1.1, 1.5, 2.6], dtype=torch.float64)
+POINTS = torch.tensor([0.0, 0.3, 1.1, 1.5, 2.6], dtype=torch.float64)
 """Where on a line the points lie whose distributions WGAN tells apart."""
 
 
 def _equal(
-    game: str, words: str, found: Number, expected: Number = 0.0, tolerance: float = 1e-12
+    game: str, words: str, measured: Number, expected: Number = 0.0, tolerance: float = 1e-12
 ) -> Law:
-    return equals(f"{game}: {words}", SOURCES[game], found, expected, tolerance)
+    return equals(f"{game}: {words}", SOURCES[game], measured, expected, tolerance)
 
 
-def _at_most(game: str, words: str, found: Tensor, limit: float) -> Law:
-    return at_most(f"{game}: {words}", SOURCES[game], float(found), limit)
+def _at_most(game: str, words: str, measured: Tensor, limit: float) -> Law:
+    return at_most(f"{game}: {words}", SOURCES[game], float(measured), limit)
 
 
 # --- Divergences and best critics, by their formulas ------------------------------------------
@@ -78,13 +78,13 @@ def _chi_squared(p: Tensor, m: Tensor) -> Tensor:
 
 def _wasserstein(p: Tensor, q: Tensor) -> Tensor:
     """W_1 on the line: the area between the cumulative distributions."""
-    return (p - q).cumsum(0)[:-1].abs() @ PLACES.diff()
+    return (p - q).cumsum(0)[:-1].abs() @ POINTS.diff()
 
 
 def _steepest(p: Tensor, q: Tensor) -> Tensor:
     """Return the critic that climbs with slope 1 where p_g has more behind it, and else falls."""
     slope = (q - p).cumsum(0)[:-1].sign()
-    return torch.cat([slope.new_zeros(1), (slope * PLACES.diff()).cumsum(0)])
+    return torch.cat([slope.new_zeros(1), (slope * POINTS.diff()).cumsum(0)])
 
 
 def _joint_divergence(p: Tensor, q: Tensor) -> Tensor:
@@ -138,7 +138,7 @@ def _search(name: str, p: Tensor, q: Tensor) -> tuple[str, Tensor]:
             return "among all on a grid", _lowest(loss, p, q, grid)
         case "wgan":
             slopes = torch.linspace(-1, 1, 5, dtype=p.dtype)
-            rises = torch.cartesian_prod(*[slopes] * len(PLACES.diff())) * PLACES.diff()
+            rises = torch.cartesian_prod(*[slopes] * len(POINTS.diff())) * POINTS.diff()
             grid = torch.cat([torch.zeros_like(rises[:, :1]), rises.cumsum(1)], 1)
             return "among all of slope <= 1", _lowest(loss, p, q, grid)
     return "by descent", descended(loss, p, q, steps=300, step=1 if name == "lsgan" else 5)
@@ -238,7 +238,7 @@ SURE: Mapping[str, tuple[float, float]] = {
 
 
 def _signs(name: str, real: Tensor, fake: Tensor) -> tuple[str, str, Tensor, Tensor, Tensor]:
-    """Return in words, and as signs of slopes in r, f and f, where the players must pull."""
+    """Return in words, and as signs of gradients in r, f and f, where the players must pull."""
     one, toward = torch.ones_like(real), "lifts fake scores"
     match name:
         case "lsgan":
@@ -253,7 +253,7 @@ def _signs(name: str, real: Tensor, fake: Tensor) -> tuple[str, str, Tensor, Ten
     return "lifts real scores and lowers fake ones", toward, -one, one, -one
 
 
-def slopes() -> Sequence[Law]:
+def gradients() -> Sequence[Law]:
     """Differentiate the losses in the scores: signs for both players, and how they saturate."""
     laws, pulls = [], {}
     grid = torch.linspace(-6, 6, 24, dtype=torch.float64)  # no kink of a loss is on it
@@ -400,7 +400,7 @@ CHECKS: Sequence[Check] = (
     best_critics,
     level_energies,
     free_constants,
-    slopes,
+    gradients,
     sure_critics,
     lower_ends,
     players_progress,

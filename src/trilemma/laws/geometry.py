@@ -280,7 +280,7 @@ def samples() -> list[Law]:
     condition, laws = Condition(points=_mask()), []
     for name in SAMPLERS:
         model = _model(name)
-        trajectory = model.way(
+        trajectory = model.trajectory(
             model.space_of(condition).normal(Noise.of(0, len(SIZES)), (ROOM, 3 + FEATURES)),
             model.times(),
             condition,

@@ -150,7 +150,7 @@ def places_by_hand() -> list[Law]:
 
 def _looked_at(x: Tensor) -> Tensor:
     """Count places by looking at every subgraph of two to four nodes."""
-    counts = torch.zeros(len(x), 1 + max(PLACE.values()), dtype=torch.float64)
+    counts = torch.zeros(len(x), 1 + max(ORBIT.values()), dtype=torch.float64)
     a = adjacency(x)
     for size in (2, 3, 4):
         for chosen in combinations(range(int(sizes(x))), size):
@@ -158,11 +158,11 @@ def _looked_at(x: Tensor) -> Tensor:
             degrees = subgraph.sum(1).tolist()
             if bool(subgraph.double().add(torch.eye(size)).matrix_power(size).gt(0).all()):
                 for node, degree in zip(chosen, degrees, strict=True):
-                    counts[node, PLACE[tuple(sorted(degrees)), degree]] += 1
+                    counts[node, ORBIT[tuple(sorted(degrees)), degree]] += 1
     return counts
 
 
-PLACE = {
+ORBIT = {
     ((1, 1), 1): 0,
     ((1, 1, 2), 1): 1,
     ((1, 1, 2), 2): 2,

@@ -192,7 +192,7 @@ def perception() -> list[Law]:
 
 def condition() -> list[Law]:
     """A condition reaches the sample through cross-attention, and in no other way."""
-    network = _told()
+    network = _conditional_network()
     x, log_snr = _draws("states", 3, *SHAPE).float(), torch.zeros(3)
     cond = Condition(
         tokens=torch.tensor([[1, 2], [3, 4], [5, 6]]), mask=torch.ones(3, 2, dtype=torch.bool)
@@ -214,7 +214,7 @@ def condition() -> list[Law]:
             1e-5,
         ),
         at_most(
-            "a condition that is told changes the answer (0.01 at least)",
+            "the condition changes the output (0.01 at least)",
             LECTURE,
             1e-2,
             _largest(conditional - unconditional),
@@ -229,8 +229,8 @@ def condition() -> list[Law]:
     ]
 
 
-def _told() -> UNet:
-    """Return a network with cross-attention in which no layer is silent."""
+def _conditional_network() -> UNet:
+    """Return a network with cross-attention in which no layer is zero."""
     context = Context(16, words=6, length=2, depth=1, head=16)
     network = UNet(2, width=16, multipliers=(1, 2), patch=1, context=context)
     with torch.no_grad():

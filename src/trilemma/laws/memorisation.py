@@ -105,7 +105,7 @@ def chances_order_by_order() -> list[Law]:
 def _bins_order_by_order() -> Law:
     """With thresholds at several of the others, p again, over all orders of both."""
     n, m, marks = 5, 20, (0, 1)  # a sample is below the (mark + 1)-th of the others
-    reference = copy_evidence.Known(
+    reference = copy_evidence.WeightedControls(
         torch.arange(1.0, m + 1).double() / 64, torch.arange(1.0, m + 1).double(), m
     )
     all_counts = [
@@ -153,10 +153,10 @@ def shares_where_nobody_copies() -> list[Law]:
             copy_evidence.Counted("", _ratios(rates[cell], draw), cell)
             for cell in (cells, other_cells)
         )
-        reference = copy_evidence.known(mine, [theirs])
+        reference = copy_evidence.weigh_controls(mine, [theirs])
         share = reference.below(0.1) / reference.count
         gaps.append((mine.near.ratio < 0.1).double().mean().item() - share)
-        alarms += copy_evidence.found(mine, [theirs]).alarm
+        alarms += copy_evidence.find_copies(mine, [theirs]).alarm
     values = torch.tensor(gaps, dtype=torch.float64)
     error = values.std().item() / math.sqrt(trials)
     return [
@@ -188,7 +188,7 @@ def law_of_small_ratios() -> list[Law]:
         other_ratios, ratios = (
             _by_law(d, _uniform(k, seed=2 * seed + i)) for i, k in enumerate((m, n))
         )
-        reference = copy_evidence.Known(
+        reference = copy_evidence.WeightedControls(
             other_ratios.sort().values, torch.arange(1.0, m + 1).double(), m
         )
         law = copy_law.fitted(reference.ratio, reference.upto, m)

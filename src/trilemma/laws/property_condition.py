@@ -33,7 +33,7 @@ SIZES = (6, 2, 4)
 """Points of the clouds."""
 ROOM, FEATURES = 6, 2
 MEAN, DEVIATION = 75.0, 8.0
-WANTED = (83.0, 60.0, 71.0)
+TARGETS = (83.0, 60.0, 71.0)
 
 
 def _mask() -> Tensor:
@@ -53,7 +53,7 @@ def _rotation() -> Tensor:
 
 
 def _network() -> nn.Module:
-    """Return a denoiser that is told a property, with weights of a size that matters."""
+    """Return a denoiser conditioned on a property, with weights of a size that matters."""
     properties = PropertyCondition([MEAN], [DEVIATION])
     network = EgnnDenoiser(FEATURES, EgnnForm(width=8, layers=2), properties=properties).double()
     draw = torch.Generator().manual_seed(2)
@@ -76,8 +76,8 @@ def _model(guidance: float = 1.0, dropout: float = 0.1) -> Diffusion:
     )
 
 
-def _wanted() -> Condition:
-    return Condition(points=_mask(), properties=torch.tensor(WANTED)[:, None])
+def _condition() -> Condition:
+    return Condition(points=_mask(), properties=torch.tensor(TARGETS)[:, None])
 
 
 def _gap(a: Tensor, b: Tensor) -> float:
@@ -89,17 +89,17 @@ def symmetry() -> list[Law]:
     """A wanted property is the same for every pose and point, so that symmetry is kept."""
     network, x, clock = _network(), _states(), torch.tensor([-1.0, 0.5, 2.0]).double()
     rotation = _rotation()
-    plain = network(x, clock, _wanted())
+    plain = network(x, clock, _condition())
     turned = torch.cat([x[..., :3] @ rotation.T, x[..., 3:]], -1)
     expected = torch.cat([plain[..., :3] @ rotation.T, plain[..., 3:]], -1)
     unconditional = network(x, clock, Condition(points=_mask()))
     order = torch.tensor([1, 0, 2, 3, 4, 5])
-    swapped = network(x[:, order], clock, _wanted())
+    swapped = network(x[:, order], clock, _condition())
     return [
         equal(
             "eps(R x, h, c) = R eps(x, h, c)",
             PAPER,
-            _gap(network(turned, clock, _wanted()), expected),
+            _gap(network(turned, clock, _condition()), expected),
             0,
             1e-10,
         ),
@@ -126,20 +126,20 @@ def absence() -> list[Law]:
     """A hidden property is as none: the same answers, and the same loss of training."""
     network, x, clock = _network(), _states(), torch.zeros(len(SIZES)).double()
     unconditional = network(x, clock, Condition(points=_mask()))
-    units = torch.tensor(WANTED)[:, None] * 2.0
+    units = torch.tensor(TARGETS)[:, None] * 2.0
     scaled = Condition(points=_mask(), properties=units)
     rescaled_network = _network()
     assert isinstance(rescaled_network.properties, PropertyCondition)
     rescaled_network.properties.mean.mul_(2.0)
     rescaled_network.properties.deviation.mul_(2.0)
-    batch = Examples(x, _wanted(), Noise.of(0, len(SIZES)))
+    batch = Examples(x, _condition(), Noise.of(0, len(SIZES)))
     bare = Examples(x, Condition(points=_mask()), Noise.of(0, len(SIZES)))
     dropped = _model(dropout=1.0).loss(batch).value
     return [
         equal(
             "a property that is not present is as none",
             GUIDANCE,
-            _gap(network(x, clock, _wanted().null()), unconditional),
+            _gap(network(x, clock, _condition().null()), unconditional),
             0,
             1e-12,
         ),
@@ -153,7 +153,7 @@ def absence() -> list[Law]:
         equal(
             "a property in other units, with its mean and deviation, is the same",
             PAPER,
-            _gap(rescaled_network(x, clock, scaled), network(x, clock, _wanted())),
+            _gap(rescaled_network(x, clock, scaled), network(x, clock, _condition())),
             0,
             1e-6,
         ),
@@ -166,11 +166,11 @@ def guidance() -> list[Law]:
     x, t = _states().float(), torch.tensor(0.6)
     plain = _model()
     without = plain.denoised(x, t, Condition(points=_mask()))
-    with_c = plain.denoised(x, t, _wanted())
+    with_c = plain.denoised(x, t, _condition())
     laws = []
     for weight in (0.0, 1.0, 2.5):
         model = _model(weight)
-        guided = model.denoiser.cut(model._guided(_wanted())(x, t))
+        guided = model.denoiser.cut(model._guided(_condition())(x, t))
         line = without + weight * (with_c - without)
         laws.append(equal(f"guided by {weight:g}", GUIDANCE, _gap(guided, line), 0, 1e-5))
     return laws

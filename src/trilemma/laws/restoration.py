@@ -91,30 +91,30 @@ def agreement() -> list[Law]:
 
 
 class _Mixing(nn.Module):
-    """A network of two convolutions that remembers what it gave."""
+    """A network of two convolutions that remembers its outputs."""
 
     def __init__(self) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.first, self.second = nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(8, 3, 3, padding=1)
-        self.given: list[Tensor] = []
+        self.outputs: list[Tensor] = []
 
     def forward(self, x: Tensor, log_snr: Tensor) -> Tensor:
-        self.given.append(self.second(torch.tanh(self.first(x))))
-        return self.given[-1]
+        self.outputs.append(self.second(torch.tanh(self.first(x))))
+        return self.outputs[-1]
 
 
 class _Leading(Noise):
     """The noise that leads from r to a fixed x_t at a fixed time."""
 
-    def __init__(self, rest: Tensor, state: Tensor, t: float) -> None:
+    def __init__(self, residual: Tensor, state: Tensor, t: float) -> None:
         super().__init__(Noise.of(0, len(state)).blocks)
-        self.rest, self.state, self.t = rest, state, t
+        self.residual, self.state, self.t = residual, state, t
 
     def normal(self, *shape: int) -> Tensor:
         alpha, sigma = Cosine()(torch.tensor(self.t))
-        return (self.state - alpha * self.rest) / sigma
+        return (self.state - alpha * self.residual) / sigma
 
     def uniform(self, *shape: int) -> Tensor:
         return torch.full((len(self), *shape), 1 - self.t)
@@ -141,11 +141,11 @@ def conditioned() -> list[Law]:
     x = torch.randint(256, (2, 3, SIDE, SIDE), generator=levels).float()
     state = _draw(2, 3, SIDE, SIDE).float()
 
-    def given(x: Tensor, small: Tensor) -> Tensor:
-        residual = model.pairing.rest(x, small)
+    def output_of(x: Tensor, small: Tensor) -> Tensor:
+        residual = model.pairing.residual(x, small)
         batch = Examples(x, Condition(image=small), _Leading(residual, state, 0.4))
         model.loss(batch)
-        return inner.given.pop()
+        return inner.outputs.pop()
 
     def paired(x: Tensor) -> Tensor:
         condition = model.pairing.paired(Examples(x)).condition
@@ -155,7 +155,7 @@ def conditioned() -> list[Law]:
 
     small = paired(x)
     target = x.clone().requires_grad_()
-    output = given(target, paired(target))
+    output = output_of(target, paired(target))
     (leak,) = torch.autograd.grad((output * output.detach()).sum(), target)
     other_target = _with_the_same_small_image(x)
     differs = float((other_target != x).float().mean())
@@ -171,14 +171,14 @@ def conditioned() -> list[Law]:
             f"targets that differ in {differs:.0%} of their numbers and share small image and "
             "x_t get one answer",
             SR3,
-            _largest(given(other_target, paired(other_target)) - given(x, small)),
+            _largest(output_of(other_target, paired(other_target)) - output_of(x, small)),
             0,
             1e-5,
         ),
         at_most(
             "another small image changes what SR3's network gives (1 if it does not)",
             SR3,
-            float(torch.allclose(given(x, 255 - small), given(x, small), atol=1e-3)),
+            float(torch.allclose(output_of(x, 255 - small), output_of(x, small), atol=1e-3)),
             0,
         ),
     ]
@@ -265,7 +265,7 @@ def regression() -> list[Law]:
     x = shade.view(-1, 1, 1, 1) + stripe.view(-1, 1, 1, 1) * torch.outer(pattern, pattern)
     x = x.to(torch.uint8)
     small = shade.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-    residual = pairing.rest(x, small)
+    residual = pairing.residual(x, small)
     network = _Table()
     model = Regression(network, pairing, prompts=Prompts(1, image=pairing.small_shape))
     with torch.no_grad():
@@ -301,10 +301,10 @@ def rests() -> list[Law]:
     x = torch.randint(256, (2, 3, SIDE, SIDE), generator=levels, dtype=torch.uint8)
     pairing.fit(x)
     small = pairing.shrink(x)
-    residual = pairing.rest(x, small)
-    gap = (pairing.whole(residual, small).float() - x.float()).abs().max()
+    residual = pairing.residual(x, small)
+    gap = (pairing.from_residual(residual, small).float() - x.float()).abs().max()
     power = float(residual.square().mean())
-    believed = pairing.believable(_draw(*x.shape).float(), small)
+    believed = pairing.constrain(_draw(*x.shape).float(), small)
     image = resize.enlarged(pairing.domain.values.scale(small), SCALE)
     y = resize.reduced(image + pairing.spread * believed, SCALE)
     return [

@@ -58,7 +58,7 @@ def _no_noise() -> Tensor:
 
 def _exact_predictions(schedule: schedules.Schedule) -> Sequence[predictions.Prediction]:
     velocity = predictions.Velocity(schedule.power)
-    standardised = predictions.Rest(0.6), predictions.Edm(0.6)
+    standardised = predictions.Residual(0.6), predictions.Edm(0.6)
     return predictions.NoisePrediction(), predictions.Clean(), velocity, *standardised
 
 
@@ -233,7 +233,7 @@ def orders() -> list[Law]:
     return laws
 
 
-def drawn() -> list[Law]:
+def whole_distribution() -> list[Law]:
     """Of a mixture, every sampler draws the whole distribution."""
     cases: dict[str, tuple[samplers.Sampler, float]] = {
         "ancestral": (samplers.Ancestral(), 0.04),
@@ -310,4 +310,4 @@ def classified() -> list[Law]:
     return laws
 
 
-CHECKS: Sequence[Check] = (one_law, implicit, orders, drawn, intervals, classified)
+CHECKS: Sequence[Check] = (one_law, implicit, orders, whole_distribution, intervals, classified)

@@ -49,7 +49,7 @@ def _disturb(module: nn.Module, seed: int = 2) -> None:
 
 
 def _layers() -> dict[str, tuple[Bijection, int]]:
-    """Return each kind of layer, told a vector of 3, with its number of coordinates."""
+    """Return each kind of layer, conditioned on a vector of 3, with its number of coordinates."""
     sizes = {"bins": BINS, "tail": TAIL, "width": 12, "depth": 2, "condition": 3}
     layers: dict[str, tuple[Bijection, int]] = {
         "a coupling": (SplineCoupling(5, **sizes), 5),
@@ -66,10 +66,10 @@ def _layers() -> dict[str, tuple[Bijection, int]]:
 
 @torch.no_grad()
 def spline_inverse() -> list[Law]:
-    """There and back, and the logarithms of the slopes there and back."""
+    """There and back, and the logarithms of the derivatives there and back."""
     knots, x = _knots(400), _points(400)
-    y, log_slope = splines.forward(x, knots)
-    restored, inverse_log_slope = splines.inverse(y, knots)
+    y, log_derivative = splines.forward(x, knots)
+    restored, inverse_log_derivative = splines.inverse(y, knots)
     return [
         equal(
             "a spline's inverse undoes it",
@@ -81,19 +81,19 @@ def spline_inverse() -> list[Law]:
         equal(
             "ln dx/dy = -ln dy/dx",
             f"{PAPER}, eq. 5",
-            float((inverse_log_slope + log_slope).abs().max()),
+            float((inverse_log_derivative + log_derivative).abs().max()),
             0,
             1e-9,
         ),
     ]
 
 
-def spline_slope() -> list[Law]:
-    """The closed form of the slope against automatic differentiation."""
+def spline_derivative() -> list[Law]:
+    """The closed form of the derivative against automatic differentiation."""
     knots, x = _knots(400), _points(400).requires_grad_()
-    y, log_slope = splines.forward(x, knots)
+    y, log_derivative = splines.forward(x, knots)
     (derivative,) = torch.autograd.grad(y.sum(), x)
-    gap = (derivative.log() - log_slope).abs().max()
+    gap = (derivative.log() - log_derivative).abs().max()
     return [
         equal(
             "a spline's slope = its derivative by automatic differentiation",
@@ -112,8 +112,8 @@ def spline_rises() -> list[Law]:
     line = torch.linspace(-1.2 * TAIL, 1.2 * TAIL, 4001, dtype=torch.float64)
     y = splines.forward(line[:, None].expand(-1, 50), knots)[0]
     x_k, y_k, d_k = knots.points
-    y_at_knots, log_slope = splines.forward(x_k, knots)
-    knot_gap = (y_at_knots - y_k).abs().max() + (log_slope - d_k.log())[1:-1].abs().max()
+    y_at_knots, log_derivative = splines.forward(x_k, knots)
+    knot_gap = (y_at_knots - y_k).abs().max() + (log_derivative - d_k.log())[1:-1].abs().max()
     return [
         at_most(
             "a spline rises everywhere",
@@ -137,12 +137,14 @@ def spline_tails() -> list[Law]:
     knots = _knots(60)
     outside = torch.tensor([-50.0, -TAIL - 1e-3, TAIL + 1e-3, 1e6], dtype=torch.float64)[:, None]
     inputs = outside.expand(-1, 60).clone().requires_grad_()
-    y, log_slope = splines.forward(inputs, knots)
-    (gradient,) = torch.autograd.grad((y + log_slope).sum(), inputs)
-    outside_gap = (y - outside).abs().max() + log_slope.abs().max() + (gradient - 1).abs().max()
+    y, log_derivative = splines.forward(inputs, knots)
+    (gradient,) = torch.autograd.grad((y + log_derivative).sum(), inputs)
+    outside_gap = (
+        (y - outside).abs().max() + log_derivative.abs().max() + (gradient - 1).abs().max()
+    )
     step = 1e-11
     near = torch.tensor([-TAIL + step, TAIL - step], dtype=torch.float64)[:, None]
-    y, log_slope = splines.forward(near.expand(-1, 60), knots)
+    y, log_derivative = splines.forward(near.expand(-1, 60), knots)
     source = f"{PAPER}, section 3.1"
     return [
         equal(
@@ -162,7 +164,7 @@ def spline_tails() -> list[Law]:
         equal(
             "at its ends a spline's slope goes on smoothly",
             source,
-            float(log_slope.abs().max()),
+            float(log_derivative.abs().max()),
             0,
             1e-5,
         ),
@@ -191,8 +193,8 @@ def jacobians() -> list[Law]:
     return laws
 
 
-def _jacobian(layer: Bijection, y: Tensor, told: Tensor) -> Tensor:
-    jacobian = torch.autograd.functional.jacobian(lambda v: layer(v[None], told[None])[0][0], y)
+def _jacobian(layer: Bijection, y: Tensor, cond: Tensor) -> Tensor:
+    jacobian = torch.autograd.functional.jacobian(lambda v: layer(v[None], cond[None])[0][0], y)
     assert isinstance(jacobian, Tensor)
     return jacobian
 
@@ -222,7 +224,7 @@ def causality() -> list[Law]:
             torch.autograd.grad(points[:, :, i].sum(), y, retain_graph=True)[0] for i in range(5)
         ]
         influence = torch.stack(gradients).abs().amax(1)  # [spline, coordinate]
-        kind = "told a condition" if conditioned else "told nothing"
+        kind = "conditional" if conditioned else "unconditional"
         source = "lecture §5; Germain et al. 2015, section 3"
         least = min(float(influence[i, :i].min()) for i in range(1, 5))
         laws += [
@@ -264,7 +266,7 @@ def mass() -> list[Law]:
 
 CHECKS: Sequence[Check] = (
     spline_inverse,
-    spline_slope,
+    spline_derivative,
     spline_rises,
     spline_tails,
     jacobians,

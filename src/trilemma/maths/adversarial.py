@@ -10,7 +10,7 @@ that is *minimised*, per pair of a real score r = D(x) and a fake one f = D(G(z)
     name         critic                          generator      its critic, at the best, measures
     ns           -ln s(r) - ln(1 - s(f))         -ln s(f)       ln 4 - 2 JSD(p, q)
     saturating   the same                        ln(1 - s(f))   the same
-    wgan         f - r                           -f             -W_1(p, q), D of slope 1 at most
+    wgan         f - r                           -f             -W_1(p, q), D 1-Lipschitz
     lsgan        (r - 1)² + f²                   (f - 1)²       1/2 - χ²(p ‖ m) / 2
     hinge        max(0, 1 - r) + max(0, 1 + f)   -f             2 - 2 TV(p, q)
     ebgan        r + max(0, m - f)               f              m (1 - TV(p, q)), D >= 0 an energy
@@ -25,8 +25,8 @@ Saturating and ns share their fixed points and differ in where they pull: the sa
 which descends V itself, hardly moves a fake that the critic knows to be one (s(f) near 0), where
 training begins; the non-saturating one pulls hardest there.
 
-The game alone circles round its equilibrium. Penalties on the critic's slope make it converge, and
-give wgan the bound that it needs:
+The game alone circles round its equilibrium. Penalties on the critic's gradient make it converge,
+and give wgan the bound that it needs:
 
     r1        γ/2 E_data ‖∇D(x)‖²           gp        γ/2 E (‖∇D(x̂)‖ - 1)²,  x̂ = u x + (1 - u) G(z)
     r2        γ/2 E_z ‖∇D(G(z))‖²           clip      every weight in [-c, c]
@@ -64,19 +64,19 @@ __all__ = [
     "AdversarialLoss",
     "Governor",
     "Penalty",
-    "Place",
+    "PenaltyPoint",
     "Ramp",
     "energy_based",
     "jensen_shannon",
     "optimal_critic",
     "pulling_away",
-    "squared_slope",
+    "squared_gradient_norm",
     "total_variation",
     "value",
 ]
 
 Scores = Float[Tensor, "*B"]
-Place = Literal["real", "fake", "between"]
+PenaltyPoint = Literal["real", "fake", "between"]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class AdversarialLoss:
     """What D must give: any number, high on data; or an energy, at least 0 and low on data, as an
     autoencoder's error."""
     lipschitz: bool = False
-    """Whether D's slope must be bounded everywhere, or the loss has no minimum."""
+    """Whether D's gradient must be bounded everywhere, or the loss has no minimum."""
     paired: bool = False
     """Whether the generator's loss also reads the score of a real example."""
 
@@ -245,21 +245,21 @@ LOSSES: Mapping[str, AdversarialLoss] = {
 """The games by name; ebgan with the margin 1."""
 
 
-# --- What keeps the critic's slope in bounds --------------------------------------------------
+# --- Penalties on the critic's gradient --------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Penalty:
-    """γ/2 E(‖∇_x D‖ - c)², summed over the places where the slope is taken.
+    """γ/2 E(‖∇_x D‖ - c)², summed over the places where the gradient is taken.
 
-    >>> PENALTIES["gp"].cost(torch.tensor([4.0]))  # of a slope of 2
+    >>> PENALTIES["gp"].cost(torch.tensor([4.0]))  # of a gradient of norm 2
     tensor([0.5000])
     """
 
-    places: tuple[Place, ...] = ()
+    points: tuple[PenaltyPoint, ...] = ()
     """Where: at real examples, at fakes, or at points between the two; nowhere: no such term."""
-    slope: float = 0.0
-    """c, the slope that costs nothing."""
+    target_norm: float = 0.0
+    """c, the gradient norm that costs nothing."""
 
     def cost(self, squared: Scores) -> Scores:
         """Compute (‖∇_x D‖ - c)² / 2, to be taken γ times.
@@ -267,9 +267,9 @@ class Penalty:
         Arguments:
             squared: ‖∇_x D‖² of each example.
         """
-        if self.slope == 0:
+        if self.target_norm == 0:
             return squared / 2
-        return ((squared + 1e-12).sqrt() - self.slope).square() / 2
+        return ((squared + 1e-12).sqrt() - self.target_norm).square() / 2
 
 
 PENALTIES: Mapping[str, Penalty] = {
@@ -277,18 +277,18 @@ PENALTIES: Mapping[str, Penalty] = {
     "r1": Penalty(("real",)),
     "r2": Penalty(("fake",)),
     "r1+r2": Penalty(("real", "fake")),
-    "gp": Penalty(("between",), slope=1.0),
+    "gp": Penalty(("between",), target_norm=1.0),
     "clip": Penalty(),
     "spectral": Penalty(),
 }
 """By name. The last two cost nothing: they act on the critic's weights."""
 
 
-def squared_slope(score: Float[Tensor, " B"], x: Float[Tensor, "B ..."]) -> Scores:
+def squared_gradient_norm(score: Float[Tensor, " B"], x: Float[Tensor, "B ..."]) -> Scores:
     """Compute ‖∇_x D(x)‖² for each example, itself differentiable in the critic's weights.
 
     >>> x = torch.ones(2, 3, requires_grad=True)
-    >>> squared_slope(x @ torch.tensor([1.0, 2.0, 2.0]), x).tolist()
+    >>> squared_gradient_norm(x @ torch.tensor([1.0, 2.0, 2.0]), x).tolist()
     [9.0, 9.0]
 
     Arguments:

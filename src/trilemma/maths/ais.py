@@ -21,7 +21,7 @@ Either end has its own chance, over independent chains by the delta method
 
     deviation of ln 1/n sum w  =  deviation of w / (mean of w * sqrt(n)).
 
-E and its slope do not depend on b, so that a temperature costs one evaluation. What is tuned is
+E and its gradient do not depend on b, so that a temperature costs one evaluation. What is tuned is
 tuned before: a pilot run of other chains finds a step size for each temperature by the
 acceptance, and how fast E_0 - E varies there; the final temperatures lie where the thermodynamic
 length, the integral of its standard deviation, is cut into equal parts. The final run has all of
@@ -47,13 +47,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from trilemma.maths.langevin import (
+    ChainState,
     Draw,
     Energy,
-    Seen,
     accepted,
     chosen,
+    evaluate,
     log_ratio,
-    look,
     proposal,
 )
 
@@ -70,7 +70,7 @@ __all__ = [
     "reverse",
 ]
 
-WANTED = 0.6
+TARGET_ACCEPTANCE = 0.6
 """Share of proposals that MALA should take; 0.574 is best for many coordinates (Roberts &
 Rosenthal, 1998)."""
 GAIN = 0.4
@@ -86,11 +86,11 @@ class Gaussian:
     std: Tensor
     """[...] or a number of no axes."""
 
-    def look(self, y: Float[Tensor, "N ..."]) -> Seen:
-        """Return E_0 = -ln p_0 and its slope."""
+    def evaluate(self, y: Float[Tensor, "N ..."]) -> ChainState:
+        """Return E_0 = -ln p_0 and its gradient."""
         away = (y - self.mean) / self.std
         logs = self.std.log().expand(y.shape[1:]).sum() + y[0].numel() / 2 * math.log(2 * math.pi)
-        return Seen(y, away.flatten(1).square().sum(1) / 2 + logs, away / self.std)
+        return ChainState(y, away.flatten(1).square().sum(1) / 2 + logs, away / self.std)
 
     def at(self, xi: Float[Tensor, "N ..."]) -> Float[Tensor, "N ..."]:
         """Return the draws that standard normal numbers make."""
@@ -123,7 +123,7 @@ class _Chains:
 
     def __init__(self, energy: Energy, base: Gaussian, y: Tensor) -> None:
         self.energy, self.base = energy, base
-        self.first, self.last = base.look(y), look(energy, y)
+        self.first, self.last = base.evaluate(y), evaluate(energy, y)
 
     @property
     def fall(self) -> Float[Tensor, " N"]:
@@ -134,11 +134,11 @@ class _Chains:
         """Make a MALA step at a temperature; return which proposals were taken."""
         current = _mixed(self.first, self.last, beta)
         y = proposal(current, eta, xi)
-        first, last = self.base.look(y), look(self.energy, y)
+        first, last = self.base.evaluate(y), evaluate(self.energy, y)
         is_accepted = accepted(log_ratio(current, _mixed(first, last, beta), eta), uniform)
         self.first, self.last = (
-            _kept(is_accepted, self.first, first),
-            _kept(is_accepted, self.last, last),
+            _select(is_accepted, self.first, first),
+            _select(is_accepted, self.last, last),
         )
         return is_accepted
 
@@ -207,7 +207,7 @@ def pilot(
     for beta in betas:
         for _ in range(10 if beta == 0 else 1):
             take = chains.step(beta, math.exp(log_eta), normal(), uniform())
-            log_eta += GAIN * (float(take.float().mean()) - WANTED)
+            log_eta += GAIN * (float(take.float().mean()) - TARGET_ACCEPTANCE)
         etas.append(log_eta)
         spreads.append(float(chains.fall.std()))
     return _planned(betas, _smooth(etas), _smooth(spreads), steps)
@@ -249,34 +249,36 @@ def resampled(log_weights: Float[Tensor, " N"], uniform: Float[Tensor, " N"]) ->
     return torch.searchsorted(edges, uniform.double()).clamp(max=len(edges) - 1)
 
 
-def _annealed(chains: _Chains, plan: Plan, places: range, normal: Draw, uniform: Draw) -> Annealed:
-    """Go through the temperatures at `places`; the first and last need no step of their own."""
+def _annealed(
+    chains: _Chains, plan: Plan, indices: range, normal: Draw, uniform: Draw
+) -> Annealed:
+    """Go through the temperatures at `indices`; the first and last need no step of their own."""
     log_weights = torch.zeros_like(chains.fall)
-    acceptance, moves, previous_beta = 0.0, 0, plan.betas[places[0] - places.step]
-    for index in places:
+    acceptance, moves, previous_beta = 0.0, 0, plan.betas[indices[0] - indices.step]
+    for index in indices:
         beta = plan.betas[index]
         log_weights = log_weights + (beta - previous_beta) * chains.fall
-        if index != places[-1]:
+        if index != indices[-1]:
             is_accepted = chains.step(beta, plan.etas[index], normal(), uniform())
             acceptance, moves = acceptance + float(is_accepted.float().mean()), moves + 1
         previous_beta = beta
     return Annealed(log_weights, chains.last.y, acceptance / max(moves, 1))
 
 
-def _mixed(first: Seen, last: Seen, beta: float) -> Seen:
+def _mixed(first: ChainState, last: ChainState, beta: float) -> ChainState:
     """Return (1 - b) E_0 + b E."""
-    return Seen(
+    return ChainState(
         last.y,
         (1 - beta) * first.energy + beta * last.energy,
-        (1 - beta) * first.slope + beta * last.slope,
+        (1 - beta) * first.gradient + beta * last.gradient,
     )
 
 
-def _kept(take: Tensor, old: Seen, new: Seen) -> Seen:
-    return Seen(
+def _select(take: Tensor, old: ChainState, new: ChainState) -> ChainState:
+    return ChainState(
         chosen(take, new.y, old.y),
         chosen(take, new.energy, old.energy),
-        chosen(take, new.slope, old.slope),
+        chosen(take, new.gradient, old.gradient),
     )
 
 

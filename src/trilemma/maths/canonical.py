@@ -96,10 +96,10 @@ def _stable(x: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return refined(colour, first, second), hashes
 
 
-def hash_of(colour: Int[Tensor, "b n"], here: Tensor | None = None) -> Int[Tensor, " b"]:
-    """Return a hash of the colours as a set with repetitions, of the nodes that are there."""
-    here = torch.ones_like(colour) if here is None else here
-    return mixed((mixed(colour) * here).sum(1) + SECOND * here.sum(1))
+def hash_of(colour: Int[Tensor, "b n"], node_mask: Tensor | None = None) -> Int[Tensor, " b"]:
+    """Return a hash of the colours of the nodes in the mask as a multiset."""
+    node_mask = torch.ones_like(colour) if node_mask is None else node_mask
+    return mixed((mixed(colour) * node_mask).sum(1) + SECOND * node_mask.sum(1))
 
 
 def edge_ends(x: UInt8[Tensor, "b n n"]) -> tuple[Tensor, Tensor, Tensor]:

@@ -31,9 +31,9 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["PLACES", "by_size", "orbits"]
+__all__ = ["ORBITS", "by_size", "orbits"]
 
-PLACES = 15
+ORBITS = 15
 ENTRIES = 2**21
 """Entries of the matrices that are worked on at once."""
 LISTED = 2**22
@@ -56,7 +56,7 @@ def orbits(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N 15"]:
     >>> [int(k) for k in orbits(square_with_a_diagonal)[0, 0]]
     [2, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0]
     """
-    out = torch.zeros(*x.shape[:2], PLACES, dtype=torch.float64, device=x.device)
+    out = torch.zeros(*x.shape[:2], ORBITS, dtype=torch.float64, device=x.device)
     for rows, n in by_size(x, ENTRIES):
         real = torch.float32 if n <= EXACT else torch.float64
         a = x[rows, :n, :n].to(real)

@@ -68,7 +68,7 @@ class IsomorphismClasses:
     """
 
     def __init__(self, budget: int = BUDGET, total: int = TOTAL) -> None:
-        self.budget, self._left, self.count, self._undecided = budget, total, 0, 0
+        self.budget, self._remaining, self.count, self._undecided = budget, total, 0, 0
         self._by_form: dict[tuple[int, bytes], int] = {}
         self._by_colours: dict[int, list[_Member]] = {}
 
@@ -105,13 +105,13 @@ class IsomorphismClasses:
     def _class_of(self, member: _Member, colours: int, check: Check) -> int:
         """Return the class of a form that was not seen before."""
         alike = self._by_colours.setdefault(colours, [])
-        remaining, open_pairs = min(self.budget, self._left), 0
+        remaining, open_pairs = min(self.budget, self._remaining), 0
         for candidate in alike:
             if member.invariant(self.budget, check) != candidate.invariant(self.budget, check):
                 continue
             search = _Search(candidate, member, remaining // 2, check)
             same = search.run()
-            remaining, self._left = remaining - search.spent, self._left - search.spent
+            remaining, self._remaining = remaining - search.spent, self._remaining - search.spent
             if same:
                 return candidate.number
             open_pairs += same is None
@@ -183,23 +183,23 @@ class _Member:
 
 
 class _Search:
-    """Searches a graph for the nodes that another's individualised ones can be mapped to.
+    """Searches the target for the nodes that the source's individualised ones can be mapped to.
 
     Arguments:
-        known: Whose path is followed.
-        other: Is searched.
+        source: The graph whose path is followed.
+        target: The graph that is searched.
         budget: Individualisations at most.
         check: Called before each part; raises to stop.
     """
 
-    def __init__(self, known: _Member, other: _Member, budget: int, check: Check) -> None:
-        self.known, self.other, self.budget, self.check = known, other, budget, check
-        self.path = known.path(check)
+    def __init__(self, source: _Member, target: _Member, budget: int, check: Check) -> None:
+        self.source, self.target, self.budget, self.check = source, target, budget, check
+        self.path = source.path(check)
         self.spent = 0
 
     def run(self) -> bool | None:
         """Return whether the graphs are the same; None where the budget does not tell."""
-        colour = self.other.colour()
+        colour = self.target.colour()
         if len(colour) != len(self.path[0][0]) or int(hash_of(colour[None])) != self.path[0][1]:
             return False
         if len(self.path) == 1:
@@ -223,7 +223,7 @@ class _Search:
         path_colour = self.path[level][0]
         node = first_tied(path_colour[None])
         candidates = (colour == path_colour[node]).nonzero()[:, 0]
-        for colours, hashes in self.other.individualised(colour, candidates, self.check):
+        for colours, hashes in self.target.individualised(colour, candidates, self.check):
             self.spent += len(colours)
             if self.spent > self.budget:
                 return
@@ -232,4 +232,4 @@ class _Search:
     def _same_matrix(self, colour: Tensor) -> bool:
         """Compare the matrices with their nodes in the order of colours, which all differ."""
         a, b = self.path[-1][0].argsort(), colour.argsort()
-        return torch.equal(self.known.x[a][:, a], self.other.x[b][:, b])
+        return torch.equal(self.source.x[a][:, a], self.target.x[b][:, b])

@@ -30,13 +30,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 __all__ = [
+    "ChainState",
     "Draw",
     "Energy",
-    "Seen",
     "accepted",
     "chosen",
+    "evaluate",
     "log_ratio",
-    "look",
     "mala",
     "proposal",
     "stationary_variance",
@@ -51,32 +51,32 @@ Draw = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """Chains, their energies and the slopes there; all detached."""
+class ChainState:
+    """Chains, their energies and the gradients there; all detached."""
 
     y: Float[Tensor, "N ..."]
     energy: Float[Tensor, " N"]
-    slope: Float[Tensor, "N ..."]
+    gradient: Float[Tensor, "N ..."]
     """grad E(y)."""
 
 
-def look(energy: Energy, y: Float[Tensor, "N ..."]) -> Seen:
-    """Evaluate the energy and its slope by y, and nothing else's."""
+def evaluate(energy: Energy, y: Float[Tensor, "N ..."]) -> ChainState:
+    """Evaluate the energy and its gradient in y, and no other gradient."""
     with torch.enable_grad():
         y = y.detach().requires_grad_()
         values = energy(y)
         (gradient,) = torch.autograd.grad(values.sum(), y)
-    return Seen(y.detach(), values.detach(), gradient)
+    return ChainState(y.detach(), values.detach(), gradient)
 
 
 def proposal(
-    seen: Seen, eta: float | Tensor, xi: Float[Tensor, "N ..."]
+    state: ChainState, eta: float | Tensor, xi: Float[Tensor, "N ..."]
 ) -> Float[Tensor, "N ..."]:
     """Return y - eta grad E(y) + sqrt(2 eta) xi."""
-    return seen.y - eta * seen.slope + (2 * eta) ** 0.5 * xi
+    return state.y - eta * state.gradient + (2 * eta) ** 0.5 * xi
 
 
-def log_ratio(now: Seen, then: Seen, eta: float | Tensor) -> Float[Tensor, " N"]:
+def log_ratio(now: ChainState, then: ChainState, eta: float | Tensor) -> Float[Tensor, " N"]:
     """Return Metropolis's r = ln [p(y') q(y|y') / p(y) q(y'|y)] for the way from now to then."""
     log_forward = _log_step(now, then, eta)
     log_backward = _log_step(then, now, eta)
@@ -106,7 +106,7 @@ def ula(
         steps: How many.
     """
     for _ in range(steps):
-        y = proposal(look(energy, y), eta, normal())
+        y = proposal(evaluate(energy, y), eta, normal())
     return y
 
 
@@ -132,9 +132,9 @@ def mala(
     Returns:
         Where the chains stand then, and the share of proposals that each took.
     """
-    current, accept_count = look(energy, y), torch.zeros(len(y), device=y.device)
+    current, accept_count = evaluate(energy, y), torch.zeros(len(y), device=y.device)
     for _ in range(steps):
-        proposed = look(energy, proposal(current, eta, normal()))
+        proposed = evaluate(energy, proposal(current, eta, normal()))
         is_accepted = accepted(log_ratio(current, proposed, eta), uniform())
         current = _moved(is_accepted, current, proposed)
         accept_count = accept_count + is_accepted
@@ -150,20 +150,20 @@ def stationary_variance(k: float, eta: float) -> float:
     return 1 / (k * (1 - eta * k / 2)) if eta * k < 2 else math.inf
 
 
-def chosen(take: Bool[Tensor, " N"], there: Tensor, here: Tensor) -> Tensor:
-    """Take the rows of `there` where `take` is true, and else those of `here`."""
-    return torch.where(take.view(-1, *[1] * (here.dim() - 1)), there, here)
+def chosen(take: Bool[Tensor, " N"], new: Tensor, old: Tensor) -> Tensor:
+    """Return the rows of `new` where `take` is true, and else those of `old`."""
+    return torch.where(take.view(-1, *[1] * (old.dim() - 1)), new, old)
 
 
-def _moved(take: Tensor, now: Seen, then: Seen) -> Seen:
-    return Seen(
+def _moved(take: Tensor, now: ChainState, then: ChainState) -> ChainState:
+    return ChainState(
         chosen(take, then.y, now.y),
         chosen(take, then.energy, now.energy),
-        chosen(take, then.slope, now.slope),
+        chosen(take, then.gradient, now.gradient),
     )
 
 
-def _log_step(start: Seen, end: Seen, eta: float | Tensor) -> Tensor:
+def _log_step(start: ChainState, end: ChainState, eta: float | Tensor) -> Tensor:
     """Return ln q(end|start) without its constant."""
-    away = end.y - start.y + eta * start.slope
+    away = end.y - start.y + eta * start.gradient
     return -away.flatten(1).square().sum(1) / (4 * eta)

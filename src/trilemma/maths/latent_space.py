@@ -1,10 +1,10 @@
-r"""Looking at a space of codes: its map, the walk between two codes, and its torn places.
+r"""A latent space: its map, interpolation between two codes, and its discontinuities.
 
 The lecture's two pictures show codes without and with regularisation. A space is *continuous*
 where near codes decode to like things, and *complete* where every likely code decodes to
-something. `torn` counts where it is not: between two codes of one class, both of which decode to
-that class, the point halfway decodes to another. Without regularisation a class lies in several
-pieces with others between them, and the count is high; with it a class is one cloud.
+something. `discontinuities` counts where it is not: between two codes of one class, both of which
+decode to that class, the point halfway decodes to another. Without regularisation a class lies in
+several pieces with others between them, and the count is high; with it a class is one cloud.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Tears", "codes", "torn", "walk"]
+__all__ = ["Discontinuities", "codes", "discontinuities", "interpolate"]
 
 
 @dataclass(frozen=True)
-class Tears:
+class Discontinuities:
     """How many points between two codes of one class decode to another class."""
 
     pairs: int
     """Pairs of codes of one class that decode to that class."""
-    torn: int
+    count: int
     """Those of them whose midpoint decodes to another class."""
 
     @property
     def fraction(self) -> float:
-        """Return torn pairs as a share of all; 0 where there is none."""
-        return self.torn / self.pairs if self.pairs else 0.0
+        """Return `count` as a share of `pairs`; 0 where there is none."""
+        return self.count / self.pairs if self.pairs else 0.0
 
 
 def codes(encode: Callable[[Tensor], Tensor], x: Tensor, *, at_once: int = 1024) -> Tensor:
@@ -39,17 +39,17 @@ def codes(encode: Callable[[Tensor], Tensor], x: Tensor, *, at_once: int = 1024)
         return torch.cat([encode(part) for part in x.split(at_once)])
 
 
-def walk(start: Tensor, stop: Tensor, steps: int) -> Tensor:
-    """Return the straight way between two codes, both ends included, [steps, J].
+def interpolate(start: Tensor, stop: Tensor, steps: int) -> Tensor:
+    """Interpolate linearly between two codes, both ends included, [steps, J].
 
-    >>> walk(torch.tensor([0.0]), torch.tensor([1.0]), 3).flatten().tolist()
+    >>> interpolate(torch.tensor([0.0]), torch.tensor([1.0]), 3).flatten().tolist()
     [0.0, 0.5, 1.0]
     """
     fraction = torch.linspace(0, 1, steps, dtype=start.dtype, device=start.device)[:, None]
     return (1 - fraction) * start + fraction * stop
 
 
-def torn(
+def discontinuities(
     z: Tensor,
     labels: Tensor,
     decode: Callable[[Tensor], Tensor],
@@ -57,7 +57,7 @@ def torn(
     *,
     neighbours: int | None = 64,
     at_once: int = 1024,
-) -> Tears:
+) -> Discontinuities:
     """Count the pairs of codes of one class between which another class lies.
 
     A pair is a code and one of the nearest codes of its own class, counted once for each
@@ -74,11 +74,11 @@ def torn(
         at_once: Codes decoded together.
     """
 
-    def seen(points: Tensor) -> Tensor:
+    def predict_class(points: Tensor) -> Tensor:
         with torch.no_grad():
             return torch.cat([classify(decode(part)) for part in points.split(at_once)])
 
-    is_correct = seen(z) == labels
+    is_correct = predict_class(z) == labels
     pairs = bad = 0
     for label in labels[is_correct].unique():
         class_codes = z[is_correct & (labels == label)]
@@ -90,7 +90,7 @@ def torn(
             distances = torch.cdist(class_codes, class_codes).fill_diagonal_(float("inf"))
             partner = distances.topk(min(neighbours, len(class_codes) - 1), largest=False).indices
             middle = ((class_codes[:, None] + class_codes[partner]) / 2).flatten(0, 1)
-        between = seen(middle)
+        between = predict_class(middle)
         pairs += len(between)
         bad += int((between != label).sum())
-    return Tears(pairs, bad)
+    return Discontinuities(pairs, bad)

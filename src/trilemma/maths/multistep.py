@@ -56,7 +56,7 @@ from trilemma.maths.schedules import Schedule
 
 __all__ = ["DpmSolver1", "DpmSolver2", "DpmSolver3", "UniPc"]
 
-FEW = 15
+FEW_STEPS = 15
 """Steps below which DPM-Solver++ lowers its order towards the end."""
 
 
@@ -79,7 +79,9 @@ class DpmSolver1:
         variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
         """Yield sigma_s / sigma_t x + alpha_s M_0 m_0."""
-        return _remembering(denoise, x, times, _steps(schedule, times, 1, lower=len(times) <= FEW))
+        return _remembering(
+            denoise, x, times, _steps(schedule, times, 1, lower=len(times) <= FEW_STEPS)
+        )
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,9 @@ class DpmSolver2:
         variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
         """Yield sigma_s / sigma_t x + alpha_s M_0 (m_0 + (m_0 - m_-1) / (2 r)), r = h' / h."""
-        return _remembering(denoise, x, times, _steps(schedule, times, 2, lower=len(times) <= FEW))
+        return _remembering(
+            denoise, x, times, _steps(schedule, times, 2, lower=len(times) <= FEW_STEPS)
+        )
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,7 @@ class DpmSolver3:
         variance: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> Iterator[Tensor]:
         """Yield sigma_s / sigma_t x + alpha_s (w_0 m_0 + w_1 m_-1 + w_2 m_-2)."""
-        steps = _steps(schedule, times, 3, lower=len(times) <= FEW)
+        steps = _steps(schedule, times, 3, lower=len(times) <= FEW_STEPS)
         return _remembering(denoise, x, times, steps, curvature=0.5)
 
 
@@ -162,13 +166,13 @@ class UniPc:
         for t, step in zip(times, _steps(schedule, times, self.points, lower=True), strict=False):
             estimates.appendleft(denoise(x, t))
             if previous_step is not None and previous_step.h < math.inf:
-                start = _taken(
+                start = _advance(
                     start,
                     previous_step,
                     estimates,
-                    _weights([1.0, *previous_step.places], previous_step.h),
+                    _weights([1.0, *previous_step.taus], previous_step.h),
                 )
-            x = _taken(start, step, estimates, _weights(step.places, step.h))
+            x = _advance(start, step, estimates, _weights(step.taus, step.h))
             previous_step = step
             yield x
 
@@ -177,13 +181,13 @@ class UniPc:
 class _Step:
     """What the schedule says of a step."""
 
-    kept: float
+    sigma_ratio: float
     """sigma_s / sigma_t."""
     signal: float
     """alpha_s."""
     h: float
     """lambda_s - lambda_t, infinite where the step leaves pure noise or arrives at data."""
-    places: list[float]
+    taus: list[float]
     """tau of the estimates that it is made of, the present one first; as many as its order."""
 
 
@@ -215,14 +219,16 @@ def _remembering(
     estimates: deque[Tensor] = deque(maxlen=3)
     for t, step in zip(times, steps, strict=False):
         estimates.appendleft(denoise(x, t))
-        x = _taken(x, step, estimates, _weights(step.places, step.h, curvature))
+        x = _advance(x, step, estimates, _weights(step.taus, step.h, curvature))
         yield x
 
 
-def _taken(x: Tensor, step: _Step, known: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+def _advance(
+    x: Tensor, step: _Step, estimates: Sequence[Tensor], weights: Sequence[float]
+) -> Tensor:
     """Return sigma_s / sigma_t x + alpha_s sum_j w_j m_j."""
-    x = step.kept * x
-    for estimate, weight in zip(known, weights, strict=False):
+    x = step.sigma_ratio * x
+    for estimate, weight in zip(estimates, weights, strict=False):
         x.add_(estimate, alpha=step.signal * weight)
     return x
 
@@ -252,20 +258,20 @@ def _moments(h: float, count: int) -> list[float]:
     return moments[::-1]
 
 
-def _weights(places: Sequence[float], h: float, curvature: float = 1.0) -> list[float]:
-    """Return what the estimate at each place counts: its polynomial's integral.
+def _weights(taus: Sequence[float], h: float, curvature: float = 1.0) -> list[float]:
+    """Return the weight of the estimate at each tau: its polynomial's integral.
 
     Arguments:
-        places: tau of each.
+        taus: tau of each.
         h: The step.
         curvature: Factor of M_2.
     """
-    moments = _moments(h, len(places))
+    moments = _moments(h, len(taus))
     moments[2:3] = [curvature * moment for moment in moments[2:3]]
     weights = []
-    for j, tau in enumerate(places):
+    for j, tau in enumerate(taus):
         polynomial = [1.0]  # coefficients of 1, tau, tau^2, …
-        for other_tau in (*places[:j], *places[j + 1 :]):
+        for other_tau in (*taus[:j], *taus[j + 1 :]):
             shifted = zip((0.0, *polynomial), (*polynomial, 0.0), strict=True)
             polynomial = [(low - other_tau * high) / (tau - other_tau) for low, high in shifted]
         weights.append(sum(c * m for c, m in zip(polynomial, moments, strict=True)))

@@ -1,6 +1,6 @@
 r"""Ordinary differential equations, dy/dt = v(t, y), and the density that they carry along.
 
-An explicit Runge-Kutta step of size h from (t, y) has s slopes
+An explicit Runge-Kutta step of size h from (t, y) has s derivatives
 
     k_i = v(t + c_i h, y + h sum_{j<i} a_ij k_j),    y' = y + h sum_i b_i k_i,
 
@@ -62,7 +62,7 @@ State = tuple[Tensor, ...]
 """Tensors that move together, the batch first in each."""
 
 Field = Callable[[Tensor, State], State]
-"""(t, [B] float64; state) -> the state's slope."""
+"""(t, [B] float64; state) -> the state's derivative."""
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """(t, [B] float64; y, [B, *shape]) -> dy/dt."""
@@ -131,7 +131,7 @@ SOLVERS: Mapping[str, Tableau] = {
         ),
     ),
 }
-"""Methods by name; `dopri5` knows its error, its last slope is the next step's first."""
+"""Methods by name; `dopri5` knows its error, its last derivative is the next step's first."""
 
 
 def refined(u: Float[Tensor, "*shape"], finest: float) -> Float[Tensor, "*shape"]:
@@ -152,7 +152,7 @@ def refined(u: Float[Tensor, "*shape"], finest: float) -> Float[Tensor, "*shape"
 
 
 def refined_rate(u: Float[Tensor, "*shape"], finest: float) -> Float[Tensor, "*shape"]:
-    """Return dt/du of `refined`, float64: a slope in t times this is one in u.
+    """Return dt/du of `refined`, float64: a derivative by t times this is one by u.
 
     >>> u = torch.tensor(0.5, dtype=torch.float64)
     >>> step = (refined(u + 1e-6, 0.01) - refined(u - 1e-6, 0.01)) / 2e-6
@@ -169,7 +169,7 @@ def fixed(
     """Yield the states at times[1:], one step of a method from each time to the next.
 
     Arguments:
-        field: The slope.
+        field: The derivative.
         state: At times[0], each tensor with B rows.
         times: Rising or falling.
         method: One of `SOLVERS`; dopri5 without its choice of steps.
@@ -191,22 +191,22 @@ def _step(
     state: State,
     first: State | None = None,
 ) -> tuple[State, list[State]]:
-    """Return y' and the slopes; slopes without a part in y' are left out."""
-    slopes: list[State] = [] if first is None else [first]
+    """Return y' and the derivatives; those without a part in y' are left out."""
+    derivatives: list[State] = [] if first is None else [first]
     nodes = method.nodes
-    for i in range(len(slopes), method.calls):
-        stage_state = _along(state, h, slopes, method.stages[i])
-        slopes.append(field(t + nodes[i] * h, stage_state))
-    return _along(state, h, slopes, method.weights), slopes
+    for i in range(len(derivatives), method.calls):
+        stage_state = _along(state, h, derivatives, method.stages[i])
+        derivatives.append(field(t + nodes[i] * h, stage_state))
+    return _along(state, h, derivatives, method.weights), derivatives
 
 
 def _along(
-    state: State, h: Float[Tensor, " B"], slopes: Sequence[State], weights: Sequence[float]
+    state: State, h: Float[Tensor, " B"], derivatives: Sequence[State], weights: Sequence[float]
 ) -> State:
     """Return y + h sum_j w_j k_j for each tensor of the state."""
     states = []
     for i, y in enumerate(state):
-        parts = [w * k[i] for w, k in zip(weights, slopes, strict=False) if w]
+        parts = [w * k[i] for w, k in zip(weights, derivatives, strict=False) if w]
         states.append(y + _rows(h, y) * sum(parts[1:], parts[0]) if parts else y)
     return tuple(states)
 
@@ -242,10 +242,10 @@ def adaptive(
     A step stands where the root mean square of error / (absolute + relative |y|) over the row's
     first tensor is at most 1; other tensors (a log-density) follow and do not decide. The next
     step is min(5, max(0.2, 0.9 error^(-1/5))) times as long. Between steps the states are
-    those of the cubic with the steps' ends and slopes; the last time is met exactly.
+    those of the cubic with the steps' ends and derivatives; the last time is met exactly.
 
     Arguments:
-        field: The slope; asked for all rows, those that have arrived included.
+        field: The derivative; evaluated for all rows, those that have arrived included.
         state: At times[0], each tensor with B rows.
         times: Rising or falling.
         relative: Tolerance in units of y.
@@ -253,13 +253,14 @@ def adaptive(
         most: Evaluations allowed.
 
     Raises:
-        TooManyCalls: A row has not arrived after `most` evaluations, or its slope is no number.
+        TooManyCalls: A row has not arrived after `most` evaluations, or its derivative is no
+            number.
     """
     method, rows, device = SOLVERS["dopri5"], len(state[0]), state[0].device
     stops = [float(t) for t in times]
     t = torch.full((rows,), stops[0], dtype=torch.float64, device=device)
-    slope, calls, rejected = field(t, state), 1, 0
-    h = (stops[-1] - stops[0]) * _first_step(state[0], slope[0], absolute, relative)
+    derivative, calls, rejected = field(t, state), 1, 0
+    h = (stops[-1] - stops[0]) * _first_step(state[0], derivative[0], absolute, relative)
     states = [state] * (len(stops) - 1)
     while True:
         remaining = stops[-1] - t
@@ -271,11 +272,13 @@ def adaptive(
                 f"evaluations with tolerance {max(relative, absolute):g}."
             )
         h = torch.where(h.abs() < remaining.abs(), h, remaining)
-        new_state, slopes = _step(field, method, t, h, state, slope)
+        new_state, derivatives = _step(field, method, t, h, state, derivative)
         new_t = torch.where(h == remaining, torch.full_like(t, stops[-1]), t + h)
-        new_slope = field(new_t, new_state)
+        new_derivative = field(new_t, new_state)
         calls += 6
-        error = _error(method, h, state[0], new_state[0], [k[0] for k in (*slopes, new_slope)])
+        error = _error(
+            method, h, state[0], new_state[0], [k[0] for k in (*derivatives, new_derivative)]
+        )
         error = _size(error, state[0], new_state[0], absolute, relative)
         is_accepted = (error <= 1) & (remaining != 0)
         rejected += int((~is_accepted & (remaining != 0)).sum())
@@ -283,52 +286,57 @@ def adaptive(
             reached = is_accepted & ((stop - t).abs() <= h.abs()) & ((stop - t) * h > 0)
             if bool(reached.any()):
                 share = torch.where(reached, (stop - t) / torch.where(h == 0, 1, h), 1.0)
-                interpolated = _between(share, h, state, new_state, slope, new_slope)
+                interpolated = _between(share, h, state, new_state, derivative, new_derivative)
                 states[i] = _where(reached, interpolated, states[i])
-        state, slope = _where(is_accepted, new_state, state), _where(is_accepted, new_slope, slope)
+        state, derivative = (
+            _where(is_accepted, new_state, state),
+            _where(is_accepted, new_derivative, derivative),
+        )
         t = torch.where(is_accepted, new_t, t)
         factor = (0.9 * error.clamp(min=1e-10) ** -0.2).clamp(0.2, 5.0)
         h = h * torch.where(error.isfinite(), factor, 0.2)
 
 
-def _first_step(y: Tensor, slope: Tensor, absolute: float, relative: float) -> Tensor:
+def _first_step(y: Tensor, derivative: Tensor, absolute: float, relative: float) -> Tensor:
     """Return a hundredth of the way in which y would change by its own size, at most a tenth."""
-    ratio = _size(y, y, y, absolute, relative) / _size(slope, y, y, absolute, relative)
+    ratio = _size(y, y, y, absolute, relative) / _size(derivative, y, y, absolute, relative)
     return (0.01 * ratio).nan_to_num(1e-4).clamp(1e-4, 0.1)
 
 
-def _size(x: Tensor, y: Tensor, other: Tensor, absolute: float, relative: float) -> Tensor:
+def _size(x: Tensor, y: Tensor, new_y: Tensor, absolute: float, relative: float) -> Tensor:
     """Return the root mean square of x in units of the tolerance, [B] float64."""
-    allowed = absolute + relative * torch.maximum(y.abs(), other.abs())
+    allowed = absolute + relative * torch.maximum(y.abs(), new_y.abs())
     return (x / allowed).double().square().flatten(1).mean(1).sqrt()
 
 
-def _error(method: Tableau, h: Tensor, y: Tensor, after: Tensor, slopes: list[Tensor]) -> Tensor:
+def _error(
+    method: Tableau, h: Tensor, y: Tensor, after: Tensor, derivatives: list[Tensor]
+) -> Tensor:
     """Return h sum_i (b_i - bhat_i) k_i."""
-    parts = zip(method.weights, method.embedded, slopes, strict=True)
+    parts = zip(method.weights, method.embedded, derivatives, strict=True)
     weighted_sum = torch.zeros_like(after)
-    for weight, embedded_weight, slope in parts:
-        weighted_sum = weighted_sum + (weight - embedded_weight) * slope
+    for weight, embedded_weight, derivative in parts:
+        weighted_sum = weighted_sum + (weight - embedded_weight) * derivative
     return _rows(h, y) * weighted_sum
 
 
 def _between(
-    share: Tensor, h: Tensor, state: State, after: State, slope: State, ahead: State
+    share: Tensor, h: Tensor, state: State, after: State, derivative: State, ahead: State
 ) -> State:
     """Return Hermite's cubic at a share of each row's step; at 1 it is `after` exactly."""
     interpolated = []
-    for y, z, k, q in zip(state, after, slope, ahead, strict=True):
+    for y, z, k, q in zip(state, after, derivative, ahead, strict=True):
         s, step = _rows(share, y), _rows(h, y)
         correction = s * (s - 1) * ((1 - 2 * s) * (z - y) + step * ((s - 1) * k + s * q))
         interpolated.append(torch.where(s == 1, z, torch.lerp(y, z, s) + correction))
     return tuple(interpolated)
 
 
-def _where(chosen: Tensor, one: State, other: State) -> State:
-    """Take some rows from one state, the rest from another."""
+def _where(mask: Tensor, new: State, old: State) -> State:
+    """Take the rows of `new` where the mask is true, and else those of `old`."""
     return tuple(
-        torch.where(chosen.view(-1, *([1] * (a.dim() - 1))), a, b)
-        for a, b in zip(one, other, strict=True)
+        torch.where(mask.view(-1, *([1] * (a.dim() - 1))), a, b)
+        for a, b in zip(new, old, strict=True)
     )
 
 
@@ -339,8 +347,8 @@ def with_divergence(velocity: Velocity, trace: Trace) -> Field:
     """Return the field of (y, ln p), whose second tensor, [B, K], has a column an estimate."""
 
     def field(t: Tensor, state: State) -> State:
-        slope, divergence = trace(lambda y: velocity(t, y), state[0])
-        return slope, -divergence
+        derivative, divergence = trace(lambda y: velocity(t, y), state[0])
+        return derivative, -divergence
 
     return field
 

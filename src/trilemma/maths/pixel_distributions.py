@@ -32,7 +32,7 @@ from trilemma.maths.distributions import bernoulli_log_prob, discretised_logisti
 __all__ = ["Bernoulli", "Categorical", "Head", "Mixture"]
 
 SMALLEST = -7.0
-"""Least ln s of a logistic, an eighth of a bin of 256 levels; it keeps the slopes finite."""
+"""Least ln s of a logistic, an eighth of a bin of 256 levels; it keeps the gradients finite."""
 
 
 class Head(ABC):

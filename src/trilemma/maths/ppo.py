@@ -113,7 +113,7 @@ def standardised(advantage: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
 def advantages(
     rewards: Float[Tensor, "T B"],
     values: Float[Tensor, "T B"],
-    there: Bool[Tensor, "T B"],
+    mask: Bool[Tensor, "T B"],
     *,
     gamma: float = 1.0,
     decay: float = 0.95,
@@ -123,7 +123,7 @@ def advantages(
     Arguments:
         rewards: R_t.
         values: V(s_t).
-        there: Whether the episode still goes at t.
+        mask: Whether the episode still goes at t.
         gamma: Discount.
         decay: lambda; 1: return less value, 0: one step.
 
@@ -135,7 +135,7 @@ def advantages(
     carried = next_value = torch.zeros_like(values[0])
     for t in reversed(range(len(values))):
         delta = rewards[t] + gamma * next_value - values[t]
-        carried = torch.where(there[t], delta + gamma * decay * carried, 0.0)
-        next_value = torch.where(there[t], values[t], 0.0)
+        carried = torch.where(mask[t], delta + gamma * decay * carried, 0.0)
+        next_value = torch.where(mask[t], values[t], 0.0)
         out[t] = carried
     return out

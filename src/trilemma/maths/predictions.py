@@ -49,7 +49,7 @@ __all__ = [
     "Edm",
     "NoisePrediction",
     "Prediction",
-    "Rest",
+    "Residual",
     "Velocity",
 ]
 
@@ -168,7 +168,7 @@ class Velocity:
 
 @dataclass(frozen=True)
 class Edm:
-    """The network sees standardised input and gives a standardised rest.
+    """The network sees standardised input and gives a standardised residual.
 
     With v^2 = alpha^2 sigma_d^2 + sigma^2, the variance of x_t, and F the output for x_t / v,
 
@@ -194,24 +194,24 @@ class Edm:
 
     def denoised(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return c_skip x_t + c_out F."""
-        return self.guess(x_t, alpha, sigma) + self.left(alpha, sigma) * output
+        return self.guess(x_t, alpha, sigma) + self.c_out(alpha, sigma) * output
 
     def gain(self, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return 1 / c_out^2."""
-        return self.left(alpha, sigma) ** -2
+        return self.c_out(alpha, sigma) ** -2
 
     def guess(self, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return c_skip x_t, the best linear guess."""
         return alpha * (self.spread * self.scale(alpha, sigma)) ** 2 * x_t
 
-    def left(self, alpha: Tensor, sigma: Tensor) -> Tensor:
-        """Return c_out, the spread of what the guess leaves of x."""
+    def c_out(self, alpha: Tensor, sigma: Tensor) -> Tensor:
+        """Return c_out, the standard deviation of the residual of the guess."""
         return sigma * self.spread * self.scale(alpha, sigma)
 
 
 @dataclass(frozen=True)
-class Rest(Edm):
-    """`Edm` without the factor of F: the network gives what the best linear guess leaves of x.
+class Residual(Edm):
+    """`Edm` without the factor of F: the network gives the residual of the best linear guess of x.
 
         E[x | x_t] = (alpha sigma_d^2 / v^2) x_t + F
 
@@ -225,7 +225,7 @@ class Rest(Edm):
 
     def target(self, x: Tensor, noise: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return x - c_skip x_t."""
-        return self.left(alpha, sigma) * super().target(x, noise, alpha, sigma)
+        return self.c_out(alpha, sigma) * super().target(x, noise, alpha, sigma)
 
     def denoised(self, output: Tensor, x_t: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
         """Return c_skip x_t + F."""
@@ -241,6 +241,6 @@ PREDICTIONS: Mapping[str, Callable[[Schedule, float], Prediction]] = {
     "clean": lambda schedule, spread: Clean(),
     "velocity": lambda schedule, spread: Velocity(schedule.power),
     "edm": lambda schedule, spread: Edm(spread),
-    "rest": lambda schedule, spread: Rest(spread),
+    "rest": lambda schedule, spread: Residual(spread),
 }
 """By name, for a schedule and the spread of the data."""

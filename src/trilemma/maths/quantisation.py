@@ -62,7 +62,7 @@ def moved(
     counts: Float[Tensor, " K"],
     sums: Float[Tensor, "K c"],
     z: Float[Tensor, "N c"],
-    places: Int[Tensor, " N"],
+    indices: Int[Tensor, " N"],
     decay: float,
 ) -> tuple[Float[Tensor, " K"], Float[Tensor, "K c"]]:
     """Return counts and sums after one more batch.
@@ -71,11 +71,11 @@ def moved(
         counts: N_k.
         sums: m_k.
         z: The batch's codes.
-        places: k of each.
+        indices: k of each.
         decay: d, in [0, 1).
     """
-    batch_counts = torch.bincount(places, minlength=len(counts)).to(counts)
-    batch_sums = torch.zeros_like(sums).index_add_(0, places, z.to(sums))
+    batch_counts = torch.bincount(indices, minlength=len(counts)).to(counts)
+    batch_sums = torch.zeros_like(sums).index_add_(0, indices, z.to(sums))
     return torch.lerp(batch_counts, counts, decay), torch.lerp(batch_sums, sums, decay)
 
 
@@ -103,11 +103,11 @@ def revived(
     return start, torch.where(which[:, None], mean * onto.to(sums), sums)
 
 
-def perplexity(places: Int[Tensor, " N"], size: int) -> Float[Tensor, ""]:
+def perplexity(indices: Int[Tensor, " N"], size: int) -> Float[Tensor, ""]:
     """Return exp of the entropy of a batch's indices: how many vectors are in use, 1 to K.
 
     >>> round(perplexity(torch.tensor([0, 1, 0, 1]), 8).item(), 4)
     2.0
     """
-    frequencies = torch.bincount(places, minlength=size).float() / max(len(places), 1)
+    frequencies = torch.bincount(indices, minlength=size).float() / max(len(indices), 1)
     return torch.exp(-torch.xlogy(frequencies, frequencies).sum())

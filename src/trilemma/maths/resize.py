@@ -77,7 +77,7 @@ def reduced(x: Float[Tensor, "*B H W"], factor: int) -> Float[Tensor, "*B h w"]:
     torch.Size([1, 3, 2, 3])
     """
     height, width = x.shape[-2:]
-    return _both(resizing(height, height // factor), x, resizing(width, width // factor))
+    return _resize_axes(resizing(height, height // factor), x, resizing(width, width // factor))
 
 
 def enlarged(y: Float[Tensor, "*B h w"], factor: int) -> Float[Tensor, "*B H W"]:
@@ -86,13 +86,13 @@ def enlarged(y: Float[Tensor, "*B h w"], factor: int) -> Float[Tensor, "*B H W"]
     It is the usual guess, not the pseudo-inverse: `reduced` gives back only about y.
     """
     height, width = y.shape[-2:]
-    return _both(resizing(height, height * factor), y, resizing(width, width * factor))
+    return _resize_axes(resizing(height, height * factor), y, resizing(width, width * factor))
 
 
 def spread_back(y: Float[Tensor, "*B h w"], factor: int) -> Float[Tensor, "*B H W"]:
     """Return A^+ y, the smallest image of which `reduced` makes y."""
     height, width = (side * factor for side in y.shape[-2:])
-    return _both(
+    return _resize_axes(
         pseudo_inverse(height, height // factor), y, pseudo_inverse(width, width // factor)
     )
 
@@ -104,7 +104,7 @@ def agreed(
     return x + spread_back(y - reduced(x, factor), factor)
 
 
-def _both(rows: Tensor, x: Tensor, columns: Tensor) -> Tensor:
+def _resize_axes(rows: Tensor, x: Tensor, columns: Tensor) -> Tensor:
     """Return rows x columns^T, never in less than float32: differences of images are small."""
     with torch.autocast(x.device.type, enabled=False):
         x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -13,7 +13,7 @@ marginals. In y = x / alpha and the noise level l = sigma / alpha it has one ter
 
     dy / dl = (y - xhat) / l,
     euler   y + (l_s - l_t) v
-    heun    y + (l_s - l_t) (v + v') / 2,     v' the slope at Euler's point
+    heun    y + (l_s - l_t) (v + v') / 2,     v' that at Euler's point
 
 and in x and clean estimates, with the ratio r = l_s / l_t of the step,
 
@@ -188,13 +188,13 @@ class Euler:
         """Yield sigma_s / sigma_t x + alpha_s (1 - r) xhat."""
         for step in _lifted(schedule, times, self.churn, self.lowest, self.highest):
             x = step.back(x, self.inflate, noise)
-            x = step.kept * x + step.of_clean * denoise(x, step.t)
+            x = step.sigma_ratio * x + step.of_clean * denoise(x, step.t)
             yield x
 
 
 @dataclass(frozen=True)
 class Heun:
-    """Follow the probability flow by the mean of two slopes; the last step, to t = 0, has one.
+    """Follow the probability flow by the mean of two derivatives; the last, to t = 0, is Euler's.
 
     Arguments:
         churn, lowest, highest, inflate: As in `Euler`.
@@ -222,7 +222,7 @@ class Heun:
         for step in _lifted(schedule, times, self.churn, self.lowest, self.highest):
             x = step.back(x, self.inflate, noise)
             clean = denoise(x, step.t)
-            x = step.kept * x + step.of_clean * clean
+            x = step.sigma_ratio * x + step.of_clean * clean
             if step.of_change < math.inf:
                 x = x + step.of_change * (denoise(x, step.s) - clean)
             yield x
@@ -253,9 +253,9 @@ class _Step:
 
     t: Tensor
     s: Tensor
-    again: tuple[float, float]
-    """The weights of the state and of fresh noise on the way back up to t."""
-    kept: float
+    renoise_weights: tuple[float, float]
+    """The weights of the state and of fresh noise that bring x back up to t."""
+    sigma_ratio: float
     """sigma_s / sigma_t."""
     of_clean: float
     """alpha_s (1 - r)."""
@@ -264,7 +264,7 @@ class _Step:
 
     def back(self, x: Tensor, inflate: float, noise: Callable[[], Tensor]) -> Tensor:
         """Return a draw from q(x_t | x), x being where the last step ended."""
-        alpha_ts, sigma_ts = self.again
+        alpha_ts, sigma_ts = self.renoise_weights
         return alpha_ts * x + sigma_ts * inflate * noise() if sigma_ts > 0 else x
 
 

@@ -104,7 +104,7 @@ class Centred:
 
     def projected(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
         """Return the nearest state of the space: the mean taken off, zeros where no point is."""
-        mask = self._here(x)
+        mask = self._point_mask(x)
         positions = x[..., :3]
         mean = (positions * mask).sum(-2, keepdim=True) / mask.sum(-2, keepdim=True).clamp_min(1)
         return cat([positions - mean, x[..., 3:]], dim=-1) * mask
@@ -113,7 +113,7 @@ class Centred:
         self, each: Float[Tensor, "B N D"], at_zero: Callable[[], Float[Tensor, "B N D"]]
     ) -> Float[Tensor, " B"]:
         """Sum over the points that are there, and take the three coordinates of the mean off."""
-        mask = self._here(each)
+        mask = self._point_mask(each)
         tied = (at_zero()[..., :3] * mask).sum(-2) / mask.sum(-2).clamp_min(1)
         return (each * mask).flatten(1).sum(1) - tied.sum(1)
 
@@ -122,7 +122,7 @@ class Centred:
         one = x.new_ones(()).expand_as(x)
         return self.total(one, lambda: one)
 
-    def _here(self, x: Tensor) -> Tensor:
+    def _point_mask(self, x: Tensor) -> Tensor:
         if self.mask is None:
             return x.new_ones(*x.shape[:-1], 1)
         return self.mask[..., None].to(x)

@@ -46,7 +46,7 @@ MEAN, DEVIATION = -1.2, 1.2
 
 EVEN = 0.02
 """Share of importance-sampled continuous times that is even in t, so that no weight explodes."""
-PLACES = 10_000
+TABLE_SIZE = 10_000
 """Times at which noise levels are tabled, between which is interpolated."""
 
 
@@ -127,18 +127,18 @@ def _continuous(u: Tensor, schedule: Schedule) -> tuple[Tensor, Tensor]:
     return t.float(), (1 / (EVEN + (1 - EVEN) * density)).float()
 
 
-def _time_at(table: Tensor, wanted: Tensor) -> Tensor:
+def _time_at(table: Tensor, level: Tensor) -> Tensor:
     """Return the times of ln(sigma / alpha), between those of the table, float64."""
-    wanted = wanted.clamp(float(table[0]), float(table[-1]))
-    high = torch.searchsorted(table, wanted).clamp(1, len(table) - 1)
+    level = level.clamp(float(table[0]), float(table[-1]))
+    high = torch.searchsorted(table, level).clamp(1, len(table) - 1)
     low = table[high - 1]
-    return (high + (wanted - low) / (table[high] - low)) / len(table)
+    return (high + (level - low) / (table[high] - low)) / len(table)
 
 
 @lru_cache(maxsize=16)
 def _levels(schedule: Schedule, device: torch.device) -> Float[Tensor, " n"]:
     """Return ln(sigma / alpha) at t = 1/n, 2/n, …, 1, rising, float64."""
-    t = torch.arange(1, PLACES + 1, dtype=torch.float64, device=device) / PLACES
+    t = torch.arange(1, TABLE_SIZE + 1, dtype=torch.float64, device=device) / TABLE_SIZE
     return -schedule.log_snr(t) / 2
 
 

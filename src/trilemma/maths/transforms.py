@@ -61,17 +61,17 @@ class Bijection(nn.Module, ABC):
 
     @abstractmethod
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, " B"]]:
         """Return z and ln|det dz/dy|, both in float32 or better.
 
         Arguments:
             y: Examples, [B, ...].
-            told: What the map is told beside them, e.g. the vectors of classes, [B, E].
+            cond: What the map is conditioned on, e.g. class embeddings, [B, E].
         """
 
     @abstractmethod
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B ..."]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B ..."]:
         """Return the y of which `forward` makes z."""
 
     @property
@@ -79,13 +79,13 @@ class Bijection(nn.Module, ABC):
         """Return the number of layers."""
         return 1
 
-    def round_trip(self, y: Tensor, depth: int, told: Tensor | None = None) -> Tensor:
+    def round_trip(self, y: Tensor, depth: int, cond: Tensor | None = None) -> Tensor:
         """Return y after the first `depth` layers and back through their inverses."""
-        return self.inverse(self(y, told)[0], told) if depth else y
+        return self.inverse(self(y, cond)[0], cond) if depth else y
 
-    def start(self, y: Tensor, told: Tensor | None = None) -> Tensor:
+    def start(self, y: Tensor, cond: Tensor | None = None) -> Tensor:
         """Set what is to start from data, and return z; most maps set nothing."""
-        return self(y, told)[0]
+        return self(y, cond)[0]
 
 
 def exact(x: Tensor) -> Tensor:
@@ -135,9 +135,9 @@ def lu_inverse(p: Tensor, lower: Tensor, upper: Tensor, s: Tensor) -> Float[Tens
     return torch.linalg.solve_triangular(upper.triu(1) + torch.diag(s), half, upper=True)
 
 
-def lu_log_det(log_s: Tensor, places: int = 1) -> Float[Tensor, ""]:
-    """Return ln|det| of a matrix applied at some places, sum ln|s| times their number."""
-    return places * log_s.sum()
+def lu_log_det(log_s: Tensor, position_count: int = 1) -> Float[Tensor, ""]:
+    """Return ln|det| of a matrix applied at each position, sum ln|s| times their number."""
+    return position_count * log_s.sum()
 
 
 def squeeze(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:

@@ -18,7 +18,7 @@ def active_units(context: Context) -> Score:
     x = context.test
     with torch.no_grad():
         noise = Noise.for_samples(mix(context.seed, "codes"), 0, len(x), context.device)
-        activity = context.asked.latent_activity(x.to(context.device), noise)
+        activity = context.required_model.latent_activity(x.to(context.device), noise)
     return Score(
         activity.active,
         low=activity.active,

@@ -67,25 +67,25 @@ class Sums:
         return max(self.square - means.item() + self.mean**2, 0.0)
 
     @classmethod
-    def of(cls, k: Float[Tensor, "N M"], *, within: bool = False) -> Sums:
-        """Sum up a matrix; `within`: of a set with itself."""
-        return summed(lambda rows: k[rows], len(k), within=within)
+    def of(cls, k: Float[Tensor, "N M"], *, same_set: bool = False) -> Sums:
+        """Sum up a matrix; `same_set`: of a set with itself."""
+        return summed(lambda rows: k[rows], len(k), same_set=same_set)
 
 
-def summed(block: Callable[[slice], Tensor], n: int, *, within: bool = False) -> Sums:
+def summed(block: Callable[[slice], Tensor], n: int, *, same_set: bool = False) -> Sums:
     """Sum up a matrix that is computed some rows at a time.
 
     Arguments:
         block: Rows to the kernel's values from them to the other set, or to the whole set.
         n: Number of rows.
-        within: Whether the other set is the same.
+        same_set: Whether the other set is the same.
     """
     rows, columns, square, diagonal_mean = [], torch.zeros(()), 0.0, 0.0
     m = n
     for start in range(0, n, ROWS):
         block_values = block(slice(start, start + ROWS)).double()
         m = block_values.shape[1]
-        if within:
+        if same_set:
             diagonal = block_values.diagonal(start)
             diagonal_mean += diagonal.sum().item() / n
             block_values = block_values.clone()
@@ -93,7 +93,7 @@ def summed(block: Callable[[slice], Tensor], n: int, *, within: bool = False) ->
         rows.append(block_values.sum(1))
         columns = columns + block_values.sum(0)
         square += block_values.square().sum().item()
-    self_pairs = 1 if within else 0
+    self_pairs = 1 if same_set else 0
     pairs_per_row, pairs_per_column = max(m - self_pairs, 1), max(n - self_pairs, 1)
     return Sums(
         torch.cat(rows) / pairs_per_row,
@@ -135,5 +135,5 @@ def chance(xx: Sums, xy: Sums, yy: Sums, *, unbiased: bool = True) -> Chance:
     v_statistic = (
         xx.mean * (n - 1) / n + xx.own / n + yy.mean * (m - 1) / m + yy.own / m - 2 * xy.mean
     )
-    slope = skew + (linear_variance / v_statistic if v_statistic > 0 else 0.0)
-    return Chance(max(linear_variance - linear_bias, 0.0) + quadratic, slope)
+    variance_slope = skew + (linear_variance / v_statistic if v_statistic > 0 else 0.0)
+    return Chance(max(linear_variance - linear_bias, 0.0) + quadratic, variance_slope)

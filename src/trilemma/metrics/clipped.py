@@ -44,7 +44,7 @@ from trilemma.metrics.features import (
     FEWEST,
     FRESH_ROWS,
     FeatureReference,
-    Seen,
+    SampleFeatures,
     of_features,
 )
 from trilemma.metrics.frechet import rows_of
@@ -113,16 +113,18 @@ class Scale:
     """m(X)."""
     f: Float[Tensor, " M+1"]
 
-    def read(self, crowd: Float[Tensor, " M"], held: Float[Tensor, " N"]) -> dict[str, float]:
+    def read(
+        self, crowd: Float[Tensor, " M"], ball_counts: Float[Tensor, " N"]
+    ) -> dict[str, float]:
         """Return both measures, which exceed 1 by chance.
 
         Arguments:
             crowd: Balls around each sample, none above the median.
-            held: Samples in each example's ball.
+            ball_counts: Samples in each example's ball.
         """
         return {
             "clipped_density": clip(crowd) / self.crowd,
-            "clipped_coverage": good(clip(held), self.f),
+            "clipped_coverage": good(clip(ball_counts), self.f),
         }
 
 
@@ -165,12 +167,12 @@ class _Scaled:
         return Scale(clip(crowd), expected(self.rows, self.rows))
 
 
-def _read(it: Seen) -> dict[str, float]:
+def _read(it: SampleFeatures) -> dict[str, float]:
     scale, manifold = it.against.once(_Scaled(len(it.pair[1]))), it.once(points)
-    return scale.read(manifold.crowd, manifold.held)
+    return scale.read(manifold.crowd, manifold.ball_counts)
 
 
-def _spreads(it: Seen) -> dict[str, float | Trials]:
+def _spreads(it: SampleFeatures) -> dict[str, float | Trials]:
     return subset_spreads(*it.pair, _ratios, seed=it.against.seed, least=FEWEST, part=0.5)
 
 

@@ -25,7 +25,7 @@ from trilemma.core.model import Reconstructing
 from trilemma.core.point_cloud import centred, mask_of, positions, sizes, types
 from trilemma.metrics.context import Context
 from trilemma.metrics.metric import Metric, Need
-from trilemma.metrics.reconstruction import again
+from trilemma.metrics.reconstruction import reconstruct_test_examples
 from trilemma.metrics.score import Score, Trials, mean_chance
 
 __all__ = ["METRICS", "reconstruction_errors"]
@@ -47,9 +47,9 @@ def reconstruction_errors(x: Tensor, y: Tensor) -> dict[str, float]:
 
 
 def _rmsd(context: Context) -> Score:
-    x, y = context.test, context.once(again)
+    x, y = context.test, context.once(reconstruct_test_examples)
     square_errors = _square_errors(x, y)
-    mean_square = Score(square_errors.mean().item()).within(mean_chance(square_errors))
+    mean_square = Score(square_errors.mean().item()).with_interval(mean_chance(square_errors))
     baseline = _square_errors(x, torch.cat([0 * positions(x), x[..., 3:]], -1)).mean().sqrt()
     unit = getattr(context.data.domain.values, "unit", "")
     return Score(
@@ -66,7 +66,7 @@ def _rmsd(context: Context) -> Score:
 
 
 def _type_accuracy(context: Context) -> Score:
-    x, y = context.test, context.once(again)
+    x, y = context.test, context.once(reconstruct_test_examples)
     mask = mask_of(x)
     counts = torch.bincount(types(context.data.train.x).flatten())[1:]
     commonest = int(counts.argmax()) + 1
@@ -78,7 +78,7 @@ def _type_accuracy(context: Context) -> Score:
         n=len(x),
         protocol=f"share of {len(correct):,} points of {len(x)} test clouds whose type comes "
         "back; interval: Wilson's, of points",
-    ).within(Trials(len(correct)))
+    ).with_interval(Trials(len(correct)))
 
 
 def _needs() -> Need:

@@ -60,7 +60,7 @@ class Conformers(Memo):
 
 
 @dataclass(eq=False)
-class Known(Memo):
+class References(Memo):
     """What does not depend on the model."""
 
     test: Conformers
@@ -69,13 +69,13 @@ class Known(Memo):
     stand_ins: Mapping[str, Conformers]
 
 
-def _known(reference: Reference) -> Known:
+def _references(reference: Reference) -> References:
     data, count = reference.data, min(reference.n, MOST)
     elements = data.domain.elements
     generator = torch.Generator().manual_seed(reference.seed)
     test_rows = torch.randperm(len(data.test), generator=generator)[:MOST]
     train_rows = torch.randperm(len(data.train), generator=generator)[:count]
-    return Known(
+    return References(
         Conformers(data.test.x[test_rows], elements),
         Conformers(data.train.x[train_rows], elements),
         {
@@ -109,10 +109,10 @@ def _molecule_share(it: Conformers) -> tuple[float, int]:
 
 
 def _connected(it: Conformers) -> tuple[float, int]:
-    return it.once(_whole) / max(len(it.x), 1), len(it.x)
+    return it.once(_connected_count) / max(len(it.x), 1), len(it.x)
 
 
-def _whole(it: Conformers) -> int:
+def _connected_count(it: Conformers) -> int:
     return sum(connected for smiles, connected in spelt(it.x, it.elements) if smiles)
 
 
@@ -120,7 +120,7 @@ def _share(
     of: Callable[[Conformers], tuple[float, int]], what: str, by: Callable[[], str]
 ) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
-        samples, references = context.once(_samples), context.reference.once(_known)
+        samples, references = context.once(_samples), context.reference.once(_references)
         value, n = of(samples)
         return Score(
             value,
@@ -130,7 +130,7 @@ def _share(
             protocol=f"{what}, {n:,} of {len(samples.x):,} samples{by()}; bonds by the distances "
             f"and margins (10, 5, 3 pm) of EDM; floor: {len(references.test.x):,} test molecules; "
             "interval: Wilson's, of molecules",
-        ).within(Trials(len(samples.x)))
+        ).with_interval(Trials(len(samples.x)))
 
     return measure
 
@@ -206,7 +206,7 @@ def dihedrals_of(x: Float[Tensor, "B N 4"], elements: tuple[str, ...]) -> Geomet
     return _by_kind(kinds, cosine.acos().rad2deg())
 
 
-def _gathered(
+def _values_by_kind(
     it: Conformers, of: Callable[[Tensor, tuple[str, ...]], Geometry]
 ) -> dict[tuple[int, ...], Tensor]:
     chunks_by_kind: dict[tuple[int, ...], list[Tensor]] = {}
@@ -241,10 +241,10 @@ def wasserstein_by_kind(samples: Geometry, test: Geometry) -> tuple[float, int]:
 
 def _gap(of: Callable[[Tensor, tuple[str, ...]], Geometry], what: str) -> Callable:
     def geometry(it: Conformers) -> Geometry:
-        return _gathered(it, of)
+        return _values_by_kind(it, of)
 
     def measure(context: Context) -> Score:
-        it, references = context.once(_samples), context.reference.once(_known)
+        it, references = context.once(_samples), context.reference.once(_references)
         test = references.test.once(geometry)
         if not test:
             raise Unmeasured(f"test molecules have no {what}")

@@ -106,7 +106,7 @@ class Context(Memo):
         return len(self.samples)
 
     @property
-    def asked(self) -> Any:  # noqa: ANN401
+    def required_model(self) -> Any:  # noqa: ANN401
         """Return the model, of which a metric has declared what it needs."""
         assert self.model is not None
         return self.model
@@ -121,16 +121,16 @@ class Context(Memo):
         rows = range(n) if self.world is None else self.world.span(n)
         return rows.start, rows.stop
 
-    def gathered(self, mine: Tensor, n: int) -> Tensor:
+    def gather(self, mine: Tensor, n: int) -> Tensor:
         """Return the n rows of all processes."""
         return mine if self.world is None else self.world.gather(mine, n)
 
-    def told(self, what: str, done: int, of: int) -> None:
-        """Tell progress, and stop if that is asked for."""
+    def report_progress(self, what: str, finished: int, total: int) -> None:
+        """Report progress, and stop if `check` raises."""
         if self.check is not None:
             self.check()
         if self.progress is not None:
-            self.progress(what, done, of)
+            self.progress(what, finished, total)
 
 
 def test_rows(data: DataSet, n: int, seed: int) -> Tensor:

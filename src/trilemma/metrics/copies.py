@@ -52,7 +52,7 @@ from trilemma.core.graph import sizes
 from trilemma.core.noise import mix
 from trilemma.data.chemistry import to_smiles
 from trilemma.metrics.context import AT_ONCE, Context, Reference
-from trilemma.metrics.copy_evidence import EXACT, Counted, Finding, found
+from trilemma.metrics.copy_evidence import EXACT, Counted, Finding, find_copies
 from trilemma.metrics.copy_search import Nearest, Search, coordinates
 from trilemma.metrics.graphs import GraphReference
 from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured
@@ -61,14 +61,14 @@ from trilemma.metrics.score import Exhibit, Score
 
 __all__ = ["METRICS"]
 
-HELD = 4000
+MAX_EXAMPLES = 4000
 """Test examples, and training examples, on which small ratios are counted at most; half as many
 where each is compared at nine places."""
 FEWEST = 20
 """Training examples, and samples, at least."""
 CELLS, ROUNDS = 16, 10
 """Cells, and rounds of k-means that make them."""
-SHOWN = 10
+MAX_SUSPECTS = 10
 """Suspects that are shown at most."""
 
 
@@ -91,33 +91,33 @@ def cells(
 
 
 @dataclass(frozen=True)
-class _Known:
+class _TrainingIndex:
     """What depends on the data alone."""
 
     search: Search
     centres: Tensor
-    others: tuple[Counted, ...]
+    controls: tuple[Counted, ...]
 
     def cell_of(self, x: Tensor) -> Int[Tensor, " N"]:
         """Return the cell of each example."""
-        coords = (self.search.low(self.search.places.of(chunk)) for chunk in x.split(AT_ONCE))
+        coords = (self.search.low(self.search.coords.of(chunk)) for chunk in x.split(AT_ONCE))
         return torch.cat([torch.cdist(chunk, self.centres).argmin(1) for chunk in coords])
 
 
-def _known(reference: Reference) -> _Known:
+def _training_index(reference: Reference) -> _TrainingIndex:
     data = reference.data
     train, test = data.train.x, data.test.x
     coords = coordinates(data.domain, train)
     search = Search(train, coords)
-    row_limit = HELD if coords.views(train[:1]).shape[1] == 1 else HELD // 2
+    row_limit = MAX_EXAMPLES if coords.views(train[:1]).shape[1] == 1 else MAX_EXAMPLES // 2
     train_rows, test_rows = (
         torch.randperm(len(x), generator=torch.Generator().manual_seed(mix(reference.seed, name)))[
             :row_limit
         ]
         for name, x in (("held back", train), ("unseen", test))
     )
-    centres, cell = cells(search.low(search.places.of(train[train_rows])))
-    training_index = _Known(search, centres, ())
+    centres, cell = cells(search.low(search.coords.of(train[train_rows])))
+    training_index = _TrainingIndex(search, centres, ())
     controls = (
         Counted(
             "test examples",
@@ -129,7 +129,7 @@ def _known(reference: Reference) -> _Known:
         ),
     )
     return replace(
-        training_index, others=tuple(control for control in controls if len(control.cell))
+        training_index, controls=tuple(control for control in controls if len(control.cell))
     )
 
 
@@ -138,28 +138,28 @@ def _of_examples(context: Context) -> tuple[Counted, list[Counted]]:
     if x.is_floating_point() and not x.isfinite().all():
         nonfinite_count = int((~x.isfinite().flatten(1).all(1)).sum())
         raise Unmeasured(f"{nonfinite_count} of {len(x)} samples are not finite numbers")
-    training_index: _Known = context.reference.once(_known)
+    training_index: _TrainingIndex = context.reference.once(_training_index)
 
-    def each(done: int) -> None:
-        context.told("copies", done, len(x))
+    def each(finished: int) -> None:
+        context.report_progress("copies", finished, len(x))
 
     cell = training_index.cell_of(x)
     samples = Counted("samples", training_index.search.nearest(x, each=each), cell)
-    controls = list(training_index.others)
-    if _wanted(controls, data.domain, len(x), len(data.train)):
-        sample_search = Search(x, training_index.search.places)
+    controls = list(training_index.controls)
+    if _needs_sample_control(controls, data.domain, len(x), len(data.train)):
+        sample_search = Search(x, training_index.search.coords)
         neighbours = sample_search.nearest(x, without=torch.arange(len(x)))
         controls.append(Counted("samples", neighbours, cell, 0.5))
     return samples, controls
 
 
-def _wanted(others: Sequence[Counted], domain: Domain, n: int, train: int) -> bool:
-    """Tell whether samples are to be compared among themselves: where the others are few.
+def _needs_sample_control(controls: Sequence[Counted], domain: Domain, n: int, train: int) -> bool:
+    """Return whether samples are to be compared among themselves: where the controls are few.
 
     Where values can be counted, chance repeats an example the more often the more there are, so
     that there must be as many samples as training examples.
     """
-    too_few = sum(control.weight * len(control.cell) for control in others) < n / 2
+    too_few = sum(control.weight * len(control.cell) for control in controls) < n / 2
     is_discrete = domain.kind != "image" and domain.values.binned
     return too_few and (n >= train or not is_discrete)
 
@@ -168,7 +168,7 @@ def _wanted(others: Sequence[Counted], domain: Domain, n: int, train: int) -> bo
 
 
 @dataclass(frozen=True)
-class _Kinds:
+class _GraphKinds:
     """Isomorphism classes of the training graphs, and what depends on the data alone."""
 
     once: Mapping[int, int]
@@ -177,7 +177,7 @@ class _Kinds:
     """Numbers of nodes between cells."""
     extents: Int[Tensor, " N"]
     """Nodes and edges of the training graphs, in ascending order."""
-    others: tuple[Counted, ...]
+    controls: tuple[Counted, ...]
 
     def counted(
         self, name: str, x: Tensor, hits: Sequence[bool], rows: Sequence[int], weight: float
@@ -203,18 +203,18 @@ class _Kinds:
         return self.counted(name, x, hits, [0] * len(hits), 0.5)
 
 
-def kinds(train: tuple[Tensor, Sequence[int]], test: tuple[Tensor, Sequence[int]]) -> _Kinds:
-    """Return what is known of graphs and their isomorphism classes."""
+def kinds(train: tuple[Tensor, Sequence[int]], test: tuple[Tensor, Sequence[int]]) -> _GraphKinds:
+    """Return the isomorphism classes of the training graphs, and the controls."""
     (x, classes), class_counts = train, Counter(train[1])
     unique_rows = {kind: row for row, kind in enumerate(classes) if class_counts[kind] == 1}
     quantile_levels = torch.arange(1, CELLS, dtype=torch.float64) / CELLS
     size_quantiles = sizes(x).double().quantile(quantile_levels).unique()
-    graph_kinds = _Kinds(unique_rows, size_quantiles, _extents(x).sort().values, ())
+    graph_kinds = _GraphKinds(unique_rows, size_quantiles, _extents(x).sort().values, ())
     controls = (
         graph_kinds.against("test graphs", *test),
         graph_kinds.among("training graphs", *train),
     )
-    return replace(graph_kinds, others=controls)
+    return replace(graph_kinds, controls=controls)
 
 
 def _extents(x: Tensor) -> Int[Tensor, " N"]:
@@ -222,31 +222,31 @@ def _extents(x: Tensor) -> Int[Tensor, " N"]:
     return (x.flatten(1).sum(1, dtype=torch.long) + sizes(x)) // 2
 
 
-def _known_kinds(reference: GraphReference) -> _Kinds:
+def _known_kinds(reference: GraphReference) -> _GraphKinds:
     train, test = reference.data.train.x, reference.data.test.x
-    classes_of = partial(reference.known.of, check=reference.check)
+    classes_of = partial(reference.isomorphism_classes.of, check=reference.check)
     return kinds((train, classes_of(train)), (test, classes_of(test)))
 
 
 def graphs_counted(
-    known: _Kinds, x: Tensor, classes: Sequence[int], domain: Domain
+    graph_kinds: _GraphKinds, x: Tensor, classes: Sequence[int], domain: Domain
 ) -> tuple[Counted, list[Counted]]:
     """Return sampled graphs, and what they are held against."""
-    controls = list(known.others)
-    if _wanted(controls, domain, len(x), len(known.extents)):
-        controls.append(known.among("samples", x, classes))
-    return known.against("samples", x, classes), controls
+    controls = list(graph_kinds.controls)
+    if _needs_sample_control(controls, domain, len(x), len(graph_kinds.extents)):
+        controls.append(graph_kinds.among("samples", x, classes))
+    return graph_kinds.against("samples", x, classes), controls
 
 
 def _of_graphs(context: Context) -> tuple[Counted, list[Counted]]:
     reference, x = context.reference, context.samples[:CAP]
     assert isinstance(reference, GraphReference)
-    graph_kinds: _Kinds = reference.once(_known_kinds)
-    classes = reference.known.of(x, reference.check)
+    graph_kinds: _GraphKinds = reference.once(_known_kinds)
+    classes = reference.isomorphism_classes.of(x, reference.check)
     return graphs_counted(graph_kinds, x, classes, context.data.domain)
 
 
-def _molecule_kinds(reference: Reference) -> tuple[_Kinds, dict[str, int]]:
+def _molecule_kinds(reference: Reference) -> tuple[_GraphKinds, dict[str, int]]:
     """Return what is known of training molecules, with a number for each SMILES."""
     data, smiles_ids = reference.data, {}
     labelled_splits = []
@@ -278,7 +278,7 @@ def _measure(context: Context) -> Score:
     graph = data.domain.kind in ("graph", "molecule")
     samples, controls = BY_KIND.get(data.domain.kind, _of_examples)(context)
     smooth = data.domain.kind == "points" and not data.domain.values.binned
-    finding = found(samples, controls, 1.0 if graph else EXACT, smooth=smooth)
+    finding = find_copies(samples, controls, 1.0 if graph else EXACT, smooth=smooth)
     return Score(
         finding.value,
         low=finding.low,
@@ -298,7 +298,7 @@ BY_KIND: Mapping[str, Callable[[Context], tuple[Counted, list[Counted]]]] = {
 
 
 def _protocol(
-    it: Finding, samples: Counted, others: Sequence[Counted], train: int, *, graph: bool
+    it: Finding, samples: Counted, controls: Sequence[Counted], train: int, *, graph: bool
 ) -> str:
     n = len(samples.cell)
     criterion = (
@@ -310,7 +310,7 @@ def _protocol(
     control_counts = ", ".join(
         f"{int((control.near.ratio < it.threshold).sum())} of {len(control.cell)} {control.name}"
         + (" among themselves" if control.weight < 1 else "")
-        for control in others
+        for control in controls
     )
     verdict = (
         "alarm: more than chance makes" if it.alarm else "no alarm: no more than chance makes"
@@ -318,13 +318,13 @@ def _protocol(
     return (
         f"{verdict}, p = {it.p:.2g}; {it.below} of {n} samples against {train} training examples, "
         f"{criterion}, of {it.distinct} of these; {100 * it.expected:.2g} % expected, known as "
-        f"from {it.known:.0f} ({control_counts}); interval: Newcombe's; floor: test examples, by "
-        "construction"
+        f"from {it.control_count:.0f} ({control_counts}); interval: Newcombe's; floor: test "
+        "examples, by construction"
     )
 
 
 def _exhibit(it: Finding, samples: Counted, *, graph: bool) -> Exhibit | None:
-    rows = it.suspects[:SHOWN]
+    rows = it.suspects[:MAX_SUSPECTS]
     if not len(rows):
         return None
     how = "isomorphic to it" if graph else "much nearer to it than to others"
@@ -332,7 +332,7 @@ def _exhibit(it: Finding, samples: Counted, *, graph: bool) -> Exhibit | None:
         f"Samples that may be copies, the likeliest first, each beside the training example that "
         f"it may be of: it is {how}.",
         samples=tuple(rows.tolist()),
-        beside=tuple(samples.near.row[rows].tolist()),
+        training_rows=tuple(samples.near.row[rows].tolist()),
     )
 
 

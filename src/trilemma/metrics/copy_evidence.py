@@ -60,7 +60,7 @@ from trilemma.metrics import copy_law
 from trilemma.metrics.copy_search import Nearest
 from trilemma.metrics.score import wilson
 
-__all__ = ["ALARM", "EXACT", "Counted", "Finding", "chance", "found", "newcombe", "tails"]
+__all__ = ["ALARM", "EXACT", "Counted", "Finding", "chance", "find_copies", "newcombe", "tails"]
 
 EXACT = 1e-3
 """Ratio below which a sample is an exact copy, up to rounding."""
@@ -108,8 +108,8 @@ class Finding:
     """Training examples to which these are nearest."""
     expected: float
     """R, the share that is expected below it."""
-    known: float
-    """A, how many examples that are no copies this is known from."""
+    control_count: float
+    """A, the (effective) number of controls, examples that are no copies."""
     suspects: Int[Tensor, " S"]
     """Samples below it, the nearest to each training example, in order; none without an alarm."""
 
@@ -119,8 +119,10 @@ class Finding:
         return self.p < ALARM
 
 
-def tails(n: int, a: float, known: float) -> Float[Tensor, " n+1"]:
-    """Return P(K >= k) for k = 0 … n, of K ~ Binomial(n, U), U ~ Beta(a + 1, known - a).
+def tails(n: int, a: float, control_count: float) -> Float[Tensor, " n+1"]:
+    """Return P(K >= k) for k = 0 … n, of K ~ Binomial(n, U), U ~ Beta(a + 1, A - a).
+
+    A is `control_count`.
 
     >>> tails(2, 0, 2).mul(6).round().tolist()
     [6.0, 3.0, 1.0]
@@ -128,10 +130,10 @@ def tails(n: int, a: float, known: float) -> Float[Tensor, " n+1"]:
     Of two samples and two others, one of the samples is the first of four with a chance of 2 / 4,
     and both before the others with one of 1 / 6.
     """
-    if known - a <= 0:
+    if control_count - a <= 0:
         return torch.ones(n + 1, dtype=torch.float64)
     j = torch.arange(n + 1, dtype=torch.float64)
-    alpha, beta = a + 1, known - a
+    alpha, beta = a + 1, control_count - a
 
     def log_beta(x: Tensor | float, y: Tensor | float) -> Tensor:
         p, q = torch.as_tensor(x).double(), torch.as_tensor(y).double()
@@ -160,17 +162,17 @@ class Mark:
 
     t: float
     below: float
-    """a, how many of `known` lie below it."""
-    known: float
+    """a, how many of the controls lie below it."""
+    control_count: float
     """A."""
 
 
 @dataclass(frozen=True)
-class Known:
-    """What the others say of where samples lie.
+class WeightedControls:
+    """The ratios of the controls, weighted as the samples lie in cells.
 
     Arguments:
-        ratio: Of all others, in ascending order.
+        ratio: Of all controls, in ascending order.
         upto: How many of A have at most this ratio.
         count: A. Of what lies in cells of the samples alone nothing is known.
     """
@@ -194,23 +196,23 @@ class Known:
         return [Mark(t, self.below(t), self.count) for t in sorted(thresholds | {first})]
 
 
-def known(samples: Counted, others: Sequence[Counted]) -> Known:
-    """Weigh the others as the samples lie in cells."""
-    cell_count = 1 + max(int(group.cell.max()) for group in (samples, *others))
+def weigh_controls(samples: Counted, controls: Sequence[Counted]) -> WeightedControls:
+    """Weigh the controls as the samples lie in cells."""
+    cell_count = 1 + max(int(group.cell.max()) for group in (samples, *controls))
     sample_shares = torch.bincount(samples.cell, minlength=cell_count).double() / len(samples.cell)
     control_weights = torch.zeros(cell_count, dtype=torch.float64)
-    for group in others:
+    for group in controls:
         control_weights += group.weight * torch.bincount(group.cell, minlength=cell_count)
     control_weights = control_weights.clamp_min(LEAST)
     effective_count = 1 / (sample_shares.square() / control_weights).sum().item()
     weight = torch.cat(
         [
             effective_count * group.weight * (sample_shares / control_weights)[group.cell]
-            for group in others
+            for group in controls
         ]
     )
-    ratio, order = torch.cat([group.near.ratio for group in others]).sort(stable=True)
-    return Known(ratio, weight[order].cumsum(0), effective_count)
+    ratio, order = torch.cat([group.near.ratio for group in controls]).sort(stable=True)
+    return WeightedControls(ratio, weight[order].cumsum(0), effective_count)
 
 
 def _firsts(near: Nearest) -> Float[Tensor, " D"]:
@@ -236,7 +238,9 @@ class Null:
 
     def evidence(self, counts: Sequence[int], n: int) -> float:
         """Return the share of draws of n samples with as large a sum as these counts have."""
-        surprisals = [-tails(n, mark.below, mark.known).log().numpy() for mark in self.marks]
+        surprisals = [
+            -tails(n, mark.below, mark.control_count).log().numpy() for mark in self.marks
+        ]
         observed_sum = sum(
             surprisal[count] for surprisal, count in zip(surprisals, counts, strict=True)
         )
@@ -247,22 +251,22 @@ class Null:
         return (1 + int((simulated_sums >= observed_sum - 1e-9).sum())) / (1 + DRAWS)
 
 
-def counted(others: Known, first: float) -> Null | None:
-    """Return what the others' counts say; nothing where all lie below a threshold.
+def counted(controls: WeightedControls, first: float) -> Null | None:
+    """Return the null by the controls' counts; nothing where all lie below a threshold.
 
     Of thresholds below which as many lie the largest stands.
     """
-    marks = list({mark.below: mark for mark in others.marks(first)}.values())
-    concentration = np.diff(np.array([-1.0, *(mark.below for mark in marks), others.count]))
+    marks = list({mark.below: mark for mark in controls.marks(first)}.values())
+    concentration = np.diff(np.array([-1.0, *(mark.below for mark in marks), controls.count]))
     if concentration[-1] <= 0:
         return None
     rng = np.random.default_rng(0)
     return Null(marks, rng.dirichlet(concentration, DRAWS), rng)
 
 
-def lawful(others: Known, first: float) -> Null | None:
-    """Return what the law says that is fitted to the others; nothing where it does not hold."""
-    law = copy_law.fitted(others.ratio, others.upto, others.count)
+def lawful(controls: WeightedControls, first: float) -> Null | None:
+    """Return the null by a law fitted to the controls; nothing where it does not hold."""
+    law = copy_law.fitted(controls.ratio, controls.upto, controls.count)
     if law is None or law.distance > copy_law.FAR:
         return None
     counts = [count for count in COUNTS if 0 < count <= DEEPEST * law.count]
@@ -278,7 +282,7 @@ def lawful(others: Known, first: float) -> Null | None:
     marks = [Mark(*values) for values in zip(thresholds, *beta_parameters, strict=True)]
     bin_shares = np.diff(shares, axis=1, prepend=0, append=1)
     null = Null(marks, bin_shares, rng)
-    own_counts = [int(others.below(t)) for t in thresholds]
+    own_counts = [int(controls.below(t)) for t in thresholds]
     return null if null.evidence(own_counts, round(law.count)) >= copy_law.DEEP else None
 
 
@@ -298,22 +302,22 @@ def chance(ratio: Float[Tensor, " D"], n: float, null: Null | None, weight: floa
 
 def _together(
     samples: Counted,
-    others: Sequence[Counted],
+    controls: Sequence[Counted],
     ratio: Float[Tensor, " D"],
     null: Null | None,
     first: float,
 ) -> float:
-    """Return p, against all others or against the kind of them that has the most."""
+    """Return p, against all controls or against the kind of them that has the most."""
     n = len(samples.cell)
     p = chance(ratio, n, null)
-    if p >= ALARM or len(others) < 2:
+    if p >= ALARM or len(controls) < 2:
         return p
-    for control in others:
-        other_controls = [_in_one_cell(peer) for peer in others if peer is not control]
+    for control in controls:
+        other_controls = [_in_one_cell(peer) for peer in controls if peer is not control]
         size = control.weight * len(control.cell)
-        leave_one_out_null = counted(known(_in_one_cell(control), other_controls), first)
+        leave_one_out_null = counted(weigh_controls(_in_one_cell(control), other_controls), first)
         if chance(control.near.ratio, size, leave_one_out_null, control.weight) < APART:
-            p = max(p, chance(ratio, n, counted(known(samples, [control]), first)))
+            p = max(p, chance(ratio, n, counted(weigh_controls(samples, [control]), first)))
     return p
 
 
@@ -321,30 +325,30 @@ def _in_one_cell(one: Counted) -> Counted:
     return Counted(one.name, one.near, torch.zeros_like(one.cell), one.weight)
 
 
-def found(
-    samples: Counted, others: Sequence[Counted], first: float = EXACT, *, smooth: bool = False
+def find_copies(
+    samples: Counted, controls: Sequence[Counted], first: float = EXACT, *, smooth: bool = False
 ) -> Finding:
-    """Say how many of the samples are copies, beyond what the others show.
+    """Estimate how many of the samples are copies, beyond what the controls show.
 
     Arguments:
         samples: n of them, n > 0.
-        others: Examples that are no copies, by kind.
+        controls: Examples that are no copies, by kind.
         first: The threshold that does not depend on them.
         smooth: Whether ratios may have the law of continuous data.
     """
     n, near = len(samples.cell), samples.near
-    pooled, least_ratios = known(samples, others), _firsts(near)
+    pooled, least_ratios = weigh_controls(samples, controls), _firsts(near)
     law = lawful(pooled, first) if smooth else None
-    p = _together(samples, others, least_ratios, counted(pooled, first), first)
+    p = _together(samples, controls, least_ratios, counted(pooled, first), first)
     if law is not None:
-        p = max(p / DOUBT, _together(samples, others, least_ratios, law, first))
+        p = max(p / DOUBT, _together(samples, controls, least_ratios, law, first))
     marks = law.marks if law else pooled.marks(first)
 
     def most(mark: Mark) -> float:
-        return tails(n, mark.below, mark.known)[int((least_ratios < mark.t).sum())].item()
+        return tails(n, mark.below, mark.control_count)[int((least_ratios < mark.t).sum())].item()
 
     mark = min(marks, key=most)
-    t, control_count, expected_share = mark.t, mark.known, mark.below / mark.known
+    t, control_count, expected_share = mark.t, mark.control_count, mark.below / mark.control_count
     below, distinct = int((near.ratio < t).sum()), int((least_ratios < t).sum())
     observed_share = (below if p < ALARM else distinct) / n
     low, high = newcombe(observed_share, n, expected_share, control_count)

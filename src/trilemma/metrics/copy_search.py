@@ -145,14 +145,14 @@ class Search:
 
     Arguments:
         x: The set, [N, *shape], data units, N > 2.
-        places: Its coordinates.
+        coords: Its coordinates.
     """
 
-    def __init__(self, x: Tensor, places: Coordinates) -> None:
-        self.x, self.places = x, places
-        self.centre = places.of(x[:1]).new_zeros(())
+    def __init__(self, x: Tensor, coords: Coordinates) -> None:
+        self.x, self.coords = x, coords
+        self.centre = coords.of(x[:1]).new_zeros(())
         self.basis: Tensor | None = None
-        subset = places.of(x[torch.arange(0, len(x), -(-len(x) // BASIS))])
+        subset = coords.of(x[torch.arange(0, len(x), -(-len(x) // BASIS))])
         self.centre = subset.mean(0)
         if subset.shape[1] > COMPONENTS:
             centred = (subset - self.centre).double()
@@ -160,7 +160,7 @@ class Search:
             top = (values > 1e-9 * values[-1].clamp_min(1e-30)).nonzero()[:, 0][1 - COMPONENTS :]
             self.basis = (centred.T @ vectors[:, top] / values[top].sqrt()).to(subset.dtype)
         chunk_size = max(1, ENTRIES // subset.shape[1])
-        projected = torch.cat([self.low(places.of(chunk)) for chunk in x.split(chunk_size)])
+        projected = torch.cat([self.low(coords.of(chunk)) for chunk in x.split(chunk_size)])
         # |a - b|² as one product, of (-2 a, |a|², 1) and (b, 1, |b|²).
         square = projected.square().sum(1, keepdim=True)
         self.factor = torch.cat([projected, torch.ones_like(square), square], 1).T.contiguous()
@@ -189,11 +189,11 @@ class Search:
             each: Told after each part how many are done.
         """
         ratios, rows = [torch.empty(0).double()], [torch.empty(0).long()]
-        dimension = self.places.views(self.x[:1]).shape[2]
+        dimension = self.coords.views(self.x[:1]).shape[2]
         chunk_size = max(1, ENTRIES // max(len(self.x), CANDIDATES * dimension))
         for start in range(0, len(x), chunk_size):
             chunk = slice(start, start + chunk_size)
-            views = self.places.views(x[chunk])
+            views = self.coords.views(x[chunk])
             lower_bounds = self._lower(self.low(views))
             if without is not None:
                 lower_bounds[torch.arange(len(lower_bounds)), without[chunk]] = torch.inf
@@ -232,7 +232,7 @@ class Search:
         self, views: Float[Tensor, "B S D"], near: Int[Tensor, "B C"]
     ) -> Float[Tensor, "B C"]:
         """Return distances to candidates, those of the nearest shift."""
-        candidate_coords = self.places.of(self.x[near.flatten()]).view(*near.shape, -1)
+        candidate_coords = self.coords.of(self.x[near.flatten()]).view(*near.shape, -1)
         return (
             torch.stack(
                 [(view[:, None] - candidate_coords).square().sum(-1) for view in views.unbind(1)]

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.metrics.context import Context
-from trilemma.metrics.features import FEATURED, FEWEST, FRESH_ROWS, Seen, of_features
+from trilemma.metrics.features import FEATURED, FEWEST, FRESH_ROWS, SampleFeatures, of_features
 from trilemma.metrics.frechet import rows_of
 from trilemma.metrics.metric import COVERAGE, NEAR_ONE, Metric, hundredths
 from trilemma.metrics.neighbours import distances, radii
@@ -48,7 +48,7 @@ class Manifold:
     coverage: Float[Tensor, " N"]
     crowd: Float[Tensor, " M"]
     """Balls of examples around each sample, no ball wider than the median one (k = 5)."""
-    held: Float[Tensor, " N"]
+    ball_counts: Float[Tensor, " N"]
     """Samples in each example's ball (k = 5)."""
 
 
@@ -82,7 +82,7 @@ def narrowed(wide: Float[Tensor, " N"]) -> Float[Tensor, " N"]:
     return wide.minimum(wide.quantile(0.5))
 
 
-def points(it: Seen) -> Manifold:
+def points(it: SampleFeatures) -> Manifold:
     """Return each point's part, of as many samples as test examples."""
     return manifold(*it.pair)
 
@@ -103,31 +103,33 @@ def _density_alone(samples: Tensor, test: Tensor) -> dict[str, float]:
     return {"density": density(samples, test)}
 
 
-def _spreads(it: Seen) -> dict[str, float | Trials]:
+def _spreads(it: SampleFeatures) -> dict[str, float | Trials]:
     return subset_spreads(*it.pair, _means, seed=it.against.seed, shares=SHARES, least=FEWEST)
 
 
-def _density_spread(it: Seen) -> dict[str, float | Trials]:
+def _density_spread(it: SampleFeatures) -> dict[str, float | Trials]:
     return subset_spreads(*it.pair, _density_alone, seed=it.against.seed, least=FEWEST, part=0.5)
 
 
-def _precision(it: Seen) -> float:
+def _precision(it: SampleFeatures) -> float:
     return it.once(points).precision.mean().item()
 
 
-def _recall(it: Seen) -> float:
+def _recall(it: SampleFeatures) -> float:
     return it.once(points).recall.mean().item()
 
 
-def _density(it: Seen) -> float:
+def _density(it: SampleFeatures) -> float:
     return it.once(points).density.mean().item()
 
 
-def _coverage(it: Seen) -> float:
+def _coverage(it: SampleFeatures) -> float:
     return it.once(points).coverage.mean().item()
 
 
-def _part(value: Callable[[Seen], float], name: str, k: int) -> Callable[[Context], Score]:
+def _part(
+    value: Callable[[SampleFeatures], float], name: str, k: int
+) -> Callable[[Context], Score]:
     return of_features(
         value,
         deviation=lambda it: it.once(_spreads if name in SHARES else _density_spread)[name],

@@ -38,7 +38,13 @@ from trilemma.core.domain import Columns
 from trilemma.core.noise import mix
 from trilemma.data.chemistry import fingerprints, to_smiles
 from trilemma.metrics.context import Context
-from trilemma.metrics.features import FRESH_ROWS, FeatureReference, Seen, seen, stand_ins
+from trilemma.metrics.features import (
+    FRESH_ROWS,
+    FeatureReference,
+    SampleFeatures,
+    sample_features,
+    stand_ins,
+)
 from trilemma.metrics.graph_statistics import Statistics
 from trilemma.metrics.graphs import GraphReference, Graphs, graphs
 from trilemma.metrics.held_out import FOLDS, HeldOut, bound_chance, held_out
@@ -51,7 +57,7 @@ CAP = 2000
 """Most rows of each side: classifiers learn little more from more, and take long."""
 FEWEST = 40
 """Rows of each side without which nothing can be learned and held out."""
-SHOWN = 10
+MAX_SAMPLES = 10
 """Samples that are shown."""
 CATEGORIES = 32
 """Categories of a column that have a column each, the most frequent."""
@@ -61,7 +67,7 @@ CLUSTERING_BINS, SPECTRAL_BINS = 10, 20
 
 TOO_WIDE = f"{EQUAL}, {NEAR_ONE}, and of many rows"
 
-Measured = Seen | Graphs
+Measured = SampleFeatures | Graphs
 
 
 @dataclass(frozen=True)
@@ -77,12 +83,12 @@ class Rows:
 
 def _samples(it: Measured) -> Rows:
     """Return at most `CAP` samples, drawn by the seed: files are often sorted."""
-    examples = it.matched if isinstance(it, Seen) else it.of
-    which = _drawn(len(examples), it.against.seed)
-    if isinstance(it, Seen) and it.against.data.domain.kind == "molecule":
+    examples = it.matched if isinstance(it, SampleFeatures) else it.of
+    which = _subset_rows(len(examples), it.against.seed)
+    if isinstance(it, SampleFeatures) and it.against.data.domain.kind == "molecule":
         features = _chemical(it.x[which], it.against)
         return Rows(which, features, _names(features))
-    if isinstance(it, Seen):
+    if isinstance(it, SampleFeatures):
         features = _widened(it.features[which], it.x[which], it.against)
         return Rows(which, features, _names(it.x[which]))
     features = graph_features(it.of[which])
@@ -107,7 +113,7 @@ def _chemical(x: Tensor, against: FeatureReference) -> Float[Tensor, "R F"]:
     return fingerprints(to_smiles(x, against.data.domain.elements))
 
 
-def _drawn(count: int, seed: int) -> Int[Tensor, " R"]:
+def _subset_rows(count: int, seed: int) -> Int[Tensor, " R"]:
     if count <= CAP:
         return torch.arange(count)
     generator = torch.Generator().manual_seed(mix(seed, "discrepancy", count))
@@ -168,8 +174,8 @@ def graph_features(of: Statistics) -> Float[Tensor, "B F"]:
     )
 
 
-def _told(it: Measured) -> HeldOut:
-    """Return what classifiers say of samples and test data that they have not seen.
+def _predictions(it: Measured) -> HeldOut:
+    """Return the predictions of classifiers for held-out samples and test data.
 
     Raises:
         Unmeasured: There are too few.
@@ -192,7 +198,7 @@ def _told(it: Measured) -> HeldOut:
 
 
 def _value(it: Measured) -> float:
-    return max(0.0, it.once(_told).bits)
+    return max(0.0, it.once(_predictions).bits)
 
 
 def _mark(it: Measured) -> float | None:
@@ -204,8 +210,8 @@ def _mark(it: Measured) -> float | None:
 
 def _score(context: Context) -> Score:
     is_graph = context.data.domain.kind == "graph"
-    measured: Measured = graphs(context) if is_graph else seen(context)
-    against, predictions = measured.against, measured.once(_told)
+    measured: Measured = graphs(context) if is_graph else sample_features(context)
+    against, predictions = measured.against, measured.once(_predictions)
     chance = bound_chance(predictions)
     baseline_sets = against.stand_ins if is_graph else stand_ins(context)
     baseline_values = {name: _mark(baseline) for name, baseline in baseline_sets.items()}
@@ -215,37 +221,41 @@ def _score(context: Context) -> Score:
         baselines={name: value for name, value in baseline_values.items() if value is not None},
         n=len(predictions.on_samples),
         protocol=_protocol(measured, predictions),
-    ).within(chance)
+    ).with_interval(chance)
     return replace(score, exhibit=_exhibit(measured, predictions) if score.low > 0 else None)
 
 
-def _protocol(it: Measured, told: HeldOut) -> str:
+def _protocol(it: Measured, predictions: HeldOut) -> str:
     feature_note = (
-        f"features {it.against.extractor!r}" if isinstance(it, Seen) else "graph statistics"
+        f"features {it.against.extractor!r}"
+        if isinstance(it, SampleFeatures)
+        else "graph statistics"
     )
     if it.against.data.domain.kind == "molecule":
         feature_note = "Morgan fingerprints of radius 2, 2,048 bits"
     classifier_counts = ", ".join(
-        f"{name} {count}" for name, count in Counter(told.chosen).most_common()
+        f"{name} {count}" for name, count in Counter(predictions.chosen).most_common()
     )
-    sample_count = len(it.matched) if isinstance(it, Seen) else len(it)
+    sample_count = len(it.matched) if isinstance(it, SampleFeatures) else len(it)
     subset_note = (
-        f", of {sample_count:,} drawn by the seed," if sample_count > len(told.on_samples) else ""
+        f", of {sample_count:,} drawn by the seed,"
+        if sample_count > len(predictions.on_samples)
+        else ""
     )
     return (
-        f"{len(told.on_samples)} samples{subset_note} against {len(told.on_data)} test examples, "
-        f"at most {CAP:,} of each; lower bound on the Jensen–Shannon divergence, bits, cut at 0; "
-        f"{FOLDS} folds, identical rows in one, classifier and calibration chosen within the "
-        f"others: {classifier_counts}; {feature_note}; seed {it.against.seed}; interval: "
-        f"{FRESH_ROWS}, by the held-out rows and Nadeau and Bengio's correction, cut at 0 and 1; "
-        "floor: as many training examples"
+        f"{len(predictions.on_samples)} samples{subset_note} against {len(predictions.on_data)} "
+        f"test examples, at most {CAP:,} of each; lower bound on the Jensen–Shannon divergence, "
+        f"bits, cut at 0; {FOLDS} folds, identical rows in one, classifier and calibration chosen "
+        f"within the others: {classifier_counts}; {feature_note}; seed {it.against.seed}; "
+        f"interval: {FRESH_ROWS}, by the held-out rows and Nadeau and Bengio's correction, cut at "
+        "0 and 1; floor: as many training examples"
     )
 
 
-def _exhibit(it: Measured, told: HeldOut) -> Exhibit:
+def _exhibit(it: Measured, predictions: HeldOut) -> Exhibit:
     """Name the samples that are surest to be samples, as rows of all samples."""
-    order = told.on_samples.argsort(descending=True, stable=True)[:SHOWN]
-    least_probability = told.on_samples[order[-1]].item()
+    order = predictions.on_samples.argsort(descending=True, stable=True)[:MAX_SAMPLES]
+    least_probability = predictions.on_samples[order[-1]].item()
     return Exhibit(
         f"The {len(order)} samples that classifiers which had not seen them are surest are "
         f"samples and not data: {100 * math.floor(100 * least_probability) / 100:.0f} % or more",

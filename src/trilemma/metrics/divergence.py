@@ -49,7 +49,9 @@ def kl_to_truth(context: Context) -> Score:
     if data.truth is None:
         raise Unmeasured("the density of the data is not known")
     with torch.no_grad():
-        parts = [context.asked.log_prob(chunk.to(context.device)) for chunk in x.split(AT_ONCE)]
+        parts = [
+            context.required_model.log_prob(chunk.to(context.device)) for chunk in x.split(AT_ONCE)
+        ]
     log_ratios = excess(torch.cat([chunk.cpu() for chunk in parts]), data.truth(x))
     nonfinite_count = int((~log_ratios.isfinite()).sum())
     if nonfinite_count:
@@ -61,12 +63,12 @@ def kl_to_truth(context: Context) -> Score:
         floor=0.0,
         baselines={"normal": context.reference.once(_of_normal)},
         n=len(x),
-        by=estimate(context.asked),
+        by=estimate(context.required_model),
         protocol=f"mean of ln q(x) - ln p(x) over {len(x)} samples of the model; seed "
         f"{context.seed}; interval: Student's, of a "
         f"skewed mean; floor: that of the truth itself; "
         f"normal: a Gaussian with the training moments, {len(data.test)} draws",
-    ).within(mean_chance(log_ratios))
+    ).with_interval(mean_chance(log_ratios))
 
 
 def _of_normal(reference: Reference) -> float:

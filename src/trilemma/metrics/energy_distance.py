@@ -33,7 +33,7 @@ from torch import Tensor
 
 from trilemma.core.noise import mix
 from trilemma.metrics.chance import Sums, chance, discrepancy, summed
-from trilemma.metrics.features import CLOSED, Seen, of_features
+from trilemma.metrics.features import CLOSED, SampleFeatures, of_features
 from trilemma.metrics.metric import EQUAL, QUALITY, Metric
 from trilemma.metrics.neighbours import CAP
 from trilemma.metrics.score import Chance
@@ -55,9 +55,9 @@ def _sums(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> tuple[Sums, Sums,
     """Sum up -|x - y| within x, from x to y, and within y."""
     x, y = x.double(), y.double()
     return (
-        summed(lambda rows: -torch.cdist(x[rows], x), len(x), within=True),
+        summed(lambda rows: -torch.cdist(x[rows], x), len(x), same_set=True),
         summed(lambda rows: -torch.cdist(x[rows], y), len(x)),
-        summed(lambda rows: -torch.cdist(y[rows], y), len(y), within=True),
+        summed(lambda rows: -torch.cdist(y[rows], y), len(y), same_set=True),
     )
 
 
@@ -155,26 +155,26 @@ def _potential(a: Tensor, order: Tensor, b: Tensor) -> Float[Tensor, " N"]:
     return torch.empty_like(a).scatter_(0, order, potential).mean(1)
 
 
-def _both(it: Seen) -> tuple[Tensor, Tensor]:
+def _compared_rows(it: SampleFeatures) -> tuple[Tensor, Tensor]:
     """Return the rows that are compared, of which there are enough."""
     _ = it.pair
     return it.matched[:CAP], it.against.test[:CAP]
 
 
-def _energy_sums(it: Seen) -> tuple[Sums, Sums, Sums]:
-    return _sums(*_both(it))
+def _energy_sums(it: SampleFeatures) -> tuple[Sums, Sums, Sums]:
+    return _sums(*_compared_rows(it))
 
 
-def _energy(it: Seen) -> float:
+def _energy(it: SampleFeatures) -> float:
     return discrepancy(*it.once(_energy_sums))
 
 
-def _sliced(it: Seen) -> float:
-    return sliced_wasserstein(*_both(it))
+def _sliced(it: SampleFeatures) -> float:
+    return sliced_wasserstein(*_compared_rows(it))
 
 
-def _rows(it: Seen) -> str:
-    x, y = _both(it)
+def _rows(it: SampleFeatures) -> str:
+    x, y = _compared_rows(it)
     return f"{len(x)} samples against {len(y)} test examples"
 
 
@@ -197,7 +197,7 @@ METRICS = (
             deviation=lambda it: chance(*it.once(_energy_sums)),
             protocol=lambda it: f"{_rows(it)}, unbiased",
             interval=lambda _: CLOSED,
-            n=lambda it: len(_both(it)[0]),
+            n=lambda it: len(_compared_rows(it)[0]),
         ),
     ),
     Metric(
@@ -215,10 +215,10 @@ METRICS = (
         too_wide=EQUAL,
         measure=of_features(
             _sliced,
-            deviation=lambda it: sliced_spread(*_both(it), seed=it.against.seed),
+            deviation=lambda it: sliced_spread(*_compared_rows(it), seed=it.against.seed),
             protocol=lambda it: f"{_rows(it)}, root mean square over directions",
             interval=lambda _: CLOSED,
-            n=lambda it: len(_both(it)[0]),
+            n=lambda it: len(_compared_rows(it)[0]),
         ),
     ),
 )

@@ -181,8 +181,8 @@ class _Marking:
 def _measure(context: Context) -> Score:
     x = _chosen(context.samples, context.seed)
 
-    def each(done: int) -> None:
-        context.told("energy ratio", done, len(x))
+    def each(finished: int) -> None:
+        context.report_progress("energy ratio", finished, len(x))
 
     checked = energy_ratios(x, context.data.domain.elements, each, SECONDS)
     baseline_checks = context.reference.once(_Marking(each))
@@ -203,7 +203,7 @@ def _measure(context: Context) -> Score:
         f"PoseBusters' energy check: UFF energy at most {checked.limit:g} times the mean of "
         f"{checked.conformations} relaxed conformations{median}; fail: {failures}; floor: "
         f"{len(real.ratios)} test molecules, {low:.2f} to {high:.2f}; interval: Wilson's",
-    ).within(Trials(count))
+    ).with_interval(Trials(count))
 
 
 METRICS = (

@@ -47,7 +47,7 @@ class Spent:
     peak_memory_bytes: float | None = None
     """The most that the process (on a GPU: its tensors) had held."""
 
-    def known(self) -> dict[str, float]:
+    def measured(self) -> dict[str, float]:
         """Return what was measured, by name."""
         return {k: v for k, v in vars(self).items() if v is not None}
 
@@ -96,7 +96,7 @@ class Evaluation:
             "training": asdict(self.training) if self.training else {},
             "metrics": {name: score.to_json() for name, score in self.metrics.items()},
             "skipped": dict(self.skipped),
-            "cost": self.cost.known(),
+            "cost": self.cost.measured(),
             "seconds": dict(self.seconds),
         }
 

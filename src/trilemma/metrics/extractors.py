@@ -109,7 +109,7 @@ class Extractor:
         self.device = torch.device(device)
         self.count, self.accuracy = count, accuracy
         self._features, self._classes = features, classes
-        self._whole: Extractor = self
+        self._unprojected: Extractor = self
 
     def __repr__(self) -> str:
         """Name it as protocols do."""
@@ -141,7 +141,7 @@ class Extractor:
         Raises:
             BadInput: The extractor does not know the data's classes.
         """
-        return self._whole.sort(self._whole(x))
+        return self._unprojected.sort(self._unprojected(x))
 
     @torch.no_grad()
     def sort(self, features: Float[Tensor, "N F"]) -> Int[Tensor, " N"]:
@@ -176,7 +176,7 @@ class Extractor:
             accuracy=self.accuracy,
             device=self.device,
         )
-        projection._whole = self._whole
+        projection._unprojected = self._unprojected
         return projection
 
 
@@ -214,7 +214,7 @@ def extractor(
     requested = name if name is not None else _choice(data)
     base, _, suffix = requested.partition("/")
     base = f"classifier-{base}" if base in CLASSIFIERS else base
-    base_extractor = _made(base, data, torch.device(device))
+    base_extractor = _base_extractor(base, data, torch.device(device))
     if suffix:
         if not suffix.isdecimal():
             raise BadInput(f"'{requested}' should end in a number of features, as in '{base}/64'.")
@@ -238,7 +238,7 @@ def _choice(data: DataSet) -> str:
     return "efficientnet-lite0" if colours and weights_file() is not None else "random-conv"
 
 
-def _made(name: str, data: DataSet, device: torch.device) -> Extractor:
+def _base_extractor(name: str, data: DataSet, device: torch.device) -> Extractor:
     if name == "coordinates":
         return _coordinates(data.domain)
     if name.startswith("classifier-"):
@@ -362,9 +362,11 @@ def _stacked(name: str, domain: Domain, device: torch.device) -> Extractor:
             .flatten(1)
         )
 
-    def classes(found: Tensor) -> Tensor:
+    def classes(stacked_features: Tensor) -> Tensor:
         assert digit_extractor._classes is not None
-        digits = digit_extractor._classes(found.unflatten(1, (CHANNELS, -1)).flatten(0, 1))
+        digits = digit_extractor._classes(
+            stacked_features.unflatten(1, (CHANNELS, -1)).flatten(0, 1)
+        )
         first, second, third = digits.unflatten(0, (-1, CHANNELS)).unbind(1)
         return (first * digit_extractor.count + second) * digit_extractor.count + third
 

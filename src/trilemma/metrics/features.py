@@ -45,17 +45,17 @@ __all__ = [
     "FEWEST",
     "FRESH_ROWS",
     "FeatureReference",
-    "Seen",
+    "SampleFeatures",
     "feature_reference",
     "matched",
     "of_features",
-    "seen",
+    "sample_features",
     "stand_ins",
 ]
 
 FEATURED = ("image", "points", "molecule", "conformer", "point-cloud")
 """Kinds of data that are measured in features."""
-SHOWN = 16
+MAX_NEIGHBOURS = 16
 """Samples whose nearest training example is kept."""
 FEWEST = 6
 """Fewest points of a set that have a fifth neighbour."""
@@ -70,7 +70,7 @@ CLOSED = f"{FRESH_ROWS}, in closed form"
 
 
 @dataclass(eq=False)
-class Seen(Memo):
+class SampleFeatures(Memo):
     """Examples as an extractor sees them."""
 
     x: Tensor
@@ -122,7 +122,7 @@ class FeatureReference(Memo):
     train_rows: Int[Tensor, " T"]
     usual: Float[Tensor, " U"]
     """Distance of test examples, at most `CAP`, to the nearest training example."""
-    stand_ins: Mapping[str, Seen] = field(default_factory=dict)
+    stand_ins: Mapping[str, SampleFeatures] = field(default_factory=dict)
     """The baselines, by name."""
 
     @property
@@ -131,7 +131,7 @@ class FeatureReference(Memo):
         return min(self.n, len(self.train))
 
     @property
-    def real(self) -> Seen:
+    def real(self) -> SampleFeatures:
         """Return training examples in the place of samples."""
         return self.once(_real)
 
@@ -145,8 +145,8 @@ class FeatureReference(Memo):
         """Say what the extractor is."""
         return self.extractor.note
 
-    def look(self, x: Tensor) -> Seen:
-        """Return examples as the extractor sees them.
+    def extract(self, x: Tensor) -> SampleFeatures:
+        """Return examples with their features and nearest training examples.
 
         Arguments:
             x: [N, *shape], data units.
@@ -158,15 +158,15 @@ class FeatureReference(Memo):
             nonfinite_count = int((~x.isfinite().flatten(1).all(1)).sum())
             raise Unmeasured(f"{nonfinite_count} of {len(x)} samples are not finite numbers")
         features = self.extractor(x)
-        return Seen(x, features, *_nearest(features, self))
+        return SampleFeatures(x, features, *_nearest(features, self))
 
     def neighbours(self, context: Context) -> Tensor:
         """Return the training examples nearest to the first samples, data units."""
         try:
-            near = seen(context).near
+            near = sample_features(context).near
         except Unmeasured:
             near = None
-        rows = self.train_rows[:0] if near is None else self.train_rows[near[:SHOWN]]
+        rows = self.train_rows[:0] if near is None else self.train_rows[near[:MAX_NEIGHBOURS]]
         return self.data.train.x[rows]
 
 
@@ -177,53 +177,55 @@ def _nearest(
     return distances, against, indices
 
 
-def _real(against: FeatureReference) -> Seen:
+def _real(against: FeatureReference) -> SampleFeatures:
     count = against.count
     # Of distances to training examples the floor is that of test examples.
     rows = against.train_rows[:count]
-    return Seen(against.data.train.x[rows], against.train[:count], against.usual, against)
+    return SampleFeatures(
+        against.data.train.x[rows], against.train[:count], against.usual, against
+    )
 
 
-def seen(context: Context) -> Seen:
-    """Return the samples as the extractor sees them."""
-    return context.once(_seen)
+def sample_features(context: Context) -> SampleFeatures:
+    """Return the samples with their features."""
+    return context.once(_sample_features)
 
 
-def _seen(context: Context) -> Seen:
+def _sample_features(context: Context) -> SampleFeatures:
     assert isinstance(context.reference, FeatureReference)
-    return context.reference.look(context.samples)
+    return context.reference.extract(context.samples)
 
 
-def stand_ins(context: Context) -> dict[str, Seen]:
+def stand_ins(context: Context) -> dict[str, SampleFeatures]:
     """Return the baselines by name: of the data, and of what this model was asked."""
-    return {**seen(context).against.stand_ins, **context.once(_own)}
+    return {**sample_features(context).against.stand_ins, **context.once(_own)}
 
 
-def _own(context: Context) -> dict[str, Seen]:
+def _own(context: Context) -> dict[str, SampleFeatures]:
     assert isinstance(context.reference, FeatureReference)
-    return {name: context.reference.look(x) for name, x in context.baselines.items()}
+    return {name: context.reference.extract(x) for name, x in context.baselines.items()}
 
 
-def matched(it: Seen) -> int:
+def matched(it: SampleFeatures) -> int:
     """Return how many samples are measured, where as many as the stand-ins are."""
     return len(it.matched)
 
 
 def of_features(
-    value: Callable[[Seen], float],
+    value: Callable[[SampleFeatures], float],
     *,
-    deviation: Callable[[Seen], float | Chance | Trials],
-    protocol: Callable[[Seen], str],
-    interval: Callable[[Seen], str],
-    n: Callable[[Seen], int] = matched,
+    deviation: Callable[[SampleFeatures], float | Chance | Trials],
+    protocol: Callable[[SampleFeatures], str],
+    interval: Callable[[SampleFeatures], str],
+    n: Callable[[SampleFeatures], int] = matched,
     floor: str = "training examples",
 ) -> Callable[[Context], Score]:
     """Make a metric of a function of examples and their features.
 
     Arguments:
         value: Of samples, and of what stands in for them; raises `Unmeasured` where it has none.
-        deviation: Of the value over fresh samples and fresh test examples, as `Score.within`
-            takes it.
+        deviation: Of the value over fresh samples and fresh test examples, as
+            `Score.with_interval` takes it.
         protocol: Says what was compared.
         interval: Says what the interval is over.
         n: How many samples it takes.
@@ -231,7 +233,7 @@ def of_features(
     """
 
     def measure(context: Context) -> Score:
-        samples = seen(context)
+        samples = sample_features(context)
         against = samples.against
         score = Score(
             samples.once(value),
@@ -245,12 +247,12 @@ def of_features(
             protocol=f"{protocol(samples)}; features {against.extractor!r}; seed {against.seed}; "
             f"interval: {interval(samples)}; floor: as many {floor}",
         )
-        return score.within(deviation(samples))
+        return score.with_interval(deviation(samples))
 
     return measure
 
 
-def _mark(it: Seen, value: Callable[[Seen], float]) -> float | None:
+def _mark(it: SampleFeatures, value: Callable[[SampleFeatures], float]) -> float | None:
     try:
         return it.once(value)
     except (Unmeasured, BadInput):
@@ -283,11 +285,11 @@ def feature_reference(
         raise BadInput(f"data set '{data.name}' has no test examples to measure against.")
 
     def features(x: Tensor, what: str) -> Tensor:
-        def each(done: int) -> None:
+        def each(finished: int) -> None:
             if check is not None:
                 check()
             if progress is not None:
-                progress(f"features of {what}", done, len(x))
+                progress(f"features of {what}", finished, len(x))
 
         return extractor(x, each=each)
 
@@ -297,7 +299,7 @@ def feature_reference(
     rows = _order(len(data.train), seed, "train")[:train_limit]
     train = features(data.train.x[rows], "training examples")
     test_distances = nearest(test[:CAP], train)[0]
-    baseline_sets: dict[str, Seen] = {}
+    baseline_sets: dict[str, SampleFeatures] = {}
     against = FeatureReference(
         data,
         extractor,
@@ -315,14 +317,14 @@ def feature_reference(
         for name, make in STAND_INS[data.domain.kind].items():
             x = make(data, count, seed)
             baseline_features = features(x, name)
-            baseline_sets[name] = Seen(
+            baseline_sets[name] = SampleFeatures(
                 x, baseline_features, nearest(baseline_features, train)[0], against
             )
         return against
     mean_example = _mean(data)[None]
     mean_features = features(mean_example, "the mean")
     repeated = mean_example.expand(count, *data.domain.shape), mean_features.expand(count, -1)
-    baseline_sets["mean"] = Seen(
+    baseline_sets["mean"] = SampleFeatures(
         *repeated, nearest(mean_features, train)[0].expand(count), against
     )
     baseline_samples = {"noise": _noise(data, count, seed)}
@@ -330,7 +332,7 @@ def feature_reference(
         baseline_samples["normal"] = _normal(data, count, seed)
     for name, x in baseline_samples.items():
         baseline_features = features(x, name)
-        baseline_sets[name] = Seen(
+        baseline_sets[name] = SampleFeatures(
             x, baseline_features, nearest(baseline_features, train)[0], against
         )
     return against

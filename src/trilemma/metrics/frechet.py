@@ -32,10 +32,16 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Reconstructing
 from trilemma.metrics.chance import Sums, chance, discrepancy, summed
 from trilemma.metrics.context import Context
-from trilemma.metrics.features import CLOSED, FEATURED, FeatureReference, Seen, of_features
+from trilemma.metrics.features import (
+    CLOSED,
+    FEATURED,
+    FeatureReference,
+    SampleFeatures,
+    of_features,
+)
 from trilemma.metrics.metric import EQUAL, QUALITY, Metric
 from trilemma.metrics.neighbours import CAP
-from trilemma.metrics.reconstruction import again
+from trilemma.metrics.reconstruction import reconstruct_test_examples
 from trilemma.metrics.score import Chance, Score, linear_chance
 
 __all__ = [
@@ -141,8 +147,8 @@ def frechet_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"
     (influence_x, distance), (influence_y, _) = _linear(x, a, b), _linear(y, b, a)
     quadratic = 2 * _centred_variance(x, y, a, b) * (1 / n + 1 / m) ** 2
     linear_variance, skew = linear_chance(influence_x, influence_y)
-    slope = skew + (linear_variance / distance if distance > 0 else 0.0)
-    return Chance(max(linear_variance - 2 * quadratic, 0.0) + quadratic, slope)
+    variance_slope = skew + (linear_variance / distance if distance > 0 else 0.0)
+    return Chance(max(linear_variance - 2 * quadratic, 0.0) + quadratic, variance_slope)
 
 
 def _linear(x: Tensor, a: Moments, b: Moments) -> tuple[Tensor, float]:
@@ -173,7 +179,7 @@ def _centred_variance(x: Tensor, y: Tensor, a: Moments, b: Moments) -> float:
         products = (chunk[:, None] * z for chunk in z[rows].split(max(ENTRIES // z.numel(), 1)))
         return torch.cat([u.sum(2) + ((u @ weights) * u).sum(2) for u in products])
 
-    return summed(block, len(z), within=True).variance
+    return summed(block, len(z), same_set=True).variance
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
@@ -183,9 +189,9 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
 def _sums(x: Tensor, y: Tensor) -> tuple[Sums, Sums, Sums]:
     """Sum up the kernel within x, from x to y, and within y."""
     return (
-        summed(lambda rows: _kernel(x[rows], x), len(x), within=True),
+        summed(lambda rows: _kernel(x[rows], x), len(x), same_set=True),
         summed(lambda rows: _kernel(x[rows], y), len(x)),
-        summed(lambda rows: _kernel(y[rows], y), len(y), within=True),
+        summed(lambda rows: _kernel(y[rows], y), len(y), same_set=True),
     )
 
 
@@ -199,22 +205,22 @@ def kernel_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]
     return chance(*_sums(samples.double(), reference.double()))
 
 
-def _fd(it: Seen) -> float:
+def _fd(it: SampleFeatures) -> float:
     enough(len(it.matched), it.matched.shape[1])
     enough(len(it.against.test), it.against.test.shape[1], "test examples")
     return frechet_distance(it.matched, it.against.test)
 
 
-def _kernel_sums(it: Seen) -> tuple[Sums, Sums, Sums]:
+def _kernel_sums(it: SampleFeatures) -> tuple[Sums, Sums, Sums]:
     x, y = it.pair
     return _sums(x.double(), y.double())
 
 
-def _kd(it: Seen) -> float:
+def _kd(it: SampleFeatures) -> float:
     return discrepancy(*it.once(_kernel_sums))
 
 
-def rows_of(it: Seen) -> str:
+def rows_of(it: SampleFeatures) -> str:
     """Say how many samples stand against as many test examples."""
     m = len(it.pair[0])
     cap_note = " (the most that are taken)" if m == CAP else ""
@@ -238,7 +244,9 @@ def _beside_first_stage(context: Context) -> Score:
         return score
     assert isinstance(against, FeatureReference)
     try:
-        distance = frechet_distance(against.extractor(context.once(again)), against.test)
+        distance = frechet_distance(
+            against.extractor(context.once(reconstruct_test_examples)), against.test
+        )
     except BadInput:
         return score
     return replace(score, baselines={**score.baselines, "reconstruction": distance})

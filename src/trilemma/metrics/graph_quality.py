@@ -182,7 +182,7 @@ def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], 
             n=len(samples),
             protocol=f"{words(samples)}; {bare(samples)}; seed {against.seed}; interval: "
             f"{_interval(name)}; floor: {len(against.real)} training graphs",
-        ).within(samples.once(chances)[name])
+        ).with_interval(samples.once(chances)[name])
 
     return measure
 

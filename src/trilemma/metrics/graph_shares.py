@@ -34,7 +34,7 @@ def shares(it: Graphs) -> dict[str, Tensor]:
     against = it.against
     visited: set[int] = set()
     unique, novel = [], []
-    for kind in against.known.of(it.x, against.check):
+    for kind in against.isomorphism_classes.of(it.x, against.check):
         unique.append(kind not in visited)
         novel.append(kind not in against.kinds)
         visited.add(kind)
@@ -55,8 +55,8 @@ def _share(name: str) -> Callable[[Context], Score]:
         if "valid" in name and rule is None:
             raise Unmeasured(f"no rule is known of the graphs of '{against.data.name}'")
 
-        def value(other: Graphs) -> float:
-            return other.once(shares)[name].double().mean().item()
+        def value(graph_set: Graphs) -> float:
+            return graph_set.once(shares)[name].double().mean().item()
 
         share, tests = value(samples), against.real_tests
         validity_note = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
@@ -66,19 +66,19 @@ def _share(name: str) -> Callable[[Context], Score]:
         return Score(
             share,
             floor=value(tests),
-            baselines={k: value(other) for k, other in against.stand_ins.items()},
+            baselines={k: value(graph_set) for k, graph_set in against.stand_ins.items()},
             n=len(samples),
             protocol=f"{len(samples)} samples{training_note}{validity_note}; {bare(samples)}; "
             f"seed {against.seed}; interval: Wilson's; floor: {len(tests.x)} test "
             f"graphs{_undecided(name, against)}",
-        ).within(Trials(len(samples)))
+        ).with_interval(Trials(len(samples)))
 
     return measure
 
 
 def _undecided(name: str, against: GraphReference) -> str:
     """Say how many pairs of training, test and generated graphs no search has settled."""
-    pairs = against.known.undecided
+    pairs = against.isomorphism_classes.undecided
     if not pairs or name == "valid":
         return ""
     return f"; undecided pairs of graphs, counted as different: {pairs}"

@@ -30,7 +30,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from trilemma.core.graph import sizes
-from trilemma.maths.graphlets import PLACES, by_size, orbits
+from trilemma.maths.graphlets import ORBITS, by_size, orbits
 
 __all__ = ["CLUSTERING_BINS", "SPECTRAL_BINS", "Statistics", "spectra", "statistics"]
 
@@ -81,7 +81,7 @@ def statistics(
     tensors = {
         "degree": torch.zeros(*x.shape[:2], dtype=torch.float64),
         "clustering": torch.zeros(len(x), CLUSTERING_BINS, dtype=torch.float64),
-        "orbit": torch.zeros(len(x), PLACES, dtype=torch.float64),
+        "orbit": torch.zeros(len(x), ORBITS, dtype=torch.float64),
         "spectral": torch.zeros(len(x), SPECTRAL_BINS, dtype=torch.float64),
         "edges": torch.zeros(len(x), dtype=torch.int64),
     }
@@ -115,11 +115,11 @@ def _of_chunk(x: UInt8[Tensor, "b n n"]) -> dict[str, Tensor]:
     }
 
 
-def _shares(bins: Int[Tensor, "b n"], there: Tensor, count: int) -> Float[Tensor, "b K"]:
+def _shares(bins: Int[Tensor, "b n"], mask: Tensor, count: int) -> Float[Tensor, "b K"]:
     """Return the share of those that are there in each bin."""
     total = torch.zeros(len(bins), count, dtype=torch.float64)
-    total.scatter_add_(1, bins, there.double())
-    return total / there.sum(1, keepdim=True)
+    total.scatter_add_(1, bins, mask.double())
+    return total / mask.sum(1, keepdim=True)
 
 
 def spectra(x: UInt8[Tensor, "B n n"]) -> Float[Tensor, "B n"]:

@@ -51,7 +51,7 @@ KERNELS: Mapping[str, Mapping[str, Kernel]] = {
     },
 }
 """By suffix and statistic; GraphRNN has no spectrum, and its kernel here is ours."""
-SHOWN = 16
+MAX_NEIGHBOURS = 16
 """Samples whose nearest training graph is kept."""
 MOST = 256
 """Trivial graphs of each kind at most."""
@@ -86,7 +86,7 @@ class GraphReference(Memo):
     """Index in the training split of each row of `train`."""
     test_grams: Mapping[str, Float[Tensor, "M M"]]
     """Kernels' values among test graphs, by the metric's name as V-statistic."""
-    known: IsomorphismClasses
+    isomorphism_classes: IsomorphismClasses
     kinds: frozenset[int]
     """Kinds of the training graphs."""
     stand_ins: Mapping[str, Graphs] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class GraphReference(Memo):
 
     def neighbours(self, context: Context) -> Tensor:
         """Return the training graphs nearest to the first samples."""
-        samples = graphs(context).of[:SHOWN]
+        samples = graphs(context).of[:MAX_NEIGHBOURS]
         nearest_rows = self.train_rows[joint_distance(samples, self.train).argmin(1)]
         return self.data.train.x[nearest_rows]
 
@@ -163,11 +163,11 @@ def graph_reference(
         )
 
     def of(x: Tensor, what: str) -> Statistics:
-        def each(done: int) -> None:
+        def each(finished: int) -> None:
             if check is not None:
                 check()
             if progress is not None:
-                progress(f"statistics of {what}", done, len(x))
+                progress(f"statistics of {what}", finished, len(x))
 
         return statistics(x, each=each)
 

@@ -143,10 +143,10 @@ def bound_chance(it: HeldOut) -> Chance:
     loss of N rows moves by 1 / (N ln 2) bits with it.
     """
     samples, data = _terms(it.on_samples, it.on_data)
-    variance, slope = linear_chance(samples, data)
+    variance, variance_slope = linear_chance(samples, data)
     correction = math.sqrt(1 + FOLDS / (FOLDS - 1))
     parameter_std = 1 / ((len(samples) + len(data)) * math.log(2))
-    return Chance(correction**2 * (variance + parameter_std**2), correction * slope)
+    return Chance(correction**2 * (variance + parameter_std**2), correction * variance_slope)
 
 
 def dealt(groups: Labels, labels: Labels, seed: int) -> Labels:
@@ -232,31 +232,31 @@ def _by_folds(x: Array, labels: Labels, fold: Labels) -> tuple[Array, tuple[str,
     return d, tuple(chosen)
 
 
-def narrowed(seen: Array, asked: Array) -> tuple[Array, Array]:
+def narrowed(train: Array, test: Array) -> tuple[Array, Array]:
     """Return the first principal components of more than `WIDE` features, and the rest's length.
 
     Arguments:
-        seen: Rows from which the components are found, by subspace iteration.
-        asked: Rows that are seen in the same way.
+        train: Rows from which the components are found, by subspace iteration.
+        test: Rows that are projected in the same way.
     """
-    if seen.shape[1] <= WIDE:
-        return seen, asked
-    mean = seen.mean(0)
-    centred = (seen - mean).astype(np.float32)
-    start = np.random.default_rng(0).standard_normal((seen.shape[1], WIDE + 8))
+    if train.shape[1] <= WIDE:
+        return train, test
+    mean = train.mean(0)
+    centred = (train - mean).astype(np.float32)
+    start = np.random.default_rng(0).standard_normal((train.shape[1], WIDE + 8))
     basis = start.astype(np.float32)
     for _ in range(3):
         basis = np.linalg.qr(centred.T @ (centred @ basis))[0]
     rotation = np.linalg.eigh(np.cov((centred @ basis).T))[1][:, ::-1][:, :WIDE]
     basis = basis @ rotation.astype(np.float32)
 
-    def look(x: Array) -> Array:
+    def project(x: Array) -> Array:
         z = (x - mean).astype(np.float32)
         projected = z @ basis
         residual = np.linalg.norm(z - projected @ basis.T, axis=1)
         return np.concatenate([projected, residual[:, None]], 1).astype(np.float64)
 
-    return look(seen), look(asked)
+    return project(train), project(test)
 
 
 def _even(labels: Labels) -> Array:

@@ -36,7 +36,7 @@ from trilemma.metrics.context import Check, Context
 from trilemma.metrics.metric import REWARD, Metric, Need
 from trilemma.metrics.score import Score, mean_chance
 
-__all__ = ["METRICS", "OTHERS", "greedy", "improvement", "lowest_product", "random_pairs"]
+__all__ = ["METRICS", "RULES", "greedy", "improvement", "lowest_product", "random_pairs"]
 
 MOST = 64
 """Test graphs that are improved at most: greedy looks at every pair of each."""
@@ -57,13 +57,13 @@ class Gains:
     """What test graphs are worth more after they were improved, a number a graph."""
 
     ours: Float[Tensor, " B"]
-    others: Mapping[str, Float[Tensor, " B"]]
+    baselines: Mapping[str, Float[Tensor, " B"]]
     protocol: str
 
 
 def gains(context: Context) -> Gains:
-    """Improve test graphs, `MOST` of them at most, by the model and by the others."""
-    model, seed, check = context.asked, context.seed, context.check or never
+    """Improve test graphs, `MOST` of them at most, by the model and by the baselines."""
+    model, seed, check = context.required_model, context.seed, context.check or never
     x = context.test[:MOST].to(context.device)
     noise = Noise.for_samples(mix(seed, "improve"), 0, len(x), context.device)
     with torch.no_grad():
@@ -73,10 +73,10 @@ def gains(context: Context) -> Gains:
     def worth(name: str, *numbers: int) -> Worth:
         reward_seed = mix(seed, name, *numbers)
 
-        def asked(y: Tensor) -> Tensor:
+        def evaluate(y: Tensor) -> Tensor:
             return _in_parts(y, lambda part: model.worth(part, seed=reward_seed), check)
 
-        return asked
+        return evaluate
 
     def judged(y: Tensor) -> Tensor:
         total = sum(worth("judged", i)(y) for i in range(JUDGED))
@@ -85,11 +85,11 @@ def gains(context: Context) -> Gains:
     before = judged(x)
     baseline_gains: dict[str, Tensor] = {}
     max_looks = 0
-    for finished, (name, method) in enumerate(OTHERS.items(), 1):
+    for finished, (name, method) in enumerate(RULES.items(), 1):
         baseline_graphs, look_count = method(x, added, worth("seen"), seed, check)
         baseline_gains[name] = judged(baseline_graphs) - before
         max_looks = max(max_looks, look_count)
-        context.told(f"improving by {name}", finished, len(OTHERS))
+        context.report_progress(f"improving by {name}", finished, len(RULES))
     return Gains(
         judged(improved) - before,
         baseline_gains,
@@ -105,29 +105,29 @@ def improvement(context: Context) -> Score:
     result = context.once(gains)
     return Score(
         float(result.ours.mean()),
-        unit=context.asked.improves,
-        baselines={name: float(gain.mean()) for name, gain in result.others.items()},
+        unit=context.required_model.improves,
+        baselines={name: float(gain.mean()) for name, gain in result.baselines.items()},
         n=len(result.ours),
         protocol=result.protocol,
-    ).within(mean_chance(result.ours))
+    ).with_interval(mean_chance(result.ours))
 
 
 def over_greedy(context: Context) -> Score:
     """Measure what a model gains more than greedy, graph by graph."""
     result = context.once(gains)
-    greedy_gains = result.others["greedy"]
+    greedy_gains = result.baselines["greedy"]
     advantage = result.ours - greedy_gains
     return Score(
         float(advantage.mean()),
-        unit=context.asked.improves,
+        unit=context.required_model.improves,
         baselines={
             name: float((gain - greedy_gains).mean())
-            for name, gain in result.others.items()
+            for name, gain in result.baselines.items()
             if name != "greedy"
         },
         n=len(advantage),
         protocol=f"differences of the gains of the same graph; {result.protocol}",
-    ).within(mean_chance(advantage))
+    ).with_interval(mean_chance(advantage))
 
 
 def _at_once(x: Tensor) -> int:
@@ -228,7 +228,7 @@ def greedy(
     return torch.stack(out), evaluations
 
 
-OTHERS = {"random": random_pairs, "lowest degree product": lowest_product, "greedy": greedy}
+RULES = {"random": random_pairs, "lowest degree product": lowest_product, "greedy": greedy}
 """Who else improves graphs, by name."""
 
 

@@ -36,7 +36,7 @@ from trilemma.metrics.context import (
     World,
 )
 from trilemma.metrics.evaluation import Spent
-from trilemma.metrics.extractors import extractor as named
+from trilemma.metrics.extractors import extractor as build_extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.graphs import graph_reference
 from trilemma.metrics.metric import Metric, Unmeasured
@@ -93,7 +93,7 @@ def reference_for(
                 "leave the extractor out."
             )
         return graph_reference(data, n=n, seed=seed, progress=progress, check=check)
-    feature_extractor = named(extractor, data, n=n, device=device)
+    feature_extractor = build_extractor(extractor, data, n=n, device=device)
     return feature_reference(
         data, feature_extractor, n=n, seed=seed, progress=progress, check=check
     )
@@ -158,7 +158,7 @@ def judge(
         start_time = time.perf_counter()
         cost = _draw(context, draw or _by_index(model, seed), n)
         sampling_seconds = time.perf_counter() - start_time
-        judgement = _asked(context, only)
+        judgement = _evaluate(context, only)
     return Judgement(
         metrics=judgement.metrics,
         skipped=judgement.skipped,
@@ -197,10 +197,10 @@ def judge_samples(
         progress=progress,
         check=check,
     )
-    return _asked(context, only)
+    return _evaluate(context, only)
 
 
-def _asked(context: Context, only: Collection[str] | None) -> Judgement:
+def _evaluate(context: Context, only: Collection[str] | None) -> Judgement:
     """Ask every metric that is about these data, and about a model where there is one."""
     kind = context.data.domain.kind
     scores: dict[str, Score] = {}
@@ -265,7 +265,7 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
             context.check()
         start_time = time.perf_counter()
         if low == start:
-            with calls(context.asked) as rows:
+            with calls(context.required_model) as rows:
                 parts.append(draw(low, high).cpu())
             network_calls = max(rows.values(), default=0) / (high - low)
         else:
@@ -275,7 +275,7 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
             context.progress("samples", high - start, stop - start)
     own_samples = torch.cat(parts)
     cost = {"sample_seconds_each": seconds / len(own_samples), "network_calls_each": network_calls}
-    context.samples = context.gathered(own_samples[: stop - start], count)
+    context.samples = context.gather(own_samples[: stop - start], count)
     if is_restoring:
         restored = restoration.enlarge(
             model,
@@ -311,10 +311,10 @@ def calls(model: nn.Module) -> Iterator[Counter[str]]:
     depth = 0
 
     def enter(name: str) -> Callable[..., None]:
-        def hook(_: nn.Module, given: tuple[Any, ...], named: Mapping[str, Any]) -> None:
+        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             nonlocal depth
             if depth == 0:
-                sizes = [len(v) for v in (*given, *named.values()) if _has_rows(v)]
+                sizes = [len(v) for v in (*args, *kwargs.values()) if _has_rows(v)]
                 rows[name] += sizes[0] if sizes else 1
             depth += 1
 

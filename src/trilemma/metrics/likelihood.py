@@ -75,7 +75,7 @@ __all__ = [
     "each",
     "in_bits",
     "in_nats",
-    "told",
+    "make_likelihood",
 ]
 
 
@@ -140,12 +140,12 @@ def each(
             first = start + low
             noise = Noise.for_samples(mix(seed, "bound"), first, first + len(chunk), device)
             with torch.no_grad():
-                yield _asked(model, kind, chunk, noise, k).double().cpu()
+                yield _log_likelihoods(model, kind, chunk, noise, k).double().cpu()
     finally:
         model.train(training)
 
 
-def _asked(model: Any, kind: str, x: Tensor, noise: Noise, k: int) -> Tensor:  # noqa: ANN401
+def _log_likelihoods(model: Any, kind: str, x: Tensor, noise: Noise, k: int) -> Tensor:  # noqa: ANN401
     if kind == "log_prob":
         return model.log_prob(x)
     if kind == "energy":
@@ -157,7 +157,7 @@ def _asked(model: Any, kind: str, x: Tensor, noise: Noise, k: int) -> Tensor:  #
     return model.importance_bound(x, k, noise=noise)
 
 
-def told(
+def make_likelihood(
     model: Model,
     kind: str,
     nats: Float[Tensor, " N"],
@@ -166,16 +166,16 @@ def told(
     k: int = DRAWS,
     levels: bool = False,
 ) -> Likelihood:
-    """Say how the numbers of `each` were come by; for 'energy', estimate ln Z and take it off.
+    """Make a likelihood of the numbers of `each`; for 'energy', estimate ln Z and subtract it.
 
     Beside a likelihood by an ODE, the bound is called the variational one. On levels the ODE's is
     of dequantised values, hence in expectation below ln P(x) but for the solver's error, which may
     be of either sign: it is called an estimate.
 
     Arguments:
-        model: What was asked.
-        kind: What it was asked.
-        nats: What it answered.
+        model: The model.
+        kind: The method that was called.
+        nats: What it returned.
         seed: Seed of its noise, and of the chains that estimate ln Z.
         k: Draws of 'importance_bound'.
         levels: Whether values lie in bins, so that a density gives a bound.
@@ -225,17 +225,17 @@ def _asking(kind: str) -> Callable[[Context], Likelihood]:
     def ask(context: Context) -> Likelihood:
         x = context.test[:BY_ODE] if kind == "ode" else context.test
         start, stop = context.share(len(x))
-        model, seed = context.asked, context.seed
+        model, seed = context.required_model, context.seed
         parts, finished = [torch.empty(0, dtype=torch.float64)], 0
         for chunk in each(
             model, kind, x[start:stop], start, seed=seed, device=context.device, k=context.draws
         ):
             parts.append(chunk)
             finished += len(chunk)
-            context.told(NAMES.get(kind, kind), finished, stop - start)
-        nats = context.gathered(torch.cat(parts), len(x))
+            context.report_progress(NAMES.get(kind, kind), finished, stop - start)
+        nats = context.gather(torch.cat(parts), len(x))
         domain = context.data.domain
-        likelihood = told(
+        likelihood = make_likelihood(
             model, kind, nats, seed=seed, k=context.draws, levels=domain.values.binned
         )
         return replace(likelihood, nats=domain.at_most_certain(likelihood.nats))
@@ -243,25 +243,25 @@ def _asking(kind: str) -> Callable[[Context], Likelihood]:
     return ask
 
 
-ASKED = {
+MEASURES = {
     kind: _asking(kind) for kind in ("log_prob", "energy", "bound", "importance_bound", "ode")
 }
 
 
 def _exactly(context: Context) -> Likelihood:
     if isinstance(context.model, Density):
-        return context.once(ASKED["log_prob"])
+        return context.once(MEASURES["log_prob"])
     if context.data.domain.values.binned:
         raise Unmeasured("the energy is of values spread over their bins, which gives a bound")
-    return context.once(ASKED["energy"])
+    return context.once(MEASURES["energy"])
 
 
 def _from_below(context: Context) -> Likelihood:
     if isinstance(context.model, Bounded):
-        return context.once(ASKED["bound"])
+        return context.once(MEASURES["bound"])
     if not context.data.domain.values.binned:
         raise Unmeasured("the model has no bound of its density beside log_prob")
-    return context.once(ASKED["energy"])
+    return context.once(MEASURES["energy"])
 
 
 def _in_nats(ask: Callable[[Context], Likelihood]) -> Callable[[Context], Score]:
@@ -288,7 +288,7 @@ def _truth(context: Context) -> float | None:
 
 
 def in_nats(
-    found: Likelihood,
+    likelihood: Likelihood,
     domain: Domain,
     *,
     baselines: Mapping[str, float],
@@ -297,7 +297,7 @@ def in_nats(
     """Return the mean of a likelihood with its interval.
 
     Arguments:
-        found: What a model answered.
+        likelihood: What a model answered.
         domain: The data's space.
         baselines: What trivial densities reach, in nats.
         floor: Mean of the data's own ln p(x), nats, where it is known.
@@ -305,7 +305,7 @@ def in_nats(
     Raises:
         Unmeasured: Some of them are not finite.
     """
-    nats = found.nats.double()
+    nats = likelihood.nats.double()
     n, nonfinite_count = len(nats), int((~nats.isfinite()).sum())
     if nonfinite_count:
         raise Unmeasured(f"not a finite number for {nonfinite_count} of {n} test examples")
@@ -320,18 +320,18 @@ def in_nats(
         floor=floor,
         baselines=baselines,
         n=n,
-        by=found.by,
-        protocol=f"mean {found.about}, of {n} {example_note}, without condition; interval: "
+        by=likelihood.by,
+        protocol=f"mean {likelihood.about}, of {n} {example_note}, without condition; interval: "
         "Student's, of a skewed mean",
-    ).within(mean_chance(nats))
-    score = _beside(score, found.partition, standard_error)
+    ).with_interval(mean_chance(nats))
+    score = _widen_by_ln_z(score, likelihood.partition, standard_error)
     if not domain.values.discrete:
         return score
     # A probability is at most 1.
     return replace(score, high=min(score.high, max(0.0, score.value)))
 
 
-def _beside(score: Score, ln_z: LogPartition | None, error: float) -> Score:
+def _widen_by_ln_z(score: Score, ln_z: LogPartition | None, error: float) -> Score:
     """Return the score with the chance and the sides of an estimated ln Z in its interval."""
     if ln_z is None:
         return score
@@ -449,7 +449,7 @@ TIGHT = (
             has=lambda model: isinstance(model, Tightening),
             absence="the model has no bound that more draws tighten",
         ),
-        lambda context: context.once(ASKED["importance_bound"]),
+        lambda context: context.once(MEASURES["importance_bound"]),
     ),
     _likely(
         "bound",
@@ -475,7 +475,7 @@ BY_FLOW = _likely(
     "its differential equation: an estimate, beside the variational bound.",
     "The solver's error may be of either sign, and no bound follows from it.",
     FLOWING,
-    lambda context: context.once(ASKED["ode"]),
+    lambda context: context.once(MEASURES["ode"]),
     ranks="",
 )
 METRICS = (

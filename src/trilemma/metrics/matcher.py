@@ -37,7 +37,7 @@ from trilemma.data import cache
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.efficientnet import PACKAGE, prepared, pretrained, weights_file
 
-__all__ = ["Matcher", "matcher", "numbers", "obstacle", "seen", "with_caption"]
+__all__ = ["Matcher", "image_features", "matcher", "numbers", "obstacle", "with_caption"]
 
 ROWS = {"train": 4096, "test": 1024}
 """Images whose features are taken and kept at most."""
@@ -169,13 +169,15 @@ def _features(
         rows = with_caption(split)
         generator = torch.Generator().manual_seed(mix("matcher", name, len(rows)))
         rows = rows[torch.randperm(len(rows), generator=generator)[: ROWS[name]]]
-        features = seen(data, split.x[rows], device, f"captioned {name} images", progress, check)
+        features = image_features(
+            data, split.x[rows], device, f"captioned {name} images", progress, check
+        )
         tensors |= {f"rows.{name}": rows, f"features.{name}": features.half()}
     return tensors
 
 
 @torch.no_grad()
-def seen(
+def image_features(
     data: DataSet,
     x: Tensor,
     device: torch.device,

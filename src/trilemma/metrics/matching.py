@@ -29,11 +29,18 @@ from trilemma.core.noise import mix
 from trilemma.core.sampling import Conditions
 from trilemma.data.dataset import Split
 from trilemma.metrics.context import AT_ONCE, Context
-from trilemma.metrics.matcher import Matcher, matcher, numbers, obstacle, seen, with_caption
+from trilemma.metrics.matcher import (
+    Matcher,
+    image_features,
+    matcher,
+    numbers,
+    obstacle,
+    with_caption,
+)
 from trilemma.metrics.metric import Metric, Need, Unmeasured, hundredths
 from trilemma.metrics.score import Score, Trials
 
-__all__ = ["METRICS", "asked", "conditions", "draw", "hits", "listens"]
+__all__ = ["METRICS", "caption_indices", "conditions", "draw", "hits", "listens"]
 
 CHOICES = 10
 """Captions among which the right one is looked for."""
@@ -41,8 +48,8 @@ MOST = 500
 """Samples of each split at most."""
 
 
-def asked(matched: Matcher, split: str, n: int, seed: int) -> Tensor:
-    """Return the places among `matched.rows[split]` of the n captions that are asked for."""
+def caption_indices(matched: Matcher, split: str, n: int, seed: int) -> Tensor:
+    """Return the indices into `matched.rows[split]` of n captions to draw samples for."""
     count = len(matched.rows[split])
     generator = torch.Generator().manual_seed(mix(seed, "captions", split))
     return torch.randperm(count, generator=generator)[: min(n, count)]
@@ -58,7 +65,7 @@ def conditions(split: Split, rows: Tensor, captions: Tensor | None = None) -> Co
     """
     caption_rows = rows if captions is None else captions
 
-    def told(start: int, stop: int) -> Condition:
+    def condition_slice(start: int, stop: int) -> Condition:
         assert split.tokens is not None
         assert split.mask is not None
         indices = torch.arange(start, stop) % len(rows)
@@ -66,7 +73,7 @@ def conditions(split: Split, rows: Tensor, captions: Tensor | None = None) -> Co
         label = split.labels[example_rows] if split.labels is not None else None
         return Condition(label=label, tokens=split.tokens[caption], mask=split.mask[caption])
 
-    return told
+    return condition_slice
 
 
 def listens(model: Model[Any, Any], split: Split) -> bool:
@@ -121,7 +128,7 @@ def _obstacle(context: Context) -> str:
     if reason:
         return reason
     try:
-        if not listens(context.asked, context.data.train):
+        if not listens(context.required_model, context.data.train):
             return "the model is not told captions: its samples do not change with them"
     except BadInput as refusal:
         return f"the model takes no captions: {refusal}"
@@ -160,14 +167,14 @@ def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
                 f"the {name} split has {distinct_count} different captions, and one in {CHOICES} "
                 f"wants {CHOICES}"
             )
-        own_rows = asked(matched, name, min(context.n, MOST), seed)
+        own_rows = caption_indices(matched, name, min(context.n, MOST), seed)
         samples = draw(
             context, conditions(split, rows[own_rows]), len(own_rows), mix(seed, metric)
         )
         if samples.is_floating_point() and not samples.isfinite().all():
             raise Unmeasured("some samples are not finite numbers")
         device = torch.device(context.device)
-        features = seen(
+        features = image_features(
             data, samples, device, "captioned samples", context.progress, context.check
         )
         captions = matched.captions(tokens, mask)
@@ -186,14 +193,14 @@ def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
             f"efficientnet-lite0 and a bag of words, trained on the training split, sha256 "
             f"{matched.sha256[:8]}; floor: {len(own_rows)} real images; seed {seed}; interval: "
             "Wilson's",
-        ).within(Trials(len(own_rows)))
+        ).with_interval(Trials(len(own_rows)))
 
     return measure
 
 
 def draw(
     context: Context,
-    told: Conditions,
+    conditions: Conditions,
     count: int,
     seed: int,
     what: str = "captioned samples",
@@ -202,7 +209,7 @@ def draw(
 
     Arguments:
         context: With a model.
-        told: The conditions, by the sample's index.
+        conditions: The conditions, by the sample's index.
         count: How many.
         seed: Seed of the samples.
         what: What they are called while they are drawn.
@@ -211,11 +218,13 @@ def draw(
     parts = []
     for low in range(start, max(stop, start + 1), AT_ONCE):
         high = min(low + AT_ONCE, max(stop, start + 1))
-        context.told(what, low - start, stop - start)
-        chunk = sampling.draw(context.asked, high - low, seed=seed, start=low, conditions=told)
+        context.report_progress(what, low - start, stop - start)
+        chunk = sampling.draw(
+            context.required_model, high - low, seed=seed, start=low, conditions=conditions
+        )
         parts.append(chunk.cpu())
-    context.told(what, stop - start, stop - start)
-    return context.gathered(torch.cat(parts)[: stop - start], count)
+    context.report_progress(what, stop - start, stop - start)
+    return context.gather(torch.cat(parts)[: stop - start], count)
 
 
 def _strangers(number: Tensor, own: Tensor, seed: int) -> Tensor:
@@ -228,7 +237,7 @@ def _strangers(number: Tensor, own: Tensor, seed: int) -> Tensor:
     return mismatched
 
 
-TOLD = Need(
+NEEDS_CONDITION = Need(
     has=lambda model: not isinstance(model, Restoring),
     absence="the model is told small images, and no captions",
 )
@@ -242,7 +251,7 @@ METRICS = (
         "the training data's, a separate judge picks out of ten; guessing gives 0.1.",
         failure="The judge sees no better than it was trained to; real images reach the floor.",
         kinds=("image",),
-        needs=TOLD,
+        needs=NEEDS_CONDITION,
         least=0.0,
         most=1.0,
         write=hundredths,
@@ -257,7 +266,7 @@ METRICS = (
         meaning="The same with captions that were never trained on.",
         failure="The judge has not seen them either: real images reach the floor.",
         kinds=("image",),
-        needs=TOLD,
+        needs=NEEDS_CONDITION,
         least=0.0,
         most=1.0,
         write=hundredths,

@@ -57,7 +57,7 @@ from trilemma.metrics.copy_search import coordinates
 from trilemma.metrics.graphs import GraphReference, graphs, joint_distance
 from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured
 from trilemma.metrics.neighbours import CAP, nearest
-from trilemma.metrics.reconstruction import again, reconstructed
+from trilemma.metrics.reconstruction import reconstruct_test_examples, reconstructed
 from trilemma.metrics.score import Score, Trials
 
 __all__ = ["METRICS", "auc", "auc_trials", "placements"]
@@ -120,7 +120,7 @@ def _rows(context: Context, most: int) -> tuple[Tensor, int]:
 
 def _by_likelihood(context: Context, kind: str) -> Both:
     """Ask the model for likelihoods, those of test examples once for all metrics."""
-    model = context.asked
+    model = context.required_model
     estimator = estimate(model)
     is_slow = isinstance(model, Flowing | Gradual) or estimator != "exact"
     by_ode = kind == "log_prob" and "ODE" in estimator
@@ -128,23 +128,28 @@ def _by_likelihood(context: Context, kind: str) -> Both:
         MOST if not is_slow or kind == "energy" else MOST_SOLVED if by_ode else MOST_SLOW
     )
     rows, m = _rows(context, max_examples)
-    train = _asked(context, kind, context.data.train.x[rows])
+    train = _log_likelihoods(context, kind, context.data.train.x[rows])
     if kind == "energy":
-        return train, _asked(context, kind, context.test[:m])
-    test = context.once(likelihood.ASKED[kind]).nats[:m]
+        return train, _log_likelihoods(context, kind, context.test[:m])
+    test = context.once(likelihood.MEASURES[kind]).nats[:m]
     return context.data.domain.at_most_certain(train), test
 
 
-def _asked(context: Context, kind: str, x: Tensor) -> Tensor:
+def _log_likelihoods(context: Context, kind: str, x: Tensor) -> Tensor:
     start, stop = context.share(len(x))
     parts, finished = [torch.empty(0, dtype=torch.float64)], 0
     for chunk in likelihood.each(
-        context.asked, kind, x[start:stop], start, seed=context.seed, device=context.device
+        context.required_model,
+        kind,
+        x[start:stop],
+        start,
+        seed=context.seed,
+        device=context.device,
     ):
         parts.append(chunk)
         finished += len(chunk)
-        context.told("membership", finished, stop - start)
-    return context.gathered(torch.cat(parts), len(x))
+        context.report_progress("membership", finished, stop - start)
+    return context.gather(torch.cat(parts), len(x))
 
 
 def _by_reconstruction(context: Context) -> Both:
@@ -159,9 +164,11 @@ def _by_reconstruction(context: Context) -> Both:
 
     x = context.data.train.x[rows]
     reconstructions = reconstructed(
-        context.asked, x, seed=context.seed, device=context.device, check=context.check
+        context.required_model, x, seed=context.seed, device=context.device, check=context.check
     )
-    return -lost(x, reconstructions), -lost(context.test[:m], context.once(again)[:m])
+    return -lost(x, reconstructions), -lost(
+        context.test[:m], context.once(reconstruct_test_examples)[:m]
+    )
 
 
 def _by_distance(context: Context) -> Both:
@@ -211,7 +218,7 @@ def _measure(context: Context) -> Score:
         protocol=f"{len(train)} training against {len(test)} test examples by {what}, equal noise "
         f"for both; seed {context.seed}; interval: DeLong's variance, Wilson's ends; floor: no "
         "leak; one half does not prove privacy",
-    ).within(auc_trials(train, test))
+    ).with_interval(auc_trials(train, test))
 
 
 METRICS = (

@@ -70,13 +70,13 @@ class Unmeasured(Exception):
 class Memo:
     """Keeps what was made of it, so that several metrics make it once."""
 
-    kept: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
+    cache: dict[object, Any] = field(default_factory=dict, init=False, repr=False)
 
     def once(self: M, make: Callable[[M], T]) -> T:
         """Return `make` of this, made when it is first asked for; what raises is not kept."""
-        if make not in self.kept:
-            self.kept[make] = make(self)
-        return self.kept[make]
+        if make not in self.cache:
+            self.cache[make] = make(self)
+        return self.cache[make]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -121,16 +121,16 @@ class Gram:
 
     def squared(self, *, unbiased: bool = False) -> float:
         """Return MMD²; `unbiased`: as U-statistic, without the pairs of a graph with itself."""
-        within_means = _within(self.xx, unbiased) + _within(self.yy, unbiased)
+        within_means = _mean_over_pairs(self.xx, unbiased) + _mean_over_pairs(self.yy, unbiased)
         return within_means - 2 * self.xy.mean().item()
 
     def chance(self, *, unbiased: bool = False) -> Chance:
         """Return the chance in MMD² over fresh rows of both sets."""
-        xx, yy = (Sums.of(k, within=True) for k in (self.xx, self.yy))
+        xx, yy = (Sums.of(k, same_set=True) for k in (self.xx, self.yy))
         return chance(xx, Sums.of(self.xy), yy, unbiased=unbiased)
 
 
-def _within(k: Tensor, unbiased: bool) -> float:
+def _mean_over_pairs(k: Tensor, unbiased: bool) -> float:
     """Return the mean of k over pairs, or over pairs of different rows."""
     if not unbiased:
         return k.mean().item()

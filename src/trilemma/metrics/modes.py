@@ -66,7 +66,7 @@ from trilemma.data.dataset import Centres, DataSet
 from trilemma.data.stacked_mnist import CHANNELS
 from trilemma.metrics.context import Context
 from trilemma.metrics.extractors import CLASSIFIERS, STACKED, Extractor, extractor
-from trilemma.metrics.features import FEATURED, FeatureReference, Seen, seen
+from trilemma.metrics.features import FEATURED, FeatureReference, SampleFeatures, sample_features
 from trilemma.metrics.metric import EQUAL, Metric, Unmeasured
 from trilemma.metrics.score import Chance, Score, wilson
 
@@ -161,7 +161,7 @@ def mode_count(data: DataSet) -> int:
 
 def modes_of(
     data: DataSet,
-    made: Extractor,
+    current_extractor: Extractor,
     *,
     rows: Int[Tensor, " M"] | None = None,
     features: Float[Tensor, "M F"] | None = None,
@@ -170,19 +170,23 @@ def modes_of(
 
     Arguments:
         data: With centres, or with an extractor among the shipped classifiers.
-        made: The extractor in use; where it is not the data set's classifier, that is taken
-            besides, on the same device.
+        current_extractor: The extractor in use; where it is not the data set's classifier, that
+            is loaded as well, on the same device.
         rows: Test examples whose histogram is wanted; None takes all.
-        features: Of these rows, by `made`, if they are known.
+        features: Of these rows, by `current_extractor`, if they are known.
     """
     if data.centres is not None:
         return _gaussians(data.centres)
     if mode_count(data) == 0:
         return None
     name = f"classifier-{data.extractor}"
-    classifier = made if made.name == name else extractor(name, data, device=made.device)
+    classifier = (
+        current_extractor
+        if current_extractor.name == name
+        else extractor(name, data, device=current_extractor.device)
+    )
     test_rows = rows if rows is not None else torch.arange(len(data.test))
-    if features is not None and classifier is made:
+    if features is not None and classifier is current_extractor:
         which = classifier.sort(features)
     else:
         which = classifier.classify(data.test.x[test_rows])
@@ -198,7 +202,7 @@ def modes_of(
         words=f"the {'triple of classes' if data.extractor in STACKED else 'class'} by "
         f"{classifier_note}",
         shares=shares,
-        of_features=classifier.sort if classifier is made else None,
+        of_features=classifier.sort if classifier is current_extractor else None,
         counted=len(which),
         channels=CHANNELS if data.extractor in STACKED else 1,
     )
@@ -283,7 +287,7 @@ def _modes(against: FeatureReference) -> Modes:
     return modes
 
 
-def sort(it: Seen) -> Sorted:
+def sort(it: SampleFeatures) -> Sorted:
     """Sort examples into the modes of their data set.
 
     Raises:
@@ -318,7 +322,7 @@ def mode_kl(it: Sorted) -> float:
 def reached_interval(it: Sorted) -> tuple[float, float]:
     """Return the interval of `reached`."""
     value, total_modes = reached(it), float(it.modes.count)
-    score = Score(value).within(
+    score = Score(value).with_interval(
         _count_chance(it.tally.counts(it.modes.count), len(it.tally.which))
     )
     high = score.high if value == total_modes else max(score.high, value + UNSEEN)
@@ -332,7 +336,7 @@ def good_interval(it: Sorted) -> tuple[float, float]:
 
 def kl_interval(it: Sorted) -> tuple[float, float]:
     """Return the interval of `mode_kl`."""
-    score = Score(mode_kl(it)).within(_kl_chance(it.tally, it.modes))
+    score = Score(mode_kl(it)).with_interval(_kl_chance(it.tally, it.modes))
     return score.low, score.high
 
 
@@ -373,12 +377,12 @@ def _kl_chance(tally: Tally, modes: Modes) -> Chance:
         rate += 1 / modes.counted
     frequent_count = int((torch.bincount(tally.which, minlength=modes.count) >= OFTEN).sum())
     quadratic = max(frequent_count - 1, 0) * rate**2 / 2
-    slope = (
+    variance_slope = (
         linear_variance / value + third_moment / linear_variance
         if min(value, linear_variance) > 0
         else 0.0
     )
-    return Chance(max(linear_variance - 2 * quadratic, 0.0) + quadratic, slope)
+    return Chance(max(linear_variance - 2 * quadratic, 0.0) + quadratic, variance_slope)
 
 
 def _over_test(g: Float[Tensor, " K"], modes: Modes) -> tuple[float, float]:
@@ -405,7 +409,7 @@ def _of_modes(
     """Make a metric of a function of sorted samples."""
 
     def measure(context: Context) -> Score:
-        seen_samples = seen(context)
+        seen_samples = sample_features(context)
         sorted_samples, against = seen_samples.once(sort), seen_samples.against
         n = len(sorted_samples.tally.which)
         low, high = interval(sorted_samples)

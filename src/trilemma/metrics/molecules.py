@@ -49,7 +49,7 @@ __all__ = [
     "cosine",
     "diversity_spread",
     "internal_diversity",
-    "known_of",
+    "references_of",
     "spelt_of",
     "version",
     "wasserstein",
@@ -86,7 +86,7 @@ class Spelt(Memo):
 
 
 @dataclass(eq=False)
-class Known(Memo):
+class References(Memo):
     """What does not depend on the model."""
 
     test: Spelt
@@ -96,12 +96,12 @@ class Known(Memo):
     """Training molecules in the place of samples."""
 
 
-def known_of(context: Context) -> Known:
+def references_of(context: Context) -> References:
     """Return the reference's molecules, spelt once for all models."""
-    return context.reference.once(_known_of)
+    return context.reference.once(_references_of)
 
 
-def _known_of(reference: Reference) -> Known:
+def _references_of(reference: Reference) -> References:
     data, n, seed = reference.data, reference.n, reference.seed
     in_space = data.domain.kind == "conformer"
     train: Sequence[str] = data.train.names or _spell(data.train.x[:LISTED], data.domain)
@@ -116,7 +116,7 @@ def _known_of(reference: Reference) -> Known:
         for name, make in trivial.items()
     }
     real = Spelt([str(train[i]) for i in order.tolist()])
-    return Known(Spelt(tuple(test)), frozenset(train), baselines, real)
+    return References(Spelt(tuple(test)), frozenset(train), baselines, real)
 
 
 def spelt_of(context: Context) -> Spelt:
@@ -139,24 +139,24 @@ def version() -> str:
 # Shares
 
 
-def _valid(it: Spelt, known: Known) -> tuple[float, int]:
+def _valid(it: Spelt, references: References) -> tuple[float, int]:
     return len(it.valid) / max(len(it.smiles), 1), len(it.smiles)
 
 
-def _unique(it: Spelt, known: Known) -> tuple[float, int]:
+def _unique(it: Spelt, references: References) -> tuple[float, int]:
     return len(it.different) / max(len(it.valid), 1), len(it.valid)
 
 
-def _novel(it: Spelt, known: Known) -> tuple[float, int]:
-    new = [s for s in it.different if s not in known.train]
+def _novel(it: Spelt, references: References) -> tuple[float, int]:
+    new = [s for s in it.different if s not in references.train]
     return len(new) / max(len(it.different), 1), len(it.different)
 
 
 def _share(
-    of: Callable[[Spelt, Known], tuple[float, int]], what: str
+    of: Callable[[Spelt, References], tuple[float, int]], what: str
 ) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
-        samples, references = context.once(spelt_of), known_of(context)
+        samples, references = context.once(spelt_of), references_of(context)
         value, n = of(samples, references)
         if not n:
             raise Unmeasured("there is no valid molecule among the samples")
@@ -170,7 +170,7 @@ def _share(
             n=n,
             protocol=f"{what}, of {n}; {version()}; floor: {len(references.test.smiles)} test "
             "molecules; interval: Wilson's",
-        ).within(Trials(n))
+        ).with_interval(Trials(n))
 
     return measure
 
@@ -200,7 +200,7 @@ def diversity_spread(bits: Tensor) -> float:
 
 
 def _diversity(context: Context) -> Score:
-    samples, references = context.once(spelt_of), known_of(context)
+    samples, references = context.once(spelt_of), references_of(context)
     if len(samples.valid) < 2:
         raise Unmeasured("fewer than two samples are valid")
     bits = samples.once(_bits)
@@ -217,7 +217,7 @@ def _diversity(context: Context) -> Score:
         protocol=f"1 - mean Tanimoto similarity of all pairs of {len(bits)} valid samples, Morgan "
         "fingerprints of radius 2, 2,048 bits; floor: test molecules; interval: 1.96 standard "
         "deviations over fresh samples, of a mean over pairs",
-    ).within(diversity_spread(bits))
+    ).with_interval(diversity_spread(bits))
 
 
 # Scaffolds
@@ -241,19 +241,19 @@ def cosine(one: Mapping[str, float], other: Mapping[str, float]) -> float:
 
 
 def _scaffold_similarity(context: Context) -> Score:
-    samples, references = context.once(spelt_of), known_of(context)
+    samples, references = context.once(spelt_of), references_of(context)
     test = references.test.once(_scaffolds)
     if not test:
         raise Unmeasured("no test molecule has a ring, so there are no scaffolds")
 
-    def value(other: Spelt) -> float:
-        return cosine(other.once(_scaffolds), test)
+    def value(molecules: Spelt) -> float:
+        return cosine(molecules.once(_scaffolds), test)
 
     n, rings = min(len(samples.valid), MOST), sum(samples.once(_scaffolds).values())
     return Score(
         value(samples),
         floor=value(references.real),
-        baselines={name: value(other) for name, other in references.stand_ins.items()},
+        baselines={name: value(molecules) for name, molecules in references.stand_ins.items()},
         n=n,
         protocol=f"cosine between counts of Bemis-Murcko scaffolds of {n} samples, {rings} with "
         f"rings and {len(samples.once(_scaffolds))} scaffolds, and of "
@@ -270,13 +270,13 @@ def _moments(it: Spelt) -> Moments:
 
 
 def _fcd(context: Context) -> Score:
-    samples, references = context.once(spelt_of), known_of(context)
+    samples, references = context.once(spelt_of), references_of(context)
     if len(samples.valid) < 2 or len(references.test.valid) < 2:
         raise Unmeasured("fewer than two molecules are valid")
     test = references.test.once(_moments)
 
-    def value(other: Spelt) -> float:
-        return frechet(other.once(_moments), test)
+    def value(molecules: Spelt) -> float:
+        return frechet(molecules.once(_moments), test)
 
     note = ""
     if min(len(samples.valid), len(references.test.valid)) < 2 * FEATURES:
@@ -287,7 +287,7 @@ def _fcd(context: Context) -> Score:
     return Score(
         value(samples),
         floor=value(references.real),
-        baselines={name: value(other) for name, other in references.stand_ins.items()},
+        baselines={name: value(molecules) for name, molecules in references.stand_ins.items()},
         n=len(samples.valid),
         protocol=f"Fréchet distance of {len(samples.valid)} valid samples to "
         f"{len(references.test.valid)} test molecules in ChemNet's {FEATURES} features; floor: "
@@ -319,19 +319,19 @@ def _gap(name: str) -> Callable[[Context], Score]:
     of = _described(name)
 
     def measure(context: Context) -> Score:
-        samples, references = context.once(spelt_of), known_of(context)
+        samples, references = context.once(spelt_of), references_of(context)
         test = references.test.once(of)
         spread = float(test.std())
         if not samples.valid or not spread > 0:
             raise Unmeasured(f"{name} does not vary, or no sample is valid")
 
-        def value(other: Spelt) -> float:
-            return wasserstein(other.once(of), test) / spread
+        def value(molecules: Spelt) -> float:
+            return wasserstein(molecules.once(of), test) / spread
 
         return Score(
             value(samples),
             floor=value(references.real),
-            baselines={other: value(x) for other, x in references.stand_ins.items()},
+            baselines={key: value(molecules) for key, molecules in references.stand_ins.items()},
             n=min(len(samples.valid), MOST),
             protocol=f"Wasserstein distance of order 1 between {name} of "
             f"{min(len(samples.valid), MOST)} samples and of "

@@ -110,7 +110,7 @@ def _measure(context: Context) -> Score:
         protocol=f"1-nearest-neighbour accuracy of {count} samples and {count} test clouds, "
         "squared Chamfer distance, posed by principal axes, the nearest of four half turns; "
         "1/2: not told apart; floor: training clouds; interval: Wilson's, of clouds",
-    ).within(Trials(2 * count))
+    ).with_interval(Trials(2 * count))
 
 
 METRICS = (

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.core.noise import mix
-from trilemma.metrics.features import FEATURED, FRESH_ROWS, Seen, of_features
+from trilemma.metrics.features import FEATURED, FRESH_ROWS, SampleFeatures, of_features
 from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured, hundredths
 from trilemma.metrics.score import RESAMPLES, redrawn
 
@@ -47,7 +47,7 @@ def nearest_ratio_spread(
     return (sample_medians / test_medians.clamp_min(torch.finfo(torch.float64).tiny)).std().item()
 
 
-def _ratio(it: Seen) -> float:
+def _ratio(it: SampleFeatures) -> float:
     if not it.against.usual.double().quantile(0.5) > 0:
         raise Unmeasured(
             "half of the test examples stand among the training examples too, as rows of whole "
@@ -56,7 +56,7 @@ def _ratio(it: Seen) -> float:
     return nearest_ratio(it.away, it.against.usual)
 
 
-def _protocol(it: Seen) -> str:
+def _protocol(it: SampleFeatures) -> str:
     against = it.against
     return (
         f"median distance of {len(it.away)} samples to the nearest of "

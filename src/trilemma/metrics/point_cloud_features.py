@@ -35,7 +35,7 @@ NAME = "shape"
 DISTANCES, REACH, NEAREST = 24, 12, 8
 """Quantiles of each kind."""
 AT_ONCE = 512
-TAKEN = 4096
+MAX_CLOUDS = 4096
 """Training clouds by which features are standardised at most."""
 
 
@@ -81,10 +81,10 @@ def _described(x: Tensor, elements: Sequence[str]) -> Tensor:
     return torch.cat(parts, 1)
 
 
-def _quantiles(values: Float[Tensor, "B M"], here: Tensor, count: int) -> Float[Tensor, "B count"]:
+def _quantiles(values: Float[Tensor, "B M"], mask: Tensor, count: int) -> Float[Tensor, "B count"]:
     """Return quantiles of the values that are there, from the least to the largest; 0 of none."""
-    ordered = values.masked_fill(~here, float("inf")).sort(1).values
-    last = (here.sum(1, keepdim=True) - 1).clamp_min(0)
+    ordered = values.masked_fill(~mask, float("inf")).sort(1).values
+    last = (mask.sum(1, keepdim=True) - 1).clamp_min(0)
     position = torch.linspace(0, 1, count) * last
     low = position.floor().long()
     high = (low + 1).minimum(last)
@@ -109,7 +109,7 @@ def _chemical(x: Tensor, apart: Tensor, elements: Sequence[str]) -> list[Tensor]
 def standardised_features(data: DataSet) -> tuple[Callable[[Tensor], Tensor], int]:
     """Return features in units of their deviation over training clouds, and how many there are."""
     elements = data.domain.elements
-    train_features = describe(data.train.x[:: max(1, len(data.train) // TAKEN)], elements)
+    train_features = describe(data.train.x[:: max(1, len(data.train) // MAX_CLOUDS)], elements)
     mean, std = train_features.mean(0), train_features.std(0)
     varying = std > 1e-6 * (mean.abs() + 1)
 

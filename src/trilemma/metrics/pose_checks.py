@@ -116,7 +116,7 @@ def _measure(context: Context) -> Score:
         protocol=f"share of {len(x)} samples that pass the checks of PoseBusters' configuration "
         f"'mol' but the energy's; fail most often: {failures}; floor: {REAL} test molecules; "
         "interval: Wilson's",
-    ).within(Trials(len(x)))
+    ).with_interval(Trials(len(x)))
 
 
 METRICS = (

@@ -41,23 +41,23 @@ MOST = 500
 """Samples at most, which are drawn for this alone."""
 
 
-def mean_absolute_error(asked: Float[Tensor, " n"], found: Float[Tensor, " n"]) -> float:
+def mean_absolute_error(target: Float[Tensor, " n"], predicted: Float[Tensor, " n"]) -> float:
     """Return mean |c_i - r_i|.
 
     >>> mean_absolute_error(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 2.0]))
     0.5
     """
-    return float((asked.double() - found.double()).abs().mean())
+    return float((target.double() - predicted.double()).abs().mean())
 
 
-def median_by_size(split: Split, wanted: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-    """Return the median property of clouds of each wanted size, or of the nearest size known.
+def median_by_size(split: Split, target_sizes: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """Return the median property of clouds of each target size, or of the nearest size there is.
 
     The median of all that are as large is the guess of least mean absolute error.
 
     Arguments:
         split: Clouds with one property.
-        wanted: Numbers of points.
+        target_sizes: Numbers of points.
     """
     assert split.properties is not None
     cloud_sizes = sizes(split.x)
@@ -65,7 +65,7 @@ def median_by_size(split: Split, wanted: Int[Tensor, " n"]) -> Float[Tensor, " n
     medians = torch.stack(
         [split.properties[cloud_sizes == n, 0].quantile(0.5) for n in distinct_sizes]
     )
-    nearest = (wanted[:, None] - distinct_sizes).abs().argmin(1)
+    nearest = (target_sizes[:, None] - distinct_sizes).abs().argmin(1)
     return medians[nearest]
 
 
@@ -115,7 +115,7 @@ def _measure(context: Context) -> Score:
         f"seen, sha256 {sha256[:8]}; floor: the L-bound, these test molecules themselves; "
         "U-bound: their properties shuffled; #Atoms: the median of molecules as large; interval: "
         "Student's",
-    ).within(mean_chance(errors))
+    ).with_interval(mean_chance(errors))
 
 
 METRICS = (

@@ -104,7 +104,7 @@ class Regressor(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, " B"]:
         """Return the property of clouds in ångström, wherever and however they lie."""
-        return self.of_counts(x) + self.scale * self.rest(x)
+        return self.of_counts(x) + self.scale * self.residual(x)
 
     def one_hot(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, "B N K"]:
         """Return the elements of atoms, zeros where there is none."""
@@ -114,7 +114,7 @@ class Regressor(nn.Module):
         """Return a · (n, 1)."""
         return self.one_hot(x).sum(1) @ self.counts[:-1] + self.counts[-1]
 
-    def rest(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, " B"]:
+    def residual(self, x: Float[Tensor, "B N 4"]) -> Float[Tensor, " B"]:
         """Return what the counts leave, in units of its deviation."""
         mask = mask_of(x)
         atom_mask = mask[..., None].to(x)
@@ -225,7 +225,7 @@ def trained(
         x = split.x[rows]
         x = x[:, : int(sizes(x).max())].to(device)
         targets = (values[rows].to(device) - network.of_counts(x)) / network.scale
-        loss = (network.rest(x) - targets).abs().mean()
+        loss = (network.residual(x) - targets).abs().mean()
         for group in optimiser.param_groups:
             decay = (1 + math.cos(math.pi * step / steps)) / 2
             group["lr"] = LR * min(1.0, (step + 1) / 20) * decay

@@ -34,7 +34,7 @@ from trilemma.metrics.context import AT_ONCE, Context
 from trilemma.metrics.metric import RARE, Metric, Need, Unmeasured
 from trilemma.metrics.score import Score, mean_chance
 
-__all__ = ["METRICS", "again", "psnr", "reconstructed", "round_trip"]
+__all__ = ["METRICS", "psnr", "reconstruct_test_examples", "reconstructed", "round_trip"]
 
 MOST, MOST_IN_STEPS = 128, 32
 """Examples of a round trip; of a model whose way takes many steps."""
@@ -43,7 +43,7 @@ FINEST = 1e-5
 
 
 @contextmanager
-def _asked(model: Model[Any, Any]) -> Iterator[None]:
+def _evaluation_mode(model: Model[Any, Any]) -> Iterator[None]:
     training = model.training
     model.eval()
     try:
@@ -64,7 +64,7 @@ def reconstructed(
     """Return what the first stage makes of examples, [N, *shape], on the CPU."""
     assert isinstance(model, Reconstructing)
     parts = [x[:0]]
-    with _asked(model):
+    with _evaluation_mode(model):
         for start in range(0, len(x), AT_ONCE):
             if check is not None:
                 check()
@@ -75,10 +75,10 @@ def reconstructed(
     return torch.cat(parts)
 
 
-def again(context: Context) -> Tensor:
-    """Return what the first stage makes of test examples."""
+def reconstruct_test_examples(context: Context) -> Tensor:
+    """Return the first stage's reconstructions of test examples."""
     return reconstructed(
-        context.asked,
+        context.required_model,
         context.test,
         seed=context.seed,
         device=context.device,
@@ -95,7 +95,7 @@ def first_stage_psnr(context: Context) -> Score:
     values, x = context.data.domain.values, context.test
     if not isinstance(values, Levels):
         raise Unmeasured("real numbers have no range")
-    psnr_values = psnr(x, context.once(again), values.count - 1)
+    psnr_values = psnr(x, context.once(reconstruct_test_examples), values.count - 1)
     return Score(
         psnr_values.mean().item(),
         baselines={"mean": psnr(x, _mean(context.data), values.count - 1).mean().item()},
@@ -103,7 +103,7 @@ def first_stage_psnr(context: Context) -> Score:
         protocol=f"mean over {len(x)} test examples of the peak signal-to-noise ratio of what the "
         f"first stage makes of them, range {values.count - 1}; interval: Student's, of a skewed "
         "mean",
-    ).within(mean_chance(psnr_values))
+    ).with_interval(mean_chance(psnr_values))
 
 
 def psnr(x: Tensor, y: Tensor, span: float) -> Float[Tensor, " N"]:
@@ -125,8 +125,8 @@ def round_trip(context: Context) -> Score:
     data = context.data
     max_examples = MOST_IN_STEPS if isinstance(context.model, Gradual) else MOST
     x = context.test[:max_examples]
-    model = context.asked
-    with _asked(model):
+    model = context.required_model
+    with _evaluation_mode(model):
         decoded = model.decode(model.encode(x.to(context.device))).cpu()
     unit = _unit(data)
 
@@ -136,7 +136,7 @@ def round_trip(context: Context) -> Score:
 
     square_errors = error(decoded)
     value = square_errors.mean().sqrt().item()
-    mean_square = Score(square_errors.mean().item()).within(mean_chance(square_errors))
+    mean_square = Score(square_errors.mean().item()).with_interval(mean_chance(square_errors))
     levels = isinstance(data.domain.values, Levels)
     what = "range" if levels else "training data's standard deviation"
     return Score(

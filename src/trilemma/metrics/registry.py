@@ -45,30 +45,30 @@ def discovered() -> list[Metric]:
     """Import every module of the room, and gather what each declares, in the order of names."""
     declared_metrics: list[Metric] = []
     for module in sorted(pkgutil.iter_modules(room.__path__), key=lambda m: m.name):
-        declared = importlib.import_module(f"{room.__name__}.{module.name}")
-        declared_metrics += getattr(declared, "METRICS", ())
+        declaring_module = importlib.import_module(f"{room.__name__}.{module.name}")
+        declared_metrics += getattr(declaring_module, "METRICS", ())
     return declared_metrics
 
 
-def _place(one: Metric) -> tuple[int, int]:
+def _sort_key(one: Metric) -> tuple[int, int]:
     """Return where a metric stands: what ranks quality in front, what may contradict it next."""
     is_second = bool(one.second_to) and not one.variant_of
     return SECTIONS.index(one.section), 0 if one.ranks == QUALITY else 1 if is_second else 2
 
 
-def ordered(found: Sequence[Metric]) -> tuple[Metric, ...]:
+def ordered(entries: Sequence[Metric]) -> tuple[Metric, ...]:
     """Put metrics in the order of a table: by section, what ranks quality in front.
 
     Raises:
         ValueError: Two metrics of one kind of data have one name.
     """
     registered: set[tuple[str, str]] = set()
-    for entry in found:
+    for entry in entries:
         for kind in entry.kinds:
             if (entry.name, kind) in registered:
                 raise ValueError(f"two metrics of the kind '{kind}' are called {entry.name}")
             registered.add((entry.name, kind))
-    return tuple(sorted(found, key=_place))
+    return tuple(sorted(entries, key=_sort_key))
 
 
 @cache

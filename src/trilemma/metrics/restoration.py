@@ -166,7 +166,7 @@ def compared(
             baselines={baseline: v[name].mean().item() for baseline, v in baseline_values.items()},
             n=len(it.large),
             protocol=_protocol(name, it.large, seed),
-        ).within(mean_chance(values))
+        ).with_interval(mean_chance(values))
         for name, values in each(it.large).items()
     }
 
@@ -246,7 +246,7 @@ def _top(data: DataSet) -> int:
 
 def _restored(context: Context) -> dict[str, Score]:
     """Score the samples, which are the test images that the model enlarged."""
-    model, data = context.asked, context.data
+    model, data = context.required_model, context.data
     true, top = test_images(data, context.n, context.seed), _top(data)
     small = torch.cat(
         [model.shrink(chunk.to(context.device)).cpu() for chunk in true.split(AT_ONCE)]

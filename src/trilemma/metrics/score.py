@@ -66,12 +66,12 @@ SHARE, FEWEST = 0.2, 40
 class Chance:
     """How far a value lies from its expectation by chance, and by how much more if that is larger.
 
-    For an expectation t of a value v the variance is `variance` + slope (t - v): shares,
-    divergences and squared distances are uncertain in proportion to what they are.
+    For an expectation t of a value v the variance is `variance` + `variance_slope` (t - v):
+    shares, divergences and squared distances are uncertain in proportion to what they are.
     """
 
     variance: float
-    slope: float = 0.0
+    variance_slope: float = 0.0
 
     def reach(self) -> tuple[float, float]:
         """Return how far the 95 % interval reaches down and up.
@@ -86,7 +86,7 @@ class Chance:
         (True, 1.0)
         """
         z2 = NORMAL_95**2
-        middle = z2 * self.slope / 2
+        middle = z2 * self.variance_slope / 2
         width = math.sqrt(middle**2 + z2 * self.variance)
         return width - middle, width + middle
 
@@ -106,12 +106,12 @@ class Exhibit:
     """What they are: it stands above the pictures."""
     samples: tuple[int, ...]
     """Which of the samples, the most telling first."""
-    beside: tuple[int, ...] = ()
-    """Which training example stands beside each; none, or as many as samples."""
+    training_rows: tuple[int, ...] = ()
+    """Training example shown with each (`beside` in JSON); none, or as many as samples."""
 
     def to_json(self) -> dict[str, object]:
         """Return plain values."""
-        rows = {"samples": list(self.samples), "beside": list(self.beside)}
+        rows = {"samples": list(self.samples), "beside": list(self.training_rows)}
         return {"sentence": self.sentence, **rows}
 
     @classmethod
@@ -121,15 +121,17 @@ class Exhibit:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        rows = {key: tuple(int(row) for row in plain[key]) for key in ("samples", "beside")}
-        return cls(sentence=str(plain["sentence"]), **rows)
+        samples, training_rows = (
+            tuple(int(row) for row in plain[key]) for key in ("samples", "beside")
+        )
+        return cls(str(plain["sentence"]), samples, training_rows)
 
 
 @dataclass(frozen=True)
 class Score:
     """One metric of one model.
 
-    >>> s = Score(3.0, unit="bits/dim", n=100, protocol="…").within(0.5)
+    >>> s = Score(3.0, unit="bits/dim", n=100, protocol="…").with_interval(0.5)
     >>> s.low, s.high
     (2.02, 3.98)
     """
@@ -156,7 +158,7 @@ class Score:
     exhibit: Exhibit | None = None
     """Examples that it is owed to most."""
 
-    def within(self, deviation: float | Chance | Trials) -> Score:
+    def with_interval(self, deviation: float | Chance | Trials) -> Score:
         """Return the score with its 95 % interval.
 
         Arguments:
@@ -258,8 +260,8 @@ def mean_chance(values: Tensor) -> Chance:
     n = len(values)
     if n < 2:
         return Chance(math.inf)
-    variance, slope = linear_chance(values)
-    return Chance(variance * (student(n - 1) / NORMAL_95) ** 2, slope)
+    variance, variance_slope = linear_chance(values)
+    return Chance(variance * (student(n - 1) / NORMAL_95) ** 2, variance_slope)
 
 
 def linear_chance(*sides: Tensor) -> tuple[float, float]:

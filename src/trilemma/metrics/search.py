@@ -33,7 +33,7 @@ from trilemma.metrics.molecules import (
     SCREENED,
     diversity_spread,
     internal_diversity,
-    known_of,
+    references_of,
     spelt_of,
     version,
 )
@@ -44,19 +44,19 @@ __all__ = ["METRICS"]
 
 def _worths(context: Context) -> dict[str, float | Tensor]:
     """Return what others are worth by the reward that is sought: data, chance, alkanes."""
-    reward, references = expression(context.asked.seeks), known_of(context)
-    call_count = max(1, len(context.asked.call_scores()))
+    reward, references = expression(context.required_model.seeks), references_of(context)
+    call_count = max(1, len(context.required_model.call_scores()))
     train = [s for s in references.real.smiles if s][: min(SCREENED, call_count)]
     baselines: dict[str, float | Tensor] = {
-        f"screening of {len(train)} training molecules": _asked(reward, train)
+        f"screening of {len(train)} training molecules": _rewards(reward, train)
     }
     random_molecules = references.stand_ins["random"].different[: min(SCREENED, call_count)]
-    baselines[f"{len(random_molecules)} molecules of chance"] = _asked(reward, random_molecules)
-    limit = context.asked.most
+    baselines[f"{len(random_molecules)} molecules of chance"] = _rewards(reward, random_molecules)
+    limit = context.required_model.most
     for how, alkane in (("straight", _straight), ("branched", _branched)):
         chains = _padded([alkane(n) for n in range(1, limit + 1)], limit)
         smiles = to_smiles(chains, context.data.domain.elements)
-        baselines[f"{how} alkanes up to C{limit}"] = _asked(reward, smiles)
+        baselines[f"{how} alkanes up to C{limit}"] = _rewards(reward, smiles)
     return baselines
 
 
@@ -78,7 +78,7 @@ def _padded(each: Sequence[Tensor], limit: int) -> Tensor:
     return padded
 
 
-def _asked(reward: Callable[[Sequence[object]], list[float]], smiles: Sequence[str]) -> Tensor:
+def _rewards(reward: Callable[[Sequence[object]], list[float]], smiles: Sequence[str]) -> Tensor:
     return torch.tensor(reward([parsed(s) for s in smiles]), dtype=torch.float64)
 
 
@@ -88,7 +88,7 @@ def _calls(context: Context) -> Tensor:
     Raises:
         Unmeasured: Nothing was asked yet.
     """
-    scores = context.asked.call_scores()
+    scores = context.required_model.call_scores()
     if not len(scores):
         raise Unmeasured("nothing was asked of the reward yet")
     return scores
@@ -96,7 +96,7 @@ def _calls(context: Context) -> Tensor:
 
 def _top(k: int) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
-        model, scores = context.asked, _calls(context)
+        model, scores = context.required_model, _calls(context)
         baseline_scores = context.once(_worths)
         return Score(
             top(scores, k),
@@ -112,7 +112,7 @@ def _top(k: int) -> Callable[[Context], Score]:
 
 
 def _auc(context: Context) -> Score:
-    model, scores = context.asked, _calls(context)
+    model, scores = context.required_model, _calls(context)
     baseline_scores = context.once(_worths)
     stop_note = (
         "" if len(scores) >= CALLS else f"; stopped after {len(scores):,}, the last mean held"
@@ -128,25 +128,29 @@ def _auc(context: Context) -> Score:
 
 
 def _reward(context: Context) -> Score:
-    model, samples, references = context.asked, context.once(spelt_of), known_of(context)
+    model, samples, references = (
+        context.required_model,
+        context.once(spelt_of),
+        references_of(context),
+    )
     reward = expression(model.seeks)
     valid = samples.valid[:MOST]
     rewards = torch.zeros(len(samples.smiles[:MOST]), dtype=torch.float64)
-    rewards[: len(valid)] = _asked(reward, valid)
+    rewards[: len(valid)] = _rewards(reward, valid)
     train = [s for s in references.real.smiles if s][:SCREENED]
     return Score(
         rewards.mean().item(),
         unit=model.seeks,
         baselines={
-            "training molecules": _asked(reward, train).mean().item(),
-            "chance": _asked(reward, references.stand_ins["random"].valid[:SCREENED])
+            "training molecules": _rewards(reward, train).mean().item(),
+            "chance": _rewards(reward, references.stand_ins["random"].valid[:SCREENED])
             .mean()
             .item(),
         },
         n=len(rewards),
         protocol=f"mean over {len(rewards)} fresh samples, {len(samples.different)} of them "
         "different; interval: Student's",
-    ).within(mean_chance(rewards))
+    ).with_interval(mean_chance(rewards))
 
 
 def _hits(context: Context) -> tuple[list[str], int]:
@@ -155,11 +159,11 @@ def _hits(context: Context) -> tuple[list[str], int]:
     Raises:
         Unmeasured: The reward may be more than 1, so that nothing says what a success is.
     """
-    model, samples = context.asked, context.once(spelt_of)
+    model, samples = context.required_model, context.once(spelt_of)
     if "[" not in model.seeks and "scaffold(" not in model.seeks:
         raise Unmeasured("the reward names no band such as logp[5, 5.5], so nothing is a success")
     smiles = list(dict.fromkeys(s for s in samples.smiles[:MOST] if s))
-    rewards = _asked(expression(model.seeks), smiles)
+    rewards = _rewards(expression(model.seeks), smiles)
     success_level = max(1.0, float(rewards.max())) if len(rewards) else 1.0
     successes = [
         s
@@ -176,7 +180,7 @@ def _success(context: Context) -> Score:
         n=n,
         protocol=f"share of {n} samples that are within all bands, each molecule once: what is "
         "drawn again is a failure; interval: Wilson's",
-    ).within(Trials(n))
+    ).with_interval(Trials(n))
 
 
 def _success_diversity(context: Context) -> Score:
@@ -189,7 +193,7 @@ def _success_diversity(context: Context) -> Score:
         n=len(successes),
         protocol=f"1 - mean Tanimoto similarity of all pairs of the {len(successes)} samples "
         "within all bands, Morgan fingerprints of radius 2",
-    ).within(diversity_spread(bits))
+    ).with_interval(diversity_spread(bits))
 
 
 def _changes(context: Context) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,15 +202,15 @@ def _changes(context: Context) -> tuple[Tensor, Tensor, Tensor]:
     Raises:
         Unmeasured: Training has not come so far.
     """
-    model, elements = context.asked, context.data.domain.elements
-    initial, improved = model.given(), model.improved()
+    model, elements = context.required_model, context.data.domain.elements
+    initial, improved = model.originals(), model.improved()
     if not len(improved):
         raise Unmeasured("training has not come to the given molecules yet")
     reward, smiles_lists = (
         expression(model.seeks),
         [to_smiles(x, elements) for x in (initial, improved)],
     )
-    before, after = (_asked(reward, smiles) for smiles in smiles_lists)
+    before, after = (_rewards(reward, smiles) for smiles in smiles_lists)
     similarities = [similarity(s, t) for s, t in zip(*smiles_lists, strict=True)]
     return before, after, torch.tensor(similarities)
 
@@ -216,14 +220,14 @@ def _improvement(context: Context) -> Score:
     gains = after - before
     return Score(
         gains.mean().item(),
-        unit=context.asked.seeks,
+        unit=context.required_model.seeks,
         baselines={"given": 0.0},
         n=len(gains),
         protocol=f"mean of {len(gains)} given molecules, standard deviation "
         f"{gains.std().item():.2f}, of {before.mean().item():.2f} before; similarity "
         f"{similarities.mean().item():.2f} in mean, at least {similarities.min().item():.2f}; "
         f"{version()}; interval: Student's, over the given molecules",
-    ).within(mean_chance(gains))
+    ).with_interval(mean_chance(gains))
 
 
 def _improved(context: Context) -> Score:
@@ -232,7 +236,7 @@ def _improved(context: Context) -> Score:
         (after > before).double().mean().item(),
         n=len(after),
         protocol=f"share of {len(after)} given molecules that are worth more; interval: Wilson's",
-    ).within(Trials(len(after)))
+    ).with_interval(Trials(len(after)))
 
 
 SEEKS = Need(

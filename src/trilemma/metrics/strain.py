@@ -130,8 +130,8 @@ def _measure(context: Context) -> Score:
     elements = context.data.domain.elements
     x = context.samples[:MOST]
 
-    def each(done: int) -> None:
-        context.told("strain", done, len(x))
+    def each(finished: int) -> None:
+        context.report_progress("strain", finished, len(x))
 
     values = strains(x, elements, each)
     finite = sorted(value for value in values if math.isfinite(value))

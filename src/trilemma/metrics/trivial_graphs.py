@@ -32,7 +32,7 @@ def erdos_renyi(
 ) -> UInt8[Tensor, "count N N"]:
     """Draw graphs of training sizes whose pairs are joined with the mean density of that size."""
     generator = torch.Generator().manual_seed(mix(seed, "erdos-renyi"))
-    n, edges = _drawn(train, count, generator)
+    n, edges = _draw_sizes(train, count, generator)
     density = edges / (n * (n - 1) / 2).clamp_min(1)
     max_nodes = train.shape[-1]
     edge_mask = (
@@ -50,7 +50,7 @@ def barabasi_albert(
 ) -> UInt8[Tensor, "count N N"]:
     """Grow graphs of training sizes by preferential attachment, with about as many edges."""
     generator = torch.Generator().manual_seed(mix(seed, "barabasi-albert"))
-    n, edges = _drawn(train, count, generator)
+    n, edges = _draw_sizes(train, count, generator)
     graphs = []
     for nodes, edge_count in zip(n.tolist(), edges.tolist(), strict=True):
         # m (n - m) edges: the smaller root.
@@ -59,7 +59,7 @@ def barabasi_albert(
     return stacked(graphs, train.shape[-1])
 
 
-def _drawn(
+def _draw_sizes(
     train: Tensor, count: int, draw: torch.Generator
 ) -> tuple[Int[Tensor, " count"], Float[Tensor, " count"]]:
     """Draw sizes from the training sizes, and return the mean edges of graphs of each."""

@@ -40,12 +40,12 @@ def random_molecules(data: DataSet, count: int, seed: int) -> UInt8[Tensor, "cou
     for step_index in range(int(total.max()) if count else 0):
         is_growing = state.size < size
         mask = environment.first_mask(state)
-        first = _drawn(mask.double(), generator)
+        first = _draw_columns(mask.double(), generator)
         old, new = environment.second_mask(state, first)
         weights = torch.cat(
             [old.double() * (~is_growing)[:, None], new * shares * is_growing[:, None]], 1
         )
-        second = _drawn(weights, generator)
+        second = _draw_columns(weights, generator)
         max_nodes = old.shape[1]
         is_open = mask.any(1) & (weights.sum(1) > 0) & (step_index < total)
         second = torch.where(second < max_nodes, second, max_nodes - second - 1)
@@ -63,7 +63,7 @@ def random_molecules(data: DataSet, count: int, seed: int) -> UInt8[Tensor, "cou
     return state.x
 
 
-def _drawn(weights: Tensor, draw: torch.Generator) -> Tensor:
+def _draw_columns(weights: Tensor, draw: torch.Generator) -> Tensor:
     """Draw a column of each row by its weights; the first where all are zero."""
     safe = weights.clone()
     safe[weights.sum(1) <= 0, 0] = 1

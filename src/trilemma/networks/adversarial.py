@@ -6,8 +6,8 @@ Images. Both are chains of residual blocks without normalisation,
 
 at resolutions that halve from the image's to one between 4 and 7 (28 → 14 → 7, 64 → … → 4, odd
 sizes rounded up), with more channels where there are fewer pixels. No layer looks across the
-batch: an example's score is its own, as the penalty on its slope supposes, and a sample does not
-depend on its neighbours. Full resolution is dear and knows little, so that images of 16 pixels
+batch: an example's score is its own, as the penalty on its gradient supposes, and a sample does
+not depend on its neighbours. Full resolution is dear and knows little, so that images of 16 pixels
 and more leave it at once: the critic's first layer has stride 2, the generator's last one writes
 2 x 2 pixels for each position.
 
@@ -15,20 +15,20 @@ Without normalisation the start must be right by itself. Weights follow He et al
 rectifier; each of L branches ends with the gain 1 / sqrt(L), so that all of them together at most
 double the variance, whatever the depth (Zhang et al.).
 
-The generator ends in tanh(y) + y / 20. A tanh alone has no slope at its ends: on stacked digits,
-most of whose pixels lie at one, the first swing of the game drove every pixel there, and the
-generator was lost. Without any tanh, pixels at an end are hard to hit.
+The generator ends in tanh(y) + y / 20. A tanh alone has no gradient at its ends: on stacked
+digits, most of whose pixels lie at one, the first swing of the game drove every pixel there, and
+the generator was lost. Without any tanh, pixels at an end are hard to hit.
 
 Points. Both are perceptrons that see numbers with their cosines and sines, the critic those of the
 point, the generator the first of its noise: narrow clusters want a critic that tells them from
 gaps, and a generator that jumps from one to the next.
 
-Classes. A generator that is told classes gets a learned vector e_c beside its noise, G([z, e_c]).
-A critic that is told them adds a projection of the example on the vector of its class,
+Classes. A conditional generator gets a learned vector e_c beside its noise, G([z, e_c]).
+A conditional critic adds a projection of the example on the vector of its class,
 
     D(x, c) = psi(x) + <v_c, phi(x)>,    (psi, phi)(x) the outputs of the last layer,
 
-with v_c nought at the start: the form of ln p(x)/q(x) + ln p(c|x)/q(c|x) where p of the data and q
+with v_c zero at the start: the form of ln p(x)/q(x) + ln p(c|x)/q(c|x) where p of the data and q
 of the generator both tell classes by a linear layer. The vectors of all classes, and one for "no
 class", are rows of one table, so that each update reaches them all.
 
@@ -60,7 +60,7 @@ from trilemma.core.errors import BadInput
 from trilemma.networks.layers import MLP, ConditionEmbedding, Waves
 
 __all__ = [
-    "Beside",
+    "ConditionedNoise",
     "ImageCritic",
     "ImageGenerator",
     "PointCritic",
@@ -69,38 +69,39 @@ __all__ = [
     "refuse_small",
 ]
 
-SLOPE = 0.2
+NEGATIVE_SLOPE = 0.2
 """Of the leaky rectifier, for negative numbers."""
 SMALLEST = 8
 """Fewest pixels of an image's side."""
 LEAK = 0.05
 """Of the generator's last tanh."""
-TOLD = 32
+COND_WIDTH = 32
 """Width of a class's vector, the generator's e_c."""
 WAVES = 5
-"""Frequencies at which a point's numbers, or its noise, are seen besides."""
-JUMPING = 4
-"""Numbers of the noise that are; with the waves of many, generators of points collapsed."""
-SEEN = 64
+"""Frequencies of the Fourier features of a point, or of its noise."""
+FOURIER_INPUTS = 4
+"""Numbers of the noise that get Fourier features; with those of many, generators of points
+collapsed."""
+PROJECTION_WIDTH = 64
 """Features on which the critic's v_c is projected."""
 
 
-class Beside(nn.Module):
-    """Noise with the vector of its class beside it, [z, e_c]; without classes, noise as it is.
+class ConditionedNoise(nn.Module):
+    """Noise concatenated with the vector of its class, [z, e_c]; without classes, noise as it is.
 
     Arguments:
         latent: Width Z of the noise.
         classes: How many classes there are; with 0 there are no parameters.
 
-    >>> beside = Beside(4, classes=3)
-    >>> beside(torch.zeros(2, 4), Condition(label=torch.tensor([0, 2]))).shape, beside.outputs
+    >>> noise = ConditionedNoise(4, classes=3)
+    >>> noise(torch.zeros(2, 4), Condition(label=torch.tensor([0, 2]))).shape, noise.outputs
     (torch.Size([2, 36]), 36)
     """
 
     def __init__(self, latent: int, classes: int) -> None:
         super().__init__()
-        self.outputs = latent + (TOLD if classes else 0)
-        self.embed = ConditionEmbedding(classes, TOLD) if classes else None
+        self.outputs = latent + (COND_WIDTH if classes else 0)
+        self.embed = ConditionEmbedding(classes, COND_WIDTH) if classes else None
 
     def forward(
         self, z: Float[Tensor, "B Z"], condition: Condition | None = None
@@ -124,8 +125,8 @@ class Projection(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.inputs = 1 + (SEEN if classes else 0)
-        self.embed = ConditionEmbedding(classes, SEEN) if classes else None
+        self.inputs = 1 + (PROJECTION_WIDTH if classes else 0)
+        self.embed = ConditionEmbedding(classes, PROJECTION_WIDTH) if classes else None
         if self.embed is not None:
             nn.init.zeros_(self.embed.table.weight)
 
@@ -165,7 +166,7 @@ class ImageGenerator(nn.Module):
         width: Channels at the finest inner resolution; twice as many below it, and 4 times as
             many at most.
         depth: Residual blocks at each resolution.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
@@ -190,8 +191,10 @@ class ImageGenerator(nn.Module):
         channels = _channels(width, len(self.sizes))[::-1]
         gain = (depth * len(self.sizes)) ** -0.5
         self.base = (channels[0], *self.sizes[0])
-        self.beside = Beside(latent, classes)
-        self.first = _scaled(nn.Linear(self.beside.outputs, math.prod(self.base)), 2**-0.5)
+        self.conditioned_noise = ConditionedNoise(latent, classes)
+        self.first = _scaled(
+            nn.Linear(self.conditioned_noise.outputs, math.prod(self.base)), 2**-0.5
+        )
         self.blocks = nn.ModuleList(
             nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
         )
@@ -207,7 +210,9 @@ class ImageGenerator(nn.Module):
         self, z: Float[Tensor, "B Z"], condition: Condition | None = None
     ) -> Float[Tensor, "B C H W"]:
         """Return images [B, C, H, W] for standard normal noise and the classes that are wanted."""
-        h = self.blocks[0](self.first(self.beside(z, condition)).unflatten(1, self.base))
+        h = self.blocks[0](
+            self.first(self.conditioned_noise(z, condition)).unflatten(1, self.base)
+        )
         for transition, blocks, size in zip(
             self.turns, self.blocks[1:], self.sizes[1:], strict=True
         ):
@@ -224,7 +229,7 @@ class ImageCritic(nn.Module):
         shape: (C, H, W) of an image.
         width: Channels at the finest inner resolution, as the generator's.
         depth: Residual blocks at each resolution.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
@@ -281,7 +286,7 @@ class PointGenerator(nn.Module):
         shape: (D,), of a point.
         width: Units of a hidden layer.
         depth: Hidden layers.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
 
     >>> PointGenerator(4, (2,), width=8)(torch.zeros(3, 4)).shape
     torch.Size([3, 2])
@@ -297,18 +302,22 @@ class PointGenerator(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        self.beside = Beside(latent, classes)
-        self.told = min(latent, JUMPING)
-        self.waves = Waves(self.told, WAVES, low=1.0, high=8.0)
-        inputs = self.waves.outputs + self.beside.outputs - self.told
+        self.conditioned_noise = ConditionedNoise(latent, classes)
+        self.fourier_inputs = min(latent, FOURIER_INPUTS)
+        self.waves = Waves(self.fourier_inputs, WAVES, low=1.0, high=8.0)
+        inputs = self.waves.outputs + self.conditioned_noise.outputs - self.fourier_inputs
         self.layers = MLP(inputs, shape, width=width, depth=depth)
 
     def forward(
         self, z: Float[Tensor, "B Z"], condition: Condition | None = None
     ) -> Float[Tensor, "B D"]:
         """Return points [B, D] for standard normal noise and the classes that are wanted."""
-        h = self.beside(z, condition)
-        return self.layers(torch.cat([self.waves(h[:, : self.told]), h[:, self.told :]], dim=1))
+        h = self.conditioned_noise(z, condition)
+        return self.layers(
+            torch.cat(
+                [self.waves(h[:, : self.fourier_inputs]), h[:, self.fourier_inputs :]], dim=1
+            )
+        )
 
 
 class PointCritic(nn.Module):
@@ -318,7 +327,7 @@ class PointCritic(nn.Module):
         shape: (D,), of a point.
         width: Units of a hidden layer.
         depth: Hidden layers.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
 
     >>> PointCritic((2,), width=8)(torch.zeros(3, 2)).shape
     torch.Size([3])
@@ -356,19 +365,19 @@ def refuse_small(shape: Sequence[int]) -> None:
 
 
 def _bend(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, SLOPE)
+    return F.leaky_relu(x, NEGATIVE_SLOPE)
 
 
 def _turn(now: int, later: int) -> nn.Module:
     """Change the number of channels, as a change of basis that keeps the variance."""
     if now == later:
         return nn.Identity()
-    return _scaled(nn.Conv2d(now, later, 1, bias=False), ((1 + SLOPE**2) / 2) ** 0.5)
+    return _scaled(nn.Conv2d(now, later, 1, bias=False), ((1 + NEGATIVE_SLOPE**2) / 2) ** 0.5)
 
 
 def _scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
     """Start weights so that variance is kept through a leaky rectifier, times gain²; biases 0."""
-    nn.init.kaiming_normal_(layer.weight, a=SLOPE, nonlinearity="leaky_relu")
+    nn.init.kaiming_normal_(layer.weight, a=NEGATIVE_SLOPE, nonlinearity="leaky_relu")
     layer.weight.data.mul_(gain)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

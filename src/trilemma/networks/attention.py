@@ -12,9 +12,10 @@ A token that is masked has the weight 0, exactly; a row that sees no token gathe
 form adds to what it was given by a last layer that starts at zero (except in sequences), so that
 a new network is one without attention.
 
-The weights a of a cross-attention say which token each place looked at. `kept_maps` records them:
+The weights a of a cross-attention say which token each position attends to; `record_maps` records
+them:
 
-    with kept_maps(network) as maps:
+    with record_maps(network) as maps:
         network(x, log_snr, condition)
     maps[0]                  # [B, heads, H W, M], the first cross-attention's
     maps.over((32, 32))      # [B, M, 32, 32], in mean over layers and heads
@@ -49,11 +50,11 @@ __all__ = [
     "CrossAttention",
     "Maps",
     "SelfAttention",
-    "gathered",
+    "dot_product_attention",
     "group_norm",
-    "kept_maps",
-    "silent",
+    "record_maps",
     "weights",
+    "zero_init",
 ]
 
 L = TypeVar("L", nn.Conv2d, nn.Linear)
@@ -83,7 +84,7 @@ def weights(
     return scores.masked_fill(hidden, least).softmax(3).masked_fill(hidden, 0.0)
 
 
-def gathered(
+def dot_product_attention(
     q: Float[Tensor, "B heads N d"],
     k: Float[Tensor, "B heads M d"],
     v: Float[Tensor, "B heads M d"],
@@ -114,13 +115,13 @@ class Attention(nn.Module):
         self.heads = _heads(channels, head)
         self.before = group_norm(channels)
         self.project = nn.Conv2d(channels, 3 * channels, 1)
-        self.out = silent(nn.Conv2d(channels, channels, 1))
+        self.out = zero_init(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Return the same shape."""
         parts = self.project(self.before(x)).flatten(2).transpose(1, 2).chunk(3, dim=2)
         q, k, v = (_split(part, self.heads) for part in parts)
-        attended = gathered(q, k, v)
+        attended = dot_product_attention(q, k, v)
         return x + self.out(_joined(attended).transpose(1, 2).unflatten(2, x.shape[2:]))
 
 
@@ -143,7 +144,7 @@ class SelfAttention(nn.Module):
     ) -> Float[Tensor, "B N width"]:
         """Return what each item gathered from those that are seen."""
         q, k, v = (_split(part, self.heads) for part in self.project(x).chunk(3, dim=2))
-        return self.out(_joined(gathered(q, k, v, mask)))
+        return self.out(_joined(dot_product_attention(q, k, v, mask)))
 
 
 class CrossAttention(nn.Module):
@@ -159,8 +160,8 @@ class CrossAttention(nn.Module):
     torch.Size([2, 48, 5, 6])
     """
 
-    kept: Maps | None = None
-    """Where `kept_maps` wants the weights."""
+    recorder: Maps | None = None
+    """Where `record_maps` puts the weights; None to discard them."""
 
     def __init__(self, channels: int, context_width: int, head: int = 32) -> None:
         super().__init__()
@@ -168,7 +169,7 @@ class CrossAttention(nn.Module):
         self.before = group_norm(channels)
         self.ask = nn.Linear(channels, channels, bias=False)
         self.answer = nn.Linear(context_width, 2 * channels, bias=False)
-        self.out = silent(nn.Linear(channels, channels))
+        self.out = zero_init(nn.Linear(channels, channels))
 
     def forward(
         self,
@@ -185,11 +186,11 @@ class CrossAttention(nn.Module):
         """
         q = _split(self.ask(self.before(x).flatten(2).transpose(1, 2)), self.heads)
         k, v = (_split(part, self.heads) for part in self.answer(tokens).chunk(2, dim=2))
-        if self.kept is None:
-            attended = gathered(q, k, v, mask)
+        if self.recorder is None:
+            attended = dot_product_attention(q, k, v, mask)
         else:
             attn_weights = weights(q, k, mask)
-            self.kept.keep(attn_weights, (x.shape[2], x.shape[3]))
+            self.recorder.record(attn_weights, (x.shape[2], x.shape[3]))
             attended = attn_weights.to(v.dtype) @ v
         return x + self.out(_joined(attended)).transpose(1, 2).unflatten(2, x.shape[2:])
 
@@ -198,7 +199,7 @@ class Maps(list[Tensor]):
     """Weights [B, heads, H W, M] of cross-attentions, in the order in which they were called.
 
     >>> maps = Maps()
-    >>> maps.keep(torch.full((2, 4, 6, 3), 1 / 3), (2, 3))
+    >>> maps.record(torch.full((2, 4, 6, 3), 1 / 3), (2, 3))
     >>> maps.over((4, 6)).shape
     torch.Size([2, 3, 4, 6])
     """
@@ -208,7 +209,7 @@ class Maps(list[Tensor]):
         self.sides: list[tuple[int, int]] = []
         """H and W of each."""
 
-    def keep(self, share: Float[Tensor, "B heads N M"], sides: tuple[int, int]) -> None:
+    def record(self, share: Float[Tensor, "B heads N M"], sides: tuple[int, int]) -> None:
         """Take the weights of one call."""
         self.append(share.detach())
         self.sides.append(sides)
@@ -226,13 +227,13 @@ class Maps(list[Tensor]):
         return torch.stack(pictures).mean(0)
 
     def clear(self) -> None:
-        """Forget what was kept."""
+        """Forget what was recorded."""
         super().clear()
         self.sides.clear()
 
 
 @contextmanager
-def kept_maps(network: nn.Module) -> Iterator[Maps]:
+def record_maps(network: nn.Module) -> Iterator[Maps]:
     """Record the weights of every `CrossAttention` of a network that is called in the block.
 
     Weights are then computed one by one, which takes more time and memory; what the network
@@ -248,14 +249,14 @@ def kept_maps(network: nn.Module) -> Iterator[Maps]:
     cross_attentions = [
         module for module in network.modules() if isinstance(module, CrossAttention)
     ]
-    previous_maps, maps = [module.kept for module in cross_attentions], Maps()
+    previous_maps, maps = [module.recorder for module in cross_attentions], Maps()
     try:
         for module in cross_attentions:
-            module.kept = maps
+            module.recorder = maps
         yield maps
     finally:
         for module, previous in zip(cross_attentions, previous_maps, strict=True):
-            module.kept = previous
+            module.recorder = previous
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
@@ -263,8 +264,8 @@ def group_norm(channels: int) -> nn.GroupNorm:
     return nn.GroupNorm(math.gcd(channels, min(32, max(1, channels // 16))), channels)
 
 
-def silent(layer: L) -> L:
-    """Let a layer start by saying nothing."""
+def zero_init(layer: L) -> L:
+    """Initialise a layer's weights and bias at zero, and return it."""
     nn.init.zeros_(layer.weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -112,17 +112,17 @@ class DiffAugment(nn.Module):
         chosen = None if share >= 1 else noise.named("share").uniform() < share
         y, visible_mask = x.to(torch.promote_types(x.dtype, torch.float32)), None
         if "colour" in self.parts:
-            y = recolour(y, *self._drawn("colour", noise, chosen).unbind(1))
+            y = recolour(y, *self._sample_part("colour", noise, chosen).unbind(1))
         if "translation" in self.parts:
-            shift = self._drawn("translation", noise, chosen).floor_().long()
+            shift = self._sample_part("translation", noise, chosen).floor_().long()
             y, visible_mask = translate(y, shift), window(shift, y.shape[2:], y)
         if "cutout" in self.parts:
-            corner = self._drawn("cutout", noise, chosen).floor_().long()
+            corner = self._sample_part("cutout", noise, chosen).floor_().long()
             cutout_mask = 1 - window(corner, self.hole, y)
             visible_mask = cutout_mask if visible_mask is None else visible_mask * cutout_mask
         return (y if visible_mask is None else _over(self.background, y, visible_mask)).to(x.dtype)
 
-    def _drawn(
+    def _sample_part(
         self, part: str, noise: Noise, chosen: Bool[Tensor, " B"] | None
     ) -> Float[Tensor, "B K"]:
         """Draw a part's numbers, uniformly over their ranges; neutral ones where not chosen."""
@@ -235,6 +235,8 @@ def _ordered(parts: Sequence[str]) -> tuple[str, ...]:
     return tuple(part for part in PARTS if part in parts)
 
 
-def _over(behind: Float[Tensor, "C 1 1"], x: Images, shown: Float[Tensor, "B 1 H W"]) -> Images:
-    """Return x where `shown` is 1, and where it is 0 what lies behind it."""
-    return torch.addcmul((1 - shown) * behind, x, shown)
+def _over(
+    behind: Float[Tensor, "C 1 1"], x: Images, visible_mask: Float[Tensor, "B 1 H W"]
+) -> Images:
+    """Return x where `visible_mask` is 1, and where it is 0 what lies behind it."""
+    return torch.addcmul((1 - visible_mask) * behind, x, visible_mask)

@@ -59,17 +59,17 @@ class ActNorm(Bijection):
         self.log_scale = nn.Parameter(torch.zeros(channels))
 
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, " B"]]:
         """Return (y + b) e^s."""
         b, s = _by_channel(self.bias, y), _by_channel(self.log_scale, y)
-        return (y + b) * s.exp(), (_places(y) * self.log_scale.sum()).expand(len(y))
+        return (y + b) * s.exp(), (_position_count(y) * self.log_scale.sum()).expand(len(y))
 
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B ..."]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B ..."]:
         """Undo it."""
         return z * _by_channel(-self.log_scale, z).exp() - _by_channel(self.bias, z)
 
-    def start(self, y: Tensor, told: Tensor | None = None) -> Tensor:
+    def start(self, y: Tensor, cond: Tensor | None = None) -> Tensor:
         """Let each channel of z have mean 0 and spread 1; one without spread is not scaled."""
         flat = y.transpose(0, 1).flatten(1)
         spread = flat.std(1)
@@ -81,7 +81,7 @@ class ActNorm(Bijection):
 class Invertible1x1(Bijection):
     """A matrix W = P L (U + diag s) over the channels; it starts as a random rotation.
 
-    The signs of s stay what they were at the start, and P too: |det| cannot come to nought.
+    The signs of s stay what they were at the start, and P too: |det| cannot come to zero.
     """
 
     p: Tensor
@@ -96,14 +96,14 @@ class Invertible1x1(Bijection):
         self.log_s = nn.Parameter(s.abs().log())
 
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, " B"]]:
         """Return W y at each place."""
         with torch.autocast(y.device.type, enabled=False):
             w = lu_matrix(self.p, self.lower, self.upper, self.sign * self.log_s.exp())
-            return _mixed(y, w), lu_log_det(self.log_s, _places(y)).expand(len(y))
+            return _mixed(y, w), lu_log_det(self.log_s, _position_count(y)).expand(len(y))
 
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B ..."]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B ..."]:
         """Return W^-1 z at each place."""
         with torch.autocast(z.device.type, enabled=False):
             s = self.sign * self.log_s.exp()
@@ -124,12 +124,12 @@ class Permutation(Bijection):
         self.register_buffer("back", order.argsort())
 
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, " B"]]:
         """Return the channels in another order."""
         return y[:, self.order], y.new_zeros(len(y))
 
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B ..."]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B ..."]:
         """Put them back."""
         return z[:, self.back]
 
@@ -138,12 +138,12 @@ class Squeeze(Bijection):
     """Each 2 x 2 pixels become four channels."""
 
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B D h w"], Float[Tensor, " B"]]:
         """Return [B, 4 C, H/2, W/2]."""
         return squeeze(y), y.new_zeros(len(y))
 
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B C H W"]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B C H W"]:
         """Return [B, C, H, W]."""
         return unsqueeze(z)
 
@@ -152,12 +152,12 @@ class Unsqueeze(Bijection):
     """Four channels become 2 x 2 pixels."""
 
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B C H W"], Float[Tensor, " B"]]:
         """Return [B, C / 4, 2 H, 2 W]."""
         return unsqueeze(y), y.new_zeros(len(y))
 
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B D h w"]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B D h w"]:
         """Return [B, C, H, W]."""
         return squeeze(z)
 
@@ -174,12 +174,12 @@ class Logit(Bijection):
         self.alpha = alpha
 
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, " B"]]:
         """Return the logit."""
         return logit(exact(y), self.alpha)
 
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B ..."]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B ..."]:
         """Return values of [-1, 1], or beyond by the little that `alpha` lets through."""
         return logit_inverse(z, self.alpha)
 
@@ -204,21 +204,21 @@ class Marginals(Bijection):
         self.logits = nn.Parameter(torch.zeros(channels, bins))
 
     def forward(
-        self, y: Tensor, told: Tensor | None = None
+        self, y: Tensor, cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B ..."], Float[Tensor, " B"]]:
         """Return normal numbers."""
-        p, log_slope = piecewise(exact(y), self.logits.softmax(1))
+        p, log_derivative = piecewise(exact(y), self.logits.softmax(1))
         z = torch.special.ndtri(self.edge + (1 - 2 * self.edge) * p)
-        log_slope = log_slope + z.square() / 2
+        log_derivative = log_derivative + z.square() / 2
         constant = math.log((1 - 2 * self.edge) * math.sqrt(2 * math.pi))
-        return z, log_slope.flatten(1).sum(1) + constant * y[0].numel()
+        return z, log_derivative.flatten(1).sum(1) + constant * y[0].numel()
 
-    def inverse(self, z: Tensor, told: Tensor | None = None) -> Float[Tensor, "B ..."]:
+    def inverse(self, z: Tensor, cond: Tensor | None = None) -> Float[Tensor, "B ..."]:
         """Return values of [-1, 1]."""
         p = (torch.special.ndtr(exact(z)) - self.edge) / (1 - 2 * self.edge)
         return piecewise_inverse(p.clamp(0, 1), self.logits.softmax(1))
 
-    def start(self, y: Tensor, told: Tensor | None = None) -> Tensor:
+    def start(self, y: Tensor, cond: Tensor | None = None) -> Tensor:
         """Take the data's histogram, each bin counted once more than it was seen."""
         channels, bins = self.logits.shape
         k = ((y.clamp(-1, 1) + 1) * (bins / 2)).long().clamp_(max=bins - 1)
@@ -233,8 +233,8 @@ def _by_channel(v: Float[Tensor, " C"], y: Tensor) -> Tensor:
     return v.view(-1, *[1] * (y.dim() - 2))
 
 
-def _places(y: Tensor) -> int:
-    """Return the number of places of one example, 1 for a vector."""
+def _position_count(y: Tensor) -> int:
+    """Return the number of positions of one example, 1 for a vector."""
     return y[0, 0].numel()
 
 

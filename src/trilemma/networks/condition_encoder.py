@@ -13,7 +13,7 @@ for itself, both on normalised numbers and added (Xiong et al.). It is trained a
 denoiser, from the denoiser's loss.
 
 The column of a word in a map of cross-attention is that of its token: the start has 0, the class 1
-where classes are told, and word j of the caption `first_word` + j.
+where there are classes, and word j of the caption `first_word` + j.
 
 Layouts (an object and its box as one token) would need no more than tokens made of
 [W_object, Fourier(x_0, y_0, x_1, y_1)] in place of W_w + P_j; a condition carries no boxes yet.
@@ -77,11 +77,11 @@ class Context(nn.Module):
         head: Numbers of one head; divides `width`.
 
     Raises:
-        BadInput: There is nothing that could be said, or the sizes do not fit.
+        BadInput: There is nothing to condition on, or the sizes do not fit.
 
     >>> tau = Context(32, classes=3, words=20, length=4)
-    >>> said = Condition(tokens=torch.tensor([[5, 2, 0, 0]]), mask=torch.arange(4)[None] < 2)
-    >>> tokens, mask = tau(said, 1)
+    >>> condition = Condition(tokens=torch.tensor([[5, 2, 0, 0]]), mask=torch.arange(4)[None] < 2)
+    >>> tokens, mask = tau(condition, 1)
     >>> tokens.shape, mask.int().tolist(), tau.first_word
     (torch.Size([1, 6, 32]), [[1, 0, 1, 1, 0, 0]], 2)
     """
@@ -103,7 +103,7 @@ class Context(nn.Module):
         self.classes = nn.Embedding(classes, width) if classes else None
         self.words = nn.Embedding(words + 1, width) if words else None
         if self.words is not None:
-            self.places = nn.Parameter(0.3 * torch.randn(length, width))
+            self.position_embedding = nn.Parameter(0.3 * torch.randn(length, width))
             nn.init.zeros_(self.words.weight[0])
         self.layers = nn.ModuleList(Layer(width, max(1, width // head)) for _ in range(depth))
         self.after = nn.LayerNorm(width)
@@ -135,7 +135,7 @@ class Context(nn.Module):
             token_masks.append(part_mask)
         if self.words is not None:
             ids, part_mask = self._caption(cond, rows)
-            parts.append(self.words(ids) + self.places)
+            parts.append(self.words(ids) + self.position_embedding)
             token_masks.append(part_mask)
         x, mask = torch.cat(parts, dim=1), torch.cat(token_masks, dim=1)
         if cond.present is not None:
@@ -144,25 +144,29 @@ class Context(nn.Module):
             x = layer(x, mask)
         return self.after(x) * mask[:, :, None], mask
 
-    def _label(self, said: Condition, rows: int) -> tuple[Tensor, Tensor]:
+    def _label(self, condition: Condition, rows: int) -> tuple[Tensor, Tensor]:
         """Return the class, or class 0 unseen, [B, 1] each."""
-        if said.label is not None:
-            return said.label[:, None], torch.ones_like(said.label[:, None], dtype=torch.bool)
+        if condition.label is not None:
+            return condition.label[:, None], torch.ones_like(
+                condition.label[:, None], dtype=torch.bool
+            )
         nothing = torch.zeros(rows, 1, dtype=torch.int64, device=self.start.device)
         return nothing, nothing.bool()
 
-    def _caption(self, said: Condition, rows: int) -> tuple[Tensor, Tensor]:
+    def _caption(self, condition: Condition, rows: int) -> tuple[Tensor, Tensor]:
         """Return words and which are seen, [B, M] each, as long as the longest may be."""
-        if said.tokens is None:
+        if condition.tokens is None:
             zeros = torch.zeros(rows, self.length, dtype=torch.int64, device=self.start.device)
             return zeros, zeros.bool()
-        tokens, padding = said.tokens, self.length - said.tokens.shape[1]
+        tokens, padding = condition.tokens, self.length - condition.tokens.shape[1]
         if padding < 0:
             raise BadInput(
                 f"captions of {tokens.shape[1]} words were given to a network that reads "
                 f"{self.length}; give at most its first {self.length}."
             )
-        mask = torch.ones_like(tokens, dtype=torch.bool) if said.mask is None else said.mask
+        mask = (
+            torch.ones_like(tokens, dtype=torch.bool) if condition.mask is None else condition.mask
+        )
         ids, mask = (nn.functional.pad(part, (0, padding)) for part in (tokens, mask))
         return ids.masked_fill(~mask, 0), mask
 
@@ -178,8 +182,8 @@ def _fitting(width: int, head: int, classes: int, words: int, length: int) -> No
     """Refuse sizes of which no context can be made."""
     if not classes and not words:
         raise BadInput(
-            "a context of 0 classes and 0 words was given, and nothing can be said by it; give "
-            "data with classes or captions, or a network without context."
+            "a context of 0 classes and 0 words was given, and there is nothing to condition on; "
+            "give data with classes or captions, or a network without context."
         )
     if bool(words) != bool(length):
         raise BadInput(

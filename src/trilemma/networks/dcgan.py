@@ -7,9 +7,9 @@ Sizes are halved until a side has fewer than eight pixels, 28 → 14 → 7 and 6
 doubled at each, to eight times `width` at most. The generator goes the same way back, rounding up
 and cropping; the critic rounds down, and its overlapping windows see every pixel all the same.
 The critic's first layer and the generator's last are not normalised; weights start at
-N(0, 0.02²), those of batch norm at N(1, 0.02²). Classes are told as `networks.adversarial` does.
+N(0, 0.02²), those of batch norm at N(1, 0.02²). Classes enter as in `networks.adversarial`.
 
-Batch norm makes an example's score depend on its batch while training, so that the slope of one
+Batch norm makes an example's score depend on its batch while training, so that the gradient of one
 example's score is not what a penalty supposes; and it undoes what a bound on the weights is for.
 A critic under such a penalty is built with `normalise=False`. In evaluation both networks use
 running means and variances instead: those are the training weights' own, gathered as they moved,
@@ -19,7 +19,7 @@ References:
     Unsupervised Representation Learning with Deep Convolutional Generative Adversarial Networks
     (Radford, Metz & Chintala, 2016), arXiv:1511.06434.
     Improved Training of Wasserstein GANs (Gulrajani et al., 2017), arXiv:1704.00028: no batch norm
-    in a critic whose slope is penalised.
+    in a critic whose gradient is penalised.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trilemma.core.batch import Condition
-from trilemma.networks.adversarial import Beside, Projection, refuse_small
+from trilemma.networks.adversarial import ConditionedNoise, Projection, refuse_small
 
 __all__ = ["DcganCritic", "DcganGenerator"]
 
-SLOPE = 0.2
+NEGATIVE_SLOPE = 0.2
 """Of the critic's leaky rectifier, for negative numbers."""
 DEVIATION = 0.02
 """Standard deviation of weights at the start."""
@@ -54,7 +54,7 @@ class DcganGenerator(nn.Module):
         latent: Width Z of the noise.
         shape: (C, H, W) of an image.
         width: Channels at half the image's size; they double at each coarser one.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
@@ -75,8 +75,8 @@ class DcganGenerator(nn.Module):
             self.sizes.insert(0, (-(-self.sizes[0][0] // 2), -(-self.sizes[0][1] // 2)))
         channels = _channels(width, len(self.sizes) - 1)[::-1]
         self.base = (channels[0], *self.sizes[0])
-        self.beside = Beside(latent, classes)
-        self.first = nn.Linear(self.beside.outputs, math.prod(self.base), bias=False)
+        self.conditioned_noise = ConditionedNoise(latent, classes)
+        self.first = nn.Linear(self.conditioned_noise.outputs, math.prod(self.base), bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(c) for c in channels)
         self.layers = nn.ModuleList(
             nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1, bias=False)
@@ -89,7 +89,7 @@ class DcganGenerator(nn.Module):
         self, z: Float[Tensor, "B Z"], condition: Condition | None = None
     ) -> Float[Tensor, "B C H W"]:
         """Return images [B, C, H, W] for standard normal noise and the classes that are wanted."""
-        h = self.first(self.beside(z, condition)).unflatten(1, self.base)
+        h = self.first(self.conditioned_noise(z, condition)).unflatten(1, self.base)
         for norm, layer, (height, width) in zip(
             self.norms, self.layers, self.sizes[1:], strict=True
         ):
@@ -103,9 +103,9 @@ class DcganCritic(nn.Module):
     Arguments:
         shape: (C, H, W) of an image.
         width: Channels at half the image's size; they double at each coarser one.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
         normalise: Whether there is batch norm. In training mode a score then depends on the
-            batch; leave it out where the slope of a single example's score is wanted.
+            batch; leave it out where the gradient of a single example's score is wanted.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
@@ -137,7 +137,7 @@ class DcganCritic(nn.Module):
             is_normed = normalise and bool(layers)
             layers.append(nn.Conv2d(in_channels, out_channels, 4, 2, 1, bias=not is_normed))
             layers.extend([nn.BatchNorm2d(out_channels)] if is_normed else [])
-            layers.append(nn.LeakyReLU(SLOPE))
+            layers.append(nn.LeakyReLU(NEGATIVE_SLOPE))
         self.layers = nn.Sequential(*layers)
         self.projection = Projection(classes)
         self.last = nn.Linear(channels[-1] * math.prod(sides), self.projection.inputs)

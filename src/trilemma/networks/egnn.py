@@ -74,7 +74,7 @@ PARTS, UNEVEN = 4, 1.5
 """Parts in which a batch is computed where its room has more than so many times the pairs that
 there are."""
 SMALLEST = 1e-8
-"""Added to squared distances before their root is taken, whose slope is infinite at 0."""
+"""Added to squared distances before their root is taken, whose derivative is infinite at 0."""
 REACH = 5.0
 """r: how far a pair may move a point in one layer, at most, times c."""
 SUMMED = 10.0
@@ -199,7 +199,7 @@ class EgnnLayer(nn.Module):
         h: Float[Tensor, "B N W"],
         initial: Float[Tensor, "B N N K"],
         pairs: Float[Tensor, "B N N"],
-        here: Float[Tensor, "B N 1"],
+        point_mask: Float[Tensor, "B N 1"],
         basis: DistanceBasis,
     ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N W"]]:
         """Return positions and features after the update.
@@ -209,7 +209,7 @@ class EgnnLayer(nn.Module):
             h: Features.
             initial: Distances of the positions that the network was given, in the basis.
             pairs: 1 for pairs of two points that are there, else 0.
-            here: 1 for points that are there, else 0.
+            point_mask: 1 for points that are there, else 0.
             basis: In which distances are seen.
         """
         differences = x[:, :, None] - x[:, None]
@@ -218,14 +218,14 @@ class EgnnLayer(nn.Module):
         messages = self.messages(normed_h, distance_features, initial)
         weights = self.attention(messages)[..., 0].sigmoid() * pairs
         aggregated = (weights[:, :, None].to(messages) @ messages)[:, :, 0] / self.summed
-        h = (h + self.update(torch.cat([normed_h, aggregated], dim=-1))) * here
+        h = (h + self.update(torch.cat([normed_h, aggregated], dim=-1))) * point_mask
         if self.displacements is not None:
             messages = self.displacements(self.norm(h), distance_features, initial)
         displacement_weights = self.displacement(messages)[..., 0].to(x).tanh()
         displacement_weights = (
             displacement_weights * pairs * self.share / ((squared + SMALLEST).sqrt() + 1)
         )
-        return x + (displacement_weights[..., None] * differences).sum(2) * here, h
+        return x + (displacement_weights[..., None] * differences).sum(2) * point_mask, h
 
 
 class Egnn(nn.Module):
@@ -264,7 +264,7 @@ class Egnn(nn.Module):
         """
         parts = self._parts(mask)
         if len(parts) == 1:
-            return self._whole(x, h, mask)
+            return self._forward_batch(x, h, mask)
         outputs = [self._part(x, h, mask, rows) for rows in parts]
         inverse_order = torch.cat(parts).argsort()
         positions, features = (
@@ -272,10 +272,10 @@ class Egnn(nn.Module):
         )
         return positions, features
 
-    def _whole(
+    def _forward_batch(
         self, x: Float[Tensor, "B N 3"], h: Float[Tensor, "B N F"], mask: Bool[Tensor, "B N"]
     ) -> tuple[Float[Tensor, "B N 3"], Float[Tensor, "B N G"]]:
-        """Compute a batch at once."""
+        """Compute a batch in one part."""
         point_mask = mask[..., None].to(x)
         off_diagonal = 1 - torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
         pairs = point_mask * point_mask.mT * off_diagonal
@@ -306,7 +306,7 @@ class Egnn(nn.Module):
         """Compute some rows, in the room that they fill."""
         padded_size = x.shape[1]
         trimmed_size = max(1, int(extents(mask[rows]).max()))
-        positions, features = self._whole(
+        positions, features = self._forward_batch(
             x[rows, :trimmed_size], h[rows, :trimmed_size], mask[rows, :trimmed_size]
         )
         return F.pad(positions, (0, 0, 0, padded_size - trimmed_size)), F.pad(
@@ -315,7 +315,7 @@ class Egnn(nn.Module):
 
 
 class EgnnDenoiser(nn.Module):
-    """A denoiser of clouds: a network between states [B, N, 3 + F], told the log-SNR.
+    """A denoiser of clouds: a network between states [B, N, 3 + F], conditioned on the log-SNR.
 
     What it gives in the place of positions is a difference of positions: it turns with them, and
     is never moved by a translation.
@@ -367,7 +367,7 @@ class EgnnDenoiser(nn.Module):
 
 
 TIMES = 3
-"""Numbers by which a network is told the time."""
+"""Width of a time embedding."""
 
 
 def clock(log_snr: Float[Tensor, " B"]) -> Float[Tensor, "B 3"]:
@@ -380,7 +380,7 @@ def shared_by_points(
     condition: Condition | None,
     properties: PropertyCondition | None,
 ) -> Float[Tensor, "B Q"]:
-    """Return what every point of a cloud is told: the time, and the properties that are wanted."""
+    """Return the condition of every point of a cloud: the time, and the wanted properties."""
     time = clock(log_snr)
     if properties is None:
         return time

@@ -3,13 +3,13 @@ r"""Networks that give each example one number, its energy's learned part f.
     ImageEnergy   x -> a(stem) -> [halve, blocks] … -> linear -> f
     PointEnergy   (y, cos W y, sin W y) -> a perceptron -> f,   W random and fixed
 
-A chain asks for the slope of f some twenty times an update, and score matching differentiates
-that slope once more. So all activations are smooth, a(x) = x s(x) (SiLU), nothing is normalised
+A chain evaluates the gradient of f some twenty times an update, and score matching differentiates
+that gradient once more. So all activations are smooth, a(x) = x s(x) (SiLU), nothing is normalised
 (an example's energy is its own), and images of 16 pixels and more are halved by the first layer,
-before anything dear. f starts at nought: an untrained model is its Gaussian. The last layer and
+before anything dear. f starts at zero: an untrained model is its Gaussian. The last layer and
 its sum are computed in float32, whatever the rest: energies of hundreds of nats differ by tenths.
 
-A network for several noise levels is told theirs as the log-SNR, -2 ln sigma: it shifts the
+A network for several noise levels is given theirs as the log-SNR, -2 ln sigma: it shifts the
 features after each halving.
 
 References:
@@ -43,7 +43,7 @@ WAVES, FINENESS = 32, 2.0
 
 
 class Bend(nn.Module):
-    """h + W a(h), the branch starting at nought."""
+    """h + W a(h), the branch starting at zero."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class ImageEnergy(nn.Module):
         shape: (C, H, W) of an image.
         width: Channels after the first layer; they double at each halving, four times at most.
         depth: Residual convolutions after each halving.
-        told: Whether it is told a noise level.
+        noise_conditional: Whether it is conditioned on a noise level.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
@@ -77,7 +77,7 @@ class ImageEnergy(nn.Module):
         *,
         width: int = 32,
         depth: int = 0,
-        told: bool = False,
+        noise_conditional: bool = False,
     ) -> None:
         super().__init__()
         channels, *sides = shape
@@ -98,9 +98,11 @@ class ImageEnergy(nn.Module):
         self.blocks = nn.ModuleList(
             nn.Sequential(*(Bend(w) for _ in range(depth))) for w in widths[1:]
         )
-        self.level = LogSnrEmbedding(width) if told else None
-        self.shifts = nn.ModuleList(nn.Linear(width, w) for w in widths[1:] if told)
-        self.last = _silent(nn.Linear(widths[-1] * math.prod(sides), 1, bias=not told))
+        self.level = LogSnrEmbedding(width) if noise_conditional else None
+        self.shifts = nn.ModuleList(nn.Linear(width, w) for w in widths[1:] if noise_conditional)
+        self.last = _zero_init(
+            nn.Linear(widths[-1] * math.prod(sides), 1, bias=not noise_conditional)
+        )
 
     def forward(
         self, y: Float[Tensor, "B C H W"], log_snr: Float[Tensor, " B"] | None = None
@@ -109,7 +111,7 @@ class ImageEnergy(nn.Module):
 
         Arguments:
             y: Images near [-1, 1].
-            log_snr: -2 ln sigma of each, for a network that is told noise levels.
+            log_snr: -2 ln sigma of each, for a network conditioned on noise levels.
         """
         level_embedding = None if self.level is None else F.silu(self.level(log_snr))
         h = self.stem(y)
@@ -118,7 +120,7 @@ class ImageEnergy(nn.Module):
             if level_embedding is not None:
                 h = h + self.shifts[i](level_embedding)[:, :, None, None]
             h = blocks(h)
-        return _whole(self.last, F.silu(h).flatten(1))
+        return _readout(self.last, F.silu(h).flatten(1))
 
 
 class PointEnergy(nn.Module):
@@ -131,7 +133,7 @@ class PointEnergy(nn.Module):
         dimensions: D of the points.
         width: Units of a layer.
         depth: Layers.
-        told: Whether it is told a noise level.
+        noise_conditional: Whether it is conditioned on a noise level.
 
     >>> PointEnergy(2, width=16)(torch.zeros(3, 2)).shape
     torch.Size([3])
@@ -140,10 +142,10 @@ class PointEnergy(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, dimensions: int, *, width: int = 128, depth: int = 3, told: bool = False
+        self, dimensions: int, *, width: int = 128, depth: int = 3, noise_conditional: bool = False
     ) -> None:
         super().__init__()
-        self.level = LogSnrEmbedding(width) if told else None
+        self.level = LogSnrEmbedding(width) if noise_conditional else None
         frequencies = torch.randn(dimensions, WAVES) * FINENESS * (2 / dimensions) ** 0.5
         self.register_buffer("frequencies", frequencies)
         self.layers = MLP(
@@ -151,9 +153,9 @@ class PointEnergy(nn.Module):
             width,
             width=width,
             depth=depth,
-            condition=width if told else 0,
+            condition=width if noise_conditional else 0,
         )
-        self.last = _silent(nn.Linear(width, 1, bias=not told))
+        self.last = _zero_init(nn.Linear(width, 1, bias=not noise_conditional))
 
     def forward(
         self, y: Float[Tensor, "B D"], log_snr: Float[Tensor, " B"] | None = None
@@ -162,7 +164,7 @@ class PointEnergy(nn.Module):
 
         Arguments:
             y: Points near the origin, of spread about 1.
-            log_snr: -2 ln sigma of each, for a network that is told noise levels.
+            log_snr: -2 ln sigma of each, for a network conditioned on noise levels.
         """
         with torch.autocast(y.device.type, enabled=False):
             level_embedding = None if self.level is None else F.silu(self.level(log_snr))
@@ -171,7 +173,7 @@ class PointEnergy(nn.Module):
             return self.last(F.silu(self.layers(features, level_embedding))).squeeze(1)
 
 
-def _whole(layer: nn.Linear, h: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
+def _readout(layer: nn.Linear, h: Float[Tensor, "B K"]) -> Float[Tensor, " B"]:
     """Apply the last layer in float32, or in the weights' own precision where that is finer."""
     with torch.autocast(h.device.type, enabled=False):
         return layer(h.to(layer.weight.dtype)).squeeze(1)
@@ -185,8 +187,8 @@ def _fair(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def _silent(layer: nn.Linear) -> nn.Linear:
-    """Let the last layer start at nought. Told noise levels it has no bias: slopes have none."""
+def _zero_init(layer: nn.Linear) -> nn.Linear:
+    """Initialise the last layer at zero. For several noise levels it has no bias."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -7,16 +7,16 @@ as its code has numbers. Trained to make E small on data and large, up to a marg
 examples, it puts that surface through the data. E is never negative, and low on data: losses for
 such critics have the opposite sign of the others (`maths.adversarial`, ebgan).
 
-An untrained one gives everything back as nearly nought: at first blank grey has the least energy
+An untrained one gives everything back as nearly zero: at first blank grey has the least energy
 of all images, and data get below it only with training.
 
 Images are coded by the convolutions of `networks.convnets` to 64 numbers. Points need a code of
 fewer numbers than they have coordinates, or the copy is perfect everywhere and E tells nothing:
 half as many, rounded down. So a point in the plane is given back from its place on one curve. A
-perceptron bends a curve slowly: the decoder is told cosines and sines of the place beside the
+perceptron bends a curve slowly: the decoder gets cosines and sines of the place beside the
 place itself, which leaves data among several clusters a smaller share of the energy of noise.
 
-A critic that is told classes adds the vector of the class to the code, between Enc and Dec, so
+A conditional critic adds the vector of the class to the code, between Enc and Dec, so
 that an example of another class than it is said to be is given back badly.
 
 Reference:
@@ -40,11 +40,11 @@ from trilemma.networks.layers import MLP, ConditionEmbedding, Waves
 __all__ = ["ImageReconstructor", "PointReconstructor"]
 
 WAVES = 8
-"""Frequencies at which cosines and sines of a point's code are told to its decoder."""
+"""Frequencies at which cosines and sines of a point's code enter its decoder."""
 LOW, HIGH = 0.5, 8.0
 """The lowest and the highest of these."""
 
-Seen = tuple[Float[Tensor, " B"], Float[Tensor, "B F"]]
+EnergyAndCodes = tuple[Float[Tensor, " B"], Float[Tensor, "B F"]]
 
 
 class Reconstructor(nn.Module):
@@ -54,7 +54,7 @@ class Reconstructor(nn.Module):
         encoder: Examples [B, *shape] to codes [B, F].
         decoder: Codes [B, F] to examples.
         code: F.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
     """
 
     score: ClassVar[str] = "energy"
@@ -71,9 +71,11 @@ class Reconstructor(nn.Module):
         self, x: Float[Tensor, "B ..."], condition: Condition | None = None
     ) -> Float[Tensor, " B"]:
         """Return energies [B], as of examples of their classes."""
-        return self.seen(x, condition)[0]
+        return self.energy_and_codes(x, condition)[0]
 
-    def seen(self, x: Float[Tensor, "B ..."], condition: Condition | None = None) -> Seen:
+    def energy_and_codes(
+        self, x: Float[Tensor, "B ..."], condition: Condition | None = None
+    ) -> EnergyAndCodes:
         """Return energies [B], float32 at least, and codes [B, F] as the encoder gives them."""
         codes = self.encoder(x)
         decoder_input = codes if self.embed is None else codes + self.embed(condition, len(x))
@@ -91,13 +93,13 @@ class ImageReconstructor(Reconstructor):
         code: Numbers F of the code.
         width: Channels at the finest inner size; they double at each coarser one, up to four
             times.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
 
     Raises:
         BadInput: A side has fewer than 8 pixels.
 
     >>> critic = ImageReconstructor((1, 28, 28), width=8)
-    >>> energy, codes = critic.seen(torch.zeros(3, 1, 28, 28))
+    >>> energy, codes = critic.energy_and_codes(torch.zeros(3, 1, 28, 28))
     >>> energy.shape, codes.shape
     (torch.Size([3]), torch.Size([3, 64]))
     """
@@ -121,12 +123,12 @@ class PointReconstructor(Reconstructor):
         code: Numbers F of the code, fewer than D; 0: half as many as D, rounded down.
         width: Units of a hidden layer.
         depth: Hidden layers of the encoder, and of the decoder.
-        classes: How many classes it is told; with 0 a condition is not looked at.
+        classes: How many classes it is conditioned on; with 0 a condition is ignored.
 
     Raises:
         BadInput: The code is not narrower than the point.
 
-    >>> energy, codes = PointReconstructor((2,), width=8).seen(torch.zeros(3, 2))
+    >>> energy, codes = PointReconstructor((2,), width=8).energy_and_codes(torch.zeros(3, 2))
     >>> energy.shape, codes.shape
     (torch.Size([3]), torch.Size([3, 1]))
     """

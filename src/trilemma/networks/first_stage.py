@@ -38,7 +38,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.errors import BadInput
-from trilemma.networks.attention import group_norm, silent
+from trilemma.networks.attention import group_norm, zero_init
 from trilemma.networks.spectral import constrain, renew
 
 __all__ = ["Block", "CodeDecoder", "CodeEncoder", "PatchCritic", "Perception", "factors"]
@@ -80,7 +80,7 @@ class Block(nn.Module):
         self.before = group_norm(channels)
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.between = group_norm(channels)
-        self.second = silent(nn.Conv2d(channels, channels, 3, padding=1))
+        self.second = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Return the same shape."""
@@ -173,7 +173,7 @@ class CodeDecoder(nn.Module):
 class PatchCritic(nn.Module):
     """Scores patches of an image instead of the whole: it judges texture, and is small.
 
-    Every layer has slope one at most (spectral norms); `renew` is to be called after each update.
+    Every layer is 1-Lipschitz (spectral norms); `renew` is to be called after each update.
 
     Arguments:
         channels: C of the images.

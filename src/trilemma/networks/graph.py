@@ -34,7 +34,7 @@ FEATURES = DEGREES + 3
 
 
 def features(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N F"]:
-    """Return what is told of every node: its degree, and the graph's size and density."""
+    """Return the features of every node: its degree, and the graph's size and density."""
     node_mask = x.diagonal(dim1=1, dim2=2)
     n = node_mask.sum(1, dtype=torch.int64)
     degree = x.sum(2, dtype=torch.int64) - node_mask

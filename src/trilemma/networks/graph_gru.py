@@ -21,16 +21,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-__all__ = ["RememberingRecurrence"]
+__all__ = ["GraphGRU"]
 
 
-class RememberingRecurrence(nn.Module):
+class GraphGRU(nn.Module):
     """One layer of gated recurrent units with a memory for each node.
 
     Arguments:
         inputs: I, numbers of an input.
         hidden: H, numbers of a state.
-        memory: E, numbers that a node leaves.
+        memory: E, numbers of a node's message.
     """
 
     def __init__(self, inputs: int, hidden: int, memory: int) -> None:
@@ -47,7 +47,7 @@ class RememberingRecurrence(nn.Module):
         counts: Int[Tensor, " T"],
         reach: int,
     ) -> tuple[Float[Tensor, "C H"], Float[Tensor, "R N E"]]:
-        """Return the states after every node, and what every node leaves.
+        """Return the states after every node, and every node's message.
 
         Arguments:
             x: Inputs of all steps, one step after another; C = sum_t k_t.
@@ -57,7 +57,7 @@ class RememberingRecurrence(nn.Module):
         """
         dtype = self.leave.weight.dtype
         with torch.autocast(x.device.type, enabled=False):
-            return _Remembering.apply(
+            return _GraphGRUFunction.apply(
                 x.to(dtype),
                 joined.to(dtype),
                 self.cell.weight_ih,
@@ -72,24 +72,24 @@ class RememberingRecurrence(nn.Module):
             )
 
     def step(
-        self, x: Float[Tensor, "R I"], heard: Float[Tensor, "R E"], h: Float[Tensor, "R H"]
+        self, x: Float[Tensor, "R I"], message_sum: Float[Tensor, "R E"], h: Float[Tensor, "R H"]
     ) -> Float[Tensor, "R H"]:
-        """Return the states after one more node, which hears so much."""
+        """Return the states after one more node, whose neighbours' messages have this sum."""
         dtype, cell = self.leave.weight.dtype, self.cell
         with torch.autocast(x.device.type, enabled=False):
-            inputs = torch.cat([x.to(dtype), heard.to(dtype)], 1)
+            inputs = torch.cat([x.to(dtype), message_sum.to(dtype)], 1)
             input_weights = torch.cat([cell.weight_ih, self.hear.weight], 1)
             return torch.gru_cell(
                 inputs, h.to(dtype), input_weights, cell.weight_hh, cell.bias_ih, cell.bias_hh
             )
 
-    def left(self, h: Float[Tensor, "R H"]) -> Float[Tensor, "R E"]:
-        """Return what nodes with these states leave."""
+    def message(self, h: Float[Tensor, "R H"]) -> Float[Tensor, "R E"]:
+        """Return the messages of nodes with these states."""
         with torch.autocast(h.device.type, enabled=False):
             return self.leave(h.to(self.leave.weight.dtype))
 
 
-class _Remembering(torch.autograd.Function):
+class _GraphGRUFunction(torch.autograd.Function):
     """The layer's way through all nodes of all graphs."""
 
     @staticmethod
@@ -113,7 +113,7 @@ class _Remembering(torch.autograd.Function):
         hidden_terms, previous_states, states = (
             x.new_empty(n_cells, hidden_size) for _ in range(3)
         )
-        heard_sums = x.new_empty(n_cells, message_size)
+        message_sums = x.new_empty(n_cells, message_size)
         node_messages = x.new_zeros(len(joined), joined.shape[1], message_size)
         input_weights, state_weights = (
             w_in.view(3, hidden_size, -1),
@@ -137,10 +137,10 @@ class _Remembering(torch.autograd.Function):
             if t:
                 row = joined[:count, t, None, window_start:t]
                 s = torch.bmm(row, node_messages[:count, window_start:t])[:, 0]
-                heard_sums[step_slice] = s
+                message_sums[step_slice] = s
                 gates[:, step_slice].baddbmm_(s.expand(3, count, message_size), message_weights)
             else:
-                heard_sums[step_slice] = 0
+                message_sums[step_slice] = 0
             r, z = (
                 gates[:2, step_slice]
                 .baddbmm_(h.expand(2, count, hidden_size), weights_rz)
@@ -162,15 +162,15 @@ class _Remembering(torch.autograd.Function):
             hidden_terms,
             previous_states,
             states,
-            heard_sums,
+            message_sums,
         )
         ctx.counts, ctx.reach = counts, reach
         return states, node_messages
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Go back; what a node left is sloped by whoever heard it later, and by who asked."""
-        grad_states, grad_messages = slopes
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        """Go back; a message's gradient is the sum over later neighbours and over what read it."""
+        grad_states, grad_messages = grad_outputs
         (
             x,
             joined,
@@ -182,7 +182,7 @@ class _Remembering(torch.autograd.Function):
             hidden_terms,
             previous_states,
             states,
-            heard_sums,
+            message_sums,
         ) = ctx.saved_tensors
         n_cells, hidden_size, message_size = *hidden_terms.shape, w_leave.shape[0]
         grad_gates, grad_hidden_terms = torch.empty_like(gates), torch.empty_like(hidden_terms)
@@ -234,7 +234,7 @@ class _Remembering(torch.autograd.Function):
             torch.cat([gate.T @ previous_states for gate in grad_state_gates]),
             grad_gates.sum(1).view(-1),
             torch.cat([gate.sum(0) for gate in grad_state_gates]),
-            torch.cat([gate.T @ heard_sums for gate in grad_gates]),
+            torch.cat([gate.T @ message_sums for gate in grad_gates]),
             grad_messages_packed.T @ states,
             grad_messages_packed.sum(0),
             None,

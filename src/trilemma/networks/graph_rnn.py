@@ -7,7 +7,7 @@ of the window to the newest, which of them the new node is joined to, and zeros 
     LinkRecurrence        a GRU along the window, begun at a function of h: one logit an edge
     IndependentLinks      a perceptron of h: all logits of the row at once
 
-What the edge network is told of a candidate, beside the edge before, are three codes: how
+The edge network's inputs about a candidate, besides the edge before, are three codes: how
 many neighbours the candidate has so far; how many its oldest neighbours have, the least and the
 most, which are older than the window or soon will be; and how it stands to the new node's parent
 once this is known: whether the two are joined, and how many neighbours they share. All are known
@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from trilemma.networks.graph_gru import RememberingRecurrence
+from trilemma.networks.graph_gru import GraphGRU
 from trilemma.networks.recurrent import Recurrent, State
 
 __all__ = ["BEGIN", "IndependentLinks", "LinkRecurrence", "NodeRecurrence"]
@@ -40,7 +40,7 @@ EXACT, DEGREES = 12, 16
 BOUNDS = torch.tensor([*range(1, EXACT), *(EXACT << k for k in range(DEGREES - EXACT))])
 """The least degree of each code but the first."""
 SHARED = 8
-"""Numbers of shared neighbours that are told apart."""
+"""Numbers of shared neighbours that have codes of their own."""
 STANDINGS = 1 + 2 * SHARED
 """Codes of how a candidate stands to the parent; 0 while there is no parent."""
 
@@ -93,7 +93,7 @@ class NodeRecurrence(nn.Module):
         width: Numbers of a row's embedding.
         hidden: H, numbers of a state.
         layers: Layers.
-        memory: E, numbers that a node leaves for those that will be joined to it
+        memory: E, numbers of a node's message to those that will be joined to it
             (`networks.graph_gru`); 0: none, as in the paper.
     """
 
@@ -103,12 +103,12 @@ class NodeRecurrence(nn.Module):
         super().__init__()
         self.reach, self.hidden, self.memory = reach, hidden, memory
         self.embed = nn.Sequential(nn.Linear(reach + 2, width), nn.ReLU())
-        self.first = RememberingRecurrence(width, hidden, memory) if memory else None
+        self.first = GraphGRU(width, hidden, memory) if memory else None
         upper_layers = layers - 1 if memory else layers
         self.rnn = (
             Recurrent(hidden if memory else width, hidden, upper_layers) if upper_layers else None
         )
-        self.again = nn.Linear(hidden, 1)
+        self.component_head = nn.Linear(hidden, 1)
 
     def forward(
         self,
@@ -117,7 +117,7 @@ class NodeRecurrence(nn.Module):
         joined: Tensor,
         counts: Int[Tensor, " T"],
     ) -> tuple[Float[Tensor, "C H"], Tensor | None]:
-        """Return the state after each row of many graphs, and what each node leaves, [R, N, E].
+        """Return the state after each row of many graphs, and each node's message, [R, N, E].
 
         Arguments:
             bits: Rows of all graphs, packed as `Recurrent` says.
@@ -125,44 +125,44 @@ class NodeRecurrence(nn.Module):
             joined: The graphs' matrices, [R, N, N], zeros on the diagonal.
             counts: k_t, graphs with a node t.
         """
-        x, node_messages = self.embed(self._told(bits, window)), None
+        x, node_messages = self.embed(self._row_features(bits, window)), None
         if self.first is not None:
             x, node_messages = self.first(x, joined, counts, self.reach)
         return (x if self.rnn is None else self.rnn(x, counts)), node_messages
 
     def begin(self, rows: int) -> State:
         """Return the states before the first row."""
-        zero = self.again.weight.new_zeros(rows, self.hidden)
+        zero = self.component_head.weight.new_zeros(rows, self.hidden)
         upper_layers = 0 if self.rnn is None else self.rnn.layers
         return (zero,) * (upper_layers + (self.first is not None))
 
     def step(
-        self, bits: Tensor, window: Int[Tensor, " R"], heard: Tensor | None, state: State
+        self, bits: Tensor, window: Int[Tensor, " R"], message_sum: Tensor | None, state: State
     ) -> tuple[Float[Tensor, "R H"], Tensor | None, State]:
-        """Return the state after one more row, what its node leaves, and all layers' states.
+        """Return the state after one more row, its node's message, and all layers' states.
 
         Arguments:
             bits: The row.
             window: Width of its window.
-            heard: Sum of what its neighbours left, [R, E]; None without a memory.
+            message_sum: Sum of its neighbours' messages, [R, E]; None without a memory.
             state: All layers' states.
         """
-        x, node_message = self.embed(self._told(bits, window)), None
+        x, node_message = self.embed(self._row_features(bits, window)), None
         next_state: State = ()
         if self.first is not None:
-            assert heard is not None
-            x = self.first.step(x, heard, state[0])
-            node_message, next_state, state = self.first.left(x), (x,), state[1:]
+            assert message_sum is not None
+            x = self.first.step(x, message_sum, state[0])
+            node_message, next_state, state = self.first.message(x), (x,), state[1:]
         if self.rnn is not None:
             next_state = (*next_state, *self.rnn.step(x, state))
         return next_state[len(next_state) - 1], node_message, next_state
 
     def component(self, h: Float[Tensor, "R H"]) -> Float[Tensor, " R"]:
         """Return the logit of another component after a row without edges, which else ends all."""
-        return self.again(h)[:, 0]
+        return self.component_head(h)[:, 0]
 
-    def _told(self, bits: Tensor, window: Tensor) -> Tensor:
-        weight = self.again.weight
+    def _row_features(self, bits: Tensor, window: Tensor) -> Tensor:
+        weight = self.component_head.weight
         window_features = torch.stack([window / self.reach, window == 0], -1)
         return torch.cat([bits.to(weight.dtype), window_features.to(weight.dtype)], -1)
 
@@ -171,17 +171,17 @@ class LinkRecurrence(nn.Module):
     """Draws a row's edges one after another.
 
     Arguments:
-        given: H, numbers of the graph's state.
+        state_size: H, numbers of the graph's state.
         width: Numbers of an edge's embedding.
         hidden: Numbers of a state.
         layers: Layers.
-        hints: Whether it is told of the candidates, beside the edge before.
-        memory: E, numbers that each candidate has left, which it is told too; 0: none.
+        hints: Whether the candidates' codes are inputs, besides the edge before.
+        memory: E, numbers of each candidate's message, which is an input too; 0: none.
     """
 
     def __init__(
         self,
-        given: int,
+        state_size: int,
         *,
         width: int = 8,
         hidden: int = 16,
@@ -191,9 +191,9 @@ class LinkRecurrence(nn.Module):
     ) -> None:
         super().__init__()
         self.hints = hints
-        enter_width = max(hidden, given // 2)
+        enter_width = max(hidden, state_size // 2)
         self.enter = nn.Sequential(
-            nn.Linear(given, enter_width), nn.ReLU(), nn.Linear(enter_width, layers * hidden)
+            nn.Linear(state_size, enter_width), nn.ReLU(), nn.Linear(enter_width, layers * hidden)
         )
         self.before = nn.Embedding(BEGIN + 1, width)
         self.itself = nn.Embedding(DEGREES**2, width) if hints else None
@@ -209,7 +209,7 @@ class LinkRecurrence(nn.Module):
         before: Int[Tensor, " C"],
         itself: Int[Tensor, "C 2"] | None,
         standing: Int[Tensor, " C"] | None,
-        left: Float[Tensor, "C E"] | None,
+        node_messages: Float[Tensor, "C E"] | None,
         counts: Int[Tensor, " T"],
     ) -> Float[Tensor, " C"]:
         """Return the logits of all edges of many rows, packed as `Recurrent` says.
@@ -219,11 +219,14 @@ class LinkRecurrence(nn.Module):
             before: The edge before each, or BEGIN.
             itself: Codes of the candidates themselves; read with hints alone.
             standing: Codes of how candidates stand to the parent; read with hints alone.
-            left: What the candidates have left; read with a memory alone.
+            node_messages: Messages of the candidates; read with a memory alone.
             counts: k_t, rows whose windows have a place t.
         """
         state = self.enter(h).unflatten(1, (self.rnn.layers, -1)).transpose(0, 1)
-        inputs, candidate_embedding = self.before(before), self.known(itself, left)
+        inputs, candidate_embedding = (
+            self.before(before),
+            self.embed_candidates(itself, node_messages),
+        )
         if candidate_embedding is not None:
             inputs = inputs + candidate_embedding
         if self.toward is not None:
@@ -235,12 +238,12 @@ class LinkRecurrence(nn.Module):
         h: Float[Tensor, "R H"],
         window: Int[Tensor, " R"],
         chances: Float[Tensor, "R M"],
-        known: Float[Tensor, "R W E"] | None,
+        candidate_embedding: Float[Tensor, "R W E"] | None,
         standing: Int[Tensor, "R V W"] | None,
     ) -> UInt8[Tensor, "R M"]:
         """Draw rows edge by edge: an edge where its chance lies below the sigmoid of its logit.
 
-        An edge costs the recurrence and little else. What it is told of the edge before and of
+        An edge costs the recurrence and little else. The embedding of the edge before and of
         the candidate's standing is one row of a table; chances are compared as logits; rows lie
         with the widest windows first, so that those that go on are the first ones.
 
@@ -248,7 +251,8 @@ class LinkRecurrence(nn.Module):
             h: The graph's state before each row.
             window: Width of each row's window, W at most.
             chances: Uniform numbers.
-            known: What is told of the candidates from the start of the row, by `known`.
+            candidate_embedding: What is known of the candidates at the start of the row, by
+                `embed_candidates`.
             standing: Codes of how each of the last W nodes stands to each of them, the newest
                 last, and a last row of zeros for no parent yet, V = W + 1; read with hints alone.
         """
@@ -265,8 +269,8 @@ class LinkRecurrence(nn.Module):
                 cast(nn.Linear, self.leave[0]),
                 cast(nn.Linear, self.leave[2]),
             )
-            if known is not None:
-                known = known.transpose(0, 1).index_select(1, order)
+            if candidate_embedding is not None:
+                candidate_embedding = candidate_embedding.transpose(0, 1).index_select(1, order)
             # Where the codes of the parent and of the oldest node begin, if they are read.
             parent_offset = oldest_offset = window
             if self.toward is not None and standing is not None:
@@ -292,8 +296,8 @@ class LinkRecurrence(nn.Module):
                 if standing_codes is not None:
                     code = code + standing_codes.take(parent_offset + column)
                 x = table.index_select(0, code)
-                if known is not None:
-                    x = x + known[column, :n_active]
+                if candidate_embedding is not None:
+                    x = x + candidate_embedding[column, :n_active]
                 x = x.relu()
                 for layer, cell in enumerate(cells):
                     x = state[layer] = torch.gru_cell(x, state[layer], *cell)
@@ -310,16 +314,16 @@ class LinkRecurrence(nn.Module):
         sorted_rows = bits.T.to(torch.uint8)
         return torch.zeros_like(sorted_rows).index_copy(0, order, sorted_rows)
 
-    def known(
-        self, itself: Int[Tensor, "*C 2"] | None, left: Float[Tensor, "*C E"] | None
+    def embed_candidates(
+        self, itself: Int[Tensor, "*C 2"] | None, node_messages: Float[Tensor, "*C E"] | None
     ) -> Float[Tensor, "*C W"] | None:
         """Return the embedding of what is known of candidates before a row is drawn."""
         embedding = None
         if self.itself is not None and self.around is not None:
             assert itself is not None
             embedding = self.itself(itself[..., 0]) + self.around(itself[..., 1])
-        if self.recall is not None and left is not None:
-            recalled = self.recall(left)
+        if self.recall is not None and node_messages is not None:
+            recalled = self.recall(node_messages)
             embedding = recalled if embedding is None else embedding + recalled
         return embedding
 
@@ -336,14 +340,14 @@ class IndependentLinks(nn.Module):
     """Draws a row's edges independently of each other, given the graph (GraphRNN-S).
 
     Arguments:
-        given: H, numbers of the graph's state.
+        state_size: H, numbers of the graph's state.
         reach: M, widest window.
         width: Units of the inner layer.
     """
 
-    def __init__(self, given: int, reach: int, *, width: int = 64) -> None:
+    def __init__(self, state_size: int, reach: int, *, width: int = 64) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(given, width), nn.ReLU(), nn.Linear(width, reach))
+        self.net = nn.Sequential(nn.Linear(state_size, width), nn.ReLU(), nn.Linear(width, reach))
 
     def forward(self, h: Float[Tensor, "R H"]) -> Float[Tensor, "R M"]:
         """Return the logits of whole rows, from the window's oldest node on."""

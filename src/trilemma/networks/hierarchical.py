@@ -32,14 +32,14 @@ from trilemma.networks.convnets import Block, sizes
 from trilemma.networks.layers import MLP
 
 __all__ = [
+    "ConditionalDecoder",
+    "ConditionalEncoder",
     "ConvUp",
     "Down",
     "Level",
-    "ToldDecoder",
-    "ToldEncoder",
     "VectorUp",
     "conv_down",
-    "places",
+    "size_indices",
     "vector_down",
 ]
 
@@ -47,10 +47,10 @@ SMALL = 0.1
 """What the first weights of a level's way into h are multiplied with."""
 
 
-def places(levels: int, count: int) -> list[int]:
-    """Spread the levels below the top over sizes 0 … count - 1, the coarsest first.
+def size_indices(levels: int, count: int) -> list[int]:
+    """Return the index of the size of each level below the top, the coarsest, 0, first.
 
-    >>> places(2, 3), places(3, 3), places(4, 3), places(6, 3)
+    >>> size_indices(2, 3), size_indices(3, 3), size_indices(4, 3), size_indices(6, 3)
     ([1], [1, 2], [0, 1, 2], [0, 1, 1, 2, 2])
     """
     return [(i + 1) * count // levels for i in range(levels - 1)]
@@ -114,35 +114,35 @@ class Down(nn.Module):
         self.sizes = (latent, *(math.prod(level.shape) for level in levels))
 
     def forward(
-        self, u: Float[Tensor, "B J"], told: Float[Tensor, "B E"] | None = None
+        self, u: Float[Tensor, "B J"], cond: Float[Tensor, "B E"] | None = None
     ) -> Float[Tensor, "B ..."]:
         """Return what the code u decodes to."""
-        return self._descend(u.split(self.sizes, 1), None, told)[0]
+        return self._descend(u.split(self.sizes, 1), None, cond)[0]
 
     def infer(
         self,
         eps: Float[Tensor, "B J"],
         features: Sequence[Tensor],
-        told: Float[Tensor, "B E"] | None = None,
+        cond: Float[Tensor, "B E"] | None = None,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return what u = d + e^(r / 2) eps decodes to, and u, d and r, [B, J] each.
 
         Arguments:
             eps: Standard normal numbers.
             features: What the way up has found: the top's d and r, then a tensor a level.
-            told: Condition vectors.
+            cond: Condition vectors.
         """
-        return self._descend(eps.split(self.sizes, 1), features, told)
+        return self._descend(eps.split(self.sizes, 1), features, cond)
 
     def _descend(
-        self, eps: Sequence[Tensor], features: Sequence[Tensor] | None, told: Tensor | None
+        self, eps: Sequence[Tensor], features: Sequence[Tensor] | None, cond: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         u = eps[0]
         shift = log_var = torch.zeros_like(u)
         if features is not None:
             shift, log_var = features[0].float().chunk(2, 1)
             u = reparameterise(shift, log_var, u)
-        h = self.first(u if told is None else torch.cat([u, told], 1))
+        h = self.first(u if cond is None else torch.cat([u, cond], 1))
         level_latents, first_level = [(u, shift, log_var)], 0
         for stage, stop in zip(self.rests, self.stops, strict=True):
             for level in range(first_level, stop):
@@ -180,8 +180,8 @@ class ConvUp(nn.Module):
         self.joints = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, 2, padding=1) for fine, coarse in pairwise(widths)
         )
-        self.last = _silent(nn.Linear(widths[-1] * math.prod(resolutions[-1]), 2 * latent))
-        self.places, self.activation = places(levels, len(resolutions)), nn.SiLU()
+        self.last = _zero_init(nn.Linear(widths[-1] * math.prod(resolutions[-1]), 2 * latent))
+        self.size_indices, self.activation = size_indices(levels, len(resolutions)), nn.SiLU()
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, ...]:
         """Return the top's d and r, [B, 2 J], then a map for each level, from the top down."""
@@ -189,7 +189,7 @@ class ConvUp(nn.Module):
         for joint, stage in zip(self.joints, list(self.stages)[1:], strict=True):
             maps.append(stage(joint(maps[-1])))
         top = self.last(self.activation(maps[-1]).flatten(1))
-        return top, *(maps[-1 - index] for index in self.places)
+        return top, *(maps[-1 - index] for index in self.size_indices)
 
 
 class _Finer(nn.Module):
@@ -247,7 +247,7 @@ def conv_down(
     first = nn.Sequential(
         nn.Linear(latent + condition, count), nn.Unflatten(1, (widths[0], *resolutions[0]))
     )
-    size_indices = places(levels, len(resolutions))
+    level_sizes = size_indices(levels, len(resolutions))
     stages = [nn.Sequential(*(Block(block_width) for _ in range(depth))) for block_width in widths]
     rests: list[nn.Module] = [
         _Finer(stages[i], nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), resolutions[i + 1])
@@ -258,9 +258,9 @@ def conv_down(
     return Down(
         latent,
         first,
-        [_map_level(widths[i], channels, resolutions[i]) for i in size_indices],
+        [_map_level(widths[i], channels, resolutions[i]) for i in level_sizes],
         rests,
-        [sum(size_index <= i for size_index in size_indices) for i in range(len(resolutions))],
+        [sum(size_index <= i for size_index in level_sizes) for i in range(len(resolutions))],
     )
 
 
@@ -280,7 +280,7 @@ class VectorUp(nn.Module):
     ) -> None:
         super().__init__()
         self.layers, self.levels = MLP(inputs, width, width=width, depth=depth), levels
-        self.last, self.activation = _silent(nn.Linear(width, 2 * latent)), nn.SiLU()
+        self.last, self.activation = _zero_init(nn.Linear(width, 2 * latent)), nn.SiLU()
 
     def forward(self, x: Float[Tensor, "B ..."]) -> tuple[Tensor, ...]:
         """Return the top's d and r, [B, 2 J], then a vector for each level below."""
@@ -328,8 +328,8 @@ def vector_down(
     )
 
 
-class ToldEncoder(nn.Module):
-    """A network of x that is told a vector: a plane made of it is added to its input.
+class ConditionalEncoder(nn.Module):
+    """A network of x conditioned on a vector: a linear map of it is added to its input.
 
     Arguments:
         network: Of x, [B, *shape].
@@ -342,13 +342,13 @@ class ToldEncoder(nn.Module):
         self.network, self.shape = network, shape
         self.plane = nn.Linear(condition, math.prod(shape), bias=False)
 
-    def forward(self, x: Float[Tensor, "B ..."], told: Float[Tensor, "B E"]) -> Any:  # noqa: ANN401
+    def forward(self, x: Float[Tensor, "B ..."], cond: Float[Tensor, "B E"]) -> Any:  # noqa: ANN401
         """Return what the network finds."""
-        return self.network(x + self.plane(told).unflatten(1, self.shape))
+        return self.network(x + self.plane(cond).unflatten(1, self.shape))
 
 
-class ToldDecoder(nn.Module):
-    """A network of a code that is told a vector: the vector lengthens the code.
+class ConditionalDecoder(nn.Module):
+    """A network of a code conditioned on a vector, which is concatenated to the code.
 
     Arguments:
         network: Of [B, J + E].
@@ -358,9 +358,9 @@ class ToldDecoder(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, z: Float[Tensor, "B J"], told: Float[Tensor, "B E"]) -> Tensor:
+    def forward(self, z: Float[Tensor, "B J"], cond: Float[Tensor, "B E"]) -> Tensor:
         """Return what the network makes."""
-        return self.network(torch.cat([z, told.to(z.dtype)], 1))
+        return self.network(torch.cat([z, cond.to(z.dtype)], 1))
 
 
 def _map_level(width: int, channels: int, size: tuple[int, int]) -> Level:
@@ -371,7 +371,7 @@ def _map_level(width: int, channels: int, size: tuple[int, int]) -> Level:
             nn.SiLU(),
             nn.Conv2d(inputs, width, 3, padding=1),
             nn.SiLU(),
-            _silent(nn.Conv2d(width, 2 * channels, 1)),
+            _zero_init(nn.Conv2d(width, 2 * channels, 1)),
         )
 
     enter = _quiet(nn.Conv2d(channels, width, 1))
@@ -383,13 +383,13 @@ def _vector_level(width: int, latent: int) -> Level:
 
     def head(inputs: int) -> nn.Module:
         return nn.Sequential(
-            nn.Linear(inputs, width), nn.SiLU(), _silent(nn.Linear(width, 2 * latent))
+            nn.Linear(inputs, width), nn.SiLU(), _zero_init(nn.Linear(width, 2 * latent))
         )
 
     return Level(head(width), head(2 * width), _quiet(nn.Linear(latent, width)), (latent,))
 
 
-def _silent(layer: nn.Module) -> nn.Module:
+def _zero_init(layer: nn.Module) -> nn.Module:
     """Start a layer at zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)

@@ -4,7 +4,7 @@ r"""Layers that several networks share: multilayer perceptrons and embeddings.
     Fourier      phi(s) = (cos f_k s, sin f_k s),   f_k spaced geometrically
     Waves        x -> (x, phi(x_1), phi(x_2), …)
 
-with an activation a and an optional condition vector c. A network is told the noise level as the
+with an activation a and an optional condition vector c. A network is given the noise level as the
 log-SNR s = ln(alpha^2 / sigma^2), whose useful range is about [-20, 20] for every schedule, and
 what is wanted as the row of a table; the table's last row is learned for "nothing is wanted".
 """
@@ -23,7 +23,7 @@ __all__ = ["MLP", "ConditionEmbedding", "Fourier", "LogSnrEmbedding", "Waves"]
 
 
 class MLP(nn.Module):
-    """A perceptron with residual hidden layers, told a condition vector in each of them.
+    """A perceptron with residual hidden layers, each conditioned on a vector.
 
     Arguments:
         inputs: Numbers of one example; more axes than one are flattened.
@@ -50,7 +50,7 @@ class MLP(nn.Module):
         self.hidden = nn.ModuleList(
             nn.Linear(inputs if i == 0 else width, width) for i in range(depth)
         )
-        self.told = nn.ModuleList(
+        self.cond_layers = nn.ModuleList(
             nn.Linear(condition, width, bias=False) for _ in range(depth if condition else 0)
         )
         self.last = nn.Linear(width, math.prod(self.shape))
@@ -63,8 +63,8 @@ class MLP(nn.Module):
         h = x.flatten(1)
         for i, layer in enumerate(self.hidden):
             inner = layer(h)
-            if self.told:
-                inner = inner + self.told[i](condition)
+            if self.cond_layers:
+                inner = inner + self.cond_layers[i](condition)
             h = self.activation(inner) if i == 0 else h + self.activation(inner)
         return self.last(h).unflatten(1, self.shape)
 
@@ -151,10 +151,10 @@ class ConditionEmbedding(nn.Module):
         width: Width E of the vector.
 
     >>> embed = ConditionEmbedding(3, 4)
-    >>> said = Condition(label=torch.tensor([0, 2]))
-    >>> bool((embed(said.null(), 2) == embed(None, 2)).all())
+    >>> condition = Condition(label=torch.tensor([0, 2]))
+    >>> bool((embed(condition.null(), 2) == embed(None, 2)).all())
     True
-    >>> bool((embed(said, 2) == embed(None, 2)).any())
+    >>> bool((embed(condition, 2) == embed(None, 2)).any())
     False
     """
 

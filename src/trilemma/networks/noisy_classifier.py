@@ -1,8 +1,8 @@
-"""A classifier of noisy examples, told how noisy they are: (x_t, log-SNR) -> logits.
+"""A classifier of noisy examples, given the noise level: (x_t, log-SNR) -> logits.
 
 Its gradient with respect to x_t is what classifier guidance adds to a denoiser. Images go through
 residual blocks at falling resolution and are averaged over their places; points, through a
-perceptron. Every block is told the noise level, as in the denoisers.
+perceptron. Every block is conditioned on the noise level, as in the denoisers.
 
 References:
     Diffusion Models Beat GANs on Image Synthesis, Dhariwal & Nichol, 2021 (arXiv:2105.05233).

@@ -1,4 +1,4 @@
-r"""A transformer over patches of an image as the denoiser, told what it must know by its norms.
+r"""A transformer over patches of an image as the denoiser, conditioned by its norms.
 
 The image is cut into patches of p x p pixels, each of which becomes one token at a fixed place;
 `depth` times, with the log-SNR and the class as one vector e,
@@ -11,8 +11,9 @@ so that at the start every gate g is zero and every block is the identity ("adaL
 last layer being zero too, the network says zero. With a context tau, the pixels of a patch ask
 what is wanted by a cross-attention between the two lines, which starts at zero as well.
 
-A patch at row r and column c is told its place by cosines and sines of both, at frequencies that
-fall geometrically; the product of two places' vectors depends only on how far they are apart.
+The position of a patch at row r and column c is encoded by cosines and sines of both, at
+frequencies that fall geometrically; the product of two places' vectors depends only on how far
+they are apart.
 
 References:
     Scalable Diffusion Models with Transformers, Peebles & Xie, 2023 (arXiv:2212.09748).
@@ -31,11 +32,11 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.networks.attention import CrossAttention, SelfAttention, silent
+from trilemma.networks.attention import CrossAttention, SelfAttention, zero_init
 from trilemma.networks.condition_encoder import width_of
 from trilemma.networks.layers import ConditionEmbedding, LogSnrEmbedding
 
-__all__ = ["Block", "PatchTransformer", "places"]
+__all__ = ["Block", "PatchTransformer", "position_encodings"]
 
 BASE = 100.0
 """Slowest wave of a place: 1 / BASE of a radian a patch; the fastest is one radian."""
@@ -52,7 +53,7 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, context_width: int = 0) -> None:
         super().__init__()
-        self.told = silent(nn.Linear(width, 6 * width))
+        self.modulation = zero_init(nn.Linear(width, 6 * width))
         self.attend = SelfAttention(width, heads)
         self.ask = CrossAttention(width, context_width, width // heads) if context_width else None
         self.think = nn.Sequential(
@@ -64,21 +65,21 @@ class Block(nn.Module):
         h: Float[Tensor, "B N width"],
         e: Float[Tensor, "B width"],
         grid: tuple[int, int],
-        told: tuple[Tensor, Tensor] | None = None,
+        context_tokens: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "B N width"]:
         """Return the tokens.
 
         Arguments:
             h: Tokens, row after row of the grid.
-            e: What the norms are told, after its activation.
+            e: The condition vector of the norms, after its activation.
             grid: Rows and columns of patches, N in all.
-            told: Tokens of the condition and which of them are seen.
+            context_tokens: Tokens of the condition, and the mask of those that count.
         """
-        shift, scale, gate, shift_2, scale_2, gate_2 = self.told(e)[:, None].chunk(6, dim=2)
+        shift, scale, gate, shift_2, scale_2, gate_2 = self.modulation(e)[:, None].chunk(6, dim=2)
         h = torch.addcmul(h, gate, self.attend(_modulated(h, shift, scale)))
-        if self.ask is not None and told is not None:
+        if self.ask is not None and context_tokens is not None:
             picture = h.transpose(1, 2).unflatten(2, grid)
-            h = self.ask(picture, *told).flatten(2).transpose(1, 2)
+            h = self.ask(picture, *context_tokens).flatten(2).transpose(1, 2)
         return torch.addcmul(h, gate_2, self.think(_modulated(h, shift_2, scale_2)))
 
 
@@ -91,7 +92,7 @@ class PatchTransformer(nn.Module):
         width: Numbers of a token, a multiple of `head` and of 4.
         depth: Blocks.
         head: Numbers of one head.
-        classes: Classes of the condition that the norms are told; 0 for none.
+        classes: Classes that condition the norms; 0 for none.
         context: tau, such as a `Context`, for cross-attention to what is wanted; None for none.
         outputs: Channels given; those of the images if None.
         inputs: Channels taken; those of the images if None.
@@ -125,16 +126,18 @@ class PatchTransformer(nn.Module):
         self.sides, self.patch = (sides[0], sides[1]), patch
         self.grid = (sides[0] // patch, sides[1] // patch)
         self.noise_level = LogSnrEmbedding(width)
-        self.wanted = ConditionEmbedding(classes, width) if classes else None
+        self.class_embedding = ConditionEmbedding(classes, width) if classes else None
         self.context = context
         self.enter = nn.Linear((inputs or channels) * patch**2, width)
-        self.register_buffer("positions", places(self.grid, width).float(), persistent=False)
+        self.register_buffer(
+            "positions", position_encodings(self.grid, width).float(), persistent=False
+        )
         context_width = 0 if context is None else width_of(context)
         self.blocks = nn.ModuleList(
             Block(width, width // head, context_width) for _ in range(depth)
         )
-        self.after = silent(nn.Linear(width, 2 * width))
-        self.leave = silent(nn.Linear(width, (outputs or channels) * patch**2))
+        self.after = zero_init(nn.Linear(width, 2 * width))
+        self.leave = zero_init(nn.Linear(width, (outputs or channels) * patch**2))
 
     def forward(
         self,
@@ -159,8 +162,8 @@ class PatchTransformer(nn.Module):
                 "takes any."
             )
         e = self.noise_level(log_snr)
-        if self.wanted is not None:
-            e = e + self.wanted(condition, len(x))
+        if self.class_embedding is not None:
+            e = e + self.class_embedding(condition, len(x))
         e = F.silu(e)
         context = None if self.context is None else self.context(condition, len(x))
         h = self.enter(F.pixel_unshuffle(x, self.patch).flatten(2).transpose(1, 2))
@@ -171,8 +174,8 @@ class PatchTransformer(nn.Module):
         return F.pixel_shuffle(h.transpose(1, 2).unflatten(2, self.grid), self.patch)
 
 
-def places(grid: tuple[int, int], width: int) -> Float[Tensor, "N width"]:
-    """Return a vector for each place of a grid, row after row, float64.
+def position_encodings(grid: tuple[int, int], width: int) -> Float[Tensor, "N width"]:
+    """Return the position encoding of each cell of a grid, row after row, float64.
 
     The first half of its numbers are cosines and sines of the row, the second of the column.
 

@@ -56,17 +56,17 @@ class Block(nn.Module):
     Arguments:
         width: Channels of each stream.
         spacing: Distance d of the places that v's convolution sees.
-        told: Width of the condition vector; 0 for none.
+        cond_width: Width of the condition vector; 0 for none.
     """
 
-    def __init__(self, width: int, spacing: int = 1, told: int = 0) -> None:
+    def __init__(self, width: int, spacing: int = 1, cond_width: int = 0) -> None:
         super().__init__()
         self.spacing = spacing
         self.down = nn.Conv2d(width, 2 * width, (2, 3), dilation=spacing)
         self.along = nn.Conv2d(width, 2 * width, (1, 2))
         self.across = nn.Conv2d(width, 2 * width, 1, bias=False)
         self.out = nn.Conv2d(width, width, 1, bias=False)
-        self.told = nn.Linear(told, 4 * width, bias=False) if told else None
+        self.cond_layer = nn.Linear(cond_width, 4 * width, bias=False) if cond_width else None
 
     def forward(
         self, v: Float[Tensor, "B F h w"], h: Float[Tensor, "B F h w"], e: Tensor | None
@@ -75,8 +75,8 @@ class Block(nn.Module):
         d = self.spacing
         down = self.down(F.pad(v, (d, d, d, 0)))
         along = self.along(F.pad(h, (1, 0)))
-        if self.told is not None:
-            for_v, for_h = self.told(e)[:, :, None, None].chunk(2, dim=1)
+        if self.cond_layer is not None:
+            for_v, for_h = self.cond_layer(e)[:, :, None, None].chunk(2, dim=1)
             down, along = down + for_v, along + for_h
         v = v + _gated(down)
         return v, h + self.out(_gated(along + self.across(v)))
@@ -107,10 +107,10 @@ class ConvolutionalTrunk(nn.Module):
     ) -> None:
         super().__init__()
         self.numbers, self.grid, self.width = numbers, grid, width
-        self.wanted = ConditionEmbedding(classes, width) if classes else None
+        self.class_embedding = ConditionEmbedding(classes, width) if classes else None
         self.above = nn.Conv2d(numbers, width, (UP, 2 * ASIDE + 1), bias=False)
         self.left = nn.Conv2d(numbers, width, (1, LEFT), bias=False)
-        self.places = nn.Parameter(0.1 * torch.randn(2, *grid, width))
+        self.position_embedding = nn.Parameter(0.1 * torch.randn(2, *grid, width))
         self.blocks = nn.ModuleList(
             Block(width, SPACINGS[i % len(SPACINGS)], width if classes else 0)
             for i in range(blocks)
@@ -120,24 +120,24 @@ class ConvolutionalTrunk(nn.Module):
         self, cells: Float[Tensor, "B D h w"], condition: Condition | None = None
     ) -> Float[Tensor, "B F h w"]:
         """Return h of every cell."""
-        e = None if self.wanted is None else self.wanted(condition, len(cells))
+        e = None if self.class_embedding is None else self.class_embedding(condition, len(cells))
         v = self.above(F.pad(cells, (ASIDE, ASIDE, UP, 0))[:, :, :-1])
         h = self.left(F.pad(cells, (LEFT, 0))[..., :-1])
-        for_v, for_h = self.places.to(v.dtype).permute(0, 3, 1, 2)
+        for_v, for_h = self.position_embedding.to(v.dtype).permute(0, 3, 1, 2)
         v, h = v + for_v, h + for_h
         for block in self.blocks:
             v, h = block(v, h, e)
         return h
 
-    def start(self, n: int, condition: Condition | None, device: torch.device) -> _Walk:
+    def start(self, n: int, condition: Condition | None, device: torch.device) -> _SamplingState:
         """Return an empty state for n rows."""
-        return _Walk(self, n, condition, device)
+        return _SamplingState(self, n, condition, device)
 
     def step(
-        self, state: _Walk, place: int, before: Float[Tensor, "n D"] | None
+        self, state: _SamplingState, position: int, before: Float[Tensor, "n D"] | None
     ) -> Float[Tensor, "n F"]:
         """Return h of one cell; it is overwritten by the next step."""
-        row, column = divmod(place, self.grid[1])
+        row, column = divmod(position, self.grid[1])
         if before is not None:
             state.cells[column or self.grid[1]].copy_(before)
         if column == 0:
@@ -145,7 +145,7 @@ class ConvolutionalTrunk(nn.Module):
         return state.cell(row, column)
 
 
-class _Walk:
+class _SamplingState:
     """What is kept of the cells so far, for n rows, and the weights as matrices.
 
     A line is a row of one layer, [n, columns, channels] with empty columns to the left of the
@@ -158,10 +158,10 @@ class _Walk:
     ) -> None:
         """Prepare weights, lines and the views of them that a step takes."""
         self.trunk, width = trunk, trunk.width
-        like = {"device": device, "dtype": trunk.places.dtype}
+        like = {"device": device, "dtype": trunk.position_embedding.dtype}
         _, columns = trunk.grid
         numbers = trunk.numbers
-        self.places = trunk.places.detach()
+        self.position_embedding = trunk.position_embedding.detach()
         blocks = [block for block in trunk.blocks if isinstance(block, Block)]
 
         # Above: rows r - d … r of every layer of v, with their padding.
@@ -170,14 +170,14 @@ class _Walk:
             torch.zeros(n, width, d + 1, columns + 2 * d, **like)
             for d in (block.spacing for block in blocks)
         ]
-        self.told_v, self.told_h = self._told(blocks, n, condition)
+        self.cond_v, self.cond_h = self._cond_terms(blocks, n, condition)
         self.across = [_matrix(block.across) for block in blocks]
 
         # In the row: lines of x and of every layer of h.
         self.x_line = torch.zeros(n, columns + LEFT, numbers, **like)
         lines = [torch.zeros(n, columns + 1, width, **like) for _ in blocks]
         self.cells = self.x_line[:, LEFT - 1 :].unbind(1)
-        self.seen = _windows(self.x_line, LEFT)[: columns + 1]
+        self.left_windows = _windows(self.x_line, LEFT)[: columns + 1]
         pairs = [_windows(line, 2) for line in lines]
         owns = [line[:, 1:].unbind(1) for line in lines]
         self.last = torch.empty(n, width, **like)
@@ -192,17 +192,17 @@ class _Walk:
         self.sums = torch.empty(n, 2 * width, **like)
         self.from_above: list[tuple[Tensor, ...]] = []
 
-    def _told(
+    def _cond_terms(
         self, blocks: list[Block], n: int, condition: Condition | None
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """Return what the condition adds in each block, and the biases: [n or 1, 2F] each."""
+        """Return each block's biases, with the condition's terms added: [n or 1, 2F] each."""
         for_v = [_bias(block.down)[None] for block in blocks]
         for_h = [_bias(block.along)[None] for block in blocks]
-        if self.trunk.wanted is not None:
-            e = self.trunk.wanted(condition, n).detach()
+        if self.trunk.class_embedding is not None:
+            e = self.trunk.class_embedding(condition, n).detach()
             for i, block in enumerate(blocks):
-                assert block.told is not None
-                a, b = F.linear(e, block.told.weight.detach()).chunk(2, dim=1)
+                assert block.cond_layer is not None
+                a, b = F.linear(e, block.cond_layer.weight.detach()).chunk(2, dim=1)
                 for_v[i], for_h[i] = for_v[i] + a, for_h[i] + b
         return for_v, for_h
 
@@ -214,7 +214,7 @@ class _Walk:
             inside = self.image[:, :, -1, ASIDE:-ASIDE]
             inside.copy_(self.x_line[:, LEFT:].transpose(1, 2))
         v = F.conv2d(self.image, trunk.above.weight.detach())
-        v = v + self.places[0, row].T[None, :, None]
+        v = v + self.position_embedding[0, row].T[None, :, None]
         self.from_above = []
         for i, block in enumerate(trunk.blocks):
             assert isinstance(block, Block)
@@ -222,14 +222,17 @@ class _Walk:
             row_buffer[:, :, :-1] = row_buffer[:, :, 1:].clone()
             row_buffer[:, :, -1, d:-d] = v[:, :, 0]
             sums = F.conv2d(row_buffer, block.down.weight.detach(), dilation=d)
-            v = v + F.glu(sums + self.told_v[i][:, :, None, None], 1)
-            v_to_h = v[:, :, 0].permute(2, 0, 1) @ self.across[i] + self.told_h[i]
+            v = v + F.glu(sums + self.cond_v[i][:, :, None, None], 1)
+            v_to_h = v[:, :, 0].permute(2, 0, 1) @ self.across[i] + self.cond_h[i]
             self.from_above.append(v_to_h.view(columns, -1, 2 * trunk.width).unbind(0))
 
     def cell(self, row: int, column: int) -> Tensor:
         """Compute h of a cell, [n, F]: two matrix products a block."""
         torch.addmm(
-            self.places[1, row, column], self.seen[column], self.left, out=self.first[column]
+            self.position_embedding[1, row, column],
+            self.left_windows[column],
+            self.left,
+            out=self.first[column],
         )
         sums = self.sums
         for above, (pair, own, end), (along, out) in zip(
@@ -297,10 +300,10 @@ class CellPerceptron(nn.Module):
         self.leave = Masked(numbers, units, outputs, own=True)
 
     def forward(
-        self, h: Float[Tensor, "... F"], numbers: Float[Tensor, "... D"], place: int | None = None
+        self, h: Float[Tensor, "... F"], numbers: Float[Tensor, "... D"], index: int | None = None
     ) -> Tensor:
         """Return the parameters of all numbers, [..., D, P], or of one, [..., P]."""
-        return self._all(h, numbers) if place is None else self._one(h, numbers, place)
+        return self._all(h, numbers) if index is None else self._one(h, numbers, index)
 
     def _all(self, h: Tensor, numbers: Tensor) -> Float[Tensor, "... D P"]:
         z = self.enter(h)
@@ -312,15 +315,15 @@ class CellPerceptron(nn.Module):
             f = self.leave(z.to(self.leave.weight.dtype))
         return f.unflatten(-1, (self.numbers, self.outputs))
 
-    def _one(self, h: Tensor, numbers: Tensor, place: int) -> Float[Tensor, "... P"]:
-        end = place + 1
+    def _one(self, h: Tensor, numbers: Tensor, index: int) -> Float[Tensor, "... P"]:
+        end = index + 1
         rows = end * self.units
         z = F.linear(h, self.enter.weight[:rows], self.enter.bias[:rows])
-        if self.earlier is not None and place:
-            z = z + self.earlier.first(numbers[..., :place], 0, end)
+        if self.earlier is not None and index:
+            z = z + self.earlier.first(numbers[..., :index], 0, end)
         z = F.silu(z)
         z = z + F.silu(self.inner.first(z, 0, end))
-        return self.leave.first(z, place, end)
+        return self.leave.first(z, index, end)
 
 
 def _gated(sums: Float[Tensor, "B 2F h w"]) -> Float[Tensor, "B F h w"]:

@@ -42,13 +42,13 @@ class _Layer(nn.Module):
         self.wide, self.narrow = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
 
     def forward(
-        self, x: Float[Tensor, "B N W"], seen: Bool[Tensor, "B 1 1 N"]
+        self, x: Float[Tensor, "B N W"], attn_mask: Bool[Tensor, "B 1 1 N"]
     ) -> Float[Tensor, "B N W"]:
         """Return the tokens after the layer."""
         rows, points, width = x.shape
         parts = self.projected(self.norms[0](x)).view(rows, points, 3, self.heads, HEAD)
         query, key, value = parts.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=attn_mask)
         x = x + self.joined(attended.transpose(1, 2).reshape(rows, points, width))
         return x + self.narrow(F.gelu(self.wide(self.norms[1](x))))
 

@@ -1,4 +1,4 @@
-"""A property as a condition: the numbers by which a network is told what is wanted.
+"""A property as a condition: the numbers that condition a network on a wanted value.
 
     ((c - mean) / deviation, 1)    where a property c is wanted
     (0, 0)                         where nothing is said

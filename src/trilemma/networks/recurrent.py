@@ -159,14 +159,14 @@ class _Recurrence(torch.autograd.Function):
         return states
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Go back from the gradient d of h'; the gradients of the gates' arguments are these.
 
         n: d (1 - z) (1 - n²),   times r where it meets W_hn h
         r: d (1 - z) (1 - n²) r (1 - r) (W_hn h + b_hn)
         z: d z (1 - z) (h - n)
         """
-        (grad_states,) = slopes
+        (grad_states,) = grad_outputs
         x, w_in, w_state, gates, hidden_terms, previous_states = ctx.saved_tensors
         n_cells, hidden_size = hidden_terms.shape
         grad_gates, grad_hidden_terms = torch.empty_like(gates), torch.empty_like(hidden_terms)

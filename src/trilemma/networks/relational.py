@@ -129,11 +129,11 @@ class RelationalEmbedding(nn.Module):
 
 
 def _spread(
-    h: Float[Tensor, "A H"], there: Int[Tensor, " A"], x: UInt8[Tensor, "B N N"]
+    h: Float[Tensor, "A H"], atom_indices: Int[Tensor, " A"], x: UInt8[Tensor, "B N N"]
 ) -> Float[Tensor, "B N H"]:
-    """Put rows of the atoms that are there in their places, zeros in the others."""
+    """Scatter rows of present atoms to their positions, zeros in the others."""
     batch, padded_size = x.shape[:2]
-    padded_h = h.new_zeros(batch * padded_size, h.shape[1]).index_copy(0, there, h)
+    padded_h = h.new_zeros(batch * padded_size, h.shape[1]).index_copy(0, atom_indices, h)
     return padded_h.unflatten(0, (batch, padded_size))
 
 
@@ -192,7 +192,7 @@ class MoleculeHeads(nn.Module):
         first: Int[Tensor, " B"],
     ) -> Float[Tensor, "B M"]:
         """Return the logit of each atom, and of each element of a new one: M = N + K."""
-        first_embedding = _taken(h, first)
+        first_embedding = _select_atom(h, first)
         context = torch.cat([first_embedding, z], 1)
         atom_logits = _of_atoms(self.second_head, h, context)
         return torch.cat([atom_logits, self.new_head(context).float()], 1)
@@ -214,9 +214,9 @@ class MoleculeHeads(nn.Module):
         """
         element_embedding = self.element((-second - 1).clamp_min(0)).to(h.dtype)
         second_embedding = torch.where(
-            (second < 0)[:, None], element_embedding, _taken(h, second.clamp_min(0))
+            (second < 0)[:, None], element_embedding, _select_atom(h, second.clamp_min(0))
         )
-        return self.bond_head(torch.cat([_taken(h, first), second_embedding, z], 1)).float()
+        return self.bond_head(torch.cat([_select_atom(h, first), second_embedding, z], 1)).float()
 
     def value(self, z: Float[Tensor, "B 3H"]) -> Float[Tensor, " B"]:
         """Return what is expected to be gained from here."""
@@ -262,7 +262,7 @@ def _of_atoms(
     return last(activation(atom_term + context_term[:, None]))[..., 0].float()
 
 
-def _taken(h: Float[Tensor, "B N H"], at: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
+def _select_atom(h: Float[Tensor, "B N H"], at: Int[Tensor, " B"]) -> Float[Tensor, "B H"]:
     return h[torch.arange(len(h), device=h.device), at]
 
 

@@ -4,8 +4,8 @@ A linear layer x -> W x stretches no vector by more than W's largest singular va
 
     W / sigma,    sigma = u · W v,    u, v unit vectors, W as a matrix [outputs, the rest],
 
-in W's place makes the slope of every linear layer 1. The vectors start as the exact singular pair
-and follow W by one step of the power method after each update,
+in W's place makes the Lipschitz constant of every linear layer 1. The vectors start as
+the exact singular pair and follow W by one step of the power method after each update,
 
     v <- W' u / |W' u|,    u <- W v / |W v|,
 
@@ -16,7 +16,7 @@ matrix, as is customary; where windows overlap, the convolution itself may stret
 k the kernel's side. Where averaged weights are put in place of the trained ones, u and v stay
 those of the trained ones, and sigma is a little too small.
 
-The vectors v_c of a class-conditional critic start at nought and cannot be divided by their norm:
+The vectors v_c of a class-conditional critic start at zero and cannot be divided by their norm:
 their table is divided by max(1, sigma).
 
 References:
@@ -139,6 +139,6 @@ def _largest_pair(matrix: Float[Tensor, "N M"]) -> tuple[Tensor, Tensor]:
 
 
 def _unit(vector: Tensor, otherwise: Tensor) -> Tensor:
-    """Scale a vector to length one; take another in place of nought."""
+    """Scale a vector to length one; take another in place of zero."""
     length = vector.norm()
     return torch.where(length > 0, vector / length, otherwise)

@@ -51,7 +51,7 @@ QUIET = 0.1
 
 
 class Masked(nn.Linear):
-    """A linear layer, some of whose weights may be held at nought.
+    """A linear layer, some of whose weights may be held at zero.
 
     Arguments:
         inputs: Numbers that come in.
@@ -123,7 +123,7 @@ class Bender(nn.Module):
         self.hidden = nn.ModuleList(
             Masked(width if i else inputs, width, masks[i]) for i in range(depth)
         )
-        self.told = nn.ModuleList(
+        self.cond_layers = nn.ModuleList(
             nn.Linear(condition, width, bias=False) for _ in range(depth if condition else 0)
         )
         self.last = Masked(width, numbers * outputs, masks[-1])
@@ -135,7 +135,7 @@ class Bender(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "B I"],
-        told: Float[Tensor, "B E"] | None = None,
+        cond: Float[Tensor, "B E"] | None = None,
         only: int | None = None,
     ) -> Float[Tensor, "P S B"]:
         """Return the numbers of the splines, of all S or of one, an example a column.
@@ -144,15 +144,15 @@ class Bender(nn.Module):
         gives them so at no price.
         """
         some = slice(None) if only is None else slice(only, None, self.outputs)
-        raw = self.last.columns(self._features(x, told), some)
+        raw = self.last.columns(self._features(x, cond), some)
         return exact(raw).unflatten(0, (-1, self.outputs if only is None else 1))
 
-    def _features(self, x: Tensor, told: Tensor | None) -> Tensor:
+    def _features(self, x: Tensor, cond: Tensor | None) -> Tensor:
         h = x
         for i, layer in enumerate(self.hidden):
             inner = layer(h)
-            if self.told:
-                inner = inner + self.told[i](told)
+            if self.cond_layers:
+                inner = inner + self.cond_layers[i](cond)
             h = self.activation(inner) if i == 0 else h + self.activation(inner)
         return h
 
@@ -162,7 +162,7 @@ class SplineCoupling(Bijection):
 
     Arguments:
         dimensions: D, at least 2.
-        second: Whether it is the second half that is told the first, or the other way round.
+        second: Whether the second half is transformed given the first, or the other way round.
         tail: Bound of the splines, beyond which they are the identity.
         network: Sizes of the `Bender`.
 
@@ -191,32 +191,37 @@ class SplineCoupling(Bijection):
         self.network = Bender(identity_size, transformed_size, ordered=False, **network)
 
     def forward(
-        self, y: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
+        self, y: Float[Tensor, "B D"], cond: Float[Tensor, "B E"] | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
         """Return z and ln |det dz/dy|."""
         identity_half, transformed_half = self._halves(y)
-        transformed_half, log_slope = splines.forward(
-            transformed_half.T, self._knots(identity_half, told)
+        transformed_half, log_derivative = splines.forward(
+            transformed_half.T, self._knots(identity_half, cond)
         )
-        return self._joined(identity_half, transformed_half.T), log_slope.sum(0)
+        return self._joined(identity_half, transformed_half.T), log_derivative.sum(0)
 
     def inverse(
-        self, z: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
+        self, z: Float[Tensor, "B D"], cond: Float[Tensor, "B E"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Return y."""
         identity_half, transformed_half = self._halves(z)
-        transformed_half, _ = splines.inverse(transformed_half.T, self._knots(identity_half, told))
+        transformed_half, _ = splines.inverse(transformed_half.T, self._knots(identity_half, cond))
         return self._joined(identity_half, transformed_half.T)
 
     def _halves(self, y: Tensor) -> tuple[Tensor, Tensor]:
         first, second = y.split(self.sizes, 1)
         return (first, second) if self.second else (second, first)
 
-    def _joined(self, given: Tensor, bent: Tensor) -> Tensor:
-        return torch.cat([given, bent] if self.second else [bent, given], 1)
+    def _joined(self, identity_half: Tensor, transformed_half: Tensor) -> Tensor:
+        return torch.cat(
+            [identity_half, transformed_half]
+            if self.second
+            else [transformed_half, identity_half],
+            1,
+        )
 
-    def _knots(self, given: Tensor, told: Tensor | None) -> splines.Knots:
-        return splines.knots(self.network(given, told), self.tail)
+    def _knots(self, identity_half: Tensor, cond: Tensor | None) -> splines.Knots:
+        return splines.knots(self.network(identity_half, cond), self.tail)
 
 
 class SplineAutoregressive(Bijection):
@@ -244,26 +249,26 @@ class SplineAutoregressive(Bijection):
         self.network = Bender(dimensions, dimensions, ordered=True, **network)
 
     def forward(
-        self, y: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
+        self, y: Float[Tensor, "B D"], cond: Float[Tensor, "B E"] | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
         """Return z and ln |det dz/dy|."""
-        z, log_slope = splines.forward(y.T, self.knots(y, told))
-        return z.T, log_slope.sum(0)
+        z, log_derivative = splines.forward(y.T, self.knots(y, cond))
+        return z.T, log_derivative.sum(0)
 
     def inverse(
-        self, z: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
+        self, z: Float[Tensor, "B D"], cond: Float[Tensor, "B E"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Return y, one coordinate after another, all rows together."""
         y = torch.zeros_like(z)
         for i in range(self.dimensions):
-            knots = splines.knots(self.network(y, told, only=i), self.tail)
+            knots = splines.knots(self.network(y, cond, only=i), self.tail)
             coordinate, _ = splines.inverse(z[:, i][None], knots)
             y = torch.cat([y[:, :i], coordinate.T, y[:, i + 1 :]], 1)
         return y
 
-    def knots(self, y: Float[Tensor, "B D"], told: Tensor | None = None) -> splines.Knots:
+    def knots(self, y: Float[Tensor, "B D"], cond: Tensor | None = None) -> splines.Knots:
         """Return the splines of all coordinates, [.., D, B]."""
-        return splines.knots(self.network(y, told), self.tail)
+        return splines.knots(self.network(y, cond), self.tail)
 
 
 class Mixing(Bijection):
@@ -294,14 +299,14 @@ class Mixing(Bijection):
         self.bias = nn.Parameter(torch.zeros(dimensions))
 
     def forward(
-        self, y: Float[Tensor, "B D"], told: Tensor | None = None
+        self, y: Float[Tensor, "B D"], cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
         """Return z and ln |det dz/dy|, the same for every row."""
         with torch.autocast(y.device.type, enabled=False):
             z = nnf.linear(y, lu_matrix(*self._factors()), self.bias)
         return z, lu_log_det(self.log_scale).expand(len(y))
 
-    def inverse(self, z: Float[Tensor, "B D"], told: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Float[Tensor, "B D"], cond: Tensor | None = None) -> Tensor:
         """Return y."""
         with torch.autocast(z.device.type, enabled=False):
             return nnf.linear(z - self.bias, lu_inverse(*self._factors()))
@@ -314,12 +319,12 @@ class Reversal(Bijection):
     """The coordinates in the opposite order: z_i = y_{D + 1 - i}."""
 
     def forward(
-        self, y: Float[Tensor, "B D"], told: Tensor | None = None
+        self, y: Float[Tensor, "B D"], cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
         """Return z and noughts."""
         return y.flip(1), y.new_zeros(len(y))
 
-    def inverse(self, z: Float[Tensor, "B D"], told: Tensor | None = None) -> Tensor:
+    def inverse(self, z: Float[Tensor, "B D"], cond: Tensor | None = None) -> Tensor:
         """Return y."""
         return z.flip(1)
 
@@ -366,21 +371,21 @@ class SplineFlow(Bijection):
         self.parts = nn.ModuleList(parts)
 
     def forward(
-        self, y: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
+        self, y: Float[Tensor, "B D"], cond: Float[Tensor, "B E"] | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
         """Return z and ln |det dz/dy|."""
         total = y.new_zeros(len(y))
         for part in self.parts:
-            y, log_det = part(y, told)
+            y, log_det = part(y, cond)
             total = total + log_det
         return y, total
 
     def inverse(
-        self, z: Float[Tensor, "B D"], told: Float[Tensor, "B E"] | None = None
+        self, z: Float[Tensor, "B D"], cond: Float[Tensor, "B E"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Return y."""
         for part in reversed(self._chain()):
-            z = part.inverse(z, told)
+            z = part.inverse(z, cond)
         return z
 
     @property
@@ -389,24 +394,24 @@ class SplineFlow(Bijection):
         return len(self.parts)
 
     def round_trip(
-        self, y: Float[Tensor, "B D"], depth: int, told: Float[Tensor, "B E"] | None = None
+        self, y: Float[Tensor, "B D"], depth: int, cond: Float[Tensor, "B E"] | None = None
     ) -> Float[Tensor, "B D"]:
         """Return y after the first `depth` layers and back."""
         chain = self._chain()[:depth]
         for part in chain:
-            y, _ = part(y, told)
+            y, _ = part(y, cond)
         for part in reversed(chain):
-            y = part.inverse(y, told)
+            y = part.inverse(y, cond)
         return y
 
     def _chain(self) -> list[Bijection]:
         return [part for part in self.parts if isinstance(part, Bijection)]
 
 
-def degrees(dimensions: int, width: int, told: bool) -> Int[Tensor, " W"]:
+def degrees(dimensions: int, width: int, is_conditional: bool) -> Int[Tensor, " W"]:
     """Return how many coordinates each hidden unit may see: 1 … D - 1 in turn.
 
     Units that see none are of use only with a condition, or where there is nothing to see.
     """
-    least = 0 if told or dimensions == 1 else 1
+    least = 0 if is_conditional or dimensions == 1 else 1
     return torch.arange(width) % (dimensions - least) + least

@@ -32,7 +32,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.maths.resize import enlarged
 
-__all__ = ["Reading", "Tiled", "enlarge", "places", "window"]
+__all__ = ["Reading", "Tiled", "enlarge", "tile_starts", "window"]
 
 
 class Reading(nn.Module):
@@ -123,7 +123,7 @@ class Tiled(nn.Module):
             tiles = torch.stack(
                 [x[b, :, r : r + self.tile, c : c + self.tile] for b, r, c in batch]
             )
-            predictions = self._asked(tiles, log_snr[[b for b, _, _ in batch]])
+            predictions = self._predict(tiles, log_snr[[b for b, _, _ in batch]])
             if total is None:
                 total = predictions.new_zeros(len(x), predictions.shape[1], height, width)
             for (b, r, c), prediction in zip(batch, predictions, strict=True):
@@ -132,7 +132,7 @@ class Tiled(nn.Module):
         assert total is not None
         return total
 
-    def _asked(self, cut: Tensor, log_snr: Tensor) -> Tensor:
+    def _predict(self, cut: Tensor, log_snr: Tensor) -> Tensor:
         if self.check is not None:
             self.check()
         prediction = self.network(cut, log_snr)
@@ -149,10 +149,10 @@ class Tiled(nn.Module):
         }
 
 
-def places(length: int, tile: int, overlap: int) -> list[int]:
+def tile_starts(length: int, tile: int, overlap: int) -> list[int]:
     """Return the first pixels of the fewest tiles that cover a side, evenly spread.
 
-    >>> places(100, 64, 16)
+    >>> tile_starts(100, 64, 16)
     [0, 36]
     """
     count = 1 if length == tile else -(-(length - overlap) // (tile - overlap))
@@ -165,7 +165,7 @@ def window(length: int, tile: int, overlap: int) -> dict[int, Float[Tensor, " ti
     At every pixel the weights of the tiles that cover it sum to one. With overlap 0 tiles lie
     side by side, or share pixels equally where the side does not divide.
     """
-    starts, margin = places(length, tile, overlap), overlap // 4
+    starts, margin = tile_starts(length, tile, overlap), overlap // 4
     pixel_centres = torch.arange(tile, dtype=torch.float64) + 0.5
     ramp_width = max(overlap - 2 * margin, 1)
     ramp = (

@@ -11,7 +11,7 @@ tokens up to itself and thinks for itself,
     a <- x + O softmax(Q K^T / sqrt d + mask) V,      Q, K, V of the normalised x
     x <- a + W_2 (silu(W_1 n(a)) * W_3 n(a))
 
-so that the output at i depends on cells before i only. Where a token stands is told by rotating
+so that the output at i depends on cells before i only. A token's position is encoded by rotating
 queries and keys: half of the pairs of numbers of a head turn with the row, half with the column,
 and a product of two of them depends on how far apart the two stand, in rows and in columns.
 
@@ -57,8 +57,8 @@ class Memory:
     keys: Float[Tensor, "L n heads N d"]
     """Rotated keys of the tokens so far, layer by layer."""
     values: Float[Tensor, "L n heads N d"]
-    told: Float[Tensor, "n width"] | None
-    """The vector of the wanted class."""
+    cond: Float[Tensor, "n width"] | None
+    """The class embedding."""
 
 
 class Block(nn.Module):
@@ -84,23 +84,28 @@ class Block(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N width"], turn: Tensor) -> Float[Tensor, "B N width"]:
         """Return the tokens, each having looked at those up to itself."""
-        q, k, v = self.asked(x, turn)
+        q, k, v = self.project_qkv(x, turn)
         with torch.autocast(x.device.type, enabled=False):
             attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.answered(x, attended)
+        return self.add_residuals(x, attended)
 
     def step(
-        self, x: Float[Tensor, "n 1 width"], turn: Tensor, keys: Tensor, values: Tensor, place: int
+        self,
+        x: Float[Tensor, "n 1 width"],
+        turn: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        position: int,
     ) -> Float[Tensor, "n 1 width"]:
         """Return one token, and keep its key and value, [n, heads, N, d], for the next."""
-        q, k, v = self.asked(x, turn)
-        keys[:, :, place : place + 1], values[:, :, place : place + 1] = k, v
-        past, scale = slice(place + 1), q.shape[3] ** -0.5
+        q, k, v = self.project_qkv(x, turn)
+        keys[:, :, position : position + 1], values[:, :, position : position + 1] = k, v
+        past, scale = slice(position + 1), q.shape[3] ** -0.5
         # For one query there is nothing to fuse: plain products read the memory faster.
         attention = (scale * q @ keys[:, :, past].transpose(2, 3)).softmax(3)
-        return self.answered(x, attention @ values[:, :, past])
+        return self.add_residuals(x, attention @ values[:, :, past])
 
-    def asked(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project_qkv(self, x: Tensor, turn: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values, [B, heads, N, d]."""
         qkv = self.project(self.before(x)).unflatten(2, (3, self.heads, -1))
         promoted = qkv.to(torch.promote_types(qkv.dtype, torch.float32))
@@ -109,7 +114,7 @@ class Block(nn.Module):
         q, k = rotated(promoted[:, :, :2], turn).to(dtype).permute(2, 0, 3, 1, 4)
         return q, k, promoted[:, :, 2].to(dtype).transpose(1, 2)
 
-    def answered(self, x: Tensor, mixed: Tensor) -> Tensor:
+    def add_residuals(self, x: Tensor, mixed: Tensor) -> Tensor:
         """Return the tokens after what they gathered, [B, heads, N, d], and the perceptron."""
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         gate, inner = self.enter(self.between(x)).chunk(2, dim=2)
@@ -157,7 +162,7 @@ class CausalTransformer(nn.Module):
         self.back = reach(grid[1])
         self.start_token = nn.Parameter(torch.randn(width))
         self.enter = nn.Linear(numbers * len(self.back), width)
-        self.wanted = ConditionEmbedding(classes, width) if classes else None
+        self.class_embedding = ConditionEmbedding(classes, width) if classes else None
         self.blocks = nn.ModuleList(Block(width, heads, depth) for _ in range(depth))
         self.after = nn.LayerNorm(width)
         self.register_buffer(
@@ -175,7 +180,7 @@ class CausalTransformer(nn.Module):
         """
         sequence = cells.flatten(2).transpose(1, 2)
         shifted_inputs = torch.cat([_later(sequence, s) for s in self.back], dim=2)
-        x = self.tokens(shifted_inputs, self.told(condition, len(cells)))
+        x = self.tokens(shifted_inputs, self.embed_condition(condition, len(cells)))
         for block in self.blocks:
             x = block(x, self.turn)
         return self.after(x).transpose(1, 2).unflatten(2, self.grid)
@@ -188,41 +193,43 @@ class CausalTransformer(nn.Module):
         shape = (len(self.blocks), n, self.heads, sequence_length, self.width // self.heads)
         keys, values = (torch.empty(shape, device=device, dtype=dtype) for _ in range(2))
         cells = torch.zeros(sequence_length, n, self.numbers, device=device, dtype=dtype)
-        return Memory(cells, keys, values, self.told(condition, n))
+        return Memory(cells, keys, values, self.embed_condition(condition, n))
 
     def step(
-        self, memory: Memory, place: int, before: Float[Tensor, "n D"] | None
+        self, memory: Memory, position: int, before: Float[Tensor, "n D"] | None
     ) -> Float[Tensor, "n width"]:
-        """Return h of one cell; places are asked for in order from 0.
+        """Return h of one cell; positions are visited in order from 0.
 
         Arguments:
             memory: Of `start`; it is written to.
-            place: Index of the cell in raster order.
-            before: The cell at `place - 1`, scaled; None at 0.
+            position: Index of the cell in raster order.
+            before: The cell at `position - 1`, scaled; None at 0.
         """
         if before is not None:
-            memory.cells[place - 1] = before
+            memory.cells[position - 1] = before
         zeros = torch.zeros_like(memory.cells[0])
-        context = [memory.cells[place - s] if place >= s else zeros for s in self.back]
-        x = self.tokens(torch.cat(context, dim=1)[:, None], memory.told, first=place == 0)
-        turn = self.turn[place : place + 1]
+        context = [memory.cells[position - s] if position >= s else zeros for s in self.back]
+        x = self.tokens(torch.cat(context, dim=1)[:, None], memory.cond, first=position == 0)
+        turn = self.turn[position : position + 1]
         for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
-            x = cast(Block, block).step(x, turn, keys, values, place)
+            x = cast(Block, block).step(x, turn, keys, values, position)
         return self.after(x[:, 0])
 
-    def told(self, condition: Condition | None, rows: int) -> Float[Tensor, "B width"] | None:
-        """Return the vector of the wanted class; None where the network knows none."""
-        return None if self.wanted is None else self.wanted(condition, rows)
+    def embed_condition(
+        self, condition: Condition | None, rows: int
+    ) -> Float[Tensor, "B width"] | None:
+        """Return the embedding of the class; None for an unconditional network."""
+        return None if self.class_embedding is None else self.class_embedding(condition, rows)
 
     def tokens(
-        self, seen: Float[Tensor, "B N C"], told: Tensor | None, *, first: bool = True
+        self, inputs: Float[Tensor, "B N C"], cond: Tensor | None, *, first: bool = True
     ) -> Float[Tensor, "B N width"]:
         """Return tokens of the cells that touch each place; `first`: the first place is 0."""
-        x = self.enter(seen)
+        x = self.enter(inputs)
         if first:
             begin = self.start_token.to(x.dtype).expand(len(x), 1, -1)
             x = torch.cat([begin, x[:, 1:]], dim=1)
-        return x if told is None else x + told[:, None].to(x.dtype)
+        return x if cond is None else x + cond[:, None].to(x.dtype)
 
 
 def reach(columns: int) -> tuple[int, ...]:

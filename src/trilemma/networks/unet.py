@@ -4,7 +4,7 @@ r"""Denoising networks: (x_t, log-SNR, condition) -> an array of the shape of x_
                 from each resolution on the way down to the same one on the way up
     Perceptron  for points
 
-The log-SNR and the condition become one vector e, and every block is told it by an affine map of
+The log-SNR and the condition become one vector e, and conditions every block by an affine map of
 its normalised features, h <- (1 + a(e)) h + b(e) (FiLM). The last layer starts at zero, so that
 an untrained network says zero.
 
@@ -36,7 +36,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
-from trilemma.networks.attention import Attention, CrossAttention, group_norm, silent
+from trilemma.networks.attention import Attention, CrossAttention, group_norm, zero_init
 from trilemma.networks.condition_encoder import width_of
 from trilemma.networks.layers import MLP, ConditionEmbedding, LogSnrEmbedding
 
@@ -49,16 +49,16 @@ class Block(nn.Module):
     Arguments:
         inputs: Channels of x.
         outputs: Channels given; where they differ, x goes through a 1 x 1 convolution.
-        told: Width of the vector e.
+        cond_width: Width of the condition vector e.
     """
 
-    def __init__(self, inputs: int, outputs: int, told: int) -> None:
+    def __init__(self, inputs: int, outputs: int, cond_width: int) -> None:
         super().__init__()
         self.before = group_norm(inputs)
         self.first = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.between = group_norm(outputs)
-        self.film = nn.Linear(told, 2 * outputs)
-        self.second = silent(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.film = nn.Linear(cond_width, 2 * outputs)
+        self.second = zero_init(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.across = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Float[Tensor, "B C H W"], e: Float[Tensor, "B E"]) -> Tensor:
@@ -72,8 +72,10 @@ class Block(nn.Module):
 class Stack(nn.ModuleList):
     """Blocks one after another; the first changes the number of channels."""
 
-    def __init__(self, inputs: int, outputs: int, count: int, told: int) -> None:
-        super().__init__(Block(inputs if i == 0 else outputs, outputs, told) for i in range(count))
+    def __init__(self, inputs: int, outputs: int, count: int, cond_width: int) -> None:
+        super().__init__(
+            Block(inputs if i == 0 else outputs, outputs, cond_width) for i in range(count)
+        )
 
     def forward(self, h: Float[Tensor, "B C H W"], e: Float[Tensor, "B E"]) -> Tensor:
         """Return [B, outputs, H, W]."""
@@ -122,7 +124,7 @@ class UNet(nn.Module):
         self.patch = patch
         self.multiple = patch * 2 ** (len(widths) - 1)
         self.noise_level = LogSnrEmbedding(embedding_width)
-        self.wanted = ConditionEmbedding(classes, embedding_width) if classes else None
+        self.class_embedding = ConditionEmbedding(classes, embedding_width) if classes else None
         self.enter = nn.Conv2d(channels * patch**2, width, 3, padding=1)
 
         self.down = nn.ModuleList(Stack(w, w, blocks, embedding_width) for w in widths)
@@ -137,15 +139,15 @@ class UNet(nn.Module):
             nn.Conv2d(coarse, fine, 1) for fine, coarse in pairwise(widths)
         )
         self.context = context
-        self.asking = nn.ModuleDict(
+        self.cross_attentions = nn.ModuleDict(
             {
                 name: CrossAttention(channels, width_of(context))
-                for name, channels in _asking(widths)
+                for name, channels in _cross_attention_sites(widths)
                 if context is not None
             }
         )
         self.after = group_norm(width)
-        self.leave = silent(nn.Conv2d(width, (outputs or channels) * patch**2, 3, padding=1))
+        self.leave = zero_init(nn.Conv2d(width, (outputs or channels) * patch**2, 3, padding=1))
 
     def forward(
         self,
@@ -161,8 +163,8 @@ class UNet(nn.Module):
             condition: What they are to be.
         """
         e = self.noise_level(log_snr)
-        if self.wanted is not None:
-            e = e + self.wanted(condition, len(x))
+        if self.class_embedding is not None:
+            e = e + self.class_embedding(condition, len(x))
         e = F.silu(e)
         height, width = x.shape[2:]
         x = F.pad(x, (0, -width % self.multiple, 0, -height % self.multiple))
@@ -173,29 +175,31 @@ class UNet(nn.Module):
         skips: list[Tensor] = []
         for level, blocks in enumerate(self.down):
             h = self.shrink[level - 1](h) if level else h
-            h = self._asked(f"down_{level}", blocks(h, e), context_tokens)
+            h = self._cross_attend(f"down_{level}", blocks(h, e), context_tokens)
             skips.append(h)
         h = self.middle(h, e)
         if self.attend is not None:
             h = self.attend(h)
-        h = self._asked("middle", h, context_tokens)
+        h = self._cross_attend("middle", h, context_tokens)
         for level in reversed(range(len(self.up))):
             if level < len(self.enlarge):
                 h = F.interpolate(self.enlarge[level](h), scale_factor=2.0, mode="nearest")
             h = self.up[level](torch.cat([h, skips[level]], dim=1), e)
-            h = self._asked(f"up_{level}", h, context_tokens)
+            h = self._cross_attend(f"up_{level}", h, context_tokens)
         h = F.pixel_shuffle(self.leave(F.silu(self.after(h))), self.patch)
         return h[:, :, :height, :width]
 
-    def _asked(self, place: str, h: Tensor, told: tuple[Tensor, Tensor] | None) -> Tensor:
-        """Let the pixels ask the tokens, where the network has them do so."""
-        if told is None or place not in self.asking:
+    def _cross_attend(
+        self, site: str, h: Tensor, context_tokens: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        """Let the pixels attend to the context's tokens, where the network has cross-attention."""
+        if context_tokens is None or site not in self.cross_attentions:
             return h
-        return self.asking[place](h, *told)
+        return self.cross_attentions[site](h, *context_tokens)
 
 
 class Perceptron(nn.Module):
-    """A denoiser of points: a residual perceptron told the noise level and the condition.
+    """A denoiser of points: a residual perceptron given the noise level and the condition.
 
     Arguments:
         dimensions: D of the points.
@@ -219,11 +223,11 @@ class Perceptron(nn.Module):
     ) -> None:
         super().__init__()
         self.noise_level = LogSnrEmbedding(width)
-        self.wanted = ConditionEmbedding(classes, width) if classes else None
+        self.class_embedding = ConditionEmbedding(classes, width) if classes else None
         self.layers = MLP(
             dimensions, outputs or dimensions, width=width, depth=depth, condition=width
         )
-        silent(self.layers.last)
+        zero_init(self.layers.last)
 
     def forward(
         self,
@@ -233,12 +237,12 @@ class Perceptron(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """Return the network's prediction."""
         e = self.noise_level(log_snr)
-        if self.wanted is not None:
-            e = e + self.wanted(condition, len(x))
+        if self.class_embedding is not None:
+            e = e + self.class_embedding(condition, len(x))
         return self.layers(x, F.silu(e))
 
 
-def _asking(widths: Sequence[int]) -> list[tuple[str, int]]:
+def _cross_attention_sites(widths: Sequence[int]) -> list[tuple[str, int]]:
     """Return where pixels ask the condition, with their channels there."""
     coarsest = list(enumerate(widths))[-2:]
     sites = [

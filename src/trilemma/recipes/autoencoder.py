@@ -77,7 +77,7 @@ class Autoencoding(Recipe):
         """Return the training of encoder and decoder, and that of the density of their codes."""
         assert isinstance(model, Autoencoder)
 
-        def found() -> Tensor:
+        def train_codes() -> Tensor:
             return _codes(model, data.train.x)
 
         def fit() -> None:
@@ -96,7 +96,7 @@ class Autoencoding(Recipe):
             Stage(
                 "codes",
                 model.prior,
-                lambda: ExampleStream(Split(found()), self.batch, mix(seed, "codes")),
+                lambda: ExampleStream(Split(train_codes()), self.batch, mix(seed, "codes")),
                 share=0.1,
                 prepare=fit,
             ),
@@ -119,12 +119,12 @@ class Networks(Protocol):
 
 
 def networks(
-    wanted: Networks, domain: Domain, *, codes: tuple[int, int], outputs: int
+    settings: Networks, domain: Domain, *, codes: tuple[int, int], outputs: int
 ) -> tuple[nn.Module, nn.Module]:
     """Build an encoder and a decoder for data of a domain; points are given perceptrons.
 
     Arguments:
-        wanted: What they are made of.
+        settings: What they are made of.
         domain: Where the data lie.
         codes: Numbers that the encoder gives, and that the decoder takes.
         outputs: Numbers that the decoder gives for each coordinate.
@@ -132,11 +132,11 @@ def networks(
     shape = (outputs * domain.shape[0], *domain.shape[1:])
     large = domain.kind == "image" and min(domain.shape[1:]) >= 16
     if domain.kind == "image" and (
-        wanted.network == "conv" or (wanted.network == "auto" and large)
+        settings.network == "conv" or (settings.network == "auto" and large)
     ):
-        size = {"width": wanted.channels, "depth": wanted.blocks}
+        size = {"width": settings.channels, "depth": settings.blocks}
         return Encoder(domain.shape, codes[0], **size), Decoder(codes[1], shape, **size)
-    size = {"width": wanted.units, "depth": wanted.layers}
+    size = {"width": settings.units, "depth": settings.layers}
     return MLP(domain.dimensions, codes[0], **size), MLP(codes[1], shape, **size)
 
 

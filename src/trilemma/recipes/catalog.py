@@ -25,7 +25,7 @@ from trilemma.recipes.spline_flow import NeuralSplineFlow
 from trilemma.recipes.sr3 import Sr3
 from trilemma.recipes.vae import VariationalAutoencoder
 
-__all__ = ["CATALOG", "fitting", "named"]
+__all__ = ["CATALOG", "fitting", "recipe_class"]
 
 CATALOG: Mapping[str, type[Recipe]] = {
     "autoencoder": Autoencoding,
@@ -48,8 +48,8 @@ CATALOG: Mapping[str, type[Recipe]] = {
 }
 
 
-def named(name: str) -> type[Recipe]:
-    """Return the recipe of a name, or refuse with the nearest known one."""
+def recipe_class(name: str) -> type[Recipe]:
+    """Return the class of a recipe by its name, or refuse with the nearest known one."""
     if name not in CATALOG:
         raise nearest("recipe", name, CATALOG)
     return CATALOG[name]

@@ -24,7 +24,7 @@ def conditions(
 
     Classes by name or index with commas between; of data with captions, captions with semicolons
     between, whose unknown words are named and count for nothing; of molecules whose property the
-    model was told, values of it, as in alpha=70,80.
+    model is conditioned on, values of it, as in alpha=70,80.
 
     Arguments:
         domain: The data's space.
@@ -36,13 +36,13 @@ def conditions(
             or a value no finite number.
     """
     if domain.vocabulary:
-        return _said(domain, captions(text), warn)
+        return _caption_conditions(domain, captions(text), warn)
     if domain.properties:
         return _valued(domain.properties[0], text, warn)
     if domain.kind in IN_SPACE:
         raise BadInput(
-            "--cond is a value of a property, and this run was told none; leave it out, or train "
-            "with --property NAME."
+            "--cond is a value of a property, and this run was trained without one; leave it out, "
+            "or train with --property NAME."
         )
     if not domain.classes:
         raise BadInput("--cond names a class, and this run's data have none; leave it out.")
@@ -59,17 +59,17 @@ def conditions(
 
 
 def _valued(
-    wanted: PropertyStatistics, text: str, warn: Callable[[str], None]
+    statistics: PropertyStatistics, text: str, warn: Callable[[str], None]
 ) -> Callable[[int, int], Condition]:
     """Read values of a property, as in alpha=70,80."""
     name, sign, numbers = (part.strip() for part in text.partition("="))
-    example = f"--cond {wanted.name}={wanted.mean:.3g}"
+    example = f"--cond {statistics.name}={statistics.mean:.3g}"
     if not sign:
         raise BadInput(
             f"--cond {text} was given, and this run takes NAME=NUMBER, as in {example}."
         )
-    if name != wanted.name:
-        raise nearest("property of this run", name, [wanted.name])
+    if name != statistics.name:
+        raise nearest("property of this run", name, [statistics.name])
     values = []
     for word in numbers.split(","):
         try:
@@ -80,11 +80,11 @@ def _valued(
             raise BadInput(
                 f"--cond {name} takes finite numbers, as in {example}, not '{word.strip()}'."
             )
-    out_of_range = [v for v in values if not wanted.low <= v <= wanted.high]
+    out_of_range = [v for v in values if not statistics.low <= v <= statistics.high]
     if out_of_range:
         warn(
             f"{name} = {', '.join(f'{v:g}' for v in out_of_range)} lies outside of the training "
-            f"examples' {wanted.low:.4g} to {wanted.high:.4g} {wanted.unit}".rstrip()
+            f"examples' {statistics.low:.4g} to {statistics.high:.4g} {statistics.unit}".rstrip()
         )
     requested_values = torch.tensor(values)[:, None]
     return lambda start, stop: Condition(
@@ -101,10 +101,10 @@ def captions(text: str) -> list[str]:
     return [part.strip() for part in text.split(";")]
 
 
-def _said(
-    domain: Domain, asked: list[str], warn: Callable[[str], None]
+def _caption_conditions(
+    domain: Domain, texts: list[str], warn: Callable[[str], None]
 ) -> Callable[[int, int], Condition]:
-    tokens, mask, unknown = tokenised(asked, domain.vocabulary, domain.words)
+    tokens, mask, unknown = tokenised(texts, domain.vocabulary, domain.words)
     if not mask.any(1).all():
         example = next(filter(str.isalpha, domain.vocabulary), domain.vocabulary[0])
         raise BadInput(
@@ -117,7 +117,7 @@ def _said(
             f"words without a meaning: {', '.join(unknown)}"
         )
 
-    truncated_words = [word for caption in asked for word in words(caption)[domain.words :]]
+    truncated_words = [word for caption in texts for word in words(caption)[domain.words :]]
     if truncated_words:
         warn(
             f"captions have at most {domain.words} words here; not read: "

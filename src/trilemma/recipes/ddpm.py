@@ -103,8 +103,8 @@ class Ddpm(Recipe):
                 domain,
                 kind=self.network,
                 width=self.width,
-                seen=1 + 2 * len(frequencies),
-                given=2 if self.variance == "learned" else 1,
+                in_multiple=1 + 2 * len(frequencies),
+                out_multiple=2 if self.variance == "learned" else 1,
             ),
             domain,
             schedule,
@@ -139,7 +139,9 @@ class Ddpm(Recipe):
 
     def _possible(self, domain: Domain) -> None:
         """Refuse fields that make no sense together."""
-        refuse_guidance(self.guidance, domain, self.label_dropout, told=not self.classifier)
+        refuse_guidance(
+            self.guidance, domain, self.label_dropout, classifier_free=not self.classifier
+        )
         if self.classifier and not domain.classes:
             raise BadInput("--classifier true was given for data without classes; leave it out.")
         if self.classifier and domain.vocabulary:

@@ -1,4 +1,4 @@
-"""Denoising networks for a domain, and what they are told: shared by the recipes that diffuse."""
+"""Denoising networks for a domain, and their conditions: shared by the recipes that diffuse."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "sampler",
 ]
 
-KEPT = 4096
+MAX_PROMPTS = 4096
 """Captions kept, to be drawn from when nobody asks for one."""
 WIDE = 128
 """Numbers of a token that a caption becomes."""
@@ -38,28 +38,30 @@ def denoiser(
     *,
     kind: str = "unet",
     width: int = 0,
-    seen: int = 1,
-    given: int = 1,
-    told: bool = True,
+    in_multiple: int = 1,
+    out_multiple: int = 1,
+    is_conditional: bool = True,
 ) -> nn.Module:
     """Build a denoiser: a U-Net whose coarsest side is 4 to 8 pixels, a transformer, a perceptron.
 
     Arguments:
-        domain: Where the data lie; their captions, or else their classes, are what it is told.
+        domain: Where the data lie; their captions, or else their classes, are its condition.
         kind: 'unet' or 'transformer', for images.
         width: Channels at the finest size, numbers of a token, or units of a layer; 0 chooses.
-        seen: Numbers that it sees for each coordinate.
-        given: Numbers that it gives for each.
-        told: Whether it is told classes or captions.
+        in_multiple: Numbers that it sees for each coordinate.
+        out_multiple: Numbers that it gives for each.
+        is_conditional: Whether it is conditioned on classes or captions.
     """
-    classes = len(domain.classes) if told and not domain.vocabulary else 0
+    classes = len(domain.classes) if is_conditional and not domain.vocabulary else 0
     if domain.kind == "points":
         if kind != "unet":
             raise BadInput(f"--network {kind} is for images; leave it out for points.")
         size = domain.dimensions
-        return Perceptron(size * seen, width=width or 128, classes=classes, outputs=size * given)
+        return Perceptron(
+            size * in_multiple, width=width or 128, classes=classes, outputs=size * out_multiple
+        )
     channels, *sides = domain.shape
-    tau = context(domain) if told else None
+    tau = context(domain) if is_conditional else None
     if kind == "transformer":
         side = min(sides)
         patch = next((p for p in (4, 2, 1) if side // p >= 4 and not any(s % p for s in sides)), 1)
@@ -69,20 +71,20 @@ def denoiser(
             width=width or 192,
             classes=classes,
             context=tau,
-            inputs=channels * seen,
-            outputs=channels * given,
+            inputs=channels * in_multiple,
+            outputs=channels * out_multiple,
         )
     side = min(sides)
     patch = 1 if side < 24 else 2
     halvings = max(1, round(side / patch / 7).bit_length() - 1)
     return UNet(
-        channels * seen,
+        channels * in_multiple,
         width=width or (32 if side < 24 else 48),
         multipliers=(1, *[2] * halvings),
         patch=patch,
         classes=classes,
         context=tau,
-        outputs=channels * given,
+        outputs=channels * out_multiple,
     )
 
 
@@ -95,7 +97,7 @@ def context(domain: Domain) -> Context | None:
 
 def prompts(domain: Domain) -> Prompts | None:
     """Return room for training captions, from which samples take theirs; None without."""
-    return Prompts(KEPT, words=domain.words) if domain.vocabulary else None
+    return Prompts(MAX_PROMPTS, words=domain.words) if domain.vocabulary else None
 
 
 def fill(room: nn.Module | None, split: Split) -> None:
@@ -118,7 +120,7 @@ def sampler(name: str, noise: float = 0.0) -> Sampler:
     if kind.fresh:
         return kind(**{kind.fresh: noise})
     if noise:
-        able = [other for other, made in SAMPLERS.items() if made.fresh]
+        able = [key for key, entry in SAMPLERS.items() if entry.fresh]
         raise BadInput(
             f"--eta {noise:g} was given for {name}, which has no such choice; "
             f"{', '.join(able[:-1])} and {able[-1]} put noise back."
@@ -126,14 +128,16 @@ def sampler(name: str, noise: float = 0.0) -> Sampler:
     return kind()
 
 
-def refuse_guidance(guidance: float, domain: Domain, dropout: float, *, told: bool = True) -> None:
+def refuse_guidance(
+    guidance: float, domain: Domain, dropout: float, *, classifier_free: bool = True
+) -> None:
     """Refuse guidance where there is nothing to be guided by.
 
     Arguments:
         guidance: Its weight.
         domain: Where the data lie.
         dropout: Share of training examples whose condition is hidden.
-        told: Whether the denoiser's own condition guides, not a classifier.
+        classifier_free: Whether the denoiser's own condition guides, not a classifier.
     """
     if guidance == 1:
         return
@@ -141,9 +145,9 @@ def refuse_guidance(guidance: float, domain: Domain, dropout: float, *, told: bo
         raise BadInput(
             f"guidance {guidance:g} was given for data without classes or captions; leave it out."
         )
-    if told and dropout == 0:
+    if classifier_free and dropout == 0:
         raise BadInput(
-            f"guidance {guidance:g} compares with a model that was told nothing, and "
+            f"guidance {guidance:g} compares with an unconditional model, and "
             "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
         )
 

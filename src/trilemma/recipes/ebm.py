@@ -97,8 +97,12 @@ class EnergyBased(Recipe):
         """Return f for the domain."""
         noise_conditional = self.training == "dsm"
         if domain.kind == "points":
-            return PointEnergy(domain.dimensions, width=self.width or 128, told=noise_conditional)
-        return ImageEnergy(domain.shape, width=self.width or 32, told=noise_conditional)
+            return PointEnergy(
+                domain.dimensions, width=self.width or 128, noise_conditional=noise_conditional
+            )
+        return ImageEnergy(
+            domain.shape, width=self.width or 32, noise_conditional=noise_conditional
+        )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return the one part of training; before it the Gaussian is set from the data."""

@@ -25,9 +25,9 @@ from trilemma.core.noise import Noise
 from trilemma.core.words import joined
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.images import Unusable, head, pixels
-from trilemma.data.pictures import shown
+from trilemma.data.pictures import printable
 from trilemma.maths.samplers import SAMPLERS
-from trilemma.networks.tiling import enlarge, places
+from trilemma.networks.tiling import enlarge, tile_starts
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import Loaded, untrained
 
@@ -101,20 +101,20 @@ def refuse_completion(loaded: Loaded) -> None:
 # Models that keep something of a picture
 
 
-def completing(loaded: Loaded, x: Tensor, known: Tensor) -> Model:
+def completing(loaded: Loaded, x: Tensor, mask: Tensor) -> Model:
     """Return a model whose samples complete an image, a graph or a fragment in space.
 
     Arguments:
         loaded: The run.
         x: The image, the graph or the fragment, [*shape], data units.
-        known: Where it is kept, [*shape] bool.
+        mask: True where x is given, [*shape] bool.
     """
     model = loaded.model
     assert isinstance(model, Completing)
-    x, known = (v.to(_device(model)) for v in (x, known))
+    x, mask = (v.to(_device(model)) for v in (x, mask))
 
     def make(n: int, condition: Condition | None, noise: Noise | None) -> Tensor:
-        inputs, known_mask = x.expand(n, *x.shape), known.expand(n, *x.shape)
+        inputs, known_mask = x.expand(n, *x.shape), mask.expand(n, *x.shape)
         return model.complete(inputs, known_mask, condition=condition, noise=noise)
 
     return _Derived(model, make)
@@ -195,7 +195,7 @@ def enlarged(
     height, width = (side * model.scale for side in small.shape[1:])
     if height * width > LARGEST:
         raise BadInput(
-            f"'{shown(str(path))}' would become {width} by {height} pixels, and at most "
+            f"'{printable(str(path))}' would become {width} by {height} pixels, and at most "
             f"{LARGEST // 1_000_000} megapixels are drawn; give a smaller photo."
         )
     total, done = _evaluations(loaded, height, width), 0
@@ -220,7 +220,7 @@ def _evaluations(loaded: Loaded, height: int, width: int) -> int:
     tile = min(loaded.domain.shape[1:])
     if min(height, width) < tile:
         return 1
-    tiles = math.prod(len(places(side, tile, tile // 4)) for side in (height, width))
+    tiles = math.prod(len(tile_starts(side, tile, tile // 4)) for side in (height, width))
     recipe = loaded.recipe
     steps = getattr(recipe, "sample_steps", 1)
     if getattr(recipe, "method", "diffusion") != "diffusion":
@@ -248,11 +248,11 @@ def picture(path: str | Path, domain: Domain) -> Tensor:
         raise BadInput(
             f"this run's images are {width} by {height} pixels, and pictures are read as squares."
         )
-    _there(path)
+    _require_file(path)
     try:
         pixel_values = pixels(Path(path), width).transpose(1, 2, 0)
     except Unusable as error:
-        raise BadInput(f"the image '{shown(str(path))}' cannot be used: {error}.") from None
+        raise BadInput(f"the image '{printable(str(path))}' cannot be used: {error}.") from None
     return in_levels(pixel_values, channels, domain.values)
 
 
@@ -262,7 +262,7 @@ def photo(path: str | Path) -> Tensor:
     Raises:
         BadInput: The file cannot be used.
     """
-    _there(path)
+    _require_file(path)
     try:
         head(Path(path))
         with Image.open(path) as image:
@@ -281,13 +281,13 @@ def photo(path: str | Path) -> Tensor:
             values = np.array(frame.convert("L" if is_grey else "RGB"))
     except (Unusable, OSError, ValueError, SyntaxError) as error:
         why = error if isinstance(error, Unusable) else "damaged or cut short"
-        raise BadInput(f"the image '{shown(str(path))}' cannot be used: {why}.") from None
+        raise BadInput(f"the image '{printable(str(path))}' cannot be used: {why}.") from None
     return torch.from_numpy(values[..., None] if values.ndim == 2 else values).permute(2, 0, 1)
 
 
-def _there(path: str | Path) -> None:
+def _require_file(path: str | Path) -> None:
     if not Path(path).exists():
-        raise BadInput(f"there is no file '{shown(str(path))}'.")
+        raise BadInput(f"there is no file '{printable(str(path))}'.")
 
 
 def _device(model: torch.nn.Module) -> torch.device:

@@ -79,12 +79,12 @@ def training_of(loaded: Loaded, data: DataSet) -> Training | None:
     )
 
 
-def shared(given: str, seen: str) -> list[str]:
+def shared(data_kind: str, model_kind: str) -> list[str]:
     """Name what may be measured of data of one kind beside rows of another."""
     return [
         metric.name
         for metric in metrics()
-        if seen in metric.kinds and (metric.across_kinds or given not in metric.kinds)
+        if model_kind in metric.kinds and (metric.across_kinds or data_kind not in metric.kinds)
     ]
 
 
@@ -217,19 +217,19 @@ def _with_training(cost: Spent, training: Training | None) -> Spent:
     return replace(cost, train_seconds=training.seconds, train_examples_per_second=rate)
 
 
-def _keep(folder: Path, made: Evaluation, data: DataSet, found: Judgement) -> None:
+def _keep(folder: Path, evaluation: Evaluation, data: DataSet, judgement: Judgement) -> None:
     """Write both files in a folder, each whole or not at all."""
-    samples = found.samples
+    samples = judgement.samples
     tensors = {"samples": samples[: 2000 if samples.dim() == 2 else 64].contiguous()}
-    tensors["nearest"] = found.neighbours.contiguous()
-    for name, score in found.metrics.items():
+    tensors["nearest"] = judgement.neighbours.contiguous()
+    for name, score in judgement.metrics.items():
         if (exhibit := score.exhibit) is not None:
             tensors[f"{name}.samples"] = samples[list(exhibit.samples)].contiguous()
-            tensors[f"{name}.beside"] = data.train.x[list(exhibit.beside)].contiguous()
+            tensors[f"{name}.beside"] = data.train.x[list(exhibit.training_rows)].contiguous()
     try:
         save_file(tensors, folder / "evaluation.safetensors.tmp")
         os.replace(folder / "evaluation.safetensors.tmp", folder / "evaluation.safetensors")
-        (folder / "evaluation.json.tmp").write_text(json.dumps(made.to_json(), indent=2))
+        (folder / "evaluation.json.tmp").write_text(json.dumps(evaluation.to_json(), indent=2))
         os.replace(folder / "evaluation.json.tmp", folder / "evaluation.json")
     except OSError as error:
         raise BadInput(f"cannot write the evaluation in {folder}: {error.strerror}.") from None

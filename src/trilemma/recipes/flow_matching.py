@@ -11,7 +11,7 @@ import torch
 from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
-from trilemma.families.dequantised_density import placed
+from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
 from trilemma.maths.fourier_features import of_levels
 from trilemma.maths.ode import SOLVERS, refined
@@ -61,7 +61,7 @@ class FlowMatchingRecipe(Recipe):
         levels = values.count if isinstance(values, Levels) else 0
         frequencies = _frequencies(domain)
         inner = FlowMatching(
-            denoiser(domain, width=self.width, seen=1 + 2 * len(frequencies)),
+            denoiser(domain, width=self.width, in_multiple=1 + 2 * len(frequencies)),
             domain.shape,
             spread=0.5 if levels else 1.0,
             finest=_finest(domain),
@@ -75,7 +75,7 @@ class FlowMatchingRecipe(Recipe):
             guidance=self.guidance,
             probes=0 if domain.kind == "points" else self.probes,
         )
-        return placed(inner, domain)
+        return dequantised_density(inner, domain)
 
     def _possible(self, domain: Domain) -> None:
         """Refuse fields that make no sense together."""

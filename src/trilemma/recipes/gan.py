@@ -29,7 +29,7 @@ WEIGHT = {"gp": 20.0, "clip": 0.01}
 
 @dataclass(frozen=True, kw_only=True)
 class AdversarialNet(Game):
-    """Trains a generator against a critic whose slope is kept small, and samples in one pass."""
+    """Trains a generator against a critic of small gradient, and samples in one pass."""
 
     name: ClassVar[str] = "gan"
     reference: ClassVar[str] = (
@@ -43,7 +43,7 @@ class AdversarialNet(Game):
     loss: Annotated[str, Choice(LOSSES)] = "ns"
     """What the players make small."""
     penalty: Annotated[str, Choice(PENALTIES, "auto")] = "auto"
-    """What holds the critic's slope in bounds; auto: gp for wgan, none for ebgan, else r1."""
+    """What bounds the critic's gradient; auto: gp for wgan, none for ebgan, else r1."""
     gamma: float = 0.0
     """Weight of the penalty, for clip the largest weight; 0: 0.08 times the root of the number
     of coordinates, 20 for gp, 0.01 for clip."""
@@ -135,7 +135,7 @@ class AdversarialNet(Game):
             raise BadInput(
                 f"--gamma {self.gamma:g} weighs a penalty, and --penalty {penalty} has no weight."
             )
-        if self.every > 1 and not PENALTIES[penalty].places:
+        if self.every > 1 and not PENALTIES[penalty].points:
             raise BadInput(
                 f"--every {self.every} spaces out penalties, and --penalty {penalty} is not one "
                 "that is computed now and then."

@@ -27,11 +27,11 @@ from trilemma.networks.augment import DiffAugment, background, parts_of
 from trilemma.networks.dcgan import DcganCritic, DcganGenerator
 from trilemma.networks.energy_critics import ImageReconstructor, PointReconstructor
 from trilemma.networks.spectral import clamp, constrain, renew
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import Recipe, conditional_classes
 
 __all__ = ["Game", "augmentation", "bounds", "players"]
 
-SEEN = 2000
+BORDER_EXAMPLES = 2000
 """Training examples of which the background is the median border."""
 
 Network = Literal["residual", "dcgan"]
@@ -56,7 +56,7 @@ def players(
         network: Which networks, for images.
         energy: Whether the critic is an autoencoder.
         normalise: Whether DCGAN's critic normalises over the batch.
-        conditional: Whether they are told the class.
+        conditional: Whether they are conditioned on the class.
 
     Raises:
         BadInput: The images are too small.
@@ -132,7 +132,7 @@ class Game(Recipe):
     augment: str = "none"
     """Changes made to real and fake alike: colour, translation, cutout, joined by +."""
     conditional: bool = False
-    """Whether the players are told the class."""
+    """Whether generator and critic are conditioned on the class."""
 
     @abstractmethod
     def refuse(self, domain: Domain) -> None:
@@ -141,7 +141,7 @@ class Game(Recipe):
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
         self.refuse(domain)
-        classes_told(domain, self.conditional)
+        conditional_classes(domain, self.conditional)
         return self.game(domain, augmentation(self.augment, domain))
 
     @abstractmethod
@@ -152,7 +152,7 @@ class Game(Recipe):
         """Refuse data that do not fit, and choices that do not go together."""
         super().check(domain)
         self.refuse(domain)
-        classes_told(domain, self.conditional)
+        conditional_classes(domain, self.conditional)
         augmentation(self.augment, domain)
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
@@ -162,7 +162,7 @@ class Game(Recipe):
 
         def prepare() -> None:
             if isinstance(augment, DiffAugment):
-                x = data.train.x[:SEEN]
+                x = data.train.x[:BORDER_EXAMPLES]
                 noise = Noise.of(mix(seed, "background"), len(x))
                 augment.fill(background(data.domain.values.dequantise(x, noise)))
 

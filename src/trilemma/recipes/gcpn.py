@@ -316,7 +316,7 @@ class MoleculeReinforced(Recipe):
             count = len(self._starts()) or min(LOWEST, len(self._small(data)))
             search = partial(
                 ConstrainedSearch,
-                given=model.starts[:count],
+                start_molecules=model.starts[:count],
                 least=self.similarity,
                 each=self._calls_each,
             )
@@ -327,7 +327,7 @@ class MoleculeReinforced(Recipe):
             most=model.most,
             limit=model.limit,
             seed=mix(seed, "search"),
-            asked=self.asked if self._is_by_calls else 0,
+            surrogate_queries=self.asked if self._is_by_calls else 0,
         )
 
     def _small(self, data: DataSet) -> list[int]:

@@ -118,7 +118,7 @@ class GeometricLatentDiffusing(Recipe):
             BadInput: A field is out of its range, clouds are too large, or the property is not
                 known of them.
         """
-        domain = replace(domain, properties=self._told(domain))
+        domain = replace(domain, properties=self._condition_properties(domain))
         self._refuse(domain)
         first = self.first_stage(domain)
         schedule = SCHEDULES["rectified" if self.process == "flow" else "cosine"]
@@ -162,7 +162,7 @@ class GeometricLatentDiffusing(Recipe):
         )
 
     def denoiser(self, features: int, properties: Sequence[PropertyStatistics] = ()) -> nn.Module:
-        """Build the network that denoises codes of so many features, told these properties."""
+        """Build the denoiser of codes of so many features, conditioned on these properties."""
         mean, deviation = ([getattr(p, k) for p in properties] for k in ("mean", "deviation"))
         property_condition = PropertyCondition(mean, deviation) if properties else None
         if self.network == "egnn":
@@ -220,8 +220,8 @@ class GeometricLatentDiffusing(Recipe):
 
         return [Stage("autoencoder", model, clouds, share=SHARE), diffusion]
 
-    def _told(self, domain: Domain) -> tuple[PropertyStatistics, ...]:
-        """Return the property that the diffusion is told; none unless one is asked for."""
+    def _condition_properties(self, domain: Domain) -> tuple[PropertyStatistics, ...]:
+        """Return the property that conditions the diffusion; none unless `property` names one."""
         if not self.property:
             return ()
         available_properties = {one.name: one for one in domain.properties}
@@ -234,7 +234,7 @@ class GeometricLatentDiffusing(Recipe):
     def _refuse(self, domain: Domain) -> None:
         if self.guidance != 1 and not domain.properties:
             raise BadInput(
-                f"guidance {self.guidance:g} was given for a model that is told no property; "
+                f"guidance {self.guidance:g} was given for a model without a property; "
                 "leave it out, or train with --property NAME."
             )
         refuse_guidance(self.guidance, domain, self.label_dropout)

@@ -15,7 +15,12 @@ from trilemma.core.model import Model, Stage
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.dequantised_density import Dequantiser, OnLevels, OnReals, placed
+from trilemma.families.dequantised_density import (
+    Dequantiser,
+    OnLevels,
+    OnReals,
+    dequantised_density,
+)
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.maths.transforms import Bijection
 from trilemma.networks.bijections import (
@@ -29,14 +34,14 @@ from trilemma.networks.bijections import (
 )
 from trilemma.networks.coupling import AffineCoupling, Chain, Convolutions, MultiScale
 from trilemma.networks.layers import MLP, ConditionEmbedding
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import Recipe, conditional_classes
 
 __all__ = ["Glow", "start"]
 
 STARTED = 512
 """Examples from which the layers that start from data do so."""
-TOLD = 32
-"""Width of the vector of a class, and of what the dequantiser is told of a place."""
+COND_WIDTH = 32
+"""Width of a class embedding, and of the dequantiser's condition at a place."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,16 +75,16 @@ class Glow(Recipe):
     """First layer, for data on levels: their learned distribution made normal, or a logit; auto:
     marginals on levels, none on reals."""
     dequantisation: Literal["uniform", "variational"] = "uniform"
-    """How levels are spread over their bins: evenly, or by a small flow that is told the image."""
+    """How levels are spread over their bins: evenly, or by a small flow given the image."""
     conditional: bool = False
-    """Whether the flow is told the class."""
+    """Whether the flow is conditioned on the class."""
     temperature: float = 1.0
     """Spread of z in sampling; 0.7 draws nearer to the middle, and less varied."""
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
         classes = len(domain.classes) if self.conditional else 0
-        cond_width = TOLD if classes else 0
+        cond_width = COND_WIDTH if classes else 0
         is_uniform = isinstance(domain.values, Levels) and self.dequantisation == "uniform"
         body = (
             self.image(domain, cond_width)
@@ -89,11 +94,11 @@ class Glow(Recipe):
         flow = NormalizingFlow(
             Chain([*self.first(domain), body]),
             domain.shape,
-            ConditionEmbedding(classes, TOLD) if classes else None,
+            ConditionEmbedding(classes, COND_WIDTH) if classes else None,
             temperature=self.temperature,
             log_volume=domain.values.log_volume if is_uniform else None,
         )
-        return placed(flow, domain, self.dequantiser(domain))
+        return dequantised_density(flow, domain, self.dequantiser(domain))
 
     def check(self, domain: Domain) -> None:
         """Refuse data and fields that do not fit."""
@@ -114,7 +119,7 @@ class Glow(Recipe):
             )
         if domain.kind == "image":
             self.count(domain)
-        classes_told(domain, self.conditional)
+        conditional_classes(domain, self.conditional)
         on_levels = isinstance(domain.values, Levels)
         if not on_levels and (
             self.entry in ("marginals", "logit") or self.dequantisation == "variational"
@@ -160,13 +165,15 @@ class Glow(Recipe):
             return [Logit(0.05)]
         return [Marginals(domain.shape[0], values.count)]
 
-    def points(self, domain: Domain, told: int) -> Bijection:
+    def points(self, domain: Domain, cond_width: int) -> Bijection:
         """Return the steps for vectors."""
         size = domain.dimensions
-        steps = [self.step(size, i, told=told, image=False) for i in range(self.depth or 16)]
+        steps = [
+            self.step(size, i, cond_width=cond_width, image=False) for i in range(self.depth or 16)
+        ]
         return Chain([ActNorm(size), *(layer for step in steps for layer in step), ActNorm(size)])
 
-    def image(self, domain: Domain, told: int) -> Bijection:
+    def image(self, domain: Domain, cond_width: int) -> Bijection:
         """Return the levels for images."""
         channels, height, width = domain.shape
         depth, count = self.depth or 6, self.count(domain)
@@ -175,13 +182,16 @@ class Glow(Recipe):
             squares = depth // 2 if self.mixing == "chessboard" else 0
             layers: list[Bijection] = []
             for i in range(squares):
-                layers += self.step(channels, i, told=told, image=True, squares=True)
+                layers += self.step(channels, i, cond_width=cond_width, image=True, squares=True)
             channels, height, width = 4 * channels, height // 2, width // 2
             layers.append(Squeeze())
             for i in range(squares, depth):
-                layers += self.step(channels, i, told=told, image=True)
+                layers += self.step(channels, i, cond_width=cond_width, image=True)
             if level < count - 1:  # what leaves, beside what the rest expects of it
-                layers += [ActNorm(channels), self.coupling(channels, told=told, image=True)]
+                layers += [
+                    ActNorm(channels),
+                    self.coupling(channels, cond_width=cond_width, image=True),
+                ]
             else:
                 layers += [ActNorm(channels)]
             levels.append(Chain(layers))
@@ -190,7 +200,7 @@ class Glow(Recipe):
         return MultiScale(levels, shapes)
 
     def step(
-        self, channels: int, i: int, *, told: int, image: bool, squares: bool = False
+        self, channels: int, i: int, *, cond_width: int, image: bool, squares: bool = False
     ) -> list[Bijection]:
         """Return the i-th step: ActNorm, mixing, coupling.
 
@@ -205,7 +215,9 @@ class Glow(Recipe):
         flip = self.mixing == "chessboard" and i % 2 == 1
         return [
             *layers,
-            self.coupling(channels, flip=flip, told=told, image=image, squares=squares),
+            self.coupling(
+                channels, flip=flip, cond_width=cond_width, image=image, squares=squares
+            ),
         ]
 
     def coupling(
@@ -213,10 +225,10 @@ class Glow(Recipe):
         channels: int,
         *,
         flip: bool = False,
-        told: int,
+        cond_width: int,
         image: bool,
         squares: bool = False,
-        places: bool = False,
+        per_position: bool = False,
     ) -> AffineCoupling:
         """Return an affine coupling with a network of its own."""
         identity_channels = channels // 2
@@ -226,9 +238,11 @@ class Glow(Recipe):
         width = self.width or 64
         network: nn.Module
         if image:
-            network = Convolutions(inputs, 2 * outputs, width=width, condition=told, places=places)
+            network = Convolutions(
+                inputs, 2 * outputs, width=width, condition=cond_width, per_position=per_position
+            )
         else:
-            network = MLP(inputs, 2 * outputs, width=width, depth=2, condition=told)
+            network = MLP(inputs, 2 * outputs, width=width, depth=2, condition=cond_width)
         return AffineCoupling(
             network, identity_channels, flip=flip, chessboard=squares, bound=self.bound_scale
         )
@@ -241,26 +255,32 @@ class Glow(Recipe):
         if domain.kind == "image":
             couplings = [
                 [
-                    self.coupling(4 * channels, flip=flip, told=TOLD, image=True, places=True),
+                    self.coupling(
+                        4 * channels,
+                        flip=flip,
+                        cond_width=COND_WIDTH,
+                        image=True,
+                        per_position=True,
+                    ),
                     ActNorm(4 * channels),
                 ]
                 for flip in (False, True, False, True)
             ]
             context = nn.Sequential(
                 nn.PixelUnshuffle(2),
-                nn.Conv2d(4 * channels, TOLD, 3, padding=1),
+                nn.Conv2d(4 * channels, COND_WIDTH, 3, padding=1),
                 nn.SiLU(),
-                nn.Conv2d(TOLD, TOLD, 3, padding=1),
+                nn.Conv2d(COND_WIDTH, COND_WIDTH, 3, padding=1),
             )
             inner = [layer for pair in couplings for layer in pair]
             chain = Chain([Squeeze(), *inner, Unsqueeze()])
         else:
             size = domain.dimensions
             couplings = [
-                [self.coupling(size, flip=flip, told=TOLD, image=False), ActNorm(size)]
+                [self.coupling(size, flip=flip, cond_width=COND_WIDTH, image=False), ActNorm(size)]
                 for flip in (False, True, False, True)
             ]
-            context = MLP(size, TOLD, width=64)
+            context = MLP(size, COND_WIDTH, width=64)
             chain = Chain([layer for pair in couplings for layer in pair])
         return VariationalDequantiser(chain, context, domain.values.count)
 

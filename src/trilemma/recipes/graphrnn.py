@@ -38,7 +38,7 @@ class GraphRecurrent(Recipe):
     edges: Literal["rnn", "independent"] = "rnn"
     """Edges of a node one after another by a second RNN, or independently (GraphRNN-S)."""
     hints: bool = True
-    """Whether the edge RNN is told candidates' degrees and their ties to the node's parent."""
+    """Whether the edge RNN is given candidates' degrees and their ties to the node's parent."""
     memory: int = 16
     """Numbers that a node leaves for its neighbours and the edge RNN; 0: none, as in the paper."""
     width: int = 64

@@ -1,4 +1,4 @@
-"""Latent diffusion: an autoencoder first, then a diffusion over its codes, told in words."""
+"""Latent diffusion: an autoencoder first, then a diffusion over its codes, given captions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from trilemma.data.dataset import DataSet, Split
 from trilemma.data.stream import ExampleStream
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.first_stage import FirstStage
-from trilemma.families.latent_diffusion import LatentDiffusion, ToldLatentDiffusion
+from trilemma.families.latent_diffusion import ConditionalLatentDiffusion, LatentDiffusion
 from trilemma.maths.latent_space import codes
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.metrics.efficientnet import PACKAGE, pretrained, weights_file
-from trilemma.networks.attention import kept_maps
+from trilemma.networks.attention import record_maps
 from trilemma.networks.condition_encoder import Context
 from trilemma.networks.first_stage import (
     CodeDecoder,
@@ -49,12 +49,12 @@ SHARE = 0.3
 """Of the budget, for the first stage."""
 TAPS = (2, 4, 6)
 """Layers of EfficientNet-Lite0 that the perceptual term compares: at 1/2, 1/4 and 1/8."""
-TOLD = {"text": "captions", "class": "classes"}
+CONDITION_NAMES = {"text": "captions", "class": "classes"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentDiffusing(Recipe):
-    """Trains an autoencoder of small codes, then diffuses them, told a class or a caption."""
+    """Trains an autoencoder of small codes, then diffuses them given a class or a caption."""
 
     name: ClassVar[str] = "latent-diffusion"
     family: ClassVar[str] = "latent diffusion"
@@ -83,7 +83,7 @@ class LatentDiffusing(Recipe):
     """Channels of the denoiser at the codes' resolution; 0: 32 below 6 places a side, 96
     below 12, 64 from there."""
     condition: Literal["auto", "text", "class", "none"] = "auto"
-    """What the denoiser is told; auto: captions where there are some, else classes."""
+    """What the denoiser is conditioned on; auto: captions where there are some, else classes."""
     label_dropout: float = 0.1
     """Share of examples whose condition is hidden in training."""
     sampler: Annotated[str, Choice(SAMPLERS)] = "dpm++2m"
@@ -97,7 +97,7 @@ class LatentDiffusing(Recipe):
         """Build the untrained model."""
         self.check(domain)
         first = self.first_stage(domain)
-        cond_kind = self.told(domain)
+        cond_kind = self.condition_kind(domain)
         if self.guidance != 1:
             self._can_guide(cond_kind, domain)
         inner = Domain("image", first.shape, Real())
@@ -118,11 +118,11 @@ class LatentDiffusing(Recipe):
         )
         if context is None:
             return LatentDiffusion(first, diffusion, domain)
-        return ToldLatentDiffusion(
+        return ConditionalLatentDiffusion(
             first,
             diffusion,
             domain,
-            recorded=kept_maps,
+            recorded=record_maps,
             first=context.first_word if cond_kind == "text" else 1,
         )
 
@@ -145,8 +145,8 @@ class LatentDiffusing(Recipe):
             critic_weight=self.critic,
         )
 
-    def told(self, domain: Domain) -> str:
-        """Return what the denoiser is told: 'text', 'class' or 'none'.
+    def condition_kind(self, domain: Domain) -> str:
+        """Return what the denoiser is conditioned on: 'text', 'class' or 'none'.
 
         Raises:
             BadInput: The data have no such thing.
@@ -157,13 +157,14 @@ class LatentDiffusing(Recipe):
         if self.condition != "none" and not has[self.condition]:
             raise BadInput(
                 f"--condition {self.condition} was given for data without "
-                f"{TOLD[self.condition]}; give --condition none, or data that have them."
+                f"{CONDITION_NAMES[self.condition]}; give --condition none, or data that "
+                "have them."
             )
         return self.condition
 
     def context(self, domain: Domain) -> Context | None:
         """Build tau, which reads the condition; None where there is none."""
-        cond_kind = self.told(domain)
+        cond_kind = self.condition_kind(domain)
         if cond_kind == "text":
             return context(domain)
         return Context(WIDE, classes=len(domain.classes)) if cond_kind == "class" else None
@@ -198,7 +199,7 @@ class LatentDiffusing(Recipe):
             """Encode the data once: a step of training touches no encoder."""
             z = code_cache.pop() if code_cache else _codes(model.first_stage, data.train.x)
             y = (z - model.mean.cpu()) / model.std.cpu()
-            cond_kind = self.told(data.domain)
+            cond_kind = self.condition_kind(data.domain)
             split = Split(
                 y,
                 labels=data.train.labels if cond_kind == "class" else None,
@@ -217,10 +218,10 @@ class LatentDiffusing(Recipe):
             Stage("diffusion", model.diffusion, stream, share=1 - SHARE, prepare=prepare),
         ]
 
-    def _can_guide(self, told: str, domain: Domain) -> None:
-        if told == "none":
+    def _can_guide(self, condition_kind: str, domain: Domain) -> None:
+        if condition_kind == "none":
             raise BadInput(
-                f"guidance {self.guidance:g} was given for a model that is told nothing; give "
+                f"guidance {self.guidance:g} was given for an unconditional model; give "
                 "--guidance 1, or data with classes or captions."
             )
         refuse_guidance(self.guidance, domain, self.label_dropout)

@@ -130,7 +130,7 @@ class Watch:
                     self._accounted(self._learn)
             if self._test is not None and self.affords():
                 self._took = max(
-                    self._took, self._accounted(lambda: metrics.update(self._look(model)))
+                    self._took, self._accounted(lambda: metrics.update(self._measure(model)))
                 )
                 self._next, self._looked = GROWTH * self._trained, step
         except BadInput as refusal:
@@ -175,7 +175,7 @@ class Watch:
         self._floor = frechet_distance(self._extractor(self.data.train.x[train_rows]), test)
         self._test = test
 
-    def _look(self, model: Model) -> Mapping[str, Any]:
+    def _measure(self, model: Model) -> Mapping[str, Any]:
         assert self._extractor is not None
         assert self._test is not None
         start, device = self._clock(), next(model.parameters()).device

@@ -12,7 +12,7 @@ from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.pixelcnn import CellPerceptron
 from trilemma.networks.transformer import CausalTransformer
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import Recipe, conditional_classes
 
 __all__ = ["PixelTransformer"]
 
@@ -53,7 +53,7 @@ class PixelTransformer(Recipe):
     cell_width: int = 0
     """Hidden units for each number of a cell; 0: 384 for all of them together, but 8 to 48."""
     conditional: bool = False
-    """Whether it is told the class, which is hidden from a tenth of the training examples."""
+    """Whether it is conditioned on the class, hidden from a tenth of the training examples."""
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
@@ -64,7 +64,7 @@ class PixelTransformer(Recipe):
                 f"and cell width {self.cell_width} were given; give 1 or more of the first two, "
                 "and 0 or more of the others."
             )
-        classes = classes_told(domain, self.conditional)
+        classes = conditional_classes(domain, self.conditional)
         distribution = head(self.head, domain, components=self.components)
         channels, height, width = domain.shape
         patch = self.patch or _patch(height, width)

@@ -10,7 +10,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.autoregressive import Autoregressive, head
 from trilemma.networks.pixelcnn import CellPerceptron, ConvolutionalTrunk
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import Recipe, conditional_classes
 
 __all__ = ["PixelCnn"]
 
@@ -48,7 +48,7 @@ class PixelCnn(Recipe):
     cell_width: int = 32
     """Hidden units for each number of a cell."""
     conditional: bool = False
-    """Whether it is told the class, which is hidden from a tenth of the training examples."""
+    """Whether it is conditioned on the class, hidden from a tenth of the training examples."""
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
@@ -59,7 +59,7 @@ class PixelCnn(Recipe):
                 f"patch {self.patch} were given; give 1 or more of the first three, and 0 or "
                 "more for the patch."
             )
-        classes = classes_told(domain, self.conditional)
+        classes = conditional_classes(domain, self.conditional)
         distribution = head(self.head, domain, components=self.components)
         channels, height, width = domain.shape
         even = min(height, width) >= 24 and height % 2 == width % 2 == 0

@@ -64,11 +64,11 @@ from trilemma.training.run import Run
 
 __all__ = ["FRAMES", "Previews", "expected_classes", "too_few"]
 
-SHOWN = 12
+MAX_RECONSTRUCTIONS = 12
 """Test images whose reconstructions are shown."""
 PREVIEWS = 64
 """Images in a picture."""
-DRAWN = {
+PREVIEW_SAMPLES = {
     "image": PREVIEWS,
     "points": 16 * PREVIEWS,
     "graph": 16,
@@ -94,7 +94,7 @@ SETTLED = 500
 """Steps after which the classes of samples are judged."""
 CROWDED, OVER = 0.7, 2.0
 """Share of samples in one class that is too much, if it is this many times the data's largest."""
-SEEN = 1 / 3
+FEW_CLASSES = 1 / 3
 """Part of the classes to be expected below which too few are seen."""
 SORTED = 1000
 """Test examples by which the shares of the classes are known."""
@@ -216,15 +216,15 @@ class Previews:
         """Draw as many as the seconds are enough for; keep, count and measure."""
         self.folder.mkdir(exist_ok=True)
         count = self._count(model, is_pictured)
-        x = self._drawn(model, count, seconds)
+        x = self._sample(model, count, seconds)
         if is_pictured:
-            examples = x[: DRAWN[self.data.domain.kind]]
+            examples = x[: PREVIEW_SAMPLES[self.data.domain.kind]]
             picture = figures.show(examples.cpu(), self.data.domain)
             _replace(self.folder / f"step_{step:08d}.png", lambda p: picture.save(p, format="PNG"))
         if self.is_filmed and isinstance(model, Scoring):
             frame = self._frame(model, x[:COUNTED])
             _replace(self.folder / f"game_{step:08d}.safetensors", lambda p: save_file(frame, p))
-        metrics: dict[str, Any] = {"n": len(x), **self._told(x)}
+        metrics: dict[str, Any] = {"n": len(x), **self._sample_statistics(x)}
         if len(x) < count:
             metrics["n_wanted"] = count
         if self.is_counted:
@@ -243,9 +243,9 @@ class Previews:
         kind = self.data.domain.kind
         is_quick = self.is_counted and not isinstance(model, Gradual | Sequential)
         are_counted = is_quick if kind == "image" else kind == "points" and not is_pictured
-        return COUNTED if are_counted else DRAWN[kind]
+        return COUNTED if are_counted else PREVIEW_SAMPLES[kind]
 
-    def _drawn(self, model: Model, count: int, seconds: float) -> Tensor:
+    def _sample(self, model: Model, count: int, seconds: float) -> Tensor:
         """Draw as many as are wanted, or as the seconds are enough for; the first are the same.
 
         They are drawn at once where it is known that this is quick enough, else in growing parts.
@@ -259,26 +259,30 @@ class Previews:
             noise = Noise.for_samples(self.seed, n, stop, device)
             parts.append(model.sample(stop - n, noise=noise))
             now = self._clock()
-            costs.drew(stop - n, now - begin)
+            costs.record_part(stop - n, now - begin)
             n, stop = stop, min(RISE * stop, count)
             if now - start + costs.part(stop - n) > seconds:
                 break
-        costs.drawn(n, self._clock() - start)
+        costs.record_drawing(n, self._clock() - start)
         if self._watch is not None:
             self._watch.timed(n, self._clock() - start)
         return torch.cat(parts)
 
     def _reconstructed(self, model: Reconstructing, step: int) -> Mapping[str, float]:
         """Show what a first stage makes of test images, and how near it comes."""
-        x = self.data.test.x[:: max(1, len(self.data.test) // SHOWN)][:SHOWN]
+        x = self.data.test.x[:: max(1, len(self.data.test) // MAX_RECONSTRUCTIONS)][
+            :MAX_RECONSTRUCTIONS
+        ]
         noise = Noise.for_samples(self.seed, 0, len(x), next(model.parameters()).device)  # type: ignore[attr-defined]
         reconstruction = model.reconstruct(x.to(noise.device), noise=noise).cpu()
         levels = figures.levels_of(self.data.domain)
         in_space = self.data.domain.kind in ("conformer", "point-cloud")
         if in_space:
-            picture = point_clouds.pairs(x, reconstruction, self.data.domain.elements, SHOWN)
+            picture = point_clouds.pairs(
+                x, reconstruction, self.data.domain.elements, MAX_RECONSTRUCTIONS
+            )
         else:
-            picture = figures.grid(torch.cat([x, reconstruction]), levels, SHOWN)
+            picture = figures.grid(torch.cat([x, reconstruction]), levels, MAX_RECONSTRUCTIONS)
         path = self.folder / f"first_{step:08d}.png"
         _replace(path, lambda p: picture.save(p, format="PNG"))
         if in_space:
@@ -289,8 +293,8 @@ class Previews:
 
     # What is in the samples
 
-    def _told(self, x: Tensor) -> dict[str, Any]:
-        """Say in numbers how the samples are."""
+    def _sample_statistics(self, x: Tensor) -> dict[str, Any]:
+        """Return numbers that describe the samples."""
         if self.data.domain.kind == "molecule":
             return _chemical(x.cpu())
         if self.data.domain.kind in ("conformer", "point-cloud"):
@@ -419,13 +423,13 @@ class _Costs:
         seconds_each = max((seconds - previous_seconds) / max(n - previous_n, 1), seconds / n / 4)
         return seconds + seconds_each * (count - n)
 
-    def drew(self, n: int, seconds: float) -> None:
+    def record_part(self, n: int, seconds: float) -> None:
         """Record one part of a drawing."""
         self._parts = (*self._parts[-1:], (n, seconds))
         if not self._fewest or n <= self._fewest:
             self.least, self._fewest = seconds, n
 
-    def drawn(self, n: int, seconds: float) -> None:
+    def record_drawing(self, n: int, seconds: float) -> None:
         """Record a whole drawing."""
         self.n, self.sampling, self._parts = n, seconds, ()
 
@@ -464,7 +468,7 @@ def too_few(modes: Tensor, frequencies: Tensor, names: tuple[str, ...]) -> str:
     share = float(modes[largest]) / n
     crowded = share > CROWDED and share > OVER * float(frequencies.max())
     expected = expected_classes(frequencies, n)
-    if not crowded and num_seen >= SEEN * expected:
+    if not crowded and num_seen >= FEW_CLASSES * expected:
         return ""
     missing = [name for name, count in zip(names, modes.tolist(), strict=True) if not count]
     if len(missing) > NAMED:

@@ -15,7 +15,15 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.example_properties import without_properties
 from trilemma.data.stream import ExampleStream
 
-__all__ = ["SMALL_BATCH", "Choice", "Plot", "Recipe", "classes_told", "is_small", "updates_wanted"]
+__all__ = [
+    "SMALL_BATCH",
+    "Choice",
+    "Plot",
+    "Recipe",
+    "conditional_classes",
+    "is_small",
+    "updates_wanted",
+]
 
 
 LEAST = 200
@@ -50,16 +58,16 @@ class Choice:
 
     Arguments:
         registry: Its keys, or itself, are the names.
-        others: Further names, which stand before them: "auto", "none".
+        extra_names: Further names, which stand before them: "auto", "none".
     """
 
-    def __init__(self, registry: Collection[str], *others: str) -> None:
-        self.registry, self.others = registry, others
+    def __init__(self, registry: Collection[str], *extra_names: str) -> None:
+        self.registry, self.extra_names = registry, extra_names
 
     @property
     def names(self) -> tuple[str, ...]:
         """Return the names."""
-        return tuple(dict.fromkeys((*self.others, *self.registry)))
+        return tuple(dict.fromkeys((*self.extra_names, *self.registry)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +219,8 @@ def is_small(domain: Domain) -> bool:
     return domain.kind == "image" and max(domain.shape[1:]) <= SMALL
 
 
-def classes_told(domain: Domain, conditional: bool) -> int:
-    """Return how many classes a model is told: none unless it is conditional.
+def conditional_classes(domain: Domain, conditional: bool) -> int:
+    """Return how many classes a model is conditioned on: none unless it is conditional.
 
     Raises:
         BadInput: It is, and the data have no classes.

@@ -24,7 +24,7 @@ from trilemma.core.noise import mix
 from trilemma.core.words import joined
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
-from trilemma.recipes.catalog import named
+from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
 from trilemma.recipes.recipe import Recipe
@@ -94,7 +94,7 @@ def begin(
     recipe, note = recipe.fitted(len(data.train), data.domain, processes=world.size)
     model = untrained(recipe, data.domain, seed)
     world.shard(recipe.stages(model, data, seed)[0].stream().batch(0), recipe.accumulate)
-    chosen = choose(precision, world.device, wanted=recipe.bf16)
+    chosen = choose(precision, world.device, prefer_bf16=recipe.bf16)
     record = {
         "name": recipe.name,
         "fields": dataclasses.asdict(recipe),
@@ -113,12 +113,12 @@ def begin(
         "processes": world.size,
         "watch": watch,
     }
-    run = _made(path, record, world)
+    run = _create_run(path, record, world)
     notes = [*([note] if note else []), *recipe.notes()]
     return run, _train(run, recipe, model, data, budget, chosen, world, stop, notes, resume=False)
 
 
-def _made(path: Path, record: Mapping[str, Any], world: World) -> Run:
+def _create_run(path: Path, record: Mapping[str, Any], world: World) -> Run:
     """Let the main process make the directory, and all of them know how that went."""
     error = None
     world.barrier()
@@ -141,7 +141,7 @@ def go_on(
     budget: Budget | None = None,
     source: str | None = None,
     data: DataSet | None = None,
-    asked: Mapping[str, Any] | None = None,
+    requested: Mapping[str, Any] | None = None,
     world: World,
     stop: Stop,
     progress: Progress | None = None,
@@ -153,7 +153,7 @@ def go_on(
         budget: Steps in all, or minutes from now; None goes on to the planned end.
         source: Where the same data now lie.
         data: The same data, if they are in memory already.
-        asked: What was asked for besides ('name', 'seed'), to be compared with the record.
+        requested: What was requested besides ('name', 'seed'), to be compared with the record.
         world: The processes that share the work.
         stop: Tells when a signal asks for an end.
         progress: Called with (done, total) while the data are read.
@@ -163,7 +163,7 @@ def go_on(
     """
     run = Run.open(path)
     record = run.recipe
-    refuse_difference(record, {k: v for k, v in (asked or {}).items() if v is not None})
+    refuse_difference(record, {k: v for k, v in (requested or {}).items() if v is not None})
     _refuse_partial(run, *RECORD, "precision", "budget", "watch")
     recipe = _recipe(record, {})
     data = _same(recipe, record, data or _load(record, source, progress))
@@ -176,7 +176,7 @@ def go_on(
 
 def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
     """Build a run's recipe, some of its fields changed."""
-    return build(named(record["name"]), {**record["fields"], **changed})
+    return build(recipe_class(record["name"]), {**record["fields"], **changed})
 
 
 def _refuse_partial(run: Run, *names: str) -> None:
@@ -284,7 +284,7 @@ def load(
         BadInput: It is no run, no checkpoint is whole, or the recipe has no such field.
     """
     run = Run.open(path)
-    kind = named(run.recipe["name"])
+    kind = recipe_class(run.recipe["name"])
     _refuse_partial(run, *RECORD)
     changed = {name: v for name, v in (at_sampling or {}).items() if v is not None}
     for name in changed:
@@ -295,7 +295,7 @@ def load(
             )
     recipe = _recipe(run.recipe, changed)
     domain = Domain.from_json(run.recipe["data"]["domain"])
-    checkpoint = run.checkpoint(warn, whole=False)
+    checkpoint = run.checkpoint(warn, with_state=False)
     model = untrained(recipe, domain, run.recipe["seed"])
     checkpoint.fill(model)
     return Loaded(run, recipe, domain, model.to(device).eval(), checkpoint.step)

@@ -10,15 +10,15 @@ import torch
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
-from trilemma.families.dequantised_density import placed
+from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow import NormalizingFlow
 from trilemma.networks.layers import ConditionEmbedding
 from trilemma.networks.splines import SplineFlow
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import Recipe, conditional_classes
 
 __all__ = ["NeuralSplineFlow"]
 
-TOLD = 64
+COND_WIDTH = 64
 """Width of a class's vector."""
 
 
@@ -51,14 +51,14 @@ class NeuralSplineFlow(Recipe):
     depth: int = 2
     """Hidden layers of a layer's network."""
     conditional: bool = False
-    """Whether it is told the class of each point."""
+    """Whether it is conditioned on the class of each point."""
     compile: bool = False
     """Whether torch compiles the bijection: some minutes of waiting at first."""
 
     def check(self, domain: Domain) -> None:
         """Refuse data that the recipe does not fit, and a class where there are none."""
         super().check(domain)
-        classes_told(domain, self.conditional)
+        conditional_classes(domain, self.conditional)
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
@@ -72,14 +72,16 @@ class NeuralSplineFlow(Recipe):
             tail=self.tail,
             width=self.width,
             depth=self.depth,
-            condition=TOLD if self.conditional else 0,
+            condition=COND_WIDTH if self.conditional else 0,
         )
-        embedding = ConditionEmbedding(len(domain.classes), TOLD) if self.conditional else None
+        embedding = (
+            ConditionEmbedding(len(domain.classes), COND_WIDTH) if self.conditional else None
+        )
         flow = NormalizingFlow(bijection, domain.shape, embedding)
         if self.compile:
             _try_compiler()
             bijection.compile()
-        return placed(flow, domain)
+        return dequantised_density(flow, domain)
 
     def _sizes(self) -> None:
         """Refuse sizes of which no flow can be made."""

@@ -28,7 +28,7 @@ from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["Pairs", "Sr3"]
 
-KEPT = 256
+MAX_PROMPTS = 256
 """Small training images kept in the run, for samples that nobody asked for."""
 LOOKED_AT = 2048
 """Training images on which the spread of the rest is measured."""
@@ -84,9 +84,9 @@ class Sr3(Recipe):
         if domain.kind == "image" and not isinstance(domain.values, Levels):
             raise BadInput("images of real numbers cannot be enlarged; give images of levels.")
         pairing = Pairing(domain, self.scale, consistent=self.consistent)
-        inner = denoiser(domain, width=self.width, seen=2, told=False)
+        inner = denoiser(domain, width=self.width, in_multiple=2, is_conditional=False)
         network = Reading(inner, domain, self.scale)
-        prompts = Prompts(KEPT, image=pairing.small_shape)
+        prompts = Prompts(MAX_PROMPTS, image=pairing.small_shape)
         if self.method == "regression":
             return Regression(network, pairing, prompts=prompts)
         schedule = SCHEDULES[self.schedule]
@@ -111,7 +111,7 @@ class Sr3(Recipe):
             images = _some(data.train.x, LOOKED_AT, seed).to(pairing.spread.device)
             pairing.fit(images)
             assert isinstance(prompts, Prompts)
-            prompts.fill(Condition(image=pairing.shrink(images[:KEPT])))
+            prompts.fill(Condition(image=pairing.shrink(images[:MAX_PROMPTS])))
 
         def stream() -> Stream[Examples]:
             return Pairs(ExampleStream(data.train, self.batch, seed), pairing, mirror=mirror)

@@ -15,22 +15,22 @@ from trilemma.families.hierarchical import HierarchicalVae
 from trilemma.families.likelihood import likelihood
 from trilemma.families.vae import Vae
 from trilemma.networks.hierarchical import (
+    ConditionalDecoder,
+    ConditionalEncoder,
     ConvUp,
-    ToldDecoder,
-    ToldEncoder,
     VectorUp,
     conv_down,
     vector_down,
 )
 from trilemma.networks.layers import ConditionEmbedding
 from trilemma.recipes.autoencoder import networks
-from trilemma.recipes.recipe import Recipe, classes_told
+from trilemma.recipes.recipe import Recipe, conditional_classes
 
 __all__ = ["VariationalAutoencoder"]
 
-FEW = 1500
+FEW_EXAMPLES = 1500
 """Training examples for which `decay` was chosen."""
-TOLD = 16
+COND_WIDTH = 16
 """Width of the vector for a class."""
 
 
@@ -85,7 +85,7 @@ class VariationalAutoencoder(Recipe):
     kl_warmup: int = 0
     """Updates over which the weight of the KL term rises to beta; 0: none."""
     conditional: bool = False
-    """Whether encoder and decoder are told the class, so that one can be asked for."""
+    """Whether encoder and decoder are conditioned on the class, so that --cond can name one."""
     draw: Literal["auto", "mean", "sample"] = "auto"
     """What a code is decoded to: the likelihood's middle, or a draw with its noise; auto: a draw
     for tables with whole numbers or categories, whose middle is no value among others."""
@@ -97,21 +97,21 @@ class VariationalAutoencoder(Recipe):
         data, whatever their number (Wang & Aitchison, "How to set AdamW's weight decay as you
         scale model and dataset size", 2024, arXiv:2405.13698).
         """
-        return self.decay * min(1.0, FEW / len(data.train))
+        return self.decay * min(1.0, FEW_EXAMPLES / len(data.train))
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
-        classes = classes_told(domain, self.conditional)
+        classes = conditional_classes(domain, self.conditional)
         if self.levels < 1:
             raise BadInput(f"levels {self.levels} was given; give 1, or more for a hierarchy.")
         distribution = likelihood(self.likelihood, domain, c=self.c)
         options: dict[str, Any] = {
             "likelihood": distribution,
-            "embed": ConditionEmbedding(classes, TOLD) if classes else None,
+            "embed": ConditionEmbedding(classes, COND_WIDTH) if classes else None,
             "beta": self.beta,
             "free_bits": self.free_bits,
             "kl_warmup": self.kl_warmup,
-            "draw": self.drawn(domain),
+            "draw": self.draw_mode(domain),
         }
         if self.levels > 1:
             return HierarchicalVae(
@@ -120,7 +120,7 @@ class VariationalAutoencoder(Recipe):
         encoder, decoder = self._pair(domain, distribution.outputs)
         return Vae(encoder, decoder, domain, self.latent, **options)
 
-    def drawn(self, domain: Domain) -> str:
+    def draw_mode(self, domain: Domain) -> str:
         """Return what a code is decoded to: 'mean' or 'sample'."""
         if self.draw != "auto":
             return self.draw
@@ -128,7 +128,7 @@ class VariationalAutoencoder(Recipe):
 
     def _pair(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Return encoder and decoder of one level."""
-        cond_width = TOLD if self.conditional else 0
+        cond_width = COND_WIDTH if self.conditional else 0
         settings = _Networks(
             self.network,
             channels=self.width or 32,
@@ -140,11 +140,11 @@ class VariationalAutoencoder(Recipe):
         encoder, decoder = networks(settings, domain, codes=codes, outputs=outputs)
         if not cond_width:
             return encoder, decoder
-        return ToldEncoder(encoder, domain.shape, cond_width), ToldDecoder(decoder)
+        return ConditionalEncoder(encoder, domain.shape, cond_width), ConditionalDecoder(decoder)
 
     def _hierarchy(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Return the way up and the way down of several levels."""
-        cond_width = TOLD if self.conditional else 0
+        cond_width = COND_WIDTH if self.conditional else 0
         shape = (outputs * domain.shape[0], *domain.shape[1:])
         large = domain.kind == "image" and min(domain.shape[1:]) >= 16
         shared: dict[str, int] = {"levels": self.levels}
@@ -159,4 +159,4 @@ class VariationalAutoencoder(Recipe):
             shared |= {"width": self.width or 128, "depth": self.depth or 3}
             up = VectorUp(domain.dimensions, self.latent, **shared)
             down = vector_down(shape, self.latent, condition=cond_width, **shared)
-        return (ToldEncoder(up, domain.shape, cond_width) if cond_width else up), down
+        return (ConditionalEncoder(up, domain.shape, cond_width) if cond_width else up), down

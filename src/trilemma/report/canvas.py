@@ -117,7 +117,7 @@ def _width(text: str) -> float:
 
 
 def _free(
-    mark: tuple[float, float], wide: float, taken: Sequence[Box], limit: Box
+    mark: tuple[float, float], wide: float, occupied: Sequence[Box], limit: Box
 ) -> tuple[Box, bool]:
     """Return the best place for a name beside its mark, and whether it is away from it."""
 
@@ -128,7 +128,7 @@ def _free(
         hits = sum(
             max(0.0, min(box[2], b[2]) - max(box[0], b[0]))
             * max(0.0, min(box[3], b[3]) - max(box[1], b[1]))
-            for b in taken
+            for b in occupied
         )
         return 30 * outside + hits
 
@@ -142,19 +142,19 @@ def _free(
             box = (left, cy - height / 2, left + wide, cy + height / 2)
             penalty = cost(box) + radius / 3
             if radius > 16 and penalty < min_penalty:
-                penalty += 60 * _crossed(mark, box, taken)
+                penalty += 60 * _crossed(mark, box, occupied)
             if penalty < min_penalty:
                 best, min_penalty, is_far = box, penalty, radius > 16
     return best, is_far
 
 
-def _crossed(mark: tuple[float, float], box: Box, taken: Sequence[Box]) -> int:
+def _crossed(mark: tuple[float, float], box: Box, occupied: Sequence[Box]) -> int:
     """Count what stands in the way of a line from a mark to its name."""
     x, y = min(max(mark[0], box[0]), box[2]), min(max(mark[1], box[1]), box[3])
     parts = [(mark[0] + u * (x - mark[0]), mark[1] + u * (y - mark[1])) for u in (0.5, 0.7, 0.9)]
     return sum(
         any(b[0] < px < b[2] and b[1] < py < b[3] for px, py in parts)
-        for b in taken
+        for b in occupied
         if not (b[0] <= mark[0] <= b[2] and b[1] <= mark[1] <= b[3])
     )
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from trilemma.comparison.places import baselines, coverage_metric, floor, quality_metric
 from trilemma.comparison.ranking import rank
+from trilemma.comparison.ranks import baselines, coverage_metric, floor, quality_metric
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration
 from trilemma.report.canvas import (
@@ -169,7 +169,7 @@ def trilemma_scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]
     scores = {}
     for row in rows:
         name = row.name
-        q, c, s = (ranking.place(which, name) for which in ("quality", "coverage", "speed"))
+        q, c, s = (ranking.rank_of(which, name) for which in ("quality", "coverage", "speed"))
         scores[name] = (
             part(log(max(q.value, best)), log(worst), log(best))
             if q and worst > best
@@ -180,16 +180,17 @@ def trilemma_scores(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]
     return scores
 
 
-def triangle(rows: Sequence[Row], shown: str | None = None) -> str:
+def triangle(rows: Sequence[Row], highlighted: str | None = None) -> str:
     """Draw the trilemma: quality, coverage and speed as the three corners of a triangle.
 
     Arguments:
         rows: All that is compared; they share the scales.
-        shown: The recipe drawn in colour, the others faint behind it; None draws all in colour.
+        highlighted: The recipe drawn in colour, the others faint behind it; None draws all in
+            colour.
     """
     scores = trilemma_scores(rows)
     families = {row.name: row.family for row in rows}
-    figure, axes = make_axes(*((220, 180) if shown is not None else (400, 327)))
+    figure, axes = make_axes(*((220, 180) if highlighted is not None else (400, 327)))
     figure.set_layout_engine("none")
     axes.set_position((0, 0, 1, 1))
     axes.set_axis_off()
@@ -213,22 +214,22 @@ def triangle(rows: Sequence[Row], shown: str | None = None) -> str:
         axes.text(
             x, corner[1] * 1.08, name, ha=ha, va=va, fontsize=font_size, color=INK, alpha=0.85
         )
-    order = sorted(scores, key=lambda name: name == shown)
+    order = sorted(scores, key=lambda name: name == highlighted)
     for name in order:
         radius = np.nan_to_num(np.array(scores[name]), nan=0.0)
         shape = corners * radius[:, None]
         colour = hue(families[name])
-        if shown is not None and name != shown:
+        if highlighted is not None and name != highlighted:
             axes.fill(*shape.T, fill=False, edgecolor=INK, alpha=0.2, lw=0.9)
             continue
-        strength = 0.3 if shown is not None else 0.1
+        strength = 0.3 if highlighted is not None else 0.1
         axes.fill(*shape.T, facecolor=colour.light, edgecolor="none", alpha=strength)
         axes.fill(*shape.T, fill=False, edgecolor=colour.light, lw=2)
         valid_corners = shape[~np.isnan(scores[name])]
         axes.plot(
             *valid_corners.T, marker=colour.marker, ls="none", ms=6, color=colour.light, mew=0
         )
-    return write(figure, f"quality, coverage and speed of {shown or 'all recipes'}")
+    return write(figure, f"quality, coverage and speed of {highlighted or 'all recipes'}")
 
 
 def latent_map(codes: Tensor, labels: Tensor | None = None, classes: Sequence[str] = ()) -> str:

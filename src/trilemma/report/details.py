@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from trilemma.comparison.places import baselines, floor
+from trilemma.comparison.ranks import baselines, floor
 from trilemma.comparison.row import Row
 from trilemma.core.words import duration, joined
 from trilemma.metrics import registry
@@ -116,14 +116,14 @@ def details_section(
     return parts or None
 
 
-def _fold(title: Child, shown: Mapping[str, str]) -> Markup:
+def _fold(title: Child, values: Mapping[str, str]) -> Markup:
     rows = [
         element(
             "tr",
             element("th", str(key).replace("_", " "), scope="row"),
             element("td", value, class_="text"),
         )
-        for key, value in shown.items()
+        for key, value in values.items()
     ]
     table = element("table", element("tbody", rows), class_="settings")
     return element("details", element("summary", title), element("div", table, class_="scroll"))

@@ -37,7 +37,7 @@ from trilemma.report.model_view import (
 )
 from trilemma.report.page import Picture
 
-__all__ = ["looks"]
+__all__ = ["views"]
 
 STEPS = (5, 10, 20, 50)
 TIMES = (0.1, 0.4, 0.8)
@@ -53,10 +53,10 @@ DRAWS = 60
 
 
 @torch.no_grad()
-def looks(subject: Subject) -> list[Picture]:
+def views(subject: Subject) -> list[Picture]:
     """Draw all that the model can show; a picture that the model refuses is left out."""
     pictures: list[Picture] = []
-    for look in (
+    for view in (
         _forward,
         _reverse,
         _score,
@@ -65,7 +65,7 @@ def looks(subject: Subject) -> list[Picture]:
         *EDITS,
     ):
         try:
-            pictures += look(subject)
+            pictures += view(subject)
         except BadInput:
             continue
     return pictures
@@ -85,10 +85,10 @@ def _forward(subject: Subject) -> list[Picture]:
     above = [f"t = {t:.2f}" for t in times]
     if subject.is_image:
         lines = [torch.stack([s[i] for s in states]) for i in range(len(x))]
-        image = strips(lines, subject.levels, above=above)
+        image = strips(lines, subject.levels, column_labels=above)
     else:
         frame = scatter.frame_of(*states)
-        image = scatter.clouds([states], frame, above=above, family=subject.family)
+        image = scatter.clouds([states], frame, column_labels=above, family=subject.family)
     caption = "Test examples, and the same with ever more noise: what the model learns to undo."
     return [Picture("the forward chain", image, caption, wide=True)]
 
@@ -113,11 +113,15 @@ def _reverse(subject: Subject) -> list[Picture]:
             torch.stack([s[2] for s in trajectory], 1),
         ]
         lines = [chain[i] for i in range(n) for chain in chains]
-        image = strips(lines, subject.levels, left=names * n, above=above, together=2)
+        image = strips(
+            lines, subject.levels, row_labels=names * n, column_labels=above, together=2
+        )
     else:
         lines = [[s[1] for s in trajectory], [s[2] for s in trajectory]]
         frame = scatter.frame_of(*lines[0], subject.data.test.x[:POINTS])
-        image = scatter.clouds(lines, frame, left=names, above=above, family=subject.family)
+        image = scatter.clouds(
+            lines, frame, row_labels=names, column_labels=above, family=subject.family
+        )
     caption = (
         "Above the state on the way from noise to a sample, below what the model expects of it: "
         "the mean of all data that could lie behind, blurred while much is open."
@@ -177,11 +181,11 @@ def _few_or_many(subject: Subject) -> list[Picture]:
         caption = f"A row each: {', '.join(names)}; the same noise in each."
         return [Picture("few or many steps", image, caption, wide=True)]
     if subject.is_image:
-        image = strips(list(samples_by_steps.values()), subject.levels, left=names)
+        image = strips(list(samples_by_steps.values()), subject.levels, row_labels=names)
     else:
         frame = scatter.frame_of(subject.data.test.x[:POINTS])
         image = scatter.clouds(
-            [list(samples_by_steps.values())], frame, above=names, family=subject.family
+            [list(samples_by_steps.values())], frame, column_labels=names, family=subject.family
         )
     return [Picture("few or many steps", image, "The same noise in each.", wide=True)]
 

@@ -37,7 +37,7 @@ from trilemma.report.page import Picture
 __all__ = ["EDITS"]
 
 STRENGTHS = (0.25, 0.5, 0.75)
-SAID = 12
+MAX_CAPTIONS = 12
 """Captions that are drawn."""
 WORDS = 6
 """Words of a caption whose attention is drawn at most."""
@@ -62,7 +62,7 @@ def _completed(subject: Subject) -> list[Picture]:
     ]
     lines = [halved(x, observed_mask, subject.levels), *completions, x]
     names = ("given", "completed", "again", "original")
-    image = strips(lines, subject.levels, left=names)
+    image = strips(lines, subject.levels, row_labels=names)
     caption = "The upper half of test examples is given, and the lower drawn twice."
     return [Picture("half an image completed", image, caption, wide=True)]
 
@@ -82,7 +82,7 @@ def _edited(subject: Subject) -> list[Picture]:
     ]
     names = ("original", *(f"strength {strength:g}" for strength in STRENGTHS))
     caption = "Test examples after noise up to time ‘strength’, and the way back (SDEdit)."
-    return [Picture("edits", strips(lines, subject.levels, left=names), caption, wide=True)]
+    return [Picture("edits", strips(lines, subject.levels, row_labels=names), caption, wide=True)]
 
 
 def _between(subject: Subject) -> list[Picture]:
@@ -102,7 +102,9 @@ def _between(subject: Subject) -> list[Picture]:
     else:
         above = [f"{i / max(len(interpolation) - 1, 1):.1f}" for i in range(len(interpolation))]
         frame = scatter.frame_of(subject.data.test.x[:POINTS], room=0.25)
-        image = scatter.clouds([list(interpolation)], frame, above=above, family=subject.family)
+        image = scatter.clouds(
+            [list(interpolation)], frame, column_labels=above, family=subject.family
+        )
     return [Picture("between two examples", image, caption, wide=True)]
 
 
@@ -122,7 +124,9 @@ def _there_and_back(subject: Subject) -> list[Picture]:
         levels = subject.levels
         difference = (error / max(levels - 1, 1) * 255).round().to(torch.uint8)
         difference = difference if levels == 256 else (error.clamp(max=levels - 1)).to(torch.uint8)
-        image = strips([x, decoded, difference], levels, left=("original", "back", "difference"))
+        image = strips(
+            [x, decoded, difference], levels, row_labels=("original", "back", "difference")
+        )
         caption = (
             f"Test examples, and what comes back from their codes in noise space: wrong by "
             f"{brief(float(error.mean()))} of {levels} levels in mean, "
@@ -133,7 +137,7 @@ def _there_and_back(subject: Subject) -> list[Picture]:
         frame = scatter.frame_of(x, flat_codes)
         above = ("data", "codes", "back")
         image = scatter.clouds(
-            [[x, flat_codes, decoded]], frame, above=above, family=subject.family
+            [[x, flat_codes, decoded]], frame, column_labels=above, family=subject.family
         )
         caption = (
             f"Wrong by {brief(float(error.mean()))} in mean and {brief(float(error.max()))} at "
@@ -156,7 +160,7 @@ def _spoken(subject: Subject) -> list[Picture]:
     for index, caption in enumerate(split.captions):
         if caption.strip() and bool(split.mask[index].any()):
             first.setdefault(caption, index)
-    rows = torch.tensor(list(first.values())[:: max(1, len(first) // SAID)][:SAID])
+    rows = torch.tensor(list(first.values())[:: max(1, len(first) // MAX_CAPTIONS)][:MAX_CAPTIONS])
     if not len(rows):
         return []
     condition = subject.condition(rows)
@@ -217,7 +221,7 @@ def _first_stage(subject: Subject) -> list[Picture]:
         f"{10 * math.log10(top**2 / max(float(error), 1e-12)):.1f} dB PSNR. No sample can be "
         "sharper than this."
     )
-    image = strips([x, reconstruction], subject.levels, left=("original", "reconstructed"))
+    image = strips([x, reconstruction], subject.levels, row_labels=("original", "reconstructed"))
     return [Picture("the first stage", image, caption, wide=True)]
 
 
@@ -231,7 +235,7 @@ def _restored(subject: Subject) -> list[Picture]:
     pixels = small.repeat_interleave(model.scale, 2).repeat_interleave(model.scale, 3)
     lines = [pixels, _bicubic(small, model.scale, subject.levels), *restorations, x]
     names = ("small", "bicubic", "restored", "again", "original")
-    image = strips(lines, subject.levels, left=names)
+    image = strips(lines, subject.levels, row_labels=names)
     caption = f"Test examples made {model.scale} times smaller, and large again: drawn twice."
     return [Picture("small images made large", image, caption, wide=True)]
 

@@ -39,10 +39,10 @@ __all__ = [
     "neighbours",
     "pairs",
     "points",
+    "sequences",
     "show",
     "tiles",
-    "walk",
-    "way",
+    "trajectory",
 ]
 
 WIDTH = 512
@@ -118,8 +118,8 @@ def neighbours(
     return _image(_mosaic(np.concatenate([above, between, below], 1), columns, 3 * GAP))
 
 
-def walk(images: Tensor, levels: int = 256, scale: int | None = None) -> Image:
-    """Draw what lies between codes as strips.
+def sequences(images: Tensor, levels: int = 256, scale: int | None = None) -> Image:
+    """Draw sequences of images as strips: interpolations between codes, states of sampling.
 
     Arguments:
         images: [N, C, H, W] for one strip, or [R, N, C, H, W] for R of them.
@@ -311,7 +311,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
     across = np.linspace(left, right, score.shape[1])
     up = np.linspace(bottom, top, score.shape[0])
 
-    def seen(x: np.ndarray) -> np.ndarray:
+    def scores_at(x: np.ndarray) -> np.ndarray:
         """Return the scores at the places on the grid nearest to points."""
         inside = x[np.isfinite(x).all(1)]
         column = np.rint((inside[:, 0] - left) / (right - left) * (len(across) - 1))
@@ -321,7 +321,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
             np.clip(column, 0, len(across) - 1).astype(int),
         ]
 
-    real, fake = seen(data), seen(samples)
+    real, fake = scores_at(data), scores_at(samples)
     middle = (np.median(real) + np.median(fake if len(fake) else real)) / 2
     grid_spread = float(np.quantile(np.abs(score - middle), 0.9))
     example_spread = float(np.quantile(np.abs(np.concatenate([real, fake]) - middle), 0.9))
@@ -385,8 +385,8 @@ def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "
     return points(x, truth, family)
 
 
-def way(states: Sequence[Tensor], domain: Domain) -> bytes:
-    """Show samples on their way, one state after another.
+def trajectory(states: Sequence[Tensor], domain: Domain) -> bytes:
+    """Film the trajectory of samples, one state after another.
 
     Arguments:
         states: [N, *domain.shape] each, data units; of graphs, nodes keep their places.

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-__all__ = ["beside", "change", "growth", "pairs", "palette", "sheet"]
+__all__ = ["change", "growth", "pairs", "palette", "sheet", "side_by_side"]
 
-SHOWN = 36
+MAX_GRAPHS = 36
 """Graphs on a sheet at most."""
 ENTRIES = 6_000_000
 """Entries of the matrices of a sheet's graphs at most, but for the first four: larger ones take
@@ -55,22 +55,22 @@ def sheet(x: Tensor, columns: int | None = None) -> Image:
     """Draw graphs beside each other, each with its numbers of nodes and edges.
 
     Arguments:
-        x: [B, N, N]; the first `SHOWN` are drawn, fewer if they are very large.
+        x: [B, N, N]; the first `MAX_GRAPHS` are drawn, fewer if they are very large.
         columns: Graphs in a row; about square by default.
 
     >>> from trilemma.core.graph import graph
     >>> sheet(graph(3, [(0, 1), (1, 2)])[None]).mode
     'P'
     """
-    panels = [_Panel.of(one) for one in _few(x)]
+    panels = [_Panel.of(one) for one in _head(x)]
     return _flat(
         _with_key(_laid([p.picture(_height(panels)) for p in panels], _words(x), columns))
     )
 
 
-def beside(real: Tensor, samples: Tensor, columns: int = 4) -> Image:
+def side_by_side(real: Tensor, samples: Tensor, columns: int = 4) -> Image:
     """Draw real graphs at the left and as many samples at the right."""
-    count = min(len(_few(real)), len(_few(samples)))
+    count = min(len(_head(real)), len(_head(samples)))
     parts = {"real": real[:count], "samples": samples[:count]}
     panels = {title: [_Panel.of(one) for one in x.cpu()] for title, x in parts.items()}
     height = _height([panel for some in panels.values() for panel in some])
@@ -83,7 +83,7 @@ def beside(real: Tensor, samples: Tensor, columns: int = 4) -> Image:
 
 def pairs(samples: Tensor, nearest: Tensor, columns: int = 6) -> Image:
     """Draw each sample above the training graph that lies nearest to it."""
-    count = min(len(_few(samples)), len(_few(nearest)))
+    count = min(len(_head(samples)), len(_head(nearest)))
     columns = max(1, min(columns, count))
     rows = []
     for start in range(0, max(count, 1), columns):
@@ -104,7 +104,7 @@ def growth(frames: Sequence[Tensor]) -> list[Image]:
     Arguments:
         frames: [B, N, N] each; node i of one frame is node i of the next.
     """
-    states = [_few(x) for x in frames]
+    states = [_head(x) for x in frames]
     panels = [_Panel.of(one) for one in states[-1]]
     height = _height(panels)
     films = [list(panel.film([x[i] for x in states], height)) for i, panel in enumerate(panels)]
@@ -121,7 +121,7 @@ def change(before: Tensor, after: Tensor, columns: int | None = None) -> Image:
         columns: Graphs in a row; about square by default.
     """
     panels, words = [], []
-    for one, more in zip(_few(before), _few(after), strict=True):
+    for one, more in zip(_head(before), _head(after), strict=True):
         panels.append(_Panel.grown(one, more))
         words.append(_added(one, more))
     laid = _laid([p.picture(_height(panels)) for p in panels], words, columns)
@@ -141,14 +141,14 @@ def _added(one: Tensor, more: Tensor) -> str:
     return f"{size}, {num_edges:,} + {new_edges:,} edges"
 
 
-def _few(x: Tensor) -> Tensor:
-    """Take as many graphs as are drawn."""
+def _head(x: Tensor) -> Tensor:
+    """Take the first graphs, as many as are drawn."""
     most = max(4, ENTRIES // max(1, x.shape[-1] ** 2))
-    return x[: min(SHOWN, most)].cpu()
+    return x[: min(MAX_GRAPHS, most)].cpu()
 
 
 def _words(x: Tensor) -> list[str]:
-    counts = [(int(sizes(one)), len(edges(one))) for one in _few(x)]
+    counts = [(int(sizes(one)), len(edges(one))) for one in _head(x)]
     return [f"{_count(nodes, 'node')}, {_count(joined, 'edge')}" for nodes, joined in counts]
 
 
@@ -192,11 +192,11 @@ class _Panel:
         canvas = _Canvas(self, height, FINE)
         if self.before is None:
             canvas.join(self._joined(self.x), LINE)
-            return canvas.shown(_degrees(self.x))
+            return canvas.picture(_degrees(self.x))
         canvas.join(self._joined(self.before), LINE)
         canvas.join(self._joined((self.x > self.before).to(torch.uint8)), ADDED)
         old, now = int(sizes(self.before)), int(sizes(self.x))
-        return canvas.shown([PLAIN] * old + [NEW] * (now - old))
+        return canvas.picture([PLAIN] * old + [NEW] * (now - old))
 
     def film(self, states: Sequence[Tensor], height: int) -> Iterator[Image]:
         """Draw the graph on its way to what it is."""
@@ -208,7 +208,7 @@ class _Panel:
                 canvas, drawn_edges = _Canvas(self, height, FILMED), set()
             canvas.join([pair for pair in edge_pairs if pair not in drawn_edges], LINE)
             drawn_edges = set(edge_pairs)
-            yield canvas.shown(_degrees(x))
+            yield canvas.picture(_degrees(x))
 
     @staticmethod
     def _joined(x: Tensor) -> Pairs:
@@ -244,7 +244,7 @@ class _Canvas:
         for a, b in joined:
             self.pen.line([self.spots[a], self.spots[b]], fill=(*colour, strength), width=width)
 
-    def shown(self, colours: Sequence[str]) -> Image:
+    def picture(self, colours: Sequence[str]) -> Image:
         """Return the picture with its first nodes in colours, one each."""
         from PIL import Image, ImageDraw
 

@@ -125,23 +125,23 @@ def clustering(x: UInt8[Tensor, "B N N"]) -> Float[Tensor, "B N"]:
     return joined / (degree * (degree - 1))
 
 
-def _here(x: Tensor) -> Tensor:
+def _node_mask(x: Tensor) -> Tensor:
     return x.diagonal(dim1=1, dim2=2).bool()
 
 
-def _each(values: Tensor, kept: Tensor) -> Weighed:
+def _per_graph(values: Tensor, mask: Tensor) -> Weighed:
     """Weigh nodes so that each graph counts once."""
-    weight = kept.double() / kept.sum(1, keepdim=True).clamp_min(1)
-    return values[kept].double(), weight[kept]
+    weight = mask.double() / mask.sum(1, keepdim=True).clamp_min(1)
+    return values[mask].double(), weight[mask]
 
 
 def _degrees(x: Tensor) -> Weighed:
-    return _each(adjacency(x).sum(2, dtype=torch.int64), _here(x))
+    return _per_graph(adjacency(x).sum(2, dtype=torch.int64), _node_mask(x))
 
 
 def _clustered(x: Tensor) -> Weighed:
     coefficients = clustering(x)
-    return _each(coefficients, coefficients.isfinite() & _here(x))
+    return _per_graph(coefficients, coefficients.isfinite() & _node_mask(x))
 
 
 def _sizes(x: Tensor) -> Weighed:
@@ -156,8 +156,10 @@ def _once(values: Tensor) -> Weighed:
     return values.double(), torch.ones(len(values), dtype=torch.float64)
 
 
-def _bars(axes: Axes, both: list[Weighed], colour: str, edges: Tensor, is_share: bool) -> None:
-    for (values, weight), is_real in zip(both, (True, False), strict=True):
+def _bars(
+    axes: Axes, real_and_samples: list[Weighed], colour: str, edges: Tensor, is_share: bool
+) -> None:
+    for (values, weight), is_real in zip(real_and_samples, (True, False), strict=True):
         bins = torch.bucketize(values, edges[1:-1], right=True)
         heights = torch.zeros(len(edges) - 1, dtype=torch.float64).index_add(0, bins, weight)
         heights = (heights / heights.sum().clamp_min(1e-12)).numpy()

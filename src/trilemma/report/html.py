@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from trilemma.comparison.places import coverage_metric, floor, quality_metric
 from trilemma.comparison.ranking import rank
+from trilemma.comparison.ranks import coverage_metric, floor, quality_metric
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, count, duration, joined
 from trilemma.report.details import details_section
@@ -41,17 +41,17 @@ POLICY = (
 COUNTED = ("No", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 
 
-def comparison_page(made: Comparison) -> str:
+def comparison_page(comparison: Comparison) -> str:
     """Write the page of a comparison.
 
     Arguments:
-        made: What was compared.
+        comparison: What was compared.
 
     Returns:
         A whole HTML document.
     """
-    made = _in_order(made)
-    rows, ranking = made.rows, rank(made.rows)
+    comparison = _in_order(comparison)
+    rows, ranking = comparison.rows, rank(comparison.rows)
     unrewarded_rows = [row for row in rows if not row.of.reward]
     ready = [row.name for row in rows if row.of.source]
     n = len(rows) - len(ready)
@@ -60,31 +60,35 @@ def comparison_page(made: Comparison) -> str:
     several += f", and {joined(ready)}," if ready else ""
     facts = [
         _trained(rows),
-        _seeds(made.seed),
-        ", ".join(f"{name} = {value}" for name, value in made.settings.items()) or None,
+        _seeds(comparison.seed),
+        ", ".join(f"{name} = {value}" for name, value in comparison.settings.items()) or None,
         *dict.fromkeys(row.of.device for row in rows if row.of.device),
-        made.date or None,
+        comparison.date or None,
     ]
-    turned = scenes(made)
+    turned = scenes(comparison)
     sections = (
-        ("samples", "Samples", samples_section(made, turned)),
+        ("samples", "Samples", samples_section(comparison, turned)),
         ("answers", "Quality, coverage, speed", answers_section(unrewarded_rows, ranking)),
         ("table", "All figures", table_section(unrewarded_rows)),
         *(
             (f"reward-{i}", f"Reward: {task.reward}", task_section(task))
             for i, task in enumerate(ranking.tasks, 1)
         ),
-        ("curves", "Learning curves", curves_section(made.entries)),
-        ("exhibits", "What gives samples away", exhibits_section(made.entries)),
-        ("neighbours", "Nearest training examples", neighbours_section(made)),
-        ("inside", "Inside the models", inside_section(made.entries)),
-        ("details", "Settings", details_section(made.entries, made.environment, made.notes)),
+        ("curves", "Learning curves", curves_section(comparison.entries)),
+        ("exhibits", "What gives samples away", exhibits_section(comparison.entries)),
+        ("neighbours", "Nearest training examples", neighbours_section(comparison)),
+        ("inside", "Inside the models", inside_section(comparison.entries)),
+        (
+            "details",
+            "Settings",
+            details_section(comparison.entries, comparison.environment, comparison.notes),
+        ),
     )
     return _document(
-        f"{several} on {made.data}",
-        element("h1", f"{several} on {made.data}"),
+        f"{several} on {comparison.data}",
+        element("h1", f"{several} on {comparison.data}"),
         _facts(facts),
-        element("p", made.verdict or ranking.verdict, class_="verdict"),
+        element("p", comparison.verdict or ranking.verdict, class_="verdict"),
         element("p", " ".join(ranking.advice), class_="advice") if ranking.advice else None,
         _sections(sections),
         has_viewers=any(turned),
@@ -106,13 +110,13 @@ def _seeds(seed: int | Sequence[int] | None) -> str | None:
     return None if seed is None else f"seed {seed}"
 
 
-def _in_order(made: Comparison) -> Comparison:
+def _in_order(comparison: Comparison) -> Comparison:
     """Put the entries in the order of their quality; those without come last, as they were."""
-    rank_by_recipe = {p.recipe: i for i, p in enumerate(rank(made.rows).quality)}
+    rank_by_recipe = {p.recipe: i for i, p in enumerate(rank(comparison.rows).quality)}
     return replace(
-        made,
+        comparison,
         entries=sorted(
-            made.entries, key=lambda e: rank_by_recipe.get(e.recipe, len(rank_by_recipe))
+            comparison.entries, key=lambda e: rank_by_recipe.get(e.recipe, len(rank_by_recipe))
         ),
     )
 
@@ -170,7 +174,7 @@ def _in_short(row: Row) -> str:
         parts.append(f"{coverage_metric([row])} {brief(ranking.coverage[0].value)}")
     if ranking.speed:
         parts.append(f"{duration(ranking.speed[0].value)} a sample")
-    parts += [task.words.removesuffix(".") for task in ranking.tasks if task.places]
+    parts += [task.words.removesuffix(".") for task in ranking.tasks if task.ranks]
     if not parts and row.of.metrics:
         return "Its scores are below; none of them ranks it."
     if not parts:

@@ -38,18 +38,18 @@ def strips(
     rows: Sequence[Tensor],
     levels: int = 256,
     *,
-    left: Sequence[str] = (),
-    above: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
     together: int = 0,
     scale: int | None = None,
 ) -> Image:
-    """Lay images out in rows, with words at the left of each row and above each column.
+    """Lay images out in rows, with a label at the left of each row and above each column.
 
     Arguments:
         rows: [N, C, H, W] each, levels; all of one shape.
         levels: Number of levels; the last is white.
-        left: What each row is.
-        above: What each column is.
+        row_labels: What each row is.
+        column_labels: What each column is.
         together: Rows that belong together; a wider gap follows them. 0: all.
         scale: Side of a pixel after enlargement; None makes the picture as large as is handy.
 
@@ -59,14 +59,14 @@ def strips(
     if not rows or len({row.shape for row in rows}) != 1:
         raise BadInput(f"{len(rows)} rows of images were given; wanted some, all of one shape.")
     count, _, height, width = rows[0].shape
-    margin = max((_wide(word) for word in left), default=0) + (12 if any(left) else 0)
+    margin = max((_wide(word) for word in row_labels), default=0) + (12 if any(row_labels) else 0)
     if scale is None:
         across = (WIDE - margin - GAP * (count - 1)) / (count * width)
         down = (HIGH - GAP * len(rows)) / (len(rows) * height)
         scale = max(1, min(int(across), int(down)))
     step_x, step_y = width * scale + GAP, height * scale + GAP
-    heads = [_fitted(word, step_x, 1) for word in above]
-    head = LINE + 2 if any(above) else 0
+    heads = [_fitted(word, step_x, 1) for word in column_labels]
+    head = LINE + 2 if any(column_labels) else 0
     breaks = (len(rows) - 1) // together if together else 0
     canvas = _canvas(
         margin + count * step_x - GAP, head + len(rows) * step_y - GAP + breaks * APART
@@ -75,8 +75,8 @@ def strips(
         _write(canvas, lines, margin + j * step_x + (step_x - GAP) / 2, 0, "ma")
     for i, row in enumerate(rows):
         top = head + i * step_y + (i // together * APART if together else 0)
-        if i < len(left):
-            _write(canvas, [left[i]], margin - 10, top + (step_y - GAP) / 2, "rm")
+        if i < len(row_labels):
+            _write(canvas, [row_labels[i]], margin - 10, top + (step_y - GAP) / 2, "rm")
         for j, tile in enumerate(_pictures(row, levels, scale)):
             canvas.paste(tile, (margin + j * step_x, top))
     return canvas
@@ -226,6 +226,6 @@ def _cut(line: str, width: float) -> str:
     return f"{line.rstrip()}…"
 
 
-def halved(images: Tensor, known: Tensor, levels: int) -> Tensor:
+def halved(images: Tensor, mask: Tensor, levels: int) -> Tensor:
     """Return images whose unknown part is grey."""
-    return torch.where(known, images, torch.full_like(images, max(levels - 1, 1) // 2))
+    return torch.where(mask, images, torch.full_like(images, max(levels - 1, 1) // 2))

@@ -62,7 +62,7 @@ def layout(x: UInt8[Tensor, "N N"]) -> Float[Tensor, "n 2"]:
     components = _components(distances)
     boxes = []
     for members in components:
-        component_positions = _placed(distances[members][:, members])
+        component_positions = _component_layout(distances[members][:, members])
         low = component_positions.amin(0)
         positions[members] = component_positions - low
         boxes.append((component_positions - low).amax(0))
@@ -71,23 +71,23 @@ def layout(x: UInt8[Tensor, "N N"]) -> Float[Tensor, "n 2"]:
     return positions
 
 
-def _components(far: Tensor) -> list[Int[Tensor, " k"]]:
+def _components(distances: Tensor) -> list[Int[Tensor, " k"]]:
     """List the components, the largest first."""
-    components, unvisited = [], set(range(len(far)))
-    for node in range(len(far)):
+    components, unvisited = [], set(range(len(distances)))
+    for node in range(len(distances)):
         if node in unvisited:
-            members = far[node].isfinite().nonzero()[:, 0]
+            members = distances[node].isfinite().nonzero()[:, 0]
             unvisited -= set(members.tolist())
             components.append(members)
     return sorted(components, key=len, reverse=True)
 
 
-def _placed(far: Tensor) -> Tensor:
+def _component_layout(hop_counts: Tensor) -> Tensor:
     """Lay out one component."""
-    n = len(far)
+    n = len(hop_counts)
     if n == 1:
         return torch.zeros(1, 2)
-    d = far.double() if n <= EXACT else far
+    d = hop_counts.double() if n <= EXACT else hop_counts
     positions = _scaled(d)
     weight = torch.where(d > 0, d, 1.0).pow(-2)
     weight.fill_diagonal_(0)

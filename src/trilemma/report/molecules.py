@@ -20,9 +20,9 @@ from trilemma.report.panels import SIDE, joined, laid, shortened
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["beside", "growth", "pairs", "sheet"]
+__all__ = ["growth", "pairs", "sheet"]
 
-SHOWN = 36
+MAX_MOLECULES = 36
 """Molecules on a sheet at most."""
 
 
@@ -35,21 +35,21 @@ def sheet(
     """Draw molecules beside each other.
 
     Arguments:
-        x: [B, N, N]; the first `SHOWN` are drawn.
+        x: [B, N, N]; the first `MAX_MOLECULES` are drawn.
         elements: What the codes of atoms stand for.
         words: What stands below each; its SMILES by default.
         columns: Molecules in a row; about square by default.
     """
-    x = x[:SHOWN].cpu()
+    x = x[:MAX_MOLECULES].cpu()
     captions = list(words or _spelt(x, elements))
     return laid([_panel(one, elements) for one in x], captions, columns)
 
 
-def beside(
+def side_by_side(
     real: Tensor, samples: Tensor, elements: Sequence[str] = ELEMENTS, columns: int = 4
 ) -> Image:
     """Draw real molecules at the left and as many samples at the right."""
-    count = min(len(real), len(samples), SHOWN)
+    count = min(len(real), len(samples), MAX_MOLECULES)
     halves = [
         laid(
             [_panel(one, elements) for one in x[:count].cpu()],
@@ -66,7 +66,7 @@ def pairs(
     samples: Tensor, nearest: Tensor, elements: Sequence[str] = ELEMENTS, columns: int = 6
 ) -> Image:
     """Draw each sample above the training molecule that is most like it."""
-    count = min(len(samples), len(nearest), SHOWN)
+    count = min(len(samples), len(nearest), MAX_MOLECULES)
     columns = max(1, min(columns, count))
     rows = []
     for start in range(0, count, columns):
@@ -84,8 +84,8 @@ def growth(frames: Sequence[Tensor], elements: Sequence[str] = ELEMENTS) -> list
         frames: [B, N, N] each; atom i of one frame is atom i of the next.
         elements: What the codes of atoms stand for.
     """
-    frames = [x[:SHOWN].cpu() for x in frames]
-    coordinates = [_places(one, elements) for one in frames[-1]]
+    frames = [x[:MAX_MOLECULES].cpu() for x in frames]
+    coordinates = [_atom_coordinates(one, elements) for one in frames[-1]]
     pictures = []
     for x in frames:
         panels = [
@@ -107,7 +107,7 @@ def _smiles(one: Tensor, elements: Sequence[str]) -> str:
         return "not valid"
 
 
-def _places(one: Tensor, elements: Sequence[str]) -> Any:  # noqa: ANN401
+def _atom_coordinates(one: Tensor, elements: Sequence[str]) -> Any:  # noqa: ANN401
     """Return coordinates of the atoms, [n, 2], as RDKit lays the molecule out."""
     from rdkit.Chem import rdDepictor
 
@@ -119,7 +119,7 @@ def _places(one: Tensor, elements: Sequence[str]) -> Any:  # noqa: ANN401
     return mol.GetConformer().GetPositions()
 
 
-def _panel(one: Tensor, elements: Sequence[str], places: Any = None) -> Image:  # noqa: ANN401
+def _panel(one: Tensor, elements: Sequence[str], coordinates: Any = None) -> Image:  # noqa: ANN401
     """Draw one molecule."""
     from PIL import Image
     from rdkit.Chem import Draw, rdDepictor
@@ -135,13 +135,13 @@ def _panel(one: Tensor, elements: Sequence[str], places: Any = None) -> Image:  
     canvas = Draw.MolDraw2DCairo(SIDE, SIDE)
     options = canvas.drawOptions()
     options.padding, options.bondLineWidth = 0.06, 2
-    if places is not None:
+    if coordinates is not None:
         chem = chemistry()
         conformer = chem.Conformer(mol.GetNumAtoms())
         for i in range(mol.GetNumAtoms()):
-            conformer.SetAtomPosition(i, Point3D(*map(float, places[i])))
+            conformer.SetAtomPosition(i, Point3D(*map(float, coordinates[i])))
         mol.AddConformer(conformer)
-        low, high = places[:, :2].min(0), places[:, :2].max(0)
+        low, high = coordinates[:, :2].min(0), coordinates[:, :2].max(0)
         from rdkit.Geometry import Point2D
 
         margin = 0.6

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "Entry", "Picture", "Portrait"]
 
-SHOWN = 64
+MAX_SAMPLES = 64
 """Samples in a picture at most, and as many real examples beside them."""
 GRAPHS = 16
 """Graphs in a picture at most."""
@@ -117,26 +117,26 @@ class Comparison:
         return [entry.row for entry in self.entries]
 
 
-def shown(
-    real: Tensor | Image | None, drawn: Sequence[Tensor | Image | None]
+def equal_counts(
+    real: Tensor | Image | None, samples: Sequence[Tensor | Image | None]
 ) -> tuple[int, list[Tensor | Image | None]]:
     """Cut real examples and samples to one number, so that nobody is shown with more.
 
     Returns:
         The number, and the real examples followed by the samples.
     """
-    examples = [real, *drawn]
+    examples = [real, *samples]
     counts = [len(x) for x in examples if isinstance(x, Tensor) and len(x)]
     ndims = {x.ndim for x in examples if isinstance(x, Tensor)}
-    n = min([2000 if ndims <= {2} else GRAPHS if ndims == {3} else SHOWN, *counts])
+    n = min([2000 if ndims <= {2} else GRAPHS if ndims == {3} else MAX_SAMPLES, *counts])
     return n, [x[:n] if isinstance(x, Tensor) else x for x in examples]
 
 
-def scenes(made: Comparison) -> list[Scene | None]:
+def scenes(comparison: Comparison) -> list[Scene | None]:
     """Return what can be turned: of the real examples, then of the samples of each entry."""
-    _, examples = shown(made.real, [entry.samples for entry in made.entries])
-    fallbacks = [None, *(entry.scene for entry in made.entries)]
-    domain = made.domain
+    _, examples = equal_counts(comparison.real, [entry.samples for entry in comparison.entries])
+    fallbacks = [None, *(entry.scene for entry in comparison.entries)]
+    domain = comparison.domain
     if domain is None or domain.kind != "conformer":
         return fallbacks
     return [
@@ -145,7 +145,7 @@ def scenes(made: Comparison) -> list[Scene | None]:
     ]
 
 
-def drawn(
+def draw(
     x: Tensor | Image, domain: Domain | None, truth: Tensor | None = None, family: str = ""
 ) -> Image:
     """Draw tensors by their domain; a picture stays as it is."""
@@ -165,17 +165,17 @@ def pairs(entry: Entry, domain: Domain | None) -> Image | None:
     return _above(samples[:PAIRS], nearest[:PAIRS], domain)
 
 
-def exhibit(samples: Tensor, beside: Tensor | None, data: DataSet) -> Image:
+def exhibit(samples: Tensor, training_examples: Tensor | None, data: DataSet) -> Image:
     """Draw the examples that a score is owed to most.
 
     Arguments:
         samples: [N, *domain.shape], data units.
-        beside: As many training examples, each drawn below its sample; points and rows are drawn
-            over the data instead.
+        training_examples: As many, each drawn below its sample; points and rows are drawn over
+            the data instead.
         data: What they are samples of.
     """
-    if samples.ndim >= 3 and beside is not None and len(beside):
-        return _above(samples, beside, data.domain)
+    if samples.ndim >= 3 and training_examples is not None and len(training_examples):
+        return _above(samples, training_examples, data.domain)
     if samples.ndim == 4:
         return grid(samples, levels_of(data.domain), len(samples), gap=4)
     return show(samples, data.domain, data.test.x[:2000])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["captions", "denoising", "pairs", "sheet", "turning"]
 
-SHOWN = 36
+MAX_CLOUDS = 36
 """Clouds on a sheet at most."""
 FINE = 2
 """How much larger a picture is drawn than it is shown: edges are smooth then."""
@@ -57,14 +57,14 @@ def sheet(
     """Draw clouds beside each other.
 
     Arguments:
-        x: Clouds; the first `SHOWN` are drawn.
+        x: Clouds; the first `MAX_CLOUDS` are drawn.
         elements: What the types are; empty for points that are no atoms.
         words: What stands below each; by default what a molecule is, or the number of points.
         columns: Clouds in a row; about square by default.
     """
-    x = x[:SHOWN].cpu().float()
+    x = x[:MAX_CLOUDS].cpu().float()
     below = list(words) if words is not None else captions(x, elements)
-    return _drawn(x, elements, [_pose(one) for one in x], _reach(x), below, columns)
+    return _render(x, elements, [_pose(one) for one in x], _reach(x), below, columns)
 
 
 def turning(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> list[Image]:
@@ -73,7 +73,7 @@ def turning(x: Float[Tensor, "B N 4"], elements: Sequence[str] = ()) -> list[Ima
     below, reach, poses = captions(x, elements), _reach(x), [_pose(one) for one in x]
     angles = [2 * math.pi * k / TURNS for k in range(TURNS)]
     return [
-        _drawn(x, elements, [_turn(angle) @ pose for pose in poses], reach, below)
+        _render(x, elements, [_turn(angle) @ pose for pose in poses], reach, below)
         for angle in angles
     ]
 
@@ -88,10 +88,10 @@ def denoising(states: Sequence[Tensor], elements: Sequence[str] = ()) -> list[Im
     states = [x[:FILMED].cpu().float() for x in states]
     end = states[-1]
     below, reach, poses = captions(end, elements), _reach(end), [_pose(one) for one in end]
-    return [_drawn(x, elements, poses, reach, below) for x in states]
+    return [_render(x, elements, poses, reach, below) for x in states]
 
 
-def _drawn(
+def _render(
     x: Tensor,
     elements: Sequence[str],
     poses: Sequence[Tensor],
@@ -105,7 +105,7 @@ def _drawn(
 
 def pairs(samples: Tensor, below: Tensor, elements: Sequence[str] = (), columns: int = 6) -> Image:
     """Draw each sample above the cloud that belongs to it."""
-    count = min(len(samples), len(below), SHOWN)
+    count = min(len(samples), len(below), MAX_CLOUDS)
     columns = max(1, min(columns, count))
     rows = [
         sheet(x[start : min(start + columns, count)], elements, columns=columns)

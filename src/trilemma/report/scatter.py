@@ -58,8 +58,8 @@ def clouds(
     rows: Sequence[Sequence[Tensor]],
     frame: Frame,
     *,
-    left: Sequence[str] = (),
-    above: Sequence[str] = (),
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
     family: str = "",
 ) -> Image:
     """Draw clouds of points in rows, all in one frame; of more coordinates the first two.
@@ -67,8 +67,8 @@ def clouds(
     Arguments:
         rows: Points [N, D] of each panel, as many in each row.
         frame: Left, right, bottom, top.
-        left: What each row is.
-        above: What each column is.
+        row_labels: What each row is.
+        column_labels: What each column is.
         family: Whose colour the points take.
 
     Raises:
@@ -76,7 +76,7 @@ def clouds(
     """
     if not rows or not rows[0] or len({len(row) for row in rows}) != 1:
         raise BadInput("no panels were given, or rows of different lengths; wanted equal rows.")
-    figure, grid = _panels(len(rows), len(rows[0]), bool(left), bool(above))
+    figure, grid = _panels(len(rows), len(rows[0]), bool(row_labels), bool(column_labels))
     colour = hue(family).light if family else "#3a3a3a"
     for i, row in enumerate(rows):
         for j, x in enumerate(row):
@@ -84,11 +84,11 @@ def clouds(
             _bare(axes, frame)
             size = max(0.8, min(5.0, 2500 / max(len(x), 1)))
             axes.scatter(*_flat(x).T, s=size, color=colour, linewidths=0, alpha=0.6)
-            if i == 0 and j < len(above):
-                axes.set_title(above[j], fontsize=9, parse_math=False)
-            if j == 0 and i < len(left):
-                axes.set_ylabel(left[i], fontsize=9, parse_math=False)
-    return _drawn(figure)
+            if i == 0 and j < len(column_labels):
+                axes.set_title(column_labels[j], fontsize=9, parse_math=False)
+            if j == 0 and i < len(row_labels):
+                axes.set_ylabel(row_labels[i], fontsize=9, parse_math=False)
+    return _render(figure)
 
 
 def fields(panels: Sequence[Field], frame: Frame) -> Image:
@@ -131,7 +131,7 @@ def fields(panels: Sequence[Field], frame: Frame) -> Image:
                 color="#262626",
             )
         axes.set_title(panel.title, fontsize=10, parse_math=False)
-    return _drawn(figure)
+    return _render(figure)
 
 
 def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
@@ -147,12 +147,16 @@ def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _panels(
-    rows: int, columns: int, left: bool, above: bool, wide: float = 10.8
+    rows: int, columns: int, has_row_labels: bool, has_column_labels: bool, wide: float = 10.8
 ) -> tuple[Any, list[list[Axes]]]:
     """Make square panels side by side, with room for words."""
     from matplotlib.figure import Figure
 
-    side, margin, head = (wide - 0.3 * left) / columns, 0.3 * left, 0.28 * above
+    side, margin, head = (
+        (wide - 0.3 * has_row_labels) / columns,
+        0.3 * has_row_labels,
+        0.28 * has_column_labels,
+    )
     height = rows * side + head
     figure = Figure(figsize=(wide, height), dpi=100)
     grid = figure.subplots(rows, columns, squeeze=False)
@@ -174,7 +178,7 @@ def _flat(x: Tensor) -> np.ndarray:
     return x.detach().cpu().float().flatten(1)[:, :2].numpy()
 
 
-def _drawn(figure: Any) -> Image:  # noqa: ANN401
+def _render(figure: Any) -> Image:  # noqa: ANN401
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 

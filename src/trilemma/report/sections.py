@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from torch import Tensor
 
-from trilemma.comparison.places import Place, coverage_metric, quality_metric
 from trilemma.comparison.ranking import Ranking, Task
+from trilemma.comparison.ranks import Rank, coverage_metric, quality_metric
 from trilemma.comparison.row import Row
 from trilemma.core.words import brief, duration, joined
 from trilemma.metrics.cost import SPEED
@@ -23,7 +23,7 @@ from trilemma.report import details
 from trilemma.report.charts import frontier, triangle, trilemma_scores
 from trilemma.report.details import protocols, spent
 from trilemma.report.markup import Child, Markup, element, glyph, image
-from trilemma.report.page import Comparison, Entry, Picture, drawn, pairs, shown
+from trilemma.report.page import Comparison, Entry, Picture, draw, equal_counts, pairs
 from trilemma.report.palette import hue
 from trilemma.report.tables import ARROWS, Cell, Line, columns, lines, mark
 from trilemma.report.training_curves import curves, series
@@ -47,31 +47,33 @@ SIZE = "speed and size"
 """Over the columns of costs."""
 
 
-def _named(entry: Entry) -> Markup:
+def _name(entry: Entry) -> Markup:
     return element("span", glyph(entry.family), entry.recipe, class_="name")
 
 
-def samples_section(made: Comparison, turned: Sequence[Scene | None]) -> Child:
+def samples_section(comparison: Comparison, turned: Sequence[Scene | None]) -> Child:
     """Show samples of each recipe beside as many real examples.
 
     Arguments:
-        made: What was compared.
+        comparison: What was compared.
         turned: What can be turned, by `page.scenes`.
     """
-    n, (real, *samples) = shown(made.real, [entry.samples for entry in made.entries])
+    n, (real, *samples) = equal_counts(
+        comparison.real, [entry.samples for entry in comparison.entries]
+    )
     pictured = [
         (e, x, scene)
-        for e, x, scene in zip(made.entries, samples, turned[1:], strict=True)
+        for e, x, scene in zip(comparison.entries, samples, turned[1:], strict=True)
         if x is not None
     ]
     if not pictured and real is None:
         return None
-    points = made.domain is not None and made.domain.kind == "points"
+    points = comparison.domain is not None and comparison.domain.kind == "points"
     truth = real if points and isinstance(real, Tensor) else None
     figures = []
     if real is not None:
         caption = element("figcaption", element("span", "Real data", class_="name"))
-        picture = _over(turned[0], image(drawn(real, made.domain), f"{n} real examples"))
+        picture = _over(turned[0], image(draw(real, comparison.domain), f"{n} real examples"))
         figures.append(element("figure", picture, caption, class_="real"))
     for entry, x, scene in pictured:
         measure = quality_metric([entry.row])
@@ -79,17 +81,17 @@ def samples_section(made: Comparison, turned: Sequence[Scene | None]) -> Child:
         words = [f"{measure} {brief(score.value)}"] if score else []
         seconds = entry.row.spent(SPEED.name)
         words += [f"{duration(seconds)} each"] if seconds is not None else []
-        caption = element("figcaption", _named(entry), element("br"), " · ".join(words))
+        caption = element("figcaption", _name(entry), element("br"), " · ".join(words))
         alt = f"{n} samples of {entry.recipe}"
-        picture = _over(scene, image(drawn(x, made.domain, truth, entry.family), alt))
+        picture = _over(scene, image(draw(x, comparison.domain, truth, entry.family), alt))
         figures.append(element("figure", picture, caption))
-    kind = getattr(made.domain, "kind", "image")
+    kind = getattr(comparison.domain, "kind", "image")
     what = kind if kind == "points" else f"{kind}s"
     grid = "row samples" if len(figures) > 3 else "row three few"
     note = f"Not chosen: the first {n:,} {what} of each, real data from the test split."
     if points:
         note += " Grey: real data."
-    if any(row.seeds for row in made.rows):
+    if any(row.seeds for row in comparison.rows):
         note += f" {PICTURED}"
     if any(turned):
         note += f" {HINT}"
@@ -100,16 +102,16 @@ def _over(scene: Scene | None, picture: Markup) -> Markup:
     return picture if scene is None else scene.over(picture)
 
 
-def answers_section(rows: Sequence[Row], found: Ranking) -> Child:
+def answers_section(rows: Sequence[Row], ranking: Ranking) -> Child:
     """Rank by quality, coverage and speed, and draw the Pareto front and the triangle."""
-    if not (found.quality or found.coverage or found.speed):
+    if not (ranking.quality or ranking.coverage or ranking.speed):
         return None
     reach = trilemma_scores(rows)
     name, measure = coverage_metric(rows), quality_metric(rows)
     lists = (
-        ("Quality", measure, "nearest to unseen data", found.quality, 0),
-        ("Coverage", name, "most of the data reached", found.coverage, 1),
-        ("Speed", SPEED.name, "least time for a sample", found.speed, 2),
+        ("Quality", measure, "nearest to unseen data", ranking.quality, 0),
+        ("Coverage", name, "most of the data reached", ranking.coverage, 1),
+        ("Speed", SPEED.name, "least time for a sample", ranking.speed, 2),
     )
     cards = [
         element(
@@ -117,7 +119,7 @@ def answers_section(rows: Sequence[Row], found: Ranking) -> Child:
             element("h3", title),
             element("div", f"{quantity(metric).label}: {words}", class_="small"),
             element(
-                "ol", [_place(p, metric, reach[p.recipe][i]) for p in standings], class_="rank"
+                "ol", [_rank_item(p, metric, reach[p.recipe][i]) for p in standings], class_="rank"
             ),
         )
         for title, metric, words, standings, i in lists
@@ -137,7 +139,7 @@ def answers_section(rows: Sequence[Row], found: Ranking) -> Child:
     triangles = [
         element("figure", image(triangle(rows, row.name), ""), caption)
         for row in rows
-        for caption in [element("figcaption", _named(Entry(row)))]
+        for caption in [element("figcaption", _name(Entry(row)))]
     ]
     words = (
         "Quality: from the worst trivial baseline at the centre to real data at the tip, by the "
@@ -168,7 +170,7 @@ def task_section(task: Task) -> Child:
         "A reward is a task: these leave the data on purpose, and are compared with nothing but "
         "one another."
     )
-    items = [_place(p, task.measure, math.nan) for p in task.places]
+    items = [_rank_item(p, task.measure, math.nan) for p in task.ranks]
     return [
         element("p", note, class_="note"),
         element("ol", items, class_="rank") if items else None,
@@ -176,18 +178,18 @@ def task_section(task: Task) -> Child:
     ]
 
 
-def _place(place: Place, metric: str, reach: float) -> Markup:
-    colour = f"width:{100 * reach:.1f}%;background:var(--{hue(place.family).name})"
+def _rank_item(rank: Rank, metric: str, reach: float) -> Markup:
+    colour = f"width:{100 * reach:.1f}%;background:var(--{hue(rank.family).name})"
     bar = element("span", element("i", style=colour), class_="bar") if reach == reach else None
     interval, written = None, quantity(metric).written
-    if place.low != place.high and metric != SPEED.name:
-        words = f"{written(place.low)} to {written(place.high)}"
+    if rank.low != rank.high and metric != SPEED.name:
+        words = f"{written(rank.low)} to {written(rank.high)}"
         interval = element("span", words, class_="small")
     return element(
         "li",
-        element("span", place.span, class_="place"),
-        element("span", glyph(place.family), place.recipe, class_="name"),
-        element("span", written(place.value), class_="figure"),
+        element("span", rank.span, class_="place"),
+        element("span", glyph(rank.family), rank.recipe, class_="name"),
+        element("span", written(rank.value), class_="figure"),
         bar,
         interval,
     )
@@ -332,7 +334,7 @@ def _skipped(rows: Sequence[Row]) -> Child:
 
 def scores_section(row: Row) -> Child:
     """Lay one run's scores out, a line each, beside what real data and trivial models score."""
-    metrics, cost = row.of.metrics, row.of.cost.known()
+    metrics, cost = row.of.metrics, row.of.cost.measured()
     if not metrics and not cost:
         return None
     units = any(score.unit for score in metrics.values())
@@ -399,7 +401,7 @@ def curves_section(entries: Sequence[Entry]) -> Child:
     figures = [
         element(
             "figure",
-            element("figcaption", _named(entry), class_="above"),
+            element("figcaption", _name(entry), class_="above"),
             image(curves(entry.events, entry.family), ""),
         )
         for entry in entries
@@ -414,19 +416,19 @@ def curves_section(entries: Sequence[Entry]) -> Child:
     return [element("p", words, class_="note"), element("div", figures, class_=_wide(figures))]
 
 
-def neighbours_section(made: Comparison) -> Child:
+def neighbours_section(comparison: Comparison) -> Child:
     """Show samples above their nearest training examples."""
     figures = []
-    for entry in made.entries:
-        picture = pairs(entry, made.domain)
+    for entry in comparison.entries:
+        picture = pairs(entry, comparison.domain)
         if picture is None:
             continue
         near, novel = entry.row.score("nearest_train_ratio"), entry.row.score("novel")
         words = f" distance {brief(near.value)} times that of unseen data" if near else None
         if novel:
-            kind = getattr(made.domain, "kind", "example")
+            kind = getattr(comparison.domain, "kind", "example")
             words = f" {novel.value:.0%} of the samples are like no training {kind}"
-        caption = element("figcaption", _named(entry), words)
+        caption = element("figcaption", _name(entry), words)
         alt = f"samples of {entry.recipe} above their nearest training examples"
         figures.append(element("figure", image(picture, alt), caption))
     if not figures:
@@ -474,7 +476,7 @@ def inside_section(entries: Sequence[Entry]) -> Child:
 
 
 def _picture(picture: Picture, entry: Entry | None = None) -> Markup:
-    head = [_named(entry), " · "] if entry else []
+    head = [_name(entry), " · "] if entry else []
     caption = element(
         "figcaption",
         head,

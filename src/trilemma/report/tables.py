@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from trilemma.comparison.places import SPEED_TIE, baselines, floor, score_range
+from trilemma.comparison.ranks import SPEED_TIE, baselines, floor, score_range
 from trilemma.comparison.row import Row
 from trilemma.core.words import joined
 from trilemma.metrics.cost import COSTS, SPEED
@@ -189,10 +189,12 @@ def terminal_tables(rows: Sequence[Row], title: str = "", width: int = 80) -> li
     return _blocks(title, metric_heads, line_heads, cells, width, dim_columns=dim)
 
 
-def _heads(made: Sequence[Line]) -> list[Text]:
+def _heads(table_lines: Sequence[Line]) -> list[Text]:
     from rich.text import Text
 
-    return [Text(line.name, style="bold" if line.kind == "recipe" else "dim") for line in made]
+    return [
+        Text(line.name, style="bold" if line.kind == "recipe" else "dim") for line in table_lines
+    ]
 
 
 def _head(name: str) -> Text:
@@ -293,13 +295,13 @@ def _fitting(wide: Sequence[int], room: int) -> list[list[int]]:
     return blocks
 
 
-def mark(name: str, found: Score) -> str:
+def mark(name: str, score: Score) -> str:
     """Return what stands before a figure that is a bound.
 
     >>> mark("bits_per_dim", Score(2.0, by="lower bound")), mark("bound", Score(1.0, by="exact"))
     ('≤ ', '')
     """
-    if not found.is_bound:
+    if not score.is_bound:
         return ""
     return "≤ " if quantity(name).better == "lower" else "≥ "
 

@@ -150,20 +150,20 @@ def health(events: Sequence[Event], family: str = "") -> str:
     return write(figure, "health of the game")
 
 
-def _critic(told: Mapping[tuple[str, str], Curve]) -> str | None:
+def _critic(curves: Mapping[tuple[str, str], Curve]) -> str | None:
     """Return the objective that scores real and fake examples against another's, if one does."""
-    critics = [o for o, term in told if term == "real" and (o, "fake") in told]
-    norms = [o for o, term in told if term == "norm"]
+    critics = [o for o, term in curves if term == "real" and (o, "fake") in curves]
+    norms = [o for o, term in curves if term == "norm"]
     return critics[0] if critics and len(norms) > 1 else None
 
 
 def _of_panel(
-    panel: _Panel, told: Mapping[tuple[str, str], Curve], critic: str
+    panel: _Panel, curves: Mapping[tuple[str, str], Curve], critic: str
 ) -> list[tuple[str, Curve]]:
     """Return a panel's curves by name; scores are those that the critic told."""
     return [
         (panel.terms[term] or objective, curve)
-        for (objective, term), curve in told.items()
+        for (objective, term), curve in curves.items()
         if term in panel.terms and (term not in ("real", "fake") or objective == critic)
     ]
 
@@ -172,21 +172,21 @@ def _health_panel(
     figure: Figure,
     axes: Axes,
     panel: _Panel,
-    found: Sequence[tuple[str, Curve]],
+    curves: Sequence[tuple[str, Curve]],
     alerts: Sequence[tuple[float, str]],
     colour: str,
 ) -> None:
     """Draw curves, smoothed over what was measured, and a line where each alert came."""
     axes.set_title(panel.title, loc="left", fontsize=11, color=INK, alpha=0.85)
-    values = np.concatenate([y for _, (_, y) in found])
+    values = np.concatenate([y for _, (_, y) in curves])
     values = values[np.isfinite(values) & ((values > 0) | (not panel.is_log))]
     if panel.is_log and len(values):
         axes.set_yscale("log")
     if panel.right is not None:
         axes.axhline(panel.right, color=INK, alpha=0.4, lw=0.9, dashes=(4, 3))
     ends = []
-    for i, (name, (x, y)) in enumerate(found):
-        is_fake, smooth = i == len(found) - 1, _smooth(y)
+    for i, (name, (x, y)) in enumerate(curves):
+        is_fake, smooth = i == len(curves) - 1, _smooth(y)
         tint, dash = (colour, DASHES[0]) if is_fake else (INK, DASHES[1])
         axes.plot(x, y, color=tint, alpha=0.18, lw=0.8)
         axes.plot(x, smooth, color=tint, ls=dash, lw=1.6)

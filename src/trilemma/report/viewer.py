@@ -26,9 +26,9 @@ from trilemma.data.point_cloud_writing import connection_table
 from trilemma.report.markup import Markup, element
 from trilemma.report.point_clouds import captions
 
-__all__ = ["HINT", "SHOWN", "STYLE", "Scene", "licence", "scene", "script_policy", "scripts"]
+__all__ = ["HINT", "MAX_SCENES", "STYLE", "Scene", "licence", "scene", "script_policy", "scripts"]
 
-SHOWN = 16
+MAX_SCENES = 16
 """Molecules of one model that can be turned."""
 HINT = (
     "Molecules can be turned by dragging; Shift and drag, or Ctrl and the wheel, come nearer. "
@@ -76,7 +76,7 @@ class Scene:
 
 
 def scene(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> Scene | None:
-    """Return the first `SHOWN` molecules as a page holds them; None where there are none.
+    """Return the first `MAX_SCENES` molecules as a page holds them; None where there are none.
 
     All are shown, also those that RDKit refuses.
 
@@ -84,7 +84,7 @@ def scene(x: Float[Tensor, "B N 4"], elements: Sequence[str]) -> Scene | None:
         x: Molecules in space, in ångström.
         elements: What the types are.
     """
-    x = x[:SHOWN].cpu().float()
+    x = x[:MAX_SCENES].cpu().float()
     if not len(x):
         return None
     return Scene(tuple(captions(x, elements)), tuple(_table(one, elements) for one in x))

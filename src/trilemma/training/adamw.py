@@ -51,7 +51,7 @@ class AdamW:
         decayed = [i for i in indices if decay and self.parameters[i].dim() > 1]
         undecayed = sorted({*indices} - {*decayed})
         self._groups = [
-            (group, _taken(self.parameters, group), weight)
+            (group, _select(self.parameters, group), weight)
             for group, weight in ((decayed, decay), (undecayed, 0.0))
             if group
         ]
@@ -68,9 +68,9 @@ class AdamW:
         for indices, parameters, decay in self._groups:
             torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
                 parameters,
-                _taken(gradients, indices),
-                _taken(self.first, indices),
-                _taken(self.second, indices),
+                _select(gradients, indices),
+                _select(self.first, indices),
+                _select(self.second, indices),
                 [],
                 [self.count] * len(indices),
                 lr=lr,
@@ -98,5 +98,5 @@ class AdamW:
         self.count.copy_(state["count"])
 
 
-def _taken(tensors: Sequence[Tensor], places: Sequence[int]) -> list[Tensor]:
-    return [tensors[i] for i in places]
+def _select(tensors: Sequence[Tensor], indices: Sequence[int]) -> list[Tensor]:
+    return [tensors[i] for i in indices]

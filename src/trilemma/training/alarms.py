@@ -37,7 +37,7 @@ class Alarms:
         self._model = model if isinstance(model, Watched) else None
         self._history: deque[Mapping[str, float]] = deque(maxlen=WINDOW)
         self._last: dict[str, int] = {}
-        self._drawn: set[str] = set()
+        self._preview_alarms: set[str] = set()
 
     def stepped(self, step: int, values: Mapping[str, float]) -> Mapping[str, str]:
         """Take the numbers of a step, and return the troubles that are news, by kind.
@@ -58,14 +58,16 @@ class Alarms:
         self._last |= dict.fromkeys(alarms, step)
         return new_alarms
 
-    def shown(self, found: Mapping[str, str]) -> Mapping[str, str]:
-        """Take the troubles that a preview found, and return those that the one before did not."""
-        new_alarms = {kind: text for kind, text in found.items() if kind not in self._drawn}
-        self._drawn = set(found)
+    def previewed(self, alarms: Mapping[str, str]) -> Mapping[str, str]:
+        """Take the alarms of a preview, and return those that the preview before did not raise."""
+        new_alarms = {
+            kind: text for kind, text in alarms.items() if kind not in self._preview_alarms
+        }
+        self._preview_alarms = set(alarms)
         return new_alarms
 
     def forget(self) -> None:
         """Begin anew, as after going back to a checkpoint."""
         self._history.clear()
         self._last.clear()
-        self._drawn.clear()
+        self._preview_alarms.clear()

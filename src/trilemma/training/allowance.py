@@ -46,8 +46,8 @@ class Moment:
     """Steps done, over all stages."""
     trained: float
     """Seconds of training so far."""
-    asked: float | None = None
-    """Seconds of training asked for; None for a number of steps."""
+    budget_seconds: float | None = None
+    """Seconds of training in the budget; None for a budget of steps."""
     is_end: bool = False
     """Whether a stage has ended here."""
 
@@ -72,10 +72,12 @@ class Allowance:
     def seconds(self, moment: Moment) -> float:
         """Return the most that a preview may take now.
 
-        >>> round(Allowance().seconds(Moment(step=10, trained=0.0, asked=60.0)), 6)
+        >>> round(Allowance().seconds(Moment(step=10, trained=0.0, budget_seconds=60.0)), 6)
         3.0
         """
-        credit = CREDIT if moment.asked is None else min(CREDIT, SHARE * moment.asked)
+        credit = (
+            CREDIT if moment.budget_seconds is None else min(CREDIT, SHARE * moment.budget_seconds)
+        )
         remaining = max(0.0, credit - self.overdrawn)
         if moment.is_end:
             remaining = max(remaining, LAST)

@@ -82,7 +82,7 @@ class Plan:
     since: float = 0.0
     """The training clock when the budget was given."""
     stage: int = 0
-    done: int = 0
+    steps_done: int = 0
     """Steps done in this stage."""
     before: int = 0
     """Steps done in the stages before."""
@@ -90,8 +90,8 @@ class Plan:
     """Whether this stage has ended."""
     spent: float = 0.0
     """Seconds of training, over all processes that took part in turn."""
-    beside: dict[str, float] = field(default_factory=dict)
-    """Seconds of what stood beside training, and of all together."""
+    overhead: dict[str, float] = field(default_factory=dict)
+    """Seconds of previews and saves, and of the wall clock."""
     began: float = 0.0
     """The training clock when this stage began."""
     allotted: float = 0.0
@@ -124,7 +124,7 @@ class Plan:
     @property
     def total(self) -> int:
         """Return the steps done over all stages."""
-        return self.before + self.done
+        return self.before + self.steps_done
 
     @property
     def target(self) -> int | None:
@@ -149,7 +149,7 @@ class Plan:
             self.limit, self.since = 60 * budget.minutes, self.spent
             self.steps[self.stage :] = [None] * (len(self.steps) - self.stage)
             if self.is_complete and not self.is_last:
-                self.steps[self.stage] = self.done
+                self.steps[self.stage] = self.steps_done
             else:
                 self.begin(self.spent)
             return
@@ -161,11 +161,14 @@ class Plan:
             )
         self.limit = None
         split = budget.split(self.shares)
-        self.steps[self.stage :] = [max(split[self.stage], self.done), *split[self.stage + 1 :]]
+        self.steps[self.stage :] = [
+            max(split[self.stage], self.steps_done),
+            *split[self.stage + 1 :],
+        ]
         if not later_stages:
             self.steps[self.stage] = budget.steps - self.before
         elif self.is_complete:
-            self.steps[self.stage] = self.done
+            self.steps[self.stage] = self.steps_done
 
     def begin(self, now: float) -> None:
         """Give the present stage its part of the time that is left."""
@@ -176,7 +179,7 @@ class Plan:
 
     def advance(self, examples: int, skipped: int) -> None:
         """Go on to the next stage."""
-        self.before, self.done, self.is_complete = self.total, 0, False
+        self.before, self.steps_done, self.is_complete = self.total, 0, False
         self.examples, self.skipped = self.examples + examples, self.skipped + skipped
         self.stage += 1
 
@@ -185,7 +188,10 @@ class Plan:
         if self.limit is None or not pace.mean:
             return False
         if self.target is not None:
-            is_short = self.done >= self.target and self._rest(now) > SPARE * self.allotted
+            is_short = (
+                self.steps_done >= self.target
+                and self._stage_remaining(now) > SPARE * self.allotted
+            )
             return pace.count > 0 and (is_short or self._passed(now) > self.corrections)
         enough = pace.count >= FEWEST and pace.seconds >= MEASURED * self.allotted
         return enough or now - self.began >= 0.3 * self.allotted
@@ -198,15 +204,17 @@ class Plan:
         """
         step_seconds = max(pace.middle if self.target is None else pace.mean, 1e-9)
         self.corrections = self._passed(now)
-        remaining = self._rest(now)
+        remaining = self._stage_remaining(now)
         max_steps = (remaining + (OVERTIME - 1) * self.allotted) / step_seconds
-        return self.done + max(0, min(round(remaining / step_seconds), math.floor(max_steps)))
+        return self.steps_done + max(
+            0, min(round(remaining / step_seconds), math.floor(max_steps))
+        )
 
     def is_overdue(self, now: float, step: float = 0.0) -> bool:
         """Tell whether one step more would end when the time, and a tenth more, is over."""
         return self.limit is not None and now + step - self.began >= OVERTIME * self.allotted
 
-    def left(self, now: float, step: float, spent: float = 0.0) -> float:
+    def remaining_seconds(self, now: float, step: float, spent: float = 0.0) -> float:
         """Estimate the seconds of training until the run ends, all stages together.
 
         Arguments:
@@ -214,7 +222,7 @@ class Plan:
             step: Seconds of a step.
             spent: Share that is spent of a budget that the stage's stream has of its own.
         """
-        stage_seconds = (self.target - self.done) * step if self.target is not None else None
+        stage_seconds = (self.target - self.steps_done) * step if self.target is not None else None
         if spent > ENOUGH and stage_seconds is not None:
             stage_seconds = min(stage_seconds, (now - self.began) * max(0.0, 1 - spent) / spent)
         if self.limit is not None:
@@ -229,7 +237,7 @@ class Plan:
             (stage_seconds or 0) + sum(n or 0 for n in self.steps[self.stage + 1 :]) * step
         ) or 0.0
 
-    def _rest(self, now: float) -> float:
+    def _stage_remaining(self, now: float) -> float:
         """Return the seconds that are left for this stage."""
         return max(0.0, self.began + self.allotted - now)
 

@@ -37,7 +37,7 @@ from trilemma.core.errors import BadInput, Diverged
 __all__ = [
     "Checkpoint",
     "Damaged",
-    "found",
+    "list_checkpoints",
     "read",
     "sync_folder",
     "unwritable",
@@ -130,13 +130,13 @@ def write(
         raise unwritable(folder, error, "what was saved before is intact") from error
 
 
-def read(folder: Path, manifest: Mapping[str, Any], *, whole: bool = True) -> Checkpoint:
+def read(folder: Path, manifest: Mapping[str, Any], *, with_state: bool = True) -> Checkpoint:
     """Read a checkpoint and verify every file of it.
 
     Arguments:
         folder: Where it is.
         manifest: What its manifest must say, e.g. which run it belongs to.
-        whole: Whether to take the training state too; its bytes are verified in any case.
+        with_state: Whether to take the training state too; its bytes are verified in any case.
 
     Raises:
         Damaged: A file is missing, cut short, changed or from elsewhere.
@@ -168,11 +168,11 @@ def read(folder: Path, manifest: Mapping[str, Any], *, whole: bool = True) -> Ch
         weights = safetensors.torch.load(data["model.safetensors"])
     except (SafetensorError, ValueError, KeyError) as error:
         raise Damaged(f"{folder / 'model.safetensors'} holds no tensors ({error})") from None
-    state = _parsed(folder / "state.pt", data["state.pt"]) if whole else {}
+    state = _parsed(folder / "state.pt", data["state.pt"]) if with_state else {}
     return Checkpoint(folder, step, stage, weights, state)
 
 
-def found(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """List the checkpoints in a folder, the latest first."""
     if not folder.is_dir():
         return []

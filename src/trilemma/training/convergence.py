@@ -41,19 +41,19 @@ FEWEST = 8
 """Losses that are needed to tell."""
 
 
-def training_state(events: Sequence[Event], wanted: int) -> State:
+def training_state(events: Sequence[Event], target_updates: int) -> State:
     """Return the state in which a training ended.
 
     Arguments:
         events: Of the run, in order; see `Run.events`.
-        wanted: K, the updates at which it is ranked; see `recipes.recipe.updates_wanted`.
+        target_updates: K, the updates at which it is ranked; see `recipes.recipe.updates_wanted`.
 
     >>> events = [Event("step", k, "model", {"vae/loss": 1 / k}) for k in range(1, 300)]
-    >>> training_state(events, wanted=500), training_state(events, wanted=200)
+    >>> training_state(events, target_updates=500), training_state(events, target_updates=200)
     ('warming up', 'falling')
     """
     steps = [event for event in events if event.kind == "step"]
-    if max((event.step for event in steps), default=0) < wanted:
+    if max((event.step for event in steps), default=0) < target_updates:
         return "warming up"
     stages = dict.fromkeys(event.stage for event in steps)
     curves = (_curve([e for e in steps if e.stage == stage]) for stage in stages)

@@ -172,7 +172,7 @@ class Buffers:
 
     def __init__(self, model: nn.Module, world: World) -> None:
         self.model, self.world = model, world
-        self._seen: dict[str, tuple[Tensor, int, Tensor]] = {}
+        self._snapshots: dict[str, tuple[Tensor, int, Tensor]] = {}
         if world.size > 1:
             self._remember(dict(model.named_buffers()))
 
@@ -193,11 +193,11 @@ class Buffers:
             if flag
         }
         for name, buffer in changed.items():
-            self._merge(buffer, self._seen[name][2])
+            self._merge(buffer, self._snapshots[name][2])
         self._remember(changed)
 
     def _is_touched(self, name: str, buffer: Tensor) -> bool:
-        remembered, version, _ = self._seen[name]
+        remembered, version, _ = self._snapshots[name]
         return buffer is not remembered or buffer._version != version
 
     def _merge(self, buffer: Tensor, before: Tensor) -> None:
@@ -216,7 +216,7 @@ class Buffers:
 
     def _remember(self, buffers: Mapping[str, Tensor]) -> None:
         for name, buffer in buffers.items():
-            self._seen[name] = (buffer, buffer._version, buffer.detach().clone())
+            self._snapshots[name] = (buffer, buffer._version, buffer.detach().clone())
 
 
 @contextmanager

@@ -169,7 +169,7 @@ class _Fitting:
     def go(self, budget: Budget | None, seed: int, resume: bool) -> Iterator[Event]:
         """Go through the stages."""
         torch.manual_seed(mix(seed, "fit"))
-        self.precision.place(self.model, self.device)
+        self.precision.to_device(self.model, self.device)
         checkpoint = self._restored(budget) if resume else None
         if checkpoint is None:
             if budget is None:
@@ -217,7 +217,7 @@ class _Fitting:
                 f"{checkpoint.path} has {len(self.plan.steps)} stages, "
                 f"and the recipe has {len(self.stages)} now."
             )
-        self.watch.resume(self.plan.spent, self.plan.beside)
+        self.watch.resume(self.plan.spent, self.plan.overhead)
         self._saved_step, self._saved_path = checkpoint.step, checkpoint.path
         if budget is not None:
             self.plan.extend(budget)
@@ -256,36 +256,36 @@ class _Fitting:
         yield self._event("stage", steps=plan.target, objectives=[*trainer.players])
         if plan.total == 0 and state is None:
             yield from self._save()
-            yield from self._shown()
+            yield from self._preview_if_due()
         yield from self._steps(trainer)
         trainer.finish()
         plan.is_complete = True
         yield from self._save()
-        yield from self._shown(is_end=True)
+        yield from self._preview_if_due(is_end=True)
 
     def _steps(self, trainer: Trainer) -> Iterator[Event]:
         plan = self.plan
         pace = Pace(MEMORY if plan.limit is None else RECENT * plan.allotted)
         while True:
-            if plan.done and pace.mean:
-                yield from self._shown()
+            if plan.steps_done and pace.mean:
+                yield from self._preview_if_due()
             now = self.watch.training
             stop_signal, due, overdue, save, is_over = self.world.agree(
                 self.stop.signal,
                 plan.is_due(now, pace),
-                plan.done > 0 and plan.is_overdue(now, pace.mean),
+                plan.steps_done > 0 and plan.is_overdue(now, pace.mean),
                 self._is_save_due(trainer),
                 trainer.stream.is_over,
             )
             if due and not overdue:
                 yield from self._planned(pace)
-            if overdue and (plan.target is None or plan.done < plan.target):
-                plan.steps[plan.stage] = plan.done
+            if overdue and (plan.target is None or plan.steps_done < plan.target):
+                plan.steps[plan.stage] = plan.steps_done
                 yield self._event("stopped", reason="the time is over, and a tenth more")
             if is_over:
-                plan.steps[plan.stage] = plan.done
+                plan.steps[plan.stage] = plan.steps_done
                 yield self._event("stopped", reason="the calls of the oracle are spent")
-            if plan.target is not None and plan.done >= plan.target:
+            if plan.target is not None and plan.steps_done >= plan.target:
                 return
             if stop_signal:
                 yield from self._interrupted(int(stop_signal))
@@ -298,10 +298,10 @@ class _Fitting:
             except Diverged as error:
                 yield from self._back(trainer, error)
                 continue
-            plan.done = trainer.step_count
+            plan.steps_done = trainer.step_count
             pace.add(self.watch.training - before)
             yield from self._reported(event, trainer, pace.mean)
-            yield from self._alerts(self._alarms.stepped(plan.done, event.values))
+            yield from self._alerts(self._alarms.stepped(plan.steps_done, event.values))
 
     def _back(self, trainer: Trainer, error: Diverged) -> Iterator[Event]:
         """Go back to the last good checkpoint of this stage, or give up."""
@@ -316,7 +316,7 @@ class _Fitting:
         failed_step = self.plan.total
         checkpoint.fill(self.model)
         trainer.go_back(checkpoint.state["trainer"])
-        self.plan.done = trainer.step_count
+        self.plan.steps_done = trainer.step_count
         self._alarms.forget()
         yield self._event(
             "warning",
@@ -334,10 +334,10 @@ class _Fitting:
         values |= {
             "seconds": round(now, 3),
             "examples_per_second": round(rate, 1),
-            "left": round(plan.left(now, pace, trainer.stream.spent), 1),
+            "left": round(plan.remaining_seconds(now, pace, trainer.stream.spent), 1),
         }
         hundredth = max(1, (plan.target or 10**9) // 100)
-        log = plan.total <= 20 or now - self._logged_when >= 1 or plan.done % hundredth == 0
+        log = plan.total <= 20 or now - self._logged_when >= 1 or plan.steps_done % hundredth == 0
         if log:
             self._logged_when = now
         if skipped:
@@ -377,14 +377,14 @@ class _Fitting:
         if self._saved_step == self.plan.total or trainer.is_troubled:
             return False
         every = self.save_every
-        return bool(every and self.plan.done % every == 0) or (
+        return bool(every and self.plan.steps_done % every == 0) or (
             self.clock() - self._saved_when >= self.save_seconds
         )
 
     def _save(self) -> Iterator[Event]:
         plan, trainer, start = self.plan, self.trainer, self.clock()
         assert trainer is not None
-        plan.spent, plan.beside = self.watch.training, self.watch.beside()
+        plan.spent, plan.overhead = self.watch.training, self.watch.overhead()
         with self.watch.on("save"):
             path = self._written(trainer)
             self.world.barrier()
@@ -404,7 +404,7 @@ class _Fitting:
         except Diverged as error:
             raise self._lost(error) from error
 
-    def _shown(self, *, is_end: bool = False) -> Iterator[Event]:
+    def _preview_if_due(self, *, is_end: bool = False) -> Iterator[Event]:
         """Let the preview draw, if it is due."""
         if self.preview is None:
             return
@@ -429,7 +429,7 @@ class _Fitting:
             yield self._event("warning", message=problem)
         troubles = result.pop("alarms", {})
         yield self._event("preview", took=self.clock() - start, **result)
-        yield from self._alerts(self._alarms.shown(troubles))
+        yield from self._alerts(self._alarms.previewed(troubles))
 
     def _preview(self, step: int) -> dict[str, Any]:
         """Call the preview, and leave modes and generators as they were."""

@@ -57,8 +57,8 @@ class Precision:
         """Return the context in which a loss is computed."""
         return torch.autocast(device.type, torch.bfloat16, enabled=self.mixed)
 
-    def place(self, model: nn.Module, device: torch.device) -> None:
-        """Move a model to the device, and its weights of four axes to the chosen layout."""
+    def to_device(self, model: nn.Module, device: torch.device) -> None:
+        """Move a model to the device, and its weights of four axes to the chosen memory layout."""
         model.to(device)
         if self.channels_last:
             for weight in model.parameters():
@@ -66,13 +66,13 @@ class Precision:
                     weight.data = weight.data.contiguous(memory_format=torch.channels_last)
 
 
-def choose(asked: str, device: torch.device, *, wanted: bool = True) -> Precision:
+def choose(requested: str, device: torch.device, *, prefer_bf16: bool = True) -> Precision:
     """Choose the precision and the memory layout for training on a device.
 
     Arguments:
-        asked: 'auto', 'fp32' or 'bf16'.
+        requested: 'auto', 'fp32' or 'bf16'.
         device: Where training runs.
-        wanted: False where a recipe was measured to be slower in bfloat16; 'auto' then keeps
+        prefer_bf16: False where a recipe was measured to be slower in bfloat16; 'auto' then keeps
             float32.
 
     Returns:
@@ -81,42 +81,42 @@ def choose(asked: str, device: torch.device, *, wanted: bool = True) -> Precisio
     Raises:
         BadInput: There is no such precision.
     """
-    if asked not in ("auto", "fp32", "bf16"):
-        raise nearest("precision", asked, ("auto", "fp32", "bf16"))
+    if requested not in ("auto", "fp32", "bf16"):
+        raise nearest("precision", requested, ("auto", "fp32", "bf16"))
     is_fast, finding = _bf16(device)
     channels_last = device.type == "cuda" or (
         device.type == "cpu" and "avx512f" in processor().flags
     )
-    if asked == "fp32":
+    if requested == "fp32":
         return Precision("fp32", channels_last, "float32, as asked.")
-    if asked == "bf16":
+    if requested == "bf16":
         doubt = "" if is_fast else f", though {finding}, so that it is slow here"
         return Precision("bf16", channels_last, f"bfloat16, as asked{doubt}.")
     if not is_fast:
         return Precision("fp32", channels_last, f"float32: {finding}.")
-    if not wanted:
+    if not prefer_bf16:
         return Precision(
             "fp32", channels_last, f"float32: {finding}, but the recipe was slower with it."
         )
     return Precision("bf16", channels_last, f"bfloat16: {finding}.")
 
 
-def choose_device(asked: str) -> torch.device:
+def choose_device(requested: str) -> torch.device:
     """Choose where to compute: 'auto' takes a GPU where there is one.
 
     Raises:
         BadInput: A GPU is asked for where there is none, or the name is unknown.
     """
-    if asked not in ("auto", "cpu", "cuda"):
-        raise nearest("device", asked, ("auto", "cpu", "cuda"))
+    if requested not in ("auto", "cpu", "cuda"):
+        raise nearest("device", requested, ("auto", "cpu", "cuda"))
     present = torch.cuda.is_available()
-    if asked == "cuda" and not present:
+    if requested == "cuda" and not present:
         built = "" if torch.backends.cuda.is_built() else " (this torch is built without CUDA)"
         raise BadInput(
             f"--device cuda was given and torch finds no GPU here{built}; "
             "give --device cpu, or leave it at auto."
         )
-    return torch.device("cuda" if present and asked != "cpu" else "cpu")
+    return torch.device("cuda" if present and requested != "cpu" else "cpu")
 
 
 @functools.cache

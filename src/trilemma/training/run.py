@@ -34,7 +34,7 @@ from trilemma.core.event import Event
 from trilemma.training.checkpoint import (
     Checkpoint,
     Damaged,
-    found,
+    list_checkpoints,
     read,
     sync_folder,
     unwritable,
@@ -67,7 +67,7 @@ class Run:
         self.path, self.recipe, self.environment = path, recipe, environment
         self.verify: Callable[[], None] | None = None
         """Called before anything is written; raises where this process may not."""
-        self._kept: Path | None = None
+        self._latest_folder: Path | None = None
         self._locked = 0
 
     @classmethod
@@ -221,9 +221,9 @@ class Run:
         """
         checkpoints = self.path / "checkpoints"
         folder = checkpoints / f"step_{step}"
-        previous = self._kept
+        previous = self._latest_folder
         if previous in (None, folder):
-            previous = next((p for p in found(checkpoints) if p != folder), None)
+            previous = next((p for p in list_checkpoints(checkpoints) if p != folder), None)
         self._verify()
         write(folder, {"step": step, "stage": stage, **self._identity()}, weights, state)
         self._verify()
@@ -236,30 +236,30 @@ class Run:
         for stale in checkpoints.iterdir():
             if stale not in (folder, previous):
                 shutil.rmtree(stale, ignore_errors=True)
-        self._kept = folder
+        self._latest_folder = folder
         return folder
 
-    def checkpoint(self, warn: Callable[[str], None], *, whole: bool = True) -> Checkpoint:
+    def checkpoint(self, warn: Callable[[str], None], *, with_state: bool = True) -> Checkpoint:
         """Read the newest checkpoint that is whole.
 
         Arguments:
             warn: Told, in a sentence, of each newer one that is not.
-            whole: Whether to take the training state too; sampling needs the weights alone.
+            with_state: Whether to take the training state too; sampling needs the weights alone.
 
         Raises:
             BadInput: There is none.
         """
         damage = []
-        for folder in found(self.path / "checkpoints"):
+        for folder in list_checkpoints(self.path / "checkpoints"):
             try:
-                checkpoint = read(folder, self._identity(), whole=whole)
+                checkpoint = read(folder, self._identity(), with_state=with_state)
             except Damaged as error:
                 if folder.exists():  # else the process that trains here has just let it go
                     damage.append(str(error))
                 continue
             for problem in damage:
                 warn(f"{problem}; taking the checkpoint of step {checkpoint.step} instead.")
-            self._kept = folder
+            self._latest_folder = folder
             return checkpoint
         if damage:
             raise BadInput(
@@ -272,7 +272,7 @@ class Run:
     def is_untouched(self) -> bool:
         """Tell whether no checkpoint was ever written here, so that nothing can be lost."""
         return (
-            not found(self.path / "checkpoints")
+            not list_checkpoints(self.path / "checkpoints")
             and not (self.path / "latest").exists()
             and not any(event.kind == "checkpoint" for event in self.events())
         )
@@ -365,12 +365,12 @@ class Run:
                 os.truncate(log, data.rfind(b"\n") + 1)
 
 
-def refuse_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+def refuse_difference(recorded: Mapping[str, Any], requested: Mapping[str, Any]) -> None:
     """See that a run goes on as what it began.
 
     Arguments:
         recorded: What the run holds: recipe, fields, data, seed.
-        asked: What it is to go on with; fields that it does not give are not compared.
+        requested: What it is to go on with; fields that it does not give are not compared.
 
     Raises:
         BadInput: They differ; each field is shown as `recorded → asked`.
@@ -379,7 +379,7 @@ def refuse_difference(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> 
     Traceback (most recent call last):
     trilemma.core.errors.BadInput: a run goes on only as what it began; it differs in seed: 0 → 1.
     """
-    recorded_values, requested_values = _flat(recorded), _flat(asked)
+    recorded_values, requested_values = _flat(recorded), _flat(requested)
     differing = [
         f"{name}: {json.dumps(recorded_values.get(name))} → {json.dumps(value)}"
         for name, value in requested_values.items()

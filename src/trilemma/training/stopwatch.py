@@ -52,12 +52,12 @@ class Stopwatch:
         """Return all seconds since the run began, but for those between its processes."""
         return self._earlier + self.clock() - self._start
 
-    def beside(self) -> dict[str, float]:
-        """Return all that is not training, for a checkpoint."""
+    def overhead(self) -> dict[str, float]:
+        """Return the seconds of previews and saves, and the wall clock, for a checkpoint."""
         return {k: self.seconds[k] for k in ("preview", "save")} | {"wall": self.wall}
 
-    def resume(self, training: float, beside: Mapping[str, float]) -> None:
+    def resume(self, training: float, overhead: Mapping[str, float]) -> None:
         """Go on from the seconds that a checkpoint recorded."""
-        self.seconds |= {k: beside.get(k, 0.0) for k in ("preview", "save")}
+        self.seconds |= {k: overhead.get(k, 0.0) for k in ("preview", "save")}
         self.seconds["training"] = training
-        self._earlier = beside.get("wall", 0.0)
+        self._earlier = overhead.get("wall", 0.0)

@@ -1,8 +1,8 @@
 """One step of training, the same for every model.
 
     for each objective, `repeat` times, `before` each:
-        1  draw the next batch (or take the last one `again`), let the objective see the `whole`,
-           take this process's rows, cut them into parts
+        1  draw the next batch (or reuse the last one: `reuse_batch`), apply the objective's
+           `transform_batch` to all of it, take this process's rows, cut them into parts
         2  gradient of the mean loss over the parts, with respect to the objective's parameters
         3  if the loss or the gradient's norm is not finite: leave this update out, and count it
         4  scale the gradient down to the largest norm allowed
@@ -111,7 +111,7 @@ class Trainer:
         self.device, self.precision = device, precision
         self.world = world or World.single(device)
         self.total = total if callable(total) else lambda: total
-        self.step_count = self.drawn = self.examples = self.skipped = 0
+        self.step_count = self.batches_drawn = self.examples = self.skipped = 0
         self.caution = 1.0
         """What the learning rate is multiplied with since training last went back."""
         self.objectives: list[Objective] = list(stage.model.objectives())
@@ -183,7 +183,7 @@ class Trainer:
             "optimisers": {name: o.state_dict() for name, o in self.optimisers.items()},
             "averaged": self.average.count,
             "step": self.step_count,
-            "drawn": self.drawn,
+            "drawn": self.batches_drawn,
             "examples": self.examples,
             "skipped": self.skipped,
             "caution": self.caution,
@@ -200,7 +200,7 @@ class Trainer:
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         self.average.count = state["averaged"]
-        self.step_count, self.drawn = state["step"], state["drawn"]
+        self.step_count, self.batches_drawn = state["step"], state["drawn"]
         self.examples, self.skipped = state["examples"], state["skipped"]
         self.caution, self.streaks = state["caution"], dict(state["streaks"])
         self.stream.load_state_dict(state["stream"])
@@ -212,9 +212,9 @@ class Trainer:
         The model must hold what `weights` gave at the time.
         """
         self.average.restart()
-        batches_drawn, skipped, caution = self.drawn, self.skipped, self.caution
+        batches_drawn, skipped, caution = self.batches_drawn, self.skipped, self.caution
         self.load_state_dict(state)
-        self.drawn, self.skipped, self.caution = batches_drawn, skipped, caution / 2
+        self.batches_drawn, self.skipped, self.caution = batches_drawn, skipped, caution / 2
         self.streaks = dict.fromkeys(self.streaks, 0)
 
     def _update(self, objective: Objective, lr: float) -> dict[str, float]:
@@ -246,7 +246,7 @@ class Trainer:
     ) -> tuple[Tensor, list[str]]:
         """Leave the gradient in the parameters; return the loss and its terms, [1 + terms]."""
         n_parts, player = self.settings.accumulate, self.players[objective.name]
-        reuse_batch = objective.again and self._rows is not None
+        reuse_batch = objective.reuse_batch and self._rows is not None
         rows: Any = self._rows if reuse_batch else self._next(n_parts, objective)
         size, report, names = len(rows) // n_parts, None, []
         for part in range(n_parts):
@@ -266,10 +266,10 @@ class Trainer:
 
     def _next(self, parts: int, objective: Objective) -> Any:  # noqa: ANN401
         """Draw the next batch, and take this process's rows."""
-        batch = self.stream.batch(self.drawn)
-        if objective.whole is not None:
-            batch = objective.whole(batch.to(self.device))
-        self.drawn, self.examples = self.drawn + 1, self.examples + len(batch)
+        batch = self.stream.batch(self.batches_drawn)
+        if objective.transform_batch is not None:
+            batch = objective.transform_batch(batch.to(self.device))
+        self.batches_drawn, self.examples = self.batches_drawn + 1, self.examples + len(batch)
         self._rows = self.world.shard(batch, parts).to(self.device)
         return self._rows
 

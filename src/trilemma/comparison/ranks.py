@@ -1,6 +1,6 @@
-"""Places in quality, in coverage and in speed, and the values that stand beside them.
+"""Ranks in quality, in coverage and in speed, and the values that stand beside them.
 
-A row's place is a span, for overlapping intervals are not transitive: from one more than the
+A row's rank is a span, for overlapping intervals are not transitive: from one more than the
 number of rows that are certainly better, to the number of all less those that are certainly worse.
 Certainly means for a score with an interval that the two intervals do not touch; for speed, that
 one is faster by more than a quarter, since a machine drifts by as much. A row that stands for
@@ -26,15 +26,15 @@ from trilemma.metrics.score import Score, stand_in
 
 __all__ = [
     "SPEED_TIE",
-    "Place",
+    "Rank",
     "baselines",
     "coverage_metric",
     "floor",
-    "likelihood_places",
+    "likelihood_ranks",
     "quality_metric",
-    "score_places",
     "score_range",
-    "speed_places",
+    "score_ranks",
+    "speed_ranks",
 ]
 
 SPEED_TIE = 1.25
@@ -42,32 +42,32 @@ SPEED_TIE = 1.25
 
 
 @dataclass(frozen=True)
-class Place:
-    """A recipe's place in one ranking."""
+class Rank:
+    """A recipe's rank in one ranking."""
 
     recipe: str
     family: str
-    place: int
-    """The best place that it may have: one more than the number certainly better."""
-    last: int
-    """The worst place that it may have: all, less the number certainly worse."""
+    best: int
+    """The best rank that it may have: one more than the number certainly better."""
+    worst: int
+    """The worst rank that it may have: all, less the number certainly worse."""
     value: float
     low: float
     high: float
 
     @property
     def tied(self) -> bool:
-        """Tell whether it has no single place."""
-        return self.last > self.place
+        """Tell whether it has no single rank."""
+        return self.worst > self.best
 
     @property
     def span(self) -> str:
-        """Write the place: '2', or '4–6'."""
-        return f"{self.place}–{self.last}" if self.tied else str(self.place)
+        """Write the rank: '2', or '4–6'."""
+        return f"{self.best}–{self.worst}" if self.tied else str(self.best)
 
-    def beats(self, other: Place, better: str) -> bool:
+    def beats(self, rival: Rank, better: str) -> bool:
         """Tell whether this is certainly better: the intervals do not touch."""
-        return self.high < other.low if better == "lower" else self.low > other.high
+        return self.high < rival.low if better == "lower" else self.low > rival.high
 
 
 def quality_metric(rows: Sequence[Row]) -> str:
@@ -89,14 +89,14 @@ def score_range(row: Row, metric: str) -> tuple[float, float, float]:
     return _range_of(row.score(metric))
 
 
-def _range_of(found: Score | None) -> tuple[float, float, float]:
-    if found is None:
+def _range_of(score: Score | None) -> tuple[float, float, float]:
+    if score is None:
         return math.nan, math.nan, math.nan
-    low, high = found.low, found.high
+    low, high = score.low, score.high
     return (
-        found.value,
-        low if math.isfinite(low) else found.value,
-        high if math.isfinite(high) else found.value,
+        score.value,
+        low if math.isfinite(low) else score.value,
+        high if math.isfinite(high) else score.value,
     )
 
 
@@ -108,18 +108,18 @@ def _time(row: Row) -> tuple[float, float, float]:
     return seconds, min(seconds / tie_factor, between[0]), max(seconds * tie_factor, between[1])
 
 
-def score_places(rows: Sequence[Row], metric: str, better: str) -> tuple[Place, ...]:
-    """Return the places by a score, the best first; rows without it have none."""
-    return _places([(row, *score_range(row, metric)) for row in rows], better)
+def score_ranks(rows: Sequence[Row], metric: str, better: str) -> tuple[Rank, ...]:
+    """Return the ranks by a score, the best first; rows without it have none."""
+    return _ranks([(row, *score_range(row, metric)) for row in rows], better)
 
 
-def speed_places(rows: Sequence[Row]) -> tuple[Place, ...]:
-    """Return the places by seconds a sample, the fastest first."""
-    return _places([(row, *_time(row)) for row in rows], SPEED.better)
+def speed_ranks(rows: Sequence[Row]) -> tuple[Rank, ...]:
+    """Return the ranks by seconds a sample, the fastest first."""
+    return _ranks([(row, *_time(row)) for row in rows], SPEED.better)
 
 
-def likelihood_places(rows: Sequence[Row]) -> tuple[Place, ...]:
-    """Return the places by likelihood, as far as the kinds of the likelihoods allow.
+def likelihood_ranks(rows: Sequence[Row]) -> tuple[Rank, ...]:
+    """Return the ranks by likelihood, as far as the kinds of the likelihoods allow.
 
     The truth behind a lower bound may lie anywhere above it, so that a row known by a bound is
     never certainly worse than one that is known in another way.
@@ -131,29 +131,29 @@ def likelihood_places(rows: Sequence[Row]) -> tuple[Place, ...]:
         value, low, high = _range_of(score)
         open_end = n_kinds > 1 and score is not None and score.is_bound
         ranges.append((row, value, low, math.inf if open_end else high))
-    return _places(ranges, "higher")
+    return _ranks(ranges, "higher")
 
 
 def _kind(score: Score) -> str:
     return "bound" if score.is_bound else score.by
 
 
-def _places(scored: Sequence[tuple[Row, float, float, float]], better: str) -> tuple[Place, ...]:
+def _ranks(scored: Sequence[tuple[Row, float, float, float]], better: str) -> tuple[Rank, ...]:
     finite = [
-        Place(row.name, row.family, 1, 1, *values)
+        Rank(row.name, row.family, 1, 1, *values)
         for row, *values in scored
         if math.isfinite(values[0])
     ]
     ranked = [
         replace(
             candidate,
-            place=1 + sum(rival.beats(candidate, better) for rival in finite),
-            last=len(finite) - sum(candidate.beats(rival, better) for rival in finite),
+            best=1 + sum(rival.beats(candidate, better) for rival in finite),
+            worst=len(finite) - sum(candidate.beats(rival, better) for rival in finite),
         )
         for candidate in finite
     ]
     sign = 1 if better == "lower" else -1
-    return tuple(sorted(ranked, key=lambda p: (p.place, p.last, sign * p.value)))
+    return tuple(sorted(ranked, key=lambda p: (p.best, p.worst, sign * p.value)))
 
 
 def floor(rows: Sequence[Row], metric: str) -> float | None:
