@@ -3,13 +3,15 @@
 from benchmarks.claims import Claim, Wanted
 from benchmarks.paired import Side
 
+AUGMENT = ("--augment", "colour+translation+cutout")
 CLAIM = Claim(
     says="with few data augmentation of real and fake examples makes a GAN better (§4)",
     data=("fashion-mnist@1%", "fashion-mnist@10%"),
     sides=(
         Side("plain", ("gan",)),
-        Side("augmented", ("gan", "--augment", "colour+translation+cutout")),
+        Side("adaptive", ("gan", *AUGMENT, "--adaptive", "true")),
+        Side("always", ("gan", *AUGMENT)),
     ),
-    wanted=(Wanted("augmented", "fd", "plain"),),
+    wanted=(Wanted("adaptive", "fd", "plain"), Wanted("always", "fd", "plain")),
     watched=("fd", "overfitting"),
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
+from trilemma.core.errors import BadInput, Interrupted
 from trilemma.laws import (
     adversarial,
     attention,
@@ -35,7 +37,7 @@ from trilemma.laws import (
     spline,
     transformer,
 )
-from trilemma.laws.law import Check, Law
+from trilemma.laws.law import Check, Law, equal
 
 __all__ = ["library_laws", "timed"]
 
@@ -75,9 +77,25 @@ def library_laws() -> Sequence[Check]:
 
 
 def timed(checks: Iterable[Check]) -> Iterator[tuple[Law, float]]:
-    """Run checks one after another; yield each law with its share of the check's seconds."""
+    """Run checks one after another; yield each law with its share of the check's seconds.
+
+    A check that ends in an error is a law that does not hold, which names the check and the error.
+    """
     for check in checks:
         start = time.perf_counter()
-        laws = check()
+        try:
+            laws = check()
+        except (BadInput, Interrupted):
+            raise
+        except Exception as error:  # the other laws are to run
+            laws = [_broken(check, error)]
         seconds = (time.perf_counter() - start) / max(len(laws), 1)
         yield from ((law, seconds) for law in laws)
+
+
+def _broken(check: Check, error: Exception) -> Law:
+    """Return the law that fails for a check that could not be computed."""
+    name, module = (getattr(check, key, "") for key in ("__name__", "__module__"))
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    title = f"check '{name or check}' can be computed; it ends in {reason}"
+    return equal(title, module.removeprefix("trilemma."), math.nan, 0, 0)

@@ -55,6 +55,11 @@ POINTS = torch.tensor([0.0, 0.3, 1.1, 1.5, 2.6], dtype=torch.float64)
 """Where on a line the points lie whose distributions WGAN tells apart."""
 
 
+def _games() -> Mapping[str, adversarial.AdversarialLoss]:
+    """Return the losses whose laws are written here."""
+    return {name: loss for name, loss in adversarial.LOSSES.items() if name in SOURCES}
+
+
 def _equal(
     game: str, words: str, measured: Number, expected: Number = 0.0, tolerance: float = 1e-12
 ) -> Law:
@@ -164,11 +169,19 @@ def _measures(name: str, p: Tensor, q: Tensor) -> tuple[str, str, Tensor]:
     return "ln p_data - ln p_g", "ln 4 - 2 JSD", divergence
 
 
+def every_game_has_laws() -> Sequence[Law]:
+    """Ask of each registered loss whether its best critic and its divergence stand here."""
+    return [
+        equals(f"{name}: its laws are written in laws/games.py", GAN, float(name in SOURCES), 1, 0)
+        for name in adversarial.LOSSES
+    ]
+
+
 def best_critics() -> Sequence[Law]:
     """Find each game's best critic; compare it with its formula, and both losses with theirs."""
     p, q = distributions(5)
     laws = []
-    for name, loss in adversarial.LOSSES.items():
+    for name, loss in _games().items():
         formula, (how, numerical) = _best(name, p, q), _search(name, p, q)
         what, value, divergence = _measures(name, p, q)
         gap = numerical - formula - (numerical - formula)[0] * (name == "rsgan")
@@ -257,7 +270,7 @@ def gradients() -> Sequence[Law]:
     """Differentiate the losses in the scores: signs for both players, and how they saturate."""
     laws, pulls = [], {}
     grid = torch.linspace(-6, 6, 24, dtype=torch.float64)  # no kink of a loss is on it
-    for name, loss in adversarial.LOSSES.items():
+    for name, loss in _games().items():
         scores = grid if loss.score == "number" else (grid + 6.1) / 4
         real, fake = (x.requires_grad_() for x in torch.meshgrid(scores, scores, indexing="ij"))
         up, down = torch.autograd.grad(loss.critic(real, fake).sum(), (real, fake))
@@ -297,7 +310,7 @@ def lower_ends() -> Sequence[Law]:
     """
     scores = torch.linspace(-6, 6, 25, dtype=torch.float64)
     laws = []
-    for name, loss in adversarial.LOSSES.items():
+    for name, loss in _games().items():
         allowed = scores.clamp_min(0) if loss.score == "energy" else scores
         lowest = loss.critic(*torch.broadcast_tensors(allowed[:, None], allowed)).min()
         if not loss.lipschitz:
@@ -310,7 +323,7 @@ def players_progress() -> Sequence[Law]:
     p, q = distributions(5)
     nearer = [q + t * (p - q) for t in torch.linspace(0, 1, 6, dtype=p.dtype)]
     laws = []
-    for name, loss in adversarial.LOSSES.items():
+    for name, loss in _games().items():
         start, direction, sign = (MARGIN / 2, "below", -1) if name == "ebgan" else (0, "above", 1)
         step = partial(descended, loss.critic, p, q, step=0.05, start=start)
         gaps = torch.stack([(p - q) @ step(steps=steps) for steps in range(0, 12, 2)]) * sign
@@ -367,7 +380,7 @@ def generator_descends_a_divergence() -> Sequence[Law]:
     """
     p, q = distributions(5)
     laws = []
-    for name in adversarial.LOSSES:
+    for name in _games():
         ours = _in_logits(q, partial(_cost, name, _best(name, p, q), p))
         theirs = _in_logits(q, lambda model, name=name: _descends(name, p, model)[1])
         words = f"at D* the generator's gradient is that of {_descends(name, p, q)[0]}"
@@ -380,7 +393,7 @@ def equilibria() -> Sequence[Law]:
     p, _ = distributions(5)
     uneven = torch.linspace(0.1, 0.9, len(p), dtype=p.dtype) * MARGIN
     laws = []
-    for name, loss in adversarial.LOSSES.items():
+    for name, loss in _games().items():
         level = _best(name, p, p)
         if name not in ("hinge", "ebgan", "wgan"):
             pull = _in_logits(p, partial(_cost, name, level, p)).norm()
@@ -397,6 +410,7 @@ def equilibria() -> Sequence[Law]:
 
 
 CHECKS: Sequence[Check] = (
+    every_game_has_laws,
     best_critics,
     level_energies,
     free_constants,

@@ -95,11 +95,11 @@ class CriticOverfitting:
 
     def _warning(self, r: float) -> str:
         is_image = self.data.domain.kind == "image"
-        augment = ", or --augment colour+translation+cutout" if is_image else ""
+        augment = ", or --augment colour+translation+cutout, in gan with --adaptive true"
         return (
             f"the critic knows its {len(self.data.train):,} training examples by heart: others "
             f"look to it like samples (r = {r:.2f}, 0 is right, 1 the worst); more data "
-            f"help{augment}."
+            f"help{augment if is_image else ''}."
         )
 
 
