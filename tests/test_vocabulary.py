@@ -7,6 +7,7 @@ function or class holds is its name; `found`, `told` or `place` say that there i
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +99,10 @@ def test_every_exception_is_needed():
         for where in files:
             names = {name for name, _ in assigned(ast.parse((ROOT / where).read_text()))}
             assert word in names, f"{where} has no '{word}'"
+
+
+def test_the_glossary_leads_to_files_that_are_there():
+    page = (ROOT.parents[1] / "docs" / "glossary.md").read_text()
+    paths = re.findall(r"`([\w/]+\.py)`", page)
+    assert len(paths) > 60
+    assert not [path for path in paths if not (ROOT / path).is_file()]

@@ -14,10 +14,10 @@ quadratic: with r = (y - y_k) / h,
     a t^2 + b t - s r = 0,     a = s - d_k + r (d_k + d_{k+1} - 2 s),     b = s - a,
     t = 2 s r / (b + sqrt(b^2 + 4 a s r)).
 
-Every element is computed, those in the tails at their nearest end, and chosen afterwards: no
-shape depends on the data, and no gradient meets a number that is not finite. The axis of the
-bins comes first, so that what is done along it is done for many numbers side by side; and
-derivatives are made positive only after those of the right bin were picked.
+Every element is computed, those in the tails at their nearest end, and chosen afterwards: no shape
+depends on the data, and no gradient meets a number that is not finite. The axis of the bins comes
+first, so that what is done along it is done for many numbers side by side; and derivatives are
+made positive only after those of the right bin were picked.
 
 References:
     Neural Spline Flows (Durkan, Bekasov, Murray & Papamakarios, 2019),

@@ -4,7 +4,7 @@ r"""Denoising networks: (x_t, log-SNR, condition) -> an array of the shape of x_
                 from each resolution on the way down to the same one on the way up
     Perceptron  for points
 
-The log-SNR and the condition become one vector e, and conditions every block by an affine map of
+The log-SNR and the condition become one vector e, which conditions every block by an affine map of
 its normalised features, h <- (1 + a(e)) h + b(e) (FiLM). The last layer starts at zero, so that
 an untrained network says zero.
 
