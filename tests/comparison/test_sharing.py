@@ -28,6 +28,7 @@ from trilemma.core.errors import BadInput, Diverged
 from trilemma.core.event import Event
 from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
+from trilemma.recipes.runs import load
 from trilemma.report.page import Entry
 from trilemma.training.distributed import World
 from trilemma.training.run import InUse, Run
@@ -467,6 +468,11 @@ def test_a_comparison_that_cannot_be_joined_is_one_sentence(
     assert said.err.strip().splitlines()[-1].startswith("trilemma: ")
 
 
+def put(path, **values):
+    """Change what a JSON file says."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 @pytest.mark.parametrize(
     ("breaks", "says"),
     [
@@ -474,6 +480,8 @@ def test_a_comparison_that_cannot_be_joined_is_one_sentence(
         (lambda run: cut(run / "recipe.json"), "recipe.json is not JSON"),
         (lambda run: without(run / "recipe.json", "seed", "watch"), "differs in seed"),
         (lambda run: without(run / "recipe.json", "watch", "data"), "lacks data.source"),
+        (lambda run: without(run / "recipe.json", "format"), "has format 1, which names its"),
+        (lambda run: put(run / "recipe.json", format=9), "has format 9, which is newer than"),
         (in_place_of, "is a file"),
         (lambda run: shutil.rmtree(run / "checkpoints"), "has no checkpoint"),
         (lambda run: [cut(p) for p in run.glob("checkpoints/*/m*.s*")], "has no checkpoint that"),
@@ -487,6 +495,18 @@ def test_a_run_that_cannot_go_on_says_why_in_its_row(breaks, says, finished, tmp
     assert row.metrics == {}
     assert says in row.skipped["fd"]
     assert "to train it anew" in row.skipped["fd"]
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [({"name": "gone"}, "names a recipe that is not here"), ({"format": 3}, "has format 3")],
+)
+def test_a_run_of_another_trilemma_is_refused_by_its_file(values, says, finished, tmp_path):
+    run = broken(finished, tmp_path) / "runs" / "gan"
+    put(run / "recipe.json", **values)
+    with pytest.raises(BadInput, match=says) as refused:
+        load(run, warn=pytest.fail)
+    assert str(run / "recipe.json") in str(refused.value)
 
 
 def test_a_page_is_made_though_a_run_cannot_be_read(finished, tmp_path, capsys):

@@ -49,6 +49,9 @@ __all__ = [
 
 Progress = Callable[[int, int], None]
 
+FORMAT = 2
+"""Of run directories, kept in recipe.json. Those of format 1, which have none there, name their
+weights otherwise and are refused; from 2 on, older formats are read."""
 RECORD = ("fields", "seed", "data.source", "data.size", "data.fingerprint", "data.domain")
 """What a run's record must hold for its model to be built, beside the recipe's name."""
 
@@ -99,6 +102,7 @@ def begin(
         "name": recipe.name,
         "fields": dataclasses.asdict(recipe),
         "version": __version__,
+        "format": FORMAT,
         "seed": seed,
         "data": {
             "source": source,
@@ -164,6 +168,7 @@ def go_on(
     run = Run.open(path)
     record = run.recipe
     refuse_difference(record, {k: v for k, v in (requested or {}).items() if v is not None})
+    _class_of(run)
     _refuse_partial(run, *RECORD, "precision", "budget", "watch")
     recipe = _recipe(record, {})
     data = _same(recipe, record, data or _load(record, source, progress))
@@ -177,6 +182,30 @@ def go_on(
 def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
     """Build a run's recipe, some of its fields changed."""
     return build(recipe_class(record["name"]), {**record["fields"], **changed})
+
+
+def _class_of(run: Run) -> type[Recipe]:
+    """Return the class of a run's recipe.
+
+    Raises:
+        BadInput: The run has a format that is not read here, or a recipe that is not known.
+    """
+    path, record = run.path / "recipe.json", run.recipe
+    written = record.get("format", 1)
+    if written != FORMAT:
+        change = (
+            "names its weights otherwise; train anew, or use the trilemma that wrote it"
+            if written == 1
+            else "is newer than this trilemma; update it"
+        )
+        raise BadInput(
+            f"{path} has format {written}, which {change} (version {record.get('version', '?')} "
+            f"wrote it, and format {FORMAT} is read here)."
+        )
+    try:
+        return recipe_class(record["name"])
+    except BadInput as error:
+        raise BadInput(f"{path} names a recipe that is not here: {error}") from error
 
 
 def _refuse_partial(run: Run, *names: str) -> None:
@@ -284,7 +313,7 @@ def load(
         BadInput: It is no run, no checkpoint is whole, or the recipe has no such field.
     """
     run = Run.open(path)
-    kind = recipe_class(run.recipe["name"])
+    kind = _class_of(run)
     _refuse_partial(run, *RECORD)
     changed = {name: v for name, v in (at_sampling or {}).items() if v is not None}
     for name in changed:
