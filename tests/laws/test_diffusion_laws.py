@@ -82,7 +82,8 @@ def test_another_schedule_is_seen(monkeypatch, change, saying):
 
 @pytest.mark.parametrize("kind", [NoisePrediction, Clean, Velocity, Residual, Edm])
 def test_another_estimate_is_seen(monkeypatch, kind):
-    whole, name = kind.denoised, {NoisePrediction: "noise"}.get(kind, kind.__name__.lower())
+    names = {NoisePrediction: "noise", Residual: "rest"}
+    whole, name = kind.denoised, names.get(kind, kind.__name__.lower())
 
     def denoised(self, output, x_t, alpha, sigma):
         return whole(self, output * 1.01, x_t, alpha, sigma)

@@ -64,18 +64,18 @@ def posed(self, at, one_hot, mask):
 
 
 def uncentred(self, x):
-    return x * self._here(x)
+    return x * self._point_mask(x)
 
 
 def all_rooms(self, x):
     """A mean over the room of a cloud, points that are not there included."""
     at = x[..., :3] - x[..., :3].mean(-2, keepdim=True)
-    return torch.cat([at, x[..., 3:]], -1) * self._here(x)
+    return torch.cat([at, x[..., 3:]], -1) * self._point_mask(x)
 
 
 def three_more(self, each, at_zero):
     """All coordinates of the points counted, the mean's too."""
-    return (each * self._here(each)).flatten(1).sum(1)
+    return (each * self._point_mask(each)).flatten(1).sum(1)
 
 
 def plain_noise(self, condition):

@@ -122,9 +122,9 @@ BROKEN = [
     ("joint_sizes", "p(N):", prompt_pool.Prompts, "forward", the_first),
     ("joint_sizes", "p(N | c):", prompt_pool.Prompts, "sizes_near", anywhere),
     ("joint_sizes", "p(N | c) between", prompt_pool.Prompts, "sizes_near", the_larger),
-    ("regressor", "moved and reflected", property_regressor.Regressor, "rest", posed),
-    ("regressor", "in another order", property_regressor.Regressor, "rest", listed),
-    ("regressor", "in a larger room", property_regressor.Regressor, "rest", crowded),
+    ("regressor", "moved and reflected", property_regressor.Regressor, "residual", posed),
+    ("regressor", "in another order", property_regressor.Regressor, "residual", listed),
+    ("regressor", "in a larger room", property_regressor.Regressor, "residual", crowded),
     ("regressor", "mean absolute error", laws, "mean_absolute_error", squared),
 ]
 

@@ -49,13 +49,7 @@ def _clean(x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _predictions(schedule: schedules.Schedule) -> dict[str, predictions.Prediction]:
-    return {
-        "noise": predictions.NoisePrediction(),
-        "clean": predictions.Clean(),
-        "velocity": predictions.Velocity(schedule.power),
-        "rest": predictions.Residual(0.6),
-        "edm": predictions.Edm(0.6),
-    }
+    return {name: kind(schedule, 0.6) for name, kind in predictions.PREDICTIONS.items()}
 
 
 class _Perfect(nn.Module):

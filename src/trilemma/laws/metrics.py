@@ -189,7 +189,7 @@ def clipped_coverage_of_known_shares() -> list[Law]:
     for i in range(100):
         x, y = _normal(n, 3, seed=2 * i).exp(), _normal(count, 3, seed=2 * i + 1).exp()
         y[16:] += 1e4
-        values.append(clipped.clip(coverage.manifold(y, x).held))
+        values.append(clipped.clip(coverage.manifold(y, x).ball_counts))
     scores = torch.tensor(values, dtype=torch.float64)
     error = scores.std().item() / math.sqrt(len(scores))
     return [
