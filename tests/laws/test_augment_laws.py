@@ -9,13 +9,6 @@ from trilemma.laws import augment as laws
 from trilemma.networks import augment
 from trilemma.networks.augment import DiffAugment
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 RECOLOUR = augment.recolour
 TRANSLATE = augment.translate
 WINDOW = augment.window

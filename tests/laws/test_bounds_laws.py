@@ -14,13 +14,6 @@ from trilemma.laws import bounds as laws
 from trilemma.maths import distributions
 from trilemma.networks import hierarchical as networks
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 LOG_NORMAL = distributions.log_normal
 KL = distributions.kl_normal
 INFERRED = hierarchical.HierarchicalVae.inferred

@@ -13,13 +13,6 @@ from trilemma.families import diffusion_bound, likelihood, probability_flow
 from trilemma.families.dequantised_density import OnLevels, Tightened
 from trilemma.laws import columns as laws
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 IN_BIN, SCALE, QUANTISE = Columns.in_bin, Columns.scale, Columns.quantise
 VOLUME, CELLS, ENDS = Columns.log_volume, Columns.in_cells, Columns.ends
 IMPORTANCE, DECODED = Tightened.importance_bound, diffusion_bound.VariationalBound.decoded

@@ -15,12 +15,6 @@ from trilemma.maths import molecule_environment as environment
 from trilemma.networks import relational
 
 
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 def test_no_state_of_five_atoms_of_four_elements_breaks_a_valence():
     valences = molecules.valences(("C", "N", "O", "F"))
     count = 0

@@ -11,13 +11,6 @@ from trilemma.laws import geometry as laws
 from trilemma.maths import spaces
 from trilemma.networks import egnn
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 LAYER, NETWORK, DENOISER = egnn.EgnnLayer.forward, egnn.Egnn.forward, egnn.EgnnDenoiser.forward
 PROJECTED, TOTAL = spaces.Centred.projected, spaces.Centred.total
 ENCODED = point_cloud_vae.PointCloudVae.encoded

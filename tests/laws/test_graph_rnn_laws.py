@@ -13,13 +13,6 @@ from trilemma.laws import graph_rnn as laws
 from trilemma.maths import bfs_orders
 from trilemma.networks import recurrent
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 ROWS, GROWN = family.AdjacencyRows.of, family.GraphRnn._grow
 WINDOWS, CHANCE, ORDER = bfs_orders.windows, bfs_orders.log_chance, bfs_orders.breadth_first
 BACKWARD, NATS = recurrent._Recurrence.backward, family.GraphRnn._nats

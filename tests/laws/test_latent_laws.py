@@ -14,14 +14,6 @@ from trilemma.networks.attention import CrossAttention
 from trilemma.networks.unet import UNet
 
 
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_holds(check):
-    found = check()
-    assert found
-    for law in found:
-        assert law.holds, law
-
-
 def broken(check, saying):
     """Return how many laws of a check whose name has these words fail."""
     return sum(not law.holds for law in check() if saying in law.name)

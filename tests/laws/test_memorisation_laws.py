@@ -10,15 +10,6 @@ from trilemma.laws import memorisation as laws
 from trilemma.metrics import copy_evidence, copy_law, copy_search, membership
 from trilemma.metrics.score import Trials
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    found = check()
-    assert found
-    for law in found:
-        assert law.holds, law
-
-
 TAILS, KNOWN, CHANCE = copy_evidence.tails, copy_evidence.weigh_controls, copy_evidence.chance
 FULL = copy_search.Search._full
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 
 from trilemma.laws import metrics as laws
@@ -20,14 +19,6 @@ from trilemma.metrics import (
 )
 from trilemma.metrics import energy_distance as shape
 from trilemma.metrics.frechet import Moments
-
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda c: c.__name__)
-def test_holds(check):
-    found = check()
-    assert found
-    for law in found:
-        assert law.holds, law
 
 
 def broken(check):

@@ -9,13 +9,6 @@ from trilemma.laws import policy as laws
 from trilemma.maths import graph_environment, network_robustness, ppo
 from trilemma.networks import graph as networks
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 MAY, STEP, EXPERT, LOG_PROBS = (
     graph_environment.action_mask,
     graph_environment.step,

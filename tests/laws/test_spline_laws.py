@@ -9,13 +9,6 @@ from trilemma.laws import spline as laws
 from trilemma.maths import splines
 from trilemma.networks import splines as networks
 
-
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    for law in check():
-        assert law.holds, law
-
-
 FORWARD = splines.forward
 INVERSE = splines.inverse
 KNOTS = splines.knots

@@ -24,14 +24,6 @@ LATER, REACH, TURNS, ROTATED = (
 EMBED = ConditionEmbedding.forward
 
 
-@pytest.mark.parametrize("check", laws.CHECKS, ids=lambda check: check.__name__)
-def test_laws_hold(check):
-    found = check()
-    assert found
-    for law in found:
-        assert law.holds, law
-
-
 def functional(attention):
     return SimpleNamespace(
         scaled_dot_product_attention=attention,

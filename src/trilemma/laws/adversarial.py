@@ -19,7 +19,7 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.families.gan import Gan
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import adversarial
 
 __all__ = ["CHECKS", "GAN", "PairLoss", "descended", "distributions", "equals", "over_pairs"]
@@ -68,6 +68,7 @@ def descended(
 # --- The value of the game --------------------------------------------------------------------
 
 
+@states(GAN)
 def optimal_critic() -> Sequence[Law]:
     """Find the best critic by descent and compare it, and its value, with the formulas."""
     p, q = distributions()
@@ -101,6 +102,7 @@ def optimal_critic() -> Sequence[Law]:
     ]
 
 
+@states(GAN)
 def critic_ascends_the_value() -> Sequence[Law]:
     """Compare what the critic minimises with -V, for any scores."""
     p, q = distributions()
@@ -138,6 +140,7 @@ def _cost(name: str, w: Tensor, x: Tensor) -> Tensor:
     return torch.stack(costs).sum()
 
 
+@states(R1, GP)
 def penalty() -> Sequence[Law]:
     """Compute gradient norms, and their penalties, for critics whose gradient is known."""
     generator = torch.Generator().manual_seed(5)
@@ -179,6 +182,7 @@ def penalty() -> Sequence[Law]:
     return laws
 
 
+@states(PT)
 def codes_apart() -> Sequence[Law]:
     """Compute the pulling-away term for codes at known angles."""
 
@@ -205,6 +209,7 @@ def codes_apart() -> Sequence[Law]:
     ]
 
 
+@states("lecture §4; Huang et al. 2024")
 def ramp() -> Sequence[Law]:
     """Read a ramp at its ends, at its middle and on its way."""
     schedule = adversarial.Ramp(2.0, 0.5, over=0.4)
@@ -244,6 +249,7 @@ def _dirac(name: str, penalty: str, gamma: float) -> Callable[[Tensor], Tensor]:
     return velocity
 
 
+@states(R1)
 def dirac_game() -> Sequence[Law]:
     """Linearise the simplest game at its equilibrium: data at 0, a fake at θ, D(x) = ψ x.
 
@@ -270,6 +276,7 @@ def dirac_game() -> Sequence[Law]:
     return laws
 
 
+@states(R1)
 def undamped_wasserstein() -> Sequence[Law]:
     """Play the Dirac game of WGAN step by step, both players descending at once.
 
@@ -335,6 +342,7 @@ def _charged(gan: Gan, batch: Examples, update: int = 0) -> float:
     return loss.value.item() - float(loss.terms["game"])
 
 
+@states(R1, GP, GAN, EVERY)
 def penalised_game() -> Sequence[Law]:
     """Find the penalty in the critic's loss of the family, for critics whose gradient is known."""
     domain, gamma, a = Domain("points", (1,), Real(location=1.0, spread=2.0)), 0.8, 1.5

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.networks import patch_transformer
 from trilemma.networks.attention import CrossAttention, record_maps
 from trilemma.networks.condition_encoder import Context
@@ -112,6 +112,7 @@ def _gap(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max())
 
 
+@states(LECTURE)
 def formula() -> list[Law]:
     """What is computed is what the lecture writes, head by head, fused or not."""
     attend = _cross()
@@ -142,6 +143,7 @@ def formula() -> list[Law]:
     ]
 
 
+@states(LECTURE)
 def probability() -> list[Law]:
     """The weights of a place are a probability over the tokens that are seen."""
     attend = _cross()
@@ -160,6 +162,7 @@ def probability() -> list[Law]:
     ]
 
 
+@states(LECTURE)
 def permutation() -> list[Law]:
     """Tokens are a set: their order is told by their places, or not at all."""
     attend, order = _cross(), torch.tensor([3, 0, 4, 2, 1])
@@ -188,6 +191,7 @@ def permutation() -> list[Law]:
     return laws
 
 
+@states(LECTURE)
 def blind() -> list[Law]:
     """What is masked changes nothing that can be seen."""
     attend = _cross()
@@ -215,6 +219,7 @@ def blind() -> list[Law]:
     return laws
 
 
+@states(LECTURE)
 def silence() -> list[Law]:
     """A row that says nothing is a row without condition; one that says something is heard."""
     laws, cond, other_cond = [], _captions(), _captions(seed=9)
@@ -235,6 +240,7 @@ def silence() -> list[Law]:
     return laws
 
 
+@states(TRANSFORMER, LECTURE)
 def beginnings() -> list[Law]:
     """A new network is silent where it will speak, and passes on what it was given."""
     network = _build(_patches, new=True)
@@ -256,6 +262,7 @@ def beginnings() -> list[Law]:
     ]
 
 
+@states(TRANSFORMER)
 def position_encoding() -> list[Law]:
     """Encodings of positions: <p(a), p(b)> depends on a - b alone, and no two are alike."""
     rows, columns = 5, 7

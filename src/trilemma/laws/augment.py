@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from trilemma.core.noise import Noise
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.adversarial import LOSSES
 from trilemma.networks import augment
 from trilemma.networks.augment import PARTS, DiffAugment
@@ -47,6 +47,7 @@ def real_alone(T: DiffAugment, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]
     return T(x, noise), x.clone()
 
 
+@states(SOURCE)
 def gradients() -> Sequence[Law]:
     """Compare T's gradient with finite differences in random directions, part by part."""
     x, noise = _images(3, 6), Noise.of(1, 6)
@@ -69,6 +70,7 @@ def gradients() -> Sequence[Law]:
     return laws
 
 
+@states(SOURCE)
 def one_affine_function() -> Sequence[Law]:
     """Use one noise for two batches and for their mixture: T(ax + by) = aT(x) + bT(y)."""
     x, y, noise = _images(3, 64), _images(3, 64, seed=9), Noise.of(3, 64)
@@ -82,6 +84,7 @@ def one_affine_function() -> Sequence[Law]:
     return laws
 
 
+@states(SOURCE)
 def translation_keeps() -> Sequence[Law]:
     """Look for the move of each image among all moves, built by cutting and filling."""
     x, noise = _images(2, 4000), Noise.of(4, 4000)
@@ -121,6 +124,7 @@ def translation_keeps() -> Sequence[Law]:
     ]
 
 
+@states(SOURCE)
 def cutout_covers() -> Sequence[Law]:
     """Count the pixels that are cut out of images of 8 x 8, over many draws."""
     x, noise = _images(2, 10000), Noise.of(5, 10000)
@@ -158,6 +162,7 @@ def cutout_covers() -> Sequence[Law]:
     ]
 
 
+@states(SOURCE)
 def colour_in_turn() -> Sequence[Law]:
     """Compare `recolour` with its three changes in turn, the ends of their ranges among them."""
     x = _images(3, 20)
@@ -204,6 +209,7 @@ def colour_in_turn() -> Sequence[Law]:
     ]
 
 
+@states(SOURCE)
 def copies_are_indistinguishable() -> Sequence[Law]:
     """Let a generator copy the data row by row, and random critics look at both through T."""
     x, noise = _images(1, 64), Noise.of(7, 64)
@@ -240,6 +246,7 @@ def copies_are_indistinguishable() -> Sequence[Law]:
     ]
 
 
+@states(SOURCE)
 def the_optimum_stays() -> Sequence[Law]:
     """Compute the gradient of ns's critic where it is undecided, which is best for copies.
 

@@ -25,7 +25,7 @@ from trilemma.families import likelihood as likelihoods
 from trilemma.families.autoencoder import Autoencoder
 from trilemma.families.mixture import Mixture
 from trilemma.families.vae import Vae
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import distributions, mixtures
 
 __all__ = ["CHECKS", "Cubature", "linear_log_prob"]
@@ -91,6 +91,7 @@ def _elbo(model: Vae, x: Tensor) -> Tensor:
     return estimates.view(len(x), 2 * J).mean(1)
 
 
+@states("lecture §3; Kingma & Welling 2014, appendix B")
 @torch.no_grad()
 def kl_closed_form() -> list[Law]:
     """The closed form of KL against numerical integration."""
@@ -120,6 +121,7 @@ def kl_closed_form() -> list[Law]:
     ]
 
 
+@states("lecture §3; Kingma & Welling 2014, section 2.4")
 def reparameterisation() -> list[Law]:
     """The slope of E[z^2] by (mu, ln sigma^2), through z = mu + sigma eps: (2 mu, sigma^2)."""
     mu = torch.tensor([[0.3, -0.8]], dtype=torch.float64, requires_grad=True)
@@ -139,6 +141,7 @@ def reparameterisation() -> list[Law]:
     ]
 
 
+@states("lecture §3; Kingma & Welling 2014, eq. 1")
 @torch.no_grad()
 def bound_gap() -> list[Law]:
     """On the linear-Gaussian model: ln p(x) = ELBO + KL(q || posterior), and equality at q*."""
@@ -170,6 +173,7 @@ def bound_gap() -> list[Law]:
     ]
 
 
+@states("lecture §3; Burda, Grosse & Salakhutdinov 2016, theorem 1")
 @torch.no_grad()
 def importance_order() -> list[Law]:
     """ELBO <= importance bound of 8 <= of 64 <= ln p(x), each a mean over examples and draws."""
@@ -195,6 +199,7 @@ def importance_order() -> list[Law]:
     ]
 
 
+@states("lecture §3")
 def loss_as_squares() -> list[Law]:
     """The loss, by hand: C ||x - f(z)||^2 + KL and a constant; its terms; the bound."""
     c, x, noise = 0.2, _points(16), 7
@@ -246,6 +251,7 @@ def loss_as_squares() -> list[Law]:
     ]
 
 
+@states("lecture §3; Salimans et al. 2017, eq. 2")
 @torch.no_grad()
 def levels_sum_to_one() -> list[Law]:
     """Each likelihood, summed over all levels, at odd places and widths."""
@@ -272,6 +278,7 @@ def levels_sum_to_one() -> list[Law]:
     return laws
 
 
+@states("Salimans et al. 2017, section 2.1")
 def tails() -> list[Law]:
     """Far from the mean, float32 log-probabilities against float64, and finite gradients."""
     levels = torch.arange(256)
@@ -314,6 +321,7 @@ def _autoencoder() -> Autoencoder:
     return model
 
 
+@states("lecture §2; Baldi & Hornik 1989")
 def principal_components() -> list[Law]:
     """A linear autoencoder, trained to the end, against the sum of the discarded variances."""
     draw = _generator(4)
@@ -342,6 +350,7 @@ def principal_components() -> list[Law]:
     ]
 
 
+@states("lecture §2")
 @torch.no_grad()
 def squared_error() -> list[Law]:
     """The autoencoder's loss against the lecture's sum."""
@@ -364,6 +373,7 @@ def _three() -> Tensor:
     return (centres[:, None] + eps @ shapes).flatten(0, 1)
 
 
+@states("lecture §2")
 @torch.no_grad()
 def mixture_density() -> list[Law]:
     """The density of a fitted mixture, integrated over a grid; a Gaussian's moments."""
@@ -386,6 +396,7 @@ def mixture_density() -> list[Law]:
     ]
 
 
+@states("lecture §2; Dempster, Laird & Rubin 1977, theorem 1")
 @torch.no_grad()
 def mixture_climbs() -> list[Law]:
     """Expectation-maximisation: the largest fall of the likelihood over its steps is none."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families import autoregressive as family
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import pixel_distributions as heads
 from trilemma.networks import pixelcnn
 
@@ -54,6 +54,7 @@ def _all_images(model: family.Autoregressive) -> Tensor:
     return torch.cartesian_prod(*[levels] * model.domain.dimensions).view(-1, *model.domain.shape)
 
 
+@states(SOURCE)
 @torch.no_grad()
 def sums_to_one() -> list[Law]:
     """Each head and patch: the probabilities of all images, added up."""
@@ -100,6 +101,7 @@ def _influence(model: family.Autoregressive) -> Tensor:
     return by_order
 
 
+@states(SOURCE, GATED)
 def causality() -> list[Law]:
     """Gradients of each number's parameters: none by itself or later, some by every earlier."""
     laws = []
@@ -129,6 +131,7 @@ def causality() -> list[Law]:
     return laws
 
 
+@states("Ramachandran et al. 2017 (fast generation), section 2")
 @torch.no_grad()
 def cache() -> list[Law]:
     """Cached drawing against whole passes, and a trunk's steps against its pass."""
@@ -171,6 +174,7 @@ def _gap_of_steps(model: family.Autoregressive, x: Tensor) -> float:
     return gap
 
 
+@states(SOURCE)
 @torch.no_grad()
 def stepwise() -> list[Law]:
     """Ln p(x) of one pass against a sum of conditionals, each with the later numbers hidden."""
@@ -198,6 +202,7 @@ def stepwise() -> list[Law]:
     return laws
 
 
+@states("lecture §5; inverse distribution function")
 @torch.no_grad()
 def draws() -> list[Law]:
     """Evenly spaced uniform numbers: the share of each level against its probability."""
@@ -229,6 +234,7 @@ def draws() -> list[Law]:
     return laws
 
 
+@states(SOURCE)
 @torch.no_grad()
 def completion() -> list[Law]:
     """With a beginning known, the rest is drawn from p(rest | beginning): all rests, listed."""

@@ -37,7 +37,7 @@ from trilemma.laws import (
     spline,
     transformer,
 )
-from trilemma.laws.law import Check, Law, equal
+from trilemma.laws.law import Check, Computation, Law, equal
 
 __all__ = ["library_laws", "timed"]
 
@@ -76,7 +76,7 @@ def library_laws() -> Sequence[Check]:
     )
 
 
-def timed(checks: Iterable[Check]) -> Iterator[tuple[Law, float]]:
+def timed(checks: Iterable[Computation]) -> Iterator[tuple[Law, float]]:
     """Run checks one after another; yield each law with its share of the check's seconds.
 
     A check that ends in an error is a law that does not hold, which names the check and the error.
@@ -93,7 +93,7 @@ def timed(checks: Iterable[Check]) -> Iterator[tuple[Law, float]]:
         yield from ((law, seconds) for law in laws)
 
 
-def _broken(check: Check, error: Exception) -> Law:
+def _broken(check: Computation, error: Exception) -> Law:
     """Return the law that fails for a check that could not be computed."""
     name, module = (getattr(check, key, "") for key in ("__name__", "__module__"))
     reason = " ".join(f"{type(error).__name__}: {error}".split())

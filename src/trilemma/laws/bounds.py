@@ -30,7 +30,7 @@ from trilemma.families.hierarchical import HierarchicalVae
 from trilemma.families.likelihood import Gaussian
 from trilemma.families.vae import Vae, Variational
 from trilemma.laws.autoencoding import Cubature, linear_log_prob
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.networks.hierarchical import Down, Level
 
 __all__ = ["CHECKS"]
@@ -160,6 +160,7 @@ def _gap(model: Variational, x: Tensor, g: Tensor, b: Tensor) -> Tensor:
     return 0.5 * (traces + distances - mean.shape[1] + logs)
 
 
+@states("lecture §3; Sønderby et al. 2016, eq. 5")
 @torch.no_grad()
 def levels_add_up() -> list[Law]:
     """Two levels: ln p(x) = ELBO + KL(q || posterior), whether q is the posterior or not."""
@@ -193,6 +194,7 @@ def levels_add_up() -> list[Law]:
     ]
 
 
+@states("Sønderby et al. 2016, eq. 5; Vahdat & Kautz 2020, eq. 2")
 @torch.no_grad()
 def level_terms() -> list[Law]:
     """KL of the lower level, in its own unit, against that of z in the unit of the state."""
@@ -239,6 +241,7 @@ def level_terms() -> list[Law]:
     ]
 
 
+@states("Burda, Grosse & Salakhutdinov 2016, theorem 1")
 @torch.no_grad()
 def levels_importance() -> list[Law]:
     """Two levels: ELBO <= importance bound of 4 <= of 64 <= ln p(x), in mean."""
@@ -267,6 +270,7 @@ def levels_importance() -> list[Law]:
     ]
 
 
+@states("Burda, Grosse & Salakhutdinov 2016, eq. 8")
 @torch.no_grad()
 def cutting() -> list[Law]:
     """The same noise gives the same importance bound, however examples and draws are cut."""
@@ -289,6 +293,7 @@ def cutting() -> list[Law]:
     return laws
 
 
+@states("Kingma et al. 2016, appendix C.8, each example alone")
 @torch.no_grad()
 def free_bits() -> list[Law]:
     """The loss with lambda nats free: that of the bound plus what the units fall short of it."""
@@ -326,6 +331,7 @@ def free_bits() -> list[Law]:
     return laws
 
 
+@states("Sønderby et al. 2016, section 2.3")
 def warm_up() -> list[Law]:
     """The weight of KL at the first update, after K updates, and beyond."""
     model, _, _ = _flat((1.5, 0.7), kl_warmup=4)
@@ -347,6 +353,7 @@ def warm_up() -> list[Law]:
     ]
 
 
+@states("Burda, Grosse & Salakhutdinov 2016, section 5.2")
 @torch.no_grad()
 def active_units() -> list[Law]:
     """Variance of the means, and mean KL, over examples as the model makes them."""

@@ -31,7 +31,7 @@ from trilemma.families.dequantised_density import (
 )
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.likelihood import Gaussian, Logistic
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import predictions, schedules
 
 __all__ = ["CHECKS"]
@@ -135,6 +135,7 @@ def _mean(nats: Tensor, chance: Tensor) -> float:
     return float((nats.double() * chance).sum() / chance.sum())
 
 
+@states(WHERE, "Burda, Grosse & Salakhutdinov 2016")
 @torch.no_grad()
 def attained() -> list[Law]:
     """The perfect density attains the entropy, and others lose what their shape costs."""
@@ -183,6 +184,7 @@ def attained() -> list[Law]:
     ]
 
 
+@states(WHERE)
 @torch.no_grad()
 def never_above() -> list[Law]:
     """Of what can be counted no draw says more than that it is certain."""
@@ -234,6 +236,7 @@ def _coin_and_real(coin: Tensor, real: Tensor) -> Tensor:
     return math.log(0.5) - z.square() / 2 - math.log(0.6) - 0.5 * math.log(2 * math.pi)
 
 
+@states(WHERE)
 @torch.no_grad()
 def mixed() -> list[Law]:
     """Real columns keep their density beside others that have probabilities."""
@@ -265,6 +268,7 @@ def mixed() -> list[Law]:
     ]
 
 
+@states(WHERE)
 @torch.no_grad()
 def quantised_samples() -> list[Law]:
     """Every place of a cell is its number, and samples are rows of the table."""
@@ -307,6 +311,7 @@ def quantised_samples() -> list[Law]:
     ]
 
 
+@states(DECODER)
 @torch.no_grad()
 def decoded() -> list[Law]:
     """Decoders give each cell its integral, and all rows together one."""
@@ -363,6 +368,7 @@ class _Exact(nn.Module):
         return ((y - alpha * torch.stack(clean, 1)) / sigma).float() + self.extra * x
 
 
+@states(BOUND, "arXiv:2011.13456, 4.3")
 @torch.no_grad()
 def diffused() -> list[Law]:
     """A diffusion's bound and its flow, of the exact denoiser of a coin and ten letters."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
 from trilemma.families import flow_matching as family
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import minibatch_optimal_transport, ode, predictions
 from trilemma.maths.distributions import log_normal
 from trilemma.networks.layers import MLP
@@ -168,6 +168,7 @@ def _after(method: str, steps: int, end: float = 3.0) -> Tensor:
     return y
 
 
+@states("Hairer, Nørsett & Wanner 1993, section II.1")
 @torch.no_grad()
 def orders() -> list[Law]:
     """Each solver's error falls as the power of the step that it promises."""
@@ -181,6 +182,7 @@ def orders() -> list[Law]:
     return laws
 
 
+@states("Dormand & Prince 1980; Hairer, Nørsett & Wanner 1993, section II.4")
 @torch.no_grad()
 def chosen_steps() -> list[Law]:
     """The adaptive solver keeps its tolerance, and treats each row by itself."""
@@ -216,6 +218,7 @@ def _jacobians(y: Tensor) -> Tensor:
     return torch.stack(rows)
 
 
+@states(TRACE)
 def traces() -> list[Law]:
     """The exact trace, and the mean and the spread of Hutchinson's over all 16 probes."""
     y = _points(5, 4)
@@ -265,6 +268,7 @@ def traces() -> list[Law]:
 # The velocity
 
 
+@states("arXiv:2206.00364, table 1")
 def parameterisation() -> list[Law]:
     """The model's velocity is (E[y | y_t] - y_t) / (1 - t) of the preconditioned estimate."""
     model = family.FlowMatching(_Small(), (2,), spread=0.8)
@@ -280,6 +284,7 @@ def parameterisation() -> list[Law]:
     ]
 
 
+@states(FLOW)
 def minimiser() -> list[Law]:
     """At v = E[y - eps | y_t] the cost has no slope, and is the variance that is left."""
     nodes, weights = _hermite()
@@ -318,6 +323,7 @@ def minimiser() -> list[Law]:
     ]
 
 
+@states(CONTINUOUS, FLOW)
 @torch.no_grad()
 def continuity() -> list[Law]:
     """Along a flow ln p_t changes by -div v; at its end stand the data."""
@@ -357,6 +363,7 @@ def continuity() -> list[Law]:
     ]
 
 
+@states(CONTINUOUS)
 @torch.no_grad()
 def mass() -> list[Law]:
     """The density of any network's flow integrates to one."""
@@ -382,6 +389,7 @@ def _spiked(y: Tensor) -> Tensor:
     return log_terms.logsumexp(-1).sum(1)
 
 
+@states(CONTINUOUS, TRACE)
 @torch.no_grad()
 def density() -> list[Law]:
     """With the steps that each row chooses by itself, ln p of known data is what it is."""
@@ -426,6 +434,7 @@ def density() -> list[Law]:
 # Pairs
 
 
+@states(PAIRS)
 def pairing() -> list[Law]:
     """The pairing is a permutation, the best of all, and keeps to its kinds."""
     a, b = _points(6), _points(6, seed=2)

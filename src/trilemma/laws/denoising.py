@@ -22,7 +22,7 @@ from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.diffusion_bound import VariationalBound, reverse_variance
 from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import predictions, samplers, schedules, training_times
 from trilemma.maths.spaces import Euclidean
 
@@ -50,6 +50,7 @@ def _model(schedule: schedules.Schedule | None = None, **options: object) -> Dif
     )
 
 
+@states(WHERE, "arXiv:2206.00364, table 1")
 def drawing() -> list[Law]:
     """Times of another density, weighted by what they lack, leave a mean as it was."""
     u = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
@@ -72,6 +73,7 @@ def drawing() -> list[Law]:
     return laws
 
 
+@states("arXiv:2303.09556")
 def weighted() -> list[Law]:
     """No weight of min-SNR is above the paper's 5, and below it is the noise's."""
     model, t = _model(weighting="min-snr"), torch.linspace(0.05, 1, 40)
@@ -81,6 +83,7 @@ def weighted() -> list[Law]:
     return [equal("min-SNR: w = min(SNR, 5)", "arXiv:2303.09556", gap, 0, 1e-4)]
 
 
+@states(WHERE)
 def variances() -> list[Law]:
     """A learned variance is between the posterior's and the chain's, and costs as the KL does."""
     schedule, template = schedules.Cosine(), torch.zeros(1, D, dtype=torch.float64)
@@ -109,6 +112,7 @@ def variances() -> list[Law]:
     return laws
 
 
+@states("arXiv:2011.13456, 4.3")
 def flow() -> list[Law]:
     """The probability flow of the exact denoiser is the Gaussian's, there and back."""
     where = "arXiv:2011.13456, 4.3"
@@ -159,6 +163,7 @@ class _Erring(torch.nn.Module):
         return (self.prediction.target(clean, noise, alpha, sigma) + self.error).float()
 
 
+@states(WHERE)
 @torch.no_grad()
 def erring() -> list[Law]:
     """A network's small error is a small error of samples, of codes and of their way back."""
@@ -203,6 +208,7 @@ class _OfLevels(torch.nn.Module):
         return ((y - alpha * clean) / sigma).float() + self.extra * x
 
 
+@states("arXiv:2011.13456, 4.3")
 def flow_of_levels() -> list[Law]:
     """The flow of the exact denoiser of known levels is never below their entropy."""
     where = "arXiv:2011.13456, 4.3"
@@ -233,6 +239,7 @@ def flow_of_levels() -> list[Law]:
     ]
 
 
+@states(WHERE)
 def fineness() -> list[Law]:
     """Of levels with gaps between them, chain and flow begin at a noise that tells them apart.
 
@@ -282,6 +289,7 @@ class _Doubtful(_Perfect):
         return torch.cat([output, torch.full_like(output, math.log(V / (1 - V)))], dim=1)
 
 
+@states("arXiv:2102.09672, equation 16")
 def hybrid() -> list[Law]:
     """With learned variances the loss is L_simple + .001 (L_1 + … + L_{T-1}) / D."""
     laws, schedule = [], schedules.Linear()
@@ -316,6 +324,7 @@ def hybrid() -> list[Law]:
     return laws
 
 
+@states(WHERE, "arXiv:2010.02502, 5.3", "arXiv:2108.01073")
 def edited() -> list[Law]:
     """A completion keeps what is known, and a way between two examples begins and ends at them."""
     model, generator = _model(steps=10), torch.Generator().manual_seed(0)

@@ -25,7 +25,7 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import predictions, schedules
 from trilemma.maths.distributions import kl_normals
 
@@ -94,6 +94,7 @@ def _model(steps: int, schedule: schedules.Schedule | None = None) -> Diffusion:
     return Diffusion(_Perfect(), POINTS, schedule, predictions.NoisePrediction(), chain=steps)
 
 
+@states(LECTURE)
 def forward() -> list[Law]:
     """Step by step, the chain gives q(x_t | x_0), and abar is a product that runs to t."""
     laws = []
@@ -118,6 +119,7 @@ def forward() -> list[Law]:
     return laws
 
 
+@states("lecture 6; arXiv:2006.11239, equations 6, 7 and 11")
 def backward() -> list[Law]:
     """The posterior by Bayes' rule, and its mean in three forms."""
     c = schedules.chain(schedules.Linear(), 1000)
@@ -147,6 +149,7 @@ def backward() -> list[Law]:
     ]
 
 
+@states(LECTURE)
 def ends() -> list[Law]:
     """SNR falls, from data to noise."""
     laws, t = [], torch.linspace(0, 1, 1001, dtype=torch.float64)
@@ -163,6 +166,7 @@ def ends() -> list[Law]:
     return laws
 
 
+@states("arXiv:2206.00364, table 1", "arXiv:2202.00512")
 def invertible() -> list[Law]:
     """Every prediction's target means x, and its error is gain times that of x."""
     laws, draw = [], torch.Generator().manual_seed(0)
@@ -189,6 +193,7 @@ def invertible() -> list[Law]:
     return laws
 
 
+@states("lecture 6; arXiv:2006.11239, equation 5")
 def bounded() -> list[Law]:
     """On Gaussian data the bound's terms are known; they add up, and stay below ln p."""
     laws, where = [], f"{LECTURE}, equation 5"
@@ -249,6 +254,7 @@ def _terms(steps: int, schedule: schedules.Schedule) -> Tensor:
     return torch.cat([start.sum()[None], middle.sum(1), end.sum()[None]])
 
 
+@states("lecture 6; arXiv:2006.11239, equation 14")
 def simple() -> list[Law]:
     """L_simple is least at the posterior mean, where it is the variance left of eps."""
     steps, where = 50, f"{LECTURE}, equation 14"

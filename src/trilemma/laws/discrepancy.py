@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.metrics import held_out
 
 __all__ = ["CHECKS"]
@@ -44,6 +44,7 @@ def _bound(d: Tensor) -> float:
     return held_out.bound(*rows)
 
 
+@states(GOODFELLOW)
 def bound_of_known_distributions() -> list[Law]:
     """By p / (p + q) it is the divergence, by any other classifier less, by 1/2 nothing."""
     p, q = torch.tensor(SAMPLES).double(), torch.tensor(DATA).double()
@@ -64,6 +65,7 @@ def bound_of_known_distributions() -> list[Law]:
     return laws
 
 
+@states(LIN)
 def curve_of_a_planted_share() -> list[Law]:
     """Where a share is from elsewhere the divergence is the curve, kind by kind."""
     laws = []
@@ -76,6 +78,7 @@ def curve_of_a_planted_share() -> list[Law]:
     return laws
 
 
+@states(PLATT)
 def calibration_of_calibrated_odds() -> list[Law]:
     """Right odds stay, twice too large ones are halved, and no probability is 0 or 1."""
     odds = np.linspace(-4, 4, 81)
@@ -98,6 +101,7 @@ def calibration_of_calibrated_odds() -> list[Law]:
     return laws
 
 
+@states(STONE)
 def folds_of_identical_rows() -> list[Law]:
     """Pairs are kept together, each side is dealt evenly, and a mass is in every fold."""
     labels = np.repeat([1, 0], 200)

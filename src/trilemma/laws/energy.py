@@ -21,7 +21,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.partition import LogPartition
 from trilemma.families.energy import Contrastive, Matched
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import ais, langevin
 from trilemma.networks.energy import PointEnergy
 
@@ -74,6 +74,7 @@ def _wavy(y: Tensor) -> Tensor:
     return y.square().sum(1) / 2 + torch.sin(2 * y[:, 0]) * torch.cos(y[:, 1])
 
 
+@states("lecture §5; Roberts & Tweedie 1996")
 def ula_bias() -> list[Law]:
     """The second moment of ULA on E = k y^2 / 2, from step to step, until it rests."""
     k, eta, variance = 2.0, 0.3, 0.1
@@ -99,6 +100,7 @@ def ula_bias() -> list[Law]:
     ]
 
 
+@states("lecture §5; Roberts & Tweedie 1996")
 def mala_unbiased() -> list[Law]:
     """MALA from exact draws of a quadratic and with a large step: the variance stays."""
     k, eta, n = 2.0, 0.5, 20_000
@@ -123,6 +125,7 @@ def mala_unbiased() -> list[Law]:
     ]
 
 
+@states("lecture §5; Metropolis et al. 1953, Hastings 1970")
 def detailed_balance() -> list[Law]:
     """MALA's ratio, both ways between pairs of states, and against densities written out."""
     normal, _ = _draws(1)
@@ -160,6 +163,7 @@ def detailed_balance() -> list[Law]:
     ]
 
 
+@states("lecture §5; Neal 2001; Grosse, Ghahramani & Adams 2015")
 def partition_of_a_quadratic() -> list[Law]:
     """Z = (2 pi / k)^(D/2), from both sides, the reverse chains begun at exact draws."""
     k, dims = 4.0, 5
@@ -176,6 +180,7 @@ def partition_of_a_quadratic() -> list[Law]:
     return _both_ways("a quadratic, (2 pi / k)^(D/2)", up, down, exact)
 
 
+@states("lecture §5; Neal 2001; Grosse, Ghahramani & Adams 2015")
 def partition_of_a_mixture() -> list[Law]:
     """Z of three Gaussians of unlike weights that sum to 5."""
     centres = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, -1.5]], dtype=torch.float64)
@@ -198,6 +203,7 @@ def partition_of_a_mixture() -> list[Law]:
     return _both_ways("a mixture, the sum of its weights", up, down, math.log(5))
 
 
+@states("lecture §5; Neal 2001")
 def every_temperature_counts() -> list[Law]:
     """E = E_0 + c: whatever the chains do, every weight is -c, if no temperature is left out."""
     rise = 3.0
@@ -229,6 +235,7 @@ def every_temperature_counts() -> list[Law]:
     ]
 
 
+@states("lecture §5; Grosse, Ghahramani & Adams 2015")
 def interval_of_a_quartic_well() -> list[Law]:
     """How often the 95 % interval holds ln Z of two unlike wells, a sum over a grid."""
     base = ais.Gaussian(torch.zeros(1).double(), torch.ones(1).double())
@@ -280,6 +287,7 @@ def _sandwich(forth: Tensor, back: Tensor) -> LogPartition:
     )
 
 
+@states("lecture §5; the delta method")
 def error_of_a_log_mean() -> list[Law]:
     """Half of the weights 1 and half 3: mean 2, variance n / (n - 1), whatever their scale."""
     n = 50
@@ -329,6 +337,7 @@ def _network_energy() -> Contrastive:
     return model.double()
 
 
+@states("lecture §5; Neal 2001")
 @torch.no_grad()
 def partition_against_a_grid() -> list[Law]:
     """`log_partition` and `energy` of a network's energy against the sum over a grid."""
@@ -357,6 +366,7 @@ class _Double(Noise):
         return _Double(super().named(name).blocks)
 
 
+@states("lecture §5; Hinton 2002")
 def contrastive_gradient() -> list[Law]:
     """Chains that are the model's own draws: the loss's slope is that of -ln p, in mean.
 
@@ -390,6 +400,7 @@ def contrastive_gradient() -> list[Law]:
     ]
 
 
+@states("lecture §5; Vincent 2011, equation 11")
 def denoising_minimum() -> list[Law]:
     """On Gaussian data the smoothed score is best: the loss does not slope there, and is known."""
     c, sigma, n = 0.6, 0.5, 512
@@ -435,6 +446,7 @@ def _moments(n: int) -> tuple[Tensor, Tensor]:
     return white[:, :2], white[:, 2:]
 
 
+@states("lecture §5; Robbins 1956, Miyasawa 1961")
 @torch.no_grad()
 def denoised_mean() -> list[Law]:
     """For p = N(0, c I) smoothed by sigma the mean of u is c / (c + sigma^2) u~."""

@@ -24,7 +24,7 @@ from trilemma.families.dequantised_density import (
     UniformDequantiser,
 )
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import transforms
 from trilemma.maths.transforms import Bijection
 from trilemma.networks import bijections, coupling
@@ -146,6 +146,7 @@ def _inverse_gap(layer: Bijection, y: Tensor) -> float:
         return float((layer.inverse(layer(y)[0]) - y).abs().max())
 
 
+@states(SOURCE)
 def determinants() -> list[Law]:
     """The log-determinant of each layer, and of a whole multi-scale flow."""
     laws = [
@@ -165,6 +166,7 @@ def determinants() -> list[Law]:
     ]
 
 
+@states(SOURCE)
 def inverses() -> list[Law]:
     """Each layer's inverse, and that of a whole flow."""
     laws = [
@@ -181,6 +183,7 @@ def inverses() -> list[Law]:
     return [*laws, equal("inverse of a flow of two levels undoes it", SOURCE, flow_gap, 0, 1e-8)]
 
 
+@states(GLOW)
 @torch.no_grad()
 def factors() -> list[Law]:
     """The LU form of the 1x1 convolution against dense linear algebra."""
@@ -224,6 +227,7 @@ def _legendre(nodes: int) -> tuple[Tensor, Tensor]:
     return values, 2 * vectors[0] ** 2
 
 
+@states(SOURCE)
 @torch.no_grad()
 def one() -> list[Law]:
     """The density of a flow of points, summed over a fine grid."""
@@ -253,6 +257,7 @@ def _conditional_coupling(**kwargs: bool) -> Bijection:
     return coupling.AffineCoupling(network, 1, **kwargs)
 
 
+@states(LEVELS, FLOW_PLUS)
 @torch.no_grad()
 def levels() -> list[Law]:
     """On three levels in two coordinates: the sum over bins, and bounds beside the integrals."""
@@ -326,6 +331,7 @@ def _dequantisations() -> Mapping[str, Callable[[Tensor, Noise], tuple[Tensor, T
     }
 
 
+@states(LEVELS)
 @torch.no_grad()
 def spreading() -> list[Law]:
     """Levels equally often, spread over their bins, are even over [-1, 1]^2, however spread."""
@@ -356,6 +362,7 @@ def spreading() -> list[Law]:
     return laws
 
 
+@states(LEVELS)
 @torch.no_grad()
 def images() -> list[Law]:
     """All images of 2 x 2 pixels on two levels: their probabilities add up to one."""

@@ -15,7 +15,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
 from trilemma.families import fragments
 from trilemma.families.diffusion import Diffusion
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
@@ -81,6 +81,7 @@ def _network() -> nn.Module:
     return network
 
 
+@states(NEAREST, INPAINTING)
 @torch.no_grad()
 def projection() -> list[Law]:
     """A clean estimate becomes the nearest state with the fragment, wherever that was given."""
@@ -120,6 +121,7 @@ def projection() -> list[Law]:
     ]
 
 
+@states(INPAINTING)
 @torch.no_grad()
 def completion() -> list[Law]:
     """At every step the mean is 0, and at the end the known points are the fragment's."""
@@ -164,6 +166,7 @@ def completion() -> list[Law]:
     return laws
 
 
+@states(INPAINTING)
 @torch.no_grad()
 def frame() -> list[Law]:
     """A completion lies in the frame of the fragment, and nothing but a translation is done."""

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from trilemma.laws.adversarial import GAN, PairLoss, descended, distributions, equals, over_pairs
-from trilemma.laws.law import Check, Law, at_most
+from trilemma.laws.law import Check, Law, at_most, states
 from trilemma.maths import adversarial
 
 __all__ = ["CHECKS"]
@@ -169,6 +169,7 @@ def _measures(name: str, p: Tensor, q: Tensor) -> tuple[str, str, Tensor]:
     return "ln p_data - ln p_g", "ln 4 - 2 JSD", divergence
 
 
+@states(GAN)
 def every_game_has_laws() -> Sequence[Law]:
     """Ask of each registered loss whether its best critic and its divergence stand here."""
     return [
@@ -177,6 +178,7 @@ def every_game_has_laws() -> Sequence[Law]:
     ]
 
 
+@states(*dict.fromkeys(SOURCES.values()))
 def best_critics() -> Sequence[Law]:
     """Find each game's best critic; compare it with its formula, and both losses with theirs."""
     p, q = distributions(5)
@@ -194,6 +196,7 @@ def best_critics() -> Sequence[Law]:
     return laws
 
 
+@states("lecture §4; Zhao, Mathieu & LeCun 2017")
 def level_energies() -> Sequence[Law]:
     """Play EBGAN at p_g = p_data, where any constant energy up to the margin is an equilibrium."""
     p, _ = distributions(5)
@@ -214,6 +217,7 @@ def level_energies() -> Sequence[Law]:
     ]
 
 
+@states("lecture §4; Jolicoeur-Martineau 2019", "lecture §4; Arjovsky, Chintala & Bottou 2017")
 def free_constants() -> Sequence[Law]:
     """Shift, stretch and turn round the scores of WGAN and RSGAN."""
     p, q = distributions(5)
@@ -266,6 +270,7 @@ def _signs(name: str, real: Tensor, fake: Tensor) -> tuple[str, str, Tensor, Ten
     return "lifts real scores and lowers fake ones", toward, -one, one, -one
 
 
+@states(*dict.fromkeys(SOURCES.values()))
 def gradients() -> Sequence[Law]:
     """Differentiate the losses in the scores: signs for both players, and how they saturate."""
     laws, pulls = [], {}
@@ -290,6 +295,7 @@ def gradients() -> Sequence[Law]:
     return [*laws, _equal("saturating", title, (ratio - 1).abs().max())]
 
 
+@states(*dict.fromkeys(SOURCES.values()))
 def sure_critics() -> Sequence[Law]:
     """Differentiate the generator's loss at a fake which the critic knows to be one."""
     laws = []
@@ -303,6 +309,7 @@ def sure_critics() -> Sequence[Law]:
     return laws
 
 
+@states(*dict.fromkeys(SOURCES.values()))
 def lower_ends() -> Sequence[Law]:
     """Look for the lowest loss of each critic but WGAN's: what is minimised ends at 0.
 
@@ -318,6 +325,7 @@ def lower_ends() -> Sequence[Law]:
     return laws
 
 
+@states(*dict.fromkeys(SOURCES.values()))
 def players_progress() -> Sequence[Law]:
     """Descend each critic's loss from one score everywhere, then make the fakes more real."""
     p, q = distributions(5)
@@ -372,6 +380,7 @@ def _in_logits(at: Tensor, loss: Callable[[Tensor], Tensor]) -> Tensor:
     return gradient
 
 
+@states(*dict.fromkeys(SOURCES.values()))
 def generator_descends_a_divergence() -> Sequence[Law]:
     """Differentiate the generator's loss at the best critic, held fixed, in p_g's parameters.
 
@@ -388,6 +397,7 @@ def generator_descends_a_divergence() -> Sequence[Law]:
     return laws
 
 
+@states(*dict.fromkeys(SOURCES.values()))
 def equilibria() -> Sequence[Law]:
     """Hold a best critic fixed at p_g = p_data and ask whether the generator rests."""
     p, _ = distributions(5)

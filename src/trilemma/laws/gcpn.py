@@ -16,7 +16,7 @@ from trilemma.core import molecule as molecules
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import reordered
 from trilemma.families import gcpn
-from trilemma.laws.law import Check, Law, equal
+from trilemma.laws.law import Check, Law, equal, states
 from trilemma.maths import bfs_orders, gaussian_process, ppo, search
 from trilemma.maths import molecule_environment as building
 from trilemma.networks import relational
@@ -79,6 +79,7 @@ def _policy(most: int, steps: int = 0) -> gcpn.MoleculePolicy:
     return gcpn.MoleculePolicy(heads, domain)
 
 
+@states(SOURCE)
 def valence() -> list[Law]:
     """All states of up to four atoms."""
     broken = odd = wrong = count = 0
@@ -104,6 +105,7 @@ def valence() -> list[Law]:
     ]
 
 
+@states(SOURCE)
 @torch.no_grad()
 def heads() -> list[Law]:
     """All actions of states of two and three atoms."""
@@ -176,6 +178,7 @@ def _episodes(rules: building.MoleculeEnvironment, state: building.State) -> Ite
             yield [(state, action[None]), *later_steps], end
 
 
+@states(PPO)
 def gradient() -> list[Law]:
     """All episodes of three steps: the surrogate's gradient at ratio 1, and the exact one."""
     policy = _policy(3)
@@ -221,6 +224,7 @@ def _log_prob(
     return policy.choose(state, action=action).log_prob[0]
 
 
+@states(SOURCE)
 def experts() -> list[Law]:
     """Molecules with rings and double bonds: the expert's actions, replayed."""
     wrong = 0
@@ -247,6 +251,7 @@ def experts() -> list[Law]:
     ]
 
 
+@states(SOURCE)
 @torch.no_grad()
 def symmetry() -> list[Law]:
     """A molecule and the same with its atoms in another order."""
@@ -293,6 +298,7 @@ def symmetry() -> list[Law]:
     ]
 
 
+@states(PMO)
 def areas() -> list[Law]:
     """Searches whose area is known."""
     rising = torch.arange(1, 10_001).double() / 10_000
@@ -314,6 +320,7 @@ def areas() -> list[Law]:
     ]  # fmt: skip
 
 
+@states(GP, TANIMOTO)
 def expected() -> list[Law]:
     """What a surrogate expects is the joint normal's conditional, by its precision."""
     draw, noise, num_observed = torch.Generator().manual_seed(0), 0.1, 6

@@ -17,7 +17,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
 from trilemma.families import diffusion as diffusions
 from trilemma.families import point_cloud_vae
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import spaces
 from trilemma.maths.predictions import Clean
 from trilemma.maths.samplers import SAMPLERS
@@ -80,6 +80,7 @@ def _gap(a: Tensor, b: Tensor) -> float:
         return float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
 
 
+@states(EGNN)
 def equivariance() -> list[Law]:
     """Networks turn as clouds turn, are moved where they should, and know no order."""
     network = _loud(egnn.Egnn(FEATURES, FEATURES, FORM))
@@ -124,6 +125,7 @@ def equivariance() -> list[Law]:
     return laws
 
 
+@states(PAPER)
 @torch.no_grad()
 def noise() -> list[Law]:
     """The network's noise is rotated and never translated, whatever the slide's last line says."""
@@ -169,6 +171,7 @@ class _Vae(point_cloud_vae.PointCloudVae):
         self.double()
 
 
+@states(PAPER)
 def codes() -> list[Law]:
     """Encoder and decoder act on clouds as they lie, and an invariant code has lost the pose."""
     vae, (x, one_hot), (rotation, shift) = _Vae(), _clouds(5, KINDS), _motion()
@@ -211,6 +214,7 @@ def codes() -> list[Law]:
     ]
 
 
+@states(SPACE)
 def centre() -> list[Law]:
     """The centred space is a projection; its normal density counts 3 (n - 1) coordinates."""
     mask = _mask()
@@ -275,6 +279,7 @@ def _model(sampler: str = "ddim", steps: int = 10) -> diffusions.Diffusion:
     )
 
 
+@states(SPACE)
 def samples() -> list[Law]:
     """The mean of the points is 0 at every step of every sampler."""
     condition, laws = Condition(points=_mask()), []
@@ -292,6 +297,7 @@ def samples() -> list[Law]:
     return laws
 
 
+@states(BOUND)
 def likelihood() -> list[Law]:
     """The bound of Gaussian clouds is below their density, near it, and the same of all poses."""
     count = 1500

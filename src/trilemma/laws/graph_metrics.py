@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trilemma.core.graph import adjacency, edges, graph, reordered, sizes, stacked
-from trilemma.laws.law import Check, Law, equal
+from trilemma.laws.law import Check, Law, equal, states
 from trilemma.maths import graphlets as places
 from trilemma.maths import isomorphism
 from trilemma.metrics import graph_statistics, mmd
@@ -63,6 +63,7 @@ def _histograms(count: int, bins: int, points: int, *, seed: int) -> Tensor:
     return torch.nn.functional.one_hot(samples, bins).sum(1).double() / points
 
 
+@states(GRETTON)
 def discrepancy_of_sets() -> list[Law]:
     """It is zero of equal sets, in any order, and positive of different ones."""
     x, y = _histograms(30, 40, 50, seed=0), _histograms(20, 40, 5, seed=1)
@@ -82,6 +83,7 @@ def discrepancy_of_sets() -> list[Law]:
     return laws
 
 
+@states(GRETTON)
 def statistics_of_discrepancy() -> list[Law]:
     """V and U differ by the pairs of a row with itself, and U has mean zero at any n."""
     x, y = _histograms(12, 40, 20, seed=0), _histograms(9, 40, 5, seed=1)
@@ -111,6 +113,7 @@ def _off_diagonal(k: Tensor) -> float:
     return (sum(k[i, j].item() for i in range(n) for j in range(n) if i != j)) / (n * (n - 1))
 
 
+@states(YOU)
 def distance_of_histograms() -> list[Law]:
     """The closed form of the earth mover's distance equals matching points in their order."""
     points, bins = 60, 25
@@ -132,6 +135,7 @@ def distance_of_histograms() -> list[Law]:
     ]
 
 
+@states(PRZULJ)
 def places_by_hand() -> list[Law]:
     """Counts of all 15 places equal those of looking at every subgraph, on small graphs."""
     x = _random(24, 8, seed=0)
@@ -182,6 +186,7 @@ ORBIT = {
 """Place by all degrees of a connected graph of up to four nodes and by a node's own."""
 
 
+@states(PRZULJ)
 def sums_over_places() -> list[Law]:
     """Summed over a graph's nodes, places count its subgraphs from each of their nodes."""
     x = _random(30, 40, seed=1)
@@ -208,6 +213,7 @@ def _zero(name: str, gap: Tensor) -> Law:
     return equal(name, PRZULJ, gap.abs().max().item(), 0, 0)
 
 
+@states(YOU)
 def statistics_know_no_order() -> list[Law]:
     """All statistics are the same in any order of the nodes, and with any padding."""
     x = _random(40, 14, seed=2)
@@ -227,6 +233,7 @@ def statistics_know_no_order() -> list[Law]:
     return laws
 
 
+@states(YOU, CHUNG)
 def known_statistics() -> list[Law]:
     """Shares sum to one; spectra of the complete graph and of the square are known."""
     x = _random(20, 9, seed=3)
@@ -256,6 +263,7 @@ def _worst(gap: Tensor) -> float:
     return gap.abs().max().item()
 
 
+@states(MCKAY, "Bollobás 1982: nearly all have no symmetry; McKay 1981")
 def isomorphism_is_exact() -> list[Law]:
     """Other orders are the same graph; graphs that refinement cannot tell apart are not."""
     x = _random(40, 9, seed=4)

@@ -16,7 +16,7 @@ from trilemma.core import graph as graphs
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families import graph_rnn as family
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import bfs_orders
 from trilemma.networks import graph_rnn as networks
 from trilemma.networks import recurrent
@@ -70,6 +70,7 @@ def _every_order(x: Tensor) -> Tensor:
     )
 
 
+@states(SOURCE)
 @torch.no_grad()
 def sums_to_one() -> list[Law]:
     """Each edge network, also with a window that is too narrow for some graphs."""
@@ -81,6 +82,7 @@ def sums_to_one() -> list[Law]:
     return laws
 
 
+@states(ORDERS)
 def breadth_first_orders() -> list[Law]:
     """All graphs of four nodes in the orders that all ranks of their nodes give."""
     ranks = torch.tensor(list(itertools.permutations(range(NODES)))) / NODES
@@ -124,6 +126,7 @@ def breadth_first_orders() -> list[Law]:
     ]
 
 
+@states(ORDERS)
 @torch.no_grad()
 def only_breadth_first_orders() -> list[Law]:
     """What has probability: breadth-first orders, all of them and no others."""
@@ -152,6 +155,7 @@ def only_breadth_first_orders() -> list[Law]:
     ]
 
 
+@states(SOURCE)
 @torch.no_grad()
 def bounds() -> list[Law]:
     """A triangle with a tail: its labelled probability by all orders, and what bounds it."""
@@ -206,6 +210,7 @@ def bounds() -> list[Law]:
     ]
 
 
+@states(SOURCE)
 @torch.no_grad()
 def draws() -> list[Law]:
     """Each edge network: what is drawn has the probabilities that the likelihood says."""
@@ -237,6 +242,7 @@ def draws() -> list[Law]:
     return laws
 
 
+@states(SOURCE)
 @torch.no_grad()
 def completions() -> list[Law]:
     """A path of three nodes is completed."""
@@ -258,6 +264,7 @@ def completions() -> list[Law]:
     ]
 
 
+@states("Cho et al. 2014, eq. 5 to 8")
 def recurrence() -> list[Law]:
     """A layer run by hand beside the framework's: states and slopes."""
     torch_layer = recurrent.Recurrent(3, 4, 2).double()

@@ -15,7 +15,7 @@ from trilemma.core.noise import Noise
 from trilemma.families import latent_diffusion as latent
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.first_stage import FirstStage
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import distributions, quantisation
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import SCHEDULES
@@ -66,6 +66,7 @@ def _model() -> latent.LatentDiffusion:
     return latent.LatentDiffusion(first, diffusion, domain).double()
 
 
+@states(LECTURE)
 def whitened() -> list[Law]:
     """Whitening gives each channel mean 0 and variance 1, and what is decoded does not change."""
     model, z = _model(), _codes()
@@ -92,6 +93,7 @@ def whitened() -> list[Law]:
     ]
 
 
+@states("lecture 3; arXiv:1312.6114, appendix B")
 def kl_term() -> list[Law]:
     """The regulariser is KL(q || N(0, I)) = E_q[ln q - ln p], by its closed form."""
     model, x = _model().first_stage, _draws("images", 3, *SHAPE).float()
@@ -117,6 +119,7 @@ def kl_term() -> list[Law]:
     ]
 
 
+@states(QUANTISED, "arXiv:1711.00937, appendix A.1")
 def quantising() -> list[Law]:
     """Quantisation takes the nearest vector and hands the decoder's gradient on."""
     vectors, z = _draws("vectors", 12, 3), _draws("points", 40, 3)
@@ -170,6 +173,7 @@ def quantising() -> list[Law]:
     ]
 
 
+@states("arXiv:1801.03924, equation 1")
 def perception() -> list[Law]:
     """The perceptual distance of an image to itself is 0, and is not of two images."""
     layers = [nn.Conv2d(3, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 8, 3, stride=2), nn.ReLU()]
@@ -190,6 +194,7 @@ def perception() -> list[Law]:
     ]
 
 
+@states("arXiv:2207.12598, section 3.2", LECTURE)
 def condition() -> list[Law]:
     """A condition reaches the sample through cross-attention, and in no other way."""
     network = _conditional_network()

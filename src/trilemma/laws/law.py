@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import update_wrapper
 
-__all__ = ["Check", "Law", "at_most", "equal"]
+__all__ = ["Check", "Computation", "Law", "at_most", "equal", "states"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,51 @@ class Law:
         return gap <= self.tolerance if self.relation == "<=" else abs(gap) <= self.tolerance
 
 
-Check = Callable[[], Sequence[Law]]
-"""A check computes one law or several of a kind, from fixed seeds, in float64 where it can."""
+Computation = Callable[[], Sequence[Law]]
+"""Computes one law or several of a kind, from fixed seeds, in float64 where it can."""
+
+
+class Check:
+    """A declared computation of laws: its title and its sources are known before it is run.
+
+    Arguments:
+        compute: The computation; the first paragraph of its docstring is the title.
+        sources: Where its laws stand: the lecture's sections, the papers' equations.
+    """
+
+    __name__: str
+
+    def __init__(self, compute: Computation, sources: Sequence[str]) -> None:
+        update_wrapper(self, compute)
+        self.compute, self.sources = compute, tuple(sources)
+
+    @property
+    def title(self) -> str:
+        """Return what it does: the first paragraph of its docstring."""
+        paragraph = (self.__doc__ or self.__name__).strip().split("\n\n")[0]
+        return " ".join(paragraph.split()).rstrip(".")
+
+    @property
+    def file(self) -> str:
+        """Return the name of its file, without the ending."""
+        return self.compute.__module__.rpartition(".")[2]
+
+    def __call__(self) -> Sequence[Law]:
+        """Compute the laws."""
+        return self.compute()
+
+
+def states(*sources: str) -> Callable[[Computation], Check]:
+    """Declare a computation of laws, with the sources in which they stand.
+
+    >>> @states("lecture §1")
+    ... def sums() -> Sequence[Law]:
+    ...     '''Add ones.'''
+    ...     return [equal("1 + 1 = 2", "lecture §1", 1 + 1, 2, 0)]
+    >>> sums.title, sums.sources, sums()[0].holds
+    ('Add ones', ('lecture §1',), True)
+    """
+    return lambda compute: Check(compute, sources)
 
 
 def equal(name: str, source: str, measured: float, expected: float, tolerance: float) -> Law:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trilemma.core.domain import Domain, Real
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.metrics import copy_evidence, copy_law, copy_search, membership
 
 __all__ = ["CHECKS"]
@@ -30,6 +30,7 @@ def _uniform(*shape: int, seed: int) -> Tensor:
     return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
 
+@states(YOON)
 def ratios_where_nobody_copies() -> list[Law]:
     """On a circle and on a torus a share 1 - (1 - t^d)⁷ of the ratios is below t."""
     laws = []
@@ -65,6 +66,7 @@ def _one_view(x: Tensor) -> Tensor:
     return x[:, None]
 
 
+@states(YOON)
 def ratios_of_copies() -> list[Law]:
     """Copies have ratio 0, shifted images too; what the training set has twice has 1."""
     x = torch.randint(
@@ -85,6 +87,7 @@ def ratios_of_copies() -> list[Law]:
     ]
 
 
+@states(FISHER)
 def chances_order_by_order() -> list[Law]:
     """The chance of k samples below the (a + 1)-th of the others, over all orders of both."""
     n, m = 5, 4
@@ -140,6 +143,7 @@ def _bins_order_by_order() -> Law:
     )
 
 
+@states(FISHER)
 def shares_where_nobody_copies() -> list[Law]:
     """In cells of different rates, k / n is R in the mean, and alarms are rare."""
     rates, alarms, gaps = torch.tensor([0.02, 0.3]), 0, []
@@ -180,6 +184,7 @@ def _ratios(rate: Tensor, draw: torch.Generator) -> copy_search.Nearest:
     )
 
 
+@states(LEVINA)
 def law_of_small_ratios() -> list[Law]:
     """Of ratios with the law, D is found with the deviation that is said, and alarms are rare."""
     trials, n, m, d, deep = 100, 1500, 1200, 6.0, 1e-3
@@ -237,6 +242,7 @@ def _by_law(d: float, below: Tensor) -> Tensor:
     return (1 - (1 - below) ** (1 / 7)) ** (1 / d)
 
 
+@states(DELONG)
 def areas_pair_by_pair() -> list[Law]:
     """The area is the share of pairs in the right order, ties half; turned about, the rest."""
     draw = torch.Generator().manual_seed(0)
@@ -262,6 +268,7 @@ def areas_pair_by_pair() -> list[Law]:
     ]
 
 
+@states(DELONG)
 def areas_of_gaussians() -> list[Law]:
     """Scores a standard deviation apart have the area Phi(1 / sqrt 2), and DeLong's variance."""
     trials, m, n = 400, 40, 25

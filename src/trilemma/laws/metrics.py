@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
-from trilemma.laws.law import Check, Law, equal
+from trilemma.laws.law import Check, Law, equal, states
 from trilemma.metrics import (
     clipped,
     coverage,
@@ -45,6 +45,7 @@ def _normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
+@states(HEUSEL)
 def frechet_of_gaussians() -> list[Law]:
     """Compare with closed forms: commuting, not commuting, singular covariances."""
     mean = _normal(5)
@@ -79,6 +80,7 @@ def frechet_of_gaussians() -> list[Law]:
     ]
 
 
+@states(HEUSEL)
 def frechet_of_equal_sets() -> list[Law]:
     """A set is at distance zero from itself, and at |m|² from itself moved by m."""
     x = _normal(200, 16)
@@ -94,6 +96,7 @@ def frechet_of_equal_sets() -> list[Law]:
     ]
 
 
+@states(BINKOWSKI)
 def kernel_is_unbiased() -> list[Law]:
     """The kernel distance of two samples of one distribution is zero in the mean, at any n."""
     values = [
@@ -113,6 +116,7 @@ def kernel_is_unbiased() -> list[Law]:
     ]
 
 
+@states(KYNKAANNIEMI, NAEEM)
 def neighbours_of_known_sets() -> list[Law]:
     """Identical sets cover each other wholly, far sets not at all."""
     x = _normal(64, 8)
@@ -136,6 +140,7 @@ def neighbours_of_known_sets() -> list[Law]:
     return laws
 
 
+@states(SALVY)
 def clipped_density_of_known_sets() -> list[Law]:
     """A line of points at whole numbers, samples beside its end, and one example far off."""
     line = torch.arange(20, dtype=torch.float64)[:, None]
@@ -171,6 +176,7 @@ def clipped_density_of_known_sets() -> list[Law]:
     ]
 
 
+@states(SALVY)
 def clipped_coverage_of_known_shares() -> list[Law]:
     """The mean f is that over orders of examples and samples, and over draws; g undoes it."""
     n, count = 16, 24
@@ -205,6 +211,7 @@ def clipped_coverage_of_known_shares() -> list[Law]:
     ]
 
 
+@states("lecture §9; memorisation")
 def nearest_training_examples() -> list[Law]:
     """Copies have ratio 0; test examples in the place of samples have ratio 1."""
     train, test = _normal(100, 4), _normal(60, 4, seed=1)
@@ -229,6 +236,7 @@ def nearest_training_examples() -> list[Law]:
     ]
 
 
+@states(SZEKELY, BONNEEL)
 def shape_of_known_sets() -> list[Law]:
     """Point masses at distance r are 2 r apart; a set moved by m is |m| of each direction away."""
     near, far = torch.zeros(5, 3).double(), torch.full((4, 3), 2.0).double()
@@ -271,6 +279,7 @@ def shape_of_known_sets() -> list[Law]:
     ]
 
 
+@states(THEIS)
 def bits_of_uniform_noise() -> list[Law]:
     """Uniform noise over L levels has log2 L bits per dimension: 8 for 256."""
     laws = []
@@ -300,6 +309,7 @@ def bits_of_uniform_noise() -> list[Law]:
     return laws
 
 
+@states(KULLBACK)
 def divergence_of_gaussians() -> list[Law]:
     """KL(N(m, s²) ‖ N(0, 1)) = (m² + s² - 1) / 2 - ln s, over the quantiles of the first."""
     probabilities = (torch.arange(20_000, dtype=torch.float64) + 0.5) / 20_000

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from trilemma.core import graph as graphs
-from trilemma.laws.law import Check, Law, equal
+from trilemma.laws.law import Check, Law, equal, states
 from trilemma.maths import bfs_orders, graph_environment, network_robustness, ppo
 from trilemma.networks import graph as networks
 
@@ -63,6 +63,7 @@ def _starts() -> list[tuple[graph_environment.State, bool]]:
     ]
 
 
+@states(PPO)
 def gradient() -> list[Law]:
     """All episodes: the surrogate's gradient where the policy has not moved, and the exact one."""
     laws = []
@@ -105,6 +106,7 @@ def gradient() -> list[Law]:
     return laws
 
 
+@states(SOURCE)
 @torch.no_grad()
 def masks() -> list[Law]:
     """All states that can be reached."""
@@ -139,6 +141,7 @@ def masks() -> list[Law]:
     ]
 
 
+@states(SOURCE)
 def experts() -> list[Law]:
     """Graphs of four nodes: the expert's acts, replayed."""
     wrong = 0
@@ -159,6 +162,7 @@ def experts() -> list[Law]:
     return [equal("the expert's acts build the graph (entries that differ)", SOURCE, wrong, 0, 0)]
 
 
+@states(GAE)
 def weighing() -> list[Law]:
     """Episodes of several lengths."""
     draw = torch.Generator().manual_seed(0)
@@ -189,6 +193,7 @@ def weighing() -> list[Law]:
     ]
 
 
+@states(PPO)
 def clipping() -> list[Law]:
     """Ratios on both sides, advantages of both signs."""
     ratio = torch.tensor([0.5, 0.5, 1.0, 1.0, 1.5, 1.5], dtype=torch.float64)
@@ -209,6 +214,7 @@ def clipping() -> list[Law]:
     ]
 
 
+@states(KL, PPO)
 def divergence() -> list[Law]:
     """Two policies over four actions: the estimate's mean by enumeration, and every term."""
     draw = torch.Generator().manual_seed(0)
@@ -242,6 +248,7 @@ def divergence() -> list[Law]:
     ]
 
 
+@states(SOURCE)
 @torch.no_grad()
 def symmetry() -> list[Law]:
     """A graph and the same with its nodes in another order, and with places that are empty."""
@@ -280,6 +287,7 @@ def symmetry() -> list[Law]:
     ]
 
 
+@states(ROBUST)
 def withstanding() -> list[Law]:
     """Networks whose critical fraction is known."""
     draw = torch.Generator().manual_seed(0)

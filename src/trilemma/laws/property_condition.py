@@ -15,7 +15,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
 from trilemma.families.diffusion import Diffusion
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.predictions import Clean
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.maths.spaces import Centred
@@ -84,6 +84,7 @@ def _gap(a: Tensor, b: Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
 
 
+@states(PAPER)
 @torch.no_grad()
 def symmetry() -> list[Law]:
     """A wanted property is the same for every pose and point, so that symmetry is kept."""
@@ -121,6 +122,7 @@ def symmetry() -> list[Law]:
     ]
 
 
+@states(GUIDANCE, PAPER)
 @torch.no_grad()
 def absence() -> list[Law]:
     """A hidden property is as none: the same answers, and the same loss of training."""
@@ -160,6 +162,7 @@ def absence() -> list[Law]:
     ]
 
 
+@states(GUIDANCE)
 @torch.no_grad()
 def guidance() -> list[Law]:
     """The guided estimate lies on the line through the two that it is made of."""
@@ -180,6 +183,7 @@ ROWS = 64 * 8
 """Kept clouds of the law of sizes, of which 8 are near to a property."""
 
 
+@states(PAPER)
 @torch.no_grad()
 def joint_sizes() -> list[Law]:
     """Sizes are drawn with the property of the same cloud, or as clouds near a property have them.
@@ -218,6 +222,7 @@ def joint_sizes() -> list[Law]:
     ]
 
 
+@states(PAPER)
 @torch.no_grad()
 def regressor() -> list[Law]:
     """The regressor knows no pose, no order and no room; the error is a mean of distances."""

@@ -17,7 +17,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families import super_resolution
 from trilemma.families.super_resolution_regression import Regression
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import resize
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import Cosine
@@ -41,6 +41,7 @@ def _draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
+@states("Keys, 1981", DDNM)
 def resizing() -> list[Law]:
     """The matrices are torch's antialiased bicubic, and the pseudo-inverse is one from below."""
     worst = inverse = 0.0
@@ -62,6 +63,7 @@ def resizing() -> list[Law]:
     ]
 
 
+@states(DDNM)
 def agreement() -> list[Law]:
     """Agreement meets the small image, and touches nothing that it leaves open."""
     x, y = _draw(2, 3, 24, 32), _draw(2, 3, 6, 8, seed=1)
@@ -134,6 +136,7 @@ def _model() -> tuple[super_resolution.SuperResolution, _Mixing]:
     )
 
 
+@states(SR3)
 def conditioned() -> list[Law]:
     """What the network gives depends on the small image, and on the large one by x_t alone."""
     model, inner = _model()
@@ -215,6 +218,7 @@ class _Equivariant(nn.Module):
         return x
 
 
+@states("images of any size, in tiles")
 @torch.no_grad()
 def tiles() -> list[Law]:
     """Blended tiles are the whole, where the network's reach is within the margin."""
@@ -255,6 +259,7 @@ class _Table(nn.Module):
         return self.answer[light.long()]
 
 
+@states("lecture 6, super-resolution; arXiv:2104.07636, section 4")
 def regression() -> list[Law]:
     """Of two small images with several large ones each, least squares gives the means."""
     domain = Domain("image", (1, 4, 4), Levels(17))
@@ -294,6 +299,7 @@ def regression() -> list[Law]:
     ]
 
 
+@states(SR3, DDNM)
 def rests() -> list[Law]:
     """The residual and the bicubic image together are the image; estimates are kept in range."""
     pairing = super_resolution.Pairing(IMAGES, SCALE)

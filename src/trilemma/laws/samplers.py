@@ -23,7 +23,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import guidance, multistep, predictions, samplers, sampling_grids, schedules
 
 __all__ = ["CHECKS"]
@@ -133,6 +133,14 @@ def _impulses(
     return last[0], (last[1:] - last[0]).square().sum(0).sqrt()
 
 
+@states(
+    "lecture 6; arXiv:2006.11239, algorithm 2",
+    "lecture 6; arXiv:2010.02502, equation 12",
+    "lecture 6; arXiv:2206.00364, algorithm 2",
+    "lecture 6; arXiv:2211.01095",
+    "lecture 6; arXiv:2211.01095, algorithm 2",
+    "lecture 6; arXiv:2302.04867, theorem 3.1",
+)
 def one_law() -> list[Law]:
     """Whatever the schedule, the prediction and the sampler, the same distribution comes out."""
     cases: dict[str, tuple[samplers.Sampler, float]] = {
@@ -162,6 +170,7 @@ def one_law() -> list[Law]:
     return laws
 
 
+@states("arXiv:2010.02502, 4.1", "arXiv:2010.02502, 4.3", "arXiv:2211.01095, 4.1")
 def implicit() -> list[Law]:
     """What is one sampler under two names agrees state by state."""
     draw = torch.Generator().manual_seed(0)
@@ -202,6 +211,13 @@ def _error(sampler: samplers.Sampler, schedule: schedules.Schedule, steps: int) 
     return _largest(last - _quantile(p, alpha[-1], sigma[-1]))
 
 
+@states(
+    "arXiv:2010.02502, equation 12",
+    "arXiv:2206.00364, algorithm 2",
+    "arXiv:2211.01095",
+    "arXiv:2211.01095, algorithm 2",
+    "arXiv:2302.04867, theorem 3.1",
+)
 def orders() -> list[Law]:
     """The samplers that follow the probability flow converge at their order."""
     solvers: dict[str, samplers.Sampler] = {
@@ -233,6 +249,14 @@ def orders() -> list[Law]:
     return laws
 
 
+@states(
+    "arXiv:2006.11239, algorithm 2",
+    "arXiv:2010.02502, equation 12",
+    "arXiv:2206.00364, algorithm 2",
+    "arXiv:2211.01095, algorithm 2",
+    "arXiv:2211.01095",
+    "arXiv:2302.04867, theorem 3.1",
+)
 def whole_distribution() -> list[Law]:
     """Of a mixture, every sampler draws the whole distribution."""
     cases: dict[str, tuple[samplers.Sampler, float]] = {
@@ -270,6 +294,7 @@ def whole_distribution() -> list[Law]:
     return laws
 
 
+@states("arXiv:2207.12598; arXiv:2404.07724")
 def intervals() -> list[Law]:
     """Guidance acts in its interval alone; elsewhere the condition is obeyed."""
     x = torch.ones(4, 2)
@@ -291,6 +316,7 @@ def intervals() -> list[Law]:
     return laws
 
 
+@states("arXiv:2105.05233, 4.2")
 def classified() -> list[Law]:
     """The true classifier turns the mixture's denoiser into that of one component."""
     laws, x = [], torch.linspace(-3, 3, 25, dtype=torch.float64)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from trilemma.core.noise import Noise
 from trilemma.families.flow import NormalizingFlow
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import splines
 from trilemma.maths.transforms import Bijection
 from trilemma.networks.splines import Mixing, SplineAutoregressive, SplineCoupling, SplineFlow
@@ -64,6 +64,7 @@ def _layers() -> dict[str, tuple[Bijection, int]]:
     return layers
 
 
+@states("lecture §5; Durkan et al. 2019, eqs. 6-8", "lecture §5; Durkan et al. 2019, eq. 5")
 @torch.no_grad()
 def spline_inverse() -> list[Law]:
     """There and back, and the logarithms of the derivatives there and back."""
@@ -88,6 +89,7 @@ def spline_inverse() -> list[Law]:
     ]
 
 
+@states("lecture §5; Durkan et al. 2019, eq. 5")
 def spline_derivative() -> list[Law]:
     """The closed form of the derivative against automatic differentiation."""
     knots, x = _knots(400), _points(400).requires_grad_()
@@ -105,6 +107,10 @@ def spline_derivative() -> list[Law]:
     ]
 
 
+@states(
+    "lecture §5; Durkan et al. 2019, section 3.1",
+    "lecture §5; Durkan et al. 2019, section 3.1; Gregory & Delbourgo 1982",
+)
 @torch.no_grad()
 def spline_rises() -> list[Law]:
     """The least step of y along a fine line of x, and whether the knots are met."""
@@ -132,6 +138,7 @@ def spline_rises() -> list[Law]:
     ]
 
 
+@states("lecture §5; Durkan et al. 2019, section 3.1")
 def spline_tails() -> list[Law]:
     """Identity beyond the ends; value and slope from within approach those of the identity."""
     knots = _knots(60)
@@ -171,6 +178,7 @@ def spline_tails() -> list[Law]:
     ]
 
 
+@states("lecture §5; Durkan et al. 2019, section 2")
 def jacobians() -> list[Law]:
     """Each layer's log-determinant against the Jacobian by automatic differentiation."""
     laws = []
@@ -199,6 +207,7 @@ def _jacobian(layer: Bijection, y: Tensor, cond: Tensor) -> Tensor:
     return jacobian
 
 
+@states("lecture §5; Durkan et al. 2019, section 2")
 @torch.no_grad()
 def inverses() -> list[Law]:
     """Each layer, there and back."""
@@ -211,6 +220,7 @@ def inverses() -> list[Law]:
     return laws
 
 
+@states("lecture §5; Germain et al. 2015, section 3")
 def causality() -> list[Law]:
     """The gradient of each spline's knots by the coordinates that may not bend it."""
     laws = []
@@ -240,6 +250,7 @@ def causality() -> list[Law]:
     return laws
 
 
+@states("lecture §5; Durkan et al. 2019, eq. 1")
 @torch.no_grad()
 def mass() -> list[Law]:
     """The density of a flow in the plane, summed over a grid, for each structure."""

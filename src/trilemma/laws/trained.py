@@ -25,7 +25,7 @@ from trilemma.core.model import (
 )
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
-from trilemma.laws.law import Check, Law, at_most, equal
+from trilemma.laws.law import Computation, Law, at_most, equal
 
 __all__ = ["trained_laws"]
 
@@ -33,10 +33,10 @@ LOOK = 64
 """Test examples looked at."""
 
 
-def trained_laws(model: Model[Any, Any], x: Tensor) -> Sequence[Check]:
+def trained_laws(model: Model[Any, Any], x: Tensor) -> Sequence[Computation]:
     """Return the checks that apply to a model, on some test examples in data units."""
     batch = x[:LOOK].to(next(model.parameters()).device)
-    checks: list[Check] = [partial(_samples, model)]
+    checks: list[Computation] = [partial(_samples, model)]
     if isinstance(model, Bounded):
         checks.append(partial(_bounds, model, batch))
     if isinstance(model, Gradual):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from trilemma.core.batch import Condition
-from trilemma.laws.law import Check, Law, equal
+from trilemma.laws.law import Check, Law, equal, states
 from trilemma.networks import transformer
 from trilemma.networks.transformer import CausalTransformer
 
@@ -72,6 +72,7 @@ def _influence(patch: int) -> Tensor:
     return torch.stack(gradients).flatten(3)[:, 0].abs().amax(1)
 
 
+@states("lecture 5; arXiv:1706.03762, section 3.2.3")
 def causality() -> list[Law]:
     """A cell's h knows the cells before it, all of them, and nothing of itself or later ones."""
     laws = []
@@ -89,6 +90,7 @@ def causality() -> list[Law]:
     return laws
 
 
+@states("lecture 5: cached sampling")
 @torch.no_grad()
 def cached() -> list[Law]:
     """One step after another gives what one pass gives, with a class and without."""
@@ -103,6 +105,7 @@ def cached() -> list[Law]:
     return laws
 
 
+@states(LECTURE)
 def strangers() -> list[Law]:
     """No row of a batch knows of another, in a pass and in steps."""
     trunk, cells = _trunk(2), _cells(2).requires_grad_()
@@ -119,6 +122,7 @@ def strangers() -> list[Law]:
     ]
 
 
+@states(LECTURE)
 @torch.no_grad()
 def conditions() -> list[Law]:
     """Every cell hears the class; no class is one vector, however it is said."""
@@ -141,6 +145,7 @@ def conditions() -> list[Law]:
     ]
 
 
+@states("arXiv:2104.09864, equation 11")
 @torch.no_grad()
 def rotation() -> list[Law]:
     """The product of a turned query and a turned key depends on the way between them."""
