@@ -141,7 +141,7 @@ def _parser() -> Parser:
     _columns(p)
     p.add_argument("--out", type=Path, metavar="FILE.png", help="where the contact sheet goes")
 
-    says = "make a run directory and train a recipe in it, for a minute unless told otherwise"
+    says = "make a run directory and train a recipe in it, for a minute by default"
     p = verb("train", says, budget, machine)
     p.add_argument("recipe")
     p.add_argument("--data", default="digits", metavar="NAME_OR_PATH")

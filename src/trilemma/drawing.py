@@ -66,7 +66,7 @@ BEST_FILE = "best.csv"
 FRAMES = 48
 AT_ONCE = 4 * CHUNK
 LONG = 300.0
-"""Seconds of sampling that nobody expects without being told."""
+"""Seconds of sampling that nobody expects without a warning."""
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def write_samples(
         patient: Whether sampling may take longer than five minutes.
         source: What is drawn from in the model's place, such as `recipes.editing.editing`.
         captions: What was asked for, to stand below the samples of a .png, in turn.
-        warn: Told of samples that the form has no room for.
+        warn: Called with samples that the form has no room for.
 
     Returns:
         The path written.

@@ -177,7 +177,8 @@ def test_what_cannot_be_measured_says_why(data):
     bare = without_properties(data)
     model = Known(bare)
     assert (
-        answer(metric("property_error"), context(bare, model)) == "the model is told no property"
+        answer(metric("property_error"), context(bare, model))
+        == "the model is conditioned on no property"
     )
     with pytest.raises(Unmeasured, match="train with --property"):
         property_error._measure(context(dataclasses.replace(data, aside=None), Known(data)))

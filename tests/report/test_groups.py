@@ -55,7 +55,7 @@ def test_the_verdict_ranks_means_and_says_what_intervals_are(seeded_rows):
         ("gan loss=ns", 1),  # three seeds know the mean too poorly to tell
     ]
     assert found.quality[1].low == pytest.approx(34 - 4.969, abs=1e-3)
-    assert "cannot be told apart by fd; measure with more seeds" in found.verdict
+    assert "cannot be distinguished by fd; measure with more seeds" in found.verdict
     said = "Values are means over 3 seeds, and intervals are Student's for the mean at 95 %"
     assert found.advice[-1].startswith(said)
     assert "gan loss=wgan was measured with one seed" in found.advice[-1]

@@ -180,7 +180,7 @@ def _is_over_seeds(row: Row, measure: str) -> bool:
 
 def _near_words(names: Sequence[str], rivals: Sequence[Row], measure: str) -> str:
     if any(_is_over_seeds(row, measure) for row in rivals):
-        return f"{joined(names)} cannot be told apart by {measure}; measure with more seeds"
+        return f"{joined(names)} cannot be distinguished by {measure}; measure with more seeds"
     return (
         f"{joined(names)} lie within the noise of another training seed by {measure}; measure "
         "with --seeds 3"

@@ -127,7 +127,7 @@ def check(
         name_or_path: A name in `NAMES`, or a folder.
         size: Side to which a folder's images are brought, or at which a named set is wanted that
             is offered in several, pixels.
-        progress: Told now and then how many of how many files are done.
+        progress: Called now and then with how many of how many files are done.
 
     Raises:
         BadInput: There is nothing that could be looked through.

@@ -117,7 +117,7 @@ def read_fragment(path: str, domain: Domain, warn: Callable[[str], None]) -> tup
     Arguments:
         path: A file of one fragment, or of several whose mutual positions are kept.
         domain: The space of the model's clouds.
-        warn: Told what was read as something else.
+        warn: Called with what was read as something else.
 
     Returns:
         The fragment where it lies, with room for as many points as the model's clouds have,

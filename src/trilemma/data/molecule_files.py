@@ -151,7 +151,7 @@ def read_molecules(
     Arguments:
         path: Where.
         column: The column of a table that holds molecules; None finds it.
-        progress: Told now and then how many of how many files are done.
+        progress: Called now and then with how many of how many files are done.
 
     Raises:
         BadInput: RDKit is not installed, a file cannot be opened, or a table has no column of

@@ -34,7 +34,7 @@ SMALLEST, LARGEST, USUAL, OWN = 8, 1024, 32, 64
 """Pixels on a side: least, most, what mixed sizes are brought to, most that is kept as it is."""
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many files are done."""
+"""Called with how many of how many files are done."""
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -77,7 +77,7 @@ def pictures(
         folder: Where they lie; hidden files and folders are left out.
         size: Side of the squares, pixels; None keeps the images' own where all are squares of
             one size from 8 to 64, and otherwise takes 32.
-        progress: Told now and then how many files are done.
+        progress: Called now and then with how many files are done.
 
     Raises:
         BadInput: The folder cannot be read or holds no images, or `size` is out of range.

@@ -113,7 +113,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
 
     Arguments:
         path: Where.
-        progress: Told now and then how many of how many files are done.
+        progress: Called now and then with how many of how many files are done.
 
     Raises:
         BadInput: A file cannot be opened, or is none of its kind.

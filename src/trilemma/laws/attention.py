@@ -1,4 +1,4 @@
-r"""Laws of cross-attention, of tau, and of the denoisers that are told by them.
+r"""Laws of cross-attention, of tau, and of the denoisers that are conditioned by them.
 
     y_i = x_i + W_O sum_j a_ij v_j,    a_ij = softmax_j(q_i . k_j / sqrt d) over the tokens seen
     a permutation of the tokens together with their masks changes nothing

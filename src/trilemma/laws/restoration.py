@@ -1,7 +1,7 @@
 r"""Laws of super-resolution.
 
 What the small image says and what it leaves open are two subspaces, kept apart exactly by the
-pseudo-inverse. What the network is told is checked by holding x_t fixed: for every image x there
+pseudo-inverse. The network's condition is checked by holding x_t fixed: for every image x there
 is a noise eps(x) = (x_t - alpha r(x)) / sigma that leads to the same x_t, and then nothing that
 the network gives may depend on x.
 """

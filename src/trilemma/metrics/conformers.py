@@ -9,7 +9,7 @@ r"""What generated molecules in space are: stable, whole, and shaped like the da
                         of bond, angle, dihedral that test molecules have often, weighed as they
                         have it
 
-Bonds are told by distances (`data.bond_perception`); `valid`, `unique` and `novel` of
+Bonds are perceived from distances (`data.bond_perception`); `valid`, `unique` and `novel` of
 `metrics.molecules` are by the same, of the largest fragment, as the field counts: of connected
 ones `connected_valid` says more. QM9 lists nearly all molecules of its kind, so that one that is
 not in it is unlike the data: `novel` is high of bad models.
@@ -290,7 +290,7 @@ def _nobody() -> str:
 METRICS = (
     _share_metric(
         "atom_stability",
-        "Share of the atoms whose bonds, told by distances, sum up to their valence.",
+        "Share of the atoms whose bonds, perceived from distances, sum up to their valence.",
         "Scattered hydrogens are stable by chance, and charged atoms of real molecules are not: "
         "read it against the data's own.",
         _share(_atom_share, "stable atoms", _nobody),
@@ -318,7 +318,7 @@ METRICS = (
             better="lower",
             unit=unit,
             meaning=f"How far the distribution of {what} lies from that of test molecules.",
-            failure="Bonds are told by distances, so that far too long ones are not seen here.",
+            failure="Bonds are perceived from distances: far too long ones are not seen here.",
             kinds=("conformer",),
             section="geometry",
             least=0.0,

@@ -22,7 +22,7 @@ DRAWS = 64
 """k, draws of the importance-weighted bound unless another number is asked for."""
 
 Progress = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
+"""Called with what is being done, how much of it is done, and of how much."""
 Check = Callable[[], None]
 """Called between chunks; raises to stop."""
 

@@ -186,7 +186,7 @@ class Search:
         Arguments:
             x: [Q, *shape], data units.
             without: A row of the set that each example must not be compared with: itself.
-            each: Told after each part how many are done.
+            each: Called after each part with how many are done.
         """
         ratios, rows = [torch.empty(0).double()], [torch.empty(0).long()]
         dimension = self.coords.views(self.x[:1]).shape[2]

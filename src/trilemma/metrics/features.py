@@ -275,7 +275,7 @@ def feature_reference(
         extractor: Made for this data.
         n: How many samples will be measured.
         seed: Seed of the order, the noise and the resamples.
-        progress: Told of each chunk.
+        progress: Called after each chunk.
         check: Called between chunks; raises to stop.
 
     Raises:

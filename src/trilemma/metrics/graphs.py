@@ -150,7 +150,7 @@ def graph_reference(
         data: Has test graphs.
         n: How many samples will be measured.
         seed: Seed of orders, trivial graphs and resamples.
-        progress: Told of each part.
+        progress: Called after each part.
         check: Called between parts; raises to stop.
 
     Raises:

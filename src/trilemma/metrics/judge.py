@@ -80,7 +80,7 @@ def reference_for(
         seed: Seed of orders, trivial samples and resamples.
         device: Where features are computed.
         extractor: Name of the features' extractor; None takes the data set's own.
-        progress: Told of each chunk.
+        progress: Called after each chunk.
         check: Called between chunks; raises to stop.
 
     Raises:
@@ -128,7 +128,7 @@ def judge(
         reference: The data set's reference, if it was made before with the same n and seed.
         draw: Draws samples [start, stop) of the seed; None draws them here, by `core.sampling`.
         world: Shares samples and likelihoods among processes; None does all of it here.
-        progress: Told of each chunk.
+        progress: Called after each chunk.
         check: Called between chunks and before each network call; raises to stop.
         only: Names of the metrics that are wanted; None means all.
 
@@ -186,7 +186,7 @@ def judge_samples(
     Arguments:
         samples: [n, *shape], data units.
         reference: What they are held against.
-        progress: Told of each chunk.
+        progress: Called after each chunk.
         check: Called between chunks; raises to stop.
         only: Names of the metrics that are wanted; None means all that ask samples alone.
     """

@@ -111,7 +111,7 @@ def matcher(
     Arguments:
         data: Has captions, and no `obstacle`.
         device: Where features are computed.
-        progress: Told of each chunk and of the training.
+        progress: Called after each chunk, and during the training.
         check: Called between chunks and now and then in training; raises to stop.
     """
     file = weights_file()

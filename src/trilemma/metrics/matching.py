@@ -129,7 +129,7 @@ def _obstacle(context: Context) -> str:
         return reason
     try:
         if not listens(context.required_model, context.data.train):
-            return "the model is not told captions: its samples do not change with them"
+            return "the model is not conditioned on captions: its samples do not change with them"
     except BadInput as refusal:
         return f"the model takes no captions: {refusal}"
     return ""
@@ -239,7 +239,7 @@ def _strangers(number: Tensor, own: Tensor, seed: int) -> Tensor:
 
 NEEDS_CONDITION = Need(
     has=lambda model: not isinstance(model, Restoring),
-    absence="the model is told small images, and no captions",
+    absence="the model is conditioned on small images, not on captions",
 )
 METRICS = (
     Metric(

@@ -131,7 +131,7 @@ METRICS = (
         section="properties",
         needs=Need(
             has=lambda model: bool(getattr(model, "properties", ())),
-            absence="the model is told no property",
+            absence="the model is conditioned on no property",
         ),
         least=0.0,
         estimand="the expected value over fresh samples, of the same conditions and regressor",

@@ -154,7 +154,7 @@ def regressor(
     Arguments:
         data: Conditioned on one property, with examples `aside`.
         device: Where it is trained, and where it lies.
-        progress: Told of the training.
+        progress: Called during the training.
         check: Called now and then in training; raises to stop.
     """
     path = cache.folder() / "regressors" / f"{_fingerprint(data)}.safetensors"
@@ -200,7 +200,7 @@ def trained(
         split: The molecules and their property.
         domain: Names their elements.
         device: Where.
-        progress: Told of each step.
+        progress: Called after each step.
         check: Called every ten steps; raises to stop.
         steps: How many; 0: `PASSES` over the data, `FEWEST` to `MOST`.
     """

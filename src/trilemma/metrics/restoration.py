@@ -85,7 +85,7 @@ def enlarge(
         seed: Seed of the choice of images and of the model's noise.
         device: Where the model lies.
         check: Called before each network call; raises to stop.
-        progress: Told of each chunk.
+        progress: Called after each chunk.
 
     Raises:
         BadInput: There are no test examples, or they are not of levels.

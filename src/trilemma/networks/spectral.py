@@ -71,7 +71,7 @@ def constrain(module: nn.Module) -> None:
     """Give the weight of each linear and convolutional layer the largest singular value 1.
 
     Tables of class vectors are held at 1 at most. The weight that is trained and saved is W; the
-    layer's `weight` is W / sigma from now on. A weight that is all noughts has no direction to be
+    layer's `weight` is W / sigma from now on. A weight that is all zeros has no direction to be
     scaled in and gets a random start. Layers that are bounded already are left as they are.
 
     Arguments:

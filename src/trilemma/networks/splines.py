@@ -321,7 +321,7 @@ class Reversal(Bijection):
     def forward(
         self, y: Float[Tensor, "B D"], cond: Tensor | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
-        """Return z and noughts."""
+        """Return z and zeros."""
         return y.flip(1), y.new_zeros(len(y))
 
     def inverse(self, z: Float[Tensor, "B D"], cond: Tensor | None = None) -> Tensor:

@@ -29,7 +29,7 @@ def conditions(
     Arguments:
         domain: The data's space.
         text: Classes, captions or values of a property.
-        warn: Told of unknown words, and of values that no training example comes near.
+        warn: Called with unknown words, and of values that no training example comes near.
 
     Raises:
         BadInput: The data have none of these, or not this class or property; a caption is empty,

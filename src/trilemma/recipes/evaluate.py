@@ -182,7 +182,7 @@ def judge_ready(
         reference: The data set's reference, if it was made before with the same n and seed.
         keep: Folder in which evaluation.json and what is drawn of it are kept; None keeps nothing.
         check: Called between chunks; raises to stop.
-        progress: Told of each chunk.
+        progress: Called after each chunk.
     """
     if reference is None:
         reference = reference_for(data, n=n, seed=seed, progress=progress, check=check)

@@ -305,7 +305,7 @@ def load(
 
     Arguments:
         path: The run directory.
-        warn: Told when a damaged checkpoint is passed over.
+        warn: Called when a damaged checkpoint is passed over.
         device: Where the model is wanted.
         at_sampling: Fields that may be changed after training, such as a sampler's steps.
 

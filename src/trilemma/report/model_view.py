@@ -109,7 +109,7 @@ class Subject:
         return torch.tensor(interleaved_rows[:n])
 
     def condition(self, rows: Tensor) -> Condition | None:
-        """Return what test examples are, as the model is told it: for what is made of them."""
+        """Return the condition of test examples, as the model takes it."""
         split, domain = self.data.test, self.data.domain
         if isinstance(self.model, Restoring):
             return Condition(image=self.model.shrink(split.x[rows]))

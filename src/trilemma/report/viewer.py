@@ -32,7 +32,7 @@ MAX_SCENES = 16
 """Molecules of one model that can be turned."""
 HINT = (
     "Molecules can be turned by dragging; Shift and drag, or Ctrl and the wheel, come nearer. "
-    "Bonds are told by distances."
+    "Bonds are perceived from distances."
 )
 STYLE = """
 .viewers {

@@ -29,7 +29,7 @@ class AdamW:
         parameters: w, all on one device and in float32.
         betas: (b1, b2).
         decay: λ, weight decay, not scaled by the gradient; only of matrices and kernels: a bias or
-            a scale that is drawn to nought is another model, not a simpler one.
+            a scale that is drawn to zero is another model, not a simpler one.
         epsilon: ε.
     """
 

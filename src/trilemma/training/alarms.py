@@ -44,7 +44,7 @@ class Alarms:
 
         Arguments:
             step: Steps of the stage that are done.
-            values: What the step told.
+            values: The terms of the step.
         """
         if self._model is None:
             return {}

@@ -243,7 +243,7 @@ class Run:
         """Read the newest checkpoint that is whole.
 
         Arguments:
-            warn: Told, in a sentence, of each newer one that is not.
+            warn: Called, with a sentence, for each newer one that is not.
             with_state: Whether to take the training state too; sampling needs the weights alone.
 
         Raises:
