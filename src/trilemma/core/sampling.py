@@ -13,13 +13,25 @@ from trilemma.core.batch import Condition
 from trilemma.core.model import Model
 from trilemma.core.noise import CHUNK, Noise
 
-__all__ = ["Conditions", "draw", "samples", "watched"]
+__all__ = ["Conditions", "draw", "evaluation_mode", "samples", "watched"]
 
 DEPTH = 3
 """Levels of parts that are watched: a completion has a model, it a diffusion, it a network."""
 
 Conditions = Callable[[int, int], Condition]
 """Rows [start, stop) of the wanted conditions: a function of the sample's index alone."""
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put a module and its parts in evaluation mode, and each back in its own at the end."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager
@@ -73,9 +85,7 @@ def samples(
         check: Called before each network call; raises to stop.
     """
     device = next(model.parameters()).device
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for low in range(start, stop, at_once):
             high = min(low + at_once, stop)
             condition = conditions(low, high).to(device) if conditions is not None else None
@@ -83,9 +93,6 @@ def samples(
             with torch.no_grad(), watched(model, check):
                 batch = model.sample(high - low, condition=condition, noise=noise)
             yield batch
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 def draw(

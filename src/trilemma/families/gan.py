@@ -43,6 +43,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
+from trilemma.core.sampling import evaluation_mode
 from trilemma.families.gan_diagnostics import alarms
 from trilemma.maths.adversarial import (
     LOSSES,
@@ -287,11 +288,10 @@ class Gan(Model[Examples, Tensor]):
         parameters = list(self.critic.parameters())
         like = {"device": parameters[0].device, "dtype": parameters[0].dtype}
         x = torch.zeros(2, *self.domain.shape, **like, requires_grad=True)
-        training = self.critic.training
-        self.critic.eval()  # nothing is to be remembered of this
         try:
-            # Not `inputs=`: that would leave out the very layer that has something to say.
-            squared_gradient_norm(self.critic(x, None), x).sum().backward()
+            with evaluation_mode(self.critic):  # nothing is to be remembered of this
+                # Not `inputs=`: that would leave out the very layer that has something to say.
+                squared_gradient_norm(self.critic(x, None), x).sum().backward()
         except RuntimeError as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise BadInput(
@@ -300,7 +300,6 @@ class Gan(Model[Examples, Tensor]):
                 "layers that can be differentiated twice."
             ) from error
         finally:
-            self.critic.train(training)
             for parameter in parameters:
                 parameter.grad = None
 

@@ -50,13 +50,11 @@ from trilemma.core.graph import adjacency, reordered, sizes
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.graph_sampling_state import GraphSamplingState, extremes, oldest
-from trilemma.maths.bfs_orders import breadth_first, log_chance, parents
+from trilemma.maths.bfs_orders import BEGIN, breadth_first, log_chance, parents
 
 __all__ = ["GraphRnn", "Links", "Nodes"]
 
 State = tuple[Tensor, ...]
-BEGIN = 2
-"""The edge network's input before the first edge of a row; 0 and 1 are edges."""
 
 
 class Nodes(Protocol):

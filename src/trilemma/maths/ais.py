@@ -46,6 +46,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from trilemma.maths import distributions
 from trilemma.maths.langevin import (
     ChainState,
     Draw,
@@ -215,7 +216,7 @@ def pilot(
 
 def log_mean_exp(log_weights: Float[Tensor, " N"]) -> float:
     """Return ln 1/n sum w."""
-    return float(log_weights.double().logsumexp(0)) - math.log(len(log_weights))
+    return float(distributions.log_mean_exp(log_weights.double(), 0))
 
 
 def log_mean_error(log_weights: Float[Tensor, " N"]) -> float:

@@ -28,7 +28,18 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["breadth_first", "is_breadth_first", "log_chance", "parents", "widest", "windows"]
+__all__ = [
+    "BEGIN",
+    "breadth_first",
+    "is_breadth_first",
+    "log_chance",
+    "parents",
+    "widest",
+    "windows",
+]
+
+BEGIN = 2
+"""What stands before the first edge of a row of edges to earlier nodes; 0 and 1 are edges."""
 
 
 def breadth_first(x: UInt8[Tensor, "B N N"], u: Float[Tensor, "B N"]) -> Int[Tensor, "B N"]:

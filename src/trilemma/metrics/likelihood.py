@@ -60,6 +60,7 @@ from trilemma.core.model import (
 )
 from trilemma.core.noise import Noise, mix
 from trilemma.core.partition import LogPartition
+from trilemma.core.sampling import evaluation_mode
 from trilemma.metrics.context import AT_ONCE, DRAWS, Context, Reference
 from trilemma.metrics.metric import LIKELIHOOD, Metric, Need, Quantity, Unmeasured
 from trilemma.metrics.score import Score, mean_chance
@@ -132,17 +133,13 @@ def each(
         device: Where the model lies.
         k: Draws of 'importance_bound'.
     """
-    training = model.training
-    model.eval()
-    try:
+    with evaluation_mode(model):
         for low in range(0, len(x), AT_ONCE):
             chunk = x[low : low + AT_ONCE].to(device)
             first = start + low
             noise = Noise.for_samples(mix(seed, "bound"), first, first + len(chunk), device)
             with torch.no_grad():
                 yield _log_likelihoods(model, kind, chunk, noise, k).double().cpu()
-    finally:
-        model.train(training)
 
 
 def _log_likelihoods(model: Any, kind: str, x: Tensor, noise: Noise, k: int) -> Tensor:  # noqa: ANN401

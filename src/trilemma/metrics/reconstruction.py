@@ -18,8 +18,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +28,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.model import Coded, Gradual, Model, Reconstructing
 from trilemma.core.noise import Noise, mix
+from trilemma.core.sampling import evaluation_mode
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import AT_ONCE, Context
 from trilemma.metrics.metric import RARE, Metric, Need, Unmeasured
@@ -42,17 +42,6 @@ FINEST = 1e-5
 """Root mean square, as a share of the range, that counts as no loss: 100 dB."""
 
 
-@contextmanager
-def _evaluation_mode(model: Model[Any, Any]) -> Iterator[None]:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(training)
-
-
 def reconstructed(
     model: Model[Any, Any],
     x: Tensor,
@@ -64,7 +53,7 @@ def reconstructed(
     """Return what the first stage makes of examples, [N, *shape], on the CPU."""
     assert isinstance(model, Reconstructing)
     parts = [x[:0]]
-    with _evaluation_mode(model):
+    with evaluation_mode(model), torch.no_grad():
         for start in range(0, len(x), AT_ONCE):
             if check is not None:
                 check()
@@ -126,7 +115,7 @@ def round_trip(context: Context) -> Score:
     max_examples = MOST_IN_STEPS if isinstance(context.model, Gradual) else MOST
     x = context.test[:max_examples]
     model = context.required_model
-    with _evaluation_mode(model):
+    with evaluation_mode(model), torch.no_grad():
         decoded = model.decode(model.encode(x.to(context.device))).cpu()
     unit = _unit(data)
 

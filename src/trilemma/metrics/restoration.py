@@ -121,21 +121,19 @@ def restored(
     Runs under `no_grad` with the model in evaluation mode, and leaves its modes as they were.
     """
     assert isinstance(model, torch.nn.Module)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     parts = []
-    try:
-        with torch.no_grad(), sampling.watched(model, check):  # type: ignore[arg-type]
-            for low in range(0, len(small), AT_ONCE):
-                chunk = small[low : low + AT_ONCE].to(device)
-                high = low + len(chunk)
-                noise = Noise.for_samples(mix(seed, "restore"), low, high, device)
-                parts.append(model.restore(chunk, noise=noise).cpu())
-                if progress is not None:
-                    progress("restored", high, len(small))
-    finally:
-        for module, training in modes:
-            module.training = training
+    with (
+        sampling.evaluation_mode(model),
+        torch.no_grad(),
+        sampling.watched(model, check),  # type: ignore[arg-type]
+    ):
+        for low in range(0, len(small), AT_ONCE):
+            chunk = small[low : low + AT_ONCE].to(device)
+            high = low + len(chunk)
+            noise = Noise.for_samples(mix(seed, "restore"), low, high, device)
+            parts.append(model.restore(chunk, noise=noise).cpu())
+            if progress is not None:
+                progress("restored", high, len(small))
     return torch.cat(parts)
 
 

@@ -28,13 +28,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from trilemma.maths.bfs_orders import BEGIN
 from trilemma.networks.graph_gru import GraphGRU
 from trilemma.networks.recurrent import Recurrent, State
 
-__all__ = ["BEGIN", "IndependentLinks", "LinkRecurrence", "NodeRecurrence"]
+__all__ = ["IndependentLinks", "LinkRecurrence", "NodeRecurrence"]
 
-BEGIN = 2
-"""Stands for the edge before the first of a window."""
 EXACT, DEGREES = 12, 16
 """Degrees below EXACT have codes of their own; larger ones share the others by octaves."""
 BOUNDS = torch.tensor([*range(1, EXACT), *(EXACT << k for k in range(DEGREES - EXACT))])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trilemma.core.domain import Domain
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import Noise, mix
+from trilemma.core.sampling import evaluation_mode
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.stream import ExampleStream
 from trilemma.families.autoencoder import Autoencoder
@@ -142,8 +143,6 @@ def networks(
 
 def _codes(model: Autoencoder, x: Tensor) -> Tensor:
     """Return the codes of resident examples, on the CPU, whatever mode the model is in."""
-    device, training = next(model.parameters()).device, model.training
-    model.eval()
-    latents = codes(lambda part: model.encode(part.to(device)).cpu(), x)
-    model.train(training)
-    return latents
+    device = next(model.parameters()).device
+    with evaluation_mode(model):
+        return codes(lambda part: model.encode(part.to(device)).cpu(), x)

@@ -13,6 +13,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
+from trilemma.core.sampling import evaluation_mode
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.stream import ExampleStream
 from trilemma.families.diffusion import Diffusion
@@ -253,8 +254,6 @@ def _perception() -> Perception:
 
 def _codes(first: FirstStage, x: Tensor) -> Tensor:
     """Return the codes of resident images, on the CPU, whatever mode the model is in."""
-    device, training = next(first.parameters()).device, first.training
-    first.eval()
-    latents = codes(lambda part: first.codes(part.to(device)).cpu(), x, at_once=256)
-    first.train(training)
-    return latents
+    device = next(first.parameters()).device
+    with evaluation_mode(first):
+        return codes(lambda part: first.codes(part.to(device)).cpu(), x, at_once=256)

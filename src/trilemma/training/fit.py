@@ -36,6 +36,7 @@ from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
 from trilemma.core.event import Event
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
+from trilemma.core.sampling import evaluation_mode
 from trilemma.training.alarms import Alarms
 from trilemma.training.allowance import Marked, Moment, Preview, Timed
 from trilemma.training.budget import RECENT, Budget, Pace, Plan
@@ -434,16 +435,16 @@ class _Fitting:
     def _preview(self, step: int) -> dict[str, Any]:
         """Call the preview, and leave modes and generators as they were."""
         assert self.trainer is not None
-        modes = [(module, module.training) for module in self.model.modules()]
         states = random_state()
-        self.model.eval()
         try:
-            with self.trainer.average.applied(), torch.no_grad():
+            with (
+                evaluation_mode(self.model),
+                self.trainer.average.applied(),
+                torch.no_grad(),
+            ):
                 return dict(self.preview(self.model, step) or {})
         finally:
             set_random_state(states)
-            for module, training in modes:
-                module.training = training
 
     def _alerts(self, news: Mapping[str, str]) -> Iterator[Event]:
         for kind, sentence in news.items():
