@@ -24,7 +24,7 @@ from trilemma.core.errors import BadInput
 from trilemma.families.dequantised_density import OnLevels
 from trilemma.families.flow import NormalizingFlow
 from trilemma.networks.bijections import Invertible1x1
-from trilemma.networks.coupling import AffineCoupling, Chain
+from trilemma.networks.coupling import AffineCoupling, BijectionChain
 from trilemma.recipes.glow import Glow
 
 ABOUT = "the inverse beside the forward pass; an affine coupling beside normflows'"
@@ -65,7 +65,7 @@ def ours(options: Any) -> NormalizingFlow:
     for _ in range(options.layers):
         network = Perceptron(options.size // 2, options.size, options.width)
         layers += [AffineCoupling(network, options.size // 2), Invertible1x1(options.size)]
-    return NormalizingFlow(Chain(layers), (options.size,))
+    return NormalizingFlow(BijectionChain(layers), (options.size,))
 
 
 def peer(options: Any) -> Any:

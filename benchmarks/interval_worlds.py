@@ -181,7 +181,7 @@ def of_table(words: str, data: Tensor, model: Tensor, *, n: int) -> World:
 
     def scores(seed: int) -> Mapping[str, Score]:
         x = torch.multinomial(p, n, replacement=True, generator=generator(seed, words))
-        told = likelihood.Likelihood(log_q[x], "exact", "ln p(x)")
+        told = likelihood.MeasuredLikelihood(log_q[x], "exact", "ln p(x)")
         nats = likelihood.in_nats(told, domain, baselines={})
         return finished(
             {"log_prob": nats, "bits_per_dim": likelihood.in_bits(nats, "log_prob", domain)}
@@ -206,12 +206,12 @@ def of_density(words: str, dimensions: int, *, n: int) -> World:
         # w = p(x) exp(s z - s²/2) has the mean p(x).
         z = torch.randn(n, 8, generator=source, dtype=torch.float64) - 0.5
         found = {
-            "log_prob": likelihood.Likelihood(exact, "exact", ""),
-            "bound": likelihood.Likelihood(exact + z[:, 0], "lower bound", ""),
-            "importance_bound": likelihood.Likelihood(
+            "log_prob": likelihood.MeasuredLikelihood(exact, "exact", ""),
+            "bound": likelihood.MeasuredLikelihood(exact + z[:, 0], "lower bound", ""),
+            "importance_bound": likelihood.MeasuredLikelihood(
                 exact + z.logsumexp(1) - math.log(8), "lower bound, k = 8", ""
             ),
-            "ode_log_prob": likelihood.Likelihood(exact + z[:, 1] + 0.5, "ODE", ""),
+            "ode_log_prob": likelihood.MeasuredLikelihood(exact + z[:, 1] + 0.5, "ODE", ""),
         }
         return finished(
             {name: likelihood.in_nats(one, domain, baselines={}) for name, one in found.items()}
@@ -231,7 +231,7 @@ GRID = torch.linspace(-4, 4, 4001, dtype=torch.float64)
 
 
 @cache
-def _wells() -> tuple[ais.Gaussian, ais.Plan, Tensor, float]:
+def _wells() -> tuple[ais.Gaussian, ais.AnnealingPlan, Tensor, float]:
     """Return base, plan, cumulative shares over the grid, and ln Z."""
     source = generator(0, "pilot")
     base = ais.Gaussian(torch.zeros(1).double(), torch.ones(1).double())
@@ -273,7 +273,7 @@ def of_wells(words: str, *, n: int, chains: int) -> World:
             ais.log_mean_error(down),
         )
         nats = -energy(drawn(n)) - ln_z.middle
-        found = {"log_prob": likelihood.Likelihood(nats, "AIS interval", "", ln_z)}
+        found = {"log_prob": likelihood.MeasuredLikelihood(nats, "AIS interval", "", ln_z)}
         return finished(
             {name: likelihood.in_nats(one, domain, baselines={}) for name, one in found.items()}
         )

@@ -21,8 +21,8 @@ from trilemma.data import sources
 from trilemma.data.chemistry import chemistry, muted
 from trilemma.data.properties import expression
 from trilemma.data.search import CountedOracle, Search, start_rows
-from trilemma.families.ppo import PPO, Settings
-from trilemma.maths.molecule_environment import MoleculeEnvironment, State
+from trilemma.families.ppo import PPO, PpoSettings
+from trilemma.maths.molecule_environment import MoleculeEnvironment, MoleculeState
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import untrained
 
@@ -101,7 +101,7 @@ def _steps(options: Any) -> Section:
     )
 
 
-def _rdkit(actions: list[tuple[State, Tensor]]) -> tuple[float, float]:
+def _rdkit(actions: list[tuple[MoleculeState, Tensor]]) -> tuple[float, float]:
     """Return microseconds of RDKit's step: with sanitisation, and with its check of valence."""
     chem = chemistry()
     kinds = (None, chem.BondType.SINGLE, chem.BondType.DOUBLE, chem.BondType.TRIPLE)
@@ -154,7 +154,7 @@ def _iteration() -> Section:
         rewarded += time.perf_counter() - start
         return made
 
-    settings = Settings(expert_weight=1.0)
+    settings = PpoSettings(expert_weight=1.0)
     learner: PPO[Any] = PPO(model, settings)
     (objective,) = learner.objectives()
     parameters = list(objective.parameters)

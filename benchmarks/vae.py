@@ -34,7 +34,7 @@ from trilemma.core.noise import Noise
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
-from trilemma.families.likelihood import Gaussian
+from trilemma.families.likelihood import GaussianLikelihood
 from trilemma.families.vae import Vae
 from trilemma.networks.layers import MLP
 from trilemma.recipes.vae import VariationalAutoencoder
@@ -66,7 +66,7 @@ def ours() -> Vae:
     decoder = MLP(LATENT, SHAPE, width=WIDTH, depth=1)
     encoder.activation = decoder.activation = nn.ReLU()
     domain = Domain("image", SHAPE, Real())
-    likelihood = Gaussian(domain, 1.0)
+    likelihood = GaussianLikelihood(domain, 1.0)
     outside = nn.Sequential(decoder, nn.Sigmoid())
     return Vae(encoder, outside, domain, LATENT, likelihood=likelihood)
 

@@ -15,11 +15,11 @@ from trilemma.core.model import Stage
 from trilemma.core.noise import Noise
 from trilemma.data.rollouts import Rollouts
 from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
-from trilemma.families.ppo import PPO, Settings
+from trilemma.families.ppo import PPO, PpoSettings
 from trilemma.networks.graph import ActNetwork
 from trilemma.report.graphs import sheet
 from trilemma.training.precision import choose
-from trilemma.training.trainer import Settings as Training
+from trilemma.training.trainer import PpoSettings as Training
 from trilemma.training.trainer import Trainer
 
 NODES, STEPS = 12, 300
@@ -39,7 +39,7 @@ def main() -> None:
     domain = Domain("graph", (NODES, NODES), Levels(2), reach=NODES - 1)
     policy = GraphPolicy(ActNetwork(), domain, steps=60)
     nothing = torch.zeros(64, NODES, NODES, dtype=torch.uint8)
-    settings = Settings()
+    settings = PpoSettings()
 
     def collect(noise: Noise, number: int) -> GraphTransitions:
         return policy.collect(noise, nothing, reward, settings)

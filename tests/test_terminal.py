@@ -37,7 +37,7 @@ def test_counting_off_a_terminal_speaks_after_ten_seconds(capsys, monkeypatch):
 
 @pytest.mark.parametrize("total", [None, 100])
 def test_steps_tell_step_terms_rate_and_time_left(capsys, total):
-    with terminal.Steps("vae") as steps:
+    with terminal.TrainingDisplay("vae") as steps:
         steps("model", 1, total, {"loss": 2.5}, 320.0, 12.0)
     said = capsys.readouterr().err
     for word in ("vae", "model", "step 1", "loss 2.5", "320 examples/s", "12 s left"):

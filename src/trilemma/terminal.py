@@ -22,7 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["Steps", "as_json", "counting", "out", "say", "show_table", "table", "warn"]
+__all__ = ["TrainingDisplay", "as_json", "counting", "out", "say", "show_table", "table", "warn"]
 
 _people = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -140,7 +140,7 @@ class counting:
             )
 
 
-class Steps:
+class TrainingDisplay:
     """Show training: step, terms of the loss, examples a second, time left."""
 
     def __init__(self, title: str) -> None:
@@ -152,7 +152,7 @@ class Steps:
         )
         self.task = self.bar.add_task(title, total=None, note="") if self.bar else None
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> TrainingDisplay:
         """Begin."""
         if self.bar:
             self.bar.start()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trilemma.data.images import Unusable, head, pixels
+from trilemma.data.images import UnusableImage, head, pixels
 
 SIDE = 16
 
@@ -72,7 +72,7 @@ def refused(tmp_path):
 def test_refused_with_a_reason(tmp_path, name):
     content, reason = refused(tmp_path)[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(Unusable, match=reason):
+    with pytest.raises(UnusableImage, match=reason):
         pixels(tmp_path / name, SIDE)
 
 
@@ -80,7 +80,7 @@ def test_size_is_refused_by_the_head_before_decoding(tmp_path, monkeypatch):
     (tmp_path / "bomb.png").write_bytes(png(7_000, 6_000, zlib.compress(bytes(1000))))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
     for look in (head, lambda path: pixels(path, SIDE)):
-        with pytest.raises(Unusable, match="megapixels"):
+        with pytest.raises(UnusableImage, match="megapixels"):
             look(tmp_path / "bomb.png")
 
 
@@ -88,10 +88,10 @@ def test_what_is_no_file_is_refused(tmp_path):
     (tmp_path / "nowhere.png").symlink_to(tmp_path / "missing")
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
     for name in ("nowhere.png", "self.png"):
-        with pytest.raises(Unusable, match="a link to nothing"):
+        with pytest.raises(UnusableImage, match="a link to nothing"):
             head(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(Unusable, match="no ordinary file"):  # opening it would wait for ever
+    with pytest.raises(UnusableImage, match="no ordinary file"):  # opening it would wait for ever
         head(tmp_path / "pipe.png")
 
 
@@ -106,7 +106,7 @@ def test_forbidden_file_is_refused(tmp_path, monkeypatch):
         monkeypatch.setattr(Image, "open", deny)
     else:
         path.chmod(0)
-    with pytest.raises(Unusable, match="no permission"):
+    with pytest.raises(UnusableImage, match="no permission"):
         pixels(path, SIDE)
 
 

@@ -13,14 +13,14 @@ from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of, positions, sizes, types
 from trilemma.data import check, point_clouds, sources
 from trilemma.data.bond_perception import bond_orders, is_stable, spelt
-from trilemma.data.point_cloud_files import Contents, read_point_clouds
+from trilemma.data.point_cloud_files import PointCloudContents, read_point_clouds
 from trilemma.data.point_cloud_stream import PointCloudStream, rotations
 from trilemma.data.point_cloud_writing import write
 
 WATER = "3\nwater\nO 0.0 0.0 0.119\nH 0.0 0.763 -0.477\nH 0.0 -0.763 -0.477\n"
 
 
-def read(tmp_path, text, name="m.xyz") -> Contents:
+def read(tmp_path, text, name="m.xyz") -> PointCloudContents:
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return read_point_clouds(path)

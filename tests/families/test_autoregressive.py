@@ -18,7 +18,7 @@ from trilemma.families.autoregressive import (
     draw_by_whole_passes,
     head,
 )
-from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Mixture
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, LogisticMixture
 from trilemma.networks.pixelcnn import CellPerceptron, ConvolutionalTrunk
 from trilemma.recipes.pixelcnn import PixelCnn
 
@@ -215,7 +215,7 @@ def test_half_precision_trains():
 def test_heads_by_name():
     assert isinstance(head("auto", BINARY), Bernoulli)
     assert isinstance(head("auto", GREY), Categorical)
-    assert isinstance(head("auto", COLOUR), Mixture)
+    assert isinstance(head("auto", COLOUR), LogisticMixture)
     for name in HEADS:
         assert head(name, BINARY).count == 2
 

@@ -18,7 +18,7 @@ from trilemma.data import sources
 from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
 from trilemma.networks.bijections import ActNorm, Invertible1x1
-from trilemma.networks.coupling import AffineCoupling, Chain
+from trilemma.networks.coupling import AffineCoupling, BijectionChain
 from trilemma.networks.layers import MLP, ConditionEmbedding
 from trilemma.recipes.glow import Glow
 
@@ -33,7 +33,7 @@ def made(classes=0, **given):
     told = 4 if classes else 0
     layers = [ActNorm(2), Invertible1x1(2), coupling(told), Invertible1x1(2), coupling(told)]
     embedding = ConditionEmbedding(classes, 4) if classes else None
-    return NormalizingFlow(Chain(layers), (2,), embedding, **given)
+    return NormalizingFlow(BijectionChain(layers), (2,), embedding, **given)
 
 
 def disturb(module, size=0.2):
@@ -146,7 +146,7 @@ def test_a_model_that_cannot_be_inverted_says_so():
 
 
 def dequantiser(levels=5):
-    inner = Chain([coupling(3), ActNorm(2), coupling(3, flip=True)])
+    inner = BijectionChain([coupling(3), ActNorm(2), coupling(3, flip=True)])
     return VariationalDequantiser(inner, MLP(2, 3, width=8), levels)
 
 

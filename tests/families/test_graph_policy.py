@@ -12,7 +12,7 @@ from trilemma.core.graph import adjacency, graph, sizes
 from trilemma.core.noise import Noise
 from trilemma.data.rollouts import Rollouts
 from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
-from trilemma.families.ppo import PPO, BehaviourCloning, Settings, checked
+from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings, checked
 from trilemma.networks.graph import ActNetwork, GraphCritic
 
 DOMAIN = Domain("graph", (8, 8), Levels(2), reach=5)
@@ -50,11 +50,11 @@ def test_a_reward_that_is_none_is_refused(reward, said, real):
 
 
 def test_a_collection_tells_what_the_policy_did(builder, real):
-    transitions = builder.collect(Noise.of(0, 32), real, edges_of, Settings())
+    transitions = builder.collect(Noise.of(0, 32), real, edges_of, PpoSettings())
     assert transitions.advantage.mean().abs() < 1e-5
     assert transitions.advantage.std() == pytest.approx(1, abs=1e-3)
     assert (transitions.old <= 0).all()
-    again = PPO(builder, Settings()).objectives()[0].loss(transitions)
+    again = PPO(builder, PpoSettings()).objectives()[0].loss(transitions)
     assert float(again.terms["kl"]) == pytest.approx(0, abs=1e-6)
     assert float(again.terms["clipped"]) == 0
     assert torch.equal(transitions.reward, edges_of(transitions.built).float())
@@ -63,13 +63,13 @@ def test_a_collection_tells_what_the_policy_did(builder, real):
 def test_a_collection_of_one_transition_has_no_advantage(builder, real):
     """The standard deviation of one number is none."""
     builder.steps = 1
-    transitions = builder.collect(Noise.of(0, 1), real[:1], edges_of, Settings())
+    transitions = builder.collect(Noise.of(0, 1), real[:1], edges_of, PpoSettings())
     assert len(transitions) == 1
     assert transitions.advantage.tolist() == [0]
 
 
 def test_a_policy_that_moves_too_far_plays_anew(builder, real):
-    learner = PPO(builder, Settings(target_kl=0.02))
+    learner = PPO(builder, PpoSettings(target_kl=0.02))
     numbers = []
 
     def collect(noise, number):
@@ -125,7 +125,7 @@ def test_a_policy_that_always_moves_too_far_ends_with_the_calls(builder, real):
 
     def collect(noise, number):
         numbers.append(number)
-        return builder.collect(noise, real, edges_of, Settings())
+        return builder.collect(noise, real, edges_of, PpoSettings())
 
     def stream():
         return Rollouts(
@@ -157,12 +157,12 @@ def test_a_policy_that_always_moves_too_far_ends_with_the_calls(builder, real):
 def test_a_reward_is_learnt(builder, real):
     """A reward of one's own, by plain updates: graphs with many edges."""
     builder.critic = None
-    learner = PPO(builder, Settings(entropy_weight=0.0))
+    learner = PPO(builder, PpoSettings(entropy_weight=0.0))
     (objective,) = learner.objectives()
     optimiser = torch.optim.Adam(objective.parameters, 0.01)
     means = []
     for turn in range(12):
-        transitions = builder.collect(Noise.of(turn, 32), real, edges_of, Settings())
+        transitions = builder.collect(Noise.of(turn, 32), real, edges_of, PpoSettings())
         means.append(float(edges_of(transitions.built).mean()))
         for _ in range(4):
             optimiser.zero_grad()
@@ -188,7 +188,7 @@ def test_cloning_learns_to_build_one_graph(builder, real):
 def test_modes_are_left_as_they_were(builder, real):
     builder.train()
     builder.critic.eval()
-    builder.collect(Noise.of(0, 32), real, edges_of, Settings())
+    builder.collect(Noise.of(0, 32), real, edges_of, PpoSettings())
     assert builder.training
     assert not builder.critic.training
 
@@ -202,7 +202,7 @@ class TestStream:
 
         def collect(noise, number):
             numbers.append(number)
-            return builder.collect(noise, real, edges_of, Settings())
+            return builder.collect(noise, real, edges_of, PpoSettings())
 
         stream = self.made(collect)
         batches = [stream.batch(k) for k in range(5)]
@@ -220,7 +220,7 @@ class TestStream:
     @pytest.mark.parametrize("lacking", ["first", "number", "transitions", "old"])
     def test_a_state_of_an_earlier_version_is_refused_in_a_sentence(self, builder, real, lacking):
         def collect(noise, number):
-            return builder.collect(noise, real, edges_of, Settings())
+            return builder.collect(noise, real, edges_of, PpoSettings())
 
         stream = self.made(collect)
         stream.batch(0)

@@ -27,7 +27,7 @@ from trilemma.families.latent_diffusion import (
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.networks.attention import record_maps
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.first_stage import CodeDecoder, CodeEncoder
 from trilemma.networks.unet import UNet
 
@@ -42,7 +42,7 @@ def made(is_conditional=True, guidance=1.0, multipliers=(1, 2)):
         DOMAIN,
         (2, 6, 6),
     )
-    context = Context(16, words=3, length=3, depth=1, head=16) if is_conditional else None
+    context = ConditionEncoder(16, words=3, length=3, depth=1, head=16) if is_conditional else None
     network = UNet(2, width=16, multipliers=multipliers, patch=1, context=context)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, std=0.1)

@@ -6,7 +6,12 @@ import torch
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
-from trilemma.families.likelihood import Bernoulli, Gaussian, Logistic, likelihood
+from trilemma.families.likelihood import (
+    BernoulliLikelihood,
+    GaussianLikelihood,
+    Logistic,
+    likelihood,
+)
 
 BINARY = Domain("image", (1, 8, 8), Levels(2))
 GREY = Domain("image", (1, 8, 8), Levels(17))
@@ -14,7 +19,8 @@ POINT = Domain("points", (3,), Real(5.0, 2.0))
 
 
 @pytest.mark.parametrize(
-    ("domain", "kind"), [(BINARY, Bernoulli), (GREY, Logistic), (POINT, Gaussian)]
+    ("domain", "kind"),
+    [(BINARY, BernoulliLikelihood), (GREY, Logistic), (POINT, GaussianLikelihood)],
 )
 def test_auto_follows_the_data(domain, kind):
     assert isinstance(likelihood("auto", domain), kind)
@@ -36,11 +42,11 @@ def test_refusals_name_what_would_do(name, domain, try_this):
 
 def test_a_negative_variance_is_refused():
     with pytest.raises(BadInput, match="positive"):
-        Gaussian(POINT, -1.0)
+        GaussianLikelihood(POINT, -1.0)
 
 
 def test_real_density_is_about_the_data_units():
-    made = Gaussian(POINT, 0.25)
+    made = GaussianLikelihood(POINT, 0.25)
     f, x = torch.randn(6, 3), torch.randn(6, 3) + 5
     there = torch.distributions.Normal(f * 2 + 5, 0.5 * 2).log_prob(x).sum(1)
     torch.testing.assert_close(made.log_prob(x, f), there)
@@ -61,20 +67,20 @@ def test_draws_have_the_probabilities(name):
 
 
 def test_real_draws_have_the_variance():
-    made = Gaussian(POINT, 0.25)
+    made = GaussianLikelihood(POINT, 0.25)
     drawn = made.draw(torch.zeros(50_000, 3), Noise.of(0, 50_000))
     torch.testing.assert_close(drawn.std(0), torch.ones(3), atol=0.02, rtol=0)
     torch.testing.assert_close(drawn.mean(0), torch.full((3,), 5.0), atol=0.03, rtol=0)
 
 
 def test_means_are_in_data_units():
-    assert Bernoulli(BINARY).mean(torch.tensor([[-2.0, 2.0]])).tolist() == [[0, 1]]
-    assert Gaussian(GREY).mean(torch.tensor([[-1.0, 0.0, 3.0]])).tolist() == [[0, 8, 16]]
+    assert BernoulliLikelihood(BINARY).mean(torch.tensor([[-2.0, 2.0]])).tolist() == [[0, 1]]
+    assert GaussianLikelihood(GREY).mean(torch.tensor([[-1.0, 0.0, 3.0]])).tolist() == [[0, 8, 16]]
     assert Logistic(GREY).mean(torch.tensor([[1.0, 0.0]])).tolist() == [[16]]
-    assert Gaussian(POINT).mean(torch.tensor([[1.0]])).tolist() == [[7.0]]
+    assert GaussianLikelihood(POINT).mean(torch.tensor([[1.0]])).tolist() == [[7.0]]
 
 
 def test_only_a_learned_variance_is_a_parameter():
-    assert len(list(Gaussian(GREY).parameters())) == 1
-    assert len(list(Gaussian(GREY, 0.1).parameters())) == 0
-    assert "log_c" in Gaussian(GREY, 0.1).state_dict()
+    assert len(list(GaussianLikelihood(GREY).parameters())) == 1
+    assert len(list(GaussianLikelihood(GREY, 0.1).parameters())) == 0
+    assert "log_c" in GaussianLikelihood(GREY, 0.1).state_dict()

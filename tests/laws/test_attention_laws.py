@@ -10,12 +10,12 @@ import torch
 from trilemma.laws import attention as laws
 from trilemma.networks import attention, patch_transformer
 from trilemma.networks.attention import CrossAttention, SelfAttention
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 
 ATTENTION, WEIGHTS = attention.dot_product_attention, attention.weights
 ENCODINGS = patch_transformer.position_encodings
 CROSS, SELF = CrossAttention.forward, SelfAttention.forward
-CONTEXT = Context.forward
+CONTEXT = ConditionEncoder.forward
 
 
 def sharp(q, k, v, mask=None):
@@ -70,14 +70,14 @@ BROKEN = [
     ("probability", "is 0", attention, "weights", lambda q, k, mask: WEIGHTS(q, k)),
     ("permutation", "with their masks", attention, "dot_product_attention", ordered),
     ("permutation", "with their places", SelfAttention, "forward", in_line),
-    ("permutation", "permuted alone", Context, "forward", bag),
+    ("permutation", "permuted alone", ConditionEncoder, "forward", bag),
     ("blind", "masked tokens changed", CrossAttention, "forward", unmasked),
     ("blind", "d cross-attention", CrossAttention, "forward", unmasked),
-    ("blind", "masked words changed", Context, "_caption", careless),
-    ("blind", "empty places", Context, "_caption", careless),
-    ("silence", "nothing said", Context, "forward", unhidden),
-    ("silence", "a hidden row", Context, "forward", unhidden),
-    ("silence", "not hidden", Context, "forward", deaf),
+    ("blind", "masked words changed", ConditionEncoder, "_caption", careless),
+    ("blind", "empty places", ConditionEncoder, "_caption", careless),
+    ("silence", "nothing said", ConditionEncoder, "forward", unhidden),
+    ("silence", "a hidden row", ConditionEncoder, "forward", unhidden),
+    ("silence", "not hidden", ConditionEncoder, "forward", deaf),
     ("beginnings", "says zero", patch_transformer, "zero_init", lambda layer: layer),
     ("beginnings", "gated norms", patch_transformer, "zero_init", lambda layer: layer),
     ("beginnings", "a new cross-attention", attention, "zero_init", lambda layer: layer),

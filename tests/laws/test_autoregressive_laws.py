@@ -10,14 +10,18 @@ from trilemma.laws import autoregressive as laws
 from trilemma.maths import pixel_distributions
 from trilemma.networks import pixelcnn
 
-MASKED, FIRST, PAD = pixelcnn.Masked.__init__, pixelcnn.Masked.first, pixelcnn.F.pad
+MASKED, FIRST, PAD = (
+    pixelcnn.MaskedConvolution.__init__,
+    pixelcnn.MaskedConvolution.first,
+    pixelcnn.F.pad,
+)
 BEGIN, CELL = pixelcnn._SamplingState.begin, pixelcnn._SamplingState.cell
 DRAWS = {
     kind: kind.draw
     for kind in (
         pixel_distributions.Bernoulli,
         pixel_distributions.Categorical,
-        pixel_distributions.Mixture,
+        pixel_distributions.LogisticMixture,
     )
 }
 BERNOULLI, LOGISTIC = (
@@ -119,9 +123,9 @@ BROKEN = [
     (
         "draws",
         "mixture",
-        pixel_distributions.Mixture,
+        pixel_distributions.LogisticMixture,
         "draw",
-        squared(pixel_distributions.Mixture),
+        squared(pixel_distributions.LogisticMixture),
     ),
     ("completion", "keeps", family.Autoregressive, "_cells", unkept),
     (
@@ -145,7 +149,7 @@ def test_each_law_can_fail(breaks, check, law, where, name, broken):
 
 @pytest.mark.parametrize(("law", "broken"), [("itself or", looser), ("all earlier", tighter)])
 def test_masks_inside_a_cell_can_be_wrong(monkeypatch, law, broken):
-    monkeypatch.setattr(pixelcnn.Masked, "__init__", broken)
+    monkeypatch.setattr(pixelcnn.MaskedConvolution, "__init__", broken)
     found = [f for f in laws.causality() if law in f.name and "patch 2" in f.name]
     assert found
     assert not any(law.holds for law in found), found

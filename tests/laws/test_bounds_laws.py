@@ -35,7 +35,9 @@ def top_only(self, features, eps, cond):
     found = INFERRED(self, features, eps, cond)
     kept = torch.tensor([1.0, 0.0])
     return vae.Inferred(
-        found.f, found.z, vae.Posterior(found.posterior.mu * kept, found.posterior.log_var * kept)
+        found.f,
+        found.z,
+        vae.LatentPosterior(found.posterior.mu * kept, found.posterior.log_var * kept),
     )
 
 

@@ -68,12 +68,12 @@ FORWARD = ais.forward
 
 
 def back_without_the_last_temperature(energy, base, plan, y, normal, uniform):
-    short = ais.Plan(plan.betas[1:], plan.etas[1:])
+    short = ais.AnnealingPlan(plan.betas[1:], plan.etas[1:])
     return REVERSE(energy, base, short, y, normal, uniform)
 
 
 def forth_without_the_last_temperature(energy, base, plan, normal, uniform):
-    short = ais.Plan(plan.betas[:-1], plan.etas[:-1])
+    short = ais.AnnealingPlan(plan.betas[:-1], plan.etas[:-1])
     return FORWARD(energy, base, short, normal, uniform)
 
 

@@ -11,7 +11,7 @@ from trilemma.metrics import copy_evidence, copy_law, copy_search, membership
 from trilemma.metrics.score import Trials
 
 TAILS, KNOWN, CHANCE = copy_evidence.tails, copy_evidence.weigh_controls, copy_evidence.chance
-FULL = copy_search.Search._full
+FULL = copy_search.NeighbourSearch._full
 
 
 def one_less(n, a, known):
@@ -91,10 +91,10 @@ def of_pairs(train, test):
 
 BROKEN = [
     ("ratios_where_nobody_copies", "ratios below", copy_search, "NEIGHBOURS", 7),
-    ("ratios_of_copies", "shifted images", copy_search.Search, "_full", in_place),
-    ("ratios_of_copies", "there twice", copy_search.Search, "_full", repeats_are_copies),
-    ("ratios_of_copies", "copied images", copy_search.Search, "low", nowhere),
-    ("ratios_of_copies", "there once", copy_search.Search, "low", nowhere),
+    ("ratios_of_copies", "shifted images", copy_search.NeighbourSearch, "_full", in_place),
+    ("ratios_of_copies", "there twice", copy_search.NeighbourSearch, "_full", repeats_are_copies),
+    ("ratios_of_copies", "copied images", copy_search.NeighbourSearch, "low", nowhere),
+    ("ratios_of_copies", "there once", copy_search.NeighbourSearch, "low", nowhere),
     ("chances_order_by_order", "so many copies", copy_evidence, "tails", one_less),
     ("chances_order_by_order", "so much evidence", copy_evidence, "chance", of_twice),
     ("shares_where_nobody_copies", "beyond R", copy_evidence, "weigh_controls", of_all_cells),

@@ -31,7 +31,9 @@ def unscaled(logits, may):
 def one_way(state, action, grows):
     """Edges that are written once."""
     after = STEP(state, action, grows)
-    return graph_environment.State(after.x.triu(), after.current_node, after.remaining, after.done)
+    return graph_environment.GraphState(
+        after.x.triu(), after.current_node, after.remaining, after.done
+    )
 
 
 def newest_first(x, parent, u):

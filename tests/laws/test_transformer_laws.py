@@ -11,10 +11,10 @@ from trilemma.core.batch import Condition
 from trilemma.laws import transformer as laws
 from trilemma.networks import transformer
 from trilemma.networks.layers import ConditionEmbedding
-from trilemma.networks.transformer import Block, CausalTransformer
+from trilemma.networks.transformer import CausalBlock, CausalTransformer
 
 ATTENTION = torch.nn.functional.scaled_dot_product_attention
-STEP, WHOLE_STEP = Block.step, CausalTransformer.step
+STEP, WHOLE_STEP = CausalBlock.step, CausalTransformer.step
 LATER, REACH, TURNS, ROTATED = (
     transformer._later,
     transformer.reach,
@@ -73,7 +73,7 @@ BROKEN = [
         functional(lambda q, k, v, is_causal=False: v),
     ),
     ("causality", "every pair", transformer, "reach", lambda w: tuple(s + 1 for s in REACH(w))),
-    ("cached", "cells of", Block, "step", forgetful),
+    ("cached", "cells of", CausalBlock, "step", forgetful),
     (
         "cached",
         "cells of",
@@ -82,7 +82,7 @@ BROKEN = [
         late,
     ),
     ("strangers", "dh(row a)", transformer, "_later", lambda s, by: LATER(s, by) + s.mean(0)),
-    ("strangers", "steps of a row", Block, "step", sociable),
+    ("strangers", "steps of a row", CausalBlock, "step", sociable),
     (
         "conditions",
         "every two classes",

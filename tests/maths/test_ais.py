@@ -90,13 +90,13 @@ def test_a_temperature_costs_one_evaluation():
         calls.append(len(y))
         return energy(y)
 
-    plan = ais.Plan([0.0, 0.25, 0.5, 1.0], [0.1] * 4)
+    plan = ais.AnnealingPlan([0.0, 0.25, 0.5, 1.0], [0.1] * 4)
     ais.forward(counted, base(), plan, *draws(8, 3))
     assert calls == [8, 8, 8]  # where it begins, and at the two temperatures between
 
 
 def test_the_weights_of_one_jump_are_importance_weights():
-    plan = ais.Plan([0.0, 1.0], [0.1, 0.1])
+    plan = ais.AnnealingPlan([0.0, 1.0], [0.1, 0.1])
     normal, uniform = draws(8, 3)
     found = ais.forward(energy, base(), plan, normal, uniform)
     y = draws(8, 3)[0]()

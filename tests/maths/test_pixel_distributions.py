@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Mixture
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, LogisticMixture
 
 HEADS = [
     Bernoulli(),
     Categorical(2),
     Categorical(17),
-    Mixture(2, 1),
-    Mixture(17, 3),
-    Mixture(256, 5),
+    LogisticMixture(2, 1),
+    LogisticMixture(17, 3),
+    LogisticMixture(256, 5),
 ]
 
 
@@ -53,7 +53,7 @@ def test_a_component_without_weight_is_never_drawn():
     f = torch.zeros(2, 9)
     f[:, 2] = -200.0  # the last share vanishes
     f[:, 3:5], f[:, 5] = -50.0, 50.0
-    assert int(Mixture(256, 3).draw(torch.tensor([0.0, 1 - 2**-24]), f).max()) == 0
+    assert int(LogisticMixture(256, 3).draw(torch.tensor([0.0, 1 - 2**-24]), f).max()) == 0
 
 
 @pytest.mark.parametrize("head", HEADS, ids=str)
@@ -76,12 +76,12 @@ def test_a_bernoulli_is_a_categorical_of_two():
 
 def test_a_mixture_begins_spread_over_the_levels():
     levels = torch.arange(256)
-    p = Mixture(256, 5).log_prob(levels, torch.zeros(256, 15)).exp()
+    p = LogisticMixture(256, 5).log_prob(levels, torch.zeros(256, 15)).exp()
     assert p.min() > 0.1 / 256
 
 
 def test_axes_before_the_last_are_kept():
-    head = Mixture(256, 2)
+    head = LogisticMixture(256, 2)
     x = torch.randint(256, (3, 4, 5)).to(torch.uint8)
     assert head.log_prob(x, torch.zeros(3, 4, 5, 6)).shape == (3, 4, 5)
     assert head.draw(torch.rand(3, 4, 5), torch.zeros(3, 4, 5, 6)).shape == (3, 4, 5)

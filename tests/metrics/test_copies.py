@@ -13,7 +13,7 @@ from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
 from trilemma.metrics import copies, copy_evidence, copy_search
 from trilemma.metrics.context import Context
-from trilemma.metrics.copy_search import Search, coordinates
+from trilemma.metrics.copy_search import NeighbourSearch, coordinates
 from trilemma.metrics.graphs import graph_reference
 from trilemma.metrics.metric import Memo, Unmeasured
 from trilemma.metrics.registry import metric
@@ -290,7 +290,7 @@ def test_the_search_in_many_coordinates_finds_what_all_distances_find():
     soft = torch.nn.functional.avg_pool2d(x.float(), 5, 1, 2)
     near = soft[:60] + 5 * torch.randn(60, 1, 12, 12, generator=draw(1))
     places = coordinates(Domain("image", (1, 12, 12), Levels(256)), soft)
-    found = Search(soft, places).nearest(near)
+    found = NeighbourSearch(soft, places).nearest(near)
     views = places.views(near)
     d = torch.stack([torch.cdist(view, places.of(soft)) for view in views.unbind(1)]).amin(0)
     best = d.topk(8, largest=False)

@@ -219,7 +219,7 @@ def test_no_end_of_a_probability_is_above_zero():
     assert score.high <= 0
     assert math.copysign(1, bits.low) == 1
     near = LogPartition(-0.1, 0.1, 0.05, 0.05)
-    between = likelihood.Likelihood(nats / 30, "AIS interval", "", near)
+    between = likelihood.MeasuredLikelihood(nats / 30, "AIS interval", "", near)
     score = likelihood.in_nats(between, domain, baselines={})
     assert score.low < score.high == 0
     assert mean_of(nats + 3, domain=points().domain).high > 2.7

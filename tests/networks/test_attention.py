@@ -9,8 +9,8 @@ from torch import nn
 from trilemma.networks import attention
 from trilemma.networks.attention import (
     Attention,
+    AttentionMaps,
     CrossAttention,
-    Maps,
     SelfAttention,
     dot_product_attention,
     record_maps,
@@ -158,7 +158,7 @@ def test_a_network_without_questions_has_no_maps():
     with record_maps(Attention(16)) as maps:
         pass
     assert maps == []
-    assert isinstance(maps, Maps)
+    assert isinstance(maps, AttentionMaps)
 
 
 def test_recording_under_autocast():

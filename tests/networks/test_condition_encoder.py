@@ -7,7 +7,7 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 
 WORDS = torch.tensor([[5, 2, 0, 0], [1, 0, 0, 0], [3, 3, 4, 9]])
 MASK = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [1, 1, 1, 1]]).bool()
@@ -15,7 +15,7 @@ LABELS = torch.tensor([0, 2, 1])
 
 
 def both(**options):
-    return Context(32, classes=3, words=9, length=4, **options)
+    return ConditionEncoder(32, classes=3, words=9, length=4, **options)
 
 
 @pytest.mark.parametrize(
@@ -44,9 +44,9 @@ def test_what_is_seen(said, seen):
     ("tau", "tokens", "first"),
     [
         (both(), 6, 2),
-        (Context(32, classes=3), 2, 2),
-        (Context(32, words=9, length=4), 5, 1),
-        (Context(20, words=9, length=4, depth=0), 5, 1),
+        (ConditionEncoder(32, classes=3), 2, 2),
+        (ConditionEncoder(32, words=9, length=4), 5, 1),
+        (ConditionEncoder(20, words=9, length=4, depth=0), 5, 1),
     ],
 )
 def test_places_of_the_tokens(tau, tokens, first):
@@ -116,7 +116,7 @@ def test_bf16_is_near():
 )
 def test_sizes_that_do_not_fit(options, message):
     with pytest.raises(BadInput, match=message):
-        Context(**{"width": 32} | options)
+        ConditionEncoder(**{"width": 32} | options)
 
 
 def test_captions_that_are_too_long():

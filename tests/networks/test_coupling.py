@@ -14,7 +14,7 @@ from trilemma.networks.bijections import (
     Squeeze,
     Unsqueeze,
 )
-from trilemma.networks.coupling import AffineCoupling, Chain, Convolutions, MultiScale
+from trilemma.networks.coupling import AffineCoupling, BijectionChain, Convolutions, MultiScale
 from trilemma.networks.layers import MLP
 
 
@@ -143,8 +143,8 @@ def test_convolutions_take_a_vector_or_a_map_as_condition():
 
 def two_levels(channels=1):
     wide = 4 * channels
-    first = Chain([Squeeze(), ActNorm(wide), Invertible1x1(wide), image_coupling(wide)])
-    second = Chain([Squeeze(), ActNorm(2 * wide), image_coupling(2 * wide, flip=True)])
+    first = BijectionChain([Squeeze(), ActNorm(wide), Invertible1x1(wide), image_coupling(wide)])
+    second = BijectionChain([Squeeze(), ActNorm(2 * wide), image_coupling(2 * wide, flip=True)])
     return disturb(MultiScale([first, second], [(wide, 4, 4), (2 * wide, 2, 2)]))
 
 
@@ -166,7 +166,7 @@ def test_what_leaves_is_the_second_half_beside_what_the_first_expects():
 
 
 def test_round_trips_of_every_depth_come_back():
-    flow, y = Chain([Permutation(1), two_levels()]), torch.randn(3, 1, 8, 8)
+    flow, y = BijectionChain([Permutation(1), two_levels()]), torch.randn(3, 1, 8, 8)
     assert flow.depth == 8
     for depth in range(flow.depth + 1):
         assert torch.allclose(flow.round_trip(y, depth), y, atol=1e-5)

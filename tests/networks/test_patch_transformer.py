@@ -8,7 +8,7 @@ import torch
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.networks.attention import record_maps
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.patch_transformer import PatchTransformer, position_encodings
 
 
@@ -32,7 +32,7 @@ def captions():
 
 
 def told(**options):
-    return small(classes=3, context=Context(32, words=9, length=3), **options)
+    return small(classes=3, context=ConditionEncoder(32, words=9, length=3), **options)
 
 
 @pytest.mark.parametrize(

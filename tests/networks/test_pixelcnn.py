@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from trilemma.core.batch import Condition
-from trilemma.networks.pixelcnn import Block, CellPerceptron, ConvolutionalTrunk, Masked
+from trilemma.networks.pixelcnn import (
+    CellPerceptron,
+    ConvolutionalTrunk,
+    GatedBlock,
+    MaskedConvolution,
+)
 
 GRIDS = [(1, 1), (1, 6), (6, 1), (5, 7)]
 
@@ -78,7 +83,7 @@ def test_a_condition_reaches_every_block():
     said = Condition(label=torch.tensor([1]))
     network(torch.zeros(1, 2, 5, 7, dtype=torch.float64), said).pow(2).sum().backward()
     for block in network.blocks:
-        assert isinstance(block, Block)
+        assert isinstance(block, GatedBlock)
         assert block.cond_layer.weight.grad.abs().sum() > 0
 
 
@@ -110,7 +115,7 @@ def test_one_number_alone_is_as_among_all(numbers):
 
 @pytest.mark.parametrize(("own", "sees"), [(True, 0), (False, -1)])
 def test_masked_layers_see_lower_groups(own, sees):
-    layer = Masked(3, 2, 2, own=own)
+    layer = MaskedConvolution(3, 2, 2, own=own)
     x = torch.randn(6)
     slopes = torch.autograd.functional.jacobian(layer, x)
     wanted = torch.ones(3, 3).tril(sees).repeat_interleave(2, 0).repeat_interleave(2, 1)

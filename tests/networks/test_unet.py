@@ -7,7 +7,7 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.networks.attention import CrossAttention
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.unet import Perceptron, UNet
 
 
@@ -111,7 +111,7 @@ def captions():
 
 
 def told(**options):
-    return UNet(1, width=16, context=Context(32, words=9, length=3), **options)
+    return UNet(1, width=16, context=ConditionEncoder(32, words=9, length=3), **options)
 
 
 def test_captions_are_heard_through_attention_alone():

@@ -10,7 +10,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Bounded, Density, Flowing, Tightening
 from trilemma.core.noise import Noise
 from trilemma.data import table
-from trilemma.families.likelihood import Gaussian, Logistic, likelihood
+from trilemma.families.likelihood import GaussianLikelihood, Logistic, likelihood
 from trilemma.laws.book import timed
 from trilemma.laws.trained import trained_laws
 from trilemma.metrics.extractors import extractor
@@ -140,7 +140,7 @@ def test_a_vae_chooses_a_decoder_of_cells_and_draws_from_it(domain, kind):
     assert VariationalAutoencoder().draw_mode(Domain("points", (1,), Real())) == "mean"
 
 
-@pytest.mark.parametrize("of", [Gaussian, Logistic])
+@pytest.mark.parametrize("of", [GaussianLikelihood, Logistic])
 def test_draws_of_a_decoder_have_its_probabilities(of):
     decoder, n = of(COUNTED.domain), 40_000
     f = torch.tensor([[0.3, -0.4, 0.1, 1.5, 2.0, 1.8][: 3 * of.outputs]])

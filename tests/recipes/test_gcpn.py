@@ -17,7 +17,7 @@ from trilemma.data import sources
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.properties import expression
 from trilemma.drawing import write_found
-from trilemma.families.ppo import PPO, BehaviourCloning, Settings
+from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings
 from trilemma.networks import relational
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.evaluate import judge_run
@@ -70,12 +70,12 @@ def test_cloning_learns_to_build_one_molecule(data):
 def test_a_reward_is_learnt(data):
     """More atoms, by plain updates of the policy."""
     policy = untrained(recipe(reward="weight"), data.domain, 0)
-    (objective,) = PPO(policy, Settings(entropy_weight=0.0)).objectives()
+    (objective,) = PPO(policy, PpoSettings(entropy_weight=0.0)).objectives()
     optimiser = torch.optim.Adam(objective.parameters, 0.01)
     means = []
     for turn in range(12):
         made = policy.collect(
-            Noise.of(turn, 32), data.train.x[:32], lambda x: sizes(x).double(), Settings()
+            Noise.of(turn, 32), data.train.x[:32], lambda x: sizes(x).double(), PpoSettings()
         )
         means.append(float(made.reward.mean()))
         for _ in range(4):
@@ -87,7 +87,7 @@ def test_a_reward_is_learnt(data):
 
 def test_a_collection_says_what_the_policy_did(data):
     policy = untrained(recipe(reward="qed"), data.domain, 0)
-    made = policy.collect(Noise.of(0, 16), data.train.x[:16], lambda x: sizes(x), Settings())
+    made = policy.collect(Noise.of(0, 16), data.train.x[:16], lambda x: sizes(x), PpoSettings())
     log_prob, entropy, _ = policy.evaluate(made)
     assert torch.allclose(log_prob, made.old, atol=1e-5)
     assert (entropy >= 0).all()
@@ -206,7 +206,7 @@ def test_given_molecules_have_room(data, tmp_path):
 def test_steps_can_be_rewarded(data):
     policy = untrained(recipe(reward="qed"), data.domain, 0)
     worth = lambda x: torch.zeros(len(x))  # noqa: E731
-    noise, settings = Noise.of(0, 8), Settings(decay=1.0)
+    noise, settings = Noise.of(0, 8), PpoSettings(decay=1.0)
     none, some = (
         policy.collect(noise, data.train.x[:8], worth, settings, step_reward=weight)
         for weight in (0.0, 0.5)

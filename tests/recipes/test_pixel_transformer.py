@@ -14,7 +14,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.autoregressive import draw_by_whole_passes
-from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Mixture
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, LogisticMixture
 from trilemma.recipes.fields import fields
 from trilemma.recipes.pixel_transformer import PixelTransformer, _patch
 
@@ -68,10 +68,10 @@ def test_cells_are_few(sides, patch):
 def test_the_head_follows_the_levels():
     heads = {name: small().model(domain).head for name, domain in DOMAINS.items()}
     assert isinstance(heads["digits"], Categorical)
-    assert isinstance(heads["mnist"], Mixture)
+    assert isinstance(heads["mnist"], LogisticMixture)
     assert isinstance(heads["binary"], Bernoulli)
     chosen = small(head="mixture", components=3).model(DOMAINS["digits"]).head
-    assert chosen == Mixture(17, 3)
+    assert chosen == LogisticMixture(17, 3)
 
 
 @pytest.mark.parametrize("patch", [1, 2, 4])

@@ -369,8 +369,10 @@ def test_fields_are_drawn_where_arrows_are_finite():
     at = torch.cartesian_prod(torch.linspace(-2, 2, 6), torch.linspace(-2, 2, 6))
     arrows: Tensor = -at
     arrows[0] = float("inf")
-    image = scatter.fields([scatter.Field("t = 0.1", x, at, arrows)] * 3, (-3, 3, -3, 3))
+    image = scatter.fields([scatter.ArrowField("t = 0.1", x, at, arrows)] * 3, (-3, 3, -3, 3))
     dark = np.asarray(image).max(-1) < 60
     assert dark.sum() > 100
-    nothing = scatter.fields([scatter.Field("t", x, at, torch.zeros_like(at))], (-3, 3, -3, 3))
+    nothing = scatter.fields(
+        [scatter.ArrowField("t", x, at, torch.zeros_like(at))], (-3, 3, -3, 3)
+    )
     assert nothing.width > 500

@@ -9,7 +9,7 @@ import torch
 from awkward_clients import Points, Variational, one
 
 from trilemma.core.errors import BadInput
-from trilemma.training.budget import Budget, Pace, Plan
+from trilemma.training.budget import Budget, StepPace, TrainingPlan
 from trilemma.training.environment import conditions, environment, environments
 from trilemma.training.trainer import Settings, factor
 
@@ -310,7 +310,7 @@ def test_few_slow_steps_end_in_time_too(desk, step):
 
 
 def test_the_time_that_is_left_follows_from_a_budget_of_the_stream_s_own():
-    plan = Plan.of(Budget(steps=1000), [1.0])
+    plan = TrainingPlan.of(Budget(steps=1000), [1.0])
     plan.begin(100.0)
     plan.steps_done = 50
     assert plan.remaining_seconds(110.0, 0.2) == pytest.approx(950 * 0.2)
@@ -324,10 +324,10 @@ def test_the_time_that_is_left_follows_from_a_budget_of_the_stream_s_own():
 
 
 def test_stages_share_the_time():
-    plan = Plan.of(Budget(minutes=1.0), [1.0, 3.0])
+    plan = TrainingPlan.of(Budget(minutes=1.0), [1.0, 3.0])
     plan.begin(2.0)
     assert plan.allotted == pytest.approx(14.5)
-    plan.steps_done, pace = 4, Pace(window=1e9)
+    plan.steps_done, pace = 4, StepPace(window=1e9)
     for _ in range(10):
         pace.add(0.5)
     assert not plan.is_due(3.0, pace)

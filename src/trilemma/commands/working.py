@@ -12,7 +12,7 @@ from trilemma.core.event import Event
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.runs import load
-from trilemma.terminal import Steps, counting, out, say, warn
+from trilemma.terminal import TrainingDisplay, counting, out, say, warn
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World, world
 from trilemma.training.precision import choose_device
@@ -66,7 +66,7 @@ def watched(title: str, events: Iterator[Event], ranks: World) -> None:
             pass
         return
     total = None
-    with Steps(title) as steps:
+    with TrainingDisplay(title) as steps:
         for event in events:
             values = event.values
             if event.kind == "step":

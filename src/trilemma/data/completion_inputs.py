@@ -19,7 +19,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.point_cloud import mask_of, point_cloud
 from trilemma.core.words import joined
 from trilemma.data import fragment_files, graph_files
-from trilemma.data.images import SUFFIXES, Unusable, head, pixels
+from trilemma.data.images import SUFFIXES, UnusableImage, head, pixels
 from trilemma.data.pictures import printable
 
 __all__ = [
@@ -181,5 +181,5 @@ def _read(path: str, what: str, height: int, width: int) -> np.ndarray:
                 f"model's images are {width} by {height}; resize it first."
             )
         return pixels(Path(path), width).transpose(1, 2, 0)
-    except Unusable as error:
+    except UnusableImage as error:
         raise BadInput(f"{what} '{name}' cannot be used: {error}.") from None

@@ -20,7 +20,7 @@ from trilemma.data.chemistry import UNREADABLE
 from trilemma.data.molecule_files import structures
 from trilemma.data.pictures import printable
 from trilemma.data.point_cloud_files import FORMS as CLOUDS
-from trilemma.data.point_cloud_files import Frame, Unusable, checked, frames
+from trilemma.data.point_cloud_files import Frame, UnusableFrame, checked, frames
 
 __all__ = ["FORMS", "read"]
 
@@ -57,25 +57,25 @@ def read(path: Path) -> tuple[Frame, list[str]]:
         raise BadInput(f"'{name}' holds no atom; a fragment has one or more.")
     try:
         return _usable(frame_list[0]), list(changes)
-    except Unusable as reason:
+    except UnusableFrame as reason:
         raise BadInput(f"the fragment of '{name}' {reason}.") from None
 
 
-def _frames(path: Path) -> Iterator[Frame | Unusable]:
+def _frames(path: Path) -> Iterator[Frame | UnusableFrame]:
     """Yield the atoms of the molecules of a structure file with their positions."""
     for _, mol in structures(path):
         if mol is None or not mol.GetNumConformers():
-            yield Unusable(UNREADABLE)
+            yield UnusableFrame(UNREADABLE)
             continue
         symbols = tuple(atom.GetSymbol() for atom in mol.GetAtoms())
         coordinates = torch.tensor(mol.GetConformer().GetPositions(), dtype=torch.float32)
         yield Frame(coordinates.view(len(symbols), 3), symbols)
 
 
-def _usable(frame: Frame | Unusable) -> Frame:
+def _usable(frame: Frame | UnusableFrame) -> Frame:
     """Return a frame that can be used: as a cloud of data can, or a single point."""
     if isinstance(frame, Frame) and len(frame.positions) == 1:
         if not bool(frame.positions.isfinite().all()):
-            raise Unusable("has a coordinate that is no finite number")
+            raise UnusableFrame("has a coordinate that is no finite number")
         return frame
     return checked(frame)

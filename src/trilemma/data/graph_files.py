@@ -31,7 +31,7 @@ from trilemma.data.pictures import Progress, printable
 __all__ = [
     "FORMS",
     "LARGEST",
-    "Contents",
+    "GraphContents",
     "Plain",
     "dense",
     "is_graphs",
@@ -65,7 +65,7 @@ class Plain:
 
 
 @dataclass
-class Contents:
+class GraphContents:
     """What a file or a folder holds."""
 
     graphs: list[Plain] = field(default_factory=list)
@@ -134,7 +134,7 @@ def is_seen(path: Path, under: Path) -> bool:
     )
 
 
-def read_graphs(path: Path, progress: Progress | None = None) -> Contents:
+def read_graphs(path: Path, progress: Progress | None = None) -> GraphContents:
     """Read all graphs of a file, or of the files in a folder and below it.
 
     Raises:
@@ -144,7 +144,7 @@ def read_graphs(path: Path, progress: Progress | None = None) -> Contents:
     if path.is_dir():
         all_files = sorted(p for p in path.rglob("*") if is_seen(p, path))
         files = [p for p in all_files if p.suffix.lower() in FORMS]
-    contents = Contents(files=len(files))
+    contents = GraphContents(files=len(files))
     for processed, file in enumerate(files, 1):
         name = printable(str(file.relative_to(path)) if path.is_dir() else file.name)
         try:
@@ -226,13 +226,13 @@ def of_network(network: Any) -> Plain:  # noqa: ANN401
     )
 
 
-def of_networks(networks: Sequence[Any], name: str) -> Contents:
+def of_networks(networks: Sequence[Any], name: str) -> GraphContents:
     """Take networkx graphs of any kind.
 
     Raises:
         BadInput: One is empty, a single node, or too large.
     """
-    contents = Contents()
+    contents = GraphContents()
     for number, network in enumerate(networks, 1):
         try:
             contents.graphs.append(of_network(network))

@@ -33,7 +33,7 @@ from typing import Any
 from trilemma.data.chemistry import chemistry
 from trilemma.data.molecule_scores import Mols, Score, each, isomer, log_p, target, tpsa
 
-__all__ = ["TASKS", "Task"]
+__all__ = ["TASKS", "BenchmarkTask"]
 
 Part = Callable[[], Score]
 """Makes a score in [0, 1]; nothing of RDKit is loaded before it is asked for."""
@@ -174,7 +174,7 @@ def _arithmetic(values: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
-class Task:
+class BenchmarkTask:
     """A goal of several parts."""
 
     meaning: str
@@ -188,24 +188,24 @@ class Task:
 
 
 @cache
-def _scores(task: Task) -> tuple[Score, ...]:
+def _scores(task: BenchmarkTask) -> tuple[Score, ...]:
     return tuple(part() for part in task.parts)
 
 
-TASKS: Mapping[str, Task] = {
-    "albuterol_similarity": Task(
+TASKS: Mapping[str, BenchmarkTask] = {
+    "albuterol_similarity": BenchmarkTask(
         "like albuterol in features", (like(ALBUTEROL, "FCFC4", up_to(0.75)),)
     ),
-    "mestranol_similarity": Task(
+    "mestranol_similarity": BenchmarkTask(
         "like mestranol in pairs of atoms", (like(MESTRANOL, "AP", up_to(0.75)),)
     ),
-    "median1": Task(
+    "median1": BenchmarkTask(
         "between camphor and menthol", (like(CAMPHOR, "ECFC4"), like(MENTHOL, "ECFC4"))
     ),
-    "median2": Task(
+    "median2": BenchmarkTask(
         "between tadalafil and sildenafil", (like(TADALAFIL, "ECFC6"), like(SILDENAFIL, "ECFC6"))
     ),
-    "osimertinib_mpo": Task(
+    "osimertinib_mpo": BenchmarkTask(
         "osimertinib, more polar and less greasy",
         (
             like(OSIMERTINIB, "FCFC4", up_to(0.8)),
@@ -214,7 +214,7 @@ TASKS: Mapping[str, Task] = {
             of(log_p, below(1, 1)),
         ),
     ),
-    "fexofenadine_mpo": Task(
+    "fexofenadine_mpo": BenchmarkTask(
         "fexofenadine, less greasy",
         (
             like(FEXOFENADINE, "AP", up_to(0.8)),
@@ -222,7 +222,7 @@ TASKS: Mapping[str, Task] = {
             of(log_p, below(4, 1)),
         ),
     ),
-    "ranolazine_mpo": Task(
+    "ranolazine_mpo": BenchmarkTask(
         "ranolazine, more polar, with a fluorine",
         (
             like(RANOLAZINE, "AP", up_to(0.7)),
@@ -231,14 +231,14 @@ TASKS: Mapping[str, Task] = {
             of(_fluorines, gaussian(1, 1)),
         ),
     ),
-    "perindopril_mpo": Task(
+    "perindopril_mpo": BenchmarkTask(
         "perindopril with two aromatic rings",
         (like(PERINDOPRIL, "ECFC4"), of(_aromatic_rings, gaussian(2, 0.5))),
     ),
-    "amlodipine_mpo": Task(
+    "amlodipine_mpo": BenchmarkTask(
         "amlodipine with three rings", (like(AMLODIPINE, "ECFC4"), of(_rings, gaussian(3, 0.5)))
     ),
-    "sitagliptin_mpo": Task(
+    "sitagliptin_mpo": BenchmarkTask(
         "sitagliptin's formula and properties in another molecule",
         (
             like(SITAGLIPTIN, "ECFC4", gaussian(0, 0.1)),
@@ -247,10 +247,10 @@ TASKS: Mapping[str, Task] = {
             formula("C16H15F6N5O"),
         ),
     ),
-    "zaleplon_mpo": Task(
+    "zaleplon_mpo": BenchmarkTask(
         "like zaleplon, with another formula", (like(ZALEPLON, "ECFC4"), formula("C19H17N3O2"))
     ),
-    "valsartan_smarts": Task(
+    "valsartan_smarts": BenchmarkTask(
         "valsartan's pattern with sitagliptin's properties",
         (
             pattern("CN(C=O)Cc1ccc(c2ccccc2)cc1"),
@@ -259,7 +259,7 @@ TASKS: Mapping[str, Task] = {
             same(_complexity, SITAGLIPTIN, 30),
         ),
     ),
-    "deco_hop": Task(
+    "deco_hop": BenchmarkTask(
         "the same kernel with other decorations",
         (
             like(HOP, "PHCO", up_to(0.85)),
@@ -269,7 +269,7 @@ TASKS: Mapping[str, Task] = {
         ),
         _arithmetic,
     ),
-    "scaffold_hop": Task(
+    "scaffold_hop": BenchmarkTask(
         "the same decorations on another kernel",
         (like(HOP, "PHCO", up_to(0.75)), pattern(CHAIN), pattern(KERNEL, present=False)),
         _arithmetic,

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["SUFFIXES", "Head", "Unusable", "head", "pixels"]
+__all__ = ["SUFFIXES", "ImageHeader", "UnusableImage", "head", "pixels"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp")
@@ -29,12 +29,12 @@ ORIENTATION = 0x0112
 """EXIF tag: 1 is upright, 5 to 8 lie on their side."""
 
 
-class Unusable(Exception):
+class UnusableImage(Exception):
     """An image file that cannot be used; the message is the reason, equal for like files."""
 
 
 @dataclass(frozen=True)
-class Head:
+class ImageHeader:
     """What is known of an image before it is decoded."""
 
     width: int
@@ -44,7 +44,7 @@ class Head:
     """What has to be done to the image beyond resizing."""
 
 
-def head(path: Path) -> Head:
+def head(path: Path) -> ImageHeader:
     """Read an image's size and nature, not its pixels.
 
     Raises:
@@ -54,7 +54,7 @@ def head(path: Path) -> Head:
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
-        return Head(width, height, _traits(image))
+        return ImageHeader(width, height, _traits(image))
 
 
 def pixels(path: Path, size: int) -> np.ndarray:
@@ -95,31 +95,31 @@ def _opened(path: Path):  # noqa: ANN202
     try:
         file_stat = os.stat(path)
         if not stat.S_ISREG(file_stat.st_mode):
-            raise Unusable("no ordinary file")
+            raise UnusableImage("no ordinary file")
         if file_stat.st_size == 0:
-            raise Unusable("empty file")
+            raise UnusableImage("empty file")
         with Image.open(path, formats=FORMATS) as image:
             width, height = image.size
             if width * height > LARGEST:
-                raise Unusable(f"larger than {LARGEST // 1_000_000} megapixels")
+                raise UnusableImage(f"larger than {LARGEST // 1_000_000} megapixels")
             if min(width, height) < 2:
-                raise Unusable("one pixel wide or high")
+                raise UnusableImage("one pixel wide or high")
             yield image
-    except Unusable:
+    except UnusableImage:
         raise
     except Image.DecompressionBombError:
-        raise Unusable(f"larger than {LARGEST // 1_000_000} megapixels") from None
+        raise UnusableImage(f"larger than {LARGEST // 1_000_000} megapixels") from None
     except UnidentifiedImageError:
-        raise Unusable("not an image of a known kind") from None
+        raise UnusableImage("not an image of a known kind") from None
     except PermissionError:
-        raise Unusable("no permission to read it") from None
+        raise UnusableImage("no permission to read it") from None
     except FileNotFoundError:
-        raise Unusable("a link to nothing") from None
+        raise UnusableImage("a link to nothing") from None
     except OSError as error:
         is_loop = error.errno == errno.ELOOP
-        raise Unusable("a link to nothing" if is_loop else "damaged or cut short") from None
+        raise UnusableImage("a link to nothing" if is_loop else "damaged or cut short") from None
     except Exception:  # Pillow's decoders raise SyntaxError, ValueError, EOFError, …
-        raise Unusable("damaged or cut short") from None
+        raise UnusableImage("damaged or cut short") from None
 
 
 def _orientation(image: Image.Image) -> int:

@@ -39,7 +39,7 @@ from trilemma.data.pictures import Progress, printable
 __all__ = [
     "FORMS",
     "LARGEST",
-    "Contents",
+    "MoleculeContents",
     "entries",
     "form",
     "is_drawn",
@@ -70,7 +70,7 @@ half of its cells must have one of these."""
 
 
 @dataclass
-class Contents:
+class MoleculeContents:
     """What a file or a folder holds."""
 
     molecules: list[Molecule] = field(default_factory=list)
@@ -145,7 +145,7 @@ def _opened(path: Path) -> io.TextIOBase:
 
 def read_molecules(
     path: Path, column: str | None = None, progress: Progress | None = None
-) -> Contents:
+) -> MoleculeContents:
     """Read a file, or all files of a folder.
 
     Arguments:
@@ -158,7 +158,7 @@ def read_molecules(
             SMILES, or several.
     """
     chemistry()
-    contents = Contents()
+    contents = MoleculeContents()
     files = [path]
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in FORMS)
@@ -190,7 +190,7 @@ def entries(path: Path) -> Iterator[Any]:
         if kind in STRUCTURE_SUFFIXES:
             yield from _structures(file)
             continue
-        cells = _lines(file) if kind in SMILES_SUFFIXES else _cells(file, None, Contents())
+        cells = _lines(file) if kind in SMILES_SUFFIXES else _cells(file, None, MoleculeContents())
         for _, text in cells:
             try:
                 yield parsed(text)
@@ -198,14 +198,14 @@ def entries(path: Path) -> Iterator[Any]:
                 yield None
 
 
-def of_molecules(molecules: Iterable[Any]) -> Contents:
+def of_molecules(molecules: Iterable[Any]) -> MoleculeContents:
     """Take molecules that a program has: rdkit.Chem.Mol or SMILES.
 
     Raises:
         BadInput: RDKit is not installed.
     """
     chemistry()
-    contents, seen_smiles = Contents(), set[str]()
+    contents, seen_smiles = MoleculeContents(), set[str]()
     for number, one in enumerate(molecules, 1):
         read_one = (
             (lambda text=one: parsed(text)) if isinstance(one, str) else (lambda mol=one: mol)
@@ -215,7 +215,7 @@ def of_molecules(molecules: Iterable[Any]) -> Contents:
 
 
 def _read(
-    path: Path, column: str | None, contents: Contents, seen_smiles: set[str], prefix: str
+    path: Path, column: str | None, contents: MoleculeContents, seen_smiles: set[str], prefix: str
 ) -> None:
     kind = form(path)
     if kind in STRUCTURE_SUFFIXES:
@@ -238,7 +238,9 @@ def _require_molecule(mol: Any) -> Any:  # noqa: ANN401
     return mol
 
 
-def _take(read: Callable[[], Any], where: str, contents: Contents, seen_smiles: set[str]) -> None:
+def _take(
+    read: Callable[[], Any], where: str, contents: MoleculeContents, seen_smiles: set[str]
+) -> None:
     """Read one molecule, and count what came of it."""
     contents.entries += 1
     try:
@@ -355,7 +357,9 @@ def _is_spelt(cells: Sequence[str]) -> bool:
     return readable >= ENOUGH * len(cells)
 
 
-def _cells(path: Path, column: str | None, contents: Contents) -> Iterator[tuple[int, str]]:
+def _cells(
+    path: Path, column: str | None, contents: MoleculeContents
+) -> Iterator[tuple[int, str]]:
     name = printable(path.name)
     chosen = column or smiles_column(path)
     header, rows = _rows(path)

@@ -47,7 +47,7 @@ from trilemma.data.chemistry import (
     to_tensors,
 )
 from trilemma.data.dataset import DataSet, Split
-from trilemma.data.molecule_files import Contents, of_molecules, structures
+from trilemma.data.molecule_files import MoleculeContents, of_molecules, structures
 from trilemma.data.pictures import Progress
 from trilemma.data.split import is_test
 from trilemma.data.wheel import Wheel, WheelSet
@@ -108,7 +108,7 @@ def _hash(smiles: str) -> int:
     return int.from_bytes(hashlib.blake2b(smiles.encode(), digest_size=8).digest(), "big")
 
 
-def of_found(contents: Contents, name: str) -> DataSet:
+def of_found(contents: MoleculeContents, name: str) -> DataSet:
     """Make a data set of what was found in files.
 
     Raises:
@@ -127,22 +127,22 @@ def in_space(path: Path, name: str) -> DataSet:
     Raises:
         BadInput: There are too few that have coordinates in space.
     """
-    contents = point_cloud_files.Contents()
+    contents = point_cloud_files.PointCloudContents()
     for location, mol in structures(path):
         contents.entries += 1
         try:
             contents.frames.append(point_cloud_files.checked(_frame(mol, contents)))
-        except point_cloud_files.Unusable as reason:
+        except point_cloud_files.UnusableFrame as reason:
             contents.left_out.setdefault(str(reason), []).append(location)
     return point_clouds.of_found(contents, name)
 
 
-def _frame(mol: Any, contents: point_cloud_files.Contents) -> point_cloud_files.Frame:  # noqa: ANN401
+def _frame(mol: Any, contents: point_cloud_files.PointCloudContents) -> point_cloud_files.Frame:  # noqa: ANN401
     """Return the atoms of a molecule with their positions."""
     if mol is None:
-        raise point_cloud_files.Unusable(UNREADABLE)
+        raise point_cloud_files.UnusableFrame(UNREADABLE)
     if not mol.GetNumConformers() or not mol.GetConformer().Is3D():
-        raise point_cloud_files.Unusable("is drawn in the plane, without places in space")
+        raise point_cloud_files.UnusableFrame("is drawn in the plane, without places in space")
     symbols = tuple(atom.GetSymbol() for atom in mol.GetAtoms())
     if "H" not in symbols and any(atom.GetTotalNumHs() for atom in mol.GetAtoms()):
         contents.changes["molecules whose hydrogens are not in the file; none are added"] += 1

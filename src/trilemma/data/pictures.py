@@ -24,7 +24,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.data import cache
-from trilemma.data.images import SUFFIXES, Head, Unusable, head, pixels
+from trilemma.data.images import SUFFIXES, ImageHeader, UnusableImage, head, pixels
 
 __all__ = ["Pictures", "Progress", "pictures", "printable"]
 
@@ -149,11 +149,11 @@ def _decoded(
     folder: Path, names: Sequence[str], size: int | None, progress: Progress | None
 ) -> Pictures:
     bad: dict[str, list[str]] = {}
-    heads: dict[str, Head] = {}
+    heads: dict[str, ImageHeader] = {}
     with warnings.catch_warnings():  # Pillow warns of what is reported here by name
         warnings.simplefilter("ignore")
         for name, outcome in _tried(lambda name: head(folder / name), names):
-            if isinstance(outcome, Head):
+            if isinstance(outcome, ImageHeader):
                 heads[name] = outcome
             else:
                 bad.setdefault(str(outcome), []).append(name)
@@ -184,13 +184,13 @@ def _decoded(
     )
 
 
-def _tried(work: Callable[[A], R], jobs: Sequence[A]) -> Iterator[tuple[A, R | Unusable]]:
+def _tried(work: Callable[[A], R], jobs: Sequence[A]) -> Iterator[tuple[A, R | UnusableImage]]:
     """Do the work on every job by threads; yield results or reasons in the order of the jobs."""
 
-    def attempt(job: A) -> R | Unusable:
+    def attempt(job: A) -> R | UnusableImage:
         try:
             return work(job)
-        except Unusable as reason:
+        except UnusableImage as reason:
             return reason
 
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
@@ -204,7 +204,7 @@ def _tried(work: Callable[[A], R], jobs: Sequence[A]) -> Iterator[tuple[A, R | U
             raise
 
 
-def _own_size(heads: Iterable[Head]) -> int:
+def _own_size(heads: Iterable[ImageHeader]) -> int:
     sizes = {(h.width, h.height) for h in heads}
     width, height = next(iter(sizes)) if len(sizes) == 1 else (0, 1)
     return width if width == height and SMALLEST <= width <= OWN else USUAL

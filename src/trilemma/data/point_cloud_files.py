@@ -34,9 +34,9 @@ from trilemma.data.pictures import Progress, printable
 __all__ = [
     "FORMS",
     "LARGEST",
-    "Contents",
     "Frame",
-    "Unusable",
+    "PointCloudContents",
+    "UnusableFrame",
     "checked",
     "frames",
     "is_point_clouds",
@@ -68,7 +68,7 @@ class Frame:
 
 
 @dataclass
-class Contents:
+class PointCloudContents:
     """What a file or a folder holds."""
 
     frames: list[Frame] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Contents:
         return float(torch.cat(nearest_distances).median()) if nearest_distances else None
 
 
-class Unusable(Exception):
+class UnusableFrame(Exception):
     """Why a frame is left out, in words that are equal for equal reasons."""
 
 
@@ -108,7 +108,7 @@ def is_point_clouds(path: Path) -> bool:
     return path.suffix.lower() in FORMS
 
 
-def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
+def read_point_clouds(path: Path, progress: Progress | None = None) -> PointCloudContents:
     """Read a file, or all files of a folder.
 
     Arguments:
@@ -118,7 +118,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
     Raises:
         BadInput: A file cannot be opened, or is none of its kind.
     """
-    contents = Contents()
+    contents = PointCloudContents()
     files = _files(path) if path.is_dir() else [path]
     for processed, file in enumerate(files, 1):
         prefix = f"{printable(file.name)} " if len(files) > 1 else ""
@@ -127,7 +127,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
                 contents.entries += 1
                 try:
                     contents.frames.append(checked(frame))
-                except Unusable as reason:
+                except UnusableFrame as reason:
                     contents.left_out.setdefault(str(reason), []).append(prefix + location)
         except (OSError, ValueError) as error:
             raise BadInput(f"'{printable(file.name)}' cannot be read: {error}.") from None
@@ -137,7 +137,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> Contents:
     return contents
 
 
-def frames(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
+def frames(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | UnusableFrame]]:
     """Yield the clouds of a file with their places in it, or why one of them cannot be read.
 
     Arguments:
@@ -166,28 +166,28 @@ def _nearest(positions: Tensor) -> Tensor:
     return distances.fill_diagonal_(math.inf).min(1).values
 
 
-def checked(frame: Frame | Unusable) -> Frame:
+def checked(frame: Frame | UnusableFrame) -> Frame:
     """Return a frame that can be used.
 
     Raises:
         Unusable: It cannot be.
     """
-    if isinstance(frame, Unusable):
+    if isinstance(frame, UnusableFrame):
         raise frame
     x = frame.positions
     what = "atoms" if frame.symbols else "points"
     if len(x) < 2:
-        raise Unusable(f"has fewer than two {what}")
+        raise UnusableFrame(f"has fewer than two {what}")
     if len(x) > LARGEST:
-        raise Unusable(f"has more than {LARGEST} {what}, every pair of which is looked at")
+        raise UnusableFrame(f"has more than {LARGEST} {what}, every pair of which is looked at")
     if not bool(x.isfinite().all()):
-        raise Unusable("has a coordinate that is no finite number")
+        raise UnusableFrame("has a coordinate that is no finite number")
     nearest = _nearest(x)
     if float(nearest.min()) < SAME:
-        raise Unusable(f"has two {what} at one place")
+        raise UnusableFrame(f"has two {what} at one place")
     low, high = NEAREST
     if frame.symbols and not (low <= float(nearest.min()) and float(nearest.max()) <= high):
-        raise Unusable(
+        raise UnusableFrame(
             f"has an atom whose nearest is not between {low:g} and {high:g} away, as in ångström"
         )
     return frame
@@ -196,7 +196,7 @@ def checked(frame: Frame | Unusable) -> Frame:
 # XYZ
 
 
-def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
+def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | UnusableFrame]]:
     """Yield the frames of an .xyz with the lines where they begin."""
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     index = 0
@@ -215,9 +215,9 @@ def _read_xyz(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | 
         index += 2 + count
         try:
             if len(body) < count:
-                raise Unusable("ends before the atoms that it counts")
+                raise UnusableFrame("ends before the atoms that it counts")
             yield location, _xyz_frame(body, lines[index - count - 1], changes)
-        except Unusable as reason:
+        except UnusableFrame as reason:
             yield location, reason
             if len(body) == count and any(_is_count(line) for line in body):
                 raise ValueError(
@@ -257,19 +257,19 @@ def _xyz_frame(body: Sequence[str], comment: str, changes: Counter[str]) -> Fram
     for line in body:
         words = line.replace(",", " ").split()
         if len(words) == x_column + 2 and symbol_column == 0:
-            raise Unusable("lies in the plane, with two coordinates")
+            raise UnusableFrame("lies in the plane, with two coordinates")
         if len(words) < x_column + 3 or len(words) <= symbol_column:
-            raise Unusable("has a line without a symbol and three coordinates")
+            raise UnusableFrame("has a line without a symbol and three coordinates")
         number = atomic_number(words[symbol_column])
         if number is None:
-            raise Unusable(f"has an unknown element: {printable(words[symbol_column])}")
+            raise UnusableFrame(f"has an unknown element: {printable(words[symbol_column])}")
         if words[symbol_column].capitalize() in ISOTOPES:
             changes["isotopes of hydrogen, read as hydrogen"] += 1
         symbols.append(SYMBOLS[number - 1])
         try:
             rows.append([float(w.replace("*^", "e")) for w in words[x_column : x_column + 3]])
         except ValueError:
-            raise Unusable("has a coordinate that is no number") from None
+            raise UnusableFrame("has a coordinate that is no number") from None
     coordinates = torch.tensor(rows, dtype=torch.float32).view(len(rows), 3)
     return Frame(coordinates, tuple(symbols), _numbers(comment))
 
@@ -313,7 +313,7 @@ def _columns(comment: str) -> tuple[int, int]:
 # Objects
 
 
-def _read_npy(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
+def _read_npy(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | UnusableFrame]]:
     """Yield the clouds of an array."""
     array = np.load(path, allow_pickle=False)
     if array.ndim not in (2, 3) or array.shape[-1] < 3 or array.dtype.kind not in "fiu":
@@ -336,7 +336,7 @@ TYPES = {
 """Types of a .ply, as numpy writes them."""
 
 
-def _read_ply(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unusable]]:
+def _read_ply(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | UnusableFrame]]:
     """Yield the vertices of a .ply."""
     with path.open("rb") as file:
         if file.readline().strip() != b"ply":

@@ -33,7 +33,7 @@ from trilemma.core.words import joined
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.elements import SYMBOLS
 from trilemma.data.example_properties import statistics
-from trilemma.data.point_cloud_files import Contents, Frame
+from trilemma.data.point_cloud_files import Frame, PointCloudContents
 from trilemma.data.split import is_test
 
 __all__ = ["Properties", "assembled", "dataset", "of_found", "shapes3d"]
@@ -126,7 +126,7 @@ def _spread(x: Float[Tensor, "M N 4"]) -> float:
     return math.sqrt(float(total) / max(float(degrees), 1.0))
 
 
-def of_found(contents: Contents, name: str) -> DataSet:
+def of_found(contents: PointCloudContents, name: str) -> DataSet:
     """Make a data set of what was found in files.
 
     Raises:

@@ -31,7 +31,7 @@ from trilemma.data import graph_files, molecule_files, point_cloud_files, table
 from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.dataset import DataSet
-from trilemma.data.images import SUFFIXES, Unusable, head, pixels
+from trilemma.data.images import SUFFIXES, UnusableImage, head, pixels
 from trilemma.data.pictures import printable
 from trilemma.data.split import content_hashes
 
@@ -204,7 +204,7 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
                     f"are {width} by {height}; nothing is resized here"
                 )
             return in_levels(pixels(file, width).transpose(1, 2, 0), channels, domain.values)  # type: ignore[arg-type]
-        except Unusable as error:
+        except UnusableImage as error:
             return f"cannot be used: {error}"
 
     with ThreadPoolExecutor(4) as pool:

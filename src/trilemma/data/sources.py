@@ -534,7 +534,9 @@ def _kinds(path: str) -> dict[str, str] | None:
     return table.declared(match[1]) if match else None
 
 
-def of_files(contents: graph_files.Contents, path: Path, radius: int | None = None) -> DataSet:
+def of_files(
+    contents: graph_files.GraphContents, path: Path, radius: int | None = None
+) -> DataSet:
     """Make a data set of the graphs that were found in files.
 
     Raises:

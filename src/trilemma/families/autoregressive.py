@@ -47,9 +47,9 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Head, Mixture
+from trilemma.maths.pixel_distributions import Bernoulli, Categorical, Head, LogisticMixture
 
-__all__ = ["HEADS", "Autoregressive", "Cell", "Trunk", "draw_by_whole_passes", "head"]
+__all__ = ["HEADS", "Autoregressive", "CellNetwork", "Trunk", "draw_by_whole_passes", "head"]
 
 HEADS = ("bernoulli", "categorical", "mixture")
 """Distributions of one number, by name."""
@@ -98,7 +98,7 @@ class Trunk(Protocol[S]):
         ...
 
 
-class Cell(Protocol):
+class CellNetwork(Protocol):
     """A network inside a cell: number d's parameters see h and the numbers before d."""
 
     def __call__(
@@ -145,7 +145,7 @@ def head(name: str, domain: Domain, *, components: int = 5) -> Head:
         )
     if name == "bernoulli":
         return Bernoulli()
-    return Categorical(count) if name == "categorical" else Mixture(count, components)
+    return Categorical(count) if name == "categorical" else LogisticMixture(count, components)
 
 
 class Autoregressive(Model[Examples, Tensor]):
@@ -156,7 +156,7 @@ class Autoregressive(Model[Examples, Tensor]):
 
     Arguments:
         trunk: A causal network over the grid of cells, a `Trunk` and an `nn.Module`.
-        cell: A causal network inside a cell, a `Cell` and an `nn.Module`.
+        cell: A causal network inside a cell, a `CellNetwork` and an `nn.Module`.
         head: The distribution of one number.
         domain: Where the data lie: images on levels.
         patch: Side p of a cell in pixels; it divides both sides of the images.

@@ -90,7 +90,7 @@ def reverse_variance(
 
 
 @dataclass(frozen=True)
-class Steps:
+class BoundSteps:
     """Times t_1 < … < t_T = 1 of the bound's chain and their SNR, float64."""
 
     times: Float[Tensor, " T"]
@@ -120,7 +120,7 @@ class VariationalBound:
     spacing: str = "information"
     is_continuous: bool = False
 
-    def chain(self, device: torch.device) -> Steps:
+    def chain(self, device: torch.device) -> BoundSteps:
         """Return the times of the chain, from that of x_1 to 1."""
         if self.spacing not in SPACINGS:
             raise BadInput(f"spacing '{self.spacing}' was given; give 'information' or 'time'.")
@@ -139,7 +139,7 @@ class VariationalBound:
             inner = torch.lerp(first, last, torch.linspace(0, 1, self.steps).double())
             times = self.schedule.time_of(inner.expm1().log())
         alpha, sigma = self.schedule(times)
-        return Steps(times.to(device), ((alpha / sigma) ** 2).to(device))
+        return BoundSteps(times.to(device), ((alpha / sigma) ** 2).to(device))
 
     def estimate_bound(
         self, x: Tensor, estimate: Estimate, noise: Noise, draws: int
@@ -197,7 +197,7 @@ class VariationalBound:
         return self.space.total(kl_normal(mean, log_var), lambda: kl_normal(zeros, log_var))
 
     def step(
-        self, x: Tensor, steps: Steps, index: Tensor, estimate: Estimate, noise: Noise
+        self, x: Tensor, steps: BoundSteps, index: Tensor, estimate: Estimate, noise: Noise
     ) -> Float[Tensor, " B"]:
         """Return L_{t-1} at these indices of the chain, [B], for one x_t of each example."""
         y = self.domain.values.scale(x)
@@ -219,7 +219,7 @@ class VariationalBound:
         return (ratio - 1 - ratio.log() + (of_clean * (y - clean)) ** 2 / variance) / 2
 
     def reconstruction(
-        self, x: Tensor, steps: Steps, estimate: Estimate, noise: Noise
+        self, x: Tensor, steps: BoundSteps, estimate: Estimate, noise: Noise
     ) -> Float[Tensor, " B"]:
         """Return L_0 = -ln p(x | x_1), about x in data units."""
         y, t = self.domain.values.scale(x), steps.times[0].float()

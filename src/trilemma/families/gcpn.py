@@ -42,15 +42,15 @@ from trilemma.core.molecule import atoms, free_valence, sizes, valences
 from trilemma.core.noise import Noise
 from trilemma.families.ppo import (
     BehaviourCloning,
+    PpoSettings,
     Reward,
-    Settings,
     Transitions,
     checked,
     estimate_advantages,
     playing,
 )
 from trilemma.maths.bfs_orders import breadth_first
-from trilemma.maths.molecule_environment import MoleculeEnvironment, State, expert_action
+from trilemma.maths.molecule_environment import MoleculeEnvironment, MoleculeState, expert_action
 from trilemma.maths.ppo import chosen, entropy, masked_log_probs
 
 __all__ = ["MoleculePolicy", "MoleculeTransitions"]
@@ -171,7 +171,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         self.changed.zero_()
         self.changed[: len(x)] = x
 
-    def begin(self, noise: Noise) -> State:
+    def begin(self, noise: Noise) -> MoleculeState:
         """Begin as many molecules as the noise has rows."""
         environment = self.environment
         if not hasattr(self, "starts"):
@@ -183,7 +183,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
 
     def choose(
         self,
-        state: State,
+        state: MoleculeState,
         *,
         u: Float[Tensor, "B 4"] | None = None,
         action: Int[Tensor, "B 4"] | None = None,
@@ -198,7 +198,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         max_atoms = max(1, min(int(state.size.max()) + 1, state.x.shape[1]))
         rules = self.environment
         # Only as much of the matrices as any molecule fills is looked at.
-        cropped = State(
+        cropped = MoleculeState(
             state.x[:, :max_atoms, :max_atoms],
             state.free[:, :max_atoms],
             state.size,
@@ -266,7 +266,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         size = sizes(batch.x)
         free = free_valence(batch.x, self.valence)
         is_done = torch.zeros_like(batch.latest, dtype=torch.bool)
-        state = State(batch.x, free, size, batch.latest, batch.remaining, is_done)
+        state = MoleculeState(batch.x, free, size, batch.latest, batch.remaining, is_done)
         output = self.choose(state, action=batch.action)
         return output.log_prob, output.entropy, output.value
 
@@ -330,8 +330,8 @@ class MoleculePolicy(Model[Examples, Tensor]):
         return [states[round(i * (len(states) - 1) / (frames - 1))] for i in range(frames)]
 
     def _played(
-        self, state: State, noise: Noise
-    ) -> tuple[State, list[tuple[Tensor, State, Chosen]]]:
+        self, state: MoleculeState, noise: Noise
+    ) -> tuple[MoleculeState, list[tuple[Tensor, MoleculeState, Chosen]]]:
         """Act until all molecules are done.
 
         Returns:
@@ -357,7 +357,7 @@ class MoleculePolicy(Model[Examples, Tensor]):
         noise: Noise,
         real: UInt8[Tensor, "E N N"],
         reward: Reward,
-        settings: Settings,
+        settings: PpoSettings,
         *,
         starts: UInt8[Tensor, "E N N"] | None = None,
         step_reward: float = 0.0,
@@ -417,7 +417,7 @@ def _carbon_first(x: Tensor, u: Tensor) -> Tensor:
     return (u * 0.999 + 0.001).scatter(1, root[:, None], 0.0)
 
 
-def _with(end: State, rows: Tensor, state: State) -> State:
+def _with(end: MoleculeState, rows: Tensor, state: MoleculeState) -> MoleculeState:
     """Return the states of all molecules with those of some rows put in."""
 
     def put(full: Tensor, part: Tensor) -> Tensor:
@@ -425,7 +425,7 @@ def _with(end: State, rows: Tensor, state: State) -> State:
         full[rows] = part
         return full
 
-    return State(
+    return MoleculeState(
         put(end.x, state.x),
         put(end.free, state.free),
         put(end.size, state.size),

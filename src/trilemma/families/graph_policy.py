@@ -29,8 +29,8 @@ from trilemma.core.model import Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.ppo import (
     BehaviourCloning,
+    PpoSettings,
     Reward,
-    Settings,
     Transitions,
     checked,
     estimate_advantages,
@@ -38,7 +38,7 @@ from trilemma.families.ppo import (
 )
 from trilemma.maths.bfs_orders import breadth_first, parents
 from trilemma.maths.graph_environment import (
-    State,
+    GraphState,
     action_mask,
     expert_action,
     reset,
@@ -108,7 +108,7 @@ class GraphPolicy(Model[Examples, Tensor]):
         num_edges = (x.sum((1, 2), dtype=torch.int64) - sizes(x)) // 2
         return (num_edges.double() * self.budget).round().long().clamp_min(1)
 
-    def begin(self, noise: Noise) -> State:
+    def begin(self, noise: Noise) -> GraphState:
         """Begin as many graphs as the noise has rows."""
         if self.grows:
             return reset(len(noise), self.limit, self.steps, noise.device)
@@ -116,7 +116,7 @@ class GraphPolicy(Model[Examples, Tensor]):
         x = self.starts[indices]
         return reset_from(x, self.edges_for(x))
 
-    def log_probs(self, state: State) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
+    def log_probs(self, state: GraphState) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
         """Return ln pi of every action, and values."""
         logits, value = self.network(state.x, state.current_node, state.remaining)
         return masked_log_probs(logits, action_mask(state, self.grows)), value
@@ -167,7 +167,7 @@ class GraphPolicy(Model[Examples, Tensor]):
             return states
         return [states[round(i * (len(states) - 1) / (frames - 1))] for i in range(frames)]
 
-    def _played(self, state: State, noise: Noise | None) -> list[Tensor]:
+    def _played(self, state: GraphState, noise: Noise | None) -> list[Tensor]:
         """Act until all graphs are done; without noise the most probable action each time."""
         states = [state.x]
         while not bool(state.done.all()):
@@ -185,7 +185,7 @@ class GraphPolicy(Model[Examples, Tensor]):
         batch = transitions
         is_done = torch.zeros_like(batch.action, dtype=torch.bool)
         log_probs, value = self.log_probs(
-            State(batch.x, batch.current_node, batch.remaining, is_done)
+            GraphState(batch.x, batch.current_node, batch.remaining, is_done)
         )
         return log_probs.gather(1, batch.action[:, None])[:, 0], entropy(log_probs), value
 
@@ -214,7 +214,7 @@ class GraphPolicy(Model[Examples, Tensor]):
 
     @torch.no_grad()
     def collect(
-        self, noise: Noise, real: Tensor, reward: Reward, settings: Settings
+        self, noise: Noise, real: Tensor, reward: Reward, settings: PpoSettings
     ) -> GraphTransitions:
         """Play an episode for each row of the noise, and weigh its actions.
 
@@ -231,7 +231,7 @@ class GraphPolicy(Model[Examples, Tensor]):
             return self._collected(noise, real, reward, settings)
 
     def _collected(
-        self, noise: Noise, real: Tensor, reward: Reward, settings: Settings
+        self, noise: Noise, real: Tensor, reward: Reward, settings: PpoSettings
     ) -> GraphTransitions:
         steps = []
         state = self.begin(noise) if self.grows else reset_from(real, self.edges_for(real))

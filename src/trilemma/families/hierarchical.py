@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from trilemma.core.domain import Domain
 from trilemma.families.likelihood import Likelihood
-from trilemma.families.vae import Inferred, Posterior, Variational
+from trilemma.families.vae import Inferred, LatentPosterior, Variational
 
 __all__ = ["HierarchicalVae", "WayDown"]
 
@@ -89,7 +89,7 @@ class HierarchicalVae(Variational):
     def inferred(self, features: Sequence[Tensor], eps: Tensor, cond: Tensor | None) -> Inferred:
         """Go down once with the encoder's findings."""
         f, u, shift, log_var = self.decoder.infer(eps, features, cond)  # type: ignore[operator]
-        return Inferred(f, u, Posterior(shift, log_var))
+        return Inferred(f, u, LatentPosterior(shift, log_var))
 
     def generated(self, z: Tensor, cond: Tensor | None) -> Tensor:
         """Go down once without them."""

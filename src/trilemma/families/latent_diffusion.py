@@ -43,7 +43,7 @@ from trilemma.core.noise import Noise
 from trilemma.families.diffusion import Diffusion
 from trilemma.families.first_stage import FirstStage
 
-__all__ = ["ConditionalLatentDiffusion", "LatentDiffusion", "Maps", "whitening"]
+__all__ = ["ConditionalLatentDiffusion", "LatentDiffusion", "RecordedMaps", "whitening"]
 
 SMALLEST = 1e-6
 """Spread of a channel, relative to its size, below which it counts as constant."""
@@ -82,7 +82,7 @@ def whitening(z: Float[Tensor, "N c h w"]) -> tuple[Tensor, Tensor]:
     return mean[:, None, None].to(z.dtype), std[:, None, None].to(z.dtype)
 
 
-class Maps(Protocol):
+class RecordedMaps(Protocol):
     """Attention weights as they are recorded."""
 
     def over(self, sides: tuple[int, int]) -> Float[Tensor, "B M H W"]:
@@ -268,7 +268,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         diffusion: Diffusion,
         domain: Domain,
         *,
-        recorded: Callable[[nn.Module], AbstractContextManager[Maps]],
+        recorded: Callable[[nn.Module], AbstractContextManager[RecordedMaps]],
         first: int = 1,
     ) -> None:
         super().__init__(first_stage, diffusion, domain)

@@ -51,9 +51,9 @@ __all__ = [
     "LIKELIHOODS",
     "LOGISTIC",
     "NORMAL",
-    "Bernoulli",
+    "BernoulliLikelihood",
     "Family",
-    "Gaussian",
+    "GaussianLikelihood",
     "Likelihood",
     "Logistic",
     "columns_log_prob",
@@ -132,7 +132,7 @@ class Likelihood(nn.Module, ABC):
         """Draw x, in data units."""
 
 
-class Bernoulli(Likelihood):
+class BernoulliLikelihood(Likelihood):
     """Two levels; f is the logit of the upper one."""
 
     def __init__(self, domain: Domain) -> None:
@@ -159,7 +159,7 @@ class Bernoulli(Likelihood):
         return self.domain.values.unscale(2 * upper.float() - 1)
 
 
-class Gaussian(Likelihood):
+class GaussianLikelihood(Likelihood):
     """N(x; f, c I) around f in scaled units, c one number for all coordinates.
 
     Arguments:
@@ -241,8 +241,8 @@ class Logistic(Likelihood):
 
 
 LIKELIHOODS: Mapping[str, type[Likelihood]] = {
-    "bernoulli": Bernoulli,
-    "gaussian": Gaussian,
+    "bernoulli": BernoulliLikelihood,
+    "gaussian": GaussianLikelihood,
     "discretised-logistic": Logistic,
 }
 
@@ -265,7 +265,7 @@ def likelihood(name: str, domain: Domain, *, c: float = 0.0) -> Likelihood:
         name = "bernoulli" if is_binary else non_binary
     if name not in LIKELIHOODS:
         raise nearest("likelihood", name, ["auto", *LIKELIHOODS])
-    return Gaussian(domain, c) if name == "gaussian" else LIKELIHOODS[name](domain)
+    return GaussianLikelihood(domain, c) if name == "gaussian" else LIKELIHOODS[name](domain)
 
 
 def _describe(domain: Domain) -> str:

@@ -44,8 +44,8 @@ __all__ = [
     "PPO",
     "BehaviourCloning",
     "Policy",
+    "PpoSettings",
     "Reward",
-    "Settings",
     "Transitions",
     "checked",
     "estimate_advantages",
@@ -60,7 +60,7 @@ LEEWAY = 1.5
 
 
 @dataclass(frozen=True)
-class Settings:
+class PpoSettings:
     """How a policy is optimised."""
 
     clip: float = 0.2
@@ -178,7 +178,7 @@ def estimate_advantages(
     rewards: Float[Tensor, "T B"],
     values: Float[Tensor, "T B"],
     active: Bool[Tensor, "T B"],
-    settings: Settings,
+    settings: PpoSettings,
 ) -> AdvantageEstimates:
     """Return standardised advantages and returns of all transitions that were played.
 
@@ -240,7 +240,7 @@ class PPO(Model[T, Tensor], Generic[T]):
         bound: The largest reward of a critic, either way.
     """
 
-    def __init__(self, policy: Policy, settings: Settings, bound: float = 10.0) -> None:
+    def __init__(self, policy: Policy, settings: PpoSettings, bound: float = 10.0) -> None:
         super().__init__()
         self.policy, self.settings, self.bound = policy, settings, bound
 

@@ -51,7 +51,7 @@ from trilemma.core.noise import Noise
 from trilemma.families.likelihood import Likelihood
 from trilemma.maths.distributions import kl_normal, log_normal, per_example, reparameterise
 
-__all__ = ["ACTIVE", "Posterior", "Vae", "Variational"]
+__all__ = ["ACTIVE", "LatentPosterior", "Vae", "Variational"]
 
 ACTIVE = 0.01
 """Variance over examples from which a unit's mean counts as saying something (Burda et al.)."""
@@ -66,7 +66,7 @@ LARGEST = 1024
 
 
 @dataclass(frozen=True)
-class Posterior:
+class LatentPosterior:
     """q(z|x) = N(mu, diag e^log_var), for a batch."""
 
     mu: Float[Tensor, "B J"]
@@ -97,7 +97,7 @@ class Inferred:
     f: Float[Tensor, "B ..."]
     """What the likelihood is around."""
     z: Float[Tensor, "B J"]
-    posterior: Posterior
+    posterior: LatentPosterior
     """q of each unit given x and, with several levels, the units above."""
 
 
@@ -405,11 +405,11 @@ class Vae(Variational):
 
     def posterior(
         self, x: Float[Tensor, "B ..."], cond: Float[Tensor, "B E"] | None = None
-    ) -> Posterior:
+    ) -> LatentPosterior:
         """Return q(z|x) of data in data units."""
         y = self.domain.values.scale(x)
         parameters = self.encoder(y) if cond is None else self.encoder(y, cond)
-        return Posterior(*parameters.float().chunk(2, dim=1))
+        return LatentPosterior(*parameters.float().chunk(2, dim=1))
 
     def features(self, x: Tensor, cond: Tensor | None) -> tuple[Tensor, ...]:
         """Return mu and ln sigma^2."""
@@ -418,7 +418,7 @@ class Vae(Variational):
 
     def inferred(self, features: Sequence[Tensor], eps: Tensor, cond: Tensor | None) -> Inferred:
         """Return z = mu + sigma eps, and what it decodes to."""
-        posterior = Posterior(*features)
+        posterior = LatentPosterior(*features)
         z = posterior.at(eps)
         return Inferred(self.generated(z, cond), z, posterior)
 

@@ -24,7 +24,7 @@ from trilemma.core.batch import Condition
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.networks import patch_transformer
 from trilemma.networks.attention import CrossAttention, record_maps
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.patch_transformer import PatchTransformer
 from trilemma.networks.unet import UNet
 
@@ -70,8 +70,8 @@ def _captions(seed: int = 4) -> Condition:
     return Condition(label=torch.arange(ROWS) % CLASSES, tokens=words, mask=MASK)
 
 
-def _context() -> Context:
-    return Context(WIDTH, classes=CLASSES, words=WORDS, length=LENGTH, depth=2, head=8)
+def _context() -> ConditionEncoder:
+    return ConditionEncoder(WIDTH, classes=CLASSES, words=WORDS, length=LENGTH, depth=2, head=8)
 
 
 class _Level(nn.Module):

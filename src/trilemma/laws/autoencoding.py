@@ -61,7 +61,7 @@ def _linear(c: float = 0.5) -> tuple[Vae, Tensor, Tensor]:
         gain = variance[:, None] * w.T / c
         encoder.weight.copy_(torch.cat([gain, torch.zeros(J, D)]))
         encoder.bias.copy_(torch.cat([-gain @ b, variance.log()]))
-    model = Vae(encoder, decoder, POINTS, J, likelihood=likelihoods.Gaussian(POINTS, c))
+    model = Vae(encoder, decoder, POINTS, J, likelihood=likelihoods.GaussianLikelihood(POINTS, c))
     return model, w, b
 
 

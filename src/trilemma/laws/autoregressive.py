@@ -212,7 +212,7 @@ def draws() -> list[Law]:
     cases: tuple[tuple[str, heads.Head], ...] = (
         ("bernoulli", heads.Bernoulli()),
         ("categorical", heads.Categorical(7)),
-        ("mixture", heads.Mixture(12, 3)),
+        ("mixture", heads.LogisticMixture(12, 3)),
     )
     for name, head in cases:
         worst = 0.0

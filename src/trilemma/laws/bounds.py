@@ -27,7 +27,7 @@ from trilemma.core.batch import Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.families.hierarchical import HierarchicalVae
-from trilemma.families.likelihood import Gaussian
+from trilemma.families.likelihood import GaussianLikelihood
 from trilemma.families.vae import Vae, Variational
 from trilemma.laws.autoencoding import Cubature, linear_log_prob
 from trilemma.laws.law import Check, Law, at_most, equal, states
@@ -69,7 +69,7 @@ def _flat(scales: Sequence[float], **options: float) -> tuple[Vae, Tensor, Tenso
     covariance, gain, offset = _posterior(g, b)
     log_var = covariance.diagonal().log()
     encoder = _layer(torch.cat([gain, torch.zeros(j, D)]), torch.cat([offset, log_var]))
-    likelihood = Gaussian(POINTS, C)
+    likelihood = GaussianLikelihood(POINTS, C)
     return Vae(encoder, _layer(g, b), POINTS, j, likelihood=likelihood, **options), g, b
 
 
@@ -110,7 +110,7 @@ def _two(**options: float) -> tuple[HierarchicalVae, Tensor, Tensor]:
     )
     last = _layer(torch.cat([torch.zeros(D, 1), torch.eye(D)], 1), torch.zeros(D))
     down = Down(1, first, [level], [last], [1])
-    likelihood = Gaussian(POINTS, C)
+    likelihood = GaussianLikelihood(POINTS, C)
     return HierarchicalVae(_Up(top, below), down, POINTS, likelihood=likelihood, **options), g, b
 
 

@@ -30,7 +30,7 @@ from trilemma.families.dequantised_density import (
     dequantised_density,
 )
 from trilemma.families.diffusion import Diffusion
-from trilemma.families.likelihood import Gaussian, Logistic
+from trilemma.families.likelihood import GaussianLikelihood, Logistic
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import predictions, schedules
 
@@ -317,7 +317,7 @@ def decoded() -> list[Law]:
     """Decoders give each cell its integral, and all rows together one."""
     domain, (x, _) = _domain(), _rows()
     mean, log_scale = torch.tensor([[0.4, -0.9, 0.3]]), torch.tensor([[-0.7, 0.2, -0.1]])
-    gaussian, logistic = Gaussian(domain, c=0.3), Logistic(domain)
+    gaussian, logistic = GaussianLikelihood(domain, c=0.3), Logistic(domain)
     # The decoder's second half is its log-scale, less the 2 from which it starts.
     decoders = {
         "gaussian": (gaussian, mean),

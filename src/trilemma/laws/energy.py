@@ -208,7 +208,7 @@ def every_temperature_counts() -> list[Law]:
     """E = E_0 + c: whatever the chains do, every weight is -c, if no temperature is left out."""
     rise = 3.0
     base = ais.Gaussian(torch.zeros(2).double(), torch.ones(2).double())
-    plan = ais.Plan([0.0, 0.3, 0.4, 0.8, 1.0], [0.1] * 5)
+    plan = ais.AnnealingPlan([0.0, 0.3, 0.4, 0.8, 1.0], [0.1] * 5)
 
     def energy(y: Tensor) -> Tensor:
         return base.evaluate(y).energy + rise

@@ -77,7 +77,7 @@ def _vector_flow(size: int, steps: int, first: Sequence[Bijection] = ()) -> Norm
         for _ in range(steps):
             mixing = bijections.Invertible1x1(size)
             layers += [bijections.ActNorm(size), mixing, _point_coupling(size)]
-        flow = NormalizingFlow(coupling.Chain(layers), (size,))
+        flow = NormalizingFlow(coupling.BijectionChain(layers), (size,))
     _disturbed(flow, size=0.15)
     return flow
 
@@ -126,7 +126,7 @@ def _glow() -> Bijection:
             bijections.Permutation(8),
             _image_coupling(8),
         ]
-        levels = [coupling.Chain(first), coupling.Chain(second)]
+        levels = [coupling.BijectionChain(first), coupling.BijectionChain(second)]
         return _as_bijection(_disturbed(coupling.MultiScale(levels, [(4, 2, 2), (8, 1, 1)])))
 
 
@@ -243,7 +243,7 @@ def _dequantiser() -> VariationalDequantiser:
     """Return a learned one for two coordinates, disturbed; in float32, as noise is."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(6)
-        inner = coupling.Chain(
+        inner = coupling.BijectionChain(
             [_conditional_coupling(), bijections.ActNorm(2), _conditional_coupling(flip=True)]
         )
         dequantiser = VariationalDequantiser(inner, MLP(2, 3, width=8, depth=1), COUNT)
@@ -375,7 +375,7 @@ def images() -> list[Law]:
             bijections.Invertible1x1(4),
             _image_coupling(4),
         ]
-        body = coupling.MultiScale([coupling.Chain(layers)], [(4, 1, 1)])
+        body = coupling.MultiScale([coupling.BijectionChain(layers)], [(4, 1, 1)])
         flow = NormalizingFlow(body, (1, 2, 2))
     _disturbed(flow, size=0.15)
     first = layers[0]

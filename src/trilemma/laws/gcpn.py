@@ -37,7 +37,7 @@ def _environment(most: int, steps: int = 10**6) -> building.MoleculeEnvironment:
 
 
 def actions_of(
-    rules: building.MoleculeEnvironment, state: building.State
+    rules: building.MoleculeEnvironment, state: building.MoleculeState
 ) -> tuple[Tensor, Tensor]:
     """List all actions but stops of a batch of states: rows of the states, and the actions."""
     row, first = (rules.first_mask(state) & rules.stop_mask(state)[:, :1]).nonzero().unbind(1)
@@ -51,7 +51,7 @@ def actions_of(
     return row, torch.stack([torch.zeros_like(first), first, second, bond + 1], 1)
 
 
-def reachable(most: int, alphabet: tuple[str, ...] = ALPHABET) -> Iterator[building.State]:
+def reachable(most: int, alphabet: tuple[str, ...] = ALPHABET) -> Iterator[building.MoleculeState]:
     """Yield all states that can be reached from a carbon, those after one action more each time.
 
     States that are the same but for what came last are one.
@@ -140,7 +140,7 @@ def heads() -> list[Law]:
     ]
 
 
-def _chain(policy: gcpn.MoleculePolicy, state: building.State, action: Tensor) -> Tensor:
+def _chain(policy: gcpn.MoleculePolicy, state: building.MoleculeState, action: Tensor) -> Tensor:
     """Return ln pi of actions that go on, head after head as the paper has it."""
     rules, heads = policy.environment, policy.network
     h, z = heads(state.x, state.free, state.latest)
@@ -163,10 +163,12 @@ def _chain(policy: gcpn.MoleculePolicy, state: building.State, action: Tensor) -
     return total
 
 
-Episode = tuple[list[tuple[building.State, Tensor]], building.State]
+Episode = tuple[list[tuple[building.MoleculeState, Tensor]], building.MoleculeState]
 
 
-def _episodes(rules: building.MoleculeEnvironment, state: building.State) -> Iterator[Episode]:
+def _episodes(
+    rules: building.MoleculeEnvironment, state: building.MoleculeState
+) -> Iterator[Episode]:
     """List all episodes from a state of one molecule: its actions, and how it ends."""
     if bool(state.done):
         yield [], state
@@ -218,7 +220,7 @@ def gradient() -> list[Law]:
 def _log_prob(
     policy: gcpn.MoleculePolicy,
     rules: building.MoleculeEnvironment,
-    state: building.State,
+    state: building.MoleculeState,
     action: Tensor,
 ) -> Tensor:
     return policy.choose(state, action=action).log_prob[0]

@@ -20,7 +20,7 @@ from trilemma.maths import distributions, quantisation
 from trilemma.maths.predictions import Velocity
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.networks import first_stage as networks
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.unet import UNet
 
 __all__ = ["CHECKS"]
@@ -236,7 +236,7 @@ def condition() -> list[Law]:
 
 def _conditional_network() -> UNet:
     """Return a network with cross-attention in which no layer is zero."""
-    context = Context(16, words=6, length=2, depth=1, head=16)
+    context = ConditionEncoder(16, words=6, length=2, depth=1, head=16)
     network = UNet(2, width=16, multipliers=(1, 2), patch=1, context=context)
     with torch.no_grad():
         for name, weight in network.named_parameters():

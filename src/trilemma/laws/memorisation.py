@@ -40,7 +40,7 @@ def ratios_where_nobody_copies() -> list[Law]:
             angles = 2 * math.pi * _uniform(900, d, seed=seed)
             x = torch.cat([angles.cos(), angles.sin()], 1)
             coordinates = copy_search.Coordinates(_same, _one_view)
-            neighbours = copy_search.Search(x[:500], coordinates).nearest(x[500:])
+            neighbours = copy_search.NeighbourSearch(x[:500], coordinates).nearest(x[500:])
             for t, shares in shares_below.items():
                 shares.append((neighbours.ratio < t).double().mean().item())
         for t, shares in shares_below.items():
@@ -73,12 +73,12 @@ def ratios_of_copies() -> list[Law]:
         256, (40, 1, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     coordinates = copy_search.coordinates(Domain("image", (1, 12, 12), Real()), x)
-    search = copy_search.Search(x, coordinates)
+    search = copy_search.NeighbourSearch(x, coordinates)
     moved = x.roll((1, -1), (2, 3))
     points = _uniform(40, 3, seed=1).float()
     with_repeats = torch.cat([points, points[:5]])
     repeat_coordinates = copy_search.coordinates(Domain("points", (3,), Real()), with_repeats)
-    doubled = copy_search.Search(with_repeats, repeat_coordinates).nearest(points)
+    doubled = copy_search.NeighbourSearch(with_repeats, repeat_coordinates).nearest(points)
     return [
         equal("ratio of copied images", YOON, search.nearest(x).ratio.max().item(), 0, 0),
         equal("ratio of shifted images", YOON, search.nearest(moved).ratio.max().item(), 0, 0),

@@ -286,7 +286,7 @@ def bits_of_uniform_noise() -> list[Law]:
     for count in (17, 256):
         nats = torch.full((4,), -64 * math.log(count), dtype=torch.float64)
         domain = Domain("image", (1, 8, 8), Levels(count))
-        log_likelihood = likelihood.Likelihood(nats, "exact", "ln p(x)")
+        log_likelihood = likelihood.MeasuredLikelihood(nats, "exact", "ln p(x)")
         uniform = {"uniform": trivial_densities.uniform(64, count)}
         in_nats = likelihood.in_nats(log_likelihood, domain, baselines=uniform)
         bits = likelihood.in_bits(in_nats, "log_prob", domain)

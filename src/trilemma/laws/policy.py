@@ -40,10 +40,10 @@ def _gradients(value: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor | No
     return torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True)
 
 
-Episode = tuple[list[tuple[graph_environment.State, int]], graph_environment.State]
+Episode = tuple[list[tuple[graph_environment.GraphState, int]], graph_environment.GraphState]
 
 
-def _episodes(state: graph_environment.State, grows: bool) -> Iterator[Episode]:
+def _episodes(state: graph_environment.GraphState, grows: bool) -> Iterator[Episode]:
     """List all episodes from a state of one graph: its acts, and how it ends."""
     if bool(state.done):
         yield [], state
@@ -54,7 +54,7 @@ def _episodes(state: graph_environment.State, grows: bool) -> Iterator[Episode]:
             yield [(state, act), *acts], end
 
 
-def _starts() -> list[tuple[graph_environment.State, bool]]:
+def _starts() -> list[tuple[graph_environment.GraphState, bool]]:
     """Return a graph that grows, and one that gets two edges."""
     path = graphs.graph(4, [(0, 1), (1, 2), (2, 3)])[None]
     return [

@@ -60,8 +60,8 @@ from trilemma.maths.langevin import (
 
 __all__ = [
     "Annealed",
+    "AnnealingPlan",
     "Gaussian",
-    "Plan",
     "effective_size",
     "forward",
     "log_mean_error",
@@ -99,7 +99,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Plan:
+class AnnealingPlan:
     """Temperatures, and MALA's step size at each."""
 
     betas: Sequence[float]
@@ -144,7 +144,9 @@ class _Chains:
         return is_accepted
 
 
-def forward(energy: Energy, base: Gaussian, plan: Plan, normal: Draw, uniform: Draw) -> Annealed:
+def forward(
+    energy: Energy, base: Gaussian, plan: AnnealingPlan, normal: Draw, uniform: Draw
+) -> Annealed:
     """Anneal from the Gaussian to the energy; the log-weights' mean exp estimates Z.
 
     Arguments:
@@ -161,7 +163,7 @@ def forward(energy: Energy, base: Gaussian, plan: Plan, normal: Draw, uniform: D
 def reverse(
     energy: Energy,
     base: Gaussian,
-    plan: Plan,
+    plan: AnnealingPlan,
     y: Float[Tensor, "N ..."],
     normal: Draw,
     uniform: Draw,
@@ -188,7 +190,7 @@ def pilot(
     uniform: Draw,
     *,
     pilot_steps: int | None = None,
-) -> Plan:
+) -> AnnealingPlan:
     """Find temperatures and step sizes by chains that are then thrown away.
 
     Arguments:
@@ -251,7 +253,7 @@ def resampled(log_weights: Float[Tensor, " N"], uniform: Float[Tensor, " N"]) ->
 
 
 def _annealed(
-    chains: _Chains, plan: Plan, indices: range, normal: Draw, uniform: Draw
+    chains: _Chains, plan: AnnealingPlan, indices: range, normal: Draw, uniform: Draw
 ) -> Annealed:
     """Go through the temperatures at `indices`; the first and last need no step of their own."""
     log_weights = torch.zeros_like(chains.fall)
@@ -292,7 +294,7 @@ def _smooth(values: Sequence[float]) -> list[float]:
 
 def _planned(
     betas: Sequence[float], log_etas: Sequence[float], spreads: Sequence[float], steps: int
-) -> Plan:
+) -> AnnealingPlan:
     """Put T temperatures where half of the way is thermodynamic length, half the pilot's own."""
     pilot_betas = torch.tensor(betas, dtype=torch.float64)
     width = torch.tensor(spreads, dtype=torch.float64)
@@ -306,7 +308,7 @@ def _planned(
     new_betas = _interpolated(targets, coordinate, pilot_betas)
     etas = _interpolated(new_betas, pilot_betas, torch.tensor(log_etas, dtype=torch.float64)).exp()
     new_betas[0], new_betas[-1] = 0.0, 1.0
-    return Plan(new_betas.tolist(), etas.tolist())
+    return AnnealingPlan(new_betas.tolist(), etas.tolist())
 
 
 def _interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:

@@ -30,11 +30,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["State", "action_mask", "expert_action", "reset", "reset_from", "step"]
+__all__ = ["GraphState", "action_mask", "expert_action", "reset", "reset_from", "step"]
 
 
 @dataclass(frozen=True)
-class State:
+class GraphState:
     """Graphs that are being built."""
 
     x: UInt8[Tensor, "B N N"]
@@ -49,12 +49,14 @@ class State:
         """Return the number of graphs."""
         return len(self.x)
 
-    def rows(self, rows: Tensor) -> State:
+    def rows(self, rows: Tensor) -> GraphState:
         """Take some of the graphs."""
-        return State(self.x[rows], self.current_node[rows], self.remaining[rows], self.done[rows])
+        return GraphState(
+            self.x[rows], self.current_node[rows], self.remaining[rows], self.done[rows]
+        )
 
 
-def reset(count: int, limit: int, steps: int, device: torch.device | str = "cpu") -> State:
+def reset(count: int, limit: int, steps: int, device: torch.device | str = "cpu") -> GraphState:
     """Begin graphs that grow: one node each, the current one.
 
     Arguments:
@@ -66,25 +68,25 @@ def reset(count: int, limit: int, steps: int, device: torch.device | str = "cpu"
     x = torch.zeros(count, limit, limit, dtype=torch.uint8, device=device)
     x[:, 0, 0] = 1
     remaining = torch.full((count,), steps, device=device)
-    return State(
+    return GraphState(
         x, torch.zeros_like(remaining), remaining, torch.zeros_like(remaining, dtype=torch.bool)
     )
 
 
-def reset_from(x: UInt8[Tensor, "B N N"], budget: Int[Tensor, " B"]) -> State:
+def reset_from(x: UInt8[Tensor, "B N N"], budget: Int[Tensor, " B"]) -> GraphState:
     """Begin with given graphs, each of which gets so many edges."""
     current_node = torch.full_like(budget, -1)
-    state = State(x.clone(), current_node, budget.clone(), budget < 1)
+    state = GraphState(x.clone(), current_node, budget.clone(), budget < 1)
     return replace(state, done=state.done | ~_open(state).any(1))
 
 
-def _open(state: State) -> Bool[Tensor, "B N"]:
+def _open(state: GraphState) -> Bool[Tensor, "B N"]:
     """Tell which nodes are there and not joined to all others."""
     node_mask = state.x.diagonal(dim1=1, dim2=2).bool()
     return node_mask & (state.x.sum(2, dtype=torch.int64) < node_mask.sum(1, keepdim=True))
 
 
-def action_mask(state: State, grows: bool) -> Bool[Tensor, "B A"]:
+def action_mask(state: GraphState, grows: bool) -> Bool[Tensor, "B A"]:
     """Tell which actions are possible, A = 2 N + 2; a graph that is done may only stop.
 
     >>> mask = action_mask(reset(1, 2, 9), grows=True)[0]
@@ -113,7 +115,7 @@ def action_mask(state: State, grows: bool) -> Bool[Tensor, "B A"]:
     return mask
 
 
-def step(state: State, action: Int[Tensor, " B"], grows: bool) -> State:
+def step(state: GraphState, action: Int[Tensor, " B"], grows: bool) -> GraphState:
     """Return the states after an action each, which must be possible."""
     max_nodes = state.x.shape[1]
     x, current_node = state.x.clone(), state.current_node.clone()
@@ -134,16 +136,16 @@ def step(state: State, action: Int[Tensor, " B"], grows: bool) -> State:
     if grows:
         remaining = state.remaining - (~state.done).long()
         is_done = state.done | (action == 2 * max_nodes + 1) | (remaining < 1)
-        return State(x, current_node, remaining, is_done)
+        return GraphState(x, current_node, remaining, is_done)
     current_node = torch.where(takes, target_node, torch.where(joins, -1, current_node))
-    after = State(x, current_node, state.remaining - joins.long(), state.done)
+    after = GraphState(x, current_node, state.remaining - joins.long(), state.done)
     spent = (after.remaining < 1) | ~_open(after).any(1)
     return replace(after, done=state.done | (joins & spent))
 
 
 def expert_action(
     x: UInt8[Tensor, "B N N"], parent: Int[Tensor, "B N"], u: Float[Tensor, " B"]
-) -> tuple[State, Int[Tensor, " B"]]:
+) -> tuple[GraphState, Int[Tensor, " B"]]:
     """Stop the building of given graphs at a random action, and say what the action is.
 
     Node after node of a breadth-first order comes with its edges, the oldest first.
@@ -191,4 +193,4 @@ def expert_action(
     current_node = torch.where(is_partial, clamped_node, node - 1)
     remaining = torch.full_like(current_node, max_nodes * max_nodes)
     is_done = torch.zeros_like(current_node, dtype=torch.bool)
-    return State(partial, current_node, remaining, is_done), action
+    return GraphState(partial, current_node, remaining, is_done), action

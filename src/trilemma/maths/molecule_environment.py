@@ -1,7 +1,8 @@
 r"""An environment in which molecules are built: hundreds at once, as tensors, valence kept.
 
-A `State` is molecules (`core.molecule`), each with the bonds that every atom can still make, and
-with the atom that was added last. An action has four parts, each chosen given those before it:
+A `MoleculeState` is molecules (`core.molecule`), each with the bonds that every atom can still
+make, and with the atom that was added last. An action has four parts, each chosen given those
+before it:
 
     stop     end here, or go on
     first    an atom that can make another bond
@@ -28,11 +29,11 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
-__all__ = ["MoleculeEnvironment", "State", "expert_action"]
+__all__ = ["MoleculeEnvironment", "MoleculeState", "expert_action"]
 
 
 @dataclass(frozen=True)
-class State:
+class MoleculeState:
     """Molecules that are being built."""
 
     x: UInt8[Tensor, "B N N"]
@@ -50,14 +51,14 @@ class State:
         """Return the number of molecules."""
         return len(self.x)
 
-    def __getitem__(self, rows: Tensor | slice) -> State:
+    def __getitem__(self, rows: Tensor | slice) -> MoleculeState:
         """Take some of the molecules, by numbers or a slice."""
 
         def some(each: Tensor) -> Tensor:
             # Whole rows are copied at once this way.
             return each[rows] if isinstance(rows, slice) else each.index_select(0, rows)
 
-        return State(
+        return MoleculeState(
             some(self.x),
             some(self.free),
             some(self.size),
@@ -86,7 +87,7 @@ class MoleculeEnvironment:
         """Return K, how many elements there are."""
         return len(self.valence) - 1
 
-    def reset(self, count: int, limit: int, code: int = 1) -> State:
+    def reset(self, count: int, limit: int, code: int = 1) -> MoleculeState:
         """Begin with single atoms.
 
         Arguments:
@@ -98,16 +99,16 @@ class MoleculeEnvironment:
         x[:, 0, 0] = code
         return self.reset_from(x)
 
-    def reset_from(self, x: UInt8[Tensor, "B N N"]) -> State:
+    def reset_from(self, x: UInt8[Tensor, "B N N"]) -> MoleculeState:
         """Begin with given molecules, to which bonds and atoms are added."""
         codes = x.diagonal(dim1=1, dim2=2).long()
         free = self.valence.to(x.device)[codes] - (x.sum(2, dtype=torch.int64) - codes)
         size = (codes > 0).sum(1)
         steps = torch.full_like(size, self.steps)
-        return State(x, free, size, (size - 1).clamp_min(0), steps, size < 1)
+        return MoleculeState(x, free, size, (size - 1).clamp_min(0), steps, size < 1)
 
     def stop_mask(
-        self, state: State, first: Bool[Tensor, "B N"] | None = None
+        self, state: MoleculeState, first: Bool[Tensor, "B N"] | None = None
     ) -> Bool[Tensor, "B 2"]:
         """Tell whether a molecule may go on, and whether it may stop, which it always may.
 
@@ -119,7 +120,7 @@ class MoleculeEnvironment:
         go = can.any(1) & (state.remaining > 1) & ~state.done
         return torch.stack([go, torch.ones_like(go)], 1)
 
-    def first_mask(self, state: State) -> Bool[Tensor, "B N"]:
+    def first_mask(self, state: MoleculeState) -> Bool[Tensor, "B N"]:
         """Tell which atoms can make another bond, with one that is there or with a new one."""
         can = state.free > 0
         full = state.size >= self.most
@@ -133,7 +134,7 @@ class MoleculeEnvironment:
         return can
 
     def second_mask(
-        self, state: State, first: Int[Tensor, " B"]
+        self, state: MoleculeState, first: Int[Tensor, " B"]
     ) -> tuple[Bool[Tensor, "B N"], Bool[Tensor, "B K"]]:
         """Tell which atoms the first may be bonded to, and which new elements.
 
@@ -148,7 +149,7 @@ class MoleculeEnvironment:
         return atom_mask, can_grow[:, None].expand(-1, self.elements)
 
     def bond_mask(
-        self, state: State, first: Int[Tensor, " B"], second: Int[Tensor, " B"]
+        self, state: MoleculeState, first: Int[Tensor, " B"], second: Int[Tensor, " B"]
     ) -> Bool[Tensor, "B 3"]:
         """Tell which orders the bond may have."""
         rows = torch.arange(len(first), device=first.device)
@@ -158,7 +159,7 @@ class MoleculeEnvironment:
         least = torch.minimum(first_free, torch.where(second < 0, new_valence, second_free))
         return torch.arange(1, 4, device=first.device) <= least[:, None]
 
-    def step(self, state: State, action: Int[Tensor, "B 4"]) -> State:
+    def step(self, state: MoleculeState, action: Int[Tensor, "B 4"]) -> MoleculeState:
         """Return the states after an action each, which must be allowed."""
         stop, first, second, bond = action.unbind(1)
         acts = (stop == 0) & ~state.done
@@ -175,7 +176,7 @@ class MoleculeEnvironment:
         free[rows, first_atom] -= order
         free[rows, second_atom] -= order
         remaining = state.remaining - (~state.done).long()
-        return State(
+        return MoleculeState(
             x,
             free,
             state.size + grows.long(),
@@ -187,7 +188,7 @@ class MoleculeEnvironment:
 
 def expert_action(
     x: UInt8[Tensor, "B N N"], valence: Int[Tensor, " K"], u: Float[Tensor, " B"]
-) -> tuple[State, Int[Tensor, "B 4"]]:
+) -> tuple[MoleculeState, Int[Tensor, "B 4"]]:
     """Stop the building of given molecules at a random action, and say what the action is.
 
     Atom after atom comes with a bond to the oldest atom that it is bonded to; then its rings are
@@ -253,4 +254,4 @@ def expert_action(
     free = valence.to(x.device)[state_codes] - (state.sum(2, dtype=torch.int64) - state_codes)
     steps = torch.full_like(size, max_atoms * max_atoms)
     is_done = torch.zeros_like(is_stop)
-    return State(state, free, size, (size - 1).clamp_min(0), steps, is_done), action
+    return MoleculeState(state, free, size, (size - 1).clamp_min(0), steps, is_done), action

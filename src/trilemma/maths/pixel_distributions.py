@@ -29,7 +29,7 @@ from torch import Tensor
 
 from trilemma.maths.distributions import bernoulli_log_prob, discretised_logistic_log_prob
 
-__all__ = ["Bernoulli", "Categorical", "Head", "Mixture"]
+__all__ = ["Bernoulli", "Categorical", "Head", "LogisticMixture"]
 
 SMALLEST = -7.0
 """Least ln s of a logistic, an eighth of a bin of 256 levels; it keeps the gradients finite."""
@@ -117,7 +117,7 @@ class Categorical(Head):
 
 
 @dataclass(frozen=True)
-class Mixture(Head):
+class LogisticMixture(Head):
     """K logistics, cut into bins; f holds K logits, K places, K log-scales.
 
     Where f is zero the places are spread evenly over [-1, 1] and the scales are e^-2, so that the

@@ -33,8 +33,8 @@ from torch import Tensor
 
 __all__ = [
     "SCHEDULES",
-    "Chain",
     "Cosine",
+    "DiscreteChain",
     "Linear",
     "Rectified",
     "Schedule",
@@ -218,7 +218,7 @@ def posterior(
 
 
 @dataclass(frozen=True)
-class Chain:
+class DiscreteChain:
     """The lecture's tables; entry t - 1 of each belongs to step t = 1 … T. Float64."""
 
     times: Float[Tensor, " T"]
@@ -235,7 +235,7 @@ class Chain:
     """Variance of q(x_{t-1} | x_t, x_0); zero at t = 1."""
 
 
-def chain(schedule: Schedule, steps: int) -> Chain:
+def chain(schedule: Schedule, steps: int) -> DiscreteChain:
     """Look at a schedule in T steps.
 
     >>> c = chain(Linear(), 1000)
@@ -247,7 +247,7 @@ def chain(schedule: Schedule, steps: int) -> Chain:
     alpha_ts, betas = transition(schedule, before, after)
     alpha, sigma = schedule(after)
     _, _, beta_tilde = posterior(schedule, before, after)
-    return Chain(after, betas, alpha_ts**2, alpha**2, sigma**2, beta_tilde)
+    return DiscreteChain(after, betas, alpha_ts**2, alpha**2, sigma**2, beta_tilde)
 
 
 def grid(steps: int) -> Float[Tensor, " n"]:

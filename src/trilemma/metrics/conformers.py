@@ -60,7 +60,7 @@ class Conformers(Memo):
 
 
 @dataclass(eq=False)
-class References(Memo):
+class ConformerReferences(Memo):
     """What does not depend on the model."""
 
     test: Conformers
@@ -69,13 +69,13 @@ class References(Memo):
     stand_ins: Mapping[str, Conformers]
 
 
-def _references(reference: Reference) -> References:
+def _references(reference: Reference) -> ConformerReferences:
     data, count = reference.data, min(reference.n, MOST)
     elements = data.domain.elements
     generator = torch.Generator().manual_seed(reference.seed)
     test_rows = torch.randperm(len(data.test), generator=generator)[:MOST]
     train_rows = torch.randperm(len(data.train), generator=generator)[:count]
-    return References(
+    return ConformerReferences(
         Conformers(data.test.x[test_rows], elements),
         Conformers(data.train.x[train_rows], elements),
         {

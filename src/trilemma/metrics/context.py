@@ -14,7 +14,7 @@ from trilemma.core.noise import CHUNK
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.metric import Memo
 
-__all__ = ["AT_ONCE", "DRAWS", "Check", "Context", "Progress", "Reference", "World"]
+__all__ = ["AT_ONCE", "DRAWS", "Check", "Context", "Processes", "Progress", "Reference"]
 
 AT_ONCE = 4 * CHUNK
 """Samples, or test examples, that are looked at together."""
@@ -30,7 +30,7 @@ Check = Callable[[], None]
 T = TypeVar("T")
 
 
-class World(Protocol):
+class Processes(Protocol):
     """Several processes that share the work."""
 
     @property
@@ -88,7 +88,7 @@ class Context(Memo):
     draws: int = DRAWS
     device: torch.device | str = "cpu"
     """Where the model lies and features are computed."""
-    world: World | None = None
+    world: Processes | None = None
     """Shares likelihoods and captioned samples among processes."""
     progress: Progress | None = None
     check: Check | None = None

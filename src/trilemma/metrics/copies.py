@@ -53,7 +53,7 @@ from trilemma.core.noise import mix
 from trilemma.data.chemistry import to_smiles
 from trilemma.metrics.context import AT_ONCE, Context, Reference
 from trilemma.metrics.copy_evidence import EXACT, Counted, Finding, find_copies
-from trilemma.metrics.copy_search import Nearest, Search, coordinates
+from trilemma.metrics.copy_search import Nearest, NeighbourSearch, coordinates
 from trilemma.metrics.graphs import GraphReference
 from trilemma.metrics.metric import MEMORISED, Metric, Unmeasured
 from trilemma.metrics.neighbours import CAP
@@ -94,7 +94,7 @@ def cells(
 class _TrainingIndex:
     """What depends on the data alone."""
 
-    search: Search
+    search: NeighbourSearch
     centres: Tensor
     controls: tuple[Counted, ...]
 
@@ -108,7 +108,7 @@ def _training_index(reference: Reference) -> _TrainingIndex:
     data = reference.data
     train, test = data.train.x, data.test.x
     coords = coordinates(data.domain, train)
-    search = Search(train, coords)
+    search = NeighbourSearch(train, coords)
     row_limit = MAX_EXAMPLES if coords.views(train[:1]).shape[1] == 1 else MAX_EXAMPLES // 2
     train_rows, test_rows = (
         torch.randperm(len(x), generator=torch.Generator().manual_seed(mix(reference.seed, name)))[
@@ -147,7 +147,7 @@ def _of_examples(context: Context) -> tuple[Counted, list[Counted]]:
     samples = Counted("samples", training_index.search.nearest(x, each=each), cell)
     controls = list(training_index.controls)
     if _needs_sample_control(controls, data.domain, len(x), len(data.train)):
-        sample_search = Search(x, training_index.search.coords)
+        sample_search = NeighbourSearch(x, training_index.search.coords)
         neighbours = sample_search.nearest(x, without=torch.arange(len(x)))
         controls.append(Counted("samples", neighbours, cell, 0.5))
     return samples, controls

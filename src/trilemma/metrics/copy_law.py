@@ -36,7 +36,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Law", "fitted"]
+__all__ = ["CopyLaw", "fitted"]
 
 SHARE = 1 / 4
 """Share of the examples on whose ratios the law is fitted."""
@@ -62,7 +62,7 @@ def below(t: Array | float, dimension: Array | float) -> Array:
 
 
 @dataclass(frozen=True)
-class Law:
+class CopyLaw:
     """The law of ratios below `upto`.
 
     Arguments:
@@ -104,7 +104,7 @@ class Law:
         return at_u * below(np.array(t), d) / below(self.upto, d)
 
 
-def fitted(ratio: Float[Tensor, " M"], upto: Float[Tensor, " M"], count: float) -> Law | None:
+def fitted(ratio: Float[Tensor, " M"], upto: Float[Tensor, " M"], count: float) -> CopyLaw | None:
     """Fit the law; none where ratios are too few, or tied as those of whole numbers are.
 
     Arguments:
@@ -133,4 +133,4 @@ def fitted(ratio: Float[Tensor, " M"], upto: Float[Tensor, " M"], count: float) 
     cdf_difference = np.cumsum(w) / k - below(t, d) / below(u, d)
     distance = max(cdf_difference.max(), (w / k - cdf_difference).max())
     effective_size = k**2 / float(w @ w)
-    return Law(u, k, count, grid, mass, float(distance) * math.sqrt(effective_size))
+    return CopyLaw(u, k, count, grid, mass, float(distance) * math.sqrt(effective_size))

@@ -43,7 +43,7 @@ from torch.nn.functional import one_hot
 from trilemma.core.domain import Domain
 from trilemma.metrics.point_cloud_features import describe
 
-__all__ = ["Coordinates", "Nearest", "Search", "coordinates"]
+__all__ = ["Coordinates", "Nearest", "NeighbourSearch", "coordinates"]
 
 NEIGHBOURS = 8
 """The distance to which of the nearest is the measure of the first."""
@@ -140,7 +140,7 @@ def _nine_places(x: Tensor) -> Tensor:
     return torch.stack(crops, 1)
 
 
-class Search:
+class NeighbourSearch:
     """Finds the nearest of a set.
 
     Arguments:

@@ -71,7 +71,7 @@ Measured = SampleFeatures | Graphs
 
 
 @dataclass(frozen=True)
-class Rows:
+class ClassifierRows:
     """Some rows of a set as classifiers see them."""
 
     which: Int[Tensor, " R"]
@@ -81,31 +81,31 @@ class Rows:
     """Equal for identical rows."""
 
 
-def _samples(it: Measured) -> Rows:
+def _samples(it: Measured) -> ClassifierRows:
     """Return at most `CAP` samples, drawn by the seed: files are often sorted."""
     examples = it.matched if isinstance(it, SampleFeatures) else it.of
     which = _subset_rows(len(examples), it.against.seed)
     if isinstance(it, SampleFeatures) and it.against.data.domain.kind == "molecule":
         features = _chemical(it.x[which], it.against)
-        return Rows(which, features, _names(features))
+        return ClassifierRows(which, features, _names(features))
     if isinstance(it, SampleFeatures):
         features = _widened(it.features[which], it.x[which], it.against)
-        return Rows(which, features, _names(it.x[which]))
+        return ClassifierRows(which, features, _names(it.x[which]))
     features = graph_features(it.of[which])
-    return Rows(which, features, _names(features.float()))
+    return ClassifierRows(which, features, _names(features.float()))
 
 
-def _tests(against: FeatureReference | GraphReference) -> Rows:
+def _tests(against: FeatureReference | GraphReference) -> ClassifierRows:
     """Return at most `CAP` test examples; their order is drawn from the seed."""
     if isinstance(against, FeatureReference):
         x = against.data.test.x[against.test_rows[:CAP]]
         if against.data.domain.kind == "molecule":
             features = _chemical(x, against)
-            return Rows(against.test_rows[:CAP], features, _names(features))
+            return ClassifierRows(against.test_rows[:CAP], features, _names(features))
         features = _widened(against.test[:CAP], x, against)
-        return Rows(against.test_rows[:CAP], features, _names(x))
+        return ClassifierRows(against.test_rows[:CAP], features, _names(x))
     features = graph_features(against.test[:CAP])
-    return Rows(torch.arange(len(features)), features, _names(features.float()))
+    return ClassifierRows(torch.arange(len(features)), features, _names(features.float()))
 
 
 def _chemical(x: Tensor, against: FeatureReference) -> Float[Tensor, "R F"]:

@@ -31,9 +31,9 @@ from trilemma.metrics.context import (
     DRAWS,
     Check,
     Context,
+    Processes,
     Progress,
     Reference,
-    World,
 )
 from trilemma.metrics.evaluation import Spent
 from trilemma.metrics.extractors import extractor as build_extractor
@@ -110,7 +110,7 @@ def judge(
     extractor: str | None = None,
     reference: Reference | None = None,
     draw: Callable[[int, int], Tensor] | None = None,
-    world: World | None = None,
+    world: Processes | None = None,
     progress: Progress | None = None,
     check: Check | None = None,
     only: Collection[str] | None = None,

@@ -71,7 +71,7 @@ __all__ = [
     "CHAINS",
     "LIKELIEST",
     "METRICS",
-    "Likelihood",
+    "MeasuredLikelihood",
     "bits_per_dim",
     "each",
     "in_bits",
@@ -89,7 +89,7 @@ NAMES = {"energy": "log_prob", "ode": "ode_log_prob"}
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class MeasuredLikelihood:
     """One likelihood of test examples, and how it was come by."""
 
     nats: Float[Tensor, " N"]
@@ -162,7 +162,7 @@ def make_likelihood(
     seed: int,
     k: int = DRAWS,
     levels: bool = False,
-) -> Likelihood:
+) -> MeasuredLikelihood:
     """Make a likelihood of the numbers of `each`; for 'energy', estimate ln Z and subtract it.
 
     Beside a likelihood by an ODE, the bound is called the variational one. On levels the ODE's is
@@ -181,19 +181,19 @@ def make_likelihood(
     if kind == "ode":
         solver_name = str(getattr(model, "ode_by", "ODE estimate, Hutchinson"))
         about = f"ln p(x) by the probability flow, {solver_name}, noise seed {seed}"
-        return Likelihood(nats, solver_name, f"{about}, dequantised" if levels else about)
+        return MeasuredLikelihood(nats, solver_name, f"{about}, dequantised" if levels else about)
     if kind == "log_prob":
-        return Likelihood(
+        return MeasuredLikelihood(
             nats, estimator, "ln p(x)" + ("" if estimator == "exact" else f" by {estimator}")
         )
     kind_of_bound = "variational bound" if isinstance(model, Flowing) else "lower bound"
     # What a solver gives with finite steps may err to either side.
     bound = kind_of_bound if estimator == "exact" else f"{estimator}, estimate"
     if kind == "bound":
-        return Likelihood(nats, bound, f"bound of ln p(x), noise seed {seed}")
+        return MeasuredLikelihood(nats, bound, f"bound of ln p(x), noise seed {seed}")
     if kind == "importance_bound":
         about = f"importance-weighted bound of ln p(x), k = {k} draws, noise seed {seed}"
-        return Likelihood(nats, f"{bound}, k = {k}", about)
+        return MeasuredLikelihood(nats, f"{bound}, k = {k}", about)
     assert isinstance(model, Partitioned)
     device = next(model.parameters()).device
     ln_z = model.log_partition(noise=Noise.for_samples(mix(seed, "ln Z"), 0, CHAINS, device))
@@ -205,7 +205,7 @@ def make_likelihood(
         f"{_crossing(ln_z)}"
     )
     by = "lower bound, AIS interval" if levels else "AIS interval"
-    return Likelihood(nats - ln_z.middle, by, about, ln_z)
+    return MeasuredLikelihood(nats - ln_z.middle, by, about, ln_z)
 
 
 def _crossing(ln_z: LogPartition) -> str:
@@ -216,10 +216,10 @@ def _crossing(ln_z: LogPartition) -> str:
     return f" (the two cross {by}: neither can be trusted)"
 
 
-def _asking(kind: str) -> Callable[[Context], Likelihood]:
+def _asking(kind: str) -> Callable[[Context], MeasuredLikelihood]:
     """Make what asks a model for the likelihoods of test examples, once for all metrics."""
 
-    def ask(context: Context) -> Likelihood:
+    def ask(context: Context) -> MeasuredLikelihood:
         x = context.test[:BY_ODE] if kind == "ode" else context.test
         start, stop = context.share(len(x))
         model, seed = context.required_model, context.seed
@@ -245,7 +245,7 @@ MEASURES = {
 }
 
 
-def _exactly(context: Context) -> Likelihood:
+def _exactly(context: Context) -> MeasuredLikelihood:
     if isinstance(context.model, Density):
         return context.once(MEASURES["log_prob"])
     if context.data.domain.values.binned:
@@ -253,7 +253,7 @@ def _exactly(context: Context) -> Likelihood:
     return context.once(MEASURES["energy"])
 
 
-def _from_below(context: Context) -> Likelihood:
+def _from_below(context: Context) -> MeasuredLikelihood:
     if isinstance(context.model, Bounded):
         return context.once(MEASURES["bound"])
     if not context.data.domain.values.binned:
@@ -261,7 +261,7 @@ def _from_below(context: Context) -> Likelihood:
     return context.once(MEASURES["energy"])
 
 
-def _in_nats(ask: Callable[[Context], Likelihood]) -> Callable[[Context], Score]:
+def _in_nats(ask: Callable[[Context], MeasuredLikelihood]) -> Callable[[Context], Score]:
     """Make the metric of a likelihood."""
 
     def measure(context: Context) -> Score:
@@ -285,7 +285,7 @@ def _truth(context: Context) -> float | None:
 
 
 def in_nats(
-    likelihood: Likelihood,
+    likelihood: MeasuredLikelihood,
     domain: Domain,
     *,
     baselines: Mapping[str, float],
@@ -402,7 +402,7 @@ def _likely(
     meaning: str,
     failure: str,
     needs: Need,
-    ask: Callable[[Context], Likelihood],
+    ask: Callable[[Context], MeasuredLikelihood],
     ranks: str = LIKELIHOOD,
 ) -> Metric:
     return Metric(

@@ -86,7 +86,7 @@ class Spelt(Memo):
 
 
 @dataclass(eq=False)
-class References(Memo):
+class MoleculeReferences(Memo):
     """What does not depend on the model."""
 
     test: Spelt
@@ -96,12 +96,12 @@ class References(Memo):
     """Training molecules in the place of samples."""
 
 
-def references_of(context: Context) -> References:
+def references_of(context: Context) -> MoleculeReferences:
     """Return the reference's molecules, spelt once for all models."""
     return context.reference.once(_references_of)
 
 
-def _references_of(reference: Reference) -> References:
+def _references_of(reference: Reference) -> MoleculeReferences:
     data, n, seed = reference.data, reference.n, reference.seed
     in_space = data.domain.kind == "conformer"
     train: Sequence[str] = data.train.names or _spell(data.train.x[:LISTED], data.domain)
@@ -116,7 +116,7 @@ def _references_of(reference: Reference) -> References:
         for name, make in trivial.items()
     }
     real = Spelt([str(train[i]) for i in order.tolist()])
-    return References(Spelt(tuple(test)), frozenset(train), baselines, real)
+    return MoleculeReferences(Spelt(tuple(test)), frozenset(train), baselines, real)
 
 
 def spelt_of(context: Context) -> Spelt:
@@ -139,21 +139,21 @@ def version() -> str:
 # Shares
 
 
-def _valid(it: Spelt, references: References) -> tuple[float, int]:
+def _valid(it: Spelt, references: MoleculeReferences) -> tuple[float, int]:
     return len(it.valid) / max(len(it.smiles), 1), len(it.smiles)
 
 
-def _unique(it: Spelt, references: References) -> tuple[float, int]:
+def _unique(it: Spelt, references: MoleculeReferences) -> tuple[float, int]:
     return len(it.different) / max(len(it.valid), 1), len(it.valid)
 
 
-def _novel(it: Spelt, references: References) -> tuple[float, int]:
+def _novel(it: Spelt, references: MoleculeReferences) -> tuple[float, int]:
     new = [s for s in it.different if s not in references.train]
     return len(new) / max(len(it.different), 1), len(it.different)
 
 
 def _share(
-    of: Callable[[Spelt, References], tuple[float, int]], what: str
+    of: Callable[[Spelt, MoleculeReferences], tuple[float, int]], what: str
 ) -> Callable[[Context], Score]:
     def measure(context: Context) -> Score:
         samples, references = context.once(spelt_of), references_of(context)

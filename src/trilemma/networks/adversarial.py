@@ -139,7 +139,7 @@ class Projection(nn.Module):
         return y[:, 0] + (y[:, 1:] * self.embed(condition, len(y))).sum(1)
 
 
-class Block(nn.Module):
+class GanBlock(nn.Module):
     """A residual block, y = x + W_2 a(W_1 a(x)), with 3 x 3 kernels.
 
     Arguments:
@@ -196,7 +196,7 @@ class ImageGenerator(nn.Module):
             nn.Linear(self.conditioned_noise.outputs, math.prod(self.base)), 2**-0.5
         )
         self.blocks = nn.ModuleList(
-            nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
+            nn.Sequential(*(GanBlock(c, gain) for _ in range(depth))) for c in channels
         )
         self.turns = nn.ModuleList(
             _turn(in_channels, out_channels) for in_channels, out_channels in pairwise(channels)
@@ -258,7 +258,7 @@ class ImageCritic(nn.Module):
         kernel, padding = (4, 1) if self.fold == 2 else (3, 1)
         self.first = _scaled(nn.Conv2d(shape[0], channels[0], kernel, self.fold, padding), 2**-0.5)
         self.blocks = nn.ModuleList(
-            nn.Sequential(*(Block(c, gain) for _ in range(depth))) for c in channels
+            nn.Sequential(*(GanBlock(c, gain) for _ in range(depth))) for c in channels
         )
         self.turns = nn.ModuleList(
             _turn(in_channels, out_channels) for in_channels, out_channels in pairwise(channels)

@@ -47,8 +47,8 @@ from torch import Tensor, nn
 
 __all__ = [
     "Attention",
+    "AttentionMaps",
     "CrossAttention",
-    "Maps",
     "SelfAttention",
     "dot_product_attention",
     "group_norm",
@@ -160,7 +160,7 @@ class CrossAttention(nn.Module):
     torch.Size([2, 48, 5, 6])
     """
 
-    recorder: Maps | None = None
+    recorder: AttentionMaps | None = None
     """Where `record_maps` puts the weights; None to discard them."""
 
     def __init__(self, channels: int, context_width: int, head: int = 32) -> None:
@@ -195,10 +195,10 @@ class CrossAttention(nn.Module):
         return x + self.out(_joined(attended)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
-class Maps(list[Tensor]):
+class AttentionMaps(list[Tensor]):
     """Weights [B, heads, H W, M] of cross-attentions, in the order in which they were called.
 
-    >>> maps = Maps()
+    >>> maps = AttentionMaps()
     >>> maps.record(torch.full((2, 4, 6, 3), 1 / 3), (2, 3))
     >>> maps.over((4, 6)).shape
     torch.Size([2, 3, 4, 6])
@@ -233,7 +233,7 @@ class Maps(list[Tensor]):
 
 
 @contextmanager
-def record_maps(network: nn.Module) -> Iterator[Maps]:
+def record_maps(network: nn.Module) -> Iterator[AttentionMaps]:
     """Record the weights of every `CrossAttention` of a network that is called in the block.
 
     Weights are then computed one by one, which takes more time and memory; what the network
@@ -249,7 +249,7 @@ def record_maps(network: nn.Module) -> Iterator[Maps]:
     cross_attentions = [
         module for module in network.modules() if isinstance(module, CrossAttention)
     ]
-    previous_maps, maps = [module.recorder for module in cross_attentions], Maps()
+    previous_maps, maps = [module.recorder for module in cross_attentions], AttentionMaps()
     try:
         for module in cross_attentions:
             module.recorder = maps

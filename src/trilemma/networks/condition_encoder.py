@@ -35,7 +35,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.networks.attention import SelfAttention
 
-__all__ = ["Context", "Layer", "width_of"]
+__all__ = ["ConditionEncoder", "Layer", "width_of"]
 
 
 class Layer(nn.Module):
@@ -63,7 +63,7 @@ class Layer(nn.Module):
         return x + self.think(self.between(x))
 
 
-class Context(nn.Module):
+class ConditionEncoder(nn.Module):
     """tau: a condition -> tokens and which of them are seen.
 
     Arguments:
@@ -79,7 +79,7 @@ class Context(nn.Module):
     Raises:
         BadInput: There is nothing to condition on, or the sizes do not fit.
 
-    >>> tau = Context(32, classes=3, words=20, length=4)
+    >>> tau = ConditionEncoder(32, classes=3, words=20, length=4)
     >>> condition = Condition(tokens=torch.tensor([[5, 2, 0, 0]]), mask=torch.arange(4)[None] < 2)
     >>> tokens, mask = tau(condition, 1)
     >>> tokens.shape, mask.int().tolist(), tau.first_word

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from trilemma.core.errors import BadInput
 
-__all__ = ["Block", "Decoder", "Encoder", "sizes"]
+__all__ = ["ConvBlock", "Decoder", "Encoder", "sizes"]
 
 
 def sizes(height: int, width: int) -> list[tuple[int, int]]:
@@ -42,7 +42,7 @@ def sizes(height: int, width: int) -> list[tuple[int, int]]:
     return resolutions[1:] if min(height, width) >= 16 else resolutions
 
 
-class Block(nn.Module):
+class ConvBlock(nn.Module):
     """A residual block of two convolutions; it starts as the identity."""
 
     def __init__(self, channels: int) -> None:
@@ -80,7 +80,7 @@ class Encoder(nn.Module):
         for i, out_channels in enumerate(widths):
             if i:
                 layers.append(nn.Conv2d(widths[i - 1], out_channels, 3, 2, padding=1))
-            layers.extend(Block(out_channels) for _ in range(depth))
+            layers.extend(ConvBlock(out_channels) for _ in range(depth))
         self.layers = nn.Sequential(*layers)
         self.last = nn.Linear(widths[-1] * resolutions[-1][0] * resolutions[-1][1], outputs)
         self.activation = nn.SiLU()
@@ -109,7 +109,8 @@ class Decoder(nn.Module):
         widths = _widths(width, len(self.ladder))[::-1]
         self.first = nn.Linear(inputs, widths[0] * self.ladder[0][0] * self.ladder[0][1])
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(block_width) for _ in range(depth))) for block_width in widths
+            nn.Sequential(*(ConvBlock(block_width) for _ in range(depth)))
+            for block_width in widths
         )
         self.joints = nn.ModuleList(
             nn.Conv2d(coarse, fine, 3, padding=1) for coarse, fine in pairwise(widths)

@@ -33,7 +33,7 @@ from trilemma.maths.transforms import (
 
 __all__ = [
     "AffineCoupling",
-    "Chain",
+    "BijectionChain",
     "Convolutions",
     "MultiScale",
 ]
@@ -150,7 +150,7 @@ class AffineCoupling(Bijection):
         return torch.cat([b, a] if self.flip else [a, b], 1)
 
 
-class Chain(Bijection):
+class BijectionChain(Bijection):
     """Bijections one after another."""
 
     def __init__(self, layers: Iterable[Bijection]) -> None:

@@ -41,7 +41,7 @@ from trilemma.core.errors import BadInput
 from trilemma.networks.attention import group_norm, zero_init
 from trilemma.networks.spectral import constrain, renew
 
-__all__ = ["Block", "CodeDecoder", "CodeEncoder", "PatchCritic", "Perception", "factors"]
+__all__ = ["CodeDecoder", "CodeEncoder", "FirstStageBlock", "PatchCritic", "Perception", "factors"]
 
 FACTORS = (2, 4, 8, 16)
 
@@ -69,7 +69,7 @@ def _halvings(factor: int, height: int, width: int) -> int:
     return factor.bit_length() - 1
 
 
-class Block(nn.Module):
+class FirstStageBlock(nn.Module):
     """x + convolution, convolution, each after a group normalisation and SiLU; starts as x.
 
     Without the normalisation the first hundreds of updates, many of a short run, get less far.
@@ -121,9 +121,9 @@ class CodeEncoder(nn.Module):
         widths = _widths(width, _halvings(factor, height, breadth))
         layers: list[nn.Module] = [nn.Conv2d(4 * channels, width, 3, padding=1)]
         for fine, coarse in pairwise(widths):
-            layers += [Block(fine) for _ in range(max(blocks // 2, 1))]
+            layers += [FirstStageBlock(fine) for _ in range(max(blocks // 2, 1))]
             layers.append(nn.Conv2d(fine, coarse, 3, stride=2, padding=1))
-        layers += [Block(widths[-1]) for _ in range(blocks)]
+        layers += [FirstStageBlock(widths[-1]) for _ in range(blocks)]
         self.layers = nn.Sequential(*layers, nn.SiLU(), nn.Conv2d(widths[-1], outputs, 1))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B K h w"]:
@@ -158,10 +158,10 @@ class CodeDecoder(nn.Module):
         channels, height, breadth = shape
         widths = _widths(width, _halvings(factor, height, breadth))[::-1]
         layers: list[nn.Module] = [nn.Conv2d(inputs, widths[0], 3, padding=1)]
-        layers += [Block(widths[0]) for _ in range(blocks)]
+        layers += [FirstStageBlock(widths[0]) for _ in range(blocks)]
         for coarse, fine in pairwise(widths):
             layers += [nn.Conv2d(coarse, fine, 1), nn.Upsample(scale_factor=2.0)]
-            layers += [Block(fine) for _ in range(max(blocks // 2, 1))]
+            layers += [FirstStageBlock(fine) for _ in range(max(blocks // 2, 1))]
         last = nn.Conv2d(widths[-1], 4 * channels, 3, padding=1)
         self.layers = nn.Sequential(*layers, nn.SiLU(), last, nn.PixelShuffle(2))
 

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trilemma.maths.distributions import reparameterise
-from trilemma.networks.convnets import Block, sizes
+from trilemma.networks.convnets import ConvBlock, sizes
 from trilemma.networks.layers import MLP
 
 __all__ = [
@@ -175,7 +175,8 @@ class ConvUp(nn.Module):
         stride = 1 if resolutions[0] == tuple(size) else 2
         self.stem = nn.Conv2d(channels, width, 3, stride, padding=1)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(Block(block_width) for _ in range(depth))) for block_width in widths
+            nn.Sequential(*(ConvBlock(block_width) for _ in range(depth)))
+            for block_width in widths
         )
         self.joints = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, 2, padding=1) for fine, coarse in pairwise(widths)
@@ -248,7 +249,9 @@ def conv_down(
         nn.Linear(latent + condition, count), nn.Unflatten(1, (widths[0], *resolutions[0]))
     )
     level_sizes = size_indices(levels, len(resolutions))
-    stages = [nn.Sequential(*(Block(block_width) for _ in range(depth))) for block_width in widths]
+    stages = [
+        nn.Sequential(*(ConvBlock(block_width) for _ in range(depth))) for block_width in widths
+    ]
     rests: list[nn.Module] = [
         _Finer(stages[i], nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), resolutions[i + 1])
         for i in range(len(resolutions) - 1)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.networks.layers import MLP, LogSnrEmbedding
-from trilemma.networks.unet import Block
+from trilemma.networks.unet import UNetBlock
 
 __all__ = ["NoisyClassifier"]
 
@@ -44,7 +44,7 @@ class NoisyClassifier(nn.Module):
             self.points = MLP(shape[0], classes, width=4 * width, depth=3, condition=2 * width)
             return
         self.enter = nn.Conv2d(shape[0], width, 3, stride=2 if min(shape[1:]) >= 16 else 1)
-        self.blocks.extend(Block(w, 2 * w, 2 * width) for w in (width, 2 * width))
+        self.blocks.extend(UNetBlock(w, 2 * w, 2 * width) for w in (width, 2 * width))
         self.leave = nn.Linear(4 * width, classes)
 
     def forward(
@@ -56,5 +56,5 @@ class NoisyClassifier(nn.Module):
             return self.points(x, e)
         h = self.enter(x)
         for block in self.blocks:
-            h = F.avg_pool2d(cast(Block, block)(h, e), 2)
+            h = F.avg_pool2d(cast(UNetBlock, block)(h, e), 2)
         return self.leave(F.silu(h).mean((2, 3)))

@@ -36,13 +36,13 @@ from trilemma.networks.attention import CrossAttention, SelfAttention, zero_init
 from trilemma.networks.condition_encoder import width_of
 from trilemma.networks.layers import ConditionEmbedding, LogSnrEmbedding
 
-__all__ = ["Block", "PatchTransformer", "position_encodings"]
+__all__ = ["PatchBlock", "PatchTransformer", "position_encodings"]
 
 BASE = 100.0
 """Slowest wave of a place: 1 / BASE of a radian a patch; the fastest is one radian."""
 
 
-class Block(nn.Module):
+class PatchBlock(nn.Module):
     """One round of attention and perceptron, both gated by e; the identity when it is new.
 
     Arguments:
@@ -134,7 +134,7 @@ class PatchTransformer(nn.Module):
         )
         context_width = 0 if context is None else width_of(context)
         self.blocks = nn.ModuleList(
-            Block(width, width // head, context_width) for _ in range(depth)
+            PatchBlock(width, width // head, context_width) for _ in range(depth)
         )
         self.after = zero_init(nn.Linear(width, 2 * width))
         self.leave = zero_init(nn.Linear(width, (outputs or channels) * patch**2))

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.networks.layers import ConditionEmbedding
 
-__all__ = ["Block", "CellPerceptron", "ConvolutionalTrunk"]
+__all__ = ["CellPerceptron", "ConvolutionalTrunk", "GatedBlock"]
 
 UP, ASIDE, LEFT = 2, 3, 6
 """What the first convolutions see: rows above, columns to either side there, cells to the left."""
@@ -50,7 +50,7 @@ SPACINGS = (1, 2, 4)
 """Spacing of the places that v's convolutions see, block after block."""
 
 
-class Block(nn.Module):
+class GatedBlock(nn.Module):
     """One step of both streams.
 
     Arguments:
@@ -112,7 +112,7 @@ class ConvolutionalTrunk(nn.Module):
         self.left = nn.Conv2d(numbers, width, (1, LEFT), bias=False)
         self.position_embedding = nn.Parameter(0.1 * torch.randn(2, *grid, width))
         self.blocks = nn.ModuleList(
-            Block(width, SPACINGS[i % len(SPACINGS)], width if classes else 0)
+            GatedBlock(width, SPACINGS[i % len(SPACINGS)], width if classes else 0)
             for i in range(blocks)
         )
 
@@ -162,7 +162,7 @@ class _SamplingState:
         _, columns = trunk.grid
         numbers = trunk.numbers
         self.position_embedding = trunk.position_embedding.detach()
-        blocks = [block for block in trunk.blocks if isinstance(block, Block)]
+        blocks = [block for block in trunk.blocks if isinstance(block, GatedBlock)]
 
         # Above: rows r - d … r of every layer of v, with their padding.
         self.image = torch.zeros(n, numbers, UP, columns + 2 * ASIDE, **like)
@@ -193,7 +193,7 @@ class _SamplingState:
         self.from_above: list[tuple[Tensor, ...]] = []
 
     def _cond_terms(
-        self, blocks: list[Block], n: int, condition: Condition | None
+        self, blocks: list[GatedBlock], n: int, condition: Condition | None
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Return each block's biases, with the condition's terms added: [n or 1, 2F] each."""
         for_v = [_bias(block.down)[None] for block in blocks]
@@ -217,7 +217,7 @@ class _SamplingState:
         v = v + self.position_embedding[0, row].T[None, :, None]
         self.from_above = []
         for i, block in enumerate(trunk.blocks):
-            assert isinstance(block, Block)
+            assert isinstance(block, GatedBlock)
             row_buffer, d = self.rows[i], block.spacing
             row_buffer[:, :, :-1] = row_buffer[:, :, 1:].clone()
             row_buffer[:, :, -1, d:-d] = v[:, :, 0]
@@ -243,7 +243,7 @@ class _SamplingState:
         return self.last
 
 
-class Masked(nn.Linear):
+class MaskedConvolution(nn.Linear):
     """A linear layer between groups of units in which group d sees groups e < d, or e <= d.
 
     Arguments:
@@ -295,9 +295,9 @@ class CellPerceptron(nn.Module):
         super().__init__()
         self.numbers, self.units, self.outputs = numbers, units, outputs
         self.enter = nn.Linear(width, numbers * units)
-        self.earlier = Masked(numbers, 1, units, own=False) if numbers > 1 else None
-        self.inner = Masked(numbers, units, units, own=True)
-        self.leave = Masked(numbers, units, outputs, own=True)
+        self.earlier = MaskedConvolution(numbers, 1, units, own=False) if numbers > 1 else None
+        self.inner = MaskedConvolution(numbers, units, units, own=True)
+        self.leave = MaskedConvolution(numbers, units, outputs, own=True)
 
     def forward(
         self, h: Float[Tensor, "... F"], numbers: Float[Tensor, "... D"], index: int | None = None

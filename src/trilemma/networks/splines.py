@@ -50,7 +50,7 @@ QUIET = 0.1
 """Share of the usual weights with which a last layer begins: near the identity."""
 
 
-class Masked(nn.Linear):
+class MaskedLinear(nn.Linear):
     """A linear layer, some of whose weights may be held at zero.
 
     Arguments:
@@ -121,12 +121,12 @@ class Bender(nn.Module):
                 (input_degrees[:, None] > hidden_degrees).repeat(numbers, 1),
             ]
         self.hidden = nn.ModuleList(
-            Masked(width if i else inputs, width, masks[i]) for i in range(depth)
+            MaskedLinear(width if i else inputs, width, masks[i]) for i in range(depth)
         )
         self.cond_layers = nn.ModuleList(
             nn.Linear(condition, width, bias=False) for _ in range(depth if condition else 0)
         )
-        self.last = Masked(width, numbers * outputs, masks[-1])
+        self.last = MaskedLinear(width, numbers * outputs, masks[-1])
         self.activation = nn.SiLU()
         with torch.no_grad():
             self.last.weight.mul_(QUIET)

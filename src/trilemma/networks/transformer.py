@@ -42,7 +42,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.networks.layers import ConditionEmbedding
 
-__all__ = ["Block", "CausalTransformer", "Memory", "reach", "rotated", "turns"]
+__all__ = ["CausalBlock", "CausalTransformer", "Memory", "reach", "rotated", "turns"]
 
 BASE = 100.0
 """Slowest turn: 1 / BASE of a radian a cell; the fastest is one radian."""
@@ -61,7 +61,7 @@ class Memory:
     """The class embedding."""
 
 
-class Block(nn.Module):
+class CausalBlock(nn.Module):
     """x + attention to tokens up to this one, then + a gated perceptron, each normalised before.
 
     Arguments:
@@ -163,7 +163,7 @@ class CausalTransformer(nn.Module):
         self.start_token = nn.Parameter(torch.randn(width))
         self.enter = nn.Linear(numbers * len(self.back), width)
         self.class_embedding = ConditionEmbedding(classes, width) if classes else None
-        self.blocks = nn.ModuleList(Block(width, heads, depth) for _ in range(depth))
+        self.blocks = nn.ModuleList(CausalBlock(width, heads, depth) for _ in range(depth))
         self.after = nn.LayerNorm(width)
         self.register_buffer(
             "turn", turns(grid, width // heads).to(torch.complex64), persistent=False
@@ -212,7 +212,7 @@ class CausalTransformer(nn.Module):
         x = self.tokens(torch.cat(context, dim=1)[:, None], memory.cond, first=position == 0)
         turn = self.turn[position : position + 1]
         for block, keys, values in zip(self.blocks, memory.keys, memory.values, strict=True):
-            x = cast(Block, block).step(x, turn, keys, values, position)
+            x = cast(CausalBlock, block).step(x, turn, keys, values, position)
         return self.after(x[:, 0])
 
     def embed_condition(

@@ -40,10 +40,10 @@ from trilemma.networks.attention import Attention, CrossAttention, group_norm, z
 from trilemma.networks.condition_encoder import width_of
 from trilemma.networks.layers import MLP, ConditionEmbedding, LogSnrEmbedding
 
-__all__ = ["Block", "Perceptron", "Stack", "UNet"]
+__all__ = ["Perceptron", "Stack", "UNet", "UNetBlock"]
 
 
-class Block(nn.Module):
+class UNetBlock(nn.Module):
     """x + convolution, FiLM, convolution, each after a group normalisation and SiLU.
 
     Arguments:
@@ -74,7 +74,7 @@ class Stack(nn.ModuleList):
 
     def __init__(self, inputs: int, outputs: int, count: int, cond_width: int) -> None:
         super().__init__(
-            Block(inputs if i == 0 else outputs, outputs, cond_width) for i in range(count)
+            UNetBlock(inputs if i == 0 else outputs, outputs, cond_width) for i in range(count)
         )
 
     def forward(self, h: Float[Tensor, "B C H W"], e: Float[Tensor, "B E"]) -> Tensor:
@@ -132,7 +132,7 @@ class UNet(nn.Module):
             nn.Conv2d(fine, coarse, 3, stride=2, padding=1) for fine, coarse in pairwise(widths)
         )
         bottom = widths[-1]
-        self.middle = Block(bottom, bottom, embedding_width)
+        self.middle = UNetBlock(bottom, bottom, embedding_width)
         self.attend = Attention(bottom) if attention else None
         self.up = nn.ModuleList(Stack(2 * w, w, blocks, embedding_width) for w in widths)
         self.enlarge = nn.ModuleList(

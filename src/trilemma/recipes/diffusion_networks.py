@@ -11,7 +11,7 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
 from trilemma.maths.samplers import SAMPLERS, Sampler
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.patch_transformer import PatchTransformer
 from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.unet import Perceptron, UNet
@@ -88,11 +88,11 @@ def denoiser(
     )
 
 
-def context(domain: Domain) -> Context | None:
+def context(domain: Domain) -> ConditionEncoder | None:
     """Return tau for data with captions; None without."""
     if not domain.vocabulary:
         return None
-    return Context(WIDE, words=len(domain.vocabulary), length=domain.words)
+    return ConditionEncoder(WIDE, words=len(domain.vocabulary), length=domain.words)
 
 
 def prompts(domain: Domain) -> Prompts | None:

@@ -24,7 +24,7 @@ from trilemma.core.model import Completing, Editing, Model, Objective, Restoring
 from trilemma.core.noise import Noise
 from trilemma.core.words import joined
 from trilemma.data.completion_inputs import in_levels
-from trilemma.data.images import Unusable, head, pixels
+from trilemma.data.images import UnusableImage, head, pixels
 from trilemma.data.pictures import printable
 from trilemma.maths.samplers import SAMPLERS
 from trilemma.networks.tiling import enlarge, tile_starts
@@ -251,7 +251,7 @@ def picture(path: str | Path, domain: Domain) -> Tensor:
     _require_file(path)
     try:
         pixel_values = pixels(Path(path), width).transpose(1, 2, 0)
-    except Unusable as error:
+    except UnusableImage as error:
         raise BadInput(f"the image '{printable(str(path))}' cannot be used: {error}.") from None
     return in_levels(pixel_values, channels, domain.values)
 
@@ -279,8 +279,8 @@ def photo(path: str | Path) -> Tensor:
                 white = Image.new("RGBA", frame.size, "white")
                 frame = Image.alpha_composite(white, frame)
             values = np.array(frame.convert("L" if is_grey else "RGB"))
-    except (Unusable, OSError, ValueError, SyntaxError) as error:
-        why = error if isinstance(error, Unusable) else "damaged or cut short"
+    except (UnusableImage, OSError, ValueError, SyntaxError) as error:
+        why = error if isinstance(error, UnusableImage) else "damaged or cut short"
         raise BadInput(f"the image '{printable(str(path))}' cannot be used: {why}.") from None
     return torch.from_numpy(values[..., None] if values.ndim == 2 else values).permute(2, 0, 1)
 

@@ -26,7 +26,7 @@ from trilemma.data.rollouts import Rollouts
 from trilemma.data.search import CountedOracle, Search, start_rows
 from trilemma.data.stream import ExampleStream
 from trilemma.families.gcpn import MoleculePolicy, MoleculeTransitions
-from trilemma.families.ppo import PPO, BehaviourCloning, Settings
+from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings
 from trilemma.networks.relational import MoleculeCritic, MoleculeHeads
 from trilemma.recipes.recipe import Recipe
 
@@ -39,7 +39,7 @@ CLONED = 1000
 
 
 @dataclass(frozen=True)
-class Pace:
+class PolicyPace:
     """How a policy learns where nothing else is said."""
 
     episodes: int
@@ -50,10 +50,10 @@ class Pace:
     """Share of the learning rate."""
 
 
-BY_CALLS = Pace(32, 4, 1.0, 0.01, 1.0)
+BY_CALLS = PolicyPace(32, 4, 1.0, 0.01, 1.0)
 """Where calls of an oracle are the budget: what was asked is learnt from again and again. So too
 where a critic alone says what molecules are worth."""
-BY_TIME = Pace(256, 0.5, 0.01, 0.03, 0.25)
+BY_TIME = PolicyPace(256, 0.5, 0.01, 0.03, 0.25)
 """Where a reward may be asked as often as one likes: many episodes, few updates on each
 collection."""
 LOWEST, LOOKED, EACH = 100, 10_000, 200
@@ -179,10 +179,10 @@ class MoleculeReinforced(Recipe):
         return bool(self.oracle_calls) or self.improve
 
     @property
-    def _pace(self) -> Pace:
+    def _pace(self) -> PolicyPace:
         """Return how the policy learns, by the fields where they say it."""
         defaults = BY_TIME if self.reward and not self._is_by_calls else BY_CALLS
-        return Pace(
+        return PolicyPace(
             self.episodes or defaults.episodes,
             self.epochs or defaults.epochs,
             defaults.expert * self.expert,
@@ -237,7 +237,7 @@ class MoleculeReinforced(Recipe):
         clone = BehaviourCloning(model, STATES)
         if not self.is_reinforced:
             return [Stage("experts", clone, examples, prepare=prepare)]
-        settings = Settings(
+        settings = PpoSettings(
             clip=self.clip_ratio,
             target_kl=self.target_kl,
             entropy_weight=self._pace.entropy,

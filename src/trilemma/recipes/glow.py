@@ -32,7 +32,7 @@ from trilemma.networks.bijections import (
     Squeeze,
     Unsqueeze,
 )
-from trilemma.networks.coupling import AffineCoupling, Chain, Convolutions, MultiScale
+from trilemma.networks.coupling import AffineCoupling, BijectionChain, Convolutions, MultiScale
 from trilemma.networks.layers import MLP, ConditionEmbedding
 from trilemma.recipes.recipe import Recipe, conditional_classes
 
@@ -92,7 +92,7 @@ class Glow(Recipe):
             else self.points(domain, cond_width)
         )
         flow = NormalizingFlow(
-            Chain([*self.first(domain), body]),
+            BijectionChain([*self.first(domain), body]),
             domain.shape,
             ConditionEmbedding(classes, COND_WIDTH) if classes else None,
             temperature=self.temperature,
@@ -171,7 +171,9 @@ class Glow(Recipe):
         steps = [
             self.step(size, i, cond_width=cond_width, image=False) for i in range(self.depth or 16)
         ]
-        return Chain([ActNorm(size), *(layer for step in steps for layer in step), ActNorm(size)])
+        return BijectionChain(
+            [ActNorm(size), *(layer for step in steps for layer in step), ActNorm(size)]
+        )
 
     def image(self, domain: Domain, cond_width: int) -> Bijection:
         """Return the levels for images."""
@@ -194,7 +196,7 @@ class Glow(Recipe):
                 ]
             else:
                 layers += [ActNorm(channels)]
-            levels.append(Chain(layers))
+            levels.append(BijectionChain(layers))
             shapes.append((channels, height, width))
             channels //= 2
         return MultiScale(levels, shapes)
@@ -273,7 +275,7 @@ class Glow(Recipe):
                 nn.Conv2d(COND_WIDTH, COND_WIDTH, 3, padding=1),
             )
             inner = [layer for pair in couplings for layer in pair]
-            chain = Chain([Squeeze(), *inner, Unsqueeze()])
+            chain = BijectionChain([Squeeze(), *inner, Unsqueeze()])
         else:
             size = domain.dimensions
             couplings = [
@@ -281,7 +283,7 @@ class Glow(Recipe):
                 for flip in (False, True, False, True)
             ]
             context = MLP(size, COND_WIDTH, width=64)
-            chain = Chain([layer for pair in couplings for layer in pair])
+            chain = BijectionChain([layer for pair in couplings for layer in pair])
         return VariationalDequantiser(chain, context, domain.values.count)
 
 

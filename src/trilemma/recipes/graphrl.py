@@ -18,7 +18,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.rollouts import Rollouts
 from trilemma.data.stream import ExampleStream
 from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
-from trilemma.families.ppo import PPO, BehaviourCloning, Reward, Settings
+from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings, Reward
 from trilemma.maths.network_robustness import robustness
 from trilemma.networks.graph import ActNetwork, GraphCritic
 from trilemma.recipes.recipe import Recipe
@@ -107,7 +107,7 @@ class GraphReinforced(Recipe):
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:
         """Return cloning and reinforcement; only the latter where networks are made robust."""
         assert isinstance(model, GraphPolicy)
-        settings = Settings(
+        settings = PpoSettings(
             clip=self.clip_ratio,
             target_kl=self.target_kl,
             entropy_weight=self.entropy,

@@ -25,7 +25,7 @@ from trilemma.maths.samplers import SAMPLERS
 from trilemma.maths.schedules import SCHEDULES
 from trilemma.metrics.efficientnet import PACKAGE, pretrained, weights_file
 from trilemma.networks.attention import record_maps
-from trilemma.networks.condition_encoder import Context
+from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.first_stage import (
     CodeDecoder,
     CodeEncoder,
@@ -163,12 +163,14 @@ class LatentDiffusing(Recipe):
             )
         return self.condition
 
-    def context(self, domain: Domain) -> Context | None:
+    def context(self, domain: Domain) -> ConditionEncoder | None:
         """Build tau, which reads the condition; None where there is none."""
         cond_kind = self.condition_kind(domain)
         if cond_kind == "text":
             return context(domain)
-        return Context(WIDE, classes=len(domain.classes)) if cond_kind == "class" else None
+        return (
+            ConditionEncoder(WIDE, classes=len(domain.classes)) if cond_kind == "class" else None
+        )
 
     def denoiser(self, shape: tuple[int, ...], context: nn.Module | None) -> UNet:
         """Build the denoiser of codes: halved while they divide, to 4 places a side or so."""

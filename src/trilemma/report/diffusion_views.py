@@ -29,11 +29,11 @@ from trilemma.report.model_view import (
     ACROSS,
     EXAMPLES,
     POINTS,
+    BoundTimed,
     Estimating,
     Noising,
     Scored,
     Subject,
-    Timed,
 )
 from trilemma.report.page import Picture
 
@@ -144,7 +144,7 @@ def _score(subject: Subject) -> list[Picture]:
     across, up = (torch.linspace(frame[i], frame[i + 1], ARROWS + 2)[1:-1] for i in (0, 2))
     grid_points = torch.cartesian_prod(across, up)
     panels = [
-        scatter.Field(f"t = {t:g}", points, grid_points, model.score_field(grid_points, t))
+        scatter.ArrowField(f"t = {t:g}", points, grid_points, model.score_field(grid_points, t))
         for t, points in zip(TIMES, scaled, strict=True)
     ]
     caption = (
@@ -198,7 +198,7 @@ def _terms(subject: Subject) -> list[Picture]:
     if not isinstance(model, Termwise):
         return []
     x, log_snr = subject.data.test.x[:TERMS], None
-    if isinstance(model, Timed):
+    if isinstance(model, BoundTimed):
         x = subject.data.test.x[: 4 * TERMS]
         log_snr, terms = model.bound_over_noise(x, draws=DRAWS, noise=Noise.of(0, len(x)))
     else:

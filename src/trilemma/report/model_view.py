@@ -15,7 +15,16 @@ from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet
 from trilemma.report import figures
 
-__all__ = ["ACROSS", "EXAMPLES", "POINTS", "Estimating", "Noising", "Scored", "Subject", "Timed"]
+__all__ = [
+    "ACROSS",
+    "EXAMPLES",
+    "POINTS",
+    "BoundTimed",
+    "Estimating",
+    "Noising",
+    "Scored",
+    "Subject",
+]
 
 EXAMPLES = 4
 """Test examples in a row of pictures."""
@@ -60,7 +69,7 @@ class Scored(Protocol):
 
 
 @runtime_checkable
-class Timed(Protocol):
+class BoundTimed(Protocol):
     """Knows where on the way from data to noise each term of its bound looks."""
 
     def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:

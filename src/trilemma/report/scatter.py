@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from PIL.Image import Image
 
-__all__ = ["Field", "clouds", "fields", "frame_of"]
+__all__ = ["ArrowField", "clouds", "fields", "frame_of"]
 
 Frame = tuple[float, float, float, float]
 """Left, right, bottom, top."""
@@ -30,7 +30,7 @@ SMOOTH = 1.6
 
 
 @dataclass(frozen=True)
-class Field:
+class ArrowField:
     """Arrows on a grid of the plane, and the points among which they stand."""
 
     title: str
@@ -91,7 +91,7 @@ def clouds(
     return _render(figure)
 
 
-def fields(panels: Sequence[Field], frame: Frame) -> Image:
+def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
     """Draw arrows over the density of points, panel beside panel, all in one frame.
 
     The longest twentieth of a panel's arrows are equally long; the others are by the root of

@@ -25,7 +25,7 @@ from trilemma.report.details import protocols, spent
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, draw, equal_counts, pairs
 from trilemma.report.palette import hue
-from trilemma.report.tables import ARROWS, Cell, Line, columns, lines, mark
+from trilemma.report.tables import ARROWS, Line, TableCell, columns, lines, mark
 from trilemma.report.training_curves import curves, series
 from trilemma.report.viewer import HINT, Scene
 
@@ -253,13 +253,13 @@ def _words(name: str) -> str:
 
 def _line(line: Line, names: Sequence[str]) -> Markup:
     mark = glyph(line.family) if line.kind == "recipe" else None
-    cells = [_cell(line.cells.get(name, Cell(""))) for name in names]
+    cells = [_cell(line.cells.get(name, TableCell(""))) for name in names]
     family = element("small", line.family) if line.family not in ("", line.name) else None
     head = element("th", mark, element("span", line.name), family, scope="row")
     return element("tr", head, cells)
 
 
-def _cell(cell: Cell) -> Markup:
+def _cell(cell: TableCell) -> Markup:
     figure = element("b", cell.text) if cell.best else cell.text
     interval = element("small", cell.interval) if cell.interval else None
     by = element("small", cell.by) if cell.by else None

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["ARROWS", "Cell", "Line", "columns", "lines", "mark", "rows_to_csv", "terminal_tables"]
+__all__ = [
+    "ARROWS",
+    "Line",
+    "TableCell",
+    "columns",
+    "lines",
+    "mark",
+    "rows_to_csv",
+    "terminal_tables",
+]
 
 Value: TypeAlias = str | int | float | None
 """What one field of a CSV file holds."""
@@ -31,7 +40,7 @@ COST = tuple(cost.name for cost in COSTS[:-1])
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One figure of the table."""
 
     text: str
@@ -52,7 +61,7 @@ class Line:
     family: str
     kind: str
     """'recipe', 'floor' or 'baseline'."""
-    cells: Mapping[str, Cell]
+    cells: Mapping[str, TableCell]
 
 
 def columns(rows: Sequence[Row], *, every: bool = False) -> list[str]:
@@ -86,7 +95,7 @@ def lines(rows: Sequence[Row]) -> list[Line]:
     floors = {name: floor(rows, name) for name in scores}
     if any(value is not None for value in floors.values()):
         cells = {
-            name: Cell(quantity(name).written(value))
+            name: TableCell(quantity(name).written(value))
             for name, value in floors.items()
             if value is not None
         }
@@ -96,7 +105,7 @@ def lines(rows: Sequence[Row]) -> list[Line]:
         b for baseline_scores in marks.values() for b in baseline_scores
     ):
         cells = {
-            name: Cell(quantity(name).written(baseline_scores[baseline]))
+            name: TableCell(quantity(name).written(baseline_scores[baseline]))
             for name, baseline_scores in marks.items()
             if baseline in baseline_scores
         }
@@ -180,7 +189,9 @@ def terminal_tables(rows: Sequence[Row], title: str = "", width: int = 80) -> li
     names = columns(rows)
     line_heads = _heads(table_lines)
     metric_heads = [_head(name) for name in names]
-    cells = [[_text(line.cells.get(name, Cell(""))) for line in table_lines] for name in names]
+    cells = [
+        [_text(line.cells.get(name, TableCell(""))) for line in table_lines] for name in names
+    ]
     dim = [line.kind != "recipe" for line in table_lines]
     title = title or _about_spread(rows)
     if any(row.of.label for row in rows):
@@ -205,7 +216,7 @@ def _head(name: str) -> Text:
     return Text(about.label + arrow)
 
 
-def _text(cell: Cell) -> Text:
+def _text(cell: TableCell) -> Text:
     from rich.text import Text
 
     text = Text(cell.text, style="bold" if cell.best else "")
@@ -306,22 +317,22 @@ def mark(name: str, score: Score) -> str:
     return "≤ " if quantity(name).better == "lower" else "≥ "
 
 
-def _cell(row: Row, name: str, best: bool) -> Cell:
+def _cell(row: Row, name: str, best: bool) -> TableCell:
     about = quantity(name)
     if name in COST:
         state = row.training.state if row.training and name == "updates" else ""
         by = state if state in ("warming up", "falling") else ""
-        return Cell(about.written(row.spent(name)), best=best, by=by)
+        return TableCell(about.written(row.spent(name)), best=best, by=by)
     score = row.score(name)
     if score is None:
         metric_name = ranking(LIKELIHOOD)[0] if name == LIKELIHOOD else name
-        return Cell("–", reason=row.of.skipped.get(metric_name, ""))
+        return TableCell("–", reason=row.of.skipped.get(metric_name, ""))
     spread = _finite(score.spread)
     spread_text = "" if spread is None else f" ± {_deviation(name, score.value, spread)}"
     ends = _finite(score.low), _finite(score.high)
     interval = "" if None in ends else f"{about.written(ends[0])}–{about.written(ends[1])}"
     by = score.by if name == LIKELIHOOD else ""
-    return Cell(
+    return TableCell(
         mark(name, score) + about.written(score.value) + spread_text, interval, best, by=by
     )
 

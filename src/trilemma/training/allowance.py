@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 from trilemma.core.model import Model
 from trilemma.training.budget import is_mark
 
-__all__ = ["Allowance", "Marked", "Moment", "Preview", "Timed"]
+__all__ = ["Allowance", "Marked", "Moment", "Preview", "TimedPreview"]
 
 SHARE = 1 / 20
 """Of the training since the last preview, for the next."""
@@ -53,7 +53,7 @@ class Moment:
 
 
 @runtime_checkable
-class Timed(Protocol):
+class TimedPreview(Protocol):
     """A preview that decides when it is called."""
 
     def due(self, moment: Moment) -> bool:

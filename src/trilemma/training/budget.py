@@ -22,7 +22,7 @@ from typing import Any
 
 from trilemma.core.errors import BadInput
 
-__all__ = ["Budget", "Pace", "Plan", "is_mark"]
+__all__ = ["Budget", "StepPace", "TrainingPlan", "is_mark"]
 
 MEASURED = 0.05
 """Share of a stage's time after which its steps are planned."""
@@ -71,7 +71,7 @@ class Budget:
 
 
 @dataclass
-class Plan:
+class TrainingPlan:
     """Where a run stands among its stages, and what it still means to do; kept in checkpoints."""
 
     steps: list[int | None]
@@ -104,7 +104,7 @@ class Plan:
     """How many of the shares at which the plan is corrected have passed."""
 
     @classmethod
-    def of(cls, budget: Budget, shares: Sequence[float]) -> Plan:
+    def of(cls, budget: Budget, shares: Sequence[float]) -> TrainingPlan:
         """Plan a run from its beginning."""
         if budget.steps is not None:
             return cls(list(budget.split(shares)), list(shares))
@@ -112,7 +112,7 @@ class Plan:
         return cls([None] * len(shares), list(shares), limit=60 * budget.minutes)
 
     @classmethod
-    def load(cls, state: Mapping[str, Any]) -> Plan:
+    def load(cls, state: Mapping[str, Any]) -> TrainingPlan:
         """Take what `state` gave."""
         field_names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in state.items() if name in field_names})
@@ -183,7 +183,7 @@ class Plan:
         self.examples, self.skipped = self.examples + examples, self.skipped + skipped
         self.stage += 1
 
-    def is_due(self, now: float, pace: Pace) -> bool:
+    def is_due(self, now: float, pace: StepPace) -> bool:
         """Tell whether to plan: the first steps are measured, or it is time for a correction."""
         if self.limit is None or not pace.mean:
             return False
@@ -196,7 +196,7 @@ class Plan:
         enough = pace.count >= FEWEST and pace.seconds >= MEASURED * self.allotted
         return enough or now - self.began >= 0.3 * self.allotted
 
-    def correct(self, now: float, pace: Pace) -> int:
+    def correct(self, now: float, pace: StepPace) -> int:
         """Return the number of steps of this stage for which the time will do.
 
         The first plan takes the middle of the measured steps, for the first are often slow;
@@ -245,13 +245,13 @@ class Plan:
         return sum(now - self.began >= share * self.allotted for share in CORRECTED)
 
 
-class Pace:
+class StepPace:
     """How long a step takes, by those of late; the first one warms the machine up.
 
     Arguments:
         window: Seconds of steps that are looked back at; never fewer than ten steps.
 
-    >>> pace = Pace(window=1.0)
+    >>> pace = StepPace(window=1.0)
     >>> for seconds in (9.0, 0.5, 0.25, 0.75):
     ...     pace.add(seconds)
     >>> pace.count, pace.mean, pace.middle

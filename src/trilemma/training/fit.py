@@ -38,8 +38,8 @@ from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
 from trilemma.core.sampling import evaluation_mode
 from trilemma.training.alarms import Alarms
-from trilemma.training.allowance import Marked, Moment, Preview, Timed
-from trilemma.training.budget import RECENT, Budget, Pace, Plan
+from trilemma.training.allowance import Marked, Moment, Preview, TimedPreview
+from trilemma.training.budget import RECENT, Budget, StepPace, TrainingPlan
 from trilemma.training.checkpoint import Checkpoint, unwritable
 from trilemma.training.distributed import World
 from trilemma.training.environment import machine
@@ -92,7 +92,7 @@ def fit(
         precision: In which numbers.
         world: The processes that share the work; files are written by the main one alone.
         preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … as far as the time allows, and at the
-            end of each stage; or, if it is `Timed`, when it says itself.
+            end of each stage; or, if it is `TimedPreview`, when it says itself.
         stop: The flag of `signals.listening`.
         resume: Whether to go on from the newest checkpoint.
         save_seconds: Seconds between checkpoints.
@@ -150,13 +150,13 @@ class _Fitting:
         self.precision, self.world, self.device = precision, world, device
         self.stop, self.clock, self.watch = stop, clock, Stopwatch(clock)
         self.preview: Any = preview
-        if preview is not None and not isinstance(preview, Timed):
+        if preview is not None and not isinstance(preview, TimedPreview):
             self.preview = Marked(preview, clock)
         self.rows: int | None = None
         self.warnings = [note] if note else []
         self.save_seconds = 60.0
         self.save_every: int | None = None
-        self.plan: Plan
+        self.plan: TrainingPlan
         self.trainer: Trainer | None = None
         self._alarms = Alarms(model)
         self._saved_step: int | None = None
@@ -175,7 +175,7 @@ class _Fitting:
         if checkpoint is None:
             if budget is None:
                 raise BadInput("a training that begins needs --steps or --minutes.")
-            self.plan = Plan.of(budget, [stage.share for stage in self.stages])
+            self.plan = TrainingPlan.of(budget, [stage.share for stage in self.stages])
         for warning in self.warnings:
             yield self._event("warning", message=warning)
         if checkpoint is not None:
@@ -206,7 +206,7 @@ class _Fitting:
         checkpoint = self.run.checkpoint(self.warnings.append)
         checkpoint.fill(self.model)
         try:
-            self.plan = Plan.load(checkpoint.state["plan"])
+            self.plan = TrainingPlan.load(checkpoint.state["plan"])
             set_random_state(checkpoint.state["trainer"]["random"])
         except (RuntimeError, KeyError, TypeError) as error:
             reason = str(error).splitlines()[-1].strip()
@@ -266,7 +266,7 @@ class _Fitting:
 
     def _steps(self, trainer: Trainer) -> Iterator[Event]:
         plan = self.plan
-        pace = Pace(MEMORY if plan.limit is None else RECENT * plan.allotted)
+        pace = StepPace(MEMORY if plan.limit is None else RECENT * plan.allotted)
         while True:
             if plan.steps_done and pace.mean:
                 yield from self._preview_if_due()
@@ -311,7 +311,7 @@ class _Fitting:
             raise self._lost(error) from error
         self.world.barrier()
         checkpoint = self.run.checkpoint(self.warnings.append)
-        saved_plan = Plan.load(checkpoint.state["plan"])
+        saved_plan = TrainingPlan.load(checkpoint.state["plan"])
         if saved_plan.stage != self.plan.stage or saved_plan.is_complete:
             raise self._lost(error) from error
         failed_step = self.plan.total
@@ -348,7 +348,7 @@ class _Fitting:
             yield self._event("skipped", updates=skipped, in_all=trainer.skipped, **skipped_values)
         yield self._event("step", log=log, **values)
 
-    def _planned(self, pace: Pace) -> Iterator[Event]:
+    def _planned(self, pace: StepPace) -> Iterator[Event]:
         plan, now = self.plan, self.watch.training
         (agreed,) = self.world.agree(plan.correct(now, pace))
         plan.steps[plan.stage] = int(agreed)
