@@ -32,9 +32,9 @@ from trilemma.core.model import Stage
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
-from trilemma.families.diffusion import Diffusion
-from trilemma.maths.predictions import NoisePrediction
-from trilemma.maths.schedules import Linear, Schedule
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.maths.diffusion.predictions import NoisePrediction
+from trilemma.maths.diffusion.schedules import Linear, Schedule
 from trilemma.networks.unet import UNet
 from trilemma.training.budget import Budget
 from trilemma.training.fit import fit

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.record import Section
 from trilemma.data.graphs import preferential
-from trilemma.maths.graph_environment import action_mask, reset, step
+from trilemma.maths.graphs.graph_environment import action_mask, reset, step
 from trilemma.metrics.graph_statistics import statistics
 from trilemma.metrics.graphs import KERNELS
 from trilemma.metrics.mmd import Gram

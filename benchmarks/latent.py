@@ -37,7 +37,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Reconstructing
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import samples
-from trilemma.families.latent_diffusion import LatentDiffusion
+from trilemma.families.diffusion.latent import LatentDiffusion
 from trilemma.recipes.runs import Loaded
 
 ABOUT = "latent diffusion beside pixel diffusion: fd, and seconds a sample"

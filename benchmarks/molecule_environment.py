@@ -22,7 +22,7 @@ from trilemma.data.chemistry import chemistry, muted
 from trilemma.data.properties import expression
 from trilemma.data.search import CountedOracle, Search, start_rows
 from trilemma.families.ppo import PPO, PpoSettings
-from trilemma.maths.molecule_environment import MoleculeEnvironment, MoleculeState
+from trilemma.maths.graphs.molecule_environment import MoleculeEnvironment, MoleculeState
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import untrained
 

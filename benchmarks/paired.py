@@ -22,11 +22,11 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.child import alone
+from trilemma.cli.terminal import say
 from trilemma.comparison.groups import groups
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput, Interrupted
 from trilemma.metrics.evaluation import Evaluation
-from trilemma.terminal import say
 from trilemma.training.run import Run
 
 __all__ = ["Side", "on_the_way", "trial"]

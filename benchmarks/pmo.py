@@ -52,9 +52,9 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.properties import expression
 from trilemma.data.search import STARTED, CountedOracle, Search, start_rows
 from trilemma.maths.search import EVERY, auc_top, best_so_far, top
+from trilemma.pictures import charts
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
-from trilemma.report import charts
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop

@@ -37,9 +37,9 @@ from trilemma.core.model import Model
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import samples
 from trilemma.data.dataset import DataSet
-from trilemma.families.diffusion import Diffusion
-from trilemma.maths.samplers import SAMPLERS
-from trilemma.maths.sampling_grids import GRIDS
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.maths.diffusion.sampling_grids import GRIDS
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.frechet import frechet_chance, frechet_distance

@@ -37,9 +37,9 @@ from benchmarks.turns import by_turns, ratio
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import CHUNK, Noise
-from trilemma.families.diffusion import Diffusion
-from trilemma.maths.samplers import SAMPLERS, Ddim
-from trilemma.maths.schedules import chain
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.maths.diffusion.samplers import SAMPLERS, Ddim
+from trilemma.maths.diffusion.schedules import chain
 
 ABOUT = "our weights under diffusers' schedulers, beside our best sampler in 10 steps"
 WITH_PEERS = True

@@ -32,7 +32,7 @@ from trilemma.data import graphs
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import available, load
 from trilemma.data.toy import TOYS
-from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.maths.graphs.isomorphism import IsomorphismClasses
 from trilemma.metrics import copies, copy_evidence
 from trilemma.metrics.context import Context
 from trilemma.metrics.metric import Memo

@@ -40,7 +40,8 @@ import numpy as np
 from benchmarks.environment import HERE
 from benchmarks.markdown import as_table
 from benchmarks.record import Section
-from trilemma import compare as comparing
+from trilemma.cli.terminal import counting, say
+from trilemma.comparison import compare as comparing
 from trilemma.comparison.groups import groups
 from trilemma.comparison.plan import Plan
 from trilemma.comparison.ranks import coverage_metric, quality_metric, score_ranks
@@ -52,7 +53,8 @@ from trilemma.data import sources
 from trilemma.metrics.registry import quantity
 from trilemma.metrics.score import wilson
 from trilemma.recipes.catalog import fitting
-from trilemma.terminal import counting, say
+from trilemma.report import gallery
+from trilemma.report.publication import publish
 from trilemma.training.distributed import world
 from trilemma.training.precision import choose_device
 from trilemma.training.signals import Stop, listening
@@ -237,6 +239,8 @@ class Trials:
                 watch=lambda _, events: deque(events, maxlen=0),  # nobody watches
                 progress=_measuring,
                 say=say,
+                on_measured=lambda run: gallery.run_report(run, self.data),
+                publish=lambda folder, table: publish(folder, table, self.data),
             )
 
 

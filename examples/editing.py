@@ -16,9 +16,9 @@ import torch
 from trilemma.core.batch import Condition
 from trilemma.core.model import Coded, Completing, Editing
 from trilemma.core.noise import Noise
+from trilemma.pictures import figures
+from trilemma.pictures.image_strips import strips
 from trilemma.recipes.runs import load
-from trilemma.report import figures
-from trilemma.report.image_strips import strips
 
 SHOWN = 8
 

@@ -15,8 +15,8 @@ import torch
 from trilemma.core.model import Density, estimate
 from trilemma.core.noise import Noise
 from trilemma.data import sources
+from trilemma.pictures import figures
 from trilemma.recipes.catalog import CATALOG
-from trilemma.report import figures
 from trilemma.training.precision import choose
 from trilemma.training.trainer import Settings, Trainer, train
 

@@ -13,7 +13,7 @@ from rdkit.Chem import Mol
 from trilemma.core.molecule import valences
 from trilemma.data.search import CountedOracle, Search, start_rows
 from trilemma.data.sources import load
-from trilemma.report.molecules import sheet
+from trilemma.pictures.molecules import sheet
 
 CALLS = 1500
 

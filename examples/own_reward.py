@@ -17,7 +17,7 @@ from trilemma.data.rollouts import Rollouts
 from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
 from trilemma.families.ppo import PPO, PpoSettings
 from trilemma.networks.graph import ActNetwork
-from trilemma.report.graphs import sheet
+from trilemma.pictures.graphs import sheet
 from trilemma.training.precision import choose
 from trilemma.training.trainer import PpoSettings as Training
 from trilemma.training.trainer import Trainer

@@ -17,8 +17,8 @@ import torch
 from trilemma.core.noise import Noise
 from trilemma.data.sources import load as load_data
 from trilemma.metrics.judge import judge
+from trilemma.pictures.graphs import change
 from trilemma.recipes.runs import load
-from trilemma.report.graphs import change
 
 COUNT = 64
 """Networks of each size: greedy looks at every pair of every one of them."""

@@ -16,10 +16,10 @@ from PIL import Image, ImageDraw
 
 from trilemma.core.domain import Levels
 from trilemma.core.sampling import draw
-from trilemma.families.diffusion import Diffusion
-from trilemma.maths.samplers import SAMPLERS
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.pictures import figures
 from trilemma.recipes.runs import load
-from trilemma.report import figures
 
 STEPS, COLUMNS, MARGIN = 10, 12, 90
 

@@ -188,7 +188,7 @@ def test_show_tells_fields_and_cost_and_draws(here, capsys):
 
 
 def test_a_law_that_does_not_hold_is_status_one(trained, monkeypatch, capsys):
-    from trilemma.commands import verify
+    from trilemma.cli import verify
     from trilemma.laws.law import equal
 
     broken = [lambda: [equal("one is two", "nowhere", 1, 2, 0.1)]]
@@ -378,7 +378,7 @@ def test_what_cannot_be_completed_is_refused(pixelcnn, trained, here, capsys):
 
 
 def test_long_sampling_is_told_and_may_be_insisted_on(pixelcnn, here, capsys, monkeypatch):
-    monkeypatch.setattr("trilemma.drawing.LONG", 1e-9)
+    monkeypatch.setattr("trilemma.report.drawing.LONG", 1e-9)
     said = refused(capsys, "sample", str(pixelcnn), "-n", "4", "--out", "a.png")
     assert "add --yes" in said
     assert not Path("a.png").exists()

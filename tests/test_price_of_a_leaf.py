@@ -120,8 +120,8 @@ def test_a_leaf_costs_the_files_that_contributing_names(copy):
     )
     edits = {
         "sampler": [
-            ("maths/samplers.py", "\nSAMPLERS: Mapping", SAMPLER),
-            ("maths/samplers.py", line("unipc", "UniPc"), line("leap", "Leap")),
+            ("maths/diffusion/samplers.py", "\nSAMPLERS: Mapping", SAMPLER),
+            ("maths/diffusion/samplers.py", line("unipc", "UniPc"), line("leap", "Leap")),
         ],
         "adversarial loss": [
             ("maths/adversarial.py", line("ebgan", "energy_based(1.0)"), line("mine", game)),

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from trilemma import terminal
+from trilemma.cli import terminal
 
 
 def test_json_has_no_numbers_that_json_lacks(capsys):

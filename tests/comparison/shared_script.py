@@ -12,12 +12,12 @@ from pathlib import Path
 
 import torch
 
-from trilemma import compare, gallery
 from trilemma.cli import main
-from trilemma.comparison import race
+from trilemma.comparison import compare, race
 from trilemma.comparison.claims import Claims
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.evaluate import training_of
+from trilemma.report import gallery
 from trilemma.report.page import Entry
 
 

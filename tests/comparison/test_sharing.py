@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trilemma import compare as comparing
-from trilemma import gallery
 from trilemma.cli import main
+from trilemma.comparison import compare as comparing
 from trilemma.comparison.claims import Claims
 from trilemma.comparison.plan import Plan
 from trilemma.comparison.race import Race
@@ -29,6 +28,7 @@ from trilemma.core.event import Event
 from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.runs import load
+from trilemma.report import gallery
 from trilemma.report.page import Entry
 from trilemma.training.distributed import World
 from trilemma.training.run import InUse, Run

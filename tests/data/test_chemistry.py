@@ -23,7 +23,7 @@ from trilemma.data.chemistry import (
     to_smiles,
     to_tensors,
 )
-from trilemma.maths.molecule_environment import MoleculeEnvironment
+from trilemma.maths.graphs.molecule_environment import MoleculeEnvironment
 
 DRUGS = (
     "CC(=O)Oc1ccccc1C(=O)O",

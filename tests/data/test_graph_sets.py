@@ -13,8 +13,8 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, edges, graph, reordered, sizes, stacked
 from trilemma.data import ego, graph_rules, graphs
 from trilemma.data.sources import load
-from trilemma.maths.bfs_orders import breadth_first, windows
-from trilemma.maths.weisfeiler_lehman import colour_hash
+from trilemma.maths.graphs.bfs_orders import breadth_first, windows
+from trilemma.maths.graphs.weisfeiler_lehman import colour_hash
 
 PUBLISHED = {
     "grid": (100, 100, 361, 180, 684),

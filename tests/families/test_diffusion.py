@@ -14,12 +14,12 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
-from trilemma.families.diffusion import WEIGHTINGS, Diffusion
-from trilemma.families.diffusion_bound import SPACINGS
+from trilemma.families.diffusion.bound import SPACINGS
+from trilemma.families.diffusion.diffusion import WEIGHTINGS, Diffusion
 from trilemma.laws import diffusion as ground
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Velocity
-from trilemma.maths.samplers import Ancestral, Ddim, Heun
-from trilemma.maths.schedules import SCHEDULES, Cosine, Linear
+from trilemma.maths.diffusion.predictions import Clean, Edm, NoisePrediction, Velocity
+from trilemma.maths.diffusion.samplers import Ancestral, Ddim, Heun
+from trilemma.maths.diffusion.schedules import SCHEDULES, Cosine, Linear
 from trilemma.networks.unet import Perceptron, UNet
 
 IMAGES = Domain("image", (1, 8, 8), Levels(17), ("a", "b", "c"), (0.5, 0.2, 0.3))

@@ -17,7 +17,7 @@ from trilemma.core.sampling import draw
 from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
 from trilemma.maths import ode
-from trilemma.maths.fourier_features import waves
+from trilemma.maths.diffusion.fourier_features import waves
 from trilemma.networks.unet import Perceptron, UNet
 
 IMAGES = Domain("image", (1, 8, 8), Levels(17), ("a", "b", "c"), (0.5, 0.2, 0.3))
@@ -284,7 +284,7 @@ def test_a_row_keeps_its_probes_all_the_way(monkeypatch):
 
 
 def test_a_density_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
-    monkeypatch.setattr("trilemma.families.probability_flow.MOST_CALLS", 12)
+    monkeypatch.setattr("trilemma.families.diffusion.probability_flow.MOST_CALLS", 12)
     with pytest.raises(BadInput, match="given up"):
         points().log_density(torch.randn(2, 2))
 

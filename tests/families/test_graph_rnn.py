@@ -14,7 +14,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, edges, graph, reordered, sizes, stacked
 from trilemma.core.noise import Noise
 from trilemma.families.graph_rnn import AdjacencyRows, GraphRnn
-from trilemma.maths.bfs_orders import breadth_first, is_breadth_first
+from trilemma.maths.graphs.bfs_orders import breadth_first, is_breadth_first
 from trilemma.networks.graph_rnn import IndependentLinks, LinkRecurrence, NodeRecurrence
 
 NODES, REACH = 12, 7

@@ -17,15 +17,15 @@ from trilemma.core.model import (
     Reconstructing,
 )
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion import Diffusion
-from trilemma.families.first_stage import FirstStage
-from trilemma.families.latent_diffusion import (
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.latent import (
     ConditionalLatentDiffusion,
     LatentDiffusion,
     whitening,
 )
-from trilemma.maths.predictions import Velocity
-from trilemma.maths.schedules import SCHEDULES
+from trilemma.families.first_stage import FirstStage
+from trilemma.maths.diffusion.predictions import Velocity
+from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.networks.attention import record_maps
 from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.first_stage import CodeDecoder, CodeEncoder

@@ -11,7 +11,7 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Bounded, Gradual, Restoring
 from trilemma.core.noise import Noise
-from trilemma.families.super_resolution import Pairing
+from trilemma.families.diffusion.super_resolution import Pairing
 from trilemma.families.super_resolution_regression import LEVEL, Regression
 from trilemma.maths.resize import enlarged, reduced
 from trilemma.networks.prompt_pool import Prompts

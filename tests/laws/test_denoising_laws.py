@@ -8,9 +8,10 @@ import math
 import pytest
 import torch
 
-from trilemma.families import denoiser, diffusion, diffusion_bound, editing, probability_flow
+from trilemma.families.diffusion.diffusion import bound as diffusion_bound
+from trilemma.families.diffusion.diffusion import denoiser, diffusion, editing, probability_flow
 from trilemma.laws import denoising as laws
-from trilemma.maths import predictions, training_times
+from trilemma.maths.diffusion import predictions, training_times
 
 
 def broken(check, saying):

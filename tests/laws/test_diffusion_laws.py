@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.families.diffusion_bound import VariationalBound
+from trilemma.families.diffusion.bound import VariationalBound
 from trilemma.laws import diffusion as laws
-from trilemma.maths import schedules
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Residual, Velocity
-from trilemma.maths.schedules import Cosine, Rectified
+from trilemma.maths.diffusion import schedules
+from trilemma.maths.diffusion.predictions import Clean, Edm, NoisePrediction, Residual, Velocity
+from trilemma.maths.diffusion.schedules import Cosine, Rectified
 
 
 def broken(check, saying):

@@ -11,7 +11,7 @@ from trilemma.core import molecule as molecules
 from trilemma.families import gcpn as family
 from trilemma.laws import gcpn as laws
 from trilemma.maths import gaussian_process, ppo, search
-from trilemma.maths import molecule_environment as environment
+from trilemma.maths.graphs import molecule_environment as environment
 from trilemma.networks import relational
 
 

@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from trilemma.families import diffusion, diffusion_bound, point_cloud_vae
+from trilemma.families import point_cloud_vae
+from trilemma.families.diffusion.diffusion import bound as diffusion_bound
+from trilemma.families.diffusion.diffusion import diffusion
 from trilemma.laws import geometry as laws
-from trilemma.maths import spaces
+from trilemma.maths.diffusion import spaces
 from trilemma.networks import egnn
 
 LAYER, NETWORK, DENOISER = egnn.EgnnLayer.forward, egnn.Egnn.forward, egnn.EgnnDenoiser.forward

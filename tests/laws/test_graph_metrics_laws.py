@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from trilemma.laws import graph_metrics as laws
-from trilemma.maths import graphlets as places
-from trilemma.maths import isomorphism
+from trilemma.maths.graphs import graphlets as places
+from trilemma.maths.graphs import isomorphism
 from trilemma.metrics import graph_statistics, mmd
 
 WITHIN, DISTANCES, ORBITS = mmd._mean_over_pairs, mmd.distances, places._counted

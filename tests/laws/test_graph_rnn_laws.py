@@ -10,7 +10,7 @@ import torch
 from trilemma.families import graph_rnn as family
 from trilemma.families import graph_sampling_state
 from trilemma.laws import graph_rnn as laws
-from trilemma.maths import bfs_orders
+from trilemma.maths.graphs import bfs_orders
 from trilemma.networks import recurrent
 
 ROWS, GROWN = family.AdjacencyRows.of, family.GraphRnn._grow

@@ -63,8 +63,8 @@ def test_a_law_reads_no_number_from_what_it_tests(name):
 @pytest.mark.parametrize(
     "text",
     [
-        "from trilemma.families.diffusion import MOST",
-        "from trilemma.families.diffusion import MOST as limit",
+        "from trilemma.families.diffusion.diffusion import MOST",
+        "from trilemma.families.diffusion.diffusion import MOST as limit",
         "from trilemma.families import diffusion\nlimit = diffusion.MOST",
         "from trilemma.maths import predictions\nlimit = predictions.NoisePrediction.faint",
     ],
@@ -77,7 +77,8 @@ def test_a_borrowed_number_is_seen(text):
 
 def test_own_numbers_and_tables_of_choices_are_not_meant():
     text = (
-        "import math\nfrom trilemma.maths.samplers import SAMPLERS\nLIMIT = 5\nx = math.pi * LIMIT"
+        "import math\nfrom trilemma.maths.diffusion.samplers import SAMPLERS\n"
+        "LIMIT = 5\nx = math.pi * LIMIT"
     )
     known = {}
     exec(text, known)

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trilemma.laws import policy as laws
-from trilemma.maths import graph_environment, network_robustness, ppo
+from trilemma.maths import ppo
+from trilemma.maths.graphs import graph_environment, network_robustness
 from trilemma.networks import graph as networks
 
 MAY, STEP, EXPERT, LOG_PROBS = (

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from trilemma.laws import samplers as laws
-from trilemma.maths import guidance, multistep
-from trilemma.maths.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
-from trilemma.maths.predictions import Velocity
-from trilemma.maths.samplers import Ancestral, Ddim, Euler, Heun
-from trilemma.maths.schedules import Cosine
+from trilemma.maths.diffusion import guidance, multistep
+from trilemma.maths.diffusion.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
+from trilemma.maths.diffusion.predictions import Velocity
+from trilemma.maths.diffusion.samplers import Ancestral, Ddim, Euler, Heun
+from trilemma.maths.diffusion.schedules import Cosine
 
 KINDS = {
     "ancestral": Ancestral,

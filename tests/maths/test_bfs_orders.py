@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from trilemma.core.graph import edges, graph, reordered, sizes, stacked
-from trilemma.maths.bfs_orders import (
+from trilemma.maths.graphs.bfs_orders import (
     breadth_first,
     is_breadth_first,
     log_chance,

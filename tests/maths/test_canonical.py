@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from trilemma.core.graph import graph, reordered, sizes, stacked
-from trilemma.maths import canonical as module
-from trilemma.maths.canonical import canonical
+from trilemma.maths.graphs import canonical as module
+from trilemma.maths.graphs.canonical import canonical
 
 
 def tensor(g):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.maths.predictions import Clean, NoisePrediction, Velocity
-from trilemma.maths.samplers import SAMPLERS, Ancestral, Ddim
-from trilemma.maths.schedules import Cosine, Linear
+from trilemma.maths.diffusion.predictions import Clean, NoisePrediction, Velocity
+from trilemma.maths.diffusion.samplers import SAMPLERS, Ancestral, Ddim
+from trilemma.maths.diffusion.schedules import Cosine, Linear
 
 diffusers = pytest.importorskip("diffusers")
 

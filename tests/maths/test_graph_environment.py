@@ -9,8 +9,14 @@ import pytest
 import torch
 
 from trilemma.core.graph import adjacency, graph, reordered, sizes, stacked
-from trilemma.maths.bfs_orders import breadth_first, parents
-from trilemma.maths.graph_environment import action_mask, expert_action, reset, reset_from, step
+from trilemma.maths.graphs.bfs_orders import breadth_first, parents
+from trilemma.maths.graphs.graph_environment import (
+    action_mask,
+    expert_action,
+    reset,
+    reset_from,
+    step,
+)
 from trilemma.maths.ppo import chosen, masked_log_probs
 
 

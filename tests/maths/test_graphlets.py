@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trilemma.core.graph import graph, reordered, stacked
-from trilemma.maths import graphlets as module
-from trilemma.maths.graphlets import by_size, orbits
+from trilemma.maths.graphs import graphlets as module
+from trilemma.maths.graphs.graphlets import by_size, orbits
 
 KINDS = [
     (nx.path_graph(2), {0: 0, 1: 0}),

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from trilemma.core.noise import Noise
-from trilemma.maths.guidance import classifier_guided, guided
-from trilemma.maths.schedules import Cosine
-from trilemma.maths.spaces import Euclidean
+from trilemma.maths.diffusion.guidance import classifier_guided, guided
+from trilemma.maths.diffusion.schedules import Cosine
+from trilemma.maths.diffusion.spaces import Euclidean
 
 
 def named(made, name, value):

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from trilemma.core.graph import graph, reordered, sizes, stacked
-from trilemma.maths import isomorphism
-from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.maths.graphs import isomorphism
+from trilemma.maths.graphs.isomorphism import IsomorphismClasses
 
 
 def tensors(graphs, limit=None):

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from trilemma.maths import multistep
-from trilemma.maths.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
-from trilemma.maths.sampling_grids import grid
-from trilemma.maths.schedules import Cosine, Linear, Rectified
+from trilemma.maths.diffusion import multistep
+from trilemma.maths.diffusion.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
+from trilemma.maths.diffusion.sampling_grids import grid
+from trilemma.maths.diffusion.schedules import Cosine, Linear, Rectified
 
 
 @pytest.mark.parametrize("h", [1e-4, 0.03, 0.5, 0.999, 1.001, 3.0, 40.0])

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trilemma.core.graph import graph, stacked
-from trilemma.maths.network_robustness import critical_fraction, orders, robustness
+from trilemma.maths.graphs.network_robustness import critical_fraction, orders, robustness
 
 
 def removed(network, order):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.maths.predictions import Clean, Edm, NoisePrediction, Velocity
-from trilemma.maths.schedules import SCHEDULES, Cosine, Rectified
+from trilemma.maths.diffusion.predictions import Clean, Edm, NoisePrediction, Velocity
+from trilemma.maths.diffusion.schedules import SCHEDULES, Cosine, Rectified
 
 ALL = [NoisePrediction(), Clean(), Velocity(1), Velocity(2), Edm(0.5), Edm(1.3)]
 T = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)[:, None]

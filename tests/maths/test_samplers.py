@@ -10,9 +10,9 @@ import math
 import pytest
 import torch
 
-from trilemma.maths.samplers import SAMPLERS, Ancestral, Ddim, Euler, Heun
-from trilemma.maths.sampling_grids import GRIDS, grid
-from trilemma.maths.schedules import SCHEDULES, Cosine, Linear, Rectified, transition
+from trilemma.maths.diffusion.samplers import SAMPLERS, Ancestral, Ddim, Euler, Heun
+from trilemma.maths.diffusion.sampling_grids import GRIDS, grid
+from trilemma.maths.diffusion.schedules import SCHEDULES, Cosine, Linear, Rectified, transition
 
 
 def mixture(schedule):

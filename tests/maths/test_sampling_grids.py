@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from trilemma.maths.sampling_grids import GRIDS, amplitudes, grid
-from trilemma.maths.schedules import SCHEDULES, Cosine, Linear, Rectified
-from trilemma.maths.training_times import log_normal
+from trilemma.maths.diffusion.sampling_grids import GRIDS, amplitudes, grid
+from trilemma.maths.diffusion.schedules import SCHEDULES, Cosine, Linear, Rectified
+from trilemma.maths.diffusion.training_times import log_normal
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 50])

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from trilemma.maths.schedules import (
+from trilemma.maths.diffusion.schedules import (
     SCHEDULES,
     Cosine,
     Linear,

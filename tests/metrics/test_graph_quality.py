@@ -14,7 +14,7 @@ from trilemma.core.graph import adjacency, graph, reordered, sizes, stacked
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.data.sources import load
-from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.maths.graphs.isomorphism import IsomorphismClasses
 from trilemma.metrics import graph_quality as module
 from trilemma.metrics import graphs as ground
 from trilemma.metrics.extractors import extractor

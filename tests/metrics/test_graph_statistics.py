@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trilemma.core.graph import graph, stacked
-from trilemma.maths.graphlets import orbits
+from trilemma.maths.graphs.graphlets import orbits
 from trilemma.metrics import graph_statistics as module
 from trilemma.metrics.graph_statistics import statistics
 

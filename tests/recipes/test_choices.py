@@ -11,7 +11,8 @@ import torch
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
-from trilemma.maths import adversarial, samplers
+from trilemma.maths import adversarial
+from trilemma.maths.diffusion import samplers
 from trilemma.recipes.ddpm import Ddpm
 from trilemma.recipes.fields import fields, parse
 from trilemma.recipes.gan import AdversarialNet

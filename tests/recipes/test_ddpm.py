@@ -12,8 +12,8 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet, Split
-from trilemma.maths.multistep import UniPc
-from trilemma.maths.samplers import SAMPLERS, Ddim, Heun
+from trilemma.maths.diffusion.multistep import UniPc
+from trilemma.maths.diffusion.samplers import SAMPLERS, Ddim, Heun
 from trilemma.recipes.ddpm import Ddpm
 
 DOMAINS = {

@@ -16,12 +16,12 @@ from trilemma.core.sampling import draw
 from trilemma.data import sources
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.properties import expression
-from trilemma.drawing import write_found
 from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings
 from trilemma.networks import relational
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.evaluate import judge_run
 from trilemma.recipes.runs import begin, go_on, load, untrained
+from trilemma.report.drawing import write_found
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop

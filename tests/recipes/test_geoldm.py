@@ -15,7 +15,7 @@ from trilemma.core.model import Bounded, Reconstructing
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of, positions, sizes
 from trilemma.data import sources
-from trilemma.families.geometric_diffusion import GeometricDiffusion
+from trilemma.families.diffusion.geometric import GeometricDiffusion
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training.budget import Budget
@@ -94,11 +94,11 @@ def test_clouds_of_like_size_are_drawn_together_and_are_the_same(data, tmp_path,
         return real(n, condition=condition, noise=noise)
 
     monkeypatch.setattr(model.diffusion, "sample", sample)
-    monkeypatch.setattr("trilemma.families.geometric_diffusion.TOGETHER", 5)
+    monkeypatch.setattr("trilemma.families.diffusion.geometric.TOGETHER", 5)
     parts = model.sample(12, noise=Noise.of(0, 12))
     assert [len(points) for points in seen] == [5, 5, 2]
     assert [n for points in seen for n in points] == sorted(sizes(parts).tolist())
-    monkeypatch.setattr("trilemma.families.geometric_diffusion.TOGETHER", 12)
+    monkeypatch.setattr("trilemma.families.diffusion.geometric.TOGETHER", 12)
     assert torch.allclose(parts, model.sample(12, noise=Noise.of(0, 12)), atol=1e-4)
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from trilemma import gallery
 from trilemma.cli import main
 from trilemma.comparison.cells import cells, read_grid, read_settings
 from trilemma.comparison.race import Race
 from trilemma.core.errors import Diverged
+from trilemma.report import gallery
 from trilemma.report.page import Entry
 
 LOSSES = "loss=ns,saturating"

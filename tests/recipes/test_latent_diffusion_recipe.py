@@ -14,7 +14,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet, Split
-from trilemma.families.latent_diffusion import LatentDiffusion
+from trilemma.families.diffusion.latent import LatentDiffusion
 from trilemma.recipes import latent_diffusion as page
 from trilemma.recipes.fields import build, fields
 from trilemma.recipes.latent_diffusion import LatentDiffusing

@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from trilemma import gallery
 from trilemma.comparison.row import Row
 from trilemma.core.errors import RanAway
 from trilemma.data import sources
@@ -22,6 +21,7 @@ from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
 from trilemma.recipes.runs import begin, untrained
 from trilemma.recipes.vae import VariationalAutoencoder
+from trilemma.report import gallery
 from trilemma.training.allowance import CREDIT, LAST, Moment
 from trilemma.training.budget import Budget, is_mark
 from trilemma.training.distributed import World

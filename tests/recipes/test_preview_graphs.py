@@ -7,11 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from trilemma import gallery
 from trilemma.data import sources
 from trilemma.recipes.graphrnn import GraphRecurrent
 from trilemma.recipes.preview import PREVIEW_SAMPLES, Previews
 from trilemma.recipes.runs import untrained
+from trilemma.report import gallery
 from trilemma.training.run import Run
 
 

@@ -16,8 +16,9 @@ import pytest
 import torch
 
 from trilemma.core.event import Event
+from trilemma.pictures import charts as curves
+from trilemma.pictures.palette import FAMILIES, OTHER, hue
 from trilemma.report import charts, training_curves
-from trilemma.report.palette import FAMILIES, OTHER, hue
 
 
 def events(**terms):
@@ -44,9 +45,9 @@ def every(settled):
         "triangle": given.triangle(rows),
         "one": given.triangle(rows, "vae"),
         "curves": training_curves.curves(log, "gan"),
-        "map": charts.latent_map(codes, torch.arange(50) % 3, ("a", "b", "c")),
-        "terms": charts.bound_terms([3.0, 1.0, 0.5, 0.001]),
-        "lines": charts.lines([0, 1], {"data": [0, 1], "samples": [1, 0]}, "score", "loss"),
+        "map": curves.latent_map(codes, torch.arange(50) % 3, ("a", "b", "c")),
+        "terms": curves.bound_terms([3.0, 1.0, 0.5, 0.001]),
+        "lines": curves.lines([0, 1], {"data": [0, 1], "samples": [1, 0]}, "score", "loss"),
     }
 
 
@@ -133,8 +134,8 @@ def test_names_are_no_formulas(evaluate):
     made.append(
         training_curves.curves([Event("step", k, "", {f"{name}/{name}": 1.0}) for k in range(3)])
     )
-    made.append(charts.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
-    made.append(charts.lines([0, 1], {name: [0, 1]}))
+    made.append(curves.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
+    made.append(curves.lines([0, 1], {name: [0, 1]}))
     for svg in made:
         ElementTree.fromstring(svg)
         assert "<b>" not in svg
@@ -163,7 +164,7 @@ def test_colours_can_be_seen_on_their_page(family):
 
 def test_drawing_libraries_are_imported_when_drawn():
     code = (
-        "import sys, trilemma.report.html, trilemma.report.figures, trilemma.report.tables;"
+        "import sys, trilemma.report.html, trilemma.pictures.figures, trilemma.report.tables;"
         "print([m for m in ('matplotlib', 'PIL.Image', 'rich') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -236,7 +237,7 @@ def test_heat_names_classes_and_steps_and_shows_shares():
 
 def test_lines_that_are_the_same_are_one_with_both_names():
     ys = {"ns": [0.0, 1.0], "wgan": [1.0, 0.0], "rsgan": [0.0, 1.0 + 1e-9]}
-    said = words(charts.lines([0, 1], ys, "score", "loss"))
+    said = words(curves.lines([0, 1], ys, "score", "loss"))
     assert "ns = rsgan" in said
     assert "wgan" in said
 
@@ -244,14 +245,14 @@ def test_lines_that_are_the_same_are_one_with_both_names():
 def test_one_line_that_shoots_up_leaves_the_others_room():
     x = [k / 10 for k in range(-30, 31)]
     ys = {"a": x, "b": [-v for v in x], "c": [0.5 * v for v in x], "d": [99 * v * v for v in x]}
-    said = words(charts.lines(x, ys)).replace("\u2212", "-")
+    said = words(curves.lines(x, ys)).replace("\u2212", "-")
     assert "800" not in said
     assert all(name in said for name in ys)
 
 
 def test_labels_at_the_ends_stay_in_the_frame():
     ends = {f"line {k}": [0.0, 5.0 + 0.01 * k] for k in range(12)}
-    svg = charts.lines([0, 1], ends)
+    svg = curves.lines([0, 1], ends)
     height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[1])
     found = [re.search(rf"<text([^>]*)>line {k}<", svg)[1] for k in range(12)]
     places = sorted(float(re.search(r'y="([\d.-]+)"', text)[1]) for text in found)
@@ -316,15 +317,15 @@ def test_fd_is_left_out_where_nothing_measured_it():
 
 
 def test_terms_of_a_bound_are_named_and_add_up():
-    said = words(charts.bound_terms([1.0, 0.5, 0.25, 0.0]))
+    said = words(curves.bound_terms([1.0, 0.5, 0.25, 0.0]))
     for text in ("L₀ 1", "L₁ … L₂ 0.75", "L₃ 0", "1.75 bits / dim"):
         assert text in said
-    over = charts.bound_terms([1.0, 0.5, 0.25, 0.0], log_snr=[4.0, 2.0, -6.0])
+    over = curves.bound_terms([1.0, 0.5, 0.25, 0.0], log_snr=[4.0, 2.0, -6.0])
     assert "log-SNR" in words(over)
     assert "1.75 bits / dim" in words(over)
-    edges, heights = charts._density(np.array([0.5, 0.25]), np.array([4.0, 2.0, -6.0]))
+    edges, heights = curves._density(np.array([0.5, 0.25]), np.array([4.0, 2.0, -6.0]))
     assert edges.tolist() == [-6.0, 2.0, 4.0]
     assert heights.tolist() == [0.25 / 8, 0.25]
-    many = charts._density(np.ones(1000), np.linspace(9, -9, 1001))
-    assert len(many[1]) == charts.BINS
+    many = curves._density(np.ones(1000), np.linspace(9, -9, 1001))
+    assert len(many[1]) == curves.BINS
     assert float((many[1] * np.diff(many[0])).sum()) == pytest.approx(1000)

@@ -14,7 +14,8 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet, Split
-from trilemma.report import edits, image_strips, scatter
+from trilemma.pictures import image_strips, scatter
+from trilemma.report import edits
 from trilemma.report.diffusion_views import views
 from trilemma.report.model_view import Estimating, Subject
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
-from trilemma.report import figures
+from trilemma.pictures import figures
 
 
 def pixels(image):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from trilemma.core.graph import edges, graph, reordered
-from trilemma.report import layout as module
-from trilemma.report.layout import hops, layout
+from trilemma.pictures import layout as module
+from trilemma.pictures.layout import hops, layout
 
 
 def of(network):

@@ -20,8 +20,8 @@ from given import (
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import graph, stacked
-from trilemma.report import histograms as module
-from trilemma.report.histograms import clustering, histograms
+from trilemma.pictures import histograms as module
+from trilemma.pictures.histograms import clustering, histograms
 from trilemma.report.html import comparison_page, run_page
 from trilemma.report.page import Comparison, Portrait
 

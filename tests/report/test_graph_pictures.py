@@ -11,8 +11,8 @@ from PIL import Image
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import graph, stacked
-from trilemma.report import figures, graphs
-from trilemma.report.graphs import change, growth, pairs, sheet, side_by_side
+from trilemma.pictures import figures, graphs
+from trilemma.pictures.graphs import change, growth, pairs, sheet, side_by_side
 
 RED = (214, 40, 57)
 

@@ -12,7 +12,7 @@ from given import entry, lines, page_of
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.event import Event
 from trilemma.core.words import written
-from trilemma.report import figures
+from trilemma.pictures import figures
 from trilemma.report.html import comparison_page, run_page
 from trilemma.report.page import Comparison, Picture, Portrait, equal_counts
 

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from trilemma import drawing
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.recipes import editing
+from trilemma.report import drawing
 from trilemma.training.distributed import World
 from trilemma.training.signals import Stop
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trilemma.report.point_clouds import sheet
+from trilemma.pictures.point_clouds import sheet
 
 
 @pytest.mark.parametrize("far", [1.0, 1.4])

@@ -23,7 +23,8 @@ from trilemma.data import sources
 from trilemma.data.bond_perception import to_mol_in_space
 from trilemma.data.chemistry import chemistry
 from trilemma.data.point_cloud_writing import connection_table
-from trilemma.report import figures, viewer
+from trilemma.pictures import figures
+from trilemma.report import viewer
 from trilemma.report.html import POLICY, comparison_page, run_page
 from trilemma.report.page import Comparison, Portrait
 

@@ -6,11 +6,9 @@ what is cut short, changed or of another form is taken for absent.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from trilemma.core.files import replacing
 
 __all__ = ["folder", "read", "write"]
 
@@ -43,16 +43,11 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     text = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
     contents = {name: t.contiguous() for name, t in tensors.items()} | {FACTS: text}
     contents[HASH] = _digest(contents)
-    temp_path = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(contents, temp_path)
-        temp_path.replace(path)
+        with replacing(path) as partial:
+            save_file(contents, partial)
     except SafetensorError as error:
         raise OSError(str(error)) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temp_path.unlink()
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

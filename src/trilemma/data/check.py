@@ -31,7 +31,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
 from trilemma.data.sources import declared_molecules, is_named, load, resolve_path
 from trilemma.data.split import content_hashes, duplicates
-from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.maths.graphs.isomorphism import IsomorphismClasses
 
 __all__ = ["Report", "check"]
 

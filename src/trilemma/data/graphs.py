@@ -11,10 +11,11 @@ ceil(k / 10) random edges, and the largest component is kept. A new node of the 
 model is joined to different nodes with probabilities in proportion to their degrees.
 
 A set's split belongs to the graphs and not to the order of their nodes: the fifth with the
-smallest hashes is for testing, a hash being one of the graph's colours (`maths.weisfeiler_lehman`)
-and of how many alike came before it. So graphs that are the same but for the order of their nodes
-may lie on both sides, as they do where a set is split by chance: small graphs repeat themselves,
-and with all of a kind on one side the two would not be of one distribution.
+smallest hashes is for testing, a hash being one of the graph's colours
+(`maths.graphs.weisfeiler_lehman`) and of how many alike came before it. So graphs that are the
+same but for the order of their nodes may lie on both sides, as they do where a set is split by
+chance: small graphs repeat themselves, and with all of a kind on one side the two would not be of
+one distribution.
 
 A fifth of a published set of a hundred is too few to tell models apart. Its training graphs stay,
 and test graphs are drawn by the same rule, from another stream of the seed, until there are 50:
@@ -62,9 +63,9 @@ from trilemma.data import graph_files
 from trilemma.data import graph_rules as rules
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.data.split import FEWEST_TEST
-from trilemma.maths.bfs_orders import widest
-from trilemma.maths.isomorphism import IsomorphismClasses
-from trilemma.maths.weisfeiler_lehman import colour_hash
+from trilemma.maths.graphs.bfs_orders import widest
+from trilemma.maths.graphs.isomorphism import IsomorphismClasses
+from trilemma.maths.graphs.weisfeiler_lehman import colour_hash
 
 __all__ = [
     "GRAPHS",

@@ -50,11 +50,11 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput, RanAway, nearest
 from trilemma.core.noise import Noise
 from trilemma.families.dequantised_density import Continuous
-from trilemma.families.probability_flow import TOLERANCE, integrate_flow
+from trilemma.families.diffusion.probability_flow import TOLERANCE, integrate_flow
 from trilemma.maths import ode
+from trilemma.maths.diffusion.fourier_features import waves
+from trilemma.maths.diffusion.guidance import guided
 from trilemma.maths.distributions import log_normal, per_example
-from trilemma.maths.fourier_features import waves
-from trilemma.maths.guidance import guided
 from trilemma.maths.minibatch_optimal_transport import paired
 
 __all__ = ["PAIRINGS", "TIMES", "FlowMatching"]

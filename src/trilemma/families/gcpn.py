@@ -1,7 +1,7 @@
 r"""GCPN: a graph convolutional policy network that builds molecules, trained by `families.ppo`.
 
-The policy chooses the four parts of an action (`maths.molecule_environment`) in turn, each among
-what valence allows and conditioned on those before it,
+The policy chooses the four parts of an action (`maths.graphs.molecule_environment`) in turn, each
+among what valence allows and conditioned on those before it,
 
     ln pi(action | state) = ln p(stop) + [go on] (ln p(first) + ln p(second | first)
                                                   + ln p(bond | first, second))
@@ -49,8 +49,12 @@ from trilemma.families.ppo import (
     estimate_advantages,
     playing,
 )
-from trilemma.maths.bfs_orders import breadth_first
-from trilemma.maths.molecule_environment import MoleculeEnvironment, MoleculeState, expert_action
+from trilemma.maths.graphs.bfs_orders import breadth_first
+from trilemma.maths.graphs.molecule_environment import (
+    MoleculeEnvironment,
+    MoleculeState,
+    expert_action,
+)
 from trilemma.maths.ppo import chosen, entropy, masked_log_probs
 
 __all__ = ["MoleculePolicy", "MoleculeTransitions"]

@@ -1,8 +1,8 @@
 r"""A policy that builds graphs step by step, trained by `families.ppo`.
 
 The policy pi(action | state) reads embeddings of the nodes (`networks.graph`); the environment is
-`maths.graph_environment`. An expert adds node after node of a random breadth-first order, with its
-edges. Rewards come at an episode's end: the critic's logit, within limits; or the gain in
+`maths.graphs.graph_environment`. An expert adds node after node of a random breadth-first order,
+with its edges. Rewards come at an episode's end: the critic's logit, within limits; or the gain in
 robustness; or whatever a function of a batch of graphs gives. Where graphs are to be like real
 ones, the experts' loss stays in, for a critic soon knows more than a policy can learn from it
 alone.
@@ -36,8 +36,8 @@ from trilemma.families.ppo import (
     estimate_advantages,
     playing,
 )
-from trilemma.maths.bfs_orders import breadth_first, parents
-from trilemma.maths.graph_environment import (
+from trilemma.maths.graphs.bfs_orders import breadth_first, parents
+from trilemma.maths.graphs.graph_environment import (
     GraphState,
     action_mask,
     expert_action,

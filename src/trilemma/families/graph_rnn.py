@@ -1,7 +1,8 @@
 r"""GraphRNN: a graph grows node by node, and each node's edges are drawn one after another.
 
-Let x be a graph whose n nodes are in breadth-first order (`maths.bfs_orders`), and row i the edges
-of node i to the nodes of its window, w_i = min(i - parent(i - 1), M) nodes, the oldest first:
+Let x be a graph whose n nodes are in breadth-first order (`maths.graphs.bfs_orders`), and row i
+the edges of node i to the nodes of its window, w_i = min(i - parent(i - 1), M) nodes, the oldest
+first:
 
     h_i       = node network(h_{i-1}, row i)                          h of the graph up to node i
     p(row i)  = prod_t p(x_{i,t} | x_{i,<t}, h_{i-1})                 edge network
@@ -50,7 +51,7 @@ from trilemma.core.graph import adjacency, reordered, sizes
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.graph_sampling_state import GraphSamplingState, extremes, oldest
-from trilemma.maths.bfs_orders import BEGIN, breadth_first, log_chance, parents
+from trilemma.maths.graphs.bfs_orders import BEGIN, breadth_first, log_chance, parents
 
 __all__ = ["GraphRnn", "Links", "Nodes"]
 

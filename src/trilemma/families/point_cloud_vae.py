@@ -41,8 +41,8 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred, mask_of, positions, types
+from trilemma.maths.diffusion.spaces import Centred
 from trilemma.maths.distributions import kl_normal, log_normal, reparameterise
-from trilemma.maths.spaces import Centred
 
 __all__ = ["PointCloudCodes", "PointCloudVae", "ScaledPointCloud"]
 

@@ -2,10 +2,11 @@ r"""Super-resolution by least squares: what SR3 is compared with.
 
     L = E ||r - f(u)||^2 per coordinate,   least where f(u) = E[r | y]
 
-The rest r, the bicubic image u and the small image y are those of `families.super_resolution`; f
-is the same network, given zeros for r_t and one noise level, so that it costs the same and
-learns in the same time. Its answer is the mean of all large images that go with y, which no other
-answer beats in PSNR, and which is blurred: where y leaves a choice, it takes the middle.
+The rest r, the bicubic image u and the small image y are those of
+`families.diffusion.super_resolution`; f is the same network, given zeros for r_t and one noise
+level, so that it costs the same and learns in the same time. Its answer is the mean of all large
+images that go with y, which no other answer beats in PSNR, and which is blurred: where y leaves a
+choice, it takes the middle.
 
 References:
     | Image Super-Resolution via Iterative Refinement (Saharia, Ho, Chan, Salimans, Fleet &
@@ -24,7 +25,7 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.super_resolution import Pairing, sampling_inputs
+from trilemma.families.diffusion.super_resolution import Pairing, sampling_inputs
 
 __all__ = ["Regression"]
 

@@ -29,10 +29,10 @@ from trilemma.families.dequantised_density import (
     Tightened,
     dequantised_density,
 )
-from trilemma.families.diffusion import Diffusion
+from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.likelihood import GaussianLikelihood, Logistic
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths import predictions, schedules
+from trilemma.maths.diffusion import predictions, schedules
 
 __all__ = ["CHECKS"]
 

@@ -24,7 +24,8 @@ from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
 from trilemma.families import flow_matching as family
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths import minibatch_optimal_transport, ode, predictions
+from trilemma.maths import minibatch_optimal_transport, ode
+from trilemma.maths.diffusion import predictions
 from trilemma.maths.distributions import log_normal
 from trilemma.networks.layers import MLP
 

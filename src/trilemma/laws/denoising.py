@@ -19,12 +19,12 @@ from torch import Tensor
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion import Diffusion
-from trilemma.families.diffusion_bound import VariationalBound, reverse_variance
+from trilemma.families.diffusion.bound import VariationalBound, reverse_variance
+from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths import predictions, samplers, schedules, training_times
-from trilemma.maths.spaces import Euclidean
+from trilemma.maths.diffusion import predictions, samplers, schedules, training_times
+from trilemma.maths.diffusion.spaces import Euclidean
 
 __all__ = ["CHECKS"]
 

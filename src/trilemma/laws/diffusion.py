@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion import Diffusion
+from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths import predictions, schedules
+from trilemma.maths.diffusion import predictions, schedules
 from trilemma.maths.distributions import kl_normals
 
 __all__ = ["CHECKS"]

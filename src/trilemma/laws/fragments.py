@@ -13,13 +13,12 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
-from trilemma.families import fragments
-from trilemma.families.diffusion import Diffusion
+from trilemma.families.diffusion.diffusion import Diffusion, fragments
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths.predictions import Velocity
-from trilemma.maths.samplers import SAMPLERS
-from trilemma.maths.schedules import SCHEDULES
-from trilemma.maths.spaces import Centred
+from trilemma.maths.diffusion.predictions import Velocity
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.maths.diffusion.schedules import SCHEDULES
+from trilemma.maths.diffusion.spaces import Centred
 from trilemma.networks.egnn import EgnnDenoiser, EgnnForm
 
 __all__ = ["CHECKS"]

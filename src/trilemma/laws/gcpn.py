@@ -17,8 +17,9 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import reordered
 from trilemma.families import gcpn
 from trilemma.laws.law import Check, Law, equal, states
-from trilemma.maths import bfs_orders, gaussian_process, ppo, search
-from trilemma.maths import molecule_environment as building
+from trilemma.maths import gaussian_process, ppo, search
+from trilemma.maths.graphs import bfs_orders
+from trilemma.maths.graphs import molecule_environment as building
 from trilemma.networks import relational
 
 __all__ = ["CHECKS", "actions_of", "reachable"]

@@ -15,13 +15,13 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
-from trilemma.families import diffusion as diffusions
 from trilemma.families import point_cloud_vae
+from trilemma.families.diffusion.diffusion import diffusion as diffusions
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths import spaces
-from trilemma.maths.predictions import Clean
-from trilemma.maths.samplers import SAMPLERS
-from trilemma.maths.schedules import SCHEDULES
+from trilemma.maths.diffusion import spaces
+from trilemma.maths.diffusion.predictions import Clean
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.networks import egnn
 
 __all__ = ["CHECKS"]

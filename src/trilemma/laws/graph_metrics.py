@@ -15,8 +15,8 @@ from torch import Tensor
 
 from trilemma.core.graph import adjacency, edges, graph, reordered, sizes, stacked
 from trilemma.laws.law import Check, Law, equal, states
-from trilemma.maths import graphlets as places
-from trilemma.maths import isomorphism
+from trilemma.maths.graphs import graphlets as places
+from trilemma.maths.graphs import isomorphism
 from trilemma.metrics import graph_statistics, mmd
 
 __all__ = ["CHECKS"]

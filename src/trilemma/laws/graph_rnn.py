@@ -17,7 +17,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families import graph_rnn as family
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths import bfs_orders
+from trilemma.maths.graphs import bfs_orders
 from trilemma.networks import graph_rnn as networks
 from trilemma.networks import recurrent
 

@@ -12,13 +12,12 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
-from trilemma.families import latent_diffusion as latent
-from trilemma.families.diffusion import Diffusion
+from trilemma.families.diffusion.diffusion import Diffusion, latent
 from trilemma.families.first_stage import FirstStage
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import distributions, quantisation
-from trilemma.maths.predictions import Velocity
-from trilemma.maths.schedules import SCHEDULES
+from trilemma.maths.diffusion.predictions import Velocity
+from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.networks import first_stage as networks
 from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.unet import UNet

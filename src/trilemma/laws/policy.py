@@ -12,7 +12,8 @@ from torch import Tensor
 
 from trilemma.core import graph as graphs
 from trilemma.laws.law import Check, Law, equal, states
-from trilemma.maths import bfs_orders, graph_environment, network_robustness, ppo
+from trilemma.maths import ppo
+from trilemma.maths.graphs import bfs_orders, graph_environment, network_robustness
 from trilemma.networks import graph as networks
 
 __all__ = ["CHECKS"]

@@ -14,11 +14,11 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
-from trilemma.families.diffusion import Diffusion
+from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths.predictions import Clean
-from trilemma.maths.schedules import SCHEDULES
-from trilemma.maths.spaces import Centred
+from trilemma.maths.diffusion.predictions import Clean
+from trilemma.maths.diffusion.schedules import SCHEDULES
+from trilemma.maths.diffusion.spaces import Centred
 from trilemma.metrics import property_regressor
 from trilemma.metrics.property_error import mean_absolute_error
 from trilemma.networks.egnn import EgnnDenoiser, EgnnForm

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families import super_resolution
+from trilemma.families.diffusion.diffusion import super_resolution
 from trilemma.families.super_resolution_regression import Regression
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import resize
-from trilemma.maths.predictions import Velocity
-from trilemma.maths.schedules import Cosine
+from trilemma.maths.diffusion.predictions import Velocity
+from trilemma.maths.diffusion.schedules import Cosine
 from trilemma.networks import tiling
 from trilemma.networks.prompt_pool import Prompts
 

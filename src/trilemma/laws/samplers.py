@@ -24,7 +24,14 @@ import torch
 from torch import Tensor
 
 from trilemma.laws.law import Check, Law, at_most, equal, states
-from trilemma.maths import guidance, multistep, predictions, samplers, sampling_grids, schedules
+from trilemma.maths.diffusion import (
+    guidance,
+    multistep,
+    predictions,
+    samplers,
+    sampling_grids,
+    schedules,
+)
 
 __all__ = ["CHECKS"]
 

@@ -5,10 +5,10 @@ r"""Shares of generated graphs that are new, different, and as the set's rule wa
     valid       share that keep the rule by which the set was made, where there is one
     valid_unique_novel   all three at once
 
-Two graphs are alike where that is proved (`maths.isomorphism`); pairs that no search has settled
-count as different, and the protocol says how many there are. Intervals are Wilson's, as if samples
-were independent trials; the training graphs stay. That a kind which was drawn twice takes the
-place of another is left out, so that `unique`'s is too wide where many kinds are repeated.
+Two graphs are alike where that is proved (`maths.graphs.isomorphism`); pairs that no search has
+settled count as different, and the protocol says how many there are. Intervals are Wilson's, as if
+samples were independent trials; the training graphs stay. That a kind which was drawn twice takes
+the place of another is left out, so that `unique`'s is too wide where many kinds are repeated.
 
 Reference:
     Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927)

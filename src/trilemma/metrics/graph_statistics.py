@@ -4,7 +4,7 @@ r"""What is compared of graphs: four statistics each, over the whole of a set at
     clustering  share of the nodes whose neighbours are joined in k/100 … (k + 1)/100 of all pairs;
                 of a node with fewer than two neighbours, 0
     orbit       mean over nodes of the counts of the 15 places in graphs of up to four nodes
-                (`maths.graphlets`)
+                (`maths.graphs.graphlets`)
     spectral    share of the eigenvalues of I - D^-½ A D^-½ in 200 bins from -1e-5 to 2; a node
                 without a neighbour has a zero in the place of 1
 
@@ -30,7 +30,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from trilemma.core.graph import sizes
-from trilemma.maths.graphlets import ORBITS, by_size, orbits
+from trilemma.maths.graphs.graphlets import ORBITS, by_size, orbits
 
 __all__ = ["CLUSTERING_BINS", "SPECTRAL_BINS", "Statistics", "spectra", "statistics"]
 

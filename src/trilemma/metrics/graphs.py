@@ -18,7 +18,7 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
-from trilemma.maths.isomorphism import IsomorphismClasses
+from trilemma.maths.graphs.isomorphism import IsomorphismClasses
 from trilemma.metrics.context import Check, Context, Progress
 from trilemma.metrics.graph_statistics import Statistics, statistics
 from trilemma.metrics.metric import Memo

@@ -16,7 +16,7 @@ from torch import Tensor
 from trilemma.core.molecule import atoms, bonds, sizes, valences
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
-from trilemma.maths.molecule_environment import MoleculeEnvironment
+from trilemma.maths.graphs.molecule_environment import MoleculeEnvironment
 
 __all__ = ["TRIVIAL", "alkanes", "random_molecules"]
 

@@ -98,7 +98,7 @@ def pooled(h: Float[Tensor, "B N H"], x: UInt8[Tensor, "B N N"]) -> Float[Tensor
 
 
 class ActNetwork(nn.Module):
-    """Gives every action of `maths.graph_environment` a logit, and every state a value.
+    """Gives every action of `maths.graphs.graph_environment` a logit, and every state a value.
 
     Arguments:
         width: H.

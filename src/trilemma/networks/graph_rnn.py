@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from trilemma.maths.bfs_orders import BEGIN
+from trilemma.maths.graphs.bfs_orders import BEGIN
 from trilemma.networks.graph_gru import GraphGRU
 from trilemma.networks.recurrent import Recurrent, State
 

@@ -13,14 +13,14 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.diffusion import WEIGHTINGS, Diffusion
-from trilemma.families.diffusion_bound import VARIANCES
-from trilemma.maths.fourier_features import of_levels
-from trilemma.maths.predictions import PREDICTIONS
-from trilemma.maths.samplers import SAMPLERS
-from trilemma.maths.sampling_grids import GRIDS
-from trilemma.maths.schedules import SCHEDULES
-from trilemma.maths.training_times import TIMES
+from trilemma.families.diffusion.bound import VARIANCES
+from trilemma.families.diffusion.diffusion import WEIGHTINGS, Diffusion
+from trilemma.maths.diffusion.fourier_features import of_levels
+from trilemma.maths.diffusion.predictions import PREDICTIONS
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.maths.diffusion.sampling_grids import GRIDS
+from trilemma.maths.diffusion.schedules import SCHEDULES
+from trilemma.maths.diffusion.training_times import TIMES
 from trilemma.networks.noisy_classifier import NoisyClassifier
 from trilemma.recipes.diffusion_networks import (
     denoiser,

@@ -10,7 +10,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
-from trilemma.maths.samplers import SAMPLERS, Sampler
+from trilemma.maths.diffusion.samplers import SAMPLERS, Sampler
 from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.patch_transformer import PatchTransformer
 from trilemma.networks.prompt_pool import Prompts

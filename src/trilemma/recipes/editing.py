@@ -26,7 +26,7 @@ from trilemma.core.words import joined
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.images import UnusableImage, head, pixels
 from trilemma.data.pictures import printable
-from trilemma.maths.samplers import SAMPLERS
+from trilemma.maths.diffusion.samplers import SAMPLERS
 from trilemma.networks.tiling import enlarge, tile_starts
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import Loaded, untrained

@@ -6,7 +6,6 @@ Samples that another program made are measured alike, without a model that could
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from trilemma.core.errors import BadInput
+from trilemma.core.files import replacing
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import DRAWS, Reference
@@ -227,10 +227,10 @@ def _keep(folder: Path, evaluation: Evaluation, data: DataSet, judgement: Judgem
             tensors[f"{name}.samples"] = samples[list(exhibit.samples)].contiguous()
             tensors[f"{name}.beside"] = data.train.x[list(exhibit.training_rows)].contiguous()
     try:
-        save_file(tensors, folder / "evaluation.safetensors.tmp")
-        os.replace(folder / "evaluation.safetensors.tmp", folder / "evaluation.safetensors")
-        (folder / "evaluation.json.tmp").write_text(json.dumps(evaluation.to_json(), indent=2))
-        os.replace(folder / "evaluation.json.tmp", folder / "evaluation.json")
+        with replacing(folder / "evaluation.safetensors") as partial:
+            save_file(tensors, partial)
+        with replacing(folder / "evaluation.json") as partial:
+            partial.write_text(json.dumps(evaluation.to_json(), indent=2))
     except OSError as error:
         raise BadInput(f"cannot write the evaluation in {folder}: {error.strerror}.") from None
 

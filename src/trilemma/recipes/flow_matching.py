@@ -13,7 +13,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
-from trilemma.maths.fourier_features import of_levels
+from trilemma.maths.diffusion.fourier_features import of_levels
 from trilemma.maths.ode import SOLVERS, refined
 from trilemma.recipes.diffusion_networks import denoiser, refuse_guidance
 from trilemma.recipes.recipe import Choice, Plot, Recipe

@@ -18,14 +18,14 @@ from trilemma.core.point_cloud import mask_of
 from trilemma.data.dataset import DataSet
 from trilemma.data.example_properties import with_property
 from trilemma.data.point_cloud_stream import PointCloudStream
-from trilemma.families.diffusion import Diffusion
-from trilemma.families.geometric_diffusion import GeometricDiffusion, GeometricLatentDiffusion
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.geometric import GeometricDiffusion, GeometricLatentDiffusion
 from trilemma.families.point_cloud_vae import PointCloudCodes, PointCloudVae, ScaledPointCloud
-from trilemma.maths.predictions import PREDICTIONS
-from trilemma.maths.samplers import SAMPLERS
-from trilemma.maths.schedules import SCHEDULES
-from trilemma.maths.spaces import Centred
-from trilemma.maths.training_times import TIMES
+from trilemma.maths.diffusion.predictions import PREDICTIONS
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.maths.diffusion.schedules import SCHEDULES
+from trilemma.maths.diffusion.spaces import Centred
+from trilemma.maths.diffusion.training_times import TIMES
 from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser, EgnnForm
 from trilemma.networks.point_transformer import HEAD, PointTransformerDenoiser
 from trilemma.networks.prompt_pool import Prompts

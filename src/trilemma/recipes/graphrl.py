@@ -19,7 +19,7 @@ from trilemma.data.rollouts import Rollouts
 from trilemma.data.stream import ExampleStream
 from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
 from trilemma.families.ppo import PPO, BehaviourCloning, PpoSettings, Reward
-from trilemma.maths.network_robustness import robustness
+from trilemma.maths.graphs.network_robustness import robustness
 from trilemma.networks.graph import ActNetwork, GraphCritic
 from trilemma.recipes.recipe import Recipe
 

@@ -16,13 +16,13 @@ from trilemma.core.noise import mix
 from trilemma.core.sampling import evaluation_mode
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.stream import ExampleStream
-from trilemma.families.diffusion import Diffusion
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.latent import ConditionalLatentDiffusion, LatentDiffusion
 from trilemma.families.first_stage import FirstStage
-from trilemma.families.latent_diffusion import ConditionalLatentDiffusion, LatentDiffusion
+from trilemma.maths.diffusion.predictions import Velocity
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.maths.latent_space import codes
-from trilemma.maths.predictions import Velocity
-from trilemma.maths.samplers import SAMPLERS
-from trilemma.maths.schedules import SCHEDULES
 from trilemma.metrics.efficientnet import PACKAGE, pretrained, weights_file
 from trilemma.networks.attention import record_maps
 from trilemma.networks.condition_encoder import ConditionEncoder

@@ -36,7 +36,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +43,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trilemma.core import molecule, point_cloud
+from trilemma.core.files import replacing
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Gradual, Model, Reconstructing, Scoring, Sequential, Watched
 from trilemma.core.noise import Noise, mix
@@ -55,9 +55,9 @@ from trilemma.metrics.cloud_reconstruction import reconstruction_errors
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.metrics.reconstruction import psnr
+from trilemma.pictures import figures, point_clouds
 from trilemma.recipes.online_frechet_distance import Watch
 from trilemma.recipes.overfitting import CriticOverfitting
-from trilemma.report import figures, point_clouds
 from trilemma.training.allowance import FIRST, Allowance, Moment
 from trilemma.training.budget import is_mark
 from trilemma.training.run import Run
@@ -220,10 +220,12 @@ class Previews:
         if is_pictured:
             examples = x[: PREVIEW_SAMPLES[self.data.domain.kind]]
             picture = figures.show(examples.cpu(), self.data.domain)
-            _replace(self.folder / f"step_{step:08d}.png", lambda p: picture.save(p, format="PNG"))
+            with replacing(self.folder / f"step_{step:08d}.png") as partial:
+                picture.save(partial, format="PNG")
         if self.is_filmed and isinstance(model, Scoring):
             frame = self._frame(model, x[:COUNTED])
-            _replace(self.folder / f"game_{step:08d}.safetensors", lambda p: save_file(frame, p))
+            with replacing(self.folder / f"game_{step:08d}.safetensors") as partial:
+                save_file(frame, partial)
         metrics: dict[str, Any] = {"n": len(x), **self._sample_statistics(x)}
         if len(x) < count:
             metrics["n_wanted"] = count
@@ -283,8 +285,8 @@ class Previews:
             )
         else:
             picture = figures.grid(torch.cat([x, reconstruction]), levels, MAX_RECONSTRUCTIONS)
-        path = self.folder / f"first_{step:08d}.png"
-        _replace(path, lambda p: picture.save(p, format="PNG"))
+        with replacing(self.folder / f"first_{step:08d}.png") as partial:
+            picture.save(partial, format="PNG")
         if in_space:
             return {
                 name: round(v, 5) for name, v in reconstruction_errors(x, reconstruction).items()
@@ -504,10 +506,3 @@ def _in_space(x: Tensor, elements: Sequence[str]) -> dict[str, Any]:
         stable, atom_mask = is_stable(x, elements)
         metrics["stable_atoms"] = round(float(stable.sum() / atom_mask.sum().clamp_min(1)), 4)
     return metrics
-
-
-def _replace(target: Path, write: Any) -> None:  # noqa: ANN401
-    """Write a file whole or not at all."""
-    partial = target.with_suffix(".tmp")
-    write(partial)
-    partial.replace(target)

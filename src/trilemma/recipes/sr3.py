@@ -16,11 +16,11 @@ from trilemma.core.model import Model, Stage, Stream
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.super_resolution import Pairing, SuperResolution
+from trilemma.families.diffusion.super_resolution import Pairing, SuperResolution
 from trilemma.families.super_resolution_regression import Regression
-from trilemma.maths.predictions import PREDICTIONS
-from trilemma.maths.samplers import SAMPLERS
-from trilemma.maths.schedules import SCHEDULES
+from trilemma.maths.diffusion.predictions import PREDICTIONS
+from trilemma.maths.diffusion.samplers import SAMPLERS
+from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.tiling import Reading
 from trilemma.recipes.diffusion_networks import denoiser, sampler

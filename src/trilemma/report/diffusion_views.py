@@ -22,9 +22,9 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring, Termwise
 from trilemma.core.noise import Noise
 from trilemma.core.words import brief
-from trilemma.report import charts, point_clouds, scatter
+from trilemma.pictures import charts, point_clouds, scatter
+from trilemma.pictures.image_strips import strips
 from trilemma.report.edits import EDITS
-from trilemma.report.image_strips import strips
 from trilemma.report.model_view import (
     ACROSS,
     EXAMPLES,

@@ -29,8 +29,8 @@ from trilemma.core.model import (
 )
 from trilemma.core.noise import Noise
 from trilemma.core.words import brief
-from trilemma.report import scatter
-from trilemma.report.image_strips import attended, captioned, halved, strips
+from trilemma.pictures import scatter
+from trilemma.pictures.image_strips import attended, captioned, halved, strips
 from trilemma.report.model_view import EXAMPLES, POINTS, Subject
 from trilemma.report.page import Picture
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from trilemma.report.palette import FAMILIES, OTHER, Hue, hue
+from trilemma.pictures.palette import FAMILIES, OTHER, Hue, hue
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -13,7 +13,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.model import Model, Restoring
 from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet
-from trilemma.report import figures
+from trilemma.pictures import figures
 
 __all__ = [
     "ACROSS",

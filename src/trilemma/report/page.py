@@ -12,8 +12,8 @@ from trilemma.comparison.row import Row
 from trilemma.core.domain import Domain
 from trilemma.core.event import Event
 from trilemma.data.dataset import DataSet
-from trilemma.report import graphs, molecules, point_clouds
-from trilemma.report.figures import grid, levels_of, neighbours, show
+from trilemma.pictures import graphs, molecules, point_clouds
+from trilemma.pictures.figures import grid, levels_of, neighbours, show
 from trilemma.report.viewer import Scene, scene
 
 if TYPE_CHECKING:

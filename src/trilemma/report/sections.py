@@ -19,12 +19,12 @@ from trilemma.metrics.cost import SPEED
 from trilemma.metrics.metric import LIKELIHOOD, MEMORISED, Metric
 from trilemma.metrics.registry import metrics, quantity, ranking, variants
 from trilemma.metrics.score import stand_in
+from trilemma.pictures.palette import hue
 from trilemma.report import details
 from trilemma.report.charts import frontier, triangle, trilemma_scores
 from trilemma.report.details import protocols, spent
 from trilemma.report.markup import Child, Markup, element, glyph, image
 from trilemma.report.page import Comparison, Entry, Picture, draw, equal_counts, pairs
-from trilemma.report.palette import hue
 from trilemma.report.tables import ARROWS, Line, TableCell, columns, lines, mark
 from trilemma.report.training_curves import curves, series
 from trilemma.report.viewer import HINT, Scene

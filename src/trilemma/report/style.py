@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trilemma.report.palette import FAMILIES, OTHER
+from trilemma.pictures.palette import FAMILIES, OTHER
 
 __all__ = ["sheet"]
 

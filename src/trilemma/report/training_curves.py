@@ -13,9 +13,9 @@ import numpy as np
 
 from trilemma.core.event import Event
 from trilemma.core.words import brief
-from trilemma.report.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
-from trilemma.report.charts import lines
-from trilemma.report.palette import hue
+from trilemma.pictures.canvas import DASHES, INK, end_labels, make_axes, short, ticks, write
+from trilemma.pictures.charts import lines
+from trilemma.pictures.palette import hue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

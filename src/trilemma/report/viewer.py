@@ -23,8 +23,8 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.data.elements import COLOURS
 from trilemma.data.point_cloud_writing import connection_table
+from trilemma.pictures.point_clouds import captions
 from trilemma.report.markup import Markup, element
-from trilemma.report.point_clouds import captions
 
 __all__ = ["HINT", "MAX_SCENES", "STYLE", "Scene", "licence", "scene", "script_policy", "scripts"]
 

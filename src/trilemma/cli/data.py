@@ -1,0 +1,89 @@
+"""Lists, fetches or checks data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trilemma.cli.terminal import as_json, counting, out, say, table
+from trilemma.core.errors import BadInput
+from trilemma.data import check as data_check
+from trilemma.data import oracles, sources
+from trilemma.report import drawing
+
+__all__ = ["EXAMPLES", "list_data", "run"]
+
+EXAMPLES = {
+    "image": "digits",
+    "points": "two-moons",
+    "graph": "community-small",
+    "molecule": "qm9-small",
+    "conformer": "qm9-small",
+    "point-cloud": "shapes3d",
+}
+"""A small data set of each kind."""
+
+
+def run(options: argparse.Namespace) -> int:
+    """List, fetch or check data; 1 if what was checked cannot be used."""
+    if options.action == "list":
+        list_data(options)
+        return 0
+    if options.name is None:
+        raise BadInput(f"'trilemma data {options.action}' needs a name or a path.")
+    if options.action == "fetch":
+        say(f"fetching {options.name} …")
+        is_oracles = options.name == oracles.NAME
+        with counting("converting") as progress:
+            path = oracles.fetch() if is_oracles else sources.fetch(options.name, progress)
+        out(path)
+        return 0
+    source = sources.declared(options.name, radius=options.ego_radius, columns=options.columns)
+    with counting("reading") as progress:
+        report = data_check.check(source, size=options.size, progress=progress)
+    if options.json:
+        as_json(report.to_json())
+    else:
+        for line in report.lines():
+            out(line)
+    if report.sheet is not None and len(report.sheet):
+        sheet = options.out or Path(f"{Path(options.name).name or 'data'}-sheet.png")
+        drawing.save_picture(drawing.contact_sheet(report), sheet)
+        say(f"contact sheet: {sheet}")
+    return 0 if report.holds else 1
+
+
+def list_data(options: argparse.Namespace) -> None:
+    """List the data sets by name, and which of them are here."""
+    rows = [
+        {
+            "name": name,
+            "kind": source.kind,
+            "here": sources.available(name),
+            "description": source.description,
+            "licence": source.licence,
+            "get": source.how,
+        }
+        for name, source in sources.NAMES.items()
+    ]
+    rows.append(
+        {
+            "name": oracles.NAME,
+            "kind": "rewards",
+            "here": all(map(oracles.available, oracles.ORACLES)),
+            "description": f"classifiers of activity: {', '.join(oracles.ORACLES)}",
+            "licence": "MIT",
+            "get": oracles.HOW,
+        }
+    )
+    if options.json:
+        as_json({"data": rows})
+    else:
+        table(
+            "data: a name below, or a path of your own",
+            ["name", "kind", "here", "description", "licence", "how to get it"],
+            [
+                [*list(r.values())[:2], "yes" if r["here"] else "no", *list(r.values())[3:]]
+                for r in rows
+            ],
+        )

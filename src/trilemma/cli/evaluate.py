@@ -1,0 +1,125 @@
+"""Measures a run, or samples that another program made."""
+
+from __future__ import annotations
+
+import argparse
+
+from trilemma.cli.terminal import as_json, counting, out, table, warn
+from trilemma.cli.working import at_work, read_data
+from trilemma.core.errors import BadInput
+from trilemma.core.words import duration, number
+from trilemma.data import sources
+from trilemma.data.ready import ready
+from trilemma.metrics.evaluation import Evaluation
+from trilemma.metrics.registry import variants
+from trilemma.recipes.evaluate import default_samples, judge_ready, judge_run
+from trilemma.recipes.runs import load
+from trilemma.report import gallery
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure all that the model can answer, or samples that another program made."""
+    if options.run.exists() and not (options.run / "recipe.json").exists():
+        _evaluate_ready(options)
+        return
+    for name in ("size", "columns", "ego_radius"):
+        if getattr(options, name) is not None:
+            raise BadInput(
+                f"--{name.replace('_', '-')} is for samples that another program made; a run "
+                "knows its data."
+            )
+    with at_work(options.device) as (stop, ranks):
+        loaded = load(options.run, warn=warn, device=ranks.device)
+        record = loaded.run.recipe["data"]
+        location = sources.moved(options.data or record["source"], record["source"])
+        data_set = loaded.same(read_data(location, record["size"], ranks))
+        with counting("measuring") as progress:
+            evaluation = judge_run(
+                loaded,
+                data_set,
+                samples=options.samples,
+                seed=options.seed,
+                draws=options.draws,
+                world=ranks,
+                check=lambda: stop.check("measuring was stopped; nothing was written."),
+                progress=progress.update,
+            )
+        if not ranks.is_main:
+            return
+        gallery.run_report(loaded.run, data_set)
+        if options.json:
+            as_json(evaluation.to_json())
+        else:
+            _show(evaluation)
+
+
+def _evaluate_ready(options: argparse.Namespace) -> None:
+    """Measure samples that another program made."""
+    path = options.run
+    if options.data is None:
+        raise BadInput(
+            f"{path} holds no recipe.json, so it is no run; if it holds samples that another "
+            "program made, say what they imitate: --data NAME_OR_PATH."
+        )
+    if options.draws is not None:
+        raise BadInput("--draws is of the bound of a model, and samples alone have none.")
+    with at_work(options.device) as (stop, ranks):
+        source = sources.declared(options.data, radius=options.ego_radius, columns=options.columns)
+        data = read_data(source, options.size, ranks)
+        samples = ready(path, data)
+        requested_count = options.samples
+        if requested_count is not None and requested_count > len(samples):
+            raise BadInput(
+                f"--samples {requested_count} was given, and {path} holds {len(samples)}."
+            )
+        with counting("measuring") as progress:
+            evaluation = judge_ready(
+                path.stem,
+                path,
+                samples,
+                data,
+                n=requested_count or min(len(samples), default_samples(data)),
+                seed=options.seed,
+                check=lambda: stop.check("measuring was stopped; nothing was written."),
+                progress=progress.update,
+            )
+        if not ranks.is_main:
+            return
+        if options.json:
+            as_json(evaluation.to_json())
+        else:
+            _show(evaluation)
+
+
+def _show(evaluation: Evaluation) -> None:
+    """Give an evaluation as a table."""
+    variant_names = variants()
+    table(
+        f"{evaluation.recipe} on {evaluation.data} ({evaluation.split}), n = {evaluation.n:,}, "
+        f"seed {evaluation.seed}, {evaluation.device}",
+        ["metric", "value", "95 % interval", "unit", "by", "better", "floor", "baselines"],
+        [
+            [
+                f"{name}({evaluation.extractor})" if name in ("fd", "kd") else name,
+                number(s.value),
+                f"{number(s.low)} … {number(s.high)}",
+                s.unit,
+                s.by,
+                s.better,
+                number(s.floor),
+                ", ".join(f"{k} {number(v)}" for k, v in s.baselines.items()),
+            ]
+            for name, s in sorted(
+                evaluation.metrics.items(), key=lambda item: item[0] in variant_names
+            )
+        ],
+    )
+    for name, reason in evaluation.skipped.items():
+        out(f"{name}: not measured: {reason}")
+    if cost := evaluation.cost.measured():
+        out("cost: " + ", ".join(f"{k} {number(v)}" for k, v in cost.items()))
+    longest = sorted(evaluation.seconds.items(), key=lambda item: -item[1])[:4]
+    longest_steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
+    out(f"measuring: {duration(sum(evaluation.seconds.values()))}, of which {longest_steps}")

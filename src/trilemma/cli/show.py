@@ -1,0 +1,56 @@
+"""Shows a recipe's fields, parameters, and what a step costs."""
+
+from __future__ import annotations
+
+import argparse
+
+from trilemma.cli.data import EXAMPLES
+from trilemma.cli.terminal import as_json, out, table
+from trilemma.core.model import capabilities
+from trilemma.data import sources
+from trilemma.recipes.catalog import recipe_class
+from trilemma.recipes.cost import cost_of_a_step
+from trilemma.recipes.fields import fields
+from trilemma.recipes.runs import untrained
+from trilemma.report import drawing
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show a recipe's fields, parameters, and what a step costs."""
+    kind = recipe_class(options.recipe)
+    if options.plots:
+        for path in drawing.plots(kind, options.plots):
+            out(path)
+        return
+    recipe = kind()
+    data_set = recipe.data_for(sources.load(options.data or EXAMPLES[kind.kinds[0]]))
+    cost = cost_of_a_step(recipe, data_set)
+    info = {
+        "name": kind.name,
+        "family": kind.family,
+        "reference": kind.reference,
+        "fits": list(kind.kinds),
+        "capabilities": list(capabilities(untrained(recipe, data_set.domain, 0))),
+        "data": data_set.name,
+        **cost,
+        "fields": [field.to_json() for field in fields(kind)],
+    }
+    if options.json:
+        as_json(info)
+        return
+    out(f"{kind.name} · {kind.family} · {kind.reference}")
+    out(
+        f"on {data_set.name}: {cost['parameters']:,} parameters, "
+        f"{cost['flops_per_step'] / 1e9:.3g} GFLOP a step of {recipe.batch_for(data_set.domain)}; "
+        f"can {', '.join(info['capabilities'])}"
+    )
+    table(
+        "",
+        ["field", "type", "default", "meaning"],
+        [
+            [f"--{f.name}", "|".join(map(str, f.choices)) or f.type.__name__, f.default, f.meaning]
+            for f in fields(kind)
+        ],
+    )

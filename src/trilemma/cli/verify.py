@@ -1,0 +1,54 @@
+"""Runs the laws."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+
+from trilemma.cli.terminal import as_json, counting, table, warn
+from trilemma.laws.book import library_laws, timed
+
+__all__ = ["run"]
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the laws and print the table."""
+    if options.run is not None:
+        # The laws of the library are not to wait for what these need.
+        from trilemma.laws.trained import trained_laws
+        from trilemma.recipes.runs import load
+
+        loaded = load(options.run, warn=warn)
+        checks = trained_laws(loaded.model, loaded.data().test.x)
+    else:
+        checks = library_laws()
+    rows = []
+    with counting("laws") as progress:
+        for finished, check in enumerate(checks, 1):
+            rows += [
+                {**dataclasses.asdict(law), "holds": law.holds, "seconds": seconds}
+                for law, seconds in timed([check])
+            ]
+            progress(finished, len(checks))
+    holds = all(row["holds"] for row in rows)
+    if options.json:
+        as_json({"holds": holds, "laws": rows})
+    else:
+        table(
+            f"{sum(r['holds'] for r in rows)} of {len(rows)} laws hold",
+            ["", "law", "source", "measured", "", "expected", "tolerance", "seconds"],
+            [
+                [
+                    "✓" if r["holds"] else "✗",
+                    r["name"],
+                    r["source"],
+                    f"{r['measured']:.6g}",
+                    r["relation"],
+                    f"{r['expected']:.6g}",
+                    f"{r['tolerance']:.1e}",
+                    f"{r['seconds']:.2f}",
+                ]
+                for r in rows
+            ],
+        )
+    return 0 if holds else 1

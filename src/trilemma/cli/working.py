@@ -1,0 +1,97 @@
+"""What commands that train or measure have in common."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trilemma.cli.terminal import TrainingDisplay, counting, out, say, warn
+from trilemma.core.event import Event
+from trilemma.data import sources
+from trilemma.data.dataset import DataSet
+from trilemma.recipes.runs import load
+from trilemma.report import drawing, gallery
+from trilemma.training.budget import Budget
+from trilemma.training.distributed import World, world
+from trilemma.training.precision import choose_device
+from trilemma.training.run import Run
+from trilemma.training.signals import Stop, listening
+
+__all__ = ["at_work", "budget_of", "read_data", "report_run", "watched"]
+
+
+@contextmanager
+def at_work(device: str) -> Iterator[tuple[Stop, World]]:
+    """Listen to signals, and join the processes that torchrun started, if it did."""
+    chosen = choose_device(device)
+    is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    with listening(patience=5.0 if is_distributed else 0.0) as stop, world(chosen) as ranks:
+        yield stop, ranks
+
+
+def budget_of(options: argparse.Namespace) -> Budget | None:
+    """Return the steps or minutes that were asked for, if any were."""
+    if options.steps:
+        return Budget(steps=options.steps)
+    return Budget(minutes=options.minutes) if options.minutes else None
+
+
+def report_run(run: Run, data: DataSet, ranks: World) -> None:
+    """Write a run's page, and say where the run is."""
+    if ranks.is_main:
+        say(f"looking into it for {run.path / 'report.html'} …")
+        gallery.run_report(run, data)
+        if (best_file := drawing.write_found(load(run.path, warn=say))) is not None:
+            say(f"{best_file}: the best that were found")
+        out(run.path)
+
+
+def read_data(name: str, size: int | None, ranks: World) -> DataSet:
+    """Read data, with progress and notes."""
+    if not ranks.is_main:
+        return sources.load(name, size=size)
+    with counting(f"reading {name}") as progress:
+        data_set = sources.load(name, size=size, progress=progress)
+    for note in data_set.notes:
+        say(f"{data_set.name}: {note}")
+    return data_set
+
+
+def watched(title: str, events: Iterator[Event], ranks: World) -> None:
+    """Show events as they come."""
+    if not ranks.is_main:
+        for _ in events:
+            pass
+        return
+    total = None
+    with TrainingDisplay(title) as steps:
+        for event in events:
+            values = event.values
+            if event.kind == "step":
+                terms = {k: v for k, v in values.items() if "/" in k and not k.endswith("/norm")}
+                is_single = len({k.split("/")[0] for k in terms}) == 1
+                steps(
+                    event.stage,
+                    event.step,
+                    total,
+                    {k.split("/")[1] if is_single else k: v for k, v in terms.items()},
+                    values["examples_per_second"],
+                    values["left"],
+                )
+            elif event.kind == "plan":
+                say(f"{title}: {values['steps']:,} steps planned for {values['seconds']:,.0f} s")
+            elif event.kind == "preview" and "reconstruction_psnr" in values:
+                psnr = values["reconstruction_psnr"]
+                say(f"{title}: step {event.step:,}: the first stage reconstructs to {psnr} dB")
+            elif event.kind == "skipped":
+                say(f"{title}: step {event.step}: an update was not finite and was left out")
+            elif event.kind == "warning":
+                warn(values["message"])
+            elif event.kind == "alert":
+                warn(f"step {event.step:,}: {values['message']}")
+            elif event.kind == "resumed":
+                say(f"{title}: going on from {values['path']}")
+            elif event.kind == "stopped":
+                say(f"{title}: stopped at step {event.step}: {values['reason']}")
