@@ -6,6 +6,7 @@ it can do, never for what it is. Whatever is random takes its numbers from a `No
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from trilemma.core.partition import LogPartition
 
 __all__ = [
     "Activity",
+    "Adjustable",
     "Bounded",
     "Coded",
     "Completing",
@@ -51,6 +53,7 @@ __all__ = [
     "Watched",
     "capabilities",
     "estimate",
+    "shallow_copy",
 ]
 
 B = TypeVar("B", bound=Rows)
@@ -310,6 +313,24 @@ class Gradual(Protocol):
 
 
 @runtime_checkable
+class Adjustable(Protocol):
+    """Can be drawn from in ways that are chosen at the call, with the same weights."""
+
+    sampling: Any
+    """How it is drawn from: a frozen dataclass, each field of which is an option with a type."""
+
+    def adjusted(self, **options: Any) -> Any:  # noqa: ANN401
+        """Return this model drawn from with other options: a view that shares all weights.
+
+        `model.adjusted(steps=50).sample(16)`; the model itself stays as it is.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense for this model.
+        """
+        ...
+
+
+@runtime_checkable
 class Diffusing(Protocol):
     """Exchanges data for noise in time t from 0 to 1, and can be looked at on both ways."""
 
@@ -541,3 +562,16 @@ class Stage(Generic[B]):
     prepare: Callable[[], None] | None = None
     """Called once, before the stream is opened for the first time, never on resuming; its effect
     is in the model's parameters and buffers."""
+
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def shallow_copy(module: M) -> M:
+    """Return a module with the same parameters, buffers and parts, whose attributes are its own.
+
+    A part that is set in the copy does not replace that of the module.
+    """
+    view = copy.copy(module)
+    view._modules = dict(module._modules)
+    return view
