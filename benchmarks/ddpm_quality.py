@@ -31,6 +31,7 @@ from torch import Tensor
 from benchmarks.child import at_once, peak_memory
 from benchmarks.environment import ROOT
 from benchmarks.record import Section
+from trilemma.core.session import Session
 from trilemma.data.sources import load
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
@@ -104,8 +105,6 @@ def ours(
     from trilemma.recipes.runs import begin
     from trilemma.recipes.runs import load as loaded
     from trilemma.training.budget import Budget
-    from trilemma.training.distributed import World
-    from trilemma.training.signals import Stop
 
     recipe, events = Ddpm(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -113,11 +112,9 @@ def ours(
             recipe,
             load(DATA),
             source=DATA,
-            seed=seed,
+            session=Session(seed=seed),
             path=Path(folder) / "run",
             budget=Budget(minutes=minutes),
-            world=World.single(),
-            stop=Stop(),
         )
         events = [event for event in training if event.kind == "done"]
         found = loaded(run.path, warn=print)
@@ -211,13 +208,13 @@ def _told(
 def _quality(peer: str, told: Sequence[Told], folder: Path, options: Any) -> Section:
     data = load(DATA)
     made = extractor(None, data, n=options.samples)
-    against = feature_reference(data, made, n=options.samples, seed=0)
+    against = feature_reference(data, made, n=options.samples, session=Session())
     scores: dict[str, list[dict[str, Any]]] = {OURS: [], peer: []}
     floors = {}
     for turn, sides in enumerate(told):
         for name in sides:
             drawn = load_file(_samples(folder, peer, turn, name))["x"]
-            found = judge_samples(drawn, against, only=METRICS)
+            found = judge_samples(drawn, against, session=Session(), only=METRICS)
             scores[name].append({key: score.to_json() for key, score in found.metrics.items()})
             floors |= {metric: score.floor for metric, score in found.metrics.items()}
             sides[name]["skipped"] = found.skipped

@@ -29,6 +29,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stage
+from trilemma.core.session import Session
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
@@ -130,7 +131,9 @@ def ours(name: str, x: Tensor, batch: int) -> Side:
     model.train()
     stream = ExampleStream(Split(x), batch, 0)
     stage = Stage("model", model, lambda: stream)
-    trainer = Trainer(model, stage, stream, SETTINGS, device=CPU, precision=chosen, total=100_000)
+    trainer = Trainer(
+        model, stage, stream, SETTINGS, session=Session(), precision=chosen, total=100_000
+    )
 
     def loss(scaled: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         alpha, sigma = (s.view(-1, 1, 1, 1) for s in model.schedule((steps + 1) / 1000))
@@ -254,8 +257,7 @@ def _beside(network: nn.Module, x: Tensor, chosen: Precision, options: Any) -> l
             [stage],
             SETTINGS,
             Budget(steps=options.rounds * options.steps + 2),
-            seed=0,
-            device=CPU,
+            session=Session(),
             precision=chosen,
             save_seconds=1e9,
         )

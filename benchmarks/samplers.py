@@ -36,6 +36,7 @@ from trilemma.core.errors import BadInput, nearest
 from trilemma.core.model import Model
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import samples
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.maths.diffusion.samplers import SAMPLERS
@@ -165,7 +166,10 @@ class Judge:
         """Compute the reference, once."""
         told("features of the data")
         made = extractor(None, data, n=fewest or n)
-        self.against, self.data = feature_reference(data, made, n=n, seed=SEED), data
+        self.against, self.data = (
+            feature_reference(data, made, n=n, session=Session(seed=SEED)),
+            data,
+        )
 
     def __repr__(self) -> str:
         """Name the features as protocols do."""

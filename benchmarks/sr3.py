@@ -34,6 +34,7 @@ from benchmarks.record import Section
 from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.maths.resize import reduced
 from trilemma.metrics.extractors import extractor
@@ -78,7 +79,7 @@ def main(options: Any) -> list[Section]:
     data = run.data()
     other = load(Path(options.regression), warn=print) if options.regression else None
     made = extractor(None, data, n=options.images)
-    against = feature_reference(data, made, n=options.images, seed=0)
+    against = feature_reference(data, made, n=options.images, session=Session())
     floor = frechet_distance(against.real.features, against.test)
     table = Table(data, against, run, other)
     sections = [
@@ -119,14 +120,14 @@ class Table:
         }
         if self.other is not None:
             start = time.perf_counter()
-            large = restored(self.other.model, small, seed=0)  # type: ignore[arg-type]
+            large = restored(self.other.model, small, session=Session())  # type: ignore[arg-type]
             took = time.perf_counter() - start
             found["regression"] = self._scores(large, true, small, took)
         ways = [(count, 1.0) for count in steps] + [(min(steps), cool) for cool in COOL]
         for count, temperature in ways:
             model.diffusion.sample_steps, model.temperature = count, temperature
             start = time.perf_counter()
-            large = restored(model, small, seed=0)
+            large = restored(model, small, session=Session())
             took = time.perf_counter() - start
             name = f"sr3, {count} steps"
             name += f", temperature {temperature:g}" if temperature != 1 else ""
@@ -140,7 +141,7 @@ class Table:
         model: Any = self.run.model
         given = Enlarged(large, true, small, self.top)
         of_each = compared(given, model.shrink, seed=0, baselines={})
-        of_all = judge_samples(large, self.against, only=IN_FEATURES).metrics
+        of_all = judge_samples(large, self.against, session=Session(), only=IN_FEATURES).metrics
         values = {name: score.value for name, score in (of_each | of_all).items()}
         return values | {"ms an image": 1e3 * seconds / len(true)}
 

@@ -11,6 +11,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Bounded, Gradual, Restoring
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.metrics.judge import judge
 from trilemma.networks.tiling import enlarge
@@ -39,7 +40,7 @@ def prepared(data, steps=0, **given):
         settings = Settings.of(recipe)
         model.train()
         trainer = Trainer(
-            model, stage, stream, settings, device=CPU, precision=precision, total=steps
+            model, stage, stream, settings, session=Session(), precision=precision, total=steps
         )
         for _ in range(steps):
             trainer.step()
@@ -80,7 +81,7 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
     assert isinstance(model, Restoring)
     assert isinstance(model, Gradual) == (method == "diffusion")
     assert not isinstance(model, Bounded)
-    found = judge(model, digits, n=64, seed=0, only={"psnr", "consistency"})
+    found = judge(model, digits, n=64, session=Session(), only={"psnr", "consistency"})
     scores, large = found.metrics, found.samples
     assert large.shape == (64, 1, 8, 8)
     assert scores["consistency"].value > 35
@@ -90,7 +91,7 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
 
 def test_the_regression_wins_psnr(trained, digits):
     found = {
-        name: judge(model, digits, n=64, seed=0, only={"psnr"}).metrics["psnr"].value
+        name: judge(model, digits, n=64, session=Session(), only={"psnr"}).metrics["psnr"].value
         for name, model in trained.items()
     }
     assert found["regression"] > found["diffusion"]
