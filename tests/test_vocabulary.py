@@ -36,6 +36,7 @@ WHERE = {
         "networks/pixelcnn.py",
         "pictures/canvas.py",
         "pictures/figures.py",
+        "pictures/games.py",
         "pictures/graphs.py",
         "pictures/image_strips.py",
         "pictures/scatter.py",

@@ -23,6 +23,7 @@ from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
 from trilemma.recipes.runs import begin, untrained
 from trilemma.recipes.vae import VariationalAutoencoder
 from trilemma.report import gallery
+from trilemma.report.views import training
 from trilemma.training.allowance import CREDIT, LAST, Moment
 from trilemma.training.budget import Budget, is_mark
 from trilemma.training.fit import fit
@@ -77,7 +78,7 @@ def test_pictures_at_their_marks_and_frames_between(run, ring):
     due = asked(previews, 101)
     assert [step for step in due if is_mark(step)] == [0, 1, 2, 5, 10, 20, 50, 100]
     assert due == [step for step in FRAMES if step <= 100]
-    assert len([step for step in FRAMES if step <= 100_000]) <= gallery.FILMED
+    assert len([step for step in FRAMES if step <= 100_000]) <= training.FILMED
     for step in (10, 12, 20):
         previews(gan(ring), step)
     kept = sorted(p.name for p in (run.path / "samples").iterdir())

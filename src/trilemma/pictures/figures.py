@@ -18,22 +18,19 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.core.words import brief
 from trilemma.pictures import molecules, point_clouds
 from trilemma.pictures.films import shared
 from trilemma.pictures.graphs import growth, sheet
 from trilemma.pictures.graphs import palette as graph_palette
 from trilemma.pictures.palette import hue
+from trilemma.pictures.scatter import plane, render
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = [
     "animation",
     "densities",
-    "film",
     "grid",
     "levels_of",
     "neighbours",
@@ -49,10 +46,6 @@ WIDTH = 512
 """Pixels that a picture is enlarged to, about."""
 GAP = 2
 """Pixels between the images of a grid."""
-SURFACE = ("#b79fcb", "#d9cce4", "#f6f5f3", "#c9e2c4", "#8fc48d")
-"""Colours of a critic's score, from least to most real; pale, for points to be seen on them."""
-ARROWS = 80
-"""Samples whose pull is drawn."""
 
 
 def grid(
@@ -141,8 +134,8 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
     """
     from matplotlib.figure import Figure
 
-    coordinates = _plane(x)
-    background = None if truth is None or not len(truth) else _plane(truth)
+    coordinates = plane(x)
+    background = None if truth is None or not len(truth) else plane(truth)
     figure = Figure(figsize=(size / 100, size / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -163,7 +156,7 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
         centre, half_width = (low + high) / 2, max(float((high - low).max()), 1e-6) * 0.58
         axes.set_xlim(centre[0] - half_width, centre[0] + half_width)
         axes.set_ylim(centre[1] - half_width, centre[1] + half_width)
-    return _agg(figure)
+    return render(figure)
 
 
 def pairs(
@@ -210,7 +203,7 @@ def pairs(
                 axes.set_xlabel(names[column][:16], fontsize=7)
             if column == 0 and row < len(names):
                 axes.set_ylabel(names[row][:16], fontsize=7)
-    return _agg(figure)
+    return render(figure)
 
 
 def densities(
@@ -243,7 +236,7 @@ def densities(
         )
         axes.set_title(title, fontsize=9)
     for axes, (title, x) in zip(grid[len(panels) :], scatters.items(), strict=True):
-        axes.scatter(*_plane(x).T, s=1.2, color="#3a3a3a", linewidths=0, alpha=0.7)
+        axes.scatter(*plane(x).T, s=1.2, color="#3a3a3a", linewidths=0, alpha=0.7)
         axes.set_title(title, fontsize=9)
         axes.set_xlim(frame[0], frame[1])
         axes.set_ylim(frame[2], frame[3])
@@ -251,115 +244,7 @@ def densities(
     for axes in grid:
         axes.set_xticks([])
         axes.set_yticks([])
-    return _agg(figure)
-
-
-def film(
-    steps: Sequence[int],
-    frames: Sequence[Mapping[str, Tensor]],
-    data: Tensor,
-    size: int = 420,
-    milliseconds: int = 130,
-) -> bytes:
-    """Draw a game on the plane as it was played: data, samples, the critic's score and its pull.
-
-    The score is drawn as filled contours, as far above or below its middle between data and
-    samples as it is: green where examples look more real, purple where less. Each frame has its
-    own scale, whose ends it names, for a critic's scores may be of any size. An arrow at a sample
-    points along the score's gradient; the longest of a frame are equally long.
-
-    Arguments:
-        steps: [T], at which the frames were kept.
-        frames: [T] of 'score' [R, R] on a grid, row i at the i-th ordinate from below, 'frame'
-            [4] left, right, bottom, top of it, 'samples' [N, 2] and 'slope' [N, 2].
-        data: [M, 2], points of the data.
-        size: Side of the picture in pixels, without the line above it.
-        milliseconds: Time of a frame.
-
-    Returns:
-        A GIF file.
-    """
-    from matplotlib.figure import Figure
-
-    if not frames:
-        raise BadInput("a film needs at least one frame, and none was given.")
-    title_height = 24
-    figure = Figure(figsize=(size / 100, (size + title_height) / 100), dpi=100)
-    axes = figure.add_axes((0, 0, 1, size / (size + title_height)))
-    background = _plane(data[:600])
-    pictures = []
-    for step, frame in zip(steps, frames, strict=True):
-        axes.clear()
-        axes.set_axis_off()
-        figure.texts.clear()
-        low, high = _game(axes, frame, background)
-        above = 1 - 0.55 * title_height / (size + title_height)
-        figure.text(0.02, above, f"step {step:,}", va="center", fontsize=9)
-        scale = f"score {brief(low)} … {brief(high)}"
-        figure.text(0.98, above, scale, va="center", ha="right", fontsize=9)
-        pictures.append(_agg(figure))
-    return shared(pictures, milliseconds)
-
-
-def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[float, float]:
-    """Draw one moment of a game; returns the ends of the scale of scores."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    left, right, bottom, top = frame["frame"].tolist()
-    score = frame["score"].double().nan_to_num(0, 0, 0).numpy()
-    samples, gradient = _plane(frame["samples"]), _plane(frame["slope"])
-    across = np.linspace(left, right, score.shape[1])
-    up = np.linspace(bottom, top, score.shape[0])
-
-    def scores_at(x: np.ndarray) -> np.ndarray:
-        """Return the scores at the places on the grid nearest to points."""
-        inside = x[np.isfinite(x).all(1)]
-        column = np.rint((inside[:, 0] - left) / (right - left) * (len(across) - 1))
-        row = np.rint((inside[:, 1] - bottom) / (top - bottom) * (len(up) - 1))
-        return score[
-            np.clip(row, 0, len(up) - 1).astype(int),
-            np.clip(column, 0, len(across) - 1).astype(int),
-        ]
-
-    real, fake = scores_at(data), scores_at(samples)
-    middle = (np.median(real) + np.median(fake if len(fake) else real)) / 2
-    grid_spread = float(np.quantile(np.abs(score - middle), 0.9))
-    example_spread = float(np.quantile(np.abs(np.concatenate([real, fake]) - middle), 0.9))
-    # Between the two: hills and valleys where the players are, without drowning them in far ones.
-    score_range = max(math.sqrt(grid_spread * max(example_spread, grid_spread / 50)), 1e-12)
-    colours = LinearSegmentedColormap.from_list("game", SURFACE)
-    levels = np.linspace(middle - score_range, middle + score_range, 15)
-    axes.contourf(across, up, score, levels, cmap=colours, extend="both")
-    axes.scatter(*data.T, s=5, color="#5c5c5c", linewidths=0, alpha=0.45)
-    axes.scatter(*samples.T, s=10, color=hue("gan").light, linewidths=0, alpha=0.9)
-    length = np.linalg.norm(gradient, axis=1)
-    reference_length = (
-        np.quantile(length[np.isfinite(length)], 0.95) if np.isfinite(length).any() else 0
-    )
-    if reference_length > 0:
-        max_length = 0.09 * (right - left)
-        arrow = (
-            gradient
-            * (
-                np.minimum(length, reference_length)
-                / np.maximum(length, 1e-30)
-                / reference_length
-                * max_length
-            )[:, None]
-        )
-        axes.quiver(
-            *samples[:ARROWS].T,
-            *arrow[:ARROWS].T,
-            angles="xy",
-            scale_units="xy",
-            scale=1,
-            width=0.003,
-            color="#262626",
-            alpha=0.8,
-        )
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
-    return middle - score_range, middle + score_range
+    return render(figure)
 
 
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:
@@ -475,21 +360,3 @@ def _image(pixels: np.ndarray) -> Image:
     h, w, k = pixels.shape
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[k]
     return Image.frombytes(mode, (w, h), pixels.tobytes())
-
-
-def _plane(x: Tensor) -> np.ndarray:
-    flat = x.detach().cpu().float().flatten(1)
-    if flat.shape[1] == 1:
-        flat = torch.cat([flat, torch.zeros_like(flat)], 1)
-    return flat[:, :2].numpy()
-
-
-def _agg(figure: Figure) -> Image:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())
-    h, w, _ = pixels.shape
-    return Image.frombytes("RGBA", (w, h), pixels.tobytes()).convert("RGB")

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
@@ -17,9 +18,10 @@ from trilemma.pictures.palette import hue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["ArrowField", "clouds", "fields", "frame_of"]
+__all__ = ["ArrowField", "clouds", "fields", "frame_of", "plane", "render"]
 
 Frame = tuple[float, float, float, float]
 """Left, right, bottom, top."""
@@ -44,7 +46,7 @@ class ArrowField:
 
 def frame_of(*clouds: Tensor, room: float = 0.1) -> Frame:
     """Return a square that holds all but the most outlying thousandth of points [N, 2]."""
-    points = np.concatenate([_flat(x) for x in clouds])
+    points = np.concatenate([plane(x) for x in clouds])
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         return (-1.0, 1.0, -1.0, 1.0)
@@ -83,12 +85,12 @@ def clouds(
             axes = grid[i][j]
             _bare(axes, frame)
             size = max(0.8, min(5.0, 2500 / max(len(x), 1)))
-            axes.scatter(*_flat(x).T, s=size, color=colour, linewidths=0, alpha=0.6)
+            axes.scatter(*plane(x).T, s=size, color=colour, linewidths=0, alpha=0.6)
             if i == 0 and j < len(column_labels):
                 axes.set_title(column_labels[j], fontsize=9, parse_math=False)
             if j == 0 and i < len(row_labels):
                 axes.set_ylabel(row_labels[i], fontsize=9, parse_math=False)
-    return _render(figure)
+    return render(figure)
 
 
 def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
@@ -103,7 +105,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
     for axes, panel in zip(row, panels, strict=True):
         _bare(axes, frame)
         axes.imshow(
-            np.sqrt(_density(_flat(panel.points), frame)),
+            np.sqrt(_density(plane(panel.points), frame)),
             cmap="Greens",
             vmin=0,
             vmax=1.25,
@@ -111,7 +113,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
             extent=frame,
             interpolation="bilinear",
         )
-        positions, arrows = _flat(panel.at), _flat(panel.arrows)
+        positions, arrows = plane(panel.at), plane(panel.arrows)
         finite = np.isfinite(arrows).all(1)
         positions, arrows = positions[finite], arrows[finite]
         length = np.linalg.norm(arrows, axis=1)
@@ -131,7 +133,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
                 color="#262626",
             )
         axes.set_title(panel.title, fontsize=10, parse_math=False)
-    return _render(figure)
+    return render(figure)
 
 
 def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
@@ -148,7 +150,7 @@ def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
 
 def _panels(
     rows: int, columns: int, has_row_labels: bool, has_column_labels: bool, wide: float = 10.8
-) -> tuple[Any, list[list[Axes]]]:
+) -> tuple[Figure, list[list[Axes]]]:
     """Make square panels side by side, with room for words."""
     from matplotlib.figure import Figure
 
@@ -174,11 +176,16 @@ def _bare(axes: Axes, frame: Frame) -> None:
         spine.set(color="#b0b0b0", linewidth=0.6)
 
 
-def _flat(x: Tensor) -> np.ndarray:
-    return x.detach().cpu().float().flatten(1)[:, :2].numpy()
+def plane(x: Tensor) -> np.ndarray:
+    """Return the first two coordinates of points, [N, 2]; the second is 0 where there is one."""
+    flat = x.detach().cpu().float().flatten(1)
+    if flat.shape[1] == 1:
+        flat = torch.cat([flat, torch.zeros_like(flat)], 1)
+    return flat[:, :2].numpy()
 
 
-def _render(figure: Any) -> Image:  # noqa: ANN401
+def render(figure: Figure) -> Image:
+    """Draw a figure of matplotlib as an image of mode RGB."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 

@@ -1,16 +1,19 @@
-"""Who is looked into: a trained model, the data beside which it is drawn, and what it can show."""
+"""What is looked into: a trained model, the data beside which it is drawn, what training said."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from trilemma.core.batch import Condition
-from trilemma.core.model import Model, Restoring
+from trilemma.core.domain import Domain
+from trilemma.core.event import Event
+from trilemma.core.model import Restoring
 from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet
 from trilemma.pictures import figures
@@ -18,6 +21,7 @@ from trilemma.pictures import figures
 __all__ = [
     "ACROSS",
     "EXAMPLES",
+    "MEASURED",
     "POINTS",
     "BoundTimed",
     "Estimating",
@@ -32,6 +36,10 @@ ACROSS = 9
 """States of a chain that are drawn."""
 POINTS = 1500
 """Points of a cloud."""
+MEASURED = 64
+"""Real examples and samples behind a histogram."""
+
+M = TypeVar("M")
 
 
 @runtime_checkable
@@ -60,8 +68,8 @@ class Estimating(Noising, Protocol):
 
 
 @runtime_checkable
-class Scored(Protocol):
-    """Knows grad ln p_t; see `core.model.Diffusing`."""
+class Scored(Noising, Protocol):
+    """Knows grad ln p_t on that way; see `core.model.Diffusing`."""
 
     def score_field(self, x: Tensor, t: float, *, condition: Condition | None = None) -> Tensor:
         """Return grad ln p_t at states x_t, both in scaled coordinates."""
@@ -82,24 +90,36 @@ class BoundTimed(Protocol):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A trained model, the data beside which it is drawn, and how else it can sample."""
+class Subject(Generic[M]):
+    """A trained model, the data beside which it is drawn, and what was kept of its run."""
 
-    model: Model
+    model: M
+    """None where the run has no model that can be loaded."""
     data: DataSet
+    """Of the kind that the model draws."""
     family: str = ""
-    at_steps: Callable[[int], Model] | None = None
-    """Returns the model that samples in so many steps; None where there is no such choice."""
+    """Whose colour charts take; no picture depends on it otherwise."""
+    events: Sequence[Event] = ()
+    """Events of its training."""
+    samples: Tensor | None = None
+    """The samples that were measured, [N, *domain.shape], data units."""
+    folder: Path | None = None
+    """The run directory."""
+
+    @property
+    def domain(self) -> Domain:
+        """Return what one example is."""
+        return self.data.domain
 
     @property
     def is_image(self) -> bool:
         """Tell whether examples are images."""
-        return self.data.domain.kind == "image"
+        return self.domain.kind == "image"
 
     @property
     def levels(self) -> int:
         """Return the number of levels of images."""
-        return figures.levels_of(self.data.domain)
+        return figures.levels_of(self.domain)
 
     def rows(self, n: int) -> Tensor:
         """Choose n test examples, of different classes as far as there are: their places."""
@@ -119,7 +139,7 @@ class Subject:
 
     def condition(self, rows: Tensor) -> Condition | None:
         """Return the condition of test examples, as the model takes it."""
-        split, domain = self.data.test, self.data.domain
+        split, domain = self.data.test, self.domain
         if isinstance(self.model, Restoring):
             return Condition(image=self.model.shrink(split.x[rows]))
         if not isinstance(self.model, Estimating):
