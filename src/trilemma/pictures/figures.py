@@ -24,10 +24,16 @@ from trilemma.pictures.films import shared
 from trilemma.pictures.graphs import growth, sheet
 from trilemma.pictures.graphs import palette as graph_palette
 from trilemma.pictures.palette import hue
+from trilemma.pictures.plane import (
+    Frame,
+    coordinates_of,
+    figure_image,
+    set_frame,
+    square_frame,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = [
@@ -141,8 +147,8 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
     """
     from matplotlib.figure import Figure
 
-    coordinates = _plane(x)
-    background = None if truth is None or not len(truth) else _plane(truth)
+    coordinates = coordinates_of(x)
+    background = None if truth is None or not len(truth) else coordinates_of(truth)
     figure = Figure(figsize=(size / 100, size / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -156,14 +162,11 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
         linewidths=0,
         alpha=0.7,
     )
-    frame = coordinates if background is None else background
-    frame = frame[np.isfinite(frame).all(axis=1)]
-    if len(frame):
-        low, high = frame.min(0), frame.max(0)
-        centre, half_width = (low + high) / 2, max(float((high - low).max()), 1e-6) * 0.58
-        axes.set_xlim(centre[0] - half_width, centre[0] + half_width)
-        axes.set_ylim(centre[1] - half_width, centre[1] + half_width)
-    return _agg(figure)
+    framed = coordinates if background is None else background
+    framed = framed[np.isfinite(framed).all(axis=1)]
+    if len(framed):
+        set_frame(axes, square_frame(framed.min(0), framed.max(0), room=0.08))
+    return figure_image(figure)
 
 
 def pairs(
@@ -210,12 +213,10 @@ def pairs(
                 axes.set_xlabel(names[column][:16], fontsize=7)
             if column == 0 and row < len(names):
                 axes.set_ylabel(names[row][:16], fontsize=7)
-    return _agg(figure)
+    return figure_image(figure)
 
 
-def densities(
-    panels: Mapping[str, Tensor], scatters: Mapping[str, Tensor], frame: Sequence[float]
-) -> Image:
+def densities(panels: Mapping[str, Tensor], scatters: Mapping[str, Tensor], frame: Frame) -> Image:
     """Draw densities of the plane and points side by side, all in one frame.
 
     Arguments:
@@ -243,15 +244,14 @@ def densities(
         )
         axes.set_title(title, fontsize=9)
     for axes, (title, x) in zip(grid[len(panels) :], scatters.items(), strict=True):
-        axes.scatter(*_plane(x).T, s=1.2, color="#3a3a3a", linewidths=0, alpha=0.7)
+        axes.scatter(*coordinates_of(x).T, s=1.2, color="#3a3a3a", linewidths=0, alpha=0.7)
         axes.set_title(title, fontsize=9)
-        axes.set_xlim(frame[0], frame[1])
-        axes.set_ylim(frame[2], frame[3])
+        set_frame(axes, frame)
         axes.set_aspect("equal")
     for axes in grid:
         axes.set_xticks([])
         axes.set_yticks([])
-    return _agg(figure)
+    return figure_image(figure)
 
 
 def film(
@@ -286,7 +286,7 @@ def film(
     title_height = 24
     figure = Figure(figsize=(size / 100, (size + title_height) / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, size / (size + title_height)))
-    background = _plane(data[:600])
+    background = coordinates_of(data[:600])
     pictures = []
     for step, frame in zip(steps, frames, strict=True):
         axes.clear()
@@ -297,7 +297,7 @@ def film(
         figure.text(0.02, above, f"step {step:,}", va="center", fontsize=9)
         scale = f"score {brief(low)} … {brief(high)}"
         figure.text(0.98, above, scale, va="center", ha="right", fontsize=9)
-        pictures.append(_agg(figure))
+        pictures.append(figure_image(figure))
     return shared(pictures, milliseconds)
 
 
@@ -307,7 +307,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
 
     left, right, bottom, top = frame["frame"].tolist()
     score = frame["score"].double().nan_to_num(0, 0, 0).numpy()
-    samples, gradient = _plane(frame["samples"]), _plane(frame["slope"])
+    samples, gradient = coordinates_of(frame["samples"]), coordinates_of(frame["slope"])
     across = np.linspace(left, right, score.shape[1])
     up = np.linspace(bottom, top, score.shape[0])
 
@@ -357,8 +357,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
             color="#262626",
             alpha=0.8,
         )
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
+    set_frame(axes, (left, right, bottom, top))
     return middle - score_range, middle + score_range
 
 
@@ -475,21 +474,3 @@ def _image(pixels: np.ndarray) -> Image:
     h, w, k = pixels.shape
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[k]
     return Image.frombytes(mode, (w, h), pixels.tobytes())
-
-
-def _plane(x: Tensor) -> np.ndarray:
-    flat = x.detach().cpu().float().flatten(1)
-    if flat.shape[1] == 1:
-        flat = torch.cat([flat, torch.zeros_like(flat)], 1)
-    return flat[:, :2].numpy()
-
-
-def _agg(figure: Figure) -> Image:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())
-    h, w, _ = pixels.shape
-    return Image.frombytes("RGBA", (w, h), pixels.tobytes()).convert("RGB")

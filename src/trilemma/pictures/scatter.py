@@ -14,6 +14,13 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.pictures.palette import hue
+from trilemma.pictures.plane import (
+    Frame,
+    coordinates_of,
+    figure_image,
+    set_frame,
+    square_frame,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ArrowField", "clouds", "fields", "frame_of"]
 
-Frame = tuple[float, float, float, float]
-"""Left, right, bottom, top."""
 CELLS = 90
 """Cells along each side in which points are counted for a density."""
 SMOOTH = 1.6
@@ -44,14 +49,12 @@ class ArrowField:
 
 def frame_of(*clouds: Tensor, room: float = 0.1) -> Frame:
     """Return a square that holds all but the most outlying thousandth of points [N, 2]."""
-    points = np.concatenate([_flat(x) for x in clouds])
+    points = np.concatenate([coordinates_of(x) for x in clouds])
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         return (-1.0, 1.0, -1.0, 1.0)
     low, high = np.quantile(points, 0.0005, 0), np.quantile(points, 0.9995, 0)
-    centre, half_width = (low + high) / 2, max(float((high - low).max()), 1e-6) * (0.5 + room)
-    left, bottom = (centre - half_width).tolist()
-    return (left, left + 2 * half_width, bottom, bottom + 2 * half_width)
+    return square_frame(low, high, room)
 
 
 def clouds(
@@ -83,12 +86,12 @@ def clouds(
             axes = grid[i][j]
             _bare(axes, frame)
             size = max(0.8, min(5.0, 2500 / max(len(x), 1)))
-            axes.scatter(*_flat(x).T, s=size, color=colour, linewidths=0, alpha=0.6)
+            axes.scatter(*coordinates_of(x).T, s=size, color=colour, linewidths=0, alpha=0.6)
             if i == 0 and j < len(column_labels):
                 axes.set_title(column_labels[j], fontsize=9, parse_math=False)
             if j == 0 and i < len(row_labels):
                 axes.set_ylabel(row_labels[i], fontsize=9, parse_math=False)
-    return _render(figure)
+    return figure_image(figure)
 
 
 def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
@@ -103,7 +106,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
     for axes, panel in zip(row, panels, strict=True):
         _bare(axes, frame)
         axes.imshow(
-            np.sqrt(_density(_flat(panel.points), frame)),
+            np.sqrt(_density(coordinates_of(panel.points), frame)),
             cmap="Greens",
             vmin=0,
             vmax=1.25,
@@ -111,7 +114,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
             extent=frame,
             interpolation="bilinear",
         )
-        positions, arrows = _flat(panel.at), _flat(panel.arrows)
+        positions, arrows = coordinates_of(panel.at), coordinates_of(panel.arrows)
         finite = np.isfinite(arrows).all(1)
         positions, arrows = positions[finite], arrows[finite]
         length = np.linalg.norm(arrows, axis=1)
@@ -131,7 +134,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
                 color="#262626",
             )
         axes.set_title(panel.title, fontsize=10, parse_math=False)
-    return _render(figure)
+    return figure_image(figure)
 
 
 def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
@@ -165,23 +168,9 @@ def _panels(
 
 
 def _bare(axes: Axes, frame: Frame) -> None:
-    axes.set_xlim(frame[0], frame[1])
-    axes.set_ylim(frame[2], frame[3])
+    set_frame(axes, frame)
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(color="#b0b0b0", linewidth=0.6)
-
-
-def _flat(x: Tensor) -> np.ndarray:
-    return x.detach().cpu().float().flatten(1)[:, :2].numpy()
-
-
-def _render(figure: Any) -> Image:  # noqa: ANN401
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba()).copy()).convert("RGB")
