@@ -8,7 +8,6 @@ how often the interval holds the mean over repetitions; process time and memory.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.child import peak_memory
 from benchmarks.environment import HERE
 from benchmarks.markdown import as_table
 from benchmarks.record import Section
@@ -202,11 +202,11 @@ def costing(options: Any) -> Section:
         draw = source(options.seed, "cost", features)
         x, y = (torch.randn(n, features, generator=draw) for _ in "xy")
         x[:, 0] += 1
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        before = peak_memory()
         start = time.process_time()
         measured(x, y, 0)
         seconds = time.process_time() - start
-        more = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        more = (peak_memory() - before) / 2**20
         rows.append((n, features, seconds, f"{more:.0f}"))
     columns = ("rows of each side", "features", "process seconds", "MiB more at the peak")
     return Section("cost of one measurement", columns, rows, seconds=0.0)

@@ -50,7 +50,12 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, reordered, sizes
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.graph_sampling_state import GraphSamplingState, extremes, oldest
+from trilemma.families.graph_sampling_state import (
+    GraphSamplingState,
+    Hinting,
+    extremes,
+    oldest,
+)
 from trilemma.maths.graphs.bfs_orders import BEGIN, breadth_first, log_chance, parents
 
 __all__ = ["GraphRnn", "Links", "Nodes"]
@@ -85,7 +90,7 @@ class Nodes(Protocol):
         ...
 
 
-class Links(Protocol):
+class Links(Hinting, Protocol):
     """The edge network that goes along a row: `networks.graph_rnn.LinkRecurrence`."""
 
     hints: bool
@@ -117,14 +122,6 @@ class Links(Protocol):
         self, itself: Tensor | None, node_messages: Tensor | None
     ) -> Tensor | None:
         """Return the embedding of what is known of candidates at the start of a row."""
-        ...
-
-    def codes(self, degree: Tensor, least: Tensor, most: Tensor) -> Tensor:
-        """Return the codes of candidates themselves, [..., 2]."""
-        ...
-
-    def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
-        """Return the codes of candidates' standing to the parent; 0 for no parent."""
         ...
 
 
@@ -311,14 +308,16 @@ class GraphRnn(Model[Examples, Tensor]):
         older = node - rows.window[graph, node] + step
         degrees = edges.cumsum(2, dtype=torch.int16)
         degree = degrees[graph, older, node - 1].long()
-        oldest_neighbours = oldest(edges)[graph, older]
+        positions = torch.arange(y.shape[-1], device=y.device)
+        is_earlier = positions < positions[:, None]
+        oldest_neighbours = oldest(edges.bool() & is_earlier, positions, len(positions))[
+            graph, older
+        ]
         neighbour_degrees = degrees[
             graph[:, None], oldest_neighbours.clamp_min(0), (node - 1)[:, None]
         ].long()
-        parent, positions = rows.parent, torch.arange(y.shape[-1], device=y.device)
-        parent_neighbours = edges.gather(1, parent[..., None].expand_as(edges)) * (
-            positions < positions[:, None]
-        )
+        parent = rows.parent
+        parent_neighbours = edges.gather(1, parent[..., None].expand_as(edges)) * is_earlier
         shared = torch.bmm(parent_neighbours.float(), edges.float())[graph, node, older].long()
         first = parent[graph, node]
         parent_edge = edges[graph, first, older].long()

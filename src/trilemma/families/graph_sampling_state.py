@@ -12,24 +12,29 @@ from functools import reduce
 from typing import Protocol
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Bool, Int, UInt8
 from torch import Tensor
 
-__all__ = ["OLDEST", "GraphSamplingState", "extremes", "oldest"]
+__all__ = ["GraphSamplingState", "Hinting", "extremes", "oldest"]
 
 OLDEST = 3
 """Of how many neighbours of a candidate, the oldest ones, the extreme degrees are coded."""
 
 
-def oldest(joined: UInt8[Tensor, "B N N"]) -> Int[Tensor, "B N K"]:
-    """Return the oldest neighbours of each node among those that came before it; -1 for none."""
-    max_nodes = joined.shape[-1]
-    positions = torch.arange(max_nodes, device=joined.device)
-    count = min(OLDEST, max_nodes)
-    rank = torch.where(joined.bool() & (positions < positions[:, None]), positions, max_nodes)
-    neighbours = rank.topk(count, dim=2, largest=False, sorted=True).values
-    neighbours = torch.nn.functional.pad(neighbours, (0, OLDEST - count), value=max_nodes)
-    return torch.where(neighbours < max_nodes, neighbours, -1)
+def oldest(
+    joined: Bool[Tensor, "*C M"], positions: Int[Tensor, "*C M"], limit: int
+) -> Int[Tensor, "*C K"]:
+    """Return the oldest of the nodes that each is joined to; -1 for none.
+
+    Arguments:
+        joined: Which of some nodes each is joined to.
+        positions: When these nodes came.
+        limit: N, more than any position.
+    """
+    rank, count = torch.where(joined, positions, limit), min(OLDEST, joined.shape[-1])
+    neighbours = rank.topk(count, dim=-1, largest=False, sorted=True).values
+    neighbours = torch.nn.functional.pad(neighbours, (0, OLDEST - count), value=limit)
+    return torch.where(neighbours < limit, neighbours, -1)
 
 
 def extremes(
@@ -52,7 +57,7 @@ class Hinting(Protocol):
         ...
 
     def standing(self, joined: Tensor, shared: Tensor) -> Tensor:
-        """Return the codes of candidates' standing to the parent."""
+        """Return the codes of candidates' standing to the parent; 0 for no parent."""
         ...
 
 
@@ -183,10 +188,7 @@ class GraphSamplingState:
                 _moved(self._joined, padded_row),
                 _moved(self._shared, window_values),
             )
-        rank = torch.where(self.bits.bool(), older, self.limit)
-        neighbours = rank.topk(min(OLDEST, self.reach), dim=1, largest=False, sorted=True).values
-        oldest_neighbours = torch.where(neighbours < self.limit, neighbours, -1)
-        self._oldest[live, node, : oldest_neighbours.shape[1]] = oldest_neighbours
+        self._oldest[live, node] = oldest(self.bits.bool(), older, self.limit)
         self._degree[live, low:node] += window_row
         self._degree[live, node] = window_row.sum(1, dtype=torch.int64)
 

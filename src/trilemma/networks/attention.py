@@ -38,12 +38,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+
+from trilemma.networks.layers import zero_init
 
 __all__ = [
     "Attention",
@@ -54,10 +55,7 @@ __all__ = [
     "group_norm",
     "record_maps",
     "weights",
-    "zero_init",
 ]
-
-L = TypeVar("L", nn.Conv2d, nn.Linear)
 
 PLAIN = 2**16
 """Places times tokens up to which half precision on a processor is computed plainly."""
@@ -262,14 +260,6 @@ def record_maps(network: nn.Module) -> Iterator[AttentionMaps]:
 def group_norm(channels: int) -> nn.GroupNorm:
     """Normalise in groups of about 16 channels, at most 32 groups."""
     return nn.GroupNorm(math.gcd(channels, min(32, max(1, channels // 16))), channels)
-
-
-def zero_init(layer: L) -> L:
-    """Initialise a layer's weights and bias at zero, and return it."""
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 def _heads(channels: int, head: int) -> int:

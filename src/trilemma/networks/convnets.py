@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trilemma.core.errors import BadInput
+from trilemma.networks.layers import zero_init
 
 __all__ = ["ConvBlock", "Decoder", "Encoder", "sizes"]
 
@@ -48,9 +49,7 @@ class ConvBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
-        self.second = nn.Conv2d(channels, channels, 3, padding=1)
-        for parameter in self.second.parameters():
-            nn.init.zeros_(parameter)
+        self.second = zero_init(nn.Conv2d(channels, channels, 3, padding=1))
         self.activation = nn.SiLU()
 
     def forward(self, h: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:

@@ -30,6 +30,7 @@ from trilemma.maths.transforms import (
     bounded,
     exact,
 )
+from trilemma.networks.layers import zero_init
 
 __all__ = [
     "AffineCoupling",
@@ -62,13 +63,12 @@ class Convolutions(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(inputs, width, 3, padding=1)
         self.middle = nn.Conv2d(width, width, 1)
-        self.last = nn.Conv2d(width, outputs, 3, padding=1)
+        self.last = zero_init(nn.Conv2d(width, outputs, 3, padding=1))
         self.cond_layer: nn.Module | None = None
         if condition:
             self.cond_layer = (
                 nn.Conv2d(condition, width, 1) if per_position else nn.Linear(condition, width)
             )
-        _silence(self.last)
 
     def forward(
         self, h: Float[Tensor, "B C H W"], cond: Tensor | None = None
@@ -108,7 +108,7 @@ class AffineCoupling(Bijection):
         super().__init__()
         self.network, self.identity_channels, self.flip = network, identity_channels, flip
         self.chessboard, self.bound = chessboard, bound
-        _silence(network.get_submodule("last"))
+        zero_init(network.get_submodule("last"))
 
     def forward(
         self, y: Tensor, cond: Tensor | None = None
@@ -265,9 +265,3 @@ class MultiScale(Bijection):
                 y, factored_out = y.chunk(2, 1)
                 latents.append(factored_out.flatten(1))
         return torch.cat([*latents, y.flatten(1)], 1)
-
-
-def _silence(layer: nn.Module) -> None:
-    """Set a layer's weights to zero."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)

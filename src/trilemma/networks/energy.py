@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.errors import BadInput
-from trilemma.networks.layers import MLP, LogSnrEmbedding
+from trilemma.networks.layers import MLP, LogSnrEmbedding, zero_init
 
 __all__ = ["ImageEnergy", "PointEnergy"]
 
@@ -100,7 +100,7 @@ class ImageEnergy(nn.Module):
         )
         self.level = LogSnrEmbedding(width) if noise_conditional else None
         self.shifts = nn.ModuleList(nn.Linear(width, w) for w in widths[1:] if noise_conditional)
-        self.last = _zero_init(
+        self.last = zero_init(
             nn.Linear(widths[-1] * math.prod(sides), 1, bias=not noise_conditional)
         )
 
@@ -155,7 +155,7 @@ class PointEnergy(nn.Module):
             depth=depth,
             condition=width if noise_conditional else 0,
         )
-        self.last = _zero_init(nn.Linear(width, 1, bias=not noise_conditional))
+        self.last = zero_init(nn.Linear(width, 1, bias=not noise_conditional))
 
     def forward(
         self, y: Float[Tensor, "B D"], log_snr: Float[Tensor, " B"] | None = None
@@ -184,11 +184,4 @@ def _fair(layer: nn.Conv2d) -> nn.Conv2d:
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
-    return layer
-
-
-def _zero_init(layer: nn.Linear) -> nn.Linear:
-    """Initialise the last layer at zero. For several noise levels it has no bias."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
     return layer

@@ -38,7 +38,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.errors import BadInput
-from trilemma.networks.attention import group_norm, zero_init
+from trilemma.networks.attention import group_norm
+from trilemma.networks.layers import zero_init
 from trilemma.networks.spectral import constrain, renew
 
 __all__ = ["CodeDecoder", "CodeEncoder", "FirstStageBlock", "PatchCritic", "Perception", "factors"]

@@ -21,6 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from trilemma.networks.recurrent import GRUGradients, GRUSteps
+
 __all__ = ["GraphGRU"]
 
 
@@ -108,133 +110,58 @@ class _GraphGRUFunction(torch.autograd.Function):
         reach: int,
     ) -> tuple[Tensor, Tensor]:
         """Keep r, z, n, W_hn h + b_hn and s of every step."""
-        n_cells, hidden_size, message_size = len(x), w_state.shape[1], w_leave.shape[0]
-        gates = x.new_empty(3, n_cells, hidden_size)
-        hidden_terms, previous_states, states = (
-            x.new_empty(n_cells, hidden_size) for _ in range(3)
-        )
-        message_sums = x.new_empty(n_cells, message_size)
+        steps = GRUSteps(x, w_in, w_state, b_in, b_state)
+        message_size = len(w_leave)
+        message_sums = x.new_empty(len(x), message_size)
         node_messages = x.new_zeros(len(joined), joined.shape[1], message_size)
-        input_weights, state_weights = (
-            w_in.view(3, hidden_size, -1),
-            w_state.view(3, hidden_size, hidden_size),
-        )
-        message_weights = w_hear.view(3, hidden_size, message_size).transpose(1, 2)
-        biases = b_in.view(3, hidden_size).clone()
-        biases[:2] += b_state.view(3, hidden_size)[:2]
-        for gate in range(3):
-            torch.addmm(biases[gate], x, input_weights[gate].T, out=gates[gate])
-        weights_rz, weights_n, b_n = (
-            state_weights[:2].transpose(1, 2),
-            state_weights[2].T,
-            b_state[2 * hidden_size :],
-        )
-        h, offset = x.new_zeros(counts[0], hidden_size), 0
+        message_weights = w_hear.view(3, -1, message_size).transpose(1, 2)
+        h, offset = x.new_zeros(counts[0], w_state.shape[1]), 0
         for t, count in enumerate(counts):
             step_slice, window_start = slice(offset, offset + count), max(0, t - reach)
-            h = h[:count]
-            previous_states[step_slice] = h
             if t:
                 row = joined[:count, t, None, window_start:t]
                 s = torch.bmm(row, node_messages[:count, window_start:t])[:, 0]
                 message_sums[step_slice] = s
-                gates[:, step_slice].baddbmm_(s.expand(3, count, message_size), message_weights)
+                steps.gates[:, step_slice].baddbmm_(
+                    s.expand(3, count, message_size), message_weights
+                )
             else:
                 message_sums[step_slice] = 0
-            r, z = (
-                gates[:2, step_slice]
-                .baddbmm_(h.expand(2, count, hidden_size), weights_rz)
-                .sigmoid_()
-            )
-            hidden_term = torch.addmm(b_n, h, weights_n, out=hidden_terms[step_slice])
-            n = gates[2, step_slice].addcmul_(r, hidden_term).tanh_()
-            h = torch.lerp(n, h, z, out=states[step_slice])
+            h = steps.forward(step_slice, h[:count])
             node_messages[:count, t] = torch.addmm(b_leave, h, w_leave.T)
             offset += count
         ctx.save_for_backward(
-            x,
-            joined,
-            w_in,
-            w_state,
-            w_hear,
-            w_leave,
-            gates,
-            hidden_terms,
-            previous_states,
-            states,
-            message_sums,
+            x, joined, w_in, w_state, w_hear, w_leave, steps.states, message_sums, *steps.saved
         )
         ctx.counts, ctx.reach = counts, reach
-        return states, node_messages
+        return steps.states, node_messages
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         """Go back; a message's gradient is the sum over later neighbours and over what read it."""
         grad_states, grad_messages = grad_outputs
-        (
-            x,
-            joined,
-            w_in,
-            w_state,
-            w_hear,
-            w_leave,
-            gates,
-            hidden_terms,
-            previous_states,
-            states,
-            message_sums,
-        ) = ctx.saved_tensors
-        n_cells, hidden_size, message_size = *hidden_terms.shape, w_leave.shape[0]
-        grad_gates, grad_hidden_terms = torch.empty_like(gates), torch.empty_like(hidden_terms)
-        grad_messages_packed = x.new_empty(n_cells, message_size)
+        x, joined, w_in, w_state, w_hear, w_leave, states, message_sums, *saved = ctx.saved_tensors
+        steps, end, message_size = GRUGradients(w_state, *saved), len(x), len(w_leave)
+        grad_messages_packed = x.new_empty(len(x), message_size)
         grad_messages = grad_messages.clone()
-        input_weights, state_weights = (
-            w_in.view(3, hidden_size, -1),
-            w_state.view(3, hidden_size, hidden_size),
-        )
-        message_weights = w_hear.view(3, hidden_size, message_size)
-        grad_carried = x.new_zeros(ctx.counts[0], hidden_size)
-        end = n_cells
+        message_weights = w_hear.view(3, -1, message_size)
+        grad_carried = x.new_zeros(ctx.counts[0], steps.hidden_size)
         for t in reversed(range(len(ctx.counts))):
             count, window_start = ctx.counts[t], max(0, t - ctx.reach)
             step_slice = slice(end - count, end)
-            r, z, n = gates[:, step_slice]
-            grad_r, grad_z, grad_n = grad_gates[:, step_slice]
             grad_messages_packed[step_slice] = grad_messages[:count, t]
-            d = (
-                grad_carried[:count]
-                .add_(grad_states[step_slice])
-                .addmm_(grad_messages_packed[step_slice], w_leave)
-            )
-            d_times_z = d * z
-            torch.sub(d, d_times_z, out=grad_n)
-            grad_n.addcmul_(grad_n * n, n, value=-1)
-            torch.mul(grad_n, r, out=grad_hidden_terms[step_slice])
-            torch.mul(grad_hidden_terms[step_slice], hidden_terms[step_slice], out=grad_r)
-            grad_r.addcmul_(grad_r, r, value=-1)
-            torch.addcmul(d_times_z, d_times_z, z, value=-1, out=grad_z)
-            grad_z.mul_(previous_states[step_slice] - n)
-            torch.addmm(d_times_z, grad_r, state_weights[0], out=d)
-            d.addmm_(grad_z, state_weights[1]).addmm_(
-                grad_hidden_terms[step_slice], state_weights[2]
-            )
+            d = grad_carried[:count].add_(grad_states[step_slice])
+            steps.backward(step_slice, d.addmm_(grad_messages_packed[step_slice], w_leave))
             if t:
-                grad_s = torch.bmm(grad_gates[:, step_slice], message_weights).sum(0)
+                grad_s = torch.bmm(steps.gates[:, step_slice], message_weights).sum(0)
                 row = joined[:count, t, window_start:t, None]
                 grad_messages[:count, window_start:t].baddbmm_(row, grad_s[:, None])
             end -= count
-        grad_state_gates = (grad_gates[0], grad_gates[1], grad_hidden_terms)
-        grad_x = grad_gates[0] @ input_weights[0] if ctx.needs_input_grad[0] else None
-        if grad_x is not None:
-            grad_x.addmm_(grad_gates[1], input_weights[1]).addmm_(grad_gates[2], input_weights[2])
         return (
-            grad_x,
+            steps.of_inputs(w_in) if ctx.needs_input_grad[0] else None,
             None,
-            torch.cat([gate.T @ x for gate in grad_gates]),
-            torch.cat([gate.T @ previous_states for gate in grad_state_gates]),
-            grad_gates.sum(1).view(-1),
-            torch.cat([gate.sum(0) for gate in grad_state_gates]),
-            torch.cat([gate.T @ message_sums for gate in grad_gates]),
+            *steps.of_weights(x),
+            torch.cat([gate.T @ message_sums for gate in steps.gates]),
             grad_messages_packed.T @ states,
             grad_messages_packed.sum(0),
             None,

@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from trilemma.maths.distributions import reparameterise
 from trilemma.networks.convnets import ConvBlock, sizes
-from trilemma.networks.layers import MLP
+from trilemma.networks.layers import MLP, zero_init
 
 __all__ = [
     "ConditionalDecoder",
@@ -181,7 +181,7 @@ class ConvUp(nn.Module):
         self.joints = nn.ModuleList(
             nn.Conv2d(fine, coarse, 3, 2, padding=1) for fine, coarse in pairwise(widths)
         )
-        self.last = _zero_init(nn.Linear(widths[-1] * math.prod(resolutions[-1]), 2 * latent))
+        self.last = zero_init(nn.Linear(widths[-1] * math.prod(resolutions[-1]), 2 * latent))
         self.size_indices, self.activation = size_indices(levels, len(resolutions)), nn.SiLU()
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> tuple[Tensor, ...]:
@@ -283,7 +283,7 @@ class VectorUp(nn.Module):
     ) -> None:
         super().__init__()
         self.layers, self.levels = MLP(inputs, width, width=width, depth=depth), levels
-        self.last, self.activation = _zero_init(nn.Linear(width, 2 * latent)), nn.SiLU()
+        self.last, self.activation = zero_init(nn.Linear(width, 2 * latent)), nn.SiLU()
 
     def forward(self, x: Float[Tensor, "B ..."]) -> tuple[Tensor, ...]:
         """Return the top's d and r, [B, 2 J], then a vector for each level below."""
@@ -374,7 +374,7 @@ def _map_level(width: int, channels: int, size: tuple[int, int]) -> Level:
             nn.SiLU(),
             nn.Conv2d(inputs, width, 3, padding=1),
             nn.SiLU(),
-            _zero_init(nn.Conv2d(width, 2 * channels, 1)),
+            zero_init(nn.Conv2d(width, 2 * channels, 1)),
         )
 
     enter = _quiet(nn.Conv2d(channels, width, 1))
@@ -386,17 +386,10 @@ def _vector_level(width: int, latent: int) -> Level:
 
     def head(inputs: int) -> nn.Module:
         return nn.Sequential(
-            nn.Linear(inputs, width), nn.SiLU(), _zero_init(nn.Linear(width, 2 * latent))
+            nn.Linear(inputs, width), nn.SiLU(), zero_init(nn.Linear(width, 2 * latent))
         )
 
     return Level(head(width), head(2 * width), _quiet(nn.Linear(latent, width)), (latent,))
-
-
-def _zero_init(layer: nn.Module) -> nn.Module:
-    """Start a layer at zero."""
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
 
 
 @torch.no_grad()

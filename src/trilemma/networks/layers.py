@@ -12,6 +12,7 @@ what is wanted as the row of a table; the table's last row is learned for "nothi
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,20 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 
-__all__ = ["MLP", "ConditionEmbedding", "Fourier", "LogSnrEmbedding", "Waves"]
+__all__ = ["MLP", "ConditionEmbedding", "Fourier", "LogSnrEmbedding", "Waves", "zero_init"]
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+def zero_init(layer: Layer) -> Layer:
+    """Initialise all parameters of a layer at zero, and return it.
+
+    >>> zero_init(nn.Linear(2, 1))(torch.ones(1, 2)).item()
+    0.0
+    """
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 class MLP(nn.Module):

@@ -32,9 +32,9 @@ from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
-from trilemma.networks.attention import CrossAttention, SelfAttention, zero_init
+from trilemma.networks.attention import CrossAttention, SelfAttention
 from trilemma.networks.condition_encoder import width_of
-from trilemma.networks.layers import ConditionEmbedding, LogSnrEmbedding
+from trilemma.networks.layers import ConditionEmbedding, LogSnrEmbedding, zero_init
 
 __all__ = ["PatchBlock", "PatchTransformer", "position_encodings"]
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.point_cloud import centred
 from trilemma.networks.egnn import TIMES, shared_by_points, trimmed
+from trilemma.networks.layers import zero_init
 from trilemma.networks.property_condition import PropertyCondition
 
 __all__ = ["HEAD", "PointTransformerDenoiser"]
@@ -79,9 +80,7 @@ class PointTransformerDenoiser(nn.Module):
         self.embedding = nn.Linear(3 + features + TIMES + property_width, width)
         self.layers = nn.ModuleList(_Layer(width) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, 3 + features)
-        nn.init.zeros_(self.output.weight)
-        nn.init.zeros_(self.output.bias)
+        self.output = zero_init(nn.Linear(width, 3 + features))
 
     def forward(
         self,

@@ -30,7 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["Recurrent"]
+__all__ = ["GRUGradients", "GRUSteps", "Recurrent"]
 
 State = tuple[Tensor, ...]
 """[R, H] of each layer."""
@@ -107,6 +107,118 @@ class Recurrent(nn.Module):
         return self._weights(0)[0].dtype
 
 
+class GRUSteps:
+    """A layer's way through all steps, and what its way back needs: r, z, n, W_hn h + b_hn.
+
+    What the inputs give the gates is one product over all steps, in whose place r, z and n come.
+
+    Arguments:
+        x: Inputs of all steps, one step after another, [C, I].
+        w_in: The weights of a cell, in the order of `torch.gru_cell`: this one [3H, I].
+        w_state: [3H, H].
+        b_in: [3H].
+        b_state: [3H].
+    """
+
+    def __init__(
+        self, x: Tensor, w_in: Tensor, w_state: Tensor, b_in: Tensor, b_state: Tensor
+    ) -> None:
+        n_cells, hidden_size = len(x), w_state.shape[1]
+        self.gates = x.new_empty(3, n_cells, hidden_size)
+        self.hidden_terms, self.previous_states, self.states = (
+            x.new_empty(n_cells, hidden_size) for _ in range(3)
+        )
+        input_weights, state_weights = _by_gate(w_in), _by_gate(w_state)
+        biases = b_in.view(3, hidden_size).clone()
+        biases[:2] += b_state.view(3, hidden_size)[:2]
+        for gate in range(3):
+            torch.addmm(biases[gate], x, input_weights[gate].T, out=self.gates[gate])
+        self._weights_rz, self._weights_n, self._b_n = (
+            state_weights[:2].transpose(1, 2),
+            state_weights[2].T,
+            b_state[2 * hidden_size :],
+        )
+
+    @property
+    def saved(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What `GRUGradients` is made of, besides the weights."""
+        return self.gates, self.hidden_terms, self.previous_states
+
+    def forward(self, step_slice: slice, h: Float[Tensor, "K H"]) -> Float[Tensor, "K H"]:
+        """Return the states after the step that has these rows, from those before it."""
+        self.previous_states[step_slice] = h
+        r, z = (
+            self.gates[:2, step_slice].baddbmm_(h.expand(2, *h.shape), self._weights_rz).sigmoid_()
+        )
+        hidden_term = torch.addmm(self._b_n, h, self._weights_n, out=self.hidden_terms[step_slice])
+        n = self.gates[2, step_slice].addcmul_(r, hidden_term).tanh_()
+        return torch.lerp(n, h, z, out=self.states[step_slice])
+
+
+class GRUGradients:
+    """A layer's way back, from the gradient d of h' to those of the gates' arguments.
+
+    n: d (1 - z) (1 - n²),   times r where it meets W_hn h
+    r: d (1 - z) (1 - n²) r (1 - r) (W_hn h + b_hn)
+    z: d z (1 - z) (h - n)
+
+    The gradients of the weights are products over all steps.
+
+    Arguments:
+        w_state: [3H, H].
+        gates: r, z and n, [3, C, H].
+        hidden_terms: W_hn h + b_hn, [C, H].
+        previous_states: h, [C, H].
+    """
+
+    def __init__(
+        self, w_state: Tensor, gates: Tensor, hidden_terms: Tensor, previous_states: Tensor
+    ) -> None:
+        self.hidden_size = w_state.shape[1]
+        self.gates = torch.empty_like(gates)
+        """Gradients of the gates' arguments, [3, C, H]."""
+        self._grad_hidden_terms = torch.empty_like(hidden_terms)
+        self._gates, self._hidden_terms = gates, hidden_terms
+        self._previous_states, self._state_weights = previous_states, _by_gate(w_state)
+
+    def backward(self, step_slice: slice, d: Float[Tensor, "K H"]) -> None:
+        """Turn d, the gradient of a step's h', into that of its h, in place."""
+        r, z, n = self._gates[:, step_slice]
+        grad_r, grad_z, grad_n = self.gates[:, step_slice]
+        grad_hidden_term, weights = self._grad_hidden_terms[step_slice], self._state_weights
+        d_times_z = d * z
+        torch.sub(d, d_times_z, out=grad_n)
+        grad_n.addcmul_(grad_n * n, n, value=-1)
+        torch.mul(grad_n, r, out=grad_hidden_term)
+        torch.mul(grad_hidden_term, self._hidden_terms[step_slice], out=grad_r)
+        grad_r.addcmul_(grad_r, r, value=-1)
+        torch.addcmul(d_times_z, d_times_z, z, value=-1, out=grad_z)
+        grad_z.mul_(self._previous_states[step_slice] - n)
+        torch.addmm(d_times_z, grad_r, weights[0], out=d)
+        d.addmm_(grad_z, weights[1]).addmm_(grad_hidden_term, weights[2])
+
+    def of_inputs(self, w_in: Float[Tensor, "G I"]) -> Float[Tensor, "C I"]:
+        """Return the gradient of the inputs."""
+        weights = _by_gate(w_in)
+        grad_x = self.gates[0] @ weights[0]
+        return grad_x.addmm_(self.gates[1], weights[1]).addmm_(self.gates[2], weights[2])
+
+    def of_weights(self, x: Float[Tensor, "C I"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the gradients of w_in, w_state, b_in and b_state."""
+        of_states = (self.gates[0], self.gates[1], self._grad_hidden_terms)
+        return (
+            torch.cat([gate.T @ x for gate in self.gates]),
+            torch.cat([gate.T @ self._previous_states for gate in of_states]),
+            self.gates.sum(1).view(-1),
+            torch.cat([gate.sum(0) for gate in of_states]),
+        )
+
+
+def _by_gate(weights: Float[Tensor, "G I"]) -> Float[Tensor, "3 H I"]:
+    """Return the matrix of each gate."""
+    return weights.view(3, len(weights) // 3, -1)
+
+
 class _Recurrence(torch.autograd.Function):
     """One layer's way through all steps."""
 
@@ -122,88 +234,24 @@ class _Recurrence(torch.autograd.Function):
         counts: list[int],
     ) -> Tensor:
         """Keep r, z, n and W_hn h + b_hn of every step."""
-        n_cells, hidden_size = len(x), start.shape[1]
-        gates = x.new_empty(3, n_cells, hidden_size)
-        hidden_terms, previous_states, states = (
-            x.new_empty(n_cells, hidden_size) for _ in range(3)
-        )
-        input_weights, state_weights = (
-            w_in.view(3, hidden_size, -1),
-            w_state.view(3, hidden_size, hidden_size),
-        )
-        biases = b_in.view(3, hidden_size).clone()
-        biases[:2] += b_state.view(3, hidden_size)[:2]
-        for gate in range(3):
-            torch.addmm(biases[gate], x, input_weights[gate].T, out=gates[gate])
-        weights_rz, weights_n, b_n = (
-            state_weights[:2].transpose(1, 2),
-            state_weights[2].T,
-            b_state[2 * hidden_size :],
-        )
-        h, offset = start, 0
+        steps, h, offset = GRUSteps(x, w_in, w_state, b_in, b_state), start, 0
         for count in counts:
-            step_slice = slice(offset, offset + count)
-            h = h[:count]
-            previous_states[step_slice] = h
-            r, z = (
-                gates[:2, step_slice]
-                .baddbmm_(h.expand(2, count, hidden_size), weights_rz)
-                .sigmoid_()
-            )
-            hidden_term = torch.addmm(b_n, h, weights_n, out=hidden_terms[step_slice])
-            n = gates[2, step_slice].addcmul_(r, hidden_term).tanh_()
-            h = torch.lerp(n, h, z, out=states[step_slice])
+            h = steps.forward(slice(offset, offset + count), h[:count])
             offset += count
-        ctx.save_for_backward(x, w_in, w_state, gates, hidden_terms, previous_states)
+        ctx.save_for_backward(x, w_in, w_state, *steps.saved)
         ctx.counts, ctx.rows = counts, len(start)
-        return states
+        return steps.states
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        """Go back from the gradient d of h'; the gradients of the gates' arguments are these.
-
-        n: d (1 - z) (1 - n²),   times r where it meets W_hn h
-        r: d (1 - z) (1 - n²) r (1 - r) (W_hn h + b_hn)
-        z: d z (1 - z) (h - n)
-        """
+        """Go back through the steps."""
         (grad_states,) = grad_outputs
-        x, w_in, w_state, gates, hidden_terms, previous_states = ctx.saved_tensors
-        n_cells, hidden_size = hidden_terms.shape
-        grad_gates, grad_hidden_terms = torch.empty_like(gates), torch.empty_like(hidden_terms)
-        input_weights, state_weights = (
-            w_in.view(3, hidden_size, -1),
-            w_state.view(3, hidden_size, hidden_size),
-        )
-        grad_carried = x.new_zeros(ctx.rows, hidden_size)
-        end = n_cells
+        x, w_in, w_state, *saved = ctx.saved_tensors
+        steps, end = GRUGradients(w_state, *saved), len(x)
+        grad_carried = x.new_zeros(ctx.rows, steps.hidden_size)
         for count in reversed(ctx.counts):
             step_slice = slice(end - count, end)
-            r, z, n = gates[:, step_slice]
-            grad_r, grad_z, grad_n = grad_gates[:, step_slice]
-            d = grad_carried[:count].add_(grad_states[step_slice])
-            d_times_z = d * z
-            torch.sub(d, d_times_z, out=grad_n)
-            grad_n.addcmul_(grad_n * n, n, value=-1)
-            torch.mul(grad_n, r, out=grad_hidden_terms[step_slice])
-            torch.mul(grad_hidden_terms[step_slice], hidden_terms[step_slice], out=grad_r)
-            grad_r.addcmul_(grad_r, r, value=-1)
-            torch.addcmul(d_times_z, d_times_z, z, value=-1, out=grad_z)
-            grad_z.mul_(previous_states[step_slice] - n)
-            torch.addmm(d_times_z, grad_r, state_weights[0], out=d)
-            d.addmm_(grad_z, state_weights[1]).addmm_(
-                grad_hidden_terms[step_slice], state_weights[2]
-            )
+            steps.backward(step_slice, grad_carried[:count].add_(grad_states[step_slice]))
             end -= count
-        grad_state_gates = (grad_gates[0], grad_gates[1], grad_hidden_terms)
-        grad_x = grad_gates[0] @ input_weights[0] if ctx.needs_input_grad[0] else None
-        if grad_x is not None:
-            grad_x.addmm_(grad_gates[1], input_weights[1]).addmm_(grad_gates[2], input_weights[2])
-        return (
-            grad_x,
-            grad_carried,
-            torch.cat([gate.T @ x for gate in grad_gates]),
-            torch.cat([gate.T @ previous_states for gate in grad_state_gates]),
-            grad_gates.sum(1).view(-1),
-            torch.cat([gate.sum(0) for gate in grad_state_gates]),
-            None,
-        )
+        grad_x = steps.of_inputs(w_in) if ctx.needs_input_grad[0] else None
+        return grad_x, grad_carried, *steps.of_weights(x), None

@@ -36,9 +36,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
-from trilemma.networks.attention import Attention, CrossAttention, group_norm, zero_init
+from trilemma.networks.attention import Attention, CrossAttention, group_norm
 from trilemma.networks.condition_encoder import width_of
-from trilemma.networks.layers import MLP, ConditionEmbedding, LogSnrEmbedding
+from trilemma.networks.layers import MLP, ConditionEmbedding, LogSnrEmbedding, zero_init
 
 __all__ = ["Perceptron", "Stack", "UNet", "UNetBlock"]
 

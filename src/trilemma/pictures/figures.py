@@ -23,7 +23,13 @@ from trilemma.pictures.films import shared
 from trilemma.pictures.graphs import growth, sheet
 from trilemma.pictures.graphs import palette as graph_palette
 from trilemma.pictures.palette import hue
-from trilemma.pictures.scatter import plane, render
+from trilemma.pictures.plane import (
+    Frame,
+    coordinates_of,
+    figure_image,
+    set_frame,
+    square_frame,
+)
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -134,8 +140,8 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
     """
     from matplotlib.figure import Figure
 
-    coordinates = plane(x)
-    background = None if truth is None or not len(truth) else plane(truth)
+    coordinates = coordinates_of(x)
+    background = None if truth is None or not len(truth) else coordinates_of(truth)
     figure = Figure(figsize=(size / 100, size / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
@@ -149,14 +155,11 @@ def points(x: Tensor, truth: Tensor | None = None, family: str = "", size: int =
         linewidths=0,
         alpha=0.7,
     )
-    frame = coordinates if background is None else background
-    frame = frame[np.isfinite(frame).all(axis=1)]
-    if len(frame):
-        low, high = frame.min(0), frame.max(0)
-        centre, half_width = (low + high) / 2, max(float((high - low).max()), 1e-6) * 0.58
-        axes.set_xlim(centre[0] - half_width, centre[0] + half_width)
-        axes.set_ylim(centre[1] - half_width, centre[1] + half_width)
-    return render(figure)
+    framed = coordinates if background is None else background
+    framed = framed[np.isfinite(framed).all(axis=1)]
+    if len(framed):
+        set_frame(axes, square_frame(framed.min(0), framed.max(0), room=0.08))
+    return figure_image(figure)
 
 
 def pairs(
@@ -203,12 +206,10 @@ def pairs(
                 axes.set_xlabel(names[column][:16], fontsize=7)
             if column == 0 and row < len(names):
                 axes.set_ylabel(names[row][:16], fontsize=7)
-    return render(figure)
+    return figure_image(figure)
 
 
-def densities(
-    panels: Mapping[str, Tensor], scatters: Mapping[str, Tensor], frame: Sequence[float]
-) -> Image:
+def densities(panels: Mapping[str, Tensor], scatters: Mapping[str, Tensor], frame: Frame) -> Image:
     """Draw densities of the plane and points side by side, all in one frame.
 
     Arguments:
@@ -236,15 +237,14 @@ def densities(
         )
         axes.set_title(title, fontsize=9)
     for axes, (title, x) in zip(grid[len(panels) :], scatters.items(), strict=True):
-        axes.scatter(*plane(x).T, s=1.2, color="#3a3a3a", linewidths=0, alpha=0.7)
+        axes.scatter(*coordinates_of(x).T, s=1.2, color="#3a3a3a", linewidths=0, alpha=0.7)
         axes.set_title(title, fontsize=9)
-        axes.set_xlim(frame[0], frame[1])
-        axes.set_ylim(frame[2], frame[3])
+        set_frame(axes, frame)
         axes.set_aspect("equal")
     for axes in grid:
         axes.set_xticks([])
         axes.set_yticks([])
-    return render(figure)
+    return figure_image(figure)
 
 
 def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "") -> Image:

@@ -12,7 +12,7 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.words import brief
 from trilemma.pictures.films import shared
-from trilemma.pictures.scatter import plane, render
+from trilemma.pictures.plane import coordinates_of, figure_image, set_frame
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +59,7 @@ def film(
     title_height = 24
     figure = Figure(figsize=(size / 100, (size + title_height) / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, size / (size + title_height)))
-    background = plane(data[:600])
+    background = coordinates_of(data[:600])
     pictures = []
     for step, frame in zip(steps, frames, strict=True):
         axes.clear()
@@ -70,7 +70,7 @@ def film(
         figure.text(0.02, above, f"step {step:,}", va="center", fontsize=9)
         scale = f"score {brief(low)} … {brief(high)}"
         figure.text(0.98, above, scale, va="center", ha="right", fontsize=9)
-        pictures.append(render(figure))
+        pictures.append(figure_image(figure))
     return shared(pictures, milliseconds)
 
 
@@ -80,7 +80,7 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
 
     left, right, bottom, top = frame["frame"].tolist()
     score = frame["score"].double().nan_to_num(0, 0, 0).numpy()
-    samples, gradient = plane(frame["samples"]), plane(frame["slope"])
+    samples, gradient = coordinates_of(frame["samples"]), coordinates_of(frame["slope"])
     across = np.linspace(left, right, score.shape[1])
     up = np.linspace(bottom, top, score.shape[0])
 
@@ -130,6 +130,5 @@ def _game(axes: Axes, frame: Mapping[str, Tensor], data: np.ndarray) -> tuple[fl
             color="#262626",
             alpha=0.8,
         )
-    axes.set_xlim(left, right)
-    axes.set_ylim(bottom, top)
+    set_frame(axes, (left, right, bottom, top))
     return middle - score_range, middle + score_range

@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.pictures.palette import hue
+from trilemma.pictures.plane import (
+    Frame,
+    coordinates_of,
+    figure_image,
+    set_frame,
+    square_frame,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from PIL.Image import Image
 
-__all__ = ["ArrowField", "clouds", "fields", "frame_of", "plane", "render"]
+__all__ = ["ArrowField", "clouds", "fields", "frame_of"]
 
-Frame = tuple[float, float, float, float]
-"""Left, right, bottom, top."""
 CELLS = 90
 """Cells along each side in which points are counted for a density."""
 SMOOTH = 1.6
@@ -46,14 +49,12 @@ class ArrowField:
 
 def frame_of(*clouds: Tensor, room: float = 0.1) -> Frame:
     """Return a square that holds all but the most outlying thousandth of points [N, 2]."""
-    points = np.concatenate([plane(x) for x in clouds])
+    points = np.concatenate([coordinates_of(x) for x in clouds])
     points = points[np.isfinite(points).all(1)]
     if not len(points):
         return (-1.0, 1.0, -1.0, 1.0)
     low, high = np.quantile(points, 0.0005, 0), np.quantile(points, 0.9995, 0)
-    centre, half_width = (low + high) / 2, max(float((high - low).max()), 1e-6) * (0.5 + room)
-    left, bottom = (centre - half_width).tolist()
-    return (left, left + 2 * half_width, bottom, bottom + 2 * half_width)
+    return square_frame(low, high, room)
 
 
 def clouds(
@@ -85,12 +86,12 @@ def clouds(
             axes = grid[i][j]
             _bare(axes, frame)
             size = max(0.8, min(5.0, 2500 / max(len(x), 1)))
-            axes.scatter(*plane(x).T, s=size, color=colour, linewidths=0, alpha=0.6)
+            axes.scatter(*coordinates_of(x).T, s=size, color=colour, linewidths=0, alpha=0.6)
             if i == 0 and j < len(column_labels):
                 axes.set_title(column_labels[j], fontsize=9, parse_math=False)
             if j == 0 and i < len(row_labels):
                 axes.set_ylabel(row_labels[i], fontsize=9, parse_math=False)
-    return render(figure)
+    return figure_image(figure)
 
 
 def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
@@ -105,7 +106,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
     for axes, panel in zip(row, panels, strict=True):
         _bare(axes, frame)
         axes.imshow(
-            np.sqrt(_density(plane(panel.points), frame)),
+            np.sqrt(_density(coordinates_of(panel.points), frame)),
             cmap="Greens",
             vmin=0,
             vmax=1.25,
@@ -113,7 +114,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
             extent=frame,
             interpolation="bilinear",
         )
-        positions, arrows = plane(panel.at), plane(panel.arrows)
+        positions, arrows = coordinates_of(panel.at), coordinates_of(panel.arrows)
         finite = np.isfinite(arrows).all(1)
         positions, arrows = positions[finite], arrows[finite]
         length = np.linalg.norm(arrows, axis=1)
@@ -133,7 +134,7 @@ def fields(panels: Sequence[ArrowField], frame: Frame) -> Image:
                 color="#262626",
             )
         axes.set_title(panel.title, fontsize=10, parse_math=False)
-    return render(figure)
+    return figure_image(figure)
 
 
 def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
@@ -152,8 +153,6 @@ def _panels(
     rows: int, columns: int, has_row_labels: bool, has_column_labels: bool, wide: float = 10.8
 ) -> tuple[Figure, list[list[Axes]]]:
     """Make square panels side by side, with room for words."""
-    from matplotlib.figure import Figure
-
     side, margin, head = (
         (wide - 0.3 * has_row_labels) / columns,
         0.3 * has_row_labels,
@@ -167,28 +166,9 @@ def _panels(
 
 
 def _bare(axes: Axes, frame: Frame) -> None:
-    axes.set_xlim(frame[0], frame[1])
-    axes.set_ylim(frame[2], frame[3])
+    set_frame(axes, frame)
     axes.set_aspect("equal")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():
         spine.set(color="#b0b0b0", linewidth=0.6)
-
-
-def plane(x: Tensor) -> np.ndarray:
-    """Return the first two coordinates of points, [N, 2]; the second is 0 where there is one."""
-    flat = x.detach().cpu().float().flatten(1)
-    if flat.shape[1] == 1:
-        flat = torch.cat([flat, torch.zeros_like(flat)], 1)
-    return flat[:, :2].numpy()
-
-
-def render(figure: Figure) -> Image:
-    """Draw a figure of matplotlib as an image of mode RGB."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba()).copy()).convert("RGB")

@@ -56,6 +56,7 @@ from trilemma.metrics.extractors import extractor
 from trilemma.metrics.modes import Modes, mode_count, modes_of
 from trilemma.metrics.reconstruction import psnr
 from trilemma.pictures import figures, point_clouds
+from trilemma.pictures.plane import square_frame
 from trilemma.recipes.online_frechet_distance import Watch
 from trilemma.recipes.overfitting import CriticOverfitting
 from trilemma.training.allowance import FIRST, Allowance, Moment
@@ -369,9 +370,8 @@ class Previews:
 
     @cached_property
     def _frame_of_data(self) -> Tensor:
-        low, high = self.data.train.x.min(0).values, self.data.train.x.max(0).values
-        centre, half_width = (low + high) / 2, float((high - low).max()) * 0.6
-        return torch.tensor([float(c + s * half_width) for c in centre for s in (-1, 1)])
+        x = self.data.train.x
+        return torch.tensor(square_frame(x.amin(0).numpy(), x.amax(0).numpy()))
 
 
 @dataclass
