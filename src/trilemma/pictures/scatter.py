@@ -24,6 +24,7 @@ from trilemma.pictures.plane import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = ["ArrowField", "clouds", "fields", "frame_of"]
@@ -153,6 +154,8 @@ def _panels(
     rows: int, columns: int, has_row_labels: bool, has_column_labels: bool, wide: float = 10.8
 ) -> tuple[Figure, list[list[Axes]]]:
     """Make square panels side by side, with room for words."""
+    from matplotlib.figure import Figure
+
     side, margin, head = (
         (wide - 0.3 * has_row_labels) / columns,
         0.3 * has_row_labels,
