@@ -69,7 +69,7 @@ def events(out: Path, recipe: str) -> list[Event]:
 def no_pages(monkeypatch):
     """Leave the pages out; they take longest."""
     monkeypatch.setattr(gallery, "entry", lambda folder, row, data: Entry(row))
-    monkeypatch.setattr(gallery, "run_report", lambda run, data: None)
+    monkeypatch.setattr(gallery, "run_report", lambda run, data, model=None: None)
 
 
 # --- processes -----------------------------------------------------------------------------------
@@ -410,7 +410,7 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("finished") / "one"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "entry", lambda folder, row, data: Entry(row))
-        patch.setattr(gallery, "run_report", lambda run, data: None)
+        patch.setattr(gallery, "run_report", lambda run, data, model=None: None)
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 

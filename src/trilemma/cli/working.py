@@ -56,8 +56,9 @@ def report_run(run: Run, data: DataSet, session: Session) -> None:
     """Write a run's page, and say where the run is."""
     if session.world.is_main:
         say(f"looking into it for {run.path / 'report.html'} …")
-        gallery.run_report(run, data)
-        if (best_file := drawing.write_found(load(run.path, warn=say))) is not None:
+        loaded = load(run.path, warn=say)
+        gallery.run_report(run, data, loaded.model)
+        if (best_file := drawing.write_found(loaded)) is not None:
             say(f"{best_file}: the best that were found")
         out(run.path)
 

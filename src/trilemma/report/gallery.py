@@ -46,8 +46,15 @@ REAL, REAL_POINTS = 64, 2000
 """Real examples beside the samples, and as many of points."""
 
 
-def entry(folder: Path, row: Row, data: DataSet) -> Entry:
-    """Gather a run for a page: its figures, samples, neighbours, curves, and what it is inside."""
+def entry(folder: Path, row: Row, data: DataSet, model: Model | None = None) -> Entry:
+    """Gather a run for a page: its figures, samples, neighbours, curves, and what it is inside.
+
+    Arguments:
+        folder: The run's.
+        row: What was measured of it.
+        data: Its data set.
+        model: The run's, on the CPU, where it is loaded already.
+    """
     evaluation_file = folder / "evaluation.safetensors"
     tensors = load_file(evaluation_file) if evaluation_file.exists() else {}
     samples, nearest = tensors.get("samples"), tensors.get("nearest")
@@ -72,7 +79,7 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
         samples=samples,
         neighbours=pairs,
         events=events,
-        pictures=pictures_of(_subject(run, data, events, tensors.get("samples"))),
+        pictures=pictures_of(_subject(run, data, events, tensors.get("samples"), model)),
         exhibits=_exhibits(row, data, tensors),
         settings=written(
             {"name": run.recipe["name"], **run.recipe["fields"], **run.recipe["precision"]}
@@ -82,13 +89,16 @@ def entry(folder: Path, row: Row, data: DataSet) -> Entry:
 
 
 def _subject(
-    run: Run, data: DataSet, events: Sequence[Event], samples: Tensor | None
+    run: Run,
+    data: DataSet,
+    events: Sequence[Event],
+    samples: Tensor | None,
+    model: Model | None,
 ) -> Subject[Model | None]:
     """Return what is looked into of a run; without its model where that cannot be loaded."""
-    try:
-        model = load(run.path, warn=lambda _: None).model
-    except BadInput:
-        model = None
+    if model is None:
+        with contextlib.suppress(BadInput):
+            model = load(run.path, warn=lambda _: None).model
     family = recipe_class(run.recipe["name"]).family
     return Subject(model, data, family, events, samples, run.path)
 
@@ -126,14 +136,24 @@ def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Pa
     )
 
 
-def run_report(run: Run, data: DataSet) -> Path:
-    """Write a run's report.html: its evaluation if there is one, its curves, its pictures."""
+def run_report(run: Run, data: DataSet, model: Model | None = None) -> Path:
+    """Write a run's report.html: its evaluation if there is one, its curves, its pictures.
+
+    Arguments:
+        run: The run.
+        data: Its data set.
+        model: The run's, on the CPU, where it is loaded already.
+
+    Returns:
+        The page.
+    """
     recipe = run.recipe
     data = data.viewed((recipe["data"]["domain"]["kind"],))
     empty_evaluation = Evaluation(
         recipe=recipe["name"], data=recipe["data"]["name"], seed=recipe["seed"]
     )
-    report_entry = entry(run.path, Row(of=evaluation_of(run.path) or empty_evaluation), data)
+    row = Row(of=evaluation_of(run.path) or empty_evaluation)
+    report_entry = entry(run.path, row, data, model)
     previews = sorted((run.path / "samples").glob("step_*.png"))
     if report_entry.samples is None and previews:
         with Image.open(previews[-1]) as last:

@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
             )
         if not session.world.is_main:
             return
-        gallery.run_report(loaded.run, data_set)
+        gallery.run_report(loaded.run, data_set, loaded.model.cpu())
         if options.json:
             as_json(evaluation.to_json())
         else:
