@@ -62,7 +62,7 @@ ROOMS = set(MAY_IMPORT) - {"cli", "__main__", "__init__"}
 
 OUTSIDE = {
     "core": {"torch", "jaxtyping"},
-    "maths": {"torch", "jaxtyping"},
+    "maths": {"torch", "jaxtyping", "scipy"},
     "networks": {"torch", "jaxtyping", "einops"},
     "families": {"torch", "jaxtyping", "einops"},
     "training": {"torch", "jaxtyping", "numpy", "safetensors"},
