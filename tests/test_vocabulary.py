@@ -39,7 +39,7 @@ WHERE = {
         "pictures/games.py",
         "pictures/graphs.py",
         "pictures/image_strips.py",
-        "pictures/scatter.py",
+        "pictures/plane.py",
     ),
     "asked": ("recipes/gcpn.py",),
     "wanted": ("metrics/evaluation.py",),

@@ -10,11 +10,12 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import (
     Coded,
-    Diffusing,
     Editing,
+    Estimating,
     Explaining,
     Gradual,
     Reconstructing,
+    Scored,
 )
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion.diffusion import Diffusion
@@ -70,7 +71,7 @@ def said(rows=2):
 
 
 def test_abilities():
-    for kind in (Coded, Gradual, Reconstructing, Diffusing, Editing):
+    for kind in (Coded, Gradual, Reconstructing, Estimating, Scored, Editing):
         assert isinstance(made(), kind)
     assert isinstance(made(), Explaining)
     assert not isinstance(made(is_conditional=False), Explaining)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Model, shallow_copy
+from trilemma.core.model import Estimating, Model, shallow_copy
 from trilemma.data.dataset import DataSet, Split
 from trilemma.pictures import image_strips, scatter
-from trilemma.report.model_view import Estimating, Subject
+from trilemma.report.model_view import Subject
 from trilemma.report.registry import pictures_of
 from trilemma.report.views import captions as caption_views
 from trilemma.report.views import restoration

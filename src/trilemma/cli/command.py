@@ -49,7 +49,7 @@ class Command:
 
     summary: str
     """Half a sentence for the help."""
-    place: int
+    order: int
     """Where it stands in the help; the order in which people need them."""
     arguments: Callable[[Parser], None]
     """Adds what may be asked."""

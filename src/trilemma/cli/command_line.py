@@ -29,10 +29,10 @@ def commands() -> dict[str, Command]:
         if not isinstance(command, Command):
             raise TypeError(f"cli/commands/{module.name}.py declares no COMMAND.")
         declared[module.name] = command
-    return dict(sorted(declared.items(), key=lambda item: item[1].place))
+    return dict(sorted(declared.items(), key=lambda item: item[1].order))
 
 
-def parser(known: dict[str, Command]) -> Parser:
+def parser(declared: dict[str, Command]) -> Parser:
     """Build the parser of all commands."""
     top = Parser(
         prog="trilemma",
@@ -42,7 +42,7 @@ def parser(known: dict[str, Command]) -> Parser:
     )
     top.add_argument("--version", action="version", version=f"trilemma {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="COMMAND", required=True)
-    for name, command in known.items():
+    for name, command in declared.items():
         own = verbs.add_parser(
             name, help=command.summary, description=command.summary, allow_abbrev=False
         )
@@ -51,14 +51,14 @@ def parser(known: dict[str, Command]) -> Parser:
     return top
 
 
-def read(argv: Sequence[str], known: dict[str, Command]) -> argparse.Namespace:
+def read(argv: Sequence[str], declared: dict[str, Command]) -> argparse.Namespace:
     """Read what was asked; options of a recipe's fields are left in `fields`.
 
     Raises:
         UsageError: It cannot be read.
     """
-    options, extra = parser(known).parse_known_args(argv)
-    if extra and not known[options.verb].has_fields:
+    options, extra = parser(declared).parse_known_args(argv)
+    if extra and not declared[options.verb].has_fields:
         raise UsageError(
             f"unknown option '{extra[0]}' for {options.verb}; "
             f"see 'trilemma {options.verb} --help'."
@@ -72,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in argv
     try:
-        known = commands()
-        options = read(argv, known)
-        return known[options.verb].run(options) or 0
+        declared = commands()
+        options = read(argv, declared)
+        return declared[options.verb].run(options) or 0
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

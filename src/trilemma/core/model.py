@@ -22,14 +22,15 @@ from trilemma.core.partition import LogPartition
 __all__ = [
     "Activity",
     "Adjustable",
+    "BoundTimed",
     "Bounded",
     "Coded",
     "Completing",
     "Constrained",
     "Density",
-    "Diffusing",
     "Editing",
     "Energetic",
+    "Estimating",
     "Explaining",
     "Flowing",
     "Gradual",
@@ -38,11 +39,13 @@ __all__ = [
     "Latent",
     "Loss",
     "Model",
+    "Noising",
     "Objective",
     "Ordered",
     "Partitioned",
     "Reconstructing",
     "Restoring",
+    "Scored",
     "Scoring",
     "Seeking",
     "Sequential",
@@ -331,12 +334,17 @@ class Adjustable(Protocol):
 
 
 @runtime_checkable
-class Diffusing(Protocol):
-    """Exchanges data for noise in time t from 0 to 1, and can be looked at on both ways."""
+class Noising(Protocol):
+    """Exchanges data for noise in time t from 0 to 1, and can be looked at on the way."""
 
     def forward_path(self, x: Tensor, *, frames: int, noise: Noise) -> Sequence[Tensor]:
         """Return x_t at `frames` times from 0 to 1, evenly spaced, in data units."""
         ...
+
+
+@runtime_checkable
+class Estimating(Noising, Protocol):
+    """Expects something of each state on the way back from noise to a sample."""
 
     def estimates(
         self,
@@ -349,10 +357,28 @@ class Diffusing(Protocol):
         """Return (t, x_t, E[x | x_t]) at about `frames` steps of `sample`'s way, data units."""
         ...
 
+
+@runtime_checkable
+class Scored(Protocol):
+    """Knows grad ln p_t."""
+
     def score_field(
         self, x: Tensor, t: float, *, condition: Condition | None = None
     ) -> Float[Tensor, "B ..."]:
         """Return grad ln p_t at states x_t, both in scaled coordinates."""
+        ...
+
+
+@runtime_checkable
+class BoundTimed(Protocol):
+    """Knows where on the way from data to noise each term of its bound looks."""
+
+    def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return ln SNR of x_1 … x_T, falling, [T], and about `bound_terms`, [B, T + 1].
+
+        Of the terms between L_0 and L_T as many are computed as are drawn, and each stands for
+        its neighbours.
+        """
         ...
 
 

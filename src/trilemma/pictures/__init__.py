@@ -8,5 +8,5 @@ colours       palette: one hue and one marker a family
 
 Each function takes tensors or numbers and returns a Pillow image, the bytes of a GIF or the text
 of an SVG; it writes no file and asks no model. The room may import `core` and `data` alone;
-`recipes` (previews) and `report` (pages) draw with it. Begin reading in `figures.py`.
+`recipes` (previews) and `report` (pages) draw with it. Begin with `figures.py`.
 """

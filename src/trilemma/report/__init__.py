@@ -10,5 +10,5 @@ files         drawing: what `trilemma sample` writes
 
 The room may import `comparison`, `recipes`, `pictures`, `metrics`, `training`, `data`, `maths` and
 `core`; only `cli` imports it. It knows no recipe and no family by name: what is drawn of a model
-follows from its abilities. Begin reading in `gallery.entry`, which gathers a run, then `view.py`.
+follows from its abilities. Begin with `gallery.py`, which gathers a run, then `view.py`.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,22 +13,11 @@ from torch import Tensor
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.event import Event
-from trilemma.core.model import Restoring
-from trilemma.core.noise import Noise
+from trilemma.core.model import Estimating, Restoring
 from trilemma.data.dataset import DataSet
 from trilemma.pictures import figures
 
-__all__ = [
-    "ACROSS",
-    "EXAMPLES",
-    "MEASURED",
-    "POINTS",
-    "BoundTimed",
-    "Estimating",
-    "Noising",
-    "Scored",
-    "Subject",
-]
+__all__ = ["ACROSS", "EXAMPLES", "MEASURED", "POINTS", "Subject"]
 
 EXAMPLES = 4
 """Test examples in a row of pictures."""
@@ -40,53 +29,6 @@ MEASURED = 64
 """Real examples and samples behind a histogram."""
 
 M = TypeVar("M")
-
-
-@runtime_checkable
-class Noising(Protocol):
-    """Can be looked at on the way from data to noise; see `core.model.Diffusing`."""
-
-    def forward_path(self, x: Tensor, *, frames: int, noise: Noise) -> Sequence[Tensor]:
-        """Return x_t at `frames` times from 0 to 1, evenly spaced, in data units."""
-        ...
-
-
-@runtime_checkable
-class Estimating(Noising, Protocol):
-    """Expects something of each state on the way to a sample; see `core.model.Diffusing`."""
-
-    def estimates(
-        self,
-        n: int,
-        *,
-        frames: int,
-        condition: Condition | None = None,
-        noise: Noise | None = None,
-    ) -> Sequence[tuple[float, Tensor, Tensor]]:
-        """Return (t, x_t, E[x | x_t]) at about `frames` steps, data units."""
-        ...
-
-
-@runtime_checkable
-class Scored(Noising, Protocol):
-    """Knows grad ln p_t on that way; see `core.model.Diffusing`."""
-
-    def score_field(self, x: Tensor, t: float, *, condition: Condition | None = None) -> Tensor:
-        """Return grad ln p_t at states x_t, both in scaled coordinates."""
-        ...
-
-
-@runtime_checkable
-class BoundTimed(Protocol):
-    """Knows where on the way from data to noise each term of its bound looks."""
-
-    def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Return ln SNR of x_1 … x_T, falling, [T], and about `bound_terms`, [B, T + 1].
-
-        Of the terms between L_0 and L_T as many are computed as are drawn, and each stands for
-        its neighbours.
-        """
-        ...
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ def _field_words(words: Sequence[str]) -> list[str]:
 
 COMMAND = Command(
     summary="several recipes, one data set, the same time",
-    place=8,
+    order=8,
     arguments=arguments,
     run=run,
     has_fields=True,

@@ -99,7 +99,7 @@ def list_data(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     summary="data sets: list, fetch, check",
-    place=3,
+    order=3,
     arguments=arguments,
     run=run,
 )

@@ -28,7 +28,7 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     summary="versions, speed, data found, what is broken and what to do",
-    place=10,
+    order=10,
     arguments=add_json,
     run=run,
 )

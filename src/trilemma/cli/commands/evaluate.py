@@ -165,7 +165,7 @@ def _show(evaluation: Evaluation) -> None:
 
 COMMAND = Command(
     summary="measure a trained run, or ready samples",
-    place=7,
+    order=7,
     arguments=arguments,
     run=run,
 )

@@ -96,7 +96,7 @@ def _cell(value: object) -> str:
 
 COMMAND = Command(
     summary="what there is: recipes, data, metrics or laws",
-    place=1,
+    order=1,
     arguments=arguments,
     run=run,
 )

@@ -172,7 +172,7 @@ def _free(folder: Path, stem: str, suffix: str) -> Path:
 
 COMMAND = Command(
     summary="draw from a trained run",
-    place=6,
+    order=6,
     arguments=arguments,
     run=run,
     has_fields=True,

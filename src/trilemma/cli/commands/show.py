@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
 
 COMMAND = Command(
     summary="a recipe's fields, size and cost",
-    place=2,
+    order=2,
     arguments=arguments,
     run=run,
 )

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> None:
     source = sources.declared(options.data, radius=options.ego_radius, columns=options.columns)
     with at_work(options.device, options.seed) as session:
         data = read_data(source, options.size, session)
-        begun, events = begin(
+        new_run, events = begin(
             recipe,
             data,
             source=source,
@@ -66,14 +66,14 @@ def run(options: argparse.Namespace) -> None:
             watch=options.watch,
         )
         if session.world.is_main:
-            say(f"{begun.path}: {begun.recipe['precision']['reason']}")
+            say(f"{new_run.path}: {new_run.recipe['precision']['reason']}")
         watched(recipe.name, events, session)
-        report_run(begun, data, session)
+        report_run(new_run, data, session)
 
 
 COMMAND = Command(
     summary="make a run directory and train a recipe in it, for a minute by default",
-    place=4,
+    order=4,
     arguments=arguments,
     run=run,
     has_fields=True,

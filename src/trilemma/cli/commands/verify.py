@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
 
 COMMAND = Command(
     summary="the laws: of the library, or of a trained run",
-    place=9,
+    order=9,
     arguments=arguments,
     run=run,
 )

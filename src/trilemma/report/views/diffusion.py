@@ -19,21 +19,21 @@ import torch
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Adjustable, Gradual, Restoring, Termwise
+from trilemma.core.model import (
+    Adjustable,
+    BoundTimed,
+    Estimating,
+    Gradual,
+    Noising,
+    Restoring,
+    Scored,
+    Termwise,
+)
 from trilemma.core.noise import Noise
 from trilemma.core.words import brief
 from trilemma.pictures import charts, point_clouds, scatter
 from trilemma.pictures.image_strips import strips
-from trilemma.report.model_view import (
-    ACROSS,
-    EXAMPLES,
-    POINTS,
-    BoundTimed,
-    Estimating,
-    Noising,
-    Scored,
-    Subject,
-)
+from trilemma.report.model_view import ACROSS, EXAMPLES, POINTS, Subject
 from trilemma.report.page import Picture
 from trilemma.report.view import View
 

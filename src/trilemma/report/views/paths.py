@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from trilemma.core.model import Gradual
+from trilemma.core.model import Estimating, Gradual
 from trilemma.core.noise import Noise
 from trilemma.pictures import figures, point_clouds
-from trilemma.report.model_view import Estimating, Subject
+from trilemma.report.model_view import Subject
 from trilemma.report.page import Picture
 from trilemma.report.view import View
 
