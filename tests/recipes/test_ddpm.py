@@ -137,5 +137,6 @@ def test_a_classifier_is_a_second_player_and_guides():
     assert float(loss.value) == pytest.approx(2.3, abs=0.3)
     said = Condition(label=torch.tensor([3, 3]))
     guided = model.sample(2, condition=said, noise=Noise.of(0, 2))
-    model.guidance = 0.0
-    assert (model.sample(2, condition=said, noise=Noise.of(0, 2)) != guided).any()
+    assert (
+        model.adjusted(guidance=0.0).sample(2, condition=said, noise=Noise.of(0, 2)) != guided
+    ).any()

@@ -15,7 +15,7 @@ from trilemma.families.dequantised_density import dequantised_density
 from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
 from trilemma.maths.diffusion.fourier_features import of_levels
 from trilemma.maths.ode import SOLVERS, refined
-from trilemma.recipes.diffusion_networks import denoiser, refuse_guidance
+from trilemma.recipes.diffusion_networks import denoiser, refuse_unguided
 from trilemma.recipes.recipe import Choice, Plot, Recipe
 
 __all__ = ["FlowMatchingRecipe"]
@@ -79,7 +79,7 @@ class FlowMatchingRecipe(Recipe):
 
     def _possible(self, domain: Domain) -> None:
         """Refuse fields that make no sense together."""
-        refuse_guidance(self.guidance, domain, self.label_dropout)
+        refuse_unguided(self.guidance, domain, self.label_dropout)
         if domain.kind == "image" and self.probes < 1:
             raise BadInput(
                 f"{self.probes} probes were given for images; give --probes 1 or more, for the "
