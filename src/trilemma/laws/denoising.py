@@ -47,12 +47,13 @@ def _model(
     schedule: schedules.Schedule | None = None,
     *,
     chain: int = 1000,
+    variance: str = "posterior",
     **options: Any,  # noqa: ANN401
 ) -> Diffusion:
     """Return the perfect denoiser of Gaussian points, trained by these options."""
     process = ForwardProcess(schedule or schedules.Cosine(), chain)
     return Diffusion(
-        Denoiser(_Perfect(), process, predictions.NoisePrediction()),
+        Denoiser(_Perfect(), process, predictions.NoisePrediction(), variance=variance),
         POINTS,
         training=DiffusionTraining(**options),
     )
@@ -330,7 +331,7 @@ def hybrid() -> list[Law]:
 @states(WHERE, "arXiv:2010.02502, 5.3", "arXiv:2108.01073")
 def edited() -> list[Law]:
     """A completion keeps what is known, and a way between two examples begins and ends at them."""
-    model, generator = _model(steps=10), torch.Generator().manual_seed(0)
+    model, generator = _model().adjusted(steps=10), torch.Generator().manual_seed(0)
     x, y = (MEAN + SPREAD * torch.randn(2, 6, D, generator=generator)).float()
     known_mask = torch.tensor([True, False]).expand(6, D)
     completed = model.complete(x, known_mask, noise=Noise.of(0, 6))
