@@ -33,7 +33,9 @@ from trilemma.core.session import Session
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import ForwardProcess
 from trilemma.maths.diffusion.predictions import NoisePrediction
 from trilemma.maths.diffusion.schedules import Linear, Schedule
 from trilemma.networks.unet import UNet
@@ -125,7 +127,7 @@ def ours(name: str, x: Tensor, batch: int) -> Side:
     else:  # 3.88 million parameters, 3.3 GFLOP
         network = UNet(1, width=48, multipliers=(1, 2, 3), blocks=2, patch=1, attention=True)
     domain = Domain("image", (1, SIZE, SIZE), Levels(256))
-    model = Diffusion(network, domain, Linear(), NoisePrediction())
+    model = Diffusion(Denoiser(network, ForwardProcess(Linear()), NoisePrediction()), domain)
     chosen = precision(name)
     chosen.to_device(model, CPU)
     model.train()
@@ -246,7 +248,7 @@ def _overhead(names: list[str], x: Tensor, options: Any) -> Section:
 def _beside(network: nn.Module, x: Tensor, chosen: Precision, options: Any) -> list[float]:
     """Return, for each step of a real training, the share that is not the network's."""
     domain = Domain("image", (1, SIZE, SIZE), Levels(256))
-    model = Diffusion(network, domain, Linear(), NoisePrediction())
+    model = Diffusion(Denoiser(network, ForwardProcess(Linear()), NoisePrediction()), domain)
     stage = Stage("model", model, lambda: ExampleStream(Split(x), options.batch, 0))
     shares = []
     with tempfile.TemporaryDirectory() as folder, _clock(network) as spent:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from benchmarks.record import Section
 from benchmarks.turns import by_turns, ratio, repeated
 from trilemma.core.errors import BadInput, nearest
-from trilemma.core.model import Model
+from trilemma.core.model import Adjustable, Model
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import samples
 from trilemma.core.session import Session
@@ -125,10 +125,11 @@ def chosen(text: str) -> list[str]:
     return names
 
 
-def choose(model: Model[Any, Any], name: str, steps: int, grid: str = "auto") -> None:
-    """Let a model draw by a sampler, in so many steps, on a grid."""
-    diffusion = diffusion_of(model)
-    diffusion.sampler, diffusion.sample_steps, diffusion.grid = SAMPLERS[name](), steps, grid
+def choose(model: Model[Any, Any], name: str, steps: int, grid: str = "auto") -> Any:
+    """Return a model as it draws by a sampler, in so many steps, on a grid."""
+    diffusion_of(model)
+    assert isinstance(model, Adjustable)
+    return model.adjusted(sampler=name, steps=steps, grid=grid)
 
 
 @dataclass(frozen=True)
@@ -195,8 +196,7 @@ def judged(
     model: Model[Any, Any], judge: Judge, n: int, name: str, steps: int, grid: str = "auto"
 ) -> Drawn:
     """Draw n samples by a combination and measure them."""
-    choose(model, name, steps, grid)
-    found = measured(model, judge, n)
+    found = measured(choose(model, name, steps, grid), judge, n)
     told(f"{name}, {steps} steps: fd {found.fd[0]:.4g}, {1e3 * found.seconds:.2f} ms a sample")
     return found
 
@@ -338,8 +338,7 @@ def recorded(network: nn.Module, draw: Callable[[], Any]) -> tuple[list[Any], li
 def _beside(model: Model[Any, Any], names: Sequence[str], options: Any) -> Section:
     rows, found, kept = [], {}, {}
     for name in names:
-        choose(model, name, SHORT)
-        seconds, calls = _timed(model, options.timed, options.rounds)
+        seconds, calls = _timed(choose(model, name, SHORT), options.timed, options.rounds)
         adds = ratio(seconds, peer="beside", ours="network")
         whole = ratio(seconds, peer="all", ours="network")
         found[name], kept[name] = {"adds": adds, "all": whole}, seconds

@@ -125,9 +125,9 @@ class Table:
             found["regression"] = self._scores(large, true, small, took)
         ways = [(count, 1.0) for count in steps] + [(min(steps), cool) for cool in COOL]
         for count, temperature in ways:
-            model.diffusion.sample_steps, model.temperature = count, temperature
+            way = model.adjusted(steps=count, temperature=temperature)
             start = time.perf_counter()
-            large = restored(model, small, session=Session())
+            large = restored(way, small, session=Session())
             took = time.perf_counter() - start
             name = f"sr3, {count} steps"
             name += f", temperature {temperature:g}" if temperature != 1 else ""
@@ -183,14 +183,14 @@ def _photo(options: Any, run: Loaded, data: DataSet) -> Section:
 def photo(run: str, given: str, tiles: int) -> dict[str, float]:
     """Enlarge a photo in 10 steps; return time, memory, and what a seam would show."""
     loaded = load(Path(run), warn=print)
-    model: Any = loaded.model
+    model: Any = loaded.model.adjusted(steps=10)  # type: ignore[attr-defined]
     small = _small(loaded, given)
     before, noise = peak_memory(), Noise.of(0, 1)
     start = time.perf_counter()
     if tiles:
-        large = enlarge(model, small, steps=10, noise=noise, at_once=tiles)
+        large = enlarge(model, small, noise=noise, at_once=tiles)
     else:
-        large = model.restore(small[None], steps=10, noise=noise)[0]
+        large = model.restore(small[None], noise=noise)[0]
     seconds, peak = time.perf_counter() - start, peak_memory()
     gap = reduced(large.double(), model.scale) - small.double()
     side = min(model.domain.shape[1:])

@@ -40,6 +40,7 @@ WHERE = {
         "pictures/graphs.py",
         "pictures/image_strips.py",
         "pictures/plane.py",
+        "report/views/plane.py",
     ),
     "asked": ("recipes/gcpn.py",),
     "wanted": ("metrics/evaluation.py",),

@@ -199,6 +199,9 @@ def test_what_cannot_be_trained_is_one_sentence(data, options, words, tmp_path, 
 
 def test_dropout_of_the_property_is_of_training(run):
     diffusion = load(run.path, warn=print).model.diffusion
-    assert diffusion.label_dropout == 0.1
+    assert diffusion.training_options.label_dropout == 0.1
     recipe = dataclasses.replace(load(run.path, warn=print).recipe, property="")
-    assert recipe.model(load(run.path, warn=print).domain).diffusion.label_dropout == 0.0
+    assert (
+        recipe.model(load(run.path, warn=print).domain).diffusion.training_options.label_dropout
+        == 0.0
+    )

@@ -121,10 +121,10 @@ def test_a_path_ends_at_the_sample(trained):
 def test_samples_by_number_of_steps_and_of_other_sizes(trained, digits):
     model = trained["diffusion"]
     small = torch.randint(17, (1, 1, 3, 5), dtype=torch.uint8)
-    assert model.restore(small, steps=2).shape == (1, 1, 12, 20)
+    assert model.adjusted(steps=2).restore(small).shape == (1, 1, 12, 20)
     calls = []
     handle = model.network.register_forward_hook(lambda *_: calls.append(1))
-    model.restore(model.shrink(digits.test.x[:2]), steps=3)
+    model.adjusted(steps=3).restore(model.shrink(digits.test.x[:2]))
     handle.remove()
     assert len(calls) == 3
 
@@ -132,7 +132,9 @@ def test_samples_by_number_of_steps_and_of_other_sizes(trained, digits):
 @pytest.mark.parametrize("method", ["diffusion", "regression"])
 def test_photos_are_enlarged_in_tiles_that_agree(trained, method):
     photo = torch.randint(256, (1, 6, 9), dtype=torch.uint8)
-    large = enlarge(trained[method], photo, steps=3, noise=Noise.of(0, 1), at_once=3)
+    model = trained[method]
+    model = model.adjusted(steps=3) if method == "diffusion" else model
+    large = enlarge(model, photo, noise=Noise.of(0, 1), at_once=3)
     assert large.shape == (1, 24, 36)
     shrunk = trained[method].pairing.shrink((large.float() * 16 / 255).round().to(torch.uint8))
     wanted = (photo.float() * 16 / 255).round()
@@ -151,7 +153,7 @@ def test_sizes_of_the_issue_are_built(side):
     domain = Domain("image", SHAPES[side], Levels(256))
     model = Sr3(width=16, consistent=False).model(domain)
     small = torch.zeros(2, SHAPES[side][0], side // 4, side // 4, dtype=torch.uint8)
-    assert model.restore(small, steps=1).shape == (2, *SHAPES[side])
+    assert model.adjusted(steps=1).restore(small).shape == (2, *SHAPES[side])
 
 
 @pytest.mark.parametrize(

@@ -325,7 +325,8 @@ class Adjustable(Protocol):
     def adjusted(self, **options: Any) -> Any:  # noqa: ANN401
         """Return this model drawn from with other options: a view that shares all weights.
 
-        `model.adjusted(steps=50).sample(16)`; the model itself stays as it is.
+        `model.adjusted(steps=50).sample(16)`; the model itself stays as it is. An option has the
+        name of the recipe's field, and is `steps` where that is `sample_steps`.
 
         Raises:
             BadInput: There is no such option, or its value makes no sense for this model.

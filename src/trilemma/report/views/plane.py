@@ -45,8 +45,8 @@ def _densities(subject: Subject[Model]) -> list[Picture]:
             f"the model's sums to {float(log_p.exp().sum() * cell_area):.3f} over the frame"
         )
     scatters = {"data": x[:3000], "samples": draw(model, 3000, seed=0)}
-    frame = [float(c + s * half_width) for c in centre for s in (-1, 1)]
-    picture = figures.densities(panels, scatters, frame)
+    left, right, bottom, top = (float(c + s * half_width) for c in centre for s in (-1, 1))
+    picture = figures.densities(panels, scatters, (left, right, bottom, top))
     caption = "; ".join(["All in one frame, and the densities on one scale", *notes]) + "."
     return [Picture("density and samples", picture, caption)]
 
