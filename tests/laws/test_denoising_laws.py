@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from trilemma.families.diffusion.diffusion import bound as diffusion_bound
-from trilemma.families.diffusion.diffusion import denoiser, diffusion, editing, probability_flow
+from trilemma.families.diffusion import bound as diffusion_bound
+from trilemma.families.diffusion import denoiser, diffusion, editing, probability_flow
 from trilemma.laws import denoising as laws
 from trilemma.maths.diffusion import predictions, training_times
 

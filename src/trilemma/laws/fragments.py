@@ -13,7 +13,8 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
-from trilemma.families.diffusion.diffusion import Diffusion, fragments
+from trilemma.families.diffusion import fragments
+from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion.predictions import Velocity
 from trilemma.maths.diffusion.samplers import SAMPLERS

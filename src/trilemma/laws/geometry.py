@@ -16,7 +16,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
 from trilemma.families import point_cloud_vae
-from trilemma.families.diffusion.diffusion import diffusion as diffusions
+from trilemma.families.diffusion import diffusion as diffusions
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion import spaces
 from trilemma.maths.diffusion.predictions import Clean

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion.diffusion import Diffusion, latent
+from trilemma.families.diffusion import latent
+from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.first_stage import FirstStage
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import distributions, quantisation
