@@ -20,7 +20,7 @@ from trilemma.families.ppo import PPO, PpoSettings
 from trilemma.networks.graph import ActNetwork
 from trilemma.pictures.graphs import sheet
 from trilemma.training.precision import choose
-from trilemma.training.trainer import PpoSettings as Training
+from trilemma.training.trainer import Settings as Training
 from trilemma.training.trainer import Trainer
 
 NODES, STEPS = 12, 300

@@ -40,8 +40,8 @@ def own_cache(tmp_path_factory):
 def brief_previews():
     """Let previews take next to nothing, where tests are about what is trained."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(allowance, "CREDIT", 0.4)
-        patch.setattr(allowance, "LAST", 0.2)
+        patch.setattr(allowance, "CREDIT", 0.05)
+        patch.setattr(allowance, "LAST", 0.05)
         yield
 
 

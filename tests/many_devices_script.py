@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import torch
+from small_recipes import small
 
 from trilemma.core.sampling import draw
 from trilemma.core.session import Session
 from trilemma.data import sources
+from trilemma.data.dataset import DataSet
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training import allowance
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import world
 
+STEPS = 12
 DATA = {
     "image": "digits",
     "points": "two-moons",
@@ -26,9 +30,7 @@ DATA = {
 }
 """A data set of each kind."""
 GAMES = ("gan", CATALOG["graphrl"].family, CATALOG["gcpn"].family)
-FIELDS = {name: {"lr": 1e-5} for name in CATALOG if CATALOG[name].family in GAMES} | {
-    "geoldm": {"width": 16, "layers": 2, "sample_steps": 5}
-}
+SLOW = {"lr": 1e-5}
 """Games, and what is learnt by acting, are played slowly: the rounding by which two ways of
 summing differ grows with the steps of AdamW, which are as long where a gradient is nought but for
 rounding."""
@@ -40,21 +42,24 @@ def talkers() -> int:
     return sum(name == "pt_gloo_runloop" for name in names)
 
 
-def main() -> None:
-    """Do this process's part."""
-    torch.set_num_threads(1)
-    allowance.CREDIT, allowance.LAST = 0.4, 0.2  # it is about what is trained
-    folder, names = Path(sys.argv[1]), sys.argv[2:]
+@cache
+def loaded(name: str) -> DataSet:
+    """Load a data set once."""
+    return sources.load(name)
+
+
+def trained(folder: Path) -> dict:
+    """Do this process's part of each recipe's training and sampling; return losses and samples."""
     seen = {}
     with world(torch.device("cpu"), minutes=3) as here:
-        for name in names:
-            data = sources.load(DATA[CATALOG[name].kinds[0]])
+        for name, recipe in CATALOG.items():
+            data = loaded(DATA[recipe.kinds[0]])
             _, events = begin(
-                CATALOG[name](batch=32, **FIELDS.get(name, {})),
+                small(name, **(SLOW if recipe.family in GAMES else {})),
                 data,
                 source=data.name,
                 path=folder / name,
-                budget=Budget(steps=20),
+                budget=Budget(steps=STEPS),
                 precision="fp32",
                 session=Session(world=here),
             )
@@ -75,7 +80,10 @@ def main() -> None:
     seen["talkers"].append(talkers())
     if is_main:
         (folder / "seen.json").write_text(json.dumps(seen))
+    return seen
 
 
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(1)
+    allowance.CREDIT, allowance.LAST = 0.05, 0.05  # it is about what is trained
+    trained(Path(sys.argv[1]))

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 from refusals import refused
 
-from trilemma.cli import main
+from trilemma.cli import main, working
+from trilemma.recipes import online_frechet_distance
 from trilemma.recipes.runs import load
+from trilemma.training.run import Run
 
 
 @pytest.fixture
@@ -125,7 +127,18 @@ def test_what_may_change_at_sampling_is_an_option(runs, here):
     assert (np.load("a.npz")["x"] != np.load("b.npz")["x"]).any()
 
 
-def test_a_watched_training_tells_its_fd(runs, here, capsys):
-    words = ["train", "ddpm", "--steps", "12", "--batch", "16", "--width", "16", "--watch"]
-    assert main([*words, "--run", "watched"]) == 0
+def test_a_watched_training_tells_its_fd(here, monkeypatch):
+    for constant, value in {"GUESS": 0.0, "GROWTH": 1.0, "SHARE": 1e9}.items():  # it looks at once
+        monkeypatch.setattr(online_frechet_distance, constant, value)
+    monkeypatch.setattr(working, "report_run", lambda run, data, session: None)
+    words = ["train", "vae", "--steps", "8", "--batch", "16"]
+    for name, more in (("plain", []), ("watched", ["--watch"])):
+        assert main([*words, *more, "--run", name]) == 0
+    looks = {
+        name: [event.values for event in Run.open(Path(name)).events() if "fd" in event.values]
+        for name in ("plain", "watched")
+    }
+    assert not looks["plain"]
+    assert looks["watched"]
+    assert all(look["fd"] > 0 and look["fd_n"] == 256 for look in looks["watched"])
     assert '"watch": true' in Path("watched/recipe.json").read_text()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 
 import pytest
 import torch
+from small_recipes import small
 
 from trilemma.core.errors import Interrupted
 from trilemma.core.model import capabilities
@@ -41,10 +43,6 @@ CASES = [
 ]
 
 
-QUICK = {"geoldm": {"width": 16, "layers": 2, "sample_steps": 5}}
-"""Fields that make a recipe quick."""
-
-
 @pytest.fixture(scope="module")
 def sets():
     """Load each data set once."""
@@ -55,11 +53,6 @@ def loaded(name: str):
     """Load a data set, or the view of it that stands behind a slash."""
     source, _, kind = name.partition("/")
     return sources.load(source).viewed((kind,))
-
-
-def small(name: str):
-    """Make a recipe with a small batch, so that the tests are quick."""
-    return CATALOG[name](batch=32, **QUICK.get(name, {}))
 
 
 def train(path, name, data, steps, *, seed=0, precision="fp32"):
@@ -73,6 +66,17 @@ def train(path, name, data, steps, *, seed=0, precision="fp32"):
         precision=precision,
     )
     return run, list(events)
+
+
+@pytest.fixture(scope="module")
+def whole(sets, tmp_path_factory):
+    """Return what trains a recipe on a data set for twelve steps, once for all who ask."""
+
+    @cache
+    def trained(name, data):
+        return train(tmp_path_factory.mktemp("whole") / "run", name, sets[data], 12)
+
+    return trained
 
 
 @pytest.mark.parametrize(("name", "data"), CASES)
@@ -133,9 +137,8 @@ def test_sample_i_is_the_same_for_one_three_and_seventy(name, data, sets):
 
 
 @pytest.mark.parametrize(("name", "data"), CASES)
-def test_resume_is_exact_and_a_run_comes_back(name, data, sets, tmp_path):
-    data = sets[data]
-    whole, _ = train(tmp_path / "whole", name, data, 12)
+def test_resume_is_exact_and_a_run_comes_back(name, data, sets, whole, tmp_path):
+    (straight, _), data = whole(name, data), sets[data]
     stop = Stop()
     _, events = begin(
         small(name),
@@ -150,11 +153,11 @@ def test_resume_is_exact_and_a_run_comes_back(name, data, sets, tmp_path):
         stopped_at(events, 7, stop)
     run, events = go_on(tmp_path / "parts", session=Session())
     list(events)
-    a, b = whole.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
+    a, b = straight.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
     assert a.step == b.step == 12
     assert same(a.weights, b.weights)
     assert same(a.state, b.state)
-    loaded = load(tmp_path / "whole", warn=pytest.fail)
+    loaded = load(straight.path, warn=pytest.fail)
     assert torch.equal(
         draw(loaded.model, 5, seed=1), draw(load(run.path, warn=pytest.fail).model, 5, seed=1)
     )
@@ -196,8 +199,11 @@ def test_evaluation_mode_changes_nothing(name, sets):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_both_precisions_train(name, precision, sets, tmp_path):
-    run, events = train(tmp_path / "run", name, sets[FIRST[name]], 4, precision=precision)
+def test_both_precisions_train(name, precision, sets, whole, tmp_path):
+    if precision == "fp32":
+        run, events = whole(name, FIRST[name])
+    else:
+        run, events = train(tmp_path / "run", name, sets[FIRST[name]], 4, precision=precision)
     assert run.recipe["precision"]["dtype"] == precision
     assert all(v == v for e in events if e.kind == "step" for v in e.values.values())
     assert all(
@@ -208,9 +214,9 @@ def test_both_precisions_train(name, precision, sets, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_laws_of_a_trained_model_hold(name, sets, tmp_path):
+def test_laws_of_a_trained_model_hold(name, sets, whole):
     data = sets[FIRST[name]]
-    run, _ = train(tmp_path / "run", name, data, 6)
+    run, _ = whole(name, FIRST[name])
     loaded = load(run.path, warn=pytest.fail)
     broken = [law for law, _ in timed(trained_laws(loaded.model, data.test.x)) if not law.holds]
     assert not broken
@@ -227,7 +233,7 @@ def test_a_recipe_explains_itself(name):
     assert "sample" in capabilities(untrained(kind(), loaded(FIRST[name]).domain, 0))
 
 
-def test_runs_know_their_own(tmp_path, sets):
-    run, _ = train(tmp_path / "run", "vae", sets["digits"], 3)
+def test_runs_know_their_own(sets, whole):
+    run, _ = whole("vae", "digits")
     assert isinstance(Run.open(run.path), Run)
     assert run.recipe["data"]["fingerprint"] == sets["digits"].fingerprint

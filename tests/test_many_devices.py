@@ -7,54 +7,60 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import many_devices_script
 import pytest
 import torch
 
 from trilemma.recipes.catalog import CATALOG
 
-SCRIPT = Path(__file__).with_name("many_devices_script.py")
+SCRIPT = Path(many_devices_script.__file__)
 
 
-def together(folder: Path, processes: int) -> dict:
-    """Run the script in so many processes and return what they saw."""
-    folder.mkdir()
+@contextmanager
+def two_processes(folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
+    """Start the script in two processes, which do not outlive the test."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = []
-    for rank in range(processes):
-        environment = os.environ | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(processes),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(port),
-        }
-        words = [sys.executable, str(SCRIPT), str(folder), *CATALOG]
-        started.append(
-            subprocess.Popen(
-                words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(folder)],
+            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
-    for process in started:
-        said, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, said
-    return json.loads((folder / "seen.json").read_text())
+        for rank in "01"
+    ]
+    try:
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
-    """See the same training in one process and in two."""
-    folder = tmp_path_factory.mktemp("devices")
-    return together(folder / "one", 1), together(folder / "two", 2)
+def seen(tmp_path_factory, brief_previews):
+    """See the same training in this process, and meanwhile in two."""
+    one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
+    with two_processes(two) as started:
+        alone = many_devices_script.trained(one)
+        for process in started:
+            said, _ = process.communicate(timeout=240)
+            assert process.returncode == 0, said
+    return alone, json.loads((two / "seen.json").read_text())
 
 
 @pytest.mark.parametrize("name", CATALOG)
 def test_losses_are_those_of_one_process(name, seen):
     one, two = (torch.tensor(s[name]["losses"], dtype=torch.float64) for s in seen)
-    assert len(one) >= 20
+    assert len(one) >= many_devices_script.STEPS
     assert ((one - two).abs() / one.abs().clamp(min=1)).max() < 1e-5
 
 

@@ -1,7 +1,7 @@
-"""What one more leaf costs: exactly the files that CONTRIBUTING names, and then it can be chosen.
+"""What one more leaf costs: as many files as CONTRIBUTING names, and then it can be chosen.
 
-In a copy of the sources a sampler, a loss, a recipe, a metric, a picture and a set of points are
-added; one process trains, samples, measures, draws and lists with them.
+In a copy of the sources a leaf of each kind is added; one process trains, lists and verifies with
+them. The files that an addition touches are counted, and compared with those of its row.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Leap:
             yield denoise(x, t)
 
 
-SAMPLERS: Mapping'''
+SAMPLERS: Registry'''
 
 RECIPE = '''"""A diffusion that leaps."""
 
@@ -99,24 +99,178 @@ def _weights(subject):
 VIEWS = (View(name="weights", section="inversion", needs=(Model,), draw=_weights),)
 '''
 
+NETWORK = '''"""A network that is one product."""
+
+import torch
+from torch import nn
+
+__all__ = ["Product"]
+
+
+class Product(nn.Module):
+    """Gives x W x."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.eye(size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x W x, [B]."""
+        return ((x @ self.weight) * x).sum(1)
+'''
+
+NETWORK_TEST = '''"""The network at the identity."""
+
+import torch
+
+from trilemma.networks.product import Product
+
+
+def test_at_the_identity_it_is_the_squared_length():
+    x = torch.randn(3, 2)
+    assert torch.allclose(Product(2)(x), x.square().sum(1))
+'''
+
+READER = '''"""Points that a file holds, a line each."""
+
+from pathlib import Path
+
+import torch
+
+from trilemma.core.domain import Domain, Real
+from trilemma.data.dataset import DataSet, Split
+
+__all__ = ["islands"]
+
+
+def islands() -> DataSet:
+    """Read the file."""
+    lines = Path("islands.txt").read_text().splitlines()
+    x = torch.tensor([[float(number) for number in line.split()] for line in lines])
+    return DataSet("islands", Domain("points", (2,), Real()), Split(x[::2]), Split(x[1::2]))
+'''
+
+SOURCE = """    Source(
+        "islands", "points", "two islands", "a file", "none", "write it", loader=read_islands
+    ),
+"""
+
+METRIC_LAW = '''
+@states("lecture §2")
+def rightness() -> list[Law]:
+    """Ask how far to the right two points lie in the mean."""
+    mean = float(torch.tensor([[1.0], [3.0]])[:, 0].mean())
+    return [equal("the mean of 1 and 3", "lecture §2", mean, 2, 0)]
+
+
+CHECKS: Sequence[Check] = (
+    rightness,
+'''
+
 RUN = """
 import sys
 from trilemma.cli import main
+from trilemma.laws import games, metrics, samplers
+from trilemma.training import allowance
+allowance.CREDIT = allowance.LAST = 0.05  # it is not about previews
 def run(*words):
     assert main(list(words)) == 0, words
-run("train", "leaping", "--data", "one-gaussian", "--steps", "2", "--run", "a")
+run("train", "leaping", "--data", "islands", "--steps", "2", "--run", "a")
 run("list", "metrics", "--json")
 run("train", "gan", "--loss", "mine", "--width", "8", "--data", "one-gaussian", "--steps", "2")
+for check in (games.every_game_has_laws, samplers.every_sampler_has_laws, metrics.rightness):
+    assert all(law.holds for law in check()), check.title
+sys.path.insert(0, "tests")
+from test_product import test_at_the_identity_it_is_the_squared_length as test
+test()
 """
 
+GAME = "AdversarialLoss(_hinge_critic, _lifting_generator)"
+POINTS = 'torch.zeros(1, 2), 1.0, "one"'
 
-def edited(root: Path, where: str, before: str, after: str) -> str:
-    """Replace what stands once in a file of the copy; return the file's name."""
-    path = root / where
+
+def entry(name: str, value: str) -> str:
+    """Return a line of a registry."""
+    return f'        ("{name}", {value}),\n'
+
+
+def beside(where: str, before: str, new: str) -> tuple[str, str, str]:
+    """Return the change that puts something after what stands in a file."""
+    return where, before, before + new
+
+
+LEAVES = {
+    "sampler": [
+        ("maths/diffusion/samplers.py", "\nSAMPLERS: Registry", SAMPLER),
+        beside("maths/diffusion/samplers.py", entry("unipc", "UniPc"), entry("leap", "Leap")),
+        beside("laws/samplers.py", "PAPERS = {\n", '    "leap": "nowhere",\n'),
+    ],
+    "adversarial loss": [
+        beside("maths/adversarial.py", entry("ebgan", "energy_based(1.0)"), entry("mine", GAME)),
+        beside("laws/games.py", "SOURCES: Mapping[str, str] = {\n", '    "mine": GAN,\n'),
+    ],
+    "network": [
+        ("networks/product.py", "", NETWORK),
+        ("../tests/test_product.py", "", NETWORK_TEST),
+    ],
+    "recipe": [
+        ("recipes/leaping.py", "", RECIPE),
+        (
+            "recipes/catalog.py",
+            "\n__all__",
+            "from trilemma.recipes.leaping import Leaping\n\n__all__",
+        ),
+        beside("recipes/catalog.py", entry("ddpm", "Ddpm"), entry("leaping", "Leaping")),
+    ],
+    "metric": [
+        ("metrics/rightness.py", "", METRIC),
+        ("laws/metrics.py", "\nCHECKS: Sequence[Check] = (\n", METRIC_LAW),
+    ],
+    "picture of a model": [("report/views/weights.py", "", VIEW)],
+    "points of a formula": [
+        beside(
+            "data/toy.py",
+            '    "point set",\n    [\n',
+            entry("one-gaussian", f"_gaussians({POINTS})"),
+        ),
+    ],
+    "data set": [
+        ("data/islands.py", "", READER),
+        beside("data/sources.py", "STORED: Sequence[Source] = (\n", SOURCE),
+        beside(
+            "data/sources.py",
+            "from trilemma.data.debian_source import Bundle\n",
+            "from trilemma.data.islands import islands as read_islands\n",
+        ),
+    ],
+}
+"""Kind -> what is changed for one more: the file, what stands there once, and what will; a new
+file where nothing stands."""
+
+
+NOT_MADE_UP = {"family": 4, "sampling option": 3, "capability": 3}
+"""Kinds of which no toy says anything, for they are somebody's mathematics, and their files."""
+
+
+def table() -> dict[str, int]:
+    """Return how many files each row of CONTRIBUTING's table names."""
+    page = (SOURCES.parents[1] / "CONTRIBUTING.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    return {kind: len(touch.split(" · ")) for kind, touch in rows if kind != "to add a…"}
+
+
+def add(root: Path, where: str, before: str, after: str) -> Path:
+    """Change what stands once in a file of the copy, or write a new file; return its path."""
+    path = (root / where).resolve()
+    if not before:
+        assert not path.exists(), where
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(after)
+        return path
     text = path.read_text()
     assert text.count(before) == 1, (where, before)
     path.write_text(text.replace(before, after))
-    return where
+    return path
 
 
 @pytest.fixture
@@ -126,48 +280,13 @@ def copy(tmp_path):
     return root
 
 
-def line(kind: str, entry: str) -> str:
-    """Return a line of a registry."""
-    return f'    "{kind}": {entry},\n'
-
-
 def test_a_leaf_costs_the_files_that_contributing_names(copy):
-    game, island = (
-        "AdversarialLoss(_hinge_critic, _lifting_generator)",
-        'torch.zeros(1, 2), 1.0, "one"',
-    )
-    edits = {
-        "sampler": [
-            ("maths/diffusion/samplers.py", "\nSAMPLERS: Mapping", SAMPLER),
-            ("maths/diffusion/samplers.py", line("unipc", "UniPc"), line("leap", "Leap")),
-        ],
-        "adversarial loss": [
-            ("maths/adversarial.py", line("ebgan", "energy_based(1.0)"), line("mine", game)),
-        ],
-        "recipe": [
-            (
-                "recipes/catalog.py",
-                "\n__all__",
-                "from trilemma.recipes.leaping import Leaping\n\n__all__",
-            ),
-            ("recipes/catalog.py", line("ddpm", "Ddpm"), line("leaping", "Leaping")),
-        ],
-        "data set": [
-            (
-                "data/toy.py",
-                "TOYS: Mapping[str, Toy] = {\n",
-                line("one-gaussian", f"_gaussians({island})"),
-            ),
-        ],
+    touched = {
+        kind: {add(copy, *change) for change in changes} for kind, changes in LEAVES.items()
     }
-    for changes in edits.values():
-        for where, before, after in changes:
-            is_entry = after.startswith("    ") and before != after
-            edited(copy, where, before, before + after if is_entry else after)
-    (copy / "recipes" / "leaping.py").write_text(RECIPE)
-    (copy / "metrics" / "rightness.py").write_text(METRIC)
-    (copy / "report" / "views" / "weights.py").write_text(VIEW)
-    assert all(len({where for where, *_ in changes}) == 1 for changes in edits.values())
+    counted = {kind: len(paths) for kind, paths in touched.items()}
+    assert counted | NOT_MADE_UP == table()
+    (copy.parent / "islands.txt").write_text("0 1\n1 0\n" * 100)
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         cwd=copy.parent,
@@ -179,4 +298,5 @@ def test_a_leaf_costs_the_files_that_contributing_names(copy):
     assert done.returncode == 0, done.stderr[-2000:]
     assert '"name": "rightness"' in done.stdout
     assert '"name": "leaping"' in (copy.parent / "a" / "recipe.json").read_text()
+    assert "weights, part by part" in (copy.parent / "a" / "report.html").read_text()
     assert "weights, part by part" in (copy.parent / "a" / "report.html").read_text()

@@ -62,14 +62,20 @@ class Manager:
             (doc / "copyright").write_text("terms")
 
 
+def repackaged(monkeypatch, name: str, **changes: object) -> None:
+    """Let a data set come in another package."""
+    source = sources.NAMES[name]
+    changed = replace(source, package=replace(source.package, **changes))
+    monkeypatch.setattr(sources, "NAMES", {**sources.NAMES, name: changed})
+
+
 @pytest.fixture
 def manager(monkeypatch):
     """Small packages with known hashes, found nowhere, behind a manager of paper."""
     content = files()
     known = {part: hashlib.sha256(c).hexdigest() for part, c in content.items()}
     for name in ("mnist", "fashion-mnist"):
-        package = replace(NAMES[name].package, sha256=known, candidate_folders=lambda: [])
-        monkeypatch.setitem(sources.NAMES, name, replace(NAMES[name], package=package))
+        repackaged(monkeypatch, name, sha256=known, candidate_folders=lambda: [])
     made = Manager(content)
     monkeypatch.setattr(package_source.subprocess, "run", made.run)
     return made
@@ -169,8 +175,7 @@ def test_package_of_another_form_is_refused(manager):
 def test_unwritable_cache_stops_fetch_but_not_load(manager, monkeypatch, tmp_path):
     for part, content in manager.content.items():
         (tmp_path / idx.FILES[part]).write_bytes(content)
-    found = replace(NAMES["mnist"].package, candidate_folders=lambda: [tmp_path])
-    monkeypatch.setitem(sources.NAMES, "mnist", replace(NAMES["mnist"], package=found))
+    repackaged(monkeypatch, "mnist", candidate_folders=lambda: [tmp_path])
 
     def full(*_):
         raise OSError(28, "No space left on device")
@@ -186,8 +191,7 @@ def test_fetch_takes_what_is_installed_and_asks_only_where_that_is_damaged(
 ):
     for part, content in manager.content.items():
         (tmp_path / idx.FILES[part]).write_bytes(content)
-    found = replace(NAMES["mnist"].package, candidate_folders=lambda: [tmp_path])
-    monkeypatch.setitem(sources.NAMES, "mnist", replace(NAMES["mnist"], package=found))
+    repackaged(monkeypatch, "mnist", candidate_folders=lambda: [tmp_path])
     fetch("mnist")
     assert manager.asked == []
     (own_cache / "mnist.safetensors").write_bytes(b"damaged")

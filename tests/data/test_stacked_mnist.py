@@ -55,8 +55,8 @@ def test_no_classes_its_own_extractor_and_the_same_each_time():
 
 def test_where_mnist_is_absent_the_sentence_says_how_to_get_it(monkeypatch):
     nowhere = replace(NAMES["mnist"].package, candidate_folders=lambda: [])
-    for name in ("mnist", "stacked-mnist"):
-        monkeypatch.setitem(sources.NAMES, name, replace(NAMES[name], package=nowhere))
+    absent = {name: replace(NAMES[name], package=nowhere) for name in ("mnist", "stacked-mnist")}
+    monkeypatch.setattr(sources, "NAMES", {**NAMES, **absent})
     assert not available("stacked-mnist")
     for name in ("stacked-mnist", "stacked-mnist@10%"):
         with pytest.raises(BadInput, match=r"'stacked-mnist' is made of 'mnist'") as caught:

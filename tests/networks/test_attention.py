@@ -165,6 +165,7 @@ def test_recording_under_autocast():
     network, tokens = Two(), torch.randn(3, 5, 12)
     with torch.autocast("cpu", torch.bfloat16), record_maps(network) as maps:
         network(tokens, SEEN)
+    assert len(maps) == 2
     for share in maps:
         assert share.dtype == torch.float32
         torch.testing.assert_close(share.sum(3), torch.ones(share.shape[:3]))

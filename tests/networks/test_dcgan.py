@@ -122,7 +122,10 @@ def test_a_penalty_can_be_differentiated_in_bf16():
     with torch.autocast("cpu", torch.bfloat16):
         penalty = squared_gradient_norm(critic(x).float(), x).mean()
     gradients = torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True)
-    assert all(g is None or g.isfinite().all() for g in gradients)
+    reached = [g for g in gradients if g is not None]
+    assert len(reached) > len(gradients) // 2  # a constant that is added has no part in it
+    assert all(g.isfinite().all() for g in reached)
+    assert any(g.any() for g in reached)
 
 
 def test_memory_layout_changes_nothing():

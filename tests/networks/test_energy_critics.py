@@ -27,7 +27,8 @@ def test_energies_codes_and_gradients(shape, classes):
     assert energy.shape == (5,)
     assert (energy > 0).all()
     assert len(codes) == 5
-    assert codes.flatten(1).shape[1] < x[0].numel() or len(shape) == 3
+    if len(shape) == 1:
+        assert codes.flatten(1).shape[1] < x[0].numel()
     assert torch.equal(critic(x, said), energy)
     gradients = torch.autograd.grad(energy.sum(), list(critic.parameters()))
     assert all(g.isfinite().all() for g in gradients)

@@ -183,7 +183,7 @@ def test_damage_is_named_and_the_one_before_is_taken(run, damage, name):
     found, warnings = read(run)
     assert found.step == 1
     assert len(warnings) == 1
-    assert str(path) in warnings[0] or name == "manifest.json"
+    assert str(path.parent if name == "manifest.json" else path) in warnings[0]
     assert "step 1" in warnings[0]
     # Going on from there, the damaged one goes and the good one stays.
     run.save(5, "model", WEIGHTS, {})

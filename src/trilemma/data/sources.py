@@ -51,6 +51,7 @@ from trilemma.data.stacked_mnist import stacked
 from trilemma.data.subset import SIGN, parted, share_of
 from trilemma.data.toy import TOYS, points
 from trilemma.data.wheel import WheelSet
+from trilemma.registry import Registry
 
 __all__ = [
     "NAMES",
@@ -112,17 +113,17 @@ CLOTHES = (
 )  # fmt: skip
 
 
-def _computed() -> dict[str, Source]:
+def _computed() -> Sequence[Source]:
     """Return the cards of what is made when it is asked for."""
-    points = {
-        name: Source(
+    points = [
+        Source(
             name, "points", toy.description, "a formula", "none needed", "computed when asked for"
         )
         for name, toy in TOYS.items()
-    }
+    ]
     origin = "made by the rule of J. You et al., GraphRNN (2018), from a fixed seed"
-    generated = {
-        name: Source(
+    generated = [
+        Source(
             name,
             "graph",
             generated.description,
@@ -132,10 +133,10 @@ def _computed() -> dict[str, Source]:
             at=partial(graphs.generate, name) if generated.has_sizes else None,
         )
         for name, generated in graphs.GRAPHS.items()
-    }
+    ]
     ego_origin = "cut from citeseer's network (P. Sen et al., 2008) by the rule of GraphRNN (2018)"
-    egos = {
-        name: Source(
+    egos = [
+        Source(
             name,
             "graph",
             f"ego graphs of radius {radius}, {least} to {most} nodes",
@@ -144,12 +145,12 @@ def _computed() -> dict[str, Source]:
             f"put {ego.FILE}, a line an edge, into the cache folder or the working folder",
         )
         for name, (radius, least, most, _) in ego.EGOS.items()
-    }
-    return points | generated | egos
+    ]
+    return [*points, *generated, *egos]
 
 
-NAMES: Mapping[str, Source] = {
-    "digits": Source(
+STORED: Sequence[Source] = (
+    Source(
         "digits",
         "image",
         "1,797 handwritten digits, 8×8 pixels of 17 levels, 10 classes",
@@ -159,7 +160,7 @@ NAMES: Mapping[str, Source] = {
         "shipped with the package",
         classes=DIGITS,
     ),
-    "mnist": Source(
+    Source(
         "mnist",
         "image",
         "70,000 handwritten digits, 28×28 grey, 10 classes",
@@ -169,7 +170,7 @@ NAMES: Mapping[str, Source] = {
         MNIST,
         DIGITS,
     ),
-    "fashion-mnist": Source(
+    Source(
         "fashion-mnist",
         "image",
         "70,000 pictures of clothes, 28×28 grey, 10 classes",
@@ -179,7 +180,7 @@ NAMES: Mapping[str, Source] = {
         FASHION_MNIST,
         CLOTHES,
     ),
-    "mnist-static": Source(
+    Source(
         "mnist-static",
         "image",
         "MNIST in black and white, each image drawn once from its greys",
@@ -190,7 +191,7 @@ NAMES: Mapping[str, Source] = {
         DIGITS,
         grey="mnist",
     ),
-    "mnist-dynamic": Source(
+    Source(
         "mnist-dynamic",
         "image",
         "MNIST in black and white, training images drawn anew each time",
@@ -201,7 +202,7 @@ NAMES: Mapping[str, Source] = {
         DIGITS,
         grey="mnist",
     ),
-    "stacked-mnist": Source(
+    Source(
         "stacked-mnist",
         "image",
         "70,000 triples of MNIST's digits, one in each colour: 1,000 modes to be found",
@@ -211,7 +212,7 @@ NAMES: Mapping[str, Source] = {
         MNIST,
         grey="mnist",
     ),
-    "emoji": Source(
+    Source(
         "emoji",
         "image",
         "3,395 colour emoji with their names, 32×32 (--size 16 to 128), 9 groups, split by "
@@ -222,7 +223,7 @@ NAMES: Mapping[str, Source] = {
         bundle=emoji.BUNDLE,
         at=emoji.dataset,
     ),
-    "photos": Source(
+    Source(
         "photos",
         "image",
         "patches of 23 photographs, 64×64 in colour (--size 16, 32, 64, 128), split by photograph",
@@ -233,7 +234,7 @@ NAMES: Mapping[str, Source] = {
         bundle=photos.BUNDLE,
         at=photos.dataset,
     ),
-    "qm9-small": Source(
+    Source(
         "qm9-small",
         "molecule",
         "800 molecules of up to nine heavy atoms (C, N, O, F), with coordinates",
@@ -243,7 +244,7 @@ NAMES: Mapping[str, Source] = {
         "shipped with the package",
         loader=molecules.qm9_small,
     ),
-    "qm9": Source(
+    Source(
         "qm9",
         "conformer",
         "130,831 molecules of up to nine heavy atoms (C, N, O, F) in space, by the field's split",
@@ -254,7 +255,7 @@ NAMES: Mapping[str, Source] = {
         bundle=qm9.QM9,
         loader=molecules.qm9,
     ),
-    "shapes3d": Source(
+    Source(
         "shapes3d",
         "point-cloud",
         f"{point_clouds.SHAPES_TRAIN + point_clouds.SHAPES_TEST:,} point clouds of a dozen "
@@ -264,7 +265,7 @@ NAMES: Mapping[str, Source] = {
         "made when asked for",
         loader=point_clouds.shapes3d,
     ),
-    "moses": Source(
+    Source(
         "moses",
         "molecule",
         "50,000 + 5,000 drug-like molecules of MOSES, by its own split",
@@ -274,7 +275,12 @@ NAMES: Mapping[str, Source] = {
         bundle=molecules.MOSES,
         loader=molecules.moses,
     ),
-} | _computed()
+)
+"""What is kept in files."""
+
+NAMES: Registry[Source] = Registry(
+    "data set", [(source.name, source) for source in (*STORED, *_computed())]
+)
 
 
 DERIVED: Mapping[str, Callable[[DataSet, str], DataSet]] = {

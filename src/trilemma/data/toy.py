@@ -15,7 +15,7 @@ Each set has a fixed number of points, drawn once and for all from a seed made o
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from torch import Tensor
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise, mix
 from trilemma.data.dataset import Centres, DataSet, Split
+from trilemma.registry import Registry
 
 __all__ = ["TOYS", "Toy", "points"]
 
@@ -133,22 +134,32 @@ def _grid(side: int, step: float) -> Tensor:
     return torch.cartesian_prod(line, line)
 
 
-TOYS: Mapping[str, Toy] = {
-    "eight-gaussians": _gaussians(
-        _ring(8, 2.0), 0.2, "eight Gaussians on a circle: are all modes found?"
-    ),
-    "twenty-five-gaussians": _gaussians(
-        _grid(5, 1.0), 0.1, "twenty-five narrow Gaussians on a grid: many modes, wide gaps"
-    ),
-    "two-moons": _curve(_moons, 0.1, 32, "two half circles that reach into each other"),
-    "swiss-roll": _curve(_roll, 0.1, 64, "a spiral: one long thin strip, rolled up"),
-    "checkerboard": Toy(
-        "uniform on eight squares of a board: sharp edges and corners",
-        _board_draw,
-        _board_log_prob,
-        math.sqrt(4 / 3),
-    ),
-}
+TOYS: Registry[Toy] = Registry(
+    "point set",
+    [
+        (
+            "eight-gaussians",
+            _gaussians(_ring(8, 2.0), 0.2, "eight Gaussians on a circle: are all modes found?"),
+        ),
+        (
+            "twenty-five-gaussians",
+            _gaussians(
+                _grid(5, 1.0), 0.1, "twenty-five narrow Gaussians on a grid: many modes, wide gaps"
+            ),
+        ),
+        ("two-moons", _curve(_moons, 0.1, 32, "two half circles that reach into each other")),
+        ("swiss-roll", _curve(_roll, 0.1, 64, "a spiral: one long thin strip, rolled up")),
+        (
+            "checkerboard",
+            Toy(
+                "uniform on eight squares of a board: sharp edges and corners",
+                _board_draw,
+                _board_log_prob,
+                math.sqrt(4 / 3),
+            ),
+        ),
+    ],
+)
 
 
 def points(name: str) -> DataSet:

@@ -33,7 +33,7 @@ import torch
 from torch import Tensor
 
 from trilemma.laws.adversarial import GAN, PairLoss, descended, distributions, equals, over_pairs
-from trilemma.laws.law import Check, Law, at_most, states
+from trilemma.laws.law import Check, Law, at_most, has_laws, states
 from trilemma.maths import adversarial
 
 __all__ = ["CHECKS"]
@@ -172,10 +172,7 @@ def _measures(name: str, p: Tensor, q: Tensor) -> tuple[str, str, Tensor]:
 @states(GAN)
 def every_game_has_laws() -> Sequence[Law]:
     """Ask of each registered loss whether its best critic and its divergence stand here."""
-    return [
-        equals(f"{name}: its laws are written in laws/games.py", GAN, float(name in SOURCES), 1, 0)
-        for name in adversarial.LOSSES
-    ]
+    return has_laws(adversarial.LOSSES, SOURCES, "laws/games.py", GAN)
 
 
 @states(*dict.fromkeys(SOURCES.values()))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import update_wrapper
+from typing import Any
 
-__all__ = ["Check", "Computation", "Law", "at_most", "equal", "states"]
+from trilemma.registry import Registry
+
+__all__ = ["Check", "Computation", "Law", "at_most", "equal", "has_laws", "states"]
 
 
 @dataclass(frozen=True)
@@ -85,3 +88,22 @@ def equal(name: str, source: str, measured: float, expected: float, tolerance: f
 def at_most(name: str, source: str, measured: float, limit: float, tolerance: float = 0.0) -> Law:
     """State that a number does not exceed a limit."""
     return Law(name, source, float(measured), float(limit), tolerance, "<=")
+
+
+def has_laws(
+    registry: Registry[Any], sources: Collection[str], page: str, source: str
+) -> list[Law]:
+    """State of each entry of a registry that a page has its laws; what has none fails by its name.
+
+    Arguments:
+        registry: The entries.
+        sources: Names of those whose laws the page states.
+        page: The page, from the package's folder on.
+        source: Where the laws come from.
+    """
+    return [
+        equal(f"{name}: its laws are written in {page}", source, 1, 1, 0)
+        if name in sources
+        else equal(f"{registry.where(name)} has no law; write it in {page}", source, 0, 1, 0)
+        for name in registry
+    ]

@@ -23,7 +23,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from trilemma.laws.law import Check, Law, at_most, equal, states
+from trilemma.laws.law import Check, Law, at_most, equal, has_laws, states
 from trilemma.maths.diffusion import (
     guidance,
     multistep,
@@ -138,6 +138,12 @@ def _impulses(
 
     *_, last = sampler(_gaussian(schedule, prediction), schedule, x, times, noise)
     return last[0], (last[1:] - last[0]).square().sum(0).sqrt()
+
+
+@states("lecture 6")
+def every_sampler_has_laws() -> list[Law]:
+    """Ask of each registered sampler whether its laws stand here."""
+    return has_laws(samplers.SAMPLERS, PAPERS, "laws/samplers.py", "lecture 6")
 
 
 @states(
@@ -343,4 +349,12 @@ def classified() -> list[Law]:
     return laws
 
 
-CHECKS: Sequence[Check] = (one_law, implicit, orders, whole_distribution, intervals, classified)
+CHECKS: Sequence[Check] = (
+    every_sampler_has_laws,
+    one_law,
+    implicit,
+    orders,
+    whole_distribution,
+    intervals,
+    classified,
+)

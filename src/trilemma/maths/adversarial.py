@@ -49,7 +49,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,6 +57,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize, relu, softplus
+
+from trilemma.registry import Registry
 
 __all__ = [
     "LOSSES",
@@ -233,15 +235,18 @@ def energy_based(margin: float) -> AdversarialLoss:
     return AdversarialLoss(critic, _lowering_generator, score="energy")
 
 
-LOSSES: Mapping[str, AdversarialLoss] = {
-    "ns": AdversarialLoss(_logistic_critic, _nonsaturating_generator),
-    "saturating": AdversarialLoss(_logistic_critic, _saturating_generator),
-    "wgan": AdversarialLoss(_difference_critic, _lifting_generator, lipschitz=True),
-    "lsgan": AdversarialLoss(_squares_critic, _squares_generator),
-    "hinge": AdversarialLoss(_hinge_critic, _lifting_generator),
-    "ebgan": energy_based(1.0),
-    "rsgan": AdversarialLoss(_relative_critic, _relative_generator, paired=True),
-}
+LOSSES: Registry[AdversarialLoss] = Registry(
+    "adversarial loss",
+    [
+        ("ns", AdversarialLoss(_logistic_critic, _nonsaturating_generator)),
+        ("saturating", AdversarialLoss(_logistic_critic, _saturating_generator)),
+        ("wgan", AdversarialLoss(_difference_critic, _lifting_generator, lipschitz=True)),
+        ("lsgan", AdversarialLoss(_squares_critic, _squares_generator)),
+        ("hinge", AdversarialLoss(_hinge_critic, _lifting_generator)),
+        ("ebgan", energy_based(1.0)),
+        ("rsgan", AdversarialLoss(_relative_critic, _relative_generator, paired=True)),
+    ],
+)
 """The games by name; ebgan with the margin 1."""
 
 
@@ -272,15 +277,18 @@ class Penalty:
         return ((squared + 1e-12).sqrt() - self.target_norm).square() / 2
 
 
-PENALTIES: Mapping[str, Penalty] = {
-    "none": Penalty(),
-    "r1": Penalty(("real",)),
-    "r2": Penalty(("fake",)),
-    "r1+r2": Penalty(("real", "fake")),
-    "gp": Penalty(("between",), target_norm=1.0),
-    "clip": Penalty(),
-    "spectral": Penalty(),
-}
+PENALTIES: Registry[Penalty] = Registry(
+    "penalty",
+    [
+        ("none", Penalty()),
+        ("r1", Penalty(("real",))),
+        ("r2", Penalty(("fake",))),
+        ("r1+r2", Penalty(("real", "fake"))),
+        ("gp", Penalty(("between",), target_norm=1.0)),
+        ("clip", Penalty()),
+        ("spectral", Penalty()),
+    ],
+)
 """By name. The last two cost nothing: they act on the critic's weights."""
 
 

@@ -31,7 +31,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -40,6 +40,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.maths.broadcasting import per_row
+from trilemma.registry import Registry
 
 __all__ = [
     "SOLVERS",
@@ -101,38 +102,47 @@ class Tableau:
         return max(i for i, b in enumerate(self.weights) if b) + 1
 
 
-SOLVERS: Mapping[str, Tableau] = {
-    "euler": Tableau(1, ((),), (1.0,)),
-    "midpoint": Tableau(2, ((), (1 / 2,)), (0.0, 1.0)),
-    "heun": Tableau(2, ((), (1.0,)), (1 / 2, 1 / 2)),
-    "rk4": Tableau(
-        4,
-        ((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)),
-        (1 / 6, 1 / 3, 1 / 3, 1 / 6),
-    ),
-    "dopri5": Tableau(
-        5,
+SOLVERS: Registry[Tableau] = Registry(
+    "solver",
+    [
+        ("euler", Tableau(1, ((),), (1.0,))),
+        ("midpoint", Tableau(2, ((), (1 / 2,)), (0.0, 1.0))),
+        ("heun", Tableau(2, ((), (1.0,)), (1 / 2, 1 / 2))),
         (
-            (),
-            (1 / 5,),
-            (3 / 40, 9 / 40),
-            (44 / 45, -56 / 15, 32 / 9),
-            (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
-            (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
-            (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+            "rk4",
+            Tableau(
+                4,
+                ((), (1 / 2,), (0.0, 1 / 2), (0.0, 0.0, 1.0)),
+                (1 / 6, 1 / 3, 1 / 3, 1 / 6),
+            ),
         ),
-        (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0),
         (
-            5179 / 57600,
-            0.0,
-            7571 / 16695,
-            393 / 640,
-            -92097 / 339200,
-            187 / 2100,
-            1 / 40,
+            "dopri5",
+            Tableau(
+                5,
+                (
+                    (),
+                    (1 / 5,),
+                    (3 / 40, 9 / 40),
+                    (44 / 45, -56 / 15, 32 / 9),
+                    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+                    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+                    (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+                ),
+                (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84, 0.0),
+                (
+                    5179 / 57600,
+                    0.0,
+                    7571 / 16695,
+                    393 / 640,
+                    -92097 / 339200,
+                    187 / 2100,
+                    1 / 40,
+                ),
+            ),
         ),
-    ),
-}
+    ],
+)
 """Methods by name; `dopri5` knows its error, its last derivative is the next step's first."""
 
 

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 
 from trilemma import metrics as room
 from trilemma.metrics.cost import COSTS
 from trilemma.metrics.likelihood import LIKELIEST
 from trilemma.metrics.metric import MEMORISED, QUALITY, Metric, Quantity
+from trilemma.registry import BadEntry, Registry
 
 __all__ = [
     "discovered",
     "metric",
     "metrics",
-    "ordered",
+    "metrics_of",
     "quantities",
     "quantity",
     "ranking",
@@ -43,10 +44,29 @@ SECTIONS = (
 
 def discovered() -> list[Metric]:
     """Import every module of the room, and gather what each declares, in the order of names."""
+    modules = sorted(pkgutil.iter_modules(room.__path__), key=lambda module: module.name)
+    return metrics_of(importlib.import_module(f"{room.__name__}.{name}") for _, name, _ in modules)
+
+
+def metrics_of(modules: Iterable[ModuleType]) -> list[Metric]:
+    """Gather the metrics that modules declare.
+
+    Raises:
+        BadEntry: Two of one kind of data have one name, or one does not say what it means.
+    """
     declared_metrics: list[Metric] = []
-    for module in sorted(pkgutil.iter_modules(room.__path__), key=lambda m: m.name):
-        declaring_module = importlib.import_module(f"{room.__name__}.{module.name}")
-        declared_metrics += getattr(declaring_module, "METRICS", ())
+    registered: Registry[Metric] = Registry("metric")
+    for module in modules:
+        for entry in getattr(module, "METRICS", ()):
+            file = module.__file__ or module.__name__
+            for kind in entry.kinds:
+                registered.add(f"{entry.name} of {kind}", entry, file)
+            if not entry.meaning or not entry.failure:
+                raise BadEntry(
+                    f"metric '{entry.name}' of {file} does not say what it means and where it "
+                    "misleads; give its meaning and its failure."
+                )
+            declared_metrics.append(entry)
     return declared_metrics
 
 
@@ -56,25 +76,13 @@ def _sort_key(one: Metric) -> tuple[int, int]:
     return SECTIONS.index(one.section), 0 if one.ranks == QUALITY else 1 if is_second else 2
 
 
-def ordered(entries: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Put metrics in the order of a table: by section, what ranks quality in front.
-
-    Raises:
-        ValueError: Two metrics of one kind of data have one name.
-    """
-    registered: set[tuple[str, str]] = set()
-    for entry in entries:
-        for kind in entry.kinds:
-            if (entry.name, kind) in registered:
-                raise ValueError(f"two metrics of the kind '{kind}' are called {entry.name}")
-            registered.add((entry.name, kind))
-    return tuple(sorted(entries, key=_sort_key))
-
-
 @cache
 def metrics() -> tuple[Metric, ...]:
-    """Return all metrics; two of different kinds of data may share a name, and then a meaning."""
-    return ordered(discovered())
+    """Return all metrics in the order of a table: by section, what ranks quality in front.
+
+    Two of different kinds of data may share a name, and then a meaning.
+    """
+    return tuple(sorted(discovered(), key=_sort_key))
 
 
 def metric(name: str) -> Metric | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from trilemma.core.domain import Domain
 from trilemma.core.errors import nearest
 from trilemma.recipes.autoencoder import Autoencoding
@@ -24,28 +22,32 @@ from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.spline_flow import NeuralSplineFlow
 from trilemma.recipes.sr3 import Sr3
 from trilemma.recipes.vae import VariationalAutoencoder
+from trilemma.registry import Registry
 
 __all__ = ["CATALOG", "fitting", "recipe_class"]
 
-CATALOG: Mapping[str, type[Recipe]] = {
-    "autoencoder": Autoencoding,
-    "vae": VariationalAutoencoder,
-    "gan": AdversarialNet,
-    "r3gan": R3Gan,
-    "ebm": EnergyBased,
-    "pixelcnn": PixelCnn,
-    "pixel-transformer": PixelTransformer,
-    "glow": Glow,
-    "spline-flow": NeuralSplineFlow,
-    "flow-matching": FlowMatchingRecipe,
-    "ddpm": Ddpm,
-    "latent-diffusion": LatentDiffusing,
-    "sr3": Sr3,
-    "graphrnn": GraphRecurrent,
-    "graphrl": GraphReinforced,
-    "gcpn": MoleculeReinforced,
-    "geoldm": GeometricLatentDiffusing,
-}
+CATALOG: Registry[type[Recipe]] = Registry(
+    "recipe",
+    [
+        ("autoencoder", Autoencoding),
+        ("vae", VariationalAutoencoder),
+        ("gan", AdversarialNet),
+        ("r3gan", R3Gan),
+        ("ebm", EnergyBased),
+        ("pixelcnn", PixelCnn),
+        ("pixel-transformer", PixelTransformer),
+        ("glow", Glow),
+        ("spline-flow", NeuralSplineFlow),
+        ("flow-matching", FlowMatchingRecipe),
+        ("ddpm", Ddpm),
+        ("latent-diffusion", LatentDiffusing),
+        ("sr3", Sr3),
+        ("graphrnn", GraphRecurrent),
+        ("graphrl", GraphReinforced),
+        ("gcpn", MoleculeReinforced),
+        ("geoldm", GeometricLatentDiffusing),
+    ],
+)
 
 
 def recipe_class(name: str) -> type[Recipe]:

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NoReturn, get_args, get_origin, get_
 
 from trilemma.core.errors import BadInput, nearest
 from trilemma.recipes.recipe import Choice, Recipe
+from trilemma.registry import BadEntry
 
 __all__ = ["Field", "build", "changed", "fields", "parse"]
 
@@ -82,6 +83,11 @@ def fields(recipe: type[Recipe]) -> list[Field]:
         choices = get_args(hint) if get_origin(hint) is Literal else ()
         choices = next((mark.names for mark in marks if isinstance(mark, Choice)), choices)
         kind = type(choices[0]) if choices else hint
+        if field.name not in meanings:
+            raise BadEntry(
+                f"recipe '{recipe.name}' of {inspect.getfile(recipe)} has the field "
+                f"'{field.name}' without a docstring under it; say what it is."
+            )
         recipe_fields.append(Field(field.name, kind, field.default, choices, meanings[field.name]))
     return recipe_fields
 

@@ -33,7 +33,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -42,6 +42,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.maths.diffusion.schedules import Schedule
+from trilemma.registry import Registry
 
 __all__ = [
     "PREDICTIONS",
@@ -236,11 +237,39 @@ class Residual(Edm):
         return torch.ones_like(alpha)
 
 
-PREDICTIONS: Mapping[str, Callable[[Schedule, float], Prediction]] = {
-    "noise": lambda schedule, spread: NoisePrediction(),
-    "clean": lambda schedule, spread: Clean(),
-    "velocity": lambda schedule, spread: Velocity(schedule.power),
-    "edm": lambda schedule, spread: Edm(spread),
-    "rest": lambda schedule, spread: Residual(spread),
-}
+def _of_noise(schedule: Schedule, spread: float) -> Prediction:
+    """Return that of eps."""
+    return NoisePrediction()
+
+
+def _of_clean(schedule: Schedule, spread: float) -> Prediction:
+    """Return that of x."""
+    return Clean()
+
+
+def _of_velocity(schedule: Schedule, spread: float) -> Prediction:
+    """Return that of the velocity along the schedule's curve."""
+    return Velocity(schedule.power)
+
+
+def _of_edm(schedule: Schedule, spread: float) -> Prediction:
+    """Return EDM's, for data of this spread."""
+    return Edm(spread)
+
+
+def _of_rest(schedule: Schedule, spread: float) -> Prediction:
+    """Return that of what the best linear guess leaves."""
+    return Residual(spread)
+
+
+PREDICTIONS: Registry[Callable[[Schedule, float], Prediction]] = Registry(
+    "prediction",
+    [
+        ("noise", _of_noise),
+        ("clean", _of_clean),
+        ("velocity", _of_velocity),
+        ("edm", _of_edm),
+        ("rest", _of_rest),
+    ],
+)
 """By name, for a schedule and the spread of the data."""

@@ -38,7 +38,7 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -50,6 +50,7 @@ from trilemma.maths.diffusion.guidance import Denoise
 from trilemma.maths.diffusion.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
 from trilemma.maths.diffusion.sampling_grids import amplitudes
 from trilemma.maths.diffusion.schedules import Schedule, posterior, transition
+from trilemma.registry import Registry
 
 __all__ = ["SAMPLERS", "Ancestral", "Ddim", "Denoise", "Euler", "Heun", "Sampler"]
 
@@ -228,16 +229,19 @@ class Heun:
             yield x
 
 
-SAMPLERS: Mapping[str, type[Sampler]] = {
-    "ancestral": Ancestral,
-    "ddim": Ddim,
-    "euler": Euler,
-    "heun": Heun,
-    "dpm++1": DpmSolver1,
-    "dpm++2m": DpmSolver2,
-    "dpm++3m": DpmSolver3,
-    "unipc": UniPc,
-}
+SAMPLERS: Registry[type[Sampler]] = Registry(
+    "sampler",
+    [
+        ("ancestral", Ancestral),
+        ("ddim", Ddim),
+        ("euler", Euler),
+        ("heun", Heun),
+        ("dpm++1", DpmSolver1),
+        ("dpm++2m", DpmSolver2),
+        ("dpm++3m", DpmSolver3),
+        ("unipc", UniPc),
+    ],
+)
 """By name; the fields of each have defaults."""
 
 

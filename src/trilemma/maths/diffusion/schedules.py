@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar
@@ -30,6 +29,8 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from trilemma.registry import Registry
 
 __all__ = [
     "SCHEDULES",
@@ -183,11 +184,14 @@ class Rectified(Schedule):
         return ((-log_snr.double() / 2).sigmoid() / self.last).clamp(EARLIEST, 1)
 
 
-SCHEDULES: Mapping[str, Schedule] = {
-    "linear": Linear(),
-    "cosine": Cosine(),
-    "rectified": Rectified(),
-}
+SCHEDULES: Registry[Schedule] = Registry(
+    "schedule",
+    [
+        ("linear", Linear()),
+        ("cosine", Cosine()),
+        ("rectified", Rectified()),
+    ],
+)
 
 
 def transition(
