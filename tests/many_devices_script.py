@@ -45,8 +45,8 @@ def main() -> None:
     torch.set_num_threads(1)
     allowance.CREDIT, allowance.LAST = 0.4, 0.2  # it is about what is trained
     folder, names = Path(sys.argv[1]), sys.argv[2:]
-    seen = {}
-    with world(torch.device("cpu"), minutes=3) as here:
+    results = {}
+    with world(torch.device("cpu"), minutes=3) as process_group:
         for name in names:
             data = sources.load(DATA[CATALOG[name].kinds[0]])
             _, events = begin(
@@ -56,7 +56,7 @@ def main() -> None:
                 path=folder / name,
                 budget=Budget(steps=20),
                 precision="fp32",
-                world=here,
+                world=process_group,
                 stop=Stop(),
             )
             losses = [
@@ -66,16 +66,19 @@ def main() -> None:
                 for key, value in event.values.items()
                 if key.endswith("/loss")
             ]
-            here.barrier()
+            process_group.barrier()
             model = load(folder / name, warn=print).model
-            mine = here.span(70)
+            mine = process_group.span(70)
             x = draw(model, len(mine), seed=3, start=mine.start)
-            seen[name] = {"losses": losses, "samples": here.gather(x, 70).flatten(1).tolist()}
-        seen["talkers"] = [talkers()]
-        is_main = here.is_main
-    seen["talkers"].append(talkers())
+            results[name] = {
+                "losses": losses,
+                "samples": process_group.gather(x, 70).flatten(1).tolist(),
+            }
+        results["talkers"] = [talkers()]
+        is_main = process_group.is_main
+    results["talkers"].append(talkers())
     if is_main:
-        (folder / "seen.json").write_text(json.dumps(seen))
+        (folder / "seen.json").write_text(json.dumps(results))
 
 
 if __name__ == "__main__":

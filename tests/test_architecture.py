@@ -104,22 +104,22 @@ def imports(tree: ast.AST):
 
 def offences(room: str, relative: str, text: str) -> list[str]:
     """List what a file imports against the table."""
-    found = []
+    violations = []
     for name in imports(ast.parse(text)):
         top, *rest = name.split(".")
         if top == "trilemma":
             if rest and rest[0] not in MAY_IMPORT[room] and rest[0] != "__version__":
-                found.append(f"{relative}: room '{room}' may not import trilemma.{rest[0]}")
+                violations.append(f"{relative}: room '{room}' may not import trilemma.{rest[0]}")
             continue
         if top in STANDARD:
             continue
         if top in FORBIDDEN_ANYWHERE:
-            found.append(f"{relative}: nobody imports {top}")
+            violations.append(f"{relative}: nobody imports {top}")
         if room in OUTSIDE and top not in OUTSIDE[room]:
-            found.append(f"{relative}: room '{room}' may not import {top}")
+            violations.append(f"{relative}: room '{room}' may not import {top}")
         if top in ONLY_IN and not {room, relative} & ONLY_IN[top]:
-            found.append(f"{relative}: {top} belongs to {sorted(ONLY_IN[top])}")
-    return found
+            violations.append(f"{relative}: {top} belongs to {sorted(ONLY_IN[top])}")
+    return violations
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ def test_sample_i_is_the_same_for_one_three_and_seventy(name, data, sets):
 @pytest.mark.parametrize(("name", "data"), CASES)
 def test_resume_is_exact_and_a_run_comes_back(name, data, sets, tmp_path):
     data = sets[data]
-    whole, _ = train(tmp_path / "whole", name, data, 12)
+    unbroken, _ = train(tmp_path / "whole", name, data, 12)
     stop = Stop()
     _, events = begin(
         small(name),
@@ -154,7 +154,7 @@ def test_resume_is_exact_and_a_run_comes_back(name, data, sets, tmp_path):
         stopped_at(events, 7, stop)
     run, events = go_on(tmp_path / "parts", world=World.single(), stop=Stop())
     list(events)
-    a, b = whole.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
+    a, b = unbroken.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
     assert a.step == b.step == 12
     assert same(a.weights, b.weights)
     assert same(a.state, b.state)
@@ -225,9 +225,9 @@ def test_a_recipe_explains_itself(name):
     kind = CATALOG[name]
     assert kind.name == name
     assert "arXiv" in kind.reference or "doi" in kind.reference
-    found = fields(kind)
-    assert len(found) <= 26
-    assert all(f.meaning for f in found)
+    recipe_fields = fields(kind)
+    assert len(recipe_fields) <= 26
+    assert all(f.meaning for f in recipe_fields)
     assert "sample" in capabilities(untrained(kind(), loaded(FIRST[name]).domain, 0))
 
 

@@ -39,35 +39,35 @@ def together(folder: Path, processes: int) -> dict:
             )
         )
     for process in started:
-        said, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, said
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
     return json.loads((folder / "seen.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory):
+def results_by_rank(tmp_path_factory):
     """See the same training in one process and in two."""
     folder = tmp_path_factory.mktemp("devices")
     return together(folder / "one", 1), together(folder / "two", 2)
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_losses_are_those_of_one_process(name, seen):
-    one, two = (torch.tensor(s[name]["losses"], dtype=torch.float64) for s in seen)
+def test_losses_are_those_of_one_process(name, results_by_rank):
+    one, two = (torch.tensor(s[name]["losses"], dtype=torch.float64) for s in results_by_rank)
     assert len(one) >= 20
     assert ((one - two).abs() / one.abs().clamp(min=1)).max() < 1e-5
 
 
 @pytest.mark.parametrize("name", CATALOG)
-def test_samples_are_those_of_one_process(name, seen):
-    one, two = (torch.tensor(s[name]["samples"]) for s in seen)
+def test_samples_are_those_of_one_process(name, results_by_rank):
+    one, two = (torch.tensor(s[name]["samples"]) for s in results_by_rank)
     assert one.shape == two.shape
     assert len(one) == 70
     differ = (one - two).abs() > 1e-4 * (1 + one.abs())
     assert differ.float().mean() < 2e-3  # a rounding to the next level, if any
 
 
-def test_what_processes_say_ends_with_their_world(seen):
+def test_what_processes_say_ends_with_their_world(results_by_rank):
     """A thread that still held a tensor when the interpreter ended would end it with status -6."""
-    (alone, _), (during, after) = (s["talkers"] for s in seen)
+    (alone, _), (during, after) = (s["talkers"] for s in results_by_rank)
     assert alone == after == 0 < during
