@@ -20,6 +20,7 @@ import torch
 from benchmarks.record import Section
 from benchmarks.turns import by_turns, ratio, repeated
 from trilemma.core.model import Stage
+from trilemma.core.session import Session
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
 from trilemma.recipes.gan import AdversarialNet
@@ -58,7 +59,7 @@ def _trainer(recipe: AdversarialNet, data: Any, precision: str) -> Trainer:
     chosen.to_device(model, CPU)
     stream = ExampleStream(data.train, recipe.batch, 0)
     stage = Stage("model", model, lambda: stream)
-    return Trainer(model, stage, stream, Settings.of(recipe), device=CPU, precision=chosen)
+    return Trainer(model, stage, stream, Settings.of(recipe), session=Session(), precision=chosen)
 
 
 def _turns(recipes: Mapping[str, AdversarialNet], data: Any, options: Any) -> dict[str, Any]:

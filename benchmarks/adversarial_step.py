@@ -33,6 +33,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stage
+from trilemma.core.session import Session
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
@@ -106,7 +107,7 @@ def ours(peer: Peer, x: Tensor, batch: int, precision: str = "fp32") -> Trainer:
     stream = ExampleStream(Split(x), batch, 0)
     stage = Stage("model", model, lambda: stream)
     settings = Settings(lr=peer.lr, betas=peer.betas, warmup=1, clip=0.0)
-    return Trainer(model, stage, stream, settings, device=CPU, precision=chosen)
+    return Trainer(model, stage, stream, settings, session=Session(), precision=chosen)
 
 
 def main(options: Any) -> list[Section]:

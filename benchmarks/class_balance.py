@@ -17,6 +17,7 @@ import torch
 from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
 from trilemma.metrics.judge import judge_samples
@@ -44,11 +45,11 @@ def main(options: Any) -> list[Section]:
     modes = modes_of(data, classifier) if mode_count(data) else None
     if modes is None or modes.of_features is None:
         raise BadInput(f"of '{data.name}' no classifier is shipped that could sort samples.")
-    reference = feature_reference(data, classifier, n=options.samples, seed=SEED)
+    reference = feature_reference(data, classifier, n=options.samples, session=Session(seed=SEED))
     each = options.samples // modes.count
 
     def fd(x: torch.Tensor) -> str:
-        judgement = judge_samples(x, reference, only=("fd",))
+        judgement = judge_samples(x, reference, session=Session(), only=("fd",))
         if "fd" not in judgement.metrics:
             return judgement.skipped["fd"]
         score = judgement.metrics["fd"]

@@ -20,6 +20,7 @@ import torch
 from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.molecule import valences
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.chemistry import parsed, standardised, to_smiles, to_tensors
 from trilemma.data.constrained import ConstrainedSearch, similarity
@@ -29,8 +30,6 @@ from trilemma.data.search import CountedOracle
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 ABOUT = "what calls buy where a molecule must stay like itself"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
@@ -140,10 +139,8 @@ def _by_policy(smiles: list[str], least: float, data: DataSet, options: Any) -> 
             source=data.name,
             path=Path(folder) / "run",
             budget=Budget(steps=recipe.steps),
-            seed=options.seed,
+            session=Session(seed=options.seed),
             precision="fp32",
-            world=World.single(),
-            stop=Stop(),
         )
         for _ in events:
             pass

@@ -31,6 +31,7 @@ from torch import Tensor
 from benchmarks.child import at_once, peak_memory
 from benchmarks.environment import ROOT
 from benchmarks.record import Section
+from trilemma.core.session import Session
 from trilemma.data.sources import load
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
@@ -104,8 +105,6 @@ def ours(
     from trilemma.recipes.runs import begin
     from trilemma.recipes.runs import load as loaded
     from trilemma.training.budget import Budget
-    from trilemma.training.distributed import World
-    from trilemma.training.signals import Stop
 
     recipe, events = Ddpm(), []
     with tempfile.TemporaryDirectory() as folder:
@@ -113,11 +112,9 @@ def ours(
             recipe,
             load(DATA),
             source=DATA,
-            seed=seed,
+            session=Session(seed=seed),
             path=Path(folder) / "run",
             budget=Budget(minutes=minutes),
-            world=World.single(),
-            stop=Stop(),
         )
         events = [event for event in training if event.kind == "done"]
         model_run = loaded(run.path, warn=print)
@@ -213,13 +210,13 @@ def _report(
 def _quality(peer: str, reports: Sequence[TurnReports], folder: Path, options: Any) -> Section:
     data = load(DATA)
     feature_extractor = extractor(None, data, n=options.samples)
-    against = feature_reference(data, feature_extractor, n=options.samples, seed=0)
+    against = feature_reference(data, feature_extractor, n=options.samples, session=Session())
     scores: dict[str, list[dict[str, Any]]] = {OURS: [], peer: []}
     floors = {}
     for turn, sides in enumerate(reports):
         for name in sides:
             samples = load_file(_samples(folder, peer, turn, name))["x"]
-            evaluation = judge_samples(samples, against, only=METRICS)
+            evaluation = judge_samples(samples, against, session=Session(), only=METRICS)
             scores[name].append(
                 {key: score.to_json() for key, score in evaluation.metrics.items()}
             )

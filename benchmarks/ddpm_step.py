@@ -29,10 +29,13 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stage
+from trilemma.core.session import Session
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import ForwardProcess
 from trilemma.maths.diffusion.predictions import NoisePrediction
 from trilemma.maths.diffusion.schedules import Linear, Schedule
 from trilemma.networks.unet import UNet
@@ -124,13 +127,15 @@ def ours(name: str, x: Tensor, batch: int) -> Side:
     else:  # 3.88 million parameters, 3.3 GFLOP
         network = UNet(1, width=48, multipliers=(1, 2, 3), blocks=2, patch=1, attention=True)
     domain = Domain("image", (1, SIZE, SIZE), Levels(256))
-    model = Diffusion(network, domain, Linear(), NoisePrediction())
+    model = Diffusion(Denoiser(network, ForwardProcess(Linear()), NoisePrediction()), domain)
     chosen = precision(name)
     chosen.to_device(model, CPU)
     model.train()
     stream = ExampleStream(Split(x), batch, 0)
     stage = Stage("model", model, lambda: stream)
-    trainer = Trainer(model, stage, stream, SETTINGS, device=CPU, precision=chosen, total=100_000)
+    trainer = Trainer(
+        model, stage, stream, SETTINGS, session=Session(), precision=chosen, total=100_000
+    )
 
     def loss(scaled: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         alpha, sigma = (s.view(-1, 1, 1, 1) for s in model.schedule((steps + 1) / 1000))
@@ -243,7 +248,7 @@ def _overhead(names: list[str], x: Tensor, options: Any) -> Section:
 def _side_seconds(network: nn.Module, x: Tensor, chosen: Precision, options: Any) -> list[float]:
     """Return, for each step of a real training, the share that is not the network's."""
     domain = Domain("image", (1, SIZE, SIZE), Levels(256))
-    model = Diffusion(network, domain, Linear(), NoisePrediction())
+    model = Diffusion(Denoiser(network, ForwardProcess(Linear()), NoisePrediction()), domain)
     stage = Stage("model", model, lambda: ExampleStream(Split(x), options.batch, 0))
     shares = []
     with tempfile.TemporaryDirectory() as folder, _clock(network) as spent:
@@ -254,8 +259,7 @@ def _side_seconds(network: nn.Module, x: Tensor, chosen: Precision, options: Any
             [stage],
             SETTINGS,
             Budget(steps=options.rounds * options.steps + 2),
-            seed=0,
-            device=CPU,
+            session=Session(),
             precision=chosen,
             save_seconds=1e9,
         )

@@ -32,6 +32,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.point_cloud_stream import PointCloudStream
@@ -274,4 +275,6 @@ def _trainer(data: DataSet, size: int) -> Trainer:
             stage.prepare()
     last = stages[-1]
     chosen = choose("auto", CPU, prefer_bf16=True)
-    return Trainer(model, last, last.stream(), Settings.of(recipe), device=CPU, precision=chosen)
+    return Trainer(
+        model, last, last.stream(), Settings.of(recipe), session=Session(), precision=chosen
+    )

@@ -25,6 +25,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.graph import adjacency, edges, sizes
 from trilemma.core.model import Model
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.graphrnn import GraphRecurrent
@@ -100,7 +101,7 @@ def _trainer(recipe: GraphRecurrent, data: DataSet) -> Trainer:
     stage = recipe.stages(model, data, 0)[0]
     chosen = choose("fp32", CPU, prefer_bf16=False)
     settings = Settings.of(recipe)
-    return Trainer(model, stage, stage.stream(), settings, device=CPU, precision=chosen)
+    return Trainer(model, stage, stage.stream(), settings, session=Session(), precision=chosen)
 
 
 def _steps(

@@ -18,6 +18,7 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.model import Model, Objective
 from trilemma.core.noise import mix
 from trilemma.core.partition import LogPartition
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.maths import ais
 from trilemma.metrics import likelihood, modes, restoration
@@ -113,7 +114,7 @@ def train(real: Draw, count: int = 1000) -> Tensor:
 def judged(samples: Tensor, against: Reference) -> Mapping[str, Score]:
     """Measure samples by all that is counted here."""
     counted_here = {one.name for one in metrics()} - ELSEWHERE
-    return judge_samples(samples, against, only=counted_here).metrics
+    return judge_samples(samples, against, session=Session(), only=counted_here).metrics
 
 
 def of_points(words: str, real: Draw, model: Draw, *, n: int, m: int, count: int = 1000) -> World:
@@ -125,7 +126,9 @@ def of_points(words: str, real: Draw, model: Draw, *, n: int, m: int, count: int
         data = DataSet(
             "world", Domain("points", x.shape[1:], Real()), Split(x), Split(real(m, source))
         )
-        against = feature_reference(data, extractor("coordinates", data), n=n, seed=seed)
+        against = feature_reference(
+            data, extractor("coordinates", data), n=n, session=Session(seed=seed)
+        )
         return judged(model(n, source), against)
 
     return World(f"{words}; {n} samples, {m} test examples", scores, {})
@@ -317,7 +320,9 @@ def of_images(words: str, *, n: int, noise: float, unequal: float) -> World:
         # The examples are asked for in an order that the seed decides.
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
         model = Returning(large[order])
-        about = Context(samples=true, reference=Bare(data), seed=seed, model=model)
+        about = Context(
+            samples=true, reference=Bare(data), session=Session(seed=seed), model=model
+        )
         return finished(scores_by_name | {"reconstruction_psnr": first_stage_psnr(about)})
 
     return World(f"{words}; {n} test images", scores, {})
@@ -382,7 +387,9 @@ def of_codes(words: str, *, n: int) -> World:
     def scores(seed: int) -> Mapping[str, Score]:
         x = torch.randn(n, 2, generator=generator(seed, words))
         data = DataSet("world", domain, Split(train(gaussian(2))), Split(x))
-        about = Context(samples=x, reference=Bare(data), seed=seed, model=Coding())
+        about = Context(
+            samples=x, reference=Bare(data), session=Session(seed=seed), model=Coding()
+        )
         return finished({"round_trip": round_trip(about)})
 
     return World(f"{words}; {n} test examples", scores, {})
@@ -418,7 +425,7 @@ def of_graphs(words: str, real: Draw, model: Draw, *, n: int, m: int) -> World:
         source = generator(seed, words)
         old = real(40, generator(0, words))
         data = DataSet("world", domain, Split(old), Split(real(m, source)), rule=rule)
-        return judged(model(n, source), graph_reference(data, n=n, seed=seed))
+        return judged(model(n, source), graph_reference(data, n=n, session=Session(seed=seed)))
 
     return World(f"{words}; {n} samples, {m} test graphs", scores, {})
 

@@ -34,7 +34,7 @@ from benchmarks.samplers import (
 )
 from benchmarks.turns import Ratio, by_turns, ratio, repeated
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Model, Reconstructing
+from trilemma.core.model import Adjustable, Model, Reconstructing
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import samples
 from trilemma.families.diffusion.latent import LatentDiffusion
@@ -65,7 +65,7 @@ def main(options: Any) -> list[Section]:
         raise BadInput(f"{options.run} has no first stage; give a run of latent-diffusion.")
     data = runs[PIXEL].data()
     runs[LATENT].same(data)
-    own = diffusion_of(runs[PIXEL].model).sample_steps
+    own = diffusion_of(runs[PIXEL].model).sampling.steps
     counts = sorted({*numbers(options.steps), own})
     judge = Judge(data, options.samples)
     drawn_sets = {
@@ -88,8 +88,8 @@ def main(options: Any) -> list[Section]:
 
 
 def _steps(run: Loaded, steps: int) -> Model[Any, Any]:
-    diffusion_of(run.model).sample_steps = steps
-    return run.model
+    assert isinstance(run.model, Adjustable)
+    return run.model.adjusted(steps=steps)
 
 
 def _judged(name: str, run: Loaded, judge: Judge, n: int, steps: int) -> SampleSet:
@@ -184,8 +184,8 @@ def _faster(seconds: dict[Side, list[float]], peer: Side, ours: Side) -> Ratio:
 def _parts(model: LatentDiffusion, seconds: dict[Side, list[float]], options: Any) -> Section:
     """Measure what a latent sample is made of: its diffusion, and the first stage's decoder."""
     n, steps = options.timed, min(s for name, s in seconds if name == LATENT)
+    model = model.adjusted(steps=steps)
     diffusion = diffusion_of(model)
-    diffusion.sample_steps = steps
 
     with torch.no_grad():
         codes = diffusion.sample(n, noise=Noise.for_samples(SEED, 0, n))

@@ -24,6 +24,7 @@ from benchmarks.record import Section
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.extractors import extractor
 from trilemma.metrics.features import feature_reference
@@ -72,8 +73,10 @@ def measured(case: Case, n: int, seed: int, only: Sequence[str]) -> dict[str, Sc
     # As a table's columns are standardised.
     values = Real(tuple(train.mean(0).tolist()), tuple(train.std(0).tolist()))
     data = DataSet("world", Domain("points", train.shape[1:], values), Split(train), Split(test))
-    against = feature_reference(data, extractor("coordinates", data), n=len(samples), seed=seed)
-    return dict(judge_samples(samples, against, only=only).metrics)
+    against = feature_reference(
+        data, extractor("coordinates", data), n=len(samples), session=Session(seed=seed)
+    )
+    return dict(judge_samples(samples, against, session=Session(), only=only).metrics)
 
 
 def goodness(declared: Metric, scores: Sequence[Score | None], *, own: bool) -> list[float]:

@@ -35,6 +35,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stage
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
@@ -154,7 +155,9 @@ def _trainer(x: Tensor, precision: str, options: Any) -> Trainer:
     stream = ExampleStream(Split(x), options.batch, 0)
     stage = Stage("model", model.train(), lambda: stream)
     settings = Settings.of(recipe(options))
-    return Trainer(model, stage, stream, settings, device=CPU, precision=chosen, total=10**6)
+    return Trainer(
+        model, stage, stream, settings, session=Session(), precision=chosen, total=10**6
+    )
 
 
 def _peer_step(model: nn.Module, x: Tensor, batch: int) -> Callable[[], None]:

@@ -31,6 +31,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stage, Stream
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
@@ -196,7 +197,9 @@ def _trainer(model: Autoregressive, x: Tensor, batch: int) -> Trainer:
     chosen.to_device(model, CPU)
     stage = Stage("model", model.train(), lambda: stream)
     settings = Settings.of(PixelCnn(batch=batch))
-    return Trainer(model, stage, stream, settings, device=CPU, precision=chosen, total=10**6)
+    return Trainer(
+        model, stage, stream, settings, session=Session(), precision=chosen, total=10**6
+    )
 
 
 def _steps(x: Tensor, options: Any) -> Section:
@@ -244,7 +247,7 @@ def _train(model: Autoregressive, x: Tensor, options: Any) -> int:
         run = Run.create(Path(folder) / "run", {"name": "benchmark"}, {})
         budget, chosen = Budget(minutes=options.minutes), choose("auto", CPU)
         for event in fit(
-            run, model, [stage], settings, budget, seed=0, device=CPU, precision=chosen
+            run, model, [stage], settings, budget, session=Session(), precision=chosen
         ):
             steps = event.step
     return steps

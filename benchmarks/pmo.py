@@ -47,6 +47,7 @@ import torch
 from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.molecule import valences
+from trilemma.core.session import Session
 from trilemma.data import guacamol, sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.properties import expression
@@ -56,8 +57,6 @@ from trilemma.pictures import charts
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 ABOUT = "how fast molecules of worth are found: gcpn beside Mol GA and screening"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
@@ -198,10 +197,8 @@ def _by_policy(
         source=data.name,
         path=path.with_suffix("") / f"run-{int(time.time())}",
         budget=Budget(steps=recipe.steps),
-        seed=seed,
+        session=Session(seed=seed),
         precision="fp32",
-        world=World.single(),
-        stop=Stop(),
     )
     for _ in events:
         pass

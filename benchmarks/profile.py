@@ -38,6 +38,7 @@ from benchmarks.record import Section
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.catalog import CATALOG, recipe_class
@@ -215,7 +216,9 @@ def _stage(
     if stage.prepare is not None:
         stage.prepare()
     settings = Settings.of(recipe)
-    trainer = Trainer(model, stage, stage.stream(), settings, device=CPU, precision=precision)
+    trainer = Trainer(
+        model, stage, stage.stream(), settings, session=Session(), precision=precision
+    )
     spent = _spent(trainer.step, before=steps, times=steps)
     return spent, trainer.examples / trainer.step_count
 

@@ -33,9 +33,10 @@ from torch import Tensor, nn
 from benchmarks.record import Section
 from benchmarks.turns import by_turns, ratio, repeated
 from trilemma.core.errors import BadInput, nearest
-from trilemma.core.model import Model
+from trilemma.core.model import Adjustable, Model
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import samples
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.maths.diffusion.samplers import SAMPLERS
@@ -124,10 +125,11 @@ def chosen(text: str) -> list[str]:
     return names
 
 
-def choose(model: Model[Any, Any], name: str, steps: int, grid: str = "auto") -> None:
-    """Let a model draw by a sampler, in so many steps, on a grid."""
-    diffusion = diffusion_of(model)
-    diffusion.sampler, diffusion.sample_steps, diffusion.grid = SAMPLERS[name](), steps, grid
+def choose(model: Model[Any, Any], name: str, steps: int, grid: str = "auto") -> Any:
+    """Return a model as it draws by a sampler, in so many steps, on a grid."""
+    diffusion_of(model)
+    assert isinstance(model, Adjustable)
+    return model.adjusted(sampler=name, steps=steps, grid=grid)
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,10 @@ class Judge:
         """Compute the reference, once."""
         tell("features of the data")
         feature_extractor = extractor(None, data, n=fewest or n)
-        self.against, self.data = feature_reference(data, feature_extractor, n=n, seed=SEED), data
+        self.against, self.data = (
+            feature_reference(data, feature_extractor, n=n, session=Session(seed=SEED)),
+            data,
+        )
 
     def __repr__(self) -> str:
         """Name the features as protocols do."""
@@ -191,8 +196,7 @@ def judged(
     model: Model[Any, Any], judge: Judge, n: int, name: str, steps: int, grid: str = "auto"
 ) -> SampleSet:
     """Draw n samples by a combination and measure them."""
-    choose(model, name, steps, grid)
-    fds = measured(model, judge, n)
+    fds = measured(choose(model, name, steps, grid), judge, n)
     tell(f"{name}, {steps} steps: fd {fds.fd[0]:.4g}, {1e3 * fds.seconds:.2f} ms a sample")
     return fds
 
@@ -337,8 +341,7 @@ def recorded(network: nn.Module, draw: Callable[[], Any]) -> tuple[list[Any], li
 def _network_share(model: Model[Any, Any], names: Sequence[str], options: Any) -> Section:
     rows, results, seconds_by_side = [], {}, {}
     for name in names:
-        choose(model, name, SHORT)
-        seconds, calls = _timed(model, options.timed, options.rounds)
+        seconds, calls = _timed(choose(model, name, SHORT), options.timed, options.rounds)
         adds = ratio(seconds, peer="beside", ours="network")
         in_all = ratio(seconds, peer="all", ours="network")
         results[name], seconds_by_side[name] = {"adds": adds, "all": in_all}, seconds

@@ -94,7 +94,7 @@ def main(options: Any) -> list[Section]:
             "diffusers' schedulers know variance-preserving diffusion alone; give a run of ddpm "
             "with --schedule cosine or linear."
         )
-    model.guidance = 1.0
+    model = model.adjusted(guidance=1.0)
     agreed = _same(model)
     judge = Judge(run.data(), options.samples)
     theirs = {name: _judged(model, judge, options.samples, name, p) for name, p in peers().items()}
@@ -237,8 +237,8 @@ def _times(
         return once
 
     def own() -> None:
-        choose(model, best, options.steps)
-        model.sample(options.timed, noise=Noise.for_samples(SEED, 0, options.timed))
+        way = choose(model, best, options.steps)
+        way.sample(options.timed, noise=Noise.for_samples(SEED, 0, options.timed))
 
     sides = {mine: timed(own)}
     sides |= {

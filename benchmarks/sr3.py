@@ -34,6 +34,7 @@ from benchmarks.record import Section
 from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.maths.resize import reduced
 from trilemma.metrics.extractors import extractor
@@ -78,7 +79,7 @@ def main(options: Any) -> list[Section]:
     data = run.data()
     other = load(Path(options.regression), warn=print) if options.regression else None
     feature_extractor = extractor(None, data, n=options.images)
-    against = feature_reference(data, feature_extractor, n=options.images, seed=0)
+    against = feature_reference(data, feature_extractor, n=options.images, session=Session())
     floor = frechet_distance(against.real.features, against.test)
     table = Table(data, against, run, other)
     sections = [
@@ -119,14 +120,14 @@ class Table:
         }
         if self.other is not None:
             start = time.perf_counter()
-            large = restored(self.other.model, small, seed=0)  # type: ignore[arg-type]
+            large = restored(self.other.model, small, session=Session())  # type: ignore[arg-type]
             took = time.perf_counter() - start
             scores_by_side["regression"] = self._scores(large, true, small, took)
         ways = [(count, 1.0) for count in steps] + [(min(steps), cool) for cool in COOL]
         for count, temperature in ways:
-            model.diffusion.sample_steps, model.temperature = count, temperature
+            way = model.adjusted(steps=count, temperature=temperature)
             start = time.perf_counter()
-            large = restored(model, small, seed=0)
+            large = restored(way, small, session=Session())
             took = time.perf_counter() - start
             name = f"sr3, {count} steps"
             name += f", temperature {temperature:g}" if temperature != 1 else ""
@@ -145,7 +146,7 @@ class Table:
         model: Any = self.run.model
         triple = Enlarged(large, true, small, self.top)
         of_each = compared(triple, model.shrink, seed=0, baselines={})
-        of_all = judge_samples(large, self.against, only=IN_FEATURES).metrics
+        of_all = judge_samples(large, self.against, session=Session(), only=IN_FEATURES).metrics
         values = {name: score.value for name, score in (of_each | of_all).items()}
         return values | {"ms an image": 1e3 * seconds / len(true)}
 
@@ -187,14 +188,14 @@ def _photo(options: Any, run: Loaded, data: DataSet) -> Section:
 def photo(run: str, photo_path: str, tiles: int) -> dict[str, float]:
     """Enlarge a photo in 10 steps; return time, memory, and what a seam would show."""
     loaded = load(Path(run), warn=print)
-    model: Any = loaded.model
+    model: Any = loaded.model.adjusted(steps=10)  # type: ignore[attr-defined]
     small = _small(loaded, photo_path)
     before, noise = peak_memory(), Noise.of(0, 1)
     start = time.perf_counter()
     if tiles:
-        large = enlarge(model, small, steps=10, noise=noise, at_once=tiles)
+        large = enlarge(model, small, noise=noise, at_once=tiles)
     else:
-        large = model.restore(small[None], steps=10, noise=noise)[0]
+        large = model.restore(small[None], noise=noise)[0]
     seconds, peak = time.perf_counter() - start, peak_memory()
     gap = reduced(large.double(), model.scale) - small.double()
     side = min(model.domain.shape[1:])

@@ -28,6 +28,7 @@ from trilemma.core.domain import Column, Columns, Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph, sizes, stacked
 from trilemma.core.noise import Noise, mix
+from trilemma.core.session import Session
 from trilemma.data import graphs
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import available, load
@@ -120,7 +121,7 @@ def of_examples(
         scores = {}
         for name, samples in sets.items():
             score = copies.METRICS[0].measure(
-                Context(samples=samples, reference=reference, seed=seed)
+                Context(samples=samples, reference=reference, session=Session(seed=seed))
             )
             scores[name] = (float(score.protocol.startswith("alarm")), score.value)
         return scores

@@ -31,6 +31,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Stage
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data.dataset import Split
 from trilemma.data.sources import load
 from trilemma.data.stream import ExampleStream
@@ -155,7 +156,9 @@ def _our_trainer(x: Tensor, precision: str) -> Trainer:
     chosen.to_device(model, CPU)
     stream = ExampleStream(Split(x), BATCH, 0)
     stage = Stage("model", model.train(), lambda: stream)
-    return Trainer(model, stage, stream, SETTINGS, device=CPU, precision=chosen, total=10**6)
+    return Trainer(
+        model, stage, stream, SETTINGS, session=Session(), precision=chosen, total=10**6
+    )
 
 
 def _bounds(x: Tensor, test: Tensor, minutes: float) -> Section:
@@ -183,7 +186,7 @@ def _our_minutes(x: Tensor, minutes: float) -> tuple[Vae, int]:
         run = Run.create(Path(folder) / "run", {"name": "benchmark"}, {})
         budget, chosen = Budget(minutes=minutes), choose("auto", CPU)
         for event in fit(
-            run, model, [stage], SETTINGS, budget, seed=0, device=CPU, precision=chosen
+            run, model, [stage], SETTINGS, budget, session=Session(), precision=chosen
         ):
             steps = event.step
     return model, steps

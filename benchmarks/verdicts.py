@@ -49,6 +49,7 @@ from trilemma.comparison.row import Row
 from trilemma.comparison.table import Table
 from trilemma.comparison.verdict import WIDENED, is_ranked
 from trilemma.core.errors import BadInput
+from trilemma.core.session import Session, Stop
 from trilemma.data import sources
 from trilemma.metrics.registry import quantity
 from trilemma.metrics.score import wilson
@@ -57,7 +58,7 @@ from trilemma.report import gallery
 from trilemma.report.publication import publish
 from trilemma.training.distributed import world
 from trilemma.training.precision import choose_device
-from trilemma.training.signals import Stop, listening
+from trilemma.training.signals import listening
 
 ABOUT = "how often what a comparison claims holds on fresh seeds; goes on by itself"
 OPTIONS: dict[str, tuple[float | int | str, str]] = {
@@ -234,11 +235,8 @@ class Trials:
                 plan,
                 self.data,
                 comparing.choose_folder(plan, self.folder / f"{label}-{seed}"),
-                world=ranks,
-                stop=self.stop,
+                session=Session(stop=self.stop, counting=_measuring, say=say, world=ranks),
                 watch=lambda _, events: deque(events, maxlen=0),  # nobody watches
-                progress=_measuring,
-                say=say,
                 on_measured=lambda run: gallery.run_report(run, self.data),
                 publish=lambda folder, table: publish(folder, table, self.data),
             )

@@ -21,14 +21,13 @@ from unittest.mock import patch
 from benchmarks.record import Section
 from benchmarks.turns import by_turns, ratio
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.data.sources import load
 from trilemma.recipes import runs
 from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.online_frechet_distance import SHARE, Watch
 from trilemma.recipes.preview import Previews
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 ABOUT = "what looking at fd on the way costs a training"
 OPTIONS = {
@@ -110,8 +109,7 @@ def trained(recipe: str, data: str, minutes: float, is_watched: bool) -> dict[st
             source=data,
             path=Path(folder) / "run",
             budget=Budget(minutes=minutes),
-            world=World.single(),
-            stop=Stop(),
+            session=Session(),
         )
         for event in events:
             ended = time.perf_counter()

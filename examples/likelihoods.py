@@ -14,6 +14,7 @@ import torch
 
 from trilemma.core.model import Density, estimate
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.pictures import figures
 from trilemma.recipes.catalog import CATALOG
@@ -31,7 +32,7 @@ def trained(name: str, data):  # noqa: ANN001, ANN201
     (stage,) = recipe.stages(model, data, seed=0)
     if stage.prepare is not None:
         stage.prepare()
-    given = {"device": device, "precision": choose("fp32", device), "total": STEPS}
+    given = {"session": Session(), "precision": choose("fp32", device), "total": STEPS}
     trainer = Trainer(model, stage, stage.stream(), Settings.of(recipe), **given)
     list(train(trainer, STEPS))
     trainer.finish()

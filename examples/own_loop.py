@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.pictures import figures
 from trilemma.recipes.catalog import CATALOG
@@ -29,14 +30,14 @@ def main() -> None:
     torch.manual_seed(0)
     model = recipe.model(data.domain)
     (stage,) = recipe.stages(model, data, seed=0)
-    device = torch.device("cpu")
+    session = Session()
     trainer = Trainer(
         model,
         stage,
         stage.stream(),
         Settings.of(recipe),
-        device=device,
-        precision=choose("fp32", device),
+        session=session,
+        precision=choose("fp32", session.device),
         total=STEPS,
     )
     for event in train(trainer, STEPS):  # an iterator: leave it whenever you like

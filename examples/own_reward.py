@@ -13,6 +13,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import adjacency
 from trilemma.core.model import Stage
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data.rollouts import Rollouts
 from trilemma.families.graph_policy import GraphPolicy, GraphTransitions
 from trilemma.families.ppo import PPO, PpoSettings
@@ -47,7 +48,7 @@ def main() -> None:
     stream = Rollouts(collect, GraphTransitions, episodes=64, batch=256, batches=8, seed=0)
     stage = Stage("reinforce", PPO(policy, settings), lambda: stream)
     chosen = choose("fp32", cpu)
-    given = {"device": cpu, "precision": chosen, "total": STEPS}
+    given = {"session": Session(), "precision": chosen, "total": STEPS}
     trainer = Trainer(stage.model, stage, stream, Training(lr=2e-3), **given)
     for step in range(STEPS):
         values = trainer.step().values

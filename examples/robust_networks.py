@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data.sources import load as load_data
 from trilemma.metrics.judge import judge
 from trilemma.pictures.graphs import change
@@ -30,7 +31,9 @@ def main(run: Path) -> None:
     size = model.domain.shape[0]
     for nodes in (size, 2 * size):
         data = load_data("barabasi-albert", size=nodes)
-        found = judge(model, data, n=COUNT, seed=0, only={"improvement_gain", "gain_over_greedy"})
+        found = judge(
+            model, data, n=COUNT, session=Session(), only={"improvement_gain", "gain_over_greedy"}
+        )
         gain = found.metrics["improvement_gain"]
         print(f"{nodes} nodes, gain of the critical fraction:")
         print(f"    policy {gain.value:.4f} ({gain.low:.4f} to {gain.high:.4f})")

@@ -30,11 +30,9 @@ def main(run: Path) -> None:
     model, values = loaded.model, loaded.domain.values
     if not isinstance(model, Diffusion) or not isinstance(values, Levels):
         raise SystemExit(f"{run} is no diffusion of images; train one: trilemma train ddpm.")
-    model.sample_steps = STEPS
     rows = []
-    for name, sampler in SAMPLERS.items():
-        model.sampler = sampler()
-        x = draw(model, COLUMNS, seed=0)
+    for name in SAMPLERS:
+        x = draw(model.adjusted(sampler=name, steps=STEPS), COLUMNS, seed=0)
         rows.append((name, figures.grid(x, values.count, columns=COLUMNS, scale=4)))
     wide, high = rows[0][1].size
     picture = Image.new("RGB", (MARGIN + wide, len(rows) * (high + 4)), "white")

@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training import allowance
 from trilemma.training.budget import Budget
 from trilemma.training.distributed import world
-from trilemma.training.signals import Stop
 
 DATA = {
     "image": "digits",
@@ -56,8 +56,7 @@ def main() -> None:
                 path=folder / name,
                 budget=Budget(steps=20),
                 precision="fp32",
-                world=process_group,
-                stop=Stop(),
+                session=Session(world=process_group),
             )
             losses = [
                 value

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.draw_house import imports
+
 SOURCE = Path(__file__).parents[1] / "src" / "trilemma"
 
 MAY_IMPORT = {
@@ -62,9 +64,9 @@ ROOMS = set(MAY_IMPORT) - {"cli", "__main__", "__init__"}
 
 OUTSIDE = {
     "core": {"torch", "jaxtyping"},
-    "maths": {"torch", "jaxtyping"},
-    "networks": {"torch", "jaxtyping", "einops"},
-    "families": {"torch", "jaxtyping", "einops"},
+    "maths": {"torch", "jaxtyping", "scipy"},
+    "networks": {"torch", "jaxtyping"},
+    "families": {"torch", "jaxtyping"},
     "training": {"torch", "jaxtyping", "numpy", "safetensors"},
 }
 """Room -> the only packages beyond the standard library that it may import."""
@@ -89,17 +91,6 @@ def modules():
     for path in sorted(SOURCE.rglob("*.py")):
         relative = path.relative_to(SOURCE)
         yield path, relative.parts[0].removesuffix(".py")
-
-
-def imports(tree: ast.AST):
-    """Yield the dotted names that a file imports, wherever in it they stand."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-            if node.module == "trilemma":
-                yield from (f"trilemma.{alias.name}" for alias in node.names)
 
 
 def offences(room: str, relative: str, text: str) -> list[str]:
@@ -217,3 +208,59 @@ def test_no_source_names_a_home_directory():
         text = path.read_text()
         assert "/home/" not in text
         assert "/root/" not in text
+
+
+NAMELESS = ("report", "metrics", "training", "pictures")
+"""Rooms that know no recipe and no family by name."""
+NAMES_ALLOWED = {"pictures/palette.py"}
+"""Where families have their colours."""
+WORDS_TOO = {"energy"}
+"""Names of families that are words besides: a molecule's energy, a likelihood by an energy."""
+
+
+def names() -> set[str]:
+    """Return the names of recipes and families, those that are also words left out."""
+    from trilemma.recipes.catalog import CATALOG
+
+    return {*CATALOG, *(recipe.family for recipe in CATALOG.values())} - WORDS_TOO
+
+
+def named(text: str) -> list[str]:
+    """List what recipes and families a file names, in a literal of its code."""
+    is_known = names()
+    return [
+        f"'{node.value}' in line {node.lineno}"
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Constant) and node.value in is_known
+    ]
+
+
+def test_what_draws_measures_and_trains_names_no_recipe_and_no_family():
+    violations = {
+        path.relative_to(SOURCE).as_posix(): is_node
+        for path, room in modules()
+        if room in NAMELESS and (is_node := named(path.read_text()))
+    }
+    assert set(violations) == NAMES_ALLOWED
+
+
+def test_a_name_is_noticed():
+    assert named('x = 1\nif family == "gan":\n    pass') == ["'gan' in line 2"]
+    assert named('kind = {"latent diffusion": draw}')
+    assert not named('"""Of a gan."""\nraise ValueError("no energy")')
+
+
+def test_a_page_loads_each_run_once():
+    loading = [
+        path.relative_to(SOURCE).as_posix()
+        for path in sorted((SOURCE / "report").rglob("*.py"))
+        for name in calls(path)
+        if name in ("load", "runs.load")
+    ]
+    assert loading == ["report/gallery.py"]
+
+
+def test_views_ask_for_abilities_and_know_no_recipe():
+    for path in sorted((SOURCE / "report" / "views").glob("*.py")):
+        used = {name.split(".")[1] for name in imports(ast.parse(path.read_text())) if "." in name}
+        assert not used & {"recipes", "families", "training", "comparison"}, path.name

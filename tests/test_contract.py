@@ -11,6 +11,7 @@ from trilemma.core.errors import Interrupted
 from trilemma.core.model import capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session, Stop
 from trilemma.data import sources
 from trilemma.laws.book import timed
 from trilemma.laws.trained import trained_laws
@@ -18,9 +19,7 @@ from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.fields import fields
 from trilemma.recipes.runs import begin, go_on, load, untrained
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop
 
 pytestmark = pytest.mark.usefixtures("brief_previews")
 
@@ -70,10 +69,8 @@ def train(path, name, data, steps, *, seed=0, precision="fp32"):
         source=data.name,
         path=path,
         budget=Budget(steps=steps),
-        seed=seed,
+        session=Session(seed=seed),
         precision=precision,
-        world=World.single(),
-        stop=Stop(),
     )
     return run, list(events)
 
@@ -147,12 +144,11 @@ def test_resume_is_exact_and_a_run_comes_back(name, data, sets, tmp_path):
         path=tmp_path / "parts",
         budget=Budget(steps=12),
         precision="fp32",
-        world=World.single(),
-        stop=stop,
+        session=Session(stop=stop),
     )
     with pytest.raises(Interrupted, match="resume"):
         stopped_at(events, 7, stop)
-    run, events = go_on(tmp_path / "parts", world=World.single(), stop=Stop())
+    run, events = go_on(tmp_path / "parts", session=Session())
     list(events)
     a, b = unbroken.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
     assert a.step == b.step == 12

@@ -1,7 +1,7 @@
 """What one more leaf costs: exactly the files that CONTRIBUTING names, and then it can be chosen.
 
-In a copy of the sources a sampler, a loss, a recipe, a metric and a set of points are added; one
-process trains, samples, measures and lists with them.
+In a copy of the sources a sampler, a loss, a recipe, a metric, a picture and a set of points are
+added; one process trains, samples, measures, draws and lists with them.
 """
 
 from __future__ import annotations
@@ -81,6 +81,24 @@ METRICS = (
 )
 '''
 
+VIEW = '''"""How many weights a model has."""
+
+from trilemma.core.model import Model
+from trilemma.pictures.charts import lines
+from trilemma.report.page import Picture
+from trilemma.report.view import View
+
+
+def _weights(subject):
+    """Draw the number of weights of each part."""
+    counts = [sum(p.numel() for p in part.parameters()) for part in subject.model.children()]
+    chart = lines(list(range(len(counts))), {"weights": counts}, "part", "weights")
+    return [Picture("weights, part by part", chart)]
+
+
+VIEWS = (View(name="weights", section="inversion", needs=(Model,), draw=_weights),)
+'''
+
 RUN = """
 import sys
 from trilemma.cli import main
@@ -148,6 +166,7 @@ def test_a_leaf_costs_the_files_that_contributing_names(copy):
             edited(copy, where, before, before + after if is_entry else after)
     (copy / "recipes" / "leaping.py").write_text(RECIPE)
     (copy / "metrics" / "rightness.py").write_text(METRIC)
+    (copy / "report" / "views" / "weights.py").write_text(VIEW)
     assert all(len({where for where, *_ in changes}) == 1 for changes in edits.values())
     done = subprocess.run(
         [sys.executable, "-c", RUN],
@@ -160,3 +179,4 @@ def test_a_leaf_costs_the_files_that_contributing_names(copy):
     assert done.returncode == 0, done.stderr[-2000:]
     assert '"name": "rightness"' in done.stdout
     assert '"name": "leaping"' in (copy.parent / "a" / "recipe.json").read_text()
+    assert "weights, part by part" in (copy.parent / "a" / "report.html").read_text()

@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.judge import judge
@@ -37,7 +38,7 @@ def judged(run: str, samples: int) -> dict[str, Any]:
         loaded.model,
         data,
         n=samples,
-        seed=0,
+        session=Session(),
         only={"improvement_gain", "gain_over_greedy"},
     )
     return Evaluation(

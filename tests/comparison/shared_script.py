@@ -17,19 +17,19 @@ from trilemma.comparison import compare, race
 from trilemma.comparison.claims import Claims
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.evaluate import training_of
-from trilemma.report import gallery
+from trilemma.report import gallery, publication
 from trilemma.report.page import Entry
 
 
-def measured(loaded, data, *, samples, seed, check, **_):
+def measured(loaded, data, *, session, samples, **_):
     """Write an evaluation without scores."""
-    check()
+    session.check()
     evaluation = Evaluation(
         recipe=loaded.recipe.name,
         family=loaded.recipe.family,
         data=data.name,
         n=samples,
-        seed=seed,
+        seed=session.seed,
         training=training_of(loaded, data),
     )
     Path(loaded.run.path / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
@@ -39,9 +39,9 @@ def measured(loaded, data, *, samples, seed, check, **_):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     compare.Claims = functools.partial(Claims, beat=0.2, stale=3.0)
-    compare.comparison_page = lambda page: "the page"
+    publication.comparison_page = lambda page: "the page"
     race.judge_run = measured
     race.reference_for = lambda *_, **__: None
     gallery.entry = lambda folder, row, data: Entry(row)
-    gallery.run_report = lambda run, data: None
+    gallery.run_report = lambda run, data, model=None: None
     sys.exit(main(sys.argv[1:]))

@@ -25,14 +25,13 @@ from trilemma.comparison.race import Race
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput, Diverged
 from trilemma.core.event import Event
+from trilemma.core.session import Session, Stop
 from trilemma.data import sources
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.runs import load
-from trilemma.report import gallery
+from trilemma.report import gallery, publication
 from trilemma.report.page import Entry
-from trilemma.training.distributed import World
 from trilemma.training.run import InUse, Run
-from trilemma.training.signals import Stop
 
 SCRIPT = Path(__file__).with_name("shared_script.py")
 WORKER = dataclasses.replace(Worker.current(torch.device("cpu")), threads=1, cores=(0, 1))
@@ -70,7 +69,7 @@ def events(out: Path, recipe: str) -> list[Event]:
 def no_pages(monkeypatch):
     """Leave the pages out; they take longest."""
     monkeypatch.setattr(gallery, "entry", lambda folder, row, data: Entry(row))
-    monkeypatch.setattr(gallery, "run_report", lambda run, data: None)
+    monkeypatch.setattr(gallery, "run_report", lambda run, data, model=None: None)
 
 
 # --- processes -----------------------------------------------------------------------------------
@@ -218,7 +217,7 @@ class Played(Race):
         return run
 
     def judged(self, cell):
-        self.check()
+        self.measuring.check()
         evaluation = Evaluation(
             recipe=cell.recipe.name, n=self.plan.samples, seed=cell.seed, split=self.me
         )
@@ -243,11 +242,8 @@ def played(plan, moons, folder, me="a", plays=steps, stop=None, **settings):
         moons,
         folder / "runs",
         Claims(folder / "claims", dataclasses.replace(WORKER, token=me), **settings),
-        World.single(),
-        Stop() if stop is None else stop,  # a flag that is not set yet is false
+        Session(stop=Stop() if stop is None else stop, say=messages.append),
         lambda title, happened: list(happened),
-        lambda title: contextlib.nullcontext(lambda what, done, total: None),
-        messages.append,
         lambda run: None,
     )
     race.me, race.plays, race.messages, race.played = me, plays, messages, []
@@ -310,7 +306,7 @@ def test_the_next_in_the_queue_goes_before_who_had_the_cores(plan, moons, tmp_pa
         race.finish()
     assert race.played == []
     queue.end()
-    race.stop = Stop()
+    race.session = race.session.but(stop=Stop())
     race.finish()
     assert race.played == ["vae", "gan", "r3gan"]
 
@@ -416,7 +412,7 @@ def finished(tmp_path_factory):
     out = tmp_path_factory.mktemp("finished") / "one"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "entry", lambda folder, row, data: Entry(row))
-        patch.setattr(gallery, "run_report", lambda run, data: None)
+        patch.setattr(gallery, "run_report", lambda run, data, model=None: None)
         assert main([*SMALL, "--out", str(out)]) == 0
     return out
 
@@ -541,11 +537,8 @@ def real(out: Path, moons) -> Race:
         moons,
         out / "runs",
         Claims(out / "claims", WORKER),
-        World.single(),
-        Stop(),
+        Session(),
         lambda title, happened: list(happened),
-        lambda title: contextlib.nullcontext(lambda what, done, total: None),
-        lambda sentence: None,
         lambda run: None,
     )
 
@@ -646,8 +639,8 @@ def test_the_page_is_written_once_by_those_who_end_together(
     finished, tmp_path, no_pages, monkeypatch, capsys
 ):
     out, written = broken(finished, tmp_path), []
-    write = comparing._write
-    monkeypatch.setattr(comparing, "_write", lambda *w: [written.append(1), write(*w)])
+    write = publication.publish
+    monkeypatch.setattr(publication, "publish", lambda *w: [written.append(1), write(*w)])
     rows = Race.finish
 
     def beside_another(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from itertools import product
 
 import pytest
@@ -15,7 +16,14 @@ from trilemma.core.model import capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.diffusion.bound import SPACINGS
-from trilemma.families.diffusion.diffusion import WEIGHTINGS, Diffusion
+from trilemma.families.diffusion.denoiser import Denoiser
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import (
+    WEIGHTINGS,
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+)
 from trilemma.laws import diffusion as ground
 from trilemma.maths.diffusion.predictions import Clean, Edm, NoisePrediction, Velocity
 from trilemma.maths.diffusion.samplers import Ancestral, Ddim, Heun
@@ -26,11 +34,29 @@ IMAGES = Domain("image", (1, 8, 8), Levels(17), ("a", "b", "c"), (0.5, 0.2, 0.3)
 POINTS = Domain("points", (2,), Real(), ("left", "right"), (0.5, 0.5))
 
 
-def images(**options):
+def images(*, chain=1000, is_cut=None, **options):
+    """Return a diffusion of small images; options are those of its training or its sampling."""
     torch.manual_seed(0)
     network = UNet(1, width=16, patch=1, classes=3)
     torch.nn.init.normal_(network.leave.weight, std=0.02)
-    return Diffusion(network, IMAGES, Cosine(), Velocity(2), **{"steps": 3} | options)
+    denoiser = Denoiser(network, ForwardProcess(Cosine(), chain), Velocity(2), is_cut=is_cut)
+    training, sampling = (
+        {key: options[key] for key in options if key in {f.name for f in fields(kind)}}
+        for kind in (DiffusionTraining, DiffusionSampling)
+    )
+    assert {*training, *sampling} == {*options}
+    return Diffusion(
+        denoiser,
+        IMAGES,
+        training=DiffusionTraining(**training),
+        sampling=DiffusionSampling(**{"steps": 3} | sampling),
+    )
+
+
+def simple(network, domain, schedule, prediction, *, chain=1000, **options):
+    """Return a diffusion of points that is trained by these options."""
+    denoiser = Denoiser(network, ForwardProcess(schedule, chain), prediction)
+    return Diffusion(denoiser, domain, training=DiffusionTraining(**options))
 
 
 def batch(n=8, seed=0):
@@ -66,7 +92,7 @@ def test_every_parameter_gets_a_gradient():
 def test_an_untrained_noise_predictor_has_the_loss_of_guessing_zero():
     torch.manual_seed(0)
     network = UNet(1, width=16, patch=1)
-    model = Diffusion(network, IMAGES, Linear(), NoisePrediction())
+    model = simple(network, IMAGES, Linear(), NoisePrediction())
     assert float(model.loss(batch(64)).value) == pytest.approx(1, abs=0.05)
 
 
@@ -75,7 +101,7 @@ def test_noise_weighting_is_own_weighting_of_noise():
     network = Perceptron(2)
     x = Examples(torch.randn(64, 2), noise=Noise.of(0, 64))
     own, noise = (
-        Diffusion(network, POINTS, Linear(), NoisePrediction(), weighting=w).loss(x).value
+        simple(network, POINTS, Linear(), NoisePrediction(), weighting=w).loss(x).value
         for w in ("own", "noise")
     )
     torch.testing.assert_close(own, noise, rtol=1e-4, atol=1e-5)
@@ -88,7 +114,7 @@ def test_bound_weighting_is_the_bound_without_its_constants():
     alpha, sigma = Linear()(torch.tensor([1 / steps]).double())
     error = ground.SPREAD**2 * sigma**2 / (alpha**2 * ground.SPREAD**2 + sigma**2)
     expected = float(terms[1:-1].sum()) + float(((alpha / sigma) ** 2 / 2 * error).sum())
-    model.weighting = "bound"
+    model.training_options = DiffusionTraining(weighting="bound")
     loss = float(model.loss(Examples(noise.x, noise=noise)).value) * ground.D
     assert loss == pytest.approx(expected, rel=1e-4)
 
@@ -138,18 +164,17 @@ def test_guidance_at_its_ends():
         return model.denoiser.estimate(x, t, condition)[0]
 
     for weight, condition in ((0.0, None), (1.0, label)):
-        model.guidance = weight
         expected = inside(model, x, t, condition)
-        torch.testing.assert_close(model._guided(label)(x, t), expected)
-    model.guidance = 3.0
-    assert not torch.allclose(model._guided(label)(x, t), inside(model, x, t, label))
+        torch.testing.assert_close(model.adjusted(guidance=weight)._guided(label)(x, t), expected)
+    guided = model.adjusted(guidance=3.0)._guided(label)(x, t)
+    assert not torch.allclose(guided, inside(model, x, t, label))
 
 
 def test_clean_estimates_of_levels_stay_within_them():
     model = images()
     x, t = 10 * torch.randn(3, 1, 8, 8), torch.tensor(0.9)
     assert float(model.denoised(x, t).abs().max()) <= 1
-    assert float(images(threshold=False).denoised(x, t).abs().max()) > 1
+    assert float(images(is_cut=False).denoised(x, t).abs().max()) > 1
 
 
 @pytest.mark.parametrize("spacing", SPACINGS)
@@ -158,7 +183,7 @@ def test_bounds_of_all_possible_data_are_at_most_a_probability(schedule, spacing
     """Sum over x of exp(E bound) <= sum of p(x) = 1, for any network whatever."""
     domain = Domain("points", (2,), Levels(3))
     torch.manual_seed(0)
-    model = Diffusion(Perceptron(2), domain, SCHEDULES[schedule], Edm(0.8), chain=30)
+    model = simple(Perceptron(2), domain, SCHEDULES[schedule], Edm(0.8), chain=30)
     every = torch.tensor(list(product(range(3), repeat=2)), dtype=torch.uint8)
     x = every.repeat(200, 1)
     terms = model.bound_terms(x, noise=Noise.of(0, len(x)), spacing=spacing)
@@ -170,7 +195,7 @@ def test_bounds_of_all_possible_data_are_at_most_a_probability(schedule, spacing
 def test_drawn_terms_have_the_mean_of_all_terms(spacing):
     domain = Domain("points", (2,), Levels(9))
     torch.manual_seed(0)
-    model = Diffusion(Perceptron(2), domain, Cosine(), Velocity(2), chain=40)
+    model = simple(Perceptron(2), domain, Cosine(), Velocity(2), chain=40)
     x = torch.tensor([[1, 7]], dtype=torch.uint8).repeat(2000, 1)
     every = -model.bound_terms(x, noise=Noise.of(0, 2000), spacing=spacing).sum(1)
     for draws in (1, 8):
@@ -185,7 +210,7 @@ def test_bound_of_real_data_is_about_their_own_unit():
     torch.manual_seed(0)
     network = Perceptron(2)
     plain, other = (
-        Diffusion(network, Domain("points", (2,), Real(0, spread)), Linear(), Clean())
+        simple(network, Domain("points", (2,), Real(0, spread)), Linear(), Clean())
         for spread in (1.0, 4.0)
     )
     a = plain.bound(x, noise=Noise.of(0, 16))
@@ -195,7 +220,9 @@ def test_bound_of_real_data_is_about_their_own_unit():
 
 def test_it_learns_two_points_and_their_names():
     torch.manual_seed(0)
-    model = Diffusion(Perceptron(2, width=64, classes=2), POINTS, Cosine(), Velocity(2), steps=20)
+    model = simple(Perceptron(2, width=64, classes=2), POINTS, Cosine(), Velocity(2)).adjusted(
+        steps=20
+    )
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     before = None
     for k in range(200):

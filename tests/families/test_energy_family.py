@@ -12,7 +12,7 @@ from trilemma.core.errors import BadInput, RanAway
 from trilemma.core.model import Partitioned, capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
-from trilemma.families.energy import Contrastive, Matched, distinct_indices
+from trilemma.families.energy import Contrastive, EnergySampling, Matched, distinct_indices
 from trilemma.networks.energy import ImageEnergy, PointEnergy
 
 GREY = Domain("image", (1, 8, 8), Levels(17))
@@ -22,7 +22,7 @@ POINT = Domain("points", (2,), Real(1.0, 3.0))
 def contrastive(domain=GREY, **kept_share):
     network = ImageEnergy(domain.shape, width=8) if domain is GREY else PointEnergy(2, width=16)
     nn.init.normal_(network.last.weight, std=0.05)
-    options = {"chains": 40, "chain_steps": 3, "sample_steps": 4, "gap": 1e3, "ais_steps": 30}
+    options = {"chains": 40, "chain_steps": 3, "gap": 1e3, "sampling": EnergySampling(4, 30)}
     return Contrastive(network, domain, **options | kept_share)
 
 
@@ -30,7 +30,7 @@ def matched(domain=GREY, **kept_share):
     kind = ImageEnergy if domain is GREY else PointEnergy
     network = kind(domain.shape if domain is GREY else 2, width=8, noise_conditional=True)
     nn.init.normal_(network.last.weight, std=0.05)
-    return Matched(network, domain, sample_steps=40, ais_steps=30, step_size=0.002, **kept_share)
+    return Matched(network, domain, sampling=EnergySampling(40, 30), step_size=0.002, **kept_share)
 
 
 def batch(domain=GREY, n=12, seed=0):
@@ -211,7 +211,7 @@ def test_the_likelihood_of_a_gaussian_is_exact(make, domain):
 
 
 def test_both_estimates_of_z_agree_on_a_small_network():
-    model = contrastive(POINT, ais_steps=60)
+    model = contrastive(POINT).adjusted(ais_steps=60)
     nn.init.normal_(model.network.last.weight, std=0.5)
     with torch.no_grad():
         ln_z = model.log_partition(noise=Noise.of(0, 64))
@@ -247,7 +247,7 @@ def wells(y):
 @pytest.mark.parametrize("energy", [quadratic, three_bumps, wells], ids=lambda f: f.__name__)
 def test_the_interval_of_ln_z_holds_it(energy):
     """At 95 % fewer than 15 of 18 would come once in a hundred times."""
-    model = Contrastive(KnownEnergy(energy), POINT, chains=4, ais_steps=24)
+    model = Contrastive(KnownEnergy(energy), POINT, chains=4).adjusted(ais_steps=24)
     side = torch.linspace(-6, 6, 301)
     exact = float((-energy(torch.cartesian_prod(side, side))).double().logsumexp(0))
     exact += 2 * math.log(12 / 300)

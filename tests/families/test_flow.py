@@ -88,7 +88,7 @@ def test_draws_follow_the_density():
 def test_codes_are_decoded_again_and_cold_draws_lie_nearer():
     flow, y = disturb(make_flow()), torch.randn(6, 2)
     assert torch.allclose(flow.decode(flow.encode(y)), y, atol=1e-5)
-    cold = disturb(make_flow(temperature=0.5))
+    cold = disturb(make_flow().adjusted(temperature=0.5))
     cold.load_state_dict(flow.state_dict())
     z = cold.encode(cold.draw(500, noise=Noise.of(0, 500)))
     assert torch.allclose(z, 0.5 * Noise.of(0, 500).normal(2), atol=1e-4)
@@ -96,7 +96,7 @@ def test_codes_are_decoded_again_and_cold_draws_lie_nearer():
 
 def test_a_temperature_of_nought_is_refused():
     with pytest.raises(BadInput, match="temperature 0"):
-        make_flow(temperature=0.0)
+        make_flow().adjusted(temperature=0.0)
 
 
 def test_classes_change_the_density_and_none_has_its_own():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
 import pytest
 import torch
@@ -15,7 +16,15 @@ from trilemma.core.model import Bounded, Density, Tightening, estimate
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.families.dequantised_density import dequantised_density
-from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
+from trilemma.families.flow_matching import (
+    PAIRINGS,
+    TIMES,
+    Divergence,
+    FlowMatching,
+    FlowMatchingSampling,
+    FlowMatchingTraining,
+    Preconditioning,
+)
 from trilemma.maths import ode
 from trilemma.maths.diffusion.fourier_features import waves
 from trilemma.networks.unet import Perceptron, UNet
@@ -29,15 +38,31 @@ def images(**options):
     network = UNet(5, width=16, patch=1, classes=3, outputs=1)
     torch.nn.init.normal_(network.leave.weight, std=0.02)
     settings = {"spread": 0.5, "finest": 1e-2, "frequencies": (13.0, 53.0), "probes": 1}
-    settings |= {"shares": IMAGES.frequencies, "steps": 2}
-    return FlowMatching(network, (1, 8, 8), **(settings | options))
+    settings |= {"steps": 2}
+    return built(network, (1, 8, 8), shares=IMAGES.frequencies, **(settings | options))
+
+
+def built(network, shape, *, shares=(), **options):
+    """Return the model of these fields of its parts."""
+    parts = {
+        "preconditioning": Preconditioning,
+        "training": FlowMatchingTraining,
+        "sampling": FlowMatchingSampling,
+        "divergence": Divergence,
+    }
+    chosen = {
+        part: kind(**{f.name: options.pop(f.name) for f in fields(kind) if f.name in options})
+        for part, kind in parts.items()
+    }
+    assert not options
+    return FlowMatching(network, shape, shares=shares, **chosen)
 
 
 def points(**options):
     torch.manual_seed(0)
     network = Perceptron(2, width=32)
     torch.nn.init.normal_(network.layers.last.weight, std=0.1)
-    return FlowMatching(network, (2,), **({"steps": 4} | options))
+    return built(network, (2,), **({"steps": 4} | options))
 
 
 def batch(n=8, seed=0):
@@ -86,7 +111,7 @@ def test_every_parameter_gets_a_gradient_and_the_loss_falls(pairing):
 def test_an_untrained_network_has_the_cost_of_the_best_linear_guess():
     """With F = 0 and data of the stated spread, what F should have given is left: s^2 r^2."""
     torch.manual_seed(0)
-    model = FlowMatching(Perceptron(2, width=8), (2,), spread=0.5, times="uniform")
+    model = built(Perceptron(2, width=8), (2,), spread=0.5, times="uniform")
     y = 0.5 * torch.randn(20_000, 2)
     each, _ = model.cost(y, condition=None, noise=Noise.of(0, 20_000))
     t = torch.linspace(0, 1, 1001)
@@ -123,7 +148,7 @@ def test_the_clock_stops_where_training_does():
         ("uniform", 2 * math.log(0.01), -2 * math.log(0.01)),
         ("logit-normal", -5, 5),
     ):
-        model = FlowMatching(Clock(), (2,), times=times)
+        model = built(Clock(), (2,), times=times)
         velocity = model.velocity(torch.randn(3, 2), torch.tensor([0.0, 0.5, 1.0]))
         assert velocity.isfinite().all()
         torch.testing.assert_close(times_seen[-1], torch.tensor([low, 0.0, high]))
@@ -151,7 +176,7 @@ def test_pairing_shortens_the_lines_and_keeps_classes_apart():
     y = torch.cat([y + 4, y - 4])
     label = Condition(label=torch.arange(128) // 64)
     for pairing in PAIRINGS:
-        model = FlowMatching(Nothing(), (2,), pairing=pairing, times="uniform", label_dropout=0)
+        model = built(Nothing(), (2,), pairing=pairing, times="uniform", label_dropout=0)
         model.velocity = lambda y, t, c, at=pairing: times_seen.setdefault(at, (y, t))[0] * 0
         for labels in (None, label):
             noise = model.coupled(y, None if labels is None else labels.label, Noise.of(0, 128))
@@ -165,7 +190,7 @@ def test_pairing_shortens_the_lines_and_keeps_classes_apart():
 
 @pytest.mark.parametrize("solver", ode.SOLVERS)
 def test_samples_are_levels_and_do_not_depend_on_their_number(solver):
-    model = dequantised_density(images(solver=solver), IMAGES)
+    model = dequantised_density(images(sampler=solver), IMAGES)
     many = draw(model, 70, seed=1)
     assert many.dtype == torch.uint8
     assert many.shape == (70, 1, 8, 8)
@@ -177,7 +202,7 @@ def test_samples_are_levels_and_do_not_depend_on_their_number(solver):
 
 @pytest.mark.parametrize("solver", ["heun", "dopri5"])
 def test_path_goes_from_noise_to_the_sample(solver):
-    model = images(steps=6, solver=solver)
+    model = images(steps=6, sampler=solver)
     way = model.path(4, frames=4, noise=Noise.of(0, 4))
     assert len(way) == 4
     assert torch.equal(way[0], Noise.of(0, 4).named("state").normal(1, 8, 8))
@@ -193,8 +218,7 @@ def test_guidance_at_its_ends():
     labels, alone = model.velocity(y, t, label), model.velocity(y, t, None)
     assert not torch.allclose(labels, alone)
     for weight in (0.0, 1.0, 3.0):
-        model.guidance = weight
-        (velocity,) = model._field(label)(t, (y,))
+        (velocity,) = model.adjusted(guidance=weight)._field(label)(t, (y,))
         torch.testing.assert_close(velocity, alone + weight * (labels - alone))
 
 
@@ -203,7 +227,7 @@ def test_guidance_at_its_ends():
 
 def test_exact_density_is_the_change_of_variables():
     """ln p at a drawn point, by the log-determinant of the drawing itself."""
-    model = points(solver="rk4", tolerance=1e-6).double()
+    model = points(sampler="rk4", tolerance=1e-6).double()
     model.network.noise_level.fourier.forward = lambda s: s.double()[:, None].expand(-1, 64) / 20
     eps = torch.randn(5, 2, dtype=torch.float64)
     times = ode.refined(torch.linspace(0, 1, 121), 0.1)
@@ -314,7 +338,7 @@ def test_density_of_all_levels_is_at_most_a_probability():
     torch.manual_seed(0)
     network = Perceptron(1, width=16)
     torch.nn.init.normal_(network.layers.last.weight, std=0.3)
-    model = dequantised_density(FlowMatching(network, (1,), spread=0.5, finest=1e-2), domain)
+    model = dequantised_density(built(network, (1,), spread=0.5, finest=1e-2), domain)
     x = torch.arange(4, dtype=torch.uint8)[:, None].repeat(200, 1)
     mean = model.bound(x, noise=Noise.of(0, 800)).view(200, 4).mean(0)
     assert 1e-3 < float(mean.exp().sum()) < 1
@@ -333,7 +357,7 @@ def test_a_flow_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
         def forward(self, x, log_snr, condition):
             return 1e4 * torch.sin(1e4 * x)
 
-    model = FlowMatching(Wild(), (2,), solver="dopri5")
+    model = built(Wild(), (2,), sampler="dopri5")
     monkeypatch.setattr("trilemma.families.flow_matching.CALLS", 60)
     with pytest.raises(RanAway, match="heun"):
         model.draw(3, noise=Noise.of(0, 3))
@@ -344,7 +368,7 @@ def test_a_flow_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
     [
         ({"pairing": "nearest"}, "nearest"),
         ({"times": "log-normal"}, "logit-normal"),
-        ({"solver": "rk5"}, "rk4"),
+        ({"sampler": "rk5"}, "rk4"),
         ({"steps": 0}, "1 step or more"),
         ({"probes": -1}, "0 probes or more"),
         ({"label_dropout": 1.5}, "1.5"),

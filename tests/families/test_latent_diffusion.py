@@ -10,19 +10,22 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import (
     Coded,
-    Diffusing,
     Editing,
+    Estimating,
     Explaining,
     Gradual,
     Reconstructing,
+    Scored,
 )
 from trilemma.core.noise import Noise
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.diffusion.latent import (
     ConditionalLatentDiffusion,
     LatentDiffusion,
     whitening,
 )
+from trilemma.families.diffusion.options import DiffusionSampling, ForwardProcess
 from trilemma.families.first_stage import FirstStage
 from trilemma.maths.diffusion.predictions import Velocity
 from trilemma.maths.diffusion.schedules import SCHEDULES
@@ -48,12 +51,9 @@ def make_model(is_conditional=True, guidance=1.0, multipliers=(1, 2)):
         torch.nn.init.normal_(weight, std=0.1)
     schedule = SCHEDULES["cosine"]
     diffusion = Diffusion(
-        network,
+        Denoiser(network, ForwardProcess(schedule), Velocity(schedule.power)),
         Domain("image", (2, 6, 6), Real()),
-        schedule,
-        Velocity(schedule.power),
-        steps=3,
-        guidance=guidance,
+        sampling=DiffusionSampling(steps=3, guidance=guidance),
     )
     if not is_conditional:
         return LatentDiffusion(first, diffusion, DOMAIN)
@@ -70,7 +70,7 @@ def condition_of(rows=2):
 
 
 def test_abilities():
-    for kind in (Coded, Gradual, Reconstructing, Diffusing, Editing):
+    for kind in (Coded, Gradual, Reconstructing, Estimating, Scored, Editing):
         assert isinstance(make_model(), kind)
     assert isinstance(make_model(), Explaining)
     assert not isinstance(make_model(is_conditional=False), Explaining)

@@ -38,10 +38,10 @@ def images(n=4):
 
 
 def model(value=0.0, **options):
-    pairing = Pairing(DOMAIN, 4, **options)
+    pairing = Pairing(DOMAIN, 4)
     prompts = Prompts(4, image=pairing.small_shape)
     prompts.fill(Condition(image=pairing.shrink(images())))
-    return Regression(Constant(value), pairing, prompts=prompts)
+    return Regression(Constant(value), pairing, prompts=prompts).adjusted(**options)
 
 
 def test_the_network_is_shown_nothing_but_the_small_image_and_one_level():

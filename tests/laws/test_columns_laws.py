@@ -11,8 +11,8 @@ from trilemma.core.columns import Columns
 from trilemma.core.domain import Domain
 from trilemma.families import likelihood
 from trilemma.families.dequantised_density import OnLevels, Tightened
-from trilemma.families.diffusion.diffusion import bound as diffusion_bound
-from trilemma.families.diffusion.diffusion import probability_flow
+from trilemma.families.diffusion import bound as diffusion_bound
+from trilemma.families.diffusion import probability_flow
 from trilemma.laws import columns as laws
 
 IN_BIN, SCALE, QUANTISE = Columns.in_bin, Columns.scale, Columns.quantise

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import pytest
 import torch
 
-from trilemma.families.diffusion.diffusion import bound as diffusion_bound
-from trilemma.families.diffusion.diffusion import denoiser, diffusion, editing, probability_flow
+from trilemma.families.diffusion import bound as diffusion_bound
+from trilemma.families.diffusion import denoiser, diffusion, editing, probability_flow
+from trilemma.families.diffusion.options import DiffusionTraining
 from trilemma.laws import denoising as laws
 from trilemma.maths.diffusion import predictions, training_times
 
@@ -45,7 +47,7 @@ def test_times_around_another_level_are_seen(monkeypatch):
 
 
 def test_another_limit_of_the_weight_is_seen(monkeypatch):
-    monkeypatch.setitem(diffusion.Diffusion.__init__.__kwdefaults__, "most", 6.0)
+    monkeypatch.setattr(laws, "DiffusionTraining", partial(DiffusionTraining, max_snr=6.0))
     assert broken(laws.weighted, "min-SNR") == 1
 
 

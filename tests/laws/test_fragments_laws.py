@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from trilemma.families.diffusion.diffusion import fragments
+from trilemma.families.diffusion import fragments
 from trilemma.laws import fragments as laws
 
 PROJECTION, IN_FRAME = fragments.fragment_projection, fragments.in_frame

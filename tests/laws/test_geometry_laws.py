@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from trilemma.families import point_cloud_vae
-from trilemma.families.diffusion.diffusion import bound as diffusion_bound
-from trilemma.families.diffusion.diffusion import diffusion
+from trilemma.families.diffusion import bound as diffusion_bound
+from trilemma.families.diffusion import diffusion
 from trilemma.laws import geometry as laws
 from trilemma.maths.diffusion import spaces
 from trilemma.networks import egnn

@@ -7,7 +7,7 @@ import torch
 
 from trilemma.core.batch import Condition
 from trilemma.families import first_stage
-from trilemma.families.diffusion.diffusion import latent as latent_diffusion
+from trilemma.families.diffusion import latent as latent_diffusion
 from trilemma.laws import latent as laws
 from trilemma.maths import quantisation
 from trilemma.networks import first_stage as networks

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trilemma.core.batch import Condition
-from trilemma.families.diffusion.diffusion import diffusion
+from trilemma.families.diffusion import diffusion
 from trilemma.laws import property_condition as laws
 from trilemma.metrics import property_regressor
 from trilemma.networks import egnn, prompt_pool

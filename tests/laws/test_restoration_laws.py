@@ -9,7 +9,7 @@ import torch
 from trilemma.core.batch import Condition
 from trilemma.core.model import Loss
 from trilemma.families import super_resolution_regression as regressing
-from trilemma.families.diffusion.diffusion import super_resolution
+from trilemma.families.diffusion import super_resolution
 from trilemma.laws import restoration as laws
 from trilemma.maths import resize
 from trilemma.networks import tiling

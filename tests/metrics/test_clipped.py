@@ -10,6 +10,7 @@ import torch
 
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import clipped, neighbours
 from trilemma.metrics.clipped import clipped_coverage, clipped_density, expected, good
@@ -144,12 +145,12 @@ def reference():
     data = DataSet("gaussian", Domain("points", (2,), Real()), *(
         Split(normal(n, 2, seed=seed)) for n, seed in ((300, 0), (200, 1))
     ))  # fmt: skip
-    return feature_reference(data, extractor("coordinates", data), n=150, seed=3)
+    return feature_reference(data, extractor("coordinates", data), n=150, session=Session(seed=3))
 
 
 def test_the_judge_measures_the_same(reference: FeatureReference):
     samples = 1.4 * normal(150, 2, seed=2)
-    scores = judge_samples(samples, reference, only=NAMES).metrics
+    scores = judge_samples(samples, reference, session=Session(), only=NAMES).metrics
     pair = reference.extract(samples).pair
     for measure in (clipped_density, clipped_coverage):
         score = scores[measure.__name__]
@@ -164,7 +165,7 @@ def test_the_judge_measures_the_same(reference: FeatureReference):
 def test_what_the_examples_alone_decide_is_made_once(reference, monkeypatch):
     calls = []
     right = clipped.own_crowd
-    judge_samples(normal(150, 2, seed=2), reference, only=NAMES)
+    judge_samples(normal(150, 2, seed=2), reference, session=Session(), only=NAMES)
     rows = len(reference.extract(normal(150, 2)).pair[1])
 
     def counts_calls(x, narrow):
@@ -172,6 +173,6 @@ def test_what_the_examples_alone_decide_is_made_once(reference, monkeypatch):
         return right(x, narrow)
 
     monkeypatch.setattr(clipped, "own_crowd", counts_calls)
-    judge_samples(normal(150, 2, seed=4), reference, only=NAMES)
+    judge_samples(normal(150, 2, seed=4), reference, session=Session(), only=NAMES)
     assert calls
     assert rows not in calls  # of subsets alone

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from trilemma.core.point_cloud import mask_of, positions
+from trilemma.core.session import Session
 from trilemma.data import point_clouds, sources
 from trilemma.metrics import (
     conformers,
@@ -177,8 +178,8 @@ def test_all_metrics_of_real_molecules_say_that_they_are_real(data, monkeypatch)
     monkeypatch.setattr(pose_checks, "REAL", 4)
     monkeypatch.setattr(energy_ratio, "MOST", 3)
     monkeypatch.setattr(energy_ratio, "energy_ratio", lambda *_: (1.0, ""))
-    reference = judge.reference_for(data, n=100, seed=0)
-    evaluation = judge.judge_samples(data.train.x[:100], reference)
+    reference = judge.reference_for(data, n=100, session=Session())
+    evaluation = judge.judge_samples(data.train.x[:100], reference, session=Session())
     assert evaluation.metrics["posebusters"].value > 0.95
     assert evaluation.metrics["posebusters_energy"].value == 1.0
     assert evaluation.metrics["strain"].value < 10

@@ -9,6 +9,7 @@ import torch
 
 from trilemma.core.domain import Column, Columns, Domain, Levels, Real
 from trilemma.core.graph import graph, stacked
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
 from trilemma.metrics import copies, copy_evidence, copy_search
@@ -27,7 +28,9 @@ class MemoReference(Memo):
 
 
 def measured(data, samples, reference=None):
-    context = Context(samples=samples, reference=reference or MemoReference(data), seed=0)
+    context = Context(
+        samples=samples, reference=reference or MemoReference(data), session=Session()
+    )
     return metric("copies").measure(context)
 
 
@@ -257,7 +260,7 @@ def trees(n, seed):
 def test_copied_graphs_are_caught_and_innocent_ones_are_not():
     domain = Domain("graph", (24, 24), Levels(2))
     data = DataSet("trees", domain, Split(trees(150, 0)), Split(trees(60, 1)))
-    reference, honest = graph_reference(data, n=400, seed=0), trees(400, 2)
+    reference, honest = graph_reference(data, n=400, session=Session()), trees(400, 2)
     order = torch.arange(24).expand(12, 24)
     stolen = data.train.x[:12].clone()
     for i, row in enumerate(order.clone()):
@@ -277,7 +280,7 @@ def test_training_graphs_that_all_differ_do_not_make_suspects_of_test_graphs():
     test_paths = paths[torch.randint(24, (90,), generator=draw())]
     domain = Domain("graph", (25, 25), Levels(2))
     data = DataSet("paths", domain, Split(paths), Split(test_paths[:30]))
-    reference = graph_reference(data, n=60, seed=0)
+    reference = graph_reference(data, n=60, session=Session())
     score = measured(data, test_paths[30:], reference)
     assert score.protocol.startswith("no alarm")
     assert score.value == 0

@@ -8,6 +8,7 @@ import torch
 
 from trilemma.core.columns import Column, Columns
 from trilemma.core.domain import Domain, Levels, Real
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
 from trilemma.metrics import discrepancy, held_out
@@ -47,11 +48,11 @@ def alike(x, y):
 @pytest.fixture(scope="module")
 def against():
     data = points(normal(120, seed=1), normal(100, seed=2))
-    return feature_reference(data, extractor("coordinates", data), n=100, seed=0)
+    return feature_reference(data, extractor("coordinates", data), n=100, session=Session())
 
 
 def measured(x, against):
-    values = judge_samples(x, against, only=BOTH)
+    values = judge_samples(x, against, session=Session(), only=BOTH)
     assert not values.skipped, values.skipped
     return values.metrics["discrepancy"]
 
@@ -218,7 +219,7 @@ def test_a_few_repeated_examples_are_seen(against):
 def test_a_dropped_mode_is_seen():
     ring = load("eight-gaussians")
     data = DataSet("ring", ring.domain, Split(ring.train.x[:400]), Split(ring.test.x[:300]))
-    against = feature_reference(data, extractor("coordinates", data), n=300, seed=0)
+    against = feature_reference(data, extractor("coordinates", data), n=300, session=Session())
     x = ring.train.x[400:1000]
     norms = measured(x[:300], against)
     half = measured(x[x[:, 0] > 0][:300], against)
@@ -229,7 +230,7 @@ def test_a_dropped_mode_is_seen():
 
 
 def test_the_distance_is_the_root(against):
-    values = judge_samples(normal(100, seed=3) + 1, against, only=BOTH).metrics
+    values = judge_samples(normal(100, seed=3) + 1, against, session=Session(), only=BOTH).metrics
     one, root = values["discrepancy"], values["discrepancy_distance"]
     for name in ("value", "low", "high", "floor"):
         assert getattr(root, name) == pytest.approx(getattr(one, name) ** 0.5)
@@ -250,7 +251,7 @@ def test_the_samples_that_are_shown_are_those_that_are_none(against):
 def test_rows_that_are_shown_are_rows_of_all_samples(monkeypatch):
     monkeypatch.setattr(discrepancy, "CAP", 60)
     data = points(normal(200, seed=1), normal(100, seed=2))
-    against = feature_reference(data, extractor("coordinates", data), n=200, seed=0)
+    against = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
     x = normal(200, seed=3)
     x[150:] += 9
     score = measured(x, against)
@@ -260,7 +261,7 @@ def test_rows_that_are_shown_are_rows_of_all_samples(monkeypatch):
 
 
 def test_too_few_are_refused_in_a_sentence(against):
-    values = judge_samples(normal(30), against, only=BOTH)
+    values = judge_samples(normal(30), against, session=Session(), only=BOTH)
     assert not values.metrics
     assert values.skipped["discrepancy"].startswith("30 samples and 100 test examples are too few")
 
@@ -273,7 +274,7 @@ def test_categories_are_no_numbers():
     draw = torch.Generator().manual_seed(0)
     codes = torch.randint(5, (500, 1), generator=draw).float()
     data = points(codes[:200], codes[200:400], kinds)
-    against = feature_reference(data, extractor("coordinates", data), n=200, seed=0)
+    against = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
     right = measured(codes[300:500], against)
     wrong = measured(torch.where(codes[:200] == 2, 0.0, codes[:200]), against)
     assert right.value < 0.03
@@ -288,14 +289,14 @@ def test_a_table_of_one_kind_of_row_is_not_left_to_one_fold():
     values = Columns((Column("whole", location=0.5, spread=0.5, count=2),))
     ones = torch.ones(100, 1)
     data = points(ones, torch.cat([ones, 0 * ones]), values)
-    against = feature_reference(data, extractor("coordinates", data), n=100, seed=0)
+    against = feature_reference(data, extractor("coordinates", data), n=100, session=Session())
     # Half of the data has no sample, and the rest is twice as probable: log2 of both by 3.
     assert measured(ones, against).value == pytest.approx(0.311, abs=0.05)
 
 
 def test_of_graphs():
     data = load("community-small")
-    against = graph_reference(data, n=50, seed=0)
+    against = graph_reference(data, n=50, session=Session())
     score = measured(data.train.x[-50:], against)
     assert score.value < 0.1
     assert set(score.baselines) == {"erdos-renyi", "barabasi-albert"}
@@ -321,7 +322,9 @@ def test_images_are_seen_in_features_and_known_by_their_pixels():
     digits = load("digits")
     data = DataSet("few", digits.domain, Split(digits.train.x[:60]), Split(digits.test.x[:60]))
     assert isinstance(data.domain.values, Levels)
-    against = feature_reference(data, extractor("classifier-digits", digits), n=60, seed=0)
+    against = feature_reference(
+        data, extractor("classifier-digits", digits), n=60, session=Session()
+    )
     upside_down = measured(digits.train.x[60:120].flip(2), against)
     assert upside_down.low > 0.2
     assert upside_down.baselines["noise"] > 0.8
@@ -350,6 +353,6 @@ def test_it_ranks_nothing_and_may_contradict_what_does():
 def test_samples_that_are_no_numbers_are_refused(against):
     x = normal(100)
     x[3] = torch.nan
-    context = Context(samples=x, reference=against, seed=0)
+    context = Context(samples=x, reference=against, session=Session())
     one = next(m for m in metrics() if m.name == "discrepancy" and "points" in m.kinds)
     assert answer(one, context) == "1 of 100 samples are not finite numbers"

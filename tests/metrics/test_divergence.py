@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.data.sources import load
 from trilemma.metrics.judge import judge
 
@@ -31,7 +32,7 @@ class Shifted(Model):
 
 
 def measured(model, data):
-    evaluation = judge(model, data, n=2000, seed=0, only={"kl_to_truth"})
+    evaluation = judge(model, data, n=2000, session=Session(), only={"kl_to_truth"})
     return evaluation.metrics.get("kl_to_truth"), evaluation.skipped
 
 

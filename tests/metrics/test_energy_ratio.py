@@ -9,6 +9,7 @@ import torch
 
 from trilemma.core.errors import Interrupted
 from trilemma.core.noise import mix
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.bond_perception import to_mol_in_space
 from trilemma.data.chemistry import chemistry
@@ -85,8 +86,10 @@ class TestMetric:
         monkeypatch.setattr(checks, "energy_ratio", lambda mol, *_: (mol.GetNumAtoms() / 10, ""))
 
     def measured(self, data, samples, **named):
-        reference = judge.reference_for(data, n=len(samples), seed=0)
-        evaluation = judge.judge_samples(samples, reference, only={"posebusters_energy"}, **named)
+        reference = judge.reference_for(data, n=len(samples), session=Session())
+        evaluation = judge.judge_samples(
+            samples, reference, session=Session(), only={"posebusters_energy"}, **named
+        )
         return evaluation.metrics["posebusters_energy"]
 
     def test_samples_are_drawn_by_the_seed_and_stated(self, data):
@@ -131,9 +134,11 @@ class TestMetric:
             self.measured(data, data.train.x[:40], check=check)
 
     def test_marks_are_made_once_for_all_models(self, data, monkeypatch):
-        reference = judge.reference_for(data, n=40, seed=0)
+        reference = judge.reference_for(data, n=40, session=Session())
         counts, ratios = [], checks.energy_ratios
         monkeypatch.setattr(checks, "energy_ratios", lambda *a: counts.append(1) or ratios(*a))
         for _ in range(2):
-            judge.judge_samples(data.train.x[:40], reference, only={"posebusters_energy"})
+            judge.judge_samples(
+                data.train.x[:40], reference, session=Session(), only={"posebusters_energy"}
+            )
         assert len(counts) == 1 + 3 + 1

@@ -12,6 +12,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.graph import adjacency, graph, reordered, sizes, stacked
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Rule, Split
 from trilemma.data.sources import load
 from trilemma.maths.graphs.isomorphism import IsomorphismClasses
@@ -29,7 +30,7 @@ SHARES = ("unique", "novel", "valid", "valid_unique_novel")
 
 
 def measured(against, x):
-    reference = judge_samples(x, against)
+    reference = judge_samples(x, against, session=Session())
     return reference.metrics, reference.skipped, reference.neighbours
 
 
@@ -40,7 +41,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def against(data):
-    return graph_reference(data, n=80, seed=0)
+    return graph_reference(data, n=80, session=Session())
 
 
 def small(train, test, rule=None):
@@ -156,7 +157,7 @@ def test_protocols_tell_kernel_form_and_numbers(against, data):
 
 def test_without_a_rule():
     train = [graph(5, [(i, i + 1)]) for i in range(4)]
-    reference = graph_reference(small(train, train[:2]), n=4, seed=0)
+    reference = graph_reference(small(train, train[:2]), n=4, session=Session())
     scores, skipped, _ = measured(reference, reference.data.test.x)
     assert not {"valid", "valid_unique_novel"} & set(scores)
     assert "no rule is known of the graphs of 'small'" in skipped["valid"]
@@ -166,7 +167,7 @@ def test_a_rule_is_asked_of_every_graph():
     rule = Rule("has an edge", lambda x: adjacency(x).flatten(1).any(1))
     data = small([graph(4, [(0, 1)])] * 3, [graph(4, [(0, 1)])] * 3, rule)
     x = stacked([graph(4, []), graph(4, [(0, 1), (1, 2)]), graph(3, [(0, 1)]), graph(3, [(1, 2)])])
-    scores = measured(graph_reference(data, n=4, seed=0), x)[0]
+    scores = measured(graph_reference(data, n=4, session=Session()), x)[0]
     assert scores["valid"].value == 0.75
     assert scores["unique"].value == 0.75
     assert scores["novel"].value == 1.0
@@ -178,39 +179,43 @@ def test_more_samples_do_not_cover_more():
     draws = [nx.gnp_random_graph(8, 0.5, seed=i) for i in range(120)]
     graphs = [graph(8, list(g.edges())) for g in draws]
     data = small(graphs[:40], graphs[40:60])
-    few_scores = measured(graph_reference(data, n=20, seed=0), stacked(graphs[60:80]))[0]
-    many = measured(graph_reference(data, n=60, seed=0), stacked(graphs[60:]))[0]
+    few_scores = measured(graph_reference(data, n=20, session=Session()), stacked(graphs[60:80]))[
+        0
+    ]
+    many = measured(graph_reference(data, n=60, session=Session()), stacked(graphs[60:]))[0]
     assert abs(few_scores["coverage"].value - many["coverage"].value) < 0.2
     assert "mean of 3 such parts" in many["coverage"].protocol
 
 
 def test_one_test_graph_is_too_few():
     with pytest.raises(BadInput, match="has 1 test graphs, and 2 or more are needed"):
-        graph_reference(small([graph(3, [])] * 4, [graph(3, [])]), n=4, seed=0)
+        graph_reference(small([graph(3, [])] * 4, [graph(3, [])]), n=4, session=Session())
 
 
 def test_features_of_graphs_are_refused(data):
     with pytest.raises(BadInput, match="not in features of 'random-conv'"):
-        reference_for(data, n=10, seed=0, extractor="random-conv")
+        reference_for(data, n=10, session=Session(), extractor="random-conv")
     with pytest.raises(BadInput, match="graphs have no features"):
         extractor(None, data)
 
 
 def test_progress_is_told_and_a_stop_is_heard(data):
     protocol = []
-    graph_reference(data, n=20, seed=0, progress=lambda *what: protocol.append(what))
+    graph_reference(data, n=20, session=Session(progress=lambda *what: protocol.append(what)))
     assert ("statistics of test graphs", 50, 50) in protocol
 
     def stop():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        graph_reference(data, n=20, seed=0, check=stop)
+        graph_reference(data, n=20, session=Session(guard=stop))
 
 
 def test_the_seed_decides(data, against):
     def marks(seed):
-        scores = measured(graph_reference(data, n=80, seed=seed), data.train.x[:9])[0]
+        scores = measured(
+            graph_reference(data, n=80, session=Session(seed=seed)), data.train.x[:9]
+        )[0]
         return {name: (score.floor, score.baselines) for name, score in scores.items()}
 
     assert marks(0) == marks(0) != marks(1)
@@ -253,7 +258,7 @@ class Copying(Model):
 
 
 def test_a_judge_of_graphs(data, against):
-    reference = judge(Copying(data.train.x), data, n=80, seed=0, reference=against)
+    reference = judge(Copying(data.train.x), data, n=80, session=Session(), reference=against)
     assert set(reference.metrics) == {*METRICS, "bound"}
     assert reference.metrics["novel"].value == 0
     assert set(reference.metrics["bound"].baselines) == {"erdos-renyi"}
@@ -282,7 +287,7 @@ def test_shares_have_wilsons_interval(against, data):
 def test_many_graphs_are_measured_in_part(data, monkeypatch):
     monkeypatch.setattr(ground, "TEST", 8)
     monkeypatch.setattr(ground, "TRAIN", 30)
-    reference = graph_reference(data, n=20, seed=0)
+    reference = graph_reference(data, n=20, session=Session())
     assert (len(reference.test), len(reference.train), len(reference.real)) == (8, 30, 20)
     scores, _, near = measured(reference, data.train.x)
     assert "against 8 test graphs" in scores["mmd_degree"].protocol
@@ -307,7 +312,7 @@ def rook_and_shrikhande():
 def test_undecided_pairs_stand_in_the_protocol(monkeypatch):
     rook, shrikhande = rook_and_shrikhande()
     monkeypatch.setattr(ground, "IsomorphismClasses", lambda: IsomorphismClasses(total=0))
-    reference = graph_reference(small([rook] * 4, [rook] * 4), n=4, seed=0)
+    reference = graph_reference(small([rook] * 4, [rook] * 4), n=4, session=Session())
     scores = measured(reference, stacked([shrikhande] * 4))[0]
     for name in ("unique", "novel"):
         assert "undecided pairs of graphs, counted as different: 1" in scores[name].protocol
@@ -316,7 +321,7 @@ def test_undecided_pairs_stand_in_the_protocol(monkeypatch):
 
 def test_what_was_decided_says_nothing_of_undecided_pairs():
     rook, shrikhande = rook_and_shrikhande()
-    reference = graph_reference(small([rook] * 4, [rook] * 4), n=4, seed=0)
+    reference = graph_reference(small([rook] * 4, [rook] * 4), n=4, session=Session())
     scores = measured(reference, stacked([shrikhande] * 4))[0]
     assert scores["novel"].value == 1
     assert "undecided" not in scores["novel"].protocol
@@ -324,7 +329,7 @@ def test_what_was_decided_says_nothing_of_undecided_pairs():
 
 def test_comparing_graphs_can_be_stopped():
     reference = graph_reference(
-        small([regular(i) for i in range(6)], [regular(6)] * 4), n=4, seed=0
+        small([regular(i) for i in range(6)], [regular(6)] * 4), n=4, session=Session()
     )
 
     def stop():
@@ -347,7 +352,9 @@ def test_intervals_are_over_fresh_test_graphs_too():
 
     scores = []
     for seed in range(60):
-        against = graph_reference(small(draw_graphs(4), draw_graphs(16)), n=60, seed=seed)
+        against = graph_reference(
+            small(draw_graphs(4), draw_graphs(16)), n=60, session=Session(seed=seed)
+        )
         scores.append(measured(against, stacked(draw_graphs(60)))[0])
     for name in ("mmd_degree", "mmd_spectral_u", "density", "coverage"):
         mean = sum(s[name].value for s in scores) / 60

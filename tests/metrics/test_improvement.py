@@ -9,6 +9,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.graph import adjacency, graph, sizes, stacked
 from trilemma.core.model import Model
 from trilemma.core.sampling import watched
+from trilemma.core.session import Session, ignore
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import improvement as module
 from trilemma.metrics.context import Context
@@ -82,7 +83,12 @@ class Bare(Memo):
 
 def context(data, check=None, model=None):
     model = model or Joins()
-    return Context(samples=data.test.x, reference=Bare(data), seed=0, model=model, check=check)
+    return Context(
+        samples=data.test.x,
+        reference=Bare(data),
+        session=Session(guard=check or ignore),
+        model=model,
+    )
 
 
 def measured_scores(data, check=None, model=None):
@@ -106,7 +112,7 @@ class Greedily(Joins):
     def improve(self, x, *, noise=None):
         seed = module.mix(0, "seen")
         added = torch.full((len(x),), ADDED)
-        return module.greedy(x, added, lambda y: self.worth(y, seed=seed), 0)[0]
+        return module.greedy(x, added, lambda y: self.worth(y, seed=seed), Session())[0]
 
 
 def test_pairs_tell_what_means_do_not(data):
@@ -127,7 +133,7 @@ def test_pairs_tell_what_means_do_not(data):
 
 def test_greedy_is_the_best_of_all_pairs_each_time(data):
     x, worth = data.test.x, lambda y: Joins().worth(y, seed=0)
-    got, looks = module.greedy(x, torch.full((3,), ADDED), worth, 0)
+    got, looks = module.greedy(x, torch.full((3,), ADDED), worth, Session())
     expected, counted = [], 0
     for one in x:
         for _ in range(ADDED):
@@ -149,26 +155,26 @@ def test_others_hear_a_stop_before_each_edge(name, data):
     def worth(y):
         return model.worth(y, seed=0)
 
-    module.RULES[name](x, added, worth, 0, full_run)
+    module.RULES[name](x, added, worth, Session(guard=full_run))
     assert full_run.checks == 3 * ADDED
     looks = len(model.looks)
     for at in range(1, full_run.checks + 1):
         model.looks.clear()
         with pytest.raises(Stopped):
-            module.RULES[name](x, added, worth, 0, Stop(at))
+            module.RULES[name](x, added, worth, Session(guard=Stop(at)))
         assert len(model.looks) == (at - 1 if looks else 0)
 
 
 def test_chance_hears_a_stop_before_each_graph(data):
     with pytest.raises(Stopped):
-        module.random_pairs(data.test.x, torch.ones(3).long(), len, 0, Stop(3))
+        module.random_pairs(data.test.x, torch.ones(3).long(), len, Session(guard=Stop(3)))
 
 
 def test_greedy_hears_a_stop_between_the_parts_of_one_look(data, monkeypatch):
     monkeypatch.setattr(module, "AT_ONCE", 2 * 8**2)
     model, stop = Joins(), Stop()
     x, added = data.test.x[:1], torch.ones(1, dtype=torch.int64)
-    module.greedy(x, added, lambda y: model.worth(y, seed=0), 0, stop)
+    module.greedy(x, added, lambda y: model.worth(y, seed=0), Session(guard=stop))
     assert model.looks == [2, 2, 2, 2, 1]  # nine pairs of a ring of six
     assert stop.checks == 5
 

@@ -12,6 +12,7 @@ from trilemma.core import sampling
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.sources import load
 from trilemma.metrics.extractors import extractor
@@ -75,7 +76,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def right(data):
-    return judge(Gaussian(), data, n=700, seed=0)
+    return judge(Gaussian(), data, n=700, session=Session())
 
 
 def test_answers_everything_that_it_can(right):
@@ -112,7 +113,7 @@ def test_a_perfect_model_is_near_the_floor_and_far_from_the_baselines(right):
 
 
 def test_a_shifted_model_is_worse(data, right):
-    shifted = judge(Gaussian(2.0), data, n=700, seed=0)
+    shifted = judge(Gaussian(2.0), data, n=700, session=Session())
     assert shifted.metrics["fd"].low > 4
     assert shifted.metrics["fd"].low > right.metrics["fd"].high
     assert shifted.metrics["kd"].low > right.metrics["kd"].high
@@ -120,7 +121,7 @@ def test_a_shifted_model_is_worse(data, right):
 
 
 def test_a_copying_model_is_found_out(data):
-    copied = judge(Copying(data), data, n=300, seed=0)
+    copied = judge(Copying(data), data, n=300, session=Session())
     assert copied.metrics["nearest_train_ratio"].high < 0.1
     torch.testing.assert_close(copied.neighbours, copied.samples[:16])
 
@@ -147,12 +148,12 @@ def test_a_metric_that_fails_costs_its_own_cell(data, right, monkeypatch):
         name="extra", label="extra", meaning="", failure="", better="lower", measure=broken
     )
     monkeypatch.setattr("trilemma.metrics.judge.metrics", lambda: (*metrics(), extra))
-    evaluation = judge(Gaussian(), data, n=700, seed=0)
+    evaluation = judge(Gaussian(), data, n=700, session=Session())
     assert evaluation.skipped["extra"] == "extra failed: ZeroDivisionError: by zero"
     assert evaluation.metrics == right.metrics
     # Of several processes the others would wait for ever.
     with pytest.raises(ZeroDivisionError):
-        judge(Gaussian(), data, n=2, seed=0, world=Rank(0, 2, {}), only={"extra"})
+        judge(Gaussian(), data, n=2, session=Session(world=Rank(0, 2, {})), only={"extra"})
 
 
 def test_what_is_declared_stands_in_the_score(data, monkeypatch):
@@ -167,19 +168,19 @@ def test_what_is_declared_stands_in_the_score(data, monkeypatch):
         measure=lambda context: Score(0.9).with_interval(0.1),
     )
     monkeypatch.setattr("trilemma.metrics.judge.metrics", lambda: (extra,))
-    score = judge(Gaussian(), data, n=9, seed=0).metrics["extra"]
+    score = judge(Gaussian(), data, n=9, session=Session()).metrics["extra"]
     assert (score.unit, score.better, score.high) == ("share", "higher", 1.0)
     assert score.low == pytest.approx(0.9 - 0.196)
 
 
 def test_only_what_is_wanted_is_measured(data):
-    evaluation = judge(Gaussian(), data, n=50, seed=0, only={"fd", "bound"})
+    evaluation = judge(Gaussian(), data, n=50, session=Session(), only={"fd", "bound"})
     assert set(evaluation.metrics) == {"fd"}
     assert set(evaluation.skipped) == {"bound"}
 
 
 def test_same_seed_same_numbers(data, right):
-    repeated = judge(Gaussian(), data, n=700, seed=0)
+    repeated = judge(Gaussian(), data, n=700, session=Session())
     assert {k: s.to_json() for k, s in repeated.metrics.items()} == {
         k: s.to_json() for k, s in right.metrics.items()
     }
@@ -192,8 +193,8 @@ def test_reference_may_be_shared_and_draws_be_given(data, right):
         ranges.append((start, stop))
         return sampling.draw(model, stop - start, seed=0, start=start)
 
-    against = feature_reference(data, extractor(None, data), n=700, seed=0)
-    evaluation = judge(model, data, n=700, seed=0, reference=against, draw=draw)
+    against = feature_reference(data, extractor(None, data), n=700, session=Session())
+    evaluation = judge(model, data, n=700, session=Session(), reference=against, draw=draw)
     assert ranges == [(0, 256), (256, 512), (512, 700)]
     assert evaluation.metrics == right.metrics
 
@@ -219,11 +220,11 @@ class Rank:
 
 @pytest.mark.parametrize("n", [2, 40, 700])
 def test_shared_among_processes_it_says_the_same(data, n):
-    alone, stored = judge(Gaussian(), data, n=n, seed=0), {}
-    against = feature_reference(data, extractor(None, data), n=n, seed=0)
+    alone, stored = judge(Gaussian(), data, n=n, session=Session()), {}
+    against = feature_reference(data, extractor(None, data), n=n, session=Session())
     for rank in range(3):
         world = Rank(rank, 3, stored)
-        shared = judge(Gaussian(), data, n=n, seed=0, reference=against, world=world)
+        shared = judge(Gaussian(), data, n=n, session=Session(world=world), reference=against)
     # The last process has seen what all of them computed.
     torch.testing.assert_close(shared.samples, alone.samples)
     for name, score in alone.metrics.items():
@@ -238,15 +239,15 @@ def test_stops_between_chunks(data):
         if len(stop_checks) == 3:
             raise Interrupted(15, "stopped")
 
-    against = feature_reference(data, extractor(None, data), n=9, seed=0)
+    against = feature_reference(data, extractor(None, data), n=9, session=Session())
     with pytest.raises(Interrupted):
-        judge(Gaussian(), data, n=2000, seed=0, reference=against, check=check)
+        judge(Gaussian(), data, n=2000, session=Session(guard=check), reference=against)
     assert len(stop_checks) == 3
 
 
 def test_progress_is_told(data):
     progress = []
-    judge(Gaussian(), data, n=300, seed=0, progress=lambda *what: progress.append(what))
+    judge(Gaussian(), data, n=300, session=Session(progress=lambda *what: progress.append(what)))
     assert ("samples", 256, 300) in progress
     assert ("samples", 300, 300) in progress
     assert ("log_prob", 300, 300) in progress
@@ -254,7 +255,7 @@ def test_progress_is_told(data):
 
 
 def test_too_few_samples_are_said_with_the_number_that_would_do():
-    evaluation = judge(Gaussian(), points(), n=3, seed=0)
+    evaluation = judge(Gaussian(), points(), n=3, session=Session())
     assert "take at least 4" in evaluation.skipped["fd"]
     assert "at least 6" in evaluation.skipped["precision"]
     assert "nearest_train_ratio" in evaluation.metrics
@@ -287,9 +288,9 @@ class Enlarging(Model):
 
 def test_a_model_that_enlarges_is_measured_by_what_it_restored():
     data = load("digits")
-    against = feature_reference(data, extractor(None, data), n=300, seed=0)
+    against = feature_reference(data, extractor(None, data), n=300, session=Session())
     good, poor = (
-        judge(Enlarging(data.domain, fault), data, n=300, seed=0, reference=against)
+        judge(Enlarging(data.domain, fault), data, n=300, session=Session(), reference=against)
         for fault in (0, 6)
     )
     assert set(good.metrics) >= ENLARGING
@@ -301,7 +302,9 @@ def test_a_model_that_enlarges_is_measured_by_what_it_restored():
     assert good.cost.network_calls_each == 1
     assert good.metrics["fd"].n == 300
     true = true_images(data, 300, 0)
-    bicubic_scores = judge_samples(bicubic(true[..., ::2, ::2], 2, 16), against, only=("fd",))
+    bicubic_scores = judge_samples(
+        bicubic(true[..., ::2, ::2], 2, 16), against, session=Session(), only=("fd",)
+    )
     for evaluation in (good, poor):
         assert evaluation.metrics["fd"].baselines["bicubic"] == bicubic_scores.metrics["fd"].value
         assert evaluation.metrics["discrepancy"].baselines["bicubic"] > 0.1
@@ -322,7 +325,7 @@ class Streaming(Gaussian):
 
 def test_a_likelihood_by_an_ode_stands_beside_the_bound(data, right):
     model = Streaming()
-    evaluation = judge(model, data, n=700, seed=0)
+    evaluation = judge(model, data, n=700, session=Session())
     bound, flow = evaluation.metrics["bound"], evaluation.metrics["ode_log_prob"]
     assert (bound.by, bound.n) == ("variational bound", 700)
     assert (flow.by, flow.n) == ("ODE estimate, Hutchinson", 256)
@@ -330,7 +333,7 @@ def test_a_likelihood_by_an_ode_stands_beside_the_bound(data, right):
 
 
 def test_samples_that_are_no_numbers_are_said(data):
-    evaluation = judge(Gaussian(math.nan), data, n=20, seed=0)
+    evaluation = judge(Gaussian(math.nan), data, n=20, session=Session())
     # What the model knows of examples needs no samples.
     assert of_samples("points") - {"membership_auc"} <= set(evaluation.skipped)
     assert not len(evaluation.neighbours)
@@ -340,17 +343,17 @@ def test_samples_that_are_no_numbers_are_said(data):
 
 def test_bad_input(data):
     with pytest.raises(BadInput, match="0 samples"):
-        judge(Gaussian(), data, n=0, seed=0)
+        judge(Gaussian(), data, n=0, session=Session())
     empty = DataSet("x", data.domain, data.train, Split(torch.empty(0, 2)))
     with pytest.raises(BadInput, match="no test examples"):
-        judge(Gaussian(), empty, n=10, seed=0)
+        judge(Gaussian(), empty, n=10, session=Session())
 
 
 def test_digits_floor_and_baselines():
     data = load("digits")
-    against = feature_reference(data, extractor(None, data), n=500, seed=0)
+    against = feature_reference(data, extractor(None, data), n=500, session=Session())
     assert against.count == 500
-    fd = judge_samples(data.train.x[:500], against, only={"fd"}).metrics["fd"]
+    fd = judge_samples(data.train.x[:500], against, session=Session(), only={"fd"}).metrics["fd"]
     assert fd.floor * 20 < min(fd.baselines.values())
     assert baselines(data)["uniform"] == pytest.approx(-64 * math.log(17))
 

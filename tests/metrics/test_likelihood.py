@@ -10,6 +10,7 @@ import torch
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.model import Model
 from trilemma.core.partition import LogPartition
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import context, judge, likelihood, trivial_densities
 from trilemma.metrics.metric import Memo, Unmeasured
@@ -94,7 +95,7 @@ def answers(model, n=50, draws=64):
     """Ask a model for every likelihood of n test examples: scores, and reasons for the others."""
     samples = torch.zeros(n, 1, 3, 3, dtype=torch.uint8)
     about = context.Context(
-        samples=samples, reference=Bare(levels()), seed=0, model=model, draws=draws
+        samples=samples, reference=Bare(levels()), session=Session(), model=model, draws=draws
     )
     answered = {metric.name: judge.answer(metric, about) for metric in likelihood.METRICS}
     scores = {name: answer for name, answer in answered.items() if not isinstance(answer, str)}

@@ -11,6 +11,7 @@ from torch import nn
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import Interrupted
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.data import cache
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import matcher as matchers
@@ -98,14 +99,14 @@ class Painter(Model):
 
 @pytest.fixture(scope="module")
 def matched(data):
-    return matchers.matcher(data)
+    return matchers.matcher(data, Session())
 
 
 NAMES = {"retrieval", "retrieval_heldout"}
 
 
 def measured(model, data, n=60):
-    evaluation = judge(model, data, n=n, seed=0, only=NAMES)
+    evaluation = judge(model, data, n=n, session=Session(), only=NAMES)
     return evaluation.metrics, evaluation.skipped
 
 
@@ -136,7 +137,7 @@ def test_one_that_does_not_listen_is_not_measured(data, matched):
 
 
 def test_the_judge_asks(data, matched):
-    evaluation = judge(Painter(), data, n=40, seed=0)
+    evaluation = judge(Painter(), data, n=40, session=Session())
     assert evaluation.metrics["retrieval"].n == 40
     assert evaluation.metrics["retrieval"].value > 0.7
 
@@ -144,21 +145,21 @@ def test_the_judge_asks(data, matched):
 def test_a_matcher_is_kept_and_is_the_same(data, matched, monkeypatch):
     (path,) = (cache.folder() / "matchers").glob("*.safetensors")
     monkeypatch.setattr(matchers, "_features", lambda *_: pytest.fail("it was kept"))
-    assert matchers.matcher(data).sha256 == matched.sha256
+    assert matchers.matcher(data, Session()).sha256 == matched.sha256
     monkeypatch.undo()
     path.unlink()
     monkeypatch.setattr(matchers, "STEPS", 3)
-    assert matchers.matcher(data).sha256 != matched.sha256
+    assert matchers.matcher(data, Session()).sha256 != matched.sha256
     assert not path.exists()
 
 
 def test_training_has_a_seed_of_its_own(data, monkeypatch):
     monkeypatch.setattr(matchers, "STEPS", 3)
     monkeypatch.setattr(cache, "read", lambda _: None)
-    first = matchers.matcher(data)
+    first = matchers.matcher(data, Session())
     before = torch.get_rng_state()
     torch.manual_seed(7)
-    assert matchers.matcher(data).sha256 == first.sha256
+    assert matchers.matcher(data, Session()).sha256 == first.sha256
     torch.set_rng_state(before)
 
 
@@ -176,7 +177,7 @@ def test_training_can_be_stopped(data, monkeypatch):
         raise Interrupted(15, "stopped")
 
     with pytest.raises(Interrupted):
-        matchers.matcher(data, check=stop)
+        matchers.matcher(data, session=Session(guard=stop))
 
 
 def test_obstacles(data, monkeypatch):

@@ -11,6 +11,7 @@ from torch import nn
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.graph import graph, stacked
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import likelihood, membership
 from trilemma.metrics.context import Context
@@ -88,7 +89,7 @@ class Copying(Fresh):
 
 
 def measured(model, data, n=400):
-    evaluation = judge(model, data, n=n, seed=0, only={"membership_auc"})
+    evaluation = judge(model, data, n=n, session=Session(), only={"membership_auc"})
     return evaluation.metrics.get("membership_auc") or evaluation.skipped["membership_auc"]
 
 
@@ -131,14 +132,16 @@ def test_likelihoods_of_test_examples_are_those_that_other_metrics_have(data, mo
         return right(model, kind, x, start, **options)
 
     monkeypatch.setattr(likelihood, "each", each)
-    judge(model, data, n=400, seed=0, only={"membership_auc", "log_prob"})
+    judge(model, data, n=400, session=Session(), only={"membership_auc", "log_prob"})
     assert calls == [200, 200]
 
 
 def test_the_noise_is_that_of_test_examples(data):
     model = Below(data)
-    reference = feature_reference(data, extractor("coordinates", data), n=200, seed=0)
-    context = Context(samples=data.train.x[:200], reference=reference, seed=0, model=model)
+    reference = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
+    context = Context(
+        samples=data.train.x[:200], reference=reference, session=Session(), model=model
+    )
     context.once(likelihood.MEASURES["bound"])
     of_test = model.noise_drawn
     membership._log_likelihoods(context, "bound", data.train.x[:200])
@@ -171,10 +174,10 @@ def test_graphs_are_told_by_the_distance_to_samples():
 
     domain = Domain("graph", (20, 20), Levels(2))
     data = DataSet("trees", domain, Split(trees(60)), Split(trees(60)))
-    reference = graph_reference(data, n=60, seed=0)
+    reference = graph_reference(data, n=60, session=Session())
     measure = metric("membership_auc").measure
-    copied = measure(Context(samples=data.train.x, reference=reference, seed=0))
-    fresh = measure(Context(samples=trees(60), reference=reference, seed=0))
+    copied = measure(Context(samples=data.train.x, reference=reference, session=Session()))
+    fresh = measure(Context(samples=trees(60), reference=reference, session=Session()))
     assert copied.low > 0.6
     assert fresh.low < 0.5 < fresh.high
 
@@ -186,8 +189,10 @@ def test_scores_that_lie_wholly_apart_have_an_interval():
 
 
 def test_samples_that_are_not_finite_are_refused(data):
-    reference = feature_reference(data, extractor("coordinates", data), n=200, seed=0)
+    reference = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
     broken = data.train.x[:100].clone()
     broken[0] = torch.inf
     with pytest.raises(Unmeasured, match="not finite"):
-        metric("membership_auc").measure(Context(samples=broken, reference=reference, seed=0))
+        metric("membership_auc").measure(
+            Context(samples=broken, reference=reference, session=Session())
+        )

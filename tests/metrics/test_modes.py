@@ -11,6 +11,7 @@ import torch
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.data.dataset import Centres, DataSet, Split
 from trilemma.data.sources import load
 from trilemma.data.toy import TOYS, points
@@ -61,7 +62,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def of_digits(digits):
-    return feature_reference(digits, extractor(None, digits), n=500, seed=0)
+    return feature_reference(digits, extractor(None, digits), n=500, session=Session())
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +72,7 @@ def ring():
 
 @pytest.fixture(scope="module")
 def of_ring(ring):
-    return feature_reference(ring, extractor(None, ring), n=2000, seed=0)
+    return feature_reference(ring, extractor(None, ring), n=2000, session=Session())
 
 
 def modes_in(against):
@@ -98,7 +99,9 @@ class TestByClass:
         assert mode_kl(alone) == pytest.approx(math.log(10), abs=0.3)
 
     def test_floor_baselines_interval_and_protocol(self, digits, of_digits):
-        scores = judge(Replaying(digits.train.x), digits, n=500, seed=0, reference=of_digits)
+        scores = judge(
+            Replaying(digits.train.x), digits, n=500, session=Session(), reference=of_digits
+        )
         assert set(scores.metrics) >= {"modes", "mode_kl"}
         assert "no centre" in scores.skipped["good_share"]
         score = scores.metrics["modes"]
@@ -146,7 +149,9 @@ class TestByClass:
 
 class TestGaussians:
     def test_exact_samples_are_good_as_often_as_the_formula_says(self, ring, of_ring):
-        scores = judge(Replaying(ring.train.x), ring, n=2000, seed=1, reference=of_ring).metrics
+        scores = judge(
+            Replaying(ring.train.x), ring, n=2000, session=Session(seed=1), reference=of_ring
+        ).metrics
         good = scores["good_share"]
         true = 1 - math.exp(-4.5)
         assert good.low < true < good.high
@@ -174,7 +179,9 @@ class TestGaussians:
 
     def test_a_collapsed_model(self, ring, of_ring):
         at = TOYS["eight-gaussians"].centres.at.float()
-        scores = judge(Replaying(at[:1]), ring, n=300, seed=0, reference=of_ring).metrics
+        scores = judge(
+            Replaying(at[:1]), ring, n=300, session=Session(), reference=of_ring
+        ).metrics
         assert scores["modes"].value == 1
         assert scores["good_share"].value == scores["good_share"].high == 1
         assert 0.98 < scores["good_share"].low < 1
@@ -283,14 +290,14 @@ class TestWhereThereAreNone:
     def test_each_metric_has_its_reason(self):
         data = points("two-moons")
         assert mode_count(data) == 0
-        scores = judge(Replaying(data.train.x), data, n=50, seed=0)
+        scores = judge(Replaying(data.train.x), data, n=50, session=Session())
         assert not {metric.name for metric in room.METRICS} & set(scores.metrics)
         for name in ("modes", "good_share", "mode_kl"):
             assert "no modes to count" in scores.skipped[name]
 
     def test_samples_that_are_no_numbers_are_not_counted(self, ring, of_ring):
         model = Replaying(torch.full((1, 2), math.nan))
-        scores = judge(model, ring, n=20, seed=0, reference=of_ring)
+        scores = judge(model, ring, n=20, session=Session(), reference=of_ring)
         assert {metric.name for metric in room.METRICS} <= set(scores.skipped)
         assert "not finite" in scores.skipped["modes"]
 

@@ -7,6 +7,7 @@ import torch
 from scipy.stats import wasserstein_distance
 
 from trilemma.core.molecule import sizes
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.chemistry import parsed, scaffold, standardised, to_smiles, to_tensors
 from trilemma.metrics.chemnet import chemnet
@@ -22,7 +23,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def reference(data):
-    return reference_for(data, n=120, seed=0)
+    return reference_for(data, n=120, session=Session())
 
 
 def tensors(smiles):
@@ -30,7 +31,7 @@ def tensors(smiles):
 
 
 def measured(x, reference, *names):
-    return judge_samples(x, reference, only=names).metrics
+    return judge_samples(x, reference, session=Session(), only=names).metrics
 
 
 def test_shares_count_what_they_say(data, reference):
@@ -143,7 +144,7 @@ class Searcher(torch.nn.Module):
 def test_what_was_sought_is_measured(data, reference):
     x = tensors(["c1ccccc1", "CCO"])
     evaluation = judge(
-        Searcher(x), data, n=10, seed=0, reference=reference,
+        Searcher(x), data, n=10, session=Session(), reference=reference,
         only=("top1", "top10", "auc_top10", "reward"),
     ).metrics  # fmt: skip
     assert evaluation["top1"].value == 1

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from trilemma.core.point_cloud import mask_of, sizes
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.example_properties import with_property, without_properties
 from trilemma.metrics import property_error, property_regressor
@@ -60,7 +61,10 @@ class StoredReference:
 
 def context(data, model, n=COUNT, seed=0):
     return Context(
-        samples=data.test.x[:n], reference=StoredReference(data), seed=seed, model=model
+        samples=data.test.x[:n],
+        reference=StoredReference(data),
+        session=Session(seed=seed),
+        model=model,
     )
 
 
@@ -71,7 +75,7 @@ def test_it_is_the_mean_of_distances_beside_its_bounds_by_loops(data):
     measured_context.progress = lambda what, done, of: progress.append((what, done, of))
     score = answer(metric("property_error"), measured_context)
     assert (score.n, score.unit, score.better) == (COUNT, "bohr³", "lower")
-    network, sha256 = property_regressor.regressor(data)
+    network, sha256 = property_regressor.regressor(data, Session())
     assert sha256[:8] in score.protocol
     requested_values = torch.cat([c.properties for c in model.conditions])[:, 0].tolist()
     numbers = torch.cat([c.points for c in model.conditions]).sum(1).tolist()
@@ -115,19 +119,19 @@ def test_molecules_that_are_as_asked_reach_the_floor_and_strangers_the_upper_bou
 
 
 def test_the_regressor_sees_the_half_that_is_set_aside_alone(data):
-    one = property_regressor.trained(data.aside, data.domain, steps=3)
-    retrained = property_regressor.trained(data.aside, data.domain, steps=3)
+    one = property_regressor.trained(data.aside, data.domain, Session(), steps=3)
+    retrained = property_regressor.trained(data.aside, data.domain, Session(), steps=3)
     for a, b in zip(one.state_dict().values(), retrained.state_dict().values(), strict=True):
         assert torch.equal(a, b)
-    network, _ = property_regressor.regressor(data)
+    network, _ = property_regressor.regressor(data, Session())
     changed = dataclasses.replace(data.train, x=data.train.x * 1.1)
-    other, _ = property_regressor.regressor(dataclasses.replace(data, train=changed))
+    other, _ = property_regressor.regressor(dataclasses.replace(data, train=changed), Session())
     for a, b in zip(network.state_dict().values(), other.state_dict().values(), strict=True):
         assert torch.equal(a, b)
 
 
 def test_it_is_kept_and_made_anew_of_other_data(data, monkeypatch):
-    network, sha256 = property_regressor.regressor(data)
+    network, sha256 = property_regressor.regressor(data, Session())
     trained = []
 
     def train(*arguments, **settings):
@@ -135,15 +139,15 @@ def test_it_is_kept_and_made_anew_of_other_data(data, monkeypatch):
         return network
 
     monkeypatch.setattr(property_regressor, "trained", train)
-    regressor, same = property_regressor.regressor(data)
+    regressor, same = property_regressor.regressor(data, Session())
     assert (same, trained) == (sha256, [])
     x = data.test.x[:5]
     assert torch.equal(regressor(x), network(x))
     gap = with_property(sources.load("qm9-small").viewed(("conformer",)), "gap")
-    property_regressor.regressor(gap)
+    property_regressor.regressor(gap, Session())
     assert len(trained) == 1
     monkeypatch.setattr(property_regressor, "VERSION", 99)
-    property_regressor.regressor(data)
+    property_regressor.regressor(data, Session())
     assert len(trained) == 2
 
 
@@ -156,7 +160,7 @@ def test_counts_are_fitted_by_least_squares(data):
 
 
 def test_rooms_and_batches_change_nothing(data):
-    network, _ = property_regressor.regressor(data)
+    network, _ = property_regressor.regressor(data, Session())
     x = data.test.x[:9]
     alone = torch.cat([network(one[None, : int(mask_of(one).sum())]) for one in x])
     assert torch.allclose(property_regressor.predicted(network, x), alone, atol=1e-3)

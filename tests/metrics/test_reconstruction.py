@@ -11,6 +11,7 @@ from torch import nn
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.model import Coded, Model, Reconstructing
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics import reconstruction
@@ -86,7 +87,7 @@ def test_psnr_is_of_each_image_and_ends_at_a_hundred():
 
 
 def round_trip(model, data, n=2000):
-    return judge(model, data, n=n, seed=0, only={"round_trip"}).metrics["round_trip"]
+    return judge(model, data, n=n, session=Session(), only={"round_trip"}).metrics["round_trip"]
 
 
 def test_a_round_trip_is_a_share_of_the_range(digits):
@@ -114,13 +115,13 @@ def test_a_way_of_many_steps_takes_fewer_examples(digits):
 
 
 def test_the_first_stage_stands_beside_the_samples(digits):
-    errors = judge(Staged(digits.domain), digits, n=300, seed=0)
+    errors = judge(Staged(digits.domain), digits, n=300, session=Session())
     fd = errors.metrics["fd"]
     assert fd.baselines["reconstruction"] < 0.1 * fd.value
     assert {"mean", "noise"} < set(fd.baselines)
     assert errors.metrics["reconstruction_psnr"].value == 100
     assert errors.metrics["round_trip"].value == 0
-    worse = judge(Staged(digits.domain, 4.0), digits, n=300, seed=0).metrics
+    worse = judge(Staged(digits.domain, 4.0), digits, n=300, session=Session()).metrics
     assert worse["fd"].baselines["reconstruction"] > 2 * fd.baselines["reconstruction"]
     psnr = worse["reconstruction_psnr"]
     assert 10 < psnr.value < 15
@@ -131,13 +132,13 @@ def test_the_first_stage_stands_beside_the_samples(digits):
 def test_too_few_for_a_distance_leaves_the_baseline_out(digits):
     few_digits = replace(digits, test=Split(digits.test.x[:200]))
     errors = judge(
-        Staged(digits.domain), few_digits, n=9, seed=0, extractor="classifier-digits/4",
+        Staged(digits.domain), few_digits, n=9, session=Session(), extractor="classifier-digits/4",
         only={"fd", "reconstruction_psnr"},
     )  # fmt: skip
     assert "reconstruction" in errors.metrics["fd"].baselines
     assert errors.metrics["reconstruction_psnr"].n == 9
     errors = judge(
-        Staged(digits.domain), few_digits, n=7, seed=0, extractor="classifier-digits/4",
+        Staged(digits.domain), few_digits, n=7, session=Session(), extractor="classifier-digits/4",
         only={"fd", "reconstruction_psnr"},
     )  # fmt: skip
     assert "too few for a Fréchet distance" in errors.skipped["fd"]

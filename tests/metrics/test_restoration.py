@@ -11,6 +11,7 @@ from torch import nn
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet, Split
 from trilemma.maths.resize import enlarged, reduced
 from trilemma.metrics import restoration as restoration_module
@@ -19,7 +20,7 @@ from trilemma.metrics.restoration import METRICS, Enlarged, bicubic, compared, e
 
 def restoration(model, data, *, n, seed, **more):
     """Return the scores of a model, and what it enlarged."""
-    it = enlarge(model, data, n=n, seed=seed, **more)
+    it = enlarge(model, data, n=n, session=Session(seed=seed), **more)
     baselines = {"bicubic": bicubic(it.small, model.scale, it.top)}
     return compared(it, model.shrink, seed=seed, baselines=baselines), it.large
 
@@ -100,9 +101,13 @@ def test_image_i_depends_on_its_index_alone_and_modes_are_left():
     model.train()
     small = model.shrink(x)
     progress = []
-    many = restored(model, small, seed=1, progress=lambda *arguments: progress.append(arguments))
-    assert torch.equal(many[:5], restored(model, small[:5], seed=1))
-    assert not torch.equal(many, restored(model, small, seed=2))
+    many = restored(
+        model,
+        small,
+        session=Session(seed=1, progress=lambda *arguments: progress.append(arguments)),
+    )
+    assert torch.equal(many[:5], restored(model, small[:5], session=Session(seed=1)))
+    assert not torch.equal(many, restored(model, small, session=Session(seed=2)))
     assert progress == [("restored", 64, 90), ("restored", 90, 90)]
     assert model.training
 

@@ -39,10 +39,9 @@ class Untiled:
     def __init__(self, domain, inner):
         self.domain, self.scale = domain, 4
         self.network = Reading(inner, domain, 4)
-        self.steps = None
 
-    def restore(self, small, *, noise=None, steps=None, network=None):
-        self.steps, self.noise = steps, noise
+    def restore(self, small, *, noise=None, network=None):
+        self.noise = noise
         rows, channels, height, width = small.shape
         nothing = torch.zeros(rows, channels, 4 * height, 4 * width)
         answer = (network or self.network)(nothing, torch.zeros(rows), Condition(image=small))
@@ -136,11 +135,10 @@ def test_tiles_that_disagree_are_blended_without_seams():
 
 def test_a_photo_in_tiles_is_the_whole_one():
     model = Untiled(COLOUR, Echo())
-    blended = enlarge(model, photo(), at_once=2, steps=3)
+    blended = enlarge(model, photo(), at_once=2)
     small = photo()[None]
     assert blended.shape == (3, 28, 36)
     assert blended.dtype == torch.uint8
-    assert model.steps == 3
     assert len(model.noise) == 1
     full = model.restore(small)[0]
     assert (blended.int() - full.int()).abs().max() <= 1
@@ -163,7 +161,6 @@ def test_grey_photos_are_repeated_and_levels_are_stretched():
         (GREY, photo(3), {}, "colour"),
         (COLOUR, photo(3)[None], {}, "shape"),
         (COLOUR, photo(3).repeat(2, 1, 1)[:4], {}, "shape"),
-        (COLOUR, photo(3), {"steps": 0}, "--steps 0"),
         (COLOUR, photo(3), {"overlap": 16}, "overlap"),
         (COLOUR, photo(3), {"at_once": 0}, "at once"),
     ],

@@ -9,6 +9,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Bounded, Density, Flowing, Tightening
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.data import table
 from trilemma.families.likelihood import GaussianLikelihood, Logistic, likelihood
 from trilemma.laws.book import timed
@@ -23,8 +24,6 @@ from trilemma.recipes.glow import Glow
 from trilemma.recipes.runs import begin, load, untrained
 from trilemma.recipes.vae import VariationalAutoencoder
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 pytestmark = pytest.mark.usefixtures("brief_previews")
 
@@ -62,8 +61,7 @@ def trained(tmp_path_factory):
                 path=path,
                 budget=Budget(steps=12),
                 precision="fp32",
-                world=World.single(),
-                stop=Stop(),
+                session=Session(),
             )
             list(events)
             runs[name, data.domain] = load(path, warn=pytest.fail).model
@@ -191,8 +189,10 @@ def test_trivial_samples_of_a_table_are_rows_of_it():
 def test_rows_that_stand_among_the_training_rows_are_not_called_copies():
     rows = torch.arange(600) % 20
     data = table.of_arrays("dice", {"a": (rows % 4).numpy(), "b": (rows // 4).numpy()})
-    against = feature_reference(data, extractor("coordinates", data), n=200, seed=0)
-    frequencies = judge_samples(data.train.x[:200], against, only={"nearest_train_ratio"})
+    against = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
+    frequencies = judge_samples(
+        data.train.x[:200], against, session=Session(), only={"nearest_train_ratio"}
+    )
     assert not frequencies.metrics
     assert "no distance to compare with" in frequencies.skipped["nearest_train_ratio"]
 

@@ -8,6 +8,7 @@ import torch
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.toy import TOYS
 from trilemma.families.energy import Contrastive, Matched
@@ -34,7 +35,7 @@ def trained(recipe, data, steps):
         stage,
         stage.stream(),
         Settings.of(recipe),
-        device=CPU,
+        session=Session(),
         precision=Precision("fp32", False, ""),
         total=steps,
     )

@@ -9,6 +9,7 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import estimate
 from trilemma.core.noise import Noise
+from trilemma.families.flow_matching import FlowMatchingSampling
 from trilemma.recipes.fields import fields
 from trilemma.recipes.flow_matching import FlowMatchingRecipe
 from trilemma.recipes.runs import _recipe
@@ -59,8 +60,8 @@ def test_weights_do_not_depend_on_how_they_are_sampled():
     assert set(changed) == set(FlowMatchingRecipe.at_sampling)
     other = FlowMatchingRecipe(**changed).model(DOMAINS["digits"])
     other.load_state_dict(first.state_dict())
-    assert (other.inner.solver, other.inner.steps, other.inner.guidance) == ("midpoint", 7, 2.0)
-    assert (first.inner.solver, first.inner.steps) == ("heun", 10)
+    assert other.sampling == FlowMatchingSampling("midpoint", 7, 2.0)
+    assert first.sampling == FlowMatchingSampling("heun", 10)
 
 
 def test_a_run_with_a_field_that_there_is_not_is_refused():

@@ -13,6 +13,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.molecule import sizes
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session, Stop
 from trilemma.data import sources
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.properties import expression
@@ -23,8 +24,6 @@ from trilemma.recipes.evaluate import judge_run
 from trilemma.recipes.runs import begin, go_on, load, untrained
 from trilemma.report.drawing import write_found
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 SMALL = {"width": 16, "layers": 2, "batch": 16, "episodes": 16, "epochs": 2}
 
@@ -46,8 +45,7 @@ def train(path, page, data, steps):
         path=path,
         budget=Budget(steps=steps),
         precision="fp32",
-        world=World.single(),
-        stop=Stop(),
+        session=Session(),
     )
     return run, list(events)
 
@@ -124,8 +122,7 @@ def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
         path=tmp_path / "parts",
         budget=Budget(steps=20),
         precision="fp32",
-        world=World.single(),
-        stop=stop,
+        session=Session(stop=stop),
     )
     from trilemma.core.errors import Interrupted
 
@@ -136,7 +133,7 @@ def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
 
     with pytest.raises(Interrupted):
         until(11)
-    run, rest = go_on(tmp_path / "parts", world=World.single(), stop=Stop())
+    run, rest = go_on(tmp_path / "parts", session=Session())
     list(rest)
     a, b = unbroken.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
     assert all(torch.equal(x, b.weights[name]) for name, x in a.weights.items())
@@ -180,9 +177,7 @@ def test_given_molecules_are_improved(data, tmp_path, capsys):
         loaded,
         loaded.same(data),
         samples=50,
-        seed=0,
-        world=World.single(),
-        check=lambda: None,
+        session=Session(guard=lambda: None),
     )
     gains = [float(row["plogp"]) - float(row["plogp before"]) for row in rows]
     assert evaluation.metrics["improvement"].value == pytest.approx(sum(gains) / 2, rel=1e-4)

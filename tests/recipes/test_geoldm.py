@@ -14,13 +14,12 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Bounded, Reconstructing
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of, positions, sizes
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.families.diffusion.geometric import GeometricDiffusion
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, load
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 SMALL = {"width": 16, "layers": 1, "sample_steps": 3, "batch": 16}
 VARIANTS = [
@@ -50,8 +49,7 @@ def train(path, data, steps=8, **fields):
         path=path,
         budget=Budget(steps=steps),
         precision="fp32",
-        world=World.single(),
-        stop=Stop(),
+        session=Session(),
     )
     return run, list(events)
 

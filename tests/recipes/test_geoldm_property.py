@@ -12,13 +12,12 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import sizes
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.conditions import conditions
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 SMALL = {"width": 16, "layers": 1, "sample_steps": 3, "batch": 16, "autoencoder": "none"}
 
@@ -31,8 +30,7 @@ def train(path, steps=4, **fields):
         path=path,
         budget=Budget(steps=steps),
         precision="fp32",
-        world=World.single(),
-        stop=Stop(),
+        session=Session(),
     )
     list(events)
     return run
@@ -123,7 +121,7 @@ def test_guidance_of_zero_is_unconditional_and_of_one_conditional(run):
 
 def test_it_goes_on_with_the_same_data(run, tmp_path):
     train(tmp_path / "run", property="gap")
-    _, events = go_on(tmp_path / "run", budget=Budget(steps=6), world=World.single(), stop=Stop())
+    _, events = go_on(tmp_path / "run", budget=Budget(steps=6), session=Session())
     assert list(events)[-1].kind == "done"
     with pytest.raises(BadInput, match="no property is known"):
         load(run.path, warn=print).same(sources.load("shapes3d"))
@@ -201,6 +199,9 @@ def test_what_cannot_be_trained_is_one_sentence(data, options, words, tmp_path, 
 
 def test_dropout_of_the_property_is_of_training(run):
     diffusion = load(run.path, warn=print).model.diffusion
-    assert diffusion.label_dropout == 0.1
+    assert diffusion.training_options.label_dropout == 0.1
     recipe = dataclasses.replace(load(run.path, warn=print).recipe, property="")
-    assert recipe.model(load(run.path, warn=print).domain).diffusion.label_dropout == 0.0
+    assert (
+        recipe.model(load(run.path, warn=print).domain).diffusion.training_options.label_dropout
+        == 0.0
+    )

@@ -8,14 +8,13 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph
 from trilemma.core.model import Improving
+from trilemma.core.session import Session
 from trilemma.data import graphs
 from trilemma.data.sources import load
 from trilemma.metrics.judge import judge
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.runs import begin, untrained
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 DOMAIN = Domain("graph", (12, 12), Levels(2), reach=9)
 
@@ -57,15 +56,14 @@ def test_robust_networks_are_trained_and_judged(tmp_path):
         size=10,
         path=tmp_path / "run",
         budget=Budget(steps=20),
-        world=World.single(),
-        stop=Stop(),
+        session=Session(),
     )
     steps = [e for e in events if e.kind == "step"]
     assert len(steps) == 20
     assert "policy/reward" in steps[-1].values
     model = untrained(recipe, data.domain, 0)
     assert isinstance(model, Improving)
-    evaluation = judge(model, data, n=4, seed=0, only={"improvement_gain"})
+    evaluation = judge(model, data, n=4, session=Session(), only={"improvement_gain"})
     gain = evaluation.metrics["improvement_gain"]
     assert set(gain.baselines) == {"random", "lowest degree product", "greedy"}
     assert gain.baselines["greedy"] > gain.baselines["random"]
@@ -75,7 +73,7 @@ def test_robust_networks_are_trained_and_judged(tmp_path):
 def test_builders_are_not_judged_as_improvers():
     data = load("community-small")
     model = untrained(CATALOG["graphrl"](), data.domain, 0)
-    evaluation = judge(model, data, n=4, seed=0, only={"improvement_gain"})
+    evaluation = judge(model, data, n=4, session=Session(), only={"improvement_gain"})
     assert evaluation.skipped == {"improvement_gain": "the model improves no graphs"}
 
 

@@ -36,7 +36,7 @@ def workdir(tmp_path, monkeypatch):
 def no_pages(monkeypatch):
     """Leave the pages out where they are not what is tested: they take longest."""
     monkeypatch.setattr(gallery, "entry", lambda folder, row, data: Entry(row))
-    monkeypatch.setattr(gallery, "run_report", lambda run, data: None)
+    monkeypatch.setattr(gallery, "run_report", lambda run, data, model=None: None)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def seeded(tmp_path_factory):
     """Compare two losses with two seeds each; return the folder that the command wrote."""
     folder = tmp_path_factory.mktemp("grid") / "made"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gallery, "run_report", lambda run, data: None)
+        patch.setattr(gallery, "run_report", lambda run, data, model=None: None)
         assert main([*SEEDED, "--out", str(folder)]) == 0
     return folder
 

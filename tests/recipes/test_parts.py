@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from trilemma.core.errors import BadInput
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.families.flow_matching import FlowMatching
 from trilemma.recipes.catalog import CATALOG
@@ -54,7 +55,7 @@ def gradients(recipe, data, parts):
     if stage.prepare:
         stage.prepare()
     settings = Settings(lr=0.0, clip=0.0, accumulate=parts)
-    options = {"device": CPU, "precision": Precision("fp32", False, ""), "total": 10}
+    options = {"session": Session(), "precision": Precision("fp32", False, ""), "total": 10}
     trainer = Trainer(model, stage, stage.stream(), settings, **options)
     values = trainer.step().values
     losses = {key: value for key, value in values.items() if key.endswith("/loss")}

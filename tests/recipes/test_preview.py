@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from trilemma.comparison.row import Row
 from trilemma.core.errors import RanAway
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.data.dataset import Split
 from trilemma.metrics.evaluation import Evaluation
@@ -22,13 +23,12 @@ from trilemma.recipes.preview import FRAMES, Previews, expected_classes, too_few
 from trilemma.recipes.runs import begin, untrained
 from trilemma.recipes.vae import VariationalAutoencoder
 from trilemma.report import gallery
+from trilemma.report.views import training
 from trilemma.training.allowance import CREDIT, LAST, Moment
 from trilemma.training.budget import Budget, is_mark
-from trilemma.training.distributed import World
 from trilemma.training.fit import fit
 from trilemma.training.precision import choose
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop
 from trilemma.training.trainer import Settings
 
 GAN = Row(of=Evaluation(recipe="gan"))
@@ -78,7 +78,7 @@ def test_pictures_at_their_marks_and_frames_between(run, ring):
     due = due_steps(previews, 101)
     assert [step for step in due if is_mark(step)] == [0, 1, 2, 5, 10, 20, 50, 100]
     assert due == [step for step in FRAMES if step <= 100]
-    assert len([step for step in FRAMES if step <= 100_000]) <= gallery.FILMED
+    assert len([step for step in FRAMES if step <= 100_000]) <= training.FILMED
     for step in (10, 12, 20):
         previews(gan(ring), step)
     file_names = sorted(p.name for p in (run.path / "samples").iterdir())
@@ -223,8 +223,7 @@ def played(tmp_path_factory, ring):
         path=tmp_path_factory.mktemp("played") / "run",
         budget=Budget(steps=60),
         precision="fp32",
-        world=World.single(torch.device("cpu")),
-        stop=Stop(),
+        session=Session(),
     )
     assert list(events)[-1].kind == "done"
     return run
@@ -493,8 +492,7 @@ def test_watching_does_not_change_training(tmp_path, ring, monkeypatch):
             recipe.stages(model, ring, 0),
             Settings.of(recipe),
             Budget(steps=24),
-            seed=0,
-            device=torch.device("cpu"),
+            session=Session(),
             precision=choose("fp32", torch.device("cpu")),
             preview=Previews(run, model, ring, 0, watch=is_watched),
         )

@@ -9,14 +9,13 @@ import torch
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.recipes.catalog import CATALOG
 from trilemma.recipes.recipe import updates_wanted
 from trilemma.recipes.runs import begin, go_on
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop
 
 ROWS = 12
 PIXELS, LARGE = (Domain("image", (1, side, side), Levels(17)) for side in (16, 17))
@@ -58,7 +57,7 @@ def sets():
 def test_every_recipe_takes_a_dozen_examples(name, sets, tmp_path):
     data = sets[CATALOG[name].kinds[-1]]
     recipe = CATALOG[name](**SLOW.get(name, {}))
-    options = {"world": World.single(), "stop": Stop()}
+    session = Session()
     _, events = begin(
         recipe,
         data,
@@ -66,7 +65,7 @@ def test_every_recipe_takes_a_dozen_examples(name, sets, tmp_path):
         path=tmp_path / "run",
         budget=Budget(steps=2),
         precision="fp32",
-        **options,
+        session=session,
     )
     events = list(events)
     assert events[-1].kind == "done"
@@ -78,7 +77,7 @@ def test_every_recipe_takes_a_dozen_examples(name, sets, tmp_path):
     if batch_size > ROWS:
         assert f"takes {batch_size} examples" in warnings[0]
         assert f"there are {ROWS} " in warnings[0]
-    _, more = go_on(tmp_path / "run", data=data, budget=Budget(steps=4), **options)
+    _, more = go_on(tmp_path / "run", data=data, budget=Budget(steps=4), session=session)
     assert not [e for e in more if e.kind == "warning"]
 
 

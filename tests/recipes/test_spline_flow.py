@@ -13,6 +13,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Stage, capabilities
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import toy
 from trilemma.data.stream import ExampleStream
 from trilemma.recipes import spline_flow
@@ -76,7 +77,7 @@ def test_learns_two_moons(structure):
         stage,
         stream,
         Settings.of(recipe),
-        device=CPU,
+        session=Session(),
         precision=choose("fp32", CPU),
         total=250,
     )

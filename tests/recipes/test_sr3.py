@@ -11,6 +11,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Bounded, Gradual, Restoring
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.metrics.judge import judge
 from trilemma.networks.tiling import enlarge
@@ -39,7 +40,7 @@ def prepared(data, steps=0, **options):
         settings = Settings.of(recipe)
         model.train()
         trainer = Trainer(
-            model, stage, stream, settings, device=CPU, precision=precision, total=steps
+            model, stage, stream, settings, session=Session(), precision=precision, total=steps
         )
         for _ in range(steps):
             trainer.step()
@@ -80,7 +81,7 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
     assert isinstance(model, Restoring)
     assert isinstance(model, Gradual) == (method == "diffusion")
     assert not isinstance(model, Bounded)
-    psnr_by_recipe = judge(model, digits, n=64, seed=0, only={"psnr", "consistency"})
+    psnr_by_recipe = judge(model, digits, n=64, session=Session(), only={"psnr", "consistency"})
     scores, large = psnr_by_recipe.metrics, psnr_by_recipe.samples
     assert large.shape == (64, 1, 8, 8)
     assert scores["consistency"].value > 35
@@ -90,7 +91,7 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
 
 def test_the_regression_wins_psnr(trained, digits):
     scores = {
-        name: judge(model, digits, n=64, seed=0, only={"psnr"}).metrics["psnr"].value
+        name: judge(model, digits, n=64, session=Session(), only={"psnr"}).metrics["psnr"].value
         for name, model in trained.items()
     }
     assert scores["regression"] > scores["diffusion"]
@@ -120,10 +121,10 @@ def test_a_path_ends_at_the_sample(trained):
 def test_samples_by_number_of_steps_and_of_other_sizes(trained, digits):
     model = trained["diffusion"]
     small = torch.randint(17, (1, 1, 3, 5), dtype=torch.uint8)
-    assert model.restore(small, steps=2).shape == (1, 1, 12, 20)
+    assert model.adjusted(steps=2).restore(small).shape == (1, 1, 12, 20)
     calls = []
     handle = model.network.register_forward_hook(lambda *_: calls.append(1))
-    model.restore(model.shrink(digits.test.x[:2]), steps=3)
+    model.adjusted(steps=3).restore(model.shrink(digits.test.x[:2]))
     handle.remove()
     assert len(calls) == 3
 
@@ -131,7 +132,9 @@ def test_samples_by_number_of_steps_and_of_other_sizes(trained, digits):
 @pytest.mark.parametrize("method", ["diffusion", "regression"])
 def test_photos_are_enlarged_in_tiles_that_agree(trained, method):
     photo = torch.randint(256, (1, 6, 9), dtype=torch.uint8)
-    large = enlarge(trained[method], photo, steps=3, noise=Noise.of(0, 1), at_once=3)
+    model = trained[method]
+    model = model.adjusted(steps=3) if method == "diffusion" else model
+    large = enlarge(model, photo, noise=Noise.of(0, 1), at_once=3)
     assert large.shape == (1, 24, 36)
     shrunk = trained[method].pairing.shrink((large.float() * 16 / 255).round().to(torch.uint8))
     expected = (photo.float() * 16 / 255).round()
@@ -150,7 +153,7 @@ def test_sizes_of_the_issue_are_built(side):
     domain = Domain("image", SHAPES[side], Levels(256))
     model = Sr3(width=16, consistent=False).model(domain)
     small = torch.zeros(2, SHAPES[side][0], side // 4, side // 4, dtype=torch.uint8)
-    assert model.restore(small, steps=1).shape == (2, *SHAPES[side])
+    assert model.adjusted(steps=1).restore(small).shape == (2, *SHAPES[side])
 
 
 @pytest.mark.parametrize(

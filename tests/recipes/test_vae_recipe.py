@@ -10,6 +10,7 @@ from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session, Stop
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet, Split
 from trilemma.families.hierarchical import HierarchicalVae
@@ -24,8 +25,6 @@ from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.recipes.vae import VariationalAutoencoder
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 CLASSES = {"classes": ("a", "b", "c"), "frequencies": (0.2, 0.3, 0.5)}
 SMALL = Domain("image", (1, 8, 8), Levels(17), **CLASSES)
@@ -144,22 +143,21 @@ def trained(path, steps, stopped=None):
         batch=32, levels=2, conditional=True, kl_warmup=9, free_bits=0.5, width=16, depth=1
     )
     dataset = sources.load("digits")
-    options = {"precision": "fp32", "world": World.single()}
     run, events = begin(
         recipe,
         dataset,
         source="digits",
         path=path,
         budget=Budget(steps=steps),
-        stop=stop,
-        **options,
+        session=Session(stop=stop),
+        precision="fp32",
     )
     if stopped is None:
         list(events)
         return run
     with pytest.raises(Interrupted, match="resume"):
         stopped_at(events, stopped, stop)
-    run, events = go_on(path, world=World.single(), stop=Stop())
+    run, events = go_on(path, session=Session())
     list(events)
     return run
 

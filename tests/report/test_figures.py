@@ -11,7 +11,7 @@ from PIL import Image
 
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
-from trilemma.pictures import figures
+from trilemma.pictures import figures, games
 
 
 def pixels(image):
@@ -160,7 +160,7 @@ def frames_of(gif):
 
 def test_a_film_has_a_frame_for_each_moment_and_shows_where_scores_are_high():
     data = torch.randn(300, 2) * 0.2 + torch.tensor([1.0, 0.0])
-    gif = figures.film([1, 10, 100], [moment(), moment(3.0), moment(0.1)], data, size=200)
+    gif = games.film([1, 10, 100], [moment(), moment(3.0), moment(0.1)], data, size=200)
     frames = frames_of(gif)
     assert len(frames) == 3
     assert frames[0].shape == (224, 200, 3)
@@ -182,19 +182,19 @@ def test_a_film_does_without_slope_spread_or_finite_numbers():
     lost["slope"] = torch.full((5, 2), torch.nan)
     odd = moment()
     odd["score"][3, 4] = torch.inf
-    assert len(frames_of(figures.film([0, 1, 2], [flat, lost, odd], torch.randn(50, 2)))) == 3
+    assert len(frames_of(games.film([0, 1, 2], [flat, lost, odd], torch.randn(50, 2)))) == 3
 
 
 def test_scales_of_scores_do_not_change_a_film():
     """A critic's scores may be of any size; the picture is of their hills and valleys."""
     data = torch.randn(100, 2)
     torch.manual_seed(1)
-    one = frames_of(figures.film([1], [moment(1.0)], data, size=150))[0]
+    one = frames_of(games.film([1], [moment(1.0)], data, size=150))[0]
     torch.manual_seed(1)
-    other = frames_of(figures.film([1], [moment(1e4, offset=1e5)], data, size=150))[0]
+    other = frames_of(games.film([1], [moment(1e4, offset=1e5)], data, size=150))[0]
     assert (np.abs(one - other)[24:].sum(-1) > 30).mean() < 0.01
 
 
 def test_a_film_of_nothing_is_refused():
     with pytest.raises(BadInput, match="at least one frame"):
-        figures.film([], [], torch.zeros(3, 2))
+        games.film([], [], torch.zeros(3, 2))

@@ -13,10 +13,9 @@ from torch import nn
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
+from trilemma.core.session import Session
 from trilemma.recipes import editing
 from trilemma.report import drawing
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 SQUARE = Domain("image", (1, 8, 8), Levels(17))
 COLOUR = Domain("image", (3, 16, 16), Levels(256))
@@ -68,17 +67,7 @@ def file(tmp_path):
 
 
 def write(loaded_run, target, source, n=3, seed=0):
-    return drawing.write_samples(
-        loaded_run,
-        n,
-        seed,
-        None,
-        target,
-        World(device=torch.device("cpu")),
-        Stop(),
-        lambda *_: None,
-        source=source,
-    )
+    return drawing.write_samples(loaded_run, n, target, session=Session(seed=seed), source=source)
 
 
 def test_a_picture_is_read_at_the_models_size(file):
@@ -173,7 +162,7 @@ def test_what_a_model_cannot_is_refused_by_ability(file, tmp_path, monkeypatch):
         lambda: drawing.refuse_completion(loaded_run),
         lambda: editing.editing(loaded_run, file, 0.5),
         lambda: editing.blended(loaded_run, file, file, 3),
-        lambda: drawing.write_enlarged(loaded_run, file, tmp_path / "big.png"),
+        lambda: drawing.write_enlarged(loaded_run, file, tmp_path / "big.png", Session()),
     ):
         with pytest.raises(BadInput, match=r"recipe 'made' cannot .*; ddpm can\."):
             act()
@@ -216,39 +205,32 @@ def test_a_photo_is_enlarged_whole_or_not_at_all(file, tmp_path, monkeypatch):
     monkeypatch.setattr(editing, "enlarge", enlarge)
     loaded_run = loaded(Enlarger(), COLOUR)
     target = tmp_path / "big.png"
-    drawing.write_enlarged(loaded_run, file, target, progress=lambda *at: progress.append(at))
+    drawing.write_enlarged(
+        loaded_run, file, target, session=Session(progress=lambda *at: progress.append(at))
+    )
     with Image.open(target) as image:
         assert image.size == (80, 60)
-    assert progress[-1][0] == progress[-1][1]
+    assert progress[-1][1] == progress[-1][2]
     target.unlink()
 
     def stopped():
         raise BadInput("stopped")
 
     with pytest.raises(BadInput, match="stopped"):
-        drawing.write_enlarged(loaded_run, file, target, check=stopped)
+        drawing.write_enlarged(loaded_run, file, target, session=Session(guard=stopped))
     assert not target.exists()
     with pytest.raises(BadInput, match=r"written as \.png"):
-        drawing.write_enlarged(loaded_run, file, tmp_path / "big.jpg")
+        drawing.write_enlarged(loaded_run, file, tmp_path / "big.jpg", Session())
     monkeypatch.setattr(editing, "LARGEST", 100)
     with pytest.raises(BadInput, match="megapixels"):
-        drawing.write_enlarged(loaded_run, file, target)
+        drawing.write_enlarged(loaded_run, file, target, Session())
 
 
 def test_captions_stand_below_samples(tmp_path):
     loaded_run = loaded(Plain())
     loaded_run.model.weight = nn.Parameter(torch.zeros(()))
-    world = World(device=torch.device("cpu"))
     target = drawing.write_samples(
-        loaded_run,
-        4,
-        0,
-        None,
-        tmp_path / "x.png",
-        world,
-        Stop(),
-        lambda *_: None,
-        captions=["red", "b"],
+        loaded_run, 4, tmp_path / "x.png", session=Session(), captions=["red", "b"]
     )
     with Image.open(target) as image:
         assert image.height > image.width / 2 + 20

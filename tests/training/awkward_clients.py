@@ -14,7 +14,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.model import Loss, Model, Objective, Stage, Stream
 from trilemma.core.noise import Noise, mix
 from trilemma.families.dequantised_density import dequantised_density
-from trilemma.families.flow_matching import FlowMatching
+from trilemma.families.flow_matching import FlowMatching, FlowMatchingTraining
 from trilemma.networks.unet import Perceptron
 
 BATCH = 24
@@ -445,7 +445,9 @@ class Ordered(Model):
 
 
 def coupled() -> Model:
-    inner = FlowMatching(Perceptron(2, width=16), (2,), pairing="optimal-transport")
+    inner = FlowMatching(
+        Perceptron(2, width=16), (2,), training=FlowMatchingTraining("optimal-transport")
+    )
     torch.nn.init.normal_(inner.network.layers.last.weight, std=0.1)
     return dequantised_density(inner, Domain("points", (2,), Real()))
 

@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from awkward_clients import build
 
+from trilemma.core.session import Session
 from trilemma.training.budget import Budget
 from trilemma.training.fit import fit
 from trilemma.training.precision import Precision
@@ -41,8 +42,7 @@ class Desk:
             options.pop("stages", stages),
             settings,
             budget,
-            seed=0,
-            device=torch.device("cpu"),
+            session=options.pop("session", Session()),
             precision=options.pop("precision", FP32),
             **options,
         )

@@ -15,12 +15,11 @@ import sys
 import time
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).parent))
 
 from awkward_clients import build
 
+from trilemma.core.session import Session
 from trilemma.training import checkpoint as writer
 from trilemma.training import run as runs
 from trilemma.training.budget import Budget
@@ -42,8 +41,7 @@ def train(path: Path, name: str) -> None:
             stages,
             Settings(lr=1e-2, warmup=3, ema=0.9),
             Budget(steps=STEPS) if run.is_untouched else None,
-            seed=0,
-            device=torch.device("cpu"),
+            session=Session(),
             precision=Precision("fp32", False, ""),
             resume=True,
             save_every=2,

@@ -15,12 +15,13 @@ from awkward_clients import build
 
 from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session, Stop
+from trilemma.core.world import World
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World, world
+from trilemma.training.distributed import world
 from trilemma.training.fit import fit
 from trilemma.training.precision import Precision
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop
 from trilemma.training.trainer import Settings, Trainer, train
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ def trained(process_group: World, name: str, accumulate: int = 1) -> dict:
         game = model.objectives
         model.objectives = lambda: [replace(game()[0], repeat=3), game()[1]]
     settings = Settings(lr=1e-2, warmup=3, ema=0.9, accumulate=accumulate)
-    options = {"device": CPU, "precision": FP32, "world": process_group, "total": 20}
+    options = {"session": Session(world=process_group), "precision": FP32, "total": 20}
     trainer = Trainer(model, stage, stage.stream(), settings, **options)
     numbers = [
         [value for key, value in event.values.items() if key.endswith(("loss", "r1", "kl"))]
@@ -70,11 +71,8 @@ def fitted(process_group: World, root: Path) -> dict:
             stages,
             Settings(lr=1e-2, warmup=3, ema=0.9),
             None if attempt else Budget(steps=12),
-            seed=0,
-            device=CPU,
+            session=Session(stop=stop, world=process_group),
             precision=FP32,
-            world=process_group,
-            stop=stop,
             resume=attempt == 1,
         )
         try:

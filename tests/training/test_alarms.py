@@ -8,15 +8,14 @@ import pytest
 import torch
 from awkward_clients import Points, Variational, one
 
+from trilemma.core.session import Session
 from trilemma.data import sources
 from trilemma.families import gan_diagnostics
 from trilemma.recipes.gan import AdversarialNet
 from trilemma.recipes.runs import begin, go_on
 from trilemma.training.alarms import EVERY, QUIET, WARM, WINDOW, Alarms
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop
 
 
 class Worried(Variational):
@@ -167,8 +166,7 @@ def train(path, data, steps, change=None, **fields):
             path=path,
             budget=Budget(steps=steps),
             precision="fp32",
-            world=World.single(torch.device("cpu")),
-            stop=Stop(),
+            session=Session(),
         )
         events.extend(going)
     assert events[-1].kind == "done"
@@ -222,8 +220,7 @@ def test_the_alert_is_told_again_by_a_run_that_goes_on(tmp_path):
         _, events = go_on(
             path,
             budget=Budget(steps=WARM + WINDOW + 20),
-            world=World.single(torch.device("cpu")),
-            stop=Stop(),
+            session=Session(),
         )
         reported = [e.step for e in events if e.kind == "alert"]
     assert reported == [WARM + WINDOW + 10]

@@ -10,6 +10,7 @@ from awkward_clients import CLIENTS, build
 
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
+from trilemma.core.session import Session
 from trilemma.training.budget import Budget
 from trilemma.training.fit import fit
 from trilemma.training.precision import Precision
@@ -91,7 +92,7 @@ def test_every_part_of_a_batch_counts_the_same(name):
             stages[0],
             stages[0].stream(),
             Settings(accumulate=accumulate, clip=0.0),
-            device=CPU,
+            session=Session(),
             precision=Precision("fp32", False, ""),
             total=10,
         )
@@ -205,8 +206,7 @@ def test_a_stage_may_not_train_what_the_model_lacks(desk):
                 stages,
                 Settings(),
                 Budget(steps=1),
-                seed=0,
-                device=CPU,
+                session=Session(),
                 precision=Precision("fp32", False, ""),
             )
         )
@@ -224,7 +224,7 @@ def test_a_player_is_told_which_update_it_makes_and_how_much_is_done():
         stage,
         stage.stream(),
         Settings(),
-        device=CPU,
+        session=Session(),
         precision=Precision("fp32", False, ""),
         total=4,
     )
@@ -248,7 +248,7 @@ def test_an_objective_takes_its_share_of_the_learning_rate():
             stage,
             stage.stream(),
             Settings(warmup=0),
-            device=CPU,
+            session=Session(),
             precision=Precision("fp32", False, ""),
             total=4,
         )

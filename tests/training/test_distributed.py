@@ -14,7 +14,7 @@ import torch
 from trilemma.core.batch import Examples
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
-from trilemma.training.distributed import World
+from trilemma.core.world import World
 
 
 @pytest.fixture(scope="module")

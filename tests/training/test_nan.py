@@ -12,6 +12,7 @@ from torch import nn
 
 from trilemma.core.errors import Diverged
 from trilemma.core.model import Loss, Model, Objective, Stage
+from trilemma.core.session import Session
 from trilemma.training.budget import Budget
 from trilemma.training.precision import Precision
 from trilemma.training.trainer import Settings, Trainer
@@ -51,7 +52,7 @@ def trainer_of(model, **settings):
         stage,
         Points(),
         Settings(lr=1e-2, **settings),
-        device=torch.device("cpu"),
+        session=Session(),
         precision=Precision("fp32", False, ""),
         total=100,
     )

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from trilemma.core.errors import Interrupted
+from trilemma.core.session import Session, Stop
 from trilemma.training.budget import Budget
-from trilemma.training.signals import Stop, listening
+from trilemma.training.signals import listening
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -75,7 +76,7 @@ def test_training_ends_after_the_step_and_goes_on_exactly(desk, differences, nam
     unbroken, broken = desk.create(name, "whole"), desk.create(name, "broken")
     list(desk.fit(unbroken, Budget(steps=8)))
     with listening() as stop:
-        events = desk.fit(broken, Budget(steps=8), stop=stop)
+        events = desk.fit(broken, Budget(steps=8), session=Session(stop=stop))
         with pytest.raises(Interrupted) as caught:
             follow(events, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert caught.value.status == 143
@@ -97,7 +98,7 @@ def test_a_signal_at_the_end_of_a_stage(desk, differences, step):
     stop = Stop()
     with pytest.raises(Interrupted):
         follow(
-            desk.fit(broken, Budget(steps=8), stop=stop),
+            desk.fit(broken, Budget(steps=8), session=Session(stop=stop)),
             step,
             lambda: setattr(stop, "signal", signal.SIGINT),
         )

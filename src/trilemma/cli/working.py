@@ -9,26 +9,40 @@ from contextlib import contextmanager
 
 from trilemma.cli.terminal import TrainingDisplay, counting, out, say, warn
 from trilemma.core.event import Event
+from trilemma.core.session import Progress, Session, ignore, unseen
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.runs import load
 from trilemma.report import drawing, gallery
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World, world
+from trilemma.training.distributed import world
 from trilemma.training.precision import choose_device
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop, listening
+from trilemma.training.signals import listening
 
 __all__ = ["at_work", "budget_of", "read_data", "report_run", "watched"]
 
 
 @contextmanager
-def at_work(device: str) -> Iterator[tuple[Stop, World]]:
+def at_work(device: str, seed: int = 0) -> Iterator[Session]:
     """Listen to signals, and join the processes that torchrun started, if it did."""
     chosen = choose_device(device)
     is_distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1
     with listening(patience=5.0 if is_distributed else 0.0) as stop, world(chosen) as ranks:
-        yield stop, ranks
+        yield Session(
+            seed=seed,
+            world=ranks,
+            stop=stop,
+            counting=_counting if ranks.is_main else unseen,
+            say=say if ranks.is_main else ignore,
+            warn=warn if ranks.is_main else ignore,
+        )
+
+
+@contextmanager
+def _counting(title: str) -> Iterator[Progress]:
+    with counting(title) as progress:
+        yield progress.update
 
 
 def budget_of(options: argparse.Namespace) -> Budget | None:
@@ -38,19 +52,20 @@ def budget_of(options: argparse.Namespace) -> Budget | None:
     return Budget(minutes=options.minutes) if options.minutes else None
 
 
-def report_run(run: Run, data: DataSet, ranks: World) -> None:
+def report_run(run: Run, data: DataSet, session: Session) -> None:
     """Write a run's page, and say where the run is."""
-    if ranks.is_main:
+    if session.world.is_main:
         say(f"looking into it for {run.path / 'report.html'} …")
-        gallery.run_report(run, data)
-        if (best_file := drawing.write_found(load(run.path, warn=say))) is not None:
+        loaded = load(run.path, warn=say)
+        gallery.run_report(run, data, loaded.model)
+        if (best_file := drawing.write_found(loaded)) is not None:
             say(f"{best_file}: the best that were found")
         out(run.path)
 
 
-def read_data(name: str, size: int | None, ranks: World) -> DataSet:
+def read_data(name: str, size: int | None, session: Session) -> DataSet:
     """Read data, with progress and notes."""
-    if not ranks.is_main:
+    if not session.world.is_main:
         return sources.load(name, size=size)
     with counting(f"reading {name}") as progress:
         data_set = sources.load(name, size=size, progress=progress)
@@ -59,9 +74,9 @@ def read_data(name: str, size: int | None, ranks: World) -> DataSet:
     return data_set
 
 
-def watched(title: str, events: Iterator[Event], ranks: World) -> None:
+def watched(title: str, events: Iterator[Event], session: Session) -> None:
     """Show events as they come."""
-    if not ranks.is_main:
+    if not session.world.is_main:
         for _ in events:
             pass
         return

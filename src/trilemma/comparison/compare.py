@@ -14,24 +14,23 @@ import contextlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor
 
 from trilemma.comparison.claims import Claim, Claims
 from trilemma.comparison.plan import Plan
-from trilemma.comparison.race import Progress, Race, Watch
+from trilemma.comparison.race import Race, Watch
 from trilemma.comparison.table import Table, table
 from trilemma.comparison.waiting import STOPPED, Waiting, pause
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput
 from trilemma.core.files import atomic_write
+from trilemma.core.session import Session, Stop
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.runs import folder_name
-from trilemma.training.distributed import World
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop
 
 __all__ = ["choose_folder", "compare"]
 
@@ -103,12 +102,9 @@ def compare(
     data: DataSet,
     path: Path,
     *,
-    world: World,
-    stop: Stop,
+    session: Session,
     watch: Watch,
-    progress: Callable[[str], AbstractContextManager[Progress]],
-    say: Callable[[str], None],
-    on_measured: Callable[[Run], None],
+    on_measured: Callable[[Run], object],
     publish: Callable[[Path, Table], None],
     ready: Mapping[str, Tensor] | None = None,
 ) -> Table:
@@ -118,11 +114,9 @@ def compare(
         plan: What is compared.
         data: Its data set.
         path: The comparison's folder.
-        world: The processes that share the work.
-        stop: Tells when a signal asks for an end.
+        session: The processes that share the work, who may end it and who is told; seeds are the
+            plan's.
         watch: Shows a training by its events.
-        progress: Makes, for a title, what shows a measurement.
-        say: Tells people something.
         on_measured: Called with each run when it is measured.
         publish: Writes the table and the page in the folder; called where they are not yet.
         ready: By name, the samples that the plan speaks of.
@@ -130,6 +124,7 @@ def compare(
     Returns:
         What was measured, and what it comes to; only the main process has it whole.
     """
+    world, stop, say = session.world, session.stop, session.say
     for sentence in plan.left_out:
         say(sentence)
     cells = plan.cells()
@@ -149,11 +144,11 @@ def compare(
         _join(path, plan, claims, stop)
     world.barrier()
 
-    race = Race(plan, data, path / "runs", claims, world, stop, watch, progress, say, on_measured)
+    race = Race(plan, data, path / "runs", claims, session, watch, on_measured)
     outcomes = race.finish()
     if not world.is_main:
         return table(plan, outcomes)
-    waiting = Waiting(say, progress)
+    waiting = Waiting(session)
     for one in plan.ready:
         with _claimed(claims, one.folder, stop, waiting):
             outcomes.append(race.ready(one, (ready or {})[one.name]))

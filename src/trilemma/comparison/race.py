@@ -16,7 +16,6 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -27,10 +26,11 @@ from torch import Tensor
 from trilemma.comparison.cells import Cell
 from trilemma.comparison.claims import Claim, ClaimLost, Claims, Status
 from trilemma.comparison.plan import Plan, Ready
-from trilemma.comparison.waiting import STOPPED, Progress, Waiting, pause
+from trilemma.comparison.waiting import STOPPED, Waiting, pause
 from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
 from trilemma.core.event import Event
+from trilemma.core.session import Session
 from trilemma.core.words import duration, joined
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import Reference
@@ -39,11 +39,9 @@ from trilemma.metrics.judge import reference_for
 from trilemma.recipes.evaluate import evaluation_of, judge_ready, judge_run
 from trilemma.recipes.runs import begin, go_on, load
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
 from trilemma.training.run import InUse, Run
-from trilemma.training.signals import Stop
 
-__all__ = ["Progress", "Race", "Watch"]
+__all__ = ["Race", "Watch"]
 
 Watch = Callable[[str, Iterator[Event]], None]
 
@@ -62,11 +60,8 @@ class Race:
         data: Its data set.
         runs: Folder of the runs.
         claims: Who works on what.
-        world: The processes that share the work of one cell.
-        stop: Tells when a signal asks for an end.
+        session: The processes that share the work of one cell, who may end it and who is told.
         watch: Shows a training by its events.
-        progress: Makes, for a title, what shows a measurement.
-        say: Tells people something.
         on_measured: Called with each run that was measured here.
         against: What all are held against, once it was made.
         claim: What this process works on, in the main process of its world.
@@ -80,12 +75,9 @@ class Race:
     data: DataSet
     runs: Path
     claims: Claims
-    world: World
-    stop: Stop
+    session: Session
     watch: Watch
-    progress: Callable[[str], AbstractContextManager[Progress]]
-    say: Callable[[str], None]
-    on_measured: Callable[[Run], None]
+    on_measured: Callable[[Run], object]
     against: Reference | None = None
     claim: Claim | None = None
     queued: Claim | None = None
@@ -105,10 +97,10 @@ class Race:
             BadInput: The files cannot be read or written, or the data cannot be measured.
         """
         cells = self.plan.cells()
-        with Waiting(self.say, self.progress) as waiting, contextlib.closing(self):
+        with Waiting(self.session) as waiting, contextlib.closing(self):
             while (choice := self._agreed(cells, waiting)) != DONE:
                 if choice == WAIT:
-                    pause(self.stop)
+                    pause(self.session.stop)
                     continue
                 waiting.over()
                 with self.claim or contextlib.nullcontext():
@@ -131,9 +123,9 @@ class Race:
     def _agreed(self, cells: Sequence[Cell], waiting: Waiting) -> int:
         """Let the main process choose, and all of its world know."""
         choice = FOLLOW
-        if self.world.is_main and not self.stop:
+        if self.session.world.is_main and not self.session.stop:
             choice = self._turn(cells, waiting)
-        agreed_choice, stop_signal = self.world.agree(choice, self.stop.signal)
+        agreed_choice, stop_signal = self.session.world.agree(choice, self.session.stop.signal)
         if stop_signal:
             if self.claim is not None:
                 self.claim.end("stopped")
@@ -180,11 +172,11 @@ class Race:
             status = self.claims.status(cell.folder)[cell.folder]
             if (evaluation := self.existing_evaluation(cell)) is not None:
                 self.outcomes[cell.folder] = evaluation
-                self.say(f"{cell.title}: measured already, {self.runs / cell.folder}")
+                self.session.say(f"{cell.title}: measured already, {self.runs / cell.folder}")
             elif status.failure is not None:
                 self.outcomes[cell.folder] = _failed(cell, self.plan, status.failure)
                 path = self.claims.path(cell.folder, status.generation)
-                self.say(f"{cell.title}: {status.failure} Remove {path} to try it again.")
+                self.session.say(f"{cell.title}: {status.failure} Remove {path} to try it again.")
 
     def _notice(self, cells: Sequence[Cell], status: Mapping[str, Status]) -> None:
         """Say once of each claim of another process whose it is."""
@@ -192,7 +184,7 @@ class Race:
             owner = status[cell.folder].owner
             if owner is not None and (cell.folder, owner.token) not in self.noticed:
                 self.noticed.add((cell.folder, owner.token))
-                self.say(f"{cell.title}: {owner.name_for(self.claims.worker)} works on it")
+                self.session.say(f"{cell.title}: {owner.name_for(self.claims.worker)} works on it")
 
     def _is_busy(self, cell: Cell) -> bool:
         return time.monotonic() < self.busy.get(cell.folder, (0.0, ""))[0]
@@ -237,14 +229,16 @@ class Race:
 
     def _work(self, cell: Cell) -> None:
         """Train and measure the claimed cell; its outcome is kept, unless the claim was lost."""
-        claim, is_single_process = self.claim, self.world.size == 1
+        claim, is_single_process = self.claim, self.session.world.size == 1
         if claim is not None and claim.previous is not None:
             previous_owner = claim.previous.name_for(self.claims.worker)
-            self.say(f"{cell.title}: {previous_owner}, which worked on it, is gone; taking over")
+            self.session.say(
+                f"{cell.title}: {previous_owner}, which worked on it, is gone; taking over"
+            )
         try:
             self.outcomes[cell.folder] = self.measured(cell)
         except (Diverged, RanAway) as error:
-            self.say(f"{cell.title}: {error}")
+            self.session.say(f"{cell.title}: {error}")
             self.outcomes[cell.folder] = _failed(cell, self.plan, str(error))
             if claim is not None:
                 claim.end("failed", reason=str(error))
@@ -253,7 +247,7 @@ class Race:
                 not is_single_process
             ):  # the others of this world know nothing of it, and wait in vain
                 raise
-            self.say(f"{cell.title}: {error}")
+            self.session.say(f"{cell.title}: {error}")
         except InUse as error:
             if not is_single_process:
                 raise
@@ -263,7 +257,7 @@ class Race:
         except BadInput as error:
             if not is_single_process or claim is None or not claim.is_lost:
                 raise
-            self.say(f"{cell.title}: {error}")
+            self.session.say(f"{cell.title}: {error}")
         finally:
             self.claim = None
 
@@ -279,10 +273,10 @@ class Race:
             if not existed or isinstance(error.__cause__, OSError):
                 raise
             reason = f"{error} (Move {folder} away to train it anew.)"
-            self.say(f"{cell.title}: {reason}")
+            self.session.say(f"{cell.title}: {reason}")
             return _failed(cell, self.plan, reason)
         evaluation = self.judged(cell)
-        if self.world.is_main:
+        if self.session.world.is_main:
             self.on_measured(run)
         return evaluation
 
@@ -304,12 +298,8 @@ class Race:
     def trained(self, cell: Cell) -> Run:
         """Train a cell in its folder, or go on with it."""
         plan, folder = self.plan, self.runs / cell.folder
-        shared_arguments = {
-            "data": self.data,
-            "source": plan.source,
-            "world": self.world,
-            "stop": self.stop,
-        }
+        session = self.session.but(seed=cell.seed)
+        shared_arguments = {"data": self.data, "source": plan.source, "session": session}
         self._clear(cell)
         if folder.exists():
             requested = {"name": cell.recipe.name, "seed": cell.seed}
@@ -320,7 +310,6 @@ class Race:
                 size=plan.size,
                 path=folder,
                 budget=self.budget(cell),
-                seed=cell.seed,
                 precision=plan.precision,
                 **shared_arguments,
             )
@@ -357,17 +346,14 @@ class Race:
 
     def judged(self, cell: Cell) -> Evaluation:
         """Measure a trained cell."""
-        loaded = load(self.runs / cell.folder, warn=self.say, device=self.world.device)
+        loaded = load(self.runs / cell.folder, warn=self.session.say, device=self.session.device)
         reference = self.reference()
-        with self.progress(cell.title) as progress:
+        with self.measuring.but(seed=cell.seed).counted(cell.title) as session:
             return judge_run(
                 loaded,
                 self.data,
+                session=session,
                 samples=self.plan.samples,
-                seed=cell.seed,
-                world=self.world,
-                check=self.check,
-                progress=progress,
                 reference=reference,
             )
 
@@ -380,46 +366,40 @@ class Race:
             evaluation is not None
             and (evaluation.n, evaluation.seed, evaluation.source) == requested
         ):
-            self.say(f"{ready.name}: measured already, {folder}")
+            self.session.say(f"{ready.name}: measured already, {folder}")
             return evaluation
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise BadInput(f"{folder} cannot be made: {error.strerror}.") from None
         reference = self.reference()
-        with self.progress(ready.name) as progress:
+        with self.measuring.counted(ready.name) as session:
             return judge_ready(
                 ready.name,
                 Path(ready.path),
                 samples,
                 self.data,
+                session=session,
                 n=self.plan.samples,
-                seed=self.plan.seed,
                 reference=reference,
                 keep=folder,
-                check=self.check,
-                progress=progress,
             )
 
     def reference(self) -> Reference:
         """Return what all are held against, made when it is first asked for."""
         if self.against is None:
-            with self.progress(self.data.name) as progress:
-                self.against = reference_for(
-                    self.data,
-                    n=self.plan.samples,
-                    seed=self.plan.seed,
-                    device=self.world.device,
-                    progress=progress,
-                    check=self.check,
-                )
+            with self.measuring.counted(self.data.name) as session:
+                self.against = reference_for(self.data, session=session, n=self.plan.samples)
         return self.against
 
-    def check(self) -> None:
-        """Stop if a signal asked for it, or the claim was lost."""
-        self.stop.check("measuring was stopped; the same command goes on with this comparison.")
-        if self.claim is not None:
-            self.claim.check()
+    @property
+    def measuring(self) -> Session:
+        """Return the session of what is measured: it ends where the claim was lost, too."""
+        return self.session.but(
+            seed=self.plan.seed,
+            interruption="measuring was stopped; the same command goes on with this comparison.",
+            guard=lambda: self.claim.check() if self.claim is not None else None,
+        )
 
 
 def _threads(count: int) -> str:

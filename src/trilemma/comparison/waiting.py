@@ -5,14 +5,10 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
-from trilemma.training.signals import Stop
+from trilemma.core.session import Progress, Session, Stop
 
-__all__ = ["POLL", "STOPPED", "Progress", "Waiting", "pause"]
-
-Progress = Callable[[str, int, int], None]
+__all__ = ["POLL", "STOPPED", "Waiting", "pause"]
 
 POLL = 1.0
 """Seconds between two looks at the claims, in the mean."""
@@ -25,16 +21,11 @@ class Waiting:
     """Shows what is waited for: a sentence where it changes, and now and then again.
 
     Arguments:
-        say: Tells people something.
-        progress: Makes, for a title, what shows that time passes.
+        session: Who is told, and what shows that time passes.
     """
 
-    def __init__(
-        self,
-        say: Callable[[str], None],
-        progress: Callable[[str], AbstractContextManager[Progress]],
-    ) -> None:
-        self.say, self.progress = say, progress
+    def __init__(self, session: Session) -> None:
+        self.session = session
         self._exit_stack = contextlib.ExitStack()
         self._bar: Progress | None = None
         self._last, self._when = "", 0.0
@@ -49,10 +40,10 @@ class Waiting:
         short_text, text = what
         now = time.monotonic()
         if short_text != self._last or now - self._when > REPEATED:
-            self.say(text)
+            self.session.say(text)
             self._last, self._when = short_text, now
         if self._bar is None:
-            self._bar = self._exit_stack.enter_context(self.progress("waiting"))
+            self._bar = self._exit_stack.enter_context(self.session.counting("waiting"))
         self._bar("for other processes", 0, total)
 
     def over(self) -> None:

@@ -22,14 +22,15 @@ from trilemma.core.partition import LogPartition
 __all__ = [
     "Activity",
     "Adjustable",
+    "BoundTimed",
     "Bounded",
     "Coded",
     "Completing",
     "Constrained",
     "Density",
-    "Diffusing",
     "Editing",
     "Energetic",
+    "Estimating",
     "Explaining",
     "Flowing",
     "Gradual",
@@ -38,11 +39,13 @@ __all__ = [
     "Latent",
     "Loss",
     "Model",
+    "Noising",
     "Objective",
     "Ordered",
     "Partitioned",
     "Reconstructing",
     "Restoring",
+    "Scored",
     "Scoring",
     "Seeking",
     "Sequential",
@@ -322,7 +325,8 @@ class Adjustable(Protocol):
     def adjusted(self, **options: Any) -> Any:  # noqa: ANN401
         """Return this model drawn from with other options: a view that shares all weights.
 
-        `model.adjusted(steps=50).sample(16)`; the model itself stays as it is.
+        `model.adjusted(steps=50).sample(16)`; the model itself stays as it is. An option has the
+        name of the recipe's field, and is `steps` where that is `sample_steps`.
 
         Raises:
             BadInput: There is no such option, or its value makes no sense for this model.
@@ -331,12 +335,17 @@ class Adjustable(Protocol):
 
 
 @runtime_checkable
-class Diffusing(Protocol):
-    """Exchanges data for noise in time t from 0 to 1, and can be looked at on both ways."""
+class Noising(Protocol):
+    """Exchanges data for noise in time t from 0 to 1, and can be looked at on the way."""
 
     def forward_path(self, x: Tensor, *, frames: int, noise: Noise) -> Sequence[Tensor]:
         """Return x_t at `frames` times from 0 to 1, evenly spaced, in data units."""
         ...
+
+
+@runtime_checkable
+class Estimating(Noising, Protocol):
+    """Expects something of each state on the way back from noise to a sample."""
 
     def estimates(
         self,
@@ -349,10 +358,28 @@ class Diffusing(Protocol):
         """Return (t, x_t, E[x | x_t]) at about `frames` steps of `sample`'s way, data units."""
         ...
 
+
+@runtime_checkable
+class Scored(Protocol):
+    """Knows grad ln p_t."""
+
     def score_field(
         self, x: Tensor, t: float, *, condition: Condition | None = None
     ) -> Float[Tensor, "B ..."]:
         """Return grad ln p_t at states x_t, both in scaled coordinates."""
+        ...
+
+
+@runtime_checkable
+class BoundTimed(Protocol):
+    """Knows where on the way from data to noise each term of its bound looks."""
+
+    def bound_over_noise(self, x: Tensor, *, draws: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return ln SNR of x_1 … x_T, falling, [T], and about `bound_terms`, [B, T + 1].
+
+        Of the terms between L_0 and L_T as many are computed as are drawn, and each stands for
+        its neighbours.
+        """
         ...
 
 

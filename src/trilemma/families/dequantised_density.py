@@ -28,17 +28,19 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import with_adjusted_part
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import RanAway
 from trilemma.core.model import Gradual, Loss, Model, Objective
 from trilemma.core.noise import Noise
+from trilemma.families.diffusion.options import refuse_guidance
 
 __all__ = [
     "Continuous",
@@ -135,6 +137,27 @@ class DomainDensity(Model[Examples, Tensor]):
         y = self.domain.values.scale(batch.x)
         label = None if batch.condition is None else batch.condition.label
         return replace(batch, noise=self.inner.coupled(y, label, batch.noise[:]))
+
+    @property
+    def sampling(self) -> Any:  # noqa: ANN401
+        """Return how the density is drawn from; of one that is drawn from in one way, nothing."""
+        return self.inner.sampling
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that is drawn from with other options.
+
+        Arguments:
+            options: Fields of `inner.sampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense for this model.
+        """
+        refuse_guidance(
+            options.get("guidance", 1.0),
+            conditional=bool(self.domain.classes or self.domain.vocabulary),
+            dropout=1.0,
+        )
+        return with_adjusted_part(self, "inner", options)
 
     @property
     def volume(self) -> float:

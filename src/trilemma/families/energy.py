@@ -44,11 +44,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
@@ -66,9 +69,10 @@ from trilemma.maths.ais import (
     resampled,
     reverse,
 )
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.langevin import Draw, evaluate, mala, proposal, ula
 
-__all__ = ["Contrastive", "Energy", "Matched"]
+__all__ = ["Contrastive", "Energy", "EnergySampling", "Matched"]
 
 LEAST = 0.4
 """What of the spread of all coordinates each one has at least."""
@@ -76,6 +80,28 @@ LEVELS = 20
 """Noise levels through which an annealed chain falls."""
 LARGEST = 10.0
 """The largest noise of score matching: nothing is left of data of spread 1."""
+
+
+@dataclass(frozen=True)
+class EnergySampling:
+    """How long chains are: options at the call.
+
+    Arguments:
+        steps: Langevin steps of a sample.
+        ais_steps: Temperatures of annealed importance sampling, by which Z is estimated.
+
+    Raises:
+        BadInput: One of them is less than 1.
+    """
+
+    steps: int = 100
+    ais_steps: int = 1000
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that make no chain."""
+        for name, count in (("--sample-steps", self.steps), ("--ais-steps", self.ais_steps)):
+            if count < 1:
+                raise BadInput(f"{name} {count} was given; give 1 or more.")
 
 
 class Energy(Model[Examples, Tensor]):
@@ -86,8 +112,7 @@ class Energy(Model[Examples, Tensor]):
         domain: Where the data lie.
         sigma: Deviation of the noise on u that the model is one of.
         step_size: eta of Langevin, in units of u^2.
-        sample_steps: Langevin steps of a sample.
-        ais_steps: Temperatures of annealed importance sampling.
+        sampling: How long chains are; `EnergySampling()` if none is given.
     """
 
     likelihood_by: str = "AIS"
@@ -101,14 +126,24 @@ class Energy(Model[Examples, Tensor]):
         *,
         sigma: float = 0.1,
         step_size: float = 0.005,
-        sample_steps: int = 100,
-        ais_steps: int = 1000,
+        sampling: EnergySampling | None = None,
     ) -> None:
         super().__init__()
         self.network, self.domain, self.sigma = network, domain, sigma
-        self.step_size, self.sample_steps, self.ais_steps = step_size, sample_steps, ais_steps
+        self.step_size, self.sampling = step_size, sampling or EnergySampling()
         self.register_buffer("mean", torch.zeros(domain.shape))
         self.register_buffer("spread", torch.ones(domain.shape))
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that is drawn from with other options.
+
+        Arguments:
+            options: Fields of `EnergySampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense.
+        """
+        return with_sampling(self, replaced_options(self.sampling, options))
 
     @abstractmethod
     def standard_energy(self, u: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:
@@ -163,9 +198,9 @@ class Energy(Model[Examples, Tensor]):
         plan = pilot(
             self.standard_energy,
             self.base(),
-            self.ais_steps,
+            self.sampling.ais_steps,
             *self._draws(noise.named("pilot")),
-            pilot_steps=max(self.ais_steps // 4, 20),
+            pilot_steps=max(self.sampling.ais_steps // 4, 20),
         )
         forward_run = forward(
             self.standard_energy, self.base(), plan, *self._draws(noise.named("forward"))
@@ -216,7 +251,7 @@ class Energy(Model[Examples, Tensor]):
         _refuse(condition)
         noise = noise or Noise.fresh(n, self.mean.device)
         frame_steps = (
-            torch.linspace(0, self.sample_steps, max(frames, 2)).round().int().tolist()[:-1]
+            torch.linspace(0, self.sampling.steps, max(frames, 2)).round().int().tolist()[:-1]
         )
         states, u = [], torch.empty(0)
         for step, u in enumerate(self.langevin_chain(noise)):
@@ -235,7 +270,11 @@ class Energy(Model[Examples, Tensor]):
             pass
         for share in (0.01, 0.1, 1.0) * 2:
             u, _ = mala(
-                self.standard_energy, u, share * eta, *draws, steps=max(self.ais_steps // 24, 20)
+                self.standard_energy,
+                u,
+                share * eta,
+                *draws,
+                steps=max(self.sampling.ais_steps // 24, 20),
             )
         return u
 
@@ -274,9 +313,9 @@ class Contrastive(Energy):
         restart: float = 0.05,
         regulariser: float = 0.01,
         gap: float = 100.0,
-        **kwargs: float,
+        **kwargs: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(network, domain, **kwargs)  # type: ignore[arg-type]
+        super().__init__(network, domain, **kwargs)
         self.chain_steps, self.temperature, self.restart = chain_steps, temperature, restart
         self.regulariser, self.gap = regulariser, gap
         self.register_buffer("chains", torch.randn(chains, *domain.shape))
@@ -312,7 +351,7 @@ class Contrastive(Energy):
         """Return the buffer's rows, or for a share of them the Gaussian's draws."""
         is_restarted = noise.uniform() < self.restart
         start = noise.normal(*self.domain.shape)
-        return torch.where(_tall(is_restarted, start), start, self.chains[slots])
+        return torch.where(per_row(is_restarted, start), start, self.chains[slots])
 
     def advanced(self, u: Float[Tensor, "B ..."], noise: Noise) -> Float[Tensor, "B ..."]:
         """Return the chains after an update's Langevin steps."""
@@ -344,7 +383,7 @@ class Contrastive(Energy):
         """Walk on from rows of the buffer."""
         u = self.chains[noise.integers(len(self.chains))]
         yield u
-        for _ in range(self.sample_steps):
+        for _ in range(self.sampling.steps):
             evaluation = evaluate(self.standard_energy, u)
             u = proposal(evaluation, self.step_size, noise.normal(*self.domain.shape))
             yield u
@@ -385,7 +424,7 @@ class Matched(Energy):
         self, u: Float[Tensor, "B ..."], sigma: Float[Tensor, " B"], eps: Float[Tensor, "B ..."]
     ) -> Float[Tensor, " B"]:
         """Return || sigma grad E(u + sigma eps, sigma) - eps ||^2 / D, differentiable."""
-        sigmas = _tall(sigma, u)
+        sigmas = per_row(sigma, u)
         with torch.enable_grad():
             noisy = (u + sigmas * eps).requires_grad_()
             energies = self.levelled_energy(noisy, sigma)
@@ -397,7 +436,7 @@ class Matched(Energy):
     ) -> Float[Tensor, " N"]:
         """Return E(u, sigma)."""
         total_variance = 1 + sigma.square()
-        f = self.network(u / _tall(total_variance.sqrt(), u), -2 * sigma.log())
+        f = self.network(u / per_row(total_variance.sqrt(), u), -2 * sigma.log())
         return _half_square(u) / total_variance + f / sigma
 
     def standard_energy(self, u: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:
@@ -414,8 +453,8 @@ class Matched(Energy):
         shape = self.domain.shape
         u = math.sqrt(1 + LARGEST**2) * noise.normal(*shape)
         yield u
-        for step in range(self.sample_steps):
-            level = step * LEVELS // self.sample_steps
+        for step in range(self.sampling.steps):
+            level = step * LEVELS // self.sampling.steps
             sigma = LARGEST * (self.sigma / LARGEST) ** (level / (LEVELS - 1))
             at = self._level(sigma, u)
             evaluation = evaluate(lambda v, at=at: self.levelled_energy(v, at), u)
@@ -449,11 +488,6 @@ def distinct_indices(noise: Noise, high: int) -> Int[Tensor, " B"]:
 
 def _half_square(u: Float[Tensor, "N ..."]) -> Float[Tensor, " N"]:
     return u.flatten(1).square().sum(1) / 2
-
-
-def _tall(rows: Float[Tensor, " N"], like: Tensor) -> Tensor:
-    """Give a number a row the axes of `like`."""
-    return rows.view(-1, *[1] * (like.dim() - 1))
 
 
 def _refuse(condition: Condition | None) -> None:

@@ -28,11 +28,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
@@ -40,7 +43,29 @@ from trilemma.families.dequantised_density import Continuous, Dequantiser
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.transforms import Bijection, exact
 
-__all__ = ["Bijection", "NormalizingFlow", "VariationalDequantiser"]
+__all__ = ["Bijection", "NormalizingFlow", "NormalizingFlowSampling", "VariationalDequantiser"]
+
+
+@dataclass(frozen=True)
+class NormalizingFlowSampling:
+    """How z is drawn: an option at the call.
+
+    Arguments:
+        temperature: T, spread of z; below 1 nearer to the middle of the density.
+
+    Raises:
+        BadInput: It is not above 0, or above 2.
+    """
+
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what draws nothing, or nothing like the data."""
+        if not 0 < self.temperature <= 2:
+            raise BadInput(
+                f"temperature {self.temperature:g} was given; give a number above 0 and up to 2, "
+                "1 for the model's own density."
+            )
 
 
 class NormalizingFlow(Continuous):
@@ -51,7 +76,7 @@ class NormalizingFlow(Continuous):
         shape: Shape of one y.
         embedding: A condition and the number of rows to [B, E], or None.
         label_dropout: Share of examples whose class is hidden in training.
-        temperature: Spread of z when drawing; below 1 nearer to the middle of the density.
+        sampling: How z is drawn; `NormalizingFlowSampling()` if none is given.
         log_volume: ln of a bin's width, where levels are spread evenly: with it the log tells
             bits per dimension of the data.
     """
@@ -65,22 +90,28 @@ class NormalizingFlow(Continuous):
         embedding: nn.Module | None = None,
         *,
         label_dropout: float = 0.1,
-        temperature: float = 1.0,
+        sampling: NormalizingFlowSampling | None = None,
         log_volume: float | None = None,
     ) -> None:
         super().__init__()
-        if not 0 < temperature <= 2:
-            raise BadInput(
-                f"temperature {temperature:g} was given; give a number above 0 and up to 2, 1 for "
-                "the model's own density."
-            )
         self.bijection, self.shape, self.embedding = bijection, tuple(shape), embedding
-        self.label_dropout, self.temperature = label_dropout, temperature
-        self.log_volume = log_volume
+        self.label_dropout, self.log_volume = label_dropout, log_volume
+        self.sampling = sampling or NormalizingFlowSampling()
         self.dimensions = math.prod(shape)
         with torch.no_grad():  # the shape in which the bijection wants its z back
             z, _ = bijection(torch.zeros(1, *shape), self._embed_condition(None, 1))
         self.latent = tuple(z.shape[1:])
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that is drawn from with other options.
+
+        Arguments:
+            options: Fields of `NormalizingFlowSampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense.
+        """
+        return with_sampling(self, replaced_options(self.sampling, options))
 
     def cost(
         self, y: Tensor, *, condition: Condition | None, noise: Noise
@@ -105,7 +136,8 @@ class NormalizingFlow(Continuous):
 
     def draw(self, n: int, *, condition: Condition | None = None, noise: Noise) -> Tensor:
         """Draw z from N(0, T^2 I), and return the y of it, [n, *shape]."""
-        return self.decode(self.temperature * noise.normal(self.dimensions), condition=condition)
+        z = self.sampling.temperature * noise.normal(self.dimensions)
+        return self.decode(z, condition=condition)
 
     def encode(
         self, y: Float[Tensor, "B ..."], *, condition: Condition | None = None

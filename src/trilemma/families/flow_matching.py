@@ -41,23 +41,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput, RanAway, nearest
 from trilemma.core.noise import Noise
 from trilemma.families.dequantised_density import Continuous
+from trilemma.families.diffusion.options import refuse_dropout, refuse_guidance
 from trilemma.families.diffusion.probability_flow import TOLERANCE, integrate_flow
 from trilemma.maths import ode
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.diffusion.fourier_features import waves
 from trilemma.maths.diffusion.guidance import guided
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.minibatch_optimal_transport import paired
 
-__all__ = ["PAIRINGS", "TIMES", "FlowMatching"]
+__all__ = [
+    "PAIRINGS",
+    "TIMES",
+    "Divergence",
+    "FlowMatching",
+    "FlowMatchingSampling",
+    "FlowMatchingTraining",
+    "Preconditioning",
+]
 
 PAIRINGS = ("independent", "optimal-transport")
 """Which noise goes with which data in training."""
@@ -67,6 +80,94 @@ TIMES = ("likelihood", "uniform", "logit-normal")
 ln(t / (1 - t)) standard normal."""
 
 
+@dataclass(frozen=True)
+class Preconditioning:
+    """What the network is shown, and by how much its answer is scaled.
+
+    Arguments:
+        spread: s, the root mean square of the data.
+        finest: d, the noise beyond which nothing is left to be learnt about y.
+        frequencies: w_k of the waves; each adds a sine and a cosine for every channel.
+    """
+
+    spread: float = 1.0
+    finest: float = 2e-3
+    frequencies: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class FlowMatchingTraining:
+    """The cost: which noise goes with which data, and how often each time is seen.
+
+    Arguments:
+        pairing: One of `PAIRINGS`. Optimal transport is among all rows of a batch, whoever is to
+            compute them, and within classes, so that the noise of a class stays normal.
+        times: One of `TIMES`.
+        label_dropout: Share of training examples whose condition is hidden.
+
+    Raises:
+        BadInput: A name is not known, or the share is none.
+    """
+
+    pairing: str = "independent"
+    times: str = "likelihood"
+    label_dropout: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if self.pairing not in PAIRINGS:
+            raise nearest("pairing", self.pairing, PAIRINGS)
+        if self.times not in TIMES:
+            raise nearest("times", self.times, TIMES)
+        refuse_dropout(self.label_dropout)
+
+
+@dataclass(frozen=True)
+class FlowMatchingSampling:
+    """The way from noise to data: options at the call.
+
+    Arguments:
+        sampler: One of `ode.SOLVERS`.
+        steps: Its steps; dopri5 chooses its own.
+        guidance: Weight of the condition: 1 obeys, more exaggerates, 0 ignores.
+
+    Raises:
+        BadInput: The solver is not known, or there are no steps.
+    """
+
+    sampler: str = "heun"
+    steps: int = 10
+    guidance: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if self.sampler not in ode.SOLVERS:
+            raise nearest("sampler", self.sampler, ode.SOLVERS)
+        if self.steps < 1:
+            raise BadInput(f"{self.steps} sample steps were given; give 1 step or more.")
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """How the divergence is integrated for a density.
+
+    Arguments:
+        probes: Of Hutchinson's estimate; 0 computes the divergence exactly, at D products.
+        tolerance: Of a step of the solver.
+
+    Raises:
+        BadInput: There are fewer probes than none.
+    """
+
+    probes: int = 0
+    tolerance: float = TOLERANCE
+
+    def __post_init__(self) -> None:
+        """Refuse what makes no sense."""
+        if self.probes < 0:
+            raise BadInput(f"{self.probes} probes were given; give 0 probes or more.")
+
+
 class FlowMatching(Continuous):
     """A velocity and the flow along it.
 
@@ -74,20 +175,12 @@ class FlowMatching(Continuous):
         network: (scaled y_t with waves as further channels, log-SNR [B], condition) to F in its
             first channels, as many as y has.
         shape: Shape of y.
-        spread: s, the root mean square of the data.
-        finest: d, the noise beyond which nothing is left to be learnt about y.
-        frequencies: w_k of the waves; each adds a sine and a cosine for every channel.
-        pairing: One of `PAIRINGS`. Optimal transport is among all rows of a batch, whoever is to
-            compute them, and within classes, so that the noise of a class stays normal.
-        times: One of `TIMES`.
-        label_dropout: Share of training examples whose condition is hidden.
+        preconditioning: What the network is shown.
+        training: The cost.
+        sampling: The way from noise to data.
+        divergence: How a density is computed.
         shares: Share of each class in the data, for samples of which no class is asked; empty
             without classes.
-        solver: One of `ode.SOLVERS`, for samples.
-        steps: Its steps; dopri5 chooses its own.
-        guidance: Weight of the condition in samples: 1 obeys, more exaggerates, 0 ignores.
-        probes: Of Hutchinson's estimate; 0 computes the divergence exactly, at D products.
-        tolerance: Of a step of a density's solver.
     """
 
     def __init__(
@@ -95,40 +188,38 @@ class FlowMatching(Continuous):
         network: nn.Module,
         shape: tuple[int, ...],
         *,
-        spread: float = 1.0,
-        finest: float = 2e-3,
-        frequencies: Sequence[float] = (),
-        pairing: str = "independent",
-        times: str = "likelihood",
-        label_dropout: float = 0.1,
+        preconditioning: Preconditioning | None = None,
+        training: FlowMatchingTraining | None = None,
+        sampling: FlowMatchingSampling | None = None,
+        divergence: Divergence | None = None,
         shares: Sequence[float] = (),
-        solver: str = "heun",
-        steps: int = 10,
-        guidance: float = 1.0,
-        probes: int = 0,
-        tolerance: float = TOLERANCE,
     ) -> None:
         super().__init__()
-        for kind, value, choices in (
-            ("pairing", pairing, PAIRINGS),
-            ("times", times, TIMES),
-            ("sampler", solver, ode.SOLVERS),
-        ):
-            if value not in choices:
-                raise nearest(kind, value, choices)
-        if steps < 1 or probes < 0:
-            raise BadInput(
-                f"{steps} sample steps and {probes} probes were given; give 1 step or more, and 0 "
-                "probes or more."
-            )
-        if not 0 <= label_dropout <= 1:
-            raise BadInput(f"label dropout {label_dropout:g} was given; it is a share, 0 to 1.")
-        self.network, self.shape, self.spread, self.finest = network, shape, spread, finest
-        self.frequencies, self.pairing, self.times = tuple(frequencies), pairing, times
-        self.label_dropout, self.shares = label_dropout, tuple(shares)
-        self.solver, self.steps, self.guidance = solver, steps, guidance
-        self.probes, self.tolerance, self.clock = probes, tolerance, _clock(times, finest)
-        self.likelihood_by = "ODE, Hutchinson" if probes else "ODE"
+        preconditioning = preconditioning or Preconditioning()
+        divergence = divergence or Divergence()
+        self.network, self.shape, self.shares = network, shape, tuple(shares)
+        self.spread, self.finest = preconditioning.spread, preconditioning.finest
+        self.frequencies = tuple(preconditioning.frequencies)
+        self.training_options = training or FlowMatchingTraining()
+        self.sampling = sampling or FlowMatchingSampling()
+        self.probes, self.tolerance = divergence.probes, divergence.tolerance
+        self.clock = _clock(self.training_options.times, self.finest)
+        self.likelihood_by = "ODE, Hutchinson" if self.probes else "ODE"
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that is followed with other options.
+
+        Arguments:
+            options: Fields of `FlowMatchingSampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense,
+                or guidance has no unconditional model to compare with.
+        """
+        sampling = replaced_options(self.sampling, options)
+        dropout = self.training_options.label_dropout
+        refuse_guidance(sampling.guidance, conditional=True, dropout=dropout)
+        return with_sampling(self, sampling)
 
     # The velocity
 
@@ -146,10 +237,10 @@ class FlowMatching(Continuous):
         noise = 1 - t
         log_snr = (2 * (t.log() - noise.log())).clamp(*self.clock)
         scale = (t**2 * self.spread**2 + noise**2).rsqrt()
-        inputs = torch.cat([_rows(scale, y) * y, *waves(y, noise, self.frequencies)], dim=1)
+        inputs = torch.cat([per_row(scale, y) * y, *waves(y, noise, self.frequencies)], dim=1)
         network_output = self.network(inputs, log_snr.to(y), condition)[:, : y.shape[1]].to(y)
         linear = (t * self.spread**2 - noise) * scale**2
-        return _rows(linear, y) * y + _rows(self.spread * scale, y) * network_output
+        return per_row(linear, y) * y + per_row(self.spread * scale, y) * network_output
 
     # Training
 
@@ -160,25 +251,25 @@ class FlowMatching(Continuous):
         t = self._times(noise.named("time"))
         eps = noise.named("noise").normal(*y.shape[1:]).to(y)
         if condition is not None:
-            condition = condition.partly_hidden(self.label_dropout, noise)
-        t_rows = _rows(t, y)
+            condition = condition.partly_hidden(self.training_options.label_dropout, noise)
+        t_rows = per_row(t, y)
         gap = self.velocity((1 - t_rows) * eps + t_rows * y, t, condition) - (y - eps)
         errors = gap.square().flatten(1).mean(1)
         return errors, {"velocity": errors.detach().mean()}
 
     def coupled(self, y: Tensor, label: Tensor | None, noise: Noise) -> Noise:
         """Return the noise in the order in which its rows are led to those of y, a whole batch."""
-        if self.pairing == "independent":
+        if self.training_options.pairing == "independent":
             return noise
         eps = noise.named("noise").normal(*y.shape[1:]).to(y)
         return noise.reordered(paired(y, eps, label))
 
     def _times(self, noise: Noise) -> Float[Tensor, " B"]:
         """Draw a time for each row, float64."""
-        if self.times == "logit-normal":
+        if self.training_options.times == "logit-normal":
             return noise.normal().double().sigmoid()
         u = noise.uniform().double()
-        if self.times == "uniform":
+        if self.training_options.times == "uniform":
             return u
         return torch.where(u < 0.5, 2 * u, ode.refined(2 * u - 1, self.finest))
 
@@ -201,13 +292,17 @@ class FlowMatching(Continuous):
         if condition is None and self.shares:
             condition = Condition.sample(self.shares, noise.named("label"))
         state = noise.named("state").normal(*self.shape)
-        if self.solver == "dopri5":
+        if self.sampling.sampler == "dopri5":
             times = torch.linspace(0, 1, max(2, frames), device=state.device)
             return [state, *(y for (y,) in self._adaptive(state, condition, times))]
-        count = max(2, min(frames, self.steps + 1))
-        frame_indices = {round(i * self.steps / (count - 1)) for i in range(count)}
-        times = ode.refined(torch.linspace(0, 1, self.steps + 1), max(self.finest, SAMPLED))
-        states = ode.fixed(self._field(condition), (state,), times, ode.SOLVERS[self.solver])
+        count = max(2, min(frames, self.sampling.steps + 1))
+        frame_indices = {round(i * self.sampling.steps / (count - 1)) for i in range(count)}
+        times = ode.refined(
+            torch.linspace(0, 1, self.sampling.steps + 1), max(self.finest, SAMPLED)
+        )
+        states = ode.fixed(
+            self._field(condition), (state,), times, ode.SOLVERS[self.sampling.sampler]
+        )
         initial = [state] if 0 in frame_indices else []
         return initial + [y for i, (y,) in enumerate(states, 1) if i in frame_indices]
 
@@ -241,7 +336,7 @@ class FlowMatching(Continuous):
         velocity = (
             unconditional
             if condition is None
-            else guided(conditional, unconditional, self.guidance)
+            else guided(conditional, unconditional, self.sampling.guidance)
         )
         return lambda t, state: (velocity(state[0], t),)
 
@@ -279,7 +374,7 @@ class FlowMatching(Continuous):
 
         def velocity(u: Tensor, y: Tensor) -> Tensor:
             v = self.velocity(y, ode.refined(u, self.finest), condition)
-            return _rows(ode.refined_rate(u, self.finest), y) * v
+            return per_row(ode.refined_rate(u, self.finest), y) * v
 
         start, log_prob_change = integrate_flow(
             velocity,
@@ -305,8 +400,3 @@ def _clock(times: str, finest: float) -> tuple[float, float]:
     if times == "logit-normal":
         return -5.0, 5.0
     return 2 * math.log(0.01), -2 * math.log(finest if times == "likelihood" else 0.01)
-
-
-def _rows(number: Float[Tensor, " B"], y: Tensor) -> Tensor:
-    """Give a number for each row the type and the axes of y."""
-    return number.to(y).view(-1, *([1] * (y.dim() - 1)))

@@ -55,6 +55,7 @@ from trilemma.maths.adversarial import (
     pulling_away,
     squared_gradient_norm,
 )
+from trilemma.maths.broadcasting import per_row
 
 __all__ = ["Gan"]
 
@@ -169,7 +170,7 @@ class Gan(Model[Examples, Tensor]):
             return Loss(game, _detached(terms))
         scored = {"real": (real, x), "fake": (fake, generated)}
         if "between" in due:
-            u = _rows(_noise(batch).named("between").uniform(), x)
+            u = per_row(_noise(batch).named("between").uniform(), x)
             between = (u * x + (1 - u) * generated).requires_grad_()
             scored["between"] = self._scores(between, batch), between
         squared_norms = [squared_gradient_norm(*scored[name]) for name in due]
@@ -312,11 +313,6 @@ _SCORES: Mapping[Any, str] = {
 
 def _ramp(number: Ramp | float) -> Ramp:
     return number if isinstance(number, Ramp) else Ramp(number, number)
-
-
-def _rows(number: Tensor, x: Tensor) -> Tensor:
-    """Return a number a row, shaped to go with x."""
-    return number.view(-1, *[1] * (x.dim() - 1))
 
 
 def _noise(batch: Examples) -> Noise:

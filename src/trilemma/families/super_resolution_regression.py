@@ -17,10 +17,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
 from trilemma.core.model import Loss, Model, Objective
@@ -33,6 +36,17 @@ LEVEL = -20.0
 """The network's log-SNR: all noise and no signal."""
 
 
+@dataclass(frozen=True)
+class RegressionSampling:
+    """What may be chosen at the call.
+
+    Arguments:
+        consistent: Whether the large image, reduced, gives the small one again.
+    """
+
+    consistent: bool = True
+
+
 class Regression(Model[Examples, Tensor]):
     """A network that gives the mean of all large images that go with a small one.
 
@@ -40,11 +54,31 @@ class Regression(Model[Examples, Tensor]):
         network: (zeros [B, C, H, W], log-SNR [B], condition with its image) to [B, C, H, W].
         pairing: Large images and small ones.
         prompts: Gives small images for samples without a condition.
+        sampling: Its option at the call; `RegressionSampling()` if none is given.
     """
 
-    def __init__(self, network: nn.Module, pairing: Pairing, *, prompts: nn.Module) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        pairing: Pairing,
+        *,
+        prompts: nn.Module,
+        sampling: RegressionSampling | None = None,
+    ) -> None:
         super().__init__()
         self.network, self.pairing, self.prompts = network, pairing, prompts
+        self.sampling = sampling or RegressionSampling()
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that enlarges with other options.
+
+        Arguments:
+            options: Fields of `RegressionSampling`.
+
+        Raises:
+            BadInput: There is no such option.
+        """
+        return with_sampling(self, replaced_options(self.sampling, options))
 
     @property
     def domain(self) -> Domain:
@@ -100,7 +134,6 @@ class Regression(Model[Examples, Tensor]):
         small: Tensor,
         *,
         noise: Noise | None = None,
-        steps: int | None = None,
         network: nn.Module | None = None,
     ) -> Tensor:
         """Return the large image of each small one, data units, whatever the size.
@@ -108,8 +141,8 @@ class Regression(Model[Examples, Tensor]):
         Arguments:
             small: [B, C, h, w], data units.
             noise: Not looked at: there is one answer.
-            steps: Not looked at: there is one step.
             network: Used in place of the model's network, e.g. one that works in tiles.
         """
         residual = self._mean(small, network or self.network)
-        return self.pairing.from_residual(self.pairing.constrain(residual, small), small)
+        residual = self.pairing.constrain(residual, small, consistent=self.sampling.consistent)
+        return self.pairing.from_residual(residual, small)

@@ -37,12 +37,13 @@ import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
@@ -51,7 +52,7 @@ from trilemma.core.noise import Noise
 from trilemma.families.likelihood import Likelihood
 from trilemma.maths.distributions import kl_normal, log_normal, per_example, reparameterise
 
-__all__ = ["ACTIVE", "LatentPosterior", "Vae", "Variational"]
+__all__ = ["ACTIVE", "LatentPosterior", "Vae", "VaeSampling", "Variational"]
 
 ACTIVE = 0.01
 """Variance over examples from which a unit's mean counts as saying something (Burda et al.)."""
@@ -101,6 +102,27 @@ class Inferred:
     """q of each unit given x and, with several levels, the units above."""
 
 
+@dataclass(frozen=True)
+class VaeSampling:
+    """What a code is decoded to: an option at the call.
+
+    Arguments:
+        draw: What `sample` gives for a z: 'mean', the likelihood's middle, or 'sample', a draw
+            from it. Only the second is a draw from the model's p(x), and it carries the
+            likelihood's noise, independent from pixel to pixel; pictures are shown without.
+
+    Raises:
+        BadInput: It is neither.
+    """
+
+    draw: str = "mean"
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown way."""
+        if self.draw not in ("mean", "sample"):
+            raise BadInput(f"draw '{self.draw}' was given; give 'mean' or 'sample'.")
+
+
 class Variational(Model[Examples, Tensor]):
     """A model of x by a code z ~ N(0, I), trained by the bound on ln p(x).
 
@@ -118,9 +140,7 @@ class Variational(Model[Examples, Tensor]):
             loss of a batch another than the mean of its parts' losses.
         kl_warmup: K, updates over which the weight of KL rises to beta. They are counted in a
             buffer, so that a run that is resumed goes on where it was.
-        draw: What `sample` gives for a z: 'mean', the likelihood's middle, or 'sample', a draw
-            from it. Only the second is a draw from the model's p(x), and it carries the
-            likelihood's noise, independent from pixel to pixel; pictures are shown without.
+        sampling: What a code is decoded to; `VaeSampling()` if none is given.
 
     Raises:
         BadInput: A number lies outside its range.
@@ -138,11 +158,9 @@ class Variational(Model[Examples, Tensor]):
         beta: float = 1.0,
         free_bits: float = 0.0,
         kl_warmup: int = 0,
-        draw: str = "mean",
+        sampling: VaeSampling | None = None,
     ) -> None:
         super().__init__()
-        if draw not in ("mean", "sample"):
-            raise BadInput(f"draw '{draw}' was given; give 'mean' or 'sample'.")
         if beta < 0:
             raise BadInput(f"beta {beta:g} was given; give 0 or more, 1 for the bound itself.")
         if free_bits < 0 or kl_warmup < 0:
@@ -151,13 +169,25 @@ class Variational(Model[Examples, Tensor]):
                 "give 0 or more, 0 for none."
             )
         self.likelihood, self.embed = likelihood, embed
-        self.domain, self.latent, self.beta, self.draw = domain, latent, beta, draw
+        self.domain, self.latent, self.beta = domain, latent, beta
+        self.sampling = sampling or VaeSampling()
         self.free_bits, self.kl_warmup = free_bits, kl_warmup
         outputs = domain.dimensions * likelihood.outputs
         self.together = max(1, min(LARGEST, MEMORY // (BUFFERS * outputs)))
         """Examples decoded together where many are; changes memory and nothing else."""
         if kl_warmup:
             self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that is drawn from with other options.
+
+        Arguments:
+            options: Fields of `VaeSampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense.
+        """
+        return with_sampling(self, replaced_options(self.sampling, options))
 
     @abstractmethod
     def features(
@@ -355,7 +385,7 @@ class Variational(Model[Examples, Tensor]):
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
     ) -> Tensor:
-        """Draw z from N(0, I), and x by `draw`, in data units.
+        """Draw z from N(0, I), and x as the option `draw` says, in data units.
 
         A conditional model draws classes by their frequencies where none are given.
         """
@@ -363,7 +393,8 @@ class Variational(Model[Examples, Tensor]):
         if condition is None and self.embed is not None and self.domain.classes:
             condition = Condition.sample(self.domain.frequencies, noise.named("label"))
         f = self.generated(noise.normal(self.latent), self._embed_condition(condition, n))
-        return self.likelihood.mean(f) if self.draw == "mean" else self.likelihood.draw(f, noise)
+        is_mean = self.sampling.draw == "mean"
+        return self.likelihood.mean(f) if is_mean else self.likelihood.draw(f, noise)
 
     def _sample_posterior(self, x: Tensor, condition: Condition | None, noise: Noise) -> Inferred:
         """Return one z of each example."""

@@ -29,7 +29,9 @@ from trilemma.families.dequantised_density import (
     Tightened,
     dequantised_density,
 )
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import ForwardProcess
 from trilemma.families.likelihood import GaussianLikelihood, Logistic
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion import predictions, schedules
@@ -373,7 +375,8 @@ class _Exact(nn.Module):
 def diffused() -> list[Law]:
     """A diffusion's bound and its flow, of the exact denoiser of a coin and ten letters."""
     domain = Domain("points", (2,), Columns(_columns().columns[:2]))
-    model = Diffusion(_Exact(), domain, schedules.Linear(), predictions.NoisePrediction(), chain=0)
+    process = ForwardProcess(schedules.Linear(), chain=0)
+    model = Diffusion(Denoiser(_Exact(), process, predictions.NoisePrediction()), domain)
     rows = torch.cartesian_prod(torch.arange(2.0), torch.arange(10.0))
     x = rows.repeat(100, 1)
     bound = model.bound(x, noise=Noise.of(0, len(x)), draws=32).double()

@@ -113,12 +113,10 @@ def _model(velocity: Velocity = _gaussian, d: int = 2, steps: int = 20) -> famil
     model = family.FlowMatching(
         network,
         (d,),
-        spread=0.8,
-        finest=0.05,
-        times="uniform",
-        solver="rk4",
-        steps=steps,
-        tolerance=1e-6,
+        preconditioning=family.Preconditioning(spread=0.8, finest=0.05),
+        training=family.FlowMatchingTraining(times="uniform"),
+        sampling=family.FlowMatchingSampling("rk4", steps),
+        divergence=family.Divergence(tolerance=1e-6),
     )
     model.clock = (-70.0, 70.0)
     return model
@@ -272,7 +270,7 @@ def traces() -> list[Law]:
 @states("arXiv:2206.00364, table 1")
 def parameterisation() -> list[Law]:
     """The model's velocity is (E[y | y_t] - y_t) / (1 - t) of the preconditioned estimate."""
-    model = family.FlowMatching(_Small(), (2,), spread=0.8)
+    model = family.FlowMatching(_Small(), (2,), preconditioning=family.Preconditioning(spread=0.8))
     model.clock = (-70.0, 70.0)
     y, t = _points(9), torch.linspace(0.05, 0.95, 9).double()
     alpha, sigma = t[:, None], 1 - t[:, None]
@@ -368,7 +366,9 @@ def continuity() -> list[Law]:
 @torch.no_grad()
 def mass() -> list[Law]:
     """The density of any network's flow integrates to one."""
-    model = family.FlowMatching(_Small(), (2,), finest=0.05)
+    model = family.FlowMatching(
+        _Small(), (2,), preconditioning=family.Preconditioning(finest=0.05)
+    )
     line = torch.linspace(-7, 7, 49, dtype=torch.float64)
     log_p = model.log_density(torch.cartesian_prod(line, line))
     total = float(log_p.exp().sum() * (line[1] - line[0]) ** 2)
@@ -394,7 +394,9 @@ def _spiked(y: Tensor) -> Tensor:
 @torch.no_grad()
 def density() -> list[Law]:
     """With the steps that each row chooses by itself, ln p of known data is what it is."""
-    model = family.FlowMatching(_Perfect(_spike, 0.8), (2,), spread=0.8)
+    model = family.FlowMatching(
+        _Perfect(_spike, 0.8), (2,), preconditioning=family.Preconditioning(spread=0.8)
+    )
     model.clock = (-70.0, 70.0)
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None]
     y = torch.cat([CENTRES + WIDTHS * z, (CENTRES + WIDTHS * z).flip(1)])
@@ -402,7 +404,12 @@ def density() -> list[Law]:
     log_density = model.log_density(y)
     model.probes = 2  # the Jacobian is diagonal: an estimate of its trace has no spread
     estimated = model.log_density(y, noise=noise)
-    small = family.FlowMatching(_Small(), (2,), finest=0.05, probes=2)
+    small = family.FlowMatching(
+        _Small(),
+        (2,),
+        preconditioning=family.Preconditioning(finest=0.05),
+        divergence=family.Divergence(probes=2),
+    )
     points = _points(64)
     batch_log_density = small.log_density(points, noise=Noise.of(1, 64))
     rows_log_density = small.log_density(points[5:7], noise=Noise.of(1, 64)[5:7])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,7 +21,9 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Column, Columns, Domain, Levels
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion.bound import VariationalBound, reverse_variance
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import DiffusionTraining, ForwardProcess
 from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion import predictions, samplers, schedules, training_times
@@ -40,13 +43,19 @@ TRUTH = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
 """E ln p(x) of the Gaussian, nats."""
 
 
-def _model(schedule: schedules.Schedule | None = None, **options: object) -> Diffusion:
+def _model(
+    schedule: schedules.Schedule | None = None,
+    *,
+    chain: int = 1000,
+    variance: str = "posterior",
+    **options: Any,  # noqa: ANN401
+) -> Diffusion:
+    """Return the perfect denoiser of Gaussian points, trained by these options."""
+    process = ForwardProcess(schedule or schedules.Cosine(), chain)
     return Diffusion(
-        _Perfect(),
+        Denoiser(_Perfect(), process, predictions.NoisePrediction(), variance=variance),
         POINTS,
-        schedule or schedules.Cosine(),
-        predictions.NoisePrediction(),
-        **options,  # type: ignore[arg-type]
+        training=DiffusionTraining(**options),
     )
 
 
@@ -173,11 +182,12 @@ def erring() -> list[Law]:
         errors = {"samples": 0.0, "codes and their way back": 0.0}
         for schedule in schedules.SCHEDULES.values():
             prediction = _predictions(schedule)[name]
-            model = Diffusion(_Erring(schedule, prediction), POINTS, schedule, prediction)
+            network = _Erring(schedule, prediction)
+            model = Diffusion(Denoiser(network, ForwardProcess(schedule), prediction), POINTS)
             samples = []
             for sampler in samplers.SAMPLERS.values():
-                model.sampler, model.sample_steps = sampler(), 10
-                samples.append(model.sample(8, noise=Noise.of(0, 4).reordered(row_pairs)))
+                view = model.adjusted(sampler=sampler(), steps=10)
+                samples.append(view.sample(8, noise=Noise.of(0, 4).reordered(row_pairs)))
             codes = [model.encode(x), model.decode(x)]
             for kind, outputs in zip(errors, (samples, codes), strict=True):
                 gaps = [_gap(output[4:], output[:4]) / ERROR for output in outputs]
@@ -213,9 +223,8 @@ def flow_of_levels() -> list[Law]:
     """The flow of the exact denoiser of known levels is never below their entropy."""
     where = "arXiv:2011.13456, 4.3"
     domain = Domain("points", (1,), Levels(COUNT))
-    model = Diffusion(
-        _OfLevels(), domain, schedules.Linear(), predictions.NoisePrediction(), chain=0
-    )
+    process = ForwardProcess(schedules.Linear(), chain=0)
+    model = Diffusion(Denoiser(_OfLevels(), process, predictions.NoisePrediction()), domain)
     x = torch.arange(COUNT, dtype=torch.uint8)[:, None]
     nats = model.ode_log_prob(x, noise=Noise.of(0, COUNT))
     bits = -nats / math.log(2)
@@ -251,8 +260,8 @@ def fineness() -> list[Law]:
     cases = ((Levels(256), 256, 0), (Levels(17), 17, 0), (Levels(17), 17, 1000), (column, 17, 0))
     for values, count, chain in cases:
         domain, levels = Domain("points", (1,), values), range(0, count, 2)
-        network, schedule = _OfLevels(count, 2), schedules.Linear()
-        model = Diffusion(network, domain, schedule, predictions.NoisePrediction(), chain=chain)
+        network, process = _OfLevels(count, 2), ForwardProcess(schedules.Linear(), chain)
+        model = Diffusion(Denoiser(network, process, predictions.NoisePrediction()), domain)
         x = torch.tensor(levels, dtype=torch.uint8)[:, None].repeat(ROWS // len(levels), 1)
         x = x.float() if values is column else x
         noise, entropy = Noise.of(0, len(x)), math.log2(len(levels))
@@ -295,14 +304,9 @@ def hybrid() -> list[Law]:
     laws, schedule = [], schedules.Linear()
     for steps in (25, 100):
         noise = _Cubature(copies=steps)
-        model = Diffusion(
-            _Doubtful(),
-            POINTS,
-            schedule,
-            predictions.NoisePrediction(),
-            chain=steps,
-            variance="learned",
-        )
+        process = ForwardProcess(schedule, steps)
+        prediction = predictions.NoisePrediction()
+        model = Diffusion(Denoiser(_Doubtful(), process, prediction, variance="learned"), POINTS)
         loss = float(model.loss(Examples(noise.x, noise=noise)).value.detach())
         t = torch.arange(1, steps + 1, dtype=torch.float64)[:, None] / steps
         alpha, sigma = schedule(t)
@@ -327,7 +331,7 @@ def hybrid() -> list[Law]:
 @states(WHERE, "arXiv:2010.02502, 5.3", "arXiv:2108.01073")
 def edited() -> list[Law]:
     """A completion keeps what is known, and a way between two examples begins and ends at them."""
-    model, generator = _model(steps=10), torch.Generator().manual_seed(0)
+    model, generator = _model().adjusted(steps=10), torch.Generator().manual_seed(0)
     x, y = (MEAN + SPREAD * torch.randn(2, 6, D, generator=generator)).float()
     known_mask = torch.tensor([True, False]).expand(6, D)
     completed = model.complete(x, known_mask, noise=Noise.of(0, 6))

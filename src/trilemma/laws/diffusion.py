@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import ForwardProcess
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion import predictions, schedules
 from trilemma.maths.distributions import kl_normals
@@ -91,7 +93,8 @@ class _Cubature(Noise):
 
 def _model(steps: int, schedule: schedules.Schedule | None = None) -> Diffusion:
     schedule = schedule or schedules.Linear()
-    return Diffusion(_Perfect(), POINTS, schedule, predictions.NoisePrediction(), chain=steps)
+    process = ForwardProcess(schedule, steps)
+    return Diffusion(Denoiser(_Perfect(), process, predictions.NoisePrediction()), POINTS)
 
 
 @states(LECTURE)

@@ -331,10 +331,9 @@ def _network_energy() -> Contrastive:
         torch.manual_seed(7)
         network = PointEnergy(2, width=16, depth=2)
         nn.init.normal_(network.last.weight, std=2.0)
-        model = Contrastive(network, PLANE, chains=64, sigma=0.05, ais_steps=100)
+        model = Contrastive(network, PLANE, chains=64, sigma=0.05, step_size=0.05)
     model.spread.fill_(1.3)
-    model.sample_steps, model.step_size = 20, 0.05
-    return model.double()
+    return model.adjusted(steps=20, ais_steps=100).double()
 
 
 @states("lecture §5; Neal 2001")

@@ -13,7 +13,14 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
-from trilemma.families.diffusion.diffusion import Diffusion, fragments
+from trilemma.families.diffusion import fragments
+from trilemma.families.diffusion.denoiser import Denoiser
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import (
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+)
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion.predictions import Velocity
 from trilemma.maths.diffusion.samplers import SAMPLERS
@@ -128,15 +135,10 @@ def completion() -> list[Law]:
     free, laws, schedule = _mask() & ~known_mask, [], SCHEDULES["rectified"]
     for name, sampler in SAMPLERS.items():
         model = Diffusion(
-            _network(),
+            Denoiser(_network(), ForwardProcess(schedule, 0, Centred()), Velocity(schedule.power)),
             Domain("point-cloud", (ROOM, 3 + FEATURES), Real()),
-            schedule,
-            Velocity(schedule.power),
-            chain=0,
-            label_dropout=0.0,
-            sampler=sampler(),
-            steps=STEPS,
-            space=Centred(),
+            training=DiffusionTraining(label_dropout=0.0),
+            sampling=DiffusionSampling(sampler(), STEPS),
         )
         ends = []
         for seed in (0, 1):

@@ -16,7 +16,13 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
 from trilemma.families import point_cloud_vae
-from trilemma.families.diffusion.diffusion import diffusion as diffusions
+from trilemma.families.diffusion import diffusion as diffusions
+from trilemma.families.diffusion.denoiser import Denoiser
+from trilemma.families.diffusion.options import (
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+)
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion import spaces
 from trilemma.maths.diffusion.predictions import Clean
@@ -267,15 +273,10 @@ FINE = 20_000
 def _model(sampler: str = "ddim", steps: int = 10) -> diffusions.Diffusion:
     schedule = SCHEDULES["rectified"]
     return diffusions.Diffusion(
-        _Gaussian(SPREAD),
+        Denoiser(_Gaussian(SPREAD), ForwardProcess(schedule, 0, spaces.Centred()), Clean()),
         Domain("point-cloud", (ROOM, 3 + FEATURES), Real()),
-        schedule,
-        Clean(),
-        chain=0,
-        label_dropout=0.0,
-        sampler=SAMPLERS[sampler](),
-        steps=steps,
-        space=spaces.Centred(),
+        training=DiffusionTraining(label_dropout=0.0),
+        sampling=DiffusionSampling(sampler, steps),
     )
 
 

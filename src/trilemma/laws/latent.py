@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion.diffusion import Diffusion, latent
+from trilemma.families.diffusion import latent
+from trilemma.families.diffusion.denoiser import Denoiser
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import DiffusionSampling, ForwardProcess
 from trilemma.families.first_stage import FirstStage
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import distributions, quantisation
@@ -61,7 +64,11 @@ def _model() -> latent.LatentDiffusion:
     first = FirstStage(_Twice(), mixing, domain, SHAPE)
     schedule = SCHEDULES["cosine"]
     network = UNet(2, width=16, multipliers=(1, 2), patch=1)
-    diffusion = Diffusion(network, domain, schedule, Velocity(schedule.power), steps=2)
+    diffusion = Diffusion(
+        Denoiser(network, ForwardProcess(schedule), Velocity(schedule.power)),
+        domain,
+        sampling=DiffusionSampling(steps=2),
+    )
     return latent.LatentDiffusion(first, diffusion, domain).double()
 
 

@@ -14,7 +14,13 @@ from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import centred
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import (
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+)
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths.diffusion.predictions import Clean
 from trilemma.maths.diffusion.schedules import SCHEDULES
@@ -65,14 +71,12 @@ def _network() -> nn.Module:
 
 def _model(guidance: float = 1.0, dropout: float = 0.1) -> Diffusion:
     return Diffusion(
-        _network().float(),
+        Denoiser(
+            _network().float(), ForwardProcess(SCHEDULES["rectified"], 0, Centred()), Clean()
+        ),
         Domain("point-cloud", (ROOM, 3 + FEATURES), Real()),
-        SCHEDULES["rectified"],
-        Clean(),
-        chain=0,
-        label_dropout=dropout,
-        guidance=guidance,
-        space=Centred(),
+        training=DiffusionTraining(label_dropout=dropout),
+        sampling=DiffusionSampling(guidance=guidance),
     )
 
 

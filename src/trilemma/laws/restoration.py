@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion.diffusion import super_resolution
+from trilemma.families.diffusion import super_resolution
 from trilemma.families.super_resolution_regression import Regression
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.maths import resize

@@ -29,6 +29,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from trilemma.maths.broadcasting import per_row
+
 __all__ = [
     "ChainState",
     "Draw",
@@ -152,7 +154,7 @@ def stationary_variance(k: float, eta: float) -> float:
 
 def chosen(take: Bool[Tensor, " N"], new: Tensor, old: Tensor) -> Tensor:
     """Return the rows of `new` where `take` is true, and else those of `old`."""
-    return torch.where(take.view(-1, *[1] * (old.dim() - 1)), new, old)
+    return torch.where(per_row(take, old), new, old)
 
 
 def _moved(take: Tensor, now: ChainState, then: ChainState) -> ChainState:

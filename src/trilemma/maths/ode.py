@@ -39,6 +39,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trilemma.maths.broadcasting import per_row
+
 __all__ = [
     "SOLVERS",
     "Field",
@@ -207,13 +209,8 @@ def _along(
     states = []
     for i, y in enumerate(state):
         parts = [w * k[i] for w, k in zip(weights, derivatives, strict=False) if w]
-        states.append(y + _rows(h, y) * sum(parts[1:], parts[0]) if parts else y)
+        states.append(y + per_row(h, y) * sum(parts[1:], parts[0]) if parts else y)
     return tuple(states)
-
-
-def _rows(number: Float[Tensor, " B"], y: Tensor) -> Tensor:
-    """Give a number for each row the type and the axes of y."""
-    return number.to(y).view(-1, *([1] * (y.dim() - 1)))
 
 
 @dataclass(frozen=True)
@@ -317,7 +314,7 @@ def _error(
     weighted_sum = torch.zeros_like(after)
     for weight, embedded_weight, derivative in parts:
         weighted_sum = weighted_sum + (weight - embedded_weight) * derivative
-    return _rows(h, y) * weighted_sum
+    return per_row(h, y) * weighted_sum
 
 
 def _between(
@@ -326,7 +323,7 @@ def _between(
     """Return Hermite's cubic at a share of each row's step; at 1 it is `after` exactly."""
     interpolated = []
     for y, z, k, q in zip(state, after, derivative, ahead, strict=True):
-        s, step = _rows(share, y), _rows(h, y)
+        s, step = per_row(share, y), per_row(h, y)
         correction = s * (s - 1) * ((1 - 2 * s) * (z - y) + step * ((s - 1) * k + s * q))
         interpolated.append(torch.where(s == 1, z, torch.lerp(y, z, s) + correction))
     return tuple(interpolated)
@@ -334,10 +331,7 @@ def _between(
 
 def _where(mask: Tensor, new: State, old: State) -> State:
     """Take the rows of `new` where the mask is true, and else those of `old`."""
-    return tuple(
-        torch.where(mask.view(-1, *([1] * (a.dim() - 1))), a, b)
-        for a, b in zip(new, old, strict=True)
-    )
+    return tuple(torch.where(per_row(mask, a), a, b) for a, b in zip(new, old, strict=True))
 
 
 # The divergence

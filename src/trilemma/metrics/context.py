@@ -11,40 +11,18 @@ from torch import Tensor
 
 from trilemma.core.model import Model
 from trilemma.core.noise import CHUNK
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.metric import Memo
 
-__all__ = ["AT_ONCE", "DRAWS", "Check", "Context", "Processes", "Progress", "Reference"]
+__all__ = ["AT_ONCE", "DRAWS", "Context", "Reference"]
 
 AT_ONCE = 4 * CHUNK
 """Samples, or test examples, that are looked at together."""
 DRAWS = 64
 """k, draws of the importance-weighted bound unless another number is asked for."""
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and of how much."""
-Check = Callable[[], None]
-"""Called between chunks; raises to stop."""
-
-
 T = TypeVar("T")
-
-
-class Processes(Protocol):
-    """Several processes that share the work."""
-
-    @property
-    def size(self) -> int:
-        """Return how many there are."""
-        ...
-
-    def span(self, n: int) -> range:
-        """Return which of n rows this process computes."""
-        ...
-
-    def gather(self, rows: Tensor, n: int) -> Tensor:
-        """Return the n rows of all processes in order, on every process."""
-        ...
 
 
 class Reference(Protocol):
@@ -81,17 +59,12 @@ class Context(Memo):
     samples: Tensor
     """[n, *shape], data units, on the CPU."""
     reference: Reference
-    seed: int
-    """Seed of samples, bounds, baselines and intervals."""
+    session: Session
+    """Seed of samples, bounds, baselines and intervals; device of the model and of features;
+    processes that share likelihoods and captioned samples."""
     model: Model[Any, Any] | None = None
-    """On `device`; None where samples are all that there is."""
+    """On the session's device; None where samples are all that there is."""
     draws: int = DRAWS
-    device: torch.device | str = "cpu"
-    """Where the model lies and features are computed."""
-    world: Processes | None = None
-    """Shares likelihoods and captioned samples among processes."""
-    progress: Progress | None = None
-    check: Check | None = None
     baselines: Mapping[str, Tensor] = field(default_factory=dict)
     """Samples of trivial models of what this one was asked, by name, beside those of the data."""
 
@@ -99,6 +72,16 @@ class Context(Memo):
     def data(self) -> DataSet:
         """Return the data set."""
         return self.reference.data
+
+    @property
+    def seed(self) -> int:
+        """Return the session's seed."""
+        return self.session.seed
+
+    @property
+    def device(self) -> torch.device:
+        """Return the session's device."""
+        return self.session.device
 
     @property
     def n(self) -> int:
@@ -118,19 +101,12 @@ class Context(Memo):
 
     def share(self, n: int) -> tuple[int, int]:
         """Return the rows [start, stop) of n that this process computes."""
-        rows = range(n) if self.world is None else self.world.span(n)
+        rows = self.session.world.span(n)
         return rows.start, rows.stop
 
     def gather(self, mine: Tensor, n: int) -> Tensor:
         """Return the n rows of all processes."""
-        return mine if self.world is None else self.world.gather(mine, n)
-
-    def report_progress(self, what: str, finished: int, total: int) -> None:
-        """Report progress, and stop if `check` raises."""
-        if self.check is not None:
-            self.check()
-        if self.progress is not None:
-            self.progress(what, finished, total)
+        return self.session.world.gather(mine, n)
 
 
 def test_rows(data: DataSet, n: int, seed: int) -> Tensor:

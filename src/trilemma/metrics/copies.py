@@ -141,7 +141,7 @@ def _of_examples(context: Context) -> tuple[Counted, list[Counted]]:
     training_index: _TrainingIndex = context.reference.once(_training_index)
 
     def each(finished: int) -> None:
-        context.report_progress("copies", finished, len(x))
+        context.session.report("copies", finished, len(x))
 
     cell = training_index.cell_of(x)
     samples = Counted("samples", training_index.search.nearest(x, each=each), cell)

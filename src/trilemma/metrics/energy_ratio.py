@@ -182,7 +182,7 @@ def _measure(context: Context) -> Score:
     x = _chosen(context.samples, context.seed)
 
     def each(finished: int) -> None:
-        context.report_progress("energy ratio", finished, len(x))
+        context.session.report("energy ratio", finished, len(x))
 
     checked = energy_ratios(x, context.data.domain.elements, each, SECONDS)
     baseline_checks = context.reference.once(_Marking(each))

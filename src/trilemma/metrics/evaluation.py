@@ -1,6 +1,6 @@
 """An evaluation: what was measured of one run, how long that took, and how it was trained.
 
-It is written to `evaluation.json` and read from it here, and nowhere else.
+What stands in a run's `evaluation.json` is made and read here, and nowhere else.
 """
 
 from __future__ import annotations

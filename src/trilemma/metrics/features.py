@@ -30,9 +30,10 @@ from torch import Tensor
 from trilemma.core.domain import Columns, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.metrics import trivial_molecules, trivial_point_clouds
-from trilemma.metrics.context import Check, Context, Progress
+from trilemma.metrics.context import Context
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.metric import Memo, Unmeasured
 from trilemma.metrics.neighbours import CAP, nearest
@@ -263,20 +264,16 @@ def feature_reference(
     data: DataSet,
     extractor: Extractor,
     *,
+    session: Session,
     n: int,
-    seed: int,
-    progress: Progress | None = None,
-    check: Check | None = None,
 ) -> FeatureReference:
     """Look at a data set, and at trivial samples.
 
     Arguments:
         data: Has test examples.
         extractor: Made for this data.
+        session: Its seed is that of the order, the noise and the resamples.
         n: How many samples will be measured.
-        seed: Seed of the order, the noise and the resamples.
-        progress: Called after each chunk.
-        check: Called between chunks; raises to stop.
 
     Raises:
         BadInput: There are no test examples.
@@ -284,14 +281,10 @@ def feature_reference(
     if len(data.test) == 0:
         raise BadInput(f"data set '{data.name}' has no test examples to measure against.")
 
-    def features(x: Tensor, what: str) -> Tensor:
-        def each(finished: int) -> None:
-            if check is not None:
-                check()
-            if progress is not None:
-                progress(f"features of {what}", finished, len(x))
+    seed = session.seed
 
-        return extractor(x, each=each)
+    def features(x: Tensor, what: str) -> Tensor:
+        return extractor(x, each=lambda k: session.report(f"features of {what}", k, len(x)))
 
     test_rows = _order(len(data.test), seed, "test")[:TEST]
     test = features(data.test.x[test_rows], "test examples")

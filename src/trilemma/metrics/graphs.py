@@ -8,7 +8,7 @@ in the protocol.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -17,9 +17,10 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.maths.graphs.isomorphism import IsomorphismClasses
-from trilemma.metrics.context import Check, Context, Progress
+from trilemma.metrics.context import Context
 from trilemma.metrics.graph_statistics import Statistics, statistics
 from trilemma.metrics.metric import Memo
 from trilemma.metrics.mmd import Kernel
@@ -91,7 +92,7 @@ class GraphReference(Memo):
     """Kinds of the training graphs."""
     stand_ins: Mapping[str, Graphs] = field(default_factory=dict)
     """Trivial graphs, by name."""
-    check: Check | None = field(default=None, repr=False)
+    check: Callable[[], None] | None = field(default=None, repr=False)
     """Called many times a second while graphs are compared; raises to stop."""
     name: str = "graph statistics"
     note: str = (
@@ -139,19 +140,15 @@ def _graphs(context: Context) -> Graphs:
 def graph_reference(
     data: DataSet,
     *,
+    session: Session,
     n: int,
-    seed: int,
-    progress: Progress | None = None,
-    check: Check | None = None,
 ) -> GraphReference:
     """Measure a set of graphs against itself and against trivial graphs.
 
     Arguments:
         data: Has test graphs.
+        session: Its seed is that of orders, trivial graphs and resamples.
         n: How many samples will be measured.
-        seed: Seed of orders, trivial graphs and resamples.
-        progress: Called after each part.
-        check: Called between parts; raises to stop.
 
     Raises:
         BadInput: There are fewer than two test graphs.
@@ -162,14 +159,10 @@ def graph_reference(
             "to measure against."
         )
 
-    def of(x: Tensor, what: str) -> Statistics:
-        def each(finished: int) -> None:
-            if check is not None:
-                check()
-            if progress is not None:
-                progress(f"statistics of {what}", finished, len(x))
+    seed = session.seed
 
-        return statistics(x, each=each)
+    def of(x: Tensor, what: str) -> Statistics:
+        return statistics(x, each=lambda k: session.report(f"statistics of {what}", k, len(x)))
 
     rows = _order(len(data.train), seed, "train")[:TRAIN]
     test = of(data.test.x[_order(len(data.test), seed, "test")[:TEST]], "test graphs")
@@ -178,7 +171,7 @@ def graph_reference(
         metric: kernel(*(getattr(test, statistic),) * 2) for metric, statistic, kernel in kernels()
     }
     isomorphism_classes = IsomorphismClasses()
-    kinds = frozenset(isomorphism_classes.of(data.train.x, check))
+    kinds = frozenset(isomorphism_classes.of(data.train.x, session.check))
     baseline_graphs: dict[str, Graphs] = {}
     against = GraphReference(
         data,
@@ -191,7 +184,7 @@ def graph_reference(
         isomorphism_classes,
         kinds,
         stand_ins=baseline_graphs,
-        check=check,
+        check=session.check,
     )
     for name, make in TRIVIAL.items():
         x = make(data.train.x, min(n, MOST), seed)

@@ -32,7 +32,8 @@ from torch import Tensor
 from trilemma.core.graph import adjacency, sizes
 from trilemma.core.model import Improving
 from trilemma.core.noise import Noise, mix
-from trilemma.metrics.context import Check, Context
+from trilemma.core.session import Session
+from trilemma.metrics.context import Context
 from trilemma.metrics.metric import REWARD, Metric, Need
 from trilemma.metrics.score import Score, mean_chance
 
@@ -48,10 +49,6 @@ AT_ONCE = 1 << 16
 Worth = Callable[[Tensor], Tensor]
 
 
-def never() -> None:
-    """Stop nothing."""
-
-
 @dataclass(frozen=True)
 class Gains:
     """What test graphs are worth more after they were improved, a number a graph."""
@@ -63,7 +60,7 @@ class Gains:
 
 def gains(context: Context) -> Gains:
     """Improve test graphs, `MOST` of them at most, by the model and by the baselines."""
-    model, seed, check = context.required_model, context.seed, context.check or never
+    model, seed, session = context.required_model, context.seed, context.session
     x = context.test[:MOST].to(context.device)
     noise = Noise.for_samples(mix(seed, "improve"), 0, len(x), context.device)
     with torch.no_grad():
@@ -74,7 +71,7 @@ def gains(context: Context) -> Gains:
         reward_seed = mix(seed, name, *numbers)
 
         def evaluate(y: Tensor) -> Tensor:
-            return _in_parts(y, lambda part: model.worth(part, seed=reward_seed), check)
+            return _in_parts(y, lambda part: model.worth(part, seed=reward_seed), session)
 
         return evaluate
 
@@ -86,10 +83,10 @@ def gains(context: Context) -> Gains:
     baseline_gains: dict[str, Tensor] = {}
     max_looks = 0
     for finished, (name, method) in enumerate(RULES.items(), 1):
-        baseline_graphs, look_count = method(x, added, worth("seen"), seed, check)
+        baseline_graphs, look_count = method(x, added, worth("seen"), session)
         baseline_gains[name] = judged(baseline_graphs) - before
         max_looks = max(max_looks, look_count)
-        context.report_progress(f"improving by {name}", finished, len(RULES))
+        context.session.report(f"improving by {name}", finished, len(RULES))
     return Gains(
         judged(improved) - before,
         baseline_gains,
@@ -135,11 +132,11 @@ def _at_once(x: Tensor) -> int:
     return max(1, AT_ONCE // x.shape[-1] ** 2)
 
 
-def _in_parts(x: Tensor, worth: Worth, check: Check) -> Tensor:
+def _in_parts(x: Tensor, worth: Worth, session: Session) -> Tensor:
     """Return what graphs are worth, looking whether to stop before each part of them."""
     values = []
     for chunk in x.split(_at_once(x)):
-        check()
+        session.check()
         values.append(worth(chunk))
     return torch.cat(values)
 
@@ -165,13 +162,11 @@ def _each_joined(x: Tensor, pairs: Tensor) -> Tensor:
     return graphs
 
 
-def random_pairs(
-    x: Tensor, added: Tensor, worth: Worth, seed: int, check: Check = never
-) -> tuple[Tensor, int]:
+def random_pairs(x: Tensor, added: Tensor, worth: Worth, session: Session) -> tuple[Tensor, int]:
     """Join pairs by chance."""
-    generator, out = torch.Generator().manual_seed(mix(seed, "random edges")), []
+    generator, out = torch.Generator().manual_seed(mix(session.seed, "random edges")), []
     for graph, count in zip(x, added.tolist(), strict=True):
-        check()
+        session.check()
         pairs = _pairs(graph)
         chosen_pairs = pairs[
             torch.randperm(len(pairs), generator=generator)[:count].to(pairs.device)
@@ -183,14 +178,12 @@ def random_pairs(
     return torch.stack(out), 0
 
 
-def lowest_product(
-    x: Tensor, added: Tensor, worth: Worth, seed: int, check: Check = never
-) -> tuple[Tensor, int]:
+def lowest_product(x: Tensor, added: Tensor, worth: Worth, session: Session) -> tuple[Tensor, int]:
     """Join the pair whose degrees have the least product, again and again."""
     out = []
     for graph, count in zip(x, added.tolist(), strict=True):
         for _ in range(count):
-            check()
+            session.check()
             pairs, degree = _pairs(graph), adjacency(graph).sum(1, dtype=torch.int64)
             if not len(pairs):
                 break
@@ -200,17 +193,14 @@ def lowest_product(
     return torch.stack(out), 0
 
 
-def greedy(
-    x: Tensor, added: Tensor, worth: Worth, seed: int, check: Check = never
-) -> tuple[Tensor, int]:
+def greedy(x: Tensor, added: Tensor, worth: Worth, session: Session) -> tuple[Tensor, int]:
     """Join the pair that raises the worth most, again and again; count the looks.
 
     Arguments:
         x: Graphs, [B, N, N].
         added: How many edges each gets, [B].
         worth: What is raised.
-        seed: Of chances; there are none here.
-        check: Called before each look at a part of the pairs; raises to stop.
+        session: Asked before each look at a part of the pairs whether to stop.
     """
     out, evaluations = [], 0
     for graph, count in zip(x, added.tolist(), strict=True):
@@ -221,7 +211,7 @@ def greedy(
             evaluations += len(pairs)
             values = []
             for pair_chunk in pairs.split(_at_once(x)):
-                check()
+                session.check()
                 values.append(worth(_each_joined(graph, pair_chunk)))
             graph = _joined(graph, pairs[torch.cat(values).argmax()])
         out.append(graph)

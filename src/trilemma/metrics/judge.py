@@ -24,15 +24,13 @@ from trilemma.core import sampling
 from trilemma.core.errors import BadInput, Interrupted
 from trilemma.core.model import Model, Restoring
 from trilemma.core.noise import CHUNK
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.metrics import restoration
 from trilemma.metrics.context import (
     AT_ONCE,
     DRAWS,
-    Check,
     Context,
-    Processes,
-    Progress,
     Reference,
 )
 from trilemma.metrics.evaluation import Spent
@@ -65,23 +63,18 @@ class Judgement:
 def reference_for(
     data: DataSet,
     *,
+    session: Session,
     n: int,
-    seed: int,
-    device: torch.device | str = "cpu",
     extractor: str | None = None,
-    progress: Progress | None = None,
-    check: Check | None = None,
 ) -> Reference:
     """Look at a data set, and at trivial samples, once for all models that are compared on it.
 
     Arguments:
         data: Has test examples.
+        session: Its seed is that of orders, trivial samples and resamples; features are computed
+            on its device.
         n: How many samples will be measured.
-        seed: Seed of orders, trivial samples and resamples.
-        device: Where features are computed.
         extractor: Name of the features' extractor; None takes the data set's own.
-        progress: Called after each chunk.
-        check: Called between chunks; raises to stop.
 
     Raises:
         BadInput: There are no test examples, or the extractor does not fit.
@@ -92,44 +85,35 @@ def reference_for(
                 f"graphs are measured by their statistics, and not in features of '{extractor}'; "
                 "leave the extractor out."
             )
-        return graph_reference(data, n=n, seed=seed, progress=progress, check=check)
-    feature_extractor = build_extractor(extractor, data, n=n, device=device)
-    return feature_reference(
-        data, feature_extractor, n=n, seed=seed, progress=progress, check=check
-    )
+        return graph_reference(data, session=session, n=n)
+    feature_extractor = build_extractor(extractor, data, n=n, device=session.device)
+    return feature_reference(data, feature_extractor, session=session, n=n)
 
 
 def judge(
     model: Model,
     data: DataSet,
     *,
+    session: Session,
     n: int,
-    seed: int,
     draws: int = DRAWS,
-    device: torch.device | str = "cpu",
     extractor: str | None = None,
     reference: Reference | None = None,
     draw: Callable[[int, int], Tensor] | None = None,
-    world: Processes | None = None,
-    progress: Progress | None = None,
-    check: Check | None = None,
     only: Collection[str] | None = None,
 ) -> Judgement:
     """Draw n samples and measure all that the model can answer.
 
     Arguments:
-        model: On `device`.
+        model: On the session's device.
         data: Whose test split it is held against.
+        session: Its seed is that of samples, bound, baselines and intervals; its processes share
+            samples and likelihoods; it is asked before each network call whether to stop.
         n: Number of samples, and the most test examples for likelihoods.
-        seed: Seed of samples, bound, baselines and intervals.
         draws: k of the importance-weighted bound.
-        device: Where the model lies and features are computed.
         extractor: Name of the features' extractor; None takes the data set's own.
         reference: The data set's reference, if it was made before with the same n and seed.
         draw: Draws samples [start, stop) of the seed; None draws them here, by `core.sampling`.
-        world: Shares samples and likelihoods among processes; None does all of it here.
-        progress: Called after each chunk.
-        check: Called between chunks and before each network call; raises to stop.
         only: Names of the metrics that are wanted; None means all.
 
     Returns:
@@ -141,22 +125,13 @@ def judge(
     if n < 1:
         raise BadInput(f"{n} samples cannot be measured; give 1 or more, 1000 for stable numbers.")
     if reference is None:
-        reference_kwargs = {"n": n, "seed": seed, "device": device, "extractor": extractor}
-        reference = reference_for(data, **reference_kwargs, progress=progress, check=check)
+        reference = reference_for(data, session=session, n=n, extractor=extractor)
     context = Context(
-        samples=data.test.x[:0],
-        reference=reference,
-        seed=seed,
-        model=model,
-        draws=draws,
-        device=device,
-        world=world,
-        progress=progress,
-        check=check,
+        samples=data.test.x[:0], reference=reference, session=session, model=model, draws=draws
     )
-    with sampling.watched(model, check):
+    with sampling.watched(model, session.check):
         start_time = time.perf_counter()
-        cost = _draw(context, draw or _by_index(model, seed), n)
+        cost = _draw(context, draw or _by_index(model, session.seed), n)
         sampling_seconds = time.perf_counter() - start_time
         judgement = _evaluate(context, only)
     return Judgement(
@@ -166,7 +141,7 @@ def judge(
         cost=Spent(
             **cost,
             parameters=sum(p.numel() for p in model.parameters()),
-            peak_memory_bytes=_peak_memory(torch.device(device)),
+            peak_memory_bytes=_peak_memory(session.device),
         ),
         samples=judgement.samples,
         neighbours=judgement.neighbours,
@@ -177,25 +152,19 @@ def judge_samples(
     samples: Tensor,
     reference: Reference,
     *,
-    progress: Progress | None = None,
-    check: Check | None = None,
+    session: Session,
     only: Collection[str] | None = None,
 ) -> Judgement:
     """Measure samples of which there is no model to ask.
 
     Arguments:
         samples: [n, *shape], data units.
-        reference: What they are held against.
-        progress: Called after each chunk.
-        check: Called between chunks; raises to stop.
+        reference: What they are held against; its seed is taken.
+        session: What is asked between chunks, and told.
         only: Names of the metrics that are wanted; None means all that ask samples alone.
     """
     context = Context(
-        samples=samples,
-        reference=reference,
-        seed=reference.seed,
-        progress=progress,
-        check=check,
+        samples=samples, reference=reference, session=session.but(seed=reference.seed)
     )
     return _evaluate(context, only)
 
@@ -238,7 +207,7 @@ def answer(metric: Metric, context: Context) -> Score | str:
     except Interrupted:
         raise
     except Exception as error:
-        if context.world is not None and context.world.size > 1:
+        if context.session.world.size > 1:
             raise  # The other processes wait for what this one will not send.
         return f"{metric.name} failed: {type(error).__name__}: {error}"
 
@@ -261,8 +230,7 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
     seconds, network_calls = 0.0, 0.0
     for low in range(start, max(stop, start + 1), AT_ONCE):
         high = min(low + AT_ONCE, max(stop, start + 1))
-        if context.check is not None:
-            context.check()
+        context.session.check()
         start_time = time.perf_counter()
         if low == start:
             with calls(context.required_model) as rows:
@@ -271,21 +239,12 @@ def _draw(context: Context, draw: Callable[[int, int], Tensor], n: int) -> dict[
         else:
             parts.append(draw(low, high).cpu())
         seconds += time.perf_counter() - start_time
-        if context.progress is not None:
-            context.progress("samples", high - start, stop - start)
+        context.session.progress("samples", high - start, stop - start)
     own_samples = torch.cat(parts)
     cost = {"sample_seconds_each": seconds / len(own_samples), "network_calls_each": network_calls}
     context.samples = context.gather(own_samples[: stop - start], count)
     if is_restoring:
-        restored = restoration.enlarge(
-            model,
-            context.data,
-            n=n,
-            seed=context.seed,
-            device=context.device,
-            check=context.check,
-            progress=context.progress,
-        )
+        restored = restoration.enlarge(model, context.data, session=context.session, n=n)
         context.samples = restored.large
         context.baselines = {
             "bicubic": restoration.bicubic(restored.small, model.scale, restored.top)

@@ -229,7 +229,7 @@ def _asking(kind: str) -> Callable[[Context], MeasuredLikelihood]:
         ):
             parts.append(chunk)
             finished += len(chunk)
-            context.report_progress(NAMES.get(kind, kind), finished, stop - start)
+            context.session.report(NAMES.get(kind, kind), finished, stop - start)
         nats = context.gather(torch.cat(parts), len(x))
         domain = context.data.domain
         likelihood = make_likelihood(

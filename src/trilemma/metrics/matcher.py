@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, gelu, normalize
 
 from trilemma.core.noise import mix
+from trilemma.core.session import Session
 from trilemma.data import cache
 from trilemma.data.dataset import DataSet, Split
 from trilemma.metrics.efficientnet import PACKAGE, prepared, pretrained, weights_file
@@ -49,8 +50,6 @@ JITTER, DROPPED = 1.0, 0.3
 """Deviation of the noise on standardised features, and share of words left out, in training."""
 VERSION = 1
 """Of all that makes a matcher; a kept one of another version is trained anew."""
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -99,20 +98,12 @@ def obstacle(data: DataSet) -> str:
 # The matcher
 
 
-def matcher(
-    data: DataSet,
-    *,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
-) -> Matcher:
+def matcher(data: DataSet, session: Session) -> Matcher:
     """Return the matcher of a data set: the kept one, or one that is trained now and kept.
 
     Arguments:
         data: Has captions, and no `obstacle`.
-        device: Where features are computed.
-        progress: Called after each chunk, and during the training.
-        check: Called between chunks and now and then in training; raises to stop.
+        session: Features are computed on its device; its seed has no part in it.
     """
     file = weights_file()
     assert file is not None, "asked only where there is no obstacle"
@@ -120,8 +111,8 @@ def matcher(
     path = cache.folder() / "matchers" / f"{key}.safetensors"
     cached = cache.read(path)
     if cached is None:
-        tensors = _features(data, torch.device(device), progress, check)
-        trained = _trained(data.train, len(data.domain.vocabulary), tensors, progress, check)
+        tensors = _features(data, session)
+        trained = _trained(data.train, len(data.domain.vocabulary), tensors, session)
         tensors |= {f"weights.{name}": value for name, value in trained.items()}
         with contextlib.suppress(OSError):
             cache.write(path, tensors, {"data": data.name, "version": VERSION})
@@ -157,21 +148,14 @@ def with_caption(split: Split) -> Tensor:
     return split.mask.any(1).nonzero().flatten()
 
 
-def _features(
-    data: DataSet,
-    device: torch.device,
-    progress: Progress | None,
-    check: Callable[[], None] | None,
-) -> dict[str, Tensor]:
+def _features(data: DataSet, session: Session) -> dict[str, Tensor]:
     """Return rows and features, in halves of float32, of the images that have a caption."""
     tensors = {}
     for name, split in (("train", data.train), ("test", data.test)):
         rows = with_caption(split)
         generator = torch.Generator().manual_seed(mix("matcher", name, len(rows)))
         rows = rows[torch.randperm(len(rows), generator=generator)[: ROWS[name]]]
-        features = image_features(
-            data, split.x[rows], device, f"captioned {name} images", progress, check
-        )
+        features = image_features(data, split.x[rows], f"captioned {name} images", session)
         tensors |= {f"rows.{name}": rows, f"features.{name}": features.half()}
     return tensors
 
@@ -180,23 +164,19 @@ def _features(
 def image_features(
     data: DataSet,
     x: Tensor,
-    device: torch.device,
     what: str,
-    progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
+    session: Session,
 ) -> Float[Tensor, "N F"]:
     """Return the features of images in data units, on the CPU."""
     file = weights_file()
     assert file is not None
-    network = pretrained(file).to(device)
+    network = pretrained(file).to(session.device)
     parts = [torch.empty(0, 1280)]
     for start in range(0, len(x), AT_ONCE):
-        if check is not None:
-            check()
-        y = data.domain.values.scale(x[start : start + AT_ONCE].to(device))
+        session.check()
+        y = data.domain.values.scale(x[start : start + AT_ONCE].to(session.device))
         parts.append(network.features(prepared(y)).float().cpu())
-        if progress is not None:
-            progress(f"features of {what}", min(start + AT_ONCE, len(x)), len(x))
+        session.progress(f"features of {what}", min(start + AT_ONCE, len(x)), len(x))
     return torch.cat(parts)
 
 
@@ -204,8 +184,7 @@ def _trained(
     split: Split,
     words: int,
     tensors: Mapping[str, Tensor],
-    progress: Progress | None,
-    check: Callable[[], None] | None,
+    session: Session,
 ) -> dict[str, Tensor]:
     """Train on the training split's features and captions."""
     assert split.tokens is not None
@@ -231,8 +210,8 @@ def _trained(
     optimiser = torch.optim.AdamW(parameters.values(), LR, weight_decay=1e-2)
     batch_size = min(BATCH, len(rows))
     for step in range(STEPS):
-        if check is not None and step % 10 == 0:
-            check()
+        if step % 10 == 0:
+            session.check()
         batch = torch.randperm(len(rows), generator=generator)[:batch_size]
         noisy_features = features[batch] + JITTER * statistics["spread"] * normal(
             batch_size, features.shape[1]
@@ -255,8 +234,7 @@ def _trained(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        if progress is not None:
-            progress("training the matcher", step + 1, STEPS)
+        session.progress("training the matcher", step + 1, STEPS)
     return {name: value.detach() for name, value in (statistics | parameters).items()}
 
 

@@ -144,9 +144,7 @@ def _matcher(context: Context) -> Matcher:
     reason = context.once(_obstacle)
     if reason:
         raise Unmeasured(reason)
-    return matcher(
-        context.data, device=context.device, progress=context.progress, check=context.check
-    )
+    return matcher(context.data, context.session)
 
 
 def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
@@ -173,10 +171,7 @@ def _retrieval(metric: str, name: str) -> Callable[[Context], Score]:
         )
         if samples.is_floating_point() and not samples.isfinite().all():
             raise Unmeasured("some samples are not finite numbers")
-        device = torch.device(context.device)
-        features = image_features(
-            data, samples, device, "captioned samples", context.progress, context.check
-        )
+        features = image_features(data, samples, "captioned samples", context.session)
         captions = matched.captions(tokens, mask)
         images = matched.images(features)
         own_hits = hits(images, captions, caption_ids, own_rows, seed=seed)
@@ -218,12 +213,12 @@ def draw(
     parts = []
     for low in range(start, max(stop, start + 1), AT_ONCE):
         high = min(low + AT_ONCE, max(stop, start + 1))
-        context.report_progress(what, low - start, stop - start)
+        context.session.report(what, low - start, stop - start)
         chunk = sampling.draw(
             context.required_model, high - low, seed=seed, start=low, conditions=conditions
         )
         parts.append(chunk.cpu())
-    context.report_progress(what, stop - start, stop - start)
+    context.session.report(what, stop - start, stop - start)
     return context.gather(torch.cat(parts)[: stop - start], count)
 
 

@@ -148,7 +148,7 @@ def _log_likelihoods(context: Context, kind: str, x: Tensor) -> Tensor:
     ):
         parts.append(chunk)
         finished += len(chunk)
-        context.report_progress("membership", finished, stop - start)
+        context.session.report("membership", finished, stop - start)
     return context.gather(torch.cat(parts), len(x))
 
 
@@ -163,9 +163,7 @@ def _by_reconstruction(context: Context) -> Both:
         )
 
     x = context.data.train.x[rows]
-    reconstructions = reconstructed(
-        context.required_model, x, seed=context.seed, device=context.device, check=context.check
-    )
+    reconstructions = reconstructed(context.required_model, x, context.session)
     return -lost(x, reconstructions), -lost(
         context.test[:m], context.once(reconstruct_test_examples)[:m]
     )

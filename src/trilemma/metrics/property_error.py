@@ -83,9 +83,7 @@ def _measure(context: Context) -> Score:
         indices = torch.arange(start, stop) % len(rows)
         return Condition(points=mask_of(real[indices]), properties=requested[indices])
 
-    network, sha256 = regressor(
-        data, device=context.device, progress=context.progress, check=context.check
-    )
+    network, sha256 = regressor(data, context.session)
     seed = mix(context.seed, "property_error")
     samples = draw(
         context, conditions, len(rows), seed, f"samples of wanted {target_property.name}"

@@ -25,7 +25,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +34,7 @@ from torch import Tensor, nn
 from trilemma.core.domain import Domain
 from trilemma.core.noise import mix
 from trilemma.core.point_cloud import mask_of, positions, sizes, types
+from trilemma.core.session import Session
 from trilemma.data import cache
 from trilemma.data.dataset import DataSet, Split
 
@@ -52,8 +52,6 @@ PASSES, FEWEST, MOST = 40, 800, 4000
 AT_ONCE = 256
 VERSION = 1
 """Of all that makes a regressor; a kept one of another version is trained anew."""
-
-Progress = Callable[[str, int, int], None]
 
 
 class _Layer(nn.Module):
@@ -142,27 +140,19 @@ class Regressor(nn.Module):
         self.scale.copy_(residual_std.clamp_min(1e-6 * (1 + weights.abs().max())))
 
 
-def regressor(
-    data: DataSet,
-    *,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
-) -> tuple[Regressor, str]:
+def regressor(data: DataSet, session: Session) -> tuple[Regressor, str]:
     """Return the regressor of a data set's property, kept or trained now; and its hash.
 
     Arguments:
         data: Conditioned on one property, with examples `aside`.
-        device: Where it is trained, and where it lies.
-        progress: Called during the training.
-        check: Called now and then in training; raises to stop.
+        session: It is trained and lies on its device; its seed has no part in it.
     """
     path = cache.folder() / "regressors" / f"{_fingerprint(data)}.safetensors"
     network = Regressor(len(data.domain.elements))
     cached = cache.read(path)
     if cached is None:
         assert data.aside is not None
-        network = trained(data.aside, data.domain, device=device, progress=progress, check=check)
+        network = trained(data.aside, data.domain, session)
         tensors = {name: value.cpu() for name, value in network.state_dict().items()}
         with contextlib.suppress(OSError):
             facts = {"data": data.name, "property": data.domain.properties[0].name}
@@ -173,7 +163,7 @@ def regressor(
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(tensors[name].contiguous().numpy().tobytes())
-    return network.requires_grad_(False).to(device).eval(), digest.hexdigest()
+    return network.requires_grad_(False).to(session.device).eval(), digest.hexdigest()
 
 
 def _fingerprint(data: DataSet) -> str:
@@ -188,10 +178,8 @@ def _fingerprint(data: DataSet) -> str:
 def trained(
     split: Split,
     domain: Domain,
+    session: Session,
     *,
-    device: torch.device | str = "cpu",
-    progress: Progress | None = None,
-    check: Callable[[], None] | None = None,
     steps: int = 0,
 ) -> Regressor:
     """Train a regressor on molecules with one property.
@@ -199,9 +187,7 @@ def trained(
     Arguments:
         split: The molecules and their property.
         domain: Names their elements.
-        device: Where.
-        progress: Called after each step.
-        check: Called every ten steps; raises to stop.
+        session: Trained on its device; asked every ten steps whether to stop.
         steps: How many; 0: `PASSES` over the data, `FEWEST` to `MOST`.
     """
     assert split.properties is not None
@@ -212,19 +198,19 @@ def trained(
         torch.manual_seed(mix("property regressor", VERSION))
         network = Regressor(len(domain.elements))
     network.fit_counts(split.x, values)
-    network.to(device)
+    network.to(session.device)
     generator = torch.Generator().manual_seed(mix("property regressor", VERSION, count))
     optimiser = torch.optim.AdamW(network.parameters(), LR, weight_decay=1e-2)
     order = torch.empty(0, dtype=torch.int64)
     for step in range(steps):
-        if check is not None and step % 10 == 0:
-            check()
+        if step % 10 == 0:
+            session.check()
         if len(order) < batch_size:
             order = torch.randperm(count, generator=generator)
         rows, order = order[:batch_size], order[batch_size:]
         x = split.x[rows]
-        x = x[:, : int(sizes(x).max())].to(device)
-        targets = (values[rows].to(device) - network.of_counts(x)) / network.scale
+        x = x[:, : int(sizes(x).max())].to(session.device)
+        targets = (values[rows].to(session.device) - network.of_counts(x)) / network.scale
         loss = (network.residual(x) - targets).abs().mean()
         for group in optimiser.param_groups:
             decay = (1 + math.cos(math.pi * step / steps)) / 2
@@ -233,8 +219,7 @@ def trained(
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
-        if progress is not None:
-            progress("training the regressor of the property", step + 1, steps)
+        session.progress("training the regressor of the property", step + 1, steps)
     return network
 
 

@@ -29,6 +29,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.model import Coded, Gradual, Model, Reconstructing
 from trilemma.core.noise import Noise, mix
 from trilemma.core.sampling import evaluation_mode
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import AT_ONCE, Context
 from trilemma.metrics.metric import RARE, Metric, Need, Unmeasured
@@ -45,34 +46,26 @@ FINEST = 1e-5
 def reconstructed(
     model: Model[Any, Any],
     x: Tensor,
-    *,
-    seed: int,
-    device: torch.device | str,
-    check: Callable[[], None] | None = None,
+    session: Session,
 ) -> Tensor:
     """Return what the first stage makes of examples, [N, *shape], on the CPU."""
     assert isinstance(model, Reconstructing)
     parts = [x[:0]]
     with evaluation_mode(model), torch.no_grad():
         for start in range(0, len(x), AT_ONCE):
-            if check is not None:
-                check()
-            chunk = x[start : start + AT_ONCE].to(device)
+            session.check()
+            chunk = x[start : start + AT_ONCE].to(session.device)
             stop = start + len(chunk)
-            noise = Noise.for_samples(mix(seed, "reconstruction"), start, stop, device)
+            noise = Noise.for_samples(
+                mix(session.seed, "reconstruction"), start, stop, session.device
+            )
             parts.append(model.reconstruct(chunk, noise=noise).cpu())
     return torch.cat(parts)
 
 
 def reconstruct_test_examples(context: Context) -> Tensor:
     """Return the first stage's reconstructions of test examples."""
-    return reconstructed(
-        context.required_model,
-        context.test,
-        seed=context.seed,
-        device=context.device,
-        check=context.check,
-    )
+    return reconstructed(context.required_model, context.test, context.session)
 
 
 def first_stage_psnr(context: Context) -> Score:

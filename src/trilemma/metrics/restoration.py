@@ -34,9 +34,10 @@ from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
 from trilemma.core.noise import Noise, mix
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.maths.resize import enlarged
-from trilemma.metrics.context import Check, Context, Progress, test_rows
+from trilemma.metrics.context import Context, test_rows
 from trilemma.metrics.metric import RARE, Better, Metric, Need
 from trilemma.metrics.score import Score, mean_chance
 
@@ -70,29 +71,24 @@ def enlarge(
     model: Restoring,
     data: DataSet,
     *,
+    session: Session,
     n: int,
-    seed: int,
-    device: torch.device | str = "cpu",
-    check: Check | None = None,
-    progress: Progress | None = None,
 ) -> Enlarged:
     """Shrink test images and let the model enlarge them.
 
     Arguments:
-        model: Enlarges images of the data set's size; lies on `device`.
+        model: Enlarges images of the data set's size; lies on the session's device.
         data: Has test examples.
+        session: Its seed is that of the choice of images and of the model's noise.
         n: Most test images.
-        seed: Seed of the choice of images and of the model's noise.
-        device: Where the model lies.
-        check: Called before each network call; raises to stop.
-        progress: Called after each chunk.
 
     Raises:
         BadInput: There are no test examples, or they are not of levels.
     """
-    true, top = test_images(data, n, seed), _top(data)
-    small = torch.cat([model.shrink(chunk.to(device)).cpu() for chunk in true.split(AT_ONCE)])
-    large = restored(model, small, seed=seed, device=device, check=check, progress=progress)
+    true, top = test_images(data, n, session.seed), _top(data)
+    chunks = true.split(AT_ONCE)
+    small = torch.cat([model.shrink(chunk.to(session.device)).cpu() for chunk in chunks])
+    large = restored(model, small, session)
     return Enlarged(large, true, small, top)
 
 
@@ -110,11 +106,7 @@ def test_images(data: DataSet, n: int, seed: int) -> Tensor:
 def restored(
     model: Restoring,
     small: Tensor,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-    check: Check | None = None,
-    progress: Progress | None = None,
+    session: Session,
 ) -> Tensor:
     """Return the large image of each small one, on the CPU; image i depends on seed and i alone.
 
@@ -125,15 +117,14 @@ def restored(
     with (
         sampling.evaluation_mode(model),
         torch.no_grad(),
-        sampling.watched(model, check),  # type: ignore[arg-type]
+        sampling.watched(model, session.check),  # type: ignore[arg-type]
     ):
         for low in range(0, len(small), AT_ONCE):
-            chunk = small[low : low + AT_ONCE].to(device)
+            chunk = small[low : low + AT_ONCE].to(session.device)
             high = low + len(chunk)
-            noise = Noise.for_samples(mix(seed, "restore"), low, high, device)
+            noise = Noise.for_samples(mix(session.seed, "restore"), low, high, session.device)
             parts.append(model.restore(chunk, noise=noise).cpu())
-            if progress is not None:
-                progress("restored", high, len(small))
+            session.progress("restored", high, len(small))
     return torch.cat(parts)
 
 

@@ -131,7 +131,7 @@ def _measure(context: Context) -> Score:
     x = context.samples[:MOST]
 
     def each(finished: int) -> None:
-        context.report_progress("strain", finished, len(x))
+        context.session.report("strain", finished, len(x))
 
     values = strains(x, elements, each)
     finite = sorted(value for value in values if math.isfinite(value))

@@ -40,6 +40,7 @@ from torch import Tensor, nn
 
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.noise import Noise
+from trilemma.maths.broadcasting import per_row
 
 __all__ = ["PARTS", "DiffAugment", "background", "parts_of", "recolour", "translate", "window"]
 
@@ -148,7 +149,7 @@ def recolour(
         saturation: s, about each pixel's mean; without meaning on one channel.
         contrast: c, about the image's mean.
     """
-    b, s, c = (v.to(x.dtype).view(-1, 1, 1, 1) for v in (brightness, saturation, contrast))
+    b, s, c = (per_row(v, x) for v in (brightness, saturation, contrast))
     pixels = x.shape[2] * x.shape[3]  # a sum's gradient is cheaper than a mean's
     if x.shape[1] == 1:
         mean = x.sum((2, 3), keepdim=True) / pixels

@@ -30,6 +30,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.resize import enlarged
 
 __all__ = ["Reading", "Tiled", "enlarge", "tile_starts", "window"]
@@ -70,7 +71,7 @@ class Reading(nn.Module):
             return torch.zeros_like(x)
         up = enlarged(self.domain.values.scale(condition.image), self.scale).to(x)
         present = condition.present
-        return up if present is None else up * present.view(-1, 1, 1, 1).to(up)
+        return up if present is None else up * per_row(present.to(up), up)
 
 
 class Tiled(nn.Module):
@@ -201,7 +202,6 @@ class Enlarging(Protocol):
         small: Tensor,
         *,
         noise: Noise | None = None,
-        steps: int | None = None,
         network: nn.Module | None = None,
     ) -> Tensor: ...
 
@@ -211,7 +211,6 @@ def enlarge(
     model: Enlarging,
     photo: Tensor,
     *,
-    steps: int | None = None,
     noise: Noise | None = None,
     tile: int | None = None,
     overlap: int | None = None,
@@ -223,7 +222,6 @@ def enlarge(
     Arguments:
         model: Enlarges images of its domain; its network is a `Reading`.
         photo: [C, h, w] uint8, 0 … 255; a grey one is repeated for a model of colours.
-        steps: Steps of the sampler; None takes the model's own.
         noise: One row; None takes a seed from torch's global generator.
         tile: Side of a tile in pixels of the large photo; None takes the model's.
         overlap: Pixels that neighbouring tiles share; None takes a quarter of the tile.
@@ -234,13 +232,10 @@ def enlarge(
         [C, scale h, scale w] uint8, 0 … 255, on the CPU.
 
     Raises:
-        BadInput: The photo is smaller than a tile, its channels do not fit, or there are no
-            steps.
+        BadInput: The photo is smaller than a tile, or its channels do not fit.
     """
     if not isinstance(model.network, Reading):
         raise BadInput("this model enlarges no photos; give a run of recipe 'sr3'.")
-    if steps is not None and steps < 1:
-        raise BadInput(f"--steps {steps} was given; enlarging takes 1 or more.")
     side = min(model.domain.shape[1:]) if tile is None else tile
     photo = _fitting(photo, model.domain.shape[0], -(-side // model.scale))
     top = model.domain.values.count - 1 if isinstance(model.domain.values, Levels) else 255
@@ -251,7 +246,7 @@ def enlarge(
     )
     network = Reading(tiled, model.domain, model.scale)
     noise = Noise.fresh(1, device) if noise is None else noise
-    large = model.restore(small, noise=noise, steps=steps, network=network)[0].cpu()
+    large = model.restore(small, noise=noise, network=network)[0].cpu()
     return large if top == 255 else (large.float() * (255 / top)).round().to(torch.uint8)
 
 

@@ -70,7 +70,7 @@ def latent_map(codes: Tensor, labels: Tensor | None = None, classes: Sequence[st
 
 def bound_terms(
     terms: Sequence[float],
-    family: str = "diffusion",
+    family: str = "",
     unit: str = "bits / dim",
     *,
     log_snr: Sequence[float] | None = None,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -24,6 +24,7 @@ from trilemma.pictures.plane import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 __all__ = ["ArrowField", "clouds", "fields", "frame_of"]
@@ -151,7 +152,7 @@ def _density(x: np.ndarray, frame: Frame) -> np.ndarray:
 
 def _panels(
     rows: int, columns: int, has_row_labels: bool, has_column_labels: bool, wide: float = 10.8
-) -> tuple[Any, list[list[Axes]]]:
+) -> tuple[Figure, list[list[Axes]]]:
     """Make square panels side by side, with room for words."""
     from matplotlib.figure import Figure
 

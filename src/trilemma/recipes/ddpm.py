@@ -14,7 +14,15 @@ from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 from trilemma.families.diffusion.bound import VARIANCES
-from trilemma.families.diffusion.diffusion import WEIGHTINGS, Diffusion
+from trilemma.families.diffusion.denoiser import Denoiser
+from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import (
+    WEIGHTINGS,
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+    refuse_steps,
+)
 from trilemma.maths.diffusion.fourier_features import of_levels
 from trilemma.maths.diffusion.predictions import PREDICTIONS
 from trilemma.maths.diffusion.samplers import SAMPLERS
@@ -27,8 +35,7 @@ from trilemma.recipes.diffusion_networks import (
     fill,
     interval,
     prompts,
-    refuse_guidance,
-    sampler,
+    refuse_unguided,
 )
 from trilemma.recipes.recipe import Choice, Plot, Recipe
 
@@ -98,28 +105,33 @@ class Ddpm(Recipe):
         levels = domain.values.count if isinstance(domain.values, Levels) else 0
         frequencies = of_levels(levels) if levels and self.weighting == "bound" else ()
         classes = len(domain.classes)
+        network = denoiser(
+            domain,
+            kind=self.network,
+            width=self.width,
+            in_multiple=1 + 2 * len(frequencies),
+            out_multiple=2 if self.variance == "learned" else 1,
+        )
         return Diffusion(
-            denoiser(
-                domain,
-                kind=self.network,
-                width=self.width,
-                in_multiple=1 + 2 * len(frequencies),
-                out_multiple=2 if self.variance == "learned" else 1,
+            Denoiser(
+                network,
+                ForwardProcess(schedule, self.chain),
+                PREDICTIONS[self.prediction](schedule, 0.5 if levels else 1.0),
+                frequencies,
+                self.variance,
             ),
             domain,
-            schedule,
-            PREDICTIONS[self.prediction](schedule, 0.5 if levels else 1.0),
-            chain=self.chain,
-            times=self.times,
-            weighting=self.weighting,
-            variance=self.variance,
-            frequencies=frequencies,
-            label_dropout=self.label_dropout,
-            sampler=sampler(self.sampler, self.eta),
-            steps=self.sample_steps,
-            grid=self.grid,
-            guidance=self.guidance,
-            over=interval(self.guidance_over),
+            training=DiffusionTraining(
+                times=self.times, weighting=self.weighting, label_dropout=self.label_dropout
+            ),
+            sampling=DiffusionSampling(
+                sampler=self.sampler,
+                steps=self.sample_steps,
+                grid=self.grid,
+                eta=self.eta,
+                guidance=self.guidance,
+                guidance_over=interval(self.guidance_over),
+            ),
             classifier=NoisyClassifier(domain.shape, classes) if self.classifier else None,
             prompts=prompts(domain),
         )
@@ -139,7 +151,7 @@ class Ddpm(Recipe):
 
     def _possible(self, domain: Domain) -> None:
         """Refuse fields that make no sense together."""
-        refuse_guidance(
+        refuse_unguided(
             self.guidance, domain, self.label_dropout, classifier_free=not self.classifier
         )
         if self.classifier and not domain.classes:
@@ -149,11 +161,7 @@ class Ddpm(Recipe):
                 "--classifier true guides by classes, and samples of these data are asked for by "
                 "captions; leave it out, and guide by --guidance."
             )
-        if self.chain and self.sample_steps > self.chain:
-            raise BadInput(
-                f"{self.sample_steps} sample steps were asked of a chain of {self.chain}; give "
-                f"{self.chain} or fewer, or train with --chain 0, in continuous time."
-            )
+        refuse_steps(self.sample_steps, self.chain)
 
     @classmethod
     def plots(cls) -> Mapping[str, Plot]:

@@ -10,7 +10,7 @@ from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.data.dataset import Split
-from trilemma.maths.diffusion.samplers import SAMPLERS, Sampler
+from trilemma.families.diffusion.options import refuse_guidance
 from trilemma.networks.condition_encoder import ConditionEncoder
 from trilemma.networks.patch_transformer import PatchTransformer
 from trilemma.networks.prompt_pool import Prompts
@@ -23,8 +23,7 @@ __all__ = [
     "fill",
     "interval",
     "prompts",
-    "refuse_guidance",
-    "sampler",
+    "refuse_unguided",
 ]
 
 MAX_PROMPTS = 4096
@@ -106,32 +105,10 @@ def fill(room: nn.Module | None, split: Split) -> None:
         room.fill(Condition(tokens=split.tokens, mask=split.mask))
 
 
-def sampler(name: str, noise: float = 0.0) -> Sampler:
-    """Return a sampler by its name.
-
-    Arguments:
-        name: In `SAMPLERS`.
-        noise: How much fresh noise it puts back on the way: DDIM's eta, the churn of others.
-
-    Raises:
-        BadInput: The sampler has no chance in it, or has all of it.
-    """
-    kind = SAMPLERS[name]
-    if kind.fresh:
-        return kind(**{kind.fresh: noise})
-    if noise:
-        able = [key for key, entry in SAMPLERS.items() if entry.fresh]
-        raise BadInput(
-            f"--eta {noise:g} was given for {name}, which has no such choice; "
-            f"{', '.join(able[:-1])} and {able[-1]} put noise back."
-        )
-    return kind()
-
-
-def refuse_guidance(
+def refuse_unguided(
     guidance: float, domain: Domain, dropout: float, *, classifier_free: bool = True
 ) -> None:
-    """Refuse guidance where there is nothing to be guided by.
+    """Refuse guidance where a domain says nothing by which to guide, or training hid nothing.
 
     Arguments:
         guidance: Its weight.
@@ -139,17 +116,12 @@ def refuse_guidance(
         dropout: Share of training examples whose condition is hidden.
         classifier_free: Whether the denoiser's own condition guides, not a classifier.
     """
-    if guidance == 1:
-        return
-    if not (domain.classes or domain.vocabulary or domain.properties):
-        raise BadInput(
-            f"guidance {guidance:g} was given for data without classes or captions; leave it out."
-        )
-    if classifier_free and dropout == 0:
-        raise BadInput(
-            f"guidance {guidance:g} compares with an unconditional model, and "
-            "label dropout 0 trains none; give --label-dropout 0.1 or --guidance 1."
-        )
+    refuse_guidance(
+        guidance,
+        conditional=bool(domain.classes or domain.vocabulary or domain.properties),
+        dropout=dropout,
+        classifier_free=classifier_free,
+    )
 
 
 def interval(text: str) -> tuple[float, float]:

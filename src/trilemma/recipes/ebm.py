@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Stage
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.energy import Contrastive, Energy, Matched
+from trilemma.families.energy import Contrastive, Energy, EnergySampling, Matched
 from trilemma.networks.energy import ImageEnergy, PointEnergy
 from trilemma.recipes.recipe import Recipe, is_small
 
@@ -72,15 +72,14 @@ class EnergyBased(Recipe):
         points = domain.kind == "points"
         sigma = self.data_noise or (0.05 if points else 0.1)
         share = 0.2 if self.training == "dsm" else 1.0 if points else 0.5
-        shared = {
+        shared: dict[str, Any] = {
             "sigma": sigma,
             "step_size": self.step_size or share * sigma**2,
-            "sample_steps": self.sample_steps,
-            "ais_steps": self.ais_steps,
+            "sampling": EnergySampling(self.sample_steps, self.ais_steps),
         }
         network = self.network(domain)
         if self.training == "dsm":
-            return Matched(network, domain, **shared)  # type: ignore[arg-type]
+            return Matched(network, domain, **shared)
         return Contrastive(
             network,
             domain,
@@ -125,11 +124,6 @@ class EnergyBased(Recipe):
                 f"a batch of {batch} moves as many chains, and there are {self.chains}; "
                 f"give --chains {batch} or more, or a smaller --batch."
             )
-        for name in ("sample_steps", "ais_steps"):
-            if getattr(self, name) < 1:
-                raise BadInput(
-                    f"--{name.replace('_', '-')} {getattr(self, name)} was given; give 1 or more."
-                )
         for name in ("step_size", "langevin_noise", "data_noise", "regulariser", "gap"):
             if getattr(self, name) < 0:
                 raise BadInput(

@@ -22,6 +22,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Completing, Editing, Model, Objective, Restoring
 from trilemma.core.noise import Noise
+from trilemma.core.session import Session
 from trilemma.core.words import joined
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.images import UnusableImage, head, pixels
@@ -168,19 +169,15 @@ def blended(loaded: Loaded, a: str | Path, b: str | Path, count: int) -> Tensor:
 def enlarged(
     loaded: Loaded,
     path: str | Path,
-    *,
-    seed: int = 0,
-    check: Callable[[], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    session: Session,
 ) -> Tensor:
     """Enlarge a photo of any size, by overlapping tiles.
 
     Arguments:
         loaded: A run whose model makes large images of small ones.
         path: The photo; grey or colour, turned upright, transparency laid on white.
-        seed: Of what is drawn.
-        check: Called before each evaluation; raises to stop.
-        progress: Called with (evaluations done, about how many there will be).
+        session: Its seed is that of what is drawn; told of the evaluations done, and about how
+            many there will be.
 
     Returns:
         [C, scale h, scale w] uint8, 0 … 255.
@@ -202,16 +199,12 @@ def enlarged(
 
     def checked() -> None:
         nonlocal done
-        if check is not None:
-            check()
-        if progress is not None:
-            progress(min(done, total), total)
+        session.report("", min(done, total), total)
         done += 1
 
-    noise = Noise.for_samples(seed, 0, 1, _device(loaded.model))
+    noise = Noise.for_samples(session.seed, 0, 1, _device(loaded.model))
     large = enlarge(model, small, noise=noise, at_once=AT_ONCE, check=checked)  # type: ignore[arg-type]
-    if progress is not None:
-        progress(total, total)
+    session.progress("", total, total)
     return large
 
 

@@ -6,7 +6,6 @@ Samples that another program made are measured alike, without a model that could
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from trilemma.core.errors import BadInput
 from trilemma.core.files import replacing
 from trilemma.core.noise import mix
+from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.metrics.context import DRAWS, Reference
 from trilemma.metrics.evaluation import Evaluation, Spent, Training
@@ -25,7 +25,6 @@ from trilemma.metrics.registry import metrics
 from trilemma.recipes.recipe import updates_wanted
 from trilemma.recipes.runs import Loaded
 from trilemma.training.convergence import training_state
-from trilemma.training.distributed import World
 from trilemma.training.environment import environments
 
 __all__ = [
@@ -92,12 +91,9 @@ def judge_run(
     loaded: Loaded,
     data: DataSet,
     *,
-    samples: int | None,
-    seed: int,
+    session: Session,
+    samples: int | None = None,
     draws: int | None = None,
-    world: World,
-    check: Callable[[], None],
-    progress: Callable[[str, int, int], None] | None = None,
     reference: Reference | None = None,
 ) -> Evaluation:
     """Measure all that the model can answer, and keep it in the run as evaluation.json.
@@ -114,22 +110,15 @@ def judge_run(
     if data.aside is not None and reference is not None and reference.data.aside is None:
         reference = None  # its training examples are more than the generator has seen
     training = training_of(loaded, data)
-    device = next(loaded.model.parameters()).device
     if reference is None:
-        reference = reference_for(
-            data, n=n, seed=seed, device=device, progress=progress, check=check
-        )
+        reference = reference_for(data, session=session, n=n)
     judgement = judge(
         loaded.model,
         data,
+        session=session,
         n=n,
-        seed=seed,
         draws=draws or DRAWS,
-        device=device,
         reference=reference,
-        world=world,
-        progress=progress,
-        check=check,
         only=only,
     )
     evaluation = Evaluation(
@@ -137,8 +126,8 @@ def judge_run(
         family=loaded.recipe.family,
         data=data.name,
         n=n,
-        seed=seed,
-        device=device.type,
+        seed=session.seed,
+        device=session.device.type,
         threads=torch.get_num_threads(),
         step=loaded.step,
         test_examples=len(data.test),
@@ -151,8 +140,8 @@ def judge_run(
         cost=_with_training(judgement.cost, training),
         seconds=judgement.seconds,
     )
-    check()
-    if world.is_main:
+    session.check()
+    if session.world.is_main:
         _keep(loaded.run.path, evaluation, data, judgement)
     return evaluation
 
@@ -163,12 +152,10 @@ def judge_ready(
     samples: torch.Tensor,
     data: DataSet,
     *,
+    session: Session,
     n: int,
-    seed: int,
     reference: Reference | None = None,
     keep: Path | None = None,
-    check: Callable[[], None],
-    progress: Callable[[str, int, int], None] | None = None,
 ) -> Evaluation:
     """Measure samples that another program made.
 
@@ -177,23 +164,21 @@ def judge_ready(
         source: Where they were read from.
         samples: [N, *shape], data units.
         data: What they imitate.
+        session: Its seed is that of which are measured, of baselines and intervals.
         n: How many are measured, at most N; drawn by the seed, since files are often sorted.
-        seed: Seed of that, of baselines and intervals.
         reference: The data set's reference, if it was made before with the same n and seed.
         keep: Folder in which evaluation.json and what is drawn of it are kept; None keeps nothing.
-        check: Called between chunks; raises to stop.
-        progress: Called after each chunk.
     """
     if reference is None:
-        reference = reference_for(data, n=n, seed=seed, progress=progress, check=check)
-    generator = torch.Generator().manual_seed(mix(seed, "ready samples"))
+        reference = reference_for(data, session=session, n=n)
+    generator = torch.Generator().manual_seed(mix(session.seed, "ready samples"))
     rows = torch.randperm(len(samples), generator=generator)[:n].sort().values
-    judgement = judge_samples(samples[rows], reference, progress=progress, check=check)
+    judgement = judge_samples(samples[rows], reference, session=session)
     evaluation = Evaluation(
         recipe=name,
         data=data.name,
         n=len(rows),
-        seed=seed,
+        seed=session.seed,
         threads=torch.get_num_threads(),
         test_examples=len(data.test),
         source=str(source),
@@ -203,7 +188,7 @@ def judge_ready(
         skipped=judgement.skipped,
         seconds=judgement.seconds,
     )
-    check()
+    session.check()
     if keep is not None:
         _keep(keep, evaluation, data, judgement)
     return evaluation

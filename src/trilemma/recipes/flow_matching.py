@@ -12,10 +12,18 @@ from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.families.dequantised_density import dequantised_density
-from trilemma.families.flow_matching import PAIRINGS, TIMES, FlowMatching
+from trilemma.families.flow_matching import (
+    PAIRINGS,
+    TIMES,
+    Divergence,
+    FlowMatching,
+    FlowMatchingSampling,
+    FlowMatchingTraining,
+    Preconditioning,
+)
 from trilemma.maths.diffusion.fourier_features import of_levels
 from trilemma.maths.ode import SOLVERS, refined
-from trilemma.recipes.diffusion_networks import denoiser, refuse_guidance
+from trilemma.recipes.diffusion_networks import denoiser, refuse_unguided
 from trilemma.recipes.recipe import Choice, Plot, Recipe
 
 __all__ = ["FlowMatchingRecipe"]
@@ -63,23 +71,17 @@ class FlowMatchingRecipe(Recipe):
         inner = FlowMatching(
             denoiser(domain, width=self.width, in_multiple=1 + 2 * len(frequencies)),
             domain.shape,
-            spread=0.5 if levels else 1.0,
-            finest=_finest(domain),
-            frequencies=frequencies,
-            pairing=self.pairing,
-            times=self.times,
-            label_dropout=self.label_dropout,
+            preconditioning=Preconditioning(0.5 if levels else 1.0, _finest(domain), frequencies),
+            training=FlowMatchingTraining(self.pairing, self.times, self.label_dropout),
+            sampling=FlowMatchingSampling(self.sampler, self.sample_steps, self.guidance),
+            divergence=Divergence(probes=0 if domain.kind == "points" else self.probes),
             shares=domain.frequencies if domain.classes else (),
-            solver=self.sampler,
-            steps=self.sample_steps,
-            guidance=self.guidance,
-            probes=0 if domain.kind == "points" else self.probes,
         )
         return dequantised_density(inner, domain)
 
     def _possible(self, domain: Domain) -> None:
         """Refuse fields that make no sense together."""
-        refuse_guidance(self.guidance, domain, self.label_dropout)
+        refuse_unguided(self.guidance, domain, self.label_dropout)
         if domain.kind == "image" and self.probes < 1:
             raise BadInput(
                 f"{self.probes} probes were given for images; give --probes 1 or more, for the "

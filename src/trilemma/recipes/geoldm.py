@@ -18,8 +18,18 @@ from trilemma.core.point_cloud import mask_of
 from trilemma.data.dataset import DataSet
 from trilemma.data.example_properties import with_property
 from trilemma.data.point_cloud_stream import PointCloudStream
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
-from trilemma.families.diffusion.geometric import GeometricDiffusion, GeometricLatentDiffusion
+from trilemma.families.diffusion.geometric import (
+    GeometricDiffusion,
+    GeometricLatentDiffusion,
+    cloud_grid,
+)
+from trilemma.families.diffusion.options import (
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+)
 from trilemma.families.point_cloud_vae import PointCloudCodes, PointCloudVae, ScaledPointCloud
 from trilemma.maths.diffusion.predictions import PREDICTIONS
 from trilemma.maths.diffusion.samplers import SAMPLERS
@@ -30,7 +40,7 @@ from trilemma.networks.egnn import LARGEST, Egnn, EgnnDenoiser, EgnnForm
 from trilemma.networks.point_transformer import HEAD, PointTransformerDenoiser
 from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.property_condition import PropertyCondition
-from trilemma.recipes.diffusion_networks import refuse_guidance, sampler
+from trilemma.recipes.diffusion_networks import refuse_unguided
 from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["GeometricLatentDiffusing"]
@@ -123,24 +133,29 @@ class GeometricLatentDiffusing(Recipe):
         first = self.first_stage(domain)
         schedule = SCHEDULES["rectified" if self.process == "flow" else "cosine"]
         is_flow = self.process == "flow"
+        process = ForwardProcess(schedule, 0 if is_flow else CHAIN, Centred())
         name = self.sampler if self.sampler != "auto" else "ancestral"
         diffusion = Diffusion(
-            self.denoiser(first.features, domain.properties),
+            Denoiser(
+                self.denoiser(first.features, domain.properties),
+                process,
+                PREDICTIONS[self.prediction if is_flow else "noise"](schedule, 1.0),
+            ),
             Domain("point-cloud", first.shape, Real()),
-            schedule,
-            PREDICTIONS[self.prediction if is_flow else "noise"](schedule, 1.0),
-            chain=0 if is_flow else CHAIN,
-            times=self.times if is_flow else "uniform",
-            weighting="min-snr" if is_flow else "own",
-            most=WEIGHED,
-            label_dropout=self.label_dropout if domain.properties else 0.0,
-            sampler=sampler(name),
-            steps=self.sample_steps or (50 if is_flow else CHAIN),
-            grid="log-normal" if is_flow and name == "ancestral" else "auto",
-            noise_range=NOISE_RANGE,
-            guidance=self.guidance,
+            training=DiffusionTraining(
+                times=self.times if is_flow else "uniform",
+                weighting="min-snr" if is_flow else "own",
+                max_snr=WEIGHED,
+                label_dropout=self.label_dropout if domain.properties else 0.0,
+            ),
+            sampling=DiffusionSampling(
+                sampler=name,
+                steps=self.sample_steps or (50 if is_flow else CHAIN),
+                grid=cloud_grid(name, process.chain),
+                noise_range=NOISE_RANGE,
+                guidance=self.guidance,
+            ),
             prompts=Prompts(SIZES, points=domain.shape[0], properties=len(domain.properties)),
-            space=Centred(),
         )
         if isinstance(first, PointCloudVae):
             return GeometricLatentDiffusion(first, diffusion, domain)
@@ -237,7 +252,7 @@ class GeometricLatentDiffusing(Recipe):
                 f"guidance {self.guidance:g} was given for a model without a property; "
                 "leave it out, or train with --property NAME."
             )
-        refuse_guidance(self.guidance, domain, self.label_dropout)
+        refuse_unguided(self.guidance, domain, self.label_dropout)
         if self.features < 1:
             raise BadInput("--features takes 1 or more.")
         for name in ("width", "layers", "sample_steps"):

@@ -21,7 +21,7 @@ from trilemma.families.dequantised_density import (
     OnReals,
     dequantised_density,
 )
-from trilemma.families.flow import NormalizingFlow, VariationalDequantiser
+from trilemma.families.flow import NormalizingFlow, NormalizingFlowSampling, VariationalDequantiser
 from trilemma.maths.transforms import Bijection
 from trilemma.networks.bijections import (
     ActNorm,
@@ -95,7 +95,7 @@ class Glow(Recipe):
             BijectionChain([*self.first(domain), body]),
             domain.shape,
             ConditionEmbedding(classes, COND_WIDTH) if classes else None,
-            temperature=self.temperature,
+            sampling=NormalizingFlowSampling(self.temperature),
             log_volume=domain.values.log_volume if is_uniform else None,
         )
         return dequantised_density(flow, domain, self.dequantiser(domain))

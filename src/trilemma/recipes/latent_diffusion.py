@@ -16,8 +16,14 @@ from trilemma.core.noise import mix
 from trilemma.core.sampling import evaluation_mode
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.stream import ExampleStream
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.diffusion.latent import ConditionalLatentDiffusion, LatentDiffusion
+from trilemma.families.diffusion.options import (
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+)
 from trilemma.families.first_stage import FirstStage
 from trilemma.maths.diffusion.predictions import Velocity
 from trilemma.maths.diffusion.samplers import SAMPLERS
@@ -39,8 +45,7 @@ from trilemma.recipes.diffusion_networks import (
     context,
     fill,
     prompts,
-    refuse_guidance,
-    sampler,
+    refuse_unguided,
 )
 from trilemma.recipes.recipe import Choice, Recipe
 
@@ -107,14 +112,18 @@ class LatentDiffusing(Recipe):
         context = self.context(domain)
         schedule = SCHEDULES["cosine"]
         diffusion = Diffusion(
-            self.denoiser(first.shape, context),
+            Denoiser(
+                self.denoiser(first.shape, context),
+                ForwardProcess(schedule),
+                Velocity(schedule.power),
+            ),
             inner,
-            schedule,
-            Velocity(schedule.power),
-            label_dropout=self.label_dropout if context is not None else 0.0,
-            sampler=sampler(self.sampler),
-            steps=self.sample_steps,
-            guidance=self.guidance,
+            training=DiffusionTraining(
+                label_dropout=self.label_dropout if context is not None else 0.0
+            ),
+            sampling=DiffusionSampling(
+                sampler=self.sampler, steps=self.sample_steps, guidance=self.guidance
+            ),
             prompts=prompts(domain) if cond_kind == "text" else None,
         )
         if context is None:
@@ -227,7 +236,7 @@ class LatentDiffusing(Recipe):
                 f"guidance {self.guidance:g} was given for an unconditional model; give "
                 "--guidance 1, or data with classes or captions."
             )
-        refuse_guidance(self.guidance, domain, self.label_dropout)
+        refuse_unguided(self.guidance, domain, self.label_dropout)
 
 
 def _factor(height: int, breadth: int) -> int:

@@ -86,7 +86,8 @@ class Recipe(ABC):
     is_generator: ClassVar[bool] = True
     """Whether it learns how data are distributed, so that comparisons take it unasked."""
     at_sampling: ClassVar[tuple[str, ...]] = ()
-    """Fields that may be changed after training, when sampling."""
+    """Fields that may be changed after training, when sampling: options of the model's `adjusted`
+    by the same name, but that `sample_steps` is `steps` there."""
 
     batch: int = BATCH
     """Examples an update, over all devices and accumulated parts together."""

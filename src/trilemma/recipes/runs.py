@@ -21,7 +21,9 @@ from trilemma.core.errors import BadInput
 from trilemma.core.event import Event
 from trilemma.core.model import Model
 from trilemma.core.noise import mix
+from trilemma.core.session import Session
 from trilemma.core.words import joined
+from trilemma.core.world import World
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.recipes.catalog import recipe_class
@@ -29,12 +31,10 @@ from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
 from trilemma.recipes.recipe import Recipe
 from trilemma.training.budget import Budget
-from trilemma.training.distributed import World
 from trilemma.training.environment import environment
 from trilemma.training.fit import fit
 from trilemma.training.precision import Precision, choose
 from trilemma.training.run import Run, refuse_difference, unused
-from trilemma.training.signals import Stop
 from trilemma.training.trainer import Settings
 
 __all__ = [
@@ -46,8 +46,6 @@ __all__ = [
     "load",
     "untrained",
 ]
-
-Progress = Callable[[int, int], None]
 
 FORMAT = 2
 """Of run directories, kept in recipe.json. Those of format 1, which have none there, name their
@@ -81,18 +79,17 @@ def begin(
     source: str,
     path: Path,
     budget: Budget,
-    seed: int = 0,
+    session: Session,
     size: int | None = None,
     precision: str = "auto",
     watch: bool = False,
-    world: World,
-    stop: Stop,
 ) -> tuple[Run, Iterator[Event]]:
     """Make a run directory, and return it with the training to be iterated over.
 
     Everything that can be refused is refused before the directory is made. A batch that is larger
     than the training split is clamped to it, recorded so, and said by an event 'warning'.
     """
+    seed, world = session.seed, session.world
     data = recipe.data_for(data)
     recipe, note = recipe.fitted(len(data.train), data.domain, processes=world.size)
     model = untrained(recipe, data.domain, seed)
@@ -119,7 +116,7 @@ def begin(
     }
     run = _create_run(path, record, world)
     notes = [*([note] if note else []), *recipe.notes()]
-    return run, _train(run, recipe, model, data, budget, chosen, world, stop, notes, resume=False)
+    return run, _train(run, recipe, model, data, budget, chosen, session, notes, resume=False)
 
 
 def _create_run(path: Path, record: Mapping[str, Any], world: World) -> Run:
@@ -142,25 +139,21 @@ def _create_run(path: Path, record: Mapping[str, Any], world: World) -> Run:
 def go_on(
     path: Path,
     *,
+    session: Session,
     budget: Budget | None = None,
     source: str | None = None,
     data: DataSet | None = None,
     requested: Mapping[str, Any] | None = None,
-    world: World,
-    stop: Stop,
-    progress: Progress | None = None,
 ) -> tuple[Run, Iterator[Event]]:
     """Go on with a run where its last good checkpoint stands.
 
     Arguments:
         path: The run directory.
+        session: The processes that share the work, and who may end it; the seed is the run's.
         budget: Steps in all, or minutes from now; None goes on to the planned end.
         source: Where the same data now lie.
         data: The same data, if they are in memory already.
         requested: What was requested besides ('name', 'seed'), to be compared with the record.
-        world: The processes that share the work.
-        stop: Tells when a signal asks for an end.
-        progress: Called with (done, total) while the data are read.
 
     Raises:
         BadInput: It is no run, or recipe, data or seed are others than the run's.
@@ -171,12 +164,13 @@ def go_on(
     _class_of(run)
     _refuse_partial(run, *RECORD, "precision", "budget", "watch")
     recipe = _recipe(record, {})
-    data = _same(recipe, record, data or _load(record, source, progress))
+    data = _same(recipe, record, data or _load(record, source))
     if budget is None and run.is_untouched:
         budget = Budget(**record["budget"])
     model = untrained(recipe, data.domain, record["seed"])
     chosen = Precision(**record["precision"])
-    return run, _train(run, recipe, model, data, budget, chosen, world, stop, [], resume=True)
+    session = session.but(seed=record["seed"])
+    return run, _train(run, recipe, model, data, budget, chosen, session, [], resume=True)
 
 
 def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
@@ -227,11 +221,11 @@ def _refuse_partial(run: Run, *names: str) -> None:
         )
 
 
-def _load(record: Mapping[str, Any], source: str | None, progress: Progress | None) -> DataSet:
+def _load(record: Mapping[str, Any], source: str | None) -> DataSet:
     """Load a run's data."""
     data_record = record["data"]
     location = sources.moved(source or data_record["source"], data_record["source"])
-    data = sources.load(location, size=data_record["size"], progress=progress)
+    data = sources.load(location, size=data_record["size"])
     return data.viewed((data_record["domain"]["kind"],))
 
 
@@ -249,13 +243,12 @@ def _train(
     data: DataSet,
     budget: Budget | None,
     precision: Precision,
-    world: World,
-    stop: Stop,
+    session: Session,
     notes: Sequence[str],
     *,
     resume: bool,
 ) -> Iterator[Event]:
-    seed = run.recipe["seed"]
+    seed = session.seed
     settings = dataclasses.replace(Settings.of(recipe), decay=recipe.decay_for(data))
     return fit(
         run,
@@ -263,12 +256,9 @@ def _train(
         recipe.stages(model, data, seed),
         settings,
         budget,
-        seed=seed,
-        device=world.device,
+        session=session,
         precision=precision,
-        world=world,
         preview=Previews(run, model, data, seed, watch=run.recipe["watch"]),
-        stop=stop,
         resume=resume,
         rows=len(data.train),
         notes=notes,
@@ -285,9 +275,9 @@ class Loaded:
     model: Model
     step: int
 
-    def data(self, source: str | None = None, progress: Progress | None = None) -> DataSet:
+    def data(self, source: str | None = None) -> DataSet:
         """Load the data that the run was trained on, and refuse others."""
-        return self.same(_load(self.run.recipe, source, progress))
+        return self.same(_load(self.run.recipe, source))
 
     def same(self, data: DataSet) -> DataSet:
         """Return the data, and refuse others than the run's."""

@@ -16,14 +16,18 @@ from trilemma.core.model import Model, Stage, Stream
 from trilemma.core.noise import mix
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
-from trilemma.families.diffusion.super_resolution import Pairing, SuperResolution
-from trilemma.families.super_resolution_regression import Regression
+from trilemma.families.diffusion.super_resolution import (
+    Pairing,
+    SuperResolution,
+    SuperResolutionSampling,
+)
+from trilemma.families.super_resolution_regression import Regression, RegressionSampling
 from trilemma.maths.diffusion.predictions import PREDICTIONS
 from trilemma.maths.diffusion.samplers import SAMPLERS
 from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.networks.prompt_pool import Prompts
 from trilemma.networks.tiling import Reading
-from trilemma.recipes.diffusion_networks import denoiser, sampler
+from trilemma.recipes.diffusion_networks import denoiser
 from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = ["Pairs", "Sr3"]
@@ -79,16 +83,18 @@ class Sr3(Recipe):
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
-        if not 0 <= self.temperature <= 2:
-            raise BadInput(f"--temperature {self.temperature:g} was given; it takes 0 to 2.")
+        sampling = SuperResolutionSampling(
+            self.sampler, self.sample_steps, self.temperature, self.consistent
+        )
         if domain.kind == "image" and not isinstance(domain.values, Levels):
             raise BadInput("images of real numbers cannot be enlarged; give images of levels.")
-        pairing = Pairing(domain, self.scale, consistent=self.consistent)
+        pairing = Pairing(domain, self.scale)
         inner = denoiser(domain, width=self.width, in_multiple=2, is_conditional=False)
         network = Reading(inner, domain, self.scale)
         prompts = Prompts(MAX_PROMPTS, image=pairing.small_shape)
         if self.method == "regression":
-            return Regression(network, pairing, prompts=prompts)
+            options = RegressionSampling(self.consistent)
+            return Regression(network, pairing, prompts=prompts, sampling=options)
         schedule = SCHEDULES[self.schedule]
         return SuperResolution(
             network,
@@ -96,9 +102,7 @@ class Sr3(Recipe):
             schedule,
             PREDICTIONS[self.prediction](schedule, 1.0),
             prompts=prompts,
-            sampler=sampler(self.sampler),
-            steps=self.sample_steps,
-            temperature=self.temperature,
+            sampling=sampling,
         )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:

@@ -13,7 +13,7 @@ from trilemma.core.model import Model
 from trilemma.data.dataset import DataSet
 from trilemma.families.hierarchical import HierarchicalVae
 from trilemma.families.likelihood import likelihood
-from trilemma.families.vae import Vae
+from trilemma.families.vae import Vae, VaeSampling
 from trilemma.networks.hierarchical import (
     ConditionalDecoder,
     ConditionalEncoder,
@@ -111,7 +111,7 @@ class VariationalAutoencoder(Recipe):
             "beta": self.beta,
             "free_bits": self.free_bits,
             "kl_warmup": self.kl_warmup,
-            "draw": self.draw_mode(domain),
+            "sampling": VaeSampling(self.draw_mode(domain)),
         }
         if self.levels > 1:
             return HierarchicalVae(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from trilemma.core.files import atomic_write
 from trilemma.core.model import Constrained, Gradual, Model, Seeking, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
+from trilemma.core.session import Session
 from trilemma.data import graph_writing, molecule_writing, point_cloud_writing
 from trilemma.data.check import Report
 from trilemma.data.chemistry import parsed, to_smiles
@@ -29,8 +30,6 @@ from trilemma.pictures.image_strips import captioned
 from trilemma.recipes.editing import blended, completing, enlarged, refuse_completion
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import Loaded
-from trilemma.training.distributed import World
-from trilemma.training.signals import Stop
 
 __all__ = [
     "BEST_FILE",
@@ -71,34 +70,28 @@ def save_picture(picture: Any, target: Path) -> None:  # noqa: ANN401
 def write_samples(
     loaded: Loaded,
     n: int,
-    seed: int,
-    conditions: Conditions | None,
     target: Path,
-    ranks: World,
-    stop: Stop,
-    progress: Callable[[int, int], None],
+    *,
+    session: Session,
+    conditions: Conditions | None = None,
     completion: tuple[Tensor, Tensor] | None = None,
     patient: bool = False,
     source: Model | None = None,
     captions: Sequence[str] = (),
-    warn: Callable[[str], None] | None = None,
 ) -> Path:
     """Draw n samples and write them in the form of the target's name.
 
     Arguments:
         loaded: The run.
         n: How many.
-        seed: Seed of the samples.
-        conditions: What they are to be, by index.
         target: Where they go.
-        ranks: The processes that share the work.
-        stop: Tells when a signal asks for an end.
-        progress: Called with (done, total).
+        session: Its seed is that of the samples; its processes share the work; warned of samples
+            that the form has no room for.
+        conditions: What they are to be, by index.
         completion: An image, a graph or a fragment, and where it is known: samples complete it.
         patient: Whether sampling may take longer than five minutes.
         source: What is drawn from in the model's place, such as `recipes.editing.editing`.
         captions: What was asked for, to stand below the samples of a .png, in turn.
-        warn: Called with samples that the form has no room for.
 
     Returns:
         The path written.
@@ -109,9 +102,6 @@ def write_samples(
     """
     form = _known_form(target, loaded.domain, n)
 
-    def check() -> None:
-        stop.check("sampling was stopped; nothing was written.")
-
     if form == ".gif" and (source is not None or completion is not None):
         what = {"image": "picture", "graph": "graph"}.get(loaded.domain.kind, "fragment")
         raise BadInput(
@@ -119,23 +109,24 @@ def write_samples(
             f"{target.with_suffix('.png').name}."
         )
     if form == ".gif":
-        return _animation(loaded, n, seed, conditions, target, check)
+        return _animation(loaded, n, target, session, conditions)
     if not patient:
         _refuse_long(loaded.model, n)
+    ranks = session.world
     local_range = ranks.span(n)
     parts, n_drawn = [], 0
     batches = samples(
         source or (loaded.model if completion is None else completing(loaded, *completion)),
         local_range.start,
         local_range.stop,
-        seed=seed,
+        seed=session.seed,
         conditions=conditions,
-        check=check,
+        check=session.check,
     )
     for x in batches:
         parts.append(x.cpu())
         n_drawn += len(x)
-        progress(n_drawn, len(local_range))
+        session.progress("", n_drawn, len(local_range))
     local_samples = torch.cat(parts) if parts else torch.empty(0, *loaded.domain.shape)
     all_samples = ranks.gather(local_samples, n)
     if ranks.is_main and captions and form == ".png" and loaded.domain.kind == "image":
@@ -146,8 +137,8 @@ def write_samples(
         save_picture(graphs.change(completion[0].expand_as(all_samples), all_samples), target)
     elif ranks.is_main:
         omitted = _write(all_samples, form, target, loaded.domain)
-        if omitted and warn is not None:
-            warn(
+        if omitted:
+            session.warn(
                 f"{omitted} of {len(all_samples)} samples are not in {target.name}: RDKit refuses "
                 "them, mostly for bonds that are more than an atom can have; an .xyz has all."
             )
@@ -240,10 +231,7 @@ def write_enlarged(
     loaded: Loaded,
     path: str | Path,
     target: Path,
-    *,
-    seed: int = 0,
-    check: Callable[[], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    session: Session,
 ) -> Path:
     """Write a photo enlarged by a run's model, as a .png, whole or not at all.
 
@@ -252,7 +240,7 @@ def write_enlarged(
     """
     if target.suffix.lower() != ".png":
         raise BadInput(f"'{target.name}' was given for an enlarged photo; it is written as .png.")
-    x = enlarged(loaded, path, seed=seed, check=check, progress=progress)
+    x = enlarged(loaded, path, session)
     save_picture(figures.grid(x[None], 256, 1, 1), target)
     return target
 
@@ -331,10 +319,9 @@ def _folder(x: Tensor, target: Path, domain: Domain) -> None:
 def _animation(
     loaded: Loaded,
     n: int,
-    seed: int,
-    conditions: Conditions | None,
     target: Path,
-    check: Callable[[], None],
+    session: Session,
+    conditions: Conditions | None,
 ) -> Path:
     model = loaded.model
     if not isinstance(model, Gradual):
@@ -342,11 +329,14 @@ def _animation(
             f"recipe '{loaded.recipe.name}' samples in one step, so there is no way to show as "
             f"a .gif; use {target.with_suffix('.png').name}."
         )
-    device = next(model.parameters()).device
+    device = session.device
     condition = conditions(0, n).to(device) if conditions is not None else None
-    with torch.no_grad(), watched(model, check):
+    with torch.no_grad(), watched(model, session.check):
         path = model.path(
-            n, frames=FRAMES, condition=condition, noise=Noise.for_samples(seed, 0, n, device)
+            n,
+            frames=FRAMES,
+            condition=condition,
+            noise=Noise.for_samples(session.seed, 0, n, device),
         )
     with atomic_write(target) as partial:
         partial.write_bytes(figures.trajectory([x.cpu() for x in path], loaded.domain))

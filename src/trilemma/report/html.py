@@ -17,18 +17,16 @@ from trilemma.core.words import brief, count, duration, joined
 from trilemma.report.details import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
 from trilemma.report.page import Comparison, Portrait, scenes
-from trilemma.report.sections import (
-    answers_section,
+from trilemma.report.picture_sections import (
     curves_section,
     exhibits_section,
     history_section,
     inside_section,
     neighbours_section,
     samples_section,
-    scores_section,
-    table_section,
-    task_section,
 )
+from trilemma.report.ranking_sections import answers_section, task_section
+from trilemma.report.score_sections import scores_section, table_section
 from trilemma.report.style import sheet
 from trilemma.report.viewer import STYLE, licence, script_policy, scripts
 

@@ -16,7 +16,7 @@ from trilemma.pictures.palette import FAMILIES, OTHER, Hue, hue
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["Child", "Markup", "element", "glyph", "image", "inline"]
+__all__ = ["Child", "Markup", "element", "glyph", "image", "inline", "name_of"]
 
 VOID = frozenset({"img", "meta", "br", "link", "col"})
 
@@ -95,3 +95,8 @@ def glyph(family: str) -> Markup:
     corners = " ".join(f"{x / span * 7:.1f},{-y / span * 7:.1f}" for x, y in shape)
     polygon = element("polygon", points=corners, fill=f"var(--{colour.name})")
     return element("svg", polygon, class_="glyph", viewBox="-8 -8 16 16", aria_hidden="true")
+
+
+def name_of(family: str, recipe: str) -> Markup:
+    """Write a recipe's name behind the marker of its family."""
+    return element("span", glyph(family), recipe, class_="name")

@@ -37,15 +37,14 @@ from trilemma.core.event import Event
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
 from trilemma.core.sampling import evaluation_mode
+from trilemma.core.session import Session
 from trilemma.training.alarms import Alarms
 from trilemma.training.allowance import Marked, Moment, Preview, TimedPreview
 from trilemma.training.budget import RECENT, Budget, StepPace, TrainingPlan
 from trilemma.training.checkpoint import Checkpoint, unwritable
-from trilemma.training.distributed import World
 from trilemma.training.environment import machine
 from trilemma.training.precision import Precision
 from trilemma.training.run import Run
-from trilemma.training.signals import Stop
 from trilemma.training.stopwatch import Stopwatch
 from trilemma.training.trainer import Settings, Trainer, random_state, set_random_state
 
@@ -65,12 +64,9 @@ def fit(
     settings: Settings | Mapping[str, Settings],
     budget: Budget | None,
     *,
-    seed: int,
-    device: torch.device,
+    session: Session,
     precision: Precision,
-    world: World | None = None,
     preview: Preview | None = None,
-    stop: Stop | None = None,
     resume: bool = False,
     save_seconds: float = 60.0,
     save_every: int | None = None,
@@ -87,13 +83,11 @@ def fit(
         settings: Learning rate and the like, for all stages or by the stage's name.
         budget: Steps, or minutes of training. With `resume`, None keeps what was planned, steps
             are those of the run in all, and minutes count from now.
-        seed: Seed of torch's global generator.
-        device: Where losses are computed.
+        session: Its seed is that of torch's global generator; losses are computed on its device;
+            of its processes the main one alone writes files; a signal ends at the next step.
         precision: In which numbers.
-        world: The processes that share the work; files are written by the main one alone.
         preview: Called at steps 0, 1, 2, 5, 10, 20, 50, … as far as the time allows, and at the
             end of each stage; or, if it is `TimedPreview`, when it says itself.
-        stop: The flag of `signals.listening`.
         resume: Whether to go on from the newest checkpoint.
         save_seconds: Seconds between checkpoints.
         save_every: Steps between checkpoints, beside the seconds.
@@ -117,16 +111,12 @@ def fit(
         Diverged: Updates were not finite again and again; names the last good checkpoint.
         Interrupted: A signal asked for an end; everything is saved.
     """
-    world = world or World.single(device)
-    stop = Stop() if stop is None else stop  # a flag that is not set yet is false
-    with run.lock() if world.is_main else nullcontext() as note:
-        fitting = _Fitting(
-            run, model, stages, settings, precision, world, device, preview, stop, note, clock
-        )
+    with run.lock() if session.world.is_main else nullcontext() as note:
+        fitting = _Fitting(run, model, stages, settings, precision, session, preview, note, clock)
         fitting.warnings += notes
         fitting.rows = rows
         fitting.save_seconds, fitting.save_every = save_seconds, save_every
-        yield from fitting.go(budget, seed, resume)
+        yield from fitting.go(budget, resume)
 
 
 class _Fitting:
@@ -139,16 +129,15 @@ class _Fitting:
         stages: Sequence[Stage],
         settings: Settings | Mapping[str, Settings],
         precision: Precision,
-        world: World,
-        device: torch.device,
+        session: Session,
         preview: Preview | None,
-        stop: Stop,
         note: str | None,
         clock: Callable[[], float],
     ) -> None:
         self.run, self.model, self.stages, self.settings = run, model, stages, settings
-        self.precision, self.world, self.device = precision, world, device
-        self.stop, self.clock, self.watch = stop, clock, Stopwatch(clock)
+        self.precision, self.session = precision, session
+        self.world, self.device, self.stop = session.world, session.device, session.stop
+        self.clock, self.watch = clock, Stopwatch(clock)
         self.preview: Any = preview
         if preview is not None and not isinstance(preview, TimedPreview):
             self.preview = Marked(preview, clock)
@@ -167,9 +156,9 @@ class _Fitting:
 
     # The whole
 
-    def go(self, budget: Budget | None, seed: int, resume: bool) -> Iterator[Event]:
+    def go(self, budget: Budget | None, resume: bool) -> Iterator[Event]:
         """Go through the stages."""
-        torch.manual_seed(mix(seed, "fit"))
+        torch.manual_seed(mix(self.session.seed, "fit"))
         self.precision.to_device(self.model, self.device)
         checkpoint = self._restored(budget) if resume else None
         if checkpoint is None:
@@ -246,9 +235,8 @@ class _Fitting:
             stage,
             stream,
             settings or self.settings[stage.name],  # type: ignore[index]
-            device=self.device,
+            session=self.session,
             precision=self.precision,
-            world=self.world,
             total=lambda: plan.target,
         )
         if state is not None:

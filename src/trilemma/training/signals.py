@@ -15,35 +15,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
 
-from trilemma.core.errors import Interrupted
+from trilemma.core.session import Stop
 
-__all__ = ["Stop", "listening"]
-
-
-@dataclass
-class Stop:
-    """Whether a signal has asked for an end, and which."""
-
-    signal: int = 0
-    """The signal's number; 0 while none has come."""
-    when: float = 0.0
-    """When it came, in seconds of the monotonic clock."""
-
-    def __bool__(self) -> bool:
-        """Tell whether an end was asked for."""
-        return self.signal != 0
-
-    def check(self, message: str) -> None:
-        """End here if a signal has asked for it.
-
-        Raises:
-            Interrupted: With the signal's name before the message.
-        """
-        if self.signal:
-            raise Interrupted(self.signal, f"{signal.Signals(self.signal).name}: {message}")
+__all__ = ["listening"]
 
 
 @contextmanager

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 from trilemma.core.errors import Diverged
 from trilemma.core.event import Event
 from trilemma.core.model import Model, Objective, Stage, Stream
+from trilemma.core.session import Session
 from trilemma.training.adamw import AdamW
-from trilemma.training.distributed import Buffers, World
+from trilemma.training.distributed import Buffers
 from trilemma.training.ema import Average
 from trilemma.training.precision import Precision
 
@@ -89,9 +90,8 @@ class Trainer:
         stage: What is trained: `stage.model` is the model or a part of it.
         stream: The stage's batches.
         settings: Learning rate and the like.
-        device: Where losses are computed.
+        session: Losses are computed on its device, and shared by its processes.
         precision: In which numbers.
-        world: The processes that share the work.
         total: Steps of this stage, or a function that tells them; None while not yet known.
     """
 
@@ -102,14 +102,12 @@ class Trainer:
         stream: Stream,
         settings: Settings,
         *,
-        device: torch.device,
+        session: Session,
         precision: Precision,
-        world: World | None = None,
         total: Callable[[], int | None] | int | None = None,
     ) -> None:
         self.model, self.stage, self.stream, self.settings = model, stage, stream, settings
-        self.device, self.precision = device, precision
-        self.world = world or World.single(device)
+        self.precision, self.device, self.world = precision, session.device, session.world
         self.total = total if callable(total) else lambda: total
         self.step_count = self.batches_drawn = self.examples = self.skipped = 0
         self.caution = 1.0

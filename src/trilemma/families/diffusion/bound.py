@@ -45,6 +45,7 @@ from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.families.likelihood import NORMAL, columns_log_prob
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.diffusion.schedules import Schedule, posterior, transition
 from trilemma.maths.diffusion.spaces import Space
 from trilemma.maths.distributions import (
@@ -54,7 +55,7 @@ from trilemma.maths.distributions import (
     per_example,
 )
 
-__all__ = ["SPACINGS", "VARIANCES", "Estimate", "VariationalBound", "reverse_variance", "rows"]
+__all__ = ["SPACINGS", "VARIANCES", "Estimate", "VariationalBound", "reverse_variance"]
 
 SPACINGS = ("information", "time")
 """How the bound's steps are spaced: evenly in ln(1 + SNR), or in t."""
@@ -66,12 +67,6 @@ Estimate = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """(x_t, t) -> the clean estimate, and v where variances are learned."""
 
 
-def rows(number: Tensor, x: Tensor) -> Tensor:
-    """Give numbers, one for all rows or one for each, the type and the axes of x."""
-    number = number.to(x)
-    return number.reshape(-1, *([1] * (x.dim() - 1))) if number.dim() else number
-
-
 def reverse_variance(
     schedule: Schedule, s: Tensor, t: Tensor, kind: str, v: Tensor | None, like: Tensor
 ) -> Tensor:
@@ -80,7 +75,10 @@ def reverse_variance(
     Where s = 0 the posterior is a point; a learned S lies then between half of beta and beta.
     """
     _, upper = transition(schedule, s.double(), t.double())
-    beta, lower = rows(upper, like), rows(posterior(schedule, s.double(), t.double())[2], like)
+    beta, lower = (
+        per_row(upper, like),
+        per_row(posterior(schedule, s.double(), t.double())[2], like),
+    )
     if kind == "posterior":
         return lower
     if kind == "upper" or v is None:
@@ -213,7 +211,9 @@ class VariationalBound:
         self, y: Tensor, clean: Tensor, s: Tensor, t: Tensor, v: Tensor | None
     ) -> Float[Tensor, "B ..."]:
         """Return the KL of a step from t to s > 0 in each coordinate, by S of any kind."""
-        _, of_clean, tilde = (rows(n, y) for n in posterior(self.schedule, s.double(), t.double()))
+        _, of_clean, tilde = (
+            per_row(n, y) for n in posterior(self.schedule, s.double(), t.double())
+        )
         variance = reverse_variance(self.schedule, s, t, self.variance, v, y)
         ratio = tilde / variance
         return (ratio - 1 - ratio.log() + (of_clean * (y - clean)) ** 2 / variance) / 2
@@ -240,7 +240,7 @@ class VariationalBound:
 
     def noised(self, y: Tensor, t: Tensor, noise: Noise) -> Tensor:
         """Draw x_t of scaled examples."""
-        alpha, sigma = (rows(number, y) for number in self.schedule(t))
+        alpha, sigma = (per_row(number, y) for number in self.schedule(t))
         return alpha * y + sigma * self.space.normal(noise, y.shape[1:])
 
 

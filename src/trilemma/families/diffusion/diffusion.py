@@ -28,131 +28,95 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition, Examples
-from trilemma.core.domain import Domain, Levels
-from trilemma.core.errors import BadInput, nearest
+from trilemma.core.domain import Domain
 from trilemma.core.model import Loss, Objective
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion.bound import VARIANCES, reverse_variance, rows
+from trilemma.families.diffusion.bound import reverse_variance
 from trilemma.families.diffusion.denoiser import ConditionedDenoiser, Denoiser, Guided
 from trilemma.families.diffusion.editing import Agreement, Step
 from trilemma.families.diffusion.likelihood import DiffusionLikelihood
+from trilemma.families.diffusion.options import (
+    DiffusionSampling,
+    DiffusionTraining,
+    named_sampler,
+    refuse_guidance,
+    refuse_steps,
+)
 from trilemma.families.diffusion.probability_flow import PROBED
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.diffusion import training_times
 from trilemma.maths.diffusion.guidance import classifier_guided, guided
-from trilemma.maths.diffusion.predictions import Prediction
-from trilemma.maths.diffusion.samplers import Ddim, Sampler
-from trilemma.maths.diffusion.sampling_grids import GRIDS, LEVELS, grid
-from trilemma.maths.diffusion.schedules import Schedule
-from trilemma.maths.diffusion.spaces import Euclidean, Space
+from trilemma.maths.diffusion.sampling_grids import grid
+from trilemma.maths.diffusion.spaces import Space
 
-__all__ = ["WEIGHTINGS", "Diffusion"]
-
-WEIGHTINGS = ("own", "noise", "bound", "min-snr")
-"""Weights of the loss: of what the network predicts; of the noise (L_simple); nats of the bound;
-of the noise, at most m."""
-
-MOST = 5.0
-"""m, the SNR above which 'min-snr' ceases to weigh more, as its paper has it."""
-
-UNTIMED = 1000
-"""Steps of the bound, and cells of the weights, where training is in continuous time."""
+__all__ = ["Diffusion"]
 
 
 class Diffusion(DiffusionLikelihood):
-    """A denoising network, a schedule and a prediction, trained together; sampled in steps.
+    """A denoiser over a domain: trained by a mean square, sampled in steps.
+
+    `sampling` may be changed at the call: `model.adjusted(sampler="heun", steps=20).sample(16)`.
 
     Arguments:
-        network: (x [B, C, …] scaled, log-SNR [B], condition) to [B, C, …]; waves are further
-            channels of x, and a learned variance as many more of what it gives.
+        denoiser: The network, the forward process that it undoes, and what its answers mean.
         domain: Where the data lie.
-        schedule: t to (alpha, sigma).
-        prediction: What the network's output means.
-        chain: T, steps of the chain on which it is trained and bounded; 0 for continuous time.
-        times: How training times are drawn, one of `maths.diffusion.training_times.TIMES`.
-        weighting: One of `WEIGHTINGS`.
-        most: m, the SNR above which 'min-snr' ceases to weigh more.
-        variance: Of a step back, one of `VARIANCES`.
-        frequencies: Of the waves that the network is shown beside x.
-        label_dropout: Share of training examples whose condition is hidden.
-        sampler: The way from noise to data.
-        steps: Steps of that way.
-        grid: How they are spaced, one of `GRIDS`; 'auto' takes the sampler's own.
-        noise_range: The largest and the smallest noise level of that way, in units of the signal,
-            where it is spaced by them.
-        temperature: Of the noise of that way: below 1 samples are nearer to the mean of what may
-            be, and less various.
-        guidance: Weight of the condition: 1 obeys, more exaggerates, 0 ignores.
-        over: Times (from, to) between which guidance acts.
+        training: The loss; `DiffusionTraining()` if none is given.
+        sampling: The way from noise to data; `DiffusionSampling()` if none is given.
         classifier: (x_t scaled, log-SNR) to logits of the classes, trained along; samples are
             then guided by its gradient instead of by the condition's own denoiser.
         prompts: Draws a condition for each row of a noise where none is asked for.
         agree: Brings clean estimates into agreement with what is known of a sample.
-        threshold: Whether clean estimates are cut to [-1, 1]; None, for levels.
-        space: Where the noise lives.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        denoiser: Denoiser,
         domain: Domain,
-        schedule: Schedule,
-        prediction: Prediction,
         *,
-        chain: int = 1000,
-        times: str = "uniform",
-        weighting: str = "own",
-        most: float = MOST,
-        variance: str = "posterior",
-        frequencies: Sequence[float] = (),
-        label_dropout: float = 0.1,
-        sampler: Sampler | None = None,
-        steps: int = 50,
-        grid: str = "auto",
-        noise_range: tuple[float, float] = LEVELS,
-        temperature: float = 1.0,
-        guidance: float = 1.0,
-        over: tuple[float, float] = (0.0, 1.0),
+        training: DiffusionTraining | None = None,
+        sampling: DiffusionSampling | None = None,
         classifier: nn.Module | None = None,
         prompts: nn.Module | None = None,
         agree: Agreement | None = None,
-        threshold: bool | None = None,
-        space: Space | None = None,
     ) -> None:
         super().__init__()
-        _refuse(chain, steps, label_dropout, over)
-        for kind, value, choices in (
-            ("times", times, training_times.TIMES),
-            ("weighting", weighting, WEIGHTINGS),
-            ("variance", variance, VARIANCES),
-            ("grid", grid, ("auto", *GRIDS)),
-        ):
-            if value not in choices:
-                raise nearest(kind, value, choices)
-        self.network, self.classifier, self.prompts = network, classifier, prompts
-        self.domain, self.schedule, self.prediction = domain, schedule, prediction
-        self.chain, self.drawing, self.weighting, self.variance = chain, times, weighting, variance
-        self.most = most
-        self.steps, self.label_dropout, self.agree = chain or UNTIMED, label_dropout, agree
-        self.sampler, self.sample_steps, self.grid = sampler or Ddim(), steps, grid
-        self.noise_range, self.temperature = noise_range, temperature
-        self.guidance, self.over, self.space = guidance, over, space or Euclidean()
+        self.network, self.classifier, self.prompts = denoiser.network, classifier, prompts
+        self.denoiser, self.domain, self.agree = denoiser.over(domain), domain, agree
+        self.training_options = training or DiffusionTraining()
+        self.sampling = sampling or DiffusionSampling()
+        process = denoiser.process
+        self.schedule, self.chain, self.space = process.schedule, process.chain, process.space
+        self.steps, self.variance = process.bound_steps, denoiser.variance
         exact = domain.dimensions <= PROBED
         self.ode_by = "ODE estimate" if exact else "ODE estimate, Hutchinson"
-        levels = isinstance(domain.values, Levels)
-        self.denoiser = Denoiser(
-            network,
-            schedule,
-            prediction,
-            tuple(frequencies),
-            is_learned=variance == "learned",
-            is_cut=levels if threshold is None else threshold,
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that is sampled with other options.
+
+        Arguments:
+            options: Fields of `DiffusionSampling`.
+
+        Raises:
+            BadInput: There is no such option, its value makes no sense, there are more steps
+                than the chain has, or nothing by which to guide.
+        """
+        sampling = replaced_options(self.sampling, options)
+        refuse_steps(sampling.steps, self.chain)
+        refuse_guidance(
+            sampling.guidance,
+            conditional=bool(self.domain.classes) or self.prompts is not None,
+            dropout=self.training_options.label_dropout,
+            classifier_free=self.classifier is None,
         )
+        return with_sampling(self, sampling)
 
     # Training
 
@@ -175,17 +139,17 @@ class Diffusion(DiffusionLikelihood):
         condition = batch.condition
         if condition is not None:
             assert batch.noise is not None
-            condition = condition.partly_hidden(self.label_dropout, batch.noise)
-        alpha, sigma = (rows(number, x) for number in self.schedule(t))
+            condition = condition.partly_hidden(self.training_options.label_dropout, batch.noise)
+        alpha, sigma = (per_row(number, x) for number in self.schedule(t))
         output, v = self.denoiser.output(x_t, t, condition)
-        error = (self.prediction.target(x, noise, alpha, sigma) - output).square()
+        error = (self.denoiser.prediction.target(x, noise, alpha, sigma) - output).square()
         error = error.flatten(1).mean(1)
-        gain = self.prediction.gain(alpha, sigma).flatten()
+        gain = self.denoiser.prediction.gain(alpha, sigma).flatten()
         terms = {"clean": (error.detach() / gain).mean()}
-        if self.weighting != "own":
+        if self.training_options.weighting != "own":
             error = error * self._weight(t) / gain
         if v is not None:
-            clean = self.prediction.denoised(output, x_t, alpha, sigma).detach()
+            clean = self.denoiser.prediction.denoised(output, x_t, alpha, sigma).detach()
             hybrid = self._hybrid(x, clean, t, v)
             terms["variance"] = hybrid.detach().mean()
             error = error + hybrid * (self.steps / 1000)
@@ -207,15 +171,15 @@ class Diffusion(DiffusionLikelihood):
         assert batch.noise is not None
         x = self.domain.values.scale(batch.x)
         source, weight = batch.noise.named("time"), torch.ones(len(x), device=x.device)
-        if self.drawing == "importance":
+        if self.training_options.times == "importance":
             t, weight = training_times.importance(source.uniform(), self.schedule, self.chain)
-        elif self.drawing == "log-normal":
+        elif self.training_options.times == "log-normal":
             t = training_times.log_normal(source.normal(), self.schedule, self.chain)
         else:
             t = training_times.uniform(source.uniform(), self.chain)
         space = self.space_of(batch.condition)
         noise = space.normal(batch.noise.named("noise"), x.shape[1:])
-        alpha, sigma = (rows(number, x) for number in self.schedule(t))
+        alpha, sigma = (per_row(number, x) for number in self.schedule(t))
         return x, alpha * x + sigma * noise, t, noise, weight
 
     def _weight(self, t: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
@@ -225,10 +189,10 @@ class Diffusion(DiffusionLikelihood):
             alpha, sigma = self.schedule(t.double())
             return ((alpha / sigma) ** 2).float()
 
-        if self.weighting == "noise":
+        if self.training_options.weighting == "noise":
             return snr(t)
-        if self.weighting == "min-snr":
-            return snr(t).clamp(max=self.most)
+        if self.training_options.weighting == "min-snr":
+            return snr(t).clamp(max=self.training_options.max_snr)
         if not self.chain:
             return (training_times.falls(self.schedule, t, torch.exp) / 2).float()
         previous = t - 1 / self.steps
@@ -300,8 +264,8 @@ class Diffusion(DiffusionLikelihood):
         noise: Noise | None = None,
     ) -> Sequence[tuple[float, Tensor, Tensor]]:
         """Return t, x_t and E[x | x_t] at about `frames` steps of the way, in data units."""
-        count = max(2, min(frames, self.sample_steps + 1))
-        frame_indices = {round(i * self.sample_steps / (count - 1)) for i in range(count)}
+        count = max(2, min(frames, self.sampling.steps + 1))
+        frame_indices = {round(i * self.sampling.steps / (count - 1)) for i in range(count)}
         unscale = self.domain.values.unscale
         steps = enumerate(self._sample_trajectory(n, condition, noise))
         return [(s.t, unscale(s.state), unscale(s.clean)) for i, s in steps if i in frame_indices]
@@ -315,7 +279,7 @@ class Diffusion(DiffusionLikelihood):
         draws = noise.named("state")
         times, condition = self.times(), self.resolve_condition(condition, noise)
         x = self.space_of(condition).normal(draws, self.domain.shape)
-        spread = self.temperature * float(self.schedule(times[0])[1])
+        spread = self.sampling.temperature * float(self.schedule(times[0])[1])
         return self.trajectory(x * spread, times, condition, draws)
 
     def space_of(self, condition: Condition | None) -> Space:
@@ -334,9 +298,10 @@ class Diffusion(DiffusionLikelihood):
 
     def times(self) -> Float[Tensor, " n"]:
         """Return the times of a sample's way."""
-        kind = self.sampler.grid if self.grid == "auto" else self.grid
-        most, least = self.noise_range
-        return grid(self.schedule, self.sample_steps, kind, most=most, least=least)
+        way = self.sampling
+        kind = named_sampler(way.sampler, way.eta).grid if way.grid == "auto" else way.grid
+        most, least = way.noise_range
+        return grid(self.schedule, way.steps, kind, most=most, least=least)
 
     def trajectory(
         self,
@@ -360,12 +325,15 @@ class Diffusion(DiffusionLikelihood):
             v = denoise.v
             return reverse_variance(self.schedule, s, t, self.variance, v, latest["clean"])
 
-        states = self.sampler(
+        states = named_sampler(self.sampling.sampler, self.sampling.eta)(
             mended,
             self.schedule,
             x,
             times,
-            lambda: self.temperature * self.space_of(condition).normal(draws, tuple(x.shape[1:])),
+            lambda: (
+                self.sampling.temperature
+                * self.space_of(condition).normal(draws, tuple(x.shape[1:]))
+            ),
             variance=None if self.variance == "posterior" else variance,
         )
         for t, state in zip(times[:-1].tolist(), states, strict=True):
@@ -383,10 +351,12 @@ class Diffusion(DiffusionLikelihood):
         if self.classifier is not None:
             class_log_prob = self._class_log_prob(condition)
             denoise = classifier_guided(
-                unconditional, class_log_prob, self.schedule, self.guidance
+                unconditional, class_log_prob, self.schedule, self.sampling.guidance
             )
             return Guided(denoise, (unconditional,))
-        denoise = guided(conditional, unconditional, self.guidance, self.over)
+        denoise = guided(
+            conditional, unconditional, self.sampling.guidance, self.sampling.guidance_over
+        )
         return Guided(denoise, (unconditional, conditional))
 
     def _class_log_prob(
@@ -411,7 +381,7 @@ class Diffusion(DiffusionLikelihood):
         eps = self.space.normal(noise, self.domain.shape)
         states = []
         for t in torch.linspace(0, 1, frames, dtype=torch.float64):
-            alpha, sigma = (rows(number, y) for number in self.schedule(t))
+            alpha, sigma = (per_row(number, y) for number in self.schedule(t))
             states.append(self.domain.values.unscale(alpha * y + sigma * eps))
         return states
 
@@ -421,21 +391,5 @@ class Diffusion(DiffusionLikelihood):
     ) -> Float[Tensor, "B ..."]:
         """Return grad ln p_t = (alpha xhat - x_t) / sigma^2 at scaled states x_t."""
         time = torch.tensor(t, dtype=torch.float64, device=x.device)
-        alpha, sigma = (rows(number, x) for number in self.schedule(time))
+        alpha, sigma = (per_row(number, x) for number in self.schedule(time))
         return (alpha * self.denoised(x, time, condition) - x) / sigma**2
-
-
-def _refuse(chain: int, steps: int, dropout: float, over: tuple[float, float]) -> None:
-    """Refuse numbers that make no sense."""
-    if chain < 0 or steps < 1:
-        raise BadInput(
-            f"a chain of {chain} steps, sampled in {steps}, was given; a chain has 1 step or "
-            "more (0: continuous time), and sampling 1 or more."
-        )
-    if not 0 <= dropout <= 1:
-        raise BadInput(f"label dropout {dropout:g} was given; it is a share, 0 to 1.")
-    if not 0 <= over[0] < over[1] <= 1:
-        raise BadInput(
-            f"guidance over {over[0]:g} to {over[1]:g} was asked for; give times from 0 to 1, "
-            "the first below the second."
-        )

@@ -29,8 +29,8 @@ from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion.bound import rows
 from trilemma.families.diffusion.probability_flow import ProbabilityFlow
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.diffusion.schedules import Schedule
 from trilemma.maths.diffusion.spaces import Space
 
@@ -178,7 +178,7 @@ class Editable(Model[Examples, Tensor], ABC):
         eps = self.space.normal(draws, self.domain.shape)
         times = self.times()
         start = torch.tensor([strength], dtype=torch.float64)
-        alpha, sigma = (rows(number, y) for number in self.schedule(start[0]))
+        alpha, sigma = (per_row(number, y) for number in self.schedule(start[0]))
         times = torch.cat([start, times[times < strength - 1e-9]])
         steps = self.trajectory(
             alpha * y + sigma * eps, times, self.resolve_condition(condition, noise), draws

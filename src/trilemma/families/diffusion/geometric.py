@@ -35,11 +35,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from trilemma.core.adjusting import with_adjusted_part
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, PropertyStatistics
 from trilemma.core.errors import BadInput
@@ -48,17 +50,33 @@ from trilemma.core.noise import Noise
 from trilemma.core.point_cloud import mask_of
 from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.diffusion.fragments import fragment_projection, in_frame
+from trilemma.families.diffusion.options import DiffusionSampling, named_sampler
 from trilemma.families.point_cloud_vae import PointCloudCodes, PointCloudVae
+from trilemma.maths.diffusion.samplers import Ancestral, Sampler
 from trilemma.maths.diffusion.spaces import Centred
 from trilemma.maths.distributions import log_normal
 
-__all__ = ["GeometricDiffusion", "GeometricLatentDiffusion"]
+__all__ = ["GeometricDiffusion", "GeometricLatentDiffusion", "cloud_grid"]
 
 
 TOGETHER = 32
 """Samples of like size that are drawn together: a network computes what the largest needs."""
 FEATURES = 0.25
 """Spread of the features, where that of the positions is 1."""
+
+
+def cloud_grid(sampler: str | Sampler, chain: int) -> str:
+    """Return the grid of a sampler of clouds: in continuous time ancestral takes log-normal steps.
+
+    What is bound to what is settled at noise levels between 0.2 and 1, where the log-normal grid
+    makes half of its steps, and one that is even in ln SNR one of seven.
+
+    Arguments:
+        sampler: Its name, or itself.
+        chain: T; 0: continuous time.
+    """
+    is_ancestral = isinstance(named_sampler(sampler), Ancestral)
+    return "log-normal" if is_ancestral and not chain else "auto"
 
 
 class GeometricDiffusion(Model[Examples, Tensor]):
@@ -136,6 +154,29 @@ class GeometricDiffusion(Model[Examples, Tensor]):
         return self.first_stage.clouds(self.codes_of(y, mask), mask)
 
     # Sampling
+
+    @property
+    def sampling(self) -> DiffusionSampling:
+        """Return the way from noise to codes."""
+        return self.diffusion.sampling
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights whose diffusion is sampled with other options.
+
+        Arguments:
+            options: Fields of `DiffusionSampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense for this model.
+        """
+        if "sampler" in options and "grid" not in options:
+            options["grid"] = cloud_grid(options["sampler"], self.diffusion.chain)
+        if options.get("guidance", 1) != 1 and not self.properties:
+            raise BadInput(
+                f"guidance {options['guidance']:g} was given for a model without a property; "
+                "leave it out, or train with --property NAME."
+            )
+        return with_adjusted_part(self, "diffusion", options)
 
     @property
     def properties(self) -> tuple[PropertyStatistics, ...]:

@@ -29,18 +29,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import with_adjusted_part
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import DiffusionSampling
 from trilemma.families.first_stage import FirstStage
 
 __all__ = ["ConditionalLatentDiffusion", "LatentDiffusion", "RecordedMaps", "whitening"]
@@ -174,6 +176,22 @@ class LatentDiffusion(Model[Examples, Tensor]):
 
     # Sampling
 
+    @property
+    def sampling(self) -> DiffusionSampling:
+        """Return the way from noise to codes."""
+        return self.diffusion.sampling
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights whose diffusion is sampled with other options.
+
+        Arguments:
+            options: Fields of `DiffusionSampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense for this model.
+        """
+        return with_adjusted_part(self, "diffusion", options)
+
     @torch.no_grad()
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
@@ -290,7 +308,7 @@ class ConditionalLatentDiffusion(LatentDiffusion):
         Raises:
             BadInput: Guidance is 0, so that the condition is never read.
         """
-        if self.diffusion.guidance == 0:
+        if self.sampling.guidance == 0:
             raise BadInput("guidance 0 never reads the condition; give --guidance 1 or more.")
         attention_maps: list[Tensor] = []
         with self._record_attention(attention_maps):

@@ -15,10 +15,11 @@ from torch import Tensor
 
 from trilemma.core.batch import Condition
 from trilemma.core.noise import Noise
-from trilemma.families.diffusion.bound import VariationalBound, rows
+from trilemma.families.diffusion.bound import VariationalBound
 from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.editing import Editable
 from trilemma.families.diffusion.probability_flow import ProbabilityFlow
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.distributions import log_normal, per_example
 
 __all__ = ["DiffusionLikelihood"]
@@ -111,7 +112,7 @@ class DiffusionLikelihood(Editable, ABC):
         bound, flow = self.bounded("information"), self.flow(condition)
         t = self.schedule.time_of(torch.tensor(flow.finest, dtype=torch.float64))
         y, eps = self.domain.values.scale(x), self.space.normal(noise, x.shape[1:])
-        alpha, sigma = (rows(number, y) for number in self.schedule(t))
+        alpha, sigma = (per_row(number, y) for number in self.schedule(t))
         x_1 = alpha * y + sigma * eps
         spread = (2 * sigma.log()).expand_as(y)
         log_q = per_example(log_normal(x_1, alpha * y, spread))

@@ -42,6 +42,7 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.maths import ode
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.diffusion.schedules import Schedule
 from trilemma.maths.distributions import log_normal, per_example
 
@@ -181,19 +182,14 @@ class ProbabilityFlow:
         else:
             t = self.schedule.time_of(-2 * angle.tan().log())
         length = torch.hypot(*self.schedule(t))
-        clean = self.denoise(u * _rows(length, u), t)
-        return (_rows(angle.cos(), u) * u - clean) / _rows(angle.sin(), u)
+        clean = self.denoise(u * per_row(length, u), t)
+        return (per_row(angle.cos(), u) * u - clean) / per_row(angle.sin(), u)
 
     def _field(self) -> ode.Field:
         return lambda phi, state: (self._velocity(phi, state[0]),)
 
     def _solved(self, field: ode.Field, state: ode.State, angles: Tensor) -> ode.State:
         return deque(ode.fixed(field, state, angles, ode.SOLVERS[self.solver]), maxlen=1).pop()
-
-
-def _rows(number: Float[Tensor, " B"], u: Tensor) -> Tensor:
-    """Give a number for each row the type and the axes of u."""
-    return number.to(u).view(-1, *([1] * (u.dim() - 1)))
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,8 @@ image: the residual has mean 0 and spread 1 by construction, so that no step is 
 again what y says already, and an untrained network gives the bicubic image and no tint of its own.
 As u is known, diffusing r or x is the same process on another clock.
 
-With `consistent`, each clean estimate is brought into agreement with y before the sampler uses it,
+With the option `consistent`, each clean estimate is brought into agreement with y before the
+sampler uses it,
 
     xhat = u + s rhat,  cut to the range of levels;    xhat <- xhat + A^+ (y - A xhat),
 
@@ -31,23 +32,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition, Examples
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
+from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
+from trilemma.families.diffusion.options import (
+    DiffusionSampling,
+    DiffusionTraining,
+    ForwardProcess,
+)
+from trilemma.maths.broadcasting import per_row
 from trilemma.maths.diffusion.predictions import Prediction
 from trilemma.maths.diffusion.samplers import Sampler
 from trilemma.maths.diffusion.schedules import Schedule
 from trilemma.maths.resize import agreed, enlarged, reduced
 
-__all__ = ["Pairing", "SuperResolution", "sampling_inputs"]
+__all__ = ["Pairing", "SuperResolution", "SuperResolutionSampling", "sampling_inputs"]
 
 
 class Pairing(nn.Module):
@@ -56,7 +67,6 @@ class Pairing(nn.Module):
     Arguments:
         domain: Where the large images lie.
         scale: How many times as long the sides of the large ones are.
-        consistent: Whether what is given agrees with the small image.
 
     >>> from trilemma.core.domain import Levels
     >>> pairing = Pairing(Domain("image", (1, 8, 8), Levels(17)), 4)
@@ -66,10 +76,10 @@ class Pairing(nn.Module):
 
     spread: Tensor
 
-    def __init__(self, domain: Domain, scale: int, *, consistent: bool = True) -> None:
+    def __init__(self, domain: Domain, scale: int) -> None:
         super().__init__()
         _refuse(domain, scale)
-        self.domain, self.scale, self.consistent = domain, scale, consistent
+        self.domain, self.scale = domain, scale
         self.register_buffer("spread", torch.ones(()))
 
     @property
@@ -93,7 +103,7 @@ class Pairing(nn.Module):
         x = batch.x
         if mirror and batch.noise is not None:
             turned = batch.noise.named("mirror").uniform() < 0.5
-            x = torch.where(turned.view(-1, 1, 1, 1), x.flip(-1), x)
+            x = torch.where(per_row(turned, x), x.flip(-1), x)
         return dataclasses.replace(batch, x=x, condition=Condition(image=self.shrink(x)))
 
     @torch.no_grad()
@@ -112,17 +122,48 @@ class Pairing(nn.Module):
         return self.domain.values.unscale(self._up(small) + self.spread * residual)
 
     def constrain(
-        self, residual: Float[Tensor, "B C H W"], small: Tensor
+        self, residual: Float[Tensor, "B C H W"], small: Tensor, *, consistent: bool = True
     ) -> Float[Tensor, "B C H W"]:
         """Return an estimate of r within the range of levels, if `consistent` agreeing with y."""
         upsampled = self._up(small)
         x = (upsampled + self.spread * residual).clamp(-1, 1)
-        if self.consistent:
+        if consistent:
             x = agreed(x, self.domain.values.scale(small), self.scale)
         return (x - upsampled) / self.spread
 
     def _up(self, small: Tensor) -> Tensor:
         return enlarged(self.domain.values.scale(small), self.scale)
+
+
+@dataclass(frozen=True)
+class SuperResolutionSampling:
+    """The way from noise to a large image: options at the call.
+
+    Arguments:
+        sampler: A name in `SAMPLERS`, or a sampler with settings of its own.
+        steps: Steps of the way.
+        temperature: Of its noise: 1 draws all that the small image leaves open, 0 none of it.
+        consistent: Whether the large image, reduced, gives the small one again.
+
+    Raises:
+        BadInput: The sampler is not known, or a number is out of its range.
+    """
+
+    sampler: str | Sampler = "ddim"
+    steps: int = 10
+    temperature: float = 1.0
+    consistent: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse what the way of the residual refuses."""
+        _ = self.of_residual
+
+    @property
+    def of_residual(self) -> DiffusionSampling:
+        """Return the way from noise to the residual."""
+        return DiffusionSampling(
+            sampler=self.sampler, steps=self.steps, temperature=self.temperature
+        )
 
 
 class SuperResolution(Model[Examples, Tensor]):
@@ -134,9 +175,7 @@ class SuperResolution(Model[Examples, Tensor]):
         schedule: t to (alpha, sigma).
         prediction: What the network's output means.
         prompts: Gives small images for samples without a condition.
-        sampler: The way from noise to the residual.
-        steps: Steps of that way.
-        temperature: Of the noise of that way.
+        sampling: The way from noise to the image; `SuperResolutionSampling()` if none is given.
     """
 
     def __init__(
@@ -147,14 +186,26 @@ class SuperResolution(Model[Examples, Tensor]):
         prediction: Prediction,
         *,
         prompts: nn.Module,
-        sampler: Sampler | None = None,
-        steps: int = 10,
-        temperature: float = 1.0,
+        sampling: SuperResolutionSampling | None = None,
     ) -> None:
         super().__init__()
-        self.pairing, self.prompts, self.temperature = pairing, prompts, temperature
-        self._choices = schedule, prediction, sampler
-        self.diffusion = self._over(pairing.domain.shape, network, steps)
+        self.pairing, self.prompts = pairing, prompts
+        self.process, self.prediction = ForwardProcess(schedule, chain=0), prediction
+        self.sampling = sampling or SuperResolutionSampling()
+        self.diffusion = self._over(pairing.domain.shape, network)
+
+    def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
+        """Return a view of the same weights that enlarges with other options.
+
+        Arguments:
+            options: Fields of `SuperResolutionSampling`.
+
+        Raises:
+            BadInput: There is no such option, or its value makes no sense.
+        """
+        view = with_sampling(self, replaced_options(self.sampling, options))
+        view.diffusion = view._over(self.domain.shape, self.network)
+        return view
 
     @property
     def domain(self) -> Domain:
@@ -171,25 +222,21 @@ class SuperResolution(Model[Examples, Tensor]):
         """Return the network that reads the small image."""
         return self.diffusion.network
 
-    def _over(self, shape: Sequence[int], network: nn.Module, steps: int) -> Diffusion:
-        """Return the diffusion of rests of a shape."""
-        schedule, prediction, sampler = self._choices
+    def _over(self, shape: Sequence[int], network: nn.Module) -> Diffusion:
+        """Return the diffusion of residuals of a shape."""
 
         def constrain(residual: Tensor, condition: Condition | None) -> Tensor:
             assert condition is not None
             assert condition.image is not None
-            return self.pairing.constrain(residual, condition.image)
+            return self.pairing.constrain(
+                residual, condition.image, consistent=self.sampling.consistent
+            )
 
         return Diffusion(
-            network,
+            Denoiser(network, self.process, self.prediction),
             Domain("image", tuple(shape), Real()),
-            schedule,
-            prediction,
-            chain=0,
-            label_dropout=0.0,
-            sampler=sampler,
-            steps=steps,
-            temperature=self.temperature,
+            training=DiffusionTraining(label_dropout=0.0),
+            sampling=self.sampling.of_residual,
             agree=constrain,
         )
 
@@ -244,7 +291,6 @@ class SuperResolution(Model[Examples, Tensor]):
         small: Tensor,
         *,
         noise: Noise | None = None,
-        steps: int | None = None,
         network: nn.Module | None = None,
     ) -> Tensor:
         """Draw a large image for each small one, data units, whatever the size.
@@ -252,16 +298,11 @@ class SuperResolution(Model[Examples, Tensor]):
         Arguments:
             small: [B, C, h, w], data units.
             noise: B rows.
-            steps: Steps of the sampler; None takes the model's own.
             network: Used in place of the model's network, e.g. one that works in tiles.
         """
         noise = Noise.fresh(len(small), small.device) if noise is None else noise
         height, width = (side * self.scale for side in small.shape[-2:])
-        diffusion = self._over(
-            (small.shape[1], height, width),
-            network or self.network,
-            steps or self.diffusion.sample_steps,
-        )
+        diffusion = self._over((small.shape[1], height, width), network or self.network)
         residual = diffusion.sample(len(small), condition=Condition(image=small), noise=noise)
         return self.pairing.from_residual(residual, small)
 

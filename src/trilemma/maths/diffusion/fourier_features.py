@@ -21,6 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trilemma.maths.broadcasting import per_row
+
 __all__ = ["of_levels", "waves"]
 
 
@@ -36,8 +38,7 @@ def waves(
     """
     features = []
     for frequency in frequencies:
-        damping = torch.exp(-((frequency * noise) ** 2) / 2).to(y)
-        damping = damping.view(-1, *([1] * (y.dim() - 1)))
+        damping = per_row(torch.exp(-((frequency * noise) ** 2) / 2), y)
         features += [damping * (frequency * y).sin(), damping * (frequency * y).cos()]
     return features
 

@@ -3,24 +3,56 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from trilemma.cli.terminal import as_json, counting, out, table, warn
-from trilemma.cli.working import at_work, read_data
-from trilemma.core.errors import BadInput
-from trilemma.core.words import duration, number
-from trilemma.data import sources
-from trilemma.data.ready import ready
-from trilemma.metrics.evaluation import Evaluation
-from trilemma.metrics.registry import variants
-from trilemma.recipes.evaluate import default_samples, judge_ready, judge_run
-from trilemma.recipes.runs import load
-from trilemma.report import gallery
+from trilemma.cli.arguments import (
+    above_zero,
+    add_device,
+    add_json,
+    add_reading,
+    add_seed,
+    add_size,
+)
+from trilemma.cli.command import Command, Parser
 
-__all__ = ["run"]
+if TYPE_CHECKING:
+    from trilemma.metrics.evaluation import Evaluation
+
+__all__ = ["COMMAND"]
+
+INTERRUPTED = "measuring was stopped; nothing was written."
+
+
+def arguments(parser: Parser) -> None:
+    """Add what may be asked."""
+    add_json(parser)
+    add_device(parser)
+    parser.add_argument("run", type=Path, metavar="RUN_OR_SAMPLES")
+    parser.add_argument("--samples", type=above_zero(int), default=None, metavar="N")
+    parser.add_argument(
+        "--draws", type=above_zero(int), metavar="K", help="of the importance-weighted bound"
+    )
+    add_seed(parser)
+    parser.add_argument(
+        "--data",
+        metavar="NAME_OR_PATH",
+        help="where the same data now lie; what samples that another program made imitate",
+    )
+    add_size(parser, "with ready samples: as of train")
+    add_reading(parser)
 
 
 def run(options: argparse.Namespace) -> None:
     """Measure all that the model can answer, or samples that another program made."""
+    from trilemma.cli.terminal import as_json, warn
+    from trilemma.cli.working import at_work, read_data
+    from trilemma.core.errors import BadInput
+    from trilemma.data import sources
+    from trilemma.recipes.evaluate import judge_run
+    from trilemma.recipes.runs import load
+    from trilemma.report import gallery
+
     if options.run.exists() and not (options.run / "recipe.json").exists():
         _evaluate_ready(options)
         return
@@ -30,25 +62,22 @@ def run(options: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} is for samples that another program made; a run "
                 "knows its data."
             )
-    with at_work(options.device) as (stop, ranks):
-        loaded = load(options.run, warn=warn, device=ranks.device)
+    with at_work(options.device, options.seed) as session:
+        loaded = load(options.run, warn=warn, device=session.device)
         record = loaded.run.recipe["data"]
         location = sources.moved(options.data or record["source"], record["source"])
-        data_set = loaded.same(read_data(location, record["size"], ranks))
-        with counting("measuring") as progress:
+        data_set = loaded.same(read_data(location, record["size"], session))
+        with session.but(interruption=INTERRUPTED).counted("measuring") as measuring:
             evaluation = judge_run(
                 loaded,
                 data_set,
+                session=measuring,
                 samples=options.samples,
-                seed=options.seed,
                 draws=options.draws,
-                world=ranks,
-                check=lambda: stop.check("measuring was stopped; nothing was written."),
-                progress=progress.update,
             )
-        if not ranks.is_main:
+        if not session.world.is_main:
             return
-        gallery.run_report(loaded.run, data_set)
+        gallery.run_report(loaded.run, data_set, loaded.model.cpu())
         if options.json:
             as_json(evaluation.to_json())
         else:
@@ -57,6 +86,13 @@ def run(options: argparse.Namespace) -> None:
 
 def _evaluate_ready(options: argparse.Namespace) -> None:
     """Measure samples that another program made."""
+    from trilemma.cli.terminal import as_json
+    from trilemma.cli.working import at_work, read_data
+    from trilemma.core.errors import BadInput
+    from trilemma.data import sources
+    from trilemma.data.ready import ready
+    from trilemma.recipes.evaluate import default_samples, judge_ready
+
     path = options.run
     if options.data is None:
         raise BadInput(
@@ -65,27 +101,25 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
         )
     if options.draws is not None:
         raise BadInput("--draws is of the bound of a model, and samples alone have none.")
-    with at_work(options.device) as (stop, ranks):
+    with at_work(options.device, options.seed) as session:
         source = sources.declared(options.data, radius=options.ego_radius, columns=options.columns)
-        data = read_data(source, options.size, ranks)
+        data = read_data(source, options.size, session)
         samples = ready(path, data)
         requested_count = options.samples
         if requested_count is not None and requested_count > len(samples):
             raise BadInput(
                 f"--samples {requested_count} was given, and {path} holds {len(samples)}."
             )
-        with counting("measuring") as progress:
+        with session.but(interruption=INTERRUPTED).counted("measuring") as measuring:
             evaluation = judge_ready(
                 path.stem,
                 path,
                 samples,
                 data,
+                session=measuring,
                 n=requested_count or min(len(samples), default_samples(data)),
-                seed=options.seed,
-                check=lambda: stop.check("measuring was stopped; nothing was written."),
-                progress=progress.update,
             )
-        if not ranks.is_main:
+        if not session.world.is_main:
             return
         if options.json:
             as_json(evaluation.to_json())
@@ -95,6 +129,10 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
 
 def _show(evaluation: Evaluation) -> None:
     """Give an evaluation as a table."""
+    from trilemma.cli.terminal import out, table
+    from trilemma.core.words import duration, number
+    from trilemma.metrics.registry import variants
+
     variant_names = variants()
     table(
         f"{evaluation.recipe} on {evaluation.data} ({evaluation.split}), n = {evaluation.n:,}, "
@@ -123,3 +161,11 @@ def _show(evaluation: Evaluation) -> None:
     longest = sorted(evaluation.seconds.items(), key=lambda item: -item[1])[:4]
     longest_steps = ", ".join(f"{name} {duration(seconds)}" for name, seconds in longest)
     out(f"measuring: {duration(sum(evaluation.seconds.values()))}, of which {longest_steps}")
+
+
+COMMAND = Command(
+    summary="measure a trained run, or ready samples",
+    order=7,
+    arguments=arguments,
+    run=run,
+)

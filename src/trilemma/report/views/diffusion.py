@@ -1,8 +1,7 @@
-r"""Looking into models that exchange data for noise, and into what is built on them.
+r"""Models that exchange data for noise: both ways, the score, the number of steps, the bound.
 
-Each picture asks for a capability and is left out where the model lacks it. Time t runs from 0
-(data) to 1 (noise), and the noise of every picture is fixed, so that two reports differ by what
-was learnt alone.
+Time t runs from 0 (data) to 1 (noise), and the noise of every picture is fixed, so that two
+reports differ by what was learnt alone.
 
     forward chain     x_t = alpha_t x + sigma_t eps
     reverse chain     x_t on the way of `sample`, and what is expected of it, E[x | x_t]
@@ -13,31 +12,32 @@ was learnt alone.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Restoring, Termwise
+from trilemma.core.model import (
+    Adjustable,
+    BoundTimed,
+    Estimating,
+    Gradual,
+    Noising,
+    Restoring,
+    Scored,
+    Termwise,
+)
 from trilemma.core.noise import Noise
 from trilemma.core.words import brief
 from trilemma.pictures import charts, point_clouds, scatter
 from trilemma.pictures.image_strips import strips
-from trilemma.report.edits import EDITS
-from trilemma.report.model_view import (
-    ACROSS,
-    EXAMPLES,
-    POINTS,
-    BoundTimed,
-    Estimating,
-    Noising,
-    Scored,
-    Subject,
-)
+from trilemma.report.model_view import ACROSS, EXAMPLES, POINTS, Subject
 from trilemma.report.page import Picture
+from trilemma.report.view import View
 
-__all__ = ["views"]
+__all__ = ["VIEWS"]
 
 STEPS = (5, 10, 20, 50)
 TIMES = (0.1, 0.4, 0.8)
@@ -52,31 +52,8 @@ DRAWS = 60
 """Terms that are computed of a bound whose noise is known."""
 
 
-@torch.no_grad()
-def views(subject: Subject) -> list[Picture]:
-    """Draw all that the model can show; a picture that the model refuses is left out."""
-    pictures: list[Picture] = []
-    for view in (
-        _forward,
-        _reverse,
-        _score,
-        _few_or_many,
-        _terms,
-        *EDITS,
-    ):
-        try:
-            pictures += view(subject)
-        except BadInput:
-            continue
-    return pictures
-
-
-# The chains
-
-
-def _forward(subject: Subject) -> list[Picture]:
-    if not isinstance(subject.model, Noising):
-        return []
+def _forward(subject: Subject[Noising]) -> list[Picture]:
+    """Draw test examples with ever more noise."""
     rows = subject.rows(EXAMPLES if subject.is_image else POINTS)
     x = subject.data.test.x[rows]
     frames = ACROSS if subject.is_image else 6
@@ -93,9 +70,8 @@ def _forward(subject: Subject) -> list[Picture]:
     return [Picture("the forward chain", image, caption, wide=True)]
 
 
-def _reverse(subject: Subject) -> list[Picture]:
-    if not isinstance(subject.model, Estimating):
-        return []
+def _reverse(subject: Subject[Estimating]) -> list[Picture]:
+    """Draw the states on the way of a sample, and what is expected of each."""
     n = EXAMPLES - 1 if subject.is_image else POINTS
     condition = None
     if isinstance(subject.model, Restoring):
@@ -131,11 +107,10 @@ def _reverse(subject: Subject) -> list[Picture]:
     ]
 
 
-def _score(subject: Subject) -> list[Picture]:
-    model, domain = subject.model, subject.data.domain
-    if not isinstance(model, Scored) or not isinstance(model, Noising):
-        return []
-    if domain.kind != "points" or domain.dimensions != 2:
+def _score(subject: Subject[Scored]) -> list[Picture]:
+    """Draw the score field of the plane at some times, over the density of the noisy data."""
+    model, domain = subject.model, subject.domain
+    if domain.dimensions != 2:
         return []
     x = subject.data.train.x[: 2 * POINTS]
     states = model.forward_path(x, frames=11, noise=Noise.of(0, len(x)))
@@ -154,10 +129,11 @@ def _score(subject: Subject) -> list[Picture]:
     return [Picture("the score field", scatter.fields(panels, frame), caption, wide=True)]
 
 
-def _few_or_many(subject: Subject) -> list[Picture]:
-    if subject.at_steps is None:
+def _few_or_many(subject: Subject[Adjustable]) -> list[Picture]:
+    """Draw samples of the same noise in few and in many steps."""
+    if "steps" not in {option.name for option in dataclasses.fields(subject.model.sampling)}:
         return []
-    in_space = subject.data.domain.kind in ("conformer", "point-cloud")
+    in_space = subject.domain.kind in ("conformer", "point-cloud")
     n = CLOUDS if in_space else 8 if subject.is_image else POINTS
     condition = None
     if isinstance(subject.model, Restoring):
@@ -166,7 +142,7 @@ def _few_or_many(subject: Subject) -> list[Picture]:
     samples_by_steps: dict[int, Tensor] = {}
     for steps in STEPS:
         try:
-            model = subject.at_steps(steps)
+            model = subject.model.adjusted(steps=steps)
         except BadInput:  # more than this sampler's schedule has
             continue
         samples_by_steps[steps] = model.sample(
@@ -177,7 +153,7 @@ def _few_or_many(subject: Subject) -> list[Picture]:
     names = [f"{steps} steps" for steps in samples_by_steps]
     if in_space:
         rows = torch.cat(list(samples_by_steps.values()))
-        image = point_clouds.sheet(rows, subject.data.domain.elements, columns=n)
+        image = point_clouds.sheet(rows, subject.domain.elements, columns=n)
         caption = f"A row each: {', '.join(names)}; the same noise in each."
         return [Picture("few or many steps", image, caption, wide=True)]
     if subject.is_image:
@@ -190,13 +166,9 @@ def _few_or_many(subject: Subject) -> list[Picture]:
     return [Picture("few or many steps", image, "The same noise in each.", wide=True)]
 
 
-# The bound
-
-
-def _terms(subject: Subject) -> list[Picture]:
+def _terms(subject: Subject[Termwise]) -> list[Picture]:
+    """Draw the terms of the bound, over the log-SNR where it is known."""
     model = subject.model
-    if not isinstance(model, Termwise):
-        return []
     x, log_snr = subject.data.test.x[:TERMS], None
     if isinstance(model, BoundTimed):
         x = subject.data.test.x[: 4 * TERMS]
@@ -204,12 +176,12 @@ def _terms(subject: Subject) -> list[Picture]:
     else:
         terms = model.bound_terms(x, noise=Noise.of(0, len(x)))
     terms = terms.double().mean(0)
-    bits = terms / (math.log(2) * subject.data.domain.dimensions)
+    bits = terms / (math.log(2) * subject.domain.dimensions)
     bits = -bits if bits.sum() < 0 and subject.is_image else bits
     total, ends = float(bits.sum()), (float(bits[0]), float(bits[-1]))
     chart = charts.bound_terms(
         bits.tolist(),
-        subject.family or "diffusion",
+        subject.family,
         log_snr=None if log_snr is None else log_snr.tolist(),
     )
     caption = (
@@ -218,3 +190,17 @@ def _terms(subject: Subject) -> list[Picture]:
         "examples."
     )
     return [Picture("the bound, term by term", chart, caption)]
+
+
+VIEWS = (
+    View(name="forward chain", section="noise", needs=(Noising,), draw=_forward),
+    View(name="reverse chain", section="noise", needs=(Estimating,), draw=_reverse),
+    View(name="score field", section="noise", needs=(Scored,), kinds=("points",), draw=_score),
+    View(
+        name="few or many steps",
+        section="noise",
+        needs=(Gradual, Adjustable),
+        draw=_few_or_many,
+    ),
+    View(name="bound by terms", section="noise", needs=(Termwise,), draw=_terms),
+)

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 
-from trilemma.cli.terminal import as_json, counting, table, warn
-from trilemma.laws.book import library_laws, timed
+from trilemma.cli.arguments import add_json
+from trilemma.cli.command import Command, Parser
 
-__all__ = ["run"]
+__all__ = ["COMMAND"]
+
+
+def arguments(parser: Parser) -> None:
+    """Add what may be asked."""
+    add_json(parser)
+    parser.add_argument("run", nargs="?", type=Path)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the laws and print the table."""
+    from trilemma.cli.terminal import as_json, counting, table, warn
+    from trilemma.laws.book import library_laws, timed
+
     if options.run is not None:
-        # The laws of the library are not to wait for what these need.
         from trilemma.laws.trained import trained_laws
         from trilemma.recipes.runs import load
 
@@ -52,3 +61,11 @@ def run(options: argparse.Namespace) -> int:
             ],
         )
     return 0 if holds else 1
+
+
+COMMAND = Command(
+    summary="the laws: of the library, or of a trained run",
+    order=9,
+    arguments=arguments,
+    run=run,
+)

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from trilemma.cli.data import EXAMPLES
-from trilemma.cli.terminal import as_json, out, table
-from trilemma.core.model import capabilities
-from trilemma.data import sources
-from trilemma.recipes.catalog import recipe_class
-from trilemma.recipes.cost import cost_of_a_step
-from trilemma.recipes.fields import fields
-from trilemma.recipes.runs import untrained
-from trilemma.report import drawing
+from trilemma.cli.arguments import add_json
+from trilemma.cli.command import Command, Parser
 
-__all__ = ["run"]
+__all__ = ["COMMAND"]
+
+
+def arguments(parser: Parser) -> None:
+    """Add what may be asked."""
+    add_json(parser)
+    parser.add_argument("recipe")
+    parser.add_argument("--data", metavar="NAME_OR_PATH", help="default: digits, or two-moons")
+    parser.add_argument(
+        "--plots", type=Path, metavar="DIR", help="draw what belongs to the recipe"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Show a recipe's fields, parameters, and what a step costs."""
+    from trilemma.cli.terminal import as_json, out, table
+    from trilemma.core.model import capabilities
+    from trilemma.data import sources
+    from trilemma.data.examples import EXAMPLES
+    from trilemma.recipes.catalog import recipe_class
+    from trilemma.recipes.cost import cost_of_a_step
+    from trilemma.recipes.fields import fields
+    from trilemma.recipes.runs import untrained
+    from trilemma.report import drawing
+
     kind = recipe_class(options.recipe)
     if options.plots:
         for path in drawing.plots(kind, options.plots):
@@ -54,3 +68,11 @@ def run(options: argparse.Namespace) -> None:
             for f in fields(kind)
         ],
     )
+
+
+COMMAND = Command(
+    summary="a recipe's fields, size and cost",
+    order=2,
+    arguments=arguments,
+    run=run,
+)

@@ -5,27 +5,32 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trilemma.cli.terminal import as_json, counting, out, say, table
-from trilemma.core.errors import BadInput
-from trilemma.data import check as data_check
-from trilemma.data import oracles, sources
-from trilemma.report import drawing
+from trilemma.cli.arguments import add_json, add_reading, add_size
+from trilemma.cli.command import Command, Parser
 
-__all__ = ["EXAMPLES", "list_data", "run"]
+__all__ = ["COMMAND"]
 
-EXAMPLES = {
-    "image": "digits",
-    "points": "two-moons",
-    "graph": "community-small",
-    "molecule": "qm9-small",
-    "conformer": "qm9-small",
-    "point-cloud": "shapes3d",
-}
-"""A small data set of each kind."""
+
+def arguments(parser: Parser) -> None:
+    """Add what may be asked."""
+    add_json(parser)
+    parser.add_argument("action", choices=("list", "fetch", "check"))
+    parser.add_argument("name", nargs="?", metavar="NAME_OR_PATH")
+    add_size(parser)
+    add_reading(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.png", help="where the contact sheet goes"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """List, fetch or check data; 1 if what was checked cannot be used."""
+    from trilemma.cli.terminal import as_json, counting, out, say
+    from trilemma.core.errors import BadInput
+    from trilemma.data import check as data_check
+    from trilemma.data import oracles, sources
+    from trilemma.report import drawing
+
     if options.action == "list":
         list_data(options)
         return 0
@@ -55,6 +60,9 @@ def run(options: argparse.Namespace) -> int:
 
 def list_data(options: argparse.Namespace) -> None:
     """List the data sets by name, and which of them are here."""
+    from trilemma.cli.terminal import as_json, table
+    from trilemma.data import oracles, sources
+
     rows = [
         {
             "name": name,
@@ -87,3 +95,11 @@ def list_data(options: argparse.Namespace) -> None:
                 for r in rows
             ],
         )
+
+
+COMMAND = Command(
+    summary="data sets: list, fetch, check",
+    order=3,
+    arguments=arguments,
+    run=run,
+)

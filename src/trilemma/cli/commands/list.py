@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import argparse
 
-from trilemma.cli.terminal import as_json, table
+from trilemma.cli.arguments import add_json
+from trilemma.cli.command import Command, Parser
 
-__all__ = ["run"]
+__all__ = ["COMMAND"]
 
 JSON_ONLY = ("unit", "failure", "estimand")
 """Keys of a metric that are in the JSON and have no room in the terminal's table."""
 
 
+def arguments(parser: Parser) -> None:
+    """Add what may be asked."""
+    add_json(parser)
+    parser.add_argument(
+        "what", nargs="?", choices=("recipes", "data", "metrics", "laws"), default="recipes"
+    )
+
+
 def run(options: argparse.Namespace) -> None:
     """List recipes, data, metrics or laws, a line each."""
+    from trilemma.cli.terminal import as_json, table
+
     what = options.what
     if what == "data":
-        from trilemma.cli.data import list_data
+        from trilemma.cli.commands.data import list_data
 
         return list_data(options)
     rows = {"recipes": _recipes, "metrics": _metrics, "laws": _laws}[what]()
@@ -33,9 +44,9 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _recipes() -> list[dict[str, object]]:
-    from trilemma.cli.data import EXAMPLES
     from trilemma.core.model import capabilities
     from trilemma.data import sources
+    from trilemma.data.examples import EXAMPLES
     from trilemma.recipes.catalog import CATALOG
     from trilemma.recipes.runs import untrained
 
@@ -81,3 +92,11 @@ def _laws() -> list[dict[str, object]]:
 
 def _cell(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+COMMAND = Command(
+    summary="what there is: recipes, data, metrics or laws",
+    order=1,
+    arguments=arguments,
+    run=run,
+)

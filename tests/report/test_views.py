@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Levels, Real
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Model
+from trilemma.core.model import Estimating, Model, shallow_copy
 from trilemma.data.dataset import DataSet, Split
 from trilemma.pictures import image_strips, scatter
-from trilemma.report import edits
-from trilemma.report.diffusion_views import views
-from trilemma.report.model_view import Estimating, Subject
+from trilemma.report.model_view import Subject
+from trilemma.report.registry import pictures_of
+from trilemma.report.views import captions as caption_views
+from trilemma.report.views import restoration
 
 LEVELS = 17
 
@@ -79,6 +80,31 @@ class Diffuser(Bare):
         return torch.stack([a if i < count / 2 else b for i in range(count)])
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How a model is drawn from."""
+
+    steps: int = 10
+
+
+class Stepwise(Diffuser):
+    """Samples in as many steps as it is asked for, up to a limit."""
+
+    def __init__(self, domain, options=Options(), most=100):
+        super().__init__(domain)
+        self.sampling, self.most = options, most
+
+    def adjusted(self, **options):
+        if options["steps"] > self.most:
+            raise BadInput("too many")
+        view = shallow_copy(self)
+        view.sampling = dataclasses.replace(self.sampling, **options)
+        return view
+
+    def path(self, n, *, frames, condition=None, noise=None):
+        raise AssertionError("a model that estimates is drawn on its way with its estimates")
+
+
 class Explainer(Diffuser):
     """Says where each word was looked at."""
 
@@ -94,7 +120,13 @@ class Explainer(Diffuser):
 class Enlarger(Bare):
     """Makes large images by repeating pixels."""
 
-    scale = 4
+    scale, sampling = 4, Options()
+
+    def adjusted(self, **options):
+        return self
+
+    def path(self, n, *, frames, condition=None, noise=None):
+        return [self.generate(n, noise)] * frames
 
     def shrink(self, x):
         return x[:, :, ::4, ::4]
@@ -135,8 +167,8 @@ def points(dimensions=2):
     return DataSet("made", domain, split, split)
 
 
-def drawn_views(model, data, **more):
-    return {p.title: p for p in views(Subject(model, data, "diffusion", **more))}
+def drawn_views(model, data):
+    return {p.title: p for p in pictures_of(Subject(model, data, "diffusion"))}
 
 
 def test_a_model_that_can_nothing_is_left_alone():
@@ -157,8 +189,7 @@ def test_an_ability_of_the_same_name_is_not_mistaken():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_diffusion_of_images_is_drawn_whole(channels):
     data = images(channels=channels)
-    model = Diffuser(data.domain)
-    views = drawn_views(model, data, at_steps=lambda steps: model)
+    views = drawn_views(Stepwise(data.domain), data)
     assert set(views) == {
         "the forward chain",
         "the reverse chain, and what is expected on the way",
@@ -183,7 +214,7 @@ def test_examples_are_of_different_classes_and_are_told_as_they_are():
     subject = Subject(model, data)
     rows = subject.rows(5)
     assert data.test.labels[rows].tolist() == [0, 1, 2, 0, 1]
-    views(subject)
+    pictures_of(subject)
     labels = [c.label for c in model.conditions if c is not None]
     assert labels
     assert all(label.tolist() == [0, 1, 2, 0, 1, 2, 0, 1] for label in labels)
@@ -191,29 +222,44 @@ def test_examples_are_of_different_classes_and_are_told_as_they_are():
 
 def test_points_are_drawn_in_the_plane():
     data = points()
-    model = Diffuser(data.domain)
-    views = drawn_views(model, data, at_steps=lambda steps: model)
+    views = drawn_views(Stepwise(data.domain), data)
     assert "the score field" in views
+    assert "density and samples" in views
     assert "edits" not in views
     assert "half an image completed" not in views
-    assert len(views) == 7
+    assert len(views) == 8
     assert "the score field" not in drawn_views(Diffuser(points(3).domain), points(3))
+
+
+def test_few_and_many_steps_are_drawn_of_the_same_weights():
+    data, drawn_in = images(), []
+
+    class Noted(Stepwise):
+        def sample(self, n, *, condition=None, noise=None):
+            drawn_in.append((self.sampling.steps, self.weight))
+            return super().sample(n, condition=condition, noise=noise)
+
+    model = Noted(data.domain)
+    assert "few or many steps" in drawn_views(model, data)
+    assert [steps for steps, _ in drawn_in] == [5, 10, 20, 50]
+    assert all(weight is model.weight for _, weight in drawn_in)
+    assert model.sampling.steps == 10
 
 
 def test_steps_that_a_sampler_refuses_are_left_out():
     data = images()
+    assert "few or many steps" in drawn_views(Stepwise(data.domain, most=10), data)
+    assert "few or many steps" not in drawn_views(Stepwise(data.domain, most=5), data)
 
-    def at_steps(steps):
-        if steps > 10:
-            raise BadInput("too many")
-        return Diffuser(data.domain)
 
-    assert "few or many steps" in drawn_views(Bare(data.domain), data, at_steps=at_steps)
+def test_steps_are_drawn_of_models_that_have_steps_to_choose():
+    @dataclasses.dataclass(frozen=True)
+    class Temperature:
+        temperature: float = 1.0
 
-    def never(steps):
-        raise BadInput("never")
-
-    assert drawn_views(Bare(data.domain), data, at_steps=never) == {}
+    data = images()
+    assert "few or many steps" not in drawn_views(Stepwise(data.domain, Temperature(), 0), data)
+    assert "few or many steps" not in drawn_views(Diffuser(data.domain), data)
 
 
 def test_a_picture_that_a_model_refuses_costs_no_other():
@@ -245,26 +291,31 @@ def test_captions_and_words_are_drawn_of_a_model_that_explains():
     assert {"drawn for captions", "attention, word by word", "the first stage"} <= set(views)
     condition = next(c for c in model.conditions if c is not None and c.tokens is not None)
     assert condition.label is None
-    assert len(condition) <= edits.MAX_CAPTIONS
+    assert len(condition) <= caption_views.MAX_CAPTIONS
     assert "there and back" not in views  # its codes are the first stage's
 
 
 def test_words_are_named_by_the_vocabulary():
-    assert edits._words(torch.tensor([1, 2, 0]), ("red", "heart")) == ["red", "heart", "?"]
+    assert caption_views._words(torch.tensor([1, 2, 0]), ("red", "heart")) == ["red", "heart", "?"]
 
 
 def test_restorations_stand_between_small_and_original():
     data = images()
     model = Enlarger(data.domain)
-    views = drawn_views(model, data, at_steps=lambda steps: model)
-    assert set(views) == {"small images made large", "few or many steps"}
+    views = drawn_views(model, data)
+    assert set(views) == {
+        "from noise to a sample",
+        "small images made large",
+        "few or many steps",
+    }
+    assert model.conditions
     assert all(c.image.shape[-2:] == (2, 2) for c in model.conditions)
 
 
 def test_bicubic_keeps_what_is_even():
     x = torch.full((2, 1, 2, 2), 9, dtype=torch.uint8)
-    assert (edits._bicubic(x, 4, LEVELS) == 9).all()
-    assert edits._bicubic(x, 4, LEVELS).shape == (2, 1, 8, 8)
+    assert (restoration._bicubic(x, 4, LEVELS) == 9).all()
+    assert restoration._bicubic(x, 4, LEVELS).shape == (2, 1, 8, 8)
 
 
 def test_one_test_example_is_enough():

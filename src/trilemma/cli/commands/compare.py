@@ -1,0 +1,226 @@
+"""Trains and measures several recipes alike, and says which to use."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from trilemma.cli.arguments import (
+    above_zero,
+    add_device,
+    add_json,
+    add_precision,
+    add_reading,
+    add_seed,
+    add_size,
+)
+from trilemma.cli.command import Command, Parser
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from trilemma.comparison.plan import Ready
+    from trilemma.comparison.table import Table
+    from trilemma.data.dataset import DataSet
+
+__all__ = ["COMMAND"]
+
+PIPED = 140
+"""Characters of a line that goes to a file."""
+
+
+def arguments(parser: Parser) -> None:
+    """Add what may be asked."""
+    add_json(parser)
+    add_device(parser)
+    parser.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
+    add_size(parser)
+    add_reading(parser)
+    parser.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
+    parser.add_argument(
+        "--with",
+        action="append",
+        default=[],
+        dest="ready",
+        metavar="NAME=PATH",
+        help="samples that another program made, measured beside the recipes",
+    )
+    parser.add_argument("--minutes", type=above_zero(float), default=1.0, help="for each run")
+    parser.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="FIELD=A,B,…",
+        help="each recipe with each of these values; seed=0,1,2 gives mean and spread",
+    )
+    parser.add_argument(
+        "--seeds",
+        type=above_zero(int),
+        metavar="N",
+        help="train each N times, with seeds from --seed on: short for --grid seed=0,1,…",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="FIELD=VALUE",
+        help="a field of all recipes; --FIELD VALUE is the same",
+    )
+    parser.add_argument("--samples", type=above_zero(int), default=None, metavar="N")
+    add_seed(parser)
+    add_precision(parser)
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="an unfinished one is gone on with"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Train and measure several recipes alike, and say which to use."""
+    from trilemma.cli.terminal import as_json, say
+    from trilemma.cli.working import at_work, read_data, watched
+    from trilemma.comparison import compare as comparing
+    from trilemma.comparison.cells import read_grid, read_settings
+    from trilemma.comparison.plan import Plan
+    from trilemma.core.errors import BadInput
+    from trilemma.data import sources
+    from trilemma.recipes.catalog import recipe_class
+    from trilemma.report import gallery
+    from trilemma.report.publication import publish
+
+    def publishing(folder: Path, comparison_table: Table) -> None:
+        say(f"looking into the models for {folder / 'report.html'} …")
+        publish(folder, comparison_table, data)
+
+    names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
+    for name in names or ():
+        recipe_class(name)
+    options.data = sources.declared(
+        options.data, radius=options.ego_radius, columns=options.columns
+    )
+    grid = read_grid([*options.grid, *_seed_grid(options)])
+    settings = read_settings([*options.settings, *_field_words(options.fields)])
+    if "seed" in dict(grid) and options.seed and options.seeds is None:
+        raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
+    with at_work(options.device, options.seed) as session:
+        data = read_data(options.data, options.size, session)
+        ready_samples = _ready(options.ready, data, names)
+        plan = Plan.of(
+            data,
+            options.data,
+            size=options.size,
+            recipes=names,
+            minutes=options.minutes,
+            samples=options.samples,
+            seed=options.seed,
+            device=options.device,
+            precision=options.precision,
+            grid=grid,
+            settings=settings,
+            ready=[one for one, _ in ready_samples],
+        )
+        path = comparing.choose_folder(plan, options.out)
+
+        comparison_table = comparing.compare(
+            plan,
+            data,
+            path,
+            session=session,
+            watch=lambda title, events: watched(title, events, session),
+            on_measured=lambda run: gallery.run_report(run, data),
+            publish=publishing,
+            ready={one.name: samples for one, samples in ready_samples},
+        )
+        if not session.world.is_main:
+            return
+        if options.json:
+            as_json(comparison_table.to_json())
+            say(path / "report.html")
+        else:
+            _show(comparison_table, path)
+
+
+def _show(comparison_table: Table, path: Path) -> None:
+    """Give a comparison as tables and words."""
+    from trilemma.cli.terminal import out, show_table
+    from trilemma.report.tables import terminal_tables
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED
+    unrewarded_rows = [row for row in comparison_table.rows if not row.of.reward]
+    for rich_table in terminal_tables(unrewarded_rows, width=width):
+        show_table(rich_table)
+    for task in comparison_table.ranking.tasks:
+        for rich_table in terminal_tables(task.rows, f"Reward: {task.reward}", width=width):
+            show_table(rich_table)
+    out(comparison_table.ranking.words)
+    out(path / "report.html")
+
+
+def _ready(
+    words: Sequence[str], data: DataSet, recipes: Sequence[str] | None
+) -> list[tuple[Ready, Tensor]]:
+    """Read the samples of each NAME=PATH."""
+    from trilemma.comparison.plan import Ready
+    from trilemma.core.errors import BadInput
+    from trilemma.data.ready import ready
+    from trilemma.recipes.catalog import fitting
+
+    ready_samples: list[tuple[Ready, Tensor]] = []
+    used_names = set(recipes or fitting(data.domain))
+    for word in words:
+        name, sign, path = word.partition("=")
+        if not sign or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+            raise BadInput(
+                f"--with '{word}' was given; give NAME=PATH, a name of letters and digits and the "
+                "file or folder of the samples."
+            )
+        if name in used_names:
+            raise BadInput(f"--with names '{name}', which is another row; give another name.")
+        used_names.add(name)
+        samples = ready(Path(path).expanduser(), data)
+        ready_samples.append((Ready.of(name, path, samples), samples))
+    return ready_samples
+
+
+def _seed_grid(options: argparse.Namespace) -> list[str]:
+    """Write --seeds N as the grid that it stands for: N seeds from --seed on."""
+    if options.seeds is None:
+        return []
+    first = options.seed
+    return [f"seed={','.join(str(first + i) for i in range(options.seeds))}"]
+
+
+def _field_words(words: Sequence[str]) -> list[str]:
+    """Write options of fields, `--batch 64` or `--batch=64`, as --set takes them.
+
+    >>> _field_words(["--batch", "64", "--kl-warmup=5"])
+    ['batch=64', 'kl-warmup=5']
+    """
+    from trilemma.core.errors import BadInput
+
+    settings, remaining = [], list(words)
+    while remaining:
+        word = remaining.pop(0)
+        name, sign, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name:
+            raise BadInput(f"'{word}' is no option of compare; see 'trilemma compare --help'.")
+        if not sign:
+            if not remaining or remaining[0].startswith("--"):
+                raise BadInput(f"--{name} was given without a value; give --{name} VALUE.")
+            value = remaining.pop(0)
+        settings.append(f"{name}={value}")
+    return settings
+
+
+COMMAND = Command(
+    summary="several recipes, one data set, the same time",
+    order=8,
+    arguments=arguments,
+    run=run,
+    has_fields=True,
+)

@@ -1,0 +1,34 @@
+"""Tells what is here, how fast it is, what is broken and what to do."""
+
+from __future__ import annotations
+
+import argparse
+
+from trilemma.cli.arguments import add_json
+from trilemma.cli.command import Command
+
+__all__ = ["COMMAND"]
+
+
+def run(options: argparse.Namespace) -> None:
+    """Tell what is here, how fast it is, what is broken and what to do."""
+    from trilemma.cli.examination import examine
+    from trilemma.cli.terminal import as_json, out, table, warn
+
+    report = examine()
+    if options.json:
+        as_json(report)
+        return
+    table("doctor", ["what", "found"], [[k, v] for k, v in report["facts"].items()])
+    for problem in report["problems"]:
+        warn(problem)
+    if not report["problems"]:
+        out("nothing is broken.")
+
+
+COMMAND = Command(
+    summary="versions, speed, data found, what is broken and what to do",
+    order=10,
+    arguments=add_json,
+    run=run,
+)

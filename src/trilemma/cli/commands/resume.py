@@ -1,0 +1,47 @@
+"""Resumes a run, exactly where it was."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trilemma.cli.arguments import add_budget, add_device, seed
+from trilemma.cli.command import Command, Parser
+
+__all__ = ["COMMAND"]
+
+
+def arguments(parser: Parser) -> None:
+    """Add what may be asked."""
+    add_budget(parser)
+    add_device(parser)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
+    parser.add_argument("--seed", type=seed, help="refused unless it is the run's own")
+    parser.add_argument("--recipe", help="refused unless it is the run's own")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Resume a run."""
+    from trilemma.cli.working import at_work, budget_of, read_data, report_run, watched
+    from trilemma.data import sources
+    from trilemma.recipes.runs import go_on
+    from trilemma.training.run import Run
+
+    with at_work(options.device) as session:
+        record = Run.open(options.run).recipe
+        source = record["data"]["source"]
+        location = sources.moved(options.data or source, source)
+        data = read_data(location, record["data"]["size"], session)
+        resumed, events = go_on(
+            options.run,
+            session=session,
+            budget=budget_of(options),
+            data=data,
+            requested={"name": options.recipe, "seed": options.seed},
+        )
+        watched(record["name"], events, session)
+        report_run(resumed, data, session)
+
+
+COMMAND = Command(summary="go on with a run, exactly", order=5, arguments=arguments, run=run)
