@@ -20,10 +20,10 @@ import sys
 from benchmarks import environment
 
 
-def known() -> dict[str, dict[str, object]]:
+def benchmark_modules() -> dict[str, dict[str, object]]:
     """Return the plain constants of each benchmark by its name; nothing is imported for it."""
-    found = {}
-    for path in sorted(environment.HERE.glob("*.py")):
+    modules = {}
+    for path in sorted(environment.BENCHMARKS.glob("*.py")):
         names: dict[str, object] = {}
         for node in ast.parse(path.read_text()).body:
             target = node.targets[0] if isinstance(node, ast.Assign) else None
@@ -31,8 +31,8 @@ def known() -> dict[str, dict[str, object]]:
             if isinstance(target, ast.Name):
                 names[target.id] = _plain(node)
         if "OPTIONS" in names:
-            found[path.stem.replace("_", "-")] = names
-    return found
+            modules[path.stem.replace("_", "-")] = names
+    return modules
 
 
 def _plain(node: ast.stmt) -> object:
@@ -45,18 +45,18 @@ def _plain(node: ast.stmt) -> object:
 def main() -> int:
     """Go on in the right environment, run the benchmark, and keep its result."""
     name = sys.argv[1] if len(sys.argv) > 1 else ""
-    there = known()
-    if name not in there:
+    available = benchmark_modules()
+    if name not in available:
         print(__doc__, file=sys.stderr)
-        for one, constants in there.items():
+        for one, constants in available.items():
             print(f"    {one:<22}{constants.get('ABOUT', '')}", file=sys.stderr)
         print(f"\n'{name}' was given; give one of these.", file=sys.stderr)
         return 2
-    if there[name].get("WITH_PEERS") and not environment.is_inside():
+    if available[name].get("WITH_PEERS") and not environment.is_inside():
         interpreter = str(environment.python())
         os.environ |= {"PYTHONPATH": str(environment.ROOT), "TQDM_DISABLE": "1"}
         os.execv(interpreter, [interpreter, "-m", "benchmarks", *sys.argv[1:]])
-    which = there[name].get("NAMED")
+    which = available[name].get("NAMED")
     if which and len(sys.argv) > 2 and not sys.argv[2].startswith("-"):
         sys.argv.insert(2, f"--{which}")
     module = importlib.import_module(f"benchmarks.{name.replace('-', '_')}")
@@ -79,17 +79,17 @@ def main() -> int:
     return 0
 
 
-def _options(name: str, known: dict[str, tuple[float | int, str]]) -> argparse.Namespace:
+def _options(name: str, options_known: dict[str, tuple[float | int, str]]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=f"python -m benchmarks {name}",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    for option, (default, meaning) in known.items():
+    for option, (default, meaning) in options_known.items():
         parser.add_argument(f"--{option}", type=type(default), default=default, help=meaning)
     cores = int(os.environ.get("OMP_NUM_THREADS", len(os.sched_getaffinity(0))))
     parser.add_argument("--threads", type=int, default=cores, help="threads of each side")
     parser.add_argument(
-        "--results", default=str(environment.HERE / "results"), help="folder of the result"
+        "--results", default=str(environment.BENCHMARKS / "results"), help="folder of the result"
     )
     return parser.parse_args(sys.argv[2:])
 

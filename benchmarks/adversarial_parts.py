@@ -78,19 +78,19 @@ def _augmented(data: Any, options: Any) -> list[Section]:
             **{f"with {part}": replace(plain, augment=part) for part in _parts(options)},
         }
         seconds = _turns(recipes, data, options)
-        found = {name: ratio(seconds, peer=name, ours="without") for name in recipes}
-        del found["without"]
+        ratios = {name: ratio(seconds, peer=name, ours="without") for name in recipes}
+        del ratios["without"]
         rows = [
             (
                 name,
                 f"{each.median - 1:+.1%} ({each.low - 1:+.1%} to {each.high - 1:+.1%})",
                 f"{GOAL:.0%} at most" if name == ALL else "",
             )
-            for name, each in found.items()
+            for name, each in ratios.items()
         ]
         title = f"DiffAugment in a step of {options.batch} images, penalty {penalty}"
         columns = ["side", "adds to the step", "wanted"]
-        sections.append(Section(title, columns, rows, ratios=found, seconds=seconds))
+        sections.append(Section(title, columns, rows, ratios=ratios, seconds=seconds))
     return sections
 
 
@@ -107,15 +107,15 @@ def _penalised(data: Any, options: Any) -> Section:
         for k in LAZY
     }
     seconds = _turns(recipes, data, options)
-    rows, found = [], {}
+    rows, ratios = [], {}
     for name in recipes:
         always = f"{name.split(',')[0]}, every 1"
         against = {"the game alone": ratio(seconds, peer=name, ours="none")}
         if name != "none":
             against["every update"] = ratio(seconds, peer=name, ours=always)
-        found[name] = against
+        ratios[name] = against
         saved = f"{1 - against['every update'].median:.1%}" if name not in ("none", always) else ""
         rows.append((name, f"{against['the game alone'].median:.2f}", saved))
     title = f"Penalties in a step of {options.batch} images"
     columns = ["penalty", "times the game alone", "saved against every update"]
-    return Section(title, columns, rows, ratios=found, seconds=seconds)
+    return Section(title, columns, rows, ratios=ratios, seconds=seconds)

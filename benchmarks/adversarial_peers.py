@@ -54,12 +54,12 @@ class Peer:
 
     def step(self, batch: Callable[[], Tensor]) -> list[float]:
         """Make one step, critic first, and return the losses in turn."""
-        told, size = [], 0
+        reported, size = [], 0
         for _ in range(self.critic_steps):
             x = batch()
             size = len(x)
-            told.append(self.update_critic(x))
-        return [*told, self.update_generator(size)]
+            reported.append(self.update_critic(x))
+        return [*reported, self.update_generator(size)]
 
 
 def torchgan(options: Any, critic_steps: int = 1) -> Peer:
@@ -106,16 +106,16 @@ def mimicry(options: Any, critic_steps: int = 1) -> Peer:
     generator = SNGANGenerator32(ngf=options.generator)
     critic = SNGANDiscriminator32(ndf=options.critic)
     optimisers = [_adam(players, 2e-4, (0.0, 0.9)) for players in (generator, critic)]
-    given = {"log_data": MetricLog(), "device": CPU, "global_step": 0}
+    state = {"log_data": MetricLog(), "device": CPU, "global_step": 0}
 
     def update_critic(x: Tensor) -> float:
         batch = x, torch.zeros(len(x))
-        log = critic.train_step(batch, netG=generator, optD=optimisers[1], **given)
+        log = critic.train_step(batch, netG=generator, optD=optimisers[1], **state)
         return log.metrics_dict["errD"]["value"]
 
     def update_generator(size: int) -> float:
         batch = torch.zeros(size, 1), torch.zeros(size)
-        log = generator.train_step(batch, netD=critic, optG=optimisers[0], **given)
+        log = generator.train_step(batch, netD=critic, optG=optimisers[0], **state)
         return log.metrics_dict["errG"]["value"]
 
     return Peer(
@@ -142,11 +142,11 @@ def _enter_empty(name: str) -> None:
     """Enter a package of which only the place on disk is known: its `__init__` does not run."""
     if name in sys.modules:
         return
-    found = importlib.util.find_spec(name)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
         raise ImportError(f"no module named '{name}'")
     package = ModuleType(name)
-    package.__path__ = [str(Path(found.origin).parent)]
+    package.__path__ = [str(Path(spec.origin).parent)]
     sys.modules[name] = package
 
 

@@ -51,41 +51,41 @@ def main(options: Any) -> list[Section]:
 
     def noise() -> list[Tensor]:
         each = [Noise.for_samples(0, low, high) for low, high in edges]
-        return [given.normal(recipe.latent) for given in each]
+        return [part.normal(recipe.latent) for part in each]
 
-    drawn = noise()
+    noise_parts = noise()
 
     @torch.no_grad()
     def network() -> list[Tensor]:
-        return [generator(z) for z in drawn]
+        return [generator(z) for z in noise_parts]
 
     @torch.no_grad()
     def passes() -> None:
-        for z in drawn:
+        for z in noise_parts:
             generator(z)
 
     def door() -> Tensor:
         return sampling.draw(model, n, seed=0, check=lambda: None)
 
-    made = network()
-    if not torch.equal(door(), torch.cat([values.quantise(y) for y in made])):
+    generator_network = network()
+    if not torch.equal(door(), torch.cat([values.quantise(y) for y in generator_network])):
         raise BadInput("the door's images are not those of the bare network.")
     sides: dict[str, Callable[[], Any]] = {
         "network": passes,
         "door": door,
         "noise": noise,
-        "levels": lambda: torch.cat([values.quantise(y) for y in made]),
+        "levels": lambda: torch.cat([values.quantise(y) for y in generator_network]),
     }
     turns = {name: repeated(work, 1) for name, work in sides.items()}
     seconds = by_turns(turns, options.rounds)
-    found = {
+    result = {
         name: ratio(seconds, peer=name, ours="network") for name in sides if name != "network"
     }
-    added = found["door"]
+    added = result["door"]
     share = f"{added.median - 1:+.1%} ({added.low - 1:+.1%} to {added.high - 1:+.1%})"
     rows = [("the door, beside the network", share, f"{GOAL:.0%} at most")]
     rows += [
-        (f"{name} alone", f"{found[name].median:.1%}", "") for name in found if name != "door"
+        (f"{name} alone", f"{result[name].median:.1%}", "") for name in result if name != "door"
     ]
     title = f"{n} images in calls of {AT_ONCE}, as shares of the network's time"
-    return [Section(title, ["what", "share", "wanted"], rows, ratios=found, seconds=seconds)]
+    return [Section(title, ["what", "share", "wanted"], rows, ratios=result, seconds=seconds)]

@@ -64,7 +64,7 @@ CHECKED = 2
 CHECKED_IMAGES = 8
 
 
-class Told(nn.Module):
+class WithoutCondition(nn.Module):
     """A peer's player as one of ours: it takes a condition and leaves it alone.
 
     Arguments:
@@ -94,8 +94,8 @@ def ours(peer: Peer, x: Tensor, batch: int, precision: str = "fp32") -> Trainer:
     """Build our training of copies of a peer's networks; they must not have been used yet."""
     players = copy.deepcopy((peer.generator, peer.critic))
     model = Gan(
-        Told(players[0], SHAPE),
-        Told(players[1], ()),
+        WithoutCondition(players[0], SHAPE),
+        WithoutCondition(players[1], ()),
         Domain("image", SHAPE, Real()),
         peer.latent,
         loss=LOSSES[peer.loss],
@@ -133,19 +133,21 @@ def _same(name: str, build: Callable[[], Peer], x: Tensor, options: Any) -> Sect
     for player in (peer.generator, peer.critic):
         player.double()
     trainer = ours(peer, x, CHECKED_IMAGES)
-    told, said = [], []
+    peer_losses, our_losses = [], []
     for _ in range(CHECKED):
         first = trainer.batches_drawn
         values = trainer.step().values
-        said += [values["critic/loss"], values["generator/loss"]]
-        with _given(trainer, peer, first) as batches:
+        our_losses += [values["critic/loss"], values["generator/loss"]]
+        with _peer_batches(trainer, peer, first) as batches:
             # Of several updates of a critic, ours logs the last.
-            told += peer.step(lambda batches=batches: next(batches))[-2:]
-    apart = max(abs(a - b) / max(abs(a), 1.0) for a, b in zip(told, said, strict=True))
+            peer_losses += peer.step(lambda batches=batches: next(batches))[-2:]
+    apart = max(
+        abs(a - b) / max(abs(a), 1.0) for a, b in zip(peer_losses, our_losses, strict=True)
+    )
     if not apart <= 1e-5:
-        raise BadInput(f"{name} and ours differ: losses {told} and {said}.")
+        raise BadInput(f"{name} and ours differ: losses {peer_losses} and {our_losses}.")
     sizes = [sum(p.numel() for p in m.parameters()) for m in (peer.generator, peer.critic)]
-    rows = [(name, *sizes, *told), ("ours", *sizes, *said)]
+    rows = [(name, *sizes, *peer_losses), ("ours", *sizes, *our_losses)]
     losses = [f"{player}, step {k + 1}" for k in range(CHECKED) for player in ("D", "G")]
     columns = ["side", "parameters of G", "of D", *losses]
     title = f"The same work: {name}, {peer.critic_steps} + 1 updates"
@@ -153,13 +155,13 @@ def _same(name: str, build: Callable[[], Peer], x: Tensor, options: Any) -> Sect
 
 
 @contextmanager
-def _given(trainer: Trainer, peer: Peer, first: int) -> Iterator[Iterator[Tensor]]:
+def _peer_batches(trainer: Trainer, peer: Peer, first: int) -> Iterator[Iterator[Tensor]]:
     """Give the peer the batches and the noise of our last step, whose first batch is told."""
     batches = [trainer.stream.batch(k) for k in range(first, trainer.batches_drawn)]
     if len(batches) == peer.critic_steps:  # the generator's update was on the critic's last one
         batches.append(batches[-1])
-    drawn = [b.noise.named("latent").normal(peer.latent).double() for b in batches]
-    with mock.patch.object(torch, "randn", side_effect=drawn):
+    latents = [b.noise.named("latent").normal(peer.latent).double() for b in batches]
+    with mock.patch.object(torch, "randn", side_effect=latents):
         yield iter([b.x.double() for b in batches])
 
 
@@ -168,17 +170,17 @@ def _steps(name: str, build: Callable[[], Peer], x: Tensor, options: Any) -> Sec
     mixed = choose("auto", CPU).mixed
     ways = {"ours": "fp32", **({"ours in bf16": "bf16"} if mixed else {})}
     trainers = {way: ours(peer, x, options.batch, dtype) for way, dtype in ways.items()}
-    work: dict[str, Callable[[], Any]] = {name: lambda: peer.step(_drawn(x, options.batch))}
+    work: dict[str, Callable[[], Any]] = {name: lambda: peer.step(_noise_draws(x, options.batch))}
     work |= {way: trainer.step for way, trainer in trainers.items()}
     sides = {side: repeated(once, options.steps) for side, once in work.items()}
     seconds = by_turns(sides, options.rounds)
-    found = {way: ratio(seconds, peer=name, ours=way) for way in ways}
-    rows = [(way, str(each), GOALS[name] if way == "ours" else "") for way, each in found.items()]
+    ratios = {way: ratio(seconds, peer=name, ours=way) for way in ways}
+    rows = [(way, str(each), GOALS[name] if way == "ours" else "") for way, each in ratios.items()]
     title = f"A step of {options.batch} images, {peer.critic_steps} + 1 updates, times faster"
     columns = ["side", f"than {name}", "aimed at"]
-    return Section(title, columns, rows, ratios=found, seconds=seconds)
+    return Section(title, columns, rows, ratios=ratios, seconds=seconds)
 
 
-def _drawn(x: Tensor, size: int) -> Callable[[], Tensor]:
+def _noise_draws(x: Tensor, size: int) -> Callable[[], Tensor]:
     """Return what takes the next random batch."""
     return lambda: x[torch.randint(len(x), (size,))]

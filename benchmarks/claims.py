@@ -47,7 +47,7 @@ SHARES = (0.125, 0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Criterion:
     """What is wanted of a side.
 
     Arguments:
@@ -87,16 +87,16 @@ class Claim:
     says: str
     data: tuple[str, ...]
     sides: tuple[Side, ...]
-    wanted: tuple[Wanted, ...]
+    criteria: tuple[Criterion, ...]
     minutes: float = 10
     samples: int = 2000
     measuring: tuple[str, ...] = ()
     judged_by: str = ""
-    beside: tuple[str, ...] = ("discrepancy", "coverage", "precision")
+    also_shown: tuple[str, ...] = ("discrepancy", "coverage", "precision")
     watched: tuple[str, ...] = ()
 
 
-def known() -> dict[str, Claim]:
+def all_claims() -> dict[str, Claim]:
     """Return the claims by their names."""
     names = sorted(module.name for module in pkgutil.iter_modules(claimed.__path__))
     return {
@@ -107,7 +107,7 @@ def known() -> dict[str, Claim]:
 
 def main(options: Any) -> list[Section]:
     """Train what is missing, measure, and say what is reached."""
-    claims = known()
+    claims = all_claims()
     if options.claim not in claims:
         raise nearest("claim", options.claim, claims)
     claim = claims[options.claim]
@@ -127,9 +127,11 @@ def main(options: Any) -> list[Section]:
             judged_by=claim.judged_by,
             watched="fd" in claim.watched,
         )
-        outcomes += [[data, *outcome(wanted, rows)] for wanted in claim.wanted]
+        outcomes += [[data, *outcome(criterion, rows)] for criterion in claim.criteria]
         title = f"{data}, {minutes:g} minutes, {samples} samples"
-        metrics = dict.fromkeys([*(wanted.metric for wanted in claim.wanted), *claim.beside])
+        metrics = dict.fromkeys(
+            [*(criterion.metric for criterion in claim.criteria), *claim.also_shown]
+        )
         sections.append(_measured(title, list(metrics), rows))
         folder = Path(options.out) / f"{options.claim}-{data}"
         sections += [
@@ -139,40 +141,54 @@ def main(options: Any) -> list[Section]:
     return [Section(claim.says, heads, outcomes), *sections]
 
 
-def outcome(wanted: Wanted, rows: list[Row]) -> tuple[str, ...]:
+def outcome(criterion: Criterion, rows: list[Row]) -> tuple[str, ...]:
     """Say of what was wanted whether it is reached, and by which values."""
     by_name = {row.name: row for row in rows}
-    ours = _value(by_name[wanted.side], wanted.metric)
+    ours = _value(by_name[criterion.side], criterion.metric)
     is_lower = ours.better == "lower"
     word = "at most" if is_lower else "at least"
-    if not wanted.against:
-        low, high = (ours.low, ours.high) if wanted.beyond else (ours.value, ours.value)
-        is_reached = high <= wanted.limit if is_lower else low >= wanted.limit
-        interval = ", with its interval" if wanted.beyond else ""
-        asked = f"{wanted.metric} {word} {wanted.limit:g}{interval}"
-        return wanted.side, asked, _shown(ours), "", "", _yes(is_reached)
-    if wanted.against in by_name:
-        other = _value(by_name[wanted.against], wanted.metric)
+    if not criterion.against:
+        low, high = (ours.low, ours.high) if criterion.beyond else (ours.value, ours.value)
+        is_reached = high <= criterion.limit if is_lower else low >= criterion.limit
+        interval = ", with its interval" if criterion.beyond else ""
+        requirement = f"{criterion.metric} {word} {criterion.limit:g}{interval}"
+        return criterion.side, requirement, _formatted(ours), "", "", _yes(is_reached)
+    if criterion.against in by_name:
+        other = _value(by_name[criterion.against], criterion.metric)
     else:
-        other = _baseline(ours, wanted)
+        other = _baseline(ours, criterion)
     ratio = ours.value / other.value
-    if wanted.limit == 1:
-        asked = f"{wanted.metric} better than {wanted.against}'s, beyond the intervals"
+    if criterion.limit == 1:
+        requirement = f"{criterion.metric} better than {criterion.against}'s, beyond the intervals"
         is_reached = ours.high < other.low if is_lower else ours.low > other.high
         if min(ours.seeds, other.seeds) < SEEDS:
             answer = f"not told by fewer than {SEEDS} seeds"
-            return wanted.side, asked, _shown(ours), _shown(other), f"{ratio:.2f}", answer
+            return (
+                criterion.side,
+                requirement,
+                _formatted(ours),
+                _formatted(other),
+                f"{ratio:.2f}",
+                answer,
+            )
     else:
-        asked = f"{wanted.metric} {word} {wanted.limit:g} of {wanted.against}'s"
-        is_reached = ratio <= wanted.limit if is_lower else ratio >= wanted.limit
-    return wanted.side, asked, _shown(ours), _shown(other), f"{ratio:.2f}", _yes(is_reached)
+        requirement = f"{criterion.metric} {word} {criterion.limit:g} of {criterion.against}'s"
+        is_reached = ratio <= criterion.limit if is_lower else ratio >= criterion.limit
+    return (
+        criterion.side,
+        requirement,
+        _formatted(ours),
+        _formatted(other),
+        f"{ratio:.2f}",
+        _yes(is_reached),
+    )
 
 
-def _baseline(ours: Score, wanted: Wanted) -> Score:
+def _baseline(ours: Score, criterion: Criterion) -> Score:
     """Return a baseline of a score as one: it has no interval, and is no matter of seeds."""
-    if wanted.against not in ours.baselines:
-        raise BadInput(f"'{wanted.metric}' has no baseline '{wanted.against}'.")
-    value = ours.baselines[wanted.against]
+    if criterion.against not in ours.baselines:
+        raise BadInput(f"'{criterion.metric}' has no baseline '{criterion.against}'.")
+    value = ours.baselines[criterion.against]
     return Score(value=value, low=value, high=value, better=ours.better, seeds=ours.seeds)
 
 
@@ -196,7 +212,7 @@ def _yes(is_reached: bool) -> str:
     return "yes" if is_reached else "no"
 
 
-def _shown(score: Score | None) -> str:
+def _formatted(score: Score | None) -> str:
     return "-" if score is None else f"{score.value:.3g} ({score.low:.3g} … {score.high:.3g})"
 
 
@@ -204,7 +220,7 @@ def _measured(title: str, metrics: list[str], rows: list[Row]) -> Section:
     cells = [
         [
             row.name,
-            *(_shown(row.score(name)) for name in metrics),
+            *(_formatted(row.score(name)) for name in metrics),
             f"{row.training.updates:,}" if row.training else "-",
             len(row.measured),
         ]

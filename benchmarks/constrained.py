@@ -53,8 +53,8 @@ def main(options: Any) -> list[Section]:
     data = sources.load(options.data)
     names = list(data.test.names or ())
     if options.start:
-        found = sources.load(options.start)
-        names = [*(found.train.names or ()), *(found.test.names or ())]
+        loaded_run = sources.load(options.start)
+        names = [*(loaded_run.train.names or ()), *(loaded_run.test.names or ())]
     worth = expression(options.reward)
     values = torch.tensor(worth([parsed(s) for s in names]))
     lowest = [names[i] for i in values.argsort(stable=True)[: options.molecules].tolist()]
@@ -62,9 +62,11 @@ def main(options: Any) -> list[Section]:
     for text in options.similarities.split(","):
         for method in options.methods.split(","):
             start = time.process_time()
-            made = _improved(method, lowest, float(text), data, options)
-            before, after = (torch.tensor(worth([parsed(s) for s in x])) for x in (lowest, made))
-            alike = [similarity(s, t) for s, t in zip(lowest, made, strict=True)]
+            improved_smiles = _improved(method, lowest, float(text), data, options)
+            before, after = (
+                torch.tensor(worth([parsed(s) for s in x])) for x in (lowest, improved_smiles)
+            )
+            alike = [similarity(s, t) for s, t in zip(lowest, improved_smiles, strict=True)]
             gains = (after - before).tolist()
             row = [
                 text,
@@ -94,16 +96,16 @@ def main(options: Any) -> list[Section]:
 
 
 def _improved(
-    method: str, given: list[str], least: float, data: DataSet, options: Any
+    method: str, smiles: list[str], least: float, data: DataSet, options: Any
 ) -> list[str]:
     """Return what each given molecule has become."""
     if method == "gcpn":
-        return _by_policy(given, least, data, options)
+        return _by_policy(smiles, least, data, options)
     if method != "without a policy":
         raise BadInput(f"there is no method '{method}'; there are gcpn, without a policy.")
     search = ConstrainedSearch(
         CountedOracle(expression(options.reward), options.reward),
-        to_tensors([standardised(parsed(s)) for s in given], data.domain.shape[0]),
+        to_tensors([standardised(parsed(s)) for s in smiles], data.domain.shape[0]),
         least=least,
         each=options.calls,
         elements=data.domain.elements,
@@ -121,13 +123,13 @@ def _improved(
     return to_smiles(search.improved(), data.domain.elements)
 
 
-def _by_policy(given: list[str], least: float, data: DataSet, options: Any) -> list[str]:
+def _by_policy(smiles: list[str], least: float, data: DataSet, options: Any) -> list[str]:
     recipe = CATALOG["gcpn"](
         reward=options.reward,
         improve=True,
         similarity=least,
         oracle_calls=options.calls,
-        start=",".join(given),
+        start=",".join(smiles),
         atoms=MOST,
     )
     with tempfile.TemporaryDirectory() as folder:

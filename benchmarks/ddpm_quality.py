@@ -52,7 +52,7 @@ SMALLEST = {"minutes": 0.05, "samples": 130, "steps": 2, "turns": 1}
 DATA, SIZE, AT_ONCE, CHAIN = "fashion-mnist", 28, 250, 1000
 OURS, DIFFUSERS, DDPM_PYTORCH = "ours", "diffusers", "denoising-diffusion-pytorch"
 PEERS = (DIFFUSERS, DDPM_PYTORCH)
-Told = dict[str, dict[str, Any]]
+TurnReports = dict[str, dict[str, Any]]
 """What a side took, by its name."""
 METRICS = ("fd", "kd", "precision", "recall", "density", "coverage", "nearest_train_ratio")
 
@@ -63,22 +63,22 @@ def main(options: Any) -> list[Section]:
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
     for peer in PEERS:
-        told = [_turn(peer, turn, folder, options) for turn in range(options.turns)]
-        sections += [_quality(peer, told, folder, options), _cost(told)]
+        reports = [_turn(peer, turn, folder, options) for turn in range(options.turns)]
+        sections += [_quality(peer, reports, folder, options), _cost(reports)]
     return sections
 
 
-def _turn(peer: str, turn: int, folder: Path, options: Any) -> Told:
+def _turn(peer: str, turn: int, folder: Path, options: Any) -> TurnReports:
     """Train both sides at once, or read what they took before."""
     note = folder / f"{peer}-{turn}.json"
-    asked = [options.minutes, options.samples, options.steps]
-    if not (options.again and note.exists() and json.loads(note.read_text())[0] == asked):
+    arguments = [options.minutes, options.samples, options.steps]
+    if not (options.again and note.exists() and json.loads(note.read_text())[0] == arguments):
         pair = (OURS, peer) if turn % 2 == 0 else (peer, OURS)
-        each = [[name, turn, *asked, str(_samples(folder, peer, turn, name))] for name in pair]
-        given = dict(zip(pair, at_once("ddpm_quality", "side", each), strict=True))
-        note.write_text(json.dumps([asked, given]))
-    told = json.loads(note.read_text())[1]
-    return {name: told[name] for name in (OURS, peer)}
+        each = [[name, turn, *arguments, str(_samples(folder, peer, turn, name))] for name in pair]
+        reports_by_side = dict(zip(pair, at_once("ddpm_quality", "side", each), strict=True))
+        note.write_text(json.dumps([arguments, reports_by_side]))
+    note_report = json.loads(note.read_text())[1]
+    return {name: note_report[name] for name in (OURS, peer)}
 
 
 def _samples(folder: Path, peer: str, turn: int, name: str) -> Path:
@@ -91,9 +91,9 @@ def side(
     """Train one side, keep its samples, and return what they took."""
     torch.manual_seed(seed)
     sides = {OURS: partial(ours, seed), DIFFUSERS: diffusers, DDPM_PYTORCH: ddpm_pytorch}
-    seconds, told = sides[name](minutes, samples, steps, Path(to))
+    seconds, report = sides[name](minutes, samples, steps, Path(to))
     memory = {"peak_memory_bytes": peak_memory()}
-    return {**told, "sample_seconds_each": seconds / samples, **memory}
+    return {**report, "sample_seconds_each": seconds / samples, **memory}
 
 
 def ours(
@@ -117,15 +117,17 @@ def ours(
             budget=Budget(minutes=minutes),
         )
         events = [event for event in training if event.kind == "done"]
-        found = loaded(run.path, warn=print)
-        seconds = _drawn(lambda n, i: draw(found.model, n, seed=0, start=i), samples, to)
-    updates, (done,) = found.step, events
+        model_run = loaded(run.path, warn=print)
+        seconds = _sampling_seconds(
+            lambda n, i: draw(model_run.model, n, seed=0, start=i), samples, to
+        )
+    updates, (done,) = model_run.step, events
     return seconds, {
-        "parameters": sum(p.numel() for p in found.model.parameters()),
+        "parameters": sum(p.numel() for p in model_run.model.parameters()),
         "updates": updates,
-        "examples": updates * found.recipe.batch,
+        "examples": updates * model_run.recipe.batch,
         "train_seconds": done.values["train_seconds"],
-        "calls": found.recipe.sample_steps,
+        "calls": model_run.recipe.sample_steps,
     }
 
 
@@ -149,8 +151,8 @@ def diffusers(
     took = time.perf_counter() - start
     training.average.copy_to(network.parameters())
     network.eval()
-    seconds = _drawn(lambda n, _: sample(network, n, SIZE, steps), samples, to)
-    return seconds, _told(network, updates, updates * batch, took, steps)
+    seconds = _sampling_seconds(lambda n, _: sample(network, n, SIZE, steps), samples, to)
+    return seconds, _report(network, updates, updates * batch, took, steps)
 
 
 def ddpm_pytorch(
@@ -169,9 +171,9 @@ def ddpm_pytorch(
         trainer = peer.minutes(network, SIZE, pictures, minutes, Path(folder) / "results")
         took = time.perf_counter() - start
     averaged = trainer.ema.ema_model.eval()
-    seconds = _drawn(lambda n, _: peer.sample(averaged, n, steps), samples, to)
+    seconds = _sampling_seconds(lambda n, _: peer.sample(averaged, n, steps), samples, to)
     updates = trainer.step
-    return seconds, _told(network, updates, updates * trainer.batch_size, took, steps)
+    return seconds, _report(network, updates, updates * trainer.batch_size, took, steps)
 
 
 def _pace(step: Callable[[], Any]) -> float:
@@ -183,7 +185,7 @@ def _pace(step: Callable[[], Any]) -> float:
     return (time.perf_counter() - start) / 10
 
 
-def _drawn(draw: Callable[[int, int], Tensor], samples: int, to: Path) -> float:
+def _sampling_seconds(draw: Callable[[int, int], Tensor], samples: int, to: Path) -> float:
     """Draw samples in parts, keep them, and return the seconds."""
     torch.manual_seed(0)
     start = time.perf_counter()
@@ -193,7 +195,7 @@ def _drawn(draw: Callable[[int, int], Tensor], samples: int, to: Path) -> float:
     return seconds
 
 
-def _told(
+def _report(
     network: torch.nn.Module, updates: int, examples: int, seconds: float, steps: int
 ) -> dict[str, float]:
     return {
@@ -205,23 +207,25 @@ def _told(
     }
 
 
-def _quality(peer: str, told: Sequence[Told], folder: Path, options: Any) -> Section:
+def _quality(peer: str, reports: Sequence[TurnReports], folder: Path, options: Any) -> Section:
     data = load(DATA)
-    made = extractor(None, data, n=options.samples)
-    against = feature_reference(data, made, n=options.samples, session=Session())
+    feature_extractor = extractor(None, data, n=options.samples)
+    against = feature_reference(data, feature_extractor, n=options.samples, session=Session())
     scores: dict[str, list[dict[str, Any]]] = {OURS: [], peer: []}
     floors = {}
-    for turn, sides in enumerate(told):
+    for turn, sides in enumerate(reports):
         for name in sides:
-            drawn = load_file(_samples(folder, peer, turn, name))["x"]
-            found = judge_samples(drawn, against, session=Session(), only=METRICS)
-            scores[name].append({key: score.to_json() for key, score in found.metrics.items()})
-            floors |= {metric: score.floor for metric, score in found.metrics.items()}
-            sides[name]["skipped"] = found.skipped
+            samples = load_file(_samples(folder, peer, turn, name))["x"]
+            evaluation = judge_samples(samples, against, session=Session(), only=METRICS)
+            scores[name].append(
+                {key: score.to_json() for key, score in evaluation.metrics.items()}
+            )
+            floors |= {metric: score.floor for metric, score in evaluation.metrics.items()}
+            sides[name]["skipped"] = evaluation.skipped
     rows = [
         (
             metric,
-            *("; ".join(_shown(one.get(metric)) for one in each) for each in scores.values()),
+            *("; ".join(_formatted(one.get(metric)) for one in each) for each in scores.values()),
             _floor(floors.get(metric)),
         )
         for metric in METRICS
@@ -229,12 +233,12 @@ def _quality(peer: str, told: Sequence[Told], folder: Path, options: Any) -> Sec
     fd = {
         name: [one["fd"]["value"] for one in each if "fd" in one] for name, each in scores.items()
     }
-    if all(len(values) == len(told) for values in fd.values()):
+    if all(len(values) == len(reports) for values in fd.values()):
         ratios = [f"{p / o:.1f}" for o, p in zip(fd[OURS], fd[peer], strict=True)]
         rows.append(("fd, of ours", "1", "; ".join(ratios), ""))
     title = (
         f"{options.samples} samples after {options.minutes:g} minutes of a core, turn by turn; "
-        f"features: {made!r}"
+        f"features: {feature_extractor!r}"
     )
     return Section(title, ["metric", OURS, peer, "floor"], rows, scores=scores)
 
@@ -243,14 +247,14 @@ def _floor(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def _shown(score: dict[str, Any] | None) -> str:
+def _formatted(score: dict[str, Any] | None) -> str:
     if score is None:
         return "-"
     return f"{score['value']:.3g} ({score['low']:.3g} to {score['high']:.3g})"
 
 
-def _cost(told: Sequence[Told]) -> Section:
-    for sides in told:
+def _cost(reports: Sequence[TurnReports]) -> Section:
+    for sides in reports:
         mine = sides[OURS]["sample_seconds_each"]
         for name, cost in sides.items():
             cost["sample_of_ours"] = cost["sample_seconds_each"] / mine
@@ -267,9 +271,12 @@ def _cost(told: Sequence[Told]) -> Section:
         "the same, with the peers' 1,000 steps": lambda c: f"{c['default_sample_of_ours']:.0f}",
         "peak memory with sampling, MiB": lambda c: f"{c['peak_memory_bytes'] / 2**20:.0f}",
     }
-    names = list(told[0])
+    names = list(reports[0])
     rows = [
-        (what, *("; ".join(dict.fromkeys(say(sides[name]) for sides in told)) for name in names))
+        (
+            what,
+            *("; ".join(dict.fromkeys(say(sides[name]) for sides in reports)) for name in names),
+        )
         for what, say in lines.items()
     ]
-    return Section("What it cost", ["", *names], rows, costs=list(told))
+    return Section("What it cost", ["", *names], rows, costs=list(reports))

@@ -227,10 +227,10 @@ def _evaluation(sides: dict[str, Side], options: Any) -> Section:
 
 def _compared(title: str, seconds: dict[str, list[float]]) -> Section:
     peers, mine = (DIFFUSERS, DDPM_PYTORCH), [name for name in seconds if name.startswith("ours")]
-    found = {o: {p: ratio(seconds, peer=p, ours=o) for p in peers} for o in mine}
-    rows = [(o, *(str(found[o][p]) for p in peers)) for o in mine]
+    ratios = {o: {p: ratio(seconds, peer=p, ours=o) for p in peers} for o in mine}
+    rows = [(o, *(str(ratios[o][p]) for p in peers)) for o in mine]
     heads = ["side", *(f"than {p}" for p in peers)]
-    return Section(title, heads, rows, ratios=found, seconds=seconds)
+    return Section(title, heads, rows, ratios=ratios, seconds=seconds)
 
 
 def _overhead(names: list[str], x: Tensor, options: Any) -> Section:
@@ -238,14 +238,14 @@ def _overhead(names: list[str], x: Tensor, options: Any) -> Section:
     rows, data = [], {}
     for name in names:
         network = side(name, x, options.batch).network
-        shares = _beside(network, x, precision(name), options)
+        shares = _side_seconds(network, x, precision(name), options)
         data[name] = shares
         rows.append((name, f"{100 * median(shares):.1f} %", f"{100 * max(shares):.1f} %"))
     heads = ["side", "median of the steps", "most"]
     return Section("A step of `fit` beside forward and backward", heads, rows, shares=data)
 
 
-def _beside(network: nn.Module, x: Tensor, chosen: Precision, options: Any) -> list[float]:
+def _side_seconds(network: nn.Module, x: Tensor, chosen: Precision, options: Any) -> list[float]:
     """Return, for each step of a real training, the share that is not the network's."""
     domain = Domain("image", (1, SIZE, SIZE), Levels(256))
     model = Diffusion(Denoiser(network, ForwardProcess(Linear()), NoisePrediction()), domain)
@@ -265,9 +265,9 @@ def _beside(network: nn.Module, x: Tensor, chosen: Precision, options: Any) -> l
         )
         start = time.perf_counter()
         for event in events:
-            whole = time.perf_counter() - start
+            total = time.perf_counter() - start
             if event.kind == "step" and event.step > 2:
-                shares.append(1 - sum(spent) / whole)
+                shares.append(1 - sum(spent) / total)
             spent.clear()
             start = time.perf_counter()
     return shares
@@ -280,9 +280,9 @@ def _clock(network: nn.Module) -> Iterator[list[float]]:
     began: list[float] = []
     backward = Tensor.backward
 
-    def timed(self: Tensor, *given: Any, **named: Any) -> None:
+    def timed(self: Tensor, *arguments: Any, **named: Any) -> None:
         start = time.perf_counter()
-        backward(self, *given, **named)
+        backward(self, *arguments, **named)
         spent.append(time.perf_counter() - start)
 
     before = network.register_forward_pre_hook(lambda *_: began.append(time.perf_counter()))
@@ -311,7 +311,7 @@ def _memory(names: list[str], batch: int) -> Section:
 
 def memory(name: str, batch: int) -> int:
     """Train a few steps, and return the most bytes that this process held."""
-    made = side(name, images(), batch)
+    trainer = side(name, images(), batch)
     for _ in range(5):
-        made.step()
+        trainer.step()
     return peak_memory()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.child import peak_memory
-from benchmarks.environment import HERE
+from benchmarks.environment import BENCHMARKS
 from benchmarks.markdown import as_table
 from benchmarks.record import Section
 from trilemma.core.errors import nearest
@@ -76,7 +76,7 @@ def digits(draw: torch.Generator) -> Pair:
     return one, other
 
 
-def seen(x: Tensor) -> Tensor:
+def features_of(x: Tensor) -> Tensor:
     """Return features of digits, or points as they are."""
     return extractor("classifier-digits", load("digits"))(x) if x.dim() > 2 else x
 
@@ -93,14 +93,14 @@ def shares(name: str, options: Any) -> Section:
     """Put a share of samples from elsewhere among data."""
     rows, start = [], time.process_time()
     for share in SHARES:
-        found = []
+        results = []
         for i in range(options.repetitions):
             x, y = WORLDS[name](source(options.seed, name, i))
             x = x.clone()
             count = round(share * len(x))
             x[:count] = elsewhere(x[:count])
-            found.append(measured(seen(x), seen(y), mix(options.seed, i)))
-        values, low, high = torch.tensor(found, dtype=torch.float64).T
+            results.append(measured(features_of(x), features_of(y), mix(options.seed, i)))
+        values, low, high = torch.tensor(results, dtype=torch.float64).T
         theory = planted(share)
         off = values.mean().item() - theory
         clear = (low > 0).double().mean().item()
@@ -147,12 +147,14 @@ def seeing(name: str, options: Any) -> Section:
     """Measure what a model may do wrong."""
     rows, start = [], time.process_time()
     for flaw, spoilt in flaws(name).items():
-        found = []
+        results = []
         for i in range(options.repetitions):
             draw = source(options.seed, name, "flaw", i)
             x, y = WORLDS[name](draw)
-            found.append(measured(seen(spoilt(x, draw)), seen(y), mix(options.seed, i)))
-        values, low, high = torch.tensor(found, dtype=torch.float64).T
+            results.append(
+                measured(features_of(spoilt(x, draw)), features_of(y), mix(options.seed, i))
+            )
+        values, low, high = torch.tensor(results, dtype=torch.float64).T
         ends = f"{low.mean():.3f} to {high.mean():.3f}"
         clear = (low > 0).double().mean().item()
         rows.append((flaw, values.mean().item(), ends, f"{100 * clear:.0f}"))
@@ -173,23 +175,26 @@ def holding(options: Any) -> Section:
         (300, 200, 2, 4.0, 0.0),
         (300, 300, 16, 1.5, 0.0),
     ):
-        found = []
+        results = []
         for i in range(options.intervals):
             draw = source(options.seed, "interval", n, m, features, i)
             x, y = (torch.randn(k, features, generator=draw) for k in (n, m))
             x[:, 0] += moved
             away = torch.rand(n, generator=draw) < share
             x[away] += 8 * x[away].sign()
-            found.append(measured(x, y, i))
-        value, low, high = torch.tensor(found, dtype=torch.float64).T
+            results.append(measured(x, y, i))
+        value, low, high = torch.tensor(results, dtype=torch.float64).T
         truth, slack = value.mean(), 1e-9
         below = (low > truth + slack).double().mean().item()
         above = (high < truth - slack).double().mean().item()
-        held, spread = 1 - below - above, value.std().item()
+        covered, spread = 1 - below - above, value.std().item()
         width = (high - low).mean().item() / (2 * 1.96 * spread) if spread else float("nan")
         what = f"a share of {share:g} far off" if share else f"moved by {moved:g} deviations"
         words = f"{features} features, {what}"
-        ends = [f"{100 * part:.0f}" for part in (held, wilson(held, len(found))[0], below, above)]
+        ends = [
+            f"{100 * part:.0f}"
+            for part in (covered, wilson(covered, len(results))[0], below, above)
+        ]
         rows.append((words, f"{n} / {m}", truth.item(), *ends, width))
     columns = ("normal rows", "n / m", "estimand", "held %", "≥", "below %", "above %", "width")
     return Section("intervals", columns, rows, seconds=time.process_time() - start)
@@ -223,12 +228,12 @@ def main(options: Any) -> list[Section]:
     if options.only and options.only not in parts:
         raise nearest("part", options.only, parts)
     measured(torch.randn(50, 2), torch.randn(50, 2), 0)  # imports
-    made: list[Section] = []
+    results: list[Section] = []
     for name in [options.only] if options.only else parts:
         for make in parts[name]:
-            made.append(make(options))
-            print(made[-1].title, file=sys.stderr)
-    return made
+            results.append(make(options))
+            print(results[-1].title, file=sys.stderr)
+    return results
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -256,5 +261,5 @@ def page(result: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1] if len(sys.argv) > 1 else str(HERE / "results" / "discrepancy.json")
-    print(page(json.loads(Path(given).read_text())))
+    path = sys.argv[1] if len(sys.argv) > 1 else str(BENCHMARKS / "results" / "discrepancy.json")
+    print(page(json.loads(Path(path).read_text())))

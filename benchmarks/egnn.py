@@ -60,7 +60,7 @@ FORMS = {
 }
 CHAIN, STEPS = 1000, 50
 """Evaluations of the released sampler, and steps of ours."""
-GIVEN = FEATURES + 1
+INPUT_FEATURES = FEATURES + 1
 """Features of a point that the released network is given, with the time."""
 BATCHES = 8
 """Batches that are gone through in turn."""
@@ -132,52 +132,56 @@ Batch = tuple[Tensor, Tensor, Tensor]
 def _beside_released(options: Any) -> list[Section]:
     data = sources.load(options.data).viewed(("conformer",))
     torch.manual_seed(0)
-    peer = Released(Path(options.peer), GIVEN, GIVEN, WIDTH, LAYERS)
+    peer = Released(Path(options.peer), INPUT_FEATURES, INPUT_FEATURES, WIDTH, LAYERS)
     as_drawn, alike = (_batches(data, options.molecules, by_size=by) for by in (False, True))
     peer.network.double()
     first = as_drawn[0]
     apart = worst_difference(
-        peer, ours_of(peer, GIVEN, GIVEN), first[0].double(), first[1].double(), first[2]
+        peer,
+        ours_of(peer, INPUT_FEATURES, INPUT_FEATURES),
+        first[0].double(),
+        first[1].double(),
+        first[2],
     )
     peer.network.float()
-    same = ours_of(peer, GIVEN, GIVEN)
-    usual = Egnn(GIVEN, GIVEN, DENOISER)
+    same = ours_of(peer, INPUT_FEATURES, INPUT_FEATURES)
+    usual = Egnn(INPUT_FEATURES, INPUT_FEATURES, DENOISER)
     trainer = _trainer(data, options.molecules)
     optimiser = torch.optim.Adam(peer.network.parameters(), 1e-4, amsgrad=True)
     turn = iter(range(10**9))
 
-    def there(batches: list[Batch], back: bool) -> Callable[[], None]:
+    def peer_pass(batches: list[Batch], back: bool) -> Callable[[], None]:
         return lambda: _work(peer, peer.network, batches[next(turn) % BATCHES], back=back)
 
-    def here(mine: Egnn, batches: list[Batch], back: bool, half: bool) -> Callable[[], None]:
+    def our_pass(mine: Egnn, batches: list[Batch], back: bool, half: bool) -> Callable[[], None]:
         return lambda: _work(mine, mine, batches[next(turn) % BATCHES], back=back, half=half)
 
     def released_step() -> None:
-        there(as_drawn, True)()
+        peer_pass(as_drawn, True)()
         optimiser.step()
 
     half = choose("auto", CPU, prefer_bf16=True).dtype == "bf16"
-    asked = {
+    questions = {
         "forward, the same batches": (
-            there(as_drawn, False),
-            {"its form, fp32": here(same, as_drawn, False, False)},
+            peer_pass(as_drawn, False),
+            {"its form, fp32": our_pass(same, as_drawn, False, False)},
         ),
         "forward and backward, the same batches": (
-            there(as_drawn, True),
-            {"its form, fp32": here(same, as_drawn, True, False)},
+            peer_pass(as_drawn, True),
+            {"its form, fp32": our_pass(same, as_drawn, True, False)},
         ),
         "forward, batches free": (
-            there(as_drawn, False),
+            peer_pass(as_drawn, False),
             {
-                "its form, fp32": here(same, alike, False, False),
-                "default": here(usual, alike, False, half),
+                "its form, fp32": our_pass(same, alike, False, False),
+                "default": our_pass(usual, alike, False, half),
             },
         ),
         "forward and backward, batches free": (
-            there(as_drawn, True),
+            peer_pass(as_drawn, True),
             {
-                "its form, fp32": here(same, alike, True, False),
-                "default": here(usual, alike, True, half),
+                "its form, fp32": our_pass(same, alike, True, False),
+                "default": our_pass(usual, alike, True, half),
             },
         ),
         "a step: its network and Adam, our whole step": (
@@ -190,24 +194,24 @@ def _beside_released(options: Any) -> list[Section]:
             "released": repeated(theirs, BATCHES),
             **{name: repeated(work, BATCHES) for name, work in ours.items()},
         }
-        for what, (theirs, ours) in asked.items()
+        for what, (theirs, ours) in questions.items()
     }
-    chain, draws = repeated(there(as_drawn, False), BATCHES), iter(range(10**9))
+    chain, draws = repeated(peer_pass(as_drawn, False), BATCHES), iter(range(10**9))
     turns[f"a batch of samples: its {CHAIN:,} evaluations, by proportion; our {STEPS} steps"] = {
         "released": lambda: CHAIN * chain(),
         "default, fp32": repeated(
             lambda: draw(trainer.model, options.molecules, seed=next(draws)), 1
         ),
     }
-    rows, ratios, kept = [], {}, {}
+    rows, ratios, times = [], {}, {}
     for what, sides in turns.items():
         seconds = by_turns(sides, options.rounds)
         for name in list(sides)[1:]:
-            found = ratio(seconds, peer="released", ours=name)
-            ratios[f"{what}: {name}"] = found
+            ratio_by_side = ratio(seconds, peer="released", ours=name)
+            ratios[f"{what}: {name}"] = ratio_by_side
             rates = [_rate(options.molecules / min(seconds[side])) for side in ("released", name)]
-            rows.append([what, name, *rates, str(found)])
-        kept |= {f"{what}: {name}": each for name, each in seconds.items()}
+            rows.append([what, name, *rates, str(ratio_by_side)])
+        times |= {f"{what}: {name}": each for name, each in seconds.items()}
     title = (
         f"the released network on {data.name}, {options.molecules} molecules a batch, {LAYERS} "
         f"layers of {WIDTH}; largest difference of outputs and gradients in float64: {apart:.1e}"
@@ -219,7 +223,7 @@ def _beside_released(options: Any) -> list[Section]:
             columns,
             rows,
             ratios=ratios,
-            seconds=kept,
+            seconds=times,
             peer=f"MinkaiXu/GeoLDM at {peer.commit}",
         )
     ]
@@ -234,14 +238,14 @@ def _batches(data: DataSet, size: int, *, by_size: bool) -> list[Batch]:
     x = data.train.x
     stream = PointCloudStream(x, mask_of(x), size, 0)
     source = torch.Generator().manual_seed(0)
-    made = []
+    batches = []
     for k in range(BATCHES):
         rows = stream.rows(k) if by_size else torch.randperm(len(x), generator=source)[:size]
         mask = mask_of(x[rows])
         most = int(mask.sum(1).max())
-        h = Noise.of(k, size).normal(most, GIVEN)
-        made.append((x[rows, :most, :3].float(), h, mask[:, :most]))
-    return made
+        h = Noise.of(k, size).normal(most, INPUT_FEATURES)
+        batches.append((x[rows, :most, :3].float(), h, mask[:, :most]))
+    return batches
 
 
 def _work(
@@ -263,9 +267,9 @@ def _work(
 
 def _trainer(data: DataSet, size: int) -> Trainer:
     recipe = GeometricLatentDiffusing(autoencoder="none", batch=size, sample_steps=STEPS)
-    given = recipe.data_for(data)
-    model = untrained(recipe, given.domain, 0).train()
-    stages = recipe.stages(model, given, 0)
+    x = recipe.data_for(data)
+    model = untrained(recipe, x.domain, 0).train()
+    stages = recipe.stages(model, x, 0)
     for stage in stages:
         if stage.prepare is not None:
             stage.prepare()

@@ -51,10 +51,10 @@ class Released:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        told = subprocess.run(
+        completed = subprocess.run(
             ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True
         )
-        self.commit = told.stdout.strip()[:12] or "an unknown commit"
+        self.commit = completed.stdout.strip()[:12] or "an unknown commit"
         self.width, self.layers = width, layers
         self.network: nn.Module = module.EGNN(
             in_node_nf=inputs,
@@ -79,10 +79,10 @@ class Released:
             first = torch.arange(count)[:, None, None] * room
             grid = torch.broadcast_tensors(first + one[:, None], first + one)
             self._pairs[count, room] = [part.reshape(-1) for part in grid]
-        here = mask[..., None].to(x)
+        node_mask = mask[..., None].to(x)
         apart = 1 - torch.eye(room, dtype=x.dtype)
-        of_pairs = (here * here.mT * apart).reshape(-1, 1)
-        flat = here.reshape(-1, 1)
+        of_pairs = (node_mask * node_mask.mT * apart).reshape(-1, 1)
+        flat = node_mask.reshape(-1, 1)
         features, at = self.network(
             h.reshape(count * room, -1),
             x.reshape(count * room, 3),
@@ -90,7 +90,7 @@ class Released:
             node_mask=flat,
             edge_mask=of_pairs,
         )
-        moved = (at.view_as(x) - x) * here
+        moved = (at.view_as(x) - x) * node_mask
         return centred(moved, mask), features.view(count, room, -1)
 
     def weights_as_ours(self) -> Iterator[tuple[str, Any]]:
@@ -152,21 +152,23 @@ def worst_difference(released: Released, mine: Egnn, x: Tensor, h: Tensor, mask:
         h: Features.
         mask: Which points are there.
     """
-    found = []
+    differences = []
     for network in (released, mine):
         at, features = x.clone().requires_grad_(), h.clone().requires_grad_()
         moved, out = network(at, features, mask)
         if network is mine:
             moved = moved - at * mask[..., None].to(at)
-        here = mask[..., None].to(x)
-        loss = (moved * here).pow(2).sum() + (out * here).sin().sum()
+        node_mask = mask[..., None].to(x)
+        loss = (moved * node_mask).pow(2).sum() + (out * node_mask).sin().sum()
         owner = released.network if network is released else mine
         owner.zero_grad()
         loss.backward()
         assert at.grad is not None
         assert features.grad is not None
-        found.append([moved * here, out * here, at.grad * here, features.grad * here])
-    gaps = [float((a - b).detach().abs().max()) for a, b in zip(*found, strict=True)]
+        differences.append(
+            [moved * node_mask, out * node_mask, at.grad * node_mask, features.grad * node_mask]
+        )
+    gaps = [float((a - b).detach().abs().max()) for a, b in zip(*differences, strict=True)]
     for name, (value, columns) in released.weights_as_ours():
         gradient = mine.get_parameter(name).grad
         assert gradient is not None

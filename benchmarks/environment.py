@@ -16,9 +16,9 @@ from pathlib import Path
 
 __all__ = ["PEERS", "ROOT", "is_inside", "python"]
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-PLACE = ROOT / ".venv-bench"
+BENCHMARKS = Path(__file__).resolve().parent
+ROOT = BENCHMARKS.parent
+ENVIRONMENT = ROOT / ".venv-bench"
 ALONE = (
     "denoising-diffusion-pytorch==2.2.6",
     "nflows==0.14",
@@ -42,28 +42,28 @@ PEERS = (
 PARTS = (
     ROOT / "pyproject.toml",
     ROOT / "constraints.txt",
-    HERE / "requirements.txt",
-    HERE / "environment.py",
+    BENCHMARKS / "requirements.txt",
+    BENCHMARKS / "environment.py",
 )
 
 
 def is_inside() -> bool:
     """Tell whether this process runs in the benchmarks' environment."""
-    return Path(sys.prefix).resolve() == PLACE.resolve()
+    return Path(sys.prefix).resolve() == ENVIRONMENT.resolve()
 
 
 def python() -> Path:
     """Return the environment's interpreter, building it anew where what it is made of changed."""
-    interpreter, stamp = PLACE / "bin" / "python", PLACE / "built"
+    interpreter, stamp = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "built"
     made_of = hashlib.sha256(b"\0".join(part.read_bytes() for part in PARTS)).hexdigest()
     if stamp.exists() and stamp.read_text() == made_of and interpreter.exists():
         return interpreter
-    print(f"building {PLACE} ...", file=sys.stderr, flush=True)
-    venv.create(PLACE, clear=True, with_pip=True, symlinks=True)
+    print(f"building {ENVIRONMENT} ...", file=sys.stderr, flush=True)
+    venv.create(ENVIRONMENT, clear=True, with_pip=True, symlinks=True)
     constrained = ("--constraint", str(ROOT / "constraints.txt"))
     _install(interpreter, *constrained, "torch")
     _install(interpreter, *constrained, "--editable", str(ROOT))
-    _install(interpreter, *constrained, "--requirement", str(HERE / "requirements.txt"))
+    _install(interpreter, *constrained, "--requirement", str(BENCHMARKS / "requirements.txt"))
     _install(interpreter, "--no-deps", *ALONE)
     stamp.write_text(made_of)
     return interpreter

@@ -109,10 +109,10 @@ def _inverse(options: Any) -> Section:
         "inverse": repeated(lambda: flow.decode(z), options.repeat),
     }
     seconds = by_turns(sides, options.rounds)
-    found = {"inverse": ratio(seconds, peer="forward", ours="inverse")}
-    rows = [("inverse", str(found["inverse"]))]
+    ratios = {"inverse": ratio(seconds, peer="forward", ours="inverse")}
+    rows = [("inverse", str(ratios["inverse"]))]
     title = f"The inverse of {options.images} images, times faster than forward (at least 0.67)"
-    return Section(title, ["side", "than forward"], rows, ratios=found, seconds=seconds)
+    return Section(title, ["side", "than forward"], rows, ratios=ratios, seconds=seconds)
 
 
 def _steps(options: Any) -> list[Section]:
@@ -130,14 +130,14 @@ def _steps(options: Any) -> list[Section]:
         "ours": repeated(_step(mine, lambda: -mine.log_density(x).mean()), options.repeat),
     }
     seconds = by_turns(sides, options.rounds)
-    found = {"ours": ratio(seconds, peer=PEER, ours="ours")}
+    ratios = {"ours": ratio(seconds, peer=PEER, ours="ours")}
     return [
         Section("The same work", ["side", "parameters"], counted),
         Section(
             f"A step of {options.batch} vectors, {options.layers} couplings, times faster",
             ["side", "than normflows"],
-            [("ours", str(found["ours"]))],
-            ratios=found,
+            [("ours", str(ratios["ours"]))],
+            ratios=ratios,
             seconds=seconds,
         ),
     ]

@@ -58,8 +58,8 @@ def _measures(options: Any) -> Section:
     draw = torch.Generator().manual_seed(0)
     x = torch.stack([preferential(20, 2, draw) for _ in range(2 * options.sets)])
     start = time.perf_counter()
-    found = statistics(x)
-    a, b = found[: options.sets], found[options.sets :]
+    computed = statistics(x)
+    a, b = computed[: options.sets], computed[options.sets :]
     for kernels in KERNELS.values():
         for name, kernel in kernels.items():
             p, q = getattr(a, name), getattr(b, name)

@@ -73,27 +73,27 @@ def _on(name: str, options: Any) -> list[Section]:
     }
     trainers = {way: _trainer(recipe, data) for way, recipe in recipes.items()}
     models: dict[str, Model] = {way: trainer.model for way, trainer in trainers.items()}
-    found = [_steps(name, data, peer, trainers, options)]
+    sections = [_steps(name, data, peer, trainers, options)]
     for count in (int(n) for n in options.draws.split(",")):
-        found.append(_draws(name, "untrained", count, peer, models, options))
+        sections.append(_draws(name, "untrained", count, peer, models, options))
     if options.run:
         trained = load(Path(options.run), warn=print)
         models = {"default": trained.model}
         for count in (int(n) for n in options.draws.split(",")):
-            said = f"trained for {trained.step:,} steps"
-            found.append(_draws(name, said, count, peer, models, options))
-    return found
+            subtitle = f"trained for {trained.step:,} steps"
+            sections.append(_draws(name, subtitle, count, peer, models, options))
+    return sections
 
 
 def _networks(data: DataSet) -> list[Any]:
     import networkx
 
-    made = []
+    networks_built = []
     for x in data.train.x:
         one = networkx.empty_graph(int(sizes(x)))
         one.add_edges_from(edges(x).tolist())
-        made.append(one)
-    return made
+        networks_built.append(one)
+    return networks_built
 
 
 def _trainer(recipe: GraphRecurrent, data: DataSet) -> Trainer:
@@ -118,20 +118,20 @@ def _steps(
     seconds = by_turns({k: repeated(work, 1) for k, work in sides.items()}, options.rounds)
     counts = {"released": sum(p.numel() for player in peer.players for p in player.parameters())}
     counts |= {k: sum(p.numel() for p in t.model.parameters()) for k, t in trainers.items()}
-    found = {way: ratio(seconds, peer="released", ours=way) for way in trainers}
+    ratios = {way: ratio(seconds, peer="released", ours=way) for way in trainers}
     goal = GOALS.get(("step", name), "")
     rows = [
         ("released", counts["released"], min(seconds["released"]), "", ""),
         *(
             (way, counts[way], min(seconds[way]), str(each), goal if way == "paper" else "")
-            for way, each in found.items()
+            for way, each in ratios.items()
         ),
     ]
     return Section(
         f"A step of {options.batch} graphs of {name}, times faster",
         ["side", "parameters", "least seconds", "than released", "aimed at"],
         rows,
-        ratios=found,
+        ratios=ratios,
         seconds=seconds,
         peer=f"JiaxuanYou/graph-generation at {peer.commit}",
     )
@@ -145,12 +145,14 @@ def _draws(
     models: dict[str, Model],
     options: Any,
 ) -> Section:
-    drawn: dict[str, torch.Tensor] = {}
+    graphs_by_way: dict[str, torch.Tensor] = {}
 
     def ours(way: str) -> Callable[[], None]:
         def once() -> None:
             with torch.no_grad():
-                drawn[way] = models[way].sample(count, noise=Noise.for_samples(0, 0, count))
+                graphs_by_way[way] = models[way].sample(
+                    count, noise=Noise.for_samples(0, 0, count)
+                )
 
         return once
 
@@ -160,10 +162,10 @@ def _draws(
     seconds = by_turns(
         {k: repeated(work, 1) for k, work in sides.items()}, rounds, warmup=int(count <= 32)
     )
-    found = {way: ratio(seconds, peer="released", ours=way) for way in models}
+    ratios = {way: ratio(seconds, peer="released", ours=way) for way in models}
     rows = [("released", "", "", min(seconds["released"]), "", "")]
-    for way, each in found.items():
-        x = drawn[way]
+    for way, each in ratios.items():
+        x = graphs_by_way[way]
         nodes = float(sizes(x).double().mean())
         joined = float(adjacency(x).sum((1, 2)).double().mean() / 2)
         goal = GOALS.get(("draw", count), "")
@@ -172,7 +174,7 @@ def _draws(
         f"Drawing {count} graphs, {name}, ours {trained}, times faster",
         ["side", "mean nodes", "mean edges", "least seconds", "than released", "aimed at"],
         rows,
-        ratios=found,
+        ratios=ratios,
         seconds=seconds,
         peer=f"JiaxuanYou/graph-generation at {peer.commit}",
     )

@@ -71,7 +71,7 @@ class Released:
         self.commit = _commit(folder)
         self.train, model, data = _modules(folder)
         loss = self.train.binary_cross_entropy_weight
-        self.train.binary_cross_entropy_weight = lambda *given: loss(*given)[None]
+        self.train.binary_cross_entropy_weight = lambda *arguments: loss(*arguments)[None]
         self.args = SimpleNamespace(
             num_layers=4,
             max_prev_node=reach,
@@ -134,8 +134,8 @@ class Released:
 
     def draw(self, count: int) -> None:
         """Draw graphs by its `test_rnn_epoch`, without making networkx graphs of them."""
-        kept = {"decode_adj": lambda *_: None, "get_graph": lambda *_: None}
-        with _on_processor(), mock.patch.multiple(self.train, **kept), torch.no_grad():
+        stubs = {"decode_adj": lambda *_: None, "get_graph": lambda *_: None}
+        with _on_processor(), mock.patch.multiple(self.train, **stubs), torch.no_grad():
             self.train.test_rnn_epoch(0, self.args, self.rnn, self.output, test_batch_size=count)
 
 
@@ -146,18 +146,21 @@ def _modules(folder: Path) -> tuple[ModuleType, ModuleType, ModuleType]:
     stand_ins = {name: mock.MagicMock(name=name) for name in EMPTY}
     paths = mock.patch.object(sys, "path", [str(folder), *sys.path])
     with mock.patch.dict(sys.modules, stand_ins), paths:
-        found = [importlib.import_module(name) for name in ("train", "model", "data")]
-    return found[0], found[1], found[2]
+        modules = [importlib.import_module(name) for name in ("train", "model", "data")]
+    return modules[0], modules[1], modules[2]
 
 
 @contextlib.contextmanager
 def _on_processor() -> Iterator[None]:
     """Let `.cuda()` leave tensors and modules where they are."""
 
-    def here(self: Any, *_: Any, **__: Any) -> Any:
+    def unsupported(self: Any, *_: Any, **__: Any) -> Any:
         return self
 
-    with mock.patch.object(Tensor, "cuda", here), mock.patch.object(nn.Module, "cuda", here):
+    with (
+        mock.patch.object(Tensor, "cuda", unsupported),
+        mock.patch.object(nn.Module, "cuda", unsupported),
+    ):
         yield
 
 
@@ -176,10 +179,10 @@ def _old_networkx() -> Iterator[None]:
 
 
 def _commit(folder: Path) -> str:
-    told = subprocess.run(
+    completed = subprocess.run(
         ["git", "-C", str(folder), "rev-parse", "--verify", "HEAD"],
         capture_output=True,
         text=True,
         check=False,
     )
-    return told.stdout.strip() or "unknown: no git checkout"
+    return completed.stdout.strip() or "unknown: no git checkout"

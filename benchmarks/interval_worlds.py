@@ -53,11 +53,11 @@ class World:
     """Estimands in closed form; where there is none, the mean over the repetitions is taken."""
 
 
-def finished(found: Mapping[str, Score]) -> dict[str, Score]:
+def finished(scores: Mapping[str, Score]) -> dict[str, Score]:
     """Return scores with what their metrics declare: intervals end where ranges do."""
     return {
         name: declared.finished(score)
-        for name, score in found.items()
+        for name, score in scores.items()
         if (declared := metric(name)) is not None
     }
 
@@ -81,13 +81,13 @@ def gaussian(dimensions: int, *, shift: float = 0.0, scale: float = 1.0) -> Draw
     return draw
 
 
-def ring(kept: int) -> Draw:
+def ring(modes: int) -> Draw:
     """Draw from the first of eight Gaussians on a circle."""
     turn = torch.arange(8) * math.pi / 4
     at = 2 * torch.stack([turn.cos(), turn.sin()], 1)
 
     def draw(n: int, source: torch.Generator) -> Tensor:
-        which = torch.randint(kept, (n,), generator=source)
+        which = torch.randint(modes, (n,), generator=source)
         return at[which] + 0.1 * torch.randn(n, 2, generator=source)
 
     return draw
@@ -97,11 +97,11 @@ def copies(dimensions: int, share: float) -> Draw:
     """Draw a share of the training examples again, and the rest anew."""
 
     def draw(n: int, source: torch.Generator) -> Tensor:
-        again = torch.rand(n, 1, generator=source) < share
+        is_repeat = torch.rand(n, 1, generator=source) < share
         old = train(gaussian(dimensions))
         rows = torch.randint(len(old), (n,), generator=source)
         new = torch.randn(n, dimensions, generator=source)
-        return torch.where(again, old[rows] + 0.05 * new, new)
+        return torch.where(is_repeat, old[rows] + 0.05 * new, new)
 
     return draw
 
@@ -150,28 +150,30 @@ def of_modes(
         which = torch.multinomial(p, n, replacement=True, generator=source)
         fine = None if good is None else torch.rand(n, generator=source) < good
         if test:
-            seen = torch.multinomial(even, test, replacement=True, generator=source)
-            kinds = counted(seen, k)
+            counts_drawn = torch.multinomial(even, test, replacement=True, generator=source)
+            kinds = counted(counts_drawn, k)
         else:
             kinds = Modes(k, lambda x: x, even, words="", shares="equal")
         it = Sorted(Tally(which, fine), kinds)
-        found = {
+        scores_by_name = {
             "modes": Score(modes.reached(it), *modes.reached_interval(it), n=n),
             "mode_kl": Score(modes.mode_kl(it), *modes.kl_interval(it), n=n),
         }
         if good is not None:
-            found["good_share"] = Score(modes.good_share(it), *modes.good_interval(it), n=n)
-        return finished(found)
+            scores_by_name["good_share"] = Score(
+                modes.good_share(it), *modes.good_interval(it), n=n
+            )
+        return finished(scores_by_name)
 
-    seen = 1 - (1 - p * (1.0 if good is None else good)) ** n
-    truth = {"modes": seen.sum().item()} | ({} if good is None else {"good_share": good})
+    is_hit = 1 - (1 - p * (1.0 if good is None else good)) ** n
+    truth = {"modes": is_hit.sum().item()} | ({} if good is None else {"good_share": good})
     return World(f"{words}; {n} samples", scores, truth)
 
 
-def counted(seen: Tensor, k: int) -> Modes:
+def counted(counts: Tensor, k: int) -> Modes:
     """Return modes whose shares are counted on test examples."""
-    e = torch.bincount(seen, minlength=k).double() + 0.5
-    return Modes(k, lambda x: x, e / e.sum(), words="", shares="counted", counted=len(seen))
+    e = torch.bincount(counts, minlength=k).double() + 0.5
+    return Modes(k, lambda x: x, e / e.sum(), words="", shares="counted", counted=len(counts))
 
 
 # Likelihoods.
@@ -184,8 +186,8 @@ def of_table(words: str, data: Tensor, model: Tensor, *, n: int) -> World:
 
     def scores(seed: int) -> Mapping[str, Score]:
         x = torch.multinomial(p, n, replacement=True, generator=generator(seed, words))
-        told = likelihood.MeasuredLikelihood(log_q[x], "exact", "ln p(x)")
-        nats = likelihood.in_nats(told, domain, baselines={})
+        measured = likelihood.MeasuredLikelihood(log_q[x], "exact", "ln p(x)")
+        nats = likelihood.in_nats(measured, domain, baselines={})
         return finished(
             {"log_prob": nats, "bits_per_dim": likelihood.in_bits(nats, "log_prob", domain)}
         )
@@ -208,7 +210,7 @@ def of_density(words: str, dimensions: int, *, n: int) -> World:
         exact = -(x.square().sum(1) + dimensions * math.log(2 * math.pi)) / 2
         # w = p(x) exp(s z - s²/2) has the mean p(x).
         z = torch.randn(n, 8, generator=source, dtype=torch.float64) - 0.5
-        found = {
+        scores_by_name = {
             "log_prob": likelihood.MeasuredLikelihood(exact, "exact", ""),
             "bound": likelihood.MeasuredLikelihood(exact + z[:, 0], "lower bound", ""),
             "importance_bound": likelihood.MeasuredLikelihood(
@@ -217,7 +219,10 @@ def of_density(words: str, dimensions: int, *, n: int) -> World:
             "ode_log_prob": likelihood.MeasuredLikelihood(exact + z[:, 1] + 0.5, "ODE", ""),
         }
         return finished(
-            {name: likelihood.in_nats(one, domain, baselines={}) for name, one in found.items()}
+            {
+                name: likelihood.in_nats(one, domain, baselines={})
+                for name, one in scores_by_name.items()
+            }
         )
 
     mean = -dimensions * (1 + math.log(2 * math.pi)) / 2
@@ -264,21 +269,26 @@ def of_wells(words: str, *, n: int, chains: int) -> World:
         def uniform(count: int = chains) -> Tensor:
             return torch.rand(count, generator=source, dtype=torch.float64)
 
-        def drawn(count: int) -> Tensor:
+        def draw_graphs(count: int) -> Tensor:
             return GRID[torch.searchsorted(cumulated, uniform(count)).clamp(max=4000), None]
 
         up = ais.forward(energy, base, plan, normal, uniform).log_weights
-        down = ais.reverse(energy, base, plan, drawn(chains), normal, uniform).log_weights
+        down = ais.reverse(energy, base, plan, draw_graphs(chains), normal, uniform).log_weights
         ln_z = LogPartition(
             ais.log_mean_exp(up),
             -ais.log_mean_exp(down),
             ais.log_mean_error(up),
             ais.log_mean_error(down),
         )
-        nats = -energy(drawn(n)) - ln_z.middle
-        found = {"log_prob": likelihood.MeasuredLikelihood(nats, "AIS interval", "", ln_z)}
+        nats = -energy(draw_graphs(n)) - ln_z.middle
+        scores_by_name = {
+            "log_prob": likelihood.MeasuredLikelihood(nats, "AIS interval", "", ln_z)
+        }
         return finished(
-            {name: likelihood.in_nats(one, domain, baselines={}) for name, one in found.items()}
+            {
+                name: likelihood.in_nats(one, domain, baselines={})
+                for name, one in scores_by_name.items()
+            }
         )
 
     p = cumulated.diff(prepend=cumulated.new_zeros(1))
@@ -305,7 +315,7 @@ def of_images(words: str, *, n: int, noise: float, unequal: float) -> World:
         moved = true + width * torch.randn(true.shape, generator=source) + 0.1 * width
         large = moved.round().clamp(0, 255).to(torch.uint8)
         it = restoration.Enlarged(large, true, shrink(true), 255)
-        found = restoration.compared(it, shrink, seed=seed, baselines={})
+        scores_by_name = restoration.compared(it, shrink, seed=seed, baselines={})
         data = DataSet("world", domain, Split(old), Split(true))
         # The examples are asked for in an order that the seed decides.
         order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
@@ -313,7 +323,7 @@ def of_images(words: str, *, n: int, noise: float, unequal: float) -> World:
         about = Context(
             samples=true, reference=Bare(data), session=Session(seed=seed), model=model
         )
-        return finished(found | {"reconstruction_psnr": first_stage_psnr(about)})
+        return finished(scores_by_name | {"reconstruction_psnr": first_stage_psnr(about)})
 
     return World(f"{words}; {n} test images", scores, {})
 
@@ -393,17 +403,17 @@ def random_graphs(share: float, *, n: int = 8) -> Draw:
 
     def draw(count: int, source: torch.Generator) -> Tensor:
         joined = (torch.rand(count, n, n, generator=source) < share).triu(1)
-        here = torch.arange(n) < torch.randint(n - 2, n + 1, (count, 1), generator=source)
-        joined = (joined | joined.transpose(1, 2)) & here[:, None] & here[:, :, None]
-        return joined.to(torch.uint8) + torch.diag_embed(here.to(torch.uint8))
+        is_node = torch.arange(n) < torch.randint(n - 2, n + 1, (count, 1), generator=source)
+        joined = (joined | joined.transpose(1, 2)) & is_node[:, None] & is_node[:, :, None]
+        return joined.to(torch.uint8) + torch.diag_embed(is_node.to(torch.uint8))
 
     return draw
 
 
 def _connected(x: Tensor) -> Tensor:
     """Tell which graphs have no node without a neighbour."""
-    here = x.diagonal(dim1=1, dim2=2)
-    return ((x.sum(2) >= 2) | (here == 0)).all(1)
+    is_node = x.diagonal(dim1=1, dim2=2)
+    return ((x.sum(2) >= 2) | (is_node == 0)).all(1)
 
 
 def of_graphs(words: str, real: Draw, model: Draw, *, n: int, m: int) -> World:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.environment import HERE
+from benchmarks.environment import BENCHMARKS
 from benchmarks.interval_worlds import WORLDS, World
 from benchmarks.markdown import line
 from benchmarks.record import Section
@@ -35,7 +35,7 @@ OPTIONS: dict[str, tuple[float | int | str, str]] = {
 SMALLEST = {"repetitions": 2, "only": "ring"}
 """Options with which all of it runs once, soon."""
 
-WANTED = (0.92, 0.98)
+TARGET = (0.92, 0.98)
 ROUNDING = 1e-9
 COLUMNS = ("metric", "n", "estimand", "held %", "below %", "above %", "width", "says")
 
@@ -46,14 +46,14 @@ NOTHING = "OUTSIDE, AND NOTHING IS SAID OF IT"
 
 def counted(world: World, repetitions: int, seed: int) -> dict[str, dict[str, float]]:
     """Return for each metric how often its interval held the estimand."""
-    found: dict[str, list[tuple[float, float, float]]] = {}
+    results: dict[str, list[tuple[float, float, float]]] = {}
     numbers: dict[str, int] = {}
     for i in range(repetitions):
         for name, score in world.scores(mix(seed, "repetition", i)).items():
-            found.setdefault(name, []).append((score.value, score.low, score.high))
+            results.setdefault(name, []).append((score.value, score.low, score.high))
             numbers[name] = score.n
     out = {}
-    for name, rows in found.items():
+    for name, rows in results.items():
         value, low, high = torch.tensor(rows, dtype=torch.float64).T
         truth = world.truth.get(name, value.mean().item())
         slack = ROUNDING * max(abs(truth), ROUNDING)
@@ -61,16 +61,16 @@ def counted(world: World, repetitions: int, seed: int) -> dict[str, dict[str, fl
             (high < truth - slack).double().mean(),
             (low > truth + slack).double().mean(),
         )
-        held = 1 - (above + below).item()
+        covered = 1 - (above + below).item()
         spread = value.std().item()
         out[name] = {
             "estimand": truth,
             "closed_form": name in world.truth,
             "n": numbers[name],
             "repetitions": len(rows),
-            "held": held,
-            "held_low": wilson(held, len(rows))[0],
-            "held_high": wilson(held, len(rows))[1],
+            "held": covered,
+            "held_low": wilson(covered, len(rows))[0],
+            "held_high": wilson(covered, len(rows))[1],
             "estimand_below": below.item(),
             "estimand_above": above.item(),
             "width": (high - low).mean().item() / (2 * NORMAL_95 * spread) if spread else None,
@@ -78,18 +78,18 @@ def counted(world: World, repetitions: int, seed: int) -> dict[str, dict[str, fl
     return out
 
 
-def said(name: str, of: Mapping[str, float]) -> str:
+def world_line(name: str, of: Mapping[str, float]) -> str:
     """Return what the metric declares of an interval that holds too often or too rarely."""
-    least, most = WANTED
+    least, most = TARGET
     if least <= of["held"] <= most:
         return ""
     if of["width"] is None:
         return SURE
     declared = metric(name)
-    few = f"leaves out {declared.leaves_out}" if declared and declared.leaves_out else ""
+    left_out = f"leaves out {declared.leaves_out}" if declared and declared.leaves_out else ""
     many = f"too wide {declared.too_wide}" if declared and declared.too_wide else ""
     if of["held"] < least:
-        return few or (CHANCE if of["held_high"] >= least else NOTHING)
+        return left_out or (CHANCE if of["held_high"] >= least else NOTHING)
     return many or (CHANCE if of["held_low"] <= most else NOTHING)
 
 
@@ -101,21 +101,21 @@ def main(options: Any) -> list[Section]:
             f"no world has '{options.only}' in its name; there are {', '.join(WORLDS())}."
         )
     sections = []
-    for place, world in worlds.items():
+    for index, world in worlds.items():
         start = time.perf_counter()
-        found = counted(world, options.repetitions, options.seed)
+        result = counted(world, options.repetitions, options.seed)
         seconds = time.perf_counter() - start
-        rows = [_row(name, of) for name, of in found.items()]
-        title = f"{place}: {world.words}"
-        sections.append(Section(title, COLUMNS, rows, metrics=found, seconds=seconds))
-        print(f"{place}: {seconds:.0f} s", file=sys.stderr)
+        rows = [_row(name, of) for name, of in result.items()]
+        title = f"{index}: {world.words}"
+        sections.append(Section(title, COLUMNS, rows, metrics=result, seconds=seconds))
+        print(f"{index}: {seconds:.0f} s", file=sys.stderr)
     return sections
 
 
 def _row(name: str, of: Mapping[str, Any]) -> Sequence[Any]:
     shares = [f"{100 * of[key]:.1f}" for key in ("held", "estimand_below", "estimand_above")]
     width = "" if of["width"] is None else f"{of['width']:.2f}"
-    return name, of["n"], of["estimand"], *shares, width, said(name, of)
+    return name, of["n"], of["estimand"], *shares, width, world_line(name, of)
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -161,5 +161,5 @@ def page(result: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    source = sys.argv[1] if len(sys.argv) > 1 else str(HERE / "results" / "intervals.json")
+    source = sys.argv[1] if len(sys.argv) > 1 else str(BENCHMARKS / "results" / "intervals.json")
     print(page(json.loads(Path(source).read_text())))

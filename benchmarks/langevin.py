@@ -38,10 +38,10 @@ OURS, WEIGHTS, ALONE = "ours", "with gradients of the weights", "one chain after
 def network() -> nn.Module:
     """Build the recipe's network, its last layer woken."""
     torch.manual_seed(0)
-    made = EnergyBased().network(Domain("image", SHAPE, Levels(256)))
-    nn.init.normal_(made.last.weight, std=0.05)  # type: ignore[union-attr]
-    choose("fp32", torch.device("cpu")).to_device(made, torch.device("cpu"))
-    return made
+    network_built = EnergyBased().network(Domain("image", SHAPE, Levels(256)))
+    nn.init.normal_(network_built.last.weight, std=0.05)  # type: ignore[union-attr]
+    choose("fp32", torch.device("cpu")).to_device(network_built, torch.device("cpu"))
+    return network_built
 
 
 def with_weights(energy: nn.Module, y: Tensor, shaken: list[Tensor]) -> Tensor:
@@ -83,7 +83,7 @@ def main(options: Any) -> list[Section]:
         for name, walk in walks.items()
     }
     seconds = by_turns(sides, options.rounds)
-    found = {peer: ratio(seconds, peer=peer, ours=OURS) for peer in (WEIGHTS, ALONE)}
-    rows = [(peer, str(value)) for peer, value in found.items()]
+    ratios = {peer: ratio(seconds, peer=peer, ours=OURS) for peer in (WEIGHTS, ALONE)}
+    rows = [(peer, str(value)) for peer, value in ratios.items()]
     title = f"{options.chains} chains, {options.steps} steps, ours times faster"
-    return [Section(title, ["than", "ratio"], rows, ratios=found, seconds=seconds, apart=apart)]
+    return [Section(title, ["than", "ratio"], rows, ratios=ratios, seconds=seconds, apart=apart)]

@@ -23,14 +23,14 @@ from torch import Tensor
 from benchmarks.record import Section
 from benchmarks.samplers import (
     SEED,
-    Drawn,
     Judge,
+    SampleSet,
     diffusion_of,
+    formatted_fd,
     measured,
     numbers,
     opened,
-    shown,
-    told,
+    tell,
 )
 from benchmarks.turns import Ratio, by_turns, ratio, repeated
 from trilemma.core.errors import BadInput
@@ -68,7 +68,7 @@ def main(options: Any) -> list[Section]:
     own = diffusion_of(runs[PIXEL].model).sampling.steps
     counts = sorted({*numbers(options.steps), own})
     judge = Judge(data, options.samples)
-    found = {
+    drawn_sets = {
         (name, steps): _judged(name, run, judge, options.samples, steps)
         for name, run in runs.items()
         for steps in counts
@@ -76,13 +76,13 @@ def main(options: Any) -> list[Section]:
     floor = judge.of(_through(first, data.train.x[judge.against.train_rows], options.samples))
     sides = {
         f"{name} {steps}": repeated(lambda n=name, s=steps: _draw(runs[n], s, options.timed), 1)
-        for name, steps in found
+        for name, steps in drawn_sets
     }
     timed = by_turns(sides, options.rounds)
-    seconds = dict(zip(found, timed.values(), strict=True))
+    seconds = dict(zip(drawn_sets, timed.values(), strict=True))
     return [
-        _quality(options, found, seconds, counts, judge, floor),
-        _ratios(found, seconds, counts, own),
+        _quality(options, drawn_sets, seconds, counts, judge, floor),
+        _ratios(drawn_sets, seconds, counts, own),
         _parts(first, seconds, options),
     ]
 
@@ -92,10 +92,10 @@ def _steps(run: Loaded, steps: int) -> Model[Any, Any]:
     return run.model.adjusted(steps=steps)
 
 
-def _judged(name: str, run: Loaded, judge: Judge, n: int, steps: int) -> Drawn:
-    found = measured(_steps(run, steps), judge, n)
-    told(f"{name}, {steps} steps: fd {found.fd[0]:.4g}, {1e3 * found.seconds:.2f} ms a sample")
-    return found
+def _judged(name: str, run: Loaded, judge: Judge, n: int, steps: int) -> SampleSet:
+    fds = measured(_steps(run, steps), judge, n)
+    tell(f"{name}, {steps} steps: fd {fds.fd[0]:.4g}, {1e3 * fds.seconds:.2f} ms a sample")
+    return fds
 
 
 def _draw(run: Loaded, steps: int, n: int) -> Tensor:
@@ -111,7 +111,7 @@ def _through(model: Reconstructing, x: Tensor, n: int) -> Tensor:
 
 def _quality(
     options: Any,
-    found: dict[Side, Drawn],
+    drawn_by_side: dict[Side, SampleSet],
     seconds: dict[Side, list[float]],
     counts: list[int],
     judge: Judge,
@@ -120,19 +120,24 @@ def _quality(
     each = {side: median(took) / options.timed for side, took in seconds.items()}
 
     def cell(side: Side) -> str:
-        return f"{shown(found[side].fd)} · {1e3 * each[side]:.2f}"
+        return f"{formatted_fd(drawn_by_side[side].fd)} · {1e3 * each[side]:.2f}"
 
     rows = [(name, *(cell((name, steps)) for steps in counts)) for name in (LATENT, PIXEL)]
     blank = [""] * (len(counts) - 1)
-    rows.append(("first stage's floor", shown(floor), *blank))
+    rows.append(("first stage's floor", formatted_fd(floor), *blank))
     rows.append(("floor", f"{judge.floor(options.samples):.3g}", *blank))
     return Section(
         f"fd · ms a sample, first stage included; {options.samples} samples; features: {judge!r}",
         ["run", *(f"{steps} steps" for steps in counts)],
         rows,
         cells=[
-            {"run": name, "steps": steps, **drawn.to_json(), "by_turns_each": each[name, steps]}
-            for (name, steps), drawn in found.items()
+            {
+                "run": name,
+                "steps": steps,
+                **drawn_set.to_json(),
+                "by_turns_each": each[name, steps],
+            }
+            for (name, steps), drawn_set in drawn_by_side.items()
         ],
         seconds=[{"run": k[0], "steps": k[1], "seconds": v} for k, v in seconds.items()],
         floor=judge.floor(options.samples),
@@ -141,28 +146,31 @@ def _quality(
 
 
 def _ratios(
-    found: dict[Side, Drawn], seconds: dict[Side, list[float]], counts: list[int], own: int
+    drawn_by_side: dict[Side, SampleSet],
+    seconds: dict[Side, list[float]],
+    counts: list[int],
+    own: int,
 ) -> Section:
     """Return, for each number of pixel steps, the quickest latent samples that are as good."""
-    rows, kept = [], []
+    rows, stored = [], []
     for steps in counts:
-        wanted = found[PIXEL, steps].fd[0]
-        able = [s for s in counts if found[LATENT, s].fd[0] <= wanted]
+        reference_fd = drawn_by_side[PIXEL, steps].fd[0]
+        able = [s for s in counts if drawn_by_side[LATENT, s].fd[0] <= reference_fd]
         line = f"{steps}{', its own' if steps == own else ''}"
         if not able:
-            rows.append((line, f"{wanted:.3g}", "none is as good", "-"))
-            kept.append({"pixel_steps": steps, "latent_steps": None})
+            rows.append((line, f"{reference_fd:.3g}", "none is as good", "-"))
+            stored.append({"pixel_steps": steps, "latent_steps": None})
             continue
         least = min(able, key=lambda s: median(seconds[LATENT, s]))
         times = _faster(seconds, (PIXEL, steps), (LATENT, least))
-        fd = found[LATENT, least].fd[0]
-        rows.append((line, f"{wanted:.3g}", f"{least} steps: {fd:.3g}", str(times)))
-        kept.append({"pixel_steps": steps, "latent_steps": least, "ratio": times})
+        fd = drawn_by_side[LATENT, least].fd[0]
+        rows.append((line, f"{reference_fd:.3g}", f"{least} steps: {fd:.3g}", str(times)))
+        stored.append({"pixel_steps": steps, "latent_steps": least, "ratio": times})
     return Section(
         f"Times faster at the same fd or less; {GOAL:g} is wanted at the pixel run's own steps",
         ["pixel steps", "fd", "latent", "times faster"],
         rows,
-        pairs=kept,
+        pairs=stored,
         own=own,
     )
 
@@ -183,14 +191,14 @@ def _parts(model: LatentDiffusion, seconds: dict[Side, list[float]], options: An
         codes = diffusion.sample(n, noise=Noise.for_samples(SEED, 0, n))
 
     @torch.no_grad()
-    def whole() -> None:
+    def full_pass() -> None:
         model.sample(n, noise=Noise.for_samples(SEED, 0, n))
 
     @torch.no_grad()
     def decoded() -> None:
         model.images(codes)
 
-    sides = {"all": repeated(whole, 1), "decoder": repeated(decoded, 1)}
+    sides = {"all": repeated(full_pass, 1), "decoder": repeated(decoded, 1)}
     timed = by_turns(sides, options.rounds)
     share = ratio(timed, peer="decoder", ours="all")
     rest = 1 - share.median

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.environment import HERE
+from benchmarks.environment import BENCHMARKS
 from benchmarks.markdown import as_table, line
 from benchmarks.metric_worlds import BOTH, CHECKS, COPYING, DIVERSITY, FIDELITY, Case, Check
 from benchmarks.record import Section
@@ -69,7 +69,7 @@ def side(declared: Metric) -> str:
 
 def measured(case: Case, n: int, seed: int, only: Sequence[str]) -> dict[str, Score]:
     """Draw a world, and judge its samples."""
-    train, test, samples = case.drawn(n, torch.Generator().manual_seed(seed))
+    train, test, samples = case.draw_sets(n, torch.Generator().manual_seed(seed))
     # As a table's columns are standardised.
     values = Real(tuple(train.mean(0).tolist()), tuple(train.std(0).tolist()))
     data = DataSet("world", Domain("points", train.shape[1:], values), Split(train), Split(test))
@@ -106,11 +106,11 @@ def goodness(declared: Metric, scores: Sequence[Score | None], *, own: bool) -> 
 
 def judged(check: Check, of: str, good: Sequence[float]) -> tuple[str, str]:
     """Say whether goodness does what a check asks of a side, and what it does instead."""
-    if of not in check.wanted:
+    if of not in check.criteria:
         return ASKED_NOTHING, ""
     if any(not math.isfinite(g) for g in good):
         return UNKNOWN, "it has no value in some of these worlds"
-    wrong = check.wanted[of].breach(good)
+    wrong = check.criteria[of].breach(good)
     return (FAILED, wrong) if wrong else (PASSED, "")
 
 
@@ -120,9 +120,9 @@ def run(check: Check, named: Sequence[Metric], options: Any) -> dict[str, dict[s
     rows: dict[str, list[list[float]]] = {name: [] for name in only}
     for i in range(options.repetitions):
         seed = mix(options.seed, check.name, i)
-        found = [measured(case, options.n, seed, only) for case in check.cases]
+        measured_cases = [measured(case, options.n, seed, only) for case in check.cases]
         for one in named:
-            scores = [each.get(one.name) for each in found]
+            scores = [each.get(one.name) for each in measured_cases]
             rows[one.name].append(goodness(one, scores, own=check.own))
     out = {}
     for one in named:
@@ -143,21 +143,21 @@ def chosen(names: str) -> tuple[list[Metric], list[str]]:
         BadInput: A name is none of theirs.
     """
     all_of_them = [one for one in metrics() if "points" in one.kinds and one.needs is None]
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
-    for name in wanted:
+    requested_names = [name.strip() for name in names.split(",") if name.strip()]
+    for name in requested_names:
         if name not in {one.name for one in all_of_them}:
-            known = ", ".join(one.name for one in all_of_them)
-            raise BadInput(f"no metric of samples is called '{name}'; there are {known}.")
-    taken = [one for one in all_of_them if not wanted or one.name in wanted]
-    return [one for one in taken if side(one)], [one.name for one in taken if not side(one)]
+            known_names = ", ".join(one.name for one in all_of_them)
+            raise BadInput(f"no metric of samples is called '{name}'; there are {known_names}.")
+    selected = [one for one in all_of_them if not requested_names or one.name in requested_names]
+    return [one for one in selected if side(one)], [one.name for one in selected if not side(one)]
 
 
 def main(options: Any) -> list[Section]:
     """Check."""
     checks = [check for check in CHECKS if options.only in check.name]
     if not checks:
-        known = ", ".join(check.name for check in CHECKS)
-        raise BadInput(f"no check has '{options.only}' in its name; there are {known}.")
+        known_names = ", ".join(check.name for check in CHECKS)
+        raise BadInput(f"no check has '{options.only}' in its name; there are {known_names}.")
     if options.quick:
         options.n, options.repetitions = 150, 1
     if options.n < 100 or options.repetitions < 1:
@@ -166,52 +166,68 @@ def main(options: Any) -> list[Section]:
             "give 100 or more and 1 or more."
         )
     named, unknown = chosen(options.metrics)
-    found, began, clock = {}, time.process_time(), time.perf_counter()
+    measured_by_check, began, clock = {}, time.process_time(), time.perf_counter()
     for check in checks:
         start = time.process_time()
-        found[check.name] = run(check, named, options)
+        measured_by_check[check.name] = run(check, named, options)
         print(f"{check.name}: {time.process_time() - start:.0f} s", file=sys.stderr)
     spent, wall = time.process_time() - began, time.perf_counter() - clock
     # What has no value anywhere is not about points such as these.
-    silent = [
+    constant_metrics = [
         one.name
         for one in named
-        if all(g is None for of in found.values() for g in of[one.name]["goodness"])
+        if all(g is None for of in measured_by_check.values() for g in of[one.name]["goodness"])
     ]
-    shown = [one for one in named if one.name not in silent]
+    shown_metrics = [one for one in named if one.name not in constant_metrics]
     return [
-        matrix(shown, found, seconds=spent, wall=wall, not_judged=[*unknown, *silent]),
-        failures(shown, checks, found),
+        matrix(
+            shown_metrics,
+            measured_by_check,
+            seconds=spent,
+            wall=wall,
+            not_judged=[*unknown, *constant_metrics],
+        ),
+        failures(shown_metrics, checks, measured_by_check),
         questions(checks),
     ]
 
 
-def matrix(named: Sequence[Metric], found: Mapping[str, Any], **data: Any) -> Section:
+def matrix(named: Sequence[Metric], measurements: Mapping[str, Any], **data: Any) -> Section:
     """Set out metrics by checks."""
-    rows = [[name, *(of[one.name]["verdict"] for one in named)] for name, of in found.items()]
-    asked = [
-        [of[one.name]["verdict"] for of in found.values()] for one in named
+    rows = [
+        [name, *(of[one.name]["verdict"] for one in named)] for name, of in measurements.items()
+    ]
+    questions_asked = [
+        [of[one.name]["verdict"] for of in measurements.values()] for one in named
     ]  # fmt: skip
-    sums = [f"{each.count(PASSED)} of {len(each) - each.count(ASKED_NOTHING)}" for each in asked]
+    sums = [
+        f"{each.count(PASSED)} of {len(each) - each.count(ASKED_NOTHING)}"
+        for each in questions_asked
+    ]
     sides = {one.name: side(one) for one in named}
     columns = ("check", *(one.name for one in named))
     return Section(
-        "Metrics and checks", columns, [*rows, ["passed", *sums]], found=found, sides=sides, **data
+        "Metrics and checks",
+        columns,
+        [*rows, ["passed", *sums]],
+        found=measurements,
+        sides=sides,
+        **data,
     )
 
 
 def failures(
-    named: Sequence[Metric], checks: Sequence[Check], found: Mapping[str, Any]
+    named: Sequence[Metric], checks: Sequence[Check], measurements: Mapping[str, Any]
 ) -> Section:
     """List what was not as it should be."""
     rows = []
     for one in named:
         for check in checks:
-            of = found[check.name][one.name]
+            of = measurements[check.name][one.name]
             if of["verdict"] in (FAILED, UNKNOWN):
-                wanted = check.wanted[side(one)].words
+                criterion = check.criteria[side(one)].words
                 row = " ".join("–" if g is None else f"{g:.2f}" for g in of["goodness"])
-                rows.append([one.name, check.name, wanted, of["instead"], row])
+                rows.append([one.name, check.name, criterion, of["instead"], row])
     return Section("Failures", ("metric", "check", "goodness", "instead", "in each world"), rows)
 
 
@@ -220,16 +236,16 @@ def questions(checks: Sequence[Check]) -> Section:
     rows = []
     for check in checks:
         by_words: dict[str, list[str]] = {}
-        for of, criterion in check.wanted.items():
+        for of, criterion in check.criteria.items():
             by_words.setdefault(criterion.words, []).append(of)
-        asked = ". ".join(f"{', '.join(who)}: {words}" for words, who in by_words.items())
-        rows.append([check.name, check.words, asked])
+        text = ". ".join(f"{', '.join(who)}: {words}" for words, who in by_words.items())
+        rows.append([check.name, check.words, text])
     return Section("What is asked", ("check", "worlds", "goodness"), rows)
 
 
 def page(result: Mapping[str, Any]) -> str:
     """Return a result as Markdown."""
-    table, wrong, asked = result["sections"]
+    table, wrong, question_section = result["sections"]
     environment = result["environment"]
     words = result["command"].split()
     n, repetitions, seed = (
@@ -263,7 +279,7 @@ def page(result: Mapping[str, Any]) -> str:
         cells = [f"**{row[k]}**" if row[k] == FAILED else row[k] for k in names]
         lines.append(line([row["check"], *cells]))
     lines += ["", f"*{ASKED_NOTHING}*: nothing is asked of this side there.", ""]
-    for title, part in (("What fails, and how", wrong), ("What is asked", asked)):
+    for title, part in (("What fails, and how", wrong), ("What is asked", question_section)):
         lines += [f"## {title}", ""]
         if not part["rows"]:
             lines += ["Nothing.", ""]
@@ -277,5 +293,7 @@ def page(result: Mapping[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    source = sys.argv[1] if len(sys.argv) > 1 else str(HERE / "results" / "metric-checks.json")
+    source = (
+        sys.argv[1] if len(sys.argv) > 1 else str(BENCHMARKS / "results" / "metric-checks.json")
+    )
     print(page(json.loads(Path(source).read_text())))

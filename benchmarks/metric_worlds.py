@@ -65,26 +65,26 @@ class Criterion:
     """What is wrong with these; "" if nothing is."""
 
 
-def follows(wanted: Sequence[float], tolerance: float, words: str = "") -> Criterion:
+def follows(expected: Sequence[float], tolerance: float, words: str = "") -> Criterion:
     """Goodness is this in each world; nan: anything."""
 
     def breach(g: Sequence[float]) -> str:
-        pairs = [(a, b) for a, b in zip(g, wanted, strict=True) if not math.isnan(b)]
+        pairs = [(a, b) for a, b in zip(g, expected, strict=True) if not math.isnan(b)]
         a, b = max(pairs, key=lambda pair: abs(pair[0] - pair[1]))
         return "" if abs(a - b) <= tolerance else f"{a:.2f} in the place of {b:.2f}"
 
-    said = words or ", ".join("any" if math.isnan(w) else f"{w:.2g}" for w in wanted)
-    return Criterion(f"is {said}, within {tolerance:g}", breach)
+    words_used = words or ", ".join("any" if math.isnan(w) else f"{w:.2g}" for w in expected)
+    return Criterion(f"is {words_used}, within {tolerance:g}", breach)
 
 
 def stays(tolerance: float, *among: int) -> Criterion:
     """Goodness is the same in all worlds, or among those named."""
 
     def breach(g: Sequence[float]) -> str:
-        held = [g[i] for i in among] if among else list(g)
-        far = max(held, key=lambda a: abs(a - held[0]))
-        allowed = tolerance * max(1.0, abs(held[0]))
-        return "" if abs(far - held[0]) <= allowed else f"{held[0]:.2f} becomes {far:.2f}"
+        values = [g[i] for i in among] if among else list(g)
+        far = max(values, key=lambda a: abs(a - values[0]))
+        allowed = tolerance * max(1.0, abs(values[0]))
+        return "" if abs(far - values[0]) <= allowed else f"{values[0]:.2f} becomes {far:.2f}"
 
     which = f" in worlds {' and '.join(str(i + 1) for i in among)}" if among else ""
     return Criterion(f"is the same{which}, within {tolerance:g}", breach)
@@ -171,7 +171,7 @@ def every(*parts: Criterion) -> Criterion:
     """All of them."""
 
     def breach(g: Sequence[float]) -> str:
-        return next((said for part in parts if (said := part.breach(g))), "")
+        return next((words_used for part in parts if (words_used := part.breach(g))), "")
 
     return Criterion("; ".join(part.words for part in parts), breach)
 
@@ -192,7 +192,7 @@ class Case:
     size: float = 1.0
     """How many there are, as a share of the usual number."""
 
-    def drawn(self, n: int, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    def draw_sets(self, n: int, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Return 2 n training examples, n test examples and n samples."""
         n = round(self.size * n)
         train, test = self.real(2 * n, source), self.real(n, source)
@@ -208,19 +208,19 @@ class Check:
     words: str
     """What changes."""
     cases: Sequence[Case]
-    wanted: Mapping[str, Criterion]
+    criteria: Mapping[str, Criterion]
     """By side; a side that is not named is asked nothing."""
     own: bool = False
     """Whether each world has its own unit of goodness."""
 
 
-def modes(kept: Sequence[int], *, width: float = 1.0, apart: float = 10.0) -> Draw:
+def modes(modes: Sequence[int], *, width: float = 1.0, apart: float = 10.0) -> Draw:
     """Draw from Gaussians on a grid of the plane, five in a row, one for each number."""
-    which = torch.tensor(kept)
+    which = torch.tensor(modes)
     at = apart * torch.stack([which % 5, which // 5], 1).float()
 
     def draw(n: int, source: torch.Generator) -> Tensor:
-        rows = torch.randint(len(kept), (n,), generator=source)
+        rows = torch.randint(len(modes), (n,), generator=source)
         return at[rows] + width * torch.randn(n, 2, generator=source)
 
     return draw
@@ -317,8 +317,8 @@ def _of_all(criterion: Criterion, *, copying: bool = True) -> dict[str, Criterio
     return dict.fromkeys(sides, criterion)
 
 
-LEFT = (10, 8, 6, 4, 2)
-KEPT = [n / 10 for n in LEFT]
+MODES_LEFT = (10, 8, 6, 4, 2)
+SHARES_LEFT = [n / 10 for n in MODES_LEFT]
 CHECKS: Sequence[Check] = (
     Check(
         "same distribution",
@@ -402,10 +402,10 @@ CHECKS: Sequence[Check] = (
     Check(
         "modes dropped",
         "ten Gaussians of the plane, of which ten, eight, six, four and two are drawn",
-        [Case(f"{n} of 10", modes(TEN), modes(range(n))) for n in LEFT],
+        [Case(f"{n} of 10", modes(TEN), modes(range(n))) for n in MODES_LEFT],
         {
             FIDELITY: every(GOOD, holds(0.1)),
-            DIVERSITY: follows(KEPT, 0.15),
+            DIVERSITY: follows(SHARES_LEFT, 0.15),
             BOTH: worse(0.05),
             COPYING: every(GOOD, stays(0.2)),
         },
@@ -413,16 +413,23 @@ CHECKS: Sequence[Check] = (
     Check(
         "modes dropped and invented",
         "the same, and for each that is dropped another is drawn that is not in the data",
-        [Case(f"{n} of 10", modes(TEN), modes([*range(n), *range(10, 20 - n)])) for n in LEFT],
-        {FIDELITY: follows(KEPT, 0.15), DIVERSITY: follows(KEPT, 0.15), BOTH: worse(0.05)},
+        [
+            Case(f"{n} of 10", modes(TEN), modes([*range(n), *range(10, 20 - n)]))
+            for n in MODES_LEFT
+        ],
+        {
+            FIDELITY: follows(SHARES_LEFT, 0.15),
+            DIVERSITY: follows(SHARES_LEFT, 0.15),
+            BOTH: worse(0.05),
+        },
     ),
     Check(
         "modes invented",
         "ten Gaussians of the plane are drawn, and none, two, four, six, eight more: fewer "
         "samples are good, and nothing is left out",
-        [Case(f"{10 - n} more", modes(TEN), modes(range(20 - n))) for n in LEFT],
+        [Case(f"{10 - n} more", modes(TEN), modes(range(20 - n))) for n in MODES_LEFT],
         {
-            FIDELITY: follows([10 / (20 - n) for n in LEFT], 0.1),
+            FIDELITY: follows([10 / (20 - n) for n in MODES_LEFT], 0.1),
             DIVERSITY: every(GOOD, stays(0.2)),
             BOTH: worse(0.05),
         },

@@ -42,7 +42,7 @@ def main(options: Any) -> list[Section]:
     return [_steps(options), _iteration()]
 
 
-def _drawn(mask: Tensor, draw: torch.Generator) -> Tensor:
+def _random_actions(mask: Tensor, draw: torch.Generator) -> Tensor:
     safe = mask.double()
     safe[~mask.any(1), 0] = 1
     return torch.multinomial(safe, 1, generator=draw)[:, 0]
@@ -52,30 +52,30 @@ def _steps(options: Any) -> Section:
     draw = torch.Generator().manual_seed(0)
     rules = MoleculeEnvironment(valences(), options.atoms, 4 * options.atoms)
     ours, counted, actions = 0.0, 0, []
-    given = torch.zeros(0)
+    starts = torch.zeros(0)
     if options.start:
         x = sources.load(options.start).train.x[:, : options.atoms, : options.atoms]
-        given = x[sizes(x) < options.atoms][: options.molecules]
+        starts = x[sizes(x) < options.atoms][: options.molecules]
     for _ in range(options.rounds):
         state = rules.reset(options.molecules, options.atoms)
-        if len(given):
-            state = rules.reset_from(given)
+        if len(starts):
+            state = rules.reset_from(starts)
         while len(state):
             start = time.perf_counter()
             first_mask = rules.first_mask(state)
             go = rules.stop_mask(state, first_mask)[:, 0]
             ours += time.perf_counter() - start
-            first = _drawn(first_mask, draw)
+            first = _random_actions(first_mask, draw)
             start = time.perf_counter()
             old, new = rules.second_mask(state, first)
             ours += time.perf_counter() - start
-            second = _drawn(torch.cat([old, new], 1), draw)
+            second = _random_actions(torch.cat([old, new], 1), draw)
             room = old.shape[1]
             second = torch.where(second < room, second, room - second - 1)
             start = time.perf_counter()
             bonds = rules.bond_mask(state, first, second)
             ours += time.perf_counter() - start
-            bond = _drawn(bonds, draw) + 1
+            bond = _random_actions(bonds, draw) + 1
             action = torch.stack([(~go).long(), first, second, bond], 1)
             actions.append((state[:1], action[:1]))
             start = time.perf_counter()
@@ -86,10 +86,10 @@ def _steps(options: Any) -> Section:
             ours += time.perf_counter() - start
     rate = counted / ours
     atoms = sum(int(state.size[0]) for state, _ in actions[:400]) / len(actions[:400])
-    whole, check = _rdkit(actions[:400])
+    molecules, check = _rdkit(actions[:400])
     rows = [
         ["ours", f"{1e6 / rate:.2f}", "1"],
-        ["RDKit, copy and sanitise", f"{whole:.1f}", f"{whole * rate / 1e6:.0f}"],
+        ["RDKit, copy and sanitise", f"{molecules:.1f}", f"{molecules * rate / 1e6:.0f}"],
         ["RDKit, copy and check of valence", f"{check:.1f}", f"{check * rate / 1e6:.0f}"],
     ]
     heads = ("who", "microseconds a molecule-step", "times ours")
@@ -111,19 +111,19 @@ def _rdkit(actions: list[tuple[MoleculeState, Tensor]]) -> tuple[float, float]:
         for state, action in actions:
             x = state.x[0].tolist()
             size = int(state.size[0])
-            made = chem.RWMol()
+            mol = chem.RWMol()
             for i in range(size):
-                made.AddAtom(chem.Atom(ELEMENTS[x[i][i] - 1]))
+                mol.AddAtom(chem.Atom(ELEMENTS[x[i][i] - 1]))
             for i in range(size):
                 for j in range(i):
                     if x[i][j]:
-                        made.AddBond(i, j, kinds[x[i][j]])
+                        mol.AddBond(i, j, kinds[x[i][j]])
             stop, first, second, bond = action[0].tolist()
             if stop:
                 continue
             for k, flag in enumerate(flags):
                 start = time.perf_counter()
-                copy = chem.RWMol(made)
+                copy = chem.RWMol(mol)
                 at = copy.AddAtom(chem.Atom(ELEMENTS[-second - 1])) if second < 0 else second
                 copy.AddBond(first, at, kinds[bond])
                 chem.SanitizeMol(copy, sanitizeOps=flag)
@@ -150,9 +150,9 @@ def _iteration() -> Section:
     def reward(x: Tensor) -> Tensor:
         nonlocal rewarded
         start = time.perf_counter()
-        made = search.score(x)
+        scores = search.score(x)
         rewarded += time.perf_counter() - start
-        return made
+        return scores
 
     settings = PpoSettings(expert_weight=1.0)
     learner: PPO[Any] = PPO(model, settings)

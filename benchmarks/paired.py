@@ -89,15 +89,15 @@ def trial(
     _refuse_another(folder, {"data": data, "minutes": minutes, "sides": _plain(sides)})
     for at_once in _parts(_turns(sides, seeds), len(cores)):
         say(f"{folder.name}: {', '.join(f'{side.name}-{seed}' for side, seed in at_once)}")
-        asked = [
+        commands = [
             _training(_run(folder, side, seed), side, data, minutes, seed, watched)
             for side, seed in at_once
         ]
-        _together([one for one in asked if one is not None], cores)
-    drawn = [
+        _together([one for one in commands if one is not None], cores)
+    draw_commands = [
         _drawing(folder, side, seed, samples) for side in sides if side.of for seed in range(seeds)
     ]
-    for at_once in _parts([one for one in drawn if one is not None], len(cores)):
+    for at_once in _parts([one for one in draw_commands if one is not None], len(cores)):
         say(f"drawing {', '.join(target.name for target, _ in at_once)}")
         _together(at_once, cores)
     runs = [(side, _run(folder, side, seed)) for side in sides for seed in range(seeds)]
@@ -115,7 +115,7 @@ def trial(
                 for side, run in at_once
             ],
             cores,
-            kept=True,
+            keep_output=True,
         )
     return groups(
         [
@@ -131,9 +131,9 @@ def _turns(sides: Sequence[Side], seeds: int) -> list[tuple[Side, int]]:
     """Return what is trained, in order: with each seed another side comes first."""
     trained = [side for side in sides if not side.of]
     return [
-        (trained[(place + seed) % len(trained)], seed)
+        (trained[(index + seed) % len(trained)], seed)
         for seed in range(seeds)
-        for place in range(len(trained))
+        for index in range(len(trained))
     ]
 
 
@@ -146,9 +146,9 @@ def _training(
 ) -> tuple[Path, tuple[str, ...]] | None:
     """Return the command that trains a run to its end; None where it is there."""
     if not (run / "latest").exists():
-        asked = ("--data", data, "--minutes", f"{minutes:g}", "--seed", str(seed))
+        options = ("--data", data, "--minutes", f"{minutes:g}", "--seed", str(seed))
         watch = ("--watch",) if watched else ()
-        return run, (*TRILEMMA, "train", *side.words, *asked, "--run", str(run), *watch, *DEVICE)
+        return run, (*TRILEMMA, "train", *side.words, *options, "--run", str(run), *watch, *DEVICE)
     events = (run / "events.jsonl").read_text().splitlines()
     if any(json.loads(line)["kind"] == "done" for line in events):
         return None
@@ -173,17 +173,17 @@ def on_the_way(
     for seed in range(seeds):
         events = Run(_run(folder, side, seed), {}, {}).events()
         total = max((event.step for event in events), default=0)
-        shown = [(e.step, e.number(what)) for e in events if e.kind == "preview"]
-        known = [(step, value) for step, value in shown if value is not None]
-        courses.append([_last(known, share * total) for share in shares])
+        measured_steps = [(e.step, e.number(what)) for e in events if e.kind == "preview"]
+        finite_steps = [(step, value) for step, value in measured_steps if value is not None]
+        courses.append([_last(finite_steps, share * total) for share in shares])
     return [
         None if None in values else fmean(v for v in values if v is not None)
         for values in zip(*courses, strict=True)
     ]
 
 
-def _last(known: Sequence[tuple[int, float]], step: float) -> float | None:
-    return next((value for at, value in reversed(known) if at <= step), None)
+def _last(measured: Sequence[tuple[int, float]], step: float) -> float | None:
+    return next((value for at, value in reversed(measured) if at <= step), None)
 
 
 def _drawing(
@@ -194,8 +194,8 @@ def _drawing(
     if _samples(target).exists():
         return None
     run = folder / f"{side.of}-{seed}"
-    asked = ("-n", str(samples), *side.drawing, "--yes", "--out", str(_samples(target)))
-    return target, (*TRILEMMA, "sample", str(run), *asked, *DEVICE)
+    options = ("-n", str(samples), *side.drawing, "--yes", "--out", str(_samples(target)))
+    return target, (*TRILEMMA, "sample", str(run), *options, *DEVICE)
 
 
 def _measuring(
@@ -215,12 +215,15 @@ def _samples(target: Path) -> Path:
     return target.with_name(f"{target.name}.npz")
 
 
-def _found(run: Path) -> Path:
+def _finished_run(run: Path) -> Path:
     return run.with_name(f"{run.name}.json")
 
 
 def _together(
-    commands: Sequence[tuple[Path, tuple[str, ...]]], cores: Sequence[int], *, kept: bool = False
+    commands: Sequence[tuple[Path, tuple[str, ...]]],
+    cores: Sequence[int],
+    *,
+    keep_output: bool = False,
 ) -> None:
     """Run modules of Python at the same time, each alone on a core, and wait for all.
 
@@ -233,8 +236,11 @@ def _together(
     processes = []
     for (run, words), core in zip(commands, cores, strict=False):
         command = [sys.executable, "-m", *words]
-        with _log(run).open("a") as log, (_found(run) if kept else _log(run)).open("a") as answer:
-            if kept:
+        with (
+            _log(run).open("a") as log,
+            (_finished_run(run) if keep_output else _log(run)).open("a") as answer,
+        ):
+            if keep_output:
                 answer.truncate(0)
             processes.append(alone(command, core, stdout=answer, stderr=log))
     try:
@@ -261,18 +267,18 @@ def _is_measured(run: Path, samples: int) -> bool:
 def _evaluation(run: Path) -> Evaluation | None:
     """Read what was measured; nothing where nothing was, or where it was cut off."""
     try:
-        return Evaluation.from_json(json.loads(_found(run).read_text()))
+        return Evaluation.from_json(json.loads(_finished_run(run).read_text()))
     except (OSError, ValueError, BadInput):
         return None
 
 
-def _refuse_another(folder: Path, asked: dict) -> None:
+def _refuse_another(folder: Path, requested: dict) -> None:
     """Say in the folder what is tried there, or see that it is the same."""
     target = folder / "trial.json"
-    if target.exists() and json.loads(target.read_text()) != asked:
+    if target.exists() and json.loads(target.read_text()) != requested:
         raise BadInput(f"{folder} holds another trial; give another --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(asked, indent=2))
+    target.write_text(json.dumps(requested, indent=2))
 
 
 def _plain(sides: Sequence[Side]) -> list[list[str]]:

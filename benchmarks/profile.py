@@ -69,7 +69,7 @@ SIDE, CHANNELS, IMAGES, PIXELS, TRIALS = 2048, 128, 64, 32, 5
 CPU = torch.device("cpu")
 GROUPS = ("matrices", "arithmetic", "memory", "noise", "optimiser")
 """What an operation may be; Python is what is left."""
-KNOWN = {
+MARKERS = {
     "matrices": (
         "mm",
         "addmm",
@@ -158,9 +158,9 @@ def main(options: Any) -> list[Section]:
     training, sampling = [], []
     for kind in recipes:
         recipe = kind()
-        steps, drawn = _of(recipe, options, best)
+        steps, sampling_seconds = _of(recipe, options, best)
         training += steps
-        sampling.append(drawn)
+        sampling.append(sampling_seconds)
     peak = ", ".join(f"{name} {rate / 1e9:,.0f}" for name, rate in _named(best))
     heads = ["recipe", "data", "stage", "precision", "ms", "examples/s", *GROUPS, "Python"]
     heads += ["of the best kernel"]
@@ -232,15 +232,15 @@ def _spent(work: Callable[[], object], *, before: int, times: int) -> Spent:
         start = time.perf_counter()
         work()
         seconds.append(time.perf_counter() - start)
-    with profile(activities=[ProfilerActivity.CPU]) as seen:
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
         start = time.perf_counter()
         for _ in range(times):
             work()
-        whole = time.perf_counter() - start
-    groups = grouped((event.key, event.self_cpu_time_total) for event in seen.key_averages())
+        total = time.perf_counter() - start
+    groups = grouped((event.key, event.self_cpu_time_total) for event in profiler.key_averages())
     with Operations() as counter:
         work()
-    shares = {name: groups[name] / 1e6 / whole for name in GROUPS}
+    shares = {name: groups[name] / 1e6 / total for name in GROUPS}
     return Spent(median(seconds), shares, float(counter.total))
 
 
@@ -258,11 +258,11 @@ class Operations(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Let an operation happen, and count what it takes."""
-        given = kwargs or {}
-        out = func(*args, **given)
+        keywords = kwargs or {}
+        out = func(*args, **keywords)
         count = flop_registry.get(func._overloadpacket)
         if count is not None:
-            self.total += count(*args, **given, out_val=out)
+            self.total += count(*args, **keywords, out_val=out)
         return out
 
 
@@ -291,7 +291,7 @@ def group_of(operation: str) -> str:
     """
     words = set(operation.strip("_").split("_"))
     for group in ("optimiser", "matrices", "noise", "memory"):
-        if any(known in words for known in KNOWN[group]):
+        if any(marker in words for marker in MARKERS[group]):
             return group
     return "arithmetic"
 

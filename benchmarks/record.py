@@ -58,10 +58,10 @@ def keep(
     """Print the sections, and write results/NAME.json, or results/NAME-PART.json."""
     for section in sections:
         section.show()
-    given = {k: v for k, v in options.items() if k != "results"}
+    settings = {k: v for k, v in options.items() if k != "results"}
     result = {
         "benchmark": name,
-        "command": shlex.join(["python", "-m", "benchmarks", name, *_words(given)]),
+        "command": shlex.join(["python", "-m", "benchmarks", name, *_words(settings)]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "load_average": os.getloadavg()[0],
         "environment": environment()

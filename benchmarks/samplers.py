@@ -70,18 +70,18 @@ def main(options: Any) -> list[Section]:
     names, counts = chosen(options.samplers), numbers(options.steps)
     fewest = min(options.samples, options.full or options.samples)
     judge = Judge(run.data(), options.samples, fewest)
-    drawn = {
+    table = {
         (name, steps): judged(run.model, judge, options.samples, name, steps)
         for name in names
         for steps in counts
     }
-    sections = [_table(options.run, drawn, names, counts, judge)]
+    sections = [_table(options.run, table, names, counts, judge)]
     if options.full:
-        sections.append(_full(run.model, judge, drawn, names, counts, options.full))
+        sections.append(_full(run.model, judge, table, names, counts, options.full))
     if options.grids:
         sections.append(_grids(run.model, judge, names, options))
     if options.rounds:
-        sections.append(_beside(run.model, names, options))
+        sections.append(_network_share(run.model, names, options))
     return sections
 
 
@@ -99,13 +99,13 @@ def opened(path: str, option: str) -> Loaded:
 
 def diffusion_of(model: Model[Any, Any]) -> Diffusion:
     """Return the diffusion that a model is, or the one in its latent space."""
-    found = model if isinstance(model, Diffusion) else getattr(model, "diffusion", None)
-    if not isinstance(found, Diffusion):
+    diffusion = model if isinstance(model, Diffusion) else getattr(model, "diffusion", None)
+    if not isinstance(diffusion, Diffusion):
         raise BadInput(
             f"the run's model is {type(model).__name__}, which has no sampler to choose; "
             "give a run of ddpm or of latent-diffusion."
         )
-    return found
+    return diffusion
 
 
 def numbers(text: str) -> list[int]:
@@ -133,7 +133,7 @@ def choose(model: Model[Any, Any], name: str, steps: int, grid: str = "auto") ->
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampleSet:
     """Samples of one combination as features, and what drawing them took."""
 
     features: Tensor
@@ -165,10 +165,10 @@ class Judge:
 
     def __init__(self, data: DataSet, n: int, fewest: int | None = None) -> None:
         """Compute the reference, once."""
-        told("features of the data")
-        made = extractor(None, data, n=fewest or n)
+        tell("features of the data")
+        feature_extractor = extractor(None, data, n=fewest or n)
         self.against, self.data = (
-            feature_reference(data, made, n=n, session=Session(seed=SEED)),
+            feature_reference(data, feature_extractor, n=n, session=Session(seed=SEED)),
             data,
         )
 
@@ -194,54 +194,54 @@ class Judge:
 
 def judged(
     model: Model[Any, Any], judge: Judge, n: int, name: str, steps: int, grid: str = "auto"
-) -> Drawn:
+) -> SampleSet:
     """Draw n samples by a combination and measure them."""
-    found = measured(choose(model, name, steps, grid), judge, n)
-    told(f"{name}, {steps} steps: fd {found.fd[0]:.4g}, {1e3 * found.seconds:.2f} ms a sample")
-    return found
+    fds = measured(choose(model, name, steps, grid), judge, n)
+    tell(f"{name}, {steps} steps: fd {fds.fd[0]:.4g}, {1e3 * fds.seconds:.2f} ms a sample")
+    return fds
 
 
-def measured(model: Model[Any, Any], judge: Judge, n: int) -> Drawn:
+def measured(model: Model[Any, Any], judge: Judge, n: int) -> SampleSet:
     """Draw n samples as the model stands and measure them."""
     with counted(diffusion_of(model).network) as rows:
         start = time.perf_counter()
         x = torch.cat(list(samples(model, 0, n, seed=SEED)))
         seconds = (time.perf_counter() - start) / n
     features = judge.against.extractor(x)
-    return Drawn(features, judge.fd(features), seconds, sum(rows) / n)
+    return SampleSet(features, judge.fd(features), seconds, sum(rows) / n)
 
 
 @contextmanager
 def counted(network: nn.Module) -> Iterator[list[int]]:
     """Collect the rows of every call of a network."""
     rows: list[int] = []
-    hook = network.register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
+    hook = network.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
     try:
         yield rows
     finally:
         hook.remove()
 
 
-def told(text: str) -> None:
+def tell(text: str) -> None:
     """Tell how far it is."""
     print(text, file=sys.stderr, flush=True)
 
 
-def shown(fd: tuple[float, float]) -> str:
+def formatted_fd(fd: tuple[float, float]) -> str:
     """Print a distance with its interval."""
     return f"{fd[0]:.3g} ± {fd[1]:.2g}"
 
 
 # The tables
 
-Table = dict[tuple[str, int], Drawn]
+Table = dict[tuple[str, int], SampleSet]
 
 
 def _table(
-    run: str, drawn: Table, names: Sequence[str], counts: Sequence[int], judge: Judge
+    run: str, table: Table, names: Sequence[str], counts: Sequence[int], judge: Judge
 ) -> Section:
-    n = len(next(iter(drawn.values())).features)
-    rows = [(name, *(_cell(drawn[name, steps]) for steps in counts)) for name in names] + [
+    n = len(next(iter(table.values())).features)
+    rows = [(name, *(_cell(table[name, steps]) for steps in counts)) for name in names] + [
         ("floor", *(f"{judge.floor(n):.3g}" for _ in counts))
     ]
     return Section(
@@ -249,41 +249,43 @@ def _table(
         ["sampler", *(f"{steps} steps" for steps in counts)],
         rows,
         cells=[
-            {"sampler": name, "steps": steps, **found.to_json()}
-            for (name, steps), found in drawn.items()
+            {"sampler": name, "steps": steps, **sample_set.to_json()}
+            for (name, steps), sample_set in table.items()
         ],
         floor=judge.floor(n),
         n=n,
     )
 
 
-def _cell(found: Drawn) -> str:
-    return f"{shown(found.fd)} · {1e3 * found.seconds:.2f} · {found.calls:.4g}"
+def _cell(sample_set: SampleSet) -> str:
+    return (
+        f"{formatted_fd(sample_set.fd)} · {1e3 * sample_set.seconds:.2f} · {sample_set.calls:.4g}"
+    )
 
 
 def _full(
     model: Model[Any, Any],
     judge: Judge,
-    drawn: Table,
+    table: Table,
     names: Sequence[str],
     counts: Sequence[int],
     n: int,
 ) -> Section:
     """Measure the chain's own steps, and the first samples of everything else beside them."""
-    whole = judged(model, judge, n, "ancestral", CHAIN)
-    parts = {key: judge.fd(found.features[:n]) for key, found in drawn.items()}
+    full_chain = judged(model, judge, n, "ancestral", CHAIN)
+    parts = {key: judge.fd(sample_set.features[:n]) for key, sample_set in table.items()}
 
     def cell(fd: tuple[float, float]) -> str:
-        return f"{shown(fd)} ({fd[0] / whole.fd[0]:.2f})"
+        return f"{formatted_fd(fd)} ({fd[0] / full_chain.fd[0]:.2f})"
 
     rows = [(name, *(cell(parts[name, steps]) for steps in counts)) for name in names]
-    rows.append(("ancestral, 1,000 steps", shown(whole.fd), *[""] * (len(counts) - 1)))
+    rows.append(("ancestral, 1,000 steps", formatted_fd(full_chain.fd), *[""] * (len(counts) - 1)))
     rows.append(("floor", f"{judge.floor(n):.3g}", *[""] * (len(counts) - 1)))
     short = [name for name in names if (name, SHORT) in parts]
     told_of = {}
     if short:
         best = min(short, key=lambda name: parts[name, SHORT][0])
-        share = parts[best, SHORT][0] / whole.fd[0]
+        share = parts[best, SHORT][0] / full_chain.fd[0]
         told_of = {"best": best, "best_fd": parts[best, SHORT], "of_full": share}
         words = f"{share - 1:+.1%} ({1 + NEAR:.0%} of it at most is wanted)"
         rows.append((f"{best} in {SHORT}, beside 1,000", words, *[""] * (len(counts) - 1)))
@@ -291,7 +293,7 @@ def _full(
         f"fd of the first {n} samples (of the ancestral chain's in 1,000 steps)",
         ["sampler", *(f"{steps} steps" for steps in counts)],
         rows,
-        full=whole.to_json(),
+        full=full_chain.to_json(),
         cells=[{"sampler": k[0], "steps": k[1], "fd": v[0]} for k, v in parts.items()],
         floor=judge.floor(n),
         n=n,
@@ -301,20 +303,21 @@ def _full(
 
 def _grids(model: Model[Any, Any], judge: Judge, names: Sequence[str], options: Any) -> Section:
     n, steps = options.samples, options.grids
-    found = {
+    fds = {
         (name, kind): judged(model, judge, n, name, steps, kind)
         for name in names
         for kind in GRIDS
     }
     natural = {name: getattr(SAMPLERS[name](), "grid", "") for name in names}
     rows = [
-        (name, *(shown(found[name, kind].fd) for kind in GRIDS), natural[name]) for name in names
+        (name, *(formatted_fd(fds[name, kind].fd) for kind in GRIDS), natural[name])
+        for name in names
     ]
     return Section(
         f"fd of {n} samples in {steps} steps, by grid",
         ["sampler", *GRIDS, "its own"],
         rows,
-        cells=[{"sampler": k[0], "grid": k[1], **v.to_json()} for k, v in found.items()],
+        cells=[{"sampler": k[0], "grid": k[1], **v.to_json()} for k, v in fds.items()],
     )
 
 
@@ -323,42 +326,42 @@ def _grids(model: Model[Any, Any], judge: Judge, names: Sequence[str], options: 
 
 def recorded(network: nn.Module, draw: Callable[[], Any]) -> tuple[list[Any], list[Tensor]]:
     """Return what a network was given and what it said while something was drawn."""
-    given: list[Any] = []
-    said: list[Tensor] = []
-    before = network.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
-    after = network.register_forward_hook(lambda *heard: said.append(heard[2]))
+    options: list[Any] = []
+    outputs: list[Tensor] = []
+    before = network.register_forward_pre_hook(lambda _, inputs: options.append(inputs))
+    after = network.register_forward_hook(lambda *heard: outputs.append(heard[2]))
     try:
         draw()
     finally:
         before.remove()
         after.remove()
-    return given, said
+    return options, outputs
 
 
-def _beside(model: Model[Any, Any], names: Sequence[str], options: Any) -> Section:
-    rows, found, kept = [], {}, {}
+def _network_share(model: Model[Any, Any], names: Sequence[str], options: Any) -> Section:
+    rows, results, seconds_by_side = [], {}, {}
     for name in names:
         seconds, calls = _timed(choose(model, name, SHORT), options.timed, options.rounds)
         adds = ratio(seconds, peer="beside", ours="network")
-        whole = ratio(seconds, peer="all", ours="network")
-        found[name], kept[name] = {"adds": adds, "all": whole}, seconds
+        in_all = ratio(seconds, peer="all", ours="network")
+        results[name], seconds_by_side[name] = {"adds": adds, "all": in_all}, seconds
         rows.append(
             (
                 name,
                 calls,
                 f"{adds.median:.2%} ({adds.low:.2%} to {adds.high:.2%})",
-                f"{whole.median - 1:+.1%} ({whole.low - 1:+.1%} to {whole.high - 1:+.1%})",
+                f"{in_all.median - 1:+.1%} ({in_all.low - 1:+.1%} to {in_all.high - 1:+.1%})",
                 f"{1e3 * median(seconds['network']) / calls:.3g}",
             )
         )
-        told(f"{name}: {adds.median:.2%} beside its network calls")
+        tell(f"{name}: {adds.median:.2%} beside its network calls")
     return Section(
         f"What a sampler adds to its network calls; {options.timed} samples in {SHORT} steps, "
         f"{GOAL:.0%} at most is wanted",
         ["sampler", "calls", "adds", "all, beside bare calls", "ms a call"],
         rows,
-        ratios=found,
-        seconds=kept,
+        ratios=results,
+        seconds=seconds_by_side,
     )
 
 
@@ -371,20 +374,22 @@ def _timed(model: Model[Any, Any], n: int, rounds: int) -> tuple[dict[str, list[
     def draw() -> None:
         diffusion.sample(n, noise=Noise.for_samples(SEED, 0, n))
 
-    given, said = recorded(network, draw)
+    options, outputs = recorded(network, draw)
 
     @torch.no_grad()
     def bare() -> None:
-        for inputs in given:
+        for inputs in options:
             network(*inputs)
 
-    def beside() -> None:
-        ready = iter(said)
+    def sampler_alone() -> None:
+        ready = iter(outputs)
         network.forward = lambda *_: next(ready)
         try:
             draw()
         finally:
             del network.forward
 
-    sides = {"network": bare, "beside": beside, "all": draw}
-    return by_turns({name: repeated(work, 1) for name, work in sides.items()}, rounds), len(given)
+    sides = {"network": bare, "beside": sampler_alone, "all": draw}
+    return by_turns({name: repeated(work, 1) for name, work in sides.items()}, rounds), len(
+        options
+    )

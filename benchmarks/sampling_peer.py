@@ -32,7 +32,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import Section
-from benchmarks.samplers import SEED, Drawn, Judge, choose, chosen, judged, opened, shown, told
+from benchmarks.samplers import (
+    SEED,
+    Judge,
+    SampleSet,
+    choose,
+    chosen,
+    formatted_fd,
+    judged,
+    opened,
+    tell,
+)
 from benchmarks.turns import by_turns, ratio
 from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
@@ -132,7 +142,7 @@ def driven(
     return x
 
 
-def made(model: Diffusion, peer: Peer, **named: Any) -> Any:
+def pipeline_for(model: Diffusion, peer: Peer, **named: Any) -> Any:
     """Return a peer's scheduler for the chain that a model was trained on."""
     betas = chain(model.schedule, STEPS).betas.float().numpy()
     scheduler = peer.scheduler(
@@ -143,26 +153,26 @@ def made(model: Diffusion, peer: Peer, **named: Any) -> Any:
 
 
 @torch.no_grad()
-def drawn(model: Diffusion, peer: Peer, n: int) -> Tensor:
+def draw_samples(model: Diffusion, peer: Peer, n: int) -> Tensor:
     """Draw n samples by a peer, from the noise and the classes that ours begin with."""
     parts = []
     for low in range(0, n, AT_ONCE):
         noise = Noise.for_samples(SEED, low, min(low + AT_ONCE, n))
         x = noise.named("state").normal(*model.domain.shape)
         condition = model.resolve_condition(None, noise)
-        x = driven(model, made(model, peer), x, condition, peer.is_cut)
+        x = driven(model, pipeline_for(model, peer), x, condition, peer.is_cut)
         parts.append(model.domain.values.unscale(x))
     return torch.cat(parts)
 
 
-def _judged(model: Diffusion, judge: Judge, n: int, name: str, peer: Peer) -> Drawn:
+def _judged(model: Diffusion, judge: Judge, n: int, name: str, peer: Peer) -> SampleSet:
     start = time.perf_counter()
-    x = drawn(model, peer, n)
+    x = draw_samples(model, peer, n)
     seconds = (time.perf_counter() - start) / n
     features = judge.against.extractor(x)
-    found = Drawn(features, judge.fd(features), seconds, peer.steps)
-    told(f"diffusers' {name}: fd {found.fd[0]:.4g}, {1e3 * seconds:.2f} ms a sample")
-    return found
+    sample_set = SampleSet(features, judge.fd(features), seconds, peer.steps)
+    tell(f"diffusers' {name}: fd {sample_set.fd[0]:.4g}, {1e3 * seconds:.2f} ms a sample")
+    return sample_set
 
 
 @torch.no_grad()
@@ -173,7 +183,7 @@ def _same(model: Diffusion) -> float:
     noise = Noise.for_samples(SEED, 0, 8)
     x = noise.named("state").normal(*model.domain.shape)
     condition = model.resolve_condition(None, noise)
-    scheduler = made(model, Peer(DDIMScheduler, 10), clip_sample=False)
+    scheduler = pipeline_for(model, Peer(DDIMScheduler, 10), clip_sample=False)
     theirs = driven(model, scheduler, x, condition, is_cut=False)
     times = torch.cat([(scheduler.timesteps.double() + 1) / STEPS, torch.zeros(1).double()])
 
@@ -188,13 +198,17 @@ def _same(model: Diffusion) -> float:
 
 
 def _quality(
-    options: Any, mine: dict[str, Drawn], theirs: dict[str, Drawn], judge: Judge, agreed: float
+    options: Any,
+    mine: dict[str, SampleSet],
+    theirs: dict[str, SampleSet],
+    judge: Judge,
+    agreed: float,
 ) -> Section:
-    sides = {f"diffusers' {name}": found for name, found in theirs.items()}
-    sides |= {f"our {name}, {options.steps}": found for name, found in mine.items()}
+    sides = {f"diffusers' {name}": sample_set for name, sample_set in theirs.items()}
+    sides |= {f"our {name}, {options.steps}": sample_set for name, sample_set in mine.items()}
     rows: list[Sequence[Any]] = [
-        (name, shown(found.fd), found.calls, f"{1e3 * found.seconds:.2f}")
-        for name, found in sides.items()
+        (name, formatted_fd(sample_set.fd), sample_set.calls, f"{1e3 * sample_set.seconds:.2f}")
+        for name, sample_set in sides.items()
     ]
     rows.append(("floor", f"{judge.floor(options.samples):.3g}", "", ""))
     return Section(
@@ -202,17 +216,17 @@ def _quality(
         f"agrees to {agreed:.1g}",
         ["sampler, steps", "fd", "network calls", "ms a sample"],
         rows,
-        sides={name: found.to_json() for name, found in sides.items()},
+        sides={name: sample_set.to_json() for name, sample_set in sides.items()},
         floor=judge.floor(options.samples),
         agreed=agreed,
     )
 
 
 def _times(
-    model: Diffusion, options: Any, best: str, ours: Drawn, theirs: dict[str, Drawn]
+    model: Diffusion, options: Any, best: str, ours: SampleSet, theirs: dict[str, SampleSet]
 ) -> Section:
     """Time our best and all peers by turns."""
-    mine, known = f"our {best}, {options.steps}", peers()
+    mine, peer_names = f"our {best}, {options.steps}", peers()
 
     def timed(work: Callable[[], Any]) -> Callable[[], float]:
         def once() -> float:
@@ -227,19 +241,22 @@ def _times(
         way.sample(options.timed, noise=Noise.for_samples(SEED, 0, options.timed))
 
     sides = {mine: timed(own)}
-    sides |= {name: timed(partial(drawn, model, p, options.timed)) for name, p in known.items()}
+    sides |= {
+        name: timed(partial(draw_samples, model, p, options.timed))
+        for name, p in peer_names.items()
+    }
     seconds = by_turns(sides, options.rounds)
-    found = {name: ratio(seconds, peer=name, ours=mine) for name in known}
+    ratios = {name: ratio(seconds, peer=name, ours=mine) for name in peer_names}
     rows = [
-        (f"diffusers' {name}", str(found[name]), f"{ours.fd[0] / theirs[name].fd[0]:.2f}")
-        for name in known
+        (f"diffusers' {name}", str(ratios[name]), f"{ours.fd[0] / theirs[name].fd[0]:.2f}")
+        for name in peer_names
     ]
-    ddim = min((n for n in known if n.startswith("DDIM")), key=lambda n: theirs[n].fd[0])
+    ddim = min((n for n in peer_names if n.startswith("DDIM")), key=lambda n: theirs[n].fd[0])
     share = ours.fd[0] / theirs[ddim].fd[0]
     rows.append(
         (
             f"the better DDIM; {GOAL:g} times at a fd of 1 at most is wanted",
-            f"{found[ddim].median:.2f}",
+            f"{ratios[ddim].median:.2f}",
             f"{share:.2f}",
         )
     )
@@ -250,6 +267,6 @@ def _times(
         best=best,
         ddim=ddim,
         of_ddim=share,
-        ratios=found,
+        ratios=ratios,
         seconds=seconds,
     )

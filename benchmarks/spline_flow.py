@@ -57,32 +57,32 @@ class Side:
     sample: Callable[[int], Tensor]
 
 
-def ours(structure: str, depth: int, given: Any, *, compiled: bool = False) -> Side:
+def ours(structure: str, depth: int, x_domain: Any, *, compiled: bool = False) -> Side:
     """Build ours."""
     torch.manual_seed(0)
     bijection = SplineFlow(
-        given.columns,
+        x_domain.columns,
         structure="coupling" if structure == "coupling" else "autoregressive",
         mixing="reversal",
-        layers=given.layers,
-        bins=given.bins,
+        layers=x_domain.layers,
+        bins=x_domain.bins,
         tail=TAIL,
-        width=given.width,
+        width=x_domain.width,
         depth=depth,
     )
-    flow = NormalizingFlow(bijection, (given.columns,))
+    flow = NormalizingFlow(bijection, (x_domain.columns,))
     inverse: Callable[[Tensor], Tensor] = bijection.inverse
     if compiled:
         bijection.compile()
         inverse = torch.compile(bijection.inverse)
 
     def sample(n: int) -> Tensor:
-        return inverse(Noise.fresh(n).normal(given.columns))
+        return inverse(Noise.fresh(n).normal(x_domain.columns))
 
     return Side(flow, flow.log_density, sample)
 
 
-def nflows(given: Any) -> Side:
+def nflows(x_domain: Any) -> Side:
     """Build nflows' flow of couplings."""
     try:
         from nflows.distributions import StandardNormal
@@ -95,41 +95,41 @@ def nflows(given: Any) -> Side:
         )
     except ImportError as error:
         raise _absent("nflows", error) from error
-    mask = torch.arange(given.columns) >= given.columns // 2
+    mask = torch.arange(x_domain.columns) >= x_domain.columns // 2
     parts: list[Any] = []
-    for i in range(given.layers):
+    for i in range(x_domain.layers):
         if i:
-            parts.append(ReversePermutation(given.columns))
+            parts.append(ReversePermutation(x_domain.columns))
         parts.append(
             PiecewiseRationalQuadraticCouplingTransform(
                 mask.int(),
                 lambda inputs, outputs: ResidualNet(
                     inputs,
                     outputs,
-                    hidden_features=given.width,
+                    hidden_features=x_domain.width,
                     num_blocks=1,
                     activation=functional.silu,
                 ),
-                num_bins=given.bins,
+                num_bins=x_domain.bins,
                 tails="linear",
                 tail_bound=TAIL,
             )
         )
-    flow = Flow(CompositeTransform(parts), StandardNormal([given.columns]))
+    flow = Flow(CompositeTransform(parts), StandardNormal([x_domain.columns]))
     return Side(flow, flow.log_prob, flow.sample)
 
 
-def zuko(given: Any) -> Side:
+def zuko(x_domain: Any) -> Side:
     """Build zuko's autoregressive flow."""
     try:
         from zuko.flows import NSF
     except ImportError as error:
         raise _absent("zuko", error) from error
     flow = NSF(
-        given.columns,
-        transforms=given.layers,
-        bins=given.bins,
-        hidden_features=[given.width] * 2,
+        x_domain.columns,
+        transforms=x_domain.layers,
+        bins=x_domain.bins,
+        hidden_features=[x_domain.width] * 2,
         activation=nn.SiLU,
     )
     return Side(flow, lambda x: flow().log_prob(x), lambda n: flow().sample((n,)))
@@ -152,23 +152,23 @@ def main(options: Any) -> list[Section]:
     return sections
 
 
-def _compared(peer: str, given: Any) -> list[Section]:
+def _compared(peer: str, x_domain: Any) -> list[Section]:
     build, structure, depth = PEERS[peer]
-    sides = {peer: build(given), "ours": ours(structure, depth, given)}
-    if given.compile:
-        sides["ours compiled"] = ours(structure, depth, given, compiled=True)
+    sides = {peer: build(x_domain), "ours": ours(structure, depth, x_domain)}
+    if x_domain.compile:
+        sides["ours compiled"] = ours(structure, depth, x_domain, compiled=True)
     sections = [_same(peer, structure, sides)]
-    x = Noise.of(0, given.batch).normal(given.columns)
+    x = Noise.of(0, x_domain.batch).normal(x_domain.columns)
     for what, work in WORKS.items():
-        repeats = given.times if what != "sample" else max(given.times // 4, 1)
+        repeats = x_domain.times if what != "sample" else max(x_domain.times // 4, 1)
         turns = {name: repeated(_run(work(side, x)), repeats) for name, side in sides.items()}
-        seconds = by_turns(turns, given.rounds, warmup=2)
-        found = {name: ratio(seconds, peer=peer, ours=name) for name in sides if name != peer}
+        seconds = by_turns(turns, x_domain.rounds, warmup=2)
+        ratios = {name: ratio(seconds, peer=peer, ours=name) for name in sides if name != peer}
         goals = dict(zip(("ours", "ours compiled"), GOALS[what], strict=True))
-        rows = [(name, str(each), goals[name]) for name, each in found.items()]
-        title = f"{what}, {given.batch} rows, {structure}: times faster than {peer}"
+        rows = [(name, str(each), goals[name]) for name, each in ratios.items()]
+        title = f"{what}, {x_domain.batch} rows, {structure}: times faster than {peer}"
         columns = ["side", f"than {peer}", "aimed at"]
-        sections.append(Section(title, columns, rows, ratios=found, seconds=seconds))
+        sections.append(Section(title, columns, rows, ratios=ratios, seconds=seconds))
     return sections
 
 

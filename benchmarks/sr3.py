@@ -78,8 +78,8 @@ def main(options: Any) -> list[Section]:
     run = load(Path(options.diffusion), warn=print)
     data = run.data()
     other = load(Path(options.regression), warn=print) if options.regression else None
-    made = extractor(None, data, n=options.images)
-    against = feature_reference(data, made, n=options.images, session=Session())
+    feature_extractor = extractor(None, data, n=options.images)
+    against = feature_reference(data, feature_extractor, n=options.images, session=Session())
     floor = frechet_distance(against.real.features, against.test)
     table = Table(data, against, run, other)
     sections = [
@@ -88,7 +88,7 @@ def main(options: Any) -> list[Section]:
         _photo(options, run, data),
     ]
     both = [f"{r.step} updates of {r.recipe.batch}" for r in (run, other) if r is not None]
-    sections[0].data |= {"training": both, "features": repr(made), "floor": floor}
+    sections[0].data |= {"training": both, "features": repr(feature_extractor), "floor": floor}
     return sections
 
 
@@ -114,7 +114,7 @@ class Table:
         true = test_images(self.data, n, 0)
         model: Any = self.run.model
         small = model.shrink(true)
-        found = {
+        scores_by_side = {
             "the true images": self._scores(true, true, small, 0.0),
             "bicubic": self._scores(bicubic(small, model.scale, self.top), true, small, 0.0),
         }
@@ -122,7 +122,7 @@ class Table:
             start = time.perf_counter()
             large = restored(self.other.model, small, session=Session())  # type: ignore[arg-type]
             took = time.perf_counter() - start
-            found["regression"] = self._scores(large, true, small, took)
+            scores_by_side["regression"] = self._scores(large, true, small, took)
         ways = [(count, 1.0) for count in steps] + [(min(steps), cool) for cool in COOL]
         for count, temperature in ways:
             way = model.adjusted(steps=count, temperature=temperature)
@@ -131,16 +131,21 @@ class Table:
             took = time.perf_counter() - start
             name = f"sr3, {count} steps"
             name += f", temperature {temperature:g}" if temperature != 1 else ""
-            found[name] = self._scores(large, true, small, took)
-        rows = [(name, *(_cell(scores.get(k)) for k in COLUMNS)) for name, scores in found.items()]
-        return Section(f"{title}, scale {model.scale}", ["", *COLUMNS], rows, scores=found)
+            scores_by_side[name] = self._scores(large, true, small, took)
+        rows = [
+            (name, *(_cell(scores.get(k)) for k in COLUMNS))
+            for name, scores in scores_by_side.items()
+        ]
+        return Section(
+            f"{title}, scale {model.scale}", ["", *COLUMNS], rows, scores=scores_by_side
+        )
 
     def _scores(
         self, large: Tensor, true: Tensor, small: Tensor, seconds: float
     ) -> dict[str, float]:
         model: Any = self.run.model
-        given = Enlarged(large, true, small, self.top)
-        of_each = compared(given, model.shrink, seed=0, baselines={})
+        triple = Enlarged(large, true, small, self.top)
+        of_each = compared(triple, model.shrink, seed=0, baselines={})
         of_all = judge_samples(large, self.against, session=Session(), only=IN_FEATURES).metrics
         values = {name: score.value for name, score in (of_each | of_all).items()}
         return values | {"ms an image": 1e3 * seconds / len(true)}
@@ -155,21 +160,21 @@ def _cell(value: float | None) -> str:
 
 def _photo(options: Any, run: Loaded, data: DataSet) -> Section:
     """Enlarge one photo, each way in a process of its own."""
-    given = os.path.abspath(options.photo) if options.photo else ""
+    photo_path = os.path.abspath(options.photo) if options.photo else ""
     path = os.path.abspath(options.diffusion)
-    rows, told = [], {}
+    rows, reports = [], {}
     for way, size in (("in tiles", options.tiles), ("the whole at once", 0)):
-        said = call("sr3", "photo", path, given, size)
-        told[way] = said
+        report = call("sr3", "photo", path, photo_path, size)
+        reports[way] = report
         rows.append(
             (
                 way,
-                f"{said['seconds']:.1f}",
-                f"{said['before'] / 2**20:.0f}",
-                f"{said['peak'] / 2**20:.0f}",
-                f"{said['consistency']:.1f}",
-                f"{said['seam']:.3f}",
-                f"{said['seam_bicubic']:.3f}",
+                f"{report['seconds']:.1f}",
+                f"{report['before'] / 2**20:.0f}",
+                f"{report['peak'] / 2**20:.0f}",
+                f"{report['consistency']:.1f}",
+                f"{report['seam']:.3f}",
+                f"{report['seam_bicubic']:.3f}",
             )
         )
     heads = ["10 steps", "seconds", "MiB before", "MiB at most", "consistency, dB"]
@@ -177,14 +182,14 @@ def _photo(options: Any, run: Loaded, data: DataSet) -> Section:
     model: Any = run.model
     scale = model.scale
     title = f"A photo of {WIDTH * scale}x{HEIGHT * scale}"
-    return Section(title, heads, rows, photo=told)
+    return Section(title, heads, rows, photo=reports)
 
 
-def photo(run: str, given: str, tiles: int) -> dict[str, float]:
+def photo(run: str, photo_path: str, tiles: int) -> dict[str, float]:
     """Enlarge a photo in 10 steps; return time, memory, and what a seam would show."""
     loaded = load(Path(run), warn=print)
     model: Any = loaded.model.adjusted(steps=10)  # type: ignore[attr-defined]
-    small = _small(loaded, given)
+    small = _small(loaded, photo_path)
     before, noise = peak_memory(), Noise.of(0, 1)
     start = time.perf_counter()
     if tiles:
@@ -204,15 +209,17 @@ def photo(run: str, given: str, tiles: int) -> dict[str, float]:
     }
 
 
-def _small(loaded: Loaded, given: str) -> Tensor:
+def _small(loaded: Loaded, photo_path: str) -> Tensor:
     """Return a small photo of the wanted size, from a file or as a mosaic of test images."""
-    if given:
-        with Image.open(given) as opened:
+    if photo_path:
+        with Image.open(photo_path) as opened:
             picture = torch.from_numpy(np.array(opened.convert("RGB"))).permute(2, 0, 1)
         height, width = picture.shape[1:]
         factor = min(height // HEIGHT, width // WIDTH)
         if factor < 1:
-            raise BadInput(f"{given} is smaller than {WIDTH}x{HEIGHT} pixels; give a larger one.")
+            raise BadInput(
+                f"{photo_path} is smaller than {WIDTH}x{HEIGHT} pixels; give a larger one."
+            )
         cut = picture[:, : HEIGHT * factor, : WIDTH * factor].float()
         return reduced(cut, factor).round().clamp(0, 255).to(torch.uint8)
     x = loaded.data().test.x

@@ -45,13 +45,13 @@ def main(options: Any) -> list[Section]:
         STEP: _first_step,
     }
     seconds = by_turns(sides, options.rounds)
-    found = {name: ratio(seconds, peer=name, ours=TORCH) for name in sides if name != TORCH}
+    ratios = {name: ratio(seconds, peer=name, ours=TORCH) for name in sides if name != TORCH}
     rows = [
-        (name, f"{median(took):.2f}", f"{max(took):.2f}", GOALS.get(name, ""), found.get(name, 1))
+        (name, f"{median(took):.2f}", f"{max(took):.2f}", GOALS.get(name, ""), ratios.get(name, 1))
         for name, took in seconds.items()
     ]
     heads = ["what", "seconds, median", "most", "wanted", "of import torch"]
-    return [Section("From command to result", heads, rows, ratios=found, seconds=seconds)]
+    return [Section("From command to result", heads, rows, ratios=ratios, seconds=seconds)]
 
 
 def _timed(command: list[str]) -> Callable[[], float]:
@@ -75,9 +75,9 @@ def _first_step() -> float:
             time.sleep(0.005)
             if _has_stepped(run / "events.jsonl"):
                 took = time.perf_counter() - start
-        _, said = process.communicate()
+        _, errors = process.communicate()
     if process.returncode or took is None:
-        raise BadInput(f"'{' '.join(command)}' made no step: {said.decode().strip()}")
+        raise BadInput(f"'{' '.join(command)}' made no step: {errors.decode().strip()}")
     return took
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.environment import HERE
+from benchmarks.environment import BENCHMARKS
 from benchmarks.markdown import line
 from benchmarks.record import Section
 from trilemma.core.domain import Column, Columns, Domain, Levels, Real
@@ -68,7 +68,7 @@ class World:
 
 
 @dataclass(eq=False)
-class Held(Memo):
+class StoredReference(Memo):
     """A data set to be held against, and nothing seen of it yet."""
 
     data: DataSet
@@ -106,23 +106,25 @@ def of_examples(
     def trial(seed: int, n: int, share: float) -> dict[str, Any]:
         draw = source(seed, words)
         x = pool(train + test + n, draw)
-        known, unseen, honest = x.split([train, test, n])
-        reference = Held(DataSet("world", domain, Split(known), Split(unseen)), n, seed)
-        made = {HONEST: honest}
+        isomorphism_kinds, unseen, honest = x.split([train, test, n])
+        reference = StoredReference(
+            DataSet("world", domain, Split(isomorphism_kinds), Split(unseen)), n, seed
+        )
+        sets = {HONEST: honest}
         for name, copy in copied.items():
             rows = torch.randperm(train, generator=draw)[: round(share * n)]
-            made[f"thief: {name}"] = torch.cat(
-                [copy(known[rows], known, draw), honest[len(rows) :]]
+            sets[f"thief: {name}"] = torch.cat(
+                [copy(isomorphism_kinds[rows], isomorphism_kinds, draw), honest[len(rows) :]]
             )
         for name, change in innocent.items():
-            made[f"innocent: {name}"] = change(honest, draw)
-        found = {}
-        for name, samples in made.items():
+            sets[f"innocent: {name}"] = change(honest, draw)
+        scores = {}
+        for name, samples in sets.items():
             score = copies.METRICS[0].measure(
                 Context(samples=samples, reference=reference, session=Session(seed=seed))
             )
-            found[name] = (float(score.protocol.startswith("alarm")), score.value)
-        return found
+            scores[name] = (float(score.protocol.startswith("alarm")), score.value)
+        return scores
 
     return World(words, train, test, trial)
 
@@ -144,16 +146,16 @@ def noisy_rows(columns: Columns) -> Callable[[Tensor, Tensor, torch.Generator], 
     """Do so, round whole numbers, and leave categories."""
     kinds = [column.kind for column in columns.columns]
     free = torch.tensor([kind != "category" for kind in kinds])
-    whole = torch.tensor([kind == "whole" for kind in kinds])
+    is_full_copy = torch.tensor([kind == "whole" for kind in kinds])
 
     def copy(some: Tensor, train: Tensor, draw: torch.Generator) -> Tensor:
         wide = train[:, free].std(0)
-        there = train.clone()
-        there[:, free] /= wide
-        reach = radii(there, 1).median().item() / 2
+        copies = train.clone()
+        copies[:, free] /= wide
+        reach = radii(copies, 1).median().item() / 2
         moved = some.clone()
         moved[:, free] += _directions(some[:, free], draw) * reach * wide
-        return torch.where(whole, moved.round(), moved)
+        return torch.where(is_full_copy, moved.round(), moved)
 
     return copy
 
@@ -178,10 +180,10 @@ def shifted(some: Tensor, train: Tensor, draw: torch.Generator) -> Tensor:
     padded = torch.nn.functional.pad(some.float(), (1, 1, 1, 1), mode="replicate").to(some.dtype)
     height, width = some.shape[-2:]
     which = torch.randint(8, (len(some),), generator=draw).tolist()
-    places = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
+    shifts = [(i, j) for i in range(3) for j in range(3) if (i, j) != (1, 1)]
     moved = [
         one[:, i : i + height, j : j + width]
-        for one, (i, j) in zip(padded, (places[w] for w in which), strict=True)
+        for one, (i, j) in zip(padded, (shifts[w] for w in which), strict=True)
     ]
     return torch.stack(moved)
 
@@ -393,26 +395,26 @@ def graphs_of(words: str, draw_one: Callable[[torch.Generator], Tensor], limit: 
     """Make a world of graphs: their classes are found once, for many trials."""
     train, test = 400, 100
     domain = Domain("graph", (limit, limit), Levels(2))
-    made: dict[str, Any] = {}
+    samples_by_kind: dict[str, Any] = {}
 
     def prepare(n: int) -> None:
         draw = source(0, words)
         count = 4 * (train + test + n)
         every = stacked([draw_one(draw) for _ in range(count)], limit)
         joined = [_evenly(one, draw) for one in every[:n]]
-        known = IsomorphismClasses()
-        made["x"], made["even"] = every, stacked(joined, limit)
-        made["of"] = torch.tensor(known.of(every))
-        made["even of"] = torch.tensor(known.of(made["even"]))
+        classes = IsomorphismClasses()
+        samples_by_kind["x"], samples_by_kind["even"] = every, stacked(joined, limit)
+        samples_by_kind["of"] = torch.tensor(classes.of(every))
+        samples_by_kind["even of"] = torch.tensor(classes.of(samples_by_kind["even"]))
 
     def trial(seed: int, n: int, share: float) -> dict[str, Any]:
-        if not made:
+        if not samples_by_kind:
             prepare(n)
         draw = source(seed, words)
-        x, of = made["x"], made["of"]
+        x, of = samples_by_kind["x"], samples_by_kind["of"]
         order = torch.randperm(len(x), generator=draw)
         known_rows, unseen, honest = order[: train + test + n].split([train, test, n])
-        known = copies.kinds(
+        isomorphism_kinds = copies.kinds(
             (x[known_rows], of[known_rows].tolist()), (x[unseen], of[unseen].tolist())
         )
         stolen = known_rows[torch.randperm(train, generator=draw)[: round(share * n)]]
@@ -424,20 +426,23 @@ def graphs_of(words: str, draw_one: Callable[[torch.Generator], Tensor], limit: 
                 torch.cat([x[stolen], x[honest[len(stolen) :]]]),
                 torch.cat([of[stolen], of[honest[len(stolen) :]]]),
             ),
-            "innocent: as many edges, evenly": (made["even"], made["even of"]),
+            "innocent: as many edges, evenly": (
+                samples_by_kind["even"],
+                samples_by_kind["even of"],
+            ),
             "innocent: one graph repeated": (
                 x[honest[:1]].expand(n, *x.shape[1:]),
                 of[honest[:1]].expand(n),
             ),
             "innocent: the smallest quarter": (x[small], of[small]),
         }
-        found = {}
+        scores = {}
         for name, (them, classes) in sets.items():
             it = copy_evidence.find_copies(
-                *copies.graphs_counted(known, them, classes.tolist(), domain), 1.0
+                *copies.graphs_counted(isomorphism_kinds, them, classes.tolist(), domain), 1.0
             )
-            found[name] = (float(it.alarm), it.value)
-        return found
+            scores[name] = (float(it.alarm), it.value)
+        return scores
 
     return World(words, train, test, trial)
 
@@ -494,13 +499,13 @@ def main(options: Any) -> list[Section]:
     for name in names:
         start = time.process_time()
         world = WORLDS[name]()
-        seen: dict[str, list[tuple[float, float]]] = {}
+        intervals: dict[str, list[tuple[float, float]]] = {}
         for i in range(options.trials):
             trial = world.trial(mix(options.seed, "trial", i), options.samples, options.share)
             for who, one in trial.items():
-                seen.setdefault(who, []).append(one)
+                intervals.setdefault(who, []).append(one)
         rows = []
-        for who, each in seen.items():
+        for who, each in intervals.items():
             alarms = sum(alarm for alarm, _ in each)
             low, high = wilson(alarms / len(each), len(each))
             value = sum(value for _, value in each) / len(each)
@@ -554,5 +559,5 @@ def _section(part: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:] or [str(HERE / "results" / "thief.json")]
-    print(page([json.loads(Path(one).read_text()) for one in given]))
+    paths = sys.argv[1:] or [str(BENCHMARKS / "results" / "thief.json")]
+    print(page([json.loads(Path(one).read_text()) for one in paths]))

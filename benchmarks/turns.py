@@ -80,6 +80,8 @@ def by_turns(sides: Mapping[str, Once], rounds: int, *, warmup: int = 1) -> dict
 
 def ratio(seconds: Mapping[str, Sequence[float]], *, peer: str, ours: str) -> Ratio:
     """Compare two sides round by round."""
-    found = sorted(p / o for p, o in zip(seconds[peer], seconds[ours], strict=True))
-    low, _, high = statistics.quantiles(found, n=4) if len(found) > 1 else found * 3
-    return Ratio(peer, ours, statistics.median(found), low, high, found[0], found[-1], len(found))
+    result = sorted(p / o for p, o in zip(seconds[peer], seconds[ours], strict=True))
+    low, _, high = statistics.quantiles(result, n=4) if len(result) > 1 else result * 3
+    return Ratio(
+        peer, ours, statistics.median(result), low, high, result[0], result[-1], len(result)
+    )

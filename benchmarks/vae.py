@@ -77,16 +77,16 @@ def peer() -> VAE:
     return VAE(VAEConfig(input_dim=SHAPE, latent_dim=LATENT))
 
 
-def peer_trainer(model: VAE, x: Tensor, folder: str, **given: Any) -> BaseTrainer:
+def peer_trainer(model: VAE, x: Tensor, folder: str, **options: Any) -> BaseTrainer:
     """Build pythae's trainer with its defaults."""
     logging.disable(logging.WARNING)
-    callbacks = given.pop("callbacks", None)
+    callbacks = options.pop("callbacks", None)
     config = BaseTrainerConfig(
         output_dir=folder,
         num_epochs=10**6,
         per_device_train_batch_size=BATCH,
         no_cuda=True,
-        **given,
+        **options,
     )
     data = BaseDataset(x, torch.zeros(len(x)))
     return BaseTrainer(model, data, training_config=config, callbacks=callbacks)
@@ -124,13 +124,13 @@ def _same(x: Tensor) -> Section:
     eps = batch.noise[:].normal(LATENT)
     theirs._sample_gauss = lambda mu, std: (mu + eps * std, eps)
     with torch.no_grad():
-        told = theirs(BaseDataset(batch.x, torch.zeros(BATCH)).__dict__).loss.item()
+        peer_loss = theirs(BaseDataset(batch.x, torch.zeros(BATCH)).__dict__).loss.item()
         constant = 784 / 2 * torch.tensor(2 * torch.pi).log().item()
-        said = mine.loss(batch).value.item() - constant
+        our_loss = mine.loss(batch).value.item() - constant
     sizes = [sum(p.numel() for p in m.parameters()) for m in (theirs, mine)]
-    if abs(said / told - 1) > 1e-4 or sizes[0] != sizes[1]:
-        raise BadInput(f"the two differ: losses {told} and {said}, parameters {sizes}.")
-    rows = [("pythae", sizes[0], told), ("ours", sizes[1], said)]
+    if abs(our_loss / peer_loss - 1) > 1e-4 or sizes[0] != sizes[1]:
+        raise BadInput(f"the two differ: losses {peer_loss} and {our_loss}, parameters {sizes}.")
+    rows = [("pythae", sizes[0], peer_loss), ("ours", sizes[1], our_loss)]
     return Section("The same work", ["side", "parameters", "loss of one batch"], rows)
 
 
@@ -145,10 +145,10 @@ def _epochs(x: Tensor, options: Any) -> Section:
             step = _our_trainer(x, "bf16" if "bf16" in name else "fp32").step
             sides[name] = repeated(lambda step=step: [step() for _ in range(updates)], 1)
         seconds = by_turns(sides, options.rounds)
-    found = {name: ratio(seconds, peer=PEER, ours=name) for name in names}
-    rows = [(name, str(found[name])) for name in names]
+    ratios = {name: ratio(seconds, peer=PEER, ours=name) for name in names}
+    rows = [(name, str(ratios[name])) for name in names]
     title = f"An epoch ({updates} updates of {BATCH}), times faster"
-    return Section(title, ["side", "than pythae"], rows, ratios=found, seconds=seconds)
+    return Section(title, ["side", "than pythae"], rows, ratios=ratios, seconds=seconds)
 
 
 def _our_trainer(x: Tensor, precision: str) -> Trainer:

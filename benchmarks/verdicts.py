@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.environment import HERE
+from benchmarks.environment import BENCHMARKS
 from benchmarks.markdown import as_table
 from benchmarks.record import Section
 from trilemma.cli.terminal import counting, say
@@ -110,9 +110,9 @@ class Count:
     yes: int = 0
     of: int = 0
 
-    def add(self, held: bool) -> None:
+    def add(self, is_confirmed: bool) -> None:
         """Count one more."""
-        self.yes, self.of = self.yes + held, self.of + 1
+        self.yes, self.of = self.yes + is_confirmed, self.of + 1
 
     def __str__(self) -> str:
         """Write it with Wilson's interval."""
@@ -124,10 +124,10 @@ class Count:
 
 
 @dataclass
-class Found:
+class Tally:
     """What is known of the claims of one set."""
 
-    held: Count = field(default_factory=Count)
+    confirmed: Count = field(default_factory=Count)
     claimed: Count = field(default_factory=Count)
     by_recipe: dict[str, Count] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
@@ -136,15 +136,15 @@ class Found:
 def claims(rows: Sequence[Row]) -> list[Claim]:
     """List what rows claim: every pair whose intervals do not touch, by quality and coverage."""
     ranked = [row for row in rows if is_ranked(row, rows)]
-    made = []
+    claims_made = []
     for name in dict.fromkeys((quality_metric(ranked), coverage_metric(ranked))):
-        places = score_ranks(ranked, name, quantity(name).better)
-        made += [
+        ranks = score_ranks(ranked, name, quantity(name).better)
+        claims_made += [
             Claim(name, a.recipe, b.recipe)
-            for a, b in permutations(places, 2)
+            for a, b in permutations(ranks, 2)
             if a.beats(b, quantity(name).better)
         ]
-    return made
+    return claims_made
 
 
 def holds(claim: Claim, rows: Sequence[Row]) -> bool | None:
@@ -157,30 +157,30 @@ def holds(claim: Claim, rows: Sequence[Row]) -> bool | None:
     return one.value < other.value if lower else one.value > other.value
 
 
-def found(first: Sequence[Row], fresh: Sequence[Sequence[Row]]) -> Found:
+def tally(first: Sequence[Row], fresh: Sequence[Sequence[Row]]) -> Tally:
     """Hold the claims of one comparison against rows of fresh seeds."""
-    made, result = claims(first), Found()
-    for claim in made:
+    statements, result = claims(first), Tally()
+    for claim in statements:
         for seed, rows in enumerate(fresh, 1):
-            held = holds(claim, rows)
-            if held is None:
+            is_confirmed = holds(claim, rows)
+            if is_confirmed is None:
                 continue
-            result.held.add(held)
+            result.confirmed.add(is_confirmed)
             for name in (claim.better, claim.worse):
-                result.by_recipe.setdefault(name, Count()).add(held)
-            if not held:
+                result.by_recipe.setdefault(name, Count()).add(is_confirmed)
+            if not is_confirmed:
                 words = f"{claim.better} before {claim.worse} by {claim.metric}, seed {seed}"
                 result.broken.append(words)
     if len(fresh) > 1:
         means = groups([row.of for rows in fresh for row in rows])
         for claim in claims(means):
-            result.claimed.add(claim in made)
+            result.claimed.add(claim in statements)
     return result
 
 
-def named(made: Table) -> str:
+def named(table: Table) -> str:
     """Return the recipe that a comparison names: its choice, or the best by quality."""
-    return made.choice or next((p.recipe for p in made.ranking.quality), "")
+    return table.choice or next((p.recipe for p in table.ranking.quality), "")
 
 
 def _source(name: str, folder: Path) -> str:
@@ -216,7 +216,7 @@ class Trials:
         graphs = self.data.domain.kind == "graph"
         self.samples = min(options.samples, GRAPHS) if graphs else options.samples
 
-    def made(self, seed: int, minutes: float, label: str) -> Table:
+    def table(self, seed: int, minutes: float, label: str) -> Table:
         """Return the comparison of a seed, made or gone on with."""
         plan = Plan.of(
             self.data,
@@ -253,77 +253,77 @@ def main(options: Any) -> list[Section]:
     chosen = [name for name in SETS if any(part in name for part in options.sets.split(","))]
     if not chosen:
         raise BadInput(f"no set has '{options.sets}' in its name; there are {', '.join(SETS)}.")
-    each: dict[str, Found] = {}
+    each: dict[str, Tally] = {}
     tables: dict[str, list[Table]] = {}
     lines = []
     with listening(patience=0.0) as stop:
         for name in chosen:
             trials = Trials(name, options, stop)
-            made = [
-                trials.made(seed, options.minutes, "short") for seed in range(options.fresh + 1)
+            collected = [
+                trials.table(seed, options.minutes, "short") for seed in range(options.fresh + 1)
             ]
-            tables[name] = made
-            each[name] = found(made[0].rows, [one.rows for one in made[1:]])
+            tables[name] = collected
+            each[name] = tally(collected[0].rows, [one.rows for one in collected[1:]])
             if options.long and name in LOOKED_AT_LONG:
-                lines.append(_long(name, made[0], trials.made(0, options.long, "long")))
+                lines.append(_long(name, collected[0], trials.table(0, options.long, "long")))
     return [*_sections(each, tables, options), *_long_section(lines, options)]
 
 
 def _sections(
-    each: Mapping[str, Found], tables: Mapping[str, Sequence[Table]], options: Any
+    each: Mapping[str, Tally], tables: Mapping[str, Sequence[Table]], options: Any
 ) -> list[Section]:
     rows = [
         [
             name,
             ", ".join(row.name for row in tables[name][0].rows),
             named(tables[name][0]) + ("" if tables[name][0].choice else " (no choice)"),
-            str(of.held),
+            str(of.confirmed),
             str(of.claimed),
         ]
         for name, of in each.items()
     ]
-    every = Found()
+    every = Tally()
     for of in each.values():
-        for mine, its in ((every.held, of.held), (every.claimed, of.claimed)):
+        for mine, its in ((every.confirmed, of.confirmed), (every.claimed, of.claimed)):
             mine.yes, mine.of = mine.yes + its.yes, mine.of + its.of
-    rows.append(["all", "", "", str(every.held), str(every.claimed)])
+    rows.append(["all", "", "", str(every.confirmed), str(every.claimed)])
     title = (
         f"claims of order after {options.minutes:g} minutes, on {options.fresh} fresh seeds; "
         f"{options.samples} samples"
     )
     heads = ("data", "recipes", "named", "claims that held", "separated pairs that were claimed")
-    made = [
+    sections = [
         Section(
             title,
             heads,
             rows,
-            held=[every.held.yes, every.held.of],
+            held=[every.confirmed.yes, every.confirmed.of],
             claimed=[every.claimed.yes, every.claimed.of],
             broken={name: of.broken for name, of in each.items()},
         )
     ]
-    return [*made, _by_width(tables), _updates(each, tables)]
+    return [*sections, _by_width(tables), _updates(each, tables)]
 
 
 def _by_width(tables: Mapping[str, Sequence[Table]]) -> Section:
     """Count claims of intervals made wider, each seed taken once for the user's."""
     rows = []
     for width in WIDTHS:
-        held, claimed = Count(), Count()
-        for made in tables.values():
-            for user, table in enumerate(made):
-                rest = [other.rows for i, other in enumerate(made) if i != user]
-                of = found(widened(table.rows, width), rest)
-                for mine, its in ((held, of.held), (claimed, of.claimed)):
+        confirmed, claimed = Count(), Count()
+        for result in tables.values():
+            for user, table in enumerate(result):
+                rest = [other.rows for i, other in enumerate(result) if i != user]
+                of = tally(widened(table.rows, width), rest)
+                for mine, its in ((confirmed, of.confirmed), (claimed, of.claimed)):
                     mine.yes, mine.of = mine.yes + its.yes, mine.of + its.of
-        rows.append([f"{width:g}", str(held), str(claimed)])
+        rows.append([f"{width:g}", str(confirmed), str(claimed)])
     heads = ("width", "claims that held", "separated pairs that were claimed")
     return Section("intervals made wider, each seed taken once for the user's", heads, rows)
 
 
 def widened(rows: Sequence[Row], width: float) -> list[Row]:
     """Make the intervals of all scores so many times as wide, about their values."""
-    made = []
+    widened_rows = []
     for row in rows:
         scores = {
             name: replace(
@@ -333,11 +333,11 @@ def widened(rows: Sequence[Row], width: float) -> list[Row]:
             )
             for name, score in row.of.metrics.items()
         }
-        made.append(replace(row, of=replace(row.of, metrics=scores)))
-    return made
+        widened_rows.append(replace(row, of=replace(row.of, metrics=scores)))
+    return widened_rows
 
 
-def _updates(each: Mapping[str, Found], tables: Mapping[str, Sequence[Table]]) -> Section:
+def _updates(each: Mapping[str, Tally], tables: Mapping[str, Sequence[Table]]) -> Section:
     """Say of each recipe which updates it made, and how many claims about it held."""
     rows = []
     for recipe in sorted({name for of in each.values() for name in of.by_recipe}):
@@ -352,9 +352,9 @@ def _updates(each: Mapping[str, Found], tables: Mapping[str, Sequence[Table]]) -
                 for row in table.rows
                 if row.name == recipe and row.training
             ]
-            wanted = first.training.wanted if first.training else 0
+            planned = first.training.wanted if first.training else 0
             span = f"{min(updates):,} … {max(updates):,}" if updates else "–"
-            rows.append([recipe, data, span, f"{wanted:,}", str(count)])
+            rows.append([recipe, data, span, f"{planned:,}", str(count)])
     heads = ("recipe", "data", "updates made", "updates from which on it is ranked", "claims")
     return Section("claims about each recipe, and the updates that it made", heads, rows)
 
@@ -423,8 +423,8 @@ def _together(results: Sequence[Mapping[str, Any]]) -> list[str]:
                 for total, head in zip(
                     sums.setdefault(name, [Count(), Count()]), heads, strict=True
                 ):
-                    if found := re.match(r"(\d+) of (\d+)", row[head]):
-                        total.yes, total.of = total.yes + int(found[1]), total.of + int(found[2])
+                    if match := re.match(r"(\d+) of (\d+)", row[head]):
+                        total.yes, total.of = total.yes + int(match[1]), total.of + int(match[2])
     return as_table(
         [{"": name, **dict(zip(heads, each, strict=True))} for name, each in sums.items()]
     )
@@ -449,5 +449,5 @@ def _of_one(result: Mapping[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    paths = [Path(path) for path in sys.argv[1:]] or [HERE / "results" / "verdicts.json"]
+    paths = [Path(path) for path in sys.argv[1:]] or [BENCHMARKS / "results" / "verdicts.json"]
     print(page([json.loads(path.read_text()) for path in paths]), end="")

@@ -44,24 +44,24 @@ WATCHED, ALONE = "with looks", "without"
 
 def main(options: Any) -> list[Section]:
     """Train by turns."""
-    found: dict[str, list[dict[str, Any]]] = {WATCHED: [], ALONE: []}
+    results_by_side: dict[str, list[dict[str, Any]]] = {WATCHED: [], ALONE: []}
 
     def side(name: str) -> Callable[[], float]:
         def once() -> float:
-            told = trained(options.recipe, options.data, options.minutes, name == WATCHED)
-            found[name].append(told)
-            return told["seconds"] / told["updates"]
+            report = trained(options.recipe, options.data, options.minutes, name == WATCHED)
+            results_by_side[name].append(report)
+            return report["seconds"] / report["updates"]
 
         return once
 
-    seconds = by_turns({name: side(name) for name in found}, options.rounds, warmup=0)
-    beside = ratio(seconds, peer=ALONE, ours=WATCHED)
-    most = max(told["most"] for told in found[WATCHED])
+    seconds = by_turns({name: side(name) for name in results_by_side}, options.rounds, warmup=0)
+    extra_time = ratio(seconds, peer=ALONE, ours=WATCHED)
+    most = max(report["most"] for report in results_by_side[WATCHED])
     rows = [
         (
             name,
             *(
-                " ".join(say(told) for told in each)
+                " ".join(say(report) for report in each)
                 for say in (
                     lambda t: str(t["updates"]),
                     lambda t: f"{t['seconds']:.0f}",
@@ -71,21 +71,23 @@ def main(options: Any) -> list[Section]:
                 )
             ),
         )
-        for name, each in found.items()
+        for name, each in results_by_side.items()
     ]
     heads = ["training", "updates", "seconds", "looks", "seconds of looks", "largest share"]
     title = f"{options.recipe} on {options.data}, {options.minutes:g} minutes each"
-    fd = [{"training": i, **look} for i, t in enumerate(found[WATCHED]) for look in t["fd"]]
+    fd = [
+        {"training": i, **look} for i, t in enumerate(results_by_side[WATCHED]) for look in t["fd"]
+    ]
     return [
-        Section(title, heads, rows, trainings=found, seconds=seconds),
+        Section(title, heads, rows, trainings=results_by_side, seconds=seconds),
         Section(
             "What looks cost",
             ["measure", "is", "wanted"],
             [
                 ("largest share of the time gone by", f"{most:.1%}", f"{SHARE:.0%} at most"),
-                ("updates in the same time, of those without", f"{beside.median:.3f}", ""),
+                ("updates in the same time, of those without", f"{extra_time.median:.3f}", ""),
             ],
-            ratios=beside,
+            ratios=extra_time,
         ),
         Section(
             "What was seen",
@@ -114,8 +116,8 @@ def trained(recipe: str, data: str, minutes: float, is_watched: bool) -> dict[st
             if event.kind == "step":
                 began, updates = began or ended, updates + 1
             elif event.kind == "preview" and "fd" in event.values:
-                seen, floor = event.values["fd"], event.values["fd_floor"]
-                fd.append({"step": event.step, "fd": seen, "floor": floor})
+                fds, floor = event.values["fd"], event.values["fd_floor"]
+                fd.append({"step": event.step, "fd": fds, "floor": floor})
     total, most = 0.0, 0.0
     for start, stop in spent:
         total += stop - start
@@ -141,8 +143,8 @@ def _clocked(spent: list[tuple[float, float]], is_watched: bool) -> Iterator[Non
         finally:
             spent.append((start, time.perf_counter()))
 
-    def previews(*given: Any, **told: Any) -> Previews:
-        return Previews(*given, **{**told, "watch": is_watched})
+    def previews(*arguments: Any, **options: Any) -> Previews:
+        return Previews(*arguments, **{**options, "watch": is_watched})
 
     with patch.object(Watch, "__call__", clocked), patch.object(runs, "Previews", previews):
         yield

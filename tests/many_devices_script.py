@@ -50,8 +50,8 @@ def loaded(name: str) -> DataSet:
 
 def trained(folder: Path) -> dict:
     """Do this process's part of each recipe's training and sampling; return losses and samples."""
-    seen = {}
-    with world(torch.device("cpu"), minutes=3) as here:
+    results = {}
+    with world(torch.device("cpu"), minutes=3) as process_group:
         for name, recipe in CATALOG.items():
             data = loaded(DATA[recipe.kinds[0]])
             _, events = begin(
@@ -61,7 +61,7 @@ def trained(folder: Path) -> dict:
                 path=folder / name,
                 budget=Budget(steps=STEPS),
                 precision="fp32",
-                session=Session(world=here),
+                session=Session(world=process_group),
             )
             losses = [
                 value
@@ -70,17 +70,20 @@ def trained(folder: Path) -> dict:
                 for key, value in event.values.items()
                 if key.endswith("/loss")
             ]
-            here.barrier()
+            process_group.barrier()
             model = load(folder / name, warn=print).model
-            mine = here.span(70)
+            mine = process_group.span(70)
             x = draw(model, len(mine), seed=3, start=mine.start)
-            seen[name] = {"losses": losses, "samples": here.gather(x, 70).flatten(1).tolist()}
-        seen["talkers"] = [talkers()]
-        is_main = here.is_main
-    seen["talkers"].append(talkers())
+            results[name] = {
+                "losses": losses,
+                "samples": process_group.gather(x, 70).flatten(1).tolist(),
+            }
+        results["talkers"] = [talkers()]
+        is_main = process_group.is_main
+    results["talkers"].append(talkers())
     if is_main:
-        (folder / "seen.json").write_text(json.dumps(seen))
-    return seen
+        (folder / "seen.json").write_text(json.dumps(results))
+    return results
 
 
 if __name__ == "__main__":

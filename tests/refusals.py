@@ -11,9 +11,9 @@ def refused(capsys, *words: str) -> str:
     """Run a command that must be refused, with nothing on stdout; return its last line."""
     capsys.readouterr()
     assert main(list(words)) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    last = said.err.strip().splitlines()[-1]
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.strip().splitlines()[-1]
     assert last.startswith("trilemma: ")
-    assert "Traceback" not in said.err
+    assert "Traceback" not in captured.err
     return last

@@ -105,22 +105,22 @@ def tree(path: Path) -> ast.Module:
 
 def offences(room: str, relative: str, module: ast.Module) -> list[str]:
     """List what a file imports against the table."""
-    found = []
+    violations = []
     for name in imports(module):
         top, *rest = name.split(".")
         if top == "trilemma":
             if rest and rest[0] not in MAY_IMPORT[room] | BY_ALL:
-                found.append(f"{relative}: room '{room}' may not import trilemma.{rest[0]}")
+                violations.append(f"{relative}: room '{room}' may not import trilemma.{rest[0]}")
             continue
         if top in STANDARD:
             continue
         if top in FORBIDDEN_ANYWHERE:
-            found.append(f"{relative}: nobody imports {top}")
+            violations.append(f"{relative}: nobody imports {top}")
         if room in OUTSIDE and top not in OUTSIDE[room]:
-            found.append(f"{relative}: room '{room}' may not import {top}")
+            violations.append(f"{relative}: room '{room}' may not import {top}")
         if top in ONLY_IN and not {room, relative} & ONLY_IN[top]:
-            found.append(f"{relative}: {top} belongs to {sorted(ONLY_IN[top])}")
-    return found
+            violations.append(f"{relative}: {top} belongs to {sorted(ONLY_IN[top])}")
+    return violations
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def bound(path: Path) -> frozenset[str]:
 
 def leads_nowhere(module: ast.Module) -> list[str]:
     """List the imports from this package that are not there."""
-    found = []
+    violations = []
     for node in ast.walk(module):
         if not isinstance(node, ast.ImportFrom) or (node.module or "")[:9] != "trilemma.":
             continue
@@ -185,15 +185,17 @@ def leads_nowhere(module: ast.Module) -> list[str]:
         page = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         names = bound(page) if page.is_file() else frozenset()
         inner = {file.stem for file in path.iterdir()} if path.is_dir() else set()
-        found += [f"{node.module}.{a.name}" for a in node.names if a.name not in names | inner]
-    return found
+        violations += [
+            f"{node.module}.{a.name}" for a in node.names if a.name not in names | inner
+        ]
+    return violations
 
 
 @pytest.mark.parametrize("folder", ["src", "tests", "benchmarks", "scripts", "examples"])
 def test_what_is_imported_is_there(folder):
     root = SOURCE.parents[1] / folder
-    found = {str(p.relative_to(root)): leads_nowhere(tree(p)) for p in root.rglob("*.py")}
-    assert not {where: names for where, names in found.items() if names}
+    violations = {str(p.relative_to(root)): leads_nowhere(tree(p)) for p in root.rglob("*.py")}
+    assert not {where: names for where, names in violations.items() if names}
 
 
 def test_an_import_that_leads_nowhere_is_seen():
@@ -282,21 +284,21 @@ def names() -> set[str]:
 
 def named(text: str) -> list[str]:
     """List what recipes and families a file names, in a literal of its code."""
-    known = names()
+    is_known = names()
     return [
         f"'{node.value}' in line {node.lineno}"
         for node in ast.walk(ast.parse(text))
-        if isinstance(node, ast.Constant) and node.value in known
+        if isinstance(node, ast.Constant) and node.value in is_known
     ]
 
 
 def test_what_draws_measures_and_trains_names_no_recipe_and_no_family():
-    found = {
-        path.relative_to(SOURCE).as_posix(): here
+    violations = {
+        path.relative_to(SOURCE).as_posix(): is_node
         for path, room in modules()
-        if room in NAMELESS and (here := named(path.read_text()))
+        if room in NAMELESS and (is_node := named(path.read_text()))
     }
-    assert set(found) == NAMES_ALLOWED
+    assert set(violations) == NAMES_ALLOWED
 
 
 def test_a_name_is_noticed():

@@ -21,7 +21,7 @@ from trilemma.recipes import runs
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
 # --- what works ----------------------------------------------------------------------------------
 
 
-def test_train_prints_the_path_last_and_makes_a_whole_run(here, capsys):
+def test_train_prints_the_path_last_and_makes_a_whole_run(workdir, capsys):
     assert main(["train", "vae", "--steps", "3", "--latent", "2"]) == 0
     path = Path(capsys.readouterr().out.strip().splitlines()[-1])
     assert path == Path("runs/vae-digits-001")
@@ -55,7 +55,7 @@ def test_train_prints_the_path_last_and_makes_a_whole_run(here, capsys):
     assert capsys.readouterr().out.strip().endswith("runs/vae-digits-002")
 
 
-def test_samples_in_every_form(trained, here, capsys):
+def test_samples_in_every_form(trained, workdir, capsys):
     run = str(trained / "ddpm")
     for out in ("a.png", "a.gif", "a.npz", "a.safetensors", "folder"):
         assert main(["sample", run, "-n", "5", "--steps", "3", "--out", out]) == 0
@@ -73,9 +73,9 @@ def test_samples_in_every_form(trained, here, capsys):
         assert film.n_frames >= 3
 
 
-def test_samplers_classes_and_guidance_are_chosen_after_training(trained, here):
+def test_samplers_classes_and_guidance_are_chosen_after_training(trained, workdir):
     run = str(trained / "ddpm")
-    drawn = {}
+    samples_by_option = {}
     for name, words in {
         "ddim": [],
         "heun": ["--sampler", "heun"],
@@ -85,11 +85,11 @@ def test_samplers_classes_and_guidance_are_chosen_after_training(trained, here):
         assert (
             main(["sample", run, "-n", "3", "--steps", "4", "--out", f"{name}.npz", *words]) == 0
         )
-        drawn[name] = np.load(f"{name}.npz")["x"]
-    assert len({x.tobytes() for x in drawn.values()}) >= 3
+        samples_by_option[name] = np.load(f"{name}.npz")["x"]
+    assert len({x.tobytes() for x in samples_by_option.values()}) >= 3
 
 
-def test_sample_i_is_the_same_on_the_command_line(trained, here):
+def test_sample_i_is_the_same_on_the_command_line(trained, workdir):
     run = str(trained / "gan")
     for n in (3, 70):
         assert main(["sample", run, "-n", str(n), "--seed", "5", "--out", f"{n}.npz"]) == 0
@@ -98,15 +98,15 @@ def test_sample_i_is_the_same_on_the_command_line(trained, here):
 
 def test_evaluate_gives_the_promised_json(trained, capsys):
     assert main(["evaluate", str(trained / "gan"), "--samples", "200", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     assert {"recipe", "data", "split", "n", "seed", "device", "metrics", "cost", "skipped"} <= set(
-        found
+        output
     )
-    fd = found["metrics"]["fd"]
+    fd = output["metrics"]["fd"]
     assert {"value", "low", "high", "unit", "better", "floor", "n", "protocol"} <= set(fd)
     assert fd["floor"] < fd["value"]
     assert fd["better"] == "lower"
-    assert "bound" in found["skipped"]
+    assert "bound" in output["skipped"]
     assert {
         "train_seconds",
         "train_examples_per_second",
@@ -114,12 +114,12 @@ def test_evaluate_gives_the_promised_json(trained, capsys):
         "network_calls_each",
         "parameters",
         "peak_memory_bytes",
-    } <= set(found["cost"])
+    } <= set(output["cost"])
     page = (trained / "gan" / "report.html").read_text()
     assert "http" not in page.split("</style>")[1].split("<body")[0]
 
 
-def test_resume_goes_on_to_more_steps(here, capsys):
+def test_resume_goes_on_to_more_steps(workdir, capsys):
     assert main(["train", "gan", "--steps", "3", "--run", "r"]) == 0
     assert main(["resume", "r", "--steps", "5"]) == 0
     assert (Path("r") / "latest").read_text().strip() == "step_5"
@@ -130,7 +130,7 @@ def test_train_says_where_its_run_goes(words, capsys):
     assert "--run DIR" in refused(capsys, "train", "vae", *words)
 
 
-def test_compare_goes_on_where_it_stopped(here, capsys):
+def test_compare_goes_on_where_it_stopped(workdir, capsys):
     words = ["compare", "--recipes", "gan,vae", "--minutes", "0.02", "--samples", "150", "--json"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)
@@ -157,9 +157,9 @@ def test_compare_goes_on_where_it_stopped(here, capsys):
     (folder / "runs" / "vae" / "evaluation.json").unlink()
     stamp = (folder / "runs" / "gan" / "evaluation.json").stat().st_mtime_ns
     assert main(words) == 0
-    again = json.loads(capsys.readouterr().out)
+    second_output = json.loads(capsys.readouterr().out)
     assert (folder / "runs" / "gan" / "evaluation.json").stat().st_mtime_ns == stamp
-    assert again["rows"][1]["metrics"] == first["rows"][1]["metrics"]
+    assert second_output["rows"][1]["metrics"] == first["rows"][1]["metrics"]
     assert (folder / "report.html").exists()
 
 
@@ -175,16 +175,16 @@ def test_verify_and_doctor_and_lists_speak_json(trained, capsys):
         assert json.loads(capsys.readouterr().out)[what]
 
 
-def test_show_tells_fields_and_cost_and_draws(here, capsys):
+def test_show_tells_fields_and_cost_and_draws(workdir, capsys):
     assert main(["show", "gan", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {"name", "default", "meaning"} <= set(found["fields"][0])
-    assert found["parameters"] > 1000
-    assert found["flops_per_step"] > 1e6
+    output = json.loads(capsys.readouterr().out)
+    assert {"name", "default", "meaning"} <= set(output["fields"][0])
+    assert output["parameters"] > 1000
+    assert output["flops_per_step"] > 1e6
     assert main(["show", "gan", "--plots", "plots"]) == 0
-    drawn = capsys.readouterr().out.split()
-    assert len(drawn) == 2
-    assert all(Path(p).read_text().lstrip().startswith("<svg") for p in drawn)
+    paths = capsys.readouterr().out.split()
+    assert len(paths) == 2
+    assert all(Path(p).read_text().lstrip().startswith("<svg") for p in paths)
 
 
 def test_a_law_that_does_not_hold_is_status_one(trained, monkeypatch, capsys):
@@ -234,15 +234,15 @@ def test_help_is_quick_and_imports_nothing_heavy():
         (["list", "things"], "unknown"),
     ],
 )
-def test_mistakes_get_one_sentence_and_leave_nothing(words, says, here, capsys):
+def test_mistakes_get_one_sentence_and_leave_nothing(words, says, workdir, capsys):
     assert says in refused(capsys, *words)
-    assert list(here.iterdir()) == []
+    assert list(workdir.iterdir()) == []
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_where_there_is_none(here, capsys):
+def test_a_gpu_where_there_is_none(workdir, capsys):
     assert "GPU" in refused(capsys, "train", "vae", "--device", "cuda")
-    assert list(here.iterdir()) == []
+    assert list(workdir.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -255,21 +255,21 @@ def test_a_gpu_where_there_is_none(here, capsys):
         (["--cond", "3"], "class"),
     ],
 )
-def test_samples_that_cannot_be_had(words, says, trained, here, capsys):
+def test_samples_that_cannot_be_had(words, says, trained, workdir, capsys):
     assert says in refused(capsys, "sample", str(trained / "gan"), *words)
-    assert list(here.iterdir()) == []
+    assert list(workdir.iterdir()) == []
 
 
-def test_an_unknown_class_or_sampler(trained, here, capsys):
+def test_an_unknown_class_or_sampler(trained, workdir, capsys):
     run = str(trained / "ddpm")
     assert "unknown class 'elephant'" in refused(capsys, "sample", run, "--cond", "elephant")
     assert "did you mean 'heun'" in refused(capsys, "sample", run, "--sampler", "huen")
 
 
-def test_a_run_that_exists_is_not_overwritten(trained, here, capsys):
+def test_a_run_that_exists_is_not_overwritten(trained, workdir, capsys):
     before = (trained / "gan" / "recipe.json").read_bytes()
-    said = refused(capsys, "train", "gan", "--steps", "2", "--run", str(trained / "gan"))
-    assert "exists" in said
+    message = refused(capsys, "train", "gan", "--steps", "2", "--run", str(trained / "gan"))
+    assert "exists" in message
     assert (trained / "gan" / "recipe.json").read_bytes() == before
 
 
@@ -286,25 +286,25 @@ def test_resume_as_something_else_shows_the_difference(words, says, trained, cap
     assert says in refused(capsys, "resume", str(trained / "gan"), *words)
 
 
-def test_a_folder_that_holds_a_sample_already(trained, here, capsys):
+def test_a_folder_that_holds_a_sample_already(trained, workdir, capsys):
     Path("full").mkdir()
     Path("full/keep.txt").write_text("mine")
-    said = refused(capsys, "sample", str(trained / "gan"), "-n", "2", "--out", "full")
-    assert "not an empty folder" in said
+    message = refused(capsys, "sample", str(trained / "gan"), "-n", "2", "--out", "full")
+    assert "not an empty folder" in message
     assert Path("full/keep.txt").read_text() == "mine"
 
 
-def test_folders_without_images(here, capsys):
+def test_folders_without_images(workdir, capsys):
     Path("empty").mkdir()
     Path("texts").mkdir()
     for i in range(20):
         Path(f"texts/{i}.txt").write_text("words")
     assert "empty" in refused(capsys, "train", "vae", "--data", "empty")
     assert "texts" in refused(capsys, "train", "vae", "--data", "texts")
-    assert sorted(p.name for p in here.iterdir()) == ["empty", "texts"]
+    assert sorted(p.name for p in workdir.iterdir()) == ["empty", "texts"]
 
 
-def test_a_users_own_colour_pictures_go_all_the_way(here, capsys):
+def test_a_users_own_colour_pictures_go_all_the_way(workdir, capsys):
     generator = np.random.default_rng(0)
     for i in range(60):
         folder = Path("mine") / ("warm" if i % 2 else "cold")
@@ -339,9 +339,9 @@ def test_weights_of_another_model_are_refused_in_a_sentence(trained, capsys, mon
         return built(dataclasses.replace(recipe, latent=recipe.latent + 1), domain, seed)
 
     monkeypatch.setattr(runs, "untrained", wider)
-    said = refused(capsys, command[0], str(trained / "gan"), *command[1:])
-    assert str(trained / "gan") in said
-    assert "does not fit the model that the recipe builds now" in said
+    message = refused(capsys, command[0], str(trained / "gan"), *command[1:])
+    assert str(trained / "gan") in message
+    assert "does not fit the model that the recipe builds now" in message
 
 
 @pytest.fixture(scope="module")
@@ -353,7 +353,7 @@ def pixelcnn(tmp_path_factory):
     return run
 
 
-def test_an_image_is_completed(pixelcnn, here):
+def test_an_image_is_completed(pixelcnn, workdir):
     x = (torch.arange(64).view(8, 8) % 17).to(torch.uint8)
     Image.fromarray((x.float() * 255 / 16).round().to(torch.uint8).numpy()).save("half.png")
     words = ["sample", str(pixelcnn), "-n", "5", "--cond", "half.png", "--out", "done.safetensors"]
@@ -364,29 +364,31 @@ def test_an_image_is_completed(pixelcnn, here):
     assert (done[0, 0, 4:] != done[1, 0, 4:]).any()
 
 
-def test_what_cannot_be_completed_is_refused(pixelcnn, trained, here, capsys):
+def test_what_cannot_be_completed_is_refused(pixelcnn, trained, workdir, capsys):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("a.png")
     Image.fromarray(np.zeros((9, 8), np.uint8)).save("b.png")
     run = str(pixelcnn)
     assert "neither --mask nor" in refused(capsys, "sample", run, "--cond", "a.png")
     assert "goes with --cond IMAGE" in refused(capsys, "sample", run, "--mask", "bottom")
-    said = refused(capsys, "sample", run, "--cond", "a.png", "--mask", "b.png")
-    assert "8 by 9 pixels" in said
-    said = refused(capsys, "sample", str(trained / "gan"), "--cond", "b.png", "--mask", "bottom")
-    assert "pixelcnn" in said
-    assert "ddpm" in said
+    message = refused(capsys, "sample", run, "--cond", "a.png", "--mask", "b.png")
+    assert "8 by 9 pixels" in message
+    message = refused(
+        capsys, "sample", str(trained / "gan"), "--cond", "b.png", "--mask", "bottom"
+    )
+    assert "pixelcnn" in message
+    assert "ddpm" in message
 
 
-def test_long_sampling_is_told_and_may_be_insisted_on(pixelcnn, here, capsys, monkeypatch):
+def test_long_sampling_is_told_and_may_be_insisted_on(pixelcnn, workdir, capsys, monkeypatch):
     monkeypatch.setattr("trilemma.report.drawing.LONG", 1e-9)
-    said = refused(capsys, "sample", str(pixelcnn), "-n", "4", "--out", "a.png")
-    assert "add --yes" in said
+    message = refused(capsys, "sample", str(pixelcnn), "-n", "4", "--out", "a.png")
+    assert "add --yes" in message
     assert not Path("a.png").exists()
     assert main(["sample", str(pixelcnn), "-n", "4", "--out", "a.png", "--yes"]) == 0
     assert Path("a.png").exists()
 
 
-def test_a_table_goes_all_the_way(here, capsys):
+def test_a_table_goes_all_the_way(workdir, capsys):
     g = torch.Generator().manual_seed(0)
     x = torch.randn(400, 3, generator=g) * torch.tensor([1.0, 5.0, 0.1])
     np.savetxt("people.csv", x.numpy(), delimiter=",", header="height,weight,age", comments="")
@@ -399,29 +401,29 @@ def test_a_table_goes_all_the_way(here, capsys):
     assert main(["sample", "run", "-n", "20", "--out", "new.png"]) == 0
     capsys.readouterr()
     assert main(["evaluate", "run", "--samples", "100", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["metrics"]["log_prob"]["by"] == "exact"
-    assert "unit" in found["skipped"]["bits_per_dim"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["metrics"]["log_prob"]["by"] == "exact"
+    assert "unit" in output["skipped"]["bits_per_dim"]
 
 
-def test_a_table_of_whole_numbers_and_words_goes_all_the_way(here, capsys):
+def test_a_table_of_whole_numbers_and_words_goes_all_the_way(workdir, capsys):
     towns = ["Bern", "Rom, alt", "Wien"]
     rows = [[i % 2, 1 + i % 7, towns[i % 3], (i * 37 % 100) / 7] for i in range(400)]
     with open("people.csv", "w", newline="") as file:
         csv.writer(file).writerows([["member", "visits", "town", "spent"], *rows])
     assert main(["data", "check", "people.csv", "--columns", "member=category", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    kinds = [column["kind"] for column in found["domain"]["values"]["columns"]]
+    output = json.loads(capsys.readouterr().out)
+    kinds = [column["kind"] for column in output["domain"]["values"]["columns"]]
     assert kinds == ["category", "whole", "category", "real"]
     words = ["train", "spline-flow", "--data", "people.csv", "--steps", "5", "--batch", "64"]
     words += ["--columns", "visits=category,spent=drop", "--width", "16", "--run", "run"]
     assert main(words) == 0
     assert main(["sample", "run", "-n", "20", "--out", "new.csv"]) == 0
     with open("new.csv", newline="") as file:
-        head, *drawn = csv.reader(file)
+        head, *data_rows = csv.reader(file)
     assert head == ["member", "visits", "town"]
-    assert len(drawn) == 20
-    for member, visits, town in drawn:
+    assert len(data_rows) == 20
+    for member, visits, town in data_rows:
         assert member in ("0", "1")
         assert visits in "1234567"
         assert town in towns
@@ -442,5 +444,5 @@ def test_a_table_of_whole_numbers_and_words_goes_all_the_way(here, capsys):
 
 def test_a_gan_says_who_knows_a_density(trained, capsys):
     assert main(["evaluate", str(trained / "gan"), "--samples", "64", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert "autoregressive models and flows" in found["skipped"]["log_prob"]
+    output = json.loads(capsys.readouterr().out)
+    assert "autoregressive models and flows" in output["skipped"]["log_prob"]

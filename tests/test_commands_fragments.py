@@ -45,14 +45,14 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("linker.xyz").write_text(LINKER)
     return tmp_path
 
 
 @pytest.mark.parametrize("name", ["geoldm", "edm"])
-def test_a_linker_is_drawn_between_fragments_that_stay(name, runs, here):
+def test_a_linker_is_drawn_between_fragments_that_stay(name, runs, workdir):
     words = ["sample", str(runs / name), "-n", "6", "--cond", "linker.xyz", "--out"]
     for out in ("a.npz", "a.xyz", "a.png"):
         assert main([*words, out]) == 0
@@ -68,21 +68,21 @@ def test_a_linker_is_drawn_between_fragments_that_stay(name, runs, here):
         assert np.abs(np.array(line.split()[1:], float) - row[:3]).max() < 1e-4
     with Image.open("a.png") as picture:
         assert picture.width > 0
-    again = [*words[:3], "2", *words[4:], "b.npz"]
-    assert main(again) == 0
+    second_words = [*words[:3], "2", *words[4:], "b.npz"]
+    assert main(second_words) == 0
     assert np.abs(np.load("b.npz")["x"] - x[:2]).max() < 1e-4
-    assert main([*again[:-1], "c.npz", "--seed", "1"]) == 0
+    assert main([*second_words[:-1], "c.npz", "--seed", "1"]) == 0
     assert np.abs(np.load("c.npz")["x"] - x[:2]).max() > 1e-3
 
 
 @pytest.mark.skipif(importlib.util.find_spec("rdkit") is None, reason="RDKit is not installed")
-def test_fragments_of_structure_files_are_read_with_their_hydrogens(runs, here, capsys):
+def test_fragments_of_structure_files_are_read_with_their_hydrogens(runs, workdir, capsys):
     from rdkit import Chem
     from rdkit.Chem import AllChem
 
     mol = Chem.AddHs(Chem.MolFromSmiles("CC=O"))
     AllChem.EmbedMolecule(mol, randomSeed=1)
-    places = mol.GetConformer().GetPositions()
+    positions = mol.GetConformer().GetPositions()
     Chem.MolToMolFile(mol, "one.mol")
     with Chem.SDWriter("one.sdf") as writer:
         writer.write(mol)
@@ -92,12 +92,12 @@ def test_fragments_of_structure_files_are_read_with_their_hydrogens(runs, here, 
     for name in ("one.mol", "one.sdf"):
         frame, changes = read(Path(name))
         assert frame.symbols == tuple(atom.GetSymbol() for atom in mol.GetAtoms())
-        assert np.abs(frame.positions.numpy() - places).max() < 1e-4
+        assert np.abs(frame.positions.numpy() - positions).max() < 1e-4
         assert changes == []
     words = ["sample", str(runs / "edm"), "-n", "2", "--out", "a.npz", "--cond"]
     assert main([*words, "one.sdf"]) == 0
     x = np.load("a.npz")["x"]
-    assert np.abs(x[:, :7, :3] - places).max() < 1e-4
+    assert np.abs(x[:, :7, :3] - positions).max() < 1e-4
     assert "holds 2 frames" in refused(capsys, *words, "two.sdf")
     flat = Chem.MolFromSmiles("C1CC1")
     AllChem.Compute2DCoords(flat)
@@ -109,7 +109,7 @@ def test_fragments_of_structure_files_are_read_with_their_hydrogens(runs, here, 
     assert "does not parse" in refused(capsys, *words, "broken.sdf")
 
 
-def test_an_isotope_is_read_as_hydrogen_and_that_is_said(runs, here, capsys):
+def test_an_isotope_is_read_as_hydrogen_and_that_is_said(runs, workdir, capsys):
     Path("a.xyz").write_text(LINKER.replace("H 10.6", "D 10.6"))
     words = ["sample", str(runs / "edm"), "-n", "1", "--cond", "a.xyz", "--out", "a.npz"]
     assert main(words) == 0
@@ -137,7 +137,7 @@ LARGE = "".join(f"C {1.5 * i} 0 0\n" for i in range(40))
     ],
 )
 def test_a_fragment_that_cannot_be_completed_gets_one_sentence(
-    run, text, says, runs, here, capsys
+    run, text, says, runs, workdir, capsys
 ):
     Path("part.xyz").write_text(text)
     words = ["sample", str(runs / run), "-n", "2", "--cond", "part.xyz", "--out", "x.npz"]
@@ -145,7 +145,7 @@ def test_a_fragment_that_cannot_be_completed_gets_one_sentence(
     assert not Path("x.npz").exists()
 
 
-def test_other_mistakes_get_one_sentence(runs, here, capsys):
+def test_other_mistakes_get_one_sentence(runs, workdir, capsys):
     run = str(runs / "edm")
     words = ["sample", run, "-n", "2", "--out", "x.npz", "--cond"]
     assert "no file 'gone.xyz'" in refused(capsys, *words, "gone.xyz")

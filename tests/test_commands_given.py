@@ -17,7 +17,7 @@ from trilemma.training.run import Run
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -48,7 +48,7 @@ def runs(tmp_path_factory):
 
 
 @pytest.fixture
-def picture(here):
+def picture(workdir):
     """Write a picture of a digit's size."""
     x = (np.arange(64).reshape(8, 8) * 4).astype(np.uint8)
     Image.fromarray(x).save("a.png")
@@ -56,24 +56,24 @@ def picture(here):
     return "a.png"
 
 
-def test_captions_are_taken_in_turn_and_unknown_words_are_named(runs, here, capsys):
+def test_captions_are_taken_in_turn_and_unknown_words_are_named(runs, workdir, capsys):
     run = str(runs / "said")
     words = ["sample", run, "-n", "4", "--steps", "2", "--out", "x.npz"]
     assert main([*words, "--cond", "red square; blue heptagon hat"]) == 0
-    said = capsys.readouterr().err
-    assert "without a meaning: heptagon\n" in said
-    assert "not read: hat\n" in said
+    message = capsys.readouterr().err
+    assert "without a meaning: heptagon\n" in message
+    assert "not read: hat\n" in message
     assert np.load("x.npz")["x"].shape == (4, 3, 8, 8)
     assert main([*words[:-1], "x.png", "--cond", "red square"]) == 0
-    with Image.open("x.png") as drawn:
-        assert drawn.width > 0
+    with Image.open("x.png") as image:
+        assert image.width > 0
     assert load(runs / "said", warn=pytest.fail).domain.vocabulary == ("blue", "red", "square")
 
 
-def test_an_empty_caption_is_refused(runs, here, capsys):
+def test_an_empty_caption_is_refused(runs, workdir, capsys):
     run = str(runs / "said")
     assert "without a word" in refused(capsys, "sample", run, "--cond", "red square; ,;")
-    assert list(here.iterdir()) == []
+    assert list(workdir.iterdir()) == []
 
 
 def test_pictures_are_completed_edited_and_blended(runs, picture):
@@ -92,7 +92,7 @@ def test_pictures_are_completed_edited_and_blended(runs, picture):
     assert (edited[0] != edited[1]).any()
 
 
-def test_a_photo_of_any_size_is_enlarged(runs, here):
+def test_a_photo_of_any_size_is_enlarged(runs, workdir):
     x = np.random.default_rng(0).integers(0, 255, (5, 9)).astype(np.uint8)
     Image.fromarray(x).save("photo.png")
     run = str(runs / "sr3")
@@ -120,14 +120,14 @@ def test_mistakes_get_one_sentence(run, words, says, runs, picture, capsys):
     assert sorted(Path.cwd().iterdir()) == before
 
 
-def test_what_may_change_at_sampling_is_an_option(runs, here):
+def test_what_may_change_at_sampling_is_an_option(runs, workdir):
     words = ["sample", str(runs / "digits"), "-n", "2", "--steps", "3", "--out"]
     assert main([*words, "a.npz", "--grid", "karras"]) == 0
     assert main([*words, "b.npz", "--sampler", "ddim", "--eta", "1"]) == 0
     assert (np.load("a.npz")["x"] != np.load("b.npz")["x"]).any()
 
 
-def test_a_watched_training_tells_its_fd(here, monkeypatch):
+def test_a_watched_training_tells_its_fd(workdir, monkeypatch):
     for constant, value in {"GUESS": 0.0, "GROWTH": 1.0, "SHARE": 1e9}.items():  # it looks at once
         monkeypatch.setattr(online_frechet_distance, constant, value)
     monkeypatch.setattr(working, "report_run", lambda run, data, session: None)

@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -36,7 +36,7 @@ def sample(run, *words):
     assert main(["sample", str(run), *words]) == 0
 
 
-def test_every_form_holds_the_same_graphs(run, here):
+def test_every_form_holds_the_same_graphs(run, workdir):
     for name in ("a.g6", "a.json", "a.npz", "a.safetensors", "many"):
         sample(run, "-n", "6", "--out", name)
     x = load_file("a.safetensors")["x"]
@@ -52,17 +52,17 @@ def test_every_form_holds_the_same_graphs(run, here):
     assert [(len(g), g.number_of_edges()) for g in map(nx.read_graphml, files)] == counts
 
 
-def test_one_graph_goes_into_a_file_of_one(run, here, capsys):
+def test_one_graph_goes_into_a_file_of_one(run, workdir, capsys):
     sample(run, "-n", "1", "--out", "a.graphml")
     assert len(read_graphs(Path("a.graphml")).graphs) == 1
-    said = refused(capsys, "sample", str(run), "-n", "3", "--out", "b.edges")
-    assert "holds one graph, and 3 were asked for" in said
+    message = refused(capsys, "sample", str(run), "-n", "3", "--out", "b.edges")
+    assert "holds one graph, and 3 were asked for" in message
     assert not Path("b.edges").exists()
-    said = refused(capsys, "sample", str(run), "-n", "3", "--out", "b.csv")
-    assert ".g6" in said
+    message = refused(capsys, "sample", str(run), "-n", "3", "--out", "b.csv")
+    assert ".g6" in message
 
 
-def test_pictures_and_films_are_drawn(run, here):
+def test_pictures_and_films_are_drawn(run, workdir):
     sample(run, "-n", "4", "--out", "a.png")
     sample(run, "-n", "4", "--out", "a.gif")
     with Image.open("a.png") as still, Image.open("a.gif") as film:
@@ -70,12 +70,12 @@ def test_pictures_and_films_are_drawn(run, here):
         assert film.width == still.width
 
 
-def test_a_graph_that_is_given_is_kept(run, here, capsys):
+def test_a_graph_that_is_given_is_kept(run, workdir, capsys):
     Path("part.edges").write_text("10 11\n11 12\n12 10\n12 13\n")
     sample(run, "--cond", "part.edges", "-n", "8", "--out", "a.safetensors")
     x = load_file("a.safetensors")["x"]
-    given = read_graphs(Path("part.edges")).graphs[0]
-    pairs = {tuple(pair) for pair in given.edges.tolist()}
+    partial_graph = read_graphs(Path("part.edges")).graphs[0]
+    pairs = {tuple(pair) for pair in partial_graph.edges.tolist()}
     for one in x:
         first = adjacency(one)[:4, :4]
         assert {tuple(p) for p in first.triu(1).nonzero().tolist()} == pairs
@@ -98,19 +98,19 @@ def test_a_graph_that_is_given_is_kept(run, here, capsys):
         ("a b\n", "whole numbers"),
     ],
 )
-def test_a_graph_that_cannot_be_given_gets_one_sentence(text, says, run, here, capsys):
+def test_a_graph_that_cannot_be_given_gets_one_sentence(text, says, run, workdir, capsys):
     Path("part.edges").write_text(text)
     assert says in refused(capsys, "sample", str(run), "--cond", "part.edges", "--out", "a.png")
     assert not Path("a.png").exists()
 
 
-def test_a_file_that_is_not_there_is_named(run, here, capsys):
+def test_a_file_that_is_not_there_is_named(run, workdir, capsys):
     assert "no file 'part.edges'" in refused(
         capsys, "sample", str(run), "--cond", "part.edges", "--out", "a.png"
     )
 
 
-def test_the_page_of_a_measured_run_shows_graphs(run, here, capsys):
+def test_the_page_of_a_measured_run_shows_graphs(run, workdir, capsys):
     assert main(["evaluate", str(run), "--samples", "24", "--json"]) == 0
     assert "mmd" in json.loads(capsys.readouterr().out)["metrics"]
     page = (run / "report.html").read_text()
@@ -124,7 +124,7 @@ def test_the_page_of_a_measured_run_shows_graphs(run, here, capsys):
         assert words in page
 
 
-def test_a_contact_sheet_of_graphs_is_drawn(here):
+def test_a_contact_sheet_of_graphs_is_drawn(workdir):
     assert main(["data", "check", "community-small", "--out", "sheet.png"]) == 0
     with Image.open("sheet.png") as picture:
         assert picture.width > 1000  # six in a row

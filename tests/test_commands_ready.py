@@ -13,7 +13,7 @@ from trilemma.data import sources
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """Work in a folder with draws of a Gaussian of the moments of two-moons."""
     monkeypatch.chdir(tmp_path)
     x = sources.load("two-moons").train.x.double().numpy()
@@ -22,25 +22,25 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_samples_alone_have_the_metrics_of_samples_and_no_speed(here, capsys):
+def test_samples_alone_have_the_metrics_of_samples_and_no_speed(workdir, capsys):
     assert main(["evaluate", "gaussian.npy", "--data", "two-moons", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["recipe"] == "gaussian"
-    assert found["source"] == "gaussian.npy"
-    assert (found["n"], found["training"], found["cost"]) == (120, {}, {})
-    score = found["metrics"]["energy_distance"]
+    output = json.loads(capsys.readouterr().out)
+    assert output["recipe"] == "gaussian"
+    assert output["source"] == "gaussian.npy"
+    assert (output["n"], output["training"], output["cost"]) == (120, {}, {})
+    score = output["metrics"]["energy_distance"]
     assert score["low"] <= score["value"] <= score["high"]
     assert score["floor"] < score["value"]
     assert {"normal", "mean", "noise"} <= set(score["baselines"])
-    assert "log_prob" not in found["metrics"]
+    assert "log_prob" not in output["metrics"]
     assert main(["evaluate", "gaussian.npy", "--data", "two-moons", "--samples", "80"]) == 0
-    said = capsys.readouterr().out
-    assert "n = 80" in said
-    assert "cost" not in said
-    assert [p.name for p in here.iterdir()] == ["gaussian.npy"]
+    message = capsys.readouterr().out
+    assert "n = 80" in message
+    assert "cost" not in message
+    assert [p.name for p in workdir.iterdir()] == ["gaussian.npy"]
 
 
-def test_they_stand_beside_recipes_and_are_measured_once(here, capsys):
+def test_they_stand_beside_recipes_and_are_measured_once(workdir, capsys):
     words = ["compare", "--data", "two-moons", "--recipes", "vae", "--minutes", "0.02", "--json"]
     words += ["--with", "gaussian=gaussian.npy"]
     assert main(words) == 0
@@ -55,20 +55,20 @@ def test_they_stand_beside_recipes_and_are_measured_once(here, capsys):
     folder = Path("comparisons/two-moons-001")
     page = (folder / "report.html").read_text()
     assert "gaussian" in page
-    kept = folder / "runs" / "with-gaussian" / "evaluation.json"
-    stamp = kept.stat().st_mtime_ns
+    evaluation_path = folder / "runs" / "with-gaussian" / "evaluation.json"
+    stamp = evaluation_path.stat().st_mtime_ns
     (folder / "report.html").unlink()
     assert main(words) == 0
-    again = json.loads(capsys.readouterr().out)
-    assert again["rows"][1] == gaussian
-    assert kept.stat().st_mtime_ns == stamp
+    second_output = json.loads(capsys.readouterr().out)
+    assert second_output["rows"][1] == gaussian
+    assert evaluation_path.stat().st_mtime_ns == stamp
     np.save("gaussian.npy", np.load("gaussian.npy") + 0.1)
     assert main([*words, "--out", str(folder)]) == 2  # other samples are another comparison
     assert "is not this comparison" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["evaluate", "gaussian.npy"], "say what they imitate: --data NAME_OR_PATH"),
         (["evaluate", "gaussian.npy", "--data", "digits"], "floats from"),
@@ -94,14 +94,14 @@ def test_they_stand_beside_recipes_and_are_measured_once(here, capsys):
         ),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_a_sentence(here, capsys, words, said):
+def test_what_cannot_be_measured_is_refused_in_a_sentence(workdir, capsys, words, message):
     assert main(words) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("trilemma: ")
-    assert said in last
+    assert message in last
 
 
-def test_a_run_knows_its_data(here, capsys):
+def test_a_run_knows_its_data(workdir, capsys):
     assert main(["train", "vae", "--data", "two-moons", "--steps", "2", "--run", "r"]) == 0
     assert main(["evaluate", "r", "--size", "8"]) == 2
     assert "a run knows its data" in capsys.readouterr().err

@@ -69,7 +69,7 @@ def train(path, name, data, steps, *, seed=0, precision="fp32"):
 
 
 @pytest.fixture(scope="module")
-def whole(sets, tmp_path_factory):
+def unbroken(sets, tmp_path_factory):
     """Return what trains a recipe on a data set for twelve steps, once for all who ask."""
 
     @cache
@@ -137,8 +137,8 @@ def test_sample_i_is_the_same_for_one_three_and_seventy(name, data, sets):
 
 
 @pytest.mark.parametrize(("name", "data"), CASES)
-def test_resume_is_exact_and_a_run_comes_back(name, data, sets, whole, tmp_path):
-    (straight, _), data = whole(name, data), sets[data]
+def test_resume_is_exact_and_a_run_comes_back(name, data, sets, unbroken, tmp_path):
+    (straight, _), data = unbroken(name, data), sets[data]
     stop = Stop()
     _, events = begin(
         small(name),
@@ -199,9 +199,9 @@ def test_evaluation_mode_changes_nothing(name, sets):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_both_precisions_train(name, precision, sets, whole, tmp_path):
+def test_both_precisions_train(name, precision, sets, unbroken, tmp_path):
     if precision == "fp32":
-        run, events = whole(name, FIRST[name])
+        run, events = unbroken(name, FIRST[name])
     else:
         run, events = train(tmp_path / "run", name, sets[FIRST[name]], 4, precision=precision)
     assert run.recipe["precision"]["dtype"] == precision
@@ -214,9 +214,9 @@ def test_both_precisions_train(name, precision, sets, whole, tmp_path):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_laws_of_a_trained_model_hold(name, sets, whole):
+def test_laws_of_a_trained_model_hold(name, sets, unbroken):
     data = sets[FIRST[name]]
-    run, _ = whole(name, FIRST[name])
+    run, _ = unbroken(name, FIRST[name])
     loaded = load(run.path, warn=pytest.fail)
     broken = [law for law, _ in timed(trained_laws(loaded.model, data.test.x)) if not law.holds]
     assert not broken
@@ -227,13 +227,13 @@ def test_a_recipe_explains_itself(name):
     kind = CATALOG[name]
     assert kind.name == name
     assert "arXiv" in kind.reference or "doi" in kind.reference
-    found = fields(kind)
-    assert len(found) <= 26
-    assert all(f.meaning for f in found)
+    recipe_fields = fields(kind)
+    assert len(recipe_fields) <= 26
+    assert all(f.meaning for f in recipe_fields)
     assert "sample" in capabilities(untrained(kind(), loaded(FIRST[name]).domain, 0))
 
 
-def test_runs_know_their_own(sets, whole):
-    run, _ = whole("vae", "digits")
+def test_runs_know_their_own(sets, unbroken):
+    run, _ = unbroken("vae", "digits")
     assert isinstance(Run.open(run.path), Run)
     assert run.recipe["data"]["fingerprint"] == sets["digits"].fingerprint

@@ -147,8 +147,8 @@ def capabilities():
 
 
 def test_every_capability_is_asked_by_somebody():
-    asked = set().union(*(file.asks for file in survey().values()))
-    assert capabilities() - asked - AT_THE_CALL == set()
+    requested = set().union(*(file.asks for file in survey().values()))
+    assert capabilities() - requested - AT_THE_CALL == set()
 
 
 def rows(heading):
@@ -167,8 +167,8 @@ def test_every_capability_is_in_the_table_once():
 def test_those_that_ask_do():
     for names, _, where in rows("Capabilities"):
         paths = [SOURCE / path for path in re.findall(r"`(\S+\.py)`", where)]
-        asked = set().union(*(survey()[path].asks for path in paths))
-        assert set(re.findall(r"`(\w+)`", names)) - asked - AT_THE_CALL == set()
+        requested = set().union(*(survey()[path].asks for path in paths))
+        assert set(re.findall(r"`(\w+)`", names)) - requested - AT_THE_CALL == set()
 
 
 @pytest.mark.parametrize("heading", ["The contract", "What a model is worth"])

@@ -194,7 +194,7 @@ def entry(name: str, value: str) -> str:
     return f'        ("{name}", {value}),\n'
 
 
-def beside(where: str, before: str, new: str) -> tuple[str, str, str]:
+def baseline(where: str, before: str, new: str) -> tuple[str, str, str]:
     """Return the change that puts something after what stands in a file."""
     return where, before, before + new
 
@@ -202,12 +202,12 @@ def beside(where: str, before: str, new: str) -> tuple[str, str, str]:
 LEAVES = {
     "sampler": [
         ("maths/diffusion/samplers.py", "\nSAMPLERS: Registry", SAMPLER),
-        beside("maths/diffusion/samplers.py", entry("unipc", "UniPc"), entry("leap", "Leap")),
-        beside("laws/samplers.py", "PAPERS = {\n", '    "leap": "nowhere",\n'),
+        baseline("maths/diffusion/samplers.py", entry("unipc", "UniPc"), entry("leap", "Leap")),
+        baseline("laws/samplers.py", "PAPERS = {\n", '    "leap": "nowhere",\n'),
     ],
     "adversarial loss": [
-        beside("maths/adversarial.py", entry("ebgan", "energy_based(1.0)"), entry("mine", GAME)),
-        beside("laws/games.py", "SOURCES: Mapping[str, str] = {\n", '    "mine": GAN,\n'),
+        baseline("maths/adversarial.py", entry("ebgan", "energy_based(1.0)"), entry("mine", GAME)),
+        baseline("laws/games.py", "SOURCES: Mapping[str, str] = {\n", '    "mine": GAN,\n'),
     ],
     "network": [
         ("networks/product.py", "", NETWORK),
@@ -220,7 +220,7 @@ LEAVES = {
             "\n__all__",
             "from trilemma.recipes.leaping import Leaping\n\n__all__",
         ),
-        beside("recipes/catalog.py", entry("ddpm", "Ddpm"), entry("leaping", "Leaping")),
+        baseline("recipes/catalog.py", entry("ddpm", "Ddpm"), entry("leaping", "Leaping")),
     ],
     "metric": [
         ("metrics/rightness.py", "", METRIC),
@@ -228,7 +228,7 @@ LEAVES = {
     ],
     "picture of a model": [("report/views/weights.py", "", VIEW)],
     "points of a formula": [
-        beside(
+        baseline(
             "data/toy.py",
             '    "point set",\n    [\n',
             entry("one-gaussian", f"_gaussians({POINTS})"),
@@ -236,8 +236,8 @@ LEAVES = {
     ],
     "data set": [
         ("data/islands.py", "", READER),
-        beside("data/sources.py", "STORED: Sequence[Source] = (\n", SOURCE),
-        beside(
+        baseline("data/sources.py", "STORED: Sequence[Source] = (\n", SOURCE),
+        baseline(
             "data/sources.py",
             "from trilemma.data.debian_source import Bundle\n",
             "from trilemma.data.islands import islands as read_islands\n",

@@ -197,8 +197,8 @@ def test_the_command_line_says_the_sentence_alone(monkeypatch, capsys):
     monkeypatch.setattr(catalog, "recipe_class", lambda name: refused())
     monkeypatch.setattr("trilemma.cli.train.recipe_class", lambda name: refused(), raising=False)
     assert main(["train", "ddpm", "--steps", "1"]) == 2
-    (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith(f"trilemma: sampler 'ddim' of {__file__} is there already, in ")
+    (message,) = capsys.readouterr().err.splitlines()
+    assert message.startswith(f"trilemma: sampler 'ddim' of {__file__} is there already, in ")
 
 
 # --- laws ----------------------------------------------------------------------------------------

@@ -19,10 +19,10 @@ def test_json_has_no_numbers_that_json_lacks(capsys):
 def test_people_read_stderr(capsys):
     terminal.say("[bold]not markup[/bold]")
     terminal.warn("mind this")
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "[bold]not markup[/bold]" in said.err
-    assert "warning: mind this" in said.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "[bold]not markup[/bold]" in captured.err
+    assert "warning: mind this" in captured.err
 
 
 def test_counting_off_a_terminal_speaks_after_ten_seconds(capsys, monkeypatch):
@@ -39,6 +39,6 @@ def test_counting_off_a_terminal_speaks_after_ten_seconds(capsys, monkeypatch):
 def test_steps_tell_step_terms_rate_and_time_left(capsys, total):
     with terminal.TrainingDisplay("vae") as steps:
         steps("model", 1, total, {"loss": 2.5}, 320.0, 12.0)
-    said = capsys.readouterr().err
+    captured = capsys.readouterr().err
     for word in ("vae", "model", "step 1", "loss 2.5", "320 examples/s", "12 s left"):
-        assert word in said
+        assert word in captured

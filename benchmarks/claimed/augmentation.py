@@ -1,6 +1,6 @@
 """A critic with few real examples learns them by heart; changed alike, they are more."""
 
-from benchmarks.claims import Claim, Wanted
+from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
 
 AUGMENT = ("--augment", "colour+translation+cutout")
@@ -12,6 +12,6 @@ CLAIM = Claim(
         Side("adaptive", ("gan", *AUGMENT, "--adaptive", "true")),
         Side("always", ("gan", *AUGMENT)),
     ),
-    wanted=(Wanted("adaptive", "fd", "plain"), Wanted("always", "fd", "plain")),
+    criteria=(Criterion("adaptive", "fd", "plain"), Criterion("always", "fd", "plain")),
     watched=("fd", "overfitting"),
 )

@@ -1,6 +1,6 @@
 """Exact and bounded likelihoods of grey digits, in bits a dimension."""
 
-from benchmarks.claims import Claim, Wanted
+from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
 
 CLAIM = Claim(
@@ -12,10 +12,10 @@ CLAIM = Claim(
         Side("flow-matching", ("flow-matching",)),
         Side("ddpm", ("ddpm",)),
     ),
-    wanted=(
-        Wanted("glow", "bits_per_dim", limit=1.05),
-        Wanted("flow-matching", "bits_per_dim", limit=1.1),
-        Wanted("ddpm", "bits_per_dim", limit=1.35),
+    criteria=(
+        Criterion("glow", "bits_per_dim", limit=1.05),
+        Criterion("flow-matching", "bits_per_dim", limit=1.1),
+        Criterion("ddpm", "bits_per_dim", limit=1.35),
     ),
     minutes=60,
 )

@@ -1,6 +1,6 @@
 """Bounds and exact likelihoods of binarised digits stand in one column."""
 
-from benchmarks.claims import Claim, Wanted
+from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
 
 CLAIM = Claim(
@@ -12,10 +12,10 @@ CLAIM = Claim(
         Side("hierarchical", ("vae", "--levels", "3")),
         Side("pixelcnn", ("pixelcnn",)),
     ),
-    wanted=(
-        Wanted("vae", "importance_bound", limit=-85),
-        Wanted("hierarchical", "importance_bound", limit=-81),
-        Wanted("pixelcnn", "log_prob", limit=-80),
+    criteria=(
+        Criterion("vae", "importance_bound", limit=-85),
+        Criterion("hierarchical", "importance_bound", limit=-81),
+        Criterion("pixelcnn", "log_prob", limit=-80),
     ),
     minutes=60,
     measuring=("--draws", "500"),

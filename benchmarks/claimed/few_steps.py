@@ -1,6 +1,6 @@
 """The way back from noise is smooth: few evaluations of the network follow it."""
 
-from benchmarks.claims import Claim, Wanted
+from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
 
 CLAIM = Claim(
@@ -10,6 +10,9 @@ CLAIM = Claim(
         Side("ten", ("ddpm",)),
         Side("chain", of="ten", drawing=("--steps", "1000", "--sampler", "ancestral")),
     ),
-    wanted=(Wanted("ten", "fd", "chain", 1.1), Wanted("ten", "network_calls_each", limit=10)),
+    criteria=(
+        Criterion("ten", "fd", "chain", 1.1),
+        Criterion("ten", "network_calls_each", limit=10),
+    ),
     minutes=20,
 )

@@ -1,6 +1,6 @@
 """Where the codes hold what matters, a diffusion of them is as good and cheaper to draw from."""
 
-from benchmarks.claims import Claim, Wanted
+from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
 
 CLAIM = Claim(
@@ -11,9 +11,9 @@ CLAIM = Claim(
         Side("pixels", ("ddpm", "--size", "64")),
         Side("latents", ("latent-diffusion", "--size", "64")),
     ),
-    wanted=(
-        Wanted("latents", "fd", "pixels", 1.05),
-        Wanted("latents", "sample_seconds_each", "pixels", 0.25),
+    criteria=(
+        Criterion("latents", "fd", "pixels", 1.05),
+        Criterion("latents", "sample_seconds_each", "pixels", 0.25),
     ),
     minutes=30,
     watched=("fd",),

@@ -1,6 +1,6 @@
 """Paired scores and penalties on both sides make the game converge on plain networks."""
 
-from benchmarks.claims import Claim, Wanted
+from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
 
 DCGAN = ("gan", "--network", "dcgan", "--ema", "0")
@@ -14,6 +14,6 @@ CLAIM = Claim(
         Side("r3gan", ("r3gan",)),
         Side("penalised-dcgan", DCGAN),
     ),
-    wanted=(Wanted("r3gan", "fd", "dcgan", 0.5),),
+    criteria=(Criterion("r3gan", "fd", "dcgan", 0.5),),
     watched=("fd", "overfitting"),
 )

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.claims import Claim, Wanted
+from benchmarks.claims import Claim, Criterion
 from benchmarks.paired import Side
 from trilemma.core.session import Session
 from trilemma.data import sources
@@ -18,15 +18,15 @@ CLAIM = Claim(
     "greedy rule does (§9)",
     data=(DATA,),
     sides=(Side("policy", ("graphrl", "--size", str(NODES), "--task", "robust")),),
-    wanted=(
-        Wanted("policy", "gain_over_greedy", limit=0, beyond=True),
-        Wanted("policy", "improvement_gain", "lowest degree product"),
-        Wanted("policy", "improvement_gain", "random"),
+    criteria=(
+        Criterion("policy", "gain_over_greedy", limit=0, beyond=True),
+        Criterion("policy", "improvement_gain", "lowest degree product"),
+        Criterion("policy", "improvement_gain", "random"),
     ),
     minutes=20,
     samples=64,
     judged_by="claimed.robust_networks",
-    beside=(),
+    also_shown=(),
 )
 
 
@@ -34,7 +34,7 @@ def judged(run: str, samples: int) -> dict[str, Any]:
     """Let a trained policy improve networks of twice the size of those that it has seen."""
     loaded = load(Path(run), warn=print)
     data = sources.load(DATA, size=2 * NODES)
-    found = judge(
+    evaluation = judge(
         loaded.model,
         data,
         n=samples,
@@ -49,7 +49,7 @@ def judged(run: str, samples: int) -> dict[str, Any]:
         seed=0,
         step=loaded.step,
         training=training_of(loaded, data),
-        metrics=found.metrics,
-        skipped=found.skipped,
-        cost=found.cost,
+        metrics=evaluation.metrics,
+        skipped=evaluation.skipped,
+        cost=evaluation.cost,
     ).to_json()

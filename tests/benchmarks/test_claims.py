@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks import claims, paired
-from benchmarks.claims import Wanted, known, outcome
+from benchmarks.claims import Criterion, all_claims, outcome
 from benchmarks.paired import Side, trial
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput
@@ -27,8 +27,8 @@ SIDES = (Side("one", ("vae", "--width", "16")), Side("other", ("vae", "--width",
 
 def row(name, value, half, better="lower", seconds=None, seeds=3):
     score = Score(value=value, low=value - half, high=value + half, better=better, seeds=seeds)
-    made = evaluation(name, {"fd": score})
-    return Row(of=replace(made, cost=Spent(sample_seconds_each=seconds)))
+    row_evaluation = evaluation(name, {"fd": score})
+    return Row(of=replace(row_evaluation, cost=Spent(sample_seconds_each=seconds)))
 
 
 def evaluation(name, metrics):
@@ -47,14 +47,14 @@ def evaluation(name, metrics):
     )
 
 
-@pytest.mark.parametrize("claim", known().values(), ids=known())
+@pytest.mark.parametrize("claim", all_claims().values(), ids=all_claims())
 def test_every_claim_names_recipes_with_fields_that_they_have(claim):
     names = [side.name for side in claim.sides]
     assert len(set(names)) == len(names)
-    for wanted in claim.wanted:
-        assert wanted.side in names
-        assert wanted.against in {*names, *BASELINES, ""}
-        assert quantity(wanted.metric).name
+    for criterion in claim.criteria:
+        assert criterion.side in names
+        assert criterion.against in {*names, *BASELINES, ""}
+        assert quantity(criterion.metric).name
     for side in claim.sides:
         if side.of:
             assert [one.of for one in claim.sides if one.name == side.of] == [""]
@@ -79,9 +79,9 @@ def test_every_claim_names_recipes_with_fields_that_they_have(claim):
 )
 def test_what_decides_between_two(one, other, better, limit, reached):
     rows = [row("one", *one, better), row("other", *other, better)]
-    found = outcome(Wanted("one", "fd", "other", limit), rows)
-    assert found[-1] == reached
-    assert found[-2] == f"{one[0] / other[0]:.2f}"
+    result = outcome(Criterion("one", "fd", "other", limit), rows)
+    assert result[-1] == reached
+    assert result[-2] == f"{one[0] / other[0]:.2f}"
 
 
 def test_a_baseline_is_no_matter_of_its_seeds():
@@ -92,16 +92,16 @@ def test_a_baseline_is_no_matter_of_its_seeds():
             ours.of, metrics={"fd": replace(ours.score("fd"), baselines={"bicubic": 10.5})}
         ),
     )
-    found = outcome(Wanted("one", "fd", "bicubic"), [ours])
-    assert found[-2:] == ("0.95", "no")
-    assert outcome(Wanted("one", "fd", "bicubic", 0.96), [ours])[-1] == "yes"
+    result = outcome(Criterion("one", "fd", "bicubic"), [ours])
+    assert result[-2:] == ("0.95", "no")
+    assert outcome(Criterion("one", "fd", "bicubic", 0.96), [ours])[-1] == "yes"
     with pytest.raises(BadInput, match="no baseline 'cubic'"):
-        outcome(Wanted("one", "fd", "cubic"), [ours])
+        outcome(Criterion("one", "fd", "cubic"), [ours])
 
 
 def test_of_one_seed_nothing_is_claimed():
     rows = [row("one", 10, 1, seeds=0), row("other", 20, 1)]
-    assert "seeds" in outcome(Wanted("one", "fd", "other"), rows)[-1]
+    assert "seeds" in outcome(Criterion("one", "fd", "other"), rows)[-1]
 
 
 @pytest.mark.parametrize(
@@ -109,26 +109,28 @@ def test_of_one_seed_nothing_is_claimed():
     [(10, "lower", 10, "yes"), (11, "lower", 10, "no"), (-79, "higher", -80, "yes")],
 )
 def test_what_decides_of_one(value, better, limit, reached):
-    assert outcome(Wanted("one", "fd", limit=limit), [row("one", value, 1, better)])[-1] == reached
+    assert (
+        outcome(Criterion("one", "fd", limit=limit), [row("one", value, 1, better)])[-1] == reached
+    )
 
 
 def test_a_cost_decides_too_and_what_was_not_measured_is_said():
     rows = [row("one", 1, 0, seconds=0.1), row("other", 1, 0, seconds=0.5)]
-    assert outcome(Wanted("one", "sample_seconds_each", "other", 0.25), rows)[-2:] == (
+    assert outcome(Criterion("one", "sample_seconds_each", "other", 0.25), rows)[-2:] == (
         "0.20",
         "yes",
     )
     with pytest.raises(BadInput, match="'modes' was not measured of 'one'"):
-        outcome(Wanted("one", "modes", limit=1), rows)
+        outcome(Criterion("one", "modes", limit=1), rows)
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def requests(monkeypatch):
     """Return what is run at once, in order; nothing is, but a mark of it is left."""
-    kept = []
+    requests = []
 
     def together(commands, cores, **_):
-        kept.append(
+        requests.append(
             [
                 (run.name, words[1], core)
                 for (run, words), core in zip(commands, cores, strict=False)
@@ -138,8 +140,8 @@ def asked(monkeypatch):
             run.mkdir(exist_ok=True)
             kind = "done" if words[1] != "train" or run.name != "other-1" else "step"
             if words[1] in ("evaluate", "claimed.judge"):
-                found = replace(evaluation("vae", {}), n=50)
-                run.with_name(f"{run.name}.json").write_text(json.dumps(found.to_json()))
+                evaluated = replace(evaluation("vae", {}), n=50)
+                run.with_name(f"{run.name}.json").write_text(json.dumps(evaluated.to_json()))
             elif words[1] == "sample":
                 run.with_name(f"{run.name}.npz").touch()
             else:
@@ -147,39 +149,39 @@ def asked(monkeypatch):
                 (run / "events.jsonl").write_text(json.dumps({"kind": kind}) + "\n")
 
     monkeypatch.setattr(paired, "_together", together)
-    return kept
+    return requests
 
 
-GIVEN = {"data": "digits", "minutes": 1, "seeds": 2, "samples": 50, "cores": [4, 7]}
+OPTIONS = {"data": "digits", "minutes": 1, "seeds": 2, "samples": 50, "cores": [4, 7]}
 
 
-def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_path, asked):
-    rows = trial(tmp_path / "t", SIDES, **GIVEN)
+def test_sides_are_trained_together_on_cores_of_their_own_and_gone_on_with(tmp_path, requests):
+    rows = trial(tmp_path / "t", SIDES, **OPTIONS)
     assert [r.name for r in rows] == ["one", "other"]
     assert [r.seeds for r in rows] == [(0, 1), (0, 1)]
-    assert asked == [
+    assert requests == [
         [("one-0", "train", 4), ("other-0", "train", 7)],
         [("other-1", "train", 4), ("one-1", "train", 7)],
         [("one-0", "evaluate", 4), ("one-1", "evaluate", 7)],
         [("other-0", "evaluate", 4), ("other-1", "evaluate", 7)],
     ]
-    asked.clear()
-    trial(tmp_path / "t", SIDES, **GIVEN)
-    assert asked == [[], [("other-1", "resume", 4)]]  # it was cut off; what is measured stays
+    requests.clear()
+    trial(tmp_path / "t", SIDES, **OPTIONS)
+    assert requests == [[], [("other-1", "resume", 4)]]  # it was cut off; what is measured stays
     with pytest.raises(BadInput, match="another trial"):
-        trial(tmp_path / "t", SIDES, **(GIVEN | {"minutes": 2}))
+        trial(tmp_path / "t", SIDES, **(OPTIONS | {"minutes": 2}))
 
 
-def test_a_module_may_measure_instead(tmp_path, asked):
-    trial(tmp_path / "t", SIDES[:1], **GIVEN, judged_by="claimed.judge")
-    assert asked[-1] == [("one-0", "claimed.judge", 4), ("one-1", "claimed.judge", 7)]
+def test_a_module_may_measure_instead(tmp_path, requests):
+    trial(tmp_path / "t", SIDES[:1], **OPTIONS, judged_by="claimed.judge")
+    assert requests[-1] == [("one-0", "claimed.judge", 4), ("one-1", "claimed.judge", 7)]
 
 
 def test_an_interval_may_have_to_lie_beyond_a_limit():
     rows = [row("one", 0.1, 0.2, "higher")]
-    assert outcome(Wanted("one", "fd", limit=0), rows)[-1] == "yes"
-    assert outcome(Wanted("one", "fd", limit=0, beyond=True), rows)[-1] == "no"
-    assert outcome(Wanted("one", "fd", limit=-0.1, beyond=True), rows)[-1] == "yes"
+    assert outcome(Criterion("one", "fd", limit=0), rows)[-1] == "yes"
+    assert outcome(Criterion("one", "fd", limit=0, beyond=True), rows)[-1] == "no"
+    assert outcome(Criterion("one", "fd", limit=-0.1, beyond=True), rows)[-1] == "yes"
 
 
 def test_what_was_measured_on_the_way_is_told_by_shares(tmp_path):
@@ -197,11 +199,11 @@ def test_what_was_measured_on_the_way_is_told_by_shares(tmp_path):
     assert course == [None, 9, 7, 7, 3]
 
 
-def test_a_side_may_draw_otherwise_from_the_runs_of_another(tmp_path, asked):
+def test_a_side_may_draw_otherwise_from_the_runs_of_another(tmp_path, requests):
     slow = Side("slow", of="one", drawing=("--steps", "1000"))
-    rows = trial(tmp_path / "t", (SIDES[0], slow), **GIVEN)
+    rows = trial(tmp_path / "t", (SIDES[0], slow), **OPTIONS)
     assert [r.name for r in rows] == ["one", "slow"]
-    assert asked == [
+    assert requests == [
         [("one-0", "train", 4), ("one-1", "train", 7)],
         [("slow-0", "sample", 4), ("slow-1", "sample", 7)],
         [("one-0", "evaluate", 4), ("one-1", "evaluate", 7)],

@@ -18,8 +18,8 @@ from trilemma.metrics.metric import COVERAGE, QUALITY
 from trilemma.metrics.registry import metric
 from trilemma.metrics.score import Score
 
-ASKED = [(check, of) for check in CHECKS for of in check.wanted]
-LEFT = [1, 0.8, 0.6, 0.4, 0.2]
+CHECKED = [(check, of) for check in CHECKS for of in check.criteria]
+SHARES_LEFT = [1, 0.8, 0.6, 0.4, 0.2]
 FALLING = [1, 0.7, 0.4, 0.1, 0]
 IDEAL = {
     "dimensions": {FIDELITY: [0.8, 0.5, 0.2, 0]},
@@ -29,9 +29,9 @@ IDEAL = {
     "one column apart": {of: [1, 0] for of in (FIDELITY, DIVERSITY, BOTH)},
     "too narrow": {DIVERSITY: FALLING, BOTH: FALLING},
     "too wide": {FIDELITY: FALLING[:4], BOTH: FALLING[:4]},
-    "modes dropped": {DIVERSITY: LEFT, BOTH: LEFT},
-    "modes dropped and invented": {of: LEFT for of in (FIDELITY, DIVERSITY, BOTH)},
-    "modes invented": {FIDELITY: [1, 0.83, 0.71, 0.63, 0.56], BOTH: LEFT},
+    "modes dropped": {DIVERSITY: SHARES_LEFT, BOTH: SHARES_LEFT},
+    "modes dropped and invented": {of: SHARES_LEFT for of in (FIDELITY, DIVERSITY, BOTH)},
+    "modes invented": {FIDELITY: [1, 0.83, 0.71, 0.63, 0.56], BOTH: SHARES_LEFT},
     "modes collapsed": {DIVERSITY: FALLING[:4], BOTH: FALLING[:4]},
     "one example repeated": {DIVERSITY: [1, 0], BOTH: [1, 0]},
     "outlier among the data": {of: [1, 1, 0, 0] for of in (FIDELITY, DIVERSITY, BOTH, COPYING)},
@@ -43,17 +43,17 @@ IDEAL = {
 """What a metric without fault would say, where that is not 1 everywhere."""
 
 
-def named(asked):
-    return [f"{check.name}-{of}" for check, of in asked]
+def named(checked):
+    return [f"{check.name}-{of}" for check, of in checked]
 
 
-@pytest.mark.parametrize(("check", "of"), ASKED, ids=named(ASKED))
+@pytest.mark.parametrize(("check", "of"), CHECKED, ids=named(CHECKED))
 def test_each_check_can_be_passed(check, of):
     ideal = IDEAL.get(check.name, {}).get(of, [1.0] * len(check.cases))
     assert judged(check, of, ideal) == (PASSED, "")
 
 
-@pytest.mark.parametrize(("check", "of"), ASKED, ids=named(ASKED))
+@pytest.mark.parametrize(("check", "of"), CHECKED, ids=named(CHECKED))
 def test_each_check_can_be_failed(check, of):
     count = len(check.cases)
     alone = [[float(i == j) for j in range(count)] for i in range(count)]
@@ -70,7 +70,7 @@ def test_what_says_the_same_of_everything_fails(of, constant):
     verdicts = {
         check.name: judged(check, of, [constant] * len(check.cases))[0]
         for check in CHECKS
-        if of in check.wanted
+        if of in check.criteria
     }
     fails = {name for name, verdict in verdicts.items() if verdict == FAILED}
     if constant != 1:  # it is right of nothing but what does not change
@@ -86,13 +86,13 @@ def test_better_where_it_is_worse_fails(of):
     backwards = {
         check.name: judged(check, of, [0.1 * i for i in range(len(check.cases))])[0]
         for check in CHECKS
-        if of in check.wanted
+        if of in check.criteria
     }
     assert PASSED not in backwards.values()
 
 
 def test_one_value_that_is_missing_is_no_pass():
-    for check, of in ASKED:
+    for check, of in CHECKED:
         good = [1.0] * (len(check.cases) - 1)
         assert judged(check, of, [math.nan, *good])[0] == UNKNOWN
 
@@ -123,9 +123,9 @@ def test_sides_are_declared_or_said():
     assert side(replace(metric("fd"), name="new", ranks="")) == ""
 
 
-def given(**changed):
-    known = {name: default for name, (default, _) in metric_checks.OPTIONS.items()}
-    return argparse.Namespace(**known | {"n": 100, "repetitions": 1} | changed)
+def options_with(**changed):
+    defaults = {name: default for name, (default, _) in metric_checks.OPTIONS.items()}
+    return argparse.Namespace(**defaults | {"n": 100, "repetitions": 1} | changed)
 
 
 @pytest.mark.parametrize(("ranks", "of"), [(QUALITY, BOTH), (COVERAGE, DIVERSITY)])
@@ -139,9 +139,9 @@ def test_a_constant_metric_fails_on_the_way_through_all_worlds(monkeypatch, rank
     )
     monkeypatch.setattr(metric_checks, "metrics", lambda: (constant,))
     monkeypatch.setattr(judge, "metrics", lambda: (constant,))
-    matrix, failures, asked = metric_checks.main(given())
+    matrix, failures, questions = metric_checks.main(options_with())
     assert matrix.data["sides"] == {"constant": of}
-    assert len(asked.rows) == len(CHECKS) == len(matrix.rows) - 1
+    assert len(questions.rows) == len(CHECKS) == len(matrix.rows) - 1
     failed = {row[1] for row in failures.rows}
     assert {"samples moved", "too narrow", "modes dropped"} <= failed
     assert not {"same distribution", "units"} & failed
@@ -149,10 +149,10 @@ def test_a_constant_metric_fails_on_the_way_through_all_worlds(monkeypatch, rank
 
 
 def test_the_same_seed_gives_the_same_and_a_page():
-    options = given(only="copies", metrics="nearest_train_ratio")
+    options = options_with(only="copies", metrics="nearest_train_ratio")
     one, two = (metric_checks.main(options)[0].to_json() for _ in range(2))
     assert one["found"] == two["found"]
-    other = metric_checks.main(given(**vars(options) | {"seed": 1}))[0].to_json()
+    other = metric_checks.main(options_with(**vars(options) | {"seed": 1}))[0].to_json()
     assert other["found"] != one["found"]
     result = {
         "command": "python -m benchmarks metric-checks --n 100 --repetitions 1 --seed 0",
@@ -166,7 +166,7 @@ def test_the_same_seed_gives_the_same_and_a_page():
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"only": "nothing"}, "no check has 'nothing' in its name"),
         ({"metrics": "fd,nothing"}, "no metric of samples is called 'nothing'"),
@@ -174,9 +174,9 @@ def test_the_same_seed_gives_the_same_and_a_page():
         ({"repetitions": 0}, "give 100 or more and 1 or more"),
     ],
 )
-def test_a_mistake_is_a_sentence(changed, said):
-    with pytest.raises(BadInput, match=said):
-        metric_checks.main(given(**changed))
+def test_a_mistake_is_a_sentence(changed, message):
+    with pytest.raises(BadInput, match=message):
+        metric_checks.main(options_with(**changed))
 
 
 def test_what_has_no_side_is_named_and_not_judged(monkeypatch):
@@ -187,7 +187,7 @@ def test_what_has_no_side_is_named_and_not_judged(monkeypatch):
 
 def test_worlds_are_what_their_words_say():
     modes = next(check for check in CHECKS if check.name == "modes dropped")
-    train, test, samples = modes.cases[-1].drawn(400, torch.Generator().manual_seed(0))
+    train, test, samples = modes.cases[-1].draw_sets(400, torch.Generator().manual_seed(0))
     assert (len(train), len(test), len(samples)) == (800, 400, 400)
     kinds = [len({tuple(row) for row in (x / 10).round().tolist()}) for x in (test, samples)]
     assert kinds == [10, 2]

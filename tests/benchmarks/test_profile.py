@@ -28,16 +28,16 @@ def test_what_an_operation_is(group, operations):
 
 
 def test_marks_that_are_no_operation_count_not():
-    found = grouped([("aten::mm", 2.0), ("aten::mm", 1.0), ("ProfilerStep*", 7.0)])
-    assert found["matrices"] == 3
-    assert sum(found.values()) == 3
-    assert tuple(found) == GROUPS
+    result = grouped([("aten::mm", 2.0), ("aten::mm", 1.0), ("ProfilerStep*", 7.0)])
+    assert result["matrices"] == 3
+    assert sum(result.values()) == 3
+    assert tuple(result) == GROUPS
 
 
 def test_a_product_is_matrices_and_its_operations_are_counted():
-    x, seen = torch.randn(64, 64), []
-    spent = _spent(lambda: seen.append(x @ x), before=1, times=3)
-    assert len(seen) == 1 + 3 + 3 + 1
+    x, traced = torch.randn(64, 64), []
+    spent = _spent(lambda: traced.append(x @ x), before=1, times=3)
+    assert len(traced) == 1 + 3 + 3 + 1
     assert spent.operations == 2 * 64**3
     assert spent.seconds > 0
     assert spent.shares["matrices"] == max(spent.shares.values())

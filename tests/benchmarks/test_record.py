@@ -10,9 +10,9 @@ from benchmarks.record import Section, keep
 def test_a_record_has_its_command_and_no_path_of_the_machine(tmp_path):
     options = {"peer": str(tmp_path / "checkout"), "rounds": 3, "threads": 1}
     keep("egnn", options | {"results": str(tmp_path)}, [Section("t", ["a"], [[1.5]])])
-    kept = (tmp_path / "egnn.json").read_text()
-    assert json.loads(kept)["command"] == (
+    record_text = (tmp_path / "egnn.json").read_text()
+    assert json.loads(record_text)["command"] == (
         "python -m benchmarks egnn --peer checkout --rounds 3 --threads 1"
     )
-    assert str(tmp_path) not in kept
-    assert json.loads(kept)["sections"][0]["rows"] == [{"a": "1.5"}]
+    assert str(tmp_path) not in record_text
+    assert json.loads(record_text)["sections"][0]["rows"] == [{"a": "1.5"}]

@@ -10,10 +10,10 @@ import sys
 import pytest
 
 from benchmarks import environment
-from benchmarks.__main__ import known
+from benchmarks.__main__ import benchmark_modules
 
 PIXEL = ("ddpm", "--data", "digits", "--width", "16", "--steps", "2")
-KNOWN = known()
+BENCHMARKS = benchmark_modules()
 RUNS = {
     "class-balance": {"runs": ("gan", "--data", "digits", "--steps", "2")},
     "samplers": {"run": PIXEL},
@@ -27,9 +27,9 @@ RUNS = {
 """Trainings of which a benchmark wants the runs, by option."""
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_it_says_how_small_it_can_be(name):
-    constants = KNOWN[name]
+    constants = BENCHMARKS[name]
     options, smallest = constants["OPTIONS"], constants["SMALLEST"]
     assert smallest
     for option, value in smallest.items():
@@ -52,22 +52,22 @@ def run(*words):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_it_runs(name, tmp_path):
-    constants = KNOWN[name]
-    if constants.get("WITH_PEERS") and not (environment.PLACE / "built").exists():
+    constants = BENCHMARKS[name]
+    if constants.get("WITH_PEERS") and not (environment.ENVIRONMENT / "built").exists():
         pytest.skip("the benchmarks' environment is not built: python -m benchmarks ddpm-step")
-    given = {**constants["SMALLEST"], "threads": 1, "results": str(tmp_path / "results")}
+    options = {**constants["SMALLEST"], "threads": 1, "results": str(tmp_path / "results")}
     if "out" in constants["OPTIONS"]:
-        given["out"] = str(tmp_path / "out")
+        options["out"] = str(tmp_path / "out")
     for option, words in RUNS.get(name, {}).items():
-        given[option] = str(tmp_path / option)
-        trained = run("trilemma", "train", *words, "--run", given[option])
+        options[option] = str(tmp_path / option)
+        trained = run("trilemma", "train", *words, "--run", options[option])
         if trained.returncode == 2 and "data fetch" in trained.stderr:
             pytest.skip(trained.stderr.strip().splitlines()[-1])
         assert trained.returncode == 0, trained.stderr
     done = run(
-        "benchmarks", name, *(word for k, v in given.items() for word in (f"--{k}", str(v)))
+        "benchmarks", name, *(word for k, v in options.items() for word in (f"--{k}", str(v)))
     )
     if done.returncode == 2 and ("data fetch" in done.stderr or "a checkout" in done.stderr):
         pytest.skip(done.stderr.strip().splitlines()[-1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.verdicts import Claim, claims, found, holds
+from benchmarks.verdicts import Claim, claims, holds, tally
 from trilemma.comparison.row import Row
 from trilemma.metrics.evaluation import Evaluation, Training
 from trilemma.metrics.score import Score
@@ -28,8 +28,8 @@ def row(
 
 
 def test_only_intervals_that_do_not_touch_are_claims():
-    made = claims([row("a", 1.0), row("b", 1.15), row("c", 2.0, coverage=0.9)])
-    assert set(made) == {
+    statements = claims([row("a", 1.0), row("b", 1.15), row("c", 2.0, coverage=0.9)])
+    assert set(statements) == {
         Claim("fd", "a", "c"),
         Claim("fd", "b", "c"),
         Claim("coverage", "c", "a"),
@@ -59,10 +59,13 @@ def test_counts_are_of_claims_times_seeds_and_of_pairs_that_seeds_separate():
         for s in (1, 2, 3)
     ]
     fresh[1][0] = row("a", 2.5, seed=2)  # one seed goes wrong
-    seen = found(first, fresh)
-    assert (seen.held.yes, seen.held.of) == (5, 6)  # a before b, a before c, on three seeds
-    assert seen.broken == ["a before b by fd, seed 2"]
+    tallied = tally(first, fresh)
+    assert (tallied.confirmed.yes, tallied.confirmed.of) == (
+        5,
+        6,
+    )  # a before b, a before c, on three seeds
+    assert tallied.broken == ["a before b by fd, seed 2"]
     # The seeds separate b from c, which was not claimed; a's seeds spread too far.
-    assert (seen.claimed.yes, seen.claimed.of) == (0, 1)
-    assert (seen.by_recipe["b"].yes, seen.by_recipe["b"].of) == (2, 3)
-    assert str(seen.held).startswith("5 of 6, 83 % (")
+    assert (tallied.claimed.yes, tallied.claimed.of) == (0, 1)
+    assert (tallied.by_recipe["b"].yes, tallied.by_recipe["b"].of) == (2, 3)
+    assert str(tallied.confirmed).startswith("5 of 6, 83 % (")

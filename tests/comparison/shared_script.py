@@ -24,7 +24,7 @@ from trilemma.report.page import Entry
 def measured(loaded, data, *, session, samples, **_):
     """Write an evaluation without scores."""
     session.check()
-    found = Evaluation(
+    evaluation = Evaluation(
         recipe=loaded.recipe.name,
         family=loaded.recipe.family,
         data=data.name,
@@ -32,8 +32,8 @@ def measured(loaded, data, *, session, samples, **_):
         seed=session.seed,
         training=training_of(loaded, data),
     )
-    Path(loaded.run.path / "evaluation.json").write_text(json.dumps(found.to_json()))
-    return found
+    Path(loaded.run.path / "evaluation.json").write_text(json.dumps(evaluation.to_json()))
+    return evaluation
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ from trilemma.comparison.worker import Worker
 from trilemma.core.errors import BadInput
 from trilemma.training.run import InUse, Run
 
-HERE = Worker.current(torch.device("cpu"))
-TWO = dataclasses.replace(HERE, threads=1, cores=(0, 1))
+WORKER = Worker.current(torch.device("cpu"))
+TWO = dataclasses.replace(WORKER, threads=1, cores=(0, 1))
 """A process with one thread on two cores."""
 RACERS = 8
 
 
-def another(worker: Worker = HERE, **changes) -> Worker:
+def another(worker: Worker = WORKER, **changes) -> Worker:
     """Describe another process; by default one that looks exactly as alive as this one."""
     return dataclasses.replace(worker, token=f"other-{time.monotonic_ns()}", **changes)
 
@@ -52,18 +52,18 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def taken():
+def take_claim():
     """Make claims that end with the test."""
-    held = []
+    claims = []
 
-    def take(folder, name, worker=HERE, **settings):
+    def take(folder, name, worker=WORKER, **settings):
         claim = Claims(folder, worker, **settings).take(name)
         if claim is not None:
-            held.append(claim)
+            claims.append(claim)
         return claim
 
     yield take
-    for claim in held:
+    for claim in claims:
         claim.end("stopped")
 
 
@@ -113,11 +113,11 @@ def winners(folder, monkeypatch, name="cell") -> int:
             thread.start()
         for thread in threads:
             thread.join()
-    held = [claim for claim in won if claim is not None]
-    for claim in held:
+    owned = [claim for claim in won if claim is not None]
+    for claim in owned:
         claim.end("stopped")
     assert len(won) == RACERS
-    return len(held)
+    return len(owned)
 
 
 def test_one_of_those_that_saw_it_free_gets_it(folder, monkeypatch):
@@ -126,8 +126,8 @@ def test_one_of_those_that_saw_it_free_gets_it(folder, monkeypatch):
     assert sorted(path.name for path in folder.iterdir()) == ["cell.1.json", "cell.2.json"]
 
 
-def test_one_of_those_that_saw_it_stale_gets_it(folder, taken, monkeypatch):
-    assert taken(folder, "cell", another(pid=dead_process())) is not None
+def test_one_of_those_that_saw_it_stale_gets_it(folder, take_claim, monkeypatch):
+    assert take_claim(folder, "cell", another(pid=dead_process())) is not None
     silence(folder / "cell.1.json")
     assert winners(folder, monkeypatch) == 1
 
@@ -158,10 +158,10 @@ def silence(path, seconds: float = 3600.0) -> None:
 # --- alive, dead, silent -------------------------------------------------------------------------
 
 
-def test_a_claim_that_has_ended_is_free_and_a_failure_is_not(folder, taken):
+def test_a_claim_that_has_ended_is_free_and_a_failure_is_not(folder, take_claim):
     claims = Claims(folder, another())
     for how, free in (("done", True), ("stopped", True), ("failed", False)):
-        taken(folder, how).end(how, **({"reason": "not finite."} if how == "failed" else {}))
+        take_claim(folder, how).end(how, **({"reason": "not finite."} if how == "failed" else {}))
         assert claims.status(how)[how].is_free is free
     assert claims.status("failed")["failed"].failure == "not finite."
     assert claims.take("failed") is None
@@ -170,17 +170,17 @@ def test_a_claim_that_has_ended_is_free_and_a_failure_is_not(folder, taken):
     assert claims.status("failed")["failed"].is_free
 
 
-def test_a_living_process_keeps_its_claim_however_old_the_file_looks(folder, taken):
-    taken(folder, "cell")
+def test_a_living_process_keeps_its_claim_however_old_the_file_looks(folder, take_claim):
+    take_claim(folder, "cell")
     silence(folder / "cell.1.json")
-    assert taken(folder, "cell", another()) is None
+    assert take_claim(folder, "cell", another()) is None
 
 
-def test_of_another_machine_silence_decides_by_the_observers_clock(folder, taken):
+def test_of_another_machine_silence_decides_by_the_observers_clock(folder, take_claim):
     clock = Clock()
-    taken(folder, "cell", elsewhere())
+    take_claim(folder, "cell", elsewhere())
     path = folder / "cell.1.json"
-    claims = Claims(folder, HERE, stale=60.0, clock=clock)
+    claims = Claims(folder, WORKER, stale=60.0, clock=clock)
     silence(path, 10**6)  # its clock may say what it likes
     assert not claims.status("cell")["cell"].is_free
     clock.now = 59.0
@@ -197,14 +197,14 @@ def test_of_another_machine_silence_decides_by_the_observers_clock(folder, taken
     assert claim.generation == 2
 
 
-def test_a_heart_beats(folder, taken):
-    taken(folder, "cell", beat=0.05)
+def test_a_heart_beats(folder, take_claim):
+    take_claim(folder, "cell", beat=0.05)
     before = (folder / "cell.1.json").stat().st_mtime_ns
     time.sleep(0.4)
     assert (folder / "cell.1.json").stat().st_mtime_ns > before
 
 
-def test_a_killed_process_is_replaced_when_it_has_missed_its_beats(folder, taken):
+def test_a_killed_process_is_replaced_when_it_has_missed_its_beats(folder, take_claim):
     code = (
         "import sys, torch; from pathlib import Path\n"
         "from trilemma.comparison.claims import Claims\n"
@@ -221,7 +221,7 @@ def test_a_killed_process_is_replaced_when_it_has_missed_its_beats(folder, taken
     try:
         assert child.stdout.readline() == b"1\n"
         clock = Clock()
-        claims = Claims(folder, HERE, beat=5.0, clock=clock)
+        claims = Claims(folder, WORKER, beat=5.0, clock=clock)
         assert not claims.status("cell")["cell"].is_free
         os.kill(child.pid, signal.SIGKILL)
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead, though not waited for
@@ -230,7 +230,7 @@ def test_a_killed_process_is_replaced_when_it_has_missed_its_beats(folder, taken
         clock.now = 10.1
         assert claims.status("cell")["cell"].is_free
         silence(folder / "cell.1.json")
-        claim = taken(folder, "cell")  # another observer goes by the file's age
+        claim = take_claim(folder, "cell")  # another observer goes by the file's age
         assert claim.previous.pid == child.pid
     finally:
         child.kill()
@@ -240,18 +240,18 @@ def test_a_killed_process_is_replaced_when_it_has_missed_its_beats(folder, taken
 
 
 def test_a_number_used_again_is_another_process(folder):
-    assert not HERE.is_known_dead(another())
-    assert HERE.is_known_dead(another(started=HERE.started + 1))
-    assert HERE.is_known_dead(another(pid=dead_process()))
-    assert not HERE.is_known_dead(another(pid=dead_process(), namespace=-1))
-    assert not HERE.is_known_dead(elsewhere(pid=dead_process()))
+    assert not WORKER.is_known_dead(another())
+    assert WORKER.is_known_dead(another(started=WORKER.started + 1))
+    assert WORKER.is_known_dead(another(pid=dead_process()))
+    assert not WORKER.is_known_dead(another(pid=dead_process(), namespace=-1))
+    assert not WORKER.is_known_dead(elsewhere(pid=dead_process()))
 
 
 def test_a_claim_that_was_cut_short_is_held_until_it_is_silent(folder):
     folder.mkdir()
     (folder / "cell.1.json").write_text('{"host": "el')
     clock = Clock()
-    claims = Claims(folder, HERE, stale=60.0, clock=clock)
+    claims = Claims(folder, WORKER, stale=60.0, clock=clock)
     assert not claims.status("cell")["cell"].is_free
     assert claims.take("cell") is None
     clock.now = 61.0
@@ -269,8 +269,8 @@ def lose(claim) -> None:
     claims.take(claim.name).end("stopped")
 
 
-def test_who_lost_a_claim_is_stopped_and_ends_nothing(folder, taken):
-    claim = taken(folder, "cell")
+def test_who_lost_a_claim_is_stopped_and_ends_nothing(folder, take_claim):
+    claim = take_claim(folder, "cell")
     claim.check()
     claim.verify()
     lose(claim)
@@ -284,17 +284,17 @@ def test_who_lost_a_claim_is_stopped_and_ends_nothing(folder, taken):
     assert json.loads(before["cell.1.json"].splitlines()[1])["ended"] == "taken over"
 
 
-def test_a_check_looks_into_the_files_when_it_has_not_for_long(folder, taken):
+def test_a_check_looks_into_the_files_when_it_has_not_for_long(folder, take_claim):
     clock = Clock()
-    claim = taken(folder, "cell", beat=5.0, clock=clock)
+    claim = take_claim(folder, "cell", beat=5.0, clock=clock)
     lose(claim)
     clock.now = 6.0  # as after a pause of the whole process
     with pytest.raises(ClaimLost):
         claim.check()
 
 
-def test_the_heart_notices_too(folder, taken):
-    claim = taken(folder, "cell", beat=0.05)
+def test_the_heart_notices_too(folder, take_claim):
+    claim = take_claim(folder, "cell", beat=0.05)
     lose(claim)
     deadline = time.monotonic() + 10
     while not claim.is_lost and time.monotonic() < deadline:
@@ -302,18 +302,18 @@ def test_the_heart_notices_too(folder, taken):
     assert claim.is_lost
 
 
-def test_a_claim_whose_file_was_removed_is_lost(folder, taken):
-    claim = taken(folder, "cell")
+def test_a_claim_whose_file_was_removed_is_lost(folder, take_claim):
+    claim = take_claim(folder, "cell")
     (folder / "cell.1.json").unlink()
     with pytest.raises(ClaimLost, match="another process"):
         claim.verify()
 
 
 def test_while_the_file_server_is_away_a_claim_holds_until_it_may_be_stale(
-    folder, taken, monkeypatch
+    folder, take_claim, monkeypatch
 ):
     clock = Clock()
-    claim = taken(folder, "cell", stale=60.0, clock=clock)
+    claim = take_claim(folder, "cell", stale=60.0, clock=clock)
 
     def away(path, *rest, **more):
         raise OSError(5, "input/output error")
@@ -333,9 +333,9 @@ def run(tmp_path):
     return Run.create(tmp_path / "run", record, {})
 
 
-def test_a_run_is_not_written_by_who_lost_its_claim(run, folder, taken):
+def test_a_run_is_not_written_by_who_lost_its_claim(run, folder, take_claim):
     weights = {"w": torch.zeros(3)}
-    claim = taken(folder, "cell")
+    claim = take_claim(folder, "cell")
     run.verify = claim.verify
     run.event("step", step=1)
     run.save(1, "model", weights, {})
@@ -354,8 +354,10 @@ def test_a_run_is_not_written_by_who_lost_its_claim(run, folder, taken):
     assert sorted(p.name for p in (run.path / "checkpoints").iterdir()) == ["step_5", "step_6"]
 
 
-def test_a_save_that_was_overtaken_removes_no_newer_checkpoint(run, folder, taken, monkeypatch):
-    weights, claim = {"w": torch.zeros(3)}, taken(folder, "cell")
+def test_a_save_that_was_overtaken_removes_no_newer_checkpoint(
+    run, folder, take_claim, monkeypatch
+):
+    weights, claim = {"w": torch.zeros(3)}, take_claim(folder, "cell")
     run.save(1, "model", weights, {})
     run.verify = claim.verify
     write = sys.modules["trilemma.training.run"].write
@@ -399,7 +401,7 @@ def test_the_lock_of_a_lost_claim_on_another_machine_does_not_block(run):
 
 
 @pytest.mark.parametrize(
-    ("others", "crowded"),
+    ("rest", "crowded"),
     [
         ([], False),
         ([another(TWO)], False),
@@ -413,28 +415,28 @@ def test_the_lock_of_a_lost_claim_on_another_machine_does_not_block(run):
         ([another(TWO, threads=2, device="GPU-a")], False),  # one core feeds the accelerator
     ],
 )
-def test_threads_of_a_machine_share_its_cores(others, crowded, folder, taken):
-    names = [f"cell-{i}" for i in range(len(others))]
-    for name, worker in zip(names, others, strict=True):
-        assert taken(folder, name, worker) is not None
+def test_threads_of_a_machine_share_its_cores(rest, crowded, folder, take_claim):
+    names = [f"cell-{i}" for i in range(len(rest))]
+    for name, worker in zip(names, rest, strict=True):
+        assert take_claim(folder, name, worker) is not None
     assert bool(Claims(folder, TWO).crowd([*names, "free"])) is crowded
 
 
-def test_a_process_alone_may_have_more_threads_than_cores(folder, taken):
+def test_a_process_alone_may_have_more_threads_than_cores(folder, take_claim):
     assert Claims(folder, dataclasses.replace(TWO, threads=8)).crowd(["cell"]) == []
 
 
-def test_an_accelerator_has_one_claim(folder, taken):
+def test_an_accelerator_has_one_claim(folder, take_claim):
     gpu = dataclasses.replace(TWO, device="GPU-a", threads=8)
-    taken(folder, "cell", another(gpu))
+    take_claim(folder, "cell", another(gpu))
     assert len(Claims(folder, gpu).crowd(["cell"])) == 1
     assert Claims(folder, dataclasses.replace(gpu, device="GPU-b")).crowd(["cell"]) == []
 
 
-def test_claims_that_ended_or_are_dead_take_no_cores(folder, taken):
+def test_claims_that_ended_or_are_dead_take_no_cores(folder, take_claim):
     full = another(TWO, threads=2)
-    taken(folder, "ended", full).end()
-    taken(folder, "dead", dataclasses.replace(full, pid=dead_process()))
+    take_claim(folder, "ended", full).end()
+    take_claim(folder, "dead", dataclasses.replace(full, pid=dead_process()))
     silence(folder / "dead.1.json")
     assert Claims(folder, TWO).crowd(["ended", "dead"]) == []
 
@@ -444,7 +446,7 @@ def test_claims_that_ended_or_are_dead_take_no_cores(folder, taken):
 
 def test_a_file_in_the_place_of_the_folder_is_one_sentence(folder):
     folder.write_text("")
-    claims = Claims(folder, HERE)
+    claims = Claims(folder, WORKER)
     with pytest.raises(BadInput, match="cannot be read"):
         claims.take("cell")
 
@@ -455,4 +457,4 @@ def test_a_place_that_may_not_be_written_is_one_sentence(folder, monkeypatch):
 
     monkeypatch.setattr(type(folder), "mkdir", shut)
     with pytest.raises(BadInput, match="permission is denied"):
-        Claims(folder, HERE).take("cell")
+        Claims(folder, WORKER).take("cell")

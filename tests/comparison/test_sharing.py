@@ -34,16 +34,16 @@ from trilemma.report.page import Entry
 from trilemma.training.run import InUse, Run
 
 SCRIPT = Path(__file__).with_name("shared_script.py")
-HERE = dataclasses.replace(Worker.current(torch.device("cpu")), threads=1, cores=(0, 1))
+WORKER = dataclasses.replace(Worker.current(torch.device("cpu")), threads=1, cores=(0, 1))
 QUICK = ["compare", "--data", "two-moons", "--minutes", "0.005", "--samples", "100"]
 SMALL = [*QUICK, "--recipes", "gan", "--set", "width=16", "--set", "batch=16"]
 
 
 def start(out: Path, *, recipes: str = "vae,gan", minutes: float = 0.05):
     """Start a comparison in a process of its own."""
-    asked = ["--recipes", recipes, "--minutes", str(minutes), "--out", str(out)]
+    arguments = ["--recipes", recipes, "--minutes", str(minutes), "--out", str(out)]
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *QUICK[:3], "--samples", "100", *asked],
+        [sys.executable, str(SCRIPT), *QUICK[:3], "--samples", "100", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -83,13 +83,13 @@ def test_two_processes_share_and_one_may_be_killed(tmp_path, no_pages, capsys):
         second = start(out)
         until(lambda: any(e.kind == "step" and e.step >= 20 for e in events(out, "vae")))
         first.send_signal(signal.SIGKILL)
-        said, people = second.communicate(timeout=120)
+        output, people = second.communicate(timeout=120)
     finally:
         first.kill()
         first.communicate()
     assert second.returncode == 0, people
     assert f"process {first.pid}, which worked on it, is gone; taking over" in people
-    assert said.strip().endswith("report.html")
+    assert output.strip().endswith("report.html")
     for recipe, owners in (("vae", 2), ("gan", 1)):
         kinds = [e.kind for e in events(out, recipe)]
         assert kinds.count("done") == 1, recipe
@@ -113,7 +113,7 @@ def test_who_stood_still_and_lost_its_cell_leaves_it_alone(tmp_path):
         until(lambda: any(e.kind == "step" and e.step >= 5 for e in events(out, "vae")))
         first.send_signal(signal.SIGSTOP)
         # Another machine cannot see that the process is there yet; it sees no heartbeat.
-        far = dataclasses.replace(HERE, token="far", host="far", boot="another kernel")
+        far = dataclasses.replace(WORKER, token="far", host="far", boot="another kernel")
         claims = Claims(out / "claims", far, beat=0.2, stale=1.0)
         claims.status("vae")
         time.sleep(1.2)
@@ -121,11 +121,11 @@ def test_who_stood_still_and_lost_its_cell_leaves_it_alone(tmp_path):
         assert claim is not None
         assert claim.previous.pid == first.pid
         log = (out / "runs" / "vae" / "events.jsonl").read_text()
-        kept = sorted((out / "runs" / "vae" / "checkpoints").iterdir())
+        checkpoints = sorted((out / "runs" / "vae" / "checkpoints").iterdir())
         first.send_signal(signal.SIGCONT)
         time.sleep(2.0)
         assert (out / "runs" / "vae" / "events.jsonl").read_text() == log
-        assert sorted((out / "runs" / "vae" / "checkpoints").iterdir()) == kept
+        assert sorted((out / "runs" / "vae" / "checkpoints").iterdir()) == checkpoints
         assert first.poll() is None  # it waits for the new owner
         claim.end("stopped")  # which ends without an outcome: the cell is free again
         _, people = first.communicate(timeout=120)
@@ -141,7 +141,7 @@ def test_who_stood_still_and_lost_its_cell_leaves_it_alone(tmp_path):
 
 def test_who_has_no_free_cores_says_so_and_waits(tmp_path):
     out, cores = tmp_path / "shared", tuple(sorted(os.sched_getaffinity(0)))
-    full = dataclasses.replace(HERE, threads=len(cores), cores=cores, token="full")
+    full = dataclasses.replace(WORKER, threads=len(cores), cores=cores, token="full")
     with Claims(out / "claims", full).take("gan"):
         process = start(out, recipes="gan,vae", minutes=0.01)
         until(lambda: list((out / "claims").glob("next-*.json")))
@@ -155,7 +155,7 @@ def test_who_has_no_free_cores_says_so_and_waits(tmp_path):
 
 def test_waiting_obeys_a_signal_at_once(tmp_path, no_pages, capsys):
     out = tmp_path / "shared"
-    far = dataclasses.replace(HERE, token="far", host="far", boot="another kernel")
+    far = dataclasses.replace(WORKER, token="far", host="far", boot="another kernel")
     with Claims(out / "claims", far).take("gan"):
         sent = []
 
@@ -172,10 +172,10 @@ def test_waiting_obeys_a_signal_at_once(tmp_path, no_pages, capsys):
         assert main([*SMALL, "--out", str(out)]) == 143
         assert time.monotonic() - sent[0] < 1.0
         sender.join()
-    said = capsys.readouterr().err
-    assert f"gan: process {far.pid} on far works on it" in said
-    assert f"0 of 1 are ready; waiting for gan (process {far.pid} on far)" in said
-    assert "SIGTERM: waiting was stopped; the same command goes on with this comparison." in said
+    output = capsys.readouterr().err
+    assert f"gan: process {far.pid} on far works on it" in output
+    assert f"0 of 1 are ready; waiting for gan (process {far.pid} on far)" in output
+    assert "SIGTERM: waiting was stopped; the same command goes on with this comparison." in output
     assert not (out / "runs").exists()
     assert [p.name for p in (out / "claims").glob("gan.*")] == ["gan.1.json"]
 
@@ -218,12 +218,12 @@ class Played(Race):
 
     def judged(self, cell):
         self.measuring.check()
-        made = Evaluation(
+        evaluation = Evaluation(
             recipe=cell.recipe.name, n=self.plan.samples, seed=cell.seed, split=self.me
         )
         path = self.runs / cell.folder / "evaluation.json"
-        path.write_text(json.dumps(made.to_json()))
-        return made
+        path.write_text(json.dumps(evaluation.to_json()))
+        return evaluation
 
 
 def steps(race, cell, run):
@@ -236,17 +236,17 @@ def steps(race, cell, run):
 
 def played(plan, moons, folder, me="a", plays=steps, stop=None, **settings):
     """Make a race of a process of its own."""
-    said = []
+    messages = []
     race = Played(
         plan,
         moons,
         folder / "runs",
-        Claims(folder / "claims", dataclasses.replace(HERE, token=me), **settings),
-        Session(stop=Stop() if stop is None else stop, say=said.append),
+        Claims(folder / "claims", dataclasses.replace(WORKER, token=me), **settings),
+        Session(stop=Stop() if stop is None else stop, say=messages.append),
         lambda title, happened: list(happened),
         lambda run: None,
     )
-    race.me, race.plays, race.said, race.played = me, plays, said, []
+    race.me, race.plays, race.messages, race.played = me, plays, messages, []
     return race
 
 
@@ -276,29 +276,29 @@ def test_each_cell_is_trained_by_one_and_all_get_all_rows(plan, moons, tmp_path)
 
 def test_two_that_claim_at_the_same_moment_do_not_share_cores(plan, moons, tmp_path):
     race = played(plan, moons, tmp_path)
-    full = dataclasses.replace(HERE, token="b", threads=2)
-    other, crowd, asked = Claims(tmp_path / "claims", full), race.claims.crowd, []
+    full = dataclasses.replace(WORKER, token="b", threads=2)
+    other, crowd, stop_checks = Claims(tmp_path / "claims", full), race.claims.crowd, []
 
     def at_the_same_moment(names):
-        asked.append(crowd(names))
-        if len(asked) == 1:
-            held.append(other.take("gan"))
-        if len(asked) == 3:
-            held[0].end("stopped")
-        return asked[-1]
+        stop_checks.append(crowd(names))
+        if len(stop_checks) == 1:
+            claims.append(other.take("gan"))
+        if len(stop_checks) == 3:
+            claims[0].end("stopped")
+        return stop_checks[-1]
 
-    held = []
+    claims = []
     race.claims.crowd = at_the_same_moment
     race.finish()
-    assert [bool(found) for found in asked[:2]] == [False, True]
+    assert [bool(answer) for answer in stop_checks[:2]] == [False, True]
     ending = json.loads((tmp_path / "claims" / "vae.1.json").read_text().splitlines()[1])
     assert ending["ended"] == "stopped"
     assert race.played == ["vae", "gan", "r3gan"]
 
 
 def test_the_next_in_the_queue_goes_before_who_had_the_cores(plan, moons, tmp_path):
-    full = dataclasses.replace(HERE, threads=2)
-    queue = Claims(tmp_path / "claims", dataclasses.replace(full, token="b")).take(HERE.queue)
+    full = dataclasses.replace(WORKER, threads=2)
+    queue = Claims(tmp_path / "claims", dataclasses.replace(full, token="b")).take(WORKER.queue)
     race = played(plan, moons, tmp_path, stop=(stop := Stop()))
     race.claims.worker = dataclasses.replace(full, token="a")
     threading.Timer(1.0, lambda: setattr(stop, "signal", signal.SIGTERM)).start()
@@ -322,7 +322,9 @@ def test_a_training_whose_claim_is_lost_ends_and_the_new_owners_result_stands(
             return
         try:
             yield Event("step", 1, "model", {})
-            winner = Claims(tmp_path / "claims", dataclasses.replace(HERE, token="b"), stale=-1.0)
+            winner = Claims(
+                tmp_path / "claims", dataclasses.replace(WORKER, token="b"), stale=-1.0
+            )
             with winner.take("vae"):
                 evaluation = Played.judged(played(plan, moons, tmp_path, "b"), cell)
                 assert evaluation.split == "b"
@@ -335,7 +337,7 @@ def test_a_training_whose_claim_is_lost_ends_and_the_new_owners_result_stands(
     rows = race.finish()
     assert closed == ["vae"]
     assert [row.split for row in rows] == ["b", "a", "a"]
-    assert any("vae was taken over by" in sentence for sentence in race.said)
+    assert any("vae was taken over by" in sentence for sentence in race.messages)
 
 
 def test_a_failure_is_kept_for_all_and_tried_once(plan, moons, tmp_path):
@@ -349,7 +351,7 @@ def test_a_failure_is_kept_for_all_and_tried_once(plan, moons, tmp_path):
     assert second.finish()[1].skipped == first[1].skipped
     assert "left the finite numbers" in first[1].skipped["fd"]
     assert second.played == []
-    assert any("Remove" in sentence and "gan.1.json" in sentence for sentence in second.said)
+    assert any("Remove" in sentence and "gan.1.json" in sentence for sentence in second.messages)
     (tmp_path / "claims" / "gan.1.json").unlink()
     third = played(plan, moons, tmp_path, "c")
     third.finish()
@@ -369,11 +371,11 @@ def test_a_run_in_which_somebody_trains_by_hand_comes_last(plan, moons, tmp_path
     race = played(plan, moons, tmp_path, "a", busy)
     assert all(row.split == "a" for row in race.finish())
     assert tries == ["vae", "gan", "r3gan", "vae"]
-    assert any("waiting for vae (runs/vae is in use by process 7)" in s for s in race.said)
+    assert any("waiting for vae (runs/vae is in use by process 7)" in s for s in race.messages)
 
 
 def test_the_lock_of_a_dead_process_elsewhere_does_not_block_its_successor(plan, moons, tmp_path):
-    far = dataclasses.replace(HERE, token="far", host="far", boot="another kernel", pid=7)
+    far = dataclasses.replace(WORKER, token="far", host="far", boot="another kernel", pid=7)
     Claims(tmp_path / "claims", far).take("vae").end("stopped")
     folder = tmp_path / "runs" / "vae"
     Run.create(folder, {"name": "vae", "seed": 0}, {})
@@ -398,7 +400,7 @@ def test_a_disk_that_refuses_ends_the_process_and_frees_the_cell(plan, moons, tm
     Run.create(tmp_path / "runs" / "vae", {"name": "vae", "seed": 0}, {})
     with pytest.raises(BadInput, match="could not write"):
         race.finish()
-    assert Claims(tmp_path / "claims", HERE).status("vae")["vae"].is_free
+    assert Claims(tmp_path / "claims", WORKER).status("vae")["vae"].is_free
 
 
 # --- folders that are not as they should be ------------------------------------------------------
@@ -458,10 +460,10 @@ def test_a_comparison_that_cannot_be_joined_is_one_sentence(
     out = broken(finished, tmp_path)
     breaks(out)
     assert main([*SMALL, "--out", str(out)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert says in said.err.strip().splitlines()[-1]
-    assert said.err.strip().splitlines()[-1].startswith("trilemma: ")
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert says in output.err.strip().splitlines()[-1]
+    assert output.err.strip().splitlines()[-1].startswith("trilemma: ")
 
 
 def put(path, **values):
@@ -534,7 +536,7 @@ def real(out: Path, moons) -> Race:
         plan,
         moons,
         out / "runs",
-        Claims(out / "claims", HERE),
+        Claims(out / "claims", WORKER),
         Session(),
         lambda title, happened: list(happened),
         lambda run: None,
@@ -585,15 +587,15 @@ def test_a_comparison_claimed_by_a_dead_process_goes_on(finished, tmp_path, no_p
     (out / "runs" / "gan" / "evaluation.json").unlink()
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    dead = dataclasses.replace(HERE, token="dead", pid=child.pid)
+    dead = dataclasses.replace(WORKER, token="dead", pid=child.pid)
     for name in ("gan", "report", "plan"):
         path = out / "claims" / f"{name}.9.json"
         path.write_text(json.dumps(dataclasses.asdict(dead)) + "\n")
         os.utime(path, (1, 1))
     (out / "comparison.json").unlink()
     shutil.rmtree(out / "runs")
-    for left in ("table.csv", "table.json", "report.html"):
-        (out / left).unlink()
+    for leftover in ("table.csv", "table.json", "report.html"):
+        (out / leftover).unlink()
     assert main([*SMALL, "--out", str(out)]) == 0
     assert f"process {child.pid}, which worked on it, is gone" in capsys.readouterr().err
     assert (out / "claims" / "gan.10.json").exists()
@@ -608,14 +610,14 @@ def test_a_folder_that_is_empty_is_as_good_as_none(plan, tmp_path):
 
 
 def test_an_unfinished_comparison_is_joined_and_another_is_not(plan, tmp_path):
-    place = comparing.choose_folder(plan, None, tmp_path)
-    assert place.name == "two-moons-001"
-    place.mkdir()
-    (place / "comparison.json").write_text(json.dumps(plan.to_json()))
-    assert comparing.choose_folder(plan, None, tmp_path) == place
+    folder = comparing.choose_folder(plan, None, tmp_path)
+    assert folder.name == "two-moons-001"
+    folder.mkdir()
+    (folder / "comparison.json").write_text(json.dumps(plan.to_json()))
+    assert comparing.choose_folder(plan, None, tmp_path) == folder
     other = dataclasses.replace(plan, minutes=2.0)
     assert comparing.choose_folder(other, None, tmp_path).name == "two-moons-002"
-    (place / "comparison.json").write_text("{")
+    (folder / "comparison.json").write_text("{")
     assert comparing.choose_folder(plan, None, tmp_path).name == "two-moons-002"
 
 
@@ -642,8 +644,8 @@ def test_the_page_is_written_once_by_those_who_end_together(
     rows = Race.finish
 
     def beside_another(self):
-        found = rows(self)
-        far = dataclasses.replace(HERE, token="far", host="far", boot="another kernel")
+        table_rows = rows(self)
+        far = dataclasses.replace(WORKER, token="far", host="far", boot="another kernel")
         claim = Claims(out / "claims", far).take("report")
 
         def page():
@@ -653,7 +655,7 @@ def test_the_page_is_written_once_by_those_who_end_together(
             claim.end()
 
         threading.Thread(target=page).start()
-        return found
+        return table_rows
 
     monkeypatch.setattr(Race, "finish", beside_another)
     assert main([*SMALL, "--out", str(out)]) == 0

@@ -31,9 +31,9 @@ def test_rows_in_another_order_are_the_same_rows():
 
 
 def test_rows_are_views():
-    whole = batch()
-    whole[1:3].x.zero_()
-    assert whole.x[1:3].sum() == 0
+    full = batch()
+    full[1:3].x.zero_()
+    assert full.x[1:3].sum() == 0
 
 
 def test_null_and_dropped_say_which_rows_speak():
@@ -61,7 +61,7 @@ def test_classes_are_drawn_by_their_frequencies():
 
 
 def test_a_share_of_the_rows_is_hidden_by_chance():
-    told = Condition(label=torch.zeros(4000, dtype=torch.int64))
-    assert told.partly_hidden(0.0, Noise.of(0, 4000)) is told
-    present = told.partly_hidden(0.1, Noise.of(0, 4000)).present
+    condition = Condition(label=torch.zeros(4000, dtype=torch.int64))
+    assert condition.partly_hidden(0.0, Noise.of(0, 4000)) is condition
+    present = condition.partly_hidden(0.1, Noise.of(0, 4000)).present
     assert abs((~present).float().mean() - 0.1) < 0.02

@@ -69,11 +69,11 @@ def test_kinds_of_other_data_are_as_they_were():
 
 
 def test_a_domain_of_columns_survives_json():
-    made = domain(DICE, TOWN, SIZE)
-    plain = json.loads(json.dumps(made.to_json()))
+    decoded = domain(DICE, TOWN, SIZE)
+    plain = json.loads(json.dumps(decoded.to_json()))
     assert plain["values"]["type"] == "columns"
-    assert [column["kind"] for column in plain["values"]["columns"]] == list(made.kinds)
-    assert Domain.from_json(plain) == made
+    assert [column["kind"] for column in plain["values"]["columns"]] == list(decoded.kinds)
+    assert Domain.from_json(plain) == decoded
 
 
 def test_rows_are_written_as_they_stand_in_a_file():
@@ -88,7 +88,7 @@ def test_an_estimate_is_cut_at_certainty_only_where_all_is_counted():
 
 
 @pytest.mark.parametrize(
-    "given",
+    "columns",
     [
         {"kind": "date"},
         {"spread": 0.0},
@@ -99,6 +99,6 @@ def test_an_estimate_is_cut_at_certainty_only_where_all_is_counted():
         {"kind": "whole", "count": 1, "categories": ("one",)},
     ],
 )
-def test_what_is_no_column_is_refused(given):
+def test_what_is_no_column_is_refused(columns):
     with pytest.raises(ValueError, match="is no column"):
-        Column(**given)
+        Column(**columns)

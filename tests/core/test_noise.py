@@ -8,26 +8,26 @@ from trilemma.core.noise import CHUNK, Noise, mix
 
 def test_rows_do_not_depend_on_how_many_are_asked_for():
     many = Noise.for_samples(5, 0, 3 * CHUNK + 2)
-    few = Noise.for_samples(5, CHUNK - 1, CHUNK + 2)
+    first_rows = Noise.for_samples(5, CHUNK - 1, CHUNK + 2)
     first, second = many.normal(4), many.uniform(2)
-    assert torch.equal(few.normal(4), first[CHUNK - 1 : CHUNK + 2])
-    assert torch.equal(few.uniform(2), second[CHUNK - 1 : CHUNK + 2])
+    assert torch.equal(first_rows.normal(4), first[CHUNK - 1 : CHUNK + 2])
+    assert torch.equal(first_rows.uniform(2), second[CHUNK - 1 : CHUNK + 2])
 
 
 def test_parts_of_a_batch_draw_what_the_whole_draws():
-    whole = Noise.of(1, 12)
-    parts = [whole[0:5], whole[5:12]]
-    drawn = whole.normal(3)
-    assert torch.equal(torch.cat([p.normal(3) for p in parts]), drawn)
-    again = whole.integers(100)
-    assert torch.equal(torch.cat([p.integers(100) for p in parts]), again)
+    noise = Noise.of(1, 12)
+    parts = [noise[0:5], noise[5:12]]
+    normals = noise.normal(3)
+    assert torch.equal(torch.cat([p.normal(3) for p in parts]), normals)
+    integers = noise.integers(100)
+    assert torch.equal(torch.cat([p.integers(100) for p in parts]), integers)
 
 
 def test_a_part_starts_anew():
-    whole = Noise.of(1, 4)
-    first = whole.normal(2)
-    assert torch.equal(whole[0:4].normal(2), first)
-    assert not torch.equal(whole.normal(2), first)
+    noise = Noise.of(1, 4)
+    first = noise.normal(2)
+    assert torch.equal(noise[0:4].normal(2), first)
+    assert not torch.equal(noise.normal(2), first)
 
 
 def test_cutting_across_blocks():
@@ -41,15 +41,15 @@ def test_cutting_across_blocks():
 
 def test_rows_in_another_order_keep_their_numbers():
     noise = Noise.for_samples(9, CHUNK - 3, CHUNK + 5)
-    drawn, named = noise[:].normal(3), noise.named("x").uniform()
+    normals, named = noise[:].normal(3), noise.named("x").uniform()
     order = torch.randperm(8)
     other = noise.reordered(order)
     assert len(other) == 8
-    assert torch.equal(other.normal(3), drawn[order])
+    assert torch.equal(other.normal(3), normals[order])
     assert torch.equal(other.named("x").uniform(), named[order])
-    assert torch.equal(other.to("cpu")[2:5].normal(3), drawn[order[2:5]])
-    again = other.reordered(torch.tensor([7, 0]))
-    assert torch.equal(again.normal(3), drawn[order[[7, 0]]])
+    assert torch.equal(other.to("cpu")[2:5].normal(3), normals[order[2:5]])
+    integers = other.reordered(torch.tensor([7, 0]))
+    assert torch.equal(integers.normal(3), normals[order[[7, 0]]])
 
 
 def test_names_and_seeds_give_unrelated_numbers():
@@ -60,6 +60,6 @@ def test_names_and_seeds_give_unrelated_numbers():
 
 
 def test_normal_numbers_are_normal():
-    drawn = Noise.of(3, 4000).normal(5)
-    assert abs(drawn.mean()) < 0.03
-    assert abs(drawn.var() - 1) < 0.03
+    normals = Noise.of(3, 4000).normal(5)
+    assert abs(normals.mean()) < 0.03
+    assert abs(normals.var() - 1) < 0.03

@@ -33,8 +33,8 @@ def test_sample_does_not_depend_on_n(n):
 
 
 def test_a_shard_is_a_slice():
-    whole = draw(Walk(), 200, seed=2)
-    assert torch.equal(draw(Walk(), 70, seed=2, start=90), whole[90:160])
+    full = draw(Walk(), 200, seed=2)
+    assert torch.equal(draw(Walk(), 70, seed=2, start=90), full[90:160])
 
 
 class Slow(Model):
@@ -56,11 +56,11 @@ class Slow(Model):
 
 
 def test_a_long_sample_can_be_stopped_between_two_calls_of_its_network():
-    model, asked = Slow(), []
+    model, conditional = Slow(), []
 
     def check():
-        asked.append(model.calls)
-        if len(asked) == 5:
+        conditional.append(model.calls)
+        if len(conditional) == 5:
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
@@ -73,9 +73,9 @@ def test_conditions_follow_the_index():
     def digits(start, stop):
         return Condition(label=100 * (torch.arange(start, stop) % 2))
 
-    plain, asked = draw(Walk(), 6, seed=1), draw(Walk(), 6, seed=1, conditions=digits)
+    plain, conditional = draw(Walk(), 6, seed=1), draw(Walk(), 6, seed=1, conditions=digits)
     assert torch.allclose(
-        (asked - plain)[:, 0], torch.tensor([0.0, 100, 0, 100, 0, 100]), atol=1e-4
+        (conditional - plain)[:, 0], torch.tensor([0.0, 100, 0, 100, 0, 100]), atol=1e-4
     )
 
 

@@ -27,7 +27,7 @@ def test_static_is_always_the_same_and_dynamic_is_drawn_anew():
     assert torch.equal(still.train.x, moving.train.x)
     assert still.fingerprint != moving.fingerprint
 
-    def seen(data, k):
+    def batch_images(data, k):
         stream = ExampleStream(data.train, 32, 0)
         return stream.rows(k), stream.batch(k).x
 
@@ -35,10 +35,12 @@ def test_static_is_always_the_same_and_dynamic_is_drawn_anew():
     for data, share in ((still, 0.0), (moving, 0.02)):
         first = {}
         for k in (0, epoch // 32 + 1):
-            rows, x = seen(data, k)
+            rows, x = batch_images(data, k)
             assert set(x.unique().tolist()) == {0, 1}
             first |= {(int(r), k): one for r, one in zip(rows, x, strict=True)}
-        here = data.train.x
-        changed = torch.stack([(one != here[r]).float().mean() for (r, _), one in first.items()])
+        train_x = data.train.x
+        changed = torch.stack(
+            [(one != train_x[r]).float().mean() for (r, _), one in first.items()]
+        )
         assert (changed.mean() > share) if share else (changed.max() == 0)
-    assert torch.equal(seen(moving, 3)[1], seen(moving, 3)[1])
+    assert torch.equal(batch_images(moving, 3)[1], batch_images(moving, 3)[1])

@@ -21,17 +21,19 @@ def test_absent_cut_or_changed_files_are_taken_for_absent(tmp_path):
     path = tmp_path / "a.safetensors"
     assert cache.read(path) is None
     cache.write(path, TENSORS, {"a": 1})
-    whole = path.read_bytes()
-    for place in range(0, len(whole), 7):
-        path.write_bytes(whole[:place])
-        assert cache.read(path) is None, f"cut at {place}"
-        flipped = bytearray(whole)
-        flipped[place] ^= 16
+    complete = path.read_bytes()
+    for offset in range(0, len(complete), 7):
+        path.write_bytes(complete[:offset])
+        assert cache.read(path) is None, f"cut at {offset}"
+        flipped = bytearray(complete)
+        flipped[offset] ^= 16
         path.write_bytes(flipped)
-        there = cache.read(path)
+        content = cache.read(path)
         # A flip in the head may touch only blanks between its words.
-        assert there is None or torch.equal(there[0]["x"], TENSORS["x"]), f"flipped at {place}"
-    changed = bytearray(whole)
+        assert content is None or torch.equal(content[0]["x"], TENSORS["x"]), (
+            f"flipped at {offset}"
+        )
+    changed = bytearray(complete)
     changed[-1] ^= 1
     path.write_bytes(changed)
     assert cache.read(path) is None

@@ -47,15 +47,15 @@ def test_tokens_are_places_in_the_vocabulary_and_0_is_unknown():
     assert unknown == ["blue", "pig"]
 
 
-@pytest.mark.parametrize(("known", "length"), [((), 4), (("a",), 0)])
-def test_without_training_captions_there_are_no_tokens(known, length):
+@pytest.mark.parametrize(("captions", "length"), [((), 4), (("a",), 0)])
+def test_without_training_captions_there_are_no_tokens(captions, length):
     with pytest.raises(BadInput, match="data with captions, such as 'emoji'"):
-        tokenised(["a"], known, length)
+        tokenised(["a"], captions, length)
 
 
 def captioned(train, test):
     x = torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1)
-    parts = (Split(x[: len(said)], captions=said) for said in (train, test))
+    parts = (Split(x[: len(texts)], captions=texts) for texts in (train, test))
     return DataSet("some", Domain("image", (1, 1, 1), Levels(256)), *parts)
 
 

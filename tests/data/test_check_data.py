@@ -98,10 +98,10 @@ def test_sheet_is_taken_at_equal_distances_and_has_its_captions(album):
     (folder / "metadata.jsonl").write_text("\n".join(rows))
     report = check(str(folder))
     train = load(str(folder)).train
-    places = [train.captions.index(caption) for caption in report.captions]
-    assert len(places) == 64
-    assert {b - a for a, b in pairwise(places)} <= {len(train) // 64, len(train) // 64 + 1}
-    assert torch.equal(report.sheet, train.x[torch.tensor(places)])
+    indices = [train.captions.index(caption) for caption in report.captions]
+    assert len(indices) == 64
+    assert {b - a for a, b in pairwise(indices)} <= {len(train) // 64, len(train) // 64 + 1}
+    assert torch.equal(report.sheet, train.x[torch.tensor(indices)])
     assert any(line.startswith('captions, for example: "number ') for line in report.lines())
     assert report.to_json()["captions"] == list(report.captions)
 

@@ -53,7 +53,7 @@ def test_there_and_back_is_the_same_molecule(smiles):
 
 
 @pytest.mark.parametrize(
-    ("smiles", "wanted", "change"),
+    ("smiles", "expected", "change"),
     [
         ("CC(=O)[O-].[Na+]", "CC(=O)O", {"charges", "fragments"}),
         ("[13CH3][2H]", "C", {"isotopes"}),
@@ -64,9 +64,9 @@ def test_there_and_back_is_the_same_molecule(smiles):
         ("[Cl-].CCO.C", "CCO", {"fragments"}),
     ],
 )
-def test_what_is_changed_is_said(smiles, wanted, change):
+def test_what_is_changed_is_said(smiles, expected, change):
     one = standardised(parsed(smiles))
-    assert (one.smiles, one.changes) == (wanted, change)
+    assert (one.smiles, one.changes) == (expected, change)
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,14 @@ def test_levels_and_mask_are_read_exactly(tmp_path):
     image = saved(tmp_path / "a.png", (levels * 255 / 16).round())
     hole = np.zeros((8, 8))
     hole[2:4, 5] = 255
-    x, known = read_image_with_mask(image, saved(tmp_path / "m.png", hole), GREY)
+    x, is_known = read_image_with_mask(image, saved(tmp_path / "m.png", hole), GREY)
     assert torch.equal(x[0], levels.to(torch.uint8))
-    assert known.shape == (1, 8, 8)
-    assert torch.equal(~known[0], torch.from_numpy(hole > 0))
+    assert is_known.shape == (1, 8, 8)
+    assert torch.equal(~is_known[0], torch.from_numpy(hole > 0))
 
 
 @pytest.mark.parametrize(
-    ("word", "drawn"),
+    ("word", "mask_picture"),
     [
         ("bottom", (slice(4, 8), slice(0, 8))),
         ("top", (slice(0, 4), slice(0, 8))),
@@ -39,19 +39,19 @@ def test_levels_and_mask_are_read_exactly(tmp_path):
         ("left", (slice(0, 8), slice(0, 4))),
     ],
 )
-def test_halves_have_names(tmp_path, word, drawn):
-    _, known = read_image_with_mask(saved(tmp_path / "a.png", np.zeros((8, 8))), word, GREY)
-    assert not known[0][drawn].any()
-    assert int(known.sum()) == 32
+def test_halves_have_names(tmp_path, word, mask_picture):
+    _, is_known = read_image_with_mask(saved(tmp_path / "a.png", np.zeros((8, 8))), word, GREY)
+    assert not is_known[0][mask_picture].any()
+    assert int(is_known.sum()) == 32
 
 
 def test_colours_keep_their_channels(tmp_path):
     pixels = np.zeros((8, 8, 3))
     pixels[..., 2] = 200
     domain = Domain("image", (3, 8, 8), Levels(256))
-    x, known = read_image_with_mask(saved(tmp_path / "a.png", pixels), "bottom", domain)
+    x, is_known = read_image_with_mask(saved(tmp_path / "a.png", pixels), "bottom", domain)
     assert x[:, 0, 0].tolist() == [0, 0, 200]
-    assert known.shape == (3, 8, 8)
+    assert is_known.shape == (3, 8, 8)
 
 
 def test_what_does_not_fit_is_refused(tmp_path):

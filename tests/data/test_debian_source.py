@@ -17,19 +17,22 @@ from trilemma.data.debian_source import Bundle, Debian
 CONTENT = {"one": b"first", "other": b"second"}
 
 
-def place(name):
+def path_of(name):
     return f"usr/share/{name}/file"
 
 
 def convert(files):
     return {
-        name: torch.frombuffer(bytearray(files[place(name)]), dtype=torch.uint8)
+        name: torch.frombuffer(bytearray(files[path_of(name)]), dtype=torch.uint8)
         for name in CONTENT
     }
 
 
 def lay(root, name, content):
-    for at, what in ((place(name), content), (f"usr/share/doc/{name}/copyright", b"terms of it")):
+    for at, what in (
+        (path_of(name), content),
+        (f"usr/share/doc/{name}/copyright", b"terms of it"),
+    ):
         (root / at).parent.mkdir(parents=True, exist_ok=True)
         (root / at).write_bytes(what)
 
@@ -37,7 +40,7 @@ def lay(root, name, content):
 @pytest.fixture
 def bundle(tmp_path):
     parts = [
-        Debian(name, {place(name): hashlib.sha256(content).hexdigest()})
+        Debian(name, {path_of(name): hashlib.sha256(content).hexdigest()})
         for name, content in CONTENT.items()
     ]
     return Bundle("things", parts, convert, root=tmp_path / "system")
@@ -46,10 +49,10 @@ def bundle(tmp_path):
 @pytest.fixture
 def apt(monkeypatch):
     """A manager of paper that lays out what it is told to have."""
-    has, asked = dict(CONTENT), []
+    has, requests = dict(CONTENT), []
 
     def run(command, *, cwd, **_):
-        asked.append(" ".join(command[:2]))
+        requests.append(" ".join(command[:2]))
         if isinstance(has.get("fails"), Exception):
             raise has["fails"]
         if command[0] == "apt-get":
@@ -59,7 +62,7 @@ def apt(monkeypatch):
             lay(Path(cwd) / command[3], name, has[name])
 
     monkeypatch.setattr(package_source.subprocess, "run", run)
-    return has, asked
+    return has, requests
 
 
 def test_fetch_gets_verifies_converts_once_and_keeps_both_licences(bundle, apt, own_cache):
@@ -87,7 +90,7 @@ def test_installed_packages_are_used_and_kept(bundle, apt, own_cache):
     assert bundle.available()
     assert bytes(bundle.tensors()["one"].tolist()) == b"first"
     assert bundle.cache_path.is_file()
-    (bundle.root / place("one")).unlink()
+    (bundle.root / path_of("one")).unlink()
     assert bytes(bundle.tensors()["one"].tolist()) == b"first"
     assert apt[1] == []
 

@@ -134,7 +134,7 @@ def test_absent_packages_are_named(monkeypatch):
 
 
 @pytest.fixture
-def drawn(monkeypatch, own_cache):
+def drawn_emoji(monkeypatch, own_cache):
     """Emoji drawn without a font: a square whose colour is their code points."""
     lines = [
         f"{0x1F900 + i:X} ; fully-qualified # x E1.0 {'round' if i % 3 else 'flat'} thing {i}"
@@ -144,9 +144,9 @@ def drawn(monkeypatch, own_cache):
     files = {"names": text.encode(), "font": b"none"}
     calls = []
 
-    def draw(_, said):
-        calls.append(said)
-        return Image.new("RGB", (128, 128), (ord(said[0]) % 256, len(said), ord(said[-1]) % 251))
+    def draw(_, text):
+        calls.append(text)
+        return Image.new("RGB", (128, 128), (ord(text[0]) % 256, len(text), ord(text[-1]) % 251))
 
     tensors = {k: torch.frombuffer(bytearray(v), dtype=torch.uint8) for k, v in files.items()}
     monkeypatch.setattr(emoji.Bundle, "tensors", lambda _: tensors)
@@ -155,11 +155,11 @@ def drawn(monkeypatch, own_cache):
     return calls
 
 
-def test_the_data_set(drawn):
+def test_the_data_set(drawn_emoji):
     data = sources.load("emoji", size=16)
     assert data.domain.shape == (3, 16, 16)
     assert data.domain.classes == ("Things", "Smileys & Emotion", "People & Body", "Flags")
-    assert len(data.train) + len(data.test) == 66 == len(drawn)
+    assert len(data.train) + len(data.test) == 66 == len(drawn_emoji)
     for part in (data.train, data.test):
         assert part.x.dtype == torch.uint8
         assert len(part.x) == len(part.labels) == len(part.captions) == len(part.names)
@@ -167,13 +167,15 @@ def test_the_data_set(drawn):
         for x, codes in zip(part.x, part.names, strict=True):
             assert int(x[0, 8, 8]) == int(codes.split("-")[0], 16) % 256
         for caption, row, mask in zip(part.captions, part.tokens, part.mask, strict=True):
-            said = [data.domain.vocabulary[i - 1] if i else "?" for i in row[mask].tolist()]
-            assert all(a in ("?", b) for a, b in zip(said, words(caption), strict=True))
+            caption_words = [
+                data.domain.vocabulary[i - 1] if i else "?" for i in row[mask].tolist()
+            ]
+            assert all(a in ("?", b) for a, b in zip(caption_words, words(caption), strict=True))
     assert not set(data.train.names) & set(data.test.names)
     assert "thing" in data.domain.vocabulary
-    again = sources.load("emoji", size=16)
-    assert again.fingerprint == data.fingerprint
-    assert len(drawn) == 66  # kept, not drawn again
+    reloaded = sources.load("emoji", size=16)
+    assert reloaded.fingerprint == data.fingerprint
+    assert len(drawn_emoji) == 66  # kept, not drawn again
     larger = sources.load("emoji")
     assert larger.domain.shape == (3, 32, 32)
     assert larger.train.names == data.train.names
@@ -182,21 +184,21 @@ def test_the_data_set(drawn):
     assert batch.condition.label.shape == (8,)
 
 
-def test_a_share_has_its_captions_and_a_check_shows_them(drawn):
-    whole, part = sources.load("emoji", size=16), sources.load("emoji@50%", size=16)
-    said = dict(zip(whole.train.names, whole.train.captions, strict=True))
-    rows = dict(zip(whole.train.names, whole.train.tokens.tolist(), strict=True))
-    assert len(part.train.tokens) == len(part.train.mask) == len(part.train) < len(whole.train)
+def test_a_share_has_its_captions_and_a_check_shows_them(drawn_emoji):
+    data, part = sources.load("emoji", size=16), sources.load("emoji@50%", size=16)
+    caption_words = dict(zip(data.train.names, data.train.captions, strict=True))
+    rows = dict(zip(data.train.names, data.train.tokens.tolist(), strict=True))
+    assert len(part.train.tokens) == len(part.train.mask) == len(part.train) < len(data.train)
     for name, caption, row in zip(
         part.train.names, part.train.captions, part.train.tokens.tolist(), strict=True
     ):
-        assert (said[name], rows[name]) == (caption, row)
+        assert (caption_words[name], rows[name]) == (caption, row)
     report = check("emoji", size=16)
     assert len(report.captions) == len(report.sheet)
     assert any(line.startswith("captions, for example: ") for line in report.lines())
 
 
-def test_a_font_without_colour_is_refused(drawn, monkeypatch):
+def test_a_font_without_colour_is_refused(drawn_emoji, monkeypatch):
     monkeypatch.setattr(emoji, "draw", lambda *_: Image.new("RGB", (128, 128), "white"))
     with pytest.raises(BadInput, match="drawn without colour"):
         sources.load("emoji", size=16)
@@ -227,8 +229,8 @@ def test_a_sequence_that_the_font_does_not_join_is_refused():
 def test_the_real_emoji(own_cache):
     own_cache.mkdir()
     emoji.BUNDLE.cache_path.symlink_to(REAL)
-    if (drawn := REAL.with_name("emoji-32.safetensors")).is_file():
-        (own_cache / drawn.name).symlink_to(drawn)
+    if (samples := REAL.with_name("emoji-32.safetensors")).is_file():
+        (own_cache / samples.name).symlink_to(samples)
     data = sources.load("emoji", size=32)
     assert len(data.train) + len(data.test) == 3395
     assert len(data.domain.classes) == 9
@@ -242,17 +244,17 @@ def test_the_real_emoji(own_cache):
         codes = "-".join(f"{ord(c):04X}" for c in text)
         part = data.train if codes in data.train.names else data.test
         small = emoji.draw(letters, text).resize((32, 32), Image.Resampling.BICUBIC)
-        wanted = torch.from_numpy(np.asarray(small).transpose(2, 0, 1).copy())
-        assert torch.equal(part.x[part.names.index(codes)], wanted)
+        expected = torch.from_numpy(np.asarray(small).transpose(2, 0, 1).copy())
+        assert torch.equal(part.x[part.names.index(codes)], expected)
     sided = {False: data.train, True: data.test}
     bases = {
-        held: {base([int(p, 16) for p in codes.split("-")]) for codes in part.names}
-        for held, part in sided.items()
+        is_test: {base([int(p, 16) for p in codes.split("-")]) for codes in part.names}
+        for is_test, part in sided.items()
     }
     assert not bases[False] & bases[True]
     assert 0.07 < len(bases[True]) / (len(bases[True]) + len(bases[False])) < 0.13
-    seen = {x.numpy().tobytes() for x in data.train.x}
-    assert not any(x.numpy().tobytes() in seen for x in data.test.x)
+    train_bytes = {x.numpy().tobytes() for x in data.train.x}
+    assert not any(x.numpy().tobytes() in train_bytes for x in data.test.x)
     start = time.process_time()
     assert sources.load("emoji").fingerprint == data.fingerprint
     assert time.process_time() - start < 2

@@ -51,20 +51,20 @@ def test_a_domain_with_properties_is_read_as_it_was_written(data):
 
 
 def test_halves_share_nothing_and_are_all(data):
-    made = with_property(data, "gap")
-    assert len(made.aside) == len(data.train) // 2
-    own, other = (set(part.names) for part in (made.train, made.aside))
+    loaded_data = with_property(data, "gap")
+    assert len(loaded_data.aside) == len(data.train) // 2
+    own, other = (set(part.names) for part in (loaded_data.train, loaded_data.aside))
     assert not own & other
     assert own | other == set(data.train.names)
-    assert made.test.x is data.test.x
-    (gap,) = made.domain.properties
-    assert made.train.properties.shape == (len(made.train), 1)
-    assert gap == statistics("gap", "eV", made.train.properties[:, 0])
-    row = data.train.names.index(made.train.names[7])
-    assert float(made.train.properties[7, 0]) == float(data.train.properties[row, 4])
-    assert with_property(made, "gap") is made
-    again = with_property(data, "gap")
-    assert again.fingerprint == made.fingerprint != data.fingerprint
+    assert loaded_data.test.x is data.test.x
+    (gap,) = loaded_data.domain.properties
+    assert loaded_data.train.properties.shape == (len(loaded_data.train), 1)
+    assert gap == statistics("gap", "eV", loaded_data.train.properties[:, 0])
+    row = data.train.names.index(loaded_data.train.names[7])
+    assert float(loaded_data.train.properties[7, 0]) == float(data.train.properties[row, 4])
+    assert with_property(loaded_data, "gap") is loaded_data
+    repeated = with_property(data, "gap")
+    assert repeated.fingerprint == loaded_data.fingerprint != data.fingerprint
 
 
 def test_what_a_model_is_not_told_is_no_part_of_its_data(data):
@@ -80,15 +80,15 @@ def test_what_a_model_is_not_told_is_no_part_of_its_data(data):
 
 def test_numbers_of_comments_are_properties(tmp_path):
     path = waters(tmp_path / "w.xyz", 'Lattice="9 0 0" alpha={} note=x energy="-{}" pbc="T T F"')
-    made = sources.load(str(path))
-    assert [one.name for one in made.domain.properties] == ["alpha", "energy"]
-    every = torch.cat([made.train.properties, made.test.properties])
+    data = sources.load(str(path))
+    assert [one.name for one in data.domain.properties] == ["alpha", "energy"]
+    every = torch.cat([data.train.properties, data.test.properties])
     assert sorted(every[:, 0].tolist()) == pytest.approx([9 + k / 10 for k in range(60)])
     # Which frame they belong to is told by the place of the hydrogen.
-    x = torch.cat([made.train.x, made.test.x])
+    x = torch.cat([data.train.x, data.test.x])
     apart = (x[:, 1, 1] - x[:, 2, 1]).double() - 0.763
     assert torch.allclose(9 + (apart - 0.7) * 100, every[:, 0].double(), atol=1e-3)
-    assert any("properties by the comments: alpha and energy" in note for note in made.notes)
+    assert any("properties by the comments: alpha and energy" in note for note in data.notes)
     assert "alpha 9 to" in check.check(str(path)).facts["properties"]
 
 
@@ -106,20 +106,20 @@ def test_a_frame_without_numbers_has_none(tmp_path):
     ],
 )
 def test_what_cannot_be_asked_for_is_one_sentence(tmp_path, comment, name, words):
-    made = sources.load(str(waters(tmp_path / "w.xyz", comment)))
+    data = sources.load(str(waters(tmp_path / "w.xyz", comment)))
     with pytest.raises(BadInput, match=words):
-        with_property(made, name)
+        with_property(data, name)
 
 
 @pytest.mark.parametrize("text", ["", "alpha=nan", "alpha=inf", "alpha=few"])
 def test_what_is_missing_of_some_is_counted(tmp_path, text):
     path = waters(tmp_path / "w.xyz")
     path.write_text(path.read_text().replace("alpha=9.3 ", f"{text} "))
-    made = sources.load(str(path))
-    assert any("alpha (missing of 1) and energy" in note for note in made.notes)
+    data = sources.load(str(path))
+    assert any("alpha (missing of 1) and energy" in note for note in data.notes)
     with pytest.raises(BadInput, match="no finite number, of 1 of the 60 examples"):
-        with_property(made, "alpha")
-    assert with_property(made, "energy").domain.properties[0].name == "energy"
+        with_property(data, "alpha")
+    assert with_property(data, "energy").domain.properties[0].name == "energy"
 
 
 def test_too_few_to_be_cut_are_refused(tmp_path):

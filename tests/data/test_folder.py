@@ -51,7 +51,7 @@ def test_grey_in_any_dress_has_one_channel(album, picture):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "given", "side"),
+    ("sizes", "size_given", "side"),
     [
         ([(28, 28)], None, 28),
         ([(64, 64)], None, 64),
@@ -62,10 +62,10 @@ def test_grey_in_any_dress_has_one_channel(album, picture):
         ([(100, 40), (40, 90)], 48, 48),
     ],
 )
-def test_size_follows_the_data_or_the_user(tmp_path, picture, sizes, given, side):
+def test_size_follows_the_data_or_the_user(tmp_path, picture, sizes, size_given, side):
     for i in range(20):
         picture(i, sizes[i % len(sizes)]).save(tmp_path / f"{i}.png")
-    data = load(str(tmp_path), size=given)
+    data = load(str(tmp_path), size=size_given)
     assert data.domain.shape == (3, side, side)
     assert ("resized" in all_notes(data)) == (sizes != [(side, side)])
     assert ("enlarged" in all_notes(data)) == any(min(s) < side for s in sizes)
@@ -83,9 +83,9 @@ def test_names_and_order_change_nothing(album, tmp_path):
     folder = tmp_path / "album" / "cat"
     for i, path in enumerate(sorted(folder.iterdir(), reverse=True)):
         path.rename(folder / f"renamed {i:02} ü.PNG")
-    again = load(str(tmp_path / "album"))
-    assert again.fingerprint == before
-    assert set(again.test.names).isdisjoint(first.test.names)
+    reloaded = load(str(tmp_path / "album"))
+    assert reloaded.fingerprint == before
+    assert set(reloaded.test.names).isdisjoint(first.test.names)
 
 
 def test_more_images_leave_the_split_of_the_rest(album):
@@ -248,14 +248,14 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(tmp_path, album, picture):
         load(str(empty / "a.txt"))
     with pytest.raises(BadInput, match="there is no folder"):
         load(str(tmp_path / "missing"))
-    few = album(15)
+    small_album = album(15)
     with pytest.raises(BadInput, match="15 usable images; at least 16"):
-        load(str(few))
-    for path in few.iterdir():
+        load(str(small_album))
+    for path in small_album.iterdir():
         picture(0).save(path)
-    picture(0).save(few / "more.png")
+    picture(0).save(small_album / "more.png")
     with pytest.raises(BadInput, match="1 different examples among 16"):
-        load(str(few))
+        load(str(small_album))
 
 
 def test_images_of_one_pixel_are_refused(album):
@@ -277,9 +277,9 @@ def test_more_than_memory_is_refused_before_decoding(album, monkeypatch):
 
 
 def test_progress_is_told_to_the_end(album):
-    told = []
-    load(str(album(120)), progress=lambda done, total: told.append((done, total)))
-    assert told == [(50, 120), (100, 120), (120, 120)]
+    progress = []
+    load(str(album(120)), progress=lambda done, total: progress.append((done, total)))
+    assert progress == [(50, 120), (100, 120), (120, 120)]
 
 
 def test_error_in_progress_ends_at_once(album):
@@ -295,10 +295,10 @@ def test_cache_is_used_until_a_file_changes(album, picture, monkeypatch, own_cac
     before = load(str(folder))
     decode = pictures.pixels
     monkeypatch.setattr(pictures, "pixels", lambda *_: pytest.fail("decoded again"))
-    again = load(str(folder))
-    assert again.fingerprint == before.fingerprint
-    assert again.notes == before.notes
-    assert again.test.names == before.test.names
+    reloaded = load(str(folder))
+    assert reloaded.fingerprint == before.fingerprint
+    assert reloaded.notes == before.notes
+    assert reloaded.test.names == before.test.names
     monkeypatch.setattr(pictures, "pixels", decode)
     picture(77).save(folder / "000.png")
     os.utime(folder / "000.png", ns=(time.time_ns(), time.time_ns() + 10**9))
@@ -310,10 +310,10 @@ def test_cache_is_used_until_a_file_changes(album, picture, monkeypatch, own_cac
 def test_damaged_cache_is_made_again(album, own_cache):
     folder = album(30)
     before = load(str(folder))
-    (kept,) = (own_cache / "folders").iterdir()
-    content = bytearray(kept.read_bytes())
+    (entry,) = (own_cache / "folders").iterdir()
+    content = bytearray(entry.read_bytes())
     content[-100] ^= 1
-    kept.write_bytes(content)
+    entry.write_bytes(content)
     assert load(str(folder)).fingerprint == before.fingerprint
 
 
@@ -341,9 +341,9 @@ def test_captions_from_lines_of_json(album):
     assert set(data.domain.vocabulary) <= {"number", *map(str, range(19))}
     numbers = data.domain.vocabulary.index("number") + 1
     for part in (data.train, data.test):
-        silent = torch.tensor([caption == "" for caption in part.captions])
-        assert torch.equal(part.mask.any(1), ~silent)
-        assert torch.equal(part.tokens[:, 0] == numbers, ~silent)
+        without_caption = torch.tensor([caption == "" for caption in part.captions])
+        assert torch.equal(part.mask.any(1), ~without_caption)
+        assert torch.equal(part.tokens[:, 0] == numbers, ~without_caption)
     notes = all_notes(data)
     assert "no caption for 1 of 20 images" in notes
     assert "captions of files that are not among the images: 1" in notes
@@ -357,10 +357,10 @@ def test_captions_from_a_table(album, picture):
     rows += ["./été.png,summer"]
     (folder / "metadata.csv").write_text("\r\n".join(rows), encoding="utf-8")
     data = load(str(folder))
-    said = dict(zip(data.train.names, data.train.captions, strict=True))
-    said |= dict(zip(data.test.names, data.test.captions, strict=True))
-    assert said["007.png"] == "one, two 7"
-    assert said["e\u0301te\u0301.png"] == "summer"
+    captions = dict(zip(data.train.names, data.train.captions, strict=True))
+    captions |= dict(zip(data.test.names, data.test.captions, strict=True))
+    assert captions["007.png"] == "one, two 7"
+    assert captions["e\u0301te\u0301.png"] == "summer"
 
 
 @pytest.mark.parametrize(

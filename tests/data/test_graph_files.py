@@ -33,10 +33,10 @@ def test_every_form_comes_back(kind, tmp_path):
     network = nx.gnm_random_graph(9, 14, seed=2)
     path = tmp_path / f"one{kind}"
     write(path, network)
-    found = graph_files.read(path)
-    again = nx.Graph(found.edges.tolist())
-    assert found.nodes == 9
-    assert nx.is_isomorphic(again, network)
+    result = graph_files.read(path)
+    rebuilt = nx.Graph(result.edges.tolist())
+    assert result.nodes == 9
+    assert nx.is_isomorphic(rebuilt, network)
 
 
 def test_a_folder_of_all_forms_is_a_set(tmp_path):
@@ -65,11 +65,11 @@ def test_what_is_left_out_of_graphs_is_said(tmp_path):
     for i in range(5):
         (tmp_path / f"{i}.edges").write_text(f"0 1 0.5\n1 0\n1 1\n1 {2 + i}\n")
     write(tmp_path / "d.graphml", nx.DiGraph([(0, 1), (1, 0), (1, 2)]))
-    said = " ".join(load(str(tmp_path)).notes)
-    assert "self-loops dropped: 5 in 5 graphs" in said
-    assert "parallel edges taken for one: 5 in 5" in said
-    assert "directed in the file and taken for undirected: 1 graph" in said
-    assert "weighted in the file and taken for unweighted: 5" in said
+    message = " ".join(load(str(tmp_path)).notes)
+    assert "self-loops dropped: 5 in 5 graphs" in message
+    assert "parallel edges taken for one: 5 in 5" in message
+    assert "directed in the file and taken for undirected: 1 graph" in message
+    assert "weighted in the file and taken for unweighted: 5" in message
 
 
 BAD = {
@@ -90,9 +90,9 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_a_file_that_cannot_be_used_says_why(name, tmp_path):
-    text, said = BAD[name]
+    text, message = BAD[name]
     (tmp_path / name).write_text(text)
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         load(str(tmp_path / name))
 
 
@@ -127,10 +127,10 @@ def test_a_network_is_cut_into_egos(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "radius", "said"), [("grid", 2, "name of a set"), ("digits", 1, "name of a set")]
+    ("name", "radius", "message"), [("grid", 2, "name of a set"), ("digits", 1, "name of a set")]
 )
-def test_a_radius_is_for_networks(name, radius, said):
-    with pytest.raises(BadInput, match=said):
+def test_a_radius_is_for_networks(name, radius, message):
+    with pytest.raises(BadInput, match=message):
         with_radius(name, radius)
 
 
@@ -143,8 +143,8 @@ def test_a_radius_is_for_one_network(tmp_path):
 
 def test_too_large(tmp_path):
     path = tmp_path / "all.g6"
-    made = [nx.path_graph(n) for n in (*range(4, 9), 2001)]
-    path.write_bytes(b"".join(nx.to_graph6_bytes(g, header=False) for g in made))
+    path_graphs = [nx.path_graph(n) for n in (*range(4, 9), 2001)]
+    path.write_bytes(b"".join(nx.to_graph6_bytes(g, header=False) for g in path_graphs))
     with pytest.raises(BadInput, match="more than 2,000 nodes"):
         load(str(path))
 

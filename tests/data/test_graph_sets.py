@@ -34,7 +34,7 @@ LEARNT = {
 """sha256 of the training graphs before any test graph was drawn."""
 CITESEER = ego.citeseer()
 """Where this machine has the network; tests themselves run with an empty cache."""
-FEW = ("grid", "ladder", "community-small")
+SMALL_SETS = ("grid", "ladder", "community-small")
 """Sets of which a fifth is fewer than 50 graphs."""
 
 
@@ -50,14 +50,14 @@ def sets():
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_sizes_are_those_of_the_paper(name, sets):
-    data, (count, least, most, few, many) = sets[name], PUBLISHED[name]
+    data, (count, least, most, low, many) = sets[name], PUBLISHED[name]
     x = torch.cat([data.train.x, data.test.x])
     n, e = sizes(x), adjacency(x).sum((1, 2), dtype=torch.int64) // 2
     assert least <= int(n.min()) <= int(n.max()) <= most
-    assert few <= int(e.min()) <= int(e.max()) <= many
-    held = -(-count // 5)
-    assert len(data.train) == count - held
-    assert len(data.test) == max(held, 50)
+    assert low <= int(e.min()) <= int(e.max()) <= many
+    test_count = -(-count // 5)
+    assert len(data.train) == count - test_count
+    assert len(data.test) == max(test_count, 50)
     assert data.domain.shape == (most, most)
 
 
@@ -70,34 +70,34 @@ def test_the_made_graphs_are_the_papers(name):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_training_graphs_are_those_of_the_published_set(name, sets):
-    kept = sets[name].train.x.contiguous().numpy().tobytes()
-    assert hashlib.sha256(kept).hexdigest()[:16] == LEARNT[name]
+    graph_bytes = sets[name].train.x.contiguous().numpy().tobytes()
+    assert hashlib.sha256(graph_bytes).hexdigest()[:16] == LEARNT[name]
 
 
-@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("name", SMALL_SETS)
 def test_a_set_of_a_hundred_is_tested_by_fifty_graphs(name, sets):
     notes = " ".join(sets[name].notes)
-    held = -(-PUBLISHED[name][0] // 5)
+    test_count = -(-PUBLISHED[name][0] // 5)
     assert f"as many as published: {PUBLISHED[name][0]}" in notes
-    assert f"a fifth for testing: 80 and {held}" in notes
-    assert f"these {held}, which are too few to tell models apart" in notes
+    assert f"a fifth for testing: 80 and {test_count}" in notes
+    assert f"these {test_count}, which are too few to tell models apart" in notes
     assert "scores rest on few" not in notes
 
 
-@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - set(FEW)))
+@pytest.mark.parametrize("name", sorted(set(PUBLISHED) - set(SMALL_SETS)))
 def test_a_published_fifth_of_fifty_or_more_is_the_test_split(name, sets):
     assert "too few" not in " ".join(sets[name].notes)
     both = colour_hash(torch.cat([sets[name].train.x, sets[name].test.x])).tolist()
-    made = colour_hash(stacked(graphs.GRAPHS[name].graphs(None))).tolist()
-    assert sorted(both) == sorted(made)
+    hashes = colour_hash(stacked(graphs.GRAPHS[name].graphs(None))).tolist()
+    assert sorted(both) == sorted(hashes)
 
 
 def test_fresh_communities_stand_beside_the_held_out_fifth(sets):
     test = sets["community-small"].test.x
-    made = colour_hash(stacked(graphs.GRAPHS["community-small"].graphs(None))).tolist()
-    known = [c in made for c in colour_hash(test).tolist()]
-    assert all(known[:20])
-    assert sum(known[20:]) <= 3  # by chance only: small graphs repeat themselves
+    hashes = colour_hash(stacked(graphs.GRAPHS["community-small"].graphs(None))).tolist()
+    is_published = [c in hashes for c in colour_hash(test).tolist()]
+    assert all(is_published[:20])
+    assert sum(is_published[20:]) <= 3  # by chance only: small graphs repeat themselves
     assert "beside these 20" in " ".join(sets["community-small"].notes)
     assert set(sizes(test[20:]).tolist()) == {12, 14, 16, 18, 20}
 
@@ -134,8 +134,8 @@ def test_what_is_given_has_no_fresh_graphs():
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_every_graph_keeps_its_rule(name, sets):
     data = sets[name]
-    held = torch.cat([data.rule.holds(data.train.x), data.rule.holds(data.test.x)])
-    assert held.double().mean() >= (0.95 if name.startswith("community") else 1)
+    holds = torch.cat([data.rule.holds(data.train.x), data.rule.holds(data.test.x)])
+    assert holds.double().mean() >= (0.95 if name.startswith("community") else 1)
 
 
 @pytest.mark.parametrize("name", ["community", "community-small", "barabasi-albert"])
@@ -157,8 +157,8 @@ def test_a_set_is_the_same_whenever_it_is_made():
 def test_split_and_hash_do_not_know_the_order_of_nodes(sets):
     x = sets["community-small"].train.x
     order = torch.rand(x.shape[:2]).argsort(1)
-    here = sizes(x)[:, None] > torch.arange(20)
-    keys = torch.where(here, torch.rand(x.shape[:2]), 2.0)
+    is_node = sizes(x)[:, None] > torch.arange(20)
+    keys = torch.where(is_node, torch.rand(x.shape[:2]), 2.0)
     moved = reordered(x, keys.argsort(1))
     assert not torch.equal(moved, x)
     assert torch.equal(colour_hash(moved), colour_hash(x))
@@ -217,9 +217,9 @@ class TestRules:
         n = sizes(x)
         share = adjacency(x).sum((1, 2)) / (n * (n - 1))
         chosen = (torch.rand(x.shape, generator=draw) < share[:, None, None]).triu(1)
-        here = x.diagonal(dim1=1, dim2=2).bool()
-        other = (chosen | chosen.transpose(1, 2)) & here[:, None] & here[:, :, None]
-        other = other.to(torch.uint8) | torch.diag_embed(here.to(torch.uint8))
+        is_node = x.diagonal(dim1=1, dim2=2).bool()
+        other = (chosen | chosen.transpose(1, 2)) & is_node[:, None] & is_node[:, :, None]
+        other = other.to(torch.uint8) | torch.diag_embed(is_node.to(torch.uint8))
         assert graph_rules.COMMUNITIES.holds(other).double().mean() < 0.05
 
     def test_one_piece(self):
@@ -247,7 +247,7 @@ def test_networks_make_a_set():
 
 
 @pytest.mark.parametrize(
-    ("networks", "said"),
+    ("networks", "message"),
     [
         ([nx.path_graph(3)], "holds 1 graph, and 5"),
         ([nx.path_graph(3)] * 4 + [nx.empty_graph(0)], "graph 5 of 'x' cannot be used: an empty"),
@@ -255,8 +255,8 @@ def test_networks_make_a_set():
         ([nx.path_graph(3)] * 5 + [nx.path_graph(2001)], "more than 2,000 nodes"),
     ],
 )
-def test_networks_that_make_none(networks, said):
-    with pytest.raises(BadInput, match=said):
+def test_networks_that_make_none(networks, message):
+    with pytest.raises(BadInput, match=message):
         graphs.of_networks(networks, "x")
 
 
@@ -265,10 +265,10 @@ class TestEgos:
         network = nx.gnm_random_graph(40, 60, seed=1)
         plain = graphs.graph_files.of_network(network)
         for radius in (1, 2, 3):
-            found = ego.egos(plain, radius, 1, 40)
-            wanted = [nx.ego_graph(network, v, radius) for v in network]
-            assert [len(x) for x in found] == [len(g) for g in wanted]
-            assert [len(edges(x)) for x in found] == [g.number_of_edges() for g in wanted]
+            egos_found = ego.egos(plain, radius, 1, 40)
+            expected = [nx.ego_graph(network, v, radius) for v in network]
+            assert [len(x) for x in egos_found] == [len(g) for g in expected]
+            assert [len(edges(x)) for x in egos_found] == [g.number_of_edges() for g in expected]
 
     @pytest.mark.skipif(CITESEER is None, reason="citeseer's network is not here")
     def test_of_citeseer_are_the_papers(self):

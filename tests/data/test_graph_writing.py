@@ -25,8 +25,8 @@ def test_one_graph_comes_back(form, tmp_path):
 def test_many_graphs_come_back_in_their_order(form, tmp_path):
     x = stacked([graph(4, PATH), graph(3, [(0, 2)]), graph(2, [])], limit=5)
     write(x, tmp_path / f"a{form}", form)
-    again = read_graphs(tmp_path / f"a{form}").graphs
-    assert torch.equal(stacked([dense(one) for one in again], 5), x)
+    read_back = read_graphs(tmp_path / f"a{form}").graphs
+    assert torch.equal(stacked([dense(one) for one in read_back], 5), x)
 
 
 @pytest.mark.parametrize("form", SINGLE)
@@ -46,6 +46,6 @@ def test_a_list_of_edges_refuses_a_node_without_one(tmp_path):
 
 
 def test_a_network_has_the_nodes_and_edges():
-    made = network(graph(3, [(0, 2)], limit=5))
-    assert sorted(made.nodes) == [0, 1, 2]
-    assert list(made.edges) == [(0, 2)]
+    written = network(graph(3, [(0, 2)], limit=5))
+    assert sorted(written.nodes) == [0, 1, 2]
+    assert list(written.edges) == [(0, 2)]

@@ -34,8 +34,8 @@ def likeness(smiles, kind):
         "FCFC4": lambda mol: old.GetMorganFingerprint(mol, 2, useFeatures=True),
         "AP": lambda mol: old.GetAtomPairFingerprint(mol, maxLength=10),
     }[kind]
-    wanted = make(parsed(smiles))
-    return [DataStructs.TanimotoSimilarity(wanted, make(mol)) for mol in mols()]
+    target_fingerprint = make(parsed(smiles))
+    return [DataStructs.TanimotoSimilarity(target_fingerprint, make(mol)) for mol in mols()]
 
 
 @pytest.mark.parametrize("kind", ["ECFC4", "ECFC6", "FCFC4", "AP"])
@@ -56,8 +56,10 @@ def test_numbers_are_brought_to_the_unit_interval():
 def test_fexofenadine_by_hand():
     from rdkit.Chem import Crippen, rdMolDescriptors
 
-    made = expression("fexofenadine_mpo")(mols())
-    for value, alike, mol in zip(made, likeness(guacamol.FEXOFENADINE, "AP"), mols(), strict=True):
+    objective = expression("fexofenadine_mpo")(mols())
+    for value, alike, mol in zip(
+        objective, likeness(guacamol.FEXOFENADINE, "AP"), mols(), strict=True
+    ):
         surface, partition = rdMolDescriptors.CalcTPSA(mol), Crippen.MolLogP(mol)
         parts = [
             min(alike / 0.8, 1),
@@ -100,9 +102,9 @@ def test_every_goal_is_a_reward_from_0_to_1():
 
 
 def test_pmo_has_its_23_tasks():
-    from benchmarks.pmo import TASKS as known
+    from benchmarks.pmo import TASKS as pmo_tasks
 
-    assert len(known) == 23
-    for reward in known.values():
+    assert len(pmo_tasks) == 23
+    for reward in pmo_tasks.values():
         if reward not in ("jnk3", "gsk3b", "drd2"):
             expression(reward)(mols()[:1])

@@ -24,8 +24,8 @@ def tensors(train=40, test=10, side=9):
     }
 
 
-def put(folder, given, zipped=False, dotted=False):
-    for part, x in given.items():
+def put(folder, images, zipped=False, dotted=False):
+    for part, x in images.items():
         name = idx.FILES[part].replace("-idx", ".idx" if dotted else "-idx")
         content = gzip.compress(packed(x)) if zipped else packed(x)
         (folder / (name + (".gz" if zipped else ""))).write_bytes(content)
@@ -35,10 +35,10 @@ def put(folder, given, zipped=False, dotted=False):
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("dotted", [False, True])
 def test_folder_of_ones_own_idx_files(tmp_path, zipped, dotted):
-    given = tensors()
-    data = load(str(put(tmp_path, given, zipped, dotted)))
-    assert torch.equal(data.train.x[:, 0], given["train_x"])
-    assert torch.equal(data.test.labels, given["test_labels"].long())
+    images = tensors()
+    data = load(str(put(tmp_path, images, zipped, dotted)))
+    assert torch.equal(data.train.x[:, 0], images["train_x"])
+    assert torch.equal(data.test.labels, images["test_labels"].long())
     assert data.domain.shape == (1, 9, 9)
     assert data.domain.classes == ("0", "1", "2", "3")
     assert data.domain.frequencies == (0.25,) * 4
@@ -72,8 +72,13 @@ def test_damaged_files_are_refused(tmp_path, content, why):
 
 def test_damaged_gzip_is_refused(tmp_path):
     path = tmp_path / "a.gz"
-    whole = gzip.compress(packed(torch.randint(0, 256, (50, 9, 9), dtype=torch.uint8)))
-    for content in (b"no gzip", whole[:-500], whole[:5], whole[:200] + b"\xff" * 50 + whole[250:]):
+    packed_bytes = gzip.compress(packed(torch.randint(0, 256, (50, 9, 9), dtype=torch.uint8)))
+    for content in (
+        b"no gzip",
+        packed_bytes[:-500],
+        packed_bytes[:5],
+        packed_bytes[:200] + b"\xff" * 50 + packed_bytes[250:],
+    ):
         path.write_bytes(content)
         with pytest.raises(BadInput):
             idx.read(path)
@@ -81,12 +86,12 @@ def test_damaged_gzip_is_refused(tmp_path):
 
 def test_hash_is_of_the_unpacked_file(tmp_path):
     x = torch.arange(6, dtype=torch.uint8)
-    known = hashlib.sha256(packed(x)).hexdigest()
+    digest = hashlib.sha256(packed(x)).hexdigest()
     for name, content in (("a", packed(x)), ("a.gz", gzip.compress(packed(x)))):
         (tmp_path / name).write_bytes(content)
-        assert torch.equal(idx.read(tmp_path / name, known), x)
+        assert torch.equal(idx.read(tmp_path / name, digest), x)
         with pytest.raises(BadInput, match="not the file that is known"):
-            idx.read(tmp_path / name, known[::-1])
+            idx.read(tmp_path / name, digest[::-1])
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,10 @@ def noisy(size=(64, 64)):
 
 
 def refused(tmp_path):
-    whole = {kind: encoded(noisy(), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP")}
-    flipped = bytearray(whole["PNG"])
+    encoded_images = {
+        kind: encoded(noisy(), kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP")
+    }
+    flipped = bytearray(encoded_images["PNG"])
     flipped[len(flipped) // 2] ^= 255
     return {
         "empty.png": (b"", "empty file"),
@@ -51,13 +53,13 @@ def refused(tmp_path):
         "zeros.jpg": (bytes(4000), "not an image"),
         "svg.png": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "not an image"),
         "tiff.png": (encoded(noisy(), "TIFF"), "not an image"),
-        "cut.png": (whole["PNG"][:5000], "damaged"),
-        "cut.jpg": (whole["JPEG"][:1500], "damaged"),
-        "cut.gif": (whole["GIF"][:2000], "damaged"),
-        "cut.bmp": (whole["BMP"][:5000], "damaged"),
-        "cut.webp": (whole["WEBP"][:1000], "damaged|not an image"),
-        "head.png": (whole["PNG"][:20], "damaged|not an image"),
-        "head.jpg": (whole["JPEG"][:3], "damaged|not an image"),
+        "cut.png": (encoded_images["PNG"][:5000], "damaged"),
+        "cut.jpg": (encoded_images["JPEG"][:1500], "damaged"),
+        "cut.gif": (encoded_images["GIF"][:2000], "damaged"),
+        "cut.bmp": (encoded_images["BMP"][:5000], "damaged"),
+        "cut.webp": (encoded_images["WEBP"][:1000], "damaged|not an image"),
+        "head.png": (encoded_images["PNG"][:20], "damaged|not an image"),
+        "head.jpg": (encoded_images["JPEG"][:3], "damaged|not an image"),
         "flipped.png": (bytes(flipped), "damaged"),
         "bomb.png": (png(30_000, 30_000, zlib.compress(bytes(1000))), "40 megapixels"),
         "large.png": (png(8_000, 6_000, zlib.compress(bytes(1000))), "40 megapixels"),

@@ -15,8 +15,8 @@ from trilemma.data.molecule_files import is_molecules, of_molecules, read_molecu
 CHAINS = ["C" * k + "O" for k in range(1, 15)]
 
 
-def spelt(held):
-    return [one.smiles for one in held.molecules]
+def spelt(contents):
+    return [one.smiles for one in contents.molecules]
 
 
 @pytest.fixture
@@ -52,15 +52,17 @@ def test_lines_as_people_write_them(write, name, text):
 
 
 def test_what_is_left_out_is_counted_with_its_line(write):
-    held = read_molecules(write("a.smi", "CCO\nOCC\nxx\nC[N+](=O)[O-]\nCC(=O)[O-].[Na+]\n[Au]\n"))
-    assert spelt(held) == ["CCO", "CC(=O)O"]
-    assert held.entries == 6
-    assert held.duplicates == 1
-    assert held.left_out["does not parse or kekulise"] == ["line 3"]
-    assert held.left_out["has charges that cannot be neutralised"] == ["line 4"]
-    said = " ".join(held.notes())
-    assert "the same molecule as one before, however spelt, and left out: 1" in said
-    assert "neutralised 1" in said
+    contents = read_molecules(
+        write("a.smi", "CCO\nOCC\nxx\nC[N+](=O)[O-]\nCC(=O)[O-].[Na+]\n[Au]\n")
+    )
+    assert spelt(contents) == ["CCO", "CC(=O)O"]
+    assert contents.entries == 6
+    assert contents.duplicates == 1
+    assert contents.left_out["does not parse or kekulise"] == ["line 3"]
+    assert contents.left_out["has charges that cannot be neutralised"] == ["line 4"]
+    notes = " ".join(contents.notes())
+    assert "the same molecule as one before, however spelt, and left out: 1" in notes
+    assert "neutralised 1" in notes
 
 
 @pytest.mark.parametrize(
@@ -107,25 +109,25 @@ def test_structure_files(tmp_path, version):
             AllChem.EmbedMultipleConfs(mol, 2, randomSeed=1)
             for conformer in mol.GetConformers():
                 writer.write(mol, confId=conformer.GetId())
-    held = read_molecules(path)
-    assert spelt(held) == ["CCO", "c1ccccc1"]
-    assert held.duplicates == 2  # another conformer is the same graph
+    contents = read_molecules(path)
+    assert spelt(contents) == ["CCO", "c1ccccc1"]
+    assert contents.duplicates == 2  # another conformer is the same graph
 
 
 def test_molecules_of_a_program():
-    held = of_molecules(["CCO", Chem.MolFromSmiles("OCC"), "c1ccccc1", "no"])
-    assert spelt(held) == ["CCO", "c1ccccc1"]
-    assert held.left_out == {"does not parse or kekulise": ["number 4"]}
+    contents = of_molecules(["CCO", Chem.MolFromSmiles("OCC"), "c1ccccc1", "no"])
+    assert spelt(contents) == ["CCO", "c1ccccc1"]
+    assert contents.left_out == {"does not parse or kekulise": ["number 4"]}
 
 
 def test_a_folder_is_read_file_after_file(tmp_path, write):
     write("a.smi", "CCO\n")
     write("b.smi", "xx\nCCN\n")
     write("readme.md", "no molecule")
-    held = read_molecules(tmp_path)
-    assert spelt(held) == ["CCO", "CCN"]
-    assert held.files == 2
-    assert held.left_out["does not parse or kekulise"] == ["b.smi line 1"]
+    contents = read_molecules(tmp_path)
+    assert spelt(contents) == ["CCO", "CCN"]
+    assert contents.files == 2
+    assert contents.left_out["does not parse or kekulise"] == ["b.smi line 1"]
 
 
 def test_they_are_a_data_set(write):
@@ -135,8 +137,8 @@ def test_they_are_a_data_set(write):
     assert data.domain.shape == (48, 48)
     assert len(data.train) + len(data.test) == len(CHAINS)
     assert set(data.train.names).isdisjoint(data.test.names)
-    again = sources.load(str(write("turned.smi", "\n".join(reversed(CHAINS)))))
-    assert set(again.train.names) == set(data.train.names)  # the split is the molecule's own
+    reloaded = sources.load(str(write("turned.smi", "\n".join(reversed(CHAINS)))))
+    assert set(reloaded.train.names) == set(data.train.names)  # the split is the molecule's own
 
 
 def test_a_declared_column_goes_before_what_stands_in_it(write):
@@ -149,15 +151,15 @@ def test_a_declared_column_goes_before_what_stands_in_it(write):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "notes"),
     [
         ("", "holds no molecule that can be used: it is empty"),
         ("xx\nyy\n", "left out, does not parse or kekulise"),
         ("CCO\nCC\n", "holds 2 molecules that can be used, and 10 or more are needed"),
     ],
 )
-def test_too_little_is_one_sentence(write, text, said):
-    with pytest.raises(BadInput, match=said):
+def test_too_little_is_one_sentence(write, text, notes):
+    with pytest.raises(BadInput, match=notes):
         sources.load(str(write("few.smi", text)))
 
 

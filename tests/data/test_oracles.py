@@ -17,7 +17,7 @@ from trilemma.data.chemistry import parsed
 from trilemma.data.oracles import Inert, by_forest, by_machine, restricted
 
 SMILES = ["CCO", "c1ccccc1", "CC(=O)Nc1ccc(O)cc1", "CCN(CC)CC", "FC(F)(F)C", "C1CCNCC1"] * 8
-KNOWN = {
+INHIBITORS = {
     "SB-216763": "CN1C=C(C2=CC=CC=C21)C3=C(C(=O)NC3=O)C4=C(C=C(C=C4)Cl)Cl",
     "AS601245": "C1=CC=C2C(=C1)N=C(S2)C(C#N)C3=NC(=NC=C3)NCCC4=CN=CC=C4",
     "haloperidol": "C1CN(CCC1(C2=CC=C(C=C2)Cl)O)CCCC(=O)C3=CC=C(C=C3)F",
@@ -49,17 +49,17 @@ def test_plain_values_are_read():
 
 def inert(model):
     """Make of a model of scikit-learn what the unpickler would."""
-    held = Inert()
-    held.state = dict(vars(model))
-    if "estimators_" in held.state:
+    oracle = Inert()
+    oracle.state = dict(vars(model))
+    if "estimators_" in oracle.state:
         trees = []
         for tree in model.estimators_:
             inner, outer = Inert(), Inert()
             inner.state = tree.tree_.__getstate__()
             outer.state = {"tree_": inner}
             trees.append(outer)
-        held.state["estimators_"] = trees
-    return held
+        oracle.state["estimators_"] = trees
+    return oracle
 
 
 def bits(radius):
@@ -142,5 +142,5 @@ def users_cache(monkeypatch):
     ],
 )
 def test_known_inhibitors_are_known(users_cache, oracle, molecule, expected):
-    found = oracles.ORACLES[oracle].of([parsed(KNOWN[molecule])])[0]
-    assert found == pytest.approx(expected, abs=0.006)
+    activity = oracles.ORACLES[oracle].of([parsed(INHIBITORS[molecule])])[0]
+    assert activity == pytest.approx(expected, abs=0.006)

@@ -42,7 +42,7 @@ def test_a_function_takes_smiles_and_stands_in_expressions(mine):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{path}", "write python"),
         ("{path}:none", "has no function 'none'"),
@@ -52,10 +52,10 @@ def test_a_function_takes_smiles_and_stands_in_expressions(mine):
         ("{broken}:length", "cannot be run: NameError"),
     ],
 )
-def test_what_is_no_function_is_one_sentence(mine, tmp_path, text, said):
+def test_what_is_no_function_is_one_sentence(mine, tmp_path, text, message):
     broken = tmp_path / "broken.py"
     broken.write_text("undefined + 1")
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         expression(f"python({text.format(path=mine, broken=broken)})")
 
 

@@ -24,21 +24,21 @@ def picture(height, width, seed=0):
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (40, 33), (17, 80)])
 def test_squares_are_where_they_say_and_cover_all_but_the_edges(height, width, times):
     photo, step = picture(height, width), 16 // times
-    squares, places = cut(photo, 16, times)
+    squares, corners = cut(photo, 16, times)
     flat = squares.reshape(-1, 3, 16, 16)
-    assert len(flat) == len(places) == len(set(places))
-    assert len(places) == ((height - 16) // step + 1) * ((width - 16) // step + 1)
-    for square, (left, top) in zip(flat, places, strict=True):
+    assert len(flat) == len(corners) == len(set(corners))
+    assert len(corners) == ((height - 16) // step + 1) * ((width - 16) // step + 1)
+    for square, (left, top) in zip(flat, corners, strict=True):
         assert torch.equal(square, photo[:, top : top + 16, left : left + 16])
-    lefts = sorted({left for left, _ in places})
+    lefts = sorted({left for left, _ in corners})
     assert lefts == list(range(lefts[0], lefts[-1] + 1, step))
     assert abs(lefts[0] - (width - 16 - lefts[-1])) <= 1
 
 
 def test_a_photograph_smaller_than_a_square_gives_none():
-    squares, places = cut(picture(15, 400), 16, 2)
+    squares, corners = cut(picture(15, 400), 16, 2)
     assert squares.numel() == 0
-    assert places == []
+    assert corners == []
 
 
 def test_reduced_keeps_proportions_means_and_what_is_small_already():
@@ -65,7 +65,7 @@ def test_the_list_is_split_by_photograph():
 @pytest.fixture
 def paper(monkeypatch):
     """Photographs of noise in place of the real ones."""
-    made = {
+    pictures = {
         f"{name}@{longest}": picture(longest * 5 // 8, longest, seed)
         for seed, name in enumerate(photos.PATHS)
         for longest in (1280, *photos.SCALES)
@@ -73,9 +73,9 @@ def paper(monkeypatch):
     }
     for name in photos.PATHS:
         for longest in (1280, *photos.SCALES):
-            made.setdefault(f"{name}@{longest}", picture(20, 70))
-    monkeypatch.setattr(photos.Bundle, "tensors", lambda _: made)
-    return made
+            pictures.setdefault(f"{name}@{longest}", picture(20, 70))
+    monkeypatch.setattr(photos.Bundle, "tensors", lambda _: pictures)
+    return pictures
 
 
 @pytest.mark.parametrize("size", [None, 128])
@@ -90,17 +90,17 @@ def test_patches_know_their_photograph_and_place(paper, size):
         for i in range(0, len(part), 37):
             at, left, top = part.names[i].split("+")
             left, top = int(left), int(top)
-            wanted = paper[at][:, top : top + side, left : left + side]
-            assert torch.equal(part.x[i], wanted)
+            expected = paper[at][:, top : top + side, left : left + side]
+            assert torch.equal(part.x[i], expected)
     assert any("Dune" in note for note in data.notes)
     part = sources.load("photos@10%", size=side)
     assert len(part.train.names) == len(part.train) == round(len(data.train) / 10)
 
 
 def test_whole_photographs(paper):
-    whole = whole_photos("test", longest=600)
-    assert [name for name, _ in whole] == photos._names("test")
-    shapes = {name: tuple(x.shape) for name, x in whole}
+    full_photos = whole_photos("test", longest=600)
+    assert [name for name, _ in full_photos] == photos._names("test")
+    shapes = {name: tuple(x.shape) for name, x in full_photos}
     assert shapes["Dune"] == (3, 375, 600)
     assert len(whole_photos("train")) == 16
 
@@ -145,7 +145,7 @@ def test_the_real_photographs(own_cache):
     data = sources.load("photos")
     assert time.process_time() - start < 3
     assert (len(data.train), len(data.test)) == (8493, 3507)
-    seen = {x.numpy().tobytes() for x in data.train.x}
-    assert not any(x.numpy().tobytes() in seen for x in data.test.x)
+    train_bytes = {x.numpy().tobytes() for x in data.train.x}
+    assert not any(x.numpy().tobytes() in train_bytes for x in data.test.x)
     shapes = {name: tuple(x.shape) for name, x in whole_photos("test")}
     assert shapes["LadyBird"] == (3, 800, 1280)

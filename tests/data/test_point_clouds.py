@@ -72,9 +72,9 @@ class TestXyz:
     def test_what_cannot_be_used_is_counted_with_its_place(self, tmp_path, text, reason):
         contents = read(tmp_path, text)
         assert contents.frames == []
-        ((said, places),) = contents.left_out.items()
-        assert reason in said
-        assert places == ["line 1"]
+        ((message, lines),) = contents.left_out.items()
+        assert reason in message
+        assert lines == ["line 1"]
 
     def test_a_count_that_lies_is_one_sentence(self, tmp_path):
         with pytest.raises(BadInput, match="an atom beyond the count"):
@@ -126,9 +126,9 @@ class TestObjects:
         head = "ply\nformat ascii 1.0\nelement vertex 5\nproperty float x\nproperty float y\n"
         with pytest.raises(BadInput, match="head does not end"):
             read(tmp_path, head, "a.ply")
-        whole = head + "property float z\nend_header\n1 2 3\n"
+        text = head + "property float z\nend_header\n1 2 3\n"
         with pytest.raises(BadInput, match="ends before its 5 vertices"):
-            read(tmp_path, whole, "a.ply")
+            read(tmp_path, text, "a.ply")
 
     def test_arrays(self, tmp_path):
         np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(12, 30, 3)))
@@ -234,7 +234,7 @@ class TestBonds:
             "CN": (147, 129, 116),
             "CC": (154, 134, 120),
         }
-        seen = 0
+        checked = 0
         for b in range(20):
             for i in range(x.shape[1]):
                 for j in range(i):
@@ -255,17 +255,17 @@ class TestBonds:
                             if d < three + 3:
                                 want = 3
                     assert orders[b, i, j] == orders[b, j, i] == want
-                    seen += 1
-        assert seen > 400
+                    checked += 1
+        assert checked > 400
 
     def test_stability_counts_atoms_and_molecules(self):
         data = sources.load("qm9-small").viewed(("conformer",))
-        stable, here = is_stable(data.train.x, data.domain.elements)
-        assert 0.985 < float(stable.sum() / here.sum()) < 1.0
+        stable, atom_shares = is_stable(data.train.x, data.domain.elements)
+        assert 0.985 < float(stable.sum() / atom_shares.sum()) < 1.0
         broken = data.train.x.clone()
         broken[:, 0, :3] += 3.0
         worse, _ = is_stable(broken, data.domain.elements)
-        assert not (worse | ~here).all(1).any()
+        assert not (worse | ~atom_shares).all(1).any()
 
     def test_pieces_are_told_and_hydrogens_are_not_added(self):
         water = torch.tensor([[0.0, 0, 0.119, 2], [0, 0.763, -0.477, 1], [0, -0.763, -0.477, 1]])
@@ -276,8 +276,8 @@ class TestBonds:
             ("O", True)
         ]
         assert spelt(two, ("H", "O")) == [("O", False)]
-        ((smiles, whole),) = spelt(bare, ("H", "O"))
-        assert whole
+        ((smiles, smiles_whole),) = spelt(bare, ("H", "O"))
+        assert smiles_whole
         assert smiles == "[O][O]"
 
 
@@ -294,16 +294,16 @@ class TestStream:
         assert batch.x.shape[1] == int(batch.condition.points.sum(1).max())
         widths = [stream.batch(k).x.shape[1] for k in range(count)]
         assert sum(widths) / count < 0.9 * mask.shape[1]
-        again = PointCloudStream(data.train.x, mask, 64, 0).batch(5)
-        assert torch.equal(again.x, stream.batch(5).x)
+        repeated = PointCloudStream(data.train.x, mask, 64, 0).batch(5)
+        assert torch.equal(repeated.x, stream.batch(5).x)
 
     def test_clouds_are_turned_anew_each_time_and_stay_themselves(self):
         data = point_clouds.shapes3d()
         mask = mask_of(data.train.x)
         plain = PointCloudStream(data.train.x, mask, 32, 0).batch(3)
         turned = PointCloudStream(data.train.x, mask, 32, 0, is_turned=True).batch(3)
-        again = PointCloudStream(data.train.x, mask, 32, 0, is_turned=True).batch(3)
-        assert torch.equal(turned.x, again.x)
+        repeated = PointCloudStream(data.train.x, mask, 32, 0, is_turned=True).batch(3)
+        assert torch.equal(turned.x, repeated.x)
         apart = [torch.cdist(x[..., :3], x[..., :3]) for x in (plain.x, turned.x)]
         assert torch.allclose(apart[0], apart[1], atol=1e-3)
         assert not torch.allclose(plain.x, turned.x, atol=0.1)

@@ -65,7 +65,7 @@ def test_no_molecules_are_worth_nothing():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("qd", "did you mean 'qed'"),
         ("", "unknown reward ''"),
@@ -77,8 +77,8 @@ def test_no_molecules_are_worth_nothing():
         ("qed +", "unknown reward ''"),
     ],
 )
-def test_what_cannot_be_read_is_one_sentence(text, said):
-    with pytest.raises(BadInput, match=said.replace("(", r"\(")):
+def test_what_cannot_be_read_is_one_sentence(text, message):
+    with pytest.raises(BadInput, match=message.replace("(", r"\(")):
         expression(text)
 
 

@@ -47,9 +47,9 @@ def moved(x, by=0.013):
 
 
 def refused(path, data):
-    with pytest.raises(BadInput) as found:
+    with pytest.raises(BadInput) as caught:
         ready(path, data)
-    sentence = str(found.value)
+    sentence = str(caught.value)
     assert "\n" not in sentence
     assert sentence.endswith(".")
     return sentence
@@ -65,9 +65,9 @@ class TestArrays:
             np.savez(path, x=x, y=np.zeros(3))
         else:
             save_file({"points": torch.from_numpy(x)}, path)
-        found = ready(path, plane)
-        assert found.dtype == torch.float32
-        assert torch.equal(found, torch.from_numpy(x))
+        caught = ready(path, plane)
+        assert caught.dtype == torch.float32
+        assert torch.equal(caught, torch.from_numpy(x))
 
     @pytest.mark.parametrize("form", ["NCHW", "NHW", "int64"])
     def test_images_in_the_usual_orders(self, form, digits, tmp_path):
@@ -152,9 +152,9 @@ class TestFolders:
     def test_graphs_of_any_form_of_the_library(self, graphs, tmp_path):
         for i in range(50):
             networkx.write_graphml(networkx.path_graph(5 + i % 4), tmp_path / f"{i:02}.graphml")
-        found = ready(tmp_path, graphs)
-        assert found.shape == (50, *graphs.domain.shape)
-        assert sizes(found).tolist() == [5 + i % 4 for i in range(50)]
+        caught = ready(tmp_path, graphs)
+        assert caught.shape == (50, *graphs.domain.shape)
+        assert sizes(caught).tolist() == [5 + i % 4 for i in range(50)]
         networkx.write_graphml(networkx.path_graph(30), tmp_path / "60.graphml")
         assert "a graph of 30 nodes" in refused(tmp_path, graphs)
 

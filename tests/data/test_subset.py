@@ -28,8 +28,8 @@ def test_a_tenth_of_each_class_and_the_whole_test_split(digits):
     assert part.name == "digits@10%"
     assert len(part.train) == len(part.train.labels) == 142
     counts = torch.bincount(part.train.labels, minlength=10)
-    wanted = torch.bincount(digits.train.labels, minlength=10) / 10
-    assert ((counts - wanted).abs() <= 1).all()
+    expected = torch.bincount(digits.train.labels, minlength=10) / 10
+    assert ((counts - expected).abs() <= 1).all()
     assert part.domain.frequencies == tuple((counts.double() / 142).tolist())
     assert torch.equal(part.test.x, digits.test.x)
     assert rows(part) <= rows(digits)
@@ -40,7 +40,7 @@ def test_a_tenth_of_each_class_and_the_whole_test_split(digits):
 
 
 def test_labels_stay_with_their_images(digits):
-    known = dict(
+    label_of = dict(
         zip(
             (x.numpy().tobytes() for x in digits.train.x),
             digits.train.labels.tolist(),
@@ -49,7 +49,7 @@ def test_labels_stay_with_their_images(digits):
     )
     part = share_of(digits, 7.5)
     for x, label in zip(part.train.x, part.train.labels.tolist(), strict=True):
-        assert known[x.numpy().tobytes()] == label
+        assert label_of[x.numpy().tobytes()] == label
 
 
 def test_a_smaller_share_lies_within_a_larger(digits):
@@ -79,11 +79,11 @@ def test_all_that_belongs_to_an_example_goes_with_it(digits):
 
 
 @pytest.mark.parametrize(
-    "asked", ["10", "0%", "100.1%", "-5%", "x%", "", "%", "nan%", "1e1%", "10%%"]
+    "name", ["10", "0%", "100.1%", "-5%", "x%", "", "%", "nan%", "1e1%", "10%%"]
 )
-def test_what_is_no_share_is_said_in_a_sentence(asked):
+def test_what_is_no_share_is_said_in_a_sentence(name):
     with pytest.raises(BadInput, match="is no share of a data set; give more than 0 and at most"):
-        load(f"digits@{asked}")
+        load(f"digits@{name}")
 
 
 def test_shares_of_other_things_are_refused(tmp_path, monkeypatch):

@@ -17,45 +17,47 @@ def scores(names, worth="logp"):
 
 
 def learnt(names, seed=0):
-    made = Surrogate(seed)
-    made.learn(scores(names), 0)
-    return made
+    surrogate = Surrogate(seed)
+    surrogate.learn(scores(names), 0)
+    return surrogate
 
 
 def test_it_knows_the_order_of_what_it_was_not_told():
-    told, kept = CHAINS[::2], CHAINS[1::2]
-    expected = learnt(told).mean(kept)
-    true = torch.tensor(list(scores(kept).values()), dtype=torch.float64)
+    training, candidates = CHAINS[::2], CHAINS[1::2]
+    expected = learnt(training).mean(candidates)
+    true = torch.tensor(list(scores(candidates).values()), dtype=torch.float64)
     assert torch.corrcoef(torch.stack([expected, true]))[0, 1] > 0.8
 
 
 def test_it_chooses_what_is_worth_much_and_nothing_twice():
-    told, kept = CHAINS[::2], CHAINS[1::2]
-    chosen = learnt(told).choose(kept, 5, 0)
-    true = list(scores(kept).values())
+    training, candidates = CHAINS[::2], CHAINS[1::2]
+    chosen = learnt(training).choose(candidates, 5, 0)
+    true = list(scores(candidates).values())
     assert len(set(chosen)) == 5
     assert sum(true[i] for i in chosen) / 5 > sum(true) / len(true) + 0.3
 
 
 def test_a_choice_is_of_its_seed_and_number():
-    told, kept = CHAINS[:6], CHAINS[6:]
-    assert learnt(told).choose(kept, 6, 3) == learnt(told).choose(kept, 6, 3)
-    others = [learnt(told, seed).choose(kept, 6, n) for seed, n in ((0, 4), (1, 3))]
-    assert learnt(told).choose(kept, 6, 3) not in others
+    training, candidates = CHAINS[:6], CHAINS[6:]
+    assert learnt(training).choose(candidates, 6, 3) == learnt(training).choose(candidates, 6, 3)
+    other_choices = [
+        learnt(training, seed).choose(candidates, 6, n) for seed, n in ((0, 4), (1, 3))
+    ]
+    assert learnt(training).choose(candidates, 6, 3) not in other_choices
 
 
 def test_fewer_candidates_than_calls_are_all_chosen():
-    made = learnt(CHAINS[:6])
-    assert sorted(made.choose(CHAINS[6:9], 64, 0)) == [0, 1, 2]
-    assert made.choose([], 64, 0) == []
-    assert made.mean([]).tolist() == []
+    surrogate = learnt(CHAINS[:6])
+    assert sorted(surrogate.choose(CHAINS[6:9], 64, 0)) == [0, 1, 2]
+    assert surrogate.choose([], 64, 0) == []
+    assert surrogate.mean([]).tolist() == []
 
 
 def test_it_learns_from_the_best_and_some_others(monkeypatch):
     monkeypatch.setattr(module, "LEARNT", 10)
-    made = Surrogate(0)
-    made.learn(scores(CHAINS), 0)
+    surrogate = Surrogate(0)
+    surrogate.learn(scores(CHAINS), 0)
     best = sorted(scores(CHAINS), key=lambda name: -scores(CHAINS)[name])[:5]
-    told = {tuple(row.tolist()) for row in made._train_fingerprints}
-    assert len(made._train_fingerprints) == 10
-    assert {tuple(row.tolist()) for row in fingerprints(best)} <= told
+    training = {tuple(row.tolist()) for row in surrogate._train_fingerprints}
+    assert len(surrogate._train_fingerprints) == 10
+    assert {tuple(row.tolist()) for row in fingerprints(best)} <= training

@@ -50,13 +50,13 @@ def test_a_table_may_have_no_names_and_other_marks(tmp_path):
 
 
 def test_the_split_does_not_depend_on_the_order_of_rows(tmp_path):
-    there = sources.load(written(tmp_path / "a.csv", rows()))
+    data = sources.load(written(tmp_path / "a.csv", rows()))
     back = sources.load(written(tmp_path / "b.csv", rows()[::-1]))
-    assert there.fingerprint == back.fingerprint
+    assert data.fingerprint == back.fingerprint
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("1,,3", "line 32 .*column 'weight': a value is missing"),
         ("1,nan,3", "column 'weight': 'nan' is no finite number"),
@@ -64,10 +64,10 @@ def test_the_split_does_not_depend_on_the_order_of_rows(tmp_path):
         ("1,2", "has 2 values, and there are 3 columns"),
     ],
 )
-def test_what_cannot_be_used_is_named_by_row_and_column(tmp_path, line, said):
+def test_what_cannot_be_used_is_named_by_row_and_column(tmp_path, line, message):
     lines = rows()
     lines[30] = line
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         sources.load(written(tmp_path / "a.csv", lines))
 
 
@@ -185,7 +185,7 @@ def test_whole_numbers_that_reach_too_far_are_real_and_it_is_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "message"),
     [
         ("visits=number", "unknown kind of a column 'number'"),
         ("vists=real", "unknown column of 'shops.csv' 'vists'; did you mean 'visits'"),
@@ -200,8 +200,8 @@ def test_whole_numbers_that_reach_too_far_are_real_and_it_is_said(tmp_path):
         ),
     ],
 )
-def test_what_cannot_be_declared_is_a_sentence(tmp_path, columns, said):
-    with pytest.raises(BadInput, match=said):
+def test_what_cannot_be_declared_is_a_sentence(tmp_path, columns, message):
+    with pytest.raises(BadInput, match=message):
         sources.load(f"{shops(tmp_path)}@columns:{columns}")
 
 
@@ -216,17 +216,17 @@ def test_columns_are_of_tables(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("1,2,,0.5", "line 32 .*column 'colour': a value is missing"),
         ("1,two,red,0.5", "column 'visits': 'two' is no finite number.*visits=category"),
         ("1,inf,red,0.5", "column 'visits': 'inf' is no finite number"),
     ],
 )
-def test_a_cell_that_is_no_value_of_its_column_is_named(tmp_path, line, said):
+def test_a_cell_that_is_no_value_of_its_column_is_named(tmp_path, line, message):
     lines = list(SHOPS)
     lines[30] = line
-    with pytest.raises(BadInput, match=said):
+    with pytest.raises(BadInput, match=message):
         sources.load(shops(tmp_path, lines))
 
 

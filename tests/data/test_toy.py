@@ -30,11 +30,11 @@ def test_draws_follow_the_density(name):
     grid = torch.cartesian_prod(line, line)
     each = torch.cat([toy.log_prob(part) for part in grid.split(16_384)])
     inside = each > -30
-    wanted = (each[inside].exp() * each[inside]).sum().item() * width**2
-    drawn = torch.cat([toy.log_prob(x) for x in points(name).train.x.split(4_000)])
-    assert drawn.isfinite().all()
-    error = drawn.std().item() / math.sqrt(len(drawn))
-    assert drawn.mean().item() == pytest.approx(wanted, abs=5 * error + 1e-6)
+    expected = (each[inside].exp() * each[inside]).sum().item() * width**2
+    log_densities = torch.cat([toy.log_prob(x) for x in points(name).train.x.split(4_000)])
+    assert log_densities.isfinite().all()
+    error = log_densities.std().item() / math.sqrt(len(log_densities))
+    assert log_densities.mean().item() == pytest.approx(expected, abs=5 * error + 1e-6)
 
 
 def test_draws_fall_into_boxes_as_often_as_the_density_says(name):
@@ -104,8 +104,8 @@ def test_mixtures_of_gaussians_name_their_modes(name, count):
     assert data.centres.at.shape == (count, 2)
     weights = torch.full((count,), 1 / count, dtype=torch.float64)
     x = data.test.x[:100]
-    wanted = mixture_log_prob(x, data.centres.at, weights, data.centres.deviation)
-    torch.testing.assert_close(data.truth(x), wanted)
+    expected = mixture_log_prob(x, data.centres.at, weights, data.centres.deviation)
+    torch.testing.assert_close(data.truth(x), expected)
 
 
 def test_curves_have_no_modes():

@@ -16,7 +16,7 @@ from trilemma.networks.layers import MLP
 GREY = Domain("image", (1, 8, 8), Levels(17))
 
 
-def made(components=3):
+def autoencoder(components=3):
     return Autoencoder(
         MLP(64, 4, width=32), MLP(4, (1, 8, 8), width=32), GREY, 4, prior=Mixture(4, components)
     )
@@ -27,26 +27,26 @@ def pictures(n=16):
 
 
 def test_loss_is_the_lectures_and_falls():
-    model, given = made(), Examples(x=pictures())
+    model, batch = autoencoder(), Examples(x=pictures())
     (objective,) = model.objectives()
-    y = GREY.values.scale(given.x)
+    y = GREY.values.scale(batch.x)
     by_hand = (
         sum(float(((a - model.decoder(model.encoder(a[None]))[0]) ** 2).sum().detach()) for a in y)
         / 16
     )
-    loss = objective.loss(given)
+    loss = objective.loss(batch)
     assert float(loss.value.detach()) == pytest.approx(by_hand, rel=1e-4)
     assert float(loss.terms["squared_error"]) == pytest.approx(by_hand / 64, rel=1e-4)
     optimiser = torch.optim.Adam(objective.parameters, 3e-3)
     for _ in range(60):
         optimiser.zero_grad()
-        objective.loss(given).value.backward()
+        objective.loss(batch).value.backward()
         optimiser.step()
-    assert float(objective.loss(given).value.detach()) < 0.8 * by_hand
+    assert float(objective.loss(batch).value.detach()) < 0.8 * by_hand
 
 
 def test_stages_share_no_parameter_and_leave_none():
-    model = made()
+    model = autoencoder()
     first = set(model.objectives()[0].parameters)
     second = set(model.prior.objectives()[0].parameters)
     assert not first & second
@@ -54,14 +54,14 @@ def test_stages_share_no_parameter_and_leave_none():
 
 
 def test_capabilities_and_units():
-    model, x = made(), pictures()
+    model, x = autoencoder(), pictures()
     assert capabilities(model) == ("sample", "encode")
     assert model.encode(x).shape == (16, 4)
     assert model.decode(model.encode(x)).dtype == torch.uint8
 
 
 def test_samples_do_not_depend_on_their_number_and_start_from_the_standard_normal():
-    model = made()
+    model = autoencoder()
     many = draw(model, 70, seed=3)
     assert many.shape == (70, 1, 8, 8)
     assert many.dtype == torch.uint8
@@ -74,16 +74,16 @@ def test_mixture_is_fitted_and_drawn_from():
     x = torch.cat([torch.randn(300, 2) + 5, torch.randn(300, 2) * 3 - 10])
     model = Mixture(2, 2)
     before = float(model.log_prob(x).mean())
-    found = model.fit(x, Noise.of(0, 1))
+    mixture = model.fit(x, Noise.of(0, 1))
     after = float(model.log_prob(x).mean())
     assert after > before + 5
     assert after + float(model.scale.log().sum()) == pytest.approx(
-        found.log_likelihood[-1], abs=1e-3
+        mixture.log_likelihood[-1], abs=1e-3
     )
-    drawn = model.sample(20_000, noise=Noise.of(1, 20_000))
-    torch.testing.assert_close(drawn.mean(0), x.mean(0), atol=0.5, rtol=0)
-    torch.testing.assert_close(drawn.std(0), x.std(0), rtol=0.03, atol=0)
-    assert float((drawn > 0).all(1).float().mean()) == pytest.approx(0.5, abs=0.02)
+    samples = model.sample(20_000, noise=Noise.of(1, 20_000))
+    torch.testing.assert_close(samples.mean(0), x.mean(0), atol=0.5, rtol=0)
+    torch.testing.assert_close(samples.std(0), x.std(0), rtol=0.03, atol=0)
+    assert float((samples > 0).all(1).float().mean()) == pytest.approx(0.5, abs=0.02)
 
 
 def test_mixture_learns_by_gradient_and_every_parameter_takes_part():
@@ -118,8 +118,8 @@ def test_a_constant_code_is_survived():
     model = Mixture(3, 2)
     model.fit(x, Noise.of(0, 1))
     assert bool(model.log_prob(x).isfinite().all())
-    drawn = model.sample(10, noise=Noise.of(0, 10))
-    torch.testing.assert_close(drawn[:, 1], torch.full((10,), 4.0), atol=1e-2, rtol=0)
+    samples = model.sample(10, noise=Noise.of(0, 10))
+    torch.testing.assert_close(samples[:, 1], torch.full((10,), 4.0), atol=1e-2, rtol=0)
 
 
 def test_state_holds_the_fit():

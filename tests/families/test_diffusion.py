@@ -72,12 +72,12 @@ def test_what_it_can_do():
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_loss_is_a_mean_over_rows_and_a_function_of_the_batch(weighting):
-    model, whole = images(weighting=weighting), batch()
-    value = model.loss(whole).value
+    model, full = images(weighting=weighting), batch()
+    value = model.loss(full).value
     assert value == model.loss(batch()).value
-    parts = torch.stack([model.loss(whole[:4]).value, model.loss(whole[4:]).value])
+    parts = torch.stack([model.loss(full[:4]).value, model.loss(full[4:]).value])
     torch.testing.assert_close(parts.mean(), value, rtol=1e-4, atol=1e-5)
-    assert value != model.loss(Examples(whole.x, whole.condition, Noise.of(1, 8))).value
+    assert value != model.loss(Examples(full.x, full.condition, Noise.of(1, 8))).value
 
 
 def test_every_parameter_gets_a_gradient():
@@ -120,16 +120,16 @@ def test_bound_weighting_is_the_bound_without_its_constants():
 
 
 def test_hidden_labels_are_as_many_as_asked():
-    model, seen = images(label_dropout=0.25), []
+    model, labels_seen = images(label_dropout=0.25), []
     inner = model.network.forward
 
     def forward(x, log_snr, condition):
-        seen.append(condition.present)
+        labels_seen.append(condition.present)
         return inner(x, log_snr, condition)
 
     model.network.forward = forward
     model.loss(batch(512))
-    assert float(seen[0].float().mean()) == pytest.approx(0.75, abs=0.06)
+    assert float(labels_seen[0].float().mean()) == pytest.approx(0.75, abs=0.06)
 
 
 @pytest.mark.parametrize("sampler", [Ancestral(), Ddim(), Ddim(1.0), Heun()], ids=str)
@@ -236,8 +236,8 @@ def test_it_learns_two_points_and_their_names():
         optimiser.step()
     assert loss.item() < before / 2
     for label in (0, 1):
-        wanted = Condition(label=torch.full((64,), label))
-        x = model.sample(64, condition=wanted, noise=Noise.of(0, 64))
+        condition = Condition(label=torch.full((64,), label))
+        x = model.sample(64, condition=condition, noise=Noise.of(0, 64))
         assert x.dtype == torch.float32
         torch.testing.assert_close(x.mean(0), torch.full((2,), 2.0 * label - 1), atol=0.15, rtol=0)
     free = model.sample(64, noise=Noise.of(0, 64))
@@ -245,7 +245,7 @@ def test_it_learns_two_points_and_their_names():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"chain": -1}, "chain"),
         ({"steps": 0}, "0"),
@@ -253,8 +253,8 @@ def test_it_learns_two_points_and_their_names():
         ({"weighting": "own-ish"}, "own-ish"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(options, said):
-    with pytest.raises(BadInput, match=said):
+def test_bad_input_is_refused_in_a_sentence(options, message):
+    with pytest.raises(BadInput, match=message):
         images(**options)
     with pytest.raises(BadInput, match="spacing"):
         images().bound(batch().x, spacing="even")

@@ -18,7 +18,7 @@ from trilemma.networks.first_stage import CodeDecoder, CodeEncoder, PatchCritic
 DOMAIN = Domain("image", (1, 8, 8), Levels(17))
 
 
-def made(regulariser="kl", critic=0.0):
+def make_stage(regulariser="kl", critic=0.0):
     torch.manual_seed(0)
     outputs = 4 if regulariser == "kl" else 2
     return FirstStage(
@@ -39,7 +39,7 @@ def batch(rows=16):
 
 @pytest.mark.parametrize("regulariser", ["kl", "vq"])
 def test_it_does_what_it_says(regulariser):
-    model, x = made(regulariser), batch(4).x
+    model, x = make_stage(regulariser), batch(4).x
     assert isinstance(model, Coded)
     assert isinstance(model, Reconstructing)
     assert model.codes(x).shape == (4, 2, 4, 4)
@@ -53,21 +53,21 @@ def test_it_does_what_it_says(regulariser):
 
 @pytest.mark.parametrize("regulariser", ["kl", "vq"])
 def test_the_loss_is_a_mean_over_examples_and_the_same_in_evaluation(regulariser):
-    model, whole = made(regulariser), batch(16)
-    value = model.loss(whole).value
-    parts = [model.loss(whole[:8]).value, model.loss(whole[8:]).value]
+    model, full = make_stage(regulariser), batch(16)
+    value = model.loss(full).value
+    parts = [model.loss(full[:8]).value, model.loss(full[8:]).value]
     torch.testing.assert_close(sum(parts) / 2, value, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(model.loss(whole).value, value)
+    torch.testing.assert_close(model.loss(full).value, value)
     model.eval()
-    torch.testing.assert_close(model.loss(whole).value, value)
+    torch.testing.assert_close(model.loss(full).value, value)
 
 
 def test_codes_are_sampled_in_training_and_means_outside():
-    model, some = made(), batch(4)
+    model, some = make_stage(), batch(4)
     assert torch.equal(model.codes(some.x), model.codes(some.x))
-    drawn = model.codes(some.x, noise=Noise.of(1, 4))
-    assert not torch.equal(drawn, model.codes(some.x))
-    assert torch.equal(drawn, model.codes(some.x, noise=Noise.of(1, 4)))
+    sampled_codes = model.codes(some.x, noise=Noise.of(1, 4))
+    assert not torch.equal(sampled_codes, model.codes(some.x))
+    assert torch.equal(sampled_codes, model.codes(some.x, noise=Noise.of(1, 4)))
     other = Examples(some.x, None, Noise.of(8, 4))
     assert not torch.equal(
         model._coded(DOMAIN.values.scale(some.x), some.noise)[0],
@@ -76,7 +76,7 @@ def test_codes_are_sampled_in_training_and_means_outside():
 
 
 def test_half_precision_gives_finite_losses_in_float32():
-    model = made(critic=0.1)
+    model = make_stage(critic=0.1)
     model._set_progress(1, 0.9)
     with torch.autocast("cpu", torch.bfloat16):
         for objective in model.objectives():
@@ -106,7 +106,7 @@ def train(model, steps, share=lambda i: 0.0, lr=2e-3):
 
 
 def test_vectors_are_written_after_an_update_only_and_live():
-    model = made("vq")
+    model = make_stage("vq")
     before = model.sums.clone()
     (player,) = model.objectives()
     player.before(0, 0.0)
@@ -125,7 +125,7 @@ def test_vectors_are_written_after_an_update_only_and_live():
 
 
 def test_dead_vectors_start_again():
-    model = made("vq")
+    model = make_stage("vq")
     train(model, 3)
     model.counts[7], model.sums[7] = 1e-6, 1.0
     train_one = model.objectives()[0]
@@ -138,8 +138,8 @@ def test_dead_vectors_start_again():
 
 
 def test_vectors_of_parts_are_those_of_the_whole():
-    one, two, whole = made("vq"), made("vq"), batch(16)
-    for model, parts in ((one, [whole]), (two, [whole[:8], whole[8:]])):
+    one, two, full = make_stage("vq"), make_stage("vq"), batch(16)
+    for model, parts in ((one, [full]), (two, [full[:8], full[8:]])):
         (player,) = model.objectives()
         for update in (0, 1):
             player.before(update, 0.0)
@@ -151,7 +151,7 @@ def test_vectors_of_parts_are_those_of_the_whole():
 
 
 def test_looking_leaves_no_trace():
-    model = made("vq")
+    model = make_stage("vq")
     model.eval()
     state = {k: v.clone() for k, v in model.state_dict().items()}
     model.loss(batch())
@@ -161,7 +161,7 @@ def test_looking_leaves_no_trace():
 
 
 def test_the_critic_begins_after_a_share_of_the_stage():
-    model = made(critic=0.1)
+    model = make_stage(critic=0.1)
     names = [o.name for o in model.objectives()]
     assert names == ["critic", "autoencoder"]
     assert model.objectives()[1].reuse_batch
@@ -183,17 +183,17 @@ def test_the_critic_begins_after_a_share_of_the_stage():
 
 
 def test_a_perceptual_distance_takes_part_and_is_not_kept():
-    model = made()
+    model = make_stage()
     plain = model.loss(batch())
     model.judge(lambda x, y: (x - y).square().flatten(1).mean(1), 2.0)
     judged = model.loss(batch())
     expected = plain.value + 2 * judged.terms["perceptual"]
     torch.testing.assert_close(judged.value, expected)
-    assert made().state_dict().keys() == model.state_dict().keys()
+    assert make_stage().state_dict().keys() == model.state_dict().keys()
 
 
 def test_mistakes_are_refused():
     with pytest.raises(BadInput, match="'kl' or 'vq'"):
-        made("none")
+        make_stage("none")
     with pytest.raises(BadInput, match="critic"):
         FirstStage(nn.Identity(), nn.Identity(), DOMAIN, (1, 8, 8), critic_weight=1.0)

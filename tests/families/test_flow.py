@@ -25,15 +25,21 @@ from trilemma.recipes.glow import Glow
 POINT = Domain("points", (2,), Real(1.0, 3.0))
 
 
-def coupling(condition=0, **given):
-    return AffineCoupling(MLP(1, 2, width=16, condition=condition), 1, **given)
+def coupling(condition=0, **options):
+    return AffineCoupling(MLP(1, 2, width=16, condition=condition), 1, **options)
 
 
-def made(classes=0, **given):
-    told = 4 if classes else 0
-    layers = [ActNorm(2), Invertible1x1(2), coupling(told), Invertible1x1(2), coupling(told)]
+def make_flow(classes=0, **options):
+    condition_width = 4 if classes else 0
+    layers = [
+        ActNorm(2),
+        Invertible1x1(2),
+        coupling(condition_width),
+        Invertible1x1(2),
+        coupling(condition_width),
+    ]
     embedding = ConditionEmbedding(classes, 4) if classes else None
-    return NormalizingFlow(BijectionChain(layers), (2,), embedding, **given)
+    return NormalizingFlow(BijectionChain(layers), (2,), embedding, **options)
 
 
 def disturb(module, size=0.2):
@@ -44,7 +50,7 @@ def disturb(module, size=0.2):
 
 
 def test_the_density_is_the_base_and_the_change_of_volume():
-    flow, y = disturb(made()), torch.randn(6, 2)
+    flow, y = disturb(make_flow()), torch.randn(6, 2)
     z, log_det = flow.bijection(y)
     base = torch.distributions.Normal(0, 1).log_prob(z).sum(1)
     assert torch.allclose(flow.log_density(y), base + log_det)
@@ -52,7 +58,7 @@ def test_the_density_is_the_base_and_the_change_of_volume():
 
 
 def test_over_a_domain_the_density_is_about_the_data_as_they_lie():
-    flow, x = disturb(made()), torch.randn(6, 2) * 3 + 1
+    flow, x = disturb(make_flow()), torch.randn(6, 2) * 3 + 1
     model = dequantised_density(flow, POINT)
     expected = flow.log_density((x - 1) / 3) - 2 * math.log(3)
     assert torch.allclose(model.log_prob(x), expected, atol=1e-5)
@@ -60,7 +66,7 @@ def test_over_a_domain_the_density_is_about_the_data_as_they_lie():
 
 
 def test_cost_is_minus_the_density_and_its_terms_add_up():
-    flow, y = disturb(made(log_volume=math.log(2 / 17))), torch.randn(6, 2)
+    flow, y = disturb(make_flow(log_volume=math.log(2 / 17))), torch.randn(6, 2)
     each, terms = flow.cost(y, condition=None, noise=Noise.of(0, 6))
     assert torch.equal(each, -flow.log_density(y))
     assert torch.allclose(terms["prior"] + terms["log_det"], -each.mean())
@@ -69,7 +75,7 @@ def test_cost_is_minus_the_density_and_its_terms_add_up():
 
 
 def test_draws_follow_the_density():
-    flow = disturb(made(), 0.1)
+    flow = disturb(make_flow(), 0.1)
     y = flow.draw(4000, noise=Noise.of(0, 4000))
     axis = torch.linspace(-20, 20, 401)
     grid = torch.cartesian_prod(axis, axis)
@@ -80,9 +86,9 @@ def test_draws_follow_the_density():
 
 
 def test_codes_are_decoded_again_and_cold_draws_lie_nearer():
-    flow, y = disturb(made()), torch.randn(6, 2)
+    flow, y = disturb(make_flow()), torch.randn(6, 2)
     assert torch.allclose(flow.decode(flow.encode(y)), y, atol=1e-5)
-    cold = disturb(made().adjusted(temperature=0.5))
+    cold = disturb(make_flow().adjusted(temperature=0.5))
     cold.load_state_dict(flow.state_dict())
     z = cold.encode(cold.draw(500, noise=Noise.of(0, 500)))
     assert torch.allclose(z, 0.5 * Noise.of(0, 500).normal(2), atol=1e-4)
@@ -90,32 +96,32 @@ def test_codes_are_decoded_again_and_cold_draws_lie_nearer():
 
 def test_a_temperature_of_nought_is_refused():
     with pytest.raises(BadInput, match="temperature 0"):
-        made().adjusted(temperature=0.0)
+        make_flow().adjusted(temperature=0.0)
 
 
 def test_classes_change_the_density_and_none_has_its_own():
-    flow, y = disturb(made(classes=3), 0.5), torch.randn(6, 2)
+    flow, y = disturb(make_flow(classes=3), 0.5), torch.randn(6, 2)
     one, two = (Condition(label=torch.full((6,), k)) for k in (0, 2))
-    found = [flow.log_density(y, condition=c) for c in (one, two, None, one.null())]
-    assert not torch.allclose(found[0], found[1])
-    assert not torch.allclose(found[0], found[2])
-    assert torch.equal(found[2], found[3])
+    densities = [flow.log_density(y, condition=c) for c in (one, two, None, one.null())]
+    assert not torch.allclose(densities[0], densities[1])
+    assert not torch.allclose(densities[0], densities[2])
+    assert torch.equal(densities[2], densities[3])
 
 
 def test_labels_are_hidden_by_the_noise_of_the_batch():
-    flow, y = disturb(made(classes=3, label_dropout=0.5), 0.5), torch.randn(64, 2)
-    told = Condition(label=torch.randint(3, (64,)))
-    each, _ = flow.cost(y, condition=told, noise=Noise.of(0, 64))
-    again, _ = flow.cost(y, condition=told, noise=Noise.of(0, 64))
-    assert torch.equal(each, again)
-    as_told = (each + flow.log_density(y, condition=told)).abs() < 1e-5
+    flow, y = disturb(make_flow(classes=3, label_dropout=0.5), 0.5), torch.randn(64, 2)
+    condition_width = Condition(label=torch.randint(3, (64,)))
+    each, _ = flow.cost(y, condition=condition_width, noise=Noise.of(0, 64))
+    repeated, _ = flow.cost(y, condition=condition_width, noise=Noise.of(0, 64))
+    assert torch.equal(each, repeated)
+    as_told = (each + flow.log_density(y, condition=condition_width)).abs() < 1e-5
     as_null = (each + flow.log_density(y)).abs() < 1e-5
     assert (as_told | as_null).all()
     assert 0.3 < as_null.float().mean() < 0.7
 
 
 def test_the_inverse_is_measured_in_float32_and_by_depth():
-    flow, y = disturb(made()), torch.randn(6, 2)
+    flow, y = disturb(make_flow()), torch.randn(6, 2)
     with torch.autocast("cpu", torch.bfloat16):
         error = flow.inverse_error(y)
     assert error.shape == (6,)
@@ -130,7 +136,7 @@ def test_the_inverse_is_measured_in_float32_and_by_depth():
 
 
 def test_start_sets_what_starts_from_data():
-    flow, y = made(), torch.randn(500, 2) * 5 + 7
+    flow, y = make_flow(), torch.randn(500, 2) * 5 + 7
     before = flow.log_density(y).mean()
     flow.start(y)
     assert flow.log_density(y).mean() > before + 10
@@ -138,7 +144,7 @@ def test_start_sets_what_starts_from_data():
 
 
 def test_a_model_that_cannot_be_inverted_says_so():
-    flow = made()
+    flow = make_flow()
     with torch.no_grad():
         flow.bijection.layers[0].log_scale.fill_(-20.0)
     with pytest.raises(RanAway, match="cannot be followed"):
@@ -151,11 +157,11 @@ def dequantiser(levels=5):
 
 
 def test_a_learned_dequantiser_starts_even_and_stays_in_its_bin():
-    made, x = dequantiser(), torch.randint(5, (256, 2)).to(torch.uint8)
-    u, log_q = made(x, Noise.of(0, 256))
+    make_flow, x = dequantiser(), torch.randint(5, (256, 2)).to(torch.uint8)
+    u, log_q = make_flow(x, Noise.of(0, 256))
     assert torch.allclose(log_q, torch.zeros(256), atol=1e-5)
     assert abs(float(u.mean()) - 0.5) < 0.05
-    u, log_q = disturb(made, 2.0)(x, Noise.of(0, 256))
+    u, log_q = disturb(make_flow, 2.0)(x, Noise.of(0, 256))
     assert u.min() >= 0
     assert u.max() < 1
     assert log_q.isfinite().all()
@@ -163,7 +169,7 @@ def test_a_learned_dequantiser_starts_even_and_stays_in_its_bin():
 
 def test_each_draw_of_an_importance_bound_has_its_own_u():
     domain = Domain("points", (2,), Levels(5))
-    model = dequantised_density(disturb(made()), domain, disturb(dequantiser()))
+    model = dequantised_density(disturb(make_flow()), domain, disturb(dequantiser()))
     x, noise = torch.randint(5, (8, 2)).to(torch.uint8), Noise.of(0, 8)
     one, two = model.bound(x, noise=noise), model.bound(x, noise=noise)
     assert not torch.allclose(one, two)
@@ -173,7 +179,7 @@ SETS = {name: sources.load(name) for name in ("digits", "two-moons")}
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "options"),
     [
         ("digits", {}),
         ("digits", {"mixing": "chessboard"}),
@@ -183,9 +189,9 @@ SETS = {name: sources.load(name) for name in ("digits", "two-moons")}
         ("two-moons", {"mixing": "chessboard", "bound_scale": 1.0}),
     ],
 )
-def test_the_recipe_builds_starts_learns_and_inverts(name, given):
+def test_the_recipe_builds_starts_learns_and_inverts(name, options):
     data = SETS[name]
-    recipe = Glow(batch=32, **given)
+    recipe = Glow(batch=32, **options)
     recipe.check(data.domain)
     model = recipe.model(data.domain)
     (stage,) = recipe.stages(model, data, 0)
@@ -212,21 +218,21 @@ def test_the_recipe_builds_starts_learns_and_inverts(name, given):
 
 
 def test_the_start_is_a_pure_function_of_the_seed():
-    data, found = SETS["digits"], []
+    data, densities = SETS["digits"], []
     for seed in (0, 0, 1):
         torch.manual_seed(0)
         model = Glow().model(data.domain)
         Glow().stages(model, data, seed)[0].prepare()
-        found.append(model.inner.bijection.layers[0].logits.detach().clone())
-    assert torch.equal(found[0], found[1])
-    assert not torch.equal(found[0], found[2])
+        densities.append(model.inner.bijection.layers[0].logits.detach().clone())
+    assert torch.equal(densities[0], densities[1])
+    assert not torch.equal(densities[0], densities[2])
 
 
 GREY = Domain("image", (1, 28, 28), Levels(256))
 
 
 @pytest.mark.parametrize(
-    ("given", "domain", "words"),
+    ("options", "domain", "words"),
     [
         ({"levels": 3}, GREY, "can be halved 2 times"),
         ({}, Domain("image", (1, 27, 28), Levels(256)), "can be halved 0 times"),
@@ -238,9 +244,9 @@ GREY = Domain("image", (1, 28, 28), Levels(256))
         ({"dequantisation": "variational"}, POINT, "without bins"),
     ],
 )
-def test_what_does_not_fit_is_refused_in_a_sentence(given, domain, words):
+def test_what_does_not_fit_is_refused_in_a_sentence(options, domain, words):
     with pytest.raises(BadInput, match=words):
-        Glow(**given).check(domain)
+        Glow(**options).check(domain)
 
 
 def test_colour_images_of_32_pixels_have_three_levels():
@@ -255,5 +261,5 @@ def test_colour_images_of_32_pixels_have_three_levels():
 
 
 def test_a_family_knows_no_network():
-    assert isinstance(made(classes=2).embedding, nn.Module)
-    assert made().embedding is None
+    assert isinstance(make_flow(classes=2).embedding, nn.Module)
+    assert make_flow().embedding is None

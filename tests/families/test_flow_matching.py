@@ -37,9 +37,9 @@ def images(**options):
     torch.manual_seed(0)
     network = UNet(5, width=16, patch=1, classes=3, outputs=1)
     torch.nn.init.normal_(network.leave.weight, std=0.02)
-    given = {"spread": 0.5, "finest": 1e-2, "frequencies": (13.0, 53.0), "probes": 1}
-    given |= {"steps": 2}
-    return built(network, (1, 8, 8), shares=IMAGES.frequencies, **(given | options))
+    settings = {"spread": 0.5, "finest": 1e-2, "frequencies": (13.0, 53.0), "probes": 1}
+    settings |= {"steps": 2}
+    return built(network, (1, 8, 8), shares=IMAGES.frequencies, **(settings | options))
 
 
 def built(network, shape, *, shares=(), **options):
@@ -85,22 +85,22 @@ def test_how_the_likelihood_is_come_by():
 
 @pytest.mark.parametrize("times", TIMES)
 def test_loss_is_a_mean_over_rows_and_a_function_of_the_batch(times):
-    model, whole = dequantised_density(images(times=times), IMAGES), batch()
-    value = model.loss(whole).value
+    model, all_rows = dequantised_density(images(times=times), IMAGES), batch()
+    value = model.loss(all_rows).value
     assert value == model.loss(batch()).value
-    parts = torch.stack([model.loss(whole[:4]).value, model.loss(whole[4:]).value])
+    parts = torch.stack([model.loss(all_rows[:4]).value, model.loss(all_rows[4:]).value])
     torch.testing.assert_close(parts.mean(), value, rtol=1e-4, atol=1e-5)
-    assert value != model.loss(Examples(whole.x, whole.condition, Noise.of(1, 8))).value
+    assert value != model.loss(Examples(all_rows.x, all_rows.condition, Noise.of(1, 8))).value
 
 
 @pytest.mark.parametrize("pairing", PAIRINGS)
 def test_every_parameter_gets_a_gradient_and_the_loss_falls(pairing):
-    model, given = dequantised_density(images(pairing=pairing), IMAGES), batch(16)
+    model, examples = dequantised_density(images(pairing=pairing), IMAGES), batch(16)
     (objective,) = model.objectives()
     optimiser, losses = torch.optim.Adam(objective.parameters, 3e-3), []
     for _ in range(20):
         optimiser.zero_grad()
-        loss = objective.loss(objective.transform_batch(given))
+        loss = objective.loss(objective.transform_batch(examples))
         loss.value.backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters)
         optimiser.step()
@@ -136,11 +136,11 @@ def test_times_are_spread_as_they_say(times):
 
 
 def test_the_clock_stops_where_training_does():
-    seen = []
+    times_seen = []
 
     class Clock(nn.Module):
         def forward(self, x, log_snr, condition):
-            seen.append(log_snr)
+            times_seen.append(log_snr)
             return 0 * x
 
     for times, low, high in (
@@ -149,9 +149,9 @@ def test_the_clock_stops_where_training_does():
         ("logit-normal", -5, 5),
     ):
         model = built(Clock(), (2,), times=times)
-        found = model.velocity(torch.randn(3, 2), torch.tensor([0.0, 0.5, 1.0]))
-        assert found.isfinite().all()
-        torch.testing.assert_close(seen[-1], torch.tensor([low, 0.0, high]))
+        velocity = model.velocity(torch.randn(3, 2), torch.tensor([0.0, 0.5, 1.0]))
+        assert velocity.isfinite().all()
+        torch.testing.assert_close(times_seen[-1], torch.tensor([low, 0.0, high]))
 
 
 def test_waves_are_blurred_by_the_noise():
@@ -166,7 +166,7 @@ def test_waves_are_blurred_by_the_noise():
 
 
 def test_pairing_shortens_the_lines_and_keeps_classes_apart():
-    lengths, seen = {}, {}
+    lengths, times_seen = {}, {}
 
     class Nothing(nn.Module):
         def forward(self, x, log_snr, condition):
@@ -177,11 +177,11 @@ def test_pairing_shortens_the_lines_and_keeps_classes_apart():
     label = Condition(label=torch.arange(128) // 64)
     for pairing in PAIRINGS:
         model = built(Nothing(), (2,), pairing=pairing, times="uniform", label_dropout=0)
-        model.velocity = lambda y, t, c, at=pairing: seen.setdefault(at, (y, t))[0] * 0
-        for told in (None, label):
-            noise = model.coupled(y, None if told is None else told.label, Noise.of(0, 128))
-            each, _ = model.cost(y, condition=told, noise=noise)
-            lengths[pairing, told is None] = float(each.mean())
+        model.velocity = lambda y, t, c, at=pairing: times_seen.setdefault(at, (y, t))[0] * 0
+        for labels in (None, label):
+            noise = model.coupled(y, None if labels is None else labels.label, Noise.of(0, 128))
+            each, _ = model.cost(y, condition=labels, noise=noise)
+            lengths[pairing, labels is None] = float(each.mean())
     assert lengths["optimal-transport", True] < 0.9 * lengths["independent", True]
     # within classes the noise of each class stays as it was: a cloud about 0, not to one side
     assert lengths["optimal-transport", True] < lengths["optimal-transport", False]
@@ -215,11 +215,11 @@ def test_guidance_at_its_ends():
     label, model = Condition(label=torch.tensor([0, 1, 2])), images()
     torch.nn.init.normal_(model.network.middle.second.weight, std=0.1)
     y, t = torch.randn(3, 1, 8, 8), torch.full((3,), 0.5)
-    told, alone = model.velocity(y, t, label), model.velocity(y, t, None)
-    assert not torch.allclose(told, alone)
+    labels, alone = model.velocity(y, t, label), model.velocity(y, t, None)
+    assert not torch.allclose(labels, alone)
     for weight in (0.0, 1.0, 3.0):
-        (found,) = model.adjusted(guidance=weight)._field(label)(t, (y,))
-        torch.testing.assert_close(found, alone + weight * (told - alone))
+        (velocity,) = model.adjusted(guidance=weight)._field(label)(t, (y,))
+        torch.testing.assert_close(velocity, alone + weight * (labels - alone))
 
 
 # The density
@@ -241,8 +241,8 @@ def test_exact_density_is_the_change_of_variables():
     volume = torch.stack([torch.linalg.slogdet(row)[1] for row in rows])
     start = -0.5 * (eps**2).sum(1) - math.log(2 * math.pi)
     with torch.no_grad():
-        found = model.log_density(end(eps))
-    torch.testing.assert_close(found, start - volume, atol=1e-4, rtol=0)
+        velocity = model.log_density(end(eps))
+    torch.testing.assert_close(velocity, start - volume, atol=1e-4, rtol=0)
 
 
 def test_hutchinsons_mean_is_the_exact_density_and_its_error_is_as_stated():
@@ -259,25 +259,25 @@ def test_hutchinsons_mean_is_the_exact_density_and_its_error_is_as_stated():
 def test_density_depends_on_its_own_row_alone():
     model, y = images(), torch.randn(6, 1, 8, 8)
     noise = Noise.of(0, 6)
-    whole = model.log_density(y, noise=noise)
+    all_rows = model.log_density(y, noise=noise)
     part = model.log_density(y[2:4], noise=noise[2:4])
-    torch.testing.assert_close(whole[2:4], part, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(all_rows[2:4], part, rtol=1e-4, atol=1e-2)
 
 
 def test_neither_density_nor_samples_form_gradients_of_parameters():
-    model, seen = images(), []
+    model, times_seen = images(), []
     for parameter in model.parameters():
-        parameter.register_hook(seen.append)
-    found = model.log_density(torch.randn(2, 1, 8, 8))
-    drawn = model.draw(2, noise=Noise.of(0, 2))
-    assert not seen
-    assert not found.requires_grad
-    assert not drawn.requires_grad
+        parameter.register_hook(times_seen.append)
+    velocity = model.log_density(torch.randn(2, 1, 8, 8))
+    samples = model.draw(2, noise=Noise.of(0, 2))
+    assert not times_seen
+    assert not velocity.requires_grad
+    assert not samples.requires_grad
     assert all(p.grad is None for p in model.parameters())
 
 
 def test_a_step_of_a_density_costs_six_calls_and_fewer_steps_err_more():
-    model, calls, found = points(), [], {}
+    model, calls, velocity = points(), [], {}
     model.network.register_forward_hook(lambda *_: calls.append(1))
     y = torch.randn(4, 2)
     for tolerance in (1e-6, 1e-3):
@@ -285,26 +285,26 @@ def test_a_step_of_a_density_costs_six_calls_and_fewer_steps_err_more():
         model.tolerance = tolerance
         nats = model.log_density(y)
         assert len(calls) % 6 == 1
-        found[tolerance] = (len(calls), nats)
-    assert found[1e-3][0] < found[1e-6][0]
-    gap = (found[1e-3][1] - found[1e-6][1]).abs().max()
+        velocity[tolerance] = (len(calls), nats)
+    assert velocity[1e-3][0] < velocity[1e-6][0]
+    gap = (velocity[1e-3][1] - velocity[1e-6][1]).abs().max()
     assert 1e-5 < gap < 0.1
 
 
 def test_a_row_keeps_its_probes_all_the_way(monkeypatch):
-    seen, whole = [], ode.hutchinson
+    times_seen, all_rows = [], ode.hutchinson
 
     def watched(f, y, probes):
-        seen.append(probes)
-        return whole(f, y, probes)
+        times_seen.append(probes)
+        return all_rows(f, y, probes)
 
     monkeypatch.setattr(ode, "hutchinson", watched)
     images(probes=2).log_density(torch.randn(3, 1, 8, 8), noise=Noise.of(0, 3))
-    assert len(seen) > 6
-    assert seen[0].shape == (2, 3, 1, 8, 8)
-    assert (seen[0].abs() == 1).all()
-    assert not torch.equal(seen[0][0], seen[0][1])
-    assert all(torch.equal(probes, seen[0]) for probes in seen)
+    assert len(times_seen) > 6
+    assert times_seen[0].shape == (2, 3, 1, 8, 8)
+    assert (times_seen[0].abs() == 1).all()
+    assert not torch.equal(times_seen[0][0], times_seen[0][1])
+    assert all(torch.equal(probes, times_seen[0]) for probes in times_seen)
 
 
 def test_a_density_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
@@ -317,8 +317,8 @@ def test_conditions_reach_the_density():
     model = images()
     torch.nn.init.normal_(model.network.middle.second.weight, std=0.1)
     y = torch.randn(2, 1, 8, 8)
-    told = model.log_density(y, condition=Condition(label=torch.tensor([0, 1])))
-    assert not torch.allclose(told, model.log_density(y))
+    labels = model.log_density(y, condition=Condition(label=torch.tensor([0, 1])))
+    assert not torch.allclose(labels, model.log_density(y))
 
 
 def test_density_of_reals_is_about_their_own_unit():
@@ -364,7 +364,7 @@ def test_a_flow_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"pairing": "nearest"}, "nearest"),
         ({"times": "log-normal"}, "logit-normal"),
@@ -374,6 +374,6 @@ def test_a_flow_that_does_not_arrive_is_refused_in_a_sentence(monkeypatch):
         ({"label_dropout": 1.5}, "1.5"),
     ],
 )
-def test_bad_input_is_refused_in_a_sentence(options, said):
-    with pytest.raises(BadInput, match=said):
+def test_bad_input_is_refused_in_a_sentence(options, message):
+    with pytest.raises(BadInput, match=message):
         images(**options)

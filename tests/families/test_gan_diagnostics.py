@@ -10,13 +10,13 @@ import pytest
 from trilemma.families.gan_diagnostics import WINDOW, alarms
 
 
-def history(steps=WINDOW, seed=0, **given):
+def history(steps=WINDOW, seed=0, **terms):
     """Make the numbers of a healthy game, noisy as they are, with some of them replaced.
 
     A given value is a number, or a function of the step's index and a random generator.
     """
     draw = random.Random(seed)
-    found = []
+    records = []
     for k in range(steps):
         step = {
             "critic/real": draw.gauss(0.1, 0.1),
@@ -25,11 +25,11 @@ def history(steps=WINDOW, seed=0, **given):
             "generator/norm": draw.uniform(0.02, 2.0),
             "generator/variance": draw.uniform(0.6, 1.3),
         }
-        for name, value in given.items():
+        for name, value in terms.items():
             key = name.replace("__", "/")
             step[key] = value(k, draw) if callable(value) else value
-        found.append(step)
-    return found
+        records.append(step)
+    return records
 
 
 def constant(score=3.0):
@@ -67,10 +67,10 @@ def test_the_end_of_a_game_is_no_trouble():
 
 
 def test_collapse_is_named_with_its_number():
-    found = alarms(history(generator__variance=lambda k, r: r.uniform(0.001, 0.03)))
-    assert list(found) == ["collapse"]
-    assert "0.01" in found["collapse"]
-    assert "--penalty" in found["collapse"]
+    raised = alarms(history(generator__variance=lambda k, r: r.uniform(0.001, 0.03)))
+    assert list(raised) == ["collapse"]
+    assert "0.01" in raised["collapse"]
+    assert "--penalty" in raised["collapse"]
 
 
 def test_one_odd_batch_does_not_hide_a_collapse_and_does_not_make_one():
@@ -86,21 +86,21 @@ def test_a_generator_that_still_unfolds_is_left_alone():
 
 @pytest.mark.parametrize("score", [0.0, 0.5, -700.0])
 def test_a_constant_critic_is_dead(score):
-    found = alarms(history(**constant(score), critic__norm=0.0, generator__norm=0.0))
-    assert list(found) == ["dead critic"]
-    assert f"{score:.3g} on data" in found["dead critic"]
+    raised = alarms(history(**constant(score), critic__norm=0.0, generator__norm=0.0))
+    assert list(raised) == ["dead critic"]
+    assert f"{score:.3g} on data" in raised["dead critic"]
 
 
 def test_a_critic_whose_last_bias_still_moves_is_dead_too():
-    found = alarms(history(**constant(0.4), critic__norm=0.3, generator__norm=1e-9))
-    assert list(found) == ["dead critic"]
+    raised = alarms(history(**constant(0.4), critic__norm=0.3, generator__norm=1e-9))
+    assert list(raised) == ["dead critic"]
 
 
 def test_gradients_that_the_optimiser_cannot_feel_are_dead():
-    found = alarms(
+    raised = alarms(
         history(critic__real=2e-9, critic__fake=1e-9, critic__norm=3e-9, generator__norm=1e-9)
     )
-    assert list(found) == ["dead critic"]
+    assert list(raised) == ["dead critic"]
 
 
 def test_equal_scores_with_a_slope_are_not_dead():
@@ -109,7 +109,7 @@ def test_equal_scores_with_a_slope_are_not_dead():
 
 @pytest.mark.parametrize(("real", "fake", "energy"), [(9.0, -14.0, False), (0.1, 40.0, True)])
 def test_a_sure_critic_is_named(real, fake, energy):
-    found = alarms(
+    raised = alarms(
         history(
             critic__real=lambda k, r: real + r.gauss(0, 0.05),
             critic__fake=lambda k, r: fake + r.gauss(0, 0.05),
@@ -117,8 +117,8 @@ def test_a_sure_critic_is_named(real, fake, energy):
         ),
         energy=energy,
     )
-    assert list(found) == ["sure critic"]
-    assert ("energy" if energy else "score") in found["sure critic"]
+    assert list(raised) == ["sure critic"]
+    assert ("energy" if energy else "score") in raised["sure critic"]
 
 
 def test_a_sure_critic_that_still_teaches_is_no_trouble():
@@ -127,10 +127,10 @@ def test_a_sure_critic_that_still_teaches_is_no_trouble():
 
 
 def test_several_troubles_are_told_together():
-    found = alarms(
+    raised = alarms(
         history(**constant(), critic__norm=0.0, generator__norm=0.0, generator__variance=1e-3)
     )
-    assert set(found) == {"collapse", "dead critic"}
+    assert set(raised) == {"collapse", "dead critic"}
 
 
 def test_a_short_history_says_nothing():

@@ -36,7 +36,7 @@ def edges_of(x):
 
 
 @pytest.mark.parametrize(
-    ("reward", "said"),
+    ("reward", "message"),
     [
         (lambda x: torch.full((len(x),), torch.nan), "4 of 4 graphs is no finite number"),
         (lambda x: torch.zeros(len(x), 1), r"gave \(4, 1\) for 4 graphs"),
@@ -44,8 +44,8 @@ def edges_of(x):
         (lambda x: torch.zeros(3), r"gave \(3,\) for 4"),
     ],
 )
-def test_a_reward_that_is_none_is_refused(reward, said, real):
-    with pytest.raises(BadInput, match=said):
+def test_a_reward_that_is_none_is_refused(reward, message, real):
+    with pytest.raises(BadInput, match=message):
         checked(reward, real[:4])
 
 
@@ -54,9 +54,9 @@ def test_a_collection_tells_what_the_policy_did(builder, real):
     assert transitions.advantage.mean().abs() < 1e-5
     assert transitions.advantage.std() == pytest.approx(1, abs=1e-3)
     assert (transitions.old <= 0).all()
-    again = PPO(builder, PpoSettings()).objectives()[0].loss(transitions)
-    assert float(again.terms["kl"]) == pytest.approx(0, abs=1e-6)
-    assert float(again.terms["clipped"]) == 0
+    repeated = PPO(builder, PpoSettings()).objectives()[0].loss(transitions)
+    assert float(repeated.terms["kl"]) == pytest.approx(0, abs=1e-6)
+    assert float(repeated.terms["clipped"]) == 0
     assert torch.equal(transitions.reward, edges_of(transitions.built).float())
 
 
@@ -179,9 +179,9 @@ def test_cloning_learns_to_build_one_graph(builder, real):
         optimiser.zero_grad()
         loss.value.backward()
         optimiser.step()
-    drawn = builder.sample(64, noise=Noise.of(0, 64))
-    is_cycle = (sizes(drawn) == 6) & (edges_of(drawn) == 6)
-    is_cycle &= ((adjacency(drawn).sum(2) == 2) | (adjacency(drawn).sum(2) == 0)).all(1)
+    samples = builder.sample(64, noise=Noise.of(0, 64))
+    is_cycle = (sizes(samples) == 6) & (edges_of(samples) == 6)
+    is_cycle &= ((adjacency(samples).sum(2) == 2) | (adjacency(samples).sum(2) == 0)).all(1)
     assert is_cycle.double().mean() > 0.5
 
 
@@ -194,7 +194,7 @@ def test_modes_are_left_as_they_were(builder, real):
 
 
 class TestStream:
-    def made(self, collect):
+    def stream_of(self, collect):
         return Rollouts(collect, GraphTransitions, episodes=32, batch=16, batches=3, seed=1)
 
     def test_collects_anew_every_few_batches_and_goes_on_exactly(self, builder, real):
@@ -204,13 +204,13 @@ class TestStream:
             numbers.append(number)
             return builder.collect(noise, real, edges_of, PpoSettings())
 
-        stream = self.made(collect)
+        stream = self.stream_of(collect)
         batches = [stream.batch(k) for k in range(5)]
         assert numbers == [0, 1]
         state = stream.state_dict()
         for weight in builder.parameters():
             weight.data.zero_()  # the policy has moved on
-        other = self.made(collect)
+        other = self.stream_of(collect)
         other.load_state_dict(state)
         assert torch.equal(other.batch(5).old, stream.batch(5).old)
         assert numbers == [0, 1]
@@ -222,13 +222,15 @@ class TestStream:
         def collect(noise, number):
             return builder.collect(noise, real, edges_of, PpoSettings())
 
-        stream = self.made(collect)
+        stream = self.stream_of(collect)
         stream.batch(0)
         state = stream.state_dict()
-        kept = {name: x for name, x in state["transitions"].items() if name != lacking}
-        state = {name: x for name, x in (state | {"transitions": kept}).items() if name != lacking}
+        remaining = {name: x for name, x in state["transitions"].items() if name != lacking}
+        state = {
+            name: x for name, x in (state | {"transitions": remaining}).items() if name != lacking
+        }
         with pytest.raises(BadInput, match="earlier version"):
-            self.made(collect).load_state_dict(state)
+            self.stream_of(collect).load_state_dict(state)
 
 
 class TestImproving:

@@ -70,7 +70,7 @@ def test_edges_are_drawn_by_the_logits_of_the_likelihood(form, monkeypatch):
 
     monkeypatch.setattr(model.links, "draw", drawing)
     monkeypatch.setattr(
-        model.links, "forward", lambda *told: taught.append(forward(*told)) or taught[-1]
+        model.links, "forward", lambda *arguments: taught.append(forward(*arguments)) or taught[-1]
     )
     cells = edges_drawn = seed = 0
     while cells < 300:
@@ -82,28 +82,30 @@ def test_edges_are_drawn_by_the_logits_of_the_likelihood(form, monkeypatch):
         cell = [(slot, i) for slot in range(rows[0][0]) for i in range(len(rows))]
         cell = [(slot, i) for slot, i in cell if slot < rows[i][0]]
         chances = torch.stack([rows[i][1][slot] for slot, i in cell])
-        drawn = torch.stack([rows[i][2][slot] for slot, i in cell])
-        assert torch.equal(chances < taught[0].sigmoid(), drawn)
-        cells, edges_drawn = cells + len(drawn), edges_drawn + int(drawn.sum())
+        bits_drawn = torch.stack([rows[i][2][slot] for slot, i in cell])
+        assert torch.equal(chances < taught[0].sigmoid(), bits_drawn)
+        cells, edges_drawn = cells + len(bits_drawn), edges_drawn + int(bits_drawn.sum())
     assert 20 < edges_drawn < cells - 20
 
 
 def test_independent_edges_are_drawn_by_the_logits_of_the_likelihood(monkeypatch):
-    model, seen = model_of(chained=False), []
+    model, logits_seen = model_of(chained=False), []
     forward = model.links.forward
-    monkeypatch.setattr(model.links, "forward", lambda h: seen.append(forward(h)) or seen[-1])
+    monkeypatch.setattr(
+        model.links, "forward", lambda h: logits_seen.append(forward(h)) or logits_seen[-1]
+    )
     with torch.no_grad():
         x = next(
             x
             for x in (model.sample(1, noise=Noise.of(i, 1)) for i in range(50))
-            if int(sizes(x)) > 4 or seen.clear()
+            if int(sizes(x)) > 4 or logits_seen.clear()
         )
-        drawn = torch.cat([logits.flatten() for logits in seen]).sort().values
-        seen.clear()
+        bits_drawn = torch.cat([logits.flatten() for logits in logits_seen]).sort().values
+        logits_seen.clear()
         model.ordered_log_prob(x)
-    taught = torch.cat([logits.flatten() for logits in seen]).sort().values
-    assert len(drawn) > 3
-    torch.testing.assert_close(drawn, taught)
+    taught = torch.cat([logits.flatten() for logits in logits_seen]).sort().values
+    assert len(bits_drawn) > 3
+    torch.testing.assert_close(bits_drawn, taught)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -112,9 +114,9 @@ def test_draws_are_simple_graphs_in_breadth_first_order(form):
     n = sizes(x)
     assert torch.equal(x, x.transpose(1, 2))
     assert int(x.max()) == 1
-    here = torch.arange(NODES) < n[:, None]
-    assert torch.equal(x.diagonal(dim1=1, dim2=2).bool(), here)
-    assert not (adjacency(x) * ~(here[:, None] & here[:, :, None])).any()
+    is_node = torch.arange(NODES) < n[:, None]
+    assert torch.equal(x.diagonal(dim1=1, dim2=2).bool(), is_node)
+    assert not (adjacency(x) * ~(is_node[:, None] & is_node[:, :, None])).any()
     assert is_breadth_first(x).all()
     assert len(n.unique()) > 2
     assert torch.isfinite(model_of(*form).ordered_log_prob(x)).all()
@@ -150,37 +152,37 @@ def test_learns_one_graph():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    drawn = model.sample(32, noise=Noise.of(0, 32))
+    bits_drawn = model.sample(32, noise=Noise.of(0, 32))
     cycles = sum(
         int(sizes(one)) == 8
         and len(edges(one)) == 8
         and bool((adjacency(one).sum(0)[:8] == 2).all())
-        for one in drawn
+        for one in bits_drawn
     )
     assert cycles >= 24
 
 
 class TestCompleting:
     @pytest.fixture
-    def given(self):
+    def partial_graph(self):
         return graph(4, [(0, 1), (1, 2), (2, 3)], NODES).expand(16, NODES, NODES)
 
     @pytest.fixture
-    def known(self, given):
-        here = given.diagonal(dim1=1, dim2=2).bool()
-        return here[:, None] & here[:, :, None]
+    def is_known(self, partial_graph):
+        is_node = partial_graph.diagonal(dim1=1, dim2=2).bool()
+        return is_node[:, None] & is_node[:, :, None]
 
     @pytest.mark.parametrize("form", FORMS)
-    def test_keeps_the_given_nodes_in_their_places(self, form, given, known):
-        x = model_of(*form).complete(given, known, noise=Noise.of(0, 16))
-        assert torch.equal(x[known], given[known])
+    def test_keeps_the_given_nodes_in_their_places(self, form, partial_graph, is_known):
+        x = model_of(*form).complete(partial_graph, is_known, noise=Noise.of(0, 16))
+        assert torch.equal(x[is_known], partial_graph[is_known])
         assert (sizes(x) >= 4).all()
         assert (sizes(x) > 4).any()
         assert torch.equal(x, x.transpose(1, 2))
 
-    def test_of_nothing_is_refused(self, given, known):
+    def test_of_nothing_is_refused(self, partial_graph, is_known):
         with pytest.raises(BadInput, match="no nodes"):
-            model_of().complete(given, known & False)
+            model_of().complete(partial_graph, is_known & False)
 
     def test_beyond_reach_is_refused(self):
         star = graph(NODES, [(0, i) for i in range(1, NODES)])[None]

@@ -37,7 +37,7 @@ from trilemma.networks.unet import UNet
 DOMAIN = Domain("image", (1, 12, 12), Levels(17), vocabulary=("a", "b", "c"), words=3)
 
 
-def made(is_conditional=True, guidance=1.0, multipliers=(1, 2)):
+def make_model(is_conditional=True, guidance=1.0, multipliers=(1, 2)):
     torch.manual_seed(0)
     first = FirstStage(
         CodeEncoder(DOMAIN.shape, 4, factor=2, width=8),
@@ -64,42 +64,42 @@ def images(rows=8):
     return Noise.of(5, rows).integers(17, 1, 12, 12).to(torch.uint8)
 
 
-def said(rows=2):
+def condition_of(rows=2):
     tokens = torch.tensor([[1, 2, 0], [3, 0, 0]]).repeat(rows // 2, 1)
     return Condition(tokens=tokens, mask=tokens > 0)
 
 
 def test_abilities():
     for kind in (Coded, Gradual, Reconstructing, Estimating, Scored, Editing):
-        assert isinstance(made(), kind)
-    assert isinstance(made(), Explaining)
-    assert not isinstance(made(is_conditional=False), Explaining)
+        assert isinstance(make_model(), kind)
+    assert isinstance(make_model(), Explaining)
+    assert not isinstance(make_model(is_conditional=False), Explaining)
 
 
 def test_everything_is_in_data_units():
-    model, x, noise = made(), images(2), Noise.of(0, 2)
+    model, x, noise = make_model(), images(2), Noise.of(0, 2)
     model.measure(model.first_stage.codes(images()).detach())
-    path = model.path(2, frames=3, condition=said(), noise=noise)
-    way = model.estimates(2, frames=3, condition=said(), noise=noise)
+    path = model.path(2, frames=3, condition=condition_of(), noise=noise)
+    way = model.estimates(2, frames=3, condition=condition_of(), noise=noise)
     forward = model.forward_path(x, frames=3, noise=noise)
     between = model.between(x, x.flip(0), 4)
     assert between.shape == (4, 2, 1, 12, 12)
-    found = [*path, *forward, *(part for step in way for part in step[1:]), *between]
-    found += [
+    pictures = [*path, *forward, *(part for step in way for part in step[1:]), *between]
+    pictures += [
         model.reconstruct(x),
         model.decode(model.encode(x)),
-        model.edit(x, 0.5, condition=said(), noise=noise),
+        model.edit(x, 0.5, condition=condition_of(), noise=noise),
         model.sample(2, noise=noise),
     ]
-    for x in found:
+    for x in pictures:
         assert x.shape == (2, 1, 12, 12)
         assert x.dtype == torch.uint8
-    assert torch.equal(path[-1], model.sample(2, condition=said(), noise=Noise.of(0, 2)))
+    assert torch.equal(path[-1], model.sample(2, condition=condition_of(), noise=Noise.of(0, 2)))
     assert model.score_field(torch.zeros(2, 2, 6, 6), 0.5).shape == (2, 2, 6, 6)
 
 
 def test_codes_are_whitened_and_reconstruction_does_not_mind():
-    model, x = made(), images(64)
+    model, x = make_model(), images(64)
     plain = model.reconstruct(x)
     model.measure(model.first_stage.codes(x).detach())
     y = model.latents(x)
@@ -122,7 +122,7 @@ def test_whitening_refuses_codes_that_say_nothing():
 
 
 def test_a_step_of_the_diffusion_touches_no_encoder():
-    model = made()
+    model = make_model()
 
     def never(*_):
         raise AssertionError("the encoder was called")
@@ -131,7 +131,7 @@ def test_a_step_of_the_diffusion_touches_no_encoder():
     model.first_stage.decoder.register_forward_pre_hook(never)
     (player,) = model.diffusion.objectives()
     noise = Noise.of(0, 2)
-    loss = player.loss(Examples(noise.normal(2, 6, 6), said(), noise)).value
+    loss = player.loss(Examples(noise.normal(2, 6, 6), condition_of(), noise)).value
     gradients = torch.autograd.grad(loss, list(player.parameters))
     assert all(g.isfinite().all() for g in gradients)
     owned = set(map(id, model.first_stage.parameters()))
@@ -139,54 +139,54 @@ def test_a_step_of_the_diffusion_touches_no_encoder():
 
 
 def test_tau_is_trained_along():
-    model = made()
+    model = make_model()
     (player,) = model.diffusion.objectives()
     owned = set(map(id, player.parameters))
     assert all(id(p) in owned for p in model.diffusion.network.context.parameters())
 
 
 def test_sample_i_does_not_depend_on_n():
-    model = made()
-    one = model.sample(2, condition=said(), noise=Noise.of(0, 4)[:2])
-    many = model.sample(4, condition=said(4), noise=Noise.of(0, 4))[:2]
+    model = make_model()
+    one = model.sample(2, condition=condition_of(), noise=Noise.of(0, 4)[:2])
+    many = model.sample(4, condition=condition_of(4), noise=Noise.of(0, 4))[:2]
     assert (one != many).float().mean() < 0.01
 
 
 def test_a_hidden_condition_is_none():
-    model, noise = made().diffusion, Noise.of(0, 2)
-    silent = model.sample(2, condition=said().null(), noise=noise[:])
-    torch.testing.assert_close(silent, model.sample(2, noise=noise[:]))
-    told = model.sample(2, condition=said(), noise=noise[:])
-    assert (silent - told).abs().max() > 1e-3
+    model, noise = make_model().diffusion, Noise.of(0, 2)
+    unconditional = model.sample(2, condition=condition_of().null(), noise=noise[:])
+    torch.testing.assert_close(unconditional, model.sample(2, noise=noise[:]))
+    conditional = model.sample(2, condition=condition_of(), noise=noise[:])
+    assert (unconditional - conditional).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("multipliers", [(1, 2), (1, 1, 2)])  # the second pads 6 x 6 to 8 x 8
 @pytest.mark.parametrize("guidance", [1.0, 3.0])
 def test_attention_maps_each_word(multipliers, guidance):
-    model = made(guidance=guidance, multipliers=multipliers)
-    x, maps = model.attention(said(), noise=Noise.of(0, 2))
-    assert torch.equal(x, model.sample(2, condition=said(), noise=Noise.of(0, 2)))
+    model = make_model(guidance=guidance, multipliers=multipliers)
+    x, maps = model.attention(condition_of(), noise=Noise.of(0, 2))
+    assert torch.equal(x, model.sample(2, condition=condition_of(), noise=Noise.of(0, 2)))
     assert maps.shape == (2, 3, 12, 12)
     assert (maps >= 0).all()
     assert maps.sum(1).max() <= 1 + 1e-5
-    assert maps[~said().mask].abs().max() == 0, "a masked word is not looked at"
-    assert (maps[said().mask].flatten(1).max(1).values > 0).all()
+    assert maps[~condition_of().mask].abs().max() == 0, "a masked word is not looked at"
+    assert (maps[condition_of().mask].flatten(1).max(1).values > 0).all()
 
 
 def test_attention_leaves_nothing_behind():
-    model = made()
+    model = make_model()
     hooks = len(model.diffusion.network._forward_hooks)
-    model.attention(said(), noise=Noise.of(0, 2))
+    model.attention(condition_of(), noise=Noise.of(0, 2))
     assert len(model.diffusion.network._forward_hooks) == hooks
 
 
 def test_attention_wants_a_condition_that_is_read():
     with pytest.raises(BadInput, match="guidance 0"):
-        made(guidance=0.0).attention(said(), noise=Noise.of(0, 2))
+        make_model(guidance=0.0).attention(condition_of(), noise=Noise.of(0, 2))
 
 
 def test_shapes_that_do_not_fit_are_refused():
-    model = made(is_conditional=False)
+    model = make_model(is_conditional=False)
     other = FirstStage(
         CodeEncoder(DOMAIN.shape, 4, factor=4, width=8),
         CodeDecoder(2, DOMAIN.shape, factor=4, width=8),

@@ -46,31 +46,31 @@ def test_a_negative_variance_is_refused():
 
 
 def test_real_density_is_about_the_data_units():
-    made = GaussianLikelihood(POINT, 0.25)
+    decoder = GaussianLikelihood(POINT, 0.25)
     f, x = torch.randn(6, 3), torch.randn(6, 3) + 5
-    there = torch.distributions.Normal(f * 2 + 5, 0.5 * 2).log_prob(x).sum(1)
-    torch.testing.assert_close(made.log_prob(x, f), there)
+    expected = torch.distributions.Normal(f * 2 + 5, 0.5 * 2).log_prob(x).sum(1)
+    torch.testing.assert_close(decoder.log_prob(x, f), expected)
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "gaussian", "discretised-logistic"])
 def test_draws_have_the_probabilities(name):
     count = 2 if name == "bernoulli" else 5
-    made = likelihood(name, Domain("points", (1,), Levels(count)), c=0.2)
+    decoder = likelihood(name, Domain("points", (1,), Levels(count)), c=0.2)
     n = 40_000
-    f = torch.tensor([[0.3, 0.9][: made.outputs]])
-    drawn = made.draw(f.expand(n, -1), Noise.of(0, n))
-    assert drawn.dtype == torch.uint8
+    f = torch.tensor([[0.3, 0.9][: decoder.outputs]])
+    draws = decoder.draw(f.expand(n, -1), Noise.of(0, n))
+    assert draws.dtype == torch.uint8
     levels = torch.arange(count, dtype=torch.uint8)[:, None]
-    expected = made.log_prob(levels, f.expand(count, -1)).exp()
-    found = drawn[:, 0].long().bincount(minlength=count) / n
-    torch.testing.assert_close(found, expected, atol=0.01, rtol=0)
+    expected = decoder.log_prob(levels, f.expand(count, -1)).exp()
+    frequencies = draws[:, 0].long().bincount(minlength=count) / n
+    torch.testing.assert_close(frequencies, expected, atol=0.01, rtol=0)
 
 
 def test_real_draws_have_the_variance():
-    made = GaussianLikelihood(POINT, 0.25)
-    drawn = made.draw(torch.zeros(50_000, 3), Noise.of(0, 50_000))
-    torch.testing.assert_close(drawn.std(0), torch.ones(3), atol=0.02, rtol=0)
-    torch.testing.assert_close(drawn.mean(0), torch.full((3,), 5.0), atol=0.03, rtol=0)
+    decoder = GaussianLikelihood(POINT, 0.25)
+    draws = decoder.draw(torch.zeros(50_000, 3), Noise.of(0, 50_000))
+    torch.testing.assert_close(draws.std(0), torch.ones(3), atol=0.02, rtol=0)
+    torch.testing.assert_close(draws.mean(0), torch.full((3,), 5.0), atol=0.03, rtol=0)
 
 
 def test_means_are_in_data_units():

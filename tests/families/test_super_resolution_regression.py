@@ -24,10 +24,10 @@ class Constant(nn.Module):
 
     def __init__(self, value=0.0):
         super().__init__()
-        self.value, self.told = nn.Parameter(torch.tensor(value)), None
+        self.value, self.inputs = nn.Parameter(torch.tensor(value)), None
 
     def forward(self, x, log_snr, condition=None):
-        self.told = x, log_snr, condition
+        self.inputs = x, log_snr, condition
         return torch.zeros_like(x) + self.value
 
 
@@ -48,8 +48,8 @@ def test_the_network_is_shown_nothing_but_the_small_image_and_one_level():
     regression, x = model(), images()
     batch = regression.pairing.paired(Examples(x, None, Noise.of(0, 4)))
     regression.loss(batch).value.backward()
-    shown, level, condition = regression.network.told
-    assert (shown == 0).all()
+    network_input, level, condition = regression.network.inputs
+    assert (network_input == 0).all()
     assert (level == LEVEL).all()
     assert torch.equal(condition.image, regression.shrink(x))
     assert regression.network.value.grad is not None
@@ -59,9 +59,9 @@ def test_a_silent_network_gives_the_bicubic_image():
     regression, x = model(consistent=False), images()
     small = regression.shrink(x)
     bicubic = enlarged(small.float(), 4).round().clamp(0, 255)
-    given = regression.restore(small)
-    assert given.dtype == torch.uint8
-    assert (given.float() - bicubic).abs().max() <= 1
+    restored = regression.restore(small)
+    assert restored.dtype == torch.uint8
+    assert (restored.float() - bicubic).abs().max() <= 1
 
 
 def test_consistency_is_what_was_asked_for():
@@ -76,10 +76,10 @@ def test_consistency_is_what_was_asked_for():
 
 def test_samples_that_nobody_asked_for_are_of_kept_small_images():
     regression = model()
-    given = regression.sample(6, noise=Noise.of(0, 6))
-    kept = regression.prompts.image
-    for small in regression.shrink(given):
-        assert (small.int() - kept.int()).abs().amax((1, 2, 3)).min() <= 1
+    restored = regression.sample(6, noise=Noise.of(0, 6))
+    prompt_images = regression.prompts.image
+    for small in regression.shrink(restored):
+        assert (small.int() - prompt_images.int()).abs().amax((1, 2, 3)).min() <= 1
     with pytest.raises(BadInput, match="small"):
         regression.sample(1, condition=Condition(label=torch.zeros(1, dtype=torch.int64)))
 

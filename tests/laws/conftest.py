@@ -9,9 +9,11 @@ def breaks(monkeypatch):
 
     def see(laws, check, law, where, name, broken):
         monkeypatch.setattr(where, name, broken)
-        found = [found for found in getattr(laws, check)() if law in found.name]
-        assert found
-        assert not any(law.holds for law in found), found
+        laws_by_name = [
+            laws_by_name for laws_by_name in getattr(laws, check)() if law in laws_by_name.name
+        ]
+        assert laws_by_name
+        assert not any(law.holds for law in laws_by_name), laws_by_name
 
     return see
 
@@ -32,13 +34,13 @@ def meant():
     """Return the laws of a check that words point at, one for each: how it begins, or a part."""
 
     def see(laws, check, words):
-        found = {law.name: law for law in getattr(laws, check)()}
-        begun = [[name for name in found if name.startswith(word)] for word in words]
+        laws_by_name = {law.name: law for law in getattr(laws, check)()}
+        by_prefix = [[name for name in laws_by_name if name.startswith(word)] for word in words]
         picked = [
-            names or [name for name in found if word in name]
-            for names, word in zip(begun, words, strict=True)
+            names or [name for name in laws_by_name if word in name]
+            for names, word in zip(by_prefix, words, strict=True)
         ]
         assert all(len(names) == 1 for names in picked), picked
-        return [found[name] for (name,) in picked]
+        return [laws_by_name[name] for (name,) in picked]
 
     return see

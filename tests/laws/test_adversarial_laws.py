@@ -35,9 +35,9 @@ def charged(name, **changes):
     return adversarial, "PENALTIES", changed
 
 
-def part(name, found):
+def part(name, replacement):
     """Put another function in the place of one of maths.adversarial."""
-    return adversarial, name, found
+    return adversarial, name, replacement
 
 
 def heavy_cost(self, squared):
@@ -66,8 +66,8 @@ def hasty_loss(self, batch):
 
 def charging_loss(self, batch):
     """Add to the loss what is not told."""
-    found = CRITIC_LOSS(self, batch)
-    return dataclasses.replace(found, value=found.value + 0.1)
+    loss = CRITIC_LOSS(self, batch)
+    return dataclasses.replace(loss, value=loss.value + 0.1)
 
 
 def undamped(score, x):
@@ -209,19 +209,19 @@ def test_each_law_can_fail(monkeypatch, meant, check, words, breaks):
 
 
 def test_every_law_is_broken_once():
-    found = {check.__name__: list(named(check.__name__)) for check in laws.CHECKS}
-    words = {check: [] for check in found}
+    loss = {check.__name__: list(named(check.__name__)) for check in laws.CHECKS}
+    words = {check: [] for check in loss}
     for check, some, _ in BROKEN:
         words[check] += some
-    for check, names in found.items():
+    for check, names in loss.items():
         for name in names:
             assert any(word in name for word in words[check]), name
 
 
 def test_names_are_told_apart():
-    found = [law for check in laws.CHECKS for law in check()]
-    assert len({law.name for law in found}) == len(found)
-    assert all(math.isfinite(law.measured) for law in found)
+    loss = [law for check in laws.CHECKS for law in check()]
+    assert len({law.name for law in loss}) == len(loss)
+    assert all(math.isfinite(law.measured) for law in loss)
 
 
 def test_laws_leave_the_global_generator_alone():

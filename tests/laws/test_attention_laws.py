@@ -39,10 +39,10 @@ def bag(self, condition, rows):
     return CONTEXT(self, condition, rows)
 
 
-def careless(self, said, rows):
-    if said.tokens is None:
+def careless(self, condition, rows):
+    if condition.tokens is None:
         return torch.zeros(rows, self.length, dtype=torch.int64), torch.ones(rows, self.length) > 0
-    ids = torch.nn.functional.pad(said.tokens, (0, self.length - said.tokens.shape[1]))
+    ids = torch.nn.functional.pad(condition.tokens, (0, self.length - condition.tokens.shape[1]))
     return ids, torch.ones_like(ids).bool()
 
 

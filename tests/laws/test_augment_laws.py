@@ -13,7 +13,7 @@ RECOLOUR = augment.recolour
 TRANSLATE = augment.translate
 WINDOW = augment.window
 OVER = augment._over
-DRAWN = DiffAugment._sample_part
+SAMPLE_PART = DiffAugment._sample_part
 FORWARD = DiffAugment.forward
 
 
@@ -80,13 +80,13 @@ def dimmed_first(x, b, s, c):
 
 
 def lopsided(self, part, noise, chosen):
-    drawn = DRAWN(self, part, noise, chosen)
-    return drawn.clamp(max=0) if part == "translation" else drawn
+    sampled_part = SAMPLE_PART(self, part, noise, chosen)
+    return sampled_part.clamp(max=0) if part == "translation" else sampled_part
 
 
 def inside_alone(self, part, noise, chosen):
-    drawn = DRAWN(self, part, noise, chosen)
-    return drawn.clamp(0, 4) if part == "cutout" else drawn
+    sampled_part = SAMPLE_PART(self, part, noise, chosen)
+    return sampled_part.clamp(0, 4) if part == "cutout" else sampled_part
 
 
 def wider(first, size, x):
@@ -192,8 +192,8 @@ def test_swapping_T_between_real_and_fake_is_seen(monkeypatch, wrong):
 
     for broken in (fake_alone, shuffled, other_draws, weaker):
         monkeypatch.setattr(laws, "paired", broken)
-        (found,) = [law for law in laws.copies_are_indistinguishable() if wrong in law.name]
-        assert not found.holds, (broken.__name__, found)
+        (matching,) = [law for law in laws.copies_are_indistinguishable() if wrong in law.name]
+        assert not matching.holds, (broken.__name__, matching)
 
 
 def test_laws_leave_the_global_generator_alone():

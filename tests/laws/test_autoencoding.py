@@ -36,8 +36,8 @@ def naive(cumulative):
 
 
 def heavy_loss(self, batch):
-    found = LOSS(self, batch)
-    return Loss(found.value + 0.1 * found.terms["kl"], found.terms)
+    loss = LOSS(self, batch)
+    return Loss(loss.value + 0.1 * loss.terms["kl"], loss.terms)
 
 
 def weighted_bound(self, x, *, condition=None, noise=None):
@@ -46,9 +46,9 @@ def weighted_bound(self, x, *, condition=None, noise=None):
 
 
 def stray_maximise(x, share, *rest):
-    found = MAXIMISE(x, share, *rest)
-    aside = 0.3 * torch.randn_like(found.means)
-    return mixtures.Gaussians(found.log_weights, found.means + aside, found.factors)
+    result = MAXIMISE(x, share, *rest)
+    aside = 0.3 * torch.randn_like(result.means)
+    return mixtures.Gaussians(result.log_weights, result.means + aside, result.factors)
 
 
 WRONG_LOG = SimpleNamespace(log=lambda k: 2 * math.log(k))

@@ -46,19 +46,19 @@ def tighter(self, groups, inputs, outputs, *, own):
 
 def ahead(x, widths):
     """Paddings that let the stream in the row see the cell itself and what follows."""
-    left, right, *rest = widths
-    return PAD(x, (left - 1, right + 1, *rest) if not right else widths)
+    before, right, *rest = widths
+    return PAD(x, (before - 1, right + 1, *rest) if not right else widths)
 
 
-def shallow(*given, **kept):
+def shallow(*arguments, **options):
     """A trunk too shallow to reach every earlier cell."""
-    return MODEL(*given, **kept | {"blocks": 0 if "blocks" in kept else 2})
+    return MODEL(*arguments, **options | {"blocks": 0 if "blocks" in options else 2})
 
 
 def forgetful(self, row):
     """Rows of which the streams remember nothing."""
-    for kept in self.rows:
-        kept.zero_()
+    for cached_row in self.rows:
+        cached_row.zero_()
     BEGIN(self, row)
 
 
@@ -150,9 +150,9 @@ def test_each_law_can_fail(breaks, check, law, where, name, broken):
 @pytest.mark.parametrize(("law", "broken"), [("itself or", looser), ("all earlier", tighter)])
 def test_masks_inside_a_cell_can_be_wrong(monkeypatch, law, broken):
     monkeypatch.setattr(pixelcnn.MaskedConvolution, "__init__", broken)
-    found = [f for f in laws.causality() if law in f.name and "patch 2" in f.name]
-    assert found
-    assert not any(law.holds for law in found), found
+    matching = [f for f in laws.causality() if law in f.name and "patch 2" in f.name]
+    assert matching
+    assert not any(law.holds for law in matching), matching
 
 
 def test_every_law_is_broken_once(unbroken):

@@ -27,28 +27,30 @@ TWICE = SimpleNamespace(log=lambda k: 2 * math.log(k))
 THRICE = SimpleNamespace(log=lambda k: 3 * math.log(k))
 
 
-def too_likely(*given):
-    return LOG_NORMAL(*given) + 0.1
+def too_likely(*arguments):
+    return LOG_NORMAL(*arguments) + 0.1
 
 
 def top_only(self, features, eps, cond):
-    found = INFERRED(self, features, eps, cond)
-    kept = torch.tensor([1.0, 0.0])
+    levels = INFERRED(self, features, eps, cond)
+    weights_kept = torch.tensor([1.0, 0.0])
     return vae.Inferred(
-        found.f,
-        found.z,
-        vae.LatentPosterior(found.posterior.mu * kept, found.posterior.log_var * kept),
+        levels.f,
+        levels.z,
+        vae.LatentPosterior(
+            levels.posterior.mu * weights_kept, levels.posterior.log_var * weights_kept
+        ),
     )
 
 
 def first_draws_of_a_part(self, x, features, eps, cond):
-    found = LOG_WEIGHTS(self, x, features, eps, cond)
-    return found[:, :1].expand_as(found)
+    levels = LOG_WEIGHTS(self, x, features, eps, cond)
+    return levels[:, :1].expand_as(levels)
 
 
 def of_the_batch(self, batch):
-    found = LOSS(self, batch)
-    return Loss(found.value - 5 * self.free_bits, found.terms)
+    levels = LOSS(self, batch)
+    return Loss(levels.value - 5 * self.free_bits, levels.terms)
 
 
 def never_free(self, kl):

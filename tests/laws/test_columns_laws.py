@@ -113,20 +113,20 @@ BREAKS = [
 
 
 @cache
-def whole():
+def full_table():
     """Return the names of the laws of each check."""
     return {check: [law.name for law in check()] for check in laws.CHECKS}
 
 
 @pytest.mark.parametrize(("law", "where", "name", "broken"), BREAKS, ids=[b[0] for b in BREAKS])
 def test_a_law_fails_when_its_code_is_broken(law, where, name, broken, monkeypatch):
-    check = next(c for c, names in whole().items() if any(n.startswith(law) for n in names))
+    check = next(c for c, names in full_table().items() if any(n.startswith(law) for n in names))
     monkeypatch.setattr(where, name, broken)
-    found = [each for each in check() if each.name.startswith(law)]
-    assert found
-    assert not any(each.holds for each in found)
+    matching = [each for each in check() if each.name.startswith(law)]
+    assert matching
+    assert not any(each.holds for each in matching)
 
 
 def test_every_law_has_a_break():
-    names = [name for names in whole().values() for name in names]
+    names = [name for names in full_table().values() for name in names]
     assert all(any(name.startswith(b[0]) for b in BREAKS) for name in names)

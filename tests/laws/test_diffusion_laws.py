@@ -28,10 +28,10 @@ def test_abar_that_runs_to_the_end_is_seen(monkeypatch):
 
 
 def test_a_chain_that_adds_another_variance_is_seen(monkeypatch):
-    whole = schedules.transition
+    original = schedules.transition
 
     def transition(schedule, s, t):
-        alpha_ts, variance = whole(schedule, s, t)
+        alpha_ts, variance = original(schedule, s, t)
         return alpha_ts, 1.01 * variance
 
     monkeypatch.setattr(schedules, "transition", transition)
@@ -39,14 +39,14 @@ def test_a_chain_that_adds_another_variance_is_seen(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("place", "saying"), [(0, "from x_t and x_0"), (1, "mu~_t by"), (1, "eps"), (2, "beta~")]
+    ("index", "saying"), [(0, "from x_t and x_0"), (1, "mu~_t by"), (1, "eps"), (2, "beta~")]
 )
-def test_another_posterior_is_seen(monkeypatch, place, saying):
-    whole = schedules.posterior
+def test_another_posterior_is_seen(monkeypatch, index, saying):
+    original = schedules.posterior
 
     def posterior(schedule, s, t):
-        parts = list(whole(schedule, s, t))
-        parts[place] = parts[place] * 1.001
+        parts = list(original(schedule, s, t))
+        parts[index] = parts[index] * 1.001
         return tuple(parts)
 
     monkeypatch.setattr(schedules, "posterior", posterior)
@@ -62,11 +62,11 @@ def test_another_posterior_is_seen(monkeypatch, place, saying):
     ],
 )
 def test_another_schedule_is_seen(monkeypatch, change, saying):
-    whole = Rectified.__call__
+    original = Rectified.__call__
     last = 0.5 if saying == "starts" else 1.0
 
     def call(self, t):
-        return change(*whole(self, last * t))
+        return change(*original(self, last * t))
 
     monkeypatch.setattr(Rectified, "__call__", call)
     assert broken(laws.ends, saying)
@@ -75,10 +75,10 @@ def test_another_schedule_is_seen(monkeypatch, change, saying):
 @pytest.mark.parametrize("kind", [NoisePrediction, Clean, Velocity, Residual, Edm])
 def test_another_estimate_is_seen(monkeypatch, kind):
     names = {NoisePrediction: "noise", Residual: "rest"}
-    whole, name = kind.denoised, names.get(kind, kind.__name__.lower())
+    full, name = kind.denoised, names.get(kind, kind.__name__.lower())
 
     def denoised(self, output, x_t, alpha, sigma):
-        return whole(self, output * 1.01, x_t, alpha, sigma)
+        return full(self, output * 1.01, x_t, alpha, sigma)
 
     monkeypatch.setattr(kind, "denoised", denoised)
     assert broken(laws.invertible, f"{name}: denoised") == 1
@@ -86,33 +86,33 @@ def test_another_estimate_is_seen(monkeypatch, kind):
 
 
 def test_a_flipped_velocity_is_seen(monkeypatch):
-    whole = Velocity.target
-    monkeypatch.setattr(Velocity, "target", lambda self, *args: -whole(self, *args))
+    original = Velocity.target
+    monkeypatch.setattr(Velocity, "target", lambda self, *args: -original(self, *args))
     assert broken(laws.invertible, "velocity: denoised") == 1
 
 
 @pytest.mark.parametrize("term", ["prior", "step", "reconstruction"])
 def test_a_term_left_out_of_the_bound_is_seen(monkeypatch, term):
-    whole = getattr(VariationalBound, term)
-    monkeypatch.setattr(VariationalBound, term, lambda self, *args: 0.9 * whole(self, *args))
+    full = getattr(VariationalBound, term)
+    monkeypatch.setattr(VariationalBound, term, lambda self, *args: 0.9 * full(self, *args))
     assert broken(laws.bounded, "closed form") == 1
 
 
 def test_a_bound_above_the_likelihood_is_seen(monkeypatch):
-    whole = VariationalBound.step
-    monkeypatch.setattr(VariationalBound, "step", lambda self, *args: 0.5 * whole(self, *args))
+    original = VariationalBound.step
+    monkeypatch.setattr(VariationalBound, "step", lambda self, *args: 0.5 * original(self, *args))
     assert broken(laws.bounded, "bound <=") >= 1
 
 
 def test_a_gap_that_stays_is_seen(monkeypatch):
-    whole = VariationalBound.prior
-    monkeypatch.setattr(VariationalBound, "prior", lambda self, x: whole(self, x) + 0.1)
+    original = VariationalBound.prior
+    monkeypatch.setattr(VariationalBound, "prior", lambda self, x: original(self, x) + 0.1)
     assert broken(laws.bounded, "gap") == 1
 
 
 def test_terms_drawn_without_their_weight_are_seen(monkeypatch):
-    whole = torch.bucketize
-    monkeypatch.setattr(torch, "bucketize", lambda *args, **more: whole(*args, **more) // 2)
+    original = torch.bucketize
+    monkeypatch.setattr(torch, "bucketize", lambda *args, **more: original(*args, **more) // 2)
     assert broken(laws.bounded, "drawn") == 1
 
 

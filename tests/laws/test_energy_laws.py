@@ -40,14 +40,14 @@ def unnormalised(self, y):
 
 
 def half_weights(chains, plan, indices, normal, uniform):
-    found = ANNEALED(chains, plan, indices, normal, uniform)
-    return ais.Annealed(found.log_weights / 2, found.y, found.acceptance)
+    estimate = ANNEALED(chains, plan, indices, normal, uniform)
+    return ais.Annealed(estimate.log_weights / 2, estimate.y, estimate.acceptance)
 
 
 def shifted(chains, plan, indices, normal, uniform):
     """Weights of a run whose sign is wrong on the way back."""
-    found = ANNEALED(chains, plan, indices, normal, uniform)
-    return ais.Annealed(-found.log_weights, found.y, found.acceptance)
+    estimate = ANNEALED(chains, plan, indices, normal, uniform)
+    return ais.Annealed(-estimate.log_weights, estimate.y, estimate.acceptance)
 
 
 ANNEALED = ais._annealed
@@ -57,8 +57,8 @@ def raised(amount):
     """Make every weight larger, as a chain that forgets a temperature does."""
 
     def annealed(chains, plan, indices, normal, uniform):
-        found = ANNEALED(chains, plan, indices, normal, uniform)
-        return ais.Annealed(found.log_weights + amount, found.y, found.acceptance)
+        estimate = ANNEALED(chains, plan, indices, normal, uniform)
+        return ais.Annealed(estimate.log_weights + amount, estimate.y, estimate.acceptance)
 
     return annealed
 
@@ -105,8 +105,8 @@ def stray(self, u):
 
 
 def one_sided(self, batch):
-    found = self.learned(self.standardise(batch.x, batch.noise[:]))
-    return energy.Loss(found.mean())
+    result = self.learned(self.standardise(batch.x, batch.noise[:]))
+    return energy.Loss(result.mean())
 
 
 BROKEN = [
@@ -164,9 +164,9 @@ BROKEN = [
 
 
 def is_broken(check, start):
-    found = [law for law in getattr(laws, check)() if law.name.startswith(start)]
-    assert len(found) == 1
-    return not found[0].holds
+    matching = [law for law in getattr(laws, check)() if law.name.startswith(start)]
+    assert len(matching) == 1
+    return not matching[0].holds
 
 
 @pytest.mark.parametrize(

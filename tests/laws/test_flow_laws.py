@@ -177,9 +177,9 @@ def test_a_law_fails_when_its_code_is_broken(law, where, name, broken, monkeypat
     }
     check = next((c for start, c in checks.items() if law.startswith(start)), laws.levels)
     monkeypatch.setattr(where, name, broken)
-    found = [each for each in check() if each.name.startswith(law)]
-    assert found
-    assert not any(each.holds for each in found)
+    matching = [each for each in check() if each.name.startswith(law)]
+    assert matching
+    assert not any(each.holds for each in matching)
 
 
 def test_every_law_has_a_break():

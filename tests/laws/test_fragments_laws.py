@@ -11,65 +11,68 @@ from trilemma.laws import fragments as laws
 PROJECTION, IN_FRAME = fragments.fragment_projection, fragments.in_frame
 
 
-def pinned(codes, kept):
+def pinned(codes, is_fixed):
     """A fragment that lies where it was given, whatever the rest does."""
 
     def agree(clean, condition):
-        return torch.where(kept[..., None], codes, clean)
+        return torch.where(is_fixed[..., None], codes, clean)
 
     return agree
 
 
-def forgets(codes, kept):
+def forgets(codes, is_fixed):
     """Clean estimates that stay as they are."""
     return lambda clean, condition: clean
 
 
-def forgets_features(codes, kept):
-    agree = PROJECTION(codes, kept)
+def forgets_features(codes, is_fixed):
+    agree = PROJECTION(codes, is_fixed)
     return lambda clean, condition: torch.cat(
         [agree(clean, condition)[..., :3], clean[..., 3:]], -1
     )
 
 
-def halfway(codes, kept):
+def halfway(codes, is_fixed):
     """A step towards the fragment."""
-    agree = PROJECTION(codes, kept)
+    agree = PROJECTION(codes, is_fixed)
     return lambda clean, condition: (agree(clean, condition) + clean) / 2
 
 
-def at_the_origin(codes, kept):
+def at_the_origin(codes, is_fixed):
     """A fragment about the origin, the rest moved so that the mean is 0."""
 
     def agree(clean, condition):
-        at = codes[..., :3] - fragments.mean_position(codes, kept)
-        known = torch.cat([at, codes[..., 3:]], -1)
-        whole = torch.where(kept[..., None], known, clean)
-        shift = fragments.mean_position(whole, condition.points) * condition.points[..., None]
-        return torch.cat([whole[..., :3] - shift, whole[..., 3:]], -1)
+        at = codes[..., :3] - fragments.mean_position(codes, is_fixed)
+        fixed_codes = torch.cat([at, codes[..., 3:]], -1)
+        completed_codes = torch.where(is_fixed[..., None], fixed_codes, clean)
+        shift = (
+            fragments.mean_position(completed_codes, condition.points)
+            * condition.points[..., None]
+        )
+        return torch.cat([completed_codes[..., :3] - shift, completed_codes[..., 3:]], -1)
 
     return agree
 
 
-def posed(codes, kept):
+def posed(codes, is_fixed):
     """A rest that sees the axes."""
-    agree = PROJECTION(codes, kept)
+    agree = PROJECTION(codes, is_fixed)
     return lambda clean, condition: agree(clean.abs(), condition)
 
 
-def squeezed(codes, kept):
+def squeezed(codes, is_fixed):
     """Always the same estimate."""
-    agree = PROJECTION(codes, kept)
+    agree = PROJECTION(codes, is_fixed)
     return lambda clean, condition: agree(torch.zeros_like(clean), condition)
 
 
-def as_drawn(drawn, x, kept):
-    return drawn
+def as_drawn(sampled, x, is_fixed):
+    return sampled
 
 
-def placed_alone(drawn, x, kept):
+def placed_alone(sampled, x, is_fixed):
     """The fragment moved, the rest left behind."""
-    return torch.where(kept[..., None], x, drawn)
+    return torch.where(is_fixed[..., None], x, sampled)
 
 
 BROKEN = [

@@ -22,21 +22,21 @@ JSD, TV, BEST = (
 ENERGIES = adversarial.energy_based
 
 
-def critic(name, found):
+def critic(name, replacement):
     """Put another critic's loss in the place of a named one."""
-    changed = {**LOSSES, name: dataclasses.replace(LOSSES[name], critic=found)}
+    changed = {**LOSSES, name: dataclasses.replace(LOSSES[name], critic=replacement)}
     return adversarial, "LOSSES", changed
 
 
-def generator(name, found):
+def generator(name, replacement):
     """Put another generator's loss in the place of a named one."""
-    changed = {**LOSSES, name: dataclasses.replace(LOSSES[name], generator=found)}
+    changed = {**LOSSES, name: dataclasses.replace(LOSSES[name], generator=replacement)}
     return adversarial, "LOSSES", changed
 
 
-def part(name, found):
+def part(name, replacement):
     """Put another function in the place of one of maths.adversarial."""
-    return adversarial, name, found
+    return adversarial, name, replacement
 
 
 def negated(name):
@@ -57,7 +57,7 @@ def swapped(name):
     return critic(name, lambda r, f: right(f, r))
 
 
-def placed(name):
+def replaced(name):
     """Weigh pairs by their place, not by their scores alone."""
     right = LOSSES[name].generator
     weights = torch.linspace(0, 1, 5, dtype=torch.float64)
@@ -207,7 +207,7 @@ BROKEN = [
     ),
     ("generator_descends_a_divergence", ("lsgan: ",), generator("lsgan", lambda f, r: -2 * f)),
     *(
-        ("equilibria", (f"{name}: at D*",), placed(name))
+        ("equilibria", (f"{name}: at D*",), replaced(name))
         for name in ("ns", "saturating", "lsgan", "rsgan")
     ),
     (
@@ -261,9 +261,9 @@ def test_every_loss_of_the_library_has_its_laws():
 
 
 def test_names_are_told_apart():
-    found = [law for check in laws.CHECKS for law in check()]
-    assert len({law.name for law in found}) == len(found)
-    assert all(math.isfinite(law.measured) for law in found)
+    all_laws = [law for check in laws.CHECKS for law in check()]
+    assert len({law.name for law in all_laws}) == len(all_laws)
+    assert all(math.isfinite(law.measured) for law in all_laws)
 
 
 def test_the_line_agrees_with_optimal_transport():
@@ -277,8 +277,8 @@ def test_the_line_agrees_with_optimal_transport():
         exact = ot.emd2(p.numpy(), q.numpy(), cost)
         best = laws._best("wgan", p, q)
         assert laws._wasserstein(p, q).item() == pytest.approx(exact, abs=1e-12)
-        found = laws.over_pairs(LOSSES["wgan"].critic, best, best, p, q)
-        assert found.item() == pytest.approx(-exact, abs=1e-12)
+        all_laws = laws.over_pairs(LOSSES["wgan"].critic, best, best, p, q)
+        assert all_laws.item() == pytest.approx(-exact, abs=1e-12)
         assert laws._search("wgan", p, q)[1].sub(best).abs().max() < 1e-12
 
 

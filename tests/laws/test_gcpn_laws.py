@@ -61,8 +61,8 @@ def louder(logits, mask):
 
 def without_bonds(self, state, *, u=None, action=None):
     """Bonds of which only the single one is thought likely, whatever was chosen."""
-    said = CHOOSE(self, state, u=u, action=action)
-    return replace(said, log_prob=said.log_prob - 0.01 * (said.action[:, 0] == 0))
+    chosen = CHOOSE(self, state, u=u, action=action)
+    return replace(chosen, log_prob=chosen.log_prob - 0.01 * (chosen.action[:, 0] == 0))
 
 
 def squared(log_prob, old, advantage, clip):
@@ -75,9 +75,9 @@ def wrong_end(x, valence, u):
 
 
 def by_place(x, free, latest, elements):
-    made = FEATURES(x, free, latest, elements)
-    there = made.abs().sum(2, keepdim=True) > 0
-    return made + there * torch.arange(made.shape[1])[:, None] * 0.1
+    features = FEATURES(x, free, latest, elements)
+    is_atom = features.abs().sum(2, keepdim=True) > 0
+    return features + is_atom * torch.arange(features.shape[1])[:, None] * 0.1
 
 
 def unheld(scores, k=10, *, calls=10_000, every=100):

@@ -18,14 +18,14 @@ PROJECTED, TOTAL = spaces.Centred.projected, spaces.Centred.total
 ENCODED = point_cloud_vae.PointCloudVae.encoded
 
 
-def sees_positions(self, x, h, *others):
+def sees_positions(self, x, h, *rest):
     """Messages that see more than distances."""
-    return LAYER(self, x, h + x.mean(-1, keepdim=True), *others)
+    return LAYER(self, x, h + x.mean(-1, keepdim=True), *rest)
 
 
 def sees_order(self, x, h, mask):
-    place = torch.arange(x.shape[1])[None, :, None].to(x) / 10
-    return NETWORK(self, x, h + place, mask)
+    index = torch.arange(x.shape[1])[None, :, None].to(x) / 10
+    return NETWORK(self, x, h + index, mask)
 
 
 def sees_padding(self, x, h, initial, pairs, point_mask, basis):

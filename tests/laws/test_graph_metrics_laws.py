@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from trilemma.laws import graph_metrics as laws
-from trilemma.maths.graphs import graphlets as places
-from trilemma.maths.graphs import isomorphism
+from trilemma.maths.graphs import graphlets, isomorphism
 from trilemma.metrics import graph_statistics, mmd
 
-WITHIN, DISTANCES, ORBITS = mmd._mean_over_pairs, mmd.distances, places._counted
+WITHIN, DISTANCES, ORBITS = mmd._mean_over_pairs, mmd.distances, graphlets._counted
 CHUNK, SPECTRA = graph_statistics._of_chunk, graph_statistics.spectra
 
 
@@ -34,12 +33,12 @@ def of_shares(x, y, kind, width=1.0):
     return DISTANCES(x.cumsum(1) if kind == "tv" else x.diff(dim=1), y, kind, width)
 
 
-def shifted(place):
+def shifted(index):
     """One count too many at a place, once per graph."""
 
     def counted(a):
         out = ORBITS(a)
-        out[:, 0, place] += 1
+        out[:, 0, index] += 1
         return out
 
     return counted
@@ -62,10 +61,10 @@ def padded(x, **_):
 STATISTICS = graph_statistics.statistics
 
 
-def unshared(bins, there, count):
+def unshared(bins, is_present, count):
     """Numbers of nodes for shares."""
     total = torch.zeros(len(bins), count, dtype=torch.float64)
-    return total.scatter_add_(1, bins, there.double())
+    return total.scatter_add_(1, bins, is_present.double())
 
 
 def unscaled(x):
@@ -99,13 +98,13 @@ BROKEN = [
     ("distance_of_histograms", "earth mover's", mmd, "distances", of_shares),
     ("distance_of_histograms", "total variation", mmd, "distances", of_shares),
     *[
-        ("places_by_hand", f"place {i} in ", places, "_counted", shifted(i))
-        for i in range(places.ORBITS)
+        ("places_by_hand", f"place {i} in ", graphlets, "_counted", shifted(i))
+        for i in range(graphlets.ORBITS)
     ],
-    ("sums_over_places", "sum of place 0", places, "_counted", shifted(0)),
-    ("sums_over_places", "sum of place 3", places, "_counted", shifted(3)),
+    ("sums_over_places", "sum of place 0", graphlets, "_counted", shifted(0)),
+    ("sums_over_places", "sum of place 3", graphlets, "_counted", shifted(3)),
     *[
-        ("sums_over_places", f"place {i} is as frequent", places, "_counted", shifted(i))
+        ("sums_over_places", f"place {i} is as frequent", graphlets, "_counted", shifted(i))
         for i in (1, 4, 6, 9, 10, 12)
     ],
     ("statistics_know_no_order", "in another order", graph_statistics, "_of_chunk", by_first),

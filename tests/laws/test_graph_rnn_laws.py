@@ -73,9 +73,9 @@ def finished(self, noise, partial_graphs):
 
 def without_reset(ctx, *slopes):
     """Slopes as if r did not depend on h."""
-    found = list(BACKWARD(ctx, *slopes))
-    found[3] = found[3] * 0.9
-    return tuple(found)
+    gradients = list(BACKWARD(ctx, *slopes))
+    gradients[3] = gradients[3] * 0.9
+    return tuple(gradients)
 
 
 def skewed(x):

@@ -29,8 +29,8 @@ def broken(check, saying):
     ],
 )
 def test_another_whitening_is_seen(monkeypatch, change, saying):
-    whole = latent_diffusion.whitening
-    monkeypatch.setattr(latent_diffusion, "whitening", lambda z: change(*whole(z)))
+    original = latent_diffusion.whitening
+    monkeypatch.setattr(latent_diffusion, "whitening", lambda z: change(*original(z)))
     assert broken(laws.whitened, saying)
 
 
@@ -63,9 +63,9 @@ def test_another_quantisation_is_seen(monkeypatch, name, other, saying):
 
 
 def test_a_distance_of_an_image_to_itself_is_seen(monkeypatch):
-    whole = networks.Perception.__call__
+    original = networks.Perception.__call__
     monkeypatch.setattr(
-        networks.Perception, "__call__", lambda self, x, y: whole(self, x, 1.01 * y.roll(1, 3))
+        networks.Perception, "__call__", lambda self, x, y: original(self, x, 1.01 * y.roll(1, 3))
     )
     assert broken(laws.perception, "d(x, x)")
     assert broken(laws.perception, "d(y, x)")
@@ -87,11 +87,11 @@ def test_a_network_that_ignores_the_condition_is_seen(monkeypatch):
 
 
 def test_another_way_of_the_condition_is_seen(monkeypatch):
-    whole = UNet.forward
+    original = UNet.forward
 
     def forward(self, x, log_snr, condition=None):
         shift = 0 if condition is None else condition.tokens.sum(1)[:, None, None, None]
-        return whole(self, x + torch.as_tensor(shift), log_snr, condition)
+        return original(self, x + torch.as_tensor(shift), log_snr, condition)
 
     monkeypatch.setattr(UNet, "forward", forward)
     assert broken(laws.condition, "keys and values")

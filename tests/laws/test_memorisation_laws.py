@@ -10,13 +10,17 @@ from trilemma.laws import memorisation as laws
 from trilemma.metrics import copy_evidence, copy_law, copy_search, membership
 from trilemma.metrics.score import Trials
 
-TAILS, KNOWN, CHANCE = copy_evidence.tails, copy_evidence.weigh_controls, copy_evidence.chance
+TAILS, WEIGH_CONTROLS, CHANCE = (
+    copy_evidence.tails,
+    copy_evidence.weigh_controls,
+    copy_evidence.chance,
+)
 FULL = copy_search.NeighbourSearch._full
 
 
-def one_less(n, a, known):
+def one_less(n, a, reference):
     """The chances below the a-th, not the one after it."""
-    return TAILS(n, max(a - 1, 0), known) if a else TAILS(n, 0, known + 1)
+    return TAILS(n, max(a - 1, 0), reference) if a else TAILS(n, 0, reference + 1)
 
 
 def of_twice(ratio, n, null):
@@ -24,9 +28,9 @@ def of_twice(ratio, n, null):
     return CHANCE(ratio, 2 * n, null)
 
 
-def of_all_cells(samples, others):
+def of_all_cells(samples, rest):
     """What is known wherever the samples lie."""
-    return KNOWN(_anywhere(samples), [_anywhere(one) for one in others])
+    return WEIGH_CONTROLS(_anywhere(samples), [_anywhere(one) for one in rest])
 
 
 def _anywhere(one):

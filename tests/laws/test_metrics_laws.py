@@ -91,7 +91,7 @@ HALF = "clipped density, half of the samples far off"
 LONELY = "clipped density of samples in the ball of one example far off"
 ORDERS = "clipped coverage: f by the orders of the points"
 UNDONE = "clipped coverage: g undoes f"
-DRAWN = "clipped coverage: 16 good samples of 24, in the mean over draws"
+ORIGINAL_DRAW = "clipped coverage: 16 good samples of 24, in the mean over draws"
 
 
 def test_clipped_density_with_radii_as_they_are(monkeypatch):
@@ -108,7 +108,7 @@ def test_clipped_density_that_counts_an_examples_own_ball(monkeypatch):
 def test_clipped_density_that_clips_no_counts(monkeypatch):
     monkeypatch.setattr(clipped, "clip", lambda counts: (counts / 5).mean().item())
     assert END in broken(laws.clipped_density_of_known_sets)
-    assert DRAWN in broken(laws.clipped_coverage_of_known_shares)
+    assert ORIGINAL_DRAW in broken(laws.clipped_coverage_of_known_shares)
 
 
 def test_clipped_density_that_leaves_out_bad_samples(monkeypatch):
@@ -119,7 +119,7 @@ def test_clipped_density_that_leaves_out_bad_samples(monkeypatch):
 
 def test_clipped_coverage_with_another_number_of_neighbours(monkeypatch):
     monkeypatch.setattr(clipped, "K", 4)
-    assert {ORDERS, DRAWN} <= set(broken(laws.clipped_coverage_of_known_shares))
+    assert {ORDERS, ORIGINAL_DRAW} <= set(broken(laws.clipped_coverage_of_known_shares))
 
 
 def test_clipped_coverage_whose_example_is_among_the_others(monkeypatch):
@@ -136,7 +136,7 @@ def test_clipped_coverage_without_an_inverse(monkeypatch):
 def test_clipped_coverage_by_the_balls_of_samples(monkeypatch):
     right = coverage.manifold
     monkeypatch.setattr(coverage, "manifold", lambda y, x: right(x, y))
-    assert DRAWN in broken(laws.clipped_coverage_of_known_shares)
+    assert ORIGINAL_DRAW in broken(laws.clipped_coverage_of_known_shares)
 
 
 def test_ratio_upside_down(monkeypatch):

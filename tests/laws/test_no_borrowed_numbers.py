@@ -27,31 +27,31 @@ def is_number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def resolved(node, known):
+def resolved(node, constants):
     """Return what a dotted name stands for, and what it was read from; None where unknown."""
     if isinstance(node, ast.Name):
-        return known.get(node.id), None
+        return constants.get(node.id), None
     if isinstance(node, ast.Attribute):
-        owner, _ = resolved(node.value, known)
+        owner, _ = resolved(node.value, constants)
         if isinstance(owner, types.ModuleType | type):
             return getattr(owner, node.attr, None), owner
     return None, None
 
 
-def borrowed(text, known):
+def borrowed(text, constants):
     """Name the numbers that a law's page imports, or reads from modules and classes."""
-    found = set()
+    borrowed_names = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.ImportFrom):
             module = node.module or ""
             if module.startswith("trilemma.") and not module.startswith("trilemma.laws"):
                 names = [alias.asname or alias.name for alias in node.names]
-                found |= {name for name in names if is_number(known.get(name))}
+                borrowed_names |= {name for name in names if is_number(constants.get(name))}
         elif isinstance(node, ast.Attribute):
-            value, owner = resolved(node, known)
+            value, owner = resolved(node, constants)
             if is_number(value) and is_tested(owner):
-                found.add(ast.unparse(node))
-    return found
+                borrowed_names.add(ast.unparse(node))
+    return borrowed_names
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,9 +70,9 @@ def test_a_law_reads_no_number_from_what_it_tests(name):
     ],
 )
 def test_a_borrowed_number_is_seen(text):
-    known = {}
-    exec(text, known)
-    assert len(borrowed(text, known)) == 1
+    constants = {}
+    exec(text, constants)
+    assert len(borrowed(text, constants)) == 1
 
 
 def test_own_numbers_and_tables_of_choices_are_not_meant():
@@ -80,6 +80,6 @@ def test_own_numbers_and_tables_of_choices_are_not_meant():
         "import math\nfrom trilemma.maths.diffusion.samplers import SAMPLERS\n"
         "LIMIT = 5\nx = math.pi * LIMIT"
     )
-    known = {}
-    exec(text, known)
-    assert not borrowed(text, known)
+    constants = {}
+    exec(text, constants)
+    assert not borrowed(text, constants)

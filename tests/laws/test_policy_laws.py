@@ -74,7 +74,7 @@ def endless(rewards, values, mask, *, gamma=1.0, decay=0.95):
     return ADVANTAGES(rewards, values, torch.ones_like(mask), gamma=gamma, decay=decay)
 
 
-def placed(x):
+def normalised_positions(x):
     """Features that tell a node's place."""
     features = FEATURES(x)
     return features + torch.arange(features.shape[1])[:, None] * (
@@ -117,7 +117,7 @@ BROKEN = [
     ("divergence", "some not", ppo, "is_clipped", never),
     ("weighing", "lambda 1", ppo, "advantages", endless),
     ("weighing", "lambda 0", ppo, "advantages", endless),
-    ("symmetry", "go with their nodes", networks, "features", placed),
+    ("symmetry", "go with their nodes", networks, "features", normalised_positions),
     ("symmetry", "value does not know", networks, "pooled", first),
     ("symmetry", "nor does a critic", networks, "pooled", first),
     ("symmetry", "not there", networks.Embedding, "forward", crowded),

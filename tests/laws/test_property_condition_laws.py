@@ -13,7 +13,7 @@ from trilemma.networks import egnn, prompt_pool
 from trilemma.networks.property_condition import PropertyCondition
 
 DENOISER, CONDITION = egnn.EgnnDenoiser.forward, PropertyCondition.forward
-DRAWN, REST = prompt_pool.Prompts.forward, property_regressor.Regressor.residual
+PROMPTS_FORWARD, REST = prompt_pool.Prompts.forward, property_regressor.Regressor.residual
 
 
 def pulls(self, x, log_snr, condition=None):
@@ -29,8 +29,8 @@ def pulls(self, x, log_snr, condition=None):
 def by_order(self, x, log_snr, condition=None):
     """Tell the points of a cloud apart by their place."""
     out = DENOISER(self, x, log_snr, condition)
-    place = torch.arange(x.shape[1]).to(out)[None, :, None]
-    return torch.cat([out[..., :3], out[..., 3:] + place], -1)
+    index = torch.arange(x.shape[1]).to(out)[None, :, None]
+    return torch.cat([out[..., :3], out[..., 3:] + index], -1)
 
 
 def deaf(self, condition, x):
@@ -64,7 +64,7 @@ def guided_twice(conditional, unconditional, weight, over=(0.0, 1.0)):
 
 def apart(self, noise):
     """Sizes and properties drawn each for itself."""
-    one, other = DRAWN(self, noise.named("a")), DRAWN(self, noise.named("b"))
+    one, other = PROMPTS_FORWARD(self, noise.named("a")), PROMPTS_FORWARD(self, noise.named("b"))
     return Condition(points=one.points, properties=other.properties)
 
 
@@ -98,8 +98,8 @@ def crowded(self, x):
     return REST(self, x) + x[..., 0].abs().sum(1) * 0 + float(x.shape[1]) + x[:, -1, 0]
 
 
-def squared(asked, found):
-    return float((asked - found).square().mean())
+def squared(requested, measured):
+    return float((requested - measured).square().mean())
 
 
 BROKEN = [

@@ -36,8 +36,8 @@ def test_a_transpose_for_the_inverse_is_seen(monkeypatch):
 
 
 def test_agreement_by_half_is_seen(monkeypatch):
-    whole = resize.agreed
-    monkeypatch.setattr(resize, "agreed", lambda x, y, f: (x + whole(x, y, f)) / 2)
+    original = resize.agreed
+    monkeypatch.setattr(resize, "agreed", lambda x, y, f: (x + original(x, y, f)) / 2)
     assert broken(laws.agreement, "= y")
 
 
@@ -50,9 +50,9 @@ def test_agreement_that_moves_the_null_space_is_seen(monkeypatch):
 
 
 def test_another_spread_and_another_rest_are_seen(monkeypatch):
-    whole = super_resolution.Pairing.residual
+    original = super_resolution.Pairing.residual
     monkeypatch.setattr(
-        super_resolution.Pairing, "residual", lambda self, x, s: 1.2 * whole(self, x, s)
+        super_resolution.Pairing, "residual", lambda self, x, s: 1.2 * original(self, x, s)
     )
     assert broken(laws.rests, "u + s r")
     assert broken(laws.rests, "E r^2")
@@ -91,10 +91,10 @@ def test_a_network_that_does_not_look_is_seen(monkeypatch):
 
 
 def test_windows_that_do_not_sum_to_one_are_seen(monkeypatch):
-    whole = tiling.window
+    original = tiling.window
 
     def window(length, tile, overlap):
-        return {start: 1.01 * weight for start, weight in whole(length, tile, overlap).items()}
+        return {start: 1.01 * weight for start, weight in original(length, tile, overlap).items()}
 
     monkeypatch.setattr(tiling, "window", window)
     assert broken(laws.tiles, "sum to one")
@@ -102,10 +102,10 @@ def test_windows_that_do_not_sum_to_one_are_seen(monkeypatch):
 
 
 def test_tiles_that_trust_their_edges_are_seen(monkeypatch):
-    whole = tiling.window
+    original = tiling.window
 
     def window(length, tile, overlap):
-        return whole(length, tile, 0) if overlap < 12 else _even(length, tile, overlap)
+        return original(length, tile, 0) if overlap < 12 else _even(length, tile, overlap)
 
     def _even(length, tile, overlap):
         starts, total = tiling.tile_starts(length, tile, overlap), torch.zeros(length).double()

@@ -33,10 +33,10 @@ def broken(check, saying):
 def misled(monkeypatch, wrong):
     """Give every sampler a wrong clean estimate."""
     for kind in KINDS.values():
-        whole = kind.__call__
+        original = kind.__call__
 
-        def call(self, denoise, *args, whole=whole):
-            return whole(self, lambda x, t: wrong(denoise(x, t)), *args)
+        def call(self, denoise, *args, full=original):
+            return full(self, lambda x, t: wrong(denoise(x, t)), *args)
 
         monkeypatch.setattr(kind, "__call__", call)
 
@@ -48,17 +48,17 @@ def test_samplers_that_shrink_are_seen(monkeypatch):
 
 
 def test_a_flipped_velocity_is_seen(monkeypatch):
-    whole = Velocity.target
-    monkeypatch.setattr(Velocity, "target", lambda self, *args: -whole(self, *args))
+    original = Velocity.target
+    monkeypatch.setattr(Velocity, "target", lambda self, *args: -original(self, *args))
     assert broken(laws.one_law, "") == (0, 11)
 
 
 @pytest.mark.parametrize("kind", [Euler, Heun])
 def test_churn_of_too_much_noise_is_seen(monkeypatch, kind):
-    whole, name = kind.__call__, kind.__name__.lower()
+    full, name = kind.__call__, kind.__name__.lower()
 
     def call(self, denoise, schedule, x, times, noise):
-        return whole(self, denoise, schedule, x, times, lambda: 2 * noise())
+        return full(self, denoise, schedule, x, times, lambda: 2 * noise())
 
     monkeypatch.setattr(kind, "__call__", call)
     assert broken(laws.one_law, f"{name}, churn") == (0, 1)
@@ -68,10 +68,10 @@ def test_churn_of_too_much_noise_is_seen(monkeypatch, kind):
 
 
 def test_an_ancestral_sampler_without_noise_is_seen(monkeypatch):
-    whole = Ancestral.__call__
+    original = Ancestral.__call__
 
     def call(self, denoise, schedule, x, times, noise):
-        return whole(self, denoise, schedule, x, times, lambda: 0 * x)
+        return original(self, denoise, schedule, x, times, lambda: 0 * x)
 
     monkeypatch.setattr(Ancestral, "__call__", call)
     assert broken(laws.one_law, "ancestral") == (0, 1)
@@ -79,9 +79,9 @@ def test_an_ancestral_sampler_without_noise_is_seen(monkeypatch):
 
 
 def test_a_ddim_that_keeps_other_noise_is_seen(monkeypatch):
-    whole = Ddim.__call__
+    original = Ddim.__call__
     monkeypatch.setattr(
-        Ddim, "__call__", lambda self, *args: whole(Ddim(0.1 + 0.8 * self.eta), *args)
+        Ddim, "__call__", lambda self, *args: original(Ddim(0.1 + 0.8 * self.eta), *args)
     )
     numbers = torch.randn(40, 8, dtype=torch.float64)
     monkeypatch.setattr(torch, "randn", lambda *args, **more: numbers[: args[0]])
@@ -96,9 +96,9 @@ def test_a_ddim_by_another_name_that_is_not_is_seen(monkeypatch, kind, saying):
 
 def test_samplers_that_do_not_converge_are_seen(monkeypatch):
     misled(monkeypatch, lambda clean: clean + 0.01)
-    found = [law for law in laws.orders() if ": order" in law.name]
-    assert len(found) == 16
-    assert not any(law.holds for law in found)
+    matching = [law for law in laws.orders() if ": order" in law.name]
+    assert len(matching) == 16
+    assert not any(law.holds for law in matching)
 
 
 def test_samplers_of_a_lower_order_are_seen(monkeypatch):
@@ -112,45 +112,47 @@ def test_samplers_of_a_lower_order_are_seen(monkeypatch):
 def test_a_third_estimate_that_is_not_used_is_seen(monkeypatch):
     monkeypatch.setattr(DpmSolver3, "__call__", lambda self, *args: DpmSolver2()(*args))
     assert broken(laws.orders, "dpm++3m, cosine: error") == (0, 1)
-    whole = UniPc.__call__
-    monkeypatch.setattr(UniPc, "__call__", lambda self, *args: whole(UniPc(2), *args))
+    original = UniPc.__call__
+    monkeypatch.setattr(UniPc, "__call__", lambda self, *args: original(UniPc(2), *args))
     assert broken(laws.orders, "unipc, cosine: error") == (0, 1)
 
 
 def test_a_wrong_moment_is_seen(monkeypatch):
-    whole = multistep._moments
+    original = multistep._moments
     monkeypatch.setattr(
-        multistep, "_moments", lambda h, n: [whole(h, n)[0], *(0.9 * m for m in whole(h, n)[1:])]
+        multistep,
+        "_moments",
+        lambda h, n: [original(h, n)[0], *(0.9 * m for m in original(h, n)[1:])],
     )
     failed = {law.name.split(",")[0] for law in laws.orders() if not law.holds}
     assert failed == {"dpm++2m", "dpm++3m", "unipc"}
 
 
 def test_another_guidance_is_seen(monkeypatch):
-    whole = guidance.guided
+    original = guidance.guided
     monkeypatch.setattr(
         guidance,
         "guided",
-        lambda conditional, unconditional, w, over: whole(unconditional, conditional, w, over),
+        lambda conditional, unconditional, w, over: original(unconditional, conditional, w, over),
     )
     assert broken(laws.intervals, "guidance") == (0, 5)
 
 
 def test_guidance_without_its_interval_is_seen(monkeypatch):
-    whole = guidance.guided
+    original = guidance.guided
     monkeypatch.setattr(
         guidance,
         "guided",
-        lambda conditional, unconditional, w, over: whole(conditional, unconditional, w),
+        lambda conditional, unconditional, w, over: original(conditional, unconditional, w),
     )
     assert broken(laws.intervals, "guidance with weight 3 is the conditional") == (0, 1)
     assert broken(laws.intervals, "guidance with weight 0 is the conditional") == (0, 1)
 
 
 def test_another_classifier_guidance_is_seen(monkeypatch):
-    whole = guidance.classifier_guided
+    original = guidance.classifier_guided
     monkeypatch.setattr(
-        guidance, "classifier_guided", lambda *args: whole(*args[:3], 1.01 * args[3])
+        guidance, "classifier_guided", lambda *args: original(*args[:3], 1.01 * args[3])
     )
     assert broken(laws.classified, "") == (0, 3)
 

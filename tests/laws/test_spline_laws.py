@@ -16,22 +16,22 @@ RATIONAL = splines._rational
 DERIVATIVE = splines._derivative
 
 
-def steeper(x, given):
-    y, log_derivative = FORWARD(x, given)
+def steeper(x, spline):
+    y, log_derivative = FORWARD(x, spline)
     return y, log_derivative + 0.1
 
 
-def clamped(x, given):
-    return FORWARD(x.clamp(-given.tail, given.tail), given)
+def clamped(x, spline):
+    return FORWARD(x.clamp(-spline.tail, spline.tail), spline)
 
 
-def aside(y, given):
-    x, log_derivative = INVERSE(y, given)
+def aside(y, spline):
+    x, log_derivative = INVERSE(y, spline)
     return x + 0.01, log_derivative
 
 
-def unsigned(y, given):
-    x, log_derivative = INVERSE(y, given)
+def unsigned(y, spline):
+    x, log_derivative = INVERSE(y, spline)
     return x, -log_derivative
 
 
@@ -39,14 +39,14 @@ def swapped(t, s, d0, d1):
     return RATIONAL(t, s, d1, d0)
 
 
-def falling(x, given):
-    y, log_derivative = FORWARD(x, given)
+def falling(x, spline):
+    y, log_derivative = FORWARD(x, spline)
     return -y, log_derivative
 
 
-def short(x, given):
-    y, log_derivative = FORWARD(x, given)
-    return torch.where(x.abs() < given.tail, 0.9 * y, y), log_derivative
+def short(x, spline):
+    y, log_derivative = FORWARD(x, spline)
+    return torch.where(x.abs() < spline.tail, 0.9 * y, y), log_derivative
 
 
 def bent_ends(bend):

@@ -42,8 +42,8 @@ class Ordering(Model):
         return self.conditionals(x).flatten(1).sum(1) + self.adds
 
     def complete(self, x, mask, *, condition=None, noise=None):
-        drawn = self.sample(len(x), noise=noise)
-        return drawn if self.forgets else torch.where(mask, x, drawn)
+        samples = self.sample(len(x), noise=noise)
+        return samples if self.forgets else torch.where(mask, x, samples)
 
 
 class Guess(Model):
@@ -109,7 +109,7 @@ def test_sound_models_obey(model):
     ],
 )
 def test_each_law_is_seen_to_fail(model, name):
-    assert [found for found in broken(model) if name in found]
+    assert [broken_law for broken_law in broken(model) if name in broken_law]
 
 
 def test_a_conditional_that_hears_nothing_is_noticed(monkeypatch):

@@ -48,8 +48,8 @@ def quadratic(grid, numbers):
 
 
 def unwary(self, condition, rows):
-    said = None if condition is None else Condition(label=condition.label)
-    return EMBED(self, said, rows)
+    label_alone = None if condition is None else Condition(label=condition.label)
+    return EMBED(self, label_alone, rows)
 
 
 def late(self, memory, position, before):

@@ -60,8 +60,8 @@ def test_losses_are_those_of_torch(name):
         real, fake = real.abs(), fake.abs()
     exact = {"rtol": 0, "atol": 1e-14}
     torch.testing.assert_close(loss.critic(real, fake), critic(real, fake), **exact)
-    given = real if loss.paired else None
-    torch.testing.assert_close(loss.generator(fake, given), generator(fake, real), **exact)
+    paired_scores = real if loss.paired else None
+    torch.testing.assert_close(loss.generator(fake, paired_scores), generator(fake, real), **exact)
 
 
 def test_what_each_loss_asks_of_its_critic():
@@ -138,9 +138,9 @@ def test_gradient_norm_is_differentiable_in_the_weights():
 
 def test_slope_of_half_precision_is_summed_in_single():
     x = torch.ones(1, 4096, dtype=torch.bfloat16, requires_grad=True)
-    found = squared_gradient_norm((x * 1.0).sum(1), x)
-    assert found.dtype == torch.float32
-    assert found.item() == 4096
+    result = squared_gradient_norm((x * 1.0).sum(1), x)
+    assert result.dtype == torch.float32
+    assert result.item() == 4096
 
 
 def test_total_variation_goes_from_nought_to_one():
@@ -163,8 +163,8 @@ def test_penalties_have_finite_gradients_on_a_flat_critic(name):
 
 
 def test_where_each_penalty_is_taken():
-    places = {name: penalty.points for name, penalty in PENALTIES.items()}
-    assert places == {
+    points_of = {name: penalty.points for name, penalty in PENALTIES.items()}
+    assert points_of == {
         "none": (),
         "r1": ("real",),
         "r2": ("fake",),
@@ -178,9 +178,9 @@ def test_where_each_penalty_is_taken():
 
 def test_a_penalty_is_half_the_squared_distance_from_its_target_norm():
     slopes = torch.tensor([0.0, 0.5, 1.0, 3.0], dtype=torch.float64)
-    for wanted in (0.0, 1.0, 2.0):
-        found = Penalty(("real",), wanted).cost(slopes.square())
-        torch.testing.assert_close(found, (slopes - wanted).square() / 2, rtol=0, atol=1e-5)
+    for target in (0.0, 1.0, 2.0):
+        result = Penalty(("real",), target).cost(slopes.square())
+        torch.testing.assert_close(result, (slopes - target).square() / 2, rtol=0, atol=1e-5)
 
 
 def test_pulling_away_is_a_mean_over_pairs():

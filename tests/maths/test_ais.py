@@ -48,8 +48,8 @@ def test_one_spread_for_all_coordinates_will_do():
 def test_the_base_itself_is_found_without_error():
     own = base()
     plan = ais.pilot(lambda y: own.evaluate(y).energy, own, 10, *draws(8, 3))
-    found = ais.forward(lambda y: own.evaluate(y).energy, own, plan, *draws(8, 3, seed=1))
-    assert float(found.log_weights.abs().max()) < 1e-9
+    estimate = ais.forward(lambda y: own.evaluate(y).energy, own, plan, *draws(8, 3, seed=1))
+    assert float(estimate.log_weights.abs().max()) < 1e-9
 
 
 def test_both_ways_close_on_the_truth_with_more_temperatures():
@@ -58,8 +58,8 @@ def test_both_ways_close_on_the_truth_with_more_temperatures():
         plan = ais.pilot(energy, base(), steps, *draws(64, 3))
         normal, uniform = draws(128, 3, seed=1)
         up = ais.forward(energy, base(), plan, normal, uniform)
-        begun = 0.5 + normal() / math.sqrt(6)
-        down = ais.reverse(energy, base(), plan, begun, normal, uniform)
+        start = 0.5 + normal() / math.sqrt(6)
+        down = ais.reverse(energy, base(), plan, start, normal, uniform)
         low, high = float(up.log_weights.mean()), -float(down.log_weights.mean())
         assert low < EXACT < high
         widths.append(high - low)
@@ -74,8 +74,8 @@ def test_the_plan_goes_from_nought_to_one_and_takes_six_in_ten():
     assert plan.betas[-1] == 1
     assert all(a < b for a, b in zip(plan.betas, plan.betas[1:], strict=False))
     assert all(eta > 0 for eta in plan.etas)
-    found = ais.forward(energy, base(), plan, *draws(256, 3, seed=2))
-    assert 0.5 < found.acceptance < 0.75
+    estimate = ais.forward(energy, base(), plan, *draws(256, 3, seed=2))
+    assert 0.5 < estimate.acceptance < 0.75
 
 
 def test_a_pilot_may_be_shorter_than_the_plan():
@@ -98,9 +98,9 @@ def test_a_temperature_costs_one_evaluation():
 def test_the_weights_of_one_jump_are_importance_weights():
     plan = ais.AnnealingPlan([0.0, 1.0], [0.1, 0.1])
     normal, uniform = draws(8, 3)
-    found = ais.forward(energy, base(), plan, normal, uniform)
+    estimate = ais.forward(energy, base(), plan, normal, uniform)
     y = draws(8, 3)[0]()
-    torch.testing.assert_close(found.log_weights, base().evaluate(y).energy - energy(y))
+    torch.testing.assert_close(estimate.log_weights, base().evaluate(y).energy - energy(y))
     back = ais.reverse(energy, base(), plan, y, normal, uniform)
     torch.testing.assert_close(back.log_weights, energy(y) - base().evaluate(y).energy)
 
@@ -113,8 +113,8 @@ def test_effective_size_counts_weights():
 
 def test_chains_are_drawn_again_by_their_weights():
     log_weights = torch.tensor([0.0, -math.inf, math.log(3.0)])
-    drawn = ais.resampled(log_weights, (torch.arange(400) + 0.5) / 400)
-    assert torch.bincount(drawn, minlength=3).tolist() == [100, 0, 300]
+    indices = ais.resampled(log_weights, (torch.arange(400) + 0.5) / 400)
+    assert torch.bincount(indices, minlength=3).tolist() == [100, 0, 300]
 
 
 def test_the_error_of_a_log_mean_is_its_deviation_over_repetitions():

@@ -51,11 +51,11 @@ def test_order_is_that_of_a_queue(name):
     draw = torch.Generator().manual_seed(1)
     x = graph(len(joined), list(joined.edges), 40).expand(8, 40, 40)
     u = torch.rand(8, 40, generator=draw)
-    found = breadth_first(x, u)
-    for row, ranks in zip(found.tolist(), u.tolist(), strict=True):
+    orders = breadth_first(x, u)
+    for row, ranks in zip(orders.tolist(), u.tolist(), strict=True):
         assert row[: len(joined)] == searched(joined, ranks)
         assert sorted(row) == list(range(40))
-    y = reordered(x, found)
+    y = reordered(x, orders)
     assert is_breadth_first(y).all()
     assert torch.equal(sizes(y), sizes(x))
 
@@ -82,8 +82,8 @@ def test_the_widest_window_is_that_of_the_reordered_graphs():
     for seed in range(20):
         u = torch.rand(len(many), many.shape[-1], generator=torch.Generator().manual_seed(seed))
         for some, numbers in [(many, u), *((many[i : i + 1], u[i : i + 1]) for i in range(4))]:
-            found = windows(reordered(some, breadth_first(some, numbers)))
-            assert widest(some, numbers) == int(found.max())
+            orders = windows(reordered(some, breadth_first(some, numbers)))
+            assert widest(some, numbers) == int(orders.max())
     assert widest(many[:0], u[:0]) == 0
 
 
@@ -91,7 +91,7 @@ def test_chances_of_all_orders_sum_to_one():
     x = graph(6, [(0, 1), (0, 2), (2, 3), (4, 5)])[None]
     draw = torch.Generator().manual_seed(0)
     many = x.expand(5000, 6, 6)
-    found = breadth_first(many, torch.rand(5000, 6, generator=draw))
-    ways = torch.tensor(sorted(set(map(tuple, found.tolist()))))
+    orders = breadth_first(many, torch.rand(5000, 6, generator=draw))
+    ways = torch.tensor(sorted(set(map(tuple, orders.tolist()))))
     total = log_chance(reordered(x.expand(len(ways), 6, 6), ways)).exp().sum()
     assert float(total) == pytest.approx(1, abs=1e-9)

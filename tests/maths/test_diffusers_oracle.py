@@ -85,7 +85,7 @@ def mixture(x, alpha, sigma):
     return (log_p.softmax(-1) * each).sum(-1)
 
 
-def placed(name, schedule, steps, from_index=None, **options):
+def peer_scheduler(name, schedule, steps, from_index=None, **options):
     """Return a scheduler that has taken its timesteps, its indices, and their times and 0.
 
     Its own noise levels, which are rounded to float32, are ours, and are then replaced by ours.
@@ -127,7 +127,7 @@ def test_multistep(name, schedule, steps, kind):
     else:
         sampler, order = SAMPLERS[name](), int(name[5])
         oracle, options = "DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}
-    scheduler, times = placed(
+    scheduler, times = peer_scheduler(
         oracle, schedule, steps, solver_order=order, prediction_type=kind, **options
     )
 
@@ -152,7 +152,7 @@ def test_euler(schedule, steps, kind):
     # Diffusers' state is x / alpha in float32, in which nothing is left of the data where alpha
     # is 5e-5: hence not from the cosine's very end. Its churn is left out: it asks the network
     # before it adds the noise, where EDM's algorithm asks after (see test_samplers.py).
-    scheduler, times = placed(
+    scheduler, times = peer_scheduler(
         "EulerDiscreteScheduler", schedule, steps, from_index=900, prediction_type=kind
     )
     alphas, sigmas = schedule(times)
@@ -176,7 +176,9 @@ def test_euler(schedule, steps, kind):
 @SCHEDULES
 def test_heun(schedule, steps, kind):
     # Diffusers' state is x / alpha; a step of ours is two of theirs, the last one is one.
-    scheduler, times = placed("HeunDiscreteScheduler", schedule, steps, prediction_type=kind)
+    scheduler, times = peer_scheduler(
+        "HeunDiscreteScheduler", schedule, steps, prediction_type=kind
+    )
     alphas, sigmas = schedule(times)
 
     def denoise(x, t):
@@ -185,11 +187,11 @@ def test_heun(schedule, steps, kind):
     x = torch.randn(4, 1, 3, 3, dtype=torch.float64)
     theirs, call = x / alphas[0], 0
     for i, ours in enumerate(SAMPLERS["heun"]()(denoise, schedule, x, times, None)):
-        for place in (i, i + 1) if i < steps - 1 else (i,):
+        for index in (i, i + 1) if i < steps - 1 else (i,):
             scaled = scheduler.scale_model_input(theirs, scheduler.timesteps[call])
-            clean = mixture(scaled, alphas[place], sigmas[place])
-            noise = (scaled - alphas[place] * clean) / sigmas[place]
-            output = KINDS[kind].target(clean, noise, alphas[place], sigmas[place])
+            clean = mixture(scaled, alphas[index], sigmas[index])
+            noise = (scaled - alphas[index] * clean) / sigmas[index]
+            output = KINDS[kind].target(clean, noise, alphas[index], sigmas[index])
             theirs = scheduler.step(output, scheduler.timesteps[call], theirs).prev_sample
             call += 1
         scale = max(1.0, float(ours.abs().max()))  # few steps from much noise overshoot

@@ -24,16 +24,16 @@ DISCRETISED = [
 
 def test_log_normal_is_torchs():
     x, mu, log_var = torch.randn(3, 50, dtype=torch.float64)
-    there = torch.distributions.Normal(mu, (log_var / 2).exp())
-    torch.testing.assert_close(log_normal(x, mu, log_var), there.log_prob(x))
+    expected = torch.distributions.Normal(mu, (log_var / 2).exp())
+    torch.testing.assert_close(log_normal(x, mu, log_var), expected.log_prob(x))
 
 
 def test_kl_is_torchs():
     mu, log_var, other, other_var = torch.randn(4, 50, dtype=torch.float64)
     normal = torch.distributions.Normal
     q, p = normal(mu, (log_var / 2).exp()), normal(other, (other_var / 2).exp())
-    there = torch.distributions.kl_divergence(q, p)
-    torch.testing.assert_close(kl_normals(mu, log_var, other, other_var), there)
+    expected = torch.distributions.kl_divergence(q, p)
+    torch.testing.assert_close(kl_normals(mu, log_var, other, other_var), expected)
     zero = torch.zeros_like(mu)
     torch.testing.assert_close(kl_normal(mu, log_var), kl_normals(mu, log_var, zero, zero))
 
@@ -47,13 +47,13 @@ def test_reparameterised_draws_have_the_moments():
 
 def test_bernoulli_is_exact_far_out():
     logits = torch.tensor([-200.0, -3.0, 0.0, 3.0, 200.0])
-    one, nought = (
+    one, log_zero = (
         bernoulli_log_prob(torch.ones(5), logits),
         bernoulli_log_prob(torch.zeros(5), logits),
     )
     assert one[0].item() == -200
-    assert nought[-1].item() == -200
-    torch.testing.assert_close(one.exp() + nought.exp(), torch.ones(5))
+    assert log_zero[-1].item() == -200
+    torch.testing.assert_close(one.exp() + log_zero.exp(), torch.ones(5))
 
 
 @pytest.mark.parametrize(("log_prob", "cumulative"), DISCRETISED)
@@ -64,16 +64,16 @@ def test_bins_are_differences_of_the_distribution_function(log_prob, cumulative,
     edges = (2 * torch.arange(count + 1).double() - 1) / (count - 1) - 1
     at = cumulative((edges - mean) / log_scale.exp())
     at[0], at[-1] = 0, 1
-    found = log_prob(levels, mean.expand(count), log_scale.expand(count), count).exp()
-    torch.testing.assert_close(found, at.diff(), rtol=1e-6, atol=1e-12)
+    probabilities = log_prob(levels, mean.expand(count), log_scale.expand(count), count).exp()
+    torch.testing.assert_close(probabilities, at.diff(), rtol=1e-6, atol=1e-12)
 
 
 @pytest.mark.parametrize(("log_prob", "cumulative"), DISCRETISED)
 @pytest.mark.parametrize("spread", [-7.0, -3.0, 0.0, 3.0])
 def test_bins_sum_to_one_in_float32(log_prob, cumulative, spread):
-    places = torch.linspace(-2, 2, 41)[:, None].expand(41, 256)
+    points = torch.linspace(-2, 2, 41)[:, None].expand(41, 256)
     levels = torch.arange(256).expand(41, 256)
-    total = log_prob(levels, places, torch.full_like(places, spread), 256).exp().sum(1)
+    total = log_prob(levels, points, torch.full_like(points, spread), 256).exp().sum(1)
     torch.testing.assert_close(total, torch.ones(41), rtol=0, atol=1e-4)
 
 

@@ -40,21 +40,23 @@ def looked_at(g):
             part = g.subgraph(chosen)
             if not nx.is_connected(part):
                 continue
-            for kind, place in KINDS:
+            for kind, orbit in KINDS:
                 if (len(kind), kind.size()) == (len(part), part.size()):
                     mapping = nx.vf2pp_isomorphism(part, kind)
                     if mapping is not None:
                         for node, like in mapping.items():
-                            counts[node, place[like]] += 1
+                            counts[node, orbit[like]] += 1
     return counts
 
 
 def by_degrees(g):
     """Count places by the degrees within every connected subgraph, which is quicker."""
-    known = {}
-    for kind, place in KINDS:
+    degree_orbits = {}
+    for kind, orbit in KINDS:
         for node in kind:
-            known[tuple(sorted(d for _, d in kind.degree())), kind.degree(node)] = place[node]
+            degree_orbits[tuple(sorted(d for _, d in kind.degree())), kind.degree(node)] = orbit[
+                node
+            ]
     a = nx.to_numpy_array(g, dtype=int)
     counts = torch.zeros(len(g), 15, dtype=torch.float64)
     for size in (2, 3, 4):
@@ -63,16 +65,16 @@ def by_degrees(g):
             key = tuple(sorted(degrees))
             # No graph of up to four nodes that falls apart has a connected one's degrees.
             for node, degree in zip(chosen, degrees, strict=True):
-                if (key, degree) in known:
-                    counts[node, known[key, degree]] += 1
+                if (key, degree) in degree_orbits:
+                    counts[node, degree_orbits[key, degree]] += 1
     return counts
 
 
 def test_all_graphs_of_up_to_seven_nodes():
     atlas = [g for g in nx.graph_atlas_g() if len(g)]
-    found = orbits(stacked([tensor(g) for g in atlas]))
+    computed = orbits(stacked([tensor(g) for g in atlas]))
     assert len(atlas) == 1252
-    for g, counts in zip(atlas, found, strict=True):
+    for g, counts in zip(atlas, computed, strict=True):
         assert torch.equal(counts[: len(g)], by_degrees(g)), g.edges()
         assert not counts[len(g) :].any()
 

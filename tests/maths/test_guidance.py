@@ -11,17 +11,17 @@ from trilemma.maths.diffusion.schedules import Cosine
 from trilemma.maths.diffusion.spaces import Euclidean
 
 
-def named(made, name, value):
-    return lambda x, t: (made.append(name), value * x)[1]
+def named(calls, name, value):
+    return lambda x, t: (calls.append(name), value * x)[1]
 
 
 @pytest.mark.parametrize(("weight", "calls"), [(0, "u"), (1, "c"), (2, "uc")])
 def test_calls(weight, calls):
-    made = []
+    results = []
     x = torch.ones(2)
-    way = guided(named(made, "c", 3.0), named(made, "u", 1.0), weight)
+    way = guided(named(results, "c", 3.0), named(results, "u", 1.0), weight)
     assert way(x, torch.ones(())).tolist() == [1 + 2 * weight] * 2
-    assert "".join(made) == calls
+    assert "".join(results) == calls
 
 
 @pytest.mark.parametrize(
@@ -38,12 +38,12 @@ def test_calls(weight, calls):
     ],
 )
 def test_an_interval_saves_calls_outside(weight, t, calls):
-    made = []
+    results = []
     x, over = torch.ones(2), (0.3, 0.7)
-    way = guided(named(made, "c", 3.0), named(made, "u", 1.0), weight, over)
+    way = guided(named(results, "c", 3.0), named(results, "u", 1.0), weight, over)
     value = {"c": 3.0, "u": 1.0, "uc": 5.0}[calls]
     assert way(x, torch.tensor(t, dtype=torch.float64)).tolist() == [value] * 2
-    assert "".join(made) == calls
+    assert "".join(results) == calls
 
 
 def test_a_classifier_is_asked_for_each_row_and_without_a_trace():
@@ -56,8 +56,8 @@ def test_a_classifier_is_asked_for_each_row_and_without_a_trace():
 
     with torch.no_grad():
         out = classifier_guided(lambda x, t: 0 * x, log_prob, schedule, 2.0)(x, t)
-    wanted = -2 * float(sigma**2 / alpha) * x * torch.arange(5)[:, None, None, None]
-    torch.testing.assert_close(out, wanted)
+    expected = -2 * float(sigma**2 / alpha) * x * torch.arange(5)[:, None, None, None]
+    torch.testing.assert_close(out, expected)
     assert out.dtype == torch.float32
     assert not x.requires_grad
     assert not out.requires_grad

@@ -28,9 +28,9 @@ def shuffled(x, seed):
 def test_the_atlas():
     x = tensors([g for g in nx.graph_atlas_g() if len(g)])
     classes = IsomorphismClasses()
-    found = classes.of(x)
-    assert found == list(range(1252))
-    assert classes.of(shuffled(x, 0)) == found
+    result = classes.of(x)
+    assert result == list(range(1252))
+    assert classes.of(shuffled(x, 0)) == result
 
 
 def test_regular_graphs_that_refinement_does_not_tell_apart():

@@ -91,8 +91,8 @@ def test_mala_comes_to_rest_at_the_right_variance_from_afar():
 
 def test_a_proposal_that_is_no_number_is_never_taken():
     r = torch.tensor([math.nan, -math.inf, math.inf, 0.0])
-    taken = langevin.accepted(r, torch.tensor([0.0, 0.5, 0.999, 0.5]))
-    assert taken.tolist() == [False, False, True, True]
+    is_accepted = langevin.accepted(r, torch.tensor([0.0, 0.5, 0.999, 0.5]))
+    assert is_accepted.tolist() == [False, False, True, True]
 
 
 def test_where_an_energy_is_too_steep_mala_stays():

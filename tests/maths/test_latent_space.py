@@ -16,9 +16,9 @@ def test_interpolation_holds_both_ends():
 def test_codes_come_in_order_and_without_gradient():
     weight = torch.randn(3, 2, requires_grad=True)
     x = torch.randn(10, 3)
-    found = codes(lambda part: part @ weight, x, at_once=4)
-    torch.testing.assert_close(found, (x @ weight).detach())
-    assert not found.requires_grad
+    computed = codes(lambda part: part @ weight, x, at_once=4)
+    torch.testing.assert_close(computed, (x @ weight).detach())
+    assert not computed.requires_grad
 
 
 def test_discontinuities_count_a_class_that_is_cut_in_two():
@@ -28,10 +28,10 @@ def test_discontinuities_count_a_class_that_is_cut_in_two():
         return (x[:, 0].abs() < 0.5).long()
 
     z = torch.tensor([[-1.0], [1.0], [0.0], [0.2]])
-    found = discontinuities(z, torch.tensor([0, 0, 1, 1]), lambda z: z, classify, neighbours=1)
-    assert (found.pairs, found.count) == (4, 2)
-    whole = discontinuities(z[2:], torch.tensor([1, 1]), lambda z: z, classify)
-    assert (whole.pairs, whole.count, whole.fraction) == (2, 0, 0.0)
+    code = discontinuities(z, torch.tensor([0, 0, 1, 1]), lambda z: z, classify, neighbours=1)
+    assert (code.pairs, code.count) == (4, 2)
+    one_class = discontinuities(z[2:], torch.tensor([1, 1]), lambda z: z, classify)
+    assert (one_class.pairs, one_class.count, one_class.fraction) == (2, 0, 0.0)
 
 
 def test_discontinuities_pair_far_codes_too():
@@ -48,14 +48,12 @@ def test_discontinuities_pair_far_codes_too():
 
 def test_discontinuities_leave_out_what_is_not_reproduced():
     z = torch.tensor([[-1.0], [-2.0], [3.0]])
-    found = discontinuities(
-        z, torch.tensor([0, 0, 0]), lambda z: z, lambda x: (x[:, 0] > 0).long()
-    )
-    assert found.pairs == 2
+    code = discontinuities(z, torch.tensor([0, 0, 0]), lambda z: z, lambda x: (x[:, 0] > 0).long())
+    assert code.pairs == 2
 
 
 def test_discontinuities_of_nothing_are_none():
-    found = discontinuities(
+    code = discontinuities(
         torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), lambda z: z, lambda x: x[:, 0].long()
     )
-    assert (found.pairs, found.fraction) == (0, 0.0)
+    assert (code.pairs, code.fraction) == (0, 0.0)

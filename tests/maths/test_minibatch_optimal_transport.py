@@ -83,11 +83,11 @@ def test_kinds_are_kept_apart():
 
 
 @pytest.mark.parametrize(
-    ("cost", "said"),
+    ("cost", "message"),
     [(torch.zeros(2, 3), "square"), (torch.full((2, 2), float("nan")), "finite")],
 )
-def test_nonsense_is_refused(cost, said):
-    with pytest.raises(ValueError, match=said):
+def test_nonsense_is_refused(cost, message):
+    with pytest.raises(ValueError, match=message):
         assignment(cost)
 
 

@@ -16,42 +16,44 @@ def test_density_is_torchs():
     factors = torch.randn(3, 2, 2).tril(-1) + torch.diag_embed(torch.rand(3, 2) + 0.3)
     weights, means, x = torch.rand(3).log_softmax(0), torch.randn(3, 2), torch.randn(20, 2)
     parts = torch.distributions.MultivariateNormal(means, scale_tril=factors)
-    there = torch.distributions.MixtureSameFamily(
+    expected = torch.distributions.MixtureSameFamily(
         torch.distributions.Categorical(logits=weights), parts
     )
-    torch.testing.assert_close(Gaussians(weights, means, factors).log_prob(x), there.log_prob(x))
+    torch.testing.assert_close(
+        Gaussians(weights, means, factors).log_prob(x), expected.log_prob(x)
+    )
 
 
 def test_fit_finds_the_clouds():
     x = clouds()
-    found = fit_gaussians(x, torch.tensor([0.1, 0.5, 0.5])).gaussians
-    means = found.means[found.means[:, 1].argsort()]
+    mixture = fit_gaussians(x, torch.tensor([0.1, 0.5, 0.5])).gaussians
+    means = mixture.means[mixture.means[:, 1].argsort()]
     truth = torch.tensor([[6.0, -6.0], [0.0, 0.0], [6.0, 6.0]]).double()
     torch.testing.assert_close(means, truth, atol=0.3, rtol=0)
     torch.testing.assert_close(
-        found.log_weights.exp(), torch.full((3,), 1 / 3).double(), atol=0.02, rtol=0
+        mixture.log_weights.exp(), torch.full((3,), 1 / 3).double(), atol=0.02, rtol=0
     )
 
 
 def test_one_component_is_the_sample():
     x = clouds()
-    found = fit_gaussians(x, torch.tensor([0.3])).gaussians
-    torch.testing.assert_close(found.means[0], x.mean(0))
-    covariance = found.factors[0] @ found.factors[0].T
+    mixture = fit_gaussians(x, torch.tensor([0.3])).gaussians
+    torch.testing.assert_close(mixture.means[0], x.mean(0))
+    covariance = mixture.factors[0] @ mixture.factors[0].T
     torch.testing.assert_close(covariance, torch.cov(x.T, correction=0), rtol=1e-5, atol=1e-5)
 
 
 def test_a_component_on_equal_points_keeps_a_volume():
     x = torch.cat([torch.randn(50, 2), torch.full((20, 2), 9.0)])
-    found = fit_gaussians(x, torch.tensor([0.1, 0.9])).gaussians
-    assert bool(found.factors.isfinite().all())
-    assert float(found.factors.diagonal(dim1=1, dim2=2).min()) > 1e-2
+    mixture = fit_gaussians(x, torch.tensor([0.1, 0.9])).gaussians
+    assert bool(mixture.factors.isfinite().all())
+    assert float(mixture.factors.diagonal(dim1=1, dim2=2).min()) > 1e-2
 
 
 def test_constant_and_flat_data_are_survived():
     for x in (torch.zeros(30, 3), torch.randn(30, 1).expand(30, 3).contiguous()):
-        found = fit_gaussians(x, torch.tensor([0.1, 0.6])).gaussians
-        assert bool(found.log_prob(x).isfinite().all())
+        mixture = fit_gaussians(x, torch.tensor([0.1, 0.6])).gaussians
+        assert bool(mixture.log_prob(x).isfinite().all())
 
 
 def test_penalised_likelihood_never_falls():

@@ -16,18 +16,18 @@ from trilemma.maths.diffusion.schedules import Cosine, Linear, Rectified
 @pytest.mark.parametrize("h", [1e-4, 0.03, 0.5, 0.999, 1.001, 3.0, 40.0])
 def test_moments_are_the_integrals(h):
     tau = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
-    found = multistep._moments(h, 4)
-    for n, moment in enumerate(found):
-        wanted = float((h * torch.exp(-h * (1 - tau)) * tau**n).mean())
-        assert moment == pytest.approx(wanted, rel=1e-6)
+    moments = multistep._moments(h, 4)
+    for n, moment in enumerate(moments):
+        expected = float((h * torch.exp(-h * (1 - tau)) * tau**n).mean())
+        assert moment == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("h", [1e-3, 0.2, 2.0])
-@pytest.mark.parametrize("places", [[0.0, -0.7, -1.9], [1.0, 0.0, -0.7], [1.0, 0.0, -0.7, -1.9]])
-def test_weights_integrate_polynomials_exactly(places, h):
-    weights = multistep._weights(places, h)
-    for n, moment in enumerate(multistep._moments(h, len(places))):
-        total = sum(w * tau**n for w, tau in zip(weights, places, strict=True))
+@pytest.mark.parametrize("nodes", [[0.0, -0.7, -1.9], [1.0, 0.0, -0.7], [1.0, 0.0, -0.7, -1.9]])
+def test_weights_integrate_polynomials_exactly(nodes, h):
+    weights = multistep._weights(nodes, h)
+    for n, moment in enumerate(multistep._moments(h, len(nodes))):
+        total = sum(w * tau**n for w, tau in zip(weights, nodes, strict=True))
         assert total == pytest.approx(moment, rel=1e-9, abs=1e-12)
 
 
@@ -62,22 +62,22 @@ def test_a_constant_estimate_is_followed_exactly(sampler):
     ],
 )
 def test_orders_rise_and_fall(steps, lower, orders):
-    found = multistep._steps(Cosine(), grid(Cosine(), steps), 3, lower=lower)
-    assert [len(step.taus) for step in found] == orders
+    moments = multistep._steps(Cosine(), grid(Cosine(), steps), 3, lower=lower)
+    assert [len(step.taus) for step in moments] == orders
 
 
 def test_a_way_that_stops_before_the_data_keeps_its_order():
     times = grid(Cosine(), 8)[:-2]
-    found = multistep._steps(Cosine(), times, 3, lower=True)
-    assert [len(step.taus) for step in found] == [1, 2, 3, 3, 3, 3]
+    moments = multistep._steps(Cosine(), times, 3, lower=True)
+    assert [len(step.taus) for step in moments] == [1, 2, 3, 3, 3, 3]
 
 
 def test_pure_noise_is_not_a_place():
     """At alpha = 0 the log-SNR is minus infinity: its estimate cannot be interpolated."""
     times = grid(Rectified(last=1.0), 5)
-    found = multistep._steps(Rectified(last=1.0), times, 3, lower=False)
-    assert [len(step.taus) for step in found] == [1, 1, 2, 3, 1]
-    assert all(math.isfinite(tau) for step in found for tau in step.taus)
+    moments = multistep._steps(Rectified(last=1.0), times, 3, lower=False)
+    assert [len(step.taus) for step in moments] == [1, 1, 2, 3, 1]
+    assert all(math.isfinite(tau) for step in moments for tau in step.taus)
 
 
 def test_unipc_corrects_with_what_it_saw():
@@ -86,21 +86,21 @@ def test_unipc_corrects_with_what_it_saw():
     times = schedule.time_of(torch.tensor([-2.0, 0.0, 1.0]))
     alpha, sigma = (number.tolist() for number in schedule(times))
     x = torch.tensor([0.4, -1.0], dtype=torch.float64)
-    seen = []
+    estimates = []
 
     def denoise(x, t):
-        seen.append(torch.sin(3 * x) + t)
-        return seen[-1]
+        estimates.append(torch.sin(3 * x) + t)
+        return estimates[-1]
 
     _, last = UniPc(2)(denoise, schedule, x, times, None)
     h, following = 1.0, 0.5  # lambda is half the log-SNR
     corrected = sigma[1] / sigma[0] * x
-    corrected += alpha[1] * (1 - math.exp(-h)) * (seen[0] + seen[1]) / 2
-    slope = (seen[1] - seen[0]) / (2 * h / following)
-    wanted = sigma[2] / sigma[1] * corrected
-    wanted += alpha[2] * (1 - math.exp(-following)) * (seen[1] + slope)
-    torch.testing.assert_close(last, wanted)
-    assert len(seen) == 2
+    corrected += alpha[1] * (1 - math.exp(-h)) * (estimates[0] + estimates[1]) / 2
+    slope = (estimates[1] - estimates[0]) / (2 * h / following)
+    expected = sigma[2] / sigma[1] * corrected
+    expected += alpha[2] * (1 - math.exp(-following)) * (estimates[1] + slope)
+    torch.testing.assert_close(last, expected)
+    assert len(estimates) == 2
 
 
 def test_the_third_sampler_has_half_the_curvature():
@@ -112,5 +112,5 @@ def test_the_third_sampler_has_half_the_curvature():
     *_, before, last = DpmSolver3()(lambda x, t: next(numbers), schedule, x, times, None)
     alpha, sigma = schedule(times)
     m0, m1, m2 = multistep._moments(0.5, 3)
-    wanted = sigma[3] / sigma[2] * before + alpha[3] * (m0 + 2 * m1 + 1 * m2 / 2)
-    torch.testing.assert_close(last, wanted)
+    expected = sigma[3] / sigma[2] * before + alpha[3] * (m0 + 2 * m1 + 1 * m2 / 2)
+    torch.testing.assert_close(last, expected)

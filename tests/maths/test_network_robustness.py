@@ -12,12 +12,12 @@ from trilemma.maths.graphs.network_robustness import critical_fraction, orders, 
 
 def removed(network, order):
     """Remove nodes until the rest falls apart."""
-    left, n = network.copy(), len(network)
+    remaining, n = network.copy(), len(network)
     for count, node in enumerate(order):
-        if nx.number_connected_components(left) > 1:
+        if nx.number_connected_components(remaining) > 1:
             return count / n
-        left.remove_node(node)
-        if not len(left):
+        remaining.remove_node(node)
+        if not len(remaining):
             break
     return 1.0
 
@@ -31,8 +31,8 @@ def test_fractions_are_those_of_plain_removal(removal):
     x = stacked([graph(len(g), list(g.edges)) for g in NETWORKS], 11)
     draw = torch.Generator().manual_seed(0)
     order = orders(x, torch.rand(len(x), 5, 11, generator=draw), removal)
-    found = critical_fraction(x, order)
-    for row, network, ways in zip(found, NETWORKS, order.tolist(), strict=True):
+    result = critical_fraction(x, order)
+    for row, network, ways in zip(result, NETWORKS, order.tolist(), strict=True):
         for fraction, way in zip(row.tolist(), ways, strict=True):
             assert fraction == pytest.approx(removed(network, way[: len(network)]))
 

@@ -48,19 +48,19 @@ def test_tableaus_are_consistent(name):
 
 def test_the_way_back_undoes_the_way():
     times = torch.linspace(0, 2, 81)
-    *_, there = ode.fixed(turning, ONE, times, ode.SOLVERS["rk4"])
-    *_, (back,) = ode.fixed(turning, there, times.flip(0), ode.SOLVERS["rk4"])
+    *_, end = ode.fixed(turning, ONE, times, ode.SOLVERS["rk4"])
+    *_, (back,) = ode.fixed(turning, end, times.flip(0), ode.SOLVERS["rk4"])
     torch.testing.assert_close(back, ONE[0], atol=1e-6, rtol=0)
 
 
 def test_adaptive_steps_keep_the_tolerance_both_ways():
     for times in (torch.tensor([0.0, 0.7, 2.0]), torch.tensor([2.0, 0.3])):
         begin = (ONE[0] * math.exp(math.sin(float(times[0]))),)
-        found = ode.adaptive(turning, begin, times, relative=1e-7, absolute=1e-7)
-        assert len(found.states) == len(times) - 1
-        for t, (y,) in zip(times[1:].tolist(), found.states, strict=True):
+        result = ode.adaptive(turning, begin, times, relative=1e-7, absolute=1e-7)
+        assert len(result.states) == len(times) - 1
+        for t, (y,) in zip(times[1:].tolist(), result.states, strict=True):
             assert float(y[0]) == pytest.approx(math.exp(math.sin(t)), abs=1e-4)
-        assert float(found.states[-1][0][0]) == pytest.approx(
+        assert float(result.states[-1][0][0]) == pytest.approx(
             math.exp(math.sin(float(times[-1]))), abs=2e-6
         )
 
@@ -80,10 +80,10 @@ def test_a_log_density_follows_and_does_not_decide():
         return turning(t, (state[0],))[0], 1e6 * torch.cos(t)[:, None].expand(3, 2)
 
     state = (*ONE, torch.zeros(3, 2, dtype=torch.float64))
-    found = ode.adaptive(field, state, torch.tensor([0.0, 1.0]))
+    result = ode.adaptive(field, state, torch.tensor([0.0, 1.0]))
     alone = ode.adaptive(turning, ONE, torch.tensor([0.0, 1.0]))
-    assert found.calls == alone.calls
-    assert found.states[0][1].shape == (3, 2)
+    assert result.calls == alone.calls
+    assert result.states[0][1].shape == (3, 2)
 
 
 def test_too_many_calls_are_refused():
@@ -107,14 +107,14 @@ def test_refined_times_begin_and_end_exactly_and_crowd_towards_the_end():
 
 
 def test_no_gradient_of_a_parameter_is_formed():
-    layer, seen = nn.Linear(3, 3), []
+    layer, gradient_flags = nn.Linear(3, 3), []
     for parameter in layer.parameters():
-        parameter.register_hook(seen.append)
+        parameter.register_hook(gradient_flags.append)
     y = torch.randn(5, 3)
     with torch.no_grad():
         value, exact = ode.exact_trace(layer, y)
         _, each = ode.hutchinson(layer, y, torch.ones(4, 5, 3))
-    assert not seen
+    assert not gradient_flags
     assert all(p.grad is None for p in layer.parameters())
     assert not value.requires_grad
     assert not exact.requires_grad

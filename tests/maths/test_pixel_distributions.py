@@ -32,12 +32,12 @@ def test_draws_are_levels_with_their_probabilities(head):
     many = 40_000
     u = (torch.arange(many, dtype=torch.float64) + 0.5) / many
     (f,) = numbers(head, 1)
-    drawn = head.draw(u, f.expand(many, -1))
-    assert drawn.dtype == torch.uint8
-    share = torch.bincount(drawn.long(), minlength=head.count).double() / many
-    wanted = head.log_prob(torch.arange(head.count), f.expand(head.count, -1)).exp()
+    levels_drawn = head.draw(u, f.expand(many, -1))
+    assert levels_drawn.dtype == torch.uint8
+    share = torch.bincount(levels_drawn.long(), minlength=head.count).double() / many
+    expected = head.log_prob(torch.arange(head.count), f.expand(head.count, -1)).exp()
     assert len(share) == head.count
-    torch.testing.assert_close(share, wanted, atol=4e-4, rtol=0)
+    torch.testing.assert_close(share, expected, atol=4e-4, rtol=0)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=str)
@@ -45,8 +45,8 @@ def test_draws_are_levels_with_their_probabilities(head):
 def test_extreme_draws_are_levels(head, u):
     for spread in (0.0, 3.0, 300.0):
         f = numbers(head, 50, spread, torch.float32)
-        drawn = head.draw(torch.full((50,), u), f)
-        assert int(drawn.max()) < head.count
+        levels_drawn = head.draw(torch.full((50,), u), f)
+        assert int(levels_drawn.max()) < head.count
 
 
 def test_a_component_without_weight_is_never_drawn():

@@ -58,9 +58,9 @@ def test_edm_is_the_papers_preconditioning(pair):
 def test_edm_standardises_input_and_target():
     x, noise = 0.5 * torch.randn(50, 20_000), torch.randn(50, 20_000)
     alpha, sigma = Cosine()(T.float())
-    shown = Edm(0.5).scale(alpha, sigma) * (alpha * x + sigma * noise)
+    network_input = Edm(0.5).scale(alpha, sigma) * (alpha * x + sigma * noise)
     target = Edm(0.5).target(x, noise, alpha, sigma)
-    for number in (shown, target):
+    for number in (network_input, target):
         torch.testing.assert_close(number.std(1), torch.ones(50), atol=0.03, rtol=0)
-    correlation = (shown * target).mean(1)
+    correlation = (network_input * target).mean(1)
     torch.testing.assert_close(correlation, torch.zeros(50), atol=0.04, rtol=0)

@@ -33,20 +33,20 @@ def mixture(schedule):
 @pytest.mark.parametrize("steps", [1, 2, 10, 20])
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_state_for_each_step_and_as_many_calls_as_stated(name, steps):
-    sampler, asked = SAMPLERS[name](), []
+    sampler, times_asked = SAMPLERS[name](), []
     inner = mixture(Cosine())
 
     def denoise(x, t):
-        asked.append(float(t))
+        times_asked.append(float(t))
         return inner(x, t)
 
     x = torch.randn(5, dtype=torch.float64)
     times = grid(Cosine(), steps, sampler.grid)
     states = list(sampler(denoise, Cosine(), x, times, lambda: torch.randn(5).double()))
     assert len(states) == steps
-    assert len(asked) == steps * sampler.calls - (sampler.calls - 1)
-    assert min(asked) > 0
-    assert asked == sorted(asked, reverse=True)
+    assert len(times_asked) == steps * sampler.calls - (sampler.calls - 1)
+    assert min(times_asked) > 0
+    assert times_asked == sorted(times_asked, reverse=True)
     assert SAMPLERS[name]().grid in GRIDS
 
 
@@ -55,16 +55,16 @@ def test_a_state_for_each_step_and_as_many_calls_as_stated(name, steps):
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_last_state_is_the_last_clean_estimate(name, schedule, kind):
     """Also where the way begins at pure noise, whose log-SNR is minus infinity."""
-    seen = []
+    estimates = []
 
     def denoise(x, t):
-        seen.append(torch.tanh(x) + t)
-        return seen[-1]
+        estimates.append(torch.tanh(x) + t)
+        return estimates[-1]
 
     x = torch.randn(4, 2, dtype=torch.float64)
     way = SAMPLERS[name]()(denoise, schedule, x, grid(schedule, 7, kind), lambda: 0.1 * x)
     *states, last = way
-    torch.testing.assert_close(last, seen[-1], atol=1e-12, rtol=1e-12)
+    torch.testing.assert_close(last, estimates[-1], atol=1e-12, rtol=1e-12)
     assert all(state.isfinite().all() for state in states)
 
 
@@ -145,36 +145,36 @@ def test_churn_is_the_algorithm_of_edm(name, schedule):
 
 
 def test_churn_does_not_leave_the_schedule():
-    asked = []
+    times_asked = []
 
     def denoise(x, t):
-        asked.append(float(t))
+        times_asked.append(float(t))
         return 0 * x
 
     x = torch.randn(3, dtype=torch.float64)
     list(Euler(churn=100)(denoise, Rectified(), x, grid(Rectified(), 5), lambda: x))
-    assert max(asked) <= 1
+    assert max(times_asked) <= 1
 
 
 def test_a_given_variance_is_that_of_the_step():
     """With the chain's own upper variance, sigma_ts^2, for one; asked after each estimate."""
     schedule, x = Linear(), torch.randn(4, 2, dtype=torch.float64)
-    times, asked = grid(schedule, 10), []
+    times, times_asked = grid(schedule, 10), []
 
     def denoise(x, t):
-        asked.append(("clean", float(t)))
+        times_asked.append(("clean", float(t)))
         return 0.5 * x
 
     def variance(t, s):
-        asked.append(("variance", float(t)))
+        times_asked.append(("variance", float(t)))
         return transition(schedule, s, t)[1].expand(4, 1)
 
     z = torch.randn(4, 2, dtype=torch.float64)
     usual = list(Ancestral()(denoise, schedule, x, times, lambda: z))
-    asked.clear()
+    times_asked.clear()
     wider = list(Ancestral()(denoise, schedule, x, times, lambda: z, variance))
-    assert asked[:2] == [("clean", 1.0), ("variance", 1.0)]
-    assert len(asked) == 19  # the last step, to t = 0, has none
+    assert times_asked[:2] == [("clean", 1.0), ("variance", 1.0)]
+    assert len(times_asked) == 19  # the last step, to t = 0, has none
     upper = transition(schedule, times[1], times[0])[1].sqrt()
     mean = next(iter(Ancestral()(denoise, schedule, x, times, lambda: 0 * z)))
     torch.testing.assert_close(wider[0], mean + upper * z)
@@ -187,8 +187,8 @@ def test_the_others_take_a_variance_and_leave_it():
     for name in SAMPLERS.keys() - {"ancestral"}:
         sampler = SAMPLERS[name]()
         plain = list(sampler(mixture(Cosine()), Cosine(), x, times, lambda: x))
-        given = list(sampler(mixture(Cosine()), Cosine(), x, times, lambda: x, lambda t, s: x))
-        assert torch.equal(plain[-1], given[-1])
+        states = list(sampler(mixture(Cosine()), Cosine(), x, times, lambda: x, lambda t, s: x))
+        assert torch.equal(plain[-1], states[-1])
 
 
 def test_eta_between_keeps_the_marginal():

@@ -39,38 +39,38 @@ def levels(schedule, times):
     ids=["linear", "cosine", "rectified"],
 )
 def test_levels_are_even_and_run_from_end_to_end(schedule, first, last, kind):
-    found = levels(schedule, grid(schedule, 20, kind))
-    assert float(found[0]) == pytest.approx(first)
-    assert float(found[-1]) == pytest.approx(last, rel=1e-3)
-    even = found.log() if kind == "log-snr" else found ** (1 / 7)
+    computed = levels(schedule, grid(schedule, 20, kind))
+    assert float(computed[0]) == pytest.approx(first)
+    assert float(computed[-1]) == pytest.approx(last, rel=1e-3)
+    even = computed.log() if kind == "log-snr" else computed ** (1 / 7)
     torch.testing.assert_close(even.diff(), even.diff().mean().expand(19), rtol=1e-6, atol=1e-9)
 
 
 def test_the_levels_of_karras():
     """Equation 5 of the paper, at EDM's own numbers."""
-    found = levels(Rectified(last=1.0), grid(Rectified(last=1.0), 18, "karras"))
+    computed = levels(Rectified(last=1.0), grid(Rectified(last=1.0), 18, "karras"))
     low, high = 0.002 ** (1 / 7), 80 ** (1 / 7)
-    wanted = [(high + i / 17 * (low - high)) ** 7 for i in range(18)]
-    assert found.tolist() == pytest.approx(wanted, rel=1e-9)
+    expected = [(high + i / 17 * (low - high)) ** 7 for i in range(18)]
+    assert computed.tolist() == pytest.approx(expected, rel=1e-9)
 
 
 def test_log_normal_steps_are_as_dense_as_training_times():
     """As many levels as training draws lie below each level, between the ends."""
     schedule = Rectified()
-    found = levels(schedule, grid(schedule, 1001, "log-normal", most=5, least=0.01))
+    computed = levels(schedule, grid(schedule, 1001, "log-normal", most=5, least=0.01))
     t = log_normal(torch.randn(200_000, generator=torch.Generator().manual_seed(0)), schedule)
-    drawn = levels(schedule, torch.cat([t.double(), t.new_zeros(1)]))
-    drawn = drawn[(drawn > 0.01) & (drawn < 5)]
+    training_levels = levels(schedule, torch.cat([t.double(), t.new_zeros(1)]))
+    training_levels = training_levels[(training_levels > 0.01) & (training_levels < 5)]
     for level in (0.05, 0.2, 0.3, 1.0, 2.0):
-        share = float((drawn < level).double().mean())
-        assert float((found < level).double().mean()) == pytest.approx(share, abs=5e-3)
+        share = float((training_levels < level).double().mean())
+        assert float((computed < level).double().mean()) == pytest.approx(share, abs=5e-3)
 
 
 @pytest.mark.parametrize("kind", ["log-snr", "karras", "log-normal"])
 def test_ends_can_be_moved_but_not_out_of_the_schedule(kind):
     schedule = Linear()
-    found = levels(schedule, grid(schedule, 5, kind, most=3, least=0.1))
-    assert found[[0, -1]].tolist() == pytest.approx([3, 0.1])
+    computed = levels(schedule, grid(schedule, 5, kind, most=3, least=0.1))
+    assert computed[[0, -1]].tolist() == pytest.approx([3, 0.1])
     wide = grid(schedule, 5, kind, most=1e9, least=0)
     assert float(wide[0]) == 1
     assert float(wide[-2]) == pytest.approx(1 / 1000)  # no noise below the chain's first step

@@ -34,9 +34,9 @@ def test_affine_coupling_scales_volume_by_the_sum_of_its_log_scales():
 
 def test_a_bounded_scale_is_never_beyond_its_bound_and_starts_with_slope_one():
     raw = torch.tensor([-1e6, -3.0, 0.0, 3.0, 1e6], requires_grad=True)
-    found = bounded(raw, 2.0)
-    assert found.abs().max() <= 2
-    (slope,) = torch.autograd.grad(found.sum(), raw)
+    scale = bounded(raw, 2.0)
+    assert scale.abs().max() <= 2
+    (slope,) = torch.autograd.grad(scale.sum(), raw)
     assert slope[2] == 1
     assert slope.isfinite().all()
 
@@ -60,8 +60,8 @@ def test_lu_form_multiplies_inverts_and_knows_its_determinant(size):
 def test_what_stands_in_the_other_triangle_is_not_looked_at():
     p, lower, upper, s = lu_factors(torch.randn(5, 5).double())
     stray = torch.randn(5, 5).double()
-    again = lu_matrix(p, lower + stray.triu(), upper + stray.tril(), s)
-    assert torch.equal(again, lu_matrix(p, lower, upper, s))
+    repeated = lu_matrix(p, lower + stray.triu(), upper + stray.tril(), s)
+    assert torch.equal(repeated, lu_matrix(p, lower, upper, s))
     inverse = lu_inverse(p, lower + stray.triu(), upper + stray.tril(), s)
     assert torch.allclose(inverse, lu_inverse(p, lower, upper, s))
 

@@ -130,9 +130,9 @@ def test_repeated_values_are_no_reason_to_be_bad():
 
 def test_chunks_change_nothing(monkeypatch):
     samples, reference = 1.5 * normal(30, 3, seed=1), normal(40, 3)
-    whole = [m(samples, reference) for m in (clipped_density, clipped_coverage)]
+    full_values = [m(samples, reference) for m in (clipped_density, clipped_coverage)]
     monkeypatch.setattr(neighbours, "ENTRIES", 120)
-    assert [m(samples, reference) for m in (clipped_density, clipped_coverage)] == whole
+    assert [m(samples, reference) for m in (clipped_density, clipped_coverage)] == full_values
 
 
 def test_too_few_examples_are_refused():
@@ -150,29 +150,29 @@ def reference():
 
 def test_the_judge_measures_the_same(reference: FeatureReference):
     samples = 1.4 * normal(150, 2, seed=2)
-    found = judge_samples(samples, reference, session=Session(), only=NAMES).metrics
+    scores = judge_samples(samples, reference, session=Session(), only=NAMES).metrics
     pair = reference.extract(samples).pair
     for measure in (clipped_density, clipped_coverage):
-        score = found[measure.__name__]
+        score = scores[measure.__name__]
         assert score.value == pytest.approx(measure(*pair), abs=1e-12)
         assert 0 < score.low < score.value < score.high <= 1
         assert score.floor > 0.9
         assert "5 neighbours" in score.protocol
-    assert found["clipped_coverage"].baselines["mean"] < 0.1
-    assert found["clipped_density"].baselines["mean"] == 1  # in the densest place
+    assert scores["clipped_coverage"].baselines["mean"] < 0.1
+    assert scores["clipped_density"].baselines["mean"] == 1  # in the densest place
 
 
 def test_what_the_examples_alone_decide_is_made_once(reference, monkeypatch):
-    made = []
+    calls = []
     right = clipped.own_crowd
     judge_samples(normal(150, 2, seed=2), reference, session=Session(), only=NAMES)
     rows = len(reference.extract(normal(150, 2)).pair[1])
 
-    def told(x, narrow):
-        made.append(len(x))
+    def counts_calls(x, narrow):
+        calls.append(len(x))
         return right(x, narrow)
 
-    monkeypatch.setattr(clipped, "own_crowd", told)
+    monkeypatch.setattr(clipped, "own_crowd", counts_calls)
     judge_samples(normal(150, 2, seed=4), reference, session=Session(), only=NAMES)
-    assert made
-    assert rows not in made  # of subsets alone
+    assert calls
+    assert rows not in calls  # of subsets alone

@@ -70,9 +70,9 @@ class TestGeometry:
             (3, conformers.angles_of),
             (4, conformers.dihedrals_of),
         ):
-            found = of(x, elements)
-            values = torch.cat(list(found.values())).double().sort().values
-            assert all(len(kind) == size and kind <= kind[::-1] for kind in found)
+            result = of(x, elements)
+            values = torch.cat(list(result.values())).double().sort().values
+            assert all(len(kind) == size and kind <= kind[::-1] for kind in result)
             assert len(values) == len(want[size])
             assert torch.allclose(
                 values, torch.tensor(want[size]).double().sort().values, atol=0.1
@@ -111,24 +111,24 @@ class TestFeatures:
         x[0, :5, 3] = 1
         at = x[0, :5, :3] - x[0, :5, :3].mean(0)
         apart = torch.pdist(at)
-        found = point_cloud_features.describe(x)[0]
+        result = point_cloud_features.describe(x)[0]
         want = torch.quantile(apart, torch.linspace(0, 1, point_cloud_features.DISTANCES))
-        assert torch.allclose(found[: point_cloud_features.DISTANCES], want, atol=1e-5)
+        assert torch.allclose(result[: point_cloud_features.DISTANCES], want, atol=1e-5)
 
 
 class TestNeighbours:
     def test_chamfer_by_a_loop(self):
         data = point_clouds.shapes3d()
         at, mask = nearest.posed(data.test.x[:4])
-        found = nearest.chamfer(at[0][mask[0]], at, mask)
+        result = nearest.chamfer(at[0][mask[0]], at, mask)
         for k in range(4):
             each = []
             for turn in nearest.TURNS:
                 a, b = at[0][mask[0]] * turn, at[k][mask[k]]
                 d = torch.cdist(a, b).square()
                 each.append(float(d.amin(1).mean() + d.amin(0).mean()))
-            assert float(found[k]) == pytest.approx(min(each), abs=1e-5)
-        assert float(found[0]) == pytest.approx(0.0, abs=1e-5)
+            assert float(result[k]) == pytest.approx(min(each), abs=1e-5)
+        assert float(result[0]) == pytest.approx(0.0, abs=1e-5)
 
     def test_half_of_one_set_and_all_of_noise(self):
         data = point_clouds.shapes3d()
@@ -179,18 +179,18 @@ def test_all_metrics_of_real_molecules_say_that_they_are_real(data, monkeypatch)
     monkeypatch.setattr(energy_ratio, "MOST", 3)
     monkeypatch.setattr(energy_ratio, "energy_ratio", lambda *_: (1.0, ""))
     reference = judge.reference_for(data, n=100, session=Session())
-    found = judge.judge_samples(data.train.x[:100], reference, session=Session())
-    assert found.metrics["posebusters"].value > 0.95
-    assert found.metrics["posebusters_energy"].value == 1.0
-    assert found.metrics["strain"].value < 10
-    assert found.metrics["connected_valid"].value > 0.95
-    assert found.metrics["atom_stability"].value > 0.98
-    assert found.metrics["unique"].value == 1.0
-    assert found.metrics["novel"].value < 0.1
-    assert found.metrics["copies"].value > 0.9  # they are the training molecules
-    assert found.metrics["bond_gap"].value < 0.02
-    assert found.metrics["atom_stability"].baselines["normal"] < 0.5
-    assert not [reason for reason in found.skipped.values() if "failed" in reason]
+    evaluation = judge.judge_samples(data.train.x[:100], reference, session=Session())
+    assert evaluation.metrics["posebusters"].value > 0.95
+    assert evaluation.metrics["posebusters_energy"].value == 1.0
+    assert evaluation.metrics["strain"].value < 10
+    assert evaluation.metrics["connected_valid"].value > 0.95
+    assert evaluation.metrics["atom_stability"].value > 0.98
+    assert evaluation.metrics["unique"].value == 1.0
+    assert evaluation.metrics["novel"].value < 0.1
+    assert evaluation.metrics["copies"].value > 0.9  # they are the training molecules
+    assert evaluation.metrics["bond_gap"].value < 0.02
+    assert evaluation.metrics["atom_stability"].baselines["normal"] < 0.5
+    assert not [reason for reason in evaluation.skipped.values() if "failed" in reason]
 
 
 def test_reconstruction_errors_count_points():
@@ -198,7 +198,7 @@ def test_reconstruction_errors_count_points():
     x[0, :2] = torch.tensor([[0.0, 0, 0, 1], [2.0, 0, 0, 2]])
     y = x.clone()
     y[0, 1] = torch.tensor([4.0, 0, 0, 1])
-    found = reconstruction_errors(x, y)
-    assert found["reconstruction_rmsd"] == pytest.approx(1.0)
-    assert found["type_accuracy"] == 0.5
+    result = reconstruction_errors(x, y)
+    assert result["reconstruction_rmsd"] == pytest.approx(1.0)
+    assert result["type_accuracy"] == 0.5
     assert positions(x).shape == (1, 3, 3)

@@ -52,31 +52,31 @@ def against():
 
 
 def measured(x, against):
-    found = judge_samples(x, against, session=Session(), only=BOTH)
-    assert not found.skipped, found.skipped
-    return found.metrics["discrepancy"]
+    values = judge_samples(x, against, session=Session(), only=BOTH)
+    assert not values.skipped, values.skipped
+    return values.metrics["discrepancy"]
 
 
 # The bound
 
 
 def test_equal_sets_are_not_told_apart_in_the_mean():
-    found = [bits(normal(60, seed=i), normal(60, seed=100 + i), seed=i) for i in range(8)]
-    assert np.mean(found) < 0.01
-    assert np.mean(np.maximum(found, 0)) < 0.02
+    values = [bits(normal(60, seed=i), normal(60, seed=100 + i), seed=i) for i in range(8)]
+    assert np.mean(values) < 0.01
+    assert np.mean(np.maximum(values, 0)) < 0.02
 
 
 def test_far_sets_are_told_apart_by_all_but_what_the_calibration_keeps_back():
-    found = bits(normal(100) + 50, normal(100, seed=1))
-    assert 0.97 < found < 1
+    values = bits(normal(100) + 50, normal(100, seed=1))
+    assert 0.97 < values < 1
 
 
 def test_a_planted_share_is_on_the_curve():
     x = normal(300)
     x[:90] += 20
-    found = bits(x, normal(300, seed=1))
-    assert found == pytest.approx(planted(0.3), abs=0.02)
-    assert found < planted(0.3) + 0.005
+    values = bits(x, normal(300, seed=1))
+    assert values == pytest.approx(planted(0.3), abs=0.02)
+    assert values < planted(0.3) + 0.005
 
 
 def test_what_a_fold_holds_has_no_say_in_its_own_probabilities():
@@ -101,8 +101,8 @@ def test_what_a_row_looks_like_has_no_say_in_the_probabilities_of_its_fold():
 
 
 def test_sides_count_alike_whatever_their_numbers():
-    found = [bits(normal(300, seed=i), normal(60, seed=50 + i), seed=i) for i in range(4)]
-    assert np.mean(found) < 0.02
+    values = [bits(normal(300, seed=i), normal(60, seed=50 + i), seed=i) for i in range(4)]
+    assert np.mean(values) < 0.02
     assert bits(normal(300) + 50, normal(60, seed=1)) > 0.95
 
 
@@ -118,8 +118,8 @@ def test_the_choice_is_not_by_what_is_held_out(monkeypatch):
         return fit
 
     monkeypatch.setattr(held_out, "CLASSIFIERS", {str(i): guessing(i) for i in range(30)})
-    found = [bits(normal(60, 5, i), normal(60, 5, 90 + i), seed=i) for i in range(6)]
-    assert np.mean(found) < 0.005
+    values = [bits(normal(60, 5, i), normal(60, 5, 90 + i), seed=i) for i in range(6)]
+    assert np.mean(values) < 0.005
 
 
 def test_rows_that_stand_there_again_are_not_learned_by_heart():
@@ -143,22 +143,22 @@ def test_threads_change_nothing(monkeypatch):
     monkeypatch.setattr(held_out, "THREADED", 1)
     x, y = normal(80) + 0.5, normal(80, seed=1)
     before = torch.get_num_threads()
-    found = []
+    values = []
     try:
         for threads in (1, 2):
             torch.set_num_threads(threads)
-            found.append(held_out.held_out(x, y, torch.arange(160), seed=3))
+            values.append(held_out.held_out(x, y, torch.arange(160), seed=3))
     finally:
         torch.set_num_threads(before)
-    torch.testing.assert_close(found[0].on_samples, found[1].on_samples)
+    torch.testing.assert_close(values[0].on_samples, values[1].on_samples)
 
 
 def test_many_features_are_seen_as_few_and_the_rest():
     x = normal(90, 200).double().numpy()
-    seen, asked = narrowed(x[:60], x[60:])
-    assert seen.shape == (60, WIDE + 1)
-    whole = np.linalg.norm(x[60:] - x[:60].mean(0), axis=1)
-    assert np.linalg.norm(asked, axis=1) == pytest.approx(whole, rel=1e-4)
+    train_side, directions = narrowed(x[:60], x[60:])
+    assert train_side.shape == (60, WIDE + 1)
+    norms = np.linalg.norm(x[60:] - x[:60].mean(0), axis=1)
+    assert np.linalg.norm(directions, axis=1) == pytest.approx(norms, rel=1e-4)
     far = normal(60, 200) + 3
     assert bits(far, normal(60, 200, 1)) > 0.9
 
@@ -176,18 +176,18 @@ def test_classifiers_that_err_are_calibrated():
 
 @pytest.mark.slow
 def test_the_interval_holds_its_mean():
-    held = {"equal": [], "moved": []}
+    coverage_by_case = {"equal": [], "moved": []}
     for name, by in (("equal", 0.0), ("moved", 1.0)):
-        found = []
+        bits_found = []
         for i in range(60):
             x, y = normal(100, seed=2 * i) + by, normal(100, seed=2 * i + 1)
             it = held_out.held_out(x, y, torch.arange(200), seed=i)
             value = max(it.bits, 0.0)
             down, up = bound_chance(it).reach()
-            found.append((value, it.bits - down, value + up))
-        values, low, high = np.array(found).T
-        held[name] = ((low <= values.mean()) & (values.mean() <= high)).mean()
-    assert min(held.values()) >= 0.88
+            bits_found.append((value, it.bits - down, value + up))
+        values, low, high = np.array(bits_found).T
+        coverage_by_case[name] = ((low <= values.mean()) & (values.mean() <= high)).mean()
+    assert min(coverage_by_case.values()) >= 0.88
 
 
 # The metric
@@ -221,17 +221,17 @@ def test_a_dropped_mode_is_seen():
     data = DataSet("ring", ring.domain, Split(ring.train.x[:400]), Split(ring.test.x[:300]))
     against = feature_reference(data, extractor("coordinates", data), n=300, session=Session())
     x = ring.train.x[400:1000]
-    whole = measured(x[:300], against)
+    norms = measured(x[:300], against)
     half = measured(x[x[:, 0] > 0][:300], against)
-    assert half.low > whole.high
+    assert half.low > norms.high
     assert half.value == pytest.approx(0.311, abs=0.1)  # half of the data has no sample
     blurred = measured(x[:300] + 0.6 * normal(300), against)
-    assert blurred.low > whole.high
+    assert blurred.low > norms.high
 
 
 def test_the_distance_is_the_root(against):
-    found = judge_samples(normal(100, seed=3) + 1, against, session=Session(), only=BOTH).metrics
-    one, root = found["discrepancy"], found["discrepancy_distance"]
+    values = judge_samples(normal(100, seed=3) + 1, against, session=Session(), only=BOTH).metrics
+    one, root = values["discrepancy"], values["discrepancy_distance"]
     for name in ("value", "low", "high", "floor"):
         assert getattr(root, name) == pytest.approx(getattr(one, name) ** 0.5)
     assert root.baselines["mean"] == pytest.approx(one.baselines["mean"] ** 0.5)
@@ -261,9 +261,9 @@ def test_rows_that_are_shown_are_rows_of_all_samples(monkeypatch):
 
 
 def test_too_few_are_refused_in_a_sentence(against):
-    found = judge_samples(normal(30), against, session=Session(), only=BOTH)
-    assert not found.metrics
-    assert found.skipped["discrepancy"].startswith("30 samples and 100 test examples are too few")
+    values = judge_samples(normal(30), against, session=Session(), only=BOTH)
+    assert not values.metrics
+    assert values.skipped["discrepancy"].startswith("30 samples and 100 test examples are too few")
 
 
 def test_categories_are_no_numbers():
@@ -332,20 +332,20 @@ def test_images_are_seen_in_features_and_known_by_their_pixels():
 
 def test_what_does_not_hang_on_the_model_is_made_once(against, monkeypatch):
     measured(normal(100, seed=4), against)
-    asked = []
+    calls = []
     right = held_out.held_out
-    monkeypatch.setattr(discrepancy, "held_out", lambda *a, **k: asked.append(1) or right(*a, **k))
+    monkeypatch.setattr(discrepancy, "held_out", lambda *a, **k: calls.append(1) or right(*a, **k))
     measured(normal(100, seed=5), against)
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
 def test_it_ranks_nothing_and_may_contradict_what_does():
-    (found,) = (m for m in metrics() if m.name == "discrepancy")
+    (values,) = (m for m in metrics() if m.name == "discrepancy")
     firsts = {
         next(m.name for m in metrics() if m.ranks == QUALITY and kind in m.kinds) for kind in KINDS
     }
-    assert set(found.second_to) == firsts
-    assert not found.ranks
+    assert set(values.second_to) == firsts
+    assert not values.ranks
     assert "discrepancy" not in ranking("quality")
     assert "discrepancy_distance" in variants()
 

@@ -32,8 +32,8 @@ class Shifted(Model):
 
 
 def measured(model, data):
-    found = judge(model, data, n=2000, session=Session(), only={"kl_to_truth"})
-    return found.metrics.get("kl_to_truth"), found.skipped
+    evaluation = judge(model, data, n=2000, session=Session(), only={"kl_to_truth"})
+    return evaluation.metrics.get("kl_to_truth"), evaluation.skipped
 
 
 @pytest.fixture(scope="module")

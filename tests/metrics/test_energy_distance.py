@@ -51,9 +51,9 @@ def test_sliced_wasserstein_agrees_with_pot(d):
 
 def test_energy_distance_is_zero_in_the_mean_for_equal_distributions():
     values = [energy_distance(normal(8, 2, 2 * i), normal(5, 2, 2 * i + 1)) for i in range(600)]
-    found = torch.tensor(values)
-    assert abs(found.mean()) < 4 * found.std() / math.sqrt(len(found))
-    assert (found < 0).float().mean() > 0.3
+    deviations = torch.tensor(values)
+    assert abs(deviations.mean()) < 4 * deviations.std() / math.sqrt(len(deviations))
+    assert (deviations < 0).float().mean() > 0.3
 
 
 def test_a_gaussian_of_the_right_moments_is_seen_on_two_moons():
@@ -94,11 +94,11 @@ def test_deviations_are_those_of_fresh_rows_of_both_sides():
         return {"gap": (a.mean() - b.mean()).item()}
 
     truth = math.sqrt(float(x.var() / 400 + y.var() / 100))
-    found = [subset_spreads(x, y, gap, seed=seed)["gap"] for seed in range(20)]
-    assert sum(found) / len(found) == pytest.approx(truth, rel=0.1)
+    deviations = [subset_spreads(x, y, gap, seed=seed)["gap"] for seed in range(20)]
+    assert sum(deviations) / len(deviations) == pytest.approx(truth, rel=0.1)
 
 
-def held(distance, interval, shift, repetitions=100, m=60):
+def hit_rate(distance, interval, shift, repetitions=100, m=60):
     """Return how often the interval holds the mean."""
     scores = []
     for seed in range(repetitions):
@@ -111,12 +111,12 @@ def held(distance, interval, shift, repetitions=100, m=60):
 @pytest.mark.parametrize("shift", [0.0, 0.2, 0.8])
 def test_the_interval_of_the_energy_distance_holds_as_often_as_it_says(shift):
     """By subsets of half it holds always between equal sets, nearly twice as wide."""
-    assert 0.91 <= held(energy_distance, energy_chance, shift) <= 0.99
+    assert 0.91 <= hit_rate(energy_distance, energy_chance, shift) <= 0.99
 
 
 @pytest.mark.parametrize("shift", [0.2, 0.8])
 def test_the_interval_of_the_sliced_distance_holds_apart(shift):
-    assert held(sliced_wasserstein, lambda x, y: sliced_spread(x, y, seed=0), shift) >= 0.9
+    assert hit_rate(sliced_wasserstein, lambda x, y: sliced_spread(x, y, seed=0), shift) >= 0.9
 
 
 def test_the_sliced_deviation_of_a_shift_is_that_of_the_means():
@@ -134,8 +134,8 @@ def test_as_few_points_as_can_be_measured_have_an_interval(n, m):
     domain = Domain("points", (2,), Real())
     data = DataSet("few", domain, Split(points), Split(points[:m]))
     against = feature_reference(data, extractor("coordinates", data), n=n, session=Session())
-    found = judge_samples(points[m:], against, session=Session())
-    assert "coverage" in found.metrics
-    assert "coverage" not in found.skipped
-    for name, score in found.metrics.items():
+    deviations = judge_samples(points[m:], against, session=Session())
+    assert "coverage" in deviations.metrics
+    assert "coverage" not in deviations.skipped
+    for name, score in deviations.metrics.items():
         assert score.low <= score.value <= score.high, name

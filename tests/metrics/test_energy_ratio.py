@@ -68,13 +68,13 @@ class TestKnownMolecules:
         x = torch.zeros(4, len(apart), 4)
         for row, one in zip(x, (ethanol, refused, radical, apart), strict=True):
             row[: len(one)] = one
-        found = checks.energy_ratios(x, ELEMENTS)
-        assert found.passed == 1
-        assert found.share == 0.25
-        assert [math.isnan(ratio) for ratio in found.ratios] == [False, True, True, True]
-        assert found.reasons == (checks.REFUSED, checks.RADICAL, checks.PIECES)
-        assert found.limit > 1
-        assert found.conformations > 1
+        result = checks.energy_ratios(x, ELEMENTS)
+        assert result.passed == 1
+        assert result.share == 0.25
+        assert [math.isnan(ratio) for ratio in result.ratios] == [False, True, True, True]
+        assert result.reasons == (checks.REFUSED, checks.RADICAL, checks.PIECES)
+        assert result.limit > 1
+        assert result.conformations > 1
 
 
 class TestMetric:
@@ -87,10 +87,10 @@ class TestMetric:
 
     def measured(self, data, samples, **named):
         reference = judge.reference_for(data, n=len(samples), session=Session())
-        found = judge.judge_samples(
+        evaluation = judge.judge_samples(
             samples, reference, session=Session(), only={"posebusters_energy"}, **named
         )
-        return found.metrics["posebusters_energy"]
+        return evaluation.metrics["posebusters_energy"]
 
     def test_samples_are_drawn_by_the_seed_and_stated(self, data):
         x = data.train.x[:40].clone()

@@ -48,8 +48,8 @@ class TestClassifier:
         assert path.stat().st_size < 1_000_000
         side = 8 if name == "digits" else 28
         levels = Levels(17 if name == "digits" else 256)
-        made = classifier(name, Domain("image", (1, side, side), levels))
-        assert made.dimension == 64
+        feature_extractor = classifier(name, Domain("image", (1, side, side), levels))
+        assert feature_extractor.dimension == 64
         with safe_open(path, "pt") as file:
             facts = file.metadata()
         assert float(facts["accuracy"]) == SHIPPED[name]["accuracy"]
@@ -57,28 +57,37 @@ class TestClassifier:
 
     def test_digits_are_told_apart(self):
         data = load("digits")
-        made = extractor(None, data)
-        right = (made.classify(data.test.x) == data.test.labels).double().mean().item()
+        feature_extractor = extractor(None, data)
+        right = (
+            (feature_extractor.classify(data.test.x) == data.test.labels).double().mean().item()
+        )
         assert right == pytest.approx(float(SHIPPED["digits"]["accuracy"]), abs=0.006)
         assert right >= 0.98
-        assert made(data.test.x[:5]).shape == (5, 64)
+        assert feature_extractor(data.test.x[:5]).shape == (5, 64)
         with safe_open(FOLDER / "digits.safetensors", "pt") as file:
             assert file.metadata()["data"] == data.fingerprint
 
     def test_three_channels_are_three_digits_side_by_side(self):
         data = images(side=28, n=500, test=500)
-        made = extractor("stacked-mnist", data)
-        assert (made.name, made.dimension, made.count) == ("classifier-stacked-mnist", 192, 1000)
+        feature_extractor = extractor("stacked-mnist", data)
+        assert (feature_extractor.name, feature_extractor.dimension, feature_extractor.count) == (
+            "classifier-stacked-mnist",
+            192,
+            1000,
+        )
         one = classifier("mnist", Domain("image", (1, 28, 28), Levels(256)))
         x = data.test.x[:9]
         each = [one(x[:, c : c + 1]) for c in range(3)]
-        torch.testing.assert_close(made(x), torch.cat(each, dim=1))
+        torch.testing.assert_close(feature_extractor(x), torch.cat(each, dim=1))
         digits = [one.sort(features) for features in each]
-        wanted = 100 * digits[0] + 10 * digits[1] + digits[2]
-        assert torch.equal(made.classify(x), wanted)
-        assert torch.equal(made.sort(made(x)), wanted)
-        assert "99.58% right on a digit of the test split, so 98.75% on three" in made.note
-        assert made.sha256 == one.sha256
+        expected = 100 * digits[0] + 10 * digits[1] + digits[2]
+        assert torch.equal(feature_extractor.classify(x), expected)
+        assert torch.equal(feature_extractor.sort(feature_extractor(x)), expected)
+        assert (
+            "99.58% right on a digit of the test split, so 98.75% on three"
+            in feature_extractor.note
+        )
+        assert feature_extractor.sha256 == one.sha256
 
     def test_stacks_of_another_shape_are_refused(self):
         with pytest.raises(BadInput, match=r"stacked-mnist.*\(3, 28, 28\).*\(3, 16, 16\)"):
@@ -86,9 +95,9 @@ class TestClassifier:
 
     def test_a_projection_names_the_same_classes(self):
         data = load("digits")
-        whole, part = extractor(None, data), extractor("digits/8", data)
+        features, part = extractor(None, data), extractor("digits/8", data)
         x = data.test.x[:50]
-        assert torch.equal(part.classify(x), whole.classify(x))
+        assert torch.equal(part.classify(x), features.classify(x))
         with pytest.raises(BadInput, match="names no classes"):
             part.sort(part(x))
 
@@ -129,8 +138,8 @@ class TestEfficientNet:
     def test_names_what_is_on_photographs(self):
         sample = pytest.importorskip("sklearn.datasets").load_sample_image
         network = efficientnet.pretrained(efficientnet.weights_file())
-        wanted = {"china.jpg": {698, 663, 442}, "flower.jpg": {985}}  # palace, …; daisy
-        for name, classes in wanted.items():
+        expected = {"china.jpg": {698, 663, 442}, "flower.jpg": {985}}  # palace, …; daisy
+        for name, classes in expected.items():
             x = torch.tensor(sample(name).copy()).permute(2, 0, 1)[None, :, :, 106:533]
             with torch.no_grad():
                 best = network(efficientnet.prepared(x / 127.5 - 1, 224)).argmax(1).item()
@@ -183,8 +192,8 @@ class TestChoice:
         ],
     )
     def test_of_images_by_their_channels(self, channels, with_extra, name, monkeypatch):
-        there = Path("weights.pth") if with_extra else None
-        monkeypatch.setattr(extractors, "weights_file", lambda: there)
+        weights_path = Path("weights.pth") if with_extra else None
+        monkeypatch.setattr(extractors, "weights_file", lambda: weights_path)
         assert extractors._choice(images(channels=channels)) == name
 
     @needs_wheel
@@ -201,9 +210,9 @@ class TestChoice:
 
     def test_without_the_extra_random_convolutions_say_so(self, monkeypatch):
         monkeypatch.setattr(extractors, "weights_file", lambda: None)
-        made = extractor(None, images(test=300))
-        assert made.name == "random-conv"
-        assert "'features' (efficientnet-lite0) is not installed" in made.note
+        feature_extractor = extractor(None, images(test=300))
+        assert feature_extractor.name == "random-conv"
+        assert "'features' (efficientnet-lite0) is not installed" in feature_extractor.note
         with pytest.raises(BadInput, match=r"pip install 'trilemma\[features\]'"):
             extractor("efficientnet-lite0", images())
 
@@ -235,13 +244,15 @@ class TestExtractor:
 
     def test_chunks_change_nothing(self, monkeypatch):
         data = images(test=300)
-        made = extractor("random-conv", data)
-        whole = made(data.test.x)
+        feature_extractor = extractor("random-conv", data)
+        features = feature_extractor(data.test.x)
         monkeypatch.setattr(extractors, "ROWS", 7)
-        seen = []
-        torch.testing.assert_close(made(data.test.x, each=seen.append), whole)
-        assert seen[:2] == [7, 14]
-        assert seen[-1] == 300
+        chunk_sizes = []
+        torch.testing.assert_close(
+            feature_extractor(data.test.x, each=chunk_sizes.append), features
+        )
+        assert chunk_sizes[:2] == [7, 14]
+        assert chunk_sizes[-1] == 300
 
     def test_projection_is_orthogonal_and_nested(self):
         full = extractors._rotation(40, 39)
@@ -250,10 +261,10 @@ class TestExtractor:
 
     def test_projection_projects(self):
         data = images(test=300)
-        made = extractor("random-conv", data)
-        small = made.projected(8)
+        feature_extractor = extractor("random-conv", data)
+        small = feature_extractor.projected(8)
         x = data.test.x[:4]
-        torch.testing.assert_close(small(x), made(x) @ extractors._rotation(128, 8))
+        torch.testing.assert_close(small(x), feature_extractor(x) @ extractors._rotation(128, 8))
         assert (small.name, small.dimension) == ("random-conv/8", 8)
 
     def test_coordinates_are_standardised(self):

@@ -89,9 +89,9 @@ class TestKernel:
 
     def test_chunks_change_nothing(self, monkeypatch):
         x, y = sets()
-        whole = kernel_distance(x, y)
+        full = kernel_distance(x, y)
         monkeypatch.setattr("trilemma.metrics.chance.ROWS", 37)
-        assert kernel_distance(x, y) == pytest.approx(whole, rel=1e-12)
+        assert kernel_distance(x, y) == pytest.approx(full, rel=1e-12)
 
     def test_grows_with_a_shift(self):
         _, y = sets()
@@ -99,7 +99,7 @@ class TestKernel:
         assert values[0] < values[1] < values[2]
 
 
-def drawn(n, f, draw, shift=0.0):
+def draw_rows(n, f, draw, shift=0.0):
     x = torch.randn(n, f, generator=draw)
     x[:, 0] += shift
     return x
@@ -122,36 +122,36 @@ class TestIntervals:
         scores = []
         for seed in range(300):
             draw = torch.Generator().manual_seed(seed)
-            x, y = drawn(90, f, draw, shift), drawn(m, f, draw)
+            x, y = draw_rows(90, f, draw, shift), draw_rows(m, f, draw)
             scores.append(Score(distance(x, y)).with_interval(chance(x, y)))
         mean = sum(s.value for s in scores) / len(scores)
-        held = sum(s.low <= mean <= s.high for s in scores) / len(scores)
-        assert 0.92 <= held <= 0.985
+        hit_rate = sum(s.low <= mean <= s.high for s in scores) / len(scores)
+        assert 0.92 <= hit_rate <= 0.985
 
     def test_far_apart_the_variance_is_that_of_fresh_rows_of_both(self, distance, chance):
-        values, found = [], []
+        values, chances = [], []
         for seed in range(200):
             draw = torch.Generator().manual_seed(seed)
-            x, y = drawn(150, 4, draw, 1.5), drawn(60, 4, draw)
+            x, y = draw_rows(150, 4, draw, 1.5), draw_rows(60, 4, draw)
             values.append(distance(x, y))
-            found.append(chance(x, y).variance)
-        assert sum(found) / 200 == pytest.approx(torch.tensor(values).var().item(), rel=0.3)
+            chances.append(chance(x, y).variance)
+        assert sum(chances) / 200 == pytest.approx(torch.tensor(values).var().item(), rel=0.3)
 
     def test_a_dead_feature_changes_nothing(self, distance, chance):
         draw = torch.Generator().manual_seed(0)
-        x, y = drawn(90, 3, draw, 0.5), drawn(60, 3, draw)
+        x, y = draw_rows(90, 3, draw, 0.5), draw_rows(60, 3, draw)
         if distance is kernel_distance:
             pytest.skip("its kernel is divided by the number of features")
-        found, wanted = chance(pad(x), pad(y)), chance(x, y)
-        assert found.variance == pytest.approx(wanted.variance, rel=1e-6)
-        assert found.variance_slope == pytest.approx(wanted.variance_slope, rel=1e-6)
+        chances, expected = chance(pad(x), pad(y)), chance(x, y)
+        assert chances.variance == pytest.approx(expected.variance, rel=1e-6)
+        assert chances.variance_slope == pytest.approx(expected.variance_slope, rel=1e-6)
 
     def test_one_image_again_and_again(self, distance, chance):
         draw = torch.Generator().manual_seed(0)
-        x, y = drawn(1, 3, draw).expand(90, 3), drawn(60, 3, draw)
-        found = chance(x, y)
-        assert math.isfinite(found.variance)
-        assert found.variance > 0
+        x, y = draw_rows(1, 3, draw).expand(90, 3), draw_rows(60, 3, draw)
+        chances = chance(x, y)
+        assert math.isfinite(chances.variance)
+        assert chances.variance > 0
 
 
 def pad(x):
@@ -160,10 +160,10 @@ def pad(x):
 
 def test_few_rows_for_many_features_do_not_widen_it():
     """By a bootstrap it is 2.2 times as wide as it should be, of 256 rows of 64 features."""
-    values, found = [], []
+    values, chances = [], []
     for seed in range(30):
         draw = torch.Generator().manual_seed(seed)
-        x, y = drawn(128, 32, draw), drawn(128, 32, draw)
+        x, y = draw_rows(128, 32, draw), draw_rows(128, 32, draw)
         values.append(frechet_distance(x, y))
-        found.append(frechet_chance(x, y).variance ** 0.5)
-    assert sum(found) / 30 < 1.7 * torch.tensor(values).std().item()
+        chances.append(frechet_chance(x, y).variance ** 0.5)
+    assert sum(chances) / 30 < 1.7 * torch.tensor(values).std().item()

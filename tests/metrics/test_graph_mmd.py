@@ -13,20 +13,20 @@ from trilemma.metrics.mmd import Gram, Kernel, distances, mmd
 
 
 def histograms(count, bins, seed):
-    drawn = torch.rand(count, bins, generator=torch.Generator().manual_seed(seed)).double() ** 4
-    return drawn / drawn.sum(1, keepdim=True)
+    uniform = torch.rand(count, bins, generator=torch.Generator().manual_seed(seed)).double() ** 4
+    return uniform / uniform.sum(1, keepdim=True)
 
 
 @pytest.mark.parametrize("width", [1.0, 0.01])
 def test_earth_movers_distance_is_the_linear_programmes(width):
     x, y = histograms(4, 12, 0), histograms(5, 12, 1)
-    place = torch.arange(12).double() * width
-    cost = (place[:, None] - place).abs().numpy()
-    found = distances(x, y, "emd", width)
+    bin_positions = torch.arange(12).double() * width
+    cost = (bin_positions[:, None] - bin_positions).abs().numpy()
+    chances = distances(x, y, "emd", width)
     for i, p in enumerate(x):
         for j, q in enumerate(y):
-            wanted = ot.emd2(p.numpy(), q.numpy(), cost)
-            assert found[i, j].item() == pytest.approx(wanted, abs=1e-9 * width)
+            expected = ot.emd2(p.numpy(), q.numpy(), cost)
+            assert chances[i, j].item() == pytest.approx(expected, abs=1e-9 * width)
 
 
 def test_histograms_of_different_lengths():
@@ -65,23 +65,23 @@ def by_loops(x, y, kernel, unbiased):
 @pytest.mark.parametrize("kernel", [Kernel("emd", 1.0), Kernel("tv", 0.3)], ids=str)
 def test_discrepancy_by_loops(kernel, unbiased):
     x, y = histograms(5, 6, 0), histograms(4, 6, 1)
-    wanted = by_loops(x, y, kernel, unbiased)
-    assert mmd(x, y, kernel, unbiased=unbiased) == pytest.approx(wanted, abs=1e-12)
+    expected = by_loops(x, y, kernel, unbiased)
+    assert mmd(x, y, kernel, unbiased=unbiased) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_the_chance_is_that_of_fresh_rows_of_both_sides(shift, unbiased):
     """With the reference held fixed the variance would be less than half of it."""
-    kernel, values, found = Kernel("gaussian", 1.0), [], []
+    kernel, values, chances = Kernel("gaussian", 1.0), [], []
     for seed in range(300):
         draw = torch.Generator().manual_seed(seed)
         x, y = torch.randn(40, 2, generator=draw) + shift, torch.randn(25, 2, generator=draw)
         gram = Gram(kernel(x, x), kernel(x, y), kernel(y, y))
         values.append(gram.squared(unbiased=unbiased))
-        found.append(gram.chance(unbiased=unbiased).variance)
+        chances.append(gram.chance(unbiased=unbiased).variance)
     truth = torch.tensor(values).var().item()
-    assert truth * 0.8 < sum(found) / len(found) < truth * (1.3 if shift else 2.2)
+    assert truth * 0.8 < sum(chances) / len(chances) < truth * (1.3 if shift else 2.2)
 
 
 @pytest.mark.parametrize(("n", "unbiased"), [(0, False), (1, True)])

@@ -30,8 +30,8 @@ SHARES = ("unique", "novel", "valid", "valid_unique_novel")
 
 
 def measured(against, x):
-    found = judge_samples(x, against, session=Session())
-    return found.metrics, found.skipped, found.neighbours
+    reference = judge_samples(x, against, session=Session())
+    return reference.metrics, reference.skipped, reference.neighbours
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +90,9 @@ def test_copies_are_not_novel_and_repetitions_not_unique(data, against):
 def test_trivial_graphs_lie_above_the_floor(data, against):
     scores = measured(against, data.train.x[:30])[0]
     for name in STATISTICS:
-        beside = scores[f"mmd_{name}"].baselines
-        assert set(beside) == {"erdos-renyi", "barabasi-albert"}
-        assert min(beside.values()) > 3 * scores[f"mmd_{name}"].floor > 0
+        baselines = scores[f"mmd_{name}"].baselines
+        assert set(baselines) == {"erdos-renyi", "barabasi-albert"}
+        assert min(baselines.values()) > 3 * scores[f"mmd_{name}"].floor > 0
     covered = scores["coverage"]
     assert covered.floor > 0.8 > 0.3 > max(covered.baselines.values())
     assert scores["mmd_degree"].floor == pytest.approx(0.03, abs=0.03)
@@ -109,10 +109,10 @@ def test_the_one_number_is_the_mean_of_four(against, data):
 def test_intervals_hold_what_other_samples_give(data, against):
     """Of 20 other sets of samples of one source, most lie within the first one's interval."""
     sets = [erdos_renyi(data.train.x, 60, seed) for seed in range(21)]
-    first, *others = [measured(against, x)[0] for x in sets]
+    first, *rest = [measured(against, x)[0] for x in sets]
     for name in ("mmd_degree", "mmd_clustering", "mmd_orbit_tv", "mmd_spectral_u", "valid"):
-        held = sum(first[name].low <= s[name].value <= first[name].high for s in others)
-        assert held >= 13, name
+        covered = sum(first[name].low <= s[name].value <= first[name].high for s in rest)
+        assert covered >= 13, name
         assert first[name].low < first[name].high
 
 
@@ -143,11 +143,11 @@ def test_one_sample(against, data):
 
 def test_protocols_tell_kernel_form_and_numbers(against, data):
     scores = measured(against, data.train.x[:30])[0]
-    told = scores["mmd_clustering"].protocol
-    assert "30 samples against 50 test graphs, V-statistic, emd kernel" in told
-    assert "bins 0.01 wide, sigma 0.1" in told
-    assert "seed 0" in told
-    assert "floor: 80 training graphs" in told
+    protocol = scores["mmd_clustering"].protocol
+    assert "30 samples against 50 test graphs, V-statistic, emd kernel" in protocol
+    assert "bins 0.01 wide, sigma 0.1" in protocol
+    assert "seed 0" in protocol
+    assert "floor: 80 training graphs" in protocol
     assert "U-statistic, tv kernel, sigma 30" in scores["mmd_orbit_tv_u"].protocol
     assert "GraphRNN has none" in scores["mmd_spectral"].protocol
     assert "against 80 training graphs" in scores["novel"].protocol
@@ -157,8 +157,8 @@ def test_protocols_tell_kernel_form_and_numbers(against, data):
 
 def test_without_a_rule():
     train = [graph(5, [(i, i + 1)]) for i in range(4)]
-    found = graph_reference(small(train, train[:2]), n=4, session=Session())
-    scores, skipped, _ = measured(found, found.data.test.x)
+    reference = graph_reference(small(train, train[:2]), n=4, session=Session())
+    scores, skipped, _ = measured(reference, reference.data.test.x)
     assert not {"valid", "valid_unique_novel"} & set(scores)
     assert "no rule is known of the graphs of 'small'" in skipped["valid"]
 
@@ -179,9 +179,11 @@ def test_more_samples_do_not_cover_more():
     draws = [nx.gnp_random_graph(8, 0.5, seed=i) for i in range(120)]
     graphs = [graph(8, list(g.edges())) for g in draws]
     data = small(graphs[:40], graphs[40:60])
-    few = measured(graph_reference(data, n=20, session=Session()), stacked(graphs[60:80]))[0]
+    few_scores = measured(graph_reference(data, n=20, session=Session()), stacked(graphs[60:80]))[
+        0
+    ]
     many = measured(graph_reference(data, n=60, session=Session()), stacked(graphs[60:]))[0]
-    assert abs(few["coverage"].value - many["coverage"].value) < 0.2
+    assert abs(few_scores["coverage"].value - many["coverage"].value) < 0.2
     assert "mean of 3 such parts" in many["coverage"].protocol
 
 
@@ -198,9 +200,9 @@ def test_features_of_graphs_are_refused(data):
 
 
 def test_progress_is_told_and_a_stop_is_heard(data):
-    told = []
-    graph_reference(data, n=20, session=Session(progress=lambda *what: told.append(what)))
-    assert ("statistics of test graphs", 50, 50) in told
+    protocol = []
+    graph_reference(data, n=20, session=Session(progress=lambda *what: protocol.append(what)))
+    assert ("statistics of test graphs", 50, 50) in protocol
 
     def stop():
         raise KeyboardInterrupt
@@ -222,13 +224,13 @@ def test_the_seed_decides(data, against):
 @pytest.mark.parametrize("make", [erdos_renyi, barabasi_albert])
 def test_trivial_graphs_have_training_sizes_and_about_the_edges(make):
     x = stacked([graph(n, list(nx.gnm_random_graph(n, 3 * n, seed=n).edges())) for n in (16, 24)])
-    made = make(x, 300, 0)
-    assert set(sizes(made).tolist()) == {16, 24}
-    assert torch.equal(made, made.transpose(1, 2))
+    trivial_graphs = make(x, 300, 0)
+    assert set(sizes(trivial_graphs).tolist()) == {16, 24}
+    assert torch.equal(trivial_graphs, trivial_graphs.transpose(1, 2))
     for n in (16, 24):
-        edges = adjacency(made[sizes(made) == n]).sum((1, 2)).double() / 2
+        edges = adjacency(trivial_graphs[sizes(trivial_graphs) == n]).sum((1, 2)).double() / 2
         assert edges.mean().item() == pytest.approx(3 * n, rel=0.25)
-    assert not torch.equal(made, make(x, 300, 1))
+    assert not torch.equal(trivial_graphs, make(x, 300, 1))
 
 
 def test_trivial_graphs_of_one_node():
@@ -256,15 +258,15 @@ class Copying(Model):
 
 
 def test_a_judge_of_graphs(data, against):
-    found = judge(Copying(data.train.x), data, n=80, session=Session(), reference=against)
-    assert set(found.metrics) == {*METRICS, "bound"}
-    assert found.metrics["novel"].value == 0
-    assert set(found.metrics["bound"].baselines) == {"erdos-renyi"}
-    assert "labelled test graphs" in found.metrics["bound"].protocol
+    reference = judge(Copying(data.train.x), data, n=80, session=Session(), reference=against)
+    assert set(reference.metrics) == {*METRICS, "bound"}
+    assert reference.metrics["novel"].value == 0
+    assert set(reference.metrics["bound"].baselines) == {"erdos-renyi"}
+    assert "labelled test graphs" in reference.metrics["bound"].protocol
     assert against.name == "graph statistics"
-    assert found.neighbours.shape == (16, 20, 20)
+    assert reference.neighbours.shape == (16, 20, 20)
     # What pictures alone can be asked is not listed; what a model of graphs might answer is.
-    assert set(found.skipped) == {
+    assert set(reference.skipped) == {
         "log_prob",
         "importance_bound",
         "ode_log_prob",
@@ -285,9 +287,9 @@ def test_shares_have_wilsons_interval(against, data):
 def test_many_graphs_are_measured_in_part(data, monkeypatch):
     monkeypatch.setattr(ground, "TEST", 8)
     monkeypatch.setattr(ground, "TRAIN", 30)
-    found = graph_reference(data, n=20, session=Session())
-    assert (len(found.test), len(found.train), len(found.real)) == (8, 30, 20)
-    scores, _, near = measured(found, data.train.x)
+    reference = graph_reference(data, n=20, session=Session())
+    assert (len(reference.test), len(reference.train), len(reference.real)) == (8, 30, 20)
+    scores, _, near = measured(reference, data.train.x)
     assert "against 8 test graphs" in scores["mmd_degree"].protocol
     assert scores["novel"].value == 0  # is asked of all training graphs
     assert near.shape == (16, 20, 20)
@@ -310,8 +312,8 @@ def rook_and_shrikhande():
 def test_undecided_pairs_stand_in_the_protocol(monkeypatch):
     rook, shrikhande = rook_and_shrikhande()
     monkeypatch.setattr(ground, "IsomorphismClasses", lambda: IsomorphismClasses(total=0))
-    found = graph_reference(small([rook] * 4, [rook] * 4), n=4, session=Session())
-    scores = measured(found, stacked([shrikhande] * 4))[0]
+    reference = graph_reference(small([rook] * 4, [rook] * 4), n=4, session=Session())
+    scores = measured(reference, stacked([shrikhande] * 4))[0]
     for name in ("unique", "novel"):
         assert "undecided pairs of graphs, counted as different: 1" in scores[name].protocol
     assert "undecided" not in scores["mmd"].protocol
@@ -319,14 +321,14 @@ def test_undecided_pairs_stand_in_the_protocol(monkeypatch):
 
 def test_what_was_decided_says_nothing_of_undecided_pairs():
     rook, shrikhande = rook_and_shrikhande()
-    found = graph_reference(small([rook] * 4, [rook] * 4), n=4, session=Session())
-    scores = measured(found, stacked([shrikhande] * 4))[0]
+    reference = graph_reference(small([rook] * 4, [rook] * 4), n=4, session=Session())
+    scores = measured(reference, stacked([shrikhande] * 4))[0]
     assert scores["novel"].value == 1
     assert "undecided" not in scores["novel"].protocol
 
 
 def test_comparing_graphs_can_be_stopped():
-    found = graph_reference(
+    reference = graph_reference(
         small([regular(i) for i in range(6)], [regular(6)] * 4), n=4, session=Session()
     )
 
@@ -334,7 +336,7 @@ def test_comparing_graphs_can_be_stopped():
         raise Interrupted(15, "stopped")
 
     with pytest.raises(Interrupted):
-        measured(replace(found, check=stop), stacked([regular(7)] * 4))
+        measured(replace(reference, check=stop), stacked([regular(7)] * 4))
 
 
 def test_intervals_are_over_fresh_test_graphs_too():
@@ -345,24 +347,26 @@ def test_intervals_are_over_fresh_test_graphs_too():
     )
     draw = torch.Generator().manual_seed(0)
 
-    def drawn(n):
+    def draw_graphs(n):
         return [path if torch.rand((), generator=draw) < 0.5 else ring for _ in range(n)]
 
     scores = []
     for seed in range(60):
-        against = graph_reference(small(drawn(4), drawn(16)), n=60, session=Session(seed=seed))
-        scores.append(measured(against, stacked(drawn(60)))[0])
+        against = graph_reference(
+            small(draw_graphs(4), draw_graphs(16)), n=60, session=Session(seed=seed)
+        )
+        scores.append(measured(against, stacked(draw_graphs(60)))[0])
     for name in ("mmd_degree", "mmd_spectral_u", "density", "coverage"):
         mean = sum(s[name].value for s in scores) / 60
-        held = sum(s[name].low <= mean <= s[name].high for s in scores) / 60
-        assert held >= 0.88, name
+        covered = sum(s[name].low <= mean <= s[name].high for s in scores) / 60
+        assert covered >= 0.88, name
 
 
 def test_the_gap_of_sizes_varies_with_the_test_graphs_too():
-    values, found = [], []
+    values, reference = [], []
     for seed in range(300):
         g = torch.Generator().manual_seed(seed)
         x, y = (torch.randint(5, 15, (n,), generator=g).double() for n in (200, 20))
         values.append((x.mean() / y.mean()).item())
-        found.append(module._gap_deviation(x, y))
-    assert sum(found) / 300 == pytest.approx(torch.tensor(values).std().item(), rel=0.12)
+        reference.append(module._gap_deviation(x, y))
+    assert sum(reference) / 300 == pytest.approx(torch.tensor(values).std().item(), rel=0.12)

@@ -27,21 +27,21 @@ GRAPHS = [
 
 
 @pytest.fixture(scope="module")
-def found():
+def computed():
     return statistics(stacked([graph(len(g), list(g.edges())) for g in GRAPHS]))
 
 
 @pytest.mark.parametrize("row", range(len(GRAPHS)))
-def test_networkx_says_the_same(found, row):
+def test_networkx_says_the_same(computed, row):
     g = GRAPHS[row]
     degree = np.bincount([d for _, d in g.degree()], minlength=12) / len(g)
     clustering, _ = np.histogram(list(nx.clustering(g).values()), bins=100, range=(0.0, 1.0))
     eigenvalues = np.linalg.eigvalsh(laplacian(g))
     spectrum, _ = np.histogram(np.clip(eigenvalues, 0, 2), bins=200, range=(-1e-5, 2))
-    assert torch.allclose(found.degree[row], torch.tensor(degree))
-    assert torch.allclose(found.clustering[row], torch.tensor(clustering / len(g)))
-    assert torch.allclose(found.spectral[row], torch.tensor(spectrum / len(g)))
-    assert (found.nodes[row], found.edges[row]) == (len(g), g.size())
+    assert torch.allclose(computed.degree[row], torch.tensor(degree))
+    assert torch.allclose(computed.clustering[row], torch.tensor(clustering / len(g)))
+    assert torch.allclose(computed.spectral[row], torch.tensor(spectrum / len(g)))
+    assert (computed.nodes[row], computed.edges[row]) == (len(g), g.size())
 
 
 def laplacian(g):
@@ -51,8 +51,8 @@ def laplacian(g):
     return np.diag((d > 0).astype(float)) - scale[:, None] * a * scale
 
 
-def test_orbits_are_a_mean_over_nodes(found):
-    assert found.orbit[3].tolist() == pytest.approx(
+def test_orbits_are_a_mean_over_nodes(computed):
+    assert computed.orbit[3].tolist() == pytest.approx(
         [12 / 7, 30 / 7, 15 / 7, 0, 0, 0, 60 / 7, 20 / 7, 0, 0, 0, 0, 0, 0, 0]
     )
 
@@ -67,10 +67,10 @@ def test_clustering_at_the_edge_of_a_bin():
         int(100 * Fraction(int(2 * t), int(d * (d - 1)))) if d > 1 else 0
         for d, t in counts[:, [0, 3]].tolist()
     ]
-    wanted = torch.bincount(torch.tensor(bins), minlength=101)[:100] / 26
-    wanted[99] += bins.count(100) / 26
+    expected = torch.bincount(torch.tensor(bins), minlength=101)[:100] / 26
+    expected[99] += bins.count(100) / 26
     assert bins[25] == 29
-    assert torch.allclose(statistics(x[None]).clustering[0], wanted.double())
+    assert torch.allclose(statistics(x[None]).clustering[0], expected.double())
 
 
 def test_graphs_without_nodes_are_measured_as_one_without_an_edge():
@@ -82,18 +82,20 @@ def test_graphs_without_nodes_are_measured_as_one_without_an_edge():
     assert nothing.spectral[0, 0] == 1
 
 
-def test_chunks_do_not_matter(found, monkeypatch):
+def test_chunks_do_not_matter(computed, monkeypatch):
     monkeypatch.setattr(module, "ENTRIES", 150)
-    told = []
-    again = statistics(stacked([graph(len(g), list(g.edges())) for g in GRAPHS]), each=told.append)
+    progress = []
+    repeated = statistics(
+        stacked([graph(len(g), list(g.edges())) for g in GRAPHS]), each=progress.append
+    )
     for name in ("degree", "clustering", "orbit", "spectral", "nodes", "edges"):
-        assert torch.equal(getattr(again, name), getattr(found, name))
-    assert told[-1] == len(GRAPHS)
-    assert len(told) > 1
+        assert torch.equal(getattr(repeated, name), getattr(computed, name))
+    assert progress[-1] == len(GRAPHS)
+    assert len(progress) > 1
 
 
-def test_rows_can_be_taken(found):
-    part = found[torch.tensor([2, 0])]
+def test_rows_can_be_taken(computed):
+    part = computed[torch.tensor([2, 0])]
     assert len(part) == 2
-    assert torch.equal(part.orbit[1], found.orbit[0])
-    assert len(found[:3]) == 3
+    assert torch.equal(part.orbit[1], computed.orbit[0])
+    assert len(computed[:3]) == 3

@@ -26,11 +26,11 @@ class Stop:
     """Raises when it is asked for the n-th time."""
 
     def __init__(self, at=None):
-        self.at, self.asked = at, 0
+        self.at, self.checks = at, 0
 
     def __call__(self):
-        self.asked += 1
-        if self.asked == self.at:
+        self.checks += 1
+        if self.checks == self.at:
             raise Stopped
 
 
@@ -91,18 +91,18 @@ def context(data, check=None, model=None):
     )
 
 
-def found(data, check=None, model=None):
+def measured_scores(data, check=None, model=None):
     about = context(data, check, model)
     with watched(about.model, check):
         return module.improvement(about)
 
 
 def test_parts_change_no_number(data, monkeypatch):
-    whole = found(data)
+    full_run = measured_scores(data)
     monkeypatch.setattr(module, "AT_ONCE", 1)
-    assert found(data) == whole
-    assert whole.baselines["greedy"] > max(
-        whole.baselines[name] for name in ("random", "lowest degree product")
+    assert measured_scores(data) == full_run
+    assert full_run.baselines["greedy"] > max(
+        full_run.baselines[name] for name in ("random", "lowest degree product")
     )
 
 
@@ -122,10 +122,11 @@ def test_pairs_tell_what_means_do_not(data):
     assert (more.value, more.low, more.high) == (0, 0, 0)
     less = module.over_greedy(context(data))
     assert less.value == pytest.approx(
-        found(data).value - found(data).baselines["greedy"], abs=1e-12
+        measured_scores(data).value - measured_scores(data).baselines["greedy"], abs=1e-12
     )
     assert less.baselines["random"] == pytest.approx(
-        found(data).baselines["random"] - found(data).baselines["greedy"], abs=1e-12
+        measured_scores(data).baselines["random"] - measured_scores(data).baselines["greedy"],
+        abs=1e-12,
     )
     assert set(less.baselines) == {"random", "lowest degree product"}
 
@@ -133,7 +134,7 @@ def test_pairs_tell_what_means_do_not(data):
 def test_greedy_is_the_best_of_all_pairs_each_time(data):
     x, worth = data.test.x, lambda y: Joins().worth(y, seed=0)
     got, looks = module.greedy(x, torch.full((3,), ADDED), worth, Session())
-    wanted, counted = [], 0
+    expected, counted = [], 0
     for one in x:
         for _ in range(ADDED):
             n = int(sizes(one))
@@ -141,23 +142,23 @@ def test_greedy_is_the_best_of_all_pairs_each_time(data):
             counted += len(free)
             tried = [module._joined(one, torch.tensor(pair)) for pair in free]
             one = max(tried, key=lambda y: float(worth(y[None])))
-        wanted.append(one)
-    assert torch.equal(got, torch.stack(wanted))
+        expected.append(one)
+    assert torch.equal(got, torch.stack(expected))
     assert looks == counted
 
 
 @pytest.mark.parametrize("name", ["lowest degree product", "greedy"])
 def test_others_hear_a_stop_before_each_edge(name, data):
     x, added = data.test.x, torch.full((3,), ADDED)
-    whole, model = Stop(), Joins()
+    full_run, model = Stop(), Joins()
 
     def worth(y):
         return model.worth(y, seed=0)
 
-    module.RULES[name](x, added, worth, Session(guard=whole))
-    assert whole.asked == 3 * ADDED
+    module.RULES[name](x, added, worth, Session(guard=full_run))
+    assert full_run.checks == 3 * ADDED
     looks = len(model.looks)
-    for at in range(1, whole.asked + 1):
+    for at in range(1, full_run.checks + 1):
         model.looks.clear()
         with pytest.raises(Stopped):
             module.RULES[name](x, added, worth, Session(guard=Stop(at)))
@@ -175,27 +176,27 @@ def test_greedy_hears_a_stop_between_the_parts_of_one_look(data, monkeypatch):
     x, added = data.test.x[:1], torch.ones(1, dtype=torch.int64)
     module.greedy(x, added, lambda y: model.worth(y, seed=0), Session(guard=stop))
     assert model.looks == [2, 2, 2, 2, 1]  # nine pairs of a ring of six
-    assert stop.asked == 5
+    assert stop.checks == 5
 
 
 def test_the_whole_hears_a_stop_wherever_it_is(data):
-    whole = Stop()
+    full_run = Stop()
     model = Joins()
-    found(data, whole, model)
+    measured_scores(data, full_run, model)
     # One for each edge of the model's own, one before each part of worths, one before each edge
     # of the others or each graph of chance.
     judged = (2 + len(module.RULES)) * module.JUDGED
     assert len(model.looks) == judged + 3 * ADDED
-    assert whole.asked >= ADDED + len(model.looks) + 3 * ADDED + 3
-    for at in range(1, whole.asked + 1):
+    assert full_run.checks >= ADDED + len(model.looks) + 3 * ADDED + 3
+    for at in range(1, full_run.checks + 1):
         stop = Stop(at)
         with pytest.raises(Stopped):
-            found(data, stop)
-        assert stop.asked == at  # nothing goes on behind it
+            measured_scores(data, stop)
+        assert stop.checks == at  # nothing goes on behind it
 
 
 def test_the_model_hears_a_stop_while_it_improves(data):
     model = Joins()
     with pytest.raises(Stopped):
-        found(data, Stop(2), model)
+        measured_scores(data, Stop(2), model)
     assert model.looks == []

@@ -134,10 +134,10 @@ def test_cost(right):
 
 
 def test_protocols_name_features_and_seed(right):
-    told = right.metrics["fd"].protocol
-    assert "classifier" not in told
-    assert "coordinates (2 features)" in told
-    assert "seed 0" in told
+    protocol = right.metrics["fd"].protocol
+    assert "classifier" not in protocol
+    assert "coordinates (2 features)" in protocol
+    assert "seed 0" in protocol
 
 
 def test_a_metric_that_fails_costs_its_own_cell(data, right, monkeypatch):
@@ -148,9 +148,9 @@ def test_a_metric_that_fails_costs_its_own_cell(data, right, monkeypatch):
         name="extra", label="extra", meaning="", failure="", better="lower", measure=broken
     )
     monkeypatch.setattr("trilemma.metrics.judge.metrics", lambda: (*metrics(), extra))
-    found = judge(Gaussian(), data, n=700, session=Session())
-    assert found.skipped["extra"] == "extra failed: ZeroDivisionError: by zero"
-    assert found.metrics == right.metrics
+    evaluation = judge(Gaussian(), data, n=700, session=Session())
+    assert evaluation.skipped["extra"] == "extra failed: ZeroDivisionError: by zero"
+    assert evaluation.metrics == right.metrics
     # Of several processes the others would wait for ever.
     with pytest.raises(ZeroDivisionError):
         judge(Gaussian(), data, n=2, session=Session(world=Rank(0, 2, {})), only={"extra"})
@@ -174,14 +174,14 @@ def test_what_is_declared_stands_in_the_score(data, monkeypatch):
 
 
 def test_only_what_is_wanted_is_measured(data):
-    found = judge(Gaussian(), data, n=50, session=Session(), only={"fd", "bound"})
-    assert set(found.metrics) == {"fd"}
-    assert set(found.skipped) == {"bound"}
+    evaluation = judge(Gaussian(), data, n=50, session=Session(), only={"fd", "bound"})
+    assert set(evaluation.metrics) == {"fd"}
+    assert set(evaluation.skipped) == {"bound"}
 
 
 def test_same_seed_same_numbers(data, right):
-    again = judge(Gaussian(), data, n=700, session=Session())
-    assert {k: s.to_json() for k, s in again.metrics.items()} == {
+    repeated = judge(Gaussian(), data, n=700, session=Session())
+    assert {k: s.to_json() for k, s in repeated.metrics.items()} == {
         k: s.to_json() for k, s in right.metrics.items()
     }
 
@@ -194,23 +194,23 @@ def test_reference_may_be_shared_and_draws_be_given(data, right):
         return sampling.draw(model, stop - start, seed=0, start=start)
 
     against = feature_reference(data, extractor(None, data), n=700, session=Session())
-    found = judge(model, data, n=700, session=Session(), reference=against, draw=draw)
+    evaluation = judge(model, data, n=700, session=Session(), reference=against, draw=draw)
     assert ranges == [(0, 256), (256, 512), (512, 700)]
-    assert found.metrics == right.metrics
+    assert evaluation.metrics == right.metrics
 
 
 class Rank:
     """One of three processes, which run in turn; what each computes is kept by call and rank."""
 
-    def __init__(self, rank, size, kept):
-        self.rank, self.size, self.kept, self.calls = rank, size, kept, 0
+    def __init__(self, rank, size, shared):
+        self.rank, self.size, self.shared, self.calls = rank, size, shared, 0
 
     def span(self, n):
         return range(self.rank * n // self.size, (self.rank + 1) * n // self.size)
 
     def gather(self, rows, n):
         assert len(rows) == len(self.span(n))
-        parts = self.kept.setdefault(self.calls, {})
+        parts = self.shared.setdefault(self.calls, {})
         parts[self.rank] = rows
         self.calls += 1
         absent = rows.new_zeros(n, *rows.shape[1:])
@@ -220,10 +220,10 @@ class Rank:
 
 @pytest.mark.parametrize("n", [2, 40, 700])
 def test_shared_among_processes_it_says_the_same(data, n):
-    alone, kept = judge(Gaussian(), data, n=n, session=Session()), {}
+    alone, stored = judge(Gaussian(), data, n=n, session=Session()), {}
     against = feature_reference(data, extractor(None, data), n=n, session=Session())
     for rank in range(3):
-        world = Rank(rank, 3, kept)
+        world = Rank(rank, 3, stored)
         shared = judge(Gaussian(), data, n=n, session=Session(world=world), reference=against)
     # The last process has seen what all of them computed.
     torch.testing.assert_close(shared.samples, alone.samples)
@@ -232,33 +232,33 @@ def test_shared_among_processes_it_says_the_same(data, n):
 
 
 def test_stops_between_chunks(data):
-    asked = []
+    stop_checks = []
 
     def check():
-        asked.append(1)
-        if len(asked) == 3:
+        stop_checks.append(1)
+        if len(stop_checks) == 3:
             raise Interrupted(15, "stopped")
 
     against = feature_reference(data, extractor(None, data), n=9, session=Session())
     with pytest.raises(Interrupted):
         judge(Gaussian(), data, n=2000, session=Session(guard=check), reference=against)
-    assert len(asked) == 3
+    assert len(stop_checks) == 3
 
 
 def test_progress_is_told(data):
-    seen = []
-    judge(Gaussian(), data, n=300, session=Session(progress=lambda *what: seen.append(what)))
-    assert ("samples", 256, 300) in seen
-    assert ("samples", 300, 300) in seen
-    assert ("log_prob", 300, 300) in seen
-    assert any(what.startswith("features of") for what, _, _ in seen)
+    progress = []
+    judge(Gaussian(), data, n=300, session=Session(progress=lambda *what: progress.append(what)))
+    assert ("samples", 256, 300) in progress
+    assert ("samples", 300, 300) in progress
+    assert ("log_prob", 300, 300) in progress
+    assert any(what.startswith("features of") for what, _, _ in progress)
 
 
 def test_too_few_samples_are_said_with_the_number_that_would_do():
-    found = judge(Gaussian(), points(), n=3, session=Session())
-    assert "take at least 4" in found.skipped["fd"]
-    assert "at least 6" in found.skipped["precision"]
-    assert "nearest_train_ratio" in found.metrics
+    evaluation = judge(Gaussian(), points(), n=3, session=Session())
+    assert "take at least 4" in evaluation.skipped["fd"]
+    assert "at least 6" in evaluation.skipped["precision"]
+    assert "nearest_train_ratio" in evaluation.metrics
 
 
 class Enlarging(Model):
@@ -302,12 +302,12 @@ def test_a_model_that_enlarges_is_measured_by_what_it_restored():
     assert good.cost.network_calls_each == 1
     assert good.metrics["fd"].n == 300
     true = true_images(data, 300, 0)
-    beside = judge_samples(
+    bicubic_scores = judge_samples(
         bicubic(true[..., ::2, ::2], 2, 16), against, session=Session(), only=("fd",)
     )
-    for found in (good, poor):
-        assert found.metrics["fd"].baselines["bicubic"] == beside.metrics["fd"].value
-        assert found.metrics["discrepancy"].baselines["bicubic"] > 0.1
+    for evaluation in (good, poor):
+        assert evaluation.metrics["fd"].baselines["bicubic"] == bicubic_scores.metrics["fd"].value
+        assert evaluation.metrics["discrepancy"].baselines["bicubic"] > 0.1
 
 
 class Streaming(Gaussian):
@@ -319,26 +319,26 @@ class Streaming(Gaussian):
         return -x.flatten(1).float().square().sum(1)
 
     def ode_log_prob(self, x, *, condition=None, noise=None):
-        self.asked = getattr(self, "asked", 0) + len(x)
+        self.rows_integrated = getattr(self, "rows_integrated", 0) + len(x)
         return 1 - x.flatten(1).float().square().sum(1)
 
 
 def test_a_likelihood_by_an_ode_stands_beside_the_bound(data, right):
     model = Streaming()
-    found = judge(model, data, n=700, session=Session())
-    bound, flow = found.metrics["bound"], found.metrics["ode_log_prob"]
+    evaluation = judge(model, data, n=700, session=Session())
+    bound, flow = evaluation.metrics["bound"], evaluation.metrics["ode_log_prob"]
     assert (bound.by, bound.n) == ("variational bound", 700)
     assert (flow.by, flow.n) == ("ODE estimate, Hutchinson", 256)
-    assert model.asked == 256
+    assert model.rows_integrated == 256
 
 
 def test_samples_that_are_no_numbers_are_said(data):
-    found = judge(Gaussian(math.nan), data, n=20, session=Session())
+    evaluation = judge(Gaussian(math.nan), data, n=20, session=Session())
     # What the model knows of examples needs no samples.
-    assert of_samples("points") - {"membership_auc"} <= set(found.skipped)
-    assert not len(found.neighbours)
-    assert found.skipped["fd"] == "20 of 20 samples are not finite numbers"
-    assert "log_prob" in found.metrics
+    assert of_samples("points") - {"membership_auc"} <= set(evaluation.skipped)
+    assert not len(evaluation.neighbours)
+    assert evaluation.skipped["fd"] == "20 of 20 samples are not finite numbers"
+    assert "log_prob" in evaluation.metrics
 
 
 def test_bad_input(data):

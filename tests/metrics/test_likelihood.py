@@ -33,7 +33,7 @@ def points():
     return DataSet("points", Domain("points", (2,), Real()), Split(x[:3000]), Split(x[3000:]))
 
 
-class Silent(Model):
+class NoDensity(Model):
     def objectives(self):
         return []
 
@@ -41,19 +41,19 @@ class Silent(Model):
         return noise.normal(2)
 
 
-class Bounding(Silent):
+class Bounding(NoDensity):
     def bound(self, x, *, condition=None, noise=None):
         assert not self.training
         return x.flatten(1).float().sum(1) + noise.normal()
 
 
-class Knowing(Silent):
+class Knowing(NoDensity):
     def log_prob(self, x, *, condition=None):
         assert not self.training
         return x.flatten(1).float().sum(1)
 
 
-class Guessing(Silent):
+class Guessing(NoDensity):
     """-ln p up to a constant, whose logarithm it guesses between two numbers."""
 
     def __init__(self):
@@ -91,21 +91,21 @@ class Bare(Memo):
         self.data = data
 
 
-def asked(model, n=50, draws=64):
+def answers(model, n=50, draws=64):
     """Ask a model for every likelihood of n test examples: scores, and reasons for the others."""
     samples = torch.zeros(n, 1, 3, 3, dtype=torch.uint8)
     about = context.Context(
         samples=samples, reference=Bare(levels()), session=Session(), model=model, draws=draws
     )
-    found = {metric.name: judge.answer(metric, about) for metric in likelihood.METRICS}
-    scores = {name: answer for name, answer in found.items() if not isinstance(answer, str)}
-    return scores, {name: answer for name, answer in found.items() if name not in scores}
+    answered = {metric.name: judge.answer(metric, about) for metric in likelihood.METRICS}
+    scores = {name: answer for name, answer in answered.items() if not isinstance(answer, str)}
+    return scores, {name: answer for name, answer in answered.items() if name not in scores}
 
 
 def mean_of(nats, kind="bound", domain=None, **marks):
-    told = likelihood.make_likelihood(Bounding(), kind, nats, seed=0)
+    measured = likelihood.make_likelihood(Bounding(), kind, nats, seed=0)
     marks = {"baselines": {}, **marks}
-    return likelihood.in_nats(told, domain or levels().domain, **marks)
+    return likelihood.in_nats(measured, domain or levels().domain, **marks)
 
 
 def all_nats(model, kind, x, start=0):
@@ -114,33 +114,33 @@ def all_nats(model, kind, x, start=0):
 
 def test_what_a_model_cannot_say_has_its_reason():
     def lacking(model):
-        return set(asked(model)[1])
+        return set(answers(model)[1])
 
     ode = {"ode_log_prob", "ode_bits_per_dim"}
-    assert lacking(Silent()) == NAMES
+    assert lacking(NoDensity()) == NAMES
     assert lacking(Bounding()) == {"log_prob", "importance_bound"} | ode
     assert lacking(Tight()) == {"log_prob"} | ode
     assert lacking(Knowing()) == {"bound", "importance_bound"} | ode
     assert lacking(Streaming()) == {"log_prob", "importance_bound"}
     assert lacking(Guessing()) == {"log_prob", "importance_bound"} | ode
-    assert "autoregressive" in asked(Silent())[1]["log_prob"]
+    assert "autoregressive" in answers(NoDensity())[1]["log_prob"]
 
 
 def test_an_estimated_partition_widens_the_interval():
-    found, _ = asked(Guessing())
-    score = found["bound"]
+    answered, _ = answers(Guessing())
+    score = answered["bound"]
     x = context.test_rows(levels(), 50, 0)
     nats = all_nats(Guessing(), "energy", x)
     error = nats.std().item() / math.sqrt(50)
     assert score.value == pytest.approx(nats.mean().item() - 3.5)
     assert score.high - score.value == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.1))
     assert score.value - score.low == pytest.approx(0.5 + 1.96 * math.hypot(error, 0.2))
-    assert score.by == found["bits_per_dim"].by == "lower bound, AIS interval"
+    assert score.by == answered["bits_per_dim"].by == "lower bound, AIS interval"
     assert "between 3 and 4" in score.protocol
 
 
 @pytest.mark.parametrize(
-    ("ln_z", "said"),
+    ("ln_z", "message"),
     [
         (LogPartition(3.0, 4.0, 0.1, 0.2), ""),
         (LogPartition(4.5, 4.0, 0.3, 0.4), ""),
@@ -149,17 +149,17 @@ def test_an_estimated_partition_widens_the_interval():
         (LogPartition(4.5, 4.0, 0.0, 0.0), "cross for sure: neither can be trusted"),
     ],
 )
-def test_estimates_that_contradict_each_other_are_told_by_their_errors(ln_z, said):
+def test_estimates_that_contradict_each_other_are_told_by_their_errors(ln_z, message):
     model = Guessing()
     model.ln_z = ln_z
     about = likelihood.make_likelihood(model, "energy", torch.zeros(3), seed=0).about
-    assert said in about
-    assert ("cross" in about) == bool(said)
+    assert message in about
+    assert ("cross" in about) == bool(message)
 
 
 def test_both_ways_of_one_network_are_told_apart():
     model = Streaming()
-    scores, _ = asked(model, 20)
+    scores, _ = answers(model, 20)
     assert set(scores) == {"bound", "ode_log_prob", "bits_per_dim", "ode_bits_per_dim"}
     assert scores["bits_per_dim"].by == scores["bound"].by == "variational bound"
     for name in ("ode_log_prob", "ode_bits_per_dim"):
@@ -177,21 +177,21 @@ def test_both_ways_of_one_network_are_told_apart():
 
 
 def test_the_number_of_draws_is_recorded():
-    scores, _ = asked(Tight(), 20, draws=8)
+    scores, _ = answers(Tight(), 20, draws=8)
     assert scores["importance_bound"].by == "lower bound, k = 8"
     assert "k = 8" in scores["bits_per_dim"].protocol
 
 
 def test_noise_of_a_bound_belongs_to_the_example(monkeypatch):
     x = levels().test.x
-    whole = all_nats(Bounding(), "bound", x)
+    full_nats = all_nats(Bounding(), "bound", x)
     parts = torch.cat(
         [all_nats(Bounding(), "bound", x[:192]), all_nats(Bounding(), "bound", x[192:], 192)]
     )
-    torch.testing.assert_close(whole, parts)
+    torch.testing.assert_close(full_nats, parts)
     monkeypatch.setattr(likelihood, "AT_ONCE", 10)
-    torch.testing.assert_close(all_nats(Bounding(), "bound", x), whole)
-    assert not torch.equal(all_nats(Bounding(), "bound", x, 64), whole)
+    torch.testing.assert_close(all_nats(Bounding(), "bound", x), full_nats)
+    assert not torch.equal(all_nats(Bounding(), "bound", x, 64), full_nats)
 
 
 def test_mode_is_left_as_it_was():
@@ -242,13 +242,13 @@ class Infinite(Both):
 
 
 def test_density_goes_before_bound_in_bits():
-    found, _ = asked(Both())
-    bits = -found["log_prob"].value / 9 / math.log(2)
-    assert found["bits_per_dim"].value == pytest.approx(bits)
+    answered, _ = answers(Both())
+    bits = -answered["log_prob"].value / 9 / math.log(2)
+    assert answered["bits_per_dim"].value == pytest.approx(bits)
 
 
 def test_one_infinite_example_is_told():
-    scores, skipped = asked(Infinite(), 10)
+    scores, skipped = answers(Infinite(), 10)
     assert skipped["log_prob"] == "not a finite number for 1 of 10 test examples"
     assert scores["bits_per_dim"].value == pytest.approx(1.0)  # of the bound
 
@@ -261,10 +261,10 @@ def test_points_have_no_bits():
 
 
 def test_baselines_of_levels():
-    found = trivial_densities.baselines(levels())
-    assert found["uniform"] == pytest.approx(-9 * math.log(4))
+    answered = trivial_densities.baselines(levels())
+    assert answered["uniform"] == pytest.approx(-9 * math.log(4))
     # Eight coordinates are uniform and one is constant, known up to the smoothing.
-    assert found["histogram"] == pytest.approx(-8 * math.log(4) + math.log(501 / 504), abs=0.03)
+    assert answered["histogram"] == pytest.approx(-8 * math.log(4) + math.log(501 / 504), abs=0.03)
 
 
 def test_baseline_of_points_is_a_gaussian():

@@ -54,8 +54,10 @@ def split(pairs, copies, seed):
     x = (x + 8 * torch.randn(x.shape, generator=g)).clamp(0, 255).to(torch.uint8)
     tokens = torch.tensor([[WORDS.index(c) + 1, WORDS.index(s) + 1, 0] for c, s in pairs])
     mask = torch.tensor([[True, True, False]]).repeat(len(pairs), 1)
-    said = [f"{c} {s}" for c, s in pairs] * copies
-    return Split(x, captions=said, tokens=tokens.repeat(copies, 1), mask=mask.repeat(copies, 1))
+    captions = [f"{c} {s}" for c, s in pairs] * copies
+    return Split(
+        x, captions=captions, tokens=tokens.repeat(copies, 1), mask=mask.repeat(copies, 1)
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,10 +70,10 @@ def quick():
 
 @pytest.fixture(scope="module")
 def data():
-    held = PAIRS[::2]
+    test_pairs = PAIRS[::2]
     domain = Domain("image", (3, 16, 16), Levels(256), vocabulary=WORDS, words=3)
     rest = split(PAIRS, 4, 0)
-    return DataSet("shapes", domain, rest, split(held, 3, 1))
+    return DataSet("shapes", domain, rest, split(test_pairs, 3, 1))
 
 
 class Painter(Model):
@@ -104,8 +106,8 @@ NAMES = {"retrieval", "retrieval_heldout"}
 
 
 def measured(model, data, n=60):
-    found = judge(model, data, n=n, session=Session(), only=NAMES)
-    return found.metrics, found.skipped
+    evaluation = judge(model, data, n=n, session=Session(), only=NAMES)
+    return evaluation.metrics, evaluation.skipped
 
 
 def test_a_model_that_obeys_reaches_the_floor(data, matched):
@@ -135,9 +137,9 @@ def test_one_that_does_not_listen_is_not_measured(data, matched):
 
 
 def test_the_judge_asks(data, matched):
-    found = judge(Painter(), data, n=40, session=Session())
-    assert found.metrics["retrieval"].n == 40
-    assert found.metrics["retrieval"].value > 0.7
+    evaluation = judge(Painter(), data, n=40, session=Session())
+    assert evaluation.metrics["retrieval"].n == 40
+    assert evaluation.metrics["retrieval"].value > 0.7
 
 
 def test_a_matcher_is_kept_and_is_the_same(data, matched, monkeypatch):
@@ -191,8 +193,8 @@ def test_obstacles(data, monkeypatch):
 
 def test_one_in_ten_wants_ten(data, monkeypatch):
     monkeypatch.setattr(matchers, "STEPS", 3)
-    few = dataclasses.replace(data, test=split(PAIRS[:6], 3, 2))
-    scores, skipped = measured(Painter(), few, n=20)
+    few_captions = dataclasses.replace(data, test=split(PAIRS[:6], 3, 2))
+    scores, skipped = measured(Painter(), few_captions, n=20)
     assert "6 different captions" in skipped["retrieval_heldout"]
     assert "retrieval" in scores
 
@@ -219,13 +221,13 @@ class TestHits:
         captions = torch.nn.functional.normalize(torch.randn(300, 64, generator=g))
         images = torch.nn.functional.normalize(torch.randn(3000, 64, generator=g))
         own = torch.randint(300, (3000,), generator=g)
-        found = matching.hits(images, captions, torch.arange(300), own, seed=0)
-        assert found.mean().item() == pytest.approx(0.1, abs=0.02)
+        evaluation = matching.hits(images, captions, torch.arange(300), own, seed=0)
+        assert evaluation.mean().item() == pytest.approx(0.1, abs=0.02)
 
 
 def test_conditions_are_a_function_of_the_index(data):
     rows = torch.arange(20)
-    told = matching.conditions(data.train, rows)
-    assert torch.equal(told(3, 9).tokens, told(0, 20).tokens[3:9])
+    captions_of = matching.conditions(data.train, rows)
+    assert torch.equal(captions_of(3, 9).tokens, captions_of(0, 20).tokens[3:9])
     other = matching.conditions(data.train, rows, rows.roll(1))
-    assert torch.equal(other(1, 5).tokens, told(0, 4).tokens)
+    assert torch.equal(other(1, 5).tokens, captions_of(0, 4).tokens)

@@ -65,8 +65,8 @@ class Below(Fresh):
     width = 0.3
 
     def bound(self, x, *, condition=None, noise=None):
-        self.drawn = noise.normal(1)[:, 0]
-        return Kernels.log_prob(self, x) - self.drawn.square()
+        self.noise_drawn = noise.normal(1)[:, 0]
+        return Kernels.log_prob(self, x) - self.noise_drawn.square()
 
 
 class Energy(Fresh):
@@ -89,8 +89,8 @@ class Copying(Fresh):
 
 
 def measured(model, data, n=400):
-    found = judge(model, data, n=n, session=Session(), only={"membership_auc"})
-    return found.metrics.get("membership_auc") or found.skipped["membership_auc"]
+    evaluation = judge(model, data, n=n, session=Session(), only={"membership_auc"})
+    return evaluation.metrics.get("membership_auc") or evaluation.skipped["membership_auc"]
 
 
 @pytest.fixture(scope="module")
@@ -124,16 +124,16 @@ def test_models_that_do_not_are_not(data, kind):
 
 
 def test_likelihoods_of_test_examples_are_those_that_other_metrics_have(data, monkeypatch):
-    model, asked = Kernels(data), []
+    model, calls = Kernels(data), []
     right = likelihood.each
 
-    def each(model, kind, x, start, **given):
-        asked.append(len(x))
-        return right(model, kind, x, start, **given)
+    def each(model, kind, x, start, **options):
+        calls.append(len(x))
+        return right(model, kind, x, start, **options)
 
     monkeypatch.setattr(likelihood, "each", each)
     judge(model, data, n=400, session=Session(), only={"membership_auc", "log_prob"})
-    assert asked == [200, 200]
+    assert calls == [200, 200]
 
 
 def test_the_noise_is_that_of_test_examples(data):
@@ -143,14 +143,14 @@ def test_the_noise_is_that_of_test_examples(data):
         samples=data.train.x[:200], reference=reference, session=Session(), model=model
     )
     context.once(likelihood.MEASURES["bound"])
-    of_test = model.drawn
+    of_test = model.noise_drawn
     membership._log_likelihoods(context, "bound", data.train.x[:200])
-    assert torch.equal(model.drawn, of_test)
+    assert torch.equal(model.noise_drawn, of_test)
 
 
 def test_too_few_test_examples_are_refused():
-    few = points(300, 19)
-    assert "19 test examples" in measured(Fresh(few), few)
+    few_test = points(300, 19)
+    assert "19 test examples" in measured(Fresh(few_test), few_test)
 
 
 def test_answers_that_are_no_numbers_are_refused(data):
@@ -165,19 +165,19 @@ def test_graphs_are_told_by_the_distance_to_samples():
     g = torch.Generator().manual_seed(0)
 
     def trees(n):
-        made = []
+        created = []
         for _ in range(n):
             size = int(torch.randint(8, 20, (), generator=g))
             edges = [(int(torch.randint(i, (), generator=g)), i) for i in range(1, size)]
-            made.append(graph(size, edges))
-        return stacked(made, 20)
+            created.append(graph(size, edges))
+        return stacked(created, 20)
 
     domain = Domain("graph", (20, 20), Levels(2))
     data = DataSet("trees", domain, Split(trees(60)), Split(trees(60)))
-    held = graph_reference(data, n=60, session=Session())
+    reference = graph_reference(data, n=60, session=Session())
     measure = metric("membership_auc").measure
-    copied = measure(Context(samples=data.train.x, reference=held, session=Session()))
-    fresh = measure(Context(samples=trees(60), reference=held, session=Session()))
+    copied = measure(Context(samples=data.train.x, reference=reference, session=Session()))
+    fresh = measure(Context(samples=trees(60), reference=reference, session=Session()))
     assert copied.low > 0.6
     assert fresh.low < 0.5 < fresh.high
 

@@ -35,7 +35,7 @@ from trilemma.metrics.modes import (
 from trilemma.recipes.evaluate import default_samples
 
 CACHE = Path.home() / ".cache"
-here = pytest.mark.skipif(
+needs_classifier = pytest.mark.skipif(
     not (CACHE / "trilemma" / "mnist.safetensors").is_file(), reason="MNIST is not here"
 )
 
@@ -88,9 +88,9 @@ def tallied(x, against):
 class TestByClass:
     def test_training_examples_have_all_modes_and_one_digit_has_one(self, digits, of_digits):
         modes = modes_in(of_digits)
-        whole = tallied(digits.train.x, of_digits)
-        assert (reached(whole), modes.count) == (10, 10)
-        assert mode_kl(whole) < 0.02
+        full_tally = tallied(digits.train.x, of_digits)
+        assert (reached(full_tally), modes.count) == (10, 10)
+        assert mode_kl(full_tally) < 0.02
         threes = digits.train.x[digits.train.labels == 3][:50]
         alone = tallied(threes[:1].expand(50, -1, -1, -1), of_digits)
         assert reached(alone) == 1
@@ -99,31 +99,31 @@ class TestByClass:
         assert mode_kl(alone) == pytest.approx(math.log(10), abs=0.3)
 
     def test_floor_baselines_interval_and_protocol(self, digits, of_digits):
-        found = judge(
+        scores = judge(
             Replaying(digits.train.x), digits, n=500, session=Session(), reference=of_digits
         )
-        assert set(found.metrics) >= {"modes", "mode_kl"}
-        assert "no centre" in found.skipped["good_share"]
-        score = found.metrics["modes"]
+        assert set(scores.metrics) >= {"modes", "mode_kl"}
+        assert "no centre" in scores.skipped["good_share"]
+        score = scores.metrics["modes"]
         assert (score.value, score.high, score.floor) == (10, 10, 10)
         assert score.low == pytest.approx(10, abs=1e-6)  # a mode of 50 samples is never lost
         assert score.baselines["mean"] == 1
         assert score.baselines["noise"] < 10
         for name in ("modes", "mode_kl"):
-            words = found.metrics[name].protocol
+            words = scores.metrics[name].protocol
             assert "classifier-digits (sha256 a51d07f9, 99.47% right on 379 test exampl" in words
             assert "floor: 500 training examples" in words
-        kl = found.metrics["mode_kl"]
+        kl = scores.metrics["mode_kl"]
         assert 0 <= kl.low < kl.value < kl.high < 0.1 < min(kl.baselines.values())
         assert 0 < kl.floor < 0.05
         assert "counts plus 1/2" in kl.protocol
         assert score.unit == "of 10"
 
     def test_features_give_what_the_images_give(self, digits):
-        made = extractor(None, digits)
-        modes = modes_of(digits, made)
+        feature_extractor = extractor(None, digits)
+        modes = modes_of(digits, feature_extractor)
         x = digits.test.x[:100]
-        assert torch.equal(modes.sort(x, made(x)).which, modes.sort(x).which)
+        assert torch.equal(modes.sort(x, feature_extractor(x)).which, modes.sort(x).which)
         assert modes.of_features is not None
 
     def test_another_extractor_leaves_the_counting_to_the_classifier(self, digits, of_digits):
@@ -131,36 +131,38 @@ class TestByClass:
         modes = modes_of(digits, other)
         assert modes.of_features is None
         x = digits.test.x[:100]
-        wanted = modes_in(of_digits).of(x)
-        assert torch.equal(modes.sort(x, other(x)).which, wanted)
+        expected = modes_in(of_digits).of(x)
+        assert torch.equal(modes.sort(x, other(x)).which, expected)
         small = extractor("classifier-digits/16", digits)
-        assert torch.equal(modes_of(digits, small).sort(x, small(x)).which, wanted)
+        assert torch.equal(modes_of(digits, small).sort(x, small(x)).which, expected)
         torch.testing.assert_close(modes.expected, modes_in(of_digits).expected)
 
     def test_expected_shares_are_the_smoothed_histogram(self, digits):
-        made = extractor(None, digits)
+        feature_extractor = extractor(None, digits)
         rows = torch.arange(40)
-        counts = torch.bincount(made.classify(digits.test.x[:40]), minlength=10)
-        got = modes_of(digits, made, rows=rows, features=made(digits.test.x[:40])).expected
+        counts = torch.bincount(feature_extractor.classify(digits.test.x[:40]), minlength=10)
+        got = modes_of(
+            digits, feature_extractor, rows=rows, features=feature_extractor(digits.test.x[:40])
+        ).expected
         torch.testing.assert_close(got, (counts.double() + 0.5) / 45)
 
 
 class TestGaussians:
     def test_exact_samples_are_good_as_often_as_the_formula_says(self, ring, of_ring):
-        found = judge(
+        scores = judge(
             Replaying(ring.train.x), ring, n=2000, session=Session(seed=1), reference=of_ring
         ).metrics
-        good = found["good_share"]
+        good = scores["good_share"]
         true = 1 - math.exp(-4.5)
         assert good.low < true < good.high
         assert good.high - good.low < 0.02
         assert good.floor == pytest.approx(true, abs=0.01)
         assert "true density has 98.89%" in good.protocol
-        assert found["modes"].value == found["modes"].floor == 8
-        assert found["mode_kl"].value < 0.01
-        assert found["modes"].baselines == {"mean": 0, "noise": 8, "normal": 8}
-        assert found["good_share"].baselines["mean"] == 0
-        assert found["good_share"].baselines["noise"] < 0.5
+        assert scores["modes"].value == scores["modes"].floor == 8
+        assert scores["mode_kl"].value < 0.01
+        assert scores["modes"].baselines == {"mean": 0, "noise": 8, "normal": 8}
+        assert scores["good_share"].baselines["mean"] == 0
+        assert scores["good_share"].baselines["noise"] < 0.5
 
     def test_only_good_samples_find_a_mode(self, of_ring):
         at, s = TOYS["eight-gaussians"].centres.at, TOYS["eight-gaussians"].centres.deviation
@@ -170,18 +172,20 @@ class TestGaussians:
         tally = modes_in(of_ring).sort(x)
         assert tally.which.tolist() == list(range(8))
         assert tally.good.tolist() == [True, True, False, *[True] * 5]
-        found = tallied(tally, of_ring)
-        assert reached(found) == 7
-        assert good_share(found) == 7 / 8
-        assert mode_kl(found) == pytest.approx(0, abs=1e-12)
+        scores = tallied(tally, of_ring)
+        assert reached(scores) == 7
+        assert good_share(scores) == 7 / 8
+        assert mode_kl(scores) == pytest.approx(0, abs=1e-12)
 
     def test_a_collapsed_model(self, ring, of_ring):
         at = TOYS["eight-gaussians"].centres.at.float()
-        found = judge(Replaying(at[:1]), ring, n=300, session=Session(), reference=of_ring).metrics
-        assert found["modes"].value == 1
-        assert found["good_share"].value == found["good_share"].high == 1
-        assert 0.98 < found["good_share"].low < 1
-        assert found["mode_kl"].value == pytest.approx(math.log(8))
+        scores = judge(
+            Replaying(at[:1]), ring, n=300, session=Session(), reference=of_ring
+        ).metrics
+        assert scores["modes"].value == 1
+        assert scores["good_share"].value == scores["good_share"].high == 1
+        assert 0.98 < scores["good_share"].low < 1
+        assert scores["mode_kl"].value == pytest.approx(math.log(8))
 
     def test_all_twenty_five(self):
         data = points("twenty-five-gaussians")
@@ -205,8 +209,8 @@ def scored(p, n, seed, test=0):
     which = torch.multinomial(p, n, replacement=True, generator=draw)
     e = torch.full((len(p),), 1 / len(p), dtype=torch.float64)
     if test:
-        seen = torch.multinomial(e, test, replacement=True, generator=draw)
-        e = torch.bincount(seen, minlength=len(p)).double() + 0.5
+        test_counts = torch.multinomial(e, test, replacement=True, generator=draw)
+        e = torch.bincount(test_counts, minlength=len(p)).double() + 0.5
     modes = Modes(len(p), lambda x: x, e / e.sum(), words="", shares="", counted=test)
     return Sorted(Tally(which), modes)
 
@@ -214,8 +218,8 @@ def scored(p, n, seed, test=0):
 class TestNumbers:
     def test_reverse_divergence_by_hand(self):
         e = torch.tensor([0.5, 0.25, 0.25], dtype=torch.float64)
-        wanted = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.25)
-        assert reverse_kl(torch.tensor([3, 0, 1]), e).item() == pytest.approx(wanted)
+        expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.25)
+        assert reverse_kl(torch.tensor([3, 0, 1]), e).item() == pytest.approx(expected)
         assert reverse_kl(torch.tensor([2, 1, 1]), e).item() == pytest.approx(0, abs=1e-15)
         assert reverse_kl(torch.tensor([[2, 1, 1], [4, 0, 0]]), e).shape == (2,)
 
@@ -232,11 +236,11 @@ class TestNumbers:
         """With n_k in the place of its mean the first is held in about 60 of 100."""
         p = shares.double() / shares.sum()
         mean = (1 - (1 - p) ** n).sum().item()
-        held = 0
+        covered = 0
         for seed in range(300):
             low, high = reached_interval(scored(p, n, seed))
-            held += low <= mean <= high
-        assert 0.92 <= held / 300 <= 0.985
+            covered += low <= mean <= high
+        assert 0.92 <= covered / 300 <= 0.985
 
     def test_what_was_never_found_may_be_lost_by_chance(self):
         even = torch.full((4,), 0.25, dtype=torch.float64)
@@ -249,10 +253,10 @@ class TestNumbers:
     def test_interval_of_the_divergence_is_over_test_examples_too(self, shares):
         """With the shares held fixed it is held in 7 of 10 of even modes, and 4 of uneven."""
         p = shares.double() / shares.sum()
-        drawn = [scored(p, 2000, seed, test=300) for seed in range(300)]
-        mean = sum(mode_kl(it) for it in drawn) / 300
-        held = sum(low <= mean <= high for low, high in map(kl_interval, drawn)) / 300
-        assert 0.92 <= held <= 0.985
+        intervals = [scored(p, 2000, seed, test=300) for seed in range(300)]
+        mean = sum(mode_kl(it) for it in intervals) / 300
+        covered = sum(low <= mean <= high for low, high in map(kl_interval, intervals)) / 300
+        assert 0.92 <= covered <= 0.985
 
     def test_of_channels_each_has_its_test_examples(self):
         """The variance over test examples is the sum of the channels', by redrawing them."""
@@ -265,9 +269,9 @@ class TestNumbers:
         modes = Modes(1000, lambda x: x, e, words="", shares="", counted=400, channels=3)
         values = []
         for _ in range(1500):
-            again = [torch.multinomial(c, 400, replacement=True, generator=draw) for c in one]
-            drawn = [(torch.bincount(d, minlength=10).double()) / 400 for d in again]
-            shares = torch.cartesian_prod(*drawn).prod(1)
+            resampled = [torch.multinomial(c, 400, replacement=True, generator=draw) for c in one]
+            intervals = [(torch.bincount(d, minlength=10).double()) / 400 for d in resampled]
+            shares = torch.cartesian_prod(*intervals).prod(1)
             values.append(-(g * shares.clamp_min(1e-9).log()).sum())
         truth = torch.stack(values).var().item()
         assert room._over_test(g, modes)[0] / 400 == pytest.approx(truth, rel=0.15)
@@ -286,16 +290,16 @@ class TestWhereThereAreNone:
     def test_each_metric_has_its_reason(self):
         data = points("two-moons")
         assert mode_count(data) == 0
-        found = judge(Replaying(data.train.x), data, n=50, session=Session())
-        assert not {metric.name for metric in room.METRICS} & set(found.metrics)
+        scores = judge(Replaying(data.train.x), data, n=50, session=Session())
+        assert not {metric.name for metric in room.METRICS} & set(scores.metrics)
         for name in ("modes", "good_share", "mode_kl"):
-            assert "no modes to count" in found.skipped[name]
+            assert "no modes to count" in scores.skipped[name]
 
     def test_samples_that_are_no_numbers_are_not_counted(self, ring, of_ring):
         model = Replaying(torch.full((1, 2), math.nan))
-        found = judge(model, ring, n=20, session=Session(), reference=of_ring)
-        assert {metric.name for metric in room.METRICS} <= set(found.skipped)
-        assert "not finite" in found.skipped["modes"]
+        scores = judge(model, ring, n=20, session=Session(), reference=of_ring)
+        assert {metric.name for metric in room.METRICS} <= set(scores.skipped)
+        assert "not finite" in scores.skipped["modes"]
 
 
 def test_number_of_samples_grows_with_the_modes(digits, ring):
@@ -314,10 +318,10 @@ def stacked_images(n):
 
 def test_a_triple_is_sorted_by_its_three_digits():
     data = stacked_images(60)
-    made = extractor("classifier-stacked-mnist/16", data)
+    feature_extractor = extractor("classifier-stacked-mnist/16", data)
     one = classifier("mnist", Domain("image", (1, 28, 28), Levels(256)))
     digit = torch.stack([one.classify(data.test.x[:, c : c + 1]) for c in range(3)])
-    modes = modes_of(data, made)
+    modes = modes_of(data, feature_extractor)
     assert torch.equal(modes.of(data.test.x), 100 * digit[0] + 10 * digit[1] + digit[2])
     assert modes.count == 1000
     parts = [(torch.bincount(d, minlength=10).double() + 0.5) / 65 for d in digit]
@@ -328,13 +332,13 @@ def test_a_triple_is_sorted_by_its_three_digits():
     assert "99.58% right on a digit of the test split, so 98.75% on three" in modes.words
 
 
-@here
+@needs_classifier
 def test_stacked_mnist_has_a_thousand_modes(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(CACHE))
     data = load("stacked-mnist")
-    made = extractor(None, data)
-    assert made.dimension == 192
-    modes = modes_of(data, made, rows=torch.arange(1000))
+    feature_extractor = extractor(None, data)
+    assert feature_extractor.dimension == 192
+    modes = modes_of(data, feature_extractor, rows=torch.arange(1000))
     counts = modes.sort(data.train.x[:3000]).counts(1000)
     missed = 1000 * math.exp(-3)  # three samples a mode in the mean
     assert int((counts == 0).sum()) == pytest.approx(missed, abs=5 * math.sqrt(missed))

@@ -35,16 +35,16 @@ def measured(x, reference, *names):
 
 
 def test_shares_count_what_they_say(data, reference):
-    known = data.train.names[0]
-    x = tensors([known, "CCCCCCCCO", "CCCCCCCCO", "CCCCCCCCN"])
+    smiles = data.train.names[0]
+    x = tensors([smiles, "CCCCCCCCO", "CCCCCCCCO", "CCCCCCCCN"])
     broken = torch.zeros(1, 48, 48, dtype=torch.uint8)
     broken[0, 0, 0] = broken[0, 1, 1] = 6
     broken[0, 0, 1] = broken[0, 1, 0] = 3
-    found = measured(torch.cat([x, broken]), reference, "valid", "unique", "novel")
-    assert found["valid"].value == pytest.approx(4 / 5)
-    assert found["unique"].value == pytest.approx(3 / 4)
-    assert found["novel"].value == pytest.approx(2 / 3)
-    assert "RDKit" in found["valid"].protocol
+    scores = measured(torch.cat([x, broken]), reference, "valid", "unique", "novel")
+    assert scores["valid"].value == pytest.approx(4 / 5)
+    assert scores["unique"].value == pytest.approx(3 / 4)
+    assert scores["novel"].value == pytest.approx(2 / 3)
+    assert "RDKit" in scores["valid"].protocol
 
 
 def test_real_molecules_reach_the_floor_and_trivial_ones_do_not(data, reference):
@@ -103,9 +103,9 @@ def test_copies_are_found_however_they_are_numbered(data, reference):
     moved = torch.stack([one[o][:, o] for one, o in zip(copied, order, strict=True)])
     assert not torch.equal(moved, data.train.x[:120])
     assert to_smiles(moved[:3]) == to_smiles(data.train.x[:3])
-    found = measured(moved, reference, "copies")["copies"]
-    assert found.value > 0.8
-    assert "alarm: more" in found.protocol
+    scores = measured(moved, reference, "copies")["copies"]
+    assert scores.value > 0.8
+    assert "alarm: more" in scores.protocol
     honest = measured(data.test.x[:120], reference, "copies")["copies"]
     assert honest.value < 0.05
 
@@ -143,16 +143,16 @@ class Searcher(torch.nn.Module):
 
 def test_what_was_sought_is_measured(data, reference):
     x = tensors(["c1ccccc1", "CCO"])
-    found = judge(
+    evaluation = judge(
         Searcher(x), data, n=10, session=Session(), reference=reference,
         only=("top1", "top10", "auc_top10", "reward"),
     ).metrics  # fmt: skip
-    assert found["top1"].value == 1
-    assert found["top10"].value == pytest.approx(0.5)
-    assert found["reward"].value == pytest.approx(0.5)
-    assert found["auc_top10"].value == pytest.approx(0.5, abs=0.01)
-    assert found["top10"].baselines["straight alkanes up to C38"] == 0
-    assert any(name.startswith("screening of") for name in found["top10"].baselines)
+    assert evaluation["top1"].value == 1
+    assert evaluation["top10"].value == pytest.approx(0.5)
+    assert evaluation["reward"].value == pytest.approx(0.5)
+    assert evaluation["auc_top10"].value == pytest.approx(0.5, abs=0.01)
+    assert evaluation["top10"].baselines["straight alkanes up to C38"] == 0
+    assert any(name.startswith("screening of") for name in evaluation["top10"].baselines)
 
 
 def test_scaffolds_are_compared_as_often_as_they_come(data, reference):

@@ -25,8 +25,8 @@ def direct(samples, reference):
     """Compute the four metrics by their definitions, point by point."""
 
     def radius(points, i, k):
-        others = sorted(distance(points[i], p) for j, p in enumerate(points) if j != i)
-        return others[k - 1] + 1e-12
+        distances = sorted(distance(points[i], p) for j, p in enumerate(points) if j != i)
+        return distances[k - 1] + 1e-12
 
     x, y = reference, samples
     near = [radius(x, i, 3) for i in range(len(x))]
@@ -52,17 +52,17 @@ def test_agrees_with_the_definitions():
 
 def test_the_density_alone_is_the_density():
     samples, reference = sets()
-    wanted = manifold(samples, reference).density.mean().item()
-    assert density(samples, reference) == pytest.approx(wanted, rel=1e-12)
+    expected = manifold(samples, reference).density.mean().item()
+    assert density(samples, reference) == pytest.approx(expected, rel=1e-12)
 
 
 def test_chunks_change_nothing(monkeypatch):
     samples, reference = sets()
-    whole, far = manifold(samples, reference), nearest(samples, reference)
+    full, far = manifold(samples, reference), nearest(samples, reference)
     monkeypatch.setattr(neighbours, "ENTRIES", 120)
     parts = manifold(samples, reference)
     for name in ("precision", "recall", "density", "coverage"):
-        assert torch.equal(getattr(whole, name), getattr(parts, name))
+        assert torch.equal(getattr(full, name), getattr(parts, name))
     torch.testing.assert_close(nearest(samples, reference)[0], far[0])
     assert torch.equal(nearest(samples, reference)[1], far[1])
 
@@ -78,10 +78,10 @@ def test_missing_mode_lowers_recall_alone():
     g = torch.Generator().manual_seed(0)
     two = torch.cat([torch.randn(200, 2, generator=g), torch.randn(200, 2, generator=g) + 20])
     one = torch.randn(400, 2, generator=g)
-    found = manifold(one, two)
-    assert found.precision.mean() > 0.9
-    assert 0.4 < found.recall.mean() < 0.55
-    assert 0.4 < found.coverage.mean() < 0.55
+    manifold_scores = manifold(one, two)
+    assert manifold_scores.precision.mean() > 0.9
+    assert 0.4 < manifold_scores.recall.mean() < 0.55
+    assert 0.4 < manifold_scores.coverage.mean() < 0.55
 
 
 def test_too_few_points_are_refused():
@@ -106,11 +106,11 @@ def test_ratio_when_test_examples_are_training_examples():
 
 def test_the_ratio_varies_with_the_test_examples_too():
     """Few test examples, many samples: of the samples alone it would be a fifth of it."""
-    values, found = [], []
+    values, manifold_scores = [], []
     for seed in range(150):
         g = torch.Generator().manual_seed(seed)
         samples, test = torch.rand(900, generator=g) + 0.5, torch.rand(36, generator=g) + 0.5
         values.append(nearest_ratio(samples, test))
-        found.append(nearest_ratio_spread(samples, test, seed=seed))
+        manifold_scores.append(nearest_ratio_spread(samples, test, seed=seed))
     truth = torch.tensor(values).std().item()
-    assert sum(found) / len(found) == pytest.approx(truth, rel=0.2)
+    assert sum(manifold_scores) / len(manifold_scores) == pytest.approx(truth, rel=0.2)

@@ -25,7 +25,7 @@ class Coding(Model):
         super().__init__()
         self.domain, self.off = domain, off
         self.weight = nn.Parameter(torch.zeros(1))
-        self.seen = 0
+        self.rows_encoded = 0
 
     def objectives(self):
         return []
@@ -37,7 +37,7 @@ class Coding(Model):
 
     def encode(self, x, *, noise=None):
         assert not self.training
-        self.seen = len(x)
+        self.rows_encoded = len(x)
         return x.float().flatten(1)
 
     def decode(self, z):
@@ -92,12 +92,12 @@ def round_trip(model, data, n=2000):
 
 def test_a_round_trip_is_a_share_of_the_range(digits):
     middle = replace(digits, test=Split(digits.test.x.clamp(0, 14)))
-    found = {off: round_trip(Coding(digits.domain, off), middle) for off in (0.0, 2.0)}
-    assert found[0.0].value == 0
-    assert found[2.0].value == pytest.approx(2 / 16)
-    assert found[2.0].baselines["mean"] > 0.2
-    assert (found[2.0].n, found[2.0].better) == (128, "lower")
-    assert "range" in found[2.0].protocol
+    errors = {off: round_trip(Coding(digits.domain, off), middle) for off in (0.0, 2.0)}
+    assert errors[0.0].value == 0
+    assert errors[2.0].value == pytest.approx(2 / 16)
+    assert errors[2.0].baselines["mean"] > 0.2
+    assert (errors[2.0].n, errors[2.0].better) == (128, "lower")
+    assert "range" in errors[2.0].protocol
 
 
 def test_a_round_trip_of_points_is_a_share_of_each_columns_spread(points):
@@ -110,17 +110,17 @@ def test_a_round_trip_of_points_is_a_share_of_each_columns_spread(points):
 
 def test_a_way_of_many_steps_takes_fewer_examples(digits):
     model = Slow(digits.domain).train()
-    assert round_trip(model, digits).n == model.seen == 32
+    assert round_trip(model, digits).n == model.rows_encoded == 32
     assert model.training
 
 
 def test_the_first_stage_stands_beside_the_samples(digits):
-    found = judge(Staged(digits.domain), digits, n=300, session=Session())
-    fd = found.metrics["fd"]
+    errors = judge(Staged(digits.domain), digits, n=300, session=Session())
+    fd = errors.metrics["fd"]
     assert fd.baselines["reconstruction"] < 0.1 * fd.value
     assert {"mean", "noise"} < set(fd.baselines)
-    assert found.metrics["reconstruction_psnr"].value == 100
-    assert found.metrics["round_trip"].value == 0
+    assert errors.metrics["reconstruction_psnr"].value == 100
+    assert errors.metrics["round_trip"].value == 0
     worse = judge(Staged(digits.domain, 4.0), digits, n=300, session=Session()).metrics
     assert worse["fd"].baselines["reconstruction"] > 2 * fd.baselines["reconstruction"]
     psnr = worse["reconstruction_psnr"]
@@ -130,19 +130,19 @@ def test_the_first_stage_stands_beside_the_samples(digits):
 
 
 def test_too_few_for_a_distance_leaves_the_baseline_out(digits):
-    few = replace(digits, test=Split(digits.test.x[:200]))
-    found = judge(
-        Staged(digits.domain), few, n=9, session=Session(), extractor="classifier-digits/4",
+    few_digits = replace(digits, test=Split(digits.test.x[:200]))
+    errors = judge(
+        Staged(digits.domain), few_digits, n=9, session=Session(), extractor="classifier-digits/4",
         only={"fd", "reconstruction_psnr"},
     )  # fmt: skip
-    assert "reconstruction" in found.metrics["fd"].baselines
-    assert found.metrics["reconstruction_psnr"].n == 9
-    found = judge(
-        Staged(digits.domain), few, n=7, session=Session(), extractor="classifier-digits/4",
+    assert "reconstruction" in errors.metrics["fd"].baselines
+    assert errors.metrics["reconstruction_psnr"].n == 9
+    errors = judge(
+        Staged(digits.domain), few_digits, n=7, session=Session(), extractor="classifier-digits/4",
         only={"fd", "reconstruction_psnr"},
     )  # fmt: skip
-    assert "too few for a Fréchet distance" in found.skipped["fd"]
-    assert "reconstruction_psnr" in found.metrics
+    assert "too few for a Fréchet distance" in errors.skipped["fd"]
+    assert "reconstruction_psnr" in errors.metrics
 
 
 def test_reasons_are_given(digits):

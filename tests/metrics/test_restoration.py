@@ -21,8 +21,8 @@ from trilemma.metrics.restoration import METRICS, Enlarged, bicubic, compared, e
 def restoration(model, data, *, n, seed, **more):
     """Return the scores of a model, and what it enlarged."""
     it = enlarge(model, data, n=n, session=Session(seed=seed), **more)
-    beside = {"bicubic": bicubic(it.small, model.scale, it.top)}
-    return compared(it, model.shrink, seed=seed, baselines=beside), it.large
+    baselines = {"bicubic": bicubic(it.small, model.scale, it.top)}
+    return compared(it, model.shrink, seed=seed, baselines=baselines), it.large
 
 
 class Enlarger(nn.Module):
@@ -78,13 +78,13 @@ def test_psnr_and_its_highest_value():
     y = x.clone()
     y[0] += 10
     shrink = Enlarger().shrink
-    found = compared(Enlarged(y, x, shrink(x), 255), shrink, seed=0, baselines={"same": x})
+    scores = compared(Enlarged(y, x, shrink(x), 255), shrink, seed=0, baselines={"same": x})
     off = 20 * math.log10(255 / 10)
-    assert found["psnr"].value == pytest.approx((off + 200) / 3, rel=1e-5)
-    assert found["psnr"].baselines["same"] == 100
-    assert found["consistency"].value == pytest.approx((off + 200) / 3, rel=1e-5)
-    assert found["colour_shift"].value == pytest.approx(10 / 3)
-    assert found["ssim"].baselines["same"] == pytest.approx(1)
+    assert scores["psnr"].value == pytest.approx((off + 200) / 3, rel=1e-5)
+    assert scores["psnr"].baselines["same"] == 100
+    assert scores["consistency"].value == pytest.approx((off + 200) / 3, rel=1e-5)
+    assert scores["colour_shift"].value == pytest.approx(10 / 3)
+    assert scores["ssim"].baselines["same"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("side", [8, 12])
@@ -100,13 +100,15 @@ def test_image_i_depends_on_its_index_alone_and_modes_are_left():
     model, x = Enlarger(noise=9), data(90).test.x
     model.train()
     small = model.shrink(x)
-    seen = []
+    progress = []
     many = restored(
-        model, small, session=Session(seed=1, progress=lambda *told: seen.append(told))
+        model,
+        small,
+        session=Session(seed=1, progress=lambda *arguments: progress.append(arguments)),
     )
     assert torch.equal(many[:5], restored(model, small[:5], session=Session(seed=1)))
     assert not torch.equal(many, restored(model, small, session=Session(seed=2)))
-    assert seen == [("restored", 64, 90), ("restored", 90, 90)]
+    assert progress == [("restored", 64, 90), ("restored", 90, 90)]
     assert model.training
 
 
@@ -144,7 +146,7 @@ def test_ssim_is_that_of_the_windows_inside_the_image(side):
     a, b = 2.55**2, 7.65**2
     expected = []
     for one, other in zip(x[:, 0], y[:, 0], strict=True):
-        found = []
+        scores = []
         for i in range(side - width + 1):
             for j in range(side - width + 1):
                 u = one[i : i + width, j : j + width].astype(float)
@@ -152,7 +154,7 @@ def test_ssim_is_that_of_the_windows_inside_the_image(side):
                 m, k = (weights * u).sum(), (weights * v).sum()
                 var = (weights * (u - m) ** 2).sum() + (weights * (v - k) ** 2).sum()
                 cov = (weights * (u - m) * (v - k)).sum()
-                found.append((2 * m * k + a) * (2 * cov + b) / ((m * m + k * k + a) * (var + b)))
-        expected.append(np.mean(found))
+                scores.append((2 * m * k + a) * (2 * cov + b) / ((m * m + k * k + a) * (var + b)))
+        expected.append(np.mean(scores))
     ours = restoration_module._ssim(torch.tensor(x), torch.tensor(y), 255)
     assert ours.tolist() == pytest.approx(expected, abs=1e-9)

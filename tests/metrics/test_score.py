@@ -40,15 +40,15 @@ def test_json_is_read_as_it_was_written():
     assert Score.from_json(json.loads(json.dumps(score.to_json()))) == score
     several = replace(score, spread=0.5, seeds=3, interval="over seeds")
     assert Score.from_json(several.to_json()) == several
-    shown = replace(score, exhibit=Exhibit("Copies.", (3, 1), (40, 2)))
-    assert Score.from_json(json.loads(json.dumps(shown.to_json()))) == shown
+    with_exhibit = replace(score, exhibit=Exhibit("Copies.", (3, 1), (40, 2)))
+    assert Score.from_json(json.loads(json.dumps(with_exhibit.to_json()))) == with_exhibit
     with pytest.raises(TypeError, match="is no number"):
         Score.from_json(score.to_json() | {"value": "many"})
     with pytest.raises(KeyError, match="baselines"):
         Score.from_json({k: v for k, v in score.to_json().items() if k != "baselines"})
 
 
-def held(make, truth, repetitions=1000):
+def hit_rate(make, truth, repetitions=1000):
     """Return how often the interval of a fresh score holds the truth."""
     scores = [make(torch.Generator().manual_seed(i)) for i in range(repetitions)]
     return sum(s.low <= truth <= s.high for s in scores) / repetitions
@@ -75,7 +75,7 @@ def test_a_mean_of_few_is_held_as_often_as_it_says():
         x = torch.randn(5, generator=draw)
         return Score(x.mean().item()).with_interval(mean_chance(x))
 
-    assert 0.935 < held(score, 0.0) < 0.97
+    assert 0.935 < hit_rate(score, 0.0) < 0.97
 
 
 def test_a_skewed_mean_is_held_as_often_as_it_says():
@@ -85,7 +85,7 @@ def test_a_skewed_mean_is_held_as_often_as_it_says():
         x = torch.empty(15).exponential_(generator=draw)
         return Score(x.mean().item()).with_interval(mean_chance(x))
 
-    assert 0.92 < held(score, 1.0) < 0.97
+    assert 0.92 < hit_rate(score, 1.0) < 0.97
 
 
 def test_one_value_says_nothing_of_its_mean():
@@ -116,7 +116,7 @@ def test_a_share_is_held_though_it_be_rare(p):
         share = (torch.rand(100, generator=draw) < p).double().mean().item()
         return Score(share).with_interval(Trials(100))
 
-    assert held(score, p) > 0.925
+    assert hit_rate(score, p) > 0.925
 
 
 def test_a_share_of_all_is_not_sure():
@@ -134,16 +134,16 @@ def test_subsets_of_a_share_tell_how_many_trials_it_is():
         measure = lambda a, b: {"share": a.mean().item()}  # noqa: E731
         return subset_spreads(x, x, measure, seed=seed, shares=["share"])["share"].n
 
-    found = [of(x, seed) for seed in range(20)]
-    assert sum(found) / len(found) == pytest.approx(1000, rel=0.15)
+    trials = [of(x, seed) for seed in range(20)]
+    assert sum(trials) / len(trials) == pytest.approx(1000, rel=0.15)
     always = subset_spreads(x, x, lambda a, b: {"s": 1.0}, seed=0, shares=["s"])["s"]
     assert always == Trials(1000)
 
 
 def test_where_no_subset_can_be_measured_nothing_is_known():
     x = torch.rand(6, 2)
-    found = subset_spreads(x, x, lambda a, b: {"gap": 0.5}, seed=0, least=6)
-    score = Score(0.5).with_interval(found["gap"])
+    trials = subset_spreads(x, x, lambda a, b: {"gap": 0.5}, seed=0, least=6)
+    score = Score(0.5).with_interval(trials["gap"])
     assert (score.low, score.high) == (-math.inf, math.inf)
     fewest = []
     subset_spreads(

@@ -19,10 +19,10 @@ SHAPES = [(1, 8, 8), (1, 9, 13), (3, 17, 30), (1, 28, 28), (3, 32, 32), (3, 64, 
 
 
 def pair(shape, width=8, depth=1, classes=0):
-    kept = {"width": width, "depth": depth, "classes": classes}
+    options = {"width": width, "depth": depth, "classes": classes}
     if len(shape) == 1:
-        return PointGenerator(5, shape, **kept), PointCritic(shape, **kept)
-    return ImageGenerator(5, shape, **kept), ImageCritic(shape, **kept)
+        return PointGenerator(5, shape, **options), PointCritic(shape, **options)
+    return ImageGenerator(5, shape, **options), ImageCritic(shape, **options)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, (2,), (7,)], ids=str)
@@ -80,8 +80,8 @@ def test_the_penalty_in_bf16_has_the_gradient_of_the_one_in_fp32(shape):
         with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
             penalty = squared_gradient_norm(critic(x).float(), x).mean()
         assert penalty.dtype == torch.float32
-        found = torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True)
-        return torch.cat([g.flatten() for g in found if g is not None])
+        gradients = torch.autograd.grad(penalty, list(critic.parameters()), allow_unused=True)
+        return torch.cat([g.flatten() for g in gradients if g is not None])
 
     exact, mixed = gradient(False), gradient(True)
     assert torch.nn.functional.cosine_similarity(exact, mixed, dim=0) > 0.995
@@ -119,9 +119,9 @@ KINDS = [(1, 8, 8), (2,)]
 @pytest.mark.parametrize("shape", KINDS, ids=str)
 def test_without_classes_a_condition_is_not_looked_at(shape):
     generator, critic = pair(shape)
-    z, said = torch.randn(4, 5), Condition(label=torch.tensor([0, 1, 2, 1]))
-    assert torch.equal(generator(z), generator(z, said))
-    assert torch.equal(critic(generator(z)), critic(generator(z), said))
+    z, condition = torch.randn(4, 5), Condition(label=torch.tensor([0, 1, 2, 1]))
+    assert torch.equal(generator(z), generator(z, condition))
+    assert torch.equal(critic(generator(z)), critic(generator(z), condition))
     assert not any("embed" in name for n in (generator, critic) for name in n.state_dict())
 
 
@@ -143,8 +143,8 @@ def test_a_generator_obeys_and_hidden_rows_are_the_null(shape):
 @pytest.mark.parametrize("shape", KINDS, ids=str)
 def test_every_row_of_the_table_gets_a_gradient_from_each_batch(shape):
     generator, critic = pair(shape, classes=4)
-    said = Condition(label=torch.tensor([0, 0, 1]), present=torch.tensor([True, True, False]))
-    score = critic(generator(torch.randn(3, 5), said), said)
+    condition = Condition(label=torch.tensor([0, 0, 1]), present=torch.tensor([True, True, False]))
+    score = critic(generator(torch.randn(3, 5), condition), condition)
     for network in (generator, critic):
         parameters = list(network.parameters())
         gradients = torch.autograd.grad(score.sum(), parameters, retain_graph=True)
@@ -156,13 +156,13 @@ def test_every_row_of_the_table_gets_a_gradient_from_each_batch(shape):
 
 def test_the_projection_is_linear_in_the_vector_of_the_class():
     _, critic = pair((1, 8, 8), classes=3)
-    x, said = torch.randn(3, 1, 8, 8), Condition(label=torch.tensor([0, 1, 2]))
-    assert torch.equal(critic(x, said), critic(x))
+    x, condition = torch.randn(3, 1, 8, 8), Condition(label=torch.tensor([0, 1, 2]))
+    assert torch.equal(critic(x, condition), critic(x))
     table = critic.projection.embed.table.weight
     torch.nn.init.normal_(table)
     y = []
     critic.last.register_forward_hook(lambda _, __, out: y.append(out.detach()))
-    score = critic(x, said)
+    score = critic(x, condition)
     torch.testing.assert_close(score, y[0][:, 0] + (y[0][:, 1:] * table[:3]).sum(1))
     torch.testing.assert_close(critic(x), y[0][:, 0] + y[0][:, 1:] @ table[3])
 

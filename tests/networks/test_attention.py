@@ -30,10 +30,10 @@ def parts(n=7, m=5, dtype=torch.float32):
     return (torch.randn(3, 2, length, 8).to(dtype) for length in (n, m, m))
 
 
-SEEN = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
+MASK = torch.tensor([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1]]).bool()
 
 
-@pytest.mark.parametrize("mask", [None, SEEN], ids=["all", "some"])
+@pytest.mark.parametrize("mask", [None, MASK], ids=["all", "some"])
 @pytest.mark.parametrize(
     ("dtype", "near"), [(torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 0.03)]
 )
@@ -42,9 +42,9 @@ def test_every_way_gives_the_same(monkeypatch, mask, dtype, near, plain):
     monkeypatch.setattr(attention, "PLAIN", plain)
     q, k, v = parts(dtype=dtype)
     exact = weights(q.double(), k.double(), mask) @ v.double()
-    found = dot_product_attention(q, k, v, mask)
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.double(), exact, atol=near, rtol=near)
+    output = dot_product_attention(q, k, v, mask)
+    assert output.dtype == dtype
+    torch.testing.assert_close(output.double(), exact, atol=near, rtol=near)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(
             dot_product_attention(q, k, v, mask).double(), exact, atol=0.03, rtol=0.03
@@ -54,19 +54,19 @@ def test_every_way_gives_the_same(monkeypatch, mask, dtype, near, plain):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_who_sees_nothing_gathers_nothing(dtype):
     q, k, v = (part.requires_grad_() for part in parts(dtype=dtype))
-    mask = SEEN & torch.tensor([[True], [False], [True]])
-    found = dot_product_attention(q, k, v, mask)
-    assert not found[1].any()
-    assert found[0].any()
-    found.sum().backward()
+    mask = MASK & torch.tensor([[True], [False], [True]])
+    output = dot_product_attention(q, k, v, mask)
+    assert not output[1].any()
+    assert output[0].any()
+    output.sum().backward()
     assert all(part.grad.isfinite().all() for part in (q, k, v))
 
 
 def test_weights_are_never_half_precise():
     q, k, _ = parts(dtype=torch.bfloat16)
-    assert weights(q, k, SEEN).dtype == torch.float32
+    assert weights(q, k, MASK).dtype == torch.float32
     assert weights(q.double(), k.double()).dtype == torch.float64
-    assert weights(100 * q, 100 * k, SEEN).isfinite().all()
+    assert weights(100 * q, 100 * k, MASK).isfinite().all()
 
 
 def test_attention_sees_every_pixel():
@@ -79,9 +79,9 @@ def test_attention_sees_every_pixel():
 def test_sequences_see_what_is_shown():
     attend = SelfAttention(16, 2)
     x = torch.randn(3, 5, 16, requires_grad=True)
-    attend(x, SEEN)[:, 0].sum().backward()
+    attend(x, MASK)[:, 0].sum().backward()
     heard = x.grad.abs().sum(2) > 0
-    assert (heard[:, 1:] == SEEN[:, 1:]).all()
+    assert (heard[:, 1:] == MASK[:, 1:]).all()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -90,7 +90,7 @@ def test_shapes_and_layouts(layout, channels):
     attend = awake(CrossAttention(channels, 12))
     assert channels % attend.heads == 0
     x = torch.randn(3, channels, 4, 6).contiguous(memory_format=layout)
-    out = attend(x, torch.randn(3, 5, 12), SEEN)
+    out = attend(x, torch.randn(3, 5, 12), MASK)
     assert out.shape == x.shape
     assert out.is_contiguous(memory_format=layout)
 
@@ -127,15 +127,15 @@ class Two(nn.Module):
 def test_maps_come_in_the_order_of_the_calls():
     network, tokens = Two(), torch.randn(3, 5, 12, requires_grad=True)
     with record_maps(network) as maps:
-        network(tokens, SEEN)
-    network(tokens, SEEN)
+        network(tokens, MASK)
+    network(tokens, MASK)
     assert [tuple(share.shape) for share in maps] == [(3, 2, 6, 5), (3, 2, 24, 5)]
     assert maps.sides == [(2, 3), (4, 6)]
     assert not any(share.requires_grad for share in maps)
     over = maps.over((8, 12))
     assert over.shape == (3, 5, 8, 12)
     torch.testing.assert_close(over.sum(1), torch.ones(3, 8, 12))
-    assert not over[~SEEN].any()
+    assert not over[~MASK].any()
     maps.clear()
     assert (maps, maps.sides) == ([], [])
 
@@ -145,10 +145,10 @@ def test_maps_are_not_kept_after_an_error_and_blocks_can_be_nested():
     with pytest.raises(RuntimeError), record_maps(network):
         raise RuntimeError
     with record_maps(network) as outer:
-        network(tokens, SEEN)
+        network(tokens, MASK)
         with record_maps(network.first) as inner:
-            network(tokens, SEEN)
-        network(tokens, SEEN)
+            network(tokens, MASK)
+        network(tokens, MASK)
     assert (len(outer), len(inner)) == (5, 1)
     assert network.first.recorder is network.second.recorder is None
     assert "recorder" not in network.first.state_dict()
@@ -164,7 +164,7 @@ def test_a_network_without_questions_has_no_maps():
 def test_recording_under_autocast():
     network, tokens = Two(), torch.randn(3, 5, 12)
     with torch.autocast("cpu", torch.bfloat16), record_maps(network) as maps:
-        network(tokens, SEEN)
+        network(tokens, MASK)
     assert len(maps) == 2
     for share in maps:
         assert share.dtype == torch.float32

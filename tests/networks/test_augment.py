@@ -51,8 +51,8 @@ def by_loops(x, T, noise):
                 a, b = i - by[0], j - by[1]
                 inside = 0 <= a < height and 0 <= b < width
                 hole = 0 <= i - first[0] < half[0] and 0 <= j - first[1] < half[1]
-                shown = inside and not hole
-                out[k, :, i, j] = image[:, a, b] if shown else T.background[:, 0, 0]
+                is_visible = inside and not hole
+                out[k, :, i, j] = image[:, a, b] if is_visible else T.background[:, 0, 0]
     return out
 
 
@@ -96,9 +96,9 @@ def test_shape_dtype_and_layout(shape, parts, dtype, layout):
 def test_a_row_depends_on_its_own_noise_and_image_alone(parts):
     T, x = DiffAugment(parts, (1, 8, 8)), images((1, 8, 8))
     for share in (1.0, 0.5):
-        whole = T(x, Noise.of(2, 8), share)
-        assert torch.equal(T(x[:3], Noise.of(2, 8)[:3], share), whole[:3])
-        assert torch.equal(T(x[3:], Noise([Block(2, 8, 3, 8)]), share), whole[3:])
+        full = T(x, Noise.of(2, 8), share)
+        assert torch.equal(T(x[:3], Noise.of(2, 8)[:3], share), full[:3])
+        assert torch.equal(T(x[3:], Noise([Block(2, 8, 3, 8)]), share), full[3:])
     one = images((1, 8, 8), 1).expand(64, -1, -1, -1)
     assert len(DiffAugment(parts, (1, 8, 8))(one, Noise.of(3, 64)).unique(dim=0)) > 6
 
@@ -120,8 +120,8 @@ def test_a_part_does_not_change_another_parts_numbers():
 
 def test_the_order_in_which_parts_are_named_does_not_matter():
     x, noise = images((1, 8, 8)), Noise.of(6, 8)
-    there, back = DiffAugment(PARTS, (1, 8, 8)), DiffAugment(PARTS[::-1], (1, 8, 8))
-    assert torch.equal(there(x, noise), back(x, noise))
+    forward_parts, back = DiffAugment(PARTS, (1, 8, 8)), DiffAugment(PARTS[::-1], (1, 8, 8))
+    assert torch.equal(forward_parts(x, noise), back(x, noise))
 
 
 @pytest.mark.parametrize("parts", EACH, ids="+".join)
@@ -135,20 +135,20 @@ def test_a_share_of_none_leaves_everything(parts, shape):
 def test_a_share_of_a_half_leaves_about_half_of_the_rows(parts):
     x, T = images((1, 8, 8), 2000), DiffAugment(parts, (1, 8, 8))
     noise = Noise.of(8, 2000)
-    half, whole = T(x, noise, 0.5), T(x, noise)
-    left = (half == x).flatten(1).all(1)
-    changed = (half == whole).flatten(1).all(1)
-    assert (left | changed).all()
-    unmoved = (whole == x).flatten(1).all(1).float().mean().item()
+    half, full = T(x, noise, 0.5), T(x, noise)
+    is_unchanged = (half == x).flatten(1).all(1)
+    changed = (half == full).flatten(1).all(1)
+    assert (is_unchanged | changed).all()
+    unmoved = (full == x).flatten(1).all(1).float().mean().item()
     expected = 0.5 + 0.5 * unmoved
-    assert abs(left.float().mean().item() - expected) < 4 * math.sqrt(0.25 / 2000)
+    assert abs(is_unchanged.float().mean().item() - expected) < 4 * math.sqrt(0.25 / 2000)
 
 
 def test_a_larger_share_changes_the_same_rows_and_more():
     x, T, noise = images((1, 8, 8), 200), DiffAugment(("colour",), (1, 8, 8)), Noise.of(8, 200)
-    few, many = ((T(x, noise, s) != x).flatten(1).any(1) for s in (0.3, 0.8))
-    assert (few <= many).all()
-    assert few.sum() < many.sum()
+    low_share, many = ((T(x, noise, s) != x).flatten(1).any(1) for s in (0.3, 0.8))
+    assert (low_share <= many).all()
+    assert low_share.sum() < many.sum()
 
 
 def test_mixed_precision_does_not_blur_it():
@@ -180,9 +180,9 @@ def test_fills_with_the_background_and_not_with_mid_grey():
     T.fill(colour)
     flat = colour.expand(50, *shape)
     assert torch.equal(T(flat, Noise.of(9, 50)), flat)
-    found = T(torch.full((50, *shape), 5.0), Noise.of(9, 50))
+    result = T(torch.full((50, *shape), 5.0), Noise.of(9, 50))
     for channel, value in enumerate(colour.flatten()):
-        assert set(found[:, channel].unique().tolist()) == {5.0, value.item()}
+        assert set(result[:, channel].unique().tolist()) == {5.0, value.item()}
 
 
 def test_moves_by_an_eighth_at_most_and_covers_a_quarter_at_most():
@@ -233,10 +233,10 @@ def test_the_background_is_kept_with_the_weights_and_nothing_else_is():
     assert list(T.state_dict()) == ["background"]
     assert not list(T.parameters())
     T.fill(torch.full((1, 1, 1), 0.4))
-    again = DiffAugment(PARTS, (1, 8, 8))
-    again.load_state_dict(T.state_dict())
+    reloaded = DiffAugment(PARTS, (1, 8, 8))
+    reloaded.load_state_dict(T.state_dict())
     x, noise = images((1, 8, 8)), Noise.of(0, 8)
-    assert torch.equal(again(x, noise), T(x, noise))
+    assert torch.equal(reloaded(x, noise), T(x, noise))
     assert torch.equal(copy.deepcopy(T)(x, noise), T(x, noise))
 
 
@@ -302,14 +302,14 @@ class Copier(nn.Module):
         return self.scale * self.x[: len(z)]
 
 
-def copying(loss, parts=PARTS, n=32, **kept):
+def copying(loss, parts=PARTS, n=32, **options):
     levels = (images((1, 8, 8), n) * 8 + 8).round().to(torch.uint8)
     batch = Examples(x=levels, noise=Noise.of(11, n))
     x = DOMAIN.values.dequantise(levels, batch.noise.named("bins"))
     critic = ImageCritic((1, 8, 8), width=8)
     T = DiffAugment(parts, (1, 8, 8)) if parts else None
     game = {"loss": LOSSES[loss], "penalty": PENALTIES["none"], "gamma": 0.0, "augment": T}
-    return Gan(Copier(x), critic, DOMAIN, 4, **game, **kept), batch
+    return Gan(Copier(x), critic, DOMAIN, 4, **game, **options), batch
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
@@ -337,15 +337,15 @@ def test_a_T_that_is_not_the_same_is_seen(monkeypatch, player, wrong):
         return model.augment(x, noise) if is_fake == (wrong == "fake alone") else x
 
     monkeypatch.setattr(model, "_augmented", broken)
-    found = getattr(model, player)(batch).value.item()
+    result = getattr(model, player)(batch).value.item()
     assert len(calls) == 2
-    assert abs(found - math.log(2)) > 1e-3
+    assert abs(result - math.log(2)) > 1e-3
 
 
 def test_the_critic_has_no_slope_where_the_generator_copies():
     model, batch = copying("rsgan")
-    found = model.critic_loss(batch).value
-    gradients = torch.autograd.grad(found, list(model.critic.parameters()), allow_unused=True)
+    loss = model.critic_loss(batch).value
+    gradients = torch.autograd.grad(loss, list(model.critic.parameters()), allow_unused=True)
     assert max(g.abs().max() for g in gradients if g is not None) < 1e-6
 
 
@@ -357,6 +357,6 @@ def test_both_players_learn_through_it(penalty):
     model = Gan(generator, critic, DOMAIN, 4, **game)
     batch = Examples(x=torch.randint(17, (8, 1, 8, 8)).to(torch.uint8), noise=Noise.of(0, 8))
     for objective in model.objectives():
-        found = torch.autograd.grad(objective.loss(batch).value, list(objective.parameters))
-        assert all(g.isfinite().all() for g in found)
-        assert sum(g.abs().sum() for g in found) > 0
+        gradients = torch.autograd.grad(objective.loss(batch).value, list(objective.parameters))
+        assert all(g.isfinite().all() for g in gradients)
+        assert sum(g.abs().sum() for g in gradients) > 0

@@ -19,7 +19,7 @@ def both(**options):
 
 
 @pytest.mark.parametrize(
-    ("said", "seen"),
+    ("condition", "visible"),
     [
         (Condition(LABELS, WORDS, MASK), ["111100", "111000", "111111"]),
         (Condition(LABELS), ["110000"] * 3),
@@ -32,10 +32,10 @@ def both(**options):
     ],
     ids=["both", "class", "caption", "no mask", "short", "null", "image", "none"],
 )
-def test_what_is_seen(said, seen):
-    tokens, mask = both()(said, 3)
+def test_what_is_seen(condition, visible):
+    tokens, mask = both()(condition, 3)
     assert tokens.shape == (3, 6, 32)
-    assert ["".join(map(str, row)) for row in mask.int().tolist()] == seen
+    assert ["".join(map(str, row)) for row in mask.int().tolist()] == visible
     assert tokens[mask].any(1).all()
     assert not tokens[~mask].any()
 
@@ -50,29 +50,29 @@ def test_what_is_seen(said, seen):
     ],
 )
 def test_places_of_the_tokens(tau, tokens, first):
-    said = Condition(LABELS, WORDS, MASK)
-    given, mask = tau(said, 3)
-    assert (given.shape, mask.shape) == ((3, tokens, tau.width), (3, tokens))
+    condition = Condition(LABELS, WORDS, MASK)
+    inputs, mask = tau(condition, 3)
+    assert (inputs.shape, mask.shape) == ((3, tokens, tau.width), (3, tokens))
     assert (tau.tokens, tau.first_word) == (tokens, first)
 
 
 def test_hidden_rows_and_no_condition_are_the_same():
-    tau, said = both(), Condition(LABELS, WORDS, MASK)
-    given, mask = tau(said.dropped(torch.tensor([False, True, False])), 3)
+    tau, condition = both(), Condition(LABELS, WORDS, MASK)
+    tokens, mask = tau(condition.dropped(torch.tensor([False, True, False])), 3)
     nothing, alone = tau(None, 3)
     assert (mask[1] == alone[1]).all()
-    torch.testing.assert_close(given[1], nothing[1])
-    torch.testing.assert_close(given[::2], tau(said, 3)[0][::2])
+    torch.testing.assert_close(tokens[1], nothing[1])
+    torch.testing.assert_close(tokens[::2], tau(condition, 3)[0][::2])
 
 
 def test_a_row_depends_on_that_row_alone():
-    tau, said = both(), Condition(LABELS, WORDS, MASK)
-    torch.testing.assert_close(tau(said, 3)[0][1:2], tau(said[1:2], 1)[0])
+    tau, condition = both(), Condition(LABELS, WORDS, MASK)
+    torch.testing.assert_close(tau(condition, 3)[0][1:2], tau(condition[1:2], 1)[0])
 
 
 def test_words_classes_and_order_are_told_apart():
-    tau, said = both(), Condition(LABELS, WORDS, MASK)
-    plain = tau(said, 3)[0]
+    tau, condition = both(), Condition(LABELS, WORDS, MASK)
+    plain = tau(condition, 3)[0]
     for other in (
         Condition((LABELS + 1) % 3, WORDS, MASK),
         Condition(LABELS, WORDS + (WORDS > 0) * (WORDS < 9), MASK),
@@ -87,20 +87,20 @@ def test_an_unknown_word_starts_as_one_that_means_nothing():
     torch.testing.assert_close(tau(unknown, 1)[0][0, 2:], tau.after(tau.position_embedding))
 
 
-@pytest.mark.parametrize("said", [Condition(LABELS, WORDS, MASK), Condition(LABELS), None])
-def test_every_parameter_has_a_gradient(said):
+@pytest.mark.parametrize("condition", [Condition(LABELS, WORDS, MASK), Condition(LABELS), None])
+def test_every_parameter_has_a_gradient(condition):
     tau = both()
-    tokens, _ = tau(said, 3)
+    tokens, _ = tau(condition, 3)
     tokens.square().sum().backward()
     assert [name for name, weight in tau.named_parameters() if weight.grad is None] == []
     assert tau.start.grad.any()
 
 
 def test_bf16_is_near():
-    tau, said = both(), Condition(LABELS, WORDS, MASK)
-    plain = tau(said, 3)[0]
+    tau, condition = both(), Condition(LABELS, WORDS, MASK)
+    plain = tau(condition, 3)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = tau(said, 3)[0].float()
+        mixed = tau(condition, 3)[0].float()
     assert (mixed - plain).norm() < 0.03 * plain.norm()
 
 

@@ -18,10 +18,10 @@ from trilemma.networks.coupling import AffineCoupling, BijectionChain, Convoluti
 from trilemma.networks.layers import MLP
 
 
-def image_coupling(channels=4, *, chessboard=False, condition=0, per_position=False, **given):
+def image_coupling(channels=4, *, chessboard=False, condition=0, per_position=False, **options):
     a, b = (channels, channels) if chessboard else (channels // 2, channels - channels // 2)
     network = Convolutions(a, 2 * b, width=6, condition=condition, per_position=per_position)
-    return AffineCoupling(network, channels // 2, chessboard=chessboard, **given)
+    return AffineCoupling(network, channels // 2, chessboard=chessboard, **options)
 
 
 def disturb(module):
@@ -53,10 +53,10 @@ def test_layers_undo_themselves_and_stay_in_float32_under_autocast(name):
     assert log_det.shape == (3,)
     assert torch.allclose(layer.inverse(z), y, atol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
-        again, log_det = layer(y)
-    assert again.dtype == log_det.dtype == torch.float32
+        repeated, log_det = layer(y)
+    assert repeated.dtype == log_det.dtype == torch.float32
     if "coupling" not in type(layer).__name__.lower():  # whose network alone may be coarse
-        assert torch.allclose(again, z, atol=1e-6)
+        assert torch.allclose(repeated, z, atol=1e-6)
 
 
 def test_actnorm_starts_from_data_and_is_the_identity_without():
@@ -110,15 +110,15 @@ def test_a_permutation_moves_every_channel(channels):
     assert (z != y).all()
 
 
-@pytest.mark.parametrize("given", [{}, {"flip": True}, {"chessboard": True}])
-def test_a_coupling_starts_as_the_identity_and_keeps_its_half(given):
-    layer, y = image_coupling(**given), torch.randn(2, 4, 4, 4)
+@pytest.mark.parametrize("options", [{}, {"flip": True}, {"chessboard": True}])
+def test_a_coupling_starts_as_the_identity_and_keeps_its_half(options):
+    layer, y = image_coupling(**options), torch.randn(2, 4, 4, 4)
     assert torch.equal(layer(y)[0], y)
     moved = disturb(layer)(y)[0] != y
     assert 0.4 < moved.float().mean() < 0.6
-    if given == {"flip": True}:
+    if options == {"flip": True}:
         assert not moved[:, 2:].any()
-    elif not given:
+    elif not options:
         assert not moved[:, :2].any()
     else:
         assert not moved[:, :, ::2, ::2].any()

@@ -96,11 +96,11 @@ def test_in_evaluation_a_sample_does_not_depend_on_its_neighbours():
 def test_classes(normalise):
     generator = DcganGenerator(5, (1, 8, 8), width=8, classes=3)
     critic = DcganCritic((1, 8, 8), width=8, classes=3, normalise=normalise)
-    z, said = torch.randn(4, 5), Condition(label=torch.tensor([0, 1, 1, 1]))
-    x = generator(z, said)
+    z, condition = torch.randn(4, 5), Condition(label=torch.tensor([0, 1, 1, 1]))
+    x = generator(z, condition)
     assert not torch.equal(x, generator(z))
-    assert torch.equal(generator(z, said.null()), generator(z))
-    score = critic(x, said)
+    assert torch.equal(generator(z, condition.null()), generator(z))
+    score = critic(x, condition)
     assert torch.equal(score, critic(x))
     for network in (generator, critic):
         gradients = torch.autograd.grad(
@@ -111,9 +111,9 @@ def test_classes(normalise):
 
 def test_without_classes_a_condition_is_not_looked_at():
     generator, critic = DcganGenerator(5, (1, 8, 8), width=8), DcganCritic((1, 8, 8), width=8)
-    z, said = torch.randn(4, 5), Condition(label=torch.tensor([0, 1, 1, 1]))
-    assert torch.equal(generator(z), generator(z, said))
-    assert torch.equal(critic(generator(z)), critic(generator(z), said))
+    z, condition = torch.randn(4, 5), Condition(label=torch.tensor([0, 1, 1, 1]))
+    assert torch.equal(generator(z), generator(z, condition))
+    assert torch.equal(critic(generator(z)), critic(generator(z), condition))
 
 
 def test_a_penalty_can_be_differentiated_in_bf16():

@@ -90,9 +90,9 @@ def test_perception_is_differentiable_frozen_and_no_part_of_a_model():
     assert all(p.requires_grad for layer in LAYERS for p in layer.parameters())
     x, y = torch.randn(2, 2, 1, 8, 8)
     x.requires_grad_()
-    found = perceive(x, y)
-    assert found.shape == (2,)
-    found.sum().backward()
+    result = perceive(x, y)
+    assert result.shape == (2,)
+    result.sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
     assert x.grad.abs().sum() > 0

@@ -45,19 +45,19 @@ def test_slopes_equal_differences(layer, joined, x):
 
 
 def test_steps_equal_the_whole(layer, joined, x):
-    h, left = layer(x, joined, COUNTS, REACH)
+    h, messages = layer(x, joined, COUNTS, REACH)
     memory, state, low = torch.zeros(3, NODES, 2).double(), torch.zeros(3, 4).double(), 0
-    for place, count in enumerate(COUNTS.tolist()):
-        row = joined[:count, place].clone()
-        row[:, place:] = 0
-        row[:, : max(0, place - REACH)] = 0
+    for step, count in enumerate(COUNTS.tolist()):
+        row = joined[:count, step].clone()
+        row[:, step:] = 0
+        row[:, : max(0, step - REACH)] = 0
         heard = torch.bmm(row[:, None], memory[:count])[:, 0]
         state = layer.step(x[low : low + count], heard, state[:count])
         torch.testing.assert_close(state, h[low : low + count])
         memory = memory.clone()
-        memory[:count, place] = layer.message(state)
+        memory[:count, step] = layer.message(state)
         low += count
-    torch.testing.assert_close(memory, left)
+    torch.testing.assert_close(memory, messages)
 
 
 def test_nothing_is_heard_of_strangers(layer, joined, x):

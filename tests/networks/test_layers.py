@@ -33,10 +33,10 @@ def test_log_snr_embedding_is_finite_at_the_ends():
 
 def test_condition_embedding_tells_classes_and_silence_apart():
     embed = ConditionEmbedding(3, 4)
-    said = Condition(label=torch.tensor([0, 1, 2, 2]))
-    dropped = said.dropped(torch.tensor([False, False, False, True]))
+    condition = Condition(label=torch.tensor([0, 1, 2, 2]))
+    dropped = condition.dropped(torch.tensor([False, False, False, True]))
     out, none = embed(dropped, 4), embed(None, 4)
-    torch.testing.assert_close(out[:3], embed(said, 4)[:3])
+    torch.testing.assert_close(out[:3], embed(condition, 4)[:3])
     torch.testing.assert_close(out[3], none[3])
     assert len(torch.cat([out, none]).unique(dim=0)) == 4
 

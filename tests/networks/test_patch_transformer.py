@@ -31,7 +31,7 @@ def captions():
     return Condition(label=torch.tensor([0, 1, 2]), tokens=words, mask=words > 0)
 
 
-def told(**options):
+def conditional_network(**options):
     return small(classes=3, context=ConditionEncoder(32, words=9, length=3), **options)
 
 
@@ -63,7 +63,7 @@ def test_channels_may_differ():
 
 
 def test_an_untrained_network_says_zero():
-    assert not told()(torch.randn(3, 1, 8, 8), torch.zeros(3), captions()).any()
+    assert not conditional_network()(torch.randn(3, 1, 8, 8), torch.zeros(3), captions()).any()
 
 
 def test_patches_go_where_they_came_from():
@@ -92,41 +92,45 @@ def test_where_a_patch_is_matters():
 
 @pytest.mark.parametrize("which", ["level", "class", "caption"])
 def test_noise_level_class_and_caption_are_heard(which):
-    network, said, x = awake(told()), captions(), torch.randn(3, 1, 8, 8)
+    network, captioned, x = awake(conditional_network()), captions(), torch.randn(3, 1, 8, 8)
     levels, other = torch.zeros(3), captions()
     if which == "level":
         levels = torch.ones(3)
     if which == "class":
-        other = Condition(label=(said.label + 1) % 3, tokens=said.tokens, mask=said.mask)
+        other = Condition(
+            label=(captioned.label + 1) % 3, tokens=captioned.tokens, mask=captioned.mask
+        )
     if which == "caption":
-        other = Condition(label=said.label, tokens=said.tokens + 1, mask=said.mask)
-    plain = network(x, torch.zeros(3), said)
+        other = Condition(label=captioned.label, tokens=captioned.tokens + 1, mask=captioned.mask)
+    plain = network(x, torch.zeros(3), captioned)
     assert not torch.isclose(network(x, levels, other), plain).flatten(1).all(1).any()
 
 
 def test_nothing_said_is_no_condition():
-    network, x = awake(told()), torch.randn(3, 1, 8, 8)
+    network, x = awake(conditional_network()), torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(
         network(x, torch.zeros(3), captions().null()), network(x, torch.zeros(3), None)
     )
 
 
 def test_a_row_depends_on_that_row_alone():
-    network, said = awake(told()), captions()
+    network, captioned = awake(conditional_network()), captions()
     x, s = torch.randn(3, 1, 8, 8), torch.linspace(-5, 5, 3)
-    alone = network(x[1:2], s[1:2], said[1:2])
-    torch.testing.assert_close(network(x, s, said)[1:2], alone, atol=1e-5, rtol=1e-5)
+    alone = network(x[1:2], s[1:2], captioned[1:2])
+    torch.testing.assert_close(network(x, s, captioned)[1:2], alone, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("said", [captions(), captions().null(), None], ids=["said", "null", "-"])
-def test_every_parameter_has_a_gradient(said):
-    network = told()
-    network(torch.randn(3, 1, 8, 8), torch.zeros(3), said).square().sum().backward()
+@pytest.mark.parametrize(
+    "message", [captions(), captions().null(), None], ids=["said", "null", "-"]
+)
+def test_every_parameter_has_a_gradient(message):
+    network = conditional_network()
+    network(torch.randn(3, 1, 8, 8), torch.zeros(3), message).square().sum().backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
 
 
 def test_maps_of_its_questions():
-    network = awake(told(shape=(1, 8, 12)))
+    network = awake(conditional_network(shape=(1, 8, 12)))
     with record_maps(network) as maps:
         network(torch.randn(3, 1, 8, 12), torch.zeros(3), captions())
     assert [tuple(share.shape) for share in maps] == [(3, 2, 24, 4)] * 2
@@ -134,7 +138,7 @@ def test_maps_of_its_questions():
 
 
 def test_bf16_is_near():
-    network, x = awake(told(shape=(1, 28, 28))), torch.randn(3, 1, 28, 28)
+    network, x = awake(conditional_network(shape=(1, 28, 28))), torch.randn(3, 1, 28, 28)
     plain = network(x, torch.zeros(3), captions())
     with torch.autocast("cpu", torch.bfloat16):
         mixed = network(x, torch.zeros(3), captions())

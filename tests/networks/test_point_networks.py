@@ -43,15 +43,15 @@ def test_padding_and_neighbours_in_the_batch_change_nothing(network):
     network = shaken(network)
     x = torch.randn(3, 9, 5) * MASK[..., None]
     clock = torch.tensor([0.0, 1.0, -1.0])
-    whole = network(x, clock, Condition(points=MASK))
-    assert whole.shape == x.shape
-    assert float(whole[~MASK].abs().max()) == 0
+    full = network(x, clock, Condition(points=MASK))
+    assert full.shape == x.shape
+    assert float(full[~MASK].abs().max()) == 0
     alone = network(x[1:2], clock[1:2], Condition(points=MASK[1:2]))
-    assert torch.allclose(whole[1:2], alone, atol=1e-5)
+    assert torch.allclose(full[1:2], alone, atol=1e-5)
     filled = network(x + 5 * (~MASK)[..., None], clock, Condition(points=MASK))
-    assert torch.allclose(whole, filled, atol=1e-5)
-    assert float(whole[..., :3].sum(1).abs().max()) < 1e-4
-    assert float((whole - x).abs().max()) > 1e-2
+    assert torch.allclose(full, filled, atol=1e-5)
+    assert float(full[..., :3].sum(1).abs().max()) < 1e-4
+    assert float((full - x).abs().max()) > 1e-2
 
 
 @pytest.mark.parametrize("network", denoisers(), ids=lambda n: type(n).__name__)
@@ -79,26 +79,26 @@ def test_properties_are_seen_where_they_are_said(kind):
     network = shaken(kind(2, **how, properties=PropertyCondition([75.0], [8.0])))
     x, clock = torch.randn(2, 6, 5), torch.zeros(2)
     mask = torch.ones(2, 6, dtype=torch.bool)
-    wanted = Condition(points=mask, properties=torch.tensor([[83.0], [67.0]]))
-    silent = network(x, clock, Condition(points=mask))
-    assert not torch.allclose(network(x, clock, wanted), silent, atol=1e-3)
-    assert torch.allclose(network(x, clock, wanted.null()), silent, atol=1e-6)
-    half = network(x, clock, wanted.dropped(torch.tensor([True, False])))
-    assert torch.allclose(half[0], silent[0], atol=1e-6)
-    assert torch.allclose(half[1], network(x, clock, wanted)[1], atol=1e-6)
-    assert wanted.unconditional().properties is None
+    condition = Condition(points=mask, properties=torch.tensor([[83.0], [67.0]]))
+    unconditional = network(x, clock, Condition(points=mask))
+    assert not torch.allclose(network(x, clock, condition), unconditional, atol=1e-3)
+    assert torch.allclose(network(x, clock, condition.null()), unconditional, atol=1e-6)
+    half = network(x, clock, condition.dropped(torch.tensor([True, False])))
+    assert torch.allclose(half[0], unconditional[0], atol=1e-6)
+    assert torch.allclose(half[1], network(x, clock, condition)[1], atol=1e-6)
+    assert condition.unconditional().properties is None
 
 
 def test_properties_are_told_in_units_of_their_deviation_and_nothing_is_not_the_mean():
-    told = PropertyCondition([75.0, 1.0], [8.0, 0.5])
+    standardised = PropertyCondition([75.0, 1.0], [8.0, 0.5])
     x = torch.zeros(2, 3)
-    wanted = Condition(
+    condition = Condition(
         properties=torch.tensor([[83.0, 0.5], [75.0, 1.0]]), present=torch.tensor([True, True])
     )
-    assert told.width == 3
-    assert told(wanted, x).tolist() == [[1.0, -1.0, 1.0], [0.0, 0.0, 1.0]]
-    assert told(wanted.null(), x).tolist() == [[0.0] * 3] * 2
-    assert told(None, x).tolist() == [[0.0] * 3] * 2
+    assert standardised.width == 3
+    assert standardised(condition, x).tolist() == [[1.0, -1.0, 1.0], [0.0, 0.0, 1.0]]
+    assert standardised(condition.null(), x).tolist() == [[0.0] * 3] * 2
+    assert standardised(None, x).tolist() == [[0.0] * 3] * 2
 
 
 def test_pair_networks_may_be_separate():
@@ -119,44 +119,48 @@ def test_pair_networks_may_be_separate():
 def test_a_batch_in_parts_is_the_batch(at_once, monkeypatch):
     network = shaken(Egnn(2, 3, SMALL))
     x, h = torch.randn(3, 9, 3, requires_grad=True), torch.randn(3, 9, 2)
-    whole = network(x, h, MASK)
-    (slope,) = torch.autograd.grad(whole[1].square().sum(), x)
+    full = network(x, h, MASK)
+    (slope,) = torch.autograd.grad(full[1].square().sum(), x)
     monkeypatch.setattr("trilemma.networks.egnn.AT_ONCE", at_once)
-    seen = []
+    shapes = []
     monkeypatch.setattr(
         network.layers[0],
         "forward",
-        lambda *parts, real=network.layers[0].forward: seen.append(len(parts[0])) or real(*parts),
+        lambda *parts, real=network.layers[0].forward: (
+            shapes.append(len(parts[0])) or real(*parts)
+        ),
     )
     parts = network(x, h, MASK)
     # The largest array of a pair holds its two distances in a basis of 6 Gaussians and themselves.
-    assert seen == {1: [1, 1, 1], 2 * 9 * 9 * 14: [2, 1], 9 * 9 * 14: [1, 1, 1]}[at_once]
-    for one, other in zip(whole, parts, strict=True):
+    assert shapes == {1: [1, 1, 1], 2 * 9 * 9 * 14: [2, 1], 9 * 9 * 14: [1, 1, 1]}[at_once]
+    for one, other in zip(full, parts, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
-    (again,) = torch.autograd.grad(parts[1].square().sum(), x)
-    assert torch.allclose(slope, again, atol=1e-5)
+    (other_gradient,) = torch.autograd.grad(parts[1].square().sum(), x)
+    assert torch.allclose(slope, other_gradient, atol=1e-5)
 
 
 def test_clouds_of_unlike_size_are_computed_in_rooms_of_their_own(monkeypatch):
     network, sizes = shaken(Egnn(2, 3, SMALL)), torch.tensor([9, 1, 2, 1] * 5)
     mask = torch.arange(9) < sizes[:, None]
     x, h = torch.randn(20, 9, 3, requires_grad=True), torch.randn(20, 9, 2)
-    seen = []
+    shapes = []
     monkeypatch.setattr(
         network.layers[0],
         "forward",
-        lambda *parts, real=network.layers[0].forward: seen.append(parts[0].shape) or real(*parts),
+        lambda *parts, real=network.layers[0].forward: (
+            shapes.append(parts[0].shape) or real(*parts)
+        ),
     )
     parts = network(x, h, mask)
-    assert [tuple(shape) for shape in seen] == [(5, 1, 3), (5, 1, 3), (5, 2, 3), (5, 9, 3)]
+    assert [tuple(shape) for shape in shapes] == [(5, 1, 3), (5, 1, 3), (5, 2, 3), (5, 9, 3)]
     (slope,) = torch.autograd.grad(parts[1].square().sum(), x)
     monkeypatch.setattr("trilemma.networks.egnn.UNEVEN", 100)
-    whole = network(x, h, mask)
-    assert tuple(seen[-1]) == (20, 9, 3)
-    for one, other in zip(whole, parts, strict=True):
+    full = network(x, h, mask)
+    assert tuple(shapes[-1]) == (20, 9, 3)
+    for one, other in zip(full, parts, strict=True):
         assert torch.allclose(one, other, atol=1e-6)
-    (again,) = torch.autograd.grad(whole[1].square().sum(), x)
-    assert torch.allclose(slope, again, atol=1e-5)
+    (other_gradient,) = torch.autograd.grad(full[1].square().sum(), x)
+    assert torch.allclose(slope, other_gradient, atol=1e-5)
 
 
 def test_of_no_clouds_nothing_is_given():

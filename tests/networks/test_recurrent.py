@@ -27,11 +27,11 @@ def test_equals_the_framework_with_slopes(layers, x):
     ours = layers(x, COUNTS, start)
     theirs = layers.gru(PackedSequence(x, COUNTS), start)[0].data
     torch.testing.assert_close(ours, theirs)
-    wanted = torch.randn_like(ours)
+    grad_output = torch.randn_like(ours)
     into = [x, start, *layers.parameters()]
     for a, b in zip(
-        torch.autograd.grad((ours * wanted).sum(), into),
-        torch.autograd.grad((theirs * wanted).sum(), into),
+        torch.autograd.grad((ours * grad_output).sum(), into),
+        torch.autograd.grad((theirs * grad_output).sum(), into),
         strict=True,
     ):
         torch.testing.assert_close(a, b)
@@ -40,10 +40,10 @@ def test_equals_the_framework_with_slopes(layers, x):
 def test_slopes_equal_differences():
     torch.manual_seed(1)
     counts = [3, 2, 2]
-    given = [torch.randn(7, 2), torch.randn(3, 2), torch.randn(6, 2), torch.randn(6, 2)]
-    given += [torch.randn(6), torch.randn(6)]
-    given = [t.double().requires_grad_() for t in given]
-    assert torch.autograd.gradcheck(lambda *t: _Recurrence.apply(*t, counts), given)
+    arguments = [torch.randn(7, 2), torch.randn(3, 2), torch.randn(6, 2), torch.randn(6, 2)]
+    arguments += [torch.randn(6), torch.randn(6)]
+    arguments = [t.double().requires_grad_() for t in arguments]
+    assert torch.autograd.gradcheck(lambda *t: _Recurrence.apply(*t, counts), arguments)
 
 
 def test_begins_at_zero(layers, x):
@@ -53,11 +53,11 @@ def test_begins_at_zero(layers, x):
 
 
 def test_steps_equal_the_whole(layers, x):
-    whole = layers(x, COUNTS)
+    full = layers(x, COUNTS)
     state, low = tuple(torch.zeros(5, 6, dtype=torch.float64) for _ in range(3)), 0
     for count in COUNTS.tolist():
         state = layers.step(x[low : low + count], tuple(s[:count] for s in state))
-        torch.testing.assert_close(state[-1], whole[low : low + count])
+        torch.testing.assert_close(state[-1], full[low : low + count])
         low += count
 
 

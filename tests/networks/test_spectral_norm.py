@@ -103,10 +103,10 @@ def test_the_forward_pass_writes_nothing_and_modes_agree():
 def test_every_parameter_gets_a_gradient_also_through_a_penalty():
     critic = CRITICS["residual"]()
     constrain(critic)
-    said = Condition(label=torch.tensor([0, 1, 2, 0]))
+    condition = Condition(label=torch.tensor([0, 1, 2, 0]))
     x = IMAGE.clone().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        score = critic(x, said)
+        score = critic(x, condition)
         loss = score.float().mean() + squared_gradient_norm(score.float(), x).mean()
     gradients = torch.autograd.grad(loss, list(critic.parameters()))
     assert all(g.isfinite().all() for g in gradients)

@@ -75,12 +75,12 @@ def test_a_coupling_of_one_coordinate_is_refused():
 @pytest.mark.parametrize(("dimensions", "width"), [(1, 5), (2, 5), (6, 16), (20, 7)])
 @pytest.mark.parametrize("is_conditional", [False, True])
 def test_degrees_name_coordinates_that_another_one_follows(dimensions, width, is_conditional):
-    found = degrees(dimensions, width, is_conditional)
-    assert len(found) == width
-    assert found.min() >= 0
-    assert found.max() < max(dimensions, 1)
+    result = degrees(dimensions, width, is_conditional)
+    assert len(result) == width
+    assert result.min() >= 0
+    assert result.max() < max(dimensions, 1)
     if width >= dimensions:
-        assert set(range(1, dimensions)) <= set(found.tolist())
+        assert set(range(1, dimensions)) <= set(result.tolist())
 
 
 def test_narrow_layers_are_still_bijections():

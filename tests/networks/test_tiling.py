@@ -33,7 +33,7 @@ class Echo(nn.Module):
         return self.weight * x[:, -self.channels :]
 
 
-class Whole:
+class Untiled:
     """A model whose enlarged image is what its network says."""
 
     def __init__(self, domain, inner):
@@ -56,9 +56,9 @@ def photo(channels=3, height=7, width=9):
 def test_the_small_image_is_shown_beside_x():
     small = photo(3, 4, 4)[None].expand(2, -1, -1, -1)
     network, x = Reading(Echo(6), COLOUR, 4), torch.randn(2, 3, 16, 16)
-    shown = network(x, torch.zeros(2), Condition(image=small))
-    assert torch.equal(shown[:, :3], x)
-    assert torch.allclose(shown[:, 3:], enlarged(COLOUR.values.scale(small), 4))
+    network_input = network(x, torch.zeros(2), Condition(image=small))
+    assert torch.equal(network_input[:, :3], x)
+    assert torch.allclose(network_input[:, 3:], enlarged(COLOUR.values.scale(small), 4))
 
 
 def test_no_condition_and_an_absent_one_are_the_same():
@@ -104,8 +104,8 @@ def test_a_constant_network_has_no_seams():
         def forward(self, x, log_snr):
             return torch.full_like(x, 0.25)
 
-    given = Tiled(Constant(), 16, 6)(torch.randn(1, 3, 50, 61), torch.zeros(1))
-    assert (given - 0.25).abs().max() < 1e-6
+    blended = Tiled(Constant(), 16, 6)(torch.randn(1, 3, 50, 61), torch.zeros(1))
+    assert (blended - 0.25).abs().max() < 1e-6
 
 
 def seam(image, lines):
@@ -134,28 +134,28 @@ def test_tiles_that_disagree_are_blended_without_seams():
 
 
 def test_a_photo_in_tiles_is_the_whole_one():
-    model = Whole(COLOUR, Echo())
-    given = enlarge(model, photo(), at_once=2)
+    model = Untiled(COLOUR, Echo())
+    blended = enlarge(model, photo(), at_once=2)
     small = photo()[None]
-    assert given.shape == (3, 28, 36)
-    assert given.dtype == torch.uint8
+    assert blended.shape == (3, 28, 36)
+    assert blended.dtype == torch.uint8
     assert len(model.noise) == 1
-    whole = model.restore(small)[0]
-    assert (given.int() - whole.int()).abs().max() <= 1
+    full = model.restore(small)[0]
+    assert (blended.int() - full.int()).abs().max() <= 1
     expected = enlarged(small.float(), 4).round().clamp(0, 255)[0]
-    assert (given.float() - expected).abs().max() <= 1
+    assert (blended.float() - expected).abs().max() <= 1
 
 
 def test_grey_photos_are_repeated_and_levels_are_stretched():
-    assert enlarge(Whole(COLOUR, Echo()), photo(1)).shape == (3, 28, 36)
+    assert enlarge(Untiled(COLOUR, Echo()), photo(1)).shape == (3, 28, 36)
     white = torch.full((1, 5, 5), 255, dtype=torch.uint8)
-    given = enlarge(Whole(GREY, Echo(1)), white)
-    assert given.shape == (1, 20, 20)
-    assert (given == 255).all()
+    blended = enlarge(Untiled(GREY, Echo(1)), white)
+    assert blended.shape == (1, 20, 20)
+    assert (blended == 255).all()
 
 
 @pytest.mark.parametrize(
-    ("domain", "given", "options", "saying"),
+    ("domain", "photo_given", "options", "saying"),
     [
         (COLOUR, photo(3, 3, 20), {}, "20x3 pixels.*4x4"),
         (GREY, photo(3), {}, "colour"),
@@ -165,13 +165,13 @@ def test_grey_photos_are_repeated_and_levels_are_stretched():
         (COLOUR, photo(3), {"at_once": 0}, "at once"),
     ],
 )
-def test_what_cannot_be_enlarged_is_refused(domain, given, options, saying):
+def test_what_cannot_be_enlarged_is_refused(domain, photo_given, options, saying):
     with pytest.raises(BadInput, match=saying):
-        enlarge(Whole(domain, Echo(domain.shape[0])), given, **options)
+        enlarge(Untiled(domain, Echo(domain.shape[0])), photo_given, **options)
 
 
 def test_models_that_read_no_small_image_and_images_under_a_tile_are_refused():
-    model = Whole(COLOUR, Echo())
+    model = Untiled(COLOUR, Echo())
     model.network = Echo()
     with pytest.raises(BadInput, match="sr3"):
         enlarge(model, photo())
@@ -181,9 +181,9 @@ def test_models_that_read_no_small_image_and_images_under_a_tile_are_refused():
 
 def test_the_way_can_be_stopped():
     calls = []
-    enlarge(Whole(COLOUR, Echo()), photo(), at_once=2, check=lambda: calls.append(1))
+    enlarge(Untiled(COLOUR, Echo()), photo(), at_once=2, check=lambda: calls.append(1))
     assert len(calls) >= 3
     fixed = Noise.of(3, 1)
-    model = Whole(COLOUR, Echo())
+    model = Untiled(COLOUR, Echo())
     enlarge(model, photo(), noise=fixed)
     assert model.noise is fixed

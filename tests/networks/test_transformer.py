@@ -17,12 +17,12 @@ def small(numbers=2, grid=(3, 4), **options):
 
 
 def stepped(trunk, cells, condition=None):
-    line, before, found = cells.flatten(2), None, []
+    line, before, outputs = cells.flatten(2), None, []
     memory = trunk.start(len(cells), condition, cells.device)
-    for place in range(line.shape[2]):
-        found.append(trunk.step(memory, place, before))
-        before = line[:, :, place].clone()
-    return torch.stack(found, 2).unflatten(2, cells.shape[2:])
+    for position in range(line.shape[2]):
+        outputs.append(trunk.step(memory, position, before))
+        before = line[:, :, position].clone()
+    return torch.stack(outputs, 2).unflatten(2, cells.shape[2:])
 
 
 @pytest.mark.parametrize("numbers", [1, 12])
@@ -45,8 +45,10 @@ def test_what_touches_a_cell_lies_before_it(columns):
 
 def test_every_parameter_gets_a_finite_gradient_at_once():
     trunk = small(classes=3)
-    said = Condition(label=torch.tensor([0, 1, 2, 0]), present=torch.tensor([1, 1, 1, 0]).bool())
-    h = trunk(torch.randn(4, 2, 3, 4), said)
+    condition = Condition(
+        label=torch.tensor([0, 1, 2, 0]), present=torch.tensor([1, 1, 1, 0]).bool()
+    )
+    h = trunk(torch.randn(4, 2, 3, 4), condition)
     for name, weight in trunk.named_parameters():
         (gradient,) = torch.autograd.grad((h**3).sum(), weight, retain_graph=True)
         assert gradient.isfinite().all(), name
@@ -67,11 +69,11 @@ def test_half_precision_is_near(conditional):
     torch.manual_seed(0)
     trunk = small(4, (5, 5), classes=3 * conditional)
     cells = torch.rand(6, 4, 5, 5) * 2 - 1
-    said = Condition(label=torch.arange(6) % 3)
+    condition = Condition(label=torch.arange(6) % 3)
     with torch.autocast("cpu", torch.bfloat16):
-        h = trunk(cells, said)
+        h = trunk(cells, condition)
         h.float().square().sum().backward()
-    assert float((h.float() - trunk(cells, said)).detach().abs().mean()) < 0.05
+    assert float((h.float() - trunk(cells, condition)).detach().abs().mean()) < 0.05
     assert all(p.grad.isfinite().all() for p in trunk.parameters())
 
 
@@ -91,23 +93,23 @@ def test_weights_alone_are_kept():
 @torch.no_grad()
 def test_a_cell_given_to_a_step_may_be_overwritten():
     trunk, cells = small(), torch.randn(2, 2, 3, 4)
-    memory, buffer, found = trunk.start(2, None, "cpu"), torch.zeros(2, 2), []
-    for place in range(12):
-        found.append(trunk.step(memory, place, buffer if place else None))
-        buffer.copy_(cells.flatten(2)[:, :, place])
-    torch.testing.assert_close(torch.stack(found, 2), trunk(cells).flatten(2))
+    memory, buffer, outputs = trunk.start(2, None, "cpu"), torch.zeros(2, 2), []
+    for position in range(12):
+        outputs.append(trunk.step(memory, position, buffer if position else None))
+        buffer.copy_(cells.flatten(2)[:, :, position])
+    torch.testing.assert_close(torch.stack(outputs, 2), trunk(cells).flatten(2))
 
 
 @torch.no_grad()
 def test_two_walks_do_not_meet():
     trunk, cells = small(classes=2), torch.randn(3, 2, 3, 4)
-    said = Condition(label=torch.tensor([0, 1, 0]))
-    first, second = trunk.start(3, said, "cpu"), trunk.start(3, None, "cpu")
-    whole, plain, before = trunk(cells, said).flatten(2), trunk(cells).flatten(2), None
-    for place in range(12):
-        torch.testing.assert_close(trunk.step(first, place, before), whole[:, :, place])
-        torch.testing.assert_close(trunk.step(second, place, before), plain[:, :, place])
-        before = cells.flatten(2)[:, :, place]
+    condition = Condition(label=torch.tensor([0, 1, 0]))
+    first, second = trunk.start(3, condition, "cpu"), trunk.start(3, None, "cpu")
+    full, plain, before = trunk(cells, condition).flatten(2), trunk(cells).flatten(2), None
+    for position in range(12):
+        torch.testing.assert_close(trunk.step(first, position, before), full[:, :, position])
+        torch.testing.assert_close(trunk.step(second, position, before), plain[:, :, position])
+        before = cells.flatten(2)[:, :, position]
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (3, 5)])

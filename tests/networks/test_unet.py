@@ -47,9 +47,9 @@ def test_any_image(shape, options):
 def test_a_row_depends_on_that_row_alone(layout):
     network = awake(UNet(1, width=16, classes=3, attention=True)).to(memory_format=layout)
     x, s = torch.randn(5, 1, 12, 12), torch.linspace(-5, 5, 5)
-    wanted = Condition(label=torch.tensor([0, 1, 2, 0, 1]))
-    together = network(x, s, wanted)
-    alone = network(x[3:4], s[3:4], wanted[3:4])
+    condition = Condition(label=torch.tensor([0, 1, 2, 0, 1]))
+    together = network(x, s, condition)
+    alone = network(x[3:4], s[3:4], condition[3:4])
     torch.testing.assert_close(together[3:4], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -57,12 +57,12 @@ def test_a_row_depends_on_that_row_alone(layout):
 def test_noise_level_and_condition_are_heard(make):
     network = awake(make() or Perceptron(2, width=16, classes=3))
     x = torch.randn(4, 1, 8, 8) if isinstance(network, UNet) else torch.randn(4, 2)
-    said = Condition(label=torch.tensor([0, 0, 1, 1]))
-    plain = network(x, torch.zeros(4), said)
-    assert not torch.allclose(plain, network(x, torch.ones(4), said))
-    assert not torch.allclose(plain, network(x, torch.zeros(4), said.null()))
+    condition = Condition(label=torch.tensor([0, 0, 1, 1]))
+    plain = network(x, torch.zeros(4), condition)
+    assert not torch.allclose(plain, network(x, torch.ones(4), condition))
+    assert not torch.allclose(plain, network(x, torch.zeros(4), condition.null()))
     torch.testing.assert_close(
-        network(x, torch.zeros(4), said.null()), network(x, torch.zeros(4), None)
+        network(x, torch.zeros(4), condition.null()), network(x, torch.zeros(4), None)
     )
 
 
@@ -110,12 +110,12 @@ def captions():
     return Condition(tokens=words, mask=words > 0)
 
 
-def told(**options):
+def conditional_network(**options):
     return UNet(1, width=16, context=ConditionEncoder(32, words=9, length=3), **options)
 
 
 def test_captions_are_heard_through_attention_alone():
-    network, x = awake(told(patch=1)), torch.randn(3, 1, 8, 8)
+    network, x = awake(conditional_network(patch=1)), torch.randn(3, 1, 8, 8)
     plain = network(x, torch.zeros(3), captions())
     other = Condition(tokens=captions().tokens + 1, mask=captions().mask)
     assert not torch.isclose(network(x, torch.zeros(3), other), plain).flatten(1).all(1).any()
@@ -128,53 +128,55 @@ def test_captions_are_heard_through_attention_alone():
 
 
 @pytest.mark.parametrize(
-    ("multipliers", "places"),
+    ("multipliers", "sites"),
     [
         ((1,), ["down_0", "up_0", "middle"]),
         ((1, 2), ["down_0", "down_1", "up_0", "up_1", "middle"]),
         ((1, 2, 2), ["down_1", "down_2", "up_1", "up_2", "middle"]),
     ],
 )
-def test_the_two_coarsest_levels_and_the_middle_ask(multipliers, places):
-    assert list(told(multipliers=multipliers).cross_attentions) == places
+def test_the_two_coarsest_levels_and_the_middle_ask(multipliers, sites):
+    assert list(conditional_network(multipliers=multipliers).cross_attentions) == sites
 
 
 def test_nothing_said_is_no_condition():
-    network, x = awake(told()), torch.randn(3, 1, 9, 14)
+    network, x = awake(conditional_network()), torch.randn(3, 1, 9, 14)
     torch.testing.assert_close(
         network(x, torch.zeros(3), captions().null()), network(x, torch.zeros(3), None)
     )
 
 
-@pytest.mark.parametrize("said", [captions(), captions().null(), None], ids=["said", "null", "-"])
-def test_every_parameter_has_a_gradient(said):
-    network = told(attention=True)
-    network(torch.randn(3, 1, 8, 8), torch.zeros(3), said).square().sum().backward()
+@pytest.mark.parametrize(
+    "message", [captions(), captions().null(), None], ids=["said", "null", "-"]
+)
+def test_every_parameter_has_a_gradient(message):
+    network = conditional_network(attention=True)
+    network(torch.randn(3, 1, 8, 8), torch.zeros(3), message).square().sum().backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None] == []
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_told_row_depends_on_that_row_alone(layout):
-    network = awake(told()).to(memory_format=layout)
-    x, s, said = torch.randn(3, 1, 12, 12), torch.linspace(-5, 5, 3), captions()
-    together = network(x, s, said)
-    torch.testing.assert_close(together[1:2], network(x[1:2], s[1:2], said[1:2]))
+    network = awake(conditional_network()).to(memory_format=layout)
+    x, s, captioned = torch.randn(3, 1, 12, 12), torch.linspace(-5, 5, 3), captions()
+    together = network(x, s, captioned)
+    torch.testing.assert_close(together[1:2], network(x[1:2], s[1:2], captioned[1:2]))
 
 
 def test_features_keep_their_layout_through_the_questions():
-    network = awake(told()).to(memory_format=torch.channels_last)
-    seen = []
+    network = awake(conditional_network()).to(memory_format=torch.channels_last)
+    hook_calls = []
     for module in network.cross_attentions.values():
-        module.register_forward_hook(lambda _, given, out: seen.append((given[0], out)))
+        module.register_forward_hook(lambda _, inputs, out: hook_calls.append((inputs[0], out)))
     network(torch.randn(3, 1, 16, 16), torch.zeros(3), captions())
-    assert len(seen) == 5
-    for tensors in seen:
+    assert len(hook_calls) == 5
+    for tensors in hook_calls:
         for h in tensors:
             assert h.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_told_networks_in_bf16_are_near():
-    network, x = awake(told(attention=True)), torch.randn(3, 1, 28, 28)
+    network, x = awake(conditional_network(attention=True)), torch.randn(3, 1, 28, 28)
     plain = network(x, torch.zeros(3), captions())
     with torch.autocast("cpu", torch.bfloat16):
         mixed = network(x, torch.zeros(3), captions())
@@ -186,7 +188,7 @@ def test_told_networks_in_bf16_are_near():
 def test_a_context_adds_nothing_at_first():
     torch.manual_seed(1)
     plain = awake(UNet(1, width=16))
-    network = told()
+    network = conditional_network()
     assert network.load_state_dict(plain.state_dict(), strict=False).unexpected_keys == []
     x = torch.randn(3, 1, 8, 8)
     torch.testing.assert_close(network(x, torch.zeros(3), captions()), plain(x, torch.zeros(3)))

@@ -65,11 +65,11 @@ def option(field, value):
 @pytest.fixture(scope="module")
 def sets():
     """Return data for each recipe, loaded once."""
-    known = {"image": sources.load("digits"), "conformer": sources.load("qm9-small")}
+    lookup = {"image": sources.load("digits"), "conformer": sources.load("qm9-small")}
     return {
-        name: CATALOG[name](**SMALL[name]).data_for(known[kind])
+        name: CATALOG[name](**SMALL[name]).data_for(lookup[kind])
         for name in NAMES
-        for kind in known
+        for kind in lookup
         if kind in CATALOG[name].kinds
     }
 
@@ -123,9 +123,9 @@ def test_a_view_shares_all_weights(name, sets):
     model = built(name, sets[name])
     steps = {"steps": 3} if hasattr(model.sampling, "steps") else {}
     view = model.adjusted(**steps)
-    here, there = model.state_dict(keep_vars=True), view.state_dict(keep_vars=True)
-    assert list(here) == list(there)
-    assert all(here[key].data_ptr() == there[key].data_ptr() for key in here)
+    workdir, expected = model.state_dict(keep_vars=True), view.state_dict(keep_vars=True)
+    assert list(workdir) == list(expected)
+    assert all(workdir[key].data_ptr() == expected[key].data_ptr() for key in workdir)
     with torch.no_grad():
         next(iter(model.parameters())).fill_(7.0)
     assert float(next(iter(view.parameters())).detach().flatten()[0]) == 7.0
@@ -134,10 +134,10 @@ def test_a_view_shares_all_weights(name, sets):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_unknown_option_is_refused_in_a_sentence_that_names_those_there_are(name, sets):
     model = built(name, sets[name])
-    known = [field.name for field in fields(model.sampling)]
+    is_known = [field.name for field in fields(model.sampling)]
     with pytest.raises(BadInput, match="unknown sampling option 'stpes'") as refusal:
         model.adjusted(stpes=5)
-    assert all(option_name in str(refusal.value) for option_name in known)
+    assert all(option_name in str(refusal.value) for option_name in is_known)
     assert "\n" not in str(refusal.value)
 
 

@@ -47,13 +47,13 @@ def train(stage, steps):
 
 
 def test_the_second_stage_fits_the_codes_of_the_first():
-    recipe, given = Autoencoding(batch=32, latent=3, components=2, units=32), data()
+    recipe, dataset = Autoencoding(batch=32, latent=3, components=2, units=32), data()
     model = recipe.model(SMALL)
-    first, second = recipe.stages(model, given, 0)
+    first, second = recipe.stages(model, dataset, 0)
     assert first.share + second.share == pytest.approx(1)
     train(first, 5)
     frozen = {name: p.clone() for name, p in model.encoder.state_dict().items()}
-    codes = model.encode(given.train.x).detach()
+    codes = model.encode(dataset.train.x).detach()
     before = float(model.prior.log_prob(codes).mean())
     second.prepare()
     after = float(model.prior.log_prob(codes).mean())
@@ -66,9 +66,9 @@ def test_the_second_stage_fits_the_codes_of_the_first():
 
 
 def test_preparing_is_the_same_twice():
-    recipe, given = Autoencoding(batch=32, latent=3, units=32), data()
+    recipe, dataset = Autoencoding(batch=32, latent=3, units=32), data()
     model = recipe.model(SMALL)
-    _, second = recipe.stages(model, given, 0)
+    _, second = recipe.stages(model, dataset, 0)
     second.prepare()
     once = {name: p.clone() for name, p in model.prior.state_dict().items()}
     second.prepare()

@@ -56,8 +56,8 @@ def test_a_sampler_says_which_of_its_numbers_eta_sets(monkeypatch):
         for eta in ("0", "2")
     )
     spilt.load_state_dict(plain.state_dict())
-    drawn = [model.sample(3, noise=Noise.of(0, 3)) for model in (plain, spilt)]
-    torch.testing.assert_close(drawn[1], drawn[0] + 2)
+    samples = [model.sample(3, noise=Noise.of(0, 3)) for model in (plain, spilt)]
+    torch.testing.assert_close(samples[1], samples[0] + 2)
     with pytest.raises(BadInput, match="ddim, euler, heun and leap put noise back"):
         parse(Ddpm, ["--sampler", "unipc", "--eta", "1"]).model(POINTS)
 

@@ -28,7 +28,7 @@ from trilemma.training.budget import Budget
 pytestmark = pytest.mark.usefixtures("brief_previews")
 
 
-def made(*, real=False):
+def make_data(*, real=False):
     g = torch.Generator().manual_seed(0)
     n = 600
     coin, ten = torch.randint(2, (n,), generator=g), torch.randint(10, (n,), generator=g)
@@ -42,17 +42,17 @@ def made(*, real=False):
     return table.of_arrays("calls", columns)
 
 
-COUNTED, MIXED = made(), made(real=True)
+COUNTED, MIXED = make_data(), make_data(real=True)
 NAMES = fitting(COUNTED.domain)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Train each recipe for a few steps, once for each table."""
-    known = {}
+    runs = {}
 
     def of(name, data):
-        if (name, data.domain) not in known:
+        if (name, data.domain) not in runs:
             path = tmp_path_factory.mktemp("runs") / "run"
             _, events = begin(
                 CATALOG[name](batch=64),
@@ -64,8 +64,8 @@ def trained(tmp_path_factory):
                 session=Session(),
             )
             list(events)
-            known[name, data.domain] = load(path, warn=pytest.fail).model
-        return known[name, data.domain]
+            runs[name, data.domain] = load(path, warn=pytest.fail).model
+        return runs[name, data.domain]
 
     return of
 
@@ -144,15 +144,15 @@ def test_a_vae_chooses_a_decoder_of_cells_and_draws_from_it(domain, kind):
 def test_draws_of_a_decoder_have_its_probabilities(of):
     decoder, n = of(COUNTED.domain), 40_000
     f = torch.tensor([[0.3, -0.4, 0.1, 1.5, 2.0, 1.8][: 3 * of.outputs]])
-    drawn = decoder.draw(f.expand(n, -1), Noise.of(0, n))
+    samples = decoder.draw(f.expand(n, -1), Noise.of(0, n))
     for d, column in enumerate(COUNTED.domain.values.columns):
         cells = torch.arange(column.count).float() + column.low
         rows = torch.tensor([[0.0, 0.0, 3.0]]).repeat(column.count, 1)
         rows[:, d] = cells
         log_prob = decoder.log_prob(rows, f.expand(column.count, -1))
         expected = log_prob.softmax(0)  # the other columns are independent, and cancel
-        found = (drawn[:, d, None] == cells).float().mean(0)
-        torch.testing.assert_close(found, expected, atol=0.012, rtol=0)
+        frequencies = (samples[:, d, None] == cells).float().mean(0)
+        torch.testing.assert_close(frequencies, expected, atol=0.012, rtol=0)
 
 
 def test_a_mixed_decoder_has_the_density_of_its_real_column():
@@ -168,15 +168,15 @@ def test_a_mixed_decoder_has_the_density_of_its_real_column():
 
 @pytest.mark.parametrize("name", ["bernoulli"])
 def test_a_decoder_of_two_levels_is_refused_in_a_sentence(name):
-    said = "columns that are whole, category.*--likelihood discretised-logistic or gaussian"
-    with pytest.raises(BadInput, match=said):
+    text = "columns that are whole, category.*--likelihood discretised-logistic or gaussian"
+    with pytest.raises(BadInput, match=text):
         likelihood(name, COUNTED.domain)
 
 
-@pytest.mark.parametrize("given", [{"entry": "logit"}, {"dequantisation": "variational"}])
-def test_layers_for_levels_are_refused_for_columns(given):
+@pytest.mark.parametrize("options", [{"entry": "logit"}, {"dequantisation": "variational"}])
+def test_layers_for_levels_are_refused_for_columns(options):
     with pytest.raises(BadInput, match="columns of a table without bins of one width"):
-        Glow(**given).check(COUNTED.domain)
+        Glow(**options).check(COUNTED.domain)
 
 
 def test_trivial_samples_of_a_table_are_rows_of_it():
@@ -192,16 +192,16 @@ def test_rows_that_stand_among_the_training_rows_are_not_called_copies():
     rows = torch.arange(600) % 20
     data = table.of_arrays("dice", {"a": (rows % 4).numpy(), "b": (rows // 4).numpy()})
     against = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
-    found = judge_samples(
+    frequencies = judge_samples(
         data.train.x[:200], against, session=Session(), only={"nearest_train_ratio"}
     )
-    assert not found.metrics
-    assert "no distance to compare with" in found.skipped["nearest_train_ratio"]
+    assert not frequencies.metrics
+    assert "no distance to compare with" in frequencies.skipped["nearest_train_ratio"]
 
 
 def test_the_trivial_density_of_a_counted_table_is_near_its_entropy_and_never_above_zero():
-    found = independent(COUNTED)
-    assert -5.1 < found < -4.8  # its columns are independent: -4.93 but for the test rows
+    frequencies = independent(COUNTED)
+    assert -5.1 < frequencies < -4.8  # its columns are independent: -4.93 but for the test rows
     one = table.of_arrays("rare", {"a": (torch.arange(400) % 50 == 0).int().numpy()})
     assert -0.2 < independent(one) < 0
     real = independent(MIXED)  # beside them a real column of deviation 1.1: -1.5 nats

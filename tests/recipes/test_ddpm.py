@@ -102,13 +102,13 @@ def test_captions_reach_the_denoiser_and_are_kept_for_samples():
     data = DataSet("said", domain, split, split)
     (stage,) = Ddpm(batch=2).stages(model, data, 0)
     stage.prepare()
-    drawn = model.resolve_condition(None, Noise.of(0, 64)).tokens
-    assert {tuple(row) for row in drawn.tolist()} == {(2, 1), (1, 0)}
+    samples = model.resolve_condition(None, Noise.of(0, 64)).tokens
+    assert {tuple(row) for row in samples.tolist()} == {(2, 1), (1, 0)}
     assert model.sample(3, noise=Noise.of(0, 3)).shape == (3, 1, 8, 8)
 
 
 @pytest.mark.parametrize(
-    ("options", "name", "said"),
+    ("options", "name", "message"),
     [
         ({"guidance": 2.0}, "photos", "without classes or captions"),
         ({"classifier": True}, "photos", "without classes"),
@@ -118,8 +118,8 @@ def test_captions_reach_the_denoiser_and_are_kept_for_samples():
         ({"guidance_over": "0.9:0.2"}, "digits", "first below"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_a_sentence(options, name, said):
-    with pytest.raises(BadInput, match=said):
+def test_what_makes_no_sense_is_refused_in_a_sentence(options, name, message):
+    with pytest.raises(BadInput, match=message):
         Ddpm(**options).model(DOMAINS[name])
 
 
@@ -137,8 +137,8 @@ def test_a_classifier_is_a_second_player_and_guides():
     batch = Examples(x, Condition(label=torch.arange(4)), Noise.of(0, 4))
     loss = model.objectives()[1].loss(batch)
     assert float(loss.value) == pytest.approx(2.3, abs=0.3)
-    said = Condition(label=torch.tensor([3, 3]))
-    guided = model.sample(2, condition=said, noise=Noise.of(0, 2))
+    condition = Condition(label=torch.tensor([3, 3]))
+    guided = model.sample(2, condition=condition, noise=Noise.of(0, 2))
     assert (
-        model.adjusted(guidance=0.0).sample(2, condition=said, noise=Noise.of(0, 2)) != guided
+        model.adjusted(guidance=0.0).sample(2, condition=condition, noise=Noise.of(0, 2)) != guided
     ).any()

@@ -95,25 +95,25 @@ def test_the_base_is_set_once_before_training(sets):
 
 
 def test_small_images_get_shorter_chains(sets):
-    for given, name, steps in ((0, "digits", 5), (0, "two-moons", 20), (7, "digits", 7)):
-        model = EnergyBased(chain_steps=given).model(sets[name].domain)
+    for steps_given, name, steps in ((0, "digits", 5), (0, "two-moons", 20), (7, "digits", 7)):
+        model = EnergyBased(chain_steps=steps_given).model(sets[name].domain)
         assert model.chain_steps == steps
 
 
 def test_numbers_that_make_no_chain_are_refused(sets):
     domain = sets["digits"].domain
-    for given, said in (
+    for options, message in (
         ({"chains": 20}, "--chains 32"),
         ({"sample_steps": 0}, "--sample-steps"),
         ({"step_size": -1.0}, "--step-size"),
         ({"restart": 1.5}, "--restart"),
     ):
-        with pytest.raises(BadInput, match=said):
-            EnergyBased(**given).model(domain)
+        with pytest.raises(BadInput, match=message):
+            EnergyBased(**options).model(domain)
 
 
 def test_the_page_is_short_and_explains_itself():
-    found = fields(EnergyBased)
-    assert len(found) <= 18
-    assert all(field.meaning for field in found)
+    recipe_fields = fields(EnergyBased)
+    assert len(recipe_fields) <= 18
+    assert all(field.meaning for field in recipe_fields)
     assert EnergyBased(training="dsm", chains=1).model(sources.load("digits").domain)

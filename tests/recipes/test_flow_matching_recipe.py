@@ -40,9 +40,9 @@ def test_fits(name):
 
 
 def test_it_has_few_fields_that_all_say_what_they_are():
-    found = fields(FlowMatchingRecipe)
-    assert len(found) <= 16
-    assert all(field.meaning for field in found)
+    recipe_fields = fields(FlowMatchingRecipe)
+    assert len(recipe_fields) <= 16
+    assert all(field.meaning for field in recipe_fields)
 
 
 @pytest.mark.parametrize("pairing", ["independent", "optimal-transport"])
@@ -65,8 +65,8 @@ def test_weights_do_not_depend_on_how_they_are_sampled():
 
 
 def test_a_run_with_a_field_that_there_is_not_is_refused():
-    known = {field.name: field.default for field in fields(FlowMatchingRecipe)}
-    record = {"name": "flow-matching", "fields": known}
+    defaults = {field.name: field.default for field in fields(FlowMatchingRecipe)}
+    record = {"name": "flow-matching", "fields": defaults}
     assert _recipe(record, {"lr": 0.01}) == FlowMatchingRecipe(lr=0.01)
     record["fields"]["likelihood_steps"] = 20
     with pytest.raises(BadInput, match="likelihood_steps"):
@@ -91,13 +91,13 @@ def test_plots_need_no_training():
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"guidance": 2.0, "label_dropout": 0.0}, "label-dropout"),
         ({"probes": 0}, "probes"),
         ({"sample_steps": 0}, "1 step or more"),
     ],
 )
-def test_nonsense_is_refused(changed, said):
-    with pytest.raises(BadInput, match=said):
+def test_nonsense_is_refused(changed, message):
+    with pytest.raises(BadInput, match=message):
         FlowMatchingRecipe(**changed).model(DOMAINS["digits"])

@@ -51,8 +51,8 @@ def test_every_loss_can_be_chosen_and_brings_what_it_needs(loss, name):
     (field,) = [field for field in fields(AdversarialNet) if field.name == "loss"]
     assert set(field.choices) == set(LOSSES)
     model = AdversarialNet(loss=loss, width=8).model(DOMAINS[name])
-    wanted = {"wgan": "gp", "ebgan": "none"}.get(loss, "r1")
-    assert model.penalty == PENALTIES[wanted]
+    expected = {"wgan": "gp", "ebgan": "none"}.get(loss, "r1")
+    assert model.penalty == PENALTIES[expected]
     assert model.critic.score == LOSSES[loss].score
 
 
@@ -99,8 +99,10 @@ def test_r3gan_refuses_numbers_without_sense(choice, reason):
 
 
 def test_dcgan_normalises_unless_a_slope_is_wanted():
-    def critic(**kept):
-        return AdversarialNet(network="dcgan", ema=0.0, width=8, **kept).model(DOMAINS["fashion"])
+    def critic(**options):
+        return AdversarialNet(network="dcgan", ema=0.0, width=8, **options).model(
+            DOMAINS["fashion"]
+        )
 
     norms = torch.nn.BatchNorm2d
     assert any(isinstance(m, norms) for m in critic(penalty="none").critic.modules())

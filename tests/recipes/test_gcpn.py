@@ -37,9 +37,9 @@ def recipe(**fields):
     return CATALOG["gcpn"](**(SMALL | fields))
 
 
-def train(path, made, data, steps):
+def train(path, page, data, steps):
     run, events = begin(
-        made,
+        page,
         data,
         source=data.name,
         path=path,
@@ -61,8 +61,8 @@ def test_cloning_learns_to_build_one_molecule(data):
         optimiser.zero_grad()
         loss.value.backward()
         optimiser.step()
-    drawn = to_smiles(policy.sample(40, noise=Noise.of(0, 40)))
-    assert drawn.count("N#CCCC#N") > 20
+    smiles = to_smiles(policy.sample(40, noise=Noise.of(0, 40)))
+    assert smiles.count("N#CCCC#N") > 20
 
 
 def test_a_reward_is_learnt(data):
@@ -72,31 +72,35 @@ def test_a_reward_is_learnt(data):
     optimiser = torch.optim.Adam(objective.parameters, 0.01)
     means = []
     for turn in range(12):
-        made = policy.collect(
+        transitions = policy.collect(
             Noise.of(turn, 32), data.train.x[:32], lambda x: sizes(x).double(), PpoSettings()
         )
-        means.append(float(made.reward.mean()))
+        means.append(float(transitions.reward.mean()))
         for _ in range(4):
             optimiser.zero_grad()
-            objective.loss(made).value.backward()
+            objective.loss(transitions).value.backward()
             optimiser.step()
     assert sum(means[-3:]) > 1.5 * sum(means[:3])
 
 
 def test_a_collection_says_what_the_policy_did(data):
     policy = untrained(recipe(reward="qed"), data.domain, 0)
-    made = policy.collect(Noise.of(0, 16), data.train.x[:16], lambda x: sizes(x), PpoSettings())
-    log_prob, entropy, _ = policy.evaluate(made)
-    assert torch.allclose(log_prob, made.old, atol=1e-5)
+    transitions = policy.collect(
+        Noise.of(0, 16), data.train.x[:16], lambda x: sizes(x), PpoSettings()
+    )
+    log_prob, entropy, _ = policy.evaluate(transitions)
+    assert torch.allclose(log_prob, transitions.old, atol=1e-5)
     assert (entropy >= 0).all()
-    assert made.advantage.mean().abs() < 1e-5
+    assert transitions.advantage.mean().abs() < 1e-5
     first = policy.sample(16, noise=Noise.of(0, 16))
-    assert sorted(sizes(made.built).unique().tolist()) == sorted(sizes(first).unique().tolist())
+    assert sorted(sizes(transitions.built).unique().tolist()) == sorted(
+        sizes(first).unique().tolist()
+    )
 
 
 def test_calls_of_the_oracle_are_the_budget(data, tmp_path):
-    made = recipe(reward="qed", oracle_calls=60, children=8, cloning=0.0)
-    run, events = train(tmp_path / "run", made, data, 400)
+    transitions = recipe(reward="qed", oracle_calls=60, children=8, cloning=0.0)
+    run, events = train(tmp_path / "run", transitions, data, 400)
     loaded = load(run.path, warn=pytest.fail)
     scores, best = loaded.model.call_scores(), loaded.model.best_found()
     assert len(scores) == 60
@@ -108,11 +112,11 @@ def test_calls_of_the_oracle_are_the_budget(data, tmp_path):
 
 
 def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
-    made = recipe(reward="qed", cloning=0.2, children=8)
-    whole, _ = train(tmp_path / "whole", made, data, 20)
+    transitions = recipe(reward="qed", cloning=0.2, children=8)
+    unbroken, _ = train(tmp_path / "whole", transitions, data, 20)
     stop = Stop()
     _, events = begin(
-        made,
+        transitions,
         data,
         source=data.name,
         path=tmp_path / "parts",
@@ -131,7 +135,7 @@ def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
         until(11)
     run, rest = go_on(tmp_path / "parts", session=Session())
     list(rest)
-    a, b = whole.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
+    a, b = unbroken.checkpoint(pytest.fail), run.checkpoint(pytest.fail)
     assert all(torch.equal(x, b.weights[name]) for name, x in a.weights.items())
     assert (
         a.state["trainer"]["stream"]["search"]["smiles"]
@@ -140,20 +144,22 @@ def test_a_search_that_is_stopped_goes_on_exactly(data, tmp_path):
 
 
 def test_given_molecules_are_improved(data, tmp_path, capsys):
-    given = tmp_path / "given.smi"
-    given.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nNCCCO\nC[N+](=O)[O-] nitromethane\n")
-    made = recipe(
+    start_path = tmp_path / "given.smi"
+    start_path.write_text("CC(=O)Nc1ccc(O)cc1 paracetamol\nNCCCO\nC[N+](=O)[O-] nitromethane\n")
+    transitions = recipe(
         reward="plogp",
         improve=True,
-        start=str(given),
+        start=str(start_path),
         oracle_calls=12,
         children=128,
         cloning=0.0,
     )
-    assert made.start.count(",") == 1  # the file's molecules, so that the run needs no file
-    assert any("--start: " in said and "charge" in said for said in made.notes())
-    run, events = train(tmp_path / "run", made, data, 300)
-    assert set(made.notes()) <= {e.values.get("message") for e in events}
+    assert transitions.start.count(",") == 1  # the file's molecules, so that the run needs no file
+    assert any(
+        "--start: " in captured and "charge" in captured for captured in transitions.notes()
+    )
+    run, events = train(tmp_path / "run", transitions, data, 300)
+    assert set(transitions.notes()) <= {e.values.get("message") for e in events}
     assert "the calls of the oracle are spent" in [e.values.get("reason") for e in events]
     loaded = load(run.path, warn=pytest.fail)
     rows = list(csv.DictReader(write_found(loaded).open()))
@@ -162,38 +168,40 @@ def test_given_molecules_are_improved(data, tmp_path, capsys):
         assert float(row["plogp"]) > float(row["plogp before"])
         assert float(row["similarity"]) >= 0.4
     capsys.readouterr()
-    drawn = str(tmp_path / "drawn.smi")
-    assert main(["sample", str(run.path), "-n", "3", "--out", drawn]) == 0
-    said = capsys.readouterr()
-    assert said.out.strip() == drawn
-    assert f"the best molecules found are in {run.path / 'best.csv'}" in said.err
-    found = judge_run(
+    smiles = str(tmp_path / "drawn.smi")
+    assert main(["sample", str(run.path), "-n", "3", "--out", smiles]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.strip() == smiles
+    assert f"the best molecules found are in {run.path / 'best.csv'}" in captured.err
+    evaluation = judge_run(
         loaded,
         loaded.same(data),
         samples=50,
         session=Session(guard=lambda: None),
     )
     gains = [float(row["plogp"]) - float(row["plogp before"]) for row in rows]
-    assert found.metrics["improvement"].value == pytest.approx(sum(gains) / 2, rel=1e-4)
-    assert found.metrics["improved"].value == 1
+    assert evaluation.metrics["improvement"].value == pytest.approx(sum(gains) / 2, rel=1e-4)
+    assert evaluation.metrics["improved"].value == 1
 
 
 def test_the_lowest_of_the_test_part_are_given_where_none_are(data, tmp_path):
-    made = recipe(reward="plogp", improve=True, oracle_calls=1, children=16, cloning=0.0)
-    run, _ = train(tmp_path / "run", made, data, 1)
+    transitions = recipe(reward="plogp", improve=True, oracle_calls=1, children=16, cloning=0.0)
+    run, _ = train(tmp_path / "run", transitions, data, 1)
     model = load(run.path, warn=pytest.fail).model
     worth = sorted(expression("plogp")([parsed(s) for s in data.test.names]))
-    given = sorted(expression("plogp")([parsed(s) for s in to_smiles(model.originals())]))
-    assert given == pytest.approx(worth[: len(given)])
-    assert len(given) == min(100, len(data.test))
+    starts = sorted(expression("plogp")([parsed(s) for s in to_smiles(model.originals())]))
+    assert starts == pytest.approx(worth[: len(starts)])
+    assert len(starts) == min(100, len(data.test))
 
 
 def test_given_molecules_have_room(data, tmp_path):
-    made = recipe(reward="plogp", improve=True, oracle_calls=1, children=16, cloning=0.0, atoms=7)
-    run, _ = train(tmp_path / "run", made, data, 1)
-    given = load(run.path, warn=pytest.fail).model.originals()
-    assert 0 < len(given) <= 100
-    assert int(sizes(given).max()) <= 7
+    transitions = recipe(
+        reward="plogp", improve=True, oracle_calls=1, children=16, cloning=0.0, atoms=7
+    )
+    run, _ = train(tmp_path / "run", transitions, data, 1)
+    starts = load(run.path, warn=pytest.fail).model.originals()
+    assert 0 < len(starts) <= 100
+    assert int(sizes(starts).max()) <= 7
     with pytest.raises(BadInput, match="at most --atoms 2"):
         train(tmp_path / "none", recipe(reward="plogp", improve=True, atoms=2), data, 1)
 
@@ -210,19 +218,19 @@ def test_steps_can_be_rewarded(data):
     each = 0.5 / policy.most
     assert none.returns.abs().max() < 1e-5
     assert some.returns.min() == pytest.approx(each, abs=1e-5)
-    left = (some.returns / each).round()
-    torch.testing.assert_close(some.returns, left * each, atol=1e-5, rtol=0)
-    assert (left == 1).sum() == 8
+    counted = (some.returns / each).round()
+    torch.testing.assert_close(some.returns, counted * each, atol=1e-5, rtol=0)
+    assert (counted == 1).sum() == 8
 
 
 def test_a_scaffold_stays(data, tmp_path):
-    made = recipe(start="c1ccccc1O, C1CCNCC1")
-    run, _ = train(tmp_path / "run", made, data, 3)
+    transitions = recipe(start="c1ccccc1O, C1CCNCC1")
+    run, _ = train(tmp_path / "run", transitions, data, 3)
     model = load(run.path, warn=pytest.fail).model
     x = draw(model, 20, seed=0)
-    begun = model.starts[:, None]
+    starts_batch = model.starts[:, None]
     # Every atom and every bond of the one or the other is where it was.
-    stays = ((x[None] == begun) | (begun == 0)).flatten(2).all(2)
+    stays = ((x[None] == starts_batch) | (starts_batch == 0)).flatten(2).all(2)
     assert stays.any(0).all()
     assert stays.any(1).all()
 
@@ -243,7 +251,7 @@ def test_a_sum_over_atoms_is_seen():
 
 
 @pytest.mark.parametrize(
-    ("fields", "wanted"),
+    ("fields", "expected"),
     [
         ({"reward": "qed"}, (256, 0.5, 0.01, 0.03, 0.25)),
         ({"reward": "qed", "oracle_calls": 9}, (32, 4, 1.0, 0.01, 1.0)),
@@ -255,20 +263,20 @@ def test_a_sum_over_atoms_is_seen():
         ),
     ],
 )
-def test_the_pace_is_that_of_the_budget_and_of_what_is_said(data, fields, wanted):
+def test_the_pace_is_that_of_the_budget_and_of_what_is_said(data, fields, expected):
     """And the policy's optimiser goes by it."""
-    made = CATALOG["gcpn"](**({"width": 16, "layers": 2} | fields))
-    stage = made.stages(untrained(made, data.domain, 0), data, 0)[-1]
+    transitions = CATALOG["gcpn"](**({"width": 16, "layers": 2} | fields))
+    stage = transitions.stages(untrained(transitions, data.domain, 0), data, 0)[-1]
     settings = stage.model.settings
     stream = stage.stream()
-    found = (
+    evaluation = (
         stream._episodes,
         stream._batches / max(1, round(20 * stream._episodes / 512)),
         settings.expert_weight,
         settings.entropy_weight,
         stage.model.objectives()[0].rate,
     )
-    assert found == wanted
+    assert evaluation == expected
 
 
 def test_atoms_are_capped(data):
@@ -277,7 +285,7 @@ def test_atoms_are_capped(data):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "captured"),
     [
         ({"reward": "qd"}, "did you mean 'qed'"),
         ({"oracle_calls": 10}, "there is none; give --reward"),
@@ -294,15 +302,15 @@ def test_atoms_are_capped(data):
         ({"improve": True, "reward": "qed", "asked": 0}, "takes 1 or more --asked"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(data, fields, said):
-    with pytest.raises(BadInput, match=said):
+def test_what_cannot_be_done_is_one_sentence(data, fields, captured):
+    with pytest.raises(BadInput, match=captured):
         untrained(recipe(**fields), data.domain, 0)
 
 
 def test_oracles_that_are_not_here_are_asked_for(data, tmp_path):
-    made = recipe(reward="jnk3", cloning=0.0)
+    transitions = recipe(reward="jnk3", cloning=0.0)
     with pytest.raises(BadInput, match="trilemma data fetch oracles"):
-        train(tmp_path / "run", made, data, 2)
+        train(tmp_path / "run", transitions, data, 2)
 
 
 def test_only_molecules_fit():

@@ -34,11 +34,11 @@ VARIANTS = [
 
 @pytest.fixture(scope="module")
 def data():
-    whole = sources.load("qm9-small").viewed(("conformer",))
+    data = sources.load("qm9-small").viewed(("conformer",))
     train, test = (
-        dataclasses.replace(part, x=part.x[:64], names=None) for part in (whole.train, whole.test)
+        dataclasses.replace(part, x=part.x[:64], names=None) for part in (data.train, data.test)
     )
-    return dataclasses.replace(whole, train=train, test=test)
+    return dataclasses.replace(data, train=train, test=test)
 
 
 def train(path, data, steps=8, **fields):
@@ -84,18 +84,18 @@ def test_a_size_that_is_asked_for_is_had(data, tmp_path):
 def test_clouds_of_like_size_are_drawn_together_and_are_the_same(data, tmp_path, monkeypatch):
     run, _ = train(tmp_path / "run", data)
     model = load(run.path, warn=print).model
-    seen = []
+    sizes_seen = []
     real = model.diffusion.sample
 
     def sample(n, *, condition, noise):
-        seen.append(condition.points.sum(1).tolist())
+        sizes_seen.append(condition.points.sum(1).tolist())
         return real(n, condition=condition, noise=noise)
 
     monkeypatch.setattr(model.diffusion, "sample", sample)
     monkeypatch.setattr("trilemma.families.diffusion.geometric.TOGETHER", 5)
     parts = model.sample(12, noise=Noise.of(0, 12))
-    assert [len(points) for points in seen] == [5, 5, 2]
-    assert [n for points in seen for n in points] == sorted(sizes(parts).tolist())
+    assert [len(points) for points in sizes_seen] == [5, 5, 2]
+    assert [n for points in sizes_seen for n in points] == sorted(sizes(parts).tolist())
     monkeypatch.setattr("trilemma.families.diffusion.geometric.TOGETHER", 12)
     assert torch.allclose(parts, model.sample(12, noise=Noise.of(0, 12)), atol=1e-4)
 
@@ -104,8 +104,8 @@ def test_reconstruction_is_of_codes_with_their_noise(data, tmp_path):
     run, _ = train(tmp_path / "run", data, code_noise=0.05)
     model = load(run.path, warn=print).model
     x, noise = data.test.x[:32], Noise.of(0, 32)
-    mean, drawn = model.reconstruct(x), model.reconstruct(x, noise=noise)
-    apart = (positions(drawn) - positions(mean)).square().sum(-1)[mask_of(x)].mean().sqrt()
+    mean, with_noise = model.reconstruct(x), model.reconstruct(x, noise=noise)
+    apart = (positions(with_noise) - positions(mean)).square().sum(-1)[mask_of(x)].mean().sqrt()
     assert apart == pytest.approx(0.05 * 3**0.5 * data.domain.values.spread, rel=0.3)
     assert torch.equal(model.reconstruct(x), mean)
 

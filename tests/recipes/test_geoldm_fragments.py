@@ -61,39 +61,39 @@ def plain():
     return build(autoencoder="none")
 
 
-def given(x, n):
+def prompt(x, n):
     """Return a fragment n times, and where it is known."""
-    known = mask_of(x)[:, None].expand(ROOM, 4)
-    return x.expand(n, ROOM, 4), known.expand(n, ROOM, 4)
+    is_known = mask_of(x)[:, None].expand(ROOM, 4)
+    return x.expand(n, ROOM, 4), is_known.expand(n, ROOM, 4)
 
 
-def complete(model, n, seed=0, x=TWO, **asked):
-    return model.complete(*given(x, n), noise=Noise.for_samples(seed, 0, n), **asked)
+def complete(model, n, seed=0, x=TWO, **options):
+    return model.complete(*prompt(x, n), noise=Noise.for_samples(seed, 0, n), **options)
 
 
 def test_the_fragment_stays_where_it_is_and_the_rest_differs(model):
     assert isinstance(model, Completing)
     x = complete(model, 12)
-    known = int(sizes(TWO))
+    fragment_size = int(sizes(TWO))
     assert x.isfinite().all()
-    assert torch.equal(x[:, :known, 3], TWO[:known, 3].expand(12, known))
-    assert float((x[:, :known] - TWO[:known]).abs().max()) < 1e-4
+    assert torch.equal(x[:, :fragment_size, 3], TWO[:fragment_size, 3].expand(12, fragment_size))
+    assert float((x[:, :fragment_size] - TWO[:fragment_size]).abs().max()) < 1e-4
     assert 1 < len(set(sizes(x).tolist())) <= len(set(sizes(x).tolist()) | {5, 6, 8}) == 3
     assert torch.equal(mask_of(x), torch.arange(ROOM) < sizes(x)[:, None])
-    added = x[:, known]  # the first point beside the fragment
+    added = x[:, fragment_size]  # the first point beside the fragment
     assert torch.pdist(added[:, :3]).min() > 1e-3
     other = complete(model, 12, seed=1)
-    assert float((other[:, known, :3] - added[:, :3]).abs().min(1).values.max()) > 1e-3
+    assert float((other[:, fragment_size, :3] - added[:, :3]).abs().min(1).values.max()) > 1e-3
 
 
 def test_a_completion_depends_on_its_seed_and_index_alone(model):
-    made = completing(SimpleNamespace(model=model), *(v[0] for v in given(TWO, 1)))
-    many = draw(made, 70, seed=3)
+    completion = completing(SimpleNamespace(model=model), *(v[0] for v in prompt(TWO, 1)))
+    many = draw(completion, 70, seed=3)
     for n in (1, 3):
-        few = draw(made, n, seed=3)
-        assert torch.equal(few[..., 3], many[:n, :, 3])
-        assert float((few - many[:n]).abs().max()) < 1e-4
-    assert torch.equal(draw(made, 2, seed=3, start=66)[..., 3], many[66:68, :, 3])
+        first_samples = draw(completion, n, seed=3)
+        assert torch.equal(first_samples[..., 3], many[:n, :, 3])
+        assert float((first_samples - many[:n]).abs().max()) < 1e-4
+    assert torch.equal(draw(completion, 2, seed=3, start=66)[..., 3], many[66:68, :, 3])
 
 
 class Turned(Noise):
@@ -117,16 +117,16 @@ def test_a_moved_fragment_under_turned_noise_gives_the_moved_completion(name):
     draw_from = torch.Generator().manual_seed(5)
     turn = torch.linalg.qr(torch.randn(3, 3, generator=draw_from)).Q
     shift = torch.tensor([1.0, -7.0, 4.0])
-    here = mask_of(TWO)[:, None]
-    moved = torch.cat([(TWO[:, :3] @ turn.T + shift) * here, TWO[:, 3:]], -1)
-    x = model.complete(*given(TWO, 6), noise=noise)
-    y = model.complete(*given(moved, 6), noise=Turned(noise, turn))
-    wanted = (positions(x) @ turn.T + shift) * mask_of(x)[..., None]
+    fragment_mask = mask_of(TWO)[:, None]
+    moved = torch.cat([(TWO[:, :3] @ turn.T + shift) * fragment_mask, TWO[:, 3:]], -1)
+    x = model.complete(*prompt(TWO, 6), noise=noise)
+    y = model.complete(*prompt(moved, 6), noise=Turned(noise, turn))
+    expected = (positions(x) @ turn.T + shift) * mask_of(x)[..., None]
     assert torch.equal(y[..., 3], x[..., 3])
-    assert float((positions(y) - wanted).abs().max()) < 1e-3
+    assert float((positions(y) - expected).abs().max()) < 1e-3
     # Under noise that is not turned another completion is drawn.
-    z = model.complete(*given(moved, 6), noise=noise)
-    assert float((positions(z) - wanted).abs().max()) > 1e-2
+    z = model.complete(*prompt(moved, 6), noise=noise)
+    assert float((positions(z) - expected).abs().max()) > 1e-2
 
 
 def test_sizes_are_those_of_training_clouds_that_are_larger(plain):
@@ -134,12 +134,12 @@ def test_sizes_are_those_of_training_clouds_that_are_larger(plain):
     noise, least = Noise.of(0, n), torch.full((n,), 5)
     _, points = plain.sized(None, noise, least)
     prompts = plain.diffusion.prompts
-    kept = prompts.points.sum(1)
-    larger = kept[kept >= 5]
+    fragment_sizes = prompts.points.sum(1)
+    larger = fragment_sizes[fragment_sizes >= 5]
     for size in ALL:
         share = float((points.sum(1) == size).float().mean())
-        wanted = float((larger == size).float().mean())
-        assert abs(share - wanted) < 4 * (0.25 / n) ** 0.5
+        expected = float((larger == size).float().mean())
+        assert abs(share - expected) < 4 * (0.25 / n) ** 0.5
     mixed = torch.tensor([1, 8]).repeat(32)
     _, points = plain.sized(None, Noise.of(0, 64), mixed)
     assert set(points.sum(1)[mixed == 8].tolist()) == {8}
@@ -147,20 +147,20 @@ def test_sizes_are_those_of_training_clouds_that_are_larger(plain):
 
 
 def test_sizes_near_a_property_are_larger_too():
-    told = Domain(
+    property_domain = Domain(
         "conformer",
         (ROOM, 4),
         Real(0.0, 1.4, "Å"),
         elements=ELEMENTS,
         properties=(PropertyStatistics("alpha", "", 50.0, 20.0, 30.0, 80.0),),
     )
-    model = build(told, autoencoder="none", property="alpha")
-    wanted = Condition(properties=torch.full((16, 1), 30.0))
-    assert set(sizes(model.sample(16, condition=wanted, noise=Noise.of(0, 16))).tolist()) == {3}
-    x = complete(model, 16, condition=wanted)
+    model = build(property_domain, autoencoder="none", property="alpha")
+    expected = Condition(properties=torch.full((16, 1), 30.0))
+    assert set(sizes(model.sample(16, condition=expected, noise=Noise.of(0, 16))).tolist()) == {3}
+    x = complete(model, 16, condition=expected)
     assert set(sizes(x).tolist()) == {5}
-    drawn, points = model.sized(None, Noise.of(0, 64), torch.full((64,), 6))
-    assert torch.equal(drawn.properties[:, 0], points.sum(1) * 10.0)
+    cloud_sizes, points = model.sized(None, Noise.of(0, 64), torch.full((64,), 6))
+    assert torch.equal(cloud_sizes.properties[:, 0], points.sum(1) * 10.0)
     assert int(points.sum(1).min()) == 6
 
 
@@ -192,31 +192,33 @@ def test_one_known_atom_and_rows_that_are_not_the_first(plain):
 
 def test_the_pose_is_kept_without_an_autoencoder(plain):
     """Positions are codes there: what is decoded has the fragment before it is put in place."""
-    x, known = given(TWO, 4)
-    drawn = []
+    x, is_known = prompt(TWO, 4)
+    cloud_sizes = []
     clouds = plain.clouds
-    plain.clouds = lambda y, mask: drawn.append(clouds(y, mask)) or drawn[-1]
+    plain.clouds = lambda y, mask: cloud_sizes.append(clouds(y, mask)) or cloud_sizes[-1]
     try:
-        done = plain.complete(x, known, noise=Noise.of(0, 4))
+        done = plain.complete(x, is_known, noise=Noise.of(0, 4))
     finally:
         del plain.clouds
-    kept = int(sizes(TWO))
-    one, other = (positions(v)[:, :kept] for v in (drawn[-1], done))
+    fragment_sizes = int(sizes(TWO))
+    one, other = (positions(v)[:, :fragment_sizes] for v in (cloud_sizes[-1], done))
     centre = one.mean(1, keepdim=True), other.mean(1, keepdim=True)
     assert float(((one - centre[0]) - (other - centre[1])).abs().max()) < 1e-4
-    assert float(positions(drawn[-1]).sum(1).abs().max()) < 1e-4
+    assert float(positions(cloud_sizes[-1]).sum(1).abs().max()) < 1e-4
 
 
 def test_the_fragment_is_encoded_within_the_whole_at_each_step():
-    model, seen = build(), []
+    model, encoded = build(), []
     codes = model.first_stage.codes
-    model.first_stage.codes = lambda x: seen.append(x) or codes(x)
+    model.first_stage.codes = lambda x: encoded.append(x) or codes(x)
     x = complete(model, 4)
-    assert len(seen) == SMALL["sample_steps"]
-    known = int(sizes(TWO))
-    for whole in seen:
-        assert torch.equal(whole[:, :known], TWO[:known].expand(4, known, 4))
-        assert torch.equal(mask_of(whole), mask_of(x))
+    assert len(encoded) == SMALL["sample_steps"]
+    fragment_size = int(sizes(TWO))
+    for cloud in encoded:
+        assert torch.equal(
+            cloud[:, :fragment_size], TWO[:fragment_size].expand(4, fragment_size, 4)
+        )
+        assert torch.equal(mask_of(cloud), mask_of(x))
 
 
 def test_a_fragment_that_no_training_cloud_exceeds_is_refused(plain):

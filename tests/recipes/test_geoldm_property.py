@@ -49,14 +49,14 @@ def plain(tmp_path_factory):
 def test_a_run_knows_its_property_and_its_half_of_the_data(run, plain):
     loaded = load(run.path, warn=print)
     data = loaded.data()
-    whole = sources.load("qm9-small").viewed(("conformer",))
+    full = sources.load("qm9-small").viewed(("conformer",))
     assert [one.name for one in loaded.domain.properties] == ["alpha"]
-    assert len(data.train) + len(data.aside) == len(whole.train)
+    assert len(data.train) + len(data.aside) == len(full.train)
     assert loaded.model.properties == data.domain.properties
     bare = load(plain.path, warn=print)
     assert bare.domain.properties == bare.model.properties == ()
     assert bare.data().aside is None
-    assert len(bare.data().train) == len(whole.train)
+    assert len(bare.data().train) == len(full.train)
 
 
 def test_the_stream_tells_each_cloud_its_own_property(run):
@@ -71,8 +71,8 @@ def test_the_stream_tells_each_cloud_its_own_property(run):
     pairs = {
         (int(n), float(c)) for n, c in zip(sizes(data.train.x), data.train.properties, strict=True)
     }
-    kept = zip(prompts.points.sum(1), prompts.properties, strict=True)
-    assert {(int(n), float(c)) for n, c in kept} == pairs
+    pool = zip(prompts.points.sum(1), prompts.properties, strict=True)
+    assert {(int(n), float(c)) for n, c in pool} == pairs
 
 
 def test_sizes_are_drawn_with_the_property_or_near_the_one_that_is_asked_for(run):
@@ -83,15 +83,15 @@ def test_sizes_are_drawn_with_the_property_or_near_the_one_that_is_asked_for(run
             model.diffusion.prompts.points.sum(1), model.diffusion.prompts.properties, strict=True
         )
     }
-    drawn, points = model.sized(None, Noise.of(0, 64))
+    cloud_sizes, points = model.sized(None, Noise.of(0, 64))
     assert {
-        (int(n), float(c)) for n, c in zip(points.sum(1), drawn.properties, strict=True)
+        (int(n), float(c)) for n, c in zip(points.sum(1), cloud_sizes.properties, strict=True)
     } <= pairs
-    few, many = (
+    low, many = (
         model.sized(Condition(properties=torch.full((64, 1), c)), Noise.of(0, 64))[1].sum(1)
         for c in (55.0, 92.0)
     )
-    assert few.float().mean() + 3 < many.float().mean()
+    assert low.float().mean() + 3 < many.float().mean()
     x = model.sample(
         3,
         condition=Condition(properties=torch.tensor([[60.0], [75.0], [90.0]])),
@@ -104,18 +104,18 @@ def test_guidance_of_zero_is_unconditional_and_of_one_conditional(run):
     room = load(run.path, warn=print).domain.shape[0]
     points = torch.arange(room) < torch.full((4, 1), 15)
     noise = Noise.of(3, 4)
-    wanted = Condition(points=points, properties=torch.full((4, 1), 90.0))
-    drawn = {
+    condition = Condition(points=points, properties=torch.full((4, 1), 90.0))
+    cloud_sizes = {
         w: load(run.path, warn=print, at_sampling={"guidance": w}).model.sample(
-            4, condition=wanted, noise=noise
+            4, condition=condition, noise=noise
         )
         for w in (0.0, 1.0, 3.0)
     }
     model = load(run.path, warn=print).model
-    silent = model.sample(4, condition=Condition(points=points), noise=noise)
-    assert torch.equal(drawn[0.0], silent)
-    assert torch.equal(drawn[1.0], model.sample(4, condition=wanted, noise=noise))
-    gaps = [float((drawn[w] - silent)[..., :3].norm()) for w in (1.0, 3.0)]
+    unconditional = model.sample(4, condition=Condition(points=points), noise=noise)
+    assert torch.equal(cloud_sizes[0.0], unconditional)
+    assert torch.equal(cloud_sizes[1.0], model.sample(4, condition=condition, noise=noise))
+    gaps = [float((cloud_sizes[w] - unconditional)[..., :3].norm()) for w in (1.0, 3.0)]
     assert 0 < gaps[0] < gaps[1]
 
 
@@ -128,8 +128,8 @@ def test_it_goes_on_with_the_same_data(run, tmp_path):
 
 
 def test_a_transformer_takes_one_too(tmp_path):
-    made = train(tmp_path / "run", property="mu", network="transformer", width=32)
-    model = load(made.path, warn=print).model
+    trained_run = train(tmp_path / "run", property="mu", network="transformer", width=32)
+    model = load(trained_run.path, warn=print).model
     one, two = (
         model.sample(
             2, condition=Condition(properties=torch.full((2, 1), c)), noise=Noise.of(0, 2)
@@ -147,8 +147,8 @@ def test_values_are_read_from_the_command_line(run, tmp_path, capsys):
     assert main([*arguments, "--cond", "alpha=500"]) == 0
     assert "alpha = 500 lies outside of the training examples'" in capsys.readouterr().err
     domain = load(run.path, warn=print).domain
-    asked = conditions(domain, "alpha = 70, 80", print)(1, 4)
-    assert asked.properties.tolist() == [[80.0], [70.0], [80.0]]
+    conditions_drawn = conditions(domain, "alpha = 70, 80", print)(1, 4)
+    assert conditions_drawn.properties.tolist() == [[80.0], [70.0], [80.0]]
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_values_are_read_from_the_command_line(run, tmp_path, capsys):
 )
 def test_what_cannot_be_asked_for_is_one_sentence(cond, words, run, capsys):
     assert main(["sample", str(run.path), "--cond", cond]) == 2
-    said = capsys.readouterr().err
-    assert words in said
-    assert "Traceback" not in said
+    message = capsys.readouterr().err
+    assert words in message
+    assert "Traceback" not in message
 
 
 def test_a_run_without_a_property_says_so(plain, capsys):

@@ -20,7 +20,7 @@ DOMAIN = Domain("graph", (12, 12), Levels(2), reach=9)
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"task": "robust", "budget": 0.0}, "no edge to be added"),
         ({"episodes": 0}, "--episodes"),
@@ -28,8 +28,8 @@ DOMAIN = Domain("graph", (12, 12), Levels(2), reach=9)
         ({"target_kl": -1.0}, "--target-kl"),
     ],
 )
-def test_what_makes_no_policy_is_refused(fields, said):
-    with pytest.raises(BadInput, match=said):
+def test_what_makes_no_policy_is_refused(fields, message):
+    with pytest.raises(BadInput, match=message):
         untrained(CATALOG["graphrl"](**fields), DOMAIN, 0)
 
 
@@ -63,8 +63,8 @@ def test_robust_networks_are_trained_and_judged(tmp_path):
     assert "policy/reward" in steps[-1].values
     model = untrained(recipe, data.domain, 0)
     assert isinstance(model, Improving)
-    found = judge(model, data, n=4, session=Session(), only={"improvement_gain"})
-    gain = found.metrics["improvement_gain"]
+    evaluation = judge(model, data, n=4, session=Session(), only={"improvement_gain"})
+    gain = evaluation.metrics["improvement_gain"]
     assert set(gain.baselines) == {"random", "lowest degree product", "greedy"}
     assert gain.baselines["greedy"] > gain.baselines["random"]
     assert run.path.exists()
@@ -73,8 +73,8 @@ def test_robust_networks_are_trained_and_judged(tmp_path):
 def test_builders_are_not_judged_as_improvers():
     data = load("community-small")
     model = untrained(CATALOG["graphrl"](), data.domain, 0)
-    found = judge(model, data, n=4, session=Session(), only={"improvement_gain"})
-    assert found.skipped == {"improvement_gain": "the model improves no graphs"}
+    evaluation = judge(model, data, n=4, session=Session(), only={"improvement_gain"})
+    assert evaluation.skipped == {"improvement_gain": "the model improves no graphs"}
 
 
 def test_only_robust_networks_are_after_a_reward():

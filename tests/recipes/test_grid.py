@@ -26,7 +26,7 @@ SEEDED = [*SMALL, "--grid", LOSSES, "--grid", "seed=0,1", "--json"]
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
+def workdir(tmp_path, monkeypatch):
     """Work in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -52,23 +52,23 @@ def seeded(tmp_path_factory):
 def refused(capsys, *words: str) -> str:
     """Run a command that must be refused in one line, before it makes anything; return it."""
     assert main(list(words)) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
+    captured = capsys.readouterr()
+    assert captured.out == ""
     assert not list(Path().iterdir())
-    return said.err.strip().splitlines()[-1]
+    return captured.err.strip().splitlines()[-1]
 
 
 # --- what it makes -------------------------------------------------------------------------------
 
 
 def test_a_run_for_each_cell_and_a_group_for_each_label(seeded):
-    made = json.loads((seeded / "table.json").read_text())
-    assert [(row["label"], row["seed"]) for row in made["rows"]] == [
+    table = json.loads((seeded / "table.json").read_text())
+    assert [(row["label"], row["seed"]) for row in table["rows"]] == [
         (label, seed) for label in LABELS for seed in (0, 1)
     ]
-    assert made["rows"][2]["fields"] == {"loss": "saturating"}
-    assert made["seed"] == [0, 1]
-    assert made["settings"] == {"width": "16", "batch": "16"}
+    assert table["rows"][2]["fields"] == {"loss": "saturating"}
+    assert table["seed"] == [0, 1]
+    assert table["settings"] == {"width": "16", "batch": "16"}
     assert {path.name for path in (seeded / "runs").iterdir()} == {
         f"gan-loss-{loss}-seed-{seed}" for loss in ("ns", "saturating") for seed in (0, 1)
     }
@@ -79,10 +79,10 @@ def test_a_run_for_each_cell_and_a_group_for_each_label(seeded):
 
 
 def test_groups_hold_mean_deviation_and_number(seeded):
-    made = json.loads((seeded / "table.json").read_text())
-    assert [group["label"] for group in made["groups"]] == LABELS
-    for group in made["groups"]:
-        rows = [row for row in made["rows"] if row["label"] == group["label"]]
+    table = json.loads((seeded / "table.json").read_text())
+    assert [group["label"] for group in table["groups"]] == LABELS
+    for group in table["groups"]:
+        rows = [row for row in table["rows"] if row["label"] == group["label"]]
         assert group["seeds"] == group["measured"] == [0, 1]
         assert set(group["metrics"]) == set(rows[0]["metrics"])
         values = [row["metrics"]["fd"]["value"] for row in rows]
@@ -96,8 +96,8 @@ def test_groups_hold_mean_deviation_and_number(seeded):
             fd["floor"] == rows[0]["metrics"]["fd"]["floor"] == rows[1]["metrics"]["fd"]["floor"]
         )
         assert group["cost"]["parameters"]["sd"] == 0
-    assert "means over 2 seeds" in made["verdict"]
-    assert any(label in made["verdict"] for label in LABELS)
+    assert "means over 2 seeds" in table["verdict"]
+    assert any(label in table["verdict"] for label in LABELS)
 
 
 def test_the_tables_hold_runs_and_groups(seeded):
@@ -124,7 +124,7 @@ def test_the_page_has_the_labels_and_says_what_the_spread_is(seeded):
     assert "of the first seed that was measured" in page
 
 
-def test_the_command_goes_on_and_prints_one_json_object(seeded, here, capsys, no_pages):
+def test_the_command_goes_on_and_prints_one_json_object(seeded, workdir, capsys, no_pages):
     shutil.copytree(seeded, "stopped")
     runs = Path("stopped/runs")
     (runs / "gan-loss-ns-seed-1/evaluation.json").unlink()
@@ -132,18 +132,26 @@ def test_the_command_goes_on_and_prints_one_json_object(seeded, here, capsys, no
     (Path("stopped") / "report.html").unlink()
     stamp = (runs / "gan-loss-ns-seed-0/evaluation.json").stat().st_mtime_ns
     assert main([*SEEDED, "--out", "stopped"]) == 0
-    again = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     before = json.loads((seeded / "table.json").read_text())
     assert (runs / "gan-loss-ns-seed-0/evaluation.json").stat().st_mtime_ns == stamp
-    assert [row["metrics"] for row in again["rows"][:3]] == [
+    assert [row["metrics"] for row in output["rows"][:3]] == [
         row["metrics"] for row in before["rows"][:3]
     ]
-    said = {"choice", "verdict", "why_not"}
-    assert set(again) == said | {"data", "seed", "minutes", "grid", "settings", "rows", "groups"}
+    verdict_keys = {"choice", "verdict", "why_not"}
+    assert set(output) == verdict_keys | {
+        "data",
+        "seed",
+        "minutes",
+        "grid",
+        "settings",
+        "rows",
+        "groups",
+    }
     assert (Path("stopped") / "report.html").exists()
 
 
-def test_another_grid_is_another_comparison(seeded, here, capsys):
+def test_another_grid_is_another_comparison(seeded, workdir, capsys):
     out = ["--out", str(seeded)]
     assert main([*SMALL, "--grid", LOSSES, "--grid", "seed=0,2", *out]) == 2
     assert "is not this comparison" in capsys.readouterr().err
@@ -151,7 +159,7 @@ def test_another_grid_is_another_comparison(seeded, here, capsys):
 
 
 def test_without_seeds_each_run_is_a_line_and_a_failure_keeps_the_others(
-    here, capsys, monkeypatch, no_pages
+    workdir, capsys, monkeypatch, no_pages
 ):
     trained = Race.trained
 
@@ -162,15 +170,15 @@ def test_without_seeds_each_run_is_a_line_and_a_failure_keeps_the_others(
 
     monkeypatch.setattr(Race, "trained", fails)
     assert main([*SMALL, "--grid", LOSSES, "--out", "made"]) == 0
-    told = capsys.readouterr().out
-    assert all(label in told for label in LABELS)
-    assert "±" not in told
-    assert "gan loss=ns has no fd" in told
-    made = json.loads(Path("made/table.json").read_text())
-    assert made["rows"][0]["metrics"] == {}
-    assert made["rows"][1]["metrics"]["fd"]["value"] > 0
-    assert made["seed"] == 0
-    assert "groups" not in made
+    printed = capsys.readouterr().out
+    assert all(label in printed for label in LABELS)
+    assert "±" not in printed
+    assert "gan loss=ns has no fd" in printed
+    table = json.loads(Path("made/table.json").read_text())
+    assert table["rows"][0]["metrics"] == {}
+    assert table["rows"][1]["metrics"]["fd"]["value"] > 0
+    assert table["seed"] == 0
+    assert "groups" not in table
     assert not Path("made/groups.csv").exists()
     assert "left the finite numbers" in Path("made/report.html").read_text()
 
@@ -204,24 +212,24 @@ def test_without_seeds_each_run_is_a_line_and_a_failure_keeps_the_others(
         (["--set", "loss=ns", "--grid", "loss=ns,wgan"], "both give loss"),
     ],
 )
-def test_mistakes_get_one_sentence_before_anything_is_trained(words, says, here, capsys):
+def test_mistakes_get_one_sentence_before_anything_is_trained(words, says, workdir, capsys):
     assert says in refused(capsys, *QUICK, "--recipes", "gan", *words)
 
 
-def test_a_refusal_by_the_model_names_the_cell(here, capsys, monkeypatch):
+def test_a_refusal_by_the_model_names_the_cell(workdir, capsys, monkeypatch):
     from trilemma.core.errors import BadInput
     from trilemma.recipes.gan import AdversarialNet
 
-    made = AdversarialNet.model
+    table = AdversarialNet.model
 
     def model(self, domain):
         if self.loss == "saturating":
             raise BadInput("that makes no sense.")
-        return made(self, domain)
+        return table(self, domain)
 
     monkeypatch.setattr(AdversarialNet, "model", model)
-    said = refused(capsys, *QUICK, "--recipes", "gan", "--grid", LOSSES)
-    assert said == "trilemma: gan loss=saturating: that makes no sense."
+    captured = refused(capsys, *QUICK, "--recipes", "gan", "--grid", LOSSES)
+    assert captured == "trilemma: gan loss=saturating: that makes no sense."
 
 
 # --- cells ---------------------------------------------------------------------------------------
@@ -229,20 +237,20 @@ def test_a_refusal_by_the_model_names_the_cell(here, capsys, monkeypatch):
 
 def test_cells_are_the_product_in_the_order_given():
     grid = read_grid(["latent=1,2", "seed=3,4"])
-    made = cells(["vae", "gan"], grid, read_settings(["clip=0.5"]), seed=0)
-    assert [cell.title for cell in made[:3]] == [
+    table = cells(["vae", "gan"], grid, read_settings(["clip=0.5"]), seed=0)
+    assert [cell.title for cell in table[:3]] == [
         "vae latent=1 seed=3",
         "vae latent=1 seed=4",
         "vae latent=2 seed=3",
     ]
-    assert len(made) == 8
-    assert made[-1].folder == "gan-latent-2-seed-4"
-    assert made[-1].label == "gan latent=2"
-    assert all(cell.recipe.clip == 0.5 for cell in made)
+    assert len(table) == 8
+    assert table[-1].folder == "gan-latent-2-seed-4"
+    assert table[-1].label == "gan latent=2"
+    assert all(cell.recipe.clip == 0.5 for cell in table)
 
 
 def test_folders_of_different_values_are_different():
-    made = cells(["gan"], read_grid(["penalty=r1+r2,r1"]), (), seed=0)
-    assert [cell.folder for cell in made] == ["gan-penalty-r1-r2", "gan-penalty-r1"]
-    made = cells(["gan"], read_grid(["gamma=1.5,1_5"]), (), seed=0)
-    assert len({cell.folder for cell in made}) == 2
+    table = cells(["gan"], read_grid(["penalty=r1+r2,r1"]), (), seed=0)
+    assert [cell.folder for cell in table] == ["gan-penalty-r1-r2", "gan-penalty-r1"]
+    table = cells(["gan"], read_grid(["gamma=1.5,1_5"]), (), seed=0)
+    assert len({cell.folder for cell in table}) == 2

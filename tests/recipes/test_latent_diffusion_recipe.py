@@ -72,7 +72,7 @@ def test_codes_fit_the_images(channels, side, factor, shape):
 
 
 @pytest.mark.parametrize(
-    ("given", "asked", "expected"),
+    ("options", "is_conditional", "expected"),
     [
         ({"words": 3, "classes": ("a", "b")}, "auto", "text"),
         ({"words": 3, "classes": ("a", "b")}, "class", "class"),
@@ -81,8 +81,8 @@ def test_codes_fit_the_images(channels, side, factor, shape):
         ({"words": 3}, "none", "none"),
     ],
 )
-def test_what_it_is_told(given, asked, expected):
-    recipe, space = small(condition=asked), domain(1, 8, **given)
+def test_what_it_is_told(options, is_conditional, expected):
+    recipe, space = small(condition=is_conditional), domain(1, 8, **options)
     assert recipe.condition_kind(space) == expected
     model = recipe.model(space)
     assert isinstance(model, Explaining) == (expected != "none")
@@ -91,7 +91,7 @@ def test_what_it_is_told(given, asked, expected):
 
 
 @pytest.mark.parametrize(
-    ("values", "given", "words"),
+    ("values", "options", "words"),
     [
         ({"factor": 8}, {}, "give 2, 4"),
         ({"factor": 3}, {}, "give 2, 4"),
@@ -103,9 +103,9 @@ def test_what_it_is_told(given, asked, expected):
         ({"label_dropout": 2.0}, {"words": 3}, "share"),
     ],
 )
-def test_mistakes_are_refused(values, given, words):
+def test_mistakes_are_refused(values, options, words):
     with pytest.raises(BadInput, match=words):
-        small(**values).model(domain(3, 12, **given))
+        small(**values).model(domain(3, 12, **options))
 
 
 def test_points_and_odd_sides_are_refused():
@@ -174,8 +174,8 @@ def test_captions_are_kept_and_drawn_from():
     stage = recipe.stages(model, data, 0)[1]
     stage.prepare()
     prompts = model.diffusion.prompts
-    known = {tuple(row) for row in data.train.tokens.tolist()}
-    assert {tuple(row) for row in prompts.tokens.tolist()} == known
+    train_tokens = {tuple(row) for row in data.train.tokens.tolist()}
+    assert {tuple(row) for row in prompts.tokens.tolist()} == train_tokens
     batch = stage.stream().batch(0)
     assert batch.condition.tokens.shape == (16, 3)
     assert batch.condition.label is None

@@ -92,8 +92,8 @@ def test_previews_of_a_critic_have_its_scores_and_warning(tmp_path, data):
     assert "alarms" not in previews(critic, 200)
     event = previews(critic, 2 * SETTLED)
     assert event["overfitting"] == 1
-    said = event["alarms"]["overfitting"]
-    assert f"its {len(data.train):,} training examples by heart" in said
+    warning = event["alarms"]["overfitting"]
+    assert f"its {len(data.train):,} training examples by heart" in warning
 
 
 def test_the_chart_has_a_line_for_each_and_says_the_share():
@@ -102,6 +102,6 @@ def test_the_chart_has_a_line_for_each_and_says_the_share():
         return Event("preview", step, "model", dict(zip(names, scores, strict=False)))
 
     assert training_curves.critic([event(1, 1.0, 0.5, 0.0, 0.5)]) == ("", "")
-    drawn, said = training_curves.critic([event(1, 1.0, 0.9, 0.0), event(2, 2.0, 0.5, 0.0, 0.75)])
-    assert all(word in drawn for word in ("training", "test", "samples"))
-    assert "r = 0.75" in said
+    svg, warning = training_curves.critic([event(1, 1.0, 0.9, 0.0), event(2, 2.0, 0.5, 0.0, 0.75)])
+    assert all(word in svg for word in ("training", "test", "samples"))
+    assert "r = 0.75" in warning

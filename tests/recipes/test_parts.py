@@ -63,8 +63,8 @@ def gradients(recipe, data, parts):
 
 
 def same(recipe, data, parts):
-    whole, cut = gradients(recipe, data, 1), gradients(recipe, data, parts)
-    for a, b in zip(whole, cut, strict=True):
+    full_gradients, cut = gradients(recipe, data, 1), gradients(recipe, data, parts)
+    for a, b in zip(full_gradients, cut, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-3, atol=2e-5)
 
 
@@ -82,10 +82,10 @@ def built(name, field, choice):
 
 @pytest.mark.parametrize(("name", "field", "choice"), CASES)
 def test_parts_have_the_gradient_of_the_whole(name, field, choice):
-    made = built(name, field, choice)
-    if made is None:
+    built_recipe = built(name, field, choice)
+    if built_recipe is None:
         pytest.skip("a choice that none of these data fit")
-    same(*made, 4)
+    same(*built_recipe, 4)
 
 
 COST, COUPLED = FlowMatching.cost, FlowMatching.coupled
@@ -99,12 +99,12 @@ def paired_in_its_part(self, y, *, condition, noise):
 
 @pytest.mark.parametrize("parts", [2, 4])
 def test_a_pairing_of_the_rows_of_a_part_is_seen(monkeypatch, parts):
-    made = built(*PAIRED)
-    same(*made, parts)
+    built_recipe = built(*PAIRED)
+    same(*built_recipe, parts)
     monkeypatch.setattr(FlowMatching, "cost", paired_in_its_part)
     monkeypatch.setattr(FlowMatching, "coupled", lambda self, y, label, noise: noise)
     with pytest.raises(AssertionError):
-        same(*made, parts)
+        same(*built_recipe, parts)
 
 
 def test_a_loss_that_looks_at_its_neighbours_is_seen(monkeypatch):

@@ -28,8 +28,8 @@ DOMAINS = {
 }
 
 
-def small(**given):
-    return PixelTransformer(**{"width": 16, "depth": 2, "heads": 2, "cell_width": 8} | given)
+def small(**options):
+    return PixelTransformer(**{"width": 16, "depth": 2, "heads": 2, "cell_width": 8} | options)
 
 
 def levels(domain, n=4):
@@ -79,11 +79,11 @@ def test_the_head_follows_the_levels():
 def test_cached_drawing_is_drawing_by_whole_passes(patch, conditional):
     torch.manual_seed(1)
     model = small(patch=patch, conditional=conditional).model(DOMAINS["digits"]).double()
-    said = Condition(label=torch.arange(5)) if conditional else None
+    condition = Condition(label=torch.arange(5)) if conditional else None
     noise = Noise.of(3, 5)
-    cached = model.sample(5, noise=noise[:], condition=said)
-    whole = draw_by_whole_passes(model, 5, noise[:], said)
-    assert torch.equal(cached, whole)
+    cached = model.sample(5, noise=noise[:], condition=condition)
+    full = draw_by_whole_passes(model, 5, noise[:], condition)
+    assert torch.equal(cached, full)
     assert len(cached.unique()) > 5
 
 
@@ -100,18 +100,18 @@ def test_probabilities_of_all_images_sum_to_one():
 def test_the_class_is_heard_and_its_hiding_is_learned():
     model = small(conditional=True).model(DOMAINS["digits"])
     x = levels(DOMAINS["digits"], 64)
-    said = Condition(label=torch.arange(64) % 10)
-    assert not torch.equal(model.log_prob(x, condition=said), model.log_prob(x))
-    assert torch.equal(model.log_prob(x, condition=said.null()), model.log_prob(x))
-    loss = model.loss(Examples(x, said, Noise.of(0, 64)))
+    condition = Condition(label=torch.arange(64) % 10)
+    assert not torch.equal(model.log_prob(x, condition=condition), model.log_prob(x))
+    assert torch.equal(model.log_prob(x, condition=condition.null()), model.log_prob(x))
+    loss = model.loss(Examples(x, condition, Noise.of(0, 64)))
     (gradient,) = torch.autograd.grad(loss.value, model.trunk.class_embedding.table.weight)
     assert gradient[-1].any()
 
 
 def test_labels_are_not_looked_at_unless_asked():
     model = small().model(DOMAINS["digits"])
-    x, said = levels(DOMAINS["digits"]), Condition(label=torch.arange(4))
-    assert torch.equal(model.log_prob(x, condition=said), model.log_prob(x))
+    x, condition = levels(DOMAINS["digits"]), Condition(label=torch.arange(4))
+    assert torch.equal(model.log_prob(x, condition=condition), model.log_prob(x))
 
 
 def test_the_loss_falls_and_is_the_mean_of_log_prob():
@@ -140,16 +140,16 @@ def test_a_sample_does_not_depend_on_how_many_are_drawn():
 
 def test_what_is_known_is_kept():
     model, x = small().model(DOMAINS["digits"]), levels(DOMAINS["digits"])
-    known = torch.zeros_like(x, dtype=torch.bool)
-    known[:, :, :4] = True
-    done = model.complete(x, known, noise=Noise.of(0, 4))
-    assert torch.equal(done[known], x[known])
+    is_known = torch.zeros_like(x, dtype=torch.bool)
+    is_known[:, :, :4] = True
+    done = model.complete(x, is_known, noise=Noise.of(0, 4))
+    assert torch.equal(done[is_known], x[is_known])
     assert model.sampling_seconds(4) > 0
     assert len(model.path(2, frames=5, noise=Noise.of(0, 2))) == 5
 
 
 @pytest.mark.parametrize(
-    ("given", "domain", "saying"),
+    ("options", "domain", "saying"),
     [
         ({"depth": 0}, DOMAINS["digits"], "1 or more"),
         ({"patch": -1}, DOMAINS["digits"], "1 or more"),
@@ -163,12 +163,12 @@ def test_what_is_known_is_kept():
     ],
     ids=str,
 )
-def test_mistakes_are_refused(given, domain, saying):
+def test_mistakes_are_refused(options, domain, saying):
     with pytest.raises(BadInput, match=saying):
-        small(**given).model(domain)
+        small(**options).model(domain)
 
 
 def test_fields_are_few_and_explained():
-    found = fields(PixelTransformer)
-    assert len(found) <= 16
-    assert all(field.meaning for field in found)
+    recipe_fields = fields(PixelTransformer)
+    assert len(recipe_fields) <= 16
+    assert all(field.meaning for field in recipe_fields)

@@ -63,7 +63,7 @@ def drawing(model, x):
     return model
 
 
-def asked(previews, steps):
+def due_steps(previews, steps):
     """List the steps of a training at which previews want to be called, and call them there."""
     due = []
     for step in range(steps):
@@ -75,14 +75,14 @@ def asked(previews, steps):
 
 def test_pictures_at_their_marks_and_frames_between(run, ring):
     previews = Previews(run, gan(ring), ring, 0)
-    due = asked(previews, 101)
+    due = due_steps(previews, 101)
     assert [step for step in due if is_mark(step)] == [0, 1, 2, 5, 10, 20, 50, 100]
     assert due == [step for step in FRAMES if step <= 100]
     assert len([step for step in FRAMES if step <= 100_000]) <= training.FILMED
     for step in (10, 12, 20):
         previews(gan(ring), step)
-    kept = sorted(p.name for p in (run.path / "samples").iterdir())
-    assert kept == [
+    file_names = sorted(p.name for p in (run.path / "samples").iterdir())
+    assert file_names == [
         *(f"game_{k:08d}.safetensors" for k in (10, 12, 20)),
         *(f"step_{k:08d}.png" for k in (10, 20)),
     ]
@@ -101,7 +101,7 @@ def test_only_a_game_on_the_plane_is_filmed(run, ring, digits):
     for model, data in ((vae(ring), ring), (gan(digits), digits)):
         previews = Previews(run, model, data, 0)
         assert not previews.is_filmed
-        assert asked(previews, 500) == [k for k in range(500) if is_mark(k)]
+        assert due_steps(previews, 500) == [k for k in range(500) if is_mark(k)]
     late = Moment(1200, 10.0)
     assert Previews(run, gan(digits), digits, 0).due(late)  # its classes are judged by then
     assert not Previews(run, vae(digits), digits, 0).due(late)
@@ -123,9 +123,9 @@ def test_a_frame_holds_the_score_and_its_slope(run, ring):
     assert bottom < x[:, 1].min() < x[:, 1].max() < top
     with torch.no_grad():
         corner = model.score(torch.tensor([[right, bottom]]))
-        here = frame["samples"]
+        frame_samples = frame["samples"]
         step = 1e-2 * frame["slope"] / frame["slope"].norm(dim=1, keepdim=True)
-        rise = model.score(here + step) - model.score(here - step)
+        rise = model.score(frame_samples + step) - model.score(frame_samples - step)
     assert frame["score"][0, -1] == pytest.approx(corner.item(), rel=1e-4)
     torch.testing.assert_close(rise / 2e-2, frame["slope"].norm(dim=1), rtol=0.05, atol=1e-3)
 
@@ -136,8 +136,8 @@ def test_the_picture_is_that_of_the_same_samples(run, digits):
     plain = dataclasses.replace(digits, extractor=None)
     pictures = []
     for data in (digits, plain):
-        found = Previews(run, model, data, 0)(model, 5)
-        assert ("modes" in found) == (data is digits)
+        drawings = Previews(run, model, data, 0)(model, 5)
+        assert ("modes" in drawings) == (data is digits)
         pictures.append((run.path / "samples" / "step_00000005.png").read_bytes())
     assert pictures[0] == pictures[1]
 
@@ -153,18 +153,18 @@ def test_variance_is_that_of_the_data(run, digits, ring):
 def test_classes_are_counted(run, digits):
     x, labels = digits.train.x[:256], digits.train.labels[:256]
     model = drawing(vae(digits), x)
-    found = Previews(run, model, digits, 0)(model, 5)
-    assert found["samples"] == 256
-    assert found["classes"] == 10
-    off = torch.tensor(found["modes"]) - torch.bincount(labels, minlength=10)
+    drawings = Previews(run, model, digits, 0)(model, 5)
+    assert drawings["samples"] == 256
+    assert drawings["classes"] == 10
+    off = torch.tensor(drawings["modes"]) - torch.bincount(labels, minlength=10)
     assert off.abs().sum() <= 8
 
 
 def test_centres_are_counted_as_classes(run, ring):
     model = drawing(gan(ring), torch.cat([ring.centres.at[:3], torch.full((1, 2), 99.0)]))
-    found = Previews(run, model, ring, 0)(model, 5)
-    assert found["modes"] == [256, 256, 256, 0, 0, 0, 0, 0]
-    assert (found["classes"], found["samples"]) == (3, 1024)
+    drawings = Previews(run, model, ring, 0)(model, 5)
+    assert drawings["modes"] == [256, 256, 256, 0, 0, 0, 0, 0]
+    assert (drawings["classes"], drawings["samples"]) == (3, 1024)
 
 
 def test_a_game_that_draws_one_class_twice_in_a_row_is_a_collapse(run, digits):
@@ -173,9 +173,9 @@ def test_a_game_that_draws_one_class_twice_in_a_row_is_a_collapse(run, digits):
     previews = Previews(run, model, digits, 0)
     assert "alarms" not in previews(model, 200)
     assert "alarms" not in previews(model, 500)
-    found = previews(model, 1000)
-    sentence = found["alarms"]["collapse"]
-    assert found["variance"] > 0.2  # the variance would not have told
+    drawings = previews(model, 1000)
+    sentence = drawings["alarms"]["collapse"]
+    assert drawings["variance"] > 0.2  # the variance would not have told
     assert "'3'" in sentence
     assert "missing: 0, 1, 2" in sentence
     assert "alarms" not in previews(drawing(model, digits.train.x), 2000)
@@ -236,8 +236,8 @@ def test_a_played_game_has_a_film_its_health_and_its_classes(played, ring):
     assert (played.path / "game.gif").read_bytes() == film
     assert len(film) < 3e6
     with Image.open(io.BytesIO(film)) as gif:
-        kept = [k for k in FRAMES if k <= 60] + [60] * (60 not in FRAMES)
-        assert gif.n_frames == len(kept)
+        file_names = [k for k in FRAMES if k <= 60] + [60] * (60 not in FRAMES)
+        assert gif.n_frames == len(file_names)
     assert "No alert" in pictures["health of the game"].caption
     written = (played.path / "game.gif").stat().st_mtime_ns
     gallery.entry(played.path, GAN, ring)
@@ -275,24 +275,24 @@ def watched(run, data, clock, monkeypatch, *, sample=0.002, row=0.0005, noise=0.
     def cost(seconds):
         clock.pass_by(seconds * (1 + noise * torch.rand((), generator=chance).item()))
 
-    def slow_draw(n, **told):
+    def slow_draw(n, **options):
         cost(n * sample)
-        return draw(n, **told)
+        return draw(n, **options)
 
     model.sample = slow_draw
     real = online_frechet_distance.extractor
 
-    def slow_extractor(*given, **told):
-        made = real(*given, **told)
-        features = made._features
+    def slow_extractor(*arguments, **options):
+        extract = real(*arguments, **options)
+        features = extract._features
 
         def slow_features(x):
             cost(len(x) * row)
             return features(x)
 
-        made._features = slow_features
+        extract._features = slow_features
         clock.pass_by(0.5)
-        return made
+        return extract
 
     monkeypatch.setattr(online_frechet_distance, "extractor", slow_extractor)
     return Previews(run, model, data, 0, watch=True, clock=clock), model
@@ -305,12 +305,12 @@ def trained(previews, model, clock, steps, pace=0.05):
         seconds = pace * step
         if previews.due(Moment(step, seconds)):
             began = clock.now
-            found = previews(model, step)
-            if "variance" not in found:
+            drawings = previews(model, step)
+            if "variance" not in drawings:
                 spent += clock.now - began
-            if "fd" in found:
-                assert "variance" not in found
-                looks.append((step, seconds, found))
+            if "fd" in drawings:
+                assert "variance" not in drawings
+                looks.append((step, seconds, drawings))
         most = max(most, spent / max(seconds, 1e-9))
     return looks, most
 
@@ -329,11 +329,11 @@ def test_a_watch_never_takes_more_than_a_tenth(run, digits, monkeypatch, sample,
         assert after >= 1.14 * before
     if sample == 0.002 and row == 0.0005:
         assert len(looks) > 15
-        found = looks[-1][2]
-        assert found["fd_n"] == 256
-        assert found["fd_by"] == "classifier-digits"
-        assert found["took_fd"] == pytest.approx(256 * (sample + row), rel=0.3)
-        assert found["fd"] == pytest.approx(found["fd_floor"], rel=0.5)
+        drawings = looks[-1][2]
+        assert drawings["fd_n"] == 256
+        assert drawings["fd_by"] == "classifier-digits"
+        assert drawings["took_fd"] == pytest.approx(256 * (sample + row), rel=0.3)
+        assert drawings["fd"] == pytest.approx(drawings["fd_floor"], rel=0.5)
 
 
 def test_a_run_too_short_for_a_look_has_none(run, digits, monkeypatch):
@@ -348,8 +348,8 @@ def test_the_end_is_pictured_and_looked_at(run, digits, monkeypatch):
     previews, model = watched(run, digits, clock, monkeypatch)
     trained(previews, model, clock, 4_003)
     assert previews.due(Moment(4_003, 0.05 * 4_003 + 100, is_end=True))
-    found = previews(model, 4_003)
-    assert {"variance", "fd"} <= set(found)
+    drawings = previews(model, 4_003)
+    assert {"variance", "fd"} <= set(drawings)
     assert (run.path / "samples" / "step_00004003.png").exists()
 
 
@@ -362,9 +362,9 @@ def test_a_look_is_over_when_asked_again(run, digits, monkeypatch):
     assert "fd" in previews(model, 33)
     assert not previews.due(Moment(33, 100.0))
     assert previews.due(Moment(33, 100.0, is_end=True))
-    found = previews(model, 33)
-    assert "variance" in found
-    assert "fd" not in found
+    drawings = previews(model, 33)
+    assert "variance" in drawings
+    assert "fd" not in drawings
 
 
 # A sampler that is slow
@@ -384,53 +384,53 @@ def slow(run, data, each, call=0.0):
     return Previews(run, model, data, 0, clock=clock), model, clock
 
 
-def drawn_at(previews, model, clock, seconds, asked, pace=0.1):
+def drawn_at(previews, model, clock, seconds, budget, pace=0.1):
     """Go through a training; return examples and seconds of each preview by step."""
-    found, steps = {}, round(seconds / pace)
+    marks, steps = {}, round(seconds / pace)
     for step in range(steps + 1):
-        moments = [Moment(step, pace * step, asked)]
+        moments = [Moment(step, pace * step, budget)]
         if step == steps:
             moments.append(dataclasses.replace(moments[0], is_end=True))
         for moment in moments:
             if previews.due(moment):
                 began = clock.now
-                told = previews(model, step)
-                assert told.get("n_wanted", told["n"]) == 256
-                found[step] = told["n"], clock.now - began
-    return found
+                values = previews(model, step)
+                assert values.get("n_wanted", values["n"]) == 256
+                marks[step] = values["n"], clock.now - began
+    return marks
 
 
 @pytest.mark.parametrize("each", [1e-4, 0.01, 0.1, 0.5])
 @pytest.mark.parametrize("call", [0.0, 0.2])
 def test_a_slow_sampler_never_eats_a_run(run, digits, each, call):
-    found = drawn_at(*slow(run, digits, each, call), seconds=100.0, asked=100.0)
-    last = max(found)
+    drawings = drawn_at(*slow(run, digits, each, call), seconds=100.0, budget=100.0)
+    last = max(drawings)
     assert last == 1000
-    first = sum(took for step, (_, took) in found.items() if step <= 5)
+    first = sum(took for step, (_, took) in drawings.items() if step <= 5)
     credit = min(CREDIT, 100.0 / 20)
     assert first <= 2 * credit
-    between = sum(took for step, (_, took) in found.items() if step < last)
+    between = sum(took for step, (_, took) in drawings.items() if step < last)
     assert between <= 2 * credit + 100.0 / 20
-    assert found[last][1] <= LAST + 2 * (call + 2 * each)
+    assert drawings[last][1] <= LAST + 2 * (call + 2 * each)
     if each == 1e-4 and not call:
-        assert [step for step in found] == [k for k in range(1001) if is_mark(k)]
-        assert {n for n, _ in found.values()} == {256}
+        assert [step for step in drawings] == [k for k in range(1001) if is_mark(k)]
+        assert {n for n, _ in drawings.values()} == {256}
     if each == 0.1:
-        assert 2 <= found[0][0] <= 32
-        assert all(took <= 0.05 * 0.1 * step for step, (_, took) in found.items() if step > 50)
+        assert 2 <= drawings[0][0] <= 32
+        assert all(took <= 0.05 * 0.1 * step for step, (_, took) in drawings.items() if step > 50)
     if call:  # a batch costs hardly more than its first example, and that is found out
-        assert each > 0.01 or found[last][0] == 256
+        assert each > 0.01 or drawings[last][0] == 256
 
 
 def test_a_picture_waits_until_it_is_affordable(run, digits):
     """2.56 s want 51 s of training; the credit of a run of 20 s is one second."""
-    found = drawn_at(*slow(run, digits, 0.01), seconds=200.0, asked=20.0)
-    late = [step for step in found if 5 <= step < 2000]
+    drawings = drawn_at(*slow(run, digits, 0.01), seconds=200.0, budget=20.0)
+    late = [step for step in drawings if 5 <= step < 2000]
     for before, step in itertools.pairwise(late):
-        n, took = found[step]
+        n, took = drawings[step]
         assert took <= 0.05 * 0.1 * (step - before) + 1.0
         assert n < 256 or step - before >= 10 * (51.2 - 20)
-    assert any(found[step][0] == 256 for step in late)
+    assert any(drawings[step][0] == 256 for step in late)
     assert not any(is_mark(step) for step in late[1:])  # all have waited
 
 
@@ -452,12 +452,12 @@ def test_a_picture_that_cannot_be_drawn_is_not_tried_at_every_step(run, digits):
 
 def test_parts_of_a_drawing_are_the_whole(run, digits):
     previews, model, _ = slow(run, digits, 1e-6)
-    whole = previews._sample(model, 64, 1e9)
+    full = previews._sample(model, 64, 1e9)
     assert previews._costs.n == 64
     fresh, model, _ = slow(run, digits, 1e-6)
     assert fresh._costs.drawing(64) == float("inf")
     parts = fresh._sample(model, 64, 1.0)
-    assert (parts != whole).float().mean() < 1e-3
+    assert (parts != full).float().mean() < 1e-3
 
 
 def test_nobody_watches_unasked(run, digits):
@@ -466,9 +466,11 @@ def test_nobody_watches_unasked(run, digits):
 
 
 def test_data_too_few_for_a_distance_are_said_once(run, digits, monkeypatch):
-    few = dataclasses.replace(digits, test=Split(digits.test.x[:40], digits.test.labels[:40]))
+    small_data = dataclasses.replace(
+        digits, test=Split(digits.test.x[:40], digits.test.labels[:40])
+    )
     clock = Clock()
-    previews, model = watched(run, few, clock, monkeypatch)
+    previews, model = watched(run, small_data, clock, monkeypatch)
     trained(previews, model, clock, 30)
     assert previews.due(Moment(33, 1000.0))
     assert "too few" in previews(model, 33)["fd_skipped"]

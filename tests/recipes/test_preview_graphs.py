@@ -32,40 +32,40 @@ def model(data):
 
 def test_graphs_are_counted_and_drawn(run, small):
     looks = Previews(run, model(small), small, 0)
-    found = looks(model(small), 0)
-    assert set(found) == {"n", "nodes", "edges", "valid"}
+    values = looks(model(small), 0)
+    assert set(values) == {"n", "nodes", "edges", "valid"}
     with Image.open(run.path / "samples" / "step_00000000.png") as picture:
         assert picture.width > 700  # four in a row
 
 
 def test_numbers_are_those_of_the_graphs(run, small):
-    drawn = model(small)
-    drawn.sample = lambda n, **_: small.train.x[:n]
-    found = Previews(run, drawn, small, 0)(drawn, 1)
+    graph_model = model(small)
+    graph_model.sample = lambda n, **_: small.train.x[:n]
+    values = Previews(run, graph_model, small, 0)(graph_model, 1)
     x = small.train.x[: PREVIEW_SAMPLES["graph"]]
-    here = x.diagonal(dim1=1, dim2=2).sum()
-    assert found["nodes"] == pytest.approx(float(here) / len(x))
-    assert found["edges"] == pytest.approx(float(x.sum() - here) / 2 / len(x))
-    assert found["valid"] == 1.0
+    counts = x.diagonal(dim1=1, dim2=2).sum()
+    assert values["nodes"] == pytest.approx(float(counts) / len(x))
+    assert values["edges"] == pytest.approx(float(x.sum() - counts) / 2 / len(x))
+    assert values["valid"] == 1.0
 
 
 def test_without_a_rule_nothing_is_said_of_it(run):
     data = sources.load("barabasi-albert", size=20)
     if data.rule is not None:
         data = data.__class__(data.name, data.domain, data.train, data.test)
-    drawn = model(data)
-    drawn.sample = lambda n, **_: data.train.x[:n]
-    assert set(Previews(run, drawn, data, 0)(drawn, 1)) == {"n", "nodes", "edges"}
+    graph_model = model(data)
+    graph_model.sample = lambda n, **_: data.train.x[:n]
+    assert set(Previews(run, graph_model, data, 0)(graph_model, 1)) == {"n", "nodes", "edges"}
 
 
 def test_the_same_graphs_are_drawn_of_the_same_weights(run, small):
-    drawn, looks = model(small), Previews(run, model(small), small, 3)
-    seen = []
-    sample = drawn.sample
-    drawn.sample = lambda n, **given: seen.append(sample(n, **given)) or seen[-1]
-    looks(drawn, 1)
-    looks(drawn, 2)
-    assert torch.equal(*seen)
+    graph_model, looks = model(small), Previews(run, model(small), small, 3)
+    sampled = []
+    sample = graph_model.sample
+    graph_model.sample = lambda n, **options: sampled.append(sample(n, **options)) or sampled[-1]
+    looks(graph_model, 1)
+    looks(graph_model, 2)
+    assert torch.equal(*sampled)
 
 
 class Joins:
@@ -86,7 +86,7 @@ class Joins:
 
 def test_a_page_shows_what_a_policy_adds(small):
     (picture,) = pictures_of(Subject(Joins(), small))
-    shown = np.asarray(picture.image.convert("RGB")).astype(int)
-    red = np.abs(shown - [214, 40, 57]).max(-1) < 60
-    assert red[: shown.shape[0] - 25].sum() > 100
+    pixels = np.asarray(picture.image.convert("RGB")).astype(int)
+    red = np.abs(pixels - [214, 40, 57]).max(-1) < 60
+    assert red[: pixels.shape[0] - 25].sum() > 100
     assert "robustness" in picture.caption

@@ -32,7 +32,7 @@ SLOW = {"ebm": {"sample_steps": 2, "chain_steps": 2}, "graphrl": {"episodes": 8,
 }
 
 
-def few(data, rows):
+def first_rows(data, rows):
     """Cut a data set's splits."""
 
     def cut(split):
@@ -48,7 +48,9 @@ def few(data, rows):
 
 @pytest.fixture(scope="module")
 def sets():
-    return {kind: few(sources.load(name).viewed((kind,)), ROWS) for kind, name in DATA.items()}
+    return {
+        kind: first_rows(sources.load(name).viewed((kind,)), ROWS) for kind, name in DATA.items()
+    }
 
 
 @pytest.mark.parametrize("name", sorted(CATALOG))
@@ -68,13 +70,13 @@ def test_every_recipe_takes_a_dozen_examples(name, sets, tmp_path):
     events = list(events)
     assert events[-1].kind == "done"
     assert events[-1].values["epochs"] > 0
-    said = [e.values["message"] for e in events if e.kind == "warning"]
+    warnings = [e.values["message"] for e in events if e.kind == "warning"]
     record = Run.open(tmp_path / "run").recipe["fields"]
-    wanted = recipe.batch_for(data.domain)
-    assert record["batch"] == min(wanted, ROWS)
-    if wanted > ROWS:
-        assert f"takes {wanted} examples" in said[0]
-        assert f"there are {ROWS} " in said[0]
+    batch_size = recipe.batch_for(data.domain)
+    assert record["batch"] == min(batch_size, ROWS)
+    if batch_size > ROWS:
+        assert f"takes {batch_size} examples" in warnings[0]
+        assert f"there are {ROWS} " in warnings[0]
     _, more = go_on(tmp_path / "run", data=data, budget=Budget(steps=4), session=session)
     assert not [e for e in more if e.kind == "warning"]
 

@@ -42,9 +42,9 @@ def batch(rows, columns):
 @pytest.mark.parametrize("structure", ["coupling", "autoregressive"])
 def test_fits_tables(columns, structure):
     model = NeuralSplineFlow(structure=structure).model(plain(columns))
-    given = batch(16, columns)
+    examples = batch(16, columns)
     parameters = list(model.parameters())
-    gradients = torch.autograd.grad(model.loss(given).value, parameters)
+    gradients = torch.autograd.grad(model.loss(examples).value, parameters)
     assert all(g.isfinite().all() for g in gradients)
     x = model.sample(3, noise=Noise.of(0, 3))
     assert x.shape == (3, columns)
@@ -103,8 +103,8 @@ def test_a_class_may_be_told():
         each = [model.log_prob(x, condition=c) for c in (red, green, None)]
         assert (each[0] != each[1]).all()
         assert torch.equal(model.log_prob(x, condition=red.null()), each[2])
-    drawn = [model.sample(6, condition=c, noise=Noise.of(0, 6)) for c in (red, green)]
-    assert not torch.equal(*drawn)
+    by_class = [model.sample(6, condition=c, noise=Noise.of(0, 6)) for c in (red, green)]
+    assert not torch.equal(*by_class)
     noise = Noise.of(0, 6)
     loss = model.loss(Examples(x=x, condition=red, noise=noise)).value
     assert loss == model.loss(Examples(x=x, condition=red, noise=noise)).value
@@ -121,11 +121,11 @@ def test_sample_i_does_not_depend_on_how_many():
 
 @pytest.mark.parametrize("structure", ["coupling", "autoregressive"])
 def test_loss_is_the_same_in_evaluation_and_near_in_bf16(structure):
-    model, given = NeuralSplineFlow(structure=structure).model(plain(3)), batch(64, 3)
-    loss = model.loss(given).value
-    assert model.eval().loss(given).value == loss
+    model, examples = NeuralSplineFlow(structure=structure).model(plain(3)), batch(64, 3)
+    loss = model.loss(examples).value
+    assert model.eval().loss(examples).value == loss
     with torch.autocast("cpu", torch.bfloat16):
-        rough = model.loss(given).value
+        rough = model.loss(examples).value
     assert rough.item() == pytest.approx(loss.item(), abs=0.01)
     assert rough.dtype == torch.float32
 
@@ -140,7 +140,7 @@ def test_outliers_do_not_spoil_the_gradient():
 
 
 @pytest.mark.parametrize(
-    ("given", "word"),
+    ("examples", "word"),
     [
         ({"bins": 1}, "bins"),
         ({"layers": 0}, "layers"),
@@ -150,9 +150,9 @@ def test_outliers_do_not_spoil_the_gradient():
         ({"tail": math.nan}, "tail"),
     ],
 )
-def test_sizes_that_make_no_flow_are_refused(given, word):
+def test_sizes_that_make_no_flow_are_refused(examples, word):
     with pytest.raises(BadInput, match=word):
-        NeuralSplineFlow(**given).model(plain(2))
+        NeuralSplineFlow(**examples).model(plain(2))
 
 
 def test_images_and_missing_classes_are_refused():

@@ -29,8 +29,8 @@ def digits():
     return sources.load("digits")
 
 
-def prepared(data, steps=0, **given):
-    recipe = Sr3(batch=32, warmup=5, **given)
+def prepared(data, steps=0, **options):
+    recipe = Sr3(batch=32, warmup=5, **options)
     model = untrained(recipe, data.domain, 0)
     (stage,) = recipe.stages(model, data, 0)
     stage.prepare()
@@ -81,8 +81,8 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
     assert isinstance(model, Restoring)
     assert isinstance(model, Gradual) == (method == "diffusion")
     assert not isinstance(model, Bounded)
-    found = judge(model, digits, n=64, session=Session(), only={"psnr", "consistency"})
-    scores, large = found.metrics, found.samples
+    psnr_by_recipe = judge(model, digits, n=64, session=Session(), only={"psnr", "consistency"})
+    scores, large = psnr_by_recipe.metrics, psnr_by_recipe.samples
     assert large.shape == (64, 1, 8, 8)
     assert scores["consistency"].value > 35
     if method == "regression":
@@ -90,11 +90,11 @@ def test_a_trained_model_beats_bicubic_and_agrees(trained, digits, method):
 
 
 def test_the_regression_wins_psnr(trained, digits):
-    found = {
+    scores = {
         name: judge(model, digits, n=64, session=Session(), only={"psnr"}).metrics["psnr"].value
         for name, model in trained.items()
     }
-    assert found["regression"] > found["diffusion"]
+    assert scores["regression"] > scores["diffusion"]
 
 
 def test_restored_images_go_with_their_small_image_and_differ_by_noise(trained, digits):
@@ -103,10 +103,10 @@ def test_restored_images_go_with_their_small_image_and_differ_by_noise(trained, 
     one, other = (model.restore(small, noise=Noise.of(seed, 8)) for seed in (0, 1))
     assert not torch.equal(one, other)
     assert torch.equal(one, model.restore(small, noise=Noise.of(0, 8)))
-    few = model.restore(small[:3], noise=Noise.of(0, 8)[:3])
-    assert ((few.int() - one[:3].int()).abs() > 0).float().mean() < 1e-3
-    again = model.sample(8, condition=Condition(image=small), noise=Noise.of(0, 8))
-    assert torch.equal(one, again)
+    first_restored = model.restore(small[:3], noise=Noise.of(0, 8)[:3])
+    assert ((first_restored.int() - one[:3].int()).abs() > 0).float().mean() < 1e-3
+    samples_again = model.sample(8, condition=Condition(image=small), noise=Noise.of(0, 8))
+    assert torch.equal(one, samples_again)
     assert (model.shrink(one).int() - small.int()).abs().float().mean() < 0.3
 
 
@@ -137,8 +137,8 @@ def test_photos_are_enlarged_in_tiles_that_agree(trained, method):
     large = enlarge(model, photo, noise=Noise.of(0, 1), at_once=3)
     assert large.shape == (1, 24, 36)
     shrunk = trained[method].pairing.shrink((large.float() * 16 / 255).round().to(torch.uint8))
-    wanted = (photo.float() * 16 / 255).round()
-    assert (shrunk.float() - wanted).abs().mean() < 1.0
+    expected = (photo.float() * 16 / 255).round()
+    assert (shrunk.float() - expected).abs().mean() < 1.0
 
 
 def test_a_sample_costs_less_than_a_second_for_seventy(digits):
@@ -157,7 +157,7 @@ def test_sizes_of_the_issue_are_built(side):
 
 
 @pytest.mark.parametrize(
-    ("domain", "given", "saying"),
+    ("domain", "options", "saying"),
     [
         (Domain("image", (1, 28, 28), Levels(256)), {"scale": 5}, "2, 4, 7, 14"),
         (Domain("points", (2,), Real()), {}, "points"),
@@ -165,8 +165,8 @@ def test_sizes_of_the_issue_are_built(side):
         (Domain("image", (1, 8, 8), Levels(256)), {"sample_steps": 0}, "1 or more"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(domain, given, saying):
-    recipe = Sr3(**given)
+def test_what_cannot_be_trained_is_refused(domain, options, saying):
+    recipe = Sr3(**options)
     with pytest.raises(BadInput, match=saying):
         untrained(recipe, domain, 0)
 

@@ -51,9 +51,9 @@ def data(domain, n=32):
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_parameter_gets_a_finite_gradient(domain, conditional, levels):
     recipe = VariationalAutoencoder(levels=levels, conditional=conditional, batch=4)
-    given = data(domain)
+    dataset = data(domain)
     model = recipe.model(domain)
-    (stage,) = recipe.stages(model, given, 0)
+    (stage,) = recipe.stages(model, dataset, 0)
     (objective,) = stage.model.objectives()
     assert {id(p) for p in objective.parameters} == {id(p) for p in model.parameters()}
     loss = objective.loss(stage.stream().batch(0))
@@ -61,7 +61,7 @@ def test_every_parameter_gets_a_finite_gradient(domain, conditional, levels):
     assert all(bool(g.isfinite().all()) for g in gradients)
     assert isinstance(model, HierarchicalVae if levels > 1 else Vae)
     with torch.no_grad():
-        assert model.bound(given.test.x[:2]).shape == (2,)
+        assert model.bound(dataset.test.x[:2]).shape == (2,)
         assert draw(model, 2, seed=0).shape == (2, *domain.shape)
 
 
@@ -104,7 +104,7 @@ def test_it_has_twelve_fields_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("given", "domain", "said"),
+    ("options", "domain", "message"),
     [
         ({"conditional": True}, Domain("points", (2,), Real()), "classes"),
         ({"levels": 0}, SMALL, "levels 0"),
@@ -112,9 +112,9 @@ def test_it_has_twelve_fields_of_its_own():
         ({"levels": 2, "network": "conv"}, Domain("image", (1, 5, 5), Levels(2)), "8 x 8"),
     ],
 )
-def test_mistakes_are_named(given, domain, said):
-    with pytest.raises(BadInput, match=said):
-        VariationalAutoencoder(**given).model(domain)
+def test_mistakes_are_named(options, domain, message):
+    with pytest.raises(BadInput, match=message):
+        VariationalAutoencoder(**options).model(domain)
 
 
 def test_a_small_set_is_decayed_more_than_a_large_one():
@@ -130,9 +130,9 @@ def test_a_class_is_heard():
     model = VariationalAutoencoder(conditional=True).model(SMALL)
     x = data(SMALL).test.x
     noise = Noise.of(0, len(x))
-    said = Condition(label=torch.zeros(len(x), dtype=torch.int64))
+    condition = Condition(label=torch.zeros(len(x), dtype=torch.int64))
     assert not torch.equal(
-        model.bound(x, condition=said, noise=noise[:]), model.bound(x, noise=noise[:])
+        model.bound(x, condition=condition, noise=noise[:]), model.bound(x, noise=noise[:])
     )
 
 
@@ -142,10 +142,10 @@ def trained(path, steps, stopped=None):
     recipe = VariationalAutoencoder(
         batch=32, levels=2, conditional=True, kl_warmup=9, free_bits=0.5, width=16, depth=1
     )
-    given = sources.load("digits")
+    dataset = sources.load("digits")
     run, events = begin(
         recipe,
-        given,
+        dataset,
         source="digits",
         path=path,
         budget=Budget(steps=steps),
@@ -170,12 +170,12 @@ def stopped_at(events, step, stop):
 
 
 def test_warm_up_goes_on_where_it_was_and_the_laws_hold(tmp_path):
-    whole = trained(tmp_path / "whole", 7)
+    unbroken = trained(tmp_path / "whole", 7)
     parts = trained(tmp_path / "parts", 7, stopped=4)
-    a, b = (run.checkpoint(pytest.fail).weights for run in (whole, parts))
+    a, b = (run.checkpoint(pytest.fail).weights for run in (unbroken, parts))
     assert int(a["updates"]) == int(b["updates"]) == 7
     assert all(torch.equal(a[name], b[name]) for name in a)
-    model = load(whole.path, warn=pytest.fail).model
+    model = load(unbroken.path, warn=pytest.fail).model
     laws = [law for law, _ in timed(trained_laws(model, sources.load("digits").test.x[:200]))]
     assert [law for law in laws if not law.holds] == []
     assert any("importance-weighted" in law.name for law in laws)

@@ -77,12 +77,12 @@ def settled():
 @pytest.fixture
 def runs():
     """Return three seeds of one label and one of another, as `trilemma compare` gives them."""
-    made = []
+    run_paths = []
     for loss, seed, fd in (("ns", 0, 32.0), ("ns", 1, 34.0), ("ns", 2, 36.0), ("wgan", 0, 30.0)):
         row = evaluation("gan", "gan", fd, 0.7, 1e-3)
         fields = {"loss": loss}
-        made.append({"label": f"gan loss={loss}", "fields": fields, **row, "seed": seed})
-    return made
+        run_paths.append({"label": f"gan loss={loss}", "fields": fields, **row, "seed": seed})
+    return run_paths
 
 
 @pytest.fixture

@@ -23,11 +23,11 @@ from trilemma.report import charts, training_curves
 
 def events(**terms):
     for k in range(100):
-        told = {name.replace("__", "/"): value / (k + 1) for name, value in terms.items()}
-        yield Event("step", k, "model", {"lr": 1.0} | told)
+        terms_told = {name.replace("__", "/"): value / (k + 1) for name, value in terms.items()}
+        yield Event("step", k, "model", {"lr": 1.0} | terms_told)
 
 
-def told(event, more):
+def with_events(event, more):
     return replace(event, values={**event.values, **more})
 
 
@@ -70,9 +70,11 @@ def test_no_two_charts_share_an_id(every):
 
 def test_references_within_a_chart_resolve(every):
     for svg in every.values():
-        known = set(re.findall(r' id="([^"]+)"', svg))
-        wanted = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(re.findall(r'href="#([^"]+)', svg))
-        assert wanted <= known
+        ids = set(re.findall(r' id="([^"]+)"', svg))
+        references = set(re.findall(r"url\(#([^)]+)\)", svg)) | set(
+            re.findall(r'href="#([^"]+)', svg)
+        )
+        assert references <= ids
 
 
 def test_frontier_names_recipes_floor_and_baseline(every):
@@ -95,18 +97,18 @@ def test_trilemma_scores_span_from_baseline_to_real_data(evaluate):
         evaluate("middle", fd=math.sqrt(800 * 6.1), coverage=0.48, seconds=1e-2),
         evaluate("none"),
     ]
-    found = given.trilemma_scores(rows)
-    assert found["noise"] == pytest.approx((0, 0, 0))
-    assert found["real"] == pytest.approx((1, 1, 1))
-    assert found["middle"] == pytest.approx((0.5, 0.5, 0.5))
-    assert all(math.isnan(v) for v in found["none"])
+    spans = given.trilemma_scores(rows)
+    assert spans["noise"] == pytest.approx((0, 0, 0))
+    assert spans["real"] == pytest.approx((1, 1, 1))
+    assert spans["middle"] == pytest.approx((0.5, 0.5, 0.5))
+    assert all(math.isnan(v) for v in spans["none"])
 
 
 def test_series_reads_steps_alone():
     log = [*events(critic__loss=4.0, critic__norm=1.0), Event("done", 99, "", {"a/b": 1.0})]
-    found = training_curves.series(log)
-    assert list(found) == ["critic loss"]
-    assert found["critic loss"][1][:2].tolist() == [4.0, 2.0]
+    spans = training_curves.series(log)
+    assert list(spans) == ["critic loss"]
+    assert spans["critic loss"][1][:2].tolist() == [4.0, 2.0]
 
 
 def test_series_tells_stages_apart():
@@ -130,13 +132,13 @@ def test_curves_survive_what_is_not_finite():
 def test_names_are_no_formulas(evaluate):
     name = r"$\frac{$ & <b>"
     rows = [evaluate(name, fd=2.0, coverage=0.5, seconds=1e-3), evaluate("b", fd=9.0, seconds=1)]
-    made = [given.frontier(rows), given.triangle(rows, name)]
-    made.append(
+    charts = [given.frontier(rows), given.triangle(rows, name)]
+    charts.append(
         training_curves.curves([Event("step", k, "", {f"{name}/{name}": 1.0}) for k in range(3)])
     )
-    made.append(curves.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
-    made.append(curves.lines([0, 1], {name: [0, 1]}))
-    for svg in made:
+    charts.append(curves.latent_map(torch.zeros(2, 2), torch.zeros(2), (name,)))
+    charts.append(curves.lines([0, 1], {name: [0, 1]}))
+    for svg in charts:
         ElementTree.fromstring(svg)
         assert "<b>" not in svg
 
@@ -173,7 +175,7 @@ def test_drawing_libraries_are_imported_when_drawn():
 
 def game(steps=100, alerts=()):
     for k in range(1, steps):
-        told = {
+        values = {
             "critic/loss": 1.0,
             "critic/penalty": 0.1,
             "critic/real": 1 / k,
@@ -184,7 +186,7 @@ def game(steps=100, alerts=()):
             "generator/norm": 1 / k,
             "generator/variance": min(k / 50, 1.0),
         }
-        yield Event("step", k, "model", told)
+        yield Event("step", k, "model", values)
     for step, trouble in alerts:
         yield Event("alert", step, "", {"trouble": trouble, "message": f"{trouble}: …"})
 
@@ -208,15 +210,15 @@ def test_health_is_decided_by_what_events_hold():
         for e in game()
     ]
     assert training_curves.health(lone, "gan") == ""
-    odd = [told(e, {"critic/fake": math.nan, "generator/norm": 0.0}) for e in game()]
+    odd = [with_events(e, {"critic/fake": math.nan, "generator/norm": 0.0}) for e in game()]
     assert "<svg" in training_curves.health(odd, "vae")
 
 
 def test_curves_leave_to_health_what_is_its_own():
-    said = words(training_curves.curves(list(game()), "gan"))
-    assert "penalty" in said
-    assert "variance" not in said
-    assert "real" not in said
+    text = words(training_curves.curves(list(game()), "gan"))
+    assert "penalty" in text
+    assert "variance" not in text
+    assert "real" not in text
     plain = words(training_curves.curves(list(events(model__real=1.0, model__fake=2.0)), "vae"))
     assert "real" in plain
 
@@ -224,10 +226,10 @@ def test_curves_leave_to_health_what_is_its_own():
 def test_heat_names_classes_and_steps_and_shows_shares():
     names = ["cat", "dog", "a name that is far too long to stand here"]
     svg = training_curves.heat([1, 1000], [[4, 0, 0], [2, 1, 1]], names, [0.5, 0.25, 0.25], "gan")
-    said = words(svg)
+    svg_text = words(svg)
     for text in ("cat", "dog", "1,000", "data", "100%"):
-        assert text in said
-    assert names[2] not in said
+        assert text in svg_text
+    assert names[2] not in svg_text
     shades = re.findall(r"opacity: ([\d.]+)", svg)
     assert len(set(shades)) >= 3
     assert hue("gan").light in svg
@@ -237,38 +239,38 @@ def test_heat_names_classes_and_steps_and_shows_shares():
 
 def test_lines_that_are_the_same_are_one_with_both_names():
     ys = {"ns": [0.0, 1.0], "wgan": [1.0, 0.0], "rsgan": [0.0, 1.0 + 1e-9]}
-    said = words(curves.lines([0, 1], ys, "score", "loss"))
-    assert "ns = rsgan" in said
-    assert "wgan" in said
+    text = words(curves.lines([0, 1], ys, "score", "loss"))
+    assert "ns = rsgan" in text
+    assert "wgan" in text
 
 
 def test_one_line_that_shoots_up_leaves_the_others_room():
     x = [k / 10 for k in range(-30, 31)]
     ys = {"a": x, "b": [-v for v in x], "c": [0.5 * v for v in x], "d": [99 * v * v for v in x]}
-    said = words(curves.lines(x, ys)).replace("\u2212", "-")
-    assert "800" not in said
-    assert all(name in said for name in ys)
+    text = words(curves.lines(x, ys)).replace("\u2212", "-")
+    assert "800" not in text
+    assert all(name in text for name in ys)
 
 
 def test_labels_at_the_ends_stay_in_the_frame():
     ends = {f"line {k}": [0.0, 5.0 + 0.01 * k] for k in range(12)}
     svg = curves.lines([0, 1], ends)
     height = float(re.search(r'viewBox="0 0 [\d.]+ ([\d.]+)"', svg)[1])
-    found = [re.search(rf"<text([^>]*)>line {k}<", svg)[1] for k in range(12)]
-    places = sorted(float(re.search(r'y="([\d.-]+)"', text)[1]) for text in found)
-    assert 0 < places[0] < places[-1] < height
-    assert all(b - a > 9 for a, b in itertools.pairwise(places))
+    spans = [re.search(rf"<text([^>]*)>line {k}<", svg)[1] for k in range(12)]
+    heights = sorted(float(re.search(r'y="([\d.-]+)"', text)[1]) for text in spans)
+    assert 0 < heights[0] < heights[-1] < height
+    assert all(b - a > 9 for a, b in itertools.pairwise(heights))
 
 
 def test_names_in_a_crowd_do_not_touch(evaluate, monkeypatch):
-    placed = []
+    placements = []
     original = charts.labels
 
     def noted(axes, names, boxes=()):
-        found = original(axes, names, boxes)
+        spans = original(axes, names, boxes)
         spots = [tuple(axes.transData.transform(at)) for _, at, _ in names]
-        placed.append((found, spots, axes.get_window_extent()))
-        return found
+        placements.append((spans, spots, axes.get_window_extent()))
+        return spans
 
     monkeypatch.setattr(charts, "labels", noted)
     families = list(FAMILIES)
@@ -277,7 +279,7 @@ def test_names_in_a_crowd_do_not_touch(evaluate, monkeypatch):
         for k in range(14)
     ]
     svg = given.frontier(rows)
-    ((boxes, marks, frame),) = placed
+    ((boxes, marks, frame),) = placements
     for a, b in itertools.combinations(boxes, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
     for box in boxes:
@@ -297,15 +299,15 @@ def test_fd_is_drawn_where_previews_measured_it():
         Event("preview", 10**k, "", {"variance": 1.0, "fd": 900.0 / (k + 1), "fd_n": 512})
         for k in range(5)
     ]
-    svg, said = training_curves.quality(log, "diffusion")
+    svg, text = training_curves.quality(log, "diffusion")
     assert ElementTree.fromstring(svg).tag.endswith("svg")
     assert "fd, n = 512" in words(svg)
-    assert "512 samples" in said
+    assert "512 samples" in text
     assert "180" in words(svg)
-    floored = [told(e, {"fd_floor": 42.0, "fd_by": "digits-classifier"}) for e in log]
-    svg, said = training_curves.quality(floored, "diffusion")
+    floored = [with_events(e, {"fd_floor": 42.0, "fd_by": "digits-classifier"}) for e in log]
+    svg, text = training_curves.quality(floored, "diffusion")
     assert "real data, 42" in words(svg)
-    assert "digits-classifier" in said
+    assert "digits-classifier" in text
 
 
 def test_fd_is_left_out_where_nothing_measured_it():
@@ -317,9 +319,9 @@ def test_fd_is_left_out_where_nothing_measured_it():
 
 
 def test_terms_of_a_bound_are_named_and_add_up():
-    said = words(curves.bound_terms([1.0, 0.5, 0.25, 0.0]))
+    svg_text = words(curves.bound_terms([1.0, 0.5, 0.25, 0.0]))
     for text in ("L₀ 1", "L₁ … L₂ 0.75", "L₃ 0", "1.75 bits / dim"):
-        assert text in said
+        assert text in svg_text
     over = curves.bound_terms([1.0, 0.5, 0.25, 0.0], log_snr=[4.0, 2.0, -6.0])
     assert "log-SNR" in words(over)
     assert "1.75 bits / dim" in words(over)

@@ -14,10 +14,10 @@ def test_examples_of_every_kind_are_drawn_alone_and_beside_others(name):
     data = sources.load(name)
     x = data.test.x[:10]
     alone = exhibit(x, None, data)
-    beside = exhibit(x, data.train.x[:10], data)
+    side_by_side = exhibit(x, data.train.x[:10], data)
     assert alone.width > 0
-    assert beside.width > 0
+    assert side_by_side.width > 0
     if data.domain.kind == "image":
         assert alone.width > 5 * alone.height  # a row
-        assert beside.height > beside.width / 10  # pairs
+        assert side_by_side.height > side_by_side.width / 10  # pairs
     assert exhibit(x, torch.empty(0, *data.domain.shape), data).size == alone.size

@@ -35,8 +35,8 @@ def test_grid_is_exact():
 def test_colours_keep_their_channels():
     x = torch.zeros(2, 3, 1, 1, dtype=torch.uint8)
     x[0, 0], x[1, 2] = 200, 90
-    found = pixels(figures.grid(x, columns=2, scale=1, gap=0))
-    assert found.tolist() == [[[200, 0, 0], [0, 0, 90]]]
+    pixel_values = pixels(figures.grid(x, columns=2, scale=1, gap=0))
+    assert pixel_values.tolist() == [[[200, 0, 0], [0, 0, 90]]]
 
 
 def test_one_image_has_no_transparency():
@@ -76,21 +76,21 @@ def test_sequences_have_a_strip_each():
 
 def test_show_follows_the_domain():
     image = Domain("image", (1, 4, 4), Levels(2))
-    shown = figures.show(torch.ones(1, 1, 4, 4, dtype=torch.uint8), image)
-    assert (pixels(shown) == 255).all()
+    image_shown = figures.show(torch.ones(1, 1, 4, 4, dtype=torch.uint8), image)
+    assert (pixels(image_shown) == 255).all()
     plane = Domain("points", (2,), Real())
     assert figures.show(torch.randn(50, 2), plane).size == (512, 512)
 
 
 def test_points_show_what_they_are_given():
     blank = pixels(figures.points(torch.zeros(0, 2), truth=torch.zeros(0, 2)))
-    here = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
-    found = pixels(figures.points(here, size=200)).min(-1) < 200
+    points_given = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
+    pixel_values = pixels(figures.points(points_given, size=200)).min(-1) < 200
     assert (blank == 255).all()
-    assert found[100:, :100].any()
-    assert found[:100, 100:].any()
-    assert not found[:100, :100].any()
-    assert not found[100:, 100:].any()
+    assert pixel_values[100:, :100].any()
+    assert pixel_values[:100, 100:].any()
+    assert not pixel_values[:100, :100].any()
+    assert not pixel_values[100:, 100:].any()
 
 
 def test_points_survive_infinities():
@@ -151,11 +151,11 @@ def moment(scale=1.0, offset=0.0, n=64):
 
 def frames_of(gif):
     with Image.open(io.BytesIO(gif)) as image:
-        found = []
+        pixel_values = []
         for k in range(image.n_frames):
             image.seek(k)
-            found.append(np.asarray(image.convert("RGB")).astype(int))
-        return found
+            pixel_values.append(np.asarray(image.convert("RGB")).astype(int))
+        return pixel_values
 
 
 def test_a_film_has_a_frame_for_each_moment_and_shows_where_scores_are_high():

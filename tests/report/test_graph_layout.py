@@ -12,8 +12,8 @@ from trilemma.pictures.layout import hops, layout
 
 
 def of(network):
-    made = nx.convert_node_labels_to_integers(network)
-    return graph(len(made), list(made.edges))
+    relabelled = nx.convert_node_labels_to_integers(network)
+    return graph(len(relabelled), list(relabelled.edges))
 
 
 def lengths(x, at):
@@ -30,14 +30,14 @@ def lengths(x, at):
     ],
 )
 def test_hops_are_those_of_a_search(network):
-    x, known = (
+    x, expected = (
         of(network),
         dict(nx.all_pairs_shortest_path_length(nx.convert_node_labels_to_integers(network))),
     )
     far = hops(x)
     for a in range(len(far)):
         for b in range(len(far)):
-            assert far[a, b] == known[a].get(b, float("inf"))
+            assert far[a, b] == expected[a].get(b, float("inf"))
 
 
 def test_a_grid_looks_like_a_grid():
@@ -89,9 +89,9 @@ def test_components_stand_side_by_side():
 def test_the_order_of_the_nodes_changes_no_distance():
     x = of(nx.grid_2d_graph(5, 6))
     order = torch.randperm(30, generator=torch.Generator().manual_seed(2))
-    at, again = layout(x), layout(reordered(x[None], order[None])[0])
+    at, reordered_layout = layout(x), layout(reordered(x[None], order[None])[0])
     apart = torch.cdist(at, at)[order][:, order]
-    assert (torch.cdist(again, again) - apart).abs().max() < 0.1
+    assert (torch.cdist(reordered_layout, reordered_layout) - apart).abs().max() < 0.1
     assert torch.equal(layout(x), at)  # nothing is drawn by chance
 
 

@@ -91,36 +91,36 @@ def test_seeds_are_taken_together_for_graphs(evaluate):
 
 
 @pytest.fixture
-def few():
+def small_graphs():
     return stacked([graph(4, [(0, 1), (1, 2), (0, 2), (2, 3)]), graph(3, [(0, 1)])], limit=5)
 
 
-def test_pages_show_graphs(rows, few):
+def test_pages_show_graphs(rows, small_graphs):
     domain = Domain("graph", (5, 5), Levels(2))
-    entries = [entry(row, few, (few, few)) for row in rows]
-    page = comparison_page(Comparison("grid", entries, real=few, domain=domain))
+    entries = [entry(row, small_graphs, (small_graphs, small_graphs)) for row in rows]
+    page = comparison_page(Comparison("grid", entries, real=small_graphs, domain=domain))
     assert "the first 2 graphs of each" in page
     assert page.count("above their nearest training examples") == 2
     assert "logarithm of mmd" in page
     head, _, folded = page.partition("The discrepancies by other kernels")
     assert "mmd degree tv, u" in folded
     assert "mmd degree tv, u" not in head
-    alone = run_page(Portrait(entries[0], real=few, domain=domain))
+    alone = run_page(Portrait(entries[0], real=small_graphs, domain=domain))
     assert "mmd 0.3, between 0.29 and 0.31 (real data: 0.02)" in alone
 
 
-def test_clustering_is_that_of_a_triangle_with_a_tail(few):
-    found = clustering(few)[0]
-    assert found[:3].tolist() == pytest.approx([1.0, 1.0, 1 / 3])
-    assert found[3].isnan()
+def test_clustering_is_that_of_a_triangle_with_a_tail(small_graphs):
+    result = clustering(small_graphs)[0]
+    assert result[:3].tolist() == pytest.approx([1.0, 1.0, 1 / 3])
+    assert result[3].isnan()
 
 
-def test_every_graph_counts_once(few):
-    values, weight = module._degrees(few)
+def test_every_graph_counts_once(small_graphs):
+    values, weight = module._degrees(small_graphs)
     assert len(values) == 7
     assert weight[:4].sum() == pytest.approx(1)
     assert weight[4:].sum() == pytest.approx(1)
-    assert module._pieces(few)[0].tolist() == [1, 2]
+    assert module._pieces(small_graphs)[0].tolist() == [1, 2]
 
 
 def test_bars_hold_what_lies_beyond_in_the_last():
@@ -131,8 +131,8 @@ def test_bars_hold_what_lies_beyond_in_the_last():
     assert len(module._edges([torch.arange(1000.0).double()], False)) <= module.BARS + 2
 
 
-def test_histograms_of_little_and_nothing_are_drawn(few):
+def test_histograms_of_little_and_nothing_are_drawn(small_graphs):
     nothing = torch.zeros(1, 5, 5, dtype=torch.uint8)
-    for x in (few, few[:0], nothing):
-        assert histograms(few, x, "graph rnn").startswith("<svg")
-        assert histograms(x, few).count("neighbours of a node") >= 1
+    for x in (small_graphs, small_graphs[:0], nothing):
+        assert histograms(small_graphs, x, "graph rnn").startswith("<svg")
+        assert histograms(x, small_graphs).count("neighbours of a node") >= 1

@@ -18,7 +18,7 @@ RED = (214, 40, 57)
 
 
 @pytest.fixture
-def few():
+def small_graphs():
     """Make a path, a triangle with a tail, a single node, nothing, and nodes without an edge."""
     return stacked(
         [
@@ -41,8 +41,8 @@ def pixels(picture):
     return np.asarray(picture.convert("RGB")).astype(int)
 
 
-def test_graphs_without_nodes_or_edges_break_nothing(few):
-    for x in (few, few[2:3], few[3:4], few[:0]):
+def test_graphs_without_nodes_or_edges_break_nothing(small_graphs):
+    for x in (small_graphs, small_graphs[2:3], small_graphs[3:4], small_graphs[:0]):
         assert sheet(x).width > 0
         assert pairs(x, x).width > 0
         assert change(x, x).width > 0
@@ -72,12 +72,12 @@ def test_colours_tell_how_many_neighbours_there_are():
     assert near(picture, (223, 98, 99)) == 0  # three neighbours
 
 
-def test_only_what_was_added_is_red(few):
-    before = few[:2]
+def test_only_what_was_added_is_red(small_graphs):
+    before = small_graphs[:2]
     after = before.clone()
     after[0, 0, 3] = after[0, 3, 0] = 1
-    shown = change(before, after)
-    left, right = (shown.crop((i * 186, 0, (i + 1) * 186, shown.height - 25)) for i in (0, 1))
+    picture = change(before, after)
+    left, right = (picture.crop((i * 186, 0, (i + 1) * 186, picture.height - 25)) for i in (0, 1))
     assert near(left, RED, 60) > 50
     assert near(right, RED, 60) == 0
 
@@ -92,8 +92,8 @@ def test_nodes_that_came_are_red_as_well():
 
 def test_nodes_stay_where_they_are_while_a_graph_grows():
     last = graph(6, [(i, i + 1) for i in range(5)])
-    here = [(torch.arange(6) < n).to(torch.uint8) for n in (2, 4, 6)]
-    frames = growth([(last * h * h[:, None])[None] for h in here])
+    masks = [(torch.arange(6) < n).to(torch.uint8) for n in (2, 4, 6)]
+    frames = growth([(last * h * h[:, None])[None] for h in masks])
     panel = graphs._Panel.of(last)
     spots = graphs._fitted(panel.at, graphs.SIDE, graphs._height([panel]))
     for n, frame in zip((2, 4, 6), frames, strict=True):
@@ -112,9 +112,9 @@ def test_what_is_gone_from_a_frame_is_gone_from_the_picture():
 
 def test_a_way_of_graphs_is_a_film_with_their_colours():
     domain, last = Domain("graph", (4, 4), Levels(2)), graph(4, [(0, 1), (1, 2), (2, 3)])
-    here = [(torch.arange(4) < n).to(torch.uint8) for n in (1, 2, 3, 4)]
-    made = figures.trajectory([(last * h * h[:, None])[None] for h in here], domain)
-    film = Image.open(io.BytesIO(made))
+    masks = [(torch.arange(4) < n).to(torch.uint8) for n in (1, 2, 3, 4)]
+    film_bytes = figures.trajectory([(last * h * h[:, None])[None] for h in masks], domain)
+    film = Image.open(io.BytesIO(film_bytes))
     assert film.n_frames == 4
     assert film.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     assert near(film, (253, 180, 47), 20) > 20

@@ -49,16 +49,16 @@ def test_rows_without_labels_go_by_their_recipe(rows):
 
 
 def test_the_verdict_ranks_means_and_says_what_intervals_are(seeded_rows):
-    found = rank(seeded_rows)
-    assert [(p.recipe, p.best) for p in found.quality] == [
+    ranking = rank(seeded_rows)
+    assert [(p.recipe, p.best) for p in ranking.quality] == [
         ("gan loss=wgan", 1),
         ("gan loss=ns", 1),  # three seeds know the mean too poorly to tell
     ]
-    assert found.quality[1].low == pytest.approx(34 - 4.969, abs=1e-3)
-    assert "cannot be distinguished by fd; measure with more seeds" in found.verdict
-    said = "Values are means over 3 seeds, and intervals are Student's for the mean at 95 %"
-    assert found.advice[-1].startswith(said)
-    assert "gan loss=wgan was measured with one seed" in found.advice[-1]
+    assert ranking.quality[1].low == pytest.approx(34 - 4.969, abs=1e-3)
+    assert "cannot be distinguished by fd; measure with more seeds" in ranking.verdict
+    text = "Values are means over 3 seeds, and intervals are Student's for the mean at 95 %"
+    assert ranking.advice[-1].startswith(text)
+    assert "gan loss=wgan was measured with one seed" in ranking.advice[-1]
 
 
 def test_a_tie_over_seeds_asks_for_more_seeds(runs):

@@ -209,8 +209,8 @@ def test_what_was_measured_and_not_ranked_is_said_so(evaluate):
 def test_points_are_drawn(rows):
     x = torch.randn(100, 2)
     plane = Domain("points", (2,), Real())
-    made = Comparison("moons", [entry(rows[1], x)], real=x, domain=plane)
-    assert "first 100 points" in comparison_page(made)
+    comparison = Comparison("moons", [entry(rows[1], x)], real=x, domain=plane)
+    assert "first 100 points" in comparison_page(comparison)
 
 
 def test_nobody_is_shown_with_more():

@@ -66,8 +66,8 @@ def file(tmp_path):
     return path
 
 
-def write(made, target, source, n=3, seed=0):
-    return drawing.write_samples(made, n, target, session=Session(seed=seed), source=source)
+def write(loaded_run, target, source, n=3, seed=0):
+    return drawing.write_samples(loaded_run, n, target, session=Session(seed=seed), source=source)
 
 
 def test_a_picture_is_read_at_the_models_size(file):
@@ -109,16 +109,18 @@ def test_a_photo_of_sixteen_bits_keeps_its_greys(tmp_path):
 
 
 def test_edits_are_samples_of_their_own_noise(file, tmp_path):
-    made = loaded(Editor())
-    source = editing.editing(made, file, 1.0)
-    target = write(made, tmp_path / "out.npz", source, n=3)
-    longer = write(made, tmp_path / "longer.npz", editing.editing(made, file, 1.0), n=5)
+    loaded_run = loaded(Editor())
+    source = editing.editing(loaded_run, file, 1.0)
+    target = write(loaded_run, tmp_path / "out.npz", source, n=3)
+    longer = write(
+        loaded_run, tmp_path / "longer.npz", editing.editing(loaded_run, file, 1.0), n=5
+    )
     a, b = np.load(target)["x"], np.load(longer)["x"]
     assert a.shape == (3, 1, 8, 8)
     assert (a == b[:3]).all()
-    assert write(made, tmp_path / "out.png", source).exists()
+    assert write(loaded_run, tmp_path / "out.png", source).exists()
     with pytest.raises(BadInput, match=r"no way to show as a \.gif"):
-        write(made, tmp_path / "out.gif", source)
+        write(loaded_run, tmp_path / "out.gif", source)
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0, 1.5])
@@ -128,43 +130,43 @@ def test_a_strength_is_a_time(file, strength):
 
 
 def test_the_way_between_pictures_is_written(file, tmp_path):
-    made = loaded(Editor())
+    loaded_run = loaded(Editor())
     other = tmp_path / "white.png"
     Image.new("RGB", (9, 9), "white").save(other)
-    x = editing.blended(made, file, other, 5)
+    x = editing.blended(loaded_run, file, other, 5)
     assert x.shape == (5, 1, 8, 8)
     assert (x[-1] == 16).all()
     assert torch.equal(x[0], editing.picture(file, SQUARE))
-    row = drawing.write_between(made, file, other, 5, tmp_path / "row.png")
+    row = drawing.write_between(loaded_run, file, other, 5, tmp_path / "row.png")
     with Image.open(row) as image:
         assert image.width > 4 * image.height
-    film = drawing.write_between(made, file, other, 5, tmp_path / "row.gif")
+    film = drawing.write_between(loaded_run, file, other, 5, tmp_path / "row.gif")
     with Image.open(film) as image:
         assert image.n_frames == 9
     with pytest.raises(BadInput, match="2 or more"):
-        editing.blended(made, file, other, 1)
+        editing.blended(loaded_run, file, other, 1)
     with pytest.raises(BadInput, match=r"asks for \.doc"):
-        drawing.write_between(made, file, other, 5, tmp_path / "row.doc")
+        drawing.write_between(loaded_run, file, other, 5, tmp_path / "row.doc")
 
 
 def test_what_a_model_cannot_is_refused_by_ability(file, tmp_path, monkeypatch):
-    asked = []
+    stop_checks = []
 
     def able(ability, domain):
-        asked.append(ability.__name__)
+        stop_checks.append(ability.__name__)
         return "ddpm can"
 
     monkeypatch.setattr(editing, "able", able)
-    made = loaded(Plain())
+    loaded_run = loaded(Plain())
     for act in (
-        lambda: drawing.refuse_completion(made),
-        lambda: editing.editing(made, file, 0.5),
-        lambda: editing.blended(made, file, file, 3),
-        lambda: drawing.write_enlarged(made, file, tmp_path / "big.png", Session()),
+        lambda: drawing.refuse_completion(loaded_run),
+        lambda: editing.editing(loaded_run, file, 0.5),
+        lambda: editing.blended(loaded_run, file, file, 3),
+        lambda: drawing.write_enlarged(loaded_run, file, tmp_path / "big.png", Session()),
     ):
         with pytest.raises(BadInput, match=r"recipe 'made' cannot .*; ddpm can\."):
             act()
-    assert asked == ["Completing", "Editing", "Editing", "Restoring"]
+    assert stop_checks == ["Completing", "Editing", "Editing", "Restoring"]
 
 
 def test_recipes_are_named_by_what_they_can(monkeypatch):
@@ -193,7 +195,7 @@ class Enlarger(Editor):
 
 
 def test_a_photo_is_enlarged_whole_or_not_at_all(file, tmp_path, monkeypatch):
-    told = []
+    progress = []
 
     def enlarge(model, photo, *, noise, at_once, check):
         for _ in range(4):
@@ -201,34 +203,34 @@ def test_a_photo_is_enlarged_whole_or_not_at_all(file, tmp_path, monkeypatch):
         return model.restore(photo[None])[0]
 
     monkeypatch.setattr(editing, "enlarge", enlarge)
-    made = loaded(Enlarger(), COLOUR)
+    loaded_run = loaded(Enlarger(), COLOUR)
     target = tmp_path / "big.png"
     drawing.write_enlarged(
-        made, file, target, session=Session(progress=lambda *at: told.append(at))
+        loaded_run, file, target, session=Session(progress=lambda *at: progress.append(at))
     )
     with Image.open(target) as image:
         assert image.size == (80, 60)
-    assert told[-1][1] == told[-1][2]
+    assert progress[-1][1] == progress[-1][2]
     target.unlink()
 
     def stopped():
         raise BadInput("stopped")
 
     with pytest.raises(BadInput, match="stopped"):
-        drawing.write_enlarged(made, file, target, session=Session(guard=stopped))
+        drawing.write_enlarged(loaded_run, file, target, session=Session(guard=stopped))
     assert not target.exists()
     with pytest.raises(BadInput, match=r"written as \.png"):
-        drawing.write_enlarged(made, file, tmp_path / "big.jpg", Session())
+        drawing.write_enlarged(loaded_run, file, tmp_path / "big.jpg", Session())
     monkeypatch.setattr(editing, "LARGEST", 100)
     with pytest.raises(BadInput, match="megapixels"):
-        drawing.write_enlarged(made, file, target, Session())
+        drawing.write_enlarged(loaded_run, file, target, Session())
 
 
 def test_captions_stand_below_samples(tmp_path):
-    made = loaded(Plain())
-    made.model.weight = nn.Parameter(torch.zeros(()))
+    loaded_run = loaded(Plain())
+    loaded_run.model.weight = nn.Parameter(torch.zeros(()))
     target = drawing.write_samples(
-        made, 4, tmp_path / "x.png", session=Session(), captions=["red", "b"]
+        loaded_run, 4, tmp_path / "x.png", session=Session(), captions=["red", "b"]
     )
     with Image.open(target) as image:
         assert image.height > image.width / 2 + 20

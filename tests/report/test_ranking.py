@@ -8,36 +8,38 @@ import pytest
 from given import rank
 
 
-def order(places):
-    return [(p.recipe, p.best) for p in places]
+def order(spans):
+    return [(p.recipe, p.best) for p in spans]
 
 
 def test_ranks_the_three_corners(rows):
-    found = rank(rows)
-    assert order(found.quality) == [("ddpm", 1), ("gan", 2), ("vae", 3), ("autoencoder", 4)]
-    assert order(found.coverage) == [("ddpm", 1), ("vae", 2), ("gan", 2), ("autoencoder", 4)]
-    assert order(found.speed) == [("autoencoder", 1), ("vae", 1), ("gan", 3), ("ddpm", 4)]
-    assert [p.span for p in found.coverage] == ["1", "2–3", "2–3", "4"]
+    ranking = rank(rows)
+    assert order(ranking.quality) == [("ddpm", 1), ("gan", 2), ("vae", 3), ("autoencoder", 4)]
+    assert order(ranking.coverage) == [("ddpm", 1), ("vae", 2), ("gan", 2), ("autoencoder", 4)]
+    assert order(ranking.speed) == [("autoencoder", 1), ("vae", 1), ("gan", 3), ("ddpm", 4)]
+    assert [p.span for p in ranking.coverage] == ["1", "2–3", "2–3", "4"]
 
 
 def test_chooses_the_best_and_says_when_not_to(rows):
-    found = rank(rows)
-    assert found.choice == "ddpm"
-    assert found.verdict.startswith("Choose ddpm: its samples lie nearest to the data (fd 17.2, ")
-    assert "where real data reach 6.1" in found.verdict
-    assert "covers the most of them (coverage 0.92)" in found.verdict
-    assert any(s.startswith("Take gan when 6.2 ms a sample is too long") for s in found.advice)
-    assert "258 times less" in found.words
+    ranking = rank(rows)
+    assert ranking.choice == "ddpm"
+    assert ranking.verdict.startswith(
+        "Choose ddpm: its samples lie nearest to the data (fd 17.2, "
+    )
+    assert "where real data reach 6.1" in ranking.verdict
+    assert "covers the most of them (coverage 0.92)" in ranking.verdict
+    assert any(s.startswith("Take gan when 6.2 ms a sample is too long") for s in ranking.advice)
+    assert "258 times less" in ranking.words
 
 
 def test_overlapping_intervals_make_no_choice(evaluate):
     pair = [evaluate("a", fd=20, coverage=0.5, seconds=1e-3, wide=3)]
     pair.append(evaluate("b", fd=23, coverage=0.8, seconds=1e-3, wide=3))
-    found = rank(pair)
-    assert [p.span for p in found.quality] == ["1–2", "1–2"]
-    assert found.choice is None
-    assert "a and b lie within the noise of another training seed" in found.why_not
-    assert "--seeds 3" in found.verdict
+    ranking = rank(pair)
+    assert [p.span for p in ranking.quality] == ["1–2", "1–2"]
+    assert ranking.choice is None
+    assert "a and b lie within the noise of another training seed" in ranking.why_not
+    assert "--seeds 3" in ranking.verdict
 
 
 def test_places_are_spans_where_intervals_overlap_in_a_chain(evaluate):
@@ -47,15 +49,15 @@ def test_places_are_spans_where_intervals_overlap_in_a_chain(evaluate):
 
 
 def test_narrow_intervals_are_no_tie(evaluate):
-    found = rank([evaluate("a", fd=20, wide=1), evaluate("b", fd=23, wide=1)])
-    assert [p.best for p in found.quality] == [1, 2]
-    assert "tie" not in found.verdict
+    ranking = rank([evaluate("a", fd=20, wide=1), evaluate("b", fd=23, wide=1)])
+    assert [p.best for p in ranking.quality] == [1, 2]
+    assert "tie" not in ranking.verdict
 
 
 def test_speed_within_a_quarter_is_a_tie(evaluate):
     times = {"a": 1.0e-3, "b": 1.2e-3, "c": 1.3e-3}
-    found = rank([evaluate(name, fd=1, seconds=t) for name, t in times.items()])
-    assert order(found.speed) == [("a", 1), ("b", 1), ("c", 2)]
+    ranking = rank([evaluate(name, fd=1, seconds=t) for name, t in times.items()])
+    assert order(ranking.speed) == [("a", 1), ("b", 1), ("c", 2)]
 
 
 def test_frontier_holds_those_that_none_beats(rows, evaluate):
@@ -82,16 +84,16 @@ def test_trivial_and_copying_models_are_called_out(rows, evaluate):
 
 
 def test_missing_scores_leave_a_row_out(rows, evaluate):
-    found = rank([*rows, evaluate("silent", seconds=1e-6), evaluate("nan", fd=math.nan)])
-    assert "silent" not in [p.recipe for p in found.quality]
-    assert found.rank_of("speed", "silent").best == 1
-    assert "silent and nan have no fd" in found.words
+    ranking = rank([*rows, evaluate("silent", seconds=1e-6), evaluate("nan", fd=math.nan)])
+    assert "silent" not in [p.recipe for p in ranking.quality]
+    assert ranking.rank_of("speed", "silent").best == 1
+    assert "silent and nan have no fd" in ranking.words
 
 
 def test_recall_stands_in_for_coverage(evaluate):
-    found = rank([evaluate("a", fd=2, recall=0.9), evaluate("b", fd=9, recall=0.2)])
-    assert order(found.coverage) == [("a", 1), ("b", 2)]
-    assert "recall 0.9" in found.verdict
+    ranking = rank([evaluate("a", fd=2, recall=0.9), evaluate("b", fd=9, recall=0.2)])
+    assert order(ranking.coverage) == [("a", 1), ("b", 2)]
+    assert "recall 0.9" in ranking.verdict
 
 
 @pytest.mark.parametrize(
@@ -108,16 +110,16 @@ def test_one_row(evaluate, more, words):
 
 
 def test_no_row():
-    found = rank([])
-    assert found.choice is None
-    assert "nothing was measured" in found.verdict
-    assert found.quality == found.frontier == found.advice == ()
+    ranking = rank([])
+    assert ranking.choice is None
+    assert "nothing was measured" in ranking.verdict
+    assert ranking.quality == ranking.frontier == ranking.advice == ()
 
 
 def test_the_likeliest_is_named_with_its_way(rows):
     assert "most probable to vae (≥ −93.00 nats, lower bound)" in rank(rows).words
-    known = {"value": -93.4, "low": -94, "high": -92.5, "by": "exact"}
-    rows[3]["metrics"]["log_prob"] = rows[3]["metrics"]["bound"] | known
+    likelihood = {"value": -93.4, "low": -94, "high": -92.5, "by": "exact"}
+    rows[3]["metrics"]["log_prob"] = rows[3]["metrics"]["bound"] | likelihood
     words = rank(rows).words
     assert "vae (≥ −93.00 nats, lower bound) and ddpm (−93.40 nats, exact)" in words
     assert "which their intervals do not tell apart" in words

@@ -22,11 +22,11 @@ def test_columns_are_in_order_and_hold_what_is_there(rows):
 
 
 def test_floor_and_baselines_are_lines(rows):
-    made = lines(rows)
-    assert [line.kind for line in made] == ["recipe"] * 4 + ["floor"] + ["baseline"] * 2
-    assert made[4].cells["fd"].text == "6.10"
-    assert [line.name for line in made[5:]] == ["uniform noise", "training mean"]
-    assert made[6].cells["fd"].text == "530"
+    table_lines = lines(rows)
+    assert [line.kind for line in table_lines] == ["recipe"] * 4 + ["floor"] + ["baseline"] * 2
+    assert table_lines[4].cells["fd"].text == "6.10"
+    assert [line.name for line in table_lines[5:]] == ["uniform noise", "training mean"]
+    assert table_lines[6].cells["fd"].text == "530"
 
 
 def test_the_best_and_its_ties_are_bold(rows):
@@ -56,26 +56,26 @@ def test_bounds_are_marked(rows):
 
 
 def test_the_tightest_likelihood_is_shown_and_named(rows):
-    known = rows[1]["metrics"]
-    known["log_prob"] = known["bound"] | {"value": -90.0, "by": "exact", "better": "higher"}
-    known["bits_per_dim"] |= {"value": 2.05, "by": "exact"}
+    metrics = rows[1]["metrics"]
+    metrics["log_prob"] = metrics["bound"] | {"value": -90.0, "by": "exact", "better": "higher"}
+    metrics["bits_per_dim"] |= {"value": 2.05, "by": "exact"}
     cells = lines(rows)[1].cells
     assert (cells["likelihood"].text, cells["likelihood"].by) == ("−90.00", "exact")
     assert cells["bits_per_dim"].text == "2.05"
-    found = list(csv.DictReader(io.StringIO(rows_to_csv(rows))))
-    assert (found[1]["likelihood"], found[1]["likelihood_by"]) == ("-90.0", "exact")
-    assert found[3]["likelihood_by"] == "lower bound"
+    table_rows = list(csv.DictReader(io.StringIO(rows_to_csv(rows))))
+    assert (table_rows[1]["likelihood"], table_rows[1]["likelihood_by"]) == ("-90.0", "exact")
+    assert table_rows[3]["likelihood_by"] == "lower bound"
 
 
 def test_csv_keeps_full_precision(rows):
     rows[0]["metrics"]["fd"]["value"] = 96.123456789
-    found = list(csv.DictReader(io.StringIO(rows_to_csv(rows))))
-    assert [line["kind"] for line in found] == ["recipe"] * 4 + ["floor"] + ["baseline"] * 2
-    assert float(found[0]["fd"]) == 96.123456789
-    assert float(found[0]["fd_low"]) == 95.0
-    assert found[2]["bits_per_dim"] == ""
-    assert found[3]["sample_seconds_each"] == "0.0062"
-    assert found[5]["recipe"] == "uniform noise"
+    table_rows = list(csv.DictReader(io.StringIO(rows_to_csv(rows))))
+    assert [line["kind"] for line in table_rows] == ["recipe"] * 4 + ["floor"] + ["baseline"] * 2
+    assert float(table_rows[0]["fd"]) == 96.123456789
+    assert float(table_rows[0]["fd_low"]) == 95.0
+    assert table_rows[2]["bits_per_dim"] == ""
+    assert table_rows[3]["sample_seconds_each"] == "0.0062"
+    assert table_rows[5]["recipe"] == "uniform noise"
 
 
 def test_csv_is_no_formula(evaluate):
@@ -131,7 +131,11 @@ def test_several_seeds_are_mean_and_spread(seeded_rows):
     text = printed(terminal_tables(seeded_rows), 80)
     assert "mean ± sample standard deviation over seeds 0, 1 and 2" in text
     assert "34.0 ± 2.0" in text
-    found = list(csv.DictReader(io.StringIO(rows_to_csv(seeded_rows))))
-    assert (found[0]["label"], found[0]["recipe"]) == ("gan loss=ns", "gan")
-    assert (found[0]["fd"], found[0]["fd_sd"], found[0]["fd_seeds"]) == ("34.0", "2.0", "3")
-    assert (found[1]["fd_sd"], found[1]["fd_seeds"]) == ("", "1")
+    table_rows = list(csv.DictReader(io.StringIO(rows_to_csv(seeded_rows))))
+    assert (table_rows[0]["label"], table_rows[0]["recipe"]) == ("gan loss=ns", "gan")
+    assert (table_rows[0]["fd"], table_rows[0]["fd_sd"], table_rows[0]["fd_seeds"]) == (
+        "34.0",
+        "2.0",
+        "3",
+    )
+    assert (table_rows[1]["fd_sd"], table_rows[1]["fd_seeds"]) == ("", "1")

@@ -6,8 +6,8 @@ import pytest
 from given import page_of, rank
 
 
-def trained(row, updates=500, state="settled", wanted=200, **more):
-    training = {"seconds": 18.0, "updates": updates, "wanted": wanted, "state": state}
+def trained(row, updates=500, state="settled", target_updates=200, **more):
+    training = {"seconds": 18.0, "updates": updates, "wanted": target_updates, "state": state}
     return row | {"training": training | {"processor": "A", "threads": 2} | more}
 
 
@@ -18,49 +18,51 @@ def pair(evaluate):
 
 
 def test_what_is_clearly_apart_is_chosen(pair):
-    found = rank(pair)
-    assert (found.choice, found.why_not) == ("a", None)
-    assert found.verdict.startswith("Choose a")
+    ranking = rank(pair)
+    assert (ranking.choice, ranking.why_not) == ("a", None)
+    assert ranking.verdict.startswith("Choose a")
 
 
 def test_few_test_examples_make_no_choice(pair):
     assert rank([row | {"test_examples": 50} for row in pair]).choice == "a"
-    found = rank([row | {"test_examples": 18} for row in pair])
-    assert found.choice is None
-    assert "there are 18 test examples, and fewer than 50" in found.why_not
+    ranking = rank([row | {"test_examples": 18} for row in pair])
+    assert ranking.choice is None
+    assert "there are 18 test examples, and fewer than 50" in ranking.why_not
 
 
 def test_too_few_updates_are_not_ranked_and_the_minutes_that_would_do_are_said(pair, evaluate):
     short = trained(evaluate("c", fd=2), updates=5, state="warming up")
-    found = rank([*pair, short])
-    assert [p.recipe for p in found.quality] == ["a", "b"]
-    assert found.choice == "a"
-    assert "c made 5 of the 200 updates it takes; --minutes 14 would do" in found.words
-    assert "beaten" not in found.words
+    ranking = rank([*pair, short])
+    assert [p.recipe for p in ranking.quality] == ["a", "b"]
+    assert ranking.choice == "a"
+    assert "c made 5 of the 200 updates it takes; --minutes 14 would do" in ranking.words
+    assert "beaten" not in ranking.words
 
 
 def test_where_only_one_was_trained_for_long_enough_nothing_is_chosen(pair):
     pair[1] = trained(pair[1], updates=5, state="warming up")
-    found = rank(pair)
-    assert found.choice is None
-    assert found.why_not.startswith("only a was trained for long enough; b made 5 of the 200")
+    ranking = rank(pair)
+    assert ranking.choice is None
+    assert ranking.why_not.startswith("only a was trained for long enough; b made 5 of the 200")
 
 
 def test_nothing_beaten_by_a_baseline_is_chosen(pair):
     for row in pair:
         row["metrics"]["fd"]["baselines"] = {"mean": 20.5}
-    found = rank(pair)
-    assert found.choice is None
-    assert "a, is not certainly better than the trivial baseline ‘training mean’" in found.why_not
+    ranking = rank(pair)
+    assert ranking.choice is None
+    assert (
+        "a, is not certainly better than the trivial baseline ‘training mean’" in ranking.why_not
+    )
 
 
 def test_a_single_seed_needs_half_as_much_distance_again(evaluate):
     """Intervals that do not touch are no choice while retraining may change the order."""
     near = [trained(evaluate("a", fd=20, wide=1)), trained(evaluate("b", fd=22.5, wide=1))]
-    found = rank(near)
-    assert [p.span for p in found.quality] == ["1", "2"]
-    assert found.choice is None
-    assert "another training seed" in found.why_not
+    ranking = rank(near)
+    assert [p.span for p in ranking.quality] == ["1", "2"]
+    assert ranking.choice is None
+    assert "another training seed" in ranking.why_not
     for row in near:
         row["metrics"]["fd"]["spread"] = 0.5
     assert rank(near).choice == "a"
@@ -73,9 +75,9 @@ def test_a_single_seed_needs_half_as_much_distance_again(evaluate):
 def test_who_gives_training_examples_back_is_not_chosen(evaluate):
     thief = trained(evaluate("thief", fd=20, wide=1, copies=0.4))
     honest = trained(evaluate("honest", fd=60, wide=1, copies=0.0))
-    found = rank([thief, honest])
-    assert found.choice is None
-    assert "thief, gives training examples back: 40% of its samples" in found.why_not
+    ranking = rank([thief, honest])
+    assert ranking.choice is None
+    assert "thief, gives training examples back: 40% of its samples" in ranking.why_not
     thief["metrics"]["copies"] |= {"value": 0.02, "low": 0.01}
     assert rank([thief, honest]).choice == "thief"
 
@@ -85,9 +87,9 @@ def test_measures_that_contradict_make_no_choice(evaluate):
         trained(evaluate("a", fd=20, kd=0.9)),
         trained(evaluate("b", fd=60, kd=0.1)),
     ]
-    found = rank(pair)
-    assert found.choice is None
-    assert found.why_not == "fd prefers a, and kd b: the measures contradict."
+    ranking = rank(pair)
+    assert ranking.choice is None
+    assert ranking.why_not == "fd prefers a, and kd b: the measures contradict."
 
 
 @pytest.mark.parametrize("measure", ["fd", "energy_distance", "mmd"])
@@ -96,9 +98,9 @@ def test_a_discrepancy_that_contradicts_what_ranks_is_named(evaluate, measure):
         trained(evaluate("a", **{measure: 20, "discrepancy": 0.9})),
         trained(evaluate("b", **{measure: 60, "discrepancy": 0.1})),
     ]
-    found = rank(pair)
-    assert [p.recipe for p in found.quality] == ["a", "b"]
-    assert found.why_not == f"{measure} prefers a, and discrepancy b: the measures contradict."
+    ranking = rank(pair)
+    assert [p.recipe for p in ranking.quality] == ["a", "b"]
+    assert ranking.why_not == f"{measure} prefers a, and discrepancy b: the measures contradict."
     pair[0]["metrics"]["discrepancy"] = pair[1]["metrics"]["discrepancy"]
     assert rank(pair).choice == "a"
 
@@ -108,16 +110,16 @@ def test_points_are_ranked_by_energy_distance(evaluate):
         trained(evaluate("shape", fd=0.002, energy_distance=0.02)),
         trained(evaluate("blob", fd=0.001, energy_distance=0.9)),
     ]
-    found = rank(pair)
-    assert [p.recipe for p in found.quality] == ["shape", "blob"]
-    assert "energy_distance" in found.verdict
+    ranking = rank(pair)
+    assert [p.recipe for p in ranking.quality] == ["shape", "blob"]
+    assert "energy_distance" in ranking.verdict
 
 
 def test_other_conditions_are_marked_and_not_ranked(pair, evaluate):
     other = trained(evaluate("c", fd=2), threads=8)
-    found = rank([*pair, other])
-    assert [p.recipe for p in found.quality] == ["a", "b"]
-    assert "c, trained with other threads or on another processor" in found.words
+    ranking = rank([*pair, other])
+    assert [p.recipe for p in ranking.quality] == ["a", "b"]
+    assert "c, trained with other threads or on another processor" in ranking.words
 
 
 def test_what_still_falls_is_said(pair):
@@ -131,18 +133,18 @@ def test_a_reward_is_ranked_by_what_was_reached_and_never_by_likeness(pair, eval
         row["metrics"]["improvement_gain"]["baselines"] = {"random": 0.1}
         return row
 
-    others = [goal("weak", 0.2), goal("strong", 0.5), goal("other", 0.9, "logP")]
-    found = rank([*pair, *others])
-    assert found.choice == "a"
-    assert [p.recipe for p in found.quality] == ["a", "b"]
-    assert [(t.reward, [p.recipe for p in t.ranks]) for t in found.tasks] == [
+    rest_of_rows = [goal("weak", 0.2), goal("strong", 0.5), goal("other", 0.9, "logP")]
+    ranking = rank([*pair, *rest_of_rows])
+    assert ranking.choice == "a"
+    assert [p.recipe for p in ranking.quality] == ["a", "b"]
+    assert [(t.reward, [p.recipe for p in t.ranks]) for t in ranking.tasks] == [
         ("robustness", ["strong", "weak"]),
         ("logP", ["other"]),
     ]
-    said = "By the reward ‘robustness’ (improvement_gain): 1: strong 0.5 and 2: weak 0.2, beside"
-    assert f"{said} random 0.1." in found.words
-    page = page_of("graphs", [*pair, *others])
+    text = "By the reward ‘robustness’ (improvement_gain): 1: strong 0.5 and 2: weak 0.2, beside"
+    assert f"{text} random 0.1." in ranking.words
+    page = page_of("graphs", [*pair, *rest_of_rows])
     assert "Reward: logP" in page
-    alone = rank(others)
+    alone = rank(rest_of_rows)
     assert alone.choice is None
     assert "a reward is a task" in alone.why_not

@@ -129,10 +129,10 @@ def undescribed(subject):
     ],
 )
 def test_a_view_that_is_not_declared_whole_fails_by_name(declared, complaint):
-    whole = {"name": "mine", "section": "codes", "needs": (), "draw": described()}
-    View(**whole)
+    full = {"name": "mine", "section": "codes", "needs": (), "draw": described()}
+    View(**full)
     with pytest.raises(ValueError, match=complaint):
-        View(**{**whole, **declared})
+        View(**{**full, **declared})
 
 
 def test_two_views_of_one_name_are_refused():

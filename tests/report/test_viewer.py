@@ -41,12 +41,12 @@ class Reader(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag, attrs):
-        told = dict(attrs)
-        self.classes |= set((told.get("class") or "").split())
-        self.inside = told.get("type", "") if tag == "script" else None
-        assert "src" not in told or tag == "img"
-        if told.get("http-equiv") == "Content-Security-Policy":
-            self.policies.append(told["content"])
+        attributes = dict(attrs)
+        self.classes |= set((attributes.get("class") or "").split())
+        self.inside = attributes.get("type", "") if tag == "script" else None
+        assert "src" not in attributes or tag == "img"
+        if attributes.get("http-equiv") == "Content-Security-Policy":
+            self.policies.append(attributes["content"])
 
     def handle_data(self, text):
         if self.inside is not None:
@@ -58,7 +58,7 @@ class Reader(HTMLParser):
         return [text for kind, text in self.scripts if not kind]
 
     @property
-    def held(self):
+    def scenes(self):
         return [json.loads(text) for kind, text in self.scripts if kind == "application/json"]
 
 
@@ -78,8 +78,8 @@ def broken(data):
 
 @pytest.fixture
 def page(data, broken, evaluate):
-    made = entry(evaluate("geoldm", "geoldm", fd=1.0, coverage=0.5, seconds=1e-3), samples=broken)
-    return run_page(Portrait(made, real=data.test.x[:64], domain=data.domain))
+    row = entry(evaluate("geoldm", "geoldm", fd=1.0, coverage=0.5, seconds=1e-3), samples=broken)
+    return run_page(Portrait(row, real=data.test.x[:64], domain=data.domain))
 
 
 def sha256(text):
@@ -90,23 +90,25 @@ class TestPolicy:
     def test_it_names_the_two_scripts_and_no_more(self, page):
         read = Reader(page)
         (policy,) = read.policies
-        told = dict(part.strip().split(" ", 1) for part in policy.split(";"))
+        attributes = dict(part.strip().split(" ", 1) for part in policy.split(";"))
         assert len(read.run) == 2
-        assert told["script-src"].split() == [f"'sha256-{sha256(text)}'" for text in read.run]
-        assert [told[name] for name in ("default-src", "connect-src", "worker-src")] == [
+        assert attributes["script-src"].split() == [
+            f"'sha256-{sha256(text)}'" for text in read.run
+        ]
+        assert [attributes[name] for name in ("default-src", "connect-src", "worker-src")] == [
             "'none'"
         ] * 3
         assert "unsafe-eval" not in policy
         assert policy.startswith(POLICY)
 
     def test_pages_without_molecules_in_space_have_no_script(self, data, evaluate):
-        made = evaluate("geoldm", fd=1.0)
+        row = evaluate("geoldm", fd=1.0)
         picture = figures.show(data.test.x[:4], data.domain)
         graphs = sources.load("qm9-small")
         for one in (
-            run_page(Portrait(entry(made), domain=data.domain)),
-            run_page(Portrait(entry(made, samples=picture), domain=data.domain)),
-            run_page(Portrait(entry(made, samples=graphs.test.x[:4]), domain=graphs.domain)),
+            run_page(Portrait(entry(row), domain=data.domain)),
+            run_page(Portrait(entry(row, samples=picture), domain=data.domain)),
+            run_page(Portrait(entry(row, samples=graphs.test.x[:4]), domain=graphs.domain)),
         ):
             read = Reader(one)
             assert read.policies == [POLICY]
@@ -135,7 +137,7 @@ class TestPolicy:
 
 class TestScene:
     def test_samples_and_real_examples_stand_in_the_page(self, page, data, broken):
-        real, samples = Reader(page).held
+        real, samples = Reader(page).scenes
         assert len(real["molecules"]) == len(samples["molecules"]) == viewer.MAX_SCENES
         assert "refused" in samples["molecules"][0]["name"]
         assert samples["molecules"][0]["table"]
@@ -147,7 +149,7 @@ class TestScene:
 
     def test_of_another_kind_than_the_page_they_are_kept_beside_the_picture(self, data, evaluate):
         graphs = sources.load("qm9-small")
-        made = [
+        row = [
             entry(
                 evaluate("geoldm", fd=1.0),
                 samples=figures.show(data.test.x[:4], data.domain),
@@ -156,16 +158,16 @@ class TestScene:
             entry(evaluate("gcpn", fd=2.0), samples=graphs.test.x[:4]),
         ]
         read = Reader(
-            comparison_page(Comparison("x", made, real=graphs.test.x[:4], domain=graphs.domain))
+            comparison_page(Comparison("x", row, real=graphs.test.x[:4], domain=graphs.domain))
         )
-        (held,) = read.held
-        assert len(held["molecules"]) == 4
+        (scene_json,) = read.scenes
+        assert len(scene_json["molecules"]) == 4
         assert len(read.run) == 2
 
     def test_names_cannot_end_the_script(self):
         scene = viewer.Scene(("</script><img src=x>",), ("",))
-        (held,) = Reader(scene.over("")).held
-        assert held["molecules"][0]["name"] == "</script><img src=x>"
+        (scene_json,) = Reader(scene.over("")).scenes
+        assert scene_json["molecules"][0]["name"] == "</script><img src=x>"
 
     def test_there_is_none_of_nothing(self, data):
         assert viewer.scene(data.test.x[:0], data.domain.elements) is None
@@ -180,8 +182,8 @@ class TestConnectionTable:
             want = chem.MolFromMolBlock(written, removeHs=False)
             spellings = [chem.MolToSmiles(mol, isomericSmiles=False) for mol in (read, want)]
             assert spellings[0] == spellings[1]
-            at, places = (mol.GetConformer().GetPositions() for mol in (read, want))
-            assert abs(at - places).max() < 1e-4
+            at, positions = (mol.GetConformer().GetPositions() for mol in (read, want))
+            assert abs(at - positions).max() < 1e-4
 
     def test_what_has_no_room_is_refused(self):
         far = torch.tensor([[1e5, 0.0, 0.0, 1.0]])
@@ -211,7 +213,7 @@ def test_a_browser_draws_them_and_refuses_all_else(page, tmp_path):
     command += ["--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--dump-dom"]
     command += ["--virtual-time-budget=5000", f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run([*command, Path(target).as_uri()], capture_output=True, timeout=120)
-    seen = done.stdout.decode()
-    assert seen.count('class="conformers live"') == 2
-    assert seen.count("<canvas") == 31  # one of the samples has no place
-    assert "<title>changed" not in seen
+    output = done.stdout.decode()
+    assert output.count('class="conformers live"') == 2
+    assert output.count("<canvas") == 31  # one of the samples has no place
+    assert "<title>changed" not in output

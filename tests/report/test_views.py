@@ -29,16 +29,16 @@ class Bare(Model):
     def __init__(self, domain):
         super().__init__()
         self.domain, self.weight = domain, nn.Parameter(torch.zeros(()))
-        self.told: list[Condition | None] = []
+        self.conditions: list[Condition | None] = []
 
     def objectives(self):
         return []
 
     def sample(self, n, *, condition=None, noise=None):
-        self.told.append(condition)
-        return self.made(n, noise)
+        self.conditions.append(condition)
+        return self.generate(n, noise)
 
-    def made(self, n, noise):
+    def generate(self, n, noise):
         y = noise.named("made").normal(*self.domain.shape)[:n]
         return self.domain.values.unscale(y)
 
@@ -52,9 +52,9 @@ class Diffuser(Bare):
         return [self.domain.values.unscale((1 - t) * y + t * eps) for t in times]
 
     def estimates(self, n, *, frames, condition=None, noise=None):
-        self.told.append(condition)
+        self.conditions.append(condition)
         times = torch.linspace(1, 0, frames).tolist()
-        return [(t, self.made(n, noise), self.made(n, noise)) for t in times]
+        return [(t, self.generate(n, noise), self.generate(n, noise)) for t in times]
 
     def score_field(self, x, t, *, condition=None):
         return -x
@@ -69,11 +69,11 @@ class Diffuser(Bare):
         return self.domain.values.unscale(z.unflatten(1, self.domain.shape))
 
     def complete(self, x, mask, *, condition=None, noise=None):
-        self.told.append(condition)
-        return torch.where(mask, x, self.made(len(x), noise))
+        self.conditions.append(condition)
+        return torch.where(mask, x, self.generate(len(x), noise))
 
     def edit(self, x, strength, *, condition=None, noise=None):
-        self.told.append(condition)
+        self.conditions.append(condition)
         return x
 
     def between(self, a, b, count, *, condition=None):
@@ -109,9 +109,9 @@ class Explainer(Diffuser):
     """Says where each word was looked at."""
 
     def attention(self, condition, *, noise=None):
-        self.told.append(condition)
+        self.conditions.append(condition)
         weights = condition.tokens[:, :, None, None] / 10 * torch.ones(1, 1, 4, 4)
-        return self.made(len(condition), noise), weights
+        return self.generate(len(condition), noise), weights
 
     def reconstruct(self, x, *, noise=None):
         return x
@@ -126,7 +126,7 @@ class Enlarger(Bare):
         return self
 
     def path(self, n, *, frames, condition=None, noise=None):
-        return [self.made(n, noise)] * frames
+        return [self.generate(n, noise)] * frames
 
     def shrink(self, x):
         return x[:, :, ::4, ::4]
@@ -156,8 +156,8 @@ def images(captions=False, labels=True, channels=1, side=8):
     split = Split(x, torch.arange(30) % 3 if labels else None)
     if captions:
         tokens = torch.tensor([[1, 2, 0], [2, 0, 0]]).repeat(15, 1)
-        said = [f"red heart {i}" if i % 2 == 0 else "heart" for i in range(30)]
-        split = dataclasses.replace(split, captions=said, tokens=tokens, mask=tokens > 0)
+        messages = [f"red heart {i}" if i % 2 == 0 else "heart" for i in range(30)]
+        split = dataclasses.replace(split, captions=messages, tokens=tokens, mask=tokens > 0)
     return DataSet("made", domain, split, split)
 
 
@@ -167,13 +167,13 @@ def points(dimensions=2):
     return DataSet("made", domain, split, split)
 
 
-def drawn(model, data):
+def drawn_views(model, data):
     return {p.title: p for p in pictures_of(Subject(model, data, "diffusion"))}
 
 
 def test_a_model_that_can_nothing_is_left_alone():
     data = images()
-    assert drawn(Bare(data.domain), data) == {}
+    assert drawn_views(Bare(data.domain), data) == {}
 
 
 def test_an_ability_of_the_same_name_is_not_mistaken():
@@ -183,14 +183,14 @@ def test_an_ability_of_the_same_name_is_not_mistaken():
 
     data = images()
     assert not isinstance(Other(data.domain), Estimating)
-    assert drawn(Other(data.domain), data) == {}
+    assert drawn_views(Other(data.domain), data) == {}
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_diffusion_of_images_is_drawn_whole(channels):
     data = images(channels=channels)
-    found = drawn(Stepwise(data.domain), data)
-    assert set(found) == {
+    views = drawn_views(Stepwise(data.domain), data)
+    assert set(views) == {
         "the forward chain",
         "the reverse chain, and what is expected on the way",
         "few or many steps",
@@ -200,10 +200,10 @@ def test_a_diffusion_of_images_is_drawn_whole(channels):
         "between two examples",
         "there and back",
     }
-    assert all(p.caption for p in found.values())
-    assert all(p.wide for t, p in found.items() if t != "the bound, term by term")
-    assert "wrong by 0 of 17 levels" in found["there and back"].caption
-    for picture in found.values():
+    assert all(p.caption for p in views.values())
+    assert all(p.wide for t, p in views.items() if t != "the bound, term by term")
+    assert "wrong by 0 of 17 levels" in views["there and back"].caption
+    for picture in views.values():
         if not isinstance(picture.image, str):
             assert 300 < picture.image.width <= image_strips.WIDE + 4
 
@@ -215,20 +215,20 @@ def test_examples_are_of_different_classes_and_are_told_as_they_are():
     rows = subject.rows(5)
     assert data.test.labels[rows].tolist() == [0, 1, 2, 0, 1]
     pictures_of(subject)
-    told = [c.label for c in model.told if c is not None]
-    assert told
-    assert all(label.tolist() == [0, 1, 2, 0, 1, 2, 0, 1] for label in told)
+    labels = [c.label for c in model.conditions if c is not None]
+    assert labels
+    assert all(label.tolist() == [0, 1, 2, 0, 1, 2, 0, 1] for label in labels)
 
 
 def test_points_are_drawn_in_the_plane():
     data = points()
-    found = drawn(Stepwise(data.domain), data)
-    assert "the score field" in found
-    assert "density and samples" in found
-    assert "edits" not in found
-    assert "half an image completed" not in found
-    assert len(found) == 8
-    assert "the score field" not in drawn(Diffuser(points(3).domain), points(3))
+    views = drawn_views(Stepwise(data.domain), data)
+    assert "the score field" in views
+    assert "density and samples" in views
+    assert "edits" not in views
+    assert "half an image completed" not in views
+    assert len(views) == 8
+    assert "the score field" not in drawn_views(Diffuser(points(3).domain), points(3))
 
 
 def test_few_and_many_steps_are_drawn_of_the_same_weights():
@@ -240,7 +240,7 @@ def test_few_and_many_steps_are_drawn_of_the_same_weights():
             return super().sample(n, condition=condition, noise=noise)
 
     model = Noted(data.domain)
-    assert "few or many steps" in drawn(model, data)
+    assert "few or many steps" in drawn_views(model, data)
     assert [steps for steps, _ in drawn_in] == [5, 10, 20, 50]
     assert all(weight is model.weight for _, weight in drawn_in)
     assert model.sampling.steps == 10
@@ -248,8 +248,8 @@ def test_few_and_many_steps_are_drawn_of_the_same_weights():
 
 def test_steps_that_a_sampler_refuses_are_left_out():
     data = images()
-    assert "few or many steps" in drawn(Stepwise(data.domain, most=10), data)
-    assert "few or many steps" not in drawn(Stepwise(data.domain, most=5), data)
+    assert "few or many steps" in drawn_views(Stepwise(data.domain, most=10), data)
+    assert "few or many steps" not in drawn_views(Stepwise(data.domain, most=5), data)
 
 
 def test_steps_are_drawn_of_models_that_have_steps_to_choose():
@@ -258,8 +258,8 @@ def test_steps_are_drawn_of_models_that_have_steps_to_choose():
         temperature: float = 1.0
 
     data = images()
-    assert "few or many steps" not in drawn(Stepwise(data.domain, Temperature(), 0), data)
-    assert "few or many steps" not in drawn(Diffuser(data.domain), data)
+    assert "few or many steps" not in drawn_views(Stepwise(data.domain, Temperature(), 0), data)
+    assert "few or many steps" not in drawn_views(Diffuser(data.domain), data)
 
 
 def test_a_picture_that_a_model_refuses_costs_no_other():
@@ -268,15 +268,15 @@ def test_a_picture_that_a_model_refuses_costs_no_other():
             raise BadInput("not today")
 
     data = images()
-    found = drawn(Refusing(data.domain), data)
-    assert "edits" not in found
-    assert "between two examples" in found
+    views = drawn_views(Refusing(data.domain), data)
+    assert "edits" not in views
+    assert "between two examples" in views
 
 
 def test_the_bound_is_drawn_over_its_noise_where_that_is_known():
     data = images()
-    plain = drawn(Diffuser(data.domain), data)["the bound, term by term"]
-    clocked = drawn(Clocked(data.domain), data)["the bound, term by term"]
+    plain = drawn_views(Diffuser(data.domain), data)["the bound, term by term"]
+    clocked = drawn_views(Clocked(data.domain), data)["the bound, term by term"]
     assert "log-SNR" not in plain.image
     assert "log-SNR" in clocked.image
     assert "L₁₀₁" in clocked.image
@@ -287,12 +287,12 @@ def test_the_bound_is_drawn_over_its_noise_where_that_is_known():
 def test_captions_and_words_are_drawn_of_a_model_that_explains():
     data = images(captions=True, labels=False)
     model = Explainer(data.domain)
-    found = drawn(model, data)
-    assert {"drawn for captions", "attention, word by word", "the first stage"} <= set(found)
-    condition = next(c for c in model.told if c is not None and c.tokens is not None)
+    views = drawn_views(model, data)
+    assert {"drawn for captions", "attention, word by word", "the first stage"} <= set(views)
+    condition = next(c for c in model.conditions if c is not None and c.tokens is not None)
     assert condition.label is None
     assert len(condition) <= caption_views.MAX_CAPTIONS
-    assert "there and back" not in found  # its codes are the first stage's
+    assert "there and back" not in views  # its codes are the first stage's
 
 
 def test_words_are_named_by_the_vocabulary():
@@ -302,14 +302,14 @@ def test_words_are_named_by_the_vocabulary():
 def test_restorations_stand_between_small_and_original():
     data = images()
     model = Enlarger(data.domain)
-    found = drawn(model, data)
-    assert set(found) == {
+    views = drawn_views(model, data)
+    assert set(views) == {
         "from noise to a sample",
         "small images made large",
         "few or many steps",
     }
-    assert model.told
-    assert all(c.image.shape[-2:] == (2, 2) for c in model.told)
+    assert model.conditions
+    assert all(c.image.shape[-2:] == (2, 2) for c in model.conditions)
 
 
 def test_bicubic_keeps_what_is_even():
@@ -322,9 +322,9 @@ def test_one_test_example_is_enough():
     data = images()
     one = Split(data.test.x[:1], data.test.labels[:1])
     alone = dataclasses.replace(data, test=one)
-    found = drawn(Diffuser(data.domain), alone)
-    assert "the forward chain" in found
-    assert "between two examples" not in found
+    views = drawn_views(Diffuser(data.domain), alone)
+    assert "the forward chain" in views
+    assert "between two examples" not in views
 
 
 # Strips
@@ -333,21 +333,21 @@ def test_one_test_example_is_enough():
 def test_strips_keep_pixels_and_order():
     rows = [torch.full((3, 1, 2, 2), v, dtype=torch.uint8) for v in (0, 8, 16)]
     image = image_strips.strips(rows, LEVELS, scale=2)
-    found = np.asarray(image)
-    assert found.shape == (3 * 4 + 2 * 2, 3 * 4 + 2 * 2, 4)
-    assert [int(found[i * 6 + 1, 1, 0]) for i in range(3)] == [0, 128, 255]
-    assert found[4, 0, 3] == 0
+    views = np.asarray(image)
+    assert views.shape == (3 * 4 + 2 * 2, 3 * 4 + 2 * 2, 4)
+    assert [int(views[i * 6 + 1, 1, 0]) for i in range(3)] == [0, 128, 255]
+    assert views[4, 0, 3] == 0
 
 
 def test_strips_have_their_words():
     rows = [torch.zeros(2, 1, 8, 8, dtype=torch.uint8)] * 2
     bare = image_strips.strips(rows, LEVELS, scale=4)
-    told = image_strips.strips(
+    labels = image_strips.strips(
         rows, LEVELS, scale=4, row_labels=("one", "two"), column_labels=("a", "b"), together=1
     )
-    assert told.width > bare.width + 20
-    assert told.height > bare.height + image_strips.LINE
-    margin = np.asarray(told)[:, : told.width - bare.width - 1]
+    assert labels.width > bare.width + 20
+    assert labels.height > bare.height + image_strips.LINE
+    margin = np.asarray(labels)[:, : labels.width - bare.width - 1]
     assert (margin[..., 3] > 0).any()
 
 
@@ -367,9 +367,9 @@ def test_a_caption_stands_below_each_image():
         "d",
     ]
     image = image_strips.captioned(x, words, columns=3)
-    found = np.asarray(image)
-    assert found.shape[1] >= 3 * 96
-    below = found[100:125, :96, 3]
+    views = np.asarray(image)
+    assert views.shape[1] >= 3 * 96
+    below = views[100:125, :96, 3]
     assert (below > 0).any()
     with pytest.raises(BadInput, match="one for each"):
         image_strips.captioned(x, words[:2])
@@ -377,10 +377,10 @@ def test_a_caption_stands_below_each_image():
 
 def test_long_texts_are_cut_to_their_width():
     for lines in (1, 2, 3):
-        made = image_strips._fitted("a caption that goes on and on " * 4, 90, lines)
-        assert len(made) == lines
-        assert all(image_strips._wide(line) <= 90 for line in made)
-        assert made[-1].endswith("…")
+        fitted_lines = image_strips._fitted("a caption that goes on and on " * 4, 90, lines)
+        assert len(fitted_lines) == lines
+        assert all(image_strips._wide(line) <= 90 for line in fitted_lines)
+        assert fitted_lines[-1].endswith("…")
     assert image_strips._fitted("", 50, 2) == [""]
 
 
@@ -388,10 +388,10 @@ def test_attention_is_brightest_where_it_is_largest():
     x = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
     maps = torch.zeros(2, 4, 4)
     maps[0, 0, 0], maps[1] = 1.0, 0.5
-    found = np.asarray(image_strips.attended(x, [maps], [["red", "heart"]], LEVELS)).astype(int)
-    side = (found.shape[1] - 12) // 3
+    views = np.asarray(image_strips.attended(x, [maps], [["red", "heart"]], LEVELS)).astype(int)
+    side = (views.shape[1] - 12) // 3
     top = image_strips.LINE + 2
-    first = found[top : top + side, side + 6 : 2 * side + 6, :3].sum(-1)
+    first = views[top : top + side, side + 6 : 2 * side + 6, :3].sum(-1)
     assert first[: side // 8, : side // 8].mean() > 2 * first[side // 2 :, side // 2 :].mean()
 
 

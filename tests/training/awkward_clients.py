@@ -108,13 +108,13 @@ class Slotted(Examples):
 
 
 class Slots(Stream[Slotted]):
-    def __init__(self, places: int) -> None:
-        self.points, self.places = Points(1), places
+    def __init__(self, slots: int) -> None:
+        self.points, self.slots = Points(1), slots
 
     def batch(self, k: int) -> Slotted:
         generator = torch.Generator().manual_seed(mix("slots", k))
         plain = self.points.batch(k)
-        slot = torch.randperm(self.places, generator=generator)[: len(plain)]
+        slot = torch.randperm(self.slots, generator=generator)[: len(plain)]
         return Slotted(plain.x, plain.condition, plain.noise, slot)
 
 
@@ -376,7 +376,7 @@ class Captions(Stream[Examples]):
         return replace(plain, condition=condition)
 
 
-class Told(Model):
+class ConditionalFlow(Model):
     def __init__(self) -> None:
         super().__init__()
         self.words, self.classes = nn.Embedding(7, 6), nn.Embedding(4, 6)
@@ -385,23 +385,23 @@ class Told(Model):
     def embed(self, condition: Condition) -> Tensor:
         mask = condition.mask[:, :, None]
         words = (self.words(condition.tokens) * mask).sum(1) / mask.sum(1)
-        told = words + self.classes(condition.label)
-        return torch.where(condition.present[:, None], told, self.null)
+        embedding = words + self.classes(condition.label)
+        return torch.where(condition.present[:, None], embedding, self.null)
 
     def loss(self, batch: Examples) -> Loss:
         t, noise = batch.noise.named("t").uniform(1), batch.noise.normal(2)
-        given = torch.cat(((1 - t) * batch.x + t * noise, t, self.embed(batch.condition)), 1)
-        return Loss((self.net(given) - (noise - batch.x)).square().mean())
+        inputs = torch.cat(((1 - t) * batch.x + t * noise, t, self.embed(batch.condition)), 1)
+        return Loss((self.net(inputs) - (noise - batch.x)).square().mean())
 
     def objectives(self) -> list[Objective]:
         return [Objective("model", self.loss, list(self.parameters()))]
 
     def sample(self, n, *, condition=None, noise=None):
         x = (noise or Noise.fresh(n)).normal(2)
-        told = self.null.expand(n, 6) if condition is None else self.embed(condition)
+        embedding = self.null.expand(n, 6) if condition is None else self.embed(condition)
         for i in range(4):
             t = torch.full((n, 1), 1 - i / 4)
-            x = x - self.net(torch.cat((x, t, told), 1)) / 4
+            x = x - self.net(torch.cat((x, t, embedding), 1)) / 4
         return x
 
 
@@ -413,18 +413,18 @@ class Ordered(Model):
         super().__init__()
         self.net = mlp(6, 16, 4)
 
-    def logits(self, bits: Tensor, place: int) -> Tensor:
-        known = torch.where(torch.arange(2) < place // 2, bits.float(), torch.zeros(()))
-        where = F.one_hot(torch.tensor(place), 4).expand(len(bits), 4).float()
-        return self.net(torch.cat((known, where), 1))[:, place].float()
+    def logits(self, bits: Tensor, position: int) -> Tensor:
+        known_bits = torch.where(torch.arange(2) < position // 2, bits.float(), torch.zeros(()))
+        where = F.one_hot(torch.tensor(position), 4).expand(len(bits), 4).float()
+        return self.net(torch.cat((known_bits, where), 1))[:, position].float()
 
     def log_prob(self, x: Tensor, *, condition: Condition | None = None) -> Tensor:
         signs = (x > 0).float()
         return -sum(
             F.binary_cross_entropy_with_logits(
-                self.logits(signs, place), signs[:, place // 2], reduction="none"
+                self.logits(signs, position), signs[:, position // 2], reduction="none"
             )
-            for place in range(4)
+            for position in range(4)
         )
 
     def loss(self, batch: Examples) -> Loss:
@@ -435,9 +435,9 @@ class Ordered(Model):
 
     def sample(self, n, *, condition=None, noise=None):
         noise, x = noise or Noise.fresh(n), torch.zeros(n, 2)
-        for place in range(4):
-            chance = self.logits(x, place).sigmoid()
-            x[:, place // 2] = (noise.uniform() < chance).float()
+        for position in range(4):
+            chance = self.logits(x, position).sigmoid()
+            x[:, position // 2] = (noise.uniform() < chance).float()
         return 2 * x - 1
 
 
@@ -463,7 +463,7 @@ CLIENTS = {
     "rollouts": lambda: (m := Policy(), one(m, lambda: Rollouts(m))),
     "two-stages": lambda: (m := Latent(), m.stages()),
     "graphs": lambda: (m := GraphModel(), one(m, GraphStream)),
-    "conditions": lambda: (m := Told(), one(m, Captions)),
+    "conditions": lambda: (m := ConditionalFlow(), one(m, Captions)),
     "ordered": lambda: (m := Ordered(), one(m, Points)),
     "coupled": lambda: (m := coupled(), one(m, Points)),
 }

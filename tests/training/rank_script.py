@@ -28,19 +28,19 @@ CPU = torch.device("cpu")
 FP32 = Precision("fp32", False, "")
 
 
-def trained(here: World, name: str, accumulate: int = 1) -> dict:
+def trained(process_group: World, name: str, accumulate: int = 1) -> dict:
     """Train a client for twenty steps; return losses, weights and buffers."""
     model, (stage, *_) = build(name)
-    if here.rank:  # another start, which must be aligned with the main process's
+    if process_group.rank:  # another start, which must be aligned with the main process's
         with torch.no_grad():
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.add_(1)
-    here.align(model)
+    process_group.align(model)
     if name == "game":
         game = model.objectives
         model.objectives = lambda: [replace(game()[0], repeat=3), game()[1]]
     settings = Settings(lr=1e-2, warmup=3, ema=0.9, accumulate=accumulate)
-    options = {"session": Session(world=here), "precision": FP32, "total": 20}
+    options = {"session": Session(world=process_group), "precision": FP32, "total": 20}
     trainer = Trainer(model, stage, stage.stream(), settings, **options)
     numbers = [
         [value for key, value in event.values.items() if key.endswith(("loss", "r1", "kl"))]
@@ -49,19 +49,19 @@ def trained(here: World, name: str, accumulate: int = 1) -> dict:
     return {"losses": numbers, "weights": trainer.weights(), "raw": model.state_dict()}
 
 
-def sampled(here: World) -> torch.Tensor:
+def sampled(process_group: World) -> torch.Tensor:
     """Draw 70 samples, each process its part."""
     model, _ = build("conditions")
-    span = here.span(70)
-    return here.gather(draw(model, len(span), seed=5, start=span.start), 70)
+    span = process_group.span(70)
+    return process_group.gather(draw(model, len(span), seed=5, start=span.start), 70)
 
 
-def fitted(here: World, root: Path) -> dict:
+def fitted(process_group: World, root: Path) -> dict:
     """Train in a run directory; be interrupted in one process alone; resume in all."""
-    if here.is_main:
+    if process_group.is_main:
         Run.create(root / "shared", {"name": "two-stages"}, {})
-    here.barrier()
-    seen = []
+    process_group.barrier()
+    steps_seen = []
     for attempt in range(2):
         model, stages = build("two-stages")
         stop = Stop()
@@ -71,47 +71,47 @@ def fitted(here: World, root: Path) -> dict:
             stages,
             Settings(lr=1e-2, warmup=3, ema=0.9),
             None if attempt else Budget(steps=12),
-            session=Session(stop=stop, world=here),
+            session=Session(stop=stop, world=process_group),
             precision=FP32,
             resume=attempt == 1,
         )
         try:
             for event in events:
                 if event.kind == "step":
-                    seen.append(event.step)
-                if event.step == 4 and here.rank == 1 and not attempt:
+                    steps_seen.append(event.step)
+                if event.step == 4 and process_group.rank == 1 and not attempt:
                     stop.signal = 15
         except Interrupted as error:
-            seen.append(error.status)
-        here.barrier()
-    return {"seen": seen, "weights": model.state_dict()}
+            steps_seen.append(error.status)
+        process_group.barrier()
+    return {"seen": steps_seen, "weights": model.state_dict()}
 
 
-def refused(here: World) -> str:
+def refused(process_group: World) -> str:
     """Cut a batch of 24 in parts that it does not have."""
     try:
-        trained(here, "variational", accumulate=5)
+        trained(process_group, "variational", accumulate=5)
     except BadInput as error:
         return str(error)
     return ""
 
 
 def main(out: Path) -> None:
-    with world(CPU, minutes=1.0) as here:
-        found = {
-            "game": trained(here, "game"),
-            "variational": trained(here, "variational"),
-            "accumulated": trained(here, "variational", accumulate=3),
-            "coupled": trained(here, "coupled"),
-            "coupled in parts": trained(here, "coupled", accumulate=3),
-            "replay": trained(here, "replay"),
-            "rollouts": trained(here, "rollouts"),
-            "samples": sampled(here),
-            "fitted": fitted(here, out.parent / f"of-{here.size}"),
-            "refused": refused(here),
-            "agreed": here.agree(here.rank, -here.rank),
+    with world(CPU, minutes=1.0) as process_group:
+        results = {
+            "game": trained(process_group, "game"),
+            "variational": trained(process_group, "variational"),
+            "accumulated": trained(process_group, "variational", accumulate=3),
+            "coupled": trained(process_group, "coupled"),
+            "coupled in parts": trained(process_group, "coupled", accumulate=3),
+            "replay": trained(process_group, "replay"),
+            "rollouts": trained(process_group, "rollouts"),
+            "samples": sampled(process_group),
+            "fitted": fitted(process_group, out.parent / f"of-{process_group.size}"),
+            "refused": refused(process_group),
+            "agreed": process_group.agree(process_group.rank, -process_group.rank),
         }
-    torch.save(found, out.with_suffix(f".{os.environ.get('RANK', '0')}"))
+    torch.save(results, out.with_suffix(f".{os.environ.get('RANK', '0')}"))
 
 
 if __name__ == "__main__":

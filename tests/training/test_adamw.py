@@ -23,9 +23,9 @@ def test_equal_to_torch_bit_for_bit(decay):
     oracle = torch.optim.AdamW([matrix, bias], betas=(0.8, 0.95), fused=True)
     for step in range(6):
         if step == 3:  # through a resume
-            again = AdamW(mine, betas=(0.8, 0.95), decay=decay)
-            again.load_state_dict(ours.state_dict())
-            ours = again
+            reloaded = AdamW(mine, betas=(0.8, 0.95), decay=decay)
+            reloaded.load_state_dict(ours.state_dict())
+            ours = reloaded
         gradients = [torch.randn_like(p) for p in mine]
         for p, g in zip(theirs, gradients, strict=True):
             p.grad = g.clone()

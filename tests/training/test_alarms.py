@@ -23,10 +23,10 @@ class Worried(Variational):
 
     def __init__(self):
         super().__init__()
-        self.asked, self.trouble = [], lambda history: {"collapse": "collapse: all alike."}
+        self.window_sizes, self.trouble = [], lambda history: {"collapse": "collapse: all alike."}
 
     def alarms(self, history):
-        self.asked.append(len(history))
+        self.window_sizes.append(len(history))
         return self.trouble(history)
 
 
@@ -38,14 +38,14 @@ def steps(watch, first, last):
 def test_nothing_is_asked_while_games_begin():
     model = Worried()
     assert steps(Alarms(model), 1, WARM - 1) == []
-    assert model.asked == []
+    assert model.window_sizes == []
 
 
 def test_trouble_is_told_once_while_it_lasts_and_again_after_a_rest():
     model = Worried()
     watch = Alarms(model)
     assert steps(watch, 1, 1000) == [WARM]
-    assert model.asked == [WINDOW] * ((1000 - WARM) // EVERY + 1)
+    assert model.window_sizes == [WINDOW] * ((1000 - WARM) // EVERY + 1)
     ill, model.trouble = model.trouble, lambda history: {}
     assert steps(watch, 1001, 1100) == []
     model.trouble = ill
@@ -57,16 +57,16 @@ def test_trouble_is_told_once_while_it_lasts_and_again_after_a_rest():
 
 
 def test_the_history_is_the_last_window_oldest_first():
-    model, seen = Worried(), []
-    model.trouble = lambda history: seen.append([s["a/loss"] for s in history]) or {}
+    model, histories = Worried(), []
+    model.trouble = lambda history: histories.append([s["a/loss"] for s in history]) or {}
     steps(Alarms(model), 1, WARM)
-    assert seen == [[float(k) for k in range(WARM - WINDOW + 1, WARM + 1)]]
+    assert histories == [[float(k) for k in range(WARM - WINDOW + 1, WARM + 1)]]
 
 
 def test_a_run_that_goes_on_is_watched_when_its_window_is_full():
     model = Worried()
     assert steps(Alarms(model), 901, 1200) == [1000]
-    model.asked.clear()
+    model.window_sizes.clear()
     watch = Alarms(model)
     steps(watch, 901, 990)
     watch.forget()
@@ -99,8 +99,8 @@ def test_alerts_come_as_events_and_change_nothing(desk, differences):
     )
     (alert,) = [e for e in events if e.kind == "alert"]
     assert (alert.step, alert.values["trouble"]) == (WARM, "collapse")
-    (kept,) = [e for e in watched.events() if e.kind == "alert"]
-    assert kept.values["message"] == "collapse: all alike."
+    (stored,) = [e for e in watched.events() if e.kind == "alert"]
+    assert stored.values["message"] == "collapse: all alike."
     a, b = desk.newest(plain), desk.newest(watched)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert differences(a.state, b.state) == []
@@ -116,16 +116,16 @@ def test_previews_tell_what_they_found_and_when_they_are_due(desk):
 
         def __call__(self, model, step):
             self.steps.append(step)
-            found = {"alarms": {"collapse": "one class."}} if step >= 4 else {}
-            return {"variance": step / 10, **found}
+            values = {"alarms": {"collapse": "one class."}} if step >= 4 else {}
+            return {"variance": step / 10, **values}
 
     run, preview = desk.create("variational"), Looking()
     list(desk.fit(run, Budget(steps=10), preview=preview))
     assert preview.steps == [0, 4, 8, 10]
-    told = [e for e in run.events() if e.kind in ("preview", "alert")]
-    assert [e.values.get("variance") for e in told] == [0.0, 0.4, None, 0.8, 1.0]
-    assert told[2].values["trouble"] == "collapse"
-    assert not any("alarms" in e.values for e in told)
+    reported = [e for e in run.events() if e.kind in ("preview", "alert")]
+    assert [e.values.get("variance") for e in reported] == [0.0, 0.4, None, 0.8, 1.0]
+    assert reported[2].values["trouble"] == "collapse"
+    assert not any("alarms" in e.values for e in reported)
 
 
 def test_watching_costs_little():
@@ -133,7 +133,7 @@ def test_watching_costs_little():
         Worried(),
         Alarms(AdversarialNet(width=8).model(sources.load("two-moons").domain)),
     )
-    assert model.asked == []
+    assert model.window_sizes == []
     values = {f"{p}/{t}": 0.3 for p in ("critic", "generator") for t in ("real", "fake", "norm")}
     values |= {"generator/variance": 0.9, "lr": 1e-3, "critic/loss": 1.0, "generator/loss": 1.0}
     start = time.perf_counter()
@@ -148,7 +148,7 @@ def test_watching_costs_little():
 def train(path, data, steps, change=None, **fields):
     """Train a game, its model changed before the first step; returns the events on file."""
     events = []
-    found = sources.load(data)
+    loaded_run = sources.load(data)
     with pytest.MonkeyPatch.context() as patch:
         if change is not None:
             build = AdversarialNet.model
@@ -161,7 +161,7 @@ def train(path, data, steps, change=None, **fields):
             patch.setattr(AdversarialNet, "model", changed)
         run, going = begin(
             AdversarialNet(**fields),
-            found,
+            loaded_run,
             source=data,
             path=path,
             budget=Budget(steps=steps),
@@ -194,15 +194,15 @@ def mute(model):
 
 
 def test_a_generator_that_ignores_its_noise_is_a_collapse(tmp_path):
-    found = train(tmp_path / "run", "two-moons", WARM + 10, deaf, **SMALL)
-    assert {e.values["trouble"] for e in found} == {"collapse"}
-    assert WARM <= found[0].step <= WARM + 10
-    assert "variance" in found[0].values["message"]
+    values = train(tmp_path / "run", "two-moons", WARM + 10, deaf, **SMALL)
+    assert {e.values["trouble"] for e in values} == {"collapse"}
+    assert WARM <= values[0].step <= WARM + 10
+    assert "variance" in values[0].values["message"]
 
 
 def test_a_critic_without_weights_is_dead(tmp_path):
-    found = train(tmp_path / "run", "two-moons", WARM + 10, mute, **SMALL)
-    assert "dead critic" in {e.values["trouble"] for e in found}
+    values = train(tmp_path / "run", "two-moons", WARM + 10, mute, **SMALL)
+    assert "dead critic" in {e.values["trouble"] for e in values}
 
 
 def test_healthy_games_stay_silent(tmp_path):
@@ -222,6 +222,6 @@ def test_the_alert_is_told_again_by_a_run_that_goes_on(tmp_path):
             budget=Budget(steps=WARM + WINDOW + 20),
             session=Session(),
         )
-        told = [e.step for e in events if e.kind == "alert"]
-    assert told == [WARM + WINDOW + 10]
+        reported = [e.step for e in events if e.kind == "alert"]
+    assert reported == [WARM + WINDOW + 10]
     assert len([e for e in Run.open(path).events() if e.kind == "alert"]) == 2

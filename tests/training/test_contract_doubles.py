@@ -31,8 +31,8 @@ def leave(events, step):
 @pytest.mark.parametrize("name", CLIENTS)
 def test_resume_is_exact(desk, differences, name, accumulate):
     settings = Settings(lr=1e-2, warmup=3, ema=0.9, accumulate=accumulate)
-    whole, broken = desk.create(name, "whole"), desk.create(name, "broken")
-    events = list(desk.fit(whole, Budget(steps=12), settings=settings))
+    unbroken, broken = desk.create(name, "whole"), desk.create(name, "broken")
+    events = list(desk.fit(unbroken, Budget(steps=12), settings=settings))
     assert events[-1].kind == "done"
     # Saved at 4 and left at 6; saved at 8 (in the second stage, where there are two), left at 9.
     leave(desk.fit(broken, Budget(steps=12), settings=settings, save_every=4), 5)
@@ -41,7 +41,7 @@ def test_resume_is_exact(desk, differences, name, accumulate):
     assert desk.newest(broken).step == 8
     torch.randn(7)  # another process's generator stands elsewhere
     resumed = list(desk.fit(broken, resume=True, settings=settings, save_every=4))
-    a, b = desk.newest(whole), desk.newest(broken)
+    a, b = desk.newest(unbroken), desk.newest(broken)
     assert (a.step, a.stage) == (b.step, b.stage)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert differences(a.state, b.state) == []
@@ -129,23 +129,23 @@ def test_rollouts_keep_the_probability_of_their_time(desk):
 
 def test_a_second_stage_reads_the_first_one_frozen(desk, differences):
     run = desk.create("two-stages")
-    seen = {}
+    recorded = {}
     for event in desk.fit(run, Budget(steps=10)):
         if event.kind == "checkpoint":
-            seen[event.step] = dict(desk.newest(run).weights)
-    coder = {k: v for k, v in seen[5].items() if k.startswith("coder")}
-    assert differences(coder, {k: seen[10][k] for k in coder}) == []
+            recorded[event.step] = dict(desk.newest(run).weights)
+    coder = {k: v for k, v in recorded[5].items() if k.startswith("coder")}
+    assert differences(coder, {k: recorded[10][k] for k in coder}) == []
     # What the second stage read are the averages: they are what the model now holds.
     assert (
         differences(coder, {k: v for k, v in desk.model.state_dict().items() if k in coder}) == []
     )
-    assert seen[10]["prior.scale"] != 1
+    assert recorded[10]["prior.scale"] != 1
     assert desk.model.opened == 1
 
 
 def test_resume_exactly_between_two_stages(desk, differences):
-    whole, broken = desk.create("two-stages", "whole"), desk.create("two-stages", "broken")
-    list(desk.fit(whole, Budget(steps=10)))
+    unbroken, broken = desk.create("two-stages", "whole"), desk.create("two-stages", "broken")
+    list(desk.fit(unbroken, Budget(steps=10)))
     events = desk.fit(broken, Budget(steps=10))
     for event in events:
         if event.kind == "checkpoint" and event.step == 5:
@@ -153,7 +153,7 @@ def test_resume_exactly_between_two_stages(desk, differences):
     events.close()
     torch.randn(3)
     list(desk.fit(broken, resume=True))
-    a, b = desk.newest(whole), desk.newest(broken)
+    a, b = desk.newest(unbroken), desk.newest(broken)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert differences(a.state, b.state) == []
 
@@ -163,19 +163,19 @@ def test_conditions_reach_the_sample(desk):
     list(desk.fit(run, Budget(steps=60)))
     model, stages = desk.model, build("conditions")[1]
     condition = stages[0].stream().batch(0).condition
-    told = model.sample(24, condition=condition, noise=Noise.of(0, 24))
+    conditional = model.sample(24, condition=condition, noise=Noise.of(0, 24))
     untold = model.sample(24, condition=condition.null(), noise=Noise.of(0, 24))
     torch.testing.assert_close(untold, model.sample(24, noise=Noise.of(0, 24)))
-    assert not torch.allclose(told, untold)
+    assert not torch.allclose(conditional, untold)
 
 
 def test_bf16_resumes_exactly_too(desk, differences):
     bf16 = Precision("bf16", channels_last=False, reason="for tests")
-    whole, broken = desk.create("variational", "whole"), desk.create("variational", "broken")
-    list(desk.fit(whole, Budget(steps=6), precision=bf16))
+    unbroken, broken = desk.create("variational", "whole"), desk.create("variational", "broken")
+    list(desk.fit(unbroken, Budget(steps=6), precision=bf16))
     leave(desk.fit(broken, Budget(steps=6), precision=bf16, save_every=3), 4)
     list(desk.fit(broken, resume=True, precision=bf16))
-    a, b = desk.newest(whole), desk.newest(broken)
+    a, b = desk.newest(unbroken), desk.newest(broken)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert all(w.dtype == torch.float32 for w in a.weights.values())
     plain = desk.create("variational", "plain")
@@ -215,10 +215,10 @@ def test_a_stage_may_not_train_what_the_model_lacks(desk):
 def test_a_player_is_told_which_update_it_makes_and_how_much_is_done():
     model, stages = build("game")
     (stage,) = stages
-    told = []
-    first, *others = stage.model.objectives()
-    first = dataclasses.replace(first, repeat=2, before=lambda k, share: told.append((k, share)))
-    stage.model.objectives = lambda: [first, *others]
+    calls = []
+    first, *other_objectives = stage.model.objectives()
+    first = dataclasses.replace(first, repeat=2, before=lambda k, share: calls.append((k, share)))
+    stage.model.objectives = lambda: [first, *other_objectives]
     trainer = Trainer(
         model,
         stage,
@@ -230,12 +230,12 @@ def test_a_player_is_told_which_update_it_makes_and_how_much_is_done():
     )
     for _ in range(3):
         trainer.step()
-    assert told == [(0, 0.0), (1, 0.0), (2, 0.25), (3, 0.25), (4, 0.5), (5, 0.5)]
+    assert calls == [(0, 0.0), (1, 0.0), (2, 0.25), (3, 0.25), (4, 0.5), (5, 0.5)]
 
 
 def test_an_objective_takes_its_share_of_the_learning_rate():
     """By a quarter of the rate its first update goes a quarter as far."""
-    gone = []
+    movements = []
     for rate in (1.0, 0.25):
         model, (stage,) = build("variational")
         (only,) = model.objectives()
@@ -253,7 +253,9 @@ def test_an_objective_takes_its_share_of_the_learning_rate():
             total=4,
         )
         trainer.step()
-        gone.append([p.detach() - old for p, old in zip(only.parameters, before, strict=True)])
-    assert any(float(whole.abs().max()) > 0 for whole in gone[0])
-    for whole, part in zip(*gone, strict=True):
-        torch.testing.assert_close(part, whole / 4, rtol=1e-4, atol=1e-8)
+        movements.append(
+            [p.detach() - old for p, old in zip(only.parameters, before, strict=True)]
+        )
+    assert any(float(full_movement.abs().max()) > 0 for full_movement in movements[0])
+    for full_movement, part in zip(*movements, strict=True):
+        torch.testing.assert_close(part, full_movement / 4, rtol=1e-4, atol=1e-8)

@@ -59,8 +59,10 @@ def test_what_still_falls(name, noise):
 
 
 def test_noise_is_not_taken_for_a_fall():
-    taken = sum(still_falls([*STEPS], curve(lambda k: 0.1, 5.0, seed)) for seed in range(300))
-    assert taken <= 15
+    false_alarms = sum(
+        still_falls([*STEPS], curve(lambda k: 0.1, 5.0, seed)) for seed in range(300)
+    )
+    assert false_alarms <= 15
 
 
 def test_too_few_updates_come_before_all_else():

@@ -42,8 +42,8 @@ def results(tmp_path_factory):
     ]
     try:
         for process in started:
-            said, _ = process.communicate(timeout=120)
-            assert process.returncode == 0, said.decode()[-3000:]
+            output, _ = process.communicate(timeout=120)
+            assert process.returncode == 0, output.decode()[-3000:]
     finally:
         for process in started:
             process.kill()
@@ -56,7 +56,7 @@ NAMES = ("game", "variational", "accumulated", "coupled", "coupled in parts", "r
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_train_as_one(results, name):
-    one, *two = [found[name] for found in results]
+    one, *two = [result[name] for result in results]
     for rank in two:
         torch.testing.assert_close(
             torch.tensor(rank["losses"]), torch.tensor(one["losses"]), rtol=1e-5, atol=1e-5
@@ -71,22 +71,22 @@ def test_two_train_as_one(results, name):
 
 
 def test_a_shared_replay_buffer_is_whole(results):
-    one, *two = [found["replay"]["raw"]["replay"] for found in results]
+    one, *two = [result["replay"]["raw"]["replay"] for result in results]
     assert (one != 0).any(1).all()
     for replay in two:
         torch.testing.assert_close(replay, one, rtol=1e-5, atol=1e-5)
 
 
 def test_samples_do_not_depend_on_who_draws_them(results):
-    one, *two = [found["samples"] for found in results]
+    one, *two = [result["samples"] for result in results]
     assert len(one) == 70
     for samples in two:
         torch.testing.assert_close(samples, one, rtol=0, atol=1e-5)
 
 
 def test_a_signal_to_one_process_stops_both_and_both_resume(results):
-    for found in results[1:]:
-        assert found["fitted"]["seen"] == [1, 2, 3, 4, 143, 5, 6, 7, 8, 9, 10, 11, 12]
+    for result in results[1:]:
+        assert result["fitted"]["seen"] == [1, 2, 3, 4, 143, 5, 6, 7, 8, 9, 10, 11, 12]
     for key, value in results[0]["fitted"]["weights"].items():
         torch.testing.assert_close(
             results[1]["fitted"]["weights"][key], value, rtol=1e-5, atol=1e-5

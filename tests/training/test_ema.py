@@ -34,14 +34,14 @@ def test_applied_swaps_and_gives_back_the_same_memory():
     model = model.to(memory_format=torch.channels_last)
     average = Average(dict(model.named_parameters()), decay=0.9)
     raw = [p.data_ptr() for p in model.parameters()]
-    held = [v.data_ptr() for v in average.values]
+    pointers = [v.data_ptr() for v in average.values]
     buffer = model[1].running_mean.data_ptr()
     with average.applied():
-        assert [p.data_ptr() for p in model.parameters()] == held
+        assert [p.data_ptr() for p in model.parameters()] == pointers
         assert model[1].running_mean.data_ptr() == buffer
         with average.applied():
-            assert [p.data_ptr() for p in model.parameters()] == held
-        assert [p.data_ptr() for p in model.parameters()] == held
+            assert [p.data_ptr() for p in model.parameters()] == pointers
+        assert [p.data_ptr() for p in model.parameters()] == pointers
         assert model[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert [p.data_ptr() for p in model.parameters()] == raw
     with pytest.raises(KeyError), average.applied():

@@ -15,7 +15,7 @@ from trilemma.training.trainer import Settings, factor
 
 
 @pytest.mark.parametrize(
-    "given",
+    "budget_options",
     [
         {},
         {"steps": 3, "minutes": 1.0},
@@ -23,9 +23,9 @@ from trilemma.training.trainer import Settings, factor
         *({"minutes": m} for m in (0.0, -1.0, float("nan"), float("inf"))),
     ],
 )
-def test_what_is_no_budget_is_refused(given):
+def test_what_is_no_budget_is_refused(budget_options):
     with pytest.raises(BadInput):
-        Budget(**given)
+        Budget(**budget_options)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 7, 100])
@@ -59,32 +59,32 @@ def test_the_last_line_tells_what_it_cost(desk):
 
 def test_steps_are_logged_thinly_and_told_all(desk):
     run = desk.create("variational")
-    told = [e.step for e in desk.fit(run, Budget(steps=600)) if e.kind == "step"]
+    steps_reported = [e.step for e in desk.fit(run, Budget(steps=600)) if e.kind == "step"]
     logged = [e.step for e in run.events() if e.kind == "step"]
-    assert told == list(range(1, 601))
+    assert steps_reported == list(range(1, 601))
     assert logged[:20] == list(range(1, 21))
     assert 100 <= len(logged) < 200
     assert logged[-1] == 600
 
 
 def test_previews_see_averages_and_leave_no_trace(desk, differences):
-    plain, shown = desk.create("variational", "plain"), desk.create("variational", "shown")
+    plain, with_previews = desk.create("variational", "plain"), desk.create("variational", "shown")
     list(desk.fit(plain, Budget(steps=12)))
-    seen = {}
+    seen_weights = {}
 
     def preview(model, step):
         assert not model.training
         assert not torch.is_grad_enabled()
         assert not torch.is_autocast_enabled("cpu")
-        seen[step] = {k: v.clone() for k, v in model.state_dict().items()}
+        seen_weights[step] = {k: v.clone() for k, v in model.state_dict().items()}
         torch.randn(5)
 
-    list(desk.fit(shown, Budget(steps=12), preview=preview))
-    assert list(seen) == [0, 1, 2, 5, 10, 12]
-    a, b = desk.newest(plain), desk.newest(shown)
+    list(desk.fit(with_previews, Budget(steps=12), preview=preview))
+    assert list(seen_weights) == [0, 1, 2, 5, 10, 12]
+    a, b = desk.newest(plain), desk.newest(with_previews)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert differences(a.state, b.state) == []
-    assert differences(dict(b.weights), seen[12]) == []
+    assert differences(dict(b.weights), seen_weights[12]) == []
 
 
 def test_a_preview_that_cannot_be_written_is_a_sentence(desk):
@@ -211,23 +211,23 @@ def test_a_run_by_minutes_ends_in_time(desk, speed):
     events = minutes(desk, desk.create("variational"), 300.0, speed=SPEEDS[speed])
     off = done(events)["train_seconds"] / 300 - 1
     assert abs(off) < (0.1 if speed.endswith("at the end") else 0.03)
-    left = [e.values["left"] + e.values["seconds"] for e in events if e.kind == "step"]
-    assert max(left) <= 330.1
+    estimates = [e.values["left"] + e.values["seconds"] for e in events if e.kind == "step"]
+    assert max(estimates) <= 330.1
 
 
 def test_previews_and_saves_stand_outside_the_clock(desk, monkeypatch):
     run, clock = desk.create("variational"), Clock()
-    model, drawn = Slow(clock), []
+    model, previews = Slow(clock), []
 
     def preview(model, step):
         clock.pass_by(10.0)
-        drawn.append((step, clock.now))
+        previews.append((step, clock.now))
 
     save = type(run).save
 
-    def slow_save(self, *given):
+    def slow_save(self, *arguments):
         clock.pass_by(7.0)
-        return save(self, *given)
+        return save(self, *arguments)
 
     monkeypatch.setattr(type(run), "save", slow_save)
     budget, options = Budget(minutes=800 / 60), {"model": model, "stages": one(model, Points)}
@@ -237,7 +237,7 @@ def test_previews_and_saves_stand_outside_the_clock(desk, monkeypatch):
     assert values["examples"] == 800 * 24
     assert values["train_examples_per_second"] == 24
     # the first ones and the last in any case; between them 10 s wait for 200 s of training
-    assert [step for step, _ in drawn] == [0, 1, 2, 5, 205, 500, 800]
+    assert [step for step, _ in previews] == [0, 1, 2, 5, 205, 500, 800]
     assert values["preview_seconds"] == 7 * 10
     saves = sum(e.kind == "checkpoint" for e in events)
     assert values["save_seconds"] == 7 * saves
@@ -262,8 +262,8 @@ def test_notes_are_said_first(desk):
 
 def test_a_plan_is_kept_by_resume(desk, differences):
     """From the last correction on a run goes on to the planned end, bit for bit."""
-    whole, parts = desk.create("variational", "whole"), desk.create("variational", "parts")
-    minutes(desk, whole, 100.0)
+    unbroken, parts = desk.create("variational", "whole"), desk.create("variational", "parts")
+    minutes(desk, unbroken, 100.0)
     clock = Clock()
     torch.manual_seed(0)
     model = Slow(clock)
@@ -277,7 +277,7 @@ def test_a_plan_is_kept_by_resume(desk, differences):
     resumed = minutes(desk, parts, 0, resume=True)
     assert not any(e.kind == "plan" for e in resumed)
     assert done(resumed)["updates"] == done(resumed)["train_seconds"] == 100
-    a, b = desk.newest(whole), desk.newest(parts)
+    a, b = desk.newest(unbroken), desk.newest(parts)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert differences(a.state, b.state) == []
 

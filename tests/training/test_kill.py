@@ -24,14 +24,14 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, differences):
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["replay"]["calls"] > 20
-    assert all(found["kills"] >= 1 for found in report.values())
+    assert all(counts["kills"] >= 1 for counts in report.values())
     compared = 0
     for path in sorted(tmp_path.iterdir()):
         if not path.is_dir() or path.name.endswith("-whole"):
             continue
         run, warnings = Run.open(path), []
-        whole = Run.open(tmp_path / f"{run.recipe['name']}-whole")
-        a, b = whole.checkpoint(warnings.append), run.checkpoint(warnings.append)
+        unbroken = Run.open(tmp_path / f"{run.recipe['name']}-whole")
+        a, b = unbroken.checkpoint(warnings.append), run.checkpoint(warnings.append)
         assert warnings == []
         assert a.step == b.step == 6
         assert differences(dict(a.weights), dict(b.weights)) == [], path.name

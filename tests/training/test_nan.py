@@ -41,8 +41,8 @@ class Sick(Variational):
         self.afters += 1
 
     def objectives(self):
-        kept = {"after": self.after, "observe": self.observed.append}
-        return [Objective("model", self.loss, list(self.parameters()), **kept)]
+        options = {"after": self.after, "observe": self.observed.append}
+        return [Objective("model", self.loss, list(self.parameters()), **options)]
 
 
 def trainer_of(model, **settings):
@@ -67,8 +67,13 @@ def test_one_bad_update_changes_nothing_and_is_counted(kind):
 
     def state():
         moments = trainer.optimisers["model"]
-        held = (*model.parameters(), *trainer.average.values, *moments.first, moments.count)
-        return [t.detach().clone() for t in held]
+        tensors_kept = (
+            *model.parameters(),
+            *trainer.average.values,
+            *moments.first,
+            moments.count,
+        )
+        return [t.detach().clone() for t in tensors_kept]
 
     before, afters = state(), model.afters
     event = trainer.step()
@@ -93,9 +98,9 @@ def test_ten_in_a_row_end_the_run_and_name_the_checkpoint(desk):
     with pytest.raises(Diverged, match=r"10 updates in a row.*step_6") as caught:
         events.extend(desk_fit(desk, run, model, Budget(steps=50), save_every=3))
     assert caught.value.status == 3
-    found = desk.newest(run)
-    assert found.step == 6  # nothing is saved in the midst of trouble
-    assert all(torch.isfinite(w).all() for w in found.weights.values())
+    checkpoint = desk.newest(run)
+    assert checkpoint.step == 6  # nothing is saved in the midst of trouble
+    assert all(torch.isfinite(w).all() for w in checkpoint.weights.values())
     assert sum(e.kind == "skipped" for e in events) == 4 * 9  # and three ways back between
     assert sum(e.kind == "warning" for e in events) == 3
 
@@ -103,11 +108,11 @@ def test_ten_in_a_row_end_the_run_and_name_the_checkpoint(desk):
 def test_training_goes_back_says_so_and_goes_on(desk):
     run = desk.create("variational")
     model = Sick(lambda call: 7 < call <= 17)
-    events, kept = [], None
+    events, options = [], None
     for event in desk_fit(desk, run, model, Budget(steps=40), save_every=3):
         events.append(event)
         if event.kind == "checkpoint" and event.step == 6:
-            kept = {name: w.clone() for name, w in desk.newest(run).weights.items()}
+            options = {name: w.clone() for name, w in desk.newest(run).weights.items()}
         if event.kind == "warning":
             assert "Went back from step 16 to the checkpoint of step 6" in event.values["message"]
             assert "0.5 of the learning rate (1 of 3 times)" in event.values["message"]
@@ -119,7 +124,7 @@ def test_training_goes_back_says_so_and_goes_on(desk):
             rates.setdefault(event.step, []).append(event.values["lr"])
     assert rates[8][1] == pytest.approx(rates[8][0] / 2)
     assert desk.newest(run).step == 40
-    assert kept is not None
+    assert options is not None
 
 
 def test_going_back_restores_weights_and_averages():

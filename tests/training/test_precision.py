@@ -49,18 +49,18 @@ def test_auto_keeps_to_float32_where_torch_does_not_use_the_flag(having):
 
 def test_a_recipe_may_keep_float32_and_says_so(having):
     having(AVX512 | {"avx512_bf16"})
-    kept = choose("auto", CPU, prefer_bf16=False)
-    assert kept.dtype == "fp32"
-    assert "recipe" in kept.reason
+    precision = choose("auto", CPU, prefer_bf16=False)
+    assert precision.dtype == "fp32"
+    assert "recipe" in precision.reason
     assert choose("bf16", CPU, prefer_bf16=False).dtype == "bf16"
 
 
 def test_what_is_asked_for_is_done_with_a_word_of_doubt(having):
     having(AVX2)
     assert choose("fp32", CPU).dtype == "fp32"
-    asked = choose("bf16", CPU)
-    assert asked.dtype == "bf16"
-    assert "slow" in asked.reason
+    precision = choose("bf16", CPU)
+    assert precision.dtype == "bf16"
+    assert "slow" in precision.reason
     with pytest.raises(BadInput, match="did you mean 'bf16'"):
         choose("bf15", CPU)
 
@@ -90,7 +90,7 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
 
 
 def test_this_machine_is_read():
-    found = precision.processor()
-    assert found.name
+    processor_name = precision.processor()
+    assert processor_name.name
     if torch.backends.cpu.get_cpu_capability() == "AVX512":
-        assert "avx512f" in found.flags
+        assert "avx512f" in processor_name.flags

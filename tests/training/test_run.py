@@ -60,13 +60,13 @@ def test_create_makes_the_whole_directory(run):
 
 
 def test_create_never_overwrites(run, tmp_path):
-    for taken in (run.path, tmp_path / "file", tmp_path / "empty"):
-        if taken.name == "file":
-            taken.write_text("mine")
-        if taken.name == "empty":
-            taken.mkdir()
+    for existing in (run.path, tmp_path / "file", tmp_path / "empty"):
+        if existing.name == "file":
+            existing.write_text("mine")
+        if existing.name == "empty":
+            existing.mkdir()
         with pytest.raises(BadInput, match="exists already"):
-            Run.create(taken, {"name": "vae"}, {})
+            Run.create(existing, {"name": "vae"}, {})
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -110,8 +110,8 @@ def test_unused_counts_up(tmp_path):
 
 
 def test_no_permission_is_a_sentence(tmp_path, monkeypatch):
-    place = tmp_path / "locked"
-    place.mkdir()
+    locked_folder = tmp_path / "locked"
+    locked_folder.mkdir()
     if os.geteuid() == 0:  # root may write anywhere: let the system say no
 
         def refuse(self, *args, **kwargs):
@@ -119,10 +119,10 @@ def test_no_permission_is_a_sentence(tmp_path, monkeypatch):
 
         monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     else:
-        place.chmod(0o500)
+        locked_folder.chmod(0o500)
     with pytest.raises(BadInput, match="permission is denied"):
-        Run.create(place / "run", {"name": "vae"}, {})
-    assert list(place.iterdir()) == []
+        Run.create(locked_folder / "run", {"name": "vae"}, {})
+    assert list(locked_folder.iterdir()) == []
 
 
 # Checkpoints
@@ -143,11 +143,11 @@ def test_two_checkpoints_are_kept_and_latest_points_at_the_newest(run):
 
 
 def test_a_checkpoint_is_read_back_bit_for_bit(run):
-    found, warnings = read(run)
-    assert (found.step, found.stage, warnings) == (2, "model", [])
-    assert torch.equal(found.weights["w"], WEIGHTS["w"])
-    assert found.weights["count"].dtype == torch.int64
-    assert found.state == {"step": 2}
+    checkpoint, warnings = read(run)
+    assert (checkpoint.step, checkpoint.stage, warnings) == (2, "model", [])
+    assert torch.equal(checkpoint.weights["w"], WEIGHTS["w"])
+    assert checkpoint.weights["count"].dtype == torch.int64
+    assert checkpoint.state == {"step": 2}
     assert run.checkpoint(lambda _: None, with_state=False).state == {}
 
 
@@ -180,8 +180,8 @@ def swap(path):
 def test_damage_is_named_and_the_one_before_is_taken(run, damage, name):
     path = run.path / "checkpoints" / "step_2" / name
     damage(path)
-    found, warnings = read(run)
-    assert found.step == 1
+    checkpoint, warnings = read(run)
+    assert checkpoint.step == 1
     assert len(warnings) == 1
     assert str(path.parent if name == "manifest.json" else path) in warnings[0]
     assert "step 1" in warnings[0]
@@ -196,8 +196,8 @@ def test_a_checkpoint_of_another_run_is_refused(run, tmp_path):
         other.save(2, "model", WEIGHTS, {})
         shutil.rmtree(run.path / "checkpoints" / "step_2")
         shutil.copytree(other.path / "checkpoints" / "step_2", run.path / "checkpoints" / "step_2")
-        found, warnings = read(run)
-        assert found.step == 1
+        checkpoint, warnings = read(run)
+        assert checkpoint.step == 1
         assert "belongs elsewhere" in warnings[0]
 
 
@@ -228,8 +228,8 @@ def test_a_pickle_is_never_executed(run, name, tmp_path, monkeypatch):
             "sha256": writer.hashlib.sha256(data).hexdigest(),
         }
         (folder / "manifest.json").write_text(json.dumps(manifest))
-        found, warnings = read(run)  # and where its hash was made to fit
-        assert found.step == 1
+        checkpoint, warnings = read(run)  # and where its hash was made to fit
+        assert checkpoint.step == 1
         assert str(folder / name) in warnings[0]
         if name == "state.pt":
             assert "not executed" in warnings[0]
@@ -321,8 +321,8 @@ def test_two_processes_cannot_share_a_run(run):
         assert (run.path / "lock").exists()
         with run.lock() as note:
             assert f"process {child.pid}" in note
-            with run.lock() as again:
-                assert again is None
+            with run.lock() as inner:
+                assert inner is None
     finally:
         child.kill()
         child.wait()
@@ -389,9 +389,9 @@ def test_a_difference_is_shown():
 
 
 def test_the_environment_tells_of_the_machine_and_not_of_the_person():
-    found = environment()
-    text = json.dumps(found)
-    assert found["packages"]["torch"] == torch.__version__
-    assert found["threads"] == torch.get_num_threads()
+    recorded = environment()
+    text = json.dumps(recorded)
+    assert recorded["packages"]["torch"] == torch.__version__
+    assert recorded["threads"] == torch.get_num_threads()
     for private in (os.path.expanduser("~"), os.getcwd(), os.uname().nodename):
         assert private not in text

@@ -52,16 +52,16 @@ def test_an_echo_within_patience_is_no_second_signal():
 
 
 def test_outside_the_main_thread_nothing_is_caught():
-    seen = []
+    caught_signals = []
 
     def work():
         with listening() as stop:
-            seen.append(bool(stop))
+            caught_signals.append(bool(stop))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert seen == [False]
+    assert caught_signals == [False]
 
 
 def follow(events, step, act):
@@ -73,8 +73,8 @@ def follow(events, step, act):
 
 @pytest.mark.parametrize("name", ["game", "two-stages"])
 def test_training_ends_after_the_step_and_goes_on_exactly(desk, differences, name):
-    whole, broken = desk.create(name, "whole"), desk.create(name, "broken")
-    list(desk.fit(whole, Budget(steps=8)))
+    unbroken, broken = desk.create(name, "whole"), desk.create(name, "broken")
+    list(desk.fit(unbroken, Budget(steps=8)))
     with listening() as stop:
         events = desk.fit(broken, Budget(steps=8), session=Session(stop=stop))
         with pytest.raises(Interrupted) as caught:
@@ -85,7 +85,7 @@ def test_training_ends_after_the_step_and_goes_on_exactly(desk, differences, nam
     assert desk.newest(broken).step == 3
     assert broken.events()[-1].kind == "stopped"
     list(desk.fit(broken, resume=True))
-    a, b = desk.newest(whole), desk.newest(broken)
+    a, b = desk.newest(unbroken), desk.newest(broken)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert differences(a.state, b.state) == []
 
@@ -93,8 +93,8 @@ def test_training_ends_after_the_step_and_goes_on_exactly(desk, differences, nam
 @pytest.mark.parametrize("step", [4, 8])
 def test_a_signal_at_the_end_of_a_stage(desk, differences, step):
     """Step 4 ends the first stage of two, step 8 the run."""
-    whole, broken = desk.create("two-stages", "whole"), desk.create("two-stages", "broken")
-    list(desk.fit(whole, Budget(steps=8)))
+    unbroken, broken = desk.create("two-stages", "whole"), desk.create("two-stages", "broken")
+    list(desk.fit(unbroken, Budget(steps=8)))
     stop = Stop()
     with pytest.raises(Interrupted):
         follow(
@@ -106,6 +106,6 @@ def test_a_signal_at_the_end_of_a_stage(desk, differences, step):
     assert desk.model.opened == (step == 8)  # the second stage was not begun for nothing
     events = list(desk.fit(broken, resume=True))
     assert [e.step for e in events if e.kind == "step"] == list(range(step + 1, 9))
-    a, b = desk.newest(whole), desk.newest(broken)
+    a, b = desk.newest(unbroken), desk.newest(broken)
     assert differences(dict(a.weights), dict(b.weights)) == []
     assert differences(a.state, b.state) == []
