@@ -175,7 +175,7 @@ def test_waiting_obeys_a_signal_at_once(tmp_path, no_pages, capsys):
     output = capsys.readouterr().err
     assert f"gan: process {far.pid} on far works on it" in output
     assert f"0 of 1 are ready; waiting for gan (process {far.pid} on far)" in output
-    assert "SIGTERM: waiting was stopped; the same command goes on with this comparison." in output
+    assert "SIGTERM: waiting was stopped; the same command resumes this comparison." in output
     assert not (out / "runs").exists()
     assert [p.name for p in (out / "claims").glob("gan.*")] == ["gan.1.json"]
 

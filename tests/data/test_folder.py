@@ -294,12 +294,12 @@ def test_cache_is_used_until_a_file_changes(album, picture, monkeypatch, own_cac
     folder = album(30)
     before = load(str(folder))
     decode = pictures.pixels
-    monkeypatch.setattr(pictures, "pixels", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(pictures, "centre_square", lambda *_: pytest.fail("decoded again"))
     reloaded = load(str(folder))
     assert reloaded.fingerprint == before.fingerprint
     assert reloaded.notes == before.notes
     assert reloaded.test.names == before.test.names
-    monkeypatch.setattr(pictures, "pixels", decode)
+    monkeypatch.setattr(pictures, "centre_square", decode)
     picture(77).save(folder / "000.png")
     os.utime(folder / "000.png", ns=(time.time_ns(), time.time_ns() + 10**9))
     assert load(str(folder)).fingerprint != before.fingerprint

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trilemma.data.images import UnusableImage, head, pixels
+from trilemma.data.images import UnusableImage, centre_square, read_header
 
 SIDE = 16
 
@@ -75,13 +75,13 @@ def test_refused_with_a_reason(tmp_path, name):
     content, reason = refused(tmp_path)[name]
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UnusableImage, match=reason):
-        pixels(tmp_path / name, SIDE)
+        centre_square(tmp_path / name, SIDE)
 
 
 def test_size_is_refused_by_the_head_before_decoding(tmp_path, monkeypatch):
     (tmp_path / "bomb.png").write_bytes(png(7_000, 6_000, zlib.compress(bytes(1000))))
     monkeypatch.setattr(Image.Image, "load", lambda *_: pytest.fail("decoded"))
-    for look in (head, lambda path: pixels(path, SIDE)):
+    for look in (read_header, lambda path: centre_square(path, SIDE)):
         with pytest.raises(UnusableImage, match="megapixels"):
             look(tmp_path / "bomb.png")
 
@@ -91,10 +91,10 @@ def test_what_is_no_file_is_refused(tmp_path):
     (tmp_path / "self.png").symlink_to(tmp_path / "self.png")
     for name in ("nowhere.png", "self.png"):
         with pytest.raises(UnusableImage, match="a link to nothing"):
-            head(tmp_path / name)
+            read_header(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(UnusableImage, match="no ordinary file"):  # opening it would wait for ever
-        head(tmp_path / "pipe.png")
+        read_header(tmp_path / "pipe.png")
 
 
 def test_forbidden_file_is_refused(tmp_path, monkeypatch):
@@ -109,14 +109,14 @@ def test_forbidden_file_is_refused(tmp_path, monkeypatch):
     else:
         path.chmod(0)
     with pytest.raises(UnusableImage, match="no permission"):
-        pixels(path, SIDE)
+        centre_square(path, SIDE)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP"])
 def test_every_kind_is_read(tmp_path, kind):
     path = tmp_path / "a.bin"
     path.write_bytes(encoded(flat((200, 40, 90)), kind))
-    got = pixels(path, SIDE)
+    got = centre_square(path, SIDE)
     assert got.shape == (3, SIDE, SIDE)
     assert got.dtype == np.uint8
     assert np.abs(got.mean(axis=(1, 2)) - [200, 40, 90]).max() < 4
@@ -124,7 +124,7 @@ def test_every_kind_is_read(tmp_path, kind):
 
 def saved(tmp_path, image, name="a.png", **how):
     image.save(tmp_path / name, **how)
-    return pixels(tmp_path / name, SIDE), head(tmp_path / name).traits
+    return centre_square(tmp_path / name, SIDE), read_header(tmp_path / name).traits
 
 
 def test_transparency_is_laid_on_white(tmp_path):
@@ -212,14 +212,14 @@ def test_size_is_that_of_the_upright_image(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     flat("red", size=(30, 20)).save(tmp_path / "a.jpg", exif=exif)
-    about = head(tmp_path / "a.jpg")
+    about = read_header(tmp_path / "a.jpg")
     assert (about.width, about.height) == (20, 30)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_is_no_reason_to_refuse(tmp_path):
     flat((9, 99, 9)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\xff\xffrubbish")
-    assert np.abs(pixels(tmp_path / "a.jpg", SIDE).mean(axis=(1, 2)) - [9, 99, 9]).max() < 4
+    assert np.abs(centre_square(tmp_path / "a.jpg", SIDE).mean(axis=(1, 2)) - [9, 99, 9]).max() < 4
 
 
 @pytest.mark.parametrize(("name", "how"), [("a.png", {}), ("a.jpg", {"quality": 95})])

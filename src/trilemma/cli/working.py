@@ -107,6 +107,6 @@ def watched(title: str, events: Iterator[Event], session: Session) -> None:
             elif event.kind == "alert":
                 warn(f"step {event.step:,}: {values['message']}")
             elif event.kind == "resumed":
-                say(f"{title}: going on from {values['path']}")
+                say(f"{title}: resuming from {values['path']}")
             elif event.kind == "stopped":
                 say(f"{title}: stopped at step {event.step}: {values['reason']}")

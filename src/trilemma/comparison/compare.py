@@ -60,7 +60,7 @@ def _refuse_another(plan: Plan, path: Path) -> None:
         return
     raise BadInput(
         f"{path} exists and is not this comparison; give another --out, or the same "
-        "options to go on with it."
+        "options to resume it."
     )
 
 

@@ -262,7 +262,7 @@ class Race:
             self.claim = None
 
     def measured(self, cell: Cell) -> Evaluation:
-        """Train a cell, or go on with it, and measure it; or say why its folder cannot be used."""
+        """Train a cell, or resume it, and measure it; or say why its folder cannot be used."""
         folder = self.runs / cell.folder
         existed = folder.exists()
         try:
@@ -296,7 +296,7 @@ class Race:
         return evaluation
 
     def trained(self, cell: Cell) -> Run:
-        """Train a cell in its folder, or go on with it."""
+        """Train a cell in its folder, or resume it."""
         plan, folder = self.plan, self.runs / cell.folder
         session = self.session.but(seed=cell.seed)
         shared_arguments = {"data": self.data, "source": plan.source, "session": session}
@@ -397,7 +397,7 @@ class Race:
         """Return the session of what is measured: it ends where the claim was lost, too."""
         return self.session.but(
             seed=self.plan.seed,
-            interruption="measuring was stopped; the same command goes on with this comparison.",
+            interruption="measuring was stopped; the same command resumes this comparison.",
             guard=lambda: self.claim.check() if self.claim is not None else None,
         )
 

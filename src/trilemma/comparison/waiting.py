@@ -14,7 +14,7 @@ POLL = 1.0
 """Seconds between two looks at the claims, in the mean."""
 REPEATED = 60.0
 """Seconds after which it is said again what is waited for."""
-STOPPED = "waiting was stopped; the same command goes on with this comparison."
+STOPPED = "waiting was stopped; the same command resumes this comparison."
 
 
 class Waiting:

@@ -22,12 +22,12 @@ class Worker:
 
     host: str
     boot: str
-    """The running kernel's identity, which tells machines of one name apart."""
+    """The kernel's boot ID, which tells machines of one hostname apart."""
     namespace: int
-    """Of process numbers: only within one do equal numbers mean the same process."""
+    """The PID namespace: only within one do equal PIDs mean the same process."""
     pid: int
     started: int
-    """When it started, by the kernel, so that a number used again is not taken for it."""
+    """When it started, by the kernel, so that a PID used again is not taken for it."""
     token: str
     threads: int
     cores: tuple[int, ...]
@@ -102,7 +102,7 @@ class Worker:
 
 
 def _boot() -> str:
-    """Return the running kernel's identity, where it says."""
+    """Return the kernel's boot ID; empty where it has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -110,7 +110,7 @@ def _boot() -> str:
 
 
 def _namespace() -> int:
-    """Return the namespace of process numbers, where there are several."""
+    """Return the PID namespace; 0 where the system has none."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino
     except OSError:

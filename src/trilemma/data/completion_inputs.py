@@ -19,7 +19,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.point_cloud import mask_of, point_cloud
 from trilemma.core.words import joined
 from trilemma.data import fragment_files, graph_files
-from trilemma.data.images import SUFFIXES, UnusableImage, head, pixels
+from trilemma.data.images import SUFFIXES, UnusableImage, centre_square, read_header
 from trilemma.data.pictures import printable
 
 __all__ = [
@@ -174,12 +174,12 @@ def _read(path: str, what: str, height: int, width: int) -> np.ndarray:
         hint = f"; a mask is a file or one of {', '.join(HALVES)}" if what == "the mask" else ""
         raise BadInput(f"there is no file '{name}' for {what}{hint}.")
     try:
-        image_head = head(Path(path))
+        image_head = read_header(Path(path))
         if (image_head.width, image_head.height) != (width, height):
             raise BadInput(
                 f"{what} '{name}' is {image_head.width} by {image_head.height} pixels, and the "
                 f"model's images are {width} by {height}; resize it first."
             )
-        return pixels(Path(path), width).transpose(1, 2, 0)
+        return centre_square(Path(path), width).transpose(1, 2, 0)
     except UnusableImage as error:
         raise BadInput(f"{what} '{name}' cannot be used: {error}.") from None

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["SUFFIXES", "ImageHeader", "UnusableImage", "head", "pixels"]
+__all__ = ["SUFFIXES", "ImageHeader", "UnusableImage", "centre_square", "read_header"]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp")
@@ -44,20 +44,20 @@ class ImageHeader:
     """What has to be done to the image beyond resizing."""
 
 
-def head(path: Path) -> ImageHeader:
+def read_header(path: Path) -> ImageHeader:
     """Read an image's size and nature, not its pixels.
 
     Raises:
-        Unusable: It cannot be opened, is no image, or is too small or too large.
+        UnusableImage: It cannot be opened, is no image, or is too small or too large.
     """
-    with _opened(path) as image:
+    with _open_image(path) as image:
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
         return ImageHeader(width, height, _traits(image))
 
 
-def pixels(path: Path, size: int) -> np.ndarray:
+def centre_square(path: Path, size: int) -> np.ndarray:
     """Decode an image to its centre square.
 
     Arguments:
@@ -68,9 +68,9 @@ def pixels(path: Path, size: int) -> np.ndarray:
         RGB, [3, size, size] uint8.
 
     Raises:
-        Unusable: It cannot be opened or decoded.
+        UnusableImage: It cannot be opened or decoded.
     """
-    with _opened(path) as image:
+    with _open_image(path) as image:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size, much faster.
         image.draft(None, (3 * size, 3 * size))
         image.load()
@@ -90,7 +90,7 @@ def pixels(path: Path, size: int) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _opened(path: Path):  # noqa: ANN202
+def _open_image(path: Path):  # noqa: ANN202
     """Open an image and turn whatever goes wrong with it into a reason."""
     try:
         file_stat = os.stat(path)

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.data import cache
-from trilemma.data.images import SUFFIXES, ImageHeader, UnusableImage, head, pixels
+from trilemma.data.images import SUFFIXES, ImageHeader, UnusableImage, centre_square, read_header
 
 __all__ = ["Pictures", "Progress", "pictures", "printable"]
 
@@ -152,7 +152,7 @@ def _decoded(
     heads: dict[str, ImageHeader] = {}
     with warnings.catch_warnings():  # Pillow warns of what is reported here by name
         warnings.simplefilter("ignore")
-        for name, outcome in _tried(lambda name: head(folder / name), names):
+        for name, outcome in _tried(lambda name: read_header(folder / name), names):
             if isinstance(outcome, ImageHeader):
                 heads[name] = outcome
             else:
@@ -162,7 +162,7 @@ def _decoded(
         usable: list[str] = []
         # Decoded images come back in order, so that each takes the next place.
         for processed, (name, outcome) in enumerate(
-            _tried(lambda name: pixels(folder / name, side), list(heads)), 1
+            _tried(lambda name: centre_square(folder / name, side), list(heads)), 1
         ):
             if isinstance(outcome, np.ndarray):
                 x[len(usable)] = outcome

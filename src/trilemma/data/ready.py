@@ -31,7 +31,7 @@ from trilemma.data import graph_files, molecule_files, point_cloud_files, table
 from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.dataset import DataSet
-from trilemma.data.images import SUFFIXES, UnusableImage, head, pixels
+from trilemma.data.images import SUFFIXES, UnusableImage, centre_square, read_header
 from trilemma.data.pictures import printable
 from trilemma.data.split import content_hashes
 
@@ -197,13 +197,15 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
 
     def read(file: Path) -> Tensor | str:
         try:
-            image_head = head(file)
+            image_head = read_header(file)
             if (image_head.width, image_head.height) != (width, height):
                 return (
                     f"is {image_head.width} by {image_head.height} pixels, and the data's images "
                     f"are {width} by {height}; nothing is resized here"
                 )
-            return in_levels(pixels(file, width).transpose(1, 2, 0), channels, domain.values)  # type: ignore[arg-type]
+            return in_levels(
+                centre_square(file, width).transpose(1, 2, 0), channels, domain.values
+            )  # type: ignore[arg-type]
         except UnusableImage as error:
             return f"cannot be used: {error}"
 

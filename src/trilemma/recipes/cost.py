@@ -15,13 +15,13 @@ __all__ = ["cost_of_a_step"]
 
 
 class _NoTracker(nullcontext):
-    """Stands for the tracker of modules: all is counted as one."""
+    """Stands for torch's tracker of modules: operations are counted together, not by module."""
 
     parents = frozenset(("Global",))
 
 
 def cost_of_a_step(recipe: Recipe, data: DataSet) -> dict[str, int]:
-    """Count parameters and floating-point operations of a step, over all stages' objectives."""
+    """Count parameters, and floating-point operations of a step of the first stage."""
     model = untrained(recipe, data.domain, 0)
     counter = FlopCounterMode(display=False)
     # A gradient of a gradient (R1) is more than its tracker of modules can follow.

@@ -25,7 +25,7 @@ from trilemma.core.noise import Noise
 from trilemma.core.session import Session
 from trilemma.core.words import joined
 from trilemma.data.completion_inputs import in_levels
-from trilemma.data.images import UnusableImage, head, pixels
+from trilemma.data.images import UnusableImage, centre_square, read_header
 from trilemma.data.pictures import printable
 from trilemma.maths.diffusion.samplers import SAMPLERS
 from trilemma.networks.tiling import enlarge, tile_starts
@@ -243,7 +243,7 @@ def picture(path: str | Path, domain: Domain) -> Tensor:
         )
     _require_file(path)
     try:
-        pixel_values = pixels(Path(path), width).transpose(1, 2, 0)
+        pixel_values = centre_square(Path(path), width).transpose(1, 2, 0)
     except UnusableImage as error:
         raise BadInput(f"the image '{printable(str(path))}' cannot be used: {error}.") from None
     return in_levels(pixel_values, channels, domain.values)
@@ -257,7 +257,7 @@ def photo(path: str | Path) -> Tensor:
     """
     _require_file(path)
     try:
-        head(Path(path))
+        read_header(Path(path))
         with Image.open(path) as image:
             image.load()
             is_grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")

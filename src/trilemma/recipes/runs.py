@@ -1,4 +1,4 @@
-"""Runs of recipes: begin one, go on with one, load what one has learnt.
+"""Runs of recipes: begin one, resume one, load what one has learnt.
 
 A run directory holds all that is needed: `load(path)` reads `recipe.json`, takes the recipe from
 the catalogue, builds its model and fills it with the averaged weights. No class is unpickled and
@@ -145,7 +145,7 @@ def go_on(
     data: DataSet | None = None,
     requested: Mapping[str, Any] | None = None,
 ) -> tuple[Run, Iterator[Event]]:
-    """Go on with a run where its last good checkpoint stands.
+    """Resume a run where its last good checkpoint stands.
 
     Arguments:
         path: The run directory.

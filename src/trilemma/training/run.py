@@ -87,7 +87,7 @@ class Run:
         path = Path(path)
         exists_error = BadInput(
             f"{path} exists already, and a new run never overwrites an old one; "
-            "give another --run, or go on with it by 'trilemma resume'."
+            "give another --run, or resume it by 'trilemma resume'."
         )
         if os.path.lexists(path):
             raise exists_error

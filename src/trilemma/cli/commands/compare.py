@@ -75,9 +75,7 @@ def arguments(parser: Parser) -> None:
     parser.add_argument("--samples", type=above_zero(int), default=None, metavar="N")
     add_seed(parser)
     add_precision(parser)
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="an unfinished one is gone on with"
-    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="an unfinished one is resumed")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -44,4 +44,6 @@ def run(options: argparse.Namespace) -> None:
         report_run(resumed, data, session)
 
 
-COMMAND = Command(summary="go on with a run, exactly", order=5, arguments=arguments, run=run)
+COMMAND = Command(
+    summary="resume a run, exactly where it stopped", order=5, arguments=arguments, run=run
+)
