@@ -293,7 +293,7 @@ def test_error_in_progress_ends_at_once(album):
 def test_cache_is_used_until_a_file_changes(album, picture, monkeypatch, own_cache):
     folder = album(30)
     before = load(str(folder))
-    decode = pictures.pixels
+    decode = pictures.centre_square
     monkeypatch.setattr(pictures, "centre_square", lambda *_: pytest.fail("decoded again"))
     reloaded = load(str(folder))
     assert reloaded.fingerprint == before.fingerprint
