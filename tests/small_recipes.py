@@ -12,7 +12,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "autoencoder": {"channels": 16, "units": 64},
     "gan": {"width": 16},
     "r3gan": {"width": 16},
-    "ebm": {"width": 16, "chains": 128, "sample_steps": 20},
+    "ebm": {"width": 16, "chains": 128, "sample_steps": 20, "ais_steps": 200},
     "pixelcnn": {"width": 16, "cell_width": 16, "blocks": 2},
     "pixel-transformer": {"width": 32, "depth": 2},
     "glow": {"width": 16, "depth": 2},

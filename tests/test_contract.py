@@ -106,7 +106,7 @@ def test_builds_and_every_parameter_gets_a_finite_gradient(name, data, sets):
 @pytest.mark.parametrize(("name", "data"), CASES)
 def test_loss_falls_over_a_few_dozen_steps(name, data, sets, tmp_path):
     # Of geoldm the first stage has a seventh of them.
-    _, events = train(tmp_path / "run", name, sets[data], 200 if name == "geoldm" else 60)
+    _, events = train(tmp_path / "run", name, sets[data], 140 if name == "geoldm" else 60)
     first_stage = events[0].stage
     steps = [e for e in events if e.kind == "step" and e.stage == first_stage]
     key = next(k for k in steps[0].values if k.endswith("/loss"))

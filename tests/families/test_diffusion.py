@@ -25,6 +25,7 @@ from trilemma.families.diffusion.options import (
     ForwardProcess,
 )
 from trilemma.laws import diffusion as ground
+from trilemma.laws import oracles
 from trilemma.maths.diffusion.predictions import Clean, Edm, NoisePrediction, Velocity
 from trilemma.maths.diffusion.samplers import Ancestral, Ddim, Heun
 from trilemma.maths.diffusion.schedules import SCHEDULES, Cosine, Linear
@@ -108,14 +109,14 @@ def test_noise_weighting_is_own_weighting_of_noise():
 
 
 def test_bound_weighting_is_the_bound_without_its_constants():
-    steps, noise = 20, ground._Cubature(copies=20)
+    steps, noise = 20, oracles.JointCubature(copies=20)
     model = ground._model(steps)
     terms = model.bound_terms(noise.x, noise=noise, spacing="time").mean(0)
     alpha, sigma = Linear()(torch.tensor([1 / steps]).double())
-    error = ground.SPREAD**2 * sigma**2 / (alpha**2 * ground.SPREAD**2 + sigma**2)
+    error = oracles.SPREAD**2 * sigma**2 / (alpha**2 * oracles.SPREAD**2 + sigma**2)
     expected = float(terms[1:-1].sum()) + float(((alpha / sigma) ** 2 / 2 * error).sum())
     model.training_options = DiffusionTraining(weighting="bound")
-    loss = float(model.loss(Examples(noise.x, noise=noise)).value) * ground.D
+    loss = float(model.loss(Examples(noise.x, noise=noise)).value) * oracles.D
     assert loss == pytest.approx(expected, rel=1e-4)
 
 

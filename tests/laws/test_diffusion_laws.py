@@ -7,6 +7,7 @@ import torch
 
 from trilemma.families.diffusion.bound import VariationalBound
 from trilemma.laws import diffusion as laws
+from trilemma.laws import oracles
 from trilemma.maths.diffusion import schedules
 from trilemma.maths.diffusion.predictions import Clean, Edm, NoisePrediction, Residual, Velocity
 from trilemma.maths.diffusion.schedules import Cosine, Rectified
@@ -129,6 +130,8 @@ def test_nothing_here_is_the_code_itself():
     alpha, sigma = Cosine()(torch.tensor(0.4, dtype=torch.float64))
     x = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None]
     x_t = torch.tensor([0.7, -0.2], dtype=torch.float64)
-    log_p = -0.5 * ((x - laws.MEAN) / laws.SPREAD) ** 2 - 0.5 * ((x_t - alpha * x) / sigma) ** 2
+    log_p = (
+        -0.5 * ((x - oracles.MEAN) / oracles.SPREAD) ** 2 - 0.5 * ((x_t - alpha * x) / sigma) ** 2
+    )
     mean = (log_p.softmax(0) * x).sum(0)
-    torch.testing.assert_close(laws._clean(x_t, alpha, sigma), mean, atol=1e-6, rtol=0)
+    torch.testing.assert_close(oracles.clean_estimate(x_t, alpha, sigma), mean, atol=1e-6, rtol=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from trilemma.laws import oracles
 from trilemma.laws import samplers as laws
 from trilemma.maths.diffusion import guidance, multistep
 from trilemma.maths.diffusion.multistep import DpmSolver1, DpmSolver2, DpmSolver3, UniPc
@@ -161,13 +162,13 @@ def test_nothing_here_is_the_code_itself():
     """The mixture's denoiser and its quantiles are Bayes' rule and integration on a grid."""
     alpha, sigma = Cosine()(torch.tensor(0.4, dtype=torch.float64))
     x = torch.linspace(-8, 8, 40_001, dtype=torch.float64)
-    log_each = -0.5 * ((x[:, None] - laws.MEANS) / laws.SPREADS) ** 2
-    density = (laws.SHARES / laws.SPREADS * log_each.exp()).sum(1)
+    log_each = -0.5 * ((x[:, None] - oracles.MEANS) / oracles.SPREADS) ** 2
+    density = (oracles.SHARES / oracles.SPREADS * log_each.exp()).sum(1)
     weight = density * (-0.5 * ((0.7 - alpha * x) / sigma) ** 2).exp()
     mean = (weight * x).sum() / weight.sum()
-    log_p, clean = laws._joint(torch.tensor(0.7, dtype=torch.float64), alpha, sigma)
+    log_p, clean = oracles.mixture_joint(torch.tensor(0.7, dtype=torch.float64), alpha, sigma)
     torch.testing.assert_close((log_p.softmax(-1) * clean).sum(), mean, atol=1e-6, rtol=0)
     one, zero = torch.ones((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-    median = laws._quantile(one / 2, one, zero)
+    median = oracles.mixture_quantile(one / 2, one, zero)
     share = density[x < median].sum() / density.sum()
     assert float(share) == pytest.approx(0.5, abs=1e-3)

@@ -26,22 +26,13 @@ from trilemma.families.autoencoder import Autoencoder
 from trilemma.families.mixture import Mixture
 from trilemma.families.vae import Vae
 from trilemma.laws.law import Check, Law, at_most, equal, states
+from trilemma.laws.oracles import Cubature, linear_log_prob
 from trilemma.maths import distributions, mixtures
 
-__all__ = ["CHECKS", "Cubature", "linear_log_prob"]
+__all__ = ["CHECKS"]
 
 D, J = 5, 2
 POINTS = Domain("points", (D,), Real())
-
-
-class Cubature(Noise):
-    """The points ±sqrt(J) e_j, one a row, in place of normal numbers."""
-
-    def normal(self, *shape: int) -> Tensor:
-        """Return the points for a code of `shape` numbers."""
-        (wide,) = shape
-        cross = math.sqrt(wide) * torch.eye(wide)
-        return torch.cat([cross, -cross]).repeat(len(self) // (2 * wide), 1)
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -67,13 +58,6 @@ def _linear(c: float = 0.5) -> tuple[Vae, Tensor, Tensor]:
 
 def _points(n: int = 8) -> Tensor:
     return torch.randn(n, D, generator=_generator(1)) * 1.5
-
-
-def linear_log_prob(x: Tensor, w: Tensor, b: Tensor, c: float) -> Tensor:
-    """Return ln N(x; b, W W^T + c I) of each row."""
-    covariance, gap = w @ w.T + c * torch.eye(x.shape[1]), x - b
-    distance = (gap * torch.linalg.solve(covariance, gap.T).T).sum(1)
-    return -0.5 * (distance + torch.logdet(2 * torch.pi * covariance))
 
 
 def _disturb(model: Vae) -> None:

@@ -29,8 +29,8 @@ from trilemma.core.noise import Noise
 from trilemma.families.hierarchical import HierarchicalVae
 from trilemma.families.likelihood import GaussianLikelihood
 from trilemma.families.vae import Vae, Variational
-from trilemma.laws.autoencoding import Cubature, linear_log_prob
 from trilemma.laws.law import Check, Law, at_most, equal, states
+from trilemma.laws.oracles import Cubature, linear_log_prob
 from trilemma.networks.hierarchical import Down, Level
 
 __all__ = ["CHECKS"]

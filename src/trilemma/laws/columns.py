@@ -34,6 +34,7 @@ from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.diffusion.options import ForwardProcess
 from trilemma.families.likelihood import GaussianLikelihood, Logistic
 from trilemma.laws.law import Check, Law, at_most, equal, states
+from trilemma.laws.oracles import mean_of_points
 from trilemma.maths.diffusion import predictions, schedules
 
 __all__ = ["CHECKS"]
@@ -365,8 +366,7 @@ class _Exact(nn.Module):
         y, clean = x.double(), []
         for d in range(2):
             centres = (torch.arange(COUNT[d]) + 0.5 - LOCATION[d]) / SPREAD[d]
-            gap = (y[:, d, None] - alpha * centres) / sigma
-            clean.append(((-gap.square() / 2).softmax(-1) * centres).sum(-1))
+            clean.append(mean_of_points(y[:, d], centres, alpha[:, 0], sigma[:, 0]))
         return ((y - alpha * torch.stack(clean, 1)) / sigma).float() + self.extra * x
 
 

@@ -24,8 +24,17 @@ from trilemma.families.diffusion.bound import VariationalBound, reverse_variance
 from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.diffusion.options import DiffusionTraining, ForwardProcess
-from trilemma.laws.diffusion import MEAN, POINTS, SPREAD, D, _Cubature, _Perfect, _predictions
 from trilemma.laws.law import Check, Law, at_most, equal, states
+from trilemma.laws.oracles import (
+    MEAN,
+    POINTS,
+    SPREAD,
+    D,
+    GaussianNetwork,
+    JointCubature,
+    every_prediction,
+    mean_of_points,
+)
 from trilemma.maths.diffusion import predictions, samplers, schedules, training_times
 from trilemma.maths.diffusion.spaces import Euclidean
 
@@ -53,7 +62,7 @@ def _model(
     """Return the perfect denoiser of Gaussian points, trained by these options."""
     process = ForwardProcess(schedule or schedules.Cosine(), chain)
     return Diffusion(
-        Denoiser(_Perfect(), process, predictions.NoisePrediction(), variance=variance),
+        Denoiser(GaussianNetwork(), process, predictions.NoisePrediction(), variance=variance),
         POINTS,
         training=DiffusionTraining(**options),
     )
@@ -114,7 +123,7 @@ def variances() -> list[Law]:
     laws.append(equal(name, WHERE, float((cost - closed_form).abs().max()), 0, 1e-8))
     best = learned.divergence(x, x, s, t, torch.zeros_like(x)).abs().max()
     laws.append(equal("L_{t-1} = 0 at the posterior itself", WHERE, float(best), 0, 1e-9))
-    noise = _Cubature()
+    noise = JointCubature()
     upper = _model(chain=200, variance="upper").bound_terms(noise.x, noise=noise)
     name = "bound with S = beta <= E ln p(x)"
     laws.append(at_most(name, WHERE, -float(upper.sum(1).mean()), TRUTH))
@@ -130,7 +139,7 @@ def flow() -> list[Law]:
     alpha, sigma = truncated(torch.ones((), dtype=torch.float64))
     v = (alpha**2 * SPREAD**2 + sigma**2).sqrt()
     exact = alpha * MEAN + v * (x - MEAN) / SPREAD
-    noise = _Cubature()
+    noise = JointCubature()
     return [
         equal(
             "code of x = alpha_1 m + v_1 (x - m) / s",
@@ -178,10 +187,10 @@ def erring() -> list[Law]:
     """A network's small error is a small error of samples, of codes and of their way back."""
     laws, row_pairs = [], torch.arange(4).repeat(2)
     x = Noise.of(1, 4).reordered(row_pairs).normal(D)
-    for name in _predictions(schedules.Cosine()):
+    for name in every_prediction(schedules.Cosine()):
         errors = {"samples": 0.0, "codes and their way back": 0.0}
         for schedule in schedules.SCHEDULES.values():
-            prediction = _predictions(schedule)[name]
+            prediction = every_prediction(schedule)[name]
             network = _Erring(schedule, prediction)
             model = Diffusion(Denoiser(network, ForwardProcess(schedule), prediction), POINTS)
             samples = []
@@ -213,8 +222,7 @@ class _OfLevels(torch.nn.Module):
     def forward(self, x: Tensor, log_snr: Tensor, condition: object) -> Tensor:
         alpha, sigma = (torch.sigmoid(s * log_snr.double()).sqrt()[:, None] for s in (1, -1))
         y = x.double()
-        gap = (y[..., None] - alpha[..., None] * self.at) / sigma[..., None]
-        clean = ((-gap.square() / 2).softmax(-1) * self.at).sum(-1)
+        clean = mean_of_points(y, self.at, alpha, sigma)
         return ((y - alpha * clean) / sigma).float() + self.extra * x
 
 
@@ -290,7 +298,7 @@ def fineness() -> list[Law]:
     return laws
 
 
-class _Doubtful(_Perfect):
+class _Doubtful(GaussianNetwork):
     """The perfect network, with one v of the learned variance for all."""
 
     def forward(self, x: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
@@ -303,7 +311,7 @@ def hybrid() -> list[Law]:
     """With learned variances the loss is L_simple + .001 (L_1 + … + L_{T-1}) / D."""
     laws, schedule = [], schedules.Linear()
     for steps in (25, 100):
-        noise = _Cubature(copies=steps)
+        noise = JointCubature(copies=steps)
         process = ForwardProcess(schedule, steps)
         prediction = predictions.NoisePrediction()
         model = Diffusion(Denoiser(_Doubtful(), process, prediction, variance="learned"), POINTS)

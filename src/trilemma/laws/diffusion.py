@@ -19,82 +19,38 @@ from collections.abc import Sequence
 from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from trilemma.core.batch import Condition, Examples
-from trilemma.core.domain import Domain, Real
+from trilemma.core.batch import Examples
 from trilemma.core.noise import Noise
 from trilemma.families.diffusion.denoiser import Denoiser
 from trilemma.families.diffusion.diffusion import Diffusion
 from trilemma.families.diffusion.options import ForwardProcess
 from trilemma.laws.law import Check, Law, at_most, equal, states
+from trilemma.laws.oracles import (
+    MEAN,
+    POINTS,
+    SPREAD,
+    GaussianNetwork,
+    JointCubature,
+    every_prediction,
+)
 from trilemma.maths.diffusion import predictions, schedules
 from trilemma.maths.distributions import kl_normals
 
 __all__ = ["CHECKS"]
 
 LECTURE = "lecture 6; arXiv:2006.11239"
-MEAN = torch.tensor([0.4, -0.7], dtype=torch.float64)
-SPREAD = torch.tensor([0.5, 1.3], dtype=torch.float64)
-D = len(MEAN)
-POINTS = Domain("points", (D,), Real())
 
 
 def _largest(gap: Tensor) -> float:
     return float(gap.abs().max())
 
 
-def _clean(x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Return E[x | x_t]."""
-    s, m = SPREAD.to(x), MEAN.to(x)
-    return (alpha * s**2 * x + sigma**2 * m) / (alpha**2 * s**2 + sigma**2)
-
-
-def _predictions(schedule: schedules.Schedule) -> dict[str, predictions.Prediction]:
-    return {name: kind(schedule, 0.6) for name, kind in predictions.PREDICTIONS.items()}
-
-
-class _Perfect(nn.Module):
-    """A network that gives the posterior mean of the noise, and a little of x_t on top."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.extra = nn.Parameter(torch.zeros(()))
-
-    def forward(self, x: Tensor, log_snr: Tensor, condition: Condition | None) -> Tensor:
-        alpha, sigma = (torch.sigmoid(sign * log_snr)[:, None].sqrt() for sign in (1, -1))
-        return (x - alpha * _clean(x, alpha, sigma)) / sigma + self.extra * x
-
-
-class _Cubature(Noise):
-    """Half of the coordinates of the points ±sqrt(2D) e_j as eps; the other half is for x."""
-
-    points = torch.cat([math.sqrt(2 * D) * torch.eye(2 * D), -math.sqrt(2 * D) * torch.eye(2 * D)])
-
-    def __init__(self, copies: int = 1) -> None:
-        super().__init__(Noise.of(0, 4 * D * copies).blocks)
-        self.copies = copies
-
-    @property
-    def x(self) -> Tensor:
-        """Return the data that go with the noise."""
-        return (MEAN + SPREAD * self.points[:, :D]).float().repeat(self.copies, 1)
-
-    def normal(self, *shape: int) -> Tensor:
-        return self.points[:, D:].repeat(self.copies, 1)
-
-    def uniform(self, *shape: int) -> Tensor:
-        """Return what makes the steps of a chain of as many steps as copies, in turn."""
-        return 1 - torch.arange(1, self.copies + 1).repeat_interleave(4 * D) / self.copies
-
-    def named(self, name: str) -> Noise:
-        return self
-
-
 def _model(steps: int, schedule: schedules.Schedule | None = None) -> Diffusion:
     schedule = schedule or schedules.Linear()
     process = ForwardProcess(schedule, steps)
-    return Diffusion(Denoiser(_Perfect(), process, predictions.NoisePrediction()), POINTS)
+    return Diffusion(Denoiser(GaussianNetwork(), process, predictions.NoisePrediction()), POINTS)
 
 
 @states(LECTURE)
@@ -177,10 +133,10 @@ def invertible() -> list[Law]:
         torch.randn(999, 2, generator=draw, dtype=torch.float64) for _ in range(3)
     )
     t = torch.arange(1, 1000, dtype=torch.float64)[:, None] / 1000
-    for name in _predictions(schedules.Cosine()):
+    for name in every_prediction(schedules.Cosine()):
         worst = ratio = 0.0
         for schedule in schedules.SCHEDULES.values():
-            prediction = _predictions(schedule)[name]
+            prediction = every_prediction(schedule)[name]
             alpha, sigma = schedule(t)
             x_t = alpha * x + sigma * eps
             target = prediction.target(x, eps, alpha, sigma)
@@ -200,7 +156,7 @@ def invertible() -> list[Law]:
 def bounded() -> list[Law]:
     """On Gaussian data the bound's terms are known; they add up, and stay below ln p."""
     laws, where = [], f"{LECTURE}, equation 5"
-    noise = _Cubature()
+    noise = JointCubature()
     truth = float(-(0.5 + 0.5 * math.log(2 * math.pi) + SPREAD.log()).sum())
     gaps = {}
     for spacing, steps in product(("time", "information"), (25, 75, 300)):
@@ -223,17 +179,17 @@ def bounded() -> list[Law]:
             half,
         )
     )
-    cubature = _Cubature(copies=400)
+    cubature = JointCubature(copies=400)
     estimate = float(_model(25).bound(cubature.x, noise=_Strata(cubature)).mean())
     name = "bound with terms drawn = sum of all terms"
     laws.append(equal(name, where, estimate, truth - gap, 0.02))
     return laws
 
 
-class _Strata(_Cubature):
+class _Strata(JointCubature):
     """Cubature for eps, true random numbers for which term is drawn."""
 
-    def __init__(self, of: _Cubature) -> None:
+    def __init__(self, of: JointCubature) -> None:
         super().__init__(of.copies)
         self._random = Noise.of(1, len(of))
 
@@ -261,7 +217,7 @@ def _terms(steps: int, schedule: schedules.Schedule) -> Tensor:
 def simple() -> list[Law]:
     """L_simple is least at the posterior mean, where it is the variance left of eps."""
     steps, where = 50, f"{LECTURE}, equation 14"
-    model, noise = _model(steps), _Cubature(copies=50)
+    model, noise = _model(steps), JointCubature(copies=50)
     loss = model.loss(Examples(noise.x, noise=noise)).value
     extra = model.network.get_parameter("extra")
     (gradient,) = torch.autograd.grad(loss, extra)

@@ -24,6 +24,20 @@ import torch
 from torch import Tensor
 
 from trilemma.laws.law import Check, Law, at_most, equal, has_laws, states
+from trilemma.laws.oracles import (
+    MEAN,
+    MEANS,
+    SHARES,
+    SPREAD,
+    SPREADS,
+    D,
+    every_prediction,
+    gaussian_denoiser,
+    mixture_below,
+    mixture_denoiser,
+    mixture_joint,
+    mixture_quantile,
+)
 from trilemma.maths.diffusion import (
     guidance,
     multistep,
@@ -34,14 +48,6 @@ from trilemma.maths.diffusion import (
 )
 
 __all__ = ["CHECKS"]
-
-MEAN = torch.tensor([0.4, -0.7], dtype=torch.float64)
-SPREAD = torch.tensor([0.5, 1.3], dtype=torch.float64)
-D = len(MEAN)
-
-SHARES = torch.tensor([0.3, 0.7], dtype=torch.float64)
-MEANS = torch.tensor([-0.8, 0.9], dtype=torch.float64)
-SPREADS = torch.tensor([0.4, 0.5], dtype=torch.float64)
 
 PAPERS = {
     "ancestral": "arXiv:2006.11239, algorithm 2",
@@ -63,61 +69,6 @@ def _no_noise() -> Tensor:
     raise AssertionError("a sampler of the probability flow asked for noise")
 
 
-def _exact_predictions(schedule: schedules.Schedule) -> Sequence[predictions.Prediction]:
-    velocity = predictions.Velocity(schedule.power)
-    standardised = predictions.Residual(0.6), predictions.Edm(0.6)
-    return predictions.NoisePrediction(), predictions.Clean(), velocity, *standardised
-
-
-def _gaussian(
-    schedule: schedules.Schedule, prediction: predictions.Prediction
-) -> samplers.Denoise:
-    """Return the Gaussian's denoiser, by way of what a perfect network would predict."""
-
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        alpha, sigma = schedule(t)
-        v2 = alpha**2 * SPREAD**2 + sigma**2
-        clean = (alpha * SPREAD**2 * x + sigma**2 * MEAN) / v2
-        output = prediction.target(clean, (x - alpha * clean) / sigma, alpha, sigma)
-        return prediction.denoised(output, x, alpha, sigma)
-
-    return denoise
-
-
-def _joint(x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ln p(k, x_t) up to a constant and E[x | x_t, k] of the mixture, [..., 2] each."""
-    v2 = alpha**2 * SPREADS**2 + sigma**2
-    deviation = x[..., None] - alpha * MEANS
-    clean = (alpha * SPREADS**2 * x[..., None] + sigma**2 * MEANS) / v2
-    return SHARES.log() - 0.5 * v2.log() - 0.5 * deviation**2 / v2, clean
-
-
-def _mixture(schedule: schedules.Schedule) -> samplers.Denoise:
-    """Return the mixture's denoiser."""
-
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        log_p, clean = _joint(x, *schedule(t))
-        return (log_p.softmax(-1) * clean).sum(-1)
-
-    return denoise
-
-
-def _below(x: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Return P(x_t < x) of the mixture."""
-    v = (alpha**2 * SPREADS**2 + sigma**2).sqrt()
-    return (SHARES * torch.special.ndtr((x[..., None] - alpha * MEANS) / v)).sum(-1)
-
-
-def _quantile(p: Tensor, alpha: Tensor, sigma: Tensor) -> Tensor:
-    """Return the x with P(x_t < x) = p, by bisection."""
-    low, high = torch.full_like(p, -10), torch.full_like(p, 10)
-    for _ in range(60):
-        middle = (low + high) / 2
-        is_below = _below(middle, alpha, sigma) < p
-        low, high = torch.where(is_below, middle, low), torch.where(is_below, high, middle)
-    return high
-
-
 def _impulses(
     sampler: samplers.Sampler,
     schedule: schedules.Schedule,
@@ -136,7 +87,7 @@ def _impulses(
         z[next(step)] = 1
         return z
 
-    *_, last = sampler(_gaussian(schedule, prediction), schedule, x, times, noise)
+    *_, last = sampler(gaussian_denoiser(schedule, prediction), schedule, x, times, noise)
     return last[0], (last[1:] - last[0]).square().sum(0).sqrt()
 
 
@@ -174,10 +125,10 @@ def one_law() -> list[Law]:
         worst = 0.0
         for schedule in schedules.SCHEDULES.values():
             times = sampling_grids.grid(schedule, 24, sampler.grid)
-            for prediction in _exact_predictions(schedule):
+            for prediction in every_prediction(schedule).values():
                 mean, spread = _impulses(sampler, schedule, prediction, times)
                 worst = max(worst, _largest(mean - MEAN), _largest(spread - SPREAD))
-        words = f"{name}: mean and deviation over 3 schedules x 4 predictions, 24 steps"
+        words = f"{name}: mean and deviation over all schedules and predictions, 24 steps"
         source = f"lecture 6; {PAPERS[name.split(',')[0]]}"
         laws.append(equal(words, source, worst, 0, tolerance))
     return laws
@@ -192,7 +143,7 @@ def implicit() -> list[Law]:
 
     def states(sampler: samplers.Sampler, schedule: schedules.Schedule, kind: str) -> Tensor:
         numbers, times = iter(z), sampling_grids.grid(schedule, 12, kind)
-        run = sampler(_mixture(schedule), schedule, start, times, lambda: next(numbers))
+        run = sampler(mixture_denoiser(schedule), schedule, start, times, lambda: next(numbers))
         return torch.stack(list(run))
 
     pairs: dict[str, tuple[samplers.Sampler, samplers.Sampler, str]] = {
@@ -219,9 +170,9 @@ def _error(sampler: samplers.Sampler, schedule: schedules.Schedule, steps: int) 
     times = schedule.time_of(-2 * log_level)
     alpha, sigma = schedule(times)
     p = torch.tensor([0.1, 0.45, 0.7, 0.9], dtype=torch.float64)
-    x = _quantile(p, alpha[0], sigma[0])
-    *_, last = sampler(_mixture(schedule), schedule, x, times, _no_noise)
-    return _largest(last - _quantile(p, alpha[-1], sigma[-1]))
+    x = mixture_quantile(p, alpha[0], sigma[0])
+    *_, last = sampler(mixture_denoiser(schedule), schedule, x, times, _no_noise)
+    return _largest(last - mixture_quantile(p, alpha[-1], sigma[-1]))
 
 
 @states(
@@ -295,9 +246,9 @@ def whole_distribution() -> list[Law]:
             return torch.randn(n, generator=draw, dtype=torch.float64)
 
         times = sampling_grids.grid(schedule, 50, sampler.grid)
-        x = _quantile(probabilities, *schedule(times[0]))
-        *_, last = sampler(_mixture(schedule), schedule, x, times, noise)
-        gap = _largest(_below(last.sort().values, alpha, sigma) - probabilities)
+        x = mixture_quantile(probabilities, *schedule(times[0]))
+        *_, last = sampler(mixture_denoiser(schedule), schedule, x, times, noise)
+        gap = _largest(mixture_below(last.sort().values, alpha, sigma) - probabilities)
         moments = max(abs(float(last.mean() - mean)), abs(float(last.std() - deviation)))
         source = PAPERS[name.split(",")[0]]
         laws += [
@@ -336,13 +287,15 @@ def classified() -> list[Law]:
     for name, schedule in schedules.SCHEDULES.items():
 
         def log_prob(x: Tensor, t: Tensor, schedule: schedules.Schedule = schedule) -> Tensor:
-            return _joint(x, *schedule(t))[0].log_softmax(-1)[..., 0]
+            return mixture_joint(x, *schedule(t))[0].log_softmax(-1)[..., 0]
 
-        guided_denoiser = guidance.classifier_guided(_mixture(schedule), log_prob, schedule, 1.0)
+        guided_denoiser = guidance.classifier_guided(
+            mixture_denoiser(schedule), log_prob, schedule, 1.0
+        )
         worst = 0.0
         for t in torch.tensor([0.05, 0.3, 0.6, 0.9], dtype=torch.float64):
             worst = max(
-                worst, _largest(guided_denoiser(x, t) - _joint(x, *schedule(t))[1][..., 0])
+                worst, _largest(guided_denoiser(x, t) - mixture_joint(x, *schedule(t))[1][..., 0])
             )
         words = f"{name}: E[x|x_t] + sigma^2/alpha grad ln p(c|x_t) = E[x|x_t, c]"
         laws.append(equal(words, "arXiv:2105.05233, 4.2", worst, 0, 1e-9))
