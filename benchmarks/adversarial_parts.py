@@ -110,12 +110,14 @@ def _penalised(data: Any, options: Any) -> Section:
     rows, ratios = [], {}
     for name in recipes:
         always = f"{name.split(',')[0]}, every 1"
-        against = {"the game alone": ratio(seconds, peer=name, ours="none")}
+        reference = {"the game alone": ratio(seconds, peer=name, ours="none")}
         if name != "none":
-            against["every update"] = ratio(seconds, peer=name, ours=always)
-        ratios[name] = against
-        saved = f"{1 - against['every update'].median:.1%}" if name not in ("none", always) else ""
-        rows.append((name, f"{against['the game alone'].median:.2f}", saved))
+            reference["every update"] = ratio(seconds, peer=name, ours=always)
+        ratios[name] = reference
+        saved = (
+            f"{1 - reference['every update'].median:.1%}" if name not in ("none", always) else ""
+        )
+        rows.append((name, f"{reference['the game alone'].median:.2f}", saved))
     title = f"Penalties in a step of {options.batch} images"
     columns = ["penalty", "times the game alone", "saved against every update"]
     return Section(title, columns, rows, ratios=ratios, seconds=seconds)

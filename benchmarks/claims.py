@@ -62,7 +62,7 @@ class Criterion:
 
     side: str
     metric: str
-    against: str = ""
+    reference: str = ""
     limit: float = 1.0
     beyond: bool = False
 
@@ -147,19 +147,21 @@ def outcome(criterion: Criterion, rows: list[Row]) -> tuple[str, ...]:
     ours = _value(by_name[criterion.side], criterion.metric)
     is_lower = ours.better == "lower"
     word = "at most" if is_lower else "at least"
-    if not criterion.against:
+    if not criterion.reference:
         low, high = (ours.low, ours.high) if criterion.beyond else (ours.value, ours.value)
         is_reached = high <= criterion.limit if is_lower else low >= criterion.limit
         interval = ", with its interval" if criterion.beyond else ""
         requirement = f"{criterion.metric} {word} {criterion.limit:g}{interval}"
         return criterion.side, requirement, _formatted(ours), "", "", _yes(is_reached)
-    if criterion.against in by_name:
-        other = _value(by_name[criterion.against], criterion.metric)
+    if criterion.reference in by_name:
+        other = _value(by_name[criterion.reference], criterion.metric)
     else:
         other = _baseline(ours, criterion)
     ratio = ours.value / other.value
     if criterion.limit == 1:
-        requirement = f"{criterion.metric} better than {criterion.against}'s, beyond the intervals"
+        requirement = (
+            f"{criterion.metric} better than {criterion.reference}'s, beyond the intervals"
+        )
         is_reached = ours.high < other.low if is_lower else ours.low > other.high
         if min(ours.seeds, other.seeds) < SEEDS:
             answer = f"not told by fewer than {SEEDS} seeds"
@@ -172,7 +174,7 @@ def outcome(criterion: Criterion, rows: list[Row]) -> tuple[str, ...]:
                 answer,
             )
     else:
-        requirement = f"{criterion.metric} {word} {criterion.limit:g} of {criterion.against}'s"
+        requirement = f"{criterion.metric} {word} {criterion.limit:g} of {criterion.reference}'s"
         is_reached = ratio <= criterion.limit if is_lower else ratio >= criterion.limit
     return (
         criterion.side,
@@ -186,9 +188,9 @@ def outcome(criterion: Criterion, rows: list[Row]) -> tuple[str, ...]:
 
 def _baseline(ours: Score, criterion: Criterion) -> Score:
     """Return a baseline of a score as one: it has no interval, and is no matter of seeds."""
-    if criterion.against not in ours.baselines:
-        raise BadInput(f"'{criterion.metric}' has no baseline '{criterion.against}'.")
-    value = ours.baselines[criterion.against]
+    if criterion.reference not in ours.baselines:
+        raise BadInput(f"'{criterion.metric}' has no baseline '{criterion.reference}'.")
+    value = ours.baselines[criterion.reference]
     return Score(value=value, low=value, high=value, better=ours.better, seeds=ours.seeds)
 
 

@@ -210,13 +210,13 @@ def _report(
 def _quality(peer: str, reports: Sequence[TurnReports], folder: Path, options: Any) -> Section:
     data = load(DATA)
     feature_extractor = extractor(None, data, n=options.samples)
-    against = feature_reference(data, feature_extractor, n=options.samples, session=Session())
+    reference = feature_reference(data, feature_extractor, n=options.samples, session=Session())
     scores: dict[str, list[dict[str, Any]]] = {OURS: [], peer: []}
     floors = {}
     for turn, sides in enumerate(reports):
         for name in sides:
             samples = load_file(_samples(folder, peer, turn, name))["x"]
-            evaluation = judge_samples(samples, against, session=Session(), only=METRICS)
+            evaluation = judge_samples(samples, reference, session=Session(), only=METRICS)
             scores[name].append(
                 {key: score.to_json() for key, score in evaluation.metrics.items()}
             )

@@ -111,10 +111,10 @@ def train(real: Draw, count: int = 1000) -> Tensor:
     return real(count, generator(0, "train"))
 
 
-def judged(samples: Tensor, against: Reference) -> Mapping[str, Score]:
+def judged(samples: Tensor, reference: Reference) -> Mapping[str, Score]:
     """Measure samples by all that is counted here."""
     counted_here = {one.name for one in metrics()} - ELSEWHERE
-    return judge_samples(samples, against, session=Session(), only=counted_here).metrics
+    return judge_samples(samples, reference, session=Session(), only=counted_here).metrics
 
 
 def of_points(words: str, real: Draw, model: Draw, *, n: int, m: int, count: int = 1000) -> World:
@@ -126,10 +126,10 @@ def of_points(words: str, real: Draw, model: Draw, *, n: int, m: int, count: int
         data = DataSet(
             "world", Domain("points", x.shape[1:], Real()), Split(x), Split(real(m, source))
         )
-        against = feature_reference(
+        reference = feature_reference(
             data, extractor("coordinates", data), n=n, session=Session(seed=seed)
         )
-        return judged(model(n, source), against)
+        return judged(model(n, source), reference)
 
     return World(f"{words}; {n} samples, {m} test examples", scores, {})
 

@@ -73,7 +73,7 @@ def main(options: Any) -> list[Section]:
         for name, run in runs.items()
         for steps in counts
     }
-    floor = judge.of(_through(first, data.train.x[judge.against.train_rows], options.samples))
+    floor = judge.of(_through(first, data.train.x[judge.reference.train_rows], options.samples))
     sides = {
         f"{name} {steps}": repeated(lambda n=name, s=steps: _draw(runs[n], s, options.timed), 1)
         for name, steps in drawn_sets

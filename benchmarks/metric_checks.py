@@ -73,10 +73,10 @@ def measured(case: Case, n: int, seed: int, only: Sequence[str]) -> dict[str, Sc
     # As a table's columns are standardised.
     values = Real(tuple(train.mean(0).tolist()), tuple(train.std(0).tolist()))
     data = DataSet("world", Domain("points", train.shape[1:], values), Split(train), Split(test))
-    against = feature_reference(
+    reference = feature_reference(
         data, extractor("coordinates", data), n=len(samples), session=Session(seed=seed)
     )
-    return dict(judge_samples(samples, against, session=Session(), only=only).metrics)
+    return dict(judge_samples(samples, reference, session=Session(), only=only).metrics)
 
 
 def goodness(declared: Metric, scores: Sequence[Score | None], *, own: bool) -> list[float]:

@@ -167,29 +167,29 @@ class Judge:
         """Compute the reference, once."""
         tell("features of the data")
         feature_extractor = extractor(None, data, n=fewest or n)
-        self.against, self.data = (
+        self.reference, self.data = (
             feature_reference(data, feature_extractor, n=n, session=Session(seed=SEED)),
             data,
         )
 
     def __repr__(self) -> str:
         """Name the features as protocols do."""
-        return repr(self.against.extractor)
+        return repr(self.reference.extractor)
 
     def fd(self, features: Tensor) -> tuple[float, float]:
         """Return the distance and the half width of its interval."""
-        value = frechet_distance(features, self.against.test)
-        low, high = frechet_chance(features, self.against.test).reach()
+        value = frechet_distance(features, self.reference.test)
+        low, high = frechet_chance(features, self.reference.test).reach()
         return value, (low + high) / 2
 
     def of(self, x: Tensor) -> tuple[float, float]:
         """Return the distance of examples in data units."""
-        return self.fd(self.against.extractor(x))
+        return self.fd(self.reference.extractor(x))
 
     def floor(self, n: int) -> float:
         """Return the distance of as many training examples, at most half of them."""
-        train = self.against.train
-        return frechet_distance(train[: min(n, len(train) // 2)], self.against.test)
+        train = self.reference.train
+        return frechet_distance(train[: min(n, len(train) // 2)], self.reference.test)
 
 
 def judged(
@@ -207,7 +207,7 @@ def measured(model: Model[Any, Any], judge: Judge, n: int) -> SampleSet:
         start = time.perf_counter()
         x = torch.cat(list(samples(model, 0, n, seed=SEED)))
         seconds = (time.perf_counter() - start) / n
-    features = judge.against.extractor(x)
+    features = judge.reference.extractor(x)
     return SampleSet(features, judge.fd(features), seconds, sum(rows) / n)
 
 

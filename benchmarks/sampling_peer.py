@@ -169,7 +169,7 @@ def _judged(model: Diffusion, judge: Judge, n: int, name: str, peer: Peer) -> Sa
     start = time.perf_counter()
     x = draw_samples(model, peer, n)
     seconds = (time.perf_counter() - start) / n
-    features = judge.against.extractor(x)
+    features = judge.reference.extractor(x)
     sample_set = SampleSet(features, judge.fd(features), seconds, peer.steps)
     tell(f"diffusers' {name}: fd {sample_set.fd[0]:.4g}, {1e3 * seconds:.2f} ms a sample")
     return sample_set

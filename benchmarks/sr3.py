@@ -79,9 +79,9 @@ def main(options: Any) -> list[Section]:
     data = run.data()
     other = load(Path(options.regression), warn=print) if options.regression else None
     feature_extractor = extractor(None, data, n=options.images)
-    against = feature_reference(data, feature_extractor, n=options.images, session=Session())
-    floor = frechet_distance(against.real.features, against.test)
-    table = Table(data, against, run, other)
+    reference = feature_reference(data, feature_extractor, n=options.images, session=Session())
+    floor = frechet_distance(reference.real.features, reference.test)
+    table = Table(data, reference, run, other)
     sections = [
         table.section(options.images, STEPS, f"{options.images} test images"),
         table.section(options.few, (10, MANY), f"The first {options.few} of them"),
@@ -103,9 +103,9 @@ class Table:
     """
 
     def __init__(
-        self, data: DataSet, against: FeatureReference, run: Loaded, other: Loaded | None
+        self, data: DataSet, reference: FeatureReference, run: Loaded, other: Loaded | None
     ) -> None:
-        self.data, self.against, self.run, self.other = data, against, run, other
+        self.data, self.reference, self.run, self.other = data, reference, run, other
         assert isinstance(data.domain.values, Levels)
         self.top = data.domain.values.count - 1
 
@@ -146,7 +146,7 @@ class Table:
         model: Any = self.run.model
         triple = Enlarged(large, true, small, self.top)
         of_each = compared(triple, model.shrink, seed=0, baselines={})
-        of_all = judge_samples(large, self.against, session=Session(), only=IN_FEATURES).metrics
+        of_all = judge_samples(large, self.reference, session=Session(), only=IN_FEATURES).metrics
         values = {name: score.value for name, score in (of_each | of_all).items()}
         return values | {"ms an image": 1e3 * seconds / len(true)}
 

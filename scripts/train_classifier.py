@@ -24,7 +24,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from trilemma.core.noise import Noise, mix
-from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
 from trilemma.data.stream import ExampleStream
 from trilemma.metrics.classifier import Classifier
@@ -109,7 +108,7 @@ def write(network: Classifier, data: DataSet, facts: dict[str, str], path: Path)
 def train(data: DataSet, *, epochs: int, seed: int, path: Path) -> dict[str, object]:
     """Train, test and write the classifier of one data set; return what to record."""
     seed_of_data = mix(seed, "classifier", data.name)
-    network, seconds = fit(data, epochs=epochs, session=Session(seed=seed_of_data))
+    network, seconds = fit(data, epochs=epochs, seed=seed_of_data)
     right = round(accuracy(network, data), 4)
     command = f"python scripts/train_classifier.py {data.name} --epochs {epochs} --seed {seed}"
     facts = {

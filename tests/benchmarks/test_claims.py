@@ -53,7 +53,7 @@ def test_every_claim_names_recipes_with_fields_that_they_have(claim):
     assert len(set(names)) == len(names)
     for criterion in claim.criteria:
         assert criterion.side in names
-        assert criterion.against in {*names, *BASELINES, ""}
+        assert criterion.reference in {*names, *BASELINES, ""}
         assert quantity(criterion.metric).name
     for side in claim.sides:
         if side.of:

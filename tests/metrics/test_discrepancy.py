@@ -46,13 +46,13 @@ def alike(x, y):
 
 
 @pytest.fixture(scope="module")
-def against():
+def reference():
     data = points(normal(120, seed=1), normal(100, seed=2))
     return feature_reference(data, extractor("coordinates", data), n=100, session=Session())
 
 
-def measured(x, against):
-    values = judge_samples(x, against, session=Session(), only=BOTH)
+def measured(x, reference):
+    values = judge_samples(x, reference, session=Session(), only=BOTH)
     assert not values.skipped, values.skipped
     return values.metrics["discrepancy"]
 
@@ -193,8 +193,8 @@ def test_the_interval_holds_its_mean():
 # The metric
 
 
-def test_samples_of_the_data_are_near_the_floor_and_what_is_none_is_far(against):
-    score = measured(normal(100, seed=3), against)
+def test_samples_of_the_data_are_near_the_floor_and_what_is_none_is_far(reference):
+    score = measured(normal(100, seed=3), reference)
     assert score.value < 0.05
     assert score.floor < 0.05
     assert set(score.baselines) == {"mean", "noise", "normal"}
@@ -204,33 +204,35 @@ def test_samples_of_the_data_are_near_the_floor_and_what_is_none_is_far(against)
     assert "lower bound on the Jensen–Shannon divergence" in score.protocol
 
 
-def test_a_single_repeated_example_is_seen(against):
-    x = against.data.test.x[:1].expand(100, -1)
-    score = measured(x, against)
+def test_a_single_repeated_example_is_seen(reference):
+    x = reference.data.test.x[:1].expand(100, -1)
+    score = measured(x, reference)
     assert score.value > 0.85
     assert score.low > 0.6
 
 
-def test_a_few_repeated_examples_are_seen(against):
-    x = against.data.train.x[:5].repeat_interleave(20, 0)
-    assert measured(x, against).low > 0.4
+def test_a_few_repeated_examples_are_seen(reference):
+    x = reference.data.train.x[:5].repeat_interleave(20, 0)
+    assert measured(x, reference).low > 0.4
 
 
 def test_a_dropped_mode_is_seen():
     ring = load("eight-gaussians")
     data = DataSet("ring", ring.domain, Split(ring.train.x[:400]), Split(ring.test.x[:300]))
-    against = feature_reference(data, extractor("coordinates", data), n=300, session=Session())
+    reference = feature_reference(data, extractor("coordinates", data), n=300, session=Session())
     x = ring.train.x[400:1000]
-    norms = measured(x[:300], against)
-    half = measured(x[x[:, 0] > 0][:300], against)
+    norms = measured(x[:300], reference)
+    half = measured(x[x[:, 0] > 0][:300], reference)
     assert half.low > norms.high
     assert half.value == pytest.approx(0.311, abs=0.1)  # half of the data has no sample
-    blurred = measured(x[:300] + 0.6 * normal(300), against)
+    blurred = measured(x[:300] + 0.6 * normal(300), reference)
     assert blurred.low > norms.high
 
 
-def test_the_distance_is_the_root(against):
-    values = judge_samples(normal(100, seed=3) + 1, against, session=Session(), only=BOTH).metrics
+def test_the_distance_is_the_root(reference):
+    values = judge_samples(
+        normal(100, seed=3) + 1, reference, session=Session(), only=BOTH
+    ).metrics
     one, root = values["discrepancy"], values["discrepancy_distance"]
     for name in ("value", "low", "high", "floor"):
         assert getattr(root, name) == pytest.approx(getattr(one, name) ** 0.5)
@@ -238,30 +240,30 @@ def test_the_distance_is_the_root(against):
     assert root.protocol.startswith("root of discrepancy")
 
 
-def test_the_samples_that_are_shown_are_those_that_are_none(against):
+def test_the_samples_that_are_shown_are_those_that_are_none(reference):
     x = normal(100, seed=3)
     x[70:] += 9
-    score = measured(x, against)
+    score = measured(x, reference)
     assert len(score.exhibit.samples) == 10
     assert min(score.exhibit.samples) >= 70
     assert "10 samples" in score.exhibit.sentence
-    assert measured(against.data.train.x[:100], against).exhibit is None
+    assert measured(reference.data.train.x[:100], reference).exhibit is None
 
 
 def test_rows_that_are_shown_are_rows_of_all_samples(monkeypatch):
     monkeypatch.setattr(discrepancy, "CAP", 60)
     data = points(normal(200, seed=1), normal(100, seed=2))
-    against = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
+    reference = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
     x = normal(200, seed=3)
     x[150:] += 9
-    score = measured(x, against)
+    score = measured(x, reference)
     assert score.n == 60
     assert "60 samples, of 200 drawn by the seed, against 60 test examples" in score.protocol
     assert set(score.exhibit.samples) <= set(range(150, 200))
 
 
-def test_too_few_are_refused_in_a_sentence(against):
-    values = judge_samples(normal(30), against, session=Session(), only=BOTH)
+def test_too_few_are_refused_in_a_sentence(reference):
+    values = judge_samples(normal(30), reference, session=Session(), only=BOTH)
     assert not values.metrics
     assert values.skipped["discrepancy"].startswith("30 samples and 100 test examples are too few")
 
@@ -274,13 +276,13 @@ def test_categories_are_no_numbers():
     draw = torch.Generator().manual_seed(0)
     codes = torch.randint(5, (500, 1), generator=draw).float()
     data = points(codes[:200], codes[200:400], kinds)
-    against = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
-    right = measured(codes[300:500], against)
-    wrong = measured(torch.where(codes[:200] == 2, 0.0, codes[:200]), against)
+    reference = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
+    right = measured(codes[300:500], reference)
+    wrong = measured(torch.where(codes[:200] == 2, 0.0, codes[:200]), reference)
     assert right.value < 0.03
     assert wrong.low > right.high
     assert wrong.value == pytest.approx(planted(0.2), abs=0.06)
-    rows = against.once(discrepancy._tests)
+    rows = reference.once(discrepancy._tests)
     assert rows.features.shape == (200, 5)
     assert torch.equal(rows.features.sum(1), torch.ones(200))
 
@@ -289,20 +291,20 @@ def test_a_table_of_one_kind_of_row_is_not_left_to_one_fold():
     values = Columns((Column("whole", location=0.5, spread=0.5, count=2),))
     ones = torch.ones(100, 1)
     data = points(ones, torch.cat([ones, 0 * ones]), values)
-    against = feature_reference(data, extractor("coordinates", data), n=100, session=Session())
+    reference = feature_reference(data, extractor("coordinates", data), n=100, session=Session())
     # Half of the data has no sample, and the rest is twice as probable: log2 of both by 3.
-    assert measured(ones, against).value == pytest.approx(0.311, abs=0.05)
+    assert measured(ones, reference).value == pytest.approx(0.311, abs=0.05)
 
 
 def test_of_graphs():
     data = load("community-small")
-    against = graph_reference(data, n=50, session=Session())
-    score = measured(data.train.x[-50:], against)
+    reference = graph_reference(data, n=50, session=Session())
+    score = measured(data.train.x[-50:], reference)
     assert score.value < 0.1
     assert set(score.baselines) == {"erdos-renyi", "barabasi-albert"}
     assert score.baselines["erdos-renyi"] > 0.5
     assert "graph statistics" in score.protocol
-    assert measured(erdos_renyi(data.train.x, 50, 1), against).low > score.high
+    assert measured(erdos_renyi(data.train.x, 50, 1), reference).low > score.high
 
 
 def test_graphs_of_any_number_of_nodes_have_as_many_features():
@@ -322,20 +324,20 @@ def test_images_are_seen_in_features_and_known_by_their_pixels():
     digits = load("digits")
     data = DataSet("few", digits.domain, Split(digits.train.x[:60]), Split(digits.test.x[:60]))
     assert isinstance(data.domain.values, Levels)
-    against = feature_reference(
+    reference = feature_reference(
         data, extractor("classifier-digits", digits), n=60, session=Session()
     )
-    upside_down = measured(digits.train.x[60:120].flip(2), against)
+    upside_down = measured(digits.train.x[60:120].flip(2), reference)
     assert upside_down.low > 0.2
     assert upside_down.baselines["noise"] > 0.8
 
 
-def test_what_does_not_hang_on_the_model_is_made_once(against, monkeypatch):
-    measured(normal(100, seed=4), against)
+def test_what_does_not_hang_on_the_model_is_made_once(reference, monkeypatch):
+    measured(normal(100, seed=4), reference)
     calls = []
     right = held_out.held_out
     monkeypatch.setattr(discrepancy, "held_out", lambda *a, **k: calls.append(1) or right(*a, **k))
-    measured(normal(100, seed=5), against)
+    measured(normal(100, seed=5), reference)
     assert len(calls) == 1
 
 
@@ -350,9 +352,9 @@ def test_it_ranks_nothing_and_may_contradict_what_does():
     assert "discrepancy_distance" in variants()
 
 
-def test_samples_that_are_no_numbers_are_refused(against):
+def test_samples_that_are_no_numbers_are_refused(reference):
     x = normal(100)
     x[3] = torch.nan
-    context = Context(samples=x, reference=against, session=Session())
+    context = Context(samples=x, reference=reference, session=Session())
     one = next(m for m in metrics() if m.name == "discrepancy" and "points" in m.kinds)
     assert answer(one, context) == "1 of 100 samples are not finite numbers"

@@ -58,11 +58,11 @@ def test_energy_distance_is_zero_in_the_mean_for_equal_distributions():
 
 def test_a_gaussian_of_the_right_moments_is_seen_on_two_moons():
     data = sources.load("two-moons")
-    against = feature_reference(data, extractor(None, data), n=2000, session=Session())
+    reference = feature_reference(data, extractor(None, data), n=2000, session=Session())
     cloud = data.train.x.double()
     root = torch.linalg.cholesky(torch.cov(cloud.T))
     blob = (cloud.mean(0) + normal(2000, 2) @ root.T).float()
-    scores = judge_samples(blob, against, session=Session()).metrics
+    scores = judge_samples(blob, reference, session=Session()).metrics
     for name in ("energy_distance", "sliced_wasserstein"):
         score = scores[name]
         assert score.low > 2 * abs(score.floor)
@@ -75,12 +75,12 @@ def test_a_gaussian_of_the_right_moments_is_seen_on_two_moons():
 def test_floor_and_score_of_true_samples_are_equal_in_the_mean():
     """Training examples are no nearer than fresh ones: both are as many."""
     data = sources.load("two-moons")
-    against = feature_reference(data, extractor(None, data), n=1000, session=Session())
-    assert against.count == 1000
-    fresh = against.train[1000:]
-    values = [frechet_distance(part, against.test) for part in fresh.split(1000)[:8]]
+    reference = feature_reference(data, extractor(None, data), n=1000, session=Session())
+    assert reference.count == 1000
+    fresh = reference.train[1000:]
+    values = [frechet_distance(part, reference.test) for part in fresh.split(1000)[:8]]
     spread = torch.tensor(values).std().item()
-    scores = judge_samples(data.test.x[:1000], against, session=Session()).metrics
+    scores = judge_samples(data.test.x[:1000], reference, session=Session()).metrics
     assert abs(sum(values) / len(values) - scores["fd"].floor) < 4 * spread
     assert scores["nearest_train_ratio"].floor == 1.0
 
@@ -133,8 +133,8 @@ def test_as_few_points_as_can_be_measured_have_an_interval(n, m):
     points = normal(n + m, 2).float()
     domain = Domain("points", (2,), Real())
     data = DataSet("few", domain, Split(points), Split(points[:m]))
-    against = feature_reference(data, extractor("coordinates", data), n=n, session=Session())
-    deviations = judge_samples(points[m:], against, session=Session())
+    reference = feature_reference(data, extractor("coordinates", data), n=n, session=Session())
+    deviations = judge_samples(points[m:], reference, session=Session())
     assert "coverage" in deviations.metrics
     assert "coverage" not in deviations.skipped
     for name, score in deviations.metrics.items():

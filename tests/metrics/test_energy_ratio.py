@@ -88,7 +88,7 @@ class TestMetric:
     def measured(self, data, samples, **named):
         reference = judge.reference_for(data, n=len(samples), session=Session())
         evaluation = judge.judge_samples(
-            samples, reference, session=Session(), only={"posebusters_energy"}, **named
+            samples, reference, session=Session(**named), only={"posebusters_energy"}
         )
         return evaluation.metrics["posebusters_energy"]
 
@@ -131,7 +131,7 @@ class TestMetric:
                 raise Interrupted(15, "stopped")
 
         with pytest.raises(Interrupted):
-            self.measured(data, data.train.x[:40], check=check)
+            self.measured(data, data.train.x[:40], guard=check)
 
     def test_marks_are_made_once_for_all_models(self, data, monkeypatch):
         reference = judge.reference_for(data, n=40, session=Session())

@@ -29,9 +29,9 @@ METRICS = [m.name for m in metrics() if "graph" in m.kinds and m.needs is None]
 SHARES = ("unique", "novel", "valid", "valid_unique_novel")
 
 
-def measured(against, x):
-    reference = judge_samples(x, against, session=Session())
-    return reference.metrics, reference.skipped, reference.neighbours
+def measured(reference, x):
+    judgement = judge_samples(x, reference, session=Session())
+    return judgement.metrics, judgement.skipped, judgement.neighbours
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def against(data):
+def reference(data):
     return graph_reference(data, n=80, session=Session())
 
 
@@ -60,8 +60,8 @@ def shuffled(x, seed=0):
     return reordered(x, (torch.rand(x.shape[:2], generator=draw) + 2 * away).argsort(1))
 
 
-def test_the_test_graphs_themselves_are_perfect(data, against):
-    scores, skipped, near = measured(against, shuffled(data.test.x))
+def test_the_test_graphs_themselves_are_perfect(data, reference):
+    scores, skipped, near = measured(reference, shuffled(data.test.x))
     assert set(scores) == set(METRICS)
     assert skipped == {}
     for name, score in scores.items():
@@ -76,19 +76,21 @@ def test_the_test_graphs_themselves_are_perfect(data, against):
     assert near.shape == (16, 20, 20)
 
 
-def test_copies_are_not_novel_and_repetitions_not_unique(data, against):
+def test_copies_are_not_novel_and_repetitions_not_unique(data, reference):
     x = shuffled(data.train.x[:10])
-    scores, _, near = measured(against, torch.cat([x, shuffled(x, 1)]))
+    scores, _, near = measured(reference, torch.cat([x, shuffled(x, 1)]))
     assert scores["novel"].value == 0
     assert scores["unique"].value == 0.5
     assert scores["valid"].value == 1
     assert scores["valid_unique_novel"].value == 0
-    kinds = against.isomorphism_classes.of(x)
-    assert against.isomorphism_classes.of(near[:10]) == kinds  # each is nearest to what it copies
+    kinds = reference.isomorphism_classes.of(x)
+    assert (
+        reference.isomorphism_classes.of(near[:10]) == kinds
+    )  # each is nearest to what it copies
 
 
-def test_trivial_graphs_lie_above_the_floor(data, against):
-    scores = measured(against, data.train.x[:30])[0]
+def test_trivial_graphs_lie_above_the_floor(data, reference):
+    scores = measured(reference, data.train.x[:30])[0]
     for name in STATISTICS:
         baselines = scores[f"mmd_{name}"].baselines
         assert set(baselines) == {"erdos-renyi", "barabasi-albert"}
@@ -96,32 +98,32 @@ def test_trivial_graphs_lie_above_the_floor(data, against):
     covered = scores["coverage"]
     assert covered.floor > 0.8 > 0.3 > max(covered.baselines.values())
     assert scores["mmd_degree"].floor == pytest.approx(0.03, abs=0.03)
-    assert len(against.real) == 80
+    assert len(reference.real) == 80
 
 
-def test_the_one_number_is_the_mean_of_four(against, data):
-    scores = measured(against, data.train.x[:30])[0]
+def test_the_one_number_is_the_mean_of_four(reference, data):
+    scores = measured(reference, data.train.x[:30])[0]
     four = [scores[f"mmd_{name}"].value for name in STATISTICS]
     assert scores["mmd"].value == pytest.approx(sum(four) / 4)
     assert scores["mmd"].low < scores["mmd"].value < scores["mmd"].high
 
 
-def test_intervals_hold_what_other_samples_give(data, against):
+def test_intervals_hold_what_other_samples_give(data, reference):
     """Of 20 other sets of samples of one source, most lie within the first one's interval."""
     sets = [erdos_renyi(data.train.x, 60, seed) for seed in range(21)]
-    first, *rest = [measured(against, x)[0] for x in sets]
+    first, *rest = [measured(reference, x)[0] for x in sets]
     for name in ("mmd_degree", "mmd_clustering", "mmd_orbit_tv", "mmd_spectral_u", "valid"):
         covered = sum(first[name].low <= s[name].value <= first[name].high for s in rest)
         assert covered >= 13, name
         assert first[name].low < first[name].high
 
 
-def test_graphs_without_edges_are_counted(against):
+def test_graphs_without_edges_are_counted(reference):
     x = torch.zeros(4, 20, 20, dtype=torch.uint8)
     x[0] = graph(20, [])
     x[1] = graph(1, [], 20)
     x[2] = graph(3, [(0, 1)], 20)
-    scores, skipped, _ = measured(against, x)
+    scores, skipped, _ = measured(reference, x)
     assert scores["mmd_degree"].n == 4
     assert "3 of the samples without an edge" in scores["mmd_degree"].protocol
     assert scores["mmd_clustering"].value > 0.5
@@ -132,8 +134,8 @@ def test_graphs_without_edges_are_counted(against):
     assert "too few" in skipped["coverage"]
 
 
-def test_one_sample(against, data):
-    scores, skipped, near = measured(against, data.test.x[:1])
+def test_one_sample(reference, data):
+    scores, skipped, near = measured(reference, data.test.x[:1])
     assert {name for name in METRICS if name.startswith("mmd") and name.endswith("_u")} <= set(
         skipped
     )
@@ -141,8 +143,8 @@ def test_one_sample(against, data):
     assert len(near) == 1
 
 
-def test_protocols_tell_kernel_form_and_numbers(against, data):
-    scores = measured(against, data.train.x[:30])[0]
+def test_protocols_tell_kernel_form_and_numbers(reference, data):
+    scores = measured(reference, data.train.x[:30])[0]
     protocol = scores["mmd_clustering"].protocol
     assert "30 samples against 50 test graphs, V-statistic, emd kernel" in protocol
     assert "bins 0.01 wide, sigma 0.1" in protocol
@@ -211,7 +213,7 @@ def test_progress_is_told_and_a_stop_is_heard(data):
         graph_reference(data, n=20, session=Session(guard=stop))
 
 
-def test_the_seed_decides(data, against):
+def test_the_seed_decides(data, reference):
     def marks(seed):
         scores = measured(
             graph_reference(data, n=80, session=Session(seed=seed)), data.train.x[:9]
@@ -257,16 +259,16 @@ class Copying(Model):
         return torch.full((len(x),), -50.0)
 
 
-def test_a_judge_of_graphs(data, against):
-    reference = judge(Copying(data.train.x), data, n=80, session=Session(), reference=against)
-    assert set(reference.metrics) == {*METRICS, "bound"}
-    assert reference.metrics["novel"].value == 0
-    assert set(reference.metrics["bound"].baselines) == {"erdos-renyi"}
-    assert "labelled test graphs" in reference.metrics["bound"].protocol
-    assert against.name == "graph statistics"
-    assert reference.neighbours.shape == (16, 20, 20)
+def test_a_judge_of_graphs(data, reference):
+    judgement = judge(Copying(data.train.x), data, n=80, session=Session(), reference=reference)
+    assert set(judgement.metrics) == {*METRICS, "bound"}
+    assert judgement.metrics["novel"].value == 0
+    assert set(judgement.metrics["bound"].baselines) == {"erdos-renyi"}
+    assert "labelled test graphs" in judgement.metrics["bound"].protocol
+    assert reference.name == "graph statistics"
+    assert judgement.neighbours.shape == (16, 20, 20)
     # What pictures alone can be asked is not listed; what a model of graphs might answer is.
-    assert set(reference.skipped) == {
+    assert set(judgement.skipped) == {
         "log_prob",
         "importance_bound",
         "ode_log_prob",
@@ -277,8 +279,8 @@ def test_a_judge_of_graphs(data, against):
     }
 
 
-def test_shares_have_wilsons_interval(against, data):
-    score = measured(against, data.test.x)[0]["valid"]
+def test_shares_have_wilsons_interval(reference, data):
+    score = measured(reference, data.test.x)[0]["valid"]
     assert score.value == score.high == 1
     assert score.low == pytest.approx(50 / (50 + 1.96**2), abs=1e-4)
     assert set(SHARES) <= set(METRICS)
@@ -352,10 +354,10 @@ def test_intervals_are_over_fresh_test_graphs_too():
 
     scores = []
     for seed in range(60):
-        against = graph_reference(
+        reference = graph_reference(
             small(draw_graphs(4), draw_graphs(16)), n=60, session=Session(seed=seed)
         )
-        scores.append(measured(against, stacked(draw_graphs(60)))[0])
+        scores.append(measured(reference, stacked(draw_graphs(60)))[0])
     for name in ("mmd_degree", "mmd_spectral_u", "density", "coverage"):
         mean = sum(s[name].value for s in scores) / 60
         covered = sum(s[name].low <= mean <= s[name].high for s in scores) / 60

@@ -193,14 +193,16 @@ def test_reference_may_be_shared_and_draws_be_given(data, right):
         ranges.append((start, stop))
         return sampling.draw(model, stop - start, seed=0, start=start)
 
-    against = feature_reference(data, extractor(None, data), n=700, session=Session())
-    evaluation = judge(model, data, n=700, session=Session(), reference=against, draw=draw)
+    reference = feature_reference(data, extractor(None, data), n=700, session=Session())
+    evaluation = judge(model, data, n=700, session=Session(), reference=reference, draw=draw)
     assert ranges == [(0, 256), (256, 512), (512, 700)]
     assert evaluation.metrics == right.metrics
 
 
 class Rank:
     """One of three processes, which run in turn; what each computes is kept by call and rank."""
+
+    device = torch.device("cpu")
 
     def __init__(self, rank, size, shared):
         self.rank, self.size, self.shared, self.calls = rank, size, shared, 0
@@ -221,10 +223,10 @@ class Rank:
 @pytest.mark.parametrize("n", [2, 40, 700])
 def test_shared_among_processes_it_says_the_same(data, n):
     alone, stored = judge(Gaussian(), data, n=n, session=Session()), {}
-    against = feature_reference(data, extractor(None, data), n=n, session=Session())
+    reference = feature_reference(data, extractor(None, data), n=n, session=Session())
     for rank in range(3):
         world = Rank(rank, 3, stored)
-        shared = judge(Gaussian(), data, n=n, session=Session(world=world), reference=against)
+        shared = judge(Gaussian(), data, n=n, session=Session(world=world), reference=reference)
     # The last process has seen what all of them computed.
     torch.testing.assert_close(shared.samples, alone.samples)
     for name, score in alone.metrics.items():
@@ -239,9 +241,9 @@ def test_stops_between_chunks(data):
         if len(stop_checks) == 3:
             raise Interrupted(15, "stopped")
 
-    against = feature_reference(data, extractor(None, data), n=9, session=Session())
+    reference = feature_reference(data, extractor(None, data), n=9, session=Session())
     with pytest.raises(Interrupted):
-        judge(Gaussian(), data, n=2000, session=Session(guard=check), reference=against)
+        judge(Gaussian(), data, n=2000, session=Session(guard=check), reference=reference)
     assert len(stop_checks) == 3
 
 
@@ -288,9 +290,9 @@ class Enlarging(Model):
 
 def test_a_model_that_enlarges_is_measured_by_what_it_restored():
     data = load("digits")
-    against = feature_reference(data, extractor(None, data), n=300, session=Session())
+    reference = feature_reference(data, extractor(None, data), n=300, session=Session())
     good, poor = (
-        judge(Enlarging(data.domain, fault), data, n=300, session=Session(), reference=against)
+        judge(Enlarging(data.domain, fault), data, n=300, session=Session(), reference=reference)
         for fault in (0, 6)
     )
     assert set(good.metrics) >= ENLARGING
@@ -303,7 +305,7 @@ def test_a_model_that_enlarges_is_measured_by_what_it_restored():
     assert good.metrics["fd"].n == 300
     true = true_images(data, 300, 0)
     bicubic_scores = judge_samples(
-        bicubic(true[..., ::2, ::2], 2, 16), against, session=Session(), only=("fd",)
+        bicubic(true[..., ::2, ::2], 2, 16), reference, session=Session(), only=("fd",)
     )
     for evaluation in (good, poor):
         assert evaluation.metrics["fd"].baselines["bicubic"] == bicubic_scores.metrics["fd"].value
@@ -351,9 +353,9 @@ def test_bad_input(data):
 
 def test_digits_floor_and_baselines():
     data = load("digits")
-    against = feature_reference(data, extractor(None, data), n=500, session=Session())
-    assert against.count == 500
-    fd = judge_samples(data.train.x[:500], against, session=Session(), only={"fd"}).metrics["fd"]
+    reference = feature_reference(data, extractor(None, data), n=500, session=Session())
+    assert reference.count == 500
+    fd = judge_samples(data.train.x[:500], reference, session=Session(), only={"fd"}).metrics["fd"]
     assert fd.floor * 20 < min(fd.baselines.values())
     assert baselines(data)["uniform"] == pytest.approx(-64 * math.log(17))
 

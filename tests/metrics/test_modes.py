@@ -75,13 +75,15 @@ def of_ring(ring):
     return feature_reference(ring, extractor(None, ring), n=2000, session=Session())
 
 
-def modes_in(against):
+def modes_in(reference):
     """Return the modes that a reference counts."""
-    return modes_of(against.data, against.extractor, rows=against.test_rows, features=against.test)
+    return modes_of(
+        reference.data, reference.extractor, rows=reference.test_rows, features=reference.test
+    )
 
 
-def tallied(x, against):
-    modes = modes_in(against)
+def tallied(x, reference):
+    modes = modes_in(reference)
     return Sorted(x if isinstance(x, Tally) else modes.sort(x), modes)
 
 

@@ -72,7 +72,7 @@ def test_it_is_the_mean_of_distances_beside_its_bounds_by_loops(data):
     model = KnownProperty(data, shift=7)
     progress = []
     measured_context = context(data, model)
-    measured_context.progress = lambda what, done, of: progress.append((what, done, of))
+    measured_context.session = Session(progress=lambda *step: progress.append(step))
     score = answer(metric("property_error"), measured_context)
     assert (score.n, score.unit, score.better) == (COUNT, "bohr³", "lower")
     network, sha256 = property_regressor.regressor(data, Session())

@@ -18,9 +18,9 @@ from trilemma.metrics import restoration as restoration_module
 from trilemma.metrics.restoration import METRICS, Enlarged, bicubic, compared, enlarge, restored
 
 
-def restoration(model, data, *, n, seed, **more):
+def restoration(model, data, *, n, seed, **settings):
     """Return the scores of a model, and what it enlarged."""
-    it = enlarge(model, data, n=n, session=Session(seed=seed), **more)
+    it = enlarge(model, data, n=n, session=Session(seed=seed, **settings))
     baselines = {"bicubic": bicubic(it.small, model.scale, it.top)}
     return compared(it, model.shrink, seed=seed, baselines=baselines), it.large
 
@@ -117,7 +117,7 @@ def test_a_check_may_stop_it():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        restoration(Enlarger(), data(), n=4, seed=0, check=stop)
+        restoration(Enlarger(), data(), n=4, seed=0, guard=stop)
 
 
 def test_other_models_and_other_data_are_told_why():

@@ -191,9 +191,9 @@ def test_trivial_samples_of_a_table_are_rows_of_it():
 def test_rows_that_stand_among_the_training_rows_are_not_called_copies():
     rows = torch.arange(600) % 20
     data = table.of_arrays("dice", {"a": (rows % 4).numpy(), "b": (rows // 4).numpy()})
-    against = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
+    reference = feature_reference(data, extractor("coordinates", data), n=200, session=Session())
     frequencies = judge_samples(
-        data.train.x[:200], against, session=Session(), only={"nearest_train_ratio"}
+        data.train.x[:200], reference, session=Session(), only={"nearest_train_ratio"}
     )
     assert not frequencies.metrics
     assert "no distance to compare with" in frequencies.skipped["nearest_train_ratio"]

@@ -78,7 +78,7 @@ class Race:
     session: Session
     watch: Watch
     on_measured: Callable[[Run], object]
-    against: Reference | None = None
+    cached_reference: Reference | None = None
     claim: Claim | None = None
     queued: Claim | None = None
     outcomes: dict[str, Evaluation] = field(default_factory=dict)
@@ -387,10 +387,12 @@ class Race:
 
     def reference(self) -> Reference:
         """Return what all are held against, made when it is first asked for."""
-        if self.against is None:
+        if self.cached_reference is None:
             with self.measuring.counted(self.data.name) as session:
-                self.against = reference_for(self.data, session=session, n=self.plan.samples)
-        return self.against
+                self.cached_reference = reference_for(
+                    self.data, session=session, n=self.plan.samples
+                )
+        return self.cached_reference
 
     @property
     def measuring(self) -> Session:

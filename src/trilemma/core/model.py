@@ -360,8 +360,8 @@ class Estimating(Noising, Protocol):
 
 
 @runtime_checkable
-class Scored(Protocol):
-    """Knows grad ln p_t."""
+class Scored(Noising, Protocol):
+    """Knows grad ln p_t on the way from data to noise."""
 
     def score_field(
         self, x: Tensor, t: float, *, condition: Condition | None = None

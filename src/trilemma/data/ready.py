@@ -203,9 +203,8 @@ def _pictures(path: Path, domain: Domain) -> Tensor:
                     f"is {image_head.width} by {image_head.height} pixels, and the data's images "
                     f"are {width} by {height}; nothing is resized here"
                 )
-            return in_levels(
-                centre_square(file, width).transpose(1, 2, 0), channels, domain.values
-            )  # type: ignore[arg-type]
+            square, values = centre_square(file, width).transpose(1, 2, 0), domain.values
+            return in_levels(square, channels, values)  # type: ignore[arg-type]
         except UnusableImage as error:
             return f"cannot be used: {error}"
 

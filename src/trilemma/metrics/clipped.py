@@ -161,19 +161,19 @@ class _Scaled:
 
     rows: int
 
-    def __call__(self, against: FeatureReference) -> Scale:
-        test = against.test[: self.rows]
+    def __call__(self, reference: FeatureReference) -> Scale:
+        test = reference.test[: self.rows]
         crowd = own_crowd(test, narrowed(radii(test, K)))
         return Scale(clip(crowd), expected(self.rows, self.rows))
 
 
 def _read(it: SampleFeatures) -> dict[str, float]:
-    scale, manifold = it.against.once(_Scaled(len(it.pair[1]))), it.once(points)
+    scale, manifold = it.reference.once(_Scaled(len(it.pair[1]))), it.once(points)
     return scale.read(manifold.crowd, manifold.ball_counts)
 
 
 def _spreads(it: SampleFeatures) -> dict[str, float | Trials]:
-    return subset_spreads(*it.pair, _ratios, seed=it.against.seed, least=FEWEST, part=0.5)
+    return subset_spreads(*it.pair, _ratios, seed=it.reference.seed, least=FEWEST, part=0.5)
 
 
 def _part(name: str) -> Callable[[Context], Score]:

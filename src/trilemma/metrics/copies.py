@@ -191,7 +191,7 @@ class _GraphKinds:
         cell = torch.bucketize(sizes(x).double(), self.marks)
         return Counted(name, Nearest(ratio, torch.tensor(rows, dtype=torch.long)), cell, weight)
 
-    def against(self, name: str, x: Tensor, kinds: Sequence[int]) -> Counted:
+    def reference(self, name: str, x: Tensor, kinds: Sequence[int]) -> Counted:
         """Return graphs that are compared with the training graphs."""
         rows = [self.once.get(kind, -1) for kind in kinds]
         return self.counted(name, x, [row >= 0 for row in rows], rows, 1.0)
@@ -211,7 +211,7 @@ def kinds(train: tuple[Tensor, Sequence[int]], test: tuple[Tensor, Sequence[int]
     size_quantiles = sizes(x).double().quantile(quantile_levels).unique()
     graph_kinds = _GraphKinds(unique_rows, size_quantiles, _extents(x).sort().values, ())
     controls = (
-        graph_kinds.against("test graphs", *test),
+        graph_kinds.reference("test graphs", *test),
         graph_kinds.among("training graphs", *train),
     )
     return replace(graph_kinds, controls=controls)
@@ -235,7 +235,7 @@ def graphs_counted(
     controls = list(graph_kinds.controls)
     if _needs_sample_control(controls, domain, len(x), len(graph_kinds.extents)):
         controls.append(graph_kinds.among("samples", x, classes))
-    return graph_kinds.against("samples", x, classes), controls
+    return graph_kinds.reference("samples", x, classes), controls
 
 
 def _of_graphs(context: Context) -> tuple[Counted, list[Counted]]:

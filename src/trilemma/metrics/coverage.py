@@ -104,11 +104,11 @@ def _density_alone(samples: Tensor, test: Tensor) -> dict[str, float]:
 
 
 def _spreads(it: SampleFeatures) -> dict[str, float | Trials]:
-    return subset_spreads(*it.pair, _means, seed=it.against.seed, shares=SHARES, least=FEWEST)
+    return subset_spreads(*it.pair, _means, seed=it.reference.seed, shares=SHARES, least=FEWEST)
 
 
 def _density_spread(it: SampleFeatures) -> dict[str, float | Trials]:
-    return subset_spreads(*it.pair, _density_alone, seed=it.against.seed, least=FEWEST, part=0.5)
+    return subset_spreads(*it.pair, _density_alone, seed=it.reference.seed, least=FEWEST, part=0.5)
 
 
 def _precision(it: SampleFeatures) -> float:

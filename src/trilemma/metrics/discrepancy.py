@@ -84,33 +84,33 @@ class ClassifierRows:
 def _samples(it: Measured) -> ClassifierRows:
     """Return at most `CAP` samples, drawn by the seed: files are often sorted."""
     examples = it.matched if isinstance(it, SampleFeatures) else it.of
-    which = _subset_rows(len(examples), it.against.seed)
-    if isinstance(it, SampleFeatures) and it.against.data.domain.kind == "molecule":
-        features = _chemical(it.x[which], it.against)
+    which = _subset_rows(len(examples), it.reference.seed)
+    if isinstance(it, SampleFeatures) and it.reference.data.domain.kind == "molecule":
+        features = _chemical(it.x[which], it.reference)
         return ClassifierRows(which, features, _names(features))
     if isinstance(it, SampleFeatures):
-        features = _widened(it.features[which], it.x[which], it.against)
+        features = _widened(it.features[which], it.x[which], it.reference)
         return ClassifierRows(which, features, _names(it.x[which]))
     features = graph_features(it.of[which])
     return ClassifierRows(which, features, _names(features.float()))
 
 
-def _tests(against: FeatureReference | GraphReference) -> ClassifierRows:
+def _tests(reference: FeatureReference | GraphReference) -> ClassifierRows:
     """Return at most `CAP` test examples; their order is drawn from the seed."""
-    if isinstance(against, FeatureReference):
-        x = against.data.test.x[against.test_rows[:CAP]]
-        if against.data.domain.kind == "molecule":
-            features = _chemical(x, against)
-            return ClassifierRows(against.test_rows[:CAP], features, _names(features))
-        features = _widened(against.test[:CAP], x, against)
-        return ClassifierRows(against.test_rows[:CAP], features, _names(x))
-    features = graph_features(against.test[:CAP])
+    if isinstance(reference, FeatureReference):
+        x = reference.data.test.x[reference.test_rows[:CAP]]
+        if reference.data.domain.kind == "molecule":
+            features = _chemical(x, reference)
+            return ClassifierRows(reference.test_rows[:CAP], features, _names(features))
+        features = _widened(reference.test[:CAP], x, reference)
+        return ClassifierRows(reference.test_rows[:CAP], features, _names(x))
+    features = graph_features(reference.test[:CAP])
     return ClassifierRows(torch.arange(len(features)), features, _names(features.float()))
 
 
-def _chemical(x: Tensor, against: FeatureReference) -> Float[Tensor, "R F"]:
+def _chemical(x: Tensor, reference: FeatureReference) -> Float[Tensor, "R F"]:
     """Return Morgan fingerprints of molecules."""
-    return fingerprints(to_smiles(x, against.data.domain.elements))
+    return fingerprints(to_smiles(x, reference.data.domain.elements))
 
 
 def _subset_rows(count: int, seed: int) -> Int[Tensor, " R"]:
@@ -124,14 +124,14 @@ def _names(x: Tensor) -> list[bytes]:
     return [row.tobytes() for row in x.flatten(1).contiguous().numpy()]
 
 
-def _widened(features: Tensor, x: Tensor, against: FeatureReference) -> Float[Tensor, "R F"]:
+def _widened(features: Tensor, x: Tensor, reference: FeatureReference) -> Float[Tensor, "R F"]:
     """Return features with a column of zeros and ones for each of the frequent categories."""
-    values = against.data.domain.values
+    values = reference.data.domain.values
     if not isinstance(values, Columns) or "category" not in values.kinds:
         return features
     if features.shape[1] != len(values.columns):
         return features
-    frequent = against.once(_frequent)
+    frequent = reference.once(_frequent)
     parts = []
     for column in range(features.shape[1]):
         if column in frequent:
@@ -141,9 +141,9 @@ def _widened(features: Tensor, x: Tensor, against: FeatureReference) -> Float[Te
     return torch.cat(parts, 1)
 
 
-def _frequent(against: FeatureReference) -> dict[int, Tensor]:
+def _frequent(reference: FeatureReference) -> dict[int, Tensor]:
     """Return the most frequent categories of each column of categories, by its place."""
-    values, train = against.data.domain.values, against.data.train.x
+    values, train = reference.data.domain.values, reference.data.train.x
     assert isinstance(values, Columns)
     frequent = {}
     for column, kind in enumerate(values.kinds):
@@ -180,7 +180,7 @@ def _predictions(it: Measured) -> HeldOut:
     Raises:
         Unmeasured: There are too few.
     """
-    samples, tests = it.once(_samples), it.against.once(_tests)
+    samples, tests = it.once(_samples), it.reference.once(_tests)
     fewest = min(len(samples.which), len(tests.which))
     if fewest < FEWEST:
         raise Unmeasured(
@@ -194,7 +194,7 @@ def _predictions(it: Measured) -> HeldOut:
     ]
     width = max(samples.features.shape[1], tests.features.shape[1])
     x, y = (F.pad(rows.features, (0, width - rows.features.shape[1])) for rows in (samples, tests))
-    return held_out(x, y, torch.tensor(groups), seed=it.against.seed)
+    return held_out(x, y, torch.tensor(groups), seed=it.reference.seed)
 
 
 def _value(it: Measured) -> float:
@@ -211,13 +211,13 @@ def _mark(it: Measured) -> float | None:
 def _score(context: Context) -> Score:
     is_graph = context.data.domain.kind == "graph"
     measured: Measured = graphs(context) if is_graph else sample_features(context)
-    against, predictions = measured.against, measured.once(_predictions)
+    reference, predictions = measured.reference, measured.once(_predictions)
     chance = bound_chance(predictions)
-    baseline_sets = against.stand_ins if is_graph else stand_ins(context)
+    baseline_sets = reference.stand_ins if is_graph else stand_ins(context)
     baseline_values = {name: _mark(baseline) for name, baseline in baseline_sets.items()}
     score = Score(
         _value(measured),
-        floor=_mark(against.real),
+        floor=_mark(reference.real),
         baselines={name: value for name, value in baseline_values.items() if value is not None},
         n=len(predictions.on_samples),
         protocol=_protocol(measured, predictions),
@@ -227,11 +227,11 @@ def _score(context: Context) -> Score:
 
 def _protocol(it: Measured, predictions: HeldOut) -> str:
     feature_note = (
-        f"features {it.against.extractor!r}"
+        f"features {it.reference.extractor!r}"
         if isinstance(it, SampleFeatures)
         else "graph statistics"
     )
-    if it.against.data.domain.kind == "molecule":
+    if it.reference.data.domain.kind == "molecule":
         feature_note = "Morgan fingerprints of radius 2, 2,048 bits"
     classifier_counts = ", ".join(
         f"{name} {count}" for name, count in Counter(predictions.chosen).most_common()
@@ -246,7 +246,7 @@ def _protocol(it: Measured, predictions: HeldOut) -> str:
         f"{len(predictions.on_samples)} samples{subset_note} against {len(predictions.on_data)} "
         f"test examples, at most {CAP:,} of each; lower bound on the Jensen–Shannon divergence, "
         f"bits, cut at 0; {FOLDS} folds, identical rows in one, classifier and calibration chosen "
-        f"within the others: {classifier_counts}; {feature_note}; seed {it.against.seed}; "
+        f"within the others: {classifier_counts}; {feature_note}; seed {it.reference.seed}; "
         f"interval: {FRESH_ROWS}, by the held-out rows and Nadeau and Bengio's correction, cut at "
         "0 and 1; floor: as many training examples"
     )

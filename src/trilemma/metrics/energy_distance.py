@@ -158,7 +158,7 @@ def _potential(a: Tensor, order: Tensor, b: Tensor) -> Float[Tensor, " N"]:
 def _compared_rows(it: SampleFeatures) -> tuple[Tensor, Tensor]:
     """Return the rows that are compared, of which there are enough."""
     _ = it.pair
-    return it.matched[:CAP], it.against.test[:CAP]
+    return it.matched[:CAP], it.reference.test[:CAP]
 
 
 def _energy_sums(it: SampleFeatures) -> tuple[Sums, Sums, Sums]:
@@ -215,7 +215,7 @@ METRICS = (
         too_wide=EQUAL,
         measure=of_features(
             _sliced,
-            deviation=lambda it: sliced_spread(*_compared_rows(it), seed=it.against.seed),
+            deviation=lambda it: sliced_spread(*_compared_rows(it), seed=it.reference.seed),
             protocol=lambda it: f"{_rows(it)}, root mean square over directions",
             interval=lambda _: CLOSED,
             n=lambda it: len(_compared_rows(it)[0]),

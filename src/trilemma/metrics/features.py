@@ -80,14 +80,14 @@ class SampleFeatures(Memo):
     """float32, on the CPU."""
     away: Float[Tensor, " N"]
     """Distance of each to the nearest training example."""
-    against: FeatureReference
+    reference: FeatureReference
     near: Int[Tensor, " N"] | None = None
     """Which training example that is, as a row of `FeatureReference.train`."""
 
     @property
     def matched(self) -> Tensor:
         """Return the features of as many as the stand-ins are."""
-        return self.features[: self.against.count]
+        return self.features[: self.reference.count]
 
     @property
     def pair(self) -> tuple[Tensor, Tensor]:
@@ -96,7 +96,7 @@ class SampleFeatures(Memo):
         Raises:
             Unmeasured: They are too few to have neighbours.
         """
-        samples, tests = self.matched, self.against.test
+        samples, tests = self.matched, self.reference.test
         m = min(len(samples), len(tests), CAP)
         if m < FEWEST:
             raise Unmeasured(
@@ -172,18 +172,18 @@ class FeatureReference(Memo):
 
 
 def _nearest(
-    features: Tensor, against: FeatureReference
+    features: Tensor, reference: FeatureReference
 ) -> tuple[Tensor, FeatureReference, Tensor]:
-    distances, indices = nearest(features, against.train)
-    return distances, against, indices
+    distances, indices = nearest(features, reference.train)
+    return distances, reference, indices
 
 
-def _real(against: FeatureReference) -> SampleFeatures:
-    count = against.count
+def _real(reference: FeatureReference) -> SampleFeatures:
+    count = reference.count
     # Of distances to training examples the floor is that of test examples.
-    rows = against.train_rows[:count]
+    rows = reference.train_rows[:count]
     return SampleFeatures(
-        against.data.train.x[rows], against.train[:count], against.usual, against
+        reference.data.train.x[rows], reference.train[:count], reference.usual, reference
     )
 
 
@@ -199,7 +199,7 @@ def _sample_features(context: Context) -> SampleFeatures:
 
 def stand_ins(context: Context) -> dict[str, SampleFeatures]:
     """Return the baselines by name: of the data, and of what this model was asked."""
-    return {**sample_features(context).against.stand_ins, **context.once(_own)}
+    return {**sample_features(context).reference.stand_ins, **context.once(_own)}
 
 
 def _own(context: Context) -> dict[str, SampleFeatures]:
@@ -235,18 +235,18 @@ def of_features(
 
     def measure(context: Context) -> Score:
         samples = sample_features(context)
-        against = samples.against
+        reference = samples.reference
         score = Score(
             samples.once(value),
-            floor=_mark(against.real, value),
+            floor=_mark(reference.real, value),
             baselines={
                 name: baseline_value
                 for name, baseline in stand_ins(context).items()
                 if (baseline_value := _mark(baseline, value)) is not None
             },
             n=n(samples),
-            protocol=f"{protocol(samples)}; features {against.extractor!r}; seed {against.seed}; "
-            f"interval: {interval(samples)}; floor: as many {floor}",
+            protocol=f"{protocol(samples)}; features {reference.extractor!r}; "
+            f"seed {reference.seed}; interval: {interval(samples)}; floor: as many {floor}",
         )
         return score.with_interval(deviation(samples))
 
@@ -293,7 +293,7 @@ def feature_reference(
     train = features(data.train.x[rows], "training examples")
     test_distances = nearest(test[:CAP], train)[0]
     baseline_sets: dict[str, SampleFeatures] = {}
-    against = FeatureReference(
+    reference = FeatureReference(
         data,
         extractor,
         n,
@@ -305,20 +305,20 @@ def feature_reference(
         test_distances,
         stand_ins=baseline_sets,
     )
-    count = against.count
+    count = reference.count
     if data.domain.kind in STAND_INS:
         for name, make in STAND_INS[data.domain.kind].items():
             x = make(data, count, seed)
             baseline_features = features(x, name)
             baseline_sets[name] = SampleFeatures(
-                x, baseline_features, nearest(baseline_features, train)[0], against
+                x, baseline_features, nearest(baseline_features, train)[0], reference
             )
-        return against
+        return reference
     mean_example = _mean(data)[None]
     mean_features = features(mean_example, "the mean")
     repeated = mean_example.expand(count, *data.domain.shape), mean_features.expand(count, -1)
     baseline_sets["mean"] = SampleFeatures(
-        *repeated, nearest(mean_features, train)[0].expand(count), against
+        *repeated, nearest(mean_features, train)[0].expand(count), reference
     )
     baseline_samples = {"noise": _noise(data, count, seed)}
     if data.domain.kind == "points":
@@ -326,9 +326,9 @@ def feature_reference(
     for name, x in baseline_samples.items():
         baseline_features = features(x, name)
         baseline_sets[name] = SampleFeatures(
-            x, baseline_features, nearest(baseline_features, train)[0], against
+            x, baseline_features, nearest(baseline_features, train)[0], reference
         )
-    return against
+    return reference
 
 
 STAND_INS: Mapping[str, Mapping[str, Callable[[DataSet, int, int], Tensor]]] = {

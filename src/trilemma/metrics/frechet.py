@@ -207,8 +207,8 @@ def kernel_chance(samples: Float[Tensor, "N F"], reference: Float[Tensor, "M F"]
 
 def _fd(it: SampleFeatures) -> float:
     enough(len(it.matched), it.matched.shape[1])
-    enough(len(it.against.test), it.against.test.shape[1], "test examples")
-    return frechet_distance(it.matched, it.against.test)
+    enough(len(it.reference.test), it.reference.test.shape[1], "test examples")
+    return frechet_distance(it.matched, it.reference.test)
 
 
 def _kernel_sums(it: SampleFeatures) -> tuple[Sums, Sums, Sums]:
@@ -229,9 +229,9 @@ def rows_of(it: SampleFeatures) -> str:
 
 _of_samples = of_features(
     _fd,
-    deviation=lambda it: frechet_chance(it.matched, it.against.test),
+    deviation=lambda it: frechet_chance(it.matched, it.reference.test),
     protocol=lambda it: (
-        f"{len(it.matched)} samples against {len(it.against.test)} test examples, float64"
+        f"{len(it.matched)} samples against {len(it.reference.test)} test examples, float64"
     ),
     interval=lambda _: CLOSED,
 )
@@ -239,13 +239,13 @@ _of_samples = of_features(
 
 def _beside_first_stage(context: Context) -> Score:
     """Measure samples, and beside them what the model's first stage makes of test examples."""
-    score, against = _of_samples(context), context.reference
+    score, reference = _of_samples(context), context.reference
     if not isinstance(context.model, Reconstructing):
         return score
-    assert isinstance(against, FeatureReference)
+    assert isinstance(reference, FeatureReference)
     try:
         distance = frechet_distance(
-            against.extractor(context.once(reconstruct_test_examples)), against.test
+            reference.extractor(context.once(reconstruct_test_examples)), reference.test
         )
     except BadInput:
         return score

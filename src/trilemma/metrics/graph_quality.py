@@ -68,34 +68,36 @@ Values = dict[str, float]
 
 def values(it: Graphs) -> Values:
     """Return every metric but shares that the numbers of graphs allow."""
-    samples, against = it.of, it.against
+    samples, reference = it.of, it.reference
     metric_values: Values = {}
-    for metric, gram in _grams(samples, against):
+    for metric, gram in _grams(samples, reference):
         metric_values[metric] = gram.squared()
         if len(samples) > 1:
             metric_values[f"{metric}_u"] = gram.squared(unbiased=True)
     metric_values["mmd"] = sum(metric_values[name] for name in MEAN) / len(MEAN)
-    size_ratio = samples.nodes.double().mean() / against.test.nodes.double().mean()
+    size_ratio = samples.nodes.double().mean() / reference.test.nodes.double().mean()
     metric_values["size_gap"] = abs(size_ratio.item() - 1)
-    near = Near.of(samples, against.test)
+    near = Near.of(samples, reference.test)
     if near is not None:
-        metric_values |= near.measured(torch.arange(len(samples)), torch.arange(len(against.test)))
+        metric_values |= near.measured(
+            torch.arange(len(samples)), torch.arange(len(reference.test))
+        )
     return metric_values
 
 
-def _grams(of: Statistics, against: GraphReference) -> Iterator[tuple[str, Gram]]:
+def _grams(of: Statistics, reference: GraphReference) -> Iterator[tuple[str, Gram]]:
     """Yield each MMD's name as V-statistic with the values of its kernel."""
     for metric, statistic, kernel in kernels():
-        x, y = getattr(of, statistic), getattr(against.test, statistic)
-        yield metric, Gram(kernel(x, x), kernel(x, y), against.test_grams[metric])
+        x, y = getattr(of, statistic), getattr(reference.test, statistic)
+        yield metric, Gram(kernel(x, x), kernel(x, y), reference.test_grams[metric])
 
 
 def chances(it: Graphs) -> dict[str, float | Chance | Trials]:
     """Return the chance in all metrics but shares, over fresh samples and fresh test graphs."""
-    samples, against = it.of, it.against
+    samples, reference = it.of, it.reference
     metric_chances: dict[str, float | Chance | Trials] = {}
     mean_grams: list[Gram] = []
-    for metric, gram in _grams(samples, against):
+    for metric, gram in _grams(samples, reference):
         metric_chances[metric] = gram.chance()
         if len(samples) > 1:
             metric_chances[f"{metric}_u"] = gram.chance(unbiased=True)
@@ -108,15 +110,15 @@ def chances(it: Graphs) -> dict[str, float | Chance | Trials]:
     )
     metric_chances["mmd"] = Gram(xx, xy, yy).chance()
     metric_chances["size_gap"] = _gap_deviation(
-        samples.nodes.double(), against.test.nodes.double()
+        samples.nodes.double(), reference.test.nodes.double()
     )
-    near = Near.of(samples, against.test)
+    near = Near.of(samples, reference.test)
     if near is not None:
         metric_chances |= subset_spreads(
             torch.arange(len(samples)),
-            torch.arange(len(against.test)),
+            torch.arange(len(reference.test)),
             near.measured,
-            seed=against.seed,
+            seed=reference.seed,
             shares=("coverage",),
             least=NEAREST + 1,
         )
@@ -168,20 +170,20 @@ def _distance(name: str, words: Callable[[Graphs], str]) -> Callable[[Context], 
 
     def measure(context: Context) -> Score:
         samples = graphs(context)
-        against = samples.against
+        reference = samples.reference
         metric_values = samples.once(values)
         if name not in metric_values:
             raise Unmeasured(
-                f"{len(samples)} samples and {len(against.test)} test graphs are too few"
+                f"{len(samples)} samples and {len(reference.test)} test graphs are too few"
             )
-        baseline_values = {k: baseline.once(values) for k, baseline in against.stand_ins.items()}
+        baseline_values = {k: baseline.once(values) for k, baseline in reference.stand_ins.items()}
         return Score(
             metric_values[name],
-            floor=against.real.once(values).get(name),
+            floor=reference.real.once(values).get(name),
             baselines={k: scores[name] for k, scores in baseline_values.items() if name in scores},
             n=len(samples),
-            protocol=f"{words(samples)}; {bare(samples)}; seed {against.seed}; interval: "
-            f"{_interval(name)}; floor: {len(against.real)} training graphs",
+            protocol=f"{words(samples)}; {bare(samples)}; seed {reference.seed}; interval: "
+            f"{_interval(name)}; floor: {len(reference.real)} training graphs",
         ).with_interval(samples.once(chances)[name])
 
     return measure
@@ -196,7 +198,7 @@ def _interval(name: str) -> str:
 
 
 def _parts(it: Graphs) -> str:
-    part_size = min(len(it), len(it.against.test))
+    part_size = min(len(it), len(it.reference.test))
     return (
         f"{part_size} samples at a time against {part_size} test graphs, mean of "
         f"{len(it) // part_size} such parts, {NEAREST} neighbours, joint distance of the four "
@@ -205,7 +207,7 @@ def _parts(it: Graphs) -> str:
 
 
 def _against(it: Graphs) -> str:
-    return f"{len(it)} samples against {len(it.against.test)} test graphs"
+    return f"{len(it)} samples against {len(it.reference.test)} test graphs"
 
 
 ABOUT = {
@@ -321,7 +323,7 @@ METRICS = (
         measure=_distance(
             "size_gap",
             lambda it: (
-                f"mean over {len(it)} samples against that of {len(it.against.test)} test graphs"
+                f"mean over {len(it)} samples against that of {len(it.reference.test)} test graphs"
             ),
         ),
     ),

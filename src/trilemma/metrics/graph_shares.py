@@ -31,16 +31,16 @@ __all__ = ["METRICS", "shares"]
 
 def shares(it: Graphs) -> dict[str, Tensor]:
     """Tell of each graph whether it is unique, novel and valid."""
-    against = it.against
+    reference = it.reference
     visited: set[int] = set()
     unique, novel = [], []
-    for kind in against.isomorphism_classes.of(it.x, against.check):
+    for kind in reference.isomorphism_classes.of(it.x, reference.check):
         unique.append(kind not in visited)
-        novel.append(kind not in against.kinds)
+        novel.append(kind not in reference.kinds)
         visited.add(kind)
     flags = {"unique": torch.tensor(unique), "novel": torch.tensor(novel)}
-    if against.data.rule is not None:
-        flags["valid"] = against.data.rule.holds(it.x)
+    if reference.data.rule is not None:
+        flags["valid"] = reference.data.rule.holds(it.x)
         flags["valid_unique_novel"] = flags["valid"] & flags["unique"] & flags["novel"]
     return flags
 
@@ -50,35 +50,35 @@ def _share(name: str) -> Callable[[Context], Score]:
 
     def measure(context: Context) -> Score:
         samples = graphs(context)
-        against = samples.against
-        rule = against.data.rule
+        reference = samples.reference
+        rule = reference.data.rule
         if "valid" in name and rule is None:
-            raise Unmeasured(f"no rule is known of the graphs of '{against.data.name}'")
+            raise Unmeasured(f"no rule is known of the graphs of '{reference.data.name}'")
 
         def value(graph_set: Graphs) -> float:
             return graph_set.once(shares)[name].double().mean().item()
 
-        share, tests = value(samples), against.real_tests
+        share, tests = value(samples), reference.real_tests
         validity_note = f"; valid: {rule.words}" if rule is not None and "valid" in name else ""
         training_note = (
-            f" against {len(against.data.train)} training graphs" if "novel" in name else ""
+            f" against {len(reference.data.train)} training graphs" if "novel" in name else ""
         )
         return Score(
             share,
             floor=value(tests),
-            baselines={k: value(graph_set) for k, graph_set in against.stand_ins.items()},
+            baselines={k: value(graph_set) for k, graph_set in reference.stand_ins.items()},
             n=len(samples),
             protocol=f"{len(samples)} samples{training_note}{validity_note}; {bare(samples)}; "
-            f"seed {against.seed}; interval: Wilson's; floor: {len(tests.x)} test "
-            f"graphs{_undecided(name, against)}",
+            f"seed {reference.seed}; interval: Wilson's; floor: {len(tests.x)} test "
+            f"graphs{_undecided(name, reference)}",
         ).with_interval(Trials(len(samples)))
 
     return measure
 
 
-def _undecided(name: str, against: GraphReference) -> str:
+def _undecided(name: str, reference: GraphReference) -> str:
     """Say how many pairs of training, test and generated graphs no search has settled."""
-    pairs = against.isomorphism_classes.undecided
+    pairs = reference.isomorphism_classes.undecided
     if not pairs or name == "valid":
         return ""
     return f"; undecided pairs of graphs, counted as different: {pairs}"

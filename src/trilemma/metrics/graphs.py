@@ -66,7 +66,7 @@ class Graphs(Memo):
 
     x: UInt8[Tensor, "B N N"]
     of: Statistics
-    against: GraphReference
+    reference: GraphReference
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -117,13 +117,13 @@ class GraphReference(Memo):
         return self.data.train.x[nearest_rows]
 
 
-def _real(against: GraphReference) -> Graphs:
-    rows = against.train_rows[: against.n]
-    return Graphs(against.data.train.x[rows], against.train[: against.n], against)
+def _real(reference: GraphReference) -> Graphs:
+    rows = reference.train_rows[: reference.n]
+    return Graphs(reference.data.train.x[rows], reference.train[: reference.n], reference)
 
 
-def _real_tests(against: GraphReference) -> Graphs:
-    return Graphs(against.data.test.x, against.test, against)
+def _real_tests(reference: GraphReference) -> Graphs:
+    return Graphs(reference.data.test.x, reference.test, reference)
 
 
 def graphs(context: Context) -> Graphs:
@@ -132,9 +132,9 @@ def graphs(context: Context) -> Graphs:
 
 
 def _graphs(context: Context) -> Graphs:
-    against = context.reference
-    assert isinstance(against, GraphReference)
-    return Graphs(context.samples, statistics(context.samples), against)
+    reference = context.reference
+    assert isinstance(reference, GraphReference)
+    return Graphs(context.samples, statistics(context.samples), reference)
 
 
 def graph_reference(
@@ -173,7 +173,7 @@ def graph_reference(
     isomorphism_classes = IsomorphismClasses()
     kinds = frozenset(isomorphism_classes.of(data.train.x, session.check))
     baseline_graphs: dict[str, Graphs] = {}
-    against = GraphReference(
+    reference = GraphReference(
         data,
         n,
         seed,
@@ -188,8 +188,8 @@ def graph_reference(
     )
     for name, make in TRIVIAL.items():
         x = make(data.train.x, min(n, MOST), seed)
-        baseline_graphs[name] = Graphs(x, of(x, name), against)
-    return against
+        baseline_graphs[name] = Graphs(x, of(x, name), reference)
+    return reference
 
 
 def joint_distance(a: Statistics, b: Statistics) -> Float[Tensor, "A B"]:

@@ -9,7 +9,6 @@ its own cell: the reason stands there by name.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from trilemma.core import sampling
 from trilemma.core.errors import BadInput, Interrupted
+from trilemma.core.memory import peak_memory
 from trilemma.core.model import Model, Restoring
 from trilemma.core.noise import CHUNK
 from trilemma.core.session import Session
@@ -141,7 +141,7 @@ def judge(
         cost=Spent(
             **cost,
             parameters=sum(p.numel() for p in model.parameters()),
-            peak_memory_bytes=_peak_memory(session.device),
+            peak_memory_bytes=peak_memory(session.device),
         ),
         samples=judgement.samples,
         neighbours=judgement.neighbours,
@@ -297,15 +297,3 @@ def calls(model: nn.Module) -> Iterator[Counter[str]]:
 
 def _has_rows(value: object) -> bool:
     return isinstance(value, Tensor) and value.dim() > 0
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Return the most bytes held so far; 0 where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        import resource
-    except ImportError:
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -170,13 +170,13 @@ def _by_reconstruction(context: Context) -> Both:
 
 
 def _by_distance(context: Context) -> Both:
-    samples, against = context.samples[:CAP], context.reference
-    if isinstance(against, GraphReference):
+    samples, reference = context.samples[:CAP], context.reference
+    if isinstance(reference, GraphReference):
         _, m = _rows(context, MOST_GRAPHS)
         sample_statistics = graphs(context).of[:CAP]
         train, test = (
             -joint_distance(split_statistics[:m], sample_statistics).amin(1)
-            for split_statistics in (against.train, against.test)
+            for split_statistics in (reference.train, reference.test)
         )
         return train, test
     if samples.is_floating_point() and not samples.isfinite().all():

@@ -276,9 +276,9 @@ class Sorted:
     modes: Modes
 
 
-def _modes(against: FeatureReference) -> Modes:
+def _modes(reference: FeatureReference) -> Modes:
     modes = modes_of(
-        against.data, against.extractor, rows=against.test_rows, features=against.test
+        reference.data, reference.extractor, rows=reference.test_rows, features=reference.test
     )
     if modes is None:
         raise Unmeasured(
@@ -293,7 +293,7 @@ def sort(it: SampleFeatures) -> Sorted:
     Raises:
         Unmeasured: It has none.
     """
-    modes = it.against.once(_modes)
+    modes = it.reference.once(_modes)
     return Sorted(modes.sort(it.x, it.features), modes)
 
 
@@ -410,7 +410,7 @@ def _of_modes(
 
     def measure(context: Context) -> Score:
         seen_samples = sample_features(context)
-        sorted_samples, against = seen_samples.once(sort), seen_samples.against
+        sorted_samples, reference = seen_samples.once(sort), seen_samples.reference
         n = len(sorted_samples.tally.which)
         low, high = interval(sorted_samples)
         return Score(
@@ -418,11 +418,13 @@ def _of_modes(
             low,
             high,
             unit=unit(sorted_samples),
-            floor=value(against.real.once(sort)),
-            baselines={k: value(baseline.once(sort)) for k, baseline in against.stand_ins.items()},
+            floor=value(reference.real.once(sort)),
+            baselines={
+                k: value(baseline.once(sort)) for k, baseline in reference.stand_ins.items()
+            },
             n=n,
             protocol=f"{words(sorted_samples)}; mode: {sorted_samples.modes.words}; seed "
-            f"{against.seed}; floor: {against.count} training examples",
+            f"{reference.seed}; floor: {reference.count} training examples",
         )
 
     return measure

@@ -48,19 +48,19 @@ def nearest_ratio_spread(
 
 
 def _ratio(it: SampleFeatures) -> float:
-    if not it.against.usual.double().quantile(0.5) > 0:
+    if not it.reference.usual.double().quantile(0.5) > 0:
         raise Unmeasured(
             "half of the test examples stand among the training examples too, as rows of whole "
             "numbers and categories do, so that there is no distance to compare with"
         )
-    return nearest_ratio(it.away, it.against.usual)
+    return nearest_ratio(it.away, it.reference.usual)
 
 
 def _protocol(it: SampleFeatures) -> str:
-    against = it.against
+    reference = it.reference
     return (
         f"median distance of {len(it.away)} samples to the nearest of "
-        f"{len(against.train)} training examples, over that of {len(against.usual)} test "
+        f"{len(reference.train)} training examples, over that of {len(reference.usual)} test "
         "examples; 1 is usual, well below 1 is copying"
     )
 
@@ -81,7 +81,7 @@ METRICS = (
         measure=of_features(
             _ratio,
             deviation=lambda it: nearest_ratio_spread(
-                it.away, it.against.usual, seed=it.against.seed
+                it.away, it.reference.usual, seed=it.reference.seed
             ),
             protocol=_protocol,
             interval=lambda _: f"{FRESH_ROWS}, by {RESAMPLES} bootstrap resamples of both",

@@ -21,9 +21,7 @@ the new number of steps, so that the learning rate may rise.
 
 from __future__ import annotations
 
-import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -34,6 +32,7 @@ import torch
 
 from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
 from trilemma.core.event import Event
+from trilemma.core.memory import peak_memory
 from trilemma.core.model import Model, Stage
 from trilemma.core.noise import mix
 from trilemma.core.sampling import evaluation_mode
@@ -470,11 +469,5 @@ class _Fitting:
             "preview_seconds": self.watch.seconds["preview"],
             "save_seconds": self.watch.seconds["save"],
             "skipped": self.plan.skipped + skipped,
-            "peak_memory_bytes": self._peak(),
+            "peak_memory_bytes": peak_memory(self.device),
         }
-
-    def _peak(self) -> int:
-        if self.device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self.device)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return peak if sys.platform == "darwin" else peak * 1024
