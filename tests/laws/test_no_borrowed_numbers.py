@@ -63,10 +63,10 @@ def test_a_law_reads_no_number_from_what_it_tests(name):
 @pytest.mark.parametrize(
     "text",
     [
-        "from trilemma.families.diffusion.diffusion import MOST",
-        "from trilemma.families.diffusion.diffusion import MOST as limit",
-        "from trilemma.families import diffusion\nlimit = diffusion.MOST",
-        "from trilemma.maths import predictions\nlimit = predictions.NoisePrediction.faint",
+        "from trilemma.families.diffusion.probability_flow import TOLERANCE",
+        "from trilemma.families.diffusion.probability_flow import TOLERANCE as limit",
+        "from trilemma.families.diffusion import probability_flow as flow\nlimit = flow.TOLERANCE",
+        "from trilemma.maths.diffusion import predictions as p\nlimit = p.NoisePrediction.faint",
     ],
 )
 def test_a_borrowed_number_is_seen(text):

@@ -90,6 +90,6 @@ def test_vae_fields_reach_the_model():
     model = VariationalAutoencoder(
         beta=2.0, likelihood="gaussian", c=0.1, draw="sample", latent=5
     ).model(SMALL)
-    assert (model.beta, model.draw, model.latent) == (2.0, "sample", 5)
+    assert (model.beta, model.sampling.draw, model.latent) == (2.0, "sample", 5)
     assert float(model.likelihood.log_c.exp()) == pytest.approx(0.1)
     assert model.encode(data().train.x[:2]).shape == (2, 5)
