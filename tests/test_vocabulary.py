@@ -48,7 +48,6 @@ WHERE = {
         "tests/report/test_views.py",
         "tests/report/test_figures.py",
         "tests/report/test_graph_pictures.py",
-        "report/views/plane.py",
     ),
     "asked": ("recipes/gcpn.py",),
     "wanted": ("metrics/evaluation.py",),

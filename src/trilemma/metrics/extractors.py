@@ -22,6 +22,7 @@ import dataclasses
 import hashlib
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -37,8 +38,9 @@ from trilemma.data.stacked_mnist import CHANNELS
 from trilemma.metrics import chemnet, point_cloud_features
 from trilemma.metrics.classifier import Classifier
 from trilemma.metrics.efficientnet import PACKAGE, prepared, pretrained, weights_file
+from trilemma.registry import Registry
 
-__all__ = ["CLASSIFIERS", "NAMES", "SHIPPED", "Extractor", "classifier", "extractor"]
+__all__ = ["CLASSIFIERS", "EXTRACTORS", "SHIPPED", "Extractor", "classifier", "extractor"]
 
 FOLDER = Path(__file__).parent / "files"
 
@@ -63,14 +65,6 @@ STACKED = {"stacked-mnist": "mnist"}
 
 CLASSIFIERS = (*SHIPPED, *STACKED)
 """Data sets whose classes, or triples of classes, a shipped classifier tells apart."""
-
-NAMES = (
-    "coordinates",
-    *(f"classifier-{name}" for name in CLASSIFIERS),
-    "efficientnet-lite0",
-    "random-conv",
-    chemnet.NAME,
-)
 
 ROWS = 256
 """Examples whose features are computed together."""
@@ -198,8 +192,8 @@ def extractor(
     """Return the extractor of this name for this data.
 
     Arguments:
-        name: One of `NAMES`, also with `/F` for F coordinates; None takes the data set's own, or
-            what its kind of data has.
+        name: A key of `EXTRACTORS`, also with `/F` for F coordinates; None takes the data set's
+            own, or what its kind of data has.
         data: The examples to be compared.
         n: How many samples there will be; features are projected to at most half as many as
             there are samples, and half as many as there are test examples, where no name asks
@@ -214,7 +208,9 @@ def extractor(
     requested = name if name is not None else _choice(data)
     base, _, suffix = requested.partition("/")
     base = f"classifier-{base}" if base in CLASSIFIERS else base
-    base_extractor = _base_extractor(base, data, torch.device(device))
+    if base not in EXTRACTORS:
+        raise nearest("extractor", base, EXTRACTORS)
+    base_extractor = EXTRACTORS[base](data, torch.device(device))
     if suffix:
         if not suffix.isdecimal():
             raise BadInput(f"'{requested}' should end in a number of features, as in '{base}/64'.")
@@ -238,27 +234,9 @@ def _choice(data: DataSet) -> str:
     return "efficientnet-lite0" if colours and weights_file() is not None else "random-conv"
 
 
-def _base_extractor(name: str, data: DataSet, device: torch.device) -> Extractor:
-    if name == "coordinates":
-        return _coordinates(data.domain)
-    if name.startswith("classifier-"):
-        dataset_name = name.removeprefix("classifier-")
-        if dataset_name in SHIPPED:
-            return classifier(dataset_name, data.domain, device=device)
-        if dataset_name in STACKED:
-            return _stacked(dataset_name, data.domain, device)
-    if name == "efficientnet-lite0":
-        return _efficientnet(data.domain, device)
-    if name == chemnet.NAME:
-        return _chemnet(data.domain, device)
-    if name == point_cloud_features.NAME:
-        return _shape(data)
-    if name == "random-conv":
-        return _random_convolutions(data.domain, device)
-    raise nearest("extractor", name, NAMES)
-
-
-def _chemnet(domain: Domain, device: torch.device) -> Extractor:
+def _chemnet(data: DataSet, device: torch.device) -> Extractor:
+    """Return ChemNet's features of molecules."""
+    domain = data.domain
     if domain.kind != "molecule":
         raise BadInput(f"'{chemnet.NAME}' is for molecules, and these are {domain.kind}.")
     return Extractor(
@@ -269,7 +247,8 @@ def _chemnet(domain: Domain, device: torch.device) -> Extractor:
     )
 
 
-def _shape(data: DataSet) -> Extractor:
+def _shape(data: DataSet, _: torch.device) -> Extractor:
+    """Return features of a cloud's shape, whatever its pose."""
     if data.domain.kind not in ("conformer", "point-cloud"):
         raise BadInput(
             f"'{point_cloud_features.NAME}' is for point clouds, and these are {data.domain.kind}."
@@ -284,7 +263,9 @@ def _shape(data: DataSet) -> Extractor:
     )
 
 
-def _coordinates(domain: Domain) -> Extractor:
+def _coordinates(data: DataSet, _: torch.device) -> Extractor:
+    """Return the coordinates, standardised."""
+    domain = data.domain
     return Extractor(
         "coordinates",
         domain.dimensions,
@@ -390,7 +371,9 @@ def _channels_last(y: Tensor) -> Tensor:
     return y.contiguous(memory_format=torch.channels_last)
 
 
-def _efficientnet(domain: Domain, device: torch.device) -> Extractor:
+def _efficientnet(data: DataSet, device: torch.device) -> Extractor:
+    """Return ImageNet's features of grey and colour images."""
+    domain = data.domain
     path = weights_file()
     if path is None:
         raise BadInput(
@@ -409,7 +392,9 @@ def _efficientnet(domain: Domain, device: torch.device) -> Extractor:
     )
 
 
-def _random_convolutions(domain: Domain, device: torch.device) -> Extractor:
+def _random_convolutions(data: DataSet, device: torch.device) -> Extractor:
+    """Return features by random convolutions, where nothing better is there."""
+    domain = data.domain
     channels = domain.shape[0]
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate([(channels, 32), (32, 64), (64, 64)]):
@@ -442,3 +427,31 @@ def _random_convolutions(domain: Domain, device: torch.device) -> Extractor:
         sha256=hashlib.sha256(weights).hexdigest(),
         device=device,
     )
+
+
+def _shipped(name: str, data: DataSet, device: torch.device) -> Extractor:
+    """Return a shipped classifier, for the data set of its own."""
+    return classifier(name, data.domain, device=device)
+
+
+def _of_three(name: str, data: DataSet, device: torch.device) -> Extractor:
+    """Return a shipped classifier of one channel, on each of three."""
+    return _stacked(name, data.domain, device)
+
+
+Build = Callable[[DataSet, torch.device], Extractor]
+"""Makes an extractor for a data set; refuses, by `BadInput`, data that it does not fit."""
+
+EXTRACTORS: Registry[Build] = Registry(
+    "extractor",
+    [
+        ("coordinates", _coordinates),
+        *((f"classifier-{name}", partial(_shipped, name)) for name in SHIPPED),
+        *((f"classifier-{name}", partial(_of_three, name)) for name in STACKED),
+        ("efficientnet-lite0", _efficientnet),
+        ("random-conv", _random_convolutions),
+        (chemnet.NAME, _chemnet),
+        (point_cloud_features.NAME, _shape),
+    ],
+)
+"""By name, what makes an extractor for a data set."""

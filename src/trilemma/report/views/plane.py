@@ -11,6 +11,7 @@ from trilemma.core.model import Density, Energetic, Model
 from trilemma.core.noise import Noise
 from trilemma.core.sampling import draw
 from trilemma.pictures import figures
+from trilemma.pictures.plane import square_frame
 from trilemma.report.model_view import Subject
 from trilemma.report.page import Picture
 from trilemma.report.view import View
@@ -27,11 +28,10 @@ def _densities(subject: Subject[Model]) -> list[Picture]:
     if subject.domain.dimensions != 2:
         return []
     x = data.test.x
-    low, high = x.min(0).values, x.max(0).values
-    centre, half_width = (low + high) / 2, float((high - low).max()) * 0.6
-    axis = torch.linspace(-half_width, half_width, GRID)
-    grid_points = torch.cartesian_prod(axis, axis).flip(1) + centre
-    cell_area = (2 * half_width / (GRID - 1)) ** 2
+    frame = square_frame(x.amin(0).numpy(), x.amax(0).numpy())
+    across, up = (torch.linspace(*frame[i : i + 2], GRID) for i in (0, 2))
+    grid_points = torch.cartesian_prod(up, across).flip(1)
+    cell_area = ((frame[1] - frame[0]) / (GRID - 1)) ** 2
     panels, notes = {}, []
     if data.truth is not None:
         panels["true density"] = data.truth(grid_points).exp().view(GRID, GRID)
@@ -45,8 +45,7 @@ def _densities(subject: Subject[Model]) -> list[Picture]:
             f"the model's sums to {float(log_p.exp().sum() * cell_area):.3f} over the frame"
         )
     scatters = {"data": x[:3000], "samples": draw(model, 3000, seed=0)}
-    left, right, bottom, top = (float(c + s * half_width) for c in centre for s in (-1, 1))
-    picture = figures.densities(panels, scatters, (left, right, bottom, top))
+    picture = figures.densities(panels, scatters, frame)
     caption = "; ".join(["All in one frame, and the densities on one scale", *notes]) + "."
     return [Picture("density and samples", picture, caption)]
 
