@@ -45,6 +45,16 @@ def brief_previews():
         yield
 
 
+@pytest.fixture(scope="module")
+def no_pages():
+    """Write no page of a run, which takes longer than a training of a few steps."""
+    from trilemma.report import gallery
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gallery, "run_report", lambda run, data, model=None: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     """Give torch's global generator the same start in each test."""

@@ -14,7 +14,7 @@ from trilemma.cli import main
 from trilemma.data.fragment_files import read
 from trilemma.data.point_cloud_files import read_point_clouds
 
-pytestmark = pytest.mark.usefixtures("brief_previews")
+pytestmark = pytest.mark.usefixtures("brief_previews", "no_pages")
 
 LINKER = """5
 two fragments

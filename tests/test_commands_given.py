@@ -15,6 +15,8 @@ from trilemma.recipes import online_frechet_distance
 from trilemma.recipes.runs import load
 from trilemma.training.run import Run
 
+pytestmark = pytest.mark.usefixtures("brief_previews", "no_pages")
+
 
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
