@@ -29,7 +29,7 @@ def _densities(subject: Subject[Model]) -> list[Picture]:
         return []
     x = data.test.x
     frame = square_frame(x.amin(0).numpy(), x.amax(0).numpy())
-    across, up = (torch.linspace(*frame[i : i + 2], GRID) for i in (0, 2))
+    across, up = (torch.linspace(frame[i], frame[i + 1], GRID) for i in (0, 2))
     grid_points = torch.cartesian_prod(up, across).flip(1)
     cell_area = ((frame[1] - frame[0]) / (GRID - 1)) ** 2
     panels, notes = {}, []
