@@ -126,7 +126,7 @@ def test_rows_hold_all_edges(some):
     x = reordered(some, breadth_first(some, torch.rand(len(some), NODES)))
     rows = AdjacencyRows.of(x, NODES - 1)
     assert torch.equal(rows.bits.sum((1, 2), dtype=torch.int64), adjacency(x).sum((1, 2)) // 2)
-    assert not rows.lost.any()
+    assert not rows.dropped_edges.any()
 
 
 def test_an_edge_beyond_reach_has_no_probability():

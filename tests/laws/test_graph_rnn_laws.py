@@ -41,7 +41,7 @@ def uniform(x):
 def lossless(x, reach):
     """Rows that do not tell what their windows leave out."""
     rows = ROWS(x, reach)
-    return dataclasses.replace(rows, lost=torch.zeros_like(rows.lost))
+    return dataclasses.replace(rows, dropped_edges=torch.zeros_like(rows.dropped_edges))
 
 
 def wide(self, node, node_messages=None):

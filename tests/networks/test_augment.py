@@ -353,10 +353,18 @@ def test_the_critic_has_no_slope_where_the_generator_copies():
 def test_both_players_learn_through_it(penalty):
     generator, critic = ImageGenerator(4, (1, 8, 8), width=8), ImageCritic((1, 8, 8), width=8)
     T = DiffAugment(PARTS, (1, 8, 8))
-    game = {"loss": LOSSES["rsgan"], "penalty": PENALTIES[penalty], "augment": T}
-    model = Gan(generator, critic, DOMAIN, 4, **game)
+    game = {"loss": LOSSES["rsgan"], "penalty": PENALTIES[penalty]}
     batch = Examples(x=torch.randint(17, (8, 1, 8, 8)).to(torch.uint8), noise=Noise.of(0, 8))
-    for objective in model.objectives():
-        gradients = torch.autograd.grad(objective.loss(batch).value, list(objective.parameters))
+    learnt, plain = (
+        [
+            torch.autograd.grad(objective.loss(batch).value, list(objective.parameters))
+            for objective in Gan(
+                generator, critic, DOMAIN, 4, augment=augment, **game
+            ).objectives()
+        ]
+        for augment in (T, None)
+    )
+    for gradients, others in zip(learnt, plain, strict=True):
         assert all(g.isfinite().all() for g in gradients)
         assert sum(g.abs().sum() for g in gradients) > 0
+        assert any(not torch.allclose(g, h) for g, h in zip(gradients, others, strict=True))

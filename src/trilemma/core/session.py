@@ -102,10 +102,10 @@ class Session:
 
     @contextmanager
     def counted(self, title: str) -> Iterator[Session]:
-        """Give this session with progress that is shown under a title."""
+        """Yield a copy whose progress is shown under a title."""
         with self.counting(title) as progress:
             yield self.but(progress=progress)
 
     def but(self, **changes: Any) -> Session:  # noqa: ANN401
-        """Return this session with some of its fields changed."""
+        """Return a copy with some of its fields changed."""
         return dataclasses.replace(self, **changes)

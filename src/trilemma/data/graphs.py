@@ -359,7 +359,9 @@ def _by_hash(colours: Sequence[int]) -> list[int]:
     return sorted(range(len(hashes)), key=hashes.__getitem__)
 
 
-def _of_fresh(fresh: Fresh, first: int, held_out_count: int, test_count: int, met: int) -> str:
+def _of_fresh(
+    fresh: Fresh, first: int, held_out_count: int, test_count: int, num_repeated: int
+) -> str:
     """Say which test graphs were drawn, why, and how many of them are training graphs.
 
     Arguments:
@@ -367,18 +369,18 @@ def _of_fresh(fresh: Fresh, first: int, held_out_count: int, test_count: int, me
         first: Graphs that were split.
         held_out_count: How many of these were held out.
         test_count: Test graphs that were drawn.
-        met: How many of these are training graphs.
+        num_repeated: How many of these are training graphs.
     """
     held_out_text = f"these {held_out_count}, which are too few to tell models apart"
     if fresh.instead:
         return (
             f"in the place of {held_out_text}: {test_count} test graphs drawn from all {first} "
             "with replacement; a draw of the rule may be a training graph, and as is meant "
-            f"{met} of {test_count} are, whatever the order of nodes"
+            f"{num_repeated} of {test_count} are, whatever the order of nodes"
         )
     return (
         f"beside {held_out_text}: {test_count} more test graphs, drawn by the same rule from "
-        f"another stream of the seed; as it chances {met} of them are training graphs"
+        f"another stream of the seed; as it chances {num_repeated} of them are training graphs"
     )
 
 

@@ -135,7 +135,7 @@ class AdjacencyRows:
     """w of every row, that of the row after the last node included."""
     parent: Int[Tensor, "B N"]
     size: Int[Tensor, " B"]
-    lost: Int[Tensor, " B"]
+    dropped_edges: Int[Tensor, " B"]
     """Edges that are older than the window allows."""
 
     @classmethod
@@ -152,8 +152,8 @@ class AdjacencyRows:
         in_window = slot < window[..., None]
         bits = x.gather(2, torch.where(in_window, older, 0)) * in_window
         window_edges = bits.sum((1, 2), dtype=torch.int64)
-        lost = adjacency(x).sum((1, 2), dtype=torch.int64) // 2 - window_edges
-        return cls(F.pad(bits, (0, reach - bits.shape[-1])), window, parent, size, lost)
+        dropped_edges = adjacency(x).sum((1, 2), dtype=torch.int64) // 2 - window_edges
+        return cls(F.pad(bits, (0, reach - bits.shape[-1])), window, parent, size, dropped_edges)
 
 
 class GraphRnn(Model[Examples, Tensor]):
@@ -195,7 +195,7 @@ class GraphRnn(Model[Examples, Tensor]):
         """Return ln p of graphs in the order in which their nodes lie; -inf where it is none."""
         links, ends = self._nats(x)
         never = (
-            AdjacencyRows.of(x, self.reach).lost > 0
+            AdjacencyRows.of(x, self.reach).dropped_edges > 0
         )  # so it is in every order but breadth-first ones
         return torch.where(never, -math.inf, -(links + ends).double())
 
@@ -362,7 +362,7 @@ class GraphRnn(Model[Examples, Tensor]):
             raise BadInput("the given graph has no nodes; give a graph to be completed.")
         order = breadth_first(partial_graphs, noise.named("order").uniform(x.shape[-1]))
         ordered = reordered(partial_graphs, order)
-        if bool((AdjacencyRows.of(ordered, self.reach).lost > 0).any()):
+        if bool((AdjacencyRows.of(ordered, self.reach).dropped_edges > 0).any()):
             raise BadInput(
                 f"the given graph joins nodes that are more than {self.reach} places apart in "
                 "breadth-first order, which no graph of the training data does; give another."

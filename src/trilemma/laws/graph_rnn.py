@@ -86,7 +86,7 @@ def sums_to_one() -> list[Law]:
 def breadth_first_orders() -> list[Law]:
     """All graphs of four nodes in the orders that all ranks of their nodes give."""
     ranks = torch.tensor(list(itertools.permutations(range(NODES)))) / NODES
-    wrong = beyond = gap = 0.0
+    wrong = outside_window = gap = 0.0
     for x in _ordered():
         if int(graphs.sizes(x)) < NODES:
             continue
@@ -96,7 +96,7 @@ def breadth_first_orders() -> list[Law]:
         wrong += int((~bfs_orders.is_breadth_first(y)).sum())
         positions = torch.arange(NODES)
         distance = (positions[:, None] - positions) * graphs.adjacency(y).tril(-1)
-        beyond += int((distance.amax(2) > bfs_orders.windows(y)).sum())
+        outside_window += int((distance.amax(2) > bfs_orders.windows(y)).sum())
         order_counts = Counter(map(tuple, order.tolist()))
         chance = bfs_orders.log_chance(y).exp()
         for node_order, q in zip(map(tuple, order.tolist()), chance.tolist(), strict=True):
@@ -112,7 +112,7 @@ def breadth_first_orders() -> list[Law]:
         equal(
             "no edge reaches beyond its node's window in breadth-first order (edges)",
             ORDERS,
-            beyond,
+            outside_window,
             0,
             0,
         ),

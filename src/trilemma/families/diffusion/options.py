@@ -56,7 +56,7 @@ class ForwardProcess:
         space: Where eps lives.
 
     Raises:
-        BadInput: The chain has fewer than no steps.
+        BadInput: The chain has a negative number of steps.
     """
 
     schedule: Schedule
