@@ -364,7 +364,7 @@ def test_both_players_learn_through_it(penalty):
         ]
         for augment in (T, None)
     )
-    for gradients, others in zip(learnt, plain, strict=True):
+    for gradients, unaltered in zip(learnt, plain, strict=True):
         assert all(g.isfinite().all() for g in gradients)
         assert sum(g.abs().sum() for g in gradients) > 0
-        assert any(not torch.allclose(g, h) for g, h in zip(gradients, others, strict=True))
+        assert any(not torch.allclose(g, h) for g, h in zip(gradients, unaltered, strict=True))
