@@ -16,6 +16,7 @@ PIXEL = ("ddpm", "--data", "digits", "--width", "16", "--steps", "2")
 BENCHMARKS = benchmark_modules()
 RUNS = {
     "class-balance": {"runs": ("gan", "--data", "digits", "--steps", "2")},
+    "own-originals": {"runs": ("sr3", "--data", "fashion-mnist", "--steps", "2")},
     "samplers": {"run": PIXEL},
     "sampling-peer": {"run": PIXEL},
     "latent": {
