@@ -8,6 +8,7 @@ import socket
 import pytest
 import torch
 
+from trilemma.metrics import held_out
 from trilemma.training import allowance
 
 # Small tensors gain nothing from more, and lose much where the cores are shared.
@@ -52,6 +53,19 @@ def no_pages():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "run_report", lambda run, data, model=None: None)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_classifier(request):
+    """Let discrepancies ask logistic regression alone, where tests are about other things.
+
+    Of an evaluation of a few hundred samples boosted trees take more time than all else. A module
+    that is about what classifiers find is marked `all_classifiers`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if request.node.get_closest_marker("all_classifiers") is None:
+            patch.setattr(held_out, "CLASSIFIERS", {"logistic regression": held_out.linear})
         yield
 
 

@@ -46,7 +46,7 @@ def two_processes(folder: Path) -> Iterator[list[subprocess.Popen[str]]]:
 
 
 @pytest.fixture(scope="module")
-def results_by_rank(tmp_path_factory, brief_previews):
+def results_by_rank(tmp_path_factory):
     """See the same training in this process, and meanwhile in two."""
     one, two = (tmp_path_factory.mktemp(name) for name in ("one", "two"))
     with two_processes(two) as started:

@@ -12,6 +12,8 @@ from trilemma.core.errors import BadInput, Interrupted
 from trilemma.laws.book import library_laws, timed
 from trilemma.laws.law import Check, equal
 
+pytestmark = pytest.mark.all_classifiers
+
 
 @pytest.mark.parametrize(
     "check", library_laws(), ids=lambda check: f"{check.file}-{check.__name__}"

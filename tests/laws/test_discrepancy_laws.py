@@ -15,6 +15,8 @@ terms, planted, curve, dealt = (
     held_out.dealt,
 )
 
+pytestmark = pytest.mark.all_classifiers
+
 
 def in_order(groups, labels, seed):
     return np.arange(len(labels)) * held_out.FOLDS // len(labels)

@@ -24,6 +24,8 @@ from trilemma.metrics.metric import KINDS, QUALITY
 from trilemma.metrics.registry import metrics, ranking, variants
 from trilemma.metrics.trivial_graphs import erdos_renyi
 
+pytestmark = pytest.mark.all_classifiers
+
 BOTH = {"discrepancy", "discrepancy_distance"}
 
 

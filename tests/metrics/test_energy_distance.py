@@ -62,7 +62,8 @@ def test_a_gaussian_of_the_right_moments_is_seen_on_two_moons():
     cloud = data.train.x.double()
     root = torch.linalg.cholesky(torch.cov(cloud.T))
     blob = (cloud.mean(0) + normal(2000, 2) @ root.T).float()
-    scores = judge_samples(blob, reference, session=Session()).metrics
+    names = ("energy_distance", "sliced_wasserstein", "fd")
+    scores = judge_samples(blob, reference, session=Session(), only=names).metrics
     for name in ("energy_distance", "sliced_wasserstein"):
         score = scores[name]
         assert score.low > 2 * abs(score.floor)
@@ -80,7 +81,8 @@ def test_floor_and_score_of_true_samples_are_equal_in_the_mean():
     fresh = reference.train[1000:]
     values = [frechet_distance(part, reference.test) for part in fresh.split(1000)[:8]]
     spread = torch.tensor(values).std().item()
-    scores = judge_samples(data.test.x[:1000], reference, session=Session()).metrics
+    names = ("fd", "nearest_train_ratio")
+    scores = judge_samples(data.test.x[:1000], reference, session=Session(), only=names).metrics
     assert abs(sum(values) / len(values) - scores["fd"].floor) < 4 * spread
     assert scores["nearest_train_ratio"].floor == 1.0
 

@@ -102,6 +102,8 @@ def sliced_wasserstein(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> floa
 
 def _squared(a: Float[Tensor, "N L"], b: Float[Tensor, "M L"]) -> float:
     """Return the mean over columns of the squared Wasserstein distance of sorted values."""
+    if len(a) == len(b):
+        return (a - b).square().mean().item()
     jumps = torch.cat([torch.arange(1, len(z) + 1).double() / len(z) for z in (a, b)])
     ends = jumps.sort().values
     interval_widths = torch.diff(ends, prepend=ends.new_zeros(1))
@@ -132,14 +134,16 @@ def sliced_spread(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"], *, seed: int
     linear_variance = (
         _potential(*a, b.values).var().item() / n + _potential(*b, a.values).var().item() / m
     )
-    generator, half, projected = (
-        torch.Generator().manual_seed(mix(seed, "halves", m)), m // 2, y.double() @ w
-    )  # fmt: skip
+    generator, half = torch.Generator().manual_seed(mix(seed, "halves", m)), m // 2
+    # Sorted once, a row a direction: what a half has of each row is sorted too.
+    values, order = b.values.T.contiguous(), b.indices.T.contiguous()
     split_distances = []
     for _ in range(HALVES):
-        order = torch.randperm(m, generator=generator)
-        halves = order[:half], order[half:]
-        split_distances.append(_squared(*(projected[rows].sort(0).values for rows in halves)))
+        is_first = torch.zeros(m, dtype=torch.bool)
+        is_first[torch.randperm(m, generator=generator)[:half]] = True
+        in_first = is_first[order]
+        halves = (values[mask].view(len(values), -1).T for mask in (in_first, ~in_first))
+        split_distances.append(_squared(*halves))
     rows = (1 / n + 1 / m) / (1 / half + 1 / (m - half))
     quadratic = torch.tensor(split_distances).double().var().item() * rows**2
     return math.sqrt((max(linear_variance - 2 * quadratic, 0.0) + quadratic) / (4 * squared))

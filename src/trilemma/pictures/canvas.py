@@ -185,42 +185,46 @@ def _written(
 
 def end_labels(
     figure: Figure,
-    axes: Axes,
-    ends: Sequence[tuple[float, float, str]],
+    ends: Sequence[tuple[Axes, Sequence[tuple[float, float, str]]]],
     colours: Mapping[str, str] | None = None,
 ) -> None:
     """Write each line's name at its end, moved apart where they would overlap.
 
+    The figure is laid out once for all, which is most of what a small one costs: call it once,
+    when all else is drawn.
+
     Arguments:
         figure: Where.
-        axes: Where in it.
-        ends: x and y of each line's end, and its name.
+        ends: Axes of the figure; of each, x and y of each line's end, and its name.
         colours: By name; ink for others.
     """
-    figure.draw_without_rendering()
-    frame = axes.get_window_extent()
-    heights = []
-    for x, y, text in ends:
-        height = axes.transData.transform((x, y))[1]
-        heights.append(
-            (min(max(height, frame.y0), frame.y1) if math.isfinite(height) else frame.y0, text)
-        )
-    heights.sort()
-    for (_, text), position in zip(
-        heights, _apart([h for h, _ in heights], frame.y1), strict=True
-    ):
-        axes.annotate(
-            text,
-            (1.0, (position - frame.y0) / frame.height),
-            (5, 0),
-            xycoords="axes fraction",
-            textcoords="offset points",
-            va="center",
-            color=(colours or {}).get(text, INK),
-            fontsize=10.5,
-            annotation_clip=False,
-            parse_math=False,
-        )
+    engine = figure.get_layout_engine()
+    assert engine is not None, "a figure of make_axes has one"
+    engine.execute(figure)
+    for axes, lines in ends:
+        frame = axes.get_window_extent()
+        heights = []
+        for x, y, text in lines:
+            height = axes.transData.transform((x, y))[1]
+            heights.append(
+                (min(max(height, frame.y0), frame.y1) if math.isfinite(height) else frame.y0, text)
+            )
+        heights.sort()
+        for (_, text), position in zip(
+            heights, _apart([h for h, _ in heights], frame.y1), strict=True
+        ):
+            axes.annotate(
+                text,
+                (1.0, (position - frame.y0) / frame.height),
+                (5, 0),
+                xycoords="axes fraction",
+                textcoords="offset points",
+                va="center",
+                color=(colours or {}).get(text, INK),
+                fontsize=10.5,
+                annotation_clip=False,
+                parse_math=False,
+            )
 
 
 def _apart(heights: Sequence[float], top: float, room: float = 13.0) -> list[float]:

@@ -174,7 +174,7 @@ def lines(
         _frame(axes, ys)
     axes.set_xlabel(across)
     axes.set_ylabel(up)
-    end_labels(figure, axes, ends, colours)
+    end_labels(figure, [(axes, ends)], colours)
     return write(figure, up or "chart")
 
 

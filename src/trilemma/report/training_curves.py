@@ -19,7 +19,6 @@ from trilemma.pictures.palette import hue
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 __all__ = ["critic", "curves", "health", "heat", "quality", "series"]
 
@@ -87,6 +86,7 @@ def curves(events: Sequence[Event], family: str = "") -> str:
     figure, panel = make_axes(430, 150 * panels + 40, rows=panels)
     panel = panel if panels > 1 else [panel]
     colour = hue(family).light
+    all_ends = []
     for axes, (objective, terms) in zip(panel, groups.items(), strict=False):
         axes.set_title(objective, loc="left", fontsize=11, color=INK, alpha=0.85, parse_math=False)
         values = np.concatenate([y for _, y in terms.values()])
@@ -100,10 +100,11 @@ def curves(events: Sequence[Event], family: str = "") -> str:
             axes.plot(x, smooth, color=colour, ls=DASHES[i % len(DASHES)], lw=1.7)
             ends.append((float(x[-1]), float(smooth[-1]), term))
         _robust(axes, values)
-        end_labels(figure, axes, ends)
+        all_ends.append((axes, ends))
         axes.margins(x=0.01)
         ticks(axes)
     panel[-1].set_xlabel("step")
+    end_labels(figure, all_ends)
     return write(figure, "learning curves")
 
 
@@ -144,9 +145,12 @@ def health(events: Sequence[Event], family: str = "") -> str:
     chosen = [(panel, _of_panel(panel, term_curves, critic)) for panel in HEALTH]
     chosen = [(panel, panel_curves) for panel, panel_curves in chosen if panel_curves]
     figure, rows = make_axes(430, 125 * len(chosen) + 40, rows=len(chosen))
-    for axes, (panel, panel_curves) in zip(np.atleast_1d(rows), chosen, strict=True):
-        _health_panel(figure, axes, panel, panel_curves, alerts, hue(family).light)
+    ends = [
+        (axes, _health_panel(axes, panel, panel_curves, alerts, hue(family).light))
+        for axes, (panel, panel_curves) in zip(np.atleast_1d(rows), chosen, strict=True)
+    ]
     np.atleast_1d(rows)[-1].set_xlabel("step")
+    end_labels(figure, ends)
     return write(figure, "health of the game")
 
 
@@ -169,14 +173,13 @@ def _of_panel(
 
 
 def _health_panel(
-    figure: Figure,
     axes: Axes,
     panel: _Panel,
     curves: Sequence[tuple[str, Curve]],
     alerts: Sequence[tuple[float, str]],
     colour: str,
-) -> None:
-    """Draw curves, smoothed over what was measured, and a line where each alert came."""
+) -> list[tuple[float, float, str]]:
+    """Draw curves, smoothed, and a line where each alert came; return the curves' ends."""
     axes.set_title(panel.title, loc="left", fontsize=11, color=INK, alpha=0.85)
     values = np.concatenate([y for _, (_, y) in curves])
     values = values[np.isfinite(values) & ((values > 0) | (not panel.is_log))]
@@ -206,8 +209,8 @@ def _health_panel(
         )
     _robust(axes, values)
     axes.margins(x=0.01)
-    end_labels(figure, axes, ends)
     ticks(axes)
+    return ends
 
 
 def quality(events: Sequence[Event], family: str = "") -> tuple[str, str]:
@@ -240,8 +243,8 @@ def quality(events: Sequence[Event], family: str = "") -> tuple[str, str]:
     axes.set_xlabel("step")
     count = last.values.get("fd_n", last.values.get("samples"))
     axes.set_ylabel(f"fd, n = {count:,}" if isinstance(count, int) else "fd")
-    end_labels(figure, axes, ends)
     ticks(axes)
+    end_labels(figure, [(axes, ends)])
     by = f" in the features of {last.values['fd_by']}" if last.values.get("fd_by") else ""
     of = f" of {count:,} samples" if isinstance(count, int) else ""
     caption = (
@@ -291,6 +294,9 @@ def heat(
         expected: [K], the data's shares, drawn as a column of their own.
         family: Whose colour it takes; full from three times the data's largest share on.
     """
+    from matplotlib.collections import PolyCollection
+    from matplotlib.colors import to_rgba
+
     table = np.asarray(counts, float)
     table = table / np.maximum(table.sum(1, keepdims=True), 1)
     full_share = min(3 * max([*expected, 1 / max(len(names), 1)]), 1.0)
@@ -301,13 +307,20 @@ def heat(
         positions, labels = [*positions, 1.05 * len(positions) + 0.3], [*labels, "data"]
     figure, axes = make_axes(460, 17 * len(names) + 60)
     colour = hue(family).light
-    for position, shares in zip(positions, table, strict=True):
-        for k, share in enumerate(shares):
-            strength = float(min(share / full_share, 1))
-            across = (position - 0.47, position + 0.47)
-            axes.fill_between(across, k - 0.45, k + 0.45, color=colour, alpha=strength, lw=0)
-            if not share:
-                axes.plot(position, k, marker=".", ms=2.5, color=INK, alpha=0.4, mew=0)
+    strengths = np.minimum(table / full_share, 1)
+    cells = [(t, k) for t in positions for k in range(len(names))]
+    corners = np.array([(-0.47, -0.45), (0.47, -0.45), (0.47, 0.45), (-0.47, 0.45)])
+    axes.add_collection(
+        PolyCollection(
+            [corners + cell for cell in cells],
+            facecolors=[to_rgba(colour, strength) for strength in strengths.flat],
+            linewidths=0,
+        ),
+        autolim=False,
+    )
+    never = [cell for cell, share in zip(cells, table.flat, strict=True) if not share]
+    if never:
+        axes.plot(*zip(*never, strict=True), ".", ms=2.5, color=INK, alpha=0.4, mew=0)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_yticks(range(len(names)), [short(str(name)) for name in names], parse_math=False)
     stride, last = -(-len(steps) // 9), len(steps) - 1
