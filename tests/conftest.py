@@ -47,6 +47,16 @@ def brief_previews():
 
 
 @pytest.fixture(scope="module")
+def no_previews():
+    """Let no training draw on its way, where tests are about what is trained."""
+    from trilemma.recipes.preview import Previews
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Previews, "__call__", lambda previews, model, step: {})
+        yield
+
+
+@pytest.fixture(scope="module")
 def no_pages():
     """Write no page of a run, which takes longer than a training of a few steps."""
     from trilemma.report import gallery

@@ -23,7 +23,7 @@ from trilemma.recipes.runs import begin, go_on, load, untrained
 from trilemma.training.budget import Budget
 from trilemma.training.run import Run
 
-pytestmark = pytest.mark.usefixtures("brief_previews")
+pytestmark = pytest.mark.usefixtures("no_previews")
 
 NAMES = sorted(CATALOG)
 DATA = {

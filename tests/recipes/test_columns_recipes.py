@@ -25,7 +25,7 @@ from trilemma.recipes.runs import begin, load, untrained
 from trilemma.recipes.vae import VariationalAutoencoder
 from trilemma.training.budget import Budget
 
-pytestmark = pytest.mark.usefixtures("brief_previews")
+pytestmark = pytest.mark.usefixtures("no_previews")
 
 
 def make_data(*, real=False):

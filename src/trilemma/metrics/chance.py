@@ -69,14 +69,15 @@ class Sums:
     @classmethod
     def of(cls, k: Float[Tensor, "N M"], *, same_set: bool = False) -> Sums:
         """Sum up a matrix; `same_set`: of a set with itself."""
-        return summed(lambda rows: k[rows], len(k), same_set=same_set)
+        return summed(lambda rows: k[rows].clone(), len(k), same_set=same_set)
 
 
 def summed(block: Callable[[slice], Tensor], n: int, *, same_set: bool = False) -> Sums:
     """Sum up a matrix that is computed some rows at a time.
 
     Arguments:
-        block: Rows to the kernel's values from them to the other set, or to the whole set.
+        block: Rows to the kernel's values from them to the other set, or to the whole set: a
+            tensor of its own, whose diagonal is written over.
         n: Number of rows.
         same_set: Whether the other set is the same.
     """
@@ -88,11 +89,10 @@ def summed(block: Callable[[slice], Tensor], n: int, *, same_set: bool = False) 
         if same_set:
             diagonal = block_values.diagonal(start)
             diagonal_mean += diagonal.sum().item() / n
-            block_values = block_values.clone()
-            block_values.diagonal(start).zero_()
+            diagonal.zero_()
         rows.append(block_values.sum(1))
         columns = columns + block_values.sum(0)
-        square += block_values.square().sum().item()
+        square += block_values.flatten().dot(block_values.flatten()).item()
     self_pairs = 1 if same_set else 0
     pairs_per_row, pairs_per_column = max(m - self_pairs, 1), max(n - self_pairs, 1)
     return Sums(

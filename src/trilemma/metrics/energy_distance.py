@@ -33,7 +33,7 @@ from torch import Tensor
 
 from trilemma.core.noise import mix
 from trilemma.metrics.chance import Sums, chance, discrepancy, summed
-from trilemma.metrics.features import CLOSED, SampleFeatures, of_features
+from trilemma.metrics.features import CLOSED, FeatureReference, SampleFeatures, of_features
 from trilemma.metrics.metric import EQUAL, QUALITY, Metric
 from trilemma.metrics.neighbours import CAP
 from trilemma.metrics.score import Chance
@@ -53,12 +53,17 @@ HALVES = 24
 
 def _sums(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> tuple[Sums, Sums, Sums]:
     """Sum up -|x - y| within x, from x to y, and within y."""
+    return _within(x), _between(x, y), _within(y)
+
+
+def _within(x: Float[Tensor, "N D"]) -> Sums:
+    x = x.double()
+    return summed(lambda rows: -torch.cdist(x[rows], x), len(x), same_set=True)
+
+
+def _between(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Sums:
     x, y = x.double(), y.double()
-    return (
-        summed(lambda rows: -torch.cdist(x[rows], x), len(x), same_set=True),
-        summed(lambda rows: -torch.cdist(x[rows], y), len(x)),
-        summed(lambda rows: -torch.cdist(y[rows], y), len(y), same_set=True),
-    )
+    return summed(lambda rows: -torch.cdist(x[rows], y), len(x))
 
 
 def energy_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> float:
@@ -166,7 +171,13 @@ def _compared_rows(it: SampleFeatures) -> tuple[Tensor, Tensor]:
 
 
 def _energy_sums(it: SampleFeatures) -> tuple[Sums, Sums, Sums]:
-    return _sums(*_compared_rows(it))
+    """Return the sums of `_sums`; those within the test examples are found once."""
+    x, y = _compared_rows(it)
+    return _within(x), _between(x, y), it.reference.once(_within_tests)
+
+
+def _within_tests(reference: FeatureReference) -> Sums:
+    return _within(reference.test[:CAP])
 
 
 def _energy(it: SampleFeatures) -> float:
