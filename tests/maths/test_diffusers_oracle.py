@@ -9,12 +9,15 @@ from trilemma.maths.diffusion.predictions import Clean, NoisePrediction, Velocit
 from trilemma.maths.diffusion.samplers import SAMPLERS, Ancestral, Ddim
 from trilemma.maths.diffusion.schedules import Cosine, Linear
 
-diffusers = pytest.importorskip("diffusers")
-
 KINDS = {"epsilon": NoisePrediction(), "sample": Clean(), "v_prediction": Velocity(2)}
 SCHEDULES = pytest.mark.parametrize("schedule", [Linear(), Cosine()], ids=["linear", "cosine"])
 LEADING = torch.arange(981, -20, -20, dtype=torch.float64).clamp(min=0) / 1000
 """Times of 50 'leading' steps in diffusers, index i being time (i + 1) / 1000."""
+
+
+def peer():
+    """Import diffusers where it is asked for: that takes longer than all of these tests."""
+    return pytest.importorskip("diffusers")
 
 
 def network(x, i):
@@ -43,9 +46,9 @@ def test_ancestral_and_ddim(schedule, kind, clip, eta):
         "timestep_spacing": "leading",
     }
     if eta is None:
-        scheduler = diffusers.DDPMScheduler(variance_type="fixed_small", **options)
+        scheduler = peer().DDPMScheduler(variance_type="fixed_small", **options)
     else:
-        scheduler = diffusers.DDIMScheduler(set_alpha_to_one=True, **options)
+        scheduler = peer().DDIMScheduler(set_alpha_to_one=True, **options)
     scheduler.betas = scheduler.betas.double()  # its own betas, without the rounding of 1 - abar
     scheduler.alphas = 1 - scheduler.betas
     scheduler.alphas_cumprod = scheduler.alphas.cumprod(0)
@@ -90,7 +93,7 @@ def peer_scheduler(name, schedule, steps, from_index=None, **options):
 
     Its own noise levels, which are rounded to float32, are ours, and are then replaced by ours.
     """
-    scheduler = getattr(diffusers, name)(trained_betas=schedule.betas().numpy(), **options)
+    scheduler = getattr(peer(), name)(trained_betas=schedule.betas().numpy(), **options)
     if from_index is None:
         scheduler.set_timesteps(steps)
     else:
