@@ -159,11 +159,11 @@ def check(
 def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Report:
     """Look through files of graphs."""
     contents = graph_files.read_graphs(path, progress)
+    usable = graph_files.usable(contents)
     try:
         report = _report(load(name_or_path))
     except BadInput as error:
-        usable = [one for one in contents.graphs if one.nodes <= graph_files.LARGEST]
-        first = [graph_files.dense(one) for one in usable[: SHEET["graph"]]]
+        first = [graph_files.dense(one) for one in usable.graphs[: SHEET["graph"]]]
         sheet = stacked(first) if first else None
         size = (max(1, max((len(x) for x in first), default=1)),) * 2
         return Report(
@@ -171,12 +171,12 @@ def _of_graphs(name_or_path: str, path: Path, progress: Progress | None) -> Repo
             problem=str(error),
             domain=Domain("graph", size, Levels(2)),
             counts={"files": contents.files, "graphs": len(contents.graphs)},
-            unreadable=contents.unreadable,
+            unreadable=usable.unreadable,
             sheet=sheet,
         )
     counts = {**report.counts, "files": contents.files}
-    notes = [note for note in report.notes if note not in contents.left_out()]
-    return dataclasses.replace(report, counts=counts, unreadable=contents.unreadable, notes=notes)
+    notes = [note for note in report.notes if note not in usable.left_out()]
+    return dataclasses.replace(report, counts=counts, unreadable=usable.unreadable, notes=notes)
 
 
 def _of_molecules(path: Path, column: str | None, progress: Progress | None) -> Report:

@@ -26,8 +26,9 @@ from trilemma.core.graph import graph
 from trilemma.core.noise import mix
 from trilemma.data import cache
 from trilemma.data.dataset import DataSet
-from trilemma.data.graph_files import LARGEST, Plain, read
+from trilemma.data.graph_files import LARGEST, read
 from trilemma.data.graphs import dataset
+from trilemma.data.plain_graph import Plain
 
 __all__ = ["EGOS", "citeseer", "egos", "load", "neighbourhoods"]
 

@@ -27,7 +27,7 @@ from trilemma.core import point_cloud
 from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import stacked
-from trilemma.data import graph_files, molecule_files, point_cloud_files, table
+from trilemma.data import graph_files, graph_formats, molecule_files, point_cloud_files, table
 from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.dataset import DataSet
@@ -66,7 +66,7 @@ def ready(path: Path, data: DataSet) -> Tensor:
     kind = data.domain.kind
     if path.suffix.lower() in ARRAYS and path.is_file():
         x = _OF_ARRAYS[kind](_array(path), data.domain, _quoted_name(path))
-    elif kind == "graph" and (path.is_dir() or path.suffix.lower() in graph_files.FORMS):
+    elif kind == "graph" and (path.is_dir() or path.suffix.lower() in graph_formats.FORMS):
         x = _graphs(path, data.domain)
     elif kind == "molecule" and molecule_files.is_molecules(path):
         x = _molecules(path, data.domain)
@@ -91,7 +91,7 @@ _EXPECTED = {
     "image": f"samples of images are a folder of pictures, or an array ({', '.join(ARRAYS)})",
     "points": f"samples of rows are a .csv, or an array ({', '.join(ARRAYS)})",
     "graph": "samples of graphs are a folder or a file of graphs "
-    f"({', '.join(graph_files.FORMS)}), or an array ({', '.join(ARRAYS)})",
+    f"({', '.join(graph_formats.FORMS)}), or an array ({', '.join(ARRAYS)})",
     "conformer": "samples of molecules in space are .xyz files, or an array "
     f"({', '.join(ARRAYS)})",
     "point-cloud": "samples of point clouds are a folder or a file of them "

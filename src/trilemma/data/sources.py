@@ -31,6 +31,7 @@ from trilemma.data import (
     emoji,
     folder,
     graph_files,
+    graph_formats,
     graphs,
     idx,
     molecule_files,
@@ -418,14 +419,16 @@ def resolve_path(path: str) -> Path:
     Raises:
         BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
     """
+    is_network = _radius(path) is not None
     path = RADIUS.sub("", COLUMNS.sub("", path))
     expanded = os.path.expanduser(path)
-    if os.path.isdir(expanded) or (os.path.isfile(expanded) and _is_file_of(Path(expanded))):
+    is_form = is_network or _is_file_of(Path(expanded))
+    if os.path.isdir(expanded) or (os.path.isfile(expanded) and is_form):
         return Path(expanded)
     if os.path.exists(expanded):
         raise BadInput(
             f"'{printable(path)}' is a file; wanted is a folder of images or graphs, a .csv of "
-            f"numbers, a file of graphs ({', '.join(graph_files.FORMS)}), of molecules "
+            f"numbers, a file of graphs ({', '.join(graph_formats.FORMS)}), of molecules "
             f"({', '.join(molecule_files.FORMS)}) or of point clouds "
             f"({', '.join(point_cloud_files.FORMS)}), or a name."
         )
@@ -440,7 +443,7 @@ def resolve_path(path: str) -> Path:
 
 def _is_file_of(path: Path) -> bool:
     """Tell whether a file's suffix is one of a data set in one file."""
-    forms = (*graph_files.FORMS, *molecule_files.FORMS)
+    forms = (*graph_formats.FORMS, *molecule_files.FORMS)
     is_cloud = path.suffix.lower() in point_cloud_files.FORMS
     return table.is_table(path) or molecule_files.form(path) in forms or is_cloud
 
@@ -546,22 +549,21 @@ def of_files(
     """Make a data set of the graphs that were found in files.
 
     Raises:
-        BadInput: There are none, too few, or one is too large; or a radius is given with several.
+        BadInput: There are none that can be used, or too few; or a radius is given with several.
     """
     name = printable(path.resolve().name)
-    if not contents.graphs:
-        raise BadInput(f"'{name}' holds no graph that can be used: {'; '.join(contents.notes())}.")
     if radius is not None:
-        if len(contents.graphs) > 1:
+        if len(contents.graphs) != 1:
             raise BadInput(
                 f"--ego-radius takes one network, and '{name}' holds {len(contents.graphs)} "
                 "graphs; leave it out."
             )
         return ego.neighbourhoods(contents.graphs[0], name, radius, contents.notes())
-    if problem := graph_files.too_large(contents.graphs):
-        raise BadInput(f"'{name}': {problem}")
-    adjacencies = [graph_files.dense(one) for one in contents.graphs]
-    return graphs.dataset(adjacencies, name, notes=contents.notes())
+    usable = graph_files.usable(contents)
+    if not usable.graphs:
+        raise BadInput(f"'{name}' holds no graph that can be used: {'; '.join(usable.notes())}.")
+    adjacencies = [graph_files.dense(one) for one in usable.graphs]
+    return graphs.dataset(adjacencies, name, notes=usable.notes())
 
 
 def fetch(name: str, progress: Progress | None = None) -> Path:
