@@ -19,6 +19,7 @@ from torch import Tensor
 
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
+from trilemma.data.below import OWN
 from trilemma.data.captions import captions
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import Pictures, printable
@@ -104,6 +105,9 @@ def _use(folder: Path, images: Pictures) -> list[str]:
     notes += [f"{what}: {_images(n)}" for what, n in images.converted.items()]
     if bad:
         notes.append(f"left out {len(bad)} of {images.files} images: {first}")
+    if images.own:
+        own = ", ".join(images.own[:4]) + (", …" if len(images.own) > 4 else "")
+        notes.append(f"left out, {OWN} ({len(images.own)}): {own}")
     if images.other_files:
         kinds = ", ".join(f"{n} {suffix}" for suffix, n in list(images.other_files.items())[:4])
         notes.append(f"files that are no images of a known kind were left out: {kinds}")

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trilemma.core import words
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph
+from trilemma.data.below import OWN, paths_below
 from trilemma.data.graph_formats import FORMS
 from trilemma.data.graph_formats.edge_lists import edge_list
 from trilemma.data.images import SUFFIXES
@@ -29,7 +31,6 @@ __all__ = [
     "GraphContents",
     "dense",
     "is_graphs",
-    "is_seen",
     "of_networks",
     "read",
     "read_graphs",
@@ -75,11 +76,7 @@ class GraphContents:
 
     def left_out(self) -> list[str]:
         """Say which files could not be used, by reason."""
-        sentences = []
-        for reason, names in self.unreadable.items():
-            examples = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-            sentences.append(f"left out, {reason} ({len(names)}): {examples}")
-        return sentences
+        return words.left_out(self.unreadable)
 
 
 def _graphs(count: int) -> str:
@@ -96,7 +93,7 @@ def is_graphs(path: Path) -> bool:
     """
     if not path.is_dir():
         return path.suffix.lower() in FORMS
-    suffix_counts = Counter(p.suffix.lower() for p in path.rglob("*") if is_seen(p, path))
+    suffix_counts = Counter(p.suffix.lower() for p in paths_below(path))
     image_count = sum(suffix_counts[suffix] for suffix in SUFFIXES)
     graph_count = sum(suffix_counts[suffix] for suffix in FORMS if suffix != ".json")
     if image_count and graph_count:
@@ -107,24 +104,19 @@ def is_graphs(path: Path) -> bool:
     return bool(graph_count or (suffix_counts[".json"] and not image_count))
 
 
-def is_seen(path: Path, under: Path) -> bool:
-    """Tell whether a path is a file of which no part below a folder is hidden."""
-    return path.is_file() and not any(
-        part.startswith(".") for part in path.relative_to(under).parts
-    )
-
-
 def read_graphs(path: Path, progress: Progress | None = None) -> GraphContents:
     """Read all graphs of a file, or of the files in a folder and below it.
 
     Raises:
         BadInput: It is one file, and that cannot be used.
     """
-    files = [path]
+    files: Sequence[Path] = [path]
+    own: list[str] = []
     if path.is_dir():
-        all_files = sorted(p for p in path.rglob("*") if is_seen(p, path))
-        files = [p for p in all_files if p.suffix.lower() in FORMS]
+        files = [p for p in paths_below(path, own) if p.suffix.lower() in FORMS]
     contents = GraphContents(files=len(files))
+    for folder in own:
+        contents.lacks(printable(folder), OWN)
     for processed, file in enumerate(files, 1):
         name = printable(str(file.relative_to(path)) if path.is_dir() else file.name)
         try:

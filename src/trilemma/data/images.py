@@ -19,7 +19,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-__all__ = ["SUFFIXES", "ImageHeader", "UnusableImage", "centre_square", "read_header"]
+__all__ = [
+    "OWN_SHEET",
+    "SOFTWARE",
+    "SUFFIXES",
+    "ImageHeader",
+    "UnusableImage",
+    "centre_square",
+    "read_header",
+]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp")
@@ -27,6 +35,10 @@ LARGEST = 40_000_000
 """Pixels of the largest image that is decoded."""
 ORIENTATION = 0x0112
 """EXIF tag: 1 is upright, 5 to 8 lie on their side."""
+
+
+SOFTWARE, OWN_SHEET = "Software", "trilemma: a sheet of examples"
+"""Keyword of a PNG's text, and what a sheet has there that is no example itself."""
 
 
 class UnusableImage(Exception):
@@ -42,6 +54,8 @@ class ImageHeader:
     height: int
     traits: tuple[str, ...] = ()
     """What has to be done to the image beyond resizing."""
+    is_own: bool = False
+    """Whether it says of itself that it is a sheet of several examples, drawn by `trilemma`."""
 
 
 def read_header(path: Path) -> ImageHeader:
@@ -54,7 +68,8 @@ def read_header(path: Path) -> ImageHeader:
         width, height = image.size
         if _orientation(image) >= 5:
             width, height = height, width
-        return ImageHeader(width, height, _traits(image))
+        is_own = image.info.get(SOFTWARE) == OWN_SHEET
+        return ImageHeader(width, height, _traits(image), is_own)
 
 
 def centre_square(path: Path, size: int) -> np.ndarray:

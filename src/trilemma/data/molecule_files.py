@@ -25,6 +25,7 @@ from typing import Any
 
 from trilemma.core.errors import BadInput
 from trilemma.core.words import left_out
+from trilemma.data.below import OWN, paths_below
 from trilemma.data.chemistry import (
     UNREADABLE,
     Molecule,
@@ -80,6 +81,8 @@ class MoleculeContents:
     """Molecules that stand in the files, usable or not."""
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Places by reason."""
+    own: list[str] = field(default_factory=list)
+    """Folders of runs and comparisons, which are left out."""
     changes: Counter[str] = field(default_factory=Counter)
     """Molecules by what was changed of them."""
     duplicates: int = 0
@@ -97,7 +100,7 @@ class MoleculeContents:
         if self.changes:
             words = ", ".join(f"{_CHANGED[name]} {n}" for name, n in sorted(self.changes.items()))
             sentences.append(f"changed to be used: {words}")
-        sentences += left_out(self.left_out)
+        sentences += left_out(self.left_out | ({OWN: self.own} if self.own else {}))
         return sentences
 
 
@@ -118,7 +121,7 @@ def is_molecules(path: Path, column: str | None = None) -> bool:
         column: A table's column that is said to be of molecules.
     """
     if path.is_dir():
-        return any(form(p) in FORMS for p in path.rglob("*") if p.is_file())
+        return any(form(p) in FORMS for p in paths_below(path))
     kind = form(path)
     if kind in FORMS:
         return True
@@ -161,7 +164,7 @@ def read_molecules(
     contents = MoleculeContents()
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in FORMS)
+        files = [p for p in paths_below(path, contents.own) if form(p) in FORMS]
     seen_smiles: set[str] = set()
     for processed, file in enumerate(files, 1):
         try:
@@ -184,7 +187,7 @@ def entries(path: Path) -> Iterator[Any]:
     """Yield every molecule of a file or a folder as RDKit reads it; None where it reads none."""
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in FORMS)
+        files = [p for p in paths_below(path) if form(p) in FORMS]
     for file in files:
         kind = form(file)
         if kind in STRUCTURE_SUFFIXES:
@@ -279,7 +282,7 @@ def _structures(path: Path, *, hydrogens: bool = False) -> Iterator[Any]:
 def is_drawn(path: Path) -> bool:
     """Tell whether a file, or the files of a folder, have the places of atoms."""
     if path.is_dir():
-        return any(form(p) in STRUCTURE_SUFFIXES for p in path.rglob("*") if p.is_file())
+        return any(form(p) in STRUCTURE_SUFFIXES for p in paths_below(path))
     return form(path) in STRUCTURE_SUFFIXES
 
 
@@ -290,7 +293,7 @@ def structures(path: Path) -> Iterator[tuple[str, Any]]:
     """
     files = [path]
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file() and form(p) in STRUCTURE_SUFFIXES)
+        files = [p for p in paths_below(path) if form(p) in STRUCTURE_SUFFIXES]
     for file in files:
         prefix = f"{printable(file.name)} " if len(files) > 1 else ""
         for number, mol in enumerate(_structures(file, hydrogens=True), 1):

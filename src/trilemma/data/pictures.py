@@ -24,11 +24,12 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.data import cache
+from trilemma.data.below import below
 from trilemma.data.images import SUFFIXES, ImageHeader, UnusableImage, centre_square, read_header
 
 __all__ = ["Pictures", "Progress", "pictures", "printable"]
 
-FORM = 1
+FORM = 2
 """Number of this way of decoding; a cache made by another is not used."""
 SMALLEST, LARGEST, USUAL, OWN = 8, 1024, 32, 64
 """Pixels on a side: least, most, what mixed sizes are brought to, most that is kept as it is."""
@@ -54,6 +55,8 @@ class Pictures:
     """Files that cannot be used, by reason."""
     converted: Mapping[str, int] = field(default_factory=dict)
     """How many had to be converted, by what was done."""
+    own: Sequence[str] = ()
+    """Folders of runs, and contact sheets, that `trilemma` wrote itself; left out."""
     other_files: Mapping[str, int] = field(default_factory=dict)
     """Number of files that are no images, by suffix."""
 
@@ -90,8 +93,8 @@ def pictures(
         raise BadInput(
             f"the folder '{printable(folder)}' cannot be read: {error.strerror}."
         ) from None
-    forbidden: list[str] = []
-    files = sorted(_image_files(folder, forbidden.append))
+    listing = below(folder)
+    files = listing.files
     names = [name for name in files if name.lower().endswith(SUFFIXES)]
     suffix_counts = Counter(
         os.path.splitext(name)[1].lower() or "without suffix"
@@ -114,46 +117,24 @@ def pictures(
         with suppress(OSError):  # a cache that cannot be written costs only time
             _to_cache(cache_path, key, decoded)
     unreadable = dict(decoded.unreadable)
-    if forbidden:
-        unreadable["a folder that may not be read"] = [printable(name) for name in forbidden]
-    return replace(decoded, unreadable=unreadable, other_files=dict(suffix_counts))
-
-
-def _image_files(
-    folder: Path,
-    shut: Callable[[str], None],
-    below: str = "",
-    above: tuple[tuple[int, int], ...] = (),
-) -> Iterator[str]:
-    """Yield files relative to the folder; `shut` is called for folders that cannot be entered."""
-    try:
-        folder_stat = os.stat(folder / below)
-        identity = (folder_stat.st_dev, folder_stat.st_ino)
-        if identity in above:  # a link back to a folder in which it lies
-            return
-        entries = list(os.scandir(folder / below))
-    except OSError:
-        shut(below)
-        return
-    for entry in entries:
-        if entry.name.startswith(".") or entry.name == "__MACOSX":
-            continue
-        name = f"{below}/{entry.name}" if below else entry.name
-        if os.path.isdir(entry.path):
-            yield from _image_files(folder, shut, name, (*above, identity))
-        else:
-            yield name
+    if listing.forbidden:
+        unreadable["a folder that may not be read"] = [printable(n) for n in listing.forbidden]
+    own = (*map(printable, listing.own), *decoded.own)
+    return replace(decoded, unreadable=unreadable, own=own, other_files=dict(suffix_counts))
 
 
 def _decoded(
     folder: Path, names: Sequence[str], size: int | None, progress: Progress | None
 ) -> Pictures:
     bad: dict[str, list[str]] = {}
+    own: list[str] = []
     heads: dict[str, ImageHeader] = {}
     with warnings.catch_warnings():  # Pillow warns of what is reported here by name
         warnings.simplefilter("ignore")
         for name, outcome in _tried(lambda name: read_header(folder / name), names):
-            if isinstance(outcome, ImageHeader):
+            if isinstance(outcome, ImageHeader) and outcome.is_own:
+                own.append(printable(name))
+            elif isinstance(outcome, ImageHeader):
                 heads[name] = outcome
             else:
                 bad.setdefault(str(outcome), []).append(name)
@@ -181,6 +162,7 @@ def _decoded(
         dict(Counter(f"{h.width}x{h.height}" for h in usable_heads).most_common()),
         {reason: [printable(name) for name in sorted(files)] for reason, files in bad.items()},
         dict(Counter(trait for h in usable_heads for trait in h.traits).most_common()),
+        own,
     )
 
 
@@ -248,6 +230,7 @@ def _to_cache(path: Path, key: str, images: Pictures) -> None:
         "sizes": images.sizes,
         "unreadable": images.unreadable,
         "converted": images.converted,
+        "own": images.own,
     }
     cache.write(path, {"x": images.x}, facts)
 
@@ -263,4 +246,5 @@ def _from_cache(path: Path, key: str) -> Pictures | None:
         facts["sizes"],
         facts["unreadable"],
         facts["converted"],
+        facts["own"],
     )

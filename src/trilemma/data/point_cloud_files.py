@@ -28,6 +28,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.words import left_out
+from trilemma.data.below import OWN, paths_below
 from trilemma.data.elements import ISOTOPES, SYMBOLS, atomic_number
 from trilemma.data.pictures import Progress, printable
 
@@ -76,13 +77,15 @@ class PointCloudContents:
     entries: int = 0
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Places by reason."""
+    own: list[str] = field(default_factory=list)
+    """Folders of runs and comparisons, which are left out."""
     changes: Counter[str] = field(default_factory=Counter)
     """Frames by what was read as something else."""
 
     def notes(self) -> list[str]:
         """Say what was read otherwise, and left out."""
         sentences = [f"{what}: {count}" for what, count in sorted(self.changes.items())]
-        sentences += left_out(self.left_out)
+        sentences += left_out(self.left_out | ({OWN: self.own} if self.own else {}))
         nearest = self.nearest()
         if nearest is not None and BOHR < nearest < 2 * BOHR:
             sentences.append(
@@ -119,7 +122,7 @@ def read_point_clouds(path: Path, progress: Progress | None = None) -> PointClou
         BadInput: A file cannot be opened, or is none of its kind.
     """
     contents = PointCloudContents()
-    files = _files(path) if path.is_dir() else [path]
+    files = _files(path, contents.own) if path.is_dir() else [path]
     for processed, file in enumerate(files, 1):
         prefix = f"{printable(file.name)} " if len(files) > 1 else ""
         try:
@@ -151,9 +154,9 @@ def frames(path: Path, changes: Counter[str]) -> Iterator[tuple[str, Frame | Unu
     return READERS[path.suffix.lower()](path, changes)
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the files of the first kind that a folder has."""
-    all_files = sorted(p for p in folder.rglob("*") if p.is_file())
+def _files(folder: Path, own: list[str] | None = None) -> list[Path]:
+    """Return the files of the first kind that a folder has; add what is left out to `own`."""
+    all_files = paths_below(folder, own)
     for kinds in (MOLECULES, OBJECTS):
         matches = [p for p in all_files if p.suffix.lower() in kinds]
         if matches:

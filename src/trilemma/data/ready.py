@@ -28,6 +28,7 @@ from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import stacked
 from trilemma.data import graph_files, graph_formats, molecule_files, point_cloud_files, table
+from trilemma.data.below import paths_below
 from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.dataset import DataSet
@@ -184,11 +185,7 @@ def _images(array: np.ndarray, domain: Domain, name: str) -> Tensor:
 def _pictures(path: Path, domain: Domain) -> Tensor:
     assert isinstance(domain.values, Levels)
     channels, height, width = domain.shape
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.suffix.lower() in SUFFIXES and graph_files.is_seen(file, path)
-    )
+    files = [file for file in paths_below(path) if file.suffix.lower() in SUFFIXES]
     if not files:
         raise BadInput(
             f"the folder {_quoted_name(path)} holds no pictures ({', '.join(SUFFIXES)}); "

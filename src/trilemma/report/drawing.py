@@ -24,6 +24,7 @@ from trilemma.data import graph_writing, molecule_writing, point_cloud_writing
 from trilemma.data.check import Report
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.constrained import similarity
+from trilemma.data.images import OWN_SHEET, SOFTWARE
 from trilemma.data.properties import expression
 from trilemma.pictures import charts, figures, graphs
 from trilemma.pictures.image_strips import captioned
@@ -61,10 +62,22 @@ LONG = 300.0
 """Seconds of sampling that nobody expects without a warning."""
 
 
-def save_picture(picture: Any, target: Path) -> None:  # noqa: ANN401
-    """Write a picture as PNG."""
+def save_picture(picture: Any, target: Path, *, is_sheet: bool = True) -> None:  # noqa: ANN401
+    """Write a picture as PNG.
+
+    Arguments:
+        picture: Of Pillow.
+        target: Where.
+        is_sheet: Whether it shows several examples, and so is none; the file says it, and is left
+            out where the folder that it lies in is learned from.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    text = PngInfo()
+    if is_sheet:
+        text.add_text(SOFTWARE, OWN_SHEET)
     with atomic_write(target) as partial:
-        picture.save(partial, format="PNG")
+        picture.save(partial, format="PNG", pnginfo=text)
 
 
 def write_samples(
@@ -241,7 +254,7 @@ def write_enlarged(
     if target.suffix.lower() != ".png":
         raise BadInput(f"'{target.name}' was given for an enlarged photo; it is written as .png.")
     x = enlarged(loaded, path, session)
-    save_picture(figures.grid(x[None], 256, 1, 1), target)
+    save_picture(figures.grid(x[None], 256, 1, 1), target, is_sheet=False)
     return target
 
 
