@@ -22,9 +22,10 @@ def conditions(
 ) -> Callable[[int, int], Condition]:
     """Read what samples are asked to be, to be taken in turn by the samples.
 
-    Classes by name or index with commas between; of data with captions, captions with semicolons
-    between, whose unknown words are named and count for nothing; of molecules whose property the
-    model is conditioned on, values of it, as in alpha=70,80.
+    Classes by name, or by index where no name is a number, with commas between; of data with
+    captions, captions with semicolons between, whose unknown words are named and count for
+    nothing; of molecules whose property the model is conditioned on, values of it, as in
+    alpha=70,80.
 
     Arguments:
         domain: The data's space.
@@ -47,10 +48,11 @@ def conditions(
     if not domain.classes:
         raise BadInput("--cond names a class, and this run's data have none; leave it out.")
     class_indices = []
+    are_numbers = any(name.isdecimal() for name in domain.classes)
     for word in (w.strip() for w in text.split(",")):
         if word in domain.classes:
             class_indices.append(domain.classes.index(word))
-        elif word.isdecimal() and int(word) < len(domain.classes):
+        elif word.isdecimal() and int(word) < len(domain.classes) and not are_numbers:
             class_indices.append(int(word))
         else:
             raise nearest("class", word, domain.classes)
@@ -110,6 +112,11 @@ def _caption_conditions(
         raise BadInput(
             "--cond has a caption without a word; say what is wanted, as in --cond "
             f"'{example}', or leave --cond out."
+        )
+    if names := [text for text in texts if text in domain.classes]:
+        warn(
+            f"{', '.join(map(repr, names))} is read as a caption, which this run is conditioned "
+            "on, and not as the class of that name"
         )
     if unknown:
         warn(
