@@ -155,6 +155,25 @@ SOURCE = """    Source(
     ),
 """
 
+FORM = '''"""Chains of nodes, a line each: a-b-c."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+from trilemma.data.plain_graph import Fault, Plain, named
+
+
+def chains(path: Path) -> Iterator[Plain | Fault]:
+    """Read a graph a line."""
+    for line in path.read_text().splitlines():
+        names = line.split("-")
+        yield named(names, pairwise(names))
+
+
+READERS = {".chains": chains}
+'''
+
 METRIC_LAW = '''
 @states("lecture §2")
 def rightness() -> list[Law]:
@@ -177,6 +196,7 @@ def run(*words):
     assert main(list(words)) == 0, words
 run("train", "leaping", "--data", "islands", "--steps", "2", "--run", "a")
 run("list", "metrics", "--json")
+run("data", "check", "some.chains")
 run("train", "gan", "--loss", "mine", "--width", "8", "--data", "one-gaussian", "--steps", "2")
 for check in (games.every_game_has_laws, samplers.every_sampler_has_laws, metrics.rightness):
     assert all(law.holds for law in check()), check.title
@@ -234,6 +254,7 @@ LEAVES = {
             entry("one-gaussian", f"_gaussians({POINTS})"),
         ),
     ],
+    "form of a file of graphs": [("data/graph_formats/chains.py", "", FORM)],
     "data set": [
         ("data/islands.py", "", READER),
         baseline("data/sources.py", "STORED: Sequence[Source] = (\n", SOURCE),
@@ -287,6 +308,8 @@ def test_a_leaf_costs_the_files_that_contributing_names(copy):
     counted = {kind: len(paths) for kind, paths in touched.items()}
     assert counted | NOT_MADE_UP == table()
     (copy.parent / "islands.txt").write_text("0 1\n1 0\n" * 100)
+    chains = ("-".join(map(str, range(n))) for n in range(2, 14))
+    (copy.parent / "some.chains").write_text("\n".join(chains))
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         cwd=copy.parent,
@@ -297,6 +320,7 @@ def test_a_leaf_costs_the_files_that_contributing_names(copy):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert '"name": "rightness"' in done.stdout
+    assert "nodes: 2 to 13" in done.stdout
     assert '"name": "leaping"' in (copy.parent / "a" / "recipe.json").read_text()
     assert "weights, part by part" in (copy.parent / "a" / "report.html").read_text()
     assert "weights, part by part" in (copy.parent / "a" / "report.html").read_text()

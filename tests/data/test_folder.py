@@ -363,16 +363,53 @@ def test_captions_from_a_table(album, picture):
     assert captions["e\u0301te\u0301.png"] == "summer"
 
 
+def captions_of(data):
+    return dict(
+        zip(
+            (*data.train.names, *data.test.names),
+            (*data.train.captions, *data.test.captions),
+            strict=True,
+        )
+    )
+
+
+def test_captions_as_people_have_them(album):
+    """Of a folder within, by whole paths, several of an image, and rows that say nothing."""
+    folder = album(20, "x")
+    rows = [{"file_name": f"{i:03}.png", "captions": [f"number {i}", "again"]} for i in range(5)]
+    rows += [
+        {"file_name": str(folder.resolve() / f"x/{i:03}.png"), "text": "whole"} for i in (5, 6)
+    ]
+    rows += [{"file_name": "005.png", "caption": "second"}]
+    rows += [{"file_name": "007.png"}, {"file_name": "007.png", "caption": "  "}]
+    (folder / "x" / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for i in (0, 8, 9):
+        (folder / "x" / f"{i:03}.txt").write_text(f"beside\n  {i}\n")
+    data = load(str(folder))
+    captions = captions_of(data)
+    assert [captions[f"x/{i:03}.png"] for i in range(11)] == [
+        *(f"number {i}" for i in range(5)),
+        *("whole", "whole", "", "beside 8", "beside 9", ""),
+    ]
+    notes = all_notes(data)
+    assert "captions from .txt files beside the images: 2" in notes
+    assert "rows without a caption: 2" in notes
+    assert "further captions of an image, of which the first is taken: 6" in notes
+    assert "no caption for 11 of 20 images" in notes
+    assert ".txt" not in notes.replace("from .txt", "")
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
         ("metadata.jsonl", b"{not json}\n", "line 1, is not JSON"),
         ("metadata.jsonl", b"[1, 2]\n", "line 1, is not a JSON object"),
-        ("metadata.jsonl", b'{"file_name": "a"}\n', "line 1, lacks"),
-        ("metadata.jsonl", b'{"file_name": 3, "caption": "a"}\n', "line 1, lacks"),
+        ("metadata.jsonl", b'{"file_name": "a"}\n', "no row with 'file_name' and 'caption'"),
+        ("metadata.jsonl", b'{"file_name": 3, "caption": "a"}\n', "no row with"),
         ("metadata.jsonl", b"[" * 100_000, "line 1, is not JSON"),
-        ("metadata.csv", b"name,words\n000.png,hello\n", "line 2, lacks"),
-        ("metadata.csv", b"file_name,caption\n000.png\n", "line 2, lacks"),
+        ("metadata.csv", b"name,words\n000.png,hello\n", "no row with"),
+        ("metadata.csv", b"file_name,caption\n000.png\n", "no row with"),
+        ("000.txt", b"\xff\xfe", "UTF-8"),
         ("metadata.csv", b"file_name,caption\n000.png,\xff\xfe\n", "UTF-8"),
     ],
 )

@@ -96,10 +96,12 @@ def pictures(
     listing = below(folder)
     files = listing.files
     names = [name for name in files if name.lower().endswith(SUFFIXES)]
+    stems = {os.path.splitext(name)[0] for name in names}
     suffix_counts = Counter(
         os.path.splitext(name)[1].lower() or "without suffix"
         for name in files
         if not name.lower().endswith((*SUFFIXES, "metadata.jsonl", "metadata.csv"))
+        and not (name.endswith(".txt") and name.removesuffix(".txt") in stems)
     )
     if not names:
         suffix_summary = (
