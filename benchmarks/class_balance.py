@@ -9,12 +9,12 @@ which they were drawn: what is left is no matter of the shares of the classes.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.record import Section
+from benchmarks.trained import trained_alike
 from trilemma.core.errors import BadInput
 from trilemma.core.sampling import draw
 from trilemma.core.session import Session
@@ -37,10 +37,7 @@ SEED = 0
 
 def main(options: Any) -> list[Section]:
     """Measure both of each run."""
-    paths = [Path(name) for name in options.runs.split(",") if name]
-    if not paths:
-        raise BadInput("no run was given; give --runs and folders of trained ones.")
-    data = load(paths[0], warn=print).data()
+    paths, data = trained_alike(options.runs)
     classifier = extractor(None, data, n=options.samples)
     modes = modes_of(data, classifier) if mode_count(data) else None
     if modes is None or modes.of_features is None:

@@ -12,13 +12,13 @@ never been made of. Both halves are taken in turn, and the halves drawn several 
 from __future__ import annotations
 
 import statistics
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.record import Section
+from benchmarks.trained import trained_alike
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Restoring
 from trilemma.core.session import Session
@@ -40,10 +40,7 @@ SEED = 0
 
 def main(options: Any) -> list[Section]:
     """Measure both distances of each run, of bicubic enlargement and of the originals."""
-    paths = [Path(name) for name in options.runs.split(",") if name]
-    if not paths:
-        raise BadInput("no run was given; give --runs and folders of trained ones.")
-    data = load(paths[0], warn=print).data()
+    paths, data = trained_alike(options.runs)
     features = extractor(None, data, n=options.samples // 2)
     enlarged: dict[str, Tensor] = {}
     originals = torch.empty(0)
@@ -53,9 +50,9 @@ def main(options: Any) -> list[Section]:
             raise BadInput(f"{path} enlarges no images; give runs of sr3.")
         images = enlarge(model, data, session=Session(seed=SEED), n=options.samples)
         enlarged[path.name] = features(images.large)
-        # The same for all, whose test images are drawn by the seed.
-        enlarged["bicubic"] = features(bicubic(images.small, model.scale, images.top))
-        originals = features(images.true)
+        if "bicubic" not in enlarged:  # the same for all, whose test images are drawn by the seed
+            enlarged["bicubic"] = features(bicubic(images.small, model.scale, images.top))
+            originals = features(images.true)
     count = len(originals) // 2
     generator = torch.Generator().manual_seed(SEED)
     orders = [torch.randperm(len(originals), generator=generator) for _ in range(options.halves)]

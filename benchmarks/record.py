@@ -85,7 +85,7 @@ def _words(options: Mapping[str, Any]) -> list[str]:
     return [
         word
         for k, v in options.items()
-        for word in (f"--{k}", Path(v).name if os.path.isabs(str(v)) else str(v))
+        for word in (f"--{k}", ",".join(map(_without_folder, str(v).split(","))))
     ]
 
 
@@ -106,3 +106,7 @@ def _plain(value: Any) -> Any:
 def _versions() -> dict[str, str]:
     """Return the peers' versions; none outside of their environment."""
     return {peer: metadata.version(peer) for peer in PEERS} if is_inside() else {}
+
+
+def _without_folder(part: str) -> str:
+    return Path(part).name if os.path.isabs(part) else part

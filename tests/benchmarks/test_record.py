@@ -16,3 +16,11 @@ def test_a_record_has_its_command_and_no_path_of_the_machine(tmp_path):
     )
     assert str(tmp_path) not in record_text
     assert json.loads(record_text)["sections"][0]["rows"] == [{"a": "1.5"}]
+
+
+def test_each_of_several_folders_is_kept_by_its_name(tmp_path):
+    options = {"runs": f"{tmp_path}/one,{tmp_path}/two", "threads": 1}
+    options["results"] = str(tmp_path)
+    keep("class-balance", options, [Section("t", ["a"], [[1.5]])])
+    record = json.loads((tmp_path / "class-balance.json").read_text())
+    assert "--runs one,two" in record["command"]

@@ -82,7 +82,7 @@ class _Collected:
             self.notes.append(f"captions are from {paths[0].name}; {paths[1].name} was not read")
         reader = _json_lines if paths[0].suffix == ".jsonl" else _csv_rows
         try:
-            are_usable = [self._add(root, inner, row) for _, row in reader(paths[0])]
+            are_usable = [self._add(root, inner, row) for row in reader(paths[0])]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise BadInput(f"'{paths[0]}' cannot be read as UTF-8 text: {error}.") from None
         if are_usable and not any(are_usable):
@@ -126,7 +126,7 @@ def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", str(PurePosixPath(name.strip().replace("\\", "/"))))
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
@@ -138,11 +138,9 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 raise BadInput(f"{location} is not JSON; each line is one object.") from None
             if not isinstance(row, dict):
                 raise BadInput(f"{location} is not a JSON object with 'file_name' and 'caption'.")
-            yield location, row
+            yield row
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _csv_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.DictReader(lines)
-        for row in rows:
-            yield f"'{path}', line {rows.line_num},", row
+        yield from csv.DictReader(lines)

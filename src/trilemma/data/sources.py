@@ -552,16 +552,16 @@ def of_files(
         BadInput: There are none that can be used, or too few; or a radius is given with several.
     """
     name = printable(path.resolve().name)
-    if radius is not None:
-        if len(contents.graphs) != 1:
-            raise BadInput(
-                f"--ego-radius takes one network, and '{name}' holds {len(contents.graphs)} "
-                "graphs; leave it out."
-            )
-        return ego.neighbourhoods(contents.graphs[0], name, radius, contents.notes())
-    usable = graph_files.usable(contents)
+    usable = contents if radius is not None else graph_files.usable(contents)
     if not usable.graphs:
         raise BadInput(f"'{name}' holds no graph that can be used: {'; '.join(usable.notes())}.")
+    if radius is not None:
+        if len(usable.graphs) > 1:
+            raise BadInput(
+                f"--ego-radius takes one network, and '{name}' holds {len(usable.graphs)} "
+                "graphs; leave it out."
+            )
+        return ego.neighbourhoods(usable.graphs[0], name, radius, usable.notes())
     adjacencies = [graph_files.dense(one) for one in usable.graphs]
     return graphs.dataset(adjacencies, name, notes=usable.notes())
 
