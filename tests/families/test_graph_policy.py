@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -82,7 +84,7 @@ def test_a_policy_that_moves_too_far_plays_anew(builder, real):
             GraphTransitions,
             episodes=32,
             batch=64,
-            batches=9,
+            batches=lambda _: 9,
             seed=1,
             is_stale=learner.is_too_far,
         )
@@ -133,7 +135,7 @@ def test_a_policy_that_always_moves_too_far_ends_with_the_calls(builder, real):
             GraphTransitions,
             episodes=32,
             batch=16,
-            batches=9,
+            batches=lambda _: 9,
             seed=1,
             is_stale=lambda batch: True,
             search=Spent(),
@@ -195,7 +197,9 @@ def test_modes_are_left_as_they_were(builder, real):
 
 class TestStream:
     def stream_of(self, collect):
-        return Rollouts(collect, GraphTransitions, episodes=32, batch=16, batches=3, seed=1)
+        return Rollouts(
+            collect, GraphTransitions, episodes=32, batch=16, batches=lambda _: 3, seed=1
+        )
 
     def test_collects_anew_every_few_batches_and_goes_on_exactly(self, builder, real):
         numbers = []
@@ -216,6 +220,26 @@ class TestStream:
         assert numbers == [0, 1]
         assert len(batches[0]) == 16
         assert not torch.equal(batches[0].old, batches[1].old)
+
+    @pytest.mark.parametrize("batch", [7, 16, 200])
+    def test_every_transition_comes_once_before_any_comes_again(self, builder, real, batch):
+        """Drawn with replacement, a third of them is missing from each pass."""
+        collection = builder.collect(Noise.of(0, 32), real, edges_of, PpoSettings())
+        count = len(collection)
+        numbered = replace(collection, advantage=torch.arange(count).float())
+        stream = Rollouts(
+            lambda noise, number: numbered,
+            GraphTransitions,
+            episodes=32,
+            batch=batch,
+            batches=lambda acts: -(-2 * acts // batch),
+            seed=1,
+        )
+        handed_out = [stream.batch(k).advantage for k in range(-(-2 * count // batch))]
+        numbers = torch.cat(handed_out)[: 2 * count].long()
+        for part in numbers.split(count):
+            assert torch.equal(part.sort().values, torch.arange(count))
+        assert not torch.equal(numbers[:count], numbers[count:])
 
     @pytest.mark.parametrize("lacking", ["first", "number", "transitions", "old"])
     def test_a_state_of_an_earlier_version_is_refused_in_a_sentence(self, builder, real, lacking):

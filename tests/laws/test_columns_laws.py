@@ -13,9 +13,11 @@ from trilemma.families import likelihood
 from trilemma.families.dequantised_density import OnLevels, Tightened
 from trilemma.families.diffusion import bound as diffusion_bound
 from trilemma.families.diffusion import probability_flow
+from trilemma.families.likelihood import Family
 from trilemma.laws import columns as laws
 
 IN_BIN, SCALE, QUANTISE = Columns.in_bin, Columns.scale, Columns.quantise
+DEQUANTISED = Columns.dequantised
 VOLUME, CELLS, ENDS = Columns.log_volume, Columns.in_cells, Columns.ends
 IMPORTANCE, DECODED = Tightened.importance_bound, diffusion_bound.VariationalBound.decoded
 LOG_PROB, OF_COLUMNS = probability_flow.ProbabilityFlow.log_prob, likelihood.columns_log_prob
@@ -39,14 +41,44 @@ def all_in_cells(self, like):
 
 
 def rounded(self, y):
-    v = y.double() * self.spread(y) + self._row("location", y)
-    low, count = self._row("low", y), self._row("count", y)
-    return torch.where(self.in_cells(y), v.round().clamp(low, low + count - 1), v).float()
+    """Take the number that is nearest to a place of a cell, which may be the next."""
+    x, at = QUANTISE(self, y), self.number_coordinates
+    v = y[:, at].double() * self.spread(y)[self.numbers]
+    low, count = (self._row(name, y)[self.numbers] for name in ("low", "count"))
+    nearest = (v + self._row("location", y)[self.numbers]).round()
+    x[:, self.numbers] = nearest.clamp(low, low + count - 1).float()
+    return x
 
 
 def unbounded(self, y):
-    v = y.double() * self.spread(y) + self._row("location", y)
-    return torch.where(self.in_cells(y), v.floor(), v).float()
+    x, at = QUANTISE(self, y), self.number_coordinates
+    v = y[:, at].double() * self.spread(y)[self.numbers]
+    x[:, self.numbers] = (v + self._row("location", y)[self.numbers]).floor().float()
+    return x
+
+
+def without_density(self, x, noise):
+    y, log_q = DEQUANTISED(self, x, noise)
+    return y, torch.zeros_like(log_q)
+
+
+def as_it_falls(self, x, noise):
+    """Leave the largest of the numbers where it falls."""
+    y, log_q = DEQUANTISED(self, x, noise)
+    return y.flip(1), log_q
+
+
+def narrow_names(self, x, noise):
+    y, log_q = DEQUANTISED(self, x, noise)
+    return 0.8 * y + 0.1, log_q
+
+
+def nothing_missing(self, x):
+    return torch.ones_like(x, dtype=torch.bool)
+
+
+def unfilled(self, x):
+    return x + 0.5
 
 
 def off_the_middle(self, x):
@@ -75,8 +107,13 @@ def wider(values, x, mean, log_scale, family):
 
 def densities(values, x, mean, log_scale, family):
     """Take the density of the middle for the probability of a cell."""
-    each = family.density(values.scale(x), mean, log_scale) - values.spread(x).log().float()
-    return each.sum(1)
+    return OF_COLUMNS(values, x, mean, log_scale, Family(family.density, as_density(family)))
+
+
+def as_density(family):
+    return lambda centre, half, log_scale, *ends: (
+        family.density(centre, torch.zeros_like(centre), log_scale) + (2 * half).log()
+    )
 
 
 BREAKS = [
@@ -109,6 +146,17 @@ BREAKS = [
      lambda *a: LOG_PROB(*a) + 0.2),
     ("and by little under it too", probability_flow.ProbabilityFlow, "log_prob",
      lambda *a: LOG_PROB(*a) - 0.2),
+    ("E of the bound of a perfect", Columns, "dequantised", without_density),
+    ("and it is ln P(x) for every row", Columns, "dequantised", without_density),
+    ("ln P of a row under a logistic", likelihood, "logits", lambda m, s, f: m),
+    ("ln p of a row that lacks", Columns, "dequantised", without_density),
+    ("ln p of a row that lacks", Columns, "present", nothing_missing),
+    ("and it comes back from its", Columns, "canonical", unfilled),
+    ("ln P of a missing number", Columns, "present", nothing_missing),
+    ("the largest number", Columns, "dequantised", as_it_falls),
+    ("ln q(v | k)", Columns, "dequantised", without_density),
+    ("over all names", Columns, "dequantised", narrow_names),
+    ("… and variance 1", Columns, "dequantised", narrow_names),
 ]  # fmt: skip
 
 

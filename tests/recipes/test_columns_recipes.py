@@ -143,7 +143,8 @@ def test_a_vae_chooses_a_decoder_of_cells_and_draws_from_it(domain, kind):
 @pytest.mark.parametrize("of", [GaussianLikelihood, Logistic])
 def test_draws_of_a_decoder_have_its_probabilities(of):
     decoder, n = of(COUNTED.domain), 40_000
-    f = torch.tensor([[0.3, -0.4, 0.1, 1.5, 2.0, 1.8][: 3 * of.outputs]])
+    letters = torch.linspace(-0.3, 0.2, 10).tolist()
+    f = torch.tensor([[0.3, *letters, 0.1, 1.5, *[2.0] * 10, 1.8][: 12 * of.outputs]])
     samples = decoder.draw(f.expand(n, -1), Noise.of(0, n))
     for d, column in enumerate(COUNTED.domain.values.columns):
         cells = torch.arange(column.count).float() + column.low
@@ -157,11 +158,11 @@ def test_draws_of_a_decoder_have_its_probabilities(of):
 
 def test_a_mixed_decoder_has_the_density_of_its_real_column():
     decoder = Logistic(MIXED.domain)
-    f = torch.randn(1, 8, generator=torch.Generator().manual_seed(1))
+    f = torch.randn(1, 26, generator=torch.Generator().manual_seed(1))
     x = torch.tensor([[1.0, 2.0, 3.0, 0.0]]).repeat(4001, 1)
     x[:, 3] = torch.linspace(-60, 60, 4001)
     each_x = decoder.log_prob(x, f.expand(4001, -1)).double()
-    alone = Logistic(COUNTED.domain).log_prob(x[:1, :3], f[:, [0, 1, 2, 4, 5, 6]])
+    alone = Logistic(COUNTED.domain).log_prob(x[:1, :3], f[:, [*range(12), *range(13, 25)]])
     total = torch.trapezoid(each_x.exp(), x[:, 3].double()).log()
     assert total.item() == pytest.approx(alone.item(), abs=0.05)
 

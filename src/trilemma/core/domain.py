@@ -61,7 +61,11 @@ class Levels:
 
     def dequantise(self, x: Tensor, noise: Noise) -> Tensor:
         """Spread each level uniformly over its bin: continuous values in [-1, 1)."""
-        return self.in_bin(x, noise.uniform(*x.shape[1:]))
+        return self.dequantised(x, noise)[0]
+
+    def dequantised(self, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return y as `dequantise`, and ln of its density within bins, [B]: zeros."""
+        return self.in_bin(x, noise.uniform(*x.shape[1:])), torch.zeros(len(x), device=x.device)
 
     def quantise(self, y: Tensor) -> Tensor:
         """Undo `dequantise`: the level in whose bin y lies, uint8."""
@@ -100,6 +104,10 @@ class Real:
     def dequantise(self, x: Tensor, noise: Noise) -> Tensor:
         """Standardise: real numbers have no bins."""
         return self.scale(x)
+
+    def dequantised(self, x: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return y as `dequantise`, and zeros, [B]: nothing is drawn."""
+        return self.scale(x), torch.zeros(len(x), device=x.device)
 
     def quantise(self, y: Tensor) -> Tensor:
         """Undo `dequantise`."""
@@ -168,6 +176,19 @@ class Domain:
     def dimensions(self) -> int:
         """Return the number of coordinates of one example."""
         return math.prod(self.shape)
+
+    @property
+    def scaled_shape(self) -> tuple[int, ...]:
+        """Return the shape of one example for a network, after `values.scale`.
+
+        It is that of the example, but that names of a table's categories have a number each.
+        """
+        return (self.values.width,) if isinstance(self.values, Columns) else self.shape
+
+    @property
+    def scaled_dimensions(self) -> int:
+        """Return the numbers of one example for a network."""
+        return math.prod(self.scaled_shape)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

@@ -1,10 +1,10 @@
 """Batches that a policy makes: episodes are played, and their transitions reused.
 
 Every so many batches a collection is made by the policy as it is then; in between its transitions
-are handed out in random minibatches. A collection may end early: where the policy has moved too
-far from the one that played, by a function of its weights and the minibatch, it plays anew. Unlike
-a stream of data this one has a state: the collection that is in use. It goes into checkpoints, so
-that a run goes on with the same transitions.
+are handed out in minibatches, all of them once before any comes again. A collection may end
+early: where the policy has moved too far from the one that played, by a function of its weights
+and the minibatch, it plays anew. Unlike a stream of data this one has a state: the collection that
+is in use. It goes into checkpoints, so that a run goes on with the same transitions.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from trilemma.core.batch import Rows
 from trilemma.core.errors import BadInput
@@ -34,7 +35,7 @@ class Rollouts(Stream[B]):
         kind: The class of a collection.
         episodes: E, episodes of a collection.
         batch: Transitions a batch.
-        batches: Batches of a collection.
+        batches: Of how many transitions -> batches of a collection.
         seed: Seed of episodes and minibatches.
         search: Knows what was asked of an oracle; its calls may be spent, which ends the stage.
         is_stale: Tells of a minibatch that would be handed out whether the policy has moved too
@@ -48,13 +49,14 @@ class Rollouts(Stream[B]):
         *,
         episodes: int,
         batch: int,
-        batches: int,
+        batches: Callable[[int], int],
         seed: int,
         is_stale: Callable[[B], bool] | None = None,
         search: Search | None = None,
     ) -> None:
         self._collect, self._kind = collect, kind
-        self._episodes, self._size, self._batches, self._seed = episodes, batch, batches, seed
+        self._episodes, self._size, self._seed = episodes, batch, seed
+        self._batches_for, self._batches = batches, 0
         self._number, self._first, self._transitions, self._is_stale = -1, 0, None, is_stale
         self._search, self._next = search, 0
 
@@ -90,22 +92,36 @@ class Rollouts(Stream[B]):
         """Make a collection whose first batch is the k-th."""
         self._number, self._first = self._number + 1, k
         noise = Noise.of(mix(self._seed, "episodes", k), self._episodes)
-        self._transitions = self._collect(noise, self._number).to("cpu")
+        self._take(self._collect(noise, self._number).to("cpu"))
+
+    def _take(self, transitions: B) -> None:
+        self._transitions = transitions
+        self._batches = max(1, self._batches_for(len(transitions)))
 
     def _minibatch(self, k: int) -> B:
-        assert self._transitions is not None
-        order = torch.Generator().manual_seed(mix(self._seed, "minibatch", k))
-        rows = torch.randint(len(self._transitions), (self._size,), generator=order)
+        rows = self._rows(k)
         fields: dict[str, Any] = {name: value[rows] for name, value in self._fields().items()}
         noise = Noise.of(mix(self._seed, "batch", k), self._size)
         return self._kind(**(fields | {"noise": noise}))
 
-    def _fields(self) -> dict[str, torch.Tensor]:
+    def _rows(self, k: int) -> Tensor:
+        """Return the transitions of the k-th batch: in order of one permutation after another."""
+        assert self._transitions is not None
+        count, start = len(self._transitions), (k - self._first) * self._size
+        passes = range(start // count, (start + self._size - 1) // count + 1)
+        permutations = []
+        for number in passes:
+            order = torch.Generator().manual_seed(mix(self._seed, "order", self._first, number))
+            permutations.append(torch.randperm(count, generator=order))
+        offset = start - passes[0] * count
+        return torch.cat(permutations)[offset : offset + self._size]
+
+    def _fields(self) -> dict[str, Tensor]:
         """Return the tensors of the collection by name."""
         values = {
             f.name: getattr(self._transitions, f.name) for f in dataclasses.fields(self._kind)
         }
-        return {name: x for name, x in values.items() if isinstance(x, torch.Tensor)}
+        return {name: x for name, x in values.items() if isinstance(x, Tensor)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the collection in use."""
@@ -130,7 +146,7 @@ class Rollouts(Stream[B]):
         try:
             self._number, self._first = int(state["number"]), int(state["first"])
             self._next = int(state["next"])
-            self._transitions = self._kind(**state["transitions"])
+            self._take(self._kind(**state["transitions"]))
             if self._search is not None:
                 self._search.load_state_dict(state["search"])
         except (KeyError, TypeError):

@@ -65,7 +65,7 @@ class Autoencoder(Model[Examples, Tensor]):
         """Return the mean over examples of ||x - xhat||^2, in scaled units."""
         y = self.domain.values.scale(batch.x)
         error = per_example((y - self.decoder(self.encoder(y)).float()) ** 2).mean()
-        return Loss(error, {"squared_error": error.detach() / self.domain.dimensions})
+        return Loss(error, {"squared_error": error.detach() / self.domain.scaled_dimensions})
 
     def encode(
         self, x: Float[Tensor, "B ..."], *, noise: Noise | None = None

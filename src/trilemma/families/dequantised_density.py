@@ -36,7 +36,7 @@ from torch import Tensor, nn
 
 from trilemma.core.adjusting import with_adjusted_part
 from trilemma.core.batch import Condition, Examples
-from trilemma.core.domain import Domain, Real
+from trilemma.core.domain import Columns, Domain, Real
 from trilemma.core.errors import RanAway
 from trilemma.core.model import Gradual, Loss, Model, Objective
 from trilemma.core.noise import Noise
@@ -240,8 +240,13 @@ class OnLevels(DomainDensity):
         return Loss((costs + log_q).mean(), terms)
 
     def spread(self, x: Tensor, noise: Noise) -> tuple[Tensor, Float[Tensor, " B"]]:
-        """Return the y of x + u, which of levels is 2 (x + u) / L - 1, and ln q(u|x)."""
+        """Return the y of x + u, which of levels is 2 (x + u) / L - 1, and ln q(u|x).
+
+        Columns have their own way (`Columns.dequantised`).
+        """
         assert not isinstance(self.domain.values, Real)
+        if isinstance(self.domain.values, Columns):
+            return self.domain.values.dequantised(x, noise)
         u, log_q = self.dequantiser(x, noise)
         return self.domain.values.in_bin(x, u), log_q
 

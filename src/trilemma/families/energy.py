@@ -131,8 +131,8 @@ class Energy(Model[Examples, Tensor]):
         super().__init__()
         self.network, self.domain, self.sigma = network, domain, sigma
         self.step_size, self.sampling = step_size, sampling or EnergySampling()
-        self.register_buffer("mean", torch.zeros(domain.shape))
-        self.register_buffer("spread", torch.ones(domain.shape))
+        self.register_buffer("mean", torch.zeros(domain.scaled_shape))
+        self.register_buffer("spread", torch.ones(domain.scaled_shape))
 
     def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
         """Return a view of the same weights that is drawn from with other options.
@@ -184,7 +184,8 @@ class Energy(Model[Examples, Tensor]):
         _refuse(condition)
         noise = noise or Noise.fresh(len(x), x.device)
         volume = self.domain.dimensions * self.domain.values.log_volume
-        return self.standard_energy(self.standardise(x, noise)) - volume
+        y, log_q = self.domain.values.dequantised(x, noise)
+        return self.standard_energy((y - self.mean) / self.spread) + log_q - volume
 
     def log_partition(self, *, noise: Noise) -> LogPartition:
         """Return estimates of ln Z from below and from above, by len(noise) chains each way.
@@ -282,7 +283,7 @@ class Energy(Model[Examples, Tensor]):
         return self.domain.values.quantise(self.mean + self.spread * sound(u))
 
     def _draws(self, noise: Noise) -> tuple[Draw, Draw]:
-        return lambda: noise.normal(*self.domain.shape), noise.uniform
+        return lambda: noise.normal(*self.domain.scaled_shape), noise.uniform
 
 
 class Contrastive(Energy):
@@ -318,7 +319,7 @@ class Contrastive(Energy):
         super().__init__(network, domain, **kwargs)
         self.chain_steps, self.temperature, self.restart = chain_steps, temperature, restart
         self.regulariser, self.gap = regulariser, gap
-        self.register_buffer("chains", torch.randn(chains, *domain.shape))
+        self.register_buffer("chains", torch.randn(chains, *domain.scaled_shape))
         self._fresh: list[tuple[Tensor, Tensor]] = []
         self._key: tuple[int, ...] = ()
 
@@ -329,7 +330,7 @@ class Contrastive(Energy):
     def loss(self, batch: Examples) -> Loss:
         """Return f(u+) - f(u-) + a (f(u+)^2 + f(u-)^2) / D, in mean; no number beyond `gap`."""
         assert batch.noise is not None
-        noise, shape = batch.noise[:], self.domain.shape
+        noise, shape = batch.noise[:], self.domain.scaled_shape
         data = self.standardise(batch.x, noise)
         data = data + self.sigma * noise.normal(*shape)
         slots = distinct_indices(noise, len(self.chains))
@@ -337,7 +338,7 @@ class Contrastive(Energy):
         self._remember(noise, slots, chains)
 
         f_data, f_chains = self.learned(torch.cat([data, chains])).chunk(2)
-        squares = (f_data.square() + f_chains.square()).mean() / self.domain.dimensions
+        squares = (f_data.square() + f_chains.square()).mean() / self.domain.scaled_dimensions
         value = f_data.mean() - f_chains.mean() + self.regulariser * squares
         energies = [
             (f.detach() + _half_square(u)).mean() for f, u in ((f_data, data), (f_chains, chains))
@@ -350,14 +351,14 @@ class Contrastive(Energy):
     def initial_chains(self, slots: Int[Tensor, " B"], noise: Noise) -> Float[Tensor, "B ..."]:
         """Return the buffer's rows, or for a share of them the Gaussian's draws."""
         is_restarted = noise.uniform() < self.restart
-        start = noise.normal(*self.domain.shape)
+        start = noise.normal(*self.domain.scaled_shape)
         return torch.where(per_row(is_restarted, start), start, self.chains[slots])
 
     def advanced(self, u: Float[Tensor, "B ..."], noise: Noise) -> Float[Tensor, "B ..."]:
         """Return the chains after an update's Langevin steps."""
 
         def normal() -> Tensor:
-            return self.temperature * noise.normal(*self.domain.shape)
+            return self.temperature * noise.normal(*self.domain.scaled_shape)
 
         return ula(self.standard_energy, u, self.step_size, normal, steps=self.chain_steps)
 
@@ -385,7 +386,7 @@ class Contrastive(Energy):
         yield u
         for _ in range(self.sampling.steps):
             evaluation = evaluate(self.standard_energy, u)
-            u = proposal(evaluation, self.step_size, noise.normal(*self.domain.shape))
+            u = proposal(evaluation, self.step_size, noise.normal(*self.domain.scaled_shape))
             yield u
 
     def _remember(self, noise: Noise, slots: Tensor, chains: Tensor) -> None:
@@ -414,7 +415,7 @@ class Matched(Energy):
         noise = batch.noise[:]
         data = self.standardise(batch.x, noise)
         sigma = self.sigma * (LARGEST / self.sigma) ** noise.uniform()
-        eps = noise.normal(*self.domain.shape)
+        eps = noise.normal(*self.domain.scaled_shape)
         errors = self.mismatch(data, sigma, eps)
         low = sigma < (self.sigma * LARGEST) ** 0.5
         value = errors.mean()
@@ -450,7 +451,7 @@ class Matched(Energy):
 
     def langevin_chain(self, noise: Noise) -> Iterator[Float[Tensor, "N ..."]]:
         """Fall from the largest noise to the smallest, some Langevin steps at each level."""
-        shape = self.domain.shape
+        shape = self.domain.scaled_shape
         u = math.sqrt(1 + LARGEST**2) * noise.normal(*shape)
         yield u
         for step in range(self.sampling.steps):

@@ -288,7 +288,7 @@ class Gan(Model[Examples, Tensor]):
         """Check that the critic's gradient is differentiable."""
         parameters = list(self.critic.parameters())
         like = {"device": parameters[0].device, "dtype": parameters[0].dtype}
-        x = torch.zeros(2, *self.domain.shape, **like, requires_grad=True)
+        x = torch.zeros(2, *self.domain.scaled_shape, **like, requires_grad=True)
         try:
             with evaluation_mode(self.critic):  # nothing is to be remembered of this
                 # Not `inputs=`: that would leave out the very layer that has something to say.

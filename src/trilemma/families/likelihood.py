@@ -8,7 +8,8 @@ r"""What a decoder's numbers mean: p(x|z), about the data as they lie in the fil
                 integrated over each level's bin                            values on levels
 
 Of a table's columns (`core.columns`) whole numbers and categories are integrated over their cells,
-and real ones have the density; the cells at a column's ends reach to infinity.
+and real ones have the density; the cells at a column's ends reach to infinity. Names with a
+coordinate each have the softmax of `logits`.
 
 A Bernoulli is no density of grey levels: used as one, its "likelihoods" do not sum to one and
 cannot stand beside others, so it is refused there.
@@ -33,7 +34,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from trilemma.core.domain import Columns, Domain, Levels
+from trilemma.core.domain import Columns, Domain, Levels, Real
 from trilemma.core.errors import BadInput, nearest
 from trilemma.core.noise import Noise
 from trilemma.maths.distributions import (
@@ -78,11 +79,14 @@ LOGISTIC = Family(log_logistic, logistic_bin_log_prob)
 def columns_log_prob(
     values: Columns,
     x: Float[Tensor, "B D"],
-    mean: Float[Tensor, "B D"],
-    log_scale: Float[Tensor, "B D"],
+    mean: Float[Tensor, "B W"],
+    log_scale: Float[Tensor, "B W"],
     family: Family,
 ) -> Float[Tensor, " B"]:
     """Return ln p(x) of a table's rows, columns independent, in nats.
+
+    Of names that have a coordinate each, P(k) is the share of the k-th among the densities of
+    what stands for each of them (`logits`). What is missing has no part.
 
     Arguments:
         values: What the columns are.
@@ -91,19 +95,50 @@ def columns_log_prob(
         log_scale: ln of its scale, scaled.
         family: Of each number: its density for real columns, its bins' probabilities for others.
     """
-    y, spread = values.scale(x).to(mean.dtype), values.spread(x)
-    cells = values.in_cells(x)
-    total = mean.new_zeros(len(x))
-    if cells.any():
-        half = (0.5 / spread[cells]).to(mean.dtype)
-        lowest, highest = (end[:, cells] for end in values.ends(x))
-        centre = y[:, cells] - mean[:, cells]
-        log_probs = family.in_bin(centre, half, log_scale[:, cells], lowest, highest)
-        total = total + per_example(log_probs)
-    if not cells.all():
-        log_probs = family.density(y[:, ~cells], mean[:, ~cells], log_scale[:, ~cells])
-        total = total + per_example(log_probs - spread[~cells].log().to(mean.dtype))
+    y, total = values.scale(x).to(mean.dtype), mean.new_zeros(len(x))
+    columns, at = values.numbers.to(x.device), values.number_coordinates.to(x.device)
+    present, in_cells = values.present(x)[:, columns], values.in_cells(x)[columns]
+    spread = values.spread(x)[columns].to(mean.dtype)
+    for binned in (True, False):
+        i = (in_cells == binned).nonzero()[:, 0]
+        location, scale = mean[:, at[i]], log_scale[:, at[i]]
+        if binned:
+            lowest, highest = (end[:, columns[i]] for end in values.ends(x))
+            centre, half = y[:, at[i]] - location, 0.5 / spread[i]
+            log_probs = family.in_bin(centre, half, scale, lowest, highest)
+        else:
+            log_probs = family.density(y[:, at[i]], location, scale) - spread[i].log()
+        total = total + log_probs.where(present[:, i], torch.zeros_like(log_probs)).sum(1)
+    for block in values.blocks:
+        part = slice(block.start, block.stop)
+        log_probs = logits(mean[:, part], log_scale[:, part], family).log_softmax(1)
+        total = total + log_probs.gather(1, x[:, block.column, None].long())[:, 0]
     return total
+
+
+def logits(mean: Tensor, log_scale: Tensor, family: Family) -> Tensor:
+    """Return ln of the density of 1 over that of -1, at each coordinate of names.
+
+    What stands for the k-th name, 1 there and -1 elsewhere, differs from all others in these
+    alone, so that the softmax of them is each name's share of the densities.
+    """
+    one = torch.ones_like(mean)
+    return family.density(one, mean, log_scale) - family.density(-one, mean, log_scale)
+
+
+def _with_names(
+    values: Levels | Real | Columns, y: Tensor, scores: Tensor, noise: Noise | None = None
+) -> Tensor:
+    """Return coordinates, those of names replaced by scores, of which the largest counts.
+
+    With a noise it is the largest of scores and Gumbel numbers: name k by chance, softmax(k).
+    """
+    if not isinstance(values, Columns) or not values.blocks:
+        return y
+    if noise is not None:
+        uniform = noise.uniform(*y.shape[1:]).clamp(1e-12, 1 - 1e-7)
+        scores = scores - (-uniform.log()).log()
+    return torch.where(values.named.to(y.device), scores, y)
 
 
 class Likelihood(nn.Module, ABC):
@@ -196,9 +231,11 @@ class GaussianLikelihood(Likelihood):
         return self.domain.values.unscale(f)
 
     def draw(self, f: Tensor, noise: Noise) -> Tensor:
-        """Return f with noise of variance c on every coordinate."""
+        """Return f with noise of variance c on every coordinate, and names by their chances."""
+        y = f.float() + (0.5 * self.log_c).exp() * noise.normal(*f.shape[1:])
+        scores = logits(f.float(), (0.5 * self.log_c).expand_as(f), NORMAL)
         return self.domain.values.unscale(
-            f.float() + (0.5 * self.log_c).exp() * noise.normal(*f.shape[1:])
+            _with_names(self.domain.values, y, scores, noise.named("names"))
         )
 
 
@@ -225,14 +262,20 @@ class Logistic(Likelihood):
         return per_example(discretised_logistic_log_prob(x, mean, log_scale, values.count))
 
     def mean(self, f: Tensor) -> Tensor:
-        """Return the level at the location."""
-        return self.domain.values.unscale(self._parts(f)[0])
+        """Return the level at the location, and of names the likeliest."""
+        mean, log_scale = self._parts(f)
+        scores = logits(mean, log_scale, LOGISTIC)
+        return self.domain.values.unscale(_with_names(self.domain.values, mean, scores))
 
     def draw(self, f: Tensor, noise: Noise) -> Tensor:
         """Draw a level: the logistic's inverse distribution function of a uniform number."""
         mean, log_scale = self._parts(f)
         uniform = noise.uniform(*mean.shape[1:]).clamp(1e-6, 1 - 1e-6)
-        return self.domain.values.unscale(mean + log_scale.exp() * uniform.logit())
+        y = mean + log_scale.exp() * uniform.logit()
+        scores = logits(mean, log_scale, LOGISTIC)
+        return self.domain.values.unscale(
+            _with_names(self.domain.values, y, scores, noise.named("names"))
+        )
 
     def _parts(self, f: Tensor) -> tuple[Tensor, Tensor]:
         """Split f into location and log-scale, which starts at e^-2 and stays above e^-7."""

@@ -172,7 +172,7 @@ class Variational(Model[Examples, Tensor]):
         self.domain, self.latent, self.beta = domain, latent, beta
         self.sampling = sampling or VaeSampling()
         self.free_bits, self.kl_warmup = free_bits, kl_warmup
-        outputs = domain.dimensions * likelihood.outputs
+        outputs = domain.scaled_dimensions * likelihood.outputs
         self.together = max(1, min(LARGEST, MEMORY // (BUFFERS * outputs)))
         """Examples decoded together where many are; changes memory and nothing else."""
         if kl_warmup:

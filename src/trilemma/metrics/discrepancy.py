@@ -129,15 +129,17 @@ def _widened(features: Tensor, x: Tensor, reference: FeatureReference) -> Float[
     values = reference.data.domain.values
     if not isinstance(values, Columns) or "category" not in values.kinds:
         return features
-    if features.shape[1] != len(values.columns):
+    if features.shape[1] != values.width:
         return features
     frequent = reference.once(_frequent)
-    parts = []
-    for column in range(features.shape[1]):
-        if column in frequent:
-            parts.append((x[:, column, None] == frequent[column]).to(features.dtype))
+    parts, start = [], 0
+    for index, column in enumerate(values.columns):
+        stop = start + column.coordinates
+        if index in frequent:
+            parts.append((x[:, index, None] == frequent[index]).to(features.dtype))
         else:
-            parts.append(features[:, column, None])
+            parts.append(features[:, start:stop])
+        start = stop
     return torch.cat(parts, 1)
 
 
@@ -147,7 +149,7 @@ def _frequent(reference: FeatureReference) -> dict[int, Tensor]:
     assert isinstance(values, Columns)
     frequent = {}
     for column, kind in enumerate(values.kinds):
-        if kind == "category":
+        if kind == "category" and values.columns[column].coordinates == 1:
             codes, counts = train[:, column].unique(return_counts=True)
             order = counts.argsort(descending=True, stable=True)
             frequent[column] = codes[order[:CATEGORIES]]

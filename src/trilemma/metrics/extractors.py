@@ -268,9 +268,9 @@ def _coordinates(data: DataSet, _: torch.device) -> Extractor:
     domain = data.domain
     return Extractor(
         "coordinates",
-        domain.dimensions,
+        domain.scaled_dimensions,
         lambda x: domain.values.scale(x).flatten(1),
-        note="The coordinates themselves, standardised.",
+        note="The coordinates themselves, standardised, and one for each name of a category.",
     )
 
 

@@ -345,11 +345,14 @@ def _order(count: int, seed: int, name: str) -> Tensor:
 
 def _mean(data: DataSet) -> Tensor:
     """Return the training mean in data units."""
+    values = data.domain.values
+    if isinstance(values, Columns):  # of names the most frequent one
+        return values.unscale(values.scale(data.train.x).double().mean(0, keepdim=True))[0]
     total = torch.zeros(data.domain.shape, dtype=torch.float64)
     for chunk in data.train.x.split(4096):
         total += chunk.double().sum(0)
     mean = total / len(data.train)
-    return mean.round().to(data.train.x.dtype) if isinstance(data.domain.values, Levels) else mean
+    return mean.round().to(data.train.x.dtype) if isinstance(values, Levels) else mean
 
 
 def _noise(data: DataSet, n: int, seed: int) -> Tensor:
@@ -363,16 +366,16 @@ def _noise(data: DataSet, n: int, seed: int) -> Tensor:
     if isinstance(values, Columns):  # of whole numbers and categories, all of them alike
         cell_width = torch.where(values.in_cells(uniform), 1.0, 0.0)
         v = low + (high - low + cell_width) * uniform
-        return torch.where(values.in_cells(uniform), v.floor().minimum(high), v)
+        return values.canonical(torch.where(values.in_cells(uniform), v.floor().minimum(high), v))
     return low + (high - low) * uniform
 
 
 def _normal(data: DataSet, n: int, seed: int) -> Tensor:
     """Draw from a Gaussian with the training moments, [n, D]."""
-    gaussian = normal(data.train.x)
+    values, train = data.domain.values, data.train.x
+    gaussian = normal(values.scale(train) if isinstance(values, Columns) else train)
     generator = torch.Generator().manual_seed(mix(seed, "normal"))
-    noise = torch.randn(n, *data.domain.shape, generator=generator, dtype=torch.float64)
-    samples = (gaussian.mean + noise @ gaussian.scale_tril.T).to(data.train.x.dtype)
-    values = data.domain.values
+    noise = torch.randn(n, *data.domain.scaled_shape, generator=generator, dtype=torch.float64)
+    samples = (gaussian.mean + noise @ gaussian.scale_tril.T).to(train.dtype)
     # Of whole numbers and categories the nearest: no trivial model is told by its fractions.
-    return values.unscale(values.scale(samples)) if isinstance(values, Columns) else samples
+    return values.unscale(samples) if isinstance(values, Columns) else samples

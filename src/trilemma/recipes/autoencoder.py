@@ -69,7 +69,7 @@ class Autoencoding(Recipe):
 
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
-        latent = min(self.latent, domain.dimensions)
+        latent = min(self.latent, domain.scaled_dimensions)
         encoder, decoder = networks(self, domain, codes=(latent, latent), outputs=1)
         parts = 1 if self.prior == "gaussian" else self.components
         return Autoencoder(encoder, decoder, domain, latent, prior=Mixture(latent, parts))
@@ -130,7 +130,7 @@ def networks(
         codes: Numbers that the encoder gives, and that the decoder takes.
         outputs: Numbers that the decoder gives for each coordinate.
     """
-    shape = (outputs * domain.shape[0], *domain.shape[1:])
+    shape = (outputs * domain.scaled_shape[0], *domain.scaled_shape[1:])
     large = domain.kind == "image" and min(domain.shape[1:]) >= 16
     if domain.kind == "image" and (
         settings.network == "conv" or (settings.network == "auto" and large)
@@ -138,7 +138,7 @@ def networks(
         size = {"width": settings.channels, "depth": settings.blocks}
         return Encoder(domain.shape, codes[0], **size), Decoder(codes[1], shape, **size)
     size = {"width": settings.units, "depth": settings.layers}
-    return MLP(domain.dimensions, codes[0], **size), MLP(codes[1], shape, **size)
+    return MLP(domain.scaled_dimensions, codes[0], **size), MLP(codes[1], shape, **size)
 
 
 def _codes(model: Autoencoder, x: Tensor) -> Tensor:

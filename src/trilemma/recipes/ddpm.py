@@ -132,7 +132,7 @@ class Ddpm(Recipe):
                 guidance=self.guidance,
                 guidance_over=interval(self.guidance_over),
             ),
-            classifier=NoisyClassifier(domain.shape, classes) if self.classifier else None,
+            classifier=NoisyClassifier(domain.scaled_shape, classes) if self.classifier else None,
             prompts=prompts(domain),
         )
 

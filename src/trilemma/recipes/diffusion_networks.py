@@ -55,7 +55,7 @@ def denoiser(
     if domain.kind == "points":
         if kind != "unet":
             raise BadInput(f"--network {kind} is for images; leave it out for points.")
-        size = domain.dimensions
+        size = domain.scaled_dimensions
         return Perceptron(
             size * in_multiple, width=width or 128, classes=classes, outputs=size * out_multiple
         )

@@ -88,7 +88,7 @@ class EnergyBased(Recipe):
             temperature=self.langevin_noise,
             restart=self.restart,
             regulariser=self.regulariser,
-            gap=self.gap or 50.0 + domain.dimensions,
+            gap=self.gap or 50.0 + domain.scaled_dimensions,
             **shared,
         )
 
@@ -97,10 +97,12 @@ class EnergyBased(Recipe):
         noise_conditional = self.training == "dsm"
         if domain.kind == "points":
             return PointEnergy(
-                domain.dimensions, width=self.width or 128, noise_conditional=noise_conditional
+                domain.scaled_dimensions,
+                width=self.width or 128,
+                noise_conditional=noise_conditional,
             )
         return ImageEnergy(
-            domain.shape, width=self.width or 32, noise_conditional=noise_conditional
+            domain.scaled_shape, width=self.width or 32, noise_conditional=noise_conditional
         )
 
     def stages(self, model: Model, data: DataSet, seed: int) -> Sequence[Stage]:

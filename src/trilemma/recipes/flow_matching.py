@@ -70,7 +70,7 @@ class FlowMatchingRecipe(Recipe):
         frequencies = _frequencies(domain)
         inner = FlowMatching(
             denoiser(domain, width=self.width, in_multiple=1 + 2 * len(frequencies)),
-            domain.shape,
+            domain.scaled_shape,
             preconditioning=Preconditioning(0.5 if levels else 1.0, _finest(domain), frequencies),
             training=FlowMatchingTraining(self.pairing, self.times, self.label_dropout),
             sampling=FlowMatchingSampling(self.sampler, self.sample_steps, self.guidance),
@@ -108,8 +108,7 @@ def _finest(domain: Domain) -> float:
         return 1 / (32 * values.count)
     if not isinstance(values, Columns):
         return REAL
-    narrowest = min(1 / column.spread for column in values.columns if column.in_cells)
-    return max(FINEST, min(REAL, narrowest / 64))
+    return max(FINEST, min(REAL, values.narrowest / 64))
 
 
 def _frequencies(domain: Domain) -> tuple[float, ...]:
@@ -119,7 +118,7 @@ def _frequencies(domain: Domain) -> tuple[float, ...]:
     perceptron with edges; a wide table has enough columns.
     """
     if not isinstance(domain.values, Levels):
-        return (1.5, 3.0, 6.0, 12.0) if domain.dimensions <= PLANE else ()
+        return (1.5, 3.0, 6.0, 12.0) if domain.scaled_dimensions <= PLANE else ()
     return of_levels(domain.values.count)
 
 

@@ -70,7 +70,7 @@ class AdversarialNet(Game):
             normalise=penalty in ("none", "clip"),
             conditional=self.conditional,
         )
-        gamma = self.gamma or WEIGHT.get(penalty) or GAMMA * math.sqrt(domain.dimensions)
+        gamma = self.gamma or WEIGHT.get(penalty) or GAMMA * math.sqrt(domain.scaled_dimensions)
         return Gan(
             generator,
             critic,

@@ -64,9 +64,9 @@ def players(
     classes = len(domain.classes) if conditional else 0
     if domain.kind == "points":
         size = {"width": width or 128, "depth": 3, "classes": classes}
-        generator = PointGenerator(latent, domain.shape, **size)
+        generator = PointGenerator(latent, domain.scaled_shape, **size)
         critic = PointReconstructor if energy else PointCritic
-        return generator, critic(domain.shape, **size)
+        return generator, critic(domain.scaled_shape, **size)
     channels, height, across = domain.shape
     shape = (channels, height, across)
     if network == "dcgan":

@@ -300,7 +300,7 @@ class MoleculeReinforced(Recipe):
             MoleculeTransitions,
             episodes=self._pace.episodes,
             batch=8 * self.batch,
-            batches=self._batches,
+            batches=lambda _: self._batches,
             seed=seed,
             is_stale=learner.is_too_far,
             search=search,

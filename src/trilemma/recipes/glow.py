@@ -93,7 +93,7 @@ class Glow(Recipe):
         )
         flow = NormalizingFlow(
             BijectionChain([*self.first(domain), body]),
-            domain.shape,
+            domain.scaled_shape,
             ConditionEmbedding(classes, COND_WIDTH) if classes else None,
             sampling=NormalizingFlowSampling(self.temperature),
             log_volume=domain.values.log_volume if is_uniform else None,
@@ -112,7 +112,7 @@ class Glow(Recipe):
                 f"levels {self.levels}, depth {self.depth} and width {self.width} were given; "
                 "give positive numbers, or 0 to let the recipe choose."
             )
-        if domain.kind == "points" and domain.dimensions < 2:
+        if domain.kind == "points" and domain.scaled_dimensions < 2:
             raise BadInput(
                 "points of one number were given, and a coupling needs one number to tell how "
                 "another is moved; give points of two or more, or try spline-flow."
@@ -167,7 +167,7 @@ class Glow(Recipe):
 
     def points(self, domain: Domain, cond_width: int) -> Bijection:
         """Return the steps for vectors."""
-        size = domain.dimensions
+        size = domain.scaled_dimensions
         steps = [
             self.step(size, i, cond_width=cond_width, image=False) for i in range(self.depth or 16)
         ]

@@ -31,6 +31,8 @@ STARTS = 512
 """Training graphs that a policy keeps to begin with at most."""
 ORDERS = 16
 """Orders of removal behind a reward."""
+ROBUST_EPOCHS = 20
+"""Passes through a collection's acts, of which a network gets few."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +69,9 @@ class GraphReinforced(Recipe):
     """How nodes are removed from it (robust)."""
     episodes: int = 128
     """Graphs of a collection."""
-    epochs: int = 4
-    """How often the acts of a collection are learnt from."""
+    epochs: int = 0
+    """How often each act of a collection is learnt from; 0: once, or 20 times where networks are
+    made robust, for whom a collection has few."""
     clip_ratio: float = 0.2
     """How far the policy may go from the one that step, as a ratio of probabilities."""
     target_kl: float = 0.02
@@ -151,12 +154,13 @@ class GraphReinforced(Recipe):
             real = graphs[rows].to(device)
             return model.collect(noise.to(device), real, reward, learner.settings)
 
+        epochs = self.epochs or (ROBUST_EPOCHS if self.task == "robust" else 1)
         return Rollouts(
             collect,
             GraphTransitions,
             episodes=self.episodes,
             batch=8 * self.batch,
-            batches=4 * self.epochs,
+            batches=lambda acts: -(-epochs * acts // (8 * self.batch)),
             seed=seed,
             is_stale=learner.is_too_far,
         )
@@ -167,9 +171,11 @@ class GraphReinforced(Recipe):
                 f"recipe 'graphrl' is for graphs of up to {LARGEST} nodes, and these have up to "
                 f"{domain.shape[0]}; 'graphrnn' takes larger ones."
             )
-        for name in ("width", "layers", "episodes", "epochs"):
+        for name in ("width", "layers", "episodes"):
             if getattr(self, name) < 1:
                 raise BadInput(f"--{name} takes 1 or more.")
+        if self.epochs < 0:
+            raise BadInput(f"--epochs {self.epochs} was given; give 1 or more, 0 to choose.")
         if not 0 <= self.cloning < 1:
             raise BadInput(
                 f"--cloning {self.cloning:g} was given; it is a share from 0 to below 1."

@@ -47,7 +47,7 @@ class R3Gan(Game):
         generator, critic = players(
             domain, self.latent, width=self.width, conditional=self.conditional
         )
-        gamma = self.gamma or GAMMA * math.sqrt(domain.dimensions)
+        gamma = self.gamma or GAMMA * math.sqrt(domain.scaled_dimensions)
         return Gan(
             generator,
             critic,

@@ -63,7 +63,7 @@ class NeuralSplineFlow(Recipe):
     def model(self, domain: Domain) -> Model:
         """Build the untrained model."""
         self._sizes()
-        dimensions = domain.dimensions
+        dimensions = domain.scaled_dimensions
         bijection = SplineFlow(
             dimensions,
             structure=self.structure,
@@ -77,7 +77,7 @@ class NeuralSplineFlow(Recipe):
         embedding = (
             ConditionEmbedding(len(domain.classes), COND_WIDTH) if self.conditional else None
         )
-        flow = NormalizingFlow(bijection, domain.shape, embedding)
+        flow = NormalizingFlow(bijection, domain.scaled_shape, embedding)
         if self.compile:
             _try_compiler()
             bijection.compile()

@@ -140,12 +140,14 @@ class VariationalAutoencoder(Recipe):
         encoder, decoder = networks(settings, domain, codes=codes, outputs=outputs)
         if not cond_width:
             return encoder, decoder
-        return ConditionalEncoder(encoder, domain.shape, cond_width), ConditionalDecoder(decoder)
+        return ConditionalEncoder(encoder, domain.scaled_shape, cond_width), ConditionalDecoder(
+            decoder
+        )
 
     def _hierarchy(self, domain: Domain, outputs: int) -> tuple[nn.Module, nn.Module]:
         """Return the way up and the way down of several levels."""
         cond_width = COND_WIDTH if self.conditional else 0
-        shape = (outputs * domain.shape[0], *domain.shape[1:])
+        shape = (outputs * domain.scaled_shape[0], *domain.scaled_shape[1:])
         large = domain.kind == "image" and min(domain.shape[1:]) >= 16
         shared: dict[str, int] = {"levels": self.levels}
         if domain.kind == "image" and (
@@ -157,6 +159,8 @@ class VariationalAutoencoder(Recipe):
             down = conv_down(shape, self.latent, channels=channels, condition=cond_width, **shared)
         else:
             shared |= {"width": self.width or 128, "depth": self.depth or 3}
-            up = VectorUp(domain.dimensions, self.latent, **shared)
+            up = VectorUp(domain.scaled_dimensions, self.latent, **shared)
             down = vector_down(shape, self.latent, condition=cond_width, **shared)
-        return (ConditionalEncoder(up, domain.shape, cond_width) if cond_width else up), down
+        return (
+            ConditionalEncoder(up, domain.scaled_shape, cond_width) if cond_width else up
+        ), down

@@ -251,4 +251,4 @@ def _narrowest(domain: Domain) -> float | None:
         return 2 / (values.count - 1)
     if not isinstance(values, Columns):
         return None
-    return min((1 / c.spread for c in values.columns if c.in_cells), default=None)
+    return values.narrowest if math.isfinite(values.narrowest) else None

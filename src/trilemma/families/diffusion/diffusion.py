@@ -95,7 +95,7 @@ class Diffusion(DiffusionLikelihood):
         process = denoiser.process
         self.schedule, self.chain, self.space = process.schedule, process.chain, process.space
         self.steps, self.variance = process.bound_steps, denoiser.variance
-        exact = domain.dimensions <= PROBED
+        exact = domain.scaled_dimensions <= PROBED
         self.ode_by = "ODE estimate" if exact else "ODE estimate, Hutchinson"
 
     def adjusted(self, **options: Any) -> Self:  # noqa: ANN401
@@ -278,7 +278,7 @@ class Diffusion(DiffusionLikelihood):
         noise = Noise.fresh(n, device) if noise is None else noise
         draws = noise.named("state")
         times, condition = self.times(), self.resolve_condition(condition, noise)
-        x = self.space_of(condition).normal(draws, self.domain.shape)
+        x = self.space_of(condition).normal(draws, self.domain.scaled_shape)
         spread = self.sampling.temperature * float(self.schedule(times[0])[1])
         return self.trajectory(x * spread, times, condition, draws)
 
@@ -378,7 +378,7 @@ class Diffusion(DiffusionLikelihood):
     def forward_path(self, x: Tensor, *, frames: int, noise: Noise) -> Sequence[Tensor]:
         """Return x_t at `frames` times from 0 to 1, evenly spaced, in data units."""
         y = self.domain.values.scale(x)
-        eps = self.space.normal(noise, self.domain.shape)
+        eps = self.space.normal(noise, self.domain.scaled_shape)
         states = []
         for t in torch.linspace(0, 1, frames, dtype=torch.float64):
             alpha, sigma = (per_row(number, y) for number in self.schedule(t))

@@ -101,7 +101,7 @@ class Editable(Model[Examples, Tensor], ABC):
     @torch.no_grad()
     def decode(self, z: Float[Tensor, "B Z"]) -> Tensor:
         """Return the examples of codes, in data units."""
-        y = self.flow().data_of(z.unflatten(1, self.domain.shape))
+        y = self.flow().data_of(z.unflatten(1, self.domain.scaled_shape))
         return self.domain.values.unscale(y)
 
     @torch.no_grad()
@@ -117,7 +117,7 @@ class Editable(Model[Examples, Tensor], ABC):
         for fraction in torch.linspace(0, 1, count).tolist():
             parts = ((1 - fraction) * angle).sin(), (fraction * angle).sin()
             latents.append((parts[0] * codes[0] + parts[1] * codes[1]) / angle.sin())
-        y = flow.data_of(torch.cat(latents).unflatten(1, self.domain.shape))
+        y = flow.data_of(torch.cat(latents).unflatten(1, self.domain.scaled_shape))
         return self.domain.values.unscale(y).unflatten(0, (count, len(a)))
 
     @torch.no_grad()
@@ -156,7 +156,7 @@ class Editable(Model[Examples, Tensor], ABC):
         """
         draws, times = noise.named("state"), self.times()
         condition = self.resolve_condition(condition, noise)
-        state = self.space_of(condition).normal(draws, self.domain.shape)
+        state = self.space_of(condition).normal(draws, self.domain.scaled_shape)
         state = state * float(self.schedule(times[0])[1])
         steps = self.trajectory(state, times, condition, draws, agree)
         return self.domain.values.unscale(deque(steps, maxlen=1).pop().state)
@@ -175,7 +175,7 @@ class Editable(Model[Examples, Tensor], ABC):
             raise BadInput(f"strength {strength:g} was given; it is a time above 0 and up to 1.")
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
         draws, y = noise.named("state"), self.domain.values.scale(x)
-        eps = self.space.normal(draws, self.domain.shape)
+        eps = self.space.normal(draws, self.domain.scaled_shape)
         times = self.times()
         start = torch.tensor([strength], dtype=torch.float64)
         alpha, sigma = (per_row(number, y) for number in self.schedule(start[0]))

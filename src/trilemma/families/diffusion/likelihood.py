@@ -111,7 +111,8 @@ class DiffusionLikelihood(Editable, ABC):
         noise = Noise.fresh(len(x), x.device) if noise is None else noise
         bound, flow = self.bounded("information"), self.flow(condition)
         t = self.schedule.time_of(torch.tensor(flow.finest, dtype=torch.float64))
-        y, eps = self.domain.values.scale(x), self.space.normal(noise, x.shape[1:])
+        y = self.domain.values.scale(x)
+        eps = self.space.normal(noise, y.shape[1:])
         alpha, sigma = (per_row(number, y) for number in self.schedule(t))
         x_1 = alpha * y + sigma * eps
         spread = (2 * sigma.log()).expand_as(y)
