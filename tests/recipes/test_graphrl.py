@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import networkx
 import pytest
 
+from trilemma.cli import main
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import graph
@@ -68,6 +70,28 @@ def test_robust_networks_are_trained_and_judged(tmp_path):
     assert set(gain.baselines) == {"random", "lowest degree product", "greedy"}
     assert gain.baselines["greedy"] > gain.baselines["random"]
     assert run.path.exists()
+
+    _improves_networks_of_its_user(run.path, tmp_path)
+
+
+def _improves_networks_of_its_user(run_path, folder):
+    """Larger ones than any that it has seen, in several forms."""
+    for n in (15, 22):
+        networkx.write_graphml(
+            networkx.barabasi_albert_graph(n, 2, seed=n), folder / f"{n}.graphml"
+        )
+    networkx.write_gml(networkx.complete_graph(5), folder / "full.gml")
+    command = ["sample", str(run_path), "--cond"]
+    for source, target in (("22.graphml", "one.gml"), ("15.graphml", "one.png")):
+        assert main([*command, str(folder / source), "--out", str(folder / target)]) == 0
+    graph_before = networkx.read_graphml(folder / "22.graphml")
+    graph_after = networkx.read_gml(folder / "one.gml", label="id")
+    assert graph_after.number_of_nodes() == 22
+    assert graph_after.number_of_edges() == graph_before.number_of_edges() + 4
+    assert (folder / "one.png").stat().st_size > 1000
+    for source, target in (("full.gml", "x.gml"), ("none.gml", "x.gml"), ("22.graphml", "x.csv")):
+        assert main([*command, str(folder / source), "--out", str(folder / target)]) == 2
+        assert not (folder / target).exists()
 
 
 def test_builders_are_not_judged_as_improvers():

@@ -10,20 +10,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
-from trilemma.core.model import Completing, Editing, Model, Objective, Restoring
+from trilemma.core.graph import adjacency, sizes, stacked
+from trilemma.core.model import Completing, Editing, Improving, Model, Objective, Restoring
 from trilemma.core.noise import Noise
 from trilemma.core.session import Session
 from trilemma.core.words import joined
+from trilemma.data import graph_files
 from trilemma.data.completion_inputs import in_levels
 from trilemma.data.images import UnusableImage, centre_square, read_header
 from trilemma.data.pictures import printable
@@ -38,6 +42,7 @@ __all__ = [
     "completing",
     "editing",
     "enlarged",
+    "improved",
     "photo",
     "picture",
     "refuse_completion",
@@ -45,6 +50,8 @@ __all__ = [
 
 LARGEST = 4_000_000
 """Pixels of an enlarged photo at most."""
+LARGEST_NETWORK = 400
+"""Nodes of a network that is improved at most: every act reads all of it."""
 AT_ONCE = 16
 """Tiles in one evaluation."""
 
@@ -220,6 +227,69 @@ def _evaluations(loaded: Loaded, height: int, width: int) -> int:
         steps = 1
     calls = getattr(SAMPLERS.get(getattr(recipe, "sampler", "")), "calls", 1)
     return -(-tiles // AT_ONCE) * steps * (calls if isinstance(calls, int) else 1)
+
+
+# Networks as they are given
+
+
+@dataclass(frozen=True)
+class Improved:
+    """Networks, and what a policy has made of them."""
+
+    before: UInt8[Tensor, "B N N"]
+    after: UInt8[Tensor, "B N N"]
+    what: str
+    """What was raised."""
+    worth: tuple[float, float]
+    """Mean of it before and after."""
+
+    def sentence(self) -> str:
+        """Say what was raised, and by how much."""
+        added = (int(self.after.sum()) - int(self.before.sum())) // 2
+        return (
+            f"{self.what}: {self.worth[0]:.4f} before, {self.worth[1]:.4f} after; networks: "
+            f"{len(self.before):,}, edges added: {added:,}"
+        )
+
+
+@torch.no_grad()
+def improved(loaded: Loaded, path: str | Path, seed: int) -> Improved:
+    """Improve the networks of a file by a run that was trained to, of any size it can take.
+
+    Arguments:
+        loaded: A run whose model improves networks.
+        path: A file or a folder of graphs.
+        seed: Of the chances by which worth is estimated.
+
+    Raises:
+        BadInput: The model improves nothing, the file holds no network, or one that is too large
+            or has every edge.
+    """
+    model = loaded.model
+    assert isinstance(model, Improving)
+    _require_file(path)
+    contents = graph_files.read_graphs(Path(path))
+    if contents.unreadable:
+        reason, names = next(iter(contents.unreadable.items()))
+        raise BadInput(f"'{printable(names[0])}' cannot be improved: {reason}.")
+    largest = max((one.nodes for one in contents.graphs), default=0)
+    if not largest or largest > LARGEST_NETWORK:
+        size = f"a network of {largest:,} nodes" if largest else "no network"
+        raise BadInput(
+            f"'{printable(str(path))}' holds {size}; a policy takes networks of 2 to "
+            f"{LARGEST_NETWORK} nodes."
+        )
+    x = stacked([graph_files.dense(one, largest) for one in contents.graphs])
+    pairs = sizes(x) * (sizes(x) - 1) // 2
+    if bool((adjacency(x).sum((1, 2)) // 2 >= pairs).any()):
+        raise BadInput(
+            f"'{printable(str(path))}' holds a network of which every two nodes are joined, to "
+            "which no edge can be added."
+        )
+    x = x.to(_device(loaded.model))
+    after = model.improve(x)
+    worth = [float(model.worth(graphs, seed=seed).double().mean()) for graphs in (x, after)]
+    return Improved(x.cpu(), after.cpu(), model.improves, (worth[0], worth[1]))
 
 
 # Pictures as they are given

@@ -28,7 +28,13 @@ from trilemma.data.images import OWN_SHEET, SOFTWARE
 from trilemma.data.properties import expression
 from trilemma.pictures import charts, figures, graphs
 from trilemma.pictures.image_strips import captioned
-from trilemma.recipes.editing import blended, completing, enlarged, refuse_completion
+from trilemma.recipes.editing import (
+    blended,
+    completing,
+    enlarged,
+    improved,
+    refuse_completion,
+)
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import Loaded
 
@@ -41,6 +47,7 @@ __all__ = [
     "write_between",
     "write_enlarged",
     "write_found",
+    "write_improved",
     "write_samples",
 ]
 
@@ -256,6 +263,29 @@ def write_enlarged(
     x = enlarged(loaded, path, session)
     save_picture(figures.grid(x[None], 256, 1, 1), target, is_sheet=False)
     return target
+
+
+def write_improved(loaded: Loaded, path: str | Path, target: Path, session: Session) -> str:
+    """Write what a run's policy makes of given networks, and return what was raised.
+
+    A .png shows what was added in red; other forms hold the networks with it.
+
+    Raises:
+        BadInput: Networks are not written in that form, or `improved` refuses.
+    """
+    form = target.suffix.lower()
+    if form not in (".png", "", *OWN_FORMS["graph"]):
+        raise BadInput(
+            f"'{target.name}' was given for networks; they are written as .png, "
+            f"{', '.join(OWN_FORMS['graph'])}, or into a folder."
+        )
+    result = improved(loaded, path, session.seed)
+    if form == ".png":
+        save_picture(graphs.change(result.before, result.after), target, is_sheet=False)
+    else:
+        graph_writing.check_form(form, target.name, len(result.after))
+        _write(result.after, form, target, loaded.domain)
+    return result.sentence()
 
 
 def _write(x: Tensor, form: str, target: Path, domain: Domain) -> int:

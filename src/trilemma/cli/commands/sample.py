@@ -33,7 +33,8 @@ def arguments(parser: Parser) -> None:
         metavar="WHAT",
         help="classes with commas between; captions with ; between; values of a property, "
         "alpha=70,80; an image to be completed, edited or enlarged; or a file of a graph, or of "
-        "a fragment of a molecule in space (.xyz, .sdf), to be completed",
+        "a fragment of a molecule in space (.xyz, .sdf), to be completed; networks to be made "
+        "robust, by a run that was trained to",
     )
     parser.add_argument(
         "--mask",
@@ -101,9 +102,9 @@ def _sample(
     session: Session,
 ) -> None:
     """Draw examples, or what is to be made of an image, graph or fragment that is given."""
-    from trilemma.cli.terminal import warn
+    from trilemma.cli.terminal import say, warn
     from trilemma.core.errors import BadInput
-    from trilemma.core.model import Restoring
+    from trilemma.core.model import Improving, Restoring
     from trilemma.data.completion_inputs import is_fragment, is_image, read_fragment, read_graph
     from trilemma.recipes.conditions import captions, conditions
     from trilemma.recipes.editing import editing
@@ -124,6 +125,9 @@ def _sample(
         return
     if image and options.strength is not None:
         source = editing(loaded, cond, options.strength)
+    elif cond and isinstance(loaded.model, Improving) and loaded.model.improves:
+        say(drawing.write_improved(loaded, cond, target, session))
+        return
     elif cond and domain.kind == "graph":
         drawing.refuse_completion(loaded)
         completion = read_graph(cond, domain)
