@@ -72,6 +72,11 @@ def test_colours_tell_how_many_neighbours_there_are():
     assert near(picture, (223, 98, 99)) == 0  # three neighbours
 
 
+def test_a_node_without_neighbours_is_grey():
+    picture = graphs._Panel.of(graph(4, [(0, 1)])).picture(176)
+    assert near(picture, (138, 151, 166)) > 0.5 * near(picture, (253, 180, 47)) > 0
+
+
 def test_only_what_was_added_is_red(small_graphs):
     before = small_graphs[:2]
     after = before.clone()

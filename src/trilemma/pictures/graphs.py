@@ -42,7 +42,15 @@ COLOURS, PALE = 128, 247
 """Colours of a picture at most, and values from which on one is taken for white."""
 LINE, ADDED = (84, 98, 117), (214, 40, 57)
 PLAIN, NEW, INK = "#708096", "#d62839", "#5b6470"
-DEGREES = {1: "#fdb42f", 2: "#f48849", 3: "#df6263", 4: "#c23b81", 8: "#8f0da4", 16: "#3b0399"}
+DEGREES = {
+    0: "#8a97a6",
+    1: "#fdb42f",
+    2: "#f48849",
+    3: "#df6263",
+    4: "#c23b81",
+    8: "#8f0da4",
+    16: "#3b0399",
+}
 """Colours of nodes by their neighbours; between 4 and 8, and 8 and 16, they are mixed."""
 
 Pairs = list[tuple[int, int]]
@@ -286,7 +294,7 @@ def _colour(degree: int) -> str:
     """Return the colour of nodes with so many neighbours.
 
     >>> _colour(0), _colour(4), _colour(6), _colour(400)
-    ('#fdb42f', '#c23b81', '#a42095', '#3b0399')
+    ('#8a97a6', '#c23b81', '#a42095', '#3b0399')
     """
     stops = sorted(DEGREES)
     d = min(max(degree, stops[0]), stops[-1])
