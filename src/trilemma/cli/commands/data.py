@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
         for line in report.lines():
             out(line)
     if report.sheet is not None and len(report.sheet):
-        sheet = options.out or Path(f"{Path(options.name).name or 'data'}-sheet.png")
+        sheet = options.out or Path(f"{Path(source).name or 'data'}-sheet.png")
         drawing.save_picture(drawing.contact_sheet(report), sheet)
         say(f"contact sheet: {sheet}")
     return 0 if report.holds else 1
