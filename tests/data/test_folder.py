@@ -418,3 +418,49 @@ def test_captions_that_cannot_be_read_are_refused(album, name, content, why):
     (folder / name).write_bytes(content)
     with pytest.raises(BadInput, match=why):
         load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "classes", "note"),
+    [
+        (
+            "file_name,class\n" + "".join(f"{i:03}.png,{'cd'[i % 2]}\n" for i in range(20)),
+            2,
+            "from",
+        ),
+        ("class,file_name\n" + "".join(f"{'cd'[i % 2]},./{i:03}.png\n" for i in range(20)), 2, ""),
+        ("file_name,class\n000.png,c\n001.png,d\n", 0, "not used: 18 of 20 have none"),
+        ("file_name,class\n" + "".join(f"{i:03}.png,c\n" for i in range(20)), 0, "one class"),
+        ("a,b\n1,2\n", 0, ""),
+        ("", 0, ""),
+    ],
+)
+def test_classes_from_a_table_of_labels(album, content, classes, note):
+    folder = album(20)
+    (folder / "labels.csv").write_text(content)
+    data = load(str(folder))
+    assert len(data.domain.classes) == classes
+    assert note in all_notes(data)
+    assert data.train.captions is None
+    if classes:
+        for name, label in zip(data.train.names, data.train.labels.tolist(), strict=True):
+            assert label == int(name[:3]) % 2
+
+
+def test_a_table_of_labels_beside_metadata(album):
+    folder = album(20)
+    lines = [json.dumps({"file_name": f"{i:03}.png", "text": f"cat {i}"}) for i in range(20)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    rows = "".join(f"{i:03}.png,{'cd'[i % 2]}\n" for i in range(20))
+    (folder / "labels.csv").write_text("file_name,class\n" + rows)
+    data = load(str(folder))
+    assert data.domain.classes == ("c", "d")
+    assert {*data.train.captions, *data.test.captions} == {f"cat {i}" for i in range(20)}
+    assert "was not read" not in all_notes(data)
+
+
+def test_labels_that_are_no_text_are_refused(album):
+    folder = album(20)
+    (folder / "labels.csv").write_bytes(b"\xff\xfe\x00class")
+    with pytest.raises(BadInput, match=r"labels\.csv' cannot be read as UTF-8 text"):
+        load(str(folder))

@@ -2,6 +2,7 @@
 
     ROOT/a.png …                 images without classes
     ROOT/CLASS/…/a.png …         the first folder below ROOT is the class
+    ROOT/labels.csv              classes and captions, as `trilemma sample` writes them
     ROOT/metadata.jsonl | .csv   captions, which become tokens too (`text`)
 
 Examples are put in the order of their content's hash, which also makes the split, so that neither
@@ -21,6 +22,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.data.below import OWN
 from trilemma.data.captions import captions
+from trilemma.data.captions import classes as classes_of
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import Pictures, printable
 from trilemma.data.split import content_hashes, frequencies, is_test, split_warning
@@ -121,17 +123,21 @@ def _images(n: int) -> str:
 def _classes(
     folder: Path, names: Sequence[str]
 ) -> tuple[tuple[str, ...], Sequence[int], list[str]]:
-    """Read classes from the first folder below the root, or say why there are none.
+    """Read classes from labels.csv or the first folder below the root, or say why there are none.
 
     Returns:
         Names of the classes; the class of each file, 0 without classes; notes.
     """
+    labels, notes = classes_of(folder, names)
+    if labels is not None:
+        class_index = {name: i for i, name in enumerate(sorted(set(labels)))}
+        return tuple(class_index), [class_index[label] for label in labels], notes
     class_folders = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     counts = Counter(class_folders)
     classes = sorted(counts)
     reason = ""
     if classes == [""]:
-        return (), [0] * len(names), []
+        return (), [0] * len(names), notes
     if counts[""]:
         reason = f"beside the folders: {_images(counts[''])}"
     elif len(classes) == 1:
@@ -144,10 +150,9 @@ def _classes(
     elif len(classes) > len(names) / 2:
         reason = f"{len(classes)} folders hold {len(names)} images, fewer than two each"
     if reason:
-        return (), [0] * len(names), [f"folders are not taken for classes: {reason}"]
+        return (), [0] * len(names), [*notes, f"folders are not taken for classes: {reason}"]
     class_index = {name: i for i, name in enumerate(classes)}
     single = [printable(name) for name in classes if counts[name] == 1]
-    notes = []
     if single:
         notes.append(
             f"classes with one image, which is for training: {', '.join(single[:5])}"

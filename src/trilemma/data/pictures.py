@@ -25,6 +25,7 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.data import cache
 from trilemma.data.below import below
+from trilemma.data.captions import METADATA
 from trilemma.data.images import SUFFIXES, ImageHeader, UnusableImage, centre_square, read_header
 
 __all__ = ["Pictures", "Progress", "pictures", "printable"]
@@ -100,7 +101,7 @@ def pictures(
     suffix_counts = Counter(
         os.path.splitext(name)[1].lower() or "without suffix"
         for name in files
-        if not name.lower().endswith((*SUFFIXES, "metadata.jsonl", "metadata.csv"))
+        if not name.lower().endswith((*SUFFIXES, *METADATA))
         and not (name.endswith(".txt") and name.removesuffix(".txt") in stems)
     )
     if not names:
