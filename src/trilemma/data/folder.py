@@ -33,6 +33,10 @@ __all__ = ["dataset"]
 FEWEST = 16
 """Usable images without which there is nothing to learn from."""
 TEST_SHARE, UNUSABLE_SHARE = 0.1, 0.01
+DARK = 16
+"""Level that no value of a nearly black image exceeds: what 12 bits in 16 come to."""
+NAMED = 4
+"""Kinds of files that are named at most."""
 NOT_CLASSES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
@@ -104,15 +108,26 @@ def _use(folder: Path, images: Pictures) -> list[str]:
     small = sum(n for size, n in images.sizes.items() if min(map(int, size.split("x"))) < side)
     if small:
         notes.append(f"smaller than {side} pixels and enlarged: {_images(small)}")
+    sides = {size: sorted(map(int, size.split("x"))) for size in images.sizes}
+    long = sum(n for size, n in images.sizes.items() if sides[size][1] > 2 * sides[size][0])
+    if long:
+        notes.append(f"longer than two squares, of which the middle one is taken: {_images(long)}")
     notes += [f"{what}: {_images(n)}" for what, n in images.converted.items()]
+    dark = int((images.x.flatten(1).amax(1) <= DARK).sum())
+    if dark:
+        notes.append(f"nearly black, no value above {DARK} of 255: {_images(dark)}")
     if bad:
         notes.append(f"left out {len(bad)} of {images.files} images: {first}")
     if images.own:
         own = ", ".join(images.own[:4]) + (", …" if len(images.own) > 4 else "")
         notes.append(f"left out, {OWN} ({len(images.own)}): {own}")
     if images.other_files:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in list(images.other_files.items())[:4])
-        notes.append(f"files that are no images of a known kind were left out: {kinds}")
+        kinds = [f"{n} {suffix}" for suffix, n in images.other_files.items()]
+        further = sum(list(images.other_files.values())[NAMED:])
+        listed = ", ".join(kinds[:NAMED] + [f"{further} others"] * (further > 0))
+        notes.append(f"files that are no images of a known kind were left out: {listed}")
+    if images.hidden:
+        notes.append(f"hidden files and folders were not looked at: {images.hidden}")
     return notes
 
 
