@@ -440,7 +440,7 @@ def test_a_table_of_whole_numbers_and_words_goes_all_the_way(workdir, capsys):
     assert "log_prob" not in metrics
     assert metrics["bound"]["value"] < 0
     assert main([*words[:-1], "moved.csv@columns:visits=whole,spent=drop"]) == 2
-    assert "differs in data" in capsys.readouterr().err
+    assert "differ in values" in capsys.readouterr().err
     assert main(["train", "vae", "--columns", "a=real", "--steps", "1"]) == 2
     assert "'digits' is the name of a set" in capsys.readouterr().err
 

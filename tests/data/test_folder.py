@@ -164,6 +164,62 @@ def test_hidden_files_and_other_kinds_are_left_out(album):
     assert len(data.train) + len(data.test) == 20
     assert "1 .txt" in all_notes(data)
     assert "1 .heic" in all_notes(data)
+    assert "hidden files and folders were not looked at: 4" in all_notes(data)
+
+
+def test_every_file_of_another_kind_is_counted(album):
+    folder = album(20)
+    for i, suffix in enumerate(["a", "b", "c", "d", "e", "f"]):
+        for j in range(6 - i):
+            (folder / f"{j}.{suffix}").write_text("x")
+    assert "6 .a, 5 .b, 4 .c, 3 .d, 3 others" in all_notes(load(str(folder)))
+
+
+def deep(folder, top, count=20, start=0):
+    """Write pictures in 16-bit grey whose brightest value is `top`."""
+    folder.mkdir(exist_ok=True)
+    for i in range(start, start + count):
+        values = np.random.default_rng(i).integers(0, top + 1, (8, 8)).astype(np.uint16)
+        values[0, 0] = top
+        Image.fromarray(values).save(folder / f"{i:03}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("top", "bits"), [(200, 8), (1000, 10), (4095, 12), (16000, 14)])
+def test_grey_of_fewer_bits_than_sixteen_is_bright_and_said(tmp_path, top, bits):
+    data = load(str(deep(tmp_path / "album", top)))
+    brightest = int(torch.cat([data.train.x, data.test.x]).max())
+    assert brightest == round(255 * top / (2**bits - 1))
+    assert f"16-bit grey that uses {bits} bits" in all_notes(data)
+    assert "16 bits reduced to 8: 20 images" in all_notes(data)
+
+
+def test_bits_are_those_of_the_folder_and_not_of_each_image(tmp_path):
+    folder = deep(tmp_path / "album", 4095)
+    deep(folder, 65535, count=1, start=100)
+    data = load(str(folder))
+    assert "that uses" not in all_notes(data)
+    assert "nearly black, no value above 16 of 255: 20 images" in all_notes(data)
+    assert len(data.train) + len(data.test) == 21
+
+
+def test_a_dark_or_damaged_image_does_not_decide(tmp_path, album, picture):
+    folder = album(120, colour=False, size=(8, 8))
+    (folder / "cut.png").write_bytes(
+        (deep(tmp_path / "other", 4095) / "000.png").read_bytes()[:90]
+    )
+    data = load(str(folder))
+    assert "left out 1 of 121 images" in all_notes(data)
+    assert "nearly black" not in all_notes(data)
+
+
+def test_panoramas_are_counted(album, picture):
+    folder = album(20)
+    for i, size in enumerate([(200, 20), (20, 61), (40, 20), (50, 20)]):
+        picture(200 + i, size).save(folder / f"long{i}.png")
+    assert "longer than two squares, of which the middle one is taken: 3" in all_notes(
+        load(str(folder))
+    )
 
 
 def test_conversions_are_counted(album, picture):
@@ -417,4 +473,50 @@ def test_captions_that_cannot_be_read_are_refused(album, name, content, why):
     folder = album(20)
     (folder / name).write_bytes(content)
     with pytest.raises(BadInput, match=why):
+        load(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "classes", "note"),
+    [
+        (
+            "file_name,class\n" + "".join(f"{i:03}.png,{'cd'[i % 2]}\n" for i in range(20)),
+            2,
+            "from",
+        ),
+        ("class,file_name\n" + "".join(f"{'cd'[i % 2]},./{i:03}.png\n" for i in range(20)), 2, ""),
+        ("file_name,class\n000.png,c\n001.png,d\n", 0, "not used: 18 of 20 have none"),
+        ("file_name,class\n" + "".join(f"{i:03}.png,c\n" for i in range(20)), 0, "one class"),
+        ("a,b\n1,2\n", 0, ""),
+        ("", 0, ""),
+    ],
+)
+def test_classes_from_a_table_of_labels(album, content, classes, note):
+    folder = album(20)
+    (folder / "labels.csv").write_text(content)
+    data = load(str(folder))
+    assert len(data.domain.classes) == classes
+    assert note in all_notes(data)
+    assert data.train.captions is None
+    if classes:
+        for name, label in zip(data.train.names, data.train.labels.tolist(), strict=True):
+            assert label == int(name[:3]) % 2
+
+
+def test_a_table_of_labels_beside_metadata(album):
+    folder = album(20)
+    lines = [json.dumps({"file_name": f"{i:03}.png", "text": f"cat {i}"}) for i in range(20)]
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    rows = "".join(f"{i:03}.png,{'cd'[i % 2]}\n" for i in range(20))
+    (folder / "labels.csv").write_text("file_name,class\n" + rows)
+    data = load(str(folder))
+    assert data.domain.classes == ("c", "d")
+    assert {*data.train.captions, *data.test.captions} == {f"cat {i}" for i in range(20)}
+    assert "was not read" not in all_notes(data)
+
+
+def test_labels_that_are_no_text_are_refused(album):
+    folder = album(20)
+    (folder / "labels.csv").write_bytes(b"\xff\xfe\x00class")
+    with pytest.raises(BadInput, match=r"labels\.csv' cannot be read as UTF-8 text"):
         load(str(folder))

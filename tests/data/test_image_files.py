@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trilemma.data.images import UnusableImage, centre_square, read_header
+from trilemma.data.images import UnusableImage, brightest, centre_square, read_header
 
 SIDE = 16
 
@@ -243,3 +243,101 @@ def test_own_size_is_left_untouched(tmp_path):
     image = noisy((SIDE, SIDE))
     got, _ = saved(tmp_path, image)
     assert np.array_equal(got, np.asarray(image).transpose(2, 0, 1))
+
+
+def ramp(top, dtype):
+    """A row of levels from 0 to top, in each of 16 rows."""
+    return np.linspace(0, top, SIDE).round().astype(dtype)[None].repeat(SIDE, 0)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_grey_of_fewer_bits_in_sixteen_is_scaled_by_them(tmp_path, bits):
+    Image.fromarray(ramp(2**bits - 1, np.uint16)).save(tmp_path / "a.png")
+    assert read_header(tmp_path / "a.png").is_deep
+    assert brightest(tmp_path / "a.png") == 2**bits - 1
+    got = centre_square(tmp_path / "a.png", SIDE, 2**bits - 1)
+    assert np.abs(got.astype(float) - ramp(255, np.float64)).max() <= 1
+
+
+def test_transparent_grey_of_sixteen_bits_is_laid_on_white(tmp_path):
+    values = ramp(65535, np.uint16)
+    got, traits = saved(tmp_path, Image.fromarray(values), transparency=0)
+    assert set(traits) == {"transparency laid on white", "16 bits reduced to 8"}
+    assert (got[:, :, 0] == 255).all()
+    assert np.abs(got[0, :, 1:].astype(float) - values[:, 1:] / 257).max() <= 1
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.png", "a.webp"])
+def test_of_every_animation_the_first_frame_is_taken(tmp_path, name):
+    frames = [flat(c) for c in ("red", "green", "blue")]
+    how = {"lossless": True} if name.endswith("webp") else {}
+    got, traits = saved(
+        tmp_path, frames[0], name, save_all=True, append_images=frames[1:], duration=50, **how
+    )
+    assert (got == np.array([255, 0, 0])[:, None, None]).all()
+    assert "animated, first frame taken" in traits
+
+
+def test_of_an_animated_png_with_a_still_picture_this_is_taken(tmp_path):
+    later = [flat("green"), flat("blue")]
+    how = {"save_all": True, "append_images": later, "default_image": True}
+    got, traits = saved(tmp_path, flat("red"), **how)
+    assert (got == np.array([255, 0, 0])[:, None, None]).all()
+    assert traits == ("animated, first frame taken",)
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparency"),
+    [("LA", None), ("RGBA", None), ("L", 0), ("P", 0), ("RGB", (0, 0, 0))],
+)
+def test_transparency_in_every_form_is_laid_on_white(tmp_path, mode, transparency):
+    """The left half is transparent, the right half is of one grey."""
+    pixels = np.zeros((24, 24), np.uint8)
+    pixels[:, 12:] = 90
+    grey = Image.fromarray(pixels)
+    how = {}
+    if transparency is None:
+        image = grey.convert(mode)
+        image.putalpha(Image.fromarray(np.where(pixels == 0, 0, 255).astype(np.uint8)))
+    else:
+        image = grey.convert("RGB").quantize(2) if mode == "P" else grey.convert(mode)
+        index = image.getpixel((0, 0)) if mode == "P" else transparency
+        how = {"transparency": index}
+    got, traits = saved(tmp_path, image, **how)
+    assert traits == ("transparency laid on white",)
+    assert (got[:, :, :7] > 250).all()
+    assert np.abs(got[:, :, 9:].astype(int) - 90).max() <= 8
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.gif"])
+def test_one_bit_is_black_and_white(tmp_path, name):
+    pixels = np.arange(SIDE * SIDE).reshape(SIDE, SIDE) % 3 == 0
+    got, traits = saved(tmp_path, Image.fromarray(pixels), name)
+    assert (got == pixels * 255).all()
+    assert traits == ()
+
+
+@pytest.mark.parametrize("size", [(2000, 20), (20, 2000), (900, 2), (2, 900)])
+def test_of_a_panorama_the_middle_square_is_taken(tmp_path, size):
+    side, (width, height) = min(size), size
+    pixels = np.zeros((height, width, 3), np.uint8)
+    rows, columns = ((length - side) // 2 for length in (height, width))
+    margin = 2  # the filter looks a little beyond the square
+    pixels[max(rows - margin, 0) : rows + side + margin][
+        :, max(columns - margin, 0) : columns + side + margin
+    ] = 200
+    got, _ = saved(tmp_path, Image.fromarray(pixels))
+    assert (got == 200).all()
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp"])
+def test_exif_puts_every_kind_upright(tmp_path, name):
+    pixels = np.zeros((24, 24, 3), np.uint8)
+    pixels[:12] = 255  # a bright top, which lies on its side in the file
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(pixels).rotate(90)
+    got, traits = saved(tmp_path, image, name, exif=exif)
+    assert traits == ("turned upright by EXIF",)
+    assert got[:, :6].mean() > 240
+    assert got[:, 10:].mean() < 15

@@ -57,7 +57,7 @@ def report_run(run: Run, data: DataSet, session: Session) -> None:
     if session.world.is_main:
         say(f"looking into it for {run.path / 'report.html'} …")
         loaded = load(run.path, warn=say)
-        gallery.run_report(run, data, loaded.model)
+        gallery.run_report(run, loaded.with_changes(data)[0], loaded.model)
         if (best_file := drawing.write_found(loaded)) is not None:
             say(f"{best_file}: the best that were found")
         out(run.path)

@@ -48,7 +48,7 @@ def choose_folder(plan: Plan, requested: Path | None, root: Path = Path("compari
     number = 1
     while (path := root / f"{stem}-{number:03d}").exists():
         with contextlib.suppress(BadInput):
-            if _plan_in(path) == plan.to_json() and not (path / "report.html").exists():
+            if plan.is_of(_plan_in(path)) and not (path / "report.html").exists():
                 return path
         number += 1
     return path
@@ -56,7 +56,7 @@ def choose_folder(plan: Plan, requested: Path | None, root: Path = Path("compari
 
 def _refuse_another(plan: Plan, path: Path) -> None:
     """Refuse a folder that holds something else than this comparison or its beginning."""
-    if not path.exists() or _is_new(path) or _plan_in(path) == plan.to_json():
+    if not path.exists() or _is_new(path) or plan.is_of(_plan_in(path)):
         return
     raise BadInput(
         f"{path} exists and is not this comparison; give another --out, or the same "

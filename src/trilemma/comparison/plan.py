@@ -122,6 +122,11 @@ class Plan:
         """Return the seeds of the grid, if it has any."""
         return tuple(int(seed) for seed in dict(self.grid).get("seed", ()))
 
+    def is_of(self, recorded: object) -> bool:
+        """Tell whether recorded values are this comparison's, wherever the data lie now."""
+        mine = self.to_json()
+        return isinstance(recorded, dict) and {**recorded, "source": mine["source"]} == mine
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         return {

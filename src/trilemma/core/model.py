@@ -26,6 +26,7 @@ __all__ = [
     "Bounded",
     "Coded",
     "Completing",
+    "Conditional",
     "Constrained",
     "Density",
     "Editing",
@@ -276,6 +277,15 @@ class Completing(Protocol):
             condition: What the examples are to be.
             noise: B rows.
         """
+        ...
+
+
+@runtime_checkable
+class Conditional(Protocol):
+    """Draws examples of a condition, and a condition of its own where none is given."""
+
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return what samples of a noise are of: the condition, or for None the drawn one."""
         ...
 
 

@@ -31,6 +31,8 @@ class Below:
     """Folders of runs and of comparisons."""
     forbidden: list[str] = field(default_factory=list)
     """Folders that may not be entered."""
+    hidden: int = 0
+    """Number of hidden files and folders, which are not looked into."""
 
 
 def below(folder: Path) -> Below:
@@ -65,6 +67,7 @@ def _walk(folder: Path, inner: str, above: tuple[tuple[int, int], ...], result: 
         return
     for entry in entries:
         if entry.name.startswith(".") or entry.name == IGNORED:
+            result.hidden += 1
             continue
         name = f"{inner}/{entry.name}" if inner else entry.name
         if os.path.isdir(entry.path):

@@ -2,7 +2,9 @@
 
     ROOT/metadata.jsonl | .csv       each line or row has a `file_name`, from the file's folder on,
     ROOT/IN/metadata.jsonl | .csv    and a `caption` (or `text`, or several `captions`)
+    ROOT/IN/labels.csv               the same where it has captions, as `trilemma sample` writes it
     ROOT/IN/a.txt                    the caption of ROOT/IN/a.png, where no metadata has one
+    ROOT/labels.csv                  where it has a `class`, the classes of all images
 
 An image has one caption here: the first that is found, in this order. What is not read is counted.
 """
@@ -14,15 +16,21 @@ import json
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from trilemma.core.errors import BadInput
 
-__all__ = ["captions"]
+__all__ = ["CAPTION", "CLASS", "FILE_NAME", "LABELS", "METADATA", "captions", "classes"]
 
-COLUMNS = ("caption", "text", "captions")
+FILE_NAME, CLASS, CAPTION = "file_name", "class", "caption"
+"""Columns of `LABELS`."""
+COLUMNS = (CAPTION, "text", "captions")
+LABELS = "labels.csv"
+METADATA = ("metadata.jsonl", "metadata.csv", LABELS)
+"""Files that say something of the images beside them; of several the first is read."""
 
 
 def captions(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list[str]]:
@@ -61,6 +69,37 @@ def captions(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list
     return (caption_list if missing < len(caption_list) else None), notes
 
 
+def classes(folder: Path, names: Sequence[str]) -> tuple[list[str] | None, list[str]]:
+    """Read the classes of some of a folder's files from its labels.csv.
+
+    Arguments:
+        folder: Its root.
+        names: Files relative to it.
+
+    Returns:
+        A class for each name, or None where there are fewer than two, or they are not said of
+        all images; and notes.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
+    path = folder / LABELS
+    if not path.is_file() or CLASS not in _header(path):
+        return None, []
+    by_file: dict[str, str] = {}
+    with _readable(path):
+        for row in _csv_rows(path):
+            name, value = row.get(FILE_NAME), (row.get(CLASS) or "").strip()
+            if name and value:
+                by_file.setdefault(_plain(name), value)
+    labels = [by_file.get(_plain(name), "") for name in names]
+    if missing := labels.count(""):
+        return None, [f"the classes in {LABELS} are not used: {missing} of {len(names)} have none"]
+    if len(set(labels)) < 2:
+        return None, [f"all images are of one class in {LABELS}: {labels[0]}"]
+    return labels, [f"classes are from {LABELS}"]
+
+
 @dataclass
 class _Collected:
     """Captions by file, and what was not read."""
@@ -74,17 +113,16 @@ class _Collected:
     def read_metadata(self, root: Path, inner: PurePosixPath) -> None:
         """Read the metadata of a folder, if it has any."""
         folder = root / inner
-        paths = [folder / f"metadata.{kind}" for kind in ("jsonl", "csv")]
-        paths = [path for path in paths if path.is_file()]
+        paths = [folder / name for name in METADATA if (folder / name).is_file()]
+        if paths and paths[-1].name == LABELS and CAPTION not in _header(paths[-1]):
+            paths.pop()
         if not paths:
             return
         if len(paths) > 1:
             self.notes.append(f"captions are from {paths[0].name}; {paths[1].name} was not read")
         reader = _json_lines if paths[0].suffix == ".jsonl" else _csv_rows
-        try:
+        with _readable(paths[0]):
             are_usable = [self._add(root, inner, row) for row in reader(paths[0])]
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise BadInput(f"'{paths[0]}' cannot be read as UTF-8 text: {error}.") from None
         if are_usable and not any(are_usable):
             raise BadInput(
                 f"'{paths[0]}' has no row with 'file_name' and 'caption'; both are wanted as text."
@@ -94,10 +132,8 @@ class _Collected:
         """Read the caption that lies beside an image, if none is known yet."""
         if name in self.by_file or not path.is_file():
             return
-        try:
+        with _readable(path):
             text = " ".join(path.read_text("utf-8-sig").split())
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"'{path}' cannot be read as UTF-8 text: {error}.") from None
         if text:
             self.by_file[name] = text
             self.texts += 1
@@ -107,7 +143,7 @@ class _Collected:
         value = next((row[c] for c in COLUMNS if row.get(c)), [])
         texts = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         texts = [text.strip() for text in texts if isinstance(text, str) and text.strip()]
-        name = row.get("file_name")
+        name = row.get(FILE_NAME)
         if not texts or not isinstance(name, str):
             self.empty += 1
             return False
@@ -124,6 +160,21 @@ class _Collected:
 def _plain(name: str) -> str:
     """Return one spelling of a relative path: slashes, no './', composed accents."""
     return unicodedata.normalize("NFC", str(PurePosixPath(name.strip().replace("\\", "/"))))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Refuse in a sentence what cannot be read as text."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"'{path}' cannot be read as UTF-8 text: {error}.") from None
+
+
+def _header(path: Path) -> list[str]:
+    """Return the names of a table's columns."""
+    with _readable(path), path.open(encoding="utf-8-sig", newline="") as lines:
+        return next(csv.reader(lines), [])
 
 
 def _json_lines(path: Path) -> Iterator[Mapping[str, Any]]:

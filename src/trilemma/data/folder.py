@@ -2,6 +2,7 @@
 
     ROOT/a.png …                 images without classes
     ROOT/CLASS/…/a.png …         the first folder below ROOT is the class
+    ROOT/labels.csv              classes and captions, as `trilemma sample` writes them
     ROOT/metadata.jsonl | .csv   captions, which become tokens too (`text`)
 
 Examples are put in the order of their content's hash, which also makes the split, so that neither
@@ -21,6 +22,7 @@ from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.data.below import OWN
 from trilemma.data.captions import captions
+from trilemma.data.captions import classes as classes_of
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import Pictures, printable
 from trilemma.data.split import content_hashes, frequencies, is_test, split_warning
@@ -31,6 +33,10 @@ __all__ = ["dataset"]
 FEWEST = 16
 """Usable images without which there is nothing to learn from."""
 TEST_SHARE, UNUSABLE_SHARE = 0.1, 0.01
+DARK = 16
+"""Level that no value of a nearly black image exceeds: what 12 bits in 16 come to."""
+NAMED = 4
+"""Kinds of files that are named at most."""
 NOT_CLASSES = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
@@ -102,15 +108,26 @@ def _use(folder: Path, images: Pictures) -> list[str]:
     small = sum(n for size, n in images.sizes.items() if min(map(int, size.split("x"))) < side)
     if small:
         notes.append(f"smaller than {side} pixels and enlarged: {_images(small)}")
+    sides = {size: sorted(map(int, size.split("x"))) for size in images.sizes}
+    long = sum(n for size, n in images.sizes.items() if sides[size][1] > 2 * sides[size][0])
+    if long:
+        notes.append(f"longer than two squares, of which the middle one is taken: {_images(long)}")
     notes += [f"{what}: {_images(n)}" for what, n in images.converted.items()]
+    dark = int((images.x.flatten(1).amax(1) <= DARK).sum())
+    if dark:
+        notes.append(f"nearly black, no value above {DARK} of 255: {_images(dark)}")
     if bad:
         notes.append(f"left out {len(bad)} of {images.files} images: {first}")
     if images.own:
         own = ", ".join(images.own[:4]) + (", …" if len(images.own) > 4 else "")
         notes.append(f"left out, {OWN} ({len(images.own)}): {own}")
     if images.other_files:
-        kinds = ", ".join(f"{n} {suffix}" for suffix, n in list(images.other_files.items())[:4])
-        notes.append(f"files that are no images of a known kind were left out: {kinds}")
+        kinds = [f"{n} {suffix}" for suffix, n in images.other_files.items()]
+        further = sum(list(images.other_files.values())[NAMED:])
+        listed = ", ".join(kinds[:NAMED] + [f"{further} others"] * (further > 0))
+        notes.append(f"files that are no images of a known kind were left out: {listed}")
+    if images.hidden:
+        notes.append(f"hidden files and folders were not looked at: {images.hidden}")
     return notes
 
 
@@ -121,17 +138,21 @@ def _images(n: int) -> str:
 def _classes(
     folder: Path, names: Sequence[str]
 ) -> tuple[tuple[str, ...], Sequence[int], list[str]]:
-    """Read classes from the first folder below the root, or say why there are none.
+    """Read classes from labels.csv or the first folder below the root, or say why there are none.
 
     Returns:
         Names of the classes; the class of each file, 0 without classes; notes.
     """
+    labels, notes = classes_of(folder, names)
+    if labels is not None:
+        class_index = {name: i for i, name in enumerate(sorted(set(labels)))}
+        return tuple(class_index), [class_index[label] for label in labels], notes
     class_folders = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     counts = Counter(class_folders)
     classes = sorted(counts)
     reason = ""
     if classes == [""]:
-        return (), [0] * len(names), []
+        return (), [0] * len(names), notes
     if counts[""]:
         reason = f"beside the folders: {_images(counts[''])}"
     elif len(classes) == 1:
@@ -144,10 +165,9 @@ def _classes(
     elif len(classes) > len(names) / 2:
         reason = f"{len(classes)} folders hold {len(names)} images, fewer than two each"
     if reason:
-        return (), [0] * len(names), [f"folders are not taken for classes: {reason}"]
+        return (), [0] * len(names), [*notes, f"folders are not taken for classes: {reason}"]
     class_index = {name: i for i, name in enumerate(classes)}
     single = [printable(name) for name in classes if counts[name] == 1]
-    notes = []
     if single:
         notes.append(
             f"classes with one image, which is for training: {', '.join(single[:5])}"

@@ -2,6 +2,10 @@
 
     file -> first frame -> 8 bits -> upright (EXIF) -> on white -> RGB -> centre square -> resized
 
+Grey of 16 bits is scaled, v -> round(255 v / white), where white is 65,535 or less: cameras and
+microscopes write 12 bits into 16, which would be nearly black. Of colour of 16 bits Pillow keeps
+the upper 8.
+
 The file's head tells its size before anything is decoded, so that a small file which unfolds to
 gigabytes is refused unread. Resizing is Pillow's bicubic filter, which widens with the reduction
 and so does not alias.
@@ -23,8 +27,10 @@ __all__ = [
     "OWN_SHEET",
     "SOFTWARE",
     "SUFFIXES",
+    "WHITE",
     "ImageHeader",
     "UnusableImage",
+    "brightest",
     "centre_square",
     "read_header",
 ]
@@ -35,7 +41,8 @@ LARGEST = 40_000_000
 """Pixels of the largest image that is decoded."""
 ORIENTATION = 0x0112
 """EXIF tag: 1 is upright, 5 to 8 lie on their side."""
-
+WHITE = 65535
+"""Greatest value of 16 bits."""
 
 SOFTWARE, OWN_SHEET = "Software", "trilemma: a sheet of examples"
 """Keyword of a PNG's text, and what a sheet has there that is no example itself."""
@@ -54,6 +61,8 @@ class ImageHeader:
     height: int
     traits: tuple[str, ...] = ()
     """What has to be done to the image beyond resizing."""
+    is_deep: bool = False
+    """Whether it is grey of 16 bits."""
     is_own: bool = False
     """Whether it says of itself that it is a sheet of several examples, drawn by `trilemma`."""
 
@@ -69,15 +78,26 @@ def read_header(path: Path) -> ImageHeader:
         if _orientation(image) >= 5:
             width, height = height, width
         is_own = image.info.get(SOFTWARE) == OWN_SHEET
-        return ImageHeader(width, height, _traits(image), is_own)
+        return ImageHeader(width, height, _traits(image), _is_deep(image), is_own)
 
 
-def centre_square(path: Path, size: int) -> np.ndarray:
+def brightest(path: Path) -> int:
+    """Decode an image of 16-bit grey, and return its greatest value.
+
+    Raises:
+        UnusableImage: It cannot be opened or decoded.
+    """
+    with _open_image(path) as image:
+        return int(np.asarray(image).max())
+
+
+def centre_square(path: Path, size: int, white: int = WHITE) -> np.ndarray:
     """Decode an image to its centre square.
 
     Arguments:
         path: The file.
         size: Side of the square, pixels.
+        white: The value of 16-bit grey that is white.
 
     Returns:
         RGB, [3, size, size] uint8.
@@ -89,7 +109,7 @@ def centre_square(path: Path, size: int) -> np.ndarray:
         # A JPEG can be decoded at a half, a quarter or an eighth of its size, much faster.
         image.draft(None, (3 * size, 3 * size))
         image.load()
-        frame = _eight_bits(image)
+        frame = _eight_bits(image, white)
         with contextlib.suppress(Exception):  # damaged EXIF: the image is taken as it lies
             frame = ImageOps.exif_transpose(frame)
         frame = _opaque(frame)
@@ -161,12 +181,24 @@ def _traits(image: Image.Image) -> tuple[str, ...]:
     return tuple(traits)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
+def _is_deep(image: Image.Image) -> bool:
+    return image.mode.startswith("I")
+
+
+def _eight_bits(image: Image.Image, white: int) -> Image.Image:
     """Scale 16-bit grey to 8 bits; Pillow has reduced 16-bit colour already."""
-    if not image.mode.startswith("I"):
+    if not _is_deep(image):
         return image
     values = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    scaled = ((values * 255 + white // 2) // white).clip(0, 255).astype(np.uint8)
+    grey = Image.fromarray(scaled)
+    transparent = image.info.get("transparency")
+    if not isinstance(transparent, int):
+        return grey
+    alpha = Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
+    frame = Image.merge("LA", (grey, alpha))
+    frame.info |= {name: v for name, v in image.info.items() if name != "transparency"}
+    return frame
 
 
 def _opaque(image: Image.Image) -> Image.Image:

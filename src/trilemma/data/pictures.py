@@ -25,14 +25,26 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.data import cache
 from trilemma.data.below import below
-from trilemma.data.images import SUFFIXES, ImageHeader, UnusableImage, centre_square, read_header
+from trilemma.data.captions import METADATA
+from trilemma.data.images import (
+    SUFFIXES,
+    WHITE,
+    ImageHeader,
+    UnusableImage,
+    brightest,
+    centre_square,
+    read_header,
+)
 
 __all__ = ["Pictures", "Progress", "pictures", "printable"]
 
-FORM = 2
+FORM = 3
 """Number of this way of decoding; a cache made by another is not used."""
 SMALLEST, LARGEST, USUAL, OWN = 8, 1024, 32, 64
 """Pixels on a side: least, most, what mixed sizes are brought to, most that is kept as it is."""
+
+DEPTHS = (8, 10, 12, 14, 16)
+"""Bits that cameras and microscopes write into 16."""
 
 Progress = Callable[[int, int], None]
 """Called with how many of how many files are done."""
@@ -58,7 +70,9 @@ class Pictures:
     own: Sequence[str] = ()
     """Folders of runs, and contact sheets, that `trilemma` wrote itself; left out."""
     other_files: Mapping[str, int] = field(default_factory=dict)
-    """Number of files that are no images, by suffix."""
+    """Number of files that are no images, by suffix, most frequent first."""
+    hidden: int = 0
+    """Number of hidden files and folders, which are not looked into."""
 
     @property
     def files(self) -> int:
@@ -100,7 +114,7 @@ def pictures(
     suffix_counts = Counter(
         os.path.splitext(name)[1].lower() or "without suffix"
         for name in files
-        if not name.lower().endswith((*SUFFIXES, "metadata.jsonl", "metadata.csv"))
+        if not name.lower().endswith((*SUFFIXES, *METADATA))
         and not (name.endswith(".txt") and name.removesuffix(".txt") in stems)
     )
     if not names:
@@ -122,7 +136,13 @@ def pictures(
     if listing.forbidden:
         unreadable["a folder that may not be read"] = [printable(n) for n in listing.forbidden]
     own = (*map(printable, listing.own), *decoded.own)
-    return replace(decoded, unreadable=unreadable, own=own, other_files=dict(suffix_counts))
+    return replace(
+        decoded,
+        unreadable=unreadable,
+        own=own,
+        other_files=dict(suffix_counts.most_common()),
+        hidden=listing.hidden,
+    )
 
 
 def _decoded(
@@ -141,11 +161,13 @@ def _decoded(
             else:
                 bad.setdefault(str(outcome), []).append(name)
         side = size or _own_size(heads.values())
+        deep = [name for name, head in heads.items() if head.is_deep]
+        bits = _bits(value for _, value in _tried(lambda name: brightest(folder / name), deep))
         x = _room(len(heads), side)
         usable: list[str] = []
         # Decoded images come back in order, so that each takes the next place.
         for processed, (name, outcome) in enumerate(
-            _tried(lambda name: centre_square(folder / name, side), list(heads)), 1
+            _tried(lambda name: centre_square(folder / name, side, 2**bits - 1), list(heads)), 1
         ):
             if isinstance(outcome, np.ndarray):
                 x[len(usable)] = outcome
@@ -158,12 +180,17 @@ def _decoded(
     if (x[:, 0] == x[:, 1]).all() and (x[:, 0] == x[:, 2]).all():
         x = np.ascontiguousarray(x[:, :1])
     usable_heads = [heads[name] for name in usable]
+    converted = Counter(trait for h in usable_heads for trait in h.traits)
+    if bits < 16:
+        converted[f"16-bit grey that uses {bits} bits, of which 2^{bits} - 1 is white"] = sum(
+            h.is_deep for h in usable_heads
+        )
     return Pictures(
         torch.from_numpy(x),
         tuple(usable),
         dict(Counter(f"{h.width}x{h.height}" for h in usable_heads).most_common()),
         {reason: [printable(name) for name in sorted(files)] for reason, files in bad.items()},
-        dict(Counter(trait for h in usable_heads for trait in h.traits).most_common()),
+        dict(converted.most_common()),
         own,
     )
 
@@ -186,6 +213,12 @@ def _tried(work: Callable[[A], R], jobs: Sequence[A]) -> Iterator[tuple[A, R | U
         except BaseException:  # an interrupt does not wait for what is still queued
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _bits(values: Iterable[int | UnusableImage]) -> int:
+    """Return how many bits the images of 16-bit grey use, by the brightest of all of them."""
+    most = max((value for value in values if isinstance(value, int)), default=WHITE)
+    return next(bits for bits in DEPTHS if most < 2**bits)
 
 
 def _own_size(heads: Iterable[ImageHeader]) -> int:

@@ -34,6 +34,7 @@ from trilemma.data import (
     graph_formats,
     graphs,
     idx,
+    location,
     molecule_files,
     molecules,
     photos,
@@ -62,8 +63,10 @@ __all__ = [
     "declared_molecules",
     "fetch",
     "is_named",
+    "lasting",
     "load",
-    "moved",
+    "moved_to",
+    "path_of",
     "with_columns",
     "with_radius",
 ]
@@ -295,10 +298,34 @@ DERIVED: Mapping[str, Callable[[DataSet, str], DataSet]] = {
 def is_named(text: str) -> bool:
     """Tell whether a text is a data set's name, perhaps with a share, rather than a path.
 
-    >>> is_named("digits"), is_named("digits@10%"), is_named("./digits")
+    >>> is_named("digits"), is_named("name:digits@10%"), is_named("./digits")
     (True, True, False)
     """
-    return text.partition(SIGN)[0] in NAMES
+    return location.unprefixed(text).partition(SIGN)[0] in NAMES
+
+
+def lasting(name_or_path: str) -> str:
+    """Return a data set's plain name, or the absolute path of what lies here.
+
+    >>> lasting("name:digits@10%")
+    'digits@10%'
+    """
+    return location.lasting(name_or_path, NAMES)
+
+
+def path_of(name_or_path: str) -> Path | None:
+    """Return the path of data, without what is declared of them; None of a named set."""
+    return None if is_named(name_or_path) else Path(location.bare(name_or_path)).expanduser()
+
+
+def moved_to(name_or_path: str, before: str) -> str:
+    """Return where data now lie as somebody says it, with what was declared of them before.
+
+    Raises:
+        BadInput: It is a name and a path at once.
+    """
+    now = location.meant(name_or_path, NAMES)
+    return now if is_named(now) else location.moved(now, before)
 
 
 def available(name: str) -> bool:
@@ -316,10 +343,11 @@ def load(
     """Load a data set by its name, or from a folder.
 
     Arguments:
-        name_or_path: A name in `NAMES`, a folder of images, of idx files or of graphs, a file of
-            graphs, or a .csv; an image set's name may end in a share of its training examples,
-            as in `digits@10%`, a network's in a radius, as in `net.edges@ego3`, and a table's in
-            kinds of columns, as in `people.csv@columns:age=real`.
+        name_or_path: A name in `NAMES`, whatever else has that name here, a folder of images, of
+            idx files or of graphs, a file of graphs, or a .csv; an image set's name may end in a
+            share of its training examples, as in `digits@10%`, a network's in a radius, as in
+            `net.edges@ego3`, and a table's in kinds of columns, as in
+            `people.csv@columns:age=real`.
         size: Side to which a folder's images are brought, or at which 'emoji' and 'photos' are
             wanted, pixels.
         progress: Called now and then with how many of how many files are done.
@@ -360,7 +388,7 @@ def load(
             _no_size(path.name, size)
             return _own_idx(path)
         return folder.dataset(path, pictures(path, size=size, progress=progress))
-    name, percent = parted(name_or_path)
+    name, percent = parted(location.unprefixed(name_or_path))
     source = NAMES[name]
     if source.at is None:
         _no_size(name_or_path, size)
@@ -373,7 +401,7 @@ def load(
 
 def _load_full(source: Source, size: int | None) -> DataSet:
     if source.at is not None:
-        return _load_with_hint(source.name, partial(source.at, size))
+        return source.at(size)
     if source.loader is not None:
         return source.loader()
     if source.kind == "points":
@@ -387,18 +415,6 @@ def _load_full(source: Source, size: int | None) -> DataSet:
     if source.grey:
         return DERIVED[source.name](_grey(source, source.package), source.name)
     return _packaged(source, source.package)
-
-
-def _load_with_hint(name: str, loader: Callable[[], DataSet]) -> DataSet:
-    """Load a data set whose name somebody's folder may have too, and say how that one is meant."""
-    hint = f"your own folder '{name}' is meant by './{name}'" if os.path.isdir(name) else ""
-    try:
-        data = loader()
-    except BadInput as error:
-        if not hint:
-            raise
-        raise BadInput(f"{str(error).rstrip('.')}; {hint}.") from None
-    return dataclasses.replace(data, notes=(*data.notes, hint)) if hint else data
 
 
 def _grey(source: Source, package: Package) -> DataSet:
@@ -420,7 +436,7 @@ def resolve_path(path: str) -> Path:
         BadInput: It leads nowhere, or to another file, or is rather a misspelt name.
     """
     is_network = _radius(path) is not None
-    path = RADIUS.sub("", COLUMNS.sub("", path))
+    path = location.bare(path)
     expanded = os.path.expanduser(path)
     is_form = is_network or _is_file_of(Path(expanded))
     if os.path.isdir(expanded) or (os.path.isfile(expanded) and is_form):
@@ -438,7 +454,7 @@ def resolve_path(path: str) -> Path:
             f"there is no {what} '{printable(path)}'; give a folder of images or graphs, a .csv "
             f"of numbers, a file of graphs or molecules, or a name ({', '.join(sorted(NAMES))})."
         )
-    raise nearest("data set", path.partition(SIGN)[0], NAMES)
+    raise nearest("data set", location.unprefixed(path).partition(SIGN)[0], NAMES)
 
 
 def _is_file_of(path: Path) -> bool:
@@ -465,15 +481,15 @@ def declared_molecules(name_or_path: str) -> str | None:
 
 
 def declared(name_or_path: str, *, radius: int | None, columns: str | None) -> str:
-    """Say in a data set's name all that is declared of it: a radius, and kinds of columns.
+    """Return what somebody means by a name or a path, with all that is declared of it.
 
     >>> declared("people.csv", radius=None, columns="age=real")
     'people.csv@columns:age=real'
 
     Raises:
-        BadInput: It does not take one of these.
+        BadInput: It is a name and a path at once, or does not take one of these.
     """
-    return with_columns(with_radius(name_or_path, radius), columns)
+    return with_columns(with_radius(location.meant(name_or_path, NAMES), radius), columns)
 
 
 def with_radius(name_or_path: str, radius: int | None) -> str:
@@ -521,18 +537,6 @@ def with_columns(name_or_path: str, columns: str | None) -> str:
             "the name of a set; leave it out, or give --data FILE.csv."
         )
     return f"{name_or_path}{SIGN}columns:{columns}"
-
-
-def moved(name_or_path: str, before: str) -> str:
-    """Return where the same data now lie, with the kinds of columns that were declared of them.
-
-    >>> moved("new/people.csv", "people.csv@columns:age=real")
-    'new/people.csv@columns:age=real'
-    """
-    match = COLUMNS.search(before)
-    if match is None or COLUMNS.search(name_or_path):
-        return name_or_path
-    return name_or_path + match[0]
 
 
 COLUMNS = re.compile(rf"{SIGN}columns:(.*)$", re.DOTALL)
@@ -610,7 +614,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
 
 
 def _source(name: str) -> Source:
-    name = parted(name)[0]
+    name = parted(location.unprefixed(name))[0]
     if name not in NAMES:
         raise nearest("data set", name, NAMES)
     return NAMES[name]

@@ -200,6 +200,12 @@ class Gan(Model[Examples, Tensor]):
         pulling_away_term = self.pulling_away * pulling_away(codes.float())
         return Loss(game + pulling_away_term, _detached(terms | {"apart": pulling_away_term}))
 
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return the condition, or for None a class of a conditional game by its share."""
+        if self.conditional and condition is None:
+            return Condition.sample(self.domain.frequencies, noise.named("label"))
+        return condition
+
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
     ) -> Tensor:
@@ -215,8 +221,7 @@ class Gan(Model[Examples, Tensor]):
             )
         device = next(self.generator.parameters()).device
         noise = noise if noise is not None else Noise.fresh(n, device)
-        if self.conditional and condition is None:
-            condition = Condition.sample(self.domain.frequencies, noise.named("label"))
+        condition = self.resolve_condition(condition, noise)
         y = self.generator(noise.normal(self.latent), condition)
         return self.domain.values.quantise(y)
 

@@ -382,6 +382,12 @@ class Variational(Model[Examples, Tensor]):
 
     # Samples
 
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return the condition, or for None a class of a conditional model by its share."""
+        if condition is None and self.embed is not None and self.domain.classes:
+            return Condition.sample(self.domain.frequencies, noise.named("label"))
+        return condition
+
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
     ) -> Tensor:
@@ -390,8 +396,7 @@ class Variational(Model[Examples, Tensor]):
         A conditional model draws classes by their frequencies where none are given.
         """
         noise = noise or Noise.fresh(n, next(self.parameters()).device)
-        if condition is None and self.embed is not None and self.domain.classes:
-            condition = Condition.sample(self.domain.frequencies, noise.named("label"))
+        condition = self.resolve_condition(condition, noise)
         f = self.generated(noise.normal(self.latent), self._embed_condition(condition, n))
         is_mean = self.sampling.draw == "mean"
         return self.likelihood.mean(f) if is_mean else self.likelihood.draw(f, noise)

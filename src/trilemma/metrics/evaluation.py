@@ -69,6 +69,8 @@ class Evaluation:
     test_examples: int | None = None
     source: str = ""
     """Where the samples were read from, of samples that another program made: no run, no model."""
+    data_change: str = ""
+    """How the data that it was measured by differ from those that it was trained on."""
     reward: str | None = None
     """What the recipe sought in the place of likeness to the data."""
     training: Training | None = None
@@ -88,7 +90,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
-        for key in ("label", "fields", "source"):
+        for key in ("label", "fields", "source", "data_change"):
             if not plain[key]:
                 del plain[key]
         return {

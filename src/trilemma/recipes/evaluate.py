@@ -95,11 +95,13 @@ def judge_run(
     samples: int | None = None,
     draws: int | None = None,
     reference: Reference | None = None,
+    data_change: str = "",
 ) -> Evaluation:
     """Measure all that the model can answer, and keep it in the run as evaluation.json.
 
     Of a model that sees the data as another kind than they are given as, what does not mean the
-    same of both kinds is left out unless the reference is of its own kind.
+    same of both kinds is left out unless the reference is of its own kind. What
+    `Loaded.with_changes` says of the data stands in the evaluation.
     """
     n = samples or default_samples(data)
     data_kind, data = data.domain.kind, loaded.recipe.data_for(data.viewed((loaded.domain.kind,)))
@@ -131,6 +133,7 @@ def judge_run(
         threads=torch.get_num_threads(),
         step=loaded.step,
         test_examples=len(data.test),
+        data_change=data_change,
         reward=loaded.recipe.goal,
         training=training,
         extractor=reference.name,

@@ -30,6 +30,7 @@ from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
 from trilemma.recipes.recipe import Recipe
+from trilemma.recipes.run_data import location, record_of, unchanged, with_changes
 from trilemma.training.budget import Budget
 from trilemma.training.environment import environment
 from trilemma.training.fit import fit
@@ -101,13 +102,7 @@ def begin(
         "version": __version__,
         "format": FORMAT,
         "seed": seed,
-        "data": {
-            "source": source,
-            "name": data.name,
-            "size": size,
-            "fingerprint": data.fingerprint,
-            "domain": data.domain.to_json(),
-        },
+        "data": record_of(data, source, size),
         "budget": dataclasses.asdict(budget),
         "precision": dataclasses.asdict(chosen),
         "device": world.device.type,
@@ -144,6 +139,7 @@ def go_on(
     source: str | None = None,
     data: DataSet | None = None,
     requested: Mapping[str, Any] | None = None,
+    changed: bool = False,
 ) -> tuple[Run, Iterator[Event]]:
     """Resume a run where its last good checkpoint stands.
 
@@ -154,6 +150,7 @@ def go_on(
         source: Where the same data now lie.
         data: The same data, if they are in memory already.
         requested: What was requested besides ('name', 'seed'), to be compared with the record.
+        changed: Whether it goes on though the data have changed, which an event 'warning' says.
 
     Raises:
         BadInput: It is no run, or recipe, data or seed are others than the run's.
@@ -164,13 +161,18 @@ def go_on(
     _class_of(run)
     _refuse_partial(run, *RECORD, "precision", "budget", "watch")
     recipe = _recipe(record, {})
-    data = _same(recipe, record, data or _load(record, source))
+    data, notes = data or _load(run, source), []
+    if changed:
+        data, change = with_changes(recipe, run, data)
+        notes += [change] if change else []
+    else:
+        data = unchanged(recipe, run, data)
     if budget is None and run.is_untouched:
         budget = Budget(**record["budget"])
     model = untrained(recipe, data.domain, record["seed"])
     chosen = Precision(**record["precision"])
     session = session.but(seed=record["seed"])
-    return run, _train(run, recipe, model, data, budget, chosen, session, [], resume=True)
+    return run, _train(run, recipe, model, data, budget, chosen, session, notes, resume=True)
 
 
 def _recipe(record: Mapping[str, Any], changed: Mapping[str, Any]) -> Recipe:
@@ -221,19 +223,9 @@ def _refuse_partial(run: Run, *names: str) -> None:
         )
 
 
-def _load(record: Mapping[str, Any], source: str | None) -> DataSet:
+def _load(run: Run, source: str | None) -> DataSet:
     """Load a run's data."""
-    data_record = record["data"]
-    location = sources.moved(source or data_record["source"], data_record["source"])
-    data = sources.load(location, size=data_record["size"])
-    return data.viewed((data_record["domain"]["kind"],))
-
-
-def _same(recipe: Recipe, record: Mapping[str, Any], data: DataSet) -> DataSet:
-    """Refuse other data than the run's, which may be another view of what is given."""
-    data = recipe.data_for(data.viewed((record["data"]["domain"]["kind"],)))
-    refuse_difference({"data": record["data"]["fingerprint"]}, {"data": data.fingerprint})
-    return data
+    return sources.load(location(run, source), size=run.recipe["data"]["size"])
 
 
 def _train(
@@ -277,11 +269,15 @@ class Loaded:
 
     def data(self, source: str | None = None) -> DataSet:
         """Load the data that the run was trained on, and refuse others."""
-        return self.same(_load(self.run.recipe, source))
+        return self.same(_load(self.run, source))
 
     def same(self, data: DataSet) -> DataSet:
         """Return the data, and refuse others than the run's."""
-        return _same(self.recipe, self.run.recipe, data)
+        return unchanged(self.recipe, self.run, data)
+
+    def with_changes(self, data: DataSet) -> tuple[DataSet, str]:
+        """Return the data though they have changed since, and what has; nothing where none has."""
+        return with_changes(self.recipe, self.run, data)
 
 
 def load(

@@ -37,6 +37,7 @@ from trilemma.recipes.editing import (
 )
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.runs import Loaded
+from trilemma.report.annotations import Annotations, annotations_of
 
 __all__ = [
     "BEST_FILE",
@@ -61,6 +62,8 @@ OWN_FORMS = {
 }
 """Forms beside these, by kind of data."""
 IN_SPACE = ("conformer", "point-cloud")
+NOTHING = Annotations()
+"""Known of samples that were not drawn for what they are."""
 BEST_FILE = "best.csv"
 """Of a run that sought something: the best that it found."""
 FRAMES = 48
@@ -111,7 +114,8 @@ def write_samples(
         completion: An image, a graph or a fragment, and where it is known: samples complete it.
         patient: Whether sampling may take longer than five minutes.
         source: What is drawn from in the model's place, such as `recipes.editing.editing`.
-        captions: What was asked for, to stand below the samples of a .png, in turn.
+        captions: What was asked for, to stand below the samples of a .png, in turn, and beside
+            them in a folder or a file of arrays.
 
     Returns:
         The path written.
@@ -156,7 +160,10 @@ def write_samples(
     elif ranks.is_main and completion and form == ".png" and loaded.domain.kind == "graph":
         save_picture(graphs.change(completion[0].expand_as(all_samples), all_samples), target)
     elif ranks.is_main:
-        omitted = _write(all_samples, form, target, loaded.domain)
+        annotations = NOTHING
+        if source is None and completion is None:
+            annotations = annotations_of(loaded, n, session.seed, conditions, captions)
+        omitted = _write(all_samples, form, target, loaded.domain, annotations)
         if omitted:
             session.warn(
                 f"{omitted} of {len(all_samples)} samples are not in {target.name}: RDKit refuses "
@@ -288,8 +295,10 @@ def write_improved(loaded: Loaded, path: str | Path, target: Path, session: Sess
     return result.sentence()
 
 
-def _write(x: Tensor, form: str, target: Path, domain: Domain) -> int:
-    """Write samples, and return how many the form had no room for."""
+def _write(
+    x: Tensor, form: str, target: Path, domain: Domain, annotations: Annotations = NOTHING
+) -> int:
+    """Write samples and what they are of, and return how many the form had no room for."""
     if form == ".png":
         save_picture(figures.show(x, domain), target)
     elif domain.kind in IN_SPACE and form in OWN_FORMS[domain.kind]:
@@ -307,12 +316,12 @@ def _write(x: Tensor, form: str, target: Path, domain: Domain) -> int:
             _rows(x, partial, domain, names)
     elif form == ".npz":
         with atomic_write(target) as partial:
-            np.savez_compressed(partial, x=x.numpy())
+            np.savez_compressed(partial, x=x.numpy(), **annotations.arrays)
     elif form == ".safetensors":
         with atomic_write(target) as partial:
-            save_file({"x": x.contiguous()}, partial)
+            save_file({"x": x.contiguous(), **annotations.tensors}, partial)
     else:
-        _folder(x, target, domain)
+        _folder(x, target, domain, annotations)
     return 0
 
 
@@ -331,7 +340,7 @@ def _rows(x: Tensor, path: Path, domain: Domain, names: Sequence[str] = ()) -> N
             )
 
 
-def _folder(x: Tensor, target: Path, domain: Domain) -> None:
+def _folder(x: Tensor, target: Path, domain: Domain, annotations: Annotations) -> None:
     """Write one file each, of graphs .graphml; the folder appears when it is complete."""
     partial = target.with_name(f".{target.name}.partial")
     levels = figures.levels_of(domain)
@@ -351,6 +360,8 @@ def _folder(x: Tensor, target: Path, domain: Domain) -> None:
                 point_cloud_writing.write(one[None], path, ".xyz", domain.elements)
             else:
                 _rows(one[None], partial / f"{i:06d}.csv", domain)
+        if domain.kind == "image":
+            annotations.write(partial, [f"{i:06d}.png" for i in range(len(x))])
         if target.exists():
             target.rmdir()
         partial.replace(target)

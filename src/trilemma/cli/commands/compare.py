@@ -38,7 +38,7 @@ def arguments(parser: Parser) -> None:
     """Add what may be asked."""
     add_json(parser)
     add_device(parser)
-    parser.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
+    parser.add_argument("--data", default="name:digits", metavar="NAME_OR_PATH")
     add_size(parser)
     add_reading(parser)
     parser.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")

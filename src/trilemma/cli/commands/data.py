@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     from trilemma.core.errors import BadInput
     from trilemma.data import check as data_check
     from trilemma.data import oracles, sources
+    from trilemma.data.location import unprefixed
     from trilemma.report import drawing
 
     if options.action == "list":
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         for line in report.lines():
             out(line)
     if report.sheet is not None and len(report.sheet):
-        sheet = options.out or Path(f"{Path(options.name).name or 'data'}-sheet.png")
+        name = Path(unprefixed(options.name)).name or "data"
+        sheet = options.out or Path(f"{name}-sheet.png")
         drawing.save_picture(drawing.contact_sheet(report), sheet)
         say(f"contact sheet: {sheet}")
     return 0 if report.holds else 1

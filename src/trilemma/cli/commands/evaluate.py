@@ -48,8 +48,8 @@ def run(options: argparse.Namespace) -> None:
     from trilemma.cli.terminal import as_json, warn
     from trilemma.cli.working import at_work, read_data
     from trilemma.core.errors import BadInput
-    from trilemma.data import sources
     from trilemma.recipes.evaluate import judge_run
+    from trilemma.recipes.run_data import location
     from trilemma.recipes.runs import load
     from trilemma.report import gallery
 
@@ -64,9 +64,11 @@ def run(options: argparse.Namespace) -> None:
             )
     with at_work(options.device, options.seed) as session:
         loaded = load(options.run, warn=warn, device=session.device)
-        record = loaded.run.recipe["data"]
-        location = sources.moved(options.data or record["source"], record["source"])
-        data_set = loaded.same(read_data(location, record["size"], session))
+        where = location(loaded.run, options.data)
+        size = loaded.run.recipe["data"]["size"]
+        data_set, change = loaded.with_changes(read_data(where, size, session))
+        if change:
+            session.warn(change)
         with session.but(interruption=INTERRUPTED).counted("measuring") as measuring:
             evaluation = judge_run(
                 loaded,
@@ -74,6 +76,7 @@ def run(options: argparse.Namespace) -> None:
                 session=measuring,
                 samples=options.samples,
                 draws=options.draws,
+                data_change=change,
             )
         if not session.world.is_main:
             return

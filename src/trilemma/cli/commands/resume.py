@@ -17,6 +17,11 @@ def arguments(parser: Parser) -> None:
     add_device(parser)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
+    parser.add_argument(
+        "--changed-data",
+        action="store_true",
+        help="go on though the data are not what the run began with",
+    )
     parser.add_argument("--seed", type=seed, help="refused unless it is the run's own")
     parser.add_argument("--recipe", help="refused unless it is the run's own")
 
@@ -24,21 +29,21 @@ def arguments(parser: Parser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Resume a run."""
     from trilemma.cli.working import at_work, budget_of, read_data, report_run, watched
-    from trilemma.data import sources
+    from trilemma.recipes.run_data import location
     from trilemma.recipes.runs import go_on
     from trilemma.training.run import Run
 
     with at_work(options.device) as session:
-        record = Run.open(options.run).recipe
-        source = record["data"]["source"]
-        location = sources.moved(options.data or source, source)
-        data = read_data(location, record["data"]["size"], session)
+        run = Run.open(options.run)
+        record = run.recipe
+        data = read_data(location(run, options.data), record["data"]["size"], session)
         resumed, events = go_on(
             options.run,
             session=session,
             budget=budget_of(options),
             data=data,
             requested={"name": options.recipe, "seed": options.seed},
+            changed=options.changed_data,
         )
         watched(record["name"], events, session)
         report_run(resumed, data, session)

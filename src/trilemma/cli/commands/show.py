@@ -27,6 +27,7 @@ def run(options: argparse.Namespace) -> None:
     from trilemma.core.model import capabilities
     from trilemma.data import sources
     from trilemma.data.examples import EXAMPLES
+    from trilemma.data.location import NAMED
     from trilemma.recipes.catalog import recipe_class
     from trilemma.recipes.cost import cost_of_a_step
     from trilemma.recipes.fields import fields
@@ -39,7 +40,9 @@ def run(options: argparse.Namespace) -> None:
             out(path)
         return
     recipe = kind()
-    data_set = recipe.data_for(sources.load(options.data or EXAMPLES[kind.kinds[0]]))
+    source = f"{NAMED}{EXAMPLES[kind.kinds[0]]}" if options.data is None else options.data
+    source = sources.declared(source, radius=None, columns=None)
+    data_set = recipe.data_for(sources.load(source))
     cost = cost_of_a_step(recipe, data_set)
     info = {
         "name": kind.name,

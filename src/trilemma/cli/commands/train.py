@@ -23,7 +23,7 @@ def arguments(parser: Parser) -> None:
     add_budget(parser)
     add_device(parser)
     parser.add_argument("recipe")
-    parser.add_argument("--data", default="digits", metavar="NAME_OR_PATH")
+    parser.add_argument("--data", default="name:digits", metavar="NAME_OR_PATH")
     add_size(parser)
     add_reading(parser)
     add_seed(parser)

@@ -16,6 +16,9 @@ def arguments(parser: Parser) -> None:
     """Add what may be asked."""
     add_json(parser)
     parser.add_argument("run", nargs="?", type=Path)
+    parser.add_argument(
+        "--data", metavar="NAME_OR_PATH", help="of a run: where the same data now lie"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         from trilemma.recipes.runs import load
 
         loaded = load(options.run, warn=warn)
-        checks = trained_laws(loaded.model, loaded.data().test.x)
+        checks = trained_laws(loaded.model, loaded.data(options.data).test.x)
     else:
         checks = library_laws()
     rows = []

@@ -192,6 +192,10 @@ class LatentDiffusion(Model[Examples, Tensor]):
         """
         return with_adjusted_part(self, "diffusion", options)
 
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return the condition, or for None one drawn as the data have it."""
+        return self.diffusion.resolve_condition(condition, noise)
+
     @torch.no_grad()
     def sample(
         self, n: int, *, condition: Condition | None = None, noise: Noise | None = None
