@@ -78,6 +78,7 @@ OUTSIDE = {
 FORBIDDEN_ANYWHERE = {"torchvision", "lightning", "timm", "tyro"}
 ONLY_IN = {
     "matplotlib": {"pictures", "report"},
+    "pandas": {"data/table_cells.py"},
     "rich": {"cli", "report"},
     "rdkit": {
         "data/chemistry.py",

@@ -141,7 +141,7 @@ def check(
     if path is not None and molecule_files.is_molecules(path, column):
         return _of_molecules(path, column, progress)
     if path is None or table.is_table(path) or idx.find(path):
-        return _report(load(name_or_path, size=size))
+        return _report(load(name_or_path, size=size, progress=progress))
     images = pictures(path, size=size, progress=progress)
     try:
         return _report(folder.dataset(path, images), images)

@@ -2,7 +2,8 @@
 
     images   a folder of pictures of the data's size, or an array of levels: [N, C, H, W],
              [N, H, W, C], or [N, H, W] of grey ones
-    points   a .csv or an array [N, D]; of a table, its columns in its order
+    points   a .csv, a .parquet or an array [N, D]; of a table, its columns in its order, by
+             their names, with what is missing empty
     graphs   a file or a folder of graphs, or an array of adjacency matrices [N, n, n]
     molecules   a file or a folder of them, or an array as `trilemma sample --out` writes it; a
              SMILES that RDKit does not read is a sample that is not valid
@@ -24,10 +25,18 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from trilemma.core import point_cloud
-from trilemma.core.domain import Columns, Domain, Levels
+from trilemma.core.columns import Column, Columns
+from trilemma.core.domain import Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.core.graph import stacked
-from trilemma.data import graph_files, graph_formats, molecule_files, point_cloud_files, table
+from trilemma.data import (
+    graph_files,
+    graph_formats,
+    molecule_files,
+    point_cloud_files,
+    table,
+    table_files,
+)
 from trilemma.data.below import paths_below
 from trilemma.data.chemistry import NotUsable, standardised
 from trilemma.data.completion_inputs import in_levels
@@ -35,6 +44,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.images import SUFFIXES, UnusableImage, centre_square, read_header
 from trilemma.data.pictures import printable
 from trilemma.data.split import content_hashes
+from trilemma.data.table_kinds import coded
 
 __all__ = ["ARRAYS", "FEWEST", "ready"]
 
@@ -230,47 +240,32 @@ def _points(array: np.ndarray, domain: Domain, name: str) -> Tensor:
         raise BadInput(f"{name} holds numbers that are too large for 32 bits.")
     names = domain.columns or [f"column {i}" for i in range(1, size + 1)]
     _refuse_fractions(x, domain, names, name)
-    return x
+    return domain.values.canonical(x) if isinstance(domain.values, Columns) else x
 
 
 def _rows(path: Path, domain: Domain) -> Tensor:
     name, size = _quoted_name(path), domain.shape[0]
-    names, lines = table.lines(path, printable(path.name))
+    values = domain.values
+    space = values if isinstance(values, Columns) else Columns((Column(),) * size)
+    expected = space.header(domain.columns)
+    sheet = table_files.read(path, expected)
+    names = list(sheet.columns)
     if domain.columns:
-        _refuse_columns(names, domain.columns, name)
+        _refuse_columns(names, expected, name)
     elif len(names) != size:
         raise BadInput(f"{name} has {len(names)} columns, and the data have {size}.")
-    values = domain.values
-    categories = [c.categories for c in values.columns] if isinstance(values, Columns) else ()
-    numbers = np.empty((len(lines), size), dtype=np.float32)
-    for row, (line, cells) in enumerate(lines):
-        if len(cells) != size:
-            raise BadInput(f"line {line} of {name} has {len(cells)} values, not {size}.")
-        for i, cell in enumerate(cells):
-            column_categories = categories[i] if categories else ()
-            numbers[row, i] = _value(
-                cell, column_categories, f"line {line} of {name}, column '{names[i]}'"
-            )
-    x = torch.from_numpy(numbers)
-    _refuse_fractions(x, domain, names, name)
+    if sheet.rows == 0:
+        return torch.zeros(0, size)
+    columns = [c for i, c in enumerate(space.columns) if i not in space.flags]
+    x = table.filled(
+        space,
+        [
+            coded(column_name, cells, column, sheet.where)
+            for (column_name, cells), column in zip(sheet.columns.items(), columns, strict=True)
+        ],
+    )
+    _refuse_fractions(x, domain, domain.columns or names, name)
     return x
-
-
-def _value(cell: str, categories: Sequence[str], where: str) -> float:
-    if categories:
-        if cell in categories:
-            return float(categories.index(cell))
-        examples = ", ".join(printable(word) for word in categories[:6])
-        raise BadInput(
-            f"{where}: '{printable(cell)}' is none of the data's categories ({examples})."
-        )
-    try:
-        number = float(np.float32(cell))
-    except ValueError:
-        number = np.nan
-    if not np.isfinite(number):
-        raise BadInput(f"{where}: '{printable(cell)}' is no finite number.")
-    return number
 
 
 def _refuse_columns(names: Sequence[str], expected: Sequence[str], name: str) -> None:

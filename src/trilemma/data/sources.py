@@ -383,7 +383,7 @@ def load(
             )
         if table.is_table(path):
             _no_size(path.name, size)
-            return table.dataset(path, kinds)
+            return table.dataset(path, kinds, progress)
         if idx.find(path):
             _no_size(path.name, size)
             return _own_idx(path)

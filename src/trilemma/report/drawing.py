@@ -20,7 +20,7 @@ from trilemma.core.model import Constrained, Gradual, Model, Seeking, Sequential
 from trilemma.core.noise import CHUNK, Noise
 from trilemma.core.sampling import Conditions, samples, watched
 from trilemma.core.session import Session
-from trilemma.data import graph_writing, molecule_writing, point_cloud_writing
+from trilemma.data import graph_writing, molecule_writing, point_cloud_writing, table_writing
 from trilemma.data.check import Report
 from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.constrained import similarity
@@ -326,18 +326,12 @@ def _write(
 
 
 def _rows(x: Tensor, path: Path, domain: Domain, names: Sequence[str] = ()) -> None:
-    """Write rows of numbers as .csv: whole ones whole, and categories by their names."""
+    """Write rows as .csv: whole numbers whole, categories by their names, dates as such."""
     values = domain.values
-    with path.open("w", encoding="utf-8", newline="") as file:
-        write = csv.writer(file, lineterminator="\n").writerow
-        if names:
-            write(names)
-        for row in x.tolist():
-            write(
-                values.words(row)
-                if isinstance(values, Columns)
-                else [f"{value:.9g}" for value in row]
-            )
+    if isinstance(values, Columns):
+        table_writing.write(path, values.header(names), map(values.words, x.tolist()))
+    else:
+        table_writing.write(path, names, ([f"{v:.9g}" for v in row] for row in x.tolist()))
 
 
 def _folder(x: Tensor, target: Path, domain: Domain, annotations: Annotations) -> None:
