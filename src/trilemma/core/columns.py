@@ -49,6 +49,9 @@ class Column:
     """Cells low … low + count - 1; 0 for reals."""
     categories: tuple[str, ...] = ()
     """Names of the categories in the order of their code."""
+    optional: bool = False
+    """Whether the next column, a category of two names, says by 1 that it is missing; the value
+    is then `fill`."""
 
     def __post_init__(self) -> None:
         """Refuse what is no column."""
@@ -63,6 +66,17 @@ class Column:
     def in_cells(self) -> bool:
         """Tell whether the values can be counted, so that each has a probability."""
         return self.kind != "real"
+
+    @property
+    def fill(self) -> float:
+        """Return what stands for a missing value: the location, or the cell in which it lies.
+
+        >>> Column("whole", location=9.7, low=2, count=5).fill
+        6.0
+        """
+        if not self.in_cells:
+            return self.location
+        return float(min(max(math.floor(self.location), self.low), self.low + self.count - 1))
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,11 @@ class Columns:
     def kinds(self) -> tuple[Kind, ...]:
         """Return what each column is."""
         return tuple(column.kind for column in self.columns)
+
+    @property
+    def flags(self) -> tuple[int, ...]:
+        """Return for each column the index of the one that says it is missing, or -1."""
+        return tuple(d + 1 if column.optional else -1 for d, column in enumerate(self.columns))
 
     @property
     def binned(self) -> bool:
