@@ -15,6 +15,7 @@ FIELDS: Mapping[str, Mapping[str, Any]] = {
     "ebm": {"width": 16, "chains": 128, "sample_steps": 20, "ais_steps": 200},
     "pixelcnn": {"width": 16, "cell_width": 16, "blocks": 2},
     "pixel-transformer": {"width": 32, "depth": 2},
+    "tabular-autoregressive": {"width": 16, "depth": 1},
     "glow": {"width": 16, "depth": 2},
     "spline-flow": {"width": 32},
     "flow-matching": {"width": 16, "sample_steps": 5},

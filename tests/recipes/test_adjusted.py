@@ -24,6 +24,7 @@ from trilemma.recipes.runs import untrained
 SMALL = {
     "vae": {"width": 8},
     "ebm": {"sample_steps": 3, "ais_steps": 30, "width": 8},
+    "tabular-autoregressive": {"width": 16, "depth": 1},
     "glow": {"depth": 1, "levels": 1, "width": 8},
     "flow-matching": {"width": 16, "sample_steps": 2},
     "ddpm": {"width": 16, "sample_steps": 2},
@@ -65,7 +66,11 @@ def option(field, value):
 @pytest.fixture(scope="module")
 def sets():
     """Return data for each recipe, loaded once."""
-    lookup = {"image": sources.load("digits"), "conformer": sources.load("qm9-small")}
+    lookup = {
+        "points": sources.load("two-moons"),  # of recipes that fit images too, these stand last
+        "image": sources.load("digits"),
+        "conformer": sources.load("qm9-small"),
+    }
     return {
         name: CATALOG[name](**SMALL[name]).data_for(lookup[kind])
         for name in NAMES

@@ -1,6 +1,8 @@
-"""Every recipe for tables, on columns of whole numbers and categories: bounds, and samples."""
+"""Every recipe for tables, on columns of whole numbers and categories: ln P, and samples."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
@@ -43,7 +45,11 @@ def make_data(*, real=False):
 
 
 COUNTED, MIXED = make_data(), make_data(real=True)
+TRUTH = torch.distributions.Poisson(3.0, validate_args=False)
+"""Of the calls; the coin and the letters are even."""
 NAMES = fitting(COUNTED.domain)
+EXACT = ("tabular-autoregressive",)
+"""Recipes that choose among cells, without dequantisation."""
 
 
 @pytest.fixture(scope="module")
@@ -91,9 +97,9 @@ def test_samples_are_numbers_and_words_of_the_table(name, data, trained):
 
 @BOTH
 @pytest.mark.parametrize("name", NAMES)
-def test_no_density_is_called_exact_and_the_laws_of_a_run_hold(name, data, trained):
+def test_no_bound_is_called_exact_and_the_laws_of_a_run_hold(name, data, trained):
     model = trained(name, data)
-    assert not isinstance(model, Density)
+    assert isinstance(model, Density) == (name in EXACT)
     for law, _ in timed(trained_laws(model, data.test.x)):
         assert law.holds, law
 
@@ -101,7 +107,12 @@ def test_no_density_is_called_exact_and_the_laws_of_a_run_hold(name, data, train
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "ebm"])
 def test_nothing_said_of_a_counted_table_is_above_zero_or_its_entropy(name, trained):
     model = trained(name, COUNTED)
-    can = {"bound": Bounded, "importance_bound": Tightening, "ode": Flowing}
+    can = {
+        "log_prob": Density,
+        "bound": Bounded,
+        "importance_bound": Tightening,
+        "ode": Flowing,
+    }
     kinds = [kind for kind, protocol in can.items() if isinstance(model, protocol)]
     assert bool(kinds) == (name not in ("autoencoder", "gan", "r3gan"))
     for kind in kinds:
@@ -109,7 +120,11 @@ def test_nothing_said_of_a_counted_table_is_above_zero_or_its_entropy(name, trai
         nats = torch.cat(list(each(model, kind, x, 0, seed=0, device="cpu", k=4)))
         assert nats.isfinite().all()
         assert nats.max() <= 0
-        assert nats.mean() < -4.9
+        if kind == "log_prob":  # of few rows, it may chance to be above what they have in truth
+            gap = nats - TRUTH.log_prob(COUNTED.test.x[:, 2]) + math.log(20)
+            assert gap.mean() < 2 * gap.std() / len(gap) ** 0.5
+        else:
+            assert nats.mean() < -4.9
 
 
 def test_an_energy_of_a_counted_table_stays_below_its_entropy(trained):

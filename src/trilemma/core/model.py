@@ -291,11 +291,11 @@ class Conditional(Protocol):
 
 @runtime_checkable
 class Ordered(Protocol):
-    """Knows p(x) as a product of conditionals, from the first rows of an image to the last."""
+    """Knows p(x) as a product of conditionals, in the order of an image's rows or of columns."""
 
     def conditionals(
         self, x: Tensor, *, condition: Condition | None = None
-    ) -> Float[Tensor, "B C H W"]:
+    ) -> Float[Tensor, "B ..."]:
         """Return ln p(x_i | what is before it) in nats at the place of each number."""
         ...
 
@@ -554,6 +554,9 @@ class Stream(ABC, Generic[B]):
     keep. A stream that a model makes (rollouts) collects anew every so many batches, hands out
     minibatches of the same rollouts in between, and gives the current ones to `state_dict`.
     """
+
+    ending: str = "the stream is over"
+    """Why a stage has ended whose stream `is_over`."""
 
     @abstractmethod
     def batch(self, k: int) -> B:

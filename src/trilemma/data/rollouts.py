@@ -42,6 +42,8 @@ class Rollouts(Stream[B]):
             far for it; the collection then ends.
     """
 
+    ending = "the calls of the oracle are spent"
+
     def __init__(
         self,
         collect: Callable[[Noise, int], B],

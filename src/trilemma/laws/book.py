@@ -35,6 +35,7 @@ from trilemma.laws import (
     restoration,
     samplers,
     spline,
+    tabular_autoregressive,
     transformer,
 )
 from trilemma.laws.law import Check, Computation, Law, equal
@@ -54,6 +55,7 @@ def library_laws() -> Sequence[Check]:
         *energy.CHECKS,
         *autoregressive.CHECKS,
         *transformer.CHECKS,
+        *tabular_autoregressive.CHECKS,
         *flow.CHECKS,
         *spline.CHECKS,
         *continuous.CHECKS,

@@ -21,6 +21,7 @@ from trilemma.recipes.r3gan import R3Gan
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.spline_flow import NeuralSplineFlow
 from trilemma.recipes.sr3 import Sr3
+from trilemma.recipes.tabular_autoregressive import TabularAutoregression
 from trilemma.recipes.vae import VariationalAutoencoder
 from trilemma.registry import Registry
 
@@ -36,6 +37,7 @@ CATALOG: Registry[type[Recipe]] = Registry(
         ("ebm", EnergyBased),
         ("pixelcnn", PixelCnn),
         ("pixel-transformer", PixelTransformer),
+        ("tabular-autoregressive", TabularAutoregression),
         ("glow", Glow),
         ("spline-flow", NeuralSplineFlow),
         ("flow-matching", FlowMatchingRecipe),

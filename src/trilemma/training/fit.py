@@ -272,7 +272,7 @@ class _Fitting:
                 yield self._event("stopped", reason="the time is over, and a tenth more")
             if is_over:
                 plan.steps[plan.stage] = plan.steps_done
-                yield self._event("stopped", reason="the calls of the oracle are spent")
+                yield self._event("stopped", reason=trainer.stream.ending)
             if plan.target is not None and plan.steps_done >= plan.target:
                 return
             if stop_signal:
