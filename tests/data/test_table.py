@@ -10,7 +10,7 @@ import torch
 from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
-from trilemma.data import sources, table
+from trilemma.data import location, sources, table
 from trilemma.data.check import check
 
 
@@ -215,8 +215,8 @@ def test_columns_are_of_tables(tmp_path):
     (tmp_path / "album").mkdir()
     with pytest.raises(BadInput, match="'album' is none"):
         sources.load(f"{tmp_path / 'album'}@columns:a=real")
-    assert sources.moved("b.csv", "a.csv@columns:x=real") == "b.csv@columns:x=real"
-    assert sources.moved("b.csv@columns:x=whole", "a.csv@columns:x=real").endswith("x=whole")
+    assert location.moved("b.csv", "a.csv@columns:x=real") == "b.csv@columns:x=real"
+    assert location.moved("b.csv@columns:x=whole", "a.csv@columns:x=real").endswith("x=whole")
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def add_size(parser: Parser, text: str = "side of images; nodes of generated gra
 
 
 def add_reading(parser: Parser) -> None:
-    """Add --ego-radius and --columns: how data are read."""
+    """Add --ego-radius, --columns and --target: how data are read."""
     parser.add_argument(
         "--ego-radius",
         type=above_zero(int),
@@ -93,6 +93,11 @@ def add_reading(parser: Parser) -> None:
     parser.add_argument(
         "--columns",
         metavar="NAME=KIND,…",
-        help="what columns of a table are, where the rule errs: real, whole, category, drop, "
-        "molecule",
+        help="what columns of a table are, where the rule errs: real, whole, date, category, "
+        "drop, target, molecule",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        help="the column of a table whose words are classes, for --cond; --columns COLUMN=target",
     )

@@ -161,6 +161,8 @@ class Domain:
     """Share of each class among the training examples."""
     columns: tuple[str, ...] = ()
     """Names of the coordinates of a table's row; empty for other points."""
+    target: str = ""
+    """Name of the column of a table whose words are the classes; empty without one."""
     vocabulary: tuple[str, ...] = ()
     """Words of the captions; token i stands for word i - 1, and 0 for one that is not here."""
     words: int = 0
@@ -223,8 +225,9 @@ class Domain:
             kind = "levels" if isinstance(self.values, Levels) else "real"
             values = {"type": kind, **asdict(self.values)}
         plain = asdict(self) | {"values": values}
-        if not self.properties:  # a record of examples without any does not name them
-            del plain["properties"]
+        for name in ("properties", "target"):  # a record of examples without any names none
+            if not plain[name]:
+                del plain[name]
         return plain
 
     @classmethod
@@ -246,12 +249,15 @@ class Domain:
             plain["kind"],
             tuple(plain["shape"]),
             value_space,
-            tuple(plain["classes"]),
-            tuple(plain["frequencies"]),
-            tuple(plain["columns"]),
-            tuple(plain["vocabulary"]),
-            plain["words"],
-            plain["reach"],
-            tuple(plain["elements"]),
-            tuple(PropertyStatistics(**statistics) for statistics in plain.get("properties", ())),
+            classes=tuple(plain["classes"]),
+            frequencies=tuple(plain["frequencies"]),
+            columns=tuple(plain["columns"]),
+            target=plain.get("target", ""),
+            vocabulary=tuple(plain["vocabulary"]),
+            words=plain["words"],
+            reach=plain["reach"],
+            elements=tuple(plain["elements"]),
+            properties=tuple(
+                PropertyStatistics(**statistics) for statistics in plain.get("properties", ())
+            ),
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -249,6 +250,9 @@ def _rows(path: Path, domain: Domain) -> Tensor:
     space = values if isinstance(values, Columns) else Columns((Column(),) * size)
     expected = space.header(domain.columns)
     sheet = table_files.read(path, expected)
+    if domain.target in sheet.columns:  # a sample's class is no part of what is measured
+        remaining = {n: cells for n, cells in sheet.columns.items() if n != domain.target}
+        sheet = replace(sheet, columns=remaining)
     names = list(sheet.columns)
     if domain.columns:
         _refuse_columns(names, expected, name)

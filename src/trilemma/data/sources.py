@@ -480,15 +480,19 @@ def declared_molecules(name_or_path: str) -> str | None:
     return molecule_columns[0] if molecule_columns else None
 
 
-def declared(name_or_path: str, *, radius: int | None, columns: str | None) -> str:
+def declared(
+    name_or_path: str, *, radius: int | None, columns: str | None, target: str | None = None
+) -> str:
     """Return what somebody means by a name or a path, with all that is declared of it.
 
-    >>> declared("people.csv", radius=None, columns="age=real")
-    'people.csv@columns:age=real'
+    >>> declared("people.csv", radius=None, columns="age=real", target="job")
+    'people.csv@columns:age=real,job=target'
 
     Raises:
         BadInput: It is a name and a path at once, or does not take one of these.
     """
+    if target is not None:
+        columns = ",".join(filter(None, (columns, f"{target}={table.TARGET}")))
     return with_columns(with_radius(location.meant(name_or_path, NAMES), radius), columns)
 
 

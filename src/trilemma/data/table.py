@@ -12,6 +12,7 @@ is about the numbers as they lie in the file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from trilemma.core.domain import Domain, Real
 from trilemma.core.errors import BadInput, nearest
 from trilemma.data.dataset import DataSet, Split
 from trilemma.data.pictures import Progress, printable
-from trilemma.data.split import content_hashes, is_test, row_hashes, split_warning
+from trilemma.data.split import content_hashes, frequencies, is_test, row_hashes, split_warning
 from trilemma.data.table_cells import Cells
 from trilemma.data.table_files import FORMS, Sheet, of_columns, of_text, read
 from trilemma.data.table_kinds import DROP, Values, is_constant, presence, spelled
@@ -37,8 +38,14 @@ FEWEST = 50
 TEST_SHARE = 0.1
 MOLECULE = "molecule"
 """Kind of column that a table of numbers does not have."""
+TARGET = "target"
+"""Kind of the column whose words are classes: samples are asked for by it, and carry it."""
+MOST_CLASSES = 200
+"""Words of such a column at most."""
 MISSING_NAME = "{} missing"
 """Name of the column that tells where another is missing."""
+DECLARED = (*KINDS, DROP, TARGET, MOLECULE)
+"""What may be declared of a column."""
 SPELLINGS = 6
 """Words for what is missing that a note gives."""
 
@@ -63,10 +70,10 @@ def declared(text: str) -> dict[str, str]:
         if not sign or not name:
             raise BadInput(
                 f"--columns '{printable(part)}' was given; give NAME=KIND, as in age=whole, with "
-                f"commas between; kinds are {', '.join((*KINDS, DROP, MOLECULE))}."
+                f"commas between; kinds are {', '.join(DECLARED)}."
             )
-        if kind not in (*KINDS, DROP, MOLECULE):
-            raise nearest("kind of a column", kind, (*KINDS, DROP, MOLECULE))
+        if kind not in DECLARED:
+            raise nearest("kind of a column", kind, DECLARED)
         if name in kinds:
             raise BadInput(f"--columns names '{printable(name)}' twice; give one kind for each.")
         kinds[name] = kind
@@ -144,10 +151,12 @@ def _checked_kinds(kinds: Mapping[str, str], sheet: Sheet) -> None:
     for column, kind in kinds.items():
         if column not in sheet.columns:
             raise nearest(f"column of '{sheet.name}'", column, list(sheet.columns))
-        if kind not in (*KINDS, DROP):
-            raise nearest("kind of a column", kind, (*KINDS, DROP))
-    if all(kinds.get(column) == DROP for column in sheet.columns):
-        raise BadInput(f"all columns of '{sheet.name}' are dropped; leave one at least.")
+        if kind not in (*KINDS, DROP, TARGET):
+            raise nearest("kind of a column", kind, (*KINDS, DROP, TARGET))
+    if all(kinds.get(column) in (DROP, TARGET) for column in sheet.columns):
+        raise BadInput(
+            f"all columns of '{sheet.name}' are dropped or the target; leave one at least."
+        )
 
 
 def _assembled(sheet: Sheet, kinds: Mapping[str, str]) -> DataSet:
@@ -158,7 +167,8 @@ def _assembled(sheet: Sheet, kinds: Mapping[str, str]) -> DataSet:
             f"'{sheet.name}' holds {sheet.rows} rows; at least {FEWEST} are wanted, and some "
             "hundreds to learn from."
         )
-    candidates = {n: cells for n, cells in sheet.columns.items() if kinds.get(n) != DROP}
+    target = _target(sheet, kinds)
+    candidates = {n: c for n, c in sheet.columns.items() if kinds.get(n) not in (DROP, TARGET)}
     constant = {n: cells for n, cells in candidates.items() if is_constant(cells)}
     if len(constant) == len(candidates):
         raise BadInput(
@@ -173,10 +183,45 @@ def _assembled(sheet: Sheet, kinds: Mapping[str, str]) -> DataSet:
     notes = [*sheet.notes, *_notes(values, kinds), *_missing(candidates, constant)]
     if constant:
         notes.append(f"constant columns left out: {_constants(constant)}")
-    return _split(sheet.name, values, notes)
+    return _split(sheet.name, values, target, notes)
 
 
-def _split(name: str, values: Mapping[str, Values], notes: list[str]) -> DataSet:
+@dataclass(frozen=True)
+class Target:
+    """The column whose words are classes."""
+
+    name: str = ""
+    classes: tuple[str, ...] = ()
+    labels: Tensor | None = None
+    """[N] int64."""
+
+
+def _target(sheet: Sheet, kinds: Mapping[str, str]) -> Target:
+    """Read the column that is declared to be the target, if one is."""
+    names = [name for name, kind in kinds.items() if kind == TARGET]
+    if not names:
+        return Target()
+    if len(names) > 1:
+        raise BadInput(
+            f"{len(names)} columns are declared to be the target, {' and '.join(names)}; give one."
+        )
+    (name,), cells = names, sheet.columns[names[0]]
+    if cells.missing.any():
+        raise BadInput(
+            f"{sheet.where(cells.row_of(cells.missing))}, column '{printable(name)}': a value is "
+            "missing, and the column is the target, which every row has; remove the row, or take "
+            "another --target."
+        )
+    one = read_column(name, cells, sheet.where, "category")
+    if not 2 <= len(one.categories) <= MOST_CLASSES:
+        raise BadInput(
+            f"column '{printable(name)}' of '{sheet.name}' was given as --target and holds "
+            f"{len(one.categories)} different words; a target has 2 to {MOST_CLASSES}."
+        )
+    return Target(name, one.categories, torch.from_numpy(one.x).long())
+
+
+def _split(name: str, values: Mapping[str, Values], target: Target, notes: list[str]) -> DataSet:
     """Divide rows into those for training and those for testing."""
     names: list[str] = []
     columns = []
@@ -191,15 +236,33 @@ def _split(name: str, values: Mapping[str, Values], notes: list[str]) -> DataSet
     contents = content_hashes(x)
     hashes = row_hashes(contents)
     order = torch.tensor(sorted(range(len(hashes)), key=hashes.__getitem__))
-    test = is_test(hashes, TEST_SHARE)
+    labels = target.labels
+    test = is_test(hashes, TEST_SHARE, None if labels is None else labels.tolist())
     warning = split_warning(contents, test.tolist(), TEST_SHARE)
     x, test = x[order], test[order]
-    domain = Domain("points", (len(names),), _plain(space), columns=tuple(names))
+    labels = None if labels is None else labels[order]
+    train, test = (
+        Split(x[rows], None if labels is None else labels[rows]) for rows in (~test, test)
+    )
+    domain = Domain(
+        "points",
+        (len(names),),
+        _plain(space),
+        classes=target.classes,
+        frequencies=frequencies(train, target.classes),
+        columns=tuple(names),
+        target=target.name,
+    )
+    if target.name:
+        notes.append(
+            f"target: {printable(target.name)}, {len(target.classes)} classes, by which samples "
+            "may be asked for; recipes without classes leave it out"
+        )
     copies = len(contents) - len(set(contents))
     if copies:
         notes.append(f"copies of another row: {copies}; rows are split one by one")
     notes += [warning] if warning else []
-    return DataSet(name, domain, Split(x[~test]), Split(x[test]), notes, "coordinates")
+    return DataSet(name, domain, train, test, notes, "coordinates")
 
 
 def _unused(name: str, names: Mapping[str, Values]) -> str:

@@ -80,6 +80,10 @@ class Continuous(nn.Module, ABC):
     def draw(self, n: int, *, condition: Condition | None = None, noise: Noise) -> Tensor:
         """Draw y, [n, *shape]."""
 
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return what draws of a noise are of: the condition, where none is drawn."""
+        return condition
+
 
 @runtime_checkable
 class Coupling(Protocol):
@@ -158,6 +162,10 @@ class DomainDensity(Model[Examples, Tensor]):
             dropout=1.0,
         )
         return with_adjusted_part(self, "inner", options)
+
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return what samples of a noise are of, as the density draws them."""
+        return self.inner.resolve_condition(condition, noise)
 
     @property
     def volume(self) -> float:

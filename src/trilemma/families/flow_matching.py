@@ -284,13 +284,18 @@ class FlowMatching(Continuous):
         """
         return self.path(n, frames=2, condition=condition, noise=noise)[-1]
 
+    def resolve_condition(self, condition: Condition | None, noise: Noise) -> Condition | None:
+        """Return what draws of a noise are of: the condition, or a class as the data have them."""
+        if condition is None and self.shares:
+            return Condition.sample(self.shares, noise.named("label"))
+        return condition
+
     @torch.no_grad()
     def path(
         self, n: int, *, frames: int, condition: Condition | None = None, noise: Noise
     ) -> list[Tensor]:
         """Return about `frames` states on the way from noise to `draw`'s y."""
-        if condition is None and self.shares:
-            condition = Condition.sample(self.shares, noise.named("label"))
+        condition = self.resolve_condition(condition, noise)
         state = noise.named("state").normal(*self.shape)
         if self.sampling.sampler == "dopri5":
             times = torch.linspace(0, 1, max(2, frames), device=state.device)

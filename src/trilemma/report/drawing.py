@@ -313,7 +313,7 @@ def _write(
     elif form == ".csv":
         with atomic_write(target) as partial:
             names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
-            _rows(x, partial, domain, names)
+            _rows(x, partial, domain, names, annotations)
     elif form == ".npz":
         with atomic_write(target) as partial:
             np.savez_compressed(partial, x=x.numpy(), **annotations.arrays)
@@ -325,13 +325,27 @@ def _write(
     return 0
 
 
-def _rows(x: Tensor, path: Path, domain: Domain, names: Sequence[str] = ()) -> None:
-    """Write rows as .csv: whole numbers whole, categories by their names, dates as such."""
-    values = domain.values
+def _rows(
+    x: Tensor,
+    path: Path,
+    domain: Domain,
+    names: Sequence[str] = (),
+    annotations: Annotations = NOTHING,
+) -> None:
+    """Write rows as .csv: whole numbers whole, categories by their names, dates as such.
+
+    The classes of rows stand in the column of which they are the words.
+    """
+    values, header = domain.values, list(names)
     if isinstance(values, Columns):
-        table_writing.write(path, values.header(names), map(values.words, x.tolist()))
+        header, rows = values.header(names), [values.words(row) for row in x.tolist()]
     else:
-        table_writing.write(path, names, ([f"{v:.9g}" for v in row] for row in x.tolist()))
+        rows = [[f"{value:.9g}" for value in row] for row in x.tolist()]
+    if domain.target and annotations.labels is not None:
+        header.append(domain.target)
+        for row, label in zip(rows, annotations.labels.tolist(), strict=True):
+            row.append(domain.classes[label])
+    table_writing.write(path, header, rows)
 
 
 def _folder(x: Tensor, target: Path, domain: Domain, annotations: Annotations) -> None:

@@ -99,7 +99,7 @@ def run(options: argparse.Namespace) -> None:
     for name in names or ():
         recipe_class(name)
     options.data = sources.declared(
-        options.data, radius=options.ego_radius, columns=options.columns
+        options.data, radius=options.ego_radius, columns=options.columns, target=options.target
     )
     grid = read_grid([*options.grid, *_seed_grid(options)])
     settings = read_settings([*options.settings, *_field_words(options.fields)])

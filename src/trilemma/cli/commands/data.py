@@ -44,7 +44,9 @@ def run(options: argparse.Namespace) -> int:
             path = oracles.fetch() if is_oracles else sources.fetch(options.name, progress)
         out(path)
         return 0
-    source = sources.declared(options.name, radius=options.ego_radius, columns=options.columns)
+    source = sources.declared(
+        options.name, radius=options.ego_radius, columns=options.columns, target=options.target
+    )
     with counting("reading") as progress:
         report = data_check.check(source, size=options.size, progress=progress)
     if options.json:

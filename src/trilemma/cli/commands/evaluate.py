@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> None:
     if options.run.exists() and not (options.run / "recipe.json").exists():
         _evaluate_ready(options)
         return
-    for name in ("size", "columns", "ego_radius"):
+    for name in ("size", "columns", "target", "ego_radius"):
         if getattr(options, name) is not None:
             raise BadInput(
                 f"--{name.replace('_', '-')} is for samples that another program made; a run "
@@ -105,7 +105,9 @@ def _evaluate_ready(options: argparse.Namespace) -> None:
     if options.draws is not None:
         raise BadInput("--draws is of the bound of a model, and samples alone have none.")
     with at_work(options.device, options.seed) as session:
-        source = sources.declared(options.data, radius=options.ego_radius, columns=options.columns)
+        source = sources.declared(
+            options.data, radius=options.ego_radius, columns=options.columns, target=options.target
+        )
         data = read_data(source, options.size, session)
         samples = ready(path, data)
         requested_count = options.samples

@@ -51,7 +51,9 @@ def run(options: argparse.Namespace) -> None:
 
     recipe = parse(recipe_class(options.recipe), options.fields)
     default_budget = Budget(steps=recipe.steps) if recipe.steps else Budget(minutes=1.0)
-    source = sources.declared(options.data, radius=options.ego_radius, columns=options.columns)
+    source = sources.declared(
+        options.data, radius=options.ego_radius, columns=options.columns, target=options.target
+    )
     with at_work(options.device, options.seed) as session:
         data = read_data(source, options.size, session)
         new_run, events = begin(
