@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -235,14 +236,16 @@ def test_a_low_temperature_draws_likelier_rows():
 
 def test_training_ends_where_held_out_rows_get_no_more_likely(tmp_path, monkeypatch, no_previews):
     monkeypatch.setattr(tabular_autoregressive, "EVERY", 5)
-    monkeypatch.setattr(tabular_autoregressive, "PATIENCE", 4)
+    monkeypatch.setattr(tabular_autoregressive, "PATIENCE", 20)
     g = torch.Generator().manual_seed(0)
     domain = Domain("points", (2,), Real())
     data = DataSet(
         "noise", domain, *(Split(torch.randn(n, 2, generator=g)) for n in (220, 50)), ()
     )
-    _, events = trained(data, tmp_path / "run", steps=3000, lr=0.02, dropout=0.0)
+    model, events = trained(data, tmp_path / "run", steps=3000, lr=0.02, dropout=0.0)
     assert events[-1].step < 1500
+    with torch.no_grad():  # 2.84 in truth; -2.9 where it went on to the end
+        assert model.log_prob(data.test.x).mean() > -3.3
     reasons = [e.values["reason"] for e in events if e.kind == "stopped"]
     assert reasons == [StoppingStream.ending]
 
@@ -256,11 +259,32 @@ def test_what_is_held_out_is_not_trained_on_and_the_batch_is_of_what_remains():
     without = small(stop=False).stages(untrained(small(), data.domain, 0), data, 0)[0].stream()
     assert isinstance(without, ExampleStream)
     assert len(without.split) == len(data.train)
-    stream.losses = [3.0, 2.0]
-    assert not stream.is_over
-    stream.load_state_dict({"losses": [3.0, 2.0, 1.0, 1.0, *[2.0] * 40]})
+
+
+def test_the_weights_that_made_held_out_rows_likeliest_come_back():
+    data = table.of_arrays("t", make_rows())
+    recipe = small()
+    model = untrained(recipe, data.domain, 0)
+    stage = recipe.stages(model, data, 0)[0]
+    stage.prepare()
+    stream = stage.stream()
+    for k in range(26):
+        stream.batch(k)
+    best, weights = stream.best_loss, [p.clone() for p in model.parameters()]
+    assert stream.best_step == 25
+    state = copy.deepcopy(stream.state_dict())
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape))
+    for k in range(26, 551):
+        stream.batch(k)
+    assert (stream.best_loss, stream.best_step) == (best, 25)
     assert stream.is_over
-    assert len(stream.state_dict()["losses"]) == 44
+    stage.finish(stream)
+    assert all(map(torch.equal, model.parameters(), weights))
+    stream.load_state_dict(state)
+    assert not stream.is_over
+    assert (stream.best_loss, stream.step) == (best, 25)
 
 
 def test_dropout_is_of_the_batch_and_not_in_the_likelihood():

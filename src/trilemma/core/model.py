@@ -602,6 +602,9 @@ class Stage(Generic[B]):
     prepare: Callable[[], None] | None = None
     """Called once, before the stream is opened for the first time, never on resuming; its effect
     is in the model's parameters and buffers."""
+    finish: Callable[[Stream[B]], None] | None = None
+    """Called with the stream when the stage has ended and the averaged weights have become the
+    weights, before they are saved; its effect is in the model's parameters and buffers."""
 
 
 M = TypeVar("M", bound=nn.Module)

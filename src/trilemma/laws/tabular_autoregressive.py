@@ -164,7 +164,7 @@ def _mixed() -> TabularAutoregressive:
         )
         model = TabularAutoregressive(network, bins, domain)
         model.fit(_mixed_rows(3000))
-        for parameter in (network.fine, network.coarse, network.part_leave):
+        for parameter in (network.fine, network.coarse, network.part_fine):
             parameter.data.normal_(0, 0.3)
     return model.requires_grad_(False)
 
@@ -264,10 +264,22 @@ def attained() -> list[Law]:
     wrong = ((rows[:, 2] >= CELLS // 2).long() != rows[:, 0]).double().mean()
     spread = 4 * math.sqrt(0.25 * 0.1 / n)
     return [
-        equal("E ln P of perfect conditionals, nats", WHERE, (log_p * chance).sum(), TRUTH, 1e-4),
-        equal("and of each row (largest gap)", WHERE, (log_p - chance.log()).abs().max(), 0, 1e-4),
+        equal(
+            "E ln P of perfect conditionals, nats",
+            WHERE,
+            float((log_p * chance).sum()),
+            TRUTH,
+            1e-4,
+        ),
+        equal(
+            "and of each row (largest gap)",
+            WHERE,
+            float((log_p - chance.log()).abs().max()),
+            0,
+            1e-4,
+        ),
         equal("shares of coin and letter among draws (largest gap)", WHERE, gap, 0, spread),
-        equal("shares of hundreds", WHERE, (hundreds - 0.1).abs().max(), 0, 2 * spread),
+        equal("shares of hundreds", WHERE, float((hundreds - 0.1).abs().max()), 0, 2 * spread),
         equal("numbers that the coin forbids, share", WHERE, float(wrong), 0, 0),
     ]
 
@@ -294,15 +306,19 @@ def drawn_as_said() -> list[Law]:
         used = expected > 5
         chi = ((counts - expected).square() / expected)[used].sum() / (used.sum() - 1)
         spread = 4 * math.sqrt(2 / float(used.sum() - 1))
-        laws.append(at_most(f"chi-square of draws, {what}, per freedom", WHERE, chi, 1, spread))
+        laws.append(
+            at_most(f"chi-square of draws, {what}, per freedom", WHERE, float(chi), 1, spread)
+        )
     gap = (x[~present, 3] - MIXED[3].fill).abs().max()
-    laws.append(equal("a value that is missing is its fill (largest gap)", WHERE, gap, 0, 0))
+    laws.append(
+        equal("a value that is missing is its fill (largest gap)", WHERE, float(gap), 0, 0)
+    )
     memory, stepped = model.columns.start(50, None, h.device), []
     for d in range(7):
         before = tuple(v[:, d - 1 : d] for v in _values(model, x[:50])) if d else None
         stepped.append(model.columns.step(memory, d, before))  # type: ignore[arg-type]
     worst = (torch.cat(stepped, 1) - h[:50]).abs().max()
-    laws.append(equal("h by cached steps = h by one pass", WHERE, worst, 0, 1e-4))
+    laws.append(equal("h by cached steps = h by one pass", WHERE, float(worst), 0, 1e-4))
     return laws
 
 

@@ -10,11 +10,13 @@ nothing. `depth` blocks of attention to tokens up to its own (`networks.transfor
 turns: columns have no distances) make h_d of it, and from h_d follow
 
     logits of bins          L_d = b_d + V_d h_d + Phi_d (U_d h_d)
-    logits of a bin's parts M_d silu(A_d h_d + B_d[k]).
+    logits of a bin's parts (M_d + Q_d Psi) g_d,     g_d = silu(A_d h_d + B_d[k]).
 
-Phi_d holds hats of 8 and of 16 bins' width over the axis of an ordered column: what is said of a
-bin is learned for its neighbours too. V, U and M start at zero, so that a model starts at b, which
-may be the columns' own shares.
+The columns of Phi_d are hats over the axis of an ordered column, 8, 16 and 32 to its length, and
+those of Psi polynomials of degree 1 to 4 over a bin: what is said of a bin or a part is learned
+for its neighbours too. The free V and M take a tenth of a step, since many weights that few rows
+move each learn these rows by heart. V, U, M and Q start at zero, so that a model starts at b,
+which may be the columns' own shares.
 
 References:
     Attention Is All You Need, Vaswani et al., 2017 (arXiv:1706.03762).
@@ -41,12 +43,14 @@ from trilemma.networks.transformer import CausalBlock
 
 __all__ = ["ColumnTransformer", "hats"]
 
-HATS = (8, 16)
+HATS = (8, 16, 32)
 """Numbers of hats over the axis of a column, one set each."""
 ORDERED = 0.05
 """Deviation of the first vectors of bins that lie on an axis: their features say where."""
-FINE = 0.2
+FINE = 0.1
 """Share of a step that logits of single bins and parts take, so that neighbours move together."""
+DEGREE = 4
+"""Degree of the polynomials over the parts of a bin."""
 HIDDEN = 32
 """Hidden units of a bin's parts."""
 
@@ -80,6 +84,7 @@ class ColumnTransformer(nn.Module):
     """
 
     hats: Tensor
+    powers: Tensor
     turn: Tensor
 
     def __init__(
@@ -122,7 +127,9 @@ class ColumnTransformer(nn.Module):
             r = len(self.refined)
             self.part_enter = nn.Parameter(torch.randn(r, width, HIDDEN) * width**-0.5)
             self.part_embedding = nn.Parameter(ORDERED * torch.randn(r * most, HIDDEN))
-            self.part_leave = nn.Parameter(torch.zeros(r, HIDDEN, parts))
+            self.part_fine = nn.Parameter(torch.zeros(r, HIDDEN, parts))
+            self.part_coarse = nn.Parameter(torch.zeros(r, HIDDEN, DEGREE))
+            self.register_buffer("powers", powers(parts), persistent=False)
 
     @property
     def masks(self) -> int:
@@ -203,7 +210,8 @@ class ColumnTransformer(nn.Module):
         slots = torch.tensor([self.refined.index(d) for d in columns], device=h.device)
         embedded = F.embedding(bins + slots * self.bins, self.part_embedding)
         hidden = torch.einsum("brw,rwm->brm", h, self.part_enter[slots]) + embedded
-        return torch.einsum("brm,rms->brs", F.silu(hidden), FINE * self.part_leave[slots])
+        weight = FINE * self.part_fine[slots] + self.part_coarse[slots] @ self.powers
+        return torch.einsum("brm,rms->brs", F.silu(hidden), weight)
 
     def embed_condition(
         self, condition: Condition | None, rows: int
@@ -226,7 +234,7 @@ def hats(bins: Sequence[int], ordered: Sequence[bool]) -> Float[Tensor, "D J K"]
     """Return hat functions over the bins of each column; zeros where they lie on no axis.
 
     >>> hats([4], [True]).shape, float(hats([4], [True])[0, :8].sum(0).min())
-    (torch.Size([1, 24, 4]), 1.0)
+    (torch.Size([1, 56, 4]), 1.0)
     """
     rows = torch.zeros(len(bins), sum(HATS), max(bins))
     for d, (count, is_ordered) in enumerate(zip(bins, ordered, strict=True)):
@@ -237,3 +245,15 @@ def hats(bins: Sequence[int], ordered: Sequence[bool]) -> Float[Tensor, "D J K"]
                 rows[d, first : first + n, :count] = (1 - distance).clamp(min=0)
                 first += n
     return rows
+
+
+def powers(parts: int) -> Float[Tensor, "P S"]:
+    """Return orthogonal polynomials over the parts of a bin, of mean square 1, by their degree.
+
+    >>> bool(((powers(16) @ powers(16).T / 16 - torch.eye(4)).abs() < 1e-5).all())
+    True
+    """
+    axis = torch.linspace(-1, 1, parts, dtype=torch.float64)[:, None]
+    degrees = torch.arange(DEGREE + 1)
+    basis = torch.linalg.qr(axis**degrees).Q[:, 1:]
+    return (basis.T * parts**0.5).float()

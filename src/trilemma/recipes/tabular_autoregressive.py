@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -25,6 +26,7 @@ from trilemma.families.tabular_autoregressive import (
 )
 from trilemma.networks.column_transformer import ColumnTransformer
 from trilemma.recipes.recipe import Recipe, conditional_classes
+from trilemma.training.ema import Average
 
 __all__ = ["StoppingStream", "TabularAutoregression"]
 
@@ -32,12 +34,10 @@ HELD_OUT = 0.1
 """Share of the training rows by which training is stopped."""
 MOST, FEWEST = 2000, 20
 """How many they are at most; where they would be fewer than that, all rows are trained on."""
-EVERY = 50
+EVERY = 25
 """Updates between two looks at them."""
-SMOOTHED = 4
-"""Looks of which the mean is compared."""
-PATIENCE = 20
-"""Looks without a new best after which training ends."""
+PATIENCE = 500
+"""Updates after which training ends, beyond twice those that led to the best weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,8 @@ class TabularAutoregression(Recipe):
     hidden: float = 0.05
     """Share of the values that are hidden from the columns after them in training."""
     stop: bool = True
-    """Whether a tenth of the training rows is held out, and training ends where it gets no more
-    likely."""
+    """Whether a tenth of the training rows is held out: training ends where it gets no more
+    likely, and the weights are those that made it likeliest."""
     temperature: float = 1.0
     """At sampling: below 1 rows are likelier than the data's, and more alike."""
     conditional: bool = False
@@ -123,9 +123,16 @@ class TabularAutoregression(Recipe):
             if not count:
                 return ExampleStream(data.train, batch, seed)
             inner = ExampleStream(data.train.select(rows[count:]), batch, seed)
-            return StoppingStream(inner, model, data.train.select(rows[:count]))
+            return StoppingStream(inner, model, data.train.select(rows[:count]), ema=self.ema)
 
-        return [Stage("model", model, stream, prepare=lambda: model.fit(data.train.x))]
+        def prepare() -> None:
+            model.fit(data.train.x)
+
+        def finish(stream: Stream[Examples]) -> None:
+            if isinstance(stream, StoppingStream):
+                stream.restore()
+
+        return [Stage("model", model, stream, prepare=prepare, finish=finish)]
 
     def _held_out(self, rows: int) -> int:
         """Return how many training rows are held out."""
@@ -136,44 +143,82 @@ class TabularAutoregression(Recipe):
 class StoppingStream(Stream[Examples]):
     """Batches until rows that are not among them get no more likely: early stopping.
 
+    It averages the weights as training does, looks how likely the averages make the held-out
+    rows, and keeps the best of them, which `restore` puts into the model.
+
     Arguments:
         inner: The batches.
         model: What is trained.
         held_out: The rows that are looked at.
+        ema: Decay of the averaged weights.
     """
 
     ending = "rows that are held out get no more likely"
 
     def __init__(
-        self, inner: Stream[Examples], model: TabularAutoregressive, held_out: Split
+        self,
+        inner: Stream[Examples],
+        model: TabularAutoregressive,
+        held_out: Split,
+        *,
+        ema: float = 0.999,
     ) -> None:
         self.inner, self.model, self.held_out = inner, model, held_out
-        self.losses: list[float] = []
-        """-ln p of the held out rows at each look, in nats per row."""
+        self.average = Average(dict(model.named_parameters()), ema)
+        self.best_weights = [value.clone() for value in self.average.values]
+        self.best_loss, self.best_step, self.step = math.inf, 0, 0
 
     @property
     def is_over(self) -> bool:
-        """Tell whether the smoothed loss has had no new minimum for `PATIENCE` looks."""
-        n = SMOOTHED
-        means = [sum(self.losses[i : i + n]) / n for i in range(len(self.losses) - n + 1)]
-        return len(means) > PATIENCE and min(means[-PATIENCE:]) > min(means[:-PATIENCE])
+        """Tell whether there was no new best for as long as it took to the best, and longer."""
+        return self.step >= 2 * self.best_step + PATIENCE
 
     def batch(self, k: int) -> Examples:
-        """Return the k-th batch; before some of them, look at the held out rows."""
-        if k and k % EVERY == 0:
-            self.losses.append(self._loss())
+        """Return the k-th batch; before some of them, look at the held-out rows."""
+        if k > self.step:
+            self.average.update()
+            self.step = k
+            if k % EVERY == 0:
+                self._look()
         return self.inner.batch(k)
 
+    def restore(self) -> None:
+        """Put the best averages into the model, unless what it has is better still."""
+        if self.best_loss < self._loss():
+            with torch.no_grad():
+                torch._foreach_copy_(self.average.parameters, self.best_weights)  # pyright: ignore[reportPrivateImportUsage]
+
     def state_dict(self) -> dict[str, Any]:
-        """Return the losses."""
-        return {"losses": list(self.losses)}
+        """Return the averages, the best of them, and when and how good they were."""
+        return {
+            "average": list(self.average.values),
+            "count": self.average.count,
+            "best_weights": list(self.best_weights),
+            "best": [self.best_loss, self.best_step, self.step],
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take what `state_dict` gave."""
-        self.losses = list(state["losses"])
+        for name, values in (
+            ("average", self.average.values),
+            ("best_weights", self.best_weights),
+        ):
+            for value, saved in zip(values, state[name], strict=True):
+                value.copy_(saved)
+        self.average.count = state["count"]
+        self.best_loss, self.best_step, self.step = state["best"]
+
+    def _look(self) -> None:
+        """Compare the averages with the best."""
+        with self.average.applied():
+            loss = self._loss()
+        if loss < self.best_loss:
+            self.best_loss, self.best_step = loss, self.step
+            self.best_weights = [value.clone() for value in self.average.values]
 
     @torch.no_grad()
     def _loss(self) -> float:
+        """Return -ln p of the held-out rows, nats per row."""
         device = next(self.model.parameters()).device
         labels = self.held_out.labels
 

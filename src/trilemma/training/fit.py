@@ -247,6 +247,10 @@ class _Fitting:
             yield from self._preview_if_due()
         yield from self._steps(trainer)
         trainer.finish()
+        if stage.finish is not None:
+            with self.watch.on("training"):
+                stage.finish(trainer.stream)
+            trainer.average.restart()
         plan.is_complete = True
         yield from self._save()
         yield from self._preview_if_due(is_end=True)
