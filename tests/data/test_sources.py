@@ -13,7 +13,7 @@ import torch
 
 from trilemma.core.domain import Levels
 from trilemma.core.errors import BadInput
-from trilemma.data import cache, idx, package_source, sources
+from trilemma.data import cache, idx, package_source, sources, toy
 from trilemma.data.sources import NAMES, available, fetch, load
 from trilemma.metrics.metric import KINDS
 
@@ -259,7 +259,7 @@ def test_every_card_is_filled_in(name):
         assert len(card.classes) == (0 if name == "stacked-mnist" else 10)
 
 
-@pytest.mark.parametrize("name", sorted(n for n, s in NAMES.items() if s.kind == "points"))
+@pytest.mark.parametrize("name", sorted(toy.TOYS))
 def test_points_are_here_and_need_no_fetching(name):
     assert available(name)
     assert load(name).name == name

@@ -31,6 +31,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.data.pictures import Pictures, Progress, pictures
 from trilemma.data.sources import declared_molecules, is_named, load, resolve_path
 from trilemma.data.split import content_hashes, duplicates
+from trilemma.data.table_facts import ColumnFacts, column_facts
 from trilemma.maths.graphs.isomorphism import IsomorphismClasses
 
 __all__ = ["Report", "check"]
@@ -67,6 +68,8 @@ class Report:
     """Copies within 'train', within 'test', and 'across': test examples that are in train too."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What else is found, such as how many nodes graphs have."""
+    columns: Sequence[ColumnFacts] = ()
+    """What each column of a table is like."""
     notes: Sequence[str] = ()
     sheet: Tensor | None = None
     """Some examples for a contact sheet, evenly from the classes, in data units."""
@@ -98,6 +101,7 @@ class Report:
         if self.duplicates:
             report_lines.append("copies: " + _list(self.duplicates))
         report_lines += [f"{name}: {fact}" for name, fact in self.facts.items()]
+        report_lines += [column.line() for column in self.columns]
         return [*report_lines, *self.notes]
 
     def to_json(self) -> dict[str, Any]:
@@ -113,6 +117,7 @@ class Report:
             "unreadable": {reason: list(names) for reason, names in self.unreadable.items()},
             "duplicates": dict(self.duplicates),
             "facts": dict(self.facts),
+            "columns": [column.to_json() for column in self.columns],
             "notes": list(self.notes),
             "captions": list(self.captions),
         }
@@ -336,6 +341,7 @@ def _report(data: DataSet, images: Pictures | None = None) -> Report:
         unreadable=images.unreadable if images is not None else {},
         duplicates=_duplicates(data),
         facts=_facts(data),
+        columns=column_facts(data),
         notes=data.notes,
         sheet=data.train.x[sheet_rows],
         captions=[captions[int(i)] for i in sheet_rows] if captions is not None else [],

