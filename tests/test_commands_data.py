@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ from PIL import Image
 from refusals import refused
 
 from trilemma.cli import main
+from trilemma.data import pictures
 from trilemma.metrics.judge import Judgement
 from trilemma.recipes import evaluate
 
@@ -216,3 +218,35 @@ def test_data_that_do_not_fit_the_model_are_refused(change, what, work, capsys):
         message = refused(capsys, *words)
         assert "its model does not fit them" in message
         assert what in message
+
+
+@pytest.mark.parametrize("stage", ["read_header", "centre_square"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        [*TRAIN, "--data", "many"],
+        ["compare", "--recipes", "autoencoder", "--data", "many"],
+        ["evaluate", "run", "--data", "many"],
+        ["resume", "run", "--steps", "9", "--data", "many"],
+    ],
+)
+def test_a_signal_ends_reading_at_once(words, stage, work, capsys, monkeypatch):
+    for i in range(400):
+        picture(i, Path(f"many/{i}.png"))
+    done = []
+
+    real = getattr(pictures, stage)
+
+    def interrupted(*arguments):
+        done.append(arguments)
+        if len(done) == 50:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(pictures, stage, interrupted)
+    monkeypatch.setattr(pictures.os, "cpu_count", lambda: 1)
+    assert main(words) == 130
+    assert "reading was stopped; nothing was written" in capsys.readouterr().err
+    assert len(done) < 400
+    assert not Path("runs").exists()
+    assert not Path("comparisons").exists()

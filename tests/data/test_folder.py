@@ -335,7 +335,31 @@ def test_more_than_memory_is_refused_before_decoding(album, monkeypatch):
 def test_progress_is_told_to_the_end(album):
     progress = []
     load(str(album(120)), progress=lambda done, total: progress.append((done, total)))
-    assert progress == [(50, 120), (100, 120), (120, 120)]
+    assert progress == [(25, 120), (50, 120), (75, 120), (100, 120), (120, 120)]
+
+
+def test_progress_of_deep_pictures_never_goes_back(tmp_path):
+    progress = []
+    folder = deep(tmp_path / "album", 4095, count=120)
+    load(str(folder), progress=lambda done, total: progress.append((done, total)))
+    assert progress == sorted(progress)
+    assert progress[-1] == (120, 120)
+
+
+def test_a_file_whose_size_and_time_are_set_back_is_read_again(album, picture):
+    folder = album(20)
+    before = load(str(folder)).fingerprint
+    file = folder / "000.png"
+    times, size = os.stat(file), file.stat().st_size
+    for seed in range(300, 400):
+        picture(seed).save(file)
+        if file.stat().st_size <= size:
+            break
+    with file.open("ab") as end:  # what follows the end of a PNG is not read
+        end.write(bytes(size - file.stat().st_size))
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert file.stat().st_size == size
+    assert load(str(folder)).fingerprint != before
 
 
 def test_error_in_progress_ends_at_once(album):

@@ -64,11 +64,18 @@ def report_run(run: Run, data: DataSet, session: Session) -> None:
 
 
 def read_data(name: str, size: int | None, session: Session) -> DataSet:
-    """Read data, with progress and notes."""
+    """Read data, with progress and notes.
+
+    Raises:
+        Interrupted: A signal came while files were read.
+    """
+    reading = session.but(interruption="reading was stopped; nothing was written.")
+    with reading.counted(f"reading {name}") as counted:
+        data_set = sources.load(
+            name, size=size, progress=lambda done, total: counted.report("", done, total)
+        )
     if not session.world.is_main:
-        return sources.load(name, size=size)
-    with counting(f"reading {name}") as progress:
-        data_set = sources.load(name, size=size, progress=progress)
+        return data_set
     for note in data_set.notes:
         say(f"{data_set.name}: {note}")
     return data_set

@@ -151,9 +151,10 @@ def _decoded(
     bad: dict[str, list[str]] = {}
     own: list[str] = []
     heads: dict[str, ImageHeader] = {}
+    count = _Count(len(names), progress)
     with warnings.catch_warnings():  # Pillow warns of what is reported here by name
         warnings.simplefilter("ignore")
-        for name, outcome in _tried(lambda name: read_header(folder / name), names):
+        for name, outcome in count(_tried(lambda name: read_header(folder / name), names)):
             if isinstance(outcome, ImageHeader) and outcome.is_own:
                 own.append(printable(name))
             elif isinstance(outcome, ImageHeader):
@@ -162,20 +163,20 @@ def _decoded(
                 bad.setdefault(str(outcome), []).append(name)
         side = size or _own_size(heads.values())
         deep = [name for name, head in heads.items() if head.is_deep]
-        bits = _bits(value for _, value in _tried(lambda name: brightest(folder / name), deep))
+        count.add(len(deep))
+        greatest = _tried(lambda name: brightest(folder / name), deep)
+        bits = _bits(value for _, value in count(greatest))
         x = _room(len(heads), side)
         usable: list[str] = []
         # Decoded images come back in order, so that each takes the next place.
-        for processed, (name, outcome) in enumerate(
-            _tried(lambda name: centre_square(folder / name, side, 2**bits - 1), list(heads)), 1
-        ):
+        squares = _tried(lambda name: centre_square(folder / name, side, 2**bits - 1), [*heads])
+        for name, outcome in count(squares):
             if isinstance(outcome, np.ndarray):
                 x[len(usable)] = outcome
                 usable.append(name)
             else:
                 bad.setdefault(str(outcome), []).append(name)
-            if progress is not None and (processed % 50 == 0 or processed == len(heads)):
-                progress(processed, len(heads))
+        count.end()
     x = x[: len(usable)]
     if (x[:, 0] == x[:, 1]).all() and (x[:, 0] == x[:, 2]).all():
         x = np.ascontiguousarray(x[:, :1])
@@ -215,6 +216,32 @@ def _tried(work: Callable[[A], R], jobs: Sequence[A]) -> Iterator[tuple[A, R | U
             raise
 
 
+class _Count:
+    """Tells how many of some files are done, each of which is looked at twice or three times."""
+
+    def __init__(self, files: int, progress: Progress | None) -> None:
+        self.files, self.progress = files, progress
+        self.done, self.total, self.last = 0, 2 * files, 0
+
+    def add(self, looks: int) -> None:
+        """Count further looks at files as work."""
+        self.total += looks
+
+    def __call__(self, outcomes: Iterable[A]) -> Iterator[A]:
+        """Yield what comes of the files, and tell of every fiftieth."""
+        for outcome in outcomes:
+            yield outcome
+            self.done += 1
+            if self.progress is not None and self.done % 50 == 0:
+                self.last = max(self.last, self.done * self.files // self.total)
+                self.progress(self.last, self.files)
+
+    def end(self) -> None:
+        """Tell that all are done."""
+        if self.progress is not None:
+            self.progress(self.files, self.files)
+
+
 def _bits(values: Iterable[int | UnusableImage]) -> int:
     """Return how many bits the images of 16-bit grey use, by the brightest of all of them."""
     most = max((value for value in values if isinstance(value, int)), default=WHITE)
@@ -246,14 +273,19 @@ def _cache_name(folder: Path, size: int | None) -> str:
 
 
 def _key(folder: Path, names: Sequence[str]) -> str:
-    """Hash what tells whether any file has changed: names, sizes, times of change."""
+    """Hash what tells whether any file has changed: names, sizes, times, and who may read it."""
     digest = hashlib.blake2b(str(FORM).encode(), digest_size=16)
     for name in names:
         try:
             file_stat = os.stat(folder / name)
-            state = (file_stat.st_size, file_stat.st_mtime_ns, os.access(folder / name, os.R_OK))
+            state = (
+                file_stat.st_size,
+                file_stat.st_mtime_ns,
+                file_stat.st_ctime_ns,  # no program sets this back
+                os.access(folder / name, os.R_OK),
+            )
         except OSError:
-            state = (-1, 0, False)
+            state = (-1, 0, 0, False)
         digest.update(os.fsencode(name) + f"\0{state}\0".encode())
     return digest.hexdigest()
 
