@@ -35,6 +35,7 @@ from trilemma.laws import (
     restoration,
     samplers,
     spline,
+    tables,
     transformer,
 )
 from trilemma.laws.law import Check, Computation, Law, equal
@@ -71,6 +72,7 @@ def library_laws() -> Sequence[Check]:
         *fragments.CHECKS,
         *metrics.CHECKS,
         *discrepancy.CHECKS,
+        *tables.CHECKS,
         *graph_metrics.CHECKS,
         *memorisation.CHECKS,
     )
