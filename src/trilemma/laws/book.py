@@ -35,6 +35,7 @@ from trilemma.laws import (
     restoration,
     samplers,
     spline,
+    tables,
     tabular_autoregressive,
     transformer,
 )
@@ -73,6 +74,7 @@ def library_laws() -> Sequence[Check]:
         *fragments.CHECKS,
         *metrics.CHECKS,
         *discrepancy.CHECKS,
+        *tables.CHECKS,
         *graph_metrics.CHECKS,
         *memorisation.CHECKS,
     )

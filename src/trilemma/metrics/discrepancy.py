@@ -34,7 +34,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trilemma.core.domain import Columns
 from trilemma.core.noise import mix
 from trilemma.data.chemistry import fingerprints, to_smiles
 from trilemma.metrics.context import Context
@@ -50,8 +49,17 @@ from trilemma.metrics.graphs import GraphReference, Graphs, graphs
 from trilemma.metrics.held_out import FOLDS, HeldOut, bound_chance, held_out
 from trilemma.metrics.metric import EQUAL, NEAR_ONE, Metric, Unmeasured
 from trilemma.metrics.score import Exhibit, Score
+from trilemma.metrics.table_encoding import encoded
 
-__all__ = ["CAP", "FEWEST", "METRICS"]
+__all__ = [
+    "CAP",
+    "FEWEST",
+    "METRICS",
+    "ClassifierRows",
+    "identical_rows",
+    "sample_rows",
+    "test_rows",
+]
 
 CAP = 2000
 """Most rows of each side: classifiers learn little more from more, and take long."""
@@ -59,8 +67,6 @@ FEWEST = 40
 """Rows of each side without which nothing can be learned and held out."""
 MAX_SAMPLES = 10
 """Samples that are shown."""
-CATEGORIES = 32
-"""Categories of a column that have a column each, the most frequent."""
 DEGREES = 16
 """Degrees with a bin each; beyond them bins are octaves wide."""
 CLUSTERING_BINS, SPECTRAL_BINS = 10, 20
@@ -80,8 +86,12 @@ class ClassifierRows:
     names: Sequence[bytes]
     """Equal for identical rows."""
 
+    def first(self, count: int) -> ClassifierRows:
+        """Return the first of them."""
+        return ClassifierRows(self.which[:count], self.features[:count], self.names[:count])
 
-def _samples(it: Measured) -> ClassifierRows:
+
+def sample_rows(it: Measured) -> ClassifierRows:
     """Return at most `CAP` samples, drawn by the seed: files are often sorted."""
     examples = it.matched if isinstance(it, SampleFeatures) else it.of
     which = _subset_rows(len(examples), it.reference.seed)
@@ -89,20 +99,20 @@ def _samples(it: Measured) -> ClassifierRows:
         features = _chemical(it.x[which], it.reference)
         return ClassifierRows(which, features, _names(features))
     if isinstance(it, SampleFeatures):
-        features = _widened(it.features[which], it.x[which], it.reference)
+        features = encoded(it.features[which], it.x[which], it.reference)
         return ClassifierRows(which, features, _names(it.x[which]))
     features = graph_features(it.of[which])
     return ClassifierRows(which, features, _names(features.float()))
 
 
-def _tests(reference: FeatureReference | GraphReference) -> ClassifierRows:
+def test_rows(reference: FeatureReference | GraphReference) -> ClassifierRows:
     """Return at most `CAP` test examples; their order is drawn from the seed."""
     if isinstance(reference, FeatureReference):
         x = reference.data.test.x[reference.test_rows[:CAP]]
         if reference.data.domain.kind == "molecule":
             features = _chemical(x, reference)
             return ClassifierRows(reference.test_rows[:CAP], features, _names(features))
-        features = _widened(reference.test[:CAP], x, reference)
+        features = encoded(reference.test[:CAP], x, reference)
         return ClassifierRows(reference.test_rows[:CAP], features, _names(x))
     features = graph_features(reference.test[:CAP])
     return ClassifierRows(torch.arange(len(features)), features, _names(features.float()))
@@ -122,38 +132,6 @@ def _subset_rows(count: int, seed: int) -> Int[Tensor, " R"]:
 
 def _names(x: Tensor) -> list[bytes]:
     return [row.tobytes() for row in x.flatten(1).contiguous().numpy()]
-
-
-def _widened(features: Tensor, x: Tensor, reference: FeatureReference) -> Float[Tensor, "R F"]:
-    """Return features with a column of zeros and ones for each of the frequent categories."""
-    values = reference.data.domain.values
-    if not isinstance(values, Columns) or "category" not in values.kinds:
-        return features
-    if features.shape[1] != values.width:
-        return features
-    frequent = reference.once(_frequent)
-    parts, start = [], 0
-    for index, column in enumerate(values.columns):
-        stop = start + column.coordinates
-        if index in frequent:
-            parts.append((x[:, index, None] == frequent[index]).to(features.dtype))
-        else:
-            parts.append(features[:, start:stop])
-        start = stop
-    return torch.cat(parts, 1)
-
-
-def _frequent(reference: FeatureReference) -> dict[int, Tensor]:
-    """Return the most frequent categories of each column of categories, by its place."""
-    values, train = reference.data.domain.values, reference.data.train.x
-    assert isinstance(values, Columns)
-    frequent = {}
-    for column, kind in enumerate(values.kinds):
-        if kind == "category" and values.columns[column].coordinates == 1:
-            codes, counts = train[:, column].unique(return_counts=True)
-            order = counts.argsort(descending=True, stable=True)
-            frequent[column] = codes[order[:CATEGORIES]]
-    return frequent
 
 
 def graph_features(of: Statistics) -> Float[Tensor, "B F"]:
@@ -176,13 +154,20 @@ def graph_features(of: Statistics) -> Float[Tensor, "B F"]:
     )
 
 
+def identical_rows(samples: ClassifierRows, tests: ClassifierRows) -> Int[Tensor, " R"]:
+    """Return equal numbers for identical rows of both, samples first."""
+    group_ids: dict[bytes, int] = {}
+    names = (*samples.names, *tests.names)
+    return torch.tensor([group_ids.setdefault(name, len(group_ids)) for name in names])
+
+
 def _predictions(it: Measured) -> HeldOut:
     """Return the predictions of classifiers for held-out samples and test data.
 
     Raises:
         Unmeasured: There are too few.
     """
-    samples, tests = it.once(_samples), it.reference.once(_tests)
+    samples, tests = it.once(sample_rows), it.reference.once(test_rows)
     fewest = min(len(samples.which), len(tests.which))
     if fewest < FEWEST:
         raise Unmeasured(
@@ -190,13 +175,9 @@ def _predictions(it: Measured) -> HeldOut:
             f"classifiers to learn from some and be asked of others; take at least {FEWEST} of "
             "each."
         )
-    group_ids: dict[bytes, int] = {}
-    groups = [
-        group_ids.setdefault(name, len(group_ids)) for name in (*samples.names, *tests.names)
-    ]
     width = max(samples.features.shape[1], tests.features.shape[1])
     x, y = (F.pad(rows.features, (0, width - rows.features.shape[1])) for rows in (samples, tests))
-    return held_out(x, y, torch.tensor(groups), seed=it.reference.seed)
+    return held_out(x, y, identical_rows(samples, tests), seed=it.reference.seed)
 
 
 def _value(it: Measured) -> float:
@@ -261,7 +242,7 @@ def _exhibit(it: Measured, predictions: HeldOut) -> Exhibit:
     return Exhibit(
         f"The {len(order)} samples that classifiers which had not seen them are surest are "
         f"samples and not data: {100 * math.floor(100 * least_probability) / 100:.0f} % or more",
-        tuple(it.once(_samples).which[order].tolist()),
+        tuple(it.once(sample_rows).which[order].tolist()),
     )
 
 

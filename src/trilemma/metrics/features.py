@@ -8,6 +8,7 @@ measured,
     mean     the training mean, repeated
     noise    uniform noise: over all levels, or over the box around the training points
     normal   a Gaussian with the training moments, for points and tables
+    independent, mixture    of tables: each column by itself; a mixture of ten products
 
 A Fréchet distance of n samples lies above its limit by a part that goes as 1 / n. So score, floor
 and baselines take the same n: that of the samples, or of the training examples where these are
@@ -32,7 +33,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.noise import mix
 from trilemma.core.session import Session
 from trilemma.data.dataset import DataSet
-from trilemma.metrics import trivial_molecules, trivial_point_clouds
+from trilemma.metrics import trivial_molecules, trivial_point_clouds, trivial_tables
 from trilemma.metrics.context import Context
 from trilemma.metrics.extractors import Extractor
 from trilemma.metrics.metric import Memo, Unmeasured
@@ -323,6 +324,9 @@ def feature_reference(
     baseline_samples = {"noise": _noise(data, count, seed)}
     if data.domain.kind == "points":
         baseline_samples["normal"] = _normal(data, count, seed)
+    if data.domain.columns:
+        for name, make in trivial_tables.TRIVIAL.items():
+            baseline_samples[name] = make(data, count, seed)
     for name, x in baseline_samples.items():
         baseline_features = features(x, name)
         baseline_sets[name] = SampleFeatures(

@@ -40,6 +40,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -60,7 +61,10 @@ __all__ = [
     "bound_chance",
     "dealt",
     "held_out",
+    "limited_threads",
     "planted",
+    "trees",
+    "without_squares",
 ]
 
 FOLDS = 5
@@ -149,24 +153,25 @@ def bound_chance(it: HeldOut) -> Chance:
     return Chance(correction**2 * (variance + parameter_std**2), correction * variance_slope)
 
 
-def dealt(groups: Labels, labels: Labels, seed: int) -> Labels:
+def dealt(groups: Labels, labels: Labels, seed: int, folds: int = FOLDS) -> Labels:
     """Return the fold of each row.
 
     Arguments:
         groups: Equal numbers for identical rows.
         labels: 1 of samples, 0 of data: each is dealt out evenly.
         seed: Seed of the order.
+        folds: Their number.
     """
     rng = np.random.default_rng(mix(seed, "folds", len(labels)))
     counts = np.bincount(groups)
-    single_rows = np.flatnonzero(counts[groups] > FOLDS)
+    single_rows = np.flatnonzero(counts[groups] > folds)
     unit = groups.astype(np.int64)
     unit[single_rows] = counts.size + np.arange(len(single_rows))
     units, first, unit = np.unique(unit, return_index=True, return_inverse=True)
     order = rng.permutation(len(units))
     order = order[np.argsort(labels[first[order]], kind="stable")]
     fold = np.empty(len(units), dtype=np.int64)
-    fold[order] = np.arange(len(units)) % FOLDS
+    fold[order] = np.arange(len(units)) % folds
     return fold[unit]
 
 
@@ -185,16 +190,20 @@ def held_out(
         groups: Equal numbers for identical rows of both, samples first.
         seed: Seed of the folds.
     """
-    from threadpoolctl import threadpool_limits
-
     x = torch.cat([samples, data]).double().numpy()
     labels = np.repeat([1, 0], [len(samples), len(data)])
     fold = dealt(groups.numpy(), labels, seed)
-    # Of few rows threads wait for each other for longer than they work.
-    with threadpool_limits(torch.get_num_threads() if len(x) >= THREADED else 1):
+    with limited_threads(len(x)):
         d, chosen = _by_folds(x, labels, fold)
     probabilities = torch.from_numpy(d)
     return HeldOut(probabilities[: len(samples)], probabilities[len(samples) :], chosen)
+
+
+def limited_threads(rows: int) -> AbstractContextManager[object]:
+    """Let fits to few rows use one thread: more wait for each other for longer than they work."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(torch.get_num_threads() if rows >= THREADED else 1)
 
 
 def _by_folds(x: Array, labels: Labels, fold: Labels) -> tuple[Array, tuple[str, ...]]:
@@ -335,6 +344,17 @@ CALIBRATIONS: dict[str, Scorer] = {"logistic curve": logistic_curve, "steps": mo
 
 def linear(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
     """Fit logistic regression on standardised features and their squares."""
+    return _logistic_regression(x, labels, weights, squares=True)
+
+
+def without_squares(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]:
+    """Fit logistic regression on standardised features alone."""
+    return _logistic_regression(x, labels, weights, squares=False)
+
+
+def _logistic_regression(
+    x: Array, labels: Labels, weights: Array, *, squares: bool
+) -> Callable[[Array], Array]:
     from sklearn.linear_model import LogisticRegression
 
     mean, std = x.mean(0), x.std(0)
@@ -342,7 +362,7 @@ def linear(x: Array, labels: Labels, weights: Array) -> Callable[[Array], Array]
 
     def widened(x: Array) -> Array:
         z = ((x - mean) / std).clip(-10, 10)
-        return np.concatenate([z, z**2 - 1], 1)
+        return np.concatenate([z, z**2 - 1], 1) if squares else z
 
     fitted = LogisticRegression(C=1.0, max_iter=200, tol=1e-3)
     fitted.fit(widened(x), labels, sample_weight=weights)

@@ -31,6 +31,7 @@ __all__ = [
 
 SECTIONS = (
     "quality and coverage",
+    "columns of a table",
     "what was sought",
     "properties",
     "geometry",

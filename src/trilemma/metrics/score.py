@@ -222,6 +222,8 @@ def stand_in(name: str) -> str:
     full_names = {
         "noise": "uniform noise",
         "mean": "training mean",
+        "independent": "independent columns",
+        "mixture": "shallow mixture",
         "reconstruction": "first stage alone",
         "shuffled": "captions shuffled",
     }

@@ -5,6 +5,7 @@ histogram     each coordinate of levels by itself: the training counts, plus one
 independent   each column of a table by itself: the training counts of each cell plus one, of
 real numbers a Gaussian of the training mean and variance; without real columns
 a probability, never above 0, beside which a bound may stand
+mixture       of a table: ten products of independent columns (`metrics.table_mixture`)
 normal        a Gaussian of the training mean and covariance
 erdos-renyi   pairs of nodes joined independently, sizes by their training histogram
 """
@@ -19,8 +20,9 @@ from torch import Tensor
 from trilemma.core.domain import Columns, Levels
 from trilemma.core.graph import adjacency, sizes
 from trilemma.data.dataset import DataSet, Split
+from trilemma.metrics.table_mixture import fit_mixture
 
-__all__ = ["baselines", "erdos_renyi", "independent", "normal", "uniform"]
+__all__ = ["baselines", "erdos_renyi", "independent", "mixture", "normal", "uniform"]
 
 
 def uniform(dimensions: int, count: int) -> float:
@@ -37,8 +39,9 @@ def baselines(data: DataSet) -> dict[str, float]:
         histogram = _histogram(data.train, data.test, values.count)
         return {"uniform": uniform(data.domain.dimensions, values.count), "histogram": histogram}
     if isinstance(values, Columns):
-        return {"independent": independent(data)}
-    return {"normal": normal(data.train.x).log_prob(data.test.x.double().flatten(1)).mean().item()}
+        return {"independent": independent(data), "mixture": mixture(data)}
+    gaussian = normal(data.train.x).log_prob(data.test.x.double().flatten(1)).mean().item()
+    return {"normal": gaussian, **({"mixture": mixture(data)} if data.domain.columns else {})}
 
 
 def erdos_renyi(train: Tensor, test: Tensor) -> float:
@@ -85,6 +88,15 @@ def normal(train: Tensor) -> torch.distributions.MultivariateNormal:
     ridge = 1e-9 * covariance.diagonal().mean().clamp_min(1e-12)
     scale = torch.linalg.cholesky(covariance + ridge * torch.eye(len(covariance)).to(x))
     return torch.distributions.MultivariateNormal(x.mean(0), scale_tril=scale)
+
+
+def mixture(data: DataSet) -> float:
+    """Return the mean ln p(x) of test rows under a shallow mixture, nats.
+
+    Arguments:
+        data: A table.
+    """
+    return fit_mixture(data.domain, data.train.x).log_prob(data.test.x).mean().item()
 
 
 def independent(data: DataSet) -> float:
