@@ -48,8 +48,8 @@ def in_half(*moments):
 
 def alike(*moments):
     """The same with all components of one weight."""
-    weight, *others = maximised(*moments)
-    return torch.full_like(weight, 1 / len(weight)), *others
+    weight, *moments_of_parts = maximised(*moments)
+    return torch.full_like(weight, 1 / len(weight)), *moments_of_parts
 
 
 def of_another(*moments):

@@ -262,8 +262,8 @@ def _protocol(it: SampleFeatures) -> str:
     predictions = it.once(_predictions)
     real = it.reference.real.once(_predictions)
     by_target = ", ".join(
-        f"{names[each.target.column]} {skill(each):.2f} (real rows {skill(beside):.2f})"
-        for each, beside in zip(predictions, real, strict=True)
+        f"{names[each.target.column]} {skill(each):.2f} (real rows {skill(of_real):.2f})"
+        for each, of_real in zip(predictions, real, strict=True)
     )
     return (
         f"boosted trees, learned from {_count(it)} samples, tested on "
