@@ -93,6 +93,6 @@ def add_reading(parser: Parser) -> None:
     parser.add_argument(
         "--columns",
         metavar="NAME=KIND,…",
-        help="what columns of a table are, where the rule errs: real, whole, category, drop, "
-        "molecule",
+        help="what columns of a table are, where the rule errs: real, whole, date, category, "
+        "drop, molecule",
     )
