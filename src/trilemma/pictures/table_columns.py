@@ -63,7 +63,9 @@ class _Sheet:
         axes.set_xlim(0, wide)
         axes.set_ylim(0, high)
         corners = [[(x, y), (x + w, y), (x + w, y + h), (x, y + h)] for x, y, w, h in self.bars]
-        axes.add_collection(PolyCollection(corners, facecolors=COLOUR, linewidths=0))
+        axes.add_collection(
+            PolyCollection(corners, facecolors=COLOUR, linewidths=0, antialiaseds=False)
+        )
         for x, y, text, side, size in self.words:
             axes.text(x, y, text, ha=side, va="center", fontsize=size, parse_math=False)
         return figure_image(figure)
