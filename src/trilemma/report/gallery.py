@@ -10,6 +10,7 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from trilemma.comparison.row import Row
 from trilemma.comparison.table import Table
-from trilemma.core.errors import BadInput
+from trilemma.core.errors import BadInput, attempted
 from trilemma.core.event import Event
 from trilemma.core.files import atomic_write
 from trilemma.core.model import Model
@@ -32,7 +33,7 @@ from trilemma.recipes.catalog import recipe_class
 from trilemma.recipes.evaluate import evaluation_of
 from trilemma.recipes.runs import load
 from trilemma.report import viewer
-from trilemma.report.html import run_page
+from trilemma.report.html import failed_page, run_page
 from trilemma.report.model_view import Subject
 from trilemma.report.page import Comparison, Entry, Picture, Portrait, exhibit
 from trilemma.report.registry import pictures_of
@@ -110,9 +111,16 @@ def _exhibits(row: Row, data: DataSet, tensors: Mapping[str, Tensor]) -> list[Pi
         samples, training_examples = tensors.get(f"{name}.samples"), tensors.get(f"{name}.beside")
         if score.exhibit is None or samples is None or not len(samples):
             continue
-        image = exhibit(samples, training_examples, data)
-        pictures.append(Picture(quantity(name).label, image, score.exhibit.sentence, wide=True))
+        draw = partial(_exhibit, name, score.exhibit.sentence, samples, training_examples, data)
+        pictures.append(attempted(draw, partial(Picture.missing, quantity(name).label)))
     return pictures
+
+
+def _exhibit(
+    name: str, sentence: str, samples: Tensor, training_examples: Tensor | None, data: DataSet
+) -> Picture:
+    image = exhibit(samples, training_examples, data)
+    return Picture(quantity(name).label, image, sentence, wide=True)
 
 
 def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Path) -> Comparison:
@@ -139,6 +147,8 @@ def comparison(table: Table, entries: Sequence[Entry], data: DataSet, folder: Pa
 def run_report(run: Run, data: DataSet, model: Model | None = None) -> Path:
     """Write a run's report.html: its evaluation if there is one, its curves, its pictures.
 
+    What fails costs its own place there, and never the run: at worst the page says why it is none.
+
     Arguments:
         run: The run.
         data: Its data set.
@@ -147,6 +157,15 @@ def run_report(run: Run, data: DataSet, model: Model | None = None) -> Path:
     Returns:
         The page.
     """
+    title = f"{run.recipe['name']} on {run.recipe['data']['name']}"
+    page = attempted(partial(_run_page, run, data, model), partial(failed_page, title))
+    target = run.path / "report.html"
+    with atomic_write(target) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
+    return target
+
+
+def _run_page(run: Run, data: DataSet, model: Model | None) -> str:
     recipe = run.recipe
     data = data.viewed((recipe["data"]["domain"]["kind"],))
     empty_evaluation = Evaluation(
@@ -158,7 +177,7 @@ def run_report(run: Run, data: DataSet, model: Model | None = None) -> Path:
     if report_entry.samples is None and previews:
         with Image.open(previews[-1]) as last:
             report_entry = dataclasses.replace(report_entry, samples=last.copy())
-    page = run_page(
+    return run_page(
         Portrait(
             report_entry,
             real=_real(data),
@@ -171,10 +190,6 @@ def run_report(run: Run, data: DataSet, model: Model | None = None) -> Path:
             notes=data.notes,
         )
     )
-    target = run.path / "report.html"
-    with atomic_write(target) as partial:
-        partial.write_text(page, encoding="utf-8")
-    return target
 
 
 def _real(data: DataSet) -> Tensor:

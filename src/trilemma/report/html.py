@@ -7,12 +7,14 @@ allowed the two scripts of `report.viewer`, by their hashes, and no other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from trilemma.comparison.ranking import rank
 from trilemma.comparison.ranks import coverage_metric, floor, quality_metric
 from trilemma.comparison.row import Row
+from trilemma.core.errors import attempted
 from trilemma.core.words import brief, count, duration, joined
 from trilemma.report.details import details_section
 from trilemma.report.markup import Child, Markup, element, glyph
@@ -23,14 +25,15 @@ from trilemma.report.picture_sections import (
     history_section,
     inside_section,
     neighbours_section,
+    not_drawn,
     samples_section,
 )
 from trilemma.report.ranking_sections import answers_section, task_section
 from trilemma.report.score_sections import scores_section, table_section
 from trilemma.report.style import sheet
-from trilemma.report.viewer import STYLE, licence, script_policy, scripts
+from trilemma.report.viewer import STYLE, Scene, licence, script_policy, scripts
 
-__all__ = ["comparison_page", "run_page"]
+__all__ = ["comparison_page", "failed_page", "run_page"]
 
 POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
@@ -63,23 +66,27 @@ def comparison_page(comparison: Comparison) -> str:
         *dict.fromkeys(row.of.device for row in rows if row.of.device),
         comparison.date or None,
     ]
-    turned = scenes(comparison)
+    turned = _turned(comparison)
     sections = (
-        ("samples", "Samples", samples_section(comparison, turned)),
-        ("answers", "Quality, coverage, speed", answers_section(unrewarded_rows, ranking)),
-        ("table", "All figures", table_section(unrewarded_rows)),
+        ("samples", "Samples", partial(samples_section, comparison, turned)),
+        (
+            "answers",
+            "Quality, coverage, speed",
+            partial(answers_section, unrewarded_rows, ranking),
+        ),
+        ("table", "All figures", partial(table_section, unrewarded_rows)),
         *(
-            (f"reward-{i}", f"Reward: {task.reward}", task_section(task))
+            (f"reward-{i}", f"Reward: {task.reward}", partial(task_section, task))
             for i, task in enumerate(ranking.tasks, 1)
         ),
-        ("curves", "Learning curves", curves_section(comparison.entries)),
-        ("exhibits", "What gives samples away", exhibits_section(comparison.entries)),
-        ("neighbours", "Nearest training examples", neighbours_section(comparison)),
-        ("inside", "Inside the models", inside_section(comparison.entries)),
+        ("curves", "Learning curves", partial(curves_section, comparison.entries)),
+        ("exhibits", "What gives samples away", partial(exhibits_section, comparison.entries)),
+        ("neighbours", "Nearest training examples", partial(neighbours_section, comparison)),
+        ("inside", "Inside the models", partial(inside_section, comparison.entries)),
         (
             "details",
             "Settings",
-            details_section(comparison.entries, comparison.environment, comparison.notes),
+            partial(details_section, comparison.entries, comparison.environment, comparison.notes),
         ),
     )
     return _document(
@@ -138,16 +145,16 @@ def run_page(run: Portrait) -> str:
         run.date or None,
     ]
     comparison = Comparison(row.of.data, [entry], real=run.real, domain=run.domain)
-    turned = scenes(comparison)
+    turned = _turned(comparison)
     sections = (
-        ("samples", "Samples", samples_section(comparison, turned)),
-        ("history", "On the way", history_section(run.history)),
-        ("table", "Scores", scores_section(row)),
-        ("curves", "Learning curves", curves_section([entry])),
-        ("exhibits", "What gives samples away", exhibits_section([entry])),
-        ("neighbours", "Nearest training examples", neighbours_section(comparison)),
-        ("inside", "Inside the model", inside_section([entry])),
-        ("details", "Settings", details_section([entry], run.environment, run.notes)),
+        ("samples", "Samples", partial(samples_section, comparison, turned)),
+        ("history", "On the way", partial(history_section, run.history)),
+        ("table", "Scores", partial(scores_section, row)),
+        ("curves", "Learning curves", partial(curves_section, [entry])),
+        ("exhibits", "What gives samples away", partial(exhibits_section, [entry])),
+        ("neighbours", "Nearest training examples", partial(neighbours_section, comparison)),
+        ("inside", "Inside the model", partial(inside_section, [entry])),
+        ("details", "Settings", partial(details_section, [entry], run.environment, run.notes)),
     )
     return _document(
         f"{entry.recipe} on {row.of.data or 'data'}",
@@ -157,6 +164,12 @@ def run_page(run: Portrait) -> str:
         _sections(sections),
         has_viewers=any(turned),
     )
+
+
+def failed_page(title: str, reason: str) -> str:
+    """Write a page that says why there is none; the run itself is whole."""
+    sentence = f"This page could not be made: {reason}. The run is whole, and can be used."
+    return _document(title, element("h1", title), element("p", sentence, class_="verdict"))
 
 
 def _in_short(row: Row) -> str:
@@ -215,9 +228,17 @@ def _facts(facts: Sequence[str | None]) -> Markup:
     return element("p", " · ".join(fact for fact in facts if fact), class_="facts")
 
 
-def _sections(sections: Sequence[tuple[str, str, Child]]) -> list[Markup]:
-    """Leave empty sections out, and lead to the others."""
-    full = [section for section in sections if section[2]]
+def _turned(comparison: Comparison) -> list[Scene | None]:
+    """Return what can be turned; nothing where that fails, for pictures stand below."""
+    nothing: list[Scene | None] = [None] * (1 + len(comparison.entries))
+    return attempted(partial(scenes, comparison), lambda _: nothing)
+
+
+def _sections(sections: Sequence[tuple[str, str, Callable[[], Child]]]) -> list[Markup]:
+    """Leave empty sections out, and lead to the others; one that fails has its reason."""
+    full = [
+        (key, title, body) for key, title, make in sections if (body := attempted(make, not_drawn))
+    ]
     links = [element("a", title, href=f"#{key}") for key, title, _ in full]
     return [
         element("nav", *links, aria_label="On this page"),

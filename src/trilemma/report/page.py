@@ -35,10 +35,15 @@ class Picture:
 
     title: str
     image: Image | bytes | str
-    """A Pillow image, the bytes of a PNG or GIF, or a chart's SVG."""
+    """A Pillow image, the bytes of a PNG or GIF, or a chart's SVG; '' where it was not drawn."""
     caption: str = ""
     wide: bool = False
     """Whether it takes the whole width of the page."""
+
+    @classmethod
+    def missing(cls, title: str, reason: str) -> Picture:
+        """Return what stands in the place of a picture that could not be drawn."""
+        return cls(title, "", f"not drawn: {reason}")
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,20 @@
 """Pictures and curves: samples, nearest neighbours, learning curves, what a model is inside.
 
-A section that has nothing to show is None, and the page leaves it out.
+A section that has nothing to show is None, and the page leaves it out; a figure that cannot be
+drawn costs its own place, where the reason stands.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from trilemma.comparison.ranks import quality_metric
+from trilemma.core.domain import Domain
+from trilemma.core.errors import attempted
 from trilemma.core.words import brief, duration
 from trilemma.metrics.cost import SPEED
 from trilemma.metrics.metric import MEMORISED
@@ -19,12 +24,16 @@ from trilemma.report.page import Comparison, Entry, Picture, draw, equal_counts,
 from trilemma.report.training_curves import curves, series
 from trilemma.report.viewer import HINT, Scene
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 __all__ = [
     "curves_section",
     "exhibits_section",
     "history_section",
     "inside_section",
     "neighbours_section",
+    "not_drawn",
     "samples_section",
 ]
 
@@ -53,8 +62,10 @@ def samples_section(comparison: Comparison, turned: Sequence[Scene | None]) -> C
     figures = []
     if real is not None:
         caption = element("figcaption", element("span", "Real data", class_="name"))
-        picture = _over(turned[0], image(draw(real, comparison.domain), f"{n} real examples"))
-        figures.append(element("figure", picture, caption, class_="real"))
+        picture = attempted(
+            partial(_samples, comparison.domain, None, "", real, f"{n} real examples"), not_drawn
+        )
+        figures.append(element("figure", _over(turned[0], picture), caption, class_="real"))
     for entry, x, scene in pictured:
         measure = quality_metric([entry.row])
         score = entry.row.score(measure)
@@ -65,8 +76,10 @@ def samples_section(comparison: Comparison, turned: Sequence[Scene | None]) -> C
             "figcaption", name_of(entry.family, entry.recipe), element("br"), " · ".join(words)
         )
         alt = f"{n} samples of {entry.recipe}"
-        picture = _over(scene, image(draw(x, comparison.domain, truth, entry.family), alt))
-        figures.append(element("figure", picture, caption))
+        picture = attempted(
+            partial(_samples, comparison.domain, truth, entry.family, x, alt), not_drawn
+        )
+        figures.append(element("figure", _over(scene, picture), caption))
     kind = getattr(comparison.domain, "kind", "image")
     what = kind if kind == "points" else f"{kind}s"
     grid = "row samples" if len(figures) > 3 else "row three few"
@@ -80,6 +93,17 @@ def samples_section(comparison: Comparison, turned: Sequence[Scene | None]) -> C
     return [element("p", note, class_="note"), element("div", figures, class_=grid)]
 
 
+def _samples(
+    domain: Domain | None, truth: Tensor | None, family: str, x: Tensor | Image, alt: str
+) -> Markup:
+    return image(draw(x, domain, truth, family), alt)
+
+
+def not_drawn(reason: str) -> Markup:
+    """Say why there is no picture where one should be."""
+    return element("p", f"Not drawn: {reason}.", class_="note")
+
+
 def _over(scene: Scene | None, picture: Markup) -> Markup:
     return picture if scene is None else scene.over(picture)
 
@@ -90,7 +114,7 @@ def curves_section(entries: Sequence[Entry]) -> Child:
         element(
             "figure",
             element("figcaption", name_of(entry.family, entry.recipe), class_="above"),
-            image(curves(entry.events, entry.family), ""),
+            attempted(partial(_curves, entry), not_drawn),
         )
         for entry in entries
         if series(entry.events)
@@ -104,11 +128,16 @@ def curves_section(entries: Sequence[Entry]) -> Child:
     return [element("p", words, class_="note"), element("div", figures, class_=_wide(figures))]
 
 
+def _curves(entry: Entry) -> Markup:
+    return image(curves(entry.events, entry.family), "")
+
+
 def neighbours_section(comparison: Comparison) -> Child:
     """Show samples above their nearest training examples."""
     figures = []
     for entry in comparison.entries:
-        picture = pairs(entry, comparison.domain)
+        alt = f"samples of {entry.recipe} above their nearest training examples"
+        picture = attempted(partial(_pairs, entry, comparison.domain, alt), not_drawn)
         if picture is None:
             continue
         near, novel = entry.row.score("nearest_train_ratio"), entry.row.score("novel")
@@ -117,8 +146,7 @@ def neighbours_section(comparison: Comparison) -> Child:
             kind = getattr(comparison.domain, "kind", "example")
             words = f" {novel.value:.0%} of the samples are like no training {kind}"
         caption = element("figcaption", name_of(entry.family, entry.recipe), words)
-        alt = f"samples of {entry.recipe} above their nearest training examples"
-        figures.append(element("figure", image(picture, alt), caption))
+        figures.append(element("figure", picture, caption))
     if not figures:
         return None
     words = (
@@ -126,6 +154,11 @@ def neighbours_section(comparison: Comparison) -> Child:
         "Equal pairs are copies."
     )
     return [element("p", words, class_="note"), element("div", figures, class_=_wide(figures))]
+
+
+def _pairs(entry: Entry, domain: Domain | None, alt: str) -> Markup | None:
+    picture = pairs(entry, domain)
+    return None if picture is None else image(picture, alt)
 
 
 def exhibits_section(entries: Sequence[Entry]) -> Child:
@@ -152,7 +185,11 @@ def exhibits_section(entries: Sequence[Entry]) -> Child:
 
 def inside_section(entries: Sequence[Entry]) -> Child:
     """Show what belongs to one recipe alone."""
-    rendered_pictures = [(p, _picture(p, entry)) for entry in entries for p in entry.pictures]
+    rendered_pictures = [
+        (p, attempted(partial(_picture, p, entry), not_drawn))
+        for entry in entries
+        for p in entry.pictures
+    ]
     small = [figure for picture, figure in rendered_pictures if not picture.wide]
     large = [figure for picture, figure in rendered_pictures if picture.wide]
     parts: list[Child] = []
@@ -172,8 +209,8 @@ def _picture(picture: Picture, entry: Entry | None = None) -> Markup:
         element("br") if picture.caption else None,
         picture.caption or None,
     )
-    content = image(picture.image, picture.title)
-    if picture.wide:
+    content = None if picture.image == "" else image(picture.image, picture.title)
+    if picture.wide and content:
         words = {"tabindex": "0", "role": "region", "aria_label": picture.title}
         content = element("div", content, class_="scroll", **words)
     return element("figure", content, caption)

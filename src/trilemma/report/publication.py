@@ -7,12 +7,12 @@ from pathlib import Path
 from trilemma.comparison.plan import Plan
 from trilemma.comparison.row import Row, each
 from trilemma.comparison.table import Table
-from trilemma.core.errors import BadInput
+from trilemma.core.errors import BadInput, Interrupted, reason_of
 from trilemma.core.files import atomic_write
 from trilemma.data.dataset import DataSet
 from trilemma.report import gallery
 from trilemma.report.html import comparison_page
-from trilemma.report.page import Entry
+from trilemma.report.page import Entry, Picture
 from trilemma.report.tables import rows_to_csv
 
 __all__ = ["publish"]
@@ -40,13 +40,17 @@ def publish(path: Path, comparison_table: Table, data: DataSet) -> None:
 
 
 def _entry(folder: Path, row: Row, data: DataSet) -> Entry:
-    """Gather a run for the page; of one that cannot be read only why."""
+    """Gather a run for the page; of one that cannot be read or drawn only why."""
     try:
         return gallery.entry(folder, row, data)
+    except Interrupted:
+        raise
     except BadInput:
         if row.of.metrics:
             raise
         return Entry(row)
+    except Exception as error:
+        return Entry(row, pictures=[Picture.missing("its pictures", reason_of(error))])
 
 
 def _pictured(plan: Plan, comparison_table: Table) -> list[str]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 
-from trilemma.core.errors import BadInput
+from trilemma.core.errors import BadInput, attempted
 from trilemma.report import views as room
 from trilemma.report.model_view import Subject
 from trilemma.report.page import Picture
@@ -54,13 +54,24 @@ def views() -> tuple[View, ...]:
 
 @torch.no_grad()
 def pictures_of(subject: Subject[Any]) -> list[Picture]:
-    """Draw all that fits a subject; what the model refuses to show is left out."""
+    """Draw all that fits a subject.
+
+    What the model refuses to show is left out; a view that fails costs its own place.
+    """
     pictures: list[Picture] = []
     for view in views():
         if not view.fits(subject):
             continue
-        try:
-            pictures += view.draw(subject)
-        except BadInput:
-            continue
+        pictures += attempted(partial(_drawn_by, view, subject), partial(_missing, view))
     return pictures
+
+
+def _drawn_by(view: View, subject: Subject[Any]) -> list[Picture]:
+    try:
+        return view.draw(subject)
+    except BadInput:  # it does not apply to this model
+        return []
+
+
+def _missing(view: View, reason: str) -> list[Picture]:
+    return [Picture.missing(view.name, reason)]

@@ -48,7 +48,7 @@ class View:
     """Where on the page it stands, one of `SECTIONS`."""
     draw: Callable[[Subject[Any]], list[Picture]]
     """Returns the pictures, none where there is nothing to show; its docstring says what they are.
-    A `BadInput` leaves them out."""
+    A `BadInput` leaves them out; of any other error the reason stands in their place."""
     needs: tuple[type, ...] | None = None
     """Capabilities that the model must have, all of them, as in `core.model`; `()` where it draws
     events or samples alone, and needs no model."""

@@ -30,7 +30,7 @@ from typing import Any
 
 import torch
 
-from trilemma.core.errors import BadInput, Diverged, Interrupted, RanAway
+from trilemma.core.errors import BadInput, Diverged, Interrupted, reason_of
 from trilemma.core.event import Event
 from trilemma.core.memory import peak_memory
 from trilemma.core.model import Model, Stage
@@ -412,10 +412,12 @@ class _Fitting:
             try:
                 result = self._preview(step) if self.world.is_main else {}
                 problem = None
-            except RanAway as error:
-                problem = f"no picture of step {step}: {error}"
             except OSError as error:
                 raise unwritable(self.run.path / "samples", error) from error
+            except Interrupted:
+                raise
+            except Exception as error:
+                problem = f"no picture of step {step}: {reason_of(error)}"
             self.world.barrier()
         if problem:
             yield self._event("warning", message=problem)

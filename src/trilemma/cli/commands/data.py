@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from trilemma.cli.arguments import add_json, add_reading, add_size
@@ -25,8 +26,8 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List, fetch or check data; 1 if what was checked cannot be used."""
-    from trilemma.cli.terminal import as_json, counting, out, say
-    from trilemma.core.errors import BadInput
+    from trilemma.cli.terminal import as_json, counting, out, say, warn
+    from trilemma.core.errors import BadInput, attempted
     from trilemma.data import check as data_check
     from trilemma.data import oracles, sources
     from trilemma.data.location import unprefixed
@@ -57,8 +58,13 @@ def run(options: argparse.Namespace) -> int:
     if report.sheet is not None and len(report.sheet):
         name = Path(unprefixed(options.name)).name or "data"
         sheet = options.out or Path(f"{name}-sheet.png")
-        drawing.save_picture(drawing.contact_sheet(report), sheet)
-        say(f"contact sheet: {sheet}")
+        picture = attempted(
+            partial(drawing.contact_sheet, report),
+            lambda reason: warn(f"there is no contact sheet: {reason}."),
+        )
+        if picture is not None:
+            drawing.save_picture(picture, sheet)
+            say(f"contact sheet: {sheet}")
     return 0 if report.holds else 1
 
 

@@ -54,6 +54,12 @@ def _map(subject: Subject[Coded], z: Tensor, labels: Tensor | None) -> Picture:
         centred = z - z.mean(0)
         projection = centred @ torch.linalg.svd(centred, full_matrices=False).Vh[:2].T
         description = f"The two principal directions of {z.shape[1]} numbers"
+    if z.shape[1] == 1:
+        up = torch.linspace(-1, 1, len(z)) if labels is None else labels
+        projection = torch.stack([z[:, 0], up.to(z)], 1)
+        description = "The code's one number; up, " + (
+            "the order of the examples" if labels is None else "their class"
+        )
     caption = f"{description}, of {len(z):,} test examples."
     if labels is not None and data.extractor in SHIPPED and not isinstance(model, Reconstructing):
         classify = classifier(data.extractor, data.domain).classify
