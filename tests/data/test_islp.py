@@ -30,12 +30,12 @@ def test_a_table_is_fetched_once_and_read_by_its_name(monkeypatch, tmp_path):
         sources.load("default")
     with pytest.raises(BadInput, match=r"Default.csv of .* is not the one that is known"):
         sources.fetch("default")
-    package = replace(
+    wheel_set = replace(
         islp.TABLES["default"],
         wheel=wheel.Wheel("islp", "0.4.1", {FILE: hashlib.sha256(TEXT.encode()).hexdigest()}),
     )
-    monkeypatch.setitem(islp.TABLES, "default", package)
-    assert package.fetch() == cache.folder() / "default.safetensors"
+    monkeypatch.setitem(islp.TABLES, "default", wheel_set)
+    assert wheel_set.fetch() == cache.folder() / "default.safetensors"
     assert "BSD-3-Clause" in (cache.folder() / "default.LICENSE.txt").read_text()
     data = sources.load("default")
     assert data.domain.columns == ("default", "student", "balance")

@@ -71,5 +71,5 @@ def test_pairs_leave_out_what_is_missing():
     without_visits = data.test.x.clone()
     without_visits[:, 3] = 1  # all visits are missing
     figures.show(values.canonical(without_visits), data.domain)
-    unnamed = dataclasses.replace(data.domain, columns=())
-    assert figures.show(torch.cat([without_visits, without_visits]), unnamed).size == picture.size
+    nameless = dataclasses.replace(data.domain, columns=())
+    assert figures.show(torch.cat([without_visits, without_visits]), nameless).size == picture.size

@@ -31,7 +31,7 @@ BARS, NAMES = 24, 8
 """Bars of a histogram at most, and categories that have a bar."""
 WIDE, HIGH = 2.0, 1.45
 """Inches of a chart with its words."""
-LEFT_EDGE, RIGHT, LOW, TOP = 0.1, 1.9, 0.3, 1.2
+START, END, LOW, TOP = 0.1, 1.9, 0.3, 1.2
 """Inches of a chart's bars within it."""
 NAME_WIDTH = 0.85
 """Inches of the names of categories."""
@@ -83,14 +83,16 @@ def sheet(x: Float[Tensor, "N D"], domain: Domain) -> Image:
         column = space.columns[i]
         corner = (panel % across * WIDE, (down - 1 - panel // across) * HIGH)
         draw = _bars if column.kind == "category" else _histogram
-        observed = x[present[:, i], i].double().numpy()
-        missing = 1 - len(observed) / max(1, len(x)) or _share_of_missing(column, observed)
-        draw(drawing, corner, column, observed)
+        column_values = x[present[:, i], i].double().numpy()
+        missing = 1 - len(column_values) / max(1, len(x)) or _share_of_missing(
+            column, column_values
+        )
+        draw(drawing, corner, column, column_values)
         title = _short(domain.columns[i], TITLE) + (f", {missing:.0%} missing" if missing else "")
-        drawing.write(corner[0] + LEFT_EDGE, corner[1] + TOP + 0.12, title, size=7)
+        drawing.write(corner[0] + START, corner[1] + TOP + 0.12, title, size=7)
     if len(visible) > MOST:
         note = f"the first {MOST} of {len(visible)} columns"
-        drawing.write(LEFT_EDGE, down * HIGH + 0.1, note, size=7)
+        drawing.write(START, down * HIGH + 0.1, note, size=7)
     return drawing.image(across * WIDE, down * HIGH + 0.2 * (len(visible) > MOST))
 
 
@@ -114,13 +116,13 @@ def _histogram(
     else:
         edges = np.linspace(low, high if high > low else low + 1, BARS + 1)
     counts = np.histogram(values, edges)[0]
-    width = (RIGHT - LEFT_EDGE) / len(counts)
+    width = (END - START) / len(counts)
     for k, height in enumerate(counts / counts.max() * (TOP - LOW)):
-        bar_start = corner[0] + LEFT_EDGE + k * width
-        drawing.bars.append((bar_start, corner[1] + LOW, width, float(height)))
+        start = corner[0] + START + k * width
+        drawing.bars.append((start, corner[1] + LOW, width, float(height)))
     words = [f"{v:.4g}" if column.kind == "real" else column.word(v) for v in (low, high)]
-    drawing.write(corner[0] + LEFT_EDGE, corner[1] + LOW - 0.1, words[0])
-    drawing.write(corner[0] + RIGHT, corner[1] + LOW - 0.1, words[1], "right")
+    drawing.write(corner[0] + START, corner[1] + LOW - 0.1, words[0])
+    drawing.write(corner[0] + END, corner[1] + LOW - 0.1, words[1], "right")
 
 
 def _bars(
@@ -132,13 +134,13 @@ def _bars(
     height, largest = (TOP - LOW) / NAMES, max(1, int(counts[order].max(initial=0)))
     for row, i in enumerate(order[:NAMES]):
         middle = corner[1] + TOP - (row + 0.5) * height
-        bar_start = corner[0] + LEFT_EDGE + NAME_WIDTH
-        width = (RIGHT - LEFT_EDGE - NAME_WIDTH) * int(counts[i]) / largest
-        drawing.write(bar_start - 0.05, middle, _short(column.categories[i], LETTERS), "right")
-        drawing.bars.append((bar_start, middle - 0.4 * height, width, 0.8 * height))
+        start = corner[0] + START + NAME_WIDTH
+        width = (END - START - NAME_WIDTH) * int(counts[i]) / largest
+        drawing.write(start - 0.05, middle, _short(column.categories[i], LETTERS), "right")
+        drawing.bars.append((start, middle - 0.4 * height, width, 0.8 * height))
     if len(order) > NAMES:
         text = f"{NAMES} of {len(order):,} names"
-        drawing.write(corner[0] + RIGHT, corner[1] + LOW - 0.1, text, "right")
+        drawing.write(corner[0] + END, corner[1] + LOW - 0.1, text, "right")
 
 
 def _short(name: str, letters: int) -> str:
