@@ -53,21 +53,23 @@ class TabularAutoregression(Recipe):
     kinds: ClassVar[tuple[str, ...]] = ("points",)
     bf16: ClassVar[bool] = False
     """Its products are small, and bins are chosen in float32."""
-    decay: ClassVar[float] = 0.1
+    decay: ClassVar[float] = 0.5
     at_sampling: ClassVar[tuple[str, ...]] = ("temperature",)
 
-    batch: int = 256
+    batch: int = 128
     """Examples an update, over all devices and accumulated parts together."""
 
+    lr: float = 2e-3
+    """Peak learning rate of AdamW."""
     width: int = 64
     """Numbers of a token."""
-    depth: int = 3
+    depth: int = 2
     """Blocks of attention and perceptron."""
     heads: int = 4
     """Heads of the attention; width / heads is a multiple of 4."""
     dropout: float = 0.1
     """Share of the numbers that are dropped in training."""
-    hidden: float = 0.05
+    hidden: float = 0.1
     """Share of the values that are hidden from the columns after them in training."""
     stop: bool = True
     """Whether a tenth of the training rows is held out: training ends where it gets no more
