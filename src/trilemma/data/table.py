@@ -301,7 +301,7 @@ def _notes(values: Mapping[str, Values], kinds: Mapping[str, str]) -> list[str]:
             notes.append(f"{kind} columns ({explanations[kind]}): {', '.join(descriptions)}")
     if any(one.kind != "real" for one in values.values()):
         notes.append(
-            "whole numbers, dates and categories lie in cells, so that a density gives a bound"
+            "whole numbers, dates and categories lie in cells: most densities give a bound of them"
         )
     notes.append("each column standardised by its mean and deviation")
     dropped = [printable(column) for column, kind in kinds.items() if kind == DROP]
