@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -16,7 +17,9 @@ from PIL import Image
 from refusals import refused
 
 from trilemma.cli import main
+from trilemma.comparison.plan import Plan
 from trilemma.data import pictures
+from trilemma.data.sources import load
 from trilemma.metrics.judge import Judgement
 from trilemma.recipes import evaluate
 
@@ -250,3 +253,15 @@ def test_a_signal_ends_reading_at_once(words, stage, work, capsys, monkeypatch):
     assert len(done) < 400
     assert not Path("runs").exists()
     assert not Path("comparisons").exists()
+
+
+def test_a_comparison_is_the_same_wherever_its_data_lie():
+    options = {"size": None, "recipes": ["autoencoder"], "minutes": 1.0, "samples": 50, "seed": 0}
+    data = load("digits@10%")
+    plan = Plan.of(data, "/old/album", device="cpu", precision="auto", **options)
+    moved, another = (
+        dataclasses.replace(plan, **change) for change in ({"source": "/new"}, {"seed": 1})
+    )
+    assert moved.is_of(plan.to_json())
+    assert not another.is_of(plan.to_json())
+    assert not plan.is_of(None)
