@@ -67,7 +67,8 @@ def test_samples_in_every_form(trained, workdir, capsys):
     assert arrays.shape == (5, 1, 8, 8)
     assert arrays.dtype == np.uint8
     assert torch.equal(load_file("a.safetensors")["x"], torch.from_numpy(arrays))
-    files = sorted(Path("folder").iterdir())
+    files = sorted(Path("folder").glob("*.png"))
+    assert [path.name for path in Path("folder").iterdir() if path not in files] == ["labels.csv"]
     assert len(files) == 5
     with Image.open(files[2]) as one:
         assert one.size == (8, 8)

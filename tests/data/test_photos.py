@@ -128,10 +128,11 @@ def test_absent_packages_are_named(monkeypatch):
 
 def test_a_folder_of_that_name_is_meant_by_its_path(paper, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert not any("./photos" in note for note in sources.load("photos", size=128).notes)
     Path("photos").mkdir()
-    assert any("'./photos'" in note for note in sources.load("photos", size=128).notes)
-    with pytest.raises(BadInput, match=r"give one of 16, .*; your own folder 'photos' is meant"):
+    assert len(sources.load("photos", size=128).train) > 0
+    with pytest.raises(BadInput, match=r"say './photos' for the folder, or 'name:photos'"):
+        sources.declared("photos", radius=None, columns=None)
+    with pytest.raises(BadInput, match=r"give one of 16, "):
         sources.load("photos", size=3)
     with pytest.raises(BadInput, match="holds no images"):
         sources.load("./photos", size=64)

@@ -23,6 +23,7 @@ from trilemma.metrics.registry import metrics
 from trilemma.metrics.restoration import bicubic
 from trilemma.metrics.restoration import test_images as true_images
 from trilemma.metrics.score import Score
+from trilemma.metrics.table_encoding import TABLE
 from trilemma.metrics.trivial_densities import baselines
 
 ENLARGING = {"psnr", "ssim", "consistency", "colour_shift"}
@@ -81,9 +82,11 @@ def right(data):
 
 def test_answers_everything_that_it_can(right):
     modes = {"modes", "good_share", "mode_kl"}
-    assert set(right.metrics) == of_samples("points") - modes | {"log_prob"}
+    of_tables = {metric.name for metric in metrics() if metric.section == TABLE}
+    assert {"detection_trees", "utility"} < of_tables
+    assert set(right.metrics) == of_samples("points") - modes - of_tables | {"log_prob"}
     likely = {"bound", "importance_bound", "ode_log_prob", "bits_per_dim", "kl_to_truth"}
-    assert set(right.skipped) == modes | {"round_trip", "active_units"} | likely
+    assert set(right.skipped) == modes | of_tables | {"round_trip", "active_units"} | likely
     assert right.samples.shape == (700, 2)
     assert right.neighbours.shape == (16, 2)
 

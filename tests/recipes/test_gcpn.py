@@ -271,7 +271,7 @@ def test_the_pace_is_that_of_the_budget_and_of_what_is_said(data, fields, expect
     stream = stage.stream()
     evaluation = (
         stream._episodes,
-        stream._batches / max(1, round(20 * stream._episodes / 512)),
+        stream._batches_for(1) / max(1, round(20 * stream._episodes / 512)),
         settings.expert_weight,
         settings.entropy_weight,
         stage.model.objectives()[0].rate,

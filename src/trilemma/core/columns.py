@@ -157,7 +157,7 @@ class Columns:
     def __post_init__(self) -> None:
         """Refuse columns that may be missing of which nothing tells."""
         for column, after in zip(self.columns, [*self.columns[1:], None], strict=False):
-            if column.optional and (after is None or after.categories != PRESENCE):
+            if column.optional and (after is None or len(after.categories) != 2):
                 raise ValueError(f"{column} may be missing, and no column after it tells.")
 
     @property

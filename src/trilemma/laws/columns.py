@@ -26,7 +26,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
-from trilemma.core.columns import MISSING, PRESENCE
+from trilemma.core.columns import PRESENCE
 from trilemma.core.domain import Column, Columns, Domain
 from trilemma.core.noise import Noise
 from trilemma.families.dequantised_density import (
@@ -454,7 +454,7 @@ class _Lacking(Continuous):
     ) -> Float[Tensor, " B"]:
         number, tells = OPTIONAL.columns
         v = number.location + number.spread * y[:, 0].double()
-        lacks = tells.location + tells.spread * y[:, 1].double() >= MISSING
+        lacks = tells.location + tells.spread * y[:, 1].double() >= 1
         measured = math.log(0.75) + _gaussian(v, 2.0, 0.6) + math.log(number.spread)
         fill = math.log(0.25) + _gaussian(y[:, 0].double(), 0.0, 1.0)
         return torch.where(lacks, fill, measured) + math.log(tells.spread)
@@ -481,7 +481,7 @@ def _gaussian(v: Tensor, mean: float, deviation: float) -> Tensor:
     return -z.square() / 2 - math.log(deviation) - 0.5 * math.log(2 * math.pi)
 
 
-@states(WHERE)
+@states(WHERE, DECODER)
 @torch.no_grad()
 def missing() -> list[Law]:
     """What is missing has no part in ln p, and a row that lacks it comes back."""
@@ -489,7 +489,7 @@ def missing() -> list[Law]:
     number = torch.linspace(0, 4, 40)
     x = torch.stack([number, (torch.arange(40) % 4 == 0).float()], 1)
     x = OPTIONAL.canonical(x)
-    lacks = x[:, 1] == MISSING
+    lacks = x[:, 1] == 1
     exact = torch.where(
         lacks, math.log(0.25), math.log(0.75) + _gaussian(number.double(), 2.0, 0.6)
     )

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trilemma.core.batch import Condition
 from trilemma.core.domain import Column, Columns, Domain
 from trilemma.core.noise import Noise
-from trilemma.families.table_bins import FEATURES, PARTS, TableBins
+from trilemma.families.table_bins import TableBins
 from trilemma.families.tabular_autoregressive import TabularAutoregressive, columns_in_order
 from trilemma.laws.law import Check, Law, at_most, equal, states
 from trilemma.networks.column_transformer import ColumnTransformer
@@ -33,6 +33,8 @@ __all__ = ["CHECKS"]
 WHERE = "lecture §5; Uria et al. 2016, arXiv:1605.02226, 2"
 LETTERS = 10
 CELLS = 1000
+PARTS, FEATURES = 16, 11
+"""Parts of a bin, and numbers that say where a value lies, of the networks here."""
 SHARES = torch.stack([torch.arange(1, LETTERS + 1.0), torch.arange(LETTERS, 0.0, -1)]).double()
 SHARES /= SHARES.sum(1, keepdim=True)
 """Of the letters, by the coin."""
