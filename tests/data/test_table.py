@@ -141,7 +141,7 @@ def test_a_check_says_how_each_column_was_read(tmp_path):
     assert "real columns (numbers): spent" in lines
     assert "whole columns (every value is a whole number): member 0 to 1, visits 1 to 7" in lines
     assert "category columns (words): colour (3: 'blue', 'red', 'sea green')" in lines
-    assert any("a density gives a bound" in line for line in lines)
+    assert any("most densities give a bound" in line for line in lines)
     declared = check(shops(tmp_path) + "@columns:visits=real,member=drop").lines()
     assert "real columns (numbers): visits as declared, spent" in declared
     assert "columns left out as declared: member" in declared
