@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from PIL import Image
 from refusals import refused
 from safetensors.torch import load_file
 
-from trilemma.cli import main
+from trilemma.cli import command_line, main
 from trilemma.recipes import runs
 from trilemma.report import gallery
 
@@ -450,3 +452,35 @@ def test_a_gan_says_who_knows_a_density(trained, capsys):
     assert main(["evaluate", str(trained / "gan"), "--samples", "64", "--json"]) == 0
     output = json.loads(capsys.readouterr().out)
     assert "autoregressive models and flows" in output["skipped"]["log_prob"]
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_an_interrupt_ends_quietly_even_where_a_library_makes_another_error_of_it(
+    monkeypatch, capsys, swallowed
+):
+    def run(options):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        except KeyboardInterrupt:
+            if swallowed:
+                raise TypeError("no common dtype") from None
+            raise
+
+    declared = command_line.commands()
+    doctor = dataclasses.replace(declared["doctor"], run=run)
+    monkeypatch.setattr(command_line, "commands", lambda: declared | {"doctor": doctor})
+    handler = signal.getsignal(signal.SIGINT)
+    assert main(["doctor"]) == 130
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_that_is_nobodys_mistake_is_raised(monkeypatch):
+    def run(options):
+        raise TypeError("a defect")
+
+    declared = command_line.commands()
+    doctor = dataclasses.replace(declared["doctor"], run=run)
+    monkeypatch.setattr(command_line, "commands", lambda: declared | {"doctor": doctor})
+    with pytest.raises(TypeError, match="a defect"):
+        main(["doctor"])

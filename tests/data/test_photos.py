@@ -132,7 +132,9 @@ def test_a_folder_of_that_name_is_meant_by_its_path(paper, tmp_path, monkeypatch
     assert len(sources.load("photos", size=128).train) > 0
     with pytest.raises(BadInput, match=r"say './photos' for the folder, or 'name:photos'"):
         sources.declared("photos", radius=None, columns=None)
-    with pytest.raises(BadInput, match=r"give one of 16, "):
+    with pytest.raises(
+        BadInput, match=r"^--size 3 is not offered for 'photos'; give one of 16, 32, 64, 128\.$"
+    ):
         sources.load("photos", size=3)
     with pytest.raises(BadInput, match="holds no images"):
         sources.load("./photos", size=64)

@@ -14,6 +14,7 @@ from trilemma.families.dequantised_density import OnLevels, Tightened
 from trilemma.families.diffusion import bound as diffusion_bound
 from trilemma.families.diffusion import probability_flow
 from trilemma.families.likelihood import Family
+from trilemma.laws import column_coordinates
 from trilemma.laws import columns as laws
 
 IN_BIN, SCALE, QUANTISE = Columns.in_bin, Columns.scale, Columns.quantise
@@ -163,7 +164,8 @@ BREAKS = [
 @cache
 def full_table():
     """Return the names of the laws of each check."""
-    return {check: [law.name for law in check()] for check in laws.CHECKS}
+    checks = (*laws.CHECKS, *column_coordinates.CHECKS)
+    return {check: [law.name for law in check()] for check in checks}
 
 
 @pytest.mark.parametrize(("law", "where", "name", "broken"), BREAKS, ids=[b[0] for b in BREAKS])

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from trilemma.core.batch import Condition, Examples
+from trilemma.core.columns import PRESENCE
 from trilemma.core.domain import Column, Columns, Domain, Levels, Real
 from trilemma.core.errors import BadInput
 from trilemma.core.model import Density, Ordered, capabilities
@@ -47,9 +48,9 @@ def make_rows(n=400):
 def optional_domain():
     columns = (
         Column("real", 2.0, 1.0, optional=True),
-        Column("category", 0.7, 0.6, 0, 2, ("there", "missing")),
+        Column("category", 0.7, 0.6, 0, 2, PRESENCE),
         Column("whole", 5000.5, 900.0, 0, 9000, optional=True),
-        Column("category", 0.7, 0.6, 0, 2, ("there", "missing")),
+        Column("category", 0.7, 0.6, 0, 2, PRESENCE),
     )
     return Domain("points", (4,), Columns(columns), columns=tuple("abcd"))
 

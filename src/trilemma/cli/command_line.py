@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from trilemma import __version__
 from trilemma.cli import commands as room
@@ -71,18 +75,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in argv
+    with _noting_interrupts() as interrupts:
+        try:
+            declared = commands()
+            options = read(argv, declared)
+            return declared[options.verb].run(options) or 0
+        except KeyboardInterrupt:
+            return 130
+        except BrokenPipeError:
+            sys.stderr.close()
+            return 141
+        except Exception as error:
+            if interrupts and not debug:
+                return 130
+            return _failed(error, debug=debug)
+
+
+@contextmanager
+def _noting_interrupts() -> Iterator[list[int]]:
+    """Yield the list of interrupts that came: libraries in C make other errors of some of them."""
+    interrupts: list[int] = []
+
+    def heard(number: int, _frame: FrameType | None) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    previous_handler = signal.signal(signal.SIGINT, heard)
     try:
-        declared = commands()
-        options = read(argv, declared)
-        return declared[options.verb].run(options) or 0
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 141
-    except Exception as error:
-        status = getattr(error, "status", None)
-        if debug or status is None:
-            raise
-        print(f"trilemma: {error}", file=sys.stderr)
-        return status
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, previous_handler)
+
+
+def _failed(error: Exception, *, debug: bool) -> int:
+    """Say a user's mistake in its sentence and return its status; raise anything else."""
+    status = getattr(error, "status", None)
+    if debug or status is None:
+        raise error
+    print(f"trilemma: {error}", file=sys.stderr)
+    return status

@@ -157,7 +157,7 @@ class Columns:
     def __post_init__(self) -> None:
         """Refuse columns that may be missing of which nothing tells."""
         for column, after in zip(self.columns, [*self.columns[1:], None], strict=False):
-            if column.optional and (after is None or len(after.categories) != 2):
+            if column.optional and (after is None or after.categories != PRESENCE):
                 raise ValueError(f"{column} may be missing, and no column after it tells.")
 
     @property
@@ -215,9 +215,13 @@ class Columns:
 
     @property
     def narrowest(self) -> float:
-        """Return the width of the narrowest cell among the coordinates; inf without cells."""
+        """Return the width of the narrowest cell among the coordinates; inf without cells.
+
+        A name, 1 or -1 in its coordinate, counts as one of width 1: as far as the middle between
+        the two.
+        """
         widths = [1 / c.spread for c in self.columns if c.in_cells and c.coordinates == 1]
-        return min([math.inf, *widths, *([2.0] if self.blocks else [])])
+        return min([math.inf, *widths, *([1.0] if self.blocks else [])])
 
     def present(self, x: Tensor) -> Tensor:
         """Tell which values are not missing, [B, D] bool."""

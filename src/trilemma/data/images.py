@@ -114,11 +114,11 @@ def centre_square(path: Path, size: int, white: int = WHITE) -> np.ndarray:
             frame = ImageOps.exif_transpose(frame)
         frame = _opaque(frame)
         side = min(frame.size)
-        left, top = (frame.width - side) / 2, (frame.height - side) / 2
+        x, y = (frame.width - side) / 2, (frame.height - side) / 2
         square = frame.resize(
             (size, size),
             Image.Resampling.BICUBIC,
-            box=(left, top, left + side, top + side),
+            box=(x, y, x + side, y + side),
             reducing_gap=3.0,
         )
         return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))

@@ -48,7 +48,7 @@ RESOLVED = 1e-5
 CELLS, LARGEST = 2**20, 2**24
 """Whole numbers of a column at most, and the largest of them: beyond, cells are too fine for
 float32 once they are standardised."""
-BEYOND = float(np.finfo(np.float32).max)
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 UNITS = {"day": DAY, "hour": 3600, "minute": 60, "second": 1}
 """Of dates, in seconds, the coarsest first."""
 NAMED = 12
@@ -199,11 +199,13 @@ def _numbers(name: str, cells: Cells, where: Where, kind: str | None) -> np.ndar
         raise unusable(
             where(row), name, f"{_cell(cells, row)} is no finite number", words=suggest_words
         )
-    is_large = ~cells.missing & (np.abs(cells.numbers) > BEYOND)
+    is_large = ~cells.missing & (np.abs(cells.numbers) > LARGEST_FLOAT)
     if is_large.any():
         row = cells.row_of(is_large)
         raise unusable(
-            where(row), name, f"{_cell(cells, row)} is beyond what 32 bits hold ({BEYOND:.2g})"
+            where(row),
+            name,
+            f"{_cell(cells, row)} is beyond what 32 bits hold ({LARGEST_FLOAT:.2g})",
         )
     return cells.numbers
 

@@ -37,9 +37,9 @@ from torch import Tensor, nn
 
 from trilemma.core.adjusting import replaced_options, with_sampling
 from trilemma.core.batch import Condition
-from trilemma.core.errors import BadInput
 from trilemma.core.noise import Noise
 from trilemma.families.dequantised_density import Continuous, Dequantiser
+from trilemma.families.temperature import Tempered
 from trilemma.maths.distributions import log_normal, per_example
 from trilemma.maths.transforms import Bijection, exact
 
@@ -47,25 +47,8 @@ __all__ = ["Bijection", "NormalizingFlow", "NormalizingFlowSampling", "Variation
 
 
 @dataclass(frozen=True)
-class NormalizingFlowSampling:
-    """How z is drawn: an option at the call.
-
-    Arguments:
-        temperature: T, spread of z; below 1 nearer to the middle of the density.
-
-    Raises:
-        BadInput: It is not above 0, or above 2.
-    """
-
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what draws nothing, or nothing like the data."""
-        if not 0 < self.temperature <= 2:
-            raise BadInput(
-                f"temperature {self.temperature:g} was given; give a number above 0 and up to 2, "
-                "1 for the model's own density."
-            )
+class NormalizingFlowSampling(Tempered):
+    """How z is drawn: an option at the call; T is the spread of z."""
 
 
 class NormalizingFlow(Continuous):

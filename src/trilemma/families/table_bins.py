@@ -40,7 +40,7 @@ WAVES = (1, 2, 4, 8)
 """Frequencies of the features that say where a value lies."""
 FEATURES = 3 + 2 * len(WAVES)
 """Numbers that say to a network where a value lies."""
-BEYOND = 1e300
+HUGE = 1e300
 """Where bins begin that there are not."""
 FAR = 5.0
 """Deviations beyond which a network sees no difference."""
@@ -187,7 +187,7 @@ class TableBins(nn.Module):
         """Take one column's bins."""
         n = self.counts[d] = len(binning.starts)
         for rows, values, padding in (
-            (self.starts, binning.starts, BEYOND),
+            (self.starts, binning.starts, HUGE),
             (self.sizes, binning.sizes, 1.0),
             (self.atoms, binning.atoms.nan_to_num(0.0), 0.0),
             (self.is_atom, binning.atoms.isfinite(), False),

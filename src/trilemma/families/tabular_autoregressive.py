@@ -43,6 +43,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.model import Loss, Model, Objective
 from trilemma.core.noise import Noise
 from trilemma.families.table_bins import PARTS, TableBins
+from trilemma.families.temperature import Tempered
 
 __all__ = ["ColumnNetwork", "TabularAutoregressive", "TabularSampling", "columns_in_order"]
 
@@ -91,25 +92,8 @@ class ColumnNetwork(Protocol):
 
 
 @dataclass(frozen=True)
-class TabularSampling:
-    """How rows are drawn: an option at the call.
-
-    Arguments:
-        temperature: T, by which the logits of bins are divided; below 1 nearer to the likeliest.
-
-    Raises:
-        BadInput: It is not above 0, or above 2.
-    """
-
-    temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        """Refuse what draws nothing, or nothing like the data."""
-        if not 0 < self.temperature <= 2:
-            raise BadInput(
-                f"temperature {self.temperature:g} was given; give a number above 0 and up to 2, "
-                "1 for the model's own probabilities."
-            )
+class TabularSampling(Tempered):
+    """How rows are drawn: an option at the call; the logits of bins are divided by T."""
 
 
 class TabularAutoregressive(Model[Examples, Tensor]):

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
+from trilemma.core.columns import PRESENCE
 from trilemma.core.domain import Column, Columns, Domain
 from trilemma.core.noise import Noise
 from trilemma.families.table_bins import TableBins
@@ -127,9 +128,9 @@ MIXED = (
     Column("real", 10.0, 5.0),
     Column("whole", 7.0, 3.0, -2, 20),
     Column("whole", 400.0, 200.0, -50, 800, optional=True),
-    Column("category", 0.7, 0.5, 0, 2, ("there", "missing")),
+    Column("category", 0.7, 0.5, 0, 2, PRESENCE),
     Column("real", 0.5, 0.6, optional=True),
-    Column("category", 0.7, 0.5, 0, 2, ("there", "missing")),
+    Column("category", 0.7, 0.5, 0, 2, PRESENCE),
 )
 
 

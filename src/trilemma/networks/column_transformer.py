@@ -37,9 +37,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from trilemma.core.batch import Condition
-from trilemma.core.errors import BadInput
 from trilemma.networks.layers import ConditionEmbedding
-from trilemma.networks.transformer import CausalBlock
+from trilemma.networks.transformer import CausalBlock, refuse_width
 
 __all__ = ["ColumnTransformer", "hats"]
 
@@ -101,11 +100,7 @@ class ColumnTransformer(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        if width < 1 or heads < 1 or width % (4 * heads):
-            raise BadInput(
-                f"width {width} and {heads} heads were given, and a head needs a multiple of 4 "
-                f"numbers; give a width that divides by {4 * max(heads, 1)}."
-            )
+        refuse_width(width, heads)
         columns, most = len(bins), max(bins)
         self.columns, self.bins, self.width, self.heads = columns, most, width, heads
         self.refined = tuple(refined)

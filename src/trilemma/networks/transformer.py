@@ -42,7 +42,15 @@ from trilemma.core.batch import Condition
 from trilemma.core.errors import BadInput
 from trilemma.networks.layers import ConditionEmbedding
 
-__all__ = ["CausalBlock", "CausalTransformer", "Memory", "reach", "rotated", "turns"]
+__all__ = [
+    "CausalBlock",
+    "CausalTransformer",
+    "Memory",
+    "reach",
+    "refuse_width",
+    "rotated",
+    "turns",
+]
 
 BASE = 100.0
 """Slowest turn: 1 / BASE of a radian a cell; the fastest is one radian."""
@@ -121,6 +129,19 @@ class CausalBlock(nn.Module):
         return x + self.leave(F.silu(gate) * inner)
 
 
+def refuse_width(width: int, heads: int) -> None:
+    """Refuse a width that heads do not divide into multiples of 4.
+
+    Raises:
+        BadInput: They do not.
+    """
+    if width < 1 or heads < 1 or width % (4 * heads):
+        raise BadInput(
+            f"width {width} and {heads} heads were given, and a head needs a multiple of 4 "
+            f"numbers; give a width that divides by {4 * max(heads, 1)}."
+        )
+
+
 class CausalTransformer(nn.Module):
     """h_i of the cells before i, for a family that draws cell i by it.
 
@@ -153,11 +174,7 @@ class CausalTransformer(nn.Module):
         classes: int = 0,
     ) -> None:
         super().__init__()
-        if width < 1 or heads < 1 or width % (4 * heads):
-            raise BadInput(
-                f"width {width} and {heads} heads were given, and a head needs a multiple of 4 "
-                f"numbers; give a width that divides by {4 * max(heads, 1)}."
-            )
+        refuse_width(width, heads)
         self.numbers, self.grid, self.width, self.heads = numbers, grid, width, heads
         self.back = reach(grid[1])
         self.start_token = nn.Parameter(torch.randn(width))

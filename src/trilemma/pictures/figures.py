@@ -192,8 +192,8 @@ def pairs(
             axes.set_yticks([])
             axes.set_xlim(low[column] - margin[column], high[column] + margin[column])
             if row == column:
-                left, right = axes.get_xlim()
-                bins = np.linspace(left, right, 40)
+                low, high = axes.get_xlim()
+                bins = np.linspace(low, high, 40)
                 if truth is not None:
                     _histogram(axes, reference[:, row], bins, color="#c4c4c4")
                 _histogram(axes, values[:, row], bins, histtype="step", color=colour)
@@ -367,8 +367,8 @@ def _mosaic(tiles: np.ndarray, columns: int, gap: int) -> np.ndarray:
     rows = -(-n // columns)
     full = np.zeros((rows * (h + gap) - gap, columns * (w + gap) - gap, k), np.uint8)
     for i, tile in enumerate(tiles):
-        top, left = (i // columns) * (h + gap), (i % columns) * (w + gap)
-        full[top : top + h, left : left + w] = tile
+        y, x = (i // columns) * (h + gap), (i % columns) * (w + gap)
+        full[y : y + h, x : x + w] = tile
     return full
 
 
