@@ -203,7 +203,7 @@ def _order(model: Any, x: Tensor) -> list[Law]:  # noqa: ANN401
         equal(
             "and something said after (1 if so)",
             "lecture §5",
-            float((original_terms - changed_terms).abs().max() > 1e-6),
+            float(((original_terms - changed_terms) * ~early).abs().max() > 1e-6),
             1,
             0,
         ),
