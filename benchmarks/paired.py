@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.child import alone
-from trilemma.cli.terminal import say
+from trilemma.api.display import say
 from trilemma.comparison.groups import groups
 from trilemma.comparison.row import Row
 from trilemma.core.errors import BadInput, Interrupted

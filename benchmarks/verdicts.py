@@ -40,7 +40,7 @@ import numpy as np
 from benchmarks.environment import BENCHMARKS
 from benchmarks.markdown import as_table
 from benchmarks.record import Section
-from trilemma.cli.terminal import counting, say
+from trilemma.api.display import counting, say
 from trilemma.comparison import compare as comparing
 from trilemma.comparison.groups import groups
 from trilemma.comparison.plan import Plan

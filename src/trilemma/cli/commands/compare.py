@@ -80,8 +80,9 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Train and measure several recipes alike, and say which to use."""
-    from trilemma.cli.terminal import as_json, say
-    from trilemma.cli.working import at_work, read_data, watched
+    from trilemma.api.display import say
+    from trilemma.api.working import at_work, read_data, watched
+    from trilemma.cli.terminal import as_json
     from trilemma.comparison import compare as comparing
     from trilemma.comparison.cells import read_grid, read_settings
     from trilemma.comparison.plan import Plan

@@ -26,7 +26,8 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List, fetch or check data; 1 if what was checked cannot be used."""
-    from trilemma.cli.terminal import as_json, counting, out, say, warn
+    from trilemma.api.display import counting, say, warn
+    from trilemma.cli.terminal import as_json, out
     from trilemma.core.errors import BadInput, attempted
     from trilemma.data import check as data_check
     from trilemma.data import oracles, sources

@@ -12,8 +12,9 @@ __all__ = ["COMMAND"]
 
 def run(options: argparse.Namespace) -> None:
     """Tell what is here, how fast it is, what is broken and what to do."""
+    from trilemma.api.display import warn
     from trilemma.cli.examination import examine
-    from trilemma.cli.terminal import as_json, out, table, warn
+    from trilemma.cli.terminal import as_json, out, table
 
     report = examine()
     if options.json:

@@ -45,8 +45,9 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure all that the model can answer, or samples that another program made."""
-    from trilemma.cli.terminal import as_json, warn
-    from trilemma.cli.working import at_work, read_data
+    from trilemma.api.display import warn
+    from trilemma.api.working import at_work, read_data
+    from trilemma.cli.terminal import as_json
     from trilemma.core.errors import BadInput
     from trilemma.recipes.evaluate import judge_run
     from trilemma.recipes.run_data import location
@@ -89,8 +90,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _evaluate_ready(options: argparse.Namespace) -> None:
     """Measure samples that another program made."""
+    from trilemma.api.working import at_work, read_data
     from trilemma.cli.terminal import as_json
-    from trilemma.cli.working import at_work, read_data
     from trilemma.core.errors import BadInput
     from trilemma.data import sources
     from trilemma.data.ready import ready

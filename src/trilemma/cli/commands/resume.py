@@ -28,7 +28,8 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Resume a run."""
-    from trilemma.cli.working import at_work, budget_of, read_data, report_run, watched
+    from trilemma.api.working import at_work, budget_of, read_data, report_run, watched
+    from trilemma.cli.terminal import out
     from trilemma.recipes.run_data import location
     from trilemma.recipes.runs import go_on
     from trilemma.training.run import Run
@@ -40,13 +41,15 @@ def run(options: argparse.Namespace) -> None:
         resumed, events = go_on(
             options.run,
             session=session,
-            budget=budget_of(options),
+            budget=budget_of(options.steps, options.minutes),
             data=data,
             requested={"name": options.recipe, "seed": options.seed},
             changed=options.changed_data,
         )
         watched(record["name"], events, session)
         report_run(resumed, data, session)
+        if session.world.is_main:
+            out(resumed.path)
 
 
 COMMAND = Command(

@@ -67,8 +67,9 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Draw samples and write them in the form that the name asks for."""
-    from trilemma.cli.terminal import out, say, warn
-    from trilemma.cli.working import at_work
+    from trilemma.api.display import say, warn
+    from trilemma.api.working import at_work
+    from trilemma.cli.terminal import out
     from trilemma.recipes.catalog import recipe_class
     from trilemma.recipes.fields import changed
     from trilemma.recipes.runs import load
@@ -102,7 +103,7 @@ def _sample(
     session: Session,
 ) -> None:
     """Draw examples, or what is to be made of an image, graph or fragment that is given."""
-    from trilemma.cli.terminal import say, warn
+    from trilemma.api.display import say, warn
     from trilemma.core.errors import BadInput
     from trilemma.core.model import Improving, Restoring
     from trilemma.data.completion_inputs import is_fragment, is_image, read_fragment, read_graph

@@ -41,8 +41,9 @@ def run(options: argparse.Namespace) -> None:
     """Make a run and train it."""
     if any(word.split("=")[0] == "--out" for word in options.fields):
         raise UsageError("train puts its run where --run DIR says; it has no --out.")
-    from trilemma.cli.terminal import say
-    from trilemma.cli.working import at_work, budget_of, read_data, report_run, watched
+    from trilemma.api.display import say
+    from trilemma.api.working import at_work, budget_of, read_data, report_run, watched
+    from trilemma.cli.terminal import out
     from trilemma.data import sources
     from trilemma.recipes.catalog import recipe_class
     from trilemma.recipes.fields import parse
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
             data,
             source=source,
             path=options.run or free_path(recipe.name, data.name),
-            budget=budget_of(options) or default_budget,
+            budget=budget_of(options.steps, options.minutes) or default_budget,
             session=session,
             size=options.size,
             precision=options.precision,
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace) -> None:
             say(f"{new_run.path}: {new_run.recipe['precision']['reason']}")
         watched(recipe.name, events, session)
         report_run(new_run, data, session)
+        if session.world.is_main:
+            out(new_run.path)
 
 
 COMMAND = Command(

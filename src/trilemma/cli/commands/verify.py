@@ -23,7 +23,8 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the laws and print the table."""
-    from trilemma.cli.terminal import as_json, counting, table, warn
+    from trilemma.api.display import counting, warn
+    from trilemma.cli.terminal import as_json, table
     from trilemma.laws.book import library_laws, timed
 
     if options.run is not None:

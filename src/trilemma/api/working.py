@@ -1,13 +1,12 @@
-"""What commands that train or measure have in common."""
+"""What all that trains or measures has in common: signals, processes, data, events, the page."""
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trilemma.cli.terminal import TrainingDisplay, counting, out, say, warn
+from trilemma.api.display import TrainingDisplay, counting, say, warn
 from trilemma.core.event import Event
 from trilemma.core.session import Progress, Session, ignore, unseen
 from trilemma.data import sources
@@ -45,22 +44,21 @@ def _counting(title: str) -> Iterator[Progress]:
         yield progress.update
 
 
-def budget_of(options: argparse.Namespace) -> Budget | None:
+def budget_of(steps: int | None, minutes: float | None) -> Budget | None:
     """Return the steps or minutes that were asked for, if any were."""
-    if options.steps:
-        return Budget(steps=options.steps)
-    return Budget(minutes=options.minutes) if options.minutes else None
+    if steps:
+        return Budget(steps=steps)
+    return Budget(minutes=minutes) if minutes else None
 
 
 def report_run(run: Run, data: DataSet, session: Session) -> None:
-    """Write a run's page, and say where the run is."""
+    """Write a run's page, and the best molecules that it found."""
     if session.world.is_main:
         say(f"looking into it for {run.path / 'report.html'} …")
         loaded = load(run.path, warn=say)
         gallery.run_report(run, loaded.with_changes(data)[0], loaded.model)
         if (best_file := drawing.write_found(loaded)) is not None:
             say(f"{best_file}: the best that were found")
-        out(run.path)
 
 
 def read_data(name: str, size: int | None, session: Session) -> DataSet:
