@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from trilemma.api import display
 from trilemma.cli import terminal
 
 
@@ -17,8 +18,8 @@ def test_json_has_no_numbers_that_json_lacks(capsys):
 
 
 def test_people_read_stderr(capsys):
-    terminal.say("[bold]not markup[/bold]")
-    terminal.warn("mind this")
+    display.say("[bold]not markup[/bold]")
+    display.warn("mind this")
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "[bold]not markup[/bold]" in captured.err
@@ -27,8 +28,8 @@ def test_people_read_stderr(capsys):
 
 def test_counting_off_a_terminal_speaks_after_ten_seconds(capsys, monkeypatch):
     clock = iter([0.0, 0.0, 5.0, 11.0, 12.0, 30.0])
-    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(clock))
-    with terminal.counting("things") as count:
+    monkeypatch.setattr(display.time, "monotonic", lambda: next(clock))
+    with display.counting("things") as count:
         for done in (1, 2, 3):
             count(done, 10)
     lines = capsys.readouterr().err.strip().splitlines()
@@ -37,7 +38,7 @@ def test_counting_off_a_terminal_speaks_after_ten_seconds(capsys, monkeypatch):
 
 @pytest.mark.parametrize("total", [None, 100])
 def test_steps_tell_step_terms_rate_and_time_left(capsys, total):
-    with terminal.TrainingDisplay("vae") as steps:
+    with display.TrainingDisplay("vae") as steps:
         steps("model", 1, total, {"loss": 2.5}, 320.0, 12.0)
     captured = capsys.readouterr().err
     for word in ("vae", "model", "step 1", "loss 2.5", "320 examples/s", "12 s left"):
