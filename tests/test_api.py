@@ -281,3 +281,17 @@ class TestThreads:
             end.set()
             thread.join()
         assert not Path(tmp_path / "run").exists()
+
+
+class TestTypes:
+    @pytest.mark.slow
+    def test_a_users_file_has_no_errors(self):
+        path = Path(__file__).parent / "typing" / "forty_calls.py"
+        assert path.read_text().count("(") >= 40
+        answer = subprocess.run(
+            [sys.executable, "-m", "pyright", str(path)], capture_output=True, text=True
+        )
+        assert answer.returncode == 0, answer.stdout
+
+    def test_types_travel_with_the_package(self):
+        assert (Path(tl.__file__).parent / "py.typed").exists()
