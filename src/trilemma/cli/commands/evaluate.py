@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from trilemma.cli.arguments import (
     above_zero,
     add_device,
-    add_json,
     add_reading,
     add_seed,
     add_size,
@@ -26,7 +25,6 @@ INTERRUPTED = "measuring was stopped; nothing was written."
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
-    add_json(parser)
     add_device(parser)
     parser.add_argument("run", type=Path, metavar="RUN_OR_SAMPLES")
     parser.add_argument("--samples", type=above_zero(int), default=None, metavar="N")
@@ -45,24 +43,27 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Measure all that the model can answer, or samples that another program made."""
-    from trilemma.api.display import warn
-    from trilemma.api.working import at_work, read_data
-    from trilemma.cli.terminal import as_json
     from trilemma.core.errors import BadInput
-    from trilemma.recipes.evaluate import judge_run
-    from trilemma.recipes.run_data import location
-    from trilemma.recipes.runs import load
-    from trilemma.report import gallery
+    from trilemma.training.record import read_record
 
     if options.run.exists() and not (options.run / "recipe.json").exists():
         _evaluate_ready(options)
         return
+    read_record(options.run)
     for name in ("size", "columns", "target", "ego_radius"):
         if getattr(options, name) is not None:
             raise BadInput(
                 f"--{name.replace('_', '-')} is for samples that another program made; a run "
                 "knows its data."
             )
+    from trilemma.api.display import warn
+    from trilemma.api.working import at_work, read_data
+    from trilemma.cli.terminal import as_json
+    from trilemma.recipes.evaluate import judge_run
+    from trilemma.recipes.run_data import location
+    from trilemma.recipes.runs import load
+    from trilemma.report import gallery
+
     with at_work(options.device, options.seed) as session:
         loaded = load(options.run, warn=warn, device=session.device)
         where = location(loaded.run, options.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from trilemma.cli.arguments import add_budget, add_device, seed
+from trilemma.cli.arguments import add_budget, add_device, add_devices, seed
 from trilemma.cli.command import Command, Parser
 
 __all__ = ["COMMAND"]
@@ -15,6 +15,7 @@ def arguments(parser: Parser) -> None:
     """Add what may be asked."""
     add_budget(parser)
     add_device(parser)
+    add_devices(parser)
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", metavar="NAME_OR_PATH", help="where the same data now lie")
     parser.add_argument(
@@ -28,15 +29,17 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Resume a run."""
+    from trilemma.training.record import read_record
+
+    record = read_record(options.run)
     from trilemma.api.working import at_work, budget_of, read_data, report_run, watched
-    from trilemma.cli.terminal import out
+    from trilemma.cli.results import give_run
     from trilemma.recipes.run_data import location
     from trilemma.recipes.runs import go_on
     from trilemma.training.run import Run
 
     with at_work(options.device) as session:
         run = Run.open(options.run)
-        record = run.recipe
         data = read_data(location(run, options.data), record["data"]["size"], session)
         resumed, events = go_on(
             options.run,
@@ -49,7 +52,7 @@ def run(options: argparse.Namespace) -> None:
         watched(record["name"], events, session)
         report_run(resumed, data, session)
         if session.world.is_main:
-            out(resumed.path)
+            give_run(resumed, as_object=options.json)
 
 
 COMMAND = Command(

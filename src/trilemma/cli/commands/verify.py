@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from trilemma.cli.arguments import add_json
 from trilemma.cli.command import Command, Parser
 
 __all__ = ["COMMAND"]
@@ -14,7 +13,6 @@ __all__ = ["COMMAND"]
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
-    add_json(parser)
     parser.add_argument("run", nargs="?", type=Path)
     parser.add_argument(
         "--data", metavar="NAME_OR_PATH", help="of a run: where the same data now lie"
@@ -23,6 +21,10 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the laws and print the table."""
+    from trilemma.training.record import read_record
+
+    if options.run is not None:
+        read_record(options.run)
     from trilemma.api.display import counting, warn
     from trilemma.cli.terminal import as_json, table
     from trilemma.laws.book import library_laws, timed
