@@ -21,11 +21,11 @@ from trilemma.api import public, turns
 from trilemma.cli import main
 
 PUBLIC = {
-    "DATA_SETS", "LOSSES", "PENALTIES", "PREDICTIONS", "RECIPES", "SAMPLERS", "SCHEDULES",
-    "SOLVERS", "BadInput", "Choice", "Comparison", "Condition", "DataSet", "Diverged", "Domain",
-    "Evaluation", "Interrupted", "Laws", "Loss", "Model", "Noise", "Objective", "Recipe", "Run",
-    "Samples", "Stage", "compare", "dataset", "evaluate", "load", "recipe", "resume", "train",
-    "verify",
+    "DATA_SETS", "LOSSES", "METRICS", "NETWORKS", "PENALTIES", "PREDICTIONS", "RECIPES",
+    "SAMPLERS", "SCHEDULES", "SOLVERS", "BadInput", "Choice", "Comparison", "Condition", "DataSet",
+    "Diverged", "Domain", "Evaluation", "Interrupted", "Laws", "Loss", "Metric", "Model",
+    "NetworkOptions", "Noise", "Objective", "Recipe", "Run", "Samples", "Score", "Source", "Stage",
+    "compare", "dataset", "evaluate", "load", "plugin", "recipe", "resume", "train", "verify",
 }  # fmt: skip
 """What is public; a name that is added or taken away is told here."""
 

@@ -1,11 +1,12 @@
 """All that `import trilemma` offers, in one file; `trilemma/__init__.py` asks here for a name.
 
-What is done:       train, resume, load, evaluate, compare, verify, dataset, recipe
+What is done:       train, resume, load, evaluate, compare, verify, dataset, recipe, plugin
 What comes of it:   Run, Samples, Evaluation, Comparison, Laws, DataSet
 What goes wrong:    BadInput, Diverged, Interrupted
-What is written:    Recipe, Choice, Model, Objective, Loss, Stage, Condition, Noise, Domain
-Choices by name:    RECIPES, DATA_SETS, SAMPLERS, SCHEDULES, PREDICTIONS, LOSSES, PENALTIES,
-                    SOLVERS
+What is written:    Recipe, Choice, Model, Objective, Loss, Stage, Condition, Noise, Domain,
+                    Metric, Score, Source, NetworkOptions
+Choices by name:    RECIPES, DATA_SETS, METRICS, NETWORKS, SAMPLERS, SCHEDULES, PREDICTIONS,
+                    LOSSES, PENALTIES, SOLVERS
 """
 
 from __future__ import annotations
@@ -26,19 +27,27 @@ from trilemma.core.model import Loss, Model, Objective, Stage
 from trilemma.core.noise import Noise
 from trilemma.data.dataset import DataSet
 from trilemma.data.sources import NAMES as DATA_SETS
+from trilemma.data.sources import Source
 from trilemma.maths.adversarial import LOSSES, PENALTIES
 from trilemma.maths.diffusion.predictions import PREDICTIONS
 from trilemma.maths.diffusion.samplers import SAMPLERS
 from trilemma.maths.diffusion.schedules import SCHEDULES
 from trilemma.maths.ode import SOLVERS
+from trilemma.metrics.metric import Metric
+from trilemma.metrics.registry import METRICS
+from trilemma.metrics.score import Score
+from trilemma.plugins import read as plugin
 from trilemma.recipes.catalog import CATALOG as RECIPES
 from trilemma.recipes.catalog import recipe_class
+from trilemma.recipes.diffusion_networks import NETWORKS, NetworkOptions
 from trilemma.recipes.fields import build
 from trilemma.recipes.recipe import Choice, Recipe
 
 __all__ = [
     "DATA_SETS",
     "LOSSES",
+    "METRICS",
+    "NETWORKS",
     "PENALTIES",
     "PREDICTIONS",
     "RECIPES",
@@ -56,17 +65,22 @@ __all__ = [
     "Interrupted",
     "Laws",
     "Loss",
+    "Metric",
     "Model",
+    "NetworkOptions",
     "Noise",
     "Objective",
     "Recipe",
     "Run",
     "Samples",
+    "Score",
+    "Source",
     "Stage",
     "compare",
     "dataset",
     "evaluate",
     "load",
+    "plugin",
     "recipe",
     "resume",
     "train",

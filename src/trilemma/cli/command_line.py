@@ -17,6 +17,8 @@ from types import FrameType
 from trilemma import __version__
 from trilemma.cli import commands as room
 from trilemma.cli.command import Command, Parser, UsageError
+from trilemma.plugins import installed
+from trilemma.plugins import read as read_plugin
 
 __all__ = ["commands", "main", "parser"]
 
@@ -56,7 +58,7 @@ def commands() -> dict[str, Command]:
         )
         if not isinstance(command, Command):
             raise TypeError(f"cli/commands/{module.name}.py declares no COMMAND.")
-        declared[module.name] = command
+        declared[module.name.replace("_", "-")] = command
     return dict(sorted(declared.items(), key=lambda item: item[1].order))
 
 
@@ -76,16 +78,24 @@ def parser(declared: dict[str, Command]) -> Parser:
         )
         own.add_argument("--debug", action="store_true", help="show the traceback of an error")
         own.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        own.add_argument(
+            "--plugin",
+            action="append",
+            default=[],
+            metavar="FILE.py",
+            help="read a file with recipes, networks, metrics or the like of your own; repeatable",
+        )
         own.set_defaults(own=own)
         command.arguments(own)
     return top
 
 
 def read(argv: Sequence[str], declared: dict[str, Command]) -> argparse.Namespace:
-    """Read what was asked; options of a recipe's fields are left in `fields`.
+    """Read what was asked, and plug-ins; options of a recipe's fields are left in `fields`.
 
     Raises:
         UsageError: It cannot be read.
+        BadPlugin: A plug-in cannot be.
     """
     options, extra = parser(declared).parse_known_args(argv)
     if extra and not declared[options.verb].has_fields:
@@ -100,6 +110,9 @@ def read(argv: Sequence[str], declared: dict[str, Command]) -> argparse.Namespac
                 "give a value, or leave the option out."
             )
     options.fields = extra
+    installed()
+    for path in options.plugin:
+        read_plugin(path)
     return options
 
 

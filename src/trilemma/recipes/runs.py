@@ -26,11 +26,11 @@ from trilemma.core.words import joined
 from trilemma.core.world import World
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
-from trilemma.recipes.catalog import recipe_class
+from trilemma.recipes.catalog import recipe_class, recorded_class
 from trilemma.recipes.fields import build
 from trilemma.recipes.preview import Previews
 from trilemma.recipes.recipe import Recipe
-from trilemma.recipes.run_data import location, record_of, unchanged, with_changes
+from trilemma.recipes.run_data import location, plugins_of, record_of, unchanged, with_changes
 from trilemma.training.budget import Budget
 from trilemma.training.environment import environment
 from trilemma.training.fit import fit
@@ -103,6 +103,7 @@ def begin(
         "format": FORMAT,
         "seed": seed,
         "data": record_of(data, source, size),
+        "plugins": plugins_of(recipe, source),
         "budget": dataclasses.asdict(budget),
         "precision": dataclasses.asdict(chosen),
         "device": world.device.type,
@@ -198,10 +199,7 @@ def _class_of(run: Run) -> type[Recipe]:
             f"{path} has format {written}, which {change} (version {record.get('version', '?')} "
             f"wrote it, and format {FORMAT} is read here)."
         )
-    try:
-        return recipe_class(record["name"])
-    except BadInput as error:
-        raise BadInput(f"{path} names a recipe that is not here: {error}") from error
+    return recorded_class(run.path, record)
 
 
 def _refuse_partial(run: Run, *names: str) -> None:
@@ -242,6 +240,7 @@ def _train(
 ) -> Iterator[Event]:
     seed = session.seed
     settings = dataclasses.replace(Settings.of(recipe), decay=recipe.decay_for(data))
+    previews = Previews(run, model, data, seed, watch=run.recipe["watch"])
     return fit(
         run,
         model,
@@ -250,7 +249,7 @@ def _train(
         budget,
         session=session,
         precision=precision,
-        preview=Previews(run, model, data, seed, watch=run.recipe["watch"]),
+        preview=previews if session.is_pictured else None,
         resume=resume,
         rows=len(data.train),
         notes=notes,

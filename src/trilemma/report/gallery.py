@@ -29,7 +29,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.metrics.registry import quantity
 from trilemma.pictures import figures
-from trilemma.recipes.catalog import recipe_class
+from trilemma.recipes.catalog import recorded_class
 from trilemma.recipes.evaluate import evaluation_of
 from trilemma.recipes.runs import load
 from trilemma.report import viewer
@@ -100,7 +100,7 @@ def _subject(
     if model is None:
         with contextlib.suppress(BadInput):
             model = load(run.path, warn=lambda _: None).model
-    family = recipe_class(run.recipe["name"]).family
+    family = recorded_class(run.path, run.recipe).family
     return Subject(model, data, family, events, samples, run.path)
 
 

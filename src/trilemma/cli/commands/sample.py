@@ -72,10 +72,10 @@ def run(options: argparse.Namespace) -> None:
     from trilemma.training.record import read_record
 
     record = read_record(options.run)
-    from trilemma.recipes.catalog import recipe_class
+    from trilemma.recipes.catalog import recorded_class
     from trilemma.recipes.fields import changed
 
-    chosen = changed(recipe_class(record["name"]), options.fields) | {
+    chosen = changed(recorded_class(options.run, record), options.fields) | {
         "sample_steps": options.steps,
         "sampler": options.sampler,
         "guidance": options.guidance,
@@ -195,10 +195,10 @@ def fields(options: argparse.Namespace) -> tuple[str, list[Field]]:
     from trilemma.training.record import read_record
 
     record = read_record(options.run)
-    from trilemma.recipes.catalog import recipe_class
+    from trilemma.recipes.catalog import recorded_class
     from trilemma.recipes.fields import fields as fields_of
 
-    kind = recipe_class(record["name"])
+    kind = recorded_class(options.run, record)
     return f"fields of recipe '{kind.name}' that may be changed at sampling [defaults]", [
         field
         for field in fields_of(kind)
