@@ -64,10 +64,10 @@ class MetricChecks:
         values = []
         for seed in (1, 2):
             torch.manual_seed(seed)
-            values.append(
-                (self._score(self.real) if self.metric.needs is None else self._of_model()).value
-            )
-        return _alike(*values, "asked twice", "draw from the context's seed, and not from torch's")
+            score = self._score(self.real) if self.metric.needs is None else self._of_model()
+            values.append(score.value)
+        advice = "draw from the context's seed, and not from torch's"
+        return _alike(values[0], values[1], "asked twice", advice)
 
     def ignores_the_order(self) -> str:
         """See that samples in another order have the same value, or one within its interval."""

@@ -3,7 +3,7 @@
     python -m trilemma.api.plugin_process FOLDER
 
 reads FOLDER/cases.json, trains every case with the processes that it is one of, loads what one
-process has trained before, and writes FOLDER/outcomes.json: by case its losses, or what went wrong.
+process has trained before, and writes FOLDER/outcomes.json: for each case its losses, or why not.
 """
 
 from __future__ import annotations

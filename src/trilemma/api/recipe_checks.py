@@ -8,6 +8,7 @@ processes, or a new one, make of the same case is written down by `plugin_proces
 from __future__ import annotations
 
 import dataclasses
+import math
 import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -178,13 +179,13 @@ def every_parameter_learns(case: Case) -> str:
                     "it is one number, the mean over the batch"
                 )
             gradients = torch.autograd.grad(value, parameters, allow_unused=True)
-            names = _names(model, parameters)
-            if unused := [n for n, g in zip(names, gradients, strict=True) if g is None]:
+            by_name = dict(zip(_names(model, parameters), gradients, strict=True))
+            norms = {name: _norm(gradient) for name, gradient in by_name.items()}
+            if unused := [name for name, norm in norms.items() if norm is None]:
                 raise Broken(f"the loss of '{objective.name}' does not depend on {unused}")
-            odd = [n for n, g in zip(names, gradients, strict=True) if not g.isfinite().all()]
-            if odd:
+            if odd := [name for name, norm in norms.items() if not math.isfinite(norm or 0.0)]:
                 raise Broken(f"the gradient of '{objective.name}' is not finite in {odd}")
-            if not any(g.abs().sum() > 0 for g in gradients):
+            if not any(norms.values()):
                 raise Broken(f"the gradient of '{objective.name}' is zero everywhere")
             touched |= set(map(id, parameters))
     missing = [name for name, p in model.named_parameters() if id(p) not in touched]
@@ -290,6 +291,11 @@ def _close(one: Tensor, two: Tensor, data: DataSet) -> bool:
     scale = data.domain.values.scale
     a, b = scale(one), scale(two)
     return bool(((a - b).abs() > 1e-4 * (1 + a.abs())).float().mean() < STRAY)
+
+
+def _norm(gradient: Tensor | None) -> float | None:
+    """Return the sum of what a gradient is made of; None where there is none."""
+    return None if gradient is None else float(gradient.abs().sum())
 
 
 def _names(model: Model, parameters: Sequence[torch.nn.Parameter]) -> list[str]:
