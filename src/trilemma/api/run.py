@@ -28,6 +28,7 @@ from trilemma.recipes.runs import Loaded
 from trilemma.recipes.runs import load as load_run
 from trilemma.report.annotations import annotations_of
 from trilemma.training.precision import choose_device
+from trilemma.training.run import Run as RunDirectory
 
 __all__ = ["Run", "load"]
 
@@ -69,6 +70,11 @@ class Run:
     def path(self) -> Path:
         """Return its directory."""
         return self.loaded.run.path
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Return its directory, with what was recorded in it."""
+        return self.loaded.run
 
     @property
     def recipe(self) -> str:

@@ -53,36 +53,25 @@ def run(options: argparse.Namespace) -> None:
     from trilemma.recipes.fields import parse
 
     recipe = parse(recipe_class(options.recipe), options.fields)
-    from trilemma.api.display import say
-    from trilemma.api.working import at_work, budget_of, read_data, report_run, watched
+    from trilemma.api.training import train
     from trilemma.cli.results import give_run
-    from trilemma.data import sources
-    from trilemma.recipes.runs import begin, free_path
-    from trilemma.training.budget import Budget
 
-    default_budget = Budget(steps=recipe.steps) if recipe.steps else Budget(minutes=1.0)
-    source = sources.declared(
-        options.data, radius=options.ego_radius, columns=options.columns, target=options.target
+    new_run = train(
+        recipe,
+        options.data,
+        minutes=options.minutes,
+        steps=options.steps,
+        seed=options.seed,
+        run=options.run,
+        size=options.size,
+        columns=options.columns,
+        target=options.target,
+        radius=options.ego_radius,
+        device=options.device,
+        precision=options.precision,
+        watch=options.watch,
     )
-    with at_work(options.device, options.seed) as session:
-        data = read_data(source, options.size, session)
-        new_run, events = begin(
-            recipe,
-            data,
-            source=source,
-            path=options.run or free_path(recipe.name, data.name),
-            budget=budget_of(options.steps, options.minutes) or default_budget,
-            session=session,
-            size=options.size,
-            precision=options.precision,
-            watch=options.watch,
-        )
-        if session.world.is_main:
-            say(f"{new_run.path}: {new_run.recipe['precision']['reason']}")
-        watched(recipe.name, events, session)
-        report_run(new_run, data, session)
-        if session.world.is_main:
-            give_run(new_run, as_object=options.json)
+    give_run(new_run.directory, as_object=options.json)
 
 
 def fields(options: argparse.Namespace) -> tuple[str, list[Field]]:
