@@ -59,7 +59,7 @@ def dataset(
     >>> import numpy as np
     >>> pixels = np.random.default_rng(0).integers(0, 256, (100, 8, 8)).astype(np.uint8)
     >>> len(dataset(pixels, name="noise").train)
-    90
+    92
     """
     if isinstance(data, DataSet):
         return data
