@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     from trilemma.training.run import Run
 
     with at_work(options.device) as session:
-        run = Run.open(options.run)
+        run = Run.open(options.run).resumable()
         record = run.recipe
         data = read_data(location(run, options.data), record["data"]["size"], session)
         resumed, events = go_on(
