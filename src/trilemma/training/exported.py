@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from trilemma.core.errors import BadInput
 from trilemma.training.checkpoint import (
     Checkpoint,
@@ -40,14 +42,15 @@ def is_exported(record: Mapping[str, Any]) -> bool:
 
 
 def write_exported(
-    path: Path, record: Mapping[str, Any], checkpoint: Checkpoint, card: str
+    path: Path, record: Mapping[str, Any], weights: Mapping[str, Tensor], *, step: int, card: str
 ) -> None:
     """Write a folder of weights.
 
     Arguments:
         path: Where; nothing may be there.
         record: The run's, with what else is to travel.
-        checkpoint: Its weights.
+        weights: Averaged weights and buffers of the whole model.
+        step: Of the run, whose they are.
         card: What `README.md` says.
 
     Raises:
@@ -58,15 +61,14 @@ def write_exported(
     )
     if os.path.lexists(path):
         raise exists_error
-    data = serialised(checkpoint.weights)
-    weights = {
+    data = serialised(weights)
+    entry = {
         "file": WEIGHTS,
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "step": checkpoint.step,
-        "stage": checkpoint.stage,
+        "step": step,
     }
-    text = json.dumps({**record, "weights": weights}, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps({**record, "weights": entry}, indent=1, ensure_ascii=False) + "\n"
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,15 +97,14 @@ def read_exported(path: Path, record: Mapping[str, Any]) -> Checkpoint:
     """
     entry = record["weights"]
     try:
-        size, digest = int(entry["bytes"]), str(entry["sha256"])
-        step, stage = int(entry["step"]), str(entry["stage"])
+        size, digest, step = int(entry["bytes"]), str(entry["sha256"]), int(entry["step"])
     except (TypeError, KeyError, ValueError):
         raise BadInput(
-            f"{path / 'recipe.json'} does not say size, sha256, step and stage of its weights; it "
-            "was changed; export the run anew."
+            f"{path / 'recipe.json'} does not say bytes, sha256 and step of its weights; it was "
+            "changed; export the run anew."
         ) from None
     try:
         weights = parsed_weights(path / WEIGHTS, verified(path / WEIGHTS, size, digest))
     except Damaged as error:
         raise BadInput(f"{error}; copy the folder again, or export the run anew.") from None
-    return Checkpoint(path, step, stage, weights, {}, digest)
+    return Checkpoint(path, step, "", weights, {}, digest)
