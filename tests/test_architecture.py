@@ -48,8 +48,10 @@ MAY_IMPORT = {
     "api": {
         "api",
         "core",
+        "maths",
         "data",
         "training",
+        "pictures",
         "metrics",
         "laws",
         "recipes",
@@ -198,9 +200,8 @@ def leads_nowhere(module: ast.Module) -> list[str]:
         page = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
         names = bound(page) if page.is_file() else frozenset()
         inner = {file.stem for file in path.iterdir()} if path.is_dir() else set()
-        violations += [
-            f"{node.module}.{a.name}" for a in node.names if a.name not in names | inner
-        ]
+        names |= inner | {"*"} if path.exists() or page.is_file() else inner
+        violations += [f"{node.module}.{a.name}" for a in node.names if a.name not in names]
     return violations
 
 

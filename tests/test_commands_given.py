@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from refusals import refused
 
-from trilemma.cli import main, working
+from trilemma.api import working
+from trilemma.cli import main
 from trilemma.recipes import online_frechet_distance
 from trilemma.recipes.runs import load
 from trilemma.training.run import Run

@@ -18,6 +18,7 @@ from trilemma.core.errors import BadInput
 from trilemma.core.words import joined
 from trilemma.data import sources
 from trilemma.data.dataset import DataSet
+from trilemma.data.location import MEMORY
 from trilemma.recipes.recipe import Recipe
 from trilemma.training.run import Run
 
@@ -55,6 +56,11 @@ def location(run: Run, moved: str | None = None) -> str:
     before = run.recipe["data"]["source"]
     if moved is not None:
         return sources.moved_to(moved, before)
+    if before.startswith(MEMORY):
+        raise BadInput(
+            f"{run.path} was trained on '{before.removeprefix(MEMORY)}', which a program had in "
+            "memory; give the same data again: data=… in Python, --data PATH on the command line."
+        )
     path = sources.path_of(before)
     if path is not None and not os.path.lexists(path):
         raise BadInput(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from trilemma.cli.arguments import (
     above_zero,
     add_device,
-    add_json,
+    add_devices,
     add_precision,
     add_reading,
     add_seed,
@@ -36,8 +36,8 @@ PIPED = 140
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
-    add_json(parser)
     add_device(parser)
+    add_devices(parser)
     parser.add_argument("--data", default="name:digits", metavar="NAME_OR_PATH")
     add_size(parser)
     add_reading(parser)

@@ -24,12 +24,19 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write averaged weights, record and model card."""
+    from trilemma.training.record import read_record
+
+    read_record(options.run)
     from trilemma.api.display import warn
-    from trilemma.cli.terminal import out
+    from trilemma.cli.terminal import as_json, out
     from trilemma.report.model_card import export
 
-    export(options.run, options.out, warn=warn)
-    out(options.out)
+    loaded = export(options.run, options.out, warn=warn)
+    if options.json:
+        weights = read_record(options.out)["weights"]
+        as_json({"out": str(options.out), "recipe": loaded.recipe.name, **weights})
+    else:
+        out(options.out)
 
 
 COMMAND = Command(
