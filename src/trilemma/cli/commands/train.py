@@ -36,6 +36,19 @@ def arguments(parser: Parser) -> None:
     add_precision(parser)
     parser.add_argument("--run", type=Path, metavar="DIR", help="default runs/RECIPE-DATA-001")
     parser.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="RUN",
+        help="start from the weights of a run of this recipe, or of exported ones, and take its "
+        "fields where none are given",
+    )
+    parser.add_argument(
+        "--freeze",
+        metavar="NAME,NAME…",
+        help="with --from: parts of the model that are not trained, such as encoder,decoder.0",
+    )
+    parser.add_argument(
         "--watch",
         action="store_true",
         help="measure samples on the way, in a tenth of the time",
@@ -49,10 +62,20 @@ def run(options: argparse.Namespace) -> None:
     """Make a run and train it."""
     if any(word.split("=")[0] == "--out" for word in options.fields):
         raise UsageError("train puts its run where --run DIR says; it has no --out.")
+    if options.freeze is not None and options.start is None:
+        raise UsageError("--freeze keeps weights that --from RUN gives; give both, or neither.")
     from trilemma.recipes.catalog import recipe_class
-    from trilemma.recipes.fields import parse
+    from trilemma.recipes.fields import changed, parse
+    from trilemma.training.record import read_record
 
-    recipe = parse(recipe_class(options.recipe), options.fields)
+    kind = recipe_class(options.recipe)
+    if options.start is None:
+        recipe = parse(kind, options.fields)
+    else:
+        read_record(options.start)
+        from trilemma.recipes.starting import Start
+
+        recipe = Start(options.start).recipe(kind, changed(kind, options.fields))
     from trilemma.api.training import train
     from trilemma.cli.results import give_run
 
@@ -70,6 +93,8 @@ def run(options: argparse.Namespace) -> None:
         device=options.device,
         precision=options.precision,
         watch=options.watch,
+        from_run=options.start,
+        freeze=() if options.freeze is None else options.freeze.split(","),
     )
     give_run(new_run.directory, as_object=options.json)
 
