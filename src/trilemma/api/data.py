@@ -13,7 +13,7 @@ from trilemma.core.session import Session
 from trilemma.data import in_memory, sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.location import MEMORY
-from trilemma.data.table import TARGET
+from trilemma.data.table import TARGET, declared
 
 __all__ = ["ReadData", "dataset", "read"]
 
@@ -59,21 +59,24 @@ def dataset(
     >>> import numpy as np
     >>> pixels = np.random.default_rng(0).integers(0, 256, (100, 8, 8)).astype(np.uint8)
     >>> len(dataset(pixels, name="noise").train)
-    90
+    92
     """
     if isinstance(data, DataSet):
         return data
-    kinds = _kinds(columns)
     if isinstance(data, str | os.PathLike):
         for what, value in (("labels", labels), ("captions", captions)):
             if value is not None:
                 raise BadInput(f"{what} go with arrays and lists; a folder has them in its files.")
-        declared = sources.declared(
-            os.fspath(data), radius=None, columns=_text(kinds), target=target
+        source = sources.declared(
+            os.fspath(data),
+            radius=None,
+            columns=columns if isinstance(columns, str) else _text(columns),
+            target=target,
         )
-        return sources.load(declared, size=size)
+        return sources.load(source, size=size)
     if size is not None:
         raise BadInput("size is for folders of images; what is in memory has its own.")
+    kinds = _kinds(columns)
     if target is not None:
         kinds = {**(kinds or {}), target: TARGET}
     return in_memory.dataset(data, name=name, labels=labels, captions=captions, columns=kinds)
@@ -105,7 +108,7 @@ def read(
     if not isinstance(data, str | os.PathLike):
         data_set = dataset(data, size=size, columns=columns, target=target)
         return ReadData(data_set, f"{MEMORY}{data_set.name}")
-    text = _text(_kinds(columns))
+    text = columns if isinstance(columns, str) else _text(columns)
     source = sources.declared(os.fspath(data), radius=radius, columns=text, target=target)
     return ReadData(read_data(source, size, session), source)
 
@@ -113,11 +116,7 @@ def read(
 def _kinds(columns: Mapping[str, str] | str | None) -> dict[str, str] | None:
     if columns is None:
         return None
-    if isinstance(columns, str):
-        from trilemma.data.table import declared
-
-        return declared(columns)
-    return dict(columns)
+    return declared(columns) if isinstance(columns, str) else dict(columns)
 
 
 def _text(kinds: Mapping[str, str] | None) -> str | None:

@@ -19,12 +19,13 @@ from trilemma.core.words import number
 from trilemma.data.dataset import DataSet
 from trilemma.data.ready import FEWEST, ready
 from trilemma.metrics.evaluation import Evaluation as Measured
+from trilemma.metrics.registry import variants
 from trilemma.metrics.score import Score
 from trilemma.recipes.evaluate import default_samples, judge_ready, judge_run
 from trilemma.recipes.run_data import location
 from trilemma.report import gallery
 
-__all__ = ["Evaluation", "evaluate", "of_ready", "of_run", "rows_of"]
+__all__ = ["Evaluation", "evaluate"]
 
 INTERRUPTED = "measuring was stopped; nothing was written."
 
@@ -67,6 +68,25 @@ class Evaluation:
             raise BadInput(f"there is no '{name}' here; measured are {', '.join(self.metrics)}.")
         raise BadInput(f"'{name}' was not measured: {reason}")
 
+    def rows(self) -> list[dict[str, str]]:
+        """Return the scores as words, a row each; those that are variants of others last."""
+        variant_names, measured = variants(), self.measured
+        return [
+            {
+                "metric": f"{name}({measured.extractor})" if name in ("fd", "kd") else name,
+                "value": number(score.value),
+                "interval": f"{number(score.low)} … {number(score.high)}",
+                "unit": score.unit,
+                "by": score.by,
+                "better": score.better,
+                "floor": number(score.floor),
+                "baselines": ", ".join(f"{k} {number(v)}" for k, v in score.baselines.items()),
+            }
+            for name, score in sorted(
+                self.metrics.items(), key=lambda item: item[0] in variant_names
+            )
+        ]
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values, those of `trilemma evaluate --json`."""
         return self.measured.to_json()
@@ -75,39 +95,19 @@ class Evaluation:
         """Give the scores, a line each."""
         lines = [
             f"{row['metric']:28} {row['value']:>10}  {row['interval']}  {row['better']} is better"
-            for row in rows_of(self.measured)
+            for row in self.rows()
         ]
-        return "\n".join([self._title(), *lines])
+        return "\n".join([self.title, *lines])
 
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """Say what was measured of what."""
         one = self.measured
         return f"{one.recipe} on {one.data} ({one.split}), n = {one.n:,}, seed {one.seed}"
 
     def _repr_html_(self) -> str:
         """Show the scores in a notebook."""
-        return table_html(self._title(), rows_of(self.measured))
-
-
-def rows_of(measured: Measured) -> list[dict[str, str]]:
-    """Return the scores as words, a row each, those that other scores vary last."""
-    from trilemma.metrics.registry import variants
-
-    variant_names = variants()
-    return [
-        {
-            "metric": f"{name}({measured.extractor})" if name in ("fd", "kd") else name,
-            "value": number(score.value),
-            "interval": f"{number(score.low)} … {number(score.high)}",
-            "unit": score.unit,
-            "by": score.by,
-            "better": score.better,
-            "floor": number(score.floor),
-            "baselines": ", ".join(f"{k} {number(v)}" for k, v in score.baselines.items()),
-        }
-        for name, score in sorted(
-            measured.metrics.items(), key=lambda item: item[0] in variant_names
-        )
-    ]
+        return table_html(self.title, self.rows())
 
 
 def evaluate(
@@ -118,6 +118,9 @@ def evaluate(
     draws: int | None = None,
     seed: int = 0,
     size: int | None = None,
+    columns: Mapping[str, str] | str | None = None,
+    target: str | None = None,
+    radius: int | None = None,
     device: str = "auto",
     quiet: bool = False,
 ) -> Evaluation:
@@ -131,6 +134,9 @@ def evaluate(
         draws: Of the importance-weighted bound.
         seed: Of samples, baselines and intervals.
         size: With samples: the side of a folder's images that they imitate.
+        columns: With samples: as of `dataset`.
+        target: With samples: as of `dataset`.
+        radius: With samples: as of `train`.
         device: "auto", "cpu" or "cuda".
         quiet: Whether nothing is said but warnings.
 
@@ -145,16 +151,16 @@ def evaluate(
     is_run = isinstance(run, Run) or (isinstance(run, Path) and (run / "recipe.json").exists())
     with alone("measuring"), at_work(device, seed, quiet=quiet) as session:
         if is_run or (isinstance(run, Path) and not run.exists()):
-            return of_run(load(run, device=device), data, session, samples=samples, draws=draws)
+            return _of_run(load(run, device=device), data, session, samples=samples, draws=draws)
         if data is None:
             raise BadInput("samples alone say nothing; say what they imitate: data=….")
         if draws is not None:
             raise BadInput("draws are of the bound of a model, and samples alone have none.")
-        data_set = read(data, session, size=size).data
-        return of_ready(run, data_set, session, samples=samples)
+        inputs = read(data, session, size=size, columns=columns, target=target, radius=radius)
+        return _of_ready(run, inputs.data, session, samples=samples)
 
 
-def of_run(
+def _of_run(
     run: Run,
     data: Any,  # noqa: ANN401
     session: Session,
@@ -189,7 +195,7 @@ def of_run(
     return Evaluation(measured)
 
 
-def of_ready(
+def _of_ready(
     given_samples: Any,  # noqa: ANN401
     data: DataSet,
     session: Session,
@@ -216,7 +222,7 @@ def of_ready(
                 "hundreds at least."
             )
     if samples is not None and samples > len(x):
-        raise BadInput(f"{samples} samples were asked for, and there are {len(x)}.")
+        raise BadInput(f"{samples} samples were asked for, and {name} holds {len(x)}.")
     with session.but(interruption=INTERRUPTED).counted("measuring") as measuring:
         measured = judge_ready(
             name,

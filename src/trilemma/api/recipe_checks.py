@@ -167,11 +167,12 @@ def every_parameter_learns(case: Case) -> str:
     for stage in case.recipe.stages(model, case.data, 0):
         if stage.prepare:
             stage.prepare()
-        stream = stage.stream()
+        stream, owned = stage.stream(), set[int]()
         for objective in stage.model.objectives():
             parameters = list(objective.parameters)
-            if touched & set(map(id, parameters)) and len(stage.model.objectives()) > 1:
+            if owned & set(map(id, parameters)):
                 raise Broken(f"objective '{objective.name}' has parameters of another one")
+            owned |= set(map(id, parameters))
             value = objective.loss(stream.batch(0)).value
             if value.shape != ():
                 raise Broken(
@@ -187,7 +188,7 @@ def every_parameter_learns(case: Case) -> str:
                 raise Broken(f"the gradient of '{objective.name}' is not finite in {odd}")
             if not any(norms.values()):
                 raise Broken(f"the gradient of '{objective.name}' is zero everywhere")
-            touched |= set(map(id, parameters))
+        touched |= owned
     missing = [name for name, p in model.named_parameters() if id(p) not in touched]
     if missing:
         raise Broken(f"no objective trains {missing}")

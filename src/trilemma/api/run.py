@@ -27,7 +27,9 @@ from trilemma.recipes.conditions import captions, conditions
 from trilemma.recipes.runs import Loaded
 from trilemma.recipes.runs import load as load_run
 from trilemma.report.annotations import annotations_of
+from trilemma.report.model_card import export
 from trilemma.training.precision import choose_device
+from trilemma.training.run import Run as RunDirectory
 
 __all__ = ["Run", "load"]
 
@@ -69,6 +71,11 @@ class Run:
     def path(self) -> Path:
         """Return its directory."""
         return self.loaded.run.path
+
+    @property
+    def directory(self) -> RunDirectory:
+        """Return its directory, with what was recorded in it."""
+        return self.loaded.run
 
     @property
     def recipe(self) -> str:
@@ -223,6 +230,19 @@ class Run:
         with torch.no_grad():
             noise = Noise.for_samples(seed, 0, len(rows), rows.device)
             return model.bound(rows, noise=noise).cpu()
+
+    def export(self, folder: str | Path) -> Path:
+        """Write its averaged weights, its record and a model card into a new folder.
+
+        Arguments:
+            folder: It must not exist; `load` and `train(from_run=…)` take it as they take a run.
+
+        Raises:
+            BadInput: It exists, or may not be written.
+        """
+        target = Path(folder).expanduser()
+        export(self.path, target, warn=warn)
+        return target
 
     @property
     def _device(self) -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from trilemma.recipes.fields import build
 from trilemma.recipes.recipe import Recipe
 from trilemma.recipes.run_data import location
 from trilemma.recipes.runs import begin, free_path, go_on
+from trilemma.recipes.starting import Start
 from trilemma.training.budget import Budget
 from trilemma.training.run import Run as RunDirectory
 
@@ -38,6 +39,8 @@ def train(
     device: str = "auto",
     precision: str = "auto",
     watch: bool = False,
+    from_run: str | Path | Run | None = None,
+    freeze: str | Sequence[str] = (),
     quiet: bool = False,
     **fields: Any,  # noqa: ANN401
 ) -> Run:
@@ -57,6 +60,10 @@ def train(
         device: "auto", "cpu" or "cuda".
         precision: "auto", "fp32" or "bf16".
         watch: Whether to measure samples on the way, in a tenth of the time.
+        from_run: A run of this recipe, or a folder of exported weights, from whose weights it
+            starts where name and shape fit; fields that shape the model are its own where
+            none are given.
+        freeze: With `from_run`: parts of the model that are not trained, by dotted name.
         quiet: Whether nothing is said but warnings.
         fields: Fields of the recipe, as `trilemma show RECIPE` lists them.
 
@@ -68,7 +75,8 @@ def train(
         Diverged: Training left the finite numbers and did not come back.
         Interrupted: A signal ended it; all is saved, and `resume` goes on.
     """
-    chosen = _recipe(recipe, fields)
+    start = _start(from_run, freeze)
+    chosen = _recipe(recipe, fields, start)
     budget = _budget(steps, minutes)
     default = Budget(steps=chosen.steps) if chosen.steps else Budget(minutes=1.0)
     with alone("training"), at_work(device, seed, quiet=quiet) as session:
@@ -83,6 +91,7 @@ def train(
             size=size,
             precision=precision,
             watch=watch,
+            start=start,
         )
         session.say(f"{directory.path}: {directory.recipe['precision']['reason']}")
         picture = LivePicture(directory.path / "samples")
@@ -122,7 +131,7 @@ def resume(
     path = run.path if isinstance(run, Run) else Path(run).expanduser()
     budget = _budget(steps, minutes)
     with alone("training"), at_work(device, quiet=quiet) as session:
-        directory = RunDirectory.open(path)
+        directory = RunDirectory.open(path).resumable()
         record = directory.recipe
         if data is None or isinstance(data, str):
             data_set = read_data(location(directory, data), record["data"]["size"], session)
@@ -141,13 +150,29 @@ def resume(
         return load(path, device=device)
 
 
-def _recipe(recipe: str | Recipe, fields: Mapping[str, Any]) -> Recipe:
+def _start(run: str | Path | Run | None, freeze: str | Sequence[str]) -> Start | None:
+    """Return where the weights come from, if anything was said of it.
+
+    Raises:
+        BadInput: Something is to be frozen, and nothing gives it weights.
+    """
+    parts = (freeze,) if isinstance(freeze, str) else tuple(freeze)
+    if run is None:
+        if parts:
+            raise BadInput("freeze keeps weights that from_run gives; give both, or neither.")
+        return None
+    return Start(run.path if isinstance(run, Run) else Path(run).expanduser(), parts)
+
+
+def _recipe(recipe: str | Recipe, fields: Mapping[str, Any], start: Start | None) -> Recipe:
     """Return the recipe, some of its fields changed.
 
     Raises:
         BadInput: There is no such recipe or field, or a value is impossible.
     """
     if isinstance(recipe, str):
+        if start is not None:
+            return start.recipe(recipe_class(recipe), fields)
         return build(recipe_class(recipe), fields)
     if fields:
         return build(type(recipe), {**vars(recipe), **fields})

@@ -10,7 +10,7 @@ from typing import Any
 from trilemma.api.notebook import table_html
 from trilemma.api.run import Run, load
 from trilemma.api.working import at_work
-from trilemma.laws.book import library_laws, timed
+from trilemma.laws import book
 from trilemma.laws.law import Law
 from trilemma.laws.trained import trained_laws
 
@@ -49,25 +49,32 @@ class Laws:
     def __repr__(self) -> str:
         """Say how many hold, and which do not."""
         broken = [f"does not hold: {law.name}" for law in self.laws if not law.holds]
-        return "\n".join([self._title(), *broken])
+        return "\n".join([self.title, *broken])
 
-    def _title(self) -> str:
+    @property
+    def title(self) -> str:
+        """Say how many hold."""
         return f"{sum(law.holds for law in self.laws)} of {len(self.laws)} laws hold"
 
-    def _repr_html_(self) -> str:
-        """Show them in a notebook."""
-        rows = [
+    def rows(self) -> list[dict[str, str]]:
+        """Return the laws as words, a row each."""
+        return [
             {
-                "": "✓" if law.holds else "✗",
+                "holds": "✓" if law.holds else "✗",
                 "law": law.name,
                 "source": law.source,
                 "measured": f"{law.measured:.6g}",
-                " ": law.relation,
+                "relation": law.relation,
                 "expected": f"{law.expected:.6g}",
+                "tolerance": f"{law.tolerance:.1e}",
+                "seconds": f"{seconds:.2f}",
             }
-            for law in self.laws
+            for law, seconds in zip(self.laws, self.seconds, strict=True)
         ]
-        return table_html(self._title(), rows)
+
+    def _repr_html_(self) -> str:
+        """Show them in a notebook."""
+        return table_html(self.title, self.rows())
 
 
 def verify(
@@ -87,7 +94,7 @@ def verify(
         BadInput: It is no run, or the data are others.
     """
     if run is None:
-        checks = library_laws()
+        checks = book.library_laws()
     else:
         loaded = load(run, device="cpu")
         checks = trained_laws(loaded.model, loaded.data(data).test.x)
@@ -95,7 +102,7 @@ def verify(
     seconds: list[float] = []
     with at_work("cpu", quiet=quiet) as session, session.counted("laws") as counted:
         for finished, check in enumerate(checks, 1):
-            for law, took in timed([check]):
+            for law, took in book.timed([check]):
                 laws.append(law)
                 seconds.append(took)
             counted.report("", finished, len(checks))

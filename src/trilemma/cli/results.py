@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from trilemma.cli.terminal import as_json, out
 from trilemma.training.run import Run
 
@@ -9,13 +11,15 @@ __all__ = ["give_run"]
 
 
 def give_run(run: Run, *, as_object: bool) -> None:
-    """Give a run that was trained, on stdout.
+    """Give a run that was trained, on stdout; of several processes the first does.
 
     Arguments:
         run: It.
         as_object: Whether as a JSON object: path, recipe, data, steps, why it stopped before its
             end (null where it did not), seconds of training.
     """
+    if os.environ.get("RANK", "0") != "0":
+        return
     if not as_object:
         out(run.path)
         return

@@ -20,7 +20,7 @@ from trilemma.data import sources
 from trilemma.data.dataset import DataSet
 from trilemma.data.location import MEMORY
 from trilemma.data.subset import SIGN
-from trilemma.plugins import recorded
+from trilemma.plugins import recorded as recorded_plugins
 from trilemma.recipes.catalog import refuse_missing_plugins
 from trilemma.recipes.fields import registries_of
 from trilemma.recipes.recipe import Recipe
@@ -59,7 +59,7 @@ def plugins_of(recipe: Recipe, source: str) -> list[dict[str, str]]:
         for name, registry in registries_of(type(recipe)).items()
     }
     data = ("data set", sources.lasting(source).partition(SIGN)[0])
-    return recorded({("recipe", recipe.name), data, *chosen})
+    return recorded_plugins({("recipe", recipe.name), data, *chosen})
 
 
 def location(run: Run, moved: str | None = None) -> str:

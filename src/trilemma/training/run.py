@@ -41,6 +41,7 @@ from trilemma.training.checkpoint import (
     write,
     write_file,
 )
+from trilemma.training.exported import is_exported, read_exported
 from trilemma.training.record import read_json, read_record
 
 __all__ = ["InUse", "Run", "refuse_difference", "started", "unused"]
@@ -112,7 +113,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path | str) -> Run:
-        """Open a run directory.
+        """Open a run directory, or a folder of exported weights.
 
         Raises:
             BadInput: There is none, or it is not one.
@@ -120,7 +121,23 @@ class Run:
         path = Path(path)
         recipe = read_record(path)
         environment = path / "environment.json"
+        if is_exported(recipe):
+            return cls(path, recipe, recipe.get("environment", {}))
         return cls(path, recipe, read_json(environment) if os.path.exists(environment) else {})
+
+    def resumable(self) -> Run:
+        """Return this run, if it holds a state of training that can go on.
+
+        Raises:
+            BadInput: It is a folder of exported weights.
+        """
+        if is_exported(self.recipe):
+            raise BadInput(
+                f"{self.path} holds exported weights and no state of training, so that it cannot "
+                f"be resumed; begin a new run from them: 'trilemma train {self.recipe['name']} "
+                f"--from {self.path} --data …'."
+            )
+        return self
 
     @contextmanager
     def lock(self) -> Iterator[str | None]:
@@ -240,6 +257,8 @@ class Run:
         Raises:
             BadInput: There is none.
         """
+        if is_exported(self.recipe):
+            return read_exported(self.path, self.recipe)
         damage = []
         for folder in list_checkpoints(self.path / "checkpoints"):
             try:

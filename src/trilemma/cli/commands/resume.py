@@ -31,28 +31,20 @@ def run(options: argparse.Namespace) -> None:
     """Resume a run."""
     from trilemma.training.record import read_record
 
-    record = read_record(options.run)
-    from trilemma.api.working import at_work, budget_of, read_data, report_run, watched
+    read_record(options.run)
+    from trilemma.api.training import resume
     from trilemma.cli.results import give_run
-    from trilemma.recipes.run_data import location
-    from trilemma.recipes.runs import go_on
-    from trilemma.training.run import Run
 
-    with at_work(options.device) as session:
-        run = Run.open(options.run)
-        data = read_data(location(run, options.data), record["data"]["size"], session)
-        resumed, events = go_on(
-            options.run,
-            session=session,
-            budget=budget_of(options.steps, options.minutes),
-            data=data,
-            requested={"name": options.recipe, "seed": options.seed},
-            changed=options.changed_data,
-        )
-        watched(record["name"], events, session)
-        report_run(resumed, data, session)
-        if session.world.is_main:
-            give_run(resumed, as_object=options.json)
+    resumed = resume(
+        options.run,
+        minutes=options.minutes,
+        steps=options.steps,
+        data=options.data,
+        changed_data=options.changed_data,
+        requested={"name": options.recipe, "seed": options.seed},
+        device=options.device,
+    )
+    give_run(resumed.directory, as_object=options.json)
 
 
 COMMAND = Command(

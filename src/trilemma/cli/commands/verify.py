@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 from trilemma.cli.command import Command, Parser
@@ -21,52 +20,23 @@ def arguments(parser: Parser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the laws and print the table."""
-    from trilemma.training.record import read_record
-
     if options.run is not None:
+        from trilemma.training.record import read_record
+
         read_record(options.run)
-    from trilemma.api.display import counting, warn
+    from trilemma.api.verifying import verify
     from trilemma.cli.terminal import as_json, table
-    from trilemma.laws.book import library_laws, timed
 
-    if options.run is not None:
-        from trilemma.laws.trained import trained_laws
-        from trilemma.recipes.runs import load
-
-        loaded = load(options.run, warn=warn)
-        checks = trained_laws(loaded.model, loaded.data(options.data).test.x)
-    else:
-        checks = library_laws()
-    rows = []
-    with counting("laws") as progress:
-        for finished, check in enumerate(checks, 1):
-            rows += [
-                {**dataclasses.asdict(law), "holds": law.holds, "seconds": seconds}
-                for law, seconds in timed([check])
-            ]
-            progress(finished, len(checks))
-    holds = all(row["holds"] for row in rows)
+    laws = verify(options.run, options.data)
     if options.json:
-        as_json({"holds": holds, "laws": rows})
+        as_json(laws.to_json())
     else:
         table(
-            f"{sum(r['holds'] for r in rows)} of {len(rows)} laws hold",
+            laws.title,
             ["", "law", "source", "measured", "", "expected", "tolerance", "seconds"],
-            [
-                [
-                    "✓" if r["holds"] else "✗",
-                    r["name"],
-                    r["source"],
-                    f"{r['measured']:.6g}",
-                    r["relation"],
-                    f"{r['expected']:.6g}",
-                    f"{r['tolerance']:.1e}",
-                    f"{r['seconds']:.2f}",
-                ]
-                for r in rows
-            ],
+            [list(row.values()) for row in laws.rows()],
         )
-    return 0 if holds else 1
+    return 0 if laws.holds else 1
 
 
 COMMAND = Command(
