@@ -55,10 +55,11 @@ class Comparison:
         Raises:
             BadInput: There is no such row.
         """
-        folders = {cell.label: cell.folder for cell in self.table.plan.cells()}
+        names = (row.name for row in self.table.rows)
+        folders = dict(zip(names, self.table.folders, strict=True))
         if name not in folders:
             raise BadInput(f"there is no row '{name}' here; rows are {', '.join(folders)}.")
-        return load(self.path / "runs" / folders[name])
+        return load(self.path / folders[name])
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a dictionary a run: its recipe, and the value of each metric."""
@@ -150,7 +151,7 @@ def compare(
 
         def publishing(folder: Path, comparison_table: Table) -> None:
             session.say(f"looking into the models for {folder / 'report.html'} …")
-            publish(folder, comparison_table, inputs.data)
+            publish(folder, [comparison_table], [inputs.data])
 
         table = comparing.compare(
             plan,

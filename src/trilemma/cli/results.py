@@ -1,13 +1,55 @@
-"""What train and resume give: a run, as its path or as an object."""
+"""What commands give: of a training a run; of a comparison its tables, and where the page is."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from trilemma.cli.terminal import as_json, out
+from trilemma.api.display import say
+from trilemma.cli.terminal import as_json, out, show_table
+from trilemma.comparison.table import Table, tables_to_json
+from trilemma.report.tables import terminal_tables
 from trilemma.training.run import Run
 
-__all__ = ["give_run"]
+__all__ = ["give_comparison", "give_run"]
+
+PIPED = 140
+"""Characters of a line that goes to a file."""
+
+
+def give_comparison(tables: Sequence[Table], path: Path, *, as_object: bool) -> None:
+    """Give a comparison, on stdout: what differs, tables and words, and where the page is.
+
+    Arguments:
+        tables: One a test set.
+        path: The comparison's folder.
+        as_object: Whether as a JSON object.
+    """
+    if as_object:
+        as_json(tables_to_json(tables))
+        say(path / "report.html")
+        return
+    for sentence in tables[0].heading.differences:
+        out(sentence)
+    for table in tables:
+        if len(tables) > 1:
+            out(f"\n{table.heading.data}")
+        _show(table)
+    out(path / "report.html")
+
+
+def _show(table: Table) -> None:
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED
+    unrewarded_rows = [row for row in table.rows if not row.of.reward]
+    for rich_table in terminal_tables(unrewarded_rows, width=width):
+        show_table(rich_table)
+    for task in table.ranking.tasks:
+        for rich_table in terminal_tables(task.rows, f"Reward: {task.reward}", width=width):
+            show_table(rich_table)
+    out(table.ranking.words)
 
 
 def give_run(run: Run, *, as_object: bool) -> None:

@@ -1,11 +1,9 @@
-"""Trains and measures several recipes alike, and says which to use."""
+"""Trains and measures several recipes alike, or sets runs that exist side by side."""
 
 from __future__ import annotations
 
 import argparse
 import re
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,15 +28,19 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND"]
 
-PIPED = 140
-"""Characters of a line that goes to a file."""
+DATA = "name:digits"
+MINUTES = 1.0
 
 
 def arguments(parser: Parser) -> None:
     """Add what may be asked."""
     add_device(parser)
     add_devices(parser)
-    parser.add_argument("--data", default="name:digits", metavar="NAME_OR_PATH")
+    parser.add_argument(
+        "--data",
+        metavar="NAME_OR_PATH",
+        help=f"default: {DATA}; with RUN: where data now lie that were moved",
+    )
     add_size(parser)
     add_reading(parser)
     parser.add_argument("--recipes", metavar="A,B,…", help="default: all that fit the data")
@@ -50,7 +52,9 @@ def arguments(parser: Parser) -> None:
         metavar="NAME=PATH",
         help="samples that another program made, measured beside the recipes",
     )
-    parser.add_argument("--minutes", type=above_zero(float), default=1.0, help="for each run")
+    parser.add_argument(
+        "--minutes", type=above_zero(float), help=f"for each run; default: {MINUTES:g}"
+    )
     parser.add_argument(
         "--grid",
         action="append",
@@ -76,13 +80,23 @@ def arguments(parser: Parser) -> None:
     add_seed(parser)
     add_precision(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="an unfinished one is resumed")
+    parser.usage = parser.format_usage().removeprefix("usage: ").strip() + " [RUN RUN …]"
+    parser.epilog = (
+        "RUN RUN …: sets these run directories side by side in the place of training any; what "
+        "was not measured is measured."
+    )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Train and measure several recipes alike, and say which to use."""
+    """Train and measure several recipes alike, or set runs side by side; say which to use."""
+    runs, field_words = _parted(options.fields)
+    if runs:
+        _refuse_training(options, runs, [word.partition("=")[0] for word in field_words[:1]])
+        _beside(options, runs)
+        return
     from trilemma.api.display import say
     from trilemma.api.working import at_work, read_data, watched
-    from trilemma.cli.terminal import as_json
+    from trilemma.cli.results import give_comparison
     from trilemma.comparison import compare as comparing
     from trilemma.comparison.cells import read_grid, read_settings
     from trilemma.comparison.plan import Plan
@@ -94,16 +108,19 @@ def run(options: argparse.Namespace) -> None:
 
     def publishing(folder: Path, comparison_table: Table) -> None:
         say(f"looking into the models for {folder / 'report.html'} …")
-        publish(folder, comparison_table, data)
+        publish(folder, [comparison_table], [data])
 
     names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
     for name in names or ():
         recipe_class(name)
     options.data = sources.declared(
-        options.data, radius=options.ego_radius, columns=options.columns, target=options.target
+        options.data or DATA,
+        radius=options.ego_radius,
+        columns=options.columns,
+        target=options.target,
     )
     grid = read_grid([*options.grid, *_seed_grid(options)])
-    settings = read_settings([*options.settings, *_field_words(options.fields)])
+    settings = read_settings([*options.settings, *_field_words(field_words)])
     if "seed" in dict(grid) and options.seed and options.seeds is None:
         raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
     with at_work(options.device, options.seed) as session:
@@ -114,7 +131,7 @@ def run(options: argparse.Namespace) -> None:
             options.data,
             size=options.size,
             recipes=names,
-            minutes=options.minutes,
+            minutes=options.minutes or MINUTES,
             samples=options.samples,
             seed=options.seed,
             device=options.device,
@@ -135,29 +152,60 @@ def run(options: argparse.Namespace) -> None:
             publish=publishing,
             ready={one.name: samples for one, samples in ready_samples},
         )
-        if not session.world.is_main:
-            return
-        if options.json:
-            as_json(comparison_table.to_json())
-            say(path / "report.html")
-        else:
-            _show(comparison_table, path)
+        if session.world.is_main:
+            give_comparison([comparison_table], path, as_object=options.json)
 
 
-def _show(comparison_table: Table, path: Path) -> None:
-    """Give a comparison as tables and words."""
-    from trilemma.cli.terminal import out, show_table
-    from trilemma.report.tables import terminal_tables
+def _beside(options: argparse.Namespace, runs: Sequence[str]) -> None:
+    """Set runs that existed side by side, and say which of these models to use."""
+    from trilemma.api.existing import set_beside
+    from trilemma.api.working import at_work
+    from trilemma.cli.results import give_comparison
+    from trilemma.comparison.existing import ExistingRuns
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPED
-    unrewarded_rows = [row for row in comparison_table.rows if not row.of.reward]
-    for rich_table in terminal_tables(unrewarded_rows, width=width):
-        show_table(rich_table)
-    for task in comparison_table.ranking.tasks:
-        for rich_table in terminal_tables(task.rows, f"Reward: {task.reward}", width=width):
-            show_table(rich_table)
-    out(comparison_table.ranking.words)
-    out(path / "report.html")
+    with at_work(options.device, options.seed) as session:
+        compared = ExistingRuns(tuple(map(Path, runs)), options.samples, options.data)
+        path, tables = set_beside(compared, session, options.out)
+        if session.world.is_main:
+            give_comparison(tables, path, as_object=options.json)
+
+
+def _refuse_training(
+    options: argparse.Namespace, runs: Sequence[str], words: Sequence[str]
+) -> None:
+    """Refuse options of what is trained or read beside runs that exist.
+
+    Raises:
+        BadInput: One was given, or a word is neither an option nor a folder.
+    """
+    from trilemma.core.errors import BadInput
+
+    for word in runs:
+        if not Path(word).exists():
+            raise BadInput(
+                f"'{word}' is no option of compare, and no run lies there; see 'trilemma compare "
+                "--help'."
+            )
+    given_options = {
+        "--recipes": options.recipes,
+        "--with": options.ready,
+        "--minutes": options.minutes,
+        "--grid": options.grid,
+        "--seeds": options.seeds,
+        "--set": options.settings,
+        "--size": options.size,
+        "--ego-radius": options.ego_radius,
+        "--columns": options.columns,
+        "--target": options.target,
+        "--precision": options.precision != "auto",
+        **dict.fromkeys(words, True),
+    }
+    for name, value in given_options.items():
+        if value:
+            raise BadInput(
+                f"{name} is for recipes that are trained on data, and runs that exist are "
+                "compared as they are; leave it out, or the runs."
+            )
 
 
 def _ready(
@@ -194,6 +242,24 @@ def _seed_grid(options: argparse.Namespace) -> list[str]:
     return [f"seed={','.join(str(first + i) for i in range(options.seeds))}"]
 
 
+def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part words into runs and options of fields, each with its value.
+
+    >>> _parted(["runs/a", "--batch", "64", "runs/b", "--width=5"])
+    (['runs/a', 'runs/b'], ['--batch', '64', '--width=5'])
+    """
+    runs, fields, remaining = [], [], list(words)
+    while remaining:
+        word = remaining.pop(0)
+        if not word.startswith("--"):
+            runs.append(word)
+            continue
+        fields.append(word)
+        if "=" not in word and remaining and not remaining[0].startswith("--"):
+            fields.append(remaining.pop(0))
+    return runs, fields
+
+
 def _field_words(words: Sequence[str]) -> list[str]:
     """Write options of fields, `--batch 64` or `--batch=64`, as --set takes them.
 
@@ -206,7 +272,7 @@ def _field_words(words: Sequence[str]) -> list[str]:
     while remaining:
         word = remaining.pop(0)
         name, sign, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name:
+        if not name:
             raise BadInput(f"'{word}' is no option of compare; see 'trilemma compare --help'.")
         if not sign:
             if not remaining or remaining[0].startswith("--"):
