@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
+from trilemma.api.comparing import Comparison
 from trilemma.api.display import say
 from trilemma.cli.terminal import as_json, out, show_table
-from trilemma.comparison.table import Table, tables_to_json
+from trilemma.comparison.table import Table
 from trilemma.report.tables import terminal_tables
 from trilemma.training.run import Run
 
@@ -20,25 +19,28 @@ PIPED = 140
 """Characters of a line that goes to a file."""
 
 
-def give_comparison(tables: Sequence[Table], path: Path, *, as_object: bool) -> None:
+def give_comparison(comparison: Comparison, *, as_object: bool) -> None:
     """Give a comparison, on stdout: what differs, tables and words, and where the page is.
 
+    Of several processes the first does.
+
     Arguments:
-        tables: One a test set.
-        path: The comparison's folder.
+        comparison: It.
         as_object: Whether as a JSON object.
     """
-    if as_object:
-        as_json(tables_to_json(tables))
-        say(path / "report.html")
+    if os.environ.get("RANK", "0") != "0":
         return
-    for sentence in tables[0].heading.differences:
+    if as_object:
+        as_json(comparison.to_json())
+        say(comparison.report)
+        return
+    for sentence in comparison.differences:
         out(sentence)
-    for table in tables:
-        if len(tables) > 1:
+    for table in comparison.tables:
+        if len(comparison.tables) > 1:
             out(f"\n{table.heading.data}")
         _show(table)
-    out(path / "report.html")
+    out(comparison.report)
 
 
 def _show(table: Table) -> None:

@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from trilemma.cli.arguments import (
     above_zero,
@@ -18,13 +17,6 @@ from trilemma.cli.arguments import (
     add_size,
 )
 from trilemma.cli.command import Command, Parser
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from trilemma.comparison.plan import Ready
-    from trilemma.comparison.table import Table
-    from trilemma.data.dataset import DataSet
 
 __all__ = ["COMMAND"]
 
@@ -94,80 +86,44 @@ def run(options: argparse.Namespace) -> None:
         _refuse_training(options, runs, [word.partition("=")[0] for word in field_words[:1]])
         _beside(options, runs)
         return
-    from trilemma.api.display import say
-    from trilemma.api.working import at_work, read_data, watched
+    from trilemma.api.comparing import compare
     from trilemma.cli.results import give_comparison
-    from trilemma.comparison import compare as comparing
-    from trilemma.comparison.cells import read_grid, read_settings
-    from trilemma.comparison.plan import Plan
-    from trilemma.core.errors import BadInput
-    from trilemma.data import sources
-    from trilemma.recipes.catalog import recipe_class
-    from trilemma.report import gallery
-    from trilemma.report.publication import publish
 
-    def publishing(folder: Path, comparison_table: Table) -> None:
-        say(f"looking into the models for {folder / 'report.html'} …")
-        publish(folder, [comparison_table], [data])
-
-    names = [w.strip() for w in options.recipes.split(",")] if options.recipes else None
-    for name in names or ():
-        recipe_class(name)
-    options.data = sources.declared(
+    comparison = compare(
         options.data or DATA,
-        radius=options.ego_radius,
+        [w.strip() for w in options.recipes.split(",")] if options.recipes else None,
+        minutes=options.minutes or MINUTES,
+        samples=options.samples,
+        seed=options.seed,
+        seeds=options.seeds,
+        grid=options.grid,
+        settings=[*options.settings, *_field_words(field_words)],
+        ready=_named(options.ready),
+        size=options.size,
         columns=options.columns,
         target=options.target,
+        radius=options.ego_radius,
+        out=options.out,
+        device=options.device,
+        precision=options.precision,
     )
-    grid = read_grid([*options.grid, *_seed_grid(options)])
-    settings = read_settings([*options.settings, *_field_words(field_words)])
-    if "seed" in dict(grid) and options.seed and options.seeds is None:
-        raise BadInput("--seed and --grid seed=… both say which seeds; give one of them.")
-    with at_work(options.device, options.seed) as session:
-        data = read_data(options.data, options.size, session)
-        ready_samples = _ready(options.ready, data, names)
-        plan = Plan.of(
-            data,
-            options.data,
-            size=options.size,
-            recipes=names,
-            minutes=options.minutes or MINUTES,
-            samples=options.samples,
-            seed=options.seed,
-            device=options.device,
-            precision=options.precision,
-            grid=grid,
-            settings=settings,
-            ready=[one for one, _ in ready_samples],
-        )
-        path = comparing.choose_folder(plan, options.out)
-
-        comparison_table = comparing.compare(
-            plan,
-            data,
-            path,
-            session=session,
-            watch=lambda title, events: watched(title, events, session),
-            on_measured=lambda run: gallery.run_report(run, data),
-            publish=publishing,
-            ready={one.name: samples for one, samples in ready_samples},
-        )
-        if session.world.is_main:
-            give_comparison([comparison_table], path, as_object=options.json)
+    give_comparison(comparison, as_object=options.json)
 
 
 def _beside(options: argparse.Namespace, runs: Sequence[str]) -> None:
     """Set runs that existed side by side, and say which of these models to use."""
-    from trilemma.api.existing import set_beside
-    from trilemma.api.working import at_work
+    from trilemma.api.comparing import compare_runs
     from trilemma.cli.results import give_comparison
-    from trilemma.comparison.existing import ExistingRuns
 
-    with at_work(options.device, options.seed) as session:
-        compared = ExistingRuns(tuple(map(Path, runs)), options.samples, options.data)
-        path, tables = set_beside(compared, session, options.out)
-        if session.world.is_main:
-            give_comparison(tables, path, as_object=options.json)
+    comparison = compare_runs(
+        runs,
+        samples=options.samples,
+        seed=options.seed,
+        data=options.data,
+        out=options.out,
+        device=options.device,
+    )
+    give_comparison(comparison, as_object=options.json)
 
 
 def _refuse_training(
@@ -208,17 +164,15 @@ def _refuse_training(
             )
 
 
-def _ready(
-    words: Sequence[str], data: DataSet, recipes: Sequence[str] | None
-) -> list[tuple[Ready, Tensor]]:
-    """Read the samples of each NAME=PATH."""
-    from trilemma.comparison.plan import Ready
-    from trilemma.core.errors import BadInput
-    from trilemma.data.ready import ready
-    from trilemma.recipes.catalog import fitting
+def _named(words: Sequence[str]) -> dict[str, str]:
+    """Read NAME=PATH words.
 
-    ready_samples: list[tuple[Ready, Tensor]] = []
-    used_names = set(recipes or fitting(data.domain))
+    Raises:
+        BadInput: One is no such pair, or a name stands twice.
+    """
+    from trilemma.core.errors import BadInput
+
+    named: dict[str, str] = {}
     for word in words:
         name, sign, path = word.partition("=")
         if not sign or not path or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
@@ -226,20 +180,10 @@ def _ready(
                 f"--with '{word}' was given; give NAME=PATH, a name of letters and digits and the "
                 "file or folder of the samples."
             )
-        if name in used_names:
+        if name in named:
             raise BadInput(f"--with names '{name}', which is another row; give another name.")
-        used_names.add(name)
-        samples = ready(Path(path).expanduser(), data)
-        ready_samples.append((Ready.of(name, path, samples), samples))
-    return ready_samples
-
-
-def _seed_grid(options: argparse.Namespace) -> list[str]:
-    """Write --seeds N as the grid that it stands for: N seeds from --seed on."""
-    if options.seeds is None:
-        return []
-    first = options.seed
-    return [f"seed={','.join(str(first + i) for i in range(options.seeds))}"]
+        named[name] = path
+    return named
 
 
 def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -53,16 +53,13 @@ def run(options: argparse.Namespace) -> None:
 
 def _report_several(options: argparse.Namespace) -> None:
     """Write the page of several runs, as `compare` does, but of what was measured before."""
-    from trilemma.api.existing import set_beside
-    from trilemma.api.working import at_work
+    from trilemma.api.comparing import compare_runs
     from trilemma.cli.results import give_comparison
-    from trilemma.comparison.existing import ExistingRuns
 
-    runs = ExistingRuns(tuple(options.runs), moved=options.data, measures=False)
-    with at_work(options.device) as session:
-        path, tables = set_beside(runs, session, options.out)
-        if session.world.is_main:
-            give_comparison(tables, path, as_object=options.json)
+    comparison = compare_runs(
+        options.runs, data=options.data, measures=False, out=options.out, device=options.device
+    )
+    give_comparison(comparison, as_object=options.json)
 
 
 COMMAND = Command(
