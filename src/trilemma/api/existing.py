@@ -13,10 +13,10 @@ from trilemma.data.dataset import DataSet
 from trilemma.report import gallery
 from trilemma.report.publication import publish
 
-__all__ = ["set_beside"]
+__all__ = ["compare_existing"]
 
 
-def set_beside(
+def compare_existing(
     runs: ExistingRuns, session: Session, out: Path | None = None
 ) -> tuple[Path, list[Table]]:
     """Compare runs that existed, and write their tables and page.

@@ -92,7 +92,7 @@ def run(options: argparse.Namespace) -> None:
     runs, field_words = _parted(options.fields)
     if runs:
         _refuse_training(options, runs, [word.partition("=")[0] for word in field_words[:1]])
-        _beside(options, runs)
+        _compare_existing(options, runs)
         return
     from trilemma.api.display import say
     from trilemma.api.working import at_work, read_data, watched
@@ -156,16 +156,16 @@ def run(options: argparse.Namespace) -> None:
             give_comparison([comparison_table], path, as_object=options.json)
 
 
-def _beside(options: argparse.Namespace, runs: Sequence[str]) -> None:
+def _compare_existing(options: argparse.Namespace, runs: Sequence[str]) -> None:
     """Set runs that existed side by side, and say which of these models to use."""
-    from trilemma.api.existing import set_beside
+    from trilemma.api.existing import compare_existing
     from trilemma.api.working import at_work
     from trilemma.cli.results import give_comparison
     from trilemma.comparison.existing import ExistingRuns
 
     with at_work(options.device, options.seed) as session:
         compared = ExistingRuns(tuple(map(Path, runs)), options.samples, options.data)
-        path, tables = set_beside(compared, session, options.out)
+        path, tables = compare_existing(compared, session, options.out)
         if session.world.is_main:
             give_comparison(tables, path, as_object=options.json)
 

@@ -53,14 +53,14 @@ def run(options: argparse.Namespace) -> None:
 
 def _report_several(options: argparse.Namespace) -> None:
     """Write the page of several runs, as `compare` does, but of what was measured before."""
-    from trilemma.api.existing import set_beside
+    from trilemma.api.existing import compare_existing
     from trilemma.api.working import at_work
     from trilemma.cli.results import give_comparison
     from trilemma.comparison.existing import ExistingRuns
 
     runs = ExistingRuns(tuple(options.runs), moved=options.data, measures=False)
     with at_work(options.device) as session:
-        path, tables = set_beside(runs, session, options.out)
+        path, tables = compare_existing(runs, session, options.out)
         if session.world.is_main:
             give_comparison(tables, path, as_object=options.json)
 
