@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     runs, field_words = _parted(options.fields)
     if runs:
         _refuse_training(options, runs, [word.partition("=")[0] for word in field_words[:1]])
-        _beside(options, runs)
+        _compare_existing(options, runs)
         return
     from trilemma.api.comparing import compare
     from trilemma.cli.results import give_comparison
@@ -110,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
     give_comparison(comparison, as_object=options.json)
 
 
-def _beside(options: argparse.Namespace, runs: Sequence[str]) -> None:
+def _compare_existing(options: argparse.Namespace, runs: Sequence[str]) -> None:
     """Set runs that existed side by side, and say which of these models to use."""
     from trilemma.api.comparing import compare_runs
     from trilemma.cli.results import give_comparison
