@@ -115,8 +115,8 @@ def test_runs_are_measured_once_and_the_page_says_what_differs(runs, capsys, mon
     assert "Two runs that existed, on two-moons" in page
     assert "Seed of training: 0 (a); 1 (b)." in page
     stamp = (runs / "a" / "evaluation.json").stat().st_mtime_ns
-    again = given_json(capsys, *words)
-    assert again["rows"] == first["rows"]
+    second = given_json(capsys, *words)
+    assert second["rows"] == first["rows"]
     assert (runs / "a" / "evaluation.json").stat().st_mtime_ns == stamp
     assert os.listdir("comparisons") == ["runs-001"]
     assert json.loads((folder / "comparison.json").read_text())["runs"][0] == str(runs / "a")

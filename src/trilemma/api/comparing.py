@@ -191,7 +191,7 @@ def compare(
             session=session,
             watch=lambda title, events: watched(title, events, session),
             on_measured=lambda run: gallery.run_report(run, inputs.data),
-            publish=lambda folder, made: _publish(folder, [made], [inputs.data], session),
+            publish=lambda folder, one: _publish(folder, [one], [inputs.data], session),
             ready={one.name: x for one, x in read_samples},
         )
         return Comparison([table], path)
@@ -232,7 +232,7 @@ def compare_runs(
             existing,
             session=session,
             read=lambda name, size: read_data(name, size, session),
-            publish=lambda folder, made, sets: _publish(folder, made, sets, session),
+            publish=lambda folder, tables, sets: _publish(folder, tables, sets, session),
             on_measured=gallery.run_report,
             out=None if out is None else Path(out),
         )
@@ -257,7 +257,7 @@ def _ready(
     """
     ready_samples: list[tuple[Ready, Tensor]] = []
     used_names = set(recipes or fitting(data.domain))
-    for name, given in ready.items():
+    for name, values in ready.items():
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
             raise BadInput(
                 f"'{name}' was given as a name of samples; give one of letters and digits."
@@ -265,11 +265,11 @@ def _ready(
         if name in used_names:
             raise BadInput(f"--with names '{name}', which is another row; give another name.")
         used_names.add(name)
-        if isinstance(given, str | os.PathLike):
-            x = read_ready(Path(given).expanduser(), data)
-            ready_samples.append((Ready.of(name, os.fspath(given), x), x))
+        if isinstance(values, str | os.PathLike):
+            x = read_ready(Path(values).expanduser(), data)
+            ready_samples.append((Ready.of(name, os.fspath(values), x), x))
         else:
-            x = examples(given, data.domain, name)
+            x = examples(values, data.domain, name)
             ready_samples.append((Ready.of(name, "memory", x), x))
     return ready_samples
 

@@ -68,8 +68,10 @@ def give_run(run: Run, *, as_object: bool) -> None:
         out(run.path)
         return
     events = run.events()
-    begun = max((i for i, e in enumerate(events) if e.kind == "resumed"), default=0)
-    stopped = [event.values.get("reason") for event in events[begun:] if event.kind == "stopped"]
+    resumed_at = max((i for i, e in enumerate(events) if e.kind == "resumed"), default=0)
+    stopped = [
+        event.values.get("reason") for event in events[resumed_at:] if event.kind == "stopped"
+    ]
     done = next((event.values for event in reversed(events) if event.kind == "done"), {})
     as_json(
         {

@@ -18,6 +18,7 @@ from trilemma.data.dataset import DataSet
 from trilemma.metrics.evaluation import Evaluation
 from trilemma.recipes.catalog import fitting, recipe_class
 from trilemma.recipes.evaluate import default_samples
+from trilemma.recipes.run_data import plugins_of
 from trilemma.recipes.runs import folder_name
 
 __all__ = ["Plan", "Ready"]
@@ -63,6 +64,8 @@ class Plan:
     left_out: tuple[str, ...] = ()
     """Why recipes that were asked for are not compared; a sentence each."""
     ready: tuple[Ready, ...] = ()
+    plugins: tuple[tuple[str, str], ...] = ()
+    """Name and sha256 of the plug-ins that recipes, their choices or the data are of."""
 
     @classmethod
     def of(
@@ -115,6 +118,7 @@ class Plan:
             settings,
             left_out,
             tuple(ready),
+            _plugins(cells(names, grid, settings, seed), source),
         )
 
     def cells(self) -> list[Cell]:
@@ -172,14 +176,23 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
+        plain = {**vars(self), "plugins": [list(plugin) for plugin in self.plugins]}
+        if not self.plugins:  # a comparison that was begun before there were any is still the same
+            del plain["plugins"]
         return {
-            **vars(self),
+            **plain,
             "recipes": list(self.recipes),
             "grid": [[name, list(values)] for name, values in self.grid],
             "settings": [list(setting) for setting in self.settings],
             "left_out": list(self.left_out),
             "ready": [vars(one) for one in self.ready],
         }
+
+
+def _plugins(runs: Sequence[Cell], source: str) -> tuple[tuple[str, str], ...]:
+    """Return name and sha256 of the plug-ins that some runs are made with, each once."""
+    records = [record for cell in runs for record in plugins_of(cell.recipe, source)]
+    return tuple(dict.fromkeys((record["name"], record["sha256"]) for record in records))
 
 
 def _count(requested: int | None, default: int, ready: Sequence[Ready]) -> int:

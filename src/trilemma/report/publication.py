@@ -33,12 +33,12 @@ def publish(path: Path, tables: Sequence[Table], data: Sequence[DataSet | None])
     if any(table.heading.seeds for table in tables):
         with atomic_write(path / "groups.csv") as partial:
             partial.write_text(rows_to_csv(*(table.rows for table in tables)))
-    page = comparison_page(*(_gathered(path, *pair) for pair in zip(tables, data, strict=True)))
+    page = comparison_page(*(_page_parts(path, *pair) for pair in zip(tables, data, strict=True)))
     with atomic_write(path / "report.html") as partial:
         partial.write_text(page, encoding="utf-8")
 
 
-def _gathered(path: Path, table: Table, data: DataSet | None) -> Comparison:
+def _page_parts(path: Path, table: Table, data: DataSet | None) -> Comparison:
     """Gather one test set for the page."""
     folders = [path / folder for folder in table.folders]
     entries = [_entry(folder, row, data) for row, folder in zip(table.rows, folders, strict=True)]
